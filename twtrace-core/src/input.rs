@@ -1,0 +1,381 @@
+//! What the engine is told. A [`crate::source::Source`] yields these; a recording stores them; a test lists them.
+//!
+//! Times called `*_ns` are nanoseconds of the traced host's `CLOCK_MONOTONIC` unless they say otherwise.
+
+use std::net::IpAddr;
+
+/// TCP states with RFC 9293's names; numbers are the kernel's (`include/net/tcp_states.h`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+#[allow(missing_docs, reason = "RFC 9293 section 3.3.2 names")]
+pub enum TcpState {
+    Established = 1,
+    SynSent = 2,
+    SynRecv = 3,
+    FinWait1 = 4,
+    FinWait2 = 5,
+    TimeWait = 6,
+    Close = 7,
+    CloseWait = 8,
+    LastAck = 9,
+    Listen = 10,
+    Closing = 11,
+    NewSynRecv = 12,
+}
+
+/// A process that is not another one, even when its PID is used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ProcessKey {
+    /// Thread group id in the initial PID namespace.
+    pub tgid: u32,
+    /// Start of the thread group leader, nanoseconds since boot (`start_boottime`).
+    pub start_ns: u64,
+}
+
+/// A command name as the kernel keeps it: up to 15 bytes, not necessarily UTF-8, chosen by the process.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct Comm(pub [u8; 16]);
+
+/// A process at the moment of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// Which process.
+    pub key: ProcessKey,
+    /// Real uid.
+    pub uid: u32,
+    /// Thread group id of the parent.
+    pub ppid: u32,
+    /// Id of the cgroup in the default (v2) hierarchy.
+    pub cgroup: u64,
+    /// The group leader's comm.
+    pub comm: Comm,
+    /// The parent's comm.
+    pub parent_comm: Comm,
+    /// A kernel thread: it acts for somebody else.
+    pub kthread: bool,
+    /// The process was exiting.
+    pub exiting: bool,
+}
+
+/// Both ends of a connection as this host's socket sees them. IPv4-mapped addresses are given as IPv4, with
+/// `v4_mapped` set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Tuple {
+    /// Inode number of the network namespace.
+    pub netns: u32,
+    /// Local address.
+    pub local_addr: IpAddr,
+    /// Local port.
+    pub local_port: u16,
+    /// Remote address.
+    pub remote_addr: IpAddr,
+    /// Remote port.
+    pub remote_port: u16,
+    /// An `AF_INET6` socket that carries IPv4 (`::ffff:a.b.c.d`).
+    pub v4_mapped: bool,
+}
+
+/// Who began the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// `connect()` on this host.
+    Active,
+    /// Accepted from a listener of this host.
+    Passive,
+    /// The beginning was not seen.
+    Unknown,
+}
+
+/// One state change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transition {
+    /// State before.
+    pub from: TcpState,
+    /// State after.
+    pub to: TcpState,
+    /// When.
+    pub at_ns: u64,
+}
+
+/// The kernel's count of timewait sockets around the end of a life, where it can be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TwCount {
+    /// Just before `inet_twsk_alloc` could run, when a transition was seen there.
+    pub before: Option<u32>,
+    /// At CLOSE.
+    pub after: u32,
+    /// `net.ipv4.tcp_max_tw_buckets` of the namespace.
+    pub max: u32,
+}
+
+/// A socket life that reached CLOSE, as the kernel side saw it: facts only, no judgement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Life {
+    /// Socket cookie; it survives into the timewait socket (`inet_twsk_alloc`). 0 when unknown.
+    pub cookie: u64,
+    /// Which life of the same socket, from 0.
+    pub life: u32,
+    /// Addresses and ports; the local port is 0 when none was chosen.
+    pub tuple: Tuple,
+    /// Who began.
+    pub role: Role,
+    /// Process that called connect, or that accept returned to.
+    pub opener: Option<Owner>,
+    /// Process that sent this host's FIN or aborted.
+    pub closer: Option<Owner>,
+    /// State changes in order, at most eight.
+    pub transitions: Vec<Transition>,
+    /// `sk_err` at CLOSE, positive errno or 0.
+    pub sk_err: u16,
+    /// Errno of connect(2), positive, or 0.
+    pub connect_errno: u16,
+    /// `SOCK_DEAD` at CLOSE.
+    pub sock_dead: bool,
+    /// `SOCK_DONE` at CLOSE: the peer's FIN was received.
+    pub sock_done: bool,
+    /// `SOCK_LINGER` at CLOSE.
+    pub sock_linger: bool,
+    /// This host sent a reset before CLOSE.
+    pub rst_sent: bool,
+    /// The last transition ran in the closer's own context.
+    pub closed_in_context: bool,
+    /// CLOSE was reached inside connect(2), whose exit was seen.
+    pub connect_exit: bool,
+    /// First seen in mid-life.
+    pub older: bool,
+    /// At least one transition was missed.
+    pub gap: bool,
+    /// Reached ESTABLISHED.
+    pub established: bool,
+    /// Timewait counts, for overflow.
+    pub tw: Option<TwCount>,
+    /// Payload acknowledged by the peer, bytes.
+    pub bytes_sent: u64,
+    /// Payload received, bytes.
+    pub bytes_received: u64,
+    /// Segments retransmitted.
+    pub retransmits: u32,
+    /// Time of the last transition.
+    pub end_ns: u64,
+}
+
+/// connect(2) failed before the socket left CLOSE: no route, no source address, a bad argument.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectFailed {
+    /// Caller.
+    pub opener: Owner,
+    /// Where to; the local side is what the socket was bound to.
+    pub tuple: Tuple,
+    /// Positive errno.
+    pub errno: u16,
+    /// When.
+    pub at_ns: u64,
+}
+
+/// What the kernel side counted since it was attached. Totals, never differences.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct KernelCounters {
+    /// TCP transitions handled.
+    pub transitions: u64,
+    /// Recovered by the twin program.
+    pub recovered: u64,
+    /// Skipped by the kernel on recursion and recovered by nobody.
+    pub recursion: u64,
+    /// Lives begun.
+    pub lives_begun: u64,
+    /// Lives that reached CLOSE.
+    pub lives_ended: u64,
+    /// Listener-side lives that never reached ESTABLISHED.
+    pub handshakes_dropped: u64,
+    /// Connects that failed before SYN_SENT.
+    pub connects_failed_early: u64,
+    /// Records written.
+    pub records: u64,
+    /// Records that the full ring refused.
+    pub ring_full: u64,
+    /// Lives that the full socket map refused.
+    pub map_full: u64,
+    /// Lives whose end was never seen.
+    pub stale: u64,
+    /// Accept or connect exits whose socket could not be reached.
+    pub exit_unresolved: u64,
+    /// Records that could not be decoded (counted in user space).
+    pub undecodable: u64,
+}
+
+/// State of one socket in sock_diag's answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CensusState {
+    /// A timewait socket, substate TIME_WAIT.
+    TimeWait,
+    /// A timewait socket, substate FIN_WAIT2 (`timer:(timewait,...)` in `ss`).
+    TimewaitFinWait2,
+    /// A full socket that holds its port: every other state but LISTEN and CLOSE.
+    Open,
+    /// A listener.
+    Listen,
+}
+
+/// One row of sock_diag (`struct inet_diag_msg`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CensusRow {
+    /// Cookie; sock_diag makes one up for a socket that has none.
+    pub cookie: u64,
+    /// Addresses and ports.
+    pub tuple: Tuple,
+    /// State.
+    pub state: CensusState,
+    /// For timewait sockets: milliseconds until the timer ends it (`idiag_expires`).
+    pub expires_ms: u32,
+}
+
+/// What `/proc` said of a process while it was alive.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct ProcessFacts {
+    /// `/proc/PID/exe`.
+    pub exe: Option<String>,
+    /// `/proc/PID/cmdline`, arguments joined by spaces. Hostile input.
+    pub cmdline: Option<String>,
+    /// Path in the cgroup hierarchy.
+    pub cgroup: Option<String>,
+    /// Container id or name when the cgroup path tells one.
+    pub container: Option<String>,
+    /// systemd unit when the cgroup path tells one.
+    pub unit: Option<String>,
+}
+
+/// Facts of the host that do not change during a trace.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct HostFacts {
+    /// Host name.
+    pub hostname: String,
+    /// Kernel release.
+    pub kernel: String,
+    /// `/proc/sys/kernel/random/boot_id`.
+    pub boot_id: String,
+    /// Network namespace (inode number) that the census looks into.
+    pub netns: u32,
+}
+
+/// How good the trace can be on this kernel (DESIGN: tiers).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Tier {
+    /// Every creation and end of a timewait socket is seen.
+    Exact,
+    /// Creation is judged at the last transition, the census joins by cookie.
+    #[default]
+    Cookie,
+    /// Joined by namespace and tuple.
+    Tuple,
+}
+
+/// One kernel hook and what became of it.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Hook {
+    /// Name of the kernel's hook, such as `inet_sock_set_state`.
+    pub name: String,
+    /// Program type, such as `tp_btf`.
+    pub kind: String,
+    /// Whether it runs.
+    pub attached: bool,
+    /// Why not.
+    pub reason: Option<String>,
+}
+
+/// The tracer's own state.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct TracingFacts {
+    /// Tier in force.
+    pub tier: Tier,
+    /// Hooks.
+    pub hooks: Vec<Hook>,
+}
+
+/// Figures of the tracer's network namespace and of the kernel, read at a tick.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct KernelFacts {
+    /// `/proc/net/sockstat` TCP `tw`: timewait sockets of both substates.
+    pub time_wait: u64,
+    /// `TCPTimeWaitOverflow` of `/proc/net/netstat`, since boot.
+    pub time_wait_overflow: u64,
+    /// `net.ipv4.tcp_max_tw_buckets`.
+    pub max_tw_buckets: u64,
+    /// `net.ipv4.tcp_tw_reuse`.
+    pub tw_reuse: u8,
+    /// `net.ipv4.ip_local_port_range`, both inclusive.
+    pub port_range: (u16, u16),
+    /// `net.ipv4.ip_local_reserved_ports`: number of ports reserved inside `port_range`.
+    pub reserved_in_range: u32,
+    /// `net.ipv4.ip_local_reserved_ports` as written.
+    pub reserved_ports: String,
+}
+
+/// One thing that happened or became known.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Input {
+    /// The trace began: hooks are attached. Always the first Input.
+    Start {
+        /// Monotonic time.
+        at_ns: u64,
+        /// Wall clock at the same moment, nanoseconds since the Unix epoch.
+        unix_ns: i128,
+        /// The host.
+        host: HostFacts,
+        /// Hooks and tier.
+        tracing: TracingFacts,
+    },
+    /// A socket life ended.
+    Life(Box<Life>),
+    /// A connect failed early.
+    ConnectFailed(Box<ConnectFailed>),
+    /// A life that was already reported ended by a reset that this host sent.
+    ResetSent {
+        /// Cookie of the life.
+        cookie: u64,
+        /// Which life of that socket.
+        life: u32,
+        /// When.
+        at_ns: u64,
+    },
+    /// The kernel side's totals.
+    Counters(KernelCounters),
+    /// Kernel figures and sysctls.
+    Kernel(KernelFacts),
+    /// A process was looked up. At most once for each process, maybe never: it may be gone.
+    Process {
+        /// Which.
+        key: ProcessKey,
+        /// What `/proc` said.
+        facts: ProcessFacts,
+    },
+    /// A user's name.
+    User {
+        /// uid.
+        uid: u32,
+        /// Name from the user database.
+        name: String,
+    },
+    /// A census begins: what follows until `CensusEnd` is one dump of one namespace.
+    CensusBegin {
+        /// Namespace looked into.
+        netns: u32,
+        /// When the dump began. A timewait socket that was made later may be missing from it.
+        at_ns: u64,
+    },
+    /// Rows of the dump, in any number of pieces.
+    CensusRows(Vec<CensusRow>),
+    /// The dump ended.
+    CensusEnd {
+        /// When.
+        at_ns: u64,
+        /// False when the kernel flagged the dump as interrupted or it failed part-way: absence proves nothing.
+        complete: bool,
+    },
+    /// Time passed.
+    Tick {
+        /// Monotonic time.
+        at_ns: u64,
+    },
+}

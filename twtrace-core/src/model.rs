@@ -1,0 +1,286 @@
+//! What the engine knows, for views to read. Views never change it and never reach past it.
+//!
+//! Every number is exact for what was traced unless its doc says *inferred*.
+
+use crate::input::{Comm, HostFacts, KernelCounters, KernelFacts, Owner, ProcessKey, Role, TracingFacts, Tuple};
+use crate::sketch::Sketch;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+/// Ways to group the ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum GroupBy {
+    /// One row per process (tgid and start time).
+    Process,
+    /// One row per command name.
+    Command,
+    /// One row per parent process: one-shot children gather under the script that starts them.
+    Parent,
+    /// One row per user.
+    User,
+    /// One row per cgroup (container, unit).
+    Cgroup,
+}
+
+/// Identity of a ledger row.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum GroupKey {
+    /// A process.
+    Process(ProcessKey),
+    /// A command name.
+    Command(Comm),
+    /// A parent: its tgid and comm.
+    Parent(u32, Comm),
+    /// A uid.
+    User(u32),
+    /// A cgroup id.
+    Cgroup(u64),
+    /// Nobody was seen: the owner is unknown.
+    Unknown,
+    /// The rows that were folded together because the ledger was full.
+    Other,
+}
+
+/// Identity of a destination row. For `Role::Active`, `port` is the remote service's and both addresses are set;
+/// for `Role::Passive`, `port` is the local listening port and `remote_addr` is `None`. For `Role::Unknown`
+/// `port` is the remote port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DestKey {
+    /// Network namespace.
+    pub netns: u32,
+    /// Role.
+    pub role: Role,
+    /// Local address.
+    pub local_addr: IpAddr,
+    /// Remote address, for active connections.
+    pub remote_addr: Option<IpAddr>,
+    /// See above.
+    pub port: u16,
+}
+
+/// A destination, or the folded remainder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum DestRow {
+    /// One destination.
+    Dest(DestKey),
+    /// Rows folded together.
+    Other,
+}
+
+/// What was counted for a row.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Counts {
+    /// Connections opened by connect (ended lives whose opener is this row), failed ones included.
+    pub opened: u64,
+    /// Connections accepted (ended lives).
+    pub accepted: u64,
+    /// Ended lives in which this row sent its FIN before the peer's (FIN_WAIT1 reached).
+    pub closed_first: u64,
+    /// Ended lives in which this row sent its FIN after the peer's (LAST_ACK reached).
+    pub closed_last: u64,
+    /// Lives that ended by a reset, sent or received, or by an abort.
+    pub reset: u64,
+    /// Timewait sockets made, of both substates.
+    pub time_wait_made: u64,
+    /// Timewait sockets alive now, both substates. Follows the census; between two of them, expiry is inferred.
+    pub time_wait_live: u64,
+    /// Of these, those whose substate was FIN_WAIT2 when last looked at.
+    pub fin_wait2_live: u64,
+    /// Failed connects by errno, EADDRNOTAVAIL from port exhaustion included.
+    pub connect_errors: BTreeMap<u16, u64>,
+    /// Payload acknowledged by peers, bytes.
+    pub bytes_sent: u64,
+    /// Payload received, bytes.
+    pub bytes_received: u64,
+    /// Segments retransmitted.
+    pub retransmits: u64,
+    /// Lifetimes of established connections, first to last transition, in microseconds; quantiles within 6%.
+    pub lifetimes: Sketch,
+    /// Timewait sockets made per second over the last few seconds.
+    pub rate_per_s: f64,
+}
+
+/// A row of a ledger.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// Own id, never used again.
+    pub id: u32,
+    /// Identity.
+    pub key: GroupKey,
+    /// The owner as last seen in an event of this row (for `Process`; for others one example).
+    pub owner: Option<Owner>,
+    /// Rows folded into this one (`Other` only).
+    pub folded: u64,
+    /// Distinct processes that contributed, counted by first appearance in this row's events; saturates and is
+    /// a lower bound once the process ledger folded.
+    pub processes: u64,
+    /// Figures.
+    pub counts: Counts,
+}
+
+/// A row of the destination ledger.
+#[derive(Clone, Debug)]
+pub struct DestinationRow {
+    /// Own id.
+    pub id: u32,
+    /// Identity.
+    pub key: DestRow,
+    /// Rows folded into this one.
+    pub folded: u64,
+    /// Figures.
+    pub counts: Counts,
+    /// Full sockets that hold a port towards it, by the last census (tracer's namespace only).
+    pub established: u64,
+    /// Port budget, for active destinations.
+    pub budget: Option<crate::ports::Budget>,
+}
+
+/// A pair of process row and destination row, for drilling down.
+#[derive(Clone, Debug)]
+pub struct PairRow {
+    /// Id of the process row ([`Row::id`] in the process ledger).
+    pub process: u32,
+    /// Id of the destination row.
+    pub destination: u32,
+    /// Timewait sockets made.
+    pub time_wait_made: u64,
+    /// Alive now.
+    pub time_wait_live: u64,
+    /// Lives ended.
+    pub connections: u64,
+}
+
+/// How a socket's fate or owner is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Known {
+    /// Seen.
+    Exact,
+    /// Judged from fields that usually, but not always, decide it.
+    Inferred,
+    /// Found or put right by the census.
+    Census,
+}
+
+/// Substate of a timewait socket (`tw_substate`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[allow(missing_docs, reason = "RFC 9293 names")]
+pub enum Substate {
+    #[serde(rename = "TIME_WAIT")]
+    TimeWait,
+    #[serde(rename = "FIN_WAIT2")]
+    FinWait2,
+}
+
+/// The short form of an owner that a live timewait socket keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OwnerRef {
+    /// Which process.
+    pub key: ProcessKey,
+    /// Its comm then.
+    pub comm: Comm,
+    /// Its uid.
+    pub uid: u32,
+}
+
+/// A timewait socket alive now.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LiveSocket {
+    /// Cookie.
+    pub cookie: u64,
+    /// Addresses and ports.
+    pub tuple: Tuple,
+    /// Role.
+    pub role: Role,
+    /// Substate as last known.
+    pub substate: Substate,
+    /// When the full socket reached CLOSE and the timewait socket took over; 0 for those older than the trace.
+    pub made_ns: u64,
+    /// When its timer ends it, as far as known.
+    pub expires_ns: u64,
+    /// Process that opened the connection.
+    pub opener: Option<OwnerRef>,
+    /// Process that closed it: the maker.
+    pub closer: Option<OwnerRef>,
+    /// How its existence is known.
+    pub known: Known,
+    /// Older than the tracer.
+    pub before_start: bool,
+}
+
+/// Figures of the last census of the tracer's namespace.
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
+pub struct Coverage {
+    /// Timewait sockets in the census.
+    pub census: u64,
+    /// Of these, joined to a traced closer.
+    pub attributed: u64,
+    /// Of these, made before the trace began, or by a close that was.
+    pub before_start: u64,
+    /// Of these, neither: the tracer owes an answer.
+    pub unattributed: u64,
+}
+
+impl Coverage {
+    /// Share attributed of those made since the start: `attributed / (census - before_start)`; 1 when there are none.
+    pub fn ratio(&self) -> f64 {
+        let made = self.census.saturating_sub(self.before_start);
+        if made == 0 { 1.0 } else { self.attributed as f64 / made as f64 }
+    }
+}
+
+/// Start and length of the trace.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Window {
+    /// Monotonic time of the start.
+    pub start_ns: u64,
+    /// Wall clock of the start, nanoseconds since the Unix epoch.
+    pub start_unix_ns: i128,
+    /// Monotonic time of the newest Input.
+    pub now_ns: u64,
+}
+
+impl Window {
+    /// Length in seconds.
+    pub fn seconds(&self) -> f64 {
+        self.now_ns.saturating_sub(self.start_ns) as f64 / 1e9
+    }
+}
+
+/// Totals over everything traced, unaffected by folding; filters apply.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Totals {
+    /// Everything a row counts.
+    pub counts: Counts,
+    /// Lives received, before filters.
+    pub lives: u64,
+    /// Outcomes by stable name, before filters.
+    pub outcomes: BTreeMap<&'static str, u64>,
+    /// Corrections by the census or by a reset seen late, by kind.
+    pub corrections: BTreeMap<&'static str, u64>,
+}
+
+/// Host-wide parts of the model, all public and plain.
+#[derive(Clone, Debug, Default)]
+pub struct Summary {
+    /// The host.
+    pub host: HostFacts,
+    /// The tracer.
+    pub tracing: TracingFacts,
+    /// Kernel-side counters.
+    pub counters: KernelCounters,
+    /// Kernel figures.
+    pub kernel: KernelFacts,
+    /// Time.
+    pub window: Window,
+    /// Last census.
+    pub coverage: Coverage,
+    /// When that census was taken, if any.
+    pub census_at_ns: Option<u64>,
+    /// Whether it was whole.
+    pub census_complete: bool,
+    /// Totals.
+    pub totals: Totals,
+    /// Kernel's count of timewait sockets, one per tick, newest last, at most 120.
+    pub time_wait_history: Vec<u64>,
+}

@@ -109,6 +109,13 @@ pub mod conn_flag {
     pub const RECOVERED: u32 = 1 << 7;
     /// Reached ESTABLISHED.
     pub const ESTABLISHED: u32 = 1 << 8;
+
+    /// Kernel side only: connect(2) is under way, its exit will tell the errno.
+    pub const IN_CONNECT: u32 = 1 << 29;
+    /// Kernel side only: CLOSE was reached inside connect(2); the record waits for the errno.
+    pub const PENDING: u32 = 1 << 30;
+    /// Kernel side only: the record was written (or counted as lost); the slot waits to be freed.
+    pub const DONE: u32 = 1 << 31;
 }
 
 /// Bits of `sk->sk_flags` that the judgement rests on (`enum sock_flags`, `include/net/sock.h`).
@@ -165,7 +172,7 @@ pub struct ConnRecord {
     pub tw_count: i32,
     /// `sysctl_max_tw_buckets` of the namespace, or [`TW_UNKNOWN`].
     pub tw_max: i32,
-    /// Which life of the socket this is, from 0: a socket may connect again after a failure or a disconnect.
+    /// Reserved for numbering the lives of one socket; 0.
     pub life: u32,
     /// Socket cookie; 0 when it could not be read.
     pub cookie: u64,
@@ -271,7 +278,7 @@ pub struct Counters {
     pub map_full: u64,
     /// Lives whose end was never seen: their map slot was taken over by a new life of the same address.
     pub stale: u64,
-    /// Lives for which an accept or connect exit wrote nothing because its socket could not be reached.
+    /// Accept exits that found no followed life for their new socket: it began before the tracer, or was lost.
     pub exit_unresolved: u64,
 }
 
@@ -314,13 +321,55 @@ pub struct Offsets {
     pub fdtable_max_fds: u32,
     pub fdtable_fd: u32,
     pub file_private_data: u32,
-    pub file_inode: u32,
-    pub inode_mode: u32,
     pub socket_sk: u32,
     pub regs_arg0: u32,
     pub regs_arg1: u32,
     pub regs_syscall: u32,
+    pub skc_state: u32,
     pub pad: u32,
+}
+
+impl Offsets {
+    /// No field is known.
+    pub const NONE: Self = Self {
+        skc_family: OFFSET_NONE,
+        skc_flags: OFFSET_NONE,
+        skc_net: OFFSET_NONE,
+        skc_cookie: OFFSET_NONE,
+        skc_num: OFFSET_NONE,
+        skc_dport: OFFSET_NONE,
+        skc_daddr: OFFSET_NONE,
+        skc_rcv_saddr: OFFSET_NONE,
+        skc_v6_daddr: OFFSET_NONE,
+        skc_v6_rcv_saddr: OFFSET_NONE,
+        sk_protocol: OFFSET_NONE,
+        sk_err: OFFSET_NONE,
+        sk_shutdown: OFFSET_NONE,
+        inet_sport: OFFSET_NONE,
+        tcp_bytes_acked: OFFSET_NONE,
+        tcp_bytes_received: OFFSET_NONE,
+        tcp_total_retrans: OFFSET_NONE,
+        net_ns_inum: OFFSET_NONE,
+        net_tw_refcount: OFFSET_NONE,
+        net_tw_max: OFFSET_NONE,
+        task_group_leader: OFFSET_NONE,
+        task_real_parent: OFFSET_NONE,
+        task_tgid: OFFSET_NONE,
+        task_flags: OFFSET_NONE,
+        task_comm: OFFSET_NONE,
+        task_start_boottime: OFFSET_NONE,
+        task_files: OFFSET_NONE,
+        files_fdt: OFFSET_NONE,
+        fdtable_max_fds: OFFSET_NONE,
+        fdtable_fd: OFFSET_NONE,
+        file_private_data: OFFSET_NONE,
+        socket_sk: OFFSET_NONE,
+        regs_arg0: OFFSET_NONE,
+        regs_arg1: OFFSET_NONE,
+        regs_syscall: OFFSET_NONE,
+        skc_state: OFFSET_NONE,
+        pad: 0,
+    };
 }
 
 /// Value of an [`Offsets`] field whose member does not exist on this kernel.
@@ -345,6 +394,6 @@ const _: () = {
     assert!(size_of::<ConnRecord>() == 336);
     assert!(align_of::<ConnRecord>() == 8);
     assert!(size_of::<Counters>() == 96);
-    assert!(size_of::<Offsets>() == 152);
+    assert!(size_of::<Offsets>() == 148);
     assert!(size_of::<Config>() == 16);
 };

@@ -1,0 +1,7 @@
+//! Opens and closes TCP connections in known ways, and says what it did.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    twtrace_tests::workload::main()
+}

@@ -1,0 +1,5 @@
+//! What the live tests share: the workload generator, whose connections are known by construction, and the rules
+//! by which a test may be skipped.
+
+pub mod require;
+pub mod workload;

@@ -1,0 +1,131 @@
+//! What the generator tells its processes to do, and what they answer: one message each way at a time, so that the
+//! order of everything that happens is the order of the case's own lines.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
+
+use nix::cmsg_space;
+use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::diag::Holder;
+use super::net::Layer;
+use super::sys::{Event, Family, Names, SockOption, owned};
+use super::wire::{Gate, Way};
+
+/// Longest message. Commands and answers are a few hundred bytes.
+const MESSAGE: usize = 8192;
+
+/// A process as it sees itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Who {
+    /// getpid.
+    pub pid: u32,
+    /// The group leader's comm.
+    pub comm: String,
+}
+
+/// Who makes the system call.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum How {
+    /// The process itself.
+    Plain,
+    /// A thread with a name of its own.
+    Thread(String),
+    /// io_uring, at submission where that is possible.
+    Ring,
+    /// io_uring, in a worker thread of the kernel (`IOSQE_ASYNC`).
+    RingWorker,
+}
+
+/// One thing to do. Descriptors are the numbers that the process itself has.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "each is named after the system call or the function that it stands for")]
+pub enum Command {
+    Who,
+    Namespace,
+    Open { family: Family, protocol: i32 },
+    Set { fd: RawFd, option: SockOption },
+    Bind { fd: RawFd, address: SocketAddr },
+    Listen { fd: RawFd },
+    Names { fd: RawFd },
+    Connect { fd: RawFd, address: SocketAddr, how: How },
+    Disconnect { fd: RawFd },
+    Accept { fd: RawFd, how: How },
+    Shutdown { fd: RawFd, both: bool, how: How },
+    Close { fd: RawFd, how: How },
+    Send { fd: RawFd },
+    SendFastOpen { fd: RawFd, address: SocketAddr },
+    Receive { fd: RawFd },
+    TakeError { fd: RawFd },
+    Wait { fd: RawFd, event: Event },
+    WaitState { fd: RawFd, state: u8 },
+    /// Waits until the tuple is held as given.
+    WaitHolder { local: SocketAddr, remote: SocketAddr, holder: Holder },
+    Destroy { local: SocketAddr, remote: SocketAddr },
+    /// Hands the descriptor over with the answer.
+    Give { fd: RawFd },
+    /// Takes the descriptor that came with the command.
+    Take,
+    /// Forks; the child's end of control comes with the answer.
+    Fork { comm: String },
+    /// Executes this program anew, which goes on with the same descriptors under another name.
+    Exec { comm: String },
+    /// Exits without closing anything.
+    Exit,
+    /// Whether the kernel's io_uring has what [`How::Ring`] needs.
+    ProbeRing,
+    EnterNewNamespace,
+    Sysctl { name: String, value: String },
+    Unreachable { address: IpAddr },
+    Tunnel { name: String, layer: Layer, addresses: Vec<IpAddr> },
+    /// Becomes the wire between two tunnels.
+    Wire { left: RawFd, right: RawFd },
+    Gate { way: Way, gate: Gate },
+    /// Waits until the wire holds a packet with all of these TCP flags.
+    WaitHeld { way: Way, flags: u8 },
+}
+
+/// What came of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "each is named after what it carries")]
+pub enum Answer {
+    Done,
+    Descriptor(RawFd),
+    Number(u64),
+    Names(Names),
+    Who(Who),
+    /// A system call failed.
+    Errno(i32),
+    /// Something that is no part of any case failed.
+    Failed(String),
+}
+
+/// Sends a message, and a descriptor with it.
+pub fn send<T: Serialize>(control: BorrowedFd<'_>, message: &T, fd: Option<RawFd>) -> io::Result<()> {
+    let bytes = serde_json::to_vec(message)?;
+    let fds: Vec<RawFd> = fd.into_iter().collect();
+    let ancillary = [ControlMessage::ScmRights(&fds)];
+    let ancillary = if fds.is_empty() { &[][..] } else { &ancillary };
+    sendmsg::<()>(control.as_raw_fd(), &[io::IoSlice::new(&bytes)], ancillary, MsgFlags::MSG_NOSIGNAL, None)?;
+    Ok(())
+}
+
+/// Receives a message; `None` when the other end is gone.
+pub fn receive<T: DeserializeOwned>(control: BorrowedFd<'_>) -> io::Result<Option<(T, Option<OwnedFd>)>> {
+    let mut bytes = vec![0; MESSAGE];
+    let mut space = cmsg_space!([RawFd; 1]);
+    let mut slices = [io::IoSliceMut::new(&mut bytes)];
+    let received = recvmsg::<()>(control.as_raw_fd(), &mut slices, Some(&mut space), MsgFlags::empty())?;
+    let fd = received.cmsgs()?.find_map(|message| match message {
+        ControlMessageOwned::ScmRights(fds) => fds.first().copied().map(owned),
+        _ => None,
+    });
+    let length = received.bytes;
+    if length == 0 {
+        return Ok(None);
+    }
+    Ok(Some((serde_json::from_slice(&bytes[..length])?, fd)))
+}

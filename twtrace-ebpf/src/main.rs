@@ -1,0 +1,30 @@
+//! The kernel side of twtrace: follows each TCP socket and writes one record when its life ends.
+//!
+//! It records facts and judges nothing; what they mean is decided in `twtrace-core`. One hook a file under
+//! `hooks/`, each with the kernel's prototype on top.
+#![no_std]
+#![no_main]
+
+mod config;
+mod emit;
+mod hooks;
+mod life;
+mod maps;
+mod owner;
+mod sock;
+
+/// The kernel lets only GPL-compatible programs use the tracing helpers. The sources are MIT OR Apache-2.0;
+/// "Dual MIT/GPL" is the kernel's spelling (`license_is_gpl_compatible`) for code that may be used as either.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+/// Layout version that the loader checks before it believes a byte.
+#[unsafe(no_mangle)]
+static WIRE_VERSION: u32 = twtrace_common::WIRE_VERSION;
+
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    // The verifier proves that no path reaches this.
+    loop {}
+}

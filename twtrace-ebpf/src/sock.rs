@@ -1,0 +1,106 @@
+//! Reading `struct sock` by offset.
+//!
+//! The socket comes from the tracepoint as a pointer that the verifier knows by its BTF type, so plain loads
+//! at constant offsets are allowed and a bad address reads as zero.
+
+use aya_ebpf::helpers::{bpf_get_socket_cookie, generated::bpf_skc_to_tcp_sock};
+use twtrace_common::{ConnRecord, TW_UNKNOWN};
+
+use crate::config::off;
+
+/// `struct sock *` as the tracepoint passes it.
+pub type Sk = *const core::ffi::c_void;
+
+/// `AF_INET`.
+pub const AF_INET: u16 = 2;
+/// `AF_INET6`.
+pub const AF_INET6: u16 = 10;
+/// `IPPROTO_TCP`. MPTCP parents carry 262, DCCP 33, SCTP 132.
+pub const IPPROTO_TCP: u16 = 6;
+
+/// Loads a field.
+///
+/// # Safety
+/// `base` is a pointer with a BTF type (or to a map value) that has a `T` at `offset`.
+#[inline(always)]
+pub unsafe fn load<T: Copy>(base: *const core::ffi::c_void, offset: usize) -> T {
+    // SAFETY: the caller's promise; the verifier checks the access against the kernel's own types.
+    unsafe { core::ptr::read_volatile(base.cast::<u8>().add(offset).cast::<T>()) }
+}
+
+/// True for TCP over IPv4 or IPv6.
+#[inline(always)]
+pub fn is_tcp(sk: Sk) -> bool {
+    // SAFETY: offsets of struct sock.
+    unsafe { load::<u16>(sk, off!(sk_protocol)) == IPPROTO_TCP }
+}
+
+/// Socket cookie, generated if it has none yet.
+#[inline(always)]
+pub fn cookie(sk: Sk) -> u64 {
+    // SAFETY: the helper takes the tracepoint's socket.
+    unsafe { bpf_get_socket_cookie(sk.cast_mut()) }
+}
+
+/// Network namespace of the socket.
+#[inline(always)]
+fn net(sk: Sk) -> *const core::ffi::c_void {
+    // SAFETY: possible_net_t holds one pointer to struct net.
+    unsafe { load(sk, off!(skc_net)) }
+}
+
+/// Timewait sockets in the namespace and their limit. `tw_refcount` counts one for the namespace itself.
+#[inline(always)]
+pub fn tw_count(sk: Sk) -> (i32, i32) {
+    if off!(net_tw_refcount) == twtrace_common::OFFSET_NONE as usize {
+        return (TW_UNKNOWN, TW_UNKNOWN);
+    }
+    let net = net(sk);
+    // SAFETY: offsets of struct net, checked just above to exist.
+    unsafe {
+        (
+            load::<i32>(net, off!(net_tw_refcount)) - 1,
+            load::<i32>(net, off!(net_tw_max)),
+        )
+    }
+}
+
+/// Fills in what is read once, at the end of a life: addresses, flags, error, volumes.
+///
+/// # Safety
+/// `record` points to a whole value of the socket map.
+#[inline(always)]
+pub unsafe fn fill_end(record: *mut ConnRecord, sk: Sk) {
+    // SAFETY: offsets of struct sock and struct net; `record` by the caller's promise.
+    unsafe {
+        (*record).netns = load::<u32>(net(sk), off!(net_ns_inum));
+        (*record).sk_flags = load::<u64>(sk, off!(skc_flags)) as u32;
+        (*record).sk_err = load::<i32>(sk, off!(sk_err)) as u16;
+        (*record).shutdown = load::<u8>(sk, off!(sk_shutdown));
+        (*record).remote_port = u16::from_be(load::<u16>(sk, off!(skc_dport)));
+        let family = load::<u16>(sk, off!(skc_family));
+        (*record).family = family;
+        if family == AF_INET6 {
+            let local = (&raw mut (*record).local_addr).cast::<u64>();
+            let remote = (&raw mut (*record).remote_addr).cast::<u64>();
+            local.write(load::<u64>(sk, off!(skc_v6_rcv_saddr)));
+            local.add(1).write(load::<u64>(sk, off!(skc_v6_rcv_saddr) + 8));
+            remote.write(load::<u64>(sk, off!(skc_v6_daddr)));
+            remote.add(1).write(load::<u64>(sk, off!(skc_v6_daddr) + 8));
+        } else {
+            let local = (&raw mut (*record).local_addr).cast::<u32>();
+            let remote = (&raw mut (*record).remote_addr).cast::<u32>();
+            local.write(load::<u32>(sk, off!(skc_rcv_saddr)));
+            remote.write(load::<u32>(sk, off!(skc_daddr)));
+        }
+        // What lies past struct sock is reached through the helper's own type.
+        let tp = bpf_skc_to_tcp_sock(sk.cast_mut()).cast::<core::ffi::c_void>();
+        if !tp.is_null() {
+            // skc_num is cleared when the port is given back, just before CLOSE is traced; inet_sport stays.
+            (*record).local_port = u16::from_be(load::<u16>(tp, off!(inet_sport)));
+            (*record).bytes_sent = load::<u64>(tp, off!(tcp_bytes_acked));
+            (*record).bytes_received = load::<u64>(tp, off!(tcp_bytes_received));
+            (*record).retransmits = load::<u32>(tp, off!(tcp_total_retrans));
+        }
+    }
+}

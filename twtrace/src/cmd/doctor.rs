@@ -1,0 +1,485 @@
+//! `twtrace doctor`: can it run here, and what does each missing thing cost?
+//!
+//! [`probe::read`] looks at the host, [`evaluate`] judges, [`crate::view::doctor`] writes. Whether `top` works is
+//! decided by hooks that were really attached; the other checks say why, and what else is lost.
+
+use crate::host::sysctl;
+use crate::kernel::census::CensusReport;
+use crate::kernel::probe::{self, Capabilities, Capability, Facts, Lockdown, ProcAccess, kernel_version};
+use crate::kernel::tracefs::TracefsState;
+use crate::view::doctor as view;
+use anyhow::Context as _;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::path::Path;
+use twtrace_core::input::{Hook, KernelFacts, Tier};
+
+/// Version of the JSON form.
+pub const SCHEMA: u32 = 1;
+
+/// The hook without which nothing can be traced.
+const BASE_HOOK: &str = "inet_sock_set_state";
+
+/// The hook that sees timewait sockets themselves.
+const EXACT_HOOK: &str = "inet_twsk_alloc";
+
+/// Seconds that a socket stays in TIME_WAIT (`TCP_TIMEWAIT_LEN`).
+const TIME_WAIT_S: u64 = 60;
+
+/// What a check came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// As it should be.
+    Ok,
+    /// `top` works, with a loss that the check names.
+    Degraded,
+    /// `top` needs it.
+    Missing,
+    /// Neither good nor bad.
+    Info,
+}
+
+/// One check.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Check {
+    /// Stable name.
+    pub id: &'static str,
+    /// What it came to.
+    pub status: Status,
+    /// What was found.
+    pub found: String,
+    /// What is lost by it.
+    pub cost: Option<String>,
+    /// What to do about it.
+    pub fix: Option<String>,
+}
+
+/// A sysctl and what its value means for TIME_WAIT.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Sysctl {
+    /// As the kernel writes it; `None` when this kernel does not have it.
+    pub value: Option<String>,
+    /// In words.
+    pub meaning: String,
+}
+
+/// The whole answer. The field names are the JSON form's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// Kernel release.
+    pub kernel: String,
+    /// Whether `top` works.
+    pub works: bool,
+    /// The answer in one line.
+    pub verdict: String,
+    /// Tier in force, when it works.
+    pub tier: Option<Tier>,
+    /// The checks.
+    pub checks: Vec<Check>,
+    /// Each hook and what became of it.
+    pub hooks: Vec<Hook>,
+    /// Sysctls that matter.
+    pub sysctls: BTreeMap<&'static str, Sysctl>,
+}
+
+/// Looks at the host, writes the report, and says whether `top` would work.
+///
+/// `object` is the eBPF object to try, `None` the built-in one.
+pub fn run(json: bool, object: Option<&Path>, out: &mut dyn Write) -> anyhow::Result<bool> {
+    let facts = probe::read(object).context("cannot look at this host")?;
+    let report = evaluate(&facts);
+    if json {
+        view::write_json(&report, out)?;
+    } else {
+        view::write_text(&report, out)?;
+    }
+    Ok(report.works)
+}
+
+/// Judges what was found. Pure: the same facts give the same report.
+pub fn evaluate(facts: &Facts) -> Report {
+    let hooks = facts.hooks.clone().unwrap_or_default();
+    let tier = tier(&hooks);
+    let mut checks = vec![kernel(&facts.kernel)];
+    checks.extend(privileges(facts));
+    checks.extend([
+        bpf_syscall(facts),
+        btf(facts),
+        lockdown(facts.lockdown),
+        tracefs(&facts.tracefs),
+        memlock(facts),
+        unprivileged_bpf(facts.unprivileged_bpf_disabled),
+        bpf_stats(facts.bpf_stats_enabled),
+        hooks_check(&facts.hooks),
+        census(&facts.census),
+        figures(&facts.figures),
+        proc(facts),
+        cgroup(facts.cgroup2.as_deref()),
+    ]);
+    Report {
+        schema: SCHEMA,
+        kernel: facts.kernel.clone(),
+        works: tier.is_some(),
+        verdict: verdict(tier, &checks),
+        tier,
+        checks,
+        hooks,
+        sysctls: sysctls(facts),
+    }
+}
+
+/// Best tier that the attached hooks allow; `None` when they allow no trace.
+fn tier(hooks: &[Hook]) -> Option<Tier> {
+    let attached = |name: &str| hooks.iter().find(|hook| hook.attached && hook.name == name);
+    let base = attached(BASE_HOOK)?;
+    Some(if attached(EXACT_HOOK).is_some() {
+        Tier::Exact
+    } else if base.kind == "tp_btf" {
+        Tier::Cookie
+    } else {
+        Tier::Tuple
+    })
+}
+
+fn verdict(tier: Option<Tier>, checks: &[Check]) -> String {
+    let with = |status| checks.iter().filter(move |check| check.status == status);
+    let Some(tier) = tier else {
+        let fix = with(Status::Missing).find_map(|check| check.fix.as_deref());
+        return format!("top does not work here: {}", fix.unwrap_or("see the checks marked missing"));
+    };
+    let tier = view::tier_name(tier);
+    let limits: Vec<&str> = checks
+        .iter()
+        .filter(|check| matches!(check.status, Status::Degraded | Status::Missing))
+        .map(|check| check.id)
+        .collect();
+    if limits.is_empty() {
+        format!("top works here, tier {tier}")
+    } else {
+        format!("top works here, tier {tier}, with limits: {}", limits.join(", "))
+    }
+}
+
+fn check(id: &'static str, status: Status, found: impl Into<String>, cost: &str, fix: &str) -> Check {
+    let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    Check { id, status, found: found.into(), cost: some(cost), fix: some(fix) }
+}
+
+fn ok(id: &'static str, found: impl Into<String>) -> Check {
+    check(id, Status::Ok, found, "", "")
+}
+
+fn kernel(release: &str) -> Check {
+    match kernel_version(release) {
+        Some(version) if version < (5, 8) => check(
+            "kernel",
+            Status::Missing,
+            release,
+            "there is no BPF ring buffer before 5.8",
+            "use a kernel from 5.8 on",
+        ),
+        _ => ok("kernel", release),
+    }
+}
+
+/// Capabilities and the namespaces that they count in.
+fn privileges(facts: &Facts) -> Vec<Check> {
+    let Some(held) = facts.capabilities else {
+        return vec![check("capabilities", Status::Info, "/proc/self/status does not tell", "", "")];
+    };
+    let mut checks = vec![tracing_capabilities(held, facts.euid)];
+    checks.extend(other_capabilities(held, &facts.tracefs));
+    if facts.initial_user_ns == Some(false) {
+        checks.push(check(
+            "user_namespace",
+            Status::Missing,
+            "not the initial one (a rootless container)",
+            "capabilities held in it do not allow tracing",
+            "run on the host, or in a container without user namespace",
+        ));
+    }
+    if facts.initial_pid_ns == Some(false) {
+        checks.push(check(
+            "pid_namespace",
+            Status::Degraded,
+            "not the initial one (a container)",
+            "PIDs are the host's, and programs, command lines and cgroups of processes outside stay unknown",
+            "run on the host, or with --pid=host",
+        ));
+    }
+    checks
+}
+
+fn tracing_capabilities(held: Capabilities, euid: u32) -> Check {
+    let held_or_not = |name, capability| format!("{}{name}", if held.has(capability) { "" } else { "no " });
+    let found = format!(
+        "uid {euid}, {}, {}, {}",
+        held_or_not("CAP_BPF", Capability::Bpf),
+        held_or_not("CAP_PERFMON", Capability::Perfmon),
+        held_or_not("CAP_SYS_ADMIN", Capability::SysAdmin),
+    );
+    if held.can_trace() {
+        return ok("capabilities", found);
+    }
+    let cost = "the kernel refuses tracing programs";
+    check("capabilities", Status::Missing, found, cost, "run as root (sudo), or with CAP_BPF and CAP_PERFMON")
+}
+
+fn other_capabilities(held: Capabilities, tracefs: &Result<TracefsState, String>) -> [Check; 3] {
+    let ptrace = if held.has(Capability::SysPtrace) {
+        ok("cap_sys_ptrace", "held")
+    } else {
+        let cost = "the executables of other users' processes stay unknown";
+        check("cap_sys_ptrace", Status::Degraded, "not held", cost, "run as root, or add CAP_SYS_PTRACE")
+    };
+    let admin = if held.has(Capability::SysAdmin) {
+        ok("cap_sys_admin", "held")
+    } else if tracefs.is_ok() {
+        check("cap_sys_admin", Status::Info, "not held: it is only needed to mount tracefs", "", "")
+    } else {
+        let cost = "tracefs cannot be mounted";
+        check("cap_sys_admin", Status::Degraded, "not held", cost, "run as root, or add CAP_SYS_ADMIN")
+    };
+    let net = if held.has(Capability::NetAdmin) { "held" } else { "not held: the census does not need it" };
+    [ptrace, admin, check("cap_net_admin", Status::Info, net, "", "")]
+}
+
+fn bpf_syscall(facts: &Facts) -> Check {
+    let Err(errno) = facts.bpf_syscall else { return ok("bpf_syscall", "allowed") };
+    let filtered = facts.seccomp == Some(2);
+    let found = format!("barred: {}", io::Error::from_raw_os_error(errno));
+    let fix = match (errno, filtered) {
+        (_, true) => "a seccomp filter is in force: run on the host, or in a container with a profile that allows bpf",
+        (libc::ENOSYS, false) => "use a kernel with CONFIG_BPF_SYSCALL=y",
+        (_, false) => "run as root",
+    };
+    check("bpf_syscall", Status::Missing, found, "no program can be loaded", fix)
+}
+
+fn btf(facts: &Facts) -> Check {
+    match &facts.btf {
+        Ok(bytes) => ok("btf", format!("/sys/kernel/btf/vmlinux, {} KiB", bytes / 1024)),
+        Err(reason) => check(
+            "btf",
+            Status::Missing,
+            reason,
+            "where the kernel keeps its fields stays unknown, and typed tracepoints cannot be attached",
+            "use a kernel with CONFIG_DEBUG_INFO_BTF=y",
+        ),
+    }
+}
+
+fn lockdown(lockdown: Lockdown) -> Check {
+    match lockdown {
+        Lockdown::None => ok("lockdown", "none"),
+        Lockdown::Integrity => ok("lockdown", "integrity, which allows tracing"),
+        Lockdown::Confidentiality => check(
+            "lockdown",
+            Status::Missing,
+            "confidentiality",
+            "programs may not read the kernel's memory",
+            "boot with lockdown=integrity, or without",
+        ),
+        Lockdown::Unknown => check("lockdown", Status::Info, "cannot be told: securityfs is not mounted", "", ""),
+    }
+}
+
+fn tracefs(state: &Result<TracefsState, String>) -> Check {
+    match state {
+        Ok(TracefsState::Mounted(place)) => ok("tracefs", format!("mounted at {}", place.display())),
+        Ok(TracefsState::Private(place)) => {
+            ok("tracefs", format!("not mounted; mountable at {} for twtrace alone", place.display()))
+        }
+        Err(reason) => check(
+            "tracefs",
+            Status::Degraded,
+            reason,
+            "the hooks on accept and connect cannot be attached",
+            "mount -t tracefs tracefs /sys/kernel/tracing",
+        ),
+    }
+}
+
+/// From 5.11 on, memory of maps is charged to the cgroup and not to this limit.
+fn memlock(facts: &Facts) -> Check {
+    const ENOUGH: u64 = 64 * 1024 * 1024;
+    let Some(limit) = facts.memlock else { return check("memlock", Status::Info, "no limit can be read", "", "") };
+    let found = if limit == u64::MAX { "unlimited".to_owned() } else { format!("{} KiB", limit / 1024) };
+    if kernel_version(&facts.kernel) >= Some((5, 11)) {
+        ok("memlock", format!("{found}, without effect on this kernel"))
+    } else if limit >= ENOUGH {
+        ok("memlock", found)
+    } else {
+        let cost = "maps may not fit below it, and loading fails with EPERM";
+        check("memlock", Status::Degraded, found, cost, "ulimit -l unlimited")
+    }
+}
+
+fn unprivileged_bpf(value: Option<u8>) -> Check {
+    let found = match value {
+        None => "no such sysctl".to_owned(),
+        Some(0) => "kernel.unprivileged_bpf_disabled=0: others may load some programs as well".to_owned(),
+        Some(value) => format!("kernel.unprivileged_bpf_disabled={value}: without effect on twtrace"),
+    };
+    check("unprivileged_bpf", Status::Info, found, "", "")
+}
+
+fn bpf_stats(value: Option<u8>) -> Check {
+    let found = match value {
+        None => "no such sysctl".to_owned(),
+        Some(0) => "kernel.bpf_stats_enabled=0".to_owned(),
+        Some(value) => format!("kernel.bpf_stats_enabled={value}: the kernel times each run of each program"),
+    };
+    check("bpf_stats", Status::Info, found, "", "")
+}
+
+/// What a hook that is not attached takes away.
+fn hook_cost(hook: &Hook) -> &'static str {
+    match hook.name.as_str() {
+        "tcp_send_reset" => "resets that this host sends are judged and not seen",
+        name if name.contains("accept") => "who accepted a connection is known only from who closed it",
+        name if name.contains("connect") => "the errno of failed connects is known only in part",
+        // Its twin: without the hook itself there is no tier at all.
+        name if name.starts_with(BASE_HOOK) => {
+            "transitions that the kernel skips on recursion are lost, though counted"
+        }
+        _ => "some events are judged and not seen",
+    }
+}
+
+fn hooks_check(hooks: &Result<Vec<Hook>, String>) -> Check {
+    let fix = "see the reason given with each hook";
+    let hooks = match hooks {
+        Ok(hooks) => hooks,
+        Err(reason) => {
+            return check("hooks", Status::Missing, "could not be tried", "nothing is traced", reason);
+        }
+    };
+    let attached = hooks.iter().filter(|hook| hook.attached).count();
+    let found = format!("{attached} of {} attached", hooks.len());
+    if tier(hooks).is_none() {
+        let reason = hooks.iter().find(|hook| hook.name == BASE_HOOK).and_then(|hook| hook.reason.as_deref());
+        let cost = format!("without {BASE_HOOK} nothing is traced");
+        return check("hooks", Status::Missing, found, &cost, reason.unwrap_or(fix));
+    }
+    let mut costs: Vec<&str> = hooks.iter().filter(|hook| !hook.attached).map(hook_cost).collect();
+    costs.sort_unstable();
+    costs.dedup();
+    if costs.is_empty() { ok("hooks", found) } else { check("hooks", Status::Degraded, found, &costs.join("; "), fix) }
+}
+
+fn census(census: &Result<CensusReport, String>) -> Check {
+    let cost = "coverage cannot be shown, and what the trace judged wrongly stays wrong";
+    match census {
+        Ok(CensusReport { complete: true, rows }) => ok("census", format!("sock_diag lists {rows} TCP sockets")),
+        Ok(CensusReport { complete: false, rows }) => {
+            let found = format!("sock_diag lists {rows} TCP sockets, not whole");
+            check("census", Status::Degraded, found, cost, "try again when the host is less busy")
+        }
+        Err(reason) => check("census", Status::Degraded, reason, cost, "modprobe tcp_diag, or allow netlink sockets"),
+    }
+}
+
+fn figures(figures: &Result<KernelFacts, String>) -> Check {
+    match figures {
+        Ok(figures) => ok(
+            "figures",
+            format!(
+                "{} timewait sockets, {} refused since boot for want of room",
+                figures.time_wait, figures.time_wait_overflow
+            ),
+        ),
+        Err(reason) => {
+            let cost = "the kernel's own count of timewait sockets is not shown";
+            check("figures", Status::Degraded, reason, cost, "mount /proc, with its net folder")
+        }
+    }
+}
+
+fn proc(facts: &Facts) -> Check {
+    let ProcAccess { hidepid, readable, refused } = &facts.proc;
+    let mut found = format!("{readable} of {} other processes can be read", readable + refused);
+    if let Some(value) = hidepid {
+        found.push_str(&format!(", hidepid={value}"));
+    }
+    // CAP_SYS_PTRACE sees through hidepid. A few guarded processes are usual, even for root.
+    let hidden = hidepid.is_some() && facts.capabilities.is_some_and(|held| !held.has(Capability::SysPtrace));
+    if hidden || refused > readable {
+        let cost = "programs, command lines and cgroups of other processes stay unknown";
+        check("proc", Status::Degraded, found, cost, "run as root, or with CAP_SYS_PTRACE")
+    } else {
+        ok("proc", found)
+    }
+}
+
+fn cgroup(place: Option<&str>) -> Check {
+    match place {
+        Some(place) => ok("cgroup", format!("v2 at {place}")),
+        None => {
+            let cost = "grouping by cgroup finds a single one; containers and units still come from /proc";
+            check("cgroup", Status::Degraded, "v2 is not mounted", cost, "boot with systemd.unified_cgroup_hierarchy=1")
+        }
+    }
+}
+
+fn sysctls(facts: &Facts) -> BTreeMap<&'static str, Sysctl> {
+    let range = facts.figures.as_ref().map_or((0, 0), |figures| figures.port_range);
+    facts
+        .sysctls
+        .iter()
+        .map(|(name, value)| {
+            let value = value.as_ref().map(|value| value.split_whitespace().collect::<Vec<_>>().join(" "));
+            let meaning = match &value {
+                Some(value) => meaning(name, value, range),
+                None => "not in this kernel".to_owned(),
+            };
+            (*name, Sysctl { value, meaning })
+        })
+        .collect()
+}
+
+/// A value in words.
+fn meaning(name: &str, value: &str, range: (u16, u16)) -> String {
+    match name {
+        "net.ipv4.ip_local_port_range" => {
+            let Some((low, high)) = sysctl::port_range(value) else { return "cannot be read".to_owned() };
+            let ports = u64::from(high - low) + 1;
+            format!(
+                "{ports} ports for connections to one address and port: enough for {} a second when this host closes \
+                 first",
+                ports / TIME_WAIT_S
+            )
+        }
+        "net.ipv4.ip_local_reserved_ports" => {
+            format!(
+                "{} ports of the range are never chosen for outgoing connections",
+                sysctl::reserved_in_range(value, range)
+            )
+        }
+        "net.ipv4.tcp_tw_reuse" => match value {
+            "0" => "an outgoing connection never takes over a port in TIME_WAIT",
+            "1" => "with timestamps, an outgoing connection may take over a port that has been in TIME_WAIT for 1 s",
+            "2" => "as 1, but on loopback alone",
+            _ => "unknown to twtrace",
+        }
+        .to_owned(),
+        "net.ipv4.tcp_tw_reuse_delay" => {
+            "milliseconds in TIME_WAIT before tcp_tw_reuse may take a port over".to_owned()
+        }
+        "net.ipv4.tcp_max_tw_buckets" => {
+            "timewait sockets at a time; one too many is not made, and TCPTimeWaitOverflow counts it".to_owned()
+        }
+        "net.ipv4.tcp_fin_timeout" => {
+            format!("seconds in FIN_WAIT2 after close; it does NOT shorten TIME_WAIT, which is always {TIME_WAIT_S} s")
+        }
+        _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+#[path = "doctor_tests.rs"]
+mod tests;

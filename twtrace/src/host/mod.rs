@@ -1,0 +1,87 @@
+//! What `/proc` and the user database say of the host: who it is, its processes, its TCP figures and sysctls.
+//!
+//! Everything read here is bounded, and of what processes choose themselves nothing is believed or sanitised: that is
+//! for the views.
+
+pub mod cgroup;
+pub mod clock;
+pub mod netstat;
+pub mod process;
+pub mod sysctl;
+pub mod users;
+
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use twtrace_core::input::{HostFacts, KernelFacts};
+
+/// Longest file read whole, in bytes: `/proc/net/netstat` is the largest of those read here, below 8 KiB.
+const MAX_FILE: u64 = 64 * 1024;
+
+/// Facts that do not change during a trace. What cannot be read is left empty.
+pub fn facts() -> HostFacts {
+    HostFacts {
+        hostname: sysctl::read("kernel.hostname").unwrap_or_default(),
+        kernel: sysctl::read("kernel.osrelease").unwrap_or_default(),
+        boot_id: sysctl::read("kernel.random.boot_id").unwrap_or_default(),
+        netns: own_netns().unwrap_or_default(),
+    }
+}
+
+/// Inode number of the calling thread's network namespace.
+pub fn own_netns() -> io::Result<u32> {
+    let inode = fs::metadata("/proc/thread-self/ns/net")?.ino();
+    u32::try_from(inode).map_err(io::Error::other)
+}
+
+/// Figures and sysctls of the calling thread's network namespace. Those that the kernel does not have are 0 or empty;
+/// it is an error when its count of timewait sockets cannot be read.
+pub fn kernel_facts() -> io::Result<KernelFacts> {
+    let sockstat = read_text("/proc/thread-self/net/sockstat")?;
+    let time_wait = netstat::time_wait(&sockstat)
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "/proc/net/sockstat has no TCP `tw` figure"))?;
+    // A few KiB more for one counter: there is no smaller way to it.
+    let netstat = read_text("/proc/thread-self/net/netstat").unwrap_or_default();
+    let port_range =
+        sysctl::read("net.ipv4.ip_local_port_range").ok().and_then(|text| sysctl::port_range(&text)).unwrap_or((0, 0));
+    let reserved_ports = sysctl::read("net.ipv4.ip_local_reserved_ports").unwrap_or_default();
+    Ok(KernelFacts {
+        time_wait,
+        time_wait_overflow: netstat::counter(&netstat, "TcpExt", "TCPTimeWaitOverflow").unwrap_or(0),
+        max_tw_buckets: sysctl::read_number("net.ipv4.tcp_max_tw_buckets").unwrap_or(0),
+        tw_reuse: sysctl::read_number("net.ipv4.tcp_tw_reuse").unwrap_or(0),
+        port_range,
+        reserved_in_range: sysctl::reserved_in_range(&reserved_ports, port_range),
+        reserved_ports,
+    })
+}
+
+/// A small text file of the kernel's, cut at 64 KiB, bytes that are not UTF-8 replaced.
+pub(crate) fn read_text(path: impl AsRef<Path>) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(MAX_FILE).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+    use super::*;
+
+    #[test]
+    fn this_host_has_facts() {
+        let facts = facts();
+        assert!(!facts.hostname.is_empty() && !facts.kernel.is_empty());
+        assert_eq!(facts.boot_id.len(), 36);
+        assert_ne!(facts.netns, 0);
+    }
+
+    #[test]
+    fn this_kernel_has_figures() {
+        let facts = kernel_facts().unwrap();
+        assert!(facts.port_range.0 > 0 && facts.port_range.0 < facts.port_range.1);
+        assert!(facts.max_tw_buckets > 0);
+    }
+}

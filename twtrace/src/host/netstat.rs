@@ -1,0 +1,59 @@
+//! `/proc/net/sockstat` and `/proc/net/netstat`.
+
+/// Timewait sockets of both substates: `tw` in the `TCP:` line of `/proc/net/sockstat`.
+pub fn time_wait(sockstat: &str) -> Option<u64> {
+    let mut words = sockstat.lines().find_map(|line| line.strip_prefix("TCP:"))?.split_ascii_whitespace();
+    words.find(|word| *word == "tw")?;
+    words.next()?.parse().ok()
+}
+
+/// A counter of `/proc/net/netstat` or `/proc/net/snmp`: a line of names is followed by one of figures, both with the
+/// same prefix.
+pub fn counter(netstat: &str, prefix: &str, name: &str) -> Option<u64> {
+    let mut lines = netstat.lines().filter_map(|line| line.strip_prefix(prefix)?.strip_prefix(':'));
+    while let (Some(names), Some(figures)) = (lines.next(), lines.next()) {
+        let index = names.split_ascii_whitespace().position(|candidate| candidate == name);
+        if let Some(index) = index {
+            return figures.split_ascii_whitespace().nth(index)?.parse().ok();
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SOCKSTAT: &str = "sockets: used 12\nTCP: inuse 1 orphan 0 tw 417 alloc 1 mem 134\nUDP: inuse 0 mem 0\n";
+    const NETSTAT: &str = "TcpExt: SyncookiesSent TW TCPTimeWaitOverflow\nTcpExt: 0 51 9\n\
+                           IpExt: InNoRoutes InTruncatedPkts\nIpExt: 3 4\n";
+
+    #[test]
+    fn tw_is_found_by_name() {
+        for (text, expected) in [
+            (SOCKSTAT, Some(417)),
+            ("TCP: tw", None),
+            ("TCP: inuse 1", None),
+            ("TCP6: inuse 1 tw 3", None),
+            ("", None),
+            ("TCP: tw many", None),
+        ] {
+            assert_eq!(time_wait(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn counters_are_found_by_name() {
+        for (prefix, name, expected) in [
+            ("TcpExt", "TCPTimeWaitOverflow", Some(9)),
+            ("TcpExt", "SyncookiesSent", Some(0)),
+            ("IpExt", "InTruncatedPkts", Some(4)),
+            ("IpExt", "TW", None),
+            ("Tcp", "TW", None),
+        ] {
+            assert_eq!(counter(NETSTAT, prefix, name), expected, "{prefix} {name}");
+        }
+        assert_eq!(counter("TcpExt: A B\nTcpExt: 1\n", "TcpExt", "B"), None);
+        assert_eq!(counter("TcpExt: A\n", "TcpExt", "A"), None);
+    }
+}

@@ -1,0 +1,301 @@
+//! The kernel's own list of TCP sockets, by sock_diag (`NETLINK_SOCK_DIAG`), in the network namespace of the calling
+//! thread.
+//!
+//! Request, headers and constants come from the netlink crates. The fixed part of each answer, `struct inet_diag_msg`,
+//! is read here: the crate's own type drops `idiag_expires` for timewait sockets, and allocates for each message.
+
+use netlink_packet_core::{
+    DoneBuffer, ErrorBuffer, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, NLMSG_OVERRUN,
+    NetlinkBuffer, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+};
+use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, InetResponseBuffer, SocketId, StateFlags};
+use netlink_packet_sock_diag::{
+    AF_INET, AF_INET6, IPPROTO_TCP, SOCK_DIAG_BY_FAMILY, SockDiagMessage, TCP_CLOSE, TCP_FIN_WAIT2, TCP_LISTEN,
+    TCP_TIME_WAIT,
+};
+use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_SOCK_DIAG};
+use nix::sys::socket::{MsgFlags, recv, setsockopt, sockopt};
+use nix::sys::time::TimeVal;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::AsRawFd as _;
+use twtrace_core::input::{CensusRow, CensusState, Tuple};
+
+/// Rows handed over at a time, at most.
+pub const PIECE_ROWS: usize = 4096;
+
+/// The kernel fills at most 32 KiB at a time for a dump (`netlink_dump`), so that this is never too small.
+const RECEIVE_BYTES: usize = 64 * 1024;
+
+/// Room for several of those in the socket's queue. A dump is paced by its reader: more would not make it faster.
+const QUEUE_BYTES: usize = 1024 * 1024;
+
+/// A dump answers at once; a kernel that falls silent for this long (seconds) has lost our request.
+const SILENCE_S: i64 = 5;
+
+/// Receive errors that a dump survives, before it is given up.
+const MAX_HICCUPS: u32 = 64;
+
+/// Value of `idiag_timer` for a timewait socket of either substate.
+const TIMER_TIMEWAIT: u8 = 3;
+
+/// Length of `struct inet_diag_msg`.
+const DIAG_LEN: usize = 72;
+const _: () = assert!(size_of::<InetResponseBuffer>() == DIAG_LEN);
+
+/// What a dump came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CensusReport {
+    /// False when the kernel flagged an interruption, or a part was lost: absence of a socket proves nothing then.
+    pub complete: bool,
+    /// Rows handed over.
+    pub rows: u64,
+}
+
+/// Lists the TCP sockets of the calling thread's network namespace, IPv4 first, in pieces of at most [`PIECE_ROWS`].
+///
+/// `netns` is the inode number of that namespace and goes into each row. Sockets in CLOSE are not asked for. While
+/// sockets come and go, the kernel may skip one or give one twice at the seams of its answer without saying so. Rows
+/// may have been handed over before an error is returned.
+pub fn dump(netns: u32, sink: &mut dyn FnMut(Vec<CensusRow>)) -> io::Result<CensusReport> {
+    let mut socket = open()?;
+    let mut buffer = vec![0; RECEIVE_BYTES];
+    let mut pieces = Pieces { rows: Vec::new(), total: 0, sink };
+    let mut complete = true;
+    for (sequence, family) in [(1, AF_INET), (2, AF_INET6)] {
+        complete &= dump_family(&mut socket, family, sequence, netns, &mut buffer, &mut pieces)?;
+    }
+    pieces.flush();
+    Ok(CensusReport { complete, rows: pieces.total })
+}
+
+/// Rows on their way to the sink.
+struct Pieces<'a> {
+    rows: Vec<CensusRow>,
+    total: u64,
+    sink: &'a mut dyn FnMut(Vec<CensusRow>),
+}
+
+impl Pieces<'_> {
+    fn push(&mut self, row: CensusRow) {
+        if self.rows.capacity() == 0 {
+            self.rows.reserve_exact(PIECE_ROWS);
+        }
+        self.rows.push(row);
+        self.total += 1;
+        if self.rows.len() == PIECE_ROWS {
+            self.flush();
+        }
+    }
+
+    fn flush(&mut self) {
+        if !self.rows.is_empty() {
+            (self.sink)(std::mem::take(&mut self.rows));
+        }
+    }
+}
+
+fn open() -> io::Result<Socket> {
+    let explain = |error: io::Error| explained(&error, "sock_diag cannot be opened");
+    let mut socket = Socket::new(NETLINK_SOCK_DIAG).map_err(explain)?;
+    socket.bind_auto().map_err(explain)?;
+    socket.connect(&SocketAddr::new(0, 0)).map_err(explain)?;
+    // The default queue does as well, only slower.
+    let _ = socket.set_rx_buf_sz(QUEUE_BYTES as libc::c_int);
+    setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::new(SILENCE_S, 0))?;
+    Ok(socket)
+}
+
+/// Asks for one family and reads to the end of the answer; false when it was not whole.
+fn dump_family(
+    socket: &mut Socket,
+    family: u8,
+    sequence: u32,
+    netns: u32,
+    buffer: &mut [u8],
+    pieces: &mut Pieces<'_>,
+) -> io::Result<bool> {
+    let request = request(family, sequence);
+    socket.send(&request, 0).map_err(|error| explained(&error, "sock_diag refused the request"))?;
+    let mut complete = true;
+    let mut hiccups = 0;
+    loop {
+        // MSG_TRUNC gives the true length, so that a message cut short is noticed.
+        let length = match recv(socket.as_raw_fd(), buffer, MsgFlags::MSG_TRUNC) {
+            Ok(length) => length,
+            Err(nix::Error::EINTR) => continue,
+            // The kernel found no memory for a part of the answer. The dump itself goes on.
+            Err(nix::Error::ENOBUFS | nix::Error::ENOMEM) if hiccups < MAX_HICCUPS => {
+                hiccups += 1;
+                complete = false;
+                continue;
+            }
+            Err(nix::Error::EAGAIN) => {
+                return Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    format!("sock_diag fell silent for {SILENCE_S} s"),
+                ));
+            }
+            Err(error) => return Err(explained(&error.into(), "sock_diag stopped")),
+        };
+        complete &= length <= buffer.len();
+        let answer = read_messages(&buffer[..length.min(buffer.len())], sequence, netns, pieces)?;
+        complete &= answer.whole;
+        if answer.done {
+            return Ok(complete);
+        }
+    }
+}
+
+fn request(family: u8, sequence: u32) -> Vec<u8> {
+    let mut header = NetlinkHeader::default();
+    header.flags = NLM_F_REQUEST | NLM_F_DUMP;
+    header.sequence_number = sequence;
+    let request = InetRequest {
+        family,
+        protocol: IPPROTO_TCP,
+        // Attributes would only make the answer longer.
+        extensions: ExtensionFlags::empty(),
+        states: StateFlags::all() - StateFlags::CLOSE,
+        socket_id: if family == AF_INET { SocketId::new_v4() } else { SocketId::new_v6() },
+    };
+    let payload = NetlinkPayload::from(SockDiagMessage::InetRequest(request));
+    let mut message = NetlinkMessage::new(header, payload);
+    message.finalize();
+    let mut bytes = vec![0; message.buffer_len()];
+    message.serialize(&mut bytes);
+    bytes
+}
+
+/// What one received buffer held.
+#[derive(Debug, PartialEq, Eq)]
+struct Answer {
+    /// The dump ended.
+    done: bool,
+    /// Nothing was lost.
+    whole: bool,
+}
+
+fn read_messages(bytes: &[u8], sequence: u32, netns: u32, pieces: &mut Pieces<'_>) -> io::Result<Answer> {
+    let mut rest = bytes;
+    let mut whole = true;
+    while !rest.is_empty() {
+        let Ok(message) = NetlinkBuffer::new_checked(rest) else {
+            // Cut short, or not netlink at all: nothing behind it can be trusted.
+            return Ok(Answer { done: false, whole: false });
+        };
+        // Messages are aligned to four bytes (NLMSG_ALIGN).
+        let next = (message.length() as usize).next_multiple_of(4).min(rest.len());
+        rest = &rest[next..];
+        if message.sequence_number() != sequence {
+            // Left over from a dump that was given up.
+            continue;
+        }
+        whole &= message.flags() & NLM_F_DUMP_INTR == 0;
+        match message.message_type() {
+            SOCK_DIAG_BY_FAMILY => match row(message.payload(), netns) {
+                Some(row) => pieces.push(row),
+                None => whole = false,
+            },
+            NLMSG_DONE => {
+                // A dump that fails after it began says so here and not in NLMSG_ERROR.
+                let code = DoneBuffer::new_checked(message.payload()).map_or(0, |done| done.code());
+                return if code < 0 { Err(refused(code)) } else { Ok(Answer { done: true, whole }) };
+            }
+            NLMSG_ERROR => {
+                let code = ErrorBuffer::new_checked(message.payload()).ok().and_then(|error| error.code());
+                return match code {
+                    Some(code) => Err(refused(code.get())),
+                    None => Ok(Answer { done: true, whole }),
+                };
+            }
+            NLMSG_OVERRUN => whole = false,
+            _ => {}
+        }
+    }
+    Ok(Answer { done: false, whole })
+}
+
+/// Reads `struct inet_diag_msg` (`include/uapi/linux/inet_diag.h`); `None` when it is too short or of no known family.
+fn row(message: &[u8], netns: u32) -> Option<CensusRow> {
+    let message = message.first_chunk::<DIAG_LEN>()?;
+    let [family, state, timer, _retransmits, ..] = *message;
+    let (local, local_mapped) = address(family, field(message, 8))?;
+    let (remote, remote_mapped) = address(family, field(message, 24))?;
+    let v4_mapped = local_mapped || remote_mapped;
+    let unmapped = |address: IpAddr| match address {
+        // A listener on ::ffff:a.b.c.d has no peer: its remote side is the IPv4 wildcard, written as the IPv6 one.
+        IpAddr::V6(address) if v4_mapped && address.is_unspecified() => Ipv4Addr::UNSPECIFIED.into(),
+        address => address,
+    };
+    let tuple = Tuple {
+        netns,
+        local_addr: unmapped(local),
+        local_port: u16::from_be_bytes(field(message, 4)),
+        remote_addr: unmapped(remote),
+        remote_port: u16::from_be_bytes(field(message, 6)),
+        v4_mapped,
+    };
+    let state = census_state(state, timer)?;
+    let timewait = matches!(state, CensusState::TimeWait | CensusState::TimewaitFinWait2);
+    Some(CensusRow {
+        // Two words, the low one first whatever the byte order (`sock_diag_save_cookie`).
+        cookie: u64::from(u32::from_ne_bytes(field(message, 44)))
+            | u64::from(u32::from_ne_bytes(field(message, 48))) << 32,
+        tuple,
+        state,
+        expires_ms: if timewait { u32::from_ne_bytes(field(message, 52)) } else { 0 },
+    })
+}
+
+/// Bytes at a constant offset; [`DIAG_LEN`] bounds each of them.
+fn field<const N: usize>(message: &[u8; DIAG_LEN], offset: usize) -> [u8; N] {
+    let mut bytes = [0; N];
+    bytes.copy_from_slice(&message[offset..offset + N]);
+    bytes
+}
+
+/// An address, and whether it was IPv4 written as IPv6.
+fn address(family: u8, bytes: [u8; 16]) -> Option<(IpAddr, bool)> {
+    match family {
+        AF_INET => Some((Ipv4Addr::new(bytes[0], bytes[1], bytes[2], bytes[3]).into(), false)),
+        AF_INET6 => {
+            let address = Ipv6Addr::from(bytes);
+            Some(address.to_ipv4_mapped().map_or((address.into(), false), |mapped| (mapped.into(), true)))
+        }
+        _ => None,
+    }
+}
+
+/// The kernel gives a timewait socket's substate as its state; the timer alone tells FIN_WAIT2 of a timewait socket
+/// from FIN_WAIT2 of a full one.
+fn census_state(state: u8, timer: u8) -> Option<CensusState> {
+    match (state, timer) {
+        (TCP_TIME_WAIT, _) => Some(CensusState::TimeWait),
+        (TCP_FIN_WAIT2, TIMER_TIMEWAIT) => Some(CensusState::TimewaitFinWait2),
+        (TCP_LISTEN, _) => Some(CensusState::Listen),
+        (TCP_CLOSE | 0, _) => None,
+        _ => Some(CensusState::Open),
+    }
+}
+
+/// The error for a negative errno in the kernel's answer.
+fn refused(code: i32) -> io::Error {
+    let error = io::Error::from_raw_os_error(code.saturating_neg());
+    explained(&error, "sock_diag refused the request")
+}
+
+/// One line with a cause that an operator can act on.
+fn explained(error: &io::Error, what: &str) -> io::Error {
+    let hint = match error.raw_os_error() {
+        Some(libc::ENOENT | libc::EOPNOTSUPP) => "the kernel has no tcp_diag: try `modprobe tcp_diag`",
+        Some(libc::EPROTONOSUPPORT | libc::EAFNOSUPPORT) => "the kernel has no sock_diag: try `modprobe inet_diag`",
+        Some(libc::EPERM | libc::EACCES) => "a security policy (seccomp, SELinux, AppArmor) forbids netlink sockets",
+        _ => return io::Error::new(error.kind(), format!("{what}: {error}")),
+    };
+    io::Error::new(error.kind(), format!("{what} ({error}): {hint}"))
+}
+
+#[cfg(test)]
+#[path = "census_tests.rs"]
+mod tests;

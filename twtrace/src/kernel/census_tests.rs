@@ -1,0 +1,193 @@
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+use super::*;
+use std::io::Read as _;
+use std::net::{TcpListener, TcpStream};
+
+const NETNS: u32 = 7;
+
+/// A whole `inet_diag_msg` in a netlink message.
+fn message(kind: u16, flags: u16, sequence: u32, payload: &[u8]) -> Vec<u8> {
+    let length = 16 + payload.len();
+    let mut bytes = Vec::new();
+    bytes.extend_from_slice(&(length as u32).to_ne_bytes());
+    bytes.extend_from_slice(&kind.to_ne_bytes());
+    bytes.extend_from_slice(&flags.to_ne_bytes());
+    bytes.extend_from_slice(&sequence.to_ne_bytes());
+    bytes.extend_from_slice(&0u32.to_ne_bytes());
+    bytes.extend_from_slice(payload);
+    bytes.resize(length.next_multiple_of(4), 0);
+    bytes
+}
+
+fn diag(family: u8, state: u8, timer: u8, local: [u8; 16], remote: [u8; 16]) -> [u8; DIAG_LEN] {
+    let mut bytes = [0; DIAG_LEN];
+    bytes[..4].copy_from_slice(&[family, state, timer, 0]);
+    bytes[4..6].copy_from_slice(&40000u16.to_be_bytes());
+    bytes[6..8].copy_from_slice(&443u16.to_be_bytes());
+    bytes[8..24].copy_from_slice(&local);
+    bytes[24..40].copy_from_slice(&remote);
+    bytes[44..48].copy_from_slice(&0xea43u32.to_ne_bytes());
+    bytes[48..52].copy_from_slice(&1u32.to_ne_bytes());
+    bytes[52..56].copy_from_slice(&59_000u32.to_ne_bytes());
+    bytes
+}
+
+fn v4(last: u8) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    bytes[..4].copy_from_slice(&[127, 0, 0, last]);
+    bytes
+}
+
+fn mapped(last: u8) -> [u8; 16] {
+    Ipv4Addr::new(127, 0, 0, last).to_ipv6_mapped().octets()
+}
+
+fn read(bytes: &[u8]) -> (io::Result<Answer>, Vec<CensusRow>) {
+    let mut rows = Vec::new();
+    let mut sink = |piece: Vec<CensusRow>| rows.extend(piece);
+    let mut pieces = Pieces { rows: Vec::new(), total: 0, sink: &mut sink };
+    let answer = read_messages(bytes, 1, NETNS, &mut pieces);
+    pieces.flush();
+    (answer, rows)
+}
+
+#[test]
+fn a_timewait_socket_is_read_whole() {
+    let row = row(&diag(AF_INET, TCP_TIME_WAIT, 3, v4(1), v4(2)), NETNS).unwrap();
+    let tuple = Tuple {
+        netns: NETNS,
+        local_addr: Ipv4Addr::new(127, 0, 0, 1).into(),
+        local_port: 40000,
+        remote_addr: Ipv4Addr::new(127, 0, 0, 2).into(),
+        remote_port: 443,
+        v4_mapped: false,
+    };
+    assert_eq!(row, CensusRow { cookie: 0x1_0000_ea43, tuple, state: CensusState::TimeWait, expires_ms: 59_000 });
+}
+
+#[test]
+fn the_timer_tells_the_two_kinds_of_fin_wait2() {
+    for (state, timer, expected) in [
+        (TCP_TIME_WAIT, 3, Some(CensusState::TimeWait)),
+        (TCP_FIN_WAIT2, 3, Some(CensusState::TimewaitFinWait2)),
+        (TCP_FIN_WAIT2, 0, Some(CensusState::Open)),
+        (TCP_FIN_WAIT2, 2, Some(CensusState::Open)),
+        (1, 0, Some(CensusState::Open)),
+        (TCP_LISTEN, 0, Some(CensusState::Listen)),
+        (TCP_CLOSE, 0, None),
+        (0, 0, None),
+    ] {
+        assert_eq!(census_state(state, timer), expected, "state {state} timer {timer}");
+    }
+}
+
+#[test]
+fn expiry_is_for_timewait_sockets_alone() {
+    assert_eq!(row(&diag(AF_INET, 1, 2, v4(1), v4(2)), NETNS).unwrap().expires_ms, 0);
+}
+
+#[test]
+fn mapped_addresses_become_ipv4() {
+    let connected = row(&diag(AF_INET6, TCP_TIME_WAIT, 3, mapped(1), mapped(2)), NETNS).unwrap().tuple;
+    assert!(connected.v4_mapped && connected.local_addr.is_ipv4() && connected.remote_addr.is_ipv4());
+
+    let listener = row(&diag(AF_INET6, TCP_LISTEN, 0, mapped(1), [0; 16]), NETNS).unwrap().tuple;
+    assert_eq!(listener.remote_addr, IpAddr::from(Ipv4Addr::UNSPECIFIED));
+
+    let wildcard = row(&diag(AF_INET6, TCP_LISTEN, 0, [0; 16], [0; 16]), NETNS).unwrap().tuple;
+    assert!(!wildcard.v4_mapped && wildcard.local_addr.is_ipv6());
+}
+
+#[test]
+fn damage_is_told_and_never_panics() {
+    let good = message(SOCK_DIAG_BY_FAMILY, 0, 1, &diag(AF_INET, TCP_TIME_WAIT, 3, v4(1), v4(2)));
+    for cut in 1..good.len() {
+        let (answer, rows) = read(&good[..cut]);
+        assert_eq!((answer.unwrap(), rows.len()), (Answer { done: false, whole: false }, 0), "cut at {cut}");
+    }
+    let short = message(SOCK_DIAG_BY_FAMILY, 0, 1, &[AF_INET; 10]);
+    assert!(!read(&short).0.unwrap().whole);
+    let family = message(SOCK_DIAG_BY_FAMILY, 0, 1, &diag(99, TCP_TIME_WAIT, 3, v4(1), v4(2)));
+    assert!(!read(&family).0.unwrap().whole);
+    assert!(!read(&[0xff; 64]).0.unwrap().whole);
+    assert!(!read(&[0; 64]).0.unwrap().whole);
+}
+
+#[test]
+fn interruption_and_overrun_make_it_incomplete() {
+    let diag = diag(AF_INET, TCP_TIME_WAIT, 3, v4(1), v4(2));
+    let mut bytes = message(SOCK_DIAG_BY_FAMILY, NLM_F_DUMP_INTR, 1, &diag);
+    bytes.extend(message(NLMSG_DONE, 0, 1, &[0; 4]));
+    let (answer, rows) = read(&bytes);
+    assert_eq!((answer.unwrap(), rows.len()), (Answer { done: true, whole: false }, 1));
+    assert!(!read(&message(NLMSG_OVERRUN, 0, 1, &[])).0.unwrap().whole);
+}
+
+#[test]
+fn another_dumps_messages_are_skipped() {
+    let diag = diag(AF_INET, TCP_TIME_WAIT, 3, v4(1), v4(2));
+    let (answer, rows) = read(&message(SOCK_DIAG_BY_FAMILY, 0, 9, &diag));
+    assert_eq!((answer.unwrap(), rows.len()), (Answer { done: false, whole: true }, 0));
+}
+
+#[test]
+fn a_missing_tcp_diag_is_named_wherever_the_kernel_says_it() {
+    for kind in [NLMSG_ERROR, NLMSG_DONE] {
+        let error = read(&message(kind, 0, 1, &(-libc::ENOENT).to_ne_bytes())).0.unwrap_err();
+        assert!(error.to_string().contains("modprobe tcp_diag"), "{error}");
+    }
+}
+
+#[test]
+fn this_kernel_lists_a_timewait_socket_a_peer_and_a_listener() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let mut client = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let client_port = client.local_addr().unwrap().port();
+    let (server, _) = listener.accept().unwrap();
+    // The server closes first and so keeps the timewait socket; the second client stays open.
+    server.shutdown(std::net::Shutdown::Both).unwrap();
+    drop(server);
+    assert_eq!(client.read(&mut [0; 1]).unwrap(), 0);
+    drop(client);
+    let open = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let open_port = open.local_addr().unwrap().port();
+
+    let mut rows = Vec::new();
+    let mut largest = 0;
+    let report = dump(NETNS, &mut |piece| {
+        largest = largest.max(piece.len());
+        rows.extend(piece);
+    })
+    .unwrap();
+    assert!(report.complete && largest <= PIECE_ROWS);
+    assert_eq!(report.rows, rows.len() as u64);
+    let find = |local, remote| {
+        rows.iter().find(|row: &&CensusRow| row.tuple.local_port == local && row.tuple.remote_port == remote).copied()
+    };
+    let timewait = find(port, client_port).unwrap();
+    assert_eq!(timewait.state, CensusState::TimeWait);
+    assert!((1..=60_000).contains(&timewait.expires_ms), "{timewait:?}");
+    assert!(timewait.cookie != 0 && timewait.tuple.netns == NETNS);
+    assert_eq!(find(open_port, port).unwrap().state, CensusState::Open);
+    assert_eq!(find(port, 0).unwrap().state, CensusState::Listen);
+}
+
+#[test]
+fn an_accepted_mapped_connection_is_listed_as_ipv4() {
+    // A host without IPv6 has no such sockets.
+    let Ok(listener) = TcpListener::bind("[::]:0") else { return };
+    let port = listener.local_addr().unwrap().port();
+    let client = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let client_port = client.local_addr().unwrap().port();
+    let (_server, _) = listener.accept().unwrap();
+    let mut tuples = Vec::new();
+    dump(NETNS, &mut |rows| tuples.extend(rows.into_iter().map(|row| row.tuple))).unwrap();
+    let ours = |local, remote| {
+        tuples.iter().find(|tuple: &&Tuple| tuple.local_port == local && tuple.remote_port == remote).copied().unwrap()
+    };
+    let (server, client) = (ours(port, client_port), ours(client_port, port));
+    assert!(server.v4_mapped && !client.v4_mapped);
+    assert_eq!((server.local_addr, server.remote_addr), (client.remote_addr, client.local_addr));
+}

@@ -1,0 +1,171 @@
+//! Turns what the loader, or the kernel behind it, said into one line with what to do next.
+
+use super::probe;
+use super::probe::{Capabilities, Lockdown, kernel_version};
+use std::io;
+
+/// Longest explanation, in characters: verifier logs have no end.
+const MAX_CHARS: usize = 600;
+
+/// What must be known of the host to tell apart causes that share an errno.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Situation {
+    /// Effective capabilities.
+    pub capabilities: Capabilities,
+    /// `/sys/kernel/btf/vmlinux` is there.
+    pub btf: bool,
+    /// Kernel lockdown.
+    pub lockdown: Lockdown,
+    /// Kernel release.
+    pub kernel: String,
+}
+
+/// One line for an error of the loader, by the running host's situation.
+pub fn explain(error: &anyhow::Error) -> String {
+    explain_in(error, &probe::situation())
+}
+
+/// The same by a given situation.
+pub fn explain_in(error: &anyhow::Error, situation: &Situation) -> String {
+    let said = one_line(error);
+    match advice(errno(error), &said, situation) {
+        Some(advice) => clip(&format!("{advice} ({said})")),
+        None => clip(&said),
+    }
+}
+
+/// What to do, by the first errno in the chain and the situation.
+fn advice(errno: Option<i32>, said: &str, situation: &Situation) -> Option<String> {
+    let text = match errno {
+        Some(libc::EPERM | libc::EACCES) if !situation.capabilities.can_trace() => {
+            "twtrace needs root, or CAP_BPF and CAP_PERFMON: try sudo"
+        }
+        Some(libc::EPERM | libc::EACCES) if situation.lockdown == Lockdown::Confidentiality => {
+            "the kernel is locked down (confidentiality) and lets nobody read its memory: boot with lockdown=integrity \
+             or without"
+        }
+        Some(libc::ENOSYS) => {
+            "this kernel has no bpf system call, or a seccomp profile hides it: it needs CONFIG_BPF_SYSCALL=y"
+        }
+        _ if !situation.btf => {
+            "this kernel has no BTF in /sys/kernel/btf/vmlinux: it needs CONFIG_DEBUG_INFO_BTF=y, which distributions \
+             set from 5.8 or so on"
+        }
+        _ if said.contains("tracefs not found") => {
+            "tracefs is not mounted: try `mount -t tracefs tracefs /sys/kernel/tracing`"
+        }
+        Some(libc::EPERM) if kernel_version(&situation.kernel) < Some((5, 11)) => {
+            "the limit of locked memory may be too low for this kernel: try `ulimit -l unlimited`"
+        }
+        Some(libc::EPERM) => {
+            "the kernel refuses although the capabilities are there: a seccomp profile, a security module, or a user \
+             namespace (a rootless container) is in the way; run on the host or in a privileged container"
+        }
+        Some(libc::EACCES | libc::EINVAL | libc::E2BIG) if said.to_ascii_lowercase().contains("verifier") => {
+            "the kernel's verifier refused a program: please report it with `twtrace doctor --json`"
+        }
+        Some(libc::ENOMEM) => "the kernel has no memory for maps or programs",
+        _ => return None,
+    };
+    Some(text.to_owned())
+}
+
+/// The first errno in the chain of causes, positive.
+fn errno(error: &anyhow::Error) -> Option<i32> {
+    error.chain().find_map(|cause| {
+        let io = cause.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error);
+        io.or_else(|| cause.downcast_ref::<nix::Error>().map(|errno| *errno as i32))
+    })
+}
+
+/// The chain of causes without line breaks, and without a cause that the one before it already quotes.
+fn one_line(error: &anyhow::Error) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    for cause in error.chain() {
+        let text = cause.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+        if !text.is_empty() && !parts.iter().any(|part| part.contains(&text)) {
+            parts.push(text);
+        }
+    }
+    parts.join(": ")
+}
+
+fn clip(text: &str) -> String {
+    if text.chars().count() <= MAX_CHARS {
+        return text.to_owned();
+    }
+    text.chars().take(MAX_CHARS).chain(['…']).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::Context as _;
+
+    fn situation() -> Situation {
+        Situation { capabilities: Capabilities::ALL, btf: true, lockdown: Lockdown::None, kernel: "6.12.0".to_owned() }
+    }
+
+    fn failed(errno: i32) -> anyhow::Error {
+        let Err(error) = Err::<(), _>(io::Error::from_raw_os_error(errno)).context("cannot load the program tcp_life")
+        else {
+            unreachable!("an error was given")
+        };
+        error
+    }
+
+    #[test]
+    fn each_cause_has_its_advice() {
+        let plain = Situation { capabilities: Capabilities::NONE, ..situation() };
+        let locked = Situation { lockdown: Lockdown::Confidentiality, ..situation() };
+        let no_btf = Situation { btf: false, ..situation() };
+        let old = Situation { kernel: "5.10.0-28-amd64".to_owned(), ..situation() };
+        for (errno, situation, expected) in [
+            (libc::EPERM, &plain, "try sudo"),
+            (libc::EACCES, &plain, "try sudo"),
+            (libc::EPERM, &locked, "lockdown=integrity"),
+            (libc::ENOENT, &no_btf, "CONFIG_DEBUG_INFO_BTF=y"),
+            (libc::EPERM, &old, "ulimit -l unlimited"),
+            (libc::EPERM, &situation(), "seccomp"),
+            (libc::ENOSYS, &situation(), "CONFIG_BPF_SYSCALL=y"),
+            (libc::ENOMEM, &situation(), "no memory"),
+        ] {
+            let line = explain_in(&failed(errno), situation);
+            assert!(line.contains(expected), "errno {errno}: {line}");
+            assert!(line.contains("tcp_life") && !line.contains('\n'), "{line}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_cause_is_told_as_it_is() {
+        let line = explain_in(&failed(libc::EBUSY), &situation());
+        assert_eq!(line, "cannot load the program tcp_life: Device or resource busy (os error 16)");
+    }
+
+    #[test]
+    fn the_loaders_own_errors_are_seen_through() {
+        use aya::programs::ProgramError;
+        let call = aya::sys::SyscallError {
+            call: "bpf_raw_tracepoint_open",
+            io_error: io::Error::from_raw_os_error(libc::EPERM),
+        };
+        let error = anyhow::Error::new(aya::EbpfError::ProgramError(ProgramError::SyscallError(call)));
+        assert_eq!(errno(&error), Some(libc::EPERM));
+        let plain = Situation { capabilities: Capabilities::NONE, ..situation() };
+        assert!(explain_in(&error, &plain).contains("try sudo"));
+    }
+
+    #[test]
+    fn verifier_logs_are_flattened_and_clipped() {
+        let log = format!("Verifier output: {}", "0: R1=ctx()\n".repeat(10_000));
+        let error = anyhow::Error::new(io::Error::from_raw_os_error(libc::EACCES)).context(log);
+        let line = explain_in(&error, &situation());
+        assert!(line.contains("report it") && !line.contains('\n'), "{line}");
+        assert!(line.chars().count() <= MAX_CHARS + 1);
+    }
+
+    #[test]
+    fn this_host_explains_itself() {
+        assert!(!explain(&failed(libc::EPERM)).is_empty());
+    }
+}

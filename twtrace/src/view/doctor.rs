@@ -1,0 +1,162 @@
+//! `twtrace doctor` as text and as JSON.
+
+use crate::cmd::doctor::{Report, Status};
+use std::io::{self, Write};
+use twtrace_core::input::Tier;
+
+/// The report as JSON, one object and a line's end.
+pub fn write_json(report: &Report, out: &mut dyn Write) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut *out, report)?;
+    writeln!(out)
+}
+
+/// The report as aligned text, in words and without colour.
+pub fn write_text(report: &Report, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(out, "twtrace doctor, kernel {}", printable(&report.kernel))?;
+    writeln!(out)?;
+    let width = report.checks.iter().map(|check| check.id.len()).max().unwrap_or(0);
+    for check in &report.checks {
+        writeln!(out, "{:<8}  {:<width$}  {}", status_name(check.status), check.id, printable(&check.found))?;
+        for (label, text) in [("costs", &check.cost), ("fix", &check.fix)] {
+            if let Some(text) = text {
+                writeln!(out, "{:<8}  {:<width$}  {label}: {}", "", "", printable(text))?;
+            }
+        }
+    }
+    writeln!(out, "\nhooks")?;
+    let width = report.hooks.iter().map(|hook| hook.name.len()).max().unwrap_or(0);
+    for hook in &report.hooks {
+        let state = if hook.attached { "attached" } else { "refused" };
+        let reason = hook.reason.as_deref().map(|reason| format!("  {}", printable(reason))).unwrap_or_default();
+        writeln!(out, "  {state:<8}  {:<width$}  {}{reason}", hook.name, hook.kind)?;
+    }
+    if report.hooks.is_empty() {
+        writeln!(out, "  none could be tried")?;
+    }
+    writeln!(out, "\nsysctls of this network namespace")?;
+    let width = report.sysctls.keys().map(|name| name.len()).max().unwrap_or(0);
+    for (name, sysctl) in &report.sysctls {
+        let value = sysctl.value.as_deref().map_or("-", |value| if value.is_empty() { "(none)" } else { value });
+        writeln!(out, "  {name:<width$}  {}", printable(value))?;
+        writeln!(out, "  {:<width$}    {}", "", sysctl.meaning)?;
+    }
+    writeln!(out, "\n{}", printable(&report.verdict))
+}
+
+/// Name of a tier, as in JSON.
+pub fn tier_name(tier: Tier) -> &'static str {
+    match tier {
+        Tier::Exact => "exact",
+        Tier::Cookie => "cookie",
+        Tier::Tuple => "tuple",
+    }
+}
+
+fn status_name(status: Status) -> &'static str {
+    match status {
+        Status::Ok => "ok",
+        Status::Degraded => "degraded",
+        Status::Missing => "missing",
+        Status::Info => "info",
+    }
+}
+
+/// On one line and without control characters: reasons quote paths and kernel logs.
+fn printable(text: &str) -> String {
+    text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+    use super::*;
+    use crate::cmd::doctor::{Check, SCHEMA, Sysctl};
+    use std::collections::BTreeMap;
+    use twtrace_core::input::Hook;
+
+    fn report() -> Report {
+        Report {
+            schema: SCHEMA,
+            kernel: "6.12.0".to_owned(),
+            works: true,
+            verdict: "top works here, tier cookie, with limits: tracefs".to_owned(),
+            tier: Some(Tier::Cookie),
+            checks: vec![
+                Check { id: "btf", status: Status::Ok, found: "found".to_owned(), cost: None, fix: None },
+                Check {
+                    id: "tracefs",
+                    status: Status::Degraded,
+                    found: "not mounted\u{1b}[2J".to_owned(),
+                    cost: Some("no errno".to_owned()),
+                    fix: Some("mount it".to_owned()),
+                },
+            ],
+            hooks: vec![
+                Hook { name: "a".to_owned(), kind: "tp_btf".to_owned(), attached: true, reason: None },
+                Hook {
+                    name: "bc".to_owned(),
+                    kind: "tracepoint".to_owned(),
+                    attached: false,
+                    reason: Some("tracefs\nnot found".to_owned()),
+                },
+            ],
+            sysctls: BTreeMap::from([
+                ("net.x", Sysctl { value: Some(String::new()), meaning: "nothing".to_owned() }),
+                ("net.xyz", Sysctl { value: None, meaning: "not in this kernel".to_owned() }),
+            ]),
+        }
+    }
+
+    #[test]
+    fn text_is_aligned_and_clean() {
+        let mut text = Vec::new();
+        write_text(&report(), &mut text).unwrap();
+        let expected = "\
+twtrace doctor, kernel 6.12.0
+
+ok        btf      found
+degraded  tracefs  not mounted [2J
+                   costs: no errno
+                   fix: mount it
+
+hooks
+  attached  a   tp_btf
+  refused   bc  tracepoint  tracefs not found
+
+sysctls of this network namespace
+  net.x    (none)
+             nothing
+  net.xyz  -
+             not in this kernel
+
+top works here, tier cookie, with limits: tracefs
+";
+        assert_eq!(String::from_utf8(text).unwrap(), expected);
+    }
+
+    #[test]
+    fn json_keeps_its_names() {
+        let mut text = Vec::new();
+        write_json(&report(), &mut text).unwrap();
+        let json: serde_json::Value = serde_json::from_slice(&text).unwrap();
+        assert_eq!(json["schema"], 1);
+        assert_eq!(json["works"], true);
+        assert_eq!(json["tier"], "cookie");
+        assert_eq!(json["checks"][1]["id"], "tracefs");
+        assert_eq!(json["checks"][1]["status"], "degraded");
+        assert_eq!(json["checks"][1]["found"], "not mounted\u{1b}[2J");
+        assert_eq!(json["checks"][1]["cost"], "no errno");
+        assert_eq!(json["checks"][1]["fix"], "mount it");
+        assert_eq!(json["hooks"][1]["reason"], "tracefs\nnot found");
+        assert_eq!(json["sysctls"]["net.x"]["meaning"], "nothing");
+        assert_eq!(json["sysctls"]["net.xyz"]["value"], serde_json::Value::Null);
+    }
+
+    #[test]
+    fn tiers_are_named_as_in_json() {
+        for tier in [Tier::Exact, Tier::Cookie, Tier::Tuple] {
+            assert_eq!(serde_json::to_value(tier).unwrap(), tier_name(tier));
+        }
+    }
+}

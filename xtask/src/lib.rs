@@ -1,0 +1,13 @@
+//! The commands of `cargo xtask`, one module each, and what they share.
+//!
+//! This is a library as well as a program so that the build script of `twtrace` (feature `build-ebpf`) can use
+//! [`ebpf::build`], the only recipe for the eBPF object.
+
+pub mod build_ebpf;
+pub mod digest;
+pub mod ebpf;
+pub mod process;
+pub mod setup;
+pub mod test;
+pub mod tools;
+pub mod workspace;

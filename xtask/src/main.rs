@@ -1,0 +1,43 @@
+//! `cargo xtask`: the toolbox of this workspace.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use xtask::{build_ebpf, setup, test};
+
+/// The toolbox of this workspace
+///
+/// Everything that is built or fetched is kept in `.cache` in the workspace, or in $TWTRACE_CACHE.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Install what building and testing need and is not there yet
+    Setup(setup::Args),
+    /// Build the eBPF object from source and put it into twtrace/bpf/
+    BuildEbpf(build_ebpf::Args),
+    /// Run every check and every test
+    Test(test::Args),
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Setup(args) => setup::run(&args),
+        Command::BuildEbpf(args) => build_ebpf::run(&args),
+        Command::Test(args) => test::run(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nothing is left to do if standard error is closed as well.
+            let _ = writeln!(std::io::stderr(), "xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

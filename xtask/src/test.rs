@@ -1,0 +1,216 @@
+//! `cargo xtask test`: every check and every test, in the order in which they fail fastest.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+use std::{fs, io};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::ebpf::{self, Toolchain};
+use crate::process::{cargo, run as run_command, say};
+use crate::tools::CARGO_DENY;
+use crate::workspace::{DIGEST, OBJECT, root, target};
+use crate::{digest, setup};
+
+/// Options of `cargo xtask test`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Leave out the live and README tests, which need root
+    #[arg(long)]
+    quick: bool,
+}
+
+/// How a step ended, if it did not fail.
+enum Done {
+    Passed,
+    Skipped(String),
+}
+
+struct Step {
+    name: &'static str,
+    action: fn(&Context) -> Result<Done>,
+}
+
+/// What the steps share.
+struct Context {
+    quick: bool,
+    /// The freshly built object.
+    object: PathBuf,
+}
+
+const STEPS: [Step; 11] = [
+    Step { name: "set-up", action: set_up },
+    Step { name: "eBPF object from source", action: build_object },
+    Step { name: "committed eBPF object", action: committed_object },
+    Step { name: "fmt", action: fmt },
+    Step { name: "clippy", action: clippy },
+    Step { name: "clippy of the kernel side", action: clippy_ebpf },
+    Step { name: "licences and sources of dependencies", action: deny },
+    Step { name: "documentation", action: doc },
+    Step { name: "unit and property tests", action: unit },
+    Step { name: "live tests", action: live },
+    Step { name: "README tests", action: readme },
+];
+
+/// Runs all steps; the first that fails ends it.
+///
+/// # Errors
+/// Names the step that failed.
+pub fn run(args: &Args) -> Result<()> {
+    let context = Context { quick: args.quick, object: target().join("bpf/twtrace.bpf.o") };
+    let mut summary = Vec::new();
+    let mut counts = [0_usize; 3];
+    let mut failure = None;
+    for (number, step) in STEPS.iter().enumerate() {
+        if failure.is_some() {
+            counts[2] += 1;
+            summary.push(format!("skipped        -  {} (not reached)", step.name));
+            continue;
+        }
+        say(&format!("\n== {}/{} {}", number + 1, STEPS.len(), step.name));
+        let began = Instant::now();
+        let done = (step.action)(&context);
+        let time = seconds(began.elapsed());
+        let (index, line) = match &done {
+            Ok(Done::Passed) => (0, format!("passed  {time}  {}", step.name)),
+            Ok(Done::Skipped(why)) => (2, format!("skipped {time}  {} ({why})", step.name)),
+            Err(error) => (1, format!("failed  {time}  {}: {error:#}", step.name)),
+        };
+        say(&format!("== {line}"));
+        counts[index] += 1;
+        summary.push(line);
+        failure = done.err().map(|_| step.name);
+    }
+    say("\nsummary");
+    for line in summary {
+        say(&format!("  {line}"));
+    }
+    let [passed, failed, skipped] = counts;
+    say(&format!("{passed} passed, {failed} failed, {skipped} skipped"));
+    failure.map_or(Ok(()), |name| bail!("step `{name}` failed"))
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{:7.1} s", time.as_secs_f64())
+}
+
+fn set_up(context: &Context) -> Result<Done> {
+    // Said at once, not after the minutes that the other steps take.
+    if !context.quick && !nix::unistd::Uid::effective().is_root() {
+        bail!("the live tests load eBPF programs and need root: run it as root, or `cargo xtask test --quick`");
+    }
+    setup::run(&setup::Args { build_only: context.quick })?;
+    Ok(Done::Passed)
+}
+
+fn build_object(context: &Context) -> Result<Done> {
+    ebpf::build(&Toolchain::find()?, &context.object)?;
+    // The build script's way to the same object.
+    run_command(cargo().args(["check", "--package", "twtrace", "--features", "build-ebpf"]))?;
+    Ok(Done::Passed)
+}
+
+fn committed_object(context: &Context) -> Result<Done> {
+    digest::check(&root())?;
+    let text = fs::read_to_string(root().join(DIGEST)).with_context(|| format!("cannot read {DIGEST}"))?;
+    let (ours, theirs) = (Toolchain::find()?.version()?, digest::built_by(&text).unwrap_or_default());
+    if ours != theirs {
+        say(&format!("bytes not compared: the committed object was built by {theirs}, this one by {ours}"));
+    } else if digest::sum(&context.object)? == digest::sum(&root().join(OBJECT))? {
+        say("the committed object is the freshly built one, byte for byte");
+    } else {
+        bail!("{OBJECT} is not what the same tools build from the same sources: run `cargo xtask build-ebpf`");
+    }
+    Ok(Done::Passed)
+}
+
+fn fmt(_: &Context) -> Result<Done> {
+    run_command(cargo().args(["fmt", "--all", "--check"]))?;
+    run_command(cargo().args(["fmt", "--check", "--manifest-path", "twtrace-ebpf/Cargo.toml"]))?;
+    Ok(Done::Passed)
+}
+
+fn clippy(_: &Context) -> Result<Done> {
+    run_command(cargo().args(["clippy", "--workspace", "--all-targets", "--", "-Dwarnings"]))?;
+    Ok(Done::Passed)
+}
+
+fn clippy_ebpf(_: &Context) -> Result<Done> {
+    Ok(if Toolchain::find()?.clippy()? {
+        Done::Passed
+    } else {
+        Done::Skipped("the toolchain that builds the kernel side has no clippy".to_owned())
+    })
+}
+
+fn deny(_: &Context) -> Result<Done> {
+    // The check of advisories is left out: it needs a database from the network, and fails by itself over time.
+    for manifest in ["Cargo.toml", "twtrace-ebpf/Cargo.toml"] {
+        let mut command = Command::new(CARGO_DENY.install()?);
+        command.current_dir(root()).args(["--manifest-path", manifest, "--config", "deny.toml"]);
+        command.args(["check", "--hide-inclusion-graph", "licenses", "bans", "sources"]);
+        run_command(&mut command)?;
+    }
+    Ok(Done::Passed)
+}
+
+fn doc(_: &Context) -> Result<Done> {
+    run_command(cargo().args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-Dwarnings"))?;
+    Ok(Done::Passed)
+}
+
+fn unit(_: &Context) -> Result<Done> {
+    run_command(cargo().args(["test", "--workspace", "--exclude", LIVE_PACKAGE]))?;
+    Ok(Done::Passed)
+}
+
+const LIVE_PACKAGE: &str = "twtrace-tests";
+
+/// The README's test, one of [`LIVE_PACKAGE`]'s.
+const README: &str = "readme";
+
+fn live(context: &Context) -> Result<Done> {
+    if context.quick {
+        return Ok(Done::Skipped("--quick".to_owned()));
+    }
+    let mut command = kernel_test(context)?;
+    command.args(["--lib", "--bins"]);
+    for test in live_tests().context("cannot read tests/tests")? {
+        command.args(["--test", &test]);
+    }
+    // One at a time: each watches all sockets of the machine.
+    run_command(command.args(["--", "--test-threads=1"]))?;
+    Ok(Done::Passed)
+}
+
+fn readme(context: &Context) -> Result<Done> {
+    if context.quick {
+        return Ok(Done::Skipped("--quick".to_owned()));
+    }
+    run_command(kernel_test(context)?.args(["--test", README]))?;
+    Ok(Done::Passed)
+}
+
+/// Test targets other than the README's.
+fn live_tests() -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(root().join("tests/tests"))? {
+        let path = entry?.path();
+        let is_test = path.join("main.rs").exists() || path.extension().is_some_and(|extension| extension == "rs");
+        if let Some(name) = path.file_stem().and_then(|name| name.to_str()).filter(|name| is_test && *name != README) {
+            names.push(name.to_owned());
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// `cargo test` of the live tests, with the programs that they run built and the fresh object in use.
+fn kernel_test(context: &Context) -> Result<Command> {
+    run_command(cargo().args(["build", "--release", "--package", "twtrace", "--package", LIVE_PACKAGE, "--bins"]))?;
+    let mut command = cargo();
+    command.args(["test", "--package", LIVE_PACKAGE, "--release"]);
+    command.env("TWTRACE_BPF_OBJECT", &context.object);
+    Ok(command)
+}

@@ -107,8 +107,8 @@ impl Lane {
             let mut packet = vec![0; PACKET];
             match nix::unistd::read(borrow(self.from), &mut packet) {
                 Ok(length) => packet.truncate(length),
-                // EIO: the interface is down, because its namespace is going away.
-                Err(Errno::EAGAIN | Errno::EIO) => return Ok(()),
+                // The interface is down or gone, because its namespace is going away.
+                Err(Errno::EAGAIN | Errno::EIO | Errno::EBADFD) => return Ok(()),
                 Err(errno) => return Err(errno.into()),
             }
             self.admit(packet)?;
@@ -123,7 +123,7 @@ impl Lane {
             Gate::Drop => {}
             Gate::DropBareAcks if flags & (FIN | SYN | RST) == 0 && payload == 0 => {}
             Gate::Pass | Gate::DropBareAcks => match nix::unistd::write(borrow(self.to).as_fd(), &packet) {
-                Ok(_) | Err(Errno::EIO) => {}
+                Ok(_) | Err(Errno::EIO | Errno::EBADFD) => {}
                 Err(errno) => return Err(errno.into()),
             },
         }

@@ -1,0 +1,322 @@
+//! The generator's end of control over one of its processes.
+
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use nix::errno::Errno;
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::socket::{setsockopt, sockopt};
+use nix::sys::time::{TimeVal, TimeValLike as _};
+use nix::sys::wait::waitpid;
+use nix::unistd::{ForkResult, Pid, fork};
+
+use super::command::{Answer, Command, How, Who, receive, send};
+use super::diag::Holder;
+use super::net::Layer;
+use super::process::{self, control_pair};
+use super::sys::{DEADLINE, Event, Family, Names, SockOption};
+use super::wire::{Gate, Way};
+
+/// A process that does as it is told. It ends, and is waited for, when this is dropped.
+pub struct Actor {
+    /// What it is now; exec changes the comm.
+    pub who: Who,
+    control: Option<OwnedFd>,
+    /// Whether it is this process's own child, to be waited for.
+    child: bool,
+}
+
+impl Actor {
+    /// Forks a process with that comm.
+    pub fn new(comm: &str) -> Result<Self> {
+        let (ours, theirs) = control_pair()?;
+        // SAFETY: the generator has one thread.
+        match unsafe { fork() }? {
+            ForkResult::Parent { .. } => {
+                drop(theirs);
+                Self::meet(ours, true).with_context(|| format!("starting {comm}"))
+            }
+            ForkResult::Child => {
+                let code = match child(theirs, comm) {
+                    Ok(()) => 0,
+                    Err(_) => 1,
+                };
+                // SAFETY: the destructors and handlers of the generator are not this process's to run.
+                unsafe { libc::_exit(code) }
+            }
+        }
+    }
+
+    fn meet(control: OwnedFd, child: bool) -> Result<Self> {
+        let timeout = TimeVal::milliseconds((2 * DEADLINE).as_millis() as i64);
+        setsockopt(&control, sockopt::ReceiveTimeout, &timeout)?;
+        let nobody = Who { pid: 0, comm: String::new() };
+        let mut actor = Self { who: nobody, control: Some(control), child };
+        match actor.end()?.0 {
+            Answer::Who(who) => actor.who = who,
+            other => bail!("a new process said {other:?}"),
+        }
+        Ok(actor)
+    }
+
+    /// Sends a command without waiting for the answer, which [`Self::end`] gives.
+    pub fn begin(&self, command: &Command) -> Result<()> {
+        self.send(command, None)
+    }
+
+    fn send(&self, command: &Command, fd: Option<RawFd>) -> Result<()> {
+        let control = self.control.as_ref().with_context(|| format!("{} is gone", self.who.comm))?;
+        send(control.as_fd(), command, fd).with_context(|| format!("telling {} to {command:?}", self.who.comm))
+    }
+
+    /// Waits for the answer of a command.
+    pub fn end(&self) -> Result<(Answer, Option<OwnedFd>)> {
+        let control = self.control.as_ref().with_context(|| format!("{} is gone", self.who.comm))?;
+        let answer = receive(control.as_fd()).with_context(|| format!("no answer from {}", self.who.comm))?;
+        answer.ok_or_else(|| anyhow!("{} ended", self.who.comm))
+    }
+
+    /// Tells, and waits for the answer.
+    pub fn ask(&self, command: &Command) -> Result<Answer> {
+        self.begin(command)?;
+        Ok(self.end()?.0)
+    }
+
+    /// Tells, waits, and expects it to be done.
+    pub fn tell(&self, command: &Command) -> Result<()> {
+        match self.ask(command)? {
+            Answer::Done => Ok(()),
+            other => self.refused(command, &other),
+        }
+    }
+
+    fn refused<T>(&self, command: &Command, answer: &Answer) -> Result<T> {
+        let why = match answer {
+            Answer::Errno(errno) => Errno::from_raw(*errno).to_string(),
+            Answer::Failed(why) => why.clone(),
+            other => format!("{other:?}"),
+        };
+        bail!("{}: {command:?}: {why}", self.who.comm)
+    }
+
+    fn descriptor(&self, command: &Command) -> Result<RawFd> {
+        match self.ask(command)? {
+            Answer::Descriptor(fd) => Ok(fd),
+            other => self.refused(command, &other),
+        }
+    }
+
+    /// Asks for a number.
+    pub fn number(&self, command: &Command) -> Result<u64> {
+        match self.ask(command)? {
+            Answer::Number(number) => Ok(number),
+            other => self.refused(command, &other),
+        }
+    }
+
+    /// Opens a TCP socket.
+    pub fn open(&self, family: Family) -> Result<RawFd> {
+        self.descriptor(&Command::Open { family, protocol: libc::IPPROTO_TCP })
+    }
+
+    /// Opens an MPTCP socket; the errno when the kernel has none.
+    pub fn open_mptcp(&self, family: Family) -> Result<Result<RawFd, Errno>> {
+        let command = Command::Open { family, protocol: libc::IPPROTO_MPTCP };
+        match self.ask(&command)? {
+            Answer::Descriptor(fd) => Ok(Ok(fd)),
+            Answer::Errno(errno) => Ok(Err(Errno::from_raw(errno))),
+            other => self.refused(&command, &other),
+        }
+    }
+
+    /// Sets an option.
+    pub fn set(&self, fd: RawFd, option: SockOption) -> Result<()> {
+        self.tell(&Command::Set { fd, option })
+    }
+
+    /// Binds to an address, port 0 for any.
+    pub fn bind(&self, fd: RawFd, ip: IpAddr, port: u16) -> Result<()> {
+        self.tell(&Command::Bind { fd, address: (ip, port).into() })
+    }
+
+    /// Both names of a socket.
+    pub fn names(&self, fd: RawFd) -> Result<Names> {
+        let command = Command::Names { fd };
+        match self.ask(&command)? {
+            Answer::Names(names) => Ok(names),
+            other => self.refused(&command, &other),
+        }
+    }
+
+    /// Connects: 0 or the errno.
+    pub fn connect(&self, fd: RawFd, address: SocketAddr, how: &How) -> Result<i32> {
+        let command = Command::Connect { fd, address, how: how.clone() };
+        match self.ask(&command)? {
+            Answer::Done => Ok(0),
+            Answer::Errno(errno) => Ok(errno),
+            other => self.refused(&command, &other),
+        }
+    }
+
+    /// Accepts one connection.
+    pub fn accept(&self, fd: RawFd, how: &How) -> Result<RawFd> {
+        self.descriptor(&Command::Accept { fd, how: how.clone() })
+    }
+
+    /// Shuts the sending direction down.
+    pub fn shutdown(&self, fd: RawFd) -> Result<()> {
+        self.tell(&Command::Shutdown { fd, both: false, how: How::Plain })
+    }
+
+    /// Closes.
+    pub fn close(&self, fd: RawFd) -> Result<()> {
+        self.tell(&Command::Close { fd, how: How::Plain })
+    }
+
+    /// Sends one byte.
+    pub fn send_byte(&self, fd: RawFd) -> Result<()> {
+        self.tell(&Command::Send { fd })
+    }
+
+    /// Waits for an event.
+    pub fn wait(&self, fd: RawFd, event: Event) -> Result<()> {
+        self.tell(&Command::Wait { fd, event })
+    }
+
+    /// Waits until a socket is in that state, as the kernel numbers them.
+    pub fn wait_state(&self, fd: RawFd, state: u8) -> Result<()> {
+        self.tell(&Command::WaitState { fd, state })
+    }
+
+    /// Waits until a tuple of this process's namespace is held as given.
+    pub fn wait_holder(&self, local: SocketAddr, remote: SocketAddr, holder: Holder) -> Result<()> {
+        self.tell(&Command::WaitHolder { local, remote, holder })
+    }
+
+    /// Pending error of a socket.
+    pub fn take_error(&self, fd: RawFd) -> Result<i32> {
+        Ok(self.number(&Command::TakeError { fd })? as i32)
+    }
+
+    /// Forks this process; its child has the same descriptors.
+    pub fn fork(&self, comm: &str) -> Result<Self> {
+        let command = Command::Fork { comm: comm.to_owned() };
+        self.begin(&command)?;
+        match self.end()? {
+            (Answer::Done, Some(control)) => Self::meet(control, false).with_context(|| format!("starting {comm}")),
+            (answer, _) => self.refused(&command, &answer),
+        }
+    }
+
+    /// Executes the program anew under another comm.
+    pub fn exec(&mut self, comm: &str) -> Result<()> {
+        let command = Command::Exec { comm: comm.to_owned() };
+        match self.ask(&command)? {
+            Answer::Who(who) => self.who = who,
+            other => return self.refused(&command, &other),
+        }
+        Ok(())
+    }
+
+    /// Hands a descriptor to another process, over a Unix socket; both have it then.
+    pub fn hand(&self, fd: RawFd, to: &Self) -> Result<RawFd> {
+        let command = Command::Give { fd };
+        self.begin(&command)?;
+        let (answer, Some(handed)) = self.end()? else { bail!("{} handed nothing over", self.who.comm) };
+        if answer != Answer::Done {
+            return self.refused(&command, &answer);
+        }
+        to.send(&Command::Take, Some(handed.as_raw_fd()))?;
+        match to.end()?.0 {
+            Answer::Descriptor(fd) => Ok(fd),
+            other => to.refused(&Command::Take, &other),
+        }
+    }
+
+    /// Makes a tunnel in this process's namespace; the errno when the kernel has none.
+    pub fn tunnel(&self, layer: Layer, addresses: &[IpAddr]) -> Result<Result<RawFd, Errno>> {
+        let command = Command::Tunnel { name: "tw0".to_owned(), layer, addresses: addresses.to_vec() };
+        match self.ask(&command)? {
+            Answer::Descriptor(fd) => Ok(Ok(fd)),
+            Answer::Errno(errno) => Ok(Err(Errno::from_raw(errno))),
+            other => self.refused(&command, &other),
+        }
+    }
+
+    /// Sets a gate of a wire.
+    pub fn gate(&self, way: Way, gate: Gate) -> Result<()> {
+        self.tell(&Command::Gate { way, gate })
+    }
+
+    /// Writes `net.{name}` of this process's namespace.
+    pub fn sysctl(&self, name: &str, value: &str) -> Result<()> {
+        self.tell(&Command::Sysctl { name: name.to_owned(), value: value.to_owned() })
+    }
+
+    /// Inode number of this process's network namespace.
+    pub fn namespace(&self) -> Result<u64> {
+        self.number(&Command::Namespace)
+    }
+
+    /// Lets it exit without closing anything, and waits until it is gone.
+    pub fn exit(&mut self) -> Result<()> {
+        self.begin(&Command::Exit)?;
+        self.gone()
+    }
+
+    /// Kills it, and waits until it is gone.
+    pub fn kill(&mut self) -> Result<()> {
+        kill(self.pid(), Signal::SIGKILL)?;
+        self.gone()
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_raw(self.who.pid as i32)
+    }
+
+    fn gone(&mut self) -> Result<()> {
+        self.control = None;
+        if std::mem::take(&mut self.child) {
+            waitpid(self.pid(), None)?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Actor {
+    fn drop(&mut self) {
+        self.control = None;
+        if !self.child {
+            return;
+        }
+        // It sees the end of control at once, unless it is inside a call that blocks.
+        let flags = nix::sys::wait::WaitPidFlag::WNOHANG;
+        let deadline = std::time::Instant::now() + Duration::from_secs(5);
+        while waitpid(self.pid(), Some(flags)).is_ok_and(|status| status.pid().is_none()) {
+            if std::time::Instant::now() > deadline {
+                let _ = kill(self.pid(), Signal::SIGKILL);
+                let _ = waitpid(self.pid(), None);
+                return;
+            }
+            std::thread::sleep(Duration::from_micros(200));
+        }
+    }
+}
+
+/// Life of a new process.
+fn child(control: OwnedFd, comm: &str) -> Result<()> {
+    set_pdeathsig(Signal::SIGKILL)?;
+    // Ends of control of other processes would keep those from seeing that the generator is gone.
+    let number = control.as_raw_fd() as libc::c_uint;
+    for (first, last) in [(3, number - 1), (number + 1, libc::c_uint::MAX)] {
+        if first <= last {
+            // SAFETY: what is closed belongs to the generator's values, none of which is used or dropped here.
+            unsafe { libc::close_range(first, last, 0) };
+        }
+    }
+    process::run(control, comm)?;
+    Ok(())
+}

@@ -1,0 +1,220 @@
+//! A process of the generator: it does what it is told over its end of control, and ends when control does.
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsFd as _, AsRawFd as _, IntoRawFd as _, OwnedFd, RawFd};
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use nix::unistd::{ForkResult, execv, fork};
+
+use super::command::{Answer, Command, How, Who, receive, send};
+use super::ring::Ring;
+use super::sys::{self, borrow, owned};
+use super::wire::Wire;
+use super::{diag, net, ring};
+
+/// Name of the hidden subcommand that [`Command::Exec`] starts.
+pub const SUBCOMMAND: &str = "process";
+
+/// The calling process, by its own account.
+pub fn myself() -> io::Result<Who> {
+    // The thread that asks may have another name: this is the group leader's.
+    let comm = std::fs::read_to_string("/proc/self/comm")?;
+    Ok(Who { pid: std::process::id(), comm: comm.trim_end_matches('\n').to_owned() })
+}
+
+/// A pair of connected ends of control. Each message stays whole.
+pub fn control_pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?)
+}
+
+/// Takes the name, says so, and obeys until control ends.
+pub fn run(control: OwnedFd, comm: &str) -> io::Result<()> {
+    sys::set_name(comm)?;
+    send(control.as_fd(), &Answer::Who(myself()?), None)?;
+    Process { control, handed: None, wire: None }.obey()
+}
+
+/// Goes on after [`Command::Exec`].
+pub fn run_executed(control: RawFd, comm: &str) -> io::Result<()> {
+    let control = owned(control);
+    fcntl(&control, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
+    run(control, comm)
+}
+
+struct Process {
+    control: OwnedFd,
+    /// Descriptor that came with the last command.
+    handed: Option<OwnedFd>,
+    wire: Option<Wire>,
+}
+
+impl Process {
+    fn obey(&mut self) -> io::Result<()> {
+        loop {
+            self.wait_for_command()?;
+            let Some((command, handed)) = receive(self.control.as_fd())? else { return Ok(()) };
+            self.handed = handed;
+            let (answer, fd) = match self.perform(command) {
+                Ok(result) => result,
+                Err(error) => match error.raw_os_error() {
+                    Some(errno) => (Answer::Errno(errno), None),
+                    None => (Answer::Failed(error.to_string()), None),
+                },
+            };
+            send(self.control.as_fd(), &answer, fd.as_ref().map(|fd| fd.as_raw_fd()))?;
+        }
+    }
+
+    fn wait_for_command(&mut self) -> io::Result<()> {
+        while let Some(wire) = &mut self.wire {
+            let tunnels = wire.tunnels();
+            let mut polled = vec![PollFd::new(self.control.as_fd(), PollFlags::POLLIN)];
+            polled.extend(tunnels.iter().map(|&fd| PollFd::new(borrow(fd), PollFlags::POLLIN)));
+            poll(&mut polled, PollTimeout::NONE)?;
+            let told = polled[0].any().unwrap_or(true);
+            wire.carry()?;
+            if told {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn perform(&mut self, command: Command) -> io::Result<(Answer, Option<OwnedFd>)> {
+        let answer = match command {
+            Command::Who => Answer::Who(myself()?),
+            Command::Namespace => Answer::Number(net::namespace()?),
+            Command::Open { family, protocol } => Answer::Descriptor(sys::open(family, protocol)?),
+            Command::Set { fd, option } => done(sys::set(fd, option))?,
+            Command::Bind { fd, address } => done(sys::bind(fd, address))?,
+            Command::Listen { fd } => done(sys::listen(fd))?,
+            Command::Names { fd } => Answer::Names(sys::names(fd)?),
+            Command::Connect { .. } | Command::Accept { .. } | Command::Shutdown { .. } | Command::Close { .. } => {
+                somehow(command)?
+            }
+            Command::Disconnect { fd } => done(sys::disconnect(fd))?,
+            Command::Send { fd } => done(sys::send_byte(fd))?,
+            Command::SendFastOpen { fd, address } => done(sys::send_fast_open(fd, address))?,
+            Command::Receive { fd } => Answer::Number(sys::receive(fd)? as u64),
+            Command::TakeError { fd } => Answer::Number(sys::take_error(fd)? as u64),
+            Command::Wait { fd, event } => done(sys::wait(fd, event))?,
+            Command::WaitState { fd, state } => {
+                sys::until("state", || Ok((sys::state(fd)? == state).then_some(())))?;
+                Answer::Done
+            }
+            Command::WaitHolder { local, remote, holder } => wait_holder(local, remote, holder)?,
+            Command::Destroy { local, remote } => diag::destroy(local, remote).map(|()| Answer::Done)?,
+            Command::Give { fd } => return Ok((Answer::Done, Some(nix::unistd::dup(borrow(fd))?))),
+            Command::Take => match self.handed.take() {
+                Some(fd) => Answer::Descriptor(fd.into_raw_fd()),
+                None => Answer::Failed("no descriptor came".to_owned()),
+            },
+            Command::Fork { comm } => return self.fork(&comm),
+            Command::Exec { comm } => return self.exec(&comm),
+            // SAFETY: nothing of this process needs to run before it ends; that is the point.
+            Command::Exit => unsafe { libc::_exit(0) },
+            Command::ProbeRing => ring::missing().map_or(Answer::Done, Answer::Failed),
+            Command::EnterNewNamespace => net::enter_new().map(|()| Answer::Done)?,
+            Command::Sysctl { name, value } => net::sysctl(&name, &value).map(|()| Answer::Done)?,
+            Command::Unreachable { address } => net::add_unreachable(address).map(|()| Answer::Done)?,
+            Command::Tunnel { name, layer, addresses } => Answer::Descriptor(net::tunnel(&name, layer, &addresses)?),
+            Command::Wire { left, right } => {
+                self.wire = Some(Wire::new(left, right)?);
+                Answer::Done
+            }
+            Command::Gate { way, gate } => self.wire()?.gate(way, gate).map(|()| Answer::Done)?,
+            Command::WaitHeld { way, flags } => self.wire()?.wait_held(way, flags).map(|()| Answer::Done)?,
+        };
+        Ok((answer, None))
+    }
+
+    fn wire(&mut self) -> io::Result<&mut Wire> {
+        self.wire.as_mut().ok_or_else(|| io::Error::other("this process is no wire"))
+    }
+
+    /// The child goes on in the same loop with an end of control of its own; the parent hands out the other end.
+    fn fork(&mut self, comm: &str) -> io::Result<(Answer, Option<OwnedFd>)> {
+        let (ours, theirs) = control_pair()?;
+        // SAFETY: no other thread is alive: those that make a call are joined when it returns.
+        match unsafe { fork() }? {
+            ForkResult::Parent { .. } => Ok((Answer::Done, Some(theirs))),
+            ForkResult::Child => {
+                drop(theirs);
+                self.control = ours;
+                sys::set_name(comm)?;
+                Ok((Answer::Who(myself()?), None))
+            }
+        }
+    }
+
+    /// The new program answers in place of this one.
+    fn exec(&self, comm: &str) -> io::Result<(Answer, Option<OwnedFd>)> {
+        fcntl(&self.control, FcntlArg::F_SETFD(FdFlag::empty()))?;
+        let arguments = ["twtrace-workload", SUBCOMMAND, &self.control.as_raw_fd().to_string(), comm]
+            .map(|argument| CString::new(argument).map_err(io::Error::other));
+        let arguments = arguments.into_iter().collect::<io::Result<Vec<_>>>()?;
+        match execv(c"/proc/self/exe", &arguments)? {}
+    }
+}
+
+fn done(result: Result<(), Errno>) -> io::Result<Answer> {
+    Ok(result.map(|()| Answer::Done)?)
+}
+
+/// Makes one of the calls that can be made in several ways.
+fn somehow(command: Command) -> io::Result<Answer> {
+    let how = match &command {
+        Command::Connect { how, .. }
+        | Command::Accept { how, .. }
+        | Command::Shutdown { how, .. }
+        | Command::Close { how, .. } => how.clone(),
+        _ => How::Plain,
+    };
+    let ring = match how {
+        How::Thread(name) => {
+            let thread = std::thread::Builder::new().spawn(move || {
+                sys::set_name(&name)?;
+                call(&command, None)
+            })?;
+            return thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread panicked")));
+        }
+        How::Plain => None,
+        How::Ring => Some(Ring { worker: false }),
+        How::RingWorker => Some(Ring { worker: true }),
+    };
+    call(&command, ring.as_ref())
+}
+
+fn call(command: &Command, ring: Option<&Ring>) -> io::Result<Answer> {
+    match (command, ring) {
+        (Command::Connect { fd, address, .. }, None) => done(sys::connect(*fd, *address)),
+        (Command::Connect { fd, address, .. }, Some(ring)) => done(ring.connect(*fd, *address)),
+        (Command::Accept { fd, .. }, None) => Ok(Answer::Descriptor(sys::accept(*fd)?)),
+        (Command::Accept { fd, .. }, Some(ring)) => Ok(Answer::Descriptor(ring.accept(*fd)?)),
+        (Command::Shutdown { fd, both, .. }, None) => done(sys::shutdown(*fd, *both)),
+        (Command::Shutdown { fd, both, .. }, Some(ring)) => done(ring.shutdown(*fd, *both)),
+        (Command::Close { fd, .. }, None) => done(sys::close(*fd)),
+        (Command::Close { fd, .. }, Some(ring)) => done(ring.close(*fd)),
+        (other, _) => Err(io::Error::other(format!("{other:?} is not made this way"))),
+    }
+}
+
+fn wait_holder(
+    local: std::net::SocketAddr,
+    remote: std::net::SocketAddr,
+    holder: diag::Holder,
+) -> io::Result<Answer> {
+    let mut found = diag::Holder::Nobody;
+    let waited = sys::until("holder", || {
+        found = diag::holder(local, remote)?;
+        Ok((found == holder).then_some(()))
+    });
+    match waited {
+        Ok(()) => Ok(Answer::Done),
+        Err(error) => Err(io::Error::other(format!("{local} to {remote} is held by {found:?}, not {holder:?}: {error}"))),
+    }
+}

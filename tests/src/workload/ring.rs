@@ -1,0 +1,68 @@
+//! Socket calls through io_uring.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::RawFd;
+
+use io_uring::squeue::{Entry, Flags};
+use io_uring::{IoUring, Probe, opcode, types};
+use nix::errno::Errno;
+use nix::sys::socket::SockaddrLike as _;
+
+use super::sys;
+
+/// One call, made at submission or, with `worker`, in a worker thread of the kernel.
+pub struct Ring {
+    /// Set `IOSQE_ASYNC`.
+    pub worker: bool,
+}
+
+/// Why io_uring cannot do what the cases ask of it here, if it cannot.
+pub fn missing() -> Option<String> {
+    let ring = match IoUring::new(2) {
+        Ok(ring) => ring,
+        Err(error) => return Some(format!("io_uring_setup: {error}")),
+    };
+    let mut probe = Probe::new();
+    if let Err(error) = ring.submitter().register_probe(&mut probe) {
+        return Some(format!("io_uring has no probe: {error}"));
+    }
+    let needed = [opcode::Connect::CODE, opcode::Accept::CODE, opcode::Shutdown::CODE, opcode::Close::CODE];
+    let absent = needed.into_iter().find(|&code| !probe.is_supported(code))?;
+    Some(format!("io_uring has no operation {absent}"))
+}
+
+impl Ring {
+    /// connect.
+    pub fn connect(&self, fd: RawFd, address: SocketAddr) -> Result<(), Errno> {
+        let address = sys::encode(fd, address)?;
+        self.run(opcode::Connect::new(types::Fd(fd), address.as_ptr().cast(), address.len()).build()).map(drop)
+    }
+
+    /// accept.
+    pub fn accept(&self, fd: RawFd) -> Result<RawFd, Errno> {
+        self.run(opcode::Accept::new(types::Fd(fd), std::ptr::null_mut(), std::ptr::null_mut()).build())
+    }
+
+    /// shutdown of the sending direction, or of both.
+    pub fn shutdown(&self, fd: RawFd, both: bool) -> Result<(), Errno> {
+        let how = if both { libc::SHUT_RDWR } else { libc::SHUT_WR };
+        self.run(opcode::Shutdown::new(types::Fd(fd), how).build()).map(drop)
+    }
+
+    /// close.
+    pub fn close(&self, fd: RawFd) -> Result<(), Errno> {
+        self.run(opcode::Close::new(types::Fd(fd)).build()).map(drop)
+    }
+
+    fn run(&self, entry: Entry) -> Result<i32, Errno> {
+        let errno = |error: io::Error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO));
+        let mut ring = IoUring::new(2).map_err(errno)?;
+        let entry = if self.worker { entry.flags(Flags::ASYNC) } else { entry };
+        // SAFETY: what the entry points to outlives the call, which is waited for before this returns.
+        unsafe { ring.submission().push(&entry) }.map_err(|_| Errno::ENOSPC)?;
+        ring.submit_and_wait(1).map_err(errno)?;
+        let result = ring.completion().next().ok_or(Errno::EIO)?.result();
+        if result < 0 { Err(Errno::from_raw(-result)) } else { Ok(result) }
+    }
+}

@@ -391,7 +391,7 @@ pub struct Config {
 
 const _: () = {
     assert!(size_of::<Owner>() == 64);
-    assert!(size_of::<ConnRecord>() == 336);
+    assert!(size_of::<ConnRecord>() == 328);
     assert!(align_of::<ConnRecord>() == 8);
     assert!(size_of::<Counters>() == 96);
     assert!(size_of::<Offsets>() == 148);

@@ -36,6 +36,20 @@ pub struct ProcessKey {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Comm(pub [u8; 16]);
 
+impl Comm {
+    /// The bytes before the first NUL.
+    pub fn bytes(&self) -> &[u8] {
+        let length = self.0.iter().position(|&byte| byte == 0).unwrap_or(self.0.len());
+        &self.0[..length]
+    }
+}
+
+impl std::fmt::Debug for Comm {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?}", self.bytes().escape_ascii().to_string())
+    }
+}
+
 /// A process at the moment of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Owner {

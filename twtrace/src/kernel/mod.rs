@@ -1,0 +1,8 @@
+//! The running kernel: loading the programs, the census, what it allows and how to say what it does not.
+
+pub mod census;
+pub mod explain;
+pub mod load;
+pub mod offsets;
+pub mod probe;
+pub mod tracefs;

@@ -1,0 +1,1 @@
+//! Struct offsets from the running kernel's BTF.

@@ -1,0 +1,9 @@
+//! twtrace: which process creates these TIME_WAIT sockets?
+//!
+//! The edges of the program: the kernel, the host, the terminal. What the events mean is decided in `twtrace-core`.
+
+pub mod cmd;
+pub mod host;
+pub mod kernel;
+pub mod source;
+pub mod view;

@@ -1,0 +1,1 @@
+//! Inputs from the running kernel.

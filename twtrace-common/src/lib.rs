@@ -326,7 +326,7 @@ pub struct Offsets {
     pub regs_arg1: u32,
     pub regs_syscall: u32,
     pub skc_state: u32,
-    pub pad: u32,
+    pub sk_socket: u32,
 }
 
 impl Offsets {
@@ -368,7 +368,7 @@ impl Offsets {
         regs_arg1: OFFSET_NONE,
         regs_syscall: OFFSET_NONE,
         skc_state: OFFSET_NONE,
-        pad: 0,
+        sk_socket: OFFSET_NONE,
     };
 }
 

@@ -11,27 +11,27 @@ pub static OFFSETS: Offsets = Offsets::NONE;
 
 /// Switches.
 #[unsafe(no_mangle)]
-pub static CONFIG: Config = Config {
-    defer_connect: 0,
-    connect_nr: 0,
-    wakeup_bytes: 0,
-    debug: 0,
-};
+pub static CONFIG: Config = Config { defer_connect: 0, connect_nr: 0, wakeup_bytes: 0, debug: 0 };
 
-/// Reads one offset. Volatile, or the compiler would use the initial value above.
-macro_rules! off {
-    ($field:ident) => {{
-        // SAFETY: a static of a plain type, only ever written by the loader before the program exists.
-        unsafe { core::ptr::read_volatile(&raw const $crate::config::OFFSETS.$field) as usize }
-    }};
+/// Reads a patched value. Volatile, or the compiler would use the initial value above.
+#[inline(always)]
+pub fn patched(value: &'static u32) -> u32 {
+    // SAFETY: a valid reference; the loader writes the value before the program exists, nobody after.
+    unsafe { core::ptr::read_volatile(value) }
 }
 
-/// Reads one switch, likewise.
+/// Reads one offset.
+macro_rules! off {
+    ($field:ident) => {
+        $crate::config::patched(&$crate::config::OFFSETS.$field) as usize
+    };
+}
+
+/// Reads one switch.
 macro_rules! cfg_value {
-    ($field:ident) => {{
-        // SAFETY: as for `off!`.
-        unsafe { core::ptr::read_volatile(&raw const $crate::config::CONFIG.$field) }
-    }};
+    ($field:ident) => {
+        $crate::config::patched(&$crate::config::CONFIG.$field)
+    };
 }
 
 pub(crate) use {cfg_value, off};

@@ -8,7 +8,7 @@ use twtrace_common::ConnRecord;
 
 use crate::{
     config::cfg_value,
-    maps::{RING, TEMPLATE, count},
+    maps::{Program, RING, TEMPLATE, count},
 };
 
 /// Width of the window above the threshold in which a record wakes the reader: about three records.
@@ -31,31 +31,31 @@ fn wakeup_flag() -> u64 {
 /// # Safety
 /// `record` points to a whole value of the socket map.
 #[inline(always)]
-pub unsafe fn life(record: *const ConnRecord) {
+pub unsafe fn life(record: *const ConnRecord, by: Program) {
     // SAFETY: the caller's promise; the record is read while the slot is ours.
     let written = unsafe { RING.output::<ConnRecord>(&*record, wakeup_flag()) };
     if written.is_ok() {
-        count!(records);
+        count!(by, records);
     } else {
-        count!(ring_full);
+        count!(by, ring_full);
     }
 }
 
 /// Reserves an empty record for an event that has no map slot.
 #[inline(always)]
-pub fn reserve() -> Option<RingBufEntry<ConnRecord>> {
+pub fn reserve(by: Program) -> Option<RingBufEntry<ConnRecord>> {
     let Some(mut entry) = RING.reserve::<ConnRecord>(0) else {
-        count!(ring_full);
+        count!(by, ring_full);
         return None;
     };
-    // SAFETY: TEMPLATE is a whole record in .rodata; the copy is volatile-free and of plain bytes.
-    entry.write(unsafe { core::ptr::read(&raw const TEMPLATE) });
+    // SAFETY: from one whole record to another. Not through a value, which would not fit the stack.
+    unsafe { core::ptr::copy_nonoverlapping(&raw const TEMPLATE, entry.as_mut_ptr(), 1) };
     Some(entry)
 }
 
 /// Hands over a reserved record.
 #[inline(always)]
-pub fn submit(entry: RingBufEntry<ConnRecord>) {
+pub fn submit(entry: RingBufEntry<ConnRecord>, by: Program) {
     entry.submit(u64::from(BPF_RB_NO_WAKEUP));
-    count!(records);
+    count!(by, records);
 }

@@ -6,6 +6,7 @@
 #![no_main]
 
 mod config;
+mod descriptor;
 mod emit;
 mod hooks;
 mod life;

@@ -15,37 +15,42 @@ pub static SOCKETS: HashMap<u64, ConnRecord> = HashMap::with_max_entries(MAX_SOC
 #[map]
 pub static RING: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
 
-/// Per-CPU counters, one entry.
+/// Per-CPU counters, one entry for each [`Program`]; the loader adds them up.
 #[map]
-pub static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(1, 0);
+pub static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(4, 0);
 
-/// What the first program of the pair handled last on this CPU, for its twin. One entry.
+/// What the first program of the pair handled last on this CPU, for its twin: see [`crate::life::mark`]. One entry.
 #[map]
-pub static HANDLED: PerCpuArray<Handled> = PerCpuArray::with_max_entries(1, 0);
-
-/// One handled transition.
-#[repr(C)]
-pub struct Handled {
-    /// Address of the socket.
-    pub sk: u64,
-    /// `old << 8 | new`.
-    pub states: u64,
-}
+pub static HANDLED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
 /// What a new life starts from. In `.rodata`: a record is too large for the 512-byte stack.
 pub static TEMPLATE: ConnRecord = ConnRecord::EMPTY;
 
-/// Adds one to a counter of this CPU. Programs of one kind do not nest on a CPU, but the twin can run inside
-/// the first, so the addition is atomic.
+/// A program that counts. Each has counters of its own: none nests on a CPU, but one can run inside another, and
+/// this target has no atomic addition.
+#[derive(Clone, Copy)]
+#[repr(u32)]
+pub enum Program {
+    SetState,
+    SetStateTwin,
+    SendReset,
+    /// The system call exits, which the kernel never nests (`bpf_prog_active`).
+    SyscallExit,
+}
+
+/// Adds one.
+#[inline(always)]
+pub fn add_one(program: Program, field: usize) {
+    if let Some(counters) = COUNTERS.get_ptr_mut(program as u32) {
+        // SAFETY: a u64 inside a map value of this CPU.
+        unsafe { *counters.byte_add(field).cast::<u64>() += 1 };
+    }
+}
+
+/// Adds one to a program's counter on this CPU.
 macro_rules! count {
-    ($field:ident) => {
-        if let Some(counters) = $crate::maps::COUNTERS.get_ptr_mut(0) {
-            // SAFETY: a pointer into a map value; an aligned u64 inside it.
-            unsafe {
-                core::sync::atomic::AtomicU64::from_ptr(&raw mut (*counters).$field)
-                    .fetch_add(1, core::sync::atomic::Ordering::Relaxed);
-            }
-        }
+    ($program:expr, $field:ident) => {
+        $crate::maps::add_one($program, core::mem::offset_of!(twtrace_common::Counters, $field))
     };
 }
 

@@ -49,6 +49,13 @@ fn net(sk: Sk) -> *const core::ffi::c_void {
     unsafe { load(sk, off!(skc_net)) }
 }
 
+/// Inode number of that namespace.
+#[inline(always)]
+pub fn netns(sk: Sk) -> u32 {
+    // SAFETY: offset of struct net.
+    unsafe { load(net(sk), off!(net_ns_inum)) }
+}
+
 /// Timewait sockets in the namespace and their limit. `tw_refcount` counts one for the namespace itself.
 #[inline(always)]
 pub fn tw_count(sk: Sk) -> (i32, i32) {
@@ -57,12 +64,7 @@ pub fn tw_count(sk: Sk) -> (i32, i32) {
     }
     let net = net(sk);
     // SAFETY: offsets of struct net, checked just above to exist.
-    unsafe {
-        (
-            load::<i32>(net, off!(net_tw_refcount)) - 1,
-            load::<i32>(net, off!(net_tw_max)),
-        )
-    }
+    unsafe { (load::<i32>(net, off!(net_tw_refcount)) - 1, load::<i32>(net, off!(net_tw_max))) }
 }
 
 /// Fills in what is read once, at the end of a life: addresses, flags, error, volumes.
@@ -73,7 +75,7 @@ pub fn tw_count(sk: Sk) -> (i32, i32) {
 pub unsafe fn fill_end(record: *mut ConnRecord, sk: Sk) {
     // SAFETY: offsets of struct sock and struct net; `record` by the caller's promise.
     unsafe {
-        (*record).netns = load::<u32>(net(sk), off!(net_ns_inum));
+        (*record).netns = netns(sk);
         (*record).sk_flags = load::<u64>(sk, off!(skc_flags)) as u32;
         (*record).sk_err = load::<i32>(sk, off!(sk_err)) as u16;
         (*record).shutdown = load::<u8>(sk, off!(sk_shutdown));

@@ -1,0 +1,81 @@
+//! From a descriptor of the current process to its socket, at the exit of a system call.
+//!
+//! The array of open files is not typed for the verifier, so the last steps go through `bpf_probe_read_kernel`. All
+//! of it can change under a reader: what comes out is believed only after a look-up in the socket map.
+
+use aya_ebpf::helpers::{bpf_probe_read_kernel, generated::bpf_get_current_task_btf};
+use twtrace_common::ConnRecord;
+
+use crate::{
+    config::off,
+    sock::{AF_INET, AF_INET6, IPPROTO_TCP, load},
+};
+
+/// Offset of `ret` in the record of a `syscalls:sys_exit_*` tracepoint: common fields 8, `nr` 4, padding 4.
+pub const RET: usize = 16;
+
+/// Address of the `struct sock` behind a descriptor of the current process.
+#[inline(always)]
+pub fn socket(fd: u64) -> Option<u64> {
+    // SAFETY: typed pointers as far as `fdt`; then reads that the helper checks.
+    unsafe {
+        let task = bpf_get_current_task_btf().cast::<core::ffi::c_void>().cast_const();
+        let files: *const core::ffi::c_void = load(task, off!(task_files));
+        let table: *const core::ffi::c_void = load(files, off!(files_fdt));
+        if fd >= u64::from(load::<u32>(table, off!(fdtable_max_fds))) {
+            return None;
+        }
+        let array: u64 = load(table, off!(fdtable_fd));
+        let file = read::<u64>(array + fd * 8)?;
+        let socket = read::<u64>(file + off!(file_private_data) as u64)?;
+        read::<u64>(socket + off!(socket_sk) as u64).filter(|&sk| sk != 0)
+    }
+}
+
+/// True for TCP over IPv4 or IPv6.
+#[inline(always)]
+pub fn is_tcp(sk: u64) -> bool {
+    let family = read::<u16>(sk + off!(skc_family) as u64);
+    (family == Some(AF_INET) || family == Some(AF_INET6))
+        && read::<u16>(sk + off!(sk_protocol) as u64) == Some(IPPROTO_TCP)
+}
+
+/// Cookie, 0 when it has none yet.
+#[inline(always)]
+pub fn cookie(sk: u64) -> u64 {
+    read(sk + off!(skc_cookie) as u64).unwrap_or(0)
+}
+
+/// Remote port, host byte order.
+#[inline(always)]
+pub fn remote_port(sk: u64) -> u16 {
+    u16::from_be(read(sk + off!(skc_dport) as u64).unwrap_or(0))
+}
+
+/// Local side, family and namespace.
+///
+/// # Safety
+/// `record` points to a reserved record.
+#[inline(always)]
+pub unsafe fn fill(record: *mut ConnRecord, sk: u64) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        (*record).family = read(sk + off!(skc_family) as u64).unwrap_or(0);
+        (*record).local_port = read(sk + off!(skc_num) as u64).unwrap_or(0);
+        (*record).cookie = cookie(sk);
+        let net: u64 = read(sk + off!(skc_net) as u64).unwrap_or(0);
+        (*record).netns = read(net + off!(net_ns_inum) as u64).unwrap_or(0);
+        if (*record).family == AF_INET6 {
+            (*record).local_addr = read(sk + off!(skc_v6_rcv_saddr) as u64).unwrap_or([0; 16]);
+        } else {
+            let address: [u8; 4] = read(sk + off!(skc_rcv_saddr) as u64).unwrap_or([0; 4]);
+            (&raw mut (*record).local_addr).cast::<[u8; 4]>().write(address);
+        }
+    }
+}
+
+#[inline(always)]
+fn read<T>(address: u64) -> Option<T> {
+    // SAFETY: the helper checks the address.
+    unsafe { bpf_probe_read_kernel(address as *const T) }.ok()
+}

@@ -1,0 +1,53 @@
+//! `syscalls:sys_exit_accept`, `syscalls:sys_exit_accept4`: `long ret` at offset 16.
+//!
+//! The only place, without `inet_csk_accept`, where an accepted connection and the process that gets it are seen
+//! together: the child itself is made in softirq.
+
+use aya_ebpf::{macros::tracepoint, programs::TracePointContext};
+use twtrace_common::conn_flag;
+
+use crate::{
+    descriptor::{self, RET},
+    maps::{Program, SOCKETS, count},
+    owner,
+};
+
+/// accept(2) returned.
+#[tracepoint(category = "syscalls", name = "sys_exit_accept")]
+pub fn accept_exit(ctx: TracePointContext) -> u32 {
+    accepted(&ctx);
+    0
+}
+
+/// accept4(2) returned.
+#[tracepoint(category = "syscalls", name = "sys_exit_accept4")]
+pub fn accept4_exit(ctx: TracePointContext) -> u32 {
+    accepted(&ctx);
+    0
+}
+
+#[inline(always)]
+fn accepted(ctx: &TracePointContext) {
+    // SAFETY: the context's fields are laid out as the format file says.
+    let Ok(fd) = (unsafe { ctx.read_at::<i64>(RET) }) else { return };
+    if fd < 0 {
+        return;
+    }
+    let Some(sk) = descriptor::socket(fd as u64) else { return };
+    let Some(record) = SOCKETS.get_ptr_mut(sk) else {
+        if descriptor::is_tcp(sk) {
+            count!(Program::SyscallExit, exit_unresolved);
+        }
+        return;
+    };
+    // SAFETY: a value of the socket map. The slot may change hands meanwhile, so the cookie is written last and
+    // compared by the reader.
+    unsafe {
+        if (*record).flags & conn_flag::DONE != 0 {
+            return;
+        }
+        owner::capture(&raw mut (*record).opener);
+        (*record).accept_cookie = descriptor::cookie(sk);
+        (*record).flags |= conn_flag::ACCEPTED;
+    }
+}

@@ -1,0 +1,138 @@
+//! `syscalls:sys_exit_connect`: `long ret` at offset 16.
+//!
+//! The errno of connect(2), which the state change does not tell: a full port range and a refused connection both
+//! end as SYN_SENT -> CLOSE.
+
+use aya_ebpf::{
+    helpers::{bpf_probe_read_user, generated::bpf_ktime_get_ns},
+    macros::tracepoint,
+    programs::TracePointContext,
+};
+use twtrace_common::{ConnRecord, conn_flag, kind, role};
+
+use crate::{
+    config::off,
+    descriptor::{self, RET},
+    emit, life,
+    maps::{Program, SOCKETS, count},
+    owner,
+    sock::{AF_INET, AF_INET6, load},
+};
+
+const EINTR: i64 = 4;
+const EBADF: i64 = 9;
+const EFAULT: i64 = 14;
+const ENOTSOCK: i64 = 88;
+const ECONNABORTED: i64 = 103;
+const ECONNRESET: i64 = 104;
+const EISCONN: i64 = 106;
+const ETIMEDOUT: i64 = 110;
+const ECONNREFUSED: i64 = 111;
+const EALREADY: i64 = 114;
+const EINPROGRESS: i64 = 115;
+/// `ERESTARTSYS` to `ERESTART_RESTARTBLOCK` (`include/linux/errno.h`): interrupted, seen here before the signal is.
+const ERESTART: core::ops::RangeInclusive<i64> = 512..=516;
+
+/// connect(2) returned.
+#[tracepoint(category = "syscalls", name = "sys_exit_connect")]
+pub fn connect_exit(ctx: TracePointContext) -> u32 {
+    // SAFETY: the context's fields are laid out as the format file says.
+    let Ok(ret) = (unsafe { ctx.read_at::<i64>(RET) }) else { return 0 };
+    if ret < 0 {
+        failed(-ret);
+    }
+    0
+}
+
+#[inline(always)]
+fn failed(errno: i64) {
+    if matches!(errno, EBADF | ENOTSOCK | EFAULT | EISCONN) {
+        return;
+    }
+    // SAFETY: offset of struct pt_regs.
+    let fd: u64 = unsafe { load(owner::user_regs(), off!(regs_arg0)) };
+    let Some(sk) = descriptor::socket(fd as u32 as u64) else { return };
+    if let Some(record) = SOCKETS.get_ptr_mut(sk) {
+        // SAFETY: a value of the socket map.
+        unsafe { of_life(record, sk, errno) };
+        return;
+    }
+    // These are what an earlier asynchronous connect came to, told by a later call: that life was reported.
+    if matches!(errno, EINTR | EALREADY | EINPROGRESS | ECONNABORTED | ECONNRESET | ETIMEDOUT | ECONNREFUSED)
+        || ERESTART.contains(&errno)
+    {
+        return;
+    }
+    if descriptor::is_tcp(sk) && descriptor::remote_port(sk) == 0 {
+        before_life(sk, errno);
+    }
+}
+
+/// The socket has a life that is being followed.
+///
+/// # Safety
+/// `record` points to a value of the socket map.
+#[inline(always)]
+unsafe fn of_life(record: *mut ConnRecord, sk: u64, errno: i64) {
+    let goes_on = matches!(errno, EINTR | EALREADY | EINPROGRESS) || ERESTART.contains(&errno);
+    // SAFETY: the caller's promise.
+    unsafe {
+        let flags = (*record).flags;
+        if flags & conn_flag::PENDING != 0 {
+            if !goes_on {
+                (*record).connect_errno = errno as u16;
+                (*record).flags |= conn_flag::CONNECT_EXIT;
+            }
+            life::finish(record, Program::SyscallExit);
+            let _ = SOCKETS.remove(sk);
+        } else if goes_on && flags & conn_flag::DONE == 0 {
+            (*record).flags = (flags & !conn_flag::IN_CONNECT) | conn_flag::ASYNC_CONNECT;
+        }
+    }
+}
+
+/// The socket never left CLOSE: no route, no source address, forbidden.
+#[inline(always)]
+fn before_life(sk: u64, errno: i64) {
+    count!(Program::SyscallExit, connects_failed_early);
+    let Some(mut entry) = emit::reserve(Program::SyscallExit) else { return };
+    let record = entry.as_mut_ptr();
+    // SAFETY: a reserved record, filled from the template.
+    unsafe {
+        (*record).kind = kind::CONNECT_FAILED;
+        (*record).role = role::ACTIVE;
+        (*record).connect_errno = errno as u16;
+        (*record).end_ns = bpf_ktime_get_ns();
+        owner::capture(&raw mut (*record).opener);
+        descriptor::fill(record, sk);
+        let address: u64 = load(owner::user_regs(), off!(regs_arg1));
+        remote(record, address);
+    }
+    emit::submit(entry, Program::SyscallExit);
+}
+
+/// The address that was asked for, from the caller's `struct sockaddr`.
+///
+/// # Safety
+/// `record` points to a reserved record.
+#[inline(always)]
+unsafe fn remote(record: *mut ConnRecord, address: u64) {
+    // SAFETY: user memory, read by the helper; the record by the caller's promise.
+    unsafe {
+        let Ok(family) = bpf_probe_read_user(address as *const u16) else { return };
+        let Ok(port) = bpf_probe_read_user((address + 2) as *const u16) else { return };
+        if family != (*record).family && !(family == AF_INET && (*record).family == AF_INET6) {
+            return;
+        }
+        (*record).remote_port = u16::from_be(port);
+        if family == AF_INET6 {
+            if let Ok(bytes) = bpf_probe_read_user((address + 8) as *const [u8; 16]) {
+                (*record).remote_addr = bytes;
+            }
+        } else if let Ok(bytes) = bpf_probe_read_user((address + 4) as *const [u8; 4]) {
+            if (*record).family == AF_INET {
+                (&raw mut (*record).remote_addr).cast::<[u8; 4]>().write(bytes);
+            }
+        }
+    }
+}

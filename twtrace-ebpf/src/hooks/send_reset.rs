@@ -1,0 +1,55 @@
+//! `TP_PROTO(const struct sock *sk, const struct sk_buff *skb, const enum sk_rst_reason reason)`
+//!
+//! `tcp_send_reset`, fired by `tcp_send_active_reset` and `tcp_v4_send_reset`. `sk` may be NULL, or a timewait or
+//! request socket, of which only `struct sock_common` exists.
+
+use aya_ebpf::{helpers::generated::bpf_ktime_get_ns, macros::btf_tracepoint, programs::BtfTracePointContext};
+use twtrace_common::{conn_flag, kind, sock_flag, tcp_state};
+
+use crate::{
+    config::off,
+    emit,
+    maps::{Program, SOCKETS},
+    sock::{self, Sk, load},
+};
+
+/// Notes the reset on the life that it ends.
+#[btf_tracepoint(function = "tcp_send_reset")]
+pub fn send_reset(ctx: BtfTracePointContext) -> i32 {
+    let sk: Sk = ctx.arg(0);
+    if sk.is_null() {
+        return 0;
+    }
+    // SAFETY: offset of struct sock_common, which every kind of socket begins with.
+    let state = unsafe { load::<u8>(sk, off!(skc_state)) };
+    if matches!(state, tcp_state::TIME_WAIT | tcp_state::NEW_SYN_RECV | tcp_state::LISTEN) {
+        return 0;
+    }
+    if let Some(record) = SOCKETS.get_ptr_mut(sk as u64) {
+        // SAFETY: a value of the socket map.
+        let flags = unsafe { (*record).flags };
+        if flags & conn_flag::DONE == 0 {
+            // SAFETY: as above.
+            unsafe { (*record).flags = flags | conn_flag::RST_SENT };
+            return 0;
+        }
+    }
+    // An abort resets after CLOSE too, and is told by its owner's context. What only the reset tells is the end of
+    // a socket that its owner had left: linger2 < 0, data after close.
+    // SAFETY: offset of struct sock; the state says that it is a full one.
+    let orphan = unsafe { load::<u64>(sk, off!(skc_flags)) as u32 } & sock_flag::DEAD != 0;
+    if state == tcp_state::CLOSE && orphan && sock::is_tcp(sk) {
+        if let Some(mut entry) = emit::reserve(Program::SendReset) {
+            let record = entry.as_mut_ptr();
+            // SAFETY: a reserved record, filled from the template.
+            unsafe {
+                (*record).kind = kind::RESET_SENT;
+                (*record).cookie = sock::cookie(sk);
+                (*record).netns = sock::netns(sk);
+                (*record).end_ns = bpf_ktime_get_ns();
+            }
+            emit::submit(entry, Program::SendReset);
+        }
+    }
+    0
+}

@@ -1,0 +1,313 @@
+//! A socket's life, one transition at a time.
+
+use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
+use twtrace_common::{ConnRecord, MAX_TRANSITIONS, TW_UNKNOWN, conn_flag, role, tcp_state};
+
+use crate::{
+    config::{cfg_value, off},
+    emit,
+    maps::{HANDLED, Program, SOCKETS, TEMPLATE, count},
+    owner, sock,
+    sock::{Sk, load},
+};
+
+/// A count taken at FIN_WAIT2 belongs to a CLOSE that follows within this time: both in the one call of
+/// `tcp_rcv_state_process` that makes the timewait socket.
+const SAME_CALL_NS: u64 = 50_000;
+
+/// One state change of one socket.
+#[derive(Clone, Copy)]
+pub struct Change {
+    pub sk: Sk,
+    pub old: u8,
+    pub new: u8,
+    /// The program that handles it.
+    pub by: Program,
+}
+
+impl Change {
+    /// Not a connection's: a listener coming, going or closing, or no change at all.
+    #[inline(always)]
+    fn is_foreign(self) -> bool {
+        self.old == self.new
+            || self.new == tcp_state::LISTEN
+            || self.old == tcp_state::LISTEN && self.new != tcp_state::SYN_RECV
+            || !sock::is_tcp(self.sk)
+    }
+
+    /// Socket and states in one word: kernel addresses share their top byte, so that the states can be folded in.
+    #[inline(always)]
+    pub fn mark(self) -> u64 {
+        self.sk as u64 ^ u64::from(self.old << 4 | self.new) << 56
+    }
+}
+
+/// The first program of the pair: says what it is about to handle, then does.
+#[inline(always)]
+pub fn first(change: Change) {
+    if let Some(slot) = HANDLED.get_ptr_mut(0) {
+        // SAFETY: a map value of this CPU, written by this program alone, which does not nest on a CPU.
+        unsafe { slot.write(change.mark()) };
+    }
+    if change.is_foreign() {
+        return;
+    }
+    if let Some(record) = find_or_begin(change) {
+        // SAFETY: a value of the socket map.
+        unsafe { advance(record, change) };
+    }
+}
+
+/// The twin: does the work that the kernel kept from the first program, because it interrupted itself on this CPU,
+/// and frees the slots of ended lives.
+#[inline(always)]
+pub fn twin(change: Change) {
+    let handled = HANDLED.get_ptr(0).is_some_and(|slot| {
+        // SAFETY: a map value; one word, so that it cannot be half of one transition and half of another.
+        unsafe { *slot == change.mark() }
+    });
+    if handled {
+        if change.new == tcp_state::CLOSE {
+            free(change.sk);
+        }
+        return;
+    }
+    if change.is_foreign() {
+        // Nothing to do, whether or not the first program ran.
+        count!(change.by, recovered);
+        return;
+    }
+    if let Some(record) = SOCKETS.get_ptr_mut(change.sk as u64) {
+        // SAFETY: a value of the socket map.
+        if unsafe { ended_with(record, change) } {
+            count!(change.by, duplicates);
+            if change.new == tcp_state::CLOSE {
+                free(change.sk);
+            }
+            return;
+        }
+    }
+    count!(change.by, recovered);
+    if let Some(record) = find_or_begin(change) {
+        // SAFETY: a value of the socket map.
+        unsafe {
+            (*record).flags |= conn_flag::RECOVERED;
+            advance(record, change);
+        }
+    }
+    if change.new == tcp_state::CLOSE {
+        free(change.sk);
+    }
+}
+
+/// True when the last thing that the record saw is this change: the first program did run, and the slot of its CPU
+/// has moved on since.
+///
+/// # Safety
+/// `record` points to a value of the socket map.
+#[inline(always)]
+unsafe fn ended_with(record: *const ConnRecord, change: Change) -> bool {
+    // SAFETY: the caller's promise; the index is masked.
+    unsafe {
+        let count = (*record).transitions;
+        if count == 0 {
+            return false;
+        }
+        let last = (usize::from(count) - 1) & (MAX_TRANSITIONS - 1);
+        (*record).old_states[last] == change.old && (*record).new_states[last] == change.new
+    }
+}
+
+/// Frees the slot of a life whose record was written. One that waits for its errno stays.
+#[inline(always)]
+fn free(sk: Sk) {
+    let key = sk as u64;
+    if let Some(record) = SOCKETS.get_ptr(key) {
+        // SAFETY: a value of the socket map.
+        if unsafe { (*record).flags } & conn_flag::DONE != 0 {
+            let _ = SOCKETS.remove(key);
+        }
+    }
+}
+
+/// The record that this change belongs to: a new one at the two ways in which a life begins, else the one that is
+/// being followed, else a new one for a socket older than the tracer.
+#[inline(always)]
+fn find_or_begin(change: Change) -> Option<*mut ConnRecord> {
+    let key = change.sk as u64;
+    let active = change.old == tcp_state::CLOSE && change.new == tcp_state::SYN_SENT;
+    let passive = change.old == tcp_state::LISTEN;
+    if let Some(record) = SOCKETS.get_ptr_mut(key) {
+        // SAFETY: a value of the socket map.
+        let flags = unsafe { (*record).flags };
+        if !active && !passive && flags & (conn_flag::DONE | conn_flag::PENDING) == 0 {
+            return Some(record);
+        }
+        if flags & conn_flag::PENDING != 0 {
+            // The exit of connect(2) was not seen: what is known goes out now.
+            // SAFETY: a value of the socket map.
+            unsafe { finish(record, change.by) };
+        } else if flags & conn_flag::DONE == 0 {
+            count!(change.by, stale);
+        }
+    }
+    if SOCKETS.insert(key, &TEMPLATE, 0).is_err() {
+        count!(change.by, map_full);
+        return None;
+    }
+    let record = SOCKETS.get_ptr_mut(key)?;
+    count!(change.by, lives_begun);
+    // SAFETY: a value of the socket map, just inserted.
+    unsafe {
+        if active {
+            (*record).role = role::ACTIVE;
+            begin_active(record, change.sk);
+        } else if passive {
+            // Its cookie comes later: inet_csk_clone_lock() gives the child a new one after this.
+            (*record).role = role::PASSIVE;
+        } else {
+            (*record).flags = conn_flag::OLDER;
+            (*record).cookie = sock::cookie(change.sk);
+        }
+    }
+    Some(record)
+}
+
+/// `tcp_v4_connect` and `tcp_v6_connect` run in the context of the opener.
+///
+/// # Safety
+/// `record` points to a value of the socket map.
+#[inline(always)]
+unsafe fn begin_active(record: *mut ConnRecord, sk: Sk) {
+    // SAFETY: the caller's promise; registers of the current task; offsets of struct sock and struct socket.
+    unsafe {
+        owner::capture(&raw mut (*record).opener);
+        (*record).cookie = sock::cookie(sk);
+        if cfg_value!(defer_connect) == 0 || (*record).opener.flags & twtrace_common::OWNER_KTHREAD != 0 {
+            return;
+        }
+        let call: u64 = load(owner::user_regs(), off!(regs_syscall));
+        let socket: Sk = load(sk, off!(sk_socket));
+        let held: Sk = load(socket, off!(socket_sk));
+        // An MPTCP subflow is not what the descriptor leads to, so the exit of connect(2) could not find it.
+        if call as u32 == cfg_value!(connect_nr) && held as u64 == sk as u64 {
+            (*record).flags |= conn_flag::IN_CONNECT;
+        }
+    }
+}
+
+/// Takes one change into the record, and lets the record go if it was the last.
+///
+/// # Safety
+/// `record` points to a value of the socket map.
+#[inline(always)]
+unsafe fn advance(record: *mut ConnRecord, change: Change) {
+    let Change { sk, old, new, .. } = change;
+    let now = {
+        // SAFETY: no argument.
+        unsafe { bpf_ktime_get_ns() }
+    };
+    count!(change.by, transitions);
+    // SAFETY: the caller's promise; indices are masked.
+    unsafe {
+        let seen = (*record).transitions;
+        let mut previous_ns = 0;
+        if seen > 0 {
+            let last = (usize::from(seen) - 1) & (MAX_TRANSITIONS - 1);
+            previous_ns = (*record).times_ns[last];
+            if (*record).new_states[last] != old {
+                (*record).flags |= conn_flag::GAP;
+            }
+        }
+        if usize::from(seen) < MAX_TRANSITIONS {
+            let next = usize::from(seen) & (MAX_TRANSITIONS - 1);
+            (*record).old_states[next] = old;
+            (*record).new_states[next] = new;
+            (*record).times_ns[next] = now;
+            (*record).transitions = seen + 1;
+        } else if (*record).transitions_dropped < u8::MAX {
+            (*record).transitions_dropped += 1;
+        }
+
+        if new == tcp_state::ESTABLISHED {
+            (*record).flags |= conn_flag::ESTABLISHED;
+            if (*record).cookie == 0 {
+                (*record).cookie = sock::cookie(sk);
+            }
+        }
+        let own_fin = new == tcp_state::FIN_WAIT1 || new == tcp_state::LAST_ACK;
+        let aborts = new == tcp_state::CLOSE
+            && (old == tcp_state::ESTABLISHED || old == tcp_state::CLOSE_WAIT || old == tcp_state::SYN_SENT)
+            && load::<i32>(sk, off!(sk_err)) == 0;
+        // Never at FIN_WAIT2 or at its end: those run in whatever softirq interrupted.
+        if own_fin || aborts && (*record).flags & conn_flag::IN_CONNECT == 0 {
+            owner::capture(&raw mut (*record).closer);
+            if aborts {
+                (*record).flags |= conn_flag::CLOSED_IN_CONTEXT;
+            }
+        }
+        if new == tcp_state::ESTABLISHED {
+            // The connect that is under way has won its race: a later end is not its result.
+            (*record).flags &= !conn_flag::IN_CONNECT;
+        }
+        if new == tcp_state::FIN_WAIT2 {
+            (*record).tw_count_before = sock::tw_count(sk).0;
+        }
+        if new == tcp_state::CLOSE {
+            if now.wrapping_sub(previous_ns) > SAME_CALL_NS {
+                (*record).tw_count_before = TW_UNKNOWN;
+            }
+            end(record, change, now);
+        }
+    }
+}
+
+/// CLOSE.
+///
+/// # Safety
+/// `record` points to a value of the socket map.
+#[inline(always)]
+unsafe fn end(record: *mut ConnRecord, change: Change, now: u64) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        sock::fill_end(record, change.sk);
+        let (tw_count, tw_max) = sock::tw_count(change.sk);
+        (*record).tw_count = tw_count;
+        (*record).tw_max = tw_max;
+        (*record).end_ns = now;
+        if (*record).cookie == 0 {
+            (*record).cookie = sock::cookie(change.sk);
+        }
+        count!(change.by, lives_ended);
+        let flags = (*record).flags;
+        if change.old == tcp_state::SYN_RECV
+            && (*record).role == role::PASSIVE
+            && flags & conn_flag::ESTABLISHED == 0
+            && (*record).sk_err == 0
+        {
+            // A handshake that the listener gave up (tcp_v4_syn_recv_sock): nobody's connection.
+            count!(change.by, handshakes_dropped);
+            (*record).flags |= conn_flag::DONE;
+        } else if change.old == tcp_state::SYN_SENT
+            && flags & conn_flag::IN_CONNECT != 0
+            && flags & conn_flag::ASYNC_CONNECT == 0
+        {
+            (*record).flags |= conn_flag::PENDING;
+        } else {
+            finish(record, change.by);
+        }
+    }
+}
+
+/// Writes the record.
+///
+/// # Safety
+/// `record` points to a value of the socket map.
+#[inline(always)]
+pub unsafe fn finish(record: *mut ConnRecord, by: Program) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        emit::life(record, by);
+        (*record).flags = ((*record).flags & !conn_flag::PENDING) | conn_flag::DONE;
+    }
+}

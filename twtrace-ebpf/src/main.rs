@@ -20,9 +20,10 @@ mod sock;
 #[unsafe(no_mangle)]
 static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
 
-/// Layout version that the loader checks before it believes a byte.
-#[unsafe(no_mangle)]
+/// Layout version, in the name: the loader asks for this symbol and refuses an object without it.
+#[unsafe(export_name = "WIRE_VERSION_1")]
 static WIRE_VERSION: u32 = twtrace_common::WIRE_VERSION;
+const _: () = assert!(twtrace_common::WIRE_VERSION == 1);
 
 #[panic_handler]
 fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {

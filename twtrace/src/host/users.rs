@@ -1,51 +1,78 @@
 //! Names of users.
 
-use uzers::{Users as _, UsersCache};
+use std::collections::HashSet;
+use std::io;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
 
-/// Users remembered at a time. User namespaces can map uids in any number.
+/// Users asked about. User namespaces can map uids in any number.
 const MAX_USERS: usize = 4096;
 
-/// Names by uid, each asked for once as long as it is remembered: the user database may be a server far away.
+/// Names by uid, looked up in a thread of its own: the user database may be a server that does not answer, and tracing
+/// must not wait for it.
 pub struct UserNames {
-    cache: UsersCache,
-    asked: usize,
+    ask: SyncSender<u32>,
+    answers: Receiver<(u32, String)>,
+    asked: HashSet<u32>,
 }
 
 impl UserNames {
-    /// Nothing looked up so far.
-    pub fn new() -> Self {
-        Self { cache: UsersCache::new(), asked: 0 }
+    /// Starts the thread. It ends when this is dropped, once a look-up under way has returned.
+    ///
+    /// # Errors
+    /// No thread could be started.
+    pub fn start() -> io::Result<Self> {
+        let (ask, questions) = sync_channel::<u32>(MAX_USERS);
+        let (tell, answers) = sync_channel(MAX_USERS);
+        thread::Builder::new().name("user names".to_owned()).stack_size(256 * 1024).spawn(move || {
+            for uid in questions {
+                let Some(user) = uzers::get_user_by_uid(uid) else { continue };
+                if tell.send((uid, user.name().to_string_lossy().into_owned())).is_err() {
+                    return;
+                }
+            }
+        })?;
+        Ok(Self { ask, answers, asked: HashSet::new() })
     }
 
-    /// The name of a uid, or `None` when the user database has none.
-    pub fn name(&mut self, uid: u32) -> Option<String> {
-        if self.asked == MAX_USERS {
-            *self = Self::new();
+    /// Asks for a name, once for each uid and for the first 4,096 uids. Does not wait.
+    pub fn ask(&mut self, uid: u32) {
+        if self.asked.len() < MAX_USERS && self.asked.insert(uid) {
+            // The channel has room for all of them, and the thread lives as long as this does.
+            let _ = self.ask.try_send(uid);
         }
-        self.asked += 1;
-        Some(self.cache.get_user_by_uid(uid)?.name().to_string_lossy().into_owned())
     }
-}
 
-impl Default for UserNames {
-    fn default() -> Self {
-        Self::new()
+    /// The names that have come in. A uid without a name gets no answer.
+    pub fn answers(&self) -> impl Iterator<Item = (u32, String)> + '_ {
+        self.answers.try_iter()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
     use super::*;
+    use std::time::Duration;
 
     #[test]
     fn root_has_a_name_and_most_uids_have_none() {
-        let mut users = UserNames::new();
-        assert_eq!(users.name(0).as_deref(), Some("root"));
-        assert_eq!(users.name(0).as_deref(), Some("root"));
-        assert_eq!(users.name(u32::MAX - 7), None);
-        for uid in 3_000_000_000..3_000_000_000 + 10 {
-            users.name(uid);
+        let mut users = UserNames::start().unwrap();
+        users.ask(u32::MAX - 7);
+        users.ask(0);
+        users.ask(0);
+        let answer = users.answers.recv_timeout(Duration::from_secs(30)).unwrap();
+        assert_eq!(answer, (0, "root".to_owned()), "the one without a name was asked for first and gave no answer");
+        assert_eq!(users.answers().next(), None);
+    }
+
+    #[test]
+    fn the_number_of_users_is_bounded() {
+        let mut users = UserNames::start().unwrap();
+        for uid in 0..10_000 {
+            users.ask(3_000_000_000 + uid);
         }
-        assert!(users.asked <= MAX_USERS);
+        assert_eq!(users.asked.len(), MAX_USERS);
     }
 }

@@ -1,1 +1,109 @@
-//! Struct offsets from the running kernel's BTF.
+//! Struct offsets from the running kernel's BTF, for the programs' [`Offsets`].
+
+use super::btf::Btf;
+use anyhow::Context as _;
+use std::fs;
+use twtrace_common::{OFFSET_NONE, Offsets};
+
+/// Type information of the running kernel.
+pub const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
+
+/// Registers of a system call as `struct pt_regs` keeps them: first and second argument, number.
+#[cfg(target_arch = "x86_64")]
+const REGISTERS: [&str; 3] = ["di", "si", "orig_ax"];
+#[cfg(target_arch = "aarch64")]
+const REGISTERS: [&str; 3] = ["orig_x0", "regs", "syscallno"];
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+compile_error!("twtrace knows the system call registers of x86_64 and aarch64 only");
+
+/// Bytes behind the second register's member: on arm64 it is `regs[1]`.
+const SECOND: u32 = if cfg!(target_arch = "aarch64") { 8 } else { 0 };
+
+/// Offsets of the running kernel.
+///
+/// # Errors
+/// The kernel has no BTF, or lacks a member without which nothing can be traced.
+pub fn of_this_kernel() -> anyhow::Result<Offsets> {
+    let bytes = fs::read(VMLINUX).with_context(|| format!("cannot read {VMLINUX}"))?;
+    let btf = Btf::parse(&bytes).with_context(|| format!("cannot read {VMLINUX}"))?;
+    resolve(&btf)
+}
+
+fn resolve(btf: &Btf) -> anyhow::Result<Offsets> {
+    let need = |structure: &str, path: &str| {
+        btf.offset_of(structure, path).with_context(|| format!("this kernel has no `struct {structure}.{path}`"))
+    };
+    let may = |structure: &str, path: &str| btf.offset_of(structure, path).unwrap_or(OFFSET_NONE);
+    let common = |member: &str| need("sock", &format!("__sk_common.{member}"));
+    let [arg0, arg1, syscall] = REGISTERS;
+    Ok(Offsets {
+        skc_family: common("skc_family")?,
+        skc_flags: common("skc_flags")?,
+        skc_net: common("skc_net")?,
+        skc_cookie: common("skc_cookie")?,
+        skc_num: common("skc_num")?,
+        skc_dport: common("skc_dport")?,
+        skc_daddr: common("skc_daddr")?,
+        skc_rcv_saddr: common("skc_rcv_saddr")?,
+        skc_v6_daddr: common("skc_v6_daddr")?,
+        skc_v6_rcv_saddr: common("skc_v6_rcv_saddr")?,
+        sk_protocol: need("sock", "sk_protocol")?,
+        sk_err: need("sock", "sk_err")?,
+        sk_shutdown: need("sock", "sk_shutdown")?,
+        inet_sport: need("tcp_sock", "inet_conn.icsk_inet.inet_sport")?,
+        tcp_bytes_acked: need("tcp_sock", "bytes_acked")?,
+        tcp_bytes_received: need("tcp_sock", "bytes_received")?,
+        tcp_total_retrans: need("tcp_sock", "total_retrans")?,
+        net_ns_inum: need("net", "ns.inum")?,
+        // Kernels differ in how the count of timewait sockets is kept; without it overflow is told by the
+        // kernel's counter alone.
+        net_tw_refcount: may("net", "ipv4.tcp_death_row.tw_refcount"),
+        net_tw_max: may("net", "ipv4.tcp_death_row.sysctl_max_tw_buckets"),
+        task_group_leader: need("task_struct", "group_leader")?,
+        task_real_parent: need("task_struct", "real_parent")?,
+        task_tgid: need("task_struct", "tgid")?,
+        task_flags: need("task_struct", "flags")?,
+        task_comm: need("task_struct", "comm")?,
+        task_start_boottime: need("task_struct", "start_boottime")?,
+        task_files: need("task_struct", "files")?,
+        files_fdt: need("files_struct", "fdt")?,
+        fdtable_max_fds: need("fdtable", "max_fds")?,
+        fdtable_fd: need("fdtable", "fd")?,
+        file_private_data: need("file", "private_data")?,
+        socket_sk: need("socket", "sk")?,
+        regs_arg0: need("pt_regs", arg0)?,
+        regs_arg1: need("pt_regs", arg1)? + SECOND,
+        regs_syscall: need("pt_regs", syscall)?,
+        skc_state: common("skc_state")?,
+        sk_socket: need("sock", "sk_socket")?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+    use super::*;
+
+    #[test]
+    fn this_kernel_has_every_member() {
+        let offsets = of_this_kernel().unwrap();
+        // Fixed by struct sock_common's layout, which has been the same since 3.13.
+        assert_eq!((offsets.skc_daddr, offsets.skc_rcv_saddr, offsets.skc_dport, offsets.skc_num), (0, 4, 12, 14));
+        assert_eq!((offsets.skc_family, offsets.skc_state), (16, 18));
+        assert_ne!(offsets.net_tw_refcount, OFFSET_NONE);
+    }
+
+    #[test]
+    fn a_missing_member_is_named() {
+        // The smallest BTF: a header, no types, one empty string.
+        let mut bytes = 0xeb9f_u16.to_ne_bytes().to_vec();
+        bytes.extend([1, 0]);
+        for word in [24_u32, 0, 0, 0, 1] {
+            bytes.extend(word.to_ne_bytes());
+        }
+        bytes.push(0);
+        let error = resolve(&Btf::parse(&bytes).unwrap()).unwrap_err();
+        assert_eq!(error.to_string(), "this kernel has no `struct sock.__sk_common.skc_family`");
+    }
+}

@@ -1,1 +1,220 @@
 //! Inputs from the running kernel.
+
+use crate::host::clock::{self, Moment};
+use crate::host::process::ProcessReader;
+use crate::host::users::UserNames;
+use crate::host::{self};
+use crate::kernel::census;
+use crate::kernel::load::{self, LoadOptions, Loaded};
+use anyhow::Context as _;
+use std::collections::{HashSet, VecDeque};
+use std::os::fd::{AsRawFd, RawFd};
+use std::thread;
+use std::time::Duration;
+use twtrace_core::decode::decode;
+use twtrace_core::input::{HostFacts, Hook, Input, Owner, ProcessKey, Tier, TracingFacts};
+
+const SECOND_NS: u64 = 1_000_000_000;
+
+/// How often counters and kernel figures are read, in nanoseconds.
+const FIGURES_NS: u64 = SECOND_NS;
+
+/// A census may take one part in this many of the time.
+const CENSUS_SHARE: u64 = 50;
+
+/// Records taken in one go, so that a flood leaves room for the rest: a tenth of a second's worth at 100,000 lives/s.
+const MAX_DRAIN: usize = 10_000;
+
+/// Processes looked up in one go, about 5 ms of work. Each costs some file reads.
+const MAX_LOOKUPS: usize = 64;
+
+/// Processes waiting to be looked up. Full: the oldest is given up, it is the likeliest to be gone.
+const MAX_WAITING: usize = 1024;
+
+/// Processes remembered as looked up. Full: all are forgotten, and those still active looked up once more.
+const MAX_SEEN: usize = 32_768;
+
+/// How long a record may take from the timewait socket's birth, which a census can see, to the ring buffer.
+const SETTLE: Duration = Duration::from_millis(20);
+
+/// How to trace.
+#[derive(Clone, Debug, Default)]
+pub struct LiveOptions {
+    /// How to load the programs.
+    pub load: LoadOptions,
+}
+
+/// The running kernel as a source of inputs.
+pub struct Live {
+    loaded: Loaded,
+    host: HostFacts,
+    start: Option<Moment>,
+    next_figures_ns: u64,
+    next_census_ns: u64,
+    undecodable: u64,
+    seen: HashSet<ProcessKey>,
+    waiting: VecDeque<ProcessKey>,
+    processes: ProcessReader,
+    users: UserNames,
+}
+
+impl Live {
+    /// Loads and attaches. From here on the kernel side follows every connection.
+    ///
+    /// # Errors
+    /// It cannot trace here; see [`crate::kernel::explain`].
+    pub fn start(options: &LiveOptions) -> anyhow::Result<Self> {
+        // Before other threads exist: it may unshare the mount namespace of this one.
+        let loaded = load::load(&options.load)?;
+        let users = UserNames::start().context("cannot start a thread")?;
+        // Now, not before: what closed earlier was not seen.
+        let start = Some(clock::now()?);
+        Ok(Self {
+            loaded,
+            host: host::facts(),
+            start,
+            next_figures_ns: 0,
+            next_census_ns: 0,
+            undecodable: 0,
+            seen: HashSet::new(),
+            waiting: VecDeque::new(),
+            processes: ProcessReader::new(),
+            users,
+        })
+    }
+
+    /// Hooks and what became of them.
+    pub fn hooks(&self) -> &[Hook] {
+        &self.loaded.hooks
+    }
+
+    /// Hands over what there is and does what is due. Never waits for the kernel to produce something.
+    ///
+    /// # Errors
+    /// The kernel's figures cannot be read.
+    pub fn pump(&mut self, sink: &mut dyn FnMut(Input)) -> anyhow::Result<()> {
+        self.begin(sink);
+        self.drain(MAX_DRAIN, sink);
+        let now = clock::monotonic_ns()?;
+        if now >= self.next_census_ns {
+            self.census(sink)?;
+        }
+        if now >= self.next_figures_ns {
+            self.figures(sink)?;
+            self.next_figures_ns = now + FIGURES_NS;
+        }
+        self.look_up(sink);
+        self.loaded.flush_log();
+        sink(Input::Tick { at_ns: clock::monotonic_ns()? });
+        Ok(())
+    }
+
+    /// Hands over everything that happened until now, with a census to compare it with.
+    ///
+    /// # Errors
+    /// As [`Self::pump`].
+    pub fn final_pump(&mut self, sink: &mut dyn FnMut(Input)) -> anyhow::Result<()> {
+        self.begin(sink);
+        self.drain(usize::MAX, sink);
+        self.census(sink)?;
+        thread::sleep(SETTLE);
+        self.drain(usize::MAX, sink);
+        self.figures(sink)?;
+        self.look_up(sink);
+        self.loaded.flush_log();
+        sink(Input::Tick { at_ns: clock::monotonic_ns()? });
+        Ok(())
+    }
+
+    fn begin(&mut self, sink: &mut dyn FnMut(Input)) {
+        if let Some(start) = self.start.take() {
+            sink(Input::Start {
+                at_ns: start.monotonic_ns,
+                unix_ns: start.unix_ns,
+                host: self.host.clone(),
+                tracing: TracingFacts { tier: Tier::Cookie, hooks: self.loaded.hooks.clone() },
+            });
+        }
+    }
+
+    fn drain(&mut self, limit: usize, sink: &mut dyn FnMut(Input)) {
+        for _ in 0..limit {
+            let Some(item) = self.loaded.ring.next() else { return };
+            let decoded = decode(&item);
+            drop(item);
+            match decoded {
+                Ok(input) => {
+                    match &input {
+                        Input::Life(life) => {
+                            self.note(life.opener.as_ref());
+                            self.note(life.closer.as_ref());
+                        }
+                        Input::ConnectFailed(failed) => self.note(Some(&failed.opener)),
+                        _ => {}
+                    }
+                    sink(input);
+                }
+                Err(_) => self.undecodable += 1,
+            }
+        }
+    }
+
+    /// Remembers to look up a process that was not seen before.
+    fn note(&mut self, owner: Option<&Owner>) {
+        let Some(owner) = owner else { return };
+        if self.seen.contains(&owner.key) {
+            return;
+        }
+        if self.seen.len() == MAX_SEEN {
+            self.seen.clear();
+        }
+        self.seen.insert(owner.key);
+        self.users.ask(owner.uid);
+        if self.waiting.len() == MAX_WAITING {
+            self.waiting.pop_front();
+        }
+        self.waiting.push_back(owner.key);
+    }
+
+    /// The newest first: a short-lived process is soon gone.
+    fn look_up(&mut self, sink: &mut dyn FnMut(Input)) {
+        for _ in 0..MAX_LOOKUPS {
+            let Some(key) = self.waiting.pop_back() else { break };
+            if let Some(facts) = self.processes.read(key) {
+                sink(Input::Process { key, facts });
+            }
+        }
+        for (uid, name) in self.users.answers() {
+            sink(Input::User { uid, name });
+        }
+    }
+
+    fn figures(&mut self, sink: &mut dyn FnMut(Input)) -> anyhow::Result<()> {
+        let mut counters = self.loaded.counters()?;
+        counters.undecodable = self.undecodable;
+        sink(Input::Counters(counters));
+        sink(Input::Kernel(host::kernel_facts().context("cannot read the kernel's TCP figures")?));
+        Ok(())
+    }
+
+    /// The kernel's own list, then the records that came in meanwhile: a socket made during the dump is in both.
+    fn census(&mut self, sink: &mut dyn FnMut(Input)) -> anyhow::Result<()> {
+        let began = clock::monotonic_ns()?;
+        sink(Input::CensusBegin { netns: self.host.netns, at_ns: began });
+        let report = census::dump(self.host.netns, &mut |rows| sink(Input::CensusRows(rows)));
+        let ended = clock::monotonic_ns()?;
+        // A failed dump proves nothing, and the next may succeed: it is shown as incomplete.
+        let complete = report.is_ok_and(|report| report.complete);
+        sink(Input::CensusEnd { at_ns: ended, complete });
+        self.next_census_ns = ended + (ended.saturating_sub(began) * CENSUS_SHARE).max(SECOND_NS);
+        self.drain(MAX_DRAIN, sink);
+        Ok(())
+    }
+}
+
+impl AsRawFd for Live {
+    /// Readable once a good part of the ring buffer is filled: a reader that polls on a timer is woken early then.
+    fn as_raw_fd(&self) -> RawFd {
+        self.loaded.ring.as_raw_fd()
+    }
+}

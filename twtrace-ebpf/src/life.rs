@@ -35,10 +35,9 @@ impl Change {
             || !sock::is_tcp(self.sk)
     }
 
-    /// Socket and states in one word: kernel addresses share their top byte, so that the states can be folded in.
     #[inline(always)]
-    pub fn mark(self) -> u64 {
-        self.sk as u64 ^ u64::from(self.old << 4 | self.new) << 56
+    fn states(self) -> u64 {
+        u64::from(self.old) << 8 | u64::from(self.new)
     }
 }
 
@@ -47,7 +46,10 @@ impl Change {
 pub fn first(change: Change) {
     if let Some(slot) = HANDLED.get_ptr_mut(0) {
         // SAFETY: a map value of this CPU, written by this program alone, which does not nest on a CPU.
-        unsafe { slot.write(change.mark()) };
+        unsafe {
+            (*slot).sk = change.sk as u64;
+            (*slot).states = change.states();
+        }
     }
     if change.is_foreign() {
         return;
@@ -63,8 +65,13 @@ pub fn first(change: Change) {
 #[inline(always)]
 pub fn twin(change: Change) {
     let handled = HANDLED.get_ptr(0).is_some_and(|slot| {
-        // SAFETY: a map value; one word, so that it cannot be half of one transition and half of another.
-        unsafe { *slot == change.mark() }
+        // The first program may interrupt this one here, for another socket. States first: what then comes with
+        // this socket's address was written for it.
+        // SAFETY: a map value of this CPU.
+        unsafe {
+            core::ptr::read_volatile(&raw const (*slot).states) == change.states()
+                && core::ptr::read_volatile(&raw const (*slot).sk) == change.sk as u64
+        }
     });
     if handled {
         if change.new == tcp_state::CLOSE {

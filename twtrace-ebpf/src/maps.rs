@@ -19,9 +19,18 @@ pub static RING: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
 #[map]
 pub static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(4, 0);
 
-/// What the first program of the pair handled last on this CPU, for its twin: see [`crate::life::mark`]. One entry.
+/// What the first program of the pair handled last on this CPU, for its twin. One entry.
 #[map]
-pub static HANDLED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+pub static HANDLED: PerCpuArray<Handled> = PerCpuArray::with_max_entries(1, 0);
+
+/// One handled transition.
+#[repr(C)]
+pub struct Handled {
+    /// Address of the socket.
+    pub sk: u64,
+    /// `old << 8 | new`.
+    pub states: u64,
+}
 
 /// What a new life starts from. In `.rodata`: a record is too large for the 512-byte stack.
 pub static TEMPLATE: ConnRecord = ConnRecord::EMPTY;

@@ -9,6 +9,7 @@ use crate::{
     config::cfg_value,
     life::{Change, first},
     maps::Program,
+    sock,
 };
 
 /// The first program of the pair.
@@ -16,7 +17,8 @@ use crate::{
 pub fn set_state(ctx: BtfTracePointContext) -> i32 {
     let change = arguments(&ctx, Program::SetState);
     if cfg_value!(debug) != 0 {
-        debug!(&ctx, "{:x} {} -> {}", change.sk as u64, change.old, change.new);
+        // By its cookie, as in `ss -e`: the verifier lets no program take an address apart to print it.
+        debug!(&ctx, "sk:{:x} {} -> {}", sock::cookie(change.sk), change.old, change.new);
     }
     first(change);
     0

@@ -158,7 +158,9 @@ fn find_or_begin(change: Change) -> Option<*mut ConnRecord> {
             count!(change.by, stale);
         }
     }
-    if SOCKETS.insert(key, &TEMPLATE, 0).is_err() {
+    // By reference: a record does not fit the stack.
+    let template: &ConnRecord = &TEMPLATE;
+    if SOCKETS.insert(key, template, 0).is_err() {
         count!(change.by, map_full);
         return None;
     }
@@ -232,8 +234,8 @@ unsafe fn advance(record: *mut ConnRecord, change: Change) {
             (*record).new_states[next] = new;
             (*record).times_ns[next] = now;
             (*record).transitions = seen + 1;
-        } else if (*record).transitions_dropped < u8::MAX {
-            (*record).transitions_dropped += 1;
+        } else {
+            (*record).transitions_dropped = (*record).transitions_dropped.saturating_add(1);
         }
 
         if new == tcp_state::ESTABLISHED {

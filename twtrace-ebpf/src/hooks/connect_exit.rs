@@ -129,10 +129,10 @@ unsafe fn remote(record: *mut ConnRecord, address: u64) {
             if let Ok(bytes) = bpf_probe_read_user((address + 8) as *const [u8; 16]) {
                 (*record).remote_addr = bytes;
             }
-        } else if let Ok(bytes) = bpf_probe_read_user((address + 4) as *const [u8; 4]) {
-            if (*record).family == AF_INET {
-                (&raw mut (*record).remote_addr).cast::<[u8; 4]>().write(bytes);
-            }
+        } else if let Ok(bytes) = bpf_probe_read_user((address + 4) as *const [u8; 4])
+            && (*record).family == AF_INET
+        {
+            (&raw mut (*record).remote_addr).cast::<[u8; 4]>().write(bytes);
         }
     }
 }

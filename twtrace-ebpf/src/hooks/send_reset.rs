@@ -38,18 +38,20 @@ pub fn send_reset(ctx: BtfTracePointContext) -> i32 {
     // a socket that its owner had left: linger2 < 0, data after close.
     // SAFETY: offset of struct sock; the state says that it is a full one.
     let orphan = unsafe { load::<u64>(sk, off!(skc_flags)) as u32 } & sock_flag::DEAD != 0;
-    if state == tcp_state::CLOSE && orphan && sock::is_tcp(sk) {
-        if let Some(mut entry) = emit::reserve(Program::SendReset) {
-            let record = entry.as_mut_ptr();
-            // SAFETY: a reserved record, filled from the template.
-            unsafe {
-                (*record).kind = kind::RESET_SENT;
-                (*record).cookie = sock::cookie(sk);
-                (*record).netns = sock::netns(sk);
-                (*record).end_ns = bpf_ktime_get_ns();
-            }
-            emit::submit(entry, Program::SendReset);
+    if state == tcp_state::CLOSE
+        && orphan
+        && sock::is_tcp(sk)
+        && let Some(mut entry) = emit::reserve(Program::SendReset)
+    {
+        let record = entry.as_mut_ptr();
+        // SAFETY: a reserved record, filled from the template.
+        unsafe {
+            (*record).kind = kind::RESET_SENT;
+            (*record).cookie = sock::cookie(sk);
+            (*record).netns = sock::netns(sk);
+            (*record).end_ns = bpf_ktime_get_ns();
         }
+        emit::submit(entry, Program::SendReset);
     }
     0
 }

@@ -1,0 +1,225 @@
+//! From the bytes of one ring buffer record to an [`Input`].
+//!
+//! Fields are taken one by one at the places that [`ConnRecord`] gives them, in this machine's byte order. Whatever
+//! the bytes are, the result is an Input or an error.
+
+use crate::input::{Comm, ConnectFailed, Input, Life, Owner, ProcessKey, Role, TcpState, Transition, Tuple, TwCount};
+use std::mem::offset_of;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use twtrace_common::{
+    ConnRecord, MAX_TRANSITIONS, OWNER_EXITING, OWNER_KTHREAD, Owner as WireOwner, conn_flag, kind, role, sock_flag,
+};
+
+/// `AF_INET`, as `skc_family` has it on Linux.
+const AF_INET: u16 = 2;
+/// `AF_INET6`.
+const AF_INET6: u16 = 10;
+
+/// A record that cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// Shorter than a record.
+    #[error("a record of {0} bytes is too short")]
+    Short(usize),
+    /// [`ConnRecord::kind`].
+    #[error("unknown kind of record {0}")]
+    Kind(u8),
+    /// [`ConnRecord::family`].
+    #[error("unknown address family {0}")]
+    Family(u16),
+    /// [`ConnRecord::role`].
+    #[error("unknown role {0}")]
+    Role(u8),
+    /// A TCP state.
+    #[error("unknown TCP state {0}")]
+    State(u8),
+    /// More transitions than a record holds.
+    #[error("{0} transitions do not fit a record")]
+    Transitions(u8),
+    /// A failed connect without its caller.
+    #[error("a failed connect without a caller")]
+    NoOpener,
+}
+
+/// Decodes one record. Longer ones are read as far as they are known.
+///
+/// # Errors
+/// It is too short, or a field has a value that does not exist.
+pub fn decode(bytes: &[u8]) -> Result<Input, DecodeError> {
+    if bytes.len() < size_of::<ConnRecord>() {
+        return Err(DecodeError::Short(bytes.len()));
+    }
+    let record = Record(bytes);
+    match record.u8(offset_of!(ConnRecord, kind)) {
+        kind::LIFE => life(record).map(|life| Input::Life(Box::new(life))),
+        kind::CONNECT_FAILED => connect_failed(record).map(|failed| Input::ConnectFailed(Box::new(failed))),
+        kind::RESET_SENT => Ok(Input::ResetSent {
+            cookie: record.u64(offset_of!(ConnRecord, cookie)),
+            life: record.u32(offset_of!(ConnRecord, life)),
+            at_ns: record.u64(offset_of!(ConnRecord, end_ns)),
+        }),
+        other => Err(DecodeError::Kind(other)),
+    }
+}
+
+fn life(record: Record<'_>) -> Result<Life, DecodeError> {
+    let flags = record.u32(offset_of!(ConnRecord, flags));
+    let sk_flags = record.u32(offset_of!(ConnRecord, sk_flags));
+    let cookie = record.u64(offset_of!(ConnRecord, cookie));
+    let transitions = transitions(record)?;
+    let has = |flag: u32| flags & flag != 0;
+    // Accept's exit looked the socket up without holding it: had the slot changed hands, the cookies differ.
+    let foreign = has(conn_flag::ACCEPTED) && record.u64(offset_of!(ConnRecord, accept_cookie)) != cookie;
+    Ok(Life {
+        cookie,
+        life: record.u32(offset_of!(ConnRecord, life)),
+        tuple: tuple(record)?,
+        role: match record.u8(offset_of!(ConnRecord, role)) {
+            role::UNKNOWN => Role::Unknown,
+            role::ACTIVE => Role::Active,
+            role::PASSIVE => Role::Passive,
+            other => return Err(DecodeError::Role(other)),
+        },
+        opener: owner(record, offset_of!(ConnRecord, opener)).filter(|_| !foreign),
+        closer: owner(record, offset_of!(ConnRecord, closer)),
+        sk_err: record.u16(offset_of!(ConnRecord, sk_err)),
+        connect_errno: record.u16(offset_of!(ConnRecord, connect_errno)),
+        sock_dead: sk_flags & sock_flag::DEAD != 0,
+        sock_done: sk_flags & sock_flag::DONE != 0,
+        sock_linger: sk_flags & sock_flag::LINGER != 0,
+        rst_sent: has(conn_flag::RST_SENT),
+        closed_in_context: has(conn_flag::CLOSED_IN_CONTEXT),
+        connect_exit: has(conn_flag::CONNECT_EXIT),
+        older: has(conn_flag::OLDER),
+        gap: has(conn_flag::GAP)
+            || record.u8(offset_of!(ConnRecord, transitions_dropped)) > 0
+            || transitions.windows(2).any(|pair| pair[0].to != pair[1].from),
+        established: has(conn_flag::ESTABLISHED),
+        tw: tw_count(record),
+        bytes_sent: record.u64(offset_of!(ConnRecord, bytes_sent)),
+        bytes_received: record.u64(offset_of!(ConnRecord, bytes_received)),
+        retransmits: record.u32(offset_of!(ConnRecord, retransmits)),
+        end_ns: record.u64(offset_of!(ConnRecord, end_ns)),
+        transitions,
+    })
+}
+
+fn connect_failed(record: Record<'_>) -> Result<ConnectFailed, DecodeError> {
+    Ok(ConnectFailed {
+        opener: owner(record, offset_of!(ConnRecord, opener)).ok_or(DecodeError::NoOpener)?,
+        tuple: tuple(record)?,
+        errno: record.u16(offset_of!(ConnRecord, connect_errno)),
+        at_ns: record.u64(offset_of!(ConnRecord, end_ns)),
+    })
+}
+
+fn transitions(record: Record<'_>) -> Result<Vec<Transition>, DecodeError> {
+    let count = record.u8(offset_of!(ConnRecord, transitions));
+    if usize::from(count) > MAX_TRANSITIONS {
+        return Err(DecodeError::Transitions(count));
+    }
+    (0..usize::from(count))
+        .map(|index| {
+            Ok(Transition {
+                from: state(record.u8(offset_of!(ConnRecord, old_states) + index))?,
+                to: state(record.u8(offset_of!(ConnRecord, new_states) + index))?,
+                at_ns: record.u64(offset_of!(ConnRecord, times_ns) + index * size_of::<u64>()),
+            })
+        })
+        .collect()
+}
+
+fn state(number: u8) -> Result<TcpState, DecodeError> {
+    Ok(match number {
+        1 => TcpState::Established,
+        2 => TcpState::SynSent,
+        3 => TcpState::SynRecv,
+        4 => TcpState::FinWait1,
+        5 => TcpState::FinWait2,
+        6 => TcpState::TimeWait,
+        7 => TcpState::Close,
+        8 => TcpState::CloseWait,
+        9 => TcpState::LastAck,
+        10 => TcpState::Listen,
+        11 => TcpState::Closing,
+        12 => TcpState::NewSynRecv,
+        other => return Err(DecodeError::State(other)),
+    })
+}
+
+fn tuple(record: Record<'_>) -> Result<Tuple, DecodeError> {
+    let family = record.u16(offset_of!(ConnRecord, family));
+    let address = |offset: usize| -> Result<(IpAddr, bool), DecodeError> {
+        let bytes: [u8; 16] = record.bytes(offset);
+        match family {
+            AF_INET => Ok((Ipv4Addr::new(bytes[0], bytes[1], bytes[2], bytes[3]).into(), false)),
+            AF_INET6 => {
+                let v6 = Ipv6Addr::from(bytes);
+                Ok(v6.to_ipv4_mapped().map_or((v6.into(), false), |v4| (v4.into(), true)))
+            }
+            other => Err(DecodeError::Family(other)),
+        }
+    };
+    let (local_addr, local_mapped) = address(offset_of!(ConnRecord, local_addr))?;
+    let (remote_addr, remote_mapped) = address(offset_of!(ConnRecord, remote_addr))?;
+    Ok(Tuple {
+        netns: record.u32(offset_of!(ConnRecord, netns)),
+        local_addr,
+        local_port: record.u16(offset_of!(ConnRecord, local_port)),
+        remote_addr,
+        remote_port: record.u16(offset_of!(ConnRecord, remote_port)),
+        v4_mapped: local_mapped || remote_mapped,
+    })
+}
+
+fn tw_count(record: Record<'_>) -> Option<TwCount> {
+    // TW_UNKNOWN is negative.
+    let count = |offset: usize| u32::try_from(record.u32(offset).cast_signed()).ok();
+    Some(TwCount {
+        before: count(offset_of!(ConnRecord, tw_count_before)),
+        after: count(offset_of!(ConnRecord, tw_count))?,
+        max: count(offset_of!(ConnRecord, tw_max))?,
+    })
+}
+
+fn owner(record: Record<'_>, at: usize) -> Option<Owner> {
+    let tgid = record.u32(at + offset_of!(WireOwner, tgid));
+    let flags = record.u32(at + offset_of!(WireOwner, flags));
+    (tgid != 0).then(|| Owner {
+        key: ProcessKey { tgid, start_ns: record.u64(at + offset_of!(WireOwner, start_ns)) },
+        uid: record.u32(at + offset_of!(WireOwner, uid)),
+        ppid: record.u32(at + offset_of!(WireOwner, ppid)),
+        cgroup: record.u64(at + offset_of!(WireOwner, cgroup)),
+        comm: Comm(record.bytes(at + offset_of!(WireOwner, comm))),
+        parent_comm: Comm(record.bytes(at + offset_of!(WireOwner, parent_comm))),
+        kthread: flags & OWNER_KTHREAD != 0,
+        exiting: flags & OWNER_EXITING != 0,
+    })
+}
+
+/// At least as many bytes as a [`ConnRecord`] has.
+#[derive(Clone, Copy)]
+struct Record<'a>(&'a [u8]);
+
+impl Record<'_> {
+    /// The bytes at `offset`; zeros where a record has none, which no caller asks for.
+    fn bytes<const N: usize>(self, offset: usize) -> [u8; N] {
+        self.0.get(offset..).and_then(|rest| rest.first_chunk()).copied().unwrap_or([0; N])
+    }
+
+    fn u8(self, offset: usize) -> u8 {
+        u8::from_ne_bytes(self.bytes(offset))
+    }
+
+    fn u16(self, offset: usize) -> u16 {
+        u16::from_ne_bytes(self.bytes(offset))
+    }
+
+    fn u32(self, offset: usize) -> u32 {
+        u32::from_ne_bytes(self.bytes(offset))
+    }
+
+    fn u64(self, offset: usize) -> u64 {
+        u64::from_ne_bytes(self.bytes(offset))
+    }
+}

@@ -1,6 +1,16 @@
 //! From the facts of a socket life to its outcome: which of the kernel's ways to CLOSE was taken.
 
+use crate::input::{Life, Role, TcpState};
 use crate::model::{Known, Substate};
+
+/// `EPIPE`: the kernel's name for a reset that came after the peer's FIN (`tcp_reset`).
+const EPIPE: u16 = 32;
+/// `EADDRNOTAVAIL`.
+const EADDRNOTAVAIL: u16 = 99;
+/// `ECONNABORTED`: `ss -K` and other aborts by the administrator (`tcp_abort`).
+const ECONNABORTED: u16 = 103;
+/// `ECONNRESET`.
+const ECONNRESET: u16 = 104;
 
 /// How a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -62,4 +72,104 @@ pub struct Judgement {
     pub outcome: Outcome,
     /// Exact or inferred.
     pub known: Known,
+}
+
+impl Judgement {
+    fn exact(outcome: Outcome) -> Self {
+        Self { outcome, known: Known::Exact }
+    }
+
+    fn inferred(outcome: Outcome) -> Self {
+        Self { outcome, known: Known::Inferred }
+    }
+}
+
+/// Judges by the last transition, which always ends in CLOSE, and by the socket's fields at that moment.
+pub fn judge(life: &Life) -> Judgement {
+    let Some(last) = life.transitions.last() else { return Judgement::inferred(Outcome::Unknown) };
+    match last.from {
+        TcpState::SynSent => unconnected(life),
+        TcpState::SynRecv if life.role == Role::Active => unconnected(life),
+        TcpState::Established | TcpState::CloseWait | TcpState::SynRecv => aborted(life),
+        TcpState::FinWait1 => by_error(life).unwrap_or_else(|| {
+            if life.rst_sent {
+                Judgement::exact(Outcome::ResetSent)
+            } else {
+                // tcp_rcv_state_process() left for CLOSE without an error: data after close, or linger2 < 0. The reset
+                // comes after this.
+                Judgement::inferred(Outcome::Unknown)
+            }
+        }),
+        TcpState::FinWait2 => by_error(life).unwrap_or_else(|| fin_wait2(life)),
+        TcpState::Closing => by_error(life).unwrap_or_else(|| made(life, Substate::TimeWait)),
+        TcpState::LastAck => by_error(life).unwrap_or(Judgement::exact(Outcome::PassiveClose)),
+        TcpState::TimeWait | TcpState::Close | TcpState::Listen | TcpState::NewSynRecv => {
+            Judgement::inferred(Outcome::Unknown)
+        }
+    }
+}
+
+/// The handshake did not end.
+fn unconnected(life: &Life) -> Judgement {
+    let errno = if life.connect_errno != 0 { life.connect_errno } else { life.sk_err };
+    // tcp_v4_connect() sets SYN_SENT before it looks for a port (`inet_hash_connect`).
+    let portless = life.tuple.local_port == 0;
+    match errno {
+        EADDRNOTAVAIL if portless => Judgement::exact(Outcome::NoPort),
+        0 if portless && !life.connect_exit => Judgement::inferred(Outcome::NoPort),
+        0 if life.closed_in_context => Judgement::exact(Outcome::Abandoned),
+        0 => Judgement::inferred(Outcome::Unknown),
+        errno => Judgement::exact(Outcome::ConnectFailed(errno)),
+    }
+}
+
+/// From ESTABLISHED or CLOSE_WAIT straight to CLOSE.
+fn aborted(life: &Life) -> Judgement {
+    by_error(life).unwrap_or_else(|| {
+        if life.closed_in_context {
+            Judgement::exact(Outcome::Abort { linger: life.sock_linger })
+        } else {
+            Judgement::inferred(Outcome::Unknown)
+        }
+    })
+}
+
+/// What a socket error at CLOSE means; `None` without one.
+fn by_error(life: &Life) -> Option<Judgement> {
+    Some(Judgement::exact(match life.sk_err {
+        0 => return None,
+        EPIPE | ECONNRESET if life.rst_sent => Outcome::ResetSent,
+        EPIPE | ECONNRESET => Outcome::ResetReceived,
+        ECONNABORTED => Outcome::ResetSent,
+        errno => Outcome::Broken(errno),
+    }))
+}
+
+fn fin_wait2(life: &Life) -> Judgement {
+    if life.rst_sent {
+        Judgement::exact(Outcome::ResetSent)
+    } else if life.sock_done {
+        // tcp_fin(): the peer's FIN came.
+        made(life, Substate::TimeWait)
+    } else if life.sock_dead {
+        // The application had closed: the timewait socket waits for the peer's FIN in its stead.
+        made(life, Substate::FinWait2)
+    } else {
+        Judgement::inferred(Outcome::ResetSent)
+    }
+}
+
+/// A timewait socket was due: was there room? `inet_twsk_alloc` refuses when the count has reached the limit.
+fn made(life: &Life, substate: Substate) -> Judgement {
+    let outcome = Outcome::TimeWait(substate);
+    let Some(tw) = life.tw else {
+        return if life.gap { Judgement::inferred(outcome) } else { Judgement::exact(outcome) };
+    };
+    match tw.before {
+        Some(before) if before >= tw.max => Judgement::exact(Outcome::Overflow),
+        Some(_) => Judgement::exact(outcome),
+        None if tw.after > tw.max => Judgement::exact(Outcome::Overflow),
+        None if tw.after == tw.max => Judgement::inferred(outcome),
+        None => Judgement::exact(outcome),
+    }
 }

@@ -1,23 +1,37 @@
 //! The one place that changes state.
 
-use crate::input::{Input, ProcessFacts, ProcessKey};
-use crate::model::{DestinationRow, GroupBy, LiveSocket, PairRow, Row, Summary};
-use ipnet::IpNet;
+use crate::attribution::{Attribution, UNKNOWN};
+use crate::census::Census;
+use crate::connection::{Outcome, judge};
+use crate::input::{ConnectFailed, Input, KernelFacts, Life, ProcessFacts, ProcessKey, Role, TcpState, Tuple};
+use crate::ledger::{Ledger, RowRef};
+use crate::live::{Live, LiveSet};
+use crate::model::{Counts, DestKey, DestRow, Known, Substate, Summary};
+use crate::ports::Budget;
+use std::collections::VecDeque;
 
-/// What to show. All kinds that are given must match, and of each kind any one.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Filter {
-    /// Thread group ids of opener or closer.
-    pub pids: Vec<u32>,
-    /// Commands of opener or closer, exactly as the kernel keeps them (15 bytes).
-    pub comms: Vec<Vec<u8>>,
-    /// uids of opener or closer.
-    pub uids: Vec<u32>,
-    /// Remote addresses, with a remote port or any.
-    pub dests: Vec<(IpNet, Option<u16>)>,
-    /// Local or remote ports.
-    pub ports: Vec<u16>,
-}
+pub use crate::filter::Filter;
+pub use crate::model::Model;
+
+/// How long a timewait socket lives: `TCP_TIMEWAIT_LEN`, and by default `tcp_fin_timeout` as well.
+pub(crate) const TIME_WAIT_NS: u64 = 60_000_000_000;
+
+const SECOND_NS: u64 = 1_000_000_000;
+
+/// Rates and budgets are worked out this often, in nanoseconds.
+const REFRESH_NS: u64 = SECOND_NS / 4;
+
+/// Ended lives remembered, for a reset that follows the end within [`RESET_NS`].
+const RECENT: usize = 1024;
+
+/// How long after the end of a life its reset may follow: it is the same call in the kernel.
+const RESET_NS: u64 = 10_000_000;
+
+/// Kernel figures kept for the sparkline.
+const HISTORY: usize = 120;
+
+/// Processes whose facts are kept, and users.
+const FACTS: usize = 16_384;
 
 /// Bounds.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -45,58 +59,467 @@ pub struct EngineConfig {
     pub limits: Limits,
 }
 
-/// Read-only state.
-#[derive(Debug, Default)]
-pub struct Model {
-    summary: Summary,
-}
-
-impl Model {
-    /// Host-wide parts.
-    pub fn summary(&self) -> &Summary {
-        &self.summary
-    }
-    /// Rows of one grouping, in no particular order; the unknown and the folded row come with them.
-    pub fn rows(&self, _by: GroupBy) -> impl Iterator<Item = &Row> {
-        std::iter::empty()
-    }
-    /// Destinations.
-    pub fn destinations(&self) -> impl Iterator<Item = &DestinationRow> {
-        std::iter::empty()
-    }
-    /// Pairs.
-    pub fn pairs(&self) -> impl Iterator<Item = &PairRow> {
-        std::iter::empty()
-    }
-    /// Live timewait sockets.
-    pub fn live_sockets(&self) -> impl Iterator<Item = &LiveSocket> {
-        std::iter::empty()
-    }
-    /// What `/proc` said of a process.
-    pub fn facts(&self, _key: ProcessKey) -> Option<&ProcessFacts> {
-        None
-    }
-    /// A user's name.
-    pub fn user_name(&self, _uid: u32) -> Option<&str> {
-        None
-    }
+/// An ended life, for what may still be learnt of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ended {
+    pub(crate) cookie: u64,
+    pub(crate) end_ns: u64,
+    pub(crate) outcome: Outcome,
+    pub(crate) tuple: Tuple,
+    pub(crate) role: Role,
+    pub(crate) closer: u32,
+    pub(crate) opener: u32,
+    pub(crate) destination: RowRef,
+    pub(crate) pair: RowRef,
+    pub(crate) older: bool,
+    pub(crate) attributed: bool,
+    pub(crate) shown: bool,
 }
 
 /// Turns inputs into a model.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Engine {
-    model: Model,
+    pub(crate) model: Model,
+    filter: Filter,
+    pub(crate) census: Census,
+    recent: VecDeque<Ended>,
+    refreshed_ns: u64,
+    swept_ns: u64,
+    /// For sockets without a cookie: numbers that no cookie reaches.
+    next_made_up: u64,
 }
 
 impl Engine {
     /// An engine that knows nothing yet.
-    pub fn new(_config: EngineConfig) -> Self {
-        Self::default()
+    pub fn new(config: EngineConfig) -> Self {
+        let limits = config.limits;
+        Self {
+            model: Model {
+                summary: Summary::default(),
+                attribution: Attribution::new(limits.rows),
+                destinations: Ledger::new(&[DestRow::Other], limits.rows),
+                pairs: Ledger::new(&[(RowRef::OTHER.id(), RowRef::OTHER.id())], limits.pairs),
+                live: LiveSet::new(limits.live),
+                facts: Default::default(),
+                users: Default::default(),
+            },
+            filter: config.filter,
+            census: Census::default(),
+            recent: VecDeque::with_capacity(RECENT),
+            refreshed_ns: 0,
+            swept_ns: 0,
+            next_made_up: 1 << 63,
+        }
     }
-    /// Learns one thing.
-    pub fn apply(&mut self, _input: Input) {}
+
     /// What is known.
     pub fn model(&self) -> &Model {
         &self.model
+    }
+
+    /// Learns one thing.
+    pub fn apply(&mut self, input: Input) {
+        match input {
+            Input::Start { at_ns, unix_ns, host, tracing } => {
+                let summary = &mut self.model.summary;
+                summary.host = host;
+                summary.tracing = tracing;
+                summary.window.start_ns = at_ns;
+                summary.window.start_unix_ns = unix_ns;
+                self.passed(at_ns);
+            }
+            Input::Life(life) => self.life(&life),
+            Input::ConnectFailed(failed) => self.connect_failed(&failed),
+            Input::ResetSent { cookie, at_ns, life: _ } => self.reset_sent(cookie, at_ns),
+            Input::Counters(counters) => self.model.summary.counters = counters,
+            Input::Kernel(kernel) => self.kernel(kernel),
+            Input::Process { key, facts } => self.process(key, facts),
+            Input::User { uid, name } => {
+                if self.model.users.len() < FACTS {
+                    self.model.users.insert(uid, name);
+                }
+            }
+            Input::CensusBegin { netns, at_ns } => {
+                self.settle(u64::MAX);
+                self.passed(at_ns);
+                self.census.begin(netns == self.model.summary.host.netns, at_ns);
+            }
+            Input::CensusRows(rows) => self.census_rows(rows),
+            Input::CensusEnd { at_ns, complete } => {
+                self.passed(at_ns);
+                self.census.end(at_ns, complete);
+            }
+            Input::Tick { at_ns } => self.tick(at_ns),
+        }
+    }
+
+    /// Time never goes back.
+    fn passed(&mut self, at_ns: u64) {
+        let window = &mut self.model.summary.window;
+        window.now_ns = window.now_ns.max(at_ns);
+    }
+
+    fn life(&mut self, life: &Life) {
+        self.passed(life.end_ns);
+        let outcome = judge(life);
+        let role = self.role(life.role, &life.tuple);
+        let shown = self.filter.passes(&life.tuple, [life.opener.as_ref(), life.closer.as_ref()]);
+        let totals = &mut self.model.summary.totals;
+        totals.lives += 1;
+        *totals.outcomes.entry(outcome.outcome.name()).or_default() += 1;
+
+        let mut ended = Ended {
+            cookie: life.cookie,
+            end_ns: life.end_ns,
+            outcome: outcome.outcome,
+            tuple: life.tuple,
+            role,
+            closer: UNKNOWN,
+            opener: UNKNOWN,
+            destination: RowRef::OTHER,
+            pair: RowRef::OTHER,
+            older: life.older,
+            attributed: life.closer.is_some(),
+            shown,
+        };
+        if ended.cookie == 0 {
+            ended.cookie = self.next_made_up;
+            self.next_made_up += 1;
+        }
+        if shown {
+            self.account(life, &mut ended);
+        } else {
+            self.hold(&ended);
+        }
+        if let Outcome::TimeWait(substate) = outcome.outcome {
+            self.follow(&ended, substate, outcome.known, life.end_ns + TIME_WAIT_NS);
+        } else if life
+            .transitions
+            .last()
+            .is_some_and(|last| matches!(last.from, TcpState::FinWait2 | TcpState::Closing))
+        {
+            // The census will show whether there is a timewait socket after all.
+            self.hold(&ended);
+            let forgotten = self.census.doubt(ended);
+            self.release(forgotten);
+        }
+        if self.recent.len() == RECENT {
+            let oldest = self.recent.pop_front();
+            self.release(oldest);
+        }
+        // With the hold that it has had since it was accounted for.
+        self.recent.push_back(ended);
+    }
+
+    fn hold(&mut self, ended: &Ended) {
+        self.model.attribution.hold(ended.closer);
+        self.model.attribution.hold(ended.opener);
+    }
+
+    pub(crate) fn release(&mut self, ended: Option<Ended>) {
+        if let Some(ended) = ended {
+            self.model.attribution.release(ended.closer);
+            self.model.attribution.release(ended.opener);
+        }
+    }
+
+    /// The role of a life whose beginning was not seen, by the ports that are listened on and those for connecting.
+    pub(crate) fn role(&self, role: Role, tuple: &Tuple) -> Role {
+        if role != Role::Unknown {
+            return role;
+        }
+        let (low, high) = self.model.summary.kernel.port_range;
+        if self.census.listens(tuple.local_addr, tuple.local_port) {
+            Role::Passive
+        } else if (low..=high).contains(&tuple.local_port) && low > 0 {
+            Role::Active
+        } else {
+            Role::Unknown
+        }
+    }
+
+    /// Counts a life in the ledgers, and holds its owners.
+    fn account(&mut self, life: &Life, ended: &mut Ended) {
+        let attribution = &mut self.model.attribution;
+        ended.closer = attribution.number(life.closer.as_ref());
+        // At once: the next owner may make room for itself.
+        attribution.hold(ended.closer);
+        ended.opener = attribution.number(life.opener.as_ref());
+        attribution.hold(ended.opener);
+        // What belongs to no side in particular goes to the closer, else to the opener.
+        let main = if ended.closer == UNKNOWN { ended.opener } else { ended.closer };
+
+        let reached = |state: TcpState| life.transitions.iter().any(|transition| transition.to == state);
+        let (first, last) = (reached(TcpState::FinWait1), reached(TcpState::LastAck));
+        let made = matches!(ended.outcome, Outcome::TimeWait(_));
+        let reset = matches!(ended.outcome, Outcome::ResetSent | Outcome::ResetReceived | Outcome::Abort { .. });
+        let errno = match ended.outcome {
+            Outcome::ConnectFailed(errno) => Some(errno),
+            Outcome::NoPort => Some(EADDRNOTAVAIL),
+            _ => None,
+        };
+        let microseconds = life.transitions.first().map(|first| life.end_ns.saturating_sub(first.at_ns) / 1000);
+        let lifetime = microseconds.filter(|_| life.established && !life.older);
+        let role = ended.role;
+
+        let by_closer = |counts: &mut Counts| {
+            counts.closed_first += u64::from(first);
+            counts.closed_last += u64::from(last);
+            counts.time_wait_made += u64::from(made);
+        };
+        let by_opener = |counts: &mut Counts| {
+            counts.opened += u64::from(role == Role::Active);
+            counts.accepted += u64::from(role == Role::Passive);
+            if let Some(errno) = errno {
+                *counts.connect_errors.entry(errno).or_default() += 1;
+            }
+        };
+        let by_either = |counts: &mut Counts| {
+            counts.reset += u64::from(reset);
+            counts.bytes_sent = counts.bytes_sent.saturating_add(life.bytes_sent);
+            counts.bytes_received = counts.bytes_received.saturating_add(life.bytes_received);
+            counts.retransmits = counts.retransmits.saturating_add(u64::from(life.retransmits));
+            if let Some(lifetime) = lifetime {
+                counts.lifetimes.add(lifetime);
+            }
+        };
+        let all = |counts: &mut Counts| {
+            by_closer(counts);
+            by_opener(counts);
+            by_either(counts);
+        };
+        attribution.tally(ended.closer, by_closer);
+        attribution.tally(ended.opener, by_opener);
+        attribution.tally(main, by_either);
+        let process = attribution.process_row(main);
+
+        ended.destination = self.model.destinations.place(destination(&ended.tuple, role)).0;
+        all(&mut self.model.destinations.row_mut(ended.destination).counts);
+        all(&mut self.model.summary.totals.counts);
+        ended.pair = self.model.pairs.place((process, ended.destination.id())).0;
+        let pair = self.model.pairs.row_mut(ended.pair);
+        pair.connections += 1;
+        pair.time_wait_made += u64::from(made);
+        if made {
+            self.model.attribution.tick_rate(ended.closer, ended.end_ns);
+            self.model.destinations.tick_rate(ended.destination, ended.end_ns);
+            self.census.rate.tick_rate(RowRef::OTHER, ended.end_ns);
+        }
+    }
+
+    /// Whether a socket that nobody is known for is shown.
+    pub(crate) fn passes(&self, tuple: &Tuple) -> bool {
+        self.filter.passes(tuple, [None, None])
+    }
+
+    fn connect_failed(&mut self, failed: &ConnectFailed) {
+        self.passed(failed.at_ns);
+        *self.model.summary.totals.outcomes.entry(Outcome::ConnectFailed(failed.errno).name()).or_default() += 1;
+        if !self.filter.passes(&failed.tuple, [Some(&failed.opener), None]) {
+            return;
+        }
+        let change = |counts: &mut Counts| {
+            counts.opened += 1;
+            *counts.connect_errors.entry(failed.errno).or_default() += 1;
+        };
+        let opener = self.model.attribution.number(Some(&failed.opener));
+        self.model.attribution.tally(opener, change);
+        let place = self.model.destinations.place(destination(&failed.tuple, Role::Active)).0;
+        change(&mut self.model.destinations.row_mut(place).counts);
+        change(&mut self.model.summary.totals.counts);
+        let process = self.model.attribution.process_row(opener);
+        let pair = self.model.pairs.place((process, place.id())).0;
+        self.model.pairs.row_mut(pair).connections += 1;
+    }
+
+    /// Follows a timewait socket from now on.
+    pub(crate) fn follow(&mut self, ended: &Ended, substate: Substate, known: Known, expires_ns: u64) {
+        // The same cookie twice is the same socket after a disconnect; the old timewait socket is gone by then.
+        self.end_live(ended.cookie);
+        if self.model.live.is_full() {
+            self.model.summary.totals.live_untracked += 1;
+            return;
+        }
+        let live = Live {
+            cookie: ended.cookie,
+            made_ns: ended.end_ns,
+            expires_ns,
+            tuple: ended.tuple,
+            closer: ended.closer,
+            opener: ended.opener,
+            destination: ended.destination,
+            pair: ended.pair,
+            census: 0,
+            role: ended.role,
+            substate,
+            known,
+            before_start: !ended.attributed && ended.older,
+            attributed: ended.attributed,
+            shown: ended.shown,
+        };
+        self.model.attribution.hold(live.closer);
+        self.model.attribution.hold(live.opener);
+        self.model.count_live(&live, 1);
+        self.model.live.insert(live);
+    }
+
+    /// Takes a live timewait socket out, if there is one of that cookie.
+    pub(crate) fn end_live(&mut self, cookie: u64) -> bool {
+        let Some(live) = self.model.live.remove(cookie) else { return false };
+        self.model.ended(&live);
+        true
+    }
+
+    fn reset_sent(&mut self, cookie: u64, at_ns: u64) {
+        self.passed(at_ns);
+        let Some(ended) = self
+            .recent
+            .iter_mut()
+            .rev()
+            .take_while(|ended| ended.end_ns.saturating_add(RESET_NS) >= at_ns)
+            .find(|ended| ended.cookie == cookie)
+        else {
+            return;
+        };
+        let made = matches!(ended.outcome, Outcome::TimeWait(_));
+        if !made && ended.outcome != Outcome::Unknown {
+            return;
+        }
+        let before = ended.outcome;
+        ended.outcome = Outcome::ResetSent;
+        let ended = *ended;
+        self.end_live(cookie);
+        self.corrected("reset_after_close", before, Outcome::ResetSent);
+        if ended.shown {
+            self.model.change_ended(&ended, -i64::from(made), 1);
+        }
+    }
+
+    /// Moves one life from one outcome to another.
+    pub(crate) fn corrected(&mut self, why: &'static str, from: Outcome, to: Outcome) {
+        let totals = &mut self.model.summary.totals;
+        if let Some(count) = totals.outcomes.get_mut(from.name()) {
+            *count = count.saturating_sub(1);
+        }
+        *totals.outcomes.entry(to.name()).or_default() += 1;
+        *totals.corrections.entry(why).or_default() += 1;
+    }
+
+    fn kernel(&mut self, kernel: KernelFacts) {
+        let history = &mut self.model.summary.time_wait_history;
+        if history.len() == HISTORY {
+            history.remove(0);
+        }
+        history.push(kernel.time_wait);
+        self.model.summary.kernel = kernel;
+    }
+
+    fn process(&mut self, key: ProcessKey, facts: ProcessFacts) {
+        if self.model.facts.len() >= FACTS {
+            let ledger = self.model.attribution.ledger(crate::model::GroupBy::Process);
+            self.model.facts.retain(|key, _| ledger.find(&crate::model::GroupKey::Process(*key)).is_some());
+            if self.model.facts.len() >= FACTS {
+                return;
+            }
+        }
+        self.model.facts.insert(key, facts);
+    }
+
+    fn tick(&mut self, at_ns: u64) {
+        self.passed(at_ns);
+        let now_ns = self.model.summary.window.now_ns;
+        self.settle(now_ns);
+        if now_ns >= self.swept_ns + SECOND_NS {
+            self.swept_ns = now_ns;
+            self.expire(now_ns);
+        }
+        if now_ns >= self.refreshed_ns + REFRESH_NS {
+            self.refreshed_ns = now_ns;
+            self.refresh(now_ns);
+        }
+    }
+
+    /// Ends timewait sockets whose time is over. In the tracer's namespace the census tells, as long as there is one:
+    /// the kernel's timers for so long a time are seconds late.
+    fn expire(&mut self, now_ns: u64) {
+        let netns = self.model.summary.host.netns;
+        let by_census = self.census.is_fresh(now_ns);
+        let gone = |live: &Live| now_ns >= live.expires_ns && !(by_census && live.tuple.netns == netns);
+        let mut ended = Vec::new();
+        self.model.live.remove_if(gone, |live| ended.push(live));
+        for live in &ended {
+            self.model.ended(live);
+        }
+    }
+
+    fn refresh(&mut self, now_ns: u64) {
+        let start_ns = self.model.summary.window.start_ns;
+        self.model.attribution.refresh_rates(now_ns, start_ns);
+        self.model.destinations.refresh_rates(now_ns, start_ns);
+        self.census.rate.refresh_rates(now_ns, start_ns);
+        let total = self.census.rate.row_mut(RowRef::OTHER).counts.rate_per_s;
+        self.model.summary.totals.counts.rate_per_s = total;
+        let netns = self.model.summary.host.netns;
+        for row in self.model.destinations.rows_mut() {
+            if let DestRow::Dest(DestKey { role: Role::Active, netns: of, .. }) = row.key
+                && of == netns
+            {
+                let used = row.counts.time_wait_live + row.established;
+                row.budget = Budget::new(&self.model.summary.kernel, used, row.counts.rate_per_s);
+            }
+        }
+    }
+}
+
+/// `EADDRNOTAVAIL`.
+const EADDRNOTAVAIL: u16 = 99;
+
+/// The destination that a connection belongs to.
+pub(crate) fn destination(tuple: &Tuple, role: Role) -> DestRow {
+    let (remote_addr, port) = match role {
+        Role::Active | Role::Unknown => (Some(tuple.remote_addr), tuple.remote_port),
+        Role::Passive => (None, tuple.local_port),
+    };
+    DestRow::Dest(DestKey { netns: tuple.netns, role, local_addr: tuple.local_addr, remote_addr, port })
+}
+
+impl Model {
+    /// Counts a live timewait socket in, or out.
+    pub(crate) fn count_live(&mut self, live: &Live, by: i64) {
+        if !live.shown {
+            return;
+        }
+        let fin_wait2 = if live.substate == Substate::FinWait2 { by } else { 0 };
+        let change = |counts: &mut Counts| {
+            counts.time_wait_live = counts.time_wait_live.saturating_add_signed(by);
+            counts.fin_wait2_live = counts.fin_wait2_live.saturating_add_signed(fin_wait2);
+        };
+        self.attribution.tally(live.closer, change);
+        change(&mut self.destinations.row_mut(live.destination).counts);
+        change(&mut self.summary.totals.counts);
+        let pair = self.pairs.row_mut(live.pair);
+        pair.time_wait_live = pair.time_wait_live.saturating_add_signed(by);
+    }
+
+    /// A live timewait socket that was taken out of the set is over.
+    pub(crate) fn ended(&mut self, live: &Live) {
+        self.count_live(live, -1);
+        self.attribution.release(live.closer);
+        self.attribution.release(live.opener);
+    }
+
+    /// Corrects what was counted of an ended life.
+    pub(crate) fn change_ended(&mut self, ended: &Ended, made: i64, reset: i64) {
+        let by_closer = |counts: &mut Counts| counts.time_wait_made = counts.time_wait_made.saturating_add_signed(made);
+        let by_either = |counts: &mut Counts| counts.reset = counts.reset.saturating_add_signed(reset);
+        let main = if ended.closer == UNKNOWN { ended.opener } else { ended.closer };
+        self.attribution.tally(ended.closer, by_closer);
+        self.attribution.tally(main, by_either);
+        for counts in [&mut self.destinations.row_mut(ended.destination).counts, &mut self.summary.totals.counts] {
+            by_closer(counts);
+            by_either(counts);
+        }
+        let pair = self.pairs.row_mut(ended.pair);
+        pair.time_wait_made = pair.time_wait_made.saturating_add_signed(made);
     }
 }

@@ -51,7 +51,7 @@ impl std::fmt::Debug for Comm {
 }
 
 /// A process at the moment of an event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Owner {
     /// Which process.
     pub key: ProcessKey,

@@ -1,8 +1,15 @@
 //! The pure core of twtrace: [`input::Input`]s in, [`model`] out. No I/O, no clock, no terminal.
+
+mod attribution;
+mod census;
 pub mod connection;
 pub mod decode;
 pub mod engine;
+mod filter;
 pub mod input;
+mod ledger;
+mod live;
 pub mod model;
 pub mod ports;
 pub mod sketch;
+pub mod source;

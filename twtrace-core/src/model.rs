@@ -2,7 +2,12 @@
 //!
 //! Every number is exact for what was traced unless its doc says *inferred*.
 
-use crate::input::{Comm, HostFacts, KernelCounters, KernelFacts, Owner, ProcessKey, Role, TracingFacts, Tuple};
+use crate::attribution::Attribution;
+use crate::input::{
+    Comm, HostFacts, KernelCounters, KernelFacts, Owner, ProcessFacts, ProcessKey, Role, TracingFacts, Tuple,
+};
+use crate::ledger::{Ledger, Map};
+use crate::live::{Live, LiveSet};
 use crate::sketch::Sketch;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -23,7 +28,7 @@ pub enum GroupBy {
 }
 
 /// Identity of a ledger row.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum GroupKey {
     /// A process.
     Process(ProcessKey),
@@ -138,6 +143,8 @@ pub struct DestinationRow {
 /// A pair of process row and destination row, for drilling down.
 #[derive(Clone, Debug)]
 pub struct PairRow {
+    /// Own id.
+    pub id: u32,
     /// Id of the process row ([`Row::id`] in the process ledger).
     pub process: u32,
     /// Id of the destination row.
@@ -258,6 +265,8 @@ pub struct Totals {
     pub outcomes: BTreeMap<&'static str, u64>,
     /// Corrections by the census or by a reset seen late, by kind.
     pub corrections: BTreeMap<&'static str, u64>,
+    /// Timewait sockets that were counted as made but not followed, because too many were alive.
+    pub live_untracked: u64,
 }
 
 /// Host-wide parts of the model, all public and plain.
@@ -283,4 +292,73 @@ pub struct Summary {
     pub totals: Totals,
     /// Kernel's count of timewait sockets, one per tick, newest last, at most 120.
     pub time_wait_history: Vec<u64>,
+}
+
+/// Read-only state.
+#[derive(Debug)]
+pub struct Model {
+    pub(crate) summary: Summary,
+    pub(crate) attribution: Attribution,
+    pub(crate) destinations: Ledger<DestinationRow>,
+    pub(crate) pairs: Ledger<PairRow>,
+    pub(crate) live: LiveSet,
+    pub(crate) facts: Map<ProcessKey, ProcessFacts>,
+    pub(crate) users: Map<u32, String>,
+}
+
+impl Model {
+    /// Host-wide parts.
+    pub fn summary(&self) -> &Summary {
+        &self.summary
+    }
+
+    /// Rows of one grouping, in no particular order; the unknown and the folded row come with them when anything was
+    /// counted there.
+    pub fn rows(&self, by: GroupBy) -> impl Iterator<Item = &Row> {
+        self.attribution.ledger(by).rows()
+    }
+
+    /// Destinations, in no particular order.
+    pub fn destinations(&self) -> impl Iterator<Item = &DestinationRow> {
+        self.destinations.rows()
+    }
+
+    /// Pairs of process row and destination row. Past the bound of a ledger, those of folded rows name an id that no
+    /// row has any more.
+    pub fn pairs(&self) -> impl Iterator<Item = &PairRow> {
+        self.pairs.rows()
+    }
+
+    /// Live timewait sockets that pass the filter.
+    pub fn live_sockets(&self) -> impl Iterator<Item = LiveSocket> + '_ {
+        self.live.iter().filter(|live| live.shown).map(|live| self.live_socket(live))
+    }
+
+    fn live_socket(&self, live: &Live) -> LiveSocket {
+        let reference = |number| {
+            self.attribution.owner(number).map(|owner| OwnerRef { key: owner.key, comm: owner.comm, uid: owner.uid })
+        };
+        LiveSocket {
+            cookie: live.cookie,
+            tuple: live.tuple,
+            role: live.role,
+            substate: live.substate,
+            made_ns: live.made_ns,
+            expires_ns: live.expires_ns,
+            opener: reference(live.opener),
+            closer: reference(live.closer),
+            known: live.known,
+            before_start: live.before_start,
+        }
+    }
+
+    /// What `/proc` said of a process.
+    pub fn facts(&self, key: ProcessKey) -> Option<&ProcessFacts> {
+        self.facts.get(&key)
+    }
+
+    /// A user's name.
+    pub fn user_name(&self, uid: u32) -> Option<&str> {
+        self.users.get(&uid).map(String::as_str)
+    }
 }

@@ -1,18 +1,122 @@
 //! Quantiles in little memory.
 
-/// A histogram with relative error of at most 6%.
+/// Sub-buckets of each power of two: a value is known to within one part in 32.
+const SUB: u64 = 16;
+/// `log2(SUB)`.
+const SUB_BITS: u32 = 4;
+
+/// A sparse histogram with buckets that grow with their values. Quantiles are within 3.2% of a value that was added.
+///
+/// It takes 8 bytes for each bucket that has values, and none while it is empty.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Sketch {}
+pub struct Sketch {
+    /// Bucket and number of values, by bucket.
+    buckets: Vec<(u16, u32)>,
+    count: u64,
+}
 
 impl Sketch {
     /// Adds a value.
-    pub fn add(&mut self, _value: u64) {}
+    pub fn add(&mut self, value: u64) {
+        self.add_to(bucket(value), 1);
+        self.count += 1;
+    }
+
+    /// Adds what another one holds.
+    pub fn merge(&mut self, other: &Self) {
+        for &(bucket, count) in &other.buckets {
+            self.add_to(bucket, count);
+        }
+        self.count += other.count;
+    }
+
+    fn add_to(&mut self, bucket: u16, count: u32) {
+        match self.buckets.binary_search_by_key(&bucket, |entry| entry.0) {
+            Ok(at) => self.buckets[at].1 = self.buckets[at].1.saturating_add(count),
+            Err(at) => self.buckets.insert(at, (bucket, count)),
+        }
+    }
+
     /// Number of values.
     pub fn count(&self) -> u64 {
-        0
+        self.count
     }
+
     /// The value below which the share `q` (0 to 1) of all values lies; `None` when there are none.
-    pub fn quantile(&self, _q: f64) -> Option<u64> {
-        None
+    pub fn quantile(&self, q: f64) -> Option<u64> {
+        let rank = (q.clamp(0.0, 1.0) * self.count.saturating_sub(1) as f64).round() as u64;
+        let mut seen = 0;
+        for &(bucket, count) in &self.buckets {
+            seen += u64::from(count);
+            if seen > rank {
+                return Some(middle(bucket));
+            }
+        }
+        // Only a bucket that overflowed can leave the rank beyond the last one.
+        self.buckets.last().map(|&(bucket, _)| middle(bucket))
+    }
+}
+
+fn bucket(value: u64) -> u16 {
+    if value < SUB {
+        return value as u16;
+    }
+    let exponent = value.ilog2();
+    let sub = (value >> (exponent - SUB_BITS)) - SUB;
+    (u64::from(exponent - SUB_BITS + 1) * SUB + sub) as u16
+}
+
+/// The middle of a bucket.
+fn middle(bucket: u16) -> u64 {
+    let bucket = u64::from(bucket);
+    if bucket < SUB {
+        return bucket;
+    }
+    let shift = (bucket / SUB - 1) as u32;
+    let low = (SUB + bucket % SUB) << shift;
+    low + ((1_u64 << shift) >> 1)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn an_empty_one_has_no_quantiles() {
+        assert_eq!(Sketch::default().quantile(0.5), None);
+        assert_eq!(Sketch::default().count(), 0);
+    }
+
+    #[test]
+    fn the_ends_of_the_range_fit() {
+        let mut sketch = Sketch::default();
+        for value in [0, 1, 15, 16, 17, u64::MAX] {
+            sketch.add(value);
+        }
+        assert_eq!(sketch.quantile(0.0), Some(0));
+        let top = sketch.quantile(1.0).unwrap();
+        assert!(top > u64::MAX / 16 * 15, "{top}");
+    }
+
+    proptest! {
+        #[test]
+        fn quantiles_are_near_a_value(mut values in prop::collection::vec(0_u64..1 << 50, 1..200), q in 0.0..=1.0_f64) {
+            let mut whole = Sketch::default();
+            let mut halves = [Sketch::default(), Sketch::default()];
+            for (index, &value) in values.iter().enumerate() {
+                whole.add(value);
+                halves[index % 2].add(value);
+            }
+            let [mut merged, other] = halves;
+            merged.merge(&other);
+            prop_assert_eq!(&merged, &whole);
+            values.sort_unstable();
+            let exact = values[(q * (values.len() - 1) as f64).round() as usize];
+            let told = whole.quantile(q).unwrap();
+            prop_assert!(told.abs_diff(exact) as f64 <= 0.032 * exact as f64 + 0.5, "{told} for {exact}");
+        }
     }
 }

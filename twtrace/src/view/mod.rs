@@ -1,3 +1,8 @@
 //! One view a file. A view reads the model and writes cells or bytes; it never reaches the host or the clock.
 
+pub mod columns;
 pub mod doctor;
+pub mod label;
+pub mod order;
+pub mod text;
+pub mod words;

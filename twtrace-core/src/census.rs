@@ -1,0 +1,282 @@
+//! The kernel's own list against the trace: who of those alive is known, who is gone, who was judged wrongly.
+
+use crate::attribution::UNKNOWN;
+use crate::connection::Outcome;
+use crate::engine::{Ended, Engine, TIME_WAIT_NS, destination};
+use crate::input::{CensusRow, CensusState, KernelCounters, Role};
+use crate::ledger::{Ledger, Map, RowRef};
+use crate::live::Live;
+use crate::model::{Coverage, DestRow, GroupKey, Known, Row, Substate};
+use foldhash::fast::FixedState;
+use hashbrown::HashSet;
+use std::collections::VecDeque;
+use std::net::IpAddr;
+
+/// How long after a census the record of a socket that it saw may arrive: the timewait socket is in the kernel's table
+/// some microseconds before its trace is in the ring buffer.
+const SETTLE_NS: u64 = 10_000_000;
+
+/// A socket whose timer says that it was made this long before the trace began was. Less is no proof: timers are
+/// rounded.
+const ROUNDING_NS: u64 = 1_000_000_000;
+
+/// Lives remembered that ended without a timewait socket as far as could be seen, but might have left one.
+const DOUBTS: usize = 1024;
+
+/// A census older than this no longer tells who is alive.
+const FRESH_NS: u64 = 10_000_000_000;
+
+/// Local address, remote address, remote port: what a port is taken for.
+type Towards = (IpAddr, IpAddr, u16);
+
+/// A census under way, or one that waits for the last records.
+#[derive(Debug, Default)]
+struct Run {
+    begin_ns: u64,
+    end_ns: u64,
+    complete: bool,
+    /// Timewait sockets that the trace does not know.
+    strangers: Vec<CensusRow>,
+    seen_strangers: HashSet<u64, FixedState>,
+    open: Map<Towards, u64>,
+    listening: HashSet<(IpAddr, u16), FixedState>,
+}
+
+/// What is kept from one census to the next.
+#[derive(Debug)]
+pub(crate) struct Census {
+    number: u32,
+    running: Option<Run>,
+    settling: Option<Run>,
+    listening: HashSet<(IpAddr, u16), FixedState>,
+    /// End of the last complete census.
+    complete_ns: Option<u64>,
+    doubts: VecDeque<Ended>,
+    /// One row, for the rate of everything.
+    pub(crate) rate: Ledger<Row>,
+}
+
+impl Default for Census {
+    fn default() -> Self {
+        Self {
+            number: 0,
+            running: None,
+            settling: None,
+            listening: HashSet::default(),
+            complete_ns: None,
+            doubts: VecDeque::new(),
+            rate: Ledger::new(&[GroupKey::Other], 8),
+        }
+    }
+}
+
+impl Census {
+    /// One of another namespace is not looked at.
+    pub(crate) fn begin(&mut self, is_own: bool, at_ns: u64) {
+        self.running = is_own.then(|| Run { begin_ns: at_ns, ..Run::default() });
+        if is_own {
+            self.number = self.number.wrapping_add(1).max(1);
+        }
+    }
+
+    pub(crate) fn end(&mut self, at_ns: u64, complete: bool) {
+        if let Some(mut run) = self.running.take() {
+            run.end_ns = at_ns;
+            run.complete = complete;
+            self.settling = Some(run);
+        }
+    }
+
+    /// Whether somebody listens on a port, by the last complete census.
+    pub(crate) fn listens(&self, address: IpAddr, port: u16) -> bool {
+        let any = |unspecified: IpAddr| self.listening.contains(&(unspecified, port));
+        self.listening.contains(&(address, port))
+            || any(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED))
+            || any(IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED))
+    }
+
+    pub(crate) fn is_fresh(&self, now_ns: u64) -> bool {
+        self.complete_ns.is_some_and(|at| now_ns.saturating_sub(at) < FRESH_NS)
+    }
+
+    /// Remembers a life that may have left a timewait socket. Full: the oldest is forgotten and returned.
+    pub(crate) fn doubt(&mut self, ended: Ended) -> Option<Ended> {
+        let forgotten = if self.doubts.len() == DOUBTS { self.doubts.pop_front() } else { None };
+        self.doubts.push_back(ended);
+        forgotten
+    }
+}
+
+impl Engine {
+    pub(crate) fn census_rows(&mut self, rows: Vec<CensusRow>) {
+        let number = self.census.number;
+        let Some(run) = &mut self.census.running else { return };
+        for row in rows {
+            let substate = match row.state {
+                CensusState::TimeWait => Substate::TimeWait,
+                CensusState::TimewaitFinWait2 => Substate::FinWait2,
+                CensusState::Open => {
+                    let towards = (row.tuple.local_addr, row.tuple.remote_addr, row.tuple.remote_port);
+                    *run.open.entry(towards).or_default() += 1;
+                    continue;
+                }
+                CensusState::Listen => {
+                    run.listening.insert((row.tuple.local_addr, row.tuple.local_port));
+                    continue;
+                }
+            };
+            let Some(live) = self.model.live.get_mut(row.cookie) else {
+                if run.strangers.len() < self.model.live.limit() && run.seen_strangers.insert(row.cookie) {
+                    run.strangers.push(row);
+                }
+                continue;
+            };
+            live.census = number;
+            live.expires_ns = run.begin_ns + u64::from(row.expires_ms) * 1_000_000;
+            if live.substate != substate {
+                let before = live.clone();
+                live.substate = substate;
+                let after = live.clone();
+                self.model.count_live(&before, -1);
+                self.model.count_live(&after, 1);
+            }
+        }
+    }
+
+    /// Draws the conclusions of the last census, once the records of what it saw have arrived.
+    pub(crate) fn settle(&mut self, now_ns: u64) {
+        if self.census.settling.as_ref().is_none_or(|run| now_ns < run.end_ns.saturating_add(SETTLE_NS)) {
+            return;
+        }
+        let Some(mut run) = self.census.settling.take() else { return };
+        if run.complete {
+            self.census.listening = std::mem::take(&mut run.listening);
+            self.census.complete_ns = Some(run.end_ns);
+        }
+        let mut unfollowed = Coverage::default();
+        for row in std::mem::take(&mut run.strangers) {
+            self.stranger(&row, &run, &mut unfollowed);
+        }
+        if run.complete {
+            self.end_absent(&run);
+            self.count_established(&run);
+        }
+        self.cover(unfollowed, &run);
+    }
+
+    /// A timewait socket that the trace did not know when the census saw it.
+    fn stranger(&mut self, row: &CensusRow, run: &Run, unfollowed: &mut Coverage) {
+        let number = self.census.number;
+        let expires_ns = run.begin_ns + u64::from(row.expires_ms) * 1_000_000;
+        let substate = if row.state == CensusState::TimeWait { Substate::TimeWait } else { Substate::FinWait2 };
+        if let Some(live) = self.model.live.get_mut(row.cookie) {
+            // Its record has come meanwhile.
+            live.census = number;
+            live.expires_ns = expires_ns;
+            return;
+        }
+        if let Some(at) = self.census.doubts.iter().position(|ended| ended.cookie == row.cookie) {
+            let Some(ended) = self.census.doubts.remove(at) else { return };
+            self.corrected("found_by_census", ended.outcome, Outcome::TimeWait(substate));
+            if ended.shown {
+                let was_reset = matches!(ended.outcome, Outcome::ResetSent | Outcome::ResetReceived);
+                self.model.change_ended(&ended, 1, -i64::from(was_reset));
+            }
+            self.follow(&ended, substate, Known::Census, expires_ns);
+            self.release(Some(ended));
+            self.mark(row.cookie, number);
+            return;
+        }
+        let start_ns = self.model.summary.window.start_ns;
+        let made_before = expires_ns.saturating_sub(TIME_WAIT_NS) < start_ns.saturating_add(ROUNDING_NS);
+        // A FIN_WAIT2 timewait socket starts its minute anew when the peer's FIN comes, so a young timer is no proof
+        // that it was made since. When nothing was lost, a socket that was not seen must be older than the trace.
+        let before_start = made_before || self.nothing_lost();
+        if self.model.live.is_full() {
+            if before_start {
+                unfollowed.before_start += 1;
+            } else {
+                unfollowed.unattributed += 1;
+            }
+            return;
+        }
+        let role = self.role(Role::Unknown, &row.tuple);
+        let shown = self.passes(&row.tuple);
+        let mut found = Ended {
+            cookie: row.cookie,
+            end_ns: 0,
+            outcome: Outcome::TimeWait(substate),
+            tuple: row.tuple,
+            role,
+            closer: UNKNOWN,
+            opener: UNKNOWN,
+            destination: RowRef::OTHER,
+            pair: RowRef::OTHER,
+            older: before_start,
+            attributed: false,
+            shown,
+        };
+        if shown {
+            found.destination = self.model.destinations.place(destination(&row.tuple, role)).0;
+            let process = self.model.attribution.process_row(UNKNOWN);
+            found.pair = self.model.pairs.place((process, found.destination.id())).0;
+        }
+        self.follow(&found, substate, Known::Census, expires_ns);
+        self.mark(row.cookie, number);
+    }
+
+    fn mark(&mut self, cookie: u64, number: u32) {
+        if let Some(live) = self.model.live.get_mut(cookie) {
+            live.census = number;
+        }
+    }
+
+    fn nothing_lost(&self) -> bool {
+        let KernelCounters { ring_full, map_full, recursion, stale, undecodable, .. } = self.model.summary.counters;
+        ring_full + map_full + recursion + stale + undecodable + self.model.summary.totals.live_untracked == 0
+    }
+
+    /// Ends those that a complete census did not have.
+    fn end_absent(&mut self, run: &Run) {
+        let (number, netns) = (self.census.number, self.model.summary.host.netns);
+        let absent = |live: &Live| live.census != number && live.made_ns < run.begin_ns && live.tuple.netns == netns;
+        let mut ended = Vec::new();
+        self.model.live.remove_if(absent, |live| ended.push(live));
+        for live in &ended {
+            // Reused by a new connection, killed by a reset or by data for a FIN_WAIT2 timewait socket.
+            if live.expires_ns > run.begin_ns.saturating_add(ROUNDING_NS) {
+                *self.model.summary.totals.corrections.entry("ended_early").or_default() += 1;
+            }
+            self.model.ended(live);
+        }
+    }
+
+    fn count_established(&mut self, run: &Run) {
+        let netns = self.model.summary.host.netns;
+        for row in self.model.destinations.rows_mut() {
+            let DestRow::Dest(key) = row.key else { continue };
+            if let (Role::Active, Some(remote), true) = (key.role, key.remote_addr, key.netns == netns) {
+                row.established = run.open.get(&(key.local_addr, remote, key.port)).copied().unwrap_or(0);
+            }
+        }
+    }
+
+    fn cover(&mut self, unfollowed: Coverage, run: &Run) {
+        let number = self.census.number;
+        let mut coverage = unfollowed;
+        for live in self.model.live.iter().filter(|live| live.census == number) {
+            if live.attributed {
+                coverage.attributed += 1;
+            } else if live.before_start {
+                coverage.before_start += 1;
+            } else {
+                coverage.unattributed += 1;
+            }
+        }
+        coverage.census = coverage.attributed + coverage.before_start + coverage.unattributed;
+        let summary = &mut self.model.summary;
+        summary.coverage = coverage;
+        summary.census_at_ns = Some(run.begin_ns);
+        summary.census_complete = run.complete;
+    }
+}

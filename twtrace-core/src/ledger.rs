@@ -1,0 +1,364 @@
+//! Bounded aggregation: rows by key, with the smallest folded into a visible rest when there are too many.
+
+use crate::model::{Counts, DestRow, DestinationRow, GroupKey, PairRow, Row};
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+use std::hash::Hash;
+
+/// Hash map with a fixed seed: the same inputs are iterated in the same order.
+pub(crate) type Map<K, V> = HashMap<K, V, FixedState>;
+
+/// Seconds over which a rate is taken.
+const RATE_SECONDS: u64 = 5;
+
+/// Where a row is, and which it was: a slot is used again after its row was folded, an id never.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct RowRef {
+    slot: u32,
+    id: u32,
+}
+
+impl RowRef {
+    /// The folded rest, which always exists.
+    pub(crate) const OTHER: Self = Self { slot: 0, id: 0 };
+
+    /// The row's id.
+    pub(crate) fn id(self) -> u32 {
+        self.id
+    }
+}
+
+/// What a ledger needs of its rows.
+pub(crate) trait LedgerRow {
+    /// What makes two rows the same.
+    type Key: Copy + Eq + Hash;
+    /// A row with nothing counted.
+    fn new(id: u32, key: Self::Key) -> Self;
+    fn id(&self) -> u32;
+    fn key(&self) -> Self::Key;
+    /// Whether anything is in it. The rest is shown only then.
+    fn is_empty(&self) -> bool;
+    /// How much would be missed: rows with live sockets last, then by what they counted.
+    fn weight(&self) -> (u64, u64);
+    /// Takes in another row.
+    fn absorb(&mut self, other: &Self);
+    fn set_rate(&mut self, per_second: f64);
+}
+
+/// Events of the last seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Recent {
+    /// The second that `counts[second % 6]` belongs to is the newest.
+    second: u64,
+    counts: [u32; RATE_SECONDS as usize + 1],
+}
+
+impl Recent {
+    fn advance(&mut self, second: u64) {
+        if second <= self.second {
+            return;
+        }
+        for passed in (self.second + 1..=second).take(self.counts.len()) {
+            self.counts[(passed % self.counts.len() as u64) as usize] = 0;
+        }
+        self.second = second;
+    }
+
+    fn add(&mut self, at_ns: u64) {
+        // Events can come a little late: they count for the newest second.
+        self.advance(at_ns / 1_000_000_000);
+        self.counts[(self.second % self.counts.len() as u64) as usize] += 1;
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.advance(other.second);
+        for age in 0..self.counts.len() as u64 {
+            let Some(second) = other.second.checked_sub(age) else { break };
+            if second + self.counts.len() as u64 > self.second {
+                let index = (second % self.counts.len() as u64) as usize;
+                self.counts[index] += other.counts[index];
+            }
+        }
+    }
+
+    /// Per second, over the five seconds before the present one and what has passed of it, or since `start_ns`.
+    fn rate(&mut self, now_ns: u64, start_ns: u64) -> f64 {
+        self.advance(now_ns / 1_000_000_000);
+        let sum: u32 = self.counts.iter().sum();
+        if sum == 0 {
+            return 0.0;
+        }
+        let window_ns = RATE_SECONDS * 1_000_000_000 + now_ns % 1_000_000_000;
+        // A trace that has just begun: over one second at least, or the first event would be a flood.
+        let window_ns = window_ns.min(now_ns.saturating_sub(start_ns)).max(1_000_000_000);
+        f64::from(sum) / (window_ns as f64 / 1e9)
+    }
+}
+
+#[derive(Debug)]
+struct Slot<R> {
+    row: R,
+    recent: Recent,
+    used: bool,
+}
+
+/// Rows by key. Full: the smallest eighth is folded into the rest.
+#[derive(Debug)]
+pub(crate) struct Ledger<R: LedgerRow> {
+    slots: Vec<Slot<R>>,
+    free: Vec<u32>,
+    index: Map<R::Key, RowRef>,
+    /// Rows that are never folded: the rest, and the unknown where there is one.
+    fixed: usize,
+    limit: usize,
+    next_id: u32,
+}
+
+impl<R: LedgerRow> Ledger<R> {
+    /// A ledger of at most `limit` rows besides the fixed ones, the first of which is the rest.
+    pub(crate) fn new(fixed: &[R::Key], limit: usize) -> Self {
+        let mut ledger = Self {
+            slots: Vec::new(),
+            free: Vec::new(),
+            index: Map::default(),
+            fixed: fixed.len(),
+            limit: limit.max(8),
+            next_id: 0,
+        };
+        for key in fixed {
+            ledger.insert(*key);
+        }
+        ledger
+    }
+
+    fn insert(&mut self, key: R::Key) -> RowRef {
+        let id = self.next_id;
+        self.next_id = self.next_id.wrapping_add(1);
+        let slot = Slot { row: R::new(id, key), recent: Recent::default(), used: true };
+        let at = if let Some(at) = self.free.pop() {
+            self.slots[at as usize] = slot;
+            at
+        } else {
+            self.slots.push(slot);
+            (self.slots.len() - 1) as u32
+        };
+        let place = RowRef { slot: at, id };
+        self.index.insert(key, place);
+        place
+    }
+
+    /// The row of a key, made if there is none, and whether it was.
+    pub(crate) fn place(&mut self, key: R::Key) -> (RowRef, bool) {
+        if let Some(place) = self.index.get(&key) {
+            return (*place, false);
+        }
+        if self.index.len() - self.fixed >= self.limit {
+            self.fold();
+        }
+        (self.insert(key), true)
+    }
+
+    /// The row of a key, if it has one.
+    pub(crate) fn find(&self, key: &R::Key) -> Option<RowRef> {
+        self.index.get(key).copied()
+    }
+
+    /// Whether a row is still there, and was not folded.
+    pub(crate) fn holds(&self, place: RowRef) -> bool {
+        self.slots.get(place.slot as usize).is_some_and(|slot| slot.used && slot.row.id() == place.id)
+    }
+
+    /// A row; of one that was folded, the rest.
+    pub(crate) fn row_mut(&mut self, place: RowRef) -> &mut R {
+        let at = if self.holds(place) { place.slot as usize } else { 0 };
+        &mut self.slots[at].row
+    }
+
+    /// Counts one event for the rate of a row.
+    pub(crate) fn tick_rate(&mut self, place: RowRef, at_ns: u64) {
+        let at = if self.holds(place) { place.slot as usize } else { 0 };
+        self.slots[at].recent.add(at_ns);
+    }
+
+    /// Works out all rates anew.
+    pub(crate) fn refresh_rates(&mut self, now_ns: u64, start_ns: u64) {
+        for slot in self.slots.iter_mut().filter(|slot| slot.used) {
+            let rate = slot.recent.rate(now_ns, start_ns);
+            slot.row.set_rate(rate);
+        }
+    }
+
+    /// Rows that are shown, in no particular order.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = &R> {
+        let shown = |(at, slot): &(usize, &Slot<R>)| slot.used && (*at >= self.fixed || !slot.row.is_empty());
+        self.slots.iter().enumerate().filter(shown).map(|(_, slot)| &slot.row)
+    }
+
+    /// All rows, to change.
+    pub(crate) fn rows_mut(&mut self) -> impl Iterator<Item = &mut R> {
+        self.slots.iter_mut().filter(|slot| slot.used).map(|slot| &mut slot.row)
+    }
+
+    fn fold(&mut self) {
+        let mut candidates: Vec<(u64, u64, u32, u32)> = self
+            .slots
+            .iter()
+            .enumerate()
+            .skip(self.fixed)
+            .filter(|(_, slot)| slot.used)
+            .map(|(at, slot)| {
+                let (live, counted) = slot.row.weight();
+                (live, counted, slot.row.id(), at as u32)
+            })
+            .collect();
+        let many = (self.limit / 8).max(1).min(candidates.len());
+        if many == 0 {
+            return;
+        }
+        candidates.select_nth_unstable(many - 1);
+        candidates.truncate(many);
+        // In order of age, so that the result does not depend on how the selection left them.
+        candidates.sort_unstable_by_key(|candidate| candidate.2);
+        let (rest, others) = self.slots.split_at_mut(1);
+        for (_, _, _, at) in candidates {
+            let slot = &mut others[at as usize - 1];
+            rest[0].row.absorb(&slot.row);
+            rest[0].recent.merge(&slot.recent);
+            slot.used = false;
+            self.index.remove(&slot.row.key());
+            self.free.push(at);
+        }
+    }
+}
+
+impl Counts {
+    /// Adds another's figures.
+    pub(crate) fn absorb(&mut self, other: &Self) {
+        self.opened += other.opened;
+        self.accepted += other.accepted;
+        self.closed_first += other.closed_first;
+        self.closed_last += other.closed_last;
+        self.reset += other.reset;
+        self.time_wait_made += other.time_wait_made;
+        self.time_wait_live += other.time_wait_live;
+        self.fin_wait2_live += other.fin_wait2_live;
+        for (errno, count) in &other.connect_errors {
+            *self.connect_errors.entry(*errno).or_default() += count;
+        }
+        self.bytes_sent = self.bytes_sent.saturating_add(other.bytes_sent);
+        self.bytes_received = self.bytes_received.saturating_add(other.bytes_received);
+        self.retransmits = self.retransmits.saturating_add(other.retransmits);
+        self.lifetimes.merge(&other.lifetimes);
+    }
+
+    fn is_empty(&self) -> bool {
+        let Self { opened, accepted, closed_first, closed_last, reset, time_wait_made, time_wait_live, .. } = self;
+        opened + accepted + closed_first + closed_last + reset + time_wait_made + time_wait_live == 0
+            && self.connect_errors.is_empty()
+    }
+
+    fn weight(&self) -> (u64, u64) {
+        (self.time_wait_live, self.time_wait_made + self.opened + self.accepted)
+    }
+}
+
+impl LedgerRow for Row {
+    type Key = GroupKey;
+
+    fn new(id: u32, key: GroupKey) -> Self {
+        Self { id, key, owner: None, folded: 0, processes: 0, counts: Counts::default() }
+    }
+
+    fn id(&self) -> u32 {
+        self.id
+    }
+
+    fn key(&self) -> GroupKey {
+        self.key
+    }
+
+    fn is_empty(&self) -> bool {
+        self.counts.is_empty()
+    }
+
+    fn weight(&self) -> (u64, u64) {
+        self.counts.weight()
+    }
+
+    fn absorb(&mut self, other: &Self) {
+        self.folded += 1 + other.folded;
+        self.processes += other.processes;
+        self.counts.absorb(&other.counts);
+    }
+
+    fn set_rate(&mut self, per_second: f64) {
+        self.counts.rate_per_s = per_second;
+    }
+}
+
+impl LedgerRow for DestinationRow {
+    type Key = DestRow;
+
+    fn new(id: u32, key: DestRow) -> Self {
+        Self { id, key, folded: 0, counts: Counts::default(), established: 0, budget: None }
+    }
+
+    fn id(&self) -> u32 {
+        self.id
+    }
+
+    fn key(&self) -> DestRow {
+        self.key
+    }
+
+    fn is_empty(&self) -> bool {
+        self.counts.is_empty()
+    }
+
+    fn weight(&self) -> (u64, u64) {
+        self.counts.weight()
+    }
+
+    fn absorb(&mut self, other: &Self) {
+        self.folded += 1 + other.folded;
+        self.counts.absorb(&other.counts);
+        self.established += other.established;
+    }
+
+    fn set_rate(&mut self, per_second: f64) {
+        self.counts.rate_per_s = per_second;
+    }
+}
+
+impl LedgerRow for PairRow {
+    /// Ids of the process row and of the destination row.
+    type Key = (u32, u32);
+
+    fn new(_id: u32, (process, destination): (u32, u32)) -> Self {
+        Self { id: _id, process, destination, time_wait_made: 0, time_wait_live: 0, connections: 0 }
+    }
+
+    fn id(&self) -> u32 {
+        self.id
+    }
+
+    fn key(&self) -> (u32, u32) {
+        (self.process, self.destination)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.time_wait_made + self.time_wait_live + self.connections == 0
+    }
+
+    fn weight(&self) -> (u64, u64) {
+        (self.time_wait_live, self.time_wait_made + self.connections)
+    }
+
+    fn absorb(&mut self, other: &Self) {
+        self.time_wait_made += other.time_wait_made;
+        self.time_wait_live += other.time_wait_live;
+        self.connections += other.connections;
+    }
+
+    fn set_rate(&mut self, _per_second: f64) {}
+}

@@ -1,0 +1,285 @@
+//! Words and numbers as the views write them. Whatever a process chose itself is made harmless here.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+use std::net::IpAddr;
+use std::time::Duration;
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
+
+/// Whether a character shows as itself and moves the cursor by its own width: no controls, nothing that turns the
+/// direction of writing, nothing invisible.
+pub fn is_plain(letter: char) -> bool {
+    if letter.is_ascii() {
+        return !letter.is_ascii_control();
+    }
+    let invisible = matches!(letter,
+        '\u{00ad}' | '\u{061c}' | '\u{115f}' | '\u{1160}' | '\u{180e}' | '\u{200b}'..='\u{200f}'
+        | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{feff}' | '\u{ffa0}'
+        | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}');
+    !invisible && letter.width().is_some_and(|width| width > 0)
+}
+
+/// Text on one line in which every character is visible: others are written as escapes, such as `\x1b` or `\u{202e}`.
+pub fn clean(text: &str) -> Cow<'_, str> {
+    if text.chars().all(is_plain) {
+        return Cow::Borrowed(text);
+    }
+    let mut cleaned = String::with_capacity(text.len() + 16);
+    for letter in text.chars() {
+        escape_into(letter, &mut cleaned);
+    }
+    Cow::Owned(cleaned)
+}
+
+/// As [`clean`], for bytes that may not be UTF-8: those that are not are written as `\xff`.
+pub fn clean_bytes(bytes: &[u8]) -> Cow<'_, str> {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        return clean(text);
+    }
+    let mut cleaned = String::with_capacity(bytes.len() + 16);
+    for chunk in bytes.utf8_chunks() {
+        chunk.valid().chars().for_each(|letter| escape_into(letter, &mut cleaned));
+        chunk.invalid().iter().for_each(|byte| byte_into(*byte, &mut cleaned));
+    }
+    Cow::Owned(cleaned)
+}
+
+/// Bytes as text for machines: as they are, those that are not UTF-8 as `\xff`.
+pub fn lossless(bytes: &[u8]) -> Cow<'_, str> {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        return Cow::Borrowed(text);
+    }
+    let mut text = String::with_capacity(bytes.len() + 16);
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        chunk.invalid().iter().for_each(|byte| byte_into(*byte, &mut text));
+    }
+    Cow::Owned(text)
+}
+
+fn byte_into(byte: u8, text: &mut String) {
+    // Writing to a String does not fail.
+    let _ = write!(text, "\\x{byte:02x}");
+}
+
+fn escape_into(letter: char, text: &mut String) {
+    match letter {
+        letter if is_plain(letter) => text.push(letter),
+        '\n' => text.push_str("\\n"),
+        '\r' => text.push_str("\\r"),
+        '\t' => text.push_str("\\t"),
+        letter if letter.is_ascii() => byte_into(letter as u8, text),
+        letter => text.extend(letter.escape_unicode()),
+    }
+}
+
+/// Cells that a text takes on the screen.
+pub fn width(text: &str) -> usize {
+    text.width()
+}
+
+/// The text in at most that many cells; what was cut off is an ellipsis.
+pub fn fit(text: &str, cells: usize) -> Cow<'_, str> {
+    if text.width() <= cells {
+        return Cow::Borrowed(text);
+    }
+    let mut cut = String::new();
+    let mut used = 0;
+    for letter in text.chars() {
+        let wide = letter.width().unwrap_or(0);
+        // One cell is kept for the ellipsis.
+        if used + wide + 1 > cells {
+            break;
+        }
+        used += wide;
+        cut.push(letter);
+    }
+    if cells > 0 {
+        cut.push('…');
+    }
+    Cow::Owned(cut)
+}
+
+/// The text in exactly that many cells.
+pub fn pad(text: &str, cells: usize, right: bool) -> String {
+    let text = fit(text, cells);
+    let space = " ".repeat(cells.saturating_sub(text.width()));
+    if right { format!("{space}{text}") } else { format!("{text}{space}") }
+}
+
+/// A number with its thousands set apart: `1,234,567`.
+pub fn count(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A rate in as few digits as tell it: `0.4`, `12.3`, `1,234`.
+pub fn rate(per_second: f64) -> String {
+    // The cast saturates.
+    if per_second < 99.95 { format!("{:.1}", per_second.max(0.0)) } else { count(per_second.round() as u64) }
+}
+
+/// A share as a percentage. Never rounded up to 100, nor down to 0.
+pub fn percent(share: f64) -> String {
+    let percent = share * 100.0;
+    let shown = if percent < 100.0 { percent.min(99.9) } else { percent };
+    let shown = if percent > 0.0 { shown.max(0.1) } else { 0.0 };
+    format!("{shown:.1}%")
+}
+
+/// A length of time in two units at most: `350us`, `12ms`, `4.2s`, `2m05s`, `3h20m`, `2d04h`.
+pub fn duration(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    match seconds {
+        0 if duration.as_micros() < 1000 => format!("{}us", duration.as_micros()),
+        0 => format!("{}ms", duration.as_millis()),
+        1..60 => format!("{seconds}.{}s", duration.subsec_millis() / 100),
+        60..3600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
+        3600..86_400 => format!("{}h{:02}m", seconds / 3600, seconds / 60 % 60),
+        _ => format!("{}d{:02}h", seconds / 86_400, seconds / 3600 % 24),
+    }
+}
+
+/// The same for seconds as a number; what is no length of time is a dash.
+pub fn seconds(seconds: f64) -> String {
+    Duration::try_from_secs_f64(seconds).map_or_else(|_| "-".to_owned(), duration)
+}
+
+/// An address with a port, IPv6 in brackets.
+pub fn address(address: IpAddr, port: u16) -> String {
+    match address {
+        IpAddr::V4(address) => format!("{address}:{port}"),
+        IpAddr::V6(address) => format!("[{address}]:{port}"),
+    }
+}
+
+/// A moment in UTC by RFC 3339, to the millisecond, from nanoseconds since the Unix epoch.
+pub fn rfc3339(unix_ns: i128) -> String {
+    let milliseconds = i64::try_from(unix_ns.div_euclid(1_000_000)).unwrap_or(0);
+    let (days, of_day) = (milliseconds.div_euclid(86_400_000), milliseconds.rem_euclid(86_400_000));
+    let (year, month, day) = civil(days);
+    let (hour, minute) = (of_day / 3_600_000, of_day / 60_000 % 60);
+    let (second, milli) = (of_day / 1000 % 60, of_day % 1000);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z")
+}
+
+/// Year, month and day of the Gregorian calendar from days since 1970-01-01. Years are counted from March, so that
+/// the leap day is the last of its year.
+fn civil(days: i64) -> (i64, i64, i64) {
+    const DAYS_OF_400_YEARS: i64 = 146_097;
+    let since = days + 719_468;
+    let era = since.div_euclid(DAYS_OF_400_YEARS);
+    let day_of_era = since.rem_euclid(DAYS_OF_400_YEARS);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month + 2) / 5 + 1;
+    let (month, next) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+    (year_of_era + era * 400 + next, month, day)
+}
+
+/// Name of an errno, such as `EADDRNOTAVAIL`; a number that has none is `errno 4095`.
+pub fn errno(number: u16) -> String {
+    match nix::errno::Errno::from_raw(i32::from(number)) {
+        nix::errno::Errno::UnknownErrno => format!("errno {number}"),
+        errno => format!("{errno:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hostile_text_is_made_visible() {
+        for (text, expected) in [
+            ("nginx", "nginx"),
+            ("a\u{1b}[2Jb", "a\\x1b[2Jb"),
+            ("a\nb\r\tc", "a\\nb\\r\\tc"),
+            ("a\u{202e}b", "a\\u{202e}b"),
+            ("a\u{2066}b\u{200b}c\u{feff}", "a\\u{2066}b\\u{200b}c\\u{feff}"),
+            ("a\u{9b}31m\u{7f}", "a\\u{9b}31m\\x7f"),
+            ("e\u{301}", "e\\u{301}"),
+            ("ü日本", "ü日本"),
+        ] {
+            assert_eq!(clean(text), expected);
+            assert!(clean(text).chars().all(is_plain));
+        }
+        assert_eq!(clean_bytes(b"a\xff\xfe\x1bz"), "a\\xff\\xfe\\x1bz");
+        assert_eq!(clean_bytes("日".as_bytes()), "日");
+        assert_eq!(lossless(b"a\xff\x1b"), "a\\xff\u{1b}");
+    }
+
+    #[test]
+    fn text_is_cut_by_cells() {
+        assert_eq!(fit("postgres", 8), "postgres");
+        assert_eq!(fit("postgres", 5), "post…");
+        assert_eq!(fit("日本語", 5), "日本…");
+        assert_eq!(fit("日本語", 4), "日…");
+        assert_eq!(fit("ab", 1), "…");
+        assert_eq!(fit("ab", 0), "");
+        assert_eq!(pad("日", 4, true), "  日");
+        assert_eq!(pad("ab", 4, false), "ab  ");
+    }
+
+    #[test]
+    fn numbers_read_well() {
+        let counts = [(0, "0"), (999, "999"), (1000, "1,000"), (28_232, "28,232"), (1_234_567, "1,234,567")];
+        for (number, expected) in counts {
+            assert_eq!(count(number), expected);
+        }
+        assert_eq!(count(u64::MAX), "18,446,744,073,709,551,615");
+        for (number, expected) in [(0.0, "0.0"), (12.34, "12.3"), (99.96, "100"), (1234.5, "1,235"), (-1.0, "0.0")] {
+            assert_eq!(rate(number), expected);
+        }
+        assert_eq!(rate(f64::NAN), "0");
+        for (share, expected) in
+            [(1.0, "100.0%"), (0.9999, "99.9%"), (0.5, "50.0%"), (0.00001, "0.1%"), (0.0, "0.0%"), (1.25, "125.0%")]
+        {
+            assert_eq!(percent(share), expected);
+        }
+    }
+
+    #[test]
+    fn times_read_well() {
+        for (ns, expected) in [
+            (350_000_u64, "350us"),
+            (12_000_000, "12ms"),
+            (4_290_000_000, "4.2s"),
+            (125_000_000_000, "2m05s"),
+            (12_000_000_000_000, "3h20m"),
+            (187_200_000_000_000, "2d04h"),
+        ] {
+            assert_eq!(duration(Duration::from_nanos(ns)), expected);
+        }
+        assert_eq!(seconds(f64::INFINITY), "-");
+        assert_eq!(seconds(-1.0), "-");
+        for (unix_s, expected) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (951_782_400, "2000-02-29T00:00:00.000Z"),
+            (1_709_251_199, "2024-02-29T23:59:59.000Z"),
+            (1_790_000_000, "2026-09-21T14:13:20.000Z"),
+            (4_107_542_400, "2100-03-01T00:00:00.000Z"),
+            (-1, "1969-12-31T23:59:59.000Z"),
+        ] {
+            assert_eq!(rfc3339(i128::from(unix_s) * 1_000_000_000), expected);
+        }
+        assert_eq!(rfc3339(1_234_567_890), "1970-01-01T00:00:01.234Z");
+    }
+
+    #[test]
+    fn addresses_and_errnos_have_names() {
+        assert_eq!(address(IpAddr::from([127, 0, 0, 1]), 80), "127.0.0.1:80");
+        assert_eq!(address(IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]), 80), "[::1]:80");
+        assert_eq!(errno(99), "EADDRNOTAVAIL");
+        assert_eq!(errno(111), "ECONNREFUSED");
+        assert_eq!(errno(4000), "errno 4000");
+    }
+}

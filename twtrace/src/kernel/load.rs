@@ -33,11 +33,8 @@ const _: () = assert!(twtrace_common::WIRE_VERSION == 1);
 const TWIN: &str = "inet_sock_set_state (twin)";
 
 /// System call exits, with the program for each.
-const EXITS: [(&str, &str); 3] = [
-    ("connect_exit", "sys_exit_connect"),
-    ("accept_exit", "sys_exit_accept"),
-    ("accept4_exit", "sys_exit_accept4"),
-];
+const EXITS: [(&str, &str); 3] =
+    [("connect_exit", "sys_exit_connect"), ("accept_exit", "sys_exit_accept"), ("accept4_exit", "sys_exit_accept4")];
 
 /// A wire type as the loader hands it over.
 #[repr(transparent)]
@@ -266,15 +263,11 @@ fn attach_btf(ebpf: &mut Ebpf, program: &str, tracepoint: &str, btf: &Btf) -> an
     Ok(())
 }
 
-fn attach_exit(
-    ebpf: &mut Ebpf,
-    program: &str,
-    event: &str,
-    tracefs: &Result<tracefs::TracefsState, String>,
-) -> Hook {
-    let attached = tracefs.as_ref().map_err(Clone::clone).and_then(|_| {
-        try_exit(ebpf, program, event).map_err(|error| explain::explain(&error))
-    });
+fn attach_exit(ebpf: &mut Ebpf, program: &str, event: &str, tracefs: &Result<tracefs::TracefsState, String>) -> Hook {
+    let attached = tracefs
+        .as_ref()
+        .map_err(Clone::clone)
+        .and_then(|_| try_exit(ebpf, program, event).map_err(|error| explain::explain(&error)));
     hook(&format!("syscalls:{event}"), "tracepoint", attached)
 }
 
@@ -326,10 +319,7 @@ mod tests {
             let error = load_object(bytes, &LoadOptions::default(), offsets, Config::default(), &btf)
                 .err()
                 .map(|error| error.to_string());
-            assert_eq!(
-                error.as_deref(),
-                Some("the eBPF object is damaged, or belongs to another version of twtrace")
-            );
+            assert_eq!(error.as_deref(), Some("the eBPF object is damaged, or belongs to another version of twtrace"));
         }
     }
 }

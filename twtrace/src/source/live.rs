@@ -12,7 +12,8 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::thread;
 use std::time::Duration;
 use twtrace_core::decode::decode;
-use twtrace_core::input::{HostFacts, Hook, Input, Owner, ProcessKey, Tier, TracingFacts};
+use twtrace_core::input::{Hook, HostFacts, Input, Owner, ProcessKey, Tier, TracingFacts};
+use twtrace_core::source::Source;
 
 const SECOND_NS: u64 = 1_000_000_000;
 
@@ -22,8 +23,9 @@ const FIGURES_NS: u64 = SECOND_NS;
 /// A census may take one part in this many of the time.
 const CENSUS_SHARE: u64 = 50;
 
-/// Records taken in one go, so that a flood leaves room for the rest: a tenth of a second's worth at 100,000 lives/s.
-const MAX_DRAIN: usize = 10_000;
+/// Records taken in one go, so that a flood leaves room for the rest. Several times what the ring buffer holds: the
+/// reader must be able to catch up.
+const MAX_DRAIN: usize = 100_000;
 
 /// Processes looked up in one go, about 5 ms of work. Each costs some file reads.
 const MAX_LOOKUPS: usize = 64;
@@ -46,15 +48,20 @@ pub struct LiveOptions {
 
 /// The running kernel as a source of inputs.
 pub struct Live {
-    loaded: Loaded,
+    intake: Intake,
     host: HostFacts,
     start: Option<Moment>,
     next_figures_ns: u64,
     next_census_ns: u64,
+    processes: ProcessReader,
+}
+
+/// What comes from the ring buffer, and whom it names.
+struct Intake {
+    loaded: Loaded,
     undecodable: u64,
     seen: HashSet<ProcessKey>,
     waiting: VecDeque<ProcessKey>,
-    processes: ProcessReader,
     users: UserNames,
 }
 
@@ -70,60 +77,18 @@ impl Live {
         // Now, not before: what closed earlier was not seen.
         let start = Some(clock::now()?);
         Ok(Self {
-            loaded,
+            intake: Intake { loaded, undecodable: 0, seen: HashSet::new(), waiting: VecDeque::new(), users },
             host: host::facts(),
             start,
             next_figures_ns: 0,
             next_census_ns: 0,
-            undecodable: 0,
-            seen: HashSet::new(),
-            waiting: VecDeque::new(),
             processes: ProcessReader::new(),
-            users,
         })
     }
 
     /// Hooks and what became of them.
     pub fn hooks(&self) -> &[Hook] {
-        &self.loaded.hooks
-    }
-
-    /// Hands over what there is and does what is due. Never waits for the kernel to produce something.
-    ///
-    /// # Errors
-    /// The kernel's figures cannot be read.
-    pub fn pump(&mut self, sink: &mut dyn FnMut(Input)) -> anyhow::Result<()> {
-        self.begin(sink);
-        self.drain(MAX_DRAIN, sink);
-        let now = clock::monotonic_ns()?;
-        if now >= self.next_census_ns {
-            self.census(sink)?;
-        }
-        if now >= self.next_figures_ns {
-            self.figures(sink)?;
-            self.next_figures_ns = now + FIGURES_NS;
-        }
-        self.look_up(sink);
-        self.loaded.flush_log();
-        sink(Input::Tick { at_ns: clock::monotonic_ns()? });
-        Ok(())
-    }
-
-    /// Hands over everything that happened until now, with a census to compare it with.
-    ///
-    /// # Errors
-    /// As [`Self::pump`].
-    pub fn final_pump(&mut self, sink: &mut dyn FnMut(Input)) -> anyhow::Result<()> {
-        self.begin(sink);
-        self.drain(usize::MAX, sink);
-        self.census(sink)?;
-        thread::sleep(SETTLE);
-        self.drain(usize::MAX, sink);
-        self.figures(sink)?;
-        self.look_up(sink);
-        self.loaded.flush_log();
-        sink(Input::Tick { at_ns: clock::monotonic_ns()? });
-        Ok(())
+        &self.intake.loaded.hooks
     }
 
     fn begin(&mut self, sink: &mut dyn FnMut(Input)) {
@@ -132,11 +97,54 @@ impl Live {
                 at_ns: start.monotonic_ns,
                 unix_ns: start.unix_ns,
                 host: self.host.clone(),
-                tracing: TracingFacts { tier: Tier::Cookie, hooks: self.loaded.hooks.clone() },
+                tracing: TracingFacts { tier: Tier::Cookie, hooks: self.intake.loaded.hooks.clone() },
             });
         }
     }
 
+    /// The newest first: a short-lived process is soon gone.
+    fn look_up(&mut self, sink: &mut dyn FnMut(Input)) {
+        for _ in 0..MAX_LOOKUPS {
+            let Some(key) = self.intake.waiting.pop_back() else { break };
+            if let Some(facts) = self.processes.read(key) {
+                sink(Input::Process { key, facts });
+            }
+        }
+        for (uid, name) in self.intake.users.answers() {
+            sink(Input::User { uid, name });
+        }
+    }
+
+    fn figures(&mut self, sink: &mut dyn FnMut(Input)) -> anyhow::Result<()> {
+        let mut counters = self.intake.loaded.counters()?;
+        counters.undecodable = self.intake.undecodable;
+        sink(Input::Counters(counters));
+        sink(Input::Kernel(host::kernel_facts().context("cannot read the kernel's TCP figures")?));
+        Ok(())
+    }
+
+    /// The kernel's own list, then the records that came in meanwhile: a socket made during the dump is in both.
+    fn census(&mut self, sink: &mut dyn FnMut(Input)) -> anyhow::Result<()> {
+        let began = clock::monotonic_ns()?;
+        sink(Input::CensusBegin { netns: self.host.netns, at_ns: began });
+        let intake = &mut self.intake;
+        // A dump takes long enough to fill the ring buffer on a busy host.
+        let report = census::dump(self.host.netns, &mut |rows| {
+            sink(Input::CensusRows(rows));
+            intake.drain(MAX_DRAIN, sink);
+        });
+        let ended = clock::monotonic_ns()?;
+        // A failed dump proves nothing, and the next may succeed: it is shown as incomplete.
+        let complete = report.is_ok_and(|report| report.complete);
+        sink(Input::CensusEnd { at_ns: ended, complete });
+        self.next_census_ns = ended + (ended.saturating_sub(began) * CENSUS_SHARE).max(SECOND_NS);
+        self.intake.drain(MAX_DRAIN, sink);
+        Ok(())
+    }
+}
+
+impl Intake {
+    /// Hands over records that have arrived.
     fn drain(&mut self, limit: usize, sink: &mut dyn FnMut(Input)) {
         for _ in 0..limit {
             let Some(item) = self.loaded.ring.next() else { return };
@@ -175,39 +183,38 @@ impl Live {
         }
         self.waiting.push_back(owner.key);
     }
+}
 
-    /// The newest first: a short-lived process is soon gone.
-    fn look_up(&mut self, sink: &mut dyn FnMut(Input)) {
-        for _ in 0..MAX_LOOKUPS {
-            let Some(key) = self.waiting.pop_back() else { break };
-            if let Some(facts) = self.processes.read(key) {
-                sink(Input::Process { key, facts });
-            }
-        }
-        for (uid, name) in self.users.answers() {
-            sink(Input::User { uid, name });
-        }
-    }
+impl Source for Live {
+    type Error = anyhow::Error;
 
-    fn figures(&mut self, sink: &mut dyn FnMut(Input)) -> anyhow::Result<()> {
-        let mut counters = self.loaded.counters()?;
-        counters.undecodable = self.undecodable;
-        sink(Input::Counters(counters));
-        sink(Input::Kernel(host::kernel_facts().context("cannot read the kernel's TCP figures")?));
+    fn pump(&mut self, sink: &mut dyn FnMut(Input)) -> anyhow::Result<()> {
+        self.begin(sink);
+        self.intake.drain(MAX_DRAIN, sink);
+        let now = clock::monotonic_ns()?;
+        if now >= self.next_figures_ns {
+            self.figures(sink)?;
+            self.next_figures_ns = now + FIGURES_NS;
+        }
+        if now >= self.next_census_ns {
+            self.census(sink)?;
+        }
+        self.look_up(sink);
+        self.intake.loaded.flush_log();
+        sink(Input::Tick { at_ns: clock::monotonic_ns()? });
         Ok(())
     }
 
-    /// The kernel's own list, then the records that came in meanwhile: a socket made during the dump is in both.
-    fn census(&mut self, sink: &mut dyn FnMut(Input)) -> anyhow::Result<()> {
-        let began = clock::monotonic_ns()?;
-        sink(Input::CensusBegin { netns: self.host.netns, at_ns: began });
-        let report = census::dump(self.host.netns, &mut |rows| sink(Input::CensusRows(rows)));
-        let ended = clock::monotonic_ns()?;
-        // A failed dump proves nothing, and the next may succeed: it is shown as incomplete.
-        let complete = report.is_ok_and(|report| report.complete);
-        sink(Input::CensusEnd { at_ns: ended, complete });
-        self.next_census_ns = ended + (ended.saturating_sub(began) * CENSUS_SHARE).max(SECOND_NS);
-        self.drain(MAX_DRAIN, sink);
+    fn final_pump(&mut self, sink: &mut dyn FnMut(Input)) -> anyhow::Result<()> {
+        self.begin(sink);
+        self.intake.drain(usize::MAX, sink);
+        self.census(sink)?;
+        thread::sleep(SETTLE);
+        self.intake.drain(usize::MAX, sink);
+        self.figures(sink)?;
+        self.look_up(sink);
+        self.intake.loaded.flush_log();
+        sink(Input::Tick { at_ns: clock::monotonic_ns()? });
         Ok(())
     }
 }
@@ -215,6 +222,6 @@ impl Live {
 impl AsRawFd for Live {
     /// Readable once a good part of the ring buffer is filled: a reader that polls on a timer is woken early then.
     fn as_raw_fd(&self) -> RawFd {
-        self.loaded.ring.as_raw_fd()
+        self.intake.loaded.ring.as_raw_fd()
     }
 }

@@ -121,8 +121,7 @@ pub fn groups(by: GroupBy) -> Vec<Column<Row>> {
             GroupBy::Cgroup => "CGROUP",
             GroupBy::Process => "PROCESS",
         };
-        columns
-            .push(Column::left(title, 24, 0, |at, row| label::group(row, at.names)).sorts(Sort::Name).stretches());
+        columns.push(Column::left(title, 24, 0, |at, row| label::group(row, at.names)).sorts(Sort::Name).stretches());
         columns.push(Column::right("PROCS", 7, 3, |_, row| number(row.processes)));
     }
     columns.extend([
@@ -180,9 +179,7 @@ pub fn destinations() -> Vec<Column<DestinationRow>> {
         Column::right("LIVE", 8, 0, |at, row: &DestinationRow| live(at, &row.counts)).sorts(Sort::Live),
         Column::right("MADE/S", 7, 2, |_, row: &DestinationRow| text::rate(row.counts.rate_per_s)).sorts(Sort::Rate),
         Column::right("OPEN", 7, 5, |_, row: &DestinationRow| number(row.established)),
-        Column::right("PORTS", 6, 1, |_, row: &DestinationRow| {
-            budget(row, |budget| text::percent(budget.utilization))
-        }),
+        Column::right("PORTS", 6, 1, |_, row: &DestinationRow| budget(row, |budget| text::percent(budget.utilization))),
         Column::right("FULL IN", 7, 3, |_, row: &DestinationRow| {
             budget(row, |budget| match budget.seconds_to_exhaustion {
                 _ if budget.total > 0 && budget.used >= budget.total => "FULL".to_owned(),
@@ -190,18 +187,14 @@ pub fn destinations() -> Vec<Column<DestinationRow>> {
                 None => "never".to_owned(),
             })
         }),
-        Column::right("MAX/S", 7, 6, |_, row: &DestinationRow| {
-            budget(row, |budget| text::rate(budget.max_rate_per_s))
-        }),
+        Column::right("MAX/S", 7, 6, |_, row: &DestinationRow| budget(row, |budget| text::rate(budget.max_rate_per_s))),
         Column::right("USED/TOTAL", 15, 9, |_, row: &DestinationRow| {
             budget(row, |budget| format!("{}/{}", text::count(budget.used.into()), text::count(budget.total.into())))
         }),
-        Column::right("ERRORS", 7, 4, |_, row: &DestinationRow| number(order::errors(&row.counts)))
-            .sorts(Sort::Errors),
+        Column::right("ERRORS", 7, 4, |_, row: &DestinationRow| number(order::errors(&row.counts))).sorts(Sort::Errors),
         Column::right("RESET", 7, 8, |_, row: &DestinationRow| number(row.counts.reset)).sorts(Sort::Reset),
         Column::right("OPENED", 9, 10, |_, row: &DestinationRow| number(row.counts.opened)).sorts(Sort::Opened),
-        Column::right("ACCEPTED", 9, 11, |_, row: &DestinationRow| number(row.counts.accepted))
-            .sorts(Sort::Accepted),
+        Column::right("ACCEPTED", 9, 11, |_, row: &DestinationRow| number(row.counts.accepted)).sorts(Sort::Accepted),
         Column::left("FROM", 15, 7, |_, row: &DestinationRow| from(row)),
     ]
 }

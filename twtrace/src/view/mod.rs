@@ -1,8 +1,11 @@
 //! One view a file. A view reads the model and writes cells or bytes; it never reaches the host or the clock.
 
 pub mod columns;
+pub mod csv;
 pub mod doctor;
+pub mod json;
 pub mod label;
 pub mod order;
+pub mod table;
 pub mod text;
 pub mod words;

@@ -78,16 +78,8 @@ pub enum Sort {
 
 impl Sort {
     /// All, in the order in which keys go through them.
-    pub const ALL: [Self; 8] = [
-        Self::Made,
-        Self::Live,
-        Self::Rate,
-        Self::Opened,
-        Self::Accepted,
-        Self::Reset,
-        Self::Errors,
-        Self::Name,
-    ];
+    pub const ALL: [Self; 8] =
+        [Self::Made, Self::Live, Self::Rate, Self::Opened, Self::Accepted, Self::Reset, Self::Errors, Self::Name];
 
     /// Name, as on the command line.
     pub fn name(self) -> &'static str {

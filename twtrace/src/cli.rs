@@ -1,0 +1,153 @@
+//! The command line.
+
+mod parse;
+#[cfg(test)]
+mod tests;
+
+use crate::view::order::{By, Sort};
+use clap::{Args, Parser, Subcommand};
+use ipnet::IpNet;
+use std::time::Duration;
+use twtrace_core::engine::Filter;
+
+const TOP_EXAMPLES: &str = "\
+Examples:
+  twtrace top                                    live, on the whole terminal
+  twtrace top --once                             trace for 5 seconds, then one table
+  twtrace top --once --duration 30s --json       trace for 30 seconds, then one JSON object
+  twtrace top --by parent --sort rate            one row for each script that starts short-lived processes
+  twtrace top --dest 10.0.0.0/8:5432             only connections to or from port 5432 of that network
+  twtrace top --json --interval 10s >> log       one JSON object a line, every 10 seconds
+
+Filters of different kinds must all match; of one kind, any. They choose rows, never the host's own figures.";
+
+/// Names the processes behind TIME_WAIT sockets.
+#[derive(Debug, Parser)]
+#[command(name = "twtrace", version, arg_required_else_help = true, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show which processes make TIME_WAIT sockets, and towards where
+    #[command(after_help = TOP_EXAMPLES)]
+    Top(Box<TopArgs>),
+    /// Tell whether tracing works on this host, and what each missing thing costs
+    #[command(after_help = "Exits with 0 when `twtrace top` would work here, else with 1.")]
+    Doctor(DoctorArgs),
+}
+
+/// Arguments of `doctor`.
+#[derive(Clone, Debug, Args)]
+pub struct DoctorArgs {
+    /// Write JSON instead of text
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `top`.
+#[derive(Clone, Debug, Args)]
+pub struct TopArgs {
+    /// Trace for the --duration, write one report and end
+    #[arg(long)]
+    pub once: bool,
+
+    /// How long to trace: 500ms, 5s, 2m, 1h, or seconds [default: 5s with --once, else until stopped]
+    #[arg(long, value_name = "TIME", value_parser = parse::duration)]
+    pub duration: Option<Duration>,
+
+    /// Time between reports, or between redraws of the screen; at least 100ms
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse::interval)]
+    pub interval: Duration,
+
+    /// Write JSON: one object with --once, else one a line for each interval
+    #[arg(long, conflicts_with = "csv")]
+    pub json: bool,
+
+    /// Write CSV: one line for each row, the time in the first column
+    #[arg(long)]
+    pub csv: bool,
+
+    /// What one row stands for
+    #[arg(long, value_enum, value_name = "GROUPING", default_value_t)]
+    pub by: By,
+
+    /// Order of rows: largest first, names from a to z
+    #[arg(long, value_enum, value_name = "FIGURE", default_value_t)]
+    pub sort: Sort,
+
+    /// Most rows to write [default: 20 for text, all for JSON and CSV]
+    #[arg(long, value_name = "N", value_parser = parse::limit)]
+    pub limit: Option<usize>,
+
+    /// Colour nothing, as with the environment variable NO_COLOR
+    #[arg(long)]
+    pub no_color: bool,
+
+    /// Which rows to show.
+    #[command(flatten)]
+    pub filter: FilterArgs,
+
+    /// How to trace.
+    #[command(flatten)]
+    pub kernel: KernelArgs,
+}
+
+/// Filters.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Filters")]
+pub struct FilterArgs {
+    /// Only these processes, as opener or closer of the connection; several with commas
+    #[arg(long, value_name = "PID", value_delimiter = ',', value_parser = parse::pid)]
+    pub pid: Vec<u32>,
+
+    /// Only commands of this name; the kernel keeps 15 bytes of it, so no more are compared
+    #[arg(long, value_name = "NAME", value_parser = parse::comm)]
+    pub comm: Vec<parse::CommName>,
+
+    /// Only processes of this user, by name or uid
+    #[arg(long, value_name = "USER", value_parser = parse::user)]
+    pub user: Vec<u32>,
+
+    /// Only this remote address or network: 10.0.0.1, 10.0.0.0/8:443, fd00::/8, [fd00::1]:443
+    #[arg(long, value_name = "CIDR[:PORT]", value_parser = parse::destination)]
+    pub dest: Vec<(IpNet, Option<u16>)>,
+
+    /// Only this port, local or remote; several with commas
+    #[arg(long, value_name = "PORT", value_delimiter = ',', value_parser = parse::port)]
+    pub port: Vec<u16>,
+}
+
+impl FilterArgs {
+    /// The engine's filter.
+    pub fn filter(&self) -> Filter {
+        Filter {
+            pids: self.pid.clone(),
+            comms: self.comm.iter().map(|name| name.0.clone()).collect(),
+            uids: self.user.clone(),
+            dests: self.dest.clone(),
+            ports: self.port.clone(),
+        }
+    }
+}
+
+/// Settings of the kernel side.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Kernel side")]
+pub struct KernelArgs {
+    /// Sockets that can be followed at a time; those beyond are counted as lost
+    #[arg(long, value_name = "N", default_value_t = twtrace_common::MAX_SOCKETS, value_parser = parse::max_sockets)]
+    pub max_sockets: u32,
+
+    /// Size of the ring buffer, a power of two: 524288, 512K, 8M
+    #[arg(long, value_name = "SIZE", default_value_t = twtrace_common::RING_BYTES, value_parser = parse::ring_bytes)]
+    pub ring_bytes: u32,
+
+    /// Write the kernel side's debug log to standard error
+    #[arg(long)]
+    pub debug_kernel: bool,
+}

@@ -1,0 +1,142 @@
+//! Values of arguments. Each error says which form is valid.
+
+use ipnet::{IpNet, Ipv4Net};
+use std::net::IpAddr;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// Shortest interval between reports.
+const MIN_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Longest duration: clocks and timers hold it without overflow.
+const MAX_DURATION: Duration = Duration::from_secs(10 * 366 * 86_400);
+
+/// Most sockets that the kernel side is asked to follow. Their map takes about 400 bytes each.
+const MAX_SOCKETS: u32 = 16 * 1024 * 1024;
+
+/// Largest ring buffer.
+const MAX_RING: u32 = 1 << 30;
+
+/// A command name as the kernel keeps it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommName(pub Vec<u8>);
+
+/// Bytes of a command name in the kernel, without the NUL (`TASK_COMM_LEN`).
+const COMM_BYTES: usize = 15;
+
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let valid = || "expected a time such as 500ms, 5s, 2m or 1h".to_owned();
+    let split = text.find(|letter: char| letter.is_ascii_alphabetic()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let seconds_each = match unit {
+        "ms" => 0.001,
+        "" | "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        _ => return Err(valid()),
+    };
+    if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
+        return Err(valid());
+    }
+    let number: f64 = number.parse().map_err(|_| valid())?;
+    let duration = Duration::try_from_secs_f64(number * seconds_each).map_err(|_| valid())?;
+    if duration.is_zero() {
+        return Err("expected a time longer than 0".to_owned());
+    }
+    if duration > MAX_DURATION {
+        return Err("expected a time of ten years at most".to_owned());
+    }
+    Ok(duration)
+}
+
+pub(super) fn interval(text: &str) -> Result<Duration, String> {
+    let interval = duration(text)?;
+    if interval < MIN_INTERVAL { Err("expected at least 100ms".to_owned()) } else { Ok(interval) }
+}
+
+fn number<T: FromStr>(text: &str, valid: impl Fn(&T) -> bool, form: &str) -> Result<T, String> {
+    text.parse().ok().filter(valid).ok_or_else(|| format!("expected {form}"))
+}
+
+pub(super) fn limit(text: &str) -> Result<usize, String> {
+    number(text, |limit| *limit > 0, "a number of rows from 1 on")
+}
+
+pub(super) fn pid(text: &str) -> Result<u32, String> {
+    number(text, |pid| (1..=1 << 22).contains(pid), "a process id, such as 1234")
+}
+
+pub(super) fn port(text: &str) -> Result<u16, String> {
+    number(text, |port| *port > 0, "a port from 1 to 65535")
+}
+
+pub(super) fn max_sockets(text: &str) -> Result<u32, String> {
+    number(text, |sockets| (1..=MAX_SOCKETS).contains(sockets), "a number from 1 to 16777216")
+}
+
+pub(super) fn comm(text: &str) -> Result<CommName, String> {
+    if text.is_empty() {
+        return Err("expected a command name, such as nginx".to_owned());
+    }
+    let bytes = text.as_bytes();
+    Ok(CommName(bytes[..bytes.len().min(COMM_BYTES)].to_vec()))
+}
+
+pub(super) fn user(text: &str) -> Result<u32, String> {
+    if let Ok(uid) = text.parse() {
+        return Ok(uid);
+    }
+    let user = if text.is_empty() || text.contains('\0') { None } else { uzers::get_user_by_name(text) };
+    user.map(|user| user.uid()).ok_or_else(|| "no such user: expected a user name or uid".to_owned())
+}
+
+pub(super) fn ring_bytes(text: &str) -> Result<u32, String> {
+    // SC_PAGESIZE is defined everywhere; 4,096 where it could not be read.
+    let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok().flatten();
+    let page = page.and_then(|page| u32::try_from(page).ok()).unwrap_or(4096);
+    let valid = || format!("expected a power of two from {page} to {MAX_RING} bytes, such as 524288, 512K or 8M");
+    let digits = text.trim_end_matches(|letter: char| !letter.is_ascii_digit());
+    let each: u32 = match text[digits.len()..].to_ascii_lowercase().as_str() {
+        "" => 1,
+        "k" | "kib" => 1 << 10,
+        "m" | "mib" => 1 << 20,
+        "g" | "gib" => 1 << 30,
+        _ => return Err(valid()),
+    };
+    let bytes = digits.parse::<u32>().ok().and_then(|number| number.checked_mul(each)).ok_or_else(valid)?;
+    if bytes.is_power_of_two() && (page..=MAX_RING).contains(&bytes) { Ok(bytes) } else { Err(valid()) }
+}
+
+/// `CIDR[:PORT]`. IPv6 needs brackets before a port, unless a prefix length ends the address.
+pub(super) fn destination(text: &str) -> Result<(IpNet, Option<u16>), String> {
+    let valid = || "expected 10.0.0.1, 10.0.0.0/8, 10.0.0.0/8:443, fd00::1, fd00::/8 or [fd00::/8]:443".to_owned();
+    let (address, port) = if let Some(bracketed) = text.strip_prefix('[') {
+        let (address, rest) = bracketed.split_once(']').ok_or_else(valid)?;
+        if rest.is_empty() { (address, None) } else { (address, Some(rest.strip_prefix(':').ok_or_else(valid)?)) }
+    } else {
+        match text.split_once('/') {
+            Some((_, prefix)) => match prefix.split_once(':') {
+                Some((_, port)) => (&text[..text.len() - port.len() - 1], Some(port)),
+                None => (text, None),
+            },
+            None if text.matches(':').count() == 1 => {
+                let (address, port) = text.split_once(':').ok_or_else(valid)?;
+                (address, Some(port))
+            }
+            None => (text, None),
+        }
+    };
+    let net: IpNet = match address.parse::<IpAddr>() {
+        Ok(address) => address.into(),
+        Err(_) => address.parse().map_err(|_| valid())?,
+    };
+    let port = port.map(self::port).transpose().map_err(|_| valid())?;
+    Ok((unmapped(net), port))
+}
+
+/// Connections of IPv6 sockets to IPv4-mapped addresses are shown as what they are, IPv4: so are filters.
+fn unmapped(net: IpNet) -> IpNet {
+    let IpNet::V6(v6) = net else { return net };
+    let mapped = v6.prefix_len().checked_sub(96).zip(v6.addr().to_ipv4_mapped());
+    mapped.and_then(|(length, address)| Ipv4Net::new(address, length).ok()).map_or(net, IpNet::V4)
+}

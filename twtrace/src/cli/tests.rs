@@ -1,0 +1,161 @@
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+use super::*;
+use clap::CommandFactory as _;
+use clap::error::ErrorKind;
+
+fn top(arguments: &[&str]) -> Result<TopArgs, clap::Error> {
+    match Cli::try_parse_from(["twtrace", "top"].iter().chain(arguments))?.command {
+        Command::Top(args) => Ok(*args),
+        Command::Doctor(_) => unreachable!("top was asked for"),
+    }
+}
+
+#[test]
+fn the_definition_is_sound() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn nothing_asked_gives_the_help_and_a_usage_error() {
+    let error = Cli::try_parse_from(["twtrace"]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand);
+    assert_eq!(error.exit_code(), 2);
+    assert_eq!(Cli::try_parse_from(["twtrace", "--help"]).unwrap_err().exit_code(), 0);
+}
+
+#[test]
+fn defaults_are_as_documented() {
+    let args = top(&[]).unwrap();
+    assert!(!args.once && !args.json && !args.csv && !args.no_color && !args.kernel.debug_kernel);
+    assert_eq!((args.duration, args.interval, args.limit), (None, Duration::from_secs(1), None));
+    assert_eq!((args.by, args.sort), (By::Process, Sort::Made));
+    assert_eq!(args.filter.filter(), Filter::default());
+    assert_eq!(args.kernel.max_sockets, twtrace_common::MAX_SOCKETS);
+    assert_eq!(args.kernel.ring_bytes, twtrace_common::RING_BYTES);
+}
+
+#[test]
+fn times() {
+    for (text, milliseconds) in
+        [("500ms", 500), ("5s", 5000), ("5", 5000), ("0.5", 500), ("2m", 120_000), ("1h", 3_600_000), ("1.5s", 1500)]
+    {
+        assert_eq!(top(&["--duration", text]).unwrap().duration, Some(Duration::from_millis(milliseconds)), "{text}");
+    }
+    for text in ["", "s", "5x", "-1s", "1e3", "inf", "nan", "0", "0ms", "5s5", "999999999h", "1..5", ".", "5 s", "５s"]
+    {
+        assert_usage(&["--duration", text], "expected a time");
+    }
+    assert_usage(&["--interval", "99ms"], "at least 100ms");
+    assert_eq!(top(&["--interval", "100ms"]).unwrap().interval, Duration::from_millis(100));
+}
+
+#[test]
+fn destinations() {
+    for (text, net, port) in [
+        ("10.0.0.1", "10.0.0.1/32", None),
+        ("10.0.0.1:443", "10.0.0.1/32", Some(443)),
+        ("10.0.0.0/8", "10.0.0.0/8", None),
+        ("10.0.0.0/8:443", "10.0.0.0/8", Some(443)),
+        ("::1", "::1/128", None),
+        ("[::1]", "::1/128", None),
+        ("[::1]:443", "::1/128", Some(443)),
+        ("fd00::/8", "fd00::/8", None),
+        ("[fd00::/8]:443", "fd00::/8", Some(443)),
+        ("fd00::/8:443", "fd00::/8", Some(443)),
+        ("::ffff:10.0.0.1", "10.0.0.1/32", None),
+        ("[::ffff:10.0.0.0/104]:80", "10.0.0.0/8", Some(80)),
+    ] {
+        let parsed = top(&["--dest", text]).unwrap().filter.dest;
+        assert_eq!(parsed, [(net.parse().unwrap(), port)], "{text}");
+    }
+    for text in [
+        "",
+        ":",
+        "/",
+        "[",
+        "[]",
+        "[]:1",
+        "[::1",
+        "::1]",
+        "[::1]443",
+        "[::1]:",
+        "10.0.0.1:",
+        "10.0.0.1:0",
+        "10.0.0.1:65536",
+        "10.0.0.0/33",
+        "fd00::/129",
+        "10.0.0.0/8:",
+        "10.0.0.0/8:x",
+        "host",
+        "host:80",
+        "10.0.0",
+        "fe80::1%eth0",
+        "/8:é",
+    ] {
+        assert_usage(&["--dest", text], "[fd00::/8]:443");
+    }
+}
+
+#[test]
+fn filters_are_repeatable_and_lists() {
+    let args = top(&[
+        "--pid",
+        "1,2",
+        "--pid",
+        "3",
+        "--comm",
+        "curl",
+        "--comm",
+        "a-very-long-command",
+        "--user",
+        "root",
+        "--user",
+        "65534",
+        "--port",
+        "80,443",
+    ]);
+    let filter = args.unwrap().filter.filter();
+    assert_eq!(filter.pids, [1, 2, 3]);
+    assert_eq!(filter.comms, [b"curl".to_vec(), b"a-very-long-com".to_vec()]);
+    assert_eq!(filter.uids, [0, 65534]);
+    assert_eq!(filter.ports, [80, 443]);
+    for (flag, text, valid) in [
+        ("--pid", "x", "such as 1234"),
+        ("--pid", "0", "such as 1234"),
+        ("--pid", "-1", "such as 1234"),
+        ("--pid", "1,,2", "such as 1234"),
+        ("--comm", "", "such as nginx"),
+        ("--user", "no such user", "user name or uid"),
+        ("--user", "", "user name or uid"),
+        ("--port", "0", "1 to 65535"),
+        ("--port", "65536", "1 to 65535"),
+        ("--limit", "0", "from 1 on"),
+        ("--max-sockets", "0", "1 to 16777216"),
+        ("--by", "thread", "possible values"),
+        ("--sort", "luck", "possible values"),
+    ] {
+        assert_usage(&[&format!("{flag}={text}")], valid);
+    }
+}
+
+#[test]
+fn ring_sizes_are_powers_of_two() {
+    for (text, bytes) in [("524288", 524_288), ("512K", 524_288), ("8M", 8 << 20), ("8MiB", 8 << 20), ("1g", 1 << 30)] {
+        assert_eq!(top(&["--ring-bytes", text]).unwrap().kernel.ring_bytes, bytes, "{text}");
+    }
+    for text in ["", "0", "1000", "2048", "3M", "K", "8T", "-8M", "4G", "99999999999", "8é"] {
+        assert_usage(&["--ring-bytes", text], "power of two");
+    }
+}
+
+#[test]
+fn json_and_csv_exclude_each_other() {
+    assert_eq!(top(&["--json", "--csv"]).unwrap_err().kind(), ErrorKind::ArgumentConflict);
+}
+
+fn assert_usage(arguments: &[&str], valid_form: &str) {
+    let error = top(arguments).unwrap_err();
+    assert_eq!(error.exit_code(), 2, "{arguments:?}");
+    assert!(error.to_string().contains(valid_form), "{arguments:?}: {error}");
+}

@@ -1,0 +1,234 @@
+//! The report as CSV by RFC 4180: one row for each row of the grouping, with the time in the first column.
+//!
+//! Spreadsheets run what looks like a formula, so a cell that begins like one gets an apostrophe in front.
+
+use crate::view::order::{self, By, Sort};
+use crate::view::{label, text};
+use std::borrow::Cow;
+use std::io::{self, Write};
+use twtrace_core::engine::Model;
+use twtrace_core::input::{Owner, ProcessFacts};
+use twtrace_core::model::{Counts, DestRow, DestinationRow, GroupBy, GroupKey, Row, Summary};
+
+const PROCESS: [&str; 12] = [
+    "pid",
+    "start_ns",
+    "command",
+    "ppid",
+    "parent_command",
+    "uid",
+    "user",
+    "cgroup",
+    "container",
+    "unit",
+    "exe",
+    "cmdline",
+];
+const GROUP: [&str; 2] = ["name", "processes"];
+const DESTINATION: [&str; 11] = [
+    "netns",
+    "role",
+    "local_addr",
+    "remote_addr",
+    "port",
+    "established",
+    "ports_total",
+    "ports_used",
+    "utilization",
+    "max_rate_per_s",
+    "seconds_to_exhaustion",
+];
+const COUNTS: [&str; 13] = [
+    "opened",
+    "accepted",
+    "closed_first",
+    "closed_last",
+    "reset",
+    "time_wait_made",
+    "time_wait_live",
+    "fin_wait2_live",
+    "rate_per_s",
+    "lifetime_ms_p50",
+    "lifetime_ms_p99",
+    "connect_errors",
+    "connect_errnos",
+];
+
+/// Writes the line of column names.
+///
+/// # Errors
+/// The output cannot be written to.
+pub fn write_header(by: By, out: &mut dyn Write) -> io::Result<()> {
+    let own: &[&str] = match by {
+        By::Process => &PROCESS,
+        By::Destination => &DESTINATION,
+        By::Command | By::Parent | By::User | By::Cgroup => &GROUP,
+    };
+    let names = ["time"].iter().chain(own).chain(&["folded"]).chain(&COUNTS);
+    write_record(names.map(|name| Cow::Borrowed(*name)), out)
+}
+
+/// Writes the rows of one report.
+///
+/// # Errors
+/// The output cannot be written to.
+pub fn write_rows(model: &Model, by: By, sort: Sort, limit: Option<usize>, out: &mut dyn Write) -> io::Result<()> {
+    let limit = limit.unwrap_or(usize::MAX);
+    let time = time(model.summary());
+    let Some(group) = by.group() else {
+        for row in order::destinations(model.destinations(), sort).into_iter().take(limit) {
+            write_record(record(&time, destination(row), row.folded, &row.counts), out)?;
+        }
+        return Ok(());
+    };
+    for row in order::of_model(model, group, sort).into_iter().take(limit) {
+        let own = if group == GroupBy::Process { process(row, model) } else { of_group(row, model) };
+        write_record(record(&time, own, row.folded, &row.counts), out)?;
+    }
+    Ok(())
+}
+
+fn time(summary: &Summary) -> String {
+    let window = &summary.window;
+    text::rfc3339(window.start_unix_ns + i128::from(window.now_ns.saturating_sub(window.start_ns)))
+}
+
+fn record<'a>(
+    time: &'a str,
+    own: Vec<Cow<'a, str>>,
+    folded: u64,
+    counts: &Counts,
+) -> impl Iterator<Item = Cow<'a, str>> {
+    [Cow::Borrowed(time)].into_iter().chain(own).chain([folded.to_string().into()]).chain(figures(counts))
+}
+
+fn write_record<'a>(cells: impl Iterator<Item = Cow<'a, str>>, out: &mut dyn Write) -> io::Result<()> {
+    let mut writer = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new());
+    let written = writer.write_record(cells.map(|cell| guarded(&cell).into_owned()));
+    // The kind of csv's error is the output's own, and this output is memory.
+    written.map_err(io::Error::other)?;
+    out.write_all(&writer.into_inner().map_err(|error| io::Error::other(error.to_string()))?)
+}
+
+/// A cell that does nothing when it is looked at or opened.
+fn guarded(cell: &str) -> Cow<'_, str> {
+    let cleaned = text::clean(cell);
+    if cell.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{cleaned}").into() } else { cleaned }
+}
+
+fn optional(value: Option<impl ToString>) -> Cow<'static, str> {
+    value.map_or_else(String::new, |value| value.to_string()).into()
+}
+
+fn process<'a>(row: &'a Row, model: &'a Model) -> Vec<Cow<'a, str>> {
+    let name = match row.key {
+        GroupKey::Unknown => Some("(unknown)"),
+        GroupKey::Other => Some("(other)"),
+        _ => None,
+    };
+    let owner = row.owner.as_ref().filter(|_| name.is_none());
+    let facts = owner.and_then(|owner| model.facts(owner.key));
+    let fact =
+        |tell: fn(&ProcessFacts) -> Option<&String>| Cow::Borrowed(facts.and_then(tell).map_or("", String::as_str));
+    let comm = |tell: fn(&Owner) -> &[u8]| owner.map_or(Cow::Borrowed(""), |owner| text::lossless(tell(owner)));
+    vec![
+        optional(owner.map(|owner| owner.key.tgid)),
+        optional(owner.map(|owner| owner.key.start_ns)),
+        name.map_or_else(|| comm(|owner| owner.comm.bytes()), Cow::Borrowed),
+        optional(owner.map(|owner| owner.ppid)),
+        comm(|owner| owner.parent_comm.bytes()),
+        optional(owner.map(|owner| owner.uid)),
+        Cow::Borrowed(owner.and_then(|owner| model.user_name(owner.uid)).unwrap_or("")),
+        fact(|facts| facts.cgroup.as_ref()),
+        fact(|facts| facts.container.as_ref()),
+        fact(|facts| facts.unit.as_ref()),
+        fact(|facts| facts.exe.as_ref()),
+        fact(|facts| facts.cmdline.as_ref()),
+    ]
+}
+
+fn of_group<'a>(row: &Row, model: &Model) -> Vec<Cow<'a, str>> {
+    vec![label::group(row, model).into(), row.processes.to_string().into()]
+}
+
+fn destination<'a>(row: &DestinationRow) -> Vec<Cow<'a, str>> {
+    let key = match &row.key {
+        DestRow::Dest(key) => Some(key),
+        DestRow::Other => None,
+    };
+    let budget = row.budget.as_ref();
+    vec![
+        optional(key.map(|key| key.netns)),
+        Cow::Borrowed(key.map_or("(other)", |key| label::role(key.role))),
+        optional(key.map(|key| key.local_addr)),
+        optional(key.and_then(|key| key.remote_addr)),
+        optional(key.map(|key| key.port)),
+        row.established.to_string().into(),
+        optional(budget.map(|budget| budget.total)),
+        optional(budget.map(|budget| budget.used)),
+        optional(budget.map(|budget| format!("{:.6}", budget.utilization))),
+        optional(budget.map(|budget| format!("{:.3}", budget.max_rate_per_s))),
+        optional(budget.and_then(|budget| budget.seconds_to_exhaustion).map(|seconds| format!("{seconds:.3}"))),
+    ]
+}
+
+fn figures<'a>(counts: &Counts) -> [Cow<'a, str>; COUNTS.len()] {
+    let milliseconds = |share| optional(counts.lifetimes.quantile(share).map(|us| us as f64 / 1e3));
+    let errnos: Vec<String> =
+        counts.connect_errors.iter().map(|(errno, number)| format!("{} {number}", text::errno(*errno))).collect();
+    [
+        counts.opened.to_string().into(),
+        counts.accepted.to_string().into(),
+        counts.closed_first.to_string().into(),
+        counts.closed_last.to_string().into(),
+        counts.reset.to_string().into(),
+        counts.time_wait_made.to_string().into(),
+        counts.time_wait_live.to_string().into(),
+        counts.fin_wait2_live.to_string().into(),
+        format!("{:.3}", counts.rate_per_s).into(),
+        milliseconds(0.5),
+        milliseconds(0.99),
+        order::errors(counts).to_string().into(),
+        errnos.join("; ").into(),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+    use super::*;
+
+    fn line(cells: &[&str]) -> String {
+        let mut out = Vec::new();
+        write_record(cells.iter().map(|cell| Cow::Borrowed(*cell)), &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn formulas_are_disarmed() {
+        assert_eq!(line(&["=1+1", "+a", "-b", "@c", "d=e"]), "'=1+1,'+a,'-b,'@c,d=e\r\n");
+        assert_eq!(line(&["\t=1", "\r=1"]), "'\\t=1,'\\r=1\r\n");
+    }
+
+    #[test]
+    fn quotes_commas_and_controls_stay_in_their_cell() {
+        assert_eq!(
+            line(&["a,b", "c\"d", "e\nf", "\u{1b}[2J", "\u{202e}x"]),
+            "\"a,b\",\"c\"\"d\",e\\nf,\\x1b[2J,\\u{202e}x\r\n"
+        );
+        assert_eq!(line(&["", ""]), ",\r\n");
+    }
+
+    #[test]
+    fn every_row_has_as_many_cells_as_the_header() {
+        let counts = figures(&Counts::default()).len();
+        for (by, own) in
+            [(By::Process, PROCESS.len()), (By::Command, GROUP.len()), (By::Destination, DESTINATION.len())]
+        {
+            let mut out = Vec::new();
+            write_header(by, &mut out).unwrap();
+            assert_eq!(String::from_utf8(out).unwrap().split(',').count(), 1 + own + 1 + counts, "{by:?}");
+        }
+    }
+}

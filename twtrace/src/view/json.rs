@@ -1,0 +1,262 @@
+//! The report as JSON: one object on one line. Its field names are an interface; fields may be added, never renamed.
+//!
+//! Text is whole, as the kernel or the process has it, except that bytes that are no UTF-8 become `\xff`. Characters
+//! that a terminal could act on are written as JSON's own escapes.
+
+mod rows;
+#[cfg(test)]
+mod tests;
+
+use crate::view::order::{self, By, Sort};
+use crate::view::text;
+use rows::{DestinationJson, Joins, RowJson};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use twtrace_core::engine::Model;
+use twtrace_core::input::{HostFacts, KernelCounters, Tier};
+use twtrace_core::model::{GroupBy, Summary};
+
+/// Version of the form. It changes when a field is renamed, removed or means something else.
+pub const SCHEMA: u32 = 1;
+
+/// What to write.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Another grouping than processes, added as `groups`.
+    pub by: By,
+    /// Order of all rows.
+    pub sort: Sort,
+    /// Most rows of each list.
+    pub limit: Option<usize>,
+}
+
+#[derive(Serialize)]
+struct Report<'a> {
+    schema: u32,
+    host: Host<'a>,
+    window: Window,
+    tracing: Tracing<'a>,
+    kernel: Kernel<'a>,
+    coverage: Coverage,
+    totals: Totals<'a>,
+    processes: Vec<RowJson<'a>>,
+    processes_total: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    groups: Option<Groups<'a>>,
+    destinations: Vec<DestinationJson>,
+    destinations_total: usize,
+    /// Diagnosis rules write here; this version has none.
+    findings: [(); 0],
+}
+
+#[derive(Serialize)]
+struct Host<'a> {
+    hostname: &'a str,
+    kernel: &'a str,
+    boot_id: &'a str,
+    netns: u32,
+}
+
+#[derive(Serialize)]
+struct Window {
+    start: String,
+    end: String,
+    seconds: f64,
+}
+
+#[derive(Serialize)]
+struct Tracing<'a> {
+    tier: Tier,
+    hooks: &'a [twtrace_core::input::Hook],
+    events: u64,
+    lost: Lost,
+    kernel_counters: &'a KernelCounters,
+}
+
+#[derive(Serialize)]
+struct Lost {
+    ring_full: u64,
+    map_full: u64,
+    recursion: u64,
+    stale: u64,
+    undecodable: u64,
+}
+
+#[derive(Serialize)]
+struct Kernel<'a> {
+    time_wait: u64,
+    time_wait_overflow: u64,
+    max_tw_buckets: u64,
+    tw_reuse: u8,
+    port_range: [u16; 2],
+    reserved_ports: &'a str,
+    reserved_in_range: u32,
+}
+
+#[derive(Serialize)]
+struct Coverage {
+    census: u64,
+    attributed: u64,
+    before_start: u64,
+    unattributed: u64,
+    ratio: f64,
+    complete: bool,
+    /// Seconds since the census was taken; null before the first.
+    census_age_s: Option<f64>,
+}
+
+#[derive(Serialize)]
+struct Totals<'a> {
+    #[serde(flatten)]
+    counts: rows::CountsJson,
+    lives: u64,
+    outcomes: &'a BTreeMap<&'static str, u64>,
+    corrections: &'a BTreeMap<&'static str, u64>,
+    /// `census`: a census vouches for the numbers of live sockets; `inferred`: time has passed since.
+    live_known: &'static str,
+}
+
+#[derive(Serialize)]
+struct Groups<'a> {
+    by: &'static str,
+    total: usize,
+    rows: Vec<RowJson<'a>>,
+}
+
+/// Writes one report and a line's end.
+///
+/// # Errors
+/// The output cannot be written to.
+pub fn write(model: &Model, options: Options, out: &mut dyn Write) -> io::Result<()> {
+    let report = report(model, options);
+    let mut serializer = serde_json::Serializer::with_formatter(&mut *out, Plain);
+    // The conversion keeps the output's own error, such as a broken pipe.
+    report.serialize(&mut serializer).map_err(io::Error::from)?;
+    writeln!(out)
+}
+
+fn report(model: &Model, options: Options) -> Report<'_> {
+    let summary = model.summary();
+    let joins = Joins::of(model);
+    let limit = options.limit.unwrap_or(usize::MAX);
+    let list = |by| {
+        let rows = order::of_model(model, by, options.sort);
+        let total = rows.len();
+        (rows.into_iter().take(limit).map(|row| RowJson::of(row, by, model, &joins)).collect::<Vec<_>>(), total)
+    };
+    let (processes, processes_total) = list(GroupBy::Process);
+    let groups = options.by.group().filter(|by| *by != GroupBy::Process).map(|by| {
+        let (rows, total) = list(by);
+        Groups { by: options.by.name(), total, rows }
+    });
+    let destinations = order::destinations(model.destinations(), options.sort);
+    let destinations_total = destinations.len();
+    Report {
+        schema: SCHEMA,
+        host: host(&summary.host),
+        window: window(summary),
+        tracing: tracing(summary),
+        kernel: kernel(summary),
+        coverage: coverage(summary),
+        totals: totals(summary),
+        processes,
+        processes_total,
+        groups,
+        destinations: destinations.into_iter().take(limit).map(DestinationJson::of).collect(),
+        destinations_total,
+        findings: [],
+    }
+}
+
+fn host(host: &HostFacts) -> Host<'_> {
+    Host { hostname: &host.hostname, kernel: &host.kernel, boot_id: &host.boot_id, netns: host.netns }
+}
+
+fn window(summary: &Summary) -> Window {
+    let window = &summary.window;
+    let seconds = window.seconds();
+    let passed = i128::from(window.now_ns.saturating_sub(window.start_ns));
+    Window {
+        start: text::rfc3339(window.start_unix_ns),
+        end: text::rfc3339(window.start_unix_ns + passed),
+        seconds: rows::rounded(seconds),
+    }
+}
+
+fn tracing(summary: &Summary) -> Tracing<'_> {
+    let counters = &summary.counters;
+    Tracing {
+        tier: summary.tracing.tier,
+        hooks: &summary.tracing.hooks,
+        events: counters.records,
+        lost: Lost {
+            ring_full: counters.ring_full,
+            map_full: counters.map_full,
+            recursion: counters.recursion,
+            stale: counters.stale,
+            undecodable: counters.undecodable,
+        },
+        kernel_counters: counters,
+    }
+}
+
+fn kernel(summary: &Summary) -> Kernel<'_> {
+    let kernel = &summary.kernel;
+    Kernel {
+        time_wait: kernel.time_wait,
+        time_wait_overflow: kernel.time_wait_overflow,
+        max_tw_buckets: kernel.max_tw_buckets,
+        tw_reuse: kernel.tw_reuse,
+        port_range: kernel.port_range.into(),
+        reserved_ports: &kernel.reserved_ports,
+        reserved_in_range: kernel.reserved_in_range,
+    }
+}
+
+fn coverage(summary: &Summary) -> Coverage {
+    let coverage = &summary.coverage;
+    let age_ns = summary.census_at_ns.map(|at| summary.window.now_ns.saturating_sub(at));
+    Coverage {
+        census: coverage.census,
+        attributed: coverage.attributed,
+        before_start: coverage.before_start,
+        unattributed: coverage.unattributed,
+        ratio: coverage.ratio(),
+        complete: summary.census_complete,
+        census_age_s: age_ns.map(|age| rows::rounded(age as f64 / 1e9)),
+    }
+}
+
+fn totals(summary: &Summary) -> Totals<'_> {
+    let totals = &summary.totals;
+    Totals {
+        counts: rows::CountsJson::of(&totals.counts),
+        lives: totals.lives,
+        outcomes: &totals.outcomes,
+        corrections: &totals.corrections,
+        live_known: if crate::view::words::live_mark(summary).is_empty() { "census" } else { "inferred" },
+    }
+}
+
+/// Compact JSON, and besides what JSON demands it escapes what is not plain text: reports are read on terminals too.
+struct Plain;
+
+impl serde_json::ser::Formatter for Plain {
+    fn write_string_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+        if fragment.chars().all(text::is_plain) {
+            return writer.write_all(fragment.as_bytes());
+        }
+        for letter in fragment.chars() {
+            let mut buffer = [0; 4];
+            if text::is_plain(letter) {
+                writer.write_all(letter.encode_utf8(&mut buffer).as_bytes())?;
+            } else {
+                for unit in letter.encode_utf16(&mut [0; 2]) {
+                    write!(writer, "\\u{unit:04x}")?;
+                }
+            }
+        }
+        Ok(())
+    }
+}

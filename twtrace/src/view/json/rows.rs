@@ -1,0 +1,263 @@
+//! Rows of the JSON report.
+
+use crate::view::{label, order, text};
+use serde::Serialize;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use twtrace_core::engine::Model;
+use twtrace_core::input::{Owner, ProcessFacts, Role};
+use twtrace_core::model::{Counts, DestKey, DestRow, DestinationRow, GroupBy, GroupKey, PairRow, Row};
+
+/// Most destinations told with each process.
+const DESTINATIONS_OF_PROCESS: usize = 16;
+
+/// A number of seconds or the like to the microsecond: more digits mean nothing.
+pub(super) fn rounded(number: f64) -> f64 {
+    (number * 1e6).round() / 1e6
+}
+
+/// Pairs by process, and destinations by id.
+pub(super) struct Joins<'a> {
+    pairs: HashMap<u32, Vec<&'a PairRow>>,
+    destinations: HashMap<u32, &'a DestinationRow>,
+}
+
+impl<'a> Joins<'a> {
+    pub(super) fn of(model: &'a Model) -> Self {
+        let mut pairs: HashMap<u32, Vec<&PairRow>> = HashMap::new();
+        for pair in model.pairs() {
+            pairs.entry(pair.process).or_default().push(pair);
+        }
+        for pairs in pairs.values_mut() {
+            pairs.sort_unstable_by_key(|pair| (std::cmp::Reverse(pair.time_wait_made), pair.destination));
+        }
+        Self { pairs, destinations: model.destinations().map(|row| (row.id, row)).collect() }
+    }
+
+    fn of_process(&self, id: u32) -> impl Iterator<Item = (&'a PairRow, &'a DestinationRow)> + '_ {
+        let pairs = self.pairs.get(&id).map_or(&[][..], Vec::as_slice);
+        pairs.iter().filter_map(|pair| Some((*pair, *self.destinations.get(&pair.destination)?)))
+    }
+}
+
+#[derive(Serialize)]
+pub(super) struct Quantiles {
+    p50: Option<f64>,
+    p99: Option<f64>,
+}
+
+/// What every row counts.
+#[derive(Serialize)]
+pub(super) struct CountsJson {
+    opened: u64,
+    accepted: u64,
+    closed_first: u64,
+    closed_last: u64,
+    reset: u64,
+    time_wait_made: u64,
+    time_wait_live: u64,
+    fin_wait2_live: u64,
+    rate_per_s: f64,
+    lifetime_ms: Quantiles,
+    connect_errors: BTreeMap<String, u64>,
+    bytes_sent: u64,
+    bytes_received: u64,
+    retransmits: u64,
+}
+
+impl CountsJson {
+    pub(super) fn of(counts: &Counts) -> Self {
+        let quantile = |share| counts.lifetimes.quantile(share).map(|us| us as f64 / 1e3);
+        Self {
+            opened: counts.opened,
+            accepted: counts.accepted,
+            closed_first: counts.closed_first,
+            closed_last: counts.closed_last,
+            reset: counts.reset,
+            time_wait_made: counts.time_wait_made,
+            time_wait_live: counts.time_wait_live,
+            fin_wait2_live: counts.fin_wait2_live,
+            rate_per_s: rounded(counts.rate_per_s),
+            lifetime_ms: Quantiles { p50: quantile(0.5), p99: quantile(0.99) },
+            connect_errors: counts.connect_errors.iter().map(|(errno, n)| (text::errno(*errno), *n)).collect(),
+            bytes_sent: counts.bytes_sent,
+            bytes_received: counts.bytes_received,
+            retransmits: counts.retransmits,
+        }
+    }
+}
+
+/// A row of a grouping. Fields about one process are null in rows of several.
+#[derive(Serialize)]
+pub(super) struct RowJson<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    pid: Option<u32>,
+    /// Nanoseconds since boot at which the process started: tells processes with the same PID apart.
+    start_ns: Option<u64>,
+    command: Option<Cow<'a, str>>,
+    exe: Option<&'a str>,
+    cmdline: Option<&'a str>,
+    ppid: Option<u32>,
+    parent_command: Option<Cow<'a, str>>,
+    uid: Option<u32>,
+    user: Option<&'a str>,
+    cgroup: Option<&'a str>,
+    container: Option<&'a str>,
+    unit: Option<&'a str>,
+    netns: Option<u32>,
+    owner_known: bool,
+    /// The rows that did not fit, together.
+    other: bool,
+    folded: u64,
+    processes: u64,
+    #[serde(flatten)]
+    counts: CountsJson,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    destinations: Option<Vec<SharedJson>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    destinations_total: Option<usize>,
+}
+
+impl<'a> RowJson<'a> {
+    pub(super) fn of(row: &'a Row, by: GroupBy, model: &'a Model, joins: &Joins<'a>) -> Self {
+        let process = by == GroupBy::Process;
+        let one = process.then_some(row.owner.as_ref()).flatten();
+        // What the rows of a group have in common, from any one of them.
+        let of = |group: GroupBy| row.owner.as_ref().filter(|_| process || by == group);
+        let facts = one.and_then(|owner| model.facts(owner.key));
+        let cgroup_facts = of(GroupBy::Cgroup).and_then(|owner| model.facts(owner.key));
+        let text = |tell: fn(&ProcessFacts) -> Option<&String>| facts.and_then(tell).map(String::as_str);
+        let cgroup = |tell: fn(&ProcessFacts) -> Option<&String>| cgroup_facts.and_then(tell).map(String::as_str);
+        let command = of(GroupBy::Command);
+        let parent = of(GroupBy::Parent);
+        let uid = of(GroupBy::User).map(|owner| owner.uid);
+        let destinations: Vec<_> = if process { joins.of_process(row.id).collect() } else { Vec::new() };
+        Self {
+            name: (!process).then(|| label::group(row, model)),
+            pid: pid(row),
+            start_ns: one.map(|owner| owner.key.start_ns),
+            command: command.map(|owner| text::lossless(owner.comm.bytes())),
+            exe: text(|facts| facts.exe.as_ref()),
+            cmdline: text(|facts| facts.cmdline.as_ref()),
+            ppid: parent.map(|owner| owner.ppid),
+            parent_command: parent.map(parent_command),
+            uid,
+            user: uid.and_then(|uid| model.user_name(uid)),
+            cgroup: cgroup(|facts| facts.cgroup.as_ref()),
+            container: cgroup(|facts| facts.container.as_ref()),
+            unit: cgroup(|facts| facts.unit.as_ref()),
+            netns: destinations.first().and_then(|(_, row)| dest_key(row)).map(|key| key.netns),
+            owner_known: row.key != GroupKey::Unknown,
+            other: row.key == GroupKey::Other,
+            folded: row.folded,
+            processes: row.processes,
+            counts: CountsJson::of(&row.counts),
+            destinations_total: process.then_some(destinations.len()),
+            destinations: process.then(|| {
+                destinations.into_iter().take(DESTINATIONS_OF_PROCESS).map(|at| SharedJson::of(at.0, at.1)).collect()
+            }),
+        }
+    }
+}
+
+fn pid(row: &Row) -> Option<u32> {
+    match row.key {
+        GroupKey::Process(key) => Some(key.tgid),
+        _ => None,
+    }
+}
+
+fn parent_command(owner: &Owner) -> Cow<'_, str> {
+    text::lossless(owner.parent_comm.bytes())
+}
+
+fn dest_key(row: &DestinationRow) -> Option<&DestKey> {
+    match &row.key {
+        DestRow::Dest(key) => Some(key),
+        DestRow::Other => None,
+    }
+}
+
+/// Where.
+#[derive(Serialize)]
+pub(super) struct PlaceJson {
+    netns: Option<u32>,
+    role: Option<Role>,
+    local_addr: Option<IpAddr>,
+    remote_addr: Option<IpAddr>,
+    port: Option<u16>,
+}
+
+impl PlaceJson {
+    fn of(row: &DestinationRow) -> Self {
+        let key = dest_key(row);
+        Self {
+            netns: key.map(|key| key.netns),
+            role: key.map(|key| key.role),
+            local_addr: key.map(|key| key.local_addr),
+            remote_addr: key.and_then(|key| key.remote_addr),
+            port: key.map(|key| key.port),
+        }
+    }
+}
+
+/// A destination of one process, with that process's share.
+#[derive(Serialize)]
+pub(super) struct SharedJson {
+    #[serde(flatten)]
+    place: PlaceJson,
+    time_wait_made: u64,
+    time_wait_live: u64,
+    connections: u64,
+}
+
+impl SharedJson {
+    fn of(pair: &PairRow, row: &DestinationRow) -> Self {
+        Self {
+            place: PlaceJson::of(row),
+            time_wait_made: pair.time_wait_made,
+            time_wait_live: pair.time_wait_live,
+            connections: pair.connections,
+        }
+    }
+}
+
+/// A destination.
+#[derive(Serialize)]
+pub(super) struct DestinationJson {
+    #[serde(flatten)]
+    place: PlaceJson,
+    other: bool,
+    folded: u64,
+    #[serde(flatten)]
+    counts: CountsJson,
+    errors: u64,
+    established: u64,
+    ports_total: Option<u32>,
+    ports_used: Option<u32>,
+    utilization: Option<f64>,
+    max_rate_per_s: Option<f64>,
+    /// Inferred from the present rate; null when it never comes to that, or when no budget applies.
+    seconds_to_exhaustion: Option<f64>,
+}
+
+impl DestinationJson {
+    pub(super) fn of(row: &DestinationRow) -> Self {
+        let budget = row.budget.as_ref();
+        Self {
+            place: PlaceJson::of(row),
+            other: row.key == DestRow::Other,
+            folded: row.folded,
+            counts: CountsJson::of(&row.counts),
+            errors: order::errors(&row.counts),
+            established: row.established,
+            ports_total: budget.map(|budget| budget.total),
+            ports_used: budget.map(|budget| budget.used),
+            utilization: budget.map(|budget| rounded(budget.utilization)),
+            max_rate_per_s: budget.map(|budget| rounded(budget.max_rate_per_s)),
+            seconds_to_exhaustion: budget.and_then(|budget| budget.seconds_to_exhaustion).map(rounded),
+        }
+    }
+}

@@ -243,12 +243,39 @@ impl Engine {
         let mut ended = Vec::new();
         self.model.live.remove_if(absent, |live| ended.push(live));
         for live in &ended {
+            // At the bucket limit it was a guess that this one had been made, and no census ever had it.
+            if live.known == Known::Inferred && live.census == 0 {
+                self.never_made(live);
+                continue;
+            }
             // Reused by a new connection, killed by a reset or by data for a FIN_WAIT2 timewait socket.
             if live.expires_ns > run.begin_ns.saturating_add(ROUNDING_NS) {
                 *self.model.summary.totals.corrections.entry("ended_early").or_default() += 1;
             }
             self.model.ended(live);
         }
+    }
+
+    fn never_made(&mut self, live: &Live) {
+        self.corrected("never_made", Outcome::TimeWait(live.substate), Outcome::Overflow);
+        if live.shown {
+            let ended = Ended {
+                cookie: live.cookie,
+                end_ns: live.made_ns,
+                outcome: Outcome::Overflow,
+                tuple: live.tuple,
+                role: live.role,
+                closer: live.closer,
+                opener: live.opener,
+                destination: live.destination,
+                pair: live.pair,
+                older: false,
+                attributed: live.attributed,
+                shown: true,
+            };
+            self.model.change_ended(&ended, -1, 0);
+        }
+        self.model.ended(live);
     }
 
     fn count_established(&mut self, run: &Run) {

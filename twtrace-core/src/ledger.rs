@@ -252,9 +252,7 @@ impl Counts {
     }
 
     fn is_empty(&self) -> bool {
-        let Self { opened, accepted, closed_first, closed_last, reset, time_wait_made, time_wait_live, .. } = self;
-        opened + accepted + closed_first + closed_last + reset + time_wait_made + time_wait_live == 0
-            && self.connect_errors.is_empty()
+        *self == Self { rate_per_s: self.rate_per_s, ..Self::default() }
     }
 
     fn weight(&self) -> (u64, u64) {

@@ -1,3 +1,55 @@
-//! The program.
+//! The program: parse, dispatch, exit code. 0 done, 1 failed, 2 usage.
 
-fn main() {}
+use clap::Parser as _;
+use std::io::{self, Write as _};
+use std::panic;
+use std::process::ExitCode;
+use twtrace::cli::{Cli, Command};
+use twtrace::cmd;
+use twtrace::kernel::explain::explain;
+use twtrace::view::text;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Nothing can be said when there is nowhere to say it.
+            let _ = error.print();
+            return u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from);
+        }
+    };
+    panic::set_hook(Box::new(|panic| say(&format!("internal error, please report it: {panic}"))));
+    match panic::catch_unwind(|| run(&cli)) {
+        Ok(Ok(code)) => code,
+        Ok(Err(error)) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Ok(Err(error)) => {
+            say(&explain(&error));
+            ExitCode::FAILURE
+        }
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
+    match &cli.command {
+        Command::Top(args) => cmd::top::run(args).map(|()| ExitCode::SUCCESS),
+        Command::Doctor(args) => {
+            let mut out = io::BufWriter::new(io::stdout().lock());
+            let works = cmd::doctor::run(args.json, None, &mut out)?;
+            out.flush()?;
+            Ok(if works { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+    }
+}
+
+/// One line on standard error, whatever is in the text.
+fn say(text: &str) {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let _ = writeln!(io::stderr(), "twtrace: {}", text::clean(&line));
+}
+
+/// The reader of our output has seen enough, which is no failure.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let mut causes = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>());
+    causes.any(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
+}

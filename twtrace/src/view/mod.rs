@@ -8,4 +8,5 @@ pub mod label;
 pub mod order;
 pub mod table;
 pub mod text;
+pub mod tui;
 pub mod words;

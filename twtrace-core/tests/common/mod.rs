@@ -1,0 +1,148 @@
+//! Inputs by hand.
+
+#![allow(dead_code, reason = "each test uses some of these")]
+
+use std::net::{IpAddr, Ipv4Addr};
+use twtrace_core::engine::{Engine, EngineConfig};
+use twtrace_core::input::{
+    CensusRow, CensusState, Comm, HostFacts, Input, KernelCounters, KernelFacts, Life, Owner, ProcessKey, Role,
+    TcpState, TracingFacts, Transition, Tuple,
+};
+
+/// The tracer's namespace.
+pub const NETNS: u32 = 4_026_531_840;
+pub const SECOND: u64 = 1_000_000_000;
+/// When the trace begins.
+pub const START: u64 = 1_000 * SECOND;
+
+pub fn comm(name: &str) -> Comm {
+    let mut bytes = [0; 16];
+    bytes[..name.len()].copy_from_slice(name.as_bytes());
+    Comm(bytes)
+}
+
+pub fn owner(tgid: u32, name: &str) -> Owner {
+    Owner {
+        key: ProcessKey { tgid, start_ns: u64::from(tgid) * 1_000 },
+        uid: tgid % 7,
+        ppid: tgid % 5 + 1,
+        cgroup: u64::from(tgid % 3),
+        comm: comm(name),
+        parent_comm: comm("sh"),
+        kthread: false,
+        exiting: false,
+    }
+}
+
+pub fn tuple(local_port: u16, remote_last: u8, remote_port: u16) -> Tuple {
+    Tuple {
+        netns: NETNS,
+        local_addr: IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)),
+        local_port,
+        remote_addr: IpAddr::V4(Ipv4Addr::new(10, 0, 1, remote_last)),
+        remote_port,
+        v4_mapped: false,
+    }
+}
+
+/// The states that a life passes through.
+pub fn path(states: &[TcpState], end_ns: u64) -> Vec<Transition> {
+    let last = states.len() as u64;
+    states
+        .windows(2)
+        .zip(2..)
+        .map(|(pair, step)| Transition {
+            from: pair[0],
+            to: pair[1],
+            at_ns: end_ns.saturating_sub((last - step) * 1_000),
+        })
+        .collect()
+}
+
+/// A connection that its owner opened and closed first: a FIN_WAIT2 timewait socket.
+pub fn life(cookie: u64, who: Owner, tuple: Tuple, end_ns: u64) -> Life {
+    use TcpState::{Close, Established, FinWait1, FinWait2, SynSent};
+    Life {
+        cookie,
+        life: 0,
+        tuple,
+        role: Role::Active,
+        opener: Some(who),
+        closer: Some(who),
+        transitions: path(&[Close, SynSent, Established, FinWait1, FinWait2, Close], end_ns),
+        sk_err: 0,
+        connect_errno: 0,
+        sock_dead: true,
+        sock_done: false,
+        sock_linger: false,
+        rst_sent: false,
+        closed_in_context: false,
+        connect_exit: false,
+        older: false,
+        gap: false,
+        established: true,
+        tw: None,
+        bytes_sent: 10,
+        bytes_received: 20,
+        retransmits: 1,
+        end_ns,
+    }
+}
+
+/// An accepted connection that the peer closed first.
+pub fn passive(cookie: u64, who: Owner, tuple: Tuple, end_ns: u64) -> Life {
+    use TcpState::{Close, CloseWait, Established, LastAck, Listen, SynRecv};
+    Life {
+        role: Role::Passive,
+        transitions: path(&[Listen, SynRecv, Established, CloseWait, LastAck, Close], end_ns),
+        ..life(cookie, who, tuple, end_ns)
+    }
+}
+
+pub fn start() -> Input {
+    let host = HostFacts { hostname: "host".to_owned(), netns: NETNS, ..HostFacts::default() };
+    Input::Start { at_ns: START, unix_ns: 0, host, tracing: TracingFacts::default() }
+}
+
+pub fn kernel() -> Input {
+    Input::Kernel(KernelFacts { port_range: (32_768, 60_999), max_tw_buckets: 131_072, ..KernelFacts::default() })
+}
+
+pub fn ended(life: Life) -> Input {
+    Input::Life(Box::new(life))
+}
+
+pub fn tick(at_ns: u64) -> Input {
+    Input::Tick { at_ns }
+}
+
+pub fn row(cookie: u64, tuple: Tuple, state: CensusState, expires_ms: u32) -> CensusRow {
+    CensusRow { cookie, tuple, state, expires_ms }
+}
+
+/// A complete census and the tick after which it counts.
+pub fn census(at_ns: u64, rows: Vec<CensusRow>) -> Vec<Input> {
+    vec![
+        Input::CensusBegin { netns: NETNS, at_ns },
+        Input::CensusRows(rows),
+        Input::CensusEnd { at_ns: at_ns + 1_000_000, complete: true },
+        tick(at_ns + 100_000_000),
+    ]
+}
+
+pub fn lost(ring_full: u64) -> Input {
+    Input::Counters(KernelCounters { ring_full, ..KernelCounters::default() })
+}
+
+/// An engine that has been told these.
+pub fn engine(inputs: impl IntoIterator<Item = Input>) -> Engine {
+    engine_with(EngineConfig::default(), inputs)
+}
+
+pub fn engine_with(config: EngineConfig, inputs: impl IntoIterator<Item = Input>) -> Engine {
+    let mut engine = Engine::new(config);
+    for input in inputs {
+        engine.apply(input);
+    }
+    engine
+}

@@ -1,0 +1,225 @@
+//! Every way to CLOSE, by the facts that the kernel gives.
+
+mod common;
+
+use common::{START, life, owner, path, tuple};
+use twtrace_core::connection::{Outcome, judge};
+use twtrace_core::input::TcpState::{
+    Close, CloseWait, Closing, Established, FinWait1, FinWait2, LastAck, Listen, SynRecv, SynSent,
+};
+use twtrace_core::input::{Life, Role, TcpState, TwCount};
+use twtrace_core::model::{Known, Substate};
+
+fn from(last: &[TcpState], change: impl FnOnce(&mut Life)) -> Life {
+    let mut life = life(1, owner(10, "curl"), tuple(40_000, 1, 80), START);
+    life.transitions = path(last, START);
+    life.sock_dead = false;
+    change(&mut life);
+    life
+}
+
+const FIRST: [TcpState; 6] = [Close, SynSent, Established, FinWait1, FinWait2, Close];
+
+#[test]
+fn each_case_has_its_outcome() {
+    let abort = |linger| Outcome::Abort { linger };
+    let cases: Vec<(&str, Life, Outcome, Known)> = vec![
+        (
+            "shutdown, then the peer closes",
+            from(&FIRST, |l| l.sock_done = true),
+            Outcome::TimeWait(Substate::TimeWait),
+            Known::Exact,
+        ),
+        (
+            "close, the peer closes later",
+            from(&FIRST, |l| l.sock_dead = true),
+            Outcome::TimeWait(Substate::FinWait2),
+            Known::Exact,
+        ),
+        (
+            "FIN and ACK at once",
+            from(&FIRST, |l| {
+                l.sock_dead = true;
+                l.sock_done = true
+            }),
+            Outcome::TimeWait(Substate::TimeWait),
+            Known::Exact,
+        ),
+        ("reset in FIN_WAIT2", from(&FIRST, |l| l.sk_err = 104), Outcome::ResetReceived, Known::Exact),
+        (
+            "linger2 < 0",
+            from(&FIRST, |l| {
+                l.sock_dead = true;
+                l.rst_sent = true
+            }),
+            Outcome::ResetSent,
+            Known::Exact,
+        ),
+        ("FIN_WAIT2 without a sign", from(&FIRST, |_| ()), Outcome::ResetSent, Known::Inferred),
+        ("keepalive in FIN_WAIT2", from(&FIRST, |l| l.sk_err = 110), Outcome::Broken(110), Known::Exact),
+        (
+            "simultaneous close",
+            from(&[Established, FinWait1, Closing, Close], |_| ()),
+            Outcome::TimeWait(Substate::TimeWait),
+            Known::Exact,
+        ),
+        (
+            "reset in CLOSING",
+            from(&[FinWait1, Closing, Close], |l| l.sk_err = 104),
+            Outcome::ResetReceived,
+            Known::Exact,
+        ),
+        (
+            "linger 0",
+            from(&[SynSent, Established, Close], |l| {
+                l.closed_in_context = true;
+                l.sock_linger = true
+            }),
+            abort(true),
+            Known::Exact,
+        ),
+        (
+            "unread data",
+            from(&[SynSent, Established, Close], |l| l.closed_in_context = true),
+            abort(false),
+            Known::Exact,
+        ),
+        (
+            "unread data after the peer's FIN",
+            from(&[Established, CloseWait, Close], |l| l.closed_in_context = true),
+            abort(false),
+            Known::Exact,
+        ),
+        (
+            "reset received",
+            from(&[SynSent, Established, Close], |l| l.sk_err = 104),
+            Outcome::ResetReceived,
+            Known::Exact,
+        ),
+        (
+            "reset after the peer's FIN",
+            from(&[Established, CloseWait, Close], |l| l.sk_err = 32),
+            Outcome::ResetReceived,
+            Known::Exact,
+        ),
+        ("ss -K", from(&[SynSent, Established, Close], |l| l.sk_err = 103), Outcome::ResetSent, Known::Exact),
+        (
+            "retransmission timeout",
+            from(&[SynSent, Established, Close], |l| l.sk_err = 110),
+            Outcome::Broken(110),
+            Known::Exact,
+        ),
+        (
+            "established, without a sign",
+            from(&[SynSent, Established, Close], |_| ()),
+            Outcome::Unknown,
+            Known::Inferred,
+        ),
+        (
+            "reset in FIN_WAIT1",
+            from(&[Established, FinWait1, Close], |l| l.sk_err = 104),
+            Outcome::ResetReceived,
+            Known::Exact,
+        ),
+        (
+            "data after close",
+            from(&[Established, FinWait1, Close], |l| l.rst_sent = true),
+            Outcome::ResetSent,
+            Known::Exact,
+        ),
+        ("FIN_WAIT1 without a sign", from(&[Established, FinWait1, Close], |_| ()), Outcome::Unknown, Known::Inferred),
+        (
+            "the peer closed first",
+            from(&[Established, CloseWait, LastAck, Close], |_| ()),
+            Outcome::PassiveClose,
+            Known::Exact,
+        ),
+        (
+            "reset instead of the last ACK",
+            from(&[CloseWait, LastAck, Close], |l| l.sk_err = 104),
+            Outcome::ResetReceived,
+            Known::Exact,
+        ),
+        ("refused", from(&[Close, SynSent, Close], |l| l.sk_err = 111), Outcome::ConnectFailed(111), Known::Exact),
+        (
+            "refused, told by connect",
+            from(&[Close, SynSent, Close], |l| {
+                l.connect_errno = 111;
+                l.connect_exit = true
+            }),
+            Outcome::ConnectFailed(111),
+            Known::Exact,
+        ),
+        (
+            "no port",
+            from(&[Close, SynSent, Close], |l| {
+                l.connect_errno = 99;
+                l.connect_exit = true;
+                l.tuple.local_port = 0
+            }),
+            Outcome::NoPort,
+            Known::Exact,
+        ),
+        (
+            "no port, errno unseen",
+            from(&[Close, SynSent, Close], |l| l.tuple.local_port = 0),
+            Outcome::NoPort,
+            Known::Inferred,
+        ),
+        (
+            "the bound tuple is taken",
+            from(&[Close, SynSent, Close], |l| {
+                l.connect_errno = 99;
+                l.connect_exit = true
+            }),
+            Outcome::ConnectFailed(99),
+            Known::Exact,
+        ),
+        (
+            "given up by the owner",
+            from(&[Close, SynSent, Close], |l| l.closed_in_context = true),
+            Outcome::Abandoned,
+            Known::Exact,
+        ),
+        (
+            "simultaneous open refused",
+            from(&[SynSent, SynRecv, Close], |l| l.sk_err = 111),
+            Outcome::ConnectFailed(111),
+            Known::Exact,
+        ),
+        (
+            "reset of an accepted handshake",
+            from(&[Listen, SynRecv, Close], |l| {
+                l.role = Role::Passive;
+                l.sk_err = 104
+            }),
+            Outcome::ResetReceived,
+            Known::Exact,
+        ),
+        ("nothing seen", from(&[], |_| ()), Outcome::Unknown, Known::Inferred),
+    ];
+    for (name, life, outcome, known) in cases {
+        let judged = judge(&life);
+        assert_eq!((judged.outcome, judged.known), (outcome, known), "{name}");
+    }
+}
+
+#[test]
+fn overflow_is_told_by_the_count_and_never_sure_at_the_limit() {
+    let made = Outcome::TimeWait(Substate::TimeWait);
+    for (before, after, outcome, known) in [
+        (Some(10), 11, made, Known::Exact),
+        (Some(999), 1000, made, Known::Inferred),
+        (Some(1000), 1000, Outcome::Overflow, Known::Inferred),
+        (None, 11, made, Known::Exact),
+        (None, 1000, made, Known::Inferred),
+        (None, 1100, Outcome::Overflow, Known::Exact),
+    ] {
+        let life = from(&FIRST, |l| {
+            l.sock_done = true;
+            l.tw = Some(TwCount { before, after, max: 1000 });
+        });
+        let judged = judge(&life);
+        assert_eq!((judged.outcome, judged.known), (outcome, known), "{before:?} {after}");
+    }
+}

@@ -1,0 +1,201 @@
+//! What holds for any inputs.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod common;
+
+use common::*;
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use twtrace_core::decode::decode;
+use twtrace_core::engine::{Engine, EngineConfig, Filter, Limits};
+use twtrace_core::input::{CensusRow, CensusState, Input, KernelCounters, Life, Role, TcpState};
+use twtrace_core::model::{Counts, GroupBy};
+
+const GROUPINGS: [GroupBy; 5] = [GroupBy::Process, GroupBy::Command, GroupBy::Parent, GroupBy::User, GroupBy::Cgroup];
+
+fn any_state() -> impl Strategy<Value = TcpState> {
+    use TcpState::*;
+    prop::sample::select(vec![
+        Established,
+        SynSent,
+        SynRecv,
+        FinWait1,
+        FinWait2,
+        TimeWait,
+        Close,
+        CloseWait,
+        LastAck,
+        Listen,
+        Closing,
+    ])
+}
+
+prop_compose! {
+    fn any_life()(
+        cookie in 0_u64..60,
+        tgid in prop::option::of(1_u32..40),
+        opener in prop::option::of(1_u32..40),
+        port in 0_u16..9,
+        remote in 0_u8..5,
+        netns in prop::sample::select(vec![NETNS, NETNS, NETNS, 7]),
+        states in prop::collection::vec(any_state(), 0..6),
+        usual: bool,
+        errors in (0_u16..120, 0_u16..120),
+        flags: [bool; 10],
+        end in 0_u64..200,
+        role in prop::sample::select(vec![Role::Active, Role::Passive, Role::Unknown]),
+    ) -> Life {
+        let end_ns = START + end * SECOND / 2;
+        let mut tuple = tuple(40_000 + port, remote, 80);
+        tuple.netns = netns;
+        let mut life = life(cookie, owner(1, "a"), tuple, end_ns);
+        life.closer = tgid.map(|tgid| owner(tgid, "closer"));
+        life.opener = opener.map(|tgid| owner(tgid, "opener"));
+        if !usual {
+            life.transitions = path(&states, end_ns);
+            (life.sk_err, life.connect_errno) = errors;
+        }
+        life.role = role;
+        [
+            life.sock_dead, life.sock_done, life.sock_linger, life.rst_sent, life.closed_in_context,
+            life.connect_exit, life.older, life.gap, life.established, _,
+        ] = flags;
+        life
+    }
+}
+
+prop_compose! {
+    fn any_row()(
+        cookie in 0_u64..80,
+        port in 0_u16..9,
+        remote in 0_u8..5,
+        state in prop::sample::select(vec![
+            CensusState::TimeWait, CensusState::TimeWait, CensusState::TimewaitFinWait2, CensusState::Open,
+            CensusState::Listen,
+        ]),
+        expires_ms in 0_u32..70_000,
+    ) -> CensusRow {
+        row(cookie, tuple(40_000 + port, remote, 80), state, expires_ms)
+    }
+}
+
+fn any_input() -> impl Strategy<Value = Vec<Input>> {
+    let at = (0_u64..200).prop_map(|half| START + half * SECOND / 2);
+    prop_oneof![
+        8 => any_life().prop_map(|life| vec![ended(life)]),
+        2 => at.clone().prop_map(|at| vec![tick(at)]),
+        1 => (at.clone(), prop::collection::vec(any_row(), 0..40)).prop_map(|(at, rows)| census(at, rows)),
+        1 => (at.clone(), 0_u64..60).prop_map(|(at_ns, cookie)| vec![Input::ResetSent { cookie, life: 0, at_ns }]),
+        1 => any::<bool>().prop_map(|full| vec![Input::Counters(KernelCounters {
+            ring_full: u64::from(full), ..KernelCounters::default()
+        })]),
+        1 => at.prop_map(|at_ns| vec![Input::CensusEnd { at_ns, complete: true }]),
+        1 => Just(vec![kernel()]),
+        1 => prop::collection::vec(any_row(), 0..5).prop_map(|rows| vec![Input::CensusRows(rows)]),
+    ]
+}
+
+fn inputs() -> impl Strategy<Value = Vec<Input>> {
+    prop::collection::vec(any_input(), 0..120)
+        .prop_map(|inputs| [start()].into_iter().chain(inputs.into_iter().flatten()).collect())
+}
+
+fn small() -> EngineConfig {
+    EngineConfig { limits: Limits { rows: 8, pairs: 8, live: 30 }, ..EngineConfig::default() }
+}
+
+/// The figures that must come to the same, however rows are cut.
+fn figures(all: impl Iterator<Item = Counts>) -> ([u64; 11], BTreeMap<u16, u64>, u64) {
+    let mut errors = BTreeMap::new();
+    let mut lifetimes = 0;
+    let mut sums = [0; 11];
+    for counts in all {
+        for (sum, figure) in sums.iter_mut().zip([
+            counts.opened,
+            counts.accepted,
+            counts.closed_first,
+            counts.closed_last,
+            counts.reset,
+            counts.time_wait_made,
+            counts.time_wait_live,
+            counts.fin_wait2_live,
+            counts.bytes_sent,
+            counts.bytes_received,
+            counts.retransmits,
+        ]) {
+            *sum += figure;
+        }
+        for (errno, count) in counts.connect_errors {
+            *errors.entry(errno).or_default() += count;
+        }
+        lifetimes += counts.lifetimes.count();
+    }
+    (sums, errors, lifetimes)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn rows_always_add_up_to_the_totals(inputs in inputs()) {
+        let mut engine = Engine::new(small());
+        for input in inputs {
+            engine.apply(input);
+            let model = engine.model();
+            let totals = figures([model.summary().totals.counts.clone()].into_iter());
+            for by in GROUPINGS {
+                let rows = figures(model.rows(by).map(|row| row.counts.clone()));
+                prop_assert_eq!(&rows, &totals, "{:?}", by);
+            }
+            prop_assert_eq!(&figures(model.destinations().map(|row| row.counts.clone())), &totals);
+            let live = model.live_sockets().count() as u64;
+            prop_assert_eq!(totals.0[6], live);
+            prop_assert_eq!(model.pairs().map(|pair| pair.time_wait_live).sum::<u64>(), live);
+            prop_assert_eq!(model.pairs().map(|pair| pair.time_wait_made).sum::<u64>(), totals.0[5]);
+            for row in model.destinations() {
+                prop_assert!(row.budget.is_none_or(|budget| budget.utilization >= 0.0));
+            }
+        }
+    }
+
+    #[test]
+    fn each_life_ends_once(inputs in inputs()) {
+        let lives = inputs.iter().filter(|input| matches!(input, Input::Life(_))).count() as u64;
+        let engine = engine_with(small(), inputs);
+        let totals = &engine.model().summary().totals;
+        prop_assert_eq!(totals.lives, lives);
+        prop_assert_eq!(totals.outcomes.values().sum::<u64>(), lives);
+        let coverage = engine.model().summary().coverage;
+        prop_assert_eq!(coverage.census, coverage.attributed + coverage.before_start + coverage.unattributed);
+        prop_assert!((0.0..=1.0).contains(&coverage.ratio()));
+    }
+
+    #[test]
+    fn the_same_inputs_give_the_same_model(inputs in inputs()) {
+        let first = format!("{:?}", engine_with(small(), inputs.clone()).model());
+        let second = format!("{:?}", engine_with(small(), inputs).model());
+        prop_assert_eq!(first, second);
+    }
+
+    #[test]
+    fn a_filter_only_takes_away(inputs in inputs(), pid in 1_u32..40, port in 40_000_u16..40_009) {
+        let filter = Filter { pids: vec![pid], ports: vec![port], ..Filter::default() };
+        let all = engine_with(EngineConfig::default(), inputs.clone());
+        let some = engine_with(EngineConfig { filter, ..EngineConfig::default() }, inputs);
+        let (all, some) = (all.model().summary(), some.model().summary());
+        prop_assert!(some.totals.counts.time_wait_made <= all.totals.counts.time_wait_made);
+        prop_assert!(some.totals.counts.opened <= all.totals.counts.opened);
+        prop_assert_eq!(some.coverage, all.coverage);
+        prop_assert_eq!(&some.totals.outcomes, &all.totals.outcomes);
+    }
+
+    #[test]
+    fn any_bytes_are_an_input_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..400), kind in 0_u8..5) {
+        let mut bytes = bytes;
+        if let Some(first) = bytes.first_mut() {
+            *first = kind;
+        }
+        let _ = decode(&bytes);
+    }
+}

@@ -1,0 +1,60 @@
+//! Reports one after the other, in the form that was asked for.
+
+use super::TEXT_ROWS;
+use crate::cli::TopArgs;
+use crate::view::order::{By, Sort};
+use crate::view::{csv, json, table};
+use std::io::{self, Write};
+use twtrace_core::engine::Model;
+
+enum Form {
+    Json,
+    Csv,
+    Text,
+}
+
+/// Writes reports.
+pub(super) struct Batch<W> {
+    form: Form,
+    by: By,
+    sort: Sort,
+    limit: Option<usize>,
+    /// Reports written.
+    written: u64,
+    out: W,
+}
+
+impl<W: Write> Batch<W> {
+    pub(super) fn new(args: &TopArgs, out: W) -> Self {
+        let form = match (args.json, args.csv) {
+            (true, _) => Form::Json,
+            (_, true) => Form::Csv,
+            _ => Form::Text,
+        };
+        Self { form, by: args.by, sort: args.sort, limit: args.limit, written: 0, out }
+    }
+
+    /// Writes one report and hands it on at once: a reader may act on it.
+    pub(super) fn write(&mut self, model: &Model) -> io::Result<()> {
+        let (by, sort, limit) = (self.by, self.sort, self.limit);
+        let first = self.written == 0;
+        let out = &mut self.out;
+        match self.form {
+            Form::Json => json::write(model, json::Options { by, sort, limit }, out)?,
+            Form::Csv => {
+                if first {
+                    csv::write_header(by, out)?;
+                }
+                csv::write_rows(model, by, sort, limit, out)?;
+            }
+            Form::Text => {
+                if !first {
+                    writeln!(out)?;
+                }
+                table::write(model, table::Options { by, sort, limit: limit.or(Some(TEXT_ROWS)) }, out)?;
+            }
+        }
+        self.written += 1;
+        out.flush()
+    }
+}

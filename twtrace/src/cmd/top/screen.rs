@@ -1,0 +1,115 @@
+//! The terminal, taken and given back.
+
+use crate::cli::TopArgs;
+use crate::view::tui::figures::Frozen;
+use crate::view::tui::state::{Outcome, State};
+use crate::view::tui::{self, style::Look};
+use crossterm::event::{Event, KeyEventKind};
+use crossterm::terminal::{
+    BeginSynchronizedUpdate, EndSynchronizedUpdate, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode,
+    enable_raw_mode,
+};
+use crossterm::{cursor, execute, queue};
+use ratatui::Terminal;
+use ratatui::backend::CrosstermBackend;
+use std::env;
+use std::io::{self, BufWriter, Stdout, Write as _};
+use std::ops::ControlFlow;
+use std::panic;
+use twtrace_core::engine::Model;
+
+/// The whole terminal. Dropping it restores what was there.
+pub(super) struct Screen {
+    terminal: Terminal<CrosstermBackend<BufWriter<Stdout>>>,
+    state: State,
+    frozen: Option<Box<Frozen>>,
+    open: bool,
+}
+
+impl Screen {
+    pub(super) fn open(args: &TopArgs) -> io::Result<Self> {
+        let colour = !args.no_color && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        restore_on_panic();
+        enable_raw_mode()?;
+        // From here on an early return restores what was done so far.
+        let given_back = GiveBack;
+        execute!(io::stdout(), EnterAlternateScreen, cursor::Hide)?;
+        // A whole frame in one write, or the terminal would show halves.
+        let terminal = Terminal::new(CrosstermBackend::new(BufWriter::with_capacity(64 * 1024, io::stdout())))?;
+        std::mem::forget(given_back);
+        let state = State::new(args.by, args.sort, Look { colour });
+        Ok(Self { terminal, state, frozen: None, open: true })
+    }
+
+    /// Draws what is known now, or what was when the user froze it.
+    pub(super) fn draw(&mut self, model: &Model) -> io::Result<()> {
+        queue!(self.terminal.backend_mut(), BeginSynchronizedUpdate)?;
+        let (state, frozen) = (&mut self.state, self.frozen.as_deref());
+        self.terminal.draw(|frame| match frozen {
+            Some(frozen) => tui::draw(frame, frozen, state),
+            None => tui::draw(frame, model, state),
+        })?;
+        execute!(self.terminal.backend_mut(), EndSynchronizedUpdate)
+    }
+
+    /// Acts on a key or another size, and draws.
+    pub(super) fn event(&mut self, event: &Event, model: &Model) -> io::Result<ControlFlow<()>> {
+        match event {
+            Event::Key(key) if key.kind != KeyEventKind::Release => {
+                let outcome = match self.frozen.as_deref() {
+                    Some(frozen) => tui::key(*key, frozen, &mut self.state),
+                    None => tui::key(*key, model, &mut self.state),
+                };
+                match outcome {
+                    Outcome::Quit => return Ok(ControlFlow::Break(())),
+                    Outcome::Freeze => self.frozen = Some(Box::new(Frozen::of(model, &self.state))),
+                    Outcome::Thaw => self.frozen = None,
+                    Outcome::Done => {}
+                }
+            }
+            Event::Resize(..) => {}
+            _ => return Ok(ControlFlow::Continue(())),
+        }
+        self.draw(model)?;
+        Ok(ControlFlow::Continue(()))
+    }
+
+    pub(super) fn close(mut self) -> io::Result<()> {
+        self.open = false;
+        restore()
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        if self.open {
+            // The error that brought us here is the one to tell.
+            let _ = restore();
+        }
+    }
+}
+
+/// Restores the terminal when dropped.
+struct GiveBack;
+
+impl Drop for GiveBack {
+    fn drop(&mut self) {
+        let _ = restore();
+    }
+}
+
+fn restore() -> io::Result<()> {
+    let raw = disable_raw_mode();
+    let mut out = io::stdout();
+    let left = execute!(out, EndSynchronizedUpdate, LeaveAlternateScreen, cursor::Show);
+    raw.and(left).and_then(|()| out.flush())
+}
+
+/// What a panic says is said on the terminal as it was.
+fn restore_on_panic() {
+    let hook = panic::take_hook();
+    panic::set_hook(Box::new(move |panic| {
+        let _ = restore();
+        hook(panic);
+    }));
+}

@@ -1,0 +1,60 @@
+//! Destinations.
+
+use crate::view::columns::{self, Context, Paired};
+use crate::view::tui::figures::Figures;
+use crate::view::tui::state::State;
+use crate::view::tui::{list, processes};
+use crate::view::{label, order, text};
+use ratatui::Frame;
+use ratatui::layout::Rect;
+use std::collections::HashMap;
+use twtrace_core::model::{DestRow, DestinationRow};
+
+/// Whether what the row says contains the text, which is in lower case.
+fn matches(row: &DestinationRow, needle: &str) -> bool {
+    let addresses = match &row.key {
+        DestRow::Dest(key) => format!("{} {}", key.local_addr, label::role(key.role)),
+        DestRow::Other => String::new(),
+    };
+    needle.is_empty() || label::destination(&row.key, row.folded).contains(needle) || addresses.contains(needle)
+}
+
+/// Draws all destinations, and gives the title.
+pub(super) fn all(
+    frame: &mut Frame<'_>,
+    area: Rect,
+    context: &Context<'_>,
+    figures: &dyn Figures,
+    state: &mut State,
+) -> String {
+    let needle = state.filter.to_lowercase();
+    let mut rows = order::destinations(figures.destinations().filter(|row| matches(row, &needle)), state.sort);
+    if state.reverse {
+        rows.reverse();
+    }
+    let ids = rows.iter().map(|row| u64::from(row.id)).collect();
+    let sort = Some(state.sort);
+    list::draw(frame, area, columns::destinations(), &rows, ids, sort, context, state);
+    format!("{} destinations", text::count(rows.len() as u64))
+}
+
+/// Draws the destinations of one process, and gives the title.
+pub(super) fn of_process(
+    frame: &mut Frame<'_>,
+    area: Rect,
+    context: &Context<'_>,
+    figures: &dyn Figures,
+    state: &mut State,
+    process: u32,
+) -> String {
+    let needle = state.filter.to_lowercase();
+    let rows: HashMap<u32, &DestinationRow> = figures.destinations().map(|row| (row.id, row)).collect();
+    let pairs = figures.pairs().filter(|pair| pair.process == process);
+    let found = pairs.filter_map(|pair| Some(Paired { row: *rows.get(&pair.destination)?, pair }));
+    let mut found: Vec<Paired<'_, DestinationRow>> = found.filter(|paired| matches(paired.row, &needle)).collect();
+    processes::sort_pairs(&mut found, state, |row| row.id);
+    let ids = found.iter().map(|paired| u64::from(paired.row.id)).collect();
+    let sort = Some(processes::pair_sort(state.sort));
+    list::draw(frame, area, columns::destinations_of(), &found, ids, sort, context, state);
+    format!("{} destinations", text::count(found.len() as u64))
+}

@@ -1,0 +1,93 @@
+//! The lines at the top: the host, what it counts, and what the trace could not see.
+
+use crate::view::tui::figures::Figures;
+use crate::view::tui::state::State;
+use crate::view::{text, words};
+use ratatui::Frame;
+use ratatui::layout::Rect;
+use ratatui::text::{Line, Span};
+use ratatui::widgets::Paragraph;
+
+/// Eighths of a cell, lowest first.
+const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+
+/// Narrowest screen with a sparkline, in cells.
+const WIDE: u16 = 70;
+
+/// The newest figures as bars, the highest of them as the full one.
+fn sparkline(history: &[u64], cells: usize) -> String {
+    let newest = &history[history.len().saturating_sub(cells)..];
+    let highest = newest.iter().copied().max().unwrap_or(0).max(1);
+    // The quotient is 7 at most.
+    newest.iter().map(|figure| BARS[(u128::from(*figure) * 7 / u128::from(highest)) as usize]).collect()
+}
+
+/// The header's lines for so many cells.
+pub(super) fn lines(figures: &dyn Figures, state: &State, width: u16) -> Vec<Line<'static>> {
+    let summary = figures.summary();
+    let kernel = &summary.kernel;
+    let look = state.look;
+    let mut first = vec![
+        Span::styled("twtrace", look.accent()),
+        Span::raw(format!("  {}  kernel {}", text::clean(&summary.host.hostname), text::clean(&summary.host.kernel))),
+        Span::raw(format!(
+            "  tier {}  traced {}",
+            words::tier(summary.tracing.tier),
+            text::seconds(summary.window.seconds())
+        )),
+    ];
+    if state.frozen {
+        first.insert(1, Span::styled(" FROZEN ", look.chosen()));
+    }
+    let count = text::count(kernel.time_wait);
+    let totals = &summary.totals.counts;
+    let mut second = vec![Span::raw("TIME_WAIT "), Span::styled(count, look.accent())];
+    if width >= WIDE {
+        let cells = usize::from(width / 4);
+        second.push(Span::raw(format!(" {}", sparkline(&summary.time_wait_history, cells))));
+    }
+    second.push(Span::raw(format!(
+        "  made {} ({}/s)  max {}",
+        text::count(totals.time_wait_made),
+        text::rate(totals.rate_per_s),
+        text::count(kernel.max_tw_buckets)
+    )));
+    let lost = !words::lost(&summary.counters).is_empty();
+    let coverage = words::coverage(summary);
+    let third = vec![
+        Span::raw(format!("{coverage}  ")),
+        Span::styled(words::losses(&summary.counters), if lost { look.warning() } else { look.dim() }),
+    ];
+    let mut fourth = format!("ports {}", words::port_range(kernel));
+    if let Some(row) = words::tightest(figures.destinations()) {
+        fourth.push_str(&format!("  tightest {}", words::tightness(row)));
+    }
+    let mut lines = vec![Line::from(first), Line::from(second), Line::from(third), Line::from(fourth)];
+    let warnings = words::warnings(summary);
+    if let Some(warning) = warnings.first() {
+        let more =
+            if warnings.len() > 1 { format!(" (and {} more: press ?)", warnings.len() - 1) } else { String::new() };
+        let room = usize::from(width).saturating_sub(text::width(&more) + 2);
+        let warning = format!("! {}{more}", text::fit(warning, room));
+        lines.push(Line::from(Span::styled(warning, look.warning())));
+    }
+    lines
+}
+
+/// Draws the header.
+pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, lines: Vec<Line<'static>>) {
+    frame.render_widget(Paragraph::new(lines), area);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sparklines_scale_to_their_highest() {
+        assert_eq!(sparkline(&[], 4), "");
+        assert_eq!(sparkline(&[0, 0], 4), "▁▁");
+        assert_eq!(sparkline(&[9, 0, 7, 14], 3), "▁▄█");
+        assert_eq!(sparkline(&[u64::MAX, u64::MAX / 2], 3), "█▄");
+    }
+}

@@ -1,0 +1,45 @@
+//! The help, and everything that the trace could not see.
+
+use crate::view::tui::figures::Figures;
+use crate::view::tui::state::State;
+use crate::view::words;
+use ratatui::Frame;
+use ratatui::layout::Rect;
+use ratatui::text::{Line, Span};
+use ratatui::widgets::{Block, Clear, Paragraph, Wrap};
+
+const KEYS: [(&str, &str); 11] = [
+    ("1 2 3, Tab, arrows", "processes, destinations, sockets"),
+    ("Up Down PgUp PgDn Home End", "choose a row; Home stays with the first"),
+    ("Enter, Esc", "into the row (its destinations or processes), and back"),
+    ("g", "group by process, command, parent, user, cgroup"),
+    ("s S r", "next order, the one before, the other way round"),
+    ("/ text", "only rows that contain it; Esc clears it"),
+    ("Space", "freeze the figures, and go on"),
+    ("? q", "this help; quit"),
+    ("MADE, LIVE", "timewait sockets made since the start, alive now"),
+    ("1ST FIN, 2ND FIN", "connections closed before, after the peer did"),
+    ("~", "inferred: no recent census vouches for it"),
+];
+
+/// Draws the overlay in the middle of the screen.
+pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, figures: &dyn Figures, state: &State) {
+    let look = state.look;
+    let mut lines: Vec<Line<'_>> = KEYS
+        .iter()
+        .map(|(keys, meaning)| {
+            Line::from(vec![Span::styled(format!("{keys:<27}"), look.accent()), Span::raw(*meaning)])
+        })
+        .collect();
+    let warnings = words::warnings(figures.summary());
+    if !warnings.is_empty() {
+        lines.push(Line::raw(""));
+    }
+    lines.extend(warnings.into_iter().map(|warning| Line::from(Span::styled(format!("! {warning}"), look.warning()))));
+    let width = area.width.min(88);
+    let height = area.height.min(lines.len() as u16 + 4);
+    let place = Rect { x: area.x + (area.width - width) / 2, y: area.y + (area.height - height) / 2, width, height };
+    let block = Block::bordered().title(" help ").title_bottom(" any key closes ");
+    frame.render_widget(Clear, place);
+    frame.render_widget(Paragraph::new(lines).wrap(Wrap { trim: false }).block(block), place);
+}

@@ -40,7 +40,7 @@ fn each_case_has_its_outcome() {
             "FIN and ACK at once",
             from(&FIRST, |l| {
                 l.sock_dead = true;
-                l.sock_done = true
+                l.sock_done = true;
             }),
             Outcome::TimeWait(Substate::TimeWait),
             Known::Exact,
@@ -50,7 +50,7 @@ fn each_case_has_its_outcome() {
             "linger2 < 0",
             from(&FIRST, |l| {
                 l.sock_dead = true;
-                l.rst_sent = true
+                l.rst_sent = true;
             }),
             Outcome::ResetSent,
             Known::Exact,
@@ -73,7 +73,7 @@ fn each_case_has_its_outcome() {
             "linger 0",
             from(&[SynSent, Established, Close], |l| {
                 l.closed_in_context = true;
-                l.sock_linger = true
+                l.sock_linger = true;
             }),
             abort(true),
             Known::Exact,
@@ -145,7 +145,7 @@ fn each_case_has_its_outcome() {
             "refused, told by connect",
             from(&[Close, SynSent, Close], |l| {
                 l.connect_errno = 111;
-                l.connect_exit = true
+                l.connect_exit = true;
             }),
             Outcome::ConnectFailed(111),
             Known::Exact,
@@ -155,7 +155,7 @@ fn each_case_has_its_outcome() {
             from(&[Close, SynSent, Close], |l| {
                 l.connect_errno = 99;
                 l.connect_exit = true;
-                l.tuple.local_port = 0
+                l.tuple.local_port = 0;
             }),
             Outcome::NoPort,
             Known::Exact,
@@ -170,7 +170,7 @@ fn each_case_has_its_outcome() {
             "the bound tuple is taken",
             from(&[Close, SynSent, Close], |l| {
                 l.connect_errno = 99;
-                l.connect_exit = true
+                l.connect_exit = true;
             }),
             Outcome::ConnectFailed(99),
             Known::Exact,
@@ -191,7 +191,7 @@ fn each_case_has_its_outcome() {
             "reset of an accepted handshake",
             from(&[Listen, SynRecv, Close], |l| {
                 l.role = Role::Passive;
-                l.sk_err = 104
+                l.sk_err = 104;
             }),
             Outcome::ResetReceived,
             Known::Exact,

@@ -2,7 +2,7 @@
 
 pub mod live;
 
-use std::os::fd::{AsRawFd as _, RawFd};
+use std::os::fd::{AsRawFd as _, BorrowedFd};
 use twtrace_core::input::Input;
 
 /// What a command reads from: the running kernel, or inputs that were saved or made up.
@@ -20,7 +20,7 @@ pub trait Feed {
     fn final_pump(&mut self, sink: &mut dyn FnMut(Input)) -> anyhow::Result<()>;
 
     /// Becomes readable when it is time to pump; `None` when only time tells.
-    fn fd(&self) -> Option<RawFd>;
+    fn fd(&self) -> Option<BorrowedFd<'_>>;
 }
 
 impl Feed for live::Live {
@@ -30,7 +30,8 @@ impl Feed for live::Live {
     fn final_pump(&mut self, sink: &mut dyn FnMut(Input)) -> anyhow::Result<()> {
         twtrace_core::source::Source::final_pump(self, sink)
     }
-    fn fd(&self) -> Option<RawFd> {
-        Some(self.as_raw_fd())
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        // SAFETY: the descriptor is the ring buffer's, which stays open as long as `self` is borrowed.
+        Some(unsafe { BorrowedFd::borrow_raw(self.as_raw_fd()) })
     }
 }

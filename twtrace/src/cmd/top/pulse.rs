@@ -4,7 +4,7 @@ use crossterm::event::{Event, EventStream};
 use futures_util::StreamExt as _;
 use std::future::pending;
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -35,18 +35,9 @@ pub(super) struct Timing {
     pub(super) duration: Option<Duration>,
 }
 
-/// Not owned: the source closes it.
-struct Borrowed(RawFd);
-
-impl AsRawFd for Borrowed {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0
-    }
-}
-
 /// Waits.
 pub(super) struct Pulse {
-    fd: Option<AsyncFd<Borrowed>>,
+    fd: Option<AsyncFd<OwnedFd>>,
     pump: Interval,
     show: Option<Interval>,
     end: Option<Instant>,
@@ -55,8 +46,8 @@ pub(super) struct Pulse {
 }
 
 impl Pulse {
-    /// `fd` must stay open as long as this lives.
-    pub(super) fn new(fd: Option<RawFd>, timing: Timing) -> io::Result<Self> {
+    /// Begins to count the time.
+    pub(super) fn new(fd: Option<BorrowedFd<'_>>, timing: Timing) -> io::Result<Self> {
         let now = Instant::now();
         let steady = |mut interval: Interval| {
             // After a stall, go on from there: what was missed is in the next report.
@@ -64,7 +55,7 @@ impl Pulse {
             interval
         };
         Ok(Self {
-            fd: fd.map(|fd| AsyncFd::with_interest(Borrowed(fd), Interest::READABLE)).transpose()?,
+            fd: fd.map(watched).transpose()?,
             pump: steady(interval_at(now, PUMP)),
             show: timing.interval.map(|every| steady(interval_at(now + every, every))),
             end: timing.duration.map(|duration| now + duration),
@@ -112,6 +103,11 @@ impl Pulse {
     }
 }
 
+/// A descriptor of our own, so that it cannot be closed while it is waited for.
+fn watched(fd: BorrowedFd<'_>) -> io::Result<AsyncFd<OwnedFd>> {
+    Ok(AsyncFd::register_with_interest(fd.try_clone_to_owned()?, Interest::READABLE)?)
+}
+
 async fn at(moment: Option<Instant>) {
     match moment {
         Some(moment) => sleep_until(moment).await,
@@ -135,7 +131,7 @@ async fn key(keys: &mut Option<EventStream>) -> Option<io::Result<Event>> {
     }
 }
 
-async fn readable(fd: Option<&AsyncFd<Borrowed>>) -> io::Result<()> {
+async fn readable(fd: Option<&AsyncFd<OwnedFd>>) -> io::Result<()> {
     match fd {
         Some(fd) => {
             // The next readiness is told by the kernel when the ring buffer asks to be read again.

@@ -2,8 +2,9 @@
 
 use crate::view::columns::{self, Context, Paired};
 use crate::view::tui::figures::Figures;
+use crate::view::tui::list::{self, List};
+use crate::view::tui::processes;
 use crate::view::tui::state::State;
-use crate::view::tui::{list, processes};
 use crate::view::{label, order, text};
 use ratatui::Frame;
 use ratatui::layout::Rect;
@@ -34,7 +35,8 @@ pub(super) fn all(
     }
     let ids = rows.iter().map(|row| u64::from(row.id)).collect();
     let sort = Some(state.sort);
-    list::draw(frame, area, columns::destinations(), &rows, ids, sort, context, state);
+    let list = List { columns: columns::destinations(), rows: &rows, ids, order: sort };
+    list::draw(frame, area, list, context, state);
     format!("{} destinations", text::count(rows.len() as u64))
 }
 
@@ -55,6 +57,7 @@ pub(super) fn of_process(
     processes::sort_pairs(&mut found, state, |row| row.id);
     let ids = found.iter().map(|paired| u64::from(paired.row.id)).collect();
     let sort = Some(processes::pair_sort(state.sort));
-    list::draw(frame, area, columns::destinations_of(), &found, ids, sort, context, state);
+    let list = List { columns: columns::destinations_of(), rows: &found, ids, order: sort };
+    list::draw(frame, area, list, context, state);
     format!("{} destinations", text::count(found.len() as u64))
 }

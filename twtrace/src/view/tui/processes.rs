@@ -5,7 +5,7 @@ use crate::view::label::{self, Names};
 use crate::view::order::{self, Sort};
 use crate::view::text;
 use crate::view::tui::figures::Figures;
-use crate::view::tui::list;
+use crate::view::tui::list::{self, List};
 use crate::view::tui::state::State;
 use ratatui::Frame;
 use ratatui::layout::Rect;
@@ -64,7 +64,8 @@ pub(super) fn groups(
     }
     let ids = rows.iter().map(|row| u64::from(row.id)).collect();
     let sort = Some(state.sort);
-    list::draw(frame, area, columns::groups(by), &rows, ids, sort, context, state);
+    let list = List { columns: columns::groups(by), rows: &rows, ids, order: sort };
+    list::draw(frame, area, list, context, state);
     format!("{} rows by {}", text::count(rows.len() as u64), order::group_name(by))
 }
 
@@ -85,7 +86,8 @@ pub(super) fn of_destination(
     sort_pairs(&mut found, state, |row| row.id);
     let ids = found.iter().map(|paired| u64::from(paired.row.id)).collect();
     let sort = Some(pair_sort(state.sort));
-    list::draw(frame, area, columns::processes_of(), &found, ids, sort, context, state);
+    let list = List { columns: columns::processes_of(), rows: &found, ids, order: sort };
+    list::draw(frame, area, list, context, state);
     format!("{} processes", text::count(found.len() as u64))
 }
 

@@ -2,7 +2,7 @@
 
 use crate::view::columns::{Column, Context};
 use crate::view::tui::figures::Figures;
-use crate::view::tui::list;
+use crate::view::tui::list::{self, List};
 use crate::view::tui::state::{SocketSort, State};
 use crate::view::{label, text};
 use ratatui::Frame;
@@ -154,7 +154,8 @@ pub(super) fn draw(
     let ids = chosen.sockets.iter().map(|socket| socket.cookie).collect();
     let shown = chosen.sockets.len();
     let rows: Vec<Seen> = chosen.sockets.into_iter().map(|socket| Seen { socket, now_ns }).collect();
-    list::draw(frame, area, columns(state.socket_sort), &rows, ids, None, context, state);
+    let list = List { columns: columns(state.socket_sort), rows: &rows, ids, order: None };
+    list::draw(frame, area, list, context, state);
     if (shown as u64) < chosen.total {
         format!("showing {} of {}", text::count(shown as u64), text::count(chosen.total))
     } else {

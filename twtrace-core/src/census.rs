@@ -105,6 +105,13 @@ impl Census {
         self.doubts.push_back(ended);
         forgotten
     }
+
+    /// A life that may have left a timewait socket turned out to have ended by a reset.
+    pub(crate) fn reset(&mut self, cookie: u64, end_ns: u64) {
+        for doubt in self.doubts.iter_mut().filter(|doubt| doubt.cookie == cookie && doubt.end_ns == end_ns) {
+            doubt.outcome = Outcome::ResetSent;
+        }
+    }
 }
 
 impl Engine {
@@ -178,6 +185,7 @@ impl Engine {
         if let Some(at) = self.census.doubts.iter().position(|ended| ended.cookie == row.cookie) {
             let Some(ended) = self.census.doubts.remove(at) else { return };
             self.corrected("found_by_census", ended.outcome, Outcome::TimeWait(substate));
+            self.remember(ended.cookie, ended.end_ns, Outcome::TimeWait(substate));
             if ended.shown {
                 let was_reset = matches!(ended.outcome, Outcome::ResetSent | Outcome::ResetReceived);
                 self.model.change_ended(&ended, 1, -i64::from(was_reset));
@@ -258,6 +266,7 @@ impl Engine {
 
     fn never_made(&mut self, live: &Live) {
         self.corrected("never_made", Outcome::TimeWait(live.substate), Outcome::Overflow);
+        self.remember(live.cookie, live.made_ns, Outcome::Overflow);
         if live.shown {
             let ended = Ended {
                 cookie: live.cookie,

@@ -388,6 +388,7 @@ impl Engine {
         let before = ended.outcome;
         ended.outcome = Outcome::ResetSent;
         let ended = *ended;
+        self.census.reset(cookie, ended.end_ns);
         self.end_live(cookie);
         self.corrected("reset_after_close", before, Outcome::ResetSent);
         if ended.shown {
@@ -403,6 +404,14 @@ impl Engine {
         }
         *totals.outcomes.entry(to.name()).or_default() += 1;
         *totals.corrections.entry(why).or_default() += 1;
+    }
+
+    /// Keeps what is remembered of a life in step with a correction.
+    pub(crate) fn remember(&mut self, cookie: u64, end_ns: u64, outcome: Outcome) {
+        let of_it = |ended: &&mut Ended| ended.cookie == cookie && ended.end_ns == end_ns;
+        if let Some(ended) = self.recent.iter_mut().rev().find(of_it) {
+            ended.outcome = outcome;
+        }
     }
 
     fn kernel(&mut self, kernel: KernelFacts) {

@@ -10,18 +10,18 @@ use twtrace_core::input::{
 };
 
 /// The tracer's namespace.
-pub const NETNS: u32 = 4_026_531_840;
-pub const SECOND: u64 = 1_000_000_000;
+pub(crate) const NETNS: u32 = 4_026_531_840;
+pub(crate) const SECOND: u64 = 1_000_000_000;
 /// When the trace begins.
-pub const START: u64 = 1_000 * SECOND;
+pub(crate) const START: u64 = 1_000 * SECOND;
 
-pub fn comm(name: &str) -> Comm {
+pub(crate) fn comm(name: &str) -> Comm {
     let mut bytes = [0; 16];
     bytes[..name.len()].copy_from_slice(name.as_bytes());
     Comm(bytes)
 }
 
-pub fn owner(tgid: u32, name: &str) -> Owner {
+pub(crate) fn owner(tgid: u32, name: &str) -> Owner {
     Owner {
         key: ProcessKey { tgid, start_ns: u64::from(tgid) * 1_000 },
         uid: tgid % 7,
@@ -34,7 +34,7 @@ pub fn owner(tgid: u32, name: &str) -> Owner {
     }
 }
 
-pub fn tuple(local_port: u16, remote_last: u8, remote_port: u16) -> Tuple {
+pub(crate) fn tuple(local_port: u16, remote_last: u8, remote_port: u16) -> Tuple {
     Tuple {
         netns: NETNS,
         local_addr: IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)),
@@ -46,7 +46,7 @@ pub fn tuple(local_port: u16, remote_last: u8, remote_port: u16) -> Tuple {
 }
 
 /// The states that a life passes through.
-pub fn path(states: &[TcpState], end_ns: u64) -> Vec<Transition> {
+pub(crate) fn path(states: &[TcpState], end_ns: u64) -> Vec<Transition> {
     let last = states.len() as u64;
     states
         .windows(2)
@@ -60,7 +60,7 @@ pub fn path(states: &[TcpState], end_ns: u64) -> Vec<Transition> {
 }
 
 /// A connection that its owner opened and closed first: a FIN_WAIT2 timewait socket.
-pub fn life(cookie: u64, who: Owner, tuple: Tuple, end_ns: u64) -> Life {
+pub(crate) fn life(cookie: u64, who: Owner, tuple: Tuple, end_ns: u64) -> Life {
     use TcpState::{Close, Established, FinWait1, FinWait2, SynSent};
     Life {
         cookie,
@@ -90,7 +90,7 @@ pub fn life(cookie: u64, who: Owner, tuple: Tuple, end_ns: u64) -> Life {
 }
 
 /// An accepted connection that the peer closed first.
-pub fn passive(cookie: u64, who: Owner, tuple: Tuple, end_ns: u64) -> Life {
+pub(crate) fn passive(cookie: u64, who: Owner, tuple: Tuple, end_ns: u64) -> Life {
     use TcpState::{Close, CloseWait, Established, LastAck, Listen, SynRecv};
     Life {
         role: Role::Passive,
@@ -99,29 +99,29 @@ pub fn passive(cookie: u64, who: Owner, tuple: Tuple, end_ns: u64) -> Life {
     }
 }
 
-pub fn start() -> Input {
+pub(crate) fn start() -> Input {
     let host = HostFacts { hostname: "host".to_owned(), netns: NETNS, ..HostFacts::default() };
     Input::Start { at_ns: START, unix_ns: 0, host, tracing: TracingFacts::default() }
 }
 
-pub fn kernel() -> Input {
+pub(crate) fn kernel() -> Input {
     Input::Kernel(KernelFacts { port_range: (32_768, 60_999), max_tw_buckets: 131_072, ..KernelFacts::default() })
 }
 
-pub fn ended(life: Life) -> Input {
+pub(crate) fn ended(life: Life) -> Input {
     Input::Life(Box::new(life))
 }
 
-pub fn tick(at_ns: u64) -> Input {
+pub(crate) fn tick(at_ns: u64) -> Input {
     Input::Tick { at_ns }
 }
 
-pub fn row(cookie: u64, tuple: Tuple, state: CensusState, expires_ms: u32) -> CensusRow {
+pub(crate) fn row(cookie: u64, tuple: Tuple, state: CensusState, expires_ms: u32) -> CensusRow {
     CensusRow { cookie, tuple, state, expires_ms }
 }
 
 /// A complete census and the tick after which it counts.
-pub fn census(at_ns: u64, rows: Vec<CensusRow>) -> Vec<Input> {
+pub(crate) fn census(at_ns: u64, rows: Vec<CensusRow>) -> Vec<Input> {
     vec![
         Input::CensusBegin { netns: NETNS, at_ns },
         Input::CensusRows(rows),
@@ -130,16 +130,16 @@ pub fn census(at_ns: u64, rows: Vec<CensusRow>) -> Vec<Input> {
     ]
 }
 
-pub fn lost(ring_full: u64) -> Input {
+pub(crate) fn lost(ring_full: u64) -> Input {
     Input::Counters(KernelCounters { ring_full, ..KernelCounters::default() })
 }
 
 /// An engine that has been told these.
-pub fn engine(inputs: impl IntoIterator<Item = Input>) -> Engine {
+pub(crate) fn engine(inputs: impl IntoIterator<Item = Input>) -> Engine {
     engine_with(EngineConfig::default(), inputs)
 }
 
-pub fn engine_with(config: EngineConfig, inputs: impl IntoIterator<Item = Input>) -> Engine {
+pub(crate) fn engine_with(config: EngineConfig, inputs: impl IntoIterator<Item = Input>) -> Engine {
     let mut engine = Engine::new(config);
     for input in inputs {
         engine.apply(input);

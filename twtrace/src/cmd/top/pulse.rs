@@ -105,7 +105,9 @@ impl Pulse {
 
 /// A descriptor of our own, so that it cannot be closed while it is waited for.
 fn watched(fd: BorrowedFd<'_>) -> io::Result<AsyncFd<OwnedFd>> {
-    Ok(AsyncFd::register_with_interest(fd.try_clone_to_owned()?, Interest::READABLE)?)
+    let fd = fd.try_clone_to_owned()?;
+    // SAFETY: the descriptor is open, and stays so for as long as the one who owns it, the registration, lives.
+    Ok(unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE)? })
 }
 
 async fn at(moment: Option<Instant>) {

@@ -97,30 +97,26 @@ impl Seen {
     }
 }
 
+/// A column without a mark of order: these orders are not those of the ledgers, and their mark is part of the title.
+fn column(title: &'static str, width: u16, rank: u8, cell: fn(&Context<'_>, &Seen) -> String) -> Column<Seen> {
+    Column { title, width, right: false, stretch: false, rank, sort: None, cell }
+}
+
 fn columns(sort: SocketSort) -> Vec<Column<Seen>> {
-    let plain =
-        |title, width, rank, cell| Column { title, width, right: false, stretch: false, rank, sort: None, cell };
-    // The mark of the order is part of the title here: these orders are not those of the ledgers.
     let marked = |of: SocketSort, title: &'static str, with: &'static str| if sort == of { with } else { title };
-    let mut columns: Vec<Column<Seen>> = vec![
-        plain(marked(SocketSort::Local, "LOCAL", "LOCAL*"), 21, 1, |_, seen| local(&seen.socket)),
-        plain(marked(SocketSort::Remote, "REMOTE", "REMOTE*"), 21, 0, |_, seen| remote(&seen.socket)),
-        plain("STATE", 9, 2, |_, seen| {
-            match seen.socket.substate {
-                Substate::TimeWait => "TIME_WAIT",
-                Substate::FinWait2 => "FIN_WAIT2",
-            }
-            .to_owned()
-        }),
-        plain(marked(SocketSort::Left, "LEFT", "LEFT*"), 5, 1, |_, seen| seen.left()),
-        plain(marked(SocketSort::Closer, "CLOSED BY", "CLOSED BY*"), 20, 0, |_, seen| {
+    let mut columns = vec![
+        column(marked(SocketSort::Local, "LOCAL", "LOCAL*"), 21, 1, |_, seen| local(&seen.socket)),
+        column(marked(SocketSort::Remote, "REMOTE", "REMOTE*"), 21, 0, |_, seen| remote(&seen.socket)),
+        column("STATE", 9, 2, |_, seen| substate(&seen.socket)),
+        column(marked(SocketSort::Left, "LEFT", "LEFT*"), 5, 1, |_, seen| seen.left()),
+        column(marked(SocketSort::Closer, "CLOSED BY", "CLOSED BY*"), 20, 0, |_, seen| {
             label::owner(seen.socket.closer.as_ref())
         }),
-        plain("OPENED BY", 20, 3, |_, seen| label::owner(seen.socket.opener.as_ref())),
-        plain("ROLE", 7, 4, |_, seen| label::role(seen.socket.role).to_owned()),
-        plain(marked(SocketSort::Newest, "AGE", "AGE*"), 6, 5, |_, seen| seen.age()),
-        plain("KNOWN", 12, 6, |_, seen| known(&seen.socket)),
-        plain("NETNS", 10, 7, |_, seen| seen.socket.tuple.netns.to_string()),
+        column("OPENED BY", 20, 3, |_, seen| label::owner(seen.socket.opener.as_ref())),
+        column("ROLE", 7, 4, |_, seen| label::role(seen.socket.role).to_owned()),
+        column(marked(SocketSort::Newest, "AGE", "AGE*"), 6, 5, |_, seen| seen.age()),
+        column("KNOWN", 12, 6, |_, seen| known(&seen.socket)),
+        column("NETNS", 10, 7, |_, seen| seen.socket.tuple.netns.to_string()),
     ];
     for index in [3, 7] {
         columns[index].right = true;
@@ -129,6 +125,14 @@ fn columns(sort: SocketSort) -> Vec<Column<Seen>> {
         columns[index].stretch = true;
     }
     columns
+}
+
+fn substate(socket: &LiveSocket) -> String {
+    match socket.substate {
+        Substate::TimeWait => "TIME_WAIT",
+        Substate::FinWait2 => "FIN_WAIT2",
+    }
+    .to_owned()
 }
 
 fn known(socket: &LiveSocket) -> String {

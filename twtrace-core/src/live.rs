@@ -1,8 +1,10 @@
 //! Timewait sockets that are alive.
 
+use crate::attribution::UNKNOWN;
+use crate::engine::Ended;
 use crate::input::{Role, Tuple};
 use crate::ledger::{Map, RowRef};
-use crate::model::{Known, Substate};
+use crate::model::{Counts, Known, Model, Substate};
 
 /// One of them, as small as it can be: there may be hundreds of thousands.
 #[derive(Clone, Debug)]
@@ -86,5 +88,46 @@ impl LiveSet {
                 at += 1;
             }
         }
+    }
+}
+
+impl Model {
+    /// Counts a live timewait socket in, or out.
+    pub(crate) fn count_live(&mut self, live: &Live, by: i64) {
+        if !live.shown {
+            return;
+        }
+        let fin_wait2 = if live.substate == Substate::FinWait2 { by } else { 0 };
+        let change = |counts: &mut Counts| {
+            counts.time_wait_live = counts.time_wait_live.saturating_add_signed(by);
+            counts.fin_wait2_live = counts.fin_wait2_live.saturating_add_signed(fin_wait2);
+        };
+        self.attribution.tally(live.closer, change);
+        change(&mut self.destinations.row_mut(live.destination).counts);
+        change(&mut self.summary.totals.counts);
+        let pair = self.pairs.row_mut(live.pair);
+        pair.time_wait_live = pair.time_wait_live.saturating_add_signed(by);
+    }
+
+    /// A live timewait socket that was taken out of the set is over.
+    pub(crate) fn ended(&mut self, live: &Live) {
+        self.count_live(live, -1);
+        self.attribution.release(live.closer);
+        self.attribution.release(live.opener);
+    }
+
+    /// Corrects what was counted of an ended life.
+    pub(crate) fn change_ended(&mut self, ended: &Ended, made: i64, reset: i64) {
+        let by_closer = |counts: &mut Counts| counts.time_wait_made = counts.time_wait_made.saturating_add_signed(made);
+        let by_either = |counts: &mut Counts| counts.reset = counts.reset.saturating_add_signed(reset);
+        let main = if ended.closer == UNKNOWN { ended.opener } else { ended.closer };
+        self.attribution.tally(ended.closer, by_closer);
+        self.attribution.tally(main, by_either);
+        for counts in [&mut self.destinations.row_mut(ended.destination).counts, &mut self.summary.totals.counts] {
+            by_closer(counts);
+            by_either(counts);
+        }
+        let pair = self.pairs.row_mut(ended.pair);
+        pair.time_wait_made = pair.time_wait_made.saturating_add_signed(made);
     }
 }

@@ -88,28 +88,33 @@ fn identity(summary: &Summary) -> String {
     )
 }
 
+/// A column with its cells.
+struct Filled<'a, T> {
+    column: &'a Column<T>,
+    cells: Vec<String>,
+    width: usize,
+}
+
 /// Columns as wide as their widest cell; those in which every cell says nothing are left out.
 fn table<T>(columns: &[Column<T>], rows: &[&T], context: &Context<'_>, out: &mut dyn Write) -> io::Result<()> {
     if rows.is_empty() {
         return Ok(());
     }
-    let mut filled: Vec<(&Column<T>, Vec<String>, usize)> = Vec::new();
+    let mut filled: Vec<Filled<'_, T>> = Vec::new();
     for column in columns {
-        let cells: Vec<String> =
-            rows.iter().map(|row| text::fit(&(column.cell)(context, row), MAX_CELL).into_owned()).collect();
+        let cell = |row: &&T| text::fit(&(column.cell)(context, row), MAX_CELL).into_owned();
+        let cells: Vec<String> = rows.iter().map(cell).collect();
         if cells.iter().all(|cell| cell.is_empty() || cell == "-") {
             continue;
         }
         let width = cells.iter().map(|cell| text::width(cell)).max().unwrap_or(0).max(column.title.len());
-        filled.push((column, cells, width));
+        filled.push(Filled { column, cells, width });
     }
-    let mut line = |cell: &dyn Fn(&(&Column<T>, Vec<String>, usize)) -> String| {
-        let cells: Vec<String> = filled.iter().map(|at| text::pad(&cell(at), at.2, at.0.right)).collect();
-        writeln!(out, "{}", cells.join("  ").trim_end())
-    };
-    line(&|at| at.0.title.to_owned())?;
-    for index in 0..rows.len() {
-        line(&|at| at.1[index].clone())?;
+    let titles: Vec<String> = filled.iter().map(|at| text::pad(at.column.title, at.width, at.column.right)).collect();
+    writeln!(out, "{}", titles.join("  ").trim_end())?;
+    for row in 0..rows.len() {
+        let cells: Vec<String> = filled.iter().map(|at| text::pad(&at.cells[row], at.width, at.column.right)).collect();
+        writeln!(out, "{}", cells.join("  ").trim_end())?;
     }
     Ok(())
 }

@@ -78,7 +78,7 @@ fn into(figures: &dyn Figures, state: &State) -> Option<What> {
     match &state.level().what {
         What::Groups if state.by != GroupBy::Process => {
             let row = figures.rows(state.by).find(|row| Some(row.id) == id)?;
-            Some(What::Members(row.key.clone()))
+            Some(What::Members(row.key))
         }
         What::Groups | What::Members(_) | What::ProcessesOf(_) => id.map(What::DestinationsOf),
         What::Destinations | What::DestinationsOf(_) => id.map(What::ProcessesOf),

@@ -1,7 +1,7 @@
 //! The generator's end of control over one of its processes.
 
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};

@@ -46,46 +46,126 @@ pub enum How {
 pub enum Command {
     Who,
     Namespace,
-    Open { family: Family, protocol: i32 },
-    Set { fd: RawFd, option: SockOption },
-    Bind { fd: RawFd, address: SocketAddr },
-    Listen { fd: RawFd },
-    Names { fd: RawFd },
-    Connect { fd: RawFd, address: SocketAddr, how: How },
-    Disconnect { fd: RawFd },
-    Accept { fd: RawFd, how: How },
-    Shutdown { fd: RawFd, both: bool, how: How },
-    Close { fd: RawFd, how: How },
-    Send { fd: RawFd },
-    SendFastOpen { fd: RawFd, address: SocketAddr },
-    Receive { fd: RawFd },
-    TakeError { fd: RawFd },
-    Wait { fd: RawFd, event: Event },
-    WaitState { fd: RawFd, state: u8 },
+    Open {
+        family: Family,
+        protocol: i32,
+    },
+    Set {
+        fd: RawFd,
+        option: SockOption,
+    },
+    Bind {
+        fd: RawFd,
+        address: SocketAddr,
+    },
+    Listen {
+        fd: RawFd,
+    },
+    Names {
+        fd: RawFd,
+    },
+    Connect {
+        fd: RawFd,
+        address: SocketAddr,
+        how: How,
+    },
+    Disconnect {
+        fd: RawFd,
+    },
+    Accept {
+        fd: RawFd,
+        how: How,
+    },
+    Shutdown {
+        fd: RawFd,
+        both: bool,
+        how: How,
+    },
+    Close {
+        fd: RawFd,
+        how: How,
+    },
+    Send {
+        fd: RawFd,
+    },
+    SendFastOpen {
+        fd: RawFd,
+        address: SocketAddr,
+    },
+    Receive {
+        fd: RawFd,
+    },
+    TakeError {
+        fd: RawFd,
+    },
+    Wait {
+        fd: RawFd,
+        event: Event,
+    },
+    WaitState {
+        fd: RawFd,
+        state: u8,
+    },
     /// Waits until the tuple is held as given.
-    WaitHolder { local: SocketAddr, remote: SocketAddr, holder: Holder },
-    Destroy { local: SocketAddr, remote: SocketAddr },
+    WaitHolder {
+        local: SocketAddr,
+        remote: SocketAddr,
+        holder: Holder,
+    },
+    /// Waits until no full socket has the tuple any more.
+    WaitEnded {
+        local: SocketAddr,
+        remote: SocketAddr,
+    },
+    Destroy {
+        local: SocketAddr,
+        remote: SocketAddr,
+    },
     /// Hands the descriptor over with the answer.
-    Give { fd: RawFd },
+    Give {
+        fd: RawFd,
+    },
     /// Takes the descriptor that came with the command.
     Take,
     /// Forks; the child's end of control comes with the answer.
-    Fork { comm: String },
+    Fork {
+        comm: String,
+    },
     /// Executes this program anew, which goes on with the same descriptors under another name.
-    Exec { comm: String },
+    Exec {
+        comm: String,
+    },
     /// Exits without closing anything.
     Exit,
     /// Whether the kernel's io_uring has what [`How::Ring`] needs.
     ProbeRing,
     EnterNewNamespace,
-    Sysctl { name: String, value: String },
-    Unreachable { address: IpAddr },
-    Tunnel { name: String, layer: Layer, addresses: Vec<IpAddr> },
+    Sysctl {
+        name: String,
+        value: String,
+    },
+    Unreachable {
+        address: IpAddr,
+    },
+    Tunnel {
+        name: String,
+        layer: Layer,
+        addresses: Vec<IpAddr>,
+    },
     /// Becomes the wire between two tunnels.
-    Wire { left: RawFd, right: RawFd },
-    Gate { way: Way, gate: Gate },
+    Wire {
+        left: RawFd,
+        right: RawFd,
+    },
+    Gate {
+        way: Way,
+        gate: Gate,
+    },
     /// Waits until the wire holds a packet with all of these TCP flags.
-    WaitHeld { way: Way, flags: u8 },
+    WaitHeld {
+        way: Way,
+        flags: u8,
+    },
 }
 
 /// What came of it.

@@ -65,7 +65,7 @@ impl Process {
                     None => (Answer::Failed(error.to_string()), None),
                 },
             };
-            send(self.control.as_fd(), &answer, fd.as_ref().map(|fd| fd.as_raw_fd()))?;
+            send(self.control.as_fd(), &answer, fd.as_ref().map(std::os::fd::AsRawFd::as_raw_fd))?;
         }
     }
 
@@ -107,6 +107,12 @@ impl Process {
                 Answer::Done
             }
             Command::WaitHolder { local, remote, holder } => wait_holder(local, remote, holder)?,
+            Command::WaitEnded { local, remote } => {
+                sys::until("end", || {
+                    Ok((!matches!(diag::holder(local, remote)?, diag::Holder::Socket(_))).then_some(()))
+                })?;
+                Answer::Done
+            }
             Command::Destroy { local, remote } => diag::destroy(local, remote).map(|()| Answer::Done)?,
             Command::Give { fd } => return Ok((Answer::Done, Some(nix::unistd::dup(borrow(fd))?))),
             Command::Take => match self.handed.take() {
@@ -203,11 +209,7 @@ fn call(command: &Command, ring: Option<&Ring>) -> io::Result<Answer> {
     }
 }
 
-fn wait_holder(
-    local: std::net::SocketAddr,
-    remote: std::net::SocketAddr,
-    holder: diag::Holder,
-) -> io::Result<Answer> {
+fn wait_holder(local: std::net::SocketAddr, remote: std::net::SocketAddr, holder: diag::Holder) -> io::Result<Answer> {
     let mut found = diag::Holder::Nobody;
     let waited = sys::until("holder", || {
         found = diag::holder(local, remote)?;
@@ -215,6 +217,8 @@ fn wait_holder(
     });
     match waited {
         Ok(()) => Ok(Answer::Done),
-        Err(error) => Err(io::Error::other(format!("{local} to {remote} is held by {found:?}, not {holder:?}: {error}"))),
+        Err(error) => {
+            Err(io::Error::other(format!("{local} to {remote} is held by {found:?}, not {holder:?}: {error}")))
+        }
     }
 }

@@ -16,8 +16,6 @@ pub const FIN: u8 = 0x01;
 /// Synchronise.
 pub const SYN: u8 = 0x02;
 const RST: u8 = 0x04;
-/// Acknowledgement.
-pub const ACK: u8 = 0x10;
 
 /// Longest packet: the tunnels keep their default MTU of 1500 bytes.
 const PACKET: usize = 2048;

@@ -44,7 +44,7 @@ fn times() {
     }
     for text in ["", "s", "5x", "-1s", "1e3", "inf", "nan", "0", "0ms", "5s5", "999999999h", "1..5", ".", "5 s", "５s"]
     {
-        assert_usage(&["--duration", text], "expected a time");
+        assert_usage(&[&format!("--duration={text}")], "expected a time");
     }
     assert_usage(&["--interval", "99ms"], "at least 100ms");
     assert_eq!(top(&["--interval", "100ms"]).unwrap().interval, Duration::from_millis(100));
@@ -145,7 +145,7 @@ fn ring_sizes_are_powers_of_two() {
         assert_eq!(top(&["--ring-bytes", text]).unwrap().kernel.ring_bytes, bytes, "{text}");
     }
     for text in ["", "0", "1000", "2048", "3M", "K", "8T", "-8M", "4G", "99999999999", "8é"] {
-        assert_usage(&["--ring-bytes", text], "power of two");
+        assert_usage(&[&format!("--ring-bytes={text}")], "power of two");
     }
 }
 

@@ -58,6 +58,12 @@ pub fn fit<T: ?Sized>(mut columns: Vec<Column<T>>, cells: u16) -> Vec<(Column<T>
         let last = (0..columns.len()).max_by_key(|index| columns[*index].rank).unwrap_or(0);
         columns.remove(last);
     }
+    // Without a column that stretches, the last one does when it is text.
+    if !columns.iter().any(|column| column.stretch)
+        && let Some(last) = columns.last_mut()
+    {
+        last.stretch = !last.right;
+    }
     let mut left = cells.saturating_sub(needed(&columns));
     let mut stretching = columns.iter().filter(|column| column.stretch).count() as u16;
     columns
@@ -128,10 +134,10 @@ pub fn groups(by: GroupBy) -> Vec<Column<Row>> {
         Column::right("MADE", 9, 0, |_, row: &Row| number(row.counts.time_wait_made)).sorts(Sort::Made),
         Column::right("LIVE", 8, 1, |at, row: &Row| live(at, &row.counts)).sorts(Sort::Live),
         Column::right("MADE/S", 7, 2, |_, row: &Row| text::rate(row.counts.rate_per_s)).sorts(Sort::Rate),
-        Column::right("OPENED", 9, 6, |_, row: &Row| number(row.counts.opened)).sorts(Sort::Opened),
-        Column::right("ACCEPTED", 9, 7, |_, row: &Row| number(row.counts.accepted)).sorts(Sort::Accepted),
-        Column::right("RESET", 7, 8, |_, row: &Row| number(row.counts.reset)).sorts(Sort::Reset),
-        Column::right("ERRORS", 7, 5, |_, row: &Row| number(order::errors(&row.counts))).sorts(Sort::Errors),
+        Column::right("OPENED", 9, 7, |_, row: &Row| number(row.counts.opened)).sorts(Sort::Opened),
+        Column::right("ACCEPTED", 9, 8, |_, row: &Row| number(row.counts.accepted)).sorts(Sort::Accepted),
+        Column::right("RESET", 7, 9, |_, row: &Row| number(row.counts.reset)).sorts(Sort::Reset),
+        Column::right("ERRORS", 7, 6, |_, row: &Row| number(order::errors(&row.counts))).sorts(Sort::Errors),
         Column::right("1ST FIN", 9, 11, |_, row: &Row| number(row.counts.closed_first)),
         Column::right("2ND FIN", 9, 12, |_, row: &Row| number(row.counts.closed_last)),
         Column::right("LIFE", 7, 10, |_, row: &Row| median(&row.counts)),
@@ -140,10 +146,10 @@ pub fn groups(by: GroupBy) -> Vec<Column<Row>> {
         columns.push(Column::left("PARENT", 16, 4, |_, row| {
             of_owner(row, |owner| label::process(&owner.parent_comm, owner.ppid))
         }));
-        columns.push(Column::left("CGROUP", 20, 13, |at, row| {
+        columns.push(Column::left("CGROUP", 22, 13, |at, row| {
             label::cgroup(row.owner.and_then(|owner| at.names.facts(owner.key))).unwrap_or_default()
         }));
-        columns.push(Column::left("COMMAND LINE", 20, 9, cmdline).stretches());
+        columns.push(Column::left("COMMAND LINE", 20, 5, cmdline).stretches());
     }
     columns
 }

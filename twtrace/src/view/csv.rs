@@ -198,6 +198,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
     use super::*;
+    use crate::view::fixture;
 
     fn line(cells: &[&str]) -> String {
         let mut out = Vec::new();
@@ -230,5 +231,37 @@ mod tests {
             write_header(by, &mut out).unwrap();
             assert_eq!(String::from_utf8(out).unwrap().split(',').count(), 1 + own + 1 + counts, "{by:?}");
         }
+    }
+
+    fn report(by: By) -> String {
+        let mut out = Vec::new();
+        write_header(by, &mut out).unwrap();
+        write_rows(fixture::engine().model(), by, Sort::Made, Some(6), &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn reports_read_back_as_they_were() {
+        for by in [By::Process, By::Command, By::Destination] {
+            let report = report(by);
+            assert!(report.lines().all(|line| line.chars().all(text::is_plain)), "{report}");
+            let mut reader = csv::Reader::from_reader(report.as_bytes());
+            let width = reader.headers().unwrap().len();
+            for record in reader.records() {
+                let record = record.unwrap();
+                assert_eq!(record.len(), width);
+                assert!(record.iter().all(|cell| !cell.starts_with(['=', '+', '-', '@'])), "{record:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn processes_are_written() {
+        insta::assert_snapshot!(report(By::Process).replace("\r\n", "\n"));
+    }
+
+    #[test]
+    fn destinations_are_written() {
+        insta::assert_snapshot!(report(By::Destination).replace("\r\n", "\n"));
     }
 }

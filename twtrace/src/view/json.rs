@@ -115,6 +115,8 @@ struct Totals<'a> {
     corrections: &'a BTreeMap<&'static str, u64>,
     /// `census`: a census vouches for the numbers of live sockets; `inferred`: time has passed since.
     live_known: &'static str,
+    /// Made, but too many are alive to follow these.
+    live_untracked: u64,
 }
 
 #[derive(Serialize)]
@@ -236,6 +238,7 @@ fn totals(summary: &Summary) -> Totals<'_> {
         outcomes: &totals.outcomes,
         corrections: &totals.corrections,
         live_known: if crate::view::words::live_mark(summary).is_empty() { "census" } else { "inferred" },
+        live_untracked: totals.live_untracked,
     }
 }
 

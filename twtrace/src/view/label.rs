@@ -4,7 +4,7 @@ use crate::view::text;
 use std::borrow::Cow;
 use twtrace_core::engine::Model;
 use twtrace_core::input::{Comm, ProcessFacts, ProcessKey, Role};
-use twtrace_core::model::{DestRow, GroupKey, OwnerRef, Row};
+use twtrace_core::model::{DestRow, GroupBy, GroupKey, OwnerRef, Row};
 
 /// Who can tell names.
 pub trait Names {
@@ -12,6 +12,18 @@ pub trait Names {
     fn facts(&self, key: ProcessKey) -> Option<&ProcessFacts>;
     /// A user's name.
     fn user_name(&self, uid: u32) -> Option<&str>;
+    /// What `/proc` said of any process in a cgroup.
+    fn facts_of_cgroup(&self, id: u64) -> Option<&ProcessFacts>;
+}
+
+/// Looks through process rows for one in the cgroup of which something is known: most short-lived ones are gone before
+/// they can be looked up.
+pub fn find_facts<'a>(
+    mut rows: impl Iterator<Item = &'a Row>,
+    names: &'a dyn Names,
+    cgroup: u64,
+) -> Option<&'a ProcessFacts> {
+    rows.find_map(|row| row.owner.filter(|owner| owner.cgroup == cgroup).and_then(|owner| names.facts(owner.key)))
 }
 
 impl Names for Model {
@@ -20,6 +32,9 @@ impl Names for Model {
     }
     fn user_name(&self, uid: u32) -> Option<&str> {
         Self::user_name(self, uid)
+    }
+    fn facts_of_cgroup(&self, id: u64) -> Option<&ProcessFacts> {
+        find_facts(self.rows(GroupBy::Process), self, id)
     }
 }
 
@@ -53,7 +68,8 @@ pub fn group(row: &Row, names: &dyn Names) -> String {
         GroupKey::Parent(pid, comm) => process(comm, *pid),
         GroupKey::User(uid) => user(*uid, names),
         GroupKey::Cgroup(id) => {
-            cgroup(row.owner.and_then(|owner| names.facts(owner.key))).unwrap_or_else(|| format!("cgroup {id}"))
+            let of_row = row.owner.and_then(|owner| names.facts(owner.key));
+            cgroup(of_row.or_else(|| names.facts_of_cgroup(*id))).unwrap_or_else(|| format!("cgroup {id}"))
         }
         GroupKey::Unknown => "(unknown)".to_owned(),
         GroupKey::Other => format!("(other: {} rows)", text::count(row.folded)),
@@ -64,9 +80,15 @@ pub fn group(row: &Row, names: &dyn Names) -> String {
 pub fn cgroup(facts: Option<&ProcessFacts>) -> Option<String> {
     let facts = facts?;
     if let Some(container) = &facts.container {
-        return Some(format!("container {}", text::clean(container)));
+        return Some(format!("container {}", text::clean(short(container))));
     }
     facts.unit.as_ref().or(facts.cgroup.as_ref()).map(|name| text::clean(name).into_owned())
+}
+
+/// Ids of containers are 64 hexadecimal digits, of which people use the first twelve.
+fn short(container: &str) -> &str {
+    let is_id = container.len() >= 32 && container.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if is_id { &container[..12] } else { container }
 }
 
 /// A destination: the service that is connected to, or the port that is listened on.

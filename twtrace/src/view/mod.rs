@@ -3,6 +3,8 @@
 pub mod columns;
 pub mod csv;
 pub mod doctor;
+#[cfg(test)]
+pub(crate) mod fixture;
 pub mod json;
 pub mod label;
 pub mod order;

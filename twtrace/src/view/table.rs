@@ -118,3 +118,6 @@ fn table<T>(columns: &[Column<T>], rows: &[&T], context: &Context<'_>, out: &mut
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

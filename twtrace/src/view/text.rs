@@ -120,6 +120,11 @@ pub fn count(number: u64) -> String {
     text
 }
 
+/// A number of things: `1 row`, `2,000 rows`.
+pub fn counted(number: usize, one: &str, many: &str) -> String {
+    if number == 1 { format!("1 {one}") } else { format!("{} {many}", count(number as u64)) }
+}
+
 /// A rate in as few digits as tell it: `0.4`, `12.3`, `1,234`.
 pub fn rate(per_second: f64) -> String {
     // The cast saturates.
@@ -240,6 +245,7 @@ mod tests {
             assert_eq!(rate(number), expected);
         }
         assert_eq!(rate(f64::NAN), "0");
+        assert_eq!((counted(1, "row", "rows"), counted(2000, "row", "rows")), ("1 row".into(), "2,000 rows".into()));
         for (share, expected) in
             [(1.0, "100.0%"), (0.9999, "99.9%"), (0.5, "50.0%"), (0.00001, "0.1%"), (0.0, "0.0%"), (1.25, "125.0%")]
         {

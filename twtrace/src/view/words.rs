@@ -68,6 +68,10 @@ pub fn warnings(summary: &Summary) -> Vec<String> {
         let reason = hook.reason.as_deref().unwrap_or("no reason given");
         warnings.push(format!("hook {} is missing: {}", text::clean(&hook.name), text::clean(reason)));
     }
+    if summary.totals.live_untracked > 0 {
+        let untracked = text::count(summary.totals.live_untracked);
+        warnings.push(format!("{untracked} timewait sockets are not followed: too many are alive"));
+    }
     if summary.coverage.unattributed > 0 {
         let unattributed = text::count(summary.coverage.unattributed);
         warnings.push(format!("{unattributed} timewait sockets made since the start have no known owner"));
@@ -102,7 +106,8 @@ pub fn tightest<'a>(rows: impl Iterator<Item = &'a DestinationRow>) -> Option<&'
     })
 }
 
-/// It in a phrase: `10.0.0.1:5432 84.0% of ports used, full in ~42s`.
+/// It in a phrase: `84.0% used, full in ~42s: 10.0.0.1:5432`. The address comes last: where there is no room for all,
+/// the figures stay.
 pub fn tightness(row: &DestinationRow) -> String {
     let budget = row.budget.unwrap_or_default();
     let full = match budget.seconds_to_exhaustion {
@@ -110,7 +115,7 @@ pub fn tightness(row: &DestinationRow) -> String {
         Some(seconds) => format!(", full in ~{}", text::seconds(seconds)),
         None => String::new(),
     };
-    format!("{} {} of ports used{full}", label::destination(&row.key, row.folded), text::percent(budget.utilization))
+    format!("{} used{full}: {}", text::percent(budget.utilization), label::destination(&row.key, row.folded))
 }
 
 #[cfg(test)]

@@ -1,1 +1,145 @@
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
+use super::*;
+use crate::cli::{Cli, Command};
+use crate::view::fixture;
+use clap::Parser as _;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::time::Instant;
+use twtrace_core::input::Input;
+use twtrace_core::source::{Scripted, Source as _};
+
+/// Inputs from a list, with a descriptor to wait for if there is one.
+struct Script {
+    inputs: Scripted,
+    fd: Option<OwnedFd>,
+    pumped: usize,
+}
+
+impl Script {
+    fn of(batches: Vec<Vec<Input>>) -> Self {
+        Self { inputs: Scripted::new(batches), fd: None, pumped: 0 }
+    }
+}
+
+impl Feed for Script {
+    fn pump(&mut self, sink: &mut dyn FnMut(Input)) -> anyhow::Result<()> {
+        self.pumped += 1;
+        Ok(self.inputs.pump(sink)?)
+    }
+    fn final_pump(&mut self, sink: &mut dyn FnMut(Input)) -> anyhow::Result<()> {
+        Ok(self.inputs.final_pump(sink)?)
+    }
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.fd.as_ref().map(OwnedFd::as_fd)
+    }
+}
+
+fn args(line: &str) -> TopArgs {
+    match Cli::try_parse_from(["twtrace", "top"].into_iter().chain(line.split_whitespace())).unwrap().command {
+        Command::Top(args) => *args,
+        Command::Doctor(_) => unreachable!("top was asked for"),
+    }
+}
+
+fn run_with(feed: &mut Script, line: &str) -> String {
+    let mut out = Vec::new();
+    report(feed, &args(line), &mut out).unwrap();
+    String::from_utf8(out).unwrap()
+}
+
+/// The fixture, its last inputs only at the end.
+fn halves() -> Script {
+    let mut first = fixture::inputs();
+    let last = first.split_off(first.len() - 4);
+    let mut batches = vec![first];
+    batches.resize(1000, Vec::new());
+    batches.push(last);
+    Script::of(batches)
+}
+
+#[test]
+fn once_writes_one_report_of_everything() {
+    let began = Instant::now();
+    let text = run_with(&mut halves(), "--once --duration 150ms --json");
+    assert!(began.elapsed() >= Duration::from_millis(150));
+    assert_eq!(text.lines().count(), 1);
+    let report: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(report["window"]["seconds"], 5.5, "what came in last is in it");
+    assert_eq!(report["coverage"]["census"], 242);
+    let text = run_with(&mut halves(), "--once --duration 1ms --limit 3");
+    assert!(text.starts_with("twtrace   host web-1 ") && text.ends_with("first 3 of 45 rows by made\n"), "{text}");
+    let text = run_with(&mut halves(), "--once --duration 1ms --csv --by command");
+    assert_eq!(text.lines().count(), 1 + 6, "{text}");
+}
+
+#[test]
+fn without_once_there_is_a_report_each_interval() {
+    // At 100, 200 and 300 ms; what would come just before the end is left to the report at the end.
+    let text = run_with(&mut halves(), "--json --interval 100ms --duration 420ms");
+    let reports: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!((2..=4).contains(&reports.len()), "a slow machine may miss one: {}", reports.len());
+    assert_eq!(reports[0]["coverage"]["census"], 0);
+    assert_eq!(reports.last().unwrap()["coverage"]["census"], 242);
+    let text = run_with(&mut halves(), "--csv --interval 100ms --duration 250ms --by user");
+    assert_eq!(text.lines().filter(|line| line.starts_with("time,")).count(), 1, "{text}");
+    let text = run_with(&mut halves(), "--interval 100ms --duration 250ms --by user");
+    assert!(text.matches("\n\ntwtrace ").count() >= 1, "{text}");
+}
+
+#[test]
+fn filters_and_orders_reach_the_report() {
+    let text = run_with(&mut halves(), "--once --duration 1ms --csv --comm curl --pid 2003,2004 --sort name");
+    assert_eq!(text.lines().filter(|line| line.contains(",curl,")).count(), 2, "{text}");
+    let text = run_with(&mut halves(), "--once --duration 1ms --by destination --dest 10.0.1.0/24:25");
+    assert!(text.contains("10.0.1.4:25") && !text.contains(":5432  active"), "{text}");
+}
+
+#[test]
+fn a_readable_descriptor_wakes_the_loop() {
+    let (reader, writer) = std::os::unix::net::UnixStream::pair().unwrap();
+    let mut script = Script { fd: Some(reader.into()), ..Script::of(Vec::new()) };
+    let waker = std::thread::spawn(move || {
+        for _ in 0..20 {
+            std::thread::sleep(Duration::from_millis(5));
+            std::io::Write::write_all(&mut &writer, b"x").unwrap();
+        }
+    });
+    run_with(&mut script, "--once --duration 250ms --json");
+    waker.join().unwrap();
+    assert!(script.pumped > 5, "time alone would have woken it at most four times: {}", script.pumped);
+}
+
+#[test]
+fn failures_of_source_and_output_are_told() {
+    struct Broken;
+    impl Feed for Broken {
+        fn pump(&mut self, _: &mut dyn FnMut(Input)) -> anyhow::Result<()> {
+            bail!("the ring is gone")
+        }
+        fn final_pump(&mut self, _: &mut dyn FnMut(Input)) -> anyhow::Result<()> {
+            bail!("the ring is gone")
+        }
+        fn fd(&self) -> Option<BorrowedFd<'_>> {
+            None
+        }
+    }
+    let error = report(&mut Broken, &args("--once"), &mut Vec::new()).unwrap_err();
+    assert_eq!(error.to_string(), "the ring is gone");
+
+    struct Closed;
+    impl Write for Closed {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    for form in ["--json", "--csv", ""] {
+        let args = args(&format!("--once --duration 1ms {form}"));
+        let error = report(&mut halves(), &args, &mut Closed).unwrap_err();
+        let kind = error.chain().find_map(|cause| cause.downcast_ref::<io::Error>()).map(io::Error::kind);
+        assert_eq!(kind, Some(io::ErrorKind::BrokenPipe), "{form}");
+    }
+}

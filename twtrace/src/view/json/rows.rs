@@ -1,6 +1,7 @@
 //! Rows of the JSON report.
 
-use crate::view::{label, order, text};
+use crate::view::label::{self, Names as _};
+use crate::view::{order, text};
 use serde::Serialize;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -35,9 +36,18 @@ impl<'a> Joins<'a> {
         Self { pairs, destinations: model.destinations().map(|row| (row.id, row)).collect() }
     }
 
-    fn of_process(&self, id: u32) -> impl Iterator<Item = (&'a PairRow, &'a DestinationRow)> + '_ {
-        let pairs = self.pairs.get(&id).map_or(&[][..], Vec::as_slice);
-        pairs.iter().filter_map(|pair| Some((*pair, *self.destinations.get(&pair.destination)?)))
+    /// Destinations of a process; last, without a place, those whose rows did not fit, together.
+    fn of_process(&self, id: u32) -> Vec<SharedJson> {
+        let mut other = SharedJson::default();
+        let mut destinations = Vec::new();
+        for pair in self.pairs.get(&id).into_iter().flatten() {
+            match self.destinations.get(&pair.destination) {
+                Some(row) if row.key != DestRow::Other => destinations.push(SharedJson::of(pair, row)),
+                _ => other.add(pair),
+            }
+        }
+        destinations.extend((other.connections > 0).then_some(other));
+        destinations
     }
 }
 
@@ -127,13 +137,20 @@ impl<'a> RowJson<'a> {
         // What the rows of a group have in common, from any one of them.
         let of = |group: GroupBy| row.owner.as_ref().filter(|_| process || by == group);
         let facts = one.and_then(|owner| model.facts(owner.key));
-        let cgroup_facts = of(GroupBy::Cgroup).and_then(|owner| model.facts(owner.key));
+        let cgroup_facts = facts.or_else(|| match row.key {
+            GroupKey::Cgroup(id) => model.facts_of_cgroup(id),
+            _ => None,
+        });
         let text = |tell: fn(&ProcessFacts) -> Option<&String>| facts.and_then(tell).map(String::as_str);
         let cgroup = |tell: fn(&ProcessFacts) -> Option<&String>| cgroup_facts.and_then(tell).map(String::as_str);
         let command = of(GroupBy::Command);
         let parent = of(GroupBy::Parent);
         let uid = of(GroupBy::User).map(|owner| owner.uid);
-        let destinations: Vec<_> = if process { joins.of_process(row.id).collect() } else { Vec::new() };
+        let mut destinations = process.then(|| joins.of_process(row.id));
+        let destinations_total = destinations.as_ref().map(Vec::len);
+        if let Some(destinations) = &mut destinations {
+            destinations.truncate(DESTINATIONS_OF_PROCESS);
+        }
         Self {
             name: (!process).then(|| label::group(row, model)),
             pid: pid(row),
@@ -148,16 +165,14 @@ impl<'a> RowJson<'a> {
             cgroup: cgroup(|facts| facts.cgroup.as_ref()),
             container: cgroup(|facts| facts.container.as_ref()),
             unit: cgroup(|facts| facts.unit.as_ref()),
-            netns: destinations.first().and_then(|(_, row)| dest_key(row)).map(|key| key.netns),
+            netns: destinations.iter().flatten().find_map(|shared| shared.place.netns),
             owner_known: row.key != GroupKey::Unknown,
             other: row.key == GroupKey::Other,
             folded: row.folded,
             processes: row.processes,
             counts: CountsJson::of(&row.counts),
-            destinations_total: process.then_some(destinations.len()),
-            destinations: process.then(|| {
-                destinations.into_iter().take(DESTINATIONS_OF_PROCESS).map(|at| SharedJson::of(at.0, at.1)).collect()
-            }),
+            destinations,
+            destinations_total,
         }
     }
 }
@@ -181,7 +196,7 @@ fn dest_key(row: &DestinationRow) -> Option<&DestKey> {
 }
 
 /// Where.
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 pub(super) struct PlaceJson {
     netns: Option<u32>,
     role: Option<Role>,
@@ -204,7 +219,7 @@ impl PlaceJson {
 }
 
 /// A destination of one process, with that process's share.
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 pub(super) struct SharedJson {
     #[serde(flatten)]
     place: PlaceJson,
@@ -214,6 +229,12 @@ pub(super) struct SharedJson {
 }
 
 impl SharedJson {
+    fn add(&mut self, pair: &PairRow) {
+        self.time_wait_made += pair.time_wait_made;
+        self.time_wait_live += pair.time_wait_live;
+        self.connections += pair.connections;
+    }
+
     fn of(pair: &PairRow, row: &DestinationRow) -> Self {
         Self {
             place: PlaceJson::of(row),

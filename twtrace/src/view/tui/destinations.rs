@@ -37,7 +37,7 @@ pub(super) fn all(
     let sort = Some(state.sort);
     let list = List { columns: columns::destinations(), rows: &rows, ids, order: sort };
     list::draw(frame, area, list, context, state);
-    format!("{} destinations", text::count(rows.len() as u64))
+    text::counted(rows.len(), "destination", "destinations")
 }
 
 /// Draws the destinations of one process, and gives the title.
@@ -59,5 +59,5 @@ pub(super) fn of_process(
     let sort = Some(processes::pair_sort(state.sort));
     let list = List { columns: columns::destinations_of(), rows: &found, ids, order: sort };
     list::draw(frame, area, list, context, state);
-    format!("{} destinations", text::count(found.len() as u64))
+    text::counted(found.len(), "destination", "destinations")
 }

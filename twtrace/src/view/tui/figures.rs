@@ -1,9 +1,8 @@
 //! What the screen is drawn from: the model as it is, or as it was when the user froze it.
 
-use crate::view::label::Names;
+use crate::view::label::{self, Names};
 use crate::view::tui::sockets;
 use crate::view::tui::state::State;
-use std::borrow::Borrow as _;
 use std::collections::HashMap;
 use twtrace_core::engine::Model;
 use twtrace_core::input::{Owner, ProcessFacts, ProcessKey};
@@ -43,7 +42,7 @@ impl Figures for Model {
         Box::new(Self::pairs(self))
     }
     fn live_sockets(&self) -> Box<dyn Iterator<Item = LiveSocket> + '_> {
-        Box::new(Self::live_sockets(self).map(|socket| *socket.borrow()))
+        Box::new(Self::live_sockets(self))
     }
     fn sockets_left_out(&self) -> u64 {
         0
@@ -91,6 +90,9 @@ impl Names for Frozen {
     }
     fn user_name(&self, uid: u32) -> Option<&str> {
         self.users.get(&uid).map(String::as_str)
+    }
+    fn facts_of_cgroup(&self, id: u64) -> Option<&ProcessFacts> {
+        label::find_facts(self.rows[0].iter(), self, id)
     }
 }
 

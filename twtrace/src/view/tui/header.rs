@@ -22,6 +22,17 @@ fn sparkline(history: &[u64], cells: usize) -> String {
     newest.iter().map(|figure| BARS[(u128::from(*figure) * 7 / u128::from(highest)) as usize]).collect()
 }
 
+/// A line that shows where it was cut.
+fn fitted(spans: Vec<Span<'static>>, width: u16) -> Line<'static> {
+    let mut room = usize::from(width);
+    let fit = |span: Span<'static>| {
+        let text = text::fit(&span.content, room).into_owned();
+        room = room.saturating_sub(text::width(&text));
+        Span::styled(text, span.style)
+    };
+    Line::from(spans.into_iter().map(fit).collect::<Vec<_>>())
+}
+
 /// The header's lines for so many cells.
 pub(super) fn lines(figures: &dyn Figures, state: &State, width: u16) -> Vec<Line<'static>> {
     let summary = figures.summary();
@@ -62,7 +73,8 @@ pub(super) fn lines(figures: &dyn Figures, state: &State, width: u16) -> Vec<Lin
     if let Some(row) = words::tightest(figures.destinations()) {
         fourth.push_str(&format!("  tightest {}", words::tightness(row)));
     }
-    let mut lines = vec![Line::from(first), Line::from(second), Line::from(third), Line::from(fourth)];
+    let mut lines: Vec<Line<'static>> =
+        [first, second, third, vec![Span::raw(fourth)]].into_iter().map(|spans| fitted(spans, width)).collect();
     let warnings = words::warnings(summary);
     if let Some(warning) = warnings.first() {
         let more =

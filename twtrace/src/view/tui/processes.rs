@@ -66,7 +66,7 @@ pub(super) fn groups(
     let sort = Some(state.sort);
     let list = List { columns: columns::groups(by), rows: &rows, ids, order: sort };
     list::draw(frame, area, list, context, state);
-    format!("{} rows by {}", text::count(rows.len() as u64), order::group_name(by))
+    format!("{} by {}", text::counted(rows.len(), "row", "rows"), order::group_name(by))
 }
 
 /// Draws the processes of one destination, and gives the title.
@@ -88,7 +88,7 @@ pub(super) fn of_destination(
     let sort = Some(pair_sort(state.sort));
     let list = List { columns: columns::processes_of(), rows: &found, ids, order: sort };
     list::draw(frame, area, list, context, state);
-    format!("{} processes", text::count(found.len() as u64))
+    text::counted(found.len(), "process", "processes")
 }
 
 /// Pairs have two figures to sort by.

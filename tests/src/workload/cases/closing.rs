@@ -1,0 +1,258 @@
+//! Ways to close, either side first.
+
+use anyhow::Result;
+
+use super::{ALL, Case, Ends, Stage};
+use crate::workload::command::Command;
+use crate::workload::diag::Holder;
+use crate::workload::sys::{Event, SockOption};
+
+const CLOSE_WAIT: u8 = 8;
+const FIN_WAIT2: u8 = 5;
+
+pub(super) const CASES: &[Case] = &[
+    Case { name: "client-closes-first", families: ALL, play: client_closes_first },
+    Case { name: "server-closes-first", families: ALL, play: server_closes_first },
+    Case { name: "client-shuts-down", families: ALL, play: client_shuts_down },
+    Case { name: "server-shuts-down", families: ALL, play: server_shuts_down },
+    Case { name: "close-in-fin-wait2", families: ALL, play: close_in_fin_wait2 },
+    Case { name: "linger-zero", families: ALL, play: linger_zero },
+    Case { name: "server-linger-zero", families: ALL, play: server_linger_zero },
+    Case { name: "unread-data", families: ALL, play: unread_data },
+    Case { name: "unread-data-in-close-wait", families: ALL, play: unread_in_close_wait },
+    Case { name: "reset-in-fin-wait2", families: ALL, play: reset_in_fin_wait2 },
+    Case { name: "data-for-a-timewait-socket", families: ALL, play: data_for_timewait },
+    Case { name: "reset-for-a-timewait-socket", families: ALL, play: reset_for_timewait },
+    Case { name: "linger2-negative", families: ALL, play: linger2_negative },
+    Case { name: "disconnect", families: ALL, play: disconnect },
+    Case { name: "destroyed", families: ALL, play: destroyed },
+    Case { name: "listener-closes", families: ALL, play: listener_closes },
+];
+
+/// close, and the peer's FIN comes later: the timewait socket waits for it in substate FIN_WAIT2.
+fn client_closes_first(stage: &mut Stage) -> Result<()> {
+    let ends = Ends::new(stage.family)?;
+    let pair = ends.pair(stage.family)?;
+    let (client, server) = (&ends.client, &ends.server);
+    client.close(pair.c)?;
+    server.wait_holder(pair.from, pair.to, Holder::TimewaitFinWait2)?;
+    server.wait(pair.s, Event::PeerClosed)?;
+    server.close(pair.s)?;
+    server.wait_holder(pair.from, pair.to, Holder::TimeWait)?;
+    ends.settle(pair)?;
+    stage.active(client, pair, [Some(&client.who); 2], "fin_wait2_timewait")?;
+    stage.passive(server, pair, [Some(&server.who); 2], "passive_close")
+}
+
+fn server_closes_first(stage: &mut Stage) -> Result<()> {
+    let ends = Ends::new(stage.family)?;
+    let pair = ends.pair(stage.family)?;
+    let (client, server) = (&ends.client, &ends.server);
+    server.close(pair.s)?;
+    client.wait_holder(pair.to, pair.from, Holder::TimewaitFinWait2)?;
+    client.wait(pair.c, Event::PeerClosed)?;
+    client.close(pair.c)?;
+    client.wait_holder(pair.to, pair.from, Holder::TimeWait)?;
+    ends.settle(pair)?;
+    stage.passive(server, pair, [Some(&server.who); 2], "fin_wait2_timewait")?;
+    stage.active(client, pair, [Some(&client.who); 2], "passive_close")
+}
+
+/// shutdown of the sending side; the peer's FIN finds a full socket.
+fn client_shuts_down(stage: &mut Stage) -> Result<()> {
+    let ends = Ends::new(stage.family)?;
+    let pair = ends.pair(stage.family)?;
+    let (client, server) = (&ends.client, &ends.server);
+    client.shutdown(pair.c)?;
+    client.wait_state(pair.c, FIN_WAIT2)?;
+    server.wait(pair.s, Event::PeerClosed)?;
+    server.close(pair.s)?;
+    server.wait_holder(pair.from, pair.to, Holder::TimeWait)?;
+    ends.settle(pair)?;
+    client.close(pair.c)?;
+    stage.active(client, pair, [Some(&client.who); 2], "time_wait")?;
+    stage.passive(server, pair, [Some(&server.who); 2], "passive_close")
+}
+
+fn server_shuts_down(stage: &mut Stage) -> Result<()> {
+    let ends = Ends::new(stage.family)?;
+    let pair = ends.pair(stage.family)?;
+    let (client, server) = (&ends.client, &ends.server);
+    server.shutdown(pair.s)?;
+    server.wait_state(pair.s, FIN_WAIT2)?;
+    client.wait(pair.c, Event::PeerClosed)?;
+    client.close(pair.c)?;
+    client.wait_holder(pair.to, pair.from, Holder::TimeWait)?;
+    ends.settle(pair)?;
+    server.close(pair.s)?;
+    stage.passive(server, pair, [Some(&server.who); 2], "time_wait")?;
+    stage.active(client, pair, [Some(&client.who); 2], "passive_close")
+}
+
+/// shutdown, and close once the peer has acknowledged: `__tcp_close` itself makes the timewait socket.
+fn close_in_fin_wait2(stage: &mut Stage) -> Result<()> {
+    let ends = Ends::new(stage.family)?;
+    let pair = ends.pair(stage.family)?;
+    let (client, server) = (&ends.client, &ends.server);
+    client.shutdown(pair.c)?;
+    client.wait_state(pair.c, FIN_WAIT2)?;
+    client.close(pair.c)?;
+    server.wait_holder(pair.from, pair.to, Holder::TimewaitFinWait2)?;
+    server.close(pair.s)?;
+    ends.settle(pair)?;
+    stage.active(client, pair, [Some(&client.who); 2], "fin_wait2_timewait")?;
+    stage.passive(server, pair, [Some(&server.who); 2], "passive_close")
+}
+
+fn linger_zero(stage: &mut Stage) -> Result<()> {
+    let ends = Ends::new(stage.family)?;
+    let pair = ends.pair(stage.family)?;
+    let (client, server) = (&ends.client, &ends.server);
+    client.set(pair.c, SockOption::LingerZero)?;
+    client.close(pair.c)?;
+    ends.settle(pair)?;
+    stage.active(client, pair, [Some(&client.who); 2], "linger_abort")?;
+    stage.passive(server, pair, [Some(&server.who), None], "reset_received")
+}
+
+fn server_linger_zero(stage: &mut Stage) -> Result<()> {
+    let ends = Ends::new(stage.family)?;
+    let pair = ends.pair(stage.family)?;
+    let (client, server) = (&ends.client, &ends.server);
+    server.set(pair.s, SockOption::LingerZero)?;
+    server.close(pair.s)?;
+    ends.settle(pair)?;
+    stage.passive(server, pair, [Some(&server.who); 2], "linger_abort")?;
+    stage.active(client, pair, [Some(&client.who), None], "reset_received")
+}
+
+fn unread_data(stage: &mut Stage) -> Result<()> {
+    let ends = Ends::new(stage.family)?;
+    let pair = ends.pair(stage.family)?;
+    let (client, server) = (&ends.client, &ends.server);
+    server.send_byte(pair.s)?;
+    client.wait(pair.c, Event::Readable)?;
+    client.close(pair.c)?;
+    ends.settle(pair)?;
+    stage.active(client, pair, [Some(&client.who); 2], "unread_abort")?;
+    stage.passive(server, pair, [Some(&server.who), None], "reset_received")
+}
+
+/// The server has sent its FIN, so it is the one that closed first, and gets a reset for it.
+fn unread_in_close_wait(stage: &mut Stage) -> Result<()> {
+    let ends = Ends::new(stage.family)?;
+    let pair = ends.pair(stage.family)?;
+    let (client, server) = (&ends.client, &ends.server);
+    server.send_byte(pair.s)?;
+    server.shutdown(pair.s)?;
+    client.wait(pair.c, Event::PeerClosed)?;
+    client.wait_state(pair.c, CLOSE_WAIT)?;
+    server.wait_state(pair.s, FIN_WAIT2)?;
+    client.close(pair.c)?;
+    ends.settle(pair)?;
+    stage.active(client, pair, [Some(&client.who); 2], "unread_abort")?;
+    stage.passive(server, pair, [Some(&server.who); 2], "reset_received")
+}
+
+fn reset_in_fin_wait2(stage: &mut Stage) -> Result<()> {
+    let ends = Ends::new(stage.family)?;
+    let pair = ends.pair(stage.family)?;
+    let (client, server) = (&ends.client, &ends.server);
+    client.shutdown(pair.c)?;
+    client.wait_state(pair.c, FIN_WAIT2)?;
+    server.wait_state(pair.s, CLOSE_WAIT)?;
+    server.set(pair.s, SockOption::LingerZero)?;
+    server.close(pair.s)?;
+    ends.settle(pair)?;
+    stage.active(client, pair, [Some(&client.who); 2], "reset_received")?;
+    stage.passive(server, pair, [Some(&server.who); 2], "linger_abort")
+}
+
+/// A timewait socket in substate FIN_WAIT2 is killed by data: at CLOSE it was one, and no hook sees its end.
+fn data_for_timewait(stage: &mut Stage) -> Result<()> {
+    let ends = Ends::new(stage.family)?;
+    let pair = ends.pair(stage.family)?;
+    let (client, server) = (&ends.client, &ends.server);
+    client.close(pair.c)?;
+    server.wait_holder(pair.from, pair.to, Holder::TimewaitFinWait2)?;
+    server.wait_state(pair.s, CLOSE_WAIT)?;
+    server.send_byte(pair.s)?;
+    server.wait_holder(pair.from, pair.to, Holder::Nobody)?;
+    ends.settle(pair)?;
+    stage.active(client, pair, [Some(&client.who); 2], "fin_wait2_timewait")?;
+    stage.passive(server, pair, [Some(&server.who), None], "reset_received")
+}
+
+fn reset_for_timewait(stage: &mut Stage) -> Result<()> {
+    let ends = Ends::new(stage.family)?;
+    let pair = ends.pair(stage.family)?;
+    let (client, server) = (&ends.client, &ends.server);
+    client.close(pair.c)?;
+    server.wait_holder(pair.from, pair.to, Holder::TimewaitFinWait2)?;
+    server.wait_state(pair.s, CLOSE_WAIT)?;
+    server.set(pair.s, SockOption::LingerZero)?;
+    server.close(pair.s)?;
+    server.wait_holder(pair.from, pair.to, Holder::Nobody)?;
+    ends.settle(pair)?;
+    stage.active(client, pair, [Some(&client.who); 2], "fin_wait2_timewait")?;
+    stage.passive(server, pair, [Some(&server.who); 2], "linger_abort")
+}
+
+/// No FIN_WAIT2 at all: close resets, after it has set CLOSE.
+fn linger2_negative(stage: &mut Stage) -> Result<()> {
+    let ends = Ends::new(stage.family)?;
+    let pair = ends.pair(stage.family)?;
+    let (client, server) = (&ends.client, &ends.server);
+    client.set(pair.c, SockOption::Linger2(-1))?;
+    client.shutdown(pair.c)?;
+    client.wait_state(pair.c, FIN_WAIT2)?;
+    server.wait_state(pair.s, CLOSE_WAIT)?;
+    client.close(pair.c)?;
+    ends.settle(pair)?;
+    stage.active(client, pair, [Some(&client.who); 2], "reset_sent")?;
+    stage.passive(server, pair, [Some(&server.who), None], "reset_received")
+}
+
+/// connect to AF_UNSPEC throws the connection away, and the socket can be used again.
+fn disconnect(stage: &mut Stage) -> Result<()> {
+    let ends = Ends::new(stage.family)?;
+    let pair = ends.pair(stage.family)?;
+    let (client, server) = (&ends.client, &ends.server);
+    client.tell(&Command::Disconnect { fd: pair.c })?;
+    ends.settle(pair)?;
+    stage.active(client, pair, [Some(&client.who); 2], "unread_abort")?;
+    stage.passive(server, pair, [Some(&server.who), None], "reset_received")?;
+
+    let again = ends.join(pair.c, &super::How::Plain, &super::How::Plain)?;
+    client.close(again.c)?;
+    server.wait_holder(again.from, again.to, Holder::TimewaitFinWait2)?;
+    server.close(again.s)?;
+    ends.settle(again)?;
+    stage.active(client, again, [Some(&client.who); 2], "fin_wait2_timewait")?;
+    stage.passive(server, again, [Some(&server.who); 2], "passive_close")
+}
+
+/// `ss -K`: whoever asks for it owns nothing of the connection.
+fn destroyed(stage: &mut Stage) -> Result<()> {
+    let ends = Ends::new(stage.family)?;
+    let pair = ends.pair(stage.family)?;
+    let (client, server) = (&ends.client, &ends.server);
+    server.tell(&Command::Destroy { local: pair.from, remote: pair.to })?;
+    ends.settle(pair)?;
+    stage.active(client, pair, [Some(&client.who), None], "reset_sent")?;
+    stage.passive(server, pair, [Some(&server.who), None], "reset_received")
+}
+
+/// A connection that waited to be accepted goes down with its listener.
+fn listener_closes(stage: &mut Stage) -> Result<()> {
+    let ends = Ends::new(stage.family)?;
+    let (client, server) = (&ends.client, &ends.server);
+    let c = client.open(stage.family)?;
+    anyhow::ensure!(client.connect(c, ends.service, &super::How::Plain)? == 0);
+    let pair = super::Pair { c, s: -1, from: client.names(c)?.local, to: ends.service };
+    server.wait(ends.listener, Event::Readable)?;
+    server.close(ends.listener)?;
+    ends.settle(pair)?;
+    stage.active(client, pair, [Some(&client.who), None], "reset_received")?;
+    stage.passive(server, pair, [None, Some(&server.who)], "unread_abort")
+}

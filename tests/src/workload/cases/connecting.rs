@@ -1,0 +1,207 @@
+//! Connects that fail, connects that do not wait, and timewait sockets for which there is no room.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use anyhow::{Result, ensure};
+
+use super::{ALL, Case, Ends, PLAIN, Pair, Stage, bound, deaf};
+use crate::workload::actor::Actor;
+use crate::workload::command::{Command, How};
+use crate::workload::diag::Holder;
+use crate::workload::sys::{Event, Family, SockOption, loopback};
+use crate::workload::truth::Side;
+
+const FIN_WAIT2: u8 = 5;
+
+pub(super) const CASES: &[Case] = &[
+    Case { name: "refused", families: ALL, play: refused },
+    Case { name: "refused-non-blocking", families: ALL, play: refused_non_blocking },
+    Case { name: "refused-then-connected", families: ALL, play: refused_then_connected },
+    Case { name: "non-blocking", families: ALL, play: non_blocking },
+    Case { name: "network-unreachable", families: PLAIN, play: network_unreachable },
+    Case { name: "unreachable-route", families: PLAIN, play: unreachable_route },
+    Case { name: "no-port", families: ALL, play: no_port },
+    Case { name: "bound-tuple-taken", families: ALL, play: bound_tuple_taken },
+    Case { name: "overflow-on-close", families: ALL, play: overflow_on_close },
+    Case { name: "overflow-on-shutdown", families: ALL, play: overflow_on_shutdown },
+    Case { name: "fast-open", families: PLAIN, play: fast_open },
+];
+
+/// Closes a connection from the client's side, and says what it came to.
+fn close_first(stage: &mut Stage, ends: &Ends, pair: Pair) -> Result<()> {
+    let (client, server) = (&ends.client, &ends.server);
+    client.close(pair.c)?;
+    server.wait_holder(pair.from, pair.to, Holder::TimewaitFinWait2)?;
+    server.close(pair.s)?;
+    ends.settle(pair)?;
+    stage.active(client, pair, [Some(&client.who); 2], "fin_wait2_timewait")?;
+    stage.passive(server, pair, [Some(&server.who); 2], "passive_close")
+}
+
+fn refused(stage: &mut Stage) -> Result<()> {
+    let client = Actor::new("tw-client")?;
+    let service = deaf(&client, stage.family)?;
+    let (c, local) = bound(&client, stage.family, loopback(stage.family))?;
+    ensure!(client.connect(c, service, &How::Plain)? == libc::ECONNREFUSED);
+    let owners = [Some(&client.who), None];
+    stage.life(&client, Side::Active, (local, service), owners, "connect_failed", libc::ECONNREFUSED)
+}
+
+fn refused_non_blocking(stage: &mut Stage) -> Result<()> {
+    let client = Actor::new("tw-client")?;
+    let service = deaf(&client, stage.family)?;
+    let (c, local) = bound(&client, stage.family, loopback(stage.family))?;
+    client.set(c, SockOption::NonBlocking)?;
+    // On the loopback interface the reset is there before connect returns.
+    let errno = client.connect(c, service, &How::Plain)?;
+    ensure!([libc::ECONNREFUSED, libc::EINPROGRESS].contains(&errno), "errno {errno}");
+    super::ended(&client, local, service)?;
+    let owners = [Some(&client.who), None];
+    stage.life(&client, Side::Active, (local, service), owners, "connect_failed", libc::ECONNREFUSED)
+}
+
+/// Two lives of one socket.
+fn refused_then_connected(stage: &mut Stage) -> Result<()> {
+    let ends = Ends::new(stage.family)?;
+    let client = &ends.client;
+    let service = deaf(client, stage.family)?;
+    let (c, local) = bound(client, stage.family, loopback(stage.family))?;
+    ensure!(client.connect(c, service, &How::Plain)? == libc::ECONNREFUSED);
+    let owners = [Some(&client.who), None];
+    stage.life(client, Side::Active, (local, service), owners, "connect_failed", libc::ECONNREFUSED)?;
+    let pair = ends.join(c, &How::Plain, &How::Plain)?;
+    close_first(stage, &ends, pair)
+}
+
+fn non_blocking(stage: &mut Stage) -> Result<()> {
+    let ends = Ends::new(stage.family)?;
+    let client = &ends.client;
+    let c = client.open(stage.family)?;
+    client.set(c, SockOption::NonBlocking)?;
+    ensure!(client.connect(c, ends.service, &How::Plain)? == libc::EINPROGRESS);
+    client.wait(c, Event::Writable)?;
+    let s = ends.server.accept(ends.listener, &How::Plain)?;
+    let pair = Pair { c, s, from: client.names(c)?.local, to: ends.service };
+    close_first(stage, &ends, pair)
+}
+
+/// An address of the ranges for documentation.
+fn elsewhere(family: Family) -> IpAddr {
+    match family {
+        Family::V6 => Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 9).into(),
+        Family::V4 | Family::Mapped => Ipv4Addr::new(192, 0, 2, 9).into(),
+    }
+}
+
+fn nowhere(family: Family) -> SocketAddr {
+    match family {
+        Family::V6 => (Ipv6Addr::UNSPECIFIED, 0).into(),
+        Family::V4 | Family::Mapped => (Ipv4Addr::UNSPECIFIED, 0).into(),
+    }
+}
+
+/// No route at all: connect fails before the socket leaves CLOSE.
+fn network_unreachable(stage: &mut Stage) -> Result<()> {
+    fails_early(stage, false, libc::ENETUNREACH)
+}
+
+fn unreachable_route(stage: &mut Stage) -> Result<()> {
+    fails_early(stage, true, libc::EHOSTUNREACH)
+}
+
+fn fails_early(stage: &mut Stage, route: bool, expected: i32) -> Result<()> {
+    let client = Actor::new("tw-client")?;
+    client.tell(&Command::EnterNewNamespace)?;
+    let address = elsewhere(stage.family);
+    if route {
+        client.tell(&Command::Unreachable { address })?;
+    }
+    let service = (address, 80).into();
+    let c = client.open(stage.family)?;
+    let errno = client.connect(c, service, &How::Plain)?;
+    ensure!(errno == expected, "errno {errno}");
+    let owners = [Some(&client.who), None];
+    stage.life(&client, Side::Active, (nowhere(stage.family), service), owners, "connect_failed", errno)?;
+    stage.early();
+    Ok(())
+}
+
+/// One port in the range, and it is taken towards this destination.
+fn no_port(stage: &mut Stage) -> Result<()> {
+    let ends = Ends::apart(stage.family)?;
+    let client = &ends.client;
+    client.sysctl("ipv4/ip_local_port_range", "40000 40000")?;
+    let pair = ends.pair(stage.family)?;
+    let c = client.open(stage.family)?;
+    ensure!(client.connect(c, ends.service, &How::Plain)? == libc::EADDRNOTAVAIL);
+    let local = (loopback(stage.family), 0).into();
+    let owners = [Some(&client.who), None];
+    stage.life(client, Side::Active, (local, ends.service), owners, "no_port", libc::EADDRNOTAVAIL)?;
+    close_first(stage, &ends, pair)
+}
+
+/// The same errno for another reason: the ports are free, but this very tuple is not.
+fn bound_tuple_taken(stage: &mut Stage) -> Result<()> {
+    let ends = Ends::new(stage.family)?;
+    let client = &ends.client;
+    let first = client.open(stage.family)?;
+    let second = client.open(stage.family)?;
+    for fd in [first, second] {
+        client.set(fd, SockOption::ReuseAddress)?;
+    }
+    client.bind(first, loopback(stage.family), 0)?;
+    let local = client.names(first)?.local;
+    client.bind(second, local.ip(), local.port())?;
+    let pair = ends.join(first, &How::Plain, &How::Plain)?;
+    ensure!(client.connect(second, ends.service, &How::Plain)? == libc::EADDRNOTAVAIL);
+    let owners = [Some(&client.who), None];
+    stage.life(client, Side::Active, (local, ends.service), owners, "connect_failed", libc::EADDRNOTAVAIL)?;
+    close_first(stage, &ends, pair)
+}
+
+/// No timewait socket, so the peer's FIN finds nothing and is reset.
+fn overflow_on_close(stage: &mut Stage) -> Result<()> {
+    let ends = Ends::apart(stage.family)?;
+    let (client, server) = (&ends.client, &ends.server);
+    client.sysctl("ipv4/tcp_max_tw_buckets", "0")?;
+    let pair = ends.pair(stage.family)?;
+    client.close(pair.c)?;
+    server.wait_holder(pair.from, pair.to, Holder::Nobody)?;
+    server.wait(pair.s, Event::PeerClosed)?;
+    server.close(pair.s)?;
+    ends.settle(pair)?;
+    stage.active(client, pair, [Some(&client.who); 2], "overflow")?;
+    stage.passive(server, pair, [Some(&server.who); 2], "reset_received")
+}
+
+fn overflow_on_shutdown(stage: &mut Stage) -> Result<()> {
+    let ends = Ends::apart(stage.family)?;
+    let (client, server) = (&ends.client, &ends.server);
+    client.sysctl("ipv4/tcp_max_tw_buckets", "0")?;
+    let pair = ends.pair(stage.family)?;
+    client.shutdown(pair.c)?;
+    client.wait_state(pair.c, FIN_WAIT2)?;
+    server.close(pair.s)?;
+    ends.settle(pair)?;
+    stage.active(client, pair, [Some(&client.who); 2], "overflow")?;
+    stage.passive(server, pair, [Some(&server.who); 2], "passive_close")
+}
+
+/// No connect at all: the first sendto asks for a cookie, the second brings its data with the SYN.
+fn fast_open(stage: &mut Stage) -> Result<()> {
+    let ends = Ends::apart(stage.family)?;
+    let (client, server) = (&ends.client, &ends.server);
+    client.sysctl("ipv4/tcp_fastopen", "3")?;
+    server.set(ends.listener, SockOption::FastOpen(5))?;
+    for _ in 0..2 {
+        let c = client.open(stage.family)?;
+        client.tell(&Command::SendFastOpen { fd: c, address: ends.service })?;
+        let s = server.accept(ends.listener, &How::Plain)?;
+        server.wait(s, Event::Readable)?;
+        ensure!(server.number(&Command::Receive { fd: s })? == 1);
+        client.wait_state(c, 1)?;
+        let pair = Pair { c, s, from: client.names(c)?.local, to: ends.service };
+        close_first(stage, &ends, pair)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,202 @@
+//! Connections opened and closed in every way that the kernel tells apart, one case after the other.
+
+mod closing;
+mod connecting;
+mod owners;
+mod wired;
+
+use std::io::Write;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::RawFd;
+
+use anyhow::{Context as _, Result, bail};
+
+use super::actor::Actor;
+use super::command::{Command, How, Who};
+use super::sys::{Family, loopback};
+use super::truth::{Side, Truth};
+
+/// A case: what happens, and what it comes to.
+pub struct Case {
+    /// Its name.
+    pub name: &'static str,
+    /// The families that it is played with.
+    families: &'static [Family],
+    play: fn(&mut Stage) -> Result<()>,
+}
+
+const ALL: &[Family] = &[Family::V4, Family::V6, Family::Mapped];
+const PLAIN: &[Family] = &[Family::V4, Family::V6];
+
+/// Every case.
+pub fn all() -> Vec<Case> {
+    [closing::CASES, connecting::CASES, owners::CASES, wired::CASES].into_iter().flatten().map(Case::copy).collect()
+}
+
+/// Plays the cases with these names, or all, and writes one line of JSON for each life.
+pub fn run(only: &[String], out: &mut dyn Write) -> Result<()> {
+    let cases = all();
+    if let Some(unknown) = only.iter().find(|name| !cases.iter().any(|case| case.name == **name)) {
+        bail!("there is no case {unknown}: see --list");
+    }
+    for case in cases.iter().filter(|case| only.is_empty() || only.iter().any(|name| name == case.name)) {
+        for &family in case.families {
+            let mut stage = Stage { name: format!("{} {family:?}", case.name), family, truths: Vec::new() };
+            (case.play)(&mut stage).with_context(|| stage.name.clone())?;
+            for truth in &stage.truths {
+                serde_json::to_writer(&mut *out, truth)?;
+                writeln!(out)?;
+            }
+            out.flush()?;
+        }
+    }
+    Ok(())
+}
+
+impl Case {
+    fn copy(&self) -> Self {
+        Self { ..*self }
+    }
+}
+
+/// Where a case is played.
+pub struct Stage {
+    name: String,
+    /// Address family of the connections.
+    pub family: Family,
+    truths: Vec<Truth>,
+}
+
+/// A client, and a server that listens.
+pub struct Ends {
+    /// Who connects.
+    pub client: Actor,
+    /// Who accepts.
+    pub server: Actor,
+    /// The server's listening socket.
+    pub listener: RawFd,
+    /// Where it listens.
+    pub service: SocketAddr,
+}
+
+/// Both ends of one connection.
+#[derive(Clone, Copy)]
+pub struct Pair {
+    /// The client's descriptor.
+    pub c: RawFd,
+    /// The server's.
+    pub s: RawFd,
+    /// The client's address.
+    pub from: SocketAddr,
+    /// The server's address.
+    pub to: SocketAddr,
+}
+
+impl Ends {
+    /// Two new processes on the loopback interface.
+    pub fn new(family: Family) -> Result<Self> {
+        Self::with(Actor::new("tw-client")?, Actor::new("tw-server")?, family, loopback(family))
+    }
+
+    /// Two new processes in a namespace of their own, with nothing but the loopback interface.
+    pub fn apart(family: Family) -> Result<Self> {
+        let client = Actor::new("tw-client")?;
+        client.tell(&Command::EnterNewNamespace)?;
+        let server = client.fork("tw-server")?;
+        Self::with(client, server, family, loopback(family))
+    }
+
+    /// Two given processes, the server at that address.
+    pub fn with(client: Actor, server: Actor, family: Family, address: IpAddr) -> Result<Self> {
+        let listener = server.open(family)?;
+        server.bind(listener, address, 0)?;
+        server.tell(&Command::Listen { fd: listener })?;
+        let service = server.names(listener)?.local;
+        Ok(Self { client, server, listener, service })
+    }
+
+    /// Connects and accepts.
+    pub fn pair(&self, family: Family) -> Result<Pair> {
+        let c = self.client.open(family)?;
+        self.join(c, &How::Plain, &How::Plain)
+    }
+
+    /// Connects a socket of the client's and accepts, each in a given way.
+    pub fn join(&self, c: RawFd, connect: &How, accept: &How) -> Result<Pair> {
+        let errno = self.client.connect(c, self.service, connect)?;
+        if errno != 0 {
+            bail!("connect: errno {errno}");
+        }
+        let s = self.server.accept(self.listener, accept)?;
+        Ok(Pair { c, s, from: self.client.names(c)?.local, to: self.service })
+    }
+
+    /// Waits until neither end of a connection is a full socket any more.
+    pub fn settle(&self, pair: Pair) -> Result<()> {
+        ended(&self.server, pair.from, pair.to)?;
+        ended(&self.server, pair.to, pair.from)
+    }
+}
+
+/// Waits, in the namespace of `witness`, until no full socket has the tuple.
+pub fn ended(witness: &Actor, local: SocketAddr, remote: SocketAddr) -> Result<()> {
+    witness.tell(&Command::WaitEnded { local, remote })
+}
+
+impl Stage {
+    /// Says what the active side came to.
+    pub fn active(&mut self, at: &Actor, pair: Pair, owners: [Option<&Who>; 2], outcome: &str) -> Result<()> {
+        self.life(at, Side::Active, (pair.from, pair.to), owners, outcome, 0)
+    }
+
+    /// Says what the passive side came to.
+    pub fn passive(&mut self, at: &Actor, pair: Pair, owners: [Option<&Who>; 2], outcome: &str) -> Result<()> {
+        self.life(at, Side::Passive, (pair.to, pair.from), owners, outcome, 0)
+    }
+
+    /// Says what one life came to. `owners` are opener and closer, `at` a process of its namespace that still lives.
+    pub fn life(
+        &mut self,
+        at: &Actor,
+        side: Side,
+        (local, remote): (SocketAddr, SocketAddr),
+        [opener, closer]: [Option<&Who>; 2],
+        outcome: &str,
+        errno: i32,
+    ) -> Result<()> {
+        self.truths.push(Truth {
+            case: self.name.clone(),
+            netns: at.namespace()?,
+            side,
+            local,
+            remote,
+            v4_mapped: self.family == Family::Mapped,
+            opener: opener.cloned(),
+            closer: closer.cloned(),
+            outcome: outcome.to_owned(),
+            errno,
+            early: false,
+        });
+        Ok(())
+    }
+
+    /// Marks what was said last as a connect that failed before there was a life.
+    pub fn early(&mut self) {
+        if let Some(truth) = self.truths.last_mut() {
+            truth.early = true;
+        }
+    }
+}
+
+/// A socket with a local port, so that a connect that fails can be told by it.
+pub fn bound(actor: &Actor, family: Family, address: IpAddr) -> Result<(RawFd, SocketAddr)> {
+    let fd = actor.open(family)?;
+    actor.bind(fd, address, 0)?;
+    let local = actor.names(fd)?.local;
+    Ok((fd, local))
+}
+
+/// An address on which nobody listens: bound, so that nobody else gets it, by a socket that stays open.
+pub fn deaf(actor: &Actor, family: Family) -> Result<SocketAddr> {
+    Ok(bound(actor, family, loopback(family))?.1)
+}

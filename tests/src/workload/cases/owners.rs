@@ -1,0 +1,171 @@
+//! Who opens and who closes: processes that fork, execute, hand over, end, or call from elsewhere.
+
+use anyhow::Result;
+
+use super::{ALL, Case, Ends, PLAIN, Pair, Stage};
+use crate::require::skip;
+use crate::workload::actor::Actor;
+use crate::workload::command::{Answer, Command, How, Who};
+use crate::workload::diag::Holder;
+use crate::workload::sys::Event;
+
+pub(super) const CASES: &[Case] = &[
+    Case { name: "fork-after-open", families: ALL, play: fork_after_open },
+    Case { name: "descriptor-handed-over", families: ALL, play: handed_over },
+    Case { name: "accepted-descriptor-handed-over", families: PLAIN, play: accepted_handed_over },
+    Case { name: "exec-after-open", families: ALL, play: exec_after_open },
+    Case { name: "exit-without-close", families: ALL, play: exit_without_close },
+    Case { name: "killed", families: ALL, play: killed },
+    Case { name: "named-threads", families: ALL, play: named_threads },
+    Case { name: "prefork-server", families: ALL, play: prefork_server },
+    Case { name: "io-uring", families: PLAIN, play: io_uring },
+    Case { name: "io-uring-worker", families: PLAIN, play: io_uring_worker },
+    Case { name: "io-uring-server", families: PLAIN, play: io_uring_server },
+];
+
+/// The rest of a case in which the client's side was closed first: the server follows.
+fn follow(stage: &mut Stage, ends: &Ends, pair: Pair, opener: &Who, closer: &Who) -> Result<()> {
+    let server = &ends.server;
+    server.wait_holder(pair.from, pair.to, Holder::TimewaitFinWait2)?;
+    server.wait(pair.s, Event::PeerClosed)?;
+    server.close(pair.s)?;
+    ends.settle(pair)?;
+    stage.active(server, pair, [Some(opener), Some(closer)], "fin_wait2_timewait")?;
+    stage.passive(server, pair, [Some(&server.who); 2], "passive_close")
+}
+
+fn fork_after_open(stage: &mut Stage) -> Result<()> {
+    let ends = Ends::new(stage.family)?;
+    let pair = ends.pair(stage.family)?;
+    let child = ends.client.fork("tw-child")?;
+    // The first of the two closes nothing but its own descriptor.
+    ends.client.close(pair.c)?;
+    child.close(pair.c)?;
+    follow(stage, &ends, pair, &ends.client.who, &child.who)
+}
+
+fn handed_over(stage: &mut Stage) -> Result<()> {
+    let ends = Ends::new(stage.family)?;
+    let pair = ends.pair(stage.family)?;
+    let heir = Actor::new("tw-heir")?;
+    let fd = ends.client.hand(pair.c, &heir)?;
+    ends.client.close(pair.c)?;
+    heir.close(fd)?;
+    follow(stage, &ends, pair, &ends.client.who, &heir.who)
+}
+
+fn accepted_handed_over(stage: &mut Stage) -> Result<()> {
+    let ends = Ends::new(stage.family)?;
+    let pair = ends.pair(stage.family)?;
+    let (client, server) = (&ends.client, &ends.server);
+    let heir = Actor::new("tw-heir")?;
+    let fd = server.hand(pair.s, &heir)?;
+    server.close(pair.s)?;
+    heir.close(fd)?;
+    client.wait_holder(pair.to, pair.from, Holder::TimewaitFinWait2)?;
+    client.close(pair.c)?;
+    ends.settle(pair)?;
+    stage.passive(server, pair, [Some(&server.who), Some(&heir.who)], "fin_wait2_timewait")?;
+    stage.active(client, pair, [Some(&client.who); 2], "passive_close")
+}
+
+fn exec_after_open(stage: &mut Stage) -> Result<()> {
+    let mut ends = Ends::new(stage.family)?;
+    let pair = ends.pair(stage.family)?;
+    let before = ends.client.who.clone();
+    ends.client.exec("tw-executed")?;
+    anyhow::ensure!(ends.client.who.pid == before.pid && ends.client.who.comm == "tw-executed");
+    ends.client.close(pair.c)?;
+    follow(stage, &ends, pair, &before, &ends.client.who)
+}
+
+fn exit_without_close(stage: &mut Stage) -> Result<()> {
+    let mut ends = Ends::new(stage.family)?;
+    let pair = ends.pair(stage.family)?;
+    ends.client.exit()?;
+    follow(stage, &ends, pair, &ends.client.who, &ends.client.who)
+}
+
+fn killed(stage: &mut Stage) -> Result<()> {
+    let mut ends = Ends::new(stage.family)?;
+    let pair = ends.pair(stage.family)?;
+    ends.client.kill()?;
+    follow(stage, &ends, pair, &ends.client.who, &ends.client.who)
+}
+
+/// Threads call themselves what they like: the process is named by its leader.
+fn named_threads(stage: &mut Stage) -> Result<()> {
+    let ends = Ends::new(stage.family)?;
+    let c = ends.client.open(stage.family)?;
+    let thread = |name: &str| How::Thread(name.to_owned());
+    let pair = ends.join(c, &thread("tw-connects"), &thread("tw-accepts"))?;
+    ends.client.tell(&Command::Close { fd: c, how: thread("tw-closes") })?;
+    follow(stage, &ends, pair, &ends.client.who, &ends.client.who)
+}
+
+/// The child accepts from the listener that its parent opened.
+fn prefork_server(stage: &mut Stage) -> Result<()> {
+    let ends = Ends::new(stage.family)?;
+    let worker = ends.server.fork("tw-worker")?;
+    let (client, server) = (&ends.client, &ends.server);
+    let c = client.open(stage.family)?;
+    anyhow::ensure!(client.connect(c, ends.service, &How::Plain)? == 0);
+    let s = worker.accept(ends.listener, &How::Plain)?;
+    let pair = Pair { c, s, from: client.names(c)?.local, to: ends.service };
+    worker.close(s)?;
+    client.wait_holder(pair.to, pair.from, Holder::TimewaitFinWait2)?;
+    client.close(c)?;
+    ends.settle(pair)?;
+    stage.passive(server, pair, [Some(&worker.who); 2], "fin_wait2_timewait")?;
+    stage.active(client, pair, [Some(&client.who); 2], "passive_close")
+}
+
+fn io_uring(stage: &mut Stage) -> Result<()> {
+    by_ring(stage, &How::Ring)
+}
+
+/// The calls are made by a thread of the kernel's that belongs to the process.
+fn io_uring_worker(stage: &mut Stage) -> Result<()> {
+    by_ring(stage, &How::RingWorker)
+}
+
+fn by_ring(stage: &mut Stage, how: &How) -> Result<()> {
+    let ends = Ends::new(stage.family)?;
+    if !has_ring(&ends.client)? {
+        return Ok(());
+    }
+    let c = ends.client.open(stage.family)?;
+    let pair = ends.join(c, how, &How::Plain)?;
+    ends.client.tell(&Command::Close { fd: c, how: how.clone() })?;
+    follow(stage, &ends, pair, &ends.client.who, &ends.client.who)
+}
+
+/// accept through io_uring is no system call of its own, and nothing else names the acceptor: the opener of the
+/// accepted side stays unknown until a hook on `inet_csk_accept` can be had.
+fn io_uring_server(stage: &mut Stage) -> Result<()> {
+    let ends = Ends::new(stage.family)?;
+    let (client, server) = (&ends.client, &ends.server);
+    if !has_ring(server)? {
+        return Ok(());
+    }
+    let c = client.open(stage.family)?;
+    let pair = ends.join(c, &How::Plain, &How::Ring)?;
+    server.tell(&Command::Shutdown { fd: pair.s, both: false, how: How::RingWorker })?;
+    client.wait(c, Event::PeerClosed)?;
+    client.close(c)?;
+    client.wait_holder(pair.to, pair.from, Holder::TimeWait)?;
+    ends.settle(pair)?;
+    server.tell(&Command::Close { fd: pair.s, how: How::Ring })?;
+    stage.passive(server, pair, [None, Some(&server.who)], "time_wait")?;
+    stage.active(client, pair, [Some(&client.who); 2], "passive_close")
+}
+
+fn has_ring(actor: &Actor) -> Result<bool> {
+    match actor.ask(&Command::ProbeRing)? {
+        Answer::Done => Ok(true),
+        other => {
+            skip("io_uring", &format!("{other:?}"));
+            Ok(false)
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! Two hosts with a wire between them, for what the loopback interface is too quick for.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use anyhow::{Result, ensure};
+
+use super::{ALL, Case, Ends, PLAIN, Pair, Stage, bound, ended};
+use crate::require::skip;
+use crate::workload::actor::Actor;
+use crate::workload::command::{Command, How};
+use crate::workload::diag::Holder;
+use crate::workload::net::Layer;
+use crate::workload::sys::{Event, Family, SockOption};
+use crate::workload::truth::Side;
+use crate::workload::wire::{FIN, Gate, Way};
+
+const SYN_SENT: u8 = 2;
+
+pub(super) const CASES: &[Case] = &[
+    Case { name: "simultaneous-close", families: ALL, play: simultaneous_close },
+    Case { name: "data-after-close", families: ALL, play: data_after_close },
+    Case { name: "retransmission-timeout", families: PLAIN, play: retransmission_timeout },
+    Case { name: "connect-timeout", families: PLAIN, play: connect_timeout },
+    Case { name: "host-unreachable", families: PLAIN, play: host_unreachable },
+    Case { name: "abandoned", families: ALL, play: abandoned },
+    Case { name: "killed-while-connecting", families: PLAIN, play: killed_while_connecting },
+];
+
+fn address(family: Family, host: u8) -> IpAddr {
+    match family {
+        Family::V6 => Ipv6Addr::new(0xfd00, 0x7477, 0, 0, 0, 0, 0, host.into()).into(),
+        Family::V4 | Family::Mapped => Ipv4Addr::new(10, 99, 0, host).into(),
+    }
+}
+
+/// Client and server on either end of a wire.
+struct Wired {
+    ends: Ends,
+    wire: Actor,
+}
+
+/// A process in a namespace of its own with one end of a tunnel; `None` where the kernel has no tunnels.
+fn host(comm: &str, layer: Layer, address: IpAddr) -> Result<Option<(Actor, i32)>> {
+    let actor = Actor::new(comm)?;
+    actor.tell(&Command::EnterNewNamespace)?;
+    match actor.tunnel(layer, &[address])? {
+        Ok(tunnel) => Ok(Some((actor, tunnel))),
+        Err(errno) => {
+            skip("tunnels", &errno.to_string());
+            Ok(None)
+        }
+    }
+}
+
+impl Wired {
+    fn new(family: Family) -> Result<Option<Self>> {
+        let Some((client, left)) = host("tw-client", Layer::Ip, address(family, 1))? else { return Ok(None) };
+        let Some((server, right)) = host("tw-server", Layer::Ip, address(family, 2))? else { return Ok(None) };
+        let wire = Actor::new("tw-wire")?;
+        let (left, right) = (client.hand(left, &wire)?, server.hand(right, &wire)?);
+        wire.tell(&Command::Wire { left, right })?;
+        let ends = Ends::with(client, server, family, address(family, 2))?;
+        Ok(Some(Self { ends, wire }))
+    }
+
+    fn settle(&self, pair: Pair) -> Result<()> {
+        ended(&self.ends.client, pair.from, pair.to)?;
+        ended(&self.ends.server, pair.to, pair.from)
+    }
+}
+
+/// Both FINs are on their way before either arrives.
+fn simultaneous_close(stage: &mut Stage) -> Result<()> {
+    let Some(wired) = Wired::new(stage.family)? else { return Ok(()) };
+    let Wired { ends, wire } = &wired;
+    let pair = ends.pair(stage.family)?;
+    let (client, server) = (&ends.client, &ends.server);
+    wire.gate(Way::Right, Gate::Hold)?;
+    wire.gate(Way::Left, Gate::Hold)?;
+    client.close(pair.c)?;
+    server.close(pair.s)?;
+    for way in [Way::Right, Way::Left] {
+        wire.tell(&Command::WaitHeld { way, flags: FIN })?;
+    }
+    wire.gate(Way::Right, Gate::Pass)?;
+    wire.gate(Way::Left, Gate::Pass)?;
+    client.wait_holder(pair.from, pair.to, Holder::TimeWait)?;
+    server.wait_holder(pair.to, pair.from, Holder::TimeWait)?;
+    stage.active(client, pair, [Some(&client.who); 2], "time_wait")?;
+    stage.passive(server, pair, [Some(&server.who); 2], "time_wait")
+}
+
+/// Data comes for a socket that was closed and whose FIN is not yet acknowledged: a reset answers it.
+fn data_after_close(stage: &mut Stage) -> Result<()> {
+    let Some(wired) = Wired::new(stage.family)? else { return Ok(()) };
+    let Wired { ends, wire } = &wired;
+    let pair = ends.pair(stage.family)?;
+    let (client, server) = (&ends.client, &ends.server);
+    wire.gate(Way::Right, Gate::Hold)?;
+    client.close(pair.c)?;
+    wire.tell(&Command::WaitHeld { way: Way::Right, flags: FIN })?;
+    server.send_byte(pair.s)?;
+    ended(client, pair.from, pair.to)?;
+    wire.gate(Way::Right, Gate::Pass)?;
+    wired.settle(pair)?;
+    stage.active(client, pair, [Some(&client.who); 2], "reset_sent")?;
+    stage.passive(server, pair, [Some(&server.who), None], "reset_received")
+}
+
+/// The network loses everything: the kernel gives up. When it is back, the server's FIN meets no socket.
+fn retransmission_timeout(stage: &mut Stage) -> Result<()> {
+    let Some(wired) = Wired::new(stage.family)? else { return Ok(()) };
+    let Wired { ends, wire } = &wired;
+    let pair = ends.pair(stage.family)?;
+    let (client, server) = (&ends.client, &ends.server);
+    wire.gate(Way::Right, Gate::Drop)?;
+    client.set(pair.c, SockOption::UserTimeout(300))?;
+    client.send_byte(pair.c)?;
+    client.wait(pair.c, Event::HungUp)?;
+    ensure!(client.take_error(pair.c)? == libc::ETIMEDOUT);
+    wire.gate(Way::Right, Gate::Pass)?;
+    server.close(pair.s)?;
+    wired.settle(pair)?;
+    let owners = [Some(&client.who), None];
+    stage.life(client, Side::Active, (pair.from, pair.to), owners, "broken", libc::ETIMEDOUT)?;
+    stage.passive(server, pair, [Some(&server.who); 2], "reset_received")
+}
+
+/// A client on a tunnel that nobody reads.
+fn alone(stage: &Stage, layer: Layer) -> Result<Option<(Actor, i32, SocketAddr, SocketAddr)>> {
+    let local = address(stage.family, 1);
+    let Some((client, _)) = host("tw-client", layer, local)? else { return Ok(None) };
+    let (c, local) = bound(&client, stage.family, local)?;
+    Ok(Some((client, c, local, (address(stage.family, 2), 80).into())))
+}
+
+fn connect_timeout(stage: &mut Stage) -> Result<()> {
+    let Some((client, c, local, service)) = alone(stage, Layer::Ip)? else { return Ok(()) };
+    client.set(c, SockOption::SynCount(1))?;
+    let errno = client.connect(c, service, &How::Plain)?;
+    ensure!(errno == libc::ETIMEDOUT, "errno {errno}");
+    let owners = [Some(&client.who), None];
+    stage.life(&client, Side::Active, (local, service), owners, "connect_failed", errno)
+}
+
+/// Nobody answers for the address on the link.
+fn host_unreachable(stage: &mut Stage) -> Result<()> {
+    let Some((client, c, local, service)) = alone(stage, Layer::Ethernet)? else { return Ok(()) };
+    let errno = client.connect(c, service, &How::Plain)?;
+    ensure!(errno == libc::EHOSTUNREACH, "errno {errno}");
+    let owners = [Some(&client.who), None];
+    stage.life(&client, Side::Active, (local, service), owners, "connect_failed", errno)
+}
+
+/// The owner gives up before the kernel does.
+fn abandoned(stage: &mut Stage) -> Result<()> {
+    let Some((client, c, local, service)) = alone(stage, Layer::Ip)? else { return Ok(()) };
+    client.set(c, SockOption::NonBlocking)?;
+    ensure!(client.connect(c, service, &How::Plain)? == libc::EINPROGRESS);
+    client.close(c)?;
+    ended(&client, local, service)?;
+    stage.life(&client, Side::Active, (local, service), [Some(&client.who); 2], "abandoned", 0)
+}
+
+/// A signal ends a blocking connect, and the exit closes the socket.
+fn killed_while_connecting(stage: &mut Stage) -> Result<()> {
+    let Some((witness, _, _, service)) = alone(stage, Layer::Ip)? else { return Ok(()) };
+    let victim = witness.fork("tw-victim")?;
+    let (c, local) = bound(&victim, stage.family, address(stage.family, 1))?;
+    victim.begin(&Command::Connect { fd: c, address: service, how: How::Plain })?;
+    witness.wait_holder(local, service, Holder::Socket(SYN_SENT))?;
+    let who = victim.who.clone();
+    let mut victim = victim;
+    victim.kill()?;
+    ended(&witness, local, service)?;
+    stage.life(&witness, Side::Active, (local, service), [Some(&who); 2], "abandoned", 0)
+}

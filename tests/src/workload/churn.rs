@@ -1,0 +1,204 @@
+//! Many short connections: each process makes as many as it is told to, to all destinations in turn, and counts them.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::{OwnedFd, RawFd};
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::waitpid;
+use nix::unistd::{ForkResult, Pid, fork, pipe};
+use serde::{Deserialize, Serialize};
+
+use super::command::Who;
+use super::sys::{self, Family, SockOption, borrow, owned};
+
+/// Options of `churn`.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Args {
+    /// Processes that connect
+    #[arg(long, default_value_t = 1)]
+    processes: u32,
+    /// Destinations, each an address of its own
+    #[arg(long, default_value_t = 64)]
+    destinations: u8,
+    /// Connections in all
+    #[arg(long, default_value_t = 20_000)]
+    connections: u64,
+    /// Let the server close first
+    #[arg(long)]
+    server_closes: bool,
+}
+
+/// What one process made.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Worker {
+    /// The process.
+    pub who: Who,
+    /// Connections made.
+    pub made: u64,
+    /// The same by destination.
+    pub destinations: BTreeMap<SocketAddr, u64>,
+}
+
+/// What all made.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Churned {
+    /// The process that accepted all of it.
+    pub server: Who,
+    /// Those that connected.
+    pub workers: Vec<Worker>,
+    /// Connections in all: each has two lives.
+    pub connections: u64,
+    /// Connections per second.
+    pub rate_per_s: f64,
+}
+
+/// Churns, and writes one JSON object.
+pub fn run(args: &Args, out: &mut dyn Write) -> Result<()> {
+    ensure!(args.processes > 0 && args.destinations > 0, "there must be at least one process and one destination");
+    let listeners: Vec<(RawFd, SocketAddr)> = (1..=args.destinations).map(listen).collect::<Result<_>>()?;
+    let services: Vec<SocketAddr> = listeners.iter().map(|listener| listener.1).collect();
+    let server = spawn("churn-server", |_| serve(&listeners, args.server_closes))?;
+    for (fd, _) in &listeners {
+        drop(owned(*fd));
+    }
+    let began = Instant::now();
+    let mut workers = Vec::new();
+    for number in 0..args.processes {
+        let share = args.connections / u64::from(args.processes)
+            + u64::from(u64::from(number) < args.connections % u64::from(args.processes));
+        let (services, server_closes) = (services.clone(), args.server_closes);
+        workers.push(spawn(&format!("churn-{number}"), move |report| {
+            let worker = connect(&services, share, number, server_closes)?;
+            let mut file = std::fs::File::from(report);
+            serde_json::to_writer(&mut file, &worker)?;
+            Ok(())
+        })?);
+    }
+    let mut made = Vec::new();
+    for Child { pid, report } in workers {
+        let worker: Worker = serde_json::from_reader(std::fs::File::from(report)).context("a process failed")?;
+        waitpid(pid, None)?;
+        made.push(worker);
+    }
+    let seconds = began.elapsed().as_secs_f64();
+    settle(&services)?;
+    kill(server.pid, Signal::SIGTERM)?;
+    waitpid(server.pid, None)?;
+    let connections = made.iter().map(|worker| worker.made).sum();
+    let server = Who { pid: server.pid.as_raw() as u32, comm: "churn-server".to_owned() };
+    let churned = Churned { server, workers: made, connections, rate_per_s: connections as f64 / seconds };
+    serde_json::to_writer(&mut *out, &churned)?;
+    writeln!(out)?;
+    Ok(())
+}
+
+struct Child {
+    pid: Pid,
+    /// What it reports, to its end.
+    report: OwnedFd,
+}
+
+/// Forks a process with that name, which does `work` and ends.
+fn spawn(comm: &str, work: impl FnOnce(OwnedFd) -> Result<()>) -> Result<Child> {
+    let (report, tell) = pipe()?;
+    // SAFETY: the generator has one thread.
+    match unsafe { fork() }? {
+        ForkResult::Parent { child } => Ok(Child { pid: child, report }),
+        ForkResult::Child => {
+            drop(report);
+            let done = nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)
+                .map_err(anyhow::Error::from)
+                .and_then(|()| Ok(sys::set_name(comm)?))
+                .and_then(|()| work(tell));
+            if let Err(error) = &done {
+                let _ = writeln!(io::stderr(), "{comm}: {error:#}");
+            }
+            // SAFETY: the destructors and handlers of the generator are not this process's to run.
+            unsafe { libc::_exit(i32::from(done.is_err())) }
+        }
+    }
+}
+
+fn listen(host: u8) -> Result<(RawFd, SocketAddr)> {
+    let fd = sys::open(Family::V4, libc::IPPROTO_TCP)?;
+    sys::set(fd, SockOption::ReuseAddress)?;
+    sys::bind(fd, (Ipv4Addr::new(127, 0, 1, host), 9000).into())?;
+    sys::listen(fd)?;
+    Ok((fd, sys::names(fd)?.local))
+}
+
+/// Accepts everything, from all listeners, and closes each connection before or after its client.
+fn serve(listeners: &[(RawFd, SocketAddr)], closes_first: bool) -> Result<()> {
+    let epoll = Epoll::new(EpollCreateFlags::empty())?;
+    for &(fd, _) in listeners {
+        sys::set(fd, SockOption::NonBlocking)?;
+        epoll.add(borrow(fd), EpollEvent::new(EpollFlags::EPOLLIN, fd as u64))?;
+    }
+    let mut events = [EpollEvent::empty(); 64];
+    loop {
+        let ready = epoll.wait(&mut events, EpollTimeout::NONE)?;
+        for event in &events[..ready] {
+            loop {
+                let fd = match sys::accept(event.data() as RawFd) {
+                    Ok(fd) => fd,
+                    Err(nix::errno::Errno::EAGAIN) => break,
+                    Err(errno) => return Err(errno.into()),
+                };
+                if !closes_first {
+                    // The client's end of the stream.
+                    ensure!(sys::receive(fd)? == 0);
+                }
+                sys::close(fd)?;
+            }
+        }
+    }
+}
+
+fn connect(services: &[SocketAddr], share: u64, first: u32, server_closes: bool) -> Result<Worker> {
+    let mut destinations = BTreeMap::new();
+    for number in 0..share {
+        let service = services[((number + u64::from(first)) % services.len() as u64) as usize];
+        let fd = sys::open(Family::V4, libc::IPPROTO_TCP)?;
+        sys::connect(fd, service).with_context(|| format!("connection {number} to {service}"))?;
+        if server_closes {
+            ensure!(sys::receive(fd)? == 0);
+        }
+        sys::close(fd)?;
+        *destinations.entry(service).or_default() += 1;
+    }
+    Ok(Worker { who: super::process::myself()?, made: share, destinations })
+}
+
+/// Waits until every connection to the services is closed on both sides: of the kernel's TCP sockets only listeners
+/// and timewait sockets are left.
+fn settle(services: &[SocketAddr]) -> Result<()> {
+    let port = format!(":{:04X} ", services.first().map_or(0, SocketAddr::port));
+    sys::until("the last connections to close", || {
+        let table = std::fs::read_to_string("/proc/thread-self/net/sockstat")?;
+        let orphans = field(&table, "orphan").unwrap_or(0);
+        let inuse = field(&table, "inuse").unwrap_or(0);
+        Ok((orphans == 0 && inuse <= services.len() as u64).then_some(()))
+    })
+    .or_else(|error| {
+        // Other connections of this namespace may stay open: look at those of the services one by one.
+        let table = std::fs::read_to_string("/proc/thread-self/net/tcp")?;
+        let open =
+            table.lines().filter(|line| line.contains(&port) && !line.contains(" 06 ") && !line.contains(" 0A "));
+        match open.count() {
+            0 => Ok(()),
+            open => bail!("{open} connections are still open: {error}"),
+        }
+    })
+}
+
+fn field(sockstat: &str, name: &str) -> Option<u64> {
+    let line = sockstat.lines().find(|line| line.starts_with("TCP:"))?;
+    let mut words = line.split_whitespace();
+    words.find(|word| *word == name)?;
+    words.next()?.parse().ok()
+}

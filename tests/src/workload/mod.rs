@@ -1,0 +1,80 @@
+//! The workload generator: processes that open and close connections in known ways, and say who did what.
+
+pub mod actor;
+pub mod cases;
+pub mod churn;
+pub mod command;
+pub mod diag;
+pub mod net;
+pub mod process;
+pub mod ring;
+pub mod sys;
+pub mod truth;
+pub mod wire;
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+pub use churn::{Churned, Worker};
+pub use command::Who;
+pub use net::enter_new as enter_new_namespace;
+pub use truth::{Side, Truth};
+
+/// Opens and closes TCP connections in known ways, and says what it did
+#[derive(Parser)]
+#[command(name = "twtrace-workload")]
+struct Cli {
+    #[command(subcommand)]
+    command: Do,
+}
+
+#[derive(Subcommand)]
+enum Do {
+    /// One connection for each way to open and close: a line of JSON for each life
+    Cases {
+        /// Only these
+        #[arg(long, value_delimiter = ',')]
+        only: Vec<String>,
+        /// Print their names
+        #[arg(long)]
+        list: bool,
+    },
+    /// Many connections, closed first by the client: who made how many, as JSON
+    Churn(churn::Args),
+    /// A process of the generator's own
+    #[command(name = process::SUBCOMMAND, hide = true)]
+    Process {
+        /// Its end of control
+        control: i32,
+        /// Its name
+        comm: String,
+    },
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "twtrace-workload: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Do) -> anyhow::Result<()> {
+    let mut out = io::stdout();
+    match command {
+        Do::Cases { list: true, .. } => {
+            for case in cases::all() {
+                writeln!(out, "{}", case.name)?;
+            }
+            Ok(())
+        }
+        Do::Cases { only, list: false } => cases::run(&only, &mut out),
+        Do::Churn(args) => churn::run(&args, &mut out),
+        Do::Process { control, comm } => Ok(process::run_executed(control, &comm)?),
+    }
+}

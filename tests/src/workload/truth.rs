@@ -1,0 +1,44 @@
+//! What the generator says of the connections that it made.
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::command::Who;
+
+/// Which side of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Side {
+    /// It connected.
+    Active,
+    /// It was accepted.
+    Passive,
+}
+
+/// One life of one socket, or a connect that failed before there was one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Truth {
+    /// Case and family.
+    pub case: String,
+    /// Inode number of the network namespace.
+    pub netns: u64,
+    /// Side.
+    pub side: Side,
+    /// Own address; the port is 0 when none was given.
+    pub local: SocketAddr,
+    /// The peer's.
+    pub remote: SocketAddr,
+    /// An `AF_INET6` socket that carries IPv4.
+    pub v4_mapped: bool,
+    /// Who connected, or accepted; nobody when it was never accepted.
+    pub opener: Option<Who>,
+    /// Who sent this side's FIN or threw the connection away; nobody when it was ended from outside.
+    pub closer: Option<Who>,
+    /// `twtrace_core::connection::Outcome::name`.
+    pub outcome: String,
+    /// Errno of a failure, or 0.
+    pub errno: i32,
+    /// There was no life: connect failed before SYN_SENT.
+    pub early: bool,
+}

@@ -1,0 +1,233 @@
+//! One host for the views' tests, made of inputs.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use twtrace_core::engine::{Engine, EngineConfig};
+use twtrace_core::input::{
+    CensusRow, CensusState, Comm, ConnectFailed, Hook, HostFacts, Input, KernelCounters, KernelFacts, Life, Owner,
+    ProcessFacts, ProcessKey, Role, TcpState, Tier, TracingFacts, Transition, Tuple,
+};
+
+const NETNS: u32 = 4_026_531_840;
+const SECOND: u64 = 1_000_000_000;
+const START: u64 = 1000 * SECOND;
+
+/// A comm that clears the screen, is no UTF-8, begins like a formula and turns the direction of writing.
+pub(crate) const HOSTILE: &[u8] = b"=\x1b[2J\xff\xe2\x80\xae,\"x";
+
+pub(crate) fn comm(name: &[u8]) -> Comm {
+    let mut bytes = [0; 16];
+    bytes[..name.len()].copy_from_slice(name);
+    Comm(bytes)
+}
+
+pub(crate) fn owner(pid: u32, name: &[u8], uid: u32, parent: (u32, &str)) -> Owner {
+    Owner {
+        key: ProcessKey { tgid: pid, start_ns: u64::from(pid) * 1000 },
+        uid,
+        ppid: parent.0,
+        cgroup: u64::from(uid),
+        comm: comm(name),
+        parent_comm: comm(parent.1.as_bytes()),
+        kthread: false,
+        exiting: false,
+    }
+}
+
+fn address(last: u8) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::new(10, 0, 1, last))
+}
+
+pub(crate) fn tuple(local_port: u16, remote_addr: IpAddr, remote_port: u16) -> Tuple {
+    let local_addr = match remote_addr {
+        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)),
+        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1)),
+    };
+    Tuple { netns: NETNS, local_addr, local_port, remote_addr, remote_port, v4_mapped: false }
+}
+
+/// A life of 8 ms.
+pub(crate) fn life(cookie: u64, who: Owner, tuple: Tuple, role: Role, first: bool, end_ns: u64) -> Life {
+    use TcpState::{Close, CloseWait, Established, FinWait1, FinWait2, LastAck, Listen, SynRecv, SynSent};
+    let begin = if role == Role::Active { [Close, SynSent] } else { [Listen, SynRecv] };
+    let end: &[TcpState] = if first { &[FinWait1, FinWait2, Close] } else { &[CloseWait, LastAck, Close] };
+    let states: Vec<TcpState> = begin.into_iter().chain([Established]).chain(end.iter().copied()).collect();
+    let transitions = states.windows(2).zip(0..).map(|(pair, step): (_, u64)| Transition {
+        from: pair[0],
+        to: pair[1],
+        at_ns: end_ns - 8_000_000 + step * 2_000_000,
+    });
+    Life {
+        cookie,
+        life: 0,
+        tuple,
+        role,
+        opener: Some(who),
+        closer: Some(who),
+        transitions: transitions.collect(),
+        sk_err: 0,
+        connect_errno: 0,
+        sock_dead: true,
+        sock_done: true,
+        sock_linger: false,
+        rst_sent: false,
+        closed_in_context: false,
+        connect_exit: false,
+        older: false,
+        gap: false,
+        established: true,
+        tw: None,
+        bytes_sent: 100,
+        bytes_received: 2000,
+        retransmits: 0,
+        end_ns,
+    }
+}
+
+fn facts(cmdline: &str, container: Option<&str>, unit: Option<&str>) -> ProcessFacts {
+    ProcessFacts {
+        exe: cmdline.split(' ').next().map(str::to_owned),
+        cmdline: Some(cmdline.to_owned()),
+        cgroup: Some("/system.slice".to_owned()),
+        container: container.map(str::to_owned),
+        unit: unit.map(str::to_owned),
+    }
+}
+
+/// The processes of the host, in the order of their PIDs.
+struct Cast {
+    nginx: Owner,
+    api: Owner,
+    hostile: Owner,
+    batch: Owner,
+}
+
+fn cast() -> Cast {
+    Cast {
+        nginx: owner(100, b"nginx", 33, (99, "nginx")),
+        api: owner(300, b"api", 1001, (1, "systemd")),
+        hostile: owner(666, HOSTILE, 1002, (1, "systemd")),
+        batch: owner(700, b"batch", 1001, (1, "systemd")),
+    }
+}
+
+/// Everything that happened on the host in its first five seconds.
+pub(crate) fn inputs() -> Vec<Input> {
+    let cast = cast();
+    let hook =
+        |name: &str, kind: &str| Hook { name: name.to_owned(), kind: kind.to_owned(), attached: true, reason: None };
+    let host = HostFacts {
+        hostname: "web-1".to_owned(),
+        kernel: "6.12.0-amd64".to_owned(),
+        boot_id: "00000000-0000-4000-8000-000000000000".to_owned(),
+        netns: NETNS,
+    };
+    let hooks = vec![hook("inet_sock_set_state", "tp_btf"), hook("sys_exit_connect", "tracepoint")];
+    let tracing = TracingFacts { tier: Tier::Cookie, hooks };
+    let mut inputs = vec![Input::Start { at_ns: START, unix_ns: 1_790_000_000_000_000_000, host, tracing }];
+    inputs.extend([10, 40, 90, 160, 257].map(|time_wait| {
+        Input::Kernel(KernelFacts {
+            time_wait,
+            time_wait_overflow: 3,
+            max_tw_buckets: 131_072,
+            tw_reuse: 2,
+            port_range: (32_768, 33_023),
+            reserved_in_range: 6,
+            reserved_ports: "32770-32775".to_owned(),
+        })
+    }));
+    let lives = lives(&cast);
+    let made = lives.iter().filter(|life| life.transitions.iter().any(|at| at.to == TcpState::FinWait1));
+    let mut census: Vec<CensusRow> = made
+        .map(|life| CensusRow {
+            cookie: life.cookie,
+            tuple: life.tuple,
+            state: CensusState::TimeWait,
+            expires_ms: 58_000,
+        })
+        .collect();
+    census.extend((0..7).map(|index| CensusRow {
+        cookie: 9000 + index,
+        tuple: tuple(50_000 + index as u16, address(9), 6379),
+        state: CensusState::TimeWait,
+        expires_ms: 20_000,
+    }));
+    inputs.extend(lives.into_iter().map(|life| Input::Life(Box::new(life))));
+    inputs.extend((0..3).map(|index| {
+        Input::ConnectFailed(Box::new(ConnectFailed {
+            opener: cast.batch,
+            tuple: tuple(0, address(3), 11_211),
+            errno: 99,
+            at_ns: START + 4 * SECOND + index,
+        }))
+    }));
+    for (who, facts) in [
+        (cast.nginx, facts("/usr/sbin/nginx -g daemon off;", None, Some("nginx.service"))),
+        (cast.api, facts("/usr/bin/api --listen=:8000 --pool=0", Some("a1b2c3d4e5f6"), None)),
+        (cast.hostile, facts("=cmd|' /C calc'!A0 \u{1b}]0;owned\u{7} \u{202e}gpj.exe", None, None)),
+    ] {
+        inputs.push(Input::Process { key: who.key, facts });
+    }
+    for (uid, name) in [(33, "www-data"), (1000, "deploy"), (1001, "app")] {
+        inputs.push(Input::User { uid, name: name.to_owned() });
+    }
+    inputs.push(Input::Counters(KernelCounters { transitions: 2000, records: 298, ..KernelCounters::default() }));
+    inputs.push(Input::CensusBegin { netns: NETNS, at_ns: START + 5 * SECOND });
+    inputs.push(Input::CensusRows(census));
+    inputs.push(Input::CensusEnd { at_ns: START + 5 * SECOND + 1_000_000, complete: true });
+    inputs.push(tick(5_500));
+    inputs
+}
+
+/// A tick so many milliseconds after the start.
+pub(crate) fn tick(after_ms: u64) -> Input {
+    Input::Tick { at_ns: START + after_ms * 1_000_000 }
+}
+
+fn lives(cast: &Cast) -> Vec<Life> {
+    let mut lives = Vec::new();
+    let mut add = |who: Owner, tuple: Tuple, role: Role, first: bool| {
+        let number = lives.len() as u64 + 1;
+        lives.push(life(number, who, tuple, role, first, START + SECOND + number * 10_000_000));
+    };
+    for index in 0..80_u16 {
+        let curl = owner(2000 + u32::from(index / 2), b"curl", 1000, (500, "cron.sh"));
+        add(curl, tuple(32_800 + index, address(1), 443), Role::Active, true);
+    }
+    for index in 0..120 {
+        add(cast.api, tuple(32_800 + index, address(2), 5432), Role::Active, true);
+    }
+    for index in 0..60 {
+        add(cast.nginx, Tuple { local_port: 80, ..tuple(80, address(50), 40_000 + index) }, Role::Passive, false);
+    }
+    let client = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x99));
+    for index in 0..30 {
+        add(cast.nginx, tuple(8080, client, 41_000 + index), Role::Passive, true);
+    }
+    for index in 0..5 {
+        add(cast.hostile, tuple(32_800 + index, address(4), 25), Role::Active, true);
+    }
+    lives
+}
+
+/// An engine that knows it all.
+pub(crate) fn engine() -> Engine {
+    told(inputs())
+}
+
+/// The same on a host where records were lost and a hook was refused.
+pub(crate) fn lossy() -> Engine {
+    let mut inputs = inputs();
+    if let Some(Input::Start { tracing, .. }) = inputs.first_mut() {
+        tracing.hooks[1].attached = false;
+        tracing.hooks[1].reason = Some("tracefs not found:\n\u{1b}[31mnot mounted".to_owned());
+    }
+    inputs.push(Input::Counters(KernelCounters { ring_full: 1200, map_full: 34, ..KernelCounters::default() }));
+    told(inputs)
+}
+
+/// An engine that has been told these.
+pub(crate) fn told(inputs: Vec<Input>) -> Engine {
+    let mut engine = Engine::new(EngineConfig::default());
+    inputs.into_iter().for_each(|input| engine.apply(input));
+    engine
+}

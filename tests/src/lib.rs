@@ -2,4 +2,5 @@
 //! by which a test may be skipped.
 
 pub mod require;
+pub mod tracer;
 pub mod workload;

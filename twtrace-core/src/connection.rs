@@ -112,6 +112,14 @@ pub fn judge(life: &Life) -> Judgement {
     }
 }
 
+/// What becomes of an outcome when this host turns out to have sent a reset right after CLOSE; `None` when it stays.
+///
+/// A peer's reset is never answered with one (RFC 9293 section 3.5.2), so an end that looked like one was ours: data
+/// after close sets the same error (`tcp_reset`). An abort by its owner sends its reset after CLOSE as well.
+pub fn after_reset_sent(outcome: Outcome) -> Option<Outcome> {
+    matches!(outcome, Outcome::TimeWait(_) | Outcome::Unknown | Outcome::ResetReceived).then_some(Outcome::ResetSent)
+}
+
 /// The handshake did not end.
 fn unconnected(life: &Life) -> Judgement {
     let errno = if life.connect_errno != 0 { life.connect_errno } else { life.sk_err };
@@ -171,7 +179,9 @@ fn made(life: &Life, substate: Substate) -> Judgement {
     // Other processors make and free timewait sockets between the reading and the allocation: right at the limit, one
     // reading proves nothing.
     let sure = |count: u32| count.abs_diff(tw.max) >= RACE;
-    let overflow = tw.before.map_or(tw.after > tw.max, |before| before >= tw.max);
+    // Without a reading from before, a full table after the fact is more likely to have been full than to have been
+    // filled by this very socket.
+    let overflow = tw.before.unwrap_or(tw.after) >= tw.max;
     let outcome = if overflow { Outcome::Overflow } else { outcome };
     if sure(tw.before.unwrap_or(tw.after)) { Judgement::exact(outcome) } else { Judgement::inferred(outcome) }
 }

@@ -2,7 +2,7 @@
 
 use crate::attribution::{Attribution, UNKNOWN};
 use crate::census::Census;
-use crate::connection::{Outcome, judge};
+use crate::connection::{Outcome, after_reset_sent, judge};
 use crate::input::{ConnectFailed, Input, KernelFacts, Life, ProcessFacts, ProcessKey, Role, TcpState, Tuple};
 use crate::ledger::{Ledger, RowRef};
 use crate::live::{Live, LiveSet};
@@ -381,18 +381,17 @@ impl Engine {
         else {
             return;
         };
-        let made = matches!(ended.outcome, Outcome::TimeWait(_));
-        if !made && ended.outcome != Outcome::Unknown {
-            return;
-        }
         let before = ended.outcome;
-        ended.outcome = Outcome::ResetSent;
+        let Some(outcome) = after_reset_sent(before) else { return };
+        ended.outcome = outcome;
         let ended = *ended;
         self.census.reset(cookie, ended.end_ns);
         self.end_live(cookie);
-        self.corrected("reset_after_close", before, Outcome::ResetSent);
+        self.corrected("reset_after_close", before, outcome);
         if ended.shown {
-            self.model.change_ended(&ended, -i64::from(made), 1);
+            let made = matches!(before, Outcome::TimeWait(_));
+            let counted = before == Outcome::ResetReceived;
+            self.model.change_ended(&ended, -i64::from(made), i64::from(!counted));
         }
     }
 

@@ -235,7 +235,7 @@ fn a_reset_right_after_the_end_takes_the_socket_back() {
 #[test]
 fn a_guess_at_the_bucket_limit_is_put_right() {
     let mut guess = life(1, owner(10, "a"), tuple(40_000, 1, 80), T);
-    guess.tw = Some(twtrace_core::input::TwCount { before: None, after: 100, max: 100 });
+    guess.tw = Some(twtrace_core::input::TwCount { before: None, after: 99, max: 100 });
     let engine = engine([start(), ended(guess)].into_iter().chain(census(T + SECOND, vec![])));
     assert_eq!((totals(&engine).time_wait_made, totals(&engine).time_wait_live), (0, 0));
     assert_eq!(engine.model().summary().totals.outcomes["overflow"], 1);

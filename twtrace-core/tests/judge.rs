@@ -212,7 +212,8 @@ fn overflow_is_told_by_the_count_and_never_sure_at_the_limit() {
         (Some(999), 1000, made, Known::Inferred),
         (Some(1000), 1000, Outcome::Overflow, Known::Inferred),
         (None, 11, made, Known::Exact),
-        (None, 1000, made, Known::Inferred),
+        (None, 999, made, Known::Inferred),
+        (None, 1000, Outcome::Overflow, Known::Inferred),
         (None, 1100, Outcome::Overflow, Known::Exact),
     ] {
         let life = from(&FIRST, |l| {

@@ -35,11 +35,13 @@ pub fn send_reset(ctx: BtfTracePointContext) -> i32 {
         }
     }
     // An abort resets after CLOSE too, and is told by its owner's context. What only the reset tells is the end of
-    // a socket that its owner had left: linger2 < 0, data after close.
-    // SAFETY: offset of struct sock; the state says that it is a full one.
-    let orphan = unsafe { load::<u64>(sk, off!(skc_flags)) as u32 } & sock_flag::DEAD != 0;
+    // a socket that its owner had left, or that data met after its receiving side was shut: linger2 < 0, data after
+    // close.
+    // SAFETY: offsets of struct sock; the state says that it is a full one.
+    let told =
+        unsafe { load::<u64>(sk, off!(skc_flags)) as u32 & sock_flag::DEAD != 0 || load::<i32>(sk, off!(sk_err)) != 0 };
     if state == tcp_state::CLOSE
-        && orphan
+        && told
         && sock::is_tcp(sk)
         && let Some(mut entry) = emit::reserve(Program::SendReset)
     {

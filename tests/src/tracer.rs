@@ -1,0 +1,96 @@
+//! twtrace under test: in this process, or as the program.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::process::{Child, Command};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use crate::workload::enter_new_namespace;
+
+/// How often the ring buffer is read while a workload runs.
+pub const PUMP: Duration = Duration::from_millis(20);
+
+/// A thread in a network namespace of its own, with the loopback interface up. What it starts is there too.
+pub struct Place {
+    work: Option<Sender<Box<dyn FnOnce() + Send>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Place {
+    /// A new namespace.
+    ///
+    /// # Panics
+    /// Without root there are none.
+    pub fn new() -> Self {
+        let (work, todo): (_, Receiver<Box<dyn FnOnce() + Send>>) = channel();
+        let thread = thread::spawn(move || {
+            enter_new_namespace().expect("a network namespace needs root");
+            todo.into_iter().for_each(|work| work());
+        });
+        Self { work: Some(work), thread: Some(thread) }
+    }
+
+    /// Does something there, and waits for it.
+    ///
+    /// # Panics
+    /// When `what` does.
+    pub fn run<T: Send + 'static>(&self, what: impl FnOnce() -> T + Send + 'static) -> T {
+        let (tell, told) = channel();
+        let work = self.work.as_ref().expect("a place is open until it is dropped");
+        work.send(Box::new(move || {
+            let _ = tell.send(what());
+        }))
+        .expect("the thread lives as long as the place");
+        told.recv().expect("what was asked for panicked")
+    }
+
+    /// Starts a program there.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn spawn(&self, mut command: Command) -> Child {
+        self.run(move || command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}")))
+    }
+}
+
+impl Default for Place {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.work = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// A program that was built with these tests.
+///
+/// # Panics
+/// When it was not: `cargo build --release --bins` of both packages.
+pub fn program(name: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("a running test has a path");
+    // target/PROFILE/deps/TEST
+    let folder = test.parent().and_then(|deps| deps.parent()).expect("a test lies in target/PROFILE/deps");
+    let program = folder.join(name);
+    assert!(program.is_file(), "{} is missing: run `cargo xtask test`, which builds it", program.display());
+    program
+}
+
+/// The last few lines of something, for a message.
+pub fn tail(text: &str, lines: usize) -> String {
+    let mut last = VecDeque::new();
+    for line in text.lines() {
+        if last.len() == lines {
+            last.pop_front();
+        }
+        last.push_back(line);
+    }
+    Vec::from(last).join("\n")
+}

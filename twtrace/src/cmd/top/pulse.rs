@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::yield_now;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
 
 /// How often the source is read when it does not ask for more.
@@ -138,6 +139,8 @@ async fn readable(fd: Option<&AsyncFd<OwnedFd>>) -> io::Result<()> {
         Some(fd) => {
             // The next readiness is told by the kernel when the ring buffer asks to be read again.
             fd.readable().await?.clear_ready();
+            // Should it be readable for good, as after an error, time and signals must still have their turn.
+            yield_now().await;
             Ok(())
         }
         None => pending().await,

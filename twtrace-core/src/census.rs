@@ -158,13 +158,13 @@ impl Engine {
         let Some(mut run) = self.census.settling.take() else { return };
         if run.complete {
             self.census.listening = std::mem::take(&mut run.listening);
-            self.census.complete_ns = Some(run.end_ns);
         }
         let mut unfollowed = Coverage::default();
         for row in std::mem::take(&mut run.strangers) {
             self.stranger(&row, &run, &mut unfollowed);
         }
         if run.complete {
+            self.census.complete_ns = Some(run.end_ns);
             self.end_absent(&run);
             self.count_established(&run);
         }
@@ -198,8 +198,8 @@ impl Engine {
         let start_ns = self.model.summary.window.start_ns;
         let made_before = expires_ns.saturating_sub(TIME_WAIT_NS) < start_ns.saturating_add(ROUNDING_NS);
         // A FIN_WAIT2 timewait socket starts its minute anew when the peer's FIN comes, so a young timer is no proof
-        // that it was made since. When nothing was lost, a socket that was not seen must be older than the trace.
-        let before_start = made_before || self.nothing_lost();
+        // that it was made since. The first whole census has every older one: whoever is missing there is younger.
+        let before_start = self.census.complete_ns.is_none() && (made_before || self.nothing_lost());
         if self.model.live.is_full() {
             if before_start {
                 unfollowed.before_start += 1;

@@ -154,6 +154,15 @@ fn a_young_stranger_is_unattributed_only_when_something_was_lost() {
 }
 
 #[test]
+fn a_stranger_that_the_first_census_did_not_have_is_unattributed() {
+    let mut engine = engine([start()].into_iter().chain(census(T, vec![])));
+    let late = vec![row(5, tuple(40_001, 1, 80), CensusState::TimeWait, 3_000)];
+    census(T + 2 * SECOND, late).into_iter().for_each(|input| engine.apply(input));
+    let coverage = engine.model().summary().coverage;
+    assert_eq!((coverage.before_start, coverage.unattributed), (0, 1));
+}
+
+#[test]
 fn a_record_that_arrives_just_after_the_census_still_counts() {
     let traced = tuple(40_000, 1, 80);
     let mut engine = engine([start(), lost(1)]);

@@ -1,14 +1,15 @@
 //! Inputs from the running kernel.
 
+use super::Feed;
+use crate::host;
 use crate::host::clock::{self, Moment};
 use crate::host::process::ProcessReader;
 use crate::host::users::UserNames;
-use crate::host::{self};
 use crate::kernel::census;
 use crate::kernel::load::{self, LoadOptions, Loaded};
 use anyhow::Context as _;
 use std::collections::{HashSet, VecDeque};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::thread;
 use std::time::Duration;
 use twtrace_core::decode::decode;
@@ -219,9 +220,9 @@ impl Source for Live {
     }
 }
 
-impl AsRawFd for Live {
+impl Feed for Live {
     /// Readable once a good part of the ring buffer is filled: a reader that polls on a timer is woken early then.
-    fn as_raw_fd(&self) -> RawFd {
-        self.intake.loaded.ring.as_raw_fd()
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.intake.loaded.ring.as_fd())
     }
 }

@@ -7,7 +7,7 @@ use clap::Parser as _;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::time::Instant;
 use twtrace_core::input::Input;
-use twtrace_core::source::{Scripted, Source as _};
+use twtrace_core::source::{Scripted, Source};
 
 /// Inputs from a list, with a descriptor to wait for if there is one.
 struct Script {
@@ -22,7 +22,9 @@ impl Script {
     }
 }
 
-impl Feed for Script {
+impl Source for Script {
+    type Error = anyhow::Error;
+
     fn pump(&mut self, sink: &mut dyn FnMut(Input)) -> anyhow::Result<()> {
         self.pumped += 1;
         Ok(self.inputs.pump(sink)?)
@@ -30,6 +32,9 @@ impl Feed for Script {
     fn final_pump(&mut self, sink: &mut dyn FnMut(Input)) -> anyhow::Result<()> {
         Ok(self.inputs.final_pump(sink)?)
     }
+}
+
+impl Feed for Script {
     fn fd(&self) -> Option<BorrowedFd<'_>> {
         self.fd.as_ref().map(OwnedFd::as_fd)
     }
@@ -116,13 +121,17 @@ fn a_readable_descriptor_wakes_the_loop() {
 #[test]
 fn failures_of_source_and_output_are_told() {
     struct Broken;
-    impl Feed for Broken {
+    impl Source for Broken {
+        type Error = anyhow::Error;
+
         fn pump(&mut self, _: &mut dyn FnMut(Input)) -> anyhow::Result<()> {
             bail!("the ring is gone")
         }
         fn final_pump(&mut self, _: &mut dyn FnMut(Input)) -> anyhow::Result<()> {
             bail!("the ring is gone")
         }
+    }
+    impl Feed for Broken {
         fn fd(&self) -> Option<BorrowedFd<'_>> {
             None
         }

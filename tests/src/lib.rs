@@ -2,5 +2,6 @@
 //! by which a test may be skipped.
 
 pub mod require;
+pub mod top;
 pub mod tracer;
 pub mod workload;

@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crate::workload::enter_new_namespace;
+use crate::workload::net::{enter_new, sysctl};
 
 /// How often the ring buffer is read while a workload runs.
 pub const PUMP: Duration = Duration::from_millis(20);
@@ -26,10 +26,18 @@ impl Place {
     pub fn new() -> Self {
         let (work, todo): (_, Receiver<Box<dyn FnOnce() + Send>>) = channel();
         let thread = thread::spawn(move || {
-            enter_new_namespace().expect("a network namespace needs root");
+            enter_new().expect("a network namespace needs root");
             todo.into_iter().for_each(|work| work());
         });
         Self { work: Some(work), thread: Some(thread) }
+    }
+
+    /// Writes `net.{name}` there; the name has slashes for dots.
+    ///
+    /// # Panics
+    /// When the kernel refuses.
+    pub fn sysctl(&self, name: &'static str, value: &'static str) {
+        self.run(move || sysctl(name, value)).expect("root may write the sysctls of its namespace");
     }
 
     /// Does something there, and waits for it.

@@ -19,7 +19,6 @@ use clap::{Parser, Subcommand};
 
 pub use churn::{Churned, Worker};
 pub use command::Who;
-pub use net::enter_new as enter_new_namespace;
 pub use truth::{Side, Truth};
 
 /// Opens and closes TCP connections in known ways, and says what it did

@@ -1,0 +1,98 @@
+//! `twtrace top` under test: started in a place, awaited, ended with a signal, its report read.
+
+use std::io::{BufRead as _, BufReader, Lines};
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+use crate::tracer::{Place, program};
+
+/// A running `twtrace top --json`.
+pub struct Top {
+    child: Child,
+    reports: Lines<BufReader<ChildStdout>>,
+}
+
+impl Top {
+    /// Starts it in a place with these arguments, and waits until it traces: its first report comes after it attached.
+    ///
+    /// # Panics
+    /// When it cannot trace.
+    pub fn start(place: &Place, arguments: &[&str]) -> Self {
+        let mut command = Command::new(program("twtrace"));
+        command.args(["top", "--json", "--interval", "200ms"]).args(arguments).stdout(Stdio::piped());
+        let mut child = place.spawn(command);
+        let output = child.stdout.take().expect("its output is piped");
+        let mut top = Self { child, reports: BufReader::new(output).lines() };
+        top.next();
+        top
+    }
+
+    /// The next report.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn next(&mut self) -> Value {
+        let line = self.reports.next().expect("top ended").expect("top's output can be read");
+        serde_json::from_str(&line).expect("a report is JSON")
+    }
+
+    /// Waits for a report that `enough` says yes to.
+    ///
+    /// # Panics
+    /// When none does among the next hundred.
+    pub fn wait(&mut self, enough: impl Fn(&Value) -> bool) -> Value {
+        let mut last = Value::Null;
+        for _ in 0..100 {
+            last = self.next();
+            if enough(&last) {
+                return last;
+            }
+        }
+        panic!("waited for in vain; the last report: {last:#}");
+    }
+
+    /// Peak memory of the program so far, in bytes (`VmHWM`).
+    ///
+    /// # Panics
+    /// When it is gone.
+    pub fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("top runs");
+        let kib = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse().ok());
+        1024 * kib.unwrap_or(u64::MAX / 1024)
+    }
+
+    /// Ends it with a signal and gives its last report.
+    ///
+    /// # Panics
+    /// When it does not end well.
+    pub fn end(mut self) -> Value {
+        kill(Pid::from_raw(self.child.id() as i32), Signal::SIGINT).expect("top runs");
+        let last = self.reports.map_while(Result::ok).last().expect("a last report");
+        assert!(self.child.wait().expect("top can be waited for").success(), "top failed");
+        serde_json::from_str(&last).expect("a report is JSON")
+    }
+}
+
+/// A number somewhere in a report.
+///
+/// # Panics
+/// When there is none.
+pub fn number(report: &Value, pointer: &str) -> u64 {
+    let value = report.pointer(pointer).unwrap_or_else(|| panic!("no {pointer} in {report:#}"));
+    value.as_u64().unwrap_or_else(|| panic!("{pointer} is {value}"))
+}
+
+/// What the kernel says of a place: timewait sockets by `/proc/net/sockstat`.
+///
+/// # Panics
+/// When the file has no such figure.
+pub fn sockstat_tw(place: &Place) -> u64 {
+    let text = place.run(|| std::fs::read_to_string("/proc/thread-self/net/sockstat")).expect("sockstat");
+    let line = text.lines().find(|line| line.starts_with("TCP:")).expect("a TCP line");
+    let mut words = line.split_whitespace();
+    words.find(|word| *word == "tw").expect("a tw figure");
+    words.next().and_then(|word| word.parse().ok()).expect("a number")
+}

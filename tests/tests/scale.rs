@@ -1,0 +1,148 @@
+//! Many sockets: what was made, what was lost, and that the two come to what happened.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use std::collections::BTreeMap;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+use twtrace_tests::top::{Top, number, sockstat_tw};
+use twtrace_tests::tracer::{Place, program};
+use twtrace_tests::workload::Churned;
+
+/// Runs the generator in a place, to its end.
+fn churn(place: &Place, arguments: &[&str]) -> Churned {
+    let mut command = Command::new(program("twtrace-workload"));
+    command.arg("churn").args(arguments).stdout(Stdio::piped());
+    let output = place.spawn(command).wait_with_output().unwrap();
+    assert!(output.status.success(), "the generator failed");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// A place where no timewait socket ends before its minute is over.
+fn quiet_place() -> Place {
+    let place = Place::new();
+    place.sysctl("ipv4/tcp_tw_reuse", "0");
+    place
+}
+
+/// Timewait sockets made, by process and destination.
+fn made(report: &Value) -> BTreeMap<(u64, String), u64> {
+    let mut made = BTreeMap::new();
+    for process in report["processes"].as_array().unwrap() {
+        let Some(pid) = process["pid"].as_u64() else { continue };
+        for destination in process["destinations"].as_array().unwrap() {
+            let count = destination["time_wait_made"].as_u64().unwrap();
+            if count > 0 {
+                let remote = destination["remote_addr"].as_str().unwrap();
+                made.insert((pid, remote.to_owned()), count);
+            }
+        }
+    }
+    made
+}
+
+#[test]
+fn sixty_thousand_sockets_of_twenty_processes_to_sixty_four_destinations() {
+    let place = quiet_place();
+    let top = Top::start(&place, &[]);
+    let churned = churn(&place, &["--processes", "20", "--destinations", "64", "--connections", "60000"]);
+    assert_eq!(churned.connections, 60_000);
+    let alive = sockstat_tw(&place);
+    let report = top.end();
+
+    // All of them live for a minute, so none is gone yet.
+    assert_eq!(alive, 60_000);
+    assert_eq!(number(&report, "/kernel/time_wait"), alive);
+    assert_eq!(number(&report, "/coverage/census"), alive);
+    assert_eq!(number(&report, "/coverage/attributed"), alive);
+    assert_eq!(number(&report, "/coverage/unattributed") + number(&report, "/coverage/before_start"), 0);
+    assert_eq!(report["coverage"]["ratio"], 1.0);
+
+    let processes = report["processes"].as_array().unwrap();
+    for worker in &churned.workers {
+        let row = processes.iter().find(|row| row["pid"] == worker.who.pid).unwrap();
+        assert_eq!(row["command"], worker.who.comm.as_str());
+        for name in ["opened", "closed_first", "time_wait_made", "time_wait_live"] {
+            assert_eq!(row[name].as_u64(), Some(worker.made), "{name} of {}", worker.who.comm);
+        }
+    }
+    let server = processes.iter().find(|row| row["pid"] == churned.server.pid).unwrap();
+    assert_eq!(server["accepted"], 60_000);
+    assert_eq!((&server["closed_last"], &server["time_wait_made"]), (&60_000.into(), &0.into()));
+
+    // By destination too, from the other side: the view shows at most 16 for each process.
+    let destinations = report["destinations"].as_array().unwrap();
+    let mut expected: BTreeMap<String, u64> = BTreeMap::new();
+    for worker in &churned.workers {
+        for (service, count) in &worker.destinations {
+            *expected.entry(service.ip().to_string()).or_default() += count;
+        }
+    }
+    assert_eq!(expected.len(), 64);
+    let mut seen: BTreeMap<String, u64> = BTreeMap::new();
+    for row in destinations.iter().filter(|row| row["role"] == "active") {
+        assert_eq!(row["port"], 9000);
+        assert_eq!(row["ports_used"], row["time_wait_live"], "no connection is open: {row}");
+        *seen.entry(row["remote_addr"].as_str().unwrap().to_owned()).or_default() +=
+            row["time_wait_made"].as_u64().unwrap();
+    }
+    assert_eq!(seen, expected);
+    for ((pid, remote), count) in made(&report) {
+        let worker = churned.workers.iter().find(|worker| u64::from(worker.who.pid) == pid).unwrap();
+        let of_it = worker.destinations.iter().find(|(service, _)| service.ip().to_string() == remote).unwrap();
+        assert_eq!(*of_it.1, count, "{} to {remote}", worker.who.comm);
+    }
+
+    // Two lives for each connection, none lost.
+    accounted(&report, 2 * churned.connections);
+    assert_eq!(lost(&report), 0);
+    assert_eq!(number(&report, "/tracing/kernel_counters/transitions"), 10 * churned.connections);
+    println!(
+        "60,000 of 20 processes: {:.0} connections/s; recovered by the twin: {}",
+        churned.rate_per_s,
+        number(&report, "/tracing/kernel_counters/recovered")
+    );
+}
+
+fn lost(report: &Value) -> u64 {
+    report["tracing"]["lost"].as_object().unwrap().values().filter_map(Value::as_u64).sum()
+}
+
+/// Records that came and lives that were counted as lost are all that happened.
+fn accounted(report: &Value, lives: u64) {
+    let events = number(report, "/tracing/events");
+    let ring = number(report, "/tracing/lost/ring_full");
+    let map = number(report, "/tracing/lost/map_full");
+    assert_eq!(events + ring + map, lives, "{:#}", report["tracing"]);
+}
+
+#[test]
+fn what_a_small_ring_loses_is_counted() {
+    let place = quiet_place();
+    // A page holds a dozen records, and nobody reads it while the tracer sleeps.
+    let top = Top::start(&place, &["--ring-bytes", "4096"]);
+    let churned = churn(&place, &["--processes", "4", "--connections", "20000"]);
+    let report = top.end();
+    assert!(number(&report, "/tracing/lost/ring_full") > 0, "a page was enough: {:#}", report["tracing"]);
+    accounted(&report, 2 * churned.connections);
+    // What is not known is not claimed.
+    let coverage = &report["coverage"];
+    assert_eq!(number(&report, "/coverage/census"), 20_000);
+    assert_eq!(number(&report, "/coverage/before_start"), 0, "{coverage}");
+    assert!(number(&report, "/coverage/unattributed") > 0, "{coverage}");
+    assert!(coverage["ratio"].as_f64().unwrap() < 1.0, "{coverage}");
+}
+
+#[test]
+fn what_a_small_map_cannot_follow_is_counted() {
+    let place = Place::new();
+    let top = Top::start(&place, &["--max-sockets", "4"]);
+    // The generator's own processes hold some connections open at a time: more than four, now and then.
+    let churned = churn(&place, &["--processes", "8", "--connections", "8000"]);
+    let report = top.end();
+    let refused = number(&report, "/tracing/lost/map_full");
+    assert!(refused > 0, "four slots were enough: {:#}", report["tracing"]);
+    let events = number(&report, "/tracing/events");
+    assert!(events < 2 * churned.connections && events + refused >= 2 * churned.connections, "{:#}", report["tracing"]);
+}

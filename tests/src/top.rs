@@ -1,7 +1,9 @@
 //! `twtrace top` under test: started in a place, awaited, ended with a signal, its report read.
 
-use std::io::{BufRead as _, BufReader, Lines};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -12,7 +14,8 @@ use crate::tracer::{Place, program};
 /// A running `twtrace top --json`.
 pub struct Top {
     child: Child,
-    reports: Lines<BufReader<ChildStdout>>,
+    /// Lines that it has written. They are read all the time: a full pipe would stop it.
+    reports: Receiver<String>,
 }
 
 impl Top {
@@ -25,8 +28,12 @@ impl Top {
         command.args(["top", "--json", "--interval", "200ms"]).args(arguments).stdout(Stdio::piped());
         let mut child = place.spawn(command);
         let output = child.stdout.take().expect("its output is piped");
-        let mut top = Self { child, reports: BufReader::new(output).lines() };
-        top.next();
+        let (tell, reports) = channel();
+        thread::spawn(move || {
+            BufReader::new(output).lines().map_while(Result::ok).try_for_each(|line| tell.send(line))
+        });
+        let top = Self { child, reports };
+        top.report();
         top
     }
 
@@ -34,8 +41,8 @@ impl Top {
     ///
     /// # Panics
     /// When there is none.
-    pub fn next(&mut self) -> Value {
-        let line = self.reports.next().expect("top ended").expect("top's output can be read");
+    pub fn report(&self) -> Value {
+        let line = self.reports.recv().expect("top ended");
         serde_json::from_str(&line).expect("a report is JSON")
     }
 
@@ -43,10 +50,10 @@ impl Top {
     ///
     /// # Panics
     /// When none does among the next hundred.
-    pub fn wait(&mut self, enough: impl Fn(&Value) -> bool) -> Value {
+    pub fn wait(&self, enough: impl Fn(&Value) -> bool) -> Value {
         let mut last = Value::Null;
         for _ in 0..100 {
-            last = self.next();
+            last = self.report();
             if enough(&last) {
                 return last;
             }
@@ -70,7 +77,7 @@ impl Top {
     /// When it does not end well.
     pub fn end(mut self) -> Value {
         kill(Pid::from_raw(self.child.id() as i32), Signal::SIGINT).expect("top runs");
-        let last = self.reports.map_while(Result::ok).last().expect("a last report");
+        let last = self.reports.iter().last().expect("a last report");
         assert!(self.child.wait().expect("top can be waited for").success(), "top failed");
         serde_json::from_str(&last).expect("a report is JSON")
     }

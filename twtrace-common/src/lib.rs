@@ -109,6 +109,9 @@ pub mod conn_flag {
     pub const RECOVERED: u32 = 1 << 7;
     /// Reached ESTABLISHED.
     pub const ESTABLISHED: u32 = 1 << 8;
+    /// CLOSE was not seen: the socket is gone, for its address belongs to another one or a timewait socket has its
+    /// cookie. What comes with the end (errors, flags, volumes) is missing.
+    pub const END_UNSEEN: u32 = 1 << 9;
 
     /// Kernel side only: connect(2) is under way, its exit will tell the errno.
     pub const IN_CONNECT: u32 = 1 << 29;
@@ -276,7 +279,7 @@ pub struct Counters {
     pub ring_full: u64,
     /// Lives that could not be followed because the socket map was full.
     pub map_full: u64,
-    /// Lives whose end was never seen: their map slot was taken over by a new life of the same address.
+    /// Lives whose end was never seen and that had not sent a FIN: nothing can be said of them.
     pub stale: u64,
     /// Accept exits that found no followed life for their new socket: it began before the tracer, or was lost.
     pub exit_unresolved: u64,

@@ -169,6 +169,7 @@ impl Engine {
             self.count_established(&run);
         }
         self.cover(unfollowed, &run);
+        self.refresh_soon();
     }
 
     /// A timewait socket that the trace did not know when the census saw it.
@@ -251,7 +252,7 @@ impl Engine {
         let mut ended = Vec::new();
         self.model.live.remove_if(absent, |live| ended.push(live));
         for live in &ended {
-            // At the bucket limit it was a guess that this one had been made, and no census ever had it.
+            // It was a guess that this one had been made, and no census ever had it.
             if live.known == Known::Inferred && live.census == 0 {
                 self.never_made(live);
                 continue;
@@ -265,13 +266,13 @@ impl Engine {
     }
 
     fn never_made(&mut self, live: &Live) {
-        self.corrected("never_made", Outcome::TimeWait(live.substate), Outcome::Overflow);
-        self.remember(live.cookie, live.made_ns, Outcome::Overflow);
+        self.corrected("never_made", Outcome::TimeWait(live.substate), Outcome::Unknown);
+        self.remember(live.cookie, live.made_ns, Outcome::Unknown);
         if live.shown {
             let ended = Ended {
                 cookie: live.cookie,
                 end_ns: live.made_ns,
-                outcome: Outcome::Overflow,
+                outcome: Outcome::Unknown,
                 tuple: live.tuple,
                 role: live.role,
                 closer: live.closer,

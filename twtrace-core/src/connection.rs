@@ -90,6 +90,9 @@ impl Judgement {
 /// Judges by the last transition, which always ends in CLOSE, and by the socket's fields at that moment.
 pub fn judge(life: &Life) -> Judgement {
     let Some(last) = life.transitions.last() else { return Judgement::inferred(Outcome::Unknown) };
+    if life.end_unseen {
+        return Judgement::inferred(unseen(last.to));
+    }
     match last.from {
         TcpState::SynSent => unconnected(life),
         TcpState::SynRecv if life.role == Role::Active => unconnected(life),
@@ -118,6 +121,16 @@ pub fn judge(life: &Life) -> Judgement {
 /// after close sets the same error (`tcp_reset`). An abort by its owner sends its reset after CLOSE as well.
 pub fn after_reset_sent(outcome: Outcome) -> Option<Outcome> {
     matches!(outcome, Outcome::TimeWait(_) | Outcome::Unknown | Outcome::ResetReceived).then_some(Outcome::ResetSent)
+}
+
+/// The usual end of a socket that was last seen in that state.
+fn unseen(state: TcpState) -> Outcome {
+    match state {
+        TcpState::FinWait1 | TcpState::FinWait2 => Outcome::TimeWait(Substate::FinWait2),
+        TcpState::Closing => Outcome::TimeWait(Substate::TimeWait),
+        TcpState::LastAck => Outcome::PassiveClose,
+        _ => Outcome::Unknown,
+    }
 }
 
 /// The handshake did not end.

@@ -95,6 +95,7 @@ fn life(record: Record<'_>) -> Result<Life, DecodeError> {
             || record.u8(offset_of!(ConnRecord, transitions_dropped)) > 0
             || transitions.windows(2).any(|pair| pair[0].to != pair[1].from),
         established: has(conn_flag::ESTABLISHED),
+        end_unseen: has(conn_flag::END_UNSEEN),
         tw: tw_count(record),
         bytes_sent: record.u64(offset_of!(ConnRecord, bytes_sent)),
         bytes_received: record.u64(offset_of!(ConnRecord, bytes_received)),

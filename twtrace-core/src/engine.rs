@@ -460,6 +460,11 @@ impl Engine {
         }
     }
 
+    /// Has budgets follow what a census changed, at this very tick.
+    pub(crate) fn refresh_soon(&mut self) {
+        self.refreshed_ns = 0;
+    }
+
     fn refresh(&mut self, now_ns: u64) {
         let start_ns = self.model.summary.window.start_ns;
         self.model.attribution.refresh_rates(now_ns, start_ns);

@@ -162,6 +162,8 @@ pub struct Life {
     pub gap: bool,
     /// Reached ESTABLISHED.
     pub established: bool,
+    /// CLOSE was not seen, and `end_ns` is the last that was.
+    pub end_unseen: bool,
     /// Timewait counts, for overflow.
     pub tw: Option<TwCount>,
     /// Payload acknowledged by the peer, bytes.

@@ -242,12 +242,25 @@ fn a_reset_right_after_the_end_takes_the_socket_back() {
 }
 
 #[test]
+fn an_end_that_was_not_seen_is_settled_by_the_census() {
+    let traced = tuple(40_000, 1, 80);
+    let mut unseen = life(1, owner(10, "a"), traced, T);
+    unseen.transitions.truncate(3);
+    (unseen.end_unseen, unseen.sock_dead) = (true, false);
+    let confirmed = census(T + SECOND, vec![row(1, traced, CensusState::TimeWait, 59_000)]);
+    let engine_a = engine([start(), ended(unseen.clone())].into_iter().chain(confirmed));
+    assert_eq!((totals(&engine_a).time_wait_made, engine_a.model().summary().coverage.attributed), (1, 1));
+    let engine_b = engine([start(), ended(unseen)].into_iter().chain(census(T + SECOND, vec![])));
+    assert_eq!((totals(&engine_b).time_wait_made, totals(&engine_b).time_wait_live), (0, 0));
+}
+
+#[test]
 fn a_guess_at_the_bucket_limit_is_put_right() {
     let mut guess = life(1, owner(10, "a"), tuple(40_000, 1, 80), T);
     guess.tw = Some(twtrace_core::input::TwCount { before: None, after: 99, max: 100 });
     let engine = engine([start(), ended(guess)].into_iter().chain(census(T + SECOND, vec![])));
     assert_eq!((totals(&engine).time_wait_made, totals(&engine).time_wait_live), (0, 0));
-    assert_eq!(engine.model().summary().totals.outcomes["overflow"], 1);
+    assert_eq!(engine.model().summary().totals.outcomes["unknown"], 1);
     assert_eq!(engine.model().summary().totals.corrections["never_made"], 1);
 }
 

@@ -155,7 +155,8 @@ fn find_or_begin(change: Change) -> Option<*mut ConnRecord> {
             // SAFETY: a value of the socket map.
             unsafe { finish(record, change.by) };
         } else if flags & conn_flag::DONE == 0 {
-            count!(change.by, stale);
+            // SAFETY: as above.
+            unsafe { superseded(record, change.by) };
         }
     }
     // By reference: a record does not fit the stack.
@@ -180,6 +181,27 @@ fn find_or_begin(change: Change) -> Option<*mut ConnRecord> {
         }
     }
     Some(record)
+}
+
+/// The address of a followed socket belongs to another one: its end was not seen. Kernels have been seen to trace
+/// nothing of a whole softirq. If this host's FIN was, the record tells who sent it and is worth having.
+///
+/// # Safety
+/// `record` points to a value of the socket map.
+#[inline(always)]
+unsafe fn superseded(record: *mut ConnRecord, by: Program) {
+    // SAFETY: the caller's promise; the index is masked.
+    unsafe {
+        if (*record).closer.tgid == 0 {
+            count!(by, stale);
+            return;
+        }
+        let last = usize::from((*record).transitions).wrapping_sub(1) & (MAX_TRANSITIONS - 1);
+        (*record).end_ns = (*record).times_ns[last];
+        (*record).flags |= conn_flag::END_UNSEEN;
+        count!(by, lives_ended);
+        finish(record, by);
+    }
 }
 
 /// `tcp_v4_connect` and `tcp_v6_connect` run in the context of the opener.
@@ -251,6 +273,7 @@ unsafe fn advance(record: *mut ConnRecord, change: Change) {
         // Never at FIN_WAIT2 or at its end: those run in whatever softirq interrupted.
         if own_fin || aborts && (*record).flags & conn_flag::IN_CONNECT == 0 {
             owner::capture(&raw mut (*record).closer);
+            sock::fill_tuple(record, sk);
             if aborts {
                 (*record).flags |= conn_flag::CLOSED_IN_CONTEXT;
             }
@@ -279,6 +302,9 @@ unsafe fn advance(record: *mut ConnRecord, change: Change) {
 unsafe fn end(record: *mut ConnRecord, change: Change, now: u64) {
     // SAFETY: the caller's promise.
     unsafe {
+        if (*record).family == 0 {
+            sock::fill_tuple(record, change.sk);
+        }
         sock::fill_end(record, change.sk);
         let (tw_count, tw_max) = sock::tw_count(change.sk);
         (*record).tw_count = tw_count;

@@ -67,18 +67,15 @@ pub fn tw_count(sk: Sk) -> (i32, i32) {
     unsafe { (load::<i32>(net, off!(net_tw_refcount)) - 1, load::<i32>(net, off!(net_tw_max))) }
 }
 
-/// Fills in what is read once, at the end of a life: addresses, flags, error, volumes.
+/// Fills in who talks to whom.
 ///
 /// # Safety
 /// `record` points to a whole value of the socket map.
 #[inline(always)]
-pub unsafe fn fill_end(record: *mut ConnRecord, sk: Sk) {
+pub unsafe fn fill_tuple(record: *mut ConnRecord, sk: Sk) {
     // SAFETY: offsets of struct sock and struct net; `record` by the caller's promise.
     unsafe {
         (*record).netns = netns(sk);
-        (*record).sk_flags = load::<u64>(sk, off!(skc_flags)) as u32;
-        (*record).sk_err = load::<i32>(sk, off!(sk_err)) as u16;
-        (*record).shutdown = load::<u8>(sk, off!(sk_shutdown));
         (*record).remote_port = u16::from_be(load::<u16>(sk, off!(skc_dport)));
         let family = load::<u16>(sk, off!(skc_family));
         (*record).family = family;
@@ -95,11 +92,29 @@ pub unsafe fn fill_end(record: *mut ConnRecord, sk: Sk) {
             local.write(load::<u32>(sk, off!(skc_rcv_saddr)));
             remote.write(load::<u32>(sk, off!(skc_daddr)));
         }
+        // skc_num is cleared when the port is given back, just before CLOSE is traced; inet_sport stays. What lies
+        // past struct sock is reached through the helper's own type.
+        let tp = bpf_skc_to_tcp_sock(sk.cast_mut()).cast::<core::ffi::c_void>();
+        if !tp.is_null() {
+            (*record).local_port = u16::from_be(load::<u16>(tp, off!(inet_sport)));
+        }
+    }
+}
+
+/// Fills in what is read once, at the end of a life: flags, error, volumes.
+///
+/// # Safety
+/// `record` points to a whole value of the socket map.
+#[inline(always)]
+pub unsafe fn fill_end(record: *mut ConnRecord, sk: Sk) {
+    // SAFETY: offsets of struct sock and struct net; `record` by the caller's promise.
+    unsafe {
+        (*record).sk_flags = load::<u64>(sk, off!(skc_flags)) as u32;
+        (*record).sk_err = load::<i32>(sk, off!(sk_err)) as u16;
+        (*record).shutdown = load::<u8>(sk, off!(sk_shutdown));
         // What lies past struct sock is reached through the helper's own type.
         let tp = bpf_skc_to_tcp_sock(sk.cast_mut()).cast::<core::ffi::c_void>();
         if !tp.is_null() {
-            // skc_num is cleared when the port is given back, just before CLOSE is traced; inet_sport stays.
-            (*record).local_port = u16::from_be(load::<u16>(tp, off!(inet_sport)));
             (*record).bytes_sent = load::<u64>(tp, off!(tcp_bytes_acked));
             (*record).bytes_received = load::<u64>(tp, off!(tcp_bytes_received));
             (*record).retransmits = load::<u32>(tp, off!(tcp_total_retrans));

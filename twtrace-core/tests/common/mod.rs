@@ -81,6 +81,7 @@ pub(crate) fn life(cookie: u64, who: Owner, tuple: Tuple, end_ns: u64) -> Life {
         older: false,
         gap: false,
         established: true,
+        end_unseen: false,
         tw: None,
         bytes_sent: 10,
         bytes_received: 20,

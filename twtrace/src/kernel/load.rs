@@ -6,7 +6,7 @@ use super::explain;
 use super::offsets;
 use super::tracefs;
 use anyhow::{Context as _, anyhow, bail};
-use aya::maps::{MapData, PerCpuArray, RingBuf};
+use aya::maps::{HashMap, MapData, PerCpuArray, RingBuf};
 use aya::programs::{BtfTracePoint, TracePoint};
 use aya::{Btf, Ebpf, EbpfLoader, Pod};
 use aya_log::EbpfLogger;
@@ -16,7 +16,7 @@ use std::env;
 use std::fs;
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::path::{Path, PathBuf};
-use twtrace_common::{Config, ConnRecord, Counters, Offsets};
+use twtrace_common::{Config, ConnRecord, Counters, Offsets, conn_flag, tcp_state};
 use twtrace_core::input::{Hook, KernelCounters};
 
 /// The object that was committed with these sources, or with the feature `build-ebpf` the one built from them.
@@ -28,6 +28,9 @@ pub const OBJECT_VARIABLE: &str = "TWTRACE_BPF_OBJECT";
 /// Symbol that objects with this layout of records have. It changes with [`twtrace_common::WIRE_VERSION`].
 const WIRE_SYMBOL: &str = "WIRE_VERSION_1";
 const _: () = assert!(twtrace_common::WIRE_VERSION == 1);
+
+/// Sockets looked at in one go whose end may have been missed.
+const MAX_CLOSING: usize = 4096;
 
 /// Name of the twin program's hook as users see it.
 const TWIN: &str = "inet_sock_set_state (twin)";
@@ -43,6 +46,8 @@ struct Wire<T>(T);
 
 // SAFETY: all `#[repr(C)]`, of integers only, without implicit padding (sizes are asserted where they are declared).
 unsafe impl Pod for Wire<Counters> {}
+// SAFETY: as above.
+unsafe impl Pod for Wire<ConnRecord> {}
 // SAFETY: as above.
 unsafe impl Pod for Wire<Offsets> {}
 // SAFETY: as above.
@@ -79,6 +84,7 @@ pub struct Loaded {
     /// Where records arrive.
     pub ring: RingBuf<MapData>,
     counters: PerCpuArray<MapData, Wire<Counters>>,
+    sockets: HashMap<MapData, u64, Wire<ConnRecord>>,
     /// `/proc` file that tells how often the kernel skipped the first program.
     fdinfo: PathBuf,
     logger: Option<EbpfLogger<StderrLog>>,
@@ -129,6 +135,7 @@ pub fn load(options: &LoadOptions) -> anyhow::Result<Loaded> {
         hooks,
         ring: RingBuf::try_from(take_map(&mut ebpf, "RING")?)?,
         counters: PerCpuArray::try_from(take_map(&mut ebpf, "COUNTERS")?)?,
+        sockets: HashMap::try_from(take_map(&mut ebpf, "SOCKETS")?)?,
         fdinfo: PathBuf::from(format!("/proc/self/fdinfo/{fd}")),
         logger,
         _ebpf: ebpf,
@@ -172,6 +179,41 @@ impl Loaded {
             exit_unresolved: sum.exit_unresolved,
             undecodable: 0,
         })
+    }
+
+    /// Sockets that sent their FIN before `before_ns` and have not ended since, as far as was seen: key in the map and
+    /// cookie.
+    ///
+    /// Two system calls a followed socket.
+    pub fn closing(&self, before_ns: u64) -> Vec<(u64, u64)> {
+        let closing = |record: &ConnRecord| {
+            let last = usize::from(record.transitions).checked_sub(1)?;
+            let over = record.flags & (conn_flag::DONE | conn_flag::PENDING) != 0;
+            let waits = {
+                use tcp_state::{CLOSING, FIN_WAIT1, FIN_WAIT2};
+                [FIN_WAIT1, FIN_WAIT2, CLOSING].contains(record.new_states.get(last)?)
+            };
+            (waits && !over && *record.times_ns.get(last)? < before_ns).then_some(record.cookie)
+        };
+        // The iteration goes on while the map changes; what it misses comes up the next time.
+        let entries = self.sockets.iter().filter_map(Result::ok);
+        entries.filter_map(|(key, Wire(record))| Some((key, closing(&record)?))).take(MAX_CLOSING).collect()
+    }
+
+    /// Takes a socket out of the map whose end was not seen, and gives its record as the ring buffer would have;
+    /// `None` when its end has come meanwhile.
+    pub fn take_unseen(&mut self, key: u64, cookie: u64) -> Option<Vec<u8>> {
+        let Wire(mut record) = self.sockets.get(&key, 0).ok()?;
+        if record.cookie != cookie || record.flags & conn_flag::DONE != 0 {
+            return None;
+        }
+        self.sockets.remove(&key).ok()?;
+        record.flags |= conn_flag::END_UNSEEN;
+        let last = usize::from(record.transitions).checked_sub(1)?;
+        record.end_ns = *record.times_ns.get(last)?;
+        let bytes = (&raw const record).cast::<u8>();
+        // SAFETY: a plain value without padding, read as bytes while it is alive.
+        Some(unsafe { std::slice::from_raw_parts(bytes, size_of::<ConnRecord>()) }.to_vec())
     }
 
     /// Writes out what the kernel side has logged.

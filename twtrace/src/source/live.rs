@@ -8,12 +8,12 @@ use crate::host::users::UserNames;
 use crate::kernel::census;
 use crate::kernel::load::{self, LoadOptions, Loaded};
 use anyhow::Context as _;
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::thread;
 use std::time::Duration;
-use twtrace_core::decode::decode;
-use twtrace_core::input::{Hook, HostFacts, Input, Owner, ProcessKey, Tier, TracingFacts};
+use twtrace_core::decode::{DecodeError, decode};
+use twtrace_core::input::{CensusRow, CensusState, Hook, HostFacts, Input, Owner, ProcessKey, Tier, TracingFacts};
 use twtrace_core::source::Source;
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -37,6 +37,9 @@ const MAX_WAITING: usize = 1024;
 /// Processes remembered as looked up. Full: all are forgotten, and those still active looked up once more.
 const MAX_SEEN: usize = 32_768;
 
+/// How often sockets are looked for whose end was not seen.
+const SWEEP_NS: u64 = 5 * SECOND_NS;
+
 /// How long a record may take from the timewait socket's birth, which a census can see, to the ring buffer.
 const SETTLE: Duration = Duration::from_millis(20);
 
@@ -54,6 +57,7 @@ pub struct Live {
     start: Option<Moment>,
     next_figures_ns: u64,
     next_census_ns: u64,
+    next_sweep_ns: u64,
     processes: ProcessReader,
 }
 
@@ -83,6 +87,7 @@ impl Live {
             start,
             next_figures_ns: 0,
             next_census_ns: 0,
+            next_sweep_ns: 0,
             processes: ProcessReader::new(),
         })
     }
@@ -128,9 +133,25 @@ impl Live {
     fn census(&mut self, sink: &mut dyn FnMut(Input)) -> anyhow::Result<()> {
         let began = clock::monotonic_ns()?;
         sink(Input::CensusBegin { netns: self.host.netns, at_ns: began });
+        // Sockets that have been closing for a while. One that the dump shows as a timewait socket has ended unseen:
+        // kernels have been seen to trace nothing of a whole softirq.
+        let patience = SETTLE.as_nanos() as u64;
+        let mut closing: HashMap<u64, u64> = HashMap::new();
+        if began >= self.next_sweep_ns {
+            self.next_sweep_ns = began + SWEEP_NS;
+            let old = self.intake.loaded.closing(began.saturating_sub(patience));
+            closing.extend(old.into_iter().map(|(key, cookie)| (cookie, key)));
+        }
+        let mut unseen = Vec::new();
         let intake = &mut self.intake;
         // A dump takes long enough to fill the ring buffer on a busy host.
         let report = census::dump(self.host.netns, &mut |rows| {
+            if !closing.is_empty() {
+                let timewait =
+                    |row: &&CensusRow| matches!(row.state, CensusState::TimeWait | CensusState::TimewaitFinWait2);
+                let of_dump = rows.iter().filter(timewait).map(|row| row.cookie);
+                unseen.extend(of_dump.filter_map(|cookie| Some((closing.remove(&cookie)?, cookie))));
+            }
             sink(Input::CensusRows(rows));
             intake.drain(MAX_DRAIN, sink);
         });
@@ -140,6 +161,11 @@ impl Live {
         sink(Input::CensusEnd { at_ns: ended, complete });
         self.next_census_ns = ended + (ended.saturating_sub(began) * CENSUS_SHARE).max(SECOND_NS);
         self.intake.drain(MAX_DRAIN, sink);
+        for (key, cookie) in unseen {
+            if let Some(record) = self.intake.loaded.take_unseen(key, cookie) {
+                self.intake.hand_over(decode(&record), sink);
+            }
+        }
         Ok(())
     }
 }
@@ -150,21 +176,27 @@ impl Intake {
         for _ in 0..limit {
             let Some(item) = self.loaded.ring.next() else { return };
             let decoded = decode(&item);
+            // The ring buffer gets its space back.
             drop(item);
-            match decoded {
-                Ok(input) => {
-                    match &input {
-                        Input::Life(life) => {
-                            self.note(life.opener.as_ref());
-                            self.note(life.closer.as_ref());
-                        }
-                        Input::ConnectFailed(failed) => self.note(Some(&failed.opener)),
-                        _ => {}
+            self.hand_over(decoded, sink);
+        }
+    }
+
+    /// Hands over one record.
+    fn hand_over(&mut self, decoded: Result<Input, DecodeError>, sink: &mut dyn FnMut(Input)) {
+        match decoded {
+            Ok(input) => {
+                match &input {
+                    Input::Life(life) => {
+                        self.note(life.opener.as_ref());
+                        self.note(life.closer.as_ref());
                     }
-                    sink(input);
+                    Input::ConnectFailed(failed) => self.note(Some(&failed.opener)),
+                    _ => {}
                 }
-                Err(_) => self.undecodable += 1,
+                sink(input);
             }
+            Err(_) => self.undecodable += 1,
         }
     }
 
@@ -209,6 +241,9 @@ impl Source for Live {
     fn final_pump(&mut self, sink: &mut dyn FnMut(Input)) -> anyhow::Result<()> {
         self.begin(sink);
         self.intake.drain(usize::MAX, sink);
+        // A socket that closed just now is still on its way to its timewait socket.
+        thread::sleep(SETTLE);
+        self.next_sweep_ns = 0;
         self.census(sink)?;
         thread::sleep(SETTLE);
         self.intake.drain(usize::MAX, sink);

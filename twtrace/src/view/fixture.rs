@@ -75,6 +75,7 @@ pub(crate) fn life(cookie: u64, who: Owner, tuple: Tuple, role: Role, first: boo
         older: false,
         gap: false,
         established: true,
+        end_unseen: false,
         tw: None,
         bytes_sent: 100,
         bytes_received: 2000,

@@ -1,0 +1,210 @@
+//! Servers and clients that nobody here wrote.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+#![allow(clippy::print_stdout, reason = "figures for whoever runs the test")]
+
+use std::fs;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::unistd::User;
+use serde_json::Value;
+use twtrace_tests::require::skip;
+use twtrace_tests::top::{Top, number, sockstat_tw};
+use twtrace_tests::tracer::Place;
+
+/// A program of this machine's, if it has it.
+fn installed(name: &str) -> Option<PathBuf> {
+    let debian = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten().map(|e| e.path().join("bin"));
+    let folders = debian.chain(["/usr/sbin", "/usr/bin", "/sbin", "/bin"].map(PathBuf::from));
+    folders.map(|folder| folder.join(name)).find(|path| path.is_file())
+}
+
+/// Waits until something listens on a port of the place.
+fn listening(place: &Place, port: u16) {
+    let wanted = format!(":{port:04X} 00000000:0000 0A");
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let table = place.run(|| fs::read_to_string("/proc/thread-self/net/tcp")).unwrap();
+        if table.contains(&wanted) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "nothing listens on port {port}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Runs a command in the place, to its end, and gives what it printed.
+fn output(place: &Place, mut command: Command) -> String {
+    command.stdout(Stdio::piped());
+    let output = place.spawn(command).wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn shell(place: &Place, script: &str) -> String {
+    let mut command = Command::new("bash");
+    command.args(["-c", script]);
+    output(place, command)
+}
+
+/// The live total is what `ss` and the kernel's own count say.
+fn agrees(place: &Place, report: &Value) {
+    // ss shows the substate FIN_WAIT2 as such, with the timer of a timewait socket.
+    let listed = shell(
+        place,
+        "ss -Htan state time-wait | wc -l; ss -Htano state fin-wait-2 | grep -c 'timer:(timewait' || true",
+    );
+    let by_ss: u64 = listed.split_whitespace().map(|word| word.parse::<u64>().unwrap()).sum();
+    let live = number(report, "/totals/time_wait_live");
+    assert_eq!((live, by_ss, sockstat_tw(place)), (live, live, live), "twtrace, ss and sockstat");
+}
+
+/// Timewait sockets of a service's own side and of its clients' side, by `ss`. The one who closed first has it, so this
+/// is the kernel's own word on who did.
+fn sides(place: &Place, port: u16) -> (u64, u64) {
+    let count = |end: &str| {
+        let listed = shell(place, &format!("ss -Htan state time-wait {end} = :{port} | wc -l"));
+        listed.trim().parse::<u64>().unwrap()
+    };
+    (count("sport"), count("dport"))
+}
+
+/// Timewait sockets made by the rows with that command.
+fn made_by(rows: &Value, command: &str) -> u64 {
+    let rows = rows.as_array().unwrap().iter();
+    rows.filter(|row| row["command"] == command).map(|row| row["time_wait_made"].as_u64().unwrap()).sum()
+}
+
+fn stop(mut child: Child) {
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(child.id() as i32), nix::sys::signal::Signal::SIGTERM).unwrap();
+    child.wait().unwrap();
+}
+
+/// A child that runs as another user.
+fn as_user(program: &Path, user: &User) -> Command {
+    let mut command = Command::new(program);
+    command.uid(user.uid.as_raw()).gid(user.gid.as_raw()).env("LC_ALL", "C").current_dir("/");
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    command
+}
+
+#[test]
+fn pgbench_with_a_connection_for_each_transaction() {
+    let (Some(initdb), Some(postgres), Some(pgbench)) =
+        (installed("initdb"), installed("postgres"), installed("pgbench"))
+    else {
+        return skip("postgresql", "it is not installed");
+    };
+    let Ok(Some(user)) = User::from_name("postgres") else { return skip("postgresql", "it has no user") };
+    let place = Place::new();
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    nix::unistd::chown(folder.path(), Some(user.uid), Some(user.gid)).unwrap();
+    let mut make = as_user(&initdb, &user);
+    make.args(["--auth=trust", "--no-sync", "-D"]).arg(&data);
+    assert!(make.status().unwrap().success(), "initdb failed");
+    let mut serve = as_user(&postgres, &user);
+    serve.arg("-D").arg(&data).args(["-p", "5499", "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-k"]);
+    serve.arg(folder.path());
+    let server = place.spawn(serve);
+    listening(&place, 5499);
+
+    let top = Top::start(&place, &["--by", "command"]);
+    let mut bench = Command::new(pgbench);
+    bench.args(["-h", "127.0.0.1", "-p", "5499", "-U", "postgres", "-n", "-C", "-c", "4", "-t", "100", "-f", "-"]);
+    bench.arg("postgres").stderr(Stdio::null());
+    let script = folder.path().join("one.sql");
+    fs::write(&script, "SELECT 1;\n").unwrap();
+    bench.stdin(fs::File::open(&script).unwrap());
+    let printed = output(&place, bench);
+    assert!(printed.contains("400/400"), "{printed}");
+
+    // One for each transaction, and one or two to look around. pgbench says goodbye and closes, and now and then the
+    // server is quicker.
+    let report = top.wait(|report| number(report, "/coverage/census") >= 400);
+    let (server_side, client_side) = sides(&place, 5499);
+    assert!((400..=410).contains(&(server_side + client_side)), "{server_side} and {client_side}");
+    let made = (made_by(&report["processes"], "postgres"), made_by(&report["processes"], "pgbench"));
+    assert_eq!(made, (server_side, client_side));
+    assert!(client_side > server_side, "pgbench closes first as a rule");
+    assert_eq!(report["coverage"]["ratio"], 1.0);
+    let report = top.end();
+    agrees(&place, &report);
+    println!("pgbench -C: {client_side} timewait sockets of pgbench, {server_side} of postgres");
+    stop(server);
+}
+
+/// nginx in the foreground. Pages under /endless/ have no length, so that a client reads to the end of the connection. With the master's configuration in a folder of its own.
+fn nginx(place: &Place, folder: &Path) -> Option<Child> {
+    let Some(nginx) = installed("nginx") else {
+        skip("nginx", "it is not installed");
+        return None;
+    };
+    let path = folder.display();
+    fs::write(folder.join("index.html"), "hello\n").unwrap();
+    fs::create_dir(folder.join("endless")).unwrap();
+    fs::write(folder.join("endless/index.html"), "hello\n").unwrap();
+    fs::write(
+        folder.join("nginx.conf"),
+        format!(
+            "daemon off; pid {path}/pid; error_log {path}/error; user root; worker_processes 1;
+             events {{}}
+             http {{ access_log off; client_body_temp_path {path}/a; proxy_temp_path {path}/b; fastcgi_temp_path {path}/c;
+               uwsgi_temp_path {path}/d; scgi_temp_path {path}/e;
+               server {{ listen 127.0.0.1:8099; root {path};
+                 location /endless/ {{ chunked_transfer_encoding off; ssi on; ssi_types *; }} }} }}"
+        ),
+    )
+    .unwrap();
+    let mut command = Command::new(nginx);
+    command.arg("-c").arg(folder.join("nginx.conf")).stdout(Stdio::null()).stderr(Stdio::null());
+    let child = place.spawn(command);
+    listening(place, 8099);
+    Some(child)
+}
+
+/// A script that fetches a page again and again, each time with a new process.
+fn poll(place: &Place, folder: &Path, curl: &str) {
+    let script = folder.join("poll.sh");
+    fs::write(&script, format!("#!/bin/bash\nfor i in $(seq 100); do curl -s -o /dev/null {curl}; done\n")).unwrap();
+    fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    output(place, Command::new(&script));
+}
+
+#[test]
+fn nginx_fetched_by_one_shot_curls() {
+    if installed("curl").is_none() {
+        return skip("curl", "it is not installed");
+    }
+    // With the header, the server closes first; without, the client.
+    let close = "-H 'Connection: close' http://127.0.0.1:8099/endless/";
+    for (curl, maker) in [(close, "nginx"), ("http://127.0.0.1:8099/", "curl")] {
+        let place = Place::new();
+        let folder = tempfile::tempdir().unwrap();
+        let Some(server) = nginx(&place, folder.path()) else { return };
+        let top = Top::start(&place, &["--by", "parent"]);
+        poll(&place, folder.path(), curl);
+        let report = top.wait(|report| number(report, "/coverage/census") >= 100);
+        let (server_side, client_side) = sides(&place, 8099);
+        assert_eq!(made_by(&report["processes"], "nginx"), server_side);
+        assert_eq!(made_by(&report["processes"], "curl"), client_side);
+        assert_eq!(made_by(&report["processes"], maker), 100, "{maker}");
+        assert_eq!(number(&report, "/totals/time_wait_made"), 100);
+        assert_eq!(report["coverage"]["ratio"], 1.0);
+
+        // A hundred processes that are gone are one row under the script that started them.
+        let groups = report["groups"]["rows"].as_array().unwrap();
+        let script: Vec<&Value> = groups.iter().filter(|row| row["parent_command"] == "poll.sh").collect();
+        assert_eq!(script.len(), 1, "{groups:#?}");
+        assert_eq!((&script[0]["opened"], &script[0]["processes"]), (&100.into(), &100.into()));
+        let expected = if maker == "curl" { 100 } else { 0 };
+        assert_eq!(script[0]["time_wait_made"], expected);
+        let report = top.end();
+        agrees(&place, &report);
+        println!("100 times curl {curl}: 100 timewait sockets of {maker}");
+        stop(server);
+    }
+}

@@ -2,6 +2,7 @@
 //! by which a test may be skipped.
 
 pub mod require;
+pub mod terminal;
 pub mod top;
 pub mod tracer;
 pub mod workload;

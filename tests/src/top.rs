@@ -4,14 +4,19 @@ use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::tracer::{Place, program};
+use crate::workload::Churned;
 
-/// A running `twtrace top --json`.
+/// How long the next report may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A running `twtrace top --json`. It is killed when this is dropped before its end.
 pub struct Top {
     child: Child,
     /// Lines that it has written. They are read all the time: a full pipe would stop it.
@@ -42,7 +47,7 @@ impl Top {
     /// # Panics
     /// When there is none.
     pub fn report(&self) -> Value {
-        let line = self.reports.recv().expect("top ended");
+        let line = self.reports.recv_timeout(PATIENCE).expect("top ended");
         serde_json::from_str(&line).expect("a report is JSON")
     }
 
@@ -61,14 +66,9 @@ impl Top {
         panic!("waited for in vain; the last report: {last:#}");
     }
 
-    /// Peak memory of the program so far, in bytes (`VmHWM`).
-    ///
-    /// # Panics
-    /// When it is gone.
+    /// Peak memory of the program so far, in bytes.
     pub fn peak_memory(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("top runs");
-        let kib = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse().ok());
-        1024 * kib.unwrap_or(u64::MAX / 1024)
+        peak_memory(self.child.id())
     }
 
     /// Ends it with a signal and gives its last report.
@@ -77,9 +77,21 @@ impl Top {
     /// When it does not end well.
     pub fn end(mut self) -> Value {
         kill(Pid::from_raw(self.child.id() as i32), Signal::SIGINT).expect("top runs");
-        let last = self.reports.iter().last().expect("a last report");
+        let mut last = None;
+        // The channel closes when its output does.
+        while let Ok(line) = self.reports.recv_timeout(PATIENCE) {
+            last = Some(line);
+        }
+        let last = last.expect("a last report");
         assert!(self.child.wait().expect("top can be waited for").success(), "top failed");
         serde_json::from_str(&last).expect("a report is JSON")
+    }
+}
+
+impl Drop for Top {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -102,4 +114,35 @@ pub fn sockstat_tw(place: &Place) -> u64 {
     let mut words = line.split_whitespace();
     words.find(|word| *word == "tw").expect("a tw figure");
     words.next().and_then(|word| word.parse().ok()).expect("a number")
+}
+
+/// Peak memory of a process so far, in bytes (`VmHWM`).
+///
+/// # Panics
+/// When it is gone.
+pub fn peak_memory(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse().ok());
+    1024 * peak.unwrap_or(u64::MAX / 1024)
+}
+
+/// Runs the generator's churn in a place, to its end.
+///
+/// # Panics
+/// When it fails.
+pub fn churn(place: &Place, arguments: &[&str]) -> Churned {
+    let mut command = Command::new(program("twtrace-workload"));
+    command.arg("churn").args(arguments).stdout(Stdio::piped());
+    let output = place.spawn(command).wait_with_output().expect("a child can be waited for");
+    assert!(output.status.success(), "the generator failed");
+    serde_json::from_slice(&output.stdout).expect("the generator writes JSON")
+}
+
+/// A place where no timewait socket ends before its minute is over.
+pub fn quiet_place() -> Place {
+    let place = Place::new();
+    place.sysctl("ipv4/tcp_tw_reuse", "0");
+    // A reset that comes for a timewait socket does not end it.
+    place.sysctl("ipv4/tcp_rfc1337", "1");
+    place
 }

@@ -277,7 +277,7 @@ pub struct Counters {
     pub records: u64,
     /// Records that the full ring buffer refused.
     pub ring_full: u64,
-    /// Lives that could not be followed because the socket map was full.
+    /// Lives that ended without having been followed, because the socket map was full.
     pub map_full: u64,
     /// Lives whose end was never seen and that had not sent a FIN: nothing can be said of them.
     pub stale: u64,

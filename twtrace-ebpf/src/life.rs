@@ -162,7 +162,10 @@ fn find_or_begin(change: Change) -> Option<*mut ConnRecord> {
     // By reference: a record does not fit the stack.
     let template: &ConnRecord = &TEMPLATE;
     if SOCKETS.insert(key, template, 0).is_err() {
-        count!(change.by, map_full);
+        // Once for each life, at its end: until then there may be room again, and the rest of it is followed.
+        if change.new == tcp_state::CLOSE {
+            count!(change.by, map_full);
+        }
         return None;
     }
     let record = SOCKETS.get_ptr_mut(key)?;

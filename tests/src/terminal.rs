@@ -1,0 +1,107 @@
+//! A terminal for a program under test.
+
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::pty::{OpenptyResult, Winsize, openpty};
+use nix::sys::termios::{Termios, tcgetattr};
+
+use crate::tracer::Place;
+
+/// How long anything is waited for.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A program on a terminal of its own. It is killed when this is dropped before its end.
+pub struct Terminal {
+    child: Child,
+    master: OwnedFd,
+    /// Kept open, so that its settings can be looked at after the program is gone.
+    slave: OwnedFd,
+    before: Termios,
+    written: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Terminal {
+    /// Starts a program in a place, on a terminal of that size.
+    ///
+    /// # Panics
+    /// When there is no terminal to be had.
+    pub fn start(place: &Place, mut command: Command, columns: u16, rows: u16) -> Self {
+        let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        let OpenptyResult { master, slave } = openpty(&size, None).expect("a pseudo-terminal");
+        let before = tcgetattr(&slave).expect("a terminal has settings");
+        let end = || Stdio::from(slave.try_clone().expect("a descriptor can be copied"));
+        command.stdin(end()).stdout(end()).stderr(end()).env("TERM", "xterm-256color");
+        let child = place.spawn(command);
+        let written = Arc::new(Mutex::new(Vec::new()));
+        let (copy, into) = (master.try_clone().expect("a descriptor can be copied"), Arc::clone(&written));
+        thread::spawn(move || {
+            let (mut from, mut bytes) = (File::from(copy), [0; 65536]);
+            while let Ok(length @ 1..) = from.read(&mut bytes) {
+                into.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&bytes[..length]);
+            }
+        });
+        Self { child, master, slave, before, written }
+    }
+
+    /// Presses keys.
+    ///
+    /// # Panics
+    /// When the terminal is gone.
+    pub fn press(&self, keys: &str) {
+        let mut master = File::from(self.master.try_clone().expect("a descriptor can be copied"));
+        master.write_all(keys.as_bytes()).expect("a terminal takes keys");
+    }
+
+    /// Everything that was written so far.
+    pub fn written(&self) -> String {
+        String::from_utf8_lossy(&self.written.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
+    }
+
+    /// Forgets what was written, and waits until `text` is.
+    ///
+    /// # Panics
+    /// When that takes half a minute.
+    pub fn wait(&self, text: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.written().contains(text) {
+            assert!(Instant::now() < deadline, "{text:?} was not written, but: {:?}", self.written());
+            thread::sleep(Duration::from_millis(10));
+        }
+        self.written.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// Process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits for its end: whether it was a success, and whether the terminal is as it was.
+    ///
+    /// # Panics
+    /// When it cannot be waited for.
+    pub fn end(mut self) -> (bool, bool) {
+        let deadline = Instant::now() + PATIENCE;
+        let success = loop {
+            if let Some(status) = self.child.try_wait().expect("a child can be waited for") {
+                break status.success();
+            }
+            assert!(Instant::now() < deadline, "it does not end; it wrote {:?}", self.written());
+            thread::sleep(Duration::from_millis(10));
+        };
+        let after = tcgetattr(self.slave.as_fd()).expect("a terminal has settings");
+        (success, after == self.before)
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,64 @@
+//! What tracing costs: memory is bounded by a test, the rate is measured and told.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+#![allow(clippy::print_stdout, reason = "figures for whoever runs the test")]
+
+use std::process::Command;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use twtrace_tests::terminal::Terminal;
+use twtrace_tests::top::{Top, churn, number, peak_memory, quiet_place, sockstat_tw};
+use twtrace_tests::tracer::program;
+
+const MIB: u64 = 1024 * 1024;
+
+/// As many as the default `tcp_max_tw_buckets` of 131,072 has room for.
+const MANY: &[&str] = &["--processes", "1", "--connections", "130000"];
+
+#[test]
+fn memory_with_130_000_live_sockets() {
+    let place = quiet_place();
+    let top = Top::start(&place, &["--limit", "20"]);
+    let mut command = Command::new(program("twtrace"));
+    command.args(["top", "--interval", "200ms"]);
+    let screen = Terminal::start(&place, command, 200, 60);
+    screen.wait("TIME_WAIT");
+    churn(&place, MANY);
+    assert_eq!(sockstat_tw(&place), 130_000);
+
+    // Censuses, all tabs, a filter and a frozen screen included.
+    let report = top.wait(|report| number(report, "/coverage/attributed") == 130_000);
+    assert_eq!(number(&report, "/totals/time_wait_live"), 130_000);
+    for keys in ["2", "3", "/127\r", " ", "1"] {
+        screen.press(keys);
+        top.report();
+        top.report();
+    }
+    let (batch, drawn) = (top.peak_memory(), peak_memory(screen.pid()));
+    println!("peak memory with 130,000 live: {} MiB as JSON, {} MiB on a screen", batch / MIB, drawn / MIB);
+    assert!(batch < 100 * MIB && drawn < 100 * MIB, "{batch} and {drawn} bytes");
+    kill(Pid::from_raw(screen.pid() as i32), Signal::SIGTERM).unwrap();
+    assert_eq!(screen.end(), (true, true));
+    top.end();
+}
+
+#[test]
+fn connection_rate_with_and_without() {
+    // One client, one server, 64 destinations.
+    let load = &["--processes", "1", "--connections", "40000"];
+    let (mut without, mut with) = (Vec::new(), Vec::new());
+    for _ in 0..4 {
+        without.push(churn(&quiet_place(), load).rate_per_s);
+        let place = quiet_place();
+        let top = Top::start(&place, &["--limit", "20"]);
+        with.push(churn(&place, load).rate_per_s);
+        let report = top.end();
+        assert_eq!(number(&report, "/coverage/attributed"), 40_000, "{}", report["tracing"]["lost"]);
+    }
+    let mean = |rates: &[f64]| rates.iter().sum::<f64>() / rates.len() as f64;
+    println!(
+        "loopback connections/s, alternately: without {without:.0?}, with top {with:.0?}: {:.1}%",
+        100.0 * mean(&with) / mean(&without)
+    );
+}

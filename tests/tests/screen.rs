@@ -34,7 +34,7 @@ fn it_names_the_process_and_quits() {
     screen.wait("freeze");
     // Any key closes the help; the list is drawn again.
     screen.press("?");
-    screen.wait("LOCAL");
+    screen.wait("TIME_WAIT");
     screen.press("q");
     assert_eq!(screen.end(), (true, true));
 }
@@ -53,10 +53,12 @@ fn signals_leave_the_terminal_as_it_was() {
 
 #[test]
 fn colours_are_left_out_on_request() {
+    // Sequences that end in m set attributes; 39 and 49 go back to the terminal's own colours.
     let colour = |text: &str| {
-        // 39 and 49 go back to the terminal's own.
-        ["\x1b[3", "\x1b[4", "\x1b[9"].iter().any(|start| {
-            text.match_indices(start).any(|(at, _)| text[at + 3..].starts_with(|c: char| ('0'..='8').contains(&c)))
+        text.split("\x1b[").skip(1).any(|sequence| {
+            let end = sequence.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(0);
+            let mut codes = sequence[..end].split(';').filter_map(|code| code.parse::<u8>().ok());
+            sequence[end..].starts_with('m') && codes.any(|code| matches!(code, 30..=38 | 40..=48 | 90..=107))
         })
     };
     for (arguments, expected) in [(&[][..], true), (&["--no-color"][..], false)] {

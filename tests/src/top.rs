@@ -30,7 +30,8 @@ impl Top {
     /// When it cannot trace.
     pub fn start(place: &Place, arguments: &[&str]) -> Self {
         let mut command = Command::new(program("twtrace"));
-        command.args(["top", "--json", "--interval", "200ms"]).args(arguments).stdout(Stdio::piped());
+        let interval = if arguments.contains(&"--interval") { &[][..] } else { &["--interval", "200ms"] };
+        command.args(["top", "--json"]).args(interval).args(arguments).stdout(Stdio::piped());
         let mut child = place.spawn(command);
         let output = child.stdout.take().expect("its output is piped");
         let (tell, reports) = channel();

@@ -43,22 +43,29 @@ fn memory_with_130_000_live_sockets() {
     top.end();
 }
 
-#[test]
-fn connection_rate_with_and_without() {
-    // One client, one server, 64 destinations.
-    let load = &["--processes", "1", "--connections", "40000"];
+/// Means of the rates without and with a tracer, measured in turn.
+fn rates(load: &[&str]) -> (f64, f64) {
     let (mut without, mut with) = (Vec::new(), Vec::new());
     for _ in 0..4 {
         without.push(churn(&quiet_place(), load).rate_per_s);
         let place = quiet_place();
-        let top = Top::start(&place, &["--limit", "20"]);
+        let top = Top::start(&place, &["--limit", "20", "--interval", "1s"]);
         with.push(churn(&place, load).rate_per_s);
         let report = top.end();
         assert_eq!(number(&report, "/coverage/attributed"), 40_000, "{}", report["tracing"]["lost"]);
     }
     let mean = |rates: &[f64]| rates.iter().sum::<f64>() / rates.len() as f64;
-    println!(
-        "loopback connections/s, alternately: without {without:.0?}, with top {with:.0?}: {:.1}%",
-        100.0 * mean(&with) / mean(&without)
-    );
+    (mean(&without), mean(&with))
+}
+
+#[test]
+fn connection_rate_with_and_without() {
+    // One client, one server, 64 destinations.
+    let load = ["--processes", "1", "--connections", "40000"];
+    for (what, more) in [("a byte each way", Some("--exchange")), ("nothing but connect and close", None)] {
+        let load: Vec<&str> = load.into_iter().chain(more).collect();
+        let (without, with) = rates(&load);
+        let share = 100.0 * with / without;
+        println!("loopback connections/s, {what}: {without:.0} without, {with:.0} with top: {share:.1}%");
+    }
 }

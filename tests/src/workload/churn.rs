@@ -31,6 +31,9 @@ pub struct Args {
     /// Let the server close first
     #[arg(long)]
     server_closes: bool,
+    /// A byte each way before the end, as a request and its answer
+    #[arg(long)]
+    exchange: bool,
 }
 
 /// What one process made.
@@ -62,7 +65,7 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<()> {
     ensure!(args.processes > 0 && args.destinations > 0, "there must be at least one process and one destination");
     let listeners: Vec<(RawFd, SocketAddr)> = (1..=args.destinations).map(listen).collect::<Result<_>>()?;
     let services: Vec<SocketAddr> = listeners.iter().map(|listener| listener.1).collect();
-    let server = spawn("churn-server", |_| serve(&listeners, args.server_closes))?;
+    let server = spawn("churn-server", |_| serve(&listeners, args))?;
     for (fd, _) in &listeners {
         drop(owned(*fd));
     }
@@ -71,9 +74,9 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<()> {
     for number in 0..args.processes {
         let share = args.connections / u64::from(args.processes)
             + u64::from(u64::from(number) < args.connections % u64::from(args.processes));
-        let (services, server_closes) = (services.clone(), args.server_closes);
-        workers.push(spawn(&format!("churn-{number}"), move |report| {
-            let worker = connect(&services, share, number, server_closes)?;
+        let services = services.clone();
+        workers.push(spawn(&format!("churn-{number}"), |report| {
+            let worker = connect(&services, share, number, args)?;
             let mut file = std::fs::File::from(report);
             serde_json::to_writer(&mut file, &worker)?;
             Ok(())
@@ -133,7 +136,7 @@ fn listen(host: u8) -> Result<(RawFd, SocketAddr)> {
 }
 
 /// Accepts everything, from all listeners, and closes each connection before or after its client.
-fn serve(listeners: &[(RawFd, SocketAddr)], closes_first: bool) -> Result<()> {
+fn serve(listeners: &[(RawFd, SocketAddr)], args: &Args) -> Result<()> {
     let epoll = Epoll::new(EpollCreateFlags::empty())?;
     for &(fd, _) in listeners {
         sys::set(fd, SockOption::NonBlocking)?;
@@ -149,7 +152,11 @@ fn serve(listeners: &[(RawFd, SocketAddr)], closes_first: bool) -> Result<()> {
                     Err(nix::errno::Errno::EAGAIN) => break,
                     Err(errno) => return Err(errno.into()),
                 };
-                if !closes_first {
+                if args.exchange {
+                    ensure!(sys::receive(fd)? == 1);
+                    sys::send_byte(fd)?;
+                }
+                if !args.server_closes {
                     // The client's end of the stream.
                     ensure!(sys::receive(fd)? == 0);
                 }
@@ -159,13 +166,17 @@ fn serve(listeners: &[(RawFd, SocketAddr)], closes_first: bool) -> Result<()> {
     }
 }
 
-fn connect(services: &[SocketAddr], share: u64, first: u32, server_closes: bool) -> Result<Worker> {
+fn connect(services: &[SocketAddr], share: u64, first: u32, args: &Args) -> Result<Worker> {
     let mut destinations = BTreeMap::new();
     for number in 0..share {
         let service = services[((number + u64::from(first)) % services.len() as u64) as usize];
         let fd = sys::open(Family::V4, libc::IPPROTO_TCP)?;
         sys::connect(fd, service).with_context(|| format!("connection {number} to {service}"))?;
-        if server_closes {
+        if args.exchange {
+            sys::send_byte(fd)?;
+            ensure!(sys::receive(fd)? == 1);
+        }
+        if args.server_closes {
             ensure!(sys::receive(fd)? == 0);
         }
         sys::close(fd)?;

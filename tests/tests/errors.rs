@@ -1,0 +1,162 @@
+//! What goes wrong on other people's machines: one clear line, a fitting exit code, never a backtrace.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use std::fs;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, Output, Stdio};
+
+use nix::unistd::User;
+use serde_json::Value;
+use twtrace_tests::tracer::program;
+
+fn twtrace(arguments: &[&str]) -> Command {
+    let mut command = Command::new(program("twtrace"));
+    command.args(arguments).env("RUST_BACKTRACE", "1");
+    command
+}
+
+/// The same behind a shell script that changes what the program finds; it sees its own path as `$0`.
+fn behind(script: &str, arguments: &[&str]) -> Output {
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "bash", "-c", &format!("{script}; exec \"$0\" \"$@\"")]);
+    command.arg(program("twtrace")).args(arguments).env("RUST_BACKTRACE", "1").output().unwrap()
+}
+
+/// A user who may do nothing, and a copy of the program that he can reach.
+fn nobody(arguments: &[&str]) -> Output {
+    let user = User::from_name("nobody").unwrap().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let copy = folder.path().join("twtrace");
+    fs::copy(program("twtrace"), &copy).unwrap();
+    let mut command = Command::new(copy);
+    command.args(arguments).uid(user.uid.as_raw()).gid(user.gid.as_raw()).env_remove("TWTRACE_BPF_OBJECT");
+    command.env("RUST_BACKTRACE", "1").current_dir("/").output().unwrap()
+}
+
+/// One line on standard error that says one of `words`, and the exit code.
+fn failed(output: &Output, code: i32, words: &str) {
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{said}");
+    assert!(said.starts_with("twtrace: ") || code == 2, "{said}");
+    assert_eq!(said.trim_end().lines().count() > 1, code == 2 && said.trim_end().contains('\n'), "{said}");
+    assert!(said.contains(words), "{words:?} is not in: {said}");
+    assert!(!said.contains("panicked") && !said.contains("stack backtrace"), "{said}");
+    assert!(output.stdout.is_empty(), "half a report: {}", String::from_utf8_lossy(&output.stdout));
+}
+
+const TOP: [&str; 4] = ["top", "--once", "--duration", "100ms"];
+const HIDE_BTF: &str = "mount -t tmpfs none /sys/kernel/btf";
+
+#[test]
+fn without_root() {
+    failed(&nobody(&TOP), 1, "try sudo");
+}
+
+#[test]
+fn without_btf() {
+    failed(&behind(HIDE_BTF, &TOP), 1, "CONFIG_DEBUG_INFO_BTF");
+}
+
+#[test]
+fn with_a_damaged_or_foreign_object() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("object");
+    let good = fs::read(std::env::var_os("TWTRACE_BPF_OBJECT").expect("the tests run on a built object")).unwrap();
+    let foreign = fs::read(program("twtrace")).unwrap();
+    for bytes in [&good[..good.len() / 2], b"", &foreign] {
+        fs::write(&path, bytes).unwrap();
+        let output = twtrace(&TOP).env("TWTRACE_BPF_OBJECT", &path).output().unwrap();
+        failed(&output, 1, "eBPF object");
+    }
+    let output = twtrace(&TOP).env("TWTRACE_BPF_OBJECT", folder.path().join("none")).output().unwrap();
+    failed(&output, 1, "cannot read the eBPF object");
+}
+
+/// Without CAP_SYS_ADMIN nobody mounts tracefs for it: the system call exits cannot be hooked, and it goes on.
+#[test]
+fn without_tracefs_it_goes_on_and_says_what_it_lacks() {
+    let without = |arguments: &[&str]| {
+        let mut command = Command::new("setpriv");
+        command.args(["--bounding-set", "-sys_admin"]).arg(program("twtrace")).args(arguments).output().unwrap()
+    };
+    let output = without(&["doctor", "--json"]);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{report:#}");
+    assert_ne!(status(&report, "tracefs"), "ok");
+    let output = without(&["top", "--once", "--duration", "100ms", "--json"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let hooks = report["tracing"]["hooks"].as_array().unwrap();
+    for hook in hooks {
+        let is_exit = hook["name"].as_str().unwrap().starts_with("syscalls:");
+        assert_eq!(hook["attached"], !is_exit, "{hook}");
+        assert!(!is_exit || hook["reason"].as_str().unwrap().contains("tracefs"), "{hook}");
+    }
+}
+
+#[test]
+fn bad_usage() {
+    for (arguments, words) in [
+        (&["top", "--dest", "300.1.1.1"][..], "--dest"),
+        (&["top", "--port", "70000"], "--port"),
+        (&["top", "--user", "no-such-user-here"], "no-such-user-here"),
+        (&["top", "--ring-bytes", "5000"], "--ring-bytes"),
+        (&["top", "--json", "--csv"], "--csv"),
+        (&["frobnicate"], "frobnicate"),
+        (&["top", "--frobnicate"], "--frobnicate"),
+    ] {
+        let output = twtrace(arguments).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains(words) && !said.contains("panicked"), "{said}");
+    }
+}
+
+#[test]
+fn a_full_disk_is_an_error_and_a_broken_pipe_is_not() {
+    for form in ["--json", "--csv", "--no-color"] {
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let output = twtrace(&TOP).arg(form).stdout(full).output().unwrap();
+        failed(&output, 1, "No space left");
+        let mut child = twtrace(&TOP).arg(form).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success() && output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+/// The status that doctor gives a check.
+fn status(report: &Value, name: &str) -> String {
+    let checks = report["checks"].as_array().unwrap();
+    let check = checks.iter().find(|check| check["id"] == name).unwrap_or_else(|| panic!("no {name}: {report:#}"));
+    check["status"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn doctor_agrees_with_top() {
+    let output = twtrace(&["doctor", "--json"]).output().unwrap();
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{report:#}");
+    for name in ["capabilities", "btf", "hooks", "census"] {
+        assert_eq!(status(&report, name), "ok", "{report:#}");
+    }
+    let top: Value = serde_json::from_slice(&twtrace(&TOP).arg("--json").output().unwrap().stdout).unwrap();
+    assert_eq!(report["hooks"], top["tracing"]["hooks"]);
+    assert_eq!(top["tracing"]["hooks"].as_array().unwrap().len(), 6);
+}
+
+#[test]
+fn doctor_fails_where_top_would() {
+    let output = nobody(&["doctor", "--json"]);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{report:#}");
+    assert_ne!(status(&report, "capabilities"), "ok");
+
+    let output = behind(HIDE_BTF, &["doctor", "--json"]);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{report:#}");
+    assert_ne!(status(&report, "btf"), "ok");
+    assert_eq!(status(&report, "capabilities"), "ok");
+}

@@ -32,7 +32,9 @@ pub struct Handled {
     pub states: u64,
 }
 
-/// What a new life starts from. In `.rodata`: a record is too large for the 512-byte stack.
+/// What a new life starts from. In `.rodata`: a record is too large for the 512-byte stack. Not mangled, because a
+/// mangled name has a hash of the folder that it was built in, and the object would differ from one to the next.
+#[unsafe(no_mangle)]
 pub static TEMPLATE: ConnRecord = ConnRecord::EMPTY;
 
 /// A program that counts. Each has counters of its own: none nests on a CPU, but one can run inside another, and

@@ -113,7 +113,7 @@ pub struct FilterArgs {
     #[arg(long, value_name = "USER", value_parser = parse::user)]
     pub user: Vec<u32>,
 
-    /// Only this remote address or network: 10.0.0.1, 10.0.0.0/8:443, fd00::/8, [fd00::1]:443
+    /// Only this remote address or network: 10.0.0.1, 10.0.0.0/8:443, fd00::/8, `[fd00::1]:443`
     #[arg(long, value_name = "CIDR[:PORT]", value_parser = parse::destination)]
     pub dest: Vec<(IpNet, Option<u16>)>,
 

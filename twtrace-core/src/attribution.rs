@@ -1,8 +1,11 @@
 //! From an owner to the rows that its connections count for.
 
 use crate::input::Owner;
-use crate::ledger::{Ledger, Map, RowRef};
+use crate::ledger::{Ledger, RowRef};
 use crate::model::{Counts, GroupBy, GroupKey, Row};
+use foldhash::fast::FixedState;
+use hashbrown::HashTable;
+use std::hash::BuildHasher;
 
 /// Groupings, in the order of [`GroupBy`].
 const GROUPINGS: usize = 5;
@@ -33,7 +36,9 @@ pub(crate) struct Attribution {
     ledgers: [Ledger<Row>; GROUPINGS],
     entries: Vec<Entry>,
     free: Vec<u32>,
-    index: Map<Owner, u32>,
+    /// Numbers of the owners that new connections can be counted for. Numbers alone: an owner is as large as what is
+    /// kept of a live socket, and there may be one for each.
+    index: HashTable<u32>,
     /// Where the owners are looked through next.
     sweep_at: usize,
 }
@@ -47,7 +52,7 @@ impl Attribution {
             ledgers,
             entries: vec![Entry { owner: None, rows, holds: 1 }],
             free: Vec::new(),
-            index: Map::default(),
+            index: HashTable::new(),
             sweep_at: IDLE_OWNERS,
         }
     }
@@ -60,13 +65,13 @@ impl Attribution {
     /// The number of an owner. It stays valid for as long as it is held.
     pub(crate) fn number(&mut self, owner: Option<&Owner>) -> u32 {
         let Some(owner) = owner else { return UNKNOWN };
-        if let Some(&number) = self.index.get(owner) {
+        if let Some(number) = self.find(owner) {
             let rows = self.entries[number as usize].rows;
             if self.ledgers.iter().zip(rows).all(|(ledger, row)| ledger.holds(row)) {
                 return number;
             }
             // A row was folded: what was counted there stays there, what comes now gets a row of its own again.
-            self.index.remove(owner);
+            self.unindex(owner);
             self.release_if_idle(number);
         }
         if self.index.len() >= self.sweep_at {
@@ -81,8 +86,24 @@ impl Attribution {
             self.entries.push(entry);
             (self.entries.len() - 1) as u32
         };
-        self.index.insert(*owner, number);
+        let entries = &self.entries;
+        let hash_of = |&number: &u32| entries[number as usize].owner.as_ref().map_or(0, hash);
+        self.index.insert_unique(hash(owner), number, hash_of);
         number
+    }
+
+    fn find(&self, owner: &Owner) -> Option<u32> {
+        let is_it = |&number: &u32| self.entries[number as usize].owner.as_ref() == Some(owner);
+        self.index.find(hash(owner), is_it).copied()
+    }
+
+    /// No new connection is counted for this number of an owner.
+    fn unindex(&mut self, owner: &Owner) {
+        let entries = &self.entries;
+        let is_it = |&number: &u32| entries[number as usize].owner.as_ref() == Some(owner);
+        if let Ok(found) = self.index.find_entry(hash(owner), is_it) {
+            found.remove();
+        }
     }
 
     fn rows_of(&mut self, owner: &Owner) -> Rows {
@@ -121,9 +142,8 @@ impl Attribution {
     /// Lets it go again.
     pub(crate) fn release(&mut self, number: u32) {
         self.entries[number as usize].holds -= 1;
-        let superseded =
-            self.entries[number as usize].owner.is_some_and(|owner| self.index.get(&owner) != Some(&number));
-        if superseded {
+        let entry = &self.entries[number as usize];
+        if entry.holds == 0 && entry.owner.as_ref().is_some_and(|owner| self.find(owner) != Some(number)) {
             self.release_if_idle(number);
         }
     }
@@ -142,7 +162,7 @@ impl Attribution {
             if entry.holds == 0
                 && let Some(owner) = entry.owner
             {
-                self.index.remove(&owner);
+                self.unindex(&owner);
                 self.release_if_idle(number);
             }
         }
@@ -177,4 +197,9 @@ impl Attribution {
         let place = self.entries[number as usize].rows[GroupBy::Process as usize];
         if self.ledgers[GroupBy::Process as usize].holds(place) { place.id() } else { RowRef::OTHER.id() }
     }
+}
+
+/// By what tells most owners apart.
+fn hash(owner: &Owner) -> u64 {
+    FixedState::default().hash_one((owner.key, owner.comm))
 }

@@ -1,8 +1,9 @@
 //! The kernel's own list against the trace: who of those alive is known, who is gone, who was judged wrongly.
 
+use crate::account::destination;
 use crate::attribution::UNKNOWN;
 use crate::connection::Outcome;
-use crate::engine::{Ended, Engine, TIME_WAIT_NS, destination};
+use crate::engine::{Ended, Engine, TIME_WAIT_NS};
 use crate::input::{CensusRow, CensusState, KernelCounters, Role};
 use crate::ledger::{Ledger, Map, RowRef};
 use crate::live::Live;
@@ -116,38 +117,67 @@ impl Census {
 
 impl Engine {
     pub(crate) fn census_rows(&mut self, rows: Vec<CensusRow>) {
-        let number = self.census.number;
-        let Some(run) = &mut self.census.running else { return };
+        let Some(mut run) = self.census.running.take() else { return };
         for row in rows {
-            let substate = match row.state {
-                CensusState::TimeWait => Substate::TimeWait,
-                CensusState::TimewaitFinWait2 => Substate::FinWait2,
+            match row.state {
+                CensusState::TimeWait | CensusState::TimewaitFinWait2 => {
+                    if !self.seen(&row, run.begin_ns)
+                        && run.strangers.len() < self.model.live.limit()
+                        && run.seen_strangers.insert(row.cookie)
+                    {
+                        run.strangers.push(row);
+                    }
+                }
                 CensusState::Open => {
                     let towards = (row.tuple.local_addr, row.tuple.remote_addr, row.tuple.remote_port);
                     *run.open.entry(towards).or_default() += 1;
-                    continue;
                 }
                 CensusState::Listen => {
                     run.listening.insert((row.tuple.local_addr, row.tuple.local_port));
-                    continue;
                 }
-            };
-            let Some(live) = self.model.live.get_mut(row.cookie) else {
-                if run.strangers.len() < self.model.live.limit() && run.seen_strangers.insert(row.cookie) {
-                    run.strangers.push(row);
-                }
-                continue;
-            };
-            live.census = number;
-            live.expires_ns = run.begin_ns + u64::from(row.expires_ms) * 1_000_000;
-            if live.substate != substate {
-                let before = live.clone();
-                live.substate = substate;
-                let after = live.clone();
-                self.model.count_live(&before, -1);
-                self.model.count_live(&after, 1);
             }
         }
+        self.census.running = Some(run);
+    }
+
+    /// Takes over what the census says of a socket that is followed; `false` when it is not.
+    fn seen(&mut self, row: &CensusRow, begin_ns: u64) -> bool {
+        let Some(live) = self.model.live.get_mut(row.cookie) else { return false };
+        live.census = self.census.number;
+        live.expires_ns = expires_ns(row, begin_ns);
+        if live.known == Known::Inferred {
+            live.known = Known::Census;
+        }
+        if live.substate != substate(row) {
+            let before = live.clone();
+            live.substate = substate(row);
+            let after = live.clone();
+            self.model.count_live(&before, -1);
+            self.model.count_live(&after, 1);
+        }
+        true
+    }
+
+    /// Remembers a life that may have left a timewait socket, unless a census has already shown that it did.
+    pub(crate) fn doubt(&mut self, ended: Ended) {
+        let stranger = self.model.live.get_mut(ended.cookie).filter(|live| live.is_stranger());
+        if let Some((substate, expires_ns)) = stranger.map(|live| (live.substate, live.expires_ns)) {
+            self.found(&ended, substate, expires_ns);
+            return;
+        }
+        self.hold(&ended);
+        let forgotten = self.census.doubt(ended);
+        self.release(forgotten);
+    }
+
+    /// A life that was judged otherwise left a timewait socket: a census has it.
+    fn found(&mut self, ended: &Ended, substate: Substate, expires_ns: u64) {
+        self.corrected("found_by_census", ended.outcome, Outcome::TimeWait(substate));
+        self.remember(ended.cookie, ended.end_ns, Outcome::TimeWait(substate));
+        if ended.shown {
+            self.model.change_ended(ended, 1, -i64::from(ended.counts_as_reset()));
+        }
+        self.follow(ended, substate, Known::Census, expires_ns);
     }
 
     /// Draws the conclusions of the last census, once the records of what it saw have arrived.
@@ -174,26 +204,18 @@ impl Engine {
 
     /// A timewait socket that the trace did not know when the census saw it.
     fn stranger(&mut self, row: &CensusRow, run: &Run, unfollowed: &mut Coverage) {
-        let number = self.census.number;
-        let expires_ns = run.begin_ns + u64::from(row.expires_ms) * 1_000_000;
-        let substate = if row.state == CensusState::TimeWait { Substate::TimeWait } else { Substate::FinWait2 };
-        if let Some(live) = self.model.live.get_mut(row.cookie) {
+        let (expires_ns, substate) = (expires_ns(row, run.begin_ns), substate(row));
+        if self.seen(row, run.begin_ns) {
             // Its record has come meanwhile.
-            live.census = number;
-            live.expires_ns = expires_ns;
             return;
         }
         if let Some(at) = self.census.doubts.iter().position(|ended| ended.cookie == row.cookie) {
-            let Some(ended) = self.census.doubts.remove(at) else { return };
-            self.corrected("found_by_census", ended.outcome, Outcome::TimeWait(substate));
-            self.remember(ended.cookie, ended.end_ns, Outcome::TimeWait(substate));
-            if ended.shown {
-                let was_reset = matches!(ended.outcome, Outcome::ResetSent | Outcome::ResetReceived);
-                self.model.change_ended(&ended, 1, -i64::from(was_reset));
+            let doubt = self.census.doubts.remove(at);
+            if let Some(ended) = &doubt {
+                self.found(ended, substate, expires_ns);
             }
-            self.follow(&ended, substate, Known::Census, expires_ns);
-            self.release(Some(ended));
-            self.mark(row.cookie, number);
+            self.release(doubt);
+            self.mark(row.cookie);
             return;
         }
         let start_ns = self.model.summary.window.start_ns;
@@ -228,21 +250,22 @@ impl Engine {
         if shown {
             found.destination = self.model.destinations.place(destination(&row.tuple, role)).0;
             let process = self.model.attribution.process_row(UNKNOWN);
-            found.pair = self.model.pairs.place((process, found.destination.id())).0;
+            found.pair = self.model.pair(process, found.destination);
         }
         self.follow(&found, substate, Known::Census, expires_ns);
-        self.mark(row.cookie, number);
+        self.mark(row.cookie);
     }
 
-    fn mark(&mut self, cookie: u64, number: u32) {
+    fn mark(&mut self, cookie: u64) {
         if let Some(live) = self.model.live.get_mut(cookie) {
-            live.census = number;
+            live.census = self.census.number;
         }
     }
 
     fn nothing_lost(&self) -> bool {
         let KernelCounters { ring_full, map_full, recursion, stale, undecodable, .. } = self.model.summary.counters;
-        ring_full + map_full + recursion + stale + undecodable + self.model.summary.totals.live_untracked == 0
+        let untracked = self.model.summary.totals.live_untracked;
+        [ring_full, map_full, recursion, stale, undecodable, untracked].iter().all(|&count| count == 0)
     }
 
     /// Ends those that a complete census did not have.
@@ -316,4 +339,12 @@ impl Engine {
         summary.census_at_ns = Some(run.begin_ns);
         summary.census_complete = run.complete;
     }
+}
+
+fn substate(row: &CensusRow) -> Substate {
+    if row.state == CensusState::TimeWait { Substate::TimeWait } else { Substate::FinWait2 }
+}
+
+fn expires_ns(row: &CensusRow, begin_ns: u64) -> u64 {
+    begin_ns.saturating_add(u64::from(row.expires_ms) * 1_000_000)
 }

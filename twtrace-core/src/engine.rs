@@ -1,12 +1,13 @@
 //! The one place that changes state.
 
+use crate::account::is_doubtful;
 use crate::attribution::{Attribution, UNKNOWN};
 use crate::census::Census;
 use crate::connection::{Outcome, after_reset_sent, judge};
-use crate::input::{ConnectFailed, Input, KernelFacts, Life, ProcessFacts, ProcessKey, Role, TcpState, Tuple};
+use crate::input::{Input, KernelFacts, Life, ProcessFacts, ProcessKey, Role, Tuple};
 use crate::ledger::{Ledger, RowRef};
 use crate::live::{Live, LiveSet};
-use crate::model::{Counts, DestKey, DestRow, Known, Substate, Summary};
+use crate::model::{DestKey, DestRow, Known, Substate, Summary};
 use crate::ports::Budget;
 use std::collections::VecDeque;
 
@@ -76,11 +77,18 @@ pub(crate) struct Ended {
     pub(crate) shown: bool,
 }
 
+impl Ended {
+    /// Whether it was counted among the resets.
+    pub(crate) fn counts_as_reset(&self) -> bool {
+        matches!(self.outcome, Outcome::ResetSent | Outcome::ResetReceived | Outcome::Abort { .. })
+    }
+}
+
 /// Turns inputs into a model.
 #[derive(Debug)]
 pub struct Engine {
     pub(crate) model: Model,
-    filter: Filter,
+    pub(crate) filter: Filter,
     pub(crate) census: Census,
     recent: VecDeque<Ended>,
     refreshed_ns: u64,
@@ -99,6 +107,7 @@ impl Engine {
                 attribution: Attribution::new(limits.rows),
                 destinations: Ledger::new(&[DestRow::Other], limits.rows),
                 pairs: Ledger::new(&[(RowRef::OTHER.id(), RowRef::OTHER.id())], limits.pairs),
+                folds: 0,
                 live: LiveSet::new(limits.live),
                 facts: Default::default(),
                 users: Default::default(),
@@ -154,7 +163,7 @@ impl Engine {
     }
 
     /// Time never goes back.
-    fn passed(&mut self, at_ns: u64) {
+    pub(crate) fn passed(&mut self, at_ns: u64) {
         let window = &mut self.model.summary.window;
         window.now_ns = window.now_ns.max(at_ns);
     }
@@ -192,16 +201,7 @@ impl Engine {
             self.hold(&ended);
         }
         if let Outcome::TimeWait(substate) = outcome.outcome {
-            self.follow(&ended, substate, outcome.known, life.end_ns + TIME_WAIT_NS);
-        } else if life
-            .transitions
-            .last()
-            .is_some_and(|last| matches!(last.from, TcpState::FinWait2 | TcpState::Closing))
-        {
-            // The census will show whether there is a timewait socket after all.
-            self.hold(&ended);
-            let forgotten = self.census.doubt(ended);
-            self.release(forgotten);
+            self.follow(&ended, substate, outcome.known, life.end_ns.saturating_add(TIME_WAIT_NS));
         }
         if self.recent.len() == RECENT {
             let oldest = self.recent.pop_front();
@@ -209,9 +209,12 @@ impl Engine {
         }
         // With the hold that it has had since it was accounted for.
         self.recent.push_back(ended);
+        if !matches!(ended.outcome, Outcome::TimeWait(_)) && is_doubtful(life) {
+            self.doubt(ended);
+        }
     }
 
-    fn hold(&mut self, ended: &Ended) {
+    pub(crate) fn hold(&mut self, ended: &Ended) {
         self.model.attribution.hold(ended.closer);
         self.model.attribution.hold(ended.opener);
     }
@@ -238,104 +241,22 @@ impl Engine {
         }
     }
 
-    /// Counts a life in the ledgers, and holds its owners.
-    fn account(&mut self, life: &Life, ended: &mut Ended) {
-        let attribution = &mut self.model.attribution;
-        ended.closer = attribution.number(life.closer.as_ref());
-        // At once: the next owner may make room for itself.
-        attribution.hold(ended.closer);
-        ended.opener = attribution.number(life.opener.as_ref());
-        attribution.hold(ended.opener);
-        // What belongs to no side in particular goes to the closer, else to the opener.
-        let main = if ended.closer == UNKNOWN { ended.opener } else { ended.closer };
-
-        let reached = |state: TcpState| life.transitions.iter().any(|transition| transition.to == state);
-        let (first, last) = (reached(TcpState::FinWait1), reached(TcpState::LastAck));
-        let made = matches!(ended.outcome, Outcome::TimeWait(_));
-        let reset = matches!(ended.outcome, Outcome::ResetSent | Outcome::ResetReceived | Outcome::Abort { .. });
-        let errno = match ended.outcome {
-            Outcome::ConnectFailed(errno) => Some(errno),
-            Outcome::NoPort => Some(EADDRNOTAVAIL),
-            _ => None,
-        };
-        let microseconds = life.transitions.first().map(|first| life.end_ns.saturating_sub(first.at_ns) / 1000);
-        let lifetime = microseconds.filter(|_| life.established && !life.older);
-        let role = ended.role;
-
-        let by_closer = |counts: &mut Counts| {
-            counts.closed_first += u64::from(first);
-            counts.closed_last += u64::from(last);
-            counts.time_wait_made += u64::from(made);
-        };
-        let by_opener = |counts: &mut Counts| {
-            counts.opened += u64::from(role == Role::Active);
-            counts.accepted += u64::from(role == Role::Passive);
-            if let Some(errno) = errno {
-                *counts.connect_errors.entry(errno).or_default() += 1;
-            }
-        };
-        let by_either = |counts: &mut Counts| {
-            counts.reset += u64::from(reset);
-            counts.bytes_sent = counts.bytes_sent.saturating_add(life.bytes_sent);
-            counts.bytes_received = counts.bytes_received.saturating_add(life.bytes_received);
-            counts.retransmits = counts.retransmits.saturating_add(u64::from(life.retransmits));
-            if let Some(lifetime) = lifetime {
-                counts.lifetimes.add(lifetime);
-            }
-        };
-        let all = |counts: &mut Counts| {
-            by_closer(counts);
-            by_opener(counts);
-            by_either(counts);
-        };
-        attribution.tally(ended.closer, by_closer);
-        attribution.tally(ended.opener, by_opener);
-        attribution.tally(main, by_either);
-        let process = attribution.process_row(main);
-
-        ended.destination = self.model.destinations.place(destination(&ended.tuple, role)).0;
-        all(&mut self.model.destinations.row_mut(ended.destination).counts);
-        all(&mut self.model.summary.totals.counts);
-        ended.pair = self.model.pairs.place((process, ended.destination.id())).0;
-        let pair = self.model.pairs.row_mut(ended.pair);
-        pair.connections += 1;
-        pair.time_wait_made += u64::from(made);
-        if made {
-            self.model.attribution.tick_rate(ended.closer, ended.end_ns);
-            self.model.destinations.tick_rate(ended.destination, ended.end_ns);
-            self.census.rate.tick_rate(RowRef::OTHER, ended.end_ns);
-        }
-    }
-
     /// Whether a socket that nobody is known for is shown.
     pub(crate) fn passes(&self, tuple: &Tuple) -> bool {
         self.filter.passes(tuple, [None, None])
     }
 
-    fn connect_failed(&mut self, failed: &ConnectFailed) {
-        self.passed(failed.at_ns);
-        *self.model.summary.totals.outcomes.entry(Outcome::ConnectFailed(failed.errno).name()).or_default() += 1;
-        if !self.filter.passes(&failed.tuple, [Some(&failed.opener), None]) {
-            return;
-        }
-        let change = |counts: &mut Counts| {
-            counts.opened += 1;
-            *counts.connect_errors.entry(failed.errno).or_default() += 1;
-        };
-        let opener = self.model.attribution.number(Some(&failed.opener));
-        self.model.attribution.tally(opener, change);
-        let place = self.model.destinations.place(destination(&failed.tuple, Role::Active)).0;
-        change(&mut self.model.destinations.row_mut(place).counts);
-        change(&mut self.model.summary.totals.counts);
-        let process = self.model.attribution.process_row(opener);
-        let pair = self.model.pairs.place((process, place.id())).0;
-        self.model.pairs.row_mut(pair).connections += 1;
-    }
-
     /// Follows a timewait socket from now on.
-    pub(crate) fn follow(&mut self, ended: &Ended, substate: Substate, known: Known, expires_ns: u64) {
+    pub(crate) fn follow(&mut self, ended: &Ended, mut substate: Substate, mut known: Known, mut expires_ns: u64) {
         // The same cookie twice is the same socket after a disconnect; the old timewait socket is gone by then.
-        self.end_live(ended.cookie);
+        let replaced = self.end_live(ended.cookie);
+        if let Some(stranger) = replaced.as_ref().filter(|live| live.is_stranger()) {
+            // Or a census knew it before its record came: what it said is newer.
+            (substate, expires_ns) = (stranger.substate, stranger.expires_ns);
+            if known == Known::Inferred {
+                known = Known::Census;
+            }
+        }
         if self.model.live.is_full() {
             self.model.summary.totals.live_untracked += 1;
             return;
@@ -349,7 +270,8 @@ impl Engine {
             opener: ended.opener,
             destination: ended.destination,
             pair: ended.pair,
-            census: 0,
+            // A census may be under way that has had it.
+            census: replaced.map_or(0, |live| live.census),
             role: ended.role,
             substate,
             known,
@@ -364,21 +286,17 @@ impl Engine {
     }
 
     /// Takes a live timewait socket out, if there is one of that cookie.
-    pub(crate) fn end_live(&mut self, cookie: u64) -> bool {
-        let Some(live) = self.model.live.remove(cookie) else { return false };
+    pub(crate) fn end_live(&mut self, cookie: u64) -> Option<Live> {
+        let live = self.model.live.remove(cookie)?;
         self.model.ended(&live);
-        true
+        Some(live)
     }
 
     fn reset_sent(&mut self, cookie: u64, at_ns: u64) {
         self.passed(at_ns);
-        let Some(ended) = self
-            .recent
-            .iter_mut()
-            .rev()
-            .take_while(|ended| ended.end_ns.saturating_add(RESET_NS) >= at_ns)
-            .find(|ended| ended.cookie == cookie)
-        else {
+        // All of them: records are only nearly in the order of their ends, and a recovered one is far behind.
+        let of_it = |ended: &&mut Ended| ended.cookie == cookie && ended.end_ns.saturating_add(RESET_NS) >= at_ns;
+        let Some(ended) = self.recent.iter_mut().rev().find(of_it) else {
             return;
         };
         let before = ended.outcome;
@@ -437,11 +355,11 @@ impl Engine {
         self.passed(at_ns);
         let now_ns = self.model.summary.window.now_ns;
         self.settle(now_ns);
-        if now_ns >= self.swept_ns + SECOND_NS {
+        if now_ns >= self.swept_ns.saturating_add(SECOND_NS) {
             self.swept_ns = now_ns;
             self.expire(now_ns);
         }
-        if now_ns >= self.refreshed_ns + REFRESH_NS {
+        if now_ns >= self.refreshed_ns.saturating_add(REFRESH_NS) {
             self.refreshed_ns = now_ns;
             self.refresh(now_ns);
         }
@@ -482,16 +400,4 @@ impl Engine {
             }
         }
     }
-}
-
-/// `EADDRNOTAVAIL`.
-const EADDRNOTAVAIL: u16 = 99;
-
-/// The destination that a connection belongs to.
-pub(crate) fn destination(tuple: &Tuple, role: Role) -> DestRow {
-    let (remote_addr, port) = match role {
-        Role::Active | Role::Unknown => (Some(tuple.remote_addr), tuple.remote_port),
-        Role::Passive => (None, tuple.local_port),
-    };
-    DestRow::Dest(DestKey { netns: tuple.netns, role, local_addr: tuple.local_addr, remote_addr, port })
 }

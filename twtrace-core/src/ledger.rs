@@ -2,7 +2,7 @@
 
 use crate::model::{Counts, DestRow, DestinationRow, GroupKey, PairRow, Row};
 use foldhash::fast::FixedState;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use std::hash::Hash;
 
 /// Hash map with a fixed seed: the same inputs are iterated in the same order.
@@ -112,6 +112,8 @@ pub(crate) struct Ledger<R: LedgerRow> {
     fixed: usize,
     limit: usize,
     next_id: u32,
+    /// How often rows were folded.
+    folds: u64,
 }
 
 impl<R: LedgerRow> Ledger<R> {
@@ -124,6 +126,7 @@ impl<R: LedgerRow> Ledger<R> {
             fixed: fixed.len(),
             limit: limit.max(8),
             next_id: 0,
+            folds: 0,
         };
         for key in fixed {
             ledger.insert(*key);
@@ -139,6 +142,11 @@ impl<R: LedgerRow> Ledger<R> {
             self.slots[at as usize] = slot;
             at
         } else {
+            if self.slots.len() == self.slots.capacity() {
+                // Never beyond the bound, which doubling would be.
+                let most = (self.limit + self.fixed).saturating_sub(self.slots.len());
+                self.slots.reserve_exact(most.min(self.slots.len().max(8)));
+            }
             self.slots.push(slot);
             (self.slots.len() - 1) as u32
         };
@@ -188,6 +196,16 @@ impl<R: LedgerRow> Ledger<R> {
         }
     }
 
+    /// How often rows were folded.
+    pub(crate) fn folds(&self) -> u64 {
+        self.folds
+    }
+
+    /// Ids of all rows.
+    pub(crate) fn ids(&self) -> HashSet<u32, FixedState> {
+        self.slots.iter().filter(|slot| slot.used).map(|slot| slot.row.id()).collect()
+    }
+
     /// Rows that are shown, in no particular order.
     pub(crate) fn rows(&self) -> impl Iterator<Item = &R> {
         let shown = |(at, slot): &(usize, &Slot<R>)| slot.used && (*at >= self.fixed || !slot.row.is_empty());
@@ -219,8 +237,21 @@ impl<R: LedgerRow> Ledger<R> {
         candidates.truncate(many);
         // In order of age, so that the result does not depend on how the selection left them.
         candidates.sort_unstable_by_key(|candidate| candidate.2);
+        self.fold_slots(candidates.into_iter().map(|candidate| candidate.3));
+    }
+
+    /// Folds the rows that are no use on their own.
+    pub(crate) fn fold_if(&mut self, useless: impl Fn(&R) -> bool) {
+        let slots = self.slots.iter().enumerate().skip(self.fixed);
+        let chosen: Vec<u32> =
+            slots.filter(|(_, slot)| slot.used && useless(&slot.row)).map(|(at, _)| at as u32).collect();
+        self.fold_slots(chosen.into_iter());
+    }
+
+    fn fold_slots(&mut self, chosen: impl Iterator<Item = u32>) {
+        self.folds += 1;
         let (rest, others) = self.slots.split_at_mut(1);
-        for (_, _, _, at) in candidates {
+        for at in chosen {
             let slot = &mut others[at as usize - 1];
             rest[0].row.absorb(&slot.row);
             rest[0].recent.merge(&slot.recent);

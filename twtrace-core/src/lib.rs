@@ -1,5 +1,6 @@
 //! The pure core of twtrace: [`input::Input`]s in, [`model`] out. No I/O, no clock, no terminal.
 
+mod account;
 mod attribution;
 mod census;
 pub mod connection;

@@ -3,8 +3,11 @@
 use crate::attribution::UNKNOWN;
 use crate::engine::Ended;
 use crate::input::{Role, Tuple};
-use crate::ledger::{Map, RowRef};
+use crate::ledger::RowRef;
 use crate::model::{Counts, Known, Model, Substate};
+use foldhash::fast::FixedState;
+use hashbrown::HashTable;
+use std::hash::BuildHasher;
 
 /// One of them, as small as it can be: there may be hundreds of thousands.
 #[derive(Clone, Debug)]
@@ -30,17 +33,25 @@ pub(crate) struct Live {
     pub(crate) shown: bool,
 }
 
+impl Live {
+    /// Whether only a census has told of it so far.
+    pub(crate) fn is_stranger(&self) -> bool {
+        self.made_ns == 0 && self.census != 0
+    }
+}
+
 /// Live timewait sockets by cookie. Full: further ones are refused.
 #[derive(Debug)]
 pub(crate) struct LiveSet {
     sockets: Vec<Live>,
-    index: Map<u64, u32>,
+    /// Places in `sockets`, by cookie.
+    index: HashTable<u32>,
     limit: usize,
 }
 
 impl LiveSet {
     pub(crate) fn new(limit: usize) -> Self {
-        Self { sockets: Vec::new(), index: Map::default(), limit }
+        Self { sockets: Vec::new(), index: HashTable::new(), limit }
     }
 
     pub(crate) fn limit(&self) -> usize {
@@ -57,22 +68,29 @@ impl LiveSet {
 
     /// Adds one whose cookie is not yet in. The caller has looked at [`Self::is_full`].
     pub(crate) fn insert(&mut self, live: Live) {
-        self.index.insert(live.cookie, self.sockets.len() as u32);
+        let (cookie, at) = (live.cookie, self.sockets.len() as u32);
         self.sockets.push(live);
+        let sockets = &self.sockets;
+        self.index.insert_unique(hash(cookie), at, |&at| hash(sockets[at as usize].cookie));
     }
 
     pub(crate) fn get_mut(&mut self, cookie: u64) -> Option<&mut Live> {
-        let at = *self.index.get(&cookie)?;
+        let sockets = &self.sockets;
+        let at = *self.index.find(hash(cookie), |&at| sockets[at as usize].cookie == cookie)?;
         self.sockets.get_mut(at as usize)
     }
 
     pub(crate) fn remove(&mut self, cookie: u64) -> Option<Live> {
-        let at = self.index.remove(&cookie)?;
-        let live = self.sockets.swap_remove(at as usize);
-        if let Some(moved) = self.sockets.get(at as usize) {
-            self.index.insert(moved.cookie, at);
+        let sockets = &self.sockets;
+        let found = self.index.find_entry(hash(cookie), |&at| sockets[at as usize].cookie == cookie).ok()?;
+        let (at, _) = found.remove();
+        // The last one moves into its place.
+        let last = (self.sockets.len() - 1) as u32;
+        let moved = hash(self.sockets[last as usize].cookie);
+        if let Some(place) = self.index.find_mut(moved, |&place| place == last) {
+            *place = at;
         }
-        Some(live)
+        Some(self.sockets.swap_remove(at as usize))
     }
 
     /// Takes out all that `gone` says, and hands each to `then`.
@@ -89,6 +107,10 @@ impl LiveSet {
             }
         }
     }
+}
+
+fn hash(cookie: u64) -> u64 {
+    FixedState::default().hash_one(cookie)
 }
 
 impl Model {

@@ -301,6 +301,8 @@ pub struct Model {
     pub(crate) attribution: Attribution,
     pub(crate) destinations: Ledger<DestinationRow>,
     pub(crate) pairs: Ledger<PairRow>,
+    /// Folds of processes and destinations that the pairs follow.
+    pub(crate) folds: u64,
     pub(crate) live: LiveSet,
     pub(crate) facts: Map<ProcessKey, ProcessFacts>,
     pub(crate) users: Map<u32, String>,
@@ -323,8 +325,8 @@ impl Model {
         self.destinations.rows()
     }
 
-    /// Pairs of process row and destination row. Past the bound of a ledger, those of folded rows name an id that no
-    /// row has any more.
+    /// Pairs of process row and destination row. Past the bound of a ledger, those of folded rows are together in the
+    /// pair of the two `Other` rows.
     pub fn pairs(&self) -> impl Iterator<Item = &PairRow> {
         self.pairs.rows()
     }

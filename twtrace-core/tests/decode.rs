@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+use proptest::prelude::*;
 use std::mem::offset_of;
+use std::net::IpAddr;
 use twtrace_common::{ConnRecord, OWNER_EXITING, OWNER_KTHREAD, Owner, conn_flag, kind, role, sock_flag, tcp_state};
 use twtrace_core::decode::{DecodeError, decode};
 use twtrace_core::input::{Input, Life, Role, TcpState, Transition};
@@ -151,5 +153,121 @@ fn damage_is_an_error() {
         let mut bad = good.clone();
         bad[at] = value;
         assert_eq!(decode(&bad), Err(expected));
+    }
+}
+
+prop_compose! {
+    fn any_owner()(
+        tgid in prop_oneof![Just(0), any::<u32>()],
+        uid: u32,
+        ppid: u32,
+        flags: u32,
+        start_ns: u64,
+        cgroup: u64,
+        comm: [u8; 16],
+        parent_comm: [u8; 16],
+    ) -> Owner {
+        Owner { tgid, uid, ppid, flags, start_ns, cgroup, comm, parent_comm }
+    }
+}
+
+prop_compose! {
+    fn any_record()(
+        (role, transitions, transitions_dropped) in (0_u8..3, 0_u8..9, 0_u8..2),
+        mapped: bool,
+        family in prop::sample::select(vec![2_u16, 10]),
+        (local_port, remote_port, sk_err, connect_errno) in any::<(u16, u16, u16, u16)>(),
+        (flags, sk_flags, netns, retransmits) in any::<(u32, u32, u32, u32)>(),
+        (tw_count_before, tw_count, tw_max) in (-1_i32..9, -1_i32..9, -1_i32..9),
+        (cookie, end_ns, bytes_sent, bytes_received) in any::<(u64, u64, u64, u64)>(),
+        mut local_addr: [u8; 16],
+        remote_addr: [u8; 16],
+        (old_states, new_states) in (prop::array::uniform8(1_u8..13), prop::array::uniform8(1_u8..13)),
+        times_ns: [u64; 8],
+        (opener, closer) in (any_owner(), any_owner()),
+        foreign in 0_u64..2,
+    ) -> ConnRecord {
+        if mapped {
+            local_addr[..12].copy_from_slice(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff]);
+        }
+        ConnRecord {
+            role, transitions, transitions_dropped, family, local_port, remote_port, sk_err, connect_errno, flags,
+            sk_flags, netns, retransmits, tw_count_before, tw_count, tw_max, cookie, end_ns, bytes_sent,
+            bytes_received, local_addr, remote_addr, old_states, new_states, times_ns, opener, closer,
+            accept_cookie: cookie ^ foreign,
+            ..ConnRecord::EMPTY
+        }
+    }
+}
+
+/// An address as it was written, IPv4-mapped or not.
+fn octets(address: IpAddr, family: u16) -> [u8; 16] {
+    match (address, family) {
+        (IpAddr::V4(v4), 10) => v4.to_ipv6_mapped().octets(),
+        (IpAddr::V4(v4), _) => std::array::from_fn(|at| v4.octets().get(at).copied().unwrap_or(0)),
+        (IpAddr::V6(v6), _) => v6.octets(),
+    }
+}
+
+/// What of an owner is kept.
+fn kept(owner: Owner) -> Owner {
+    if owner.tgid == 0 { Owner::NONE } else { Owner { flags: owner.flags & (OWNER_KTHREAD | OWNER_EXITING), ..owner } }
+}
+
+fn encoded(owner: Option<twtrace_core::input::Owner>) -> Owner {
+    owner.map_or(Owner::NONE, |owner| Owner {
+        tgid: owner.key.tgid,
+        uid: owner.uid,
+        ppid: owner.ppid,
+        flags: if owner.kthread { OWNER_KTHREAD } else { 0 } | if owner.exiting { OWNER_EXITING } else { 0 },
+        start_ns: owner.key.start_ns,
+        cgroup: owner.cgroup,
+        comm: owner.comm.0,
+        parent_comm: owner.parent_comm.0,
+    })
+}
+
+proptest! {
+    #[test]
+    fn every_record_comes_back(record in any_record()) {
+        let life = life(&record);
+        let has = |flag| record.flags & flag != 0;
+        let foreign = has(conn_flag::ACCEPTED) && record.accept_cookie != record.cookie;
+        prop_assert_eq!(encoded(life.opener), if foreign { Owner::NONE } else { kept(record.opener) });
+        prop_assert_eq!(encoded(life.closer), kept(record.closer));
+        let address = |bytes: [u8; 16]| {
+            let mut bytes = bytes;
+            if record.family == 2 {
+                bytes[4..].fill(0);
+            }
+            bytes
+        };
+        prop_assert_eq!(octets(life.tuple.local_addr, record.family), address(record.local_addr));
+        prop_assert_eq!(octets(life.tuple.remote_addr, record.family), address(record.remote_addr));
+        prop_assert_eq!((life.tuple.local_port, life.tuple.remote_port), (record.local_port, record.remote_port));
+        prop_assert_eq!((life.tuple.netns, life.cookie), (record.netns, record.cookie));
+        prop_assert_eq!((life.sk_err, life.connect_errno), (record.sk_err, record.connect_errno));
+        prop_assert_eq!((life.bytes_sent, life.bytes_received), (record.bytes_sent, record.bytes_received));
+        prop_assert_eq!((life.retransmits, life.end_ns), (record.retransmits, record.end_ns));
+        let flags = [
+            (life.older, conn_flag::OLDER),
+            (life.rst_sent, conn_flag::RST_SENT),
+            (life.connect_exit, conn_flag::CONNECT_EXIT),
+            (life.closed_in_context, conn_flag::CLOSED_IN_CONTEXT),
+            (life.established, conn_flag::ESTABLISHED),
+            (life.end_unseen, conn_flag::END_UNSEEN),
+        ];
+        prop_assert!(flags.into_iter().all(|(told, flag)| told == has(flag)));
+        let known = |count: i32| u32::try_from(count).ok();
+        let tw = life.tw.map(|tw| (tw.before, Some(tw.after), Some(tw.max)));
+        let expected = (known(record.tw_count_before), known(record.tw_count), known(record.tw_max));
+        prop_assert_eq!(tw, (record.tw_count >= 0 && record.tw_max >= 0).then_some(expected));
+        let states: Vec<_> = life.transitions.iter().map(|one| (one.from as u8, one.to as u8, one.at_ns)).collect();
+        let expected: Vec<_> = (0..usize::from(record.transitions))
+            .map(|at| (record.old_states[at], record.new_states[at], record.times_ns[at]))
+            .collect();
+        let gap = expected.windows(2).any(|pair| pair[0].1 != pair[1].0);
+        prop_assert_eq!(states, expected);
+        prop_assert_eq!(life.gap, gap || record.transitions_dropped > 0 || has(conn_flag::GAP));
     }
 }

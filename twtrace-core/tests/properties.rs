@@ -9,8 +9,11 @@ use proptest::prelude::*;
 use std::collections::BTreeMap;
 use twtrace_core::decode::decode;
 use twtrace_core::engine::{Engine, EngineConfig, Filter, Limits};
-use twtrace_core::input::{CensusRow, CensusState, Input, KernelCounters, Life, Role, TcpState};
-use twtrace_core::model::{Counts, GroupBy};
+use twtrace_core::input::{
+    CensusRow, CensusState, ConnectFailed, Input, KernelCounters, KernelFacts, Life, ProcessFacts, Role, TcpState,
+    TwCount,
+};
+use twtrace_core::model::{Counts, GroupBy, PairRow};
 
 const GROUPINGS: [GroupBy; 5] = [GroupBy::Process, GroupBy::Command, GroupBy::Parent, GroupBy::User, GroupBy::Cgroup];
 
@@ -39,10 +42,11 @@ prop_compose! {
         port in 0_u16..9,
         remote in 0_u8..5,
         netns in prop::sample::select(vec![NETNS, NETNS, NETNS, 7]),
-        states in prop::collection::vec(any_state(), 0..6),
+        states in prop::collection::vec(any_state(), 0..9),
         usual: bool,
         errors in (0_u16..120, 0_u16..120),
         flags: [bool; 10],
+        tw in prop::option::of((prop::option::of(0_u32..300), 0_u32..300)),
         end in 0_u64..200,
         role in prop::sample::select(vec![Role::Active, Role::Passive, Role::Unknown]),
     ) -> Life {
@@ -59,8 +63,9 @@ prop_compose! {
         life.role = role;
         [
             life.sock_dead, life.sock_done, life.sock_linger, life.rst_sent, life.closed_in_context,
-            life.connect_exit, life.older, life.gap, life.established, _,
+            life.connect_exit, life.older, life.gap, life.established, life.end_unseen,
         ] = flags;
+        life.tw = tw.map(|(before, after)| TwCount { before, after, max: 100 });
         life
     }
 }
@@ -80,8 +85,18 @@ prop_compose! {
     }
 }
 
+prop_compose! {
+    fn any_failed()(tgid in 1_u32..40, errno in 0_u16..120, remote in 0_u8..5, at_ns in at_any_time()) -> ConnectFailed {
+        ConnectFailed { opener: owner(tgid, "opener"), tuple: tuple(0, remote, 80), errno, at_ns }
+    }
+}
+
+fn at_any_time() -> impl Strategy<Value = u64> + Clone {
+    (0_u64..200).prop_map(|half| START + half * SECOND / 2)
+}
+
 fn any_input() -> impl Strategy<Value = Vec<Input>> {
-    let at = (0_u64..200).prop_map(|half| START + half * SECOND / 2);
+    let at = at_any_time();
     prop_oneof![
         8 => any_life().prop_map(|life| vec![ended(life)]),
         2 => at.clone().prop_map(|at| vec![tick(at)]),
@@ -90,8 +105,20 @@ fn any_input() -> impl Strategy<Value = Vec<Input>> {
         1 => any::<bool>().prop_map(|full| vec![Input::Counters(KernelCounters {
             ring_full: u64::from(full), ..KernelCounters::default()
         })]),
-        1 => at.prop_map(|at_ns| vec![Input::CensusEnd { at_ns, complete: true }]),
+        1 => at_any_time().prop_map(|at_ns| vec![Input::CensusEnd { at_ns, complete: true }]),
         1 => Just(vec![kernel()]),
+        1 => any_failed().prop_map(|failed| vec![Input::ConnectFailed(Box::new(failed))]),
+        1 => (any::<(u16, u16)>(), any::<u32>()).prop_map(|(port_range, reserved_in_range)| vec![Input::Kernel(
+            KernelFacts { port_range, reserved_in_range, ..KernelFacts::default() }
+        )]),
+        1 => (1_u32..40).prop_map(|tgid| vec![
+            Input::Process { key: owner(tgid, "").key, facts: ProcessFacts::default() },
+            Input::User { uid: tgid % 7, name: "somebody".to_owned() },
+        ]),
+        1 => (at_any_time(), any::<bool>()).prop_map(|(at_ns, own)| vec![
+            Input::CensusBegin { netns: if own { NETNS } else { 7 }, at_ns }
+        ]),
+        1 => at_any_time().prop_map(|at_ns| vec![Input::CensusEnd { at_ns, complete: false }]),
         1 => prop::collection::vec(any_row(), 0..5).prop_map(|rows| vec![Input::CensusRows(rows)]),
     ]
 }
@@ -155,17 +182,46 @@ proptest! {
             prop_assert_eq!(model.pairs().map(|pair| pair.time_wait_made).sum::<u64>(), totals.0[5]);
             for row in model.destinations() {
                 prop_assert!(row.budget.is_none_or(|budget| budget.utilization >= 0.0));
+                prop_assert!(row.counts.rate_per_s >= 0.0);
+            }
+            // One of nothing is all that may be left of a correction, and then its rows are hidden.
+            for pair in model.pairs().filter(|pair| pair.connections + pair.time_wait_made + pair.time_wait_live > 0) {
+                // The rest is 0, and shown only when there is one.
+                let has = |mut ids: Box<dyn Iterator<Item = u32> + '_>, id| id == 0 || ids.any(|other| other == id);
+                let processes = Box::new(model.rows(GroupBy::Process).map(|row| row.id));
+                prop_assert!(has(processes, pair.process), "{pair:?}");
+                prop_assert!(has(Box::new(model.destinations().map(|row| row.id)), pair.destination), "{pair:?}");
             }
         }
     }
 
     #[test]
+    fn pairs_add_up_to_the_rows_that_they_join(inputs in inputs()) {
+        let engine = engine_with(EngineConfig::default(), inputs);
+        let model = engine.model();
+        let sum = |is: &dyn Fn(&PairRow) -> bool| {
+            let pairs = model.pairs().filter(|pair| is(pair));
+            pairs.fold((0, 0), |sum, pair| (sum.0 + pair.time_wait_made, sum.1 + pair.time_wait_live))
+        };
+        for row in model.rows(GroupBy::Process) {
+            let pairs = sum(&|pair| pair.process == row.id);
+            prop_assert_eq!(pairs, (row.counts.time_wait_made, row.counts.time_wait_live), "{:?}", row.key);
+        }
+        for row in model.destinations() {
+            let pairs = sum(&|pair| pair.destination == row.id);
+            prop_assert_eq!(pairs, (row.counts.time_wait_made, row.counts.time_wait_live), "{:?}", row.key);
+        }
+    }
+
+    #[test]
     fn each_life_ends_once(inputs in inputs()) {
-        let lives = inputs.iter().filter(|input| matches!(input, Input::Life(_))).count() as u64;
+        let of = |is: fn(&Input) -> bool| inputs.iter().filter(|input| is(input)).count() as u64;
+        let lives = of(|input| matches!(input, Input::Life(_)));
+        let failed = of(|input| matches!(input, Input::ConnectFailed(_)));
         let engine = engine_with(small(), inputs);
         let totals = &engine.model().summary().totals;
         prop_assert_eq!(totals.lives, lives);
-        prop_assert_eq!(totals.outcomes.values().sum::<u64>(), lives);
+        prop_assert_eq!(totals.outcomes.values().sum::<u64>(), lives + failed);
         let coverage = engine.model().summary().coverage;
         prop_assert_eq!(coverage.census, coverage.attributed + coverage.before_start + coverage.unattributed);
         prop_assert!((0.0..=1.0).contains(&coverage.ratio()));

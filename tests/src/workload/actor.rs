@@ -15,7 +15,7 @@ use nix::unistd::{ForkResult, Pid, fork};
 
 use super::command::{Answer, Command, How, Who, receive, send};
 use super::diag::Holder;
-use super::net::Layer;
+use super::net::{Layer, Namespace};
 use super::process::{self, control_pair};
 use super::sys::{DEADLINE, Event, Family, Names, SockOption};
 use super::wire::{Gate, Way};
@@ -53,7 +53,7 @@ impl Actor {
     fn meet(control: OwnedFd, child: bool) -> Result<Self> {
         let timeout = TimeVal::milliseconds((2 * DEADLINE).as_millis() as i64);
         setsockopt(&control, sockopt::ReceiveTimeout, &timeout)?;
-        let nobody = Who { pid: 0, comm: String::new() };
+        let nobody = Who::default();
         let mut actor = Self { who: nobody, control: Some(control), child };
         match actor.end()?.0 {
             Answer::Who(who) => actor.who = who,
@@ -256,9 +256,22 @@ impl Actor {
         self.tell(&Command::Sysctl { name: name.to_owned(), value: value.to_owned() })
     }
 
-    /// Inode number of this process's network namespace.
-    pub fn namespace(&self) -> Result<u64> {
-        self.number(&Command::Namespace)
+    /// This process's network namespace.
+    pub fn namespace(&self) -> Result<Namespace> {
+        match self.ask(&Command::Namespace)? {
+            Answer::Namespace(namespace) => Ok(namespace),
+            other => self.refused(&Command::Namespace, &other),
+        }
+    }
+
+    /// Gives up its user for another one.
+    pub fn become_user(&mut self, uid: u32) -> Result<()> {
+        let command = Command::BecomeUser { uid };
+        match self.ask(&command)? {
+            Answer::Who(who) => self.who = who,
+            other => return self.refused(&command, &other),
+        }
+        Ok(())
     }
 
     /// Lets it exit without closing anything, and waits until it is gone.

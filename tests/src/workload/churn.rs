@@ -90,11 +90,11 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<()> {
     }
     let seconds = began.elapsed().as_secs_f64();
     settle(&services)?;
+    let who = super::process::who(server.pid.as_raw() as u32)?;
     kill(server.pid, Signal::SIGTERM)?;
     waitpid(server.pid, None)?;
     let connections = made.iter().map(|worker| worker.made).sum();
-    let server = Who { pid: server.pid.as_raw() as u32, comm: "churn-server".to_owned() };
-    let churned = Churned { server, workers: made, connections, rate_per_s: connections as f64 / seconds };
+    let churned = Churned { server: who, workers: made, connections, rate_per_s: connections as f64 / seconds };
     serde_json::to_writer(&mut *out, &churned)?;
     writeln!(out)?;
     Ok(())

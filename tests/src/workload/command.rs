@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::diag::Holder;
-use super::net::Layer;
+use super::net::{Layer, Namespace};
 use super::sys::{Event, Family, Names, SockOption, owned};
 use super::wire::{Gate, Way};
 
@@ -19,12 +19,20 @@ use super::wire::{Gate, Way};
 const MESSAGE: usize = 8192;
 
 /// A process as it sees itself.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Who {
     /// getpid.
     pub pid: u32,
     /// The group leader's comm.
     pub comm: String,
+    /// Real user id.
+    pub uid: u32,
+    /// getppid.
+    pub ppid: u32,
+    /// The parent's comm.
+    pub parent_comm: String,
+    /// Start, in clock ticks since boot: `starttime` of `/proc/PID/stat`.
+    pub start_ticks: u64,
 }
 
 /// Who makes the system call.
@@ -44,7 +52,6 @@ pub enum How {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "each is named after the system call or the function that it stands for")]
 pub enum Command {
-    Who,
     Namespace,
     Open {
         family: Family,
@@ -137,6 +144,10 @@ pub enum Command {
     },
     /// Exits without closing anything.
     Exit,
+    /// Changes all three user ids for good.
+    BecomeUser {
+        uid: u32,
+    },
     /// Whether the kernel's io_uring has what [`How::Ring`] needs.
     ProbeRing,
     EnterNewNamespace,
@@ -175,6 +186,7 @@ pub enum Answer {
     Done,
     Descriptor(RawFd),
     Number(u64),
+    Namespace(Namespace),
     Names(Names),
     Who(Who),
     /// A system call failed.

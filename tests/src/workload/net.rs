@@ -5,22 +5,38 @@ use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd as _, IntoRawFd as _, RawFd};
 use std::os::unix::fs::MetadataExt as _;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::net::if_::if_nametoindex;
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket};
+use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
-/// Inode number of the calling thread's network namespace.
-pub fn namespace() -> io::Result<u64> {
-    fs::metadata("/proc/thread-self/ns/net").map(|meta| meta.ino())
+/// A network namespace, and from when on its number means this one: a number is given again when its namespace is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Namespace {
+    /// Inode number.
+    pub inode: u64,
+    /// When a process of the generator was first in it, nanoseconds of `CLOCK_MONOTONIC`.
+    pub since_ns: u64,
+}
+
+impl Namespace {
+    /// The calling thread's.
+    pub fn now() -> io::Result<Self> {
+        let since = Duration::from(clock_gettime(ClockId::CLOCK_MONOTONIC)?);
+        Ok(Self { inode: fs::metadata("/proc/thread-self/ns/net")?.ino(), since_ns: since.as_nanos() as u64 })
+    }
 }
 
 /// Moves the calling thread into a namespace of its own, with the loopback interface up.
-pub fn enter_new() -> io::Result<()> {
+pub fn enter_new() -> io::Result<Namespace> {
     unshare(CloneFlags::CLONE_NEWNET)?;
-    up("lo")
+    let namespace = Namespace::now()?;
+    up("lo")?;
+    Ok(namespace)
 }
 
 /// Writes `net.{name}` of the caller's namespace; the name has slashes for dots.

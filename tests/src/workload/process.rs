@@ -11,6 +11,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::unistd::{ForkResult, execv, fork};
 
 use super::command::{Answer, Command, How, Who, receive, send};
+use super::net::Namespace;
 use super::ring::Ring;
 use super::sys::{self, borrow, owned};
 use super::wire::Wire;
@@ -21,9 +22,25 @@ pub const SUBCOMMAND: &str = "process";
 
 /// The calling process, by its own account.
 pub fn myself() -> io::Result<Who> {
-    // The thread that asks may have another name: this is the group leader's.
-    let comm = std::fs::read_to_string("/proc/self/comm")?;
-    Ok(Who { pid: std::process::id(), comm: comm.trim_end_matches('\n').to_owned() })
+    who(std::process::id())
+}
+
+/// A process, by the kernel's account. The parent must not end meanwhile.
+pub fn who(pid: u32) -> io::Result<Who> {
+    // The group leader's, whatever the thread that asks may call itself.
+    let comm = |pid| Ok::<_, io::Error>(std::fs::read_to_string(format!("/proc/{pid}/comm"))?.trim_end().to_owned());
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The fields after the comm, which may hold anything, from the third on.
+    let fields: Vec<&str> = stat.rsplit_once(") ").map_or(Vec::new(), |(_, rest)| rest.split(' ').collect());
+    let field = |number: usize| {
+        let field = fields.get(number - 3).and_then(|field| field.parse::<u64>().ok());
+        field.ok_or_else(|| io::Error::other(format!("/proc/{pid}/stat has no field {number}")))
+    };
+    let ppid = field(4)? as u32;
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let uid = status.lines().find_map(|line| line.strip_prefix("Uid:")?.split_whitespace().next()?.parse().ok());
+    let uid = uid.ok_or_else(|| io::Error::other(format!("/proc/{pid}/status has no uid")))?;
+    Ok(Who { pid, comm: comm(pid)?, uid, ppid, parent_comm: comm(ppid)?, start_ticks: field(22)? })
 }
 
 /// A pair of connected ends of control. Each message stays whole.
@@ -35,7 +52,7 @@ pub fn control_pair() -> io::Result<(OwnedFd, OwnedFd)> {
 pub fn run(control: OwnedFd, comm: &str) -> io::Result<()> {
     sys::set_name(comm)?;
     send(control.as_fd(), &Answer::Who(myself()?), None)?;
-    Process { control, handed: None, wire: None }.obey()
+    Process { control, handed: None, wire: None, namespace: Namespace::now()? }.obey()
 }
 
 /// Goes on after [`Command::Exec`].
@@ -50,6 +67,7 @@ struct Process {
     /// Descriptor that came with the last command.
     handed: Option<OwnedFd>,
     wire: Option<Wire>,
+    namespace: Namespace,
 }
 
 impl Process {
@@ -86,8 +104,7 @@ impl Process {
 
     fn perform(&mut self, command: Command) -> io::Result<(Answer, Option<OwnedFd>)> {
         let answer = match command {
-            Command::Who => Answer::Who(myself()?),
-            Command::Namespace => Answer::Number(net::namespace()?),
+            Command::Namespace => Answer::Namespace(self.namespace),
             Command::Open { family, protocol } => Answer::Descriptor(sys::open(family, protocol)?),
             Command::Set { fd, option } => done(sys::set(fd, option))?,
             Command::Bind { fd, address } => done(sys::bind(fd, address))?,
@@ -123,8 +140,16 @@ impl Process {
             Command::Exec { comm } => return self.exec(&comm),
             // SAFETY: nothing of this process needs to run before it ends; that is the point.
             Command::Exit => unsafe { libc::_exit(0) },
+            Command::BecomeUser { uid } => {
+                let uid = nix::unistd::Uid::from_raw(uid);
+                nix::unistd::setresuid(uid, uid, uid)?;
+                Answer::Who(myself()?)
+            }
             Command::ProbeRing => ring::missing().map_or(Answer::Done, Answer::Failed),
-            Command::EnterNewNamespace => net::enter_new().map(|()| Answer::Done)?,
+            Command::EnterNewNamespace => {
+                self.namespace = net::enter_new()?;
+                Answer::Done
+            }
             Command::Sysctl { name, value } => net::sysctl(&name, &value).map(|()| Answer::Done)?,
             Command::Unreachable { address } => net::add_unreachable(address).map(|()| Answer::Done)?,
             Command::Tunnel { name, layer, addresses } => Answer::Descriptor(net::tunnel(&name, layer, &addresses)?),

@@ -47,12 +47,14 @@ pub enum SockOption {
     LingerZero,
     /// `SO_REUSEADDR`.
     ReuseAddress,
-    /// `SO_REUSEPORT`.
-    ReusePort,
     /// `O_NONBLOCK`.
     NonBlocking,
     /// `TCP_SYNCNT`.
     SynCount(i32),
+    /// Keepalive: one probe after a second, and the end a second later.
+    Keepalive,
+    /// `IP_FREEBIND`: bind to an address that this host has not.
+    FreeBind,
     /// `TCP_USER_TIMEOUT`, milliseconds.
     UserTimeout(i32),
     /// `TCP_LINGER2`, seconds; negative to have no FIN_WAIT2 at all.
@@ -106,7 +108,14 @@ pub fn set(fd: RawFd, option: SockOption) -> Result<(), Errno> {
             set_raw(fd, libc::SOL_SOCKET, libc::SO_LINGER, &linger)
         }
         SockOption::ReuseAddress => set_raw(fd, libc::SOL_SOCKET, libc::SO_REUSEADDR, &1_i32),
-        SockOption::ReusePort => set_raw(fd, libc::SOL_SOCKET, libc::SO_REUSEPORT, &1_i32),
+        SockOption::Keepalive => {
+            set_raw(fd, libc::SOL_SOCKET, libc::SO_KEEPALIVE, &1_i32)?;
+            for option in [libc::TCP_KEEPIDLE, libc::TCP_KEEPINTVL, libc::TCP_KEEPCNT] {
+                set_raw(fd, libc::IPPROTO_TCP, option, &1_i32)?;
+            }
+            Ok(())
+        }
+        SockOption::FreeBind => set_raw(fd, libc::SOL_IP, libc::IP_FREEBIND, &1_i32),
         SockOption::SynCount(times) => set_raw(fd, libc::IPPROTO_TCP, libc::TCP_SYNCNT, &times),
         SockOption::UserTimeout(ms) => set_raw(fd, libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT, &ms),
         SockOption::Linger2(seconds) => set_raw(fd, libc::IPPROTO_TCP, libc::TCP_LINGER2, &seconds),

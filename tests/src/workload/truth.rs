@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use super::command::Who;
+use super::net::Namespace;
 
 /// Which side of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -21,8 +22,8 @@ pub enum Side {
 pub struct Truth {
     /// Case and family.
     pub case: String,
-    /// Inode number of the network namespace.
-    pub netns: u64,
+    /// Network namespace, which is kept until the generator ends.
+    pub netns: Namespace,
     /// Side.
     pub side: Side,
     /// Own address; the port is 0 when none was given.
@@ -41,4 +42,8 @@ pub struct Truth {
     pub errno: i32,
     /// There was no life: connect failed before SYN_SENT.
     pub early: bool,
+    /// Nothing that can be hooked here says who accepted: a tracer may know the opener or nobody, but no one else.
+    pub accepted_out_of_sight: bool,
+    /// Its timewait socket did not last for a minute, and no tracepoint told of its end.
+    pub timewait_cut_short: bool,
 }

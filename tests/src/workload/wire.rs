@@ -15,7 +15,6 @@ use super::sys::{self, borrow};
 pub const FIN: u8 = 0x01;
 /// Synchronise.
 pub const SYN: u8 = 0x02;
-const RST: u8 = 0x04;
 
 /// Longest packet: the tunnels keep their default MTU of 1500 bytes.
 const PACKET: usize = 2048;
@@ -38,8 +37,6 @@ pub enum Gate {
     Hold,
     /// They are lost, with those that were held.
     Drop,
-    /// Those that only acknowledge are lost, the others pass.
-    DropBareAcks,
 }
 
 struct Lane {
@@ -88,7 +85,7 @@ impl Wire {
         sys::until("held packet", || {
             self.carry()?;
             let held = &self.lanes[way as usize].held;
-            if held.iter().any(|packet| tcp(packet).is_some_and(|(found, _)| found & flags == flags)) {
+            if held.iter().any(|packet| tcp_flags(packet).is_some_and(|found| found & flags == flags)) {
                 return Ok(Some(()));
             }
             let tunnels = self.tunnels();
@@ -115,12 +112,13 @@ impl Lane {
 
     fn admit(&mut self, packet: Vec<u8>) -> io::Result<()> {
         // Multicast listener reports and the like are nobody's concern.
-        let Some((flags, payload)) = tcp(&packet) else { return Ok(()) };
+        if tcp_flags(&packet).is_none() {
+            return Ok(());
+        }
         match self.gate {
             Gate::Hold => self.held.push_back(packet),
             Gate::Drop => {}
-            Gate::DropBareAcks if flags & (FIN | SYN | RST) == 0 && payload == 0 => {}
-            Gate::Pass | Gate::DropBareAcks => match nix::unistd::write(borrow(self.to).as_fd(), &packet) {
+            Gate::Pass => match nix::unistd::write(borrow(self.to).as_fd(), &packet) {
                 Ok(_) | Err(Errno::EIO | Errno::EBADFD) => {}
                 Err(errno) => return Err(errno.into()),
             },
@@ -129,14 +127,13 @@ impl Lane {
     }
 }
 
-/// Flags and payload length of a TCP packet without IP options.
-fn tcp(packet: &[u8]) -> Option<(u8, usize)> {
+/// Flags of a TCP packet without IPv6 extension headers.
+fn tcp_flags(packet: &[u8]) -> Option<u8> {
     let (header, protocol) = match packet.first()? >> 4 {
         4 => (usize::from(packet[0] & 15) * 4, *packet.get(9)?),
         6 => (40, *packet.get(6)?),
         _ => return None,
     };
-    let segment = packet.get(header..)?;
-    let (data_offset, flags) = (usize::from(segment.get(12)? >> 4) * 4, *segment.get(13)?);
-    (i32::from(protocol) == libc::IPPROTO_TCP).then(|| (flags, segment.len().saturating_sub(data_offset)))
+    let flags = *packet.get(header + 13)?;
+    (i32::from(protocol) == libc::IPPROTO_TCP).then_some(flags)
 }

@@ -180,6 +180,7 @@ fn data_for_timewait(stage: &mut Stage) -> Result<()> {
     server.wait_holder(pair.from, pair.to, Holder::Nobody)?;
     ends.settle(pair)?;
     stage.active(client, pair, [Some(&client.who); 2], "fin_wait2_timewait")?;
+    stage.last()?.timewait_cut_short = true;
     stage.passive(server, pair, [Some(&server.who), None], "reset_received")
 }
 
@@ -195,6 +196,7 @@ fn reset_for_timewait(stage: &mut Stage) -> Result<()> {
     server.wait_holder(pair.from, pair.to, Holder::Nobody)?;
     ends.settle(pair)?;
     stage.active(client, pair, [Some(&client.who); 2], "fin_wait2_timewait")?;
+    stage.last()?.timewait_cut_short = true;
     stage.passive(server, pair, [Some(&server.who); 2], "linger_abort")
 }
 

@@ -122,7 +122,7 @@ fn fails_early(stage: &mut Stage, route: bool, expected: i32) -> Result<()> {
     ensure!(errno == expected, "errno {errno}");
     let owners = [Some(&client.who), None];
     stage.life(&client, Side::Active, (nowhere(stage.family), service), owners, "connect_failed", errno)?;
-    stage.early();
+    stage.last()?.early = true;
     Ok(())
 }
 

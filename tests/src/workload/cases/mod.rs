@@ -5,11 +5,15 @@ mod connecting;
 mod owners;
 mod wired;
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::fs::File;
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::RawFd;
+use std::os::unix::fs::MetadataExt as _;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 
 use super::actor::Actor;
 use super::command::{Command, How, Who};
@@ -39,10 +43,13 @@ pub fn run(only: &[String], out: &mut dyn Write) -> Result<()> {
     if let Some(unknown) = only.iter().find(|name| !cases.iter().any(|case| case.name == **name)) {
         bail!("there is no case {unknown}: see --list");
     }
+    let mut kept = BTreeMap::new();
     for case in cases.iter().filter(|case| only.is_empty() || only.iter().any(|name| name == case.name)) {
         for &family in case.families {
-            let mut stage = Stage { name: format!("{} {family:?}", case.name), family, truths: Vec::new() };
+            let name = format!("{} {family:?}", case.name);
+            let mut stage = Stage { name, family, truths: Vec::new(), kept };
             (case.play)(&mut stage).with_context(|| stage.name.clone())?;
+            kept = stage.kept;
             for truth in &stage.truths {
                 serde_json::to_writer(&mut *out, truth)?;
                 writeln!(out)?;
@@ -65,6 +72,8 @@ pub struct Stage {
     /// Address family of the connections.
     pub family: Family,
     truths: Vec<Truth>,
+    /// Namespaces, open so that no other one gets their number while the generator runs.
+    kept: BTreeMap<u64, File>,
 }
 
 /// A client, and a server that listens.
@@ -164,9 +173,15 @@ impl Stage {
         outcome: &str,
         errno: i32,
     ) -> Result<()> {
+        let netns = at.namespace()?;
+        if let Entry::Vacant(place) = self.kept.entry(netns.inode) {
+            let file = File::open(format!("/proc/{}/ns/net", at.who.pid))?;
+            ensure!(file.metadata()?.ino() == netns.inode, "{} is elsewhere", at.who.comm);
+            place.insert(file);
+        }
         self.truths.push(Truth {
             case: self.name.clone(),
-            netns: at.namespace()?,
+            netns,
             side,
             local,
             remote,
@@ -176,15 +191,15 @@ impl Stage {
             outcome: outcome.to_owned(),
             errno,
             early: false,
+            accepted_out_of_sight: false,
+            timewait_cut_short: false,
         });
         Ok(())
     }
 
-    /// Marks what was said last as a connect that failed before there was a life.
-    pub fn early(&mut self) {
-        if let Some(truth) = self.truths.last_mut() {
-            truth.early = true;
-        }
+    /// Says more of what was said last.
+    pub fn last(&mut self) -> Result<&mut Truth> {
+        self.truths.last_mut().context("nothing was said yet")
     }
 }
 

@@ -140,8 +140,7 @@ fn by_ring(stage: &mut Stage, how: &How) -> Result<()> {
     follow(stage, &ends, pair, &ends.client.who, &ends.client.who)
 }
 
-/// accept through io_uring is no system call of its own, and nothing else names the acceptor: the opener of the
-/// accepted side stays unknown until a hook on `inet_csk_accept` can be had.
+/// accept through io_uring is no system call of its own: only a hook on `inet_csk_accept` would see it.
 fn io_uring_server(stage: &mut Stage) -> Result<()> {
     let ends = Ends::new(stage.family)?;
     let (client, server) = (&ends.client, &ends.server);
@@ -156,7 +155,8 @@ fn io_uring_server(stage: &mut Stage) -> Result<()> {
     client.wait_holder(pair.to, pair.from, Holder::TimeWait)?;
     ends.settle(pair)?;
     server.tell(&Command::Close { fd: pair.s, how: How::Ring })?;
-    stage.passive(server, pair, [None, Some(&server.who)], "time_wait")?;
+    stage.passive(server, pair, [Some(&server.who); 2], "time_wait")?;
+    stage.last()?.accepted_out_of_sight = true;
     stage.active(client, pair, [Some(&client.who); 2], "passive_close")
 }
 

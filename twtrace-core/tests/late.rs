@@ -1,0 +1,97 @@
+//! Records that come late, and inputs that no kernel sends.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod common;
+
+use common::*;
+use twtrace_core::engine::{Engine, EngineConfig};
+use twtrace_core::input::{CensusState, Input, KernelCounters, KernelFacts, Life};
+use twtrace_core::model::{GroupBy, GroupKey, Substate};
+
+const T: u64 = START + SECOND;
+
+fn apply(engine: &mut Engine, inputs: impl IntoIterator<Item = Input>) {
+    inputs.into_iter().for_each(|input| engine.apply(input));
+}
+
+/// A life that was last seen in FIN_WAIT1: its end was recovered because a census had its cookie.
+fn recovered(cookie: u64) -> Life {
+    let mut life = life(cookie, owner(10, "a"), tuple(40_000, 1, 80), T);
+    life.transitions.truncate(3);
+    (life.end_unseen, life.sock_dead) = (true, false);
+    life
+}
+
+#[test]
+fn a_socket_recovered_after_several_censuses_stays() {
+    let rows = || vec![row(1, tuple(40_000, 1, 80), CensusState::TimeWait, 50_000)];
+    let mut engine = engine([start()].into_iter().chain(census(T + SECOND, rows())));
+    // Live recovers it between the end of a later census and its conclusions.
+    let mut second = census(T + 5 * SECOND, rows());
+    second.insert(3, ended(recovered(1)));
+    apply(&mut engine, second);
+    let summary = engine.model().summary();
+    assert_eq!(summary.totals.corrections.get("never_made"), None);
+    assert_eq!((summary.totals.counts.time_wait_made, summary.totals.counts.time_wait_live), (1, 1));
+    assert_eq!((summary.coverage.census, summary.coverage.attributed), (1, 1));
+}
+
+#[test]
+fn a_recovered_end_between_a_close_and_its_reset_does_no_harm() {
+    let mut other = recovered(2);
+    other.end_ns = T - 20 * SECOND;
+    let reset = Input::ResetSent { cookie: 1, life: 0, at_ns: T + 1_000 };
+    let one = ended(life(1, owner(10, "a"), tuple(40_000, 1, 80), T));
+    let engine = engine([start(), one, ended(other), reset]);
+    assert_eq!(engine.model().summary().totals.corrections.get("reset_after_close"), Some(&1));
+}
+
+#[test]
+fn a_record_that_comes_after_the_census_row_takes_its_substate() {
+    let traced = tuple(40_000, 1, 80);
+    let mut inputs = census(T, vec![row(1, traced, CensusState::TimeWait, 60_000)]);
+    inputs.insert(3, ended(life(1, owner(10, "a"), traced, T - 10)));
+    let engine = engine([start()].into_iter().chain(inputs));
+    assert_eq!(engine.model().live_sockets().next().unwrap().substate, Substate::TimeWait);
+    assert_eq!(engine.model().summary().totals.counts.fin_wait2_live, 0);
+}
+
+#[test]
+fn a_pair_is_of_the_process_that_its_sockets_count_for() {
+    let mut unknown = life(1, owner(10, "a"), tuple(40_000, 1, 80), T);
+    unknown.closer = None;
+    let engine = engine([start(), ended(unknown)]);
+    let model = engine.model();
+    let id = |key| model.rows(GroupBy::Process).find(|row| row.key == key).unwrap().id;
+    let (nobody, opener) = (id(GroupKey::Unknown), id(GroupKey::Process(owner(10, "a").key)));
+    let mut pairs: Vec<_> =
+        model.pairs().map(|pair| (pair.process, pair.connections, pair.time_wait_made, pair.time_wait_live)).collect();
+    pairs.sort_unstable();
+    assert_eq!(pairs, [(nobody, 0, 1, 1), (opener, 1, 0, 0)]);
+}
+
+#[test]
+fn figures_at_the_end_of_their_range_do_no_harm() {
+    let mut last = life(1, owner(10, "a"), tuple(40_000, 1, 80), u64::MAX);
+    last.transitions[0].at_ns = 0;
+    let end = u64::MAX;
+    let counters = KernelCounters { ring_full: end, map_full: end, recursion: end, ..KernelCounters::default() };
+    let one = row(2, tuple(40_001, 1, 80), CensusState::TimeWait, u32::MAX);
+    let inputs = [
+        start(),
+        Input::Counters(counters),
+        Input::Kernel(KernelFacts { port_range: (1, u16::MAX), time_wait: end, ..KernelFacts::default() }),
+        ended(last),
+        Input::ResetSent { cookie: 9, life: 0, at_ns: end },
+        Input::CensusBegin { netns: NETNS, at_ns: end },
+        Input::CensusRows(vec![one]),
+        Input::CensusEnd { at_ns: end, complete: true },
+        tick(end),
+        tick(0),
+        tick(end),
+    ];
+    let mut engine = Engine::new(EngineConfig::default());
+    apply(&mut engine, inputs);
+    assert_eq!(engine.model().summary().totals.lives, 1);
+}

@@ -147,7 +147,9 @@ fn find_or_begin(change: Change) -> Option<*mut ConnRecord> {
     if let Some(record) = SOCKETS.get_ptr_mut(key) {
         // SAFETY: a value of the socket map.
         let flags = unsafe { (*record).flags };
-        if !active && !passive && flags & (conn_flag::DONE | conn_flag::PENDING) == 0 {
+        // SAFETY: as above.
+        let followed = flags & (conn_flag::DONE | conn_flag::PENDING) == 0 && unsafe { is_of(record, change) };
+        if !active && !passive && followed {
             return Some(record);
         }
         if flags & conn_flag::PENDING != 0 {
@@ -186,8 +188,24 @@ fn find_or_begin(change: Change) -> Option<*mut ConnRecord> {
     Some(record)
 }
 
-/// The address of a followed socket belongs to another one: its end was not seen. Kernels have been seen to trace
-/// nothing of a whole softirq. If this host's FIN was, the record tells who sent it and is worth having.
+/// False when something was not seen before this change, and the address has come to another socket meanwhile.
+///
+/// # Safety
+/// `record` points to a value of the socket map.
+#[inline(always)]
+unsafe fn is_of(record: *const ConnRecord, change: Change) -> bool {
+    // SAFETY: the caller's promise; the index is masked.
+    unsafe {
+        let last = usize::from((*record).transitions).wrapping_sub(1) & (MAX_TRANSITIONS - 1);
+        let gap = (*record).transitions == 0 || (*record).new_states[last] != change.old;
+        // Steps that are seen one after the other are one socket's: cookies are compared only where it matters.
+        !gap || (*record).cookie == 0 || (*record).cookie == sock::cookie(change.sk)
+    }
+}
+
+/// The address of a followed socket belongs to another one: its end was not seen. Some vendors' kernels run no
+/// tracing program in a softirq that interrupts a process they protect. If this host's FIN was seen, the record
+/// tells who sent it and is worth having.
 ///
 /// # Safety
 /// `record` points to a value of the socket map.
@@ -251,6 +269,9 @@ unsafe fn advance(record: *mut ConnRecord, change: Change) {
             previous_ns = (*record).times_ns[last];
             if (*record).new_states[last] != old {
                 (*record).flags |= conn_flag::GAP;
+                if (*record).cookie == 0 {
+                    (*record).cookie = sock::cookie(sk);
+                }
             }
         }
         if usize::from(seen) < MAX_TRANSITIONS {

@@ -134,7 +134,7 @@ impl Live {
         let began = clock::monotonic_ns()?;
         sink(Input::CensusBegin { netns: self.host.netns, at_ns: began });
         // Sockets that have been closing for a while. One that the dump shows as a timewait socket has ended unseen:
-        // kernels have been seen to trace nothing of a whole softirq.
+        // some kernels run no tracing program in a softirq that interrupts a process they protect.
         let patience = SETTLE.as_nanos() as u64;
         let mut closing: HashMap<u64, u64> = HashMap::new();
         if began >= self.next_sweep_ns {

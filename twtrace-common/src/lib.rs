@@ -7,7 +7,7 @@
 #![no_std]
 
 /// Version of this layout. The object carries it and the loader refuses another one.
-pub const WIRE_VERSION: u32 = 1;
+pub const WIRE_VERSION: u32 = 2;
 
 /// Length of `task_struct.comm` (`TASK_COMM_LEN`), the terminating NUL included.
 pub const COMM_LEN: usize = 16;
@@ -75,8 +75,21 @@ pub mod kind {
     /// `connect()` failed before `SYN_SENT`, so there was no life: only owner, address and errno are set.
     pub const CONNECT_FAILED: u8 = 2;
     /// `tcp_send_reset` fired on a socket just after its life was reported: it ended by a reset that this
-    /// host sent. Only `cookie`, `life`, `netns` and `end_ns` are set.
+    /// host sent. Only the tuple, `cookie`, `life`, `netns` and `end_ns` are set.
     pub const RESET_SENT: u8 = 3;
+    /// A timewait socket ended: a [`TimewaitRecord`](super::TimewaitRecord), not a `ConnRecord`.
+    pub const TIMEWAIT_END: u8 = 4;
+}
+
+/// How a timewait socket ended ([`TimewaitRecord::cause`]).
+pub mod cause {
+    /// Its timer ran out (`tw_timer_handler`).
+    pub const EXPIRED: u8 = 1;
+    /// A connect took over its port (`tcp_twsk_unique`, `tcp_tw_reuse`).
+    pub const REUSED: u8 = 2;
+    /// Before its time: a reset, data for a FIN_WAIT2 timewait socket, a new SYN, the end of its namespace
+    /// (`inet_twsk_deschedule_put`).
+    pub const KILLED: u8 = 3;
 }
 
 /// Who began the connection.
@@ -112,6 +125,14 @@ pub mod conn_flag {
     /// CLOSE was not seen: the socket is gone, for its address belongs to another one or a timewait socket has its
     /// cookie. What comes with the end (errors, flags, volumes) is missing.
     pub const END_UNSEEN: u32 = 1 << 9;
+    /// `inet_twsk_alloc` made a timewait socket; its first substate is in `tw_substate`.
+    pub const TW_MADE: u32 = 1 << 10;
+    /// `inet_twsk_alloc` refused: the bucket limit, or no memory.
+    pub const TW_REFUSED: u32 = 1 << 11;
+    /// The opener was recorded at `inet_csk_accept`, which holds the socket.
+    pub const ACCEPT_SEEN: u32 = 1 << 12;
+    /// `connect_errno` is the result of `inet_hash_connect` or `inet6_hash_connect`.
+    pub const HASH_CONNECT: u32 = 1 << 13;
 
     /// Kernel side only: connect(2) is under way, its exit will tell the errno.
     pub const IN_CONNECT: u32 = 1 << 29;
@@ -158,8 +179,8 @@ pub struct ConnRecord {
     pub connect_errno: u16,
     /// `sk->sk_shutdown` at CLOSE (`RCV_SHUTDOWN` 1, `SEND_SHUTDOWN` 2).
     pub shutdown: u8,
-    /// Explicit padding, zero.
-    pub pad0: u8,
+    /// State argument of `inet_twsk_alloc` ([`tcp_state`]), or 0 when it was not seen.
+    pub tw_substate: u8,
     /// [`conn_flag`] bits.
     pub flags: u32,
     /// Low half of `sk->sk_flags` at CLOSE: [`sock_flag`] bits and others.
@@ -217,7 +238,7 @@ impl ConnRecord {
         sk_err: 0,
         connect_errno: 0,
         shutdown: 0,
-        pad0: 0,
+        tw_substate: 0,
         flags: 0,
         sk_flags: 0,
         netns: 0,
@@ -255,6 +276,57 @@ impl Owner {
     };
 }
 
+/// The end of one timewait socket, as the ring buffer has it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimewaitRecord {
+    /// [`kind::TIMEWAIT_END`].
+    pub kind: u8,
+    /// [`cause`].
+    pub cause: u8,
+    /// `tw_substate` at its end ([`tcp_state`]).
+    pub substate: u8,
+    /// Explicit padding, zero.
+    pub pad0: u8,
+    /// `skc_family`.
+    pub family: u16,
+    /// Local port, host byte order.
+    pub local_port: u16,
+    /// Remote port, host byte order.
+    pub remote_port: u16,
+    /// Explicit padding, zero.
+    pub pad1: u16,
+    /// Inode number of the network namespace.
+    pub netns: u32,
+    /// Socket cookie, the same as its connection's; 0 when it has none.
+    pub cookie: u64,
+    /// When.
+    pub at_ns: u64,
+    /// As [`ConnRecord::local_addr`].
+    pub local_addr: [u8; 16],
+    /// As [`ConnRecord::remote_addr`].
+    pub remote_addr: [u8; 16],
+}
+
+impl TimewaitRecord {
+    /// A record with nothing in it.
+    pub const EMPTY: Self = Self {
+        kind: kind::TIMEWAIT_END,
+        cause: 0,
+        substate: 0,
+        pad0: 0,
+        family: 0,
+        local_port: 0,
+        remote_port: 0,
+        pad1: 0,
+        netns: 0,
+        cookie: 0,
+        at_ns: 0,
+        local_addr: [0; 16],
+        remote_addr: [0; 16],
+    };
+}
+
 /// Kernel-side counters, one set per CPU, summed by the loader. They only grow.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -283,6 +355,14 @@ pub struct Counters {
     pub stale: u64,
     /// Accept exits that found no followed life for their new socket: it began before the tracer, or was lost.
     pub exit_unresolved: u64,
+    /// Timewait sockets that `inet_twsk_alloc` made for TCP.
+    pub timewaits_made: u64,
+    /// Timewait sockets that it refused.
+    pub timewaits_refused: u64,
+    /// Timewait sockets of TCP that ended.
+    pub timewaits_ended: u64,
+    /// Of these, taken over by a connect (`tcp_twsk_unique`).
+    pub timewaits_reused: u64,
 }
 
 /// Struct offsets in bytes, from the running kernel's BTF, patched into the object before it is loaded.
@@ -330,6 +410,11 @@ pub struct Offsets {
     pub regs_syscall: u32,
     pub skc_state: u32,
     pub sk_socket: u32,
+    pub tw_substate: u32,
+    pub tw_timer_expires: u32,
+    pub task_stack: u32,
+    /// From the bottom of a task's kernel stack to its `struct pt_regs` (`task_pt_regs`).
+    pub regs_in_stack: u32,
 }
 
 impl Offsets {
@@ -372,6 +457,10 @@ impl Offsets {
         regs_syscall: OFFSET_NONE,
         skc_state: OFFSET_NONE,
         sk_socket: OFFSET_NONE,
+        tw_substate: OFFSET_NONE,
+        tw_timer_expires: OFFSET_NONE,
+        task_stack: OFFSET_NONE,
+        regs_in_stack: OFFSET_NONE,
     };
 }
 
@@ -390,13 +479,22 @@ pub struct Config {
     pub wakeup_bytes: u32,
     /// 1 to write a debug log line for each transition (slow).
     pub debug: u32,
+    /// 1 when `bpf_get_socket_cookie` may be called from tracing programs (kernels from 5.15).
+    pub has_cookie: u32,
+    /// 1 when `bpf_get_current_task_btf` exists (5.11).
+    pub has_task_btf: u32,
+    /// 1 when `bpf_task_pt_regs` exists (5.15).
+    pub has_pt_regs: u32,
+    /// 1 when only those fields are read whose place the tracepoint's format file tells: there is no BTF.
+    pub no_btf: u32,
 }
 
 const _: () = {
     assert!(size_of::<Owner>() == 64);
     assert!(size_of::<ConnRecord>() == 328);
     assert!(align_of::<ConnRecord>() == 8);
-    assert!(size_of::<Counters>() == 96);
-    assert!(size_of::<Offsets>() == 148);
-    assert!(size_of::<Config>() == 16);
+    assert!(size_of::<TimewaitRecord>() == 64);
+    assert!(size_of::<Counters>() == 128);
+    assert!(size_of::<Offsets>() == 164);
+    assert!(size_of::<Config>() == 32);
 };

@@ -35,10 +35,12 @@ impl Engine {
         let lifetime = microseconds.filter(|_| life.established && !life.older);
         let role = ended.role;
 
+        let overflow = ended.outcome == Outcome::Overflow;
         let by_closer = |counts: &mut Counts| {
             counts.closed_first += u64::from(first);
             counts.closed_last += u64::from(last);
             counts.time_wait_made += u64::from(made);
+            counts.time_wait_overflow += u64::from(overflow);
         };
         let by_opener = |counts: &mut Counts| {
             counts.opened += u64::from(role == Role::Active);

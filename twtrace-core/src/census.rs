@@ -3,6 +3,7 @@
 use crate::account::destination;
 use crate::attribution::UNKNOWN;
 use crate::connection::Outcome;
+use crate::ending::End;
 use crate::engine::{Ended, Engine, TIME_WAIT_NS};
 use crate::input::{CensusRow, CensusState, KernelCounters, Role};
 use crate::ledger::{Ledger, Map, RowRef};
@@ -53,6 +54,8 @@ pub(crate) struct Census {
     /// End of the last complete census.
     complete_ns: Option<u64>,
     doubts: VecDeque<Ended>,
+    /// Timewait sockets whose end was told since the last census began.
+    ended: HashSet<u64, FixedState>,
     /// One row, for the rate of everything.
     pub(crate) rate: Ledger<Row>,
 }
@@ -66,6 +69,7 @@ impl Default for Census {
             listening: HashSet::default(),
             complete_ns: None,
             doubts: VecDeque::new(),
+            ended: HashSet::default(),
             rate: Ledger::new(&[GroupKey::Other], 8),
         }
     }
@@ -77,6 +81,7 @@ impl Census {
         self.running = is_own.then(|| Run { begin_ns: at_ns, ..Run::default() });
         if is_own {
             self.number = self.number.wrapping_add(1).max(1);
+            self.ended.clear();
         }
     }
 
@@ -107,6 +112,19 @@ impl Census {
         forgotten
     }
 
+    /// The doubt about a socket, if there is one.
+    pub(crate) fn take_doubt(&mut self, cookie: u64) -> Option<Ended> {
+        let at = self.doubts.iter().position(|ended| ended.cookie == cookie)?;
+        self.doubts.remove(at)
+    }
+
+    /// The end of a timewait socket was told, which a census that is under way may still show.
+    pub(crate) fn ended(&mut self, cookie: u64, limit: usize) {
+        if (self.running.is_some() || self.settling.is_some()) && self.ended.len() < limit {
+            self.ended.insert(cookie);
+        }
+    }
+
     /// A life that may have left a timewait socket turned out to have ended by a reset.
     pub(crate) fn reset(&mut self, cookie: u64, end_ns: u64) {
         for doubt in self.doubts.iter_mut().filter(|doubt| doubt.cookie == cookie && doubt.end_ns == end_ns) {
@@ -118,7 +136,8 @@ impl Census {
 impl Engine {
     pub(crate) fn census_rows(&mut self, rows: Vec<CensusRow>) {
         let Some(mut run) = self.census.running.take() else { return };
-        for row in rows {
+        for mut row in rows {
+            row.cookie = self.identity(row.cookie, &row.tuple);
             match row.state {
                 CensusState::TimeWait | CensusState::TimewaitFinWait2 => {
                     if !self.seen(&row, run.begin_ns)
@@ -171,7 +190,7 @@ impl Engine {
     }
 
     /// A life that was judged otherwise left a timewait socket: a census has it.
-    fn found(&mut self, ended: &Ended, substate: Substate, expires_ns: u64) {
+    pub(crate) fn found(&mut self, ended: &Ended, substate: Substate, expires_ns: u64) {
         self.corrected("found_by_census", ended.outcome, Outcome::TimeWait(substate));
         self.remember(ended.cookie, ended.end_ns, Outcome::TimeWait(substate));
         if ended.shown {
@@ -209,12 +228,13 @@ impl Engine {
             // Its record has come meanwhile.
             return;
         }
-        if let Some(at) = self.census.doubts.iter().position(|ended| ended.cookie == row.cookie) {
-            let doubt = self.census.doubts.remove(at);
-            if let Some(ended) = &doubt {
-                self.found(ended, substate, expires_ns);
-            }
-            self.release(doubt);
+        if self.census.ended.contains(&row.cookie) {
+            // It was followed to its end, which has come meanwhile.
+            return;
+        }
+        if let Some(doubt) = self.census.take_doubt(row.cookie) {
+            self.found(&doubt, substate, expires_ns);
+            self.release(Some(doubt));
             self.mark(row.cookie);
             return;
         }
@@ -281,10 +301,11 @@ impl Engine {
                 continue;
             }
             // Reused by a new connection, killed by a reset or by data for a FIN_WAIT2 timewait socket.
-            if live.expires_ns > run.begin_ns.saturating_add(ROUNDING_NS) {
+            let early = live.expires_ns > run.begin_ns.saturating_add(ROUNDING_NS);
+            if early {
                 *self.model.summary.totals.corrections.entry("ended_early").or_default() += 1;
             }
-            self.model.ended(live);
+            self.model.end(live, if early { End::Early } else { End::Expired });
         }
     }
 

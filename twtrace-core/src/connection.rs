@@ -1,6 +1,6 @@
 //! From the facts of a socket life to its outcome: which of the kernel's ways to CLOSE was taken.
 
-use crate::input::{Life, Role, TcpState};
+use crate::input::{Life, Role, TcpState, Timewait};
 use crate::model::{Known, Substate};
 
 /// `EPIPE`: the kernel's name for a reset that came after the peer's FIN (`tcp_reset`).
@@ -90,6 +90,15 @@ impl Judgement {
 /// Judges by the last transition, which always ends in CLOSE, and by the socket's fields at that moment.
 pub fn judge(life: &Life) -> Judgement {
     let Some(last) = life.transitions.last() else { return Judgement::inferred(Outcome::Unknown) };
+    // Nothing is guessed where the kernel was seen to do it.
+    match life.timewait {
+        Some(Timewait::Made { fin_wait2 }) => {
+            let substate = if fin_wait2 { Substate::FinWait2 } else { Substate::TimeWait };
+            return Judgement::exact(Outcome::TimeWait(substate));
+        }
+        Some(Timewait::Refused) => return Judgement::exact(Outcome::Overflow),
+        None => {}
+    }
     if life.end_unseen {
         return Judgement::inferred(unseen(last.to));
     }

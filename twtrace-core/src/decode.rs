@@ -3,11 +3,15 @@
 //! Fields are taken one by one at the places that [`ConnRecord`] gives them, in this machine's byte order. Whatever
 //! the bytes are, the result is an Input or an error.
 
-use crate::input::{Comm, ConnectFailed, Input, Life, Owner, ProcessKey, Role, TcpState, Transition, Tuple, TwCount};
+use crate::input::{
+    Comm, ConnectFailed, Input, Life, Owner, ProcessKey, Role, TcpState, Timewait, TimewaitCause, TimewaitEnd,
+    Transition, Tuple, TwCount,
+};
 use std::mem::offset_of;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use twtrace_common::{
-    ConnRecord, MAX_TRANSITIONS, OWNER_EXITING, OWNER_KTHREAD, Owner as WireOwner, conn_flag, kind, role, sock_flag,
+    ConnRecord, MAX_TRANSITIONS, OWNER_EXITING, OWNER_KTHREAD, Owner as WireOwner, TimewaitRecord, cause, conn_flag,
+    kind, role, sock_flag, tcp_state,
 };
 
 /// `AF_INET`, as `skc_family` has it on Linux.
@@ -36,6 +40,9 @@ pub enum DecodeError {
     /// More transitions than a record holds.
     #[error("{0} transitions do not fit a record")]
     Transitions(u8),
+    /// [`TimewaitRecord::cause`].
+    #[error("unknown cause {0} of a timewait socket's end")]
+    Cause(u8),
     /// A failed connect without its caller.
     #[error("a failed connect without a caller")]
     NoOpener,
@@ -46,7 +53,11 @@ pub enum DecodeError {
 /// # Errors
 /// It is too short, or a field has a value that does not exist.
 pub fn decode(bytes: &[u8]) -> Result<Input, DecodeError> {
-    if bytes.len() < size_of::<ConnRecord>() {
+    let whole = match bytes.first() {
+        Some(&kind::TIMEWAIT_END) => size_of::<TimewaitRecord>(),
+        _ => size_of::<ConnRecord>(),
+    };
+    if bytes.len() < whole {
         return Err(DecodeError::Short(bytes.len()));
     }
     let record = Record(bytes);
@@ -55,11 +66,28 @@ pub fn decode(bytes: &[u8]) -> Result<Input, DecodeError> {
         kind::CONNECT_FAILED => connect_failed(record).map(|failed| Input::ConnectFailed(Box::new(failed))),
         kind::RESET_SENT => Ok(Input::ResetSent {
             cookie: record.u64(offset_of!(ConnRecord, cookie)),
+            tuple: tuple(record, &CONN_PLACES)?,
             life: record.u32(offset_of!(ConnRecord, life)),
             at_ns: record.u64(offset_of!(ConnRecord, end_ns)),
         }),
+        kind::TIMEWAIT_END => timewait_end(record).map(Input::TimewaitEnd),
         other => Err(DecodeError::Kind(other)),
     }
+}
+
+fn timewait_end(record: Record<'_>) -> Result<TimewaitEnd, DecodeError> {
+    Ok(TimewaitEnd {
+        cookie: record.u64(offset_of!(TimewaitRecord, cookie)),
+        tuple: tuple(record, &TIMEWAIT_PLACES)?,
+        fin_wait2: record.u8(offset_of!(TimewaitRecord, substate)) == tcp_state::FIN_WAIT2,
+        cause: match record.u8(offset_of!(TimewaitRecord, cause)) {
+            cause::EXPIRED => TimewaitCause::Expired,
+            cause::REUSED => TimewaitCause::Reused,
+            cause::KILLED => TimewaitCause::Killed,
+            other => return Err(DecodeError::Cause(other)),
+        },
+        at_ns: record.u64(offset_of!(TimewaitRecord, at_ns)),
+    })
 }
 
 fn life(record: Record<'_>) -> Result<Life, DecodeError> {
@@ -69,11 +97,13 @@ fn life(record: Record<'_>) -> Result<Life, DecodeError> {
     let transitions = transitions(record)?;
     let has = |flag: u32| flags & flag != 0;
     // Accept's exit looked the socket up without holding it: had the slot changed hands, the cookies differ.
-    let foreign = has(conn_flag::ACCEPTED) && record.u64(offset_of!(ConnRecord, accept_cookie)) != cookie;
+    let foreign = has(conn_flag::ACCEPTED)
+        && !has(conn_flag::ACCEPT_SEEN)
+        && record.u64(offset_of!(ConnRecord, accept_cookie)) != cookie;
     Ok(Life {
         cookie,
         life: record.u32(offset_of!(ConnRecord, life)),
-        tuple: tuple(record)?,
+        tuple: tuple(record, &CONN_PLACES)?,
         role: match record.u8(offset_of!(ConnRecord, role)) {
             role::UNKNOWN => Role::Unknown,
             role::ACTIVE => Role::Active,
@@ -89,7 +119,7 @@ fn life(record: Record<'_>) -> Result<Life, DecodeError> {
         sock_linger: sk_flags & sock_flag::LINGER != 0,
         rst_sent: has(conn_flag::RST_SENT),
         closed_in_context: has(conn_flag::CLOSED_IN_CONTEXT),
-        connect_exit: has(conn_flag::CONNECT_EXIT),
+        connect_exit: has(conn_flag::CONNECT_EXIT) || has(conn_flag::HASH_CONNECT),
         older: has(conn_flag::OLDER),
         gap: has(conn_flag::GAP)
             || record.u8(offset_of!(ConnRecord, transitions_dropped)) > 0
@@ -97,6 +127,12 @@ fn life(record: Record<'_>) -> Result<Life, DecodeError> {
         established: has(conn_flag::ESTABLISHED),
         end_unseen: has(conn_flag::END_UNSEEN),
         tw: tw_count(record),
+        timewait: if has(conn_flag::TW_MADE) {
+            let fin_wait2 = record.u8(offset_of!(ConnRecord, tw_substate)) == tcp_state::FIN_WAIT2;
+            Some(Timewait::Made { fin_wait2 })
+        } else {
+            has(conn_flag::TW_REFUSED).then_some(Timewait::Refused)
+        },
         bytes_sent: record.u64(offset_of!(ConnRecord, bytes_sent)),
         bytes_received: record.u64(offset_of!(ConnRecord, bytes_received)),
         retransmits: record.u32(offset_of!(ConnRecord, retransmits)),
@@ -108,7 +144,7 @@ fn life(record: Record<'_>) -> Result<Life, DecodeError> {
 fn connect_failed(record: Record<'_>) -> Result<ConnectFailed, DecodeError> {
     Ok(ConnectFailed {
         opener: owner(record, offset_of!(ConnRecord, opener)).ok_or(DecodeError::NoOpener)?,
-        tuple: tuple(record)?,
+        tuple: tuple(record, &CONN_PLACES)?,
         errno: record.u16(offset_of!(ConnRecord, connect_errno)),
         at_ns: record.u64(offset_of!(ConnRecord, end_ns)),
     })
@@ -148,8 +184,31 @@ fn state(number: u8) -> Result<TcpState, DecodeError> {
     })
 }
 
-fn tuple(record: Record<'_>) -> Result<Tuple, DecodeError> {
-    let family = record.u16(offset_of!(ConnRecord, family));
+/// Where a record keeps its tuple.
+struct Places {
+    family: usize,
+    netns: usize,
+    local: (usize, usize),
+    remote: (usize, usize),
+}
+
+/// The places in a wire type whose fields have the usual names.
+macro_rules! places {
+    ($record:ty) => {
+        Places {
+            family: offset_of!($record, family),
+            netns: offset_of!($record, netns),
+            local: (offset_of!($record, local_addr), offset_of!($record, local_port)),
+            remote: (offset_of!($record, remote_addr), offset_of!($record, remote_port)),
+        }
+    };
+}
+
+const CONN_PLACES: Places = places!(ConnRecord);
+const TIMEWAIT_PLACES: Places = places!(TimewaitRecord);
+
+fn tuple(record: Record<'_>, places: &Places) -> Result<Tuple, DecodeError> {
+    let family = record.u16(places.family);
     let address = |offset: usize| -> Result<(IpAddr, bool), DecodeError> {
         let bytes: [u8; 16] = record.bytes(offset);
         match family {
@@ -161,14 +220,14 @@ fn tuple(record: Record<'_>) -> Result<Tuple, DecodeError> {
             other => Err(DecodeError::Family(other)),
         }
     };
-    let (local_addr, local_mapped) = address(offset_of!(ConnRecord, local_addr))?;
-    let (remote_addr, remote_mapped) = address(offset_of!(ConnRecord, remote_addr))?;
+    let (local_addr, local_mapped) = address(places.local.0)?;
+    let (remote_addr, remote_mapped) = address(places.remote.0)?;
     Ok(Tuple {
-        netns: record.u32(offset_of!(ConnRecord, netns)),
+        netns: record.u32(places.netns),
         local_addr,
-        local_port: record.u16(offset_of!(ConnRecord, local_port)),
+        local_port: record.u16(places.local.1),
         remote_addr,
-        remote_port: record.u16(offset_of!(ConnRecord, remote_port)),
+        remote_port: record.u16(places.remote.1),
         v4_mapped: local_mapped || remote_mapped,
     })
 }

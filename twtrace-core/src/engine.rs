@@ -4,6 +4,7 @@ use crate::account::is_doubtful;
 use crate::attribution::{Attribution, UNKNOWN};
 use crate::census::Census;
 use crate::connection::{Outcome, after_reset_sent, judge};
+use crate::ending::{End, TOO_LATE_NS};
 use crate::input::{Input, KernelFacts, Life, ProcessFacts, ProcessKey, Role, Tuple};
 use crate::ledger::{Ledger, RowRef};
 use crate::live::{Live, LiveSet};
@@ -137,9 +138,18 @@ impl Engine {
                 summary.window.start_unix_ns = unix_ns;
                 self.passed(at_ns);
             }
-            Input::Life(life) => self.life(&life),
+            Input::Life(mut life) => {
+                life.cookie = self.identity(life.cookie, &life.tuple);
+                self.life(&life);
+            }
             Input::ConnectFailed(failed) => self.connect_failed(&failed),
-            Input::ResetSent { cookie, at_ns, life: _ } => self.reset_sent(cookie, at_ns),
+            Input::ResetSent { cookie, tuple, at_ns, life: _ } => {
+                self.reset_sent(self.identity(cookie, &tuple), at_ns);
+            }
+            Input::TimewaitEnd(mut end) => {
+                end.cookie = self.identity(end.cookie, &end.tuple);
+                self.timewait_end(&end);
+            }
             Input::Counters(counters) => self.model.summary.counters = counters,
             Input::Kernel(kernel) => self.kernel(kernel),
             Input::Process { key, facts } => self.process(key, facts),
@@ -370,11 +380,14 @@ impl Engine {
     fn expire(&mut self, now_ns: u64) {
         let netns = self.model.summary.host.netns;
         let by_census = self.census.is_fresh(now_ns);
-        let gone = |live: &Live| now_ns >= live.expires_ns && !(by_census && live.tuple.netns == netns);
+        let patience = if self.ends_are_told() { TOO_LATE_NS } else { 0 };
+        let gone = |live: &Live| {
+            now_ns >= live.expires_ns.saturating_add(patience) && !(by_census && live.tuple.netns == netns)
+        };
         let mut ended = Vec::new();
         self.model.live.remove_if(gone, |live| ended.push(live));
         for live in &ended {
-            self.model.ended(live);
+            self.model.end(live, End::Expired);
         }
     }
 

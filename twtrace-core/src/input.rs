@@ -166,6 +166,8 @@ pub struct Life {
     pub end_unseen: bool,
     /// Timewait counts, for overflow.
     pub tw: Option<TwCount>,
+    /// What `inet_twsk_alloc` did, where it is hooked; `None` does not mean that it was not called.
+    pub timewait: Option<Timewait>,
     /// Payload acknowledged by the peer, bytes.
     pub bytes_sent: u64,
     /// Payload received, bytes.
@@ -187,6 +189,45 @@ pub struct ConnectFailed {
     pub errno: u16,
     /// When.
     pub at_ns: u64,
+}
+
+/// How a timewait socket ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TimewaitCause {
+    /// Its timer ran out.
+    Expired,
+    /// A connect took over its port (`tcp_tw_reuse`).
+    Reused,
+    /// Before its time, by other means: a reset, data for a FIN_WAIT2 timewait socket, a new SYN, the end of its
+    /// namespace.
+    Killed,
+}
+
+/// The end of a timewait socket, as the kernel side saw it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimewaitEnd {
+    /// Cookie of its connection; 0 when unknown.
+    pub cookie: u64,
+    /// Addresses and ports.
+    pub tuple: Tuple,
+    /// Whether its substate was FIN_WAIT2 to the end.
+    pub fin_wait2: bool,
+    /// How.
+    pub cause: TimewaitCause,
+    /// When.
+    pub at_ns: u64,
+}
+
+/// What `inet_twsk_alloc` was seen to do for a life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Timewait {
+    /// It made a timewait socket with this first substate.
+    Made {
+        /// FIN_WAIT2, else TIME_WAIT.
+        fin_wait2: bool,
+    },
+    /// It refused: the bucket limit, or no memory.
+    Refused,
 }
 
 /// What the kernel side counted since it was attached. Totals, never differences.
@@ -216,6 +257,16 @@ pub struct KernelCounters {
     pub stale: u64,
     /// Accept or connect exits whose socket could not be reached.
     pub exit_unresolved: u64,
+    /// Timewait sockets that `inet_twsk_alloc` made (exact tier).
+    pub timewaits_made: u64,
+    /// Timewait sockets that it refused.
+    pub timewaits_refused: u64,
+    /// Timewait sockets that ended.
+    pub timewaits_ended: u64,
+    /// Of these, taken over by a connect (`tcp_twsk_unique`).
+    pub timewaits_reused: u64,
+    /// Calls that the kernel kept from the programs of the exact tier; their sockets are judged as in the cookie tier.
+    pub exact_missed: u64,
     /// Records that could not be decoded (counted in user space).
     pub undecodable: u64,
 }
@@ -305,6 +356,8 @@ pub struct Hook {
 pub struct TracingFacts {
     /// Tier in force.
     pub tier: Tier,
+    /// Sockets are told apart by namespace and tuple: this kernel gives tracing programs no cookies (before 5.15).
+    pub by_tuple: bool,
     /// Hooks.
     pub hooks: Vec<Hook>,
 }
@@ -350,11 +403,15 @@ pub enum Input {
     ResetSent {
         /// Cookie of the life.
         cookie: u64,
+        /// Its addresses and ports.
+        tuple: Tuple,
         /// Which life of that socket.
         life: u32,
         /// When.
         at_ns: u64,
     },
+    /// A timewait socket ended (exact tier).
+    TimewaitEnd(TimewaitEnd),
     /// The kernel side's totals.
     Counters(KernelCounters),
     /// Kernel figures and sysctls.

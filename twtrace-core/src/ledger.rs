@@ -271,6 +271,11 @@ impl Counts {
         self.closed_last += other.closed_last;
         self.reset += other.reset;
         self.time_wait_made += other.time_wait_made;
+        self.time_wait_expired += other.time_wait_expired;
+        self.time_wait_reused += other.time_wait_reused;
+        self.time_wait_killed += other.time_wait_killed;
+        self.time_wait_ended_early += other.time_wait_ended_early;
+        self.time_wait_overflow += other.time_wait_overflow;
         self.time_wait_live += other.time_wait_live;
         self.fin_wait2_live += other.fin_wait2_live;
         for (errno, count) in &other.connect_errors {

@@ -5,6 +5,7 @@ mod attribution;
 mod census;
 pub mod connection;
 pub mod decode;
+mod ending;
 pub mod engine;
 mod filter;
 pub mod input;

@@ -91,6 +91,16 @@ pub struct Counts {
     pub time_wait_live: u64,
     /// Of these, those whose substate was FIN_WAIT2 when last looked at.
     pub fin_wait2_live: u64,
+    /// Timewait sockets whose timer ran out. Exact in the exact tier, else worked out from timers and censuses.
+    pub time_wait_expired: u64,
+    /// Timewait sockets that a connect took over (`tcp_tw_reuse`; exact tier).
+    pub time_wait_reused: u64,
+    /// Timewait sockets that ended before their time by other means (exact tier).
+    pub time_wait_killed: u64,
+    /// Timewait sockets that ended before their time, nobody knows how: a census no longer had them (other tiers).
+    pub time_wait_ended_early: u64,
+    /// Timewait sockets that were due and refused: the bucket limit, or no memory.
+    pub time_wait_overflow: u64,
     /// Failed connects by errno, EADDRNOTAVAIL from port exhaustion included.
     pub connect_errors: BTreeMap<u16, u64>,
     /// Payload acknowledged by peers, bytes.
@@ -267,6 +277,20 @@ pub struct Totals {
     pub corrections: BTreeMap<&'static str, u64>,
     /// Timewait sockets that were counted as made but not followed, because too many were alive.
     pub live_untracked: u64,
+    /// Ends of timewait sockets that the kernel told of, before filters, those made before the trace included (exact
+    /// tier).
+    pub ends: Ends,
+}
+
+/// Ends of timewait sockets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Ends {
+    /// The timer ran out.
+    pub expired: u64,
+    /// A connect took over.
+    pub reused: u64,
+    /// Before its time by other means.
+    pub killed: u64,
 }
 
 /// Host-wide parts of the model, all public and plain.

@@ -5,9 +5,11 @@
 use proptest::prelude::*;
 use std::mem::offset_of;
 use std::net::IpAddr;
-use twtrace_common::{ConnRecord, OWNER_EXITING, OWNER_KTHREAD, Owner, conn_flag, kind, role, sock_flag, tcp_state};
+use twtrace_common::{
+    ConnRecord, OWNER_EXITING, OWNER_KTHREAD, Owner, TimewaitRecord, cause, conn_flag, kind, role, sock_flag, tcp_state,
+};
 use twtrace_core::decode::{DecodeError, decode};
-use twtrace_core::input::{Input, Life, Role, TcpState, Transition};
+use twtrace_core::input::{Input, Life, Role, TcpState, Timewait, TimewaitCause, Transition, Tuple};
 
 fn bytes(record: &ConnRecord) -> Vec<u8> {
     let start = std::ptr::from_ref(record).cast::<u8>();
@@ -132,7 +134,55 @@ fn the_other_kinds() {
     failed.opener.tgid = 0;
     assert_eq!(decode(&bytes(&failed)), Err(DecodeError::NoOpener));
     let reset = ConnRecord { kind: kind::RESET_SENT, ..sample() };
-    assert_eq!(decode(&bytes(&reset)), Ok(Input::ResetSent { cookie: 0xea43, life: 0, at_ns: 200 }));
+    assert_eq!(
+        decode(&bytes(&reset)),
+        Ok(Input::ResetSent { cookie: 0xea43, tuple: life(&sample()).tuple, life: 0, at_ns: 200 })
+    );
+}
+
+#[test]
+fn ends_of_timewait_sockets() {
+    let record = TimewaitRecord {
+        cause: cause::REUSED,
+        substate: tcp_state::FIN_WAIT2,
+        family: 2,
+        local_port: 40_000,
+        remote_port: 443,
+        netns: 5,
+        cookie: 0xea43,
+        at_ns: 77,
+        local_addr: std::array::from_fn(|at| if at < 4 { [127, 0, 0, 1][at] } else { 0 }),
+        remote_addr: std::array::from_fn(|at| if at < 4 { [10, 0, 0, 2][at] } else { 0 }),
+        ..TimewaitRecord::EMPTY
+    };
+    let bytes = |record: TimewaitRecord| {
+        // SAFETY: a plain value without padding, read as bytes while it is alive.
+        unsafe { std::slice::from_raw_parts((&raw const record).cast::<u8>(), size_of::<TimewaitRecord>()) }.to_vec()
+    };
+    let good = bytes(record);
+    let Ok(Input::TimewaitEnd(end)) = decode(&good) else { panic!("not decoded") };
+    assert_eq!((end.cookie, end.fin_wait2, end.cause, end.at_ns), (0xea43, true, TimewaitCause::Reused, 77));
+    let Tuple { netns, local_addr, local_port, remote_addr, remote_port, v4_mapped } = end.tuple;
+    assert_eq!((netns, local_port, remote_port, v4_mapped), (5, 40_000, 443, false));
+    assert_eq!([local_addr, remote_addr].map(|address| address.to_string()), ["127.0.0.1", "10.0.0.2"]);
+    assert_eq!(decode(&good[..63]), Err(DecodeError::Short(63)));
+    assert_eq!(decode(&bytes(TimewaitRecord { cause: 0, ..record })), Err(DecodeError::Cause(0)));
+    assert_eq!(decode(&bytes(TimewaitRecord { family: 1, ..record })), Err(DecodeError::Family(1)));
+}
+
+#[test]
+fn what_the_exact_hooks_saw_is_told() {
+    let with = |flags, tw_substate| life(&ConnRecord { flags, tw_substate, ..sample() });
+    assert_eq!(with(0, tcp_state::FIN_WAIT2).timewait, None);
+    let made = |fin_wait2| Some(Timewait::Made { fin_wait2 });
+    assert_eq!(with(conn_flag::TW_MADE, tcp_state::FIN_WAIT2).timewait, made(true));
+    assert_eq!(with(conn_flag::TW_MADE, tcp_state::TIME_WAIT).timewait, made(false));
+    assert_eq!(with(conn_flag::TW_REFUSED, tcp_state::TIME_WAIT).timewait, Some(Timewait::Refused));
+    // inet_csk_accept holds the socket that it names.
+    let mut record = ConnRecord { flags: conn_flag::ACCEPTED | conn_flag::ACCEPT_SEEN, ..sample() };
+    record.accept_cookie = record.cookie + 1;
+    assert!(life(&record).opener.is_some());
+    assert!(with(conn_flag::HASH_CONNECT, 0).connect_exit);
 }
 
 #[test]
@@ -232,7 +282,8 @@ proptest! {
     fn every_record_comes_back(record in any_record()) {
         let life = life(&record);
         let has = |flag| record.flags & flag != 0;
-        let foreign = has(conn_flag::ACCEPTED) && record.accept_cookie != record.cookie;
+        let seen = has(conn_flag::ACCEPT_SEEN);
+        let foreign = has(conn_flag::ACCEPTED) && !seen && record.accept_cookie != record.cookie;
         prop_assert_eq!(encoded(life.opener), if foreign { Owner::NONE } else { kept(record.opener) });
         prop_assert_eq!(encoded(life.closer), kept(record.closer));
         let address = |bytes: [u8; 16]| {
@@ -252,7 +303,6 @@ proptest! {
         let flags = [
             (life.older, conn_flag::OLDER),
             (life.rst_sent, conn_flag::RST_SENT),
-            (life.connect_exit, conn_flag::CONNECT_EXIT),
             (life.closed_in_context, conn_flag::CLOSED_IN_CONTEXT),
             (life.established, conn_flag::ESTABLISHED),
             (life.end_unseen, conn_flag::END_UNSEEN),

@@ -11,7 +11,16 @@ pub static OFFSETS: Offsets = Offsets::NONE;
 
 /// Switches.
 #[unsafe(no_mangle)]
-pub static CONFIG: Config = Config { defer_connect: 0, connect_nr: 0, wakeup_bytes: 0, debug: 0 };
+pub static CONFIG: Config = Config {
+    defer_connect: 0,
+    connect_nr: 0,
+    wakeup_bytes: 0,
+    debug: 0,
+    has_cookie: 0,
+    has_task_btf: 0,
+    has_pt_regs: 0,
+    no_btf: 0,
+};
 
 /// Reads a patched value. Volatile, or the compiler would use the initial value above.
 #[inline(always)]

@@ -3,11 +3,14 @@
 //! The array of open files is not typed for the verifier, so the last steps go through `bpf_probe_read_kernel`. All
 //! of it can change under a reader: what comes out is believed only after a look-up in the socket map.
 
-use aya_ebpf::helpers::{bpf_probe_read_kernel, generated::bpf_get_current_task_btf};
-use twtrace_common::ConnRecord;
+use aya_ebpf::helpers::{
+    bpf_probe_read_kernel,
+    generated::{bpf_get_current_task, bpf_get_current_task_btf},
+};
+use twtrace_common::{ConnRecord, TimewaitRecord};
 
 use crate::{
-    config::off,
+    config::{cfg_value, off},
     sock::{AF_INET, AF_INET6, IPPROTO_TCP, load},
 };
 
@@ -17,15 +20,22 @@ pub const RET: usize = 16;
 /// Address of the `struct sock` behind a descriptor of the current process.
 #[inline(always)]
 pub fn socket(fd: u64) -> Option<u64> {
-    // SAFETY: typed pointers as far as `fdt`; then reads that the helper checks.
+    // SAFETY: typed pointers as far as `fdt`; then, and all the way without the typed task, reads that the helper
+    // checks.
     unsafe {
-        let task = bpf_get_current_task_btf().cast::<core::ffi::c_void>().cast_const();
-        let files: *const core::ffi::c_void = load(task, off!(task_files));
-        let table: *const core::ffi::c_void = load(files, off!(files_fdt));
-        if fd >= u64::from(load::<u32>(table, off!(fdtable_max_fds))) {
+        let (limit, array): (u32, u64) = if cfg_value!(has_task_btf) != 0 {
+            let task = bpf_get_current_task_btf().cast::<core::ffi::c_void>().cast_const();
+            let files: *const core::ffi::c_void = load(task, off!(task_files));
+            let table: *const core::ffi::c_void = load(files, off!(files_fdt));
+            (load(table, off!(fdtable_max_fds)), load(table, off!(fdtable_fd)))
+        } else {
+            let files = read::<u64>(bpf_get_current_task() + off!(task_files) as u64)?;
+            let table = read::<u64>(files + off!(files_fdt) as u64)?;
+            (read(table + off!(fdtable_max_fds) as u64)?, read(table + off!(fdtable_fd) as u64)?)
+        };
+        if fd >= u64::from(limit) {
             return None;
         }
-        let array: u64 = load(table, off!(fdtable_fd));
         let file = read::<u64>(array + fd * 8)?;
         let socket = read::<u64>(file + off!(file_private_data) as u64)?;
         read::<u64>(socket + off!(socket_sk) as u64).filter(|&sk| sk != 0)
@@ -74,8 +84,36 @@ pub unsafe fn fill(record: *mut ConnRecord, sk: u64) {
     }
 }
 
+/// Who talked to whom, from a timewait socket. It begins with `struct sock_common` as every socket does, and keeps its
+/// port in `skc_num`.
+///
+/// # Safety
+/// `record` points to a reserved record.
 #[inline(always)]
-fn read<T>(address: u64) -> Option<T> {
+pub unsafe fn fill_timewait(record: *mut TimewaitRecord, tw: u64) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        (*record).family = read(tw + off!(skc_family) as u64).unwrap_or(0);
+        (*record).local_port = read(tw + off!(skc_num) as u64).unwrap_or(0);
+        (*record).remote_port = remote_port(tw);
+        (*record).cookie = cookie(tw);
+        let net: u64 = read(tw + off!(skc_net) as u64).unwrap_or(0);
+        (*record).netns = read(net + off!(net_ns_inum) as u64).unwrap_or(0);
+        if (*record).family == AF_INET6 {
+            (*record).local_addr = read(tw + off!(skc_v6_rcv_saddr) as u64).unwrap_or([0; 16]);
+            (*record).remote_addr = read(tw + off!(skc_v6_daddr) as u64).unwrap_or([0; 16]);
+        } else {
+            let local: [u8; 4] = read(tw + off!(skc_rcv_saddr) as u64).unwrap_or([0; 4]);
+            let remote: [u8; 4] = read(tw + off!(skc_daddr) as u64).unwrap_or([0; 4]);
+            (&raw mut (*record).local_addr).cast::<[u8; 4]>().write(local);
+            (&raw mut (*record).remote_addr).cast::<[u8; 4]>().write(remote);
+        }
+    }
+}
+
+/// Reads kernel memory that the verifier knows no type of.
+#[inline(always)]
+pub fn read<T>(address: u64) -> Option<T> {
     // SAFETY: the helper checks the address.
     unsafe { bpf_probe_read_kernel(address as *const T) }.ok()
 }

@@ -4,7 +4,7 @@ use aya_ebpf::{
     bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
     maps::ring_buf::RingBufEntry,
 };
-use twtrace_common::ConnRecord;
+use twtrace_common::{ConnRecord, TimewaitRecord};
 
 use crate::{
     config::cfg_value,
@@ -57,5 +57,23 @@ pub fn reserve(by: Program) -> Option<RingBufEntry<ConnRecord>> {
 #[inline(always)]
 pub fn submit(entry: RingBufEntry<ConnRecord>, by: Program) {
     entry.submit(u64::from(BPF_RB_NO_WAKEUP));
+    count!(by, records);
+}
+
+/// Reserves an empty record for the end of a timewait socket.
+#[inline(always)]
+pub fn reserve_end(by: Program) -> Option<RingBufEntry<TimewaitRecord>> {
+    let Some(mut entry) = RING.reserve::<TimewaitRecord>(0) else {
+        count!(by, ring_full);
+        return None;
+    };
+    entry.write(TimewaitRecord::EMPTY);
+    Some(entry)
+}
+
+/// Hands over the end of a timewait socket.
+#[inline(always)]
+pub fn submit_end(entry: RingBufEntry<TimewaitRecord>, by: Program) {
+    entry.submit(wakeup_flag());
     count!(by, records);
 }

@@ -238,7 +238,7 @@ unsafe fn begin_active(record: *mut ConnRecord, sk: Sk) {
         if cfg_value!(defer_connect) == 0 || (*record).opener.flags & twtrace_common::OWNER_KTHREAD != 0 {
             return;
         }
-        let call: u64 = load(owner::user_regs(), off!(regs_syscall));
+        let call = owner::syscall_register(off!(regs_syscall));
         let socket: Sk = load(sk, off!(sk_socket));
         let held: Sk = load(socket, off!(socket_sk));
         // An MPTCP subflow is not what the descriptor leads to, so the exit of connect(2) could not find it.
@@ -349,7 +349,7 @@ unsafe fn end(record: *mut ConnRecord, change: Change, now: u64) {
             (*record).flags |= conn_flag::DONE;
         } else if change.old == tcp_state::SYN_SENT
             && flags & conn_flag::IN_CONNECT != 0
-            && flags & conn_flag::ASYNC_CONNECT == 0
+            && flags & (conn_flag::ASYNC_CONNECT | conn_flag::HASH_CONNECT) == 0
         {
             (*record).flags |= conn_flag::PENDING;
         } else {

@@ -17,11 +17,16 @@ pub static RING: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
 
 /// Per-CPU counters, one entry for each [`Program`]; the loader adds them up.
 #[map]
-pub static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(4, 0);
+pub static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(8, 0);
 
 /// What the first program of the pair handled last on this CPU, for its twin. One entry.
 #[map]
 pub static HANDLED: PerCpuArray<Handled> = PerCpuArray::with_max_entries(1, 0);
+
+/// Timewait sockets that a connect has just taken over, by their address, until they are freed. Full: the end of
+/// further ones is told as a kill.
+#[map]
+pub static REUSED: HashMap<u64, u8> = HashMap::with_max_entries(1024, 0);
 
 /// One handled transition.
 #[repr(C)]
@@ -47,6 +52,12 @@ pub enum Program {
     SendReset,
     /// The system call exits, which the kernel never nests (`bpf_prog_active`).
     SyscallExit,
+    /// In softirq, or with the socket's backlog.
+    TwskAlloc,
+    TwskEnd,
+    TwskUnique,
+    /// In the context of a process.
+    CskAccept,
 }
 
 /// Adds one.

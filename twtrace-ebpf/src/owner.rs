@@ -1,12 +1,18 @@
 //! Who is running: the current process as an [`Owner`].
 
+use core::ffi::c_void;
+
 use aya_ebpf::helpers::{
-    bpf_get_current_cgroup_id, bpf_get_current_uid_gid, generated::bpf_get_current_task_btf,
-    generated::bpf_task_pt_regs,
+    bpf_get_current_cgroup_id, bpf_get_current_uid_gid,
+    generated::{bpf_get_current_task, bpf_get_current_task_btf, bpf_task_pt_regs},
 };
 use twtrace_common::{OWNER_EXITING, OWNER_KTHREAD, Owner};
 
-use crate::{config::off, sock::load};
+use crate::{
+    config::{cfg_value, off},
+    descriptor::read,
+    sock::load,
+};
 
 /// `PF_EXITING`, `include/linux/sched.h`.
 const PF_EXITING: u32 = 0x0000_0004;
@@ -19,14 +25,30 @@ const PF_KTHREAD: u32 = 0x0020_0000;
 /// `owner` points into a map value or a reserved record.
 #[inline(always)]
 pub unsafe fn capture(owner: *mut Owner) {
-    // SAFETY: the helper's pointer has the type task_struct, and so have group_leader and real_parent;
-    // `owner` by the caller's promise.
+    // SAFETY: the caller's promise; the helper's pointer has the type task_struct, and what it leads to is typed too.
     unsafe {
-        let task = bpf_get_current_task_btf().cast::<core::ffi::c_void>().cast_const();
-        let leader: *const core::ffi::c_void = load(task, off!(task_group_leader));
-        let parent: *const core::ffi::c_void = load(leader, off!(task_real_parent));
-        let parent_leader: *const core::ffi::c_void = load(parent, off!(task_group_leader));
-        let task_flags: u32 = load(task, off!(task_flags));
+        if cfg_value!(has_task_btf) != 0 {
+            from_task(owner, bpf_get_current_task_btf().cast::<c_void>().cast_const(), Typed);
+        } else {
+            from_task(owner, bpf_get_current_task() as *const c_void, Checked);
+        }
+        (*owner).uid = bpf_get_current_uid_gid() as u32;
+        (*owner).cgroup = bpf_get_current_cgroup_id();
+    }
+}
+
+/// Fills in what is read from `struct task_struct`.
+///
+/// # Safety
+/// `owner` points into a map value or a reserved record; `task` is the current task, typed if `by` is.
+#[inline(always)]
+unsafe fn from_task(owner: *mut Owner, task: *const c_void, by: impl Reader) {
+    // SAFETY: the caller's promise; group_leader and real_parent are tasks.
+    unsafe {
+        let leader: *const c_void = by.read(task, off!(task_group_leader));
+        let parent: *const c_void = by.read(leader, off!(task_real_parent));
+        let parent_leader: *const c_void = by.read(parent, off!(task_group_leader));
+        let task_flags: u32 = by.read(task, off!(task_flags));
         let mut flags = 0;
         if task_flags & PF_KTHREAD != 0 {
             flags |= OWNER_KTHREAD;
@@ -34,24 +56,79 @@ pub unsafe fn capture(owner: *mut Owner) {
         if task_flags & PF_EXITING != 0 {
             flags |= OWNER_EXITING;
         }
-        (*owner).tgid = load(leader, off!(task_tgid));
-        (*owner).uid = bpf_get_current_uid_gid() as u32;
-        (*owner).ppid = load(parent, off!(task_tgid));
+        (*owner).tgid = by.read(leader, off!(task_tgid));
+        (*owner).ppid = by.read(parent, off!(task_tgid));
         (*owner).flags = flags;
-        (*owner).start_ns = load(leader, off!(task_start_boottime));
-        (*owner).cgroup = bpf_get_current_cgroup_id();
+        (*owner).start_ns = by.read(leader, off!(task_start_boottime));
         let comm = (&raw mut (*owner).comm).cast::<u64>();
-        comm.write(load(leader, off!(task_comm)));
-        comm.add(1).write(load(leader, off!(task_comm) + 8));
+        comm.write(by.read(leader, off!(task_comm)));
+        comm.add(1).write(by.read(leader, off!(task_comm) + 8));
         let comm = (&raw mut (*owner).parent_comm).cast::<u64>();
-        comm.write(load(parent_leader, off!(task_comm)));
-        comm.add(1).write(load(parent_leader, off!(task_comm) + 8));
+        comm.write(by.read(parent_leader, off!(task_comm)));
+        comm.add(1).write(by.read(parent_leader, off!(task_comm) + 8));
     }
 }
 
-/// Registers with which the current task entered the kernel.
+/// A way to read kernel memory.
+trait Reader: Copy {
+    /// Reads a `T` at `base + offset`.
+    ///
+    /// # Safety
+    /// `base` is a kernel address, and one that the verifier knows the type of where that is asked for.
+    unsafe fn read<T: Copy + Zero>(self, base: *const c_void, offset: usize) -> T;
+}
+
+/// Through pointers whose types the verifier knows.
+#[derive(Clone, Copy)]
+struct Typed;
+
+/// Through the helper that checks the address.
+#[derive(Clone, Copy)]
+struct Checked;
+
+impl Reader for Typed {
+    #[inline(always)]
+    unsafe fn read<T: Copy + Zero>(self, base: *const c_void, offset: usize) -> T {
+        // SAFETY: the caller's promise.
+        unsafe { load(base, offset) }
+    }
+}
+
+impl Reader for Checked {
+    #[inline(always)]
+    unsafe fn read<T: Copy + Zero>(self, base: *const c_void, offset: usize) -> T {
+        read(base as u64 + offset as u64).unwrap_or(T::ZERO)
+    }
+}
+
+/// What stands for a value that could not be read.
+trait Zero {
+    /// All bits clear.
+    const ZERO: Self;
+}
+
+impl Zero for u32 {
+    const ZERO: Self = 0;
+}
+
+impl Zero for u64 {
+    const ZERO: Self = 0;
+}
+
+impl Zero for *const c_void {
+    const ZERO: Self = core::ptr::null();
+}
+
+/// Argument or number of the system call that the current task is in: a field of `struct pt_regs` at `offset`.
 #[inline(always)]
-pub fn user_regs() -> *const core::ffi::c_void {
-    // SAFETY: both helpers work on the current task; the result has the type pt_regs.
-    unsafe { bpf_task_pt_regs(bpf_get_current_task_btf()) as *const core::ffi::c_void }
+pub fn syscall_register(offset: usize) -> u64 {
+    // SAFETY: the helpers work on the current task; the first's result has the type pt_regs.
+    unsafe {
+        if cfg_value!(has_pt_regs) != 0 {
+            load(bpf_task_pt_regs(bpf_get_current_task_btf()) as *const c_void, offset)
+        } else {
+            let stack: u64 = read(bpf_get_current_task() + off!(task_stack) as u64).unwrap_or(0);
+            read(stack + off!(regs_in_stack) as u64 + offset as u64).unwrap_or(0)
+        }
+    }
 }

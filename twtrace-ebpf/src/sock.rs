@@ -6,7 +6,7 @@
 use aya_ebpf::helpers::{bpf_get_socket_cookie, generated::bpf_skc_to_tcp_sock};
 use twtrace_common::{ConnRecord, TW_UNKNOWN};
 
-use crate::config::off;
+use crate::config::{cfg_value, off};
 
 /// `struct sock *` as the tracepoint passes it.
 pub type Sk = *const core::ffi::c_void;
@@ -35,9 +35,13 @@ pub fn is_tcp(sk: Sk) -> bool {
     unsafe { load::<u16>(sk, off!(sk_protocol)) == IPPROTO_TCP }
 }
 
-/// Socket cookie, generated if it has none yet.
+/// Socket cookie, generated if it has none yet; where there is no helper for that, 0 unless somebody asked for it.
 #[inline(always)]
 pub fn cookie(sk: Sk) -> u64 {
+    if cfg_value!(has_cookie) == 0 {
+        // SAFETY: offset of struct sock.
+        return unsafe { load(sk, off!(skc_cookie)) };
+    }
     // SAFETY: the helper takes the tracepoint's socket.
     unsafe { bpf_get_socket_cookie(sk.cast_mut()) }
 }
@@ -70,7 +74,7 @@ pub fn tw_count(sk: Sk) -> (i32, i32) {
 /// Fills in who talks to whom.
 ///
 /// # Safety
-/// `record` points to a whole value of the socket map.
+/// `record` points to a whole value of the socket map, or a reserved record.
 #[inline(always)]
 pub unsafe fn fill_tuple(record: *mut ConnRecord, sk: Sk) {
     // SAFETY: offsets of struct sock and struct net; `record` by the caller's promise.

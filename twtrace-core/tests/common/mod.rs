@@ -83,6 +83,7 @@ pub(crate) fn life(cookie: u64, who: Owner, tuple: Tuple, end_ns: u64) -> Life {
         established: true,
         end_unseen: false,
         tw: None,
+        timewait: None,
         bytes_sent: 10,
         bytes_received: 20,
         retransmits: 1,

@@ -7,6 +7,7 @@ use aya_ebpf::{macros::tracepoint, programs::TracePointContext};
 use twtrace_common::conn_flag;
 
 use crate::{
+    config::cfg_value,
     descriptor::{self, RET},
     maps::{Program, SOCKETS, count},
     owner,
@@ -48,6 +49,10 @@ fn accepted(ctx: &TracePointContext) {
         }
         owner::capture(&raw mut (*record).opener);
         (*record).accept_cookie = descriptor::cookie(sk);
+        if cfg_value!(has_cookie) == 0 {
+            // Sockets have cookies by chance then: there is nothing to compare.
+            (*record).flags |= conn_flag::ACCEPT_SEEN;
+        }
         (*record).flags |= conn_flag::ACCEPTED;
     }
 }

@@ -16,7 +16,7 @@ use crate::{
     emit, life,
     maps::{Program, SOCKETS, count},
     owner,
-    sock::{AF_INET, AF_INET6, load},
+    sock::{AF_INET, AF_INET6},
 };
 
 const EINTR: i64 = 4;
@@ -49,8 +49,7 @@ fn failed(errno: i64) {
     if matches!(errno, EBADF | ENOTSOCK | EFAULT | EISCONN) {
         return;
     }
-    // SAFETY: offset of struct pt_regs.
-    let fd: u64 = unsafe { load(owner::user_regs(), off!(regs_arg0)) };
+    let fd = owner::syscall_register(off!(regs_arg0));
     let Some(sk) = descriptor::socket(fd as u32 as u64) else { return };
     if let Some(record) = SOCKETS.get_ptr_mut(sk) {
         // SAFETY: a value of the socket map.
@@ -105,7 +104,7 @@ fn before_life(sk: u64, errno: i64) {
         (*record).end_ns = bpf_ktime_get_ns();
         owner::capture(&raw mut (*record).opener);
         descriptor::fill(record, sk);
-        let address: u64 = load(owner::user_regs(), off!(regs_arg1));
+        let address = owner::syscall_register(off!(regs_arg1));
         remote(record, address);
     }
     emit::submit(entry, Program::SyscallExit);

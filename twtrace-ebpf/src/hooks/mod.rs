@@ -2,6 +2,11 @@
 
 mod accept_exit;
 mod connect_exit;
+mod csk_accept;
+mod hash_connect;
 mod send_reset;
 mod set_state;
 mod set_state_twin;
+mod twsk_alloc;
+mod twsk_end;
+mod twsk_unique;

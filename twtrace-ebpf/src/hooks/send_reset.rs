@@ -50,7 +50,7 @@ pub fn send_reset(ctx: BtfTracePointContext) -> i32 {
         unsafe {
             (*record).kind = kind::RESET_SENT;
             (*record).cookie = sock::cookie(sk);
-            (*record).netns = sock::netns(sk);
+            sock::fill_tuple(record, sk);
             (*record).end_ns = bpf_ktime_get_ns();
         }
         emit::submit(entry, Program::SendReset);

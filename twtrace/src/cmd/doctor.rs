@@ -24,6 +24,9 @@ const BASE_HOOK: &str = "inet_sock_set_state";
 /// The hook that sees timewait sockets themselves.
 const EXACT_HOOK: &str = "inet_twsk_alloc";
 
+/// And one of those with which it ends.
+const END_HOOKS: [&str; 2] = ["tcp_twsk_destructor", "inet_twsk_free"];
+
 /// Seconds that a socket stays in TIME_WAIT (`TCP_TIMEWAIT_LEN`).
 const TIME_WAIT_S: u64 = 60;
 
@@ -103,7 +106,7 @@ pub fn run(json: bool, object: Option<&Path>, out: &mut dyn Write) -> anyhow::Re
 /// Judges what was found. Pure: the same facts give the same report.
 pub fn evaluate(facts: &Facts) -> Report {
     let hooks = facts.hooks.clone().unwrap_or_default();
-    let tier = tier(&hooks);
+    let tier = tier(&hooks, facts.by_tuple);
     let mut checks = vec![kernel(&facts.kernel)];
     checks.extend(privileges(facts));
     checks.extend([
@@ -133,12 +136,12 @@ pub fn evaluate(facts: &Facts) -> Report {
 }
 
 /// Best tier that the attached hooks allow; `None` when they allow no trace.
-fn tier(hooks: &[Hook]) -> Option<Tier> {
+fn tier(hooks: &[Hook], by_tuple: bool) -> Option<Tier> {
     let attached = |name: &str| hooks.iter().find(|hook| hook.attached && hook.name == name);
     let base = attached(BASE_HOOK)?;
-    Some(if attached(EXACT_HOOK).is_some() {
+    Some(if attached(EXACT_HOOK).is_some() && END_HOOKS.iter().any(|name| attached(name).is_some()) {
         Tier::Exact
-    } else if base.kind == "tp_btf" {
+    } else if base.kind == "tp_btf" && !by_tuple {
         Tier::Cookie
     } else {
         Tier::Tuple
@@ -347,6 +350,10 @@ fn hook_cost(hook: &Hook) -> &'static str {
         name if name.starts_with(BASE_HOOK) => {
             "transitions that the kernel skips on recursion are lost, though counted"
         }
+        name if name == EXACT_HOOK || END_HOOKS.contains(&name) => {
+            "timewait sockets are judged when their connection closes, and their end is inferred between two censuses"
+        }
+        "tcp_twsk_unique" => "ports that a connect takes over are not told from other early ends",
         _ => "some events are judged and not seen",
     }
 }
@@ -361,7 +368,7 @@ fn hooks_check(hooks: &Result<Vec<Hook>, String>) -> Check {
     };
     let attached = hooks.iter().filter(|hook| hook.attached).count();
     let found = format!("{attached} of {} attached", hooks.len());
-    if tier(hooks).is_none() {
+    if tier(hooks, false).is_none() {
         let reason = hooks.iter().find(|hook| hook.name == BASE_HOOK).and_then(|hook| hook.reason.as_deref());
         let cost = format!("without {BASE_HOOK} nothing is traced");
         return check("hooks", Status::Missing, found, &cost, reason.unwrap_or(fix));

@@ -29,6 +29,7 @@ fn good() -> Facts {
         unprivileged_bpf_disabled: Some(2),
         bpf_stats_enabled: Some(0),
         memlock: Some(8 * 1024 * 1024),
+        by_tuple: false,
         hooks: Ok(vec![
             hook(BASE_HOOK, "tp_btf"),
             hook("tcp_send_reset", "tp_btf"),
@@ -222,9 +223,10 @@ fn tiers_follow_the_attached_hooks() {
         (vec![hook(BASE_HOOK, "tp_btf")], Some(Tier::Cookie)),
         (vec![hook(BASE_HOOK, "tracepoint")], Some(Tier::Tuple)),
         (vec![hook(BASE_HOOK, "tp_btf"), refused(hook(EXACT_HOOK, "fexit"), "EPERM")], Some(Tier::Cookie)),
-        (vec![hook(BASE_HOOK, "tp_btf"), hook(EXACT_HOOK, "fexit")], Some(Tier::Exact)),
+        (vec![hook(BASE_HOOK, "tp_btf"), hook(EXACT_HOOK, "fexit")], Some(Tier::Cookie)),
+        (vec![hook(BASE_HOOK, "tp_btf"), hook(EXACT_HOOK, "fexit"), hook(END_HOOKS[1], "fentry")], Some(Tier::Exact)),
     ] {
-        assert_eq!(tier(&hooks), expected, "{hooks:?}");
+        assert_eq!(tier(&hooks, false), expected, "{hooks:?}");
     }
 }
 

@@ -168,6 +168,18 @@ impl Btf {
         Some(offset)
     }
 
+    /// Number of arguments of a kernel function; `None` when the BTF has none of that name.
+    pub fn arguments(&self, function: &str) -> Option<usize> {
+        let is_it = |entry: &Type| entry.kind == kind::FUNC && self.name(entry.name) == function.as_bytes();
+        let function = self.starts.iter().filter_map(|&at| self.type_at(at as usize)).find(is_it)?;
+        self.by_id(function.target).filter(|entry| entry.kind == kind::FUNC_PROTO).map(|entry| entry.members)
+    }
+
+    /// Size of a structure, bytes.
+    pub fn size_of(&self, structure: &str) -> Option<u32> {
+        self.structure(structure).map(|entry| entry.target)
+    }
+
     /// Offset and type of a member.
     fn member(&self, inside: Type, name: &str, depth: usize) -> Option<(u32, u32)> {
         if depth > MAX_DEPTH {
@@ -267,6 +279,8 @@ mod tests {
         b.entry("", kind::PTR << 24, 2, &[]); // 5
         let members = [("first", 1, 0), ("", 4, 64), ("flag", 1, 1 << 24 | 128), ("to", 5, 192), ("in", 3, 256)];
         b.structure("outer", kind::STRUCT, true, &members); // 6
+        b.entry("", kind::FUNC_PROTO << 24 | 2, 1, &[0, 1, 0, 5]); // 7
+        b.entry("called", kind::FUNC << 24, 7, &[]); // 8
         b.build()
     }
 
@@ -287,6 +301,8 @@ mod tests {
             assert_eq!(btf.offset_of("outer", path), expected, "{path}");
         }
         assert_eq!(btf.offset_of("inner_t", "x"), None, "a typedef is not a structure");
+        assert_eq!((btf.arguments("called"), btf.arguments("outer")), (Some(2), None));
+        assert_eq!((btf.size_of("outer"), btf.size_of("called")), (Some(64), None));
     }
 
     #[test]

@@ -2,12 +2,11 @@
 //!
 //! What runs on this kernel is decided by trying: feature probes have said yes where the kernel then said no.
 
-use super::explain;
+use super::attach;
 use super::offsets;
 use super::tracefs;
 use anyhow::{Context as _, anyhow, bail};
 use aya::maps::{HashMap, MapData, PerCpuArray, RingBuf};
-use aya::programs::{BtfTracePoint, TracePoint};
 use aya::{Btf, Ebpf, EbpfLoader, Pod};
 use aya_log::EbpfLogger;
 use log::Log;
@@ -17,7 +16,7 @@ use std::fs;
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::path::{Path, PathBuf};
 use twtrace_common::{Config, ConnRecord, Counters, Offsets, conn_flag, tcp_state};
-use twtrace_core::input::{Hook, KernelCounters};
+use twtrace_core::input::{KernelCounters, Tier, TracingFacts};
 
 /// The object that was committed with these sources, or with the feature `build-ebpf` the one built from them.
 static EMBEDDED: &[u8] = aya::include_bytes_aligned!(env!("TWTRACE_EMBEDDED_OBJECT"));
@@ -25,9 +24,12 @@ static EMBEDDED: &[u8] = aya::include_bytes_aligned!(env!("TWTRACE_EMBEDDED_OBJE
 /// Environment variable with the path of another object, for tests.
 pub const OBJECT_VARIABLE: &str = "TWTRACE_BPF_OBJECT";
 
+/// Environment variable with the best tier to try, for tests.
+pub const TIER_VARIABLE: &str = "TWTRACE_TIER";
+
 /// Symbol that objects with this layout of records have. It changes with [`twtrace_common::WIRE_VERSION`].
-const WIRE_SYMBOL: &str = "WIRE_VERSION_1";
-const _: () = assert!(twtrace_common::WIRE_VERSION == 1);
+const WIRE_SYMBOL: &str = "WIRE_VERSION_2";
+const _: () = assert!(twtrace_common::WIRE_VERSION == 2);
 
 /// Sockets looked at in one go whose end may have been missed.
 const MAX_CLOSING: usize = 4096;
@@ -35,9 +37,9 @@ const MAX_CLOSING: usize = 4096;
 /// Name of the twin program's hook as users see it.
 const TWIN: &str = "inet_sock_set_state (twin)";
 
-/// System call exits, with the program for each.
-const EXITS: [(&str, &str); 3] =
-    [("connect_exit", "sys_exit_connect"), ("accept_exit", "sys_exit_accept"), ("accept4_exit", "sys_exit_accept4")];
+/// The tracepoint without which there is no trace, and the two programs on it.
+const SET_STATE: &str = "inet_sock_set_state";
+const PAIR: [&str; 2] = ["set_state", "set_state_twin"];
 
 /// A wire type as the loader hands it over.
 #[repr(transparent)]
@@ -64,6 +66,22 @@ pub struct LoadOptions {
     pub ring_bytes: u32,
     /// Write the kernel side's debug log to standard error.
     pub debug: bool,
+    /// The best tier to try; `None` for the best there is.
+    pub tier: Option<Tier>,
+}
+
+impl LoadOptions {
+    fn tier(&self) -> anyhow::Result<Tier> {
+        if let Some(tier) = self.tier {
+            return Ok(tier);
+        }
+        match env::var(TIER_VARIABLE).as_deref() {
+            Ok("exact") | Err(env::VarError::NotPresent) => Ok(Tier::Exact),
+            Ok("cookie") => Ok(Tier::Cookie),
+            Ok("tuple") => Ok(Tier::Tuple),
+            _ => bail!("{TIER_VARIABLE} is exact, cookie or tuple"),
+        }
+    }
 }
 
 impl Default for LoadOptions {
@@ -73,20 +91,23 @@ impl Default for LoadOptions {
             max_sockets: twtrace_common::MAX_SOCKETS,
             ring_bytes: twtrace_common::RING_BYTES,
             debug: false,
+            tier: None,
         }
     }
 }
 
 /// Programs that are loaded and attached. Dropping it detaches them.
 pub struct Loaded {
-    /// Every hook and what became of it.
-    pub hooks: Vec<Hook>,
+    /// Tier in force, and every hook with what became of it.
+    pub tracing: TracingFacts,
     /// Where records arrive.
     pub ring: RingBuf<MapData>,
     counters: PerCpuArray<MapData, Wire<Counters>>,
     sockets: HashMap<MapData, u64, Wire<ConnRecord>>,
-    /// `/proc` file that tells how often the kernel skipped the first program.
-    fdinfo: PathBuf,
+    /// `/proc` files that tell how often the kernel skipped a program: the first of the pair, and those of the exact
+    /// tier.
+    first_fdinfo: PathBuf,
+    exact_fdinfo: Vec<PathBuf>,
     logger: Option<EbpfLogger<StderrLog>>,
     /// Holds programs and links.
     _ebpf: Ebpf,
@@ -100,55 +121,100 @@ pub struct Loaded {
 /// # Errors
 /// Without `inet_sock_set_state` there is no trace.
 pub fn load(options: &LoadOptions) -> anyhow::Result<Loaded> {
+    let wanted = options.tier()?;
     let object = object(options.object.as_deref())?;
-    let offsets = offsets::of_this_kernel()?;
+    let layout = offsets::of_this_kernel()?;
     let btf = Btf::from_sys_fs().context("cannot read the kernel's BTF")?;
-    let defer = Config { defer_connect: 1, ..config(options) };
-    let mut ebpf = load_object(&object, options, offsets, defer, &btf)?;
+    let build = |config: Config| load_object(&object, options, layout.offsets, config, &btf);
+
+    let (mut ebpf, config) = with_helpers(wanted, config(options), &build, &btf)?;
     let tracefs = tracefs::ensure_tracefs();
-    let mut exits: Vec<Hook> =
-        EXITS.iter().map(|(program, event)| attach_exit(&mut ebpf, program, event, &tracefs)).collect();
-    if !exits[0].attached {
+    let connect = attach::exit(&mut ebpf, attach::CONNECT_EXIT, &tracefs);
+    if !connect.attached {
         // Programs must not wait for an errno that nobody tells: again, with that switched off for good.
-        let config = Config { defer_connect: 0, ..defer };
-        ebpf = load_object(&object, options, offsets, config, &btf)?;
-        for (hook, (program, event)) in exits.iter_mut().zip(EXITS).skip(1) {
-            *hook = attach_exit(&mut ebpf, program, event, &tracefs);
-        }
+        ebpf = build(Config { defer_connect: 0, ..config })?;
+        load_pair(&mut ebpf, &btf)?;
     }
-    let reset = match attach_btf(&mut ebpf, "send_reset", "tcp_send_reset", &btf) {
-        Ok(()) => hook("tcp_send_reset", "tp_btf", Ok(())),
-        Err(error) => hook("tcp_send_reset", "tp_btf", Err(explain::explain(&error))),
-    };
+    let mut exact = Vec::new();
+    if wanted == Tier::Exact {
+        exact = attach::exact(&mut ebpf, layout.accept_arguments, &btf);
+    }
+    let accept_seen = exact.iter().any(|hook| hook.name == attach::ACCEPT && hook.attached);
+    let mut exits = vec![connect];
+    if !accept_seen {
+        exits.extend(attach::ACCEPT_EXITS.map(|exit| attach::exit(&mut ebpf, exit, &tracefs)));
+    }
+    let reset = attach::btf(&mut ebpf, "send_reset", "tcp_send_reset", &btf);
     // The twin second: it has to run after the first. Neither is of use without the other, for the first leaves it to
     // the twin to free its slots.
-    for program in ["set_state", "set_state_twin"] {
-        attach_btf(&mut ebpf, program, "inet_sock_set_state", &btf)
-            .context("cannot watch the state changes of TCP sockets")?;
+    for program in PAIR {
+        attach::loaded(&mut ebpf, program).context("cannot watch the state changes of TCP sockets")?;
     }
-    let mut hooks = vec![hook("inet_sock_set_state", "tp_btf", Ok(())), hook(TWIN, "tp_btf", Ok(())), reset];
+    let mut hooks = vec![attach::hook(SET_STATE, "tp_btf", Ok(())), attach::hook(TWIN, "tp_btf", Ok(())), reset];
     hooks.extend(exits);
+    let tier = if attach::are_exact(&exact) {
+        Tier::Exact
+    } else if config.has_cookie != 0 {
+        Tier::Cookie
+    } else {
+        Tier::Tuple
+    };
+    hooks.extend(exact);
 
-    let fd = ebpf.program("set_state").context("the object has no program set_state")?.fd()?.as_fd().as_raw_fd();
     let logger = options.debug.then(|| EbpfLogger::init_with_logger(&mut ebpf, StderrLog)).transpose()?;
     Ok(Loaded {
-        hooks,
+        tracing: TracingFacts { tier, by_tuple: config.has_cookie == 0, hooks },
         ring: RingBuf::try_from(take_map(&mut ebpf, "RING")?)?,
         counters: PerCpuArray::try_from(take_map(&mut ebpf, "COUNTERS")?)?,
         sockets: HashMap::try_from(take_map(&mut ebpf, "SOCKETS")?)?,
-        fdinfo: PathBuf::from(format!("/proc/self/fdinfo/{fd}")),
+        first_fdinfo: fdinfo(&ebpf, "set_state")?,
+        exact_fdinfo: attach::EXACT_PROGRAMS.iter().filter_map(|name| fdinfo(&ebpf, name).ok()).collect(),
         logger,
         _ebpf: ebpf,
     })
+}
+
+/// The object with the pair on `inet_sock_set_state` loaded, by the newest helpers that the kernel accepts. Tried, not
+/// asked: which helpers a program may call depends on more than the kernel's version.
+fn with_helpers(
+    wanted: Tier,
+    base: Config,
+    build: &dyn Fn(Config) -> anyhow::Result<Ebpf>,
+    btf: &Btf,
+) -> anyhow::Result<(Ebpf, Config)> {
+    let has_cookie = u32::from(wanted != Tier::Tuple);
+    let mut first_error = None;
+    for (has_cookie, has_task_btf, has_pt_regs) in [(has_cookie, 1, 1), (0, 1, 0), (0, 0, 0)] {
+        let config = Config { has_cookie, has_task_btf, has_pt_regs, defer_connect: 1, ..base };
+        let mut ebpf = build(config)?;
+        match load_pair(&mut ebpf, btf) {
+            Ok(()) => return Ok((ebpf, config)),
+            Err(error) => first_error = first_error.or(Some(error)),
+        }
+    }
+    Err(first_error.unwrap_or_else(|| anyhow!("no program was tried")))
+}
+
+fn load_pair(ebpf: &mut Ebpf, btf: &Btf) -> anyhow::Result<()> {
+    PAIR.iter()
+        .try_for_each(|program| attach::load_btf(ebpf, program, SET_STATE, btf))
+        .context("cannot watch the state changes of TCP sockets")
+}
+
+/// `/proc` file that tells how often the kernel skipped a program.
+fn fdinfo(ebpf: &Ebpf, program: &str) -> anyhow::Result<PathBuf> {
+    let program = ebpf.program(program).with_context(|| format!("the eBPF object has no program {program}"))?;
+    Ok(PathBuf::from(format!("/proc/self/fdinfo/{}", program.fd()?.as_fd().as_raw_fd())))
 }
 
 /// Tries every hook, then lets go of them again.
 ///
 /// # Errors
 /// As [`load`].
-pub fn try_hooks(object: Option<&Path>) -> anyhow::Result<Vec<Hook>> {
-    let options = LoadOptions { object: object.map(Path::to_owned), max_sockets: 64, ring_bytes: 4096, debug: false };
-    load(&options).map(|loaded| loaded.hooks)
+pub fn try_hooks(object: Option<&Path>) -> anyhow::Result<TracingFacts> {
+    let object = object.map(Path::to_owned);
+    let options = LoadOptions { object, max_sockets: 64, ring_bytes: 4096, ..LoadOptions::default() };
+    load(&options).map(|loaded| loaded.tracing)
 }
 
 impl Loaded {
@@ -163,7 +229,11 @@ impl Loaded {
                 add(&mut sum, one);
             }
         }
-        let missed = recursion_misses(&fs::read_to_string(&self.fdinfo).context("cannot read the program's fdinfo")?);
+        let skipped = |path: &PathBuf| {
+            anyhow::Ok(recursion_misses(&fs::read_to_string(path).context("cannot read the program's fdinfo")?))
+        };
+        let missed = skipped(&self.first_fdinfo)?;
+        let exact_missed = self.exact_fdinfo.iter().map(skipped).sum::<anyhow::Result<u64>>()?;
         Ok(KernelCounters {
             transitions: sum.transitions,
             recovered: sum.recovered,
@@ -177,6 +247,11 @@ impl Loaded {
             map_full: sum.map_full,
             stale: sum.stale,
             exit_unresolved: sum.exit_unresolved,
+            timewaits_made: sum.timewaits_made,
+            timewaits_refused: sum.timewaits_refused,
+            timewaits_ended: sum.timewaits_ended,
+            timewaits_reused: sum.timewaits_reused,
+            exact_missed,
             undecodable: 0,
         })
     }
@@ -237,6 +312,10 @@ fn add(sum: &mut Counters, one: &Counters) {
     sum.map_full += one.map_full;
     sum.stale += one.stale;
     sum.exit_unresolved += one.exit_unresolved;
+    sum.timewaits_made += one.timewaits_made;
+    sum.timewaits_refused += one.timewaits_refused;
+    sum.timewaits_ended += one.timewaits_ended;
+    sum.timewaits_reused += one.timewaits_reused;
 }
 
 /// `recursion_misses` of a program's fdinfo (`bpf_prog_show_fdinfo`); kernels before 5.12 do not have it.
@@ -261,7 +340,7 @@ fn object(path: Option<&Path>) -> anyhow::Result<Cow<'static, [u8]>> {
 fn config(options: &LoadOptions) -> Config {
     // The number is the one of the architecture that this was compiled for.
     let connect_nr = u32::try_from(libc::SYS_connect).unwrap_or(u32::MAX);
-    Config { defer_connect: 0, connect_nr, wakeup_bytes: options.ring_bytes / 2, debug: u32::from(options.debug) }
+    Config { connect_nr, wakeup_bytes: options.ring_bytes / 2, debug: u32::from(options.debug), ..Config::default() }
 }
 
 fn load_object(
@@ -295,34 +374,6 @@ fn load_object(
 
 fn take_map(ebpf: &mut Ebpf, name: &str) -> anyhow::Result<aya::maps::Map> {
     ebpf.take_map(name).with_context(|| format!("the eBPF object has no map {name}"))
-}
-
-fn attach_btf(ebpf: &mut Ebpf, program: &str, tracepoint: &str, btf: &Btf) -> anyhow::Result<()> {
-    let program: &mut BtfTracePoint =
-        ebpf.program_mut(program).with_context(|| format!("the eBPF object has no program {program}"))?.try_into()?;
-    program.load(tracepoint, btf).with_context(|| format!("tp_btf/{tracepoint} does not load"))?;
-    program.attach().with_context(|| format!("tp_btf/{tracepoint} does not attach"))?;
-    Ok(())
-}
-
-fn attach_exit(ebpf: &mut Ebpf, program: &str, event: &str, tracefs: &Result<tracefs::TracefsState, String>) -> Hook {
-    let attached = tracefs
-        .as_ref()
-        .map_err(Clone::clone)
-        .and_then(|_| try_exit(ebpf, program, event).map_err(|error| explain::explain(&error)));
-    hook(&format!("syscalls:{event}"), "tracepoint", attached)
-}
-
-fn try_exit(ebpf: &mut Ebpf, program: &str, event: &str) -> anyhow::Result<()> {
-    let program: &mut TracePoint =
-        ebpf.program_mut(program).with_context(|| format!("the eBPF object has no program {program}"))?.try_into()?;
-    program.load().with_context(|| format!("tracepoint/{event} does not load"))?;
-    program.attach("syscalls", event).with_context(|| format!("tracepoint/{event} does not attach"))?;
-    Ok(())
-}
-
-fn hook(name: &str, kind: &str, attached: Result<(), String>) -> Hook {
-    Hook { name: name.to_owned(), kind: kind.to_owned(), attached: attached.is_ok(), reason: attached.err() }
 }
 
 /// Writes log records to standard error, one line each.

@@ -1,5 +1,6 @@
 //! The running kernel: loading the programs, the census, what it allows and how to say what it does not.
 
+mod attach;
 pub mod btf;
 pub mod census;
 pub mod explain;

@@ -23,10 +23,27 @@ const SECOND: u32 = if cfg!(target_arch = "aarch64") { 8 } else { 0 };
 ///
 /// # Errors
 /// The kernel has no BTF, or lacks a member without which nothing can be traced.
-pub fn of_this_kernel() -> anyhow::Result<Offsets> {
+pub fn of_this_kernel() -> anyhow::Result<Layout> {
     let bytes = fs::read(VMLINUX).with_context(|| format!("cannot read {VMLINUX}"))?;
     let btf = Btf::parse(&bytes).with_context(|| format!("cannot read {VMLINUX}"))?;
-    resolve(&btf)
+    Ok(Layout { offsets: resolve(&btf)?, accept_arguments: btf.arguments("inet_csk_accept") })
+}
+
+/// What of the running kernel's types the programs depend on.
+pub struct Layout {
+    /// Where members lie.
+    pub offsets: Offsets,
+    /// Arguments of `inet_csk_accept`: four until 6.9, then two.
+    pub accept_arguments: Option<usize>,
+}
+
+/// Size of a kernel stack on x86_64 (`THREAD_SIZE` without KASAN, which no production kernel has).
+const STACK_BYTES: u32 = 16 * 1024;
+
+/// Where `task_pt_regs()` finds the registers of a system call in a kernel stack: at its top. Only needed, and only
+/// known, for x86_64 kernels that have no helper for it (before 5.15).
+fn regs_in_stack(btf: &Btf) -> Option<u32> {
+    if cfg!(target_arch = "x86_64") { STACK_BYTES.checked_sub(btf.size_of("pt_regs")?) } else { None }
 }
 
 fn resolve(btf: &Btf) -> anyhow::Result<Offsets> {
@@ -76,6 +93,10 @@ fn resolve(btf: &Btf) -> anyhow::Result<Offsets> {
         regs_syscall: need("pt_regs", syscall)?,
         skc_state: common("skc_state")?,
         sk_socket: need("sock", "sk_socket")?,
+        tw_substate: may("inet_timewait_sock", "tw_substate"),
+        tw_timer_expires: may("inet_timewait_sock", "tw_timer.expires"),
+        task_stack: may("task_struct", "stack"),
+        regs_in_stack: regs_in_stack(btf).unwrap_or(OFFSET_NONE),
     })
 }
 
@@ -87,11 +108,13 @@ mod tests {
 
     #[test]
     fn this_kernel_has_every_member() {
-        let offsets = of_this_kernel().unwrap();
+        let Layout { offsets, accept_arguments } = of_this_kernel().unwrap();
         // Fixed by struct sock_common's layout, which has been the same since 3.13.
         assert_eq!((offsets.skc_daddr, offsets.skc_rcv_saddr, offsets.skc_dport, offsets.skc_num), (0, 4, 12, 14));
         assert_eq!((offsets.skc_family, offsets.skc_state), (16, 18));
         assert_ne!(offsets.net_tw_refcount, OFFSET_NONE);
+        assert_ne!(offsets.tw_timer_expires, OFFSET_NONE);
+        assert!(matches!(accept_arguments, Some(2 | 4)));
     }
 
     #[test]

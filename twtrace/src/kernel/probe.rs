@@ -113,6 +113,8 @@ pub struct Facts {
     pub memlock: Option<u64>,
     /// What became of each hook when it was loaded and attached, or why that could not be tried.
     pub hooks: Result<Vec<Hook>, String>,
+    /// Sockets can only be told apart by their tuples.
+    pub by_tuple: bool,
     /// A census, or why there is none.
     pub census: Result<CensusReport, String>,
     /// What `/proc` shows.
@@ -158,6 +160,7 @@ fn read_here(object: Option<&Path>) -> Facts {
     let status = host::read_text("/proc/self/status").unwrap_or_default();
     // Before the hooks: tracepoints are attached through tracefs.
     let tracefs = tracefs::ensure_tracefs();
+    let tried = load::try_hooks(object);
     let mounts = mounts();
     let netns = host::own_netns().unwrap_or_default();
     Facts {
@@ -173,7 +176,8 @@ fn read_here(object: Option<&Path>) -> Facts {
         unprivileged_bpf_disabled: sysctl::read_number("kernel.unprivileged_bpf_disabled"),
         bpf_stats_enabled: sysctl::read_number("kernel.bpf_stats_enabled"),
         memlock: host::read_text("/proc/self/limits").ok().and_then(|text| memlock(&text)),
-        hooks: load::try_hooks(object).map_err(|error| explain::explain(&error)),
+        by_tuple: tried.as_ref().is_ok_and(|tracing| tracing.by_tuple),
+        hooks: tried.map(|tracing| tracing.hooks).map_err(|error| explain::explain(&error)),
         census: census::dump(netns, &mut |_| {}).map_err(|error| error.to_string()),
         proc: proc_access(&mounts),
         cgroup2: mounts.iter().find(|mount| mount.kind == "cgroup2").map(|mount| mount.point.clone()),

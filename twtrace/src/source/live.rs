@@ -13,7 +13,7 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 use std::thread;
 use std::time::Duration;
 use twtrace_core::decode::{DecodeError, decode};
-use twtrace_core::input::{CensusRow, CensusState, Hook, HostFacts, Input, Owner, ProcessKey, Tier, TracingFacts};
+use twtrace_core::input::{CensusRow, CensusState, Hook, HostFacts, Input, Owner, ProcessKey};
 use twtrace_core::source::Source;
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -94,7 +94,7 @@ impl Live {
 
     /// Hooks and what became of them.
     pub fn hooks(&self) -> &[Hook] {
-        &self.intake.loaded.hooks
+        &self.intake.loaded.tracing.hooks
     }
 
     fn begin(&mut self, sink: &mut dyn FnMut(Input)) {
@@ -103,7 +103,7 @@ impl Live {
                 at_ns: start.monotonic_ns,
                 unix_ns: start.unix_ns,
                 host: self.host.clone(),
-                tracing: TracingFacts { tier: Tier::Cookie, hooks: self.intake.loaded.hooks.clone() },
+                tracing: self.intake.loaded.tracing.clone(),
             });
         }
     }

@@ -77,6 +77,7 @@ pub(crate) fn life(cookie: u64, who: Owner, tuple: Tuple, role: Role, first: boo
         established: true,
         end_unseen: false,
         tw: None,
+        timewait: None,
         bytes_sent: 100,
         bytes_received: 2000,
         retransmits: 0,
@@ -123,7 +124,7 @@ pub(crate) fn inputs() -> Vec<Input> {
         netns: NETNS,
     };
     let hooks = vec![hook("inet_sock_set_state", "tp_btf"), hook("sys_exit_connect", "tracepoint")];
-    let tracing = TracingFacts { tier: Tier::Cookie, hooks };
+    let tracing = TracingFacts { tier: Tier::Cookie, by_tuple: false, hooks };
     let mut inputs = vec![Input::Start { at_ns: START, unix_ns: 1_790_000_000_000_000_000, host, tracing }];
     inputs.extend([10, 40, 90, 160, 257].map(|time_wait| {
         Input::Kernel(KernelFacts {

@@ -1,7 +1,7 @@
 //! What headers say: the host's figures, coverage and losses in words, the same in the table and on the screen.
 
 use crate::view::{label, text};
-use twtrace_core::input::{KernelCounters, KernelFacts, Tier};
+use twtrace_core::input::{Hook, KernelCounters, KernelFacts, Tier};
 use twtrace_core::model::{DestinationRow, Summary};
 
 /// Age from which a census no longer vouches for what is alive, in nanoseconds.
@@ -64,7 +64,9 @@ pub fn warnings(summary: &Summary) -> Vec<String> {
     if !lost(&summary.counters).is_empty() {
         warnings.push(format!("figures are too low: {}", losses(&summary.counters)));
     }
-    for hook in summary.tracing.hooks.iter().filter(|hook| !hook.attached) {
+    // Those of the exact tier are no loss to a lower one, which says that it is.
+    let missed = |hook: &&Hook| !hook.attached && !matches!(hook.kind.as_str(), "fentry" | "fexit" | "kprobe");
+    for hook in summary.tracing.hooks.iter().filter(missed) {
         let reason = hook.reason.as_deref().unwrap_or("no reason given");
         warnings.push(format!("hook {} is missing: {}", text::clean(&hook.name), text::clean(reason)));
     }

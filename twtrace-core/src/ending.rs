@@ -1,0 +1,88 @@
+//! Ends of timewait sockets: told by the kernel in the exact tier, elsewhere worked out from timers and censuses.
+
+use crate::engine::{Engine, TIME_WAIT_NS};
+use crate::input::{TimewaitCause, TimewaitEnd, Tuple};
+use crate::live::Live;
+use crate::model::{Counts, Model, Substate};
+use foldhash::fast::FixedState;
+use std::hash::BuildHasher;
+
+/// Ends remembered while a census is under way that may still show those sockets. Full: they are strangers to it.
+const ENDED: usize = 1 << 20;
+
+/// How a timewait socket left the table, as far as that is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// Told by the kernel.
+    Told(TimewaitCause),
+    /// Its time was over, or a census after its time did not have it.
+    Expired,
+    /// A census did not have it although its timer had not run out.
+    Early,
+}
+
+impl Engine {
+    pub(crate) fn timewait_end(&mut self, end: &TimewaitEnd) {
+        self.passed(end.at_ns);
+        let ends = &mut self.model.summary.totals.ends;
+        match end.cause {
+            TimewaitCause::Expired => ends.expired += 1,
+            TimewaitCause::Reused => ends.reused += 1,
+            TimewaitCause::Killed => ends.killed += 1,
+        }
+        if let Some(live) = self.model.live.remove(end.cookie) {
+            self.model.end(&live, End::Told(end.cause));
+        } else if let Some(doubt) = self.census.take_doubt(end.cookie) {
+            // That one was made after all: what has ended did exist.
+            let substate = if end.fin_wait2 { Substate::FinWait2 } else { Substate::TimeWait };
+            self.found(&doubt, substate, end.at_ns);
+            self.release(Some(doubt));
+            if let Some(live) = self.model.live.remove(end.cookie) {
+                self.model.end(&live, End::Told(end.cause));
+            }
+        }
+        self.census.ended(end.cookie, ENDED);
+    }
+
+    /// Whether the kernel tells of every end.
+    pub(crate) fn ends_are_told(&self) -> bool {
+        self.model.summary.tracing.tier == crate::input::Tier::Exact
+    }
+
+    /// What identifies a socket: its cookie, or without those its namespace and tuple. Of one tuple there is one
+    /// timewait socket at a time.
+    pub(crate) fn identity(&self, cookie: u64, tuple: &Tuple) -> u64 {
+        if !self.model.summary.tracing.by_tuple {
+            return cookie;
+        }
+        // The socket's family is left out: the kernel tells it of a full socket, and of a timewait socket the other
+        // when the address is mapped.
+        let Tuple { netns, local_addr, local_port, remote_addr, remote_port, v4_mapped: _ } = *tuple;
+        FixedState::default().hash_one((netns, local_addr, local_port, remote_addr, remote_port)).max(1)
+    }
+}
+
+impl Model {
+    /// A live timewait socket that was taken out of the set is over.
+    pub(crate) fn end(&mut self, live: &Live, how: End) {
+        let change = |counts: &mut Counts| {
+            let place = match how {
+                End::Told(TimewaitCause::Expired) | End::Expired => &mut counts.time_wait_expired,
+                End::Told(TimewaitCause::Reused) => &mut counts.time_wait_reused,
+                End::Told(TimewaitCause::Killed) => &mut counts.time_wait_killed,
+                End::Early => &mut counts.time_wait_ended_early,
+            };
+            *place += 1;
+        };
+        if live.shown {
+            self.attribution.tally(live.closer, change);
+            change(&mut self.destinations.row_mut(live.destination).counts);
+            change(&mut self.summary.totals.counts);
+        }
+        self.ended(live);
+    }
+}
+
+/// When a timewait socket must be gone although nobody told: the kernel's timers for a minute are up to an eighth
+/// late (`kernel/time/timer.c`).
+pub(crate) const TOO_LATE_NS: u64 = TIME_WAIT_NS / 4;

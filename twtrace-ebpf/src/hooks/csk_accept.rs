@@ -1,0 +1,45 @@
+//! `struct sock *inet_csk_accept(struct sock *sk, int flags, int *err, bool kern)` until 6.9, then
+//! `struct sock *inet_csk_accept(struct sock *sk, struct proto_accept_arg *arg)`
+//!
+//! Returns the accepted connection to the process that accepts, whichever way it came here: accept(2), io_uring, or
+//! the kernel itself.
+
+use aya_ebpf::{macros::fexit, programs::FExitContext};
+use twtrace_common::conn_flag;
+
+use crate::{
+    maps::{Program, SOCKETS, count},
+    owner,
+};
+
+/// With four arguments.
+#[fexit(function = "inet_csk_accept")]
+pub fn csk_accept4(ctx: FExitContext) -> i32 {
+    accepted(ctx.arg(4));
+    0
+}
+
+/// With two.
+#[fexit(function = "inet_csk_accept")]
+pub fn csk_accept2(ctx: FExitContext) -> i32 {
+    accepted(ctx.arg(2));
+    0
+}
+
+#[inline(always)]
+fn accepted(sk: u64) {
+    if sk == 0 {
+        return;
+    }
+    let Some(record) = SOCKETS.get_ptr_mut(sk) else {
+        count!(Program::CskAccept, exit_unresolved);
+        return;
+    };
+    // SAFETY: a value of the socket map; the caller has just been handed the socket, so it is this one.
+    unsafe {
+        if (*record).flags & conn_flag::DONE == 0 {
+            owner::capture(&raw mut (*record).opener);
+            (*record).flags |= conn_flag::ACCEPTED | conn_flag::ACCEPT_SEEN;
+        }
+    }
+}

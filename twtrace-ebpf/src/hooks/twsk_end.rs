@@ -1,0 +1,59 @@
+//! `void tcp_twsk_destructor(struct sock *sk)`, else `void inet_twsk_free(struct inet_timewait_sock *tw)`
+//!
+//! The last reference to a timewait socket is gone. The first is called through a pointer, so it is never inlined;
+//! what it is called with is the timewait socket.
+
+use aya_ebpf::{
+    helpers::{bpf_jiffies64, generated::bpf_ktime_get_ns},
+    macros::fentry,
+    programs::FEntryContext,
+};
+use twtrace_common::{TimewaitRecord, cause};
+
+use crate::{
+    config::off,
+    descriptor::{fill_timewait, read},
+    emit,
+    maps::{Program, REUSED, count},
+};
+
+/// The end of a timewait socket of TCP.
+#[fentry(function = "tcp_twsk_destructor")]
+pub fn twsk_destructor(ctx: FEntryContext) -> i32 {
+    ended(ctx.arg(0));
+    0
+}
+
+/// The same where there is no such destructor.
+#[fentry(function = "inet_twsk_free")]
+pub fn twsk_free(ctx: FEntryContext) -> i32 {
+    ended(ctx.arg(0));
+    0
+}
+
+#[inline(always)]
+fn ended(tw: u64) {
+    count!(Program::TwskEnd, timewaits_ended);
+    let reused = REUSED.get_ptr(tw).is_some();
+    if reused {
+        let _ = REUSED.remove(tw);
+    }
+    let Some(mut entry) = emit::reserve_end(Program::TwskEnd) else { return };
+    let record: *mut TimewaitRecord = entry.as_mut_ptr();
+    // SAFETY: a reserved record, all of it written before; the helpers have no preconditions.
+    unsafe {
+        let expires: u64 = read(tw + off!(tw_timer_expires) as u64).unwrap_or(0);
+        // The timer never fires early; whoever else ends one stops the timer first.
+        (*record).cause = if reused {
+            cause::REUSED
+        } else if bpf_jiffies64() >= expires {
+            cause::EXPIRED
+        } else {
+            cause::KILLED
+        };
+        (*record).substate = read(tw + off!(tw_substate) as u64).unwrap_or(0);
+        (*record).at_ns = bpf_ktime_get_ns();
+        fill_timewait(record, tw);
+    }
+    emit::submit_end(entry, Program::TwskEnd);
+}

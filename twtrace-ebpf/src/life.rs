@@ -349,7 +349,7 @@ unsafe fn end(record: *mut ConnRecord, change: Change, now: u64) {
             (*record).flags |= conn_flag::DONE;
         } else if change.old == tcp_state::SYN_SENT
             && flags & conn_flag::IN_CONNECT != 0
-            && flags & (conn_flag::ASYNC_CONNECT | conn_flag::HASH_CONNECT) == 0
+            && flags & conn_flag::ASYNC_CONNECT == 0
         {
             (*record).flags |= conn_flag::PENDING;
         } else {

@@ -13,7 +13,7 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 use std::thread;
 use std::time::Duration;
 use twtrace_core::decode::{DecodeError, decode};
-use twtrace_core::input::{CensusRow, CensusState, Hook, HostFacts, Input, Owner, ProcessKey};
+use twtrace_core::input::{CensusRow, CensusState, Hook, HostFacts, Input, Owner, ProcessKey, Tier};
 use twtrace_core::source::Source;
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -95,6 +95,11 @@ impl Live {
     /// Hooks and what became of them.
     pub fn hooks(&self) -> &[Hook] {
         &self.intake.loaded.tracing.hooks
+    }
+
+    /// Tier in force.
+    pub fn tier(&self) -> Tier {
+        self.intake.loaded.tracing.tier
     }
 
     fn begin(&mut self, sink: &mut dyn FnMut(Input)) {

@@ -392,6 +392,8 @@ pub struct Offsets {
     pub tcp_total_retrans: u32,
     pub net_ns_inum: u32,
     pub net_tw_refcount: u32,
+    /// What the count at `net_tw_refcount` has besides timewait sockets: 1 for the namespace itself, 0 before 5.17.
+    pub net_tw_extra: u32,
     pub net_tw_max: u32,
     pub task_group_leader: u32,
     pub task_real_parent: u32,
@@ -439,6 +441,7 @@ impl Offsets {
         tcp_total_retrans: OFFSET_NONE,
         net_ns_inum: OFFSET_NONE,
         net_tw_refcount: OFFSET_NONE,
+        net_tw_extra: 0,
         net_tw_max: OFFSET_NONE,
         task_group_leader: OFFSET_NONE,
         task_real_parent: OFFSET_NONE,
@@ -495,6 +498,6 @@ const _: () = {
     assert!(align_of::<ConnRecord>() == 8);
     assert!(size_of::<TimewaitRecord>() == 64);
     assert!(size_of::<Counters>() == 128);
-    assert!(size_of::<Offsets>() == 164);
+    assert!(size_of::<Offsets>() == 168);
     assert!(size_of::<Config>() == 32);
 };

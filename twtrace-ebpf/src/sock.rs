@@ -60,7 +60,7 @@ pub fn netns(sk: Sk) -> u32 {
     unsafe { load(net(sk), off!(net_ns_inum)) }
 }
 
-/// Timewait sockets in the namespace and their limit. `tw_refcount` counts one for the namespace itself.
+/// Timewait sockets in the namespace and their limit.
 #[inline(always)]
 pub fn tw_count(sk: Sk) -> (i32, i32) {
     if off!(net_tw_refcount) == twtrace_common::OFFSET_NONE as usize {
@@ -68,7 +68,7 @@ pub fn tw_count(sk: Sk) -> (i32, i32) {
     }
     let net = net(sk);
     // SAFETY: offsets of struct net, checked just above to exist.
-    unsafe { (load::<i32>(net, off!(net_tw_refcount)) - 1, load::<i32>(net, off!(net_tw_max))) }
+    unsafe { (load::<i32>(net, off!(net_tw_refcount)) - off!(net_tw_extra) as i32, load::<i32>(net, off!(net_tw_max))) }
 }
 
 /// Fills in who talks to whom.

@@ -52,6 +52,8 @@ fn resolve(btf: &Btf) -> anyhow::Result<Offsets> {
     };
     let may = |structure: &str, path: &str| btf.offset_of(structure, path).unwrap_or(OFFSET_NONE);
     let common = |member: &str| need("sock", &format!("__sk_common.{member}"));
+    let [tw_refcount, tw_count] =
+        ["tw_refcount", "tw_count"].map(|member| btf.offset_of("net", &format!("ipv4.tcp_death_row.{member}")));
     let [arg0, arg1, syscall] = REGISTERS;
     Ok(Offsets {
         skc_family: common("skc_family")?,
@@ -74,7 +76,8 @@ fn resolve(btf: &Btf) -> anyhow::Result<Offsets> {
         net_ns_inum: need("net", "ns.inum")?,
         // Kernels differ in how the count of timewait sockets is kept; without it overflow is told by the
         // kernel's counter alone.
-        net_tw_refcount: may("net", "ipv4.tcp_death_row.tw_refcount"),
+        net_tw_refcount: tw_refcount.or(tw_count).unwrap_or(OFFSET_NONE),
+        net_tw_extra: u32::from(tw_refcount.is_some()),
         net_tw_max: may("net", "ipv4.tcp_death_row.sysctl_max_tw_buckets"),
         task_group_leader: need("task_struct", "group_leader")?,
         task_real_parent: need("task_struct", "real_parent")?,

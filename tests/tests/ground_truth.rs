@@ -180,7 +180,7 @@ fn every_life_is_told_as_it_was() {
     assert!(wrong.is_empty(), "\n{wrong}of {} lives; {counted:?}", truths.len());
     let tier = live.tier();
     println!(
-        "tier {tier:?}: {} lives as they were, {} of {} inferred outcomes right; {counted:?}",
+        "figures: tier {tier:?}: {} lives as they were, {} of {} inferred outcomes right; {counted:?}",
         truths.len(),
         inferred[0],
         inferred[0] + inferred[1]

@@ -10,4 +10,5 @@ pub mod process;
 pub mod setup;
 pub mod test;
 pub mod tools;
+pub mod vm;
 pub mod workspace;

@@ -34,7 +34,7 @@ const BUILD: [&str; 7] =
     ["build-essential", "cargo-web", "libpolly-22-dev", "llvm-22-dev", "rust-web-clippy", "rust-web-src", "rustc-web"];
 
 /// What the live tests run.
-const LIVE: [Package; 8] = [
+const LIVE: [Package; 10] = [
     package("bpftool", "bpftool"),
     package("curl", "curl"),
     package("iproute2", "ss"),
@@ -42,7 +42,9 @@ const LIVE: [Package; 8] = [
     package("postgresql", "psql"),
     package("postgresql-contrib", "pgbench"),
     package("procps", "sysctl"),
+    package("qemu-system-x86", "qemu-system-x86_64"),
     package("tmux", "tmux"),
+    package("xz-utils", "xz"),
 ];
 
 /// Installs what is missing, or says what that is and how to get it.

@@ -11,7 +11,7 @@ use crate::ebpf::{self, Toolchain};
 use crate::process::{cargo, run as run_command, say};
 use crate::tools::CARGO_DENY;
 use crate::workspace::{DIGEST, OBJECT, root, target};
-use crate::{digest, setup};
+use crate::{digest, setup, vm};
 
 /// Options of `cargo xtask test`.
 #[derive(clap::Args)]
@@ -39,7 +39,7 @@ struct Context {
     object: PathBuf,
 }
 
-const STEPS: [Step; 11] = [
+const STEPS: [Step; 12] = [
     Step { name: "set-up", action: set_up },
     Step { name: "eBPF object from source", action: build_object },
     Step { name: "committed eBPF object", action: committed_object },
@@ -50,6 +50,7 @@ const STEPS: [Step; 11] = [
     Step { name: "documentation", action: doc },
     Step { name: "unit and property tests", action: unit },
     Step { name: "live tests", action: live },
+    Step { name: "stock kernels in virtual machines", action: kernels },
     Step { name: "README tests", action: readme },
 ];
 
@@ -181,6 +182,14 @@ fn live(context: &Context) -> Result<Done> {
     }
     // One at a time: each watches all sockets of the machine.
     run_command(command.args(["--", "--test-threads=1"]))?;
+    Ok(Done::Passed)
+}
+
+fn kernels(context: &Context) -> Result<Done> {
+    if context.quick {
+        return Ok(Done::Skipped("--quick".to_owned()));
+    }
+    vm::matrix(&vm::Args::default(), &context.object)?;
     Ok(Done::Passed)
 }
 

@@ -85,7 +85,7 @@ pub fn tunnel(name: &str, layer: Layer, addresses: &[IpAddr]) -> io::Result<RawF
 }
 
 /// Brings an interface up.
-fn up(name: &str) -> io::Result<()> {
+pub fn up(name: &str) -> io::Result<()> {
     let mut body = vec![libc::AF_UNSPEC as u8, 0, 0, 0];
     body.extend(if_nametoindex(name)?.to_ne_bytes());
     body.extend((libc::IFF_UP as u32).to_ne_bytes());

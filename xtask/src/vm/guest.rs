@@ -1,0 +1,123 @@
+//! One guest: started, watched, judged by its console.
+
+use std::fs::{self, File};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+
+/// A guest that takes longer hangs.
+const PATIENCE: Duration = Duration::from_secs(420);
+
+/// What a kernel says when something is wrong with it.
+const TROUBLE: [&str; 8] = [
+    "Kernel panic",
+    "BUG:",
+    "Oops:",
+    "soft lockup",
+    "detected stall",
+    "blocked for more than",
+    "WARNING: CPU",
+    "general protection fault",
+];
+
+/// How one run in a guest ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Ended {
+    pub(super) name: String,
+    /// Exit code; `None` when it was killed or ran out of time.
+    pub(super) code: Option<i32>,
+    pub(super) millis: u64,
+    pub(super) output: String,
+}
+
+/// What a console told.
+#[derive(Debug, Default)]
+pub(super) struct Console {
+    pub(super) ended: Vec<Ended>,
+    /// The guest came to the end of its plan.
+    pub(super) done: bool,
+    /// The first line with trouble.
+    pub(super) trouble: Option<String>,
+}
+
+/// Boots a guest and waits for its end.
+///
+/// # Errors
+/// QEMU cannot be started.
+pub(super) fn run(image: &Path, initramfs: &Path, log: &Path) -> Result<Console> {
+    let console = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
+    let mut qemu = Command::new("qemu-system-x86_64");
+    // Without cx16: QEMU 7.2 emulates cmpxchg16b with garbage in EFLAGS now and then, and kernels from 6.5 on use it
+    // for every allocation. One processor: its multi-threaded emulation gets code patching wrong.
+    qemu.args(["-accel", "tcg", "-cpu", "max,cx16=off", "-m", "1G", "-smp", "1", "-no-reboot", "-nographic"]);
+    qemu.args(["-append", "console=ttyS0 panic=-1 quiet", "-kernel"]).arg(image).arg("-initrd").arg(initramfs);
+    qemu.stdin(Stdio::null()).stdout(console.try_clone()?).stderr(console);
+    let mut guest = qemu.spawn().context("cannot start qemu-system-x86_64")?;
+    let began = Instant::now();
+    while guest.try_wait()?.is_none() {
+        if began.elapsed() > PATIENCE {
+            guest.kill()?;
+            guest.wait()?;
+            break;
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+    Ok(read(&String::from_utf8_lossy(&fs::read(log)?)))
+}
+
+/// Reads a console. Lines of the runs begin with `##`, see `twtrace-guest`.
+fn read(text: &str) -> Console {
+    let mut console = Console::default();
+    let mut output = String::new();
+    for line in text.lines() {
+        let line = line.trim_end_matches('\r');
+        if console.trouble.is_none() && TROUBLE.iter().any(|word| line.contains(word)) {
+            console.trouble = Some(line.to_owned());
+        }
+        // Behind whatever the kernel has written on the same line.
+        let Some((_, mark)) = line.split_once("#### ") else {
+            output.push_str(line);
+            output.push('\n');
+            continue;
+        };
+        let mut words = mark.split(' ');
+        match (words.next(), words.next(), words.next(), words.next()) {
+            (Some("begin"), ..) => output.clear(),
+            (Some("end"), Some(name), Some(code), Some(millis)) => console.ended.push(Ended {
+                name: name.to_owned(),
+                code: code.parse().ok(),
+                millis: millis.parse().unwrap_or(0),
+                output: std::mem::take(&mut output),
+            }),
+            (Some("done"), ..) => console.done = true,
+            _ => {}
+        }
+    }
+    console
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn consoles_are_read() {
+        let text =
+            "boot\r\n#### begin a\r\nline\r\n#### end a 0 1200\r\n#### begin b\n[ 1.0] x #### end b - 7\n#### done\n";
+        let console = read(text);
+        assert!(console.done && console.trouble.is_none());
+        let ended: Vec<_> = console.ended.iter().map(|run| (run.name.as_str(), run.code, run.millis)).collect();
+        assert_eq!(ended, [("a", Some(0), 1200), ("b", None, 7)]);
+        assert_eq!(console.ended[0].output, "line\n");
+    }
+
+    #[test]
+    fn trouble_and_silence_are_seen() {
+        let console = read("#### begin a\n[    2.0] BUG: kernel NULL pointer dereference\n");
+        assert_eq!(console.trouble.as_deref(), Some("[    2.0] BUG: kernel NULL pointer dereference"));
+        assert!(!console.done && console.ended.is_empty());
+    }
+}

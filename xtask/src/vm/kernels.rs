@@ -1,0 +1,267 @@
+//! Stock Debian kernels: which, from where, and what of them is kept.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::process::{output, say};
+use crate::workspace::cache;
+
+/// A kernel line of Debian's.
+pub(super) struct Kernel {
+    /// As users name it.
+    pub(super) name: &'static str,
+    /// Suites that may have it, the likeliest to be newest first.
+    suites: &'static [Suite],
+    /// The version's part of the package names, between prefix and suffix.
+    version: &'static str,
+    suffix: &'static str,
+    /// Packages that together have the image and the modules.
+    prefixes: &'static [&'static str],
+}
+
+/// A suite, and whether it is on the mirror of security updates.
+struct Suite(&'static str, bool);
+
+/// What the tests run on.
+pub(super) const KERNELS: [Kernel; 4] = [
+    Kernel {
+        name: "5.10",
+        suites: &[Suite("bullseye-security", true), Suite("bullseye", false)],
+        version: "5.10.0-",
+        suffix: "-cloud-amd64",
+        prefixes: &["linux-image-"],
+    },
+    Kernel {
+        name: "6.1",
+        suites: &[Suite("bookworm-security", true), Suite("bookworm", false)],
+        version: "6.1.0-",
+        suffix: "-cloud-amd64",
+        prefixes: &["linux-image-"],
+    },
+    Kernel {
+        name: "6.12",
+        suites: &[Suite("bookworm-security", true), Suite("bookworm-backports", false)],
+        version: "6.12.",
+        suffix: "+deb12-cloud-amd64",
+        prefixes: &["linux-image-"],
+    },
+    Kernel {
+        name: "7.2",
+        suites: &[Suite("trixie-backports", false)],
+        version: "7.2.",
+        suffix: "+deb13-cloud-amd64",
+        prefixes: &["linux-binary-", "linux-modules-"],
+    },
+];
+
+/// Modules that the tests need: the census (`tcp_diag` needs `inet_diag`) and the generator's tunnels.
+pub(super) const MODULES: [&str; 3] = ["inet_diag", "tcp_diag", "tun"];
+
+/// A kernel on disk.
+pub(super) struct Cached {
+    /// Full version, such as `6.1.0-50-cloud-amd64`.
+    pub(super) version: String,
+    /// Image and modules, by file name.
+    pub(super) folder: PathBuf,
+}
+
+/// Gets a kernel, from the cache if it is there.
+///
+/// # Errors
+/// It is not there and cannot be fetched.
+pub(super) fn get(kernel: &Kernel) -> Result<Cached> {
+    let folder = cache().join("kernels").join(kernel.name);
+    if let Ok(version) = fs::read_to_string(folder.join("version")) {
+        return Ok(Cached { version, folder });
+    }
+    fetch(kernel, &folder).with_context(|| format!("kernel {} cannot be had", kernel.name))
+}
+
+/// Packages of one version.
+struct Found {
+    version: String,
+    /// File and SHA256 of each.
+    files: Vec<(String, String)>,
+}
+
+fn fetch(kernel: &Kernel, folder: &Path) -> Result<Cached> {
+    // Made beside its place and renamed, so that what is in the cache is whole.
+    let work = folder.with_extension("partial");
+    let _ = fs::remove_dir_all(&work);
+    fs::create_dir_all(&work)?;
+    let mut found: Option<Found> = None;
+    let mut reasons = Vec::new();
+    for Suite(suite, security) in kernel.suites {
+        let candidate = mirror(*security).and_then(|mirror| {
+            let index = index(&mirror, suite, &work)?;
+            let mut newest = newest(&index, kernel).context("it has none")?;
+            newest.files.iter_mut().for_each(|(file, _)| *file = format!("{mirror}{file}"));
+            Ok(newest)
+        });
+        match candidate {
+            Ok(candidate) if found.as_ref().is_none_or(|best| numbers(&candidate.version) > numbers(&best.version)) => {
+                found = Some(candidate);
+            }
+            Ok(_) => {}
+            Err(error) => reasons.push(format!("{suite}: {error:#}")),
+        }
+    }
+    let Some(Found { version, files }) = found else { bail!("{}", reasons.join("; ")) };
+    say(&format!("fetching kernel {version}"));
+    for (url, sum) in files {
+        let package = work.join("package.deb");
+        download(&url, &package, Some(&sum))?;
+        output(Command::new("dpkg-deb").arg("-x").arg(&package).arg(work.join("tree")))?;
+    }
+    keep(&work, kernel.name)?;
+    fs::remove_dir_all(work.join("tree"))?;
+    for leftover in ["package.deb", "Packages.xz"] {
+        let _ = fs::remove_file(work.join(leftover));
+    }
+    fs::write(work.join("version"), &version)?;
+    let _ = fs::remove_dir_all(folder);
+    fs::rename(&work, folder)?;
+    Ok(Cached { version, folder: folder.to_owned() })
+}
+
+/// Takes image and modules out of the unpacked packages.
+fn keep(work: &Path, name: &str) -> Result<()> {
+    let mut all = Vec::new();
+    files_below(&work.join("tree"), &mut all)?;
+    let named = |wanted: &dyn Fn(&str) -> bool| {
+        all.iter().find(|path| path.file_name().and_then(|name| name.to_str()).is_some_and(wanted))
+    };
+    let image =
+        named(&|name| name.starts_with("vmlinuz")).with_context(|| format!("the package of {name} has no image"))?;
+    fs::copy(image, work.join("vmlinuz"))?;
+    for module in MODULES {
+        let plain = format!("{module}.ko");
+        let packed = format!("{plain}.xz");
+        let file = named(&|name| name == plain || name == packed).with_context(|| format!("{name} has no {module}"))?;
+        let target = work.join(&plain);
+        if file.extension().is_some_and(|extension| extension == "xz") {
+            fs::write(&target, unpack(file)?)?;
+        } else {
+            fs::copy(file, &target)?;
+        }
+    }
+    Ok(())
+}
+
+fn files_below(folder: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            files_below(&entry.path(), found)?;
+        } else if kind.is_file() {
+            found.push(entry.path());
+        }
+    }
+    Ok(())
+}
+
+/// Address of the machine's own mirror, with a slash at its end.
+fn mirror(security: bool) -> Result<String> {
+    let mut query = Command::new("apt-get");
+    query.args(["indextargets", "--format", "$(CREATED_BY) $(ORIGIN) $(REPO_URI)"]);
+    let text = output(&mut query)?;
+    mirror_of(&text, security).context("apt is set up for no mirror of Debian's")
+}
+
+fn mirror_of(targets: &str, security: bool) -> Option<String> {
+    let mirrors = targets.lines().filter_map(|line| line.strip_prefix("Packages Debian "));
+    let mut mirrors = mirrors.map(|address| format!("{}/", address.trim_end_matches('/')));
+    mirrors.find(|address| address.contains("security") == security)
+}
+
+fn index(mirror: &str, suite: &str, work: &Path) -> Result<String> {
+    let file = work.join("Packages.xz");
+    download(&format!("{mirror}dists/{suite}/main/binary-amd64/Packages.xz"), &file, None)?;
+    String::from_utf8(unpack(&file)?).context("the package index is not text")
+}
+
+fn unpack(file: &Path) -> Result<Vec<u8>> {
+    let mut command = Command::new("xz");
+    command.arg("-dc").arg(file);
+    let out = command.output().context("cannot start xz")?;
+    if !out.status.success() {
+        bail!("xz cannot read {}", file.display());
+    }
+    Ok(out.stdout)
+}
+
+/// With apt's own downloader, which knows the machine's proxy.
+fn download(url: &str, file: &Path, sha256: Option<&str>) -> Result<()> {
+    let mut command = Command::new("/usr/lib/apt/apt-helper");
+    command.args(["-oAcquire::Retries=3", "download-file", url]).arg(file);
+    command.args(sha256.map(|sum| format!("SHA256:{sum}")));
+    output(&mut command).map(|_| ())
+}
+
+/// The newest version in an index of which all packages are there: with file and SHA256 of each.
+fn newest(index: &str, kernel: &Kernel) -> Option<Found> {
+    let package = |name: &str| {
+        let stanza = index.split("\n\n").find(|stanza| field(stanza, "Package") == Some(name))?;
+        Some((field(stanza, "Filename")?.to_owned(), field(stanza, "SHA256")?.to_owned()))
+    };
+    let mut versions: Vec<&str> = index
+        .lines()
+        .filter_map(|line| line.strip_prefix("Package: ")?.strip_prefix(kernel.prefixes[0]))
+        .filter(|version| {
+            let middle = version.strip_prefix(kernel.version).and_then(|rest| rest.strip_suffix(kernel.suffix));
+            middle.is_some_and(|middle| !middle.is_empty() && middle.bytes().all(|byte| byte.is_ascii_digit()))
+        })
+        .collect();
+    versions.sort_by_key(|version| numbers(version));
+    versions.into_iter().rev().find_map(|version| {
+        let packages: Option<Vec<_>> =
+            kernel.prefixes.iter().map(|prefix| package(&format!("{prefix}{version}"))).collect();
+        Some(Found { version: version.to_owned(), files: packages? })
+    })
+}
+
+fn field<'a>(stanza: &'a str, name: &str) -> Option<&'a str> {
+    stanza.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+}
+
+/// The numbers in a version, for comparing.
+fn numbers(version: &str) -> Vec<u64> {
+    version.split(|letter: char| !letter.is_ascii_digit()).filter_map(|part| part.parse().ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+    use super::*;
+
+    const INDEX: &str = "Package: linux-image-6.1.0-9-cloud-amd64\nFilename: a/9.deb\nSHA256: 99\n\n\
+        Package: linux-image-6.1.0-50-cloud-amd64\nFilename: a/50.deb\nSHA256: 50\n\n\
+        Package: linux-image-6.1.0-51-cloud-amd64-dbg\nFilename: a/dbg.deb\nSHA256: 1\n\n\
+        Package: linux-binary-7.2.12+deb13-cloud-amd64\nFilename: a/b.deb\nSHA256: 2\n\n\
+        Package: linux-modules-7.2.12+deb13-cloud-amd64\nFilename: a/m.deb\nSHA256: 3\n\n\
+        Package: linux-binary-7.2.13+deb13-cloud-amd64\nFilename: a/b13.deb\nSHA256: 4\n";
+
+    #[test]
+    fn the_newest_whole_version_is_chosen() {
+        let Found { version, files } = newest(INDEX, &KERNELS[1]).unwrap();
+        assert_eq!(version, "6.1.0-50-cloud-amd64");
+        assert_eq!(files, [("a/50.deb".to_owned(), "50".to_owned())]);
+        let Found { version, files } = newest(INDEX, &KERNELS[3]).unwrap();
+        assert_eq!((version.as_str(), files.len()), ("7.2.12+deb13-cloud-amd64", 2), "the newer one has no modules");
+        assert!(newest(INDEX, &KERNELS[0]).is_none());
+    }
+
+    #[test]
+    fn mirrors_come_from_apt() {
+        let targets = "Packages Debian http://m/debian\nSources Debian http://s/\nPackages Other http://o/\n\
+                       Packages Debian http://m/debian-security/\n";
+        assert_eq!(mirror_of(targets, false).as_deref(), Some("http://m/debian/"));
+        assert_eq!(mirror_of(targets, true).as_deref(), Some("http://m/debian-security/"));
+        assert_eq!(mirror_of("", false), None);
+    }
+}

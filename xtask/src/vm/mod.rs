@@ -1,0 +1,182 @@
+//! `cargo xtask vm`: the live tests on stock kernels, each in a guest of its own.
+
+mod guest;
+mod image;
+mod kernels;
+
+use std::collections::VecDeque;
+use std::fs;
+use std::num::NonZero;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+use serde::Serialize;
+
+use crate::ebpf::{self, Toolchain};
+use crate::process::say;
+use crate::workspace::target;
+use guest::Console;
+use image::Programs;
+use kernels::{KERNELS, Kernel};
+
+/// Options of `cargo xtask vm`.
+#[derive(clap::Args, Default)]
+pub struct Args {
+    /// Kernels to run on, such as 6.12; all of them by default
+    kernels: Vec<String>,
+}
+
+/// One run in a guest. `twtrace-guest` reads them.
+#[derive(Serialize)]
+struct Run {
+    name: String,
+    program: String,
+    args: Vec<&'static str>,
+    env: Vec<(&'static str, &'static str)>,
+    timeout_s: u64,
+}
+
+/// A live test that runs in guests, and in which tiers.
+struct Plan {
+    test: &'static str,
+    tiers: &'static [&'static str],
+}
+
+const PLANS: [Plan; 1] = [Plan { test: "ground_truth", tiers: &["exact", "cookie", "tuple"] }];
+
+/// Builds the object and runs everything.
+///
+/// # Errors
+/// A kernel is missing, or something failed on one.
+pub fn run(args: &Args) -> Result<()> {
+    let object = target().join("bpf/twtrace.bpf.o");
+    ebpf::build(&Toolchain::find()?, &object)?;
+    matrix(args, &object)
+}
+
+/// Runs the tests with this object.
+///
+/// # Errors
+/// As [`run`].
+pub fn matrix(args: &Args, object: &Path) -> Result<()> {
+    if let Some(unknown) = args.kernels.iter().find(|name| !KERNELS.iter().any(|kernel| kernel.name == **name)) {
+        bail!("there is no kernel {unknown} here: {}", KERNELS.map(|kernel| kernel.name).join(", "));
+    }
+    let chosen = |kernel: &&Kernel| args.kernels.is_empty() || args.kernels.iter().any(|name| name == kernel.name);
+    let tests: Vec<&str> = PLANS.iter().map(|plan| plan.test).collect();
+    let programs = image::programs(&tests)?;
+    let folder = target().join("vm/logs");
+    fs::create_dir_all(&folder)?;
+    let jobs = Mutex::new(KERNELS.iter().filter(chosen).collect::<VecDeque<_>>());
+    let failures = Mutex::new(Vec::new());
+    let side_by_side = thread::available_parallelism().map_or(1, NonZero::get);
+    thread::scope(|scope| {
+        for _ in 0..side_by_side {
+            scope.spawn(|| {
+                while let Some(kernel) = jobs.lock().ok().and_then(|mut jobs| jobs.pop_front()) {
+                    if let Err(error) = one(kernel, &programs, object, &folder)
+                        && let Ok(mut failures) = failures.lock()
+                    {
+                        failures.push(format!("{}: {error:#}", kernel.name));
+                    }
+                }
+            });
+        }
+    });
+    let failures = failures.into_inner().unwrap_or_else(PoisonError::into_inner);
+    if !failures.is_empty() {
+        bail!("{}", failures.join("\n"));
+    }
+    Ok(())
+}
+
+fn one(kernel: &Kernel, programs: &Programs, object: &Path, folder: &Path) -> Result<()> {
+    let began = Instant::now();
+    let cached = kernels::get(kernel)?;
+    let file = |name: &str| -> PathBuf { folder.join(format!("{}.{name}", kernel.name)) };
+    let plan = serde_json::to_vec(&plan())?;
+    image::write(programs, &cached, object, &plan, &file("initramfs"))?;
+    let console = guest::run(&cached.folder.join("vmlinuz"), &file("initramfs"), &file("log"))?;
+    let _ = fs::remove_file(file("initramfs"));
+    report(&cached.version, &console, began.elapsed().as_secs());
+    judge(&console, &plan_names(), &file("log"))
+}
+
+fn plan() -> Vec<Run> {
+    PLANS
+        .iter()
+        .flat_map(|plan| {
+            plan.tiers.iter().map(|tier| Run {
+                name: format!("{}/{tier}", plan.test),
+                program: format!("/t/deps/{}", plan.test),
+                args: vec!["--test-threads=1", "--nocapture"],
+                env: vec![("TWTRACE_BPF_OBJECT", "/t/twtrace.bpf.o"), ("TWTRACE_TIER", tier), ("CI", "true")],
+                timeout_s: 120,
+            })
+        })
+        .collect()
+}
+
+fn plan_names() -> Vec<String> {
+    plan().into_iter().map(|run| run.name).collect()
+}
+
+/// One block a kernel, so that those of two guests do not mix.
+fn report(version: &str, console: &Console, seconds: u64) {
+    let mut text = format!("kernel {version}, {seconds} s");
+    for run in &console.ended {
+        let result = if run.code == Some(0) { "passed" } else { "failed" };
+        text.push_str(&format!("\n  {result} {:6.1} s  {}", run.millis as f64 / 1000.0, run.name));
+        // What the tests have measured.
+        for line in run.output.lines().filter_map(|line| line.split_once("figures: ")) {
+            text.push_str(&format!("\n                   {}", line.1));
+        }
+    }
+    say(&text);
+}
+
+fn judge(console: &Console, expected: &[String], log: &Path) -> Result<()> {
+    let tail = |text: &str| {
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(80)..].join("\n")
+    };
+    if let Some(run) = console.ended.iter().find(|run| run.code != Some(0)) {
+        bail!("{} failed:\n{}", run.name, tail(&run.output));
+    }
+    let whole = || fs::read(log).map(|bytes| tail(&String::from_utf8_lossy(&bytes))).unwrap_or_default();
+    if let Some(trouble) = &console.trouble {
+        bail!("the kernel said `{trouble}`:\n{}", whole());
+    }
+    let names: Vec<&str> = console.ended.iter().map(|run| run.name.as_str()).collect();
+    if !console.done || names != expected {
+        bail!("the guest ended before its plan did, after {}:\n{}", names.join(", "), whole());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_a_panic_and_an_early_end_are_failures() {
+        let run = |name: &str, code| guest::Ended { name: name.to_owned(), code, millis: 1, output: "why".to_owned() };
+        let expected = ["a".to_owned()];
+        let log = Path::new("/nonexistent");
+        let good = Console { ended: vec![run("a", Some(0))], done: true, trouble: None };
+        assert!(judge(&good, &expected, log).is_ok());
+        for (console, says) in [
+            (Console { ended: vec![run("a", Some(101))], done: true, trouble: None }, "a failed"),
+            (Console { ended: vec![run("a", None)], done: true, trouble: None }, "why"),
+            (Console { ended: vec![run("a", Some(0))], done: true, trouble: Some("Oops".to_owned()) }, "Oops"),
+            (Console { ended: vec![run("a", Some(0))], done: false, trouble: None }, "before its plan did"),
+            (Console { ended: Vec::new(), done: true, trouble: None }, "before its plan did"),
+        ] {
+            let error = judge(&console, &expected, log).err().map(|error| error.to_string()).unwrap_or_default();
+            assert!(error.contains(says), "{error}");
+        }
+    }
+}

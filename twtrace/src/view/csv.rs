@@ -38,7 +38,7 @@ const DESTINATION: [&str; 11] = [
     "max_rate_per_s",
     "seconds_to_exhaustion",
 ];
-const COUNTS: [&str; 13] = [
+const COUNTS: [&str; 18] = [
     "opened",
     "accepted",
     "closed_first",
@@ -47,6 +47,11 @@ const COUNTS: [&str; 13] = [
     "time_wait_made",
     "time_wait_live",
     "fin_wait2_live",
+    "time_wait_expired",
+    "time_wait_reused",
+    "time_wait_killed",
+    "time_wait_ended_early",
+    "time_wait_overflow",
     "rate_per_s",
     "lifetime_ms_p50",
     "lifetime_ms_p99",
@@ -185,6 +190,11 @@ fn figures<'a>(counts: &Counts) -> [Cow<'a, str>; COUNTS.len()] {
         counts.time_wait_made.to_string().into(),
         counts.time_wait_live.to_string().into(),
         counts.fin_wait2_live.to_string().into(),
+        counts.time_wait_expired.to_string().into(),
+        counts.time_wait_reused.to_string().into(),
+        counts.time_wait_killed.to_string().into(),
+        counts.time_wait_ended_early.to_string().into(),
+        counts.time_wait_overflow.to_string().into(),
         format!("{:.3}", counts.rate_per_s).into(),
         milliseconds(0.5),
         milliseconds(0.99),

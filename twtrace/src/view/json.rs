@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use twtrace_core::engine::Model;
 use twtrace_core::input::{HostFacts, KernelCounters, Tier};
-use twtrace_core::model::{GroupBy, Summary};
+use twtrace_core::model::{Ends, GroupBy, Summary};
 
 /// Version of the form. It changes when a field is renamed, removed or means something else.
 pub const SCHEMA: u32 = 1;
@@ -69,6 +69,8 @@ struct Window {
 struct Tracing<'a> {
     tier: Tier,
     hooks: &'a [twtrace_core::input::Hook],
+    /// Sockets are told apart by namespace and tuple, for want of cookies.
+    by_tuple: bool,
     events: u64,
     lost: Lost,
     kernel_counters: &'a KernelCounters,
@@ -117,6 +119,8 @@ struct Totals<'a> {
     live_known: &'static str,
     /// Made, but too many are alive to follow these.
     live_untracked: u64,
+    /// Ends of timewait sockets that the kernel told of, filters left aside; null below the exact tier.
+    ends: Option<Ends>,
 }
 
 #[derive(Serialize)]
@@ -191,6 +195,7 @@ fn tracing(summary: &Summary) -> Tracing<'_> {
     Tracing {
         tier: summary.tracing.tier,
         hooks: &summary.tracing.hooks,
+        by_tuple: summary.tracing.by_tuple,
         events: counters.records,
         lost: Lost {
             ring_full: counters.ring_full,
@@ -239,6 +244,7 @@ fn totals(summary: &Summary) -> Totals<'_> {
         corrections: &totals.corrections,
         live_known: if crate::view::words::live_mark(summary).is_empty() { "census" } else { "inferred" },
         live_untracked: totals.live_untracked,
+        ends: (summary.tracing.tier == Tier::Exact).then_some(totals.ends),
     }
 }
 

@@ -66,6 +66,10 @@ fn head(model: &Model, out: &mut dyn Write) -> io::Result<()> {
         text::count(kernel.time_wait_overflow),
     )?;
     writeln!(out, "{}   {}", words::coverage(summary), words::losses(&summary.counters))?;
+    let ends = words::ends(&summary.totals.counts);
+    if !ends.is_empty() {
+        writeln!(out, "of those: {ends}")?;
+    }
     write!(out, "ports {}", words::port_range(kernel))?;
     match words::tightest(model.destinations()) {
         Some(row) => writeln!(out, "   tightest: {}", words::tightness(row))?,

@@ -2,7 +2,7 @@
 
 use crate::view::{label, text};
 use twtrace_core::input::{Hook, KernelCounters, KernelFacts, Tier};
-use twtrace_core::model::{DestinationRow, Summary};
+use twtrace_core::model::{Counts, DestinationRow, Summary};
 
 /// Age from which a census no longer vouches for what is alive, in nanoseconds.
 const STALE_CENSUS_NS: u64 = 2_000_000_000;
@@ -79,6 +79,19 @@ pub fn warnings(summary: &Summary) -> Vec<String> {
         warnings.push(format!("{unattributed} timewait sockets made since the start have no known owner"));
     }
     warnings
+}
+
+/// How timewait sockets have ended, and those that were refused; empty when none has.
+pub fn ends(counts: &Counts) -> String {
+    let named = [
+        (counts.time_wait_expired, "expired"),
+        (counts.time_wait_reused, "reused"),
+        (counts.time_wait_killed, "killed"),
+        (counts.time_wait_ended_early, "ended early"),
+        (counts.time_wait_overflow, "refused"),
+    ];
+    let told = named.into_iter().filter(|(count, _)| *count > 0);
+    told.map(|(count, name)| format!("{} {name}", text::count(count))).collect::<Vec<_>>().join(", ")
 }
 
 /// The tier in a word, with what it means for the figures.

@@ -63,6 +63,10 @@ pub(super) fn lines(figures: &dyn Figures, state: &State, width: u16) -> Vec<Lin
         text::rate(totals.rate_per_s),
         text::count(kernel.max_tw_buckets)
     )));
+    let ends = words::ends(totals);
+    if width >= WIDE && !ends.is_empty() {
+        second.push(Span::raw(format!("  {ends}")));
+    }
     let lost = !words::lost(&summary.counters).is_empty();
     let coverage = words::coverage(summary);
     let third = vec![

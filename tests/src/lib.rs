@@ -1,6 +1,7 @@
 //! What the live tests share: the workload generator, whose connections are known by construction, and the rules
 //! by which a test may be skipped.
 
+pub mod objects;
 pub mod require;
 pub mod terminal;
 pub mod top;

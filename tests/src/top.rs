@@ -4,7 +4,7 @@ use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -55,16 +55,22 @@ impl Top {
     /// Waits for a report that `enough` says yes to.
     ///
     /// # Panics
-    /// When none does among the next hundred.
+    /// When none comes for half a minute.
     pub fn wait(&self, enough: impl Fn(&Value) -> bool) -> Value {
-        let mut last = Value::Null;
-        for _ in 0..100 {
-            last = self.report();
+        // Those that were written meanwhile come first, so their number says nothing.
+        let began = Instant::now();
+        loop {
+            let last = self.report();
             if enough(&last) {
                 return last;
             }
+            assert!(began.elapsed() < PATIENCE, "waited for in vain; the last report: {last:#}");
         }
-        panic!("waited for in vain; the last report: {last:#}");
+    }
+
+    /// Process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Peak memory of the program so far, in bytes.

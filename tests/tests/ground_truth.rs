@@ -109,7 +109,20 @@ fn every_life_is_told_as_it_was() {
     assert!(generator.wait().unwrap().success(), "the generator failed");
     live.final_pump(&mut |input| inputs.push(input)).unwrap();
 
-    let truths: Vec<Truth> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let told = text.lines().map(|line| serde_json::from_str::<Truth>(line).unwrap());
+    let (left_out, truths): (Vec<Truth>, Vec<Truth>) = told.partition(|truth| truth.left_out);
+    let ends = |tuple: &Tuple| {
+        let mut ends = [(tuple.local_addr, tuple.local_port), (tuple.remote_addr, tuple.remote_port)];
+        ends.sort_unstable();
+        ends
+    };
+    let is_left_out = |tuple: &Tuple| {
+        left_out.iter().any(|truth| {
+            let mut theirs = [truth.local, truth.remote].map(|end| (end.ip().to_canonical(), end.port()));
+            theirs.sort_unstable();
+            truth.netns.inode as u32 == tuple.netns && theirs == ends(tuple)
+        })
+    };
     assert!(truths.len() > 200, "{} lives", truths.len());
     // Numbers of namespaces are used again, so what ended before the generator was there is another namespace's.
     let mut places: BTreeMap<u32, u64> = BTreeMap::new();
@@ -134,7 +147,7 @@ fn every_life_is_told_as_it_was() {
     let (mut inferred, mut made_up) = ([0_u32; 2], Vec::new());
     for input in &inputs {
         let (line, known) = match input {
-            Input::Life(life) if ours(life.tuple.netns, life.end_ns) => {
+            Input::Life(life) if ours(life.tuple.netns, life.end_ns) && !is_left_out(&life.tuple) => {
                 // A reset that follows the end belongs to it.
                 let follows = |at_ns: &u64| (life.end_ns..life.end_ns + 10_000_000).contains(at_ns);
                 let reset = resets.get(&key(&life.tuple)).is_some_and(|times| times.iter().any(follows));
@@ -179,6 +192,7 @@ fn every_life_is_told_as_it_was() {
     }
     assert!(wrong.is_empty(), "\n{wrong}of {} lives; {counted:?}", truths.len());
     let tier = live.tier();
+    assert!(left_out.len() < 10, "chances are rare: {left_out:?}");
     println!(
         "figures: tier {tier:?}: {} lives as they were, {} of {} inferred outcomes right; {counted:?}",
         truths.len(),

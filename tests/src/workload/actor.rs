@@ -29,6 +29,26 @@ pub struct Actor {
     child: bool,
 }
 
+/// A connection that ended in one of the kernel's ways that happen by chance: what was to be played must be played
+/// again.
+#[derive(Clone, Copy, Debug)]
+pub struct Raced {
+    /// Where.
+    pub netns: Namespace,
+    /// One side.
+    pub local: SocketAddr,
+    /// The other side.
+    pub remote: SocketAddr,
+}
+
+impl std::fmt::Display for Raced {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} to {} stayed a full socket in FIN_WAIT2", self.local, self.remote)
+    }
+}
+
+impl std::error::Error for Raced {}
+
 impl Actor {
     /// Forks a process with that comm.
     pub fn new(comm: &str) -> Result<Self> {
@@ -193,7 +213,12 @@ impl Actor {
 
     /// Waits until a tuple of this process's namespace is held as given.
     pub fn wait_holder(&self, local: SocketAddr, remote: SocketAddr, holder: Holder) -> Result<()> {
-        self.tell(&Command::WaitHolder { local, remote, holder })
+        let command = Command::WaitHolder { local, remote, holder };
+        match self.ask(&command)? {
+            Answer::Done => Ok(()),
+            Answer::Raced => Err(Raced { netns: self.namespace()?, local, remote }.into()),
+            other => self.refused(&command, &other),
+        }
     }
 
     /// Pending error of a socket.

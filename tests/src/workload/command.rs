@@ -189,6 +189,8 @@ pub enum Answer {
     Namespace(Namespace),
     Names(Names),
     Who(Who),
+    /// The kernel took one of its ways that happens by chance.
+    Raced,
     /// A system call failed.
     Errno(i32),
     /// Something that is no part of any case failed.

@@ -20,6 +20,8 @@ pub enum Side {
 /// One life of one socket, or a connect that failed before there was one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Truth {
+    /// Of this connection nothing is known but that it was: both of its lives are to be left out.
+    pub left_out: bool,
     /// Case and family.
     pub case: String,
     /// Network namespace, which is kept until the generator ends.

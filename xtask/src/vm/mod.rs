@@ -45,7 +45,8 @@ struct Plan {
     tiers: &'static [&'static str],
 }
 
-const PLANS: [Plan; 1] = [Plan { test: "ground_truth", tiers: &["exact", "cookie", "tuple"] }];
+const PLANS: [Plan; 2] =
+    [Plan { test: "ground_truth", tiers: &["exact", "cookie", "tuple"] }, Plan { test: "exact", tiers: &["exact"] }];
 
 /// Builds the object and runs everything.
 ///
@@ -114,7 +115,7 @@ fn plan() -> Vec<Run> {
                 program: format!("/t/deps/{}", plan.test),
                 args: vec!["--test-threads=1", "--nocapture"],
                 env: vec![("TWTRACE_BPF_OBJECT", "/t/twtrace.bpf.o"), ("TWTRACE_TIER", tier), ("CI", "true")],
-                timeout_s: 120,
+                timeout_s: 180,
             })
         })
         .collect()

@@ -1,0 +1,115 @@
+//! BPF programs, maps and links of twtrace, as the kernel lists them and as processes hold them.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use aya::maps::loaded_maps;
+use aya::programs::{loaded_links, loaded_programs};
+
+/// Names of the programs, cut as the kernel cuts them.
+const PROGRAMS: [&str; 15] = [
+    "set_state",
+    "set_state_twin",
+    "send_reset",
+    "connect_exit",
+    "accept_exit",
+    "accept4_exit",
+    "csk_accept2",
+    "csk_accept4",
+    "hash_connect",
+    "hash_connect6",
+    "twsk_alloc",
+    "twsk_destructo",
+    "twsk_destructor",
+    "twsk_free",
+    "twsk_unique",
+];
+/// Names of maps that nobody else is likely to have together with those programs.
+const MAPS: [&str; 5] = ["SOCKETS", "RING", "COUNTERS", "HANDLED", "REUSED"];
+
+/// Ids of kernel objects. They are not used again before 2^31 others.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Objects {
+    /// Programs.
+    pub programs: BTreeSet<u32>,
+    /// Maps.
+    pub maps: BTreeSet<u32>,
+    /// Links: attached programs.
+    pub links: BTreeSet<u32>,
+}
+
+impl Objects {
+    /// All of twtrace's that the kernel has, whoever holds them: processes, pins or other objects.
+    pub fn loaded() -> Self {
+        // What vanishes between its id and its description is gone, so an error is no object.
+        let programs: Vec<_> = loaded_programs()
+            .filter_map(Result::ok)
+            .filter(|program| program.name_as_str().is_some_and(|name| PROGRAMS.contains(&name)))
+            .collect();
+        let ids: BTreeSet<u32> = programs.iter().map(|program| program.id()).collect();
+        let named = loaded_maps()
+            .filter_map(Result::ok)
+            .filter(|map| map.name_as_str().is_some_and(|name| MAPS.contains(&name)));
+        let used = programs.iter().filter_map(|program| program.map_ids().ok().flatten()).flatten();
+        Self {
+            maps: named.map(|map| map.id()).chain(used).collect(),
+            links: loaded_links()
+                .filter_map(Result::ok)
+                .filter(|link| ids.contains(&link.program_id()))
+                .map(|link| link.id())
+                .collect(),
+            programs: ids,
+        }
+    }
+
+    /// Those that a process has descriptors of. None when it is gone.
+    pub fn held_by(pid: u32) -> Self {
+        let mut held = Self::default();
+        let files = fs::read_dir(format!("/proc/{pid}/fdinfo")).into_iter().flatten().filter_map(Result::ok);
+        for text in files.filter_map(|file| fs::read_to_string(file.path()).ok()) {
+            for (name, id) in text.lines().filter_map(|line| line.split_once(':')) {
+                let ids = match name {
+                    "prog_id" => &mut held.programs,
+                    "map_id" => &mut held.maps,
+                    "link_id" => &mut held.links,
+                    _ => continue,
+                };
+                ids.extend(id.trim().parse::<u32>());
+            }
+        }
+        held
+    }
+
+    /// Those that any process has descriptors of.
+    pub fn held() -> Self {
+        let processes = fs::read_dir("/proc").into_iter().flatten().filter_map(Result::ok);
+        let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        pids.fold(Self::default(), |held, pid| held.with(&Self::held_by(pid)))
+    }
+
+    /// These and others.
+    #[must_use]
+    pub fn with(&self, others: &Self) -> Self {
+        self.each(others, |ids, others| ids | others)
+    }
+
+    /// These but not others.
+    #[must_use]
+    pub fn without(&self, others: &Self) -> Self {
+        self.each(others, |ids, others| ids - others)
+    }
+
+    /// Those of these that others are too.
+    #[must_use]
+    pub fn among(&self, others: &Self) -> Self {
+        self.each(others, |ids, others| ids & others)
+    }
+
+    fn each(&self, others: &Self, by: impl Fn(&BTreeSet<u32>, &BTreeSet<u32>) -> BTreeSet<u32>) -> Self {
+        Self {
+            programs: by(&self.programs, &others.programs),
+            maps: by(&self.maps, &others.maps),
+            links: by(&self.links, &others.links),
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! The exact tier against the kernel's own counters: every timewait socket made, refused, reused and ended.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+#![allow(clippy::print_stdout, reason = "figures for whoever runs the test")]
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use twtrace::host::netstat;
+use twtrace_tests::require::skip;
+use twtrace_tests::top::{Top, churn, number, quiet_place, sockstat_tw};
+use twtrace_tests::tracer::Place;
+
+/// A minute, the eighth of it that the kernel's timers may be late, and some more.
+const ALL_EXPIRED: Duration = Duration::from_secs(90);
+
+/// Counters of one namespace since it was made.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Nstat {
+    /// `TW` and, for timers of four seconds and less, `TWKilled`. Newer kernels count as they start the timer
+    /// (`__inet_twsk_schedule`), older ones as it runs out (`tw_timer_handler`).
+    timers: u64,
+    reused: u64,
+    refused: u64,
+}
+
+fn nstat(place: &Place) -> Nstat {
+    let text = place.run(|| std::fs::read_to_string("/proc/thread-self/net/netstat")).unwrap();
+    let counter = |name| netstat::counter(&text, "TcpExt", name).unwrap();
+    Nstat {
+        timers: counter("TW") + counter("TWKilled"),
+        reused: counter("TWRecycled"),
+        refused: counter("TCPTimeWaitOverflow"),
+    }
+}
+
+fn end(report: &Value, name: &str) -> u64 {
+    number(report, &format!("/totals/time_wait_{name}"))
+}
+
+#[test]
+fn made_reused_refused_and_ended_are_what_the_kernel_counts() {
+    let plain = quiet_place();
+    let top = Top::start(&plain, &["--interval", "1s", "--limit", "10"]);
+    if top.report()["tracing"]["tier"] != "exact" {
+        let wanted = std::env::var("TWTRACE_TIER").is_ok_and(|tier| tier == "exact");
+        assert!(!wanted, "the exact tier was asked for: {:#}", top.report()["tracing"]);
+        return skip("the exact tier", "this kernel refuses its hooks");
+    }
+
+    plain.sysctl("ipv4/tcp_max_tw_buckets", "40000");
+    churn(&plain, &["--connections", "20000"]);
+    let counted_at_start = nstat(&plain).timers > 0;
+    let reusing = Place::new();
+    reusing.sysctl("ipv4/tcp_tw_reuse", "1");
+    reusing.sysctl("ipv4/ip_local_port_range", "32768 40767");
+    reusing.sysctl("ipv4/tcp_max_tw_buckets", "40000");
+    churn(&reusing, &["--connections", "12000", "--destinations", "1"]);
+    let small = quiet_place();
+    small.sysctl("ipv4/tcp_max_tw_buckets", "2000");
+    churn(&small, &["--connections", "8000"]);
+
+    let places = [&plain, &reusing, &small];
+    let counted = places.map(nstat);
+    let when = if counted_at_start { "start" } else { "end" };
+    println!("figures: by the kernel, timers counted at their {when}: {counted:?}");
+    assert_eq!((counted[0].reused, counted[0].refused), (0, 0));
+    assert!(counted[1].reused >= 4_000 && counted[1].refused == 0, "8,000 ports, 12,000 connections");
+    assert!(counted[2].refused >= 6_000 && counted[2].reused == 0, "room for 2,000 of 8,000");
+    let reused: u64 = counted.iter().map(|one| one.reused).sum();
+    let refused: u64 = counted.iter().map(|one| one.refused).sum();
+    // Each connection is due one.
+    let made = 40_000 - refused;
+    if counted_at_start {
+        assert_eq!(counted.iter().map(|one| one.timers).sum::<u64>(), made);
+    }
+
+    // What has ended so far was reused: the others live for a minute. Counters are read once a second.
+    let counter = |report: &Value, name: &str| number(report, &format!("/tracing/kernel_counters/timewaits_{name}"));
+    let report = top.wait(|report| {
+        number(report, "/totals/opened") == 40_000 && counter(report, "made") + counter(report, "refused") == 40_000
+    });
+    let kernel_side = ["made", "reused", "refused"].map(|name| counter(&report, name));
+    assert_eq!(kernel_side, [made, reused, refused]);
+    assert_eq!(end(&report, "made"), made, "{:#}", report["totals"]);
+    assert_eq!(end(&report, "reused"), reused, "{:#}", report["totals"]);
+    assert_eq!(end(&report, "overflow"), refused);
+    assert_eq!(end(&report, "live"), made - reused - end(&report, "expired"));
+    // By process too.
+    let of_processes = report["processes"].as_array().unwrap().iter();
+    assert_eq!(of_processes.map(|row| row["time_wait_reused"].as_u64().unwrap()).sum::<u64>(), reused);
+
+    let began = Instant::now();
+    let report = loop {
+        let report = top.report();
+        let over = end(&report, "live") == 0 && counter(&report, "ended") == made;
+        if over && places.map(sockstat_tw).iter().sum::<u64>() == 0 {
+            break report;
+        }
+        assert!(began.elapsed() < ALL_EXPIRED, "{:#}", report["totals"]);
+    };
+    println!("figures: by the tracer: made {made}, refused {refused}, ends {}", report["totals"]["ends"]);
+    assert_eq!(end(&report, "expired") + reused, made);
+    assert_eq!((end(&report, "reused"), end(&report, "killed")), (reused, 0));
+    if !counted_at_start {
+        let timers: u64 = places.map(nstat).iter().map(|one| one.timers).sum();
+        assert_eq!(timers, end(&report, "expired"));
+    }
+    // Ten transitions a connection, seen or counted as lost. A preemptible kernel may keep a few from both programs.
+    let side = |name: &str| number(&report, &format!("/tracing/kernel_counters/{name}"));
+    assert_eq!(side("transitions") + side("recursion"), 400_000);
+    for name in ["ring_full", "map_full", "stale", "undecodable"] {
+        assert_eq!(number(&report, &format!("/tracing/lost/{name}")), 0, "{name}");
+    }
+    top.end();
+}

@@ -58,7 +58,7 @@ fn fexit(ebpf: &mut Ebpf, program: &str, function: &str, btf: &Btf) -> Hook {
         program.attach().with_context(|| format!("fexit/{function} does not attach"))?;
         Ok(())
     })();
-    hook(function, "fexit", attached.map_err(|error| explain::explain(&error)))
+    hook(function, "fexit", attached.map_err(|error| reason(&error)))
 }
 
 fn fentry(ebpf: &mut Ebpf, program: &str, function: &str, btf: &Btf) -> Hook {
@@ -68,7 +68,17 @@ fn fentry(ebpf: &mut Ebpf, program: &str, function: &str, btf: &Btf) -> Hook {
         program.attach().with_context(|| format!("fentry/{function} does not attach"))?;
         Ok(())
     })();
-    hook(function, "fentry", attached.map_err(|error| explain::explain(&error)))
+    hook(function, "fentry", attached.map_err(|error| reason(&error)))
+}
+
+/// Why a function cannot be hooked. The pair on the tracepoint has loaded before, so the capabilities are there.
+fn reason(error: &anyhow::Error) -> String {
+    if explain::errno(error) == Some(libc::EPERM) {
+        return "this kernel lets no program attach to its functions: it needs CONFIG_FUNCTION_TRACER and \
+                CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS, and no policy against it"
+            .to_owned();
+    }
+    explain::explain(error)
 }
 
 /// An optional tp_btf hook.

@@ -71,7 +71,7 @@ fn advice(errno: Option<i32>, said: &str, situation: &Situation) -> Option<Strin
 }
 
 /// The first errno in the chain of causes, positive.
-fn errno(error: &anyhow::Error) -> Option<i32> {
+pub(super) fn errno(error: &anyhow::Error) -> Option<i32> {
     error.chain().find_map(|cause| {
         let io = cause.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error);
         io.or_else(|| cause.downcast_ref::<nix::Error>().map(|errno| *errno as i32))

@@ -25,10 +25,12 @@ pub fn write_text(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     }
     writeln!(out, "\nhooks")?;
     let width = report.hooks.iter().map(|hook| hook.name.len()).max().unwrap_or(0);
+    let kind = report.hooks.iter().map(|hook| hook.kind.len()).max().unwrap_or(0);
     for hook in &report.hooks {
         let state = if hook.attached { "attached" } else { "refused" };
         let reason = hook.reason.as_deref().map(|reason| format!("  {}", printable(reason))).unwrap_or_default();
-        writeln!(out, "  {state:<8}  {:<width$}  {}{reason}", hook.name, hook.kind)?;
+        let line = format!("  {state:<8}  {:<width$}  {:<kind$}{reason}", hook.name, hook.kind);
+        writeln!(out, "{}", line.trim_end())?;
     }
     if report.hooks.is_empty() {
         writeln!(out, "  none could be tried")?;

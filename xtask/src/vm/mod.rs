@@ -115,7 +115,7 @@ fn plan() -> Vec<Run> {
                 program: format!("/t/deps/{}", plan.test),
                 args: vec!["--test-threads=1", "--nocapture"],
                 env: vec![("TWTRACE_BPF_OBJECT", "/t/twtrace.bpf.o"), ("TWTRACE_TIER", tier), ("CI", "true")],
-                timeout_s: 180,
+                timeout_s: 240,
             })
         })
         .collect()

@@ -89,7 +89,9 @@ fn without_tracefs_it_goes_on_and_says_what_it_lacks() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     let hooks = report["tracing"]["hooks"].as_array().unwrap();
-    for hook in hooks {
+    assert!(hooks.iter().any(|hook| hook["kind"] == "tp_btf"));
+    // Whether functions can be hooked depends on the kernel, not on tracefs.
+    for hook in hooks.iter().filter(|hook| hook["kind"] != "fexit" && hook["kind"] != "fentry") {
         let is_exit = hook["name"].as_str().unwrap().starts_with("syscalls:");
         assert_eq!(hook["attached"], !is_exit, "{hook}");
         assert!(!is_exit || hook["reason"].as_str().unwrap().contains("tracefs"), "{hook}");
@@ -139,12 +141,15 @@ fn doctor_agrees_with_top() {
     let output = twtrace(&["doctor", "--json"]).output().unwrap();
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(0), "{report:#}");
-    for name in ["capabilities", "btf", "hooks", "census"] {
+    for name in ["capabilities", "btf", "census"] {
         assert_eq!(status(&report, name), "ok", "{report:#}");
     }
+    assert_eq!(status(&report, "hooks"), if report["tier"] == "exact" { "ok" } else { "degraded" }, "{report:#}");
     let top: Value = serde_json::from_slice(&twtrace(&TOP).arg("--json").output().unwrap().stdout).unwrap();
     assert_eq!(report["hooks"], top["tracing"]["hooks"]);
-    assert_eq!(top["tracing"]["hooks"].as_array().unwrap().len(), 6);
+    assert_eq!(report["tier"], top["tracing"]["tier"]);
+    let attached = top["tracing"]["hooks"].as_array().unwrap().iter().filter(|hook| hook["attached"] == true);
+    assert!(attached.count() >= 6);
 }
 
 #[test]

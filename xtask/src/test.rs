@@ -189,7 +189,7 @@ fn kernels(context: &Context) -> Result<Done> {
     if context.quick {
         return Ok(Done::Skipped("--quick".to_owned()));
     }
-    vm::matrix(&vm::Args::default(), &context.object)?;
+    vm::test(&context.object)?;
     Ok(Done::Passed)
 }
 

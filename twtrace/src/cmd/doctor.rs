@@ -5,6 +5,7 @@
 
 use crate::host::sysctl;
 use crate::kernel::census::CensusReport;
+use crate::kernel::load::ProgramSize;
 use crate::kernel::probe::{self, Capabilities, Capability, Facts, Lockdown, ProcAccess, kernel_version};
 use crate::kernel::tracefs::TracefsState;
 use crate::view::doctor as view;
@@ -85,6 +86,8 @@ pub struct Report {
     pub checks: Vec<Check>,
     /// Each hook and what became of it.
     pub hooks: Vec<Hook>,
+    /// What the kernel made of each program that it accepted.
+    pub programs: Vec<ProgramSize>,
     /// Sysctls that matter.
     pub sysctls: BTreeMap<&'static str, Sysctl>,
 }
@@ -131,6 +134,7 @@ pub fn evaluate(facts: &Facts) -> Report {
         tier,
         checks,
         hooks,
+        programs: facts.programs.clone(),
         sysctls: sysctls(facts),
     }
 }

@@ -30,6 +30,7 @@ fn good() -> Facts {
         bpf_stats_enabled: Some(0),
         memlock: Some(8 * 1024 * 1024),
         by_tuple: false,
+        programs: Vec::new(),
         hooks: Ok(vec![
             hook(BASE_HOOK, "tp_btf"),
             hook("tcp_send_reset", "tp_btf"),

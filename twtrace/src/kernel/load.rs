@@ -96,10 +96,25 @@ impl Default for LoadOptions {
     }
 }
 
+/// What the kernel made of a program.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct ProgramSize {
+    /// Name in the eBPF object.
+    pub name: String,
+    /// Instructions that the verifier went through (`verified_insns`); kernels before 5.16 do not tell.
+    pub verified_instructions: Option<u32>,
+    /// Size after the verifier's rewriting, bytes (`xlated_prog_len`).
+    pub translated_bytes: Option<u32>,
+    /// Size of the machine code, bytes (`jited_prog_len`); 0 without a JIT compiler.
+    pub jited_bytes: u32,
+}
+
 /// Programs that are loaded and attached. Dropping it detaches them.
 pub struct Loaded {
     /// Tier in force, and every hook with what became of it.
     pub tracing: TracingFacts,
+    /// What the kernel made of each program that it accepted, by name.
+    pub programs: Vec<ProgramSize>,
     /// Where records arrive.
     pub ring: RingBuf<MapData>,
     counters: PerCpuArray<MapData, Wire<Counters>>,
@@ -161,9 +176,11 @@ pub fn load(options: &LoadOptions) -> anyhow::Result<Loaded> {
     };
     hooks.extend(exact);
 
+    let programs = sizes(&ebpf);
     let logger = options.debug.then(|| EbpfLogger::init_with_logger(&mut ebpf, StderrLog)).transpose()?;
     Ok(Loaded {
         tracing: TracingFacts { tier, by_tuple: config.has_cookie == 0, hooks },
+        programs,
         ring: RingBuf::try_from(take_map(&mut ebpf, "RING")?)?,
         counters: PerCpuArray::try_from(take_map(&mut ebpf, "COUNTERS")?)?,
         sockets: HashMap::try_from(take_map(&mut ebpf, "SOCKETS")?)?,
@@ -201,6 +218,21 @@ fn load_pair(ebpf: &mut Ebpf, btf: &Btf) -> anyhow::Result<()> {
         .context("cannot watch the state changes of TCP sockets")
 }
 
+fn sizes(ebpf: &Ebpf) -> Vec<ProgramSize> {
+    let size = |(name, program): (&str, &aya::programs::Program)| {
+        let info = program.info().ok()?;
+        Some(ProgramSize {
+            name: name.to_owned(),
+            verified_instructions: info.verified_instruction_count(),
+            translated_bytes: info.size_translated(),
+            jited_bytes: info.size_jitted(),
+        })
+    };
+    let mut sizes: Vec<ProgramSize> = ebpf.programs().filter_map(size).collect();
+    sizes.sort_by(|left, right| left.name.cmp(&right.name));
+    sizes
+}
+
 /// `/proc` file that tells how often the kernel skipped a program.
 fn fdinfo(ebpf: &Ebpf, program: &str) -> anyhow::Result<PathBuf> {
     let program = ebpf.program(program).with_context(|| format!("the eBPF object has no program {program}"))?;
@@ -211,10 +243,10 @@ fn fdinfo(ebpf: &Ebpf, program: &str) -> anyhow::Result<PathBuf> {
 ///
 /// # Errors
 /// As [`load`].
-pub fn try_hooks(object: Option<&Path>) -> anyhow::Result<TracingFacts> {
+pub fn try_hooks(object: Option<&Path>) -> anyhow::Result<(TracingFacts, Vec<ProgramSize>)> {
     let object = object.map(Path::to_owned);
     let options = LoadOptions { object, max_sockets: 64, ring_bytes: 4096, ..LoadOptions::default() };
-    load(&options).map(|loaded| loaded.tracing)
+    load(&options).map(|loaded| (loaded.tracing, loaded.programs))
 }
 
 impl Loaded {

@@ -2,7 +2,7 @@
 
 use super::census::{self, CensusReport};
 use super::explain::{self, Situation};
-use super::load;
+use super::load::{self, ProgramSize};
 use super::tracefs::{self, TracefsState};
 use crate::host::{self, sysctl};
 use std::fs::{self, File};
@@ -115,6 +115,8 @@ pub struct Facts {
     pub hooks: Result<Vec<Hook>, String>,
     /// Sockets can only be told apart by their tuples.
     pub by_tuple: bool,
+    /// What the kernel made of the programs.
+    pub programs: Vec<ProgramSize>,
     /// A census, or why there is none.
     pub census: Result<CensusReport, String>,
     /// What `/proc` shows.
@@ -176,8 +178,9 @@ fn read_here(object: Option<&Path>) -> Facts {
         unprivileged_bpf_disabled: sysctl::read_number("kernel.unprivileged_bpf_disabled"),
         bpf_stats_enabled: sysctl::read_number("kernel.bpf_stats_enabled"),
         memlock: host::read_text("/proc/self/limits").ok().and_then(|text| memlock(&text)),
-        by_tuple: tried.as_ref().is_ok_and(|tracing| tracing.by_tuple),
-        hooks: tried.map(|tracing| tracing.hooks).map_err(|error| explain::explain(&error)),
+        by_tuple: tried.as_ref().is_ok_and(|(tracing, _)| tracing.by_tuple),
+        programs: tried.as_ref().map(|(_, programs)| programs.clone()).unwrap_or_default(),
+        hooks: tried.map(|(tracing, _)| tracing.hooks).map_err(|error| explain::explain(&error)),
         census: census::dump(netns, &mut |_| {}).map_err(|error| error.to_string()),
         proc: proc_access(&mounts),
         cgroup2: mounts.iter().find(|mount| mount.kind == "cgroup2").map(|mount| mount.point.clone()),

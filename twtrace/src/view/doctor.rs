@@ -94,6 +94,7 @@ mod tests {
                     fix: Some("mount it".to_owned()),
                 },
             ],
+            programs: Vec::new(),
             hooks: vec![
                 Hook { name: "a".to_owned(), kind: "tp_btf".to_owned(), attached: true, reason: None },
                 Hook {

@@ -3,12 +3,13 @@
 mod guest;
 mod image;
 mod kernels;
+mod sizes;
 
 use std::collections::VecDeque;
 use std::fs;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Instant;
 
@@ -17,10 +18,11 @@ use serde::Serialize;
 
 use crate::ebpf::{self, Toolchain};
 use crate::process::say;
-use crate::workspace::target;
+use crate::workspace::{root, target};
 use guest::Console;
 use image::Programs;
 use kernels::{KERNELS, Kernel};
+use sizes::Column;
 
 /// Options of `cargo xtask vm`.
 #[derive(clap::Args, Default)]
@@ -55,14 +57,29 @@ const PLANS: [Plan; 2] =
 pub fn run(args: &Args) -> Result<()> {
     let object = target().join("bpf/twtrace.bpf.o");
     ebpf::build(&Toolchain::find()?, &object)?;
-    matrix(args, &object)
+    let columns = matrix(args, &object)?;
+    if args.kernels.is_empty() {
+        fs::write(root().join(SIZES), sizes::table(&columns))?;
+        say(&format!("written: {SIZES}"));
+    }
+    Ok(())
 }
 
-/// Runs the tests with this object.
+/// Where the sizes are kept, relative to the workspace.
+const SIZES: &str = "docs/programs.md";
+
+/// Runs the tests with this object, and shows what the programs cost.
 ///
 /// # Errors
 /// As [`run`].
-pub fn matrix(args: &Args, object: &Path) -> Result<()> {
+pub fn test(object: &Path) -> Result<()> {
+    let columns = matrix(&Args::default(), object)?;
+    say(&sizes::table(&columns));
+    Ok(())
+}
+
+/// Runs the tests with this object; gives what each kernel made of it, oldest first.
+fn matrix(args: &Args, object: &Path) -> Result<Vec<Column>> {
     if let Some(unknown) = args.kernels.iter().find(|name| !KERNELS.iter().any(|kernel| kernel.name == **name)) {
         bail!("there is no kernel {unknown} here: {}", KERNELS.map(|kernel| kernel.name).join(", "));
     }
@@ -73,15 +90,15 @@ pub fn matrix(args: &Args, object: &Path) -> Result<()> {
     fs::create_dir_all(&folder)?;
     let jobs = Mutex::new(KERNELS.iter().filter(chosen).collect::<VecDeque<_>>());
     let failures = Mutex::new(Vec::new());
+    let columns = Mutex::new(Vec::new());
     let side_by_side = thread::available_parallelism().map_or(1, NonZero::get);
     thread::scope(|scope| {
         for _ in 0..side_by_side {
             scope.spawn(|| {
-                while let Some(kernel) = jobs.lock().ok().and_then(|mut jobs| jobs.pop_front()) {
-                    if let Err(error) = one(kernel, &programs, object, &folder)
-                        && let Ok(mut failures) = failures.lock()
-                    {
-                        failures.push(format!("{}: {error:#}", kernel.name));
+                while let Some(kernel) = next(&jobs) {
+                    match one(kernel, &programs, object, &folder) {
+                        Ok(column) => lock(&columns).push(column),
+                        Err(error) => lock(&failures).push(format!("{}: {error:#}", kernel.name)),
                     }
                 }
             });
@@ -91,10 +108,22 @@ pub fn matrix(args: &Args, object: &Path) -> Result<()> {
     if !failures.is_empty() {
         bail!("{}", failures.join("\n"));
     }
-    Ok(())
+    let mut columns = columns.into_inner().unwrap_or_else(PoisonError::into_inner);
+    columns.sort_by_key(|(version, _)| KERNELS.iter().position(|kernel| version.starts_with(kernel.name)));
+    Ok(columns)
 }
 
-fn one(kernel: &Kernel, programs: &Programs, object: &Path, folder: &Path) -> Result<()> {
+/// Nobody panics with it held, and if so, what is in it is still whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The next kernel. The queue is free again when this returns.
+fn next<'a>(jobs: &Mutex<VecDeque<&'a Kernel>>) -> Option<&'a Kernel> {
+    lock(jobs).pop_front()
+}
+
+fn one(kernel: &Kernel, programs: &Programs, object: &Path, folder: &Path) -> Result<Column> {
     let began = Instant::now();
     let cached = kernels::get(kernel)?;
     let file = |name: &str| -> PathBuf { folder.join(format!("{}.{name}", kernel.name)) };
@@ -103,22 +132,34 @@ fn one(kernel: &Kernel, programs: &Programs, object: &Path, folder: &Path) -> Re
     let console = guest::run(&cached.folder.join("vmlinuz"), &file("initramfs"), &file("log"))?;
     let _ = fs::remove_file(file("initramfs"));
     report(&cached.version, &console, began.elapsed().as_secs());
-    judge(&console, &plan_names(), &file("log"))
+    judge(&console, &plan_names(), &file("log"))?;
+    let report = console.ended.iter().find(|run| run.name == DOCTOR).map(|run| run.output.as_str());
+    Ok((cached.version, sizes::read(report.unwrap_or_default())?))
 }
 
+/// The run that tells whether and how the program works on a kernel.
+const DOCTOR: &str = "doctor";
+
+const OBJECT: (&str, &str) = ("TWTRACE_BPF_OBJECT", "/t/twtrace.bpf.o");
+
 fn plan() -> Vec<Run> {
-    PLANS
-        .iter()
-        .flat_map(|plan| {
-            plan.tiers.iter().map(|tier| Run {
-                name: format!("{}/{tier}", plan.test),
-                program: format!("/t/deps/{}", plan.test),
-                args: vec!["--test-threads=1", "--nocapture"],
-                env: vec![("TWTRACE_BPF_OBJECT", "/t/twtrace.bpf.o"), ("TWTRACE_TIER", tier), ("CI", "true")],
-                timeout_s: 240,
-            })
+    let doctor = Run {
+        name: DOCTOR.to_owned(),
+        program: "/t/twtrace".to_owned(),
+        args: vec!["doctor", "--json"],
+        env: vec![OBJECT],
+        timeout_s: 60,
+    };
+    let tests = PLANS.iter().flat_map(|plan| {
+        plan.tiers.iter().map(|tier| Run {
+            name: format!("{}/{tier}", plan.test),
+            program: format!("/t/deps/{}", plan.test),
+            args: vec!["--test-threads=1", "--nocapture"],
+            env: vec![OBJECT, ("TWTRACE_TIER", tier), ("CI", "true")],
+            timeout_s: 240,
         })
-        .collect()
+    });
+    std::iter::once(doctor).chain(tests).collect()
 }
 
 fn plan_names() -> Vec<String> {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use aya::maps::loaded_maps;
-use aya::programs::{loaded_links, loaded_programs};
+use aya::programs::{ProgramInfo, loaded_links, loaded_programs};
 
 /// Names of the programs, cut as the kernel cuts them.
 const PROGRAMS: [&str; 15] = [
@@ -46,7 +46,7 @@ impl Objects {
             .filter_map(Result::ok)
             .filter(|program| program.name_as_str().is_some_and(|name| PROGRAMS.contains(&name)))
             .collect();
-        let ids: BTreeSet<u32> = programs.iter().map(|program| program.id()).collect();
+        let ids: BTreeSet<u32> = programs.iter().map(ProgramInfo::id).collect();
         let named = loaded_maps()
             .filter_map(Result::ok)
             .filter(|map| map.name_as_str().is_some_and(|name| MAPS.contains(&name)));

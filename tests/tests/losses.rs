@@ -1,0 +1,199 @@
+//! What does not fit is counted and said: by the report, by the text and by the screen.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+#![allow(clippy::print_stdout, reason = "figures for whoever runs the test")]
+
+use std::iter;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use twtrace_tests::objects::Objects;
+use twtrace_tests::terminal::Terminal;
+use twtrace_tests::top::{Top, churn, number, quiet_place};
+use twtrace_tests::tracer::program;
+
+/// A page of ring buffer and four sockets at a time: both are too small for what follows.
+const TINY: [&str; 4] = ["--ring-bytes", "4096", "--max-sockets", "4"];
+const CHURN: [&str; 4] = ["--processes", "8", "--connections", "30000"];
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What a text says was lost, by reason.
+#[derive(Debug, PartialEq, Eq)]
+struct Lost {
+    total: u64,
+    reasons: Vec<(String, u64)>,
+}
+
+impl Lost {
+    /// From `lost 12: ring buffer full 10, socket map full 2` at the end of a line.
+    fn said_in(line: &str) -> Option<Self> {
+        let said = line.split_once("lost ")?.1.trim_end();
+        let (total, reasons) = said.split_once(": ").unwrap_or((said, ""));
+        let reasons = reasons.split(", ").filter(|reason| !reason.is_empty()).map(|reason| {
+            let (name, count) = reason.rsplit_once(' ')?;
+            Some((name.to_owned(), figure(count)?))
+        });
+        Some(Self { total: figure(total)?, reasons: reasons.collect::<Option<_>>()? })
+    }
+
+    /// The reasons add up, and are the two that were provoked.
+    fn is_whole(&self) {
+        assert_eq!(self.reasons.iter().map(|(_, count)| count).sum::<u64>(), self.total, "{self:?}");
+        for expected in ["ring buffer full", "socket map full"] {
+            assert!(self.reasons.iter().any(|(name, count)| name == expected && *count > 0), "{self:?}");
+        }
+    }
+}
+
+/// A number with separators.
+fn figure(text: &str) -> Option<u64> {
+    text.replace(',', "").parse().ok()
+}
+
+/// The number after a word: `made 1,234 (` has one after `made `.
+fn after(text: &str, word: &str) -> Option<u64> {
+    figure(text.split_once(word)?.1.split([' ', '\n']).next()?)
+}
+
+#[test]
+fn seen_and_lost_are_what_happened() {
+    let place = quiet_place();
+    let top = Top::start(&place, &TINY);
+    let churned = churn(&place, &CHURN);
+    let report = top.end();
+    let counter = |name: &str| number(&report, &format!("/tracing/kernel_counters/{name}"));
+    let lost = |name: &str| number(&report, &format!("/tracing/lost/{name}"));
+    println!("{} of {:.0} connections/s", report["tracing"]["kernel_counters"], churned.rate_per_s);
+    assert!(lost("ring_full") > 0 && lost("map_full") > 0, "it was enough: {:#}", report["tracing"]);
+    // Each connection has two lives. One is followed from somewhere on, or the map never had room for it.
+    let lives = 2 * churned.connections;
+    assert_eq!(counter("lives_begun") + lost("map_full"), lives);
+    // One that is followed is handed over, or the ring had no room, or its end was not seen.
+    assert_eq!(number(&report, "/totals/lives") + lost("ring_full") + lost("stale"), counter("lives_begun"));
+    assert_eq!(lost("undecodable"), 0);
+    // No timewait socket is in none of the three. (One that was followed from its middle on counts as older.)
+    let coverage = |name: &str| number(&report, &format!("/coverage/{name}"));
+    assert_eq!(coverage("census"), churned.connections);
+    assert_eq!(coverage("attributed") + coverage("unattributed") + coverage("before_start"), churned.connections);
+    let rows = report["processes"].as_array().unwrap();
+    for worker in &churned.workers {
+        let row = rows.iter().find(|row| row["pid"] == worker.who.pid);
+        let made = row.map_or(0, |row| row["time_wait_made"].as_u64().unwrap());
+        assert!(made <= worker.made, "{made} of {}: {row:?}", worker.made);
+    }
+}
+
+#[test]
+fn the_text_says_what_was_lost() {
+    let place = quiet_place();
+    // The same beside it tells how many links there are once all are attached: --once says nothing before its end.
+    let ready = Top::start(&place, &TINY);
+    let links = Objects::held_by(ready.pid()).links.len();
+    drop(ready);
+    let mut command = Command::new(program("twtrace"));
+    command.args(["top", "--once", "--duration", "10s"]).args(TINY).stdout(Stdio::piped());
+    let once = place.spawn(command);
+    let deadline = Instant::now() + PATIENCE;
+    while Objects::held_by(once.id()).links.len() < links {
+        assert!(Instant::now() < deadline, "it does not attach");
+        thread::sleep(Duration::from_millis(10));
+    }
+    let churned = churn(&place, &CHURN);
+    let output = once.wait_with_output().unwrap();
+    assert!(output.status.success());
+    let text = String::from_utf8(output.stdout).unwrap();
+    println!("{text}");
+    told(&text, "WARNING: figures are too low: ", churned.connections);
+}
+
+/// The header and the warning say the same, and what is made and lost is at least what happened.
+fn told(text: &str, warning: &str, connections: u64) {
+    let said: Vec<Lost> = text.lines().filter_map(Lost::said_in).collect();
+    assert!(said.len() >= 2 && said.iter().all(|lost| *lost == said[0]), "{said:?} in {text}");
+    said[0].is_whole();
+    assert!(text.contains(warning), "{text}");
+    let made = after(text, "made ").unwrap();
+    // The lost ones are of both sides: the half of them made timewait sockets, more or less.
+    assert!(made < connections && made + said[0].total >= connections, "made {made} of {connections}: {said:?}");
+}
+
+#[test]
+fn the_screen_says_what_was_lost() {
+    let place = quiet_place();
+    let mut command = Command::new(program("twtrace"));
+    command.arg("top").args(TINY).args(["--no-color", "--interval", "200ms"]);
+    let (columns, rows) = (200, 40);
+    let screen = Terminal::start(&place, command, columns, rows);
+    let shown = |wanted: &dyn Fn(&str) -> bool| {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let text = shown(&screen.written(), columns.into(), rows.into());
+            if wanted(&text) {
+                return text;
+            }
+            assert!(Instant::now() < deadline, "waited for in vain; the screen:\n{text}");
+            thread::sleep(Duration::from_millis(50));
+        }
+    };
+    shown(&|text| text.contains("coverage 100"));
+    let churned = churn(&place, &CHURN);
+    // The census that follows the last of them.
+    let all = format!("TIME_WAIT {}", with_separators(churned.connections));
+    let text = shown(&|text| {
+        let lost = text.lines().find_map(Lost::said_in);
+        let known = lost.zip(after(text, "made ")).is_some_and(|(lost, made)| made + lost.total >= churned.connections);
+        known && text.contains(&all) && text.contains("and 1 more: press ?")
+    });
+    println!("{text}");
+    // The warning has a note behind it; the header has all of it.
+    let header: Lost = text.lines().find_map(Lost::said_in).unwrap();
+    header.is_whole();
+    assert!(text.contains("! figures are too low: lost "), "{text}");
+    screen.press("q");
+    assert_eq!(screen.end(), (true, true));
+}
+
+fn with_separators(number: u64) -> String {
+    if number < 1000 { number.to_string() } else { format!("{},{:03}", with_separators(number / 1000), number % 1000) }
+}
+
+/// What a terminal shows that was told this: text, and of the sequences those that place the cursor and clear.
+fn shown(written: &str, columns: usize, rows: usize) -> String {
+    let mut cells = vec![vec![' '; columns]; rows];
+    let (mut row, mut column) = (0, 0);
+    let mut letters = written.chars();
+    while let Some(letter) = letters.next() {
+        match letter {
+            '\x1b' => {
+                // Control sequences alone: twtrace writes no others.
+                letters.next();
+                let mut numbers = String::new();
+                let end = iter::from_fn(|| letters.next())
+                    .find(|&letter| {
+                        numbers.push(letter);
+                        ('@'..='~').contains(&letter)
+                    })
+                    .unwrap_or('m');
+                let mut numbers = numbers[..numbers.len().saturating_sub(1)].split(';').map(|text| text.parse().ok());
+                match end {
+                    'H' => {
+                        let mut place = || numbers.next().flatten().unwrap_or(1_usize).saturating_sub(1);
+                        (row, column) = (place(), place());
+                    }
+                    'J' => cells.iter_mut().for_each(|line| line.fill(' ')),
+                    _ => {}
+                }
+            }
+            '\r' => column = 0,
+            '\n' => row += 1,
+            letter => {
+                if let Some(cell) = cells.get_mut(row).and_then(|line| line.get_mut(column)) {
+                    *cell = letter;
+                }
+                column += 1;
+            }
+        }
+    }
+    cells.iter().map(|line| line.iter().collect::<String>().trim_end().to_owned() + "\n").collect()
+}

@@ -285,7 +285,8 @@ impl Engine {
             role: ended.role,
             substate,
             known,
-            before_start: !ended.attributed && ended.older,
+            // A life that found no room at its beginning is first seen in its middle too.
+            before_start: !ended.attributed && ended.older && self.model.summary.counters.map_full == 0,
             attributed: ended.attributed,
             shown: ended.shown,
         };

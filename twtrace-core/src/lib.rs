@@ -2,6 +2,7 @@
 
 mod account;
 mod attribution;
+pub mod audit;
 mod census;
 pub mod connection;
 pub mod decode;

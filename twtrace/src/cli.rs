@@ -37,7 +37,8 @@ pub enum Command {
     #[command(after_help = TOP_EXAMPLES)]
     Top(Box<TopArgs>),
     /// Tell whether tracing works on this host, and what each missing thing costs
-    #[command(after_help = "Exits with 0 when `twtrace top` would work here, else with 1.")]
+    #[command(after_help = "Exits with 0 when `twtrace top` would work here, else with 1. With --audit: 0 when the \
+                            trace agrees with the kernel.")]
     Doctor(DoctorArgs),
 }
 
@@ -47,6 +48,9 @@ pub struct DoctorArgs {
     /// Write JSON instead of text
     #[arg(long)]
     pub json: bool,
+    /// Trace for this long and hold what was seen against the kernel's own counters (nstat, sockstat)
+    #[arg(long, value_name = "TIME", value_parser = parse::duration)]
+    pub audit: Option<Duration>,
 }
 
 /// Arguments of `top`.

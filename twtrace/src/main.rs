@@ -35,7 +35,10 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Top(args) => cmd::top::run(args).map(|()| ExitCode::SUCCESS),
         Command::Doctor(args) => {
             let mut out = io::BufWriter::new(io::stdout().lock());
-            let works = cmd::doctor::run(args.json, None, &mut out)?;
+            let works = match args.audit {
+                Some(duration) => cmd::audit::run(duration, args.json, &mut out)?,
+                None => cmd::doctor::run(args.json, None, &mut out)?,
+            };
             out.flush()?;
             Ok(if works { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }

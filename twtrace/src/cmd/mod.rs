@@ -1,4 +1,5 @@
 //! One command a file.
 
+pub mod audit;
 pub mod doctor;
 pub mod top;

@@ -128,7 +128,7 @@ pub struct Loaded {
     _ebpf: Ebpf,
 }
 
-/// Loads the object and attaches all that can be. Optional hooks that are refused are in [`Loaded::hooks`] with their
+/// Loads the object and attaches all that can be. Optional hooks that are refused are in [`Loaded::tracing`] with their
 /// reason.
 ///
 /// To be called from the thread that lives longest, before others are started: tracefs may be mounted for it alone.

@@ -1,5 +1,6 @@
 //! `twtrace doctor` as text and as JSON.
 
+use crate::cmd::audit::Report as Audited;
 use crate::cmd::doctor::{Report, Status};
 use std::io::{self, Write};
 use twtrace_core::input::Tier;
@@ -43,6 +44,28 @@ pub fn write_text(report: &Report, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "  {:<width$}    {}", "", sysctl.meaning)?;
     }
     writeln!(out, "\n{}", printable(&report.verdict))
+}
+
+/// The report of an audit as aligned text.
+pub fn write_audit(report: &Audited, out: &mut dyn Write) -> io::Result<()> {
+    let Audited { tier, netns, seconds, verdict, .. } = report;
+    writeln!(out, "audit of {seconds:.1} s, tier {}, network namespace {netns}\n", tier_name(*tier))?;
+    writeln!(out, "{:<9}  {:>12}  {:>12}  ", "", "kernel", "traced")?;
+    for line in &verdict.lines {
+        let traced = line.traced.map_or("-".to_owned(), |traced| traced.to_string());
+        let said = match (line.traced, line.agrees) {
+            (None, _) => "not seen in this tier".to_owned(),
+            (_, false) => "DISAGREE".to_owned(),
+            (_, true) if line.slack > 0 => format!("agree, give or take {} at the moments of reading", line.slack),
+            (_, true) => "agree".to_owned(),
+        };
+        writeln!(out, "{:<9}  {:>12}  {:>12}  {said}  ({})", line.name, line.kernel, traced, line.counter)?;
+    }
+    let lost =
+        if verdict.lost == 0 { "nothing was lost".to_owned() } else { format!("{} events were lost", verdict.lost) };
+    let verdict =
+        if verdict.agrees { "the trace agrees with the kernel" } else { "the trace DISAGREES with the kernel" };
+    writeln!(out, "\n{verdict}; {lost}")
 }
 
 /// Name of a tier, as in JSON.

@@ -47,8 +47,11 @@ struct Plan {
     tiers: &'static [&'static str],
 }
 
-const PLANS: [Plan; 2] =
-    [Plan { test: "ground_truth", tiers: &["exact", "cookie", "tuple"] }, Plan { test: "exact", tiers: &["exact"] }];
+const PLANS: [Plan; 3] = [
+    Plan { test: "ground_truth", tiers: &["exact", "cookie", "tuple"] },
+    Plan { test: "audit", tiers: &["exact", "cookie"] },
+    Plan { test: "exact", tiers: &["exact"] },
+];
 
 /// Builds the object and runs everything.
 ///

@@ -1,0 +1,61 @@
+//! `twtrace doctor --audit` while sockets are made all the time.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+#![allow(clippy::print_stdout, reason = "figures for whoever runs the test")]
+
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use serde_json::Value;
+use twtrace_tests::top::{churn, quiet_place};
+use twtrace_tests::tracer::{Place, program};
+
+/// Audits a place while it churns, and gives exit code and report.
+fn audited(place: &Place, form: &[&str]) -> (Option<i32>, String) {
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let churning = scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                churn(place, &["--connections", "2000"]);
+            }
+        });
+        // From a place of its own in the same namespace: the other one is busy.
+        let mut command = Command::new(program("twtrace"));
+        command.args(["doctor", "--audit", "5s"]).args(form).stdout(Stdio::piped());
+        let output = place.spawn(command).wait_with_output().unwrap();
+        done.store(true, Ordering::Relaxed);
+        churning.join().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    })
+}
+
+#[test]
+fn the_trace_agrees_with_the_kernel_under_load() {
+    let place = quiet_place();
+    let (code, text) = audited(&place, &["--json"]);
+    let report: Value = serde_json::from_str(&text).unwrap();
+    println!("figures: {report}");
+    let lines = report["lines"].as_array().unwrap();
+    let timers = lines.iter().find(|line| line["counter"] == "TW + TWKilled").unwrap();
+    let (kernel, traced) = (timers["kernel"].as_i64().unwrap(), timers["traced"].as_i64().unwrap());
+    if report["tier"] == "exact" {
+        assert_eq!((code, &report["agrees"]), (Some(0), &true.into()), "{report:#}");
+        assert!(lines.iter().all(|line| !line["traced"].is_null()));
+    } else if kernel > 0 {
+        // Below it, an end that no program saw is told later: never more than happened, and hardly less.
+        assert!((0..=kernel / 100 + 10).contains(&(kernel - traced)), "{report:#}");
+    }
+    assert_eq!(code, Some(if report["agrees"] == true { 0 } else { 1 }));
+}
+
+#[test]
+fn an_audit_reads_well() {
+    let place = quiet_place();
+    let (_, text) = audited(&place, &[]);
+    println!("{text}");
+    assert!(text.starts_with("audit of 5."), "{text}");
+    for words in ["TW + TWKilled", "TCPTimeWaitOverflow", "TWRecycled", "sockstat tw", "with the kernel"] {
+        assert!(text.contains(words), "{words} is missing: {text}");
+    }
+}

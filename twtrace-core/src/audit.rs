@@ -1,0 +1,191 @@
+//! The trace against the kernel's own counters, over some time and in one network namespace.
+
+use crate::connection::{Outcome, judge};
+use crate::input::{Input, KernelCounters, Tier, TimewaitCause};
+use std::collections::VecDeque;
+
+/// How long before the kernel's counter, or after it, the time of an event may be: both are taken in one call.
+const CLOSE_BY_NS: u64 = 1_000_000;
+
+/// Times remembered of each kind, for those that may be on either side of a reading. Full: the oldest are forgotten, and
+/// so many events in one millisecond would be told as a disagreement.
+const REMEMBERED: usize = 65_536;
+
+/// The kernel's figures of one namespace at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reading {
+    /// Monotonic time before they were read.
+    pub before_ns: u64,
+    /// And after.
+    pub after_ns: u64,
+    /// `TW` and `TWKilled` together: timewait timers, counted as they start (`__inet_twsk_schedule`) or, on older
+    /// kernels, as they run out (`tw_timer_handler`).
+    pub timers: u64,
+    /// `TWRecycled`.
+    pub recycled: u64,
+    /// `TCPTimeWaitOverflow`.
+    pub overflow: u64,
+    /// `tw` of `/proc/net/sockstat`.
+    pub time_wait: u64,
+}
+
+/// One comparison.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Line {
+    /// What is compared.
+    pub name: &'static str,
+    /// The kernel's counter, as `nstat` and `/proc/net/sockstat` name it.
+    pub counter: &'static str,
+    /// Change of the kernel's figure.
+    pub kernel: i64,
+    /// The same by the trace; `None` when this tier does not see it.
+    pub traced: Option<i64>,
+    /// Events so close to a reading that they may be on either side of it.
+    pub slack: u64,
+    /// Whether the two agree, within the slack.
+    pub agrees: bool,
+}
+
+/// What came out.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Verdict {
+    /// Comparisons.
+    pub lines: Vec<Line>,
+    /// Events that the tracer lost and counted.
+    pub lost: u64,
+    /// Whether all agree.
+    pub agrees: bool,
+}
+
+/// Events of one kind.
+#[derive(Debug, Default)]
+struct Kind {
+    /// Between the readings, as far as is known yet.
+    count: u64,
+    /// The last few times.
+    times: VecDeque<u64>,
+}
+
+/// Compares. Give it the Inputs of a source in their order.
+#[derive(Debug)]
+pub struct Audit {
+    netns: u32,
+    tier: Tier,
+    first: Reading,
+    last: Option<Reading>,
+    made: Kind,
+    refused: Kind,
+    expired: Kind,
+    reused: Kind,
+    killed: Kind,
+    counters: KernelCounters,
+    /// Events that may be before or after the first reading, or the last.
+    slack: u64,
+}
+
+impl Audit {
+    /// Begins with what the kernel said after the hooks were attached.
+    pub fn new(netns: u32, tier: Tier, first: Reading) -> Self {
+        Self {
+            netns,
+            tier,
+            first,
+            last: None,
+            made: Kind::default(),
+            refused: Kind::default(),
+            expired: Kind::default(),
+            reused: Kind::default(),
+            killed: Kind::default(),
+            counters: KernelCounters::default(),
+            slack: 0,
+        }
+    }
+
+    /// Takes one Input.
+    pub fn apply(&mut self, input: &Input) {
+        let (kind, at_ns) = match input {
+            Input::Life(life) if life.tuple.netns == self.netns => match judge(life).outcome {
+                Outcome::TimeWait(_) => (&mut self.made, life.end_ns),
+                Outcome::Overflow => (&mut self.refused, life.end_ns),
+                _ => return,
+            },
+            Input::TimewaitEnd(end) if end.tuple.netns == self.netns => {
+                let kind = match end.cause {
+                    TimewaitCause::Expired => &mut self.expired,
+                    TimewaitCause::Reused => &mut self.reused,
+                    TimewaitCause::Killed => &mut self.killed,
+                };
+                (kind, end.at_ns)
+            }
+            Input::Counters(counters) => {
+                self.counters = *counters;
+                return;
+            }
+            _ => return,
+        };
+        if at_ns < self.first.before_ns.saturating_sub(CLOSE_BY_NS) {
+            return;
+        }
+        if at_ns < self.first.after_ns.saturating_add(CLOSE_BY_NS) {
+            self.slack += 1;
+            return;
+        }
+        if let Some(last) = self.last {
+            if at_ns > last.after_ns.saturating_add(CLOSE_BY_NS) {
+                return;
+            }
+            if at_ns > last.before_ns.saturating_sub(CLOSE_BY_NS) {
+                self.slack += 1;
+                return;
+            }
+        }
+        kind.count += 1;
+        if kind.times.len() == REMEMBERED {
+            kind.times.pop_front();
+        }
+        kind.times.push_back(at_ns);
+    }
+
+    /// The second reading. Inputs of events from before it may still follow.
+    pub fn end(&mut self, last: Reading) {
+        self.last = Some(last);
+        let near = last.before_ns.saturating_sub(CLOSE_BY_NS);
+        for kind in [&mut self.made, &mut self.refused, &mut self.expired, &mut self.reused, &mut self.killed] {
+            let close_by = kind.times.iter().filter(|at| **at > near).count() as u64;
+            kind.count -= close_by;
+            self.slack += close_by;
+            kind.times = VecDeque::new();
+        }
+    }
+
+    /// What came out.
+    pub fn verdict(&self) -> Verdict {
+        let last = self.last.unwrap_or(self.first);
+        let change = |figure: fn(&Reading) -> u64| figure(&last) as i64 - figure(&self.first) as i64;
+        let exact = self.tier == Tier::Exact;
+        let (made, expired) = (self.made.count as i64, self.expired.count as i64);
+        let ended = expired + self.reused.count as i64 + self.killed.count as i64;
+        let line = |name, counter, kernel: i64, traced: Option<i64>| Line {
+            name,
+            counter,
+            kernel,
+            traced,
+            slack: self.slack,
+            agrees: traced.is_none_or(|traced| kernel.abs_diff(traced) <= self.slack),
+        };
+        let timers = change(|reading| reading.timers);
+        let at_start = line("made", "TW + TWKilled", timers, Some(made));
+        let at_end = line("expired", "TW + TWKilled", timers, exact.then_some(expired));
+        // Which of the two a kernel counts is told by the figures: only one of them fits, unless both do.
+        let of_timers = if at_start.agrees || !exact || !at_end.agrees { at_start } else { at_end };
+        let lines = vec![
+            of_timers,
+            line("refused", "TCPTimeWaitOverflow", change(|reading| reading.overflow), Some(self.refused.count as i64)),
+            line("reused", "TWRecycled", change(|reading| reading.recycled), exact.then_some(self.reused.count as i64)),
+            line("alive", "sockstat tw", change(|reading| reading.time_wait), exact.then_some(made - ended)),
+        ];
+        let KernelCounters { ring_full, map_full, recursion, stale, undecodable, exact_missed, .. } = self.counters;
+        let agrees = lines.iter().all(|line| line.agrees);
+        Verdict { lines, lost: ring_full + map_full + recursion + stale + undecodable + exact_missed, agrees }
+    }
+}

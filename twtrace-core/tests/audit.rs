@@ -1,0 +1,77 @@
+//! The audit, by lists of Inputs.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod common;
+
+use common::{NETNS, life, owner, tuple};
+use twtrace_core::audit::{Audit, Reading, Verdict};
+use twtrace_core::input::{Input, Tier, TimewaitCause, TimewaitEnd};
+
+const MS: u64 = 1_000_000;
+const FIRST: Reading =
+    Reading { before_ns: 100 * MS, after_ns: 101 * MS, timers: 7, recycled: 1, overflow: 0, time_wait: 50 };
+
+fn reading(timers: u64, recycled: u64, time_wait: u64) -> Reading {
+    Reading { before_ns: 900 * MS, after_ns: 901 * MS, timers, recycled, overflow: 0, time_wait }
+}
+
+fn made(at_ms: u64) -> Input {
+    Input::Life(Box::new(life(at_ms, owner(1, "a"), tuple(40_000, 1, 80), at_ms * MS)))
+}
+
+fn ended(cause: TimewaitCause, at_ms: u64) -> Input {
+    let tuple = tuple(40_000, 1, 80);
+    Input::TimewaitEnd(TimewaitEnd { cookie: 1, tuple, fin_wait2: false, cause, at_ns: at_ms * MS })
+}
+
+fn verdict(tier: Tier, inputs: &[Input], last: Reading, late: &[Input]) -> Verdict {
+    let mut audit = Audit::new(NETNS, tier, FIRST);
+    inputs.iter().for_each(|input| audit.apply(input));
+    audit.end(last);
+    late.iter().for_each(|input| audit.apply(input));
+    audit.verdict()
+}
+
+#[test]
+fn what_lies_between_the_readings_is_compared() {
+    use TimewaitCause::{Expired, Killed, Reused};
+    let inputs = [made(50), made(200), made(300), ended(Reused, 350), ended(Expired, 400), ended(Killed, 500)];
+    let late = [made(700), made(950)];
+    // Three made, three ended, one of them reused; the first was before, the last is after.
+    let counted_at_start = verdict(Tier::Exact, &inputs, reading(10, 2, 50), &late);
+    assert!(counted_at_start.agrees, "{counted_at_start:?}");
+    assert_eq!((counted_at_start.lines[0].name, counted_at_start.lines[0].slack), ("made", 0));
+    let counted_at_end = verdict(Tier::Exact, &inputs, reading(8, 2, 50), &late);
+    assert!(counted_at_end.agrees && counted_at_end.lines[0].name == "expired", "{counted_at_end:?}");
+    for wrong in [reading(9, 2, 50), reading(10, 3, 50), reading(10, 2, 51)] {
+        assert!(!verdict(Tier::Exact, &inputs, wrong, &late).agrees, "{wrong:?}");
+    }
+}
+
+#[test]
+fn what_is_close_to_a_reading_may_be_on_either_side() {
+    let inputs = [made(101), made(300)];
+    let late = [made(900)];
+    for timers in 7..=10 {
+        let told = verdict(Tier::Exact, &inputs, reading(timers, 1, 51), &late);
+        assert_eq!((told.lines[0].slack, told.lines[0].agrees), (2, true), "{told:?}");
+    }
+    assert!(!verdict(Tier::Exact, &inputs, reading(11, 1, 51), &late).agrees);
+}
+
+#[test]
+fn lower_tiers_compare_what_they_see() {
+    let told = verdict(Tier::Cookie, &[made(300)], reading(8, 9, 99), &[]);
+    assert!(told.agrees, "{told:?}");
+    let unseen: Vec<&str> = told.lines.iter().filter(|line| line.traced.is_none()).map(|line| line.name).collect();
+    assert_eq!(unseen, ["reused", "alive"]);
+    assert!(!verdict(Tier::Cookie, &[made(300)], reading(11, 1, 50), &[]).agrees);
+}
+
+#[test]
+fn other_namespaces_are_left_alone() {
+    let mut elsewhere = life(1, owner(1, "a"), tuple(40_000, 1, 80), 300 * MS);
+    elsewhere.tuple.netns = NETNS + 1;
+    assert!(verdict(Tier::Exact, &[Input::Life(Box::new(elsewhere))], reading(7, 1, 50), &[]).agrees);
+}

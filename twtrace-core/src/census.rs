@@ -5,12 +5,12 @@ use crate::attribution::UNKNOWN;
 use crate::connection::Outcome;
 use crate::ending::End;
 use crate::engine::{Ended, Engine, TIME_WAIT_NS};
-use crate::input::{CensusRow, CensusState, KernelCounters, Role};
+use crate::input::{CensusRow, CensusState, KernelCounters, Role, Tuple};
 use crate::ledger::{Ledger, Map, RowRef};
 use crate::live::Live;
 use crate::model::{Coverage, DestRow, GroupKey, Known, Row, Substate};
 use foldhash::fast::FixedState;
-use hashbrown::HashSet;
+use hashbrown::{HashMap, HashSet};
 use std::collections::VecDeque;
 use std::net::IpAddr;
 
@@ -31,12 +31,20 @@ const FRESH_NS: u64 = 10_000_000_000;
 /// Local address, remote address, remote port: what a port is taken for.
 type Towards = (IpAddr, IpAddr, u16);
 
+/// Network namespaces whose last census is remembered. Full: further ones are not looked at.
+const SPACES: usize = 2048;
+
 /// A census under way, or one that waits for the last records.
 #[derive(Debug, Default)]
 struct Run {
+    netns: u32,
+    /// What marks the sockets that it has seen.
+    number: u32,
     begin_ns: u64,
     end_ns: u64,
     complete: bool,
+    /// Timewait sockets by what is known of them.
+    coverage: Coverage,
     /// Timewait sockets that the trace does not know.
     strangers: Vec<CensusRow>,
     seen_strangers: HashSet<u64, FixedState>,
@@ -44,17 +52,23 @@ struct Run {
     listening: HashSet<(IpAddr, u16), FixedState>,
 }
 
+/// What is kept of a namespace from one census to the next.
+#[derive(Debug, Default)]
+struct Space {
+    listening: HashSet<(IpAddr, u16), FixedState>,
+    /// End of its last complete census.
+    complete_ns: Option<u64>,
+}
+
 /// What is kept from one census to the next.
 #[derive(Debug)]
 pub(crate) struct Census {
     number: u32,
     running: Option<Run>,
-    settling: Option<Run>,
-    listening: HashSet<(IpAddr, u16), FixedState>,
-    /// End of the last complete census.
-    complete_ns: Option<u64>,
+    settling: VecDeque<Run>,
+    spaces: HashMap<u32, Space, FixedState>,
     doubts: VecDeque<Ended>,
-    /// Timewait sockets whose end was told since the last census began.
+    /// Timewait sockets whose end was told while a census was under way or waiting.
     ended: HashSet<u64, FixedState>,
     /// One row, for the rate of everything.
     pub(crate) rate: Ledger<Row>,
@@ -65,9 +79,8 @@ impl Default for Census {
         Self {
             number: 0,
             running: None,
-            settling: None,
-            listening: HashSet::default(),
-            complete_ns: None,
+            settling: VecDeque::new(),
+            spaces: HashMap::default(),
             doubts: VecDeque::new(),
             ended: HashSet::default(),
             rate: Ledger::new(&[GroupKey::Other], 8),
@@ -76,33 +89,56 @@ impl Default for Census {
 }
 
 impl Census {
-    /// One of another namespace is not looked at.
-    pub(crate) fn begin(&mut self, is_own: bool, at_ns: u64) {
-        self.running = is_own.then(|| Run { begin_ns: at_ns, ..Run::default() });
-        if is_own {
-            self.number = self.number.wrapping_add(1).max(1);
-            self.ended.clear();
+    pub(crate) fn begin(&mut self, netns: u32, at_ns: u64) {
+        let has_room = self.spaces.len() < SPACES || self.spaces.contains_key(&netns);
+        if has_room {
+            self.spaces.entry(netns).or_default();
         }
+        self.number = self.number.wrapping_add(1).max(1);
+        self.running = has_room.then(|| Run { netns, number: self.number, begin_ns: at_ns, ..Run::default() });
     }
 
     pub(crate) fn end(&mut self, at_ns: u64, complete: bool) {
         if let Some(mut run) = self.running.take() {
             run.end_ns = at_ns;
             run.complete = complete;
-            self.settling = Some(run);
+            self.settling.push_back(run);
         }
     }
 
-    /// Whether somebody listens on a port, by the last complete census.
-    pub(crate) fn listens(&self, address: IpAddr, port: u16) -> bool {
-        let any = |unspecified: IpAddr| self.listening.contains(&(unspecified, port));
-        self.listening.contains(&(address, port))
-            || any(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED))
-            || any(IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED))
+    /// A namespace is gone, and whatever was to be learnt of it.
+    pub(crate) fn forget(&mut self, netns: u32) {
+        self.spaces.remove(&netns);
+        self.settling.retain(|run| run.netns != netns);
+        if self.running.as_ref().is_some_and(|run| run.netns == netns) {
+            self.running = None;
+        }
     }
 
-    pub(crate) fn is_fresh(&self, now_ns: u64) -> bool {
-        self.complete_ns.is_some_and(|at| now_ns.saturating_sub(at) < FRESH_NS)
+    /// Whether somebody listens on the local side of a connection, by the last complete census of its namespace.
+    pub(crate) fn listens(&self, tuple: &Tuple) -> bool {
+        let Some(Space { listening, .. }) = self.spaces.get(&tuple.netns) else { return false };
+        let on = |address: IpAddr| listening.contains(&(address, tuple.local_port));
+        on(tuple.local_addr)
+            || on(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED))
+            || on(IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED))
+    }
+
+    /// Whether there was a complete census of a namespace of late.
+    pub(crate) fn is_fresh(&self, netns: u32, now_ns: u64) -> bool {
+        let complete_ns = self.spaces.get(&netns).and_then(|space| space.complete_ns);
+        complete_ns.is_some_and(|at| now_ns.saturating_sub(at) < FRESH_NS)
+    }
+
+    fn is_first(&self, netns: u32) -> bool {
+        self.spaces.get(&netns).is_none_or(|space| space.complete_ns.is_none())
+    }
+
+    /// A census to draw conclusions from: one that is old enough, or of this namespace.
+    fn next_settled(&mut self, now_ns: u64, netns: Option<u32>) -> Option<Run> {
+        let is_due = |run: &Run| Some(run.netns) == netns || now_ns >= run.end_ns.saturating_add(SETTLE_NS);
+        let at = self.settling.iter().position(is_due)?;
+        self.settling.remove(at)
     }
 
     /// Remembers a life that may have left a timewait socket. Full: the oldest is forgotten and returned.
@@ -120,7 +156,7 @@ impl Census {
 
     /// The end of a timewait socket was told, which a census that is under way may still show.
     pub(crate) fn ended(&mut self, cookie: u64, limit: usize) {
-        if (self.running.is_some() || self.settling.is_some()) && self.ended.len() < limit {
+        if (self.running.is_some() || !self.settling.is_empty()) && self.ended.len() < limit {
             self.ended.insert(cookie);
         }
     }
@@ -137,10 +173,12 @@ impl Engine {
     pub(crate) fn census_rows(&mut self, rows: Vec<CensusRow>) {
         let Some(mut run) = self.census.running.take() else { return };
         for mut row in rows {
+            // What it was found in is known better than what it says.
+            row.tuple.netns = run.netns;
             row.cookie = self.identity(row.cookie, &row.tuple);
             match row.state {
                 CensusState::TimeWait | CensusState::TimewaitFinWait2 => {
-                    if !self.seen(&row, run.begin_ns)
+                    if !self.seen(&row, &run)
                         && run.strangers.len() < self.model.live.limit()
                         && run.seen_strangers.insert(row.cookie)
                     {
@@ -160,10 +198,10 @@ impl Engine {
     }
 
     /// Takes over what the census says of a socket that is followed; `false` when it is not.
-    fn seen(&mut self, row: &CensusRow, begin_ns: u64) -> bool {
+    fn seen(&mut self, row: &CensusRow, run: &Run) -> bool {
         let Some(live) = self.model.live.get_mut(row.cookie) else { return false };
-        live.census = self.census.number;
-        live.expires_ns = expires_ns(row, begin_ns);
+        live.census = run.number;
+        live.expires_ns = expires_ns(row, run.begin_ns);
         if live.known == Known::Inferred {
             live.known = Known::Census;
         }
@@ -199,32 +237,48 @@ impl Engine {
         self.follow(ended, substate, Known::Census, expires_ns);
     }
 
-    /// Draws the conclusions of the last census, once the records of what it saw have arrived.
+    /// Draws the conclusions of censuses, once the records of what they saw have arrived.
     pub(crate) fn settle(&mut self, now_ns: u64) {
-        if self.census.settling.as_ref().is_none_or(|run| now_ns < run.end_ns.saturating_add(SETTLE_NS)) {
+        self.settle_runs(now_ns, None);
+    }
+
+    /// The same, and of those of one namespace at once: its next one begins.
+    pub(crate) fn settle_for(&mut self, netns: u32, now_ns: u64) {
+        self.settle_runs(now_ns, Some(netns));
+    }
+
+    fn settle_runs(&mut self, now_ns: u64, netns: Option<u32>) {
+        let mut runs = Map::default();
+        while let Some(mut run) = self.census.next_settled(now_ns, netns) {
+            for row in std::mem::take(&mut run.strangers) {
+                self.stranger(&row, &mut run);
+            }
+            if run.complete
+                && let Some(space) = self.census.spaces.get_mut(&run.netns)
+            {
+                space.listening = std::mem::take(&mut run.listening);
+                space.complete_ns = Some(run.end_ns);
+            }
+            runs.insert(run.netns, run);
+        }
+        if runs.is_empty() {
             return;
         }
-        let Some(mut run) = self.census.settling.take() else { return };
-        if run.complete {
-            self.census.listening = std::mem::take(&mut run.listening);
-        }
-        let mut unfollowed = Coverage::default();
-        for row in std::mem::take(&mut run.strangers) {
-            self.stranger(&row, &run, &mut unfollowed);
-        }
-        if run.complete {
-            self.census.complete_ns = Some(run.end_ns);
-            self.end_absent(&run);
-            self.count_established(&run);
-        }
-        self.cover(unfollowed, &run);
+        // All of them in one go: there can be a thousand namespaces, and a hundred thousand sockets.
+        self.end_absent(&runs);
+        self.count_established(&runs);
+        self.cover(runs);
+        self.sum_up();
         self.refresh_soon();
+        if self.census.running.is_none() && self.census.settling.is_empty() {
+            self.census.ended.clear();
+        }
     }
 
     /// A timewait socket that the trace did not know when the census saw it.
-    fn stranger(&mut self, row: &CensusRow, run: &Run, unfollowed: &mut Coverage) {
+    fn stranger(&mut self, row: &CensusRow, run: &mut Run) {
         let (expires_ns, substate) = (expires_ns(row, run.begin_ns), substate(row));
-        if self.seen(row, run.begin_ns) {
+        if self.seen(row, run) {
             // Its record has come meanwhile.
             return;
         }
@@ -235,19 +289,19 @@ impl Engine {
         if let Some(doubt) = self.census.take_doubt(row.cookie) {
             self.found(&doubt, substate, expires_ns);
             self.release(Some(doubt));
-            self.mark(row.cookie);
+            self.mark(row.cookie, run.number);
             return;
         }
         let start_ns = self.model.summary.window.start_ns;
         let made_before = expires_ns.saturating_sub(TIME_WAIT_NS) < start_ns.saturating_add(ROUNDING_NS);
         // A FIN_WAIT2 timewait socket starts its minute anew when the peer's FIN comes, so a young timer is no proof
         // that it was made since. The first whole census has every older one: whoever is missing there is younger.
-        let before_start = self.census.complete_ns.is_none() && (made_before || self.nothing_lost());
+        let before_start = self.census.is_first(run.netns) && (made_before || self.nothing_lost());
         if self.model.live.is_full() {
             if before_start {
-                unfollowed.before_start += 1;
+                run.coverage.before_start += 1;
             } else {
-                unfollowed.unattributed += 1;
+                run.coverage.unattributed += 1;
             }
             return;
         }
@@ -273,12 +327,12 @@ impl Engine {
             found.pair = self.model.pair(process, found.destination);
         }
         self.follow(&found, substate, Known::Census, expires_ns);
-        self.mark(row.cookie);
+        self.mark(row.cookie, run.number);
     }
 
-    fn mark(&mut self, cookie: u64) {
+    fn mark(&mut self, cookie: u64, number: u32) {
         if let Some(live) = self.model.live.get_mut(cookie) {
-            live.census = self.census.number;
+            live.census = number;
         }
     }
 
@@ -288,10 +342,12 @@ impl Engine {
         [ring_full, map_full, recursion, stale, undecodable, untracked].iter().all(|&count| count == 0)
     }
 
-    /// Ends those that a complete census did not have.
-    fn end_absent(&mut self, run: &Run) {
-        let (number, netns) = (self.census.number, self.model.summary.host.netns);
-        let absent = |live: &Live| live.census != number && live.made_ns < run.begin_ns && live.tuple.netns == netns;
+    /// Ends those that a complete census of their namespace did not have.
+    fn end_absent(&mut self, runs: &Map<u32, Run>) {
+        let absent = |live: &Live| {
+            let run = runs.get(&live.tuple.netns).filter(|run| run.complete);
+            run.is_some_and(|run| live.census != run.number && live.made_ns < run.begin_ns)
+        };
         let mut ended = Vec::new();
         self.model.live.remove_if(absent, |live| ended.push(live));
         for live in &ended {
@@ -301,7 +357,8 @@ impl Engine {
                 continue;
             }
             // Reused by a new connection, killed by a reset or by data for a FIN_WAIT2 timewait socket.
-            let early = live.expires_ns > run.begin_ns.saturating_add(ROUNDING_NS);
+            let begin_ns = runs.get(&live.tuple.netns).map_or(0, |run| run.begin_ns);
+            let early = live.expires_ns > begin_ns.saturating_add(ROUNDING_NS);
             if early {
                 *self.model.summary.totals.corrections.entry("ended_early").or_default() += 1;
             }
@@ -332,33 +389,35 @@ impl Engine {
         self.model.ended(live);
     }
 
-    fn count_established(&mut self, run: &Run) {
-        let netns = self.model.summary.host.netns;
+    fn count_established(&mut self, runs: &Map<u32, Run>) {
         for row in self.model.destinations.rows_mut() {
             let DestRow::Dest(key) = row.key else { continue };
-            if let (Role::Active, Some(remote), true) = (key.role, key.remote_addr, key.netns == netns) {
+            let run = runs.get(&key.netns).filter(|run| run.complete);
+            if let (Role::Active, Some(remote), Some(run)) = (key.role, key.remote_addr, run) {
                 row.established = run.open.get(&(key.local_addr, remote, key.port)).copied().unwrap_or(0);
             }
         }
     }
 
-    fn cover(&mut self, unfollowed: Coverage, run: &Run) {
-        let number = self.census.number;
-        let mut coverage = unfollowed;
-        for live in self.model.live.iter().filter(|live| live.census == number) {
+    fn cover(&mut self, mut runs: Map<u32, Run>) {
+        for live in self.model.live.iter() {
+            let Some(run) = runs.get_mut(&live.tuple.netns).filter(|run| run.number == live.census) else { continue };
             if live.attributed {
-                coverage.attributed += 1;
+                run.coverage.attributed += 1;
             } else if live.before_start {
-                coverage.before_start += 1;
+                run.coverage.before_start += 1;
             } else {
-                coverage.unattributed += 1;
+                run.coverage.unattributed += 1;
             }
         }
-        coverage.census = coverage.attributed + coverage.before_start + coverage.unattributed;
-        let summary = &mut self.model.summary;
-        summary.coverage = coverage;
-        summary.census_at_ns = Some(run.begin_ns);
-        summary.census_complete = run.complete;
+        for (netns, Run { mut coverage, begin_ns, complete, .. }) in runs {
+            coverage.census = coverage.attributed + coverage.before_start + coverage.unattributed;
+            if let Some(namespace) = self.place_namespace(netns) {
+                namespace.coverage = coverage;
+                namespace.census_at_ns = Some(begin_ns);
+                namespace.census_complete = complete;
+            }
+        }
     }
 }
 

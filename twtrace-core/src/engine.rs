@@ -5,7 +5,7 @@ use crate::attribution::{Attribution, UNKNOWN};
 use crate::census::Census;
 use crate::connection::{Outcome, after_reset_sent, judge};
 use crate::ending::{End, TOO_LATE_NS};
-use crate::input::{Input, KernelFacts, Life, ProcessFacts, ProcessKey, Role, Tuple};
+use crate::input::{Input, Life, ProcessFacts, ProcessKey, Role, Tuple};
 use crate::ledger::{Ledger, RowRef};
 use crate::live::{Live, LiveSet};
 use crate::model::{DestKey, DestRow, Known, Substate, Summary};
@@ -28,9 +28,6 @@ const RECENT: usize = 1024;
 
 /// How long after the end of a life its reset may follow: it is the same call in the kernel.
 const RESET_NS: u64 = 10_000_000;
-
-/// Kernel figures kept for the sparkline.
-const HISTORY: usize = 120;
 
 /// Processes whose facts are kept, and users.
 const FACTS: usize = 16_384;
@@ -151,7 +148,10 @@ impl Engine {
                 self.timewait_end(&end);
             }
             Input::Counters(counters) => self.model.summary.counters = counters,
-            Input::Kernel(kernel) => self.kernel(kernel),
+            Input::Kernel { netns, facts } => self.kernel(netns, facts),
+            Input::Namespace { netns, name, refused } => self.namespace(netns, name, refused),
+            Input::NamespaceGone { netns } => self.namespace_gone(netns),
+            Input::NamespacesLeftOut(number) => self.model.summary.namespaces_left_out = number,
             Input::Process { key, facts } => self.process(key, facts),
             Input::User { uid, name } => {
                 if self.model.users.len() < FACTS {
@@ -159,9 +159,9 @@ impl Engine {
                 }
             }
             Input::CensusBegin { netns, at_ns } => {
-                self.settle(u64::MAX);
+                self.settle_for(netns, at_ns);
                 self.passed(at_ns);
-                self.census.begin(netns == self.model.summary.host.netns, at_ns);
+                self.census.begin(netns, at_ns);
             }
             Input::CensusRows(rows) => self.census_rows(rows),
             Input::CensusEnd { at_ns, complete } => {
@@ -241,8 +241,8 @@ impl Engine {
         if role != Role::Unknown {
             return role;
         }
-        let (low, high) = self.model.summary.kernel.port_range;
-        if self.census.listens(tuple.local_addr, tuple.local_port) {
+        let (low, high) = self.model.summary.kernel_of(tuple.netns).map_or((0, 0), |facts| facts.port_range);
+        if self.census.listens(tuple) {
             Role::Passive
         } else if (low..=high).contains(&tuple.local_port) && low > 0 {
             Role::Active
@@ -342,15 +342,6 @@ impl Engine {
         }
     }
 
-    fn kernel(&mut self, kernel: KernelFacts) {
-        let history = &mut self.model.summary.time_wait_history;
-        if history.len() == HISTORY {
-            history.remove(0);
-        }
-        history.push(kernel.time_wait);
-        self.model.summary.kernel = kernel;
-    }
-
     fn process(&mut self, key: ProcessKey, facts: ProcessFacts) {
         if self.model.facts.len() >= FACTS {
             let ledger = self.model.attribution.ledger(crate::model::GroupBy::Process);
@@ -376,14 +367,13 @@ impl Engine {
         }
     }
 
-    /// Ends timewait sockets whose time is over. In the tracer's namespace the census tells, as long as there is one:
-    /// the kernel's timers for so long a time are seconds late.
+    /// Ends timewait sockets whose time is over. Where there is a census it tells, as long as it is fresh: the
+    /// kernel's timers for so long a time are seconds late.
     fn expire(&mut self, now_ns: u64) {
-        let netns = self.model.summary.host.netns;
-        let by_census = self.census.is_fresh(now_ns);
+        let census = &self.census;
         let patience = if self.ends_are_told() { TOO_LATE_NS } else { 0 };
         let gone = |live: &Live| {
-            now_ns >= live.expires_ns.saturating_add(patience) && !(by_census && live.tuple.netns == netns)
+            now_ns >= live.expires_ns.saturating_add(patience) && !census.is_fresh(live.tuple.netns, now_ns)
         };
         let mut ended = Vec::new();
         self.model.live.remove_if(gone, |live| ended.push(live));
@@ -404,13 +394,13 @@ impl Engine {
         self.census.rate.refresh_rates(now_ns, start_ns);
         let total = self.census.rate.row_mut(RowRef::OTHER).counts.rate_per_s;
         self.model.summary.totals.counts.rate_per_s = total;
-        let netns = self.model.summary.host.netns;
+        let summary = &self.model.summary;
         for row in self.model.destinations.rows_mut() {
-            if let DestRow::Dest(DestKey { role: Role::Active, netns: of, .. }) = row.key
-                && of == netns
+            if let DestRow::Dest(DestKey { role: Role::Active, netns, .. }) = row.key
+                && let Some(facts) = summary.kernel_of(netns)
             {
                 let used = row.counts.time_wait_live + row.established;
-                row.budget = Budget::new(&self.model.summary.kernel, used, row.counts.rate_per_s);
+                row.budget = Budget::new(facts, used, row.counts.rate_per_s);
             }
         }
     }

@@ -321,7 +321,7 @@ pub struct HostFacts {
     pub kernel: String,
     /// `/proc/sys/kernel/random/boot_id`.
     pub boot_id: String,
-    /// Network namespace (inode number) that the census looks into.
+    /// The tracer's own network namespace (inode number).
     pub netns: u32,
 }
 
@@ -362,7 +362,7 @@ pub struct TracingFacts {
     pub hooks: Vec<Hook>,
 }
 
-/// Figures of the tracer's network namespace and of the kernel, read at a tick.
+/// Figures and sysctls of one network namespace, read at a tick.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct KernelFacts {
     /// `/proc/net/sockstat` TCP `tw`: timewait sockets of both substates.
@@ -414,8 +414,29 @@ pub enum Input {
     TimewaitEnd(TimewaitEnd),
     /// The kernel side's totals.
     Counters(KernelCounters),
-    /// Kernel figures and sysctls.
-    Kernel(KernelFacts),
+    /// Kernel figures and sysctls of a network namespace.
+    Kernel {
+        /// Which.
+        netns: u32,
+        /// What was read there.
+        facts: KernelFacts,
+    },
+    /// A network namespace was found, or its name or reachability changed.
+    Namespace {
+        /// Inode number.
+        netns: u32,
+        /// What it is called. Hostile input.
+        name: String,
+        /// Why it cannot be entered: there is no census of it then, and no figures.
+        refused: Option<String>,
+    },
+    /// A network namespace is gone, and its sockets with it.
+    NamespaceGone {
+        /// Inode number. It may be given to another namespace from now on.
+        netns: u32,
+    },
+    /// How many network namespaces there are that nobody looks into, because there are too many.
+    NamespacesLeftOut(u64),
     /// A process was looked up. At most once for each process, maybe never: it may be gone.
     Process {
         /// Which.

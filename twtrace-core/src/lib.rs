@@ -13,6 +13,7 @@ pub mod input;
 mod ledger;
 mod live;
 pub mod model;
+mod namespaces;
 pub mod ports;
 pub mod sketch;
 pub mod source;

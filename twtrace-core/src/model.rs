@@ -144,7 +144,7 @@ pub struct DestinationRow {
     pub folded: u64,
     /// Figures.
     pub counts: Counts,
-    /// Full sockets that hold a port towards it, by the last census (tracer's namespace only).
+    /// Full sockets that hold a port towards it, by the last census of its namespace.
     pub established: u64,
     /// Port budget, for active destinations.
     pub budget: Option<crate::ports::Budget>,
@@ -225,7 +225,7 @@ pub struct LiveSocket {
     pub before_start: bool,
 }
 
-/// Figures of the last census of the tracer's namespace.
+/// Figures of the last census of a namespace, or of all namespaces together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
 pub struct Coverage {
     /// Timewait sockets in the census.
@@ -293,6 +293,27 @@ pub struct Ends {
     pub killed: u64,
 }
 
+/// A network namespace.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Namespace {
+    /// Inode number.
+    pub netns: u32,
+    /// What it is called; empty when that is not known. Hostile input.
+    pub name: String,
+    /// Kernel figures, once they were read.
+    pub kernel: Option<KernelFacts>,
+    /// Its last census.
+    pub coverage: Coverage,
+    /// When that census was taken, if any.
+    pub census_at_ns: Option<u64>,
+    /// Whether it was whole.
+    pub census_complete: bool,
+    /// Why it cannot be entered.
+    pub refused: Option<String>,
+    /// It does not exist any more. Its name is kept for the rows that it has.
+    pub gone: bool,
+}
+
 /// Host-wide parts of the model, all public and plain.
 #[derive(Clone, Debug, Default)]
 pub struct Summary {
@@ -302,19 +323,23 @@ pub struct Summary {
     pub tracing: TracingFacts,
     /// Kernel-side counters.
     pub counters: KernelCounters,
-    /// Kernel figures.
+    /// Kernel figures of the tracer's own network namespace.
     pub kernel: KernelFacts,
+    /// Network namespaces that are known, those that are gone included; in the order of their first mention.
+    pub namespaces: Vec<Namespace>,
+    /// Network namespaces that nobody looks into, because there are too many.
+    pub namespaces_left_out: u64,
     /// Time.
     pub window: Window,
-    /// Last census.
+    /// Last census of every namespace, together.
     pub coverage: Coverage,
-    /// When that census was taken, if any.
+    /// When the oldest of these was taken, if there is any.
     pub census_at_ns: Option<u64>,
-    /// Whether it was whole.
+    /// Whether all were whole.
     pub census_complete: bool,
     /// Totals.
     pub totals: Totals,
-    /// Kernel's count of timewait sockets, one per tick, newest last, at most 120.
+    /// Kernel's count of timewait sockets in all namespaces, one per tick, newest last, at most 120.
     pub time_wait_history: Vec<u64>,
 }
 

@@ -5,7 +5,6 @@
 mod common;
 
 use common::*;
-use std::net::IpAddr;
 use twtrace_core::engine::{Engine, EngineConfig, Filter, Limits};
 use twtrace_core::input::{CensusState, ConnectFailed, Input, Role};
 use twtrace_core::model::{Counts, DestKey, DestRow, GroupBy, GroupKey, Known, Substate};
@@ -379,16 +378,4 @@ fn time_that_goes_back_does_no_harm() {
     engine.apply(ended(life(2, owner(5, "a"), tuple(30_001, 1, 80), 5)));
     assert_eq!(engine.model().summary().window.seconds(), 2.0);
     assert_eq!(totals(&engine).time_wait_made, 2);
-}
-
-#[test]
-fn another_namespace_has_no_budget_and_no_census() {
-    let mut elsewhere = tuple(40_000, 1, 80);
-    elsewhere.netns = 7;
-    let mut engine = engine([start(), kernel(), ended(life(1, owner(10, "a"), elsewhere, T))]);
-    census(T + SECOND, vec![]).into_iter().for_each(|input| engine.apply(input));
-    assert_eq!(totals(&engine).time_wait_live, 1);
-    assert_eq!(engine.model().destinations().next().unwrap().budget, None);
-    let address: IpAddr = elsewhere.local_addr;
-    assert_eq!(engine.model().live_sockets().next().unwrap().tuple.local_addr, address);
 }

@@ -81,7 +81,10 @@ fn figures_at_the_end_of_their_range_do_no_harm() {
     let inputs = [
         start(),
         Input::Counters(counters),
-        Input::Kernel(KernelFacts { port_range: (1, u16::MAX), time_wait: end, ..KernelFacts::default() }),
+        Input::Kernel {
+            netns: NETNS,
+            facts: KernelFacts { port_range: (1, u16::MAX), time_wait: end, ..KernelFacts::default() },
+        },
         ended(last),
         Input::ResetSent { cookie: 9, tuple: tuple(40000, 1, 80), life: 0, at_ns: end },
         Input::CensusBegin { netns: NETNS, at_ns: end },

@@ -108,19 +108,25 @@ fn any_input() -> impl Strategy<Value = Vec<Input>> {
         1 => at_any_time().prop_map(|at_ns| vec![Input::CensusEnd { at_ns, complete: true }]),
         1 => Just(vec![kernel()]),
         1 => any_failed().prop_map(|failed| vec![Input::ConnectFailed(Box::new(failed))]),
-        1 => (any::<(u16, u16)>(), any::<u32>()).prop_map(|(port_range, reserved_in_range)| vec![Input::Kernel(
-            KernelFacts { port_range, reserved_in_range, ..KernelFacts::default() }
-        )]),
+        1 => (any::<(u16, u16)>(), any::<u32>(), any_netns()).prop_map(|(port_range, reserved_in_range, netns)| {
+            vec![Input::Kernel { netns, facts: KernelFacts { port_range, reserved_in_range, ..KernelFacts::default() } }]
+        }),
+        1 => (any_netns(), any::<bool>()).prop_map(|(netns, refused)| vec![Input::Namespace {
+            netns, name: "somewhere".to_owned(), refused: refused.then(|| "no".to_owned())
+        }]),
+        1 => any_netns().prop_map(|netns| vec![Input::NamespaceGone { netns }]),
         1 => (1_u32..40).prop_map(|tgid| vec![
             Input::Process { key: owner(tgid, "").key, facts: ProcessFacts::default() },
             Input::User { uid: tgid % 7, name: "somebody".to_owned() },
         ]),
-        1 => (at_any_time(), any::<bool>()).prop_map(|(at_ns, own)| vec![
-            Input::CensusBegin { netns: if own { NETNS } else { 7 }, at_ns }
-        ]),
+        1 => (at_any_time(), any_netns()).prop_map(|(at_ns, netns)| vec![Input::CensusBegin { netns, at_ns }]),
         1 => at_any_time().prop_map(|at_ns| vec![Input::CensusEnd { at_ns, complete: false }]),
         1 => prop::collection::vec(any_row(), 0..5).prop_map(|rows| vec![Input::CensusRows(rows)]),
     ]
+}
+
+fn any_netns() -> impl Strategy<Value = u32> {
+    prop::sample::select(vec![NETNS, NETNS, 7])
 }
 
 fn inputs() -> impl Strategy<Value = Vec<Input>> {

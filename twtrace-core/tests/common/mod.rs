@@ -107,7 +107,8 @@ pub(crate) fn start() -> Input {
 }
 
 pub(crate) fn kernel() -> Input {
-    Input::Kernel(KernelFacts { port_range: (32_768, 60_999), max_tw_buckets: 131_072, ..KernelFacts::default() })
+    let facts = KernelFacts { port_range: (32_768, 60_999), max_tw_buckets: 131_072, ..KernelFacts::default() };
+    Input::Kernel { netns: NETNS, facts }
 }
 
 pub(crate) fn ended(life: Life) -> Input {
@@ -124,8 +125,13 @@ pub(crate) fn row(cookie: u64, tuple: Tuple, state: CensusState, expires_ms: u32
 
 /// A complete census and the tick after which it counts.
 pub(crate) fn census(at_ns: u64, rows: Vec<CensusRow>) -> Vec<Input> {
+    census_of(NETNS, at_ns, rows)
+}
+
+/// The same of some namespace.
+pub(crate) fn census_of(netns: u32, at_ns: u64, rows: Vec<CensusRow>) -> Vec<Input> {
     vec![
-        Input::CensusBegin { netns: NETNS, at_ns },
+        Input::CensusBegin { netns, at_ns },
         Input::CensusRows(rows),
         Input::CensusEnd { at_ns: at_ns + 1_000_000, complete: true },
         tick(at_ns + 100_000_000),

@@ -1,5 +1,5 @@
 //! The kernel's own list of TCP sockets, by sock_diag (`NETLINK_SOCK_DIAG`), in the network namespace of the calling
-//! thread.
+//! thread, or of the one that a socket was opened in.
 //!
 //! Request, headers and constants come from the netlink crates. The fixed part of each answer, `struct inet_diag_msg`,
 //! is read here: the crate's own type drops `idiag_expires` for timewait sockets, and allocates for each message.
@@ -58,7 +58,11 @@ pub struct CensusReport {
 /// sockets come and go, the kernel may skip one or give one twice at the seams of its answer without saying so. Rows
 /// may have been handed over before an error is returned.
 pub fn dump(netns: u32, sink: &mut dyn FnMut(Vec<CensusRow>)) -> io::Result<CensusReport> {
-    let mut socket = open()?;
+    dump_from(open()?, netns, sink)
+}
+
+/// The same, of the network namespace that a socket was opened in by [`open`].
+pub fn dump_from(mut socket: Socket, netns: u32, sink: &mut dyn FnMut(Vec<CensusRow>)) -> io::Result<CensusReport> {
     let mut buffer = vec![0; RECEIVE_BYTES];
     let mut pieces = Pieces { rows: Vec::new(), total: 0, sink };
     let mut complete = true;
@@ -95,7 +99,8 @@ impl Pieces<'_> {
     }
 }
 
-fn open() -> io::Result<Socket> {
+/// A socket to ask for the sockets of the calling thread's network namespace, which it holds on to: drop it soon.
+pub fn open() -> io::Result<Socket> {
     let explain = |error: io::Error| explained(&error, "sock_diag cannot be opened");
     let mut socket = Socket::new(NETLINK_SOCK_DIAG).map_err(explain)?;
     socket.bind_auto().map_err(explain)?;

@@ -1,6 +1,7 @@
 //! Inputs from the running kernel.
 
 use super::Feed;
+use super::namespaces::{Namespaces, take_census};
 use crate::host;
 use crate::host::clock::{self, Moment};
 use crate::host::process::ProcessReader;
@@ -59,6 +60,7 @@ pub struct Live {
     next_census_ns: u64,
     next_sweep_ns: u64,
     processes: ProcessReader,
+    namespaces: Namespaces,
 }
 
 /// What comes from the ring buffer, and whom it names.
@@ -76,19 +78,22 @@ impl Live {
     /// # Errors
     /// It cannot trace here; see [`crate::kernel::explain`].
     pub fn start(options: &LiveOptions) -> anyhow::Result<Self> {
-        // Before other threads exist: it may unshare the mount namespace of this one.
+        let host = host::facts();
+        // Its thread stays in the mount namespace that this one may leave next.
+        let namespaces = Namespaces::start(host.netns).context("cannot start a thread")?;
         let loaded = load::load(&options.load)?;
         let users = UserNames::start().context("cannot start a thread")?;
         // Now, not before: what closed earlier was not seen.
         let start = Some(clock::now()?);
         Ok(Self {
             intake: Intake { loaded, undecodable: 0, seen: HashSet::new(), waiting: VecDeque::new(), users },
-            host: host::facts(),
+            host,
             start,
             next_figures_ns: 0,
             next_census_ns: 0,
             next_sweep_ns: 0,
             processes: ProcessReader::new(),
+            namespaces,
         })
     }
 
@@ -130,14 +135,14 @@ impl Live {
         let mut counters = self.intake.loaded.counters()?;
         counters.undecodable = self.intake.undecodable;
         sink(Input::Counters(counters));
-        sink(Input::Kernel(host::kernel_facts().context("cannot read the kernel's TCP figures")?));
+        let facts = host::kernel_facts().context("cannot read the kernel's TCP figures")?;
+        sink(Input::Kernel { netns: self.host.netns, facts });
         Ok(())
     }
 
-    /// The kernel's own list, then the records that came in meanwhile: a socket made during the dump is in both.
+    /// The kernel's own list of the tracer's namespace.
     fn census(&mut self, sink: &mut dyn FnMut(Input)) -> anyhow::Result<()> {
         let began = clock::monotonic_ns()?;
-        sink(Input::CensusBegin { netns: self.host.netns, at_ns: began });
         // Sockets that have been closing for a while. One that the dump shows as a timewait socket has ended unseen:
         // some kernels run no tracing program in a softirq that interrupts a process they protect.
         let patience = SETTLE.as_nanos() as u64;
@@ -150,20 +155,15 @@ impl Live {
         let mut unseen = Vec::new();
         let intake = &mut self.intake;
         // A dump takes long enough to fill the ring buffer on a busy host.
-        let report = census::dump(self.host.netns, &mut |rows| {
+        let ended = take_census(self.host.netns, sink, census::open, &mut |rows, sink| {
             if !closing.is_empty() {
                 let timewait =
                     |row: &&CensusRow| matches!(row.state, CensusState::TimeWait | CensusState::TimewaitFinWait2);
                 let of_dump = rows.iter().filter(timewait).map(|row| row.cookie);
                 unseen.extend(of_dump.filter_map(|cookie| Some((closing.remove(&cookie)?, cookie))));
             }
-            sink(Input::CensusRows(rows));
             intake.drain(MAX_DRAIN, sink);
-        });
-        let ended = clock::monotonic_ns()?;
-        // A failed dump proves nothing, and the next may succeed: it is shown as incomplete.
-        let complete = report.is_ok_and(|report| report.complete);
-        sink(Input::CensusEnd { at_ns: ended, complete });
+        })?;
         self.next_census_ns = ended + (ended.saturating_sub(began) * CENSUS_SHARE).max(SECOND_NS);
         self.intake.drain(MAX_DRAIN, sink);
         for (key, cookie) in unseen {
@@ -237,6 +237,8 @@ impl Source for Live {
         if now >= self.next_census_ns {
             self.census(sink)?;
         }
+        let intake = &mut self.intake;
+        self.namespaces.go_on(sink, &mut |sink| intake.drain(MAX_DRAIN, sink))?;
         self.look_up(sink);
         self.intake.loaded.flush_log();
         sink(Input::Tick { at_ns: clock::monotonic_ns()? });
@@ -250,6 +252,8 @@ impl Source for Live {
         thread::sleep(SETTLE);
         self.next_sweep_ns = 0;
         self.census(sink)?;
+        let intake = &mut self.intake;
+        self.namespaces.last_round(sink, &mut |sink| intake.drain(MAX_DRAIN, sink))?;
         thread::sleep(SETTLE);
         self.intake.drain(usize::MAX, sink);
         self.figures(sink)?;

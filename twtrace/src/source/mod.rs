@@ -1,6 +1,7 @@
 //! Where inputs come from.
 
 pub mod live;
+mod namespaces;
 
 use std::os::fd::BorrowedFd;
 use twtrace_core::source::Source;

@@ -4,7 +4,7 @@ use crate::view::label::{self, Names};
 use crate::view::order::{self, Sort};
 use crate::view::text;
 use twtrace_core::input::Role;
-use twtrace_core::model::{Counts, DestRow, DestinationRow, GroupBy, GroupKey, PairRow, Row};
+use twtrace_core::model::{Counts, DestRow, DestinationRow, GroupBy, GroupKey, PairRow, Row, Summary};
 
 /// What cells need besides their row.
 #[derive(Clone, Copy)]
@@ -13,6 +13,8 @@ pub struct Context<'a> {
     pub names: &'a dyn Names,
     /// Sign before inferred numbers of live sockets.
     pub live_mark: &'a str,
+    /// What is known of network namespaces.
+    pub summary: &'a Summary,
 }
 
 /// One column.
@@ -170,6 +172,14 @@ fn from(row: &DestinationRow) -> String {
     }
 }
 
+/// The network namespace, unless it is the tracer's own.
+fn namespace(context: &Context<'_>, row: &DestinationRow) -> String {
+    match &row.key {
+        DestRow::Dest(key) if key.netns != context.summary.host.netns => label::namespace(context.summary, key.netns),
+        _ => "-".to_owned(),
+    }
+}
+
 fn budget(row: &DestinationRow, tell: fn(&twtrace_core::ports::Budget) -> String) -> String {
     row.budget.as_ref().map_or_else(|| "-".to_owned(), tell)
 }
@@ -202,6 +212,7 @@ pub fn destinations() -> Vec<Column<DestinationRow>> {
         Column::right("OPENED", 9, 10, |_, row: &DestinationRow| number(row.counts.opened)).sorts(Sort::Opened),
         Column::right("ACCEPTED", 9, 11, |_, row: &DestinationRow| number(row.counts.accepted)).sorts(Sort::Accepted),
         Column::left("FROM", 15, 7, |_, row: &DestinationRow| from(row)),
+        Column::left("NETNS", 12, 12, |at, row: &DestinationRow| namespace(at, row)),
     ]
 }
 

@@ -25,8 +25,9 @@ const PROCESS: [&str; 12] = [
     "cmdline",
 ];
 const GROUP: [&str; 2] = ["name", "processes"];
-const DESTINATION: [&str; 11] = [
+const DESTINATION: [&str; 12] = [
     "netns",
+    "netns_name",
     "role",
     "local_addr",
     "remote_addr",
@@ -82,7 +83,7 @@ pub fn write_rows(model: &Model, by: By, sort: Sort, limit: Option<usize>, out: 
     let time = time(model.summary());
     let Some(group) = by.group() else {
         for row in order::destinations(model.destinations(), sort).into_iter().take(limit) {
-            write_record(record(&time, destination(row), row.folded, &row.counts), out)?;
+            write_record(record(&time, destination(row, model.summary()), row.folded, &row.counts), out)?;
         }
         return Ok(());
     };
@@ -156,7 +157,7 @@ fn of_group<'a>(row: &Row, model: &Model) -> Vec<Cow<'a, str>> {
     vec![label::group(row, model).into(), row.processes.to_string().into()]
 }
 
-fn destination<'a>(row: &DestinationRow) -> Vec<Cow<'a, str>> {
+fn destination<'a>(row: &'a DestinationRow, summary: &'a Summary) -> Vec<Cow<'a, str>> {
     let key = match &row.key {
         DestRow::Dest(key) => Some(key),
         DestRow::Other => None,
@@ -164,6 +165,7 @@ fn destination<'a>(row: &DestinationRow) -> Vec<Cow<'a, str>> {
     let budget = row.budget.as_ref();
     vec![
         optional(key.map(|key| key.netns)),
+        Cow::Borrowed(key.and_then(|key| summary.namespace(key.netns)).map_or("", |of| of.name.as_str())),
         Cow::Borrowed(key.map_or("(other)", |key| label::role(key.role))),
         optional(key.map(|key| key.local_addr)),
         optional(key.and_then(|key| key.remote_addr)),

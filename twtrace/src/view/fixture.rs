@@ -8,6 +8,8 @@ use twtrace_core::input::{
 };
 
 const NETNS: u32 = 4_026_531_840;
+/// Another network namespace, whose name was chosen by somebody else.
+const CONTAINER: u32 = NETNS + 300;
 const SECOND: u64 = 1_000_000_000;
 const START: u64 = 1000 * SECOND;
 
@@ -126,27 +128,33 @@ pub(crate) fn inputs() -> Vec<Input> {
     let hooks = vec![hook("inet_sock_set_state", "tp_btf"), hook("sys_exit_connect", "tracepoint")];
     let tracing = TracingFacts { tier: Tier::Cookie, by_tuple: false, hooks };
     let mut inputs = vec![Input::Start { at_ns: START, unix_ns: 1_790_000_000_000_000_000, host, tracing }];
-    inputs.extend([10, 40, 90, 160, 257].map(|time_wait| {
-        Input::Kernel(KernelFacts {
-            time_wait,
-            time_wait_overflow: 3,
-            max_tw_buckets: 131_072,
-            tw_reuse: 2,
-            port_range: (32_768, 33_023),
-            reserved_in_range: 6,
-            reserved_ports: "32770-32775".to_owned(),
-        })
-    }));
+    for (netns, name) in [(NETNS, "host"), (CONTAINER, "=blue\u{1b}[2J\u{202e}")] {
+        inputs.push(Input::Namespace { netns, name: name.to_owned(), refused: None });
+    }
+    inputs.extend([(NETNS, 10), (NETNS, 40), (CONTAINER, 5), (NETNS, 90), (NETNS, 160), (NETNS, 252)].map(
+        |(netns, time_wait)| {
+            let facts = KernelFacts {
+                time_wait,
+                time_wait_overflow: 3,
+                max_tw_buckets: 131_072,
+                tw_reuse: 2,
+                port_range: (32_768, 33_023),
+                reserved_in_range: 6,
+                reserved_ports: "32770-32775".to_owned(),
+            };
+            Input::Kernel { netns, facts }
+        },
+    ));
     let lives = lives(&cast);
     let made = lives.iter().filter(|life| life.transitions.iter().any(|at| at.to == TcpState::FinWait1));
-    let mut census: Vec<CensusRow> = made
+    let (mut census, elsewhere): (Vec<CensusRow>, Vec<CensusRow>) = made
         .map(|life| CensusRow {
             cookie: life.cookie,
             tuple: life.tuple,
             state: CensusState::TimeWait,
             expires_ms: 58_000,
         })
-        .collect();
+        .partition(|row| row.tuple.netns == NETNS);
     census.extend((0..7).map(|index| CensusRow {
         cookie: 9000 + index,
         tuple: tuple(50_000 + index as u16, address(9), 6379),
@@ -173,9 +181,11 @@ pub(crate) fn inputs() -> Vec<Input> {
         inputs.push(Input::User { uid, name: name.to_owned() });
     }
     inputs.push(Input::Counters(KernelCounters { transitions: 2000, records: 298, ..KernelCounters::default() }));
-    inputs.push(Input::CensusBegin { netns: NETNS, at_ns: START + 5 * SECOND });
-    inputs.push(Input::CensusRows(census));
-    inputs.push(Input::CensusEnd { at_ns: START + 5 * SECOND + 1_000_000, complete: true });
+    for (netns, rows) in [(NETNS, census), (CONTAINER, elsewhere)] {
+        inputs.push(Input::CensusBegin { netns, at_ns: START + 5 * SECOND });
+        inputs.push(Input::CensusRows(rows));
+        inputs.push(Input::CensusEnd { at_ns: START + 5 * SECOND + 1_000_000, complete: true });
+    }
     inputs.push(tick(5_500));
     inputs
 }
@@ -206,7 +216,8 @@ fn lives(cast: &Cast) -> Vec<Life> {
         add(cast.nginx, tuple(8080, client, 41_000 + index), Role::Passive, true);
     }
     for index in 0..5 {
-        add(cast.hostile, tuple(32_800 + index, address(4), 25), Role::Active, true);
+        let there = Tuple { netns: CONTAINER, ..tuple(32_800 + index, address(4), 25) };
+        add(cast.hostile, there, Role::Active, true);
     }
     lives
 }

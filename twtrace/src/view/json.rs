@@ -14,8 +14,8 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use twtrace_core::engine::Model;
-use twtrace_core::input::{HostFacts, KernelCounters, Tier};
-use twtrace_core::model::{Ends, GroupBy, Summary};
+use twtrace_core::input::{HostFacts, KernelCounters, KernelFacts, Tier};
+use twtrace_core::model::{Ends, GroupBy, Namespace, Summary};
 
 /// Version of the form. It changes when a field is renamed, removed or means something else.
 pub const SCHEMA: u32 = 1;
@@ -38,6 +38,7 @@ struct Report<'a> {
     window: Window,
     tracing: Tracing<'a>,
     kernel: Kernel<'a>,
+    namespaces: Vec<NamespaceJson<'a>>,
     coverage: Coverage,
     totals: Totals<'a>,
     processes: Vec<RowJson<'a>>,
@@ -96,6 +97,22 @@ struct Kernel<'a> {
     reserved_in_range: u32,
 }
 
+/// A network namespace.
+#[derive(Serialize)]
+struct NamespaceJson<'a> {
+    netns: u32,
+    /// `ip netns` name, else container, else PID; null when nobody has told.
+    name: Option<&'a str>,
+    /// It was there and is not any more.
+    gone: bool,
+    /// Why there is no census of it.
+    refused: Option<&'a str>,
+    /// Null when its figures were not read.
+    kernel: Option<Kernel<'a>>,
+    coverage: Coverage,
+}
+
+/// What a census came to: of one network namespace, or of all.
 #[derive(Serialize)]
 struct Coverage {
     census: u64,
@@ -163,13 +180,14 @@ fn report(model: &Model, options: Options) -> Report<'_> {
         host: host(&summary.host),
         window: window(summary),
         tracing: tracing(summary),
-        kernel: kernel(summary),
+        kernel: kernel(&summary.kernel),
+        namespaces: summary.namespaces.iter().map(|namespace| of_namespace(namespace, summary)).collect(),
         coverage: coverage(summary),
         totals: totals(summary),
         processes,
         processes_total,
         groups,
-        destinations: destinations.into_iter().take(limit).map(DestinationJson::of).collect(),
+        destinations: destinations.into_iter().take(limit).map(|row| DestinationJson::of(row, summary)).collect(),
         destinations_total,
         findings: [],
     }
@@ -208,8 +226,7 @@ fn tracing(summary: &Summary) -> Tracing<'_> {
     }
 }
 
-fn kernel(summary: &Summary) -> Kernel<'_> {
-    let kernel = &summary.kernel;
+fn kernel(kernel: &KernelFacts) -> Kernel<'_> {
     Kernel {
         time_wait: kernel.time_wait,
         time_wait_overflow: kernel.time_wait_overflow,
@@ -221,16 +238,35 @@ fn kernel(summary: &Summary) -> Kernel<'_> {
     }
 }
 
+fn of_namespace<'a>(namespace: &'a Namespace, summary: &Summary) -> NamespaceJson<'a> {
+    NamespaceJson {
+        netns: namespace.netns,
+        name: Some(namespace.name.as_str()).filter(|name| !name.is_empty()),
+        gone: namespace.gone,
+        refused: namespace.refused.as_deref(),
+        kernel: namespace.kernel.as_ref().map(kernel),
+        coverage: census(&namespace.coverage, namespace.census_at_ns, namespace.census_complete, summary),
+    }
+}
+
 fn coverage(summary: &Summary) -> Coverage {
-    let coverage = &summary.coverage;
-    let age_ns = summary.census_at_ns.map(|at| summary.window.now_ns.saturating_sub(at));
+    census(&summary.coverage, summary.census_at_ns, summary.census_complete, summary)
+}
+
+fn census(
+    coverage: &twtrace_core::model::Coverage,
+    census_at_ns: Option<u64>,
+    complete: bool,
+    summary: &Summary,
+) -> Coverage {
+    let age_ns = census_at_ns.map(|at| summary.window.now_ns.saturating_sub(at));
     Coverage {
         census: coverage.census,
         attributed: coverage.attributed,
         before_start: coverage.before_start,
         unattributed: coverage.unattributed,
         ratio: coverage.ratio(),
-        complete: summary.census_complete,
+        complete,
         census_age_s: age_ns.map(|age| rows::rounded(age as f64 / 1e9)),
     }
 }

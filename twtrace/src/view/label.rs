@@ -4,7 +4,7 @@ use crate::view::text;
 use std::borrow::Cow;
 use twtrace_core::engine::Model;
 use twtrace_core::input::{Comm, ProcessFacts, ProcessKey, Role};
-use twtrace_core::model::{DestRow, GroupBy, GroupKey, OwnerRef, Row};
+use twtrace_core::model::{DestRow, GroupBy, GroupKey, Namespace, OwnerRef, Row, Summary};
 
 /// Who can tell names.
 pub trait Names {
@@ -96,6 +96,14 @@ pub fn destination(key: &DestRow, folded: u64) -> String {
     match key {
         DestRow::Other => format!("(other: {} rows)", text::count(folded)),
         DestRow::Dest(key) => text::address(key.remote_addr.unwrap_or(key.local_addr), key.port),
+    }
+}
+
+/// A network namespace by name, or else by number.
+pub fn namespace(summary: &Summary, netns: u32) -> String {
+    match summary.namespace(netns) {
+        Some(Namespace { name, .. }) if !name.is_empty() => text::clean(name).into_owned(),
+        _ => netns.to_string(),
     }
 }
 

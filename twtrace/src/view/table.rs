@@ -29,7 +29,7 @@ pub fn write(model: &Model, options: Options, out: &mut dyn Write) -> io::Result
     let summary = model.summary();
     head(model, out)?;
     writeln!(out)?;
-    let context = Context { names: model, live_mark: words::live_mark(summary) };
+    let context = Context { names: model, live_mark: words::live_mark(summary), summary };
     let limit = options.limit.unwrap_or(usize::MAX);
     let (shown, total) = if let Some(by) = options.by.group() {
         let rows = order::of_model(model, by, options.sort);
@@ -58,9 +58,8 @@ fn head(model: &Model, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "{}", identity(summary))?;
     writeln!(
         out,
-        "TIME_WAIT now {} of at most {}   made {} ({}/s)   overflows since boot {}",
-        text::count(kernel.time_wait),
-        text::count(kernel.max_tw_buckets),
+        "TIME_WAIT now {}   made {} ({}/s)   overflows since boot {}",
+        words::time_wait(summary),
         text::count(summary.totals.counts.time_wait_made),
         text::rate(summary.totals.counts.rate_per_s),
         text::count(kernel.time_wait_overflow),

@@ -2,7 +2,7 @@
 
 use crate::view::{label, text};
 use twtrace_core::input::{Hook, KernelCounters, KernelFacts, Tier};
-use twtrace_core::model::{Counts, DestinationRow, Summary};
+use twtrace_core::model::{Counts, DestinationRow, Namespace, Summary};
 
 /// Age from which a census no longer vouches for what is alive, in nanoseconds.
 const STALE_CENSUS_NS: u64 = 2_000_000_000;
@@ -31,6 +31,19 @@ pub fn losses(counters: &KernelCounters) -> String {
     let reasons: Vec<String> =
         lost.iter().map(|(reason, number)| format!("{reason} {}", text::count(*number))).collect();
     format!("lost {}: {}", text::count(total), reasons.join(", "))
+}
+
+/// The kernel's count of timewait sockets: `417 of at most 131,072`, and where there are other network namespaces with
+/// figures of their own `9,417 in 3 network namespaces; 417 of at most 131,072 in this one`.
+pub fn time_wait(summary: &Summary) -> String {
+    let own = &summary.kernel;
+    let here = format!("{} of at most {}", text::count(own.time_wait), text::count(own.max_tw_buckets));
+    let counted = |namespace: &&Namespace| namespace.netns == summary.host.netns || namespace.kernel.is_some();
+    let namespaces = summary.present().filter(counted).count();
+    if namespaces < 2 {
+        return here;
+    }
+    format!("{} in {namespaces} network namespaces; {here} in this one", text::count(summary.time_wait()))
 }
 
 /// Coverage in one phrase: `coverage 100.0% (n of m; k before start)`.
@@ -69,6 +82,17 @@ pub fn warnings(summary: &Summary) -> Vec<String> {
     for hook in summary.tracing.hooks.iter().filter(missed) {
         let reason = hook.reason.as_deref().unwrap_or("no reason given");
         warnings.push(format!("hook {} is missing: {}", text::clean(&hook.name), text::clean(reason)));
+    }
+    let refused: Vec<&Namespace> = summary.present().filter(|namespace| namespace.refused.is_some()).collect();
+    if let Some(first) = refused.first() {
+        let reason = first.refused.as_deref().unwrap_or_default();
+        let more = if refused.len() > 1 { format!(" (and {} more)", refused.len() - 1) } else { String::new() };
+        let name = label::namespace(summary, first.netns);
+        warnings.push(format!("no census of network namespace {name}{more}: {}", text::clean(reason)));
+    }
+    if summary.namespaces_left_out > 0 {
+        let left_out = text::count(summary.namespaces_left_out);
+        warnings.push(format!("no census of {left_out} network namespaces: there are too many"));
     }
     if summary.totals.live_untracked > 0 {
         let untracked = text::count(summary.totals.live_untracked);

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use twtrace_core::engine::Model;
 use twtrace_core::input::{Owner, ProcessFacts, Role};
-use twtrace_core::model::{Counts, DestKey, DestRow, DestinationRow, GroupBy, GroupKey, PairRow, Row};
+use twtrace_core::model::{Counts, DestKey, DestRow, DestinationRow, GroupBy, GroupKey, PairRow, Row, Summary};
 
 /// Most destinations told with each process.
 const DESTINATIONS_OF_PROCESS: usize = 16;
@@ -20,6 +20,7 @@ pub(super) fn rounded(number: f64) -> f64 {
 
 /// Pairs by process, and destinations by id.
 pub(super) struct Joins<'a> {
+    summary: &'a Summary,
     pairs: HashMap<u32, Vec<&'a PairRow>>,
     destinations: HashMap<u32, &'a DestinationRow>,
 }
@@ -33,7 +34,7 @@ impl<'a> Joins<'a> {
         for pairs in pairs.values_mut() {
             pairs.sort_unstable_by_key(|pair| (std::cmp::Reverse(pair.time_wait_made), pair.destination));
         }
-        Self { pairs, destinations: model.destinations().map(|row| (row.id, row)).collect() }
+        Self { summary: model.summary(), pairs, destinations: model.destinations().map(|row| (row.id, row)).collect() }
     }
 
     /// Destinations of a process; last, without a place, those whose rows did not fit, together.
@@ -42,7 +43,7 @@ impl<'a> Joins<'a> {
         let mut destinations = Vec::new();
         for pair in self.pairs.get(&id).into_iter().flatten() {
             match self.destinations.get(&pair.destination) {
-                Some(row) if row.key != DestRow::Other => destinations.push(SharedJson::of(pair, row)),
+                Some(row) if row.key != DestRow::Other => destinations.push(SharedJson::of(pair, row, self.summary)),
                 _ => other.add(pair),
             }
         }
@@ -127,6 +128,7 @@ pub(super) struct RowJson<'a> {
     container: Option<&'a str>,
     unit: Option<&'a str>,
     netns: Option<u32>,
+    netns_name: Option<String>,
     owner_known: bool,
     /// The rows that did not fit, together.
     other: bool,
@@ -161,6 +163,9 @@ impl<'a> RowJson<'a> {
         if let Some(destinations) = &mut destinations {
             destinations.truncate(DESTINATIONS_OF_PROCESS);
         }
+        let places = destinations.iter().flatten().map(|shared| &shared.place);
+        let place = places.into_iter().find(|place| place.netns.is_some());
+        let (netns, netns_name) = place.map_or((None, None), |place| (place.netns, place.netns_name.clone()));
         Self {
             name: (!process).then(|| label::group(row, model)),
             pid: pid(row),
@@ -175,7 +180,8 @@ impl<'a> RowJson<'a> {
             cgroup: cgroup(|facts| facts.cgroup.as_ref()),
             container: cgroup(|facts| facts.container.as_ref()),
             unit: cgroup(|facts| facts.unit.as_ref()),
-            netns: destinations.iter().flatten().find_map(|shared| shared.place.netns),
+            netns,
+            netns_name,
             owner_known: row.key != GroupKey::Unknown,
             other: row.key == GroupKey::Other,
             folded: row.folded,
@@ -209,6 +215,8 @@ fn dest_key(row: &DestinationRow) -> Option<&DestKey> {
 #[derive(Default, Serialize)]
 pub(super) struct PlaceJson {
     netns: Option<u32>,
+    /// As in `namespaces`.
+    netns_name: Option<String>,
     role: Option<Role>,
     local_addr: Option<IpAddr>,
     remote_addr: Option<IpAddr>,
@@ -216,10 +224,12 @@ pub(super) struct PlaceJson {
 }
 
 impl PlaceJson {
-    fn of(row: &DestinationRow) -> Self {
+    fn of(row: &DestinationRow, summary: &Summary) -> Self {
         let key = dest_key(row);
+        let name = key.and_then(|key| Some(summary.namespace(key.netns)?.name.clone()));
         Self {
             netns: key.map(|key| key.netns),
+            netns_name: name.filter(|name| !name.is_empty()),
             role: key.map(|key| key.role),
             local_addr: key.map(|key| key.local_addr),
             remote_addr: key.and_then(|key| key.remote_addr),
@@ -245,9 +255,9 @@ impl SharedJson {
         self.connections += pair.connections;
     }
 
-    fn of(pair: &PairRow, row: &DestinationRow) -> Self {
+    fn of(pair: &PairRow, row: &DestinationRow, summary: &Summary) -> Self {
         Self {
-            place: PlaceJson::of(row),
+            place: PlaceJson::of(row, summary),
             time_wait_made: pair.time_wait_made,
             time_wait_live: pair.time_wait_live,
             connections: pair.connections,
@@ -275,10 +285,10 @@ pub(super) struct DestinationJson {
 }
 
 impl DestinationJson {
-    pub(super) fn of(row: &DestinationRow) -> Self {
+    pub(super) fn of(row: &DestinationRow, summary: &Summary) -> Self {
         let budget = row.budget.as_ref();
         Self {
-            place: PlaceJson::of(row),
+            place: PlaceJson::of(row, summary),
             other: row.key == DestRow::Other,
             folded: row.folded,
             counts: CountsJson::of(&row.counts),

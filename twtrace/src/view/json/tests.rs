@@ -45,7 +45,7 @@ fn field_names_are_pinned() {
     assert_has(&report["coverage"], "census attributed before_start unattributed ratio complete census_age_s");
     let counts = "opened accepted closed_first closed_last reset time_wait_made time_wait_live fin_wait2_live \
                   rate_per_s lifetime_ms connect_errors bytes_sent bytes_received retransmits";
-    let identity = "pid start_ns command exe cmdline ppid parent_command uid user cgroup container unit netns \
+    let identity = "pid start_ns command exe cmdline ppid parent_command uid user cgroup container unit netns netns_name \
                     owner_known other folded processes";
     assert_has(&report["totals"], counts);
     assert_has(&report["totals"], "lives outcomes corrections live_known live_untracked");

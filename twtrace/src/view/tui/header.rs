@@ -50,7 +50,7 @@ pub(super) fn lines(figures: &dyn Figures, state: &State, width: u16) -> Vec<Lin
     if state.frozen {
         first.insert(1, Span::styled(" FROZEN ", look.chosen()));
     }
-    let count = text::count(kernel.time_wait);
+    let count = text::count(summary.time_wait());
     let totals = &summary.totals.counts;
     let mut second = vec![Span::raw("TIME_WAIT "), Span::styled(count, look.accent())];
     if width >= WIDE {

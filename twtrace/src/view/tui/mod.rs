@@ -39,7 +39,8 @@ pub fn draw(frame: &mut Frame<'_>, figures: &dyn Figures, state: &mut State) {
     let height = lines.len() as u16;
     let row = |y: u16, height: u16| Rect { y: area.y + y, height, ..area };
     header::draw(frame, row(0, height), lines);
-    let context = Context { names: figures, live_mark: words::live_mark(figures.summary()) };
+    let summary = figures.summary();
+    let context = Context { names: figures, live_mark: words::live_mark(summary), summary };
     let body = row(height + 1, area.height - height - 2);
     let what = state.level().what.clone();
     let title = match &what {

@@ -116,7 +116,7 @@ fn columns(sort: SocketSort) -> Vec<Column<Seen>> {
         column("ROLE", 7, 4, |_, seen| label::role(seen.socket.role).to_owned()),
         column(marked(SocketSort::Newest, "AGE", "AGE*"), 6, 5, |_, seen| seen.age()),
         column("KNOWN", 12, 6, |_, seen| known(&seen.socket)),
-        column("NETNS", 10, 7, |_, seen| seen.socket.tuple.netns.to_string()),
+        column("NETNS", 12, 7, |at, seen| label::namespace(at.summary, seen.socket.tuple.netns)),
     ];
     for index in [3, 7] {
         columns[index].right = true;

@@ -1,0 +1,180 @@
+//! Several network namespaces in one trace.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod common;
+
+use common::*;
+use twtrace_core::engine::Engine;
+use twtrace_core::input::{CensusState, Input, KernelFacts, Life, Role, Tuple};
+use twtrace_core::model::{Counts, DestRow, Namespace};
+
+const T: u64 = START + SECOND;
+
+/// Another namespace than the tracer's.
+const OTHER: u32 = NETNS + 1;
+
+fn elsewhere(local_port: u16) -> Tuple {
+    Tuple { netns: OTHER, ..tuple(local_port, 1, 80) }
+}
+
+fn closed(cookie: u64, tuple: Tuple) -> Input {
+    ended(life(cookie, owner(10, "a"), tuple, T))
+}
+
+fn named(name: &str) -> Input {
+    Input::Namespace { netns: OTHER, name: name.to_owned(), refused: None }
+}
+
+fn figures(port_range: (u16, u16), time_wait: u64) -> Input {
+    let facts = KernelFacts { port_range, time_wait, max_tw_buckets: 1000, ..KernelFacts::default() };
+    Input::Kernel { netns: OTHER, facts }
+}
+
+fn space(engine: &Engine) -> &Namespace {
+    engine.model().summary().namespace(OTHER).unwrap()
+}
+
+fn totals(engine: &Engine) -> &Counts {
+    &engine.model().summary().totals.counts
+}
+
+fn apply(engine: &mut Engine, inputs: impl IntoIterator<Item = Input>) {
+    inputs.into_iter().for_each(|input| engine.apply(input));
+}
+
+fn budget_of(engine: &Engine, netns: u32) -> Option<u32> {
+    let is_of = |key: &DestRow| matches!(key, DestRow::Dest(dest) if dest.netns == netns);
+    let row = engine.model().destinations().find(|row| is_of(&row.key)).unwrap();
+    row.budget.as_ref().map(|budget| budget.total)
+}
+
+#[test]
+fn a_budget_is_its_own_namespaces() {
+    let own = tuple(40_000, 1, 80);
+    let mut engine = engine([start(), kernel(), closed(1, own), closed(2, elsewhere(40_000)), tick(T + SECOND)]);
+    assert_eq!((budget_of(&engine, NETNS), budget_of(&engine, OTHER)), (Some(28_232), None), "sysctls not known yet");
+    apply(&mut engine, [figures((40_000, 40_099), 1), tick(T + 2 * SECOND)]);
+    assert_eq!((budget_of(&engine, NETNS), budget_of(&engine, OTHER)), (Some(28_232), Some(100)));
+}
+
+#[test]
+fn a_census_proves_nothing_of_other_namespaces() {
+    let own = tuple(40_000, 1, 80);
+    let mut engine = engine([start(), kernel(), closed(1, own), closed(2, elsewhere(40_000))]);
+    apply(&mut engine, census_of(OTHER, T + SECOND, vec![]));
+    assert_eq!(totals(&engine).time_wait_live, 1);
+    assert_eq!(engine.model().live_sockets().next().unwrap().tuple.netns, NETNS);
+    apply(&mut engine, census_of(NETNS, T + 2 * SECOND, vec![]));
+    assert_eq!(totals(&engine).time_wait_live, 0);
+}
+
+#[test]
+fn coverage_is_that_of_all_namespaces() {
+    let own = tuple(40_000, 1, 80);
+    let mut engine = engine([start(), kernel(), closed(1, own), closed(2, elsewhere(40_000))]);
+    let in_own = || vec![row(1, own, CensusState::TimeWait, 59_000)];
+    let in_other = vec![
+        row(2, elsewhere(40_000), CensusState::TimeWait, 59_000),
+        row(3, elsewhere(40_001), CensusState::TimeWait, 5_000),
+    ];
+    // The second begins before the first has settled.
+    let at = T + SECOND;
+    apply(
+        &mut engine,
+        [
+            Input::CensusBegin { netns: NETNS, at_ns: at },
+            Input::CensusRows(in_own()),
+            Input::CensusEnd { at_ns: at + 1, complete: true },
+            Input::CensusBegin { netns: OTHER, at_ns: at + 2 },
+            Input::CensusRows(in_other),
+            Input::CensusEnd { at_ns: at + 3, complete: true },
+            tick(at + SECOND),
+        ],
+    );
+    let summary = engine.model().summary();
+    assert_eq!((summary.coverage.census, summary.coverage.attributed, summary.coverage.before_start), (3, 2, 1));
+    assert_eq!((space(&engine).coverage.census, space(&engine).coverage.before_start), (2, 1));
+    assert!(summary.census_complete);
+    assert_eq!(summary.census_at_ns, Some(at));
+    // An incomplete one of either is an incomplete whole.
+    apply(
+        &mut engine,
+        [
+            Input::CensusBegin { netns: OTHER, at_ns: at + SECOND },
+            Input::CensusEnd { at_ns: at + SECOND + 1, complete: false },
+            tick(at + 2 * SECOND),
+        ],
+    );
+    assert!(!engine.model().summary().census_complete);
+    assert_eq!(totals(&engine).time_wait_live, 3, "an incomplete census ends nobody");
+}
+
+#[test]
+fn somebody_who_listens_elsewhere_makes_nobody_a_server_here() {
+    let listener = row(9, Tuple { netns: OTHER, ..tuple(40_000, 0, 0) }, CensusState::Listen, 0);
+    let mut engine = engine([start(), kernel(), figures((32_768, 60_999), 0)]);
+    apply(&mut engine, census_of(OTHER, T, vec![listener]));
+    let unseen = |cookie, tuple| {
+        let mut one: Life = passive(cookie, owner(10, "a"), tuple, T + SECOND);
+        one.role = Role::Unknown;
+        one.transitions.remove(0);
+        ended(one)
+    };
+    apply(&mut engine, [unseen(1, tuple(40_000, 1, 80)), unseen(2, elsewhere(40_000))]);
+    let role = |netns| {
+        engine.model().destinations().find_map(|row| match &row.key {
+            DestRow::Dest(key) if key.netns == netns => Some(key.role),
+            _ => None,
+        })
+    };
+    assert_eq!((role(NETNS), role(OTHER)), (Some(Role::Active), Some(Role::Passive)));
+}
+
+#[test]
+fn a_namespace_takes_its_sockets_with_it() {
+    let own = tuple(40_000, 1, 80);
+    let mut engine = engine([start(), kernel(), named("blue"), figures((40_000, 40_099), 7)]);
+    apply(&mut engine, [closed(1, own), closed(2, elsewhere(40_000))]);
+    apply(&mut engine, census_of(OTHER, T + SECOND, vec![row(2, elsewhere(40_000), CensusState::TimeWait, 59_000)]));
+    assert_eq!((totals(&engine).time_wait_live, engine.model().summary().time_wait()), (2, 7));
+    apply(&mut engine, [Input::NamespaceGone { netns: OTHER }, tick(T + 2 * SECOND)]);
+    assert_eq!((totals(&engine).time_wait_live, totals(&engine).time_wait_ended_early), (1, 1));
+    assert_eq!((space(&engine).name.as_str(), space(&engine).gone), ("blue", true));
+    assert_eq!(engine.model().summary().time_wait(), 0, "what is gone has no sockets");
+    assert_eq!(engine.model().summary().coverage.census, 0);
+    // The number may be given to another one.
+    apply(&mut engine, [named("green")]);
+    assert_eq!((space(&engine).name.as_str(), space(&engine).gone), ("green", false));
+    assert_eq!(space(&engine).kernel, None);
+}
+
+#[test]
+fn where_no_census_can_be_taken_timers_tell() {
+    let refused = Some("not permitted".to_owned());
+    let mut engine = engine([start(), kernel(), Input::Namespace { netns: OTHER, name: String::new(), refused }]);
+    apply(&mut engine, [closed(2, elsewhere(40_000)), tick(T + 59 * SECOND)]);
+    assert_eq!(totals(&engine).time_wait_live, 1);
+    apply(&mut engine, [tick(T + 61 * SECOND)]);
+    assert_eq!((totals(&engine).time_wait_live, totals(&engine).time_wait_expired), (0, 1));
+    assert_eq!(space(&engine).refused.as_deref(), Some("not permitted"));
+}
+
+#[test]
+fn there_can_be_too_many() {
+    let mut engine = engine([start(), kernel()]);
+    for netns in 0..5_000 {
+        apply(&mut engine, [Input::Namespace { netns, name: netns.to_string(), refused: None }]);
+        apply(&mut engine, census_of(netns, T, vec![]));
+    }
+    apply(&mut engine, [Input::NamespacesLeftOut(12)]);
+    let summary = engine.model().summary();
+    assert_eq!((summary.namespaces.len(), summary.namespaces_left_out), (2048, 12));
+    // One that goes makes room.
+    apply(
+        &mut engine,
+        [Input::NamespaceGone { netns: 7 }, Input::Namespace { netns: 9_999, name: "late".to_owned(), refused: None }],
+    );
+    let summary = engine.model().summary();
+    assert!(summary.namespace(7).is_none() && summary.namespace(9_999).is_some());
+}

@@ -1,0 +1,333 @@
+//! Network namespaces of the host: which there are, what they are called, and the way into them.
+//!
+//! A namespace is found by its processes (`/proc/PID/ns/net`) and by its named mounts (`/run/netns` of `ip netns`, and
+//! Docker's). One that is held by nothing but an open descriptor or a mount elsewhere is not found. Nothing here keeps
+//! one alive for longer than a visit.
+
+use super::{cgroup, read_text};
+use nix::sched::{CloneFlags, setns};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Namespaces looked into. More are counted and left out.
+pub const MAX_NAMESPACES: usize = 1024;
+
+/// Where names are mounted: `ip netns` gives names that people know, Docker gives numbers.
+const NAMED: &str = "run/netns";
+const NUMBERED: &str = "run/docker/netns";
+
+/// `PROC_PID_INIT_INO`, `include/linux/proc_ns.h`: the PID namespace in which PID 1 is the host's.
+const INITIAL_PIDS: u32 = 0xEFFF_FFFC;
+
+/// A search may take one part in this many of the time.
+const SHARE: u32 = 50;
+
+/// Searches follow each other no faster.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// A network namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Inode number.
+    pub netns: u32,
+    /// `ip netns` name, else the container of its oldest process (by PID), else `host` or that PID. Hostile input.
+    pub name: String,
+    /// A file that leads into it, as long as it is still that one's.
+    pub place: PathBuf,
+}
+
+/// What a search came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Search {
+    /// When it began.
+    pub began: Option<Instant>,
+    /// By their inode numbers.
+    pub found: Vec<Found>,
+    /// Namespaces that there are besides.
+    pub left_out: u64,
+}
+
+/// Why a namespace was not visited.
+#[derive(Debug, PartialEq, Eq)]
+pub enum NotVisited {
+    /// The way to it leads nowhere, or elsewhere: it is gone, or its last process is.
+    Gone,
+    /// The kernel refuses; one line.
+    Refused(String),
+}
+
+/// Searches the host, in a thread of its own: a large host has tens of thousands of processes.
+pub struct Searcher {
+    /// Dropped to end the thread.
+    ask: SyncSender<()>,
+    results: Receiver<Search>,
+}
+
+impl Searcher {
+    /// Starts the thread, which stays in the mount namespace that it was started in: whoever mounts names there is
+    /// seen.
+    ///
+    /// # Errors
+    /// No thread could be started.
+    pub fn start() -> io::Result<Self> {
+        let (ask, questions) = sync_channel::<()>(1);
+        let (tell, results) = sync_channel(1);
+        thread::Builder::new().name("namespaces".to_owned()).stack_size(512 * 1024).spawn(move || {
+            // A thread's root leads through the mounts that this thread sees.
+            let root = PathBuf::from(format!("/proc/self/task/{}/root", nix::unistd::gettid()));
+            let mut names = Names { proc: PathBuf::from("/proc"), root, known: HashMap::new() };
+            loop {
+                let began = Instant::now();
+                let result = names.search().map(|search| Search { began: Some(began), ..search });
+                // A search that failed tells nothing; the next may succeed.
+                if result.is_ok_and(|search| tell.send(search).is_err()) {
+                    return;
+                }
+                let pause = (began.elapsed() * SHARE).max(PAUSE);
+                if questions.recv_timeout(pause) == Err(RecvTimeoutError::Disconnected) {
+                    return;
+                }
+            }
+        })?;
+        Ok(Self { ask, results })
+    }
+
+    /// The latest search, if one has ended since the last call.
+    pub fn latest(&self) -> Option<Search> {
+        self.results.try_iter().last()
+    }
+
+    /// A search that begins now.
+    pub fn fresh(&self, patience: Duration) -> Option<Search> {
+        let asked = Instant::now();
+        let mut latest = None;
+        while let Some(left) = patience.checked_sub(asked.elapsed()) {
+            // Full: it has been asked already, and has not begun yet or is about to end an older one.
+            let _ = self.ask.try_send(());
+            let Ok(search) = self.results.recv_timeout(left) else { break };
+            let is_new = search.began >= Some(asked);
+            latest = Some(search);
+            if is_new {
+                break;
+            }
+        }
+        latest
+    }
+}
+
+/// Searches, and remembers names.
+struct Names {
+    proc: PathBuf,
+    root: PathBuf,
+    /// Names by namespace and its oldest process.
+    known: HashMap<(u32, u32), String>,
+}
+
+impl Names {
+    fn search(&mut self) -> io::Result<Search> {
+        let mut mounted: BTreeMap<u32, Mount> = mounts(&self.root.join(NUMBERED), false).collect();
+        // A name outdoes a number.
+        mounted.extend(mounts(&self.root.join(NAMED), true));
+        let mut oldest = BTreeMap::new();
+        let mut pids: Vec<u32> =
+            fs::read_dir(&self.proc)?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
+        pids.sort_unstable();
+        for pid in pids {
+            if let Some(netns) = number(&self.place(pid), "net") {
+                oldest.entry(netns).or_insert(pid);
+            }
+        }
+        let all: BTreeSet<u32> = oldest.keys().chain(mounted.keys()).copied().collect();
+        let left_out = all.len().saturating_sub(MAX_NAMESPACES) as u64;
+        let mut known = HashMap::new();
+        let mut found = Vec::new();
+        for netns in all.into_iter().take(MAX_NAMESPACES) {
+            let (name, place) = match (oldest.get(&netns), mounted.remove(&netns)) {
+                (None, None) => continue,
+                (None, Some(Mount { place, name, .. })) => (name, place),
+                (Some(pid), Some(Mount { name, is_named: true, .. })) => (name, self.place(*pid)),
+                (Some(&pid), _) => {
+                    let name = self.known.remove(&(netns, pid)).unwrap_or_else(|| self.name_by(pid));
+                    known.insert((netns, pid), name.clone());
+                    (name, self.place(pid))
+                }
+            };
+            found.push(Found { netns, name, place });
+        }
+        self.known = known;
+        Ok(Search { began: None, found, left_out })
+    }
+
+    fn place(&self, pid: u32) -> PathBuf {
+        self.proc.join(format!("{pid}/ns/net"))
+    }
+
+    fn name_by(&self, pid: u32) -> String {
+        let folder = self.proc.join(pid.to_string());
+        let cgroups = read_text(folder.join("cgroup")).unwrap_or_default();
+        let (container, _) = cgroup::labels(&cgroups);
+        container.unwrap_or_else(|| {
+            let is_host = pid == 1 && number(&folder.join("ns/pid"), "pid") == Some(INITIAL_PIDS);
+            if is_host { "host".to_owned() } else { format!("pid {pid}") }
+        })
+    }
+}
+
+/// The number in `net:[4026531992]`.
+fn number(link: &Path, kind: &str) -> Option<u32> {
+    let text = fs::read_link(link).ok()?;
+    text.to_str()?.strip_prefix(kind)?.strip_prefix(":[")?.strip_suffix(']')?.parse().ok()
+}
+
+/// A namespace that is mounted in a folder.
+struct Mount {
+    place: PathBuf,
+    name: String,
+    /// Somebody thought of that name.
+    is_named: bool,
+}
+
+/// Namespaces mounted in a folder. A file on which none is mounted (any more) lies on another device than they do.
+fn mounts(folder: &Path, is_named: bool) -> impl Iterator<Item = (u32, Mount)> {
+    let nsfs = fs::metadata("/proc/thread-self/ns/net").map(|own| own.dev()).ok();
+    let entries = fs::read_dir(folder).into_iter().flatten();
+    let mount = move |entry: io::Result<fs::DirEntry>| {
+        let entry = entry.ok()?;
+        let place = entry.path();
+        let there = fs::metadata(&place).ok()?;
+        let netns = (Some(there.dev()) == nsfs).then(|| u32::try_from(there.ino()).ok())??;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        Some((netns, Mount { place, name, is_named }))
+    };
+    // More than could ever be looked into is not even read.
+    entries.filter_map(mount).take(4 * MAX_NAMESPACES)
+}
+
+/// Does something in a network namespace, in a thread that ends there.
+///
+/// # Errors
+/// It cannot be entered.
+pub fn within<T: Send>(namespace: &Found, work: impl FnOnce() -> T + Send) -> Result<T, NotVisited> {
+    let visit = || {
+        let file = File::open(&namespace.place).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => NotVisited::Gone,
+            // ESRCH: the process has just ended.
+            _ if error.raw_os_error() == Some(libc::ESRCH) => NotVisited::Gone,
+            _ => NotVisited::Refused(format!("cannot be opened: {error}")),
+        })?;
+        // The PID may mean another process by now.
+        if file.metadata().ok().map(|there| there.ino()) != Some(u64::from(namespace.netns)) {
+            return Err(NotVisited::Gone);
+        }
+        setns(&file, CloneFlags::CLONE_NEWNET)
+            .map_err(|errno| NotVisited::Refused(format!("cannot be entered ({errno}): it takes CAP_SYS_ADMIN")))?;
+        Ok(work())
+    };
+    thread::scope(|scope| {
+        let thread = thread::Builder::new().name("visit".to_owned()).stack_size(512 * 1024);
+        let visitor = thread.spawn_scoped(scope, visit);
+        let visitor = visitor.map_err(|error| NotVisited::Refused(format!("cannot start a thread: {error}")))?;
+        visitor.join().unwrap_or_else(|_| Err(NotVisited::Refused("the visit failed".to_owned())))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+    use super::*;
+    use crate::host::own_netns;
+    use std::os::unix::fs::symlink;
+
+    /// A `/proc` of the test's own.
+    fn proc_with(processes: &[(u32, u32, u32, &str)]) -> (tempfile::TempDir, Names) {
+        let folder = tempfile::tempdir().unwrap();
+        for &(pid, netns, pidns, cgroup) in processes {
+            let process = folder.path().join(format!("proc/{pid}"));
+            fs::create_dir_all(process.join("ns")).unwrap();
+            symlink(format!("net:[{netns}]"), process.join("ns/net")).unwrap();
+            symlink(format!("pid:[{pidns}]"), process.join("ns/pid")).unwrap();
+            fs::write(process.join("cgroup"), cgroup).unwrap();
+        }
+        fs::create_dir_all(folder.path().join("proc/self")).unwrap();
+        let names = Names { proc: folder.path().join("proc"), root: folder.path().to_owned(), known: HashMap::new() };
+        (folder, names)
+    }
+
+    const ID: &str = "3f1ce9b7a4d20516e8c7f09b1a2d3c4e5f60718293a4b5c6d7e8f90a1b2c3d4e";
+
+    fn names(search: &Search) -> Vec<(u32, &str)> {
+        search.found.iter().map(|found| (found.netns, found.name.as_str())).collect()
+    }
+
+    #[test]
+    fn names_are_the_containers_or_the_oldest_process() {
+        let docker = format!("0::/docker/{ID}\n");
+        let (_folder, mut all) = proc_with(&[
+            (1, 10, INITIAL_PIDS, "0::/init.scope\n"),
+            (20, 10, INITIAL_PIDS, ""),
+            (300, 11, 77, &docker),
+            (301, 11, 77, ""),
+            (1000, 12, INITIAL_PIDS, ""),
+            (999, 12, INITIAL_PIDS, ""),
+        ]);
+        let search = all.search().unwrap();
+        assert_eq!(names(&search), [(10, "host"), (11, "3f1ce9b7a4d2"), (12, "pid 999")]);
+        assert!(search.found[1].place.ends_with("300/ns/net"));
+        // The process that gave the name is gone.
+        fs::remove_dir_all(all.proc.join("999")).unwrap();
+        assert_eq!(names(&all.search().unwrap()), [(10, "host"), (11, "3f1ce9b7a4d2"), (12, "pid 1000")]);
+    }
+
+    #[test]
+    fn pid_1_of_a_container_is_not_the_host() {
+        let (_folder, mut all) = proc_with(&[(1, 10, 4_026_532_001, "0::/\n")]);
+        assert_eq!(names(&all.search().unwrap()), [(10, "pid 1")]);
+    }
+
+    #[test]
+    fn too_many_are_counted() {
+        let processes: Vec<_> = (1..=MAX_NAMESPACES as u32 + 5).map(|pid| (pid, pid + 100, 7, "")).collect();
+        let (_folder, mut all) = proc_with(&processes);
+        let search = all.search().unwrap();
+        assert_eq!((search.found.len(), search.left_out), (MAX_NAMESPACES, 5));
+    }
+
+    #[test]
+    fn numbers_are_read_from_links() {
+        let folder = tempfile::tempdir().unwrap();
+        for (text, expected) in [
+            ("net:[12]", Some(12)),
+            ("pid:[12]", None),
+            ("net:[x]", None),
+            ("net:[99999999999]", None),
+            ("net:12", None),
+        ] {
+            let link = folder.path().join("link");
+            let _ = fs::remove_file(&link);
+            symlink(text, &link).unwrap();
+            assert_eq!(number(&link, "net"), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_own_namespace_is_found_and_can_be_visited() {
+        let searcher = Searcher::start().unwrap();
+        let search = searcher.fresh(Duration::from_secs(20)).unwrap();
+        let own = own_netns().unwrap();
+        let mut found = search.found.iter().find(|found| found.netns == own).unwrap().clone();
+        if nix::unistd::geteuid().is_root() {
+            assert_eq!(within(&found, || own_netns().unwrap()), Ok(own));
+        }
+        found.netns += 1;
+        assert_eq!(within(&found, || ()), Err(NotVisited::Gone));
+        found.place = PathBuf::from("/proc/0/ns/net");
+        assert_eq!(within(&found, || ()), Err(NotVisited::Gone));
+    }
+}

@@ -111,6 +111,17 @@ pub fn number(report: &Value, pointer: &str) -> u64 {
     value.as_u64().unwrap_or_else(|| panic!("{pointer} is {value}"))
 }
 
+/// What a report says of a network namespace; `None` before it was found.
+pub fn namespace(report: &Value, netns: u64) -> Option<&Value> {
+    report["namespaces"].as_array()?.iter().find(|namespace| namespace["netns"] == netns)
+}
+
+/// What a report says of the namespace that the tracer is in: on a host with more there may be sockets anywhere.
+pub fn own(report: &Value) -> &Value {
+    let netns = report["host"]["netns"].as_u64();
+    netns.and_then(|netns| namespace(report, netns)).unwrap_or(&Value::Null)
+}
+
 /// What the kernel says of a place: timewait sockets by `/proc/net/sockstat`.
 ///
 /// # Panics

@@ -8,7 +8,7 @@ use std::process::Command;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use twtrace_tests::terminal::Terminal;
-use twtrace_tests::top::{Top, churn, number, peak_memory, quiet_place, sockstat_tw};
+use twtrace_tests::top::{Top, churn, number, own, peak_memory, quiet_place, sockstat_tw};
 use twtrace_tests::tracer::program;
 
 const MIB: u64 = 1024 * 1024;
@@ -28,7 +28,7 @@ fn memory_with_130_000_live_sockets() {
     assert_eq!(sockstat_tw(&place), 130_000);
 
     // Censuses, all tabs, a filter and a frozen screen included.
-    let report = top.wait(|report| number(report, "/coverage/attributed") == 130_000);
+    let report = top.wait(|report| number(own(report), "/coverage/attributed") == 130_000);
     assert_eq!(number(&report, "/totals/time_wait_live"), 130_000);
     for keys in ["2", "3", "/127\r", " ", "1"] {
         screen.press(keys);
@@ -56,7 +56,7 @@ fn rates(load: &[&str]) -> [f64; 3] {
         let top = Top::start(&place, &["--limit", "20", "--interval", "1s"]);
         let with = churn(&place, load).rate_per_s;
         let report = top.end();
-        assert_eq!(number(&report, "/coverage/attributed"), 15_000, "{}", report["tracing"]["lost"]);
+        assert_eq!(number(own(&report), "/coverage/attributed"), 15_000, "{}", report["tracing"]["lost"]);
         for (all, one) in figures.iter_mut().zip([without, with, with / without]) {
             all.push(one);
         }

@@ -42,6 +42,8 @@ enum Do {
     },
     /// Many connections, closed first by the client: who made how many, as JSON
     Churn(churn::Args),
+    /// Nothing, until standard input ends
+    Idle,
     /// A process of the generator's own
     #[command(name = process::SUBCOMMAND, hide = true)]
     Process {
@@ -74,6 +76,7 @@ fn run(command: Do) -> anyhow::Result<()> {
         }
         Do::Cases { only, list: false } => cases::run(&only, &mut out),
         Do::Churn(args) => churn::run(&args, &mut out),
+        Do::Idle => Ok(io::copy(&mut io::stdin(), &mut io::sink()).map(|_| ())?),
         Do::Process { control, comm } => Ok(process::run_executed(control, &comm)?),
     }
 }

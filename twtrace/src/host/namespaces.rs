@@ -1,8 +1,9 @@
 //! Network namespaces of the host: which there are, what they are called, and the way into them.
 //!
 //! A namespace is found by its processes (`/proc/PID/ns/net`) and by its named mounts (`/run/netns` of `ip netns`, and
-//! Docker's). One that is held by nothing but an open descriptor or a mount elsewhere is not found. Nothing here keeps
-//! one alive for longer than a visit.
+//! Docker's). When it has neither any more, a thread or an open descriptor may still hold it, and it is followed by that.
+//! One that never had more than those, or that is held by nothing but a socket or a mount elsewhere, is not found.
+//! Nothing here keeps one alive for longer than a visit.
 
 use super::{cgroup, read_text};
 use nix::sched::{CloneFlags, setns};
@@ -81,7 +82,7 @@ impl Searcher {
         thread::Builder::new().name("namespaces".to_owned()).stack_size(512 * 1024).spawn(move || {
             // A thread's root leads through the mounts that this thread sees.
             let root = PathBuf::from(format!("/proc/self/task/{}/root", nix::unistd::gettid()));
-            let mut names = Names { proc: PathBuf::from("/proc"), root, known: HashMap::new() };
+            let mut names = Names { proc: PathBuf::from("/proc"), root, known: HashMap::new(), last: HashMap::new() };
             loop {
                 let began = Instant::now();
                 let result = names.search().map(|search| Search { began: Some(began), ..search });
@@ -127,6 +128,8 @@ struct Names {
     root: PathBuf,
     /// Names by namespace and its oldest process.
     known: HashMap<(u32, u32), String>,
+    /// What the last search found.
+    last: HashMap<u32, Found>,
 }
 
 impl Names {
@@ -135,21 +138,23 @@ impl Names {
         // A name outdoes a number.
         mounted.extend(mounts(&self.root.join(NAMED), true));
         let mut oldest = BTreeMap::new();
-        let mut pids: Vec<u32> =
-            fs::read_dir(&self.proc)?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
-        pids.sort_unstable();
-        for pid in pids {
+        for pid in self.pids()? {
             if let Some(netns) = number(&self.place(pid), "net") {
                 oldest.entry(netns).or_insert(pid);
             }
         }
         let all: BTreeSet<u32> = oldest.keys().chain(mounted.keys()).copied().collect();
+        let mut held = self.held(&all);
+        let all: BTreeSet<u32> = all.into_iter().chain(held.keys().copied()).collect();
         let left_out = all.len().saturating_sub(MAX_NAMESPACES) as u64;
         let mut known = HashMap::new();
         let mut found = Vec::new();
         for netns in all.into_iter().take(MAX_NAMESPACES) {
             let (name, place) = match (oldest.get(&netns), mounted.remove(&netns)) {
-                (None, None) => continue,
+                (None, None) => match held.remove(&netns) {
+                    Some(Found { name, place, .. }) => (name, place),
+                    None => continue,
+                },
                 (None, Some(Mount { place, name, .. })) => (name, place),
                 (Some(pid), Some(Mount { name, is_named: true, .. })) => (name, self.place(*pid)),
                 (Some(&pid), _) => {
@@ -161,7 +166,37 @@ impl Names {
             found.push(Found { netns, name, place });
         }
         self.known = known;
+        self.last = found.iter().map(|found| (found.netns, found.clone())).collect();
         Ok(Search { began: None, found, left_out })
+    }
+
+    /// Those of the last search that a thread or an open descriptor still holds, with a way in by that.
+    fn held(&self, present: &BTreeSet<u32>) -> HashMap<u32, Found> {
+        let lost = self.last.values().filter(|found| !present.contains(&found.netns));
+        let (mut held, mut lost): (HashMap<u32, Found>, HashMap<u32, Found>) = lost
+            .map(|found| (found.netns, found.clone()))
+            // The way that was found the last time is looked at first: the rest takes long.
+            .partition(|(netns, found)| number(&found.place, "net") == Some(*netns));
+        for pid in self.pids().unwrap_or_default() {
+            if lost.is_empty() {
+                break;
+            }
+            let process = self.proc.join(pid.to_string());
+            let threads = files(&process.join("task")).map(|thread| thread.join("ns/net"));
+            for place in threads.chain(files(&process.join("fd"))) {
+                if let Some(found) = number(&place, "net").and_then(|netns| lost.remove(&netns)) {
+                    held.insert(found.netns, Found { place, ..found });
+                }
+            }
+        }
+        held
+    }
+
+    fn pids(&self) -> io::Result<Vec<u32>> {
+        let mut pids: Vec<u32> =
+            fs::read_dir(&self.proc)?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
+        pids.sort_unstable();
+        Ok(pids)
     }
 
     fn place(&self, pid: u32) -> PathBuf {
@@ -179,6 +214,10 @@ impl Names {
     }
 }
 
+fn files(folder: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    fs::read_dir(folder).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()))
+}
+
 /// The number in `net:[4026531992]`.
 fn number(link: &Path, kind: &str) -> Option<u32> {
     let text = fs::read_link(link).ok()?;
@@ -194,7 +233,7 @@ struct Mount {
 }
 
 /// Namespaces mounted in a folder. A file on which none is mounted (any more) lies on another device than they do.
-fn mounts(folder: &Path, is_named: bool) -> impl Iterator<Item = (u32, Mount)> {
+fn mounts(folder: &Path, is_named: bool) -> impl Iterator<Item = (u32, Mount)> + use<> {
     let nsfs = fs::metadata("/proc/thread-self/ns/net").map(|own| own.dev()).ok();
     let entries = fs::read_dir(folder).into_iter().flatten();
     let mount = move |entry: io::Result<fs::DirEntry>| {
@@ -256,7 +295,12 @@ mod tests {
             fs::write(process.join("cgroup"), cgroup).unwrap();
         }
         fs::create_dir_all(folder.path().join("proc/self")).unwrap();
-        let names = Names { proc: folder.path().join("proc"), root: folder.path().to_owned(), known: HashMap::new() };
+        let names = Names {
+            proc: folder.path().join("proc"),
+            root: folder.path().to_owned(),
+            known: HashMap::new(),
+            last: HashMap::new(),
+        };
         (folder, names)
     }
 
@@ -289,6 +333,28 @@ mod tests {
     fn pid_1_of_a_container_is_not_the_host() {
         let (_folder, mut all) = proc_with(&[(1, 10, 4_026_532_001, "0::/\n")]);
         assert_eq!(names(&all.search().unwrap()), [(10, "pid 1")]);
+    }
+
+    #[test]
+    fn what_a_thread_or_a_descriptor_holds_is_not_gone() {
+        let process = |pid: u32, netns: u32| (pid, netns, INITIAL_PIDS, "");
+        let (_folder, mut all) = proc_with(&[process(1, 10), process(5, 11), process(6, 12), process(7, 13)]);
+        assert_eq!(all.search().unwrap().found.len(), 4);
+        for pid in [5, 6, 7] {
+            fs::remove_dir_all(all.proc.join(pid.to_string())).unwrap();
+        }
+        fs::create_dir_all(all.proc.join("1/fd")).unwrap();
+        symlink("socket:[12]", all.proc.join("1/fd/0")).unwrap();
+        symlink("net:[11]", all.proc.join("1/fd/3")).unwrap();
+        fs::create_dir_all(all.proc.join("1/task/8/ns")).unwrap();
+        symlink("net:[12]", all.proc.join("1/task/8/ns/net")).unwrap();
+        for _ in 0..2 {
+            let search = all.search().unwrap();
+            assert_eq!(names(&search), [(10, "host"), (11, "pid 5"), (12, "pid 6")]);
+            assert!(search.found[1].place.ends_with("1/fd/3") && search.found[2].place.ends_with("1/task/8/ns/net"));
+        }
+        fs::remove_file(all.proc.join("1/fd/3")).unwrap();
+        assert_eq!(names(&all.search().unwrap()), [(10, "host"), (12, "pid 6")]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -75,6 +75,33 @@ impl Drop for Place {
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
+    }
+}
+
+/// A process that does nothing, for as long as it is not killed.
+pub struct Idle(Child);
+
+impl Idle {
+    /// In a place, whose namespace has a process then.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn new(place: &Place) -> Self {
+        let mut command = Command::new(program("twtrace-workload"));
+        command.arg("idle").stdin(Stdio::piped());
+        Self(place.spawn(command))
+    }
+
+    /// Process id.
+    pub fn pid(&self) -> u32 {
+        self.0.id()
+    }
+}
+
+impl Drop for Idle {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 

@@ -9,15 +9,15 @@ use std::thread;
 
 use serde_json::Value;
 use twtrace_tests::top::{churn, quiet_place};
-use twtrace_tests::tracer::{Place, program};
+use twtrace_tests::tracer::{Idle, Place, program};
 
-/// Audits a place while it churns, and gives exit code and report.
-fn audited(place: &Place, form: &[&str]) -> (Option<i32>, String) {
+/// Audits from a place while one churns, and gives exit code and report.
+fn audited(place: &Place, churned: &Place, form: &[&str]) -> (Option<i32>, String) {
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
         let churning = scope.spawn(|| {
             while !done.load(Ordering::Relaxed) {
-                churn(place, &["--connections", "2000"]);
+                churn(churned, &["--connections", "2000"]);
             }
         });
         // From a place of its own in the same namespace: the other one is busy.
@@ -30,29 +30,50 @@ fn audited(place: &Place, form: &[&str]) -> (Option<i32>, String) {
     })
 }
 
-#[test]
-fn the_trace_agrees_with_the_kernel_under_load() {
-    let place = quiet_place();
-    let (code, text) = audited(&place, &["--json"]);
-    let report: Value = serde_json::from_str(&text).unwrap();
-    println!("figures: {report}");
+/// Holds what was said of one namespace, in which there was churn, against what a tier can know.
+fn check(tier: &Value, code: Option<i32>, report: &Value) {
     let lines = report["lines"].as_array().unwrap();
     let timers = lines.iter().find(|line| line["counter"] == "TW + TWKilled").unwrap();
     let (kernel, traced) = (timers["kernel"].as_i64().unwrap(), timers["traced"].as_i64().unwrap());
-    if report["tier"] == "exact" {
+    if tier == "exact" {
         assert_eq!((code, &report["agrees"]), (Some(0), &true.into()), "{report:#}");
         assert!(lines.iter().all(|line| !line["traced"].is_null()));
     } else if kernel > 0 {
         // Below it, an end that no program saw is told later: never more than happened, and hardly less.
         assert!((0..=kernel / 100 + 10).contains(&(kernel - traced)), "{report:#}");
     }
+}
+
+#[test]
+fn the_trace_agrees_with_the_kernel_under_load() {
+    let place = quiet_place();
+    let (code, text) = audited(&place, &place, &["--json"]);
+    let report: Value = serde_json::from_str(&text).unwrap();
+    println!("figures: {report}");
+    check(&report["tier"], code, &report);
     assert_eq!(code, Some(if report["agrees"] == true { 0 } else { 1 }));
+}
+
+#[test]
+fn other_namespaces_are_audited_as_well() {
+    let (home, place) = (quiet_place(), quiet_place());
+    // Without a process of its own it might be overlooked between two runs of the generator.
+    let idle = Idle::new(&place);
+    let (code, text) = audited(&home, &place, &["--json"]);
+    let report: Value = serde_json::from_str(&text).unwrap();
+    println!("figures: {report}");
+    assert!(report["lines"].as_array().unwrap().iter().all(|line| line["kernel"] == 0), "nothing happened here");
+    let name = format!("pid {}", idle.pid());
+    let other = report["namespaces"].as_array().unwrap().iter().find(|other| other["name"] == name.as_str()).unwrap();
+    let timers = other["lines"].as_array().unwrap().iter().find(|line| line["counter"] == "TW + TWKilled").unwrap();
+    assert!(timers["kernel"].as_i64().unwrap() > 0 || timers["name"] == "expired", "{other:#}");
+    check(&report["tier"], code, other);
 }
 
 #[test]
 fn an_audit_reads_well() {
     let place = quiet_place();
-    let (_, text) = audited(&place, &[]);
+    let (_, text) = audited(&place, &place, &[]);
     println!("{text}");
     assert!(text.starts_with("audit of 5."), "{text}");
     for words in ["TW + TWKilled", "TCPTimeWaitOverflow", "TWRecycled", "sockstat tw", "with the kernel"] {

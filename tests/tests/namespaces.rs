@@ -6,12 +6,11 @@
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use serde_json::Value;
 use twtrace_tests::top::{Top, churn, namespace, number, own, quiet_place, sockstat_tw};
-use twtrace_tests::tracer::{Place, program};
+use twtrace_tests::tracer::{Idle, Place};
 
 /// A name as `ip netns add` gives it.
 struct Named {
@@ -36,24 +35,6 @@ impl Drop for Named {
     fn drop(&mut self) {
         let _ = umount2(&self.file, MntFlags::MNT_DETACH);
         let _ = fs::remove_file(&self.file);
-    }
-}
-
-/// A process that does nothing, for as long as it is not killed.
-struct Idle(Child);
-
-impl Idle {
-    fn new(place: &Place) -> Self {
-        let mut command = Command::new(program("twtrace-workload"));
-        command.arg("idle").stdin(Stdio::piped());
-        Self(place.spawn(command))
-    }
-}
-
-impl Drop for Idle {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
     }
 }
 
@@ -109,7 +90,7 @@ fn each_namespace_has_its_name_its_census_and_its_sysctls() {
     assert_eq!(number(own(&report), "/netns"), numbers[0]);
     let of = |index: usize| namespace(&report, numbers[index]).unwrap();
     assert_eq!(of(1)["name"], name.as_str());
-    assert_eq!(of(2)["name"], format!("pid {}", idle.0.id()));
+    assert_eq!(of(2)["name"], format!("pid {}", idle.pid()));
     assert_eq!((number(of(1), "/kernel/max_tw_buckets"), &of(1)["kernel"]["port_range"][0]), (777_777, &40_000.into()));
     assert!(number(&report, "/coverage/census") >= 1_500, "of all namespaces");
     let has = |index: usize, total| ports(&report, numbers[index]).iter().all(|&ports| ports == total);

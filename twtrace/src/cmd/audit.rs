@@ -1,19 +1,25 @@
 //! `twtrace doctor --audit`: traces for a while and holds what it saw against the kernel's own counters.
 
+use crate::host::namespaces::{Found, Searcher, within};
 use crate::host::{self, clock, netstat};
 use crate::source::live::{Live, LiveOptions};
 use crate::view::doctor as view;
+use crate::view::text;
 use anyhow::Context as _;
 use serde::Serialize;
+use std::collections::HashMap;
 use std::io::{ErrorKind, Write};
 use std::thread;
 use std::time::{Duration, Instant};
 use twtrace_core::audit::{Audit, Reading, Verdict};
-use twtrace_core::input::Tier;
+use twtrace_core::input::{Input, Tier};
 use twtrace_core::source::Source as _;
 
 /// How often the ring buffer is read.
 const PUMP: Duration = Duration::from_millis(100);
+
+/// How long the search for network namespaces may take.
+const SEARCH: Duration = Duration::from_secs(5);
 
 /// The whole answer. The field names are the JSON form's.
 #[derive(Clone, Debug, Serialize)]
@@ -22,13 +28,40 @@ pub struct Report {
     pub schema: u32,
     /// Tier in force.
     pub tier: Tier,
-    /// Network namespace looked at: this process's own.
+    /// Network namespace of this process.
     pub netns: u32,
     /// Time between the two readings.
     pub seconds: f64,
-    /// What came out.
+    /// What came out there.
     #[serde(flatten)]
     pub verdict: Verdict,
+    /// The other namespaces of the host.
+    pub namespaces: Vec<Other>,
+}
+
+impl Report {
+    /// Whether trace and kernel agree everywhere.
+    pub fn agrees(&self) -> bool {
+        self.verdict.agrees && self.namespaces.iter().all(|other| other.verdict.agrees)
+    }
+}
+
+/// Another network namespace.
+#[derive(Clone, Debug, Serialize)]
+pub struct Other {
+    /// Inode number.
+    pub netns: u32,
+    /// What it is called.
+    pub name: String,
+    /// What came out there.
+    #[serde(flatten)]
+    pub verdict: Verdict,
+}
+
+/// A namespace under audit.
+struct Audited {
+    found: Found,
+    audit: Audit,
 }
 
 /// Audits for that long, writes the report, and says whether trace and kernel agree.
@@ -36,24 +69,53 @@ pub struct Report {
 /// # Errors
 /// It cannot trace here, or the kernel's counters cannot be read.
 pub fn run(duration: Duration, json: bool, out: &mut dyn Write) -> anyhow::Result<bool> {
+    // Its thread looks at the mounts that this one may turn away from next.
+    let searcher = Searcher::start().context("cannot start a thread")?;
     let mut live = Live::start(&LiveOptions::default())?;
     let netns = host::own_netns().context("cannot tell the own network namespace")?;
     let first = reading()?;
-    let mut audit = Audit::new(netns, live.tier(), first);
+    let mut own = Audit::new(netns, live.tier(), first);
+    let mut others = HashMap::new();
+    let found = searcher.fresh(SEARCH).unwrap_or_default().found;
+    for found in found.into_iter().filter(|found| found.netns != netns) {
+        // What cannot be entered cannot be audited; `top` says which those are.
+        if let Ok(Ok(first)) = within(&found, reading) {
+            let audit = Audit::new(found.netns, live.tier(), first);
+            others.insert(found.netns, Audited { found, audit });
+        }
+    }
     let began = Instant::now();
     while began.elapsed() < duration {
-        live.pump(&mut |input| audit.apply(&input))?;
+        live.pump(&mut |input| apply(&mut own, &mut others, &input))?;
         thread::sleep(PUMP.min(duration.saturating_sub(began.elapsed())));
     }
+    // One that is gone meanwhile took its counters with it.
+    others.retain(|_, other| match within(&other.found, reading) {
+        Ok(Ok(last)) => {
+            other.audit.end(last);
+            true
+        }
+        _ => false,
+    });
     let last = reading()?;
-    audit.end(last);
-    live.final_pump(&mut |input| audit.apply(&input))?;
+    own.end(last);
+    live.final_pump(&mut |input| apply(&mut own, &mut others, &input))?;
+    let mut namespaces: Vec<Other> = others
+        .into_values()
+        .map(|Audited { found: Found { netns, name, .. }, audit }| Other {
+            netns,
+            name: text::clean(&name).into_owned(),
+            verdict: audit.verdict(),
+        })
+        .collect();
+    namespaces.sort_by(|left, right| (&left.name, left.netns).cmp(&(&right.name, right.netns)));
     let report = Report {
         schema: 1,
         tier: live.tier(),
         netns,
         seconds: last.before_ns.saturating_sub(first.after_ns) as f64 / 1e9,
-        verdict: audit.verdict(),
+        verdict: own.verdict(),
+        namespaces,
     };
     if json {
         serde_json::to_writer_pretty(&mut *out, &report)?;
@@ -61,7 +123,25 @@ pub fn run(duration: Duration, json: bool, out: &mut dyn Write) -> anyhow::Resul
     } else {
         view::write_audit(&report, out)?;
     }
-    Ok(report.verdict.agrees)
+    Ok(report.agrees())
+}
+
+/// Each event to the audit of its namespace, everything else to all.
+fn apply(own: &mut Audit, others: &mut HashMap<u32, Audited>, input: &Input) {
+    let netns = match input {
+        Input::Life(life) => Some(life.tuple.netns),
+        Input::TimewaitEnd(end) => Some(end.tuple.netns),
+        Input::Counters(_) => None,
+        _ => return,
+    };
+    match netns.map(|netns| others.get_mut(&netns)) {
+        Some(Some(other)) => other.audit.apply(input),
+        Some(None) => own.apply(input),
+        None => {
+            own.apply(input);
+            others.values_mut().for_each(|other| other.audit.apply(input));
+        }
+    }
 }
 
 fn reading() -> anyhow::Result<Reading> {

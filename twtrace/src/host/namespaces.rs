@@ -23,8 +23,11 @@ pub const MAX_NAMESPACES: usize = 1024;
 const NAMED: &str = "run/netns";
 const NUMBERED: &str = "run/docker/netns";
 
-/// `PROC_PID_INIT_INO`, `include/linux/proc_ns.h`: the PID namespace in which PID 1 is the host's.
+/// `PROC_PID_INIT_INO`, `include/linux/proc_ns.h`: the PID namespace of the host.
 const INITIAL_PIDS: u32 = 0xEFFF_FFFC;
+
+/// The parent of all kernel threads there.
+const KTHREADD: u32 = 2;
 
 /// A search may take one part in this many of the time.
 const SHARE: u32 = 50;
@@ -208,8 +211,10 @@ impl Names {
         let cgroups = read_text(folder.join("cgroup")).unwrap_or_default();
         let (container, _) = cgroup::labels(&cgroups);
         container.unwrap_or_else(|| {
-            let is_host = pid == 1 && number(&folder.join("ns/pid"), "pid") == Some(INITIAL_PIDS);
-            if is_host { "host".to_owned() } else { format!("pid {pid}") }
+            // Kernel threads are in the first namespace of all, and in the initial PID namespace PID 2 is their parent.
+            let is_initial = number(&folder.join("ns/pid"), "pid") == Some(INITIAL_PIDS);
+            let is_first = number(&self.place(pid), "net") == number(&self.place(KTHREADD), "net");
+            if is_initial && is_first { "host".to_owned() } else { format!("pid {pid}") }
         })
     }
 }
@@ -315,6 +320,7 @@ mod tests {
         let docker = format!("0::/docker/{ID}\n");
         let (_folder, mut all) = proc_with(&[
             (1, 10, INITIAL_PIDS, "0::/init.scope\n"),
+            (2, 10, INITIAL_PIDS, ""),
             (20, 10, INITIAL_PIDS, ""),
             (300, 11, 77, &docker),
             (301, 11, 77, ""),
@@ -331,14 +337,18 @@ mod tests {
 
     #[test]
     fn pid_1_of_a_container_is_not_the_host() {
-        let (_folder, mut all) = proc_with(&[(1, 10, 4_026_532_001, "0::/\n")]);
+        let inside = 4_026_532_001;
+        let (_folder, mut all) = proc_with(&[(1, 10, inside, "0::/\n"), (2, 10, inside, "")]);
         assert_eq!(names(&all.search().unwrap()), [(10, "pid 1")]);
+        let (_folder, mut all) = proc_with(&[(1, 11, INITIAL_PIDS, ""), (2, 10, INITIAL_PIDS, "")]);
+        assert_eq!(names(&all.search().unwrap()), [(10, "host"), (11, "pid 1")]);
     }
 
     #[test]
     fn what_a_thread_or_a_descriptor_holds_is_not_gone() {
         let process = |pid: u32, netns: u32| (pid, netns, INITIAL_PIDS, "");
-        let (_folder, mut all) = proc_with(&[process(1, 10), process(5, 11), process(6, 12), process(7, 13)]);
+        let (_folder, mut all) =
+            proc_with(&[process(1, 10), process(2, 10), process(5, 11), process(6, 12), process(7, 13)]);
         assert_eq!(all.search().unwrap().found.len(), 4);
         for pid in [5, 6, 7] {
             fs::remove_dir_all(all.proc.join(pid.to_string())).unwrap();

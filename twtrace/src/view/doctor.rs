@@ -1,8 +1,10 @@
 //! `twtrace doctor` as text and as JSON.
 
-use crate::cmd::audit::Report as Audited;
+use crate::cmd::audit::{Other, Report as Audited};
 use crate::cmd::doctor::{Report, Status};
+use crate::view::text;
 use std::io::{self, Write};
+use twtrace_core::audit::{Line, Verdict};
 use twtrace_core::input::Tier;
 
 /// The report as JSON, one object and a line's end.
@@ -48,10 +50,33 @@ pub fn write_text(report: &Report, out: &mut dyn Write) -> io::Result<()> {
 
 /// The report of an audit as aligned text.
 pub fn write_audit(report: &Audited, out: &mut dyn Write) -> io::Result<()> {
-    let Audited { tier, netns, seconds, verdict, .. } = report;
+    let Audited { tier, netns, seconds, verdict, namespaces, .. } = report;
     writeln!(out, "audit of {seconds:.1} s, tier {}, network namespace {netns}\n", tier_name(*tier))?;
+    write_lines(&verdict.lines, out)?;
+    // Most of a host's containers do nothing: they are counted.
+    let at_rest = |verdict: &Verdict| verdict.agrees && verdict.lines.iter().all(is_at_rest);
+    let (idle, busy): (Vec<&Other>, Vec<&Other>) = namespaces.iter().partition(|other| at_rest(&other.verdict));
+    for Other { netns, name, verdict } in busy {
+        writeln!(out, "\nnetwork namespace {netns}, {}\n", text::clean(name))?;
+        write_lines(&verdict.lines, out)?;
+    }
+    if !idle.is_empty() {
+        writeln!(out, "\nand {} in which nothing happened", text::counted(idle.len(), "other", "others"))?;
+    }
+    let lost =
+        if verdict.lost == 0 { "nothing was lost".to_owned() } else { format!("{} events were lost", verdict.lost) };
+    let verdict =
+        if report.agrees() { "the trace agrees with the kernel" } else { "the trace DISAGREES with the kernel" };
+    writeln!(out, "\n{verdict}; {lost}")
+}
+
+fn is_at_rest(line: &Line) -> bool {
+    line.kernel == 0 && line.traced.unwrap_or(0) == 0
+}
+
+fn write_lines(lines: &[Line], out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "{:<9}  {:>12}  {:>12}  ", "", "kernel", "traced")?;
-    for line in &verdict.lines {
+    for line in lines {
         let traced = line.traced.map_or("-".to_owned(), |traced| traced.to_string());
         let said = match (line.traced, line.agrees) {
             (None, _) => "not seen in this tier".to_owned(),
@@ -61,11 +86,7 @@ pub fn write_audit(report: &Audited, out: &mut dyn Write) -> io::Result<()> {
         };
         writeln!(out, "{:<9}  {:>12}  {:>12}  {said}  ({})", line.name, line.kernel, traced, line.counter)?;
     }
-    let lost =
-        if verdict.lost == 0 { "nothing was lost".to_owned() } else { format!("{} events were lost", verdict.lost) };
-    let verdict =
-        if verdict.agrees { "the trace agrees with the kernel" } else { "the trace DISAGREES with the kernel" };
-    writeln!(out, "\n{verdict}; {lost}")
+    Ok(())
 }
 
 /// Name of a tier, as in JSON.

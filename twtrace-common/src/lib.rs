@@ -6,6 +6,10 @@
 //! nanoseconds of `CLOCK_MONOTONIC` (`bpf_ktime_get_ns`) unless a field says otherwise.
 #![no_std]
 
+mod layout;
+
+pub use layout::{Config, OFFSET_NONE, Offsets};
+
 /// Version of this layout. The object carries it and the loader refuses another one.
 pub const WIRE_VERSION: u32 = 2;
 
@@ -133,6 +137,9 @@ pub mod conn_flag {
     pub const ACCEPT_SEEN: u32 = 1 << 12;
     /// `connect_errno` is the result of `inet_hash_connect` or `inet6_hash_connect`.
     pub const HASH_CONNECT: u32 = 1 << 13;
+
+    /// There is no BTF: socket error, flags, volumes and network namespace were not read.
+    pub const NO_FIELDS: u32 = 1 << 14;
 
     /// Kernel side only: connect(2) is under way, its exit will tell the errno.
     pub const IN_CONNECT: u32 = 1 << 29;
@@ -365,139 +372,10 @@ pub struct Counters {
     pub timewaits_reused: u64,
 }
 
-/// Struct offsets in bytes, from the running kernel's BTF, patched into the object before it is loaded.
-///
-/// Rust programs get no CO-RE relocations: an offset compiled in would be silently wrong on another kernel.
-/// [`OFFSET_NONE`] marks a field that this kernel does not have.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "each field is named after the kernel structure and member that it locates")]
-pub struct Offsets {
-    pub skc_family: u32,
-    pub skc_flags: u32,
-    pub skc_net: u32,
-    pub skc_cookie: u32,
-    pub skc_num: u32,
-    pub skc_dport: u32,
-    pub skc_daddr: u32,
-    pub skc_rcv_saddr: u32,
-    pub skc_v6_daddr: u32,
-    pub skc_v6_rcv_saddr: u32,
-    pub sk_protocol: u32,
-    pub sk_err: u32,
-    pub sk_shutdown: u32,
-    pub inet_sport: u32,
-    pub tcp_bytes_acked: u32,
-    pub tcp_bytes_received: u32,
-    pub tcp_total_retrans: u32,
-    pub net_ns_inum: u32,
-    pub net_tw_refcount: u32,
-    /// What the count at `net_tw_refcount` has besides timewait sockets: 1 for the namespace itself, 0 before 5.17.
-    pub net_tw_extra: u32,
-    pub net_tw_max: u32,
-    pub task_group_leader: u32,
-    pub task_real_parent: u32,
-    pub task_tgid: u32,
-    pub task_flags: u32,
-    pub task_comm: u32,
-    pub task_start_boottime: u32,
-    pub task_files: u32,
-    pub files_fdt: u32,
-    pub fdtable_max_fds: u32,
-    pub fdtable_fd: u32,
-    pub file_private_data: u32,
-    pub socket_sk: u32,
-    pub regs_arg0: u32,
-    pub regs_arg1: u32,
-    pub regs_syscall: u32,
-    pub skc_state: u32,
-    pub sk_socket: u32,
-    pub tw_substate: u32,
-    pub tw_timer_expires: u32,
-    pub task_stack: u32,
-    /// From the bottom of a task's kernel stack to its `struct pt_regs` (`task_pt_regs`).
-    pub regs_in_stack: u32,
-}
-
-impl Offsets {
-    /// No field is known.
-    pub const NONE: Self = Self {
-        skc_family: OFFSET_NONE,
-        skc_flags: OFFSET_NONE,
-        skc_net: OFFSET_NONE,
-        skc_cookie: OFFSET_NONE,
-        skc_num: OFFSET_NONE,
-        skc_dport: OFFSET_NONE,
-        skc_daddr: OFFSET_NONE,
-        skc_rcv_saddr: OFFSET_NONE,
-        skc_v6_daddr: OFFSET_NONE,
-        skc_v6_rcv_saddr: OFFSET_NONE,
-        sk_protocol: OFFSET_NONE,
-        sk_err: OFFSET_NONE,
-        sk_shutdown: OFFSET_NONE,
-        inet_sport: OFFSET_NONE,
-        tcp_bytes_acked: OFFSET_NONE,
-        tcp_bytes_received: OFFSET_NONE,
-        tcp_total_retrans: OFFSET_NONE,
-        net_ns_inum: OFFSET_NONE,
-        net_tw_refcount: OFFSET_NONE,
-        net_tw_extra: 0,
-        net_tw_max: OFFSET_NONE,
-        task_group_leader: OFFSET_NONE,
-        task_real_parent: OFFSET_NONE,
-        task_tgid: OFFSET_NONE,
-        task_flags: OFFSET_NONE,
-        task_comm: OFFSET_NONE,
-        task_start_boottime: OFFSET_NONE,
-        task_files: OFFSET_NONE,
-        files_fdt: OFFSET_NONE,
-        fdtable_max_fds: OFFSET_NONE,
-        fdtable_fd: OFFSET_NONE,
-        file_private_data: OFFSET_NONE,
-        socket_sk: OFFSET_NONE,
-        regs_arg0: OFFSET_NONE,
-        regs_arg1: OFFSET_NONE,
-        regs_syscall: OFFSET_NONE,
-        skc_state: OFFSET_NONE,
-        sk_socket: OFFSET_NONE,
-        tw_substate: OFFSET_NONE,
-        tw_timer_expires: OFFSET_NONE,
-        task_stack: OFFSET_NONE,
-        regs_in_stack: OFFSET_NONE,
-    };
-}
-
-/// Value of an [`Offsets`] field whose member does not exist on this kernel.
-pub const OFFSET_NONE: u32 = u32::MAX;
-
-/// Load-time switches.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Config {
-    /// 1 when the exit of connect(2) is hooked, so that failures inside the call wait for their errno.
-    pub defer_connect: u32,
-    /// Number of the connect system call on this architecture.
-    pub connect_nr: u32,
-    /// Wake the reader once this many bytes are waiting in the ring buffer.
-    pub wakeup_bytes: u32,
-    /// 1 to write a debug log line for each transition (slow).
-    pub debug: u32,
-    /// 1 when `bpf_get_socket_cookie` may be called from tracing programs (kernels from 5.15).
-    pub has_cookie: u32,
-    /// 1 when `bpf_get_current_task_btf` exists (5.11).
-    pub has_task_btf: u32,
-    /// 1 when `bpf_task_pt_regs` exists (5.15).
-    pub has_pt_regs: u32,
-    /// 1 when only those fields are read whose place the tracepoint's format file tells: there is no BTF.
-    pub no_btf: u32,
-}
-
 const _: () = {
     assert!(size_of::<Owner>() == 64);
     assert!(size_of::<ConnRecord>() == 328);
     assert!(align_of::<ConnRecord>() == 8);
     assert!(size_of::<TimewaitRecord>() == 64);
     assert!(size_of::<Counters>() == 128);
-    assert!(size_of::<Offsets>() == 168);
-    assert!(size_of::<Config>() == 32);
 };

@@ -201,6 +201,9 @@ impl Engine {
     fn seen(&mut self, row: &CensusRow, run: &Run) -> bool {
         let Some(live) = self.model.live.get_mut(row.cookie) else { return false };
         live.census = run.number;
+        if live.tuple.netns == 0 {
+            live.tuple.netns = run.netns;
+        }
         live.expires_ns = expires_ns(row, run.begin_ns);
         if live.known == Known::Inferred {
             live.known = Known::Census;
@@ -344,8 +347,10 @@ impl Engine {
 
     /// Ends those that a complete census of their namespace did not have.
     fn end_absent(&mut self, runs: &Map<u32, Run>) {
+        let unknown = self.model.summary.place_of(0);
+        let place_of = |netns: u32| if netns == 0 { unknown } else { netns };
         let absent = |live: &Live| {
-            let run = runs.get(&live.tuple.netns).filter(|run| run.complete);
+            let run = runs.get(&place_of(live.tuple.netns)).filter(|run| run.complete);
             run.is_some_and(|run| live.census != run.number && live.made_ns < run.begin_ns)
         };
         let mut ended = Vec::new();
@@ -357,7 +362,7 @@ impl Engine {
                 continue;
             }
             // Reused by a new connection, killed by a reset or by data for a FIN_WAIT2 timewait socket.
-            let begin_ns = runs.get(&live.tuple.netns).map_or(0, |run| run.begin_ns);
+            let begin_ns = runs.get(&place_of(live.tuple.netns)).map_or(0, |run| run.begin_ns);
             let early = live.expires_ns > begin_ns.saturating_add(ROUNDING_NS);
             if early {
                 *self.model.summary.totals.corrections.entry("ended_early").or_default() += 1;
@@ -390,9 +395,10 @@ impl Engine {
     }
 
     fn count_established(&mut self, runs: &Map<u32, Run>) {
+        let unknown = self.model.summary.place_of(0);
         for row in self.model.destinations.rows_mut() {
             let DestRow::Dest(key) = row.key else { continue };
-            let run = runs.get(&key.netns).filter(|run| run.complete);
+            let run = runs.get(&if key.netns == 0 { unknown } else { key.netns }).filter(|run| run.complete);
             if let (Role::Active, Some(remote), Some(run)) = (key.role, key.remote_addr, run) {
                 row.established = run.open.get(&(key.local_addr, remote, key.port)).copied().unwrap_or(0);
             }

@@ -15,6 +15,9 @@ const ECONNRESET: u16 = 104;
 /// Timewait sockets that other processors may make or free between two instructions of one, generously.
 const RACE: u32 = 64;
 
+/// Two transitions in one call of the kernel are closer than this.
+const SAME_CALL_NS: u64 = 50_000;
+
 /// How a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
@@ -102,6 +105,9 @@ pub fn judge(life: &Life) -> Judgement {
     if life.end_unseen {
         return Judgement::inferred(unseen(last.to));
     }
+    if life.no_fields {
+        return Judgement::inferred(without_fields(life, last.from));
+    }
     match last.from {
         TcpState::SynSent => unconnected(life),
         TcpState::SynRecv if life.role == Role::Active => unconnected(life),
@@ -130,6 +136,23 @@ pub fn judge(life: &Life) -> Judgement {
 /// after close sets the same error (`tcp_reset`). An abort by its owner sends its reset after CLOSE as well.
 pub fn after_reset_sent(outcome: Outcome) -> Option<Outcome> {
     matches!(outcome, Outcome::TimeWait(_) | Outcome::Unknown | Outcome::ResetReceived).then_some(Outcome::ResetSent)
+}
+
+/// The usual end from a state, where the fields that decide were not read.
+fn without_fields(life: &Life, from: TcpState) -> Outcome {
+    match from {
+        TcpState::SynSent if life.tuple.local_port == 0 => Outcome::NoPort,
+        // A socket that its owner had closed leaves FIN_WAIT2 in the call that it came in. What stays had only been
+        // shut down, and was ended by the peer's FIN.
+        TcpState::FinWait2 => {
+            let stayed =
+                life.transitions.windows(2).last().map_or(0, |pair| pair[1].at_ns.saturating_sub(pair[0].at_ns));
+            Outcome::TimeWait(if stayed > SAME_CALL_NS { Substate::TimeWait } else { Substate::FinWait2 })
+        }
+        TcpState::Closing => Outcome::TimeWait(Substate::TimeWait),
+        TcpState::LastAck => Outcome::PassiveClose,
+        _ => Outcome::Unknown,
+    }
 }
 
 /// The usual end of a socket that was last seen in that state.

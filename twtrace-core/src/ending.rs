@@ -57,7 +57,9 @@ impl Engine {
         }
         // The socket's family is left out: the kernel tells it of a full socket, and of a timewait socket the other
         // when the address is mapped.
-        let Tuple { netns, local_addr, local_port, remote_addr, remote_port, v4_mapped: _ } = *tuple;
+        // Without BTF a life does not know its namespace.
+        let netns = if self.model.summary.tracing.no_btf { 0 } else { tuple.netns };
+        let Tuple { netns: _, local_addr, local_port, remote_addr, remote_port, v4_mapped: _ } = *tuple;
         FixedState::default().hash_one((netns, local_addr, local_port, remote_addr, remote_port)).max(1)
     }
 }

@@ -75,7 +75,7 @@ pub struct Owner {
 /// `v4_mapped` set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Tuple {
-    /// Inode number of the network namespace.
+    /// Inode number of the network namespace; 0 when it is not known.
     pub netns: u32,
     /// Local address.
     pub local_addr: IpAddr,
@@ -164,6 +164,8 @@ pub struct Life {
     pub established: bool,
     /// CLOSE was not seen, and `end_ns` is the last that was.
     pub end_unseen: bool,
+    /// There is no BTF: error, flags, volumes and namespace of the socket were not read, and are empty here.
+    pub no_fields: bool,
     /// Timewait counts, for overflow.
     pub tw: Option<TwCount>,
     /// What `inet_twsk_alloc` did, where it is hooked; `None` does not mean that it was not called.
@@ -360,6 +362,9 @@ pub struct TracingFacts {
     pub by_tuple: bool,
     /// Hooks.
     pub hooks: Vec<Hook>,
+    /// There is no BTF: network namespaces, errors and flags of sockets are not seen, and of a process only what
+    /// helpers tell (its start is 0, its parent unknown, its name that of the thread).
+    pub no_btf: bool,
 }
 
 /// Figures and sysctls of one network namespace, read at a tick.

@@ -17,8 +17,19 @@ impl Summary {
         self.namespaces.iter().find(|namespace| namespace.netns == netns)
     }
 
+    /// The same number, but for 0, which is an unknown one: where there is but one that is it. *Inferred*: another one
+    /// may have come up.
+    pub(crate) fn place_of(&self, netns: u32) -> u32 {
+        if netns == 0 && self.present().all(|namespace| namespace.netns == self.host.netns) {
+            self.host.netns
+        } else {
+            netns
+        }
+    }
+
     /// Figures and sysctls of a namespace, once they were read.
     pub fn kernel_of(&self, netns: u32) -> Option<&KernelFacts> {
+        let netns = self.place_of(netns);
         // Most rows are in the tracer's own.
         if netns == self.host.netns {
             return Some(&self.kernel);

@@ -306,6 +306,7 @@ proptest! {
             (life.closed_in_context, conn_flag::CLOSED_IN_CONTEXT),
             (life.established, conn_flag::ESTABLISHED),
             (life.end_unseen, conn_flag::END_UNSEEN),
+            (life.no_fields, conn_flag::NO_FIELDS),
         ];
         prop_assert!(flags.into_iter().all(|(told, flag)| told == has(flag)));
         let known = |count: i32| u32::try_from(count).ok();

@@ -19,7 +19,7 @@ pub static CONFIG: Config = Config {
     has_cookie: 0,
     has_task_btf: 0,
     has_pt_regs: 0,
-    no_btf: 0,
+    pad: 0,
 };
 
 /// Reads a patched value. Volatile, or the compiler would use the initial value above.

@@ -1,7 +1,7 @@
 //! A socket's life, one transition at a time.
 
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
-use twtrace_common::{ConnRecord, MAX_TRANSITIONS, TW_UNKNOWN, conn_flag, role, tcp_state};
+use twtrace_common::{ConnRecord, MAX_TRANSITIONS, Owner, TW_UNKNOWN, conn_flag, role, tcp_state};
 
 use crate::{
     config::{cfg_value, off},
@@ -11,28 +11,110 @@ use crate::{
     sock::{Sk, load},
 };
 
+/// The socket of a state change, as far as a hook lets it be seen.
+pub trait Socket: Copy {
+    /// Address of its `struct sock`.
+    fn address(self) -> u64;
+    /// True for TCP over IPv4 or IPv6.
+    fn is_tcp(self) -> bool;
+    /// Cookie, or 0.
+    fn cookie(self) -> u64;
+    /// `sk_err`; `None` where it cannot be read.
+    fn error(self) -> Option<i32>;
+    /// Timewait sockets in its namespace and their limit.
+    fn tw_count(self) -> (i32, i32);
+    /// Whether the current thread is in a connect(2) for it, the exit of which is hooked.
+    fn in_connect(self, opener: &Owner) -> bool;
+    /// Who is running.
+    ///
+    /// # Safety
+    /// `owner` points into a map value.
+    unsafe fn capture(self, owner: *mut Owner);
+    /// Who talks to whom.
+    ///
+    /// # Safety
+    /// `record` points to a whole value of the socket map.
+    unsafe fn fill_tuple(self, record: *mut ConnRecord);
+    /// What is read once, at the end of a life.
+    ///
+    /// # Safety
+    /// `record` points to a whole value of the socket map.
+    unsafe fn fill_end(self, record: *mut ConnRecord);
+}
+
+/// With the kernel's types.
+impl Socket for Sk {
+    #[inline(always)]
+    fn address(self) -> u64 {
+        self as u64
+    }
+    #[inline(always)]
+    fn is_tcp(self) -> bool {
+        sock::is_tcp(self)
+    }
+    #[inline(always)]
+    fn cookie(self) -> u64 {
+        sock::cookie(self)
+    }
+    #[inline(always)]
+    fn error(self) -> Option<i32> {
+        // SAFETY: offset of struct sock.
+        Some(unsafe { load(self, off!(sk_err)) })
+    }
+    #[inline(always)]
+    fn tw_count(self) -> (i32, i32) {
+        sock::tw_count(self)
+    }
+    #[inline(always)]
+    fn in_connect(self, opener: &Owner) -> bool {
+        if cfg_value!(defer_connect) == 0 || opener.flags & twtrace_common::OWNER_KTHREAD != 0 {
+            return false;
+        }
+        let call = owner::syscall_register(off!(regs_syscall));
+        // An MPTCP subflow is not what the descriptor leads to, so the exit of connect(2) could not find it.
+        // SAFETY: offsets of struct sock and struct socket.
+        let held: Sk = unsafe { load(load(self, off!(sk_socket)), off!(socket_sk)) };
+        call as u32 == cfg_value!(connect_nr) && held as u64 == self as u64
+    }
+    #[inline(always)]
+    unsafe fn capture(self, owner: *mut Owner) {
+        // SAFETY: the caller's promise.
+        unsafe { owner::capture(owner) };
+    }
+    #[inline(always)]
+    unsafe fn fill_tuple(self, record: *mut ConnRecord) {
+        // SAFETY: the caller's promise.
+        unsafe { sock::fill_tuple(record, self) };
+    }
+    #[inline(always)]
+    unsafe fn fill_end(self, record: *mut ConnRecord) {
+        // SAFETY: the caller's promise.
+        unsafe { sock::fill_end(record, self) };
+    }
+}
+
 /// A count taken at FIN_WAIT2 belongs to a CLOSE that follows within this time: both in the one call of
 /// `tcp_rcv_state_process` that makes the timewait socket.
 const SAME_CALL_NS: u64 = 50_000;
 
 /// One state change of one socket.
 #[derive(Clone, Copy)]
-pub struct Change {
-    pub sk: Sk,
+pub struct Change<S> {
+    pub sk: S,
     pub old: u8,
     pub new: u8,
     /// The program that handles it.
     pub by: Program,
 }
 
-impl Change {
+impl<S: Socket> Change<S> {
     /// Not a connection's: a listener coming, going or closing, or no change at all.
     #[inline(always)]
     fn is_foreign(self) -> bool {
         self.old == self.new
             || self.new == tcp_state::LISTEN
             || self.old == tcp_state::LISTEN && self.new != tcp_state::SYN_RECV
-            || !sock::is_tcp(self.sk)
+            || !self.sk.is_tcp()
     }
 
     #[inline(always)]
@@ -43,11 +125,11 @@ impl Change {
 
 /// The first program of the pair: says what it is about to handle, then does.
 #[inline(always)]
-pub fn first(change: Change) {
+pub fn first(change: Change<impl Socket>) {
     if let Some(slot) = HANDLED.get_ptr_mut(0) {
         // SAFETY: a map value of this CPU, written by this program alone, which does not nest on a CPU.
         unsafe {
-            (*slot).sk = change.sk as u64;
+            (*slot).sk = change.sk.address();
             (*slot).states = change.states();
         }
     }
@@ -63,19 +145,19 @@ pub fn first(change: Change) {
 /// The twin: does the work that the kernel kept from the first program, because it interrupted itself on this CPU,
 /// and frees the slots of ended lives.
 #[inline(always)]
-pub fn twin(change: Change) {
+pub fn twin(change: Change<impl Socket>) {
     let handled = HANDLED.get_ptr(0).is_some_and(|slot| {
         // The first program may interrupt this one here, for another socket. States first: what then comes with
         // this socket's address was written for it.
         // SAFETY: a map value of this CPU.
         unsafe {
             core::ptr::read_volatile(&raw const (*slot).states) == change.states()
-                && core::ptr::read_volatile(&raw const (*slot).sk) == change.sk as u64
+                && core::ptr::read_volatile(&raw const (*slot).sk) == change.sk.address()
         }
     });
     if handled {
         if change.new == tcp_state::CLOSE {
-            free(change.sk);
+            free(change.sk.address());
         }
         return;
     }
@@ -84,12 +166,12 @@ pub fn twin(change: Change) {
         count!(change.by, recovered);
         return;
     }
-    if let Some(record) = SOCKETS.get_ptr_mut(change.sk as u64) {
+    if let Some(record) = SOCKETS.get_ptr_mut(change.sk.address()) {
         // SAFETY: a value of the socket map.
         if unsafe { ended_with(record, change) } {
             count!(change.by, duplicates);
             if change.new == tcp_state::CLOSE {
-                free(change.sk);
+                free(change.sk.address());
             }
             return;
         }
@@ -103,7 +185,7 @@ pub fn twin(change: Change) {
         }
     }
     if change.new == tcp_state::CLOSE {
-        free(change.sk);
+        free(change.sk.address());
     }
 }
 
@@ -113,7 +195,7 @@ pub fn twin(change: Change) {
 /// # Safety
 /// `record` points to a value of the socket map.
 #[inline(always)]
-unsafe fn ended_with(record: *const ConnRecord, change: Change) -> bool {
+unsafe fn ended_with<S>(record: *const ConnRecord, change: Change<S>) -> bool {
     // SAFETY: the caller's promise; the index is masked.
     unsafe {
         let count = (*record).transitions;
@@ -125,10 +207,24 @@ unsafe fn ended_with(record: *const ConnRecord, change: Change) -> bool {
     }
 }
 
+/// The only program on its hook: there is no twin that could free the slot.
+#[inline(always)]
+pub fn alone(change: Change<impl Socket>) {
+    if change.is_foreign() {
+        return;
+    }
+    if let Some(record) = find_or_begin(change) {
+        // SAFETY: a value of the socket map.
+        unsafe { advance(record, change) };
+    }
+    if change.new == tcp_state::CLOSE {
+        free(change.sk.address());
+    }
+}
+
 /// Frees the slot of a life whose record was written. One that waits for its errno stays.
 #[inline(always)]
-fn free(sk: Sk) {
-    let key = sk as u64;
+fn free(key: u64) {
     if let Some(record) = SOCKETS.get_ptr(key) {
         // SAFETY: a value of the socket map.
         if unsafe { (*record).flags } & conn_flag::DONE != 0 {
@@ -140,8 +236,8 @@ fn free(sk: Sk) {
 /// The record that this change belongs to: a new one at the two ways in which a life begins, else the one that is
 /// being followed, else a new one for a socket older than the tracer.
 #[inline(always)]
-fn find_or_begin(change: Change) -> Option<*mut ConnRecord> {
-    let key = change.sk as u64;
+fn find_or_begin(change: Change<impl Socket>) -> Option<*mut ConnRecord> {
+    let key = change.sk.address();
     let active = change.old == tcp_state::CLOSE && change.new == tcp_state::SYN_SENT;
     let passive = change.old == tcp_state::LISTEN;
     if let Some(record) = SOCKETS.get_ptr_mut(key) {
@@ -182,7 +278,7 @@ fn find_or_begin(change: Change) -> Option<*mut ConnRecord> {
             (*record).role = role::PASSIVE;
         } else {
             (*record).flags = conn_flag::OLDER;
-            (*record).cookie = sock::cookie(change.sk);
+            (*record).cookie = change.sk.cookie();
         }
     }
     Some(record)
@@ -193,13 +289,13 @@ fn find_or_begin(change: Change) -> Option<*mut ConnRecord> {
 /// # Safety
 /// `record` points to a value of the socket map.
 #[inline(always)]
-unsafe fn is_of(record: *const ConnRecord, change: Change) -> bool {
+unsafe fn is_of(record: *const ConnRecord, change: Change<impl Socket>) -> bool {
     // SAFETY: the caller's promise; the index is masked.
     unsafe {
         let last = usize::from((*record).transitions).wrapping_sub(1) & (MAX_TRANSITIONS - 1);
         let gap = (*record).transitions == 0 || (*record).new_states[last] != change.old;
         // Steps that are seen one after the other are one socket's: cookies are compared only where it matters.
-        !gap || (*record).cookie == 0 || (*record).cookie == sock::cookie(change.sk)
+        !gap || (*record).cookie == 0 || (*record).cookie == change.sk.cookie()
     }
 }
 
@@ -230,19 +326,12 @@ unsafe fn superseded(record: *mut ConnRecord, by: Program) {
 /// # Safety
 /// `record` points to a value of the socket map.
 #[inline(always)]
-unsafe fn begin_active(record: *mut ConnRecord, sk: Sk) {
-    // SAFETY: the caller's promise; registers of the current task; offsets of struct sock and struct socket.
+unsafe fn begin_active(record: *mut ConnRecord, sk: impl Socket) {
+    // SAFETY: the caller's promise.
     unsafe {
-        owner::capture(&raw mut (*record).opener);
-        (*record).cookie = sock::cookie(sk);
-        if cfg_value!(defer_connect) == 0 || (*record).opener.flags & twtrace_common::OWNER_KTHREAD != 0 {
-            return;
-        }
-        let call = owner::syscall_register(off!(regs_syscall));
-        let socket: Sk = load(sk, off!(sk_socket));
-        let held: Sk = load(socket, off!(socket_sk));
-        // An MPTCP subflow is not what the descriptor leads to, so the exit of connect(2) could not find it.
-        if call as u32 == cfg_value!(connect_nr) && held as u64 == sk as u64 {
+        sk.capture(&raw mut (*record).opener);
+        (*record).cookie = sk.cookie();
+        if sk.in_connect(&(*record).opener) {
             (*record).flags |= conn_flag::IN_CONNECT;
         }
     }
@@ -253,7 +342,7 @@ unsafe fn begin_active(record: *mut ConnRecord, sk: Sk) {
 /// # Safety
 /// `record` points to a value of the socket map.
 #[inline(always)]
-unsafe fn advance(record: *mut ConnRecord, change: Change) {
+unsafe fn advance(record: *mut ConnRecord, change: Change<impl Socket>) {
     let Change { sk, old, new, .. } = change;
     let now = {
         // SAFETY: no argument.
@@ -270,7 +359,7 @@ unsafe fn advance(record: *mut ConnRecord, change: Change) {
             if (*record).new_states[last] != old {
                 (*record).flags |= conn_flag::GAP;
                 if (*record).cookie == 0 {
-                    (*record).cookie = sock::cookie(sk);
+                    (*record).cookie = sk.cookie();
                 }
             }
         }
@@ -287,17 +376,17 @@ unsafe fn advance(record: *mut ConnRecord, change: Change) {
         if new == tcp_state::ESTABLISHED {
             (*record).flags |= conn_flag::ESTABLISHED;
             if (*record).cookie == 0 {
-                (*record).cookie = sock::cookie(sk);
+                (*record).cookie = sk.cookie();
             }
         }
         let own_fin = new == tcp_state::FIN_WAIT1 || new == tcp_state::LAST_ACK;
         let aborts = new == tcp_state::CLOSE
             && (old == tcp_state::ESTABLISHED || old == tcp_state::CLOSE_WAIT || old == tcp_state::SYN_SENT)
-            && load::<i32>(sk, off!(sk_err)) == 0;
+            && sk.error() == Some(0);
         // Never at FIN_WAIT2 or at its end: those run in whatever softirq interrupted.
         if own_fin || aborts && (*record).flags & conn_flag::IN_CONNECT == 0 {
-            owner::capture(&raw mut (*record).closer);
-            sock::fill_tuple(record, sk);
+            sk.capture(&raw mut (*record).closer);
+            sk.fill_tuple(record);
             if aborts {
                 (*record).flags |= conn_flag::CLOSED_IN_CONTEXT;
             }
@@ -307,7 +396,7 @@ unsafe fn advance(record: *mut ConnRecord, change: Change) {
             (*record).flags &= !conn_flag::IN_CONNECT;
         }
         if new == tcp_state::FIN_WAIT2 {
-            (*record).tw_count_before = sock::tw_count(sk).0;
+            (*record).tw_count_before = sk.tw_count().0;
         }
         if new == tcp_state::CLOSE {
             if now.wrapping_sub(previous_ns) > SAME_CALL_NS {
@@ -323,19 +412,19 @@ unsafe fn advance(record: *mut ConnRecord, change: Change) {
 /// # Safety
 /// `record` points to a value of the socket map.
 #[inline(always)]
-unsafe fn end(record: *mut ConnRecord, change: Change, now: u64) {
+unsafe fn end(record: *mut ConnRecord, change: Change<impl Socket>, now: u64) {
     // SAFETY: the caller's promise.
     unsafe {
         if (*record).family == 0 {
-            sock::fill_tuple(record, change.sk);
+            change.sk.fill_tuple(record);
         }
-        sock::fill_end(record, change.sk);
-        let (tw_count, tw_max) = sock::tw_count(change.sk);
+        change.sk.fill_end(record);
+        let (tw_count, tw_max) = change.sk.tw_count();
         (*record).tw_count = tw_count;
         (*record).tw_max = tw_max;
         (*record).end_ns = now;
         if (*record).cookie == 0 {
-            (*record).cookie = sock::cookie(change.sk);
+            (*record).cookie = change.sk.cookie();
         }
         count!(change.by, lives_ended);
         let flags = (*record).flags;

@@ -82,6 +82,7 @@ pub(crate) fn life(cookie: u64, who: Owner, tuple: Tuple, end_ns: u64) -> Life {
         gap: false,
         established: true,
         end_unseen: false,
+        no_fields: false,
         tw: None,
         timewait: None,
         bytes_sent: 10,

@@ -6,6 +6,7 @@ mod csk_accept;
 mod hash_connect;
 mod send_reset;
 mod set_state;
+mod set_state_plain;
 mod set_state_twin;
 mod twsk_alloc;
 mod twsk_end;

@@ -9,7 +9,7 @@ use crate::{
     config::cfg_value,
     life::{Change, first},
     maps::Program,
-    sock,
+    sock::{self, Sk},
 };
 
 /// The first program of the pair.
@@ -26,6 +26,6 @@ pub fn set_state(ctx: BtfTracePointContext) -> i32 {
 
 /// The tracepoint's arguments.
 #[inline(always)]
-pub fn arguments(ctx: &BtfTracePointContext, by: Program) -> Change {
+pub fn arguments(ctx: &BtfTracePointContext, by: Program) -> Change<Sk> {
     Change { sk: ctx.arg(0), old: ctx.arg::<i32>(1) as u8, new: ctx.arg::<i32>(2) as u8, by }
 }

@@ -270,13 +270,17 @@ fn bpf_syscall(facts: &Facts) -> Check {
 fn btf(facts: &Facts) -> Check {
     match &facts.btf {
         Ok(bytes) => ok("btf", format!("/sys/kernel/btf/vmlinux, {} KiB", bytes / 1024)),
-        Err(reason) => check(
-            "btf",
-            Status::Missing,
-            reason,
-            "where the kernel keeps its fields stays unknown, and typed tracepoints cannot be attached",
-            "use a kernel with CONFIG_DEBUG_INFO_BTF=y",
-        ),
+        Err(reason) => {
+            let works = facts.hooks.as_ref().is_ok_and(|hooks| tier(hooks, true).is_some());
+            check(
+                "btf",
+                if works { Status::Degraded } else { Status::Missing },
+                reason,
+                "where the kernel keeps its fields stays unknown: who accepts, why connections fail and how they are \
+                 aborted is not seen, and other ends are inferred",
+                "use a kernel with CONFIG_DEBUG_INFO_BTF=y",
+            )
+        }
     }
 }
 

@@ -21,6 +21,16 @@ const ALLOC: &str = "inet_twsk_alloc";
 const DESTRUCTOR: &str = "tcp_twsk_destructor";
 const FREE: &str = "inet_twsk_free";
 
+/// Further hooks that are named where there is no BTF to attach them with.
+pub(super) const TYPED: [(&str, &str); 6] = [
+    ("tcp_send_reset", "tp_btf"),
+    ("syscalls:sys_exit_connect", "tracepoint"),
+    ("syscalls:sys_exit_accept", "tracepoint"),
+    ("syscalls:sys_exit_accept4", "tracepoint"),
+    (ACCEPT, "fexit"),
+    (ALLOC, "fexit"),
+];
+
 /// Programs of the exact tier whose misses count.
 pub(super) const EXACT_PROGRAMS: [&str; 4] = ["twsk_alloc", "twsk_destructor", "twsk_free", "twsk_unique"];
 
@@ -110,9 +120,14 @@ pub(super) fn exit(ebpf: &mut Ebpf, (program, event): Exit, tracefs: &Result<Tra
 }
 
 fn try_exit(ebpf: &mut Ebpf, program: &str, event: &str) -> anyhow::Result<()> {
+    plain(ebpf, program, "syscalls", event)
+}
+
+/// A classic tracepoint.
+pub(super) fn plain(ebpf: &mut Ebpf, program: &str, category: &str, event: &str) -> anyhow::Result<()> {
     let program: &mut TracePoint = find(ebpf, program)?.try_into()?;
     program.load().with_context(|| format!("tracepoint/{event} does not load"))?;
-    program.attach("syscalls", event).with_context(|| format!("tracepoint/{event} does not attach"))?;
+    program.attach(category, event).with_context(|| format!("tracepoint/{event} does not attach"))?;
     Ok(())
 }
 

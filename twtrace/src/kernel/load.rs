@@ -4,6 +4,7 @@
 
 use super::attach;
 use super::offsets;
+use super::plain;
 use super::tracefs;
 use anyhow::{Context as _, anyhow, bail};
 use aya::maps::{HashMap, MapData, PerCpuArray, RingBuf};
@@ -13,6 +14,7 @@ use log::Log;
 use std::borrow::Cow;
 use std::env;
 use std::fs;
+use std::io::ErrorKind;
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::path::{Path, PathBuf};
 use twtrace_common::{Config, ConnRecord, Counters, Offsets, conn_flag, tcp_state};
@@ -26,6 +28,9 @@ pub const OBJECT_VARIABLE: &str = "TWTRACE_BPF_OBJECT";
 
 /// Environment variable with the best tier to try, for tests.
 pub const TIER_VARIABLE: &str = "TWTRACE_TIER";
+
+/// Environment variable that hides the kernel's BTF when it is `none`, for tests.
+pub const BTF_VARIABLE: &str = "TWTRACE_BTF";
 
 /// Symbol that objects with this layout of records have. It changes with [`twtrace_common::WIRE_VERSION`].
 const WIRE_SYMBOL: &str = "WIRE_VERSION_2";
@@ -138,9 +143,12 @@ pub struct Loaded {
 pub fn load(options: &LoadOptions) -> anyhow::Result<Loaded> {
     let wanted = options.tier()?;
     let object = object(options.object.as_deref())?;
+    if let Err(reason) = types()? {
+        return without_types(&object, options, &reason);
+    }
     let layout = offsets::of_this_kernel()?;
     let btf = Btf::from_sys_fs().context("cannot read the kernel's BTF")?;
-    let build = |config: Config| load_object(&object, options, layout.offsets, config, &btf);
+    let build = |config: Config| load_object(&object, options, layout.offsets, config, Some(&btf));
 
     let (mut ebpf, config) = with_helpers(wanted, config(options), &build, &btf)?;
     let tracefs = tracefs::ensure_tracefs();
@@ -176,15 +184,53 @@ pub fn load(options: &LoadOptions) -> anyhow::Result<Loaded> {
     };
     hooks.extend(exact);
 
+    let tracing = TracingFacts { tier, by_tuple: config.has_cookie == 0, no_btf: false, hooks };
+    running(ebpf, tracing, PAIR[0], options)
+}
+
+/// Whether the kernel tells its types; if not, why.
+///
+/// # Errors
+/// The environment variable is something else.
+pub(super) fn types() -> anyhow::Result<Result<(), String>> {
+    match env::var(BTF_VARIABLE).as_deref() {
+        Ok("none") => return Ok(Err(format!("it was hidden by {BTF_VARIABLE}"))),
+        Err(env::VarError::NotPresent) => {}
+        _ => bail!("{BTF_VARIABLE} can only be none"),
+    }
+    Ok(match fs::metadata(offsets::VMLINUX) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            Err(format!("there is no {}: CONFIG_DEBUG_INFO_BTF is off", offsets::VMLINUX))
+        }
+        // What else is wrong with it shows when it is read.
+        _ => Ok(()),
+    })
+}
+
+/// The classic tracepoint alone.
+fn without_types(object: &[u8], options: &LoadOptions, reason: &str) -> anyhow::Result<Loaded> {
+    let cannot = "cannot watch the state changes of TCP sockets without BTF";
+    let offsets = plain::offsets().map_err(|reason| anyhow!(reason)).context(cannot)?;
+    let mut ebpf = load_object(object, options, offsets, config(options), None)?;
+    attach::plain(&mut ebpf, plain::PROGRAM, plain::CATEGORY, SET_STATE).context(cannot)?;
+    let mut hooks = vec![attach::hook(SET_STATE, "tracepoint", Ok(()))];
+    let refusal = format!("it takes the kernel's BTF, and {reason}");
+    hooks.extend(attach::TYPED.map(|(name, kind)| attach::hook(name, kind, Err(refusal.clone()))));
+    let tracing = TracingFacts { tier: Tier::Tuple, by_tuple: true, no_btf: true, hooks };
+    running(ebpf, tracing, plain::PROGRAM, options)
+}
+
+/// What is attached, with the ways to what it tells.
+fn running(mut ebpf: Ebpf, tracing: TracingFacts, first: &str, options: &LoadOptions) -> anyhow::Result<Loaded> {
     let programs = sizes(&ebpf);
     let logger = options.debug.then(|| EbpfLogger::init_with_logger(&mut ebpf, StderrLog)).transpose()?;
     Ok(Loaded {
-        tracing: TracingFacts { tier, by_tuple: config.has_cookie == 0, hooks },
+        tracing,
         programs,
         ring: RingBuf::try_from(take_map(&mut ebpf, "RING")?)?,
         counters: PerCpuArray::try_from(take_map(&mut ebpf, "COUNTERS")?)?,
         sockets: HashMap::try_from(take_map(&mut ebpf, "SOCKETS")?)?,
-        first_fdinfo: fdinfo(&ebpf, "set_state")?,
+        first_fdinfo: fdinfo(&ebpf, first)?,
         exact_fdinfo: attach::EXACT_PROGRAMS.iter().filter_map(|name| fdinfo(&ebpf, name).ok()).collect(),
         logger,
         _ebpf: ebpf,
@@ -380,11 +426,11 @@ fn load_object(
     options: &LoadOptions,
     offsets: Offsets,
     config: Config,
-    btf: &Btf,
+    btf: Option<&Btf>,
 ) -> anyhow::Result<Ebpf> {
     let (offsets, config) = (Wire(offsets), Wire(config));
     let ebpf = EbpfLoader::new()
-        .btf(Some(btf))
+        .btf(btf)
         .override_global("OFFSETS", &offsets, true)
         .override_global("CONFIG", &config, true)
         // Written with what it has: all that counts is that it exists.
@@ -441,7 +487,7 @@ mod tests {
         for bytes in [b"".as_slice(), b"\x7fELF", &[0xff; 4096]] {
             let offsets = Offsets::NONE;
             let Ok(btf) = Btf::from_sys_fs() else { return };
-            let error = load_object(bytes, &LoadOptions::default(), offsets, Config::default(), &btf)
+            let error = load_object(bytes, &LoadOptions::default(), offsets, Config::default(), Some(&btf))
                 .err()
                 .map(|error| error.to_string());
             assert_eq!(error.as_deref(), Some("the eBPF object is damaged, or belongs to another version of twtrace"));

@@ -6,5 +6,6 @@ pub mod census;
 pub mod explain;
 pub mod load;
 pub mod offsets;
+mod plain;
 pub mod probe;
 pub mod tracefs;

@@ -100,6 +100,7 @@ fn resolve(btf: &Btf) -> anyhow::Result<Offsets> {
         tw_timer_expires: may("inet_timewait_sock", "tw_timer.expires"),
         task_stack: may("task_struct", "stack"),
         regs_in_stack: regs_in_stack(btf).unwrap_or(OFFSET_NONE),
+        ..Offsets::NONE
     })
 }
 

@@ -296,6 +296,9 @@ fn is_namespace(kind: &str, initial: &str) -> Option<bool> {
 }
 
 fn read_btf() -> Result<u64, String> {
+    if let Ok(Err(reason)) = load::types() {
+        return Err(reason);
+    }
     let read = || {
         // Opening is not enough: a security module may refuse the reading.
         let mut file = File::open(BTF)?;

@@ -175,7 +175,9 @@ fn from(row: &DestinationRow) -> String {
 /// The network namespace, unless it is the tracer's own.
 fn namespace(context: &Context<'_>, row: &DestinationRow) -> String {
     match &row.key {
-        DestRow::Dest(key) if key.netns != context.summary.host.netns => label::namespace(context.summary, key.netns),
+        DestRow::Dest(key) if ![0, context.summary.host.netns].contains(&key.netns) => {
+            label::namespace(context.summary, key.netns)
+        }
         _ => "-".to_owned(),
     }
 }

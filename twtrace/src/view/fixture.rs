@@ -78,6 +78,7 @@ pub(crate) fn life(cookie: u64, who: Owner, tuple: Tuple, role: Role, first: boo
         gap: false,
         established: true,
         end_unseen: false,
+        no_fields: false,
         tw: None,
         timewait: None,
         bytes_sent: 100,
@@ -126,7 +127,7 @@ pub(crate) fn inputs() -> Vec<Input> {
         netns: NETNS,
     };
     let hooks = vec![hook("inet_sock_set_state", "tp_btf"), hook("sys_exit_connect", "tracepoint")];
-    let tracing = TracingFacts { tier: Tier::Cookie, by_tuple: false, hooks };
+    let tracing = TracingFacts { tier: Tier::Cookie, by_tuple: false, no_btf: false, hooks };
     let mut inputs = vec![Input::Start { at_ns: START, unix_ns: 1_790_000_000_000_000_000, host, tracing }];
     for (netns, name) in [(NETNS, "host"), (CONTAINER, "=blue\u{1b}[2J\u{202e}")] {
         inputs.push(Input::Namespace { netns, name: name.to_owned(), refused: None });

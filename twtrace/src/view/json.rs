@@ -72,6 +72,8 @@ struct Tracing<'a> {
     hooks: &'a [twtrace_core::input::Hook],
     /// Sockets are told apart by namespace and tuple, for want of cookies.
     by_tuple: bool,
+    /// There is no BTF: namespaces, errors and flags of sockets are not seen.
+    no_btf: bool,
     events: u64,
     lost: Lost,
     kernel_counters: &'a KernelCounters,
@@ -214,6 +216,7 @@ fn tracing(summary: &Summary) -> Tracing<'_> {
         tier: summary.tracing.tier,
         hooks: &summary.tracing.hooks,
         by_tuple: summary.tracing.by_tuple,
+        no_btf: summary.tracing.no_btf,
         events: counters.records,
         lost: Lost {
             ring_full: counters.ring_full,

@@ -45,6 +45,10 @@ pub fn command(comm: &Comm) -> Cow<'_, str> {
 
 /// A process and its PID: `nginx[1234]`.
 pub fn process(comm: &Comm, pid: u32) -> String {
+    // No parent was told; that of the first processes has a name.
+    if pid == 0 && comm.bytes().is_empty() {
+        return "(unknown)".to_owned();
+    }
     format!("{}[{pid}]", command(comm))
 }
 
@@ -102,6 +106,7 @@ pub fn destination(key: &DestRow, folded: u64) -> String {
 /// A network namespace by name, or else by number.
 pub fn namespace(summary: &Summary, netns: u32) -> String {
     match summary.namespace(netns) {
+        _ if netns == 0 => "(unknown)".to_owned(),
         Some(Namespace { name, .. }) if !name.is_empty() => text::clean(name).into_owned(),
         _ => netns.to_string(),
     }

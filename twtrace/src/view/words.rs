@@ -78,7 +78,16 @@ pub fn warnings(summary: &Summary) -> Vec<String> {
         warnings.push(format!("figures are too low: {}", losses(&summary.counters)));
     }
     // Those of the exact tier are no loss to a lower one, which says that it is.
-    let missed = |hook: &&Hook| !hook.attached && !matches!(hook.kind.as_str(), "fentry" | "fexit" | "kprobe");
+    if summary.tracing.no_btf {
+        warnings.push(
+            "this kernel has no BTF: who accepts, why connections fail and how they are aborted is unknown, other ends are \
+             inferred, and events that the kernel skips are not counted before 6.7"
+                .to_owned(),
+        );
+    }
+    let missed = |hook: &&Hook| {
+        !summary.tracing.no_btf && !hook.attached && !matches!(hook.kind.as_str(), "fentry" | "fexit" | "kprobe")
+    };
     for hook in summary.tracing.hooks.iter().filter(missed) {
         let reason = hook.reason.as_deref().unwrap_or("no reason given");
         warnings.push(format!("hook {} is missing: {}", text::clean(&hook.name), text::clean(reason)));

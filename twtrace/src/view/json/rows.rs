@@ -214,6 +214,7 @@ fn dest_key(row: &DestinationRow) -> Option<&DestKey> {
 /// Where.
 #[derive(Default, Serialize)]
 pub(super) struct PlaceJson {
+    /// Null when it is not known.
     netns: Option<u32>,
     /// As in `namespaces`.
     netns_name: Option<String>,
@@ -228,7 +229,7 @@ impl PlaceJson {
         let key = dest_key(row);
         let name = key.and_then(|key| Some(summary.namespace(key.netns)?.name.clone()));
         Self {
-            netns: key.map(|key| key.netns),
+            netns: key.map(|key| key.netns).filter(|netns| *netns != 0),
             netns_name: name.filter(|name| !name.is_empty()),
             role: key.map(|key| key.role),
             local_addr: key.map(|key| key.local_addr),

@@ -1,0 +1,92 @@
+//! Kernels without BTF: what is not seen is inferred, or unknown.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod common;
+
+use common::*;
+use twtrace_core::connection::{Outcome, judge};
+use twtrace_core::engine::Engine;
+use twtrace_core::input::{CensusState, HostFacts, Input, KernelFacts, Life, TcpState, Tier, TracingFacts, Tuple};
+use twtrace_core::model::{Known, Substate};
+
+const T: u64 = START + SECOND;
+
+fn start_without_btf() -> Input {
+    let host = HostFacts { hostname: "host".to_owned(), netns: NETNS, ..HostFacts::default() };
+    let tracing = TracingFacts { tier: Tier::Tuple, by_tuple: true, no_btf: true, ..TracingFacts::default() };
+    Input::Start { at_ns: START, unix_ns: 0, host, tracing }
+}
+
+/// A life of which only states, times, ports and addresses are known.
+fn bare(states: &[TcpState]) -> Life {
+    let mut bare = life(0, owner(10, "a"), Tuple { netns: 0, ..tuple(40_000, 1, 80) }, T);
+    bare.transitions = path(states, T);
+    (bare.no_fields, bare.sock_dead) = (true, false);
+    bare
+}
+
+fn closed() -> Life {
+    use TcpState::{Close, Established, FinWait1, FinWait2, SynSent};
+    bare(&[Close, SynSent, Established, FinWait1, FinWait2, Close])
+}
+
+fn apply(engine: &mut Engine, inputs: impl IntoIterator<Item = Input>) {
+    inputs.into_iter().for_each(|input| engine.apply(input));
+}
+
+#[test]
+fn every_end_is_inferred() {
+    use TcpState::{Close, CloseWait, Closing, Established, FinWait1, FinWait2, LastAck, SynSent};
+    let mut waited = closed();
+    waited.transitions[4].at_ns += 1_000_000;
+    let mut portless = bare(&[Close, SynSent, Close]);
+    portless.tuple.local_port = 0;
+    for (life, outcome) in [
+        (closed(), Outcome::TimeWait(Substate::FinWait2)),
+        (waited, Outcome::TimeWait(Substate::TimeWait)),
+        (bare(&[Established, FinWait1, Closing, Close]), Outcome::TimeWait(Substate::TimeWait)),
+        (bare(&[Established, CloseWait, LastAck, Close]), Outcome::PassiveClose),
+        (bare(&[Close, SynSent, Close]), Outcome::Unknown),
+        (portless, Outcome::NoPort),
+        (bare(&[SynSent, Established, Close]), Outcome::Unknown),
+        (bare(&[Established, FinWait1, Close]), Outcome::Unknown),
+        (bare(&[FinWait2, Close]), Outcome::TimeWait(Substate::FinWait2)),
+    ] {
+        let judged = judge(&life);
+        assert_eq!((judged.outcome, judged.known), (outcome, Known::Inferred), "{:?}", life.transitions);
+    }
+}
+
+#[test]
+fn a_census_finds_sockets_whose_namespace_is_not_known() {
+    let mut engine = Engine::new(Default::default());
+    apply(&mut engine, [start_without_btf(), ended(closed())]);
+    let there = tuple(40_000, 1, 80);
+    apply(&mut engine, census_of(NETNS + 1, T + SECOND, vec![row(77, there, CensusState::TimeWait, 59_000)]));
+    let live: Vec<_> = engine.model().live_sockets().collect();
+    assert_eq!(live.len(), 1);
+    assert_eq!((live[0].tuple.netns, live[0].known), (NETNS + 1, Known::Census));
+    assert_eq!(live[0].closer.unwrap().key.tgid, 10);
+    assert_eq!(engine.model().summary().coverage.attributed, 1);
+}
+
+#[test]
+fn where_there_is_one_namespace_it_is_that() {
+    let mut engine = Engine::new(Default::default());
+    let facts = KernelFacts { port_range: (40_000, 40_099), ..KernelFacts::default() };
+    apply(&mut engine, [start_without_btf(), Input::Kernel { netns: NETNS, facts }, ended(closed()), tick(T + SECOND)]);
+    let budget = |engine: &Engine| engine.model().destinations().next().unwrap().budget.map(|budget| budget.total);
+    assert_eq!(budget(&engine), Some(100));
+    // A whole census of it without the socket: that was made by inference, and never was.
+    apply(&mut engine, census_of(NETNS, T + 2 * SECOND, vec![]));
+    assert_eq!(engine.model().summary().totals.counts.time_wait_live, 0);
+    // With a second one nothing is said.
+    let second = Input::Namespace { netns: NETNS + 1, name: "b".to_owned(), refused: None };
+    let mut engine = Engine::new(Default::default());
+    let facts = KernelFacts { port_range: (40_000, 40_099), ..KernelFacts::default() };
+    apply(&mut engine, [start_without_btf(), second, Input::Kernel { netns: NETNS, facts }, ended(closed())]);
+    apply(&mut engine, census_of(NETNS, T + 2 * SECOND, vec![]));
+    assert_eq!(budget(&engine), None);
+    assert_eq!(engine.model().summary().totals.counts.time_wait_live, 1);
+}

@@ -6,8 +6,12 @@
 //! nanoseconds of `CLOCK_MONOTONIC` (`bpf_ktime_get_ns`) unless a field says otherwise.
 #![no_std]
 
+mod counters;
+
+pub use counters::Counters;
+
 /// Version of this layout. The object carries it and the loader refuses another one.
-pub const WIRE_VERSION: u32 = 2;
+pub const WIRE_VERSION: u32 = 3;
 
 /// Length of `task_struct.comm` (`TASK_COMM_LEN`), the terminating NUL included.
 pub const COMM_LEN: usize = 16;
@@ -327,44 +331,6 @@ impl TimewaitRecord {
     };
 }
 
-/// Kernel-side counters, one set per CPU, summed by the loader. They only grow.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// TCP transitions handled, listeners' own excluded.
-    pub transitions: u64,
-    /// Of these, handled by the twin because the kernel skipped the first program.
-    pub recovered: u64,
-    /// Transitions that the twin found already handled although the per-CPU slot had moved on.
-    pub duplicates: u64,
-    /// Lives begun: CLOSE -> SYN_SENT, LISTEN -> SYN_RECV, or first sight of an older socket.
-    pub lives_begun: u64,
-    /// Lives that reached CLOSE, whether or not their record could be written.
-    pub lives_ended: u64,
-    /// Lives that never reached ESTABLISHED on a listener (handshake given up): ended without a record.
-    pub handshakes_dropped: u64,
-    /// Connects that failed before SYN_SENT.
-    pub connects_failed_early: u64,
-    /// Records written to the ring buffer.
-    pub records: u64,
-    /// Records that the full ring buffer refused.
-    pub ring_full: u64,
-    /// Lives that ended without having been followed, because the socket map was full.
-    pub map_full: u64,
-    /// Lives whose end was never seen and that had not sent a FIN: nothing can be said of them.
-    pub stale: u64,
-    /// Accept exits that found no followed life for their new socket: it began before the tracer, or was lost.
-    pub exit_unresolved: u64,
-    /// Timewait sockets that `inet_twsk_alloc` made for TCP.
-    pub timewaits_made: u64,
-    /// Timewait sockets that it refused.
-    pub timewaits_refused: u64,
-    /// Timewait sockets of TCP that ended.
-    pub timewaits_ended: u64,
-    /// Of these, taken over by a connect (`tcp_twsk_unique`).
-    pub timewaits_reused: u64,
-}
-
 /// Struct offsets in bytes, from the running kernel's BTF, patched into the object before it is loaded.
 ///
 /// Rust programs get no CO-RE relocations: an offset compiled in would be silently wrong on another kernel.
@@ -417,6 +383,14 @@ pub struct Offsets {
     pub task_stack: u32,
     /// From the bottom of a task's kernel stack to its `struct pt_regs` (`task_pt_regs`).
     pub regs_in_stack: u32,
+    /// Registers of a called function in `struct pt_regs`: its first three arguments, its result, the stack pointer.
+    pub call_arg0: u32,
+    pub call_arg1: u32,
+    pub call_arg2: u32,
+    pub call_result: u32,
+    pub call_sp: u32,
+    /// What returning adds to the stack pointer: 8 where the return address is on the stack (x86_64), else 0.
+    pub call_popped: u32,
 }
 
 impl Offsets {
@@ -464,6 +438,12 @@ impl Offsets {
         tw_timer_expires: OFFSET_NONE,
         task_stack: OFFSET_NONE,
         regs_in_stack: OFFSET_NONE,
+        call_arg0: OFFSET_NONE,
+        call_arg1: OFFSET_NONE,
+        call_arg2: OFFSET_NONE,
+        call_result: OFFSET_NONE,
+        call_sp: OFFSET_NONE,
+        call_popped: 0,
     };
 }
 
@@ -497,7 +477,6 @@ const _: () = {
     assert!(size_of::<ConnRecord>() == 328);
     assert!(align_of::<ConnRecord>() == 8);
     assert!(size_of::<TimewaitRecord>() == 64);
-    assert!(size_of::<Counters>() == 128);
-    assert!(size_of::<Offsets>() == 168);
+    assert!(size_of::<Offsets>() == 192);
     assert!(size_of::<Config>() == 32);
 };

@@ -3,7 +3,8 @@
 use super::explain;
 use super::tracefs::TracefsState;
 use anyhow::Context as _;
-use aya::programs::{BtfTracePoint, FEntry, FExit, TracePoint};
+use aya::programs::kprobe::KProbeError;
+use aya::programs::{BtfTracePoint, FEntry, FExit, KProbe, ProgramError, TracePoint};
 use aya::{Btf, Ebpf};
 use twtrace_core::input::Hook;
 
@@ -21,27 +22,94 @@ const ALLOC: &str = "inet_twsk_alloc";
 const DESTRUCTOR: &str = "tcp_twsk_destructor";
 const FREE: &str = "inet_twsk_free";
 
-/// Programs of the exact tier whose misses count.
-pub(super) const EXACT_PROGRAMS: [&str; 4] = ["twsk_alloc", "twsk_destructor", "twsk_free", "twsk_unique"];
+/// Programs of the exact tier whose misses count: those that are loaded, of each hook's ways.
+pub(super) const EXACT_PROGRAMS: [&str; 9] = [
+    "twsk_alloc",
+    "twsk_alloc_entry",
+    "twsk_alloc_return",
+    "twsk_destructor",
+    "twsk_free",
+    "twsk_end",
+    "twsk_unique",
+    "twsk_unique_entry",
+    "twsk_unique_return",
+];
+
+/// Ways to hook a function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ways {
+    /// fentry and fexit; where one is refused, kprobes in its place.
+    Any,
+    /// fentry and fexit alone.
+    Fentry,
+    /// kprobes alone.
+    Kprobe,
+}
+
+/// A program that gets the arguments, and the result if any, in one piece.
+#[derive(Clone, Copy)]
+enum Direct {
+    Fentry(&'static str),
+    Fexit(&'static str),
+    /// There is none for this kernel.
+    Refused(&'static str),
+}
+
+impl Direct {
+    fn kind(self) -> &'static str {
+        match self {
+            Self::Fentry(_) => "fentry",
+            Self::Fexit(_) | Self::Refused(_) => "fexit",
+        }
+    }
+}
+
+/// Programs that do the same by kprobes.
+#[derive(Clone, Copy)]
+enum Probes {
+    /// At the entry.
+    Entry(&'static str),
+    /// At the return.
+    Return(&'static str),
+    /// At the entry for the arguments, and at the return.
+    Both(&'static str, &'static str),
+}
+
+impl Probes {
+    fn kind(self) -> &'static str {
+        match self {
+            Self::Entry(_) => "kprobe",
+            Self::Return(_) | Self::Both(..) => KRETPROBE,
+        }
+    }
+}
+
+const KRETPROBE: &str = "kretprobe";
 
 /// The hooks of the exact tier, each optional by itself.
-pub(super) fn exact(ebpf: &mut Ebpf, accept_arguments: Option<usize>, btf: &Btf) -> Vec<Hook> {
-    let mut hooks = vec![fexit(ebpf, "twsk_alloc", ALLOC, btf)];
-    let destructor = fentry(ebpf, "twsk_destructor", DESTRUCTOR, btf);
+pub(super) fn exact(ebpf: &mut Ebpf, ways: Ways, accept_arguments: Option<usize>, btf: &Btf) -> Vec<Hook> {
+    use Direct::{Fentry, Fexit, Refused};
+    use Probes::{Both, Entry, Return};
+    let mut function = |name, direct, probes| function(ebpf, ways, name, direct, probes, btf);
+    let mut hooks = vec![function(ALLOC, Fexit("twsk_alloc"), Both("twsk_alloc_entry", "twsk_alloc_return"))];
+    let destructor = function(DESTRUCTOR, Fentry("twsk_destructor"), Entry("twsk_end"));
     let refused = !destructor.attached;
     hooks.push(destructor);
     if refused {
-        hooks.push(fentry(ebpf, "twsk_free", FREE, btf));
+        hooks.push(function(FREE, Fentry("twsk_free"), Entry("twsk_end")));
     }
-    hooks.push(fexit(ebpf, "twsk_unique", "tcp_twsk_unique", btf));
-    hooks.push(fexit(ebpf, "hash_connect", "inet_hash_connect", btf));
-    hooks.push(fexit(ebpf, "hash_connect6", "inet6_hash_connect", btf));
-    hooks.push(match accept_arguments {
-        Some(2) => fexit(ebpf, "csk_accept2", ACCEPT, btf),
-        Some(4) => fexit(ebpf, "csk_accept4", ACCEPT, btf),
-        Some(other) => hook(ACCEPT, "fexit", Err(format!("it has {other} arguments here, which no program is for"))),
-        None => hook(ACCEPT, "fexit", Err("this kernel has no such function".to_owned())),
-    });
+    let accept = match accept_arguments {
+        Some(2) => Fexit("csk_accept2"),
+        Some(4) => Fexit("csk_accept4"),
+        Some(_) => Refused("it has another number of arguments here than there are programs for"),
+        None => Refused("this kernel has no such function"),
+    };
+    hooks.extend([
+        function("tcp_twsk_unique", Fexit("twsk_unique"), Both("twsk_unique_entry", "twsk_unique_return")),
+        function("inet_hash_connect", Fexit("hash_connect"), Both("hash_connect_entry", "hash_connect_return")),
+        function("inet6_hash_connect", Fexit("hash_connect6"), Both("hash_connect6_entry", "hash_connect6_return")),
+        function(ACCEPT, accept, Return("csk_accept_return")),
+    ]);
     hooks
 }
 
@@ -51,24 +119,75 @@ pub(super) fn are_exact(hooks: &[Hook]) -> bool {
     attached(ALLOC) && (attached(DESTRUCTOR) || attached(FREE))
 }
 
-fn fexit(ebpf: &mut Ebpf, program: &str, function: &str, btf: &Btf) -> Hook {
-    let attached = (|| -> anyhow::Result<()> {
-        let program: &mut FExit = find(ebpf, program)?.try_into()?;
-        program.load(function, btf).with_context(|| format!("fexit/{function} does not load"))?;
-        program.attach().with_context(|| format!("fexit/{function} does not attach"))?;
-        Ok(())
-    })();
-    hook(function, "fexit", attached.map_err(|error| reason(&error)))
+/// Whether every accept is seen. A kretprobe misses those that return while too many others wait.
+pub(super) fn all_accepts(hooks: &[Hook]) -> bool {
+    hooks.iter().any(|hook| hook.name == ACCEPT && hook.attached && hook.kind != KRETPROBE)
 }
 
-fn fentry(ebpf: &mut Ebpf, program: &str, function: &str, btf: &Btf) -> Hook {
-    let attached = (|| -> anyhow::Result<()> {
-        let program: &mut FEntry = find(ebpf, program)?.try_into()?;
-        program.load(function, btf).with_context(|| format!("fentry/{function} does not load"))?;
-        program.attach().with_context(|| format!("fentry/{function} does not attach"))?;
-        Ok(())
-    })();
-    hook(function, "fentry", attached.map_err(|error| reason(&error)))
+/// Hooks a function by what is asked for, and tells of each way that was refused.
+fn function(ebpf: &mut Ebpf, ways: Ways, name: &str, direct: Direct, probes: Probes, btf: &Btf) -> Hook {
+    let first = match ways {
+        Ways::Any | Ways::Fentry => try_direct(ebpf, name, direct, btf),
+        Ways::Kprobe => return hook(name, probes.kind(), try_probes(ebpf, name, probes)),
+    };
+    let Err(refused) = first else { return hook(name, direct.kind(), Ok(())) };
+    if ways == Ways::Fentry {
+        return hook(name, direct.kind(), Err(refused));
+    }
+    match try_probes(ebpf, name, probes) {
+        Ok(()) => {
+            let reason = Some(format!("{} is refused: {refused}", direct.kind()));
+            Hook { reason, ..hook(name, probes.kind(), Ok(())) }
+        }
+        Err(too) => hook(name, direct.kind(), Err(format!("{refused}; as a {}: {too}", probes.kind()))),
+    }
+}
+
+fn try_direct(ebpf: &mut Ebpf, name: &str, direct: Direct, btf: &Btf) -> Result<(), String> {
+    let attached = match direct {
+        Direct::Fentry(program) => fentry(ebpf, program, name, btf),
+        Direct::Fexit(program) => fexit(ebpf, program, name, btf),
+        Direct::Refused(reason) => return Err(reason.to_owned()),
+    };
+    attached.map_err(|error| reason(&error))
+}
+
+fn fexit(ebpf: &mut Ebpf, program: &str, function: &str, btf: &Btf) -> anyhow::Result<()> {
+    let program: &mut FExit = find(ebpf, program)?.try_into()?;
+    program.load(function, btf).with_context(|| format!("fexit/{function} does not load"))?;
+    program.attach().with_context(|| format!("fexit/{function} does not attach"))?;
+    Ok(())
+}
+
+fn fentry(ebpf: &mut Ebpf, program: &str, function: &str, btf: &Btf) -> anyhow::Result<()> {
+    let program: &mut FEntry = find(ebpf, program)?.try_into()?;
+    program.load(function, btf).with_context(|| format!("fentry/{function} does not load"))?;
+    program.attach().with_context(|| format!("fentry/{function} does not attach"))?;
+    Ok(())
+}
+
+/// All of a function's kprobes or none. The one at the entry first: a return must find the arguments.
+fn try_probes(ebpf: &mut Ebpf, function: &str, probes: Probes) -> Result<(), String> {
+    let programs = match probes {
+        Probes::Entry(one) | Probes::Return(one) => vec![one],
+        Probes::Both(entry, exit) => vec![entry, exit],
+    };
+    let attached = programs.iter().try_for_each(|program| kprobe(ebpf, program, function));
+    if attached.is_err() {
+        for program in programs {
+            let program: Option<&mut KProbe> = ebpf.program_mut(program).and_then(|program| program.try_into().ok());
+            // One that was not loaded has nothing to let go of.
+            let _ = program.map(KProbe::unload);
+        }
+    }
+    attached.map_err(|error| kprobe_reason(&error))
+}
+
+fn kprobe(ebpf: &mut Ebpf, program: &str, function: &str) -> anyhow::Result<()> {
+    let program: &mut KProbe = find(ebpf, program)?.try_into()?;
+    program.load().with_context(|| format!("a kprobe for {function} does not load"))?;
+    program.attach(function, 0).with_context(|| format!("a kprobe does not attach to {function}"))?;
+    Ok(())
 }
 
 /// Why a function cannot be hooked. The pair on the tracepoint has loaded before, so the capabilities are there.
@@ -80,6 +199,25 @@ fn reason(error: &anyhow::Error) -> String {
     }
     explain::explain(error)
 }
+
+/// The same for a kprobe.
+fn kprobe_reason(error: &anyhow::Error) -> String {
+    // aya looks in sysfs for kprobes, then asks perf_event_open for this one.
+    let by_name = error.chain().any(|cause| matches!(cause.downcast_ref(), Some(ProgramError::SyscallError(_))));
+    let no_kprobes = error.chain().any(|cause| cause.downcast_ref::<KProbeError>().is_some());
+    match explain::errno(error) {
+        Some(libc::ENOENT) if by_name => {
+            "this kernel has no function of that name that could be hooked: it was inlined away, or never there"
+                .to_owned()
+        }
+        Some(libc::EPERM | libc::EACCES | libc::EINVAL) if by_name => NO_KPROBES.to_owned(),
+        _ if no_kprobes => NO_KPROBES.to_owned(),
+        _ => explain::explain(error),
+    }
+}
+
+const NO_KPROBES: &str = "this kernel lets no program attach kprobes: it needs CONFIG_KPROBES and \
+    CONFIG_KPROBE_EVENTS, and no policy (lockdown) against it";
 
 /// An optional tp_btf hook.
 pub(super) fn btf(ebpf: &mut Ebpf, program: &str, tracepoint: &str, types: &Btf) -> Hook {

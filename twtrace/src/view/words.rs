@@ -64,8 +64,14 @@ pub fn warnings(summary: &Summary) -> Vec<String> {
     if !lost(&summary.counters).is_empty() {
         warnings.push(format!("figures are too low: {}", losses(&summary.counters)));
     }
+    let kept = summary.counters.exact_missed + summary.counters.evicted;
+    if kept > 0 {
+        let kept = text::count(kept);
+        warnings.push(format!("{kept} calls were kept from the exact tier: their timewait sockets are judged"));
+    }
     // Those of the exact tier are no loss to a lower one, which says that it is.
-    let missed = |hook: &&Hook| !hook.attached && !matches!(hook.kind.as_str(), "fentry" | "fexit" | "kprobe");
+    let missed =
+        |hook: &&Hook| !hook.attached && !matches!(hook.kind.as_str(), "fentry" | "fexit" | "kprobe" | "kretprobe");
     for hook in summary.tracing.hooks.iter().filter(missed) {
         let reason = hook.reason.as_deref().unwrap_or("no reason given");
         warnings.push(format!("hook {} is missing: {}", text::clean(&hook.name), text::clean(reason)));

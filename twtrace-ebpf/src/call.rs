@@ -15,8 +15,6 @@ use crate::{
 pub enum Function {
     TwskAlloc,
     TwskUnique,
-    HashConnect,
-    HashConnect6,
 }
 
 /// A register of the context, by its offset in `struct pt_regs`. Not through the type, whose layout would be that of

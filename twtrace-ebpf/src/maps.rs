@@ -75,11 +75,10 @@ pub enum Program {
     TwskUnique,
     /// In the context of a process.
     CskAccept,
-    HashConnect,
 }
 
 /// How many there are.
-const PROGRAMS: u32 = Program::HashConnect as u32 + 1;
+const PROGRAMS: u32 = Program::CskAccept as u32 + 1;
 
 /// Adds one.
 #[inline(always)]

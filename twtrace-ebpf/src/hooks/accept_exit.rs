@@ -44,8 +44,7 @@ fn accepted(ctx: &TracePointContext) {
     // SAFETY: a value of the socket map. The slot may change hands meanwhile, so the cookie is written last and
     // compared by the reader.
     unsafe {
-        // The kretprobe of `inet_csk_accept` may have told already.
-        if (*record).flags & (conn_flag::DONE | conn_flag::ACCEPT_SEEN) != 0 {
+        if (*record).flags & conn_flag::DONE != 0 {
             return;
         }
         owner::capture(&raw mut (*record).opener);

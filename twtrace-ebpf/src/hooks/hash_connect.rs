@@ -4,73 +4,31 @@
 //! The search for a local port, in the context of the connecting process. EADDRNOTAVAIL from here is a lack of ports
 //! and nothing else.
 
-use aya_ebpf::{
-    macros::{fexit, kprobe, kretprobe},
-    programs::{FExitContext, ProbeContext, RetProbeContext},
-};
+use aya_ebpf::{macros::fexit, programs::FExitContext};
 use twtrace_common::conn_flag;
 
-use crate::{
-    call::{self, Function, register},
-    config::off,
-    maps::{Program, SOCKETS},
-};
+use crate::{maps::SOCKETS, sock::Sk};
 
 /// Over IPv4.
 #[fexit(function = "inet_hash_connect")]
 pub fn hash_connect(ctx: FExitContext) -> i32 {
-    searched(ctx.arg(1), ctx.arg::<i32>(2));
+    result(ctx.arg(1), ctx.arg::<i32>(2));
     0
 }
 
 /// Over IPv6.
 #[fexit(function = "inet6_hash_connect")]
 pub fn hash_connect6(ctx: FExitContext) -> i32 {
-    searched(ctx.arg(1), ctx.arg::<i32>(2));
-    0
-}
-
-/// Keeps the arguments where there is no fexit.
-#[kprobe]
-pub fn hash_connect_entry(ctx: ProbeContext) -> u32 {
-    call::enter(&ctx, Function::HashConnect, register(&ctx, off!(call_arg1)), 0);
-    0
-}
-
-/// The same as [`hash_connect`].
-#[kretprobe]
-pub fn hash_connect_return(ctx: RetProbeContext) -> u32 {
-    returned(&ctx, Function::HashConnect);
-    0
-}
-
-/// Keeps the arguments where there is no fexit.
-#[kprobe]
-pub fn hash_connect6_entry(ctx: ProbeContext) -> u32 {
-    call::enter(&ctx, Function::HashConnect6, register(&ctx, off!(call_arg1)), 0);
-    0
-}
-
-/// The same as [`hash_connect6`].
-#[kretprobe]
-pub fn hash_connect6_return(ctx: RetProbeContext) -> u32 {
-    returned(&ctx, Function::HashConnect6);
+    result(ctx.arg(1), ctx.arg::<i32>(2));
     0
 }
 
 #[inline(always)]
-fn returned(ctx: &RetProbeContext, function: Function) {
-    if let Some(call) = call::leave(ctx, function, Program::HashConnect) {
-        searched(call.sk, call::result(ctx) as i32);
-    }
-}
-
-#[inline(always)]
-fn searched(sk: u64, result: i32) {
+fn result(sk: Sk, result: i32) {
     if result >= 0 {
         return;
     }
-    if let Some(record) = SOCKETS.get_ptr_mut(sk) {
+    if let Some(record) = SOCKETS.get_ptr_mut(sk as u64) {
         // SAFETY: a value of the socket map.
         unsafe {
             if (*record).flags & conn_flag::DONE == 0 {

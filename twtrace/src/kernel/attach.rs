@@ -64,34 +64,34 @@ impl Direct {
     }
 }
 
-/// Programs that do the same by kprobes.
+/// Programs that do the same by kprobes. Only for functions that softirqs do not interrupt: a kprobe that is hit while
+/// another one is handled on that CPU is skipped by the kernel, which tells nobody.
 #[derive(Clone, Copy)]
 enum Probes {
     /// At the entry.
     Entry(&'static str),
-    /// At the return.
-    Return(&'static str),
     /// At the entry for the arguments, and at the return.
-    Both(&'static str, &'static str),
+    Return(&'static str, &'static str),
+    /// None: it is called in the context of a process, and one softirq in its handler would hide from the others all
+    /// the timewait sockets that this softirq makes.
+    None,
 }
 
 impl Probes {
     fn kind(self) -> &'static str {
         match self {
-            Self::Entry(_) => "kprobe",
-            Self::Return(_) | Self::Both(..) => KRETPROBE,
+            Self::Entry(_) | Self::None => "kprobe",
+            Self::Return(..) => "kretprobe",
         }
     }
 }
 
-const KRETPROBE: &str = "kretprobe";
-
 /// The hooks of the exact tier, each optional by itself.
 pub(super) fn exact(ebpf: &mut Ebpf, ways: Ways, accept_arguments: Option<usize>, btf: &Btf) -> Vec<Hook> {
     use Direct::{Fentry, Fexit, Refused};
-    use Probes::{Both, Entry, Return};
+    use Probes::{Entry, Return};
     let mut function = |name, direct, probes| function(ebpf, ways, name, direct, probes, btf);
-    let mut hooks = vec![function(ALLOC, Fexit("twsk_alloc"), Both("twsk_alloc_entry", "twsk_alloc_return"))];
+    let mut hooks = vec![function(ALLOC, Fexit("twsk_alloc"), Return("twsk_alloc_entry", "twsk_alloc_return"))];
     let destructor = function(DESTRUCTOR, Fentry("twsk_destructor"), Entry("twsk_end"));
     let refused = !destructor.attached;
     hooks.push(destructor);
@@ -105,10 +105,10 @@ pub(super) fn exact(ebpf: &mut Ebpf, ways: Ways, accept_arguments: Option<usize>
         None => Refused("this kernel has no such function"),
     };
     hooks.extend([
-        function("tcp_twsk_unique", Fexit("twsk_unique"), Both("twsk_unique_entry", "twsk_unique_return")),
-        function("inet_hash_connect", Fexit("hash_connect"), Both("hash_connect_entry", "hash_connect_return")),
-        function("inet6_hash_connect", Fexit("hash_connect6"), Both("hash_connect6_entry", "hash_connect6_return")),
-        function(ACCEPT, accept, Return("csk_accept_return")),
+        function("tcp_twsk_unique", Fexit("twsk_unique"), Return("twsk_unique_entry", "twsk_unique_return")),
+        function("inet_hash_connect", Fexit("hash_connect"), Probes::None),
+        function("inet6_hash_connect", Fexit("hash_connect6"), Probes::None),
+        function(ACCEPT, accept, Probes::None),
     ]);
     hooks
 }
@@ -119,11 +119,6 @@ pub(super) fn are_exact(hooks: &[Hook]) -> bool {
     attached(ALLOC) && (attached(DESTRUCTOR) || attached(FREE))
 }
 
-/// Whether every accept is seen. A kretprobe misses those that return while too many others wait.
-pub(super) fn all_accepts(hooks: &[Hook]) -> bool {
-    hooks.iter().any(|hook| hook.name == ACCEPT && hook.attached && hook.kind != KRETPROBE)
-}
-
 /// Hooks a function by what is asked for, and tells of each way that was refused.
 fn function(ebpf: &mut Ebpf, ways: Ways, name: &str, direct: Direct, probes: Probes, btf: &Btf) -> Hook {
     let first = match ways {
@@ -131,7 +126,7 @@ fn function(ebpf: &mut Ebpf, ways: Ways, name: &str, direct: Direct, probes: Pro
         Ways::Kprobe => return hook(name, probes.kind(), try_probes(ebpf, name, probes)),
     };
     let Err(refused) = first else { return hook(name, direct.kind(), Ok(())) };
-    if ways == Ways::Fentry {
+    if ways == Ways::Fentry || matches!(probes, Probes::None) {
         return hook(name, direct.kind(), Err(refused));
     }
     match try_probes(ebpf, name, probes) {
@@ -169,8 +164,9 @@ fn fentry(ebpf: &mut Ebpf, program: &str, function: &str, btf: &Btf) -> anyhow::
 /// All of a function's kprobes or none. The one at the entry first: a return must find the arguments.
 fn try_probes(ebpf: &mut Ebpf, function: &str, probes: Probes) -> Result<(), String> {
     let programs = match probes {
-        Probes::Entry(one) | Probes::Return(one) => vec![one],
-        Probes::Both(entry, exit) => vec![entry, exit],
+        Probes::Entry(one) => vec![one],
+        Probes::Return(entry, exit) => vec![entry, exit],
+        Probes::None => return Err(NO_PROBE.to_owned()),
     };
     let attached = programs.iter().try_for_each(|program| kprobe(ebpf, program, function));
     if attached.is_err() {
@@ -215,6 +211,8 @@ fn kprobe_reason(error: &anyhow::Error) -> String {
         _ => explain::explain(error),
     }
 }
+
+const NO_PROBE: &str = "a kprobe here would hide timewait sockets from those that matter more";
 
 const NO_KPROBES: &str = "this kernel lets no program attach kprobes: it needs CONFIG_KPROBES and \
     CONFIG_KPROBE_EVENTS, and no policy (lockdown) against it";

@@ -168,8 +168,9 @@ pub fn load(options: &LoadOptions) -> anyhow::Result<Loaded> {
     if wanted == Tier::Exact {
         exact = attach::exact(&mut ebpf, ways, layout.accept_arguments, &btf);
     }
+    let accept_seen = exact.iter().any(|hook| hook.name == attach::ACCEPT && hook.attached);
     let mut exits = vec![connect];
-    if !attach::all_accepts(&exact) {
+    if !accept_seen {
         exits.extend(attach::ACCEPT_EXITS.map(|exit| attach::exit(&mut ebpf, exit, &tracefs)));
     }
     let reset = attach::btf(&mut ebpf, "send_reset", "tcp_send_reset", &btf);

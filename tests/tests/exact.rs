@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use twtrace::host::netstat;
+use twtrace::kernel::probe::kernel_version;
 use twtrace_tests::require::skip;
 use twtrace_tests::top::{Top, churn, number, quiet_place, sockstat_tw};
 use twtrace_tests::tracer::Place;
@@ -40,9 +41,9 @@ fn by_kprobes() -> bool {
     std::env::var("TWTRACE_FUNCTIONS").is_ok_and(|functions| functions == "kprobe")
 }
 
-/// Whether a figure is what it should be, where by kprobes a few of all 40,000 may be missing.
+/// Whether a figure is what it should be, where by kprobes one in a hundred of all 40,000 may be missing.
 fn fits(found: u64, expected: u64) -> bool {
-    found.abs_diff(expected) <= if by_kprobes() { 40 } else { 0 }
+    found.abs_diff(expected) <= if by_kprobes() { 400 } else { 0 }
 }
 
 /// Asserts that.
@@ -128,11 +129,20 @@ fn made_reused_refused_and_ended_are_what_the_kernel_counts() {
     let seen = ["made", "refused", "ended", "reused"].map(|name| counter(&report, name));
     println!("figures: by the tracer: made, refused, ended, reused {seen:?}, ends {}", report["totals"]["ends"]);
     let side = |name: &str| number(&report, &format!("/tracing/kernel_counters/{name}"));
-    println!("figures: skipped {}, evicted {}", side("exact_missed"), side("evicted"));
     assert_fits(end(&report, "expired") + reused, made, &report);
     assert_fits(end(&report, "reused"), reused, &report);
     assert_fits(end(&report, "killed"), 0, &report);
-    assert_eq!(side("evicted"), 0);
+    let [seen_made, seen_refused, seen_ended, seen_reused] = seen;
+    let missing = made + refused + made + reused - seen_made - seen_refused - seen_ended - seen_reused;
+    let told = side("exact_missed") + side("evicted");
+    println!("figures: {missing} calls missing, {told} of them told");
+    assert!(told <= missing, "{told} of {missing}");
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    // Older ones do not count what they skip of a kprobe.
+    if kernel_version(&release) >= Some((6, 7)) {
+        // An interrupt in the handler of a kprobe itself is in no count.
+        assert!(missing - told <= 5, "{told} of {missing}");
+    }
     if !counted_at_start {
         let timers: u64 = places.map(nstat).iter().map(|one| one.timers).sum();
         assert_fits(end(&report, "expired"), timers, &report);

@@ -3,7 +3,6 @@
 use super::explain;
 use super::tracefs::TracefsState;
 use anyhow::Context as _;
-use aya::programs::kprobe::KProbeError;
 use aya::programs::{BtfTracePoint, FEntry, FExit, KProbe, ProgramError, TracePoint};
 use aya::{Btf, Ebpf};
 use twtrace_core::input::Hook;
@@ -22,16 +21,15 @@ const ALLOC: &str = "inet_twsk_alloc";
 const DESTRUCTOR: &str = "tcp_twsk_destructor";
 const FREE: &str = "inet_twsk_free";
 
-/// Programs of the exact tier whose misses count: those that are loaded, of each hook's ways.
-pub(super) const EXACT_PROGRAMS: [&str; 9] = [
+/// Programs of the exact tier whose misses count, where they are loaded. Not those at the entry of a call: when only
+/// they are skipped, the return finds no arguments and counts that.
+pub(super) const EXACT_PROGRAMS: [&str; 7] = [
     "twsk_alloc",
-    "twsk_alloc_entry",
     "twsk_alloc_return",
     "twsk_destructor",
     "twsk_free",
     "twsk_end",
     "twsk_unique",
-    "twsk_unique_entry",
     "twsk_unique_return",
 ];
 
@@ -196,21 +194,19 @@ fn reason(error: &anyhow::Error) -> String {
     explain::explain(error)
 }
 
-/// The same for a kprobe.
+/// The same for a kprobe. aya looks in sysfs whether there are any, then asks `perf_event_open` for this one.
 fn kprobe_reason(error: &anyhow::Error) -> String {
-    // aya looks in sysfs for kprobes, then asks perf_event_open for this one.
-    let by_name = error.chain().any(|cause| matches!(cause.downcast_ref(), Some(ProgramError::SyscallError(_))));
-    let no_kprobes = error.chain().any(|cause| cause.downcast_ref::<KProbeError>().is_some());
-    match explain::errno(error) {
-        Some(libc::ENOENT) if by_name => {
-            "this kernel has no function of that name that could be hooked: it was inlined away, or never there"
-                .to_owned()
-        }
-        Some(libc::EPERM | libc::EACCES | libc::EINVAL) if by_name => NO_KPROBES.to_owned(),
-        _ if no_kprobes => NO_KPROBES.to_owned(),
+    let of_aya = error.chain().find_map(|cause| cause.downcast_ref::<ProgramError>());
+    match (of_aya, explain::errno(error)) {
+        (Some(ProgramError::SyscallError(_)), Some(libc::ENOENT)) => NO_FUNCTION.to_owned(),
+        (Some(ProgramError::SyscallError(_)), Some(libc::EPERM | libc::EACCES | libc::EINVAL))
+        | (Some(ProgramError::KProbeError(_)), _) => NO_KPROBES.to_owned(),
         _ => explain::explain(error),
     }
 }
+
+const NO_FUNCTION: &str =
+    "this kernel has no function of that name that could be hooked: it was inlined away, or never there";
 
 const NO_PROBE: &str = "a kprobe here would hide timewait sockets from those that matter more";
 
@@ -259,4 +255,39 @@ fn find<'a>(ebpf: &'a mut Ebpf, program: &str) -> anyhow::Result<&'a mut aya::pr
 /// What became of a hook.
 pub(super) fn hook(name: &str, kind: &str, attached: Result<(), String>) -> Hook {
     Hook { name: name.to_owned(), kind: kind.to_owned(), attached: attached.is_ok(), reason: attached.err() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aya::programs::kprobe::KProbeError;
+    use aya::sys::SyscallError;
+    use std::io;
+
+    fn hooked(name: &str, kind: &str) -> Hook {
+        hook(name, kind, Ok(()))
+    }
+
+    #[test]
+    fn kprobes_make_the_tier_exact_too() {
+        assert!(are_exact(&[hooked(ALLOC, "kretprobe"), hooked(FREE, "kprobe")]));
+        assert!(are_exact(&[hooked(ALLOC, "fexit"), hooked(DESTRUCTOR, "kprobe")]));
+        assert!(!are_exact(&[hooked(ALLOC, "kretprobe"), hook(DESTRUCTOR, "kprobe", Err(String::new()))]));
+    }
+
+    #[test]
+    fn a_refused_kprobe_has_a_plain_reason() {
+        let failed = |error: ProgramError| anyhow::Error::new(error).context("a kprobe does not attach to f");
+        let refused = |errno| {
+            let io_error = io::Error::from_raw_os_error(errno);
+            failed(ProgramError::SyscallError(SyscallError { call: "perf_event_open", io_error }))
+        };
+        let io_error = io::Error::from_raw_os_error(libc::ENOENT);
+        let no_sysfs = failed(ProgramError::KProbeError(KProbeError::FileError { filename: "type".into(), io_error }));
+        assert_eq!(kprobe_reason(&no_sysfs), NO_KPROBES);
+        assert_eq!(kprobe_reason(&refused(libc::EPERM)), NO_KPROBES);
+        assert_eq!(kprobe_reason(&refused(libc::EINVAL)), NO_KPROBES);
+        assert_eq!(kprobe_reason(&refused(libc::ENOENT)), NO_FUNCTION);
+        assert!(kprobe_reason(&refused(libc::EBUSY)).contains("does not attach to f"));
+    }
 }

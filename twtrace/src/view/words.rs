@@ -181,17 +181,19 @@ mod tests {
     fn what_is_missing_is_told() {
         let mut summary = Summary::default();
         assert_eq!(warnings(&summary), Vec::<String>::new());
-        summary.counters.map_full = 3;
+        summary.counters = KernelCounters { map_full: 3, exact_missed: 1, evicted: 1, ..KernelCounters::default() };
         summary.coverage.unattributed = 2;
         let reason = Some("no\ntracefs".to_owned());
         summary.tracing.hooks = vec![
             Hook { name: "a".to_owned(), kind: "tp_btf".to_owned(), attached: true, reason: None },
             Hook { name: "b".to_owned(), kind: "tracepoint".to_owned(), attached: false, reason },
+            Hook { name: "c".to_owned(), kind: "kretprobe".to_owned(), attached: false, reason: None },
         ];
         assert_eq!(
             warnings(&summary),
             [
                 "figures are too low: lost 3: socket map full 3",
+                "2 calls were kept from the exact tier: their timewait sockets are judged",
                 "hook b is missing: no\\ntracefs",
                 "2 timewait sockets made since the start have no known owner",
             ]

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use twtrace::host::netstat;
+use twtrace::kernel::probe::kernel_version;
 use twtrace_tests::require::skip;
 use twtrace_tests::top::{Top, churn, number, quiet_place, sockstat_tw};
 use twtrace_tests::tracer::Place;
@@ -34,6 +35,24 @@ fn nstat(place: &Place) -> Nstat {
     }
 }
 
+/// Whether kprobes are asked for. The kernel may skip those: what an interrupt does while a program at the exit of a
+/// system call runs, for one.
+fn by_kprobes() -> bool {
+    std::env::var("TWTRACE_FUNCTIONS").is_ok_and(|functions| functions == "kprobe")
+}
+
+/// Whether a figure is what it should be, where by kprobes one in a hundred of all 40,000 may be missing.
+fn fits(found: u64, expected: u64) -> bool {
+    found.abs_diff(expected) <= if by_kprobes() { 400 } else { 0 }
+}
+
+/// Asserts that.
+#[track_caller]
+fn assert_fits(found: u64, expected: u64, report: &Value) {
+    let [counters, totals] = [&report["tracing"]["kernel_counters"], &report["totals"]];
+    assert!(fits(found, expected), "{found}, not {expected}: {counters:#} {totals:#}");
+}
+
 fn end(report: &Value, name: &str) -> u64 {
     number(report, &format!("/totals/time_wait_{name}"))
 }
@@ -46,6 +65,12 @@ fn made_reused_refused_and_ended_are_what_the_kernel_counts() {
         let wanted = std::env::var("TWTRACE_TIER").is_ok_and(|tier| tier == "exact");
         assert!(!wanted, "the exact tier was asked for: {:#}", top.report()["tracing"]);
         return skip("the exact tier", "this kernel refuses its hooks");
+    }
+    let hooks = top.report()["tracing"]["hooks"].as_array().unwrap().clone();
+    for name in ["inet_twsk_alloc", "tcp_twsk_unique"] {
+        let kind = if by_kprobes() { "kretprobe" } else { "fexit" };
+        let is_it = |hook: &Value| hook["name"] == name && hook["kind"] == kind && hook["attached"] == true;
+        assert!(hooks.iter().any(is_it), "{name} is not hooked as a {kind}: {hooks:#?}");
     }
 
     plain.sysctl("ipv4/tcp_max_tw_buckets", "40000");
@@ -78,36 +103,51 @@ fn made_reused_refused_and_ended_are_what_the_kernel_counts() {
     // What has ended so far was reused: the others live for a minute. Counters are read once a second.
     let counter = |report: &Value, name: &str| number(report, &format!("/tracing/kernel_counters/timewaits_{name}"));
     let report = top.wait(|report| {
-        number(report, "/totals/opened") == 40_000 && counter(report, "made") + counter(report, "refused") == 40_000
+        let told = counter(report, "made") + counter(report, "refused");
+        number(report, "/totals/opened") == 40_000 && fits(told, 40_000)
     });
-    let kernel_side = ["made", "reused", "refused"].map(|name| counter(&report, name));
-    assert_eq!(kernel_side, [made, reused, refused]);
-    assert_eq!(end(&report, "made"), made, "{:#}", report["totals"]);
-    assert_eq!(end(&report, "reused"), reused, "{:#}", report["totals"]);
-    assert_eq!(end(&report, "overflow"), refused);
-    assert_eq!(end(&report, "live"), made - reused - end(&report, "expired"));
+    for (name, expected) in [("made", made), ("reused", reused), ("refused", refused)] {
+        assert_fits(counter(&report, name), expected, &report);
+    }
+    for (name, expected) in [("made", made), ("reused", reused), ("overflow", refused)] {
+        assert_fits(end(&report, name), expected, &report);
+    }
+    assert_fits(end(&report, "live"), made - reused - end(&report, "expired"), &report);
     // By process too.
     let of_processes = report["processes"].as_array().unwrap().iter();
-    assert_eq!(of_processes.map(|row| row["time_wait_reused"].as_u64().unwrap()).sum::<u64>(), reused);
+    assert_fits(of_processes.map(|row| row["time_wait_reused"].as_u64().unwrap()).sum(), reused, &report);
 
     let began = Instant::now();
     let report = loop {
         let report = top.report();
-        let over = end(&report, "live") == 0 && counter(&report, "ended") == made;
+        let over = fits(end(&report, "live"), 0) && fits(counter(&report, "ended"), made);
         if over && places.map(sockstat_tw).iter().sum::<u64>() == 0 {
             break report;
         }
         assert!(began.elapsed() < ALL_EXPIRED, "{:#}", report["totals"]);
     };
-    println!("figures: by the tracer: made {made}, refused {refused}, ends {}", report["totals"]["ends"]);
-    assert_eq!(end(&report, "expired") + reused, made);
-    assert_eq!((end(&report, "reused"), end(&report, "killed")), (reused, 0));
+    let seen = ["made", "refused", "ended", "reused"].map(|name| counter(&report, name));
+    println!("figures: by the tracer: made, refused, ended, reused {seen:?}, ends {}", report["totals"]["ends"]);
+    let side = |name: &str| number(&report, &format!("/tracing/kernel_counters/{name}"));
+    assert_fits(end(&report, "expired") + reused, made, &report);
+    assert_fits(end(&report, "reused"), reused, &report);
+    assert_fits(end(&report, "killed"), 0, &report);
+    let [seen_made, seen_refused, seen_ended, seen_reused] = seen;
+    let missing = made + refused + made + reused - seen_made - seen_refused - seen_ended - seen_reused;
+    let told = side("exact_missed") + side("evicted");
+    println!("figures: {missing} calls missing, {told} of them told");
+    assert!(told <= missing, "{told} of {missing}");
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    // Older ones do not count what they skip of a kprobe.
+    if kernel_version(&release) >= Some((6, 7)) {
+        // An interrupt in the handler of a kprobe itself is in no count.
+        assert!(missing - told <= 5, "{told} of {missing}");
+    }
     if !counted_at_start {
         let timers: u64 = places.map(nstat).iter().map(|one| one.timers).sum();
-        assert_eq!(timers, end(&report, "expired"));
+        assert_fits(end(&report, "expired"), timers, &report);
     }
     // Ten transitions a connection, seen or counted as lost. A preemptible kernel may keep a few from both programs.
-    let side = |name: &str| number(&report, &format!("/tracing/kernel_counters/{name}"));
     assert_eq!(side("transitions") + side("recursion"), 400_000);
     for name in ["ring_full", "map_full", "stale", "undecodable"] {
         assert_eq!(number(&report, &format!("/tracing/lost/{name}")), 0, "{name}");

@@ -12,7 +12,7 @@ use std::thread;
 
 use twtrace::source::live::{Live, LiveOptions};
 use twtrace_core::connection::{Outcome, after_reset_sent, judge};
-use twtrace_core::input::{Comm, Input, KernelCounters, Life, Owner, Role, Tier, TimewaitCause, Tuple};
+use twtrace_core::input::{Comm, Hook, Input, KernelCounters, Life, Owner, Role, Tier, TimewaitCause, Tuple};
 use twtrace_core::model::Known;
 use twtrace_core::source::Source as _;
 use twtrace_tests::tracer::{PUMP, Place, program};
@@ -114,6 +114,11 @@ fn is_guess_at(expected: &Line, line: &Line) -> bool {
 #[test]
 fn every_life_is_told_as_it_was() {
     let mut live = Live::start(&LiveOptions::default()).unwrap();
+    if std::env::var("TWTRACE_FUNCTIONS").is_ok_and(|functions| functions == "kprobe") {
+        let by_kprobe = |hook: &&Hook| hook.attached && ["kprobe", "kretprobe"].contains(&hook.kind.as_str());
+        let kprobes = live.hooks().iter().filter(by_kprobe).count();
+        assert_eq!((live.tier(), kprobes), (Tier::Exact, 3), "kprobes were asked for: {:#?}", live.hooks());
+    }
     let place = Place::new();
     let mut generator = Command::new(program("twtrace-workload"));
     generator.arg("cases").stdout(Stdio::piped());

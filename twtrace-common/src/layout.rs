@@ -52,6 +52,14 @@ pub struct Offsets {
     pub task_stack: u32,
     /// From the bottom of a task's kernel stack to its `struct pt_regs` (`task_pt_regs`).
     pub regs_in_stack: u32,
+    /// Registers of a called function in `struct pt_regs`: its first three arguments, its result, the stack pointer.
+    pub call_arg0: u32,
+    pub call_arg1: u32,
+    pub call_arg2: u32,
+    pub call_result: u32,
+    pub call_sp: u32,
+    /// What returning adds to the stack pointer: 8 where the return address is on the stack (x86_64), else 0.
+    pub call_popped: u32,
     /// Fields of the tracepoint `sock:inet_sock_set_state` from here on, from its format file.
     pub tp_skaddr: u32,
     pub tp_oldstate: u32,
@@ -111,6 +119,12 @@ impl Offsets {
         tw_timer_expires: OFFSET_NONE,
         task_stack: OFFSET_NONE,
         regs_in_stack: OFFSET_NONE,
+        call_arg0: OFFSET_NONE,
+        call_arg1: OFFSET_NONE,
+        call_arg2: OFFSET_NONE,
+        call_result: OFFSET_NONE,
+        call_sp: OFFSET_NONE,
+        call_popped: 0,
         tp_skaddr: OFFSET_NONE,
         tp_oldstate: OFFSET_NONE,
         tp_newstate: OFFSET_NONE,
@@ -151,6 +165,6 @@ pub struct Config {
 }
 
 const _: () = {
-    assert!(size_of::<Offsets>() == 212);
+    assert!(size_of::<Offsets>() == 236);
     assert!(size_of::<Config>() == 32);
 };

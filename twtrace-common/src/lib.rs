@@ -6,12 +6,14 @@
 //! nanoseconds of `CLOCK_MONOTONIC` (`bpf_ktime_get_ns`) unless a field says otherwise.
 #![no_std]
 
+mod counters;
 mod layout;
 
+pub use counters::Counters;
 pub use layout::{Config, OFFSET_NONE, Offsets};
 
 /// Version of this layout. The object carries it and the loader refuses another one.
-pub const WIRE_VERSION: u32 = 2;
+pub const WIRE_VERSION: u32 = 3;
 
 /// Length of `task_struct.comm` (`TASK_COMM_LEN`), the terminating NUL included.
 pub const COMM_LEN: usize = 16;
@@ -334,48 +336,9 @@ impl TimewaitRecord {
     };
 }
 
-/// Kernel-side counters, one set per CPU, summed by the loader. They only grow.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// TCP transitions handled, listeners' own excluded.
-    pub transitions: u64,
-    /// Of these, handled by the twin because the kernel skipped the first program.
-    pub recovered: u64,
-    /// Transitions that the twin found already handled although the per-CPU slot had moved on.
-    pub duplicates: u64,
-    /// Lives begun: CLOSE -> SYN_SENT, LISTEN -> SYN_RECV, or first sight of an older socket.
-    pub lives_begun: u64,
-    /// Lives that reached CLOSE, whether or not their record could be written.
-    pub lives_ended: u64,
-    /// Lives that never reached ESTABLISHED on a listener (handshake given up): ended without a record.
-    pub handshakes_dropped: u64,
-    /// Connects that failed before SYN_SENT.
-    pub connects_failed_early: u64,
-    /// Records written to the ring buffer.
-    pub records: u64,
-    /// Records that the full ring buffer refused.
-    pub ring_full: u64,
-    /// Lives that ended without having been followed, because the socket map was full.
-    pub map_full: u64,
-    /// Lives whose end was never seen and that had not sent a FIN: nothing can be said of them.
-    pub stale: u64,
-    /// Accept exits that found no followed life for their new socket: it began before the tracer, or was lost.
-    pub exit_unresolved: u64,
-    /// Timewait sockets that `inet_twsk_alloc` made for TCP.
-    pub timewaits_made: u64,
-    /// Timewait sockets that it refused.
-    pub timewaits_refused: u64,
-    /// Timewait sockets of TCP that ended.
-    pub timewaits_ended: u64,
-    /// Of these, taken over by a connect (`tcp_twsk_unique`).
-    pub timewaits_reused: u64,
-}
-
 const _: () = {
     assert!(size_of::<Owner>() == 64);
     assert!(size_of::<ConnRecord>() == 328);
     assert!(align_of::<ConnRecord>() == 8);
     assert!(size_of::<TimewaitRecord>() == 64);
-    assert!(size_of::<Counters>() == 128);
 };

@@ -184,8 +184,10 @@ impl Audit {
             line("reused", "TWRecycled", change(|reading| reading.recycled), exact.then_some(self.reused.count as i64)),
             line("alive", "sockstat tw", change(|reading| reading.time_wait), exact.then_some(made - ended)),
         ];
-        let KernelCounters { ring_full, map_full, recursion, stale, undecodable, exact_missed, .. } = self.counters;
+        let KernelCounters { ring_full, map_full, recursion, stale, undecodable, exact_missed, evicted, .. } =
+            self.counters;
         let agrees = lines.iter().all(|line| line.agrees);
-        Verdict { lines, lost: ring_full + map_full + recursion + stale + undecodable + exact_missed, agrees }
+        let lost = ring_full + map_full + recursion + stale + undecodable + exact_missed + evicted;
+        Verdict { lines, lost, agrees }
     }
 }

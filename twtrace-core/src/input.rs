@@ -269,6 +269,9 @@ pub struct KernelCounters {
     pub timewaits_reused: u64,
     /// Calls that the kernel kept from the programs of the exact tier; their sockets are judged as in the cookie tier.
     pub exact_missed: u64,
+    /// Calls whose arguments were lost on the way to their return, and timewait sockets taken over that nobody could
+    /// remember (their end is told as a kill): full maps (exact tier).
+    pub evicted: u64,
     /// Records that could not be decoded (counted in user space).
     pub undecodable: u64,
 }

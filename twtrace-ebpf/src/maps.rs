@@ -2,7 +2,7 @@
 
 use aya_ebpf::{
     macros::map,
-    maps::{HashMap, PerCpuArray, RingBuf},
+    maps::{HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
 use twtrace_common::{ConnRecord, Counters, MAX_SOCKETS, RING_BYTES};
 
@@ -17,16 +17,32 @@ pub static RING: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
 
 /// Per-CPU counters, one entry for each [`Program`]; the loader adds them up.
 #[map]
-pub static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(8, 0);
+pub static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(PROGRAMS, 0);
 
 /// What the first program of the pair handled last on this CPU, for its twin. One entry.
 #[map]
 pub static HANDLED: PerCpuArray<Handled> = PerCpuArray::with_max_entries(1, 0);
 
 /// Timewait sockets that a connect has just taken over, by their address, until they are freed. Full: the end of
-/// further ones is told as a kill.
+/// further ones is told as a kill, and `Counters::evicted` grows.
 #[map]
 pub static REUSED: HashMap<u64, u8> = HashMap::with_max_entries(1024, 0);
+
+/// Calls under way whose arguments a kretprobe will want, by the key that `call.rs` makes. A call whose return the kernel does
+/// not show leaves its entry behind, so the oldest makes room. Too small: arguments are gone at the return, and
+/// `Counters::evicted` grows.
+#[map]
+pub static CALLS: LruHashMap<u64, Call> = LruHashMap::with_max_entries(8192, 0);
+
+/// Arguments of a call.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Call {
+    /// The socket.
+    pub sk: u64,
+    /// Another one, where it matters.
+    pub other: u64,
+}
 
 /// One handled transition.
 #[repr(C)]
@@ -43,7 +59,8 @@ pub struct Handled {
 pub static TEMPLATE: ConnRecord = ConnRecord::EMPTY;
 
 /// A program that counts. Each has counters of its own: none nests on a CPU, but one can run inside another, and
-/// this target has no atomic addition.
+/// this target has no atomic addition. The fexit program and the kretprobe of one function share them, for only one of
+/// the two is attached; a kprobe that only keeps arguments counts nothing.
 #[derive(Clone, Copy)]
 #[repr(u32)]
 pub enum Program {
@@ -59,6 +76,9 @@ pub enum Program {
     /// In the context of a process.
     CskAccept,
 }
+
+/// How many there are.
+const PROGRAMS: u32 = Program::CskAccept as u32 + 1;
 
 /// Adds one.
 #[inline(always)]

@@ -3,28 +3,54 @@
 //! Runs just before the full socket's CLOSE. `state` is the substate that the timewait socket begins with; NULL means
 //! that the bucket limit or the memory allowed none (`TCPTimeWaitOverflow`).
 
-use aya_ebpf::{macros::fexit, programs::FExitContext};
+use aya_ebpf::{
+    macros::{fexit, kprobe, kretprobe},
+    programs::{FExitContext, ProbeContext, RetProbeContext},
+};
 use twtrace_common::conn_flag;
 
 use crate::{
+    call::{self, Function, register},
+    config::off,
+    descriptor::is_tcp,
     maps::{Program, SOCKETS, count},
-    sock::{self, Sk},
 };
 
 /// Notes on the life what became of it.
 #[fexit(function = "inet_twsk_alloc")]
 pub fn twsk_alloc(ctx: FExitContext) -> i32 {
-    let (sk, state, made): (Sk, i32, u64) = (ctx.arg(0), ctx.arg::<i32>(2), ctx.arg(3));
+    noted(ctx.arg(0), ctx.arg::<i32>(2) as u64, ctx.arg(3));
+    0
+}
+
+/// Keeps the arguments where there is no fexit.
+#[kprobe]
+pub fn twsk_alloc_entry(ctx: ProbeContext) -> u32 {
+    call::enter(&ctx, Function::TwskAlloc, register(&ctx, off!(call_arg0)), register(&ctx, off!(call_arg2)));
+    0
+}
+
+/// The same as [`twsk_alloc`].
+#[kretprobe]
+pub fn twsk_alloc_return(ctx: RetProbeContext) -> u32 {
+    if let Some(call) = call::leave(&ctx, Function::TwskAlloc, Program::TwskAlloc) {
+        noted(call.sk, call.other, call::result(&ctx));
+    }
+    0
+}
+
+#[inline(always)]
+fn noted(sk: u64, state: u64, made: u64) {
     // DCCP has timewait sockets too.
-    if !sock::is_tcp(sk) {
-        return 0;
+    if !is_tcp(sk) {
+        return;
     }
     if made != 0 {
         count!(Program::TwskAlloc, timewaits_made);
     } else {
         count!(Program::TwskAlloc, timewaits_refused);
     }
-    if let Some(record) = SOCKETS.get_ptr_mut(sk as u64) {
+    if let Some(record) = SOCKETS.get_ptr_mut(sk) {
         // SAFETY: a value of the socket map.
         unsafe {
             if (*record).flags & conn_flag::DONE == 0 {
@@ -33,5 +59,4 @@ pub fn twsk_alloc(ctx: FExitContext) -> i32 {
             }
         }
     }
-    0
 }

@@ -5,12 +5,13 @@
 
 use aya_ebpf::{
     helpers::{bpf_jiffies64, generated::bpf_ktime_get_ns},
-    macros::fentry,
-    programs::FEntryContext,
+    macros::{fentry, kprobe},
+    programs::{FEntryContext, ProbeContext},
 };
 use twtrace_common::{TimewaitRecord, cause};
 
 use crate::{
+    call::register,
     config::off,
     descriptor::{fill_timewait, read},
     emit,
@@ -28,6 +29,13 @@ pub fn twsk_destructor(ctx: FEntryContext) -> i32 {
 #[fentry(function = "inet_twsk_free")]
 pub fn twsk_free(ctx: FEntryContext) -> i32 {
     ended(ctx.arg(0));
+    0
+}
+
+/// Either of them, where there is no fentry.
+#[kprobe]
+pub fn twsk_end(ctx: ProbeContext) -> u32 {
+    ended(register(&ctx, off!(call_arg0)));
     0
 }
 

@@ -226,6 +226,10 @@ fn tiers_follow_the_attached_hooks() {
         (vec![hook(BASE_HOOK, "tp_btf"), refused(hook(EXACT_HOOK, "fexit"), "EPERM")], Some(Tier::Cookie)),
         (vec![hook(BASE_HOOK, "tp_btf"), hook(EXACT_HOOK, "fexit")], Some(Tier::Cookie)),
         (vec![hook(BASE_HOOK, "tp_btf"), hook(EXACT_HOOK, "fexit"), hook(END_HOOKS[1], "fentry")], Some(Tier::Exact)),
+        (
+            vec![hook(BASE_HOOK, "tp_btf"), hook(EXACT_HOOK, "kretprobe"), hook(END_HOOKS[0], "kprobe")],
+            Some(Tier::Exact),
+        ),
     ] {
         assert_eq!(tier(&hooks, false), expected, "{hooks:?}");
     }

@@ -3,7 +3,7 @@
 use super::explain;
 use super::tracefs::TracefsState;
 use anyhow::Context as _;
-use aya::programs::{BtfTracePoint, FEntry, FExit, TracePoint};
+use aya::programs::{BtfTracePoint, FEntry, FExit, KProbe, ProgramError, TracePoint};
 use aya::{Btf, Ebpf};
 use twtrace_core::input::Hook;
 
@@ -31,27 +31,93 @@ pub(super) const TYPED: [(&str, &str); 6] = [
     (ALLOC, "fexit"),
 ];
 
-/// Programs of the exact tier whose misses count.
-pub(super) const EXACT_PROGRAMS: [&str; 4] = ["twsk_alloc", "twsk_destructor", "twsk_free", "twsk_unique"];
+/// Programs of the exact tier whose misses count, where they are loaded. Not those at the entry of a call: when only
+/// they are skipped, the return finds no arguments and counts that.
+pub(super) const EXACT_PROGRAMS: [&str; 7] = [
+    "twsk_alloc",
+    "twsk_alloc_return",
+    "twsk_destructor",
+    "twsk_free",
+    "twsk_end",
+    "twsk_unique",
+    "twsk_unique_return",
+];
+
+/// Ways to hook a function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ways {
+    /// fentry and fexit; where one is refused, kprobes in its place.
+    Any,
+    /// fentry and fexit alone.
+    Fentry,
+    /// kprobes alone.
+    Kprobe,
+}
+
+/// A program that gets the arguments, and the result if any, in one piece.
+#[derive(Clone, Copy)]
+enum Direct {
+    Fentry(&'static str),
+    Fexit(&'static str),
+    /// There is none for this kernel.
+    Refused(&'static str),
+}
+
+impl Direct {
+    fn kind(self) -> &'static str {
+        match self {
+            Self::Fentry(_) => "fentry",
+            Self::Fexit(_) | Self::Refused(_) => "fexit",
+        }
+    }
+}
+
+/// Programs that do the same by kprobes. Only for functions that softirqs do not interrupt: a kprobe that is hit while
+/// another one is handled on that CPU is skipped by the kernel, which tells nobody.
+#[derive(Clone, Copy)]
+enum Probes {
+    /// At the entry.
+    Entry(&'static str),
+    /// At the entry for the arguments, and at the return.
+    Return(&'static str, &'static str),
+    /// None: it is called in the context of a process, and one softirq in its handler would hide from the others all
+    /// the timewait sockets that this softirq makes.
+    None,
+}
+
+impl Probes {
+    fn kind(self) -> &'static str {
+        match self {
+            Self::Entry(_) | Self::None => "kprobe",
+            Self::Return(..) => "kretprobe",
+        }
+    }
+}
 
 /// The hooks of the exact tier, each optional by itself.
-pub(super) fn exact(ebpf: &mut Ebpf, accept_arguments: Option<usize>, btf: &Btf) -> Vec<Hook> {
-    let mut hooks = vec![fexit(ebpf, "twsk_alloc", ALLOC, btf)];
-    let destructor = fentry(ebpf, "twsk_destructor", DESTRUCTOR, btf);
+pub(super) fn exact(ebpf: &mut Ebpf, ways: Ways, accept_arguments: Option<usize>, btf: &Btf) -> Vec<Hook> {
+    use Direct::{Fentry, Fexit, Refused};
+    use Probes::{Entry, Return};
+    let mut function = |name, direct, probes| function(ebpf, ways, name, direct, probes, btf);
+    let mut hooks = vec![function(ALLOC, Fexit("twsk_alloc"), Return("twsk_alloc_entry", "twsk_alloc_return"))];
+    let destructor = function(DESTRUCTOR, Fentry("twsk_destructor"), Entry("twsk_end"));
     let refused = !destructor.attached;
     hooks.push(destructor);
     if refused {
-        hooks.push(fentry(ebpf, "twsk_free", FREE, btf));
+        hooks.push(function(FREE, Fentry("twsk_free"), Entry("twsk_end")));
     }
-    hooks.push(fexit(ebpf, "twsk_unique", "tcp_twsk_unique", btf));
-    hooks.push(fexit(ebpf, "hash_connect", "inet_hash_connect", btf));
-    hooks.push(fexit(ebpf, "hash_connect6", "inet6_hash_connect", btf));
-    hooks.push(match accept_arguments {
-        Some(2) => fexit(ebpf, "csk_accept2", ACCEPT, btf),
-        Some(4) => fexit(ebpf, "csk_accept4", ACCEPT, btf),
-        Some(other) => hook(ACCEPT, "fexit", Err(format!("it has {other} arguments here, which no program is for"))),
-        None => hook(ACCEPT, "fexit", Err("this kernel has no such function".to_owned())),
-    });
+    let accept = match accept_arguments {
+        Some(2) => Fexit("csk_accept2"),
+        Some(4) => Fexit("csk_accept4"),
+        Some(_) => Refused("it has another number of arguments here than there are programs for"),
+        None => Refused("this kernel has no such function"),
+    };
+    hooks.extend([
+        function("tcp_twsk_unique", Fexit("twsk_unique"), Return("twsk_unique_entry", "twsk_unique_return")),
+        function("inet_hash_connect", Fexit("hash_connect"), Probes::None),
+        function("inet6_hash_connect", Fexit("hash_connect6"), Probes::None),
+        function(ACCEPT, accept, Probes::None),
+    ]);
     hooks
 }
 
@@ -61,24 +127,71 @@ pub(super) fn are_exact(hooks: &[Hook]) -> bool {
     attached(ALLOC) && (attached(DESTRUCTOR) || attached(FREE))
 }
 
-fn fexit(ebpf: &mut Ebpf, program: &str, function: &str, btf: &Btf) -> Hook {
-    let attached = (|| -> anyhow::Result<()> {
-        let program: &mut FExit = find(ebpf, program)?.try_into()?;
-        program.load(function, btf).with_context(|| format!("fexit/{function} does not load"))?;
-        program.attach().with_context(|| format!("fexit/{function} does not attach"))?;
-        Ok(())
-    })();
-    hook(function, "fexit", attached.map_err(|error| reason(&error)))
+/// Hooks a function by what is asked for, and tells of each way that was refused.
+fn function(ebpf: &mut Ebpf, ways: Ways, name: &str, direct: Direct, probes: Probes, btf: &Btf) -> Hook {
+    let first = match ways {
+        Ways::Any | Ways::Fentry => try_direct(ebpf, name, direct, btf),
+        Ways::Kprobe => return hook(name, probes.kind(), try_probes(ebpf, name, probes)),
+    };
+    let Err(refused) = first else { return hook(name, direct.kind(), Ok(())) };
+    if ways == Ways::Fentry || matches!(probes, Probes::None) {
+        return hook(name, direct.kind(), Err(refused));
+    }
+    match try_probes(ebpf, name, probes) {
+        Ok(()) => {
+            let reason = Some(format!("{} is refused: {refused}", direct.kind()));
+            Hook { reason, ..hook(name, probes.kind(), Ok(())) }
+        }
+        Err(too) => hook(name, direct.kind(), Err(format!("{refused}; as a {}: {too}", probes.kind()))),
+    }
 }
 
-fn fentry(ebpf: &mut Ebpf, program: &str, function: &str, btf: &Btf) -> Hook {
-    let attached = (|| -> anyhow::Result<()> {
-        let program: &mut FEntry = find(ebpf, program)?.try_into()?;
-        program.load(function, btf).with_context(|| format!("fentry/{function} does not load"))?;
-        program.attach().with_context(|| format!("fentry/{function} does not attach"))?;
-        Ok(())
-    })();
-    hook(function, "fentry", attached.map_err(|error| reason(&error)))
+fn try_direct(ebpf: &mut Ebpf, name: &str, direct: Direct, btf: &Btf) -> Result<(), String> {
+    let attached = match direct {
+        Direct::Fentry(program) => fentry(ebpf, program, name, btf),
+        Direct::Fexit(program) => fexit(ebpf, program, name, btf),
+        Direct::Refused(reason) => return Err(reason.to_owned()),
+    };
+    attached.map_err(|error| reason(&error))
+}
+
+fn fexit(ebpf: &mut Ebpf, program: &str, function: &str, btf: &Btf) -> anyhow::Result<()> {
+    let program: &mut FExit = find(ebpf, program)?.try_into()?;
+    program.load(function, btf).with_context(|| format!("fexit/{function} does not load"))?;
+    program.attach().with_context(|| format!("fexit/{function} does not attach"))?;
+    Ok(())
+}
+
+fn fentry(ebpf: &mut Ebpf, program: &str, function: &str, btf: &Btf) -> anyhow::Result<()> {
+    let program: &mut FEntry = find(ebpf, program)?.try_into()?;
+    program.load(function, btf).with_context(|| format!("fentry/{function} does not load"))?;
+    program.attach().with_context(|| format!("fentry/{function} does not attach"))?;
+    Ok(())
+}
+
+/// All of a function's kprobes or none. The one at the entry first: a return must find the arguments.
+fn try_probes(ebpf: &mut Ebpf, function: &str, probes: Probes) -> Result<(), String> {
+    let programs = match probes {
+        Probes::Entry(one) => vec![one],
+        Probes::Return(entry, exit) => vec![entry, exit],
+        Probes::None => return Err(NO_PROBE.to_owned()),
+    };
+    let attached = programs.iter().try_for_each(|program| kprobe(ebpf, program, function));
+    if attached.is_err() {
+        for program in programs {
+            let program: Option<&mut KProbe> = ebpf.program_mut(program).and_then(|program| program.try_into().ok());
+            // One that was not loaded has nothing to let go of.
+            let _ = program.map(KProbe::unload);
+        }
+    }
+    attached.map_err(|error| kprobe_reason(&error))
+}
+
+fn kprobe(ebpf: &mut Ebpf, program: &str, function: &str) -> anyhow::Result<()> {
+    let program: &mut KProbe = find(ebpf, program)?.try_into()?;
+    program.load().with_context(|| format!("a kprobe for {function} does not load"))?;
+    program.attach(function, 0).with_context(|| format!("a kprobe does not attach to {function}"))?;
+    Ok(())
 }
 
 /// Why a function cannot be hooked. The pair on the tracepoint has loaded before, so the capabilities are there.
@@ -90,6 +203,25 @@ fn reason(error: &anyhow::Error) -> String {
     }
     explain::explain(error)
 }
+
+/// The same for a kprobe. aya looks in sysfs whether there are any, then asks `perf_event_open` for this one.
+fn kprobe_reason(error: &anyhow::Error) -> String {
+    let of_aya = error.chain().find_map(|cause| cause.downcast_ref::<ProgramError>());
+    match (of_aya, explain::errno(error)) {
+        (Some(ProgramError::SyscallError(_)), Some(libc::ENOENT)) => NO_FUNCTION.to_owned(),
+        (Some(ProgramError::SyscallError(_)), Some(libc::EPERM | libc::EACCES | libc::EINVAL))
+        | (Some(ProgramError::KProbeError(_)), _) => NO_KPROBES.to_owned(),
+        _ => explain::explain(error),
+    }
+}
+
+const NO_FUNCTION: &str =
+    "this kernel has no function of that name that could be hooked: it was inlined away, or never there";
+
+const NO_PROBE: &str = "a kprobe here would hide timewait sockets from those that matter more";
+
+const NO_KPROBES: &str = "this kernel lets no program attach kprobes: it needs CONFIG_KPROBES and \
+    CONFIG_KPROBE_EVENTS, and no policy (lockdown) against it";
 
 /// An optional tp_btf hook.
 pub(super) fn btf(ebpf: &mut Ebpf, program: &str, tracepoint: &str, types: &Btf) -> Hook {
@@ -138,4 +270,39 @@ fn find<'a>(ebpf: &'a mut Ebpf, program: &str) -> anyhow::Result<&'a mut aya::pr
 /// What became of a hook.
 pub(super) fn hook(name: &str, kind: &str, attached: Result<(), String>) -> Hook {
     Hook { name: name.to_owned(), kind: kind.to_owned(), attached: attached.is_ok(), reason: attached.err() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aya::programs::kprobe::KProbeError;
+    use aya::sys::SyscallError;
+    use std::io;
+
+    fn hooked(name: &str, kind: &str) -> Hook {
+        hook(name, kind, Ok(()))
+    }
+
+    #[test]
+    fn kprobes_make_the_tier_exact_too() {
+        assert!(are_exact(&[hooked(ALLOC, "kretprobe"), hooked(FREE, "kprobe")]));
+        assert!(are_exact(&[hooked(ALLOC, "fexit"), hooked(DESTRUCTOR, "kprobe")]));
+        assert!(!are_exact(&[hooked(ALLOC, "kretprobe"), hook(DESTRUCTOR, "kprobe", Err(String::new()))]));
+    }
+
+    #[test]
+    fn a_refused_kprobe_has_a_plain_reason() {
+        let failed = |error: ProgramError| anyhow::Error::new(error).context("a kprobe does not attach to f");
+        let refused = |errno| {
+            let io_error = io::Error::from_raw_os_error(errno);
+            failed(ProgramError::SyscallError(SyscallError { call: "perf_event_open", io_error }))
+        };
+        let io_error = io::Error::from_raw_os_error(libc::ENOENT);
+        let no_sysfs = failed(ProgramError::KProbeError(KProbeError::FileError { filename: "type".into(), io_error }));
+        assert_eq!(kprobe_reason(&no_sysfs), NO_KPROBES);
+        assert_eq!(kprobe_reason(&refused(libc::EPERM)), NO_KPROBES);
+        assert_eq!(kprobe_reason(&refused(libc::EINVAL)), NO_KPROBES);
+        assert_eq!(kprobe_reason(&refused(libc::ENOENT)), NO_FUNCTION);
+        assert!(kprobe_reason(&refused(libc::EBUSY)).contains("does not attach to f"));
+    }
 }

@@ -2,7 +2,7 @@
 //!
 //! What runs on this kernel is decided by trying: feature probes have said yes where the kernel then said no.
 
-use super::attach;
+use super::attach::{self, Ways};
 use super::offsets;
 use super::plain;
 use super::tracefs;
@@ -32,9 +32,13 @@ pub const TIER_VARIABLE: &str = "TWTRACE_TIER";
 /// Environment variable that hides the kernel's BTF when it is `none`, for tests.
 pub const BTF_VARIABLE: &str = "TWTRACE_BTF";
 
+/// Environment variable with the one way to try of hooking functions, `fentry` or `kprobe`, for tests. Without it, each
+/// function that refuses the first is tried by the second.
+pub const FUNCTIONS_VARIABLE: &str = "TWTRACE_FUNCTIONS";
+
 /// Symbol that objects with this layout of records have. It changes with [`twtrace_common::WIRE_VERSION`].
-const WIRE_SYMBOL: &str = "WIRE_VERSION_2";
-const _: () = assert!(twtrace_common::WIRE_VERSION == 2);
+const WIRE_SYMBOL: &str = "WIRE_VERSION_3";
+const _: () = assert!(twtrace_common::WIRE_VERSION == 3);
 
 /// Sockets looked at in one go whose end may have been missed.
 const MAX_CLOSING: usize = 4096;
@@ -86,6 +90,16 @@ impl LoadOptions {
             Ok("tuple") => Ok(Tier::Tuple),
             _ => bail!("{TIER_VARIABLE} is exact, cookie or tuple"),
         }
+    }
+}
+
+/// The ways to hook functions that the environment allows.
+fn ways() -> anyhow::Result<Ways> {
+    match env::var(FUNCTIONS_VARIABLE).as_deref() {
+        Err(env::VarError::NotPresent) => Ok(Ways::Any),
+        Ok("fentry") => Ok(Ways::Fentry),
+        Ok("kprobe") => Ok(Ways::Kprobe),
+        _ => bail!("{FUNCTIONS_VARIABLE} is fentry or kprobe"),
     }
 }
 
@@ -141,7 +155,7 @@ pub struct Loaded {
 /// # Errors
 /// Without `inet_sock_set_state` there is no trace.
 pub fn load(options: &LoadOptions) -> anyhow::Result<Loaded> {
-    let wanted = options.tier()?;
+    let (wanted, ways) = (options.tier()?, ways()?);
     let object = object(options.object.as_deref())?;
     if let Err(reason) = types()? {
         return without_types(&object, options, &reason);
@@ -160,7 +174,7 @@ pub fn load(options: &LoadOptions) -> anyhow::Result<Loaded> {
     }
     let mut exact = Vec::new();
     if wanted == Tier::Exact {
-        exact = attach::exact(&mut ebpf, layout.accept_arguments, &btf);
+        exact = attach::exact(&mut ebpf, ways, layout.accept_arguments, &btf);
     }
     let accept_seen = exact.iter().any(|hook| hook.name == attach::ACCEPT && hook.attached);
     let mut exits = vec![connect];
@@ -329,6 +343,7 @@ impl Loaded {
             timewaits_refused: sum.timewaits_refused,
             timewaits_ended: sum.timewaits_ended,
             timewaits_reused: sum.timewaits_reused,
+            evicted: sum.evicted,
             exact_missed,
             undecodable: 0,
         })
@@ -394,6 +409,7 @@ fn add(sum: &mut Counters, one: &Counters) {
     sum.timewaits_refused += one.timewaits_refused;
     sum.timewaits_ended += one.timewaits_ended;
     sum.timewaits_reused += one.timewaits_reused;
+    sum.evicted += one.evicted;
 }
 
 /// `recursion_misses` of a program's fdinfo (`bpf_prog_show_fdinfo`); kernels before 5.12 do not have it.

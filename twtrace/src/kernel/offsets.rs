@@ -16,6 +16,15 @@ const REGISTERS: [&str; 3] = ["orig_x0", "regs", "syscallno"];
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 compile_error!("twtrace knows the system call registers of x86_64 and aarch64 only");
 
+/// Registers of a called function: its first three arguments, its result, as a member and the bytes behind that.
+#[cfg(target_arch = "x86_64")]
+const CALL: [(&str, u32); 4] = [("di", 0), ("si", 0), ("dx", 0), ("ax", 0)];
+#[cfg(target_arch = "aarch64")]
+const CALL: [(&str, u32); 4] = [("regs", 0), ("regs", 8), ("regs", 16), ("regs", 0)];
+
+/// What returning adds to the stack pointer: on x86_64 the return address is on the stack.
+const POPPED: u32 = if cfg!(target_arch = "x86_64") { 8 } else { 0 };
+
 /// Bytes behind the second register's member: on arm64 it is `regs[1]`.
 const SECOND: u32 = if cfg!(target_arch = "aarch64") { 8 } else { 0 };
 
@@ -55,6 +64,10 @@ fn resolve(btf: &Btf) -> anyhow::Result<Offsets> {
     let [tw_refcount, tw_count] =
         ["tw_refcount", "tw_count"].map(|member| btf.offset_of("net", &format!("ipv4.tcp_death_row.{member}")));
     let [arg0, arg1, syscall] = REGISTERS;
+    let call = |number: usize| {
+        let (member, behind) = CALL[number];
+        need("pt_regs", member).map(|offset| offset + behind)
+    };
     Ok(Offsets {
         skc_family: common("skc_family")?,
         skc_flags: common("skc_flags")?,
@@ -100,6 +113,12 @@ fn resolve(btf: &Btf) -> anyhow::Result<Offsets> {
         tw_timer_expires: may("inet_timewait_sock", "tw_timer.expires"),
         task_stack: may("task_struct", "stack"),
         regs_in_stack: regs_in_stack(btf).unwrap_or(OFFSET_NONE),
+        call_arg0: call(0)?,
+        call_arg1: call(1)?,
+        call_arg2: call(2)?,
+        call_result: call(3)?,
+        call_sp: need("pt_regs", "sp")?,
+        call_popped: POPPED,
         ..Offsets::NONE
     })
 }

@@ -77,6 +77,11 @@ pub fn warnings(summary: &Summary) -> Vec<String> {
     if !lost(&summary.counters).is_empty() {
         warnings.push(format!("figures are too low: {}", losses(&summary.counters)));
     }
+    let kept = summary.counters.exact_missed + summary.counters.evicted;
+    if kept > 0 {
+        let kept = text::count(kept);
+        warnings.push(format!("{kept} calls were kept from the exact tier: their timewait sockets are judged"));
+    }
     // Those of the exact tier are no loss to a lower one, which says that it is.
     if summary.tracing.no_btf {
         warnings.push(
@@ -86,7 +91,9 @@ pub fn warnings(summary: &Summary) -> Vec<String> {
         );
     }
     let missed = |hook: &&Hook| {
-        !summary.tracing.no_btf && !hook.attached && !matches!(hook.kind.as_str(), "fentry" | "fexit" | "kprobe")
+        !summary.tracing.no_btf
+            && !hook.attached
+            && !matches!(hook.kind.as_str(), "fentry" | "fexit" | "kprobe" | "kretprobe")
     };
     for hook in summary.tracing.hooks.iter().filter(missed) {
         let reason = hook.reason.as_deref().unwrap_or("no reason given");
@@ -208,17 +215,19 @@ mod tests {
     fn what_is_missing_is_told() {
         let mut summary = Summary::default();
         assert_eq!(warnings(&summary), Vec::<String>::new());
-        summary.counters.map_full = 3;
+        summary.counters = KernelCounters { map_full: 3, exact_missed: 1, evicted: 1, ..KernelCounters::default() };
         summary.coverage.unattributed = 2;
         let reason = Some("no\ntracefs".to_owned());
         summary.tracing.hooks = vec![
             Hook { name: "a".to_owned(), kind: "tp_btf".to_owned(), attached: true, reason: None },
             Hook { name: "b".to_owned(), kind: "tracepoint".to_owned(), attached: false, reason },
+            Hook { name: "c".to_owned(), kind: "kretprobe".to_owned(), attached: false, reason: None },
         ];
         assert_eq!(
             warnings(&summary),
             [
                 "figures are too low: lost 3: socket map full 3",
+                "2 calls were kept from the exact tier: their timewait sockets are judged",
                 "hook b is missing: no\\ntracefs",
                 "2 timewait sockets made since the start have no known owner",
             ]

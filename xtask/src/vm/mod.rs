@@ -41,16 +41,29 @@ struct Run {
     timeout_s: u64,
 }
 
-/// A live test that runs in guests, and in which tiers.
+/// A live test that runs in guests, and in which modes.
 struct Plan {
     test: &'static str,
-    tiers: &'static [&'static str],
+    modes: &'static [Mode],
 }
 
+/// A way to trace: what `TWTRACE_TIER` and `TWTRACE_FUNCTIONS` say in the guest.
+#[derive(Clone, Copy)]
+struct Mode {
+    name: &'static str,
+    tier: &'static str,
+    functions: &'static str,
+}
+
+const EXACT: Mode = Mode { name: "exact", tier: "exact", functions: "fentry" };
+const KPROBES: Mode = Mode { name: "exact-by-kprobes", tier: "exact", functions: "kprobe" };
+const COOKIE: Mode = Mode { name: "cookie", tier: "cookie", functions: "fentry" };
+const TUPLE: Mode = Mode { name: "tuple", tier: "tuple", functions: "fentry" };
+
 const PLANS: [Plan; 3] = [
-    Plan { test: "ground_truth", tiers: &["exact", "cookie", "tuple"] },
-    Plan { test: "audit", tiers: &["exact", "cookie"] },
-    Plan { test: "exact", tiers: &["exact"] },
+    Plan { test: "ground_truth", modes: &[EXACT, KPROBES, COOKIE, TUPLE] },
+    Plan { test: "audit", modes: &[EXACT, COOKIE] },
+    Plan { test: "exact", modes: &[EXACT, KPROBES] },
 ];
 
 /// Builds the object and runs everything.
@@ -154,11 +167,11 @@ fn plan() -> Vec<Run> {
         timeout_s: 60,
     };
     let tests = PLANS.iter().flat_map(|plan| {
-        plan.tiers.iter().map(|tier| Run {
-            name: format!("{}/{tier}", plan.test),
+        plan.modes.iter().map(|&Mode { name, tier, functions }| Run {
+            name: format!("{}/{name}", plan.test),
             program: format!("/t/deps/{}", plan.test),
             args: vec!["--test-threads=1", "--nocapture"],
-            env: vec![OBJECT, ("TWTRACE_TIER", tier), ("CI", "true")],
+            env: vec![OBJECT, ("TWTRACE_TIER", tier), ("TWTRACE_FUNCTIONS", functions), ("CI", "true")],
             timeout_s: 240,
         })
     });

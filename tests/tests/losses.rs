@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use twtrace_tests::objects::Objects;
 use twtrace_tests::terminal::Terminal;
-use twtrace_tests::top::{Top, churn, number, quiet_place};
+use twtrace_tests::top::{Top, churn, number, own, quiet_place};
 use twtrace_tests::tracer::program;
 
 /// A page of ring buffer and four sockets at a time: both are too small for what follows.
@@ -73,7 +73,7 @@ fn seen_and_lost_are_what_happened() {
     assert_eq!(number(&report, "/totals/lives") + lost("ring_full") + lost("stale"), counter("lives_begun"));
     assert_eq!(lost("undecodable"), 0);
     // No timewait socket is in none of the three. (One that was followed from its middle on counts as older.)
-    let coverage = |name: &str| number(&report, &format!("/coverage/{name}"));
+    let coverage = |name: &str| number(own(&report), &format!("/coverage/{name}"));
     assert_eq!(coverage("census"), churned.connections);
     assert_eq!(coverage("attributed") + coverage("unattributed") + coverage("before_start"), churned.connections);
     let rows = report["processes"].as_array().unwrap();

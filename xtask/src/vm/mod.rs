@@ -22,7 +22,7 @@ use crate::workspace::{root, target};
 use guest::Console;
 use image::Programs;
 use kernels::{KERNELS, Kernel};
-use sizes::Column;
+use sizes::{Column, Size};
 
 /// Options of `cargo xtask vm`.
 #[derive(clap::Args, Default)]
@@ -47,21 +47,26 @@ struct Plan {
     modes: &'static [Mode],
 }
 
-/// A way to trace: what `TWTRACE_TIER` and `TWTRACE_FUNCTIONS` say in the guest.
+/// A way to trace: what the environment says in the guest.
 #[derive(Clone, Copy)]
 struct Mode {
     name: &'static str,
-    tier: &'static str,
-    functions: &'static str,
+    env: &'static [(&'static str, &'static str)],
 }
 
-const EXACT: Mode = Mode { name: "exact", tier: "exact", functions: "fentry" };
-const KPROBES: Mode = Mode { name: "exact-by-kprobes", tier: "exact", functions: "kprobe" };
-const COOKIE: Mode = Mode { name: "cookie", tier: "cookie", functions: "fentry" };
-const TUPLE: Mode = Mode { name: "tuple", tier: "tuple", functions: "fentry" };
+const EXACT: Mode = Mode { name: "exact", env: &[("TWTRACE_TIER", "exact"), ("TWTRACE_FUNCTIONS", "fentry")] };
+const KPROBES: Mode =
+    Mode { name: "exact-by-kprobes", env: &[("TWTRACE_TIER", "exact"), ("TWTRACE_FUNCTIONS", "kprobe")] };
+const COOKIE: Mode = Mode { name: "cookie", env: &[("TWTRACE_TIER", "cookie")] };
+const TUPLE: Mode = Mode { name: "tuple", env: &[("TWTRACE_TIER", "tuple")] };
+const NO_BTF: Mode = Mode { name: "tuple-without-btf", env: &[("TWTRACE_TIER", "tuple"), ("TWTRACE_BTF", "none")] };
 
-const PLANS: [Plan; 3] = [
-    Plan { test: "ground_truth", modes: &[EXACT, KPROBES, COOKIE, TUPLE] },
+const PLANS: [Plan; 7] = [
+    Plan { test: "ground_truth", modes: &[EXACT, KPROBES, COOKIE, TUPLE, NO_BTF] },
+    Plan { test: "namespaces", modes: &[EXACT, COOKIE, TUPLE] },
+    Plan { test: "losses", modes: &[EXACT, COOKIE, TUPLE] },
+    Plan { test: "instances", modes: &[EXACT, TUPLE] },
+    Plan { test: "older", modes: &[EXACT, COOKIE, TUPLE] },
     Plan { test: "audit", modes: &[EXACT, COOKIE] },
     Plan { test: "exact", modes: &[EXACT, KPROBES] },
 ];
@@ -149,33 +154,42 @@ fn one(kernel: &Kernel, programs: &Programs, object: &Path, folder: &Path) -> Re
     let _ = fs::remove_file(file("initramfs"));
     report(&cached.version, &console, began.elapsed().as_secs());
     judge(&console, &plan_names(), &file("log"))?;
-    let report = console.ended.iter().find(|run| run.name == DOCTOR).map(|run| run.output.as_str());
-    Ok((cached.version, sizes::read(report.unwrap_or_default())?))
+    let mut programs: Vec<Size> = Vec::new();
+    for run in console.ended.iter().filter(|run| run.name.starts_with(DOCTOR)) {
+        for size in sizes::read(&run.output)? {
+            if programs.iter().all(|other| other.name != size.name) {
+                programs.push(size);
+            }
+        }
+    }
+    Ok((cached.version, programs))
 }
 
-/// The run that tells whether and how the program works on a kernel.
+/// The runs that tell whether and how the program works on a kernel, in each way that loads other programs.
 const DOCTOR: &str = "doctor";
+const DOCTORS: [Mode; 3] = [EXACT, KPROBES, NO_BTF];
 
 const OBJECT: (&str, &str) = ("TWTRACE_BPF_OBJECT", "/t/twtrace.bpf.o");
 
 fn plan() -> Vec<Run> {
-    let doctor = Run {
-        name: DOCTOR.to_owned(),
+    let environment = |mode: Mode| [OBJECT, ("CI", "true")].into_iter().chain(mode.env.iter().copied()).collect();
+    let doctors = DOCTORS.map(|mode| Run {
+        name: format!("{DOCTOR}/{}", mode.name),
         program: "/t/twtrace".to_owned(),
         args: vec!["doctor", "--json"],
-        env: vec![OBJECT],
+        env: environment(mode),
         timeout_s: 60,
-    };
+    });
     let tests = PLANS.iter().flat_map(|plan| {
-        plan.modes.iter().map(|&Mode { name, tier, functions }| Run {
-            name: format!("{}/{name}", plan.test),
+        plan.modes.iter().map(|&mode| Run {
+            name: format!("{}/{}", plan.test, mode.name),
             program: format!("/t/deps/{}", plan.test),
             args: vec!["--test-threads=1", "--nocapture"],
-            env: vec![OBJECT, ("TWTRACE_TIER", tier), ("TWTRACE_FUNCTIONS", functions), ("CI", "true")],
+            env: environment(mode),
             timeout_s: 240,
         })
     });
-    std::iter::once(doctor).chain(tests).collect()
+    doctors.into_iter().chain(tests).collect()
 }
 
 fn plan_names() -> Vec<String> {

@@ -269,6 +269,9 @@ pub struct KernelCounters {
     pub timewaits_reused: u64,
     /// Calls that the kernel kept from the programs of the exact tier; their sockets are judged as in the cookie tier.
     pub exact_missed: u64,
+    /// Runs of the system call exits' programs that the kernel skipped: an opener or an errno may be unknown for each.
+    /// Kernels before 6.7 do not count them.
+    pub exits_missed: u64,
     /// Calls whose arguments were lost on the way to their return, and timewait sockets taken over that nobody could
     /// remember (their end is told as a kill): full maps (exact tier).
     pub evicted: u64,

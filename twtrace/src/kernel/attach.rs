@@ -14,6 +14,9 @@ pub(super) type Exit = (&'static str, &'static str);
 pub(super) const CONNECT_EXIT: Exit = ("connect_exit", "sys_exit_connect");
 /// Tell who accepted, where [`ACCEPT`] cannot.
 pub(super) const ACCEPT_EXITS: [Exit; 2] = [("accept_exit", "sys_exit_accept"), ("accept4_exit", "sys_exit_accept4")];
+/// Programs at these exits, whose misses count.
+pub(super) const EXIT_PROGRAMS: [&str; 3] = ["connect_exit", "accept_exit", "accept4_exit"];
+
 /// Tells who accepted, by whatever way.
 pub(super) const ACCEPT: &str = "inet_csk_accept";
 

@@ -142,6 +142,7 @@ pub struct Loaded {
     /// tier.
     first_fdinfo: PathBuf,
     exact_fdinfo: Vec<PathBuf>,
+    exits_fdinfo: Vec<PathBuf>,
     logger: Option<EbpfLogger<StderrLog>>,
     /// Holds programs and links.
     _ebpf: Ebpf,
@@ -246,6 +247,7 @@ fn running(mut ebpf: Ebpf, tracing: TracingFacts, first: &str, options: &LoadOpt
         sockets: HashMap::try_from(take_map(&mut ebpf, "SOCKETS")?)?,
         first_fdinfo: fdinfo(&ebpf, first)?,
         exact_fdinfo: attach::EXACT_PROGRAMS.iter().filter_map(|name| fdinfo(&ebpf, name).ok()).collect(),
+        exits_fdinfo: attach::EXIT_PROGRAMS.iter().filter_map(|name| fdinfo(&ebpf, name).ok()).collect(),
         logger,
         _ebpf: ebpf,
     })
@@ -326,6 +328,7 @@ impl Loaded {
         };
         let missed = skipped(&self.first_fdinfo)?;
         let exact_missed = self.exact_fdinfo.iter().map(skipped).sum::<anyhow::Result<u64>>()?;
+        let exits_missed = self.exits_fdinfo.iter().map(skipped).sum::<anyhow::Result<u64>>()?;
         Ok(KernelCounters {
             transitions: sum.transitions,
             recovered: sum.recovered,
@@ -345,6 +348,7 @@ impl Loaded {
             timewaits_reused: sum.timewaits_reused,
             evicted: sum.evicted,
             exact_missed,
+            exits_missed,
             undecodable: 0,
         })
     }

@@ -77,7 +77,12 @@ pub fn warnings(summary: &Summary) -> Vec<String> {
     if !lost(&summary.counters).is_empty() {
         warnings.push(format!("figures are too low: {}", losses(&summary.counters)));
     }
-    let kept = summary.counters.exact_missed + summary.counters.evicted;
+    let exits = summary.counters.exits_missed;
+    if exits > 0 {
+        let exits = text::count(exits);
+        warnings.push(format!("{exits} exits of connect and accept were skipped: openers or errors may be unknown"));
+    }
+    let kept = summary.counters.exact_missed.saturating_add(summary.counters.evicted);
     if kept > 0 {
         let kept = text::count(kept);
         warnings.push(format!("{kept} calls were kept from the exact tier: their timewait sockets are judged"));
@@ -215,7 +220,8 @@ mod tests {
     fn what_is_missing_is_told() {
         let mut summary = Summary::default();
         assert_eq!(warnings(&summary), Vec::<String>::new());
-        summary.counters = KernelCounters { map_full: 3, exact_missed: 1, evicted: 1, ..KernelCounters::default() };
+        summary.counters =
+            KernelCounters { map_full: 3, exact_missed: 1, exits_missed: 4, evicted: 1, ..KernelCounters::default() };
         summary.coverage.unattributed = 2;
         let reason = Some("no\ntracefs".to_owned());
         summary.tracing.hooks = vec![
@@ -227,6 +233,7 @@ mod tests {
             warnings(&summary),
             [
                 "figures are too low: lost 3: socket map full 3",
+                "4 exits of connect and accept were skipped: openers or errors may be unknown",
                 "2 calls were kept from the exact tier: their timewait sockets are judged",
                 "hook b is missing: no\\ntracefs",
                 "2 timewait sockets made since the start have no known owner",

@@ -7,7 +7,7 @@ use aya::maps::loaded_maps;
 use aya::programs::{ProgramInfo, loaded_links, loaded_programs};
 
 /// Names of the programs, cut as the kernel cuts them.
-const PROGRAMS: [&str; 15] = [
+const PROGRAMS: [&str; 21] = [
     "set_state",
     "set_state_twin",
     "send_reset",
@@ -22,10 +22,16 @@ const PROGRAMS: [&str; 15] = [
     "twsk_destructo",
     "twsk_destructor",
     "twsk_free",
+    "twsk_alloc_entr",
+    "twsk_alloc_retu",
+    "twsk_unique_ent",
+    "twsk_unique_ret",
+    "twsk_end",
+    "set_state_plain",
     "twsk_unique",
 ];
 /// Names of maps that nobody else is likely to have together with those programs.
-const MAPS: [&str; 5] = ["SOCKETS", "RING", "COUNTERS", "HANDLED", "REUSED"];
+const MAPS: [&str; 6] = ["SOCKETS", "RING", "COUNTERS", "HANDLED", "REUSED", "CALLS"];
 
 /// Ids of kernel objects. They are not used again before 2^31 others.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

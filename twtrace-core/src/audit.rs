@@ -176,8 +176,15 @@ impl Audit {
         let timers = change(|reading| reading.timers);
         let at_start = line("made", "TW + TWKilled", timers, Some(made));
         let at_end = line("expired", "TW + TWKilled", timers, exact.then_some(expired));
+        // Where the kernel counts timers as they run out, what was made is what is in the table and what has left it.
+        let left = change(|reading| reading.time_wait + reading.timers + reading.recycled);
+        let in_table = line("made", "sockstat tw + TW + TWKilled + TWRecycled", left, Some(made));
         // Which of the two a kernel counts is told by the figures: only one of them fits, unless both do.
-        let of_timers = if at_start.agrees || !exact || !at_end.agrees { at_start } else { at_end };
+        let of_timers = if at_start.agrees {
+            at_start
+        } else {
+            [at_end, in_table].into_iter().find(|line| line.traced.is_some() && line.agrees).unwrap_or(at_start)
+        };
         let lines = vec![
             of_timers,
             line("refused", "TCPTimeWaitOverflow", change(|reading| reading.overflow), Some(self.refused.count as i64)),

@@ -42,6 +42,8 @@ fn work() -> Result<()> {
     {
         mount(Some(kind), place, Some(kind), MsFlags::empty(), None::<&str>).with_context(|| place.to_owned())?;
     }
+    fs::create_dir_all("/dev/pts")?;
+    mount(Some("devpts"), "/dev/pts", Some("devpts"), MsFlags::empty(), None::<&str>).context("devpts")?;
     mount(Some("cgroup2"), "/sys/fs/cgroup", Some("cgroup2"), MsFlags::empty(), None::<&str>).context("cgroup2")?;
     nix::unistd::sethostname("guest")?;
     up("lo")?;

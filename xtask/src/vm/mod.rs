@@ -64,8 +64,8 @@ const NO_BTF: Mode = Mode { name: "tuple-without-btf", env: &[("TWTRACE_TIER", "
 const PLANS: [Plan; 7] = [
     Plan { test: "ground_truth", modes: &[EXACT, KPROBES, COOKIE, TUPLE, NO_BTF] },
     Plan { test: "namespaces", modes: &[EXACT, COOKIE, TUPLE] },
-    Plan { test: "losses", modes: &[EXACT, COOKIE, TUPLE] },
-    Plan { test: "instances", modes: &[EXACT, TUPLE] },
+    Plan { test: "losses", modes: &[EXACT] },
+    Plan { test: "instances", modes: &[EXACT] },
     Plan { test: "older", modes: &[EXACT, COOKIE, TUPLE] },
     Plan { test: "audit", modes: &[EXACT, COOKIE] },
     Plan { test: "exact", modes: &[EXACT, KPROBES] },
@@ -112,7 +112,8 @@ fn matrix(args: &Args, object: &Path) -> Result<Vec<Column>> {
     let jobs = Mutex::new(KERNELS.iter().filter(chosen).collect::<VecDeque<_>>());
     let failures = Mutex::new(Vec::new());
     let columns = Mutex::new(Vec::new());
-    let side_by_side = thread::available_parallelism().map_or(1, NonZero::get);
+    // Guests wait for minutes to pass: two of them keep one processor busy.
+    let side_by_side = 2 * thread::available_parallelism().map_or(1, NonZero::get);
     thread::scope(|scope| {
         for _ in 0..side_by_side {
             scope.spawn(|| {

@@ -139,19 +139,26 @@ fn every_life_is_told_as_it_was() {
     live.final_pump(&mut |input| inputs.push(input)).unwrap();
 
     let told = text.lines().map(|line| serde_json::from_str::<Truth>(line).unwrap());
-    let (left_out, truths): (Vec<Truth>, Vec<Truth>) = told.partition(|truth| truth.left_out);
+    let (left_out, mut truths): (Vec<Truth>, Vec<Truth>) = told.partition(|truth| truth.left_out);
     let ends = |tuple: &Tuple| {
         let mut ends = [(tuple.local_addr, tuple.local_port), (tuple.remote_addr, tuple.remote_port)];
         ends.sort_unstable();
         ends
     };
-    let is_left_out = |tuple: &Tuple| {
-        left_out.iter().any(|truth| {
-            let mut theirs = [truth.local, truth.remote].map(|end| (end.ip().to_canonical(), end.port()));
-            theirs.sort_unstable();
-            [0, truth.netns.inode as u32].contains(&tuple.netns) && theirs == ends(tuple)
-        })
+    let ends_of = |truth: &Truth| {
+        let mut ends = [truth.local, truth.remote].map(|end| (end.ip().to_canonical(), end.port()));
+        ends.sort_unstable();
+        ends
     };
+    let is_left_out = |tuple: &Tuple| {
+        let same = |truth: &Truth| [0, truth.netns.inode as u32].contains(&tuple.netns);
+        left_out.iter().any(|truth| same(truth) && ends_of(truth) == ends(tuple))
+    };
+    // Another attempt at the same addresses, told before the race was noticed.
+    let beside = |truth: &Truth| {
+        left_out.iter().any(|other| other.netns.inode == truth.netns.inode && ends_of(other) == ends_of(truth))
+    };
+    truths.retain(|truth| !beside(truth));
     assert!(truths.len() > 200, "{} lives", truths.len());
     // Numbers of namespaces are used again, so what ended before the generator was there is another namespace's.
     let mut places: BTreeMap<u32, u64> = BTreeMap::new();

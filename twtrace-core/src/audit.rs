@@ -183,7 +183,8 @@ impl Audit {
         let of_timers = if at_start.agrees {
             at_start
         } else {
-            [at_end, in_table].into_iter().find(|line| line.traced.is_some() && line.agrees).unwrap_or(at_start)
+            // Where ends are told they are the better proof.
+            Some(if exact { at_end } else { in_table }).filter(|line| line.agrees).unwrap_or(at_start)
         };
         let lines = vec![
             of_timers,

@@ -70,6 +70,17 @@ fn lower_tiers_compare_what_they_see() {
 }
 
 #[test]
+fn where_timers_are_counted_as_they_run_out_the_table_tells_what_was_made() {
+    // Three made; five older ones ran out meanwhile, and one was taken over.
+    let inputs = [made(200), made(300), made(400)];
+    let told = verdict(Tier::Cookie, &inputs, reading(7 + 5, 2, 50 + 3 - 5 - 1), &[]);
+    assert!(told.agrees, "{told:?}");
+    assert_eq!((told.lines[0].name, told.lines[0].kernel, told.lines[0].traced), ("made", 3, Some(3)));
+    assert!(told.lines[0].counter.starts_with("sockstat tw"));
+    assert!(!verdict(Tier::Cookie, &inputs[1..], reading(7 + 5, 2, 50 + 3 - 5 - 1), &[]).agrees);
+}
+
+#[test]
 fn other_namespaces_are_left_alone() {
     let mut elsewhere = life(1, owner(1, "a"), tuple(40_000, 1, 80), 300 * MS);
     elsewhere.tuple.netns = NETNS + 1;

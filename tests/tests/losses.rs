@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 #![allow(clippy::print_stdout, reason = "figures for whoever runs the test")]
 
+use std::env;
 use std::iter;
 use std::process::{Command, Stdio};
 use std::thread;
@@ -11,12 +12,18 @@ use std::time::{Duration, Instant};
 use twtrace_tests::objects::Objects;
 use twtrace_tests::terminal::Terminal;
 use twtrace_tests::top::{Top, churn, number, own, quiet_place};
-use twtrace_tests::tracer::program;
+use twtrace_tests::tracer::{Place, program};
+use twtrace_tests::workload::Churned;
 
 /// A page of ring buffer and four sockets at a time: both are too small for what follows.
 const TINY: [&str; 4] = ["--ring-bytes", "4096", "--max-sockets", "4"];
-const CHURN: [&str; 4] = ["--processes", "8", "--connections", "30000"];
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Churns with all that this machine has. An emulated one has not much: `TWTRACE_CONNECTIONS` says how many there are.
+fn churn_much(place: &Place) -> Churned {
+    let connections = env::var("TWTRACE_CONNECTIONS").unwrap_or_else(|_| "30000".to_owned());
+    churn(place, &["--processes", "8", "--connections", &connections])
+}
 
 /// What a text says was lost, by reason.
 #[derive(Debug, PartialEq, Eq)]
@@ -60,7 +67,7 @@ fn after(text: &str, word: &str) -> Option<u64> {
 fn seen_and_lost_are_what_happened() {
     let place = quiet_place();
     let top = Top::start(&place, &TINY);
-    let churned = churn(&place, &CHURN);
+    let churned = churn_much(&place);
     let report = top.end();
     let counter = |name: &str| number(&report, &format!("/tracing/kernel_counters/{name}"));
     let lost = |name: &str| number(&report, &format!("/tracing/lost/{name}"));
@@ -99,7 +106,7 @@ fn the_text_says_what_was_lost() {
         assert!(Instant::now() < deadline, "it does not attach");
         thread::sleep(Duration::from_millis(10));
     }
-    let churned = churn(&place, &CHURN);
+    let churned = churn_much(&place);
     let output = once.wait_with_output().unwrap();
     assert!(output.status.success());
     let text = String::from_utf8(output.stdout).unwrap();
@@ -137,7 +144,7 @@ fn the_screen_says_what_was_lost() {
         }
     };
     shown(&|text| text.contains("coverage 100"));
-    let churned = churn(&place, &CHURN);
+    let churned = churn_much(&place);
     // The census that follows the last of them.
     let all = format!("TIME_WAIT {}", with_separators(churned.connections));
     let text = shown(&|text| {

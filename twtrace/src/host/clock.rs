@@ -18,6 +18,17 @@ pub fn monotonic_ns() -> io::Result<u64> {
     Ok(nanoseconds(clock_gettime(ClockId::CLOCK_MONOTONIC)?).try_into().unwrap_or(0))
 }
 
+/// Processor time of this process so far, in nanoseconds. What is to take a share of the time is measured by this: on a
+/// busy host the other clock counts the waiting too.
+pub fn process_ns() -> io::Result<u64> {
+    Ok(nanoseconds(clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID)?).try_into().unwrap_or(0))
+}
+
+/// The same of the calling thread.
+pub fn thread_ns() -> io::Result<u64> {
+    Ok(nanoseconds(clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)?).try_into().unwrap_or(0))
+}
+
 /// Both clocks now. The wall clock is read between two readings of the other, and their middle is taken, so that being
 /// scheduled away in between costs half as much.
 pub fn now() -> io::Result<Moment> {

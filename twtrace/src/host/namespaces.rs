@@ -5,7 +5,7 @@
 //! One that never had more than those, or that is held by nothing but a socket or a mount elsewhere, is not found.
 //! Nothing here keeps one alive for longer than a visit.
 
-use super::{cgroup, read_text};
+use super::{cgroup, clock, read_text};
 use nix::sched::{CloneFlags, setns};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{self, File};
@@ -87,13 +87,14 @@ impl Searcher {
             let root = PathBuf::from(format!("/proc/self/task/{}/root", nix::unistd::gettid()));
             let mut names = Names { proc: PathBuf::from("/proc"), root, known: HashMap::new(), last: HashMap::new() };
             loop {
-                let began = Instant::now();
+                let (began, spent_ns) = (Instant::now(), clock::thread_ns().unwrap_or(0));
                 let result = names.search().map(|search| Search { began: Some(began), ..search });
                 // A search that failed tells nothing; the next may succeed.
                 if result.is_ok_and(|search| tell.send(search).is_err()) {
                     return;
                 }
-                let pause = (began.elapsed() * SHARE).max(PAUSE);
+                let spent_ns = clock::thread_ns().unwrap_or(0).saturating_sub(spent_ns);
+                let pause = (Duration::from_nanos(spent_ns) * SHARE).max(PAUSE);
                 if questions.recv_timeout(pause) == Err(RecvTimeoutError::Disconnected) {
                     return;
                 }

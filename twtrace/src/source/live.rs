@@ -142,7 +142,7 @@ impl Live {
 
     /// The kernel's own list of the tracer's namespace.
     fn census(&mut self, sink: &mut dyn FnMut(Input)) -> anyhow::Result<()> {
-        let began = clock::monotonic_ns()?;
+        let (began, before) = (clock::monotonic_ns()?, clock::process_ns()?);
         // Sockets that have been closing for a while. One that the dump shows as a timewait socket has ended unseen:
         // some kernels run no tracing program in a softirq that interrupts a process they protect.
         let patience = SETTLE.as_nanos() as u64;
@@ -164,7 +164,8 @@ impl Live {
             }
             intake.drain(MAX_DRAIN, sink);
         })?;
-        self.next_census_ns = ended + (ended.saturating_sub(began) * CENSUS_SHARE).max(SECOND_NS);
+        let spent = clock::process_ns()?.saturating_sub(before);
+        self.next_census_ns = ended.saturating_add(spent.saturating_mul(CENSUS_SHARE).max(SECOND_NS));
         self.intake.drain(MAX_DRAIN, sink);
         for (key, cookie) in unseen {
             if let Some(record) = self.intake.loaded.take_unseen(key, cookie) {

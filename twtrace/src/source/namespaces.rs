@@ -37,7 +37,7 @@ pub(super) struct Namespaces {
     left_out: u64,
     /// Those that the round has yet to visit.
     waiting: VecDeque<u32>,
-    /// What the round has cost so far.
+    /// Processor time that the round has cost so far.
     spent_ns: u64,
     next_round_ns: u64,
 }
@@ -98,14 +98,14 @@ impl Namespaces {
     }
 
     fn visit_until(&mut self, until_ns: u64, sink: &mut dyn FnMut(Input), between: &mut Between<'_>) -> io::Result<()> {
-        let began_ns = clock::monotonic_ns()?;
-        let mut now_ns = began_ns;
+        let before_ns = clock::process_ns()?;
+        let mut now_ns = clock::monotonic_ns()?;
         while now_ns < until_ns {
             let Some(netns) = self.waiting.pop_front() else { break };
             self.visit(netns, sink, between)?;
             now_ns = clock::monotonic_ns()?;
         }
-        self.spent_ns = self.spent_ns.saturating_add(now_ns.saturating_sub(began_ns));
+        self.spent_ns = self.spent_ns.saturating_add(clock::process_ns()?.saturating_sub(before_ns));
         if self.waiting.is_empty() {
             self.next_round_ns = now_ns.saturating_add((self.spent_ns.saturating_mul(SHARE)).max(PAUSE_NS));
         }

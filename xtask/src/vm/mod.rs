@@ -61,10 +61,13 @@ const COOKIE: Mode = Mode { name: "cookie", env: &[("TWTRACE_TIER", "cookie")] }
 const TUPLE: Mode = Mode { name: "tuple", env: &[("TWTRACE_TIER", "tuple")] };
 const NO_BTF: Mode = Mode { name: "tuple-without-btf", env: &[("TWTRACE_TIER", "tuple"), ("TWTRACE_BTF", "none")] };
 
+/// Fewer connections: the processor is emulated.
+const SMALL: Mode = Mode { name: "exact", env: &[("TWTRACE_TIER", "exact"), ("TWTRACE_CONNECTIONS", "4000")] };
+
 const PLANS: [Plan; 7] = [
     Plan { test: "ground_truth", modes: &[EXACT, KPROBES, COOKIE, TUPLE, NO_BTF] },
     Plan { test: "namespaces", modes: &[EXACT, COOKIE, TUPLE] },
-    Plan { test: "losses", modes: &[EXACT] },
+    Plan { test: "losses", modes: &[SMALL] },
     Plan { test: "instances", modes: &[EXACT] },
     Plan { test: "older", modes: &[EXACT, COOKIE, TUPLE] },
     Plan { test: "audit", modes: &[EXACT, COOKIE] },

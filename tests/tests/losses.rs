@@ -75,9 +75,13 @@ fn seen_and_lost_are_what_happened() {
     assert!(lost("ring_full") > 0 && lost("map_full") > 0, "it was enough: {:#}", report["tracing"]);
     // Each connection has two lives. One is followed from somewhere on, or the map never had room for it.
     let lives = 2 * churned.connections;
-    assert_eq!(counter("lives_begun") + lost("map_full"), lives);
+    // A kernel that preempts programs keeps a transition from both of the pair now and then, and counts that: each may
+    // have been the first or the last of its life.
+    let skipped = lost("recursion");
+    let accounted = |found: u64, expected: u64| assert!(found.abs_diff(expected) <= skipped, "{found} of {expected}");
+    accounted(counter("lives_begun") + lost("map_full"), lives);
     // One that is followed is handed over, or the ring had no room, or its end was not seen.
-    assert_eq!(number(&report, "/totals/lives") + lost("ring_full") + lost("stale"), counter("lives_begun"));
+    accounted(number(&report, "/totals/lives") + lost("ring_full") + lost("stale"), counter("lives_begun"));
     assert_eq!(lost("undecodable"), 0);
     // No timewait socket is in none of the three. (One that was followed from its middle on counts as older.)
     let coverage = |name: &str| number(own(&report), &format!("/coverage/{name}"));
@@ -150,7 +154,7 @@ fn the_screen_says_what_was_lost() {
     let text = shown(&|text| {
         let lost = text.lines().find_map(Lost::said_in);
         let known = lost.zip(after(text, "made ")).is_some_and(|(lost, made)| made + lost.total >= churned.connections);
-        known && text.contains(&all) && text.contains("and 1 more: press ?")
+        known && text.contains(&all) && text.contains(" more: press ?)")
     });
     println!("{text}");
     // The warning has a note behind it; the header has all of it.

@@ -156,6 +156,11 @@ pub fn churn(place: &Place, arguments: &[&str]) -> Churned {
     serde_json::from_slice(&output.stdout).expect("the generator writes JSON")
 }
 
+/// As many connections as make a load. On an emulated processor fewer do: there `TWTRACE_CONNECTIONS` says how many.
+pub fn load(usual: &str) -> String {
+    std::env::var("TWTRACE_CONNECTIONS").unwrap_or_else(|_| usual.to_owned())
+}
+
 /// A place where no timewait socket ends before its minute is over, with room for a quarter of a million.
 pub fn quiet_place() -> Place {
     let place = Place::new();

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use twtrace_tests::objects::Objects;
-use twtrace_tests::top::{Top, churn, number, own, quiet_place};
+use twtrace_tests::top::{Top, churn, load, number, own, quiet_place};
 use twtrace_tests::tracer::Place;
 use twtrace_tests::workload::Churned;
 
@@ -24,7 +24,7 @@ fn under_load(place: &Place, work: impl FnOnce()) -> Vec<Churned> {
         let churning = scope.spawn(|| {
             let mut rounds = Vec::new();
             while !done.load(Ordering::Relaxed) {
-                rounds.push(churn(place, &["--processes", "4", "--connections", "20000"]));
+                rounds.push(churn(place, &["--processes", "4", "--connections", &load("20000")]));
             }
             rounds
         });

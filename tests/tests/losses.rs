@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 #![allow(clippy::print_stdout, reason = "figures for whoever runs the test")]
 
-use std::env;
 use std::iter;
 use std::process::{Command, Stdio};
 use std::thread;
@@ -11,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use twtrace_tests::objects::Objects;
 use twtrace_tests::terminal::Terminal;
-use twtrace_tests::top::{Top, churn, number, own, quiet_place};
+use twtrace_tests::top::{Top, churn, load, number, own, quiet_place};
 use twtrace_tests::tracer::{Place, program};
 use twtrace_tests::workload::Churned;
 
@@ -19,10 +18,9 @@ use twtrace_tests::workload::Churned;
 const TINY: [&str; 4] = ["--ring-bytes", "4096", "--max-sockets", "4"];
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Churns with all that this machine has. An emulated one has not much: `TWTRACE_CONNECTIONS` says how many there are.
+/// Churns with all that this machine has.
 fn churn_much(place: &Place) -> Churned {
-    let connections = env::var("TWTRACE_CONNECTIONS").unwrap_or_else(|_| "30000".to_owned());
-    churn(place, &["--processes", "8", "--connections", &connections])
+    churn(place, &["--processes", "8", "--connections", &load("30000")])
 }
 
 /// What a text says was lost, by reason.

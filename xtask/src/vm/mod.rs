@@ -62,13 +62,13 @@ const TUPLE: Mode = Mode { name: "tuple", env: &[("TWTRACE_TIER", "tuple")] };
 const NO_BTF: Mode = Mode { name: "tuple-without-btf", env: &[("TWTRACE_TIER", "tuple"), ("TWTRACE_BTF", "none")] };
 
 /// Fewer connections: the processor is emulated.
-const SMALL: Mode = Mode { name: "exact", env: &[("TWTRACE_TIER", "exact"), ("TWTRACE_CONNECTIONS", "4000")] };
+const SMALL: Mode = Mode { name: "exact", env: &[("TWTRACE_TIER", "exact"), ("TWTRACE_CONNECTIONS", "3000")] };
 
 const PLANS: [Plan; 7] = [
     Plan { test: "ground_truth", modes: &[EXACT, KPROBES, COOKIE, TUPLE, NO_BTF] },
     Plan { test: "namespaces", modes: &[EXACT, COOKIE, TUPLE] },
     Plan { test: "losses", modes: &[SMALL] },
-    Plan { test: "instances", modes: &[EXACT] },
+    Plan { test: "instances", modes: &[SMALL] },
     Plan { test: "older", modes: &[EXACT, COOKIE, TUPLE] },
     Plan { test: "audit", modes: &[EXACT, COOKIE] },
     Plan { test: "exact", modes: &[EXACT, KPROBES] },

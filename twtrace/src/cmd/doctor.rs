@@ -3,6 +3,7 @@
 //! [`probe::read`] looks at the host, [`evaluate`] judges, [`crate::view::doctor`] writes. Whether `top` works is
 //! decided by hooks that were really attached; the other checks say why, and what else is lost.
 
+use super::doctor_hooks::{hooks_check, tier};
 use crate::host::sysctl;
 use crate::kernel::census::CensusReport;
 use crate::kernel::load::ProgramSize;
@@ -18,15 +19,6 @@ use twtrace_core::input::{Hook, KernelFacts, Tier};
 
 /// Version of the JSON form.
 pub const SCHEMA: u32 = 1;
-
-/// The hook without which nothing can be traced.
-const BASE_HOOK: &str = "inet_sock_set_state";
-
-/// The hook that sees timewait sockets themselves.
-const EXACT_HOOK: &str = "inet_twsk_alloc";
-
-/// And one of those with which it ends.
-const END_HOOKS: [&str; 2] = ["tcp_twsk_destructor", "inet_twsk_free"];
 
 /// Seconds that a socket stays in TIME_WAIT (`TCP_TIMEWAIT_LEN`).
 const TIME_WAIT_S: u64 = 60;
@@ -139,19 +131,6 @@ pub fn evaluate(facts: &Facts) -> Report {
     }
 }
 
-/// Best tier that the attached hooks allow; `None` when they allow no trace.
-fn tier(hooks: &[Hook], by_tuple: bool) -> Option<Tier> {
-    let attached = |name: &str| hooks.iter().find(|hook| hook.attached && hook.name == name);
-    let base = attached(BASE_HOOK)?;
-    Some(if attached(EXACT_HOOK).is_some() && END_HOOKS.iter().any(|name| attached(name).is_some()) {
-        Tier::Exact
-    } else if base.kind == "tp_btf" && !by_tuple {
-        Tier::Cookie
-    } else {
-        Tier::Tuple
-    })
-}
-
 fn verdict(tier: Option<Tier>, checks: &[Check]) -> String {
     let with = |status| checks.iter().filter(move |check| check.status == status);
     let Some(tier) = tier else {
@@ -171,12 +150,12 @@ fn verdict(tier: Option<Tier>, checks: &[Check]) -> String {
     }
 }
 
-fn check(id: &'static str, status: Status, found: impl Into<String>, cost: &str, fix: &str) -> Check {
+pub(super) fn check(id: &'static str, status: Status, found: impl Into<String>, cost: &str, fix: &str) -> Check {
     let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     Check { id, status, found: found.into(), cost: some(cost), fix: some(fix) }
 }
 
-fn ok(id: &'static str, found: impl Into<String>) -> Check {
+pub(super) fn ok(id: &'static str, found: impl Into<String>) -> Check {
     check(id, Status::Ok, found, "", "")
 }
 
@@ -346,47 +325,6 @@ fn bpf_stats(value: Option<u8>) -> Check {
         Some(value) => format!("kernel.bpf_stats_enabled={value}: the kernel times each run of each program"),
     };
     check("bpf_stats", Status::Info, found, "", "")
-}
-
-/// What a hook that is not attached takes away.
-fn hook_cost(hook: &Hook) -> &'static str {
-    match hook.name.as_str() {
-        "tcp_send_reset" => "resets that this host sends are judged and not seen",
-        "inet_csk_accept" => "accepts that make no system call (io_uring) are not seen",
-        "inet_hash_connect" | "inet6_hash_connect" => "failed connects that make no system call are judged",
-        name if name.contains("accept") => "who accepted a connection is known only from who closed it",
-        name if name.contains("connect") => "the errno of failed connects is known only in part",
-        // Its twin: without the hook itself there is no tier at all.
-        name if name.starts_with(BASE_HOOK) => {
-            "transitions that the kernel skips on recursion are lost, though counted"
-        }
-        name if name == EXACT_HOOK || END_HOOKS.contains(&name) => {
-            "timewait sockets are judged when their connection closes, and their end is inferred between two censuses"
-        }
-        "tcp_twsk_unique" => "ports that a connect takes over are not told from other early ends",
-        _ => "some events are judged and not seen",
-    }
-}
-
-fn hooks_check(hooks: &Result<Vec<Hook>, String>) -> Check {
-    let fix = "see the reason given with each hook";
-    let hooks = match hooks {
-        Ok(hooks) => hooks,
-        Err(reason) => {
-            return check("hooks", Status::Missing, "could not be tried", "nothing is traced", reason);
-        }
-    };
-    let attached = hooks.iter().filter(|hook| hook.attached).count();
-    let found = format!("{attached} of {} attached", hooks.len());
-    if tier(hooks, false).is_none() {
-        let reason = hooks.iter().find(|hook| hook.name == BASE_HOOK).and_then(|hook| hook.reason.as_deref());
-        let cost = format!("without {BASE_HOOK} nothing is traced");
-        return check("hooks", Status::Missing, found, &cost, reason.unwrap_or(fix));
-    }
-    let mut costs: Vec<&str> = hooks.iter().filter(|hook| !hook.attached).map(hook_cost).collect();
-    costs.sort_unstable();
-    costs.dedup();
-    if costs.is_empty() { ok("hooks", found) } else { check("hooks", Status::Degraded, found, &costs.join("; "), fix) }
 }
 
 fn census(census: &Result<CensusReport, String>) -> Check {

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use super::*;
+use crate::cmd::doctor_hooks::{BASE_HOOK, END_HOOKS, EXACT_HOOK};
 
 fn hook(name: &str, kind: &str) -> Hook {
     Hook { name: name.to_owned(), kind: kind.to_owned(), attached: true, reason: None }

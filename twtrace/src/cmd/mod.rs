@@ -2,4 +2,5 @@
 
 pub mod audit;
 pub mod doctor;
+mod doctor_hooks;
 pub mod top;

@@ -3,6 +3,7 @@
 //! What runs on this kernel is decided by trying: feature probes have said yes where the kernel then said no.
 
 use super::attach::{self, Ways};
+use super::counting::{self, Misses};
 use super::offsets;
 use super::plain;
 use super::tracefs;
@@ -15,7 +16,6 @@ use std::borrow::Cow;
 use std::env;
 use std::fs;
 use std::io::ErrorKind;
-use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::path::{Path, PathBuf};
 use twtrace_common::{Config, ConnRecord, Counters, Offsets, conn_flag, tcp_state};
 use twtrace_core::input::{KernelCounters, Tier, TracingFacts};
@@ -138,11 +138,7 @@ pub struct Loaded {
     pub ring: RingBuf<MapData>,
     counters: PerCpuArray<MapData, Wire<Counters>>,
     sockets: HashMap<MapData, u64, Wire<ConnRecord>>,
-    /// `/proc` files that tell how often the kernel skipped a program: the first of the pair, and those of the exact
-    /// tier.
-    first_fdinfo: PathBuf,
-    exact_fdinfo: Vec<PathBuf>,
-    exits_fdinfo: Vec<PathBuf>,
+    misses: Misses,
     logger: Option<EbpfLogger<StderrLog>>,
     /// Holds programs and links.
     _ebpf: Ebpf,
@@ -245,9 +241,7 @@ fn running(mut ebpf: Ebpf, tracing: TracingFacts, first: &str, options: &LoadOpt
         ring: RingBuf::try_from(take_map(&mut ebpf, "RING")?)?,
         counters: PerCpuArray::try_from(take_map(&mut ebpf, "COUNTERS")?)?,
         sockets: HashMap::try_from(take_map(&mut ebpf, "SOCKETS")?)?,
-        first_fdinfo: fdinfo(&ebpf, first)?,
-        exact_fdinfo: attach::EXACT_PROGRAMS.iter().filter_map(|name| fdinfo(&ebpf, name).ok()).collect(),
-        exits_fdinfo: attach::EXIT_PROGRAMS.iter().filter_map(|name| fdinfo(&ebpf, name).ok()).collect(),
+        misses: Misses::of(&ebpf, first)?,
         logger,
         _ebpf: ebpf,
     })
@@ -295,12 +289,6 @@ fn sizes(ebpf: &Ebpf) -> Vec<ProgramSize> {
     sizes
 }
 
-/// `/proc` file that tells how often the kernel skipped a program.
-fn fdinfo(ebpf: &Ebpf, program: &str) -> anyhow::Result<PathBuf> {
-    let program = ebpf.program(program).with_context(|| format!("the eBPF object has no program {program}"))?;
-    Ok(PathBuf::from(format!("/proc/self/fdinfo/{}", program.fd()?.as_fd().as_raw_fd())))
-}
-
 /// Tries every hook, then lets go of them again.
 ///
 /// # Errors
@@ -320,37 +308,10 @@ impl Loaded {
         let mut sum = Counters::default();
         for program in 0..self.counters.len() {
             for Wire(one) in self.counters.get(&program, 0)?.iter() {
-                add(&mut sum, one);
+                counting::add(&mut sum, one);
             }
         }
-        let skipped = |path: &PathBuf| {
-            anyhow::Ok(recursion_misses(&fs::read_to_string(path).context("cannot read the program's fdinfo")?))
-        };
-        let missed = skipped(&self.first_fdinfo)?;
-        let exact_missed = self.exact_fdinfo.iter().map(skipped).sum::<anyhow::Result<u64>>()?;
-        let exits_missed = self.exits_fdinfo.iter().map(skipped).sum::<anyhow::Result<u64>>()?;
-        Ok(KernelCounters {
-            transitions: sum.transitions,
-            recovered: sum.recovered,
-            recursion: missed.saturating_sub(sum.recovered),
-            lives_begun: sum.lives_begun,
-            lives_ended: sum.lives_ended,
-            handshakes_dropped: sum.handshakes_dropped,
-            connects_failed_early: sum.connects_failed_early,
-            records: sum.records,
-            ring_full: sum.ring_full,
-            map_full: sum.map_full,
-            stale: sum.stale,
-            exit_unresolved: sum.exit_unresolved,
-            timewaits_made: sum.timewaits_made,
-            timewaits_refused: sum.timewaits_refused,
-            timewaits_ended: sum.timewaits_ended,
-            timewaits_reused: sum.timewaits_reused,
-            evicted: sum.evicted,
-            exact_missed,
-            exits_missed,
-            undecodable: 0,
-        })
+        self.misses.with(&sum)
     }
 
     /// Sockets that sent their FIN before `before_ns` and have not ended since, as far as was seen: key in the map and
@@ -394,31 +355,6 @@ impl Loaded {
             logger.flush();
         }
     }
-}
-
-fn add(sum: &mut Counters, one: &Counters) {
-    sum.transitions += one.transitions;
-    sum.recovered += one.recovered;
-    sum.duplicates += one.duplicates;
-    sum.lives_begun += one.lives_begun;
-    sum.lives_ended += one.lives_ended;
-    sum.handshakes_dropped += one.handshakes_dropped;
-    sum.connects_failed_early += one.connects_failed_early;
-    sum.records += one.records;
-    sum.ring_full += one.ring_full;
-    sum.map_full += one.map_full;
-    sum.stale += one.stale;
-    sum.exit_unresolved += one.exit_unresolved;
-    sum.timewaits_made += one.timewaits_made;
-    sum.timewaits_refused += one.timewaits_refused;
-    sum.timewaits_ended += one.timewaits_ended;
-    sum.timewaits_reused += one.timewaits_reused;
-    sum.evicted += one.evicted;
-}
-
-/// `recursion_misses` of a program's fdinfo (`bpf_prog_show_fdinfo`); kernels before 5.12 do not have it.
-fn recursion_misses(fdinfo: &str) -> u64 {
-    fdinfo.lines().find_map(|line| line.strip_prefix("recursion_misses:")?.trim().parse().ok()).unwrap_or(0)
 }
 
 fn object(path: Option<&Path>) -> anyhow::Result<Cow<'static, [u8]>> {
@@ -494,13 +430,6 @@ impl Log for StderrLog {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn misses_are_read_from_fdinfo() {
-        let text = "pos:\t0\nprog_type:\t26\nrecursion_misses:\t812\nverified_insns:\t900\n";
-        assert_eq!(recursion_misses(text), 812);
-        assert_eq!(recursion_misses("prog_type:\t26\n"), 0);
-    }
 
     #[test]
     fn a_damaged_object_is_one_clear_error() {

@@ -3,6 +3,7 @@
 mod attach;
 pub mod btf;
 pub mod census;
+mod counting;
 pub mod explain;
 pub mod load;
 pub mod offsets;

@@ -1,0 +1,112 @@
+//! What the programs and the kernel itself have counted.
+
+use super::attach;
+use anyhow::Context as _;
+use aya::Ebpf;
+use std::fs;
+use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::path::PathBuf;
+use twtrace_common::Counters;
+use twtrace_core::input::KernelCounters;
+
+/// `/proc` files that tell how often the kernel skipped a program: the first on the state changes, those of the exact
+/// tier, and those at the exits of system calls.
+pub(super) struct Misses {
+    first: PathBuf,
+    exact: Vec<PathBuf>,
+    exits: Vec<PathBuf>,
+}
+
+impl Misses {
+    /// Of the programs that are loaded.
+    ///
+    /// # Errors
+    /// The first is not.
+    pub(super) fn of(ebpf: &Ebpf, first: &str) -> anyhow::Result<Self> {
+        let loaded = |names: &[&str]| names.iter().filter_map(|name| fdinfo(ebpf, name).ok()).collect();
+        Ok(Self {
+            first: fdinfo(ebpf, first)?,
+            exact: loaded(&attach::EXACT_PROGRAMS),
+            exits: loaded(&attach::EXIT_PROGRAMS),
+        })
+    }
+
+    /// All counters, from the sum of the programs' own.
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    pub(super) fn with(&self, sum: &Counters) -> anyhow::Result<KernelCounters> {
+        let skipped = |path: &PathBuf| {
+            anyhow::Ok(recursion_misses(&fs::read_to_string(path).context("cannot read the program's fdinfo")?))
+        };
+        let missed = skipped(&self.first)?;
+        let exact_missed = self.exact.iter().map(skipped).sum::<anyhow::Result<u64>>()?;
+        let exits_missed = self.exits.iter().map(skipped).sum::<anyhow::Result<u64>>()?;
+        Ok(KernelCounters {
+            transitions: sum.transitions,
+            recovered: sum.recovered,
+            recursion: missed.saturating_sub(sum.recovered),
+            lives_begun: sum.lives_begun,
+            lives_ended: sum.lives_ended,
+            handshakes_dropped: sum.handshakes_dropped,
+            connects_failed_early: sum.connects_failed_early,
+            records: sum.records,
+            ring_full: sum.ring_full,
+            map_full: sum.map_full,
+            stale: sum.stale,
+            exit_unresolved: sum.exit_unresolved,
+            timewaits_made: sum.timewaits_made,
+            timewaits_refused: sum.timewaits_refused,
+            timewaits_ended: sum.timewaits_ended,
+            timewaits_reused: sum.timewaits_reused,
+            evicted: sum.evicted,
+            exact_missed,
+            exits_missed,
+            undecodable: 0,
+        })
+    }
+}
+
+/// `/proc` file that tells how often the kernel skipped a program.
+fn fdinfo(ebpf: &Ebpf, program: &str) -> anyhow::Result<PathBuf> {
+    let program = ebpf.program(program).with_context(|| format!("the eBPF object has no program {program}"))?;
+    Ok(PathBuf::from(format!("/proc/self/fdinfo/{}", program.fd()?.as_fd().as_raw_fd())))
+}
+
+/// Adds what one program has counted on one processor.
+pub(super) fn add(sum: &mut Counters, one: &Counters) {
+    sum.transitions += one.transitions;
+    sum.recovered += one.recovered;
+    sum.duplicates += one.duplicates;
+    sum.lives_begun += one.lives_begun;
+    sum.lives_ended += one.lives_ended;
+    sum.handshakes_dropped += one.handshakes_dropped;
+    sum.connects_failed_early += one.connects_failed_early;
+    sum.records += one.records;
+    sum.ring_full += one.ring_full;
+    sum.map_full += one.map_full;
+    sum.stale += one.stale;
+    sum.exit_unresolved += one.exit_unresolved;
+    sum.timewaits_made += one.timewaits_made;
+    sum.timewaits_refused += one.timewaits_refused;
+    sum.timewaits_ended += one.timewaits_ended;
+    sum.timewaits_reused += one.timewaits_reused;
+    sum.evicted += one.evicted;
+}
+
+/// `recursion_misses` of a program's fdinfo (`bpf_prog_show_fdinfo`); kernels before 5.12 do not have it.
+fn recursion_misses(fdinfo: &str) -> u64 {
+    fdinfo.lines().find_map(|line| line.strip_prefix("recursion_misses:")?.trim().parse().ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn misses_are_read_from_fdinfo() {
+        let text = "pos:\t0\nprog_type:\t26\nrecursion_misses:\t812\nverified_insns:\t900\n";
+        assert_eq!(recursion_misses(text), 812);
+        assert_eq!(recursion_misses("prog_type:\t26\n"), 0);
+    }
+}

@@ -170,9 +170,17 @@ fn every_life_is_told_as_it_was() {
         let since = places.entry(inode as u32).or_insert(since_ns);
         *since = since_ns.min(*since);
     }
-    // Without BTF no record tells where it was: such a run needs a machine of its own.
-    let ours = |netns: u32, end_ns: u64| {
-        netns == 0 && without_btf() || places.get(&netns).is_some_and(|&since_ns| end_ns >= since_ns)
+    let ours = |netns: u32, end_ns: u64| places.get(&netns).is_some_and(|&since_ns| end_ns >= since_ns);
+    // Without BTF no record tells where it was. Then it is what has our addresses, or one of our processes.
+    let pids: Vec<u32> =
+        truths.iter().flat_map(|truth| [&truth.opener, &truth.closer]).flatten().map(|who| who.pid).collect();
+    let has_our_pid = |owner: &Option<Owner>| owner.is_some_and(|owner| pids.contains(&owner.key.tgid));
+    let is_ours = |life: &Life| match life.tuple.netns {
+        0 => {
+            let known = truths.iter().any(|truth| ends_of(truth) == ends(&life.tuple));
+            known || has_our_pid(&life.opener) || has_our_pid(&life.closer)
+        }
+        netns => ours(netns, life.end_ns),
     };
     // By tuple: on kernels without cookies for tracers they are all 0.
     let mut resets: BTreeMap<(u32, u16, u16), Vec<u64>> = BTreeMap::new();
@@ -192,7 +200,7 @@ fn every_life_is_told_as_it_was() {
     let (mut inferred, mut made_up) = ([0_u32; 2], Vec::new());
     for input in &inputs {
         let (line, known) = match input {
-            Input::Life(life) if ours(life.tuple.netns, life.end_ns) && !is_left_out(&life.tuple) => {
+            Input::Life(life) if is_ours(life) && !is_left_out(&life.tuple) => {
                 // A reset that follows the end belongs to it.
                 let follows = |at_ns: &u64| (life.end_ns..life.end_ns + 10_000_000).contains(at_ns);
                 let reset = resets.get(&key(&life.tuple)).is_some_and(|times| times.iter().any(follows));

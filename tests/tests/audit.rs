@@ -42,8 +42,10 @@ fn check(tier: &Value, code: Option<i32>, report: &Value) {
         assert_eq!((code, &report["agrees"]), (Some(0), &true.into()), "{report:#}");
         assert!(lines.iter().all(|line| !line["traced"].is_null()));
     } else if kernel > 0 {
-        // Below it, an end that no program saw is told later: never more than happened, and hardly less.
-        assert!((0..=kernel / 100 + 10).contains(&(kernel - traced)), "{report:#}");
+        // Below it, an end that no program saw is told later: never more than happened, and hardly less. What happened
+        // at the moments of reading may be on either side.
+        let slack = timers["slack"].as_i64().unwrap();
+        assert!((-slack..=kernel / 100 + 10 + slack).contains(&(kernel - traced)), "{report:#}");
     }
 }
 

@@ -48,6 +48,8 @@ fn failed(output: &Output, code: i32, words: &str) {
 
 const TOP: [&str; 4] = ["top", "--once", "--duration", "100ms"];
 const HIDE_BTF: &str = "mount -t tmpfs none /sys/kernel/btf";
+/// And nobody mounts tracefs without CAP_SYS_ADMIN.
+const HIDE_BOTH: &str = "mount -t tmpfs none /sys/kernel/btf; exec setpriv --bounding-set -sys_admin \"$0\" \"$@\"";
 
 #[test]
 fn without_root() {
@@ -55,8 +57,26 @@ fn without_root() {
 }
 
 #[test]
-fn without_btf() {
-    failed(&behind(HIDE_BTF, &TOP), 1, "CONFIG_DEBUG_INFO_BTF");
+fn without_btf_it_goes_on_and_says_what_it_lacks() {
+    let output = behind(HIDE_BTF, &[&TOP[..], &["--json"]].concat());
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{report:#}");
+    assert_eq!((&report["tracing"]["tier"], &report["tracing"]["no_btf"]), (&"tuple".into(), &true.into()));
+    let hooks = report["tracing"]["hooks"].as_array().unwrap();
+    for hook in hooks {
+        assert_eq!(hook["attached"], hook["name"] == "inet_sock_set_state", "{hook}");
+    }
+    assert!(
+        hooks.iter().any(|hook| hook["reason"].as_str().is_some_and(|reason| reason.contains("BTF"))),
+        "{hooks:#?}"
+    );
+    let text = String::from_utf8(behind(HIDE_BTF, &TOP).stdout).unwrap();
+    assert!(text.contains("WARNING: this kernel has no BTF"), "{text}");
+}
+
+#[test]
+fn without_btf_and_tracefs() {
+    failed(&behind(HIDE_BOTH, &TOP), 1, "tracefs");
 }
 
 #[test]
@@ -162,7 +182,10 @@ fn doctor_fails_where_top_would() {
 
     let output = behind(HIDE_BTF, &["doctor", "--json"]);
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(output.status.code(), Some(1), "{report:#}");
-    assert_ne!(status(&report, "btf"), "ok");
+    assert_eq!((output.status.code(), status(&report, "btf").as_str()), (Some(0), "degraded"), "{report:#}");
+
+    let output = behind(HIDE_BOTH, &["doctor", "--json"]);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((output.status.code(), status(&report, "btf").as_str()), (Some(1), "missing"), "{report:#}");
     assert_eq!(status(&report, "capabilities"), "ok");
 }

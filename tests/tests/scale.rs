@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 use std::collections::BTreeMap;
-use twtrace_tests::top::{Top, churn, number, own, quiet_place, sockstat_tw};
+use twtrace_tests::top::{Top, churn, hidden, number, own, quiet_place, sockstat_tw};
 use twtrace_tests::tracer::Place;
 
 /// Timewait sockets made, by process and destination.
@@ -54,8 +54,11 @@ fn sixty_thousand_sockets_of_twenty_processes_to_sixty_four_destinations() {
         }
     }
     let server = processes.iter().find(|row| row["pid"] == churned.server.pid).unwrap();
-    assert_eq!(server["accepted"], 60_000);
-    assert_eq!((&server["closed_last"], &server["time_wait_made"]), (&60_000.into(), &0.into()));
+    for name in ["accepted", "closed_last"] {
+        let missing = 60_000 - number(server, &format!("/{name}"));
+        assert!(missing <= hidden(&report, 60_000), "{missing} of {name}");
+    }
+    assert_eq!(server["time_wait_made"], 0);
 
     // By destination too, from the other side: the view shows at most 16 for each process.
     let destinations = report["destinations"].as_array().unwrap();

@@ -105,6 +105,8 @@ fn life(record: Record<'_>) -> Result<Life, DecodeError> {
         life: record.u32(offset_of!(ConnRecord, life)),
         tuple: tuple(record, &CONN_PLACES)?,
         role: match record.u8(offset_of!(ConnRecord, role)) {
+            // Its beginning was not seen, but its acceptance was.
+            role::UNKNOWN if has(conn_flag::ACCEPTED) && !foreign => Role::Passive,
             role::UNKNOWN => Role::Unknown,
             role::ACTIVE => Role::Active,
             role::PASSIVE => Role::Passive,

@@ -106,6 +106,17 @@ fn an_opener_written_for_another_socket_is_not_believed() {
 }
 
 #[test]
+fn what_was_accepted_is_passive_whatever_of_its_beginning_was_seen() {
+    let mut record = ConnRecord { role: role::UNKNOWN, ..sample() };
+    assert_eq!(life(&record).role, Role::Unknown);
+    record.flags |= conn_flag::ACCEPTED;
+    record.accept_cookie = record.cookie;
+    assert_eq!(life(&record).role, Role::Passive);
+    record.accept_cookie += 1;
+    assert_eq!(life(&record).role, Role::Unknown, "another socket was");
+}
+
+#[test]
 fn a_break_in_the_transitions_is_a_gap() {
     let mut record = sample();
     record.old_states[1] = tcp_state::FIN_WAIT1;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 
 /// A guest that takes longer hangs.
-const PATIENCE: Duration = Duration::from_secs(600);
+const PATIENCE: Duration = Duration::from_secs(1500);
 
 /// What a kernel says when something is wrong with it.
 const TROUBLE: [&str; 8] = [

@@ -190,7 +190,7 @@ fn plan() -> Vec<Run> {
             program: format!("/t/deps/{}", plan.test),
             args: vec!["--test-threads=1", "--nocapture"],
             env: environment(mode),
-            timeout_s: 240,
+            timeout_s: 480,
         })
     });
     doctors.into_iter().chain(tests).collect()

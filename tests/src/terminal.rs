@@ -14,7 +14,7 @@ use nix::sys::termios::{Termios, tcgetattr};
 use crate::tracer::Place;
 
 /// How long anything is waited for.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A program on a terminal of its own. It is killed when this is dropped before its end.
 pub struct Terminal {
@@ -66,7 +66,7 @@ impl Terminal {
     /// Forgets what was written, and waits until `text` is.
     ///
     /// # Panics
-    /// When that takes half a minute.
+    /// When that takes a minute.
     pub fn wait(&self, text: &str) {
         let deadline = Instant::now() + PATIENCE;
         while !self.written().contains(text) {

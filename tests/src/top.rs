@@ -14,7 +14,7 @@ use crate::tracer::{Place, program};
 use crate::workload::Churned;
 
 /// How long the next report may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running `twtrace top --json`. It is killed when this is dropped before its end.
 pub struct Top {
@@ -55,7 +55,7 @@ impl Top {
     /// Waits for a report that `enough` says yes to.
     ///
     /// # Panics
-    /// When none comes for half a minute.
+    /// When none comes for a minute.
     pub fn wait(&self, enough: impl Fn(&Value) -> bool) -> Value {
         // Those that were written meanwhile come first, so their number says nothing.
         let began = Instant::now();

@@ -16,7 +16,7 @@ use twtrace_tests::workload::Churned;
 
 /// A page of ring buffer and four sockets at a time: both are too small for what follows.
 const TINY: [&str; 4] = ["--ring-bytes", "4096", "--max-sockets", "4"];
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Churns with all that this machine has.
 fn churn_much(place: &Place) -> Churned {

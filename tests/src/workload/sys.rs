@@ -12,7 +12,7 @@ use nix::sys::socket::{Backlog, MsgFlags, Shutdown, SockaddrStorage};
 use serde::{Deserialize, Serialize};
 
 /// How long anything may take that is waited for. Nothing here takes more than a few seconds.
-pub const DEADLINE: Duration = Duration::from_secs(15);
+pub const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Pause between two looks at something that has no event to wait for.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);

@@ -10,11 +10,12 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
+use crate::objects::Objects;
 use crate::tracer::{Place, program};
 use crate::workload::Churned;
 
 /// How long the next report may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A running `twtrace top --json`. It is killed when this is dropped before its end.
 pub struct Top {
@@ -55,7 +56,7 @@ impl Top {
     /// Waits for a report that `enough` says yes to.
     ///
     /// # Panics
-    /// When none comes for a minute.
+    /// When none comes for two minutes.
     pub fn wait(&self, enough: impl Fn(&Value) -> bool) -> Value {
         // Those that were written meanwhile come first, so their number says nothing.
         let began = Instant::now();
@@ -99,6 +100,20 @@ impl Drop for Top {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// Waits until another instance traces that says nothing before its end.
+///
+/// # Panics
+/// When it does not.
+pub fn await_attached(place: &Place, pid: u32) {
+    // One beside it tells how many links there are once all are attached.
+    let links = Objects::held_by(Top::start(place, &[]).pid()).links.len();
+    let deadline = Instant::now() + PATIENCE;
+    while Objects::held_by(pid).links.len() < links {
+        assert!(Instant::now() < deadline, "it does not attach");
+        thread::sleep(Duration::from_millis(10));
     }
 }
 

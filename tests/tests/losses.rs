@@ -8,9 +8,8 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use twtrace_tests::objects::Objects;
 use twtrace_tests::terminal::Terminal;
-use twtrace_tests::top::{Top, churn, hidden, load, number, own, quiet_place};
+use twtrace_tests::top::{Top, await_attached, churn, hidden, load, number, own, quiet_place};
 use twtrace_tests::tracer::{Place, program};
 use twtrace_tests::workload::Churned;
 
@@ -99,18 +98,10 @@ fn seen_and_lost_are_what_happened() {
 #[test]
 fn the_text_says_what_was_lost() {
     let place = quiet_place();
-    // The same beside it tells how many links there are once all are attached: --once says nothing before its end.
-    let ready = Top::start(&place, &TINY);
-    let links = Objects::held_by(ready.pid()).links.len();
-    drop(ready);
     let mut command = Command::new(program("twtrace"));
     command.args(["top", "--once", "--duration", "10s"]).args(TINY).stdout(Stdio::piped());
     let once = place.spawn(command);
-    let deadline = Instant::now() + PATIENCE;
-    while Objects::held_by(once.id()).links.len() < links {
-        assert!(Instant::now() < deadline, "it does not attach");
-        thread::sleep(Duration::from_millis(10));
-    }
+    await_attached(&place, once.id());
     let churned = churn_much(&place);
     let output = once.wait_with_output().unwrap();
     assert!(output.status.success());

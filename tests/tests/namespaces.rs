@@ -42,9 +42,16 @@ fn netns(place: &Place) -> u64 {
     place.run(|| fs::metadata("/proc/thread-self/ns/net")).unwrap().ino()
 }
 
+/// Transitions that a kernel kept from both programs of the pair, and counted: one that preempts programs does.
+fn skipped(report: &Value) -> u64 {
+    number(report, "/tracing/lost/recursion")
+}
+
 /// Whether the census of a namespace has all of these, each with its owner.
 fn covers(report: &Value, netns: u64, sockets: u64) -> bool {
-    namespace(report, netns).is_some_and(|there| there["coverage"]["attributed"] == sockets)
+    namespace(report, netns).is_some_and(|there| {
+        there["coverage"]["census"] == sockets && number(there, "/coverage/attributed") + skipped(report) >= sockets
+    })
 }
 
 /// Ports towards each destination of a namespace.
@@ -83,7 +90,7 @@ fn each_namespace_has_its_name_its_census_and_its_sysctls() {
         let there = namespace(&report, netns).unwrap();
         println!("{netns}: {there}");
         assert_eq!(number(there, "/coverage/census"), made);
-        assert_eq!(there["coverage"]["ratio"], 1.0);
+        assert!(there["coverage"]["ratio"] == 1.0 || skipped(&report) > 0, "{there}");
         assert_eq!(number(there, "/kernel/time_wait"), made);
         assert_eq!((&there["gone"], &there["refused"]), (&false.into(), &Value::Null));
     }

@@ -4,6 +4,7 @@ mod parse;
 #[cfg(test)]
 mod tests;
 
+use crate::kernel::load::LoadOptions;
 use crate::view::order::{By, Sort};
 use clap::{Args, Parser, Subcommand};
 use ipnet::IpNet;
@@ -21,6 +22,15 @@ Examples:
 
 Filters of different kinds must all match; of one kind, any. They choose rows, never the host's own figures.";
 
+const SOCKETS_EXAMPLES: &str = "\
+Examples:
+  twtrace sockets                            trace for 5 seconds, then list
+  twtrace sockets --duration 60s             after a minute every timewait socket is younger than the trace
+  twtrace sockets --dest 10.0.0.0/8:5432     only those towards port 5432 of that network
+  twtrace sockets --json                     one JSON object
+
+Sockets that are older than the trace are listed without owners: the kernel does not keep them.";
+
 /// Names the processes behind TIME_WAIT sockets.
 #[derive(Debug, Parser)]
 #[command(name = "twtrace", version, arg_required_else_help = true, max_term_width = 100)]
@@ -36,6 +46,9 @@ pub enum Command {
     /// Show which processes make TIME_WAIT sockets, and towards where
     #[command(after_help = TOP_EXAMPLES)]
     Top(Box<TopArgs>),
+    /// List the live timewait sockets as `ss` does, with the processes that closed and opened them
+    #[command(after_help = SOCKETS_EXAMPLES)]
+    Sockets(Box<SocketsArgs>),
     /// Tell whether tracing works on this host, and what each missing thing costs
     #[command(after_help = "Exits with 0 when `twtrace top` would work here, else with 1. With --audit: 0 when the \
                             trace agrees with the kernel.")]
@@ -51,6 +64,30 @@ pub struct DoctorArgs {
     /// Trace for this long and hold what was seen against the kernel's own counters (nstat, sockstat)
     #[arg(long, value_name = "TIME", value_parser = parse::duration)]
     pub audit: Option<Duration>,
+}
+
+/// Arguments of `sockets`.
+#[derive(Clone, Debug, Args)]
+pub struct SocketsArgs {
+    /// How long to trace before the list is taken: 500ms, 5s, 2m, 1h, or seconds
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse::duration)]
+    pub duration: Duration,
+
+    /// Write JSON instead of text
+    #[arg(long)]
+    pub json: bool,
+
+    /// Most sockets to write [default: all]
+    #[arg(long, value_name = "N", value_parser = parse::limit)]
+    pub limit: Option<usize>,
+
+    /// Which sockets to list.
+    #[command(flatten)]
+    pub filter: FilterArgs,
+
+    /// How to trace.
+    #[command(flatten)]
+    pub kernel: KernelArgs,
 }
 
 /// Arguments of `top`.
@@ -154,4 +191,16 @@ pub struct KernelArgs {
     /// Write the kernel side's debug log to standard error
     #[arg(long)]
     pub debug_kernel: bool,
+}
+
+impl KernelArgs {
+    /// How to load.
+    pub fn load(&self) -> LoadOptions {
+        LoadOptions {
+            max_sockets: self.max_sockets,
+            ring_bytes: self.ring_bytes,
+            debug: self.debug_kernel,
+            ..LoadOptions::default()
+        }
+    }
 }

@@ -3,4 +3,5 @@
 pub mod audit;
 pub mod doctor;
 mod doctor_hooks;
+pub mod sockets;
 pub mod top;

@@ -7,7 +7,6 @@ mod screen;
 mod tests;
 
 use crate::cli::TopArgs;
-use crate::kernel::load::LoadOptions;
 use crate::source::Feed;
 use crate::source::live::{Live, LiveOptions};
 use anyhow::{Context as _, bail};
@@ -16,7 +15,7 @@ use pulse::{Pulse, Timing, Wake};
 use std::io::{self, BufWriter, IsTerminal as _, Write};
 use std::time::Duration;
 use tokio::runtime;
-use twtrace_core::engine::{Engine, EngineConfig, Limits};
+use twtrace_core::engine::{Engine, EngineConfig, Filter, Limits};
 
 /// Length of a trace with `--once` when none is given.
 const ONCE: Duration = Duration::from_secs(5);
@@ -34,13 +33,7 @@ pub fn run(args: &TopArgs) -> anyhow::Result<()> {
     if on_screen && args.kernel.debug_kernel && io::stderr().is_terminal() {
         bail!("--debug-kernel would write over the screen: send standard error elsewhere, such as 2>debug.log");
     }
-    let load = LoadOptions {
-        max_sockets: args.kernel.max_sockets,
-        ring_bytes: args.kernel.ring_bytes,
-        debug: args.kernel.debug_kernel,
-        ..LoadOptions::default()
-    };
-    let mut live = Live::start(&LiveOptions { load })?;
+    let mut live = Live::start(&LiveOptions { load: args.kernel.load() })?;
     if on_screen { follow(&mut live, args) } else { report(&mut live, args, &mut io::stdout().lock()) }
 }
 
@@ -51,6 +44,23 @@ fn engine(args: &TopArgs) -> Engine {
 /// One thread: everything happens in turn, and nothing needs a lock.
 fn runtime() -> anyhow::Result<runtime::Runtime> {
     runtime::Builder::new_current_thread().enable_all().build().context("cannot start the event loop")
+}
+
+/// Traces for that long, or until a signal comes, and gives what is known then.
+pub(super) fn trace<F: Feed>(feed: &mut F, filter: Filter, duration: Duration) -> anyhow::Result<Engine> {
+    runtime()?.block_on(async {
+        let mut engine = Engine::new(EngineConfig { filter, limits: Limits::default() });
+        let mut pulse = Pulse::new(feed.fd(), Timing { interval: None, duration: Some(duration) })?;
+        loop {
+            match pulse.next().await? {
+                Wake::Pump => feed.pump(&mut |input| engine.apply(input))?,
+                Wake::Show | Wake::Event(_) => {}
+                Wake::End => break,
+            }
+        }
+        feed.final_pump(&mut |input| engine.apply(input))?;
+        Ok(engine)
+    })
 }
 
 /// Writes reports: one at the end, or one each interval and one at the end.

@@ -52,7 +52,7 @@ struct Report<'a> {
 }
 
 #[derive(Serialize)]
-struct Host<'a> {
+pub(super) struct Host<'a> {
     hostname: &'a str,
     kernel: &'a str,
     boot_id: &'a str,
@@ -60,14 +60,14 @@ struct Host<'a> {
 }
 
 #[derive(Serialize)]
-struct Window {
+pub(super) struct Window {
     start: String,
     end: String,
     seconds: f64,
 }
 
 #[derive(Serialize)]
-struct Tracing<'a> {
+pub(super) struct Tracing<'a> {
     tier: Tier,
     hooks: &'a [twtrace_core::input::Hook],
     /// Sockets are told apart by namespace and tuple, for want of cookies.
@@ -116,7 +116,7 @@ struct NamespaceJson<'a> {
 
 /// What a census came to: of one network namespace, or of all.
 #[derive(Serialize)]
-struct Coverage {
+pub(super) struct Coverage {
     census: u64,
     attributed: u64,
     before_start: u64,
@@ -154,7 +154,14 @@ struct Groups<'a> {
 /// # Errors
 /// The output cannot be written to.
 pub fn write(model: &Model, options: Options, out: &mut dyn Write) -> io::Result<()> {
-    let report = report(model, options);
+    write_plain(&report(model, options), out)
+}
+
+/// Writes one object and a line's end, with nothing in it that a terminal could act on.
+///
+/// # Errors
+/// The output cannot be written to.
+pub(super) fn write_plain(report: &impl Serialize, out: &mut dyn Write) -> io::Result<()> {
     let mut serializer = serde_json::Serializer::with_formatter(&mut *out, Plain);
     // The conversion keeps the output's own error, such as a broken pipe.
     report.serialize(&mut serializer).map_err(io::Error::from)?;
@@ -195,11 +202,11 @@ fn report(model: &Model, options: Options) -> Report<'_> {
     }
 }
 
-fn host(host: &HostFacts) -> Host<'_> {
+pub(super) fn host(host: &HostFacts) -> Host<'_> {
     Host { hostname: &host.hostname, kernel: &host.kernel, boot_id: &host.boot_id, netns: host.netns }
 }
 
-fn window(summary: &Summary) -> Window {
+pub(super) fn window(summary: &Summary) -> Window {
     let window = &summary.window;
     let seconds = window.seconds();
     let passed = i128::from(window.now_ns.saturating_sub(window.start_ns));
@@ -210,7 +217,7 @@ fn window(summary: &Summary) -> Window {
     }
 }
 
-fn tracing(summary: &Summary) -> Tracing<'_> {
+pub(super) fn tracing(summary: &Summary) -> Tracing<'_> {
     let counters = &summary.counters;
     Tracing {
         tier: summary.tracing.tier,
@@ -252,7 +259,7 @@ fn of_namespace<'a>(namespace: &'a Namespace, summary: &Summary) -> NamespaceJso
     }
 }
 
-fn coverage(summary: &Summary) -> Coverage {
+pub(super) fn coverage(summary: &Summary) -> Coverage {
     census(&summary.coverage, summary.census_at_ns, summary.census_complete, summary)
 }
 

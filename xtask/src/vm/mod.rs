@@ -70,7 +70,7 @@ const PLANS: [Plan; 7] = [
     Plan { test: "losses", modes: &[SMALL] },
     Plan { test: "instances", modes: &[SMALL] },
     Plan { test: "older", modes: &[EXACT, COOKIE, TUPLE] },
-    Plan { test: "audit", modes: &[EXACT, COOKIE] },
+    Plan { test: "audit", modes: &[EXACT] },
     Plan { test: "exact", modes: &[EXACT, KPROBES] },
 ];
 

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use twtrace_tests::objects::Objects;
-use twtrace_tests::top::{Top, churn, load, number, own, quiet_place};
+use twtrace_tests::top::{Top, churn, hidden, load, number, own, quiet_place};
 use twtrace_tests::tracer::Place;
 use twtrace_tests::workload::Churned;
 
@@ -119,6 +119,8 @@ fn reported(report: &Value, of: &Figures) -> Figures {
         .collect()
 }
 
+const EXITS_MISSED: &str = "/tracing/kernel_counters/exits_missed";
+
 fn lost(report: &Value) -> u64 {
     report["tracing"]["lost"].as_object().unwrap().values().filter_map(Value::as_u64).sum()
 }
@@ -144,6 +146,21 @@ fn instances_do_not_disturb_each_other() {
     // One ends before the other, in the usual way.
     let reports = [beside.end(), first.end()];
     let seen = reports.each_ref().map(|report| reported(report, &expected));
+    // A kernel that preempts programs keeps some transitions from both of a pair, and counts them: not the same ones from
+    // each instance. What was seen is right then, and what is missing was told.
+    let skipped = |report: &Value| number(report, "/tracing/lost/recursion") + number(report, EXITS_MISSED);
+    if reports.iter().any(|report| skipped(report) > 0) {
+        for (report, seen) in reports.iter().zip(seen) {
+            println!("{} skipped: {}", skipped(report), report["tracing"]["kernel_counters"]);
+            let missing = |pid: &u32, row: &[u64; 5]| -> u64 {
+                row.iter().zip(expected[pid]).map(|(seen, made)| made.abs_diff(*seen)).sum()
+            };
+            let missing: u64 = seen.iter().map(|(pid, row)| missing(pid, row)).sum();
+            // Of each life a transition can be missed, and then five figures of its process.
+            assert!(missing <= 5 * skipped(report), "{missing} missing: {seen:?} of {expected:?}");
+        }
+        return;
+    }
     assert_eq!(seen[0], seen[1], "two that saw the same");
     for (report, seen) in reports.iter().zip(seen) {
         println!("{}", report["tracing"]["kernel_counters"]);
@@ -152,8 +169,8 @@ fn instances_do_not_disturb_each_other() {
         for worker in rounds.iter().flat_map(|round| &round.workers) {
             assert_eq!(seen[&worker.who.pid], expected[&worker.who.pid], "{}", worker.who.comm);
         }
-        assert_eq!(number(own(report), "/coverage/attributed"), connections, "{:#}", own(report)["coverage"]);
-        assert_eq!(own(report)["coverage"]["ratio"], 1.0);
+        let unattributed = connections - number(own(report), "/coverage/attributed");
+        assert!(unattributed <= hidden(report, connections), "{:#}", own(report)["coverage"]);
         // Some vendors' kernels run no tracing program at times, whoever traces: then a few ends and accepts of the
         // server are missing, in both. Elsewhere every transition is seen, five in each life, and every accept.
         if number(report, "/tracing/kernel_counters/transitions") == 10 * connections {

@@ -7,7 +7,7 @@ use aya_ebpf::helpers::{
     bpf_probe_read_kernel,
     generated::{bpf_get_current_task, bpf_get_current_task_btf},
 };
-use twtrace_common::{ConnRecord, TimewaitRecord};
+use twtrace_common::{ConnRecord, TimewaitRecord, role};
 
 use crate::{
     config::{cfg_value, off},
@@ -60,6 +60,22 @@ pub fn cookie(sk: u64) -> u64 {
 #[inline(always)]
 pub fn remote_port(sk: u64) -> u16 {
     u16::from_be(read(sk + off!(skc_dport) as u64).unwrap_or(0))
+}
+
+/// Local port, host byte order; 0 once it was given back.
+#[inline(always)]
+pub fn local_port(sk: u64) -> u16 {
+    read(sk + off!(skc_num) as u64).unwrap_or(0)
+}
+
+/// False when a record cannot be that of a socket that was accepted: it is another one's, whose end was not seen.
+///
+/// # Safety
+/// `record` points to a value of the socket map.
+#[inline(always)]
+pub unsafe fn may_be_accepted(record: *const ConnRecord, sk: u64) -> bool {
+    // SAFETY: the caller's promise.
+    unsafe { (*record).role != role::ACTIVE && ((*record).cookie == 0 || (*record).cookie == cookie(sk)) }
 }
 
 /// Local side, family and namespace.

@@ -47,6 +47,10 @@ fn accepted(ctx: &TracePointContext) {
         if (*record).flags & conn_flag::DONE != 0 {
             return;
         }
+        if !descriptor::may_be_accepted(record, sk) {
+            count!(Program::SyscallExit, exit_unresolved);
+            return;
+        }
         owner::capture(&raw mut (*record).opener);
         (*record).accept_cookie = descriptor::cookie(sk);
         if cfg_value!(has_cookie) == 0 {

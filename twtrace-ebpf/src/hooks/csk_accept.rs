@@ -8,6 +8,7 @@ use aya_ebpf::{macros::fexit, programs::FExitContext};
 use twtrace_common::conn_flag;
 
 use crate::{
+    descriptor::may_be_accepted,
     maps::{Program, SOCKETS, count},
     owner,
 };
@@ -35,9 +36,11 @@ fn accepted(sk: u64) {
         count!(Program::CskAccept, exit_unresolved);
         return;
     };
-    // SAFETY: a value of the socket map; the caller has just been handed the socket, so it is this one.
+    // SAFETY: a value of the socket map; the caller has just been handed the socket, which nobody else has.
     unsafe {
-        if (*record).flags & conn_flag::DONE == 0 {
+        if !may_be_accepted(record, sk) {
+            count!(Program::CskAccept, exit_unresolved);
+        } else if (*record).flags & conn_flag::DONE == 0 {
             owner::capture(&raw mut (*record).opener);
             (*record).flags |= conn_flag::ACCEPTED | conn_flag::ACCEPT_SEEN;
         }

@@ -12,7 +12,7 @@ use twtrace_common::conn_flag;
 use crate::{
     call::{self, Function, register},
     config::off,
-    descriptor::is_tcp,
+    descriptor::{is_tcp, local_port, remote_port},
     maps::{Program, SOCKETS, count},
 };
 
@@ -53,7 +53,11 @@ fn noted(sk: u64, state: u64, made: u64) {
     if let Some(record) = SOCKETS.get_ptr_mut(sk) {
         // SAFETY: a value of the socket map.
         unsafe {
-            if (*record).flags & conn_flag::DONE == 0 {
+            // Its tuple was noted when this host sent its FIN. If the end of an older socket was not seen, the record is
+            // still that one's.
+            let same = (*record).family == 0
+                || (*record).remote_port == remote_port(sk) && (*record).local_port == local_port(sk);
+            if same && (*record).flags & conn_flag::DONE == 0 {
                 (*record).tw_substate = state as u8;
                 (*record).flags |= if made != 0 { conn_flag::TW_MADE } else { conn_flag::TW_REFUSED };
             }

@@ -80,7 +80,7 @@ fn an_audit_reads_well() {
     let place = quiet_place();
     let (_, text) = audited(&place, &place, &[]);
     println!("{text}");
-    assert!(text.starts_with("audit of 5."), "{text}");
+    assert!(text.starts_with("audit of "), "{text}");
     for words in ["TW + TWKilled", "TCPTimeWaitOverflow", "TWRecycled", "sockstat tw", "with the kernel"] {
         assert!(text.contains(words), "{words} is missing: {text}");
     }

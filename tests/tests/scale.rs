@@ -41,9 +41,10 @@ fn sixty_thousand_sockets_of_twenty_processes_to_sixty_four_destinations() {
     assert_eq!(alive, 60_000);
     assert_eq!(number(&report, "/kernel/time_wait"), alive);
     assert_eq!(number(own(&report), "/coverage/census"), alive);
-    assert_eq!(number(own(&report), "/coverage/attributed"), alive);
-    assert_eq!(number(own(&report), "/coverage/unattributed") + number(own(&report), "/coverage/before_start"), 0);
-    assert_eq!(own(&report)["coverage"]["ratio"], 1.0);
+    // Where nothing is hidden from tracers, that is all of them.
+    let unattributed = alive - number(own(&report), "/coverage/attributed");
+    assert!(unattributed <= hidden(&report, 60_000), "{unattributed} unattributed");
+    assert_eq!(number(own(&report), "/coverage/before_start"), 0);
 
     let processes = report["processes"].as_array().unwrap();
     for worker in &churned.workers {

@@ -89,7 +89,7 @@ struct Found {
 
 fn fetch(kernel: &Kernel, folder: &Path) -> Result<Cached> {
     // Made beside its place and renamed, so that what is in the cache is whole.
-    let work = folder.with_extension("partial");
+    let work = work_beside(folder);
     let _ = fs::remove_dir_all(&work);
     fs::create_dir_all(&work)?;
     let mut found: Option<Found> = None;
@@ -125,6 +125,14 @@ fn fetch(kernel: &Kernel, folder: &Path) -> Result<Cached> {
     let _ = fs::remove_dir_all(folder);
     fs::rename(&work, folder)?;
     Ok(Cached { version, folder: folder.to_owned() })
+}
+
+/// Where a kernel is unpacked before it is renamed to `folder`. Its own for each kernel, since they are fetched side
+/// by side: `with_extension` would give 6.1 and 6.12 the same one.
+fn work_beside(folder: &Path) -> PathBuf {
+    let mut name = folder.file_name().unwrap_or_default().to_owned();
+    name.push(".partial");
+    folder.with_file_name(name)
 }
 
 /// Takes image and modules out of the unpacked packages.
@@ -263,5 +271,12 @@ mod tests {
         assert_eq!(mirror_of(targets, false).as_deref(), Some("http://m/debian/"));
         assert_eq!(mirror_of(targets, true).as_deref(), Some("http://m/debian-security/"));
         assert_eq!(mirror_of("", false), None);
+    }
+
+    #[test]
+    fn no_two_kernels_are_unpacked_into_the_same_folder() {
+        let folders: std::collections::HashSet<_> =
+            KERNELS.iter().map(|kernel| work_beside(&Path::new("/cache").join(kernel.name))).collect();
+        assert_eq!(folders.len(), KERNELS.len(), "{folders:?}");
     }
 }

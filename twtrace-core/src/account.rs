@@ -81,9 +81,18 @@ impl Engine {
         }
         if made {
             self.model.pairs.row_mut(ended.pair).time_wait_made += 1;
-            self.model.attribution.tick_rate(ended.closer, ended.end_ns);
-            self.model.destinations.tick_rate(ended.destination, ended.end_ns);
-            self.census.rate.tick_rate(RowRef::OTHER, ended.end_ns);
+            let Model { attribution, destinations, history, .. } = &mut self.model;
+            let mut scale = history.as_mut().map(|history| &mut history.scale);
+            attribution.tick_rate(ended.closer, ended.end_ns, scale.as_deref_mut());
+            destinations.tick_rate(ended.destination, ended.end_ns, scale);
+            self.census.rate.tick_rate(RowRef::OTHER, ended.end_ns, None);
+        }
+        if let Some(history) = &mut self.model.history {
+            let moment = history.at(ended.end_ns);
+            moment.made += u64::from(made);
+            moment.refused += u64::from(overflow);
+            moment.connections += 1;
+            moment.connect_errors += u64::from(errno.is_some());
         }
     }
 
@@ -102,6 +111,9 @@ impl Engine {
         let place = self.model.destinations.place(destination(&failed.tuple, Role::Active)).0;
         change(&mut self.model.destinations.row_mut(place).counts);
         change(&mut self.model.summary.totals.counts);
+        if let Some(history) = &mut self.model.history {
+            history.at(failed.at_ns).connect_errors += 1;
+        }
         let process = self.model.attribution.process_row(opener);
         let pair = self.model.pair(process, place);
         self.model.pairs.row_mut(pair).connections += 1;

@@ -1,5 +1,6 @@
 //! From an owner to the rows that its connections count for.
 
+use crate::history::Scale;
 use crate::input::Owner;
 use crate::ledger::{Ledger, RowRef};
 use crate::model::{Counts, GroupBy, GroupKey, Row};
@@ -178,10 +179,10 @@ impl Attribution {
     }
 
     /// Counts one made timewait socket for the rates of an owner's rows.
-    pub(crate) fn tick_rate(&mut self, number: u32, at_ns: u64) {
+    pub(crate) fn tick_rate(&mut self, number: u32, at_ns: u64, mut scale: Option<&mut Scale>) {
         let rows = self.entries[number as usize].rows;
         for (ledger, row) in self.ledgers.iter_mut().zip(rows) {
-            ledger.tick_rate(row, at_ns);
+            ledger.tick_rate(row, at_ns, scale.as_deref_mut());
         }
     }
 

@@ -5,6 +5,7 @@ use crate::attribution::{Attribution, UNKNOWN};
 use crate::census::Census;
 use crate::connection::{Outcome, after_reset_sent, judge};
 use crate::ending::{End, TOO_LATE_NS};
+use crate::history::History;
 use crate::input::{Input, Life, ProcessFacts, ProcessKey, Role, Tuple};
 use crate::ledger::{Ledger, RowRef};
 use crate::live::{Live, LiveSet};
@@ -56,6 +57,8 @@ pub struct EngineConfig {
     pub filter: Filter,
     /// Bounds.
     pub limits: Limits,
+    /// Keep figures over time ([`Model::history`]). It costs up to 2 KiB for each row.
+    pub history: bool,
 }
 
 /// An ended life, for what may still be learnt of it.
@@ -109,6 +112,7 @@ impl Engine {
                 live: LiveSet::new(limits.live),
                 facts: Default::default(),
                 users: Default::default(),
+                history: config.history.then(Default::default),
             },
             filter: config.filter,
             census: Census::default(),
@@ -133,6 +137,9 @@ impl Engine {
                 summary.tracing = tracing;
                 summary.window.start_ns = at_ns;
                 summary.window.start_unix_ns = unix_ns;
+                if let Some(history) = &mut self.model.history {
+                    *history = History::new(at_ns);
+                }
                 self.passed(at_ns);
             }
             Input::Life(mut life) => {
@@ -158,12 +165,13 @@ impl Engine {
                     self.model.users.insert(uid, name);
                 }
             }
-            Input::CensusBegin { netns, at_ns } => {
+            Input::CensusBegin { netns, at_ns, whole: _ } => {
                 self.settle_for(netns, at_ns);
                 self.passed(at_ns);
                 self.census.begin(netns, at_ns);
             }
             Input::CensusRows(rows) => self.census_rows(rows),
+            Input::CensusGone(_) => {}
             Input::CensusEnd { at_ns, complete } => {
                 self.passed(at_ns);
                 self.census.end(at_ns, complete);
@@ -357,6 +365,10 @@ impl Engine {
         self.passed(at_ns);
         let now_ns = self.model.summary.window.now_ns;
         self.settle(now_ns);
+        if let Some(history) = &mut self.model.history {
+            let moment = history.at(now_ns);
+            moment.live = moment.live.max(self.model.summary.totals.counts.time_wait_live);
+        }
         if now_ns >= self.swept_ns.saturating_add(SECOND_NS) {
             self.swept_ns = now_ns;
             self.expire(now_ns);
@@ -392,8 +404,9 @@ impl Engine {
         self.model.attribution.refresh_rates(now_ns, start_ns);
         self.model.destinations.refresh_rates(now_ns, start_ns);
         self.census.rate.refresh_rates(now_ns, start_ns);
-        let total = self.census.rate.row_mut(RowRef::OTHER).counts.rate_per_s;
-        self.model.summary.totals.counts.rate_per_s = total;
+        let all = &self.census.rate.row_mut(RowRef::OTHER).counts;
+        let totals = &mut self.model.summary.totals.counts;
+        (totals.rate_per_s, totals.peak_per_s) = (all.rate_per_s, all.peak_per_s);
         let summary = &self.model.summary;
         for row in self.model.destinations.rows_mut() {
             if let DestRow::Dest(DestKey { role: Role::Active, netns, .. }) = row.key

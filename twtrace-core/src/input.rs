@@ -321,7 +321,7 @@ pub struct ProcessFacts {
 }
 
 /// Facts of the host that do not change during a trace.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct HostFacts {
     /// Host name.
     pub hostname: String,
@@ -334,7 +334,7 @@ pub struct HostFacts {
 }
 
 /// How good the trace can be on this kernel (DESIGN: tiers).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Tier {
     /// Every creation and end of a timewait socket is seen.
@@ -347,7 +347,7 @@ pub enum Tier {
 }
 
 /// One kernel hook and what became of it.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Hook {
     /// Name of the kernel's hook, such as `inet_sock_set_state`.
     pub name: String,
@@ -360,7 +360,7 @@ pub struct Hook {
 }
 
 /// The tracer's own state.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct TracingFacts {
     /// Tier in force.
     pub tier: Tier,
@@ -462,15 +462,20 @@ pub enum Input {
         /// Name from the user database.
         name: String,
     },
-    /// A census begins: what follows until `CensusEnd` is one dump of one namespace.
+    /// A census begins: what follows until `CensusEnd` is of one dump of one namespace.
     CensusBegin {
         /// Namespace looked into.
         netns: u32,
         /// When the dump began. A timewait socket that was made later may be missing from it.
         at_ns: u64,
+        /// The rows are all that the dump had. Else they are what differs from the last one of this namespace, and
+        /// what it still had as it was is left out.
+        whole: bool,
     },
-    /// Rows of the dump, in any number of pieces.
+    /// Rows of the dump, in any number of pieces and any order. Of two with the same cookie the later one holds.
     CensusRows(Vec<CensusRow>),
+    /// Cookies of sockets that earlier dumps of this namespace had and this one has no more.
+    CensusGone(Vec<u64>),
     /// The dump ended.
     CensusEnd {
         /// When.

@@ -1,5 +1,6 @@
 //! Bounded aggregation: rows by key, with the smallest folded into a visible rest when there are too many.
 
+use crate::history::{Scale, Series};
 use crate::model::{Counts, DestRow, DestinationRow, GroupKey, PairRow, Row};
 use foldhash::fast::FixedState;
 use hashbrown::{HashMap, HashSet};
@@ -43,6 +44,8 @@ pub(crate) trait LedgerRow {
     /// Takes in another row.
     fn absorb(&mut self, other: &Self);
     fn set_rate(&mut self, per_second: f64);
+    /// One more event, at a time that had so many within its second.
+    fn happened(&mut self, at_ns: u64, in_second: u32, scale: Option<&mut Scale>);
 }
 
 /// Events of the last seconds.
@@ -64,10 +67,13 @@ impl Recent {
         self.second = second;
     }
 
-    fn add(&mut self, at_ns: u64) {
+    /// Counts an event; gives how many there were in its second.
+    fn add(&mut self, at_ns: u64) -> u32 {
         // Events can come a little late: they count for the newest second.
         self.advance(at_ns / 1_000_000_000);
-        self.counts[(self.second % self.counts.len() as u64) as usize] += 1;
+        let count = &mut self.counts[(self.second % (RATE_SECONDS + 1)) as usize];
+        *count += 1;
+        *count
     }
 
     fn merge(&mut self, other: &Self) {
@@ -183,9 +189,10 @@ impl<R: LedgerRow> Ledger<R> {
     }
 
     /// Counts one event for the rate of a row.
-    pub(crate) fn tick_rate(&mut self, place: RowRef, at_ns: u64) {
+    pub(crate) fn tick_rate(&mut self, place: RowRef, at_ns: u64, scale: Option<&mut Scale>) {
         let at = if self.holds(place) { place.slot as usize } else { 0 };
-        self.slots[at].recent.add(at_ns);
+        let Slot { row, recent, .. } = &mut self.slots[at];
+        row.happened(at_ns, recent.add(at_ns), scale);
     }
 
     /// Works out all rates anew.
@@ -285,6 +292,9 @@ impl Counts {
         self.bytes_received = self.bytes_received.saturating_add(other.bytes_received);
         self.retransmits = self.retransmits.saturating_add(other.retransmits);
         self.lifetimes.merge(&other.lifetimes);
+        // Nobody knows whether their seconds were the same.
+        self.peak_per_s = self.peak_per_s.max(other.peak_per_s);
+        self.time_wait_live_peak = self.time_wait_live_peak.max(other.time_wait_live_peak).max(self.time_wait_live);
     }
 
     fn is_empty(&self) -> bool {
@@ -296,11 +306,18 @@ impl Counts {
     }
 }
 
+fn happened(counts: &mut Counts, series: &mut Series, at_ns: u64, in_second: u32, scale: Option<&mut Scale>) {
+    counts.peak_per_s = counts.peak_per_s.max(in_second.into());
+    if let Some(scale) = scale {
+        series.add(scale, at_ns);
+    }
+}
+
 impl LedgerRow for Row {
     type Key = GroupKey;
 
     fn new(id: u32, key: GroupKey) -> Self {
-        Self { id, key, owner: None, folded: 0, processes: 0, counts: Counts::default() }
+        Self { id, key, owner: None, folded: 0, processes: 0, counts: Counts::default(), series: Series::default() }
     }
 
     fn id(&self) -> u32 {
@@ -323,6 +340,11 @@ impl LedgerRow for Row {
         self.folded += 1 + other.folded;
         self.processes += other.processes;
         self.counts.absorb(&other.counts);
+        self.series.merge(&other.series);
+    }
+
+    fn happened(&mut self, at_ns: u64, in_second: u32, scale: Option<&mut Scale>) {
+        happened(&mut self.counts, &mut self.series, at_ns, in_second, scale);
     }
 
     fn set_rate(&mut self, per_second: f64) {
@@ -334,7 +356,7 @@ impl LedgerRow for DestinationRow {
     type Key = DestRow;
 
     fn new(id: u32, key: DestRow) -> Self {
-        Self { id, key, folded: 0, counts: Counts::default(), established: 0, budget: None }
+        Self { id, key, folded: 0, counts: Counts::default(), series: Series::default(), established: 0, budget: None }
     }
 
     fn id(&self) -> u32 {
@@ -357,6 +379,11 @@ impl LedgerRow for DestinationRow {
         self.folded += 1 + other.folded;
         self.counts.absorb(&other.counts);
         self.established += other.established;
+        self.series.merge(&other.series);
+    }
+
+    fn happened(&mut self, at_ns: u64, in_second: u32, scale: Option<&mut Scale>) {
+        happened(&mut self.counts, &mut self.series, at_ns, in_second, scale);
     }
 
     fn set_rate(&mut self, per_second: f64) {
@@ -395,4 +422,6 @@ impl LedgerRow for PairRow {
     }
 
     fn set_rate(&mut self, _per_second: f64) {}
+
+    fn happened(&mut self, _at_ns: u64, _in_second: u32, _scale: Option<&mut Scale>) {}
 }

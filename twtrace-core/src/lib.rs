@@ -9,6 +9,7 @@ pub mod decode;
 mod ending;
 pub mod engine;
 mod filter;
+pub mod history;
 pub mod input;
 mod ledger;
 mod live;

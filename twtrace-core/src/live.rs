@@ -122,6 +122,7 @@ impl Model {
         let fin_wait2 = if live.substate == Substate::FinWait2 { by } else { 0 };
         let change = |counts: &mut Counts| {
             counts.time_wait_live = counts.time_wait_live.saturating_add_signed(by);
+            counts.time_wait_live_peak = counts.time_wait_live_peak.max(counts.time_wait_live);
             counts.fin_wait2_live = counts.fin_wait2_live.saturating_add_signed(fin_wait2);
         };
         self.attribution.tally(live.closer, change);

@@ -3,6 +3,7 @@
 //! Every number is exact for what was traced unless its doc says *inferred*.
 
 use crate::attribution::Attribution;
+use crate::history::{History, Series};
 use crate::input::{
     Comm, HostFacts, KernelCounters, KernelFacts, Owner, ProcessFacts, ProcessKey, Role, TracingFacts, Tuple,
 };
@@ -113,6 +114,10 @@ pub struct Counts {
     pub lifetimes: Sketch,
     /// Timewait sockets made per second over the last few seconds.
     pub rate_per_s: f64,
+    /// Most timewait sockets made within one second of the monotonic clock. Of folded rows a lower bound.
+    pub peak_per_s: u64,
+    /// Most timewait sockets alive at one time. Of folded rows a lower bound.
+    pub time_wait_live_peak: u64,
 }
 
 /// A row of a ledger.
@@ -131,6 +136,8 @@ pub struct Row {
     pub processes: u64,
     /// Figures.
     pub counts: Counts,
+    /// Timewait sockets made over time; empty unless the engine keeps a history.
+    pub series: Series,
 }
 
 /// A row of the destination ledger.
@@ -144,6 +151,8 @@ pub struct DestinationRow {
     pub folded: u64,
     /// Figures.
     pub counts: Counts,
+    /// Timewait sockets made over time; empty unless the engine keeps a history.
+    pub series: Series,
     /// Full sockets that hold a port towards it, by the last census of its namespace.
     pub established: u64,
     /// Port budget, for active destinations.
@@ -355,6 +364,7 @@ pub struct Model {
     pub(crate) live: LiveSet,
     pub(crate) facts: Map<ProcessKey, ProcessFacts>,
     pub(crate) users: Map<u32, String>,
+    pub(crate) history: Option<History>,
 }
 
 impl Model {
@@ -401,6 +411,11 @@ impl Model {
             known: live.known,
             before_start: live.before_start,
         }
+    }
+
+    /// Figures over time; `None` unless the engine keeps a history.
+    pub fn history(&self) -> Option<&History> {
+        self.history.as_ref()
     }
 
     /// What `/proc` said of a process.

@@ -85,6 +85,11 @@ impl Engine {
                 history.remove(0);
             }
             history.push(time_wait);
+            let now_ns = self.model.summary.window.now_ns;
+            if let Some(history) = &mut self.model.history {
+                let most = &mut history.at(now_ns).kernel_time_wait;
+                *most = (*most).max(Some(time_wait));
+            }
         }
     }
 

@@ -190,7 +190,7 @@ fn a_socket_that_a_whole_census_lacks_ended_early() {
     let late = engine(
         [start()]
             .into_iter()
-            .chain([Input::CensusBegin { netns: NETNS, at_ns: T - 1 }, one()])
+            .chain([Input::CensusBegin { netns: NETNS, at_ns: T - 1, whole: true }, one()])
             .chain([Input::CensusEnd { at_ns: T + 1, complete: true }, tick(T + SECOND)]),
     );
     assert_eq!(totals(&late).time_wait_live, 1);

@@ -87,7 +87,7 @@ fn figures_at_the_end_of_their_range_do_no_harm() {
         },
         ended(last),
         Input::ResetSent { cookie: 9, tuple: tuple(40000, 1, 80), life: 0, at_ns: end },
-        Input::CensusBegin { netns: NETNS, at_ns: end },
+        Input::CensusBegin { netns: NETNS, at_ns: end, whole: true },
         Input::CensusRows(vec![one]),
         Input::CensusEnd { at_ns: end, complete: true },
         tick(end),

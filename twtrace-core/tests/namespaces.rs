@@ -83,10 +83,10 @@ fn coverage_is_that_of_all_namespaces() {
     apply(
         &mut engine,
         [
-            Input::CensusBegin { netns: NETNS, at_ns: at },
+            Input::CensusBegin { netns: NETNS, at_ns: at, whole: true },
             Input::CensusRows(in_own()),
             Input::CensusEnd { at_ns: at + 1, complete: true },
-            Input::CensusBegin { netns: OTHER, at_ns: at + 2 },
+            Input::CensusBegin { netns: OTHER, at_ns: at + 2, whole: true },
             Input::CensusRows(in_other),
             Input::CensusEnd { at_ns: at + 3, complete: true },
             tick(at + SECOND),
@@ -101,7 +101,7 @@ fn coverage_is_that_of_all_namespaces() {
     apply(
         &mut engine,
         [
-            Input::CensusBegin { netns: OTHER, at_ns: at + SECOND },
+            Input::CensusBegin { netns: OTHER, at_ns: at + SECOND, whole: true },
             Input::CensusEnd { at_ns: at + SECOND + 1, complete: false },
             tick(at + 2 * SECOND),
         ],

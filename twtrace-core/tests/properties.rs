@@ -119,7 +119,7 @@ fn any_input() -> impl Strategy<Value = Vec<Input>> {
             Input::Process { key: owner(tgid, "").key, facts: ProcessFacts::default() },
             Input::User { uid: tgid % 7, name: "somebody".to_owned() },
         ]),
-        1 => (at_any_time(), any_netns()).prop_map(|(at_ns, netns)| vec![Input::CensusBegin { netns, at_ns }]),
+        1 => (at_any_time(), any_netns()).prop_map(|(at_ns, netns)| vec![Input::CensusBegin { netns, at_ns, whole: true }]),
         1 => at_any_time().prop_map(|at_ns| vec![Input::CensusEnd { at_ns, complete: false }]),
         1 => prop::collection::vec(any_row(), 0..5).prop_map(|rows| vec![Input::CensusRows(rows)]),
     ]

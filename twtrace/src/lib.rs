@@ -7,4 +7,5 @@ pub mod cmd;
 pub mod host;
 pub mod kernel;
 pub mod source;
+pub mod trace;
 pub mod view;

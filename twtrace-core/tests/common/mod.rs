@@ -132,7 +132,7 @@ pub(crate) fn census(at_ns: u64, rows: Vec<CensusRow>) -> Vec<Input> {
 /// The same of some namespace.
 pub(crate) fn census_of(netns: u32, at_ns: u64, rows: Vec<CensusRow>) -> Vec<Input> {
     vec![
-        Input::CensusBegin { netns, at_ns },
+        Input::CensusBegin { netns, at_ns, whole: true },
         Input::CensusRows(rows),
         Input::CensusEnd { at_ns: at_ns + 1_000_000, complete: true },
         tick(at_ns + 100_000_000),

@@ -15,7 +15,7 @@ use pulse::{Pulse, Timing, Wake};
 use std::io::{self, BufWriter, IsTerminal as _, Write};
 use std::time::Duration;
 use tokio::runtime;
-use twtrace_core::engine::{Engine, EngineConfig, Filter, Limits};
+use twtrace_core::engine::{Engine, EngineConfig, Filter};
 
 /// Length of a trace with `--once` when none is given.
 const ONCE: Duration = Duration::from_secs(5);
@@ -38,7 +38,7 @@ pub fn run(args: &TopArgs) -> anyhow::Result<()> {
 }
 
 fn engine(args: &TopArgs) -> Engine {
-    Engine::new(EngineConfig { filter: args.filter.filter(), limits: Limits::default() })
+    Engine::new(EngineConfig { filter: args.filter.filter(), ..EngineConfig::default() })
 }
 
 /// One thread: everything happens in turn, and nothing needs a lock.
@@ -49,7 +49,7 @@ fn runtime() -> anyhow::Result<runtime::Runtime> {
 /// Traces for that long, or until a signal comes, and gives what is known then.
 pub(super) fn trace<F: Feed>(feed: &mut F, filter: Filter, duration: Duration) -> anyhow::Result<Engine> {
     runtime()?.block_on(async {
-        let mut engine = Engine::new(EngineConfig { filter, limits: Limits::default() });
+        let mut engine = Engine::new(EngineConfig { filter, ..EngineConfig::default() });
         let mut pulse = Pulse::new(feed.fd(), Timing { interval: None, duration: Some(duration) })?;
         loop {
             match pulse.next().await? {

@@ -181,7 +181,7 @@ pub(super) fn take_census(
     open: impl FnOnce() -> io::Result<Socket>,
     with: &mut With<'_>,
 ) -> io::Result<u64> {
-    sink(Input::CensusBegin { netns, at_ns: clock::monotonic_ns()? });
+    sink(Input::CensusBegin { netns, at_ns: clock::monotonic_ns()?, whole: true });
     let report = open().and_then(|socket| {
         census::dump_from(socket, netns, &mut |rows| {
             with(&rows, sink);

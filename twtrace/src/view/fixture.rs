@@ -183,7 +183,7 @@ pub(crate) fn inputs() -> Vec<Input> {
     }
     inputs.push(Input::Counters(KernelCounters { transitions: 2000, records: 298, ..KernelCounters::default() }));
     for (netns, rows) in [(NETNS, census), (CONTAINER, elsewhere)] {
-        inputs.push(Input::CensusBegin { netns, at_ns: START + 5 * SECOND });
+        inputs.push(Input::CensusBegin { netns, at_ns: START + 5 * SECOND, whole: true });
         inputs.push(Input::CensusRows(rows));
         inputs.push(Input::CensusEnd { at_ns: START + 5 * SECOND + 1_000_000, complete: true });
     }

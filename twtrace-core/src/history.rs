@@ -1,0 +1,161 @@
+//! Figures over time, for reports: as many buckets as a plot can show, wider the longer the trace is.
+
+/// Buckets at most. When a trace outgrows them, neighbours are put together and each is twice as wide.
+pub const BUCKETS: usize = 512;
+
+/// Width of a bucket at first, nanoseconds.
+const FIRST_NS: u64 = 1_000_000_000;
+
+/// Which bucket a time belongs to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Scale {
+    start_ns: u64,
+    /// Buckets are `FIRST_NS << doublings` wide.
+    doublings: u8,
+}
+
+impl Scale {
+    pub(crate) fn new(start_ns: u64) -> Self {
+        Self { start_ns, doublings: 0 }
+    }
+
+    fn width_ns(self) -> u64 {
+        FIRST_NS << self.doublings
+    }
+
+    /// The bucket of a time, after as many doublings as it takes. What is earlier than the start counts for it.
+    fn reach(&mut self, at_ns: u64) -> usize {
+        let since = at_ns.saturating_sub(self.start_ns);
+        // Far enough for every 64-bit time.
+        while since / self.width_ns() >= BUCKETS as u64 {
+            self.doublings += 1;
+        }
+        (since / self.width_ns()) as usize
+    }
+}
+
+/// Timewait sockets made per bucket of one row.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Series {
+    doublings: u8,
+    values: Vec<u32>,
+}
+
+impl Series {
+    /// Counts one event.
+    pub(crate) fn add(&mut self, scale: &mut Scale, at_ns: u64) {
+        let at = scale.reach(at_ns);
+        self.widen(scale.doublings);
+        if self.values.len() <= at {
+            self.values.resize(at + 1, 0);
+        }
+        self.values[at] = self.values[at].saturating_add(1);
+    }
+
+    /// Adds another one's values.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        let mut other = other.clone();
+        other.widen(self.doublings);
+        self.widen(other.doublings);
+        if self.values.len() < other.values.len() {
+            self.values.resize(other.values.len(), 0);
+        }
+        for (own, more) in self.values.iter_mut().zip(other.values) {
+            *own = own.saturating_add(more);
+        }
+    }
+
+    fn widen(&mut self, doublings: u8) {
+        while self.doublings < doublings {
+            self.doublings += 1;
+            self.values =
+                self.values.chunks(2).map(|pair| pair.iter().fold(0, |a: u32, b| a.saturating_add(*b))).collect();
+        }
+    }
+
+    /// Value of each bucket of the model's history, in its order.
+    pub fn values(&self, history: &History) -> Vec<u32> {
+        let mut widened = self.clone();
+        widened.widen(history.scale.doublings);
+        widened.values.resize(history.moments.len(), 0);
+        widened.values
+    }
+}
+
+/// What one bucket holds, of everything that passes the filter unless it says otherwise.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Moment {
+    /// Timewait sockets made.
+    pub made: u64,
+    /// Timewait sockets that were due and refused.
+    pub refused: u64,
+    /// Connections ended, both roles.
+    pub connections: u64,
+    /// Connects that failed.
+    pub connect_errors: u64,
+    /// Most timewait sockets alive by the kernel's count, in all namespaces and unfiltered; `None` when it was not
+    /// read in this bucket.
+    pub kernel_time_wait: Option<u64>,
+    /// Most timewait sockets alive that are followed.
+    pub live: u64,
+}
+
+/// Figures over time.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct History {
+    /// Shared with the rows' series: any of them may be the first to outgrow it.
+    pub(crate) scale: Scale,
+    /// Doublings that `moments` have been through.
+    doublings: u8,
+    moments: Vec<Moment>,
+}
+
+impl History {
+    pub(crate) fn new(start_ns: u64) -> Self {
+        Self { scale: Scale::new(start_ns), doublings: 0, moments: Vec::new() }
+    }
+
+    /// Monotonic time at which the first bucket begins, nanoseconds.
+    pub fn start_ns(&self) -> u64 {
+        self.scale.start_ns
+    }
+
+    /// Width of a bucket, nanoseconds.
+    pub fn bucket_ns(&self) -> u64 {
+        self.scale.width_ns()
+    }
+
+    /// The buckets from the start on, without gaps; at most [`BUCKETS`].
+    pub fn moments(&self) -> &[Moment] {
+        &self.moments
+    }
+
+    /// The bucket of a time.
+    pub(crate) fn at(&mut self, at_ns: u64) -> &mut Moment {
+        let at = self.scale.reach(at_ns);
+        self.widen();
+        if self.moments.len() <= at {
+            self.moments.resize(at + 1, Moment::default());
+        }
+        &mut self.moments[at]
+    }
+
+    /// Puts moments together after the scale has doubled.
+    fn widen(&mut self) {
+        while self.doublings < self.scale.doublings {
+            self.doublings += 1;
+            self.moments = self.moments.chunks(2).map(|pair| pair.iter().fold(Moment::default(), together)).collect();
+        }
+    }
+}
+
+fn together(a: Moment, b: &Moment) -> Moment {
+    Moment {
+        made: a.made + b.made,
+        refused: a.refused + b.refused,
+        connections: a.connections + b.connections,
+        connect_errors: a.connect_errors + b.connect_errors,
+        kernel_time_wait: a.kernel_time_wait.max(b.kernel_time_wait),
+        live: a.live.max(b.live),
+    }
+}

@@ -1,0 +1,41 @@
+//! Recordings: a directory of Inputs, written while tracing and read back by the commands that come after.
+
+pub mod reader;
+pub mod writer;
+
+use std::path::PathBuf;
+use twtrace_core::input::HostFacts;
+
+/// What a recording says of itself.
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+pub struct Info {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Random number that all of its files carry.
+    pub id: String,
+    /// The traced host.
+    pub host: HostFacts,
+    /// Wall clock of its first and last moment that can be read, nanoseconds since the Unix epoch.
+    pub start_unix_ns: i128,
+    #[allow(missing_docs, reason = "see above")]
+    pub end_unix_ns: i128,
+    /// Rows of `connections`.
+    pub connections: u64,
+    /// Size of all of its files.
+    pub bytes: u64,
+    /// It was ended in order: nothing is missing at its end.
+    pub finished: bool,
+    /// Segments that `--keep` has dropped from its beginning.
+    pub segments_dropped: u64,
+    /// What could not be read, in the order of time.
+    pub losses: Vec<Loss>,
+}
+
+/// A part of a recording that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Loss {
+    /// File name inside the recording.
+    pub file: String,
+    /// What is wrong with it and what is missing, for people.
+    pub what: String,
+}

@@ -11,6 +11,8 @@ use ipnet::IpNet;
 use std::time::Duration;
 use twtrace_core::engine::Filter;
 
+pub use parse::TimeSpec;
+
 const TOP_EXAMPLES: &str = "\
 Examples:
   twtrace top                                    live, on the whole terminal

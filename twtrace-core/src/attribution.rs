@@ -20,7 +20,7 @@ const IDLE_OWNERS: usize = 16_384;
 /// The rows of one owner, one for each grouping.
 pub(crate) type Rows = [RowRef; GROUPINGS];
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Entry {
     owner: Option<Owner>,
     rows: Rows,
@@ -32,7 +32,7 @@ struct Entry {
 ///
 /// An owner is a process at a time: after an exec, the same process is another owner with the same process row and
 /// another command row.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Attribution {
     ledgers: [Ledger<Row>; GROUPINGS],
     entries: Vec<Entry>,
@@ -61,6 +61,12 @@ impl Attribution {
     /// The ledger of a grouping.
     pub(crate) fn ledger(&self, by: GroupBy) -> &Ledger<Row> {
         &self.ledgers[by as usize]
+    }
+
+    /// About how much memory it takes, in bytes.
+    pub(crate) fn size(&self) -> usize {
+        let ledgers: usize = self.ledgers.iter().map(Ledger::size).sum();
+        ledgers + self.entries.capacity() * size_of::<Entry>() + self.index.allocation_size()
     }
 
     /// The number of an owner. It stays valid for as long as it is held.

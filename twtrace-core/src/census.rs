@@ -35,7 +35,7 @@ type Towards = (IpAddr, IpAddr, u16);
 const SPACES: usize = 2048;
 
 /// A census under way, or one that waits for the last records.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Run {
     netns: u32,
     /// What marks the sockets that it has seen.
@@ -53,7 +53,7 @@ struct Run {
 }
 
 /// What is kept of a namespace from one census to the next.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Space {
     listening: HashSet<(IpAddr, u16), FixedState>,
     /// End of its last complete census.
@@ -61,7 +61,7 @@ struct Space {
 }
 
 /// What is kept from one census to the next.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Census {
     number: u32,
     running: Option<Run>,

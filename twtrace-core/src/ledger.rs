@@ -29,6 +29,9 @@ impl RowRef {
     }
 }
 
+/// What a row has on the heap besides, in bytes: sketches and errors of one that is not idle.
+const ROW_HEAP: usize = 512;
+
 /// What a ledger needs of its rows.
 pub(crate) trait LedgerRow {
     /// What makes two rows the same.
@@ -101,7 +104,7 @@ impl Recent {
     }
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Slot<R> {
     row: R,
     recent: Recent,
@@ -109,7 +112,7 @@ struct Slot<R> {
 }
 
 /// Rows by key. Full: the smallest eighth is folded into the rest.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Ledger<R: LedgerRow> {
     slots: Vec<Slot<R>>,
     free: Vec<u32>,
@@ -138,6 +141,11 @@ impl<R: LedgerRow> Ledger<R> {
             ledger.insert(*key);
         }
         ledger
+    }
+
+    /// About how much memory it takes, in bytes.
+    pub(crate) fn size(&self) -> usize {
+        self.slots.len() * (size_of::<Slot<R>>() + ROW_HEAP) + self.index.allocation_size()
     }
 
     fn insert(&mut self, key: R::Key) -> RowRef {

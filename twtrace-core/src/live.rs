@@ -41,7 +41,7 @@ impl Live {
 }
 
 /// Live timewait sockets by cookie. Full: further ones are refused.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct LiveSet {
     sockets: Vec<Live>,
     /// Places in `sockets`, by cookie.
@@ -52,6 +52,11 @@ pub(crate) struct LiveSet {
 impl LiveSet {
     pub(crate) fn new(limit: usize) -> Self {
         Self { sockets: Vec::new(), index: HashTable::new(), limit }
+    }
+
+    /// About how much memory it takes, in bytes.
+    pub(crate) fn size(&self) -> usize {
+        self.sockets.capacity() * size_of::<Live>() + self.index.allocation_size()
     }
 
     pub(crate) fn limit(&self) -> usize {

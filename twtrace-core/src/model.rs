@@ -353,7 +353,7 @@ pub struct Summary {
 }
 
 /// Read-only state.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Model {
     pub(crate) summary: Summary,
     pub(crate) attribution: Attribution,

@@ -27,10 +27,10 @@ fn nothing_asked_gives_the_help_and_a_usage_error() {
 #[test]
 fn defaults_are_as_documented() {
     let args = top(&[]).unwrap();
-    assert!(!args.once && !args.json && !args.csv && !args.no_color && !args.kernel.debug_kernel);
-    assert_eq!((args.duration, args.interval, args.limit), (None, Duration::from_secs(1), None));
-    assert_eq!((args.by, args.sort), (By::Process, Sort::Made));
-    assert_eq!(args.filter.filter(), Filter::default());
+    assert!(!args.once && !args.view.json && !args.view.csv && !args.view.no_color && !args.kernel.debug_kernel);
+    assert_eq!((args.duration, args.interval, args.view.limit), (None, Duration::from_secs(1), None));
+    assert_eq!((args.view.by, args.view.sort), (By::Process, Sort::Made));
+    assert_eq!(args.view.filter.filter(), Filter::default());
     assert_eq!(args.kernel.max_sockets, twtrace_common::MAX_SOCKETS);
     assert_eq!(args.kernel.ring_bytes, twtrace_common::RING_BYTES);
 }
@@ -122,7 +122,7 @@ fn destinations() {
         ("::ffff:10.0.0.1", "10.0.0.1/32", None),
         ("[::ffff:10.0.0.0/104]:80", "10.0.0.0/8", Some(80)),
     ] {
-        let parsed = top(&["--dest", text]).unwrap().filter.dest;
+        let parsed = top(&["--dest", text]).unwrap().view.filter.dest;
         assert_eq!(parsed, [(net.parse().unwrap(), port)], "{text}");
     }
     for text in [
@@ -171,7 +171,7 @@ fn filters_are_repeatable_and_lists() {
         "--port",
         "80,443",
     ]);
-    let filter = args.unwrap().filter.filter();
+    let filter = args.unwrap().view.filter.filter();
     assert_eq!(filter.pids, [1, 2, 3]);
     assert_eq!(filter.comms, [b"curl".to_vec(), b"a-very-long-com".to_vec()]);
     assert_eq!(filter.uids, [0, 65534]);

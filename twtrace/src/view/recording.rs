@@ -1,0 +1,30 @@
+//! What a recording says of itself, in words.
+
+use crate::trace::{Info, Loss};
+use crate::view::text;
+
+/// Its name: that of its directory.
+pub fn name(info: &Info) -> String {
+    let name = info.path.file_name().unwrap_or(info.path.as_os_str());
+    text::clean_bytes(name.as_encoded_bytes()).into_owned()
+}
+
+/// What is missing of it, one line each.
+pub fn warnings(info: &Info) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if !info.finished {
+        warnings.push("the recording was not ended in order: its last second may be missing".to_owned());
+    }
+    if info.segments_dropped > 0 {
+        let dropped =
+            text::counted(usize::try_from(info.segments_dropped).unwrap_or(usize::MAX), "segment", "segments");
+        warnings.push(format!("the recording begins later than the trace: {dropped} were dropped to keep its size"));
+    }
+    warnings.extend(losses(&info.losses));
+    warnings
+}
+
+/// Parts that cannot be read, one line each.
+pub fn losses(losses: &[Loss]) -> impl Iterator<Item = String> {
+    losses.iter().map(|loss| format!("{}: {}", text::clean(&loss.file), text::clean(&loss.what)))
+}

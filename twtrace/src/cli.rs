@@ -31,6 +31,7 @@ Examples:
   twtrace sockets --duration 60s             after a minute every timewait socket is younger than the trace
   twtrace sockets --dest 10.0.0.0/8:5432     only those towards port 5432 of that network
   twtrace sockets --json                     one JSON object
+  twtrace sockets --trace night.twt          with the owners that a recording in progress knows, at once
 
 Sockets that are older than the trace are listed without owners: the kernel does not keep them.";
 
@@ -85,6 +86,10 @@ pub struct DoctorArgs {
 /// Arguments of `sockets`.
 #[derive(Clone, Debug, Args)]
 pub struct SocketsArgs {
+    /// Take the owners from this recording instead: one in progress, or one that ended since the last boot
+    #[arg(long, value_name = "DIR.twt", conflicts_with = "duration")]
+    pub trace: Option<PathBuf>,
+
     /// How long to trace before the list is taken: 500ms, 5s, 2m, 1h, or seconds
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse::duration)]
     pub duration: Duration,

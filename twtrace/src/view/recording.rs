@@ -2,6 +2,7 @@
 
 use crate::trace::{Info, Loss};
 use crate::view::text;
+use std::time::Duration;
 
 /// Its name: that of its directory.
 pub fn name(info: &Info) -> String {
@@ -22,6 +23,11 @@ pub fn warnings(info: &Info) -> Vec<String> {
     }
     warnings.extend(losses(&info.losses));
     warnings
+}
+
+/// What a recording that has ended cannot know of the present.
+pub fn ended(ago: Duration) -> String {
+    format!("the recording ended {} ago: who made a timewait socket since then is not known", text::duration(ago))
 }
 
 /// Parts that cannot be read, one line each.

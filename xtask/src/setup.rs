@@ -34,7 +34,7 @@ const BUILD: [&str; 7] =
     ["build-essential", "cargo-web", "libpolly-22-dev", "llvm-22-dev", "rust-web-clippy", "rust-web-src", "rustc-web"];
 
 /// What the live tests run.
-const LIVE: [Package; 10] = [
+const LIVE: [Package; 11] = [
     package("bpftool", "bpftool"),
     package("curl", "curl"),
     package("iproute2", "ss"),
@@ -42,6 +42,7 @@ const LIVE: [Package; 10] = [
     package("postgresql", "psql"),
     package("postgresql-contrib", "pgbench"),
     package("procps", "sysctl"),
+    package("python3-venv", "python3"),
     package("qemu-system-x86", "qemu-system-x86_64"),
     package("tmux", "tmux"),
     package("xz-utils", "xz"),

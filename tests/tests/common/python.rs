@@ -14,18 +14,18 @@ const RUNNER: &str = include_str!("rows.py");
 
 /// A query, or a program that leaves a table in `answer`.
 #[derive(Clone, Debug, Serialize)]
-pub struct Program {
+pub(crate) struct Program {
     /// `sql` for DuckDB, or `python`.
-    pub language: String,
+    pub(crate) language: String,
     /// Its text.
-    pub code: String,
+    pub(crate) code: String,
 }
 
 /// The interpreter. Installed in the cache of `cargo xtask`, anew when the requirements have changed.
 ///
 /// # Panics
 /// When it cannot be installed.
-pub fn python() -> PathBuf {
+pub(crate) fn python() -> PathBuf {
     let place = xtask::workspace::cache().join("python");
     let (interpreter, installed) = (place.join("bin/python"), place.join("requirements.txt"));
     let is_current = || std::fs::read_to_string(&installed).is_ok_and(|text| text == REQUIREMENTS);
@@ -54,7 +54,7 @@ fn run(command: &mut Command) {
 ///
 /// # Panics
 /// When Python itself fails.
-pub fn rows(folder: &std::path::Path, programs: &[Program]) -> Vec<Result<Vec<Vec<Value>>, String>> {
+pub(crate) fn rows(folder: &std::path::Path, programs: &[Program]) -> Vec<Result<Vec<Vec<Value>>, String>> {
     let mut command = Command::new(python());
     command.args(["-c", RUNNER]).current_dir(folder).env("TZ", "UTC");
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("Python starts");

@@ -101,7 +101,7 @@ impl Recent {
     }
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Slot<R> {
     row: R,
     recent: Recent,
@@ -109,7 +109,7 @@ struct Slot<R> {
 }
 
 /// Rows by key. Full: the smallest eighth is folded into the rest.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Ledger<R: LedgerRow> {
     slots: Vec<Slot<R>>,
     free: Vec<u32>,

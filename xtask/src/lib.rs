@@ -6,7 +6,9 @@
 pub mod build_ebpf;
 pub mod digest;
 pub mod ebpf;
+pub mod fuzz;
 pub mod process;
+pub mod python;
 pub mod setup;
 pub mod test;
 pub mod tools;

@@ -63,6 +63,12 @@ impl Attribution {
         &self.ledgers[by as usize]
     }
 
+    /// About how much memory it takes, in bytes.
+    pub(crate) fn size(&self) -> usize {
+        let ledgers: usize = self.ledgers.iter().map(Ledger::size).sum();
+        ledgers + self.entries.capacity() * size_of::<Entry>() + self.index.allocation_size()
+    }
+
     /// The number of an owner. It stays valid for as long as it is held.
     pub(crate) fn number(&mut self, owner: Option<&Owner>) -> u32 {
         let Some(owner) = owner else { return UNKNOWN };

@@ -85,7 +85,7 @@ impl Ended {
     }
 }
 
-/// Turns inputs into a model.
+/// Turns inputs into a model. A clone goes on from where the original was.
 #[derive(Clone, Debug)]
 pub struct Engine {
     pub(crate) model: Model,
@@ -126,6 +126,12 @@ impl Engine {
     /// What is known.
     pub fn model(&self) -> &Model {
         &self.model
+    }
+
+    /// About how much memory it takes, in bytes.
+    pub fn size(&self) -> usize {
+        let Model { attribution, destinations, pairs, live, .. } = &self.model;
+        attribution.size() + destinations.size() + pairs.size() + live.size()
     }
 
     /// Learns one thing.

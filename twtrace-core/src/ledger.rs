@@ -29,6 +29,9 @@ impl RowRef {
     }
 }
 
+/// What a row has on the heap besides, in bytes: sketches and errors of one that is not idle.
+const ROW_HEAP: usize = 512;
+
 /// What a ledger needs of its rows.
 pub(crate) trait LedgerRow {
     /// What makes two rows the same.
@@ -138,6 +141,11 @@ impl<R: LedgerRow> Ledger<R> {
             ledger.insert(*key);
         }
         ledger
+    }
+
+    /// About how much memory it takes, in bytes.
+    pub(crate) fn size(&self) -> usize {
+        self.slots.len() * (size_of::<Slot<R>>() + ROW_HEAP) + self.index.allocation_size()
     }
 
     fn insert(&mut self, key: R::Key) -> RowRef {

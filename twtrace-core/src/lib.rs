@@ -16,6 +16,7 @@ mod ledger;
 mod live;
 pub mod model;
 mod namespaces;
+pub mod peaks;
 pub mod ports;
 pub mod sketch;
 pub mod source;

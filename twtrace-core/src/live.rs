@@ -85,6 +85,11 @@ impl LiveSet {
         Self { sockets: Vec::new(), index: HashTable::new(), tallies: Map::default(), limit }
     }
 
+    /// About how much memory it takes, in bytes.
+    pub(crate) fn size(&self) -> usize {
+        self.sockets.capacity() * size_of::<Live>() + self.index.allocation_size()
+    }
+
     pub(crate) fn limit(&self) -> usize {
         self.limit
     }

@@ -117,7 +117,7 @@ fn write_record<'a>(cells: impl Iterator<Item = Cow<'a, str>>, out: &mut dyn Wri
 }
 
 /// A cell that does nothing when it is looked at or opened.
-fn guarded(cell: &str) -> Cow<'_, str> {
+pub fn guarded(cell: &str) -> Cow<'_, str> {
     let cleaned = text::clean(cell);
     if cell.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{cleaned}").into() } else { cleaned }
 }

@@ -3,12 +3,14 @@
 //! Text is whole, as the kernel or the process has it, except that bytes that are no UTF-8 become `\xff`. Characters
 //! that a terminal could act on are written as JSON's own escapes.
 
+mod plain;
 mod rows;
 #[cfg(test)]
 mod tests;
 
 use crate::view::order::{self, By, Sort};
 use crate::view::text;
+pub use plain::PlainJson;
 use rows::{DestinationJson, Joins, RowJson};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -162,9 +164,8 @@ pub fn write(model: &Model, options: Options, out: &mut dyn Write) -> io::Result
 /// # Errors
 /// The output cannot be written to.
 pub(super) fn write_plain(report: &impl Serialize, out: &mut dyn Write) -> io::Result<()> {
-    let mut serializer = serde_json::Serializer::with_formatter(&mut *out, Plain);
     // The conversion keeps the output's own error, such as a broken pipe.
-    report.serialize(&mut serializer).map_err(io::Error::from)?;
+    serde_json::to_writer(PlainJson::new(&mut *out), report).map_err(io::Error::from)?;
     writeln!(out)
 }
 
@@ -291,27 +292,5 @@ fn totals(summary: &Summary) -> Totals<'_> {
         live_known: if crate::view::words::live_mark(summary).is_empty() { "census" } else { "inferred" },
         live_untracked: totals.live_untracked,
         ends: (summary.tracing.tier == Tier::Exact).then_some(totals.ends),
-    }
-}
-
-/// Compact JSON, and besides what JSON demands it escapes what is not plain text: reports are read on terminals too.
-struct Plain;
-
-impl serde_json::ser::Formatter for Plain {
-    fn write_string_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
-        if fragment.chars().all(text::is_plain) {
-            return writer.write_all(fragment.as_bytes());
-        }
-        for letter in fragment.chars() {
-            let mut buffer = [0; 4];
-            if text::is_plain(letter) {
-                writer.write_all(letter.encode_utf8(&mut buffer).as_bytes())?;
-            } else {
-                for unit in letter.encode_utf16(&mut [0; 2]) {
-                    write!(writer, "\\u{unit:04x}")?;
-                }
-            }
-        }
-        Ok(())
     }
 }

@@ -8,6 +8,7 @@ pub(crate) mod fixture;
 pub mod json;
 pub mod label;
 pub mod order;
+pub mod recording;
 pub mod sockets;
 pub mod table;
 pub mod text;

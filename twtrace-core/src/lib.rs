@@ -16,5 +16,6 @@ mod live;
 pub mod model;
 mod namespaces;
 pub mod ports;
+mod restart;
 pub mod sketch;
 pub mod source;

@@ -4,6 +4,7 @@ mod account;
 mod attribution;
 pub mod audit;
 mod census;
+pub mod compare;
 pub mod connection;
 pub mod decode;
 mod ending;

@@ -74,19 +74,10 @@ impl Part<'_> {
         let all = text::count(made);
         let maker = of(first(By::Command));
         let (maker, share) = maker.unwrap_or_default();
-        let towards = of(first(By::Destination)).map(|(name, share)| format!("; {share} are of {name}"));
-        format!("{maker} made {share} of the {all} timewait sockets{}.", towards.unwrap_or_default())
-    }
-
-    /// Timewait sockets made.
-    pub(super) fn made(&self) -> u64 {
-        self.model.summary().totals.counts.time_wait_made
-    }
-
-    /// Most timewait sockets alive by the kernel's count, which no filter touches.
-    pub(super) fn kernel_peak(&self) -> Option<u64> {
-        let moments = self.model.history().map(|history| history.moments()).unwrap_or_default();
-        moments.iter().filter_map(|moment| moment.kernel_time_wait).max()
+        let where_to = first(By::Destination).map_or_else(String::new, |line| {
+            format!(" {} {} {}", text::percent(line.share()), line.preposition(), line.name())
+        });
+        format!("{maker} made {share} of the {all} timewait sockets;{where_to}.")
     }
 
     /// The figures to be seen first.
@@ -108,7 +99,7 @@ impl Part<'_> {
         let tile = |title, value, unit, more| Tile { title, value, unit, more };
         vec![
             tile(
-                "Timewait sockets made",
+                "TIME_WAIT made",
                 text::count(totals.time_wait_made),
                 None,
                 format!(
@@ -122,7 +113,7 @@ impl Part<'_> {
                 "Most alive at a time",
                 text::count(alive),
                 None,
-                format!("{counted_by}; at most {} (tcp_max_tw_buckets)", text::count(buckets)),
+                format!("{counted_by}; limit {}", text::count(buckets)),
             ),
             tile(
                 "Ports for each destination",

@@ -2,11 +2,13 @@
 
 use crate::trace::{Info, Loss};
 use crate::view::fixture::{HOSTILE, comm, inputs, life, owner, tuple};
+use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use twtrace_core::engine::{Engine, EngineConfig};
 use twtrace_core::input::{
-    ConnectFailed, HostFacts, Input, KernelCounters, KernelFacts, Life, Owner, ProcessFacts, Role, Tier, TracingFacts,
+    ConnectFailed, HostFacts, Input, KernelCounters, KernelFacts, Life, Owner, ProcessFacts, Role, Tier, TimewaitCause,
+    TimewaitEnd, TracingFacts,
 };
 
 const SECOND: u64 = 1_000_000_000;
@@ -145,7 +147,7 @@ pub(super) fn incident(seconds: u64) -> Engine {
     let mut noise = Noise(1);
     let mut numbers = vec![0_u32; cast.len()];
     let mut cookie = 0;
-    let mut made_at: Vec<u64> = Vec::new();
+    let mut alive: VecDeque<TimewaitEnd> = VecDeque::new();
     for second in 0..seconds {
         let at_ns = START + second * SECOND;
         for (index, actor) in cast.iter().enumerate() {
@@ -160,8 +162,15 @@ pub(super) fn incident(seconds: u64) -> Engine {
                 let end_ns = at_ns + (noise.next() * 0.99 * SECOND as f64) as u64;
                 // A wide spread around the median.
                 let lifetime_us = actor.lifetime_us * (noise.next() * 4.0 - 2.0).exp();
-                inputs.push(Input::Life(Box::new(lived(actor, who, cookie, end_ns, lifetime_us as u64))));
-                made_at.push(second);
+                let life = lived(actor, who, cookie, end_ns, lifetime_us as u64);
+                alive.push_back(TimewaitEnd {
+                    cookie,
+                    tuple: life.tuple,
+                    fin_wait2: false,
+                    cause: TimewaitCause::Expired,
+                    at_ns: at_ns + 60 * SECOND,
+                });
+                inputs.push(Input::Life(Box::new(life)));
             }
             if actor.port == 5432 && height(second, seconds) > 0.9 && second % 3 == 0 {
                 let opener = process(actor, index as u32, 0);
@@ -170,8 +179,10 @@ pub(super) fn incident(seconds: u64) -> Engine {
                 inputs.push(Input::ConnectFailed(Box::new(failed)));
             }
         }
-        let alive = made_at.iter().rev().take_while(|made| second - **made < 60).count() as u64;
-        inputs.push(Input::Kernel { netns: 4_026_531_840, facts: kernel(alive) });
+        while alive.front().is_some_and(|end| end.at_ns <= at_ns) {
+            inputs.extend(alive.pop_front().map(Input::TimewaitEnd));
+        }
+        inputs.push(Input::Kernel { netns: 4_026_531_840, facts: kernel(alive.len() as u64) });
         inputs.push(Input::Tick { at_ns: at_ns + SECOND - 1 });
     }
     for (index, actor) in cast.iter().enumerate() {

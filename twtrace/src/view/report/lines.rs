@@ -7,7 +7,7 @@ use crate::view::order::{self, By, Sort};
 use crate::view::text;
 use std::collections::HashMap;
 use twtrace_core::history::Series;
-use twtrace_core::input::Tier;
+use twtrace_core::input::{Role, Tier};
 use twtrace_core::model::{Counts, DestRow, DestinationRow, GroupBy, GroupKey, PairRow, Row};
 
 /// What a row is about.
@@ -72,6 +72,15 @@ impl<'a> Line<'a> {
         match self.subject {
             Subject::Group(row) => label::group(row, self.part.model),
             Subject::Destination(row) => label::destination(&row.key, row.folded),
+        }
+    }
+
+    /// The word between figures and a destination: connections go there, or come in there.
+    pub(super) fn preposition(&self) -> &'static str {
+        match self.destination().map(|row| row.key) {
+            Some(DestRow::Dest(key)) if key.role == Role::Active => "towards",
+            Some(DestRow::Dest(key)) if key.role == Role::Passive => "accepted on",
+            _ => "of",
         }
     }
 
@@ -271,6 +280,7 @@ fn columns(by: By, of_several: bool) -> Vec<Column> {
         right("MEAN/S", |line| text::rate(line.mean_per_s())),
         right("PEAK/S", |line| peak(line, line.counts().peak_per_s)),
         right("LIVE PEAK", live_peak),
+        left("MOSTLY TOWARDS", |line| line.towards.clone().unwrap_or_default()),
         right("OPENED", |line| text::count(line.counts().opened)),
         right("ACCEPTED", |line| text::count(line.counts().accepted)),
         right("1ST FIN", |line| text::count(line.counts().closed_first)),
@@ -288,7 +298,6 @@ fn columns(by: By, of_several: bool) -> Vec<Column> {
     ]);
     match by {
         By::Process => columns.extend([
-            left("MOSTLY TOWARDS", |line| line.towards.clone().unwrap_or_default()),
             left("PARENT", |line| of_owner(line, |owner| label::process(&owner.parent_comm, owner.ppid))),
             left("COMMAND LINE", command_line),
         ]),

@@ -21,6 +21,7 @@ use crate::view::order::By;
 use crate::view::text as words;
 use std::collections::HashMap;
 use twtrace_core::engine::Model;
+use twtrace_core::history::History;
 
 /// Rows of a table for people when no number is given.
 const ROWS: usize = 20;
@@ -60,6 +61,19 @@ struct Part<'a> {
     host: String,
     /// Name of its directory.
     recording: String,
+}
+
+impl Part<'_> {
+    /// Timewait sockets made.
+    fn made(&self) -> u64 {
+        self.model.summary().totals.counts.time_wait_made
+    }
+
+    /// Most timewait sockets alive by the kernel's count, which no filter touches; `None` when it was never read.
+    fn kernel_peak(&self) -> Option<u64> {
+        let moments = self.model.history().map(History::moments).unwrap_or_default();
+        moments.iter().filter_map(|moment| moment.kernel_time_wait).max()
+    }
 }
 
 /// Recordings to report on.

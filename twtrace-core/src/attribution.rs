@@ -20,7 +20,7 @@ const IDLE_OWNERS: usize = 16_384;
 /// The rows of one owner, one for each grouping.
 pub(crate) type Rows = [RowRef; GROUPINGS];
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Entry {
     owner: Option<Owner>,
     rows: Rows,
@@ -32,7 +32,7 @@ struct Entry {
 ///
 /// An owner is a process at a time: after an exec, the same process is another owner with the same process row and
 /// another command row.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Attribution {
     ledgers: [Ledger<Row>; GROUPINGS],
     entries: Vec<Entry>,

@@ -103,7 +103,7 @@ impl Recent {
     }
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Slot<R> {
     row: R,
     recent: Recent,
@@ -111,7 +111,7 @@ struct Slot<R> {
 }
 
 /// Rows by key. Full: the smallest eighth is folded into the rest.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Ledger<R: LedgerRow> {
     slots: Vec<Slot<R>>,
     free: Vec<u32>,

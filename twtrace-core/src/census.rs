@@ -260,12 +260,15 @@ impl Engine {
 
     /// A life that was judged otherwise left a timewait socket: a census has it.
     pub(crate) fn found(&mut self, ended: &Ended, substate: Substate, expires_ns: u64) {
-        self.corrected("found_by_census", ended.outcome, Outcome::TimeWait(substate));
+        self.corrected("found_by_census", ended.end_ns, ended.outcome, Outcome::TimeWait(substate));
         self.remember(ended.cookie, ended.end_ns, Outcome::TimeWait(substate));
+        let mut ended = *ended;
         if ended.shown {
-            self.model.change_ended(ended, 1, -i64::from(ended.counts_as_reset()));
+            self.model.change_ended(&ended, 1, -i64::from(ended.counts_as_reset()));
+            // It is alive in rows of its own, although those that it was counted in may be gone.
+            self.place(&mut ended);
         }
-        self.follow(ended, substate, Known::Census, expires_ns);
+        self.follow(&ended, substate, Known::Census, expires_ns);
     }
 
     /// Draws the conclusions of censuses, once the records of what they saw have arrived.
@@ -419,7 +422,7 @@ impl Engine {
     }
 
     fn never_made(&mut self, live: &Live) {
-        self.corrected("never_made", Outcome::TimeWait(live.substate), Outcome::Unknown);
+        self.corrected("never_made", live.made_ns, Outcome::TimeWait(live.substate), Outcome::Unknown);
         self.remember(live.cookie, live.made_ns, Outcome::Unknown);
         if live.shown {
             let ended = Ended {

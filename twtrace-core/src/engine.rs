@@ -113,6 +113,7 @@ impl Engine {
                 facts: Default::default(),
                 users: Default::default(),
                 history: config.history.then(Default::default),
+                counted_from_ns: 0,
             },
             filter: config.filter,
             census: Census::default(),
@@ -335,7 +336,7 @@ impl Engine {
         let ended = *ended;
         self.census.reset(cookie, ended.end_ns);
         self.end_live(cookie);
-        self.corrected("reset_after_close", before, outcome);
+        self.corrected("reset_after_close", ended.end_ns, before, outcome);
         if ended.shown {
             let made = matches!(before, Outcome::TimeWait(_));
             let counted = before == Outcome::ResetReceived;
@@ -343,8 +344,11 @@ impl Engine {
         }
     }
 
-    /// Moves one life from one outcome to another.
-    pub(crate) fn corrected(&mut self, why: &'static str, from: Outcome, to: Outcome) {
+    /// Moves a life that ended then from one outcome to another.
+    pub(crate) fn corrected(&mut self, why: &'static str, end_ns: u64, from: Outcome, to: Outcome) {
+        if !self.model.counts(end_ns) {
+            return;
+        }
         let totals = &mut self.model.summary.totals;
         if let Some(count) = totals.outcomes.get_mut(from.name()) {
             *count = count.saturating_sub(1);

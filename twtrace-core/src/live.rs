@@ -212,6 +212,9 @@ impl Model {
 
     /// Corrects what was counted of an ended life.
     pub(crate) fn change_ended(&mut self, ended: &Ended, made: i64, reset: i64) {
+        if !self.counts(ended.end_ns) {
+            return;
+        }
         let by_closer = |counts: &mut Counts| counts.time_wait_made = counts.time_wait_made.saturating_add_signed(made);
         let by_either = |counts: &mut Counts| counts.reset = counts.reset.saturating_add_signed(reset);
         let main = if ended.closer == UNKNOWN { ended.opener } else { ended.closer };

@@ -367,6 +367,8 @@ pub struct Model {
     pub(crate) facts: Map<ProcessKey, ProcessFacts>,
     pub(crate) users: Map<u32, String>,
     pub(crate) history: Option<History>,
+    /// What was counted before is forgotten.
+    pub(crate) counted_from_ns: u64,
 }
 
 impl Model {

@@ -8,8 +8,11 @@ use crate::kernel::load::LoadOptions;
 use crate::view::order::{By, Sort};
 use clap::{Args, Parser, Subcommand};
 use ipnet::IpNet;
+use std::path::PathBuf;
 use std::time::Duration;
 use twtrace_core::engine::Filter;
+
+pub use parse::TimeSpec;
 
 const TOP_EXAMPLES: &str = "\
 Examples:
@@ -28,8 +31,19 @@ Examples:
   twtrace sockets --duration 60s             after a minute every timewait socket is younger than the trace
   twtrace sockets --dest 10.0.0.0/8:5432     only those towards port 5432 of that network
   twtrace sockets --json                     one JSON object
+  twtrace sockets --trace night.twt          with the owners that a recording in progress knows, at once
 
 Sockets that are older than the trace are listed without owners: the kernel does not keep them.";
+
+const REPLAY_EXAMPLES: &str = "\
+Examples:
+  twtrace replay incident.twt                               on the whole terminal, from the start
+  twtrace replay incident.twt --at 14:13:20                 from that time of day on (UTC)
+  twtrace replay incident.twt --once                        one table, as of the end
+  twtrace replay incident.twt --once --at +90s --json       one JSON object, as of 90 seconds after the start
+  twtrace replay incident.twt --once --at -5m --by parent   as of 5 minutes before the end
+
+Reports are those that `twtrace top --once` would have written at that moment.";
 
 /// Names the processes behind TIME_WAIT sockets.
 #[derive(Debug, Parser)]
@@ -46,6 +60,9 @@ pub enum Command {
     /// Show which processes make TIME_WAIT sockets, and towards where
     #[command(after_help = TOP_EXAMPLES)]
     Top(Box<TopArgs>),
+    /// Show a recording as `top` would have shown it, with time controls
+    #[command(after_help = REPLAY_EXAMPLES)]
+    Replay(Box<ReplayArgs>),
     /// List the live timewait sockets as `ss` does, with the processes that closed and opened them
     #[command(after_help = SOCKETS_EXAMPLES)]
     Sockets(Box<SocketsArgs>),
@@ -69,6 +86,10 @@ pub struct DoctorArgs {
 /// Arguments of `sockets`.
 #[derive(Clone, Debug, Args)]
 pub struct SocketsArgs {
+    /// Take the owners from this recording instead: one in progress, or one that ended since the last boot
+    #[arg(long, value_name = "DIR.twt", conflicts_with = "duration")]
+    pub trace: Option<PathBuf>,
+
     /// How long to trace before the list is taken: 500ms, 5s, 2m, 1h, or seconds
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse::duration)]
     pub duration: Duration,
@@ -105,7 +126,40 @@ pub struct TopArgs {
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse::interval)]
     pub interval: Duration,
 
-    /// Write JSON: one object with --once, else one a line for each interval
+    /// What to show.
+    #[command(flatten)]
+    pub view: ViewArgs,
+
+    /// How to trace.
+    #[command(flatten)]
+    pub kernel: KernelArgs,
+}
+
+/// Arguments of `replay`.
+#[derive(Clone, Debug, Args)]
+pub struct ReplayArgs {
+    /// The recording
+    #[arg(value_name = "DIR.twt")]
+    pub recording: PathBuf,
+
+    /// Write one report as of --at and end
+    #[arg(long)]
+    pub once: bool,
+
+    /// Where in the recording: 2026-09-21T14:13:20Z, 14:13:20 (UTC), +90s from the start, -5m from the end
+    /// [default: the end with --once, else the start]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    pub at: Option<TimeSpec>,
+
+    /// What to show.
+    #[command(flatten)]
+    pub view: ViewArgs,
+}
+
+/// What the screen and reports show.
+#[derive(Clone, Debug, Args)]
+pub struct ViewArgs {
+    /// Write JSON: one object for each report, on one line
     #[arg(long, conflicts_with = "csv")]
     pub json: bool,
 
@@ -132,10 +186,6 @@ pub struct TopArgs {
     /// Which rows to show.
     #[command(flatten)]
     pub filter: FilterArgs,
-
-    /// How to trace.
-    #[command(flatten)]
-    pub kernel: KernelArgs,
 }
 
 /// Filters.

@@ -33,6 +33,7 @@ fn main() -> ExitCode {
 fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     match &cli.command {
         Command::Top(args) => cmd::top::run(args).map(|()| ExitCode::SUCCESS),
+        Command::Replay(args) => cmd::replay::run(args).map(|()| ExitCode::SUCCESS),
         Command::Sockets(args) => cmd::sockets::run(args).map(|()| ExitCode::SUCCESS),
         Command::Doctor(args) => {
             let mut out = io::BufWriter::new(io::stdout().lock());

@@ -9,7 +9,8 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::ebpf::Toolchain;
 use crate::process::{cargo, output, run as run_command, say, which};
-use crate::tools::{BPF_LINKER, CARGO_DENY};
+use crate::python;
+use crate::tools::{BPF_LINKER, CARGO_DENY, CARGO_FUZZ};
 
 /// Options of `cargo xtask setup`.
 #[derive(clap::Args)]
@@ -34,7 +35,7 @@ const BUILD: [&str; 7] =
     ["build-essential", "cargo-web", "libpolly-22-dev", "llvm-22-dev", "rust-web-clippy", "rust-web-src", "rustc-web"];
 
 /// What the live tests run.
-const LIVE: [Package; 10] = [
+const LIVE: [Package; 11] = [
     package("bpftool", "bpftool"),
     package("curl", "curl"),
     package("iproute2", "ss"),
@@ -42,6 +43,7 @@ const LIVE: [Package; 10] = [
     package("postgresql", "psql"),
     package("postgresql-contrib", "pgbench"),
     package("procps", "sysctl"),
+    package("python3-venv", "python3"),
     package("qemu-system-x86", "qemu-system-x86_64"),
     package("tmux", "tmux"),
     package("xz-utils", "xz"),
@@ -61,6 +63,10 @@ pub fn run(args: &Args) -> Result<()> {
         other_system(live)?;
     }
     CARGO_DENY.install()?;
+    if !args.build_only {
+        CARGO_FUZZ.install()?;
+        python::install()?;
+    }
     say(&format!("eBPF toolchain: {}", Toolchain::find()?.version()?));
     Ok(())
 }

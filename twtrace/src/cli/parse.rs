@@ -1,5 +1,6 @@
 //! Values of arguments. Each error says which form is valid.
 
+use chrono::{DateTime, NaiveTime, Timelike as _};
 use ipnet::{IpNet, Ipv4Net};
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -10,6 +11,9 @@ const MIN_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Longest duration: clocks and timers hold it without overflow.
 const MAX_DURATION: Duration = Duration::from_secs(10 * 366 * 86_400);
+
+/// A day, in nanoseconds.
+const DAY_NS: i128 = 86_400_000_000_000;
 
 /// Most sockets that the kernel side is asked to follow. Their map takes about 400 bytes each.
 const MAX_SOCKETS: u32 = 16 * 1024 * 1024;
@@ -25,6 +29,12 @@ pub struct CommName(pub Vec<u8>);
 const COMM_BYTES: usize = 15;
 
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let duration = span(text)?;
+    if duration.is_zero() { Err("expected a time longer than 0".to_owned()) } else { Ok(duration) }
+}
+
+/// A length of time, which may be 0.
+fn span(text: &str) -> Result<Duration, String> {
     let valid = || "expected a time such as 500ms, 5s, 2m or 1h".to_owned();
     let split = text.find(|letter: char| letter.is_ascii_alphabetic()).unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
@@ -40,9 +50,6 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     }
     let number: f64 = number.parse().map_err(|_| valid())?;
     let duration = Duration::try_from_secs_f64(number * seconds_each).map_err(|_| valid())?;
-    if duration.is_zero() {
-        return Err("expected a time longer than 0".to_owned());
-    }
     if duration > MAX_DURATION {
         return Err("expected a time of ten years at most".to_owned());
     }
@@ -52,6 +59,66 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
 pub(super) fn interval(text: &str) -> Result<Duration, String> {
     let interval = duration(text)?;
     if interval < MIN_INTERVAL { Err("expected at least 100ms".to_owned()) } else { Ok(interval) }
+}
+
+/// A moment of a recording, as people write it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimeSpec {
+    /// A wall clock with its date (RFC 3339), as nanoseconds since the Unix epoch.
+    Wall(i128),
+    /// A time of day (UTC), as nanoseconds since midnight.
+    OfDay(u64),
+    /// So long after the start of the recording.
+    AfterStart(Duration),
+    /// So long before its end.
+    BeforeEnd(Duration),
+}
+
+impl TimeSpec {
+    /// The moment that it is in a recording from `start_ns` to `end_ns`, all in nanoseconds since the Unix epoch. It may
+    /// be outside of the recording.
+    ///
+    /// A time of day is taken on the day of the start; when it was over by then and the recording reaches that far, on
+    /// the day after.
+    pub fn unix_ns(self, start_ns: i128, end_ns: i128) -> i128 {
+        let length = |duration: Duration| i128::try_from(duration.as_nanos()).unwrap_or(i128::MAX);
+        match self {
+            Self::Wall(unix_ns) => unix_ns,
+            Self::OfDay(since_midnight) => {
+                let at = start_ns.saturating_sub(start_ns.rem_euclid(DAY_NS)).saturating_add(since_midnight.into());
+                let next = at.saturating_add(DAY_NS);
+                if at < start_ns && next <= end_ns { next } else { at }
+            }
+            Self::AfterStart(duration) => start_ns.saturating_add(length(duration)),
+            Self::BeforeEnd(duration) => end_ns.saturating_sub(length(duration)),
+        }
+    }
+}
+
+impl FromStr for TimeSpec {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let valid = || {
+            "expected a time such as 2026-09-21T14:13:20Z, 14:13:20 (UTC), +90s from the start or -5m from the end"
+                .to_owned()
+        };
+        if let Some(after) = text.strip_prefix('+') {
+            return span(after).map(Self::AfterStart).map_err(|_| valid());
+        }
+        if let Some(before) = text.strip_prefix('-') {
+            return span(before).map(Self::BeforeEnd).map_err(|_| valid());
+        }
+        let of_day = ["%H:%M:%S%.f", "%H:%M"].iter().find_map(|form| NaiveTime::parse_from_str(text, form).ok());
+        if let Some(time) = of_day {
+            // A leap second has more nanoseconds than fit into one.
+            let seconds = u64::from(time.num_seconds_from_midnight());
+            return Ok(Self::OfDay(seconds * 1_000_000_000 + u64::from(time.nanosecond())));
+        }
+        let time = DateTime::parse_from_rfc3339(text).map_err(|_| valid())?;
+        let seconds = i128::from(time.timestamp()) * 1_000_000_000;
+        Ok(Self::Wall(seconds + i128::from(time.timestamp_subsec_nanos())))
+    }
 }
 
 fn number<T: FromStr>(text: &str, valid: impl Fn(&T) -> bool, form: &str) -> Result<T, String> {

@@ -27,10 +27,10 @@ fn nothing_asked_gives_the_help_and_a_usage_error() {
 #[test]
 fn defaults_are_as_documented() {
     let args = top(&[]).unwrap();
-    assert!(!args.once && !args.json && !args.csv && !args.no_color && !args.kernel.debug_kernel);
-    assert_eq!((args.duration, args.interval, args.limit), (None, Duration::from_secs(1), None));
-    assert_eq!((args.by, args.sort), (By::Process, Sort::Made));
-    assert_eq!(args.filter.filter(), Filter::default());
+    assert!(!args.once && !args.view.json && !args.view.csv && !args.view.no_color && !args.kernel.debug_kernel);
+    assert_eq!((args.duration, args.interval, args.view.limit), (None, Duration::from_secs(1), None));
+    assert_eq!((args.view.by, args.view.sort), (By::Process, Sort::Made));
+    assert_eq!(args.view.filter.filter(), Filter::default());
     assert_eq!(args.kernel.max_sockets, twtrace_common::MAX_SOCKETS);
     assert_eq!(args.kernel.ring_bytes, twtrace_common::RING_BYTES);
 }
@@ -51,6 +51,62 @@ fn times() {
 }
 
 #[test]
+fn moments_of_a_recording() {
+    const SECOND: i128 = 1_000_000_000;
+    // From 2026-09-21T14:13:20Z for 12 hours.
+    let (start, end) = (1_790_000_000 * SECOND, (1_790_000_000 + 12 * 3600) * SECOND);
+    for (text, after_ms) in [
+        ("2026-09-21T14:13:20Z", 0),
+        ("2026-09-21T16:13:20.250+02:00", 250),
+        ("2026-09-21t14:13:19z", -1000),
+        ("14:13:20", 0),
+        ("14:14", 40_000),
+        ("14:13:20.5", 500),
+        // Before the start, but not after midnight.
+        ("14:13:19", -1000),
+        ("00:00", 35_200_000),
+        ("02:13:20", 43_200_000),
+        ("02:13:21", -43_199_000),
+        ("23:59:60", 35_200_000),
+        ("+0", 0),
+        ("+90s", 90_000),
+        ("+1.5m", 90_000),
+        ("+99h", 99 * 3_600_000),
+        ("-5m", 43_200_000 - 300_000),
+        ("-0s", 43_200_000),
+    ] {
+        let moment: TimeSpec = text.parse().unwrap();
+        assert_eq!(moment.unix_ns(start, end) - start, after_ms * (SECOND / 1000), "{text}");
+    }
+    for text in [
+        "",
+        "+",
+        "-",
+        "now",
+        "5s",
+        "+5x",
+        "--5s",
+        "+-5s",
+        "24:00",
+        "14:60",
+        "14",
+        "2026-09-21",
+        "2026-09-21T14:13:20",
+        "2026-02-30T00:00:00Z",
+        "１４:13:20",
+        "14:13:20Z",
+    ] {
+        let error = text.parse::<TimeSpec>().unwrap_err();
+        assert!(error.contains("+90s from the start"), "{text}: {error}");
+    }
+    // Whatever a damaged recording says of its length.
+    for text in ["+99h", "-99h", "12:00"] {
+        let moment: TimeSpec = text.parse().unwrap();
+        let _ = (moment.unix_ns(i128::MAX, i128::MIN), moment.unix_ns(i128::MIN, i128::MAX));
+    }
+}
+
+#[test]
 fn destinations() {
     for (text, net, port) in [
         ("10.0.0.1", "10.0.0.1/32", None),
@@ -66,7 +122,7 @@ fn destinations() {
         ("::ffff:10.0.0.1", "10.0.0.1/32", None),
         ("[::ffff:10.0.0.0/104]:80", "10.0.0.0/8", Some(80)),
     ] {
-        let parsed = top(&["--dest", text]).unwrap().filter.dest;
+        let parsed = top(&["--dest", text]).unwrap().view.filter.dest;
         assert_eq!(parsed, [(net.parse().unwrap(), port)], "{text}");
     }
     for text in [
@@ -115,7 +171,7 @@ fn filters_are_repeatable_and_lists() {
         "--port",
         "80,443",
     ]);
-    let filter = args.unwrap().filter.filter();
+    let filter = args.unwrap().view.filter.filter();
     assert_eq!(filter.pids, [1, 2, 3]);
     assert_eq!(filter.comms, [b"curl".to_vec(), b"a-very-long-com".to_vec()]);
     assert_eq!(filter.uids, [0, 65534]);

@@ -3,5 +3,6 @@
 pub mod audit;
 pub mod doctor;
 mod doctor_hooks;
+pub mod replay;
 pub mod sockets;
 pub mod top;

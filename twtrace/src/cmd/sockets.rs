@@ -1,18 +1,41 @@
-//! `twtrace sockets`: trace for a while, then list the live timewait sockets with their owners.
+//! `twtrace sockets`: the live timewait sockets with their owners, from a trace of a while or from a recording.
 
 use super::top;
 use crate::cli::SocketsArgs;
+use crate::host;
+use crate::host::clock;
 use crate::source::live::{Live, LiveOptions};
+use crate::source::now::census_of_all;
+use crate::trace::Info;
+use crate::trace::reader::Recording;
+use crate::view::recording;
 use crate::view::sockets as view;
+use anyhow::bail;
 use std::io::{self, BufWriter, Write as _};
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+use twtrace_core::engine::{Engine, EngineConfig, Filter};
+use twtrace_core::input::{HostFacts, Input};
 
-/// Traces, then lists.
+/// How long it takes until what a recording in progress knew at a time can be read: it is written each second.
+const FLUSH: Duration = Duration::from_secs(2);
+
+/// How long a record may be on its way, so that a census is believed.
+const SETTLE: Duration = Duration::from_millis(20);
+
+/// Traces or reads, then lists.
 ///
 /// # Errors
-/// It cannot trace here, or the output cannot be written to.
+/// It cannot trace here, the recording is not of this boot, or the output cannot be written to.
 pub fn run(args: &SocketsArgs) -> anyhow::Result<()> {
-    let mut live = Live::start(&LiveOptions { load: args.kernel.load() })?;
-    let engine = top::trace(&mut live, args.filter.filter(), args.duration)?;
+    let (engine, notes) = match &args.trace {
+        Some(path) => recorded(path, args.filter.filter())?,
+        None => {
+            let mut live = Live::start(&LiveOptions { load: args.kernel.load() })?;
+            (top::trace(&mut live, args.filter.filter(), args.duration)?, Vec::new())
+        }
+    };
     let mut out = BufWriter::new(io::stdout().lock());
     if args.json {
         view::write_json(engine.model(), args.limit, &mut out)?;
@@ -20,9 +43,76 @@ pub fn run(args: &SocketsArgs) -> anyhow::Result<()> {
         view::write_text(engine.model(), args.limit, &mut out)?;
     }
     out.flush()?;
+    // Beside the list, as tcpdump does: what reads the list reads lines of sockets alone.
     if !args.json {
-        // Beside the list, as tcpdump does: what reads the list reads lines of sockets alone.
         let _ = writeln!(io::stderr(), "{}", view::summary(engine.model()));
     }
+    for note in notes {
+        let _ = writeln!(io::stderr(), "twtrace: {note}");
+    }
     Ok(())
+}
+
+/// The kernel's list of now, with the owners that a recording knows; and what is to be said of it.
+fn recorded(path: &Path, filter: Filter) -> anyhow::Result<(Engine, Vec<String>)> {
+    let mut recording = Recording::open(path)?;
+    same_boot(recording.info(), &host::facts())?;
+    let mut list = Vec::new();
+    let began_ns = census_of_all(&mut |input| list.push(input))?;
+    if recording.info().finished {
+        thread::sleep(SETTLE);
+    } else {
+        thread::sleep(FLUSH);
+        recording = Recording::open(path)?;
+    }
+    let mut engine = Engine::new(EngineConfig { filter, ..EngineConfig::default() });
+    let mut replay = recording.replay()?;
+    let goes_on = replay.advance(began_ns, &mut |input| engine.apply(input))?;
+    let ended_ns = engine.model().summary().window.now_ns;
+    list.into_iter().for_each(|input| engine.apply(input));
+    // Who closed what the list has may have been written later. What later censuses had is not the question.
+    while replay.advance(u64::MAX, &mut |input| {
+        if !is_of_census(&input) {
+            engine.apply(input);
+        }
+    })? {}
+    engine.apply(Input::Tick { at_ns: clock::monotonic_ns()? });
+    let mut notes = recording::warnings(recording.info());
+    notes.extend(recording::losses(replay.losses()));
+    if !goes_on {
+        let ago = Duration::from_nanos(began_ns.saturating_sub(ended_ns));
+        notes.push(recording::ended(ago));
+    }
+    Ok((engine, notes))
+}
+
+fn is_of_census(input: &Input) -> bool {
+    matches!(input, Input::CensusBegin { .. } | Input::CensusRows(_) | Input::CensusGone(_) | Input::CensusEnd { .. })
+}
+
+/// Sockets do not outlive their boot, and cookies begin anew.
+fn same_boot(info: &Info, own: &HostFacts) -> anyhow::Result<()> {
+    if info.host.boot_id.is_empty() || info.host.boot_id != own.boot_id {
+        let name = recording::name(info);
+        bail!(
+            "{name} is not of this boot of this host, and its sockets are gone: look at them with `twtrace replay {name}`"
+        );
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn recordings_of_another_boot_are_refused() {
+        let of = |boot_id: &str| HostFacts { boot_id: boot_id.to_owned(), ..HostFacts::default() };
+        let info = Info { path: "/var/tmp/a.twt".into(), host: of("1"), ..Info::default() };
+        assert!(same_boot(&info, &of("1")).is_ok());
+        for (info, own) in [(info, of("2")), (Info::default(), of(""))] {
+            let error = same_boot(&info, &own).map_err(|error| error.to_string());
+            assert!(error.is_err_and(|error| error.contains("twtrace replay")));
+        }
+    }
 }

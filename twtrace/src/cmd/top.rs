@@ -10,8 +10,9 @@ use crate::cli::TopArgs;
 use crate::source::Feed;
 use crate::source::live::{Live, LiveOptions};
 use anyhow::{Context as _, bail};
-use batch::Batch;
-use pulse::{Pulse, Timing, Wake};
+pub(super) use batch::Batch;
+pub(super) use pulse::{Pulse, Timing, Wake};
+pub(super) use screen::Screen;
 use std::io::{self, BufWriter, IsTerminal as _, Write};
 use std::time::Duration;
 use tokio::runtime;
@@ -29,7 +30,7 @@ const TEXT_ROWS: usize = 20;
 /// It cannot trace here, or the output cannot be written to. A broken pipe is among them: the caller decides what it
 /// means.
 pub fn run(args: &TopArgs) -> anyhow::Result<()> {
-    let on_screen = !args.once && !args.json && !args.csv && io::stdout().is_terminal();
+    let on_screen = !args.once && !args.view.json && !args.view.csv && io::stdout().is_terminal();
     if on_screen && args.kernel.debug_kernel && io::stderr().is_terminal() {
         bail!("--debug-kernel would write over the screen: send standard error elsewhere, such as 2>debug.log");
     }
@@ -38,11 +39,11 @@ pub fn run(args: &TopArgs) -> anyhow::Result<()> {
 }
 
 fn engine(args: &TopArgs) -> Engine {
-    Engine::new(EngineConfig { filter: args.filter.filter(), ..EngineConfig::default() })
+    Engine::new(EngineConfig { filter: args.view.filter.filter(), ..EngineConfig::default() })
 }
 
 /// One thread: everything happens in turn, and nothing needs a lock.
-fn runtime() -> anyhow::Result<runtime::Runtime> {
+pub(super) fn runtime() -> anyhow::Result<runtime::Runtime> {
     runtime::Builder::new_current_thread().enable_all().build().context("cannot start the event loop")
 }
 
@@ -68,7 +69,7 @@ fn report<F: Feed>(feed: &mut F, args: &TopArgs, out: &mut dyn Write) -> anyhow:
     let duration = args.duration.or(args.once.then_some(ONCE));
     runtime()?.block_on(async {
         let mut engine = engine(args);
-        let mut batch = Batch::new(args, BufWriter::new(out));
+        let mut batch = Batch::new(&args.view, BufWriter::new(out));
         let timing = Timing { interval: (!args.once).then_some(args.interval), duration };
         let mut pulse = Pulse::new(feed.fd(), timing)?;
         loop {
@@ -91,7 +92,7 @@ fn follow<F: Feed>(feed: &mut F, args: &TopArgs) -> anyhow::Result<()> {
         let mut engine = engine(args);
         let timing = Timing { interval: Some(args.interval), duration: args.duration };
         let mut pulse = Pulse::new(feed.fd(), timing)?;
-        let mut screen = screen::Screen::open(args).context("cannot use the terminal")?;
+        let mut screen = Screen::open(&args.view, None).context("cannot use the terminal")?;
         pulse.listen_to_keys();
         feed.pump(&mut |input| engine.apply(input))?;
         screen.draw(engine.model())?;

@@ -2,6 +2,7 @@
 
 pub mod live;
 mod namespaces;
+pub mod now;
 pub mod replay;
 
 use std::os::fd::BorrowedFd;

@@ -3,12 +3,14 @@
 //! Text is whole, as the kernel or the process has it, except that bytes that are no UTF-8 become `\xff`. Characters
 //! that a terminal could act on are written as JSON's own escapes.
 
-mod rows;
+mod plain;
+pub(super) mod rows;
 #[cfg(test)]
 mod tests;
 
 use crate::view::order::{self, By, Sort};
 use crate::view::text;
+pub use plain::PlainJson;
 use rows::{DestinationJson, Joins, RowJson};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -44,7 +46,7 @@ struct Report<'a> {
     processes: Vec<RowJson<'a>>,
     processes_total: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
-    groups: Option<Groups<'a>>,
+    groups: Option<Groups<RowJson<'a>>>,
     destinations: Vec<DestinationJson>,
     destinations_total: usize,
     /// Diagnosis rules write here; this version has none.
@@ -89,7 +91,7 @@ struct Lost {
 }
 
 #[derive(Serialize)]
-struct Kernel<'a> {
+pub(super) struct Kernel<'a> {
     time_wait: u64,
     time_wait_overflow: u64,
     max_tw_buckets: u64,
@@ -101,7 +103,7 @@ struct Kernel<'a> {
 
 /// A network namespace.
 #[derive(Serialize)]
-struct NamespaceJson<'a> {
+pub(super) struct NamespaceJson<'a> {
     netns: u32,
     /// `ip netns` name, else container, else PID; null when nobody has told.
     name: Option<&'a str>,
@@ -128,7 +130,7 @@ pub(super) struct Coverage {
 }
 
 #[derive(Serialize)]
-struct Totals<'a> {
+pub(super) struct Totals<'a> {
     #[serde(flatten)]
     counts: rows::CountsJson,
     lives: u64,
@@ -143,10 +145,10 @@ struct Totals<'a> {
 }
 
 #[derive(Serialize)]
-struct Groups<'a> {
-    by: &'static str,
-    total: usize,
-    rows: Vec<RowJson<'a>>,
+pub(super) struct Groups<R> {
+    pub(super) by: &'static str,
+    pub(super) total: usize,
+    pub(super) rows: Vec<R>,
 }
 
 /// Writes one report and a line's end.
@@ -162,9 +164,8 @@ pub fn write(model: &Model, options: Options, out: &mut dyn Write) -> io::Result
 /// # Errors
 /// The output cannot be written to.
 pub(super) fn write_plain(report: &impl Serialize, out: &mut dyn Write) -> io::Result<()> {
-    let mut serializer = serde_json::Serializer::with_formatter(&mut *out, Plain);
     // The conversion keeps the output's own error, such as a broken pipe.
-    report.serialize(&mut serializer).map_err(io::Error::from)?;
+    serde_json::to_writer(PlainJson::new(&mut *out), report).map_err(io::Error::from)?;
     writeln!(out)
 }
 
@@ -236,7 +237,7 @@ pub(super) fn tracing(summary: &Summary) -> Tracing<'_> {
     }
 }
 
-fn kernel(kernel: &KernelFacts) -> Kernel<'_> {
+pub(super) fn kernel(kernel: &KernelFacts) -> Kernel<'_> {
     Kernel {
         time_wait: kernel.time_wait,
         time_wait_overflow: kernel.time_wait_overflow,
@@ -248,7 +249,7 @@ fn kernel(kernel: &KernelFacts) -> Kernel<'_> {
     }
 }
 
-fn of_namespace<'a>(namespace: &'a Namespace, summary: &Summary) -> NamespaceJson<'a> {
+pub(super) fn of_namespace<'a>(namespace: &'a Namespace, summary: &Summary) -> NamespaceJson<'a> {
     NamespaceJson {
         netns: namespace.netns,
         name: Some(namespace.name.as_str()).filter(|name| !name.is_empty()),
@@ -281,7 +282,7 @@ fn census(
     }
 }
 
-fn totals(summary: &Summary) -> Totals<'_> {
+pub(super) fn totals(summary: &Summary) -> Totals<'_> {
     let totals = &summary.totals;
     Totals {
         counts: rows::CountsJson::of(&totals.counts),
@@ -291,27 +292,5 @@ fn totals(summary: &Summary) -> Totals<'_> {
         live_known: if crate::view::words::live_mark(summary).is_empty() { "census" } else { "inferred" },
         live_untracked: totals.live_untracked,
         ends: (summary.tracing.tier == Tier::Exact).then_some(totals.ends),
-    }
-}
-
-/// Compact JSON, and besides what JSON demands it escapes what is not plain text: reports are read on terminals too.
-struct Plain;
-
-impl serde_json::ser::Formatter for Plain {
-    fn write_string_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
-        if fragment.chars().all(text::is_plain) {
-            return writer.write_all(fragment.as_bytes());
-        }
-        for letter in fragment.chars() {
-            let mut buffer = [0; 4];
-            if text::is_plain(letter) {
-                writer.write_all(letter.encode_utf8(&mut buffer).as_bytes())?;
-            } else {
-                for unit in letter.encode_utf16(&mut [0; 2]) {
-                    write!(writer, "\\u{unit:04x}")?;
-                }
-            }
-        }
-        Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! Reports one after the other, in the form that was asked for.
 
 use super::TEXT_ROWS;
-use crate::cli::TopArgs;
+use crate::cli::ViewArgs;
 use crate::view::order::{By, Sort};
 use crate::view::{csv, json, table};
 use std::io::{self, Write};
@@ -14,7 +14,7 @@ enum Form {
 }
 
 /// Writes reports.
-pub(super) struct Batch<W> {
+pub(in crate::cmd) struct Batch<W> {
     form: Form,
     by: By,
     sort: Sort,
@@ -25,7 +25,7 @@ pub(super) struct Batch<W> {
 }
 
 impl<W: Write> Batch<W> {
-    pub(super) fn new(args: &TopArgs, out: W) -> Self {
+    pub(in crate::cmd) fn new(args: &ViewArgs, out: W) -> Self {
         let form = match (args.json, args.csv) {
             (true, _) => Form::Json,
             (_, true) => Form::Csv,
@@ -35,7 +35,7 @@ impl<W: Write> Batch<W> {
     }
 
     /// Writes one report and hands it on at once: a reader may act on it.
-    pub(super) fn write(&mut self, model: &Model) -> io::Result<()> {
+    pub(in crate::cmd) fn write(&mut self, model: &Model) -> io::Result<()> {
         let (by, sort, limit) = (self.by, self.sort, self.limit);
         let first = self.written == 0;
         let out = &mut self.out;

@@ -16,7 +16,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_unti
 const PUMP: Duration = Duration::from_millis(100);
 
 /// Why the loop woke up.
-pub(super) enum Wake {
+pub(in crate::cmd) enum Wake {
     /// The source is to be read.
     Pump,
     /// A report is due.
@@ -29,15 +29,15 @@ pub(super) enum Wake {
 
 /// When things are due.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Timing {
+pub(in crate::cmd) struct Timing {
     /// Between reports; `None` for one at the end alone.
-    pub(super) interval: Option<Duration>,
+    pub(in crate::cmd) interval: Option<Duration>,
     /// Until the end.
-    pub(super) duration: Option<Duration>,
+    pub(in crate::cmd) duration: Option<Duration>,
 }
 
 /// Waits.
-pub(super) struct Pulse {
+pub(in crate::cmd) struct Pulse {
     fd: Option<AsyncFd<OwnedFd>>,
     pump: Interval,
     show: Option<Interval>,
@@ -48,7 +48,7 @@ pub(super) struct Pulse {
 
 impl Pulse {
     /// Begins to count the time.
-    pub(super) fn new(fd: Option<BorrowedFd<'_>>, timing: Timing) -> io::Result<Self> {
+    pub(in crate::cmd) fn new(fd: Option<BorrowedFd<'_>>, timing: Timing) -> io::Result<Self> {
         let now = Instant::now();
         let steady = |mut interval: Interval| {
             // After a stall, go on from there: what was missed is in the next report.
@@ -70,12 +70,12 @@ impl Pulse {
     }
 
     /// From now on reports keys as well.
-    pub(super) fn listen_to_keys(&mut self) {
+    pub(in crate::cmd) fn listen_to_keys(&mut self) {
         self.keys = Some(EventStream::new());
     }
 
     /// The next thing to do. What was not chosen is not lost: all of these can be waited for again.
-    pub(super) async fn next(&mut self) -> io::Result<Wake> {
+    pub(in crate::cmd) async fn next(&mut self) -> io::Result<Wake> {
         loop {
             let [interrupt, terminate, hangup] = &mut self.signals;
             return tokio::select! {

@@ -1,6 +1,7 @@
 //! The terminal, taken and given back.
 
-use crate::cli::TopArgs;
+use crate::cli::ViewArgs;
+use crate::view::tui::deck::Deck;
 use crate::view::tui::figures::Frozen;
 use crate::view::tui::state::{Outcome, State};
 use crate::view::tui::{self, style::Look};
@@ -19,7 +20,7 @@ use std::panic;
 use twtrace_core::engine::Model;
 
 /// The whole terminal. Dropping it restores what was there.
-pub(super) struct Screen {
+pub(in crate::cmd) struct Screen {
     terminal: Terminal<CrosstermBackend<BufWriter<Stdout>>>,
     state: State,
     frozen: Option<Box<Frozen>>,
@@ -27,7 +28,7 @@ pub(super) struct Screen {
 }
 
 impl Screen {
-    pub(super) fn open(args: &TopArgs) -> io::Result<Self> {
+    pub(in crate::cmd) fn open(args: &ViewArgs, deck: Option<Deck>) -> io::Result<Self> {
         let colour = !args.no_color && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         restore_on_panic();
         enable_raw_mode()?;
@@ -37,12 +38,18 @@ impl Screen {
         // A whole frame in one write, or the terminal would show halves.
         let terminal = Terminal::new(CrosstermBackend::new(BufWriter::with_capacity(64 * 1024, io::stdout())))?;
         std::mem::forget(given_back);
-        let state = State::new(args.by, args.sort, Look { colour });
+        let mut state = State::new(args.by, args.sort, Look { colour });
+        state.deck = deck;
         Ok(Self { terminal, state, frozen: None, open: true })
     }
 
+    /// The recording that is played.
+    pub(in crate::cmd) fn deck(&mut self) -> Option<&mut Deck> {
+        self.state.deck.as_mut()
+    }
+
     /// Draws what is known now, or what was when the user froze it.
-    pub(super) fn draw(&mut self, model: &Model) -> io::Result<()> {
+    pub(in crate::cmd) fn draw(&mut self, model: &Model) -> io::Result<()> {
         queue!(self.terminal.backend_mut(), BeginSynchronizedUpdate)?;
         let (state, frozen) = (&mut self.state, self.frozen.as_deref());
         self.terminal.draw(|frame| match frozen {
@@ -53,7 +60,7 @@ impl Screen {
     }
 
     /// Acts on a key or another size, and draws.
-    pub(super) fn event(&mut self, event: &Event, model: &Model) -> io::Result<ControlFlow<()>> {
+    pub(in crate::cmd) fn event(&mut self, event: &Event, model: &Model) -> io::Result<ControlFlow<()>> {
         match event {
             Event::Key(key) if key.kind != KeyEventKind::Release => {
                 let outcome = match self.frozen.as_deref() {
@@ -74,7 +81,7 @@ impl Screen {
         Ok(ControlFlow::Continue(()))
     }
 
-    pub(super) fn close(mut self) -> io::Result<()> {
+    pub(in crate::cmd) fn close(mut self) -> io::Result<()> {
         self.open = false;
         restore()
     }

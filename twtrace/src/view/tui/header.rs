@@ -14,12 +14,17 @@ const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█']
 /// Narrowest screen with a sparkline, in cells.
 const WIDE: u16 = 70;
 
+/// A figure as a bar, the highest as the full one.
+pub(super) fn bar(figure: u64, highest: u64) -> char {
+    // The quotient is 7 at most.
+    BARS[(u128::from(figure.min(highest)) * 7 / u128::from(highest.max(1))) as usize]
+}
+
 /// The newest figures as bars, the highest of them as the full one.
 fn sparkline(history: &[u64], cells: usize) -> String {
     let newest = &history[history.len().saturating_sub(cells)..];
-    let highest = newest.iter().copied().max().unwrap_or(0).max(1);
-    // The quotient is 7 at most.
-    newest.iter().map(|figure| BARS[(u128::from(*figure) * 7 / u128::from(highest)) as usize]).collect()
+    let highest = newest.iter().copied().max().unwrap_or(0);
+    newest.iter().map(|figure| bar(*figure, highest)).collect()
 }
 
 /// A line that shows where it was cut.
@@ -31,6 +36,12 @@ fn fitted(spans: Vec<Span<'static>>, width: u16) -> Line<'static> {
         Span::styled(text, span.style)
     };
     Line::from(spans.into_iter().map(fit).collect::<Vec<_>>())
+}
+
+/// Everything that makes the figures less than whole: what is missing of a recording, and what the trace itself missed.
+pub(super) fn warnings(figures: &dyn Figures, state: &State) -> Vec<String> {
+    let of_recording = state.deck.iter().flat_map(|deck| deck.warnings.iter().cloned());
+    of_recording.chain(words::warnings(figures.summary())).collect()
 }
 
 /// The header's lines for so many cells.
@@ -47,7 +58,10 @@ pub(super) fn lines(figures: &dyn Figures, state: &State, width: u16) -> Vec<Lin
             text::seconds(summary.window.seconds())
         )),
     ];
-    if state.frozen {
+    if let Some(deck) = &state.deck {
+        first.insert(1, Span::styled(" RECORDING ", look.chosen()));
+        first.insert(2, Span::styled(format!(" {}", text::clean(&deck.name)), look.accent()));
+    } else if state.frozen {
         first.insert(1, Span::styled(" FROZEN ", look.chosen()));
     }
     let count = text::count(summary.time_wait());
@@ -79,7 +93,7 @@ pub(super) fn lines(figures: &dyn Figures, state: &State, width: u16) -> Vec<Lin
     }
     let mut lines: Vec<Line<'static>> =
         [first, second, third, vec![Span::raw(fourth)]].into_iter().map(|spans| fitted(spans, width)).collect();
-    let warnings = words::warnings(summary);
+    let warnings = warnings(figures, state);
     if let Some(warning) = warnings.first() {
         let more =
             if warnings.len() > 1 { format!(" (and {} more: press ?)", warnings.len() - 1) } else { String::new() };

@@ -1,21 +1,35 @@
 //! The help, and everything that the trace could not see.
 
 use crate::view::tui::figures::Figures;
+use crate::view::tui::header;
 use crate::view::tui::state::State;
-use crate::view::words;
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Clear, Paragraph, Wrap};
 
-const KEYS: [(&str, &str); 11] = [
+const TOP: [(&str, &str); 4] = [
     ("1 2 3, Tab, arrows", "processes, destinations, sockets"),
     ("Up Down PgUp PgDn Home End", "choose a row; Home stays with the first"),
-    ("Enter, Esc", "into the row (its destinations or processes), and back"),
     ("g", "group by process, command, parent, user, cgroup"),
+    ("Space", "freeze the figures, and go on"),
+];
+
+const REPLAY: [(&str, &str); 8] = [
+    ("Space", "play, and pause"),
+    ("Left Right, [ ]", "a second back or on, a minute"),
+    ("Home End, g", "the start, the end, a time"),
+    ("n N", "the next peak of churn, the one before"),
+    ("+ -", "twice as fast, half as fast"),
+    ("1 2 3, Tab", "processes, destinations, sockets"),
+    ("Up Down PgUp PgDn", "choose a row"),
+    ("b", "group by process, command, parent, user, cgroup"),
+];
+
+const BOTH: [(&str, &str); 7] = [
+    ("Enter, Esc", "into the row (its destinations or processes), and back"),
     ("s S r", "next order, the one before, the other way round"),
     ("/ text", "only rows that contain it; Esc clears it"),
-    ("Space", "freeze the figures, and go on"),
     ("? q", "this help; quit"),
     ("MADE, LIVE", "timewait sockets made since the start, alive now"),
     ("1ST FIN, 2ND FIN", "connections closed before, after the peer did"),
@@ -25,13 +39,15 @@ const KEYS: [(&str, &str); 11] = [
 /// Draws the overlay in the middle of the screen.
 pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, figures: &dyn Figures, state: &State) {
     let look = state.look;
-    let mut lines: Vec<Line<'_>> = KEYS
+    let own: &[_] = if state.deck.is_some() { &REPLAY } else { &TOP };
+    let mut lines: Vec<Line<'_>> = own
         .iter()
+        .chain(&BOTH)
         .map(|(keys, meaning)| {
             Line::from(vec![Span::styled(format!("{keys:<27}"), look.accent()), Span::raw(*meaning)])
         })
         .collect();
-    let warnings = words::warnings(figures.summary());
+    let warnings = header::warnings(figures, state);
     if !warnings.is_empty() {
         lines.push(Line::raw(""));
     }

@@ -1,5 +1,6 @@
-//! The screen of `twtrace top`: drawn from the figures and from what the user has chosen.
+//! The screen of `twtrace top` and `twtrace replay`: drawn from the figures and from what the user has chosen.
 
+pub mod deck;
 mod destinations;
 pub mod figures;
 mod header;
@@ -11,10 +12,12 @@ pub mod state;
 pub mod style;
 #[cfg(test)]
 mod tests;
+mod timeline;
 
 use crate::view::columns::Context;
 use crate::view::{label, text, words};
 use crossterm::event::KeyEvent;
+use deck::Deck;
 use figures::Figures;
 use ratatui::Frame;
 use ratatui::layout::Rect;
@@ -41,7 +44,9 @@ pub fn draw(frame: &mut Frame<'_>, figures: &dyn Figures, state: &mut State) {
     header::draw(frame, row(0, height), lines);
     let summary = figures.summary();
     let context = Context { names: figures, live_mark: words::live_mark(summary), summary };
-    let body = row(height + 1, area.height - height - 2);
+    // The tabs, the keys, and for a recording its line.
+    let below = 1 + u16::from(state.deck.is_some());
+    let body = row(height + 1, area.height - height - 1 - below);
     let what = state.level().what.clone();
     let title = match &what {
         What::Groups => processes::groups(frame, body, &context, figures, state, None),
@@ -52,6 +57,10 @@ pub fn draw(frame: &mut Frame<'_>, figures: &dyn Figures, state: &mut State) {
         What::Sockets => sockets::draw(frame, body, &context, figures, state),
     };
     frame.render_widget(tabs(figures, state, &title), row(height, 1));
+    if let Some(deck) = &state.deck {
+        let line = timeline::line(deck, summary.window.now_ns, state.look, area.width);
+        frame.render_widget(line, row(area.height - 2, 1));
+    }
     frame.render_widget(footer(state), row(area.height - 1, 1));
     if state.help {
         help::draw(frame, area, figures, state);
@@ -149,11 +158,25 @@ fn footer(state: &State) -> Line<'static> {
             Span::styled("  Enter keeps it, Esc clears it", look.dim()),
         ]);
     }
+    let deck = state.deck.as_ref();
+    if let Some(prompt) = deck.and_then(Deck::prompt) {
+        let hint = deck.and_then(Deck::notice).unwrap_or("14:13:20, +90s, -5m, 2026-09-21T14:13:20Z; Esc stays here");
+        return Line::from(vec![
+            Span::styled(format!("go to: {}_", text::clean(prompt)), look.accent()),
+            Span::styled(format!("  {hint}"), look.dim()),
+        ]);
+    }
     let mut spans = Vec::new();
+    if let Some(notice) = deck.and_then(Deck::notice) {
+        spans.push(Span::styled(format!("{notice}  "), look.warning()));
+    }
     if !state.filter.is_empty() {
         spans.push(Span::styled(format!("filter: {}  ", text::clean(&state.filter)), look.warning()));
     }
-    let keys = "Tab view  g group  Enter drill  / filter  s sort  Space freeze  ? help  q quit";
+    let keys = match deck {
+        None => "Tab view  g group  Enter drill  / filter  s sort  Space freeze  ? help  q quit",
+        Some(_) => "Space play  arrows 1s  [ ] 1m  g time  n N peak  + - speed  ? help  q quit",
+    };
     spans.push(Span::styled(keys, look.dim()));
     Line::from(spans)
 }

@@ -1,6 +1,7 @@
 //! What the user has chosen to look at. Keys change it; drawing only lets the selection settle on what is there.
 
 use crate::view::order::{By, Sort};
+use crate::view::tui::deck::Deck;
 use crate::view::tui::figures::GROUPINGS;
 use crate::view::tui::style::Look;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
@@ -131,6 +132,8 @@ pub struct State {
     pub help: bool,
     /// The figures stand still.
     pub frozen: bool,
+    /// The recording that the figures come from.
+    pub deck: Option<Deck>,
     /// Ids of the rows of the list in front, from first to last.
     shown: Vec<u64>,
     /// Rows that fit on the screen.
@@ -152,6 +155,7 @@ impl State {
             editing: false,
             help: false,
             frozen: false,
+            deck: None,
             shown: Vec::new(),
             page: 1,
         }
@@ -242,6 +246,9 @@ impl State {
             self.edit(key.code);
             return Request::None;
         }
+        if self.deck.as_mut().is_some_and(|deck| deck.key(key.code)) {
+            return Request::None;
+        }
         self.command(key.code)
     }
 
@@ -283,7 +290,7 @@ impl State {
                 (level.selected, level.row, level.top) = (None, 0, 0);
             }
             KeyCode::End => self.step(usize::MAX),
-            KeyCode::Char('g') => self.group(),
+            KeyCode::Char('g' | 'b') => self.group(),
             KeyCode::Char('s') => self.sort(1),
             KeyCode::Char('S') => self.sort(-1),
             KeyCode::Char('r') => self.reverse = !self.reverse,

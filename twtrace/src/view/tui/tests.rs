@@ -312,3 +312,58 @@ fn keys_that_mean_nothing_do_nothing() {
     assert_eq!(key(control(KeyCode::Char('c')), harness.engine.model(), &mut harness.state), Outcome::Quit);
     assert_eq!(harness.state.filter, "");
 }
+
+/// The fixture as a recording of ten seconds, paused near its end.
+fn recording(width: u16, height: u16) -> Harness {
+    let mut harness = Harness::new(fixture::lossy(), width, height);
+    let start_ns = harness.engine.model().summary().window.start_ns;
+    let warnings = vec!["connections-0002.parquet: 4,096 rows are missing".to_owned()];
+    let length = 10_000_000_000;
+    let mut deck =
+        Deck::new("incident.twt".to_owned(), warnings, 1_790_000_000_000_000_000, (start_ns, start_ns + length));
+    deck.go(start_ns + 5_400_000_000);
+    deck.key(KeyCode::Char(' '));
+    let made = vec![1, 2, 100, 3, 0, 0, 0, 20, 30, 40];
+    deck.churn = Some(deck::Churn { made, bucket_ns: 1_000_000_000, peaks: vec![2] });
+    harness.state.deck = Some(deck);
+    harness.draw();
+    harness
+}
+
+#[test]
+fn a_recording_says_that_it_is_one_and_where_it_is() {
+    for (width, height) in [(60, 12), (80, 24), (120, 24)] {
+        insta::assert_snapshot!(format!("recording_{width}x{height}"), recording(width, height).text());
+    }
+    let mut harness = recording(80, 40);
+    insta::assert_snapshot!("recording_help_80x40", harness.type_in("?"));
+    harness.type_in("?g14:13:2x");
+    insta::assert_snapshot!("recording_prompt_80x40", harness.text());
+    harness.press(KeyCode::Enter);
+    assert!(harness.text().contains("expected a time such as"), "{}", harness.text());
+    harness.press(KeyCode::Backspace);
+    harness.press(KeyCode::Backspace);
+    harness.type_in("21");
+    harness.press(KeyCode::Enter);
+    let deck = harness.state.deck.as_ref().unwrap();
+    assert_eq!(deck.target_ns() - deck.start_ns, 1_000_000_000);
+}
+
+#[test]
+fn keys_for_the_time_leave_the_others_to_the_lists() {
+    let mut harness = recording(120, 24);
+    let target = |harness: &Harness| harness.state.deck.as_ref().map(Deck::target_ns);
+    let before = target(&harness);
+    assert!(harness.type_in("b").contains("rows by command"));
+    assert!(harness.type_in("2").contains("[2 destinations]"));
+    assert!(harness.type_in("3").contains("[3 sockets]"));
+    assert!(harness.type_in("/gn[ ").contains("/gn[ _"));
+    harness.press(KeyCode::Esc);
+    assert_eq!(target(&harness), before);
+    harness.press(KeyCode::Left);
+    assert_eq!(harness.state.tab, Tab::Sockets, "arrows are for the time");
+    assert_ne!(target(&harness), before);
+    // What plays is not on its way anywhere.
+    assert!(!harness.text().contains("FROZEN") && !harness.type_in(" ").contains("FROZEN"));
+    assert!(harness.type_in("nnn").contains("no later peak"));
+}

@@ -1,0 +1,145 @@
+//! `twtrace replay`: a recording on the screen of `top`, with time controls, or one report as of a moment.
+
+mod player;
+#[cfg(test)]
+mod tests;
+
+use super::top::{Batch, Pulse, Screen, Timing, Wake, runtime};
+use crate::cli::ReplayArgs;
+use crate::trace::reader::Recording;
+use crate::view::recording;
+use crate::view::tui::deck::{Churn, Deck};
+use anyhow::{Context as _, bail};
+use player::{Player, Run, Tape};
+use std::io::{self, BufWriter, IsTerminal as _, Write};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+use twtrace_core::engine::{Engine, EngineConfig};
+use twtrace_core::peaks::peaks;
+
+/// How long the way to another moment may keep the keys waiting.
+const SLICE: Duration = Duration::from_millis(80);
+
+/// Plays as asked, or writes the report of one moment.
+///
+/// # Errors
+/// The recording cannot be read, there is no terminal to play on, or the output cannot be written to.
+pub fn run(args: &ReplayArgs) -> anyhow::Result<()> {
+    if !args.once && (args.view.json || args.view.csv || !io::stdout().is_terminal()) {
+        bail!("a recording is played on a terminal alone: add --once for a report as of --at, or of the end");
+    }
+    let recording = Recording::open(&args.recording)?;
+    let info = recording.info();
+    let (name, warnings) = (recording::name(info), recording::warnings(info));
+    let length = (info.end_unix_ns - info.start_unix_ns).clamp(0, i128::from(u64::MAX)) as u64;
+    let config = EngineConfig { filter: args.view.filter.filter(), ..EngineConfig::default() };
+    let survey = if args.once { None } else { Some(look_ahead(recording.run()?, config.clone())) };
+    let mut player = Player::new(recording, config, length)?;
+    let window = player.model().summary().window;
+    let moments = (window.start_ns, window.start_ns.saturating_add(length));
+    let mut deck = Deck::new(name, warnings, window.start_unix_ns, moments);
+    if let Some(at) = args.at {
+        deck.go(deck.find(at));
+    }
+    match survey {
+        Some(survey) => play(&mut player, deck, args, &survey),
+        None => {
+            let at_ns = if args.at.is_some() { deck.target_ns() } else { u64::MAX };
+            report(&mut player, &deck, at_ns, args, &mut io::stdout().lock())
+        }
+    }
+}
+
+/// One report, as of a moment.
+fn report<T: Tape>(
+    player: &mut Player<T>,
+    deck: &Deck,
+    at_ns: u64,
+    args: &ReplayArgs,
+    out: &mut dyn Write,
+) -> anyhow::Result<()> {
+    player.go_to(at_ns)?;
+    player.go_on(&mut || false)?;
+    Batch::new(&args.view, BufWriter::new(out)).write(player.model())?;
+    for warning in deck.warnings.iter().cloned().chain(recording::losses(player.losses())) {
+        let _ = writeln!(io::stderr(), "twtrace: {warning}");
+    }
+    Ok(())
+}
+
+/// Looks through a whole recording on a thread of its own: how its churn was over time, and where it really ends.
+fn look_ahead(mut run: impl Run + Send + 'static, config: EngineConfig) -> Receiver<anyhow::Result<(Churn, u64)>> {
+    let (sender, receiver) = channel();
+    thread::spawn(move || {
+        // Nobody listens any more when the user has quit.
+        let _ = sender.send(survey(&mut run, config));
+    });
+    receiver
+}
+
+fn survey(run: &mut impl Run, config: EngineConfig) -> anyhow::Result<(Churn, u64)> {
+    let mut engine = Engine::new(EngineConfig { history: true, ..config });
+    while run.advance(u64::MAX, &mut |input| engine.apply(input))? {}
+    let model = engine.model();
+    let churn = model.history().map_or_else(Churn::default, |history| {
+        let made: Vec<u64> = history.moments().iter().map(|moment| moment.made).collect();
+        Churn { peaks: peaks(&made), made, bucket_ns: history.bucket_ns() }
+    });
+    Ok((churn, model.summary().window.now_ns))
+}
+
+/// Plays until the user has seen enough.
+fn play<T: Tape>(
+    player: &mut Player<T>,
+    deck: Deck,
+    args: &ReplayArgs,
+    survey: &Receiver<anyhow::Result<(Churn, u64)>>,
+) -> anyhow::Result<()> {
+    runtime()?.block_on(async {
+        let mut pulse = Pulse::new(None, Timing { interval: None, duration: None })?;
+        let mut screen = Screen::open(&args.view, Some(deck)).context("cannot use the terminal")?;
+        pulse.listen_to_keys();
+        let mut last = Instant::now();
+        screen.draw(player.model())?;
+        loop {
+            let mut changed = false;
+            match pulse.next().await? {
+                Wake::Pump => {}
+                Wake::Show => changed = true,
+                Wake::Event(event) => {
+                    if screen.event(&event, player.model())?.is_break() {
+                        break;
+                    }
+                }
+                Wake::End => break,
+            }
+            let now = Instant::now();
+            let elapsed = now.duration_since(std::mem::replace(&mut last, now));
+            let Some(deck) = screen.deck() else { break };
+            if player.has_arrived() {
+                let was_playing = deck.is_playing();
+                deck.passed(elapsed);
+                changed |= was_playing != deck.is_playing();
+            }
+            if let Ok(seen) = survey.try_recv() {
+                let (churn, end_ns) = seen?;
+                deck.churn = Some(churn);
+                deck.ended(end_ns);
+                changed = true;
+            }
+            player.go_to(deck.target_ns())?;
+            if !player.has_arrived() {
+                player.go_on(&mut || now.elapsed() >= SLICE)?;
+                changed = true;
+                if player.has_ended() {
+                    deck.ended(player.model().summary().window.now_ns);
+                }
+            }
+            if changed {
+                screen.draw(player.model())?;
+            }
+        }
+        screen.close().context("cannot restore the terminal")
+    })
+}

@@ -1,0 +1,210 @@
+//! Brings an engine to any moment of a recording.
+//!
+//! What is known at a moment is what an engine knows that was told everything up to and with the first tick at that
+//! moment or later. Going back is beginning anew; engines that are kept along the way make that short.
+
+use crate::source::replay::Replay;
+use crate::trace::Loss;
+use crate::trace::reader::Recording;
+use twtrace_core::engine::{Engine, EngineConfig, Model};
+use twtrace_core::input::Input;
+
+/// Engines kept, at most.
+const KEPT: usize = 32;
+
+/// What they may take together, in bytes.
+const KEPT_BYTES: usize = 256 * 1024 * 1024;
+
+/// Least time between two of them, nanoseconds.
+const LEAST_SPACING_NS: u64 = 1_000_000_000;
+
+/// Inputs that can be had again from their beginning.
+pub(super) trait Tape {
+    /// One pass.
+    type Run: Run;
+
+    /// A pass from the beginning.
+    fn run(&self) -> anyhow::Result<Self::Run>;
+}
+
+/// A pass over a tape.
+pub(super) trait Run {
+    /// Hands over inputs up to and with the first tick at `until_ns` or later; false when there are no more.
+    fn advance(&mut self, until_ns: u64, sink: &mut dyn FnMut(Input)) -> anyhow::Result<bool>;
+
+    /// What turned out to be unreadable.
+    fn losses(&self) -> &[Loss];
+}
+
+impl Tape for Recording {
+    type Run = Replay;
+
+    fn run(&self) -> anyhow::Result<Replay> {
+        self.replay()
+    }
+}
+
+impl Run for Replay {
+    fn advance(&mut self, until_ns: u64, sink: &mut dyn FnMut(Input)) -> anyhow::Result<bool> {
+        Self::advance(self, until_ns, sink)
+    }
+
+    fn losses(&self) -> &[Loss] {
+        Self::losses(self)
+    }
+}
+
+/// How far a pass is, by its two latest ticks, in nanoseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Place {
+    now_ns: u64,
+    before_ns: u64,
+    /// More came after the latest tick.
+    beyond: bool,
+}
+
+impl Place {
+    fn passed(&mut self, input: &Input) {
+        match input {
+            Input::Tick { at_ns } if *at_ns > self.now_ns => {
+                *self = Self { now_ns: *at_ns, before_ns: self.now_ns, beyond: false };
+            }
+            _ => self.beyond = true,
+        }
+    }
+
+    /// Whether a target leads here, and not to an earlier tick.
+    fn is_of(self, target_ns: u64) -> bool {
+        target_ns > if self.beyond { self.now_ns } else { self.before_ns }
+    }
+}
+
+/// An engine on its way to a moment.
+pub(super) struct Player<T: Tape> {
+    tape: T,
+    config: EngineConfig,
+    run: T::Run,
+    /// Of the pass.
+    at: Place,
+    ended: bool,
+    engine: Engine,
+    /// The engine knows already what the pass has up to this tick.
+    known_ns: u64,
+    target_ns: u64,
+    kept: Vec<(Place, Engine)>,
+    spacing_ns: u64,
+}
+
+impl<T: Tape> Player<T> {
+    /// At the first tick of a recording of about this length.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub(super) fn new(tape: T, config: EngineConfig, length_ns: u64) -> anyhow::Result<Self> {
+        let mut player = Self {
+            run: tape.run()?,
+            tape,
+            engine: Engine::new(config.clone()),
+            config,
+            at: Place::default(),
+            ended: false,
+            known_ns: 0,
+            target_ns: 1,
+            kept: Vec::new(),
+            spacing_ns: (length_ns / KEPT as u64).max(LEAST_SPACING_NS),
+        };
+        player.go_on(&mut || false)?;
+        Ok(player)
+    }
+
+    /// What is known where it is now.
+    pub(super) fn model(&self) -> &Model {
+        self.engine.model()
+    }
+
+    /// Whether it is at the last target.
+    pub(super) fn has_arrived(&self) -> bool {
+        self.ended || (self.at.now_ns >= self.target_ns && !self.is_catching_up())
+    }
+
+    /// Whether the engine knows more than the pass has come to.
+    fn is_catching_up(&self) -> bool {
+        self.at.now_ns < self.known_ns
+    }
+
+    /// Whether it is at the end of the recording.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// What turned out to be unreadable on the way.
+    pub(super) fn losses(&self) -> &[Loss] {
+        self.run.losses()
+    }
+
+    /// Sets another target. [`Self::go_on`] goes there.
+    ///
+    /// # Errors
+    /// The recording cannot be read any more.
+    pub(super) fn go_to(&mut self, target_ns: u64) -> anyhow::Result<()> {
+        // Before the first tick there is nothing to show.
+        self.target_ns = target_ns.max(1);
+        // On the way to an engine that was kept, the first moment that can be reached is that engine's.
+        let is_near = if self.is_catching_up() { target_ns >= self.known_ns } else { self.at.is_of(target_ns) };
+        if is_near {
+            return Ok(());
+        }
+        self.run = self.tape.run()?;
+        (self.at, self.ended) = (Place::default(), false);
+        let kept = self.kept.iter().rev().find(|(at, _)| at.now_ns <= target_ns);
+        (self.known_ns, self.engine) = match kept {
+            Some((at, engine)) => (at.now_ns, engine.clone()),
+            None => (0, Engine::new(self.config.clone())),
+        };
+        Ok(())
+    }
+
+    /// Goes on towards the target, tick by tick, until `enough` says so.
+    ///
+    /// # Errors
+    /// The recording cannot be read any more.
+    pub(super) fn go_on(&mut self, enough: &mut dyn FnMut() -> bool) -> anyhow::Result<()> {
+        while !self.has_arrived() {
+            let is_known = self.is_catching_up();
+            let Self { run, at, engine, .. } = self;
+            let more = run.advance(at.now_ns.saturating_add(1), &mut |input| {
+                at.passed(&input);
+                if !is_known {
+                    engine.apply(input);
+                }
+            })?;
+            self.ended = !more;
+            if !is_known {
+                self.keep();
+            }
+            if enough() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps the engine when the last kept one is far enough behind.
+    fn keep(&mut self) {
+        let next_ns = self.kept.last().map_or(0, |(at, _)| at.now_ns.saturating_add(self.spacing_ns));
+        if self.ended || self.at.now_ns < next_ns {
+            return;
+        }
+        self.kept.push((self.at, self.engine.clone()));
+        let size = |kept: &[(Place, Engine)]| kept.iter().map(|(_, engine)| engine.size()).sum::<usize>();
+        while self.kept.len() > KEPT || size(&self.kept) > KEPT_BYTES {
+            // Every second one goes; of a single one that is too large, that one.
+            let mut index = 0;
+            self.kept.retain(|_| {
+                index += 1;
+                index % 2 == 0
+            });
+            self.spacing_ns = self.spacing_ns.saturating_mul(2);
+        }
+    }
+}

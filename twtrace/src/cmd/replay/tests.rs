@@ -1,0 +1,217 @@
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+use super::*;
+use crate::cli::{Cli, Command};
+use crate::trace::Loss;
+use crate::view::fixture;
+use clap::Parser as _;
+use std::cell::Cell;
+use std::rc::Rc;
+use twtrace_core::engine::Filter;
+use twtrace_core::input::{Input, Role};
+
+const SECOND_NS: u64 = 1_000_000_000;
+const START_NS: u64 = 1000 * SECOND_NS;
+
+/// A list of inputs, and how many of them were handed over.
+struct List {
+    inputs: Rc<Vec<Input>>,
+    handed: Rc<Cell<usize>>,
+}
+
+struct ListRun {
+    inputs: Rc<Vec<Input>>,
+    next: usize,
+    handed: Rc<Cell<usize>>,
+}
+
+impl List {
+    fn of(inputs: Vec<Input>) -> Self {
+        Self { inputs: Rc::new(inputs), handed: Rc::default() }
+    }
+}
+
+impl Tape for List {
+    type Run = ListRun;
+
+    fn run(&self) -> anyhow::Result<ListRun> {
+        Ok(ListRun { inputs: Rc::clone(&self.inputs), next: 0, handed: Rc::clone(&self.handed) })
+    }
+}
+
+impl Run for ListRun {
+    fn advance(&mut self, until_ns: u64, sink: &mut dyn FnMut(Input)) -> anyhow::Result<bool> {
+        while let Some(input) = self.inputs.get(self.next) {
+            self.next += 1;
+            self.handed.set(self.handed.get() + 1);
+            sink(input.clone());
+            if matches!(input, Input::Tick { at_ns } if *at_ns >= until_ns) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn losses(&self) -> &[Loss] {
+        &[]
+    }
+}
+
+/// A minute with a tick each quarter of a second, and ten times as many connections in its thirtieth second.
+fn minute() -> Vec<Input> {
+    let mut inputs = fixture::inputs();
+    let last = inputs.pop();
+    let remote = std::net::IpAddr::from([10, 0, 1, 1]);
+    for quarter in 22..240_u64 {
+        let number = if (120..124).contains(&quarter) { 40 } else { 4 };
+        for index in 0..number {
+            let cookie = 100_000 + quarter * 100 + index;
+            let who = fixture::owner(3000 + (quarter % 50) as u32, b"worker", 1001, (1, "systemd"));
+            let tuple = fixture::tuple(1024 + (cookie % 60_000) as u16, remote, 80);
+            let end_ns = START_NS + quarter * SECOND_NS / 4 + index * 1_000_000;
+            inputs.push(Input::Life(Box::new(fixture::life(cookie, who, tuple, Role::Active, true, end_ns))));
+        }
+        inputs.push(fixture::tick(quarter * 250 + 250));
+    }
+    // What comes after the last tick is known at the end alone.
+    inputs.extend(last.into_iter().chain([Input::User { uid: 1, name: "daemon".to_owned() }]));
+    inputs
+}
+
+/// What a fresh engine knows at a moment.
+fn straight_to(list: &[Input], target_ns: u64, config: EngineConfig) -> Engine {
+    let mut engine = Engine::new(config);
+    for input in list {
+        engine.apply(input.clone());
+        if matches!(input, Input::Tick { at_ns } if *at_ns >= target_ns) {
+            break;
+        }
+    }
+    engine
+}
+
+/// Field by field, and without a page of them when it fails.
+fn assert_same(player: &Player<List>, straight: &Engine, what: impl std::fmt::Display) {
+    assert!(player.has_arrived());
+    assert!(format!("{:?}", player.model()) == format!("{:?}", straight.model()), "another model {what}");
+}
+
+fn player(inputs: Vec<Input>) -> Player<List> {
+    Player::new(List::of(inputs), EngineConfig::default(), 60 * SECOND_NS).unwrap()
+}
+
+fn go(player: &mut Player<List>, target_ns: u64) {
+    player.go_to(target_ns).unwrap();
+    player.go_on(&mut || false).unwrap();
+}
+
+#[test]
+fn any_way_leads_to_the_same_model() {
+    let list = minute();
+    let mut player = player(list.clone());
+    let at = |seconds: f64| START_NS + (seconds * 1e9) as u64;
+    // On, back, to and fro around a tick, beyond both ends, and exactly where the last tick is.
+    for seconds in
+        [0.0, 7.0, 6.9, 7.0, 30.1, 59.0, 12.25, 12.26, 12.24, 12.25, 60.0, 59.99, 1e6, 60.0, 1e6, 1.0, 45.5, 44.5, 45.0]
+    {
+        go(&mut player, at(seconds));
+        assert_same(&player, &straight_to(&list, at(seconds), EngineConfig::default()), seconds);
+    }
+    for target_ns in [0, u64::MAX] {
+        go(&mut player, target_ns);
+        assert_same(&player, &straight_to(&list, target_ns, EngineConfig::default()), target_ns);
+    }
+    assert_eq!(player.model().user_name(1), Some("daemon"), "the very end has what comes after the last tick");
+}
+
+#[test]
+fn a_way_can_be_left_half_way() {
+    let list = minute();
+    let mut player = player(list.clone());
+    let mut targets = [50, 10, 40, 41, 9, 60, 30, 5, 55].into_iter().cycle();
+    for steps in (1..400).step_by(7) {
+        player.go_to(START_NS + targets.next().unwrap() * SECOND_NS).unwrap();
+        let mut left = steps;
+        let mut enough = || {
+            left -= 1;
+            left == 0
+        };
+        player.go_on(&mut enough).unwrap();
+    }
+    go(&mut player, START_NS + 33 * SECOND_NS);
+    assert_same(&player, &straight_to(&list, START_NS + 33 * SECOND_NS, EngineConfig::default()), 33);
+}
+
+#[test]
+fn what_is_already_there_costs_nothing_and_going_back_not_all() {
+    let list = List::of(minute());
+    let (handed, number) = (Rc::clone(&list.handed), list.inputs.len());
+    let mut player = Player::new(list, EngineConfig::default(), 60 * SECOND_NS).unwrap();
+    go(&mut player, u64::MAX);
+    assert_eq!(handed.get(), number);
+    go(&mut player, u64::MAX);
+    assert_eq!(handed.get(), number);
+    // Inputs are passed over, and the engine is not told again: about as many ticks as lie between two kept engines.
+    go(&mut player, START_NS + 58 * SECOND_NS);
+    assert!(handed.get() < 2 * number);
+}
+
+#[test]
+fn ticks_of_a_damaged_recording_may_go_anywhere() {
+    let mut list = vec![fixture::inputs().swap_remove(0)];
+    for at_ns in [5, 5, 3, 9, 0, u64::MAX, 7, u64::MAX, 8] {
+        list.push(Input::Tick { at_ns });
+        list.push(Input::User { uid: list.len() as u32, name: String::new() });
+    }
+    for config in [List::of(list.clone()), List::of(Vec::new()), List::of(list.split_off(6))] {
+        let list = Rc::clone(&config.inputs);
+        let mut player = Player::new(config, EngineConfig::default(), 0).unwrap();
+        for target_ns in [3, 9, 4, 10, 5, 6, u64::MAX, 1, u64::MAX - 1, 2] {
+            go(&mut player, target_ns);
+            assert_same(&player, &straight_to(&list, target_ns, EngineConfig::default()), target_ns);
+        }
+    }
+}
+
+fn args(line: &str) -> ReplayArgs {
+    match Cli::try_parse_from(["twtrace", "replay"].into_iter().chain(line.split_whitespace())).unwrap().command {
+        Command::Replay(args) => *args,
+        _ => unreachable!("replay was asked for"),
+    }
+}
+
+#[test]
+fn once_writes_what_top_would_have_written_then() {
+    let list = minute();
+    for (line, until_ns) in [
+        ("a.twt --once --at +7s --json", START_NS + 7 * SECOND_NS),
+        ("a.twt --once --at -1s --csv --by parent", START_NS + 59 * SECOND_NS),
+        ("a.twt --once --at 14:13:50 --sort rate --limit 3", START_NS + 30 * SECOND_NS),
+        ("a.twt --once --comm worker --json", u64::MAX),
+    ] {
+        let args = args(line);
+        let filter: Filter = args.view.filter.filter();
+        let config = EngineConfig { filter, ..EngineConfig::default() };
+        let mut player = Player::new(List::of(list.clone()), config.clone(), 60 * SECOND_NS).unwrap();
+        let window = player.model().summary().window;
+        let moments = (window.start_ns, window.start_ns + 60 * SECOND_NS);
+        let mut deck = Deck::new(String::new(), Vec::new(), window.start_unix_ns, moments);
+        let at_ns = args.at.map_or(u64::MAX, |at| deck.find(at));
+        deck.go(at_ns);
+        let mut written = Vec::new();
+        report(&mut player, &deck, at_ns, &args, &mut written).unwrap();
+        let engine = straight_to(&list, until_ns, config);
+        let mut expected = Vec::new();
+        Batch::new(&args.view, &mut expected).write(engine.model()).unwrap();
+        assert_eq!(String::from_utf8(written).unwrap(), String::from_utf8(expected).unwrap(), "{line}");
+    }
+}
+
+#[test]
+fn the_survey_finds_the_peak_and_the_end() {
+    let (churn, end_ns) = survey(&mut List::of(minute()).run().unwrap(), EngineConfig::default()).unwrap();
+    assert_eq!((end_ns, churn.bucket_ns), (START_NS + 60 * SECOND_NS, SECOND_NS));
+    // The fixture itself makes most of its timewait sockets in its first four seconds.
+    assert!(churn.peaks.contains(&30), "{churn:?}");
+    assert_eq!(churn.made[30], 160);
+}

@@ -1,0 +1,325 @@
+//! Playing a recording: where it is, how fast it goes on, and the keys for that. No clock: the caller tells how much
+//! time has passed.
+
+use crate::cli::TimeSpec;
+use crossterm::event::KeyCode;
+use std::time::Duration;
+
+/// Fastest speed, in doublings: 64 times.
+const MAX_DOUBLINGS: u8 = 6;
+
+/// Longest time that can be typed, in characters.
+const MAX_PROMPT: usize = 40;
+
+const SECOND_NS: u64 = 1_000_000_000;
+
+/// Timewait sockets made over the length of a recording.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Churn {
+    /// How many in each bucket, from the start on.
+    pub made: Vec<u64>,
+    /// Width of a bucket, nanoseconds.
+    pub bucket_ns: u64,
+    /// Buckets that are peaks, in order.
+    pub peaks: Vec<usize>,
+}
+
+/// A recording that is played. Times are nanoseconds of the traced host's monotonic clock.
+#[derive(Clone, Debug, Default)]
+pub struct Deck {
+    /// Name of the recording.
+    pub name: String,
+    /// What is missing of it, one line each.
+    pub warnings: Vec<String>,
+    /// Its first moment.
+    pub start_ns: u64,
+    /// Its last moment.
+    pub end_ns: u64,
+    /// Wall clock of its first moment, nanoseconds since the Unix epoch.
+    pub start_unix_ns: i128,
+    /// Where to be. The figures may still be on their way there.
+    target_ns: u64,
+    playing: bool,
+    doublings: u8,
+    /// `None` until somebody has looked through the recording.
+    pub churn: Option<Churn>,
+    /// The time that is being typed.
+    prompt: Option<String>,
+    /// What the last key came to, when there is something to say.
+    notice: Option<String>,
+}
+
+impl Deck {
+    /// Playing from the start.
+    pub fn new(name: String, warnings: Vec<String>, start_unix_ns: i128, (start_ns, end_ns): (u64, u64)) -> Self {
+        let end_ns = end_ns.max(start_ns);
+        Self { name, warnings, start_ns, end_ns, start_unix_ns, target_ns: start_ns, playing: true, ..Self::default() }
+    }
+
+    /// Where to be.
+    pub fn target_ns(&self) -> u64 {
+        self.target_ns
+    }
+
+    /// Whether it goes on by itself.
+    pub fn is_playing(&self) -> bool {
+        self.playing
+    }
+
+    /// How much faster than it happened.
+    pub fn speed(&self) -> u32 {
+        1 << self.doublings
+    }
+
+    /// The time as it is being typed.
+    pub fn prompt(&self) -> Option<&str> {
+        self.prompt.as_deref()
+    }
+
+    /// What the last key came to, when there is something to say.
+    pub fn notice(&self) -> Option<&str> {
+        self.notice.as_deref()
+    }
+
+    /// Wall clock of a moment.
+    pub fn unix_ns(&self, at_ns: u64) -> i128 {
+        self.start_unix_ns + i128::from(at_ns) - i128::from(self.start_ns)
+    }
+
+    /// Where a time is; outside of the recording, its nearest end.
+    pub fn find(&self, time: TimeSpec) -> u64 {
+        let at = time.unix_ns(self.start_unix_ns, self.unix_ns(self.end_ns));
+        let since = at.saturating_sub(self.start_unix_ns).clamp(0, i128::from(self.end_ns - self.start_ns));
+        // Not longer than the recording.
+        self.start_ns + since as u64
+    }
+
+    /// Somewhere else.
+    pub fn go(&mut self, to_ns: u64) {
+        self.target_ns = to_ns.clamp(self.start_ns, self.end_ns);
+    }
+
+    /// So much time has passed for the user since the figures were where they should be.
+    pub fn passed(&mut self, elapsed: Duration) {
+        if !self.playing {
+            return;
+        }
+        let elapsed = u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX);
+        self.go(self.target_ns.saturating_add(elapsed.saturating_mul(self.speed().into())));
+        if self.target_ns == self.end_ns {
+            self.playing = false;
+        }
+    }
+
+    /// The recording turned out to end here.
+    pub fn ended(&mut self, at_ns: u64) {
+        self.end_ns = at_ns.max(self.start_ns);
+        self.go(self.target_ns);
+    }
+
+    fn step(&mut self, by_ns: i64) {
+        self.go(self.target_ns.saturating_add_signed(by_ns));
+    }
+
+    /// To a peak after, or before, the present moment.
+    fn peak(&mut self, later: bool) {
+        let Some(churn) = &self.churn else {
+            self.notice = Some("still looking for peaks".to_owned());
+            return;
+        };
+        // To the end of its bucket: all of it has happened by then.
+        let at = |bucket: &usize| {
+            let after = (*bucket as u64 + 1).saturating_mul(churn.bucket_ns);
+            self.start_ns.saturating_add(after).min(self.end_ns)
+        };
+        let mut times = churn.peaks.iter().map(at);
+        let found = if later { times.find(|at| *at > self.target_ns) } else { times.rfind(|at| *at < self.target_ns) };
+        match found {
+            Some(at) => self.go(at),
+            None => self.notice = Some(format!("no {} peak", if later { "later" } else { "earlier" })),
+        }
+    }
+
+    /// Acts on a key; false when it is none of these.
+    pub fn key(&mut self, key: KeyCode) -> bool {
+        self.notice = None;
+        if self.prompt.is_some() {
+            self.type_in(key);
+            return true;
+        }
+        const STEP: i64 = SECOND_NS as i64;
+        match key {
+            KeyCode::Char(' ') => {
+                // At the end there is nothing to play but all of it once more.
+                if !self.playing && self.target_ns == self.end_ns {
+                    self.go(self.start_ns);
+                }
+                self.playing = !self.playing;
+            }
+            KeyCode::Left | KeyCode::Right => {
+                self.playing = false;
+                self.step(if key == KeyCode::Left { -STEP } else { STEP });
+            }
+            KeyCode::Char('[') => self.step(-60 * STEP),
+            KeyCode::Char(']') => self.step(60 * STEP),
+            KeyCode::Char('+' | '=') => self.doublings = (self.doublings + 1).min(MAX_DOUBLINGS),
+            KeyCode::Char('-') => self.doublings = self.doublings.saturating_sub(1),
+            KeyCode::Char('n') => self.peak(true),
+            KeyCode::Char('N') => self.peak(false),
+            KeyCode::Home => self.go(self.start_ns),
+            KeyCode::End => self.go(self.end_ns),
+            KeyCode::Char('g') => self.prompt = Some(String::new()),
+            _ => return false,
+        }
+        true
+    }
+
+    fn type_in(&mut self, key: KeyCode) {
+        let Some(prompt) = &mut self.prompt else { return };
+        match key {
+            KeyCode::Esc => self.prompt = None,
+            KeyCode::Backspace => {
+                prompt.pop();
+            }
+            KeyCode::Char(letter) if prompt.chars().count() < MAX_PROMPT => prompt.push(letter),
+            KeyCode::Enter if prompt.trim().is_empty() => self.prompt = None,
+            KeyCode::Enter => match prompt.trim().parse() {
+                Ok(time) => {
+                    self.go(self.find(time));
+                    self.prompt = None;
+                }
+                Err(error) => self.notice = Some(error),
+            },
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START: u64 = 1000 * SECOND_NS;
+
+    /// Ten minutes from 2026-09-21T14:13:20Z on.
+    fn deck() -> Deck {
+        let mut deck =
+            Deck::new("a.twt".to_owned(), Vec::new(), 1_790_000_000_000_000_000, (START, START + 600 * SECOND_NS));
+        deck.churn = Some(Churn { made: vec![1; 300], bucket_ns: 2 * SECOND_NS, peaks: vec![10, 20, 299] });
+        deck
+    }
+
+    fn press(deck: &mut Deck, keys: &[KeyCode]) -> f64 {
+        for key in keys {
+            deck.key(*key);
+        }
+        (deck.target_ns() - START) as f64 / 1e9
+    }
+
+    fn type_in(deck: &mut Deck, text: &str) -> f64 {
+        press(deck, &text.chars().map(KeyCode::Char).chain([KeyCode::Enter]).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn time_passes_at_its_speed() {
+        let mut deck = deck();
+        deck.passed(Duration::from_millis(1500));
+        assert_eq!(press(&mut deck, &[]), 1.5);
+        for (key, speed) in "+++=-+++++".chars().zip([2, 4, 8, 16, 8, 16, 32, 64, 64, 64]) {
+            press(&mut deck, &[KeyCode::Char(key)]);
+            assert_eq!(deck.speed(), speed);
+        }
+        deck.passed(Duration::from_secs(1));
+        assert_eq!(press(&mut deck, &[]), 65.5);
+        deck.passed(Duration::from_secs(u64::MAX));
+        assert_eq!((press(&mut deck, &[]), deck.is_playing()), (600.0, false));
+        // Once more from the start.
+        assert_eq!(press(&mut deck, &[KeyCode::Char(' ')]), 0.0);
+        assert!(deck.is_playing());
+        for _ in 0..9 {
+            press(&mut deck, &[KeyCode::Char('-')]);
+        }
+        assert_eq!(deck.speed(), 1);
+    }
+
+    #[test]
+    fn keys_move_within_the_recording() {
+        use KeyCode::{Char, End, Home, Left, Right};
+        let mut deck = deck();
+        assert_eq!(press(&mut deck, &[Char(']'), Char(']')]), 120.0);
+        assert!(deck.is_playing());
+        assert_eq!(press(&mut deck, &[Left]), 119.0);
+        assert!(!deck.is_playing());
+        deck.passed(Duration::from_secs(5));
+        assert_eq!(press(&mut deck, &[Right, Right]), 121.0, "paused, no time passes");
+        assert_eq!(press(&mut deck, &[Char('['), Char('['), Char('[')]), 0.0);
+        assert_eq!(press(&mut deck, &[Left]), 0.0);
+        assert_eq!(press(&mut deck, &[End, Right, Char(']')]), 600.0);
+        assert_eq!(press(&mut deck, &[Home]), 0.0);
+        assert!(!deck.key(Char('s')) && !deck.key(KeyCode::Enter) && !deck.key(Char('1')));
+    }
+
+    #[test]
+    fn peaks_are_found_both_ways() {
+        use KeyCode::{Char, End};
+        let mut deck = deck();
+        assert_eq!(press(&mut deck, &[Char('n')]), 22.0);
+        assert_eq!(press(&mut deck, &[Char('n')]), 42.0);
+        assert_eq!(press(&mut deck, &[Char('N')]), 22.0);
+        assert_eq!(press(&mut deck, &[Char('N')]), 22.0);
+        assert_eq!(deck.notice(), Some("no earlier peak"));
+        assert_eq!(press(&mut deck, &[Char('n'), Char('n')]), 600.0);
+        assert_eq!(deck.notice(), None);
+        assert_eq!(press(&mut deck, &[Char('n')]), 600.0);
+        assert_eq!(deck.notice(), Some("no later peak"));
+        assert_eq!(press(&mut deck, &[End, Char('N')]), 42.0);
+        deck.churn = None;
+        assert_eq!(press(&mut deck, &[Char('n')]), 42.0);
+        assert_eq!(deck.notice(), Some("still looking for peaks"));
+    }
+
+    #[test]
+    fn a_time_can_be_typed() {
+        let mut deck = deck();
+        for (text, after) in [
+            ("g+90s", 90.0),
+            ("g-1m", 540.0),
+            ("g14:14", 40.0),
+            ("g2026-09-21T14:13:21.5Z", 1.5),
+            ("g 14:13:30 ", 10.0),
+            ("g1999-01-01T00:00:00Z", 0.0),
+            ("g23:00", 600.0),
+        ] {
+            assert_eq!(type_in(&mut deck, text), after, "{text}");
+            assert_eq!(deck.prompt(), None);
+        }
+        assert_eq!(type_in(&mut deck, "gnow"), 600.0);
+        assert!(deck.notice().is_some_and(|notice| notice.contains("such as")), "{:?}", deck.notice());
+        press(&mut deck, &[KeyCode::Backspace; 3]);
+        assert_eq!(type_in(&mut deck, "+5"), 5.0);
+        // Keys are text while it is typed.
+        press(&mut deck, &[KeyCode::Char('g'), KeyCode::Char('n'), KeyCode::Left]);
+        assert_eq!(deck.prompt(), Some("n"));
+        assert_eq!(press(&mut deck, &[KeyCode::Esc]), 5.0);
+        assert_eq!(type_in(&mut deck, "g"), 5.0);
+        assert_eq!(type_in(&mut deck, &format!("g{}", "9".repeat(100))), 5.0);
+        assert_eq!(deck.prompt().map(str::len), Some(MAX_PROMPT));
+    }
+
+    #[test]
+    fn odd_recordings_are_played_as_well() {
+        let mut deck = Deck::new(String::new(), Vec::new(), 0, (START, 0));
+        assert_eq!(press(&mut deck, &[KeyCode::End, KeyCode::Right]), 0.0);
+        deck.passed(Duration::from_secs(1));
+        assert!(!deck.is_playing());
+        assert_eq!(deck.find(TimeSpec::Wall(i128::MAX)), START);
+        let mut deck = Deck::new(String::new(), Vec::new(), i128::from(i64::MIN), (0, u64::MAX));
+        deck.key(KeyCode::End);
+        deck.passed(Duration::from_secs(1));
+        assert_eq!(deck.target_ns(), u64::MAX);
+        assert_eq!(deck.find(TimeSpec::Wall(i128::MIN)), 0);
+        // It was shorter than it said.
+        deck.ended(7);
+        assert_eq!((deck.target_ns(), deck.end_ns), (7, 7));
+    }
+}

@@ -5,7 +5,7 @@ use crate::input::Owner;
 use crate::ledger::{Ledger, RowRef};
 use crate::model::{Counts, GroupBy, GroupKey, Row};
 use foldhash::fast::FixedState;
-use hashbrown::HashTable;
+use hashbrown::{HashSet, HashTable};
 use std::hash::BuildHasher;
 
 /// Groupings, in the order of [`GroupBy`].
@@ -197,6 +197,30 @@ impl Attribution {
         for ledger in &mut self.ledgers {
             ledger.refresh_rates(now_ns, start_ns);
         }
+    }
+
+    /// Forgets what was counted so far, and keeps what is alive.
+    pub(crate) fn restart(&mut self) {
+        self.ledgers.iter_mut().for_each(Ledger::restart);
+        let mut seen = HashSet::with_hasher(FixedState::default());
+        for entry in self.entries.iter().filter(|entry| entry.owner.is_some()) {
+            let process = entry.rows[GroupBy::Process as usize];
+            if !self.ledgers[GroupBy::Process as usize].holds(process) {
+                // It is counted when it comes again.
+                continue;
+            }
+            for (by, row) in entry.rows.into_iter().enumerate() {
+                if self.ledgers[by].holds(row) && seen.insert((by, row, process)) {
+                    self.ledgers[by].row_mut(row).processes += 1;
+                }
+            }
+        }
+    }
+
+    /// The number of an owner whose rows may have been folded or dropped meanwhile, with rows again.
+    pub(crate) fn renumber(&mut self, number: u32) -> u32 {
+        let owner = self.owner(number).copied();
+        self.number(owner.as_ref())
     }
 
     /// Id of the process row of an owner; of one that was folded, the rest's.

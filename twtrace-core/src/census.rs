@@ -7,8 +7,9 @@ use crate::ending::End;
 use crate::engine::{Ended, Engine, TIME_WAIT_NS};
 use crate::input::{CensusRow, CensusState, KernelCounters, Role, Tuple};
 use crate::ledger::{Ledger, Map, RowRef};
-use crate::live::Live;
-use crate::model::{Coverage, DestRow, GroupKey, Known, Row, Substate};
+use crate::live::{Live, LiveSet};
+use crate::model::{DestRow, GroupKey, Known, Row, Substate};
+use crate::space::Space;
 use foldhash::fast::FixedState;
 use hashbrown::{HashMap, HashSet};
 use std::collections::VecDeque;
@@ -25,11 +26,11 @@ const ROUNDING_NS: u64 = 1_000_000_000;
 /// Lives remembered that ended without a timewait socket as far as could be seen, but might have left one.
 const DOUBTS: usize = 1024;
 
-/// A census older than this no longer tells who is alive.
+/// A census older than this no longer tells that a socket it never had is alive.
 const FRESH_NS: u64 = 10_000_000_000;
 
-/// Local address, remote address, remote port: what a port is taken for.
-type Towards = (IpAddr, IpAddr, u16);
+/// And none at all for so long that one which it had is.
+const STALE_NS: u64 = 60_000_000_000;
 
 /// Network namespaces whose last census is remembered. Full: further ones are not looked at.
 const SPACES: usize = 2048;
@@ -38,26 +39,20 @@ const SPACES: usize = 2048;
 #[derive(Clone, Debug, Default)]
 struct Run {
     netns: u32,
-    /// What marks the sockets that it has seen.
+    /// What marks the sockets that it tells of.
     number: u32,
     begin_ns: u64,
     end_ns: u64,
+    /// Absence from it proves something.
     complete: bool,
-    /// Timewait sockets by what is known of them.
-    coverage: Coverage,
+    /// It tells of all that there is, and not of what has changed.
+    whole: bool,
     /// Timewait sockets that the trace does not know.
     strangers: Vec<CensusRow>,
-    seen_strangers: HashSet<u64, FixedState>,
-    open: Map<Towards, u64>,
-    listening: HashSet<(IpAddr, u16), FixedState>,
-}
-
-/// What is kept of a namespace from one census to the next.
-#[derive(Clone, Debug, Default)]
-struct Space {
-    listening: HashSet<(IpAddr, u16), FixedState>,
-    /// End of its last complete census.
-    complete_ns: Option<u64>,
+    /// Where they are among those.
+    places: HashMap<u64, usize, FixedState>,
+    /// Cookies of what earlier ones had and this one has not.
+    gone: Vec<u64>,
 }
 
 /// What is kept from one census to the next.
@@ -70,6 +65,8 @@ pub(crate) struct Census {
     doubts: VecDeque<Ended>,
     /// Timewait sockets whose end was told while a census was under way or waiting.
     ended: HashSet<u64, FixedState>,
+    /// Sockets that are followed and that no census has told of yet, some of which may be over.
+    unconfirmed: Vec<u64>,
     /// One row, for the rate of everything.
     pub(crate) rate: Ledger<Row>,
 }
@@ -83,25 +80,33 @@ impl Default for Census {
             spaces: HashMap::default(),
             doubts: VecDeque::new(),
             ended: HashSet::default(),
+            unconfirmed: Vec::new(),
             rate: Ledger::new(&[GroupKey::Other], 8),
         }
     }
 }
 
 impl Census {
-    pub(crate) fn begin(&mut self, netns: u32, at_ns: u64) {
+    pub(crate) fn begin(&mut self, netns: u32, at_ns: u64, whole: bool) {
         let has_room = self.spaces.len() < SPACES || self.spaces.contains_key(&netns);
         if has_room {
-            self.spaces.entry(netns).or_default();
+            self.spaces.entry(netns).or_default().based |= whole;
         }
         self.number = self.number.wrapping_add(1).max(1);
-        self.running = has_room.then(|| Run { netns, number: self.number, begin_ns: at_ns, ..Run::default() });
+        self.running = has_room.then(|| Run { netns, number: self.number, begin_ns: at_ns, whole, ..Run::default() });
+    }
+
+    pub(crate) fn gone(&mut self, cookies: &[u64]) {
+        if let Some(run) = &mut self.running {
+            run.gone.extend(cookies);
+        }
     }
 
     pub(crate) fn end(&mut self, at_ns: u64, complete: bool) {
         if let Some(mut run) = self.running.take() {
             run.end_ns = at_ns;
-            run.complete = complete;
+            // Differences from something that was never told prove nothing.
+            run.complete = complete && self.spaces.get(&run.netns).is_some_and(|space| space.based);
             self.settling.push_back(run);
         }
     }
@@ -115,19 +120,33 @@ impl Census {
         }
     }
 
-    /// Whether somebody listens on the local side of a connection, by the last complete census of its namespace.
+    /// Whether somebody listens on the local side of a connection, by the last census of its namespace.
     pub(crate) fn listens(&self, tuple: &Tuple) -> bool {
-        let Some(Space { listening, .. }) = self.spaces.get(&tuple.netns) else { return false };
-        let on = |address: IpAddr| listening.contains(&(address, tuple.local_port));
+        let Some(space) = self.spaces.get(&tuple.netns) else { return false };
+        let on = |address: IpAddr| space.listens(address, tuple.local_port);
         on(tuple.local_addr)
             || on(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED))
             || on(IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED))
     }
 
-    /// Whether there was a complete census of a namespace of late.
-    pub(crate) fn is_fresh(&self, netns: u32, now_ns: u64) -> bool {
+    /// Whether the censuses of a namespace tell who is alive: of those that they have had, and of others.
+    pub(crate) fn tells(&self, netns: u32, now_ns: u64) -> (bool, bool) {
         let complete_ns = self.spaces.get(&netns).and_then(|space| space.complete_ns);
-        complete_ns.is_some_and(|at| now_ns.saturating_sub(at) < FRESH_NS)
+        let within = |limit: u64| complete_ns.is_some_and(|at| now_ns.saturating_sub(at) < limit);
+        (within(STALE_NS), within(FRESH_NS))
+    }
+
+    /// Whether a census is under way, or waits for the last records.
+    pub(crate) fn is_unsettled(&self, number: u32) -> bool {
+        self.running.iter().chain(&self.settling).any(|run| run.number == number)
+    }
+
+    /// A socket is followed that no census has told of. Of those that are over, as many are kept as may be alive.
+    pub(crate) fn unconfirmed(&mut self, cookie: u64, live: &LiveSet) {
+        if self.unconfirmed.len() >= 2 * live.limit() {
+            self.unconfirmed.retain(|cookie| live.get(*cookie).is_some_and(|live| live.census == 0));
+        }
+        self.unconfirmed.push(cookie);
     }
 
     fn is_first(&self, netns: u32) -> bool {
@@ -172,26 +191,35 @@ impl Census {
 impl Engine {
     pub(crate) fn census_rows(&mut self, rows: Vec<CensusRow>) {
         let Some(mut run) = self.census.running.take() else { return };
+        let limit = self.model.live.limit();
+        let by_tuple = self.model.summary.tracing.by_tuple;
         for mut row in rows {
             // What it was found in is known better than what it says.
             row.tuple.netns = run.netns;
+            let cookie = row.cookie;
             row.cookie = self.identity(row.cookie, &row.tuple);
-            match row.state {
-                CensusState::TimeWait | CensusState::TimewaitFinWait2 => {
-                    if !self.seen(&row, &run)
-                        && run.strangers.len() < self.model.live.limit()
-                        && run.seen_strangers.insert(row.cookie)
-                    {
-                        run.strangers.push(row);
-                    }
+            let Some(space) = self.census.spaces.get_mut(&run.netns) else { break };
+            if space.hold(cookie, &row, run.number).is_err() {
+                self.model.summary.totals.open_untracked += 1;
+            }
+            if !row.state.is_timewait() {
+                if self.model.live.get(row.cookie).is_some_and(|live| live.census != 0) {
+                    space.turned.insert(row.cookie);
                 }
-                CensusState::Open => {
-                    let towards = (row.tuple.local_addr, row.tuple.remote_addr, row.tuple.remote_port);
-                    *run.open.entry(towards).or_default() += 1;
-                }
-                CensusState::Listen => {
-                    run.listening.insert((row.tuple.local_addr, row.tuple.local_port));
-                }
+                continue;
+            }
+            space.turned.remove(&row.cookie);
+            if by_tuple {
+                space.know_as(cookie, row.cookie, limit);
+            }
+            if self.seen(&row, &run) {
+                continue;
+            }
+            if let Some(place) = run.places.get(&row.cookie) {
+                run.strangers[*place] = row;
+            } else if run.strangers.len() < limit {
+                run.places.insert(row.cookie, run.strangers.len());
+                run.strangers.push(row);
             }
         }
         self.census.running = Some(run);
@@ -199,28 +227,28 @@ impl Engine {
 
     /// Takes over what the census says of a socket that is followed; `false` when it is not.
     fn seen(&mut self, row: &CensusRow, run: &Run) -> bool {
-        let Some(live) = self.model.live.get_mut(row.cookie) else { return false };
-        live.census = run.number;
-        if live.tuple.netns == 0 {
-            live.tuple.netns = run.netns;
+        let Some(before) = self.model.live.get(row.cookie).cloned() else { return false };
+        let mut after = before.clone();
+        after.census = run.number;
+        if after.tuple.netns == 0 {
+            after.tuple.netns = run.netns;
         }
-        live.expires_ns = expires_ns(row, run.begin_ns);
-        if live.known == Known::Inferred {
-            live.known = Known::Census;
+        after.expires_ns = expires_ns(row, run.begin_ns);
+        if after.known == Known::Inferred {
+            after.known = Known::Census;
         }
-        if live.substate != substate(row) {
-            let before = live.clone();
-            live.substate = substate(row);
-            let after = live.clone();
+        after.substate = substate(row);
+        if after.substate != before.substate {
             self.model.count_live(&before, -1);
             self.model.count_live(&after, 1);
         }
+        self.model.live.change(row.cookie, |live| *live = after);
         true
     }
 
     /// Remembers a life that may have left a timewait socket, unless a census has already shown that it did.
     pub(crate) fn doubt(&mut self, ended: Ended) {
-        let stranger = self.model.live.get_mut(ended.cookie).filter(|live| live.is_stranger());
+        let stranger = self.model.live.get(ended.cookie).filter(|live| live.is_stranger());
         if let Some((substate, expires_ns)) = stranger.map(|live| (live.substate, live.expires_ns)) {
             self.found(&ended, substate, expires_ns);
             return;
@@ -232,12 +260,15 @@ impl Engine {
 
     /// A life that was judged otherwise left a timewait socket: a census has it.
     pub(crate) fn found(&mut self, ended: &Ended, substate: Substate, expires_ns: u64) {
-        self.corrected("found_by_census", ended.outcome, Outcome::TimeWait(substate));
+        self.corrected("found_by_census", ended.end_ns, ended.outcome, Outcome::TimeWait(substate));
         self.remember(ended.cookie, ended.end_ns, Outcome::TimeWait(substate));
+        let mut ended = *ended;
         if ended.shown {
-            self.model.change_ended(ended, 1, -i64::from(ended.counts_as_reset()));
+            self.model.change_ended(&ended, 1, -i64::from(ended.counts_as_reset()));
+            // It is alive in rows of its own, although those that it was counted in may be gone.
+            self.place(&mut ended);
         }
-        self.follow(ended, substate, Known::Census, expires_ns);
+        self.follow(&ended, substate, Known::Census, expires_ns);
     }
 
     /// Draws the conclusions of censuses, once the records of what they saw have arrived.
@@ -254,13 +285,15 @@ impl Engine {
         let mut runs = Map::default();
         while let Some(mut run) = self.census.next_settled(now_ns, netns) {
             for row in std::mem::take(&mut run.strangers) {
-                self.stranger(&row, &mut run);
+                self.stranger(&row, &run);
             }
             if run.complete
                 && let Some(space) = self.census.spaces.get_mut(&run.netns)
             {
-                space.listening = std::mem::take(&mut run.listening);
                 space.complete_ns = Some(run.end_ns);
+                if run.whole {
+                    space.keep_only(run.number);
+                }
             }
             runs.insert(run.netns, run);
         }
@@ -270,7 +303,7 @@ impl Engine {
         // All of them in one go: there can be a thousand namespaces, and a hundred thousand sockets.
         self.end_absent(&runs);
         self.count_established(&runs);
-        self.cover(runs);
+        self.cover(&runs);
         self.sum_up();
         self.refresh_soon();
         if self.census.running.is_none() && self.census.settling.is_empty() {
@@ -279,7 +312,7 @@ impl Engine {
     }
 
     /// A timewait socket that the trace did not know when the census saw it.
-    fn stranger(&mut self, row: &CensusRow, run: &mut Run) {
+    fn stranger(&mut self, row: &CensusRow, run: &Run) {
         let (expires_ns, substate) = (expires_ns(row, run.begin_ns), substate(row));
         if self.seen(row, run) {
             // Its record has come meanwhile.
@@ -301,10 +334,8 @@ impl Engine {
         // that it was made since. The first whole census has every older one: whoever is missing there is younger.
         let before_start = self.census.is_first(run.netns) && (made_before || self.nothing_lost());
         if self.model.live.is_full() {
-            if before_start {
-                run.coverage.before_start += 1;
-            } else {
-                run.coverage.unattributed += 1;
+            if let Some(space) = self.census.spaces.get_mut(&run.netns) {
+                space.leave_out(row.cookie, before_start, run.number, self.model.live.limit());
             }
             return;
         }
@@ -334,9 +365,7 @@ impl Engine {
     }
 
     fn mark(&mut self, cookie: u64, number: u32) {
-        if let Some(live) = self.model.live.get_mut(cookie) {
-            live.census = number;
-        }
+        self.model.live.change(cookie, |live| live.census = number);
     }
 
     fn nothing_lost(&self) -> bool {
@@ -348,13 +377,34 @@ impl Engine {
     /// Ends those that a complete census of their namespace did not have.
     fn end_absent(&mut self, runs: &Map<u32, Run>) {
         let unknown = self.model.summary.place_of(0);
-        let place_of = |netns: u32| if netns == 0 { unknown } else { netns };
-        let absent = |live: &Live| {
-            let run = runs.get(&place_of(live.tuple.netns)).filter(|run| run.complete);
-            run.is_some_and(|run| live.census != run.number && live.made_ns < run.begin_ns)
-        };
+        let run_of = |netns: u32| runs.get(&if netns == 0 { unknown } else { netns }).filter(|run| run.complete);
+        // One that was made since may be missing, and is alive.
+        let absent = |live: &Live, run: &Run| live.census != run.number && live.made_ns < run.begin_ns;
         let mut ended = Vec::new();
-        self.model.live.remove_if(absent, |live| ended.push(live));
+        if runs.values().any(|run| run.whole && run.complete) {
+            let gone = |live: &Live| run_of(live.tuple.netns).is_some_and(|run| run.whole && absent(live, run));
+            self.model.live.remove_if(gone, |live| ended.push(live));
+        }
+        let mut gone = Vec::new();
+        for run in runs.values().filter(|run| run.complete && !run.whole) {
+            let Some(space) = self.census.spaces.get_mut(&run.netns) else { continue };
+            gone.extend(run.gone.iter().map(|cookie| (space.release(*cookie), run)));
+            gone.extend(space.turned.drain().map(|identity| (identity, run)));
+        }
+        let live = &mut self.model.live;
+        for (cookie, run) in gone {
+            if live.get(cookie).is_some_and(|live| live.census != 0 && absent(live, run)) {
+                ended.extend(live.remove(cookie));
+            }
+        }
+        self.census.unconfirmed.retain(|cookie| {
+            let Some(socket) = live.get(*cookie).filter(|live| live.census == 0) else { return false };
+            let over = run_of(socket.tuple.netns).is_some_and(|run| absent(socket, run));
+            if over {
+                ended.extend(live.remove(*cookie));
+            }
+            !over
+        });
         for live in &ended {
             // It was a guess that this one had been made, and no census ever had it.
             if live.known == Known::Inferred && live.census == 0 {
@@ -362,7 +412,7 @@ impl Engine {
                 continue;
             }
             // Reused by a new connection, killed by a reset or by data for a FIN_WAIT2 timewait socket.
-            let begin_ns = runs.get(&place_of(live.tuple.netns)).map_or(0, |run| run.begin_ns);
+            let begin_ns = run_of(live.tuple.netns).map_or(0, |run| run.begin_ns);
             let early = live.expires_ns > begin_ns.saturating_add(ROUNDING_NS);
             if early {
                 *self.model.summary.totals.corrections.entry("ended_early").or_default() += 1;
@@ -372,7 +422,7 @@ impl Engine {
     }
 
     fn never_made(&mut self, live: &Live) {
-        self.corrected("never_made", Outcome::TimeWait(live.substate), Outcome::Unknown);
+        self.corrected("never_made", live.made_ns, Outcome::TimeWait(live.substate), Outcome::Unknown);
         self.remember(live.cookie, live.made_ns, Outcome::Unknown);
         if live.shown {
             let ended = Ended {
@@ -398,30 +448,27 @@ impl Engine {
         let unknown = self.model.summary.place_of(0);
         for row in self.model.destinations.rows_mut() {
             let DestRow::Dest(key) = row.key else { continue };
-            let run = runs.get(&if key.netns == 0 { unknown } else { key.netns }).filter(|run| run.complete);
-            if let (Role::Active, Some(remote), Some(run)) = (key.role, key.remote_addr, run) {
-                row.established = run.open.get(&(key.local_addr, remote, key.port)).copied().unwrap_or(0);
+            let netns = if key.netns == 0 { unknown } else { key.netns };
+            if let (Role::Active, Some(remote), true) =
+                (key.role, key.remote_addr, runs.get(&netns).is_some_and(|run| run.complete))
+            {
+                let space = self.census.spaces.get(&netns);
+                row.established = space.map_or(0, |space| space.open_towards(key.local_addr, remote, key.port));
             }
         }
     }
 
-    fn cover(&mut self, mut runs: Map<u32, Run>) {
-        for live in self.model.live.iter() {
-            let Some(run) = runs.get_mut(&live.tuple.netns).filter(|run| run.number == live.census) else { continue };
-            if live.attributed {
-                run.coverage.attributed += 1;
-            } else if live.before_start {
-                run.coverage.before_start += 1;
-            } else {
-                run.coverage.unattributed += 1;
+    fn cover(&mut self, runs: &Map<u32, Run>) {
+        for (netns, run) in runs {
+            let mut coverage = self.model.live.of(*netns).coverage;
+            if let Some(space) = self.census.spaces.get(netns) {
+                space.add_left_out(&mut coverage);
             }
-        }
-        for (netns, Run { mut coverage, begin_ns, complete, .. }) in runs {
             coverage.census = coverage.attributed + coverage.before_start + coverage.unattributed;
-            if let Some(namespace) = self.place_namespace(netns) {
+            if let Some(namespace) = self.place_namespace(*netns) {
                 namespace.coverage = coverage;
-                namespace.census_at_ns = Some(begin_ns);
-                namespace.census_complete = complete;
+                namespace.census_at_ns = Some(run.begin_ns);
+                namespace.census_complete = run.complete;
             }
         }
     }

@@ -48,7 +48,8 @@ pub enum DecodeError {
     NoOpener,
 }
 
-/// Decodes one record. Longer ones are read as far as they are known.
+/// Decodes one record. Times of events are cut to whole microseconds: the hooks read the clock some hundred
+/// nanoseconds apart from what they tell of, and a recording keeps no noise. Longer ones are read as far as they are known.
 ///
 /// # Errors
 /// It is too short, or a field has a value that does not exist.
@@ -68,7 +69,7 @@ pub fn decode(bytes: &[u8]) -> Result<Input, DecodeError> {
             cookie: record.u64(offset_of!(ConnRecord, cookie)),
             tuple: tuple(record, &CONN_PLACES)?,
             life: record.u32(offset_of!(ConnRecord, life)),
-            at_ns: record.u64(offset_of!(ConnRecord, end_ns)),
+            at_ns: record.time_ns(offset_of!(ConnRecord, end_ns)),
         }),
         kind::TIMEWAIT_END => timewait_end(record).map(Input::TimewaitEnd),
         other => Err(DecodeError::Kind(other)),
@@ -86,7 +87,7 @@ fn timewait_end(record: Record<'_>) -> Result<TimewaitEnd, DecodeError> {
             cause::KILLED => TimewaitCause::Killed,
             other => return Err(DecodeError::Cause(other)),
         },
-        at_ns: record.u64(offset_of!(TimewaitRecord, at_ns)),
+        at_ns: record.time_ns(offset_of!(TimewaitRecord, at_ns)),
     })
 }
 
@@ -139,7 +140,7 @@ fn life(record: Record<'_>) -> Result<Life, DecodeError> {
         bytes_sent: record.u64(offset_of!(ConnRecord, bytes_sent)),
         bytes_received: record.u64(offset_of!(ConnRecord, bytes_received)),
         retransmits: record.u32(offset_of!(ConnRecord, retransmits)),
-        end_ns: record.u64(offset_of!(ConnRecord, end_ns)),
+        end_ns: record.time_ns(offset_of!(ConnRecord, end_ns)),
         transitions,
     })
 }
@@ -149,7 +150,7 @@ fn connect_failed(record: Record<'_>) -> Result<ConnectFailed, DecodeError> {
         opener: owner(record, offset_of!(ConnRecord, opener)).ok_or(DecodeError::NoOpener)?,
         tuple: tuple(record, &CONN_PLACES)?,
         errno: record.u16(offset_of!(ConnRecord, connect_errno)),
-        at_ns: record.u64(offset_of!(ConnRecord, end_ns)),
+        at_ns: record.time_ns(offset_of!(ConnRecord, end_ns)),
     })
 }
 
@@ -163,7 +164,7 @@ fn transitions(record: Record<'_>) -> Result<Vec<Transition>, DecodeError> {
             Ok(Transition {
                 from: state(record.u8(offset_of!(ConnRecord, old_states) + index))?,
                 to: state(record.u8(offset_of!(ConnRecord, new_states) + index))?,
-                at_ns: record.u64(offset_of!(ConnRecord, times_ns) + index * size_of::<u64>()),
+                at_ns: record.time_ns(offset_of!(ConnRecord, times_ns) + index * size_of::<u64>()),
             })
         })
         .collect()
@@ -284,5 +285,10 @@ impl Record<'_> {
 
     fn u64(self, offset: usize) -> u64 {
         u64::from_ne_bytes(self.bytes(offset))
+    }
+
+    /// A time of an event, in whole microseconds.
+    fn time_ns(self, offset: usize) -> u64 {
+        self.u64(offset) / 1000 * 1000
     }
 }

@@ -7,7 +7,7 @@ use crate::connection::{Outcome, after_reset_sent, judge};
 use crate::ending::{End, TOO_LATE_NS};
 use crate::history::History;
 use crate::input::{Input, Life, ProcessFacts, ProcessKey, Role, Tuple};
-use crate::ledger::{Ledger, RowRef};
+use crate::ledger::{Ledger, Map, RowRef};
 use crate::live::{Live, LiveSet};
 use crate::model::{DestKey, DestRow, Known, Substate, Summary};
 use crate::ports::Budget;
@@ -113,6 +113,7 @@ impl Engine {
                 facts: Default::default(),
                 users: Default::default(),
                 history: config.history.then(Default::default),
+                counted_from_ns: 0,
             },
             filter: config.filter,
             census: Census::default(),
@@ -171,13 +172,13 @@ impl Engine {
                     self.model.users.insert(uid, name);
                 }
             }
-            Input::CensusBegin { netns, at_ns, whole: _ } => {
+            Input::CensusBegin { netns, at_ns, whole } => {
                 self.settle_for(netns, at_ns);
                 self.passed(at_ns);
-                self.census.begin(netns, at_ns);
+                self.census.begin(netns, at_ns, whole);
             }
             Input::CensusRows(rows) => self.census_rows(rows),
-            Input::CensusGone(_) => {}
+            Input::CensusGone(cookies) => self.census.gone(&cookies),
             Input::CensusEnd { at_ns, complete } => {
                 self.passed(at_ns);
                 self.census.end(at_ns, complete);
@@ -294,8 +295,10 @@ impl Engine {
             opener: ended.opener,
             destination: ended.destination,
             pair: ended.pair,
-            // A census may be under way that has had it.
-            census: replaced.map_or(0, |live| live.census),
+            // The census that knew it before, or one that may have seen it before its record came.
+            census: replaced
+                .filter(|live| live.is_stranger() || self.census.is_unsettled(live.census))
+                .map_or(0, |live| live.census),
             role: ended.role,
             substate,
             known,
@@ -307,6 +310,9 @@ impl Engine {
         self.model.attribution.hold(live.closer);
         self.model.attribution.hold(live.opener);
         self.model.count_live(&live, 1);
+        if live.census == 0 {
+            self.census.unconfirmed(live.cookie, &self.model.live);
+        }
         self.model.live.insert(live);
     }
 
@@ -330,7 +336,7 @@ impl Engine {
         let ended = *ended;
         self.census.reset(cookie, ended.end_ns);
         self.end_live(cookie);
-        self.corrected("reset_after_close", before, outcome);
+        self.corrected("reset_after_close", ended.end_ns, before, outcome);
         if ended.shown {
             let made = matches!(before, Outcome::TimeWait(_));
             let counted = before == Outcome::ResetReceived;
@@ -338,8 +344,11 @@ impl Engine {
         }
     }
 
-    /// Moves one life from one outcome to another.
-    pub(crate) fn corrected(&mut self, why: &'static str, from: Outcome, to: Outcome) {
+    /// Moves a life that ended then from one outcome to another.
+    pub(crate) fn corrected(&mut self, why: &'static str, end_ns: u64, from: Outcome, to: Outcome) {
+        if !self.model.counts(end_ns) {
+            return;
+        }
         let totals = &mut self.model.summary.totals;
         if let Some(count) = totals.outcomes.get_mut(from.name()) {
             *count = count.saturating_sub(1);
@@ -389,9 +398,17 @@ impl Engine {
     /// kernel's timers for so long a time are seconds late.
     fn expire(&mut self, now_ns: u64) {
         let census = &self.census;
+        // Most of the time there is nobody to look for, and there may be hundreds of thousands to look at.
+        let told: Map<u32, (bool, bool)> =
+            self.model.live.namespaces().map(|netns| (netns, census.tells(netns, now_ns))).collect();
+        if told.values().all(|(_, of_others)| *of_others) {
+            return;
+        }
         let patience = if self.ends_are_told() { TOO_LATE_NS } else { 0 };
         let gone = |live: &Live| {
-            now_ns >= live.expires_ns.saturating_add(patience) && !census.is_fresh(live.tuple.netns, now_ns)
+            let (of_known, of_others) = told.get(&live.tuple.netns).copied().unwrap_or_default();
+            let is_told = if live.census == 0 { of_others } else { of_known };
+            now_ns >= live.expires_ns.saturating_add(patience) && !is_told
         };
         let mut ended = Vec::new();
         self.model.live.remove_if(gone, |live| ended.push(live));

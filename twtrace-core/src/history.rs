@@ -83,7 +83,7 @@ impl Series {
 }
 
 /// What one bucket holds, of everything that passes the filter unless it says otherwise.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Moment {
     /// Timewait sockets made.
     pub made: u64,

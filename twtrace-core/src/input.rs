@@ -292,6 +292,13 @@ pub enum CensusState {
     Listen,
 }
 
+impl CensusState {
+    /// A timewait socket of either substate.
+    pub fn is_timewait(self) -> bool {
+        matches!(self, Self::TimeWait | Self::TimewaitFinWait2)
+    }
+}
+
 /// One row of sock_diag (`struct inet_diag_msg`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CensusRow {

@@ -46,6 +46,8 @@ pub(crate) trait LedgerRow {
     fn weight(&self) -> (u64, u64);
     /// Takes in another row.
     fn absorb(&mut self, other: &Self);
+    /// Forgets what was counted so far, and keeps what is alive.
+    fn restart(&mut self);
     fn set_rate(&mut self, per_second: f64);
     /// One more event, at a time that had so many within its second.
     fn happened(&mut self, at_ns: u64, in_second: u32, scale: Option<&mut Scale>);
@@ -232,6 +234,20 @@ impl<R: LedgerRow> Ledger<R> {
         self.slots.iter_mut().filter(|slot| slot.used).map(|slot| &mut slot.row)
     }
 
+    /// Forgets what was counted so far. Rows of which nothing is alive are dropped; what still refers to them is told
+    /// the rest, as with folded ones.
+    pub(crate) fn restart(&mut self) {
+        for (at, slot) in self.slots.iter_mut().enumerate().filter(|(_, slot)| slot.used) {
+            slot.row.restart();
+            slot.recent = Recent::default();
+            if at >= self.fixed && slot.row.is_empty() {
+                slot.used = false;
+                self.index.remove(&slot.row.key());
+                self.free.push(at as u32);
+            }
+        }
+    }
+
     fn fold(&mut self) {
         let mut candidates: Vec<(u64, u64, u32, u32)> = self
             .slots
@@ -305,6 +321,12 @@ impl Counts {
         self.time_wait_live_peak = self.time_wait_live_peak.max(other.time_wait_live_peak).max(self.time_wait_live);
     }
 
+    /// Forgets what was counted, and keeps what is alive.
+    pub(crate) fn restart(&mut self) {
+        let (time_wait_live, fin_wait2_live) = (self.time_wait_live, self.fin_wait2_live);
+        *self = Self { time_wait_live, fin_wait2_live, time_wait_live_peak: time_wait_live, ..Self::default() };
+    }
+
     fn is_empty(&self) -> bool {
         *self == Self { rate_per_s: self.rate_per_s, ..Self::default() }
     }
@@ -351,6 +373,12 @@ impl LedgerRow for Row {
         self.series.merge(&other.series);
     }
 
+    fn restart(&mut self) {
+        // Whoever owns what is alive is counted anew by the attribution.
+        (self.folded, self.processes, self.series) = (0, 0, Series::default());
+        self.counts.restart();
+    }
+
     fn happened(&mut self, at_ns: u64, in_second: u32, scale: Option<&mut Scale>) {
         happened(&mut self.counts, &mut self.series, at_ns, in_second, scale);
     }
@@ -390,6 +418,11 @@ impl LedgerRow for DestinationRow {
         self.series.merge(&other.series);
     }
 
+    fn restart(&mut self) {
+        (self.folded, self.series) = (0, Series::default());
+        self.counts.restart();
+    }
+
     fn happened(&mut self, at_ns: u64, in_second: u32, scale: Option<&mut Scale>) {
         happened(&mut self.counts, &mut self.series, at_ns, in_second, scale);
     }
@@ -427,6 +460,10 @@ impl LedgerRow for PairRow {
         self.time_wait_made += other.time_wait_made;
         self.time_wait_live += other.time_wait_live;
         self.connections += other.connections;
+    }
+
+    fn restart(&mut self) {
+        (self.time_wait_made, self.connections) = (0, 0);
     }
 
     fn set_rate(&mut self, _per_second: f64) {}

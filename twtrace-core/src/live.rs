@@ -3,8 +3,8 @@
 use crate::attribution::UNKNOWN;
 use crate::engine::Ended;
 use crate::input::{Role, Tuple};
-use crate::ledger::RowRef;
-use crate::model::{Counts, Known, Model, Substate};
+use crate::ledger::{Map, RowRef};
+use crate::model::{Counts, Coverage, Known, Model, Substate};
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 use std::hash::BuildHasher;
@@ -20,7 +20,7 @@ pub(crate) struct Live {
     pub(crate) opener: u32,
     pub(crate) destination: RowRef,
     pub(crate) pair: RowRef,
-    /// The last census that had it.
+    /// The last census that told of it; 0 when none did.
     pub(crate) census: u32,
     pub(crate) role: Role,
     pub(crate) substate: Substate,
@@ -46,12 +46,43 @@ pub(crate) struct LiveSet {
     sockets: Vec<Live>,
     /// Places in `sockets`, by cookie.
     index: HashTable<u32>,
+    /// Of each namespace that has any. Kept rather than counted: there is a census each second.
+    tallies: Map<u32, Tally>,
     limit: usize,
+}
+
+/// Live timewait sockets of one namespace.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    pub(crate) live: u64,
+    /// Those that a census has told of.
+    pub(crate) coverage: Coverage,
+}
+
+impl Tally {
+    fn change(&mut self, live: &Live, by: i64) {
+        self.live = self.live.saturating_add_signed(by);
+        if live.census != 0 {
+            let known = self.coverage.place(live.attributed, live.before_start);
+            *known = known.saturating_add_signed(by);
+        }
+    }
+}
+
+impl Coverage {
+    /// Where one more of that kind is counted.
+    pub(crate) fn place(&mut self, attributed: bool, before_start: bool) -> &mut u64 {
+        match (attributed, before_start) {
+            (true, _) => &mut self.attributed,
+            (false, true) => &mut self.before_start,
+            (false, false) => &mut self.unattributed,
+        }
+    }
 }
 
 impl LiveSet {
     pub(crate) fn new(limit: usize) -> Self {
-        Self { sockets: Vec::new(), index: HashTable::new(), limit }
+        Self { sockets: Vec::new(), index: HashTable::new(), tallies: Map::default(), limit }
     }
 
     /// About how much memory it takes, in bytes.
@@ -73,16 +104,49 @@ impl LiveSet {
 
     /// Adds one whose cookie is not yet in. The caller has looked at [`Self::is_full`].
     pub(crate) fn insert(&mut self, live: Live) {
+        self.tally(&live, 1);
         let (cookie, at) = (live.cookie, self.sockets.len() as u32);
         self.sockets.push(live);
         let sockets = &self.sockets;
         self.index.insert_unique(hash(cookie), at, |&at| hash(sockets[at as usize].cookie));
     }
 
-    pub(crate) fn get_mut(&mut self, cookie: u64) -> Option<&mut Live> {
-        let sockets = &self.sockets;
-        let at = *self.index.find(hash(cookie), |&at| sockets[at as usize].cookie == cookie)?;
-        self.sockets.get_mut(at as usize)
+    fn find(&self, cookie: u64) -> Option<usize> {
+        let at = self.index.find(hash(cookie), |&at| self.sockets[at as usize].cookie == cookie)?;
+        Some(*at as usize)
+    }
+
+    pub(crate) fn get(&self, cookie: u64) -> Option<&Live> {
+        self.sockets.get(self.find(cookie)?)
+    }
+
+    /// Changes one of them, but for its cookie; `None` when it is not in.
+    pub(crate) fn change(&mut self, cookie: u64, change: impl FnOnce(&mut Live)) -> Option<()> {
+        let at = self.find(cookie)?;
+        let mut live = self.sockets[at].clone();
+        self.tally(&live, -1);
+        change(&mut live);
+        self.tally(&live, 1);
+        self.sockets[at] = live;
+        Some(())
+    }
+
+    fn tally(&mut self, live: &Live, by: i64) {
+        let tally = self.tallies.entry(live.tuple.netns).or_default();
+        tally.change(live, by);
+        if tally.live == 0 {
+            self.tallies.remove(&live.tuple.netns);
+        }
+    }
+
+    /// Those of one namespace.
+    pub(crate) fn of(&self, netns: u32) -> Tally {
+        self.tallies.get(&netns).copied().unwrap_or_default()
+    }
+
+    /// Namespaces that have any.
+    pub(crate) fn namespaces(&self) -> impl Iterator<Item = u32> {
+        self.tallies.keys().copied()
     }
 
     pub(crate) fn remove(&mut self, cookie: u64) -> Option<Live> {
@@ -95,7 +159,9 @@ impl LiveSet {
         if let Some(place) = self.index.find_mut(moved, |&place| place == last) {
             *place = at;
         }
-        Some(self.sockets.swap_remove(at as usize))
+        let live = self.sockets.swap_remove(at as usize);
+        self.tally(&live, -1);
+        Some(live)
     }
 
     /// Takes out all that `gone` says, and hands each to `then`.
@@ -146,6 +212,9 @@ impl Model {
 
     /// Corrects what was counted of an ended life.
     pub(crate) fn change_ended(&mut self, ended: &Ended, made: i64, reset: i64) {
+        if !self.counts(ended.end_ns) {
+            return;
+        }
         let by_closer = |counts: &mut Counts| counts.time_wait_made = counts.time_wait_made.saturating_add_signed(made);
         let by_either = |counts: &mut Counts| counts.reset = counts.reset.saturating_add_signed(reset);
         let main = if ended.closer == UNKNOWN { ended.opener } else { ended.closer };

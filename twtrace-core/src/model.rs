@@ -235,7 +235,7 @@ pub struct LiveSocket {
 }
 
 /// Figures of the last census of a namespace, or of all namespaces together.
-#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Coverage {
     /// Timewait sockets in the census.
     pub census: u64,
@@ -286,6 +286,8 @@ pub struct Totals {
     pub corrections: BTreeMap<&'static str, u64>,
     /// Timewait sockets that were counted as made but not followed, because too many were alive.
     pub live_untracked: u64,
+    /// Rows of censuses, of full sockets and listeners, that were not counted because there were too many.
+    pub open_untracked: u64,
     /// Ends of timewait sockets that the kernel told of, before filters, those made before the trace included (exact
     /// tier).
     pub ends: Ends,
@@ -365,6 +367,8 @@ pub struct Model {
     pub(crate) facts: Map<ProcessKey, ProcessFacts>,
     pub(crate) users: Map<u32, String>,
     pub(crate) history: Option<History>,
+    /// What was counted before is forgotten.
+    pub(crate) counted_from_ns: u64,
 }
 
 impl Model {

@@ -1,5 +1,7 @@
 //! Quantiles in little memory.
 
+use std::ops::Range;
+
 /// Sub-buckets of each power of two: a value is known to within one part in 32.
 const SUB: u64 = 16;
 /// `log2(SUB)`.
@@ -42,6 +44,11 @@ impl Sketch {
         self.count
     }
 
+    /// Ranges of values, ascending, with the number of values in each; those without any are left out.
+    pub fn buckets(&self) -> impl Iterator<Item = (Range<u64>, u64)> + '_ {
+        self.buckets.iter().map(|&(bucket, count)| (range(bucket), count.into()))
+    }
+
     /// The value below which the share `q` (0 to 1) of all values lies; `None` when there are none.
     pub fn quantile(&self, q: f64) -> Option<u64> {
         let rank = (q.clamp(0.0, 1.0) * self.count.saturating_sub(1) as f64).round() as u64;
@@ -66,15 +73,21 @@ fn bucket(value: u64) -> u16 {
     (u64::from(exponent - SUB_BITS + 1) * SUB + sub) as u16
 }
 
-/// The middle of a bucket.
-fn middle(bucket: u16) -> u64 {
+/// The values of a bucket. The last one of all would end beyond what a number can be, and does not.
+fn range(bucket: u16) -> Range<u64> {
     let bucket = u64::from(bucket);
     if bucket < SUB {
-        return bucket;
+        return bucket..bucket + 1;
     }
     let shift = (bucket / SUB - 1) as u32;
     let low = (SUB + bucket % SUB) << shift;
-    low + ((1_u64 << shift) >> 1)
+    low..low.saturating_add(1 << shift)
+}
+
+/// The middle of a bucket.
+fn middle(bucket: u16) -> u64 {
+    let Range { start, end } = range(bucket);
+    start + (end - start) / 2
 }
 
 #[cfg(test)]
@@ -113,6 +126,10 @@ mod tests {
             let [mut merged, other] = halves;
             merged.merge(&other);
             prop_assert_eq!(&merged, &whole);
+            let told: Vec<_> = whole.buckets().collect();
+            prop_assert_eq!(told.iter().map(|(_, count)| count).sum::<u64>(), values.len() as u64);
+            prop_assert!(told.windows(2).all(|pair| pair[0].0.end <= pair[1].0.start));
+            prop_assert!(values.iter().all(|value| told.iter().any(|(range, _)| range.contains(value))));
             values.sort_unstable();
             let exact = values[(q * (values.len() - 1) as f64).round() as usize];
             let told = whole.quantile(q).unwrap();

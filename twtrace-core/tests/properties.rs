@@ -8,7 +8,7 @@ use common::*;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use twtrace_core::decode::decode;
-use twtrace_core::engine::{Engine, EngineConfig, Filter, Limits};
+use twtrace_core::engine::{Engine, EngineConfig, Filter, Limits, Model};
 use twtrace_core::input::{
     CensusRow, CensusState, ConnectFailed, Input, KernelCounters, KernelFacts, Life, ProcessFacts, Role, TcpState,
     TwCount,
@@ -171,10 +171,13 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
-    fn rows_always_add_up_to_the_totals(inputs in inputs()) {
-        let mut engine = Engine::new(small());
-        for input in inputs {
+    fn rows_always_add_up_to_the_totals(inputs in inputs(), counted_from in 0_usize..240) {
+        let mut engine = Engine::new(EngineConfig { history: true, ..small() });
+        for (index, input) in inputs.into_iter().enumerate() {
             engine.apply(input);
+            if index == counted_from {
+                engine.count_from_now();
+            }
             let model = engine.model();
             let totals = figures([model.summary().totals.counts.clone()].into_iter());
             for by in GROUPINGS {
@@ -217,6 +220,40 @@ proptest! {
             let pairs = sum(&|pair| pair.destination == row.id);
             prop_assert_eq!(pairs, (row.counts.time_wait_made, row.counts.time_wait_live), "{:?}", row.key);
         }
+    }
+
+    #[test]
+    fn who_is_alive_does_not_depend_on_since_when_is_counted(inputs in inputs(), counted_from in 0_usize..120) {
+        let whole = engine_with(EngineConfig::default(), inputs.clone());
+        let mut part = Engine::new(EngineConfig::default());
+        for (index, input) in inputs.into_iter().enumerate() {
+            part.apply(input);
+            if index == counted_from {
+                part.count_from_now();
+            }
+        }
+        let (whole, part) = (whole.model(), part.model());
+        let live = |model: &Model| {
+            let mut live: Vec<_> = model.live_sockets().map(|live| (live.cookie, live.closer, live.substate)).collect();
+            live.sort_by_key(|live| live.0);
+            live
+        };
+        prop_assert_eq!(live(part), live(whole));
+        for by in GROUPINGS {
+            let alive = |model: &Model| {
+                let rows = model.rows(by).filter(|row| row.counts.time_wait_live > 0);
+                rows.map(|row| (row.key, row.counts.time_wait_live)).collect::<BTreeMap<_, _>>()
+            };
+            prop_assert_eq!(alive(part), alive(whole), "{:?}", by);
+            let processes = whole.rows(GroupBy::Process).count() as u64;
+            for row in part.rows(by) {
+                prop_assert!(row.processes <= processes, "{:?}: {} of {processes}", row.key, row.processes);
+                prop_assert!(row.counts.time_wait_live_peak >= row.counts.time_wait_live);
+            }
+        }
+        let (all, some) = (&whole.summary().totals, &part.summary().totals);
+        prop_assert!(some.lives <= all.lives);
+        prop_assert!(some.counts.opened <= all.counts.opened);
     }
 
     #[test]

@@ -3,10 +3,13 @@
 //! This is a library as well as a program so that the build script of `twtrace` (feature `build-ebpf`) can use
 //! [`ebpf::build`], the only recipe for the eBPF object.
 
+pub mod bench;
 pub mod build_ebpf;
 pub mod digest;
 pub mod ebpf;
+pub mod fuzz;
 pub mod process;
+pub mod python;
 pub mod setup;
 pub mod test;
 pub mod tools;

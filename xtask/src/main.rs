@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{build_ebpf, setup, test, vm};
+use xtask::{bench, build_ebpf, fuzz, setup, test, vm};
 
 /// The toolbox of this workspace
 ///
@@ -24,6 +24,10 @@ enum Command {
     BuildEbpf(build_ebpf::Args),
     /// Run every check and every test
     Test(test::Args),
+    /// Feed what comes from outside with anything
+    Fuzz(fuzz::Args),
+    /// Measure against other programs, in the same run
+    Bench(bench::Args),
     /// Run the live tests on stock kernels in virtual machines
     Vm(vm::Args),
 }
@@ -33,6 +37,8 @@ fn main() -> ExitCode {
         Command::Setup(args) => setup::run(&args),
         Command::BuildEbpf(args) => build_ebpf::run(&args),
         Command::Test(args) => test::run(&args),
+        Command::Fuzz(args) => fuzz::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Vm(args) => vm::run(&args),
     };
     match done {

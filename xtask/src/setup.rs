@@ -9,7 +9,8 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::ebpf::Toolchain;
 use crate::process::{cargo, output, run as run_command, say, which};
-use crate::tools::{BPF_LINKER, CARGO_DENY};
+use crate::python;
+use crate::tools::{BPF_LINKER, CARGO_DENY, CARGO_FUZZ};
 
 /// Options of `cargo xtask setup`.
 #[derive(clap::Args)]
@@ -62,6 +63,10 @@ pub fn run(args: &Args) -> Result<()> {
         other_system(live)?;
     }
     CARGO_DENY.install()?;
+    if !args.build_only {
+        CARGO_FUZZ.install()?;
+        python::install()?;
+    }
     say(&format!("eBPF toolchain: {}", Toolchain::find()?.version()?));
     Ok(())
 }

@@ -11,7 +11,7 @@ use crate::ebpf::{self, Toolchain};
 use crate::process::{cargo, run as run_command, say};
 use crate::tools::CARGO_DENY;
 use crate::workspace::{DIGEST, OBJECT, root, target};
-use crate::{digest, setup, vm};
+use crate::{digest, fuzz, setup, vm};
 
 /// Options of `cargo xtask test`.
 #[derive(clap::Args)]
@@ -39,7 +39,7 @@ struct Context {
     object: PathBuf,
 }
 
-const STEPS: [Step; 12] = [
+const STEPS: [Step; 13] = [
     Step { name: "set-up", action: set_up },
     Step { name: "eBPF object from source", action: build_object },
     Step { name: "committed eBPF object", action: committed_object },
@@ -49,6 +49,7 @@ const STEPS: [Step; 12] = [
     Step { name: "licences and sources of dependencies", action: deny },
     Step { name: "documentation", action: doc },
     Step { name: "unit and property tests", action: unit },
+    Step { name: "fuzz targets, briefly", action: fuzz_targets },
     Step { name: "live tests", action: live },
     Step { name: "stock kernels in virtual machines", action: kernels },
     Step { name: "README tests", action: readme },
@@ -147,7 +148,7 @@ fn clippy_ebpf(_: &Context) -> Result<Done> {
 
 fn deny(_: &Context) -> Result<Done> {
     // The check of advisories is left out: it needs a database from the network, and fails by itself over time.
-    for manifest in ["Cargo.toml", "twtrace-ebpf/Cargo.toml"] {
+    for manifest in ["Cargo.toml", "twtrace-ebpf/Cargo.toml", "fuzz/Cargo.toml"] {
         let mut command = Command::new(CARGO_DENY.install()?);
         command.current_dir(root()).args(["--manifest-path", manifest, "--config", "deny.toml"]);
         command.args(["check", "--hide-inclusion-graph", "licenses", "bans", "sources"]);
@@ -165,6 +166,17 @@ fn unit(_: &Context) -> Result<Done> {
     run_command(cargo().args(["test", "--workspace", "--exclude", LIVE_PACKAGE]))?;
     Ok(Done::Passed)
 }
+
+fn fuzz_targets(context: &Context) -> Result<Done> {
+    if context.quick {
+        return Ok(Done::Skipped("--quick".to_owned()));
+    }
+    fuzz::briefly(FUZZ, &[])?;
+    Ok(Done::Passed)
+}
+
+/// For each target.
+const FUZZ: Duration = Duration::from_secs(15);
 
 const LIVE_PACKAGE: &str = "twtrace-tests";
 

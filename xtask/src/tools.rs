@@ -33,6 +33,9 @@ pub const BPF_LINKER: Tool = Tool {
 /// Checks the licences and the sources of all dependencies.
 pub const CARGO_DENY: Tool = Tool { name: "cargo-deny", version: "0.20.2", arguments: &[], environment: &[] };
 
+/// Runs fuzz targets.
+pub const CARGO_FUZZ: Tool = Tool { name: "cargo-fuzz", version: "0.13.2", arguments: &[], environment: &[] };
+
 impl Tool {
     /// The program, if it was built.
     #[must_use]

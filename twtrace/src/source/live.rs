@@ -13,8 +13,9 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::thread;
 use std::time::Duration;
+use twtrace_core::changes::Changes;
 use twtrace_core::decode::{DecodeError, decode};
-use twtrace_core::input::{CensusRow, CensusState, Hook, HostFacts, Input, Owner, ProcessKey, Tier};
+use twtrace_core::input::{Hook, HostFacts, Input, Owner, ProcessKey, Tier};
 use twtrace_core::source::Source;
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -61,6 +62,7 @@ pub struct Live {
     next_sweep_ns: u64,
     processes: ProcessReader,
     namespaces: Namespaces,
+    changes: Changes,
 }
 
 /// What comes from the ring buffer, and whom it names.
@@ -94,7 +96,13 @@ impl Live {
             next_sweep_ns: 0,
             processes: ProcessReader::new(),
             namespaces,
+            changes: Changes::default(),
         })
+    }
+
+    /// Tells the next census of each namespace whole: what was told before is not known to everybody.
+    pub fn restate(&mut self) {
+        self.changes.restate();
     }
 
     /// Hooks and what became of them.
@@ -155,11 +163,9 @@ impl Live {
         let mut unseen = Vec::new();
         let intake = &mut self.intake;
         // A dump takes long enough to fill the ring buffer on a busy host.
-        let ended = take_census(self.host.netns, sink, census::open, &mut |rows, sink| {
+        let ended = take_census(self.host.netns, &mut self.changes, sink, census::open, &mut |rows, sink| {
             if !closing.is_empty() {
-                let timewait =
-                    |row: &&CensusRow| matches!(row.state, CensusState::TimeWait | CensusState::TimewaitFinWait2);
-                let of_dump = rows.iter().filter(timewait).map(|row| row.cookie);
+                let of_dump = rows.iter().filter(|row| row.state.is_timewait()).map(|row| row.cookie);
                 unseen.extend(of_dump.filter_map(|cookie| Some((closing.remove(&cookie)?, cookie))));
             }
             intake.drain(MAX_DRAIN, sink);
@@ -239,7 +245,7 @@ impl Source for Live {
             self.census(sink)?;
         }
         let intake = &mut self.intake;
-        self.namespaces.go_on(sink, &mut |sink| intake.drain(MAX_DRAIN, sink))?;
+        self.namespaces.go_on(&mut self.changes, sink, &mut |sink| intake.drain(MAX_DRAIN, sink))?;
         self.look_up(sink);
         self.intake.loaded.flush_log();
         sink(Input::Tick { at_ns: clock::monotonic_ns()? });
@@ -254,7 +260,7 @@ impl Source for Live {
         self.next_sweep_ns = 0;
         self.census(sink)?;
         let intake = &mut self.intake;
-        self.namespaces.last_round(sink, &mut |sink| intake.drain(MAX_DRAIN, sink))?;
+        self.namespaces.last_round(&mut self.changes, sink, &mut |sink| intake.drain(MAX_DRAIN, sink))?;
         thread::sleep(SETTLE);
         self.intake.drain(usize::MAX, sink);
         self.figures(sink)?;

@@ -8,6 +8,7 @@ use netlink_sys::Socket;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::time::Duration;
+use twtrace_core::changes::Changes;
 use twtrace_core::input::{CensusRow, Input, KernelFacts};
 
 /// A round may take one part in this many of the time.
@@ -68,9 +69,14 @@ impl Namespaces {
     }
 
     /// Goes on with the round, or begins the next. `between` is called while a census is taken.
-    pub(super) fn go_on(&mut self, sink: &mut dyn FnMut(Input), between: &mut Between<'_>) -> io::Result<()> {
+    pub(super) fn go_on(
+        &mut self,
+        changes: &mut Changes,
+        sink: &mut dyn FnMut(Input),
+        between: &mut Between<'_>,
+    ) -> io::Result<()> {
         if let Some(search) = self.searcher.latest() {
-            self.take(search, sink);
+            self.take(search, changes, sink);
         }
         let now_ns = clock::monotonic_ns()?;
         if self.waiting.is_empty() {
@@ -79,17 +85,22 @@ impl Namespaces {
             }
             self.begin();
         }
-        self.visit_until(now_ns.saturating_add(SLICE_NS), sink, between)
+        self.visit_until(now_ns.saturating_add(SLICE_NS), changes, sink, between)
     }
 
     /// A whole round from a fresh search.
-    pub(super) fn last_round(&mut self, sink: &mut dyn FnMut(Input), between: &mut Between<'_>) -> io::Result<()> {
+    pub(super) fn last_round(
+        &mut self,
+        changes: &mut Changes,
+        sink: &mut dyn FnMut(Input),
+        between: &mut Between<'_>,
+    ) -> io::Result<()> {
         if let Some(search) = self.searcher.fresh(LAST_SEARCH) {
-            self.take(search, sink);
+            self.take(search, changes, sink);
         }
         self.begin();
         let until_ns = clock::monotonic_ns()?.saturating_add(LAST_ROUND_NS);
-        self.visit_until(until_ns, sink, between)
+        self.visit_until(until_ns, changes, sink, between)
     }
 
     fn begin(&mut self) {
@@ -97,12 +108,18 @@ impl Namespaces {
         self.spent_ns = 0;
     }
 
-    fn visit_until(&mut self, until_ns: u64, sink: &mut dyn FnMut(Input), between: &mut Between<'_>) -> io::Result<()> {
+    fn visit_until(
+        &mut self,
+        until_ns: u64,
+        changes: &mut Changes,
+        sink: &mut dyn FnMut(Input),
+        between: &mut Between<'_>,
+    ) -> io::Result<()> {
         let before_ns = clock::process_ns()?;
         let mut now_ns = clock::monotonic_ns()?;
         while now_ns < until_ns {
             let Some(netns) = self.waiting.pop_front() else { break };
-            self.visit(netns, sink, between)?;
+            self.visit(netns, changes, sink, between)?;
             now_ns = clock::monotonic_ns()?;
         }
         self.spent_ns = self.spent_ns.saturating_add(clock::process_ns()?.saturating_sub(before_ns));
@@ -113,7 +130,8 @@ impl Namespaces {
     }
 
     /// Takes over what a search has found.
-    fn take(&mut self, Search { found, left_out, .. }: Search, sink: &mut dyn FnMut(Input)) {
+    fn take(&mut self, search: Search, changes: &mut Changes, sink: &mut dyn FnMut(Input)) {
+        let Search { found, left_out, .. } = search;
         let mut before = std::mem::take(&mut self.known);
         for found in found {
             let netns = found.netns;
@@ -126,6 +144,7 @@ impl Namespaces {
         }
         for (netns, known) in before {
             if known.missed {
+                changes.forget(netns);
                 sink(Input::NamespaceGone { netns });
             } else {
                 self.known.insert(netns, Known { missed: true, ..known });
@@ -137,7 +156,13 @@ impl Namespaces {
         }
     }
 
-    fn visit(&mut self, netns: u32, sink: &mut dyn FnMut(Input), between: &mut Between<'_>) -> io::Result<()> {
+    fn visit(
+        &mut self,
+        netns: u32,
+        changes: &mut Changes,
+        sink: &mut dyn FnMut(Input),
+        between: &mut Between<'_>,
+    ) -> io::Result<()> {
         let Some(known) = self.known.get_mut(&netns) else { return Ok(()) };
         let (socket, facts) = match within(&known.found, look) {
             Ok(Ok(there)) => there,
@@ -154,7 +179,7 @@ impl Namespaces {
         };
         known.refused = None;
         sink(Input::Kernel { netns, facts });
-        take_census(netns, sink, || Ok(socket), &mut |_, sink| between(sink)).map(|_| ())
+        take_census(netns, changes, sink, || Ok(socket), &mut |_, sink| between(sink)).map(|_| ())
     }
 }
 
@@ -174,23 +199,32 @@ fn look() -> io::Result<(Socket, KernelFacts)> {
 /// The kernel's own list of a namespace, then the records that came in meanwhile: a socket made during the dump is in
 /// both. Gives the time after the dump.
 ///
-/// `with` sees each piece before it is handed over.
+/// `with` sees each piece as it came; what `changes` knows already is not handed over.
 pub(super) fn take_census(
     netns: u32,
+    changes: &mut Changes,
     sink: &mut dyn FnMut(Input),
     open: impl FnOnce() -> io::Result<Socket>,
     with: &mut With<'_>,
 ) -> io::Result<u64> {
-    sink(Input::CensusBegin { netns, at_ns: clock::monotonic_ns()?, whole: true });
+    let at_ns = clock::monotonic_ns()?;
+    sink(Input::CensusBegin { netns, at_ns, whole: changes.begin(netns, at_ns) });
     let report = open().and_then(|socket| {
-        census::dump_from(socket, netns, &mut |rows| {
+        census::dump_from(socket, netns, &mut |mut rows| {
             with(&rows, sink);
-            sink(Input::CensusRows(rows));
+            changes.keep(&mut rows);
+            if !rows.is_empty() {
+                sink(Input::CensusRows(rows));
+            }
         })
     });
     let at_ns = clock::monotonic_ns()?;
     // A failed dump proves nothing, and the next may succeed: it is shown as incomplete.
     let complete = report.is_ok_and(|report| report.complete);
+    let gone = changes.end(at_ns, complete);
+    if !gone.is_empty() {
+        sink(Input::CensusGone(gone));
+    }
     sink(Input::CensusEnd { at_ns, complete });
     Ok(at_ns)
 }

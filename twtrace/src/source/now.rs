@@ -5,6 +5,7 @@ use crate::host;
 use crate::host::clock;
 use crate::kernel::census;
 use anyhow::Context as _;
+use twtrace_core::changes::Changes;
 use twtrace_core::input::Input;
 
 /// Takes a census of each network namespace of the host that can be entered. Gives the time before the first one,
@@ -18,7 +19,9 @@ pub fn census_of_all(sink: &mut dyn FnMut(Input)) -> anyhow::Result<u64> {
     let began_ns = clock::monotonic_ns()?;
     let facts = host::kernel_facts().context("cannot read the kernel's TCP figures")?;
     sink(Input::Kernel { netns, facts });
-    take_census(netns, sink, census::open, &mut |_, _| {})?;
-    namespaces.last_round(sink, &mut |_| {})?;
+    // Told whole: what the recording knew last may be long ago.
+    let mut changes = Changes::default();
+    take_census(netns, &mut changes, sink, census::open, &mut |_, _| {})?;
+    namespaces.last_round(&mut changes, sink, &mut |_| {})?;
     Ok(began_ns)
 }

@@ -33,10 +33,13 @@ const LARGEST_ROWS: i64 = 1 << 28;
 const LARGEST_SPREAD: i64 = 1 << 36;
 
 /// Columns that rise by small steps.
-const RISING: [&str; 2] = ["seq", "time"];
+const RISING: [&str; 4] = ["seq", "time", "tw_before", "tw_after"];
 
 /// Columns of numbers that are anything, of which most are small.
-const SPLIT: [&str; 1] = ["cookie"];
+const SPLIT: [&str; 10] = [
+    "cookie", "local_port", "remote_port", "step1_us", "step2_us", "step3_us", "step4_us", "step5_us", "step6_us",
+    "step7_us",
+];
 
 /// A file that was sealed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -65,13 +65,17 @@ const COUNTS: [&str; 18] = [
 /// # Errors
 /// The output cannot be written to.
 pub fn write_header(by: By, out: &mut dyn Write) -> io::Result<()> {
+    write_record(["time"].into_iter().chain(names(by)).map(Cow::Borrowed), out)
+}
+
+/// Names of the columns of a row.
+pub(super) fn names(by: By) -> impl Iterator<Item = &'static str> {
     let own: &[&str] = match by {
         By::Process => &PROCESS,
         By::Destination => &DESTINATION,
         By::Command | By::Parent | By::User | By::Cgroup => &GROUP,
     };
-    let names = ["time"].iter().chain(own).chain(&["folded"]).chain(&COUNTS);
-    write_record(names.map(|name| Cow::Borrowed(*name)), out)
+    own.iter().chain(&["folded"]).chain(&COUNTS).copied()
 }
 
 /// Writes the rows of one report.
@@ -81,17 +85,23 @@ pub fn write_header(by: By, out: &mut dyn Write) -> io::Result<()> {
 pub fn write_rows(model: &Model, by: By, sort: Sort, limit: Option<usize>, out: &mut dyn Write) -> io::Result<()> {
     let limit = limit.unwrap_or(usize::MAX);
     let time = time(model.summary());
+    let write = |cells: Vec<Cow<'_, str>>| write_record([Cow::Borrowed(time.as_str())].into_iter().chain(cells), out);
     let Some(group) = by.group() else {
-        for row in order::destinations(model.destinations(), sort).into_iter().take(limit) {
-            write_record(record(&time, destination(row, model.summary()), row.folded, &row.counts), out)?;
-        }
-        return Ok(());
+        let rows = order::destinations(model.destinations(), sort).into_iter().take(limit);
+        return rows.map(|row| of_destination(row, model)).try_for_each(write);
     };
-    for row in order::of_model(model, group, sort).into_iter().take(limit) {
-        let own = if group == GroupBy::Process { process(row, model) } else { of_group(row, model) };
-        write_record(record(&time, own, row.folded, &row.counts), out)?;
-    }
-    Ok(())
+    order::of_model(model, group, sort).into_iter().take(limit).map(|row| of_row(row, group, model)).try_for_each(write)
+}
+
+/// Cells of a row of a grouping.
+pub(super) fn of_row<'a>(row: &'a Row, by: GroupBy, model: &'a Model) -> Vec<Cow<'a, str>> {
+    let own = if by == GroupBy::Process { process(row, model) } else { of_group(row, model) };
+    record(own, row.folded, &row.counts)
+}
+
+/// Cells of a destination.
+pub(super) fn of_destination<'a>(row: &'a DestinationRow, model: &'a Model) -> Vec<Cow<'a, str>> {
+    record(destination(row, model.summary()), row.folded, &row.counts)
 }
 
 fn time(summary: &Summary) -> String {
@@ -99,16 +109,14 @@ fn time(summary: &Summary) -> String {
     text::rfc3339(window.start_unix_ns + i128::from(window.now_ns.saturating_sub(window.start_ns)))
 }
 
-fn record<'a>(
-    time: &'a str,
-    own: Vec<Cow<'a, str>>,
-    folded: u64,
-    counts: &Counts,
-) -> impl Iterator<Item = Cow<'a, str>> {
-    [Cow::Borrowed(time)].into_iter().chain(own).chain([folded.to_string().into()]).chain(figures(counts))
+fn record<'a>(mut own: Vec<Cow<'a, str>>, folded: u64, counts: &Counts) -> Vec<Cow<'a, str>> {
+    own.push(folded.to_string().into());
+    own.extend(figures(counts));
+    own
 }
 
-fn write_record<'a>(cells: impl Iterator<Item = Cow<'a, str>>, out: &mut dyn Write) -> io::Result<()> {
+/// Writes one line. Its cells are made harmless here.
+pub(super) fn write_record<'a>(cells: impl Iterator<Item = Cow<'a, str>>, out: &mut dyn Write) -> io::Result<()> {
     let mut writer = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new());
     let written = writer.write_record(cells.map(|cell| guarded(&cell).into_owned()));
     // The kind of csv's error is the output's own, and this output is memory.
@@ -122,7 +130,8 @@ pub fn guarded(cell: &str) -> Cow<'_, str> {
     if cell.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{cleaned}").into() } else { cleaned }
 }
 
-fn optional(value: Option<impl ToString>) -> Cow<'static, str> {
+/// A value, or an empty cell.
+pub(super) fn optional(value: Option<impl ToString>) -> Cow<'static, str> {
     value.map_or_else(String::new, |value| value.to_string()).into()
 }
 

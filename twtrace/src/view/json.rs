@@ -4,7 +4,7 @@
 //! that a terminal could act on are written as JSON's own escapes.
 
 mod plain;
-mod rows;
+pub(super) mod rows;
 #[cfg(test)]
 mod tests;
 
@@ -46,7 +46,7 @@ struct Report<'a> {
     processes: Vec<RowJson<'a>>,
     processes_total: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
-    groups: Option<Groups<'a>>,
+    groups: Option<Groups<RowJson<'a>>>,
     destinations: Vec<DestinationJson>,
     destinations_total: usize,
     /// Diagnosis rules write here; this version has none.
@@ -91,7 +91,7 @@ struct Lost {
 }
 
 #[derive(Serialize)]
-struct Kernel<'a> {
+pub(super) struct Kernel<'a> {
     time_wait: u64,
     time_wait_overflow: u64,
     max_tw_buckets: u64,
@@ -103,7 +103,7 @@ struct Kernel<'a> {
 
 /// A network namespace.
 #[derive(Serialize)]
-struct NamespaceJson<'a> {
+pub(super) struct NamespaceJson<'a> {
     netns: u32,
     /// `ip netns` name, else container, else PID; null when nobody has told.
     name: Option<&'a str>,
@@ -130,7 +130,7 @@ pub(super) struct Coverage {
 }
 
 #[derive(Serialize)]
-struct Totals<'a> {
+pub(super) struct Totals<'a> {
     #[serde(flatten)]
     counts: rows::CountsJson,
     lives: u64,
@@ -145,10 +145,10 @@ struct Totals<'a> {
 }
 
 #[derive(Serialize)]
-struct Groups<'a> {
-    by: &'static str,
-    total: usize,
-    rows: Vec<RowJson<'a>>,
+pub(super) struct Groups<R> {
+    pub(super) by: &'static str,
+    pub(super) total: usize,
+    pub(super) rows: Vec<R>,
 }
 
 /// Writes one report and a line's end.
@@ -237,7 +237,7 @@ pub(super) fn tracing(summary: &Summary) -> Tracing<'_> {
     }
 }
 
-fn kernel(kernel: &KernelFacts) -> Kernel<'_> {
+pub(super) fn kernel(kernel: &KernelFacts) -> Kernel<'_> {
     Kernel {
         time_wait: kernel.time_wait,
         time_wait_overflow: kernel.time_wait_overflow,
@@ -249,7 +249,7 @@ fn kernel(kernel: &KernelFacts) -> Kernel<'_> {
     }
 }
 
-fn of_namespace<'a>(namespace: &'a Namespace, summary: &Summary) -> NamespaceJson<'a> {
+pub(super) fn of_namespace<'a>(namespace: &'a Namespace, summary: &Summary) -> NamespaceJson<'a> {
     NamespaceJson {
         netns: namespace.netns,
         name: Some(namespace.name.as_str()).filter(|name| !name.is_empty()),
@@ -282,7 +282,7 @@ fn census(
     }
 }
 
-fn totals(summary: &Summary) -> Totals<'_> {
+pub(super) fn totals(summary: &Summary) -> Totals<'_> {
     let totals = &summary.totals;
     Totals {
         counts: rows::CountsJson::of(&totals.counts),

@@ -5,10 +5,12 @@ pub mod csv;
 pub mod doctor;
 #[cfg(test)]
 pub(crate) mod fixture;
+pub mod grid;
 pub mod json;
 pub mod label;
 pub mod order;
 pub mod recording;
+pub mod report;
 pub mod sockets;
 pub mod table;
 pub mod text;

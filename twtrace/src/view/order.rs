@@ -25,6 +25,17 @@ pub enum By {
 }
 
 impl By {
+    /// A grouping of the ledger.
+    pub fn of(group: GroupBy) -> Self {
+        match group {
+            GroupBy::Process => Self::Process,
+            GroupBy::Command => Self::Command,
+            GroupBy::Parent => Self::Parent,
+            GroupBy::User => Self::User,
+            GroupBy::Cgroup => Self::Cgroup,
+        }
+    }
+
     /// The grouping of the ledger; `None` for destinations, which have a ledger of their own.
     pub fn group(self) -> Option<GroupBy> {
         Some(match self {

@@ -1,14 +1,12 @@
 //! The report as plain text: a head with the host's figures, then a table. No colour, no more than one line a row.
 
 use crate::view::columns::{self, Column, Context};
+use crate::view::grid::{Grid, Head};
 use crate::view::order::{self, By, Sort};
 use crate::view::{text, words};
 use std::io::{self, Write};
 use twtrace_core::engine::Model;
 use twtrace_core::model::Summary;
-
-/// Longest cell. Command lines and names of cgroups are cut there.
-const MAX_CELL: usize = 80;
 
 /// What to write.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -91,35 +89,12 @@ fn identity(summary: &Summary) -> String {
     )
 }
 
-/// A column with its cells.
-struct Filled<'a, T> {
-    column: &'a Column<T>,
-    cells: Vec<String>,
-    width: usize,
-}
-
-/// Columns as wide as their widest cell; those in which every cell says nothing are left out.
 fn table<T>(columns: &[Column<T>], rows: &[&T], context: &Context<'_>, out: &mut dyn Write) -> io::Result<()> {
-    if rows.is_empty() {
-        return Ok(());
-    }
-    let mut filled: Vec<Filled<'_, T>> = Vec::new();
-    for column in columns {
-        let cell = |row: &&T| text::fit(&(column.cell)(context, row), MAX_CELL).into_owned();
-        let cells: Vec<String> = rows.iter().map(cell).collect();
-        if cells.iter().all(|cell| cell.is_empty() || cell == "-") {
-            continue;
-        }
-        let width = cells.iter().map(|cell| text::width(cell)).max().unwrap_or(0).max(column.title.len());
-        filled.push(Filled { column, cells, width });
-    }
-    let titles: Vec<String> = filled.iter().map(|at| text::pad(at.column.title, at.width, at.column.right)).collect();
-    writeln!(out, "{}", titles.join("  ").trim_end())?;
-    for row in 0..rows.len() {
-        let cells: Vec<String> = filled.iter().map(|at| text::pad(&at.cells[row], at.width, at.column.right)).collect();
-        writeln!(out, "{}", cells.join("  ").trim_end())?;
-    }
-    Ok(())
+    let columns = columns.iter().map(|column| {
+        let head = Head { title: column.title, right: column.right };
+        (head, |row: &&T| (column.cell)(context, row))
+    });
+    Grid::of(columns, rows).write_text(out)
 }
 
 #[cfg(test)]

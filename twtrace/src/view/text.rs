@@ -190,6 +190,52 @@ fn civil(days: i64) -> (i64, i64, i64) {
     (year_of_era + era * 400 + next, month, day)
 }
 
+/// The time of day of a moment in UTC: `14:13:20`.
+pub fn time_of_day(unix_ns: i128) -> String {
+    let moment = rfc3339(unix_ns);
+    moment.split_once('T').and_then(|(_, time)| time.get(..8)).unwrap_or_default().to_owned()
+}
+
+/// The day of a moment in UTC: `2026-09-21`.
+pub fn day(unix_ns: i128) -> String {
+    let moment = rfc3339(unix_ns);
+    moment.split_once('T').map_or_else(String::new, |(day, _)| day.to_owned())
+}
+
+/// A number of bytes: `812 B`, `9.1 KiB`, `2.0 GiB`.
+pub fn bytes(bytes: u64) -> String {
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    let mut size = bytes as f64;
+    let mut unit = "B";
+    for larger in ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"] {
+        if size < 1023.95 {
+            break;
+        }
+        (size, unit) = (size / 1024.0, larger);
+    }
+    format!("{size:.1} {unit}")
+}
+
+/// Columns of a sparkline, from the smallest to the largest.
+const SPARKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+
+/// One character a value, as high as its share in the largest one; what is 0 is a dot.
+pub fn sparkline(values: &[f64]) -> String {
+    let most = values.iter().copied().fold(0.0, f64::max);
+    let spark = |value: &f64| {
+        if *value > 0.0 {
+            // The cast saturates.
+            let step = (value / most * SPARKS.len() as f64).ceil() as usize;
+            SPARKS[step.clamp(1, SPARKS.len()) - 1]
+        } else {
+            '·'
+        }
+    };
+    values.iter().map(spark).collect()
+}
+
 /// Name of an errno, such as `EADDRNOTAVAIL`; a number that has none is `errno 4095`.
 pub fn errno(number: u16) -> String {
     match nix::errno::Errno::from_raw(i32::from(number)) {
@@ -254,6 +300,29 @@ mod tests {
     }
 
     #[test]
+    fn sizes_read_well() {
+        for (size, expected) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (9300, "9.1 KiB"),
+            (1024 * 1024 - 1, "1.0 MiB"),
+            (1 << 31, "2.0 GiB"),
+            (u64::MAX, "16.0 EiB"),
+        ] {
+            assert_eq!(bytes(size), expected);
+        }
+    }
+
+    #[test]
+    fn sparklines_show_shares() {
+        assert_eq!(sparkline(&[0.0, 0.01, 4.0, 8.0, f64::NAN, -1.0]), "·▁▄█··");
+        assert_eq!(
+            (sparkline(&[0.0]), sparkline(&[]), sparkline(&[f64::INFINITY])),
+            ("·".into(), "".into(), "▁".into())
+        );
+    }
+
+    #[test]
     fn times_read_well() {
         for (ns, expected) in [
             (350_000_u64, "350us"),
@@ -278,6 +347,11 @@ mod tests {
             assert_eq!(rfc3339(i128::from(unix_s) * 1_000_000_000), expected);
         }
         assert_eq!(rfc3339(1_234_567_890), "1970-01-01T00:00:01.234Z");
+        assert_eq!((time_of_day(1_790_000_000_000_000_000), day(-1)), ("14:13:20".into(), "1969-12-31".into()));
+        // Whatever a file says.
+        for unix_ns in [i128::MIN, i128::MAX] {
+            assert_eq!((time_of_day(unix_ns), day(unix_ns)), ("00:00:00".into(), "1970-01-01".into()));
+        }
     }
 
     #[test]

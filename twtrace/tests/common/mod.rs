@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 #![allow(dead_code, reason = "each test uses its part")]
 
+pub(crate) mod churn;
+
 use proptest::collection::vec;
 use proptest::option::of;
 use proptest::prelude::*;

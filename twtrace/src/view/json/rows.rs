@@ -14,19 +14,19 @@ use twtrace_core::model::{Counts, DestKey, DestRow, DestinationRow, GroupBy, Gro
 const DESTINATIONS_OF_PROCESS: usize = 16;
 
 /// A number of seconds or the like to the microsecond: more digits mean nothing.
-pub(super) fn rounded(number: f64) -> f64 {
+pub(in crate::view) fn rounded(number: f64) -> f64 {
     (number * 1e6).round() / 1e6
 }
 
 /// Pairs by process, and destinations by id.
-pub(super) struct Joins<'a> {
+pub(in crate::view) struct Joins<'a> {
     summary: &'a Summary,
     pairs: HashMap<u32, Vec<&'a PairRow>>,
     destinations: HashMap<u32, &'a DestinationRow>,
 }
 
 impl<'a> Joins<'a> {
-    pub(super) fn of(model: &'a Model) -> Self {
+    pub(in crate::view) fn of(model: &'a Model) -> Self {
         let mut pairs: HashMap<u32, Vec<&PairRow>> = HashMap::new();
         for pair in model.pairs() {
             pairs.entry(pair.process).or_default().push(pair);
@@ -53,14 +53,15 @@ impl<'a> Joins<'a> {
 }
 
 #[derive(Serialize)]
-pub(super) struct Quantiles {
+pub(in crate::view) struct Quantiles {
     p50: Option<f64>,
+    p90: Option<f64>,
     p99: Option<f64>,
 }
 
 /// What every row counts.
 #[derive(Serialize)]
-pub(super) struct CountsJson {
+pub(in crate::view) struct CountsJson {
     opened: u64,
     accepted: u64,
     closed_first: u64,
@@ -74,7 +75,9 @@ pub(super) struct CountsJson {
     time_wait_killed: u64,
     time_wait_ended_early: u64,
     time_wait_overflow: u64,
+    time_wait_live_peak: u64,
     rate_per_s: f64,
+    peak_per_s: u64,
     lifetime_ms: Quantiles,
     connect_errors: BTreeMap<String, u64>,
     bytes_sent: u64,
@@ -83,7 +86,7 @@ pub(super) struct CountsJson {
 }
 
 impl CountsJson {
-    pub(super) fn of(counts: &Counts) -> Self {
+    pub(in crate::view) fn of(counts: &Counts) -> Self {
         let quantile = |share| counts.lifetimes.quantile(share).map(|us| us as f64 / 1e3);
         Self {
             opened: counts.opened,
@@ -99,8 +102,10 @@ impl CountsJson {
             time_wait_killed: counts.time_wait_killed,
             time_wait_ended_early: counts.time_wait_ended_early,
             time_wait_overflow: counts.time_wait_overflow,
+            time_wait_live_peak: counts.time_wait_live_peak,
             rate_per_s: rounded(counts.rate_per_s),
-            lifetime_ms: Quantiles { p50: quantile(0.5), p99: quantile(0.99) },
+            peak_per_s: counts.peak_per_s,
+            lifetime_ms: Quantiles { p50: quantile(0.5), p90: quantile(0.9), p99: quantile(0.99) },
             connect_errors: counts.connect_errors.iter().map(|(errno, n)| (text::errno(*errno), *n)).collect(),
             bytes_sent: counts.bytes_sent,
             bytes_received: counts.bytes_received,
@@ -111,7 +116,7 @@ impl CountsJson {
 
 /// A row of a grouping. Fields about one process are null in rows of several.
 #[derive(Serialize)]
-pub(super) struct RowJson<'a> {
+pub(in crate::view) struct RowJson<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,
     pid: Option<u32>,
@@ -143,7 +148,7 @@ pub(super) struct RowJson<'a> {
 }
 
 impl<'a> RowJson<'a> {
-    pub(super) fn of(row: &'a Row, by: GroupBy, model: &'a Model, joins: &Joins<'a>) -> Self {
+    pub(in crate::view) fn of(row: &'a Row, by: GroupBy, model: &'a Model, joins: &Joins<'a>) -> Self {
         let process = by == GroupBy::Process;
         let one = process.then_some(row.owner.as_ref()).flatten();
         // What the rows of a group have in common, from any one of them.
@@ -213,7 +218,7 @@ fn dest_key(row: &DestinationRow) -> Option<&DestKey> {
 
 /// Where.
 #[derive(Default, Serialize)]
-pub(super) struct PlaceJson {
+pub(in crate::view) struct PlaceJson {
     /// Null when it is not known.
     netns: Option<u32>,
     /// As in `namespaces`.
@@ -241,7 +246,7 @@ impl PlaceJson {
 
 /// A destination of one process, with that process's share.
 #[derive(Default, Serialize)]
-pub(super) struct SharedJson {
+pub(in crate::view) struct SharedJson {
     #[serde(flatten)]
     place: PlaceJson,
     time_wait_made: u64,
@@ -268,7 +273,7 @@ impl SharedJson {
 
 /// A destination.
 #[derive(Serialize)]
-pub(super) struct DestinationJson {
+pub(in crate::view) struct DestinationJson {
     #[serde(flatten)]
     place: PlaceJson,
     other: bool,
@@ -286,7 +291,7 @@ pub(super) struct DestinationJson {
 }
 
 impl DestinationJson {
-    pub(super) fn of(row: &DestinationRow, summary: &Summary) -> Self {
+    pub(in crate::view) fn of(row: &DestinationRow, summary: &Summary) -> Self {
         let budget = row.budget.as_ref();
         Self {
             place: PlaceJson::of(row, summary),

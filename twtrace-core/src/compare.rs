@@ -1,0 +1,283 @@
+//! Two traces against each other: what is made per second of which key, before and after.
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+
+/// A change smaller than this share of the larger figure is none.
+const NOTABLE: f64 = 0.1;
+
+/// A change of less than so many standard deviations is none: connections do not come evenly.
+const SIGMAS: f64 = 3.0;
+
+/// What was counted of one key over a trace.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Timewait sockets made.
+    pub made: u64,
+    /// Connections opened and accepted.
+    pub connections: u64,
+    /// Connects that failed.
+    pub errors: u64,
+    /// Most timewait sockets alive at a time.
+    pub live_peak: u64,
+}
+
+impl Figures {
+    /// Adds another one's. Nobody knows whether their peaks were at the same time: the larger one is a lower bound.
+    fn add(&mut self, other: &Self) {
+        self.made = self.made.saturating_add(other.made);
+        self.connections = self.connections.saturating_add(other.connections);
+        self.errors = self.errors.saturating_add(other.errors);
+        self.live_peak = self.live_peak.max(other.live_peak);
+    }
+}
+
+/// The same for each second.
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
+pub struct Rates {
+    /// Timewait sockets made per second.
+    pub made_per_s: f64,
+    /// Connections opened and accepted per second.
+    pub connections_per_s: f64,
+    /// Connects that failed per second.
+    pub errors_per_s: f64,
+    /// Most timewait sockets alive at a time.
+    pub live_peak: u64,
+}
+
+impl Rates {
+    /// Rates over so many seconds; of a trace without any length they are 0.
+    pub fn new(figures: &Figures, seconds: f64) -> Self {
+        let per_second = |count: u64| if seconds > 0.0 { count as f64 / seconds } else { 0.0 };
+        Self {
+            made_per_s: per_second(figures.made),
+            connections_per_s: per_second(figures.connections),
+            errors_per_s: per_second(figures.errors),
+            live_peak: figures.live_peak,
+        }
+    }
+}
+
+/// One key before and after. What was not there is 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Change<K> {
+    /// Of whom.
+    pub key: K,
+    /// Then.
+    pub before: Rates,
+    /// Now.
+    pub after: Rates,
+}
+
+impl<K> Change<K> {
+    /// Difference in timewait sockets made per second.
+    pub fn made_per_s(&self) -> f64 {
+        self.after.made_per_s - self.before.made_per_s
+    }
+
+    /// The same as a share of what it was; `None` when it was nothing.
+    pub fn made_share(&self) -> Option<f64> {
+        (self.before.made_per_s > 0.0).then(|| self.made_per_s() / self.before.made_per_s)
+    }
+
+    /// The largest difference first: in what was made, else in connections, else in errors.
+    fn largest_first(&self, other: &Self) -> Ordering {
+        let by = |rate: fn(&Rates) -> f64| {
+            let size = |change: &Self| (rate(&change.after) - rate(&change.before)).abs();
+            size(other).total_cmp(&size(self))
+        };
+        by(|rates| rates.made_per_s)
+            .then_with(|| by(|rates| rates.connections_per_s))
+            .then_with(|| by(|rates| rates.errors_per_s))
+    }
+}
+
+/// Length of both traces, seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Lengths {
+    /// The first.
+    pub before: f64,
+    /// The second.
+    pub after: f64,
+}
+
+impl Lengths {
+    /// One key's change.
+    pub fn change<K>(&self, key: K, before: &Figures, after: &Figures) -> Change<K> {
+        Change { key, before: Rates::new(before, self.before), after: Rates::new(after, self.after) }
+    }
+
+    /// Changes of all keys that either list has, the largest first and equal ones by key. Figures of the same key are
+    /// added.
+    pub fn changes<K: Ord + Clone>(
+        &self,
+        before: impl IntoIterator<Item = (K, Figures)>,
+        after: impl IntoIterator<Item = (K, Figures)>,
+    ) -> Vec<Change<K>> {
+        let mut sums: BTreeMap<K, [Figures; 2]> = BTreeMap::new();
+        for (key, figures) in before {
+            sums.entry(key).or_default()[0].add(&figures);
+        }
+        for (key, figures) in after {
+            sums.entry(key).or_default()[1].add(&figures);
+        }
+        let mut changes: Vec<_> =
+            sums.into_iter().map(|(key, [before, after])| self.change(key, &before, &after)).collect();
+        // Stable: those that are equal stay in the order of their keys.
+        changes.sort_by(Change::largest_first);
+        changes
+    }
+
+    /// Which way a rate went, as far as that can be told from what was counted.
+    pub fn direction(&self, before: f64, after: f64) -> Direction {
+        let variance = |rate: f64, seconds: f64| if seconds > 0.0 { rate.max(0.0) / seconds } else { 0.0 };
+        let sigma = (variance(before, self.before) + variance(after, self.after)).sqrt();
+        let change = after - before;
+        if change.abs() <= (SIGMAS * sigma).max(NOTABLE * before.max(after)) {
+            Direction::Same
+        } else if change > 0.0 {
+            Direction::Rose
+        } else {
+            Direction::Fell
+        }
+    }
+
+    /// What to say of it all in one sentence. `parts` add up to `total` and are sorted as [`Self::changes`] does.
+    pub fn verdict<'a, K, T>(&self, total: &Change<T>, parts: &'a [Change<K>]) -> Verdict<'a, K> {
+        let direction = self.direction(total.before.made_per_s, total.after.made_per_s);
+        let is_notable = |change: &&Change<K>| {
+            let its = self.direction(change.before.made_per_s, change.after.made_per_s);
+            if direction == Direction::Same { its != Direction::Same } else { its == direction }
+        };
+        let main = parts.iter().find(is_notable);
+        let all = total.made_per_s();
+        let others = |rate: fn(&Change<K>) -> f64, all: f64| all - main.map_or(0.0, rate);
+        let rest_before = others(|change| change.before.made_per_s, total.before.made_per_s).max(0.0);
+        let rest_after = others(|change| change.after.made_per_s, total.after.made_per_s).max(0.0);
+        Verdict {
+            direction,
+            main,
+            main_share: main.filter(|_| all != 0.0).map_or(0.0, |main| main.made_per_s() / all),
+            rest: self.direction(rest_before, rest_after),
+            rest_per_s: rest_after - rest_before,
+        }
+    }
+}
+
+/// Which way something went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Direction {
+    /// More than before.
+    Rose,
+    /// Less than before.
+    Fell,
+    /// No difference that means anything.
+    Same,
+}
+
+/// What a comparison comes to.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Verdict<'a, K> {
+    /// Of timewait sockets made per second by everybody.
+    pub direction: Direction,
+    /// The part that changed most the same way; when all of them together did not, the one that changed most.
+    pub main: Option<&'a Change<K>>,
+    /// Its share in the change of all: more than 1 when others went the other way, 0 when all came to the same.
+    pub main_share: f64,
+    /// Which way all other parts went together.
+    pub rest: Direction,
+    /// By how much, per second.
+    pub rest_per_s: f64,
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+    use super::*;
+    use proptest::prelude::*;
+
+    const MINUTE: Lengths = Lengths { before: 60.0, after: 60.0 };
+
+    fn made(made: u64) -> Figures {
+        Figures { made, connections: made, ..Figures::default() }
+    }
+
+    fn verdict_of(
+        before: &[(&'static str, u64)],
+        after: &[(&'static str, u64)],
+    ) -> (Direction, Option<&'static str>, Direction) {
+        let figures = |list: &[(&'static str, u64)]| list.iter().map(|(key, n)| (*key, made(*n))).collect::<Vec<_>>();
+        let sum = |list: &[(&'static str, u64)]| made(list.iter().map(|(_, n)| n).sum());
+        let changes = MINUTE.changes(figures(before), figures(after));
+        let verdict = MINUTE.verdict(&MINUTE.change((), &sum(before), &sum(after)), &changes);
+        (verdict.direction, verdict.main.map(|main| main.key), verdict.rest)
+    }
+
+    #[test]
+    fn a_fix_is_told_from_what_stayed() {
+        use Direction::{Fell, Rose, Same};
+        assert_eq!(verdict_of(&[("pg", 48_000), ("api", 600)], &[("pg", 60), ("api", 610)]), (Fell, Some("pg"), Same));
+        assert_eq!(verdict_of(&[("pg", 60)], &[("pg", 48_000), ("new", 6000)]), (Rose, Some("pg"), Rose));
+        assert_eq!(verdict_of(&[("a", 6000), ("b", 60)], &[("a", 60), ("b", 6000)]), (Same, Some("a"), Rose));
+        assert_eq!(verdict_of(&[("a", 6000)], &[("a", 6100)]), (Same, None, Same));
+        assert_eq!(verdict_of(&[], &[]), (Same, None, Same));
+        assert_eq!(verdict_of(&[], &[("a", 1)]), (Same, None, Same));
+        assert_eq!(verdict_of(&[], &[("a", 600)]), (Rose, Some("a"), Same));
+    }
+
+    #[test]
+    fn a_few_events_prove_nothing() {
+        let seconds = Lengths { before: 2.0, after: 2.0 };
+        assert_eq!(seconds.direction(2.0, 4.0), Direction::Same);
+        let hours = Lengths { before: 7200.0, after: 7200.0 };
+        assert_eq!(hours.direction(2.0, 4.0), Direction::Rose);
+        assert_eq!(hours.direction(4.0, 2.0), Direction::Fell);
+        assert_eq!(hours.direction(100.0, 109.0), Direction::Same);
+    }
+
+    #[test]
+    fn rates_are_by_each_ones_own_time() {
+        let lengths = Lengths { before: 10.0, after: 100.0 };
+        let change = lengths.change("a", &made(1000), &made(1000));
+        assert_eq!((change.before.made_per_s, change.after.made_per_s), (100.0, 10.0));
+        assert_eq!((change.made_per_s(), change.made_share()), (-90.0, Some(-0.9)));
+        assert_eq!(lengths.change("a", &made(0), &made(1)).made_share(), None);
+        assert_eq!(Rates::new(&made(5), 0.0).made_per_s, 0.0);
+    }
+
+    #[test]
+    fn the_largest_change_comes_first_and_equal_keys_are_one() {
+        let live = |live_peak| Figures { live_peak, ..made(60) };
+        let before = [("a", live(3)), ("a", live(2)), ("same", made(60)), ("b", made(600))];
+        let after = [("c", made(60)), ("same", made(60)), ("errors", Figures { errors: 1, ..Figures::default() })];
+        let changes = MINUTE.changes(before, after);
+        let keys: Vec<_> = changes.iter().map(|change| change.key).collect();
+        assert_eq!(keys, ["b", "a", "c", "errors", "same"]);
+        let a = changes.iter().find(|change| change.key == "a").unwrap();
+        assert_eq!((a.before.made_per_s, a.before.live_peak, a.after), (2.0, 3, Rates::default()));
+    }
+
+    proptest! {
+        #[test]
+        fn changes_add_up(
+            before in prop::collection::vec((0_u8..9, 0_u64..1 << 40), 0..20),
+            after in prop::collection::vec((0_u8..9, 0_u64..1 << 40), 0..20),
+            seconds in (0.1..1e6_f64, 0.1..1e6_f64),
+        ) {
+            let lengths = Lengths { before: seconds.0, after: seconds.1 };
+            let figures = |list: &[(u8, u64)]| list.iter().map(|(key, n)| (*key, made(*n))).collect::<Vec<_>>();
+            let sum = |list: &[(u8, u64)]| made(list.iter().map(|(_, n)| n).sum());
+            let changes = lengths.changes(figures(&before), figures(&after));
+            let total = lengths.change((), &sum(&before), &sum(&after));
+            let of_parts: f64 = changes.iter().map(Change::made_per_s).sum();
+            prop_assert!((of_parts - total.made_per_s()).abs() <= 1e-9 * (total.before.made_per_s + total.after.made_per_s));
+            prop_assert!(changes.windows(2).all(|pair| pair[0].made_per_s().abs() >= pair[1].made_per_s().abs()));
+            let verdict = lengths.verdict(&total, &changes);
+            let main = verdict.main.map_or(0.0, Change::made_per_s);
+            prop_assert!(!verdict.rest_per_s.is_nan() && !verdict.main_share.is_nan());
+            prop_assert!((main + verdict.rest_per_s - total.made_per_s()).abs() <= 1e-6 * (1.0 + total.before.made_per_s + total.after.made_per_s));
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! What is kept of one network namespace from one census to the next.
+
+use crate::input::{CensusRow, CensusState};
+use crate::ledger::Map;
+use crate::model::Coverage;
+use foldhash::fast::FixedState;
+use hashbrown::HashSet;
+use std::net::IpAddr;
+
+/// Full sockets and listeners remembered in each namespace. Full: further ones are counted, and count for nobody.
+const HELD: usize = 1 << 20;
+
+/// Local address, remote address, remote port: what a port is taken for.
+type Towards = (IpAddr, IpAddr, u16);
+
+/// A socket that is not a timewait socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Socket {
+    Open(Towards),
+    Listen(IpAddr, u16),
+}
+
+/// The state of a namespace by its censuses.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Space {
+    /// By cookie, with the last census that told of it.
+    held: Map<u64, (Socket, u32)>,
+    open: Map<Towards, u64>,
+    listening: Map<(IpAddr, u16), u64>,
+    /// Timewait sockets that found no room among the live ones: whether they are older than the trace, and the last
+    /// census that told of them.
+    left_out: Map<u64, (bool, u32)>,
+    /// Identities by cookie, where those differ.
+    identities: Map<u64, u64>,
+    /// Identities of what was a timewait socket and is an open one now: it was connected anew.
+    pub(crate) turned: HashSet<u64, FixedState>,
+    /// A census has told all there was.
+    pub(crate) based: bool,
+    /// End of its last complete census.
+    pub(crate) complete_ns: Option<u64>,
+}
+
+/// There is no room.
+pub(crate) struct Full;
+
+impl Space {
+    /// Remembers a socket that is not a timewait socket, or that it is none any more.
+    pub(crate) fn hold(&mut self, cookie: u64, row: &CensusRow, number: u32) -> Result<(), Full> {
+        let tuple = &row.tuple;
+        let socket = match row.state {
+            CensusState::Open => Some(Socket::Open((tuple.local_addr, tuple.remote_addr, tuple.remote_port))),
+            CensusState::Listen => Some(Socket::Listen(tuple.local_addr, tuple.local_port)),
+            CensusState::TimeWait | CensusState::TimewaitFinWait2 => None,
+        };
+        if let Some((before, _)) = self.held.remove(&cookie) {
+            self.count(before, -1);
+        }
+        let Some(socket) = socket else { return Ok(()) };
+        if self.held.len() >= HELD {
+            return Err(Full);
+        }
+        self.held.insert(cookie, (socket, number));
+        self.count(socket, 1);
+        Ok(())
+    }
+
+    fn count(&mut self, socket: Socket, by: i64) {
+        match socket {
+            Socket::Open(towards) => count(&mut self.open, towards, by),
+            Socket::Listen(address, port) => count(&mut self.listening, (address, port), by),
+        }
+    }
+
+    /// A timewait socket has another identity than its cookie. Full: its end is not noticed by censuses.
+    pub(crate) fn know_as(&mut self, cookie: u64, identity: u64, limit: usize) {
+        if self.identities.len() < limit {
+            self.identities.insert(cookie, identity);
+        }
+    }
+
+    /// Forgets a socket that is gone; gives the identity of a timewait socket with that cookie.
+    pub(crate) fn release(&mut self, cookie: u64) -> u64 {
+        if let Some((socket, _)) = self.held.remove(&cookie) {
+            self.count(socket, -1);
+        }
+        let identity = self.identities.remove(&cookie).unwrap_or(cookie);
+        self.left_out.remove(&identity);
+        identity
+    }
+
+    /// Forgets what a whole census did not tell of.
+    pub(crate) fn keep_only(&mut self, number: u32) {
+        let over: Vec<u64> = self.held.iter().filter(|(_, held)| held.1 != number).map(|(cookie, _)| *cookie).collect();
+        for cookie in over {
+            self.release(cookie);
+        }
+        self.left_out.retain(|_, left_out| left_out.1 == number);
+        self.turned.clear();
+    }
+
+    /// A timewait socket finds no room among the live ones. Full: it is not counted either.
+    pub(crate) fn leave_out(&mut self, identity: u64, before_start: bool, number: u32, limit: usize) {
+        if self.left_out.len() < limit {
+            self.left_out.insert(identity, (before_start, number));
+        }
+    }
+
+    /// Counts those.
+    pub(crate) fn add_left_out(&self, coverage: &mut Coverage) {
+        for (before_start, _) in self.left_out.values() {
+            *coverage.place(false, *before_start) += 1;
+        }
+    }
+
+    /// Full sockets that hold a port towards a destination.
+    pub(crate) fn open_towards(&self, local: IpAddr, remote: IpAddr, port: u16) -> u64 {
+        self.open.get(&(local, remote, port)).copied().unwrap_or(0)
+    }
+
+    /// Whether somebody listens there.
+    pub(crate) fn listens(&self, address: IpAddr, port: u16) -> bool {
+        self.listening.contains_key(&(address, port))
+    }
+}
+
+fn count<K: std::hash::Hash + Eq>(counts: &mut Map<K, u64>, key: K, by: i64) {
+    match counts.entry(key) {
+        hashbrown::hash_map::Entry::Occupied(mut entry) => {
+            let count = entry.get().saturating_add_signed(by);
+            if count == 0 {
+                entry.remove();
+            } else {
+                entry.insert(count);
+            }
+        }
+        hashbrown::hash_map::Entry::Vacant(entry) => {
+            if by > 0 {
+                entry.insert(by.unsigned_abs());
+            }
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! Censuses told as differences come to the same as whole ones.
+
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+mod common;
+
+use common::{NETNS, START, ended, engine, life, owner, row, start, tick, tuple};
+use proptest::prelude::*;
+use twtrace_core::changes::Changes;
+use twtrace_core::engine::Engine;
+use twtrace_core::input::{CensusRow, CensusState, Input, TimewaitCause, TimewaitEnd};
+use twtrace_core::model::{Counts, GroupBy};
+
+const SECOND: u64 = 1_000_000_000;
+
+/// What happens in one second of a made-up host.
+#[derive(Clone, Debug)]
+enum Step {
+    /// A new connection ends; whether the kernel really makes its timewait socket.
+    Closed {
+        by: u32,
+        made: bool,
+    },
+    /// Sockets that are there from now on.
+    Appear(Vec<(u64, CensusState)>),
+    /// Every so manieth of them is gone.
+    Vanish(usize),
+    /// The kernel tells of an end.
+    Told(usize),
+    Census {
+        complete: bool,
+        sees: u8,
+    },
+    Tick,
+    Restate,
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    let state = prop::sample::select(vec![
+        CensusState::TimeWait,
+        CensusState::TimeWait,
+        CensusState::TimewaitFinWait2,
+        CensusState::Open,
+        CensusState::Listen,
+    ]);
+    let cookie = 1_u64..40;
+    prop_oneof![
+        6 => (1_u32..5, any::<bool>()).prop_map(|(by, made)| Step::Closed { by, made }),
+        2 => prop::collection::vec((cookie, state), 0..8).prop_map(Step::Appear),
+        2 => (1_usize..6).prop_map(Step::Vanish),
+        1 => any::<usize>().prop_map(Step::Told),
+        6 => (prop::bool::weighted(0.8), any::<u8>()).prop_map(|(complete, sees)| Step::Census { complete, sees }),
+        3 => Just(Step::Tick),
+        1 => Just(Step::Restate),
+    ]
+}
+
+fn the_tuple(cookie: u64) -> twtrace_core::input::Tuple {
+    tuple(40_000 + cookie as u16, (cookie % 3) as u8, 80)
+}
+
+/// The Inputs of these steps, whole, and as differences.
+fn told(steps: &[Step]) -> [Vec<Input>; 2] {
+    let mut whole = vec![start()];
+    let mut differences = whole.clone();
+    let mut changes = Changes::new(30);
+    let mut there: std::collections::BTreeMap<u64, (CensusState, u64)> = Default::default();
+    // Only a complete census says the same in both ways of how many there are.
+    let last = Step::Census { complete: true, sees: 0 };
+    for (second, step) in steps.iter().chain([&last]).enumerate() {
+        let at = START + (second as u64 + 1) * SECOND;
+        let mut both = |input: Input| {
+            whole.push(input.clone());
+            differences.push(input);
+        };
+        match step {
+            Step::Closed { by, made } => {
+                let cookie = 100 + second as u64;
+                both(ended(life(cookie, owner(*by, "client"), the_tuple(cookie), at)));
+                if *made {
+                    there.insert(cookie, (CensusState::TimeWait, at + 60 * SECOND));
+                }
+            }
+            Step::Appear(sockets) => {
+                there.extend(sockets.iter().map(|(cookie, state)| (*cookie, (*state, at + 30 * SECOND))));
+            }
+            Step::Vanish(every) => {
+                let mut place = 0;
+                there.retain(|_, _| {
+                    place += 1;
+                    place % every != 0
+                });
+            }
+            Step::Told(which) => {
+                let Some(cookie) = there.keys().nth(which % there.len().max(1)).copied() else { continue };
+                there.remove(&cookie);
+                both(Input::TimewaitEnd(TimewaitEnd {
+                    cookie,
+                    tuple: the_tuple(cookie),
+                    fin_wait2: false,
+                    cause: TimewaitCause::Killed,
+                    at_ns: at,
+                }));
+            }
+            Step::Census { complete, sees } => {
+                let seen = there.iter().filter(|(cookie, _)| *complete || **cookie % 5 != u64::from(*sees) % 5);
+                let rows: Vec<CensusRow> = seen
+                    .map(|(cookie, (state, expires_ns))| {
+                        let left = if state.is_timewait() { expires_ns.saturating_sub(at) / 1_000_000 } else { 0 };
+                        row(*cookie, the_tuple(*cookie), *state, left as u32)
+                    })
+                    .collect();
+                let end_ns = at + SECOND / 10;
+                whole.push(Input::CensusBegin { netns: NETNS, at_ns: at, whole: true });
+                differences.push(Input::CensusBegin { netns: NETNS, at_ns: at, whole: changes.begin(NETNS, at) });
+                for piece in rows.chunks(7) {
+                    whole.push(Input::CensusRows(piece.to_vec()));
+                    let mut piece = piece.to_vec();
+                    changes.keep(&mut piece);
+                    differences.push(Input::CensusRows(piece));
+                }
+                whole.push(Input::CensusEnd { at_ns: end_ns, complete: *complete });
+                differences.push(Input::CensusGone(changes.end(end_ns, *complete)));
+                differences.push(Input::CensusEnd { at_ns: end_ns, complete: *complete });
+            }
+            Step::Tick => both(tick(at)),
+            Step::Restate => changes.restate(),
+        }
+    }
+    let end = START + (steps.len() as u64 + 2) * SECOND;
+    whole.push(tick(end));
+    differences.push(tick(end));
+    [whole, differences]
+}
+
+/// Everything that a view can see, in an order of its own.
+fn seen(engine: &Engine) -> Vec<String> {
+    let model = engine.model();
+    let summary = model.summary();
+    // The most that were alive at a time depends on when a look was taken.
+    let counts = |counts: &Counts| format!("{:?}", Counts { time_wait_live_peak: 0, ..counts.clone() });
+    let mut totals = summary.totals.clone();
+    totals.counts.time_wait_live_peak = 0;
+    let mut all = vec![format!("{totals:?} {:?} {:?}", summary.coverage, summary.namespaces)];
+    all.extend(model.rows(GroupBy::Process).map(|row| format!("{:?} {}", row.key, counts(&row.counts))));
+    all.extend(model.destinations().map(|row| format!("{:?} {} {}", row.key, counts(&row.counts), row.established)));
+    let mut live: Vec<String> = model
+        .live_sockets()
+        .map(|mut live| {
+            live.expires_ns = live.expires_ns.max(summary.window.now_ns) / SECOND;
+            format!("{live:?}")
+        })
+        .collect();
+    live.sort();
+    all.extend(live);
+    all
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1500))]
+
+    #[test]
+    fn differences_come_to_the_same_as_the_whole(steps in prop::collection::vec(any_step(), 0..60)) {
+        let [whole, differences] = told(&steps);
+        prop_assert_eq!(seen(&engine(whole)), seen(&engine(differences)));
+    }
+}
+
+fn rows(cookies: std::ops::Range<u64>, expires_ms: u32) -> Vec<CensusRow> {
+    cookies.map(|cookie| row(cookie, the_tuple(cookie), CensusState::TimeWait, expires_ms)).collect()
+}
+
+#[test]
+fn what_is_as_it_was_is_told_once() {
+    let mut changes = Changes::default();
+    assert!(changes.begin(NETNS, START), "nothing was told before");
+    let mut first = rows(1..1000, 60_000);
+    changes.keep(&mut first);
+    assert_eq!(first.len(), 999);
+    assert_eq!(changes.end(START, true), []);
+    assert!(!changes.begin(NETNS, START + SECOND));
+    let mut second = rows(10..1010, 59_004);
+    changes.keep(&mut second);
+    assert_eq!(second.iter().map(|row| row.cookie).collect::<Vec<_>>(), (1000..1010).collect::<Vec<_>>());
+    assert_eq!(changes.end(START + SECOND, true), (1..10).collect::<Vec<_>>());
+    // A timer that starts anew, as that of a FIN_WAIT2 timewait socket does.
+    assert!(!changes.begin(NETNS, START + 9 * SECOND));
+    let mut third = rows(10..12, 60_000);
+    changes.keep(&mut third);
+    assert_eq!(third.len(), 2);
+    assert_eq!(changes.end(START + 9 * SECOND, false), [], "what an interrupted one lacks may be there");
+    assert!(changes.begin(NETNS, START + 99 * SECOND), "too long ago");
+}
+
+#[test]
+fn an_overdue_timer_is_not_told_again_and_again() {
+    let mut changes = Changes::default();
+    for (second, expected) in [(0, 1), (1, 0), (5, 0), (7, 0)] {
+        let at = START + second * SECOND;
+        changes.begin(NETNS, at);
+        let mut rows = rows(1..2, 1500_u32.saturating_sub(second as u32 * 1000));
+        changes.keep(&mut rows);
+        assert_eq!(rows.len(), expected, "after {second} s");
+        changes.end(at, true);
+    }
+}
+
+#[test]
+fn past_the_bound_a_namespace_is_told_whole() {
+    let mut changes = Changes::new(10);
+    for second in 0..3 {
+        assert!(changes.begin(NETNS, START + second * SECOND));
+        let mut rows = rows(1..21, 60_000);
+        changes.keep(&mut rows);
+        assert_eq!(rows.len(), 20);
+        assert_eq!(changes.end(START + second * SECOND, true), []);
+    }
+    changes.forget(NETNS);
+    changes.begin(7, START);
+    let mut fits = rows(1..9, 60_000);
+    changes.keep(&mut fits);
+    changes.end(START, true);
+    assert!(!changes.begin(7, START + SECOND), "there is room again");
+}

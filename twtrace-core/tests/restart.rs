@@ -1,0 +1,121 @@
+//! Counting from a later moment on.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod common;
+
+use common::*;
+use twtrace_core::engine::{Engine, EngineConfig};
+use twtrace_core::input::{CensusState, Input, Life, TcpState, TimewaitCause, TimewaitEnd};
+use twtrace_core::model::{Counts, GroupBy, GroupKey};
+
+fn counts(engine: &Engine, name: &str) -> Option<Counts> {
+    let mut rows = engine.model().rows(GroupBy::Command);
+    rows.find(|row| row.key == GroupKey::Command(comm(name))).map(|row| row.counts.clone())
+}
+
+fn at(seconds: u64) -> u64 {
+    START + seconds * SECOND
+}
+
+/// Ten seconds with two processes: the socket of `gone` is over by the restart, those of `stays` are not.
+fn restarted() -> Engine {
+    let config = EngineConfig { history: true, ..EngineConfig::default() };
+    let mut engine = engine_with(config, [start(), kernel()]);
+    for (cookie, name) in [(1, "gone"), (2, "stays"), (3, "stays")] {
+        engine.apply(ended(life(cookie, owner(cookie as u32, name), tuple(40_000 + cookie as u16, 1, 80), at(1))));
+    }
+    let end = TimewaitEnd {
+        cookie: 1,
+        tuple: tuple(40_001, 1, 80),
+        fin_wait2: false,
+        cause: TimewaitCause::Killed,
+        at_ns: at(2),
+    };
+    engine.apply(Input::TimewaitEnd(end));
+    engine.apply(tick(at(10)));
+    engine.count_from_now();
+    engine
+}
+
+#[test]
+fn what_was_counted_is_forgotten_and_what_is_alive_is_kept() {
+    let engine = restarted();
+    let model = engine.model();
+    assert!(counts(&engine, "gone").is_none());
+    let expected = Counts { time_wait_live: 2, fin_wait2_live: 2, time_wait_live_peak: 2, ..Counts::default() };
+    assert_eq!(counts(&engine, "stays").unwrap(), expected);
+    let totals = &model.summary().totals;
+    assert_eq!((&totals.counts, totals.lives, totals.outcomes.len(), totals.ends.killed), (&expected, 0, 0, 0));
+    assert_eq!(model.live_sockets().count(), 2);
+    assert_eq!(model.destinations().map(|row| row.counts.clone()).collect::<Vec<_>>(), [expected]);
+    let pairs: Vec<_> =
+        model.pairs().map(|pair| (pair.time_wait_made, pair.time_wait_live, pair.connections)).collect();
+    assert_eq!(pairs, [(0, 1, 0), (0, 1, 0)]);
+    // Both of its processes have something alive.
+    assert_eq!(model.rows(GroupBy::Command).map(|row| row.processes).collect::<Vec<_>>(), [2]);
+    let window = model.summary().window;
+    assert_eq!((window.start_ns, window.start_unix_ns, window.seconds()), (at(10), 10_000_000_000, 0.0));
+    let history = model.history().unwrap();
+    assert_eq!((history.start_ns(), history.moments().len()), (at(10), 0));
+}
+
+#[test]
+fn what_comes_later_counts_from_there() {
+    let mut engine = restarted();
+    for (cookie, name) in [(4, "gone"), (5, "stays")] {
+        engine.apply(ended(life(cookie, owner(cookie as u32 - 3, name), tuple(40_000, 1, 80), at(12))));
+    }
+    // An exec: the same process under another name.
+    engine.apply(ended(life(6, owner(2, "stayed"), tuple(40_006, 1, 80), at(12))));
+    engine.apply(tick(at(13)));
+    let (gone, stays) = (counts(&engine, "gone").unwrap(), counts(&engine, "stays").unwrap());
+    assert_eq!((gone.time_wait_made, gone.time_wait_live, gone.peak_per_s), (1, 1, 1));
+    assert_eq!((stays.time_wait_made, stays.time_wait_live, stays.time_wait_live_peak), (1, 3, 3));
+    assert_eq!(stays.rate_per_s, 1.0 / 3.0);
+    let mut processes: Vec<_> = engine.model().rows(GroupBy::Command).map(|row| (row.key, row.processes)).collect();
+    processes.sort();
+    let of = |name, number| (GroupKey::Command(comm(name)), number);
+    assert_eq!(processes, [of("gone", 1), of("stayed", 1), of("stays", 2)]);
+    let history = engine.model().history().unwrap();
+    assert_eq!(history.moments().iter().map(|moment| moment.made).collect::<Vec<_>>(), [0, 0, 3, 0]);
+    // What was made before the restart ends after it.
+    engine.apply(tick(at(62)));
+    assert_eq!(counts(&engine, "stays").unwrap().time_wait_expired, 2);
+}
+
+#[test]
+fn an_older_life_found_by_a_census_lives_and_was_not_made() {
+    // Judged as reset, but the kernel has its timewait socket.
+    let doubtful = Life { sk_err: 104, ..life(7, owner(7, "late"), tuple(40_007, 1, 80), at(9)) };
+    let mut engine = engine([start(), kernel(), ended(doubtful), tick(at(10))]);
+    assert_eq!(counts(&engine, "late").unwrap().time_wait_made, 0);
+    engine.count_from_now();
+    assert!(counts(&engine, "late").is_none());
+    let rows = vec![row(7, tuple(40_007, 1, 80), CensusState::TimeWait, 58_000)];
+    census(at(11), rows).into_iter().for_each(|input| engine.apply(input));
+    let late = counts(&engine, "late").unwrap();
+    assert_eq!((late.time_wait_made, late.time_wait_live, late.reset), (0, 1, 0));
+    let pairs: Vec<_> = engine.model().pairs().map(|pair| (pair.time_wait_made, pair.time_wait_live)).collect();
+    assert_eq!(pairs, [(0, 1)]);
+    assert_eq!(engine.model().destinations().map(|row| row.counts.time_wait_live).sum::<u64>(), 1);
+    assert_eq!(engine.model().summary().totals.corrections.len(), 0);
+}
+
+#[test]
+fn an_older_life_taken_back_takes_nothing_from_what_is_counted() {
+    use TcpState::{Close, Established, FinWait1, FinWait2, SynSent};
+    let mut engine = engine([start(), kernel()]);
+    let old = Life {
+        transitions: path(&[Close, SynSent, Established, FinWait1, FinWait2, Close], at(9)),
+        ..life(1, owner(1, "a"), tuple(40_001, 1, 80), at(9))
+    };
+    engine.apply(ended(old));
+    engine.apply(tick(at(9) + 1_000_000));
+    engine.count_from_now();
+    engine.apply(ended(life(2, owner(1, "a"), tuple(40_002, 1, 80), at(9) + 2_000_000)));
+    engine.apply(Input::ResetSent { cookie: 1, tuple: tuple(40_001, 1, 80), life: 0, at_ns: at(9) + 3_000_000 });
+    let a = counts(&engine, "a").unwrap();
+    assert_eq!((a.time_wait_made, a.time_wait_live, a.reset), (1, 1, 0));
+    assert_eq!(engine.model().summary().totals.outcomes.values().sum::<u64>(), 1);
+}

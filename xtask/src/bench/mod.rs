@@ -1,0 +1,157 @@
+//! `cargo xtask bench`: measures against other programs that do the same work, in the same run on the same machine.
+
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
+
+use crate::process::{cargo, run as run_command, say};
+use crate::python;
+use crate::workspace::{root, target};
+
+/// Options of `cargo xtask bench`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Connections of the made-up recording that is reported
+    #[arg(long, default_value_t = 10_000_000)]
+    connections: u64,
+    /// Runs of each program, of which the fastest counts
+    #[arg(long, default_value_t = 3)]
+    runs: u32,
+}
+
+/// What one run took.
+struct Measured {
+    time: Duration,
+    /// Most memory that it had at a time, bytes.
+    memory: u64,
+    output: Value,
+}
+
+/// Makes the recording, has `twtrace report` and DuckDB work out the same figures, compares these, and tells times.
+///
+/// # Errors
+/// One of them failed, or their figures differ.
+pub fn run(args: &Args) -> Result<()> {
+    python::install()?;
+    run_command(cargo().args([
+        "build",
+        "--release",
+        "--package",
+        "twtrace",
+        "--package",
+        "twtrace-tests",
+        "--example",
+        "recording",
+        "--bins",
+    ]))?;
+    let recording = target().join(format!("bench/{}.twt", args.connections));
+    // The programs that made it are no part of its name: it is made anew each time, and is the same each time.
+    fs::create_dir_all(target().join("bench"))?;
+    let began = Instant::now();
+    let mut make = Command::new(target().join("release/examples/recording"));
+    run_command(make.arg(&recording).args(["--connections", &args.connections.to_string()]))?;
+    say(&format!("made in {:.1} s, {}", began.elapsed().as_secs_f64(), sizes(&recording, args.connections)?));
+    let twtrace = target().join("release/twtrace");
+    let script = root().join("xtask/src/bench/report.py");
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    // In turn, so that whatever else the machine does hits both.
+    for _ in 0..args.runs.max(1) {
+        ours.push(measure(Command::new(&twtrace).arg("report").arg(&recording).args(["--format", "json"]))?);
+        theirs.push(measure(Command::new(python::interpreter()).arg(&script).arg(&recording))?);
+    }
+    for (name, runs) in [("twtrace report", &ours), ("DuckDB", &theirs)] {
+        let times: Vec<String> = runs.iter().map(|run| format!("{:.2}", run.time.as_secs_f64())).collect();
+        let memory = runs.iter().map(|run| run.memory).max().unwrap_or_default() >> 20;
+        say(&format!("{name:<15} {} s, at most {memory} MiB", times.join(" ")));
+    }
+    let (ours, theirs) = (fastest(ours)?, fastest(theirs)?);
+    let compared = same_figures(&ours.output, &theirs.output)?;
+    say(&format!("the figures of {compared} processes are the same"));
+    say(&format!("twtrace took {:.2} times as long as DuckDB", ours.time.as_secs_f64() / theirs.time.as_secs_f64()));
+    Ok(())
+}
+
+fn fastest(runs: Vec<Measured>) -> Result<Measured> {
+    runs.into_iter().min_by_key(|run| run.time).context("nothing was run")
+}
+
+/// Runs a program that writes JSON.
+fn measure(command: &mut Command) -> Result<Measured> {
+    let began = Instant::now();
+    let mut child = command.stdout(Stdio::piped()).spawn().with_context(|| format!("cannot start {command:?}"))?;
+    let pid = child.id();
+    let mut text = String::new();
+    let mut memory = 0;
+    let mut out = child.stdout.take().context("no output")?;
+    // The output ends with the program; its highest mark is read until then.
+    let watcher = std::thread::spawn(move || {
+        let mut most = 0;
+        while let Ok(status) = fs::read_to_string(format!("/proc/{pid}/status")) {
+            let Some(mark) = high_water(&status) else { break };
+            most = most.max(mark);
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        most
+    });
+    out.read_to_string(&mut text)?;
+    let status = child.wait()?;
+    let time = began.elapsed();
+    memory += watcher.join().unwrap_or(0);
+    if !status.success() {
+        bail!("{command:?} failed: {status}");
+    }
+    Ok(Measured { time, memory, output: serde_json::from_str(&text).context("not JSON")? })
+}
+
+/// `VmHWM` of `/proc/PID/status`, bytes; `None` of a process that has ended.
+fn high_water(status: &str) -> Option<u64> {
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? << 10)
+}
+
+/// Holds the processes' figures against each other; gives how many processes there are.
+fn same_figures(ours: &Value, theirs: &Value) -> Result<usize> {
+    let ours = ours["processes"].as_array().context("the report has no processes")?;
+    let theirs = theirs.as_array().context("DuckDB has no rows")?;
+    for row in theirs {
+        let own =
+            ours.iter().find(|own| own["pid"] == row["pid"]).with_context(|| format!("no process {}", row["pid"]))?;
+        let sums = [
+            ("time_wait_made", "made"),
+            ("closed_first", "first"),
+            ("closed_last", "last"),
+            ("opened", "opened"),
+            ("accepted", "accepted"),
+            ("reset", "reset"),
+            ("peak_per_s", "peak"),
+        ];
+        for (name, their_name) in sums {
+            let (own, their) = (&own[name], row[their_name].as_u64().unwrap_or(0));
+            if own.as_u64() != Some(their) {
+                bail!("process {}: {name} is {own} here and {their} by DuckDB", row["pid"]);
+            }
+        }
+        for (index, name) in ["p50", "p90", "p99"].iter().enumerate() {
+            let (own, their) =
+                (own["lifetime_ms"][name].as_f64(), row["lifetimes"][index].as_f64().map(|us| us / 1000.0));
+            // The report's quantiles are within 6% by design.
+            if !matches!((own, their), (Some(own), Some(their)) if (own - their).abs() <= 0.07 * their) {
+                bail!("process {}: {name} is {own:?} here and {their:?} by DuckDB", row["pid"]);
+            }
+        }
+    }
+    Ok(theirs.len())
+}
+
+fn sizes(recording: &Path, connections: u64) -> Result<String> {
+    let mut bytes = 0;
+    for entry in fs::read_dir(recording)? {
+        bytes += File::open(entry?.path())?.metadata()?.len();
+    }
+    Ok(format!("{} MiB, {:.1} bytes a connection", bytes >> 20, bytes as f64 / connections.max(1) as f64))
+}

@@ -1,0 +1,53 @@
+"""The per-process figures of `twtrace report`, by DuckDB, from the same files. Usage: report.py NAME.twt"""
+
+import json
+import sys
+
+import duckdb
+
+FIGURES = """
+with owners as (
+  select id, pid, start_ns from read_parquet('{0}/processes-*.parquet') where kind = 'owner'
+),
+lives as (
+  select opener, closer, role, bytes_sent + bytes_received as bytes, connect_errno,
+    outcome in ('time_wait', 'fin_wait2_timewait') as made,
+    outcome in ('reset_sent', 'reset_received', 'linger_abort', 'unread_abort') as reset,
+    outcome in ('connect_failed', 'no_port') as failed,
+    path like '%FIN_WAIT1%' as first, path like '%LAST_ACK%' as last,
+    epoch_us(time) // 1000000 as second,
+    case when kind = 'connection' and not failed then
+      coalesce(step1_us, 0) + coalesce(step2_us, 0) + coalesce(step3_us, 0) + coalesce(step4_us, 0)
+      + coalesce(step5_us, 0) + coalesce(step6_us, 0) + coalesce(step7_us, 0) end as lifetime
+  from read_parquet('{0}/connections-*.parquet')
+),
+by_closer as (
+  select pid, start_ns, sum(made::int) as made, sum(first::int) as first, sum(last::int) as last
+  from lives join owners on closer = id group by all
+),
+by_opener as (
+  select pid, start_ns, sum((role = 'active')::int) as opened, sum((role = 'passive')::int) as accepted,
+    sum(failed::int) as failed
+  from lives join owners on opener = id group by all
+),
+by_either as (
+  select pid, start_ns, sum(reset::int) as reset, sum(bytes) as bytes,
+    quantile_cont(lifetime, [0.5, 0.9, 0.99]) as lifetimes
+  from lives join owners on coalesce(closer, opener) = id group by all
+),
+peaks as (
+  select pid, start_ns, max(made) as peak
+  from (select pid, start_ns, second, sum(made::int) as made from lives join owners on closer = id group by all)
+  group by all
+)
+select pid, made, first, last, opened, accepted, failed, reset, bytes, lifetimes, peak
+from by_either
+full join by_closer using (pid, start_ns)
+full join by_opener using (pid, start_ns)
+full join peaks using (pid, start_ns)
+order by made desc nulls last, pid
+"""
+
+rows = duckdb.sql(FIGURES.format(sys.argv[1])).fetchall()
+names = ["pid", "made", "first", "last", "opened", "accepted", "failed", "reset", "bytes", "lifetimes", "peak"]
+json.dump([dict(zip(names, (int(v) if isinstance(v, int) else v for v in row))) for row in rows], sys.stdout, default=float)

@@ -6,7 +6,7 @@ mod tests;
 
 use crate::kernel::load::LoadOptions;
 use crate::view::order::{By, Sort};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -45,6 +45,14 @@ Examples:
 
 Reports are those that `twtrace top --once` would have written at that moment.";
 
+const EXPORT_EXAMPLES: &str = "\
+Examples:
+  twtrace export incident.twt --format parquet -o incident.parquet    connections, with both processes of each
+  twtrace export incident.twt --format csv --from -5m | less          the last five minutes as text
+  twtrace export incident.twt --format jsonl --table samples          what was read of the kernel each second
+
+docs/recording.md explains every column, and has queries for DuckDB, polars and pandas.";
+
 /// Names the processes behind TIME_WAIT sockets.
 #[derive(Debug, Parser)]
 #[command(name = "twtrace", version, arg_required_else_help = true, max_term_width = 100)]
@@ -63,6 +71,9 @@ pub enum Command {
     /// Show a recording as `top` would have shown it, with time controls
     #[command(after_help = REPLAY_EXAMPLES)]
     Replay(Box<ReplayArgs>),
+    /// Write a table of a recording into one file for other tools
+    #[command(after_help = EXPORT_EXAMPLES)]
+    Export(Box<ExportArgs>),
     /// List the live timewait sockets as `ss` does, with the processes that closed and opened them
     #[command(after_help = SOCKETS_EXAMPLES)]
     Sockets(Box<SocketsArgs>),
@@ -154,6 +165,60 @@ pub struct ReplayArgs {
     /// What to show.
     #[command(flatten)]
     pub view: ViewArgs,
+}
+
+/// Arguments of `export`.
+#[derive(Clone, Debug, Args)]
+pub struct ExportArgs {
+    /// The recording
+    #[arg(value_name = "DIR.twt")]
+    pub recording: PathBuf,
+
+    /// Form of the file
+    #[arg(long, value_enum)]
+    pub format: ExportFormat,
+
+    /// Where to write; it appears under this name when it is whole [default: standard output]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+
+    /// Which table
+    #[arg(long, value_enum, value_name = "TABLE", default_value_t)]
+    pub table: ExportTable,
+
+    /// Only what happened from this moment on: 2026-09-21T14:13:20Z, 14:13:20 (UTC), +90s from the start, -5m from the
+    /// end
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    pub from: Option<TimeSpec>,
+
+    /// Only what happened before this moment
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    pub to: Option<TimeSpec>,
+}
+
+/// Table of a recording.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ExportTable {
+    /// Ended connections and failed connects, with their processes
+    #[default]
+    Connections,
+    /// What censuses saw of sockets, and how timewait sockets ended
+    Sockets,
+    /// Kernel figures, the trace's own counters, network namespaces, the frame of censuses
+    Samples,
+    /// Processes and users
+    Processes,
+}
+
+/// Form of an exported file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ExportFormat {
+    /// Apache Parquet
+    Parquet,
+    /// CSV, the names of columns first
+    Csv,
+    /// One JSON object a line
+    Jsonl,
 }
 
 /// What the screen and reports show.

@@ -34,6 +34,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     match &cli.command {
         Command::Top(args) => cmd::top::run(args).map(|()| ExitCode::SUCCESS),
         Command::Replay(args) => cmd::replay::run(args).map(|()| ExitCode::SUCCESS),
+        Command::Export(args) => cmd::export::run(args).map(|()| ExitCode::SUCCESS),
         Command::Sockets(args) => cmd::sockets::run(args).map(|()| ExitCode::SUCCESS),
         Command::Doctor(args) => {
             let mut out = io::BufWriter::new(io::stdout().lock());

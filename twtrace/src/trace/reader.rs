@@ -25,9 +25,9 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// An opened recording.
 #[derive(Debug)]
 pub struct Recording {
-    place: Arc<Place>,
-    plan: Vec<Planned>,
-    info: Info,
+    pub(super) place: Arc<Place>,
+    pub(super) plan: Vec<Planned>,
+    pub(super) info: Info,
 }
 
 /// What is found while a recording is looked through.

@@ -20,7 +20,7 @@ const AHEAD: usize = 4;
 
 /// A segment that is to be read.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Planned {
+pub(crate) struct Planned {
     pub(super) segment: u32,
     /// Sealed; else it may be by the time that it is read.
     pub(super) sealed: bool,
@@ -61,17 +61,17 @@ pub(super) fn start(place: Arc<Place>, id: String, plan: Vec<Planned>) -> io::Re
 }
 
 /// A segment that is being read.
-struct Segment {
-    number: u32,
-    form: Form,
-    first_seq: u64,
+pub(super) struct Segment {
+    pub(super) number: u32,
+    pub(super) form: Form,
+    pub(super) first_seq: u64,
     /// Inputs from here on are not all in it.
-    end_seq: u64,
-    columns: [Source; TABLES],
+    pub(super) end_seq: u64,
+    pub(super) columns: [Source; TABLES],
 }
 
 /// One table of it.
-struct Source {
+pub(super) struct Source {
     batches: Batches,
     /// Rows that were decoded and not handed over.
     rest: Option<RecordBatch>,
@@ -107,7 +107,7 @@ fn each<T>(form: Form, segment: u32, open: impl Fn(Table) -> anyhow::Result<T>) 
 }
 
 impl Segment {
-    fn open(place: &Place, id: &str, planned: Planned) -> Result<Self, Loss> {
+    pub(super) fn open(place: &Place, id: &str, planned: Planned) -> Result<Self, Loss> {
         let number = planned.segment;
         if !planned.sealed {
             match each(Form::Arrows, number, |table| Tail::open(place, Some(id), table, number)) {
@@ -191,7 +191,7 @@ impl Source {
     }
 
     /// Decodes more when there is nothing left.
-    fn fill(&mut self) -> anyhow::Result<()> {
+    pub(super) fn fill(&mut self) -> anyhow::Result<()> {
         while self.rest.is_none() && !self.is_over {
             let Some(batch) = self.batches.next()? else {
                 self.is_over = true;
@@ -209,7 +209,7 @@ impl Source {
     }
 
     /// Takes the rows up to an Input.
-    fn take(&mut self, until: u64) -> anyhow::Result<Option<RecordBatch>> {
+    pub(super) fn take(&mut self, until: u64) -> anyhow::Result<Option<RecordBatch>> {
         let Some(batch) = self.rest.take() else { return Ok(None) };
         let count = seqs(&batch)?.values().partition_point(|seq| *seq <= until);
         if count < batch.num_rows() {

@@ -27,7 +27,7 @@ use twtrace_core::history::History;
 const ROWS: usize = 20;
 
 /// What stands in the place of an empty table.
-const NOTHING: &str = "Nothing to show: no connection ended that the filters let through.";
+pub(super) const NOTHING: &str = "Nothing to show: no connection ended that the filters let through.";
 
 /// What to report.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -107,6 +107,11 @@ impl<'a> Report<'a> {
             recording: name(source),
         });
         Self { parts: parts.collect(), options }
+    }
+
+    /// Host and recording of each, clean; the hosts are told apart.
+    pub(in crate::view) fn names(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.parts.iter().map(|part| (part.host.as_str(), part.recording.as_str()))
     }
 
     /// Whether rows need their host beside them.

@@ -11,7 +11,7 @@ mod tests;
 
 use crate::view::grid::{Grid, Head};
 use crate::view::order::By;
-use crate::view::report::{NOTHING, Options, Report, Source};
+use crate::view::report::{NOTHING, Options, Source};
 use crate::view::text as words;
 use keys::{Key, Keys, Pair};
 use twtrace_core::compare::{Change, Direction, Lengths, Rates, Verdict};
@@ -23,7 +23,7 @@ const ROWS: usize = 20;
 #[derive(Debug)]
 struct Side<'a> {
     source: Source<'a>,
-    /// Clean, and different for both.
+    /// Clean.
     host: String,
     /// Name of its directory, clean.
     recording: String,
@@ -47,32 +47,25 @@ pub struct Diff<'a> {
     destinations: Vec<Change<Key>>,
     /// Process and destination together: what the verdict names.
     pairs: Vec<Change<Pair>>,
-    losses: Vec<String>,
 }
 
 impl<'a> Diff<'a> {
     /// Compares two recordings.
     pub fn new(before: Source<'a>, after: Source<'a>, options: Options) -> Self {
-        let named = Report::new(&[before, after], options);
-        let losses = named.losses();
-        let names: Vec<(String, String)> =
-            named.names().map(|(host, name)| (host.to_owned(), name.to_owned())).collect();
-        let [before, after] = [(before, 0), (after, 1)].map(|(source, at)| {
-            let (host, recording) = names.get(at).cloned().unwrap_or_default();
-            Side { source, host, recording }
-        });
+        let [before, after] =
+            [before, after].map(|source| Side { source, host: source.host(), recording: source.recording() });
         let lengths = Lengths { before: before.seconds(), after: after.seconds() };
         let keys = Keys::of([before.source.model, after.source.model]);
         let changes = |by| lengths.changes(keys.figures(before.source.model, by), keys.figures(after.source.model, by));
         let pairs = lengths.changes(keys.pairs(before.source.model), keys.pairs(after.source.model));
         let total = lengths.change((), &keys::total(before.source.model), &keys::total(after.source.model));
         let (rows, destinations) = (changes(options.by), changes(By::Destination));
-        Self { before, after, options, lengths, total, rows, destinations, pairs, losses }
+        Self { before, after, options, lengths, total, rows, destinations, pairs }
     }
 
     /// What could not be read, one line each for people.
     pub fn losses(&self) -> Vec<String> {
-        self.losses.clone()
+        [&self.before, &self.after].into_iter().flat_map(|side| side.source.losses()).collect()
     }
 
     fn verdict(&self) -> Verdict<'_, Pair> {
@@ -143,9 +136,9 @@ fn columns(by: By) -> [(Head, Cell); 9] {
     ]
 }
 
-/// `before > after`.
+/// `before → after`.
 fn both(row: &Change<Key>, tell: fn(&Rates) -> String) -> String {
-    format!("{} > {}", tell(&row.before), tell(&row.after))
+    format!("{} → {}", tell(&row.before), tell(&row.after))
 }
 
 /// A difference per second with its sign.

@@ -85,8 +85,8 @@ impl Side<'_> {
         let (name, summary, info) = (&self.recording, self.source.model.summary(), self.source.info);
         let mut reservations = Vec::new();
         if self.seconds() < SHORT {
-            let (length, least) = (text::seconds(self.seconds()), text::seconds(SHORT));
-            reservations.push(format!("{name} is only {length} long: less than {least} says little"));
+            let length = text::seconds(self.seconds());
+            reservations.push(format!("{name} is only {length} long: less than {SHORT} seconds say little"));
         }
         if !words::lost(&summary.counters).is_empty() {
             reservations.push(format!("{name}: figures are too low: {}", words::losses(&summary.counters)));
@@ -104,9 +104,9 @@ impl Side<'_> {
 
 /// A change of everything in figures other than what was made.
 pub(super) fn others(total: &Change<()>) -> String {
-    let both = |before: f64, after: f64| format!("{}/s > {}/s", text::rate(before), text::rate(after));
+    let both = |before: f64, after: f64| format!("{}/s → {}/s", text::rate(before), text::rate(after));
     format!(
-        "connections {}, connect errors {}, most alive at a time {} > {}",
+        "connections {}, connect errors {}, most alive at a time {} → {}",
         both(total.before.connections_per_s, total.after.connections_per_s),
         both(total.before.errors_per_s, total.after.errors_per_s),
         text::count(total.before.live_peak),

@@ -2,6 +2,7 @@
 
 use super::Feed;
 use crate::trace::Loss;
+use crate::trace::pass::Pass;
 use std::os::fd::BorrowedFd;
 use twtrace_core::input::Input;
 use twtrace_core::source::Source;
@@ -9,22 +10,33 @@ use twtrace_core::source::Source;
 /// A recording as a source of inputs.
 #[derive(Debug)]
 pub struct Replay {
-    losses: Vec<Loss>,
+    pass: Pass,
 }
 
 impl Replay {
+    pub(crate) fn new(pass: Pass) -> Self {
+        Self { pass }
+    }
+
     /// Hands over Inputs up to and with the first `Tick` at `until_ns` (the traced host's monotonic clock) or later;
     /// `false` when the recording is at its end.
     ///
     /// # Errors
-    /// A file cannot be read any more.
-    pub fn advance(&mut self, _until_ns: u64, _sink: &mut dyn FnMut(Input)) -> anyhow::Result<bool> {
+    /// None so far: what cannot be read is in [`Self::losses`].
+    pub fn advance(&mut self, until_ns: u64, sink: &mut dyn FnMut(Input)) -> anyhow::Result<bool> {
+        while let Some(input) = self.pass.next() {
+            let is_enough = matches!(input, Input::Tick { at_ns } if at_ns >= until_ns);
+            sink(input);
+            if is_enough {
+                return Ok(true);
+            }
+        }
         Ok(false)
     }
 
     /// What turned out to be unreadable on the way, besides what was known at opening.
     pub fn losses(&self) -> &[Loss] {
-        &self.losses
+        self.pass.losses()
     }
 }
 

@@ -1,6 +1,22 @@
 //! Recordings: a directory of Inputs, written while tracing and read back by the commands that come after.
 
+mod clock;
+mod columns;
+mod decoder;
+mod encoder;
+mod guard;
+mod manifest;
+pub(crate) mod pass;
+mod place;
 pub mod reader;
+mod schema;
+mod sealed;
+mod sealer;
+mod stream;
+mod tables;
+mod tail;
+mod tuples;
+mod words;
 pub mod writer;
 
 use std::path::PathBuf;
@@ -38,4 +54,10 @@ pub struct Loss {
     pub file: String,
     /// What is wrong with it and what is missing, for people.
     pub what: String,
+}
+
+impl Loss {
+    pub(crate) fn new(file: String, error: &anyhow::Error) -> Self {
+        Self { file, what: format!("{error:#}") }
+    }
 }

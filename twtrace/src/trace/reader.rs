@@ -1,13 +1,45 @@
 //! Opens a recording.
 
-use super::Info;
+use super::guard::guarded;
+use super::manifest::{Manifest, Segment};
+use super::pass::Pass;
+use super::place::{MANIFEST, Place};
+use super::schema::{Form, Newer, Table, parse_file};
+use super::sealed::{self, Sealed};
+use super::stream::{self, Planned};
+use super::tail::Tail;
+use super::{Info, Loss};
 use crate::source::replay::Replay;
+use anyhow::{Context as _, bail};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+use twtrace_core::input::{HostFacts, Input};
+
+/// How often files are looked for that a recorder is just renaming, and how long between.
+const ATTEMPTS: usize = 20;
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// An opened recording.
 #[derive(Debug)]
 pub struct Recording {
+    place: Arc<Place>,
+    plan: Vec<Planned>,
     info: Info,
+}
+
+/// What is found while a recording is looked through.
+#[derive(Default)]
+struct Survey {
+    plan: Vec<Planned>,
+    losses: Vec<Loss>,
+    /// Number of the Input that comes after what was found so far, unless something was lost there.
+    next_seq: Option<u64>,
+    first_us: Option<i64>,
+    last_us: Option<i64>,
+    connections: u64,
 }
 
 impl Recording {
@@ -15,8 +47,111 @@ impl Recording {
     ///
     /// # Errors
     /// It is none, nothing of it can be read, or it was written by a newer version.
-    pub fn open(_path: &Path) -> anyhow::Result<Self> {
-        anyhow::bail!("recordings cannot be read yet")
+    pub fn open(path: &Path) -> anyhow::Result<Self> {
+        let place = Place::open(path).with_context(|| format!("cannot open the recording {}", path.display()))?;
+        Self::look(Arc::new(place)).with_context(|| format!("cannot read the recording {}", path.display()))
+    }
+
+    fn look(place: Arc<Place>) -> anyhow::Result<Self> {
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            let is_being_written = place.is_being_written();
+            let manifest = Manifest::read(&place);
+            let found = Self::survey(&place, &manifest, is_being_written)?;
+            // While somebody records, files change between two looks at them.
+            let is_same = !is_being_written || Manifest::read(&place).ok() == manifest.as_ref().ok().cloned();
+            if is_same || attempt == ATTEMPTS {
+                return Self::new(place, manifest.ok(), found);
+            }
+            thread::sleep(PAUSE);
+        }
+    }
+
+    fn new(place: Arc<Place>, manifest: Option<Manifest>, (id, survey): (String, Survey)) -> anyhow::Result<Self> {
+        if survey.plan.is_empty()
+            && let Some(loss) = survey.losses.first()
+        {
+            bail!("{} {}", loss.file, loss.what);
+        }
+        let created_us = manifest.as_ref().map_or(0, |manifest| manifest.created_us);
+        let bytes = place.names()?.iter().filter_map(|name| place.size(name).ok()).fold(0, u64::saturating_add);
+        let first_us = survey.first_us.unwrap_or(created_us);
+        let mut recording = Self {
+            info: Info {
+                path: place.path().to_owned(),
+                id,
+                host: Default::default(),
+                start_unix_ns: i128::from(first_us) * 1000,
+                end_unix_ns: i128::from(survey.last_us.unwrap_or(first_us)) * 1000,
+                connections: survey.connections,
+                bytes,
+                finished: manifest.as_ref().is_some_and(|manifest| manifest.finished_us.is_some()),
+                segments_dropped: manifest.as_ref().map_or(0, |manifest| manifest.segments_dropped),
+                losses: survey.losses,
+            },
+            place,
+            plan: survey.plan,
+        };
+        recording.info.host = match manifest.and_then(|manifest| manifest.host) {
+            Some(host) => host,
+            None => recording.host_of_start()?,
+        };
+        Ok(recording)
+    }
+
+    /// The host as the first Input has it.
+    fn host_of_start(&self) -> anyhow::Result<HostFacts> {
+        Ok(match self.pass()?.next() {
+            Some(Input::Start { host, .. }) => host,
+            _ => HostFacts::default(),
+        })
+    }
+
+    fn survey(
+        place: &Place,
+        manifest: &anyhow::Result<Manifest>,
+        is_being_written: bool,
+    ) -> anyhow::Result<(String, Survey)> {
+        let mut survey = Survey { next_seq: Some(0), ..Survey::default() };
+        let files: Vec<_> = place.names()?.iter().filter_map(|name| parse_file(name)).collect();
+        let with = |form: Form| files.iter().filter(move |(.., found)| *found == form).map(|(_, segment, _)| *segment);
+        let streams: BTreeSet<u32> = with(Form::Arrows).chain(with(Form::Sums)).collect();
+        let (id, sealed_until) = match manifest {
+            Ok(manifest) => {
+                if let Some(first) = manifest.segments.first().filter(|_| manifest.segments_dropped > 0) {
+                    survey.next_seq = Some(first.first_seq);
+                }
+                for segment in &manifest.segments {
+                    survey.sealed(place, &manifest.id, segment);
+                }
+                (manifest.id.clone(), manifest.segments.last().map_or(0, |last| last.number))
+            }
+            Err(error) => {
+                if let Some(newer) = error.downcast_ref::<Newer>() {
+                    bail!("it {newer}");
+                }
+                let Some(id) = id_by_files(place, &files) else {
+                    bail!("it is none: {MANIFEST} {error:#}");
+                };
+                let what = format!("{error:#}: what the other files say could not be verified");
+                survey.losses.push(Loss { file: MANIFEST.to_owned(), what });
+                survey.next_seq = None;
+                for segment in with(Form::Parquet).collect::<BTreeSet<u32>>() {
+                    // One that was just being sealed has all in its streams.
+                    if !streams.contains(&segment) {
+                        survey.unverified(place, &id, segment);
+                    }
+                }
+                (id, 0)
+            }
+        };
+        // Those up to the last that the manifest names are what is left of sealing.
+        for segment in streams.into_iter().filter(|segment| *segment > sealed_until) {
+            survey.open(place, &id, segment, is_being_written);
+        }
+        survey.plan.sort_unstable_by_key(|planned| planned.segment);
+        Ok((id, survey))
     }
 
     /// What it says of itself, and what could not be read.
@@ -27,8 +162,147 @@ impl Recording {
     /// A pass over its Inputs from the beginning.
     ///
     /// # Errors
-    /// A file cannot be opened any more.
+    /// There is no thread to read ahead.
     pub fn replay(&self) -> anyhow::Result<Replay> {
-        anyhow::bail!("recordings cannot be read yet")
+        Ok(Replay::new(self.pass()?))
     }
+
+    fn pass(&self) -> anyhow::Result<Pass> {
+        let parts = stream::start(Arc::clone(&self.place), self.info.id.clone(), self.plan.clone())
+            .context("cannot start a thread")?;
+        Ok(Pass::new(parts))
+    }
+}
+
+/// The recording that most of the files say they belong to.
+fn id_by_files(place: &Place, files: &[(Table, u32, Form)]) -> Option<String> {
+    let mut ids: BTreeMap<String, usize> = BTreeMap::new();
+    for (table, segment, form) in files {
+        let label = guarded(|| match form {
+            Form::Parquet => Ok(Sealed::open(place, None, *table, *segment)?.label),
+            Form::Sums => Ok(Tail::open(place, None, *table, *segment)?.label),
+            Form::Arrows => bail!("has its label in its sums"),
+        });
+        if let Ok(label) = label {
+            *ids.entry(label.id).or_default() += 1;
+        }
+    }
+    ids.into_iter().max_by_key(|(_, count)| *count).map(|(id, _)| id)
+}
+
+impl Survey {
+    fn found(&mut self, planned: Planned, (first_seq, next_seq): (u64, u64), (first_us, last_us): (i64, i64)) {
+        if self.next_seq.is_some_and(|expected| expected != first_seq) {
+            let file = Table::Connections.file(planned.segment.saturating_sub(1), Form::Parquet);
+            self.losses.push(Loss { file, what: "is missing, with all that belongs to it".to_owned() });
+        }
+        self.next_seq = Some(next_seq);
+        self.first_us.get_or_insert(first_us);
+        self.last_us = Some(last_us);
+        self.plan.push(planned);
+    }
+
+    fn lost(&mut self, file: String, error: &anyhow::Error) {
+        self.losses.push(Loss::new(file, error));
+        self.next_seq = None;
+    }
+
+    /// A sealed segment, by the manifest.
+    fn sealed(&mut self, place: &Place, id: &str, segment: &Segment) {
+        for file in &segment.files {
+            let name = file.table.file(segment.number, Form::Parquet);
+            let checked = guarded(|| {
+                let (bytes, crc32) = sealed::sum(place.read(&name)?)?;
+                // First whose it is: that says more than a sum.
+                let sealed = Sealed::open(place, Some(id), file.table, segment.number);
+                if bytes != file.bytes {
+                    bail!("has {bytes} bytes instead of {}", file.bytes);
+                }
+                let sealed = sealed?;
+                if crc32 != file.crc32 || sealed.rows() != file.rows {
+                    bail!("does not have the sum that it should");
+                }
+                Ok(())
+            });
+            if let Err(error) = checked {
+                let span = format!("{error:#}: {} of the recording are missing", length(segment));
+                self.lost(name, &anyhow::anyhow!(span));
+                return;
+            }
+        }
+        let planned = Planned { segment: segment.number, sealed: true };
+        self.found(planned, (segment.first_seq, segment.end.next_seq), (segment.first_us, segment.end.last_us));
+        self.connections += segment.file(Table::Connections).map_or(0, |file| file.rows);
+    }
+
+    /// A sealed segment of which no manifest tells.
+    fn unverified(&mut self, place: &Place, id: &str, segment: u32) {
+        let mut bounds = None;
+        for table in Table::ALL {
+            let opened = guarded(|| {
+                let sealed = Sealed::open(place, Some(id), table, segment)?;
+                let end = sealed.label.end.context("does not say where it ends")?;
+                Ok((sealed.label.first_seq, sealed.label.first_us, end, sealed.rows()))
+            });
+            match opened {
+                Ok((first_seq, first_us, end, rows)) => {
+                    bounds = Some(((first_seq, end.next_seq), (first_us, end.last_us)));
+                    self.connections += if table == Table::Connections { rows } else { 0 };
+                }
+                Err(error) => return self.lost(table.file(segment, Form::Parquet), &error),
+            }
+        }
+        if let Some((seqs, times)) = bounds {
+            self.found(Planned { segment, sealed: true }, seqs, times);
+        }
+    }
+
+    /// A segment that is not sealed.
+    fn open(&mut self, place: &Place, id: &str, segment: u32, is_being_written: bool) {
+        let mut tails = Vec::new();
+        let mut failed = None;
+        for table in Table::ALL {
+            match guarded(|| Tail::open(place, Some(id), table, segment)) {
+                Ok(tail) => tails.push((table, tail)),
+                Err(error) => {
+                    failed.get_or_insert((table.file(segment, Form::Arrows), error));
+                }
+            }
+        }
+        let has_rows = tails.iter().any(|(_, tail)| tail.entries.iter().any(|entry| entry.rows > 0));
+        if let Some((file, error)) = failed {
+            // When nothing was written yet, nothing is lost.
+            if has_rows || !is_missing(&error) {
+                self.lost(file, &error);
+            }
+            return;
+        }
+        let next_seq = tails.iter().map(|(_, tail)| tail.next_seq()).min().unwrap_or(0);
+        let mut last_us = None;
+        for (table, tail) in &tails {
+            if tail.left > 0 && !is_being_written {
+                let what = format!("ends with {} bytes that are not whole; they are left out", tail.left);
+                self.losses.push(Loss { file: table.file(segment, Form::Arrows), what });
+            }
+            // What one table has more than another is not used.
+            for entry in tail.entries.iter().filter(|entry| entry.next_seq <= next_seq) {
+                last_us = last_us.max(Some(entry.last_us));
+                self.connections += if *table == Table::Connections { entry.rows } else { 0 };
+            }
+        }
+        if let (Some((_, tail)), Some(last_us)) = (tails.first(), last_us) {
+            let seqs = (tail.label.first_seq, next_seq);
+            self.found(Planned { segment, sealed: false }, seqs, (tail.label.first_us, last_us));
+        }
+    }
+}
+
+fn is_missing(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+}
+
+/// How long a segment is, for people.
+fn length(segment: &Segment) -> String {
+    let us = segment.end.last_us.saturating_sub(segment.first_us);
+    crate::view::text::duration(Duration::from_micros(u64::try_from(us).unwrap_or(0)))
 }

@@ -1,8 +1,52 @@
 //! Writes a recording.
+//!
+//! [`Recorder::record`] puts Inputs into columns and hands them over twice a second. One thread appends them to the
+//! streams of the open segment; another one seals segments that are over. What goes wrong there comes out of the next
+//! call here.
 
+use super::encoder::Encoder;
+use super::manifest::Manifest;
+use super::place::{Lock, Place};
+use super::schema::{End, Label, TABLES, Table};
+use super::sealer::{Job, Over, Sealer};
+use super::tail::TailWriter;
+use anyhow::{Context as _, bail};
+use arrow_array::RecordBatch;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::Path;
-use std::time::Duration;
-use twtrace_core::input::Input;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use twtrace_core::input::{HostFacts, Input};
+
+/// How often rows are handed over, nanoseconds.
+const HAND_OVER_NS: u64 = 500_000_000;
+
+/// Rows of a table that are handed over at once.
+const HAND_OVER_ROWS: usize = 65_536;
+
+/// Hand-overs that may wait. Once the disk is this far behind, tracing waits for it, and what is lost is counted.
+const WAITING: usize = 8;
+
+/// Segments that may wait to be sealed.
+const WAITING_SEGMENTS: usize = 4;
+
+/// A segment is over with so many rows of `connections` or of `sockets`, with so many processes, or after so long.
+const SEGMENT_CONNECTIONS: u64 = 1_000_000;
+const SEGMENT_SOCKETS: u64 = 4_000_000;
+const SEGMENT_OWNERS: usize = 250_000;
+const SEGMENT_NS: u64 = 600_000_000_000;
+
+/// With a limit, segments are so much smaller that this many make it up.
+const SEGMENTS_KEPT: u32 = 16;
+
+/// Segments are no shorter, nanoseconds, nor smaller, bytes, however low the limit is.
+const SHORTEST_NS: u64 = 1_000_000_000;
+const SMALLEST_BYTES: u64 = 64 << 10;
 
 /// How much of a recording is kept; the oldest segments go first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,37 +81,367 @@ pub struct Progress {
     pub segments_dropped: u64,
 }
 
+/// What the threads tell.
+#[derive(Debug, Default)]
+pub(super) struct Shared {
+    /// Size of all files.
+    pub(super) bytes: AtomicU64,
+    /// Of the streams of the open segment.
+    open_bytes: AtomicU64,
+    pub(super) segments: AtomicU64,
+    pub(super) segments_dropped: AtomicU64,
+    /// The first thing that went wrong.
+    failure: Mutex<Option<anyhow::Error>>,
+    failed: std::sync::atomic::AtomicBool,
+}
+
+impl Shared {
+    fn fail(&self, error: anyhow::Error) {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        self.failed.store(true, Relaxed);
+    }
+
+    /// The failure, once.
+    fn check(&self) -> anyhow::Result<()> {
+        if !self.failed.load(Relaxed) {
+            return Ok(());
+        }
+        match self.failure.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(error) => Err(error),
+            None => bail!("the recording has failed"),
+        }
+    }
+}
+
+/// What is handed over.
+struct HandOver {
+    tables: [Option<RecordBatch>; TABLES],
+    segment: u32,
+    first_seq: u64,
+    next_seq: u64,
+    first_us: i64,
+    last_us: i64,
+    /// The segment is over.
+    over: bool,
+}
+
+/// What the writing thread is asked for.
+enum Order {
+    Host(HostFacts),
+    Write(Box<HandOver>),
+    Finish,
+}
+
 /// Writes a recording.
-#[derive(Debug)]
-pub struct Recorder {}
+pub struct Recorder {
+    encoder: Encoder,
+    orders: Option<SyncSender<Order>>,
+    writer: Option<JoinHandle<()>>,
+    shared: Arc<Shared>,
+    keep: Option<Keep>,
+    segment: OpenSegment,
+    /// When rows were handed over last, nanoseconds.
+    handed_over_ns: u64,
+    totals: Progress,
+    wants_whole_census: bool,
+    host_is_known: bool,
+}
+
+/// The segment that is being written.
+#[derive(Clone, Copy, Debug)]
+struct OpenSegment {
+    number: u32,
+    first_seq: u64,
+    /// Wall clock of its first moment, and the same moment on the monotonic clock, once they are known.
+    first_us: Option<i64>,
+    since_ns: Option<u64>,
+    connections: u64,
+    sockets: u64,
+}
+
+impl OpenSegment {
+    fn new(number: u32, first_seq: u64) -> Self {
+        Self { number, first_seq, first_us: None, since_ns: None, connections: 0, sockets: 0 }
+    }
+}
+
+impl std::fmt::Debug for Recorder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Recorder").field("segment", &self.segment).field("totals", &self.totals).finish_non_exhaustive()
+    }
+}
 
 impl Recorder {
     /// Makes the directory.
     ///
     /// # Errors
     /// There is something already, the place cannot be written to, or it is a symbolic link.
-    pub fn create(_path: &Path, _options: WriteOptions) -> anyhow::Result<Self> {
-        anyhow::bail!("recordings cannot be written yet")
+    pub fn create(path: &Path, options: WriteOptions) -> anyhow::Result<Self> {
+        let (place, lock) = Place::create(path, options.overwrite)?;
+        let place = Arc::new(place);
+        let manifest = Manifest::new(random_id()?, unix_us());
+        manifest.write(&place).with_context(|| format!("cannot record into {}", path.display()))?;
+        let shared = Arc::new(Shared::default());
+        let (orders, todo) = sync_channel(WAITING);
+        let (jobs, todo_later) = sync_channel(WAITING_SEGMENTS);
+        let id = manifest.id.clone();
+        let sealer = Sealer { place: Arc::clone(&place), manifest, keep: options.keep, shared: Arc::clone(&shared) };
+        let sealing = Arc::clone(&shared);
+        let path = path.to_owned();
+        let failed = move |error: anyhow::Error| error.context(format!("the recording {} ended", path.display()));
+        let sealer_failed = failed.clone();
+        let sealer = thread::Builder::new().name("seal".to_owned()).spawn(move || {
+            if let Err(error) = sealer.run(&todo_later) {
+                sealing.fail(sealer_failed(error));
+            }
+        })?;
+        let mut streams =
+            Streams { place, id, shared: Arc::clone(&shared), open: None, jobs: Some(jobs), sealer, _lock: lock };
+        let writing = Arc::clone(&shared);
+        let writer = thread::Builder::new().name("record".to_owned()).spawn(move || {
+            if let Err(error) = streams.run(&todo) {
+                writing.fail(failed(error));
+            }
+            // What is over is sealed, whatever happened.
+            streams.jobs = None;
+            if streams.sealer.join().is_err() {
+                writing.fail(anyhow::anyhow!("the thread that seals has failed"));
+            }
+        })?;
+        Ok(Self {
+            encoder: Encoder::default(),
+            orders: Some(orders),
+            writer: Some(writer),
+            shared,
+            keep: options.keep,
+            segment: OpenSegment::new(1, 0),
+            handed_over_ns: 0,
+            totals: Progress::default(),
+            wants_whole_census: true,
+            host_is_known: false,
+        })
     }
 
     /// Takes one Input. It is on its way to the disk within a second.
     ///
     /// # Errors
     /// Something that was handed over earlier could not be written.
-    pub fn record(&mut self, _input: &Input) -> anyhow::Result<()> {
+    pub fn record(&mut self, input: &Input) -> anyhow::Result<()> {
+        self.shared.check()?;
+        self.encoder.push(input)?;
+        match input {
+            Input::Tick { at_ns } => self.tick(*at_ns)?,
+            Input::Start { at_ns, host, .. } => {
+                self.segment.first_us.get_or_insert_with(|| self.encoder.now_us());
+                self.segment.since_ns.get_or_insert(*at_ns);
+                if !self.host_is_known {
+                    self.host_is_known = true;
+                    self.order(Order::Host(host.clone()))?;
+                }
+            }
+            _ if self.encoder.rows().iter().any(|rows| *rows >= HAND_OVER_ROWS) => self.hand_over(false)?,
+            _ => {}
+        }
         Ok(())
+    }
+
+    /// Whether the next census should be a whole one: true once after each beginning of a segment, which has to tell
+    /// all by itself.
+    pub fn wants_whole_census(&mut self) -> bool {
+        std::mem::take(&mut self.wants_whole_census)
     }
 
     /// How far it is.
     pub fn progress(&self) -> Progress {
-        Progress::default()
+        let waiting = self.encoder.rows();
+        Progress {
+            connections: self.totals.connections + waiting[Table::Connections as usize] as u64,
+            rows: self.totals.rows + waiting.iter().sum::<usize>() as u64,
+            bytes: self.shared.bytes.load(Relaxed),
+            segments: self.shared.segments.load(Relaxed),
+            segments_dropped: self.shared.segments_dropped.load(Relaxed),
+        }
     }
 
     /// Seals what is open.
     ///
     /// # Errors
     /// It could not be written. What was sealed before stays readable.
-    pub fn finish(self) -> anyhow::Result<Progress> {
-        Ok(Progress::default())
+    pub fn finish(mut self) -> anyhow::Result<Progress> {
+        self.hand_over(true)?;
+        self.order(Order::Finish)?;
+        self.join();
+        self.shared.check()?;
+        Ok(self.progress())
     }
+
+    fn tick(&mut self, at_ns: u64) -> anyhow::Result<()> {
+        self.segment.first_us.get_or_insert_with(|| self.encoder.now_us());
+        let since_ns = *self.segment.since_ns.get_or_insert(at_ns);
+        let rows = self.encoder.rows();
+        let connections = self.segment.connections + rows[Table::Connections as usize] as u64;
+        let sockets = self.segment.sockets + rows[Table::Sockets as usize] as u64;
+        let (longest_ns, largest_bytes) = match self.keep {
+            Some(Keep::Time(time)) => {
+                let part = u64::try_from((time / SEGMENTS_KEPT).as_nanos()).unwrap_or(u64::MAX);
+                (part.clamp(SHORTEST_NS, SEGMENT_NS), u64::MAX)
+            }
+            Some(Keep::Bytes(bytes)) => (SEGMENT_NS, (bytes / u64::from(SEGMENTS_KEPT)).max(SMALLEST_BYTES)),
+            None => (SEGMENT_NS, u64::MAX),
+        };
+        let over = connections >= SEGMENT_CONNECTIONS
+            || sockets >= SEGMENT_SOCKETS
+            || self.encoder.owners() >= SEGMENT_OWNERS
+            || at_ns.saturating_sub(since_ns) >= longest_ns
+            || self.shared.open_bytes.load(Relaxed) >= largest_bytes;
+        let is_due = at_ns.abs_diff(self.handed_over_ns) >= HAND_OVER_NS;
+        if over || is_due || rows.iter().any(|rows| *rows >= HAND_OVER_ROWS) {
+            self.handed_over_ns = at_ns;
+            self.hand_over(over)?;
+        }
+        Ok(())
+    }
+
+    /// Hands over all rows. With `over` they are the last of their segment.
+    fn hand_over(&mut self, over: bool) -> anyhow::Result<()> {
+        let rows = *self.encoder.rows();
+        let segment = self.segment;
+        let last_us = self.encoder.now_us();
+        let hand_over = HandOver {
+            tables: self.encoder.take()?,
+            segment: segment.number,
+            first_seq: segment.first_seq,
+            next_seq: self.encoder.seq(),
+            first_us: segment.first_us.unwrap_or(last_us),
+            last_us,
+            over,
+        };
+        self.totals.connections += rows[Table::Connections as usize] as u64;
+        self.totals.rows += rows.iter().sum::<usize>() as u64;
+        self.segment.connections += rows[Table::Connections as usize] as u64;
+        self.segment.sockets += rows[Table::Sockets as usize] as u64;
+        if over {
+            self.segment = OpenSegment::new(segment.number + 1, self.encoder.seq());
+            // The streams of the new one are empty, which its thread will find out by and by.
+            self.shared.open_bytes.store(0, Relaxed);
+            self.encoder.begin_segment()?;
+            self.wants_whole_census = true;
+        }
+        self.order(Order::Write(Box::new(hand_over)))
+    }
+
+    fn order(&mut self, order: Order) -> anyhow::Result<()> {
+        let sent = self.orders.as_ref().is_some_and(|orders| orders.send(order).is_ok());
+        if !sent {
+            // The thread has ended: it says why.
+            self.join();
+            self.shared.check()?;
+            bail!("the thread that records has failed");
+        }
+        Ok(())
+    }
+
+    /// Waits until all that was ordered is done.
+    fn join(&mut self) {
+        self.orders = None;
+        if let Some(Err(_)) = self.writer.take().map(JoinHandle::join) {
+            self.shared.fail(anyhow::anyhow!("the thread that records has failed"));
+        }
+    }
+}
+
+impl Drop for Recorder {
+    /// Without [`Self::finish`] the last segment stays open: it can be read, up to what was handed over.
+    fn drop(&mut self) {
+        self.join();
+    }
+}
+
+/// The streams of the open segment.
+struct Streams {
+    place: Arc<Place>,
+    id: String,
+    shared: Arc<Shared>,
+    open: Option<Open>,
+    jobs: Option<SyncSender<Job>>,
+    sealer: JoinHandle<()>,
+    _lock: Lock,
+}
+
+struct Open {
+    segment: u32,
+    streams: Vec<TailWriter>,
+    bytes: u64,
+}
+
+impl Streams {
+    fn run(&mut self, orders: &Receiver<Order>) -> anyhow::Result<()> {
+        for order in orders {
+            match order {
+                Order::Host(host) => self.ask(Job::Host(host))?,
+                Order::Write(hand_over) => self.write(&hand_over)?,
+                Order::Finish => self.ask(Job::Finish { now_us: unix_us() })?,
+            }
+        }
+        Ok(())
+    }
+
+    /// When the sealer is gone it has said why.
+    fn ask(&self, job: Job) -> anyhow::Result<()> {
+        let sent = self.jobs.as_ref().is_some_and(|jobs| jobs.send(job).is_ok());
+        if sent { Ok(()) } else { bail!("the thread that seals has failed") }
+    }
+
+    fn write(&mut self, hand_over: &HandOver) -> anyhow::Result<()> {
+        self.place.is_there()?;
+        let mut open = match self.open.take() {
+            Some(open) if open.segment == hand_over.segment => open,
+            _ => {
+                let stream = |table| {
+                    let label =
+                        Label::new(&self.id, table, hand_over.segment, (hand_over.first_seq, hand_over.first_us));
+                    TailWriter::create(&self.place, &label)
+                };
+                let streams = Table::ALL.into_iter().map(stream).collect::<anyhow::Result<_>>()?;
+                Open { segment: hand_over.segment, streams, bytes: 0 }
+            }
+        };
+        let mut entries = Vec::with_capacity(TABLES);
+        for (stream, batch) in open.streams.iter_mut().zip(&hand_over.tables) {
+            entries.push(stream.append(batch.as_ref(), hand_over.next_seq, hand_over.last_us)?);
+        }
+        for (stream, entry) in open.streams.iter_mut().zip(entries) {
+            let bytes = entry.bytes();
+            stream.confirm(entry)?;
+            open.bytes += bytes;
+            self.shared.bytes.fetch_add(bytes, Relaxed);
+        }
+        if hand_over.over {
+            let over = Over {
+                segment: open.segment,
+                first_seq: hand_over.first_seq,
+                first_us: hand_over.first_us,
+                end: End { next_seq: hand_over.next_seq, last_us: hand_over.last_us },
+                bytes: open.bytes,
+            };
+            self.ask(Job::Seal(over))
+        } else {
+            self.shared.open_bytes.store(open.bytes, Relaxed);
+            self.open = Some(open);
+            Ok(())
+        }
+    }
+}
+
+/// Microseconds since the Unix epoch.
+fn unix_us() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// 128 random bits in hexadecimal.
+fn random_id() -> anyhow::Result<String> {
+    let mut bytes = [0; 16];
+    File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes)).context("cannot read /dev/urandom")?;
+    Ok(format!("{:032x}", u128::from_ne_bytes(bytes)))
 }

@@ -1,0 +1,225 @@
+//! The directory of a recording. Files are reached from it alone and never through a symbolic link.
+
+use anyhow::{Context as _, bail};
+use nix::dir::Dir;
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, open, openat, renameat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat, mkdirat};
+use nix::unistd::{UnlinkatFlags, unlinkat};
+use std::fs::{File, TryLockError};
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::{Path, PathBuf};
+
+/// Name of the manifest.
+pub(super) const MANIFEST: &str = "recording.json";
+
+/// What is being written, before it gets its name.
+const TEMPORARY: &str = ".tmp";
+
+/// A file that was left out because of what it is.
+#[derive(Debug, thiserror::Error)]
+#[error("is not a regular file")]
+struct NotRegular;
+
+/// An open directory.
+#[derive(Debug)]
+pub(super) struct Place {
+    dir: OwnedFd,
+    path: PathBuf,
+}
+
+fn directory() -> OFlag {
+    OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_RDONLY
+}
+
+impl Place {
+    /// An existing directory, for reading.
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        Ok(Self { dir: open(path, directory(), Mode::empty())?, path: path.to_owned() })
+    }
+
+    /// A new directory, or with `overwrite` that of an older recording, which is emptied.
+    pub(super) fn create(path: &Path, overwrite: bool) -> anyhow::Result<(Self, Lock)> {
+        let name = path.file_name().with_context(|| format!("{} is no name for a recording", path.display()))?;
+        let parent = match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        let parent_dir = open(parent, directory(), Mode::empty())
+            .with_context(|| format!("cannot record into {}: cannot open {}", path.display(), parent.display()))?;
+        let made = match mkdirat(&parent_dir, name, Mode::S_IRWXU) {
+            Ok(()) => true,
+            Err(Errno::EEXIST) if overwrite => false,
+            Err(Errno::EEXIST) => bail!(
+                "{} exists already: choose another name, or give --overwrite to replace a recording",
+                path.display()
+            ),
+            Err(error) => return Err(error).with_context(|| format!("cannot make the directory {}", path.display())),
+        };
+        let dir = match openat(&parent_dir, name, directory() | OFlag::O_NOFOLLOW, Mode::empty()) {
+            Ok(dir) => dir,
+            Err(Errno::ENOTDIR | Errno::ELOOP) => {
+                bail!("{} is no recording, so it is not replaced: choose another name", path.display())
+            }
+            Err(error) => return Err(error).with_context(|| format!("cannot open {}", path.display())),
+        };
+        let place = Self { dir, path: path.to_owned() };
+        let lock = place.lock()?.with_context(|| format!("{} is being recorded right now", path.display()))?;
+        if !made {
+            fchmod(&place.dir, Mode::S_IRWXU).with_context(|| format!("cannot protect {}", path.display()))?;
+            place.empty()?;
+        }
+        Ok((place, lock))
+    }
+
+    /// Removes the files of a recording. Refuses what is none.
+    fn empty(&self) -> anyhow::Result<()> {
+        let names = self.names()?;
+        let known = |name: &str| {
+            let name = name.strip_suffix(TEMPORARY).unwrap_or(name);
+            name == MANIFEST || super::schema::parse_file(name).is_some()
+        };
+        if !names.is_empty() && !names.iter().any(|name| name == MANIFEST) {
+            bail!("{} is no recording, so it is not replaced: choose another name", self.path.display());
+        }
+        if let Some(name) = names.iter().find(|name| !known(name)) {
+            bail!("{} holds {name:?}, which is no part of a recording: move it away first", self.path.display());
+        }
+        // The manifest last: until then it is a recording, and can be replaced by the next attempt.
+        for name in names.iter().filter(|name| *name != MANIFEST).chain(names.iter().filter(|name| *name == MANIFEST)) {
+            self.remove(name)?;
+        }
+        Ok(())
+    }
+
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Says that it is being written; `None` when somebody else does already.
+    fn lock(&self) -> io::Result<Option<Lock>> {
+        let file = File::from(self.dir.try_clone()?);
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => Ok(None),
+            // Some file systems have no locks. Then nobody is kept out.
+            Ok(()) | Err(TryLockError::Error(_)) => Ok(Some(Lock { _file: file })),
+        }
+    }
+
+    /// Whether somebody writes to it now.
+    pub(super) fn is_being_written(&self) -> bool {
+        // A descriptor of its own: locks belong to what was opened.
+        let Ok(own) = openat(&self.dir, ".", directory(), Mode::empty()) else { return false };
+        matches!(File::from(own).try_lock_shared(), Err(TryLockError::WouldBlock))
+    }
+
+    /// Names of all files.
+    pub(super) fn names(&self) -> io::Result<Vec<String>> {
+        let own = openat(&self.dir, ".", directory(), Mode::empty())?;
+        let mut dir = Dir::from_fd(own)?;
+        let mut names = Vec::new();
+        for entry in dir.iter() {
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            if name != "." && name != ".." {
+                names.push(name);
+            }
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// Opens a regular file for reading.
+    pub(super) fn read(&self, name: &str) -> io::Result<File> {
+        // Without waiting, should it be a pipe.
+        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+        let file = File::from(openat(&self.dir, name, flags, Mode::empty())?);
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, NotRegular));
+        }
+        Ok(file)
+    }
+
+    /// The whole of a small file.
+    pub(super) fn read_small(&self, name: &str, limit: u64) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.read(name)?.take(limit + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > limit {
+            return Err(io::Error::other("is too large"));
+        }
+        Ok(bytes)
+    }
+
+    /// Makes a file that is not there yet.
+    pub(super) fn make(&self, name: &str) -> io::Result<File> {
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+        Ok(File::from(openat(&self.dir, name, flags, Mode::S_IRUSR | Mode::S_IWUSR)?))
+    }
+
+    /// Writes a file that has its name only when all of it is on the disk.
+    pub(super) fn replace<T>(&self, name: &str, write: impl FnOnce(&File) -> anyhow::Result<T>) -> anyhow::Result<T> {
+        let temporary = format!("{name}{TEMPORARY}");
+        let attempt = || {
+            // One may be left from an attempt that was killed.
+            self.remove(&temporary)?;
+            let file = self.make(&temporary)?;
+            let result = write(&file)?;
+            file.sync_all()?;
+            renameat(&self.dir, temporary.as_str(), &self.dir, name)?;
+            nix::unistd::fsync(&self.dir)?;
+            Ok(result)
+        };
+        let result = attempt();
+        if result.is_err() {
+            // It may not be there at all.
+            let _ = self.remove(&temporary);
+        }
+        result
+    }
+
+    /// As [`Self::replace`], with all bytes at hand.
+    pub(super) fn replace_bytes(&self, name: &str, bytes: &[u8]) -> anyhow::Result<()> {
+        self.replace(name, |mut file| Ok(file.write_all(bytes)?))
+    }
+
+    /// Removes a file; it need not be there.
+    pub(super) fn remove(&self, name: &str) -> io::Result<()> {
+        match unlinkat(&self.dir, name, UnlinkatFlags::NoRemoveDir) {
+            Ok(()) | Err(Errno::ENOENT) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Size of a file, bytes.
+    pub(super) fn size(&self, name: &str) -> io::Result<u64> {
+        let stat = fstatat(&self.dir, name, AtFlags::AT_SYMLINK_NOFOLLOW)?;
+        Ok(if is_file(&stat) { u64::try_from(stat.st_size).unwrap_or(0) } else { 0 })
+    }
+
+    /// Fails when the directory was removed: what is written then is lost without an error.
+    pub(super) fn is_there(&self) -> anyhow::Result<()> {
+        if fstat(self.dir.as_fd())?.st_nlink == 0 {
+            bail!("the directory was removed");
+        }
+        Ok(())
+    }
+}
+
+fn is_file(stat: &FileStat) -> bool {
+    stat.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFREG.bits()
+}
+
+/// Fails when a file that is being written was removed.
+pub(super) fn is_linked(file: &File) -> anyhow::Result<()> {
+    if fstat(file.as_fd())?.st_nlink == 0 {
+        bail!("it was removed");
+    }
+    Ok(())
+}
+
+/// For as long as it lives, others see that the recording is being written.
+#[derive(Debug)]
+pub(super) struct Lock {
+    _file: File,
+}

@@ -1,0 +1,206 @@
+//! The sealed part of a recording: a Parquet file for each table of each segment.
+
+use super::place::Place;
+use super::schema::{Form, LABEL, Label, Table};
+use anyhow::{Context as _, bail};
+use arrow_array::RecordBatch;
+use arrow_schema::{FieldRef, Schema};
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+};
+use parquet::arrow::arrow_writer::{ArrowWriter, ArrowWriterOptions};
+use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::file::metadata::{KeyValue, ParquetMetaData};
+use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
+use parquet::schema::types::ColumnPath;
+use std::fs::File;
+use std::io::{self, BufWriter, Read as _, Write};
+use std::sync::Arc;
+
+/// Rows of a batch that is read.
+const BATCH: usize = 16_384;
+
+/// Rows of a page. A page of split bytes has the bytes of one place in a run of this length, which is as much as the
+/// compressor looks at together.
+const PAGE_ROWS: usize = 128 << 10;
+
+/// No page comes near this, in bytes.
+const LARGEST_PAGE: usize = 64 << 20;
+
+/// No segment comes near these, in rows and in bytes when spread out.
+const LARGEST_ROWS: i64 = 1 << 28;
+const LARGEST_SPREAD: i64 = 1 << 36;
+
+/// Columns that rise by small steps.
+const RISING: [&str; 4] = ["seq", "time", "tw_before", "tw_after"];
+
+/// Columns of numbers that are anything, of which most are small.
+const SPLIT: [&str; 10] = [
+    "cookie", "local_port", "remote_port", "step1_us", "step2_us", "step3_us", "step4_us", "step5_us", "step6_us",
+    "step7_us",
+];
+
+/// A file that was sealed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Seal {
+    pub(super) bytes: u64,
+    pub(super) crc: u32,
+    pub(super) rows: u64,
+}
+
+/// Writes that are counted and summed up.
+struct Summed<W> {
+    inner: W,
+    bytes: u64,
+    crc: crc32fast::Hasher,
+}
+
+impl<W: Write> Write for Summed<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.inner.write(bytes)?;
+        self.bytes += written as u64;
+        self.crc.update(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+fn properties(label: &Label) -> anyhow::Result<WriterProperties> {
+    let mut builder = WriterProperties::builder()
+        .set_writer_version(WriterVersion::PARQUET_1_0)
+        .set_created_by(label.writer.clone())
+        .set_key_value_metadata(Some(vec![KeyValue::new(LABEL.to_owned(), serde_json::to_string(label)?)]))
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(9)?))
+        .set_statistics_enabled(EnabledStatistics::None)
+        .set_offset_index_disabled(true)
+        .set_max_row_group_row_count(Some(usize::MAX))
+        .set_data_page_row_count_limit(PAGE_ROWS)
+        .set_data_page_size_limit(LARGEST_PAGE)
+        .set_dictionary_page_size_limit(LARGEST_PAGE);
+    for name in RISING {
+        let column = ColumnPath::from(name);
+        builder = builder
+            .set_column_dictionary_enabled(column.clone(), false)
+            .set_column_encoding(column, Encoding::DELTA_BINARY_PACKED);
+    }
+    for name in SPLIT {
+        let column = ColumnPath::from(name);
+        builder = builder
+            .set_column_dictionary_enabled(column.clone(), false)
+            .set_column_encoding(column, Encoding::BYTE_STREAM_SPLIT);
+    }
+    Ok(builder.build())
+}
+
+/// Writes all of a segment's part.
+pub(super) fn write(
+    file: &File,
+    label: &Label,
+    batches: &mut dyn FnMut() -> anyhow::Result<Option<RecordBatch>>,
+) -> anyhow::Result<Seal> {
+    let out = Summed { inner: BufWriter::new(file), bytes: 0, crc: crc32fast::Hasher::new() };
+    // The schema in Arrow's own words would be larger than some whole tables, and change nothing: the reader knows it.
+    let options = ArrowWriterOptions::new().with_properties(properties(label)?).with_skip_arrow_metadata(true);
+    let mut writer = ArrowWriter::try_new_with_options(out, Arc::clone(label.table.schema()), options)?;
+    let mut rows = 0;
+    while let Some(batch) = batches()? {
+        rows += batch.num_rows() as u64;
+        // What is in the file's metadata is not in each batch's.
+        writer.write(&RecordBatch::try_new(Arc::clone(label.table.schema()), batch.columns().to_vec())?)?;
+    }
+    let mut out = writer.into_inner()?;
+    out.flush()?;
+    Ok(Seal { bytes: out.bytes, crc: out.crc.finalize(), rows })
+}
+
+/// Size and sum of a file as it is.
+pub(super) fn sum(mut file: File) -> io::Result<(u64, u32)> {
+    let mut crc = crc32fast::Hasher::new();
+    let mut buffer = vec![0; 1 << 18];
+    let mut bytes = 0;
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok((bytes, crc.finalize())),
+            read => {
+                crc.update(&buffer[..read]);
+                bytes += read as u64;
+            }
+        }
+    }
+}
+
+/// A sealed file, open.
+pub(super) struct Sealed {
+    file: File,
+    metadata: ArrowReaderMetadata,
+    pub(super) label: Label,
+}
+
+impl Sealed {
+    /// Opens a file and looks at what it says of itself.
+    pub(super) fn open(place: &Place, id: Option<&str>, table: Table, segment: u32) -> anyhow::Result<Self> {
+        let file = place.read(&table.file(segment, Form::Parquet))?;
+        let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+        let found = ArrowReaderMetadata::load(&file, options.clone())?;
+        let pairs = found.metadata().file_metadata().key_value_metadata();
+        let text = pairs.into_iter().flatten().find(|pair| pair.key == LABEL).and_then(|pair| pair.value.as_deref());
+        let label = Label::check(text, id, table, segment)?;
+        check(found.metadata(), file.metadata()?.len())?;
+        // As this version names the types: what it does not know stays as it is, and is not read.
+        let own = |field: &FieldRef| match table.schema().field_with_name(field.name()) {
+            Ok(known) => Arc::new(known.clone().with_nullable(field.is_nullable())),
+            Err(_) => Arc::clone(field),
+        };
+        let fields: Vec<FieldRef> = found.schema().fields().iter().map(own).collect();
+        let options = options.with_schema(Arc::new(Schema::new(fields)));
+        let metadata = ArrowReaderMetadata::try_new(Arc::clone(found.metadata()), options)?;
+        Ok(Self { file, metadata, label })
+    }
+
+    /// Rows.
+    pub(super) fn rows(&self) -> u64 {
+        u64::try_from(self.metadata.metadata().file_metadata().num_rows()).unwrap_or(0)
+    }
+
+    /// Its batches, with the columns that this version reads.
+    pub(super) fn batches(self) -> anyhow::Result<ParquetRecordBatchReader> {
+        let known = |field: &FieldRef| self.label.table.reads(field.name());
+        let fields = self.metadata.schema().fields();
+        let wanted = fields.iter().enumerate().filter(|(_, field)| known(field)).map(|(index, _)| index);
+        let mask = ProjectionMask::roots(self.metadata.parquet_schema(), wanted);
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(self.file, self.metadata);
+        Ok(builder.with_projection(mask).with_batch_size(BATCH).build()?)
+    }
+}
+
+/// Looks at sizes before memory is set aside for them.
+fn check(metadata: &ParquetMetaData, file_bytes: u64) -> anyhow::Result<()> {
+    let rows = metadata.file_metadata().num_rows();
+    if !(0..=LARGEST_ROWS).contains(&rows) {
+        bail!("claims to hold more rows than it can");
+    }
+    let mut sum = 0_i64;
+    for group in metadata.row_groups() {
+        if group.num_rows() < 0 {
+            bail!("has a group of rows without a size");
+        }
+        sum = sum.saturating_add(group.num_rows());
+        for column in group.columns() {
+            let start = column.dictionary_page_offset().unwrap_or_else(|| column.data_page_offset());
+            let length = column.compressed_size();
+            let end = start.checked_add(length).filter(|_| start >= 0 && length >= 0);
+            let end = end.and_then(|end| u64::try_from(end).ok()).context("has a column outside of itself")?;
+            if end > file_bytes || !(0..=LARGEST_SPREAD).contains(&column.uncompressed_size()) {
+                bail!("has a column outside of itself");
+            }
+        }
+    }
+    if sum != rows {
+        bail!("does not have the rows that it claims");
+    }
+    Ok(())
+}

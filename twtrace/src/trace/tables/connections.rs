@@ -1,0 +1,394 @@
+//! Connections: lives that ended, and connects that failed early.
+
+use crate::trace::clock::Clock;
+use crate::trace::columns::{Meanings, Meant, Num, Opt, OptReader, Shown, Text, Time, Words, table};
+use crate::trace::tuples::{Addresses, TupleColumns, TupleRows, Tuples};
+use crate::trace::words::{self, LifeFlags, Path};
+use anyhow::{Context as _, bail};
+use arrow_array::types::{UInt16Type, UInt32Type, UInt64Type};
+use std::net::IpAddr;
+use twtrace_core::connection::{Outcome, judge};
+use twtrace_core::input::{Comm, ConnectFailed, Input, Life, Owner, Role, Timewait, Transition, TwCount};
+use twtrace_core::model::Known;
+
+/// Times between transitions that have a column of their own.
+const STEPS: usize = 7;
+
+table! {
+    /// One row a connection.
+    Connections, Rows {
+        /// Number of its Input.
+        seq: Num<UInt64Type>,
+        /// When it ended.
+        time: Time,
+        time_ns: Opt<UInt16Type>,
+        kind: Words<&'static str>,
+        cookie: Num<UInt64Type>,
+        life: Num<UInt32Type>,
+        netns: Opt<UInt32Type>,
+        local_addr: Words<IpAddr>,
+        local_port: Opt<UInt16Type>,
+        remote_addr: Words<IpAddr>,
+        remote_port: Opt<UInt16Type>,
+        v4_mapped: crate::trace::columns::Flag,
+        role: Words<&'static str>,
+        /// See [`words::write_path`].
+        path: Words<Vec<u8>>,
+        /// Microseconds from the first transition to the second, and so on.
+        step1_us: Opt<UInt64Type>,
+        step2_us: Opt<UInt64Type>,
+        step3_us: Opt<UInt64Type>,
+        step4_us: Opt<UInt64Type>,
+        step5_us: Opt<UInt64Type>,
+        step6_us: Opt<UInt64Type>,
+        step7_us: Opt<UInt64Type>,
+        /// Monotonic nanoseconds of all transitions, where steps do not tell them.
+        times_ns: Text,
+        flags: Words<LifeFlags>,
+        sk_err: Num<UInt16Type>,
+        connect_errno: Num<UInt16Type>,
+        timewait: Words<&'static str>,
+        tw_before: Opt<UInt32Type>,
+        tw_after: Opt<UInt32Type>,
+        tw_max: Opt<UInt32Type>,
+        bytes_sent: Num<UInt64Type>,
+        bytes_received: Num<UInt64Type>,
+        retransmits: Num<UInt32Type>,
+        /// Rows of `processes`.
+        opener: Opt<UInt32Type>,
+        closer: Opt<UInt32Type>,
+        opener_pid: Shown<Opt<UInt32Type>>,
+        opener_command: Shown<Words<Comm>>,
+        closer_pid: Shown<Opt<UInt32Type>>,
+        closer_command: Shown<Words<Comm>>,
+        outcome: Shown<Words<&'static str>>,
+        outcome_known: Shown<Words<&'static str>>,
+    }
+}
+
+/// A process with its number in the table of processes.
+pub(in crate::trace) type Numbered<'a> = (u32, &'a Owner);
+
+impl Connections {
+    fn steps(&mut self) -> [&mut Opt<UInt64Type>; STEPS] {
+        [
+            &mut self.step1_us,
+            &mut self.step2_us,
+            &mut self.step3_us,
+            &mut self.step4_us,
+            &mut self.step5_us,
+            &mut self.step6_us,
+            &mut self.step7_us,
+        ]
+    }
+
+    fn tuple(&mut self) -> TupleColumns<'_> {
+        TupleColumns {
+            netns: &mut self.netns,
+            local_addr: &mut self.local_addr,
+            local_port: &mut self.local_port,
+            remote_addr: &mut self.remote_addr,
+            remote_port: &mut self.remote_port,
+            v4_mapped: &mut self.v4_mapped,
+        }
+    }
+
+    fn owners(&mut self, opener: Option<Numbered<'_>>, closer: Option<Numbered<'_>>) {
+        for (owner, number, pid, command) in [
+            (opener, &mut self.opener, &mut self.opener_pid.0, &mut self.opener_command.0),
+            (closer, &mut self.closer, &mut self.closer_pid.0, &mut self.closer_command.0),
+        ] {
+            number.push(owner.map(|(number, _)| number));
+            pid.push(owner.map(|(_, owner)| owner.key.tgid));
+            match owner {
+                Some((_, owner)) => {
+                    command.push(&owner.comm, |out| out.append_value(String::from_utf8_lossy(owner.comm.bytes())))
+                }
+                None => command.push_null(),
+            }
+        }
+    }
+
+    pub(in crate::trace) fn life(
+        &mut self,
+        seq: u64,
+        clock: Clock,
+        life: &Life,
+        opener: Option<Numbered<'_>>,
+        closer: Option<Numbered<'_>>,
+    ) {
+        let (time, rest) = clock.split(life.end_ns);
+        self.seq.push(seq);
+        self.time.push(time);
+        self.time_ns.push(rest);
+        self.kind.push_word(Some("connection"));
+        self.cookie.push(life.cookie);
+        self.life.push(life.life);
+        self.tuple().push(Some(&life.tuple));
+        self.role.push_word(Some(words::role(life.role)));
+        self.transitions(&life.transitions, life.end_ns);
+        let flags = LifeFlags::of(life);
+        self.flags.push(&flags, |out| flags.write(out));
+        self.sk_err.push(life.sk_err);
+        self.connect_errno.push(life.connect_errno);
+        self.timewait.push_word(life.timewait.map(words::timewait));
+        self.tw_before.push(life.tw.and_then(|tw| tw.before));
+        self.tw_after.push(life.tw.map(|tw| tw.after));
+        self.tw_max.push(life.tw.map(|tw| tw.max));
+        self.bytes_sent.push(life.bytes_sent);
+        self.bytes_received.push(life.bytes_received);
+        self.retransmits.push(life.retransmits);
+        self.owners(opener, closer);
+        let judged = judge(life);
+        self.outcome.0.push_word(Some(judged.outcome.name()));
+        self.outcome_known.0.push_word(Some(if judged.known == Known::Exact { "exact" } else { "inferred" }));
+    }
+
+    fn transitions(&mut self, transitions: &[Transition], end_ns: u64) {
+        let mut states = [0; 2 * (STEPS + 1)];
+        let key = match states.get_mut(..2 * transitions.len()) {
+            Some(key) => key,
+            // More than the kernel side ever tells.
+            None => &mut vec![0; 2 * transitions.len()],
+        };
+        for (pair, transition) in key.chunks_exact_mut(2).zip(transitions) {
+            pair.copy_from_slice(&[transition.from as u8, transition.to as u8]);
+        }
+        self.path.push(&*key, |out| words::write_path(transitions, out));
+        let mut steps = [None; STEPS];
+        if are_steps(transitions, end_ns) {
+            for (step, pair) in steps.iter_mut().zip(transitions.windows(2)) {
+                *step = Some((pair[1].at_ns - pair[0].at_ns) / 1000);
+            }
+            self.times_ns.push(None::<&str>);
+        } else {
+            let times: Vec<String> = transitions.iter().map(|transition| transition.at_ns.to_string()).collect();
+            self.times_ns.push(Some(times.join(" ")));
+        }
+        for (column, step) in self.steps().into_iter().zip(steps) {
+            column.push(step);
+        }
+    }
+
+    pub(in crate::trace) fn connect_failed(&mut self, seq: u64, clock: Clock, failed: &ConnectFailed, opener: u32) {
+        let (time, rest) = clock.split(failed.at_ns);
+        self.seq.push(seq);
+        self.time.push(time);
+        self.time_ns.push(rest);
+        self.kind.push_word(Some("connect_failed"));
+        self.cookie.push(0);
+        self.life.push(0);
+        self.tuple().push(Some(&failed.tuple));
+        self.role.push_word(Some(words::role(Role::Active)));
+        self.path.push_null();
+        self.steps().into_iter().for_each(|step| step.push(None));
+        self.times_ns.push(None::<&str>);
+        self.flags.push_null();
+        self.sk_err.push(0);
+        self.connect_errno.push(failed.errno);
+        self.timewait.push_word(None);
+        self.tw_before.push(None);
+        self.tw_after.push(None);
+        self.tw_max.push(None);
+        self.bytes_sent.push(0);
+        self.bytes_received.push(0);
+        self.retransmits.push(0);
+        self.owners(Some((opener, &failed.opener)), None);
+        self.outcome.0.push_word(Some(Outcome::ConnectFailed(failed.errno).name()));
+        self.outcome_known.0.push_word(Some("exact"));
+    }
+}
+
+/// Whether the times are told by the end and by whole microseconds between them.
+fn are_steps(transitions: &[Transition], end_ns: u64) -> bool {
+    let whole = |transition: &Transition| transition.at_ns % 1000 == 0;
+    transitions.len() <= STEPS + 1
+        && transitions.iter().all(whole)
+        && transitions.is_sorted_by_key(|transition| transition.at_ns)
+        && transitions.last().is_none_or(|last| last.at_ns == end_ns)
+}
+
+/// What the words of this table mean.
+#[derive(Default)]
+pub(in crate::trace) struct Dictionary {
+    kind: Meanings<Kind>,
+    addresses: Addresses,
+    role: Meanings<Role>,
+    path: Meanings<Path>,
+    flags: Meanings<LifeFlags>,
+    timewait: Meanings<Timewait>,
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Connection,
+    ConnectFailed,
+}
+
+/// A batch that is being read.
+pub(in crate::trace) struct Reader {
+    rows: Columns,
+    kind: Meant<Kind>,
+    tuple: TupleRows,
+    role: Meant<Role>,
+    path: Meant<Path>,
+    flags: Meant<LifeFlags>,
+    timewait: Meant<Timewait>,
+}
+
+/// Columns that are read as they are.
+struct Columns {
+    seq: arrow_array::UInt64Array,
+    time: arrow_array::TimestampMicrosecondArray,
+    time_ns: OptReader<arrow_array::UInt16Array>,
+    cookie: arrow_array::UInt64Array,
+    life: arrow_array::UInt32Array,
+    steps: [OptReader<arrow_array::UInt64Array>; STEPS],
+    times_ns: OptReader<arrow_array::StringArray>,
+    sk_err: arrow_array::UInt16Array,
+    connect_errno: arrow_array::UInt16Array,
+    tw_before: OptReader<arrow_array::UInt32Array>,
+    tw_after: OptReader<arrow_array::UInt32Array>,
+    tw_max: OptReader<arrow_array::UInt32Array>,
+    bytes_sent: arrow_array::UInt64Array,
+    bytes_received: arrow_array::UInt64Array,
+    retransmits: arrow_array::UInt32Array,
+    opener: OptReader<arrow_array::UInt32Array>,
+    closer: OptReader<arrow_array::UInt32Array>,
+}
+
+impl Reader {
+    pub(in crate::trace) fn new(rows: Rows, words: &mut Dictionary) -> Self {
+        Self {
+            kind: words.kind.of(rows.kind, |word| match word {
+                "connection" => Some(Kind::Connection),
+                "connect_failed" => Some(Kind::ConnectFailed),
+                _ => None,
+            }),
+            tuple: TupleRows::new(
+                &mut words.addresses,
+                rows.netns,
+                (rows.local_addr, rows.remote_addr),
+                (rows.local_port, rows.remote_port),
+                rows.v4_mapped,
+            ),
+            role: words.role.of(rows.role, words::parse_role),
+            path: words.path.of(rows.path, words::parse_path),
+            flags: words.flags.of(rows.flags, LifeFlags::parse),
+            timewait: words.timewait.of(rows.timewait, words::parse_timewait),
+            rows: Columns {
+                seq: rows.seq,
+                time: rows.time,
+                time_ns: rows.time_ns,
+                cookie: rows.cookie,
+                life: rows.life,
+                steps: [
+                    rows.step1_us,
+                    rows.step2_us,
+                    rows.step3_us,
+                    rows.step4_us,
+                    rows.step5_us,
+                    rows.step6_us,
+                    rows.step7_us,
+                ],
+                times_ns: rows.times_ns,
+                sk_err: rows.sk_err,
+                connect_errno: rows.connect_errno,
+                tw_before: rows.tw_before,
+                tw_after: rows.tw_after,
+                tw_max: rows.tw_max,
+                bytes_sent: rows.bytes_sent,
+                bytes_received: rows.bytes_received,
+                retransmits: rows.retransmits,
+                opener: rows.opener,
+                closer: rows.closer,
+            },
+        }
+    }
+
+    pub(in crate::trace) fn seq(&self, row: usize) -> Option<u64> {
+        self.rows.seq.values().get(row).copied()
+    }
+
+    /// The Input of a row. `owner` knows the processes.
+    pub(in crate::trace) fn input(
+        &self,
+        row: usize,
+        clock: Clock,
+        tuples: &mut Tuples,
+        owner: impl Fn(u32) -> Option<Owner>,
+    ) -> anyhow::Result<Input> {
+        let rows = &self.rows;
+        let at_ns = clock.join(rows.time.value(row), rows.time_ns.get(row)).context("a time of another clock")?;
+        let tuple = self.tuple.get(row)?.context("a connection without addresses")?;
+        let owner = |number: Option<u32>| {
+            number.map(|number| owner(number).context("a process that is not in the recording")).transpose()
+        };
+        let opener = owner(rows.opener.get(row))?;
+        let connect_errno = rows.connect_errno.value(row);
+        if let Kind::ConnectFailed = self.kind.need(row)? {
+            let opener = opener.context("a failed connect without a caller")?;
+            return Ok(Input::ConnectFailed(Box::new(ConnectFailed { opener, tuple, errno: connect_errno, at_ns })));
+        }
+        let cookie = rows.cookie.value(row);
+        tuples.insert(cookie, &tuple);
+        let tw = rows.tw_after.get(row).map(|after| {
+            let max = rows.tw_max.get(row).context("a limit is missing")?;
+            anyhow::Ok(TwCount { before: rows.tw_before.get(row), after, max })
+        });
+        let mut life = Life {
+            cookie,
+            life: rows.life.value(row),
+            tuple,
+            role: *self.role.need(row)?,
+            opener,
+            closer: owner(rows.closer.get(row))?,
+            transitions: self.transitions(row, at_ns)?,
+            sk_err: rows.sk_err.value(row),
+            connect_errno,
+            sock_dead: false,
+            sock_done: false,
+            sock_linger: false,
+            rst_sent: false,
+            closed_in_context: false,
+            connect_exit: false,
+            older: false,
+            gap: false,
+            established: false,
+            end_unseen: false,
+            no_fields: false,
+            tw: tw.transpose()?,
+            timewait: self.timewait.get(row)?.copied(),
+            bytes_sent: rows.bytes_sent.value(row),
+            bytes_received: rows.bytes_received.value(row),
+            retransmits: rows.retransmits.value(row),
+            end_ns: at_ns,
+        };
+        self.flags.need(row)?.set(&mut life);
+        Ok(Input::Life(Box::new(life)))
+    }
+
+    fn transitions(&self, row: usize, end_ns: u64) -> anyhow::Result<Vec<Transition>> {
+        let path = self.path.need(row)?;
+        let mut transitions: Vec<Transition> =
+            path.iter().map(|&(from, to)| Transition { from, to, at_ns: end_ns }).collect();
+        if let Some(times) = self.rows.times_ns.get(row) {
+            let mut times = times.split_ascii_whitespace();
+            for transition in &mut transitions {
+                transition.at_ns = times.next().and_then(|time| time.parse().ok()).context("a time is missing")?;
+            }
+            return Ok(transitions);
+        }
+        if transitions.len() > STEPS + 1 {
+            bail!("more transitions than times");
+        }
+        let mut at_ns = end_ns;
+        // From the end, which is known, to the beginning.
+        for before in (0..transitions.len().saturating_sub(1)).rev() {
+            let step = self.rows.steps.get(before).and_then(|step| step.get(row)).context("a time is missing")?;
+            at_ns = step.checked_mul(1000).and_then(|step| at_ns.checked_sub(step)).context("a time before all")?;
+            transitions[before].at_ns = at_ns;
+        }
+        Ok(transitions)
+    }
+}

@@ -1,0 +1,292 @@
+//! The part of a recording that is being written: an Arrow IPC stream for each table, and sums that say how far it is
+//! whole.
+//!
+//! The sums of a table begin with a [`Header`] and go on with an [`Entry`] for each hand-over, in little-endian order.
+//! Each entry's own sum goes on from the one before, so that none can be changed, left out or taken from elsewhere.
+
+use super::place::{Place, is_linked};
+use super::schema::{Form, LABEL, Label, Table};
+use anyhow::{Context as _, bail};
+use arrow_array::RecordBatch;
+use arrow_buffer::Buffer;
+use arrow_ipc::reader::StreamDecoder;
+use arrow_ipc::writer::{IpcWriteOptions, StreamEncoder};
+use arrow_ipc::{CompressionType, MessageHeader};
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{Read as _, Seek as _, Write as _};
+
+/// What every file of sums begins with.
+const MAGIC: [u8; 8] = *b"twt-sums";
+
+/// Bytes of an entry.
+const ENTRY: usize = 40;
+
+/// No hand-over comes near this, in bytes, written or spread out.
+const LARGEST: u64 = 1 << 28;
+
+/// Longest label.
+const LARGEST_LABEL: u64 = 4096;
+
+/// One hand-over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Entry {
+    /// Bytes in the stream.
+    length: u64,
+    /// All Inputs below this number are in the stream from here on.
+    pub(super) next_seq: u64,
+    pub(super) rows: u64,
+    /// The last time that was told, microseconds since the Unix epoch.
+    pub(super) last_us: i64,
+    /// Of the bytes in the stream.
+    crc: u32,
+}
+
+impl Entry {
+    /// Size of what it adds to both files.
+    pub(super) fn bytes(&self) -> u64 {
+        self.length + ENTRY as u64
+    }
+
+    fn to_bytes(self, chain: &mut u32) -> [u8; ENTRY] {
+        let mut bytes = [0; ENTRY];
+        bytes[..8].copy_from_slice(&self.length.to_le_bytes());
+        bytes[8..16].copy_from_slice(&self.next_seq.to_le_bytes());
+        bytes[16..24].copy_from_slice(&self.rows.to_le_bytes());
+        bytes[24..32].copy_from_slice(&self.last_us.to_le_bytes());
+        bytes[32..36].copy_from_slice(&self.crc.to_le_bytes());
+        *chain = extend(*chain, &bytes[..36]);
+        bytes[36..].copy_from_slice(&chain.to_le_bytes());
+        bytes
+    }
+
+    fn parse(bytes: &[u8; ENTRY], chain: &mut u32) -> Option<Self> {
+        let long = |at: usize| bytes[at..].first_chunk().map(|bytes| u64::from_le_bytes(*bytes));
+        let short = |at: usize| bytes[at..].first_chunk().map(|bytes| u32::from_le_bytes(*bytes));
+        *chain = extend(*chain, &bytes[..36]);
+        let entry = Self {
+            length: long(0)?,
+            next_seq: long(8)?,
+            rows: long(16)?,
+            last_us: long(24)?.cast_signed(),
+            crc: short(32)?,
+        };
+        (short(36)? == *chain && entry.length <= LARGEST).then_some(entry)
+    }
+}
+
+fn extend(crc: u32, bytes: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new_with_initial(crc);
+    hasher.update(bytes);
+    hasher.finalize()
+}
+
+/// The stream of one table that is being written.
+pub(super) struct TailWriter {
+    name: String,
+    stream: File,
+    sums: File,
+    encoder: StreamEncoder,
+    chain: u32,
+}
+
+impl TailWriter {
+    /// Makes both files.
+    pub(super) fn create(place: &Place, label: &Label) -> anyhow::Result<Self> {
+        let (table, segment) = (label.table, label.segment);
+        let name = table.file(segment, Form::Arrows);
+        let attempt = || {
+            let options = IpcWriteOptions::default().try_with_compression(Some(CompressionType::ZSTD))?;
+            let text = serde_json::to_string(label)?;
+            let mut header = MAGIC.to_vec();
+            header.extend((text.len() as u32).to_le_bytes());
+            header.extend(text.as_bytes());
+            let chain = extend(0, &header);
+            header.extend(chain.to_le_bytes());
+            let stream = place.make(&name)?;
+            let mut sums = place.make(&table.file(segment, Form::Sums))?;
+            sums.write_all(&header)?;
+            let encoder = StreamEncoder::try_new_with_options(&*label.schema()?, options)?;
+            anyhow::Ok((stream, sums, encoder, chain))
+        };
+        let (stream, sums, encoder, chain) = attempt().with_context(|| format!("cannot write {name}"))?;
+        Ok(Self { name, stream, sums, encoder, chain })
+    }
+
+    /// Appends a batch, whose sum is still to be told, and gives the bytes that it took.
+    pub(super) fn append(&mut self, batch: Option<&RecordBatch>, next_seq: u64, last_us: i64) -> anyhow::Result<Entry> {
+        let mut entry = Entry { length: 0, next_seq, rows: 0, last_us, crc: 0 };
+        let mut attempt = || {
+            let Some(batch) = batch else { return Ok(()) };
+            let mut bytes = Vec::new();
+            for buffer in self.encoder.encode(batch)? {
+                bytes.extend_from_slice(&buffer);
+            }
+            self.stream.write_all(&bytes)?;
+            is_linked(&self.stream)?;
+            entry =
+                Entry { length: bytes.len() as u64, rows: batch.num_rows() as u64, crc: extend(0, &bytes), ..entry };
+            anyhow::Ok(())
+        };
+        attempt().with_context(|| format!("cannot write {}", self.name))?;
+        Ok(entry)
+    }
+
+    /// Tells the sum of what was appended. Once this is written the batch is part of the recording.
+    pub(super) fn confirm(&mut self, entry: Entry) -> anyhow::Result<()> {
+        let bytes = entry.to_bytes(&mut self.chain);
+        self.sums.write_all(&bytes).with_context(|| format!("cannot write the sums of {}", self.name))
+    }
+}
+
+/// The stream of one table as far as it is whole.
+#[derive(Debug)]
+pub(super) struct Tail {
+    table: Table,
+    stream: File,
+    pub(super) label: Label,
+    pub(super) entries: Vec<Entry>,
+    /// Bytes behind the last whole batch.
+    pub(super) left: u64,
+}
+
+impl Tail {
+    /// Opens a stream, and compares its sums with its bytes.
+    pub(super) fn open(place: &Place, id: Option<&str>, table: Table, segment: u32) -> anyhow::Result<Self> {
+        let mut sums = place.read(&table.file(segment, Form::Sums))?;
+        let mut stream = place.read(&table.file(segment, Form::Arrows))?;
+        let mut start = [0; 12];
+        sums.read_exact(&mut start).context("has damaged sums")?;
+        let length = start[8..].first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
+        if start[..8] != MAGIC || u64::from(length) > LARGEST_LABEL {
+            bail!("has damaged sums");
+        }
+        let mut text = vec![0; length as usize];
+        let mut crc = [0; 4];
+        sums.read_exact(&mut text).context("has damaged sums")?;
+        sums.read_exact(&mut crc).context("has damaged sums")?;
+        let mut chain = extend(extend(0, &start), &text);
+        if u32::from_le_bytes(crc) != chain {
+            bail!("has damaged sums");
+        }
+        let label = Label::check(str::from_utf8(&text).ok(), id, table, segment)?;
+        let mut left = stream.metadata()?.len();
+        let mut entries: Vec<Entry> = Vec::new();
+        let mut sums = std::io::BufReader::new(sums);
+        let mut bytes = [0; ENTRY];
+        let mut content = Vec::new();
+        while sums.read_exact(&mut bytes).is_ok() {
+            let Some(entry) = Entry::parse(&bytes, &mut chain) else { break };
+            let Some(rest) = left.checked_sub(entry.length) else { break };
+            // Never more than the file has.
+            content.resize(entry.length as usize, 0);
+            if stream.read_exact(&mut content).is_err() || extend(0, &content) != entry.crc {
+                break;
+            }
+            left = rest;
+            entries.push(entry);
+        }
+        stream.rewind()?;
+        Ok(Self { table, stream, label, entries, left })
+    }
+
+    /// Number of the first Input that is not all in the stream.
+    pub(super) fn next_seq(&self) -> u64 {
+        self.entries.last().map_or(self.label.first_seq, |last| last.next_seq)
+    }
+
+    /// Its batches.
+    pub(super) fn batches(self) -> TailBatches {
+        TailBatches {
+            stream: self.stream,
+            label: self.label,
+            table: self.table,
+            entries: self.entries.into(),
+            decoder: StreamDecoder::new(),
+        }
+    }
+}
+
+/// Batches of a stream.
+pub(super) struct TailBatches {
+    stream: File,
+    label: Label,
+    table: Table,
+    entries: VecDeque<Entry>,
+    decoder: StreamDecoder,
+}
+
+impl TailBatches {
+    /// The next batch; `None` at the end.
+    pub(super) fn next(&mut self) -> anyhow::Result<Option<RecordBatch>> {
+        loop {
+            let Some(entry) = self.entries.pop_front() else { return Ok(None) };
+            if entry.length == 0 {
+                continue;
+            }
+            // As many as its file has: that was looked at before.
+            let mut bytes = vec![0; entry.length as usize];
+            self.stream.read_exact(&mut bytes).context("is shorter than its sums say")?;
+            if extend(0, &bytes) != entry.crc {
+                bail!("does not have the sum that it should");
+            }
+            check(&bytes)?;
+            let mut buffer = Buffer::from_vec(bytes);
+            let batch = self.decoder.decode(&mut buffer)?;
+            let label = self.decoder.schema().and_then(|schema| schema.metadata().get(LABEL).cloned());
+            let label = Label::check(label.as_deref(), Some(&self.label.id), self.table, self.label.segment)?;
+            if label.first_seq != self.label.first_seq {
+                bail!("does not belong to its sums");
+            }
+            let batch = batch.context("has a hand-over without a batch")?;
+            if batch.num_rows() as u64 != entry.rows || !buffer.is_empty() {
+                bail!("has another number of rows than its sums say");
+            }
+            return Ok(Some(batch));
+        }
+    }
+}
+
+/// Looks at the messages of a stream before memory is set aside for what they claim to hold.
+fn check(bytes: &[u8]) -> anyhow::Result<()> {
+    let mut rest = bytes;
+    let mut spread = 0_u64;
+    while !rest.is_empty() {
+        let (frame, after) = rest.split_first_chunk::<8>().context("has a message cut short")?;
+        let (mark, length) = frame.split_at(4);
+        let length = u32::from_le_bytes(length.try_into()?) as usize;
+        if mark != [0xff; 4] {
+            bail!("has no message where one should be");
+        }
+        let (message, body) = after.split_at_checked(length).context("has a message cut short")?;
+        let message = arrow_ipc::root_as_message(message).ok().context("has a damaged message")?;
+        let body_length = usize::try_from(message.bodyLength()).context("has a damaged message")?;
+        let (body, after) = body.split_at_checked(body_length).context("has a message cut short")?;
+        let batch = match message.header_type() {
+            MessageHeader::Schema => None,
+            MessageHeader::RecordBatch => message.header_as_record_batch(),
+            MessageHeader::DictionaryBatch => message.header_as_dictionary_batch().and_then(|batch| batch.data()),
+            _ => bail!("has a message of an unknown kind"),
+        };
+        if let Some(batch) = batch {
+            if u64::try_from(batch.length()).is_ok_and(|rows| rows > LARGEST) {
+                bail!("claims to hold more than it can");
+            }
+            for buffer in batch.buffers().into_iter().flatten() {
+                let place = (usize::try_from(buffer.offset()).ok()).zip(usize::try_from(buffer.length()).ok());
+                let data = place.and_then(|(offset, length)| body.get(offset..)?.get(..length));
+                let data = data.context("has a buffer outside of its message")?;
+                // A compressed buffer begins with its length when spread out.
+                let size = data.first_chunk().map_or(0, |bytes| i64::from_le_bytes(*bytes));
+                if batch.compression().is_some() && size > 0 {
+                    spread = spread.saturating_add(size.unsigned_abs());
+                }
+            }
+        }
+        if spread > LARGEST {
+            bail!("claims to hold more than it can");
+        }
+        rest = after;
+    }
+    Ok(())
+}

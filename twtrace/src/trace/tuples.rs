@@ -1,0 +1,123 @@
+//! Addresses and ports: their columns, and which of them need no second writing.
+
+use super::columns::{Flag, Meanings, Meant, Opt, OptReader, Words, WordsReader};
+use super::words;
+use anyhow::Context as _;
+use arrow_array::types::{UInt16Type, UInt32Type};
+use arrow_array::{BooleanArray, UInt16Array, UInt32Array};
+use std::net::IpAddr;
+use twtrace_core::input::Tuple;
+
+/// Sockets whose addresses are remembered. A cookie has one place, given by its lowest bits: the kernel numbers sockets
+/// in order, so this many live side by side.
+const PLACES: usize = 1 << 17;
+
+/// Addresses of the sockets that a segment has told lately. A row about one of them leaves its addresses out; who
+/// reads the same rows in the same order remembers the same.
+pub(super) struct Tuples {
+    places: Vec<Option<(u64, Tuple)>>,
+}
+
+impl Default for Tuples {
+    fn default() -> Self {
+        Self { places: vec![None; PLACES] }
+    }
+}
+
+impl Tuples {
+    /// Forgets all: a segment stands alone.
+    pub(super) fn clear(&mut self) {
+        self.places.fill(None);
+    }
+
+    /// Remembers a socket. Those without a cookie cannot be told apart.
+    pub(super) fn insert(&mut self, cookie: u64, tuple: &Tuple) {
+        if cookie != 0 {
+            self.places[cookie as usize % PLACES] = Some((cookie, *tuple));
+        }
+    }
+
+    /// The addresses of a socket that is remembered.
+    pub(super) fn get(&self, cookie: u64) -> Option<&Tuple> {
+        self.places[cookie as usize % PLACES].as_ref().filter(|(known, _)| *known == cookie).map(|(_, tuple)| tuple)
+    }
+}
+
+/// The columns of a tuple in a table that is being built.
+pub(super) struct TupleColumns<'a> {
+    pub(super) netns: &'a mut Opt<UInt32Type>,
+    pub(super) local_addr: &'a mut Words<IpAddr>,
+    pub(super) local_port: &'a mut Opt<UInt16Type>,
+    pub(super) remote_addr: &'a mut Words<IpAddr>,
+    pub(super) remote_port: &'a mut Opt<UInt16Type>,
+    pub(super) v4_mapped: &'a mut Flag,
+}
+
+impl TupleColumns<'_> {
+    pub(super) fn push(self, tuple: Option<&Tuple>) {
+        self.netns.push(tuple.map(|tuple| tuple.netns));
+        self.local_port.push(tuple.map(|tuple| tuple.local_port));
+        self.remote_port.push(tuple.map(|tuple| tuple.remote_port));
+        self.v4_mapped.push(tuple.map(|tuple| tuple.v4_mapped));
+        match tuple {
+            Some(tuple) => {
+                self.local_addr.push(&tuple.local_addr, |out| words::write_address(tuple.local_addr, out));
+                self.remote_addr.push(&tuple.remote_addr, |out| words::write_address(tuple.remote_addr, out));
+            }
+            None => {
+                self.local_addr.push_null();
+                self.remote_addr.push_null();
+            }
+        }
+    }
+}
+
+/// What the addresses of a table's dictionaries mean.
+#[derive(Default)]
+pub(super) struct Addresses {
+    local: Meanings<IpAddr>,
+    remote: Meanings<IpAddr>,
+}
+
+/// The columns of a tuple in a table that is read.
+pub(super) struct TupleRows {
+    netns: OptReader<UInt32Array>,
+    local_addr: Meant<IpAddr>,
+    local_port: OptReader<UInt16Array>,
+    remote_addr: Meant<IpAddr>,
+    remote_port: OptReader<UInt16Array>,
+    v4_mapped: OptReader<BooleanArray>,
+}
+
+impl TupleRows {
+    pub(super) fn new(
+        addresses: &mut Addresses,
+        netns: OptReader<UInt32Array>,
+        (local_addr, remote_addr): (WordsReader, WordsReader),
+        (local_port, remote_port): (OptReader<UInt16Array>, OptReader<UInt16Array>),
+        v4_mapped: OptReader<BooleanArray>,
+    ) -> Self {
+        let mean = |text: &str| text.parse().ok();
+        Self {
+            netns,
+            local_addr: addresses.local.of(local_addr, mean),
+            local_port,
+            remote_addr: addresses.remote.of(remote_addr, mean),
+            remote_port,
+            v4_mapped,
+        }
+    }
+
+    /// The tuple of a row, unless the row has left it out.
+    pub(super) fn get(&self, row: usize) -> anyhow::Result<Option<Tuple>> {
+        let Some(local_addr) = self.local_addr.get(row)? else { return Ok(None) };
+        Ok(Some(Tuple {
+            netns: self.netns.get(row).context("an address without a namespace")?,
+            local_addr: *local_addr,
+            local_port: self.local_port.get(row).context("an address without a port")?,
+            remote_addr: *self.remote_addr.need(row)?,
+            remote_port: self.remote_port.get(row).context("an address without a port")?,
+            v4_mapped: self.v4_mapped.get(row).unwrap_or(false),
+        }))
+    }
+}

@@ -1,0 +1,153 @@
+//! The words that recordings have for what is one of a few.
+
+use arrow_array::builder::StringBuilder;
+use std::fmt::Write as _;
+use std::net::IpAddr;
+use twtrace_core::input::{CensusState, Life, Role, TcpState, Timewait, TimewaitCause, Transition};
+
+/// Defines the words of a type, both ways.
+macro_rules! words {
+    ($word:ident, $parse:ident, $type:ty, $($value:pat => $text:literal => $make:expr,)*) => {
+        pub(super) fn $word(value: $type) -> &'static str {
+            match value { $($value => $text),* }
+        }
+
+        pub(super) fn $parse(word: &str) -> Option<$type> {
+            match word { $($text => Some($make),)* _ => None }
+        }
+    };
+}
+
+words!(role, parse_role, Role,
+    Role::Active => "active" => Role::Active,
+    Role::Passive => "passive" => Role::Passive,
+    Role::Unknown => "unknown" => Role::Unknown,
+);
+
+words!(cause, parse_cause, TimewaitCause,
+    TimewaitCause::Expired => "expired" => TimewaitCause::Expired,
+    TimewaitCause::Reused => "reused" => TimewaitCause::Reused,
+    TimewaitCause::Killed => "killed" => TimewaitCause::Killed,
+);
+
+words!(census_state, parse_census_state, CensusState,
+    CensusState::TimeWait => "time_wait" => CensusState::TimeWait,
+    CensusState::TimewaitFinWait2 => "fin_wait2" => CensusState::TimewaitFinWait2,
+    CensusState::Open => "open" => CensusState::Open,
+    CensusState::Listen => "listen" => CensusState::Listen,
+);
+
+words!(timewait, parse_timewait, Timewait,
+    Timewait::Made { fin_wait2: false } => "time_wait" => Timewait::Made { fin_wait2: false },
+    Timewait::Made { fin_wait2: true } => "fin_wait2" => Timewait::Made { fin_wait2: true },
+    Timewait::Refused => "refused" => Timewait::Refused,
+);
+
+words!(state, parse_state, TcpState,
+    TcpState::Established => "ESTABLISHED" => TcpState::Established,
+    TcpState::SynSent => "SYN_SENT" => TcpState::SynSent,
+    TcpState::SynRecv => "SYN_RECV" => TcpState::SynRecv,
+    TcpState::FinWait1 => "FIN_WAIT1" => TcpState::FinWait1,
+    TcpState::FinWait2 => "FIN_WAIT2" => TcpState::FinWait2,
+    TcpState::TimeWait => "TIME_WAIT" => TcpState::TimeWait,
+    TcpState::Close => "CLOSE" => TcpState::Close,
+    TcpState::CloseWait => "CLOSE_WAIT" => TcpState::CloseWait,
+    TcpState::LastAck => "LAST_ACK" => TcpState::LastAck,
+    TcpState::Listen => "LISTEN" => TcpState::Listen,
+    TcpState::Closing => "CLOSING" => TcpState::Closing,
+    TcpState::NewSynRecv => "NEW_SYN_RECV" => TcpState::NewSynRecv,
+);
+
+/// Transitions as `CLOSE>SYN_SENT>ESTABLISHED`; where one does not begin in the state that the last one ended in,
+/// `|` stands between.
+pub(super) fn write_path(transitions: &[Transition], out: &mut StringBuilder) {
+    let mut path = String::new();
+    let mut last = None;
+    for transition in transitions {
+        if last != Some(transition.from) {
+            if last.is_some() {
+                path.push('|');
+            }
+            path.push_str(state(transition.from));
+        }
+        path.push('>');
+        path.push_str(state(transition.to));
+        last = Some(transition.to);
+    }
+    out.append_value(path);
+}
+
+/// States before and after each transition.
+pub(super) type Path = Vec<(TcpState, TcpState)>;
+
+/// The states of a path.
+pub(super) fn parse_path(text: &str) -> Option<Path> {
+    let mut path = Vec::new();
+    for unbroken in text.split('|').filter(|unbroken| !unbroken.is_empty()) {
+        let mut states = unbroken.split('>').map(parse_state);
+        let mut from = states.next()??;
+        for to in states {
+            path.push((from, to?));
+            from = to?;
+        }
+    }
+    Some(path)
+}
+
+/// An address.
+pub(super) fn write_address(address: IpAddr, out: &mut StringBuilder) {
+    // Writing to memory does not fail.
+    let _ = write!(out, "{address}");
+    out.append_value("");
+}
+
+/// What a life's flags are called, with how they are read and set.
+type LifeFlag = (&'static str, fn(&Life) -> bool, fn(&mut Life));
+
+const LIFE_FLAGS: [LifeFlag; 11] = [
+    ("established", |life| life.established, |life| life.established = true),
+    ("older", |life| life.older, |life| life.older = true),
+    ("gap", |life| life.gap, |life| life.gap = true),
+    ("end_unseen", |life| life.end_unseen, |life| life.end_unseen = true),
+    ("no_fields", |life| life.no_fields, |life| life.no_fields = true),
+    ("sock_dead", |life| life.sock_dead, |life| life.sock_dead = true),
+    ("sock_done", |life| life.sock_done, |life| life.sock_done = true),
+    ("sock_linger", |life| life.sock_linger, |life| life.sock_linger = true),
+    ("rst_sent", |life| life.rst_sent, |life| life.rst_sent = true),
+    ("closed_in_context", |life| life.closed_in_context, |life| life.closed_in_context = true),
+    ("connect_exit", |life| life.connect_exit, |life| life.connect_exit = true),
+];
+
+/// Flags of a life, a bit each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct LifeFlags(u16);
+
+impl LifeFlags {
+    pub(super) fn of(life: &Life) -> Self {
+        let bits = LIFE_FLAGS.iter().enumerate();
+        Self(bits.fold(0, |bits, (bit, (_, is, _))| bits | u16::from(is(life)) << bit))
+    }
+
+    /// Sets those of a life that has none.
+    pub(super) fn set(self, life: &mut Life) {
+        for (bit, (_, _, set)) in LIFE_FLAGS.iter().enumerate() {
+            if self.0 & 1 << bit != 0 {
+                set(life);
+            }
+        }
+    }
+
+    /// Names with a space between.
+    pub(super) fn write(self, out: &mut StringBuilder) {
+        let names = LIFE_FLAGS.iter().enumerate().filter(|(bit, _)| self.0 & 1 << bit != 0);
+        out.append_value(names.map(|(_, (name, ..))| *name).collect::<Vec<_>>().join(" "));
+    }
+
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let bits = text
+            .split(' ')
+            .filter(|name| !name.is_empty())
+            .try_fold(0, |bits, name| Some(bits | 1 << LIFE_FLAGS.iter().position(|(known, ..)| *known == name)?));
+        bits.map(Self)
+    }
+}

@@ -1,0 +1,302 @@
+//! Any Inputs, and recordings of them.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+#![allow(dead_code, reason = "each test uses its part")]
+
+pub(crate) mod churn;
+
+use proptest::collection::vec;
+use proptest::option::of;
+use proptest::prelude::*;
+use std::net::IpAddr;
+use std::path::Path;
+use twtrace::trace::reader::Recording;
+use twtrace::trace::writer::{Recorder, WriteOptions};
+use twtrace_core::input::{
+    CensusRow, CensusState, Comm, ConnectFailed, Hook, HostFacts, Input, KernelCounters, KernelFacts, Life, Owner,
+    ProcessFacts, ProcessKey, Role, TcpState, Tier, Timewait, TimewaitCause, TimewaitEnd, TracingFacts, Transition,
+    Tuple, TwCount,
+};
+
+/// Numbers, the edges among them.
+fn number() -> BoxedStrategy<u64> {
+    prop_oneof![Just(0), Just(1), Just(u64::MAX), Just(1 << 63), 0..100_u64, any::<u64>()].boxed()
+}
+
+fn small() -> BoxedStrategy<u32> {
+    prop_oneof![Just(0), Just(u32::MAX), 0..5_u32, any::<u32>()].boxed()
+}
+
+fn text() -> BoxedStrategy<String> {
+    prop_oneof![Just(String::new()), Just("a\0b\u{1b}[2J\u{202e}\n,\"".to_owned()), ".{0,40}", "[a-c]{1,3}"].boxed()
+}
+
+fn time() -> BoxedStrategy<u64> {
+    prop_oneof![
+        8 => (0..100_000_000_u64).prop_map(|us| 5_000_000_000_000 + us * 1000),
+        1 => number(),
+    ]
+    .boxed()
+}
+
+fn comm() -> BoxedStrategy<Comm> {
+    prop_oneof![
+        Just(Comm(*b"nginx\0\0\0\0\0\0\0\0\0\0\0")),
+        Just(Comm(*b"nginx\0garbage\0\0\0")),
+        Just(Comm(*b"sixteen bytes!!!")),
+        Just(Comm::default()),
+        any::<[u8; 16]>().prop_map(Comm),
+        (any::<[u8; 4]>()).prop_map(|start| {
+            let mut comm = Comm::default();
+            comm.0[..4].copy_from_slice(&start);
+            comm
+        }),
+    ]
+    .boxed()
+}
+
+prop_compose! {
+    fn any_owner()(
+        tgid in small(), start_ns in number(), uid in small(), ppid in small(), cgroup in number(),
+        comm in comm(), parent_comm in comm(), kthread: bool, exiting: bool,
+    ) -> Owner {
+        Owner { key: ProcessKey { tgid, start_ns }, uid, ppid, cgroup, comm, parent_comm, kthread, exiting }
+    }
+}
+
+fn owner() -> BoxedStrategy<Owner> {
+    prop_oneof![
+        1 => any_owner(),
+        4 => (1..4_u32, any::<bool>()).prop_map(|(tgid, exiting)| Owner {
+            key: ProcessKey { tgid, start_ns: 7 },
+            uid: 0,
+            ppid: 1,
+            cgroup: 1,
+            comm: Comm(*b"curl\0\0\0\0\0\0\0\0\0\0\0\0"),
+            parent_comm: Comm(*b"sh\0\0\0\0\0\0\0\0\0\0\0\0\0\0"),
+            kthread: false,
+            exiting,
+        }),
+    ]
+    .boxed()
+}
+
+fn address() -> BoxedStrategy<IpAddr> {
+    prop_oneof![
+        Just(IpAddr::from([127, 0, 0, 1])),
+        any::<[u8; 4]>().prop_map(IpAddr::from),
+        any::<[u16; 8]>().prop_map(IpAddr::from),
+        Just(IpAddr::from([0, 0, 0, 0, 0, 0xffff, 1, 2])),
+        Just(IpAddr::from([0_u16; 8])),
+    ]
+    .boxed()
+}
+
+prop_compose! {
+    fn tuple()(
+        netns in small(), local_addr in address(), local_port: u16, remote_addr in address(),
+        remote_port in 0..3_u16, v4_mapped: bool,
+    ) -> Tuple {
+        Tuple { netns, local_addr, local_port, remote_addr, remote_port, v4_mapped }
+    }
+}
+
+const STATES: [TcpState; 12] = [
+    TcpState::Established,
+    TcpState::SynSent,
+    TcpState::SynRecv,
+    TcpState::FinWait1,
+    TcpState::FinWait2,
+    TcpState::TimeWait,
+    TcpState::Close,
+    TcpState::CloseWait,
+    TcpState::LastAck,
+    TcpState::Listen,
+    TcpState::Closing,
+    TcpState::NewSynRecv,
+];
+
+/// A chain of states in time, or anything.
+fn transitions() -> BoxedStrategy<Vec<Transition>> {
+    let state = || prop::sample::select(&STATES[..]);
+    let chain = (vec(state(), 1..10), 0..1_000_000_u64, vec(0..100_000_u64, 10)).prop_map(|(states, start, steps)| {
+        let mut at_ns = 5_000_000_000_000 + start * 1000;
+        let pairs = states.windows(2).zip(steps);
+        pairs
+            .map(|(pair, step)| {
+                at_ns += step * 1000;
+                Transition { from: pair[0], to: pair[1], at_ns }
+            })
+            .collect()
+    });
+    let anything = (state(), state(), time()).prop_map(|(from, to, at_ns)| Transition { from, to, at_ns });
+    prop_oneof![3 => chain, 1 => vec(anything, 0..12)].boxed()
+}
+
+prop_compose! {
+    fn any_life()(
+        (cookie, life) in (number(), small()),
+        tuple in tuple(),
+        role in prop::sample::select(&[Role::Active, Role::Passive, Role::Unknown][..]),
+        (opener, closer) in (of(owner()), of(owner())),
+        transitions in transitions(),
+        (sk_err, connect_errno) in any::<(u16, u16)>(),
+        flags: [bool; 11],
+        tw in of((of(small()), small(), small())),
+        timewait in prop::sample::select(
+            &[None, Some(Timewait::Refused), Some(Timewait::Made { fin_wait2: true }),
+              Some(Timewait::Made { fin_wait2: false })][..]),
+        (bytes_sent, bytes_received, retransmits) in (number(), number(), small()),
+        end in of(time()),
+    ) -> Life {
+        let last = transitions.last().map(|last: &Transition| last.at_ns);
+        Life {
+            cookie,
+            life,
+            tuple,
+            role,
+            opener,
+            closer,
+            sk_err,
+            connect_errno,
+            sock_dead: flags[0],
+            sock_done: flags[1],
+            sock_linger: flags[2],
+            rst_sent: flags[3],
+            closed_in_context: flags[4],
+            connect_exit: flags[5],
+            older: flags[6],
+            gap: flags[7],
+            established: flags[8],
+            end_unseen: flags[9],
+            no_fields: flags[10],
+            tw: tw.map(|(before, after, max)| TwCount { before, after, max }),
+            timewait,
+            bytes_sent,
+            bytes_received,
+            retransmits,
+            end_ns: end.or(last).unwrap_or(0),
+            transitions,
+        }
+    }
+}
+
+prop_compose! {
+    fn census_row()(
+        cookie in prop_oneof![0..8_u64, number()], tuple in tuple(),
+        state in prop::sample::select(
+            &[CensusState::TimeWait, CensusState::TimewaitFinWait2, CensusState::Open, CensusState::Listen][..]),
+        expires_ms in small(),
+    ) -> CensusRow {
+        CensusRow { cookie, tuple, state, expires_ms }
+    }
+}
+
+prop_compose! {
+    fn counters()(n in vec(number(), 20)) -> KernelCounters {
+        KernelCounters {
+            transitions: n[0], recovered: n[1], recursion: n[2], lives_begun: n[3], lives_ended: n[4],
+            handshakes_dropped: n[5], connects_failed_early: n[6], records: n[7], ring_full: n[8], map_full: n[9],
+            stale: n[10], exit_unresolved: n[11], timewaits_made: n[12], timewaits_refused: n[13],
+            timewaits_ended: n[14], timewaits_reused: n[15], exact_missed: n[16], exits_missed: n[17],
+            evicted: n[18], undecodable: n[19],
+        }
+    }
+}
+
+prop_compose! {
+    fn kernel()(
+        n in vec(number(), 3), tw_reuse: u8, port_range: (u16, u16), reserved_in_range in small(),
+        reserved_ports in text(),
+    ) -> KernelFacts {
+        KernelFacts {
+            time_wait: n[0], time_wait_overflow: n[1], max_tw_buckets: n[2], tw_reuse, port_range,
+            reserved_in_range, reserved_ports,
+        }
+    }
+}
+
+prop_compose! {
+    fn start()(
+        at_ns in time(),
+        unix_ns in prop_oneof![Just(1_790_000_000_123_456_789_i128), any::<i128>(), Just(i128::MIN), Just(-1)],
+        (hostname, kernel, boot_id, netns) in (text(), text(), text(), small()),
+        tier in prop::sample::select(&[Tier::Exact, Tier::Cookie, Tier::Tuple][..]),
+        (by_tuple, no_btf) in any::<(bool, bool)>(),
+        hooks in vec((text(), text(), any::<bool>(), of(text())), 0..3),
+    ) -> Input {
+        let hooks =
+            hooks.into_iter().map(|(name, kind, attached, reason)| Hook { name, kind, attached, reason }).collect();
+        Input::Start {
+            at_ns, unix_ns,
+            host: HostFacts { hostname, kernel, boot_id, netns },
+            tracing: TracingFacts { tier, by_tuple, hooks, no_btf },
+        }
+    }
+}
+
+prop_compose! {
+    fn facts()(f in vec(of(text()), 5)) -> ProcessFacts {
+        let mut f = f.into_iter();
+        let mut next = || f.next().unwrap();
+        ProcessFacts { exe: next(), cmdline: next(), cgroup: next(), container: next(), unit: next() }
+    }
+}
+
+/// Any Input that is not empty: an empty piece of a census tells nothing, and may vanish.
+pub(crate) fn input() -> impl Strategy<Value = Input> {
+    prop_oneof![
+        8 => any_life().prop_map(|life| Input::Life(Box::new(life))).boxed(),
+        2 => (owner(), tuple(), any::<u16>(), time()).prop_map(|(opener, tuple, errno, at_ns)| {
+            Input::ConnectFailed(Box::new(ConnectFailed { opener, tuple, errno, at_ns }))
+        }).boxed(),
+        1 => (number(), tuple(), small(), time())
+            .prop_map(|(cookie, tuple, life, at_ns)| Input::ResetSent { cookie, tuple, life, at_ns }).boxed(),
+        2 => (0..8_u64, tuple(), any::<bool>(), time(), prop::sample::select(
+                &[TimewaitCause::Expired, TimewaitCause::Reused, TimewaitCause::Killed][..]))
+            .prop_map(|(cookie, tuple, fin_wait2, at_ns, cause)| {
+                Input::TimewaitEnd(TimewaitEnd { cookie, tuple, fin_wait2, cause, at_ns })
+            }).boxed(),
+        1 => counters().prop_map(Input::Counters).boxed(),
+        1 => (small(), kernel()).prop_map(|(netns, facts)| Input::Kernel { netns, facts }).boxed(),
+        1 => (small(), text(), of(text()))
+            .prop_map(|(netns, name, refused)| Input::Namespace { netns, name, refused }).boxed(),
+        1 => small().prop_map(|netns| Input::NamespaceGone { netns }).boxed(),
+        1 => number().prop_map(Input::NamespacesLeftOut).boxed(),
+        1 => (1..4_u32, number(), facts()).prop_map(|(tgid, start_ns, facts)| {
+            Input::Process { key: ProcessKey { tgid, start_ns }, facts }
+        }).boxed(),
+        1 => (small(), text()).prop_map(|(uid, name)| Input::User { uid, name }).boxed(),
+        1 => (small(), time(), any::<bool>())
+            .prop_map(|(netns, at_ns, whole)| Input::CensusBegin { netns, at_ns, whole }).boxed(),
+        2 => vec(census_row(), 1..20).prop_map(Input::CensusRows).boxed(),
+        1 => vec(number(), 1..20).prop_map(Input::CensusGone).boxed(),
+        1 => (time(), any::<bool>()).prop_map(|(at_ns, complete)| Input::CensusEnd { at_ns, complete }).boxed(),
+        2 => time().prop_map(|at_ns| Input::Tick { at_ns }).boxed(),
+        1 => start().boxed(),
+    ]
+}
+
+/// Records a list.
+pub(crate) fn record(path: &Path, inputs: &[Input], options: WriteOptions) {
+    let mut recorder = Recorder::create(path, options).unwrap();
+    inputs.iter().for_each(|input| recorder.record(input).unwrap());
+    recorder.finish().unwrap();
+}
+
+/// All Inputs of a recording of which nothing may be lost.
+pub(crate) fn replay(path: &Path) -> Vec<Input> {
+    let recording = Recording::open(path).unwrap();
+    assert_eq!(recording.info().losses, []);
+    let (inputs, losses) = read(&recording);
+    assert_eq!(losses, []);
+    inputs
+}
+
+/// All Inputs of a recording that can be read, and what was found to be lost on the way.
+pub(crate) fn read(recording: &Recording) -> (Vec<Input>, Vec<twtrace::trace::Loss>) {
+    let mut replay = recording.replay().unwrap();
+    let mut inputs = Vec::new();
+    while replay.advance(u64::MAX, &mut |input| inputs.push(input)).unwrap() {}
+    (inputs, replay.losses().to_vec())
+}

@@ -1,9 +1,12 @@
 //! One command a file.
 
 pub mod audit;
+pub mod diff;
 pub mod doctor;
 mod doctor_hooks;
 pub mod export;
+mod recorded;
 pub mod replay;
+pub mod report;
 pub mod sockets;
 pub mod top;

@@ -3,7 +3,6 @@
 use super::lines::{self, lines_of};
 use super::timeline::Timeline;
 use super::{Part, Report};
-use crate::trace::Loss;
 use crate::view::grid::{Grid, Head};
 use crate::view::order::{self, By};
 use crate::view::{text, words};
@@ -18,15 +17,10 @@ pub(super) struct Tile {
     pub(super) more: String,
 }
 
-/// One loss of a recording.
-pub(super) fn loss(recording: &str, loss: &Loss) -> String {
-    format!("{recording}: {}: {}", text::clean(&loss.file), text::clean(&loss.what))
-}
-
 impl Part<'_> {
     /// Everything that makes its figures less than whole, one line each, the recording's own first.
     pub(super) fn warnings(&self) -> Vec<String> {
-        let mut warnings: Vec<String> = self.losses.iter().map(|one| loss(&self.recording, one)).collect();
+        let mut warnings: Vec<String> = self.source.losses();
         if !self.info.finished {
             warnings.push(format!(
                 "{}: the recording was not ended in order: what came last may be missing",
@@ -210,10 +204,11 @@ impl Part<'_> {
             let hooks = tracing.hooks.iter().filter(move |hook| hook.attached == attached);
             hooks.map(|hook| format!("{} ({})", text::clean(&hook.name), text::clean(&hook.kind))).collect::<Vec<_>>()
         };
-        let mut all = vec![("tier", tier.to_owned()), ("hooks", hooks(true).join(", "))];
-        let refused = hooks(false);
-        if !refused.is_empty() {
-            all.push(("hooks missing", refused.join(", ")));
+        let mut all = vec![("tier", tier.to_owned())];
+        for (title, hooks) in [("hooks", hooks(true)), ("hooks missing", hooks(false))] {
+            if !hooks.is_empty() {
+                all.push((title, hooks.join(", ")));
+            }
         }
         let corrections = &summary.totals.corrections;
         let corrected: Vec<String> = corrections

@@ -116,7 +116,7 @@ pub(in crate::view) fn table(grid: &Grid, out: &mut dyn Write) -> io::Result<()>
 /// Clean text in which nothing means anything: as it is when it is letters, digits and harmless signs, else as code. In
 /// code there are no links, no mentions, no HTML. Underscores are too common for that, and escaped.
 pub(in crate::view) fn verbatim(text: &str) -> Cow<'_, str> {
-    let harmless = |letter: char| letter.is_alphanumeric() || " .,:;/%+-()≥~'_".contains(letter);
+    let harmless = |letter: char| letter.is_alphanumeric() || " .,:;/%+-()≥→~'_".contains(letter);
     let links = ["://", "www.", "~~"].iter().any(|part| text.to_ascii_lowercase().contains(part));
     if text.chars().all(harmless) && !links {
         return if text.contains('_') { text.replace('_', "\\_").into() } else { Cow::Borrowed(text) };

@@ -8,7 +8,7 @@ mod heat;
 mod lifetimes;
 mod live;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use super::facts::Tile;
 use super::{NOTHING, Part, Report};

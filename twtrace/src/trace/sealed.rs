@@ -141,6 +141,15 @@ pub(super) fn sum(mut file: File) -> io::Result<(u64, u32)> {
     }
 }
 
+/// Which columns, of those that this version knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Columns {
+    /// Those that Inputs are made from.
+    Read,
+    /// Those for people as well.
+    All,
+}
+
 /// A sealed file, open.
 pub(super) struct Sealed {
     file: File,
@@ -174,9 +183,13 @@ impl Sealed {
         u64::try_from(self.metadata.metadata().file_metadata().num_rows()).unwrap_or(0)
     }
 
-    /// Its batches, with the columns that this version reads.
-    pub(super) fn batches(self) -> anyhow::Result<ParquetRecordBatchReader> {
-        let known = |field: &FieldRef| self.label.table.reads(field.name());
+    /// Its batches, with the columns of those that are wanted.
+    pub(super) fn batches(self, columns: Columns) -> anyhow::Result<ParquetRecordBatchReader> {
+        let table = self.label.table;
+        let known = |field: &FieldRef| match columns {
+            Columns::Read => table.reads(field.name()),
+            Columns::All => table.schema().field_with_name(field.name()).is_ok(),
+        };
         let fields = self.metadata.schema().fields();
         let wanted = fields.iter().enumerate().filter(|(_, field)| known(field)).map(|(index, _)| index);
         let mask = ProjectionMask::roots(self.metadata.parquet_schema(), wanted);

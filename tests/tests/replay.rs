@@ -94,7 +94,7 @@ fn a_terminal_plays_it() {
     screen.press("3");
     screen.wait("[3 sockets]");
     screen.press("?");
-    screen.wait("play, and pause");
+    screen.wait("pause");
     screen.press("qq");
     assert_eq!(screen.end(), (true, true));
 }

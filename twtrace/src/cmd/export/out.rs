@@ -95,7 +95,7 @@ impl<W: Write + Send> Sink<W> {
             ExportFormat::Csv => {
                 let mut writer = arrow_csv::Writer::new(out);
                 // The names of columns, also of a recording without rows.
-                writer.write(&RecordBatch::new_empty(Arc::clone(schema)))?;
+                writer.write(&for_text(&RecordBatch::new_empty(Arc::clone(schema)), Arc::clone)?)?;
                 Self::Csv(Box::new(writer))
             }
             ExportFormat::Jsonl => {

@@ -37,7 +37,15 @@ const RISING: [&str; 4] = ["seq", "time", "tw_before", "tw_after"];
 
 /// Columns of numbers that are anything, of which most are small.
 const SPLIT: [&str; 10] = [
-    "cookie", "local_port", "remote_port", "step1_us", "step2_us", "step3_us", "step4_us", "step5_us", "step6_us",
+    "cookie",
+    "local_port",
+    "remote_port",
+    "step1_us",
+    "step2_us",
+    "step3_us",
+    "step4_us",
+    "step5_us",
+    "step6_us",
     "step7_us",
 ];
 

@@ -35,7 +35,7 @@ pub fn run(args: &ReplayArgs) -> anyhow::Result<()> {
     let (name, warnings) = (recording::name(info), recording::warnings(info));
     let length = (info.end_unix_ns - info.start_unix_ns).clamp(0, i128::from(u64::MAX)) as u64;
     let config = EngineConfig { filter: args.view.filter.filter(), ..EngineConfig::default() };
-    let survey = if args.once { None } else { Some(look_ahead(recording.run()?, config.clone())) };
+    let survey = if args.once { None } else { Some(look_ahead(recording.run(0)?, config.clone())) };
     let mut player = Player::new(recording, config, length)?;
     let window = player.model().summary().window;
     let moments = (window.start_ns, window.start_ns.saturating_add(length));

@@ -5,9 +5,11 @@ mod parse;
 mod tests;
 
 use crate::kernel::load::LoadOptions;
+use crate::trace::writer::Keep;
 use crate::view::order::{By, Sort};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 use twtrace_core::engine::Filter;
@@ -34,6 +36,17 @@ Examples:
   twtrace sockets --trace night.twt          with the owners that a recording in progress knows, at once
 
 Sockets that are older than the trace are listed without owners: the kernel does not keep them.";
+
+const RECORD_EXAMPLES: &str = "\
+Examples:
+  twtrace record -o night.twt                            until stopped with Ctrl-C
+  twtrace record -o load.twt -- pgbench -C -T 60         while a command runs, whose exit code is passed on
+  twtrace record -o incident.twt --duration 10m          for ten minutes
+  twtrace record -o /var/lib/flight.twt --keep 6h        a flight recorder: the last six hours
+  twtrace record -o /var/lib/flight.twt --keep 2GiB      or as much as fits there
+
+A recording is a folder of Parquet files, and readable at any moment: `twtrace report`, `replay` and `diff` read it,
+and so do DuckDB, polars and pandas.";
 
 const REPLAY_EXAMPLES: &str = "\
 Examples:
@@ -90,6 +103,9 @@ pub enum Command {
     /// Show which processes make TIME_WAIT sockets, and towards where
     #[command(after_help = TOP_EXAMPLES)]
     Top(Box<TopArgs>),
+    /// Write down every connection, for `replay`, `report` and `diff`
+    #[command(after_help = RECORD_EXAMPLES)]
+    Record(Box<RecordArgs>),
     /// Show a recording as `top` would have shown it, with time controls
     #[command(after_help = REPLAY_EXAMPLES)]
     Replay(Box<ReplayArgs>),
@@ -120,6 +136,34 @@ pub struct DoctorArgs {
     /// Trace for this long and hold what was seen against the kernel's own counters (nstat, sockstat)
     #[arg(long, value_name = "TIME", value_parser = parse::duration)]
     pub audit: Option<Duration>,
+}
+
+/// Arguments of `record`.
+#[derive(Clone, Debug, Args)]
+pub struct RecordArgs {
+    /// Folder to make for the recording
+    #[arg(short, long, value_name = "DIR.twt")]
+    pub output: PathBuf,
+
+    /// How long to record: 500ms, 5s, 2m, 1h, or seconds [default: until stopped, or until COMMAND ends]
+    #[arg(long, value_name = "TIME", value_parser = parse::duration)]
+    pub duration: Option<Duration>,
+
+    /// Keep the last so much alone, by time or by size: 30m, 6h, 500MiB, 2GiB
+    #[arg(long, value_name = "TIME|SIZE", value_parser = parse::keep)]
+    pub keep: Option<Keep>,
+
+    /// Replace a recording of that name
+    #[arg(long)]
+    pub overwrite: bool,
+
+    /// What to run meanwhile, with its arguments. When the recording ends before it, it is asked to end too
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
+
+    /// How to trace.
+    #[command(flatten)]
+    pub kernel: KernelArgs,
 }
 
 /// Arguments of `sockets`.

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use twtrace::cli::{Cli, Command};
 use twtrace::cmd;
 use twtrace::kernel::explain::explain;
+use twtrace::trace::Fault;
 use twtrace::view::text;
 
 fn main() -> ExitCode {
@@ -23,7 +24,8 @@ fn main() -> ExitCode {
         Ok(Ok(code)) => code,
         Ok(Err(error)) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Ok(Err(error)) => {
-            say(&explain(&error));
+            // What is wrong with a recording has nothing to do with this kernel.
+            say(&if error.is::<Fault>() { error.to_string() } else { explain(&error) });
             ExitCode::FAILURE
         }
         Err(_) => ExitCode::FAILURE,
@@ -33,6 +35,7 @@ fn main() -> ExitCode {
 fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     match &cli.command {
         Command::Top(args) => cmd::top::run(args).map(|()| ExitCode::SUCCESS),
+        Command::Record(args) => cmd::record::run(args),
         Command::Replay(args) => cmd::replay::run(args).map(|()| ExitCode::SUCCESS),
         Command::Export(args) => cmd::export::run(args).map(|()| ExitCode::SUCCESS),
         Command::Sockets(args) => cmd::sockets::run(args).map(|()| ExitCode::SUCCESS),

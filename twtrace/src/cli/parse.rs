@@ -1,5 +1,6 @@
 //! Values of arguments. Each error says which form is valid.
 
+use crate::trace::writer::Keep;
 use chrono::{DateTime, NaiveTime, Timelike as _};
 use ipnet::{IpNet, Ipv4Net};
 use std::net::IpAddr;
@@ -54,6 +55,26 @@ fn span(text: &str) -> Result<Duration, String> {
         return Err("expected a time of ten years at most".to_owned());
     }
     Ok(duration)
+}
+
+/// Least that a flight recorder keeps, bytes.
+const MIN_KEEP: u64 = 1 << 20;
+
+/// A time, or a size with its unit.
+pub(super) fn keep(text: &str) -> Result<Keep, String> {
+    let valid = || "expected a time such as 30m or 6h, or a size such as 500MiB or 2GiB".to_owned();
+    let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
+    let each: u64 = match text[digits.len()..].to_ascii_lowercase().as_str() {
+        "ms" | "s" | "m" | "h" => return duration(text).map(Keep::Time).map_err(|_| valid()),
+        "k" | "kib" => 1 << 10,
+        "mib" => 1 << 20,
+        "g" | "gib" => 1 << 30,
+        "t" | "tib" => 1 << 40,
+        // A number alone could be either, and so could a capital M.
+        _ => return Err(valid()),
+    };
+    let bytes = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(each)).ok_or_else(valid)?;
+    if bytes < MIN_KEEP { Err("expected at least 1MiB".to_owned()) } else { Ok(Keep::Bytes(bytes)) }
 }
 
 pub(super) fn interval(text: &str) -> Result<Duration, String> {

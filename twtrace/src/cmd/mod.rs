@@ -5,6 +5,7 @@ pub mod diff;
 pub mod doctor;
 mod doctor_hooks;
 pub mod export;
+pub mod record;
 mod recorded;
 pub mod replay;
 pub mod report;

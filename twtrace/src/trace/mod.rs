@@ -48,6 +48,31 @@ pub struct Info {
     pub losses: Vec<Loss>,
 }
 
+/// What is wrong with a recording as a whole, or with the place where it is, in one line that says what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Fault(String);
+
+impl Fault {
+    /// An error of everything in here, for those who called.
+    fn of(error: anyhow::Error) -> anyhow::Error {
+        if error.is::<Self>() {
+            return error;
+        }
+        let mut causes = error.chain().filter_map(|cause| {
+            let errno = cause.downcast_ref::<nix::errno::Errno>().map(|errno| *errno as i32);
+            errno.or_else(|| cause.downcast_ref::<std::io::Error>()?.raw_os_error())
+        });
+        let advice = match causes.next() {
+            Some(libc::ENOSPC | libc::EDQUOT) => ": make room there, or have less kept with --keep",
+            Some(libc::EROFS) => ": choose a place that can be written to",
+            Some(libc::EACCES | libc::EPERM) => ": recordings belong to who made them, try sudo",
+            _ => "",
+        };
+        Self(format!("{error:#}{advice}")).into()
+    }
+}
+
 /// A part of a recording that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Loss {

@@ -8,7 +8,7 @@ use super::schema::{Form, Newer, Table, parse_file};
 use super::sealed::{self, Sealed};
 use super::stream::{self, Planned};
 use super::tail::Tail;
-use super::{Info, Loss};
+use super::{Fault, Info, Loss};
 use crate::source::replay::Replay;
 use anyhow::{Context as _, bail};
 use std::collections::{BTreeMap, BTreeSet};
@@ -48,6 +48,10 @@ impl Recording {
     /// # Errors
     /// It is none, nothing of it can be read, or it was written by a newer version.
     pub fn open(path: &Path) -> anyhow::Result<Self> {
+        Self::find(path).map_err(Fault::of)
+    }
+
+    fn find(path: &Path) -> anyhow::Result<Self> {
         let place = Place::open(path).with_context(|| format!("cannot open the recording {}", path.display()))?;
         Self::look(Arc::new(place)).with_context(|| format!("cannot read the recording {}", path.display()))
     }

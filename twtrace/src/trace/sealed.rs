@@ -11,7 +11,7 @@ use parquet::arrow::arrow_reader::{
 };
 use parquet::arrow::arrow_writer::{ArrowWriter, ArrowWriterOptions};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
-use parquet::file::metadata::{KeyValue, ParquetMetaData};
+use parquet::file::metadata::{KeyValue, ParquetMetaData, RowGroupMetaData};
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
 use parquet::schema::types::ColumnPath;
 use std::fs::File;
@@ -83,7 +83,7 @@ fn properties(label: &Label) -> anyhow::Result<WriterProperties> {
         .set_created_by(label.writer.clone())
         .set_key_value_metadata(Some(vec![KeyValue::new(LABEL.to_owned(), serde_json::to_string(label)?)]))
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(9)?))
-        .set_statistics_enabled(EnabledStatistics::None)
+        .set_statistics_enabled(EnabledStatistics::Chunk)
         .set_offset_index_disabled(true)
         .set_max_row_group_row_count(Some(usize::MAX))
         .set_data_page_row_count_limit(PAGE_ROWS)
@@ -174,11 +174,19 @@ impl Sealed {
         u64::try_from(self.metadata.metadata().file_metadata().num_rows()).unwrap_or(0)
     }
 
-    /// Its batches, with the columns that this version reads.
+    /// Its batches, with the columns that this version reads and that have values at all: a column that is not there
+    /// reads as one without values.
     pub(super) fn batches(self) -> anyhow::Result<ParquetRecordBatchReader> {
-        let known = |field: &FieldRef| self.label.table.reads(field.name());
+        let groups = self.metadata.metadata().row_groups();
+        let is_empty = |index: usize| {
+            let nulls = |group: &RowGroupMetaData| group.columns().get(index)?.statistics()?.null_count_opt();
+            groups.iter().all(|group| nulls(group).is_some_and(|nulls| nulls as i64 == group.num_rows()))
+        };
         let fields = self.metadata.schema().fields();
-        let wanted = fields.iter().enumerate().filter(|(_, field)| known(field)).map(|(index, _)| index);
+        let wanted = fields.iter().enumerate().filter(|(index, field)| {
+            self.label.table.reads(field.name()) && !(field.is_nullable() && is_empty(*index))
+        });
+        let wanted: Vec<usize> = wanted.map(|(index, _)| index).collect();
         let mask = ProjectionMask::roots(self.metadata.parquet_schema(), wanted);
         let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(self.file, self.metadata);
         Ok(builder.with_projection(mask).with_batch_size(BATCH).build()?)

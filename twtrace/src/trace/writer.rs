@@ -4,6 +4,7 @@
 //! streams of the open segment; another one seals segments that are over. What goes wrong there comes out of the next
 //! call here.
 
+use super::Fault;
 use super::encoder::Encoder;
 use super::manifest::Manifest;
 use super::place::{Lock, Place};
@@ -177,6 +178,10 @@ impl Recorder {
     /// # Errors
     /// There is something already, the place cannot be written to, or it is a symbolic link.
     pub fn create(path: &Path, options: WriteOptions) -> anyhow::Result<Self> {
+        Self::begin(path, options).map_err(Fault::of)
+    }
+
+    fn begin(path: &Path, options: WriteOptions) -> anyhow::Result<Self> {
         let (place, lock) = Place::create(path, options.overwrite)?;
         let place = Arc::new(place);
         let manifest = Manifest::new(random_id()?, unix_us());
@@ -227,6 +232,10 @@ impl Recorder {
     /// # Errors
     /// Something that was handed over earlier could not be written.
     pub fn record(&mut self, input: &Input) -> anyhow::Result<()> {
+        self.take(input).map_err(Fault::of)
+    }
+
+    fn take(&mut self, input: &Input) -> anyhow::Result<()> {
         self.shared.check()?;
         self.encoder.push(input)?;
         match input {
@@ -268,11 +277,15 @@ impl Recorder {
     /// # Errors
     /// It could not be written. What was sealed before stays readable.
     pub fn finish(mut self) -> anyhow::Result<Progress> {
+        self.seal().map_err(Fault::of)?;
+        Ok(self.progress())
+    }
+
+    fn seal(&mut self) -> anyhow::Result<()> {
         self.hand_over(true)?;
         self.order(Order::Finish)?;
         self.join();
-        self.shared.check()?;
-        Ok(self.progress())
+        self.shared.check()
     }
 
     fn tick(&mut self, at_ns: u64) -> anyhow::Result<()> {
@@ -321,7 +334,11 @@ impl Recorder {
         self.segment.connections += rows[Table::Connections as usize] as u64;
         self.segment.sockets += rows[Table::Sockets as usize] as u64;
         if over {
-            self.segment = OpenSegment::new(segment.number + 1, self.encoder.seq());
+            self.segment = OpenSegment {
+                first_us: Some(last_us),
+                since_ns: Some(self.handed_over_ns),
+                ..OpenSegment::new(segment.number + 1, self.encoder.seq())
+            };
             // The streams of the new one are empty, which its thread will find out by and by.
             self.shared.open_bytes.store(0, Relaxed);
             self.encoder.begin_segment()?;

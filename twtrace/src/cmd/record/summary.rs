@@ -1,0 +1,197 @@
+//! What is said of a recording while it goes on, and at its end.
+
+use crate::trace::writer::Progress;
+use crate::view::order::{self, Sort};
+use crate::view::{label, text, words};
+use std::collections::{HashMap, HashSet};
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::Duration;
+use twtrace_core::engine::Model;
+use twtrace_core::input::{CensusState, Input, KernelCounters};
+use twtrace_core::model::GroupBy;
+
+/// Processes that are named.
+const NAMED: usize = 3;
+
+/// Sockets that are open, by the censuses.
+#[derive(Debug, Default)]
+pub(super) struct OpenSockets {
+    by_netns: HashMap<u32, HashSet<u64>>,
+    /// Whose census is under way.
+    netns: u32,
+}
+
+impl OpenSockets {
+    /// Learns from what is recorded.
+    pub(super) fn see(&mut self, input: &Input) {
+        match input {
+            Input::CensusBegin { netns, whole, .. } => {
+                self.netns = *netns;
+                if *whole {
+                    self.by_netns.remove(netns);
+                }
+            }
+            Input::CensusRows(rows) => {
+                let open = self.by_netns.entry(self.netns).or_default();
+                for row in rows {
+                    if row.state == CensusState::Open {
+                        open.insert(row.cookie);
+                    } else {
+                        open.remove(&row.cookie);
+                    }
+                }
+            }
+            Input::CensusGone(cookies) => {
+                if let Some(open) = self.by_netns.get_mut(&self.netns) {
+                    cookies.iter().for_each(|cookie| {
+                        open.remove(cookie);
+                    });
+                }
+            }
+            Input::NamespaceGone { netns } => {
+                self.by_netns.remove(netns);
+            }
+            _ => {}
+        }
+    }
+
+    /// How many.
+    pub(super) fn count(&self) -> usize {
+        self.by_netns.values().map(HashSet::len).sum()
+    }
+}
+
+/// A recording that has ended.
+pub(super) struct Ended<'a> {
+    pub(super) path: &'a Path,
+    pub(super) lasted: Duration,
+    pub(super) progress: Progress,
+    pub(super) open: usize,
+}
+
+/// A size in three digits or so.
+fn bytes(bytes: u64) -> String {
+    let units = ["KiB", "MiB", "GiB", "TiB"];
+    let mut size = bytes as f64;
+    let mut unit = "bytes";
+    for larger in units {
+        if size < 1024.0 {
+            break;
+        }
+        size /= 1024.0;
+        unit = larger;
+    }
+    if unit == "bytes" { format!("{bytes} bytes") } else { format!("{size:.1} {unit}") }
+}
+
+/// The line that is shown while it goes on.
+pub(super) fn line(elapsed: Duration, progress: &Progress, rows_per_s: f64, counters: &KernelCounters) -> String {
+    format!(
+        "recording {}   {}   {} rows/s   {}   {}",
+        text::duration(elapsed),
+        connections(progress.connections),
+        text::rate(rows_per_s),
+        bytes(progress.bytes),
+        words::losses(counters)
+    )
+}
+
+fn connections(number: u64) -> String {
+    text::counted(usize::try_from(number).unwrap_or(usize::MAX), "connection", "connections")
+}
+
+/// What is said at the end.
+pub(super) fn summary(model: &Model, ended: &Ended<'_>) -> String {
+    let Ended { path, lasted, progress, open } = ended;
+    let counts = &model.summary().totals.counts;
+    let each = match progress.connections {
+        0 => String::new(),
+        connections => format!(", {:.1} bytes a connection", progress.bytes as f64 / connections as f64),
+    };
+    let dropped = match progress.segments_dropped {
+        0 => "",
+        _ => ", of which the oldest were dropped",
+    };
+    let mut said = format!(
+        "{} in {}{dropped} ({}{each}): {}\n",
+        connections(progress.connections),
+        text::duration(*lasted),
+        bytes(progress.bytes),
+        text::clean(&path.display().to_string()),
+    );
+    // Writing to a String does not fail.
+    let _ = writeln!(
+        said,
+        "{} timewait sockets made; {} open at the end; {}",
+        text::count(counts.time_wait_made),
+        text::counted(*open, "connection", "connections"),
+        words::losses(&model.summary().counters),
+    );
+    let makers = order::of_model(model, GroupBy::Process, Sort::Made);
+    for row in makers.iter().filter(|row| row.counts.time_wait_made > 0).take(NAMED) {
+        let _ = writeln!(said, "{:>12} by {}", text::count(row.counts.time_wait_made), label::group(row, model));
+    }
+    said
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::view::fixture;
+
+    #[test]
+    fn the_line_says_how_far_it_is() {
+        let progress = Progress { connections: 60_000, rows: 181_234, bytes: 1_500_000, ..Progress::default() };
+        let counters = KernelCounters { ring_full: 12, ..KernelCounters::default() };
+        insta::assert_snapshot!(line(Duration::from_secs(65), &progress, 2789.4, &counters));
+    }
+
+    #[test]
+    fn the_summary_names_the_makers() {
+        let progress = Progress { connections: 1200, rows: 5000, bytes: 28_800, ..Progress::default() };
+        let path = Path::new("night\u{1b}[2J.twt");
+        let ended = Ended { path, lasted: Duration::from_millis(90_500), progress, open: 12 };
+        let said = summary(fixture::engine().model(), &ended);
+        assert!(said.lines().all(|line| line.chars().all(text::is_plain)));
+        insta::assert_snapshot!(said);
+    }
+
+    #[test]
+    fn open_sockets_follow_the_censuses() {
+        let mut open = OpenSockets::default();
+        let row = |cookie, state| twtrace_core::input::CensusRow {
+            cookie,
+            tuple: twtrace_core::input::Tuple {
+                netns: 1,
+                local_addr: [127, 0, 0, 1].into(),
+                local_port: 1,
+                remote_addr: [127, 0, 0, 1].into(),
+                remote_port: 2,
+                v4_mapped: false,
+            },
+            state,
+            expires_ms: 0,
+        };
+        let mut see = |input: Input| {
+            open.see(&input);
+            open.count()
+        };
+        assert_eq!(see(Input::CensusBegin { netns: 1, at_ns: 1, whole: true }), 0);
+        let rows = vec![row(1, CensusState::Open), row(2, CensusState::Open), row(3, CensusState::Listen)];
+        assert_eq!(see(Input::CensusRows(rows)), 2);
+        assert_eq!(see(Input::CensusBegin { netns: 1, at_ns: 2, whole: false }), 2);
+        assert_eq!(see(Input::CensusRows(vec![row(2, CensusState::TimeWait)])), 1);
+        assert_eq!(see(Input::CensusGone(vec![1])), 0);
+        see(Input::CensusBegin { netns: 2, at_ns: 2, whole: true });
+        assert_eq!(see(Input::CensusRows(vec![row(9, CensusState::Open)])), 1);
+        assert_eq!(see(Input::NamespaceGone { netns: 2 }), 0);
+    }
+
+    #[test]
+    fn sizes_read_well() {
+        for (number, expected) in [(0, "0 bytes"), (1023, "1023 bytes"), (1536, "1.5 KiB"), (3 << 30, "3.0 GiB")] {
+            assert_eq!(bytes(number), expected);
+        }
+    }
+}

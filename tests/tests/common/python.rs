@@ -1,61 +1,33 @@
-//! Python with the packages of `requirements.txt`, in an environment of its own that is made once.
+//! Programs for DuckDB, polars and pandas.
 
 use std::io::Write as _;
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::Once;
 
 use serde::Serialize;
 use serde_json::Value;
-
-const REQUIREMENTS: &str = include_str!("requirements.txt");
 
 /// Reads a list of programs, and writes the rows that each answers with.
 const RUNNER: &str = include_str!("rows.py");
 
 /// A query, or a program that leaves a table in `answer`.
 #[derive(Clone, Debug, Serialize)]
-pub struct Program {
+pub(crate) struct Program {
     /// `sql` for DuckDB, or `python`.
-    pub language: String,
+    pub(crate) language: String,
     /// Its text.
-    pub code: String,
-}
-
-/// The interpreter. Installed in the cache of `cargo xtask`, anew when the requirements have changed.
-///
-/// # Panics
-/// When it cannot be installed.
-pub fn python() -> PathBuf {
-    let place = xtask::workspace::cache().join("python");
-    let (interpreter, installed) = (place.join("bin/python"), place.join("requirements.txt"));
-    let is_current = || std::fs::read_to_string(&installed).is_ok_and(|text| text == REQUIREMENTS);
-    // Tests in several processes may come here at the same time.
-    std::fs::create_dir_all(&place).expect("the cache can be written to");
-    let lock = std::fs::File::open(&place).expect("it was just made");
-    lock.lock().expect("a directory can be locked");
-    if !is_current() {
-        run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&place));
-        let wanted = place.join("wanted.txt");
-        std::fs::write(&wanted, REQUIREMENTS).expect("the cache can be written to");
-        let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"];
-        run(Command::new(&interpreter).args(pip).arg(&wanted));
-        std::fs::rename(&wanted, &installed).expect("the cache can be written to");
-    }
-    interpreter
-}
-
-fn run(command: &mut Command) {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    pub(crate) code: String,
 }
 
 /// Runs programs in a folder. Gives the rows of each, numbers as floating-point ones and times as seconds since the Unix
 /// epoch; or what went wrong.
 ///
 /// # Panics
-/// When Python itself fails.
-pub fn rows(folder: &std::path::Path, programs: &[Program]) -> Vec<Result<Vec<Vec<Value>>, String>> {
-    let mut command = Command::new(python());
+/// When there is no Python, or it fails itself.
+pub(crate) fn rows(folder: &std::path::Path, programs: &[Program]) -> Vec<Result<Vec<Vec<Value>>, String>> {
+    static INSTALLED: Once = Once::new();
+    INSTALLED.call_once(|| xtask::python::install().expect("Python and its libraries"));
+    let mut command = Command::new(xtask::python::interpreter());
     command.args(["-c", RUNNER]).current_dir(folder).env("TZ", "UTC");
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("Python starts");
     let input = serde_json::to_vec(programs).expect("text can be written as JSON");

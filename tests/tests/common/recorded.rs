@@ -7,16 +7,16 @@ use twtrace_core::input::{
     TcpState, TracingFacts, Transition, Tuple,
 };
 
-pub const SECOND: u64 = 1_000_000_000;
-pub const START: u64 = 5000 * SECOND;
-pub const START_UNIX: u64 = 1_790_000_000;
+pub(crate) const SECOND: u64 = 1_000_000_000;
+pub(crate) const START: u64 = 5000 * SECOND;
+pub(crate) const START_UNIX: u64 = 1_790_000_000;
 /// Two seals by time, and the last segment.
-pub const LENGTH: u64 = 25 * 60;
+pub(crate) const LENGTH: u64 = 25 * 60;
 const NETNS: u32 = 4_026_531_840;
 const OTHER_NETNS: u32 = NETNS + 1;
 
 /// A name that begins like a formula and acts on terminals.
-pub const HOSTILE: &[u8] = b"=\x1b[2J\xe2\x80\xae,\"x";
+pub(crate) const HOSTILE: &[u8] = b"=\x1b[2J\xe2\x80\xae,\"x";
 
 fn owner(pid: u32, name: &[u8], uid: u32, parent: (u32, &[u8])) -> Owner {
     let comm = |name: &[u8]| {
@@ -109,7 +109,7 @@ fn kernel(overflow: u64) -> KernelFacts {
 /// Twenty-five minutes in which a script starts a `curl` each ten seconds (three connections each), `api` makes a
 /// connection each second, `nginx` accepts one each five seconds that its peers close, what `listener` accepts each
 /// minute is closed by `handler`, and three connects fail.
-pub fn inputs() -> Vec<Input> {
+pub(crate) fn inputs() -> Vec<Input> {
     let host = HostFacts { hostname: "web-1".to_owned(), netns: NETNS, ..HostFacts::default() };
     let (at_ns, unix_ns) = (START, i128::from(START_UNIX * SECOND));
     let mut inputs = vec![Input::Start { at_ns, unix_ns, host, tracing: TracingFacts::default() }];
@@ -168,11 +168,12 @@ pub fn inputs() -> Vec<Input> {
 }
 
 /// Name of the recording.
-pub const NAME: &str = "incident.twt";
+pub(crate) const NAME: &str = "incident.twt";
 
 /// A folder with the recording.
-pub fn recorded() -> TempDir {
-    let folder = TempDir::new().unwrap();
+pub(crate) fn recorded() -> TempDir {
+    let mut folder = TempDir::new().unwrap();
+    folder.disable_cleanup(std::env::var_os("TWTRACE_KEEP").is_some());
     let mut recorder = Recorder::create(&folder.path().join(NAME), WriteOptions::default()).unwrap();
     for input in inputs() {
         recorder.record(&input).unwrap();

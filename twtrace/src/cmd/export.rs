@@ -3,11 +3,12 @@
 mod join;
 mod out;
 
-use crate::cli::{ExportArgs, ExportFormat, ExportTable, TimeSpec};
+use super::recorded::{Span, bounds, say_losses};
+use crate::cli::{ExportArgs, ExportFormat, ExportTable};
+use crate::trace::Loss;
 use crate::trace::reader::Recording;
 use crate::trace::rows::Rows;
 use crate::trace::schema::Table;
-use crate::trace::{Info, Loss};
 use crate::view::recording;
 use anyhow::bail;
 use arrow_array::cast::AsArray as _;
@@ -36,13 +37,14 @@ pub fn run(args: &ExportArgs) -> anyhow::Result<()> {
     if let Some(output) = &args.output {
         keep_out(output, &args.recording)?;
     }
-    let span = span(args.from, args.to, recording.info());
+    let (from, to) = bounds(recording.info(), Span { from: args.from, to: args.to })?;
+    let microseconds = |unix_ns: i128| unix_ns.div_euclid(1000).clamp(i64::MIN.into(), i64::MAX.into()) as i64;
+    let span = from.map_or(i64::MIN, microseconds)..to.map_or(i64::MAX, microseconds);
     let mut target = Target::open(args.output.as_deref())?;
     let losses = write(&recording, args.table.into(), args.format, &span, &mut target)?;
     target.finish()?;
-    for warning in recording::warnings(recording.info()).into_iter().chain(recording::losses(&losses)) {
-        let _ = writeln!(io::stderr(), "twtrace: {warning}");
-    }
+    say_losses(&recording::warnings(recording.info()));
+    say_losses(&recording::losses(&losses).collect::<Vec<_>>());
     Ok(())
 }
 
@@ -64,15 +66,6 @@ fn keep_out(output: &Path, recording: &Path) -> anyhow::Result<()> {
         bail!("{} is inside of the recording: write it somewhere else", output.display());
     }
     Ok(())
-}
-
-/// What is asked for, in microseconds since the Unix epoch.
-fn span(from: Option<TimeSpec>, to: Option<TimeSpec>, info: &Info) -> Range<i64> {
-    let at = |time: TimeSpec| {
-        let unix_us = time.unix_ns(info.start_unix_ns, info.end_unix_ns).div_euclid(1000);
-        unix_us.clamp(i64::MIN.into(), i64::MAX.into()) as i64
-    };
-    from.map_or(i64::MIN, at)..to.map_or(i64::MAX, at)
 }
 
 /// Writes a table in the order of time; gives what could not be read.

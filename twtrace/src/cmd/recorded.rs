@@ -81,7 +81,10 @@ pub(super) fn say_losses(losses: &[String]) {
 }
 
 /// Both ends of a span as wall clocks, nanoseconds since the Unix epoch.
-fn bounds(info: &Info, span: Span) -> anyhow::Result<(Option<i128>, Option<i128>)> {
+///
+/// # Errors
+/// There is nothing of the recording between them.
+pub(super) fn bounds(info: &Info, span: Span) -> anyhow::Result<(Option<i128>, Option<i128>)> {
     let (start, end) = (info.start_unix_ns, info.end_unix_ns);
     let resolve = |moment: Option<TimeSpec>| moment.map(|moment| moment.unix_ns(start, end));
     let (from, to) = (resolve(span.from), resolve(span.to));

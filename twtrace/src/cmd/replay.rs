@@ -4,6 +4,7 @@ mod player;
 #[cfg(test)]
 mod tests;
 
+use super::recorded::say_losses;
 use super::top::{Batch, Pulse, Screen, Timing, Wake, runtime};
 use crate::cli::ReplayArgs;
 use crate::trace::reader::Recording;
@@ -62,9 +63,8 @@ fn report<T: Tape>(
     player.go_to(at_ns)?;
     player.go_on(&mut || false)?;
     Batch::new(&args.view, BufWriter::new(out)).write(player.model())?;
-    for warning in deck.warnings.iter().cloned().chain(recording::losses(player.losses())) {
-        let _ = writeln!(io::stderr(), "twtrace: {warning}");
-    }
+    say_losses(&deck.warnings);
+    say_losses(&recording::losses(player.losses()).collect::<Vec<_>>());
     Ok(())
 }
 

@@ -4,6 +4,7 @@ use super::Loss;
 use super::guard::guarded;
 use super::reader::Recording;
 use super::schema::Table;
+use super::sealed::Columns;
 use super::stream::{Planned, Segment};
 use anyhow::bail;
 use arrow_array::{RecordBatch, new_null_array};
@@ -26,7 +27,7 @@ impl Recording {
     /// # Errors
     /// The segment cannot be opened.
     pub(crate) fn rows(&self, segment: Planned, table: Table) -> Result<Rows, Loss> {
-        Ok(Rows { segment: Segment::open(&self.place, &self.info.id, segment)?, table })
+        Ok(Rows { segment: Segment::open(&self.place, &self.info.id, segment, Columns::All)?, table })
     }
 }
 

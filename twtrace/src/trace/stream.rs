@@ -5,7 +5,7 @@ use super::decoder::{Restated, Window};
 use super::guard::guarded;
 use super::place::Place;
 use super::schema::{Form, TABLES, Table};
-use super::sealed::Sealed;
+use super::sealed::{Columns, Sealed};
 use super::tail::{Tail, TailBatches};
 use anyhow::{Context as _, bail};
 use arrow_array::{RecordBatch, UInt64Array};
@@ -44,7 +44,7 @@ pub(super) fn start(place: Arc<Place>, id: String, plan: Vec<Planned>) -> io::Re
     thread::Builder::new().name("read".to_owned()).spawn(move || {
         let mut next_seq = None;
         for planned in plan {
-            let lost = match Segment::open(&place, &id, planned) {
+            let lost = match Segment::open(&place, &id, planned, Columns::Read) {
                 Ok(segment) => segment.read(&mut next_seq, &parts),
                 Err(loss) => Err(loss),
             };
@@ -107,7 +107,7 @@ fn each<T>(form: Form, segment: u32, open: impl Fn(Table) -> anyhow::Result<T>) 
 }
 
 impl Segment {
-    pub(super) fn open(place: &Place, id: &str, planned: Planned) -> Result<Self, Loss> {
+    pub(super) fn open(place: &Place, id: &str, planned: Planned, which: Columns) -> Result<Self, Loss> {
         let number = planned.segment;
         if !planned.sealed {
             match each(Form::Arrows, number, |table| Tail::open(place, Some(id), table, number)) {
@@ -125,7 +125,7 @@ impl Segment {
         let sealed = each(Form::Parquet, number, |table| {
             let sealed = Sealed::open(place, Some(id), table, number)?;
             let end = sealed.label.end.context("does not say where it ends")?;
-            Ok((sealed.label.first_seq, end.next_seq, Source::new(Batches::Parquet(sealed.batches()?))))
+            Ok((sealed.label.first_seq, end.next_seq, Source::new(Batches::Parquet(sealed.batches(which)?))))
         });
         let sealed = sealed.map_err(|(is_missing, loss)| {
             if is_missing { Loss { what: "was dropped meanwhile".to_owned(), ..loss } } else { loss }

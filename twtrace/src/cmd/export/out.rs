@@ -5,10 +5,10 @@ use crate::view::csv::guarded;
 use crate::view::json::PlainJson;
 use anyhow::{Context as _, bail};
 use arrow_array::cast::AsArray as _;
-use arrow_array::types::Int32Type;
+use arrow_array::types::{Int32Type, TimestampMicrosecondType};
 use arrow_array::{ArrayRef, RecordBatch, StringArray};
 use arrow_json::writer::LineDelimited;
-use arrow_schema::SchemaRef;
+use arrow_schema::{Field, FieldRef, Schema, SchemaRef};
 use parquet::arrow::arrow_writer::{ArrowWriter, ArrowWriterOptions};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
@@ -95,7 +95,7 @@ impl<W: Write + Send> Sink<W> {
             ExportFormat::Csv => {
                 let mut writer = arrow_csv::Writer::new(out);
                 // The names of columns, also of a recording without rows.
-                writer.write(&RecordBatch::new_empty(Arc::clone(schema)))?;
+                writer.write(&for_text(&RecordBatch::new_empty(Arc::clone(schema)), Arc::clone)?)?;
                 Self::Csv(Box::new(writer))
             }
             ExportFormat::Jsonl => {
@@ -114,8 +114,8 @@ impl<W: Write + Send> Sink<W> {
                     writer.flush()?;
                 }
             }
-            Self::Csv(writer) => writer.write(&without_formulas(batch)?)?,
-            Self::Jsonl(writer) => writer.write(batch)?,
+            Self::Csv(writer) => writer.write(&for_text(batch, without_formulas)?)?,
+            Self::Jsonl(writer) => writer.write(&for_text(batch, Arc::clone)?)?,
         }
         Ok(())
     }
@@ -133,13 +133,24 @@ impl<W: Write + Send> Sink<W> {
     }
 }
 
-/// The batch with text that neither a terminal nor a spreadsheet acts on.
-fn without_formulas(batch: &RecordBatch) -> anyhow::Result<RecordBatch> {
-    let columns = batch.columns().iter().map(without_formulas_in).collect();
-    Ok(RecordBatch::try_new(batch.schema(), columns)?)
+/// The batch as it is to be written into text: times of the zone that needs no database, and each other column as
+/// `column` makes it.
+fn for_text(batch: &RecordBatch, column: impl Fn(&ArrayRef) -> ArrayRef) -> anyhow::Result<RecordBatch> {
+    let column = |(field, values): (&FieldRef, &ArrayRef)| {
+        let values = match values.as_primitive_opt::<TimestampMicrosecondType>() {
+            Some(times) => Arc::new(times.clone().with_timezone("+00:00")),
+            None => column(values),
+        };
+        (Field::new(field.name(), values.data_type().clone(), true), values)
+    };
+    let schema = batch.schema();
+    let (fields, columns): (Vec<Field>, Vec<ArrayRef>) =
+        schema.fields().iter().zip(batch.columns()).map(column).unzip();
+    Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
 }
 
-fn without_formulas_in(column: &ArrayRef) -> ArrayRef {
+/// Text that neither a terminal nor a spreadsheet acts on.
+fn without_formulas(column: &ArrayRef) -> ArrayRef {
     let guard = |words: &StringArray| -> StringArray { words.iter().map(|word| word.map(guarded)).collect() };
     if let Some(words) = column.as_string_opt::<i32>() {
         return Arc::new(guard(words));

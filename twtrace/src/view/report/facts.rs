@@ -5,7 +5,7 @@ use super::timeline::Timeline;
 use super::{Part, Report};
 use crate::view::grid::{Grid, Head};
 use crate::view::order::{self, By};
-use crate::view::{text, words};
+use crate::view::{recording, text, words};
 use twtrace_core::input::Tier;
 use twtrace_core::ports::Budget;
 
@@ -21,16 +21,7 @@ impl Part<'_> {
     /// Everything that makes its figures less than whole, one line each, the recording's own first.
     pub(super) fn warnings(&self) -> Vec<String> {
         let mut warnings: Vec<String> = self.source.losses();
-        if !self.info.finished {
-            warnings.push(format!(
-                "{}: the recording was not ended in order: what came last may be missing",
-                self.recording
-            ));
-        }
-        if self.info.segments_dropped > 0 {
-            let dropped = text::count(self.info.segments_dropped);
-            warnings.push(format!("{}: --keep has dropped {dropped} segments from its beginning", self.recording));
-        }
+        warnings.extend(recording::state(self.info).iter().map(|line| format!("{}: {line}", self.recording)));
         warnings.extend(words::warnings(self.model.summary()));
         warnings
     }

@@ -83,16 +83,17 @@ impl<'a> Diff<'a> {
 
     /// One row for each recording.
     fn recordings(&self) -> Grid {
-        let columns: [(Head, fn(&(&str, &Side<'_>)) -> String); 6] = [
-            (Head { title: "", right: false }, |(which, _)| (*which).to_owned()),
-            (Head { title: "RECORDING", right: false }, |(_, side)| side.recording.clone()),
-            (Head { title: "HOST", right: false }, |(_, side)| side.host.clone()),
-            (Head { title: "FROM (UTC)", right: false }, |(_, side)| {
+        type Cell = fn(&(&str, &Side<'_>)) -> String;
+        let columns: [(Head, Cell); 6] = [
+            (Head::left(""), |(which, _)| (*which).to_owned()),
+            (Head::left("RECORDING"), |(_, side)| side.recording.clone()),
+            (Head::left("HOST"), |(_, side)| side.host.clone()),
+            (Head::left("FROM (UTC)"), |(_, side)| {
                 let start = side.source.model.summary().window.start_unix_ns;
                 format!("{} {}", words::day(start), words::time_of_day(start))
             }),
-            (Head { title: "LENGTH", right: true }, |(_, side)| words::seconds(side.seconds())),
-            (Head { title: "TIER", right: false }, |(_, side)| {
+            (Head::right("LENGTH"), |(_, side)| words::seconds(side.seconds())),
+            (Head::left("TIER"), |(_, side)| {
                 crate::view::words::tier(side.source.model.summary().tracing.tier).to_owned()
             }),
         ];
@@ -114,8 +115,8 @@ impl<'a> Diff<'a> {
 type Cell = fn(&(&Diff<'_>, &Change<Key>)) -> String;
 
 fn columns(by: By) -> [(Head, Cell); 9] {
-    let left = |title, cell: Cell| (Head { title, right: false }, cell);
-    let right = |title, cell: Cell| (Head { title, right: true }, cell);
+    let left = |title, cell: Cell| (Head::left(title), cell);
+    let right = |title, cell: Cell| (Head::right(title), cell);
     let (name, detail) = match by {
         By::Process | By::Command => ("COMMAND", "EXECUTABLE"),
         By::Parent => ("PARENT", ""),
@@ -129,7 +130,7 @@ fn columns(by: By) -> [(Head, Cell); 9] {
         right("BEFORE/S", |(_, row)| words::rate(row.before.made_per_s)),
         right("AFTER/S", |(_, row)| words::rate(row.after.made_per_s)),
         right("CHANGE/S", |(_, row)| signed(row.made_per_s())),
-        right("CHANGE", |(diff, row)| relative(*diff, row)),
+        right("CHANGE", |(diff, row)| relative(diff, row)),
         right("CONNECTIONS/S", |(_, row)| both(row, |rates| words::rate(rates.connections_per_s))),
         right("ERRORS/S", |(_, row)| both(row, |rates| words::rate(rates.errors_per_s))),
         right("LIVE PEAK", |(_, row)| both(row, |rates| words::count(rates.live_peak))),

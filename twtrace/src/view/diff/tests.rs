@@ -33,7 +33,9 @@ fn written(write: impl FnOnce(&mut Vec<u8>) -> std::io::Result<()>) -> String {
 }
 
 fn sentence(before: (&Engine, Info), after: (&Engine, Info)) -> String {
-    with_diff(before, after, By::Process, |diff| diff.sentence())
+    let mut sentence = String::new();
+    with_diff(before, after, By::Process, |diff| sentence = diff.sentence());
+    sentence
 }
 
 #[test]

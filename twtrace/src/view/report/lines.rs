@@ -190,11 +190,15 @@ impl<'a> Towards<'a> {
 type Column = (Head, for<'a, 'b> fn(&'a Line<'b>) -> String);
 
 fn left(title: &'static str, cell: for<'a, 'b> fn(&'a Line<'b>) -> String) -> Column {
-    (Head { title, right: false }, cell)
+    (Head::left(title), cell)
 }
 
 fn right(title: &'static str, cell: for<'a, 'b> fn(&'a Line<'b>) -> String) -> Column {
-    (Head { title, right: true }, cell)
+    (Head::right(title), cell)
+}
+
+fn name(line: &Line<'_>) -> String {
+    line.name()
 }
 
 /// A peak: of rows put together a lower bound.
@@ -231,7 +235,7 @@ fn group_columns(by: GroupBy) -> Vec<Column> {
                 Some(GroupKey::Process(key)) => key.tgid.to_string(),
                 _ => "-".to_owned(),
             }),
-            left("COMMAND", |line| line.name()),
+            left("COMMAND", name),
             left("USER", |line| of_owner(line, |owner| label::user(owner.uid, line.part.model))),
         ];
     }
@@ -243,14 +247,14 @@ fn group_columns(by: GroupBy) -> Vec<Column> {
         GroupBy::Cgroup => "CGROUP",
     };
     vec![
-        left(title, |line| line.name()),
+        left(title, name),
         right("PROCS", |line| line.row().map_or_else(String::new, |row| text::count(row.processes))),
     ]
 }
 
 fn destination_columns() -> Vec<Column> {
     vec![
-        left("DESTINATION", |line| line.name()),
+        left("DESTINATION", name),
         left("ROLE", |line| match line.destination().map(|row| row.key) {
             Some(DestRow::Dest(key)) => label::role(key.role).to_owned(),
             _ => "-".to_owned(),

@@ -69,7 +69,6 @@ fn timeline(timeline: &Timeline<'_>, out: &mut dyn Write) -> io::Result<()> {
         let seconds: f64 = piece.iter().map(|point| point.seconds).sum();
         text::rate(sum(piece, of) as f64 / seconds)
     };
-    let column = |title, right| Head { title, right };
     let rows = pieces.iter().map(|piece| {
         let alive = piece.iter().filter_map(|point| point.moment.kernel_time_wait).max();
         vec![
@@ -83,12 +82,12 @@ fn timeline(timeline: &Timeline<'_>, out: &mut dyn Write) -> io::Result<()> {
     });
     let grid = Grid {
         heads: vec![
-            column("FROM (UTC)", false),
-            column("MADE/S", true),
-            column("CONNECTIONS/S", true),
-            column("CONNECT ERRORS", true),
-            column("REFUSED", true),
-            column("ALIVE (KERNEL)", true),
+            Head::left("FROM (UTC)"),
+            Head::right("MADE/S"),
+            Head::right("CONNECTIONS/S"),
+            Head::right("CONNECT ERRORS"),
+            Head::right("REFUSED"),
+            Head::right("ALIVE (KERNEL)"),
         ],
         rows: rows.collect(),
     };
@@ -151,10 +150,8 @@ mod tests {
         ] {
             assert_eq!(verbatim(text), expected);
         }
-        let grid = Grid {
-            heads: vec![Head { title: "A", right: true }, Head { title: "B", right: false }],
-            rows: vec![vec!["a|b".to_owned(), "1".to_owned()]],
-        };
+        let grid =
+            Grid { heads: vec![Head::right("A"), Head::left("B")], rows: vec![vec!["a|b".to_owned(), "1".to_owned()]] };
         let mut out = Vec::new();
         table(&grid, &mut out).unwrap();
         assert_eq!(String::from_utf8(out).unwrap(), "| A | B |\n| ---: | --- |\n| `a\\|b` | 1 |\n");

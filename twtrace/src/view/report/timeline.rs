@@ -21,13 +21,6 @@ pub(super) struct Point<'a> {
     pub(super) moment: &'a Moment,
 }
 
-impl Point<'_> {
-    /// Timewait sockets made per second.
-    pub(super) fn made_per_s(&self) -> f64 {
-        self.moment.made as f64 / self.seconds
-    }
-}
-
 impl<'a> Timeline<'a> {
     pub(super) fn of(part: &'a Part<'a>) -> Self {
         let window = &part.model.summary().window;

@@ -69,8 +69,8 @@ impl Diff<'_> {
         if before.tracing.tier != after.tracing.tier {
             let [before, after] = [before, after].map(|summary| words::tier(summary.tracing.tier));
             reservations.push(format!(
-                "timewait sockets are known by the {before} tier before and by the {after} tier after: small changes may be \
-                 of the tracing"
+                "timewait sockets are known by the {before} tier before and by the {after} tier after: small changes \
+                 may be of the tracing"
             ));
         }
         for side in [&self.before, &self.after] {

@@ -2,7 +2,7 @@
 //!
 //! What a process chose itself is written so that nothing in it is Markdown or HTML: see [`verbatim`].
 
-use super::timeline::{Point, Timeline};
+use super::timeline::{Point, Timeline, length};
 use super::{NOTHING, Report};
 use crate::view::grid::{Grid, Head};
 use crate::view::text;
@@ -65,10 +65,7 @@ fn timeline(timeline: &Timeline<'_>, out: &mut dyn Write) -> io::Result<()> {
         return Ok(());
     }
     let sum = |piece: &[Point<'_>], of: fn(&Point<'_>) -> u64| piece.iter().map(of).sum::<u64>();
-    let per_s = |piece: &[Point<'_>], of: fn(&Point<'_>) -> u64| {
-        let seconds: f64 = piece.iter().map(|point| point.seconds).sum();
-        text::rate(sum(piece, of) as f64 / seconds)
-    };
+    let per_s = |piece: &[Point<'_>], of: fn(&Point<'_>) -> u64| text::rate(sum(piece, of) as f64 / length(piece));
     let rows = pieces.iter().map(|piece| {
         let alive = piece.iter().filter_map(|point| point.moment.kernel_time_wait).max();
         vec![

@@ -76,7 +76,7 @@ fn timeline(part: &Part<'_>, out: &mut dyn Write) -> io::Result<()> {
         let title = text::pad(title, TITLE, false);
         writeln!(out, "{title} {} at most {}", text::sparkline(&values), text::rate(highest))
     };
-    line("made/s", most(|point| point.moment.made as f64 / point.seconds))?;
+    line("made/s", most(|point| point.moment.made as f64 / point.seconds.max(1.0)))?;
     line("alive, kernel's count", most(|point| point.moment.kernel_time_wait.unwrap_or(0) as f64))?;
     let seconds = first.len() as f64 * timeline.bucket_seconds();
     writeln!(

@@ -177,7 +177,7 @@ pub enum Direction {
 }
 
 /// What a comparison comes to.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Debug, PartialEq)]
 pub struct Verdict<'a, K> {
     /// Of timewait sockets made per second by everybody.
     pub direction: Direction,
@@ -190,6 +190,15 @@ pub struct Verdict<'a, K> {
     /// By how much, per second.
     pub rest_per_s: f64,
 }
+
+// Derived ones would ask the same of the keys, which are only referred to.
+impl<K> Clone for Verdict<'_, K> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<K> Copy for Verdict<'_, K> {}
 
 #[cfg(test)]
 mod tests {

@@ -216,7 +216,10 @@ impl Part<'_> {
             .map(|(why, number)| format!("{} {}", why.replace('_', " "), text::count(*number)))
             .collect();
         all.extend([
-            ("events", format!("{} records, {}", text::count(counters.records), words::losses(counters))),
+            (
+                "events",
+                format!("{} records since tracing began, {}", text::count(counters.records), words::losses(counters)),
+            ),
             ("kernel's list", words::coverage(summary)),
             ("corrections", if corrected.is_empty() { "none".to_owned() } else { corrected.join(", ") }),
             ("rates", "counted, not sampled; a peak is the most within one second of the clock".to_owned()),

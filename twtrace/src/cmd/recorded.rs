@@ -114,6 +114,80 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
     use super::*;
+    use crate::trace::writer::{Recorder, WriteOptions};
+    use crate::view::report::fixture;
+    use twtrace_core::model::GroupBy;
+
+    /// A recording of a shop in trouble, and its Inputs.
+    fn recorded(seconds: u64) -> (tempfile::TempDir, Vec<Input>) {
+        let folder = tempfile::tempdir().unwrap();
+        let mut recorder = Recorder::create(&folder.path().join("shop.twt"), WriteOptions::default()).unwrap();
+        let inputs = fixture::shop_inputs(seconds, 1.0);
+        inputs.iter().for_each(|input| recorder.record(input).unwrap());
+        recorder.finish().unwrap();
+        (folder, inputs)
+    }
+
+    fn read(folder: &tempfile::TempDir, from: &str, to: &str) -> Recorded {
+        Recorded::read(&folder.path().join("shop.twt"), Filter::default(), span(from, to)).unwrap()
+    }
+
+    /// Everything that a report shows of a model.
+    fn told(engine: &Engine) -> String {
+        let model = engine.model();
+        let mut told = format!("{:?}\n{:?}\n", model.summary(), model.history());
+        for by in [GroupBy::Process, GroupBy::Command] {
+            model.rows(by).for_each(|row| told += &format!("{row:?}\n"));
+        }
+        model.destinations().for_each(|row| told += &format!("{row:?}\n"));
+        told
+    }
+
+    #[test]
+    fn what_is_read_is_what_was_recorded() {
+        let (folder, inputs) = recorded(20);
+        let read = read(&folder, "", "");
+        assert_eq!(told(&read.engine), told(&fixture::told(inputs)));
+        assert_eq!((read.losses, read.info.finished), (Vec::new(), true));
+    }
+
+    #[test]
+    fn a_part_is_counted_from_its_first_tick_to_its_last() {
+        let (folder, inputs) = recorded(20);
+        let read = read(&folder, "+5s", "-8s");
+        let mut engine = fixture::told(Vec::new());
+        let mut ticks = 0;
+        for input in inputs {
+            let is_tick = matches!(input, Input::Tick { .. });
+            engine.apply(input);
+            ticks += u32::from(is_tick);
+            // Ticks are a nanosecond before each full second.
+            if is_tick && ticks == 6 {
+                engine.count_from_now();
+            }
+            if is_tick && ticks == 12 {
+                break;
+            }
+        }
+        assert_eq!(told(&read.engine), told(&engine));
+        let summary = read.engine.model().summary();
+        assert_eq!((summary.window.seconds(), summary.totals.lives > 0), (6.0, true));
+    }
+
+    #[test]
+    fn parts_come_to_the_whole() {
+        let (folder, _) = recorded(20);
+        let made = |from, to| {
+            let read = read(&folder, from, to);
+            let totals = &read.engine.model().summary().totals;
+            (totals.lives, totals.counts.time_wait_made, totals.counts.connect_errors.clone())
+        };
+        let (whole, first, second) = (made("", ""), made("", "+10s"), made("+10s", ""));
+        assert_eq!((whole.0, whole.1), (first.0 + second.0, first.1 + second.1));
+        assert_eq!(whole.2[&99], [first.2, second.2].iter().filter_map(|errors| errors.get(&99)).sum::<u64>());
+        // From before its beginning it is all of it.
+        assert_eq!(made("00:00", "23:00"), whole);
+    }
 
     const SECOND: i128 = 1_000_000_000;
 

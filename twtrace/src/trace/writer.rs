@@ -222,7 +222,8 @@ impl Recorder {
             segment: OpenSegment::new(1, 0),
             handed_over_ns: 0,
             totals: Progress::default(),
-            wants_whole_census: true,
+            // The very first one is whole anyway.
+            wants_whole_census: false,
             host_is_known: false,
         })
     }
@@ -334,7 +335,11 @@ impl Recorder {
         self.segment.connections += rows[Table::Connections as usize] as u64;
         self.segment.sockets += rows[Table::Sockets as usize] as u64;
         if over {
-            self.segment = OpenSegment::new(segment.number + 1, self.encoder.seq());
+            self.segment = OpenSegment {
+                first_us: Some(last_us),
+                since_ns: Some(self.handed_over_ns),
+                ..OpenSegment::new(segment.number + 1, self.encoder.seq())
+            };
             // The streams of the new one are empty, which its thread will find out by and by.
             self.shared.open_bytes.store(0, Relaxed);
             self.encoder.begin_segment()?;

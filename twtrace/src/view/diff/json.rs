@@ -1,6 +1,6 @@
 //! The comparison as JSON: one object on one line.
 
-use super::keys::{Key, Pair};
+use super::keys::{Key, Who};
 use super::{Diff, Side};
 use crate::trace::Loss;
 use crate::view::json::rows::rounded;
@@ -30,8 +30,9 @@ struct DiffJson<'a> {
 struct VerdictJson<'a> {
     sentence: String,
     direction: Direction,
-    /// Who changed most the same way; null when nothing changed.
-    main: Option<ChangeJson<'a, Pair>>,
+    /// Who changed most the same way: a process, a destination, or a process with a destination; null when nothing
+    /// changed.
+    main: Option<ChangeJson<'a, Who>>,
     /// Its share in the change.
     main_share: f64,
     rest: Direction,

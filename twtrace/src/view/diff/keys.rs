@@ -23,11 +23,11 @@ impl Key {
     }
 }
 
-/// A process and where it connects to.
+/// A process and where it connects to, or one of both whatever the other.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
-pub(super) struct Pair {
-    pub(super) process: Key,
-    pub(super) destination: Key,
+pub(super) struct Who {
+    pub(super) process: Option<Key>,
+    pub(super) destination: Option<Key>,
 }
 
 /// How processes are told apart.
@@ -70,7 +70,7 @@ impl Keys {
 
     /// Figures of each process towards each destination. How many are alive and which connects failed is not known of
     /// them.
-    pub(super) fn pairs(&self, model: &Model) -> Vec<(Pair, Figures)> {
+    pub(super) fn pairs(&self, model: &Model) -> Vec<(Who, Figures)> {
         let processes: HashMap<u32, Key> =
             model.rows(GroupBy::Process).map(|row| (row.id, self.process(row, model))).collect();
         let destinations: HashMap<u32, Key> =
@@ -80,7 +80,7 @@ impl Keys {
             let process = processes.get(&pair.process).cloned().unwrap_or_else(other);
             let destination = destinations.get(&pair.destination).cloned().unwrap_or_else(other);
             let figures = Figures { made: pair.time_wait_made, connections: pair.connections, ..Figures::default() };
-            (Pair { process, destination }, figures)
+            (Who { process: Some(process), destination: Some(destination) }, figures)
         });
         pairs.collect()
     }

@@ -13,11 +13,14 @@ use crate::view::grid::{Grid, Head};
 use crate::view::order::By;
 use crate::view::report::{NOTHING, Options, Source};
 use crate::view::text as words;
-use keys::{Key, Keys, Pair};
+use keys::{Key, Keys, Who};
 use twtrace_core::compare::{Change, Direction, Lengths, Rates, Verdict};
 
 /// Rows of a table for people when no number is given.
 const ROWS: usize = 20;
+
+/// Share of a change that is most of it.
+const MOST: f64 = 0.5;
 
 /// One of the two recordings.
 #[derive(Debug)]
@@ -45,8 +48,8 @@ pub struct Diff<'a> {
     total: Change<()>,
     rows: Vec<Change<Key>>,
     destinations: Vec<Change<Key>>,
-    /// Process and destination together: what the verdict names.
-    pairs: Vec<Change<Pair>>,
+    /// Whom the verdict may name, the most telling first: a process with a destination, a process, a destination.
+    named: [Vec<Change<Who>>; 3],
 }
 
 impl<'a> Diff<'a> {
@@ -58,9 +61,16 @@ impl<'a> Diff<'a> {
         let keys = Keys::of([before.source.model, after.source.model]);
         let changes = |by| lengths.changes(keys.figures(before.source.model, by), keys.figures(after.source.model, by));
         let pairs = lengths.changes(keys.pairs(before.source.model), keys.pairs(after.source.model));
+        let named = |by, who: fn(Key) -> Who| -> Vec<Change<Who>> {
+            let renamed = |Change { key, before, after }| Change { key: who(key), before, after };
+            changes(by).into_iter().map(renamed).collect()
+        };
+        let processes = named(By::Process, |key| Who { process: Some(key), destination: None });
+        let destinations = named(By::Destination, |key| Who { process: None, destination: Some(key) });
+        let named = [pairs, processes, destinations];
         let total = lengths.change((), &keys::total(before.source.model), &keys::total(after.source.model));
         let (rows, destinations) = (changes(options.by), changes(By::Destination));
-        Self { before, after, options, lengths, total, rows, destinations, pairs }
+        Self { before, after, options, lengths, total, rows, destinations, named }
     }
 
     /// What could not be read, one line each for people.
@@ -68,8 +78,11 @@ impl<'a> Diff<'a> {
         [&self.before, &self.after].into_iter().flat_map(|side| side.source.losses()).collect()
     }
 
-    fn verdict(&self) -> Verdict<'_, Pair> {
-        self.lengths.verdict(&self.total, &self.pairs)
+    /// Names the first that made most of the change; where nobody did, the process that made most of it.
+    fn verdict(&self) -> Verdict<'_, Who> {
+        let [pair, process, destination] = self.named.each_ref().map(|parts| self.lengths.verdict(&self.total, parts));
+        let says_it = |verdict: &Verdict<'_, Who>| verdict.direction == Direction::Same || verdict.main_share >= MOST;
+        [pair, process, destination].into_iter().find(says_it).unwrap_or(process)
     }
 
     /// Groupings with their rows.
@@ -83,16 +96,17 @@ impl<'a> Diff<'a> {
 
     /// One row for each recording.
     fn recordings(&self) -> Grid {
-        let columns: [(Head, fn(&(&str, &Side<'_>)) -> String); 6] = [
-            (Head { title: "", right: false }, |(which, _)| (*which).to_owned()),
-            (Head { title: "RECORDING", right: false }, |(_, side)| side.recording.clone()),
-            (Head { title: "HOST", right: false }, |(_, side)| side.host.clone()),
-            (Head { title: "FROM (UTC)", right: false }, |(_, side)| {
+        type Cell = fn(&(&str, &Side<'_>)) -> String;
+        let columns: [(Head, Cell); 6] = [
+            (Head::left(""), |(which, _)| (*which).to_owned()),
+            (Head::left("RECORDING"), |(_, side)| side.recording.clone()),
+            (Head::left("HOST"), |(_, side)| side.host.clone()),
+            (Head::left("FROM (UTC)"), |(_, side)| {
                 let start = side.source.model.summary().window.start_unix_ns;
                 format!("{} {}", words::day(start), words::time_of_day(start))
             }),
-            (Head { title: "LENGTH", right: true }, |(_, side)| words::seconds(side.seconds())),
-            (Head { title: "TIER", right: false }, |(_, side)| {
+            (Head::right("LENGTH"), |(_, side)| words::seconds(side.seconds())),
+            (Head::left("TIER"), |(_, side)| {
                 crate::view::words::tier(side.source.model.summary().tracing.tier).to_owned()
             }),
         ];
@@ -114,8 +128,8 @@ impl<'a> Diff<'a> {
 type Cell = fn(&(&Diff<'_>, &Change<Key>)) -> String;
 
 fn columns(by: By) -> [(Head, Cell); 9] {
-    let left = |title, cell: Cell| (Head { title, right: false }, cell);
-    let right = |title, cell: Cell| (Head { title, right: true }, cell);
+    let left = |title, cell: Cell| (Head::left(title), cell);
+    let right = |title, cell: Cell| (Head::right(title), cell);
     let (name, detail) = match by {
         By::Process | By::Command => ("COMMAND", "EXECUTABLE"),
         By::Parent => ("PARENT", ""),
@@ -129,7 +143,7 @@ fn columns(by: By) -> [(Head, Cell); 9] {
         right("BEFORE/S", |(_, row)| words::rate(row.before.made_per_s)),
         right("AFTER/S", |(_, row)| words::rate(row.after.made_per_s)),
         right("CHANGE/S", |(_, row)| signed(row.made_per_s())),
-        right("CHANGE", |(diff, row)| relative(*diff, row)),
+        right("CHANGE", |(diff, row)| relative(diff, row)),
         right("CONNECTIONS/S", |(_, row)| both(row, |rates| words::rate(rates.connections_per_s))),
         right("ERRORS/S", |(_, row)| both(row, |rates| words::rate(rates.errors_per_s))),
         right("LIVE PEAK", |(_, row)| both(row, |rates| words::count(rates.live_peak))),
@@ -149,12 +163,12 @@ fn signed(per_s: f64) -> String {
     }
 }
 
-/// A difference as a share of what it was, with its sign; a multiple when it is much more.
+/// A difference as a share of what it was, with its sign; a multiple when it has doubled.
 fn share<K>(change: &Change<K>) -> String {
     match change.made_share() {
         None if change.after.made_per_s > 0.0 => "new".to_owned(),
         None => "-".to_owned(),
-        Some(share) if share >= 9.0 => format!("x {}", words::rate(share + 1.0)),
+        Some(share) if share >= 1.0 => format!("x {}", words::rate(share + 1.0)),
         Some(share) if share <= -1.0 => "gone".to_owned(),
         Some(share) => format!("{}{}", if share < 0.0 { "-" } else { "+" }, words::percent(share.abs())),
     }

@@ -1,6 +1,7 @@
 //! The verdict in one sentence, and the reasons for which it may be wrong.
 
-use super::{Diff, Side, share, signed};
+use super::keys::Who;
+use super::{Diff, MOST, Side, share, signed};
 use crate::view::text;
 use crate::view::words;
 use twtrace_core::compare::{Change, Direction};
@@ -28,13 +29,11 @@ impl Diff<'_> {
             }
         };
         if let Some(main) = verdict.main {
-            let (process, destination) = (&main.key.process.name, &main.key.destination);
-            let preposition = if destination.detail.starts_with("passive") { "on" } else { "to" };
-            let who = format!("{process} {preposition} {} ({}/s)", destination.name, signed(main.made_per_s()));
+            let who = format!("{} ({}/s)", named(&main.key), signed(main.made_per_s()));
             sentence += &match verdict.direction {
                 Direction::Same => format!(", but not {who}"),
-                _ if verdict.main_share >= 0.5 => format!(", mostly by {who}"),
-                _ => format!(", most of all by {who}"),
+                _ if verdict.main_share >= MOST => format!(", mostly by {who}"),
+                _ => format!(", by many, most of all {who}"),
             };
             sentence += &match verdict.rest {
                 Direction::Same => "; everything else is unchanged".to_owned(),
@@ -69,8 +68,8 @@ impl Diff<'_> {
         if before.tracing.tier != after.tracing.tier {
             let [before, after] = [before, after].map(|summary| words::tier(summary.tracing.tier));
             reservations.push(format!(
-                "timewait sockets are known by the {before} tier before and by the {after} tier after: small changes may be \
-                 of the tracing"
+                "timewait sockets are known by the {before} tier before and by the {after} tier after: small changes \
+                 may be of the tracing"
             ));
         }
         for side in [&self.before, &self.after] {
@@ -100,6 +99,16 @@ impl Side<'_> {
         }
         reservations
     }
+}
+
+/// A process, a destination, or both.
+fn named(who: &Who) -> String {
+    let towards = who.destination.as_ref().map(|destination| {
+        let preposition = if destination.detail.starts_with("passive") { "on" } else { "to" };
+        format!("{preposition} {}", destination.name)
+    });
+    let process = who.process.as_ref().map_or("connections", |process| &process.name);
+    towards.map_or_else(|| process.to_owned(), |towards| format!("{process} {towards}"))
 }
 
 /// A change of everything in figures other than what was made.

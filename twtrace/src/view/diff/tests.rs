@@ -33,7 +33,9 @@ fn written(write: impl FnOnce(&mut Vec<u8>) -> std::io::Result<()>) -> String {
 }
 
 fn sentence(before: (&Engine, Info), after: (&Engine, Info)) -> String {
-    with_diff(before, after, By::Process, |diff| diff.sentence())
+    let mut sentence = String::new();
+    with_diff(before, after, By::Process, |diff| sentence = diff.sentence());
+    sentence
 }
 
 #[test]
@@ -81,8 +83,10 @@ fn every_grouping_adds_up() {
                 assert!(sum(|rates| rates.connections_per_s) < 1e-6, "{by:?}");
                 assert!(sum(|rates| rates.errors_per_s) < 1e-6, "{by:?}");
             }
-            let pairs: f64 = diff.pairs.iter().map(Change::made_per_s).sum();
-            assert!((pairs - diff.total.made_per_s()).abs() < 1e-6);
+            for named in &diff.named {
+                let all: f64 = named.iter().map(Change::made_per_s).sum();
+                assert!((all - diff.total.made_per_s()).abs() < 1e-6);
+            }
         });
     }
 }
@@ -102,6 +106,40 @@ fn the_sentence_is_honest() {
     let other = sentence(of("a.twt"), (&short, info("b.twt", &short)));
     assert!(other.starts_with("Between two hosts, from shop-3 to web-1, TIME_WAIT made rose from"), "{other}");
     assert!(other.ends_with("see below."), "{other}");
+}
+
+/// So many connections of each process to each destination, over 20 seconds.
+fn traced(many: &[(u32, u8, u64)]) -> Engine {
+    use crate::view::fixture::{comm, inputs, life, owner, tick, tuple};
+    let mut told = vec![inputs().swap_remove(0)];
+    let mut cookie = 0;
+    for (process, destination, connections) in many {
+        for _ in 0..*connections {
+            cookie += 1;
+            let mut who = owner(*process, b"", 0, (1, "init"));
+            who.comm = comm(format!("p{process}").as_bytes());
+            let to = tuple(40_000, [10, 0, 0, *destination].into(), 80);
+            let life = life(cookie, who, to, twtrace_core::input::Role::Active, true, 1_010_000_000_000);
+            told.push(Input::Life(Box::new(life)));
+        }
+    }
+    told.push(tick(20_000));
+    fixture::told(told)
+}
+
+#[test]
+fn whoever_made_most_of_the_change_is_named() {
+    let before = traced(&[]);
+    for (after, expected) in [
+        (&[(1, 1, 800), (1, 2, 100), (2, 1, 100)][..], ", mostly by p1 to 10.0.0.1:80 (+40.0/s); "),
+        (&[(1, 1, 300), (1, 2, 300), (2, 1, 100)], ", mostly by p1 (+30.0/s); "),
+        (&[(1, 1, 300), (2, 1, 300), (3, 2, 100)], ", mostly by connections to 10.0.0.1:80 (+30.0/s); "),
+        (&[(1, 1, 300), (2, 2, 300), (3, 3, 310)], ", by many, most of all p3 (+15.5/s); "),
+    ] {
+        let after = traced(after);
+        let sentence = sentence((&before, info("a.twt", &before)), (&after, info("b.twt", &after)));
+        assert!(sentence.contains(expected), "{sentence}");
+    }
 }
 
 #[test]

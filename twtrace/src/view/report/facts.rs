@@ -207,7 +207,10 @@ impl Part<'_> {
             .map(|(why, number)| format!("{} {}", why.replace('_', " "), text::count(*number)))
             .collect();
         all.extend([
-            ("events", format!("{} records, {}", text::count(counters.records), words::losses(counters))),
+            (
+                "events",
+                format!("{} records since tracing began, {}", text::count(counters.records), words::losses(counters)),
+            ),
             ("kernel's list", words::coverage(summary)),
             ("corrections", if corrected.is_empty() { "none".to_owned() } else { corrected.join(", ") }),
             ("rates", "counted, not sampled; a peak is the most within one second of the clock".to_owned()),
@@ -231,23 +234,20 @@ impl Report<'_> {
 
     /// One row for each recording.
     pub(super) fn recordings(&self) -> Grid {
-        let columns: [(Head, fn(&&Part<'_>) -> String); 9] = [
-            (Head { title: "HOST", right: false }, |part| part.host.clone()),
-            (Head { title: "RECORDING", right: false }, |part| part.recording.clone()),
-            (Head { title: "FROM (UTC)", right: false }, |part| {
+        type Cell = fn(&&Part<'_>) -> String;
+        let columns: [(Head, Cell); 9] = [
+            (Head::left("HOST"), |part| part.host.clone()),
+            (Head::left("RECORDING"), |part| part.recording.clone()),
+            (Head::left("FROM (UTC)"), |part| {
                 let start = part.model.summary().window.start_unix_ns;
                 format!("{} {}", text::day(start), text::time_of_day(start))
             }),
-            (Head { title: "LENGTH", right: true }, |part| text::seconds(part.model.summary().window.seconds())),
-            (Head { title: "TIER", right: false }, |part| words::tier(part.model.summary().tracing.tier).to_owned()),
-            (Head { title: "MADE", right: true }, |part| text::count(part.made())),
-            (Head { title: "MEAN/S", right: true }, |part| {
-                text::rate(lines::mean_per_s(&part.model.summary().totals.counts, part))
-            }),
-            (Head { title: "PEAK/S", right: true }, |part| text::count(part.model.summary().totals.counts.peak_per_s)),
-            (Head { title: "ALIVE (KERNEL)", right: true }, |part| {
-                part.kernel_peak().map_or_else(|| "-".to_owned(), text::count)
-            }),
+            (Head::right("LENGTH"), |part| text::seconds(part.model.summary().window.seconds())),
+            (Head::left("TIER"), |part| words::tier(part.model.summary().tracing.tier).to_owned()),
+            (Head::right("MADE"), |part| text::count(part.made())),
+            (Head::right("MEAN/S"), |part| text::rate(lines::mean_per_s(&part.model.summary().totals.counts, part))),
+            (Head::right("PEAK/S"), |part| text::count(part.model.summary().totals.counts.peak_per_s)),
+            (Head::right("ALIVE (KERNEL)"), |part| part.kernel_peak().map_or_else(|| "-".to_owned(), text::count)),
         ];
         Grid::of(columns, &self.parts.iter().collect::<Vec<_>>())
     }

@@ -17,7 +17,7 @@ const START: u64 = 5000 * SECOND;
 const START_UNIX_NS: i128 = 1_790_000_000 * SECOND as i128;
 
 /// An engine with a history that has been told these.
-pub(in crate::view) fn told(inputs: Vec<Input>) -> Engine {
+pub(crate) fn told(inputs: Vec<Input>) -> Engine {
     let mut engine = Engine::new(EngineConfig { history: true, ..EngineConfig::default() });
     inputs.into_iter().for_each(|input| engine.apply(input));
     engine
@@ -144,6 +144,11 @@ pub(in crate::view) fn quiet(seconds: u64) -> Engine {
 }
 
 fn shop(seconds: u64, worst: f64) -> Engine {
+    told(shop_inputs(seconds, worst))
+}
+
+/// What happened in the shop; `worst` is how bad the incident becomes, from 0 to 1.
+pub(crate) fn shop_inputs(seconds: u64, worst: f64) -> Vec<Input> {
     let host = HostFacts {
         hostname: "shop-3".to_owned(),
         kernel: "6.12.48+deb13-amd64".to_owned(),
@@ -210,7 +215,7 @@ fn shop(seconds: u64, worst: f64) -> Engine {
     }
     inputs.push(Input::User { uid: 1000, name: "shop".to_owned() });
     inputs.push(Input::Counters(KernelCounters { records: cookie, ..KernelCounters::default() }));
-    told(inputs)
+    inputs
 }
 
 fn process(actor: &Actor, index: u32, number: u32) -> Owner {

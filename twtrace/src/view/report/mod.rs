@@ -12,7 +12,7 @@ pub mod text;
 mod timeline;
 
 #[cfg(test)]
-pub(super) mod fixture;
+pub(crate) mod fixture;
 #[cfg(test)]
 pub(super) mod tests;
 
@@ -67,7 +67,7 @@ impl Source<'_> {
     /// What could not be read, one line each for people: recording, file and what is wrong.
     pub(in crate::view) fn losses(&self) -> Vec<String> {
         let recording = self.recording();
-        let told = |loss: &Loss| format!("{recording}: {}: {}", words::clean(&loss.file), words::clean(&loss.what));
+        let told = |loss: &Loss| format!("{recording}: {} {}", words::clean(&loss.file), words::clean(&loss.what));
         self.losses.iter().map(told).collect()
     }
 }

@@ -133,7 +133,7 @@ fn what_is_missing_is_said_above_everything() {
     let losses = [fixture::loss()];
     let source = Source { info: &info, losses: &losses, model: engine.model() };
     let report = Report::new(&[source], Options::default());
-    assert_eq!(report.losses(), ["web.twt: connections-0002.parquet: <b>bad</b>\\n\\x1b[2J| checksum"]);
+    assert_eq!(report.losses(), ["web.twt: connections-0002.parquet <b>bad</b>\\n\\x1b[2J| checksum"]);
     let [text, json, _, markdown, html] = all_forms(&report);
     for form in [&text, &markdown, &html] {
         let place = |what: &str| form.find(what).unwrap_or_else(|| panic!("{what} is missing: {form}"));

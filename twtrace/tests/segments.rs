@@ -1,0 +1,299 @@
+//! Segments: where one ends and the next begins, what is dropped, and what others see meanwhile.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod common;
+
+use common::churn::{Churn, Random};
+use common::{read, record, replay};
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+use twtrace::trace::reader::Recording;
+use twtrace::trace::writer::{Keep, Recorder, WriteOptions};
+use twtrace_core::input::Input;
+
+/// So many connections at so many a second.
+fn churn(connections: u64, rate: f64) -> Vec<Input> {
+    let mut churn = Churn::new(rate);
+    let mut inputs = Vec::new();
+    churn.start(&mut |input| inputs.push(input));
+    for _ in 0..connections {
+        churn.connection(&mut |input| inputs.push(input));
+    }
+    churn.end(&mut |input| inputs.push(input));
+    inputs
+}
+
+/// Two megabytes are kept, so that segments are small; less is written.
+const SMALL_SEGMENTS: WriteOptions = WriteOptions { overwrite: false, keep: Some(Keep::Bytes(2 << 20)) };
+
+/// Whether a segment may tell it again.
+fn is_restated(input: &Input) -> bool {
+    matches!(
+        input,
+        Input::Start { .. }
+            | Input::Process { .. }
+            | Input::User { .. }
+            | Input::Namespace { .. }
+            | Input::NamespacesLeftOut(_)
+    )
+}
+
+fn names(path: &Path) -> Vec<String> {
+    let mut names: Vec<String> =
+        fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_long_recording_has_several_segments() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("long.twt");
+    // 33 minutes.
+    let inputs = churn(4_000, 2.0);
+    record(&path, &inputs, WriteOptions::default());
+    let segments = names(&path).iter().filter(|name| name.starts_with("connections-")).count();
+    assert_eq!(segments, 4);
+    assert!(replay(&path) == inputs);
+    let info = Recording::open(&path).unwrap().info().clone();
+    assert!(info.finished && info.segments_dropped == 0);
+    assert_eq!((info.connections, info.host.hostname.as_str()), (8_000, "web-1"));
+    let files = names(&path).into_iter().map(|name| fs::metadata(path.join(name)).unwrap().len());
+    assert_eq!(info.bytes, files.sum::<u64>());
+    // Of each of them to the microsecond.
+    assert_eq!(info.start_unix_ns, 1_790_000_000_123_456_000);
+    let minutes = (info.end_unix_ns - info.start_unix_ns) / 60_000_000_000;
+    assert!((33..36).contains(&minutes), "{minutes}");
+}
+
+#[test]
+fn a_flight_recorder_keeps_the_last_part_which_stands_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("flight.twt");
+    let inputs = churn(20_000, 500.0);
+    let keep = Duration::from_secs(80);
+    let mut recorder =
+        Recorder::create(&path, WriteOptions { keep: Some(Keep::Time(keep)), ..WriteOptions::default() }).unwrap();
+    let mut whole = 0;
+    for input in &inputs {
+        recorder.record(input).unwrap();
+        whole += usize::from(recorder.wants_whole_census());
+    }
+    let progress = recorder.finish().unwrap();
+    // One for the first segment, one for each that followed.
+    assert_eq!(whole as u64, progress.segments);
+    assert!(progress.segments_dropped > 0 && progress.segments > progress.segments_dropped, "{progress:?}");
+    let recording = Recording::open(&path).unwrap();
+    let info = recording.info();
+    assert_eq!((&info.losses[..], info.segments_dropped), (&[][..], progress.segments_dropped));
+    assert_eq!(info.bytes, progress.bytes + fs::metadata(path.join("recording.json")).unwrap().len());
+    let kept = Duration::from_nanos((info.end_unix_ns - info.start_unix_ns) as u64);
+    assert!(kept >= keep && kept < keep + Duration::from_secs(70), "{kept:?}");
+    let (found, losses) = read(&recording);
+    assert_eq!(losses, []);
+    let Input::Start { at_ns, unix_ns, host, .. } = &found[0] else { panic!("{:?}", found[0]) };
+    let Input::Start { at_ns: first_ns, unix_ns: first_unix_ns, host: first_host, .. } = &inputs[0] else { panic!() };
+    assert_eq!(host, first_host);
+    assert_eq!(unix_ns - i128::from(*at_ns), first_unix_ns - i128::from(*first_ns));
+    assert_eq!(unix_ns / 1000, info.start_unix_ns / 1000);
+    let again = |is: fn(&Input) -> bool| found.iter().filter(|input| is(input)).count();
+    assert_eq!(again(|input| matches!(input, Input::User { .. })), 1);
+    assert_eq!(again(|input| matches!(input, Input::Namespace { .. })), 1);
+    // Those that still made connections.
+    assert_eq!(again(|input| matches!(input, Input::Process { .. })), 5);
+    let rest: Vec<&Input> = found.iter().filter(|input| !is_restated(input)).collect();
+    let all: Vec<&Input> = inputs.iter().filter(|input| !is_restated(input)).collect();
+    assert!(all.ends_with(&rest), "not the last part");
+    assert!(rest.len() > 1000);
+}
+
+#[test]
+fn a_limit_of_bytes_is_held() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("small.twt");
+    let limit = 1 << 20;
+    let mut recorder =
+        Recorder::create(&path, WriteOptions { keep: Some(Keep::Bytes(limit)), ..WriteOptions::default() }).unwrap();
+    let mut largest = 0;
+    for (number, input) in churn(100_000, 2000.0).iter().enumerate() {
+        recorder.record(input).unwrap();
+        if number % 5_000 == 0 {
+            // As long as it takes in life.
+            thread::sleep(Duration::from_millis(10));
+        }
+        largest = largest.max(recorder.progress().bytes);
+    }
+    let progress = recorder.finish().unwrap();
+    assert!(progress.segments_dropped > 0, "{progress:?}");
+    assert!(progress.bytes <= limit && progress.bytes >= limit / 2, "{progress:?}");
+    let kept = Recording::open(&path).unwrap().info().connections;
+    assert!(kept > 20_000, "{kept}");
+}
+
+#[test]
+fn others_read_while_it_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("live.twt");
+    let inputs = churn(30_000, 2000.0);
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let mut recorder = Recorder::create(&path, SMALL_SEGMENTS).unwrap();
+        let reader = scope.spawn(|| {
+            let mut seen = Vec::new();
+            while !over.load(Ordering::Relaxed) {
+                let recording = Recording::open(&path).unwrap();
+                assert_eq!(recording.info().losses, []);
+                assert!(!recording.info().finished);
+                let (found, losses) = read(&recording);
+                assert_eq!(losses, []);
+                assert!(inputs.starts_with(&found), "{} of {}", found.len(), inputs.len());
+                seen.push(found.len());
+                // Of the same one again, when some of its files may be gone.
+                thread::sleep(Duration::from_millis(20));
+                let (again, losses) = read(&recording);
+                assert_eq!(losses, []);
+                assert!(inputs.starts_with(&again) && again.len() >= found.len());
+            }
+            seen
+        });
+        for piece in inputs.chunks(1000) {
+            piece.iter().for_each(|input| recorder.record(input).unwrap());
+            thread::sleep(Duration::from_millis(20));
+        }
+        over.store(true, Ordering::Relaxed);
+        let seen = reader.join().unwrap();
+        assert!(seen.len() > 3 && seen.is_sorted() && seen.last() > seen.first(), "{seen:?}");
+        assert!(recorder.finish().unwrap().segments > 3);
+    });
+    assert!(replay(&path) == inputs);
+}
+
+/// Files of a folder as they are at one moment, or `None` when they changed too much meanwhile.
+fn copy(from: &Path, to: &Path) -> Option<()> {
+    let before = (names(from), fs::read(from.join("recording.json")).ok()?);
+    fs::create_dir(to).unwrap();
+    for name in &before.0 {
+        fs::copy(from.join(name), to.join(name)).ok()?;
+    }
+    (before == (names(from), fs::read(from.join("recording.json")).ok()?)).then_some(())
+}
+
+#[test]
+fn whenever_it_is_killed_it_can_be_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("killed.twt");
+    let inputs = churn(30_000, 2000.0);
+    let over = AtomicBool::new(false);
+    let copies = thread::scope(|scope| {
+        let copier = scope.spawn(|| {
+            let mut random = Random::new(7);
+            let mut copies = Vec::new();
+            while !over.load(Ordering::Relaxed) {
+                thread::sleep(Duration::from_millis(random.below(20)));
+                let to = folder.path().join(format!("copy-{}.twt", copies.len()));
+                match copy(&path, &to) {
+                    Some(()) => copies.push(to),
+                    // It may not have been begun.
+                    None => drop(fs::remove_dir_all(to)),
+                }
+            }
+            copies
+        });
+        let mut recorder = Recorder::create(&path, SMALL_SEGMENTS).unwrap();
+        for piece in inputs.chunks(1000) {
+            piece.iter().for_each(|input| recorder.record(input).unwrap());
+            thread::sleep(Duration::from_millis(15));
+        }
+        over.store(true, Ordering::Relaxed);
+        drop(recorder);
+        copier.join().unwrap()
+    });
+    assert!(copies.len() >= 20, "{}", copies.len());
+    let mut before = 0;
+    for copy in copies {
+        let recording = Recording::open(&copy).unwrap_or_else(|error| panic!("{copy:?}: {error}"));
+        let (found, losses) = read(&recording);
+        assert_eq!(losses, []);
+        assert!(inputs.starts_with(&found), "{copy:?}");
+        // At most what was being written at that moment.
+        assert!(recording.info().losses.iter().all(|loss| loss.file.ends_with(".arrows")), "{:?}", recording.info());
+        assert!(found.len() >= before, "{copy:?}");
+        before = found.len();
+    }
+    // All but what was not handed over yet, after the last half a second of it.
+    let (found, _) = read(&Recording::open(&path).unwrap());
+    assert!(inputs.starts_with(&found));
+    assert!(found.iter().filter(|input| matches!(input, Input::Life(_))).count() > 57_000);
+}
+
+#[test]
+fn nothing_is_replaced_but_a_recording_and_only_when_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.twt");
+    let overwrite = WriteOptions { overwrite: true, ..WriteOptions::default() };
+    let refused = |path: &Path, options| Recorder::create(path, options).err().map(|error| error.to_string()).unwrap();
+    record(&path, &churn(10, 10.0), WriteOptions::default());
+    assert!(refused(&path, WriteOptions::default()).contains("--overwrite"));
+    record(&path, &churn(20, 10.0), overwrite);
+    assert_eq!(Recording::open(&path).unwrap().info().connections, 40);
+    let busy = Recorder::create(&path, overwrite).unwrap();
+    assert!(refused(&path, overwrite).contains("right now"));
+    drop(busy);
+    // With something of somebody else's in it.
+    fs::write(path.join("notes.txt"), "mine").unwrap();
+    assert!(refused(&path, overwrite).contains("notes.txt"));
+    let mine = folder.path().join("mine");
+    fs::create_dir(&mine).unwrap();
+    record(&mine, &churn(1, 10.0), overwrite);
+    let photos = folder.path().join("photos");
+    fs::create_dir(&photos).unwrap();
+    fs::write(photos.join("a.jpg"), "me").unwrap();
+    assert!(refused(&photos, overwrite).contains("no recording"));
+    // A link to a recording.
+    let link = folder.path().join("link.twt");
+    std::os::unix::fs::symlink(&mine, &link).unwrap();
+    assert!(refused(&link, overwrite).contains("no recording"));
+    assert!(refused(&link, WriteOptions::default()).contains("exists"));
+    // In a folder that is not there, and a name that is none.
+    assert!(refused(&folder.path().join("no/such.twt"), overwrite).contains("No such file"));
+    assert!(refused(Path::new("/"), overwrite).contains("no name"));
+    assert!(refused(Path::new(".."), overwrite).contains("no name"));
+}
+
+#[test]
+fn only_the_owner_can_read_it() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.twt");
+    record(&path, &churn(10, 10.0), WriteOptions::default());
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+    assert_eq!(mode(&path), 0o700);
+    for name in names(&path) {
+        assert_eq!(mode(&path.join(&name)), 0o600, "{name}");
+    }
+    let recorder = Recorder::create(&folder.path().join("b.twt"), WriteOptions::default()).unwrap();
+    drop(recorder);
+}
+
+#[test]
+fn a_folder_that_vanishes_ends_it_with_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.twt");
+    let inputs = churn(20_000, 500.0);
+    let mut recorder = Recorder::create(&path, WriteOptions::default()).unwrap();
+    let (first, rest) = inputs.split_at(5000);
+    first.iter().for_each(|input| recorder.record(input).unwrap());
+    thread::sleep(Duration::from_millis(100));
+    fs::remove_dir_all(&path).unwrap();
+    let failed = rest.iter().find_map(|input| {
+        thread::sleep(Duration::from_micros(if matches!(input, Input::Tick { .. }) { 1000 } else { 0 }));
+        recorder.record(input).err()
+    });
+    let said = failed.unwrap().to_string();
+    assert!(said.contains("removed") && said.contains("a.twt"), "{said}");
+    assert!(recorder.finish().is_err());
+}

@@ -1,5 +1,6 @@
 //! The manifest: what a recording is made of, with a sum of itself.
 
+use super::describe;
 use super::place::{MANIFEST, Place};
 use super::schema::{End, SCHEMA, TABLES, Table, WRITER, check_schema};
 use anyhow::{Context as _, bail};
@@ -92,16 +93,14 @@ impl Manifest {
     pub(super) fn read(place: &Place) -> anyhow::Result<Self> {
         let bytes = match place.read_small(MANIFEST, LARGEST) {
             Ok(bytes) => bytes,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => bail!("is missing"),
-            Err(error) => return Err(error.into()),
+            Err(error) => bail!(describe(&error.into())),
         };
         let envelope: Envelope<&RawValue> = serde_json::from_slice(&bytes).context("is damaged")?;
         let text = envelope.recording.get();
-        // A newer version may sum it up in another way.
-        check_schema(text)?;
         if crc32fast::hash(text.as_bytes()) != envelope.crc32 {
             bail!("does not have the sum that it should");
         }
+        check_schema(text)?;
         let manifest: Self = serde_json::from_str(text).context("is damaged")?;
         let whole = |segment: &Segment| {
             segment.files.len() == TABLES && Table::ALL.iter().all(|table| segment.file(*table).is_some())

@@ -84,6 +84,15 @@ pub struct Loss {
 
 impl Loss {
     pub(crate) fn new(file: String, error: &anyhow::Error) -> Self {
-        Self { file, what: format!("{error:#}") }
+        Self { file, what: describe(error) }
     }
+}
+
+/// What is wrong with a file, as the rest of a sentence that begins with its name.
+fn describe(error: &anyhow::Error) -> String {
+    if is_missing(error) && error.chain().count() == 1 { "is missing".to_owned() } else { format!("{error:#}") }
+}
+
+fn is_missing(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::NotFound)
 }

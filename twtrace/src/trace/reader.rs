@@ -4,11 +4,11 @@ use super::guard::guarded;
 use super::manifest::{Manifest, Segment};
 use super::pass::Pass;
 use super::place::{MANIFEST, Place};
-use super::schema::{Form, Newer, Table, parse_file};
+use super::schema::{Foreign, Form, Newer, Table, parse_file};
 use super::sealed::{self, Sealed};
 use super::stream::{self, Planned};
 use super::tail::Tail;
-use super::{Fault, Info, Loss};
+use super::{Fault, Info, Loss, describe, is_missing};
 use crate::source::replay::Replay;
 use anyhow::{Context as _, bail};
 use std::collections::{BTreeMap, BTreeSet};
@@ -133,7 +133,7 @@ impl Recording {
             }
             Err(error) => {
                 if let Some(newer) = error.downcast_ref::<Newer>() {
-                    bail!("it {newer}");
+                    bail!("{MANIFEST} {newer}");
                 }
                 let Some(id) = id_by_files(place, &files) else {
                     bail!("it is none: {MANIFEST} {error:#}");
@@ -226,9 +226,10 @@ impl Survey {
             let name = file.table.file(segment.number, Form::Parquet);
             let checked = guarded(|| {
                 let (bytes, crc32) = sealed::sum(place.read(&name)?)?;
-                // First whose it is: that says more than a sum.
                 let sealed = Sealed::open(place, Some(id), file.table, segment.number);
-                if bytes != file.bytes {
+                // Whose it is says more than its size, and its size more than what a decoder thinks of it.
+                let is_foreign = |error: &anyhow::Error| error.is::<Foreign>() || error.is::<Newer>();
+                if bytes != file.bytes && !sealed.as_ref().is_err_and(is_foreign) {
                     bail!("has {bytes} bytes instead of {}", file.bytes);
                 }
                 let sealed = sealed?;
@@ -238,7 +239,7 @@ impl Survey {
                 Ok(())
             });
             if let Err(error) = checked {
-                let span = format!("{error:#}: {} of the recording are missing", length(segment));
+                let span = format!("{}; {} of the recording are left out", describe(&error), length(segment));
                 self.lost(name, &anyhow::anyhow!(span));
                 return;
             }
@@ -291,10 +292,23 @@ impl Survey {
             return;
         }
         let next_seq = tails.iter().map(|(_, tail)| tail.next_seq()).min().unwrap_or(0);
+        let left_out = |tail: &Tail| tail.entries.iter().filter(|entry| entry.next_seq > next_seq).count();
+        let left_out = tails.iter().map(|(_, tail)| left_out(tail)).max().unwrap_or(0);
         let mut last_us = None;
         for (table, tail) in &tails {
-            if tail.left > 0 && !is_being_written {
-                let what = format!("ends with {} bytes that are not whole; they are left out", tail.left);
+            // While it is being written the last bytes are not whole yet.
+            let what = match tail.cut {
+                Some(damage) if !(is_being_written && tail.is_at_end) => Some(damage.to_owned()),
+                _ if is_being_written => None,
+                _ if tail.left > 0 => {
+                    Some(format!("ends with {} bytes that are not whole; they are left out", tail.left))
+                }
+                _ if left_out > 0 && tail.next_seq() == next_seq => {
+                    Some(format!("lacks the last {left_out} of what others have; it is left out"))
+                }
+                _ => None,
+            };
+            if let Some(what) = what {
                 self.losses.push(Loss { file: table.file(segment, Form::Arrows), what });
             }
             // What one table has more than another is not used.
@@ -308,10 +322,6 @@ impl Survey {
             self.found(Planned { segment, sealed: false }, seqs, (tail.label.first_us, last_us));
         }
     }
-}
-
-fn is_missing(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::NotFound)
 }
 
 /// How long a segment is, for people.

@@ -1,7 +1,7 @@
 //! What is the same in every file: the tables, and the label that says what a file belongs to.
 
 use super::tables::{connections::Connections, processes::Processes, samples::Samples, sockets::Sockets};
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use arrow_schema::{Field, Schema, SchemaRef};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -147,13 +147,22 @@ impl Label {
         check_schema(text)?;
         let label: Self = serde_json::from_str(text).context("has a damaged label")?;
         if id.is_some_and(|id| label.id != id) {
-            bail!("belongs to another recording");
+            return Err(Foreign::Recording.into());
         }
         if (label.table, label.segment) != (table, segment) {
-            bail!("is {} under a wrong name", label.table.file(label.segment, Form::Parquet));
+            return Err(Foreign::Name(label.table.file(label.segment, Form::Parquet)).into());
         }
         Ok(label)
     }
+}
+
+/// Not what its name says.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Foreign {
+    #[error("belongs to another recording")]
+    Recording,
+    #[error("is {0} under a wrong name")]
+    Name(String),
 }
 
 /// Written by a newer version than this one can read.

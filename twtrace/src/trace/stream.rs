@@ -1,12 +1,12 @@
 //! All rows of a recording in the order of their Inputs, decoded ahead on a thread of its own.
 
-use super::Loss;
 use super::decoder::{Restated, Window};
 use super::guard::guarded;
 use super::place::Place;
 use super::schema::{Form, TABLES, Table};
 use super::sealed::{Columns, Sealed};
 use super::tail::{Tail, TailBatches};
+use super::{Loss, is_missing};
 use anyhow::{Context as _, bail};
 use arrow_array::{RecordBatch, UInt64Array};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
@@ -96,11 +96,7 @@ impl Batches {
 /// Opens all tables of a segment.
 fn each<T>(form: Form, segment: u32, open: impl Fn(Table) -> anyhow::Result<T>) -> Result<[T; TABLES], (bool, Loss)> {
     let one = |table: Table| {
-        guarded(|| open(table)).map_err(|error| {
-            let is_missing =
-                error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::NotFound);
-            (is_missing, Loss::new(table.file(segment, form), &error))
-        })
+        guarded(|| open(table)).map_err(|error| (is_missing(&error), Loss::new(table.file(segment, form), &error)))
     };
     let [first, second, third, fourth] = Table::ALL;
     Ok([one(first)?, one(second)?, one(third)?, one(fourth)?])

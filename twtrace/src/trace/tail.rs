@@ -148,12 +148,17 @@ pub(super) struct Tail {
     pub(super) entries: Vec<Entry>,
     /// Bytes behind the last whole batch.
     pub(super) left: u64,
+    /// Why there is no more, other than that no more was written.
+    pub(super) cut: Option<&'static str>,
+    /// All of the bytes were read that there are: there may be more by now.
+    pub(super) is_at_end: bool,
 }
 
 impl Tail {
     /// Opens a stream, and compares its sums with its bytes.
     pub(super) fn open(place: &Place, id: Option<&str>, table: Table, segment: u32) -> anyhow::Result<Self> {
-        let mut sums = place.read(&table.file(segment, Form::Sums))?;
+        let sums = table.file(segment, Form::Sums);
+        let mut sums = place.read(&sums).with_context(|| format!("cannot be used without {sums}"))?;
         let mut stream = place.read(&table.file(segment, Form::Arrows))?;
         let mut start = [0; 12];
         sums.read_exact(&mut start).context("has damaged sums")?;
@@ -175,19 +180,29 @@ impl Tail {
         let mut sums = std::io::BufReader::new(sums);
         let mut bytes = [0; ENTRY];
         let mut content = Vec::new();
+        let mut cut = None;
+        let mut is_at_end = false;
         while sums.read_exact(&mut bytes).is_ok() {
-            let Some(entry) = Entry::parse(&bytes, &mut chain) else { break };
-            let Some(rest) = left.checked_sub(entry.length) else { break };
+            let Some(entry) = Entry::parse(&bytes, &mut chain) else {
+                cut = Some("has damaged sums; what follows is left out");
+                break;
+            };
+            let Some(rest) = left.checked_sub(entry.length) else {
+                cut = Some("is shorter than its sums say");
+                is_at_end = true;
+                break;
+            };
             // Never more than the file has.
             content.resize(entry.length as usize, 0);
             if stream.read_exact(&mut content).is_err() || extend(0, &content) != entry.crc {
+                cut = Some("does not have the sum that it should; what follows is left out");
                 break;
             }
             left = rest;
             entries.push(entry);
         }
         stream.rewind()?;
-        Ok(Self { table, stream, label, entries, left })
+        Ok(Self { table, stream, label, entries, left, cut, is_at_end })
     }
 
     /// Number of the first Input that is not all in the stream.

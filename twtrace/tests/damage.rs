@@ -1,0 +1,272 @@
+//! Damaged recordings: each is an error that names the file, or what can be read with the loss stated. Never a panic,
+//! and never other Inputs than were recorded.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+#![allow(clippy::print_stdout, reason = "figures for whoever runs the test")]
+
+mod common;
+
+use common::churn::{Churn, Random};
+use common::read;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use twtrace::trace::reader::Recording;
+use twtrace::trace::writer::{Keep, Recorder, WriteOptions};
+use twtrace_core::input::Input;
+
+/// A recording of a few segments, the last of them open.
+struct Sample {
+    folder: tempfile::TempDir,
+    inputs: Vec<Input>,
+    /// Contents of its files.
+    files: BTreeMap<String, Vec<u8>>,
+}
+
+impl Sample {
+    fn new(hostname: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("whole.twt");
+        // Segments of a minute.
+        let keep = Some(Keep::Time(std::time::Duration::from_secs(16 * 60)));
+        let mut recorder = Recorder::create(&path, WriteOptions { keep, overwrite: false }).unwrap();
+        let mut inputs = Vec::new();
+        let mut churn = Churn::new(5.0);
+        churn.start(&mut |input| {
+            let input = match input {
+                Input::Start { at_ns, unix_ns, mut host, tracing } => {
+                    host.hostname = hostname.to_owned();
+                    Input::Start { at_ns, unix_ns, host, tracing }
+                }
+                other => other,
+            };
+            inputs.push(input);
+        });
+        for _ in 0..700 {
+            churn.connection(&mut |input| inputs.push(input));
+        }
+        inputs.iter().for_each(|input| recorder.record(input).unwrap());
+        // Killed.
+        drop(recorder);
+        let (found, losses) = read(&Recording::open(&path).unwrap());
+        assert_eq!(losses, []);
+        assert!(inputs.starts_with(&found));
+        let files: BTreeMap<_, _> = fs::read_dir(&path)
+            .unwrap()
+            .map(|entry| entry.unwrap())
+            .map(|entry| (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap()))
+            .collect();
+        for name in ["connections-0001.parquet", "connections-0002.parquet", "connections-0003.arrows"] {
+            assert!(files.contains_key(name), "{:?}", files.keys());
+        }
+        Self { folder, inputs: found, files }
+    }
+
+    /// The same with one file as given, or without it.
+    fn with(&self, name: &str, content: Option<&[u8]>) -> PathBuf {
+        let path = self.folder.path().join("damaged.twt");
+        fs::create_dir_all(&path).unwrap();
+        for (other, bytes) in &self.files {
+            let file = path.join(other);
+            if other != name && fs::metadata(&file).map(|found| found.len()).ok() != Some(bytes.len() as u64) {
+                fs::write(file, bytes).unwrap();
+            }
+        }
+        match content {
+            Some(content) => fs::write(path.join(name), content).unwrap(),
+            None => drop(fs::remove_file(path.join(name))),
+        }
+        path
+    }
+
+    /// What became of a damaged one.
+    fn judge(&self, path: &Path, name: &str, what: &str) -> Fate {
+        let recording = match Recording::open(path) {
+            Ok(recording) => recording,
+            Err(error) => {
+                let said = error.to_string();
+                let file = said.split(": ").nth(1).unwrap().split(' ').next().unwrap();
+                assert!(self.files.contains_key(file), "{name} {what}: {said}");
+                return Fate::Refused(said);
+            }
+        };
+        let (found, mut losses) = read(&recording);
+        losses.extend_from_slice(&recording.info().losses);
+        if found == self.inputs && losses.is_empty() {
+            return Fate::Whole;
+        }
+        assert!(!losses.is_empty(), "{name} {what}: {} of {} without a loss", found.len(), self.inputs.len());
+        assert!(losses.iter().all(|loss| !loss.file.is_empty() && !loss.what.is_empty()));
+        assert!(is_part(&found, &self.inputs), "{name} {what}: other Inputs");
+        Fate::Lost(losses.into_iter().map(|loss| format!("{}: {}", loss.file, loss.what)).collect())
+    }
+
+    /// The same after putting back the file.
+    fn restore(&self, name: &str) {
+        fs::write(self.folder.path().join("damaged.twt").join(name), &self.files[name]).unwrap();
+    }
+}
+
+#[derive(Debug, PartialEq)]
+enum Fate {
+    Whole,
+    Lost(Vec<String>),
+    Refused(String),
+}
+
+/// Whether these are of those, in the same order, besides what is told again.
+fn is_part(found: &[Input], all: &[Input]) -> bool {
+    let again = |input: &&Input| {
+        !matches!(input, Input::Start { .. } | Input::Process { .. } | Input::User { .. } | Input::Namespace { .. })
+    };
+    let mut all = all.iter().filter(again);
+    found.iter().filter(again).all(|input| all.any(|other| other == input))
+}
+
+#[test]
+fn no_flipped_bit_goes_unnoticed() {
+    let sample = Sample::new("web-1");
+    let mut random = Random::new(3);
+    for (name, bytes) in &sample.files {
+        let (mut whole, mut lost, mut refused) = (0, 0, 0);
+        // The ends of a file say what it is; of the rest some of everything.
+        let edge = 64.min(bytes.len());
+        let middle = (0..25).map(|_| random.below(bytes.len() as u64) as usize);
+        let places: Vec<usize> =
+            (0..edge).step_by(7).chain((bytes.len() - edge..bytes.len()).step_by(7)).chain(middle).collect();
+        for place in places {
+            let bit = random.below(8);
+            let mut damaged = bytes.clone();
+            damaged[place] ^= 1 << bit;
+            let path = sample.with(name, Some(&damaged));
+            match sample.judge(&path, name, &format!("with bit {bit} of byte {place} flipped")) {
+                Fate::Whole => whole += 1,
+                Fate::Lost(_) => lost += 1,
+                Fate::Refused(_) => refused += 1,
+            }
+        }
+        sample.restore(name);
+        println!("{name}: {whole} whole, {lost} with losses, {refused} refused");
+        assert_eq!((whole, refused), (0, 0), "{name}");
+    }
+}
+
+#[test]
+fn files_cut_short_are_read_as_far_as_they_are_whole() {
+    let sample = Sample::new("web-1");
+    for (name, bytes) in &sample.files {
+        for length in [0, 1, 4, 8, 12, 64, bytes.len() / 2, bytes.len() - 9, bytes.len() - 8, bytes.len() - 1] {
+            let path = sample.with(name, Some(&bytes[..length.min(bytes.len() - 1)]));
+            let fate = sample.judge(&path, name, &format!("cut to {length} bytes"));
+            // The last byte of the manifest is the end of its line.
+            let is_line = name == "recording.json" && length == bytes.len() - 1;
+            assert!(matches!(fate, Fate::Lost(_)) || is_line, "{name} cut to {length} bytes: {fate:?}");
+        }
+        let longer = [bytes.as_slice(), b"more"].concat();
+        let fate = sample.judge(&sample.with(name, Some(&longer)), name, "with more at its end");
+        // What follows the last whole sum is one that was not written to its end.
+        assert!(matches!(fate, Fate::Lost(_)) || name.ends_with(".sums"), "{name}: {fate:?}");
+        sample.restore(name);
+    }
+}
+
+#[test]
+fn missing_files_are_named() {
+    let sample = Sample::new("web-1");
+    for name in sample.files.keys() {
+        let fate = sample.judge(&sample.with(name, None), name, "missing");
+        let Fate::Lost(losses) = fate else { panic!("{name}: {fate:?}") };
+        let stem = name.split('.').next().unwrap();
+        assert!(losses.iter().any(|loss| loss.starts_with(stem)), "{name}: {losses:?}");
+        println!("{name}: {losses:?}");
+    }
+}
+
+#[test]
+fn files_of_others_are_not_taken_for_its_own() {
+    let sample = Sample::new("web-1");
+    let other = Sample::new("web-2");
+    for (name, bytes) in &other.files {
+        if name == "recording.json" {
+            continue;
+        }
+        let fate = sample.judge(&sample.with(name, Some(bytes)), name, "of another recording");
+        let Fate::Lost(losses) = fate else { panic!("{name}: {fate:?}") };
+        println!("{name}: {losses:?}");
+        sample.restore(name);
+    }
+    let path = sample.with("recording.json", Some(&other.files["recording.json"]));
+    let fate = sample.judge(&path, "recording.json", "of another recording");
+    let Fate::Refused(said) = fate else { panic!("{fate:?}") };
+    assert!(said.contains("another recording"), "{said}");
+    sample.restore("recording.json");
+    // One segment under the name of another.
+    for (name, under) in [
+        ("connections-0001.parquet", "connections-0002.parquet"),
+        ("samples-0001.parquet", "processes-0001.parquet"),
+        ("connections-0003.arrows", "sockets-0003.arrows"),
+        ("connections-0003.sums", "sockets-0003.sums"),
+    ] {
+        let fate = sample.judge(&sample.with(under, Some(&sample.files[name])), under, "under a wrong name");
+        assert!(matches!(fate, Fate::Lost(_)), "{fate:?}");
+        println!("{under}: {fate:?}");
+        sample.restore(under);
+    }
+}
+
+#[test]
+fn recordings_from_the_future_say_what_to_do() {
+    let sample = Sample::new("web-1");
+    let manifest = String::from_utf8(sample.files["recording.json"].clone()).unwrap();
+    let (own, _) = manifest.rsplit_once(",\"crc32\":").unwrap();
+    let future = own.replace("\"schema\": 1", "\"schema\": 2").replace("twtrace 0", "twtrace 9");
+    let sum = crc32fast::hash(future.strip_prefix("{\"recording\":").unwrap().as_bytes());
+    let future = format!("{future},\"crc32\":{sum}}}\n");
+    assert_ne!(future, manifest);
+    let path = sample.with("recording.json", Some(future.as_bytes()));
+    let Fate::Refused(said) = sample.judge(&path, "recording.json", "from the future") else { panic!() };
+    assert!(said.contains("was written by twtrace 9") && said.contains("upgrade twtrace"), "{said}");
+}
+
+#[test]
+fn a_segment_that_is_lost_is_a_gap() {
+    let sample = Sample::new("web-1");
+    let path = sample.with("sockets-0002.parquet", None);
+    let recording = Recording::open(&path).unwrap();
+    let (found, _) = read(&recording);
+    let count = |inputs: &[Input], is: fn(&Input) -> bool| inputs.iter().filter(|input| is(input)).count();
+    // The next one tells again whose connections those are, but it is the same trace.
+    assert_eq!(count(&found, |input| matches!(input, Input::Start { .. })), 1);
+    assert_eq!(count(&found, |input| matches!(input, Input::User { .. })), 2);
+    assert!(count(&found, |input| matches!(input, Input::Process { .. })) > 10);
+    let lives = count(&found, |input| matches!(input, Input::Life(_)));
+    assert!((600..1000).contains(&lives), "{lives}");
+    // Without the first one it begins with a start of its own.
+    sample.restore("sockets-0002.parquet");
+    let recording = Recording::open(&sample.with("connections-0001.parquet", None)).unwrap();
+    let (found, _) = read(&recording);
+    assert!(matches!(&found[0], Input::Start { host, .. } if host.hostname == "web-1"), "{:?}", found[0]);
+    assert_eq!(recording.info().host.hostname, "web-1");
+}
+
+#[test]
+fn what_is_no_recording_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let refused = |path: &Path| Recording::open(path).map(|_| ()).unwrap_err().to_string();
+    assert!(refused(&folder.path().join("no.twt")).contains("No such file"));
+    assert!(refused(folder.path()).contains("recording.json is missing"));
+    let file = folder.path().join("file.twt");
+    fs::write(&file, "text").unwrap();
+    assert!(refused(&file).contains("Not a directory"));
+    // Links and pipes are not followed.
+    let sample = Sample::new("web-1");
+    let path = sample.with("samples-0001.parquet", None);
+    let elsewhere = sample.folder.path().join("whole.twt/samples-0001.parquet");
+    std::os::unix::fs::symlink(elsewhere, path.join("samples-0001.parquet")).unwrap();
+    let info = Recording::open(&path).unwrap().info().clone();
+    assert_eq!(info.losses[0].file, "samples-0001.parquet");
+    fs::remove_file(path.join("samples-0001.parquet")).unwrap();
+    nix::unistd::mkfifo(&path.join("samples-0001.parquet"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let info = Recording::open(&path).unwrap().info().clone();
+    assert!(info.losses[0].what.contains("not a regular file"), "{:?}", info.losses);
+}

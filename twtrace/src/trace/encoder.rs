@@ -78,6 +78,11 @@ impl Encoder {
         self.seq
     }
 
+    /// The last time that was told, nanoseconds.
+    pub(super) fn now_ns(&self) -> u64 {
+        self.now_ns
+    }
+
     /// The last time that was told, microseconds since the Unix epoch.
     pub(super) fn now_us(&self) -> i64 {
         self.clock.split(self.now_ns).0

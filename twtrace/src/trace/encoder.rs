@@ -183,10 +183,10 @@ impl Encoder {
     fn remember(&mut self, input: &Input) {
         match input {
             Input::Start { .. } => self.told.start = Some(input.clone()),
-            Input::Namespace { netns, .. } => {
-                if self.told.namespaces.len() < REMEMBERED || self.told.namespaces.contains_key(netns) {
-                    self.told.namespaces.insert(*netns, input.clone());
-                }
+            Input::Namespace { netns, .. }
+                if self.told.namespaces.len() < REMEMBERED || self.told.namespaces.contains_key(netns) =>
+            {
+                self.told.namespaces.insert(*netns, input.clone());
             }
             Input::NamespaceGone { netns } => {
                 self.told.namespaces.remove(netns);

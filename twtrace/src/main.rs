@@ -6,6 +6,7 @@ use std::panic;
 use std::process::ExitCode;
 use twtrace::cli::{Cli, Command};
 use twtrace::cmd;
+use twtrace::cmd::record::NotStarted;
 use twtrace::kernel::explain::explain;
 use twtrace::trace::Fault;
 use twtrace::view::text;
@@ -24,8 +25,7 @@ fn main() -> ExitCode {
         Ok(Ok(code)) => code,
         Ok(Err(error)) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Ok(Err(error)) => {
-            // What is wrong with a recording has nothing to do with this kernel.
-            say(&if error.is::<Fault>() { error.to_string() } else { explain(&error) });
+            say(&if is_of_tracing(&cli, &error) { explain(&error) } else { format!("{error:#}") });
             ExitCode::FAILURE
         }
         Err(_) => ExitCode::FAILURE,
@@ -51,6 +51,12 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
             Ok(if works { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
     }
+}
+
+/// Whether the kernel may be why: not when a recording is read, or cannot be written to.
+fn is_of_tracing(cli: &Cli, error: &anyhow::Error) -> bool {
+    let traces = matches!(cli.command, Command::Top(_) | Command::Record(_) | Command::Sockets(_) | Command::Doctor(_));
+    traces && !error.is::<Fault>() && !error.is::<NotStarted>()
 }
 
 /// One line on standard error, whatever is in the text.

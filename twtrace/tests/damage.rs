@@ -270,3 +270,30 @@ fn what_is_no_recording_is_refused() {
     let info = Recording::open(&path).unwrap().info().clone();
     assert!(info.losses[0].what.contains("not a regular file"), "{:?}", info.losses);
 }
+
+#[test]
+fn without_a_manifest_nothing_crashes_and_it_is_said_that_nothing_is_sure() {
+    let sample = Sample::new("web-1");
+    let mut random = Random::new(11);
+    for (name, bytes) in sample.files.iter().filter(|(name, _)| name.ends_with(".parquet")) {
+        for round in 0..20 {
+            let mut damaged = bytes.clone();
+            for _ in 0..=round % 3 {
+                // The footer most of all: it says how large everything is.
+                let reach = if round % 2 == 0 { 2500.min(bytes.len()) } else { bytes.len() };
+                let place = bytes.len() - 1 - random.below(reach as u64) as usize;
+                damaged[place] = random.next() as u8;
+            }
+            let path = sample.with(name, Some(&damaged));
+            drop(fs::remove_file(path.join("recording.json")));
+            match Recording::open(&path) {
+                Ok(recording) => {
+                    assert_eq!(recording.info().losses[0].file, "recording.json");
+                    read(&recording);
+                }
+                Err(error) => panic!("{name}: {error}"),
+            }
+        }
+        sample.restore(name);
+    }
+}

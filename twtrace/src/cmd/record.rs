@@ -9,6 +9,7 @@ use crate::source::Feed;
 use crate::source::live::{Live, LiveOptions};
 use crate::trace::writer::{Progress, Recorder, WriteOptions};
 use child::Child;
+pub use child::NotStarted;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -28,7 +29,15 @@ pub fn run(args: &RecordArgs) -> anyhow::Result<ExitCode> {
     // A trace that does not begin leaves nothing behind.
     let recorder = Recorder::create(&args.output, WriteOptions { overwrite: args.overwrite, keep: args.keep })?;
     let mut session = Session::new(recorder);
-    let code = session.trace(&mut live, args)?;
+    let code = match session.trace(&mut live, args) {
+        Ok(code) => code,
+        Err(error) if error.is::<NotStarted>() => {
+            // What is wrong with the command is what matters.
+            let _ = session.recorder.discard();
+            return Err(error);
+        }
+        Err(error) => return Err(error),
+    };
     let Session { engine, recorder, open, began, .. } = session;
     let progress = recorder.finish()?;
     let ended = summary::Ended { path: &args.output, lasted: began.elapsed(), progress, open: open.count() };

@@ -78,6 +78,11 @@ impl Encoder {
         self.seq
     }
 
+    /// The last time that was told, nanoseconds.
+    pub(super) fn now_ns(&self) -> u64 {
+        self.now_ns
+    }
+
     /// The last time that was told, microseconds since the Unix epoch.
     pub(super) fn now_us(&self) -> i64 {
         self.clock.split(self.now_ns).0
@@ -178,10 +183,10 @@ impl Encoder {
     fn remember(&mut self, input: &Input) {
         match input {
             Input::Start { .. } => self.told.start = Some(input.clone()),
-            Input::Namespace { netns, .. } => {
-                if self.told.namespaces.len() < REMEMBERED || self.told.namespaces.contains_key(netns) {
-                    self.told.namespaces.insert(*netns, input.clone());
-                }
+            Input::Namespace { netns, .. }
+                if self.told.namespaces.len() < REMEMBERED || self.told.namespaces.contains_key(netns) =>
+            {
+                self.told.namespaces.insert(*netns, input.clone());
             }
             Input::NamespaceGone { netns } => {
                 self.told.namespaces.remove(netns);

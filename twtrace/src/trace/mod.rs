@@ -1,4 +1,27 @@
 //! Recordings: a directory of Inputs, written while tracing and read back by the commands that come after.
+//!
+//! `NAME.twt/` holds for each segment of the recording and each of the four tables (see [`tables`]) a Parquet file,
+//! `TABLE-NNNN.parquet`. The segment that is being written is an Arrow IPC stream, `TABLE-NNNN.arrows`, with sums in
+//! `TABLE-NNNN.sums` that say how far it is whole ([`tail`]). `recording.json` names the sealed segments, with size and
+//! sum of each file ([`manifest`]). Every file says in its metadata which recording, table and segment it is part of
+//! ([`schema::Label`]).
+//!
+//! Every Input has a number, `seq`, which its rows carry in whatever tables they are: read in the order of numbers the
+//! four tables give back the Inputs as they were, field by field. Numbers have no gaps, so that what is missing is
+//! noticed. A segment can be read without those before it: it tells again, in rows that are marked `restated`, what
+//! they told and still holds.
+//!
+//! # Evolution
+//! The number of the schema stays as long as versions can read each other's recordings.
+//! * A column that may be null may be added. Who does not know it does not read it; where it is missing every row
+//!   reads as null, which must mean "not told".
+//! * No column is renamed, changes its type or its meaning, or is left out. A column that was never null stays so.
+//! * Words (of `kind`, `role`, `state` and so on) are added only together with a new number: who does not know a word
+//!   cannot tell what its row means.
+//! * The manifest's fields follow the rules of columns.
+//!
+//! With a new number, older versions say who wrote the recording and that they must be upgraded; newer versions go on
+//! to read every number that there was.
 
 mod clock;
 mod columns;

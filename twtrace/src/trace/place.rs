@@ -93,6 +93,12 @@ impl Place {
         Ok(())
     }
 
+    /// Removes all of it.
+    pub(super) fn discard(&self) -> anyhow::Result<()> {
+        self.empty()?;
+        std::fs::remove_dir(&self.path).with_context(|| format!("cannot remove {}", self.path.display()))
+    }
+
     /// Where it is.
     pub(super) fn path(&self) -> &Path {
         &self.path

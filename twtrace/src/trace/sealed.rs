@@ -235,3 +235,89 @@ fn check(metadata: &ParquetMetaData, file_bytes: u64) -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+    use super::*;
+    use crate::trace::schema::{Newer, SCHEMA};
+    use crate::trace::tables::sockets;
+    use arrow_array::{ArrayRef, UInt32Array, UInt64Array};
+    use arrow_schema::{DataType, Field};
+    use std::path::PathBuf;
+
+    fn place() -> (tempfile::TempDir, Place) {
+        let folder = tempfile::tempdir().unwrap();
+        let place = Place::open(folder.path()).unwrap();
+        (folder, place)
+    }
+
+    fn label(schema: u32) -> Label {
+        Label { schema, ..Label::new("me", Table::Sockets, 1, (0, 0)) }
+    }
+
+    /// A file as another version might have written it.
+    fn foreign(place: &Place, label: &Label, columns: Vec<(Field, ArrayRef)>) {
+        let (fields, columns): (Vec<Field>, Vec<ArrayRef>) = columns.into_iter().unzip();
+        let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap();
+        let options = ArrowWriterOptions::new().with_properties(properties(label).unwrap());
+        let file = place.make("sockets-0001.parquet").unwrap();
+        let mut writer = ArrowWriter::try_new_with_options(file, batch.schema(), options).unwrap();
+        writer.write(&batch).unwrap();
+        writer.close().unwrap();
+    }
+
+    fn numbers(name: &str) -> (Field, ArrayRef) {
+        (Field::new(name, DataType::UInt64, false), Arc::new(UInt64Array::from(vec![1, 2, 3])))
+    }
+
+    /// The table's rows, as far as this version reads them.
+    fn rows(place: &Place) -> anyhow::Result<Vec<sockets::Rows>> {
+        let sealed = Sealed::open(place, Some("me"), Table::Sockets, 1)?;
+        sealed.batches()?.map(|batch| sockets::Rows::of(&batch?)).collect()
+    }
+
+    #[test]
+    fn columns_may_be_added_and_those_that_may_be_null_may_be_missing() {
+        let (_folder, place) = place();
+        let time = DataType::Timestamp(arrow_schema::TimeUnit::Microsecond, Some("UTC".into()));
+        let times = arrow_array::TimestampMicrosecondArray::from(vec![1, 2, 3]).with_timezone("UTC");
+        let columns = vec![
+            numbers("invented_later"),
+            numbers("cookie"),
+            (Field::new("time", time, false), Arc::new(times)),
+            numbers("seq"),
+        ];
+        foreign(&place, &label(SCHEMA), columns);
+        assert_eq!(rows(&place).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn columns_of_another_type_are_errors() {
+        for name in ["seq", "cookie"] {
+            let (_folder, place) = place();
+            let other =
+                (Field::new(name, DataType::UInt32, false), Arc::new(UInt32Array::from(vec![1, 2, 3])) as ArrayRef);
+            foreign(&place, &label(SCHEMA), vec![other]);
+            assert!(rows(&place).is_err());
+        }
+    }
+
+    #[test]
+    fn a_newer_schema_is_told_apart_from_damage() {
+        let (_folder, place) = place();
+        foreign(&place, &label(SCHEMA + 1), vec![numbers("seq")]);
+        assert!(rows(&place).err().unwrap().is::<Newer>());
+    }
+
+    #[test]
+    fn an_attempt_that_fails_leaves_nothing() {
+        let (folder, place) = place();
+        let result =
+            place.replace("sockets-0001.parquet", |file| write(file, &label(SCHEMA), &mut || bail!("no more")));
+        assert!(result.is_err());
+        let left: Vec<PathBuf> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert_eq!(left, Vec::<PathBuf>::new());
+    }
+}

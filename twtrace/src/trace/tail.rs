@@ -305,3 +305,87 @@ fn check(bytes: &[u8]) -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+    use super::*;
+    use crate::trace::encoder::Encoder;
+    use crate::trace::guard::guarded;
+    use proptest::prelude::*;
+    use twtrace_core::input::Input;
+
+    /// A stream whose sums are right, whatever is in it.
+    fn stream(place: &Place, change: impl FnOnce(&mut Vec<u8>)) {
+        let label = Label::new("me", Table::Samples, 1, (0, 0));
+        let mut writer = TailWriter::create(place, &label).unwrap();
+        let mut encoder = Encoder::default();
+        for at_ns in 0..50 {
+            encoder.push(&Input::Tick { at_ns: at_ns * 1000 }).unwrap();
+            encoder.push(&Input::Namespace { netns: 1, name: "name".to_owned(), refused: None }).unwrap();
+        }
+        let [samples, ..] = encoder.take().unwrap();
+        let mut entry = writer.append(samples.as_ref(), encoder.seq(), 0).unwrap();
+        let name = Table::Samples.file(1, Form::Arrows);
+        let mut bytes = place.read_small(&name, 1 << 20).unwrap();
+        change(&mut bytes);
+        place.remove(&name).unwrap();
+        place.make(&name).unwrap().write_all(&bytes).unwrap();
+        (entry.length, entry.crc) = (bytes.len() as u64, extend(0, &bytes));
+        writer.confirm(entry).unwrap();
+    }
+
+    fn read(place: &Place) -> anyhow::Result<Option<RecordBatch>> {
+        guarded(|| Tail::open(place, Some("me"), Table::Samples, 1)?.batches().next())
+    }
+
+    #[test]
+    fn what_was_written_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = Place::open(folder.path()).unwrap();
+        stream(&place, |_| {});
+        assert_eq!(read(&place).unwrap().unwrap().num_rows(), 100);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(300))]
+
+        /// As somebody would write it who means harm.
+        #[test]
+        fn no_stream_ends_the_program(changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4)) {
+            let folder = tempfile::tempdir().unwrap();
+            let place = Place::open(folder.path()).unwrap();
+            stream(&place, |bytes| {
+                for (place, value) in changes {
+                    let place = place.index(bytes.len());
+                    bytes[place] = value;
+                }
+            });
+            // Some bytes are padding.
+            let _ = read(&place);
+        }
+    }
+
+    #[test]
+    fn claims_are_looked_at_before_memory_is_set_aside() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = Place::open(folder.path()).unwrap();
+        // Each eight bytes in turn as the length of a buffer.
+        let length = {
+            let mut length = 0;
+            stream(&place, |bytes| length = bytes.len());
+            length
+        };
+        let bytes = place.read_small(&Table::Samples.file(1, Form::Arrows), 1 << 20).unwrap();
+        for at in (0..length - 8).step_by(8) {
+            let mut claims = bytes.clone();
+            claims[at..at + 8].copy_from_slice(&(i64::MAX / 2).to_le_bytes());
+            let _ = guarded(|| {
+                check(&claims)?;
+                StreamDecoder::new().decode(&mut Buffer::from_vec(claims))?;
+                Ok(())
+            });
+        }
+    }
+}

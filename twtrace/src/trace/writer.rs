@@ -135,6 +135,7 @@ enum Order {
 
 /// Writes a recording.
 pub struct Recorder {
+    place: Arc<Place>,
     encoder: Encoder,
     orders: Option<SyncSender<Order>>,
     writer: Option<JoinHandle<()>>,
@@ -200,8 +201,15 @@ impl Recorder {
                 sealing.fail(sealer_failed(error));
             }
         })?;
-        let mut streams =
-            Streams { place, id, shared: Arc::clone(&shared), open: None, jobs: Some(jobs), sealer, _lock: lock };
+        let mut streams = Streams {
+            place: Arc::clone(&place),
+            id,
+            shared: Arc::clone(&shared),
+            open: None,
+            jobs: Some(jobs),
+            sealer,
+            _lock: lock,
+        };
         let writing = Arc::clone(&shared);
         let writer = thread::Builder::new().name("record".to_owned()).spawn(move || {
             if let Err(error) = streams.run(&todo) {
@@ -214,6 +222,7 @@ impl Recorder {
             }
         })?;
         Ok(Self {
+            place,
             encoder: Encoder::default(),
             orders: Some(orders),
             writer: Some(writer),
@@ -239,20 +248,20 @@ impl Recorder {
     fn take(&mut self, input: &Input) -> anyhow::Result<()> {
         self.shared.check()?;
         self.encoder.push(input)?;
-        match input {
-            Input::Tick { at_ns } => self.tick(*at_ns)?,
-            Input::Start { at_ns, host, .. } => {
-                self.segment.first_us.get_or_insert_with(|| self.encoder.now_us());
-                self.segment.since_ns.get_or_insert(*at_ns);
-                if !self.host_is_known {
-                    self.host_is_known = true;
-                    self.order(Order::Host(host.clone()))?;
-                }
+        if let Input::Start { at_ns, host, .. } = input {
+            self.segment.first_us.get_or_insert_with(|| self.encoder.now_us());
+            self.segment.since_ns.get_or_insert(*at_ns);
+            if !self.host_is_known {
+                self.host_is_known = true;
+                self.order(Order::Host(host.clone()))?;
             }
-            _ if self.encoder.rows().iter().any(|rows| *rows >= HAND_OVER_ROWS) => self.hand_over(false)?,
-            _ => {}
         }
-        Ok(())
+        // By the time that Inputs tell: in a flood it is long until the next tick.
+        let is_due = self.encoder.now_ns().abs_diff(self.handed_over_ns) >= HAND_OVER_NS
+            || self.encoder.rows().iter().any(|rows| *rows >= HAND_OVER_ROWS);
+        // Between two ticks there may be half of a census, which is not torn apart.
+        let is_over = matches!(input, Input::Tick { at_ns } if self.is_over(*at_ns));
+        if is_due || is_over { self.hand_over(is_over) } else { Ok(()) }
     }
 
     /// Whether the next census should be a whole one: true once after each beginning of a segment, which has to tell
@@ -282,6 +291,15 @@ impl Recorder {
         Ok(self.progress())
     }
 
+    /// Removes the recording: it was not begun after all.
+    ///
+    /// # Errors
+    /// A file cannot be removed.
+    pub fn discard(mut self) -> anyhow::Result<()> {
+        self.join();
+        self.place.discard().map_err(Fault::of)
+    }
+
     fn seal(&mut self) -> anyhow::Result<()> {
         self.hand_over(true)?;
         self.order(Order::Finish)?;
@@ -289,7 +307,8 @@ impl Recorder {
         self.shared.check()
     }
 
-    fn tick(&mut self, at_ns: u64) -> anyhow::Result<()> {
+    /// Whether the segment is over.
+    fn is_over(&mut self, at_ns: u64) -> bool {
         self.segment.first_us.get_or_insert_with(|| self.encoder.now_us());
         let since_ns = *self.segment.since_ns.get_or_insert(at_ns);
         let rows = self.encoder.rows();
@@ -303,21 +322,16 @@ impl Recorder {
             Some(Keep::Bytes(bytes)) => (SEGMENT_NS, (bytes / u64::from(SEGMENTS_KEPT)).max(SMALLEST_BYTES)),
             None => (SEGMENT_NS, u64::MAX),
         };
-        let over = connections >= SEGMENT_CONNECTIONS
+        connections >= SEGMENT_CONNECTIONS
             || sockets >= SEGMENT_SOCKETS
             || self.encoder.owners() >= SEGMENT_OWNERS
             || at_ns.saturating_sub(since_ns) >= longest_ns
-            || self.shared.open_bytes.load(Relaxed) >= largest_bytes;
-        let is_due = at_ns.abs_diff(self.handed_over_ns) >= HAND_OVER_NS;
-        if over || is_due || rows.iter().any(|rows| *rows >= HAND_OVER_ROWS) {
-            self.handed_over_ns = at_ns;
-            self.hand_over(over)?;
-        }
-        Ok(())
+            || self.shared.open_bytes.load(Relaxed) >= largest_bytes
     }
 
     /// Hands over all rows. With `over` they are the last of their segment.
     fn hand_over(&mut self, over: bool) -> anyhow::Result<()> {
+        self.handed_over_ns = self.encoder.now_ns();
         let rows = *self.encoder.rows();
         let segment = self.segment;
         let last_us = self.encoder.now_us();

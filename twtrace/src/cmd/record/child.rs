@@ -4,6 +4,7 @@ use anyhow::Context as _;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::ffi::OsString;
+use std::io;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{self, Command, ExitCode, ExitStatus};
 use std::time::{Duration, Instant};
@@ -17,6 +18,14 @@ const WHEN_ASKED: Duration = Duration::from_secs(5);
 /// What a shell adds to the number of a signal that ended a command.
 const SIGNALLED: i32 = 128;
 
+/// The command cannot be run.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot start {name}: {error}")]
+pub struct NotStarted {
+    name: String,
+    error: io::Error,
+}
+
 /// A command that runs, or has ended.
 pub(super) struct Child {
     process: process::Child,
@@ -28,9 +37,9 @@ pub(super) struct Child {
 
 impl Child {
     /// Starts it, with this program's own input and output.
-    pub(super) fn start(name: &OsString, arguments: &[OsString]) -> anyhow::Result<Self> {
+    pub(super) fn start(name: &OsString, arguments: &[OsString]) -> Result<Self, NotStarted> {
         let process = Command::new(name).args(arguments).spawn();
-        let process = process.with_context(|| format!("cannot start {}", name.display()))?;
+        let process = process.map_err(|error| NotStarted { name: name.to_string_lossy().into_owned(), error })?;
         Ok(Self { process, status: None, ending: None, is_asked: false })
     }
 

@@ -130,7 +130,11 @@ pub(super) fn summary(model: &Model, ended: &Ended<'_>) -> String {
     );
     let makers = order::of_model(model, GroupBy::Process, Sort::Made);
     for row in makers.iter().filter(|row| row.counts.time_wait_made > 0).take(NAMED) {
-        let _ = writeln!(said, "{:>12} by {}", text::count(row.counts.time_wait_made), label::group(row, model));
+        let name = match &row.owner {
+            Some(owner) => label::process(&owner.comm, owner.key.tgid),
+            None => label::group(row, model),
+        };
+        let _ = writeln!(said, "{:>12} by {name}", text::count(row.counts.time_wait_made));
     }
     said
 }

@@ -1,0 +1,292 @@
+//! `twtrace record` on the running kernel: what it writes, how it ends, and what is left when it is killed or has no
+//! room.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+#![allow(clippy::print_stdout, reason = "figures for whoever runs the test")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+use twtrace::trace::Info;
+use twtrace::trace::reader::Recording;
+use twtrace_core::engine::{Engine, EngineConfig};
+use twtrace_core::input::{CensusState, Input, Role};
+use twtrace_core::model::GroupBy;
+use twtrace_tests::top::{await_attached, churn, quiet_place};
+use twtrace_tests::tracer::{Place, program};
+use twtrace_tests::workload::Churned;
+
+/// How often it is killed.
+const KILLS: usize = 50;
+
+/// What a recording tells.
+struct Recorded {
+    info: Info,
+    /// Established connections by the process that opened them.
+    opened: BTreeMap<u32, u64>,
+    /// Sockets that were open at the last census.
+    open: usize,
+    lost: u64,
+    engine: Engine,
+}
+
+fn read(path: &Path) -> Recorded {
+    let recording = Recording::open(path).unwrap_or_else(|error| panic!("{error:#}"));
+    let mut opened = BTreeMap::new();
+    let mut open = 0;
+    let mut lost = 0;
+    let mut engine = Engine::new(EngineConfig::default());
+    let mut replay = recording.replay().unwrap();
+    let mut see = |input: Input| {
+        match &input {
+            Input::Life(life) if life.established && life.role == Role::Active => {
+                *opened.entry(life.opener.map_or(0, |owner| owner.key.tgid)).or_default() += 1;
+            }
+            Input::CensusBegin { whole: true, .. } => open = 0,
+            Input::CensusRows(rows) => open += rows.iter().filter(|row| row.state == CensusState::Open).count(),
+            Input::Counters(counters) => lost = counters.ring_full + counters.recursion + counters.map_full,
+            _ => {}
+        }
+        engine.apply(input);
+    };
+    while replay.advance(u64::MAX, &mut see).unwrap() {}
+    assert_eq!(replay.losses(), []);
+    Recorded { info: recording.info().clone(), opened, open, lost, engine }
+}
+
+/// `twtrace record` in a place, with what it says to be read at its end.
+fn start(place: &Place, path: &Path, arguments: &[&str]) -> Child {
+    let mut command = Command::new(program("twtrace"));
+    command.arg("record").arg("-o").arg(path).args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
+    place.spawn(command)
+}
+
+fn record(place: &Place, path: &Path, arguments: &[&str]) -> Output {
+    start(place, path, arguments).wait_with_output().unwrap()
+}
+
+fn signal(child: &Child, signal: Signal) {
+    kill(Pid::from_raw(child.id().cast_signed()), signal).unwrap();
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// How many of each worker's connections are missing, and those of nobody else are among them.
+fn check(recorded: &Recorded, churned: &Churned) {
+    for worker in &churned.workers {
+        let found = recorded.opened.get(&worker.who.pid).copied().unwrap_or(0);
+        let missing = worker.made.saturating_sub(found);
+        assert!(
+            found <= worker.made && missing <= recorded.lost,
+            "{}: {found} of {}, {} lost; {:?} {:?}",
+            worker.who.comm,
+            worker.made,
+            recorded.lost,
+            recorded.info,
+            recorded.opened
+        );
+    }
+}
+
+#[test]
+fn what_a_command_did_is_recorded_and_its_code_passed_on() {
+    let place = quiet_place();
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("churn.twt");
+    let workload = program("twtrace-workload");
+    let arguments = ["--", workload.to_str().unwrap(), "churn", "--processes", "3", "--connections", "6000"];
+    let output = record(&place, &path, &arguments);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    // Its output is its own.
+    let churned: Churned = serde_json::from_slice(&output.stdout).unwrap();
+    let recorded = read(&path);
+    check(&recorded, &churned);
+    assert!(recorded.info.finished && recorded.info.losses.is_empty());
+    let made = |pid: u32| {
+        let mut rows = recorded.engine.model().rows(GroupBy::Process);
+        let row = rows.find(|row| row.owner.is_some_and(|owner| owner.key.tgid == pid)).unwrap();
+        assert!(row.owner.is_some());
+        row.counts.time_wait_made
+    };
+    for worker in &churned.workers {
+        assert!(made(worker.who.pid) + recorded.lost >= worker.made);
+    }
+    let said = said(&output);
+    println!("{said}");
+    assert!(said.contains("timewait sockets made") && said.contains("churn-0["), "{said}");
+    assert!(!said.contains('\r'), "a progress line where nobody looks: {said:?}");
+    // The codes of others.
+    for (script, code) in [("exit 7", 7), ("kill -9 $$", 137)] {
+        let path = folder.path().join(format!("{code}.twt"));
+        assert_eq!(record(&place, &path, &["--", "sh", "-c", script]).status.code(), Some(code), "{script}");
+        assert!(read(&path).info.finished);
+    }
+    let path = folder.path().join("none.twt");
+    let output = record(&place, &path, &["--", "/no/such/command"]);
+    assert_eq!((output.status.code(), path.exists()), (Some(1), false));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.lines().count() == 1 && said.contains("cannot start /no/such/command"), "{said}");
+}
+
+#[test]
+fn signals_end_it_in_order() {
+    let place = quiet_place();
+    let folder = TempDir::new().unwrap();
+    for asked in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+        let path = folder.path().join(format!("{asked}.twt"));
+        let child = start(&place, &path, &[]);
+        await_attached(&place, child.id());
+        let churned = churn(&place, &["--connections", "500"]);
+        signal(&child, asked);
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{asked}: {}", said(&output));
+        let recorded = read(&path);
+        assert!(recorded.info.finished);
+        check(&recorded, &churned);
+    }
+    // A command is asked to end as well, and is still recorded then.
+    let path = folder.path().join("asked.twt");
+    let child = start(&place, &path, &["--", "sh", "-c", "trap 'exit 5' TERM; while :; do sleep 0.1; done"]);
+    await_attached(&place, child.id());
+    signal(&child, Signal::SIGTERM);
+    assert_eq!(child.wait_with_output().unwrap().status.code(), Some(5));
+    let path = folder.path().join("short.twt");
+    let began = Instant::now();
+    assert_eq!(record(&place, &path, &["--duration", "1s"]).status.code(), Some(0));
+    assert!(began.elapsed() >= Duration::from_secs(1));
+}
+
+#[test]
+fn connections_that_are_still_open_are_recorded_as_such() {
+    let place = quiet_place();
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("open.twt");
+    let child = start(&place, &path, &[]);
+    await_attached(&place, child.id());
+    let sockets = place.run(|| {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let server = listener.accept().unwrap().0;
+        (listener, client, server)
+    });
+    signal(&child, Signal::SIGINT);
+    let said = said(&child.wait_with_output().unwrap());
+    drop(sockets);
+    // Two of them here, and more on a host with other namespaces.
+    assert!(read(&path).open >= 2);
+    assert!(said.contains("open at the end") && !said.contains(" 0 connections open"), "{said}");
+}
+
+#[test]
+fn killed_at_any_moment_it_loses_a_second_at_most() {
+    let folder = TempDir::new().unwrap();
+    let mut pause = 17_u64;
+    for kill in 0..KILLS {
+        let place = quiet_place();
+        let path = folder.path().join(format!("{kill}.twt"));
+        let mut child = start(&place, &path, &["--keep", "30s"]);
+        await_attached(&place, child.id());
+        let churned = churn(&place, &["--processes", "2", "--connections", "1000"]);
+        // From here on it is a second before the kill at least, with another load under way.
+        let mut load = Command::new(program("twtrace-workload"));
+        load.args(["churn", "--processes", "2", "--connections", "200000"]).stdout(Stdio::null());
+        let mut load = place.spawn(load);
+        pause = pause * 1_103_515_245 % 2_147_483_647;
+        thread::sleep(Duration::from_millis(1000 + pause % 800));
+        signal(&child, Signal::SIGKILL);
+        child.wait().unwrap();
+        load.kill().unwrap();
+        load.wait().unwrap();
+        let recorded = read(&path);
+        check(&recorded, &churned);
+        assert!(!recorded.info.finished);
+        // Only what was just being written.
+        assert!(recorded.info.losses.iter().all(|loss| loss.file.ends_with(".arrows")), "{:?}", recorded.info.losses);
+        if kill % 10 == 0 {
+            println!("{} connections, {} lost, {:?}", recorded.info.connections, recorded.lost, recorded.info.losses);
+        }
+        fs::remove_dir_all(path).unwrap();
+    }
+}
+
+/// A file system in memory.
+struct Memory(PathBuf);
+
+impl Memory {
+    fn new(at: PathBuf, flags: MsFlags) -> Self {
+        fs::create_dir(&at).unwrap();
+        mount(Some("tmpfs"), &at, Some("tmpfs"), flags, Some("size=4m")).unwrap();
+        Self(at)
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        let _ = umount2(&self.0, MntFlags::MNT_DETACH);
+    }
+}
+
+/// One line that names the recording and says this.
+fn failed(output: &Output, what: &str) {
+    let said = said(output);
+    println!("{said}");
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.lines().count() == 1 && said.contains(".twt") && said.contains(what), "{said}");
+}
+
+#[test]
+fn a_full_disk_ends_it_with_what_was_sealed_before() {
+    let place = quiet_place();
+    let folder = TempDir::new().unwrap();
+    let memory = Memory::new(folder.path().join("small"), MsFlags::empty());
+    let path = memory.0.join("full.twt");
+    // Segments of half a megabyte, and a limit beyond what there is room for.
+    let child = start(&place, &path, &["--keep", "8MiB"]);
+    await_attached(&place, child.id());
+    let mut load = Command::new(program("twtrace-workload"));
+    load.args(["churn", "--processes", "2", "--connections", "200000"]).stdout(Stdio::null());
+    let mut load = place.spawn(load);
+    let output = child.wait_with_output().unwrap();
+    load.kill().unwrap();
+    load.wait().unwrap();
+    failed(&output, "No space left");
+    let recorded = read(&path);
+    println!("{} connections, {:?}", recorded.info.connections, recorded.info.losses);
+    assert!(recorded.info.connections > 1000 && !recorded.info.finished);
+    let names: Vec<_> = fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(names.iter().any(|name| name.to_str().unwrap().ends_with(".parquet")), "{names:?}");
+    assert!(!names.iter().any(|name| name.to_str().unwrap().ends_with(".tmp")), "{names:?}");
+}
+
+#[test]
+fn a_place_that_cannot_be_written_to_is_named() {
+    let place = quiet_place();
+    let folder = TempDir::new().unwrap();
+    let memory = Memory::new(folder.path().join("fixed"), MsFlags::MS_RDONLY);
+    failed(&record(&place, &memory.0.join("a.twt"), &[]), "Read-only");
+    failed(&record(&place, &folder.path().join("no/a.twt"), &[]), "No such file");
+    let there = folder.path().join("there.twt");
+    fs::create_dir(&there).unwrap();
+    failed(&record(&place, &there, &[]), "--overwrite");
+}
+
+#[test]
+fn a_folder_that_is_removed_ends_it() {
+    let place = quiet_place();
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("gone.twt");
+    let child = start(&place, &path, &[]);
+    await_attached(&place, child.id());
+    fs::remove_dir_all(&path).unwrap();
+    failed(&child.wait_with_output().unwrap(), "removed");
+}

@@ -275,7 +275,7 @@ mod tests {
     /// The table's rows, as far as this version reads them.
     fn rows(place: &Place) -> anyhow::Result<Vec<sockets::Rows>> {
         let sealed = Sealed::open(place, Some("me"), Table::Sockets, 1)?;
-        sealed.batches()?.map(|batch| sockets::Rows::of(&batch?)).collect()
+        sealed.batches(Columns::Read)?.map(|batch| sockets::Rows::of(&batch?)).collect()
     }
 
     #[test]

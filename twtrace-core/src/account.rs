@@ -17,7 +17,7 @@ impl Engine {
         ended.closer = attribution.number(life.closer.as_ref());
         // At once: the next owner may make room for itself.
         attribution.hold(ended.closer);
-        ended.opener = attribution.number(life.opener.as_ref());
+        ended.opener = if life.opener == life.closer { ended.closer } else { attribution.number(life.opener.as_ref()) };
         attribution.hold(ended.opener);
         // What belongs to no side in particular goes to the closer, else to the opener.
         let main = if ended.closer == UNKNOWN { ended.opener } else { ended.closer };
@@ -63,9 +63,14 @@ impl Engine {
             by_opener(counts);
             by_either(counts);
         };
-        attribution.tally(ended.closer, by_closer);
-        attribution.tally(ended.opener, by_opener);
-        attribution.tally(main, by_either);
+        if ended.opener == ended.closer {
+            // Most connections are opened and closed by the same process: its rows are changed in one go.
+            attribution.tally(main, all);
+        } else {
+            attribution.tally(ended.closer, by_closer);
+            attribution.tally(ended.opener, by_opener);
+            attribution.tally(main, by_either);
+        }
         let process = attribution.process_row(main);
         let maker = attribution.process_row(ended.closer);
 

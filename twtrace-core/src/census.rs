@@ -227,23 +227,24 @@ impl Engine {
 
     /// Takes over what the census says of a socket that is followed; `false` when it is not.
     fn seen(&mut self, row: &CensusRow, run: &Run) -> bool {
-        let Some(before) = self.model.live.get(row.cookie).cloned() else { return false };
-        let mut after = before.clone();
-        after.census = run.number;
-        if after.tuple.netns == 0 {
-            after.tuple.netns = run.netns;
+        let turned = self.model.live.change(row.cookie, |live| {
+            live.census = run.number;
+            if live.tuple.netns == 0 {
+                live.tuple.netns = run.netns;
+            }
+            live.expires_ns = expires_ns(row, run.begin_ns);
+            if live.known == Known::Inferred {
+                live.known = Known::Census;
+            }
+            let before = live.clone();
+            live.substate = substate(row);
+            (live.substate != before.substate).then(|| (before, live.clone()))
+        });
+        if let Some(Some((before, after))) = &turned {
+            self.model.count_live(before, -1);
+            self.model.count_live(after, 1);
         }
-        after.expires_ns = expires_ns(row, run.begin_ns);
-        if after.known == Known::Inferred {
-            after.known = Known::Census;
-        }
-        after.substate = substate(row);
-        if after.substate != before.substate {
-            self.model.count_live(&before, -1);
-            self.model.count_live(&after, 1);
-        }
-        self.model.live.change(row.cookie, |live| *live = after);
-        true
+        turned.is_some()
     }
 
     /// Remembers a life that may have left a timewait socket, unless a census has already shown that it did.

@@ -43,7 +43,9 @@ impl Live {
 /// Live timewait sockets by cookie. Full: further ones are refused.
 #[derive(Clone, Debug)]
 pub(crate) struct LiveSet {
-    sockets: Vec<Live>,
+    /// A socket stays where it is for as long as it lives: moving others would cost more than the gaps.
+    sockets: Vec<Option<Live>>,
+    free: Vec<u32>,
     /// Places in `sockets`, by cookie.
     index: HashTable<u32>,
     /// Of each namespace that has any. Kept rather than counted: there is a census each second.
@@ -59,13 +61,13 @@ pub(crate) struct Tally {
     pub(crate) coverage: Coverage,
 }
 
-impl Tally {
-    fn change(&mut self, live: &Live, by: i64) {
-        self.live = self.live.saturating_add_signed(by);
-        if live.census != 0 {
-            let known = self.coverage.place(live.attributed, live.before_start);
-            *known = known.saturating_add_signed(by);
-        }
+/// What a socket counts for in a tally: its namespace, and once a census has told of it whether it is attributed and
+/// whether it is older than the trace.
+type Standing = (u32, Option<(bool, bool)>);
+
+impl Live {
+    fn standing(&self) -> Standing {
+        (self.tuple.netns, (self.census != 0).then_some((self.attributed, self.before_start)))
     }
 }
 
@@ -82,12 +84,7 @@ impl Coverage {
 
 impl LiveSet {
     pub(crate) fn new(limit: usize) -> Self {
-        Self { sockets: Vec::new(), index: HashTable::new(), tallies: Map::default(), limit }
-    }
-
-    /// About how much memory it takes, in bytes.
-    pub(crate) fn size(&self) -> usize {
-        self.sockets.capacity() * size_of::<Live>() + self.index.allocation_size()
+        Self { sockets: Vec::new(), free: Vec::new(), index: HashTable::new(), tallies: Map::default(), limit }
     }
 
     pub(crate) fn limit(&self) -> usize {
@@ -95,47 +92,70 @@ impl LiveSet {
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Live> {
-        self.sockets.iter()
+        self.sockets.iter().flatten()
+    }
+
+    /// About how much memory it takes, in bytes.
+    pub(crate) fn size(&self) -> usize {
+        self.sockets.capacity() * size_of::<Option<Live>>() + self.index.allocation_size()
     }
 
     pub(crate) fn is_full(&self) -> bool {
-        self.sockets.len() >= self.limit
+        self.index.len() >= self.limit
     }
 
     /// Adds one whose cookie is not yet in. The caller has looked at [`Self::is_full`].
     pub(crate) fn insert(&mut self, live: Live) {
         self.tally(&live, 1);
-        let (cookie, at) = (live.cookie, self.sockets.len() as u32);
-        self.sockets.push(live);
+        let cookie = live.cookie;
+        let at = if let Some(at) = self.free.pop() {
+            self.sockets[at as usize] = Some(live);
+            at
+        } else {
+            self.sockets.push(Some(live));
+            (self.sockets.len() - 1) as u32
+        };
         let sockets = &self.sockets;
-        self.index.insert_unique(hash(cookie), at, |&at| hash(sockets[at as usize].cookie));
+        self.index
+            .insert_unique(hash(cookie), at, |&at| sockets[at as usize].as_ref().map_or(0, |live| hash(live.cookie)));
     }
 
     fn find(&self, cookie: u64) -> Option<usize> {
-        let at = self.index.find(hash(cookie), |&at| self.sockets[at as usize].cookie == cookie)?;
+        let at = self.index.find(hash(cookie), |&at| has(&self.sockets, at, cookie))?;
         Some(*at as usize)
     }
 
     pub(crate) fn get(&self, cookie: u64) -> Option<&Live> {
-        self.sockets.get(self.find(cookie)?)
+        self.sockets[self.find(cookie)?].as_ref()
     }
 
     /// Changes one of them, but for its cookie; `None` when it is not in.
-    pub(crate) fn change(&mut self, cookie: u64, change: impl FnOnce(&mut Live)) -> Option<()> {
+    pub(crate) fn change<T>(&mut self, cookie: u64, change: impl FnOnce(&mut Live) -> T) -> Option<T> {
         let at = self.find(cookie)?;
-        let mut live = self.sockets[at].clone();
-        self.tally(&live, -1);
-        change(&mut live);
-        self.tally(&live, 1);
-        self.sockets[at] = live;
-        Some(())
+        let live = self.sockets[at].as_mut()?;
+        let before = live.standing();
+        let given = change(live);
+        let after = live.standing();
+        if before != after {
+            self.stand(before, -1);
+            self.stand(after, 1);
+        }
+        Some(given)
     }
 
     fn tally(&mut self, live: &Live, by: i64) {
-        let tally = self.tallies.entry(live.tuple.netns).or_default();
-        tally.change(live, by);
+        self.stand(live.standing(), by);
+    }
+
+    fn stand(&mut self, (netns, known): Standing, by: i64) {
+        let tally = self.tallies.entry(netns).or_default();
+        tally.live = tally.live.saturating_add_signed(by);
+        if let Some((attributed, before_start)) = known {
+            let place = tally.coverage.place(attributed, before_start);
+            *place = place.saturating_add_signed(by);
+        }
         if tally.live == 0 {
-            self.tallies.remove(&live.tuple.netns);
+            self.tallies.remove(&netns);
         }
     }
 
@@ -151,33 +171,28 @@ impl LiveSet {
 
     pub(crate) fn remove(&mut self, cookie: u64) -> Option<Live> {
         let sockets = &self.sockets;
-        let found = self.index.find_entry(hash(cookie), |&at| sockets[at as usize].cookie == cookie).ok()?;
+        let found = self.index.find_entry(hash(cookie), |&at| has(sockets, at, cookie)).ok()?;
         let (at, _) = found.remove();
-        // The last one moves into its place.
-        let last = (self.sockets.len() - 1) as u32;
-        let moved = hash(self.sockets[last as usize].cookie);
-        if let Some(place) = self.index.find_mut(moved, |&place| place == last) {
-            *place = at;
-        }
-        let live = self.sockets.swap_remove(at as usize);
+        self.free.push(at);
+        let live = self.sockets[at as usize].take()?;
         self.tally(&live, -1);
         Some(live)
     }
 
     /// Takes out all that `gone` says, and hands each to `then`.
     pub(crate) fn remove_if(&mut self, gone: impl Fn(&Live) -> bool, mut then: impl FnMut(Live)) {
-        let mut at = 0;
-        while let Some(live) = self.sockets.get(at) {
-            if gone(live) {
-                let cookie = live.cookie;
-                if let Some(live) = self.remove(cookie) {
-                    then(live);
-                }
-            } else {
-                at += 1;
+        for at in 0..self.sockets.len() {
+            if let Some(cookie) = self.sockets[at].as_ref().filter(|live| gone(live)).map(|live| live.cookie)
+                && let Some(live) = self.remove(cookie)
+            {
+                then(live);
             }
         }
     }
+}
+
+fn has(sockets: &[Option<Live>], at: u32, cookie: u64) -> bool {
+    sockets[at as usize].as_ref().is_some_and(|live| live.cookie == cookie)
 }
 
 fn hash(cookie: u64) -> u64 {

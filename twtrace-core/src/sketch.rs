@@ -7,13 +7,16 @@ const SUB: u64 = 16;
 /// `log2(SUB)`.
 const SUB_BITS: u32 = 4;
 
-/// A sparse histogram with buckets that grow with their values. Quantiles are within 3.2% of a value that was added.
+/// A histogram with buckets that grow with their values. Quantiles are within 3.2% of a value that was added.
 ///
-/// It takes 8 bytes for each bucket that has values, and none while it is empty.
+/// It takes 4 bytes for each bucket between the smallest and the largest value, 4 KiB at most, and none while it is
+/// empty.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Sketch {
-    /// Bucket and number of values, by bucket.
-    buckets: Vec<(u16, u32)>,
+    /// Bucket of the smallest value.
+    first: u16,
+    /// Number of values in that bucket and those that follow; neither end is empty.
+    counts: Vec<u32>,
     count: u64,
 }
 
@@ -26,17 +29,30 @@ impl Sketch {
 
     /// Adds what another one holds.
     pub fn merge(&mut self, other: &Self) {
-        for &(bucket, count) in &other.buckets {
+        for (bucket, count) in other.filled() {
             self.add_to(bucket, count);
         }
         self.count += other.count;
     }
 
     fn add_to(&mut self, bucket: u16, count: u32) {
-        match self.buckets.binary_search_by_key(&bucket, |entry| entry.0) {
-            Ok(at) => self.buckets[at].1 = self.buckets[at].1.saturating_add(count),
-            Err(at) => self.buckets.insert(at, (bucket, count)),
+        if self.counts.is_empty() {
+            self.first = bucket;
+        } else if bucket < self.first {
+            let more = usize::from(self.first - bucket);
+            self.counts.splice(..0, std::iter::repeat_n(0, more));
+            self.first = bucket;
         }
+        let at = usize::from(bucket - self.first);
+        if at >= self.counts.len() {
+            self.counts.resize(at + 1, 0);
+        }
+        self.counts[at] = self.counts[at].saturating_add(count);
+    }
+
+    /// Buckets that have values, with their number.
+    fn filled(&self) -> impl Iterator<Item = (u16, u32)> + '_ {
+        (self.first..).zip(self.counts.iter().copied()).filter(|(_, count)| *count > 0)
     }
 
     /// Number of values.
@@ -46,21 +62,23 @@ impl Sketch {
 
     /// Ranges of values, ascending, with the number of values in each; those without any are left out.
     pub fn buckets(&self) -> impl Iterator<Item = (Range<u64>, u64)> + '_ {
-        self.buckets.iter().map(|&(bucket, count)| (range(bucket), count.into()))
+        self.filled().map(|(bucket, count)| (range(bucket), count.into()))
     }
 
     /// The value below which the share `q` (0 to 1) of all values lies; `None` when there are none.
     pub fn quantile(&self, q: f64) -> Option<u64> {
         let rank = (q.clamp(0.0, 1.0) * self.count.saturating_sub(1) as f64).round() as u64;
         let mut seen = 0;
-        for &(bucket, count) in &self.buckets {
+        let mut last = None;
+        for (bucket, count) in self.filled() {
             seen += u64::from(count);
+            last = Some(middle(bucket));
             if seen > rank {
-                return Some(middle(bucket));
+                break;
             }
         }
         // Only a bucket that overflowed can leave the rank beyond the last one.
-        self.buckets.last().map(|&(bucket, _)| middle(bucket))
+        last
     }
 }
 

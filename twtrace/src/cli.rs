@@ -7,7 +7,7 @@ mod tests;
 use crate::kernel::load::LoadOptions;
 use crate::trace::writer::Keep;
 use crate::view::order::{By, Sort};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -58,6 +58,36 @@ Examples:
 
 Reports are those that `twtrace top --once` would have written at that moment.";
 
+const EXPORT_EXAMPLES: &str = "\
+Examples:
+  twtrace export incident.twt --format parquet -o incident.parquet    connections, with both processes of each
+  twtrace export incident.twt --format csv --from -5m | less          the last five minutes as text
+  twtrace export incident.twt --format jsonl --table samples          what was read of the kernel each second
+
+docs/recording.md explains every column, and has queries for DuckDB, polars and pandas.";
+
+const REPORT_EXAMPLES: &str = "\
+Examples:
+  twtrace report web.twt                                  on the terminal: who made what, towards where
+  twtrace report web.twt -o web.html                      one page with plots, for a browser or a printer
+  twtrace report web.twt --from 14:10 --to 14:25          only these minutes (UTC, of the day it began)
+  twtrace report web.twt --from -5m --by command          only the last five minutes, a row for each command
+  twtrace report web-*.twt --format csv --top 10          several recordings, of one host or many, in one table
+  twtrace report web.twt --format markdown >> incident.md
+
+Times: 2026-09-21T14:10:00Z or with +02:00, 14:10 or 14:10:30 (UTC), +90s after the start, -5m before the end.
+Filters of different kinds must all match; of one kind, any. They choose rows, never the host's own figures.
+What cannot be read of a recording is said above the report and on standard error; the rest is reported.";
+
+const DIFF_EXAMPLES: &str = "\
+Examples:
+  twtrace diff before.twt after.twt                       did the fix help? one sentence, then who changed
+  twtrace diff before.twt after.twt --by user             the same for users instead of commands
+  twtrace diff before.twt after.twt --format markdown     for the pull request
+
+Rates are per second, so the recordings need not be of the same length; ten seconds each is the least that says much.
+Processes are told apart by command, and by executable where one command has several: PIDs do not survive a restart.";
+
 /// Names the processes behind TIME_WAIT sockets.
 #[derive(Debug, Parser)]
 #[command(name = "twtrace", version, arg_required_else_help = true, max_term_width = 100)]
@@ -79,9 +109,18 @@ pub enum Command {
     /// Show a recording as `top` would have shown it, with time controls
     #[command(after_help = REPLAY_EXAMPLES)]
     Replay(Box<ReplayArgs>),
+    /// Write a table of a recording into one file for other tools
+    #[command(after_help = EXPORT_EXAMPLES)]
+    Export(Box<ExportArgs>),
     /// List the live timewait sockets as `ss` does, with the processes that closed and opened them
     #[command(after_help = SOCKETS_EXAMPLES)]
     Sockets(Box<SocketsArgs>),
+    /// Report on recordings: who made TIME_WAIT sockets when, towards where, and how that is known
+    #[command(after_help = REPORT_EXAMPLES)]
+    Report(Box<ReportArgs>),
+    /// Compare two recordings: what changed, by how much and by whom
+    #[command(after_help = DIFF_EXAMPLES)]
+    Diff(Box<DiffArgs>),
     /// Tell whether tracing works on this host, and what each missing thing costs
     #[command(after_help = "Exits with 0 when `twtrace top` would work here, else with 1. With --audit: 0 when the \
                             trace agrees with the kernel.")]
@@ -155,6 +194,98 @@ pub struct SocketsArgs {
     pub kernel: KernelArgs,
 }
 
+/// Forms of a report.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ReportFormat {
+    /// For a terminal
+    #[default]
+    Text,
+    /// One object, with the names of `top --json`
+    Json,
+    /// One line a row, its host first
+    Csv,
+    /// One page with plots that needs nothing else
+    Html,
+    /// For a postmortem document
+    Markdown,
+}
+
+/// Arguments of `report`.
+#[derive(Clone, Debug, Args)]
+pub struct ReportArgs {
+    /// Recordings, finished or not
+    #[arg(required = true, value_name = "DIR.twt")]
+    pub recordings: Vec<PathBuf>,
+
+    /// Form of the report [default: by the name of the --output, else text]
+    #[arg(long, value_enum)]
+    pub format: Option<ReportFormat>,
+
+    /// Only from this moment on; what is alive by then is known
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    pub from: Option<TimeSpec>,
+
+    /// Only up to this moment
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    pub to: Option<TimeSpec>,
+
+    /// What one row stands for
+    #[arg(long, value_enum, value_name = "GROUPING", default_value_t)]
+    pub by: By,
+
+    /// Most rows of each table, those that made most first [default: 20, for JSON and CSV all]
+    #[arg(long, value_name = "N", value_parser = parse::limit)]
+    pub top: Option<usize>,
+
+    /// Write to this file instead of standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+
+    /// Which rows to show.
+    #[command(flatten)]
+    pub filter: FilterArgs,
+}
+
+/// Forms of a comparison.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum DiffFormat {
+    /// For a terminal
+    #[default]
+    Text,
+    /// One object
+    Json,
+    /// For a document
+    Markdown,
+}
+
+/// Arguments of `diff`.
+#[derive(Clone, Debug, Args)]
+pub struct DiffArgs {
+    /// The earlier recording
+    #[arg(value_name = "BEFORE.twt")]
+    pub before: PathBuf,
+
+    /// The later recording
+    #[arg(value_name = "AFTER.twt")]
+    pub after: PathBuf,
+
+    /// Form of the comparison
+    #[arg(long, value_enum, default_value_t)]
+    pub format: DiffFormat,
+
+    /// What one row stands for; a process is all of one command
+    #[arg(long, value_enum, value_name = "GROUPING", default_value_t)]
+    pub by: By,
+
+    /// Most rows of each table, the largest changes first [default: 20, for JSON all]
+    #[arg(long, value_name = "N", value_parser = parse::limit)]
+    pub top: Option<usize>,
+
+    /// Which rows to show.
+    #[command(flatten)]
+    pub filter: FilterArgs,
+}
+
 /// Arguments of `top`.
 #[derive(Clone, Debug, Args)]
 pub struct TopArgs {
@@ -198,6 +329,60 @@ pub struct ReplayArgs {
     /// What to show.
     #[command(flatten)]
     pub view: ViewArgs,
+}
+
+/// Arguments of `export`.
+#[derive(Clone, Debug, Args)]
+pub struct ExportArgs {
+    /// The recording
+    #[arg(value_name = "DIR.twt")]
+    pub recording: PathBuf,
+
+    /// Form of the file
+    #[arg(long, value_enum)]
+    pub format: ExportFormat,
+
+    /// Where to write; it appears under this name when it is whole [default: standard output]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+
+    /// Which table
+    #[arg(long, value_enum, value_name = "TABLE", default_value_t)]
+    pub table: ExportTable,
+
+    /// Only what happened from this moment on: 2026-09-21T14:13:20Z, 14:13:20 (UTC), +90s from the start, -5m from the
+    /// end
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    pub from: Option<TimeSpec>,
+
+    /// Only what happened before this moment
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    pub to: Option<TimeSpec>,
+}
+
+/// Table of a recording.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ExportTable {
+    /// Ended connections and failed connects, with their processes
+    #[default]
+    Connections,
+    /// What censuses saw of sockets, and how timewait sockets ended
+    Sockets,
+    /// Kernel figures, the trace's own counters, network namespaces, the frame of censuses
+    Samples,
+    /// Processes and users
+    Processes,
+}
+
+/// Form of an exported file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ExportFormat {
+    /// Apache Parquet
+    Parquet,
+    /// CSV, the names of columns first
+    Csv,
+    /// One JSON object a line
+    Jsonl,
 }
 
 /// What the screen and reports show.

@@ -37,7 +37,10 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Top(args) => cmd::top::run(args).map(|()| ExitCode::SUCCESS),
         Command::Record(args) => cmd::record::run(args),
         Command::Replay(args) => cmd::replay::run(args).map(|()| ExitCode::SUCCESS),
+        Command::Export(args) => cmd::export::run(args).map(|()| ExitCode::SUCCESS),
         Command::Sockets(args) => cmd::sockets::run(args).map(|()| ExitCode::SUCCESS),
+        Command::Report(args) => cmd::report::run(args).map(|()| ExitCode::SUCCESS),
+        Command::Diff(args) => cmd::diff::run(args).map(|()| ExitCode::SUCCESS),
         Command::Doctor(args) => {
             let mut out = io::BufWriter::new(io::stdout().lock());
             let works = match args.audit {

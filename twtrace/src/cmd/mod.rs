@@ -1,9 +1,13 @@
 //! One command a file.
 
 pub mod audit;
+pub mod diff;
 pub mod doctor;
 mod doctor_hooks;
+pub mod export;
 pub mod record;
+mod recorded;
 pub mod replay;
+pub mod report;
 pub mod sockets;
 pub mod top;

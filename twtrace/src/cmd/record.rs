@@ -73,7 +73,12 @@ impl Session {
             let mut is_asked_to_end = false;
             loop {
                 match pulse.next().await? {
-                    Wake::Pump => self.pump(|sink| feed.pump(sink))?,
+                    Wake::Pump => {
+                        self.pump(|sink| feed.pump(sink))?;
+                        if self.recorder.wants_whole_census() {
+                            feed.restate();
+                        }
+                    }
                     Wake::Show => line.show(self.began.elapsed(), &self.recorder.progress(), self.engine.model()),
                     Wake::Event(_) => {}
                     // The second time nobody is waited for.

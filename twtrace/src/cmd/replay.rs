@@ -4,6 +4,7 @@ mod player;
 #[cfg(test)]
 mod tests;
 
+use super::recorded::say_losses;
 use super::top::{Batch, Pulse, Screen, Timing, Wake, runtime};
 use crate::cli::ReplayArgs;
 use crate::trace::reader::Recording;
@@ -34,7 +35,7 @@ pub fn run(args: &ReplayArgs) -> anyhow::Result<()> {
     let (name, warnings) = (recording::name(info), recording::warnings(info));
     let length = (info.end_unix_ns - info.start_unix_ns).clamp(0, i128::from(u64::MAX)) as u64;
     let config = EngineConfig { filter: args.view.filter.filter(), ..EngineConfig::default() };
-    let survey = if args.once { None } else { Some(look_ahead(recording.run()?, config.clone())) };
+    let survey = if args.once { None } else { Some(look_ahead(recording.run(0)?, config.clone())) };
     let mut player = Player::new(recording, config, length)?;
     let window = player.model().summary().window;
     let moments = (window.start_ns, window.start_ns.saturating_add(length));
@@ -62,9 +63,8 @@ fn report<T: Tape>(
     player.go_to(at_ns)?;
     player.go_on(&mut || false)?;
     Batch::new(&args.view, BufWriter::new(out)).write(player.model())?;
-    for warning in deck.warnings.iter().cloned().chain(recording::losses(player.losses())) {
-        let _ = writeln!(io::stderr(), "twtrace: {warning}");
-    }
+    say_losses(&deck.warnings);
+    say_losses(&recording::losses(player.losses()).collect::<Vec<_>>());
     Ok(())
 }
 

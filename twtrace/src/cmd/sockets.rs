@@ -1,5 +1,6 @@
 //! `twtrace sockets`: the live timewait sockets with their owners, from a trace of a while or from a recording.
 
+use super::recorded::say_losses;
 use super::top;
 use crate::cli::SocketsArgs;
 use crate::host;
@@ -47,9 +48,7 @@ pub fn run(args: &SocketsArgs) -> anyhow::Result<()> {
     if !args.json {
         let _ = writeln!(io::stderr(), "{}", view::summary(engine.model()));
     }
-    for note in notes {
-        let _ = writeln!(io::stderr(), "twtrace: {note}");
-    }
+    say_losses(&notes);
     Ok(())
 }
 

@@ -100,11 +100,6 @@ impl Live {
         })
     }
 
-    /// Tells the next census of each namespace whole: what was told before is not known to everybody.
-    pub fn restate(&mut self) {
-        self.changes.restate();
-    }
-
     /// Hooks and what became of them.
     pub fn hooks(&self) -> &[Hook] {
         &self.intake.loaded.tracing.hooks
@@ -275,5 +270,10 @@ impl Feed for Live {
     /// Readable once a good part of the ring buffer is filled: a reader that polls on a timer is woken early then.
     fn fd(&self) -> Option<BorrowedFd<'_>> {
         Some(self.intake.loaded.ring.as_fd())
+    }
+
+    /// The next census of each namespace.
+    fn restate(&mut self) {
+        self.changes.restate();
     }
 }

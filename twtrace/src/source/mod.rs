@@ -12,4 +12,7 @@ use twtrace_core::source::Source;
 pub trait Feed: Source<Error = anyhow::Error> {
     /// Becomes readable when it is time to pump; `None` when only time tells.
     fn fd(&self) -> Option<BorrowedFd<'_>>;
+
+    /// Tells whole from now on what it would tell as differences: somebody begins to listen here.
+    fn restate(&mut self) {}
 }

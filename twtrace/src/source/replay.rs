@@ -34,6 +34,11 @@ impl Replay {
         Ok(false)
     }
 
+    /// Number of the segment that the last Input came from.
+    pub fn segment(&self) -> u32 {
+        self.pass.segment()
+    }
+
     /// What turned out to be unreadable on the way, besides what was known at opening.
     pub fn losses(&self) -> &[Loss] {
         self.pass.losses()

@@ -33,6 +33,11 @@ impl Pass {
         &self.losses
     }
 
+    /// Number of the segment that is being read.
+    pub(crate) fn segment(&self) -> u32 {
+        self.segment
+    }
+
     /// The next Input; `None` at the end.
     pub(crate) fn next(&mut self) -> Option<Input> {
         loop {

@@ -25,9 +25,9 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// An opened recording.
 #[derive(Debug)]
 pub struct Recording {
-    place: Arc<Place>,
-    plan: Vec<Planned>,
-    info: Info,
+    pub(super) place: Arc<Place>,
+    pub(super) plan: Vec<Planned>,
+    pub(super) info: Info,
 }
 
 /// What is found while a recording is looked through.
@@ -106,7 +106,7 @@ impl Recording {
 
     /// The host as the first Input has it.
     fn host_of_start(&self) -> anyhow::Result<HostFacts> {
-        Ok(match self.pass()?.next() {
+        Ok(match self.pass(0)?.next() {
             Some(Input::Start { host, .. }) => host,
             _ => HostFacts::default(),
         })
@@ -168,12 +168,21 @@ impl Recording {
     /// # Errors
     /// There is no thread to read ahead.
     pub fn replay(&self) -> anyhow::Result<Replay> {
-        Ok(Replay::new(self.pass()?))
+        self.replay_from(0)
     }
 
-    fn pass(&self) -> anyhow::Result<Pass> {
-        let parts = stream::start(Arc::clone(&self.place), self.info.id.clone(), self.plan.clone())
-            .context("cannot start a thread")?;
+    /// A pass that begins with a segment, by [`Replay::segment`]: with what was told before and holds there.
+    ///
+    /// # Errors
+    /// There is no thread to read ahead.
+    pub fn replay_from(&self, segment: u32) -> anyhow::Result<Replay> {
+        Ok(Replay::new(self.pass(segment)?))
+    }
+
+    fn pass(&self, from: u32) -> anyhow::Result<Pass> {
+        let plan = self.plan.iter().copied().filter(|planned| planned.segment >= from).collect();
+        let parts =
+            stream::start(Arc::clone(&self.place), self.info.id.clone(), plan).context("cannot start a thread")?;
         Ok(Pass::new(parts))
     }
 }

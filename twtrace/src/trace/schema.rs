@@ -22,7 +22,7 @@ pub(super) const TABLES: usize = 4;
 /// A table. Of rows of one Input, those of an earlier table come first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Table {
+pub(crate) enum Table {
     Samples,
     Processes,
     Connections,
@@ -42,7 +42,7 @@ impl Table {
     }
 
     /// Columns.
-    pub(super) fn schema(self) -> &'static SchemaRef {
+    pub(crate) fn schema(self) -> &'static SchemaRef {
         static SCHEMAS: LazyLock<[SchemaRef; TABLES]> = LazyLock::new(|| {
             let fields: [Vec<Field>; TABLES] =
                 [Samples::fields(), Processes::fields(), Connections::fields(), Sockets::fields()];

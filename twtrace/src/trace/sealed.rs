@@ -141,6 +141,15 @@ pub(super) fn sum(mut file: File) -> io::Result<(u64, u32)> {
     }
 }
 
+/// Which columns, of those that this version knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Columns {
+    /// Those that Inputs are made from.
+    Read,
+    /// Those for people as well.
+    All,
+}
+
 /// A sealed file, open.
 pub(super) struct Sealed {
     file: File,
@@ -174,18 +183,24 @@ impl Sealed {
         u64::try_from(self.metadata.metadata().file_metadata().num_rows()).unwrap_or(0)
     }
 
-    /// Its batches, with the columns that this version reads and that have values at all: a column that is not there
-    /// reads as one without values.
-    pub(super) fn batches(self) -> anyhow::Result<ParquetRecordBatchReader> {
+    /// Its batches, with those columns that are wanted and that have values at all: a column that is not there reads as
+    /// one without values.
+    pub(super) fn batches(self, columns: Columns) -> anyhow::Result<ParquetRecordBatchReader> {
+        let table = self.label.table;
+        let is_wanted = |field: &FieldRef| match columns {
+            Columns::Read => table.reads(field.name()),
+            Columns::All => table.schema().field_with_name(field.name()).is_ok(),
+        };
         let groups = self.metadata.metadata().row_groups();
         let is_empty = |index: usize| {
             let nulls = |group: &RowGroupMetaData| group.columns().get(index)?.statistics()?.null_count_opt();
             groups.iter().all(|group| nulls(group).is_some_and(|nulls| nulls as i64 == group.num_rows()))
         };
         let fields = self.metadata.schema().fields();
-        let wanted = fields.iter().enumerate().filter(|(index, field)| {
-            self.label.table.reads(field.name()) && !(field.is_nullable() && is_empty(*index))
-        });
+        let wanted = fields
+            .iter()
+            .enumerate()
+            .filter(|(index, field)| is_wanted(field) && !(field.is_nullable() && is_empty(*index)));
         let wanted: Vec<usize> = wanted.map(|(index, _)| index).collect();
         let mask = ProjectionMask::roots(self.metadata.parquet_schema(), wanted);
         let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(self.file, self.metadata);
@@ -260,7 +275,7 @@ mod tests {
     /// The table's rows, as far as this version reads them.
     fn rows(place: &Place) -> anyhow::Result<Vec<sockets::Rows>> {
         let sealed = Sealed::open(place, Some("me"), Table::Sockets, 1)?;
-        sealed.batches()?.map(|batch| sockets::Rows::of(&batch?)).collect()
+        sealed.batches(Columns::Read)?.map(|batch| sockets::Rows::of(&batch?)).collect()
     }
 
     #[test]

@@ -4,7 +4,7 @@ use super::decoder::{Restated, Window};
 use super::guard::guarded;
 use super::place::Place;
 use super::schema::{Form, TABLES, Table};
-use super::sealed::Sealed;
+use super::sealed::{Columns, Sealed};
 use super::tail::{Tail, TailBatches};
 use super::{Loss, is_missing};
 use anyhow::{Context as _, bail};
@@ -20,7 +20,7 @@ const AHEAD: usize = 4;
 
 /// A segment that is to be read.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Planned {
+pub(crate) struct Planned {
     pub(super) segment: u32,
     /// Sealed; else it may be by the time that it is read.
     pub(super) sealed: bool,
@@ -44,7 +44,7 @@ pub(super) fn start(place: Arc<Place>, id: String, plan: Vec<Planned>) -> io::Re
     thread::Builder::new().name("read".to_owned()).spawn(move || {
         let mut next_seq = None;
         for planned in plan {
-            let lost = match Segment::open(&place, &id, planned) {
+            let lost = match Segment::open(&place, &id, planned, Columns::Read) {
                 Ok(segment) => segment.read(&mut next_seq, &parts),
                 Err(loss) => Err(loss),
             };
@@ -61,17 +61,17 @@ pub(super) fn start(place: Arc<Place>, id: String, plan: Vec<Planned>) -> io::Re
 }
 
 /// A segment that is being read.
-struct Segment {
-    number: u32,
-    form: Form,
-    first_seq: u64,
+pub(super) struct Segment {
+    pub(super) number: u32,
+    pub(super) form: Form,
+    pub(super) first_seq: u64,
     /// Inputs from here on are not all in it.
-    end_seq: u64,
-    columns: [Source; TABLES],
+    pub(super) end_seq: u64,
+    pub(super) columns: [Source; TABLES],
 }
 
 /// One table of it.
-struct Source {
+pub(super) struct Source {
     batches: Batches,
     /// Rows that were decoded and not handed over.
     rest: Option<RecordBatch>,
@@ -103,7 +103,7 @@ fn each<T>(form: Form, segment: u32, open: impl Fn(Table) -> anyhow::Result<T>) 
 }
 
 impl Segment {
-    fn open(place: &Place, id: &str, planned: Planned) -> Result<Self, Loss> {
+    pub(super) fn open(place: &Place, id: &str, planned: Planned, which: Columns) -> Result<Self, Loss> {
         let number = planned.segment;
         if !planned.sealed {
             match each(Form::Arrows, number, |table| Tail::open(place, Some(id), table, number)) {
@@ -121,7 +121,7 @@ impl Segment {
         let sealed = each(Form::Parquet, number, |table| {
             let sealed = Sealed::open(place, Some(id), table, number)?;
             let end = sealed.label.end.context("does not say where it ends")?;
-            Ok((sealed.label.first_seq, end.next_seq, Source::new(Batches::Parquet(sealed.batches()?))))
+            Ok((sealed.label.first_seq, end.next_seq, Source::new(Batches::Parquet(sealed.batches(which)?))))
         });
         let sealed = sealed.map_err(|(is_missing, loss)| {
             if is_missing { Loss { what: "was dropped meanwhile".to_owned(), ..loss } } else { loss }
@@ -187,7 +187,7 @@ impl Source {
     }
 
     /// Decodes more when there is nothing left.
-    fn fill(&mut self) -> anyhow::Result<()> {
+    pub(super) fn fill(&mut self) -> anyhow::Result<()> {
         while self.rest.is_none() && !self.is_over {
             let Some(batch) = self.batches.next()? else {
                 self.is_over = true;
@@ -205,7 +205,7 @@ impl Source {
     }
 
     /// Takes the rows up to an Input.
-    fn take(&mut self, until: u64) -> anyhow::Result<Option<RecordBatch>> {
+    pub(super) fn take(&mut self, until: u64) -> anyhow::Result<Option<RecordBatch>> {
         let Some(batch) = self.rest.take() else { return Ok(None) };
         let count = seqs(&batch)?.values().partition_point(|seq| *seq <= until);
         if count < batch.num_rows() {

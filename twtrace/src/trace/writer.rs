@@ -231,7 +231,8 @@ impl Recorder {
             segment: OpenSegment::new(1, 0),
             handed_over_ns: 0,
             totals: Progress::default(),
-            wants_whole_census: true,
+            // The very first one is whole anyway.
+            wants_whole_census: false,
             host_is_known: false,
         })
     }

@@ -15,6 +15,18 @@ pub struct Head {
     pub right: bool,
 }
 
+impl Head {
+    /// Of text.
+    pub const fn left(title: &'static str) -> Self {
+        Self { title, right: false }
+    }
+
+    /// Of numbers.
+    pub const fn right(title: &'static str) -> Self {
+        Self { title, right: true }
+    }
+}
+
 /// A table. Its cells are clean: see [`text::clean`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Grid {

@@ -2,6 +2,7 @@
 
 pub mod columns;
 pub mod csv;
+pub mod diff;
 pub mod doctor;
 #[cfg(test)]
 pub(crate) mod fixture;

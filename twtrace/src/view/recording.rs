@@ -12,17 +12,20 @@ pub fn name(info: &Info) -> String {
 
 /// What is missing of it, one line each.
 pub fn warnings(info: &Info) -> Vec<String> {
-    let mut warnings = Vec::new();
+    losses(&info.losses).chain(state(info)).collect()
+}
+
+/// What is missing at its beginning and its end, one line each.
+pub fn state(info: &Info) -> Vec<String> {
+    let mut state = Vec::new();
     if !info.finished {
-        warnings.push("the recording was not ended in order: its last second may be missing".to_owned());
+        state.push("the recording was not ended in order: what came last may be missing".to_owned());
     }
     if info.segments_dropped > 0 {
-        let dropped =
-            text::counted(usize::try_from(info.segments_dropped).unwrap_or(usize::MAX), "segment", "segments");
-        warnings.push(format!("the recording begins later than the trace: {dropped} were dropped to keep its size"));
+        let dropped = text::count(info.segments_dropped);
+        state.push(format!("--keep has dropped {dropped} segments from its beginning"));
     }
-    warnings.extend(losses(&info.losses));
-    warnings
+    state
 }
 
 /// What a recording that has ended cannot know of the present.

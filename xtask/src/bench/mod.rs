@@ -129,6 +129,7 @@ fn same_figures(ours: &Value, theirs: &Value) -> Result<usize> {
             ("accepted", "accepted"),
             ("reset", "reset"),
             ("peak_per_s", "peak"),
+            ("time_wait_live_peak", "live_peak"),
         ];
         for (name, their_name) in sums {
             let (own, their) = (&own[name], row[their_name].as_u64().unwrap_or(0));

@@ -10,7 +10,7 @@ with owners as (
   select id, pid, start_ns from read_parquet('{0}/processes-*.parquet') where kind = 'owner'
 ),
 lives as (
-  select opener, closer, role, bytes_sent + bytes_received as bytes, connect_errno,
+  select cookie, time, opener, closer, role, bytes_sent + bytes_received as bytes, connect_errno,
     outcome in ('time_wait', 'fin_wait2_timewait') as made,
     outcome in ('reset_sent', 'reset_received', 'linger_abort', 'unread_abort') as reset,
     outcome in ('connect_failed', 'no_port') as failed,
@@ -39,15 +39,31 @@ peaks as (
   select pid, start_ns, max(made) as peak
   from (select pid, start_ns, second, sum(made::int) as made from lives join owners on closer = id group by all)
   group by all
+),
+gone as (
+  select cookie, time from read_parquet('{0}/sockets-*.parquet') where kind = 'gone'
+),
+changes as (
+  select pid, start_ns, time, 1 as change from lives join owners on closer = id where made
+  union all
+  select pid, start_ns, gone.time, -1 from gone join lives using (cookie) join owners on closer = id where made
+),
+live as (
+  select pid, start_ns, max(live) as live_peak from (
+    select pid, start_ns, sum(change) over (
+      partition by pid, start_ns order by time, change rows between unbounded preceding and current row
+    ) as live from changes
+  ) group by all
 )
-select pid, made, first, last, opened, accepted, failed, reset, bytes, lifetimes, peak
+select pid, made, first, last, opened, accepted, failed, reset, bytes, lifetimes, peak, live_peak
 from by_either
 full join by_closer using (pid, start_ns)
 full join by_opener using (pid, start_ns)
 full join peaks using (pid, start_ns)
+full join live using (pid, start_ns)
 order by made desc nulls last, pid
 """
 
 rows = duckdb.sql(FIGURES.format(sys.argv[1])).fetchall()
-names = ["pid", "made", "first", "last", "opened", "accepted", "failed", "reset", "bytes", "lifetimes", "peak"]
+names = ["pid", "made", "first", "last", "opened", "accepted", "failed", "reset", "bytes", "lifetimes", "peak", "live_peak"]
 json.dump([dict(zip(names, (int(v) if isinstance(v, int) else v for v in row))) for row in rows], sys.stdout, default=float)

@@ -18,19 +18,22 @@ const KEPT_BYTES: usize = 256 * 1024 * 1024;
 /// Least time between two of them, nanoseconds.
 const LEAST_SPACING_NS: u64 = 1_000_000_000;
 
-/// Inputs that can be had again from their beginning.
+/// Inputs that can be had again.
 pub(super) trait Tape {
     /// One pass.
     type Run: Run;
 
-    /// A pass from the beginning.
-    fn run(&self) -> anyhow::Result<Self::Run>;
+    /// A pass that begins with a segment; with the first for 0.
+    fn run(&self, segment: u32) -> anyhow::Result<Self::Run>;
 }
 
 /// A pass over a tape.
 pub(super) trait Run {
     /// Hands over inputs up to and with the first tick at `until_ns` or later; false when there are no more.
     fn advance(&mut self, until_ns: u64, sink: &mut dyn FnMut(Input)) -> anyhow::Result<bool>;
+
+    /// The segment that it is in.
+    fn segment(&self) -> u32;
 
     /// What turned out to be unreadable.
     fn losses(&self) -> &[Loss];
@@ -39,14 +42,18 @@ pub(super) trait Run {
 impl Tape for Recording {
     type Run = Replay;
 
-    fn run(&self) -> anyhow::Result<Replay> {
-        self.replay()
+    fn run(&self, segment: u32) -> anyhow::Result<Replay> {
+        self.replay_from(segment)
     }
 }
 
 impl Run for Replay {
     fn advance(&mut self, until_ns: u64, sink: &mut dyn FnMut(Input)) -> anyhow::Result<bool> {
         Self::advance(self, until_ns, sink)
+    }
+
+    fn segment(&self) -> u32 {
+        Self::segment(self)
     }
 
     fn losses(&self) -> &[Loss] {
@@ -79,6 +86,13 @@ impl Place {
     }
 }
 
+/// An engine that was kept, and where the pass was then.
+struct Kept {
+    at: Place,
+    segment: u32,
+    engine: Engine,
+}
+
 /// An engine on its way to a moment.
 pub(super) struct Player<T: Tape> {
     tape: T,
@@ -91,7 +105,7 @@ pub(super) struct Player<T: Tape> {
     /// The engine knows already what the pass has up to this tick.
     known_ns: u64,
     target_ns: u64,
-    kept: Vec<(Place, Engine)>,
+    kept: Vec<Kept>,
     spacing_ns: u64,
 }
 
@@ -102,7 +116,7 @@ impl<T: Tape> Player<T> {
     /// It cannot be read.
     pub(super) fn new(tape: T, config: EngineConfig, length_ns: u64) -> anyhow::Result<Self> {
         let mut player = Self {
-            run: tape.run()?,
+            run: tape.run(0)?,
             tape,
             engine: Engine::new(config.clone()),
             config,
@@ -154,11 +168,11 @@ impl<T: Tape> Player<T> {
         if is_near {
             return Ok(());
         }
-        self.run = self.tape.run()?;
+        let kept = self.kept.iter().rev().find(|kept| kept.at.now_ns <= target_ns);
+        self.run = self.tape.run(kept.map_or(0, |kept| kept.segment))?;
         (self.at, self.ended) = (Place::default(), false);
-        let kept = self.kept.iter().rev().find(|(at, _)| at.now_ns <= target_ns);
         (self.known_ns, self.engine) = match kept {
-            Some((at, engine)) => (at.now_ns, engine.clone()),
+            Some(kept) => (kept.at.now_ns, kept.engine.clone()),
             None => (0, Engine::new(self.config.clone())),
         };
         Ok(())
@@ -191,12 +205,12 @@ impl<T: Tape> Player<T> {
 
     /// Keeps the engine when the last kept one is far enough behind.
     fn keep(&mut self) {
-        let next_ns = self.kept.last().map_or(0, |(at, _)| at.now_ns.saturating_add(self.spacing_ns));
+        let next_ns = self.kept.last().map_or(0, |kept| kept.at.now_ns.saturating_add(self.spacing_ns));
         if self.ended || self.at.now_ns < next_ns {
             return;
         }
-        self.kept.push((self.at, self.engine.clone()));
-        let size = |kept: &[(Place, Engine)]| kept.iter().map(|(_, engine)| engine.size()).sum::<usize>();
+        self.kept.push(Kept { at: self.at, segment: self.run.segment(), engine: self.engine.clone() });
+        let size = |kept: &[Kept]| kept.iter().map(|kept| kept.engine.size()).sum::<usize>();
         while self.kept.len() > KEPT || size(&self.kept) > KEPT_BYTES {
             // Every second one goes; of a single one that is too large, that one.
             let mut index = 0;

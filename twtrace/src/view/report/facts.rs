@@ -3,10 +3,9 @@
 use super::lines::{self, lines_of};
 use super::timeline::Timeline;
 use super::{Part, Report};
-use crate::trace::Loss;
 use crate::view::grid::{Grid, Head};
 use crate::view::order::{self, By};
-use crate::view::{text, words};
+use crate::view::{recording, text, words};
 use twtrace_core::input::Tier;
 use twtrace_core::ports::Budget;
 
@@ -18,25 +17,11 @@ pub(super) struct Tile {
     pub(super) more: String,
 }
 
-/// One loss of a recording.
-pub(super) fn loss(recording: &str, loss: &Loss) -> String {
-    format!("{recording}: {}: {}", text::clean(&loss.file), text::clean(&loss.what))
-}
-
 impl Part<'_> {
     /// Everything that makes its figures less than whole, one line each, the recording's own first.
     pub(super) fn warnings(&self) -> Vec<String> {
-        let mut warnings: Vec<String> = self.losses.iter().map(|one| loss(&self.recording, one)).collect();
-        if !self.info.finished {
-            warnings.push(format!(
-                "{}: the recording was not ended in order: what came last may be missing",
-                self.recording
-            ));
-        }
-        if self.info.segments_dropped > 0 {
-            let dropped = text::count(self.info.segments_dropped);
-            warnings.push(format!("{}: --keep has dropped {dropped} segments from its beginning", self.recording));
-        }
+        let mut warnings: Vec<String> = self.source.losses();
+        warnings.extend(recording::state(self.info).iter().map(|line| format!("{}: {line}", self.recording)));
         warnings.extend(words::warnings(self.model.summary()));
         warnings
     }
@@ -210,10 +195,11 @@ impl Part<'_> {
             let hooks = tracing.hooks.iter().filter(move |hook| hook.attached == attached);
             hooks.map(|hook| format!("{} ({})", text::clean(&hook.name), text::clean(&hook.kind))).collect::<Vec<_>>()
         };
-        let mut all = vec![("tier", tier.to_owned()), ("hooks", hooks(true).join(", "))];
-        let refused = hooks(false);
-        if !refused.is_empty() {
-            all.push(("hooks missing", refused.join(", ")));
+        let mut all = vec![("tier", tier.to_owned())];
+        for (title, hooks) in [("hooks", hooks(true)), ("hooks missing", hooks(false))] {
+            if !hooks.is_empty() {
+                all.push((title, hooks.join(", ")));
+            }
         }
         let corrections = &summary.totals.corrections;
         let corrected: Vec<String> = corrections
@@ -221,7 +207,10 @@ impl Part<'_> {
             .map(|(why, number)| format!("{} {}", why.replace('_', " "), text::count(*number)))
             .collect();
         all.extend([
-            ("events", format!("{} records, {}", text::count(counters.records), words::losses(counters))),
+            (
+                "events",
+                format!("{} records since tracing began, {}", text::count(counters.records), words::losses(counters)),
+            ),
             ("kernel's list", words::coverage(summary)),
             ("corrections", if corrected.is_empty() { "none".to_owned() } else { corrected.join(", ") }),
             ("rates", "counted, not sampled; a peak is the most within one second of the clock".to_owned()),
@@ -245,23 +234,20 @@ impl Report<'_> {
 
     /// One row for each recording.
     pub(super) fn recordings(&self) -> Grid {
-        let columns: [(Head, fn(&&Part<'_>) -> String); 9] = [
-            (Head { title: "HOST", right: false }, |part| part.host.clone()),
-            (Head { title: "RECORDING", right: false }, |part| part.recording.clone()),
-            (Head { title: "FROM (UTC)", right: false }, |part| {
+        type Cell = fn(&&Part<'_>) -> String;
+        let columns: [(Head, Cell); 9] = [
+            (Head::left("HOST"), |part| part.host.clone()),
+            (Head::left("RECORDING"), |part| part.recording.clone()),
+            (Head::left("FROM (UTC)"), |part| {
                 let start = part.model.summary().window.start_unix_ns;
                 format!("{} {}", text::day(start), text::time_of_day(start))
             }),
-            (Head { title: "LENGTH", right: true }, |part| text::seconds(part.model.summary().window.seconds())),
-            (Head { title: "TIER", right: false }, |part| words::tier(part.model.summary().tracing.tier).to_owned()),
-            (Head { title: "MADE", right: true }, |part| text::count(part.made())),
-            (Head { title: "MEAN/S", right: true }, |part| {
-                text::rate(lines::mean_per_s(&part.model.summary().totals.counts, part))
-            }),
-            (Head { title: "PEAK/S", right: true }, |part| text::count(part.model.summary().totals.counts.peak_per_s)),
-            (Head { title: "ALIVE (KERNEL)", right: true }, |part| {
-                part.kernel_peak().map_or_else(|| "-".to_owned(), text::count)
-            }),
+            (Head::right("LENGTH"), |part| text::seconds(part.model.summary().window.seconds())),
+            (Head::left("TIER"), |part| words::tier(part.model.summary().tracing.tier).to_owned()),
+            (Head::right("MADE"), |part| text::count(part.made())),
+            (Head::right("MEAN/S"), |part| text::rate(lines::mean_per_s(&part.model.summary().totals.counts, part))),
+            (Head::right("PEAK/S"), |part| text::count(part.model.summary().totals.counts.peak_per_s)),
+            (Head::right("ALIVE (KERNEL)"), |part| part.kernel_peak().map_or_else(|| "-".to_owned(), text::count)),
         ];
         Grid::of(columns, &self.parts.iter().collect::<Vec<_>>())
     }

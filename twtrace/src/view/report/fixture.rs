@@ -7,8 +7,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use twtrace_core::engine::{Engine, EngineConfig};
 use twtrace_core::input::{
-    ConnectFailed, HostFacts, Input, KernelCounters, KernelFacts, Life, Owner, ProcessFacts, Role, Tier, TimewaitCause,
-    TimewaitEnd, TracingFacts,
+    ConnectFailed, Hook, HostFacts, Input, KernelCounters, KernelFacts, Life, Owner, ProcessFacts, Role, Tier,
+    TimewaitCause, TimewaitEnd, TracingFacts,
 };
 
 const SECOND: u64 = 1_000_000_000;
@@ -17,14 +17,14 @@ const START: u64 = 5000 * SECOND;
 const START_UNIX_NS: i128 = 1_790_000_000 * SECOND as i128;
 
 /// An engine with a history that has been told these.
-pub(super) fn told(inputs: Vec<Input>) -> Engine {
+pub(crate) fn told(inputs: Vec<Input>) -> Engine {
     let mut engine = Engine::new(EngineConfig { history: true, ..EngineConfig::default() });
     inputs.into_iter().for_each(|input| engine.apply(input));
     engine
 }
 
 /// What the recording of it says.
-pub(super) fn info(path: &str, engine: &Engine) -> Info {
+pub(in crate::view) fn info(path: &str, engine: &Engine) -> Info {
     let summary = engine.model().summary();
     Info {
         path: PathBuf::from(path),
@@ -40,17 +40,17 @@ pub(super) fn info(path: &str, engine: &Engine) -> Info {
 }
 
 /// A loss whose text was chosen by whoever damaged the file.
-pub(super) fn loss() -> Loss {
+pub(in crate::view) fn loss() -> Loss {
     Loss { file: "connections-0002.parquet".to_owned(), what: "<b>bad</b>\n\u{1b}[2J| checksum".to_owned() }
 }
 
 /// The five seconds of all views' tests.
-pub(super) fn short() -> Engine {
+pub(in crate::view) fn short() -> Engine {
     told(inputs())
 }
 
 /// The same on a host with a name that is HTML, Markdown, a formula and several lines.
-pub(super) fn hostile() -> Engine {
+pub(in crate::view) fn hostile() -> Engine {
     let mut inputs = inputs();
     if let Some(Input::Start { host, .. }) = inputs.first_mut() {
         host.hostname = "=<script>alert(1)</script>|`\n\u{1b}[2J\u{202e}".to_owned();
@@ -134,14 +134,31 @@ impl Noise {
 }
 
 /// An incident of so many seconds: a service that stopped to pool its connections, until it was rolled back.
-pub(super) fn incident(seconds: u64) -> Engine {
+pub(in crate::view) fn incident(seconds: u64) -> Engine {
+    shop(seconds, 1.0)
+}
+
+/// The same host on a quiet day.
+pub(in crate::view) fn quiet(seconds: u64) -> Engine {
+    shop(seconds, 0.0)
+}
+
+fn shop(seconds: u64, worst: f64) -> Engine {
+    told(shop_inputs(seconds, worst))
+}
+
+/// What happened in the shop; `worst` is how bad the incident becomes, from 0 to 1.
+pub(crate) fn shop_inputs(seconds: u64, worst: f64) -> Vec<Input> {
     let host = HostFacts {
         hostname: "shop-3".to_owned(),
         kernel: "6.12.48+deb13-amd64".to_owned(),
         boot_id: "00000000-0000-4000-8000-000000000001".to_owned(),
         netns: 4_026_531_840,
     };
-    let tracing = TracingFacts { tier: Tier::Exact, ..TracingFacts::default() };
+    let hook =
+        |name: &str, kind: &str| Hook { name: name.to_owned(), kind: kind.to_owned(), attached: true, reason: None };
+    let hooks = vec![hook("inet_sock_set_state", "tp_btf"), hook("inet_twsk_alloc", "fexit")];
+    let tracing = TracingFacts { tier: Tier::Exact, hooks, ..TracingFacts::default() };
     let mut inputs = vec![Input::Start { at_ns: START, unix_ns: START_UNIX_NS, host, tracing }];
     let cast = cast();
     let mut noise = Noise(1);
@@ -150,9 +167,10 @@ pub(super) fn incident(seconds: u64) -> Engine {
     let mut alive: VecDeque<TimewaitEnd> = VecDeque::new();
     for second in 0..seconds {
         let at_ns = START + second * SECOND;
+        let height = worst * height(second, seconds);
         for (index, actor) in cast.iter().enumerate() {
             let (low, high) = actor.rate;
-            let rate = (low + (high - low) * height(second, seconds)) * (0.7 + 0.6 * noise.next());
+            let rate = (low + (high - low) * height) * (0.7 + 0.6 * noise.next());
             let many = (rate + noise.next()) as u64;
             for _ in 0..many {
                 cookie += 1;
@@ -172,7 +190,7 @@ pub(super) fn incident(seconds: u64) -> Engine {
                 });
                 inputs.push(Input::Life(Box::new(life)));
             }
-            if actor.port == 5432 && height(second, seconds) > 0.9 && second % 3 == 0 {
+            if actor.port == 5432 && height > 0.9 && second % 3 == 0 {
                 let opener = process(actor, index as u32, 0);
                 let to = tuple(0, IpAddr::V4(Ipv4Addr::from(actor.address)), actor.port);
                 let failed = ConnectFailed { opener, tuple: to, errno: 99, at_ns: at_ns + SECOND / 2 };
@@ -197,7 +215,7 @@ pub(super) fn incident(seconds: u64) -> Engine {
     }
     inputs.push(Input::User { uid: 1000, name: "shop".to_owned() });
     inputs.push(Input::Counters(KernelCounters { records: cookie, ..KernelCounters::default() }));
-    told(inputs)
+    inputs
 }
 
 fn process(actor: &Actor, index: u32, number: u32) -> Owner {

@@ -182,7 +182,7 @@ fn recording<'a>(part: &'a Part<'a>) -> RecordingJson<'a> {
         bytes: info.bytes,
         finished: info.finished,
         segments_dropped: info.segments_dropped,
-        losses: part.losses,
+        losses: part.source.losses,
         host: top::host(&summary.host),
         window: top::window(summary),
         tracing: top::tracing(summary),

@@ -190,11 +190,15 @@ impl<'a> Towards<'a> {
 type Column = (Head, for<'a, 'b> fn(&'a Line<'b>) -> String);
 
 fn left(title: &'static str, cell: for<'a, 'b> fn(&'a Line<'b>) -> String) -> Column {
-    (Head { title, right: false }, cell)
+    (Head::left(title), cell)
 }
 
 fn right(title: &'static str, cell: for<'a, 'b> fn(&'a Line<'b>) -> String) -> Column {
-    (Head { title, right: true }, cell)
+    (Head::right(title), cell)
+}
+
+fn name(line: &Line<'_>) -> String {
+    line.name()
 }
 
 /// A peak: of rows put together a lower bound.
@@ -208,9 +212,13 @@ fn live_peak(line: &Line<'_>) -> String {
     format!("{}{}", if inferred { "~" } else { "" }, peak(line, line.counts().time_wait_live_peak))
 }
 
-fn lifetime(line: &Line<'_>, share: f64) -> String {
-    let quantile = line.counts().lifetimes.quantile(share);
-    quantile.map_or_else(|| "-".to_owned(), |us| text::seconds(us as f64 / 1e6))
+/// A lifetime in as few digits as tell it: `350us`, `1.7ms`, `12ms`, `4.2s`, `2m05s`.
+pub(super) fn lifetime(us: f64) -> String {
+    if (1e3..1e4).contains(&us) { format!("{:.1}ms", us / 1e3) } else { text::seconds(us / 1e6) }
+}
+
+fn quantile(line: &Line<'_>, share: f64) -> String {
+    line.counts().lifetimes.quantile(share).map_or_else(|| "-".to_owned(), |us| lifetime(us as f64))
 }
 
 fn of_owner(line: &Line<'_>, tell: impl Fn(&twtrace_core::input::Owner) -> String) -> String {
@@ -231,7 +239,7 @@ fn group_columns(by: GroupBy) -> Vec<Column> {
                 Some(GroupKey::Process(key)) => key.tgid.to_string(),
                 _ => "-".to_owned(),
             }),
-            left("COMMAND", |line| line.name()),
+            left("COMMAND", name),
             left("USER", |line| of_owner(line, |owner| label::user(owner.uid, line.part.model))),
         ];
     }
@@ -243,14 +251,14 @@ fn group_columns(by: GroupBy) -> Vec<Column> {
         GroupBy::Cgroup => "CGROUP",
     };
     vec![
-        left(title, |line| line.name()),
+        left(title, name),
         right("PROCS", |line| line.row().map_or_else(String::new, |row| text::count(row.processes))),
     ]
 }
 
 fn destination_columns() -> Vec<Column> {
     vec![
-        left("DESTINATION", |line| line.name()),
+        left("DESTINATION", name),
         left("ROLE", |line| match line.destination().map(|row| row.key) {
             Some(DestRow::Dest(key)) => label::role(key.role).to_owned(),
             _ => "-".to_owned(),
@@ -285,9 +293,9 @@ fn columns(by: By, of_several: bool) -> Vec<Column> {
         right("ACCEPTED", |line| text::count(line.counts().accepted)),
         right("1ST FIN", |line| text::count(line.counts().closed_first)),
         right("2ND FIN", |line| text::count(line.counts().closed_last)),
-        right("LIFE P50", |line| lifetime(line, 0.5)),
-        right("P90", |line| lifetime(line, 0.9)),
-        right("P99", |line| lifetime(line, 0.99)),
+        right("LIFE P50", |line| quantile(line, 0.5)),
+        right("P90", |line| quantile(line, 0.9)),
+        right("P99", |line| quantile(line, 0.99)),
         right("BYTES/CONN", |line| {
             // The cast saturates.
             bytes_per_connection(line.counts())

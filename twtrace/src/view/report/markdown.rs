@@ -2,7 +2,7 @@
 //!
 //! What a process chose itself is written so that nothing in it is Markdown or HTML: see [`verbatim`].
 
-use super::timeline::{Point, Timeline};
+use super::timeline::{Point, Timeline, length};
 use super::{NOTHING, Report};
 use crate::view::grid::{Grid, Head};
 use crate::view::text;
@@ -65,11 +65,7 @@ fn timeline(timeline: &Timeline<'_>, out: &mut dyn Write) -> io::Result<()> {
         return Ok(());
     }
     let sum = |piece: &[Point<'_>], of: fn(&Point<'_>) -> u64| piece.iter().map(of).sum::<u64>();
-    let per_s = |piece: &[Point<'_>], of: fn(&Point<'_>) -> u64| {
-        let seconds: f64 = piece.iter().map(|point| point.seconds).sum();
-        text::rate(sum(piece, of) as f64 / seconds)
-    };
-    let column = |title, right| Head { title, right };
+    let per_s = |piece: &[Point<'_>], of: fn(&Point<'_>) -> u64| text::rate(sum(piece, of) as f64 / length(piece));
     let rows = pieces.iter().map(|piece| {
         let alive = piece.iter().filter_map(|point| point.moment.kernel_time_wait).max();
         vec![
@@ -83,12 +79,12 @@ fn timeline(timeline: &Timeline<'_>, out: &mut dyn Write) -> io::Result<()> {
     });
     let grid = Grid {
         heads: vec![
-            column("FROM (UTC)", false),
-            column("MADE/S", true),
-            column("CONNECTIONS/S", true),
-            column("CONNECT ERRORS", true),
-            column("REFUSED", true),
-            column("ALIVE (KERNEL)", true),
+            Head::left("FROM (UTC)"),
+            Head::right("MADE/S"),
+            Head::right("CONNECTIONS/S"),
+            Head::right("CONNECT ERRORS"),
+            Head::right("REFUSED"),
+            Head::right("ALIVE (KERNEL)"),
         ],
         rows: rows.collect(),
     };
@@ -116,7 +112,7 @@ pub(in crate::view) fn table(grid: &Grid, out: &mut dyn Write) -> io::Result<()>
 /// Clean text in which nothing means anything: as it is when it is letters, digits and harmless signs, else as code. In
 /// code there are no links, no mentions, no HTML. Underscores are too common for that, and escaped.
 pub(in crate::view) fn verbatim(text: &str) -> Cow<'_, str> {
-    let harmless = |letter: char| letter.is_alphanumeric() || " .,:;/%+-()≥~'_".contains(letter);
+    let harmless = |letter: char| letter.is_alphanumeric() || " .,:;/%+-()≥→~'_".contains(letter);
     let links = ["://", "www.", "~~"].iter().any(|part| text.to_ascii_lowercase().contains(part));
     if text.chars().all(harmless) && !links {
         return if text.contains('_') { text.replace('_', "\\_").into() } else { Cow::Borrowed(text) };
@@ -151,10 +147,8 @@ mod tests {
         ] {
             assert_eq!(verbatim(text), expected);
         }
-        let grid = Grid {
-            heads: vec![Head { title: "A", right: true }, Head { title: "B", right: false }],
-            rows: vec![vec!["a|b".to_owned(), "1".to_owned()]],
-        };
+        let grid =
+            Grid { heads: vec![Head::right("A"), Head::left("B")], rows: vec![vec!["a|b".to_owned(), "1".to_owned()]] };
         let mut out = Vec::new();
         table(&grid, &mut out).unwrap();
         assert_eq!(String::from_utf8(out).unwrap(), "| A | B |\n| ---: | --- |\n| `a\\|b` | 1 |\n");

@@ -12,9 +12,9 @@ pub mod text;
 mod timeline;
 
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use crate::trace::{Info, Loss};
 use crate::view::order::By;
@@ -27,7 +27,7 @@ use twtrace_core::history::History;
 const ROWS: usize = 20;
 
 /// What stands in the place of an empty table.
-const NOTHING: &str = "Nothing to show: no connection ended that the filters let through.";
+pub(super) const NOTHING: &str = "Nothing to show: no connection ended that the filters let through.";
 
 /// What to report.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,11 +49,34 @@ pub struct Source<'a> {
     pub model: &'a Model,
 }
 
+impl Source<'_> {
+    /// Name of its host, clean.
+    pub(in crate::view) fn host(&self) -> String {
+        match self.model.summary().host.hostname.as_str() {
+            "" => "(unnamed)".to_owned(),
+            name => words::clean(name).into_owned(),
+        }
+    }
+
+    /// Name of its directory, clean.
+    pub(in crate::view) fn recording(&self) -> String {
+        let path = &self.info.path;
+        words::clean(&path.file_name().unwrap_or(path.as_os_str()).to_string_lossy()).into_owned()
+    }
+
+    /// What could not be read, one line each for people: recording, file and what is wrong.
+    pub(in crate::view) fn losses(&self) -> Vec<String> {
+        let recording = self.recording();
+        let told = |loss: &Loss| format!("{recording}: {} {}", words::clean(&loss.file), words::clean(&loss.what));
+        self.losses.iter().map(told).collect()
+    }
+}
+
 /// A recording with the names that it goes by. Both are clean.
 #[derive(Debug)]
 struct Part<'a> {
+    source: Source<'a>,
     info: &'a Info,
-    losses: &'a [Loss],
     model: &'a Model,
     /// Its place among the parts.
     number: usize,
@@ -86,25 +109,18 @@ pub struct Report<'a> {
 impl<'a> Report<'a> {
     /// A report on these.
     pub fn new(sources: &[Source<'a>], options: Options) -> Self {
-        let host = |source: &Source<'_>| match source.model.summary().host.hostname.as_str() {
-            "" => "(unnamed)".to_owned(),
-            name => words::clean(name).into_owned(),
-        };
-        let name = |source: &Source<'_>| {
-            let name = source.info.path.file_name().unwrap_or(source.info.path.as_os_str());
-            words::clean(&name.to_string_lossy()).into_owned()
-        };
         let path = |source: &Source<'_>| words::clean(&source.info.path.to_string_lossy()).into_owned();
-        let hosts = told_apart(sources.iter().map(host).collect(), sources.iter().map(name).collect());
+        let hosts =
+            told_apart(sources.iter().map(Source::host).collect(), sources.iter().map(Source::recording).collect());
         // Recordings of the same host and name are in different directories.
         let hosts = told_apart(hosts, sources.iter().map(path).collect());
         let parts = sources.iter().zip(hosts).enumerate().map(|(number, (source, host))| Part {
+            source: *source,
             info: source.info,
-            losses: source.losses,
             model: source.model,
             number,
             host,
-            recording: name(source),
+            recording: source.recording(),
         });
         Self { parts: parts.collect(), options }
     }
@@ -122,7 +138,7 @@ impl<'a> Report<'a> {
 
     /// What could not be read, one line each for people: recording, file and what is wrong.
     pub fn losses(&self) -> Vec<String> {
-        self.parts.iter().flat_map(|part| part.losses.iter().map(|loss| facts::loss(&part.recording, loss))).collect()
+        self.parts.iter().flat_map(|part| part.source.losses()).collect()
     }
 }
 

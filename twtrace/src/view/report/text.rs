@@ -76,8 +76,14 @@ fn timeline(part: &Part<'_>, out: &mut dyn Write) -> io::Result<()> {
         let title = text::pad(title, TITLE, false);
         writeln!(out, "{title} {} at most {}", text::sparkline(&values), text::rate(highest))
     };
-    line("made/s", most(|point| point.made_per_s()))?;
-    line("alive, kernel's count", most(|point| point.moment.kernel_time_wait.unwrap_or(0) as f64))?;
+    line("made/s", most(|point| point.moment.made as f64 / point.seconds.max(1.0)))?;
+    // It is not read in every bucket; until it is again, it is what it was.
+    let mut alive = 0;
+    let kernel = pieces.iter().map(|piece| {
+        alive = piece.iter().filter_map(|point| point.moment.kernel_time_wait).max().unwrap_or(alive);
+        alive as f64
+    });
+    line("alive, kernel's count", kernel.collect())?;
     let seconds = first.len() as f64 * timeline.bucket_seconds();
     writeln!(
         out,

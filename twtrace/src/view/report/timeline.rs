@@ -21,11 +21,9 @@ pub(super) struct Point<'a> {
     pub(super) moment: &'a Moment,
 }
 
-impl Point<'_> {
-    /// Timewait sockets made per second.
-    pub(super) fn made_per_s(&self) -> f64 {
-        self.moment.made as f64 / self.seconds
-    }
+/// What rates over some buckets are taken over, seconds: at least one, for a rate over less would be a flood.
+pub(super) fn length(points: &[Point<'_>]) -> f64 {
+    points.iter().map(|point| point.seconds).sum::<f64>().max(1.0)
 }
 
 impl<'a> Timeline<'a> {
@@ -36,8 +34,7 @@ impl<'a> Timeline<'a> {
         let points = history.moments().iter().zip(0_u64..).map(|(moment, index)| {
             let since_ns = index.saturating_mul(bucket_ns);
             let begin_ns = history.start_ns().saturating_add(since_ns);
-            // At least a second: a rate over less would be a flood.
-            let length_ns = window.now_ns.saturating_sub(begin_ns).clamp(1_000_000_000, bucket_ns);
+            let length_ns = window.now_ns.saturating_sub(begin_ns).min(bucket_ns);
             let unix_ns = window.start_unix_ns.saturating_add(since_ns.into());
             Point { unix_ns, seconds: length_ns as f64 / 1e9, moment }
         });

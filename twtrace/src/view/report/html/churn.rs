@@ -1,9 +1,9 @@
 //! Timewait sockets made per second over time, stacked by who made them.
 
-use super::frame::{Frame, round_up, unit};
+use super::frame::{Frame, block, round_up, unit};
 use crate::view::order::By;
 use crate::view::report::lines::{Line, lines_of};
-use crate::view::report::timeline::Timeline;
+use crate::view::report::timeline::{Timeline, length};
 use crate::view::report::{Part, lines};
 use crate::view::text;
 use maud::{Markup, html};
@@ -70,8 +70,7 @@ pub(super) fn plot(part: &Part<'_>, by: By, id: &str) -> Markup {
         (frame.rules())
         @for (class, path) in &areas { path class=(format!("area {class}")) d=(path) {} }
         @for at in 0..pieces.len() {
-            rect class="hover" x=(unit(frame.x(begins[at]))) width=(unit(frame.x(ends[at]) - frame.x(begins[at])))
-                y=(unit(frame.y(frame.y))) height=(unit(frame.bottom() - frame.y(frame.y))) { title { (says(at)) } }
+            (block("hover", (frame.x(begins[at]), frame.x(ends[at])), frame.down(), &says(at)))
         }
         (frame.times(first.unix_ns))
     };
@@ -84,7 +83,8 @@ pub(super) fn plot(part: &Part<'_>, by: By, id: &str) -> Markup {
                     li {
                         span class=(format!("swatch {}", layer.class)) {}
                         span class="name" { (layer.name) }
-                        span class="of" { (text::count(layer.made)) " (" (text::percent(lines::share(layer.made, part.made()))) ")" }
+                        @let share = text::percent(lines::share(layer.made, part.made()));
+                        span class="of" { (text::count(layer.made)) " (" (share) ")" }
                     }
                 }
             }
@@ -95,15 +95,15 @@ pub(super) fn plot(part: &Part<'_>, by: By, id: &str) -> Markup {
 /// The rows that made most, each with a colour, and all others together.
 fn layers(timeline: &Timeline<'_>, lines: &[Line<'_>], part: &Part<'_>) -> Vec<Layer> {
     let pieces = timeline.pieces(STEPS);
-    let length = pieces.first().map_or(1, |piece| piece.len());
-    let seconds: Vec<f64> = pieces.iter().map(|piece| piece.iter().map(|point| point.seconds).sum()).collect();
+    let buckets = pieces.first().map_or(1, |piece| piece.len());
+    let seconds: Vec<f64> = pieces.iter().map(|piece| length(piece)).collect();
     let made = |line: &&Line<'_>| line.counts().time_wait_made > 0;
     let shown = lines.iter().filter(made).take(COLOURS);
     let mut layers: Vec<Layer> = shown
         .enumerate()
         .map(|(index, line)| {
             let counts = timeline.made(line.series());
-            let sums = counts.chunks(length).map(|piece| piece.iter().map(|made| f64::from(*made)).sum::<f64>());
+            let sums = counts.chunks(buckets).map(|piece| piece.iter().map(|made| f64::from(*made)).sum::<f64>());
             Layer {
                 class: format!("c{}", index + 1),
                 name: line.full_name(),

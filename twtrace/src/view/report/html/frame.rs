@@ -52,6 +52,11 @@ impl Frame {
         self.bottom() - share * (self.bottom() - TOP)
     }
 
+    /// Whole height of the data.
+    pub(super) fn down(&self) -> (f64, f64) {
+        (TOP, self.bottom())
+    }
+
     pub(super) fn bottom(&self) -> f64 {
         self.height - BOTTOM
     }
@@ -78,10 +83,29 @@ impl Frame {
         html! {
             g class="axis" {
                 @for tick in ticks(self.y) {
-                    @let y = unit(self.y(tick));
-                    line class="rule" x1=(unit(LEFT)) x2=(unit(self.right())) y1=(y) y2=(y) {}
-                    text class="end" x=(unit(LEFT - 8.0)) y=(y) dy="0.35em" { (number(tick)) }
+                    @let y = self.y(tick);
+                    (line("rule", (LEFT, y), (self.right(), y)))
+                    text class="end" x=(unit(LEFT - 8.0)) y=(unit(y)) dy="0.35em" { (number(tick)) }
                 }
+            }
+        }
+    }
+
+    /// The line below the plot, with values from left to right and what they are called. Small screens have room for
+    /// half of the names when there are many.
+    pub(super) fn base(&self, marks: &[(f64, String)]) -> Markup {
+        let bottom = self.bottom();
+        let spare = |index: usize| if marks.len() > 4 && index % 2 == 1 { " spare" } else { "" };
+        html! {
+            g class="axis" {
+                @for (index, (value, name)) in marks.iter().enumerate() {
+                    @let x = self.x(*value);
+                    (line("tick", (x, bottom), (x, bottom + 5.0)))
+                    // In the middle the last one would be cut off.
+                    @let (anchor, x) = if x > self.right() - 24.0 { ("end", WIDTH) } else { ("middle", x) };
+                    text class={ (anchor) (spare(index)) } x=(unit(x)) y=(unit(bottom + 22.0)) { (name) }
+                }
+                (line("base", (self.x(self.x.0), bottom), (self.right(), bottom)))
             }
         }
     }
@@ -89,35 +113,38 @@ impl Frame {
     /// Times below the plot, when it goes over seconds from a moment on.
     pub(super) fn times(&self, start_unix_ns: i128) -> Markup {
         let seconds = self.x.1 - self.x.0;
-        // The cast saturates, and no trace is that long.
-        let step = STEPS.into_iter().find(|step| seconds / f64::from(*step) <= 7.0);
-        let step = step.map_or(seconds / 7.0, f64::from).max(1.0);
+        let step = STEPS.into_iter().map(f64::from).find(|step| seconds / step <= 7.0);
+        let step = step.unwrap_or(seconds / 7.0);
         let start = start_unix_ns.rem_euclid(86_400_000_000_000) as f64 / 1e9;
         let first = (start / step).ceil() * step - start;
-        let times: Vec<f64> =
-            (0..16).map(|index| first + f64::from(index) * step).take_while(|at| *at <= seconds).collect();
-        let label = |at: f64| {
+        let marks = (0..8).map(|index| first + f64::from(index) * step).take_while(|at| *at <= seconds);
+        let mark = |at: f64| {
             let unix_ns = start_unix_ns.saturating_add((at * 1e9) as i128);
             let time = text::time_of_day(unix_ns);
-            if step >= 86_400.0 {
-                text::day(unix_ns).split_off(5)
-            } else if step >= 60.0 {
-                time.get(..5).unwrap_or_default().to_owned()
-            } else {
-                time
-            }
+            let name = match step {
+                86_400.0.. => text::day(unix_ns).split_off(5),
+                60.0.. => time.get(..5).unwrap_or_default().to_owned(),
+                _ => time,
+            };
+            (self.x.0 + at, name)
         };
-        html! {
-            g class="axis" {
-                @for (index, at) in times.iter().enumerate() {
-                    @let x = self.x(self.x.0 + at);
-                    line class="tick" x1=(unit(x)) x2=(unit(x)) y1=(unit(self.bottom())) y2=(unit(self.bottom() + 5.0)) {}
-                    // Small screens have room for half of them.
-                    text class=(if index % 2 == 0 { "middle" } else { "middle spare" }) x=(unit(x.clamp(LEFT, self.right() - 20.0)))
-                        y=(unit(self.bottom() + 22.0)) { (label(*at)) }
-                }
-                line class="base" x1=(unit(LEFT)) x2=(unit(self.right())) y1=(unit(self.bottom())) y2=(unit(self.bottom())) {}
-            }
+        self.base(&marks.map(mark).collect::<Vec<_>>())
+    }
+}
+
+/// A line from one place to another.
+pub(super) fn line(class: &str, from: (f64, f64), to: (f64, f64)) -> Markup {
+    html! {
+        line class=(class) x1=(unit(from.0)) x2=(unit(to.0)) y1=(unit(from.1)) y2=(unit(to.1)) {}
+    }
+}
+
+/// A rectangle from left to right and from top to bottom that says something when it is pointed at.
+pub(super) fn block(class: &str, across: (f64, f64), down: (f64, f64), says: &str) -> Markup {
+    let (width, height) = (across.1 - across.0, down.1 - down.0);
+    html! {
+        rect class=(class) x=(unit(across.0)) width=(unit(width)) y=(unit(down.0)) height=(unit(height)) {
+            title { (says) }
         }
     }
 }

@@ -1,10 +1,10 @@
 //! When which destination was busy.
 
-use super::frame::{Frame, unit};
+use super::frame::{Frame, block, unit};
 use crate::view::order::By;
 use crate::view::report::Part;
 use crate::view::report::lines::lines_of;
-use crate::view::report::timeline::Timeline;
+use crate::view::report::timeline::{Timeline, length};
 use crate::view::text;
 use maud::{Markup, html};
 
@@ -22,38 +22,44 @@ pub(super) fn plot(part: &Part<'_>, id: &str) -> Markup {
     let timeline = Timeline::of(part);
     let pieces = timeline.pieces(STEPS);
     let Some(first) = timeline.points.first() else { return html! {} };
-    let length = pieces.first().map_or(1, |piece| piece.len());
+    let buckets = pieces.first().map_or(1, |piece| piece.len());
     let lines = lines_of(part, By::Destination);
     let lines: Vec<_> = lines.iter().filter(|line| line.counts().time_wait_made > 0).collect();
     let shown = &lines[..lines.len().min(ROWS)];
     if shown.is_empty() {
         return html! {};
     }
-    let seconds: Vec<f64> = pieces.iter().map(|piece| piece.iter().map(|point| point.seconds).sum()).collect();
+    let seconds: Vec<f64> = pieces.iter().map(|piece| length(piece)).collect();
     let rates: Vec<Vec<f64>> = shown
         .iter()
         .map(|line| {
             let made = timeline.made(line.series());
-            let sums = made.chunks(length).map(|piece| piece.iter().map(|made| f64::from(*made)).sum::<f64>());
+            let sums = made.chunks(buckets).map(|piece| piece.iter().map(|made| f64::from(*made)).sum::<f64>());
             sums.zip(&seconds).map(|(sum, seconds)| sum / seconds).collect()
         })
         .collect();
     let most = rates.iter().flatten().copied().fold(0.0, f64::max);
     let since = |unix_ns: i128| (unix_ns - first.unix_ns) as f64 / 1e9;
     let frame = Frame { height: shown.len() as f64 * ROW + 40.0, x: (0.0, since(timeline.end_unix_ns())), y: 1.0 };
+    let (left, right) = (frame.x(0.0), frame.right());
+    let says = |from: f64, rate: f64| {
+        let unix_ns = first.unix_ns.saturating_add((from * 1e9) as i128);
+        format!("{} UTC: {}/s", text::time_of_day(unix_ns), text::rate(rate))
+    };
     let content = html! {
         @for (index, (line, rates)) in shown.iter().zip(&rates).enumerate() {
-            @let y = index as f64 * ROW;
-            text class="note" x=(unit(frame.x(0.0))) y=(unit(y + ROW - CELL - 6.0)) { (line.full_name()) }
-            text class="note end" x=(unit(frame.right())) y=(unit(y + ROW - CELL - 6.0)) {
+            @let bottom = (index + 1) as f64 * ROW;
+            @let (down, name) = ((bottom - CELL, bottom), unit(bottom - CELL - 6.0));
+            text class="note" x=(unit(left)) y=(name) { (line.full_name()) }
+            text class="note end" x=(unit(right)) y=(name) {
                 (text::count(line.counts().time_wait_made)) " (" (text::percent(line.share())) ")"
             }
-            rect class="cold" x=(unit(frame.x(0.0))) width=(unit(frame.right() - frame.x(0.0))) y=(unit(y + ROW - CELL)) height=(unit(CELL)) {}
-            @for ((piece, rate), seconds) in pieces.iter().zip(rates).zip(&seconds).filter(|((_, rate), _)| **rate > 0.0) {
+            (block("cold", (left, right), down, "nothing"))
+            @for (piece, rate) in pieces.iter().zip(rates).filter(|(_, rate)| **rate > 0.0) {
+                @let to = piece.last().map_or(0.0, |point| since(point.unix_ns) + point.seconds);
                 @let from = piece.first().map_or(0.0, |point| since(point.unix_ns));
-                rect class="hot" x=(unit(frame.x(from))) width=(unit(frame.x(from + seconds) - frame.x(from)))
-                    y=(unit(y + ROW - CELL)) height=(unit(CELL)) fill-opacity=(format!("{:.2}", warmth(*rate, most))) {
-                    title { (text::time_of_day(first.unix_ns.saturating_add((from * 1e9) as i128))) " UTC: " (text::rate(*rate)) "/s" }
+                g fill-opacity=(format!("{:.2}", warmth(*rate, most))) {
+                    (block("hot", (frame.x(from), frame.x(to)), down, &says(from, *rate)))
                 }
             }
         }
@@ -75,7 +81,9 @@ pub(super) fn plot(part: &Part<'_>, id: &str) -> Markup {
                     span class="swatch heat" style=(format!("opacity:{:.2}", warmth(share, 1.0))) {}
                 }
                 " " (text::rate(most)) "/s"
-                @if left_out > 0 { "; " (text::counted(left_out, "more destination", "more destinations")) " not shown" }
+                @if left_out > 0 {
+                    "; " (text::counted(left_out, "more destination", "more destinations")) " not shown"
+                }
             }
         }
     }

@@ -1,7 +1,8 @@
 //! How long connections lived: a histogram over a logarithmic scale.
 
-use super::frame::{Frame, round_up, unit};
+use super::frame::{Frame, block, line, round_up, unit};
 use crate::view::report::Part;
+use crate::view::report::lines::lifetime;
 use crate::view::text;
 use maud::{Markup, html};
 
@@ -31,33 +32,30 @@ pub(super) fn plot(part: &Part<'_>, id: &str) -> Markup {
     let frame = Frame { height: 240.0, x: (low.floor(), high.ceil()), y: round_up(most as f64) };
     let quantile = |share: f64| lifetimes.quantile(share).unwrap_or(0);
     let quantiles = [("p50", quantile(0.5)), ("p90", quantile(0.9)), ("p99", quantile(0.99))];
-    let told = quantiles.map(|(name, us)| format!("{name} {}", of_us(us as f64)));
+    let told = quantiles.map(|(name, us)| format!("{name} {}", lifetime(us as f64)));
     let bar = |index: usize| (first + index) as f64 / BARS;
+    let bottom = frame.bottom();
+    let says = |index: usize, count: u64| {
+        let [from, to] = [index, index + 1].map(|index| lifetime(10_f64.powf(bar(index))));
+        format!("{from} to {to}: {}", text::count(count))
+    };
+    let powers = (frame.x.0 as i32..=frame.x.1 as i32).map(|power| (f64::from(power), tick(10_f64.powi(power))));
     let content = html! {
         (frame.rules())
         @for (index, count) in bars.iter().enumerate().filter(|(_, count)| **count > 0) {
-            @let (left, right) = (frame.x(bar(index)), frame.x(bar(index + 1)));
+            @let across = (frame.x(bar(index)) + 0.5, frame.x(bar(index + 1)) - 0.5);
             // One that is smaller than a line can show is not nothing.
-            @let top = frame.y(*count as f64).min(frame.bottom() - 1.0);
-            rect class="bar" x=(unit(left + 0.5)) width=(unit(right - left - 1.0)) y=(unit(top)) height=(unit(frame.bottom() - top)) {
-                title {
-                    (of_us(10_f64.powf(bar(index)))) " to " (of_us(10_f64.powf(bar(index + 1)))) ": " (text::count(*count))
-                }
-            }
+            @let top = frame.y(*count as f64).min(bottom - 1.0);
+            (block("bar", across, (top, bottom), &says(index, *count)))
         }
         @for (index, (name, us)) in quantiles.iter().enumerate() {
-            @let x = frame.x(((*us).max(1) as f64).log10());
-            line class="quantile" x1=(unit(x)) x2=(unit(x)) y1=(unit(frame.y(frame.y))) y2=(unit(frame.bottom())) {}
-            text class="note" x=(unit(x + 4.0)) y=(unit(frame.y(frame.y))) dy=(format!("{}em", 0.9 + index as f64 * 1.1)) { (name) }
+            @let (x, top) = (frame.x(((*us).max(1) as f64).log10()), frame.down().0);
+            (line("quantile", (x, top), (x, bottom)))
+            // One below the other: they may be near.
+            @let below = format!("{:.1}em", 0.9 + index as f64 * 1.1);
+            text class="note" x=(unit(x + 4.0)) y=(unit(top)) dy=(below) { (name) }
         }
-        g class="axis" {
-            @for power in frame.x.0 as i32..=frame.x.1 as i32 {
-                @let x = frame.x(f64::from(power));
-                line class="tick" x1=(unit(x)) x2=(unit(x)) y1=(unit(frame.bottom())) y2=(unit(frame.bottom() + 5.0)) {}
-                text class="middle" x=(unit(x.min(frame.right() - 14.0))) y=(unit(frame.bottom() + 22.0)) { (of_us(10_f64.powi(power))) }
-            }
-            line class="base" x1=(unit(frame.x(frame.x.0))) x2=(unit(frame.right())) y1=(unit(frame.bottom())) y2=(unit(frame.bottom())) {}
-        }
+        (frame.base(&powers.collect::<Vec<_>>()))
     };
     html! {
         figure {
@@ -68,7 +66,7 @@ pub(super) fn plot(part: &Part<'_>, id: &str) -> Markup {
     }
 }
 
-/// A lifetime: `350us`, `1ms`, `10s`, `2h46m`.
-fn of_us(us: f64) -> String {
-    text::seconds(us / 1e6).replace(".0s", "s")
+/// A place on the axis: `1ms`, not `1.0ms`.
+fn tick(us: f64) -> String {
+    lifetime(us).replace(".0", "")
 }

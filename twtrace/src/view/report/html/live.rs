@@ -1,6 +1,6 @@
 //! Timewait sockets alive over time, against what the host has room for.
 
-use super::frame::{Frame, round_up, unit};
+use super::frame::{Frame, block, line as rule, round_up, unit};
 use crate::view::report::Part;
 use crate::view::report::timeline::Timeline;
 use crate::view::text;
@@ -54,13 +54,13 @@ pub(super) fn plot(part: &Part<'_>, id: &str) -> Markup {
         }
         polyline class="kernel" points=(line(&kernel)) {}
         @for (index, limit) in near.iter().enumerate() {
-            @let y = frame.y(limit.value);
-            line class=(format!("limit l{}", index + 1)) x1=(unit(frame.x(0.0))) x2=(unit(frame.right())) y1=(unit(y)) y2=(unit(y)) {}
-            text class="note" x=(unit(frame.x(0.0) + 6.0)) y=(unit(y)) dy=(if index == 0 { "1.2em" } else { "-0.4em" }) { (limit.name) }
+            @let (left, y) = (frame.x(0.0), frame.y(limit.value));
+            (rule(&format!("limit l{}", index + 1), (left, y), (frame.right(), y)))
+            @let beside = if index == 0 { "1.2em" } else { "-0.4em" };
+            text class="note" x=(unit(left + 6.0)) y=(unit(y)) dy=(beside) { (limit.name) }
         }
         @for point in &kernel {
-            rect class="hover" x=(unit(frame.x(point.0 - half))) width=(unit(frame.x(2.0 * half) - frame.x(0.0)))
-                y=(unit(frame.y(frame.y))) height=(unit(frame.bottom() - frame.y(frame.y))) { title { (says(point)) } }
+            (block("hover", (frame.x(point.0 - half), frame.x(point.0 + half)), frame.down(), &says(point)))
         }
         (frame.times(first.unix_ns))
     };

@@ -8,7 +8,7 @@ mod heat;
 mod lifetimes;
 mod live;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use super::facts::Tile;
 use super::{NOTHING, Part, Report};
@@ -118,13 +118,20 @@ fn table(grid: &Grid, name: &str) -> Markup {
         @if !grid.rows.is_empty() {
             div class="scroll" tabindex="0" role="region" aria-label=(name) {
                 table {
-                    thead { tr { @for head in &grid.heads { th scope="col" class=[head.right.then_some("number")] { (head.title) } } } }
+                    thead {
+                        tr {
+                            @for head in &grid.heads {
+                                th scope="col" class=[head.right.then_some("number")] { (head.title) }
+                            }
+                        }
+                    }
                     tbody {
                         @for row in &grid.rows {
                             tr {
                                 @for (cell, head) in row.iter().zip(&grid.heads) {
                                     // What is cut off can still be read.
-                                    td class=[head.right.then_some("number")] title=[(text::width(cell) > 40).then_some(cell)] { (cell) }
+                                    @let whole = (text::width(cell) > 40).then_some(cell);
+                                    td class=[head.right.then_some("number")] title=[whole] { (cell) }
                                 }
                             }
                         }

@@ -1,0 +1,134 @@
+//! Connections with what is known of the processes that opened and closed them.
+
+use anyhow::Context as _;
+use arrow_array::cast::AsArray as _;
+use arrow_array::types::{Int32Type, UInt32Type, UInt64Type};
+use arrow_array::{Array, ArrayRef, RecordBatch, UInt32Array, new_null_array};
+use arrow_schema::{Field, Schema, SchemaRef};
+use arrow_select::concat::concat_batches;
+use arrow_select::take::take;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Who did something to a connection: the column that names the process, which is also what new columns begin with.
+const ROLES: [&str; 2] = ["opener", "closer"];
+
+/// Where a column of a process comes from.
+#[derive(Clone, Copy)]
+enum Of {
+    Owner,
+    Facts,
+    User,
+}
+
+/// Columns of `processes` that connections get, with their new names.
+const COLUMNS: [(Of, &str, &str); 12] = [
+    (Of::Owner, "start_ns", "start_ns"),
+    (Of::Owner, "uid", "uid"),
+    (Of::User, "name", "user"),
+    (Of::Owner, "ppid", "ppid"),
+    (Of::Owner, "parent_command", "parent_command"),
+    (Of::Owner, "kthread", "kthread"),
+    (Of::Owner, "cgroup_id", "cgroup_id"),
+    (Of::Facts, "cgroup", "cgroup"),
+    (Of::Facts, "container", "container"),
+    (Of::Facts, "unit", "unit"),
+    (Of::Facts, "exe", "exe"),
+    (Of::Facts, "cmdline", "cmdline"),
+];
+
+/// Columns of connections after the join.
+pub(super) fn schema(connections: &Schema, processes: &Schema) -> anyhow::Result<SchemaRef> {
+    let mut fields = connections.fields().to_vec();
+    for role in ROLES {
+        for (_, column, name) in COLUMNS {
+            let field = processes.field_with_name(column)?;
+            fields.push(Arc::new(Field::new(format!("{role}_{name}"), field.data_type().clone(), true)));
+        }
+    }
+    Ok(Arc::new(Schema::new(fields)))
+}
+
+/// The processes of one segment.
+pub(super) struct Processes {
+    rows: RecordBatch,
+    /// Rows of owners by number.
+    owners: HashMap<u32, u32>,
+    /// Rows of facts by PID and start.
+    facts: HashMap<(u32, u64), u32>,
+    /// Rows of users by uid.
+    users: HashMap<u32, u32>,
+}
+
+impl Processes {
+    pub(super) fn new(schema: &SchemaRef, batches: &[RecordBatch]) -> anyhow::Result<Self> {
+        let rows = concat_batches(schema, batches)?;
+        let (mut owners, mut facts, mut users) = (HashMap::new(), HashMap::new(), HashMap::new());
+        let column = |name: &str| rows.column_by_name(name).with_context(|| format!("processes have no {name}"));
+        let (kinds, id) = (column("kind")?, column("id")?);
+        let (pid, start_ns, uid) = (column("pid")?, column("start_ns")?, column("uid")?);
+        let kinds = kinds.as_dictionary::<Int32Type>().downcast_dict::<arrow_array::StringArray>().context("a kind")?;
+        let number = |column: &ArrayRef, row: usize| {
+            let column = column.as_primitive::<UInt32Type>();
+            (!column.is_null(row)).then(|| column.value(row))
+        };
+        for row in 0..rows.num_rows() {
+            let place = u32::try_from(row)?;
+            let kind = kinds.keys().is_valid(row).then(|| {
+                let key = kinds.keys().value(row);
+                kinds.values().value(usize::try_from(key).unwrap_or_default())
+            });
+            let started = start_ns.as_primitive::<UInt64Type>();
+            match (kind, number(pid, row), number(uid, row), number(id, row)) {
+                (Some("owner"), _, _, Some(id)) => drop(owners.insert(id, place)),
+                (Some("facts"), Some(pid), ..) if !started.is_null(row) => {
+                    facts.insert((pid, started.value(row)), place);
+                }
+                (Some("user"), _, Some(uid), _) => drop(users.insert(uid, place)),
+                _ => {}
+            }
+        }
+        Ok(Self { rows, owners, facts, users })
+    }
+
+    /// Connections of the same segment with the columns of both processes.
+    pub(super) fn join(&self, schema: &SchemaRef, connections: &RecordBatch) -> anyhow::Result<RecordBatch> {
+        let mut columns = connections.columns().to_vec();
+        for role in ROLES {
+            let named = connections.column_by_name(role).with_context(|| format!("connections have no {role}"))?;
+            let owners: Vec<Option<u32>> =
+                named.as_primitive::<UInt32Type>().iter().map(|number| self.owners.get(&number?).copied()).collect();
+            let facts = UInt32Array::from_iter(owners.iter().map(|owner| self.facts_of((*owner)?)));
+            let users = UInt32Array::from_iter(owners.iter().map(|owner| self.user_of((*owner)?)));
+            let owners = UInt32Array::from(owners);
+            for (of, column, _) in COLUMNS {
+                let rows = match of {
+                    Of::Owner => &owners,
+                    Of::Facts => &facts,
+                    Of::User => &users,
+                };
+                columns.push(match self.rows.column_by_name(column) {
+                    Some(values) => take(values, rows, None)?,
+                    None => new_null_array(schema.field_with_name(column)?.data_type(), connections.num_rows()),
+                });
+            }
+        }
+        Ok(RecordBatch::try_new(Arc::clone(schema), columns)?)
+    }
+
+    fn number(&self, column: &str, row: u32) -> Option<u32> {
+        let column = self.rows.column_by_name(column)?.as_primitive_opt::<UInt32Type>()?;
+        let row = row as usize;
+        (row < column.len() && !column.is_null(row)).then(|| column.value(row))
+    }
+
+    fn facts_of(&self, owner: u32) -> Option<u32> {
+        let started = self.rows.column_by_name("start_ns")?.as_primitive_opt::<UInt64Type>()?;
+        let start_ns = started.value(owner as usize);
+        self.facts.get(&(self.number("pid", owner)?, start_ns)).copied()
+    }
+
+    fn user_of(&self, owner: u32) -> Option<u32> {
+        self.users.get(&self.number("uid", owner)?).copied()
+    }
+}

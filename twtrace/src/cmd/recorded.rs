@@ -1,0 +1,228 @@
+//! Reading a recording into an engine, for the commands that tell what was in it.
+
+use crate::cli::TimeSpec;
+use crate::trace::reader::Recording;
+use crate::trace::{Info, Loss};
+use crate::view::report::Source;
+use crate::view::text;
+use anyhow::{Context as _, bail};
+use std::io::{self, Write as _};
+use std::path::Path;
+use twtrace_core::engine::{Engine, EngineConfig, Filter};
+use twtrace_core::input::Input;
+use twtrace_core::model::Window;
+
+/// Which part of a recording is wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Span {
+    /// From here on, else from its start.
+    pub(super) from: Option<TimeSpec>,
+    /// Up to here, else to its end.
+    pub(super) to: Option<TimeSpec>,
+}
+
+/// A recording that was read.
+#[derive(Debug)]
+pub(super) struct Recorded {
+    info: Info,
+    losses: Vec<Loss>,
+    engine: Engine,
+}
+
+impl Recorded {
+    /// Reads it, from its first Input to where the span ends: what is alive when the span begins is known by then.
+    ///
+    /// # Errors
+    /// It is no recording, nothing of it can be read, or the span is not in it.
+    pub(super) fn read(path: &Path, filter: Filter, span: Span) -> anyhow::Result<Self> {
+        let recording = Recording::open(path)?;
+        let info = recording.info().clone();
+        let (from, to) = bounds(&info, span)?;
+        let mut engine = Engine::new(EngineConfig { filter, history: true, ..EngineConfig::default() });
+        let mut replay = recording.replay()?;
+        let mut advance = |engine: &mut Engine, until_ns| {
+            let mut sink = |input: Input| engine.apply(input);
+            replay.advance(until_ns, &mut sink).with_context(|| format!("cannot read {}", path.display()))
+        };
+        // The first Inputs tell how its clocks go together.
+        let mut more = advance(&mut engine, 0)?;
+        if let Some(from) = from.filter(|from| *from > engine.model().summary().window.start_unix_ns) {
+            let until_ns = monotonic(&engine.model().summary().window, from);
+            more = more && advance(&mut engine, until_ns)?;
+            engine.count_from_now();
+        }
+        match to {
+            Some(to) if more => {
+                let until_ns = monotonic(&engine.model().summary().window, to);
+                advance(&mut engine, until_ns)?;
+            }
+            _ => {
+                while more {
+                    more = advance(&mut engine, u64::MAX)?;
+                }
+            }
+        }
+        let losses = info.losses.iter().chain(replay.losses()).cloned().collect();
+        Ok(Self { info, losses, engine })
+    }
+
+    /// What a view needs.
+    pub(super) fn source(&self) -> Source<'_> {
+        Source { info: &self.info, losses: &self.losses, model: self.engine.model() }
+    }
+}
+
+/// Says on standard error what could not be read, a line each: whoever reads the report may be a program.
+pub(super) fn say_losses(losses: &[String]) {
+    for loss in losses {
+        // Nothing can be done about it.
+        let _ = writeln!(io::stderr(), "twtrace: {loss}");
+    }
+}
+
+/// Both ends of a span as wall clocks, nanoseconds since the Unix epoch.
+///
+/// # Errors
+/// There is nothing of the recording between them.
+pub(super) fn bounds(info: &Info, span: Span) -> anyhow::Result<(Option<i128>, Option<i128>)> {
+    let (start, end) = (info.start_unix_ns, info.end_unix_ns);
+    let resolve = |moment: Option<TimeSpec>| moment.map(|moment| moment.unix_ns(start, end));
+    let (from, to) = (resolve(span.from), resolve(span.to));
+    let there = || {
+        let path = info.path.display();
+        format!("{path} is from {} to {}", text::rfc3339(start), text::rfc3339(end))
+    };
+    match (from, to) {
+        (Some(from), _) if from >= end => bail!("--from {} is too late: {}", text::rfc3339(from), there()),
+        (_, Some(to)) if to <= start => bail!("--to {} is too early: {}", text::rfc3339(to), there()),
+        (Some(from), Some(to)) if from >= to => {
+            bail!("--from {} is not before --to {}: {}", text::rfc3339(from), text::rfc3339(to), there())
+        }
+        bounds => Ok(bounds),
+    }
+}
+
+/// A wall clock by the traced host's other clock.
+fn monotonic(window: &Window, unix_ns: i128) -> u64 {
+    let since = unix_ns.saturating_sub(window.start_unix_ns);
+    let at = i128::from(window.start_ns).saturating_add(since).max(0);
+    u64::try_from(at).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+    use super::*;
+    use crate::trace::writer::{Recorder, WriteOptions};
+    use crate::view::report::fixture;
+    use twtrace_core::model::GroupBy;
+
+    /// A recording of a shop in trouble, and its Inputs.
+    fn recorded(seconds: u64) -> (tempfile::TempDir, Vec<Input>) {
+        let folder = tempfile::tempdir().unwrap();
+        let mut recorder = Recorder::create(&folder.path().join("shop.twt"), WriteOptions::default()).unwrap();
+        let inputs = fixture::shop_inputs(seconds, 1.0);
+        inputs.iter().for_each(|input| recorder.record(input).unwrap());
+        recorder.finish().unwrap();
+        (folder, inputs)
+    }
+
+    fn read(folder: &tempfile::TempDir, from: &str, to: &str) -> Recorded {
+        Recorded::read(&folder.path().join("shop.twt"), Filter::default(), span(from, to)).unwrap()
+    }
+
+    /// Everything that a report shows of a model.
+    fn told(engine: &Engine) -> String {
+        let model = engine.model();
+        let mut told = format!("{:?}\n{:?}\n", model.summary(), model.history());
+        for by in [GroupBy::Process, GroupBy::Command] {
+            model.rows(by).for_each(|row| told += &format!("{row:?}\n"));
+        }
+        model.destinations().for_each(|row| told += &format!("{row:?}\n"));
+        told
+    }
+
+    #[test]
+    fn what_is_read_is_what_was_recorded() {
+        let (folder, inputs) = recorded(20);
+        let read = read(&folder, "", "");
+        assert_eq!(told(&read.engine), told(&fixture::told(inputs)));
+        assert_eq!((read.losses, read.info.finished), (Vec::new(), true));
+    }
+
+    #[test]
+    fn a_part_is_counted_from_its_first_tick_to_its_last() {
+        let (folder, inputs) = recorded(20);
+        let read = read(&folder, "+5s", "-8s");
+        let mut engine = fixture::told(Vec::new());
+        let mut ticks = 0;
+        for input in inputs {
+            let is_tick = matches!(input, Input::Tick { .. });
+            engine.apply(input);
+            ticks += u32::from(is_tick);
+            // Ticks are a nanosecond before each full second.
+            if is_tick && ticks == 6 {
+                engine.count_from_now();
+            }
+            if is_tick && ticks == 12 {
+                break;
+            }
+        }
+        assert_eq!(told(&read.engine), told(&engine));
+        let summary = read.engine.model().summary();
+        assert_eq!((summary.window.seconds(), summary.totals.lives > 0), (6.0, true));
+    }
+
+    #[test]
+    fn parts_come_to_the_whole() {
+        let (folder, _) = recorded(20);
+        let made = |from, to| {
+            let read = read(&folder, from, to);
+            let totals = &read.engine.model().summary().totals;
+            (totals.lives, totals.counts.time_wait_made, totals.counts.connect_errors.clone())
+        };
+        let (whole, first, second) = (made("", ""), made("", "+10s"), made("+10s", ""));
+        assert_eq!((whole.0, whole.1), (first.0 + second.0, first.1 + second.1));
+        assert_eq!(whole.2[&99], [first.2, second.2].iter().filter_map(|errors| errors.get(&99)).sum::<u64>());
+        // From before its beginning it is all of it.
+        assert_eq!(made("00:00", "23:00"), whole);
+    }
+
+    const SECOND: i128 = 1_000_000_000;
+
+    fn info() -> Info {
+        let start_unix_ns = 1_790_000_000 * SECOND;
+        Info { path: "a.twt".into(), start_unix_ns, end_unix_ns: start_unix_ns + 600 * SECOND, ..Info::default() }
+    }
+
+    fn span(from: &str, to: &str) -> Span {
+        let parse = |text: &str| (!text.is_empty()).then(|| text.parse().unwrap());
+        Span { from: parse(from), to: parse(to) }
+    }
+
+    #[test]
+    fn spans_must_be_in_the_recording() {
+        let start = info().start_unix_ns;
+        assert_eq!(bounds(&info(), span("", "")).unwrap(), (None, None));
+        let expected = (Some(start + 90 * SECOND), Some(start + 300 * SECOND));
+        assert_eq!(bounds(&info(), span("+90s", "-5m")).unwrap(), expected);
+        // 14:13:20 to 14:23:20. Before the start there is nothing to leave out.
+        assert_eq!(bounds(&info(), span("14:00", "14:20")).unwrap().1, Some(start + 400 * SECOND));
+        for (from, to, expected) in [
+            ("-1m", "+1m", "--from 2026-09-21T14:22:20.000Z is not before --to 2026-09-21T14:14:20.000Z"),
+            ("14:23:20", "", "--from 2026-09-21T14:23:20.000Z is too late: a.twt is from 2026-09-21T14:13:20.000Z"),
+            ("", "14:13:20", "--to 2026-09-21T14:13:20.000Z is too early"),
+        ] {
+            let error = bounds(&info(), span(from, to)).unwrap_err().to_string();
+            assert!(error.starts_with(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn clocks_of_any_recording_are_put_together() {
+        let window = Window { start_ns: 50, start_unix_ns: 1_000, now_ns: 60 };
+        assert_eq!((monotonic(&window, 1_100), monotonic(&window, 960), monotonic(&window, 900)), (150, 10, 0));
+        assert_eq!((monotonic(&window, i128::MAX), monotonic(&window, i128::MIN)), (u64::MAX, 0));
+    }
+}

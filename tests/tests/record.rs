@@ -81,13 +81,13 @@ fn said(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
-/// How many of each worker's connections are missing, and those of nobody else are among them.
-fn check(recorded: &Recorded, churned: &Churned) {
+/// Whether each worker's connections are there, besides those that are counted as lost, and so many more.
+fn check(recorded: &Recorded, churned: &Churned, hidden: u64) {
     for worker in &churned.workers {
         let found = recorded.opened.get(&worker.who.pid).copied().unwrap_or(0);
         let missing = worker.made.saturating_sub(found);
         assert!(
-            found <= worker.made && missing <= recorded.lost,
+            found <= worker.made && missing <= recorded.lost + hidden,
             "{}: {found} of {}, {} lost; {:?} {:?}",
             worker.who.comm,
             worker.made,
@@ -110,7 +110,7 @@ fn what_a_command_did_is_recorded_and_its_code_passed_on() {
     // Its output is its own.
     let churned: Churned = serde_json::from_slice(&output.stdout).unwrap();
     let recorded = read(&path);
-    check(&recorded, &churned);
+    check(&recorded, &churned, 0);
     assert!(recorded.info.finished && recorded.info.losses.is_empty());
     let made = |pid: u32| {
         let mut rows = recorded.engine.model().rows(GroupBy::Process);
@@ -152,7 +152,7 @@ fn signals_end_it_in_order() {
         assert_eq!(output.status.code(), Some(0), "{asked}: {}", said(&output));
         let recorded = read(&path);
         assert!(recorded.info.finished);
-        check(&recorded, &churned);
+        check(&recorded, &churned, 0);
     }
     // A command is asked to end as well, and is still recorded then.
     let path = folder.path().join("asked.twt");
@@ -208,7 +208,8 @@ fn killed_at_any_moment_it_loses_a_second_at_most() {
         load.kill().unwrap();
         load.wait().unwrap();
         let recorded = read(&path);
-        check(&recorded, &churned);
+        // An end that a kernel hides from tracers is found when censuses are taken, some seconds later.
+        check(&recorded, &churned, 10);
         assert!(!recorded.info.finished);
         // Only what was just being written.
         assert!(recorded.info.losses.iter().all(|loss| loss.file.ends_with(".arrows")), "{:?}", recorded.info.losses);

@@ -56,6 +56,11 @@ impl Rates {
             live_peak: figures.live_peak,
         }
     }
+
+    /// Whether there was anything to have a rate.
+    fn happened(&self) -> bool {
+        self.made_per_s + self.connections_per_s + self.errors_per_s > 0.0
+    }
 }
 
 /// One key before and after. What was not there is 0.
@@ -121,8 +126,12 @@ impl Lengths {
         for (key, figures) in after {
             sums.entry(key).or_default()[1].add(&figures);
         }
-        let mut changes: Vec<_> =
-            sums.into_iter().map(|(key, [before, after])| self.change(key, &before, &after)).collect();
+        let mut changes: Vec<_> = sums
+            .into_iter()
+            .map(|(key, [before, after])| self.change(key, &before, &after))
+            // Sockets that were alive and no more have no rate.
+            .filter(|change| change.before.happened() || change.after.happened())
+            .collect();
         // Stable: those that are equal stay in the order of their keys.
         changes.sort_by(Change::largest_first);
         changes

@@ -1,10 +1,10 @@
 //! Recordings: a directory of Inputs, written while tracing and read back by the commands that come after.
 //!
-//! `NAME.twt/` holds for each segment of the recording and each of the four tables (see [`tables`]) a Parquet file,
+//! `NAME.twt/` holds for each segment of the recording and each of the four tables (see `tables`) a Parquet file,
 //! `TABLE-NNNN.parquet`. The segment that is being written is an Arrow IPC stream, `TABLE-NNNN.arrows`, with sums in
-//! `TABLE-NNNN.sums` that say how far it is whole ([`tail`]). `recording.json` names the sealed segments, with size and
-//! sum of each file ([`manifest`]). Every file says in its metadata which recording, table and segment it is part of
-//! ([`schema::Label`]).
+//! `TABLE-NNNN.sums` that say how far it is whole (`tail`). `recording.json` names the sealed segments, with size and
+//! sum of each file (`manifest`). Every file says in its metadata which recording, table and segment it is part of
+//! (`schema::Label`).
 //!
 //! Every Input has a number, `seq`, which its rows carry in whatever tables they are: read in the order of numbers the
 //! four tables give back the Inputs as they were, field by field. Numbers have no gaps, so that what is missing is

@@ -1,6 +1,6 @@
 //! The report as a document in GitHub's Markdown, for a postmortem.
 //!
-//! What a process chose itself is written so that nothing in it is Markdown or HTML: see [`verbatim`].
+//! What a process chose itself is written so that nothing in it is Markdown or HTML: see `verbatim`.
 
 use super::timeline::{Point, Timeline, length};
 use super::{NOTHING, Report};

@@ -84,7 +84,7 @@ fn a_flight_recorder_keeps_the_last_part_which_stands_alone() {
         whole += usize::from(recorder.wants_whole_census());
     }
     let progress = recorder.finish().unwrap();
-    // One for each segment but the first, which begins with one by itself.
+    // One for each segment but the first, whose census is whole anyway.
     assert_eq!(whole as u64 + 1, progress.segments);
     assert!(progress.segments_dropped > 0 && progress.segments > progress.segments_dropped, "{progress:?}");
     let recording = Recording::open(&path).unwrap();

@@ -314,6 +314,12 @@ impl<K> Column for Words<K> {
     }
 
     fn reader(array: Option<&ArrayRef>) -> anyhow::Result<Self::Reader> {
+        if let Some(texts) = array.filter(|array| *array.data_type() == DataType::Utf8) {
+            // Every row is a word of its own.
+            let words: StringArray = typed(Some(texts))?.context("is missing")?;
+            let rows = Int32Array::new((0..words.len() as i32).collect(), words.nulls().cloned());
+            return Ok(Some((rows, words)));
+        }
         let array: Option<DictionaryArray<Int32Type>> = typed(array)?;
         array.map(|array| Ok((array.keys().clone(), typed(Some(array.values()))?.context("is missing")?))).transpose()
     }

@@ -4,7 +4,7 @@ use super::place::Place;
 use super::schema::{Form, LABEL, Label, Table};
 use anyhow::{Context as _, bail};
 use arrow_array::RecordBatch;
-use arrow_schema::{FieldRef, Schema};
+use arrow_schema::{DataType, FieldRef, Schema};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
@@ -203,9 +203,31 @@ impl Sealed {
             .filter(|(index, field)| is_wanted(field) && !(field.is_nullable() && is_empty(*index)));
         let wanted: Vec<usize> = wanted.map(|(index, _)| index).collect();
         let mask = ProjectionMask::roots(self.metadata.parquet_schema(), wanted);
-        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(self.file, self.metadata);
+        let metadata = if columns == Columns::Read { without_sparse_words(&self.metadata)? } else { self.metadata };
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(self.file, metadata);
         Ok(builder.with_projection(mask).with_batch_size(BATCH).build()?)
     }
+}
+
+/// Has columns of words that hardly have any read as texts. Where a batch has none at all, the decoder would make a
+/// dictionary of its nulls, one comparison for each.
+fn without_sparse_words(metadata: &ArrowReaderMetadata) -> anyhow::Result<ArrowReaderMetadata> {
+    let groups = metadata.metadata().row_groups();
+    let nulls = |index: usize| -> Option<u64> {
+        groups.iter().map(|group| group.columns().get(index)?.statistics()?.null_count_opt()).sum()
+    };
+    let rows = u64::try_from(metadata.metadata().file_metadata().num_rows()).unwrap_or(0);
+    let fields = metadata.schema().fields().iter().enumerate().map(|(index, field)| {
+        let is_words = matches!(field.data_type(), DataType::Dictionary(_, text) if **text == DataType::Utf8);
+        if is_words && nulls(index).is_some_and(|nulls| nulls > rows / 4) {
+            Arc::new(field.as_ref().clone().with_data_type(DataType::Utf8))
+        } else {
+            Arc::clone(field)
+        }
+    });
+    let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+    let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true).with_schema(schema);
+    Ok(ArrowReaderMetadata::try_new(Arc::clone(metadata.metadata()), options)?)
 }
 
 /// Looks at sizes before memory is set aside for them.

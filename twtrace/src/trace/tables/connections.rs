@@ -102,7 +102,7 @@ impl Connections {
             pid.push(owner.map(|(_, owner)| owner.key.tgid));
             match owner {
                 Some((_, owner)) => {
-                    command.push(&owner.comm, |out| out.append_value(String::from_utf8_lossy(owner.comm.bytes())))
+                    command.push(&owner.comm, |out| out.append_value(String::from_utf8_lossy(owner.comm.bytes())));
                 }
                 None => command.push_null(),
             }
@@ -201,7 +201,7 @@ impl Connections {
 
 /// Whether the times are told by the end and by whole microseconds between them.
 fn are_steps(transitions: &[Transition], end_ns: u64) -> bool {
-    let whole = |transition: &Transition| transition.at_ns % 1000 == 0;
+    let whole = |transition: &Transition| transition.at_ns.is_multiple_of(1000);
     transitions.len() <= STEPS + 1
         && transitions.iter().all(whole)
         && transitions.is_sorted_by_key(|transition| transition.at_ns)

@@ -29,6 +29,7 @@ mod decoder;
 mod encoder;
 mod guard;
 mod manifest;
+mod pages;
 pub(crate) mod pass;
 mod place;
 pub mod reader;

@@ -1,5 +1,6 @@
 //! The sealed part of a recording: a Parquet file for each table of each segment.
 
+use super::pages;
 use super::place::Place;
 use super::schema::{Form, LABEL, Label, Table};
 use anyhow::{Context as _, bail};
@@ -25,7 +26,7 @@ const BATCH: usize = 16_384;
 /// compressor looks at together.
 const PAGE_ROWS: usize = 128 << 10;
 
-/// No page comes near this, in bytes.
+/// Size at which a page is over, bytes.
 const LARGEST_PAGE: usize = 64 << 20;
 
 /// No segment comes near these, in rows and in bytes when spread out.
@@ -166,7 +167,7 @@ impl Sealed {
         let pairs = found.metadata().file_metadata().key_value_metadata();
         let text = pairs.into_iter().flatten().find(|pair| pair.key == LABEL).and_then(|pair| pair.value.as_deref());
         let label = Label::check(text, id, table, segment)?;
-        check(found.metadata(), file.metadata()?.len())?;
+        check(found.metadata(), &file)?;
         // As this version names the types: what it does not know stays as it is, and is not read.
         let own = |field: &FieldRef| match table.schema().field_with_name(field.name()) {
             Ok(known) => Arc::new(known.clone().with_nullable(field.is_nullable())),
@@ -231,7 +232,8 @@ fn without_sparse_words(metadata: &ArrowReaderMetadata) -> anyhow::Result<ArrowR
 }
 
 /// Looks at sizes before memory is set aside for them.
-fn check(metadata: &ParquetMetaData, file_bytes: u64) -> anyhow::Result<()> {
+fn check(metadata: &ParquetMetaData, file: &File) -> anyhow::Result<()> {
+    let file_bytes = file.metadata()?.len();
     let rows = metadata.file_metadata().num_rows();
     if !(0..=LARGEST_ROWS).contains(&rows) {
         bail!("claims to hold more rows than it can");
@@ -250,6 +252,7 @@ fn check(metadata: &ParquetMetaData, file_bytes: u64) -> anyhow::Result<()> {
             if end > file_bytes || !(0..=LARGEST_SPREAD).contains(&column.uncompressed_size()) {
                 bail!("has a column outside of itself");
             }
+            pages::check(file, start.unsigned_abs()..end)?;
         }
     }
     if sum != rows {

@@ -2,7 +2,9 @@
 //! by which a test may be skipped.
 
 pub mod objects;
+pub mod record;
 pub mod require;
+pub mod software;
 pub mod terminal;
 pub mod top;
 pub mod tracer;

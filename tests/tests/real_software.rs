@@ -4,37 +4,14 @@
 #![allow(clippy::print_stdout, reason = "figures for whoever runs the test")]
 
 use std::fs;
-use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
-use nix::unistd::User;
 use serde_json::Value;
 use twtrace_tests::require::skip;
+use twtrace_tests::software::{Postgres, installed, listening, stop};
 use twtrace_tests::top::{Top, number, own, sockstat_tw};
 use twtrace_tests::tracer::Place;
-
-/// A program of this machine's, if it has it.
-fn installed(name: &str) -> Option<PathBuf> {
-    let debian = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten().map(|e| e.path().join("bin"));
-    let folders = debian.chain(["/usr/sbin", "/usr/bin", "/sbin", "/bin"].map(PathBuf::from));
-    folders.map(|folder| folder.join(name)).find(|path| path.is_file())
-}
-
-/// Waits until something listens on a port of the place.
-fn listening(place: &Place, port: u16) {
-    let wanted = format!(":{port:04X} 00000000:0000 0A");
-    let deadline = Instant::now() + Duration::from_secs(30);
-    loop {
-        let table = place.run(|| fs::read_to_string("/proc/thread-self/net/tcp")).unwrap();
-        if table.contains(&wanted) {
-            return;
-        }
-        assert!(Instant::now() < deadline, "nothing listens on port {port}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
 
 /// Runs a command in the place, to its end, and gives what it printed.
 fn output(place: &Place, mut command: Command) -> String {
@@ -78,54 +55,21 @@ fn made_by(rows: &Value, command: &str) -> u64 {
     rows.filter(|row| row["command"] == command).map(|row| row["time_wait_made"].as_u64().unwrap()).sum()
 }
 
-fn stop(mut child: Child) {
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(child.id() as i32), nix::sys::signal::Signal::SIGTERM).unwrap();
-    child.wait().unwrap();
-}
-
-/// A child that runs as another user.
-fn as_user(program: &Path, user: &User) -> Command {
-    let mut command = Command::new(program);
-    command.uid(user.uid.as_raw()).gid(user.gid.as_raw()).env("LC_ALL", "C").current_dir("/");
-    command.stdout(Stdio::null()).stderr(Stdio::null());
-    command
-}
-
 #[test]
 fn pgbench_with_a_connection_for_each_transaction() {
-    let (Some(initdb), Some(postgres), Some(pgbench)) =
-        (installed("initdb"), installed("postgres"), installed("pgbench"))
-    else {
-        return skip("postgresql", "it is not installed");
-    };
-    let Ok(Some(user)) = User::from_name("postgres") else { return skip("postgresql", "it has no user") };
     let place = Place::new();
     let folder = tempfile::tempdir().unwrap();
-    let data = folder.path().join("data");
-    nix::unistd::chown(folder.path(), Some(user.uid), Some(user.gid)).unwrap();
-    let mut make = as_user(&initdb, &user);
-    make.args(["--auth=trust", "--no-sync", "-D"]).arg(&data);
-    assert!(make.status().unwrap().success(), "initdb failed");
-    let mut serve = as_user(&postgres, &user);
-    serve.arg("-D").arg(&data).args(["-p", "5499", "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-k"]);
-    serve.arg(folder.path());
-    let server = place.spawn(serve);
-    listening(&place, 5499);
+    let Some(postgres) = Postgres::start(&place, folder.path()) else { return };
 
     let top = Top::start(&place, &["--by", "command"]);
-    let mut bench = Command::new(pgbench);
-    bench.args(["-h", "127.0.0.1", "-p", "5499", "-U", "postgres", "-n", "-C", "-c", "4", "-t", "100", "-f", "-"]);
-    bench.arg("postgres").stderr(Stdio::null());
-    let script = folder.path().join("one.sql");
-    fs::write(&script, "SELECT 1;\n").unwrap();
-    bench.stdin(fs::File::open(&script).unwrap());
+    let bench = postgres.pgbench(&["-C", "-t", "100"]);
     let printed = output(&place, bench);
     assert!(printed.contains("400/400"), "{printed}");
 
     // One for each transaction, and one or two to look around. pgbench says goodbye and closes, and now and then the
     // server is quicker.
     let report = top.wait(|report| number(own(report), "/coverage/census") >= 400);
-    let (server_side, client_side) = sides(&place, 5499);
+    let (server_side, client_side) = sides(&place, Postgres::PORT);
     assert!((400..=410).contains(&(server_side + client_side)), "{server_side} and {client_side}");
     let made = (made_by(&report["processes"], "postgres"), made_by(&report["processes"], "pgbench"));
     assert_eq!(made, (server_side, client_side));
@@ -134,7 +78,6 @@ fn pgbench_with_a_connection_for_each_transaction() {
     let report = top.end();
     agrees(&place, &report);
     println!("pgbench -C: {client_side} timewait sockets of pgbench, {server_side} of postgres");
-    stop(server);
 }
 
 /// nginx in the foreground. Pages under /endless/ have no length, so that a client reads to the end of the connection. With the master's configuration in a folder of its own.
@@ -184,7 +127,7 @@ fn nginx_fetched_by_one_shot_curls() {
     for (curl, maker) in [(close, "nginx"), ("http://127.0.0.1:8099/", "curl")] {
         let place = Place::new();
         let folder = tempfile::tempdir().unwrap();
-        let Some(server) = nginx(&place, folder.path()) else { return };
+        let Some(mut server) = nginx(&place, folder.path()) else { return };
         let top = Top::start(&place, &["--by", "parent"]);
         poll(&place, folder.path(), curl);
         let report = top.wait(|report| number(own(report), "/coverage/census") >= 100);
@@ -205,6 +148,6 @@ fn nginx_fetched_by_one_shot_curls() {
         let report = top.end();
         agrees(&place, &report);
         println!("100 times curl {curl}: 100 timewait sockets of {maker}");
-        stop(server);
+        stop(&mut server);
     }
 }

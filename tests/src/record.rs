@@ -1,0 +1,95 @@
+//! `twtrace record` under test, and the commands that read what it wrote.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+use crate::top::await_attached;
+use crate::tracer::{Place, program};
+
+/// A running `twtrace record`. It is killed when this is dropped before its end.
+pub struct Record {
+    child: Option<Child>,
+    path: PathBuf,
+}
+
+impl Record {
+    /// Records in a place into a directory that is made, and waits until it traces.
+    ///
+    /// # Panics
+    /// When it cannot.
+    pub fn start(place: &Place, path: &Path) -> Self {
+        let mut command = of(path);
+        command.stderr(Stdio::piped());
+        let child = place.spawn(command);
+        let pid = child.id();
+        let record = Self { child: Some(child), path: path.to_owned() };
+        await_attached(place, pid);
+        record
+    }
+
+    /// Ends it with a signal, and gives what it said.
+    ///
+    /// # Panics
+    /// When it does not end well.
+    pub fn end(mut self) -> String {
+        let child = self.child.take().expect("it runs until it is ended");
+        kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).expect("it runs");
+        let output = child.wait_with_output().expect("a child can be waited for");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{}: {said}", self.path.display());
+        said
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// Records what a command does in a place, to its end. Gives what both said.
+///
+/// # Panics
+/// When one of them fails.
+pub fn record_command(place: &Place, path: &Path, command: &Command) -> String {
+    let mut record = of(path);
+    record.arg("--").arg(command.get_program()).args(command.get_args());
+    record.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let output = place.spawn(record).wait_with_output().expect("a child can be waited for");
+    let said = [output.stdout, output.stderr].map(|said| String::from_utf8_lossy(&said).into_owned()).concat();
+    assert!(output.status.success(), "{said}");
+    said
+}
+
+fn of(path: &Path) -> Command {
+    let mut command = Command::new(program("twtrace"));
+    command.args(["record", "-o"]).arg(path);
+    command
+}
+
+/// What a command that reads recordings writes, with nothing to complain about.
+///
+/// # Panics
+/// When it fails, or says anything on standard error.
+pub fn told(folder: &Path, line: &str) -> String {
+    let mut command = Command::new(program("twtrace"));
+    let output = command.args(line.split_whitespace()).current_dir(folder).output().expect("it can be run");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.is_empty(), "twtrace {line}: {said}");
+    String::from_utf8(output.stdout).expect("it writes UTF-8")
+}
+
+/// The same of one that writes JSON.
+///
+/// # Panics
+/// When it does not.
+pub fn told_json(folder: &Path, line: &str) -> Value {
+    serde_json::from_str(&told(folder, line)).expect("it writes JSON")
+}

@@ -1,0 +1,356 @@
+//! Recordings of what really happened: what is read back is what was recorded, and that is what the generator did.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+#![allow(clippy::print_stdout, reason = "figures for whoever runs the test")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+use twtrace::source::Feed as _;
+use twtrace::source::live::{Live, LiveOptions};
+use twtrace::trace::reader::Recording;
+use twtrace::trace::writer::{Keep, Recorder, WriteOptions};
+use twtrace_core::engine::{Engine, EngineConfig};
+use twtrace_core::input::Input;
+use twtrace_core::source::Source as _;
+use twtrace_tests::record::{Record, record_command, told, told_json};
+use twtrace_tests::software::Postgres;
+use twtrace_tests::top::{Top, churn, hidden, number, own, quiet_place, sockstat_tw};
+use twtrace_tests::tracer::{PUMP, Place, program};
+
+/// A live engine, and a recorder that takes the same Inputs.
+struct Both {
+    engine: Engine,
+    recorder: Recorder,
+}
+
+impl Both {
+    fn new(path: &Path) -> Self {
+        // Segments of two seconds, of which none is old enough to be dropped.
+        let options = WriteOptions { keep: Some(Keep::Time(Duration::from_secs(32))), ..WriteOptions::default() };
+        Self { engine: engine(), recorder: Recorder::create(path, options).unwrap() }
+    }
+
+    fn see(&mut self, input: Input) {
+        self.recorder.record(&input).unwrap();
+        self.engine.apply(input);
+    }
+
+    fn pump(&mut self, live: &mut Live) {
+        live.pump(&mut |input| self.see(input)).unwrap();
+        if self.recorder.wants_whole_census() {
+            live.restate();
+        }
+    }
+}
+
+fn engine() -> Engine {
+    Engine::new(EngineConfig { history: true, ..EngineConfig::default() })
+}
+
+/// A load, while it goes on.
+fn load(arguments: &[&str]) -> Command {
+    let mut command = Command::new(program("twtrace-workload"));
+    command.args(arguments).stdout(Stdio::null());
+    command
+}
+
+/// Traces in this thread's namespace, with loads in it and in others, until they have ended.
+fn trace(path: &Path, others: &[(Place, &[&str])]) -> Both {
+    const AT_LEAST: Duration = Duration::from_secs(8);
+    let mut live = Live::start(&LiveOptions::default()).unwrap();
+    let mut both = Both::new(path);
+    both.pump(&mut live);
+    let began = Instant::now();
+    let own = load(&["churn", "--processes", "4", "--connections", "30000"]).spawn().unwrap();
+    let mut loads: Vec<Child> = others.iter().map(|(place, arguments)| place.spawn(load(arguments))).collect();
+    loads.push(own);
+    while loads.iter_mut().any(|load| load.try_wait().unwrap().is_none()) || began.elapsed() < AT_LEAST {
+        both.pump(&mut live);
+        thread::sleep(PUMP);
+    }
+    live.final_pump(&mut |input| both.see(input)).unwrap();
+    assert!(loads.iter_mut().all(|load| load.wait().unwrap().success()), "the generator failed");
+    both
+}
+
+/// Where two long texts differ first.
+fn difference(one: &str, other: &str) -> Option<String> {
+    if one == other {
+        return None;
+    }
+    let at = one.bytes().zip(other.bytes()).position(|(one, other)| one != other);
+    let at = at.unwrap_or_else(|| one.len().min(other.len()));
+    let around = |text: &str| {
+        let (from, to) = (at.saturating_sub(400), text.len().min(at + 200));
+        String::from_utf8_lossy(&text.as_bytes()[from..to]).into_owned()
+    };
+    Some(format!("at {at} of {} and {} bytes:\n{}\n\n{}", one.len(), other.len(), around(one), around(other)))
+}
+
+#[test]
+fn replay_is_what_was_live() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("load.twt");
+    let (home, reusing, small) = (quiet_place(), Place::new(), quiet_place());
+    reusing.sysctl("ipv4/tcp_tw_reuse", "1");
+    reusing.sysctl("ipv4/ip_local_port_range", "32768 36767");
+    small.sysctl("ipv4/tcp_max_tw_buckets", "1000");
+    // Older than the trace.
+    churn(&home, &["--connections", "300"]);
+    let others: [(Place, &[&str]); 3] = [
+        (reusing, &["churn", "--processes", "2", "--connections", "6000", "--destinations", "1"]),
+        (small, &["churn", "--processes", "2", "--connections", "4000", "--server-closes", "--exchange"]),
+        (Place::new(), &["cases"]),
+    ];
+    let to = path.clone();
+    // A tracer is not sent from one thread to another.
+    let (live, progress, totals) = home.run(move || {
+        let Both { engine, recorder } = trace(&to, &others);
+        let progress = recorder.finish().unwrap();
+        (format!("{:?}", engine.model()), progress, engine.model().summary().totals.clone())
+    });
+    println!("{progress:?}");
+    println!("{} lives, {:?}, {:?}, {:?}", totals.lives, totals.outcomes, totals.corrections, totals.ends);
+    assert!(totals.lives > 80_000, "that was no load");
+    assert!(progress.segments > 2 && progress.segments_dropped == 0, "{progress:?}");
+
+    let recording = Recording::open(&path).unwrap();
+    let info = recording.info();
+    assert!(info.finished && info.losses.is_empty(), "{:?}", info.losses);
+    let mut engine = engine();
+    let mut replay = recording.replay().unwrap();
+    while replay.advance(u64::MAX, &mut |input| engine.apply(input)).unwrap() {}
+    assert_eq!(replay.losses(), []);
+    if let Some(difference) = difference(&live, &format!("{:?}", engine.model())) {
+        panic!("live and replayed differ {difference}");
+    }
+}
+
+/// Rows and bytes by table, by what the manifest says of the sealed files.
+fn tables(path: &Path) -> BTreeMap<String, (u64, u64)> {
+    let manifest: Value = serde_json::from_slice(&fs::read(path.join("recording.json")).unwrap()).unwrap();
+    let mut tables: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+    for segment in manifest["recording"]["segments"].as_array().unwrap() {
+        for file in segment["files"].as_array().unwrap() {
+            let table = tables.entry(file["table"].as_str().unwrap().to_owned()).or_default();
+            table.0 += number(file, "/rows");
+            table.1 += number(file, "/bytes");
+        }
+    }
+    tables
+}
+
+/// Where to record: with `TWTRACE_KEEP` in a folder that stays.
+fn folder() -> (TempDir, PathBuf) {
+    let mut folder = TempDir::new().unwrap();
+    folder.disable_cleanup(std::env::var_os("TWTRACE_KEEP").is_some());
+    let path = folder.path().to_owned();
+    (folder, path)
+}
+
+#[test]
+fn a_connection_takes_24_bytes_at_most() {
+    const CONNECTIONS: u64 = 60_000;
+    const LIMIT: f64 = 24.0;
+    let place = quiet_place();
+    let (_folder, folder) = folder();
+    let path = folder.join("many.twt");
+    let record = Record::start(&place, &path);
+    let churned = churn(&place, &["--processes", "20", "--destinations", "64", "--connections", "60000"]);
+    assert_eq!((churned.connections, sockstat_tw(&place)), (CONNECTIONS, CONNECTIONS));
+    // It can be read while it is being written.
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while Recording::open(&path).unwrap().info().connections < 2 * CONNECTIONS {
+        assert!(Instant::now() < deadline, "not all of it is there");
+        thread::sleep(Duration::from_millis(200));
+    }
+    println!("{}", record.end());
+
+    let recording = Recording::open(&path).unwrap();
+    let info = recording.info();
+    let on_disk: u64 = fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len()).sum();
+    assert_eq!(info.bytes, on_disk);
+    // Each connection is a socket on either side. What else the host does is recorded as well.
+    let report = told_json(&folder, "report many.twt --format json");
+    let rows = report["processes"].as_array().unwrap();
+    let opened = churned.workers.iter().map(|worker| {
+        let row = rows.iter().find(|row| row["pid"] == worker.who.pid).unwrap();
+        assert_eq!(number(row, "/time_wait_made"), worker.made, "{}", worker.who.comm);
+        number(row, "/opened")
+    });
+    assert_eq!(opened.sum::<u64>(), CONNECTIONS);
+    let elsewhere = info.connections - 2 * CONNECTIONS;
+    let connections = CONNECTIONS as f64 + elsewhere as f64 / 2.0;
+    let each = on_disk as f64 / connections;
+    println!("{on_disk} bytes, {each:.2} for each connection; {elsewhere} sockets elsewhere");
+    for (table, (rows, bytes)) in tables(&path) {
+        let of_row = bytes as f64 / (rows as f64).max(1.0);
+        println!(
+            "{table:12} {rows:8} rows {bytes:8} bytes {of_row:6.2} a row {:6.2} a connection",
+            bytes as f64 / connections
+        );
+    }
+    assert!(each <= LIMIT, "{each:.2} bytes for each connection");
+}
+
+/// Timewait sockets per second that the processes of a command made, by a report of one recording.
+fn rate(report: &Value, command: &str) -> f64 {
+    let rows = report["processes"].as_array().unwrap().iter();
+    let made: u64 = rows.filter(|row| row["command"] == command).map(|row| number(row, "/time_wait_made")).sum();
+    made as f64 / report["recordings"][0]["window"]["seconds"].as_f64().unwrap()
+}
+
+#[test]
+fn diff_says_what_a_connection_for_each_transaction_costs() {
+    let place = Place::new();
+    let (_folder, folder) = folder();
+    let data = TempDir::new().unwrap();
+    let Some(postgres) = Postgres::start(&place, data.path()) else { return };
+    for (name, arguments) in [("before.twt", &["-T", "12", "-C"][..]), ("after.twt", &["-T", "12"])] {
+        let said = record_command(&place, &folder.join(name), &postgres.pgbench(arguments));
+        assert!(
+            said.contains("number of transactions actually processed") && said.contains("open at the end"),
+            "{said}"
+        );
+    }
+    println!("{}", told(&folder, "diff before.twt after.twt"));
+
+    // Whatever else this machine does meanwhile.
+    let only = format!("--port {}", Postgres::PORT);
+    let text = told(&folder, &format!("diff before.twt after.twt {only}"));
+    println!("{text}");
+    let diff = told_json(&folder, &format!("diff before.twt after.twt {only} --format json"));
+    let [before, after] =
+        ["before", "after"].map(|name| told_json(&folder, &format!("report {name}.twt {only} --format json")));
+    let rows = diff["rows"].as_array().unwrap();
+    for row in rows {
+        let name = row["name"].as_str().unwrap();
+        for (side, report) in [("before", &before), ("after", &after)] {
+            let (told, expected) = (row[side]["made_per_s"].as_f64().unwrap(), rate(report, name));
+            assert!((told - expected).abs() < 1e-3, "{name} {side}: {told}, and {expected} by the report");
+        }
+        let change = row["after"]["made_per_s"].as_f64().unwrap() - row["before"]["made_per_s"].as_f64().unwrap();
+        assert!((row["change_per_s"].as_f64().unwrap() - change).abs() < 1e-3, "{row}");
+    }
+    // Who closes first makes them: pgbench, unless the server is quicker.
+    let first = &rows[0];
+    let name = first["name"].as_str().unwrap();
+    assert!(["pgbench", "postgres"].contains(&name) && first["direction"] == "fell", "{first}");
+    assert!(first["before"]["made_per_s"].as_f64().unwrap() > 20.0, "{first}");
+    assert!(first["after"]["made_per_s"].as_f64().unwrap() < 2.0, "{first}");
+    let (verdict, destination) = (&diff["verdict"], format!("127.0.0.1:{}", Postgres::PORT));
+    assert_eq!(verdict["direction"], "fell");
+    assert_eq!(verdict["main"]["process"]["name"], name);
+    assert_eq!(verdict["main"]["destination"]["name"], destination.as_str());
+    let sentence = verdict["sentence"].as_str().unwrap();
+    let who =
+        if name == "pgbench" { format!("pgbench to {destination}") } else { format!("postgres on {destination}") };
+    assert!(sentence.starts_with("TIME_WAIT made fell from ") && sentence.contains(&who), "{sentence}");
+    assert_eq!(text.lines().next().unwrap(), sentence);
+    assert_eq!(diff["reservations"], Value::Array(Vec::new()));
+}
+
+/// Whether a JSON value has all that another one has.
+fn has(whole: &Value, part: &Value) -> bool {
+    match (whole.as_object(), part.as_object()) {
+        (Some(whole), Some(part)) => part.iter().all(|(name, value)| whole.get(name) == Some(value)),
+        _ => whole == part,
+    }
+}
+
+/// The row of a process.
+fn process(report: &Value, pid: u32) -> &Value {
+    let rows = report["processes"].as_array().unwrap();
+    rows.iter().find(|row| row["pid"] == pid).unwrap_or_else(|| panic!("nothing of {pid}"))
+}
+
+/// What a process did, without what a tracer measures by its own clock.
+fn figures(row: &Value) -> Value {
+    let names =
+        ["command", "ppid", "parent_command", "uid", "opened", "accepted", "closed_first", "closed_last", "reset"];
+    let more = ["time_wait_made", "time_wait_live", "fin_wait2_live", "bytes_sent", "bytes_received", "destinations"];
+    names
+        .into_iter()
+        .chain(more)
+        .map(|name| (name.to_owned(), row[name].clone()))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
+}
+
+#[test]
+fn a_report_says_what_happened() {
+    let place = quiet_place();
+    let (_folder, folder) = folder();
+    let record = Record::start(&place, &folder.join("churn.twt"));
+    let top = Top::start(&place, &[]);
+    let few = ["--processes", "4", "--destinations", "8", "--connections", "8000"];
+    let by_client = churn(&place, &few);
+    let by_server = churn(&place, &[&few[..], &["--server-closes", "--exchange"]].concat());
+    let top = top.end();
+    record.end();
+    let report = told_json(&folder, "report churn.twt --format json");
+
+    let missing = hidden(&report["recordings"][0], by_client.connections + by_server.connections);
+    for (churned, client_closes) in [(&by_client, true), (&by_server, false)] {
+        let check = |pid: u32, mine: &str, sockets: u64, closes: bool| {
+            let row = process(&report, pid);
+            let expected = if closes { [sockets, sockets, 0, sockets] } else { [sockets, 0, sockets, 0] };
+            for (name, expected) in [mine, "closed_first", "closed_last", "time_wait_made"].into_iter().zip(expected) {
+                let found = number(row, &format!("/{name}"));
+                assert!(found <= expected && found + missing >= expected, "{found} {name}, not {expected}: {row:#}");
+            }
+            let bytes = if client_closes { 0.0 } else { 2.0 };
+            assert_eq!(row["bytes_per_connection"], bytes, "{row:#}");
+            assert_eq!(row["reset"], 0, "{row:#}");
+        };
+        for worker in &churned.workers {
+            check(worker.who.pid, "opened", worker.made, client_closes);
+            let told = process(&report, worker.who.pid)["destinations"].as_array().unwrap();
+            let told: BTreeMap<String, u64> = told
+                .iter()
+                .map(|place| {
+                    let address = place["remote_addr"].as_str().unwrap();
+                    (format!("{address}:{}", place["port"]), number(place, "/connections"))
+                })
+                .collect();
+            let made = worker.destinations.iter().map(|(service, made)| (service.to_string(), *made)).collect();
+            assert_eq!(told, made, "{}", worker.who.comm);
+        }
+        check(churned.server.pid, "accepted", churned.connections, !client_closes);
+    }
+
+    // The three that tell of the same trace or of the same time.
+    let replayed = told_json(&folder, "replay churn.twt --once --json");
+    for churned in [&by_client, &by_server] {
+        for pid in churned.workers.iter().map(|worker| worker.who.pid).chain([churned.server.pid]) {
+            assert_eq!(figures(process(&replayed, pid)), figures(process(&top, pid)));
+        }
+    }
+    for figure in ["census", "attributed", "before_start", "unattributed"] {
+        assert_eq!(own(&replayed)["coverage"][figure], own(&top)["coverage"][figure], "{figure}");
+    }
+    assert_eq!(own(&replayed)["kernel"], own(&top)["kernel"]);
+    for name in ["host", "window", "tracing", "kernel", "namespaces", "coverage", "totals"] {
+        assert!(
+            has(&report["recordings"][0][name], &replayed[name]),
+            "{name}: {} {}",
+            report["recordings"][0],
+            replayed[name]
+        );
+    }
+    for table in ["processes", "destinations"] {
+        let rows = report[table].as_array().unwrap();
+        for row in replayed[table].as_array().unwrap() {
+            assert!(rows.iter().any(|of_report| has(of_report, row)), "not in the report: {row:#}");
+        }
+        assert_eq!(report[format!("{table}_total")], rows.len());
+    }
+    println!("{}: {}", report["recordings"][0]["totals"]["outcomes"], own(&replayed)["coverage"]);
+}

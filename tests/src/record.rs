@@ -10,6 +10,9 @@ use serde_json::Value;
 use crate::top::await_attached;
 use crate::tracer::{Place, program};
 
+/// A ring buffer for some 150,000 records: what a starved tracer loses is another test's matter.
+pub const ROOMY: [&str; 2] = ["--ring-bytes", "64M"];
+
 /// A running `twtrace record`. It is killed when this is dropped before its end.
 pub struct Record {
     child: Option<Child>,
@@ -17,13 +20,14 @@ pub struct Record {
 }
 
 impl Record {
-    /// Records in a place into a directory that is made, and waits until it traces.
+    /// Records in a place into a directory that is made, with a ring buffer that holds all of a load, and waits until it
+    /// traces.
     ///
     /// # Panics
     /// When it cannot.
     pub fn start(place: &Place, path: &Path) -> Self {
         let mut command = of(path);
-        command.stderr(Stdio::piped());
+        command.args(ROOMY).stderr(Stdio::piped());
         let child = place.spawn(command);
         let pid = child.id();
         let record = Self { child: Some(child), path: path.to_owned() };

@@ -19,7 +19,7 @@ use twtrace::trace::writer::{Keep, Recorder, WriteOptions};
 use twtrace_core::engine::{Engine, EngineConfig};
 use twtrace_core::input::Input;
 use twtrace_core::source::Source as _;
-use twtrace_tests::record::{Record, record_command, told, told_json};
+use twtrace_tests::record::{ROOMY, Record, record_command, told, told_json};
 use twtrace_tests::software::Postgres;
 use twtrace_tests::top::{Top, churn, hidden, number, own, quiet_place, sockstat_tw};
 use twtrace_tests::tracer::{PUMP, Place, program};
@@ -54,22 +54,22 @@ fn engine() -> Engine {
     Engine::new(EngineConfig { history: true, ..EngineConfig::default() })
 }
 
-/// A load, while it goes on.
-fn load(arguments: &[&str]) -> Command {
-    let mut command = Command::new(program("twtrace-workload"));
-    command.args(arguments).stdout(Stdio::null());
+/// Runs the generator, `$0` in the script.
+fn load(script: &str) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", script]).arg(program("twtrace-workload")).stdout(Stdio::null());
     command
 }
 
 /// Traces in this thread's namespace, with loads in it and in others, until they have ended.
-fn trace(path: &Path, others: &[(Place, &[&str])]) -> Both {
+fn trace(path: &Path, others: &[(Place, String)]) -> Both {
     const AT_LEAST: Duration = Duration::from_secs(8);
     let mut live = Live::start(&LiveOptions::default()).unwrap();
     let mut both = Both::new(path);
     both.pump(&mut live);
     let began = Instant::now();
-    let own = load(&["churn", "--processes", "4", "--connections", "30000"]).spawn().unwrap();
-    let mut loads: Vec<Child> = others.iter().map(|(place, arguments)| place.spawn(load(arguments))).collect();
+    let own = load("\"$0\" churn --processes 4 --connections 30000").spawn().unwrap();
+    let mut loads: Vec<Child> = others.iter().map(|(place, script)| place.spawn(load(script))).collect();
     loads.push(own);
     while loads.iter_mut().any(|load| load.try_wait().unwrap().is_none()) || began.elapsed() < AT_LEAST {
         both.pump(&mut live);
@@ -104,10 +104,13 @@ fn replay_is_what_was_live() {
     small.sysctl("ipv4/tcp_max_tw_buckets", "1000");
     // Older than the trace.
     churn(&home, &["--connections", "300"]);
-    let others: [(Place, &[&str]); 3] = [
-        (reusing, &["churn", "--processes", "2", "--connections", "6000", "--destinations", "1"]),
-        (small, &["churn", "--processes", "2", "--connections", "4000", "--server-closes", "--exchange"]),
-        (Place::new(), &["cases"]),
+    let churn_to_one = "\"$0\" churn --processes 2 --connections 3000 --destinations 1";
+    // Ports that were used more than a second ago are used again.
+    let twice = format!("{churn_to_one} && sleep 1.5 && {churn_to_one}");
+    let others = [
+        (reusing, twice),
+        (small, "\"$0\" churn --processes 2 --connections 4000 --server-closes --exchange".to_owned()),
+        (Place::new(), "\"$0\" cases".to_owned()),
     ];
     let to = path.clone();
     // A tracer is not sent from one thread to another.
@@ -289,7 +292,7 @@ fn a_report_says_what_happened() {
     let place = quiet_place();
     let (_folder, folder) = folder();
     let record = Record::start(&place, &folder.join("churn.twt"));
-    let top = Top::start(&place, &[]);
+    let top = Top::start(&place, &ROOMY);
     let few = ["--processes", "4", "--destinations", "8", "--connections", "8000"];
     let by_client = churn(&place, &few);
     let by_server = churn(&place, &[&few[..], &["--server-closes", "--exchange"]].concat());

@@ -101,7 +101,7 @@ fn life(record: Record<'_>) -> Result<Life, DecodeError> {
     let foreign = has(conn_flag::ACCEPTED)
         && !has(conn_flag::ACCEPT_SEEN)
         && record.u64(offset_of!(ConnRecord, accept_cookie)) != cookie;
-    Ok(Life {
+    let life = Life {
         cookie,
         life: record.u32(offset_of!(ConnRecord, life)),
         tuple: tuple(record, &CONN_PLACES)?,
@@ -142,7 +142,25 @@ fn life(record: Record<'_>) -> Result<Life, DecodeError> {
         retransmits: record.u32(offset_of!(ConnRecord, retransmits)),
         end_ns: record.time_ns(offset_of!(ConnRecord, end_ns)),
         transitions,
-    })
+    };
+    Ok(payload_alone(life))
+}
+
+/// The kernel counts sequence numbers, of which a SYN and a FIN take one each.
+fn payload_alone(mut life: Life) -> Life {
+    // A socket that was accepted begins after its SYN.
+    let syn = life.role == Role::Active && life.established;
+    let is_acknowledged = |step: &Transition| match (step.from, step.to) {
+        (_, TcpState::FinWait2) => true,
+        // By the last acknowledgement, unless a reset or a timer came first.
+        (TcpState::Closing | TcpState::LastAck, TcpState::Close) => life.sk_err == 0 && !life.rst_sent,
+        _ => false,
+    };
+    let fin = life.transitions.iter().any(is_acknowledged);
+    life.bytes_sent = life.bytes_sent.saturating_sub(u64::from(syn) + u64::from(fin));
+    // SOCK_DONE: the peer's FIN has come. One that its timewait socket receives is not counted.
+    life.bytes_received = life.bytes_received.saturating_sub(u64::from(life.sock_done));
+    life
 }
 
 fn connect_failed(record: Record<'_>) -> Result<ConnectFailed, DecodeError> {

@@ -213,6 +213,9 @@ pub(super) fn take_census(
         census::dump_from(socket, netns, &mut |mut rows| {
             with(&rows, sink);
             changes.keep(&mut rows);
+            // Neighbours in number are neighbours in time, which a recording packs well. Of two with the same cookie
+            // the later one stays the later one.
+            rows.sort_by_key(|row| row.cookie);
             if !rows.is_empty() {
                 sink(Input::CensusRows(rows));
             }

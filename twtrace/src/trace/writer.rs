@@ -197,6 +197,7 @@ impl Recorder {
         let failed = move |error: anyhow::Error| error.context(format!("the recording {} ended", path.display()));
         let sealer_failed = failed.clone();
         let sealer = thread::Builder::new().name("seal".to_owned()).spawn(move || {
+            stand_back();
             if let Err(error) = sealer.run(&todo_later) {
                 sealing.fail(sealer_failed(error));
             }
@@ -404,6 +405,14 @@ struct Open {
     segment: u32,
     streams: Vec<TailWriter>,
     bytes: u64,
+}
+
+/// Lets all other threads go first: on a host without a processor to spare, packing a segment can wait, and tracing
+/// cannot.
+fn stand_back() {
+    const NICENESS: libc::c_int = 10;
+    // SAFETY: it takes numbers alone. On Linux, 0 is the calling thread.
+    let _ = unsafe { libc::setpriority(libc::PRIO_PROCESS as _, 0, NICENESS) };
 }
 
 impl Streams {

@@ -42,7 +42,7 @@ pub(crate) fn briefly(time: Duration, only: &[String]) -> Result<()> {
         command.env("PATH", std::env::join_paths(folders)?);
         command.args(["fuzz", "run", "--sanitizer", "none", "--target-dir"]).arg(target().join("fuzz"));
         command.args([&name, "--", "-rss_limit_mb=1024", "-malloc_limit_mb=512", "-print_final_stats=1"]);
-        command.arg(format!("-max_total_time={}", time.as_secs()));
+        command.arg("-timeout=60").arg(format!("-max_total_time={}", time.as_secs()));
         run_command(&mut command)?;
     }
     Ok(())

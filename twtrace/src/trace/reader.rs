@@ -183,7 +183,7 @@ impl Recording {
         let plan = self.plan.iter().copied().filter(|planned| planned.segment >= from).collect();
         let parts =
             stream::start(Arc::clone(&self.place), self.info.id.clone(), plan).context("cannot start a thread")?;
-        Pass::start(parts).context("cannot start a thread")
+        Ok(Pass::new(parts))
     }
 }
 

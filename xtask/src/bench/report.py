@@ -51,7 +51,7 @@ changes as (
 live as (
   select pid, start_ns, max(live) as live_peak from (
     select pid, start_ns, sum(change) over (
-      partition by pid, start_ns order by time, change rows between unbounded preceding and current row
+      partition by pid, start_ns order by time, change desc rows between unbounded preceding and current row
     ) as live from changes
   ) group by all
 )

@@ -279,12 +279,13 @@ fn figures(row: &Value) -> Value {
     let names =
         ["command", "ppid", "parent_command", "uid", "opened", "accepted", "closed_first", "closed_last", "reset"];
     let more = ["time_wait_made", "time_wait_live", "fin_wait2_live", "bytes_sent", "bytes_received", "destinations"];
-    names
-        .into_iter()
-        .chain(more)
-        .map(|name| (name.to_owned(), row[name].clone()))
-        .collect::<serde_json::Map<_, _>>()
-        .into()
+    let mut figures: serde_json::Map<_, _> =
+        names.into_iter().chain(more).map(|name| (name.to_owned(), row[name].clone())).collect();
+    // Equal ones come in the order in which their first records were read, which each tracer does by itself.
+    if let Some(destinations) = figures.get_mut("destinations").and_then(Value::as_array_mut) {
+        destinations.sort_by_key(ToString::to_string);
+    }
+    figures.into()
 }
 
 #[test]

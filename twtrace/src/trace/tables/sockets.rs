@@ -53,20 +53,23 @@ impl Sockets {
         self.cookie.push(cookie);
     }
 
-    fn tuple(&mut self, cookie: u64, tuple: &Tuple, known: &mut Tuples) {
-        let told = known.get(cookie) == Some(tuple);
-        if !told {
-            known.insert(cookie, tuple);
-        }
-        let columns = TupleColumns {
+    fn addresses(&mut self) -> TupleColumns<'_> {
+        TupleColumns {
             netns: &mut self.netns,
             local_addr: &mut self.local_addr,
             local_port: &mut self.local_port,
             remote_addr: &mut self.remote_addr,
             remote_port: &mut self.remote_port,
             v4_mapped: &mut self.v4_mapped,
-        };
-        columns.push((!told).then_some(tuple));
+        }
+    }
+
+    fn tuple(&mut self, cookie: u64, tuple: &Tuple, known: &mut Tuples) {
+        let told = known.get(cookie) == Some(tuple);
+        if !told {
+            known.insert(cookie, tuple);
+        }
+        self.addresses().push((!told).then_some(tuple));
     }
 
     pub(in crate::trace) fn census_row(&mut self, at: At, row: &CensusRow, known: &mut Tuples) {
@@ -84,15 +87,7 @@ impl Sockets {
         self.expires_ms.push(None);
         self.cause.push_word(None);
         self.life.push(None);
-        TupleColumns {
-            netns: &mut self.netns,
-            local_addr: &mut self.local_addr,
-            local_port: &mut self.local_port,
-            remote_addr: &mut self.remote_addr,
-            remote_port: &mut self.remote_port,
-            v4_mapped: &mut self.v4_mapped,
-        }
-        .push(None);
+        self.addresses().push(None);
     }
 
     pub(in crate::trace) fn end(&mut self, at: At, end: &TimewaitEnd, known: &mut Tuples) {

@@ -90,7 +90,10 @@ impl Census {
     pub(crate) fn begin(&mut self, netns: u32, at_ns: u64, whole: bool) {
         let has_room = self.spaces.len() < SPACES || self.spaces.contains_key(&netns);
         if has_room {
-            self.spaces.entry(netns).or_default().based |= whole;
+            let space = self.spaces.entry(netns).or_default();
+            if whole {
+                space.begin_anew();
+            }
         }
         self.number = self.number.wrapping_add(1).max(1);
         self.running = has_room.then(|| Run { netns, number: self.number, begin_ns: at_ns, whole, ..Run::default() });

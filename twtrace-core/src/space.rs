@@ -44,6 +44,13 @@ pub(crate) struct Space {
 pub(crate) struct Full;
 
 impl Space {
+    /// A census tells all there is. What earlier ones told will not be told as gone: whose it was is told again, and
+    /// must not be kept for good.
+    pub(crate) fn begin_anew(&mut self) {
+        self.based = true;
+        self.identities.clear();
+    }
+
     /// Remembers a socket that is not a timewait socket, or that it is none any more.
     pub(crate) fn hold(&mut self, cookie: u64, row: &CensusRow, number: u32) -> Result<(), Full> {
         let tuple = &row.tuple;

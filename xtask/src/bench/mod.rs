@@ -86,7 +86,6 @@ fn measure(command: &mut Command) -> Result<Measured> {
     let mut child = command.stdout(Stdio::piped()).spawn().with_context(|| format!("cannot start {command:?}"))?;
     let pid = child.id();
     let mut text = String::new();
-    let mut memory = 0;
     let mut out = child.stdout.take().context("no output")?;
     // The output ends with the program; its highest mark is read until then.
     let watcher = std::thread::spawn(move || {
@@ -101,7 +100,7 @@ fn measure(command: &mut Command) -> Result<Measured> {
     out.read_to_string(&mut text)?;
     let status = child.wait()?;
     let time = began.elapsed();
-    memory += watcher.join().unwrap_or(0);
+    let memory = watcher.join().unwrap_or(0);
     if !status.success() {
         bail!("{command:?} failed: {status}");
     }

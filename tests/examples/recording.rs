@@ -280,6 +280,7 @@ impl Host {
             established: true,
             end_unseen: false,
             no_fields: false,
+            binding: Default::default(),
             tw: None,
             timewait: None,
             bytes_sent: 0,

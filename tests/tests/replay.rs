@@ -35,7 +35,7 @@ fn report_at(at_ns: u64) -> String {
         }
     }
     let mut report = Vec::new();
-    json::write(engine.model(), json::Options::default(), &mut report).unwrap();
+    json::write(engine.show(), json::Options::default(), &mut report).unwrap();
     String::from_utf8(report).unwrap()
 }
 

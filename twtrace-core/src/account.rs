@@ -92,6 +92,7 @@ impl Engine {
             destinations.tick_rate(ended.destination, ended.end_ns, scale);
             self.census.rate.tick_rate(RowRef::OTHER, ended.end_ns, None);
         }
+        self.failed_life(life, ended);
         if let Some(history) = &mut self.model.history {
             let moment = history.at(ended.end_ns);
             moment.made += u64::from(made);
@@ -120,6 +121,7 @@ impl Engine {
             history.at(failed.at_ns).connect_errors += 1;
         }
         let process = self.model.attribution.process_row(opener);
+        self.failed_early(failed, process);
         let pair = self.model.pair(process, place);
         self.model.pairs.row_mut(pair).connections += 1;
     }

@@ -99,6 +99,11 @@ impl Census {
         self.running = has_room.then(|| Run { netns, number: self.number, begin_ns: at_ns, whole, ..Run::default() });
     }
 
+    /// What is known of each namespace.
+    pub(crate) fn spaces(&self) -> &HashMap<u32, Space, FixedState> {
+        &self.spaces
+    }
+
     pub(crate) fn gone(&mut self, cookies: &[u64]) {
         if let Some(run) = &mut self.running {
             run.gone.extend(cookies);
@@ -358,6 +363,7 @@ impl Engine {
             older: before_start,
             attributed: false,
             shown,
+            bound: false,
         };
         if shown {
             found.destination = self.model.destinations.place(destination(&row.tuple, role)).0;
@@ -393,6 +399,10 @@ impl Engine {
         for run in runs.values().filter(|run| run.complete && !run.whole) {
             let Some(space) = self.census.spaces.get_mut(&run.netns) else { continue };
             gone.extend(run.gone.iter().map(|cookie| (space.release(*cookie), run)));
+            // What ended without a record holds its port no more.
+            run.gone.iter().for_each(|cookie| {
+                self.bound.remove(cookie);
+            });
             gone.extend(space.turned.drain().map(|identity| (identity, run)));
         }
         let live = &mut self.model.live;
@@ -442,6 +452,7 @@ impl Engine {
                 older: false,
                 attributed: live.attributed,
                 shown: true,
+                bound: live.bound,
             };
             self.model.change_ended(&ended, -1, 0);
         }
@@ -458,6 +469,7 @@ impl Engine {
             {
                 let space = self.census.spaces.get(&netns);
                 row.established = space.map_or(0, |space| space.open_towards(key.local_addr, remote, key.port));
+                row.trend.add(runs.get(&netns).map_or(0, |run| run.begin_ns), row.established);
             }
         }
     }

@@ -130,6 +130,7 @@ fn life(record: Record<'_>) -> Result<Life, DecodeError> {
         established: has(conn_flag::ESTABLISHED),
         end_unseen: has(conn_flag::END_UNSEEN),
         no_fields: has(conn_flag::NO_FIELDS),
+        binding: Default::default(),
         tw: tw_count(record),
         timewait: if has(conn_flag::TW_MADE) {
             let fin_wait2 = record.u8(offset_of!(ConnRecord, tw_substate)) == tcp_state::FIN_WAIT2;

@@ -9,8 +9,7 @@ use crate::history::History;
 use crate::input::{Input, Life, ProcessFacts, ProcessKey, Role, Tuple};
 use crate::ledger::{Ledger, Map, RowRef};
 use crate::live::{Live, LiveSet};
-use crate::model::{DestKey, DestRow, Known, Substate, Summary};
-use crate::ports::Budget;
+use crate::model::{DestRow, Holders, Known, Substate, Summary};
 use std::collections::VecDeque;
 
 pub use crate::filter::Filter;
@@ -21,7 +20,7 @@ pub(crate) const TIME_WAIT_NS: u64 = 60_000_000_000;
 
 const SECOND_NS: u64 = 1_000_000_000;
 
-/// Rates and budgets are worked out this often, in nanoseconds.
+/// Rates are worked out this often, in nanoseconds.
 const REFRESH_NS: u64 = SECOND_NS / 4;
 
 /// Ended lives remembered, for a reset that follows the end within [`RESET_NS`].
@@ -76,6 +75,8 @@ pub(crate) struct Ended {
     pub(crate) older: bool,
     pub(crate) attributed: bool,
     pub(crate) shown: bool,
+    /// Its port was bound before it connected.
+    pub(crate) bound: bool,
 }
 
 impl Ended {
@@ -94,6 +95,8 @@ pub struct Engine {
     recent: VecDeque<Ended>,
     refreshed_ns: u64,
     swept_ns: u64,
+    /// Sockets that were bound before they connected and have not ended: namespace and local port, by cookie.
+    pub(crate) bound: Map<u64, (u32, u16)>,
     /// For sockets without a cookie: numbers that no cookie reaches.
     next_made_up: u64,
 }
@@ -114,12 +117,16 @@ impl Engine {
                 users: Default::default(),
                 history: config.history.then(Default::default),
                 counted_from_ns: 0,
+                failures: Default::default(),
+                holders: Default::default(),
+                findings: Vec::new(),
             },
             filter: config.filter,
             census: Census::default(),
             recent: VecDeque::with_capacity(RECENT),
             refreshed_ns: 0,
             swept_ns: 0,
+            bound: Map::default(),
             next_made_up: 1 << 63,
         }
     }
@@ -154,6 +161,15 @@ impl Engine {
                 self.life(&life);
             }
             Input::ConnectFailed(failed) => self.connect_failed(&failed),
+            Input::BindFailed(failed) => self.bind_failed(&failed),
+            Input::BoundConnect { cookie, tuple, at_ns } => {
+                self.passed(at_ns);
+                self.bound_connect(self.identity(cookie, &tuple), &tuple);
+            }
+            Input::Holders { at_ns, complete, rows } => {
+                self.passed(at_ns);
+                self.model.holders = Holders { at_ns: Some(at_ns), complete, rows };
+            }
             Input::ResetSent { cookie, tuple, at_ns, life: _ } => {
                 self.reset_sent(self.identity(cookie, &tuple), at_ns);
             }
@@ -215,7 +231,9 @@ impl Engine {
             older: life.older,
             attributed: life.closer.is_some(),
             shown,
+            bound: life.binding.port,
         };
+        self.bound.remove(&life.cookie);
         if ended.cookie == 0 {
             ended.cookie = self.next_made_up;
             self.next_made_up += 1;
@@ -306,6 +324,7 @@ impl Engine {
             before_start: !ended.attributed && ended.older && self.model.summary.counters.map_full == 0,
             attributed: ended.attributed,
             shown: ended.shown,
+            bound: ended.bound,
         };
         self.model.attribution.hold(live.closer);
         self.model.attribution.hold(live.opener);
@@ -430,14 +449,5 @@ impl Engine {
         let all = &self.census.rate.row_mut(RowRef::OTHER).counts;
         let totals = &mut self.model.summary.totals.counts;
         (totals.rate_per_s, totals.peak_per_s) = (all.rate_per_s, all.peak_per_s);
-        let summary = &self.model.summary;
-        for row in self.model.destinations.rows_mut() {
-            if let DestRow::Dest(DestKey { role: Role::Active, netns, .. }) = row.key
-                && let Some(facts) = summary.kernel_of(netns)
-            {
-                let used = row.counts.time_wait_live + row.established;
-                row.budget = Budget::new(facts, used, row.counts.rate_per_s);
-            }
-        }
     }
 }

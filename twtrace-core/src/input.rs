@@ -123,6 +123,18 @@ pub struct TwCount {
     pub max: u32,
 }
 
+/// How the local side of a connection had been chosen when connect(2) began (CLOSE -> SYN_SENT): facts for connections
+/// of `Role::Active`, empty for others and where they were not read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Binding {
+    /// bind(2) had taken a local port: it is taken towards every destination (`inet_csk_get_port`).
+    pub port: bool,
+    /// bind(2) had chosen a local address (`SOCK_BINDADDR_LOCK`). Without `port` that is IP_BIND_ADDRESS_NO_PORT.
+    pub address: bool,
+    /// IP_LOCAL_PORT_RANGE of the socket, both inclusive; `None` when it has none of its own.
+    pub range: Option<(u16, u16)>,
+}
+
 /// A socket life that reached CLOSE, as the kernel side saw it: facts only, no judgement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Life {
@@ -166,6 +178,8 @@ pub struct Life {
     pub end_unseen: bool,
     /// There is no BTF: error, flags, volumes and namespace of the socket were not read, and are empty here.
     pub no_fields: bool,
+    /// How the local side was chosen.
+    pub binding: Binding,
     /// Timewait counts, for overflow.
     pub tw: Option<TwCount>,
     /// What `inet_twsk_alloc` did, where it is hooked; `None` does not mean that it was not called.
@@ -189,6 +203,21 @@ pub struct ConnectFailed {
     pub tuple: Tuple,
     /// Positive errno.
     pub errno: u16,
+    /// When.
+    pub at_ns: u64,
+}
+
+/// bind(2) failed for want of an address or a port (EADDRINUSE, EADDRNOTAVAIL).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BindFailed {
+    /// Caller.
+    pub owner: Owner,
+    /// The local side is what was asked for, port 0 for any; the remote side is empty.
+    pub tuple: Tuple,
+    /// Positive errno.
+    pub errno: u16,
+    /// SO_REUSEADDR was on.
+    pub reuse: bool,
     /// When.
     pub at_ns: u64,
 }
@@ -286,10 +315,18 @@ pub enum CensusState {
     TimeWait,
     /// A timewait socket, substate FIN_WAIT2 (`timer:(timewait,...)` in `ss`).
     TimewaitFinWait2,
-    /// A full socket that holds its port: every other state but LISTEN and CLOSE.
+    /// A full socket that holds its port, of a state that has no name of its own here: SYN_SENT, FIN_WAIT1 and others.
     Open,
+    /// ESTABLISHED.
+    Established,
+    /// CLOSE_WAIT: the peer has closed, this host's process has not.
+    CloseWait,
+    /// A full socket in FIN_WAIT2: shut down, not closed.
+    FinWait2,
     /// A listener.
     Listen,
+    /// Bound, neither connected nor listening (`TCP_BOUND_INACTIVE`, told by kernels from 6.8).
+    Bound,
 }
 
 impl CensusState {
@@ -397,6 +434,40 @@ pub struct KernelFacts {
     pub reserved_in_range: u32,
     /// `net.ipv4.ip_local_reserved_ports` as written.
     pub reserved_ports: String,
+    /// `net.ipv4.tcp_tw_reuse_delay`, milliseconds; `None` on kernels without it, where it is a second.
+    pub tw_reuse_delay_ms: Option<u32>,
+    /// `net.ipv4.tcp_timestamps`; `None` when it was not read.
+    pub timestamps: Option<u8>,
+    /// `net.ipv4.tcp_fin_timeout`, seconds; `None` when it was not read.
+    pub fin_timeout_s: Option<u32>,
+}
+
+/// Full sockets of one kind that one process has descriptors of, by `/proc/PID/fd` and the census: several processes may
+/// hold the same socket, and each has a row then.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Holder {
+    /// Thread group id in the initial PID namespace.
+    pub tgid: u32,
+    /// Start of the process, nanoseconds since boot, known to 10 ms (`/proc/PID/stat`).
+    pub start_ns: u64,
+    /// Its name then, cut to 15 bytes, bytes that are no UTF-8 replaced. Hostile input.
+    pub command: String,
+    /// Real uid.
+    pub uid: u32,
+    /// Network namespace of the sockets.
+    pub netns: u32,
+    /// State of the sockets: [`CensusState`]'s name in recordings (`established`, `close_wait`, `listen`, ...).
+    pub state: String,
+    /// Local address.
+    pub local_addr: IpAddr,
+    /// Local port where it is the service's (a listener, an accepted connection), else 0: those are counted together.
+    pub local_port: u16,
+    /// Remote address; of listeners, and of accepted connections together, unspecified.
+    pub remote_addr: IpAddr,
+    /// Remote port; likewise 0.
+    pub remote_port: u16,
+    /// How many sockets.
+    pub sockets: u64,
 }
 
 /// One thing that happened or became known.
@@ -417,6 +488,27 @@ pub enum Input {
     Life(Box<Life>),
     /// A connect failed early.
     ConnectFailed(Box<ConnectFailed>),
+    /// A bind failed.
+    BindFailed(Box<BindFailed>),
+    /// A socket that bind(2) had given a local port began to connect: while it lives, its port is taken towards every
+    /// destination.
+    BoundConnect {
+        /// Its cookie, by which its life and its timewait socket are known.
+        cookie: u64,
+        /// Addresses and ports.
+        tuple: Tuple,
+        /// When.
+        at_ns: u64,
+    },
+    /// Who holds the open sockets: all that is known of it, which replaces what was told before.
+    Holders {
+        /// When the search ended.
+        at_ns: u64,
+        /// No process had to be left out.
+        complete: bool,
+        /// At most 4,096, those of most sockets first.
+        rows: Vec<Holder>,
+    },
     /// A life that was already reported ended by a reset that this host sent.
     ResetSent {
         /// Cookie of the life.

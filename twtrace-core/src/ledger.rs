@@ -392,7 +392,16 @@ impl LedgerRow for DestinationRow {
     type Key = DestRow;
 
     fn new(id: u32, key: DestRow) -> Self {
-        Self { id, key, folded: 0, counts: Counts::default(), series: Series::default(), established: 0, budget: None }
+        Self {
+            id,
+            key,
+            folded: 0,
+            counts: Counts::default(),
+            series: Series::default(),
+            established: 0,
+            trend: Default::default(),
+            budget: None,
+        }
     }
 
     fn id(&self) -> u32 {

@@ -31,6 +31,8 @@ pub(crate) struct Live {
     pub(crate) attributed: bool,
     /// Passes the filter, so that it counts in the ledgers.
     pub(crate) shown: bool,
+    /// Its port was bound before it connected: it is taken towards all destinations.
+    pub(crate) bound: bool,
 }
 
 impl Live {

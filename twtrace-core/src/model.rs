@@ -3,9 +3,11 @@
 //! Every number is exact for what was traced unless its doc says *inferred*.
 
 use crate::attribution::Attribution;
+use crate::failure::{FailureRow, Failures};
+use crate::finding::Finding;
 use crate::history::{History, Series};
 use crate::input::{
-    Comm, HostFacts, KernelCounters, KernelFacts, Owner, ProcessFacts, ProcessKey, Role, TracingFacts, Tuple,
+    Comm, Holder, HostFacts, KernelCounters, KernelFacts, Owner, ProcessFacts, ProcessKey, Role, TracingFacts, Tuple,
 };
 use crate::ledger::{Ledger, Map};
 use crate::live::{Live, LiveSet};
@@ -155,7 +157,9 @@ pub struct DestinationRow {
     pub series: Series,
     /// Full sockets that hold a port towards it, by the last census of its namespace.
     pub established: u64,
-    /// Port budget, for active destinations.
+    /// The same over the last censuses.
+    pub trend: crate::budgets::Trend,
+    /// Port budget, for active destinations, as of the last [`Engine::show`](crate::engine::Engine::show).
     pub budget: Option<crate::ports::Budget>,
 }
 
@@ -369,6 +373,20 @@ pub struct Model {
     pub(crate) history: Option<History>,
     /// What was counted before is forgotten.
     pub(crate) counted_from_ns: u64,
+    pub(crate) failures: Failures,
+    pub(crate) holders: Holders,
+    pub(crate) findings: Vec<Finding>,
+}
+
+/// Who holds open sockets, by the last search.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Holders {
+    /// When it ended; `None` before the first.
+    pub at_ns: Option<u64>,
+    /// No process had to be left out.
+    pub complete: bool,
+    /// What it found.
+    pub rows: Vec<Holder>,
 }
 
 impl Model {
@@ -420,6 +438,21 @@ impl Model {
     /// Figures over time; `None` unless the engine keeps a history.
     pub fn history(&self) -> Option<&History> {
         self.history.as_ref()
+    }
+
+    /// Calls that failed for want of an address or a port, in no particular order.
+    pub fn failures(&self) -> impl Iterator<Item = &FailureRow> {
+        self.failures.rows()
+    }
+
+    /// Who holds open sockets.
+    pub fn holders(&self) -> &Holders {
+        &self.holders
+    }
+
+    /// What is wrong, the gravest first, as of the last [`Engine::show`](crate::engine::Engine::show).
+    pub fn findings(&self) -> &[Finding] {
+        &self.findings
     }
 
     /// What `/proc` said of a process.

@@ -1,48 +1,245 @@
-//! The port budget of a destination.
+//! The port budget of a destination: how many ports there are, who has them, how long they last.
 //!
 //! A port is taken for one (source address, destination address, destination port), so each destination has the
-//! whole range of `net.ipv4.ip_local_port_range` for itself (`__inet_hash_connect`).
+//! whole range of `net.ipv4.ip_local_port_range` for itself, but for the ports that bind(2) took: those are taken towards
+//! all of them (`__inet_hash_connect`).
 
 use crate::input::KernelFacts;
+use std::net::IpAddr;
 
 /// How long a timewait socket holds its port: `TCP_TIMEWAIT_LEN`, which no sysctl changes.
 pub const TIME_WAIT_SECONDS: f64 = 60.0;
+
+/// After how long a connect may take over a timewait socket, where the kernel has no `tcp_tw_reuse_delay`: it compares
+/// whole seconds (`tcp_twsk_unique`), so after a second at the latest.
+pub const REUSE_SECONDS: f64 = 1.0;
+
+/// How late the kernel's timer for a minute may be, in seconds: the timer wheel's steps are that coarse
+/// (`kernel/time/timer.c`, an eighth at most).
+pub const LATE_SECONDS: f64 = TIME_WAIT_SECONDS / 8.0;
+
+/// Seconds of a forecast's profile of expiries.
+pub const PROFILE: usize = 64;
+
+/// The local ports of a network namespace that connect(2) chooses from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Usable {
+    low: u16,
+    high: u16,
+    /// Reserved ones inside, sorted and without overlap, both bounds inclusive.
+    reserved: Vec<(u16, u16)>,
+}
+
+impl Usable {
+    /// The range, both bounds inclusive, without `reserved` (`net.ipv4.ip_local_reserved_ports`: `8080,9000-9100`; what
+    /// cannot be read of it is left out). `None` while the range is not known.
+    pub fn new((low, high): (u16, u16), reserved: &str) -> Option<Self> {
+        if low == 0 || high < low {
+            return None;
+        }
+        let part = |part: &str| {
+            let part = part.trim();
+            let (first, last) = part.split_once('-').unwrap_or((part, part));
+            let (first, last): (u16, u16) = (first.parse().ok()?, last.parse().ok()?);
+            let (first, last) = (first.max(low), last.min(high));
+            (first <= last).then_some((first, last))
+        };
+        let mut parts: Vec<(u16, u16)> = reserved.split(',').filter_map(part).collect();
+        parts.sort_unstable();
+        let mut reserved: Vec<(u16, u16)> = Vec::new();
+        for (first, last) in parts {
+            match reserved.last_mut() {
+                Some(before) if first <= before.1 => before.1 = before.1.max(last),
+                _ => reserved.push((first, last)),
+            }
+        }
+        Some(Self { low, high, reserved })
+    }
+
+    /// That of a namespace.
+    pub fn of(kernel: &KernelFacts) -> Option<Self> {
+        Self::new(kernel.port_range, &kernel.reserved_ports)
+    }
+
+    /// Whether connect(2) may choose a port.
+    pub fn has(&self, port: u16) -> bool {
+        (self.low..=self.high).contains(&port)
+            && !self.reserved.iter().any(|(first, last)| (*first..=*last).contains(&port))
+    }
+
+    /// How many there are.
+    pub fn total(&self) -> u32 {
+        u32::from(self.high - self.low) + 1 - self.reserved()
+    }
+
+    /// How many of the range are reserved.
+    pub fn reserved(&self) -> u32 {
+        self.reserved.iter().map(|(first, last)| u32::from(last - first) + 1).sum()
+    }
+}
+
+/// Whether a connection is one that `tcp_tw_reuse` = 2 is for (`tcp_twsk_unique`): loopback on either side. Sockets
+/// that are bound to a loopback interface count for the kernel too; they are not seen here.
+pub fn is_loopback(local: IpAddr, remote: IpAddr) -> bool {
+    let is = |address: IpAddr| match address {
+        IpAddr::V4(address) => address.is_loopback(),
+        IpAddr::V6(address) => {
+            address.is_loopback() || address.to_ipv4_mapped().is_some_and(|mapped| mapped.is_loopback())
+        }
+    };
+    is(local) || is(remote)
+}
+
+/// After how many seconds a connect may take over a timewait socket in substate TIME_WAIT; `None` when it may not.
+pub fn reuse_seconds(kernel: &KernelFacts, loopback: bool) -> Option<f64> {
+    let allowed = kernel.tw_reuse == 1 || kernel.tw_reuse == 2 && loopback;
+    // Without timestamps the kernel cannot tell old segments from new ones.
+    let delay = kernel.tw_reuse_delay_ms.map_or(REUSE_SECONDS, |ms| f64::from(ms) / 1e3);
+    (allowed && kernel.timestamps != Some(0)).then_some(delay)
+}
+
+/// How long a connection that this host has closed first keeps its port, in seconds.
+pub fn hold_seconds(kernel: &KernelFacts, loopback: bool) -> f64 {
+    reuse_seconds(kernel, loopback).unwrap_or(TIME_WAIT_SECONDS)
+}
 
 /// Ports towards one (source address, destination address, destination port) and how long they last.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
 pub struct Budget {
     /// Ports of the range, reserved ones taken off.
     pub total: u32,
-    /// Ports in use by live timewait sockets and, by the last census, by full sockets.
+    /// Ports of the range that are reserved, which `total` does not have.
+    pub reserved: u32,
+    /// Ports that are bound, so that no connect chooses them for any destination; those with a connection to this one
+    /// excepted.
+    pub bound: u32,
+    /// Connections in ESTABLISHED, by the last census.
+    pub established: u32,
+    /// Connections in other states, timewait sockets excepted, by the last census.
+    pub other: u32,
+    /// Timewait sockets of both substates.
+    pub time_wait: u32,
+    /// Of these, those in FIN_WAIT2.
+    pub fin_wait2: u32,
+    /// Of `time_wait`, those that a connect may take over now (`tcp_tw_reuse`). *Inferred* from their timers.
+    pub reusable: u32,
+    /// All of these: `bound + established + other + time_wait`.
     pub used: u32,
-    /// `used / total`.
+    /// What connect can choose: `total - used + reusable`.
+    pub available: u32,
+    /// Share that it cannot: `1 - available / total`.
     pub utilization: f64,
-    /// Connections per second that the range sustains for ever: `total / 60 s`.
+    /// How long a connection that was closed here keeps its port, seconds: 60, or the delay of `tcp_tw_reuse`.
+    pub hold_seconds: f64,
+    /// Ports taken per second of late, by timewait sockets made and by open connections that became more.
+    pub rate_per_s: f64,
+    /// Connections per second that the range sustains for ever, with what else holds ports now.
     pub max_rate_per_s: f64,
     /// Seconds until no port is left at the present rate; `None` when it never comes to that. *Inferred.*
     pub seconds_to_exhaustion: Option<f64>,
+    /// The soonest of that, within the error of the rate and of the kernel's timers; `None` when it never comes to that.
+    pub soonest_seconds: Option<f64>,
+    /// The latest of that; `None` when it may never come to that.
+    pub latest_seconds: Option<f64>,
+}
+
+/// What a budget is worked out from.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Use {
+    /// See [`Budget`].
+    pub bound: u32,
+    /// See [`Budget`].
+    pub established: u32,
+    /// See [`Budget`].
+    pub other: u32,
+    /// See [`Budget`].
+    pub time_wait: u32,
+    /// See [`Budget`].
+    pub fin_wait2: u32,
+    /// See [`Budget`].
+    pub reusable: u32,
+    /// Ports taken per second.
+    pub rate_per_s: f64,
+    /// Its standard error.
+    pub rate_error_per_s: f64,
+    /// Timewait sockets, those that are reusable excepted, whose port comes back within the first second from now, the
+    /// second, and so on: by their timers, or by the delay of `tcp_tw_reuse`.
+    pub back: Vec<u32>,
 }
 
 impl Budget {
-    /// The budget with `used` ports taken and `rate_per_s` timewait sockets made per second. `None` while the range is
-    /// not known.
-    pub fn new(kernel: &KernelFacts, used: u64, rate_per_s: f64) -> Option<Self> {
-        let (low, high) = kernel.port_range;
-        if low == 0 || high < low {
+    /// The budget of a namespace's range for a destination; `hold_seconds` as of [`hold_seconds`].
+    pub fn of(usable: &Usable, used: &Use, hold_seconds: f64) -> Self {
+        let total = usable.total();
+        let Use { bound, established, other, time_wait, fin_wait2, reusable, rate_per_s, .. } = *used;
+        let sum = [bound, established, other, time_wait].into_iter().fold(0, u32::saturating_add);
+        let available = total.saturating_sub(sum.saturating_sub(reusable.min(time_wait)));
+        let standing = [bound, established, other].into_iter().fold(0, u32::saturating_add);
+        let max_rate_per_s = f64::from(total.saturating_sub(standing)) / hold_seconds.max(f64::MIN_POSITIVE);
+        let outlook = |rate: f64, late: f64| {
+            let left = Outlook { available: available.into(), back: &used.back, hold_seconds, late_seconds: late };
+            left.seconds_at(rate)
+        };
+        let error = 2.0 * used.rate_error_per_s;
+        Self {
+            total,
+            reserved: usable.reserved(),
+            bound,
+            established,
+            other,
+            time_wait,
+            fin_wait2,
+            reusable: reusable.min(time_wait),
+            used: sum,
+            available,
+            utilization: if total == 0 { 1.0 } else { 1.0 - f64::from(available) / f64::from(total) },
+            hold_seconds,
+            rate_per_s,
+            max_rate_per_s: max_rate_per_s.min(f64::MAX),
+            seconds_to_exhaustion: outlook(rate_per_s, 0.0),
+            soonest_seconds: outlook(rate_per_s + error, LATE_SECONDS),
+            latest_seconds: outlook(rate_per_s - error, 0.0),
+        }
+    }
+}
+
+/// Ports that are left, and those that come back.
+struct Outlook<'a> {
+    available: f64,
+    back: &'a [u32],
+    hold_seconds: f64,
+    late_seconds: f64,
+}
+
+impl Outlook<'_> {
+    /// When no port is left, at so many taken per second.
+    fn seconds_at(&self, rate_per_s: f64) -> Option<f64> {
+        if self.available <= 0.0 {
+            return Some(0.0);
+        }
+        // Written so that it is false for what is no number.
+        if !(rate_per_s > 0.0) {
             return None;
         }
-        let total = (u32::from(high - low) + 1).saturating_sub(kernel.reserved_in_range);
-        let used = u32::try_from(used).unwrap_or(u32::MAX);
-        let max_rate_per_s = f64::from(total) / TIME_WAIT_SECONDS;
-        let left = f64::from(total.saturating_sub(used));
-        let seconds_to_exhaustion = if total == 0 || left == 0.0 {
-            Some(0.0)
-        } else {
-            // At or below the sustained rate, as many ports come back as are taken.
-            (rate_per_s > max_rate_per_s).then(|| left / rate_per_s)
-        };
-        let utilization = if total == 0 { 1.0 } else { f64::from(used) / f64::from(total) };
-        Some(Self { total, used, utilization, max_rate_per_s, seconds_to_exhaustion })
+        let end = self.hold_seconds + self.late_seconds;
+        let mut left = self.available;
+        let mut at = 0.0;
+        let mut next = 0;
+        // From one moment at which ports come back to the next. From `end` on as many come back as are taken.
+        loop {
+            let until = (next as f64 + 1.0 + self.late_seconds).min(end);
+            let lasts = left / rate_per_s;
+            if at + lasts <= until {
+                return Some(at + lasts);
+            }
+            left -= rate_per_s * (until - at);
+            at = until;
+            if at >= end {
+                return None;
+            }
+            left += f64::from(self.back.get(next).copied().unwrap_or(0));
+            next += 1;
+        }
     }
 }
 
@@ -53,33 +250,115 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn kernel(low: u16, high: u16, reserved: u32) -> KernelFacts {
-        KernelFacts { port_range: (low, high), reserved_in_range: reserved, ..KernelFacts::default() }
+    fn usable(low: u16, high: u16, reserved: &str) -> Usable {
+        Usable::new((low, high), reserved).unwrap()
+    }
+
+    fn default_range() -> Usable {
+        usable(32_768, 60_999, "")
     }
 
     #[test]
     fn the_default_range_sustains_470_a_second() {
-        let budget = Budget::new(&kernel(32_768, 60_999, 0), 14_116, 100.0).unwrap();
-        assert_eq!((budget.total, budget.used), (28_232, 14_116));
+        let used = Use { time_wait: 14_116, rate_per_s: 100.0, ..Use::default() };
+        let budget = Budget::of(&default_range(), &used, TIME_WAIT_SECONDS);
+        assert_eq!((budget.total, budget.used, budget.available), (28_232, 14_116, 14_116));
         assert_eq!(budget.max_rate_per_s.floor(), 470.0);
         assert_eq!(budget.utilization, 0.5);
         assert_eq!(budget.seconds_to_exhaustion, None);
-        let fast = Budget::new(&kernel(32_768, 60_999, 0), 14_116, 1411.6).unwrap();
-        assert_eq!(fast.seconds_to_exhaustion, Some(10.0));
+        let fast = Use { time_wait: 14_116, rate_per_s: 14_116.0, ..Use::default() };
+        let budget = Budget::of(&default_range(), &fast, TIME_WAIT_SECONDS);
+        assert_eq!(budget.seconds_to_exhaustion, Some(1.0));
     }
 
     #[test]
-    fn an_unknown_range_has_no_budget() {
-        assert_eq!(Budget::new(&KernelFacts::default(), 1, 1.0), None);
-        assert_eq!(Budget::new(&kernel(9, 8, 0), 1, 1.0), None);
+    fn what_comes_back_in_time_is_counted() {
+        // 1,000 ports, all but 100 taken; 50 a second are taken, and 50 a second come back from the third second on.
+        let mut back = vec![0, 0];
+        back.extend([50; 58]);
+        let used = Use { time_wait: 900, rate_per_s: 50.0, back, ..Use::default() };
+        let budget = Budget::of(&usable(1, 1000, ""), &used, TIME_WAIT_SECONDS);
+        assert_eq!(budget.seconds_to_exhaustion, Some(2.0), "the ports of the third second come at its end");
+        let slower = Use { rate_per_s: 16.0, ..used };
+        assert_eq!(Budget::of(&usable(1, 1000, ""), &slower, TIME_WAIT_SECONDS).seconds_to_exhaustion, None);
+    }
+
+    #[test]
+    fn a_rate_that_the_range_sustains_is_no_danger() {
+        let used = |rate_per_s| Use { rate_per_s, ..Use::default() };
+        let at = |rate| Budget::of(&usable(1, 600, ""), &used(rate), TIME_WAIT_SECONDS).seconds_to_exhaustion;
+        assert_eq!(at(9.9), None);
+        assert_eq!(at(10.1).map(f64::floor), Some(59.0));
+        // With tcp_tw_reuse the same range sustains sixty times as much.
+        let at = |rate| Budget::of(&usable(1, 600, ""), &used(rate), 1.0).seconds_to_exhaustion;
+        assert_eq!(at(599.0), None);
+        assert!(at(601.0).is_some());
+    }
+
+    #[test]
+    fn the_band_holds_the_forecast() {
+        let used = Use { time_wait: 100, rate_per_s: 30.0, rate_error_per_s: 3.0, ..Use::default() };
+        let budget = Budget::of(&usable(1, 1000, ""), &used, TIME_WAIT_SECONDS);
+        assert_eq!(budget.seconds_to_exhaustion, Some(30.0));
+        assert_eq!((budget.soonest_seconds, budget.latest_seconds), (Some(25.0), Some(37.5)));
+        let doubtful = Use { rate_error_per_s: 9.0, ..used };
+        let budget = Budget::of(&usable(1, 1000, ""), &doubtful, TIME_WAIT_SECONDS);
+        assert_eq!(budget.latest_seconds, None);
+    }
+
+    #[test]
+    fn reserved_ports_are_taken_off_once() {
+        let range = usable(100, 199, "90-104,103-109,150,500,rubbish,180-170");
+        assert_eq!((range.total(), range.reserved()), (89, 11));
+        assert!(!range.has(104) && !range.has(150) && !range.has(99) && !range.has(200));
+        assert!(range.has(110) && range.has(175) && range.has(199));
+        assert_eq!(Usable::new((0, 0), ""), None);
+        assert_eq!(Usable::new((9, 8), ""), None);
+    }
+
+    #[test]
+    fn reuse_follows_the_sysctls() {
+        let kernel = |tw_reuse, timestamps, delay| KernelFacts {
+            tw_reuse,
+            timestamps,
+            tw_reuse_delay_ms: delay,
+            ..KernelFacts::default()
+        };
+        assert_eq!(hold_seconds(&kernel(0, None, None), true), 60.0);
+        assert_eq!(hold_seconds(&kernel(2, Some(1), None), false), 60.0);
+        assert_eq!(hold_seconds(&kernel(2, Some(1), None), true), 1.0);
+        assert_eq!(hold_seconds(&kernel(1, Some(1), Some(250)), false), 0.25);
+        assert_eq!(hold_seconds(&kernel(1, Some(0), None), true), 60.0, "without timestamps nothing is reused");
+        let address = |text: &str| text.parse::<IpAddr>().unwrap();
+        assert!(is_loopback(address("127.0.0.2"), address("10.0.0.1")));
+        assert!(is_loopback(address("::1"), address("::1")));
+        assert!(is_loopback(address("::ffff:127.0.0.1"), address("::2")));
+        assert!(!is_loopback(address("10.0.0.1"), address("10.0.0.2")));
     }
 
     proptest! {
         #[test]
-        fn never_negative_and_never_nan(low: u16, high: u16, reserved: u32, used: u64, rate in 0.0..1e9_f64) {
-            if let Some(budget) = Budget::new(&kernel(low, high, reserved), used, rate) {
-                prop_assert!(budget.utilization >= 0.0 && budget.max_rate_per_s >= 0.0);
-                prop_assert!(budget.seconds_to_exhaustion.is_none_or(|seconds| seconds >= 0.0));
+        fn never_negative_and_never_nan(
+            low in 1_u16..,
+            high: u16,
+            numbers: [u32; 6],
+            rate in 0.0..1e9_f64,
+            error in 0.0..1e9_f64,
+            back in prop::collection::vec(any::<u32>(), 0..70),
+            hold in 0.0..100.0_f64,
+        ) {
+            let [bound, established, other, time_wait, fin_wait2, reusable] = numbers;
+            let used = Use {
+                bound, established, other, time_wait, fin_wait2, reusable, rate_per_s: rate, rate_error_per_s: error, back,
+            };
+            if let Some(usable) = Usable::new((low, high), "") {
+                let budget = Budget::of(&usable, &used, hold);
+                prop_assert!((0.0..=1.0).contains(&budget.utilization) && budget.max_rate_per_s >= 0.0);
+                prop_assert!(budget.available <= budget.total);
+                let [soonest, seconds, latest] =
+                    [budget.soonest_seconds, budget.seconds_to_exhaustion, budget.latest_seconds]
+                        .map(|seconds| seconds.unwrap_or(f64::INFINITY));
+                prop_assert!(soonest >= 0.0 && soonest <= seconds + 1e-6 && seconds <= latest + 1e-6);
             }
         }
     }

@@ -10,7 +10,8 @@ impl Engine {
     /// their owners, gauges, names and the last census stay. The kernel side's counters stay as well, for they are
     /// totals since it was attached. A life that ended before and is judged otherwise later is not counted any more.
     pub fn count_from_now(&mut self) {
-        let Model { summary, attribution, destinations, pairs, history, counted_from_ns, .. } = &mut self.model;
+        let Model { summary, attribution, destinations, pairs, history, counted_from_ns, failures, .. } =
+            &mut self.model;
         attribution.restart();
         destinations.restart();
         pairs.restart();
@@ -23,6 +24,7 @@ impl Engine {
         // What ended at this very moment was told before.
         *counted_from_ns = now_ns.saturating_add(1);
         summary.totals.counts.restart();
+        failures.restart();
         summary.totals = Totals { counts: std::mem::take(&mut summary.totals.counts), ..Totals::default() };
         if let Some(history) = history {
             *history = History::new(now_ns);

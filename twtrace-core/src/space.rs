@@ -11,13 +11,16 @@ use std::net::IpAddr;
 const HELD: usize = 1 << 20;
 
 /// Local address, remote address, remote port: what a port is taken for.
-type Towards = (IpAddr, IpAddr, u16);
+pub(crate) type Towards = (IpAddr, IpAddr, u16);
 
 /// A socket that is not a timewait socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Socket {
-    Open(Towards),
+    /// A connection in one of the states that hold a port, by its local port.
+    Open(Towards, u16, CensusState),
     Listen(IpAddr, u16),
+    /// Bound, and nothing else so far.
+    Bound(u16),
 }
 
 /// The state of a namespace by its censuses.
@@ -55,8 +58,12 @@ impl Space {
     pub(crate) fn hold(&mut self, cookie: u64, row: &CensusRow, number: u32) -> Result<(), Full> {
         let tuple = &row.tuple;
         let socket = match row.state {
-            CensusState::Open => Some(Socket::Open((tuple.local_addr, tuple.remote_addr, tuple.remote_port))),
+            CensusState::Open | CensusState::Established | CensusState::CloseWait | CensusState::FinWait2 => {
+                let towards = (tuple.local_addr, tuple.remote_addr, tuple.remote_port);
+                Some(Socket::Open(towards, tuple.local_port, row.state))
+            }
             CensusState::Listen => Some(Socket::Listen(tuple.local_addr, tuple.local_port)),
+            CensusState::Bound => Some(Socket::Bound(tuple.local_port)),
             CensusState::TimeWait | CensusState::TimewaitFinWait2 => None,
         };
         if let Some((before, _)) = self.held.remove(&cookie) {
@@ -73,8 +80,9 @@ impl Space {
 
     fn count(&mut self, socket: Socket, by: i64) {
         match socket {
-            Socket::Open(towards) => count(&mut self.open, towards, by),
+            Socket::Open(towards, ..) => count(&mut self.open, towards, by),
             Socket::Listen(address, port) => count(&mut self.listening, (address, port), by),
+            Socket::Bound(_) => {}
         }
     }
 
@@ -122,6 +130,23 @@ impl Space {
     /// Full sockets that hold a port towards a destination.
     pub(crate) fn open_towards(&self, local: IpAddr, remote: IpAddr, port: u16) -> u64 {
         self.open.get(&(local, remote, port)).copied().unwrap_or(0)
+    }
+
+    /// Full sockets that hold a local port: towards where, which port, and whether they are established. A recording by an
+    /// older version does not tell established ones apart: then all are.
+    pub(crate) fn connections(&self) -> impl Iterator<Item = (Towards, u16, bool)> {
+        self.held.values().filter_map(|(socket, _)| match *socket {
+            Socket::Open(towards, port, state) => Some((towards, port, state == CensusState::Established)),
+            Socket::Listen(..) | Socket::Bound(_) => None,
+        })
+    }
+
+    /// Ports that no connect chooses: of listeners, and of sockets that are bound.
+    pub(crate) fn bound_ports(&self) -> impl Iterator<Item = u16> {
+        self.held.values().filter_map(|(socket, _)| match *socket {
+            Socket::Listen(_, port) | Socket::Bound(port) => Some(port),
+            Socket::Open(..) => None,
+        })
     }
 
     /// Whether somebody listens there.

@@ -85,6 +85,7 @@ fn life(
         established: true,
         end_unseen: false,
         no_fields: false,
+        binding: Default::default(),
         tw: None,
         timewait: None,
         bytes_sent: 100,
@@ -103,6 +104,7 @@ fn kernel(overflow: u64) -> KernelFacts {
         port_range: (32_768, 60_999),
         reserved_in_range: 2,
         reserved_ports: "40000-40001".to_owned(),
+        ..KernelFacts::default()
     }
 }
 

@@ -83,6 +83,7 @@ pub(crate) fn life(cookie: u64, who: Owner, tuple: Tuple, end_ns: u64) -> Life {
         established: true,
         end_unseen: false,
         no_fields: false,
+        binding: Default::default(),
         tw: None,
         timewait: None,
         bytes_sent: 10,

@@ -246,6 +246,7 @@ fn life(kind: u64, second: u64, now_ns: u64) -> Life {
         established: steps > 2,
         end_unseen: false,
         no_fields: false,
+        binding: Default::default(),
         tw: Some(TwCount { before: Some(live), after: live + 1, max: 131_072 }),
         timewait: Some(Timewait::Made { fin_wait2: false }),
         bytes_sent: 120 * kind,
@@ -319,6 +320,7 @@ fn samples(second: u64) -> Vec<Input> {
         port_range: (32_768, 60_999),
         reserved_in_range: 11,
         reserved_ports: "8080,40000-40010".into(),
+        ..KernelFacts::default()
     };
     // Every counter has a figure of its own.
     let n = |number: u64| number * 1_000 + second;

@@ -62,6 +62,7 @@ impl Recorded {
                 }
             }
         }
+        engine.show();
         let losses = info.losses.iter().chain(replay.losses()).cloned().collect();
         Ok(Self { info, losses, engine })
     }

@@ -62,7 +62,7 @@ fn report<T: Tape>(
 ) -> anyhow::Result<()> {
     player.go_to(at_ns)?;
     player.go_on(&mut || false)?;
-    Batch::new(&args.view, BufWriter::new(out)).write(player.model())?;
+    Batch::new(&args.view, BufWriter::new(out)).write(player.show())?;
     say_losses(&deck.warnings);
     say_losses(&recording::losses(player.losses()).collect::<Vec<_>>());
     Ok(())
@@ -101,7 +101,7 @@ fn play<T: Tape>(
         let mut screen = Screen::open(&args.view, Some(deck)).context("cannot use the terminal")?;
         pulse.listen_to_keys();
         let mut last = Instant::now();
-        screen.draw(player.model())?;
+        screen.draw(player.show())?;
         loop {
             let mut changed = false;
             match pulse.next().await? {
@@ -137,7 +137,7 @@ fn play<T: Tape>(
                 }
             }
             if changed {
-                screen.draw(player.model())?;
+                screen.draw(player.show())?;
             }
         }
         screen.close().context("cannot restore the terminal")

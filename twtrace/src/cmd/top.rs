@@ -75,13 +75,13 @@ fn report<F: Feed>(feed: &mut F, args: &TopArgs, out: &mut dyn Write) -> anyhow:
         loop {
             match pulse.next().await? {
                 Wake::Pump => feed.pump(&mut |input| engine.apply(input))?,
-                Wake::Show => batch.write(engine.model())?,
+                Wake::Show => batch.write(engine.show())?,
                 Wake::Event(_) => {}
                 Wake::End => break,
             }
         }
         feed.final_pump(&mut |input| engine.apply(input))?;
-        batch.write(engine.model())?;
+        batch.write(engine.show())?;
         Ok(())
     })
 }
@@ -95,11 +95,11 @@ fn follow<F: Feed>(feed: &mut F, args: &TopArgs) -> anyhow::Result<()> {
         let mut screen = Screen::open(&args.view, None).context("cannot use the terminal")?;
         pulse.listen_to_keys();
         feed.pump(&mut |input| engine.apply(input))?;
-        screen.draw(engine.model())?;
+        screen.draw(engine.show())?;
         loop {
             match pulse.next().await? {
                 Wake::Pump => feed.pump(&mut |input| engine.apply(input))?,
-                Wake::Show => screen.draw(engine.model())?,
+                Wake::Show => screen.draw(engine.show())?,
                 Wake::Event(event) => {
                     if screen.event(&event, engine.model())?.is_break() {
                         break;

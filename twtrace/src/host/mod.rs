@@ -55,6 +55,9 @@ pub fn kernel_facts() -> io::Result<KernelFacts> {
         port_range,
         reserved_in_range: sysctl::reserved_in_range(&reserved_ports, port_range),
         reserved_ports,
+        tw_reuse_delay_ms: sysctl::read_number("net.ipv4.tcp_tw_reuse_delay"),
+        timestamps: sysctl::read_number("net.ipv4.tcp_timestamps"),
+        fin_timeout_s: sysctl::read_number("net.ipv4.tcp_fin_timeout"),
     })
 }
 

@@ -122,6 +122,8 @@ impl Encoder {
                 self.connections.connect_failed(at.seq, at.clock, failed, opener);
                 self.count(Table::Connections, 1);
             }
+            // To be recorded.
+            Input::BindFailed(_) | Input::BoundConnect { .. } | Input::Holders { .. } => return Ok(()),
             Input::ResetSent { cookie, tuple, life, at_ns } => {
                 self.sockets.reset(at, (*cookie, *life), tuple, *at_ns, &mut self.tuples);
                 self.count(Table::Sockets, 1);
@@ -258,7 +260,10 @@ fn time(input: &Input) -> Option<u64> {
         Input::Life(life) => Some(life.end_ns),
         Input::ConnectFailed(failed) => Some(failed.at_ns),
         Input::TimewaitEnd(end) => Some(end.at_ns),
+        Input::BindFailed(failed) => Some(failed.at_ns),
         Input::Start { at_ns, .. }
+        | Input::BoundConnect { at_ns, .. }
+        | Input::Holders { at_ns, .. }
         | Input::ResetSent { at_ns, .. }
         | Input::CensusBegin { at_ns, .. }
         | Input::CensusEnd { at_ns, .. }

@@ -34,7 +34,11 @@ words!(census_state, parse_census_state, CensusState,
     CensusState::TimeWait => "time_wait" => CensusState::TimeWait,
     CensusState::TimewaitFinWait2 => "fin_wait2" => CensusState::TimewaitFinWait2,
     CensusState::Open => "open" => CensusState::Open,
+    CensusState::Established => "established" => CensusState::Established,
+    CensusState::CloseWait => "close_wait" => CensusState::CloseWait,
+    CensusState::FinWait2 => "fin_wait2_open" => CensusState::FinWait2,
     CensusState::Listen => "listen" => CensusState::Listen,
+    CensusState::Bound => "bound" => CensusState::Bound,
 );
 
 words!(timewait, parse_timewait, Timewait,

@@ -79,6 +79,7 @@ pub(crate) fn life(cookie: u64, who: Owner, tuple: Tuple, role: Role, first: boo
         established: true,
         end_unseen: false,
         no_fields: false,
+        binding: Default::default(),
         tw: None,
         timewait: None,
         bytes_sent: 100,
@@ -142,6 +143,8 @@ pub(crate) fn inputs() -> Vec<Input> {
                 port_range: (32_768, 33_023),
                 reserved_in_range: 6,
                 reserved_ports: "32770-32775".to_owned(),
+                timestamps: Some(1),
+                ..KernelFacts::default()
             };
             Input::Kernel { netns, facts }
         },
@@ -243,5 +246,6 @@ pub(crate) fn lossy() -> Engine {
 pub(crate) fn told(inputs: Vec<Input>) -> Engine {
     let mut engine = Engine::new(EngineConfig::default());
     inputs.into_iter().for_each(|input| engine.apply(input));
+    engine.show();
     engine
 }

@@ -176,6 +176,7 @@ impl Churn {
                 established: true,
                 end_unseen: false,
                 no_fields: false,
+                binding: Default::default(),
                 tw,
                 timewait,
                 bytes_sent: if role == Role::Active { 10 } else { bytes },

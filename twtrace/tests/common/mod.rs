@@ -170,6 +170,7 @@ prop_compose! {
             established: flags[8],
             end_unseen: flags[9],
             no_fields: flags[10],
+            binding: Default::default(),
             tw: tw.map(|(before, after, max)| TwCount { before, after, max }),
             timewait,
             bytes_sent,
@@ -212,6 +213,7 @@ prop_compose! {
         KernelFacts {
             time_wait: n[0], time_wait_overflow: n[1], max_tw_buckets: n[2], tw_reuse, port_range,
             reserved_in_range, reserved_ports,
+            ..KernelFacts::default()
         }
     }
 }

@@ -136,6 +136,11 @@ impl<T: Tape> Player<T> {
         self.engine.model()
     }
 
+    /// The same, with what is worked out for whoever looks at it.
+    pub(super) fn show(&mut self) -> &Model {
+        self.engine.show()
+    }
+
     /// Whether it is at the last target.
     pub(super) fn has_arrived(&self) -> bool {
         self.ended || (self.at.now_ns >= self.target_ns && !self.is_catching_up())

@@ -238,9 +238,9 @@ fn once_writes_what_top_would_have_written_then() {
         deck.go(at_ns);
         let mut written = Vec::new();
         report(&mut player, &deck, at_ns, &args, &mut written).unwrap();
-        let engine = straight_to(&list, until_ns, config);
+        let mut engine = straight_to(&list, until_ns, config);
         let mut expected = Vec::new();
-        Batch::new(&args.view, &mut expected).write(engine.model()).unwrap();
+        Batch::new(&args.view, &mut expected).write(engine.show()).unwrap();
         assert_eq!(String::from_utf8(written).unwrap(), String::from_utf8(expected).unwrap(), "{line}");
     }
 }

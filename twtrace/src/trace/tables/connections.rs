@@ -357,6 +357,7 @@ impl Reader {
             established: false,
             end_unseen: false,
             no_fields: false,
+            binding: Default::default(),
             tw: tw.transpose()?,
             timewait: self.timewait.get(row)?.copied(),
             bytes_sent: rows.bytes_sent.value(row),

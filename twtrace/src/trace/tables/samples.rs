@@ -318,6 +318,9 @@ impl Reader {
             port_range: (rows.port_low.get(row).unwrap_or_default(), rows.port_high.get(row).unwrap_or_default()),
             reserved_in_range: rows.reserved_in_range.get(row).unwrap_or_default(),
             reserved_ports: rows.reserved_ports.owned(row).unwrap_or_default(),
+            tw_reuse_delay_ms: None,
+            timestamps: None,
+            fin_timeout_s: None,
         }
     }
 

@@ -7,7 +7,7 @@ use crate::view::grid::{Grid, Head};
 use crate::view::order::{self, By};
 use crate::view::{recording, text, words};
 use twtrace_core::input::Tier;
-use twtrace_core::ports::Budget;
+use twtrace_core::ports::{Budget, TIME_WAIT_SECONDS, Usable, Use};
 
 /// A figure to be seen first.
 pub(super) struct Tile {
@@ -79,7 +79,7 @@ impl Part<'_> {
             None => (totals.time_wait_live_peak, "of those followed"),
         };
         let (low, high) = summary.kernel.port_range;
-        let ports = Budget::new(&summary.kernel, 0, 0.0);
+        let ports = Usable::of(&summary.kernel).map(|usable| Budget::of(&usable, &Use::default(), TIME_WAIT_SECONDS));
         let errors = lines::errors(totals);
         let tile = |title, value, unit, more| Tile { title, value, unit, more };
         vec![

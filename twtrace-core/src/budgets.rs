@@ -1,0 +1,229 @@
+//! Who has the local ports: counted anew whenever somebody is about to look, for it takes a pass over all live sockets.
+
+use crate::engine::{Engine, TIME_WAIT_NS};
+use crate::input::{KernelFacts, Role, Tuple};
+use crate::ledger::Map;
+use crate::live::Live;
+use crate::model::{DestKey, DestRow, Model, Substate};
+use crate::ports::{Budget, PROFILE, Usable, Use, hold_seconds, is_loopback, reuse_seconds};
+use crate::space::Towards;
+use foldhash::fast::FixedState;
+use hashbrown::HashSet;
+
+const SECOND_NS: u64 = 1_000_000_000;
+
+/// Whole seconds over which the rate is taken at which ports are taken.
+const RATE_SECONDS: usize = 5;
+
+/// Censuses by which the growth of open connections is told.
+const TREND: usize = 6;
+
+/// Sockets that were bound before they connected, followed at a time. Full: the ports of further ones count for their own
+/// destination alone.
+pub(crate) const BOUND: usize = 1 << 17;
+
+/// Numbers of open connections by the last censuses.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Trend {
+    points: [(u64, u64); TREND],
+    filled: usize,
+}
+
+impl Trend {
+    /// Takes the number of a census.
+    pub(crate) fn add(&mut self, at_ns: u64, open: u64) {
+        if self.filled == TREND {
+            self.points.copy_within(1.., 0);
+            self.filled -= 1;
+        }
+        self.points[self.filled] = (at_ns, open);
+        self.filled += 1;
+    }
+
+    /// How many more there are from second to second; 0 when they do not become more.
+    fn growth_per_s(&self) -> f64 {
+        let points = &self.points[..self.filled];
+        let (Some(first), Some(last)) = (points.first(), points.last()) else { return 0.0 };
+        let seconds = last.0.saturating_sub(first.0) as f64 / 1e9;
+        // Over less than two censuses anything may seem to grow.
+        if seconds < 1.5 { 0.0 } else { (last.1.saturating_sub(first.1)) as f64 / seconds }
+    }
+}
+
+/// One namespace's local ports.
+struct Local {
+    kernel: KernelFacts,
+    usable: Usable,
+    /// Ports that are bound, of those that are usable.
+    bound: HashSet<u16, FixedState>,
+}
+
+/// What is counted for one destination.
+#[derive(Default)]
+struct Tally {
+    used: Use,
+    /// Connections whose port is bound: it is counted as theirs.
+    bound_too: u32,
+    /// Timewait sockets made within each of the last seconds that are over.
+    made: [u32; RATE_SECONDS],
+}
+
+impl Engine {
+    /// The model with what is worked out for whoever looks at it: budgets and findings.
+    pub fn show(&mut self) -> &Model {
+        self.budgets();
+        self.model.findings = crate::rules::check(&self.model);
+        &self.model
+    }
+
+    fn budgets(&mut self) {
+        let now_ns = self.model.summary.window.now_ns;
+        let locals = self.locals();
+        let mut tallies: Map<(u32, Towards), Tally> = Map::default();
+        for row in self.model.destinations.rows_mut() {
+            if let Some((netns, towards)) = active(&row.key) {
+                tallies.insert((self.model.summary.place_of(netns), towards), Tally::default());
+            }
+        }
+        let unknown = self.model.summary.place_of(0);
+        for live in self.model.live.iter() {
+            let netns = if live.tuple.netns == 0 { unknown } else { live.tuple.netns };
+            if let Some(tally) = tallies.get_mut(&(netns, towards(&live.tuple)))
+                && let Some(local) = locals.get(&netns)
+            {
+                tally.timewait(live, local, now_ns);
+            }
+        }
+        for (netns, local) in &locals {
+            let Some(space) = self.census.spaces().get(netns) else { continue };
+            for (towards, port, is_established) in space.connections() {
+                if let Some(tally) = tallies.get_mut(&(*netns, towards)) {
+                    tally.open(port, is_established, local);
+                }
+            }
+        }
+        for row in self.model.destinations.rows_mut() {
+            row.budget = None;
+            let Some((netns, towards)) = active(&row.key) else { continue };
+            let netns = self.model.summary.place_of(netns);
+            let (Some(local), Some(tally)) = (locals.get(&netns), tallies.get(&(netns, towards))) else { continue };
+            row.budget = Some(tally.budget(local, towards, row.trend.growth_per_s()));
+        }
+    }
+
+    /// The local ports of every namespace that has active destinations.
+    fn locals(&self) -> Map<u32, Local> {
+        let mut locals: Map<u32, Local> = Map::default();
+        let summary = &self.model.summary;
+        for row in self.model.destinations.rows() {
+            let Some((netns, _)) = active(&row.key) else { continue };
+            let netns = summary.place_of(netns);
+            if locals.contains_key(&netns) {
+                continue;
+            }
+            if let Some(kernel) = summary.kernel_of(netns)
+                && let Some(usable) = Usable::of(kernel)
+            {
+                let mut bound = HashSet::default();
+                if let Some(space) = self.census.spaces().get(&netns) {
+                    bound.extend(space.bound_ports().filter(|port| usable.has(*port)));
+                }
+                locals.insert(netns, Local { kernel: kernel.clone(), usable, bound });
+            }
+        }
+        let unknown = summary.place_of(0);
+        let sockets = self.bound.values().copied();
+        let timewaits = self.model.live.iter().filter(|live| live.bound);
+        for (netns, port) in sockets.chain(timewaits.map(|live| (live.tuple.netns, live.tuple.local_port))) {
+            if let Some(local) = locals.get_mut(&if netns == 0 { unknown } else { netns })
+                && local.usable.has(port)
+            {
+                local.bound.insert(port);
+            }
+        }
+        locals
+    }
+
+    /// A socket that was bound begins to connect.
+    pub(crate) fn bound_connect(&mut self, cookie: u64, tuple: &Tuple) {
+        if self.bound.len() < BOUND {
+            self.bound.insert(cookie, (tuple.netns, tuple.local_port));
+        }
+    }
+}
+
+/// Namespace and addresses of a destination that has a budget.
+fn active(key: &DestRow) -> Option<(u32, Towards)> {
+    match *key {
+        DestRow::Dest(DestKey { netns, role: Role::Active, local_addr, remote_addr: Some(remote), port }) => {
+            Some((netns, (local_addr, remote, port)))
+        }
+        _ => None,
+    }
+}
+
+fn towards(tuple: &Tuple) -> Towards {
+    (tuple.local_addr, tuple.remote_addr, tuple.remote_port)
+}
+
+impl Tally {
+    fn timewait(&mut self, live: &Live, local: &Local, now_ns: u64) {
+        let age = (now_ns / SECOND_NS).saturating_sub(live.made_ns / SECOND_NS);
+        if live.made_ns > 0 && (1..=RATE_SECONDS as u64).contains(&age) {
+            self.made[age as usize - 1] += 1;
+        }
+        if !local.usable.has(live.tuple.local_port) {
+            return;
+        }
+        self.used.time_wait += 1;
+        self.bound_too += u32::from(local.bound.contains(&live.tuple.local_port));
+        let left_ns = live.expires_ns.saturating_sub(now_ns);
+        let loopback = is_loopback(live.tuple.local_addr, live.tuple.remote_addr);
+        let mut back_ns = left_ns;
+        if live.substate == Substate::FinWait2 {
+            // The peer's FIN has yet to come, and starts the minute anew.
+            self.used.fin_wait2 += 1;
+        } else if let Some(delay) = reuse_seconds(&local.kernel, loopback) {
+            let since_ns = TIME_WAIT_NS.saturating_sub(left_ns);
+            back_ns = ((delay * 1e9) as u64).saturating_sub(since_ns);
+            if back_ns == 0 {
+                self.used.reusable += 1;
+                return;
+            }
+        }
+        let at = (back_ns / SECOND_NS) as usize;
+        if at < PROFILE {
+            if self.used.back.len() <= at {
+                self.used.back.resize(at + 1, 0);
+            }
+            self.used.back[at] += 1;
+        }
+    }
+
+    fn open(&mut self, port: u16, is_established: bool, local: &Local) {
+        if !local.usable.has(port) {
+            return;
+        }
+        let place = if is_established { &mut self.used.established } else { &mut self.used.other };
+        *place += 1;
+        self.bound_too += u32::from(local.bound.contains(&port));
+    }
+
+    fn budget(&self, local: &Local, (local_addr, remote_addr, _): Towards, growth: f64) -> Budget {
+        let sum: u32 = self.made.iter().sum();
+        // Those seconds in which there was nothing before the first are no part of the rate.
+        let seconds = self.made.iter().rposition(|made| *made > 0).map_or(0, |last| last + 1);
+        let rate = if seconds == 0 { 0.0 } else { f64::from(sum) / seconds as f64 };
+        let spread = self.made[..seconds].iter().map(|made| (f64::from(*made) - rate).powi(2)).sum::<f64>();
+        let error = if seconds == 0 {
+            0.0
+        } else {
+            // At least what chance alone makes of a steady rate.
+            let by_spread = if seconds > 1 { (spread / (seconds - 1) as f64 / seconds as f64).sqrt() } else { 0.0 };
+            by_spread.max((rate / seconds as f64).sqrt())
+        };
+        let bound = u32::try_from(local.bound.len()).unwrap_or(u32::MAX).saturating_sub(self.bound_too);
+        let used = Use { bound, rate_per_s: rate + growth, rate_error_per_s: error, ..self.used.clone() };
+        Budget::of(&local.usable, &used, hold_seconds(&local.kernel, is_loopback(local_addr, remote_addr)))
+    }
+}

@@ -86,6 +86,7 @@ impl Engine {
     /// The model with what is worked out for whoever looks at it: budgets and findings.
     pub fn show(&mut self) -> &Model {
         self.budgets();
+        self.fin_wait2();
         self.model.waiting = self.waiting();
         self.model.findings = crate::rules::check(&self.model);
         &self.model
@@ -125,6 +126,7 @@ impl Engine {
         }
         for row in self.model.destinations.rows_mut() {
             row.budget = None;
+            row.fin_wait2_aged = 0;
             let Some((netns, towards)) = active(&row.key) else { continue };
             let netns = self.model.summary.place_of(netns);
             let (Some(local), Some(tally)) = (locals.get(&netns), tallies.get(&(netns, towards))) else { continue };
@@ -191,6 +193,18 @@ impl Engine {
             }
         }
         locals
+    }
+
+    /// Counts timewait sockets whose peer does not send its FIN.
+    fn fin_wait2(&mut self) {
+        let now_ns = self.model.summary.window.now_ns;
+        let Model { live, destinations, .. } = &mut self.model;
+        let waits = |live: &&Live| {
+            live.shown && live.substate == Substate::FinWait2 && now_ns.saturating_sub(live.made_ns) >= AGED_NS
+        };
+        for live in live.iter().filter(waits).filter(|live| live.made_ns > 0) {
+            destinations.row_mut(live.destination).fin_wait2_aged += 1;
+        }
     }
 
     /// A socket that was bound begins to connect.

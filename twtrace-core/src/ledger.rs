@@ -404,6 +404,7 @@ impl LedgerRow for DestinationRow {
             established: 0,
             stable: 0,
             bound: 0,
+            fin_wait2_aged: 0,
             pattern: Pattern::default(),
             connect_us: Sketch::default(),
             trend: Trend::default(),

@@ -163,6 +163,8 @@ pub struct DestinationRow {
     pub stable: u64,
     /// Of these, with a port that bind(2) had taken before, likewise.
     pub bound: u64,
+    /// Its timewait sockets that have been in FIN_WAIT2 for at least three seconds, likewise.
+    pub fin_wait2_aged: u64,
     /// How its connections are used.
     pub pattern: Pattern,
     /// How long connect(2) took: from SYN_SENT to ESTABLISHED, or to the failure of the search for a port; microseconds,

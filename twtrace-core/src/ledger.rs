@@ -400,6 +400,7 @@ impl LedgerRow for DestinationRow {
             series: Series::default(),
             established: 0,
             trend: Default::default(),
+            connect_us: Default::default(),
             budget: None,
         }
     }
@@ -424,11 +425,12 @@ impl LedgerRow for DestinationRow {
         self.folded += 1 + other.folded;
         self.counts.absorb(&other.counts);
         self.established += other.established;
+        self.connect_us.merge(&other.connect_us);
         self.series.merge(&other.series);
     }
 
     fn restart(&mut self) {
-        (self.folded, self.series) = (0, Series::default());
+        (self.folded, self.series, self.connect_us) = (0, Series::default(), Default::default());
         self.counts.restart();
     }
 

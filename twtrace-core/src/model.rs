@@ -159,6 +159,8 @@ pub struct DestinationRow {
     pub established: u64,
     /// The same over the last censuses.
     pub trend: crate::budgets::Trend,
+    /// How long connects towards it took until the connection was there, microseconds; quantiles within 3.2%.
+    pub connect_us: Sketch,
     /// Port budget, for active destinations, as of the last [`Engine::show`](crate::engine::Engine::show).
     pub budget: Option<crate::ports::Budget>,
 }

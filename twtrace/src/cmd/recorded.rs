@@ -69,7 +69,8 @@ impl Recorded {
 
     /// What a view needs.
     pub(super) fn source(&self) -> Source<'_> {
-        Source { info: &self.info, losses: &self.losses, model: self.engine.model() }
+        let model = self.engine.model();
+        Source { info: &self.info, losses: &self.losses, model, findings: model.findings() }
     }
 }
 

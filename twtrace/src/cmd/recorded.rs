@@ -171,6 +171,7 @@ mod tests {
                 break;
             }
         }
+        engine.show();
         assert_eq!(told(&read.engine), told(&engine));
         let summary = read.engine.model().summary();
         assert_eq!((summary.window.seconds(), summary.totals.lives > 0), (6.0, true));

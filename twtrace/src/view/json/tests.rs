@@ -91,7 +91,7 @@ fn findings_are_whole_in_their_order() {
     let engine = fixture::engine();
     let findings = fixture::findings();
     let mut out = Vec::new();
-    write_plain(&super::report(engine.model(), &findings, Options::default()), &mut out).unwrap();
+    write_plain(&report(engine.model(), &findings, Options::default()), &mut out).unwrap();
     let report = read(out);
     let all = report["findings"].as_array().unwrap();
     let first = &all[0];

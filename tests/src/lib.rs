@@ -4,6 +4,7 @@
 pub mod objects;
 pub mod record;
 pub mod require;
+pub mod scenes;
 pub mod software;
 pub mod terminal;
 pub mod top;

@@ -35,7 +35,7 @@ const BUILD: [&str; 7] =
     ["build-essential", "cargo-web", "libpolly-22-dev", "llvm-22-dev", "rust-web-clippy", "rust-web-src", "rustc-web"];
 
 /// What the live tests run.
-const LIVE: [Package; 11] = [
+const LIVE: [Package; 14] = [
     package("bpftool", "bpftool"),
     package("curl", "curl"),
     package("iproute2", "ss"),
@@ -45,7 +45,10 @@ const LIVE: [Package; 11] = [
     package("procps", "sysctl"),
     package("python3-venv", "python3"),
     package("qemu-system-x86", "qemu-system-x86_64"),
+    package("redis-server", "redis-server"),
+    package("redis-tools", "redis-cli"),
     package("tmux", "tmux"),
+    package("wrk", "wrk"),
     package("xz-utils", "xz"),
 ];
 

@@ -1,0 +1,1 @@
+//! What a remedy did, by measurement.

@@ -1,0 +1,61 @@
+//! A client that uses up its 500 ports towards one destination; the same where timewait sockets are reused.
+
+use std::process::Command;
+
+use super::stage::{Stage, python};
+use super::{Expected, Scene, Take, Who};
+
+const PORT: u16 = 8095;
+const RANGE: (&str, &str) = ("ipv4/ip_local_port_range", "40000 40499");
+const REUSE: &[(&str, &str)] = &[RANGE, ("ipv4/tcp_tw_reuse", "1")];
+
+/// See [`super::ALL`].
+pub(super) const WITHOUT_REUSE: Scene = Scene {
+    name: "exhaustion, tcp_tw_reuse 0",
+    programs: &["nginx", "python3"],
+    before: Take {
+        sysctls: &[RANGE, ("ipv4/tcp_tw_reuse", "0")],
+        servers: nginx,
+        load: |_| client("no"),
+        expected: Some(Expected {
+            id: "exhaustion-reached",
+            cause: Some("no-connection-reuse"),
+            // What is advised first may be better than what can be tried here without another client.
+            advice: &["pool-connections", "tcp-tw-reuse"],
+            remedy: "tcp-tw-reuse",
+            ..NO_REUSE
+        }),
+    },
+    after: Some(CHURN),
+};
+
+/// See [`super::ALL`].
+pub(super) const WITH_REUSE: Scene = Scene {
+    name: "the same, tcp_tw_reuse 1",
+    programs: &["nginx", "python3"],
+    before: CHURN,
+    after: Some(Take { sysctls: REUSE, servers: nginx, load: |_| client("yes"), expected: None }),
+};
+
+const CHURN: Take = Take { sysctls: REUSE, servers: nginx, load: |_| client("no"), expected: Some(NO_REUSE) };
+
+const NO_REUSE: Expected = Expected {
+    id: "no-connection-reuse",
+    cause: None,
+    who: Who::Load,
+    command: "python3",
+    role: "active",
+    ports: &[PORT],
+    advice: &["pool-connections"],
+    remedy: "pool-connections",
+};
+
+fn nginx(stage: &mut Stage) {
+    stage.nginx("web", &format!("server {{ listen 127.0.0.1:{PORT}; keepalive_requests 100000; }}"), PORT);
+}
+
+fn client(pool: &str) -> Command {
+    let mut command = python(include_str!("exhaustion.py"));
+    command.env("POOL", pool);
+    command
+}

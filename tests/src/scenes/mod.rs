@@ -1,0 +1,93 @@
+//! Scenarios with servers that nobody here wrote: a load that shows a problem, and the same load with the remedy.
+//!
+//! Each take is played on a [`Stage`] of its own, a network namespace where nothing else happens, and nothing of one is
+//! left for the next.
+
+mod bind;
+mod bypass;
+pub mod dump;
+pub mod effect;
+pub mod exhaustion;
+mod http_server;
+mod pgbench;
+pub mod play;
+mod proxy;
+mod redis;
+pub mod stage;
+
+use std::process::Command;
+
+use stage::Stage;
+
+/// A scenario.
+#[derive(Debug)]
+pub struct Scene {
+    /// What it is called in the table.
+    pub name: &'static str,
+    /// Programs that it runs.
+    pub programs: &'static [&'static str],
+    /// Shows the problem.
+    pub before: Take,
+    /// With the remedy.
+    pub after: Option<Take>,
+}
+
+/// Servers, a load, and what is to be found while it runs.
+#[derive(Debug)]
+pub struct Take {
+    /// Sysctls of the namespace, below `net.` and with slashes for dots.
+    pub sysctls: &'static [(&'static str, &'static str)],
+    /// Starts the servers.
+    pub servers: fn(&mut Stage),
+    /// What makes the connections, for 4 to 6 seconds.
+    pub load: fn(&Stage) -> Command,
+    /// The one finding; `None` when there must be none.
+    pub expected: Option<Expected>,
+}
+
+/// A finding.
+#[derive(Clone, Copy, Debug)]
+pub struct Expected {
+    /// Its id.
+    pub id: &'static str,
+    /// The finding that is behind it.
+    pub cause: Option<&'static str>,
+    /// Whose doing it is.
+    pub who: Who,
+    /// The command's name.
+    pub command: &'static str,
+    /// `active` or `passive`.
+    pub role: &'static str,
+    /// Port of the destination: one of these, where there are several.
+    pub ports: &'static [u16],
+    /// Ids of advice, any of which may come first.
+    pub advice: &'static [&'static str],
+    /// What the remedy of the second take is called.
+    pub remedy: &'static str,
+}
+
+/// Whose doing a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// The process that is the load.
+    Load,
+    /// Children of the load, many, none by itself.
+    ChildrenOfLoad,
+    /// The server of that name.
+    Server(&'static str),
+    /// The only child of the server of that name.
+    WorkerOf(&'static str),
+}
+
+/// All scenarios.
+pub const ALL: [&Scene; 9] = [
+    &pgbench::SCENE,
+    &proxy::WITHOUT_KEEPALIVE,
+    &proxy::WITH_KEEPALIVE,
+    &redis::SCENE,
+    &http_server::SCENE,
+    &bypass::SCENE,
+    &bind::SCENE,
+    &exhaustion::WITHOUT_REUSE,
+    &exhaustion::WITH_REUSE,
+];

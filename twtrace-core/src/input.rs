@@ -334,6 +334,26 @@ impl CensusState {
     pub fn is_timewait(self) -> bool {
         matches!(self, Self::TimeWait | Self::TimewaitFinWait2)
     }
+
+    /// A full socket of a connection, in whatever state: neither a timewait socket, nor a listener, nor one that is
+    /// bound and no more.
+    pub fn is_connection(self) -> bool {
+        matches!(self, Self::Open | Self::Established | Self::CloseWait | Self::FinWait2)
+    }
+
+    /// Its name, as in [`Holder::state`].
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::TimeWait => "time_wait",
+            Self::TimewaitFinWait2 => "fin_wait2",
+            Self::Open => "open",
+            Self::Established => "established",
+            Self::CloseWait => "close_wait",
+            Self::FinWait2 => "fin_wait2_open",
+            Self::Listen => "listen",
+            Self::Bound => "bound",
+        }
+    }
 }
 
 /// One row of sock_diag (`struct inet_diag_msg`).

@@ -5,6 +5,7 @@ pub mod cases;
 pub mod churn;
 pub mod command;
 pub mod diag;
+pub mod hold;
 pub mod net;
 pub mod process;
 pub mod ring;
@@ -19,6 +20,7 @@ use clap::{Parser, Subcommand};
 
 pub use churn::{Churned, Worker};
 pub use command::Who;
+pub use hold::Held;
 pub use truth::{Side, Truth};
 
 /// Opens and closes TCP connections in known ways, and says what it did
@@ -42,6 +44,8 @@ enum Do {
     },
     /// Many connections, closed first by the client: who made how many, as JSON
     Churn(churn::Args),
+    /// Sockets that stay open until standard input ends: who has them, as a line of JSON
+    Hold(hold::Args),
     /// Nothing, until standard input ends
     Idle,
     /// A process of the generator's own
@@ -76,6 +80,7 @@ fn run(command: Do) -> anyhow::Result<()> {
         }
         Do::Cases { only, list: false } => cases::run(&only, &mut out),
         Do::Churn(args) => churn::run(&args, &mut out),
+        Do::Hold(args) => hold::run(&args, &mut out),
         Do::Idle => Ok(io::copy(&mut io::stdin(), &mut io::sink()).map(|_| ())?),
         Do::Process { control, comm } => Ok(process::run_executed(control, &comm)?),
     }

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use std::mem::offset_of;
 use std::net::IpAddr;
 use twtrace_common::{
-    ConnRecord, OWNER_EXITING, OWNER_KTHREAD, Owner, TimewaitRecord, cause, conn_flag, kind, role, sock_flag, tcp_state,
+    ConnRecord, OWNER_EXITING, OWNER_KTHREAD, Owner, SmallRecord, cause, conn_flag, kind, role, sock_flag, tcp_state,
 };
 use twtrace_core::decode::{DecodeError, decode};
 use twtrace_core::input::{Input, Life, Role, TcpState, Timewait, TimewaitCause, Transition, Tuple};
@@ -176,7 +176,7 @@ fn the_other_kinds() {
 
 #[test]
 fn ends_of_timewait_sockets() {
-    let record = TimewaitRecord {
+    let record = SmallRecord {
         cause: cause::REUSED,
         substate: tcp_state::FIN_WAIT2,
         family: 2,
@@ -187,11 +187,11 @@ fn ends_of_timewait_sockets() {
         at_ns: 77_500,
         local_addr: std::array::from_fn(|at| if at < 4 { [127, 0, 0, 1][at] } else { 0 }),
         remote_addr: std::array::from_fn(|at| if at < 4 { [10, 0, 0, 2][at] } else { 0 }),
-        ..TimewaitRecord::EMPTY
+        ..SmallRecord::EMPTY
     };
-    let bytes = |record: TimewaitRecord| {
+    let bytes = |record: SmallRecord| {
         // SAFETY: a plain value without padding, read as bytes while it is alive.
-        unsafe { std::slice::from_raw_parts((&raw const record).cast::<u8>(), size_of::<TimewaitRecord>()) }.to_vec()
+        unsafe { std::slice::from_raw_parts((&raw const record).cast::<u8>(), size_of::<SmallRecord>()) }.to_vec()
     };
     let good = bytes(record);
     let Ok(Input::TimewaitEnd(end)) = decode(&good) else { panic!("not decoded") };
@@ -200,8 +200,8 @@ fn ends_of_timewait_sockets() {
     assert_eq!((netns, local_port, remote_port, v4_mapped), (5, 40_000, 443, false));
     assert_eq!([local_addr, remote_addr].map(|address| address.to_string()), ["127.0.0.1", "10.0.0.2"]);
     assert_eq!(decode(&good[..63]), Err(DecodeError::Short(63)));
-    assert_eq!(decode(&bytes(TimewaitRecord { cause: 0, ..record })), Err(DecodeError::Cause(0)));
-    assert_eq!(decode(&bytes(TimewaitRecord { family: 1, ..record })), Err(DecodeError::Family(1)));
+    assert_eq!(decode(&bytes(SmallRecord { cause: 0, ..record })), Err(DecodeError::Cause(0)));
+    assert_eq!(decode(&bytes(SmallRecord { family: 1, ..record })), Err(DecodeError::Family(1)));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The workload generator: processes that open and close connections in known ways, and say who did what.
 
 pub mod actor;
+pub mod bindings;
 pub mod cases;
 pub mod churn;
 pub mod command;
@@ -42,6 +43,8 @@ enum Do {
     },
     /// Many connections, closed first by the client: who made how many, as JSON
     Churn(churn::Args),
+    /// Connections whose local side is chosen in different ways, and binds that fail: a line of JSON for each
+    Bindings,
     /// Nothing, until standard input ends
     Idle,
     /// A process of the generator's own
@@ -75,6 +78,7 @@ fn run(command: Do) -> anyhow::Result<()> {
             Ok(())
         }
         Do::Cases { only, list: false } => cases::run(&only, &mut out),
+        Do::Bindings => bindings::run(&mut out),
         Do::Churn(args) => churn::run(&args, &mut out),
         Do::Idle => Ok(io::copy(&mut io::stdin(), &mut io::sink()).map(|_| ())?),
         Do::Process { control, comm } => Ok(process::run_executed(control, &comm)?),

@@ -103,7 +103,7 @@ fn how_the_local_side_was_chosen_is_told_and_why_a_bind_failed() {
         .iter()
         .filter_map(|input| match input {
             Input::BoundConnect { cookie, tuple, .. }
-                if connected.iter().any(|done| done.netns == tuple.netns.into()) =>
+                if connected.iter().any(|done| done.netns == u64::from(tuple.netns)) =>
             {
                 Some((*cookie, *tuple))
             }

@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 use super::net::{Namespace, sysctl};
 use super::sys::{self, Event, Family, SockOption, loopback};
 
-/// Port that is bound by its number. Outside the range that is chosen from.
+/// First of the ports that are bound by their number, outside the range that is chosen from: each family has its own,
+/// for timewait sockets keep them.
 const CHOSEN: u16 = 20_000;
 
 /// Range of the socket's own, within the namespace's.
@@ -107,6 +108,10 @@ impl Stage {
         loopback(self.family)
     }
 
+    fn chosen(&self) -> u16 {
+        CHOSEN + 10 * self.family as u16
+    }
+
     fn anywhere(&self) -> IpAddr {
         match self.family {
             Family::V4 => Ipv4Addr::UNSPECIFIED.into(),
@@ -132,7 +137,7 @@ impl Stage {
                 bind: Some((self.anywhere(), 0)),
                 expected: (true, false, None),
             },
-            Way { case: "this port", option: None, bind: Some((home, CHOSEN)), expected: (true, true, None) },
+            Way { case: "this port", option: None, bind: Some((home, self.chosen())), expected: (true, true, None) },
             Way { case: "no port", option: no_port, bind: Some((home, 0)), expected: (false, true, None) },
             Way { case: "own range", option: range, bind: None, expected: (false, false, Some(OWN_RANGE)) },
             Way {
@@ -238,8 +243,8 @@ impl Stage {
         self.refused("no port left", (self.home(), 0).into(), Errno::EADDRINUSE, false, done)?;
         // None of these is for want of anything, or TCP's.
         let used = sys::open(self.family, libc::IPPROTO_TCP)?;
-        sys::bind(used, (self.home(), CHOSEN + 1).into())?;
-        ensure!(sys::bind(used, (self.home(), CHOSEN + 2).into()) == Err(Errno::EINVAL), "it was bound twice");
+        sys::bind(used, (self.home(), self.chosen() + 1).into())?;
+        ensure!(sys::bind(used, (self.home(), self.chosen() + 2).into()) == Err(Errno::EINVAL), "it was bound twice");
         sys::close(used)?;
         let datagrams = sys::open_datagram(self.family)?;
         let there = sys::bind(datagrams, (foreign, 0).into());

@@ -131,7 +131,8 @@ pub struct Binding {
     pub port: bool,
     /// bind(2) had chosen a local address (`SOCK_BINDADDR_LOCK`). Without `port` that is IP_BIND_ADDRESS_NO_PORT.
     pub address: bool,
-    /// IP_LOCAL_PORT_RANGE of the socket, both inclusive; `None` when it has none of its own.
+    /// IP_LOCAL_PORT_RANGE of the socket, both inclusive; a side of 0 is the namespace's. `None` when it has none of its
+    /// own.
     pub range: Option<(u16, u16)>,
 }
 

@@ -1,6 +1,7 @@
 //! The workload generator: processes that open and close connections in known ways, and say who did what.
 
 pub mod actor;
+pub mod bindings;
 pub mod cases;
 pub mod churn;
 pub mod command;
@@ -46,6 +47,8 @@ enum Do {
     Churn(churn::Args),
     /// Sockets that stay open until standard input ends: who has them, as a line of JSON
     Hold(hold::Args),
+    /// Connections whose local side is chosen in different ways, and binds that fail: a line of JSON for each
+    Bindings,
     /// Nothing, until standard input ends
     Idle,
     /// A process of the generator's own
@@ -79,6 +82,7 @@ fn run(command: Do) -> anyhow::Result<()> {
             Ok(())
         }
         Do::Cases { only, list: false } => cases::run(&only, &mut out),
+        Do::Bindings => bindings::run(&mut out),
         Do::Churn(args) => churn::run(&args, &mut out),
         Do::Hold(args) => hold::run(&args, &mut out),
         Do::Idle => Ok(io::copy(&mut io::stdin(), &mut io::sink()).map(|_| ())?),

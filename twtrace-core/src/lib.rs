@@ -21,6 +21,7 @@ mod live;
 pub mod model;
 mod namespaces;
 pub mod peaks;
+pub mod plan;
 pub mod ports;
 mod restart;
 mod rules;

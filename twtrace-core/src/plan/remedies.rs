@@ -44,15 +44,19 @@ pub fn remedies(plan: &Plan) -> Vec<Remedy> {
 
 fn pool(plan: &Plan) -> Remedy {
     let size = connections_needed(plan.rate_per_s, plan.lifetime_s);
-    let text = match size {
-        0 => "reuse connections from a pool".to_owned(),
-        1 => "reuse 1 pooled connection".to_owned(),
-        size => format!("reuse {size} pooled connections"),
+    // Without a lifetime the size is not known, and 1 would be a promise.
+    let (text, command) = if plan.lifetime_s > 0.0 && size > 0 {
+        let connections = if size == 1 { "connection" } else { "connections" };
+        let command = format!("in the client: a pool of at least {size}, and as many idle ones kept open");
+        (format!("reuse {size} pooled {connections}"), command)
+    } else {
+        let command = "in the client: a pool of rate x lifetime connections, and as many idle ones kept open";
+        ("reuse pooled connections".to_owned(), command.to_owned())
     };
     Remedy {
         id: "pool-connections",
         text,
-        command: format!("in the client: a pool of at least {}, idle ones kept open", size.max(1)),
+        command,
         risk: "A pool that is too small makes requests wait, and the server must keep idle connections open.",
         without_effect: plan.pooled.then_some("connections are pooled already"),
         outcome: plan.after(Change::Pool).outcome(),
@@ -90,8 +94,7 @@ fn no_port_at_bind(plan: &Plan) -> Remedy {
     Remedy {
         id: "bind-address-no-port",
         text: "bind without a port".to_owned(),
-        command: "setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1) before bind()"
-            .to_owned(),
+        command: "setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1) before bind()".to_owned(),
         risk: "getsockname() has no port before connect(), so code that reads it earlier breaks.",
         without_effect: (plan.bound_share <= 0.0).then_some("no socket is bound before it connects"),
         outcome: plan.after(Change::NoPortAtBind).outcome(),
@@ -149,7 +152,11 @@ fn sources(plan: &Plan) -> Remedy {
     let addresses = plan.source_addresses.max(1).saturating_add(1);
     Remedy {
         id: "more-source-addresses",
-        text: if addresses == 2 { "a second source address".to_owned() } else { format!("{addresses} source addresses") },
+        text: if addresses == 2 {
+            "a second source address".to_owned()
+        } else {
+            format!("{addresses} source addresses")
+        },
         command: "ip address add ADDRESS/32 dev DEVICE, and in the client IP_BIND_ADDRESS_NO_PORT with bind(ADDRESS, \
                   port 0), in turn"
             .to_owned(),
@@ -171,7 +178,8 @@ fn destinations(plan: &Plan) -> Remedy {
         },
         command: "let the service listen on one more port or address, and the client use them in turn".to_owned(),
         risk: "Helps only when the traffic is spread evenly, and load balancers and health checks must know of it.",
-        without_effect: (plan.bound_share >= 1.0).then_some("ports that are bound first are taken for all destinations"),
+        without_effect: (plan.bound_share >= 1.0)
+            .then_some("ports that are bound first are taken for all destinations"),
         outcome: plan.after(Change::Destinations(destinations)).outcome(),
     }
 }

@@ -65,7 +65,7 @@ pub struct Inputs {
 ///  "inputs":{"rate_per_s":1000.0,"lifetime_seconds":0.0,"destinations":1,"source_ips":1,"range":[32768,60999],
 ///            "reserved":"","ports_reserved":0,"tw_reuse":0,"tw_reuse_delay_ms":null,"timestamps":true,
 ///            "loopback":false,"bind_first":false,"max_tw_buckets":131072},
-///  "from":{"range":"given|host|assumed", ...one for each input...},
+///  "from":{"range":"given|host|assumed", ...one for each input; a rate that is not given has none...},
 ///  "outcome":{...the fields of Outcome...},
 ///  "remedies":[{"id":"pool-connections","text":"...","command":"...","risk":"...","without_effect":null|"why",
 ///               "outcome":{...}}, ...]}
@@ -113,11 +113,12 @@ pub fn report(args: &BudgetArgs, kernel: Option<&KernelFacts>) -> Report {
         };
         from.insert(name, origin);
     };
-    note("rate_per_s", args.rate.is_some(), false);
-    // Without one it is assumed that a connection is over at once, and that it leaves the host.
-    note("lifetime_seconds", !args.lifetime.is_zero(), false);
-    note("destinations", args.destinations > 1, false);
-    note("source_ips", args.source_ips > 1, false);
+    if args.rate.is_some() {
+        note("rate_per_s", true, false);
+    }
+    note("lifetime_seconds", args.lifetime.is_some(), false);
+    note("destinations", args.destinations.is_some(), false);
+    note("source_ips", args.source_ips.is_some(), false);
     note("loopback", args.loopback, false);
     note("bind_first", args.bind_first, false);
     note("range", args.range.is_some(), kernel.is_some_and(|kernel| kernel.port_range != (0, 0)));
@@ -133,16 +134,18 @@ pub fn report(args: &BudgetArgs, kernel: Option<&KernelFacts>) -> Report {
     let host_range = if host.range == (0, 0) { default.range } else { host.range };
     let plan = Plan {
         rate_per_s: args.rate.unwrap_or(0.0),
-        lifetime_s: args.lifetime.as_secs_f64(),
-        destinations: args.destinations,
-        source_addresses: args.source_ips,
+        lifetime_s: args.lifetime.unwrap_or_default().as_secs_f64(),
+        destinations: args.destinations.unwrap_or(1),
+        source_addresses: args.source_ips.unwrap_or(1),
         range: args.range.unwrap_or(host_range),
         reserved: args.reserved.clone().unwrap_or(host.reserved),
         tw_reuse: args.tw_reuse.unwrap_or(host.tw_reuse),
         loopback: args.loopback,
         bound_share: if args.bind_first { 1.0 } else { 0.0 },
         max_tw_buckets: args.max_tw_buckets.or(host.max_tw_buckets),
-        ..Plan { tw_reuse_delay_ms: host.tw_reuse_delay_ms, timestamps: host.timestamps, ..default }
+        tw_reuse_delay_ms: host.tw_reuse_delay_ms,
+        timestamps: host.timestamps,
+        ..default
     };
     let outcome = plan.outcome();
     let remedies = remedies(&plan);

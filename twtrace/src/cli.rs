@@ -1,5 +1,6 @@
 //! The command line.
 
+mod budget;
 mod parse;
 #[cfg(test)]
 mod tests;
@@ -14,6 +15,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 use twtrace_core::engine::Filter;
 
+use budget::{BUDGET_EXAMPLES, EXPLAIN_EXAMPLES};
+pub use budget::{BudgetArgs, ExplainArgs};
 pub use parse::TimeSpec;
 
 const TOP_EXAMPLES: &str = "\
@@ -125,6 +128,12 @@ pub enum Command {
     #[command(after_help = "Exits with 0 when `twtrace top` would work here, else with 1. With --audit: 0 when the \
                             trace agrees with the kernel.")]
     Doctor(DoctorArgs),
+    /// Work out whether a rate of connections runs out of ports, when, and what each remedy buys
+    #[command(after_help = BUDGET_EXAMPLES)]
+    Budget(BudgetArgs),
+    /// Explain TIME_WAIT, a sysctl, or a finding in a few lines, with sources
+    #[command(after_help = EXPLAIN_EXAMPLES)]
+    Explain(ExplainArgs),
 }
 
 /// Arguments of `doctor`.

@@ -50,6 +50,8 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
             out.flush()?;
             Ok(if works { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
+        Command::Budget(args) => cmd::budget::run(args).map(|()| ExitCode::SUCCESS),
+        Command::Explain(args) => cmd::explain::run(args).map(|()| ExitCode::SUCCESS),
     }
 }
 

@@ -75,10 +75,17 @@ impl Engine {
         let maker = attribution.process_row(ended.closer);
 
         ended.destination = self.model.destinations.place(destination(&ended.tuple, role)).0;
-        all(&mut self.model.destinations.row_mut(ended.destination).counts);
+        let row = self.model.destinations.row_mut(ended.destination);
+        all(&mut row.counts);
+        row.pattern.add(life, role, ended.outcome);
+        if let Some(took_us) = connect_us(life, role, ended.outcome) {
+            row.connect_us.add(took_us);
+        }
         all(&mut self.model.summary.totals.counts);
         let connection = self.model.pair(process, ended.destination);
-        self.model.pairs.row_mut(connection).connections += 1;
+        let pair = self.model.pairs.row_mut(connection);
+        pair.connections += 1;
+        pair.pattern.add(life, role, ended.outcome);
         // A timewait socket is its closer's, even when that is nobody and the connection goes to the opener.
         ended.pair = connection;
         if maker != process && (made || is_doubtful(life)) {
@@ -140,6 +147,14 @@ impl Model {
         }
         self.pairs.place((process, destination.id())).0
     }
+}
+
+/// How long connect(2) took, microseconds: until the connection was there, or until no port was found.
+fn connect_us(life: &Life, role: Role, outcome: Outcome) -> Option<u64> {
+    let [begun, next, ..] = life.transitions.as_slice() else { return None };
+    let told = next.to == TcpState::Established || outcome == Outcome::NoPort;
+    let whole = role == Role::Active && begun.to == TcpState::SynSent && !life.gap;
+    (told && whole).then(|| next.at_ns.saturating_sub(begun.at_ns) / 1000)
 }
 
 /// The destination that a connection belongs to.

@@ -1,12 +1,13 @@
 //! Who has the local ports: counted anew whenever somebody is about to look, for it takes a pass over all live sockets.
 
+use crate::account::destination;
 use crate::engine::{Engine, TIME_WAIT_NS};
-use crate::input::{KernelFacts, Role, Tuple};
+use crate::input::{CensusState, KernelFacts, Role, Tuple};
 use crate::ledger::Map;
 use crate::live::Live;
-use crate::model::{DestKey, DestRow, Model, Substate};
+use crate::model::{DestKey, DestRow, Model, Substate, Waiting};
 use crate::ports::{Budget, PROFILE, Usable, Use, hold_seconds, is_loopback, reuse_seconds};
-use crate::space::Towards;
+use crate::space::{Connection, Towards};
 use foldhash::fast::FixedState;
 use hashbrown::HashSet;
 
@@ -14,6 +15,15 @@ const SECOND_NS: u64 = 1_000_000_000;
 
 /// Whole seconds over which the rate is taken at which ports are taken.
 const RATE_SECONDS: usize = 5;
+
+/// A connection that censuses have seen established for so long is one of a pool's, or the like.
+const STABLE_NS: u64 = 2 * SECOND_NS;
+
+/// A socket that waits for so long for somebody to close is not only on its way.
+const AGED_NS: u64 = 3 * SECOND_NS;
+
+/// Kinds of waiting sockets that are told of.
+const WAITING: usize = 256;
 
 /// Censuses by which the growth of open connections is told.
 const TREND: usize = 6;
@@ -64,6 +74,10 @@ struct Tally {
     used: Use,
     /// Connections whose port is bound: it is counted as theirs.
     bound_too: u32,
+    /// Open connections whose port was bound before.
+    bound: u64,
+    /// Connections that have been established for a while.
+    stable: u64,
     /// Timewait sockets made within each of the last seconds that are over.
     made: [u32; RATE_SECONDS],
 }
@@ -72,6 +86,8 @@ impl Engine {
     /// The model with what is worked out for whoever looks at it: budgets and findings.
     pub fn show(&mut self) -> &Model {
         self.budgets();
+        self.fin_wait2();
+        self.model.waiting = self.waiting();
         self.model.findings = crate::rules::check(&self.model);
         &self.model
     }
@@ -96,19 +112,54 @@ impl Engine {
         }
         for (netns, local) in &locals {
             let Some(space) = self.census.spaces().get(netns) else { continue };
-            for (towards, port, is_established) in space.connections() {
-                if let Some(tally) = tallies.get_mut(&(*netns, towards)) {
-                    tally.open(port, is_established, local);
+            for connection in space.connections() {
+                if let Some(tally) = tallies.get_mut(&(*netns, connection.towards)) {
+                    tally.open(&connection, local, now_ns);
                 }
+            }
+        }
+        for (netns, _, towards) in self.bound.values() {
+            let netns = if *netns == 0 { unknown } else { *netns };
+            if let Some(tally) = tallies.get_mut(&(netns, *towards)) {
+                tally.bound += 1;
             }
         }
         for row in self.model.destinations.rows_mut() {
             row.budget = None;
+            row.fin_wait2_aged = 0;
             let Some((netns, towards)) = active(&row.key) else { continue };
             let netns = self.model.summary.place_of(netns);
             let (Some(local), Some(tally)) = (locals.get(&netns), tallies.get(&(netns, towards))) else { continue };
+            (row.stable, row.bound) = (tally.stable, tally.bound);
             row.budget = Some(tally.budget(local, towards, row.trend.growth_per_s()));
         }
+    }
+
+    /// Full sockets in CLOSE_WAIT and FIN_WAIT2.
+    fn waiting(&self) -> Vec<Waiting> {
+        let now_ns = self.model.summary.window.now_ns;
+        let mut kinds: Map<(DestKey, CensusState), Waiting> = Map::default();
+        for (netns, space) in self.census.spaces() {
+            let waits = |state| matches!(state, CensusState::CloseWait | CensusState::FinWait2);
+            for Connection { towards, port, state, since_ns } in space.connections() {
+                if !waits(state) {
+                    continue;
+                }
+                let (local_addr, remote_addr, remote_port) = towards;
+                let tuple =
+                    Tuple { netns: *netns, local_addr, local_port: port, remote_addr, remote_port, v4_mapped: false };
+                let role = if self.census.listens(&tuple) { Role::Passive } else { Role::Active };
+                let DestRow::Dest(destination) = destination(&tuple, role) else { continue };
+                let none = Waiting { destination, state, sockets: 0, aged: 0 };
+                let kind = kinds.entry((destination, state)).or_insert(none);
+                kind.sockets += 1;
+                kind.aged += u64::from(now_ns.saturating_sub(since_ns) >= AGED_NS);
+            }
+        }
+        let mut all: Vec<Waiting> = kinds.into_values().collect();
+        all.sort_unstable_by_key(|kind| (std::cmp::Reverse(kind.sockets), kind.destination));
+        all.truncate(WAITING);
+        all
     }
 
     /// The local ports of every namespace that has active destinations.
@@ -132,7 +183,7 @@ impl Engine {
             }
         }
         let unknown = summary.place_of(0);
-        let sockets = self.bound.values().copied();
+        let sockets = self.bound.values().map(|(netns, port, _)| (*netns, *port));
         let timewaits = self.model.live.iter().filter(|live| live.bound);
         for (netns, port) in sockets.chain(timewaits.map(|live| (live.tuple.netns, live.tuple.local_port))) {
             if let Some(local) = locals.get_mut(&if netns == 0 { unknown } else { netns })
@@ -144,10 +195,22 @@ impl Engine {
         locals
     }
 
+    /// Counts timewait sockets whose peer does not send its FIN.
+    fn fin_wait2(&mut self) {
+        let now_ns = self.model.summary.window.now_ns;
+        let Model { live, destinations, .. } = &mut self.model;
+        let waits = |live: &&Live| {
+            live.shown && live.substate == Substate::FinWait2 && now_ns.saturating_sub(live.made_ns) >= AGED_NS
+        };
+        for live in live.iter().filter(waits).filter(|live| live.made_ns > 0) {
+            destinations.row_mut(live.destination).fin_wait2_aged += 1;
+        }
+    }
+
     /// A socket that was bound begins to connect.
     pub(crate) fn bound_connect(&mut self, cookie: u64, tuple: &Tuple) {
         if self.bound.len() < BOUND {
-            self.bound.insert(cookie, (tuple.netns, tuple.local_port));
+            self.bound.insert(cookie, (tuple.netns, tuple.local_port, towards(tuple)));
         }
     }
 }
@@ -200,13 +263,15 @@ impl Tally {
         }
     }
 
-    fn open(&mut self, port: u16, is_established: bool, local: &Local) {
-        if !local.usable.has(port) {
+    fn open(&mut self, connection: &Connection, local: &Local, now_ns: u64) {
+        let established = connection.state == CensusState::Established;
+        self.stable += u64::from(established && now_ns.saturating_sub(connection.since_ns) >= STABLE_NS);
+        if !local.usable.has(connection.port) {
             return;
         }
-        let place = if is_established { &mut self.used.established } else { &mut self.used.other };
+        let place = if established { &mut self.used.established } else { &mut self.used.other };
         *place += 1;
-        self.bound_too += u32::from(local.bound.contains(&port));
+        self.bound_too += u32::from(local.bound.contains(&connection.port));
     }
 
     fn budget(&self, local: &Local, (local_addr, remote_addr, _): Towards, growth: f64) -> Budget {

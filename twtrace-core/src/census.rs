@@ -207,7 +207,7 @@ impl Engine {
             let cookie = row.cookie;
             row.cookie = self.identity(row.cookie, &row.tuple);
             let Some(space) = self.census.spaces.get_mut(&run.netns) else { break };
-            if space.hold(cookie, &row, run.number).is_err() {
+            if space.hold(cookie, &row, run.number, run.begin_ns).is_err() {
                 self.model.summary.totals.open_untracked += 1;
             }
             if !row.state.is_timewait() {

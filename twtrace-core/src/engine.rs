@@ -10,6 +10,7 @@ use crate::input::{Input, Life, ProcessFacts, ProcessKey, Role, Tuple};
 use crate::ledger::{Ledger, Map, RowRef};
 use crate::live::{Live, LiveSet};
 use crate::model::{DestRow, Holders, Known, Substate, Summary};
+use crate::space::Towards;
 use std::collections::VecDeque;
 
 pub use crate::filter::Filter;
@@ -95,8 +96,8 @@ pub struct Engine {
     recent: VecDeque<Ended>,
     refreshed_ns: u64,
     swept_ns: u64,
-    /// Sockets that were bound before they connected and have not ended: namespace and local port, by cookie.
-    pub(crate) bound: Map<u64, (u32, u16)>,
+    /// Sockets that were bound before they connected and have not ended: namespace, local port and where to, by cookie.
+    pub(crate) bound: Map<u64, (u32, u16, Towards)>,
     /// For sockets without a cookie: numbers that no cookie reaches.
     next_made_up: u64,
 }
@@ -120,6 +121,7 @@ impl Engine {
                 failures: Default::default(),
                 holders: Default::default(),
                 findings: Vec::new(),
+                waiting: Vec::new(),
             },
             filter: config.filter,
             census: Census::default(),

@@ -191,7 +191,7 @@ impl Engine {
                 let space = self.census.spaces().get(&tuple.netns);
                 let held = space.is_some_and(|space| {
                     space.bound_ports().any(|bound| bound == port)
-                        || space.connections().any(|(_, local, _)| local == port)
+                        || space.connections().any(|connection| connection.port == port)
                 });
                 let timewait = || {
                     let mut live = self.model.live.iter();

@@ -17,6 +17,8 @@ pub enum Rule {
     BoundPoolExhausted,
     /// EADDRNOTAVAIL or EADDRINUSE for a reason that has nothing to do with TIME_WAIT.
     NotTimeWait,
+    /// A server cannot bind its port: timewait sockets have it.
+    PortHeldByTimeWait,
     /// Timewait sockets are refused: `tcp_max_tw_buckets` is reached.
     BucketOverflow,
     /// One request per connection.
@@ -43,11 +45,12 @@ pub enum Rule {
 
 impl Rule {
     /// All of them, the gravest kinds first.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::ExhaustionReached,
         Self::ExhaustionNear,
         Self::BoundPoolExhausted,
         Self::NotTimeWait,
+        Self::PortHeldByTimeWait,
         Self::BucketOverflow,
         Self::NoConnectionReuse,
         Self::PoolBypassed,
@@ -68,6 +71,7 @@ impl Rule {
             Self::ExhaustionNear => "exhaustion-near",
             Self::BoundPoolExhausted => "bound-pool-exhausted",
             Self::NotTimeWait => "not-time-wait",
+            Self::PortHeldByTimeWait => "port-held-by-time-wait",
             Self::BucketOverflow => "bucket-overflow",
             Self::NoConnectionReuse => "no-connection-reuse",
             Self::PoolBypassed => "pool-bypassed",
@@ -161,7 +165,7 @@ pub struct Effect {
 pub struct Advice {
     /// Stable name: `pool-connections`, `keep-alive`, `let-peer-close`, `bind-address-no-port`, `tcp-tw-reuse`,
     /// `wider-port-range`, `more-addresses`, `bucket-limit`, `close-sockets`, `read-before-close`, `fix-address`,
-    /// `slow-down`.
+    /// `so-reuseaddr`, `slow-down`, `trace-more`.
     pub id: &'static str,
     /// What to do, one sentence.
     pub text: String,

@@ -1,7 +1,10 @@
 //! Bounded aggregation: rows by key, with the smallest folded into a visible rest when there are too many.
 
+use crate::budgets::Trend;
 use crate::history::{Scale, Series};
 use crate::model::{Counts, DestRow, DestinationRow, GroupKey, PairRow, Row};
+use crate::pattern::Pattern;
+use crate::sketch::Sketch;
 use foldhash::fast::FixedState;
 use hashbrown::{HashMap, HashSet};
 use std::hash::Hash;
@@ -399,7 +402,12 @@ impl LedgerRow for DestinationRow {
             counts: Counts::default(),
             series: Series::default(),
             established: 0,
-            trend: Default::default(),
+            stable: 0,
+            bound: 0,
+            fin_wait2_aged: 0,
+            pattern: Pattern::default(),
+            connect_us: Sketch::default(),
+            trend: Trend::default(),
             budget: None,
         }
     }
@@ -424,11 +432,14 @@ impl LedgerRow for DestinationRow {
         self.folded += 1 + other.folded;
         self.counts.absorb(&other.counts);
         self.established += other.established;
+        self.pattern.absorb(&other.pattern);
+        self.connect_us.merge(&other.connect_us);
         self.series.merge(&other.series);
     }
 
     fn restart(&mut self) {
         (self.folded, self.series) = (0, Series::default());
+        (self.pattern, self.connect_us) = (Pattern::default(), Sketch::default());
         self.counts.restart();
     }
 
@@ -446,7 +457,15 @@ impl LedgerRow for PairRow {
     type Key = (u32, u32);
 
     fn new(_id: u32, (process, destination): (u32, u32)) -> Self {
-        Self { id: _id, process, destination, time_wait_made: 0, time_wait_live: 0, connections: 0 }
+        Self {
+            id: _id,
+            process,
+            destination,
+            time_wait_made: 0,
+            time_wait_live: 0,
+            connections: 0,
+            pattern: Pattern::default(),
+        }
     }
 
     fn id(&self) -> u32 {
@@ -469,10 +488,11 @@ impl LedgerRow for PairRow {
         self.time_wait_made += other.time_wait_made;
         self.time_wait_live += other.time_wait_live;
         self.connections += other.connections;
+        self.pattern.absorb(&other.pattern);
     }
 
     fn restart(&mut self) {
-        (self.time_wait_made, self.connections) = (0, 0);
+        (self.time_wait_made, self.connections, self.pattern) = (0, 0, Pattern::default());
     }
 
     fn set_rate(&mut self, _per_second: f64) {}

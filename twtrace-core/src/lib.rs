@@ -20,6 +20,7 @@ mod ledger;
 mod live;
 pub mod model;
 mod namespaces;
+pub mod pattern;
 pub mod peaks;
 pub mod ports;
 mod restart;

@@ -7,10 +7,12 @@ use crate::failure::{FailureRow, Failures};
 use crate::finding::Finding;
 use crate::history::{History, Series};
 use crate::input::{
-    Comm, Holder, HostFacts, KernelCounters, KernelFacts, Owner, ProcessFacts, ProcessKey, Role, TracingFacts, Tuple,
+    CensusState, Comm, Holder, HostFacts, KernelCounters, KernelFacts, Owner, ProcessFacts, ProcessKey, Role,
+    TracingFacts, Tuple,
 };
 use crate::ledger::{Ledger, Map};
 use crate::live::{Live, LiveSet};
+use crate::pattern::Pattern;
 use crate::sketch::Sketch;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -157,7 +159,18 @@ pub struct DestinationRow {
     pub series: Series,
     /// Full sockets that hold a port towards it, by the last census of its namespace.
     pub established: u64,
-    /// The same over the last censuses.
+    /// Of these, ESTABLISHED for at least two seconds, as of the last [`Engine::show`](crate::engine::Engine::show).
+    pub stable: u64,
+    /// Of these, with a port that bind(2) had taken before, likewise.
+    pub bound: u64,
+    /// Its timewait sockets that have been in FIN_WAIT2 for at least three seconds, likewise.
+    pub fin_wait2_aged: u64,
+    /// How its connections are used.
+    pub pattern: Pattern,
+    /// How long connect(2) took: from SYN_SENT to ESTABLISHED, or to the failure of the search for a port; microseconds,
+    /// quantiles within 6%. The search is part of it and grows long before it fails.
+    pub connect_us: Sketch,
+    /// `established` over the last censuses.
     pub trend: crate::budgets::Trend,
     /// Port budget, for active destinations, as of the last [`Engine::show`](crate::engine::Engine::show).
     pub budget: Option<crate::ports::Budget>,
@@ -178,6 +191,21 @@ pub struct PairRow {
     pub time_wait_live: u64,
     /// Lives ended.
     pub connections: u64,
+    /// How the connections are used.
+    pub pattern: Pattern,
+}
+
+/// Open sockets of one kind that wait for somebody to close.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// Towards where, or on which port.
+    pub destination: DestKey,
+    /// CLOSE_WAIT or FIN_WAIT2.
+    pub state: CensusState,
+    /// How many, by the last census.
+    pub sockets: u64,
+    /// Of these, those that have been so for at least three seconds.
+    pub aged: u64,
 }
 
 /// How a socket's fate or owner is known.
@@ -376,6 +404,7 @@ pub struct Model {
     pub(crate) failures: Failures,
     pub(crate) holders: Holders,
     pub(crate) findings: Vec<Finding>,
+    pub(crate) waiting: Vec<Waiting>,
 }
 
 /// Who holds open sockets, by the last search.
@@ -448,6 +477,12 @@ impl Model {
     /// Who holds open sockets.
     pub fn holders(&self) -> &Holders {
         &self.holders
+    }
+
+    /// Open sockets that wait for somebody to close, most of them first, as of the last
+    /// [`Engine::show`](crate::engine::Engine::show); at most 256 kinds.
+    pub fn waiting(&self) -> &[Waiting] {
+        &self.waiting
     }
 
     /// What is wrong, the gravest first, as of the last [`Engine::show`](crate::engine::Engine::show).

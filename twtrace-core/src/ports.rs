@@ -217,8 +217,7 @@ impl Outlook<'_> {
         if self.available <= 0.0 {
             return Some(0.0);
         }
-        // Written so that it is false for what is no number.
-        if !(rate_per_s > 0.0) {
+        if rate_per_s.is_nan() || rate_per_s <= 0.0 {
             return None;
         }
         let end = self.hold_seconds + self.late_seconds;

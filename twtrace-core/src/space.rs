@@ -23,11 +23,33 @@ enum Socket {
     Bound(u16),
 }
 
+/// What is kept of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Held {
+    socket: Socket,
+    /// The last census that told of it.
+    number: u32,
+    /// The first that found it in this state, nanoseconds.
+    since_ns: u64,
+}
+
+/// A full socket that holds a local port.
+pub(crate) struct Connection {
+    /// Towards where.
+    pub(crate) towards: Towards,
+    /// Its own port.
+    pub(crate) port: u16,
+    /// State.
+    pub(crate) state: CensusState,
+    /// The first census that found it in this state, nanoseconds.
+    pub(crate) since_ns: u64,
+}
+
 /// The state of a namespace by its censuses.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Space {
-    /// By cookie, with the last census that told of it.
-    held: Map<u64, (Socket, u32)>,
+    /// By cookie.
+    held: Map<u64, Held>,
     open: Map<Towards, u64>,
     listening: Map<(IpAddr, u16), u64>,
     /// Timewait sockets that found no room among the live ones: whether they are older than the trace, and the last
@@ -55,7 +77,7 @@ impl Space {
     }
 
     /// Remembers a socket that is not a timewait socket, or that it is none any more.
-    pub(crate) fn hold(&mut self, cookie: u64, row: &CensusRow, number: u32) -> Result<(), Full> {
+    pub(crate) fn hold(&mut self, cookie: u64, row: &CensusRow, number: u32, at_ns: u64) -> Result<(), Full> {
         let tuple = &row.tuple;
         let socket = match row.state {
             CensusState::Open | CensusState::Established | CensusState::CloseWait | CensusState::FinWait2 => {
@@ -66,14 +88,18 @@ impl Space {
             CensusState::Bound => Some(Socket::Bound(tuple.local_port)),
             CensusState::TimeWait | CensusState::TimewaitFinWait2 => None,
         };
-        if let Some((before, _)) = self.held.remove(&cookie) {
-            self.count(before, -1);
+        let mut since_ns = at_ns;
+        if let Some(before) = self.held.remove(&cookie) {
+            self.count(before.socket, -1);
+            if Some(before.socket) == socket {
+                since_ns = before.since_ns;
+            }
         }
         let Some(socket) = socket else { return Ok(()) };
         if self.held.len() >= HELD {
             return Err(Full);
         }
-        self.held.insert(cookie, (socket, number));
+        self.held.insert(cookie, Held { socket, number, since_ns });
         self.count(socket, 1);
         Ok(())
     }
@@ -95,8 +121,8 @@ impl Space {
 
     /// Forgets a socket that is gone; gives the identity of a timewait socket with that cookie.
     pub(crate) fn release(&mut self, cookie: u64) -> u64 {
-        if let Some((socket, _)) = self.held.remove(&cookie) {
-            self.count(socket, -1);
+        if let Some(held) = self.held.remove(&cookie) {
+            self.count(held.socket, -1);
         }
         let identity = self.identities.remove(&cookie).unwrap_or(cookie);
         self.left_out.remove(&identity);
@@ -105,7 +131,8 @@ impl Space {
 
     /// Forgets what a whole census did not tell of.
     pub(crate) fn keep_only(&mut self, number: u32) {
-        let over: Vec<u64> = self.held.iter().filter(|(_, held)| held.1 != number).map(|(cookie, _)| *cookie).collect();
+        let over: Vec<u64> =
+            self.held.iter().filter(|(_, held)| held.number != number).map(|(cookie, _)| *cookie).collect();
         for cookie in over {
             self.release(cookie);
         }
@@ -132,18 +159,17 @@ impl Space {
         self.open.get(&(local, remote, port)).copied().unwrap_or(0)
     }
 
-    /// Full sockets that hold a local port: towards where, which port, and whether they are established. A recording by an
-    /// older version does not tell established ones apart: then all are.
-    pub(crate) fn connections(&self) -> impl Iterator<Item = (Towards, u16, bool)> {
-        self.held.values().filter_map(|(socket, _)| match *socket {
-            Socket::Open(towards, port, state) => Some((towards, port, state == CensusState::Established)),
+    /// Full sockets that hold a local port. In recordings of older versions all are [`CensusState::Open`].
+    pub(crate) fn connections(&self) -> impl Iterator<Item = Connection> {
+        self.held.values().filter_map(|held| match held.socket {
+            Socket::Open(towards, port, state) => Some(Connection { towards, port, state, since_ns: held.since_ns }),
             Socket::Listen(..) | Socket::Bound(_) => None,
         })
     }
 
     /// Ports that no connect chooses: of listeners, and of sockets that are bound.
     pub(crate) fn bound_ports(&self) -> impl Iterator<Item = u16> {
-        self.held.values().filter_map(|(socket, _)| match *socket {
+        self.held.values().filter_map(|held| match held.socket {
             Socket::Listen(_, port) | Socket::Bound(port) => Some(port),
             Socket::Open(..) => None,
         })

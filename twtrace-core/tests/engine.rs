@@ -65,7 +65,7 @@ fn one_shot_children_gather_under_their_parent() {
 
 #[test]
 fn destinations_are_the_service_for_connects_and_the_port_for_accepts() {
-    let engine = engine([
+    let mut engine = engine([
         start(),
         kernel(),
         ended(life(1, owner(10, "curl"), tuple(40_000, 1, 80), T)),
@@ -81,7 +81,8 @@ fn destinations_are_the_service_for_connects_and_the_port_for_accepts() {
         port: 80,
     };
     let served = DestKey { netns: NETNS, role: Role::Passive, local_addr, remote_addr: None, port: 443 };
-    let row = |key| engine.model().destinations().find(|row| row.key == DestRow::Dest(key)).unwrap();
+    let model = engine.show();
+    let row = |key| model.destinations().find(|row| row.key == DestRow::Dest(key)).unwrap();
     assert_eq!(row(active).counts.time_wait_live, 1);
     let budget = row(active).budget.unwrap();
     assert_eq!((budget.total, budget.used), (28_232, 1));
@@ -291,7 +292,7 @@ fn established_connections_take_part_in_the_budget() {
     ];
     let mut engine = engine([start(), kernel(), ended(life(1, owner(10, "a"), traced, T))]);
     census(T + SECOND, rows).into_iter().for_each(|input| engine.apply(input));
-    let row = engine.model().destinations().next().unwrap();
+    let row = engine.show().destinations().next().unwrap();
     assert_eq!((row.established, row.budget.unwrap().used), (2, 3));
 }
 

@@ -43,9 +43,9 @@ fn apply(engine: &mut Engine, inputs: impl IntoIterator<Item = Input>) {
     inputs.into_iter().for_each(|input| engine.apply(input));
 }
 
-fn budget_of(engine: &Engine, netns: u32) -> Option<u32> {
+fn budget_of(engine: &mut Engine, netns: u32) -> Option<u32> {
     let is_of = |key: &DestRow| matches!(key, DestRow::Dest(dest) if dest.netns == netns);
-    let row = engine.model().destinations().find(|row| is_of(&row.key)).unwrap();
+    let row = engine.show().destinations().find(|row| is_of(&row.key)).unwrap();
     row.budget.as_ref().map(|budget| budget.total)
 }
 
@@ -53,9 +53,13 @@ fn budget_of(engine: &Engine, netns: u32) -> Option<u32> {
 fn a_budget_is_its_own_namespaces() {
     let own = tuple(40_000, 1, 80);
     let mut engine = engine([start(), kernel(), closed(1, own), closed(2, elsewhere(40_000)), tick(T + SECOND)]);
-    assert_eq!((budget_of(&engine, NETNS), budget_of(&engine, OTHER)), (Some(28_232), None), "sysctls not known yet");
+    assert_eq!(
+        (budget_of(&mut engine, NETNS), budget_of(&mut engine, OTHER)),
+        (Some(28_232), None),
+        "sysctls not known yet"
+    );
     apply(&mut engine, [figures((40_000, 40_099), 1), tick(T + 2 * SECOND)]);
-    assert_eq!((budget_of(&engine, NETNS), budget_of(&engine, OTHER)), (Some(28_232), Some(100)));
+    assert_eq!((budget_of(&mut engine, NETNS), budget_of(&mut engine, OTHER)), (Some(28_232), Some(100)));
 }
 
 #[test]

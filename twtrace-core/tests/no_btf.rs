@@ -76,8 +76,8 @@ fn where_there_is_one_namespace_it_is_that() {
     let mut engine = Engine::new(Default::default());
     let facts = KernelFacts { port_range: (40_000, 40_099), ..KernelFacts::default() };
     apply(&mut engine, [start_without_btf(), Input::Kernel { netns: NETNS, facts }, ended(closed()), tick(T + SECOND)]);
-    let budget = |engine: &Engine| engine.model().destinations().next().unwrap().budget.map(|budget| budget.total);
-    assert_eq!(budget(&engine), Some(100));
+    let budget = |engine: &mut Engine| engine.show().destinations().next().unwrap().budget.map(|budget| budget.total);
+    assert_eq!(budget(&mut engine), Some(100));
     // A whole census of it without the socket: that was made by inference, and never was.
     apply(&mut engine, census_of(NETNS, T + 2 * SECOND, vec![]));
     assert_eq!(engine.model().summary().totals.counts.time_wait_live, 0);
@@ -87,6 +87,6 @@ fn where_there_is_one_namespace_it_is_that() {
     let facts = KernelFacts { port_range: (40_000, 40_099), ..KernelFacts::default() };
     apply(&mut engine, [start_without_btf(), second, Input::Kernel { netns: NETNS, facts }, ended(closed())]);
     apply(&mut engine, census_of(NETNS, T + 2 * SECOND, vec![]));
-    assert_eq!(budget(&engine), None);
+    assert_eq!(budget(&mut engine), None);
     assert_eq!(engine.model().summary().totals.counts.time_wait_live, 1);
 }

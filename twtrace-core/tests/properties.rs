@@ -178,7 +178,7 @@ proptest! {
             if index == counted_from {
                 engine.count_from_now();
             }
-            let model = engine.model();
+            let model = engine.show();
             let totals = figures([model.summary().totals.counts.clone()].into_iter());
             for by in GROUPINGS {
                 let rows = figures(model.rows(by).map(|row| row.counts.clone()));

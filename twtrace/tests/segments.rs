@@ -39,6 +39,8 @@ fn is_restated(input: &Input) -> bool {
             | Input::User { .. }
             | Input::Namespace { .. }
             | Input::NamespacesLeftOut(_)
+            | Input::Holders { .. }
+            | Input::BoundConnect { .. }
     )
 }
 

@@ -69,7 +69,8 @@ impl Recorded {
 
     /// What a view needs.
     pub(super) fn source(&self) -> Source<'_> {
-        Source { info: &self.info, losses: &self.losses, model: self.engine.model() }
+        let model = self.engine.model();
+        Source { info: &self.info, losses: &self.losses, model, findings: model.findings() }
     }
 }
 
@@ -170,6 +171,7 @@ mod tests {
                 break;
             }
         }
+        engine.show();
         assert_eq!(told(&read.engine), told(&engine));
         let summary = read.engine.model().summary();
         assert_eq!((summary.window.seconds(), summary.totals.lives > 0), (6.0, true));

@@ -343,12 +343,14 @@ impl<T> Default for Meanings<T> {
 impl<T> Meanings<T> {
     /// The rows of a column as what their words mean. A word for which `mean` gives `None` has no meaning.
     pub(super) fn of(&mut self, reader: WordsReader, mean: impl Fn(&str) -> Option<T>) -> Meant<T> {
-        let Some((rows, words)) = reader else { return Meant { rows: None, meanings: Arc::clone(&self.meanings) } };
+        let Some((rows, words)) = reader else {
+            return Meant { rows: None, words: None, meanings: Arc::clone(&self.meanings) };
+        };
         if !self.words.as_ref().is_some_and(|old| is_same(old, &words)) {
             self.meanings = words.iter().map(|word| word.and_then(&mean)).collect();
             self.words = Some(words);
         }
-        Meant { rows: Some(rows), meanings: Arc::clone(&self.meanings) }
+        Meant { rows: Some(rows), words: self.words.clone(), meanings: Arc::clone(&self.meanings) }
     }
 }
 
@@ -357,21 +359,28 @@ fn is_same(one: &StringArray, other: &StringArray) -> bool {
     one.len() == other.len() && one.offsets().as_ptr() == other.offsets().as_ptr()
 }
 
+/// A word that this version does not know: who wrote it knew more.
+#[derive(Debug, thiserror::Error)]
+#[error("the word {0:?} is not known")]
+pub(super) struct Unknown(pub(super) String);
+
 /// Rows of a column of words.
 pub(super) struct Meant<T> {
     rows: Option<Int32Array>,
+    words: Option<StringArray>,
     meanings: Arc<[Option<T>]>,
 }
 
 impl<T> Meant<T> {
-    /// What a row means; `None` when it has no value.
+    /// What a row means; `None` when it has no value. The error is [`Unknown`] when there is a word without a meaning.
     pub(super) fn get(&self, row: usize) -> anyhow::Result<Option<&T>> {
         let Some(rows) = self.rows.as_ref().filter(|rows| !rows.is_null(row)) else { return Ok(None) };
-        let meaning = usize::try_from(rows.value(row)).ok().and_then(|number| self.meanings.get(number));
-        match meaning.and_then(Option::as_ref) {
-            Some(meaning) => Ok(Some(meaning)),
-            None => bail!("a word of this column is not known"),
+        let number = usize::try_from(rows.value(row)).context("a word is missing")?;
+        if let Some(meaning) = self.meanings.get(number).and_then(Option::as_ref) {
+            return Ok(Some(meaning));
         }
+        let words = self.words.as_ref().filter(|words| number < words.len()).context("a word is missing")?;
+        bail!(Unknown(words.value(number).to_owned()))
     }
 
     /// What a row means, which must have a value.

@@ -1,9 +1,11 @@
 //! From rows to Inputs.
 
 use super::clock::Clock;
+use super::columns::Unknown;
 use super::schema::{TABLES, Table};
 use super::tables::{connections, processes, samples, sockets};
 use super::tuples::Tuples;
+use super::unknown::Skipped;
 use anyhow::{Context as _, bail};
 use arrow_array::RecordBatch;
 use twtrace_core::input::{CensusRow, Input, Owner};
@@ -37,11 +39,16 @@ pub(super) struct Decoder {
     words: Words,
     readers: Readers,
     rows: [usize; TABLES],
-    /// Number of each table's next row.
-    heads: [Option<u64>; TABLES],
+    /// Each table's next row.
+    heads: [Option<Head>; TABLES],
     /// Rows of a census whose end was not seen yet.
     pending: Option<(u64, Pending)>,
+    skipped: Skipped,
 }
+
+/// Where a row is in the order of all: by the number of its Input. Of those with the same number the first are what a
+/// segment tells again of its frame and of sockets, whose end may be the Input of that number.
+type Head = (u64, bool);
 
 #[derive(Default)]
 struct Words {
@@ -115,19 +122,30 @@ impl Decoder {
         self.readers.sockets = sockets.map(|rows| sockets::Reader::new(rows, &mut words.sockets));
         self.rows = [0; TABLES];
         for table in Table::ALL {
-            self.heads[table as usize] = self.seq(table);
+            self.heads[table as usize] = self.head(table);
         }
         Ok(())
     }
 
-    fn seq(&self, table: Table) -> Option<u64> {
+    fn head(&self, table: Table) -> Option<Head> {
         let row = self.rows[table as usize];
-        match table {
-            Table::Samples => self.readers.samples.as_ref()?.seq(row),
-            Table::Processes => self.readers.processes.as_ref()?.seq(row),
-            Table::Connections => self.readers.connections.as_ref()?.seq(row),
-            Table::Sockets => self.readers.sockets.as_ref()?.seq(row),
-        }
+        Some(match table {
+            Table::Samples => {
+                let samples = self.readers.samples.as_ref()?;
+                (samples.seq(row)?, !samples.is_restated(row))
+            }
+            Table::Processes => (self.readers.processes.as_ref()?.seq(row)?, true),
+            Table::Connections => (self.readers.connections.as_ref()?.seq(row)?, true),
+            Table::Sockets => {
+                let sockets = self.readers.sockets.as_ref()?;
+                (sockets.seq(row)?, !sockets.is_restated(row))
+            }
+        })
+    }
+
+    /// Rows of kinds that this version does not know, since they were last asked for.
+    pub(super) fn take_skipped(&mut self) -> Skipped {
+        std::mem::take(&mut self.skipped)
     }
 
     /// What was waiting for more rows, now that there are none.
@@ -142,7 +160,7 @@ impl Decoder {
         loop {
             // Of one Input the rows of the earlier table come first.
             let heads = Table::ALL.into_iter().filter_map(|table| Some((self.heads[table as usize]?, table)));
-            let Some((seq, table)) = heads.min() else { return Ok(None) };
+            let Some(((seq, _), table)) = heads.min() else { return Ok(None) };
             if let Some((pending, _)) = self.pending
                 && (pending != seq || table != Table::Sockets)
             {
@@ -152,10 +170,18 @@ impl Decoder {
                 bail!("rows are missing before row {} of {}", self.rows[table as usize], table.name());
             }
             let row = self.rows[table as usize];
-            let input = self.row(table, row, seq).with_context(|| format!("row {row} of {}", table.name()))?;
+            let input = match self.row(table, row, seq) {
+                Err(error) if error.is::<Unknown>() => {
+                    let Unknown(word) = error.downcast()?;
+                    self.skipped.add(table, &word);
+                    self.skip(table, row, seq);
+                    None
+                }
+                read => read.with_context(|| format!("row {row} of {}", table.name()))?,
+            };
             self.rows[table as usize] += 1;
-            let next = self.seq(table);
-            if next.is_some_and(|next| next < seq) {
+            let next = self.head(table);
+            if next.is_some_and(|(next, _)| next < seq) {
                 bail!("rows of {} are not in order", table.name());
             }
             self.heads[table as usize] = next;
@@ -165,6 +191,19 @@ impl Decoder {
                 }
                 return Ok(Some(input));
             }
+        }
+    }
+
+    /// Passes over an Input that cannot be read, for which nothing else is missing.
+    fn skip(&mut self, table: Table, row: usize, seq: u64) {
+        let restated = match table {
+            Table::Samples => self.readers.samples.as_ref().is_some_and(|reader| reader.is_restated(row)),
+            Table::Processes => self.readers.processes.as_ref().is_some_and(|reader| reader.is_restated(row)),
+            Table::Connections => false,
+            Table::Sockets => self.readers.sockets.as_ref().is_some_and(|reader| reader.is_restated(row)),
+        };
+        if !restated {
+            self.next_seq = self.next_seq.max(seq.saturating_add(1));
         }
     }
 
@@ -200,8 +239,12 @@ impl Decoder {
                 Some((reader.input(row, self.clock, &mut self.tuples, owner)?, false))
             }
             Table::Sockets => {
-                match self.readers.sockets.as_ref().context(gone)?.told(row, self.clock, &mut self.tuples)? {
-                    sockets::Told::Whole(input) => Some((input, false)),
+                let sockets = self.readers.sockets.as_ref().context(gone)?;
+                match sockets.told(row, self.clock, &mut self.tuples)? {
+                    sockets::Told::Whole(input) => {
+                        let restated = sockets.is_restated(row);
+                        (!restated || self.is_wanted(false)).then_some((input, restated))
+                    }
                     sockets::Told::Row(row) => {
                         match &mut self.pending {
                             Some((_, Pending::Rows(rows))) => rows.push(row),

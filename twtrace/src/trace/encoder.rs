@@ -12,9 +12,10 @@ use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use twtrace_core::input::{Input, Owner, ProcessFacts, ProcessKey};
+use twtrace_core::input::{Input, Owner, ProcessFacts, ProcessKey, Tuple};
 
-/// Processes and users that are told once more in later segments. The oldest are forgotten first, as the engine does.
+/// Processes, users and bound sockets that are told once more in later segments. The oldest are forgotten first, as the
+/// engine does.
 const REMEMBERED: usize = 16_384;
 
 /// Builds rows.
@@ -42,9 +43,26 @@ struct Told {
     start: Option<Input>,
     namespaces: BTreeMap<u32, Input>,
     left_out: Option<Input>,
+    holders: Option<Input>,
+    /// Sockets that had a port before they connected and may still be open, by cookie, with when they connected. Those
+    /// without a cookie are not told again: nobody could say when they are over.
+    bound: BTreeMap<u64, (Tuple, u64)>,
     users: Remembered<u32, String>,
     /// With the number of the Input that told them last.
     facts: Remembered<ProcessKey, (u64, ProcessFacts)>,
+}
+
+impl Told {
+    fn bound(&mut self, cookie: u64, tuple: &Tuple, at_ns: u64) {
+        if cookie == 0 {
+            return;
+        }
+        self.bound.insert(cookie, (*tuple, at_ns));
+        if self.bound.len() > REMEMBERED {
+            // The kernel numbers sockets in order.
+            self.bound.pop_first();
+        }
+    }
 }
 
 /// The last few.
@@ -115,6 +133,7 @@ impl Encoder {
                 let closer = life.closer.as_ref().map(|owner| (self.owner(owner), owner));
                 self.connections.life(at.seq, at.clock, life, opener, closer);
                 self.tuples.insert(life.cookie, &life.tuple);
+                self.told.bound.remove(&life.cookie);
                 self.count(Table::Connections, 1);
             }
             Input::ConnectFailed(failed) => {
@@ -122,8 +141,16 @@ impl Encoder {
                 self.connections.connect_failed(at.seq, at.clock, failed, opener);
                 self.count(Table::Connections, 1);
             }
-            // To be recorded.
-            Input::BindFailed(_) | Input::BoundConnect { .. } | Input::Holders { .. } => return Ok(()),
+            Input::BindFailed(failed) => {
+                let owner = self.owner(&failed.owner);
+                self.connections.bind_failed(at.seq, at.clock, failed, owner);
+                self.count(Table::Connections, 1);
+            }
+            Input::BoundConnect { cookie, tuple, at_ns } => {
+                self.sockets.bound_connect(at, *cookie, (tuple, *at_ns), false, &mut self.tuples);
+                self.told.bound(*cookie, tuple, *at_ns);
+                self.count(Table::Sockets, 1);
+            }
             Input::ResetSent { cookie, tuple, life, at_ns } => {
                 self.sockets.reset(at, (*cookie, *life), tuple, *at_ns, &mut self.tuples);
                 self.count(Table::Sockets, 1);
@@ -140,7 +167,10 @@ impl Encoder {
                 }
             }
             Input::CensusGone(cookies) => {
-                cookies.iter().for_each(|cookie| self.sockets.gone(at, *cookie));
+                for cookie in cookies {
+                    self.sockets.gone(at, *cookie);
+                    self.told.bound.remove(cookie);
+                }
                 self.count(Table::Sockets, cookies.len());
                 if cookies.is_empty() {
                     return Ok(());
@@ -164,6 +194,7 @@ impl Encoder {
             | Input::NamespacesLeftOut(_)
             | Input::CensusBegin { .. }
             | Input::CensusEnd { .. }
+            | Input::Holders { .. }
             | Input::Tick { .. } => {
                 self.samples.sample(at, input, false)?;
                 self.remember(input);
@@ -192,7 +223,9 @@ impl Encoder {
             }
             Input::NamespaceGone { netns } => {
                 self.told.namespaces.remove(netns);
+                self.told.bound.retain(|_, (tuple, _)| tuple.netns != *netns);
             }
+            Input::Holders { .. } => self.told.holders = Some(input.clone()),
             Input::NamespacesLeftOut(_) => self.told.left_out = Some(input.clone()),
             _ => {}
         }
@@ -241,13 +274,18 @@ impl Encoder {
         self.tuples.clear();
         let at = self.at();
         let told = std::mem::take(&mut self.told);
-        for input in told.start.iter().chain(&told.left_out).chain(told.namespaces.values()) {
+        let frame = told.start.iter().chain(&told.left_out).chain(told.namespaces.values());
+        for input in frame.chain(&told.holders) {
             self.samples.sample(at, input, true)?;
             self.count(Table::Samples, 1);
         }
         for (uid, name) in &told.users.values {
             self.processes.user(at.seq, *uid, name, true);
             self.count(Table::Processes, 1);
+        }
+        for (cookie, (tuple, at_ns)) in &told.bound {
+            self.sockets.bound_connect(at, *cookie, (tuple, *at_ns), true, &mut self.tuples);
+            self.count(Table::Sockets, 1);
         }
         self.told = told;
         Ok(())

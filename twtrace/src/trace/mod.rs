@@ -17,11 +17,14 @@
 //!   reads as null, which must mean "not told".
 //! * No column is renamed, changes its type or its meaning, or is left out. A column that was never null stays so.
 //! * Words (of `kind`, `role`, `state` and so on) are added only together with a new number: who does not know a word
-//!   cannot tell what its row means.
+//!   cannot tell what its row means. From number 2 on, rows with a word that is not known are left out and named as a
+//!   loss (`unknown`), so that a kind of row which nothing else depends on may be added without a number. Its addresses,
+//!   if it has any, are remembered for later rows of the same cookie like those of every row (`tuples`).
 //! * The manifest's fields follow the rules of columns.
 //!
 //! With a new number, older versions say who wrote the recording and that they must be upgraded; newer versions go on
-//! to read every number that there was.
+//! to read every number that there was. With 2 came rows of kind `bind_failed`, `bound_connect` and `holders`, the flags
+//! `bound_port`, `bound_address` and `reuse`, and the states `established`, `close_wait`, `fin_wait2_open` and `bound`.
 
 mod clock;
 mod columns;
@@ -41,6 +44,7 @@ mod stream;
 mod tables;
 mod tail;
 mod tuples;
+mod unknown;
 mod words;
 pub mod writer;
 

@@ -46,9 +46,13 @@ impl Pass {
                 Ok(None) => {}
                 Err(error) => self.lose(&error),
             }
-            let Ok(part) = self.parts.recv() else { return self.decoder.finish() };
+            let Ok(part) = self.parts.recv() else {
+                self.say_skipped();
+                return self.decoder.finish();
+            };
             let waited = match part {
                 Part::Segment { segment, first_seq, restated } => {
+                    self.say_skipped();
                     (self.segment, self.skips) = (segment, false);
                     let waited = self.decoder.finish();
                     self.decoder.begin(first_seq, restated);
@@ -62,6 +66,7 @@ impl Pass {
                     None
                 }
                 Part::End { next_seq } => {
+                    self.say_skipped();
                     let waited = self.decoder.finish();
                     if !self.skips
                         && let Err(error) = self.decoder.check_end(next_seq)
@@ -71,6 +76,7 @@ impl Pass {
                     waited
                 }
                 Part::Lost(loss) => {
+                    self.say_skipped();
                     self.losses.push(loss);
                     self.skips = true;
                     self.decoder.finish()
@@ -80,6 +86,12 @@ impl Pass {
                 return waited;
             }
         }
+    }
+
+    /// What of the segment this version does not know.
+    fn say_skipped(&mut self) {
+        let losses = self.decoder.take_skipped().losses(self.segment);
+        self.losses.extend(losses);
     }
 
     fn lose(&mut self, error: &anyhow::Error) {

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
 /// Version of the format. Additions keep it: see [`super`] for the rules.
-pub(super) const SCHEMA: u32 = 1;
+pub(super) const SCHEMA: u32 = 2;
 
 /// Who writes.
 pub(super) const WRITER: &str = concat!("twtrace ", env!("CARGO_PKG_VERSION"));

@@ -2,7 +2,7 @@
 
 use super::columns::{Flag, Meanings, Meant, Opt, OptReader, Words, WordsReader};
 use super::words;
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use arrow_array::types::{UInt16Type, UInt32Type};
 use arrow_array::{BooleanArray, UInt16Array, UInt32Array};
 use std::net::IpAddr;
@@ -110,12 +110,14 @@ impl TupleRows {
 
     /// The tuple of a row, unless the row has left it out.
     pub(super) fn get(&self, row: usize) -> anyhow::Result<Option<Tuple>> {
-        let Some(local_addr) = self.local_addr.get(row)? else { return Ok(None) };
+        // What is no address is damage, and no word of a later version.
+        let address = |error: anyhow::Error| anyhow!("an address that is none: {error}");
+        let Some(local_addr) = self.local_addr.get(row).map_err(address)? else { return Ok(None) };
         Ok(Some(Tuple {
             netns: self.netns.get(row).context("an address without a namespace")?,
             local_addr: *local_addr,
             local_port: self.local_port.get(row).context("an address without a port")?,
-            remote_addr: *self.remote_addr.need(row)?,
+            remote_addr: *self.remote_addr.need(row).map_err(address)?,
             remote_port: self.remote_port.get(row).context("an address without a port")?,
             v4_mapped: self.v4_mapped.get(row).unwrap_or(false),
         }))

@@ -108,7 +108,7 @@ pub(super) fn write_address(address: IpAddr, out: &mut StringBuilder) {
 /// What a life's flags are called, with how they are read and set.
 type LifeFlag = (&'static str, fn(&Life) -> bool, fn(&mut Life));
 
-const LIFE_FLAGS: [LifeFlag; 11] = [
+const LIFE_FLAGS: [LifeFlag; 14] = [
     ("established", |life| life.established, |life| life.established = true),
     ("older", |life| life.older, |life| life.older = true),
     ("gap", |life| life.gap, |life| life.gap = true),
@@ -120,16 +120,32 @@ const LIFE_FLAGS: [LifeFlag; 11] = [
     ("rst_sent", |life| life.rst_sent, |life| life.rst_sent = true),
     ("closed_in_context", |life| life.closed_in_context, |life| life.closed_in_context = true),
     ("connect_exit", |life| life.connect_exit, |life| life.connect_exit = true),
+    ("bound_port", |life| life.binding.port, |life| life.binding.port = true),
+    ("bound_address", |life| life.binding.address, |life| life.binding.address = true),
+    // Of a failed bind, which is no life.
+    ("reuse", |_| false, |_| {}),
 ];
 
-/// Flags of a life, a bit each.
+/// Flags of a life or a failed bind, a bit each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct LifeFlags(u16);
 
 impl LifeFlags {
+    /// Bit of `reuse`, the last.
+    const REUSE: usize = LIFE_FLAGS.len() - 1;
+
     pub(super) fn of(life: &Life) -> Self {
         let bits = LIFE_FLAGS.iter().enumerate();
         Self(bits.fold(0, |bits, (bit, (_, is, _))| bits | u16::from(is(life)) << bit))
+    }
+
+    /// Of a failed bind: whether SO_REUSEADDR was on.
+    pub(super) fn of_bind(reuse: bool) -> Self {
+        Self(u16::from(reuse) << Self::REUSE)
+    }
+
+    pub(super) fn is_reuse(self) -> bool {
+        self.0 & 1 << Self::REUSE != 0
     }
 
     /// Sets those of a life that has none.

@@ -9,6 +9,7 @@ use std::io::{self, Write};
 use twtrace_core::engine::Model;
 use twtrace_core::input::{Owner, ProcessFacts};
 use twtrace_core::model::{Counts, DestRow, DestinationRow, GroupBy, GroupKey, Row, Summary};
+use twtrace_core::ports::Budget;
 
 const PROCESS: [&str; 12] = [
     "pid",
@@ -59,13 +60,22 @@ const COUNTS: [&str; 18] = [
     "connect_errors",
     "connect_errnos",
 ];
+/// Columns of destinations that came later: always the last ones, so that no other moves.
+const SPLIT: [&str; 6] =
+    ["ports_bound", "ports_established", "ports_other", "ports_time_wait", "ports_reusable", "ports_available"];
 
 /// Writes the line of column names.
 ///
 /// # Errors
 /// The output cannot be written to.
 pub fn write_header(by: By, out: &mut dyn Write) -> io::Result<()> {
-    write_record(["time"].into_iter().chain(names(by)).map(Cow::Borrowed), out)
+    write_record(["time"].into_iter().chain(names(by)).chain(last_names(by)).map(Cow::Borrowed), out)
+}
+
+/// Names of the columns that come last.
+pub(super) fn last_names(by: By) -> impl Iterator<Item = &'static str> {
+    let last: &[&str] = if by == By::Destination { &SPLIT } else { &[] };
+    last.iter().copied()
 }
 
 /// Names of the columns of a row.
@@ -88,7 +98,8 @@ pub fn write_rows(model: &Model, by: By, sort: Sort, limit: Option<usize>, out: 
     let write = |cells: Vec<Cow<'_, str>>| write_record([Cow::Borrowed(time.as_str())].into_iter().chain(cells), out);
     let Some(group) = by.group() else {
         let rows = order::destinations(model.destinations(), sort).into_iter().take(limit);
-        return rows.map(|row| of_destination(row, model)).try_for_each(write);
+        let cells = |row| of_destination(row, model).into_iter().chain(split(row)).collect();
+        return rows.map(cells).try_for_each(write);
     };
     order::of_model(model, group, sort).into_iter().take(limit).map(|row| of_row(row, group, model)).try_for_each(write)
 }
@@ -188,6 +199,19 @@ fn destination<'a>(row: &'a DestinationRow, summary: &'a Summary) -> Vec<Cow<'a,
     ]
 }
 
+/// Who has the ports of a destination.
+pub(super) fn split<'a>(row: &DestinationRow) -> [Cow<'a, str>; SPLIT.len()] {
+    let part = |part: fn(&Budget) -> u32| optional(row.budget.as_ref().map(part));
+    [
+        part(|budget| budget.bound),
+        part(|budget| budget.established),
+        part(|budget| budget.other),
+        part(|budget| budget.time_wait),
+        part(|budget| budget.reusable),
+        part(|budget| budget.available),
+    ]
+}
+
 fn figures<'a>(counts: &Counts) -> [Cow<'a, str>; COUNTS.len()] {
     let milliseconds = |share| optional(counts.lifetimes.quantile(share).map(|us| us as f64 / 1e3));
     let errnos: Vec<String> =
@@ -245,9 +269,8 @@ mod tests {
     #[test]
     fn every_row_has_as_many_cells_as_the_header() {
         let counts = figures(&Counts::default()).len();
-        for (by, own) in
-            [(By::Process, PROCESS.len()), (By::Command, GROUP.len()), (By::Destination, DESTINATION.len())]
-        {
+        let destination = DESTINATION.len() + SPLIT.len();
+        for (by, own) in [(By::Process, PROCESS.len()), (By::Command, GROUP.len()), (By::Destination, destination)] {
             let mut out = Vec::new();
             write_header(by, &mut out).unwrap();
             assert_eq!(String::from_utf8(out).unwrap().split(',').count(), 1 + own + 1 + counts, "{by:?}");
@@ -274,6 +297,23 @@ mod tests {
                 assert!(record.iter().all(|cell| !cell.starts_with(['=', '+', '-', '@'])), "{record:?}");
             }
         }
+    }
+
+    #[test]
+    fn the_split_of_ports_comes_last_and_moves_nothing() {
+        let report = report(By::Destination);
+        let mut lines = report.lines();
+        let header = lines.next().unwrap();
+        assert!(header.ends_with(
+            ",connect_errors,connect_errnos,ports_bound,ports_established,ports_other,ports_time_wait,ports_reusable,\
+             ports_available"
+        ));
+        assert!(header.contains(",established,ports_total,ports_used,utilization,max_rate_per_s,"));
+        let first = lines.next().unwrap();
+        assert!(first.contains(",5432,") && first.ends_with(",0,,0,0,0,120,0,130"), "{first}");
+        // No budget, no ports.
+        let passive = lines.find(|line| line.contains(",passive,")).unwrap();
+        assert!(passive.ends_with(",0,,,,,,,"), "{passive}");
     }
 
     #[test]

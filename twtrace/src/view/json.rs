@@ -3,6 +3,7 @@
 //! Text is whole, as the kernel or the process has it, except that bytes that are no UTF-8 become `\xff`. Characters
 //! that a terminal could act on are written as JSON's own escapes.
 
+pub(super) mod findings;
 mod plain;
 pub(super) mod rows;
 #[cfg(test)]
@@ -10,12 +11,14 @@ mod tests;
 
 use crate::view::order::{self, By, Sort};
 use crate::view::text;
+use findings::{FailureJson, FindingJson};
 pub use plain::PlainJson;
 use rows::{DestinationJson, Joins, RowJson};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use twtrace_core::engine::Model;
+use twtrace_core::finding::Finding;
 use twtrace_core::input::{HostFacts, KernelCounters, KernelFacts, Tier};
 use twtrace_core::model::{Ends, GroupBy, Namespace, Summary};
 
@@ -49,8 +52,10 @@ struct Report<'a> {
     groups: Option<Groups<RowJson<'a>>>,
     destinations: Vec<DestinationJson>,
     destinations_total: usize,
-    /// Diagnosis rules write here; this version has none.
-    findings: [(); 0],
+    /// Calls that failed for want of an address or a port, the most first.
+    failures: Vec<FailureJson>,
+    /// What is wrong, the gravest first.
+    findings: Vec<FindingJson<'a>>,
 }
 
 #[derive(Serialize)]
@@ -156,7 +161,7 @@ pub(super) struct Groups<R> {
 /// # Errors
 /// The output cannot be written to.
 pub fn write(model: &Model, options: Options, out: &mut dyn Write) -> io::Result<()> {
-    write_plain(&report(model, options), out)
+    write_plain(&report(model, model.findings(), options), out)
 }
 
 /// Writes one object and a line's end, with nothing in it that a terminal could act on.
@@ -169,7 +174,7 @@ pub(super) fn write_plain(report: &impl Serialize, out: &mut dyn Write) -> io::R
     writeln!(out)
 }
 
-fn report(model: &Model, options: Options) -> Report<'_> {
+fn report<'a>(model: &'a Model, found: &'a [Finding], options: Options) -> Report<'a> {
     let summary = model.summary();
     let joins = Joins::of(model);
     let limit = options.limit.unwrap_or(usize::MAX);
@@ -199,7 +204,8 @@ fn report(model: &Model, options: Options) -> Report<'_> {
         groups,
         destinations: destinations.into_iter().take(limit).map(|row| DestinationJson::of(row, summary)).collect(),
         destinations_total,
-        findings: [],
+        failures: findings::failures(model),
+        findings: found.iter().map(|finding| FindingJson::of(finding, model)).collect(),
     }
 }
 

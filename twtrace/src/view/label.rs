@@ -4,7 +4,7 @@ use crate::view::text;
 use std::borrow::Cow;
 use twtrace_core::engine::Model;
 use twtrace_core::input::{Comm, ProcessFacts, ProcessKey, Role};
-use twtrace_core::model::{DestRow, GroupBy, GroupKey, Namespace, OwnerRef, Row, Summary};
+use twtrace_core::model::{DestKey, DestRow, GroupBy, GroupKey, Namespace, OwnerRef, Row, Summary};
 
 /// Who can tell names.
 pub trait Names {
@@ -99,8 +99,13 @@ fn short(container: &str) -> &str {
 pub fn destination(key: &DestRow, folded: u64) -> String {
     match key {
         DestRow::Other => format!("(other: {} rows)", text::count(folded)),
-        DestRow::Dest(key) => text::address(key.remote_addr.unwrap_or(key.local_addr), key.port),
+        DestRow::Dest(key) => place(key),
     }
+}
+
+/// The same of one that is not folded.
+pub fn place(key: &DestKey) -> String {
+    text::address(key.remote_addr.unwrap_or(key.local_addr), key.port)
 }
 
 /// A network namespace by name, or else by number.

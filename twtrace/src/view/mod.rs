@@ -4,6 +4,7 @@ pub mod columns;
 pub mod csv;
 pub mod diff;
 pub mod doctor;
+pub mod failures;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod grid;

@@ -13,9 +13,9 @@ use std::path::Path;
 use twtrace::trace::reader::Recording;
 use twtrace::trace::writer::{Recorder, WriteOptions};
 use twtrace_core::input::{
-    CensusRow, CensusState, Comm, ConnectFailed, Hook, HostFacts, Input, KernelCounters, KernelFacts, Life, Owner,
-    ProcessFacts, ProcessKey, Role, TcpState, Tier, Timewait, TimewaitCause, TimewaitEnd, TracingFacts, Transition,
-    Tuple, TwCount,
+    BindFailed, Binding, CensusRow, CensusState, Comm, ConnectFailed, Holder, Hook, HostFacts, Input, KernelCounters,
+    KernelFacts, Life, Owner, ProcessFacts, ProcessKey, Role, TcpState, Tier, Timewait, TimewaitCause, TimewaitEnd,
+    TracingFacts, Transition, Tuple, TwCount,
 };
 
 /// Numbers, the edges among them.
@@ -142,6 +142,7 @@ prop_compose! {
         transitions in transitions(),
         (sk_err, connect_errno) in any::<(u16, u16)>(),
         flags: [bool; 11],
+        binding in any::<(bool, bool, Option<(u16, u16)>)>(),
         tw in of((of(small()), small(), small())),
         timewait in prop::sample::select(
             &[None, Some(Timewait::Refused), Some(Timewait::Made { fin_wait2: true }),
@@ -170,7 +171,7 @@ prop_compose! {
             established: flags[8],
             end_unseen: flags[9],
             no_fields: flags[10],
-            binding: Default::default(),
+            binding: Binding { port: binding.0, address: binding.1, range: binding.2 },
             tw: tw.map(|(before, after, max)| TwCount { before, after, max }),
             timewait,
             bytes_sent,
@@ -186,7 +187,8 @@ prop_compose! {
     fn census_row()(
         cookie in prop_oneof![0..8_u64, number()], tuple in tuple(),
         state in prop::sample::select(
-            &[CensusState::TimeWait, CensusState::TimewaitFinWait2, CensusState::Open, CensusState::Listen][..]),
+            &[CensusState::TimeWait, CensusState::TimewaitFinWait2, CensusState::Open, CensusState::Listen,
+              CensusState::Established, CensusState::CloseWait, CensusState::FinWait2, CensusState::Bound][..]),
         expires_ms in small(),
     ) -> CensusRow {
         CensusRow { cookie, tuple, state, expires_ms }
@@ -208,12 +210,12 @@ prop_compose! {
 prop_compose! {
     fn kernel()(
         n in vec(number(), 3), tw_reuse: u8, port_range: (u16, u16), reserved_in_range in small(),
-        reserved_ports in text(),
+        reserved_ports in text(), (tw_reuse_delay_ms, fin_timeout_s) in (of(small()), of(small())),
+        timestamps: Option<u8>,
     ) -> KernelFacts {
         KernelFacts {
             time_wait: n[0], time_wait_overflow: n[1], max_tw_buckets: n[2], tw_reuse, port_range,
-            reserved_in_range, reserved_ports,
-            ..KernelFacts::default()
+            reserved_in_range, reserved_ports, tw_reuse_delay_ms, timestamps, fin_timeout_s,
         }
     }
 }
@@ -245,6 +247,19 @@ prop_compose! {
     }
 }
 
+prop_compose! {
+    fn holder()(
+        (tgid, start_ns, uid, netns) in (small(), number(), small(), small()),
+        (command, state) in (text(), prop_oneof![Just("established".to_owned()), text()]),
+        (local_addr, local_port, remote_addr, remote_port) in (address(), any::<u16>(), address(), any::<u16>()),
+        sockets in number(),
+    ) -> Holder {
+        Holder {
+            tgid, start_ns, command, uid, netns, state, local_addr, local_port, remote_addr, remote_port, sockets,
+        }
+    }
+}
+
 /// Any Input that is not empty: an empty piece of a census tells nothing, and may vanish.
 pub(crate) fn input() -> impl Strategy<Value = Input> {
     prop_oneof![
@@ -252,6 +267,13 @@ pub(crate) fn input() -> impl Strategy<Value = Input> {
         2 => (owner(), tuple(), any::<u16>(), time()).prop_map(|(opener, tuple, errno, at_ns)| {
             Input::ConnectFailed(Box::new(ConnectFailed { opener, tuple, errno, at_ns }))
         }).boxed(),
+        2 => (owner(), tuple(), any::<u16>(), any::<bool>(), time()).prop_map(|(owner, tuple, errno, reuse, at_ns)| {
+            Input::BindFailed(Box::new(BindFailed { owner, tuple, errno, reuse, at_ns }))
+        }).boxed(),
+        2 => (prop_oneof![0..8_u64, number()], tuple(), time())
+            .prop_map(|(cookie, tuple, at_ns)| Input::BoundConnect { cookie, tuple, at_ns }).boxed(),
+        1 => (time(), any::<bool>(), vec(holder(), 0..5))
+            .prop_map(|(at_ns, complete, rows)| Input::Holders { at_ns, complete, rows }).boxed(),
         1 => (number(), tuple(), small(), time())
             .prop_map(|(cookie, tuple, life, at_ns)| Input::ResetSent { cookie, tuple, life, at_ns }).boxed(),
         2 => (0..8_u64, tuple(), any::<bool>(), time(), prop::sample::select(

@@ -1,4 +1,4 @@
-//! Connections: lives that ended, and connects that failed early.
+//! Connections: lives that ended, connects that failed early, and binds that failed.
 
 use crate::trace::clock::Clock;
 use crate::trace::columns::{Meanings, Meant, Num, Opt, OptReader, Shown, Text, Time, Words, table};
@@ -8,7 +8,9 @@ use anyhow::{Context as _, bail};
 use arrow_array::types::{UInt16Type, UInt32Type, UInt64Type};
 use std::net::IpAddr;
 use twtrace_core::connection::{Outcome, judge};
-use twtrace_core::input::{Comm, ConnectFailed, Input, Life, Owner, Role, Timewait, Transition, TwCount};
+use twtrace_core::input::{
+    BindFailed, Binding, Comm, ConnectFailed, Input, Life, Owner, Role, Timewait, Transition, Tuple, TwCount,
+};
 use twtrace_core::model::Known;
 
 /// Times between transitions that have a column of their own.
@@ -47,6 +49,8 @@ table! {
         flags: Words<LifeFlags>,
         sk_err: Num<UInt16Type>,
         connect_errno: Num<UInt16Type>,
+        /// Of a failed bind.
+        bind_errno: Opt<UInt16Type>,
         timewait: Words<&'static str>,
         tw_before: Opt<UInt32Type>,
         tw_after: Opt<UInt32Type>,
@@ -54,6 +58,9 @@ table! {
         bytes_sent: Num<UInt64Type>,
         bytes_received: Num<UInt64Type>,
         retransmits: Num<UInt32Type>,
+        /// The socket's own port range.
+        range_low: Opt<UInt16Type>,
+        range_high: Opt<UInt16Type>,
         /// Rows of `processes`.
         opener: Opt<UInt32Type>,
         closer: Opt<UInt32Type>,
@@ -131,6 +138,7 @@ impl Connections {
         self.flags.push(&flags, |out| flags.write(out));
         self.sk_err.push(life.sk_err);
         self.connect_errno.push(life.connect_errno);
+        self.bind_errno.push(None);
         self.timewait.push_word(life.timewait.map(words::timewait));
         self.tw_before.push(life.tw.and_then(|tw| tw.before));
         self.tw_after.push(life.tw.map(|tw| tw.after));
@@ -138,6 +146,8 @@ impl Connections {
         self.bytes_sent.push(life.bytes_sent);
         self.bytes_received.push(life.bytes_received);
         self.retransmits.push(life.retransmits);
+        self.range_low.push(life.binding.range.map(|(low, _)| low));
+        self.range_high.push(life.binding.range.map(|(_, high)| high));
         self.owners(opener, closer);
         let judged = judge(life);
         self.outcome.0.push_word(Some(judged.outcome.name()));
@@ -171,21 +181,39 @@ impl Connections {
     }
 
     pub(in crate::trace) fn connect_failed(&mut self, seq: u64, clock: Clock, failed: &ConnectFailed, opener: u32) {
-        let (time, rest) = clock.split(failed.at_ns);
+        self.kind.push_word(Some("connect_failed"));
+        self.role.push_word(Some(words::role(Role::Active)));
+        self.flags.push_null();
+        self.connect_errno.push(failed.errno);
+        self.bind_errno.push(None);
+        self.outcome.0.push_word(Some(Outcome::ConnectFailed(failed.errno).name()));
+        self.failed((seq, clock, failed.at_ns), &failed.tuple, (opener, &failed.opener));
+    }
+
+    pub(in crate::trace) fn bind_failed(&mut self, seq: u64, clock: Clock, failed: &BindFailed, owner: u32) {
+        self.kind.push_word(Some("bind_failed"));
+        self.role.push_word(Some(words::role(Role::Unknown)));
+        let flags = LifeFlags::of_bind(failed.reuse);
+        self.flags.push(&flags, |out| flags.write(out));
+        self.connect_errno.push(0);
+        self.bind_errno.push(Some(failed.errno));
+        self.outcome.0.push_word(Some("bind_failed"));
+        self.failed((seq, clock, failed.at_ns), &failed.tuple, (owner, &failed.owner));
+    }
+
+    /// The rest of a call that failed at once: there is no connection that anything could be said of.
+    fn failed(&mut self, (seq, clock, at_ns): (u64, Clock, u64), tuple: &Tuple, opener: Numbered<'_>) {
+        let (time, rest) = clock.split(at_ns);
         self.seq.push(seq);
         self.time.push(time);
         self.time_ns.push(rest);
-        self.kind.push_word(Some("connect_failed"));
         self.cookie.push(0);
         self.life.push(0);
-        self.tuple().push(Some(&failed.tuple));
-        self.role.push_word(Some(words::role(Role::Active)));
+        self.tuple().push(Some(tuple));
         self.path.push_null();
         self.steps().into_iter().for_each(|step| step.push(None));
         self.times_ns.push(None::<&str>);
-        self.flags.push_null();
         self.sk_err.push(0);
-        self.connect_errno.push(failed.errno);
         self.timewait.push_word(None);
         self.tw_before.push(None);
         self.tw_after.push(None);
@@ -193,8 +221,9 @@ impl Connections {
         self.bytes_sent.push(0);
         self.bytes_received.push(0);
         self.retransmits.push(0);
-        self.owners(Some((opener, &failed.opener)), None);
-        self.outcome.0.push_word(Some(Outcome::ConnectFailed(failed.errno).name()));
+        self.range_low.push(None);
+        self.range_high.push(None);
+        self.owners(Some(opener), None);
         self.outcome_known.0.push_word(Some("exact"));
     }
 }
@@ -223,6 +252,7 @@ pub(in crate::trace) struct Dictionary {
 enum Kind {
     Connection,
     ConnectFailed,
+    BindFailed,
 }
 
 /// A batch that is being read.
@@ -247,12 +277,15 @@ struct Columns {
     times_ns: OptReader<arrow_array::StringArray>,
     sk_err: arrow_array::UInt16Array,
     connect_errno: arrow_array::UInt16Array,
+    bind_errno: OptReader<arrow_array::UInt16Array>,
     tw_before: OptReader<arrow_array::UInt32Array>,
     tw_after: OptReader<arrow_array::UInt32Array>,
     tw_max: OptReader<arrow_array::UInt32Array>,
     bytes_sent: arrow_array::UInt64Array,
     bytes_received: arrow_array::UInt64Array,
     retransmits: arrow_array::UInt32Array,
+    range_low: OptReader<arrow_array::UInt16Array>,
+    range_high: OptReader<arrow_array::UInt16Array>,
     opener: OptReader<arrow_array::UInt32Array>,
     closer: OptReader<arrow_array::UInt32Array>,
 }
@@ -263,6 +296,7 @@ impl Reader {
             kind: words.kind.of(rows.kind, |word| match word {
                 "connection" => Some(Kind::Connection),
                 "connect_failed" => Some(Kind::ConnectFailed),
+                "bind_failed" => Some(Kind::BindFailed),
                 _ => None,
             }),
             tuple: TupleRows::new(
@@ -294,12 +328,15 @@ impl Reader {
                 times_ns: rows.times_ns,
                 sk_err: rows.sk_err,
                 connect_errno: rows.connect_errno,
+                bind_errno: rows.bind_errno,
                 tw_before: rows.tw_before,
                 tw_after: rows.tw_after,
                 tw_max: rows.tw_max,
                 bytes_sent: rows.bytes_sent,
                 bytes_received: rows.bytes_received,
                 retransmits: rows.retransmits,
+                range_low: rows.range_low,
+                range_high: rows.range_high,
                 opener: rows.opener,
                 closer: rows.closer,
             },
@@ -320,18 +357,37 @@ impl Reader {
     ) -> anyhow::Result<Input> {
         let rows = &self.rows;
         let at_ns = clock.join(rows.time.value(row), rows.time_ns.get(row)).context("a time of another clock")?;
-        let tuple = self.tuple.get(row)?.context("a connection without addresses")?;
+        let cookie = rows.cookie.value(row);
+        // Whatever the row is, its writer has remembered the addresses.
+        let tuple = self.tuple.get(row)?;
+        if let Some(tuple) = &tuple {
+            tuples.insert(cookie, tuple);
+        }
+        let kind = *self.kind.need(row)?;
+        let tuple = tuple.context("a connection without addresses")?;
         let owner = |number: Option<u32>| {
             number.map(|number| owner(number).context("a process that is not in the recording")).transpose()
         };
         let opener = owner(rows.opener.get(row))?;
         let connect_errno = rows.connect_errno.value(row);
-        if let Kind::ConnectFailed = self.kind.need(row)? {
-            let opener = opener.context("a failed connect without a caller")?;
-            return Ok(Input::ConnectFailed(Box::new(ConnectFailed { opener, tuple, errno: connect_errno, at_ns })));
+        match kind {
+            Kind::Connection => {}
+            Kind::ConnectFailed => {
+                let opener = opener.context("a failed connect without a caller")?;
+                return Ok(Input::ConnectFailed(Box::new(ConnectFailed {
+                    opener,
+                    tuple,
+                    errno: connect_errno,
+                    at_ns,
+                })));
+            }
+            Kind::BindFailed => {
+                let owner = opener.context("a failed bind without a caller")?;
+                let errno = rows.bind_errno.get(row).context("the error of a failed bind is missing")?;
+                let reuse = self.flags.need(row)?.is_reuse();
+                return Ok(Input::BindFailed(Box::new(BindFailed { owner, tuple, errno, reuse, at_ns })));
+            }
         }
-        let cookie = rows.cookie.value(row);
-        tuples.insert(cookie, &tuple);
         let tw = rows.tw_after.get(row).map(|after| {
             let max = rows.tw_max.get(row).context("a limit is missing")?;
             anyhow::Ok(TwCount { before: rows.tw_before.get(row), after, max })
@@ -357,7 +413,7 @@ impl Reader {
             established: false,
             end_unseen: false,
             no_fields: false,
-            binding: Default::default(),
+            binding: Binding { range: rows.range_low.get(row).zip(rows.range_high.get(row)), ..Binding::default() },
             tw: tw.transpose()?,
             timewait: self.timewait.get(row)?.copied(),
             bytes_sent: rows.bytes_sent.value(row),

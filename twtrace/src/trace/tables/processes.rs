@@ -163,9 +163,14 @@ impl Reader {
         self.rows.seq.values().get(row).copied()
     }
 
+    /// Whether a row tells again what an earlier segment told.
+    pub(in crate::trace) fn is_restated(&self, row: usize) -> bool {
+        self.rows.restated.get(row).unwrap_or(false)
+    }
+
     pub(in crate::trace) fn told(&self, row: usize) -> anyhow::Result<Told> {
         let rows = &self.rows;
-        let restated = rows.restated.get(row).unwrap_or(false);
+        let restated = self.is_restated(row);
         let number = |number: Option<u32>| number.context("a number is missing");
         let key = || {
             let start_ns = rows.start_ns.get(row).context("the start of a process is missing")?;

@@ -6,7 +6,7 @@ use crate::trace::columns::{Flag, Meanings, Meant, Num, Opt, Text, Time, Words, 
 use anyhow::Context as _;
 use arrow_array::types::{UInt8Type, UInt16Type, UInt32Type, UInt64Type};
 use serde::{Deserialize, Serialize};
-use twtrace_core::input::{HostFacts, Input, KernelCounters, KernelFacts, TracingFacts};
+use twtrace_core::input::{Holder, HostFacts, Input, KernelCounters, KernelFacts, TracingFacts};
 
 table! {
     /// One row a sample.
@@ -23,9 +23,9 @@ table! {
         /// Of a namespace.
         name: Text,
         refused: Text,
-        /// Of the start, as JSON.
+        /// Of the start and of holders, as JSON.
         facts: Text,
-        /// Of a census.
+        /// Of a census; `complete` of holders as well.
         whole: Flag,
         complete: Flag,
         namespaces_left_out: Opt<UInt64Type>,
@@ -38,6 +38,9 @@ table! {
         port_high: Opt<UInt16Type>,
         reserved_in_range: Opt<UInt32Type>,
         reserved_ports: Text,
+        tw_reuse_delay_ms: Opt<UInt32Type>,
+        timestamps: Opt<UInt8Type>,
+        fin_timeout_s: Opt<UInt32Type>,
         /// The kernel side's totals.
         transitions: Opt<UInt64Type>,
         recovered: Opt<UInt64Type>,
@@ -124,6 +127,13 @@ impl Samples {
             Input::CensusEnd { at_ns, complete } => {
                 Row { kind: "census_end", at_ns: Some(*at_ns), complete: Some(*complete), ..Row::default() }
             }
+            Input::Holders { at_ns, complete, rows } => Row {
+                kind: "holders",
+                at_ns: Some(*at_ns),
+                facts: Some(serde_json::to_string(rows)?),
+                complete: Some(*complete),
+                ..Row::default()
+            },
             Input::Tick { at_ns } => Row { kind: "tick", at_ns: Some(*at_ns), ..Row::default() },
             _ => return Ok(false),
         };
@@ -158,6 +168,9 @@ impl Samples {
         self.port_high.push(facts.map(|facts| facts.port_range.1));
         self.reserved_in_range.push(facts.map(|facts| facts.reserved_in_range));
         self.reserved_ports.push(facts.map(|facts| &facts.reserved_ports));
+        self.tw_reuse_delay_ms.push(facts.and_then(|facts| facts.tw_reuse_delay_ms));
+        self.timestamps.push(facts.and_then(|facts| facts.timestamps));
+        self.fin_timeout_s.push(facts.and_then(|facts| facts.fin_timeout_s));
     }
 
     fn counters(&mut self, counters: Option<&KernelCounters>) {
@@ -215,6 +228,7 @@ enum Kind {
     LeftOut,
     CensusBegin,
     CensusEnd,
+    Holders,
     Tick,
 }
 
@@ -228,6 +242,7 @@ fn parse_kind(word: &str) -> Option<Kind> {
         "namespaces_left_out" => Kind::LeftOut,
         "census_begin" => Kind::CensusBegin,
         "census_end" => Kind::CensusEnd,
+        "holders" => Kind::Holders,
         "tick" => Kind::Tick,
         _ => return None,
     })
@@ -258,9 +273,14 @@ impl Reader {
         self.rows.seq.values().get(row).copied()
     }
 
+    /// Whether a row tells again what an earlier segment told.
+    pub(in crate::trace) fn is_restated(&self, row: usize) -> bool {
+        self.rows.restated.get(row).unwrap_or(false)
+    }
+
     pub(in crate::trace) fn sample(&self, row: usize, clock: Clock) -> anyhow::Result<Sample> {
         let rows = &self.rows;
-        let restated = rows.restated.get(row).unwrap_or(false);
+        let restated = self.is_restated(row);
         let kind = *self.kind.need(row)?;
         if kind == Kind::Start {
             return self.start(row, restated);
@@ -285,6 +305,12 @@ impl Reader {
             Kind::CensusEnd => {
                 let complete = rows.complete.get(row).context("whether a census is complete is missing")?;
                 Input::CensusEnd { at_ns, complete }
+            }
+            Kind::Holders => {
+                let facts = rows.facts.get(row).context("the rows of holders are missing")?;
+                let holders: Vec<Holder> = serde_json::from_str(facts).context("the rows of holders")?;
+                let complete = rows.complete.get(row).context("whether holders are complete is missing")?;
+                Input::Holders { at_ns, complete, rows: holders }
             }
             Kind::Tick | Kind::Start => Input::Tick { at_ns },
         };
@@ -318,9 +344,9 @@ impl Reader {
             port_range: (rows.port_low.get(row).unwrap_or_default(), rows.port_high.get(row).unwrap_or_default()),
             reserved_in_range: rows.reserved_in_range.get(row).unwrap_or_default(),
             reserved_ports: rows.reserved_ports.owned(row).unwrap_or_default(),
-            tw_reuse_delay_ms: None,
-            timestamps: None,
-            fin_timeout_s: None,
+            tw_reuse_delay_ms: rows.tw_reuse_delay_ms.get(row),
+            timestamps: rows.timestamps.get(row),
+            fin_timeout_s: rows.fin_timeout_s.get(row),
         }
     }
 

@@ -6,7 +6,7 @@ use crate::trace::tuples::{Addresses, TupleColumns, TupleRows, Tuples};
 use crate::trace::words;
 use anyhow::Context as _;
 use arrow_array::types::{UInt16Type, UInt32Type, UInt64Type};
-use arrow_array::{TimestampMicrosecondArray, UInt16Array, UInt32Array, UInt64Array};
+use arrow_array::{BooleanArray, TimestampMicrosecondArray, UInt16Array, UInt32Array, UInt64Array};
 use std::net::IpAddr;
 use twtrace_core::input::{CensusRow, CensusState, Input, TimewaitCause, TimewaitEnd, Tuple};
 
@@ -15,6 +15,8 @@ table! {
     Sockets, Rows {
         /// Number of its Input, which rows of one census share.
         seq: Num<UInt64Type>,
+        /// Told before: repeated for who begins to read here.
+        restated: Flag,
         /// When it happened; for a census when it was taken.
         time: Time,
         time_ns: Opt<UInt16Type>,
@@ -45,8 +47,13 @@ pub(in crate::trace) struct At {
 
 impl Sockets {
     fn begin(&mut self, at: At, at_ns: u64, kind: &'static str, cookie: u64) {
+        self.begin_as(false, at, at_ns, kind, cookie);
+    }
+
+    fn begin_as(&mut self, restated: bool, at: At, at_ns: u64, kind: &'static str, cookie: u64) {
         let (time, rest) = at.clock.split(at_ns);
         self.seq.push(at.seq);
+        self.restated.push(Some(restated));
         self.time.push(time);
         self.time_ns.push(rest);
         self.kind.push_word(Some(kind));
@@ -100,6 +107,22 @@ impl Sockets {
         self.tuple(end.cookie, &end.tuple, known);
     }
 
+    pub(in crate::trace) fn bound_connect(
+        &mut self,
+        at: At,
+        cookie: u64,
+        (tuple, at_ns): (&Tuple, u64),
+        restated: bool,
+        known: &mut Tuples,
+    ) {
+        self.begin_as(restated, at, at_ns, "bound_connect", cookie);
+        self.state.push_word(None);
+        self.expires_ms.push(None);
+        self.cause.push_word(None);
+        self.life.push(None);
+        self.tuple(cookie, tuple, known);
+    }
+
     pub(in crate::trace) fn reset(
         &mut self,
         at: At,
@@ -132,11 +155,13 @@ enum Kind {
     Gone,
     End,
     Reset,
+    BoundConnect,
 }
 
 /// A batch that is being read.
 pub(in crate::trace) struct Reader {
     seq: UInt64Array,
+    restated: OptReader<BooleanArray>,
     time: TimestampMicrosecondArray,
     time_ns: OptReader<UInt16Array>,
     kind: Meant<Kind>,
@@ -162,6 +187,7 @@ impl Reader {
     pub(in crate::trace) fn new(rows: Rows, words: &mut Dictionary) -> Self {
         Self {
             seq: rows.seq,
+            restated: rows.restated,
             time: rows.time,
             time_ns: rows.time_ns,
             kind: words.kind.of(rows.kind, |word| match word {
@@ -169,6 +195,7 @@ impl Reader {
                 "gone" => Some(Kind::Gone),
                 "end" => Some(Kind::End),
                 "reset" => Some(Kind::Reset),
+                "bound_connect" => Some(Kind::BoundConnect),
                 _ => None,
             }),
             cookie: rows.cookie,
@@ -190,19 +217,23 @@ impl Reader {
         self.seq.values().get(row).copied()
     }
 
+    /// Whether a row tells again what an earlier segment told.
+    pub(in crate::trace) fn is_restated(&self, row: usize) -> bool {
+        self.restated.get(row).unwrap_or(false)
+    }
+
     pub(in crate::trace) fn told(&self, row: usize, clock: Clock, known: &mut Tuples) -> anyhow::Result<Told> {
         let cookie = self.cookie.value(row);
+        // Whatever the row is, its writer has remembered the addresses.
+        let tuple = self.tuple.get(row)?;
+        if let Some(tuple) = &tuple {
+            known.insert(cookie, tuple);
+        }
         let kind = *self.kind.need(row)?;
         if kind == Kind::Gone {
             return Ok(Told::Gone(cookie));
         }
-        let tuple = match self.tuple.get(row)? {
-            Some(tuple) => {
-                known.insert(cookie, &tuple);
-                tuple
-            }
-            None => *known.get(cookie).context("a socket without addresses")?,
-        };
+        let tuple = tuple.or_else(|| known.get(cookie).copied()).context("a socket without addresses")?;
         let at_ns = clock.join(self.time.value(row), self.time_ns.get(row)).context("a time of another clock")?;
         Ok(match kind {
             Kind::Census => {
@@ -213,6 +244,7 @@ impl Reader {
                 let life = self.life.get(row).context("the number of a life is missing")?;
                 Told::Whole(Input::ResetSent { cookie, tuple, life, at_ns })
             }
+            Kind::BoundConnect => Told::Whole(Input::BoundConnect { cookie, tuple, at_ns }),
             Kind::End | Kind::Gone => Told::Whole(Input::TimewaitEnd(TimewaitEnd {
                 cookie,
                 tuple,

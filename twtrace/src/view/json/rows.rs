@@ -9,6 +9,8 @@ use std::net::IpAddr;
 use twtrace_core::engine::Model;
 use twtrace_core::input::{Owner, ProcessFacts, Role};
 use twtrace_core::model::{Counts, DestKey, DestRow, DestinationRow, GroupBy, GroupKey, PairRow, Row, Summary};
+use twtrace_core::ports::Budget;
+use twtrace_core::sketch::Sketch;
 
 /// Most destinations told with each process.
 const DESTINATIONS_OF_PROCESS: usize = 16;
@@ -59,6 +61,14 @@ pub(in crate::view) struct Quantiles {
     p99: Option<f64>,
 }
 
+impl Quantiles {
+    /// In milliseconds, of microseconds.
+    fn of(us: &Sketch) -> Self {
+        let quantile = |share| us.quantile(share).map(|us| us as f64 / 1e3);
+        Self { p50: quantile(0.5), p90: quantile(0.9), p99: quantile(0.99) }
+    }
+}
+
 /// What every row counts.
 #[derive(Serialize)]
 pub(in crate::view) struct CountsJson {
@@ -87,7 +97,6 @@ pub(in crate::view) struct CountsJson {
 
 impl CountsJson {
     pub(in crate::view) fn of(counts: &Counts) -> Self {
-        let quantile = |share| counts.lifetimes.quantile(share).map(|us| us as f64 / 1e3);
         Self {
             opened: counts.opened,
             accepted: counts.accepted,
@@ -105,7 +114,7 @@ impl CountsJson {
             time_wait_live_peak: counts.time_wait_live_peak,
             rate_per_s: rounded(counts.rate_per_s),
             peak_per_s: counts.peak_per_s,
-            lifetime_ms: Quantiles { p50: quantile(0.5), p90: quantile(0.9), p99: quantile(0.99) },
+            lifetime_ms: Quantiles::of(&counts.lifetimes),
             connect_errors: counts.connect_errors.iter().map(|(errno, n)| (text::errno(*errno), *n)).collect(),
             bytes_sent: counts.bytes_sent,
             bytes_received: counts.bytes_received,
@@ -231,15 +240,18 @@ pub(in crate::view) struct PlaceJson {
 
 impl PlaceJson {
     fn of(row: &DestinationRow, summary: &Summary) -> Self {
-        let key = dest_key(row);
-        let name = key.and_then(|key| Some(summary.namespace(key.netns)?.name.clone()));
+        dest_key(row).map_or_else(Self::default, |key| Self::of_key(key, summary))
+    }
+
+    pub(in crate::view) fn of_key(key: &DestKey, summary: &Summary) -> Self {
+        let name = summary.namespace(key.netns).map(|namespace| namespace.name.clone());
         Self {
-            netns: key.map(|key| key.netns).filter(|netns| *netns != 0),
+            netns: Some(key.netns).filter(|netns| *netns != 0),
             netns_name: name.filter(|name| !name.is_empty()),
-            role: key.map(|key| key.role),
-            local_addr: key.map(|key| key.local_addr),
-            remote_addr: key.and_then(|key| key.remote_addr),
-            port: key.map(|key| key.port),
+            role: Some(key.role),
+            local_addr: Some(key.local_addr),
+            remote_addr: key.remote_addr,
+            port: Some(key.port),
         }
     }
 }
@@ -288,6 +300,51 @@ pub(in crate::view) struct DestinationJson {
     max_rate_per_s: Option<f64>,
     /// Inferred from the present rate; null when it never comes to that, or when no budget applies.
     seconds_to_exhaustion: Option<f64>,
+    /// The same at the fastest and at the slowest rate that fit what was seen.
+    soonest_seconds: Option<f64>,
+    latest_seconds: Option<f64>,
+    /// Who has the ports; null when no budget applies.
+    ports: Option<PortsJson>,
+    /// How long a connection keeps its port after it was closed here.
+    hold_seconds: Option<f64>,
+    /// Ports taken per second of late.
+    port_rate_per_s: Option<f64>,
+    /// Milliseconds until connections were there.
+    connect_ms: Quantiles,
+    /// The same as `established`, which has more than ESTABLISHED.
+    open: u64,
+}
+
+/// The ports of a budget by who has them.
+#[derive(Serialize)]
+pub(in crate::view) struct PortsJson {
+    total: u32,
+    reserved: u32,
+    bound: u32,
+    established: u32,
+    other: u32,
+    time_wait: u32,
+    fin_wait2: u32,
+    reusable: u32,
+    used: u32,
+    available: u32,
+}
+
+impl PortsJson {
+    fn of(budget: &Budget) -> Self {
+        Self {
+            total: budget.total,
+            reserved: budget.reserved,
+            bound: budget.bound,
+            established: budget.established,
+            other: budget.other,
+            time_wait: budget.time_wait,
+            fin_wait2: budget.fin_wait2,
+            reusable: budget.reusable,
+            used: budget.used,
+            available: budget.available,
+        }
+    }
 }
 
 impl DestinationJson {
@@ -305,6 +362,13 @@ impl DestinationJson {
             utilization: budget.map(|budget| rounded(budget.utilization)),
             max_rate_per_s: budget.map(|budget| rounded(budget.max_rate_per_s)),
             seconds_to_exhaustion: budget.and_then(|budget| budget.seconds_to_exhaustion).map(rounded),
+            soonest_seconds: budget.and_then(|budget| budget.soonest_seconds).map(rounded),
+            latest_seconds: budget.and_then(|budget| budget.latest_seconds).map(rounded),
+            ports: budget.map(PortsJson::of),
+            hold_seconds: budget.map(|budget| rounded(budget.hold_seconds)),
+            port_rate_per_s: budget.map(|budget| rounded(budget.rate_per_s)),
+            connect_ms: Quantiles::of(&row.connect_us),
+            open: row.established,
         }
     }
 }

@@ -8,6 +8,10 @@ use twtrace_core::engine::{Engine, EngineConfig, Limits};
 fn json(engine: &Engine, options: Options) -> Value {
     let mut out = Vec::new();
     write(engine.model(), options, &mut out).unwrap();
+    read(out)
+}
+
+fn read(out: Vec<u8>) -> Value {
     let text = String::from_utf8(out).unwrap();
     assert_eq!(text.lines().count(), 1);
     assert!(text.trim_end().chars().all(text::is_plain));
@@ -67,9 +71,90 @@ fn field_names_are_pinned() {
     assert_has(
         destination,
         "netns role local_addr remote_addr port established ports_total ports_used utilization max_rate_per_s \
-         seconds_to_exhaustion other folded errors",
+         seconds_to_exhaustion other folded errors soonest_seconds latest_seconds ports hold_seconds port_rate_per_s \
+         connect_ms open",
+    );
+    assert_has(
+        &destination["ports"],
+        "total reserved bound established other time_wait fin_wait2 reusable used available",
+    );
+    assert_has(&destination["connect_ms"], "p50 p90 p99");
+    assert_has(
+        &report["failures"][0],
+        "pid command start_ns call errno cause is_time_wait count first last netns local_addr remote_addr port",
     );
     assert_eq!(report["findings"], serde_json::json!([]));
+}
+
+#[test]
+fn findings_are_whole_in_their_order() {
+    let engine = fixture::engine();
+    let findings = fixture::findings();
+    let mut out = Vec::new();
+    write_plain(&report(engine.model(), &findings, Options::default()), &mut out).unwrap();
+    let report = read(out);
+    let all = report["findings"].as_array().unwrap();
+    let first = &all[0];
+    assert_has(first, "id severity holds title process destination cause evidence advice confidence recheck");
+    assert_has(&first["process"], "pid start_ns command ppid parent_command processes uid user");
+    assert_has(&first["destination"], "netns role local_addr remote_addr port");
+    assert_has(&first["advice"][0], "id text command effect risk");
+    assert_eq!(
+        all.iter().map(|finding| finding["id"].as_str().unwrap()).collect::<Vec<_>>(),
+        ["exhaustion-reached", "fork-per-request", "tracer-doubts"]
+    );
+    assert_eq!(
+        (&first["severity"], &first["holds"], &first["cause"], &first["confidence"]),
+        (&"critical".into(), &true.into(), &"no-connection-reuse".into(), &"high".into())
+    );
+    assert_eq!(
+        (&first["process"]["pid"], &first["process"]["command"]),
+        (&666.into(), &"=\u{1b}[2J\\xff\u{202e},\"x".into())
+    );
+    assert_eq!(
+        (&first["evidence"]["connect_failures"], &first["evidence"]["connect_failures_per_s"]),
+        (&61_000.into(), &12.25.into())
+    );
+    assert_eq!(first["evidence"]["command_line"], "=cmd|' /C calc'!A0 \u{1b}]0;owned\u{7}<b>\u{202e}gpj.exe|\n");
+    assert_eq!(
+        first["advice"][0]["effect"][0],
+        serde_json::json!({ "figure": "time_wait_made_per_s", "from": 322.0, "to": 0.0 })
+    );
+    assert_eq!(
+        (&first["advice"][0]["command"], &first["advice"][1]["command"]),
+        (&Value::Null, &"sysctl -w net.ipv4.ip_local_port_range=\"1024 65535\"".into())
+    );
+    let forked = &all[1]["process"];
+    assert_eq!(
+        (&forked["pid"], &forked["ppid"], &forked["parent_command"], &forked["user"], &forked["processes"]),
+        (&Value::Null, &500.into(), &"cron.sh".into(), &"deploy".into(), &40.into())
+    );
+    assert_eq!((&all[2]["process"], &all[2]["destination"]), (&Value::Null, &Value::Null));
+}
+
+#[test]
+fn failures_have_their_cause() {
+    let report = json(&fixture::engine(), Options::default());
+    assert_eq!(
+        report["failures"],
+        serde_json::json!([{
+            "pid": 700, "command": "batch", "start_ns": 700_000, "call": "connect", "errno": "EADDRNOTAVAIL",
+            "cause": "foreign_source", "is_time_wait": false, "count": 3,
+            "first": "2026-09-21T14:13:24.000Z", "last": "2026-09-21T14:13:24.000Z",
+            "netns": 4_026_531_840_u32, "local_addr": "10.0.0.1", "remote_addr": "10.0.1.3", "port": 11_211,
+        }])
+    );
+    let destinations = report["destinations"].as_array().unwrap();
+    let tightest = destinations.iter().find(|row| row["port"] == 5432).unwrap();
+    assert_eq!(
+        tightest["ports"],
+        serde_json::json!({
+            "total": 250, "reserved": 6, "bound": 0, "established": 0, "other": 0, "time_wait": 120, "fin_wait2": 0,
+            "reusable": 0, "used": 120, "available": 130,
+        })
+    );
+    assert_eq!((&tightest["hold_seconds"], &tightest["open"]), (&60.0.into(), &0.into()));
+    assert_eq!(tightest["connect_ms"], serde_json::json!({ "p50": null, "p90": null, "p99": null }));
 }
 
 #[test]

@@ -1,8 +1,9 @@
-//! The report as CSV, in the form of `top --csv`: one line for each row of the grouping, its host first.
+//! The report as CSV, in the form of `top --csv`: one line for each row of the grouping, its host first. What came later
+//! is last.
 
 use super::Report;
 use super::lines::{self, Line, Subject};
-use crate::view::csv::{names, of_destination, of_row, optional, write_record};
+use crate::view::csv::{last_names, names, of_destination, of_row, optional, split, write_record};
 use crate::view::order::By;
 use crate::view::text;
 use std::borrow::Cow;
@@ -29,7 +30,7 @@ const BACK: [&str; 8] = [
 /// The output cannot be written to.
 pub fn write(report: &Report<'_>, out: &mut dyn Write) -> io::Result<()> {
     let by = report.options.by;
-    write_record(FRONT.into_iter().chain(names(by)).chain(BACK).map(Cow::Borrowed), out)?;
+    write_record(FRONT.into_iter().chain(names(by)).chain(BACK).chain(last_names(by)).map(Cow::Borrowed), out)?;
     let (lines, _) = report.lines(by, report.options.top.unwrap_or(usize::MAX));
     lines.iter().try_for_each(|line| write_record(cells(line, by).into_iter(), out))
 }
@@ -59,5 +60,8 @@ fn cells<'a>(line: &'a Line<'_>, by: By) -> Vec<Cow<'a, str>> {
         counts.bytes_received.to_string().into(),
         optional(lines::bytes_per_connection(counts).map(|bytes| format!("{bytes:.1}"))),
     ]);
+    if let Subject::Destination(row) = line.subject {
+        cells.extend(split(row));
+    }
     cells
 }

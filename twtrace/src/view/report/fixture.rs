@@ -20,6 +20,7 @@ const START_UNIX_NS: i128 = 1_790_000_000 * SECOND as i128;
 pub(crate) fn told(inputs: Vec<Input>) -> Engine {
     let mut engine = Engine::new(EngineConfig { history: true, ..EngineConfig::default() });
     inputs.into_iter().for_each(|input| engine.apply(input));
+    engine.show();
     engine
 }
 

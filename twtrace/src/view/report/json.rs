@@ -7,6 +7,7 @@ use super::lines::{self, Line, Subject};
 use super::timeline::{Point, Timeline};
 use super::{Part, Report};
 use crate::trace::Loss;
+use crate::view::json::findings::{FailureJson, FindingJson};
 use crate::view::json::rows::{DestinationJson, Joins, RowJson, rounded};
 use crate::view::json::{self as top, Groups};
 use crate::view::order::By;
@@ -27,8 +28,8 @@ struct ReportJson<'a> {
     destinations: Vec<OfPart<'a, WithMeans<DestinationJson>>>,
     destinations_total: usize,
     timeline: Vec<OfPart<'a, PointJson>>,
-    /// Diagnosis rules write here; this version has none.
-    findings: [(); 0],
+    failures: Vec<OfPart<'a, FailureJson>>,
+    findings: Vec<OfPart<'a, FindingJson<'a>>>,
 }
 
 /// One recording and everything about its host.
@@ -154,9 +155,18 @@ pub fn write(report: &Report<'_>, out: &mut dyn Write) -> io::Result<()> {
         destinations: destinations.iter().filter_map(destination).collect(),
         destinations_total,
         timeline: timeline.collect(),
-        findings: [],
+        failures: report.parts.iter().flat_map(failures).collect(),
+        findings: report.parts.iter().flat_map(findings).collect(),
     };
     top::write_plain(&report, out)
+}
+
+fn failures<'a>(part: &'a Part<'a>) -> Vec<OfPart<'a, FailureJson>> {
+    top::findings::failures(part.model).into_iter().map(|row| OfPart::new(part, row)).collect()
+}
+
+fn findings<'a>(part: &'a Part<'a>) -> Vec<OfPart<'a, FindingJson<'a>>> {
+    part.findings.iter().map(|finding| OfPart::new(part, FindingJson::of(finding, part.model))).collect()
 }
 
 fn row<'a>(line: &Line<'a>, by: GroupBy, joins: &[Joins<'a>]) -> Option<OfPart<'a, WithMeans<RowJson<'a>>>> {

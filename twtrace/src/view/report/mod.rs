@@ -21,6 +21,7 @@ use crate::view::order::By;
 use crate::view::text as words;
 use std::collections::HashMap;
 use twtrace_core::engine::Model;
+use twtrace_core::finding::Finding;
 use twtrace_core::history::History;
 
 /// Rows of a table for people when no number is given.
@@ -47,6 +48,8 @@ pub struct Source<'a> {
     pub losses: &'a [Loss],
     /// What the engine made of it.
     pub model: &'a Model,
+    /// What is wrong, by its rules.
+    pub findings: &'a [Finding],
 }
 
 impl Source<'_> {
@@ -78,6 +81,7 @@ struct Part<'a> {
     source: Source<'a>,
     info: &'a Info,
     model: &'a Model,
+    findings: &'a [Finding],
     /// Its place among the parts.
     number: usize,
     /// Its host; of several recordings of one host with the name of the recording.
@@ -118,6 +122,7 @@ impl<'a> Report<'a> {
             source: *source,
             info: source.info,
             model: source.model,
+            findings: source.findings,
             number,
             host,
             recording: source.recording(),

@@ -7,7 +7,7 @@ use twtrace_core::engine::Engine;
 /// A report on one recording.
 pub(super) fn with_report<T>(engine: &Engine, options: Options, then: impl FnOnce(&Report<'_>) -> T) -> T {
     let info = fixture::info("/var/lib/web.twt", engine);
-    let source = Source { info: &info, losses: &[], model: engine.model() };
+    let source = Source { info: &info, losses: &[], model: engine.model(), findings: &[] };
     then(&Report::new(&[source], options))
 }
 
@@ -104,6 +104,7 @@ fn recordings_of_the_same_host_are_told_apart() {
         info,
         losses: &[],
         model: engine.model(),
+        findings: &[],
     });
     let report = Report::new(&sources, Options { by: By::Command, top: None });
     let hosts: Vec<&str> = report.parts.iter().map(|part| part.host.as_str()).collect();
@@ -131,7 +132,7 @@ fn what_is_missing_is_said_above_everything() {
     let engine = fixture::short();
     let info = Info { finished: false, segments_dropped: 3, ..fixture::info("web.twt", &engine) };
     let losses = [fixture::loss()];
-    let source = Source { info: &info, losses: &losses, model: engine.model() };
+    let source = Source { info: &info, losses: &losses, model: engine.model(), findings: &[] };
     let report = Report::new(&[source], Options::default());
     assert_eq!(report.losses(), ["web.twt: connections-0002.parquet <b>bad</b>\\n\\x1b[2J| checksum"]);
     let [text, json, _, markdown, html] = all_forms(&report);
@@ -173,7 +174,7 @@ fn hostile_text_does_nothing_in_any_form() {
     let engine = fixture::hostile();
     let info = fixture::info("/tmp/<b>|`=x\n\u{1b}[2J.twt", &engine);
     let losses = [fixture::loss()];
-    let source = Source { info: &info, losses: &losses, model: engine.model() };
+    let source = Source { info: &info, losses: &losses, model: engine.model(), findings: &[] };
     for several in [false, true] {
         let sources = if several { vec![source, source] } else { vec![source] };
         for by in GROUPINGS {

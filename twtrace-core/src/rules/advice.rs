@@ -1,0 +1,178 @@
+//! What to change, with what it does in numbers. Nothing here is ever executed.
+
+use super::case::Case;
+use crate::finding::{Advice, Effect, Party};
+use crate::input::KernelFacts;
+use crate::model::DestKey;
+use crate::ports::{Budget, REUSE_SECONDS, Usable};
+
+/// The range that the advice to widen it names: all that needs no privilege.
+const WIDEST: (u16, u16) = (1024, 65_535);
+
+pub(super) fn effect(figure: &'static str, from: f64, to: f64) -> Effect {
+    Effect { figure, from, to }
+}
+
+/// Connections that carry so many requests per second of so many seconds each.
+pub(super) fn pool_size(rate_per_s: f64, lifetime_s: f64) -> f64 {
+    // Not more for a rounding error.
+    (rate_per_s * lifetime_s - 1e-9).ceil().max(1.0)
+}
+
+/// Keep connections open and use them again.
+pub(super) fn pool(rate_per_s: f64, made_per_s: f64, lifetime_s: f64) -> Advice {
+    let size = pool_size(rate_per_s, lifetime_s);
+    let milliseconds = lifetime_s * 1e3;
+    Advice {
+        id: "pool-connections",
+        text: format!(
+            "Keep connections open and use them again: {size:.0} of them carry this traffic \
+             ({rate_per_s:.1}/s, {milliseconds:.1} ms each)."
+        ),
+        command: None,
+        effect: vec![
+            effect("time_wait_made_per_s", made_per_s, 0.0),
+            effect("connections_needed", rate_per_s * lifetime_s, size),
+        ],
+        risk: "A connection that is kept may have been closed by the peer when it is used again: retry once. \
+               Some more than the average are needed for bursts."
+            .to_owned(),
+    }
+}
+
+/// The server keeps connections open for its clients.
+pub(super) fn keep_alive(made_per_s: f64) -> Advice {
+    Advice {
+        id: "keep-alive",
+        text: "Let the server keep connections open for the next request (for HTTP: version 1.1 without `Connection: \
+               close`, a keep-alive timeout of some seconds), and see that clients do not ask for the close."
+            .to_owned(),
+        command: None,
+        effect: vec![effect("time_wait_made_per_s", made_per_s, 0.0)],
+        risk: "Each idle connection keeps a descriptor and some memory: bound their number and their idle time."
+            .to_owned(),
+    }
+}
+
+/// A program that runs once for each request hands its work to one that stays.
+pub(super) fn one_process(rate_per_s: f64, made_per_s: f64, lifetime_s: f64) -> Advice {
+    let size = pool_size(rate_per_s, lifetime_s);
+    Advice {
+        text: "Let one process that stays do what each of these does, over one connection: a client library, or the \
+               tool's own way to take many requests at once (a pipe, a batch file, `curl` with several URLs)."
+            .to_owned(),
+        effect: vec![
+            effect("time_wait_made_per_s", made_per_s, 0.0),
+            effect("connections_needed", rate_per_s * lifetime_s, size),
+        ],
+        risk: "An error ends what comes after it as well, unless the program deals with it.".to_owned(),
+        ..pool(rate_per_s, made_per_s, lifetime_s)
+    }
+}
+
+/// bind(2) leaves the port to connect(2).
+pub(super) fn bind_address_no_port(ports_bound: u64) -> Advice {
+    Advice {
+        id: "bind-address-no-port",
+        text:
+            "Bind the address alone: set IP_BIND_ADDRESS_NO_PORT before bind(2), and connect(2) chooses a port for its \
+               destination. Most proxies have an option for it, or do so when no source port is configured."
+                .to_owned(),
+        command: Some("setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &(int){1}, sizeof(int))".to_owned()),
+        effect: vec![effect("ports_bound", ports_bound as f64, 0.0)],
+        risk: "Linux 4.2 or newer. getsockname(2) tells no port before the connect.".to_owned(),
+    }
+}
+
+/// Prefixes a command so that it acts on the network namespace that it is about.
+fn there(case: &Case<'_>, key: DestKey, party: Option<&Party>, command: &str) -> String {
+    let own = case.model.summary().host.netns;
+    let process = party.and_then(|party| party.process);
+    match process {
+        Some(process) if key.netns != own && key.netns != 0 => format!("nsenter -t {} -n {command}", process.tgid),
+        _ => command.to_owned(),
+    }
+}
+
+/// Connects take over timewait sockets. `None` where they do already, or cannot.
+pub(super) fn tw_reuse(case: &Case<'_>, key: DestKey, budget: &Budget, party: Option<&Party>) -> Option<Advice> {
+    let kernel = case.kernel(key)?;
+    if kernel.tw_reuse == 1 || kernel.timestamps == Some(0) || budget.hold_seconds <= REUSE_SECONDS {
+        return None;
+    }
+    let delay = kernel.tw_reuse_delay_ms.map_or(REUSE_SECONDS, |ms| f64::from(ms) / 1e3).max(1e-3);
+    let sustained = f64::from(standing_free(budget)) / delay;
+    Some(Advice {
+        id: "tcp-tw-reuse",
+        text: format!(
+            "Let connects take over timewait sockets that are older than {delay:.0} s: the range then lasts for \
+             {sustained:.0} connections/s."
+        ),
+        command: Some(there(case, key, party, "sysctl -w net.ipv4.tcp_tw_reuse=1")),
+        effect: vec![effect("max_rate_per_s", budget.max_rate_per_s, sustained)],
+        risk:
+            "For outgoing connections with TCP timestamps on both ends alone; timewait sockets in FIN_WAIT2 are never \
+               taken over. It makes room, and the cost of a handshake for each request stays."
+                .to_owned(),
+    })
+}
+
+/// Ports that are neither bound nor held by open connections.
+fn standing_free(budget: &Budget) -> u32 {
+    [budget.bound, budget.established, budget.other].into_iter().fold(budget.total, u32::saturating_sub)
+}
+
+/// More ports. `None` where there are hardly more.
+pub(super) fn wider_range(case: &Case<'_>, key: DestKey, budget: &Budget, party: Option<&Party>) -> Option<Advice> {
+    let kernel: &KernelFacts = case.kernel(key)?;
+    let total = Usable::new(WIDEST, &kernel.reserved_ports)?.total();
+    if f64::from(total) < 1.2 * f64::from(budget.total) {
+        return None;
+    }
+    let (low, high) = WIDEST;
+    let more = f64::from(total) - f64::from(budget.total);
+    Some(Advice {
+        id: "wider-port-range",
+        text: format!("Widen the range of local ports to {low}-{high}: {total} instead of {}.", budget.total),
+        command: Some(there(case, key, party, &format!("sysctl -w net.ipv4.ip_local_port_range=\"{low} {high}\""))),
+        effect: vec![
+            effect("ports_total", budget.total.into(), total.into()),
+            effect(
+                "max_rate_per_s",
+                budget.max_rate_per_s,
+                budget.max_rate_per_s + more / budget.hold_seconds.max(1e-3),
+            ),
+        ],
+        risk: "A service that starts later may find its port taken by a connection: list the ports of services in \
+               net.ipv4.ip_local_reserved_ports first."
+            .to_owned(),
+    })
+}
+
+/// More addresses or ports on either side.
+pub(super) fn more_addresses(budget: &Budget) -> Advice {
+    Advice {
+        id: "more-addresses",
+        text:
+            "Spread over more source addresses, destination addresses or destination ports: each combination has the \
+               whole range for itself."
+                .to_owned(),
+        command: None,
+        effect: vec![effect("max_rate_per_s", budget.max_rate_per_s, 2.0 * budget.max_rate_per_s)],
+        risk: "The figure is for twice as many. A source address that is bound needs IP_BIND_ADDRESS_NO_PORT."
+            .to_owned(),
+    }
+}
+
+/// Room for more ports, by what there is.
+pub(super) fn room(case: &Case<'_>, key: DestKey, budget: &Budget, party: Option<&Party>) -> Vec<Advice> {
+    let mut room: Vec<Advice> = tw_reuse(case, key, budget, party).into_iter().collect();
+    room.extend(wider_range(case, key, budget, party));
+    room.push(more_addresses(budget));
+    room
+}
+
+/// Something that is not told in figures.
+pub(super) fn plain(id: &'static str, text: &str, risk: &str) -> Advice {
+    Advice { id, text: text.to_owned(), command: None, effect: Vec::new(), risk: risk.to_owned() }
+}

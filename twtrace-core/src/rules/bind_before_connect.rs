@@ -1,0 +1,103 @@
+//! bind(2) before connect(2) takes a port from every destination, where connect(2) alone takes it from one.
+
+use super::advice;
+use super::case::{Case, MANY, is_to};
+use crate::failure::{Call, Cause};
+use crate::finding::{Confidence, Finding, Party, Rule, Severity, Value};
+use crate::ledger::Map;
+use crate::model::{DestKey, DestinationRow};
+
+/// Of one process.
+struct Binder {
+    party: Party,
+    /// The destination with most of them.
+    key: DestKey,
+    most: u64,
+    destinations: u64,
+    /// Sockets that have their port still.
+    held: u64,
+    ended: u64,
+    last_ns: u64,
+    total: u32,
+}
+
+pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
+    let mut binders: Map<u32, Binder> = Map::default();
+    for (key, row) in &case.destinations {
+        let ended = u64::from(row.pattern.bound);
+        let bound = row.bound + ended;
+        // Most of its connections: one that is bound now and then is no habit.
+        if bound == 0 || 2 * bound < row.established + row.pattern.opened {
+            continue;
+        }
+        let Some(party) = party(case, *key) else { continue };
+        let process = party.process.map_or(0, |process| process.tgid);
+        let held = row.bound + timewaits(row);
+        let total = row.budget.map_or(0, |budget| budget.total);
+        let last_ns = if row.bound > 0 { case.now_ns } else { row.pattern.ended_ns };
+        let none = Binder { party, key: *key, most: 0, destinations: 0, held: 0, ended: 0, last_ns: 0, total };
+        let binder = binders.entry(process).or_insert(none);
+        if bound > binder.most {
+            (binder.key, binder.most) = (*key, bound);
+        }
+        binder.destinations += 1;
+        binder.held += held;
+        binder.ended += ended;
+        binder.last_ns = binder.last_ns.max(last_ns);
+        binder.total = binder.total.max(total);
+    }
+    let mut all: Vec<Binder> = binders.into_values().filter(|binder| binder.held + binder.ended >= MANY).collect();
+    all.sort_unstable_by_key(|binder| binder.key);
+    all.iter().map(|binder| finding(case, binder)).collect()
+}
+
+/// Timewait sockets of bound connections keep the port as well.
+fn timewaits(row: &DestinationRow) -> u64 {
+    let share = f64::from(row.pattern.bound) / (row.pattern.opened.max(1) as f64);
+    (row.counts.time_wait_live as f64 * share.min(1.0)).round() as u64
+}
+
+/// Who binds: whose connections were, or who holds those that are open.
+fn party(case: &Case<'_>, key: DestKey) -> Option<Party> {
+    let ended = case.pairs_of(key).filter(|pair| pair.pair.pattern.bound > 0);
+    if let Some(most) = ended.max_by_key(|pair| (pair.pair.pattern.bound, pair.owner.key)) {
+        return Some(Party::of(most.owner));
+    }
+    let holders = case.holders(|holder| holder.state == "established" && is_to(holder, key));
+    holders.max_by_key(|holder| (holder.sockets, holder.tgid)).map(Party::of_holder)
+}
+
+fn finding(case: &Case<'_>, binder: &Binder) -> Finding {
+    let failures = case.model.failures().filter(|row| {
+        let same = row.process.map(|process| process.tgid) == binder.party.process.map(|process| process.tgid);
+        same && (row.cause == Cause::BoundTupleTaken
+            || row.call == Call::Bind && row.cause == Cause::BoundPoolExhausted)
+    });
+    let failed: u64 = failures.map(|row| row.count).sum();
+    let crowded = binder.total > 0 && 2 * binder.held >= u64::from(binder.total);
+    let mut evidence = vec![
+        ("bound_connections", Value::Count(binder.held + binder.ended)),
+        ("ports_bound", Value::Count(binder.held)),
+        ("ports_total", Value::Count(binder.total.into())),
+        ("destinations", Value::Count(binder.destinations)),
+    ];
+    if failed > 0 {
+        evidence.insert(0, ("failures", Value::Count(failed)));
+    }
+    Finding {
+        rule: Rule::BindBeforeConnect,
+        severity: if failed > 0 || crowded { Severity::Warning } else { Severity::Info },
+        holds: case.goes_on(binder.last_ns, 0.0),
+        process: Some(binder.party),
+        destination: Some(binder.key),
+        cause: None,
+        title: "binds before it connects: each connection takes its port from all destinations".to_owned(),
+        evidence,
+        advice: vec![advice::bind_address_no_port(binder.held)],
+        confidence: Confidence::High,
+        recheck:
+            "After the change none of its ports counts as bound, and two connections to different destinations can \
+                  have the same port."
+                .to_owned(),
+    }
+}

@@ -1,0 +1,62 @@
+//! The kernel refuses timewait sockets: `tcp_max_tw_buckets` is reached.
+
+use super::advice::effect;
+use super::case::Case;
+use crate::finding::{Advice, Confidence, Finding, Party, Rule, Severity, Value};
+use crate::model::{GroupBy, GroupKey};
+use crate::ports::TIME_WAIT_SECONDS;
+
+/// About what a timewait socket takes in the kernel's memory, bytes (`tw_sock_TCP` of `/proc/slabinfo`, and its share of
+/// a bind bucket).
+const BYTES: f64 = 320.0;
+
+pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
+    let summary = case.model.summary();
+    let refused = summary.totals.counts.time_wait_overflow;
+    if refused == 0 {
+        return Vec::new();
+    }
+    let rows = case.model.rows(GroupBy::Process);
+    let processes = rows.filter(|row| matches!(row.key, GroupKey::Process(_)) && row.counts.time_wait_overflow > 0);
+    let most = processes.max_by_key(|row| (row.counts.time_wait_overflow, row.key));
+    let place = case.destinations.iter().filter(|(_, row)| row.counts.time_wait_overflow > 0);
+    let place = place.max_by_key(|(key, row)| (row.counts.time_wait_overflow, *key));
+    let kernel = place.and_then(|(key, _)| case.kernel(*key)).unwrap_or(&summary.kernel);
+    let counts = &summary.totals.counts;
+    // What is refused would have been made.
+    let seconds = summary.window.seconds().max(1.0);
+    let due_per_s = (counts.time_wait_made + refused) as f64 / seconds;
+    let wanted = (1.5 * due_per_s * TIME_WAIT_SECONDS).max(2.0 * kernel.max_tw_buckets as f64).min(4_194_304.0);
+    let wanted = (wanted.round() as u64).next_power_of_two();
+    let mebibytes = wanted as f64 * BYTES / 1_048_576.0;
+    let last_ns = place.map_or(0, |(_, row)| row.pattern.ended_ns);
+    vec![Finding {
+        rule: Rule::BucketOverflow,
+        severity: Severity::Warning,
+        holds: case.goes_on(last_ns, 0.0) && kernel.time_wait as f64 >= 0.95 * kernel.max_tw_buckets as f64,
+        process: most.and_then(|row| row.owner.as_ref()).map(Party::of),
+        destination: place.map(|(key, _)| *key),
+        cause: None,
+        title:
+            "is refused timewait sockets: the bucket limit is reached, and its connections end without that protection"
+                .to_owned(),
+        evidence: vec![
+            ("refused", Value::Count(refused)),
+            ("time_wait", Value::Count(kernel.time_wait)),
+            ("max_tw_buckets", Value::Count(kernel.max_tw_buckets)),
+        ],
+        advice: vec![Advice {
+            id: "bucket-limit",
+            text: format!(
+                "Raise the limit to {wanted}, which takes about {mebibytes:.0} MiB of kernel memory when full."
+            ),
+            command: Some(format!("sysctl -w net.ipv4.tcp_max_tw_buckets={wanted}")),
+            effect: vec![effect("max_tw_buckets", kernel.max_tw_buckets as f64, wanted as f64)],
+            risk: "Memory, and more ports in use: without the limit they would have come free. Reuse of connections \
+                   removes the cause."
+                .to_owned(),
+        }],
+        confidence: Confidence::High,
+        recheck: "After the change `nstat -az TcpExtTCPTimeWaitOverflow` stands still.".to_owned(),
+    }]
+}

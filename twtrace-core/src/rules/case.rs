@@ -1,0 +1,173 @@
+//! What the rules look at: the model's rows joined once.
+
+use crate::finding::Party;
+use crate::input::{Holder, KernelFacts, Owner, ProcessKey, Role};
+use crate::ledger::Map;
+use crate::model::{DestKey, DestRow, DestinationRow, GroupBy, GroupKey, Model, PairRow, Row};
+use crate::pattern::Pattern;
+use crate::ports::{TIME_WAIT_SECONDS, hold_seconds, is_loopback};
+use std::net::IpAddr;
+
+const SECOND_NS: u64 = 1_000_000_000;
+
+/// What was seen within so long still goes on, unless it comes more seldom than that.
+const RECENT_NS: u64 = 10 * SECOND_NS;
+
+/// `/proc` tells the start of a process in steps of so much (`USER_HZ`), and rounds down.
+const START_NS: u64 = 10_000_000;
+
+/// One-shots that make a habit.
+pub(super) const MANY: u64 = 20;
+
+/// Share of connections that makes a habit.
+pub(super) const MOST: f64 = 0.8;
+
+/// Connections per second below which a habit costs nothing worth a change.
+pub(super) const LEAST_PER_S: f64 = 1.0;
+
+/// A process and a destination that have connections with each other.
+pub(super) struct Pair<'a> {
+    pub(super) pair: &'a PairRow,
+    pub(super) owner: &'a Owner,
+    pub(super) row: &'a DestinationRow,
+    pub(super) key: DestKey,
+}
+
+/// The model, joined.
+pub(super) struct Case<'a> {
+    pub(super) model: &'a Model,
+    pub(super) now_ns: u64,
+    pub(super) pairs: Vec<Pair<'a>>,
+    pub(super) destinations: Vec<(DestKey, &'a DestinationRow)>,
+    /// Of these, the ports of this host that accept.
+    ports: Map<(u32, IpAddr, u16), &'a DestinationRow>,
+}
+
+impl<'a> Case<'a> {
+    pub(super) fn of(model: &'a Model) -> Self {
+        let processes: Map<u32, &Row> = model.rows(GroupBy::Process).map(|row| (row.id, row)).collect();
+        let rows = model.destinations().filter_map(|row| match row.key {
+            DestRow::Dest(key) => Some((key, row)),
+            DestRow::Other => None,
+        });
+        let mut destinations: Vec<(DestKey, &DestinationRow)> = rows.collect();
+        destinations.sort_unstable_by_key(|(key, _)| *key);
+        let by_id: Map<u32, (DestKey, &DestinationRow)> =
+            destinations.iter().map(|(key, row)| (row.id, (*key, *row))).collect();
+        let mut pairs: Vec<Pair<'_>> = model
+            .pairs()
+            .filter_map(|pair| {
+                let row = processes.get(&pair.process)?;
+                let owner = row.owner.as_ref().filter(|_| matches!(row.key, GroupKey::Process(_)))?;
+                let (key, row) = *by_id.get(&pair.destination)?;
+                Some(Pair { pair, owner, row, key })
+            })
+            .collect();
+        pairs.sort_unstable_by_key(|pair| (pair.key, pair.owner.key));
+        let passive = destinations.iter().filter(|(key, _)| key.role == Role::Passive);
+        let ports = passive.map(|(key, row)| (super::place(key.netns, key.local_addr, key.port), *row)).collect();
+        Self { ports, model, now_ns: model.summary().window.now_ns, pairs, destinations }
+    }
+
+    /// Whether what was last seen then still goes on, if it comes so often.
+    pub(super) fn goes_on(&self, last_ns: u64, per_s: f64) -> bool {
+        let patience_ns = if per_s > 0.0 { (3e9 / per_s) as u64 } else { 0 };
+        self.now_ns.saturating_sub(last_ns) <= RECENT_NS.max(patience_ns)
+    }
+
+    /// Sysctls of a destination's namespace.
+    pub(super) fn kernel(&self, key: DestKey) -> Option<&'a KernelFacts> {
+        self.model.summary().kernel_of(key.netns)
+    }
+
+    /// How long a connection towards a destination keeps its port once it was closed here, in seconds.
+    pub(super) fn hold_seconds(&self, key: DestKey) -> f64 {
+        let loopback = key.remote_addr.is_some_and(|remote| is_loopback(key.local_addr, remote));
+        self.kernel(key).map_or(TIME_WAIT_SECONDS, |kernel| hold_seconds(kernel, loopback))
+    }
+
+    /// Pairs of a destination.
+    pub(super) fn pairs_of(&self, key: DestKey) -> impl Iterator<Item = &Pair<'a>> {
+        self.pairs.iter().filter(move |pair| pair.key == key)
+    }
+
+    /// Who holds open sockets and matches.
+    pub(super) fn holders(&self, matches: impl Fn(&Holder) -> bool) -> impl Iterator<Item = &'a Holder> {
+        self.model.holders().rows.iter().filter(move |holder| matches(holder))
+    }
+
+    /// Whether a process has a listening socket of its own: it is a service.
+    pub(super) fn listens(&self, process: ProcessKey) -> bool {
+        self.holders(|holder| holder.state == "listen" && is_of(holder, process)).next().is_some()
+    }
+
+    /// Established connections of a process towards a destination, by the last search.
+    pub(super) fn holds(&self, process: ProcessKey, key: DestKey) -> u64 {
+        let matches = |holder: &Holder| holder.state == "established" && is_of(holder, process) && is_to(holder, key);
+        self.holders(matches).map(|holder| holder.sockets).sum()
+    }
+
+    /// The other end of a destination, if it is on this host.
+    fn local_peer(&self, key: DestKey) -> Option<&'a DestinationRow> {
+        let remote = key.remote_addr.filter(|_| key.role == Role::Active)?;
+        self.ports.get(&super::place(key.netns, remote, key.port)).copied()
+    }
+
+    /// Timewait sockets that the other end has made of so many connections towards a destination, if it is on this host.
+    pub(super) fn made_by_local_peer(&self, key: DestKey, opened: u64) -> f64 {
+        self.local_peer(key).map_or(0.0, |row| {
+            let share = opened as f64 / row.pattern.accepted.max(1) as f64;
+            row.counts.time_wait_made as f64 * share.min(1.0)
+        })
+    }
+
+    /// Whether connections towards a destination are accepted by somebody on this host, who closes them first.
+    pub(super) fn is_closed_by_local_peer(&self, key: DestKey, pattern: &Pattern) -> bool {
+        let mostly_last = (pattern.closed_first as f64) < (1.0 - MOST) * pattern.connections() as f64;
+        mostly_last && self.local_peer(key).is_some_and(|row| row.pattern.accepted > 0)
+    }
+}
+
+impl Party {
+    /// A process.
+    pub(super) fn of(owner: &Owner) -> Self {
+        Self {
+            process: Some(owner.key),
+            command: owner.comm,
+            ppid: owner.ppid,
+            parent_command: owner.parent_comm,
+            processes: 1,
+            uid: owner.uid,
+        }
+    }
+
+    /// A process that is only known by the sockets that it holds.
+    pub(super) fn of_holder(holder: &Holder) -> Self {
+        let mut command = crate::input::Comm::default();
+        let bytes = holder.command.as_bytes();
+        let length = bytes.len().min(command.0.len() - 1);
+        command.0[..length].copy_from_slice(&bytes[..length]);
+        Self {
+            process: Some(ProcessKey { tgid: holder.tgid, start_ns: holder.start_ns }),
+            command,
+            ppid: 0,
+            parent_command: Default::default(),
+            processes: 1,
+            uid: holder.uid,
+        }
+    }
+}
+
+/// Whether a holder is that process.
+pub(super) fn is_of(holder: &Holder, process: ProcessKey) -> bool {
+    holder.tgid == process.tgid && holder.start_ns.abs_diff(process.start_ns) <= 2 * START_NS
+}
+
+/// Whether a holder's sockets lead to a destination, or are accepted on it.
+pub(super) fn is_to(holder: &Holder, key: DestKey) -> bool {
+    let place = match key.role {
+        Role::Passive => holder.local_port == key.port,
+        Role::Active | Role::Unknown => Some(holder.remote_addr) == key.remote_addr && holder.remote_port == key.port,
+    };
+    place && holder.netns == key.netns && holder.local_addr == key.local_addr
+}

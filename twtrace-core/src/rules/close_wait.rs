@@ -1,0 +1,42 @@
+//! Sockets whose peer has closed, and whose own process does not: a leak of descriptors, and not TIME_WAIT.
+
+use super::advice::effect;
+use super::case::{Case, MANY, is_to};
+use crate::finding::{Advice, Confidence, Finding, Party, Rule, Severity, Value};
+use crate::input::CensusState;
+
+pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
+    let leaks = case.model.waiting().iter().filter(|kind| kind.state == CensusState::CloseWait && kind.aged >= MANY);
+    leaks
+        .map(|kind| {
+            let key = kind.destination;
+            let holders = case.holders(|holder| holder.state == "close_wait" && is_to(holder, key));
+            let holder = holders.max_by_key(|holder| (holder.sockets, holder.tgid));
+            Finding {
+                rule: Rule::CloseWaitLeak,
+                severity: Severity::Warning,
+                holds: true,
+                process: holder.map(Party::of_holder),
+                destination: Some(key),
+                cause: None,
+                title: "does not close sockets whose peer has closed: this is not TIME_WAIT".to_owned(),
+                evidence: vec![
+                    ("close_wait", Value::Count(kind.sockets)),
+                    ("close_wait_for_3_s", Value::Count(kind.aged)),
+                ],
+                advice: vec![Advice {
+                    id: "close-sockets",
+                    text:
+                        "Close the socket when read(2) returns 0, also on error paths. No setting of the kernel ends \
+                           CLOSE_WAIT: it lasts until the process closes, or ends."
+                            .to_owned(),
+                    command: None,
+                    effect: vec![effect("close_wait", kind.sockets as f64, 0.0)],
+                    risk: "None.".to_owned(),
+                }],
+                confidence: if holder.is_some() { Confidence::High } else { Confidence::Medium },
+                recheck: "After the change `ss -tan state close-wait` stays near empty.".to_owned(),
+            }
+        })
+        .collect()
+}

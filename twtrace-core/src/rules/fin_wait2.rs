@@ -1,0 +1,53 @@
+//! Sockets that have sent their FIN and wait for the peer's, which does not come.
+
+use super::advice::effect;
+use super::case::{Case, MANY};
+use crate::finding::{Advice, Confidence, Finding, Party, Rule, Severity, Value};
+use crate::input::CensusState;
+
+pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for (key, row) in &case.destinations {
+        let waiting = case.model.waiting().iter();
+        let full = waiting.filter(|kind| kind.state == CensusState::FinWait2 && kind.destination == *key);
+        let (full, full_aged) = full.fold((0, 0), |(sockets, aged), kind| (sockets + kind.sockets, aged + kind.aged));
+        let aged = full_aged + row.fin_wait2_aged;
+        if aged < MANY {
+            continue;
+        }
+        let most = case.pairs_of(*key).max_by_key(|pair| (pair.pair.time_wait_live, pair.owner.key));
+        let sockets = full + row.counts.fin_wait2_live;
+        let timeout = case.kernel(*key).and_then(|kernel| kernel.fin_timeout_s).unwrap_or(60);
+        found.push(Finding {
+            rule: Rule::FinWait2PileUp,
+            severity: Severity::Warning,
+            holds: true,
+            process: most.map(|pair| Party::of(pair.owner)),
+            destination: Some(*key),
+            cause: None,
+            title: "has closed, and its peers have not: sockets stay in FIN_WAIT2".to_owned(),
+            evidence: vec![
+                ("fin_wait2", Value::Count(sockets)),
+                ("fin_wait2_for_3_s", Value::Count(aged)),
+                ("fin_wait2_of_open_sockets", Value::Count(full)),
+                ("fin_timeout_s", Value::Count(timeout.into())),
+            ],
+            advice: vec![Advice {
+                id: "let-peer-close",
+                text: format!(
+                    "Look at the peer: it does not close after our FIN, as a pool does that never looks at idle \
+                     connections. Orphaned ones end after {timeout} s (net.ipv4.tcp_fin_timeout); those that a process \
+                     still has open do not."
+                ),
+                command: None,
+                effect: vec![effect("fin_wait2", sockets as f64, 0.0)],
+                risk:
+                    "None. A shorter tcp_fin_timeout ends orphans in FIN_WAIT2 sooner, and does nothing for TIME_WAIT."
+                        .to_owned(),
+            }],
+            confidence: Confidence::High,
+            recheck: "After the change `ss -tan state fin-wait-2` stays near empty.".to_owned(),
+        });
+    }
+    found
+}

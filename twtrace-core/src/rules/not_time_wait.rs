@@ -1,0 +1,116 @@
+//! EADDRNOTAVAIL and EADDRINUSE that have nothing to do with TIME_WAIT.
+
+use super::advice;
+use super::case::Case;
+use crate::failure::{Cause, FailureRow};
+use crate::finding::{Confidence, Finding, Party, Rule, Severity, Value};
+use crate::ledger::Map;
+use crate::model::{DestKey, GroupBy, GroupKey};
+
+/// Failures of one process, of one cause.
+pub(super) struct Failed {
+    pub(super) party: Option<Party>,
+    pub(super) cause: Cause,
+    pub(super) count: u64,
+    pub(super) last_ns: u64,
+    /// The place with most of them.
+    pub(super) place: Option<DestKey>,
+    most: u64,
+}
+
+/// Failures by process and cause.
+pub(super) fn failed(case: &Case<'_>, wanted: impl Fn(Cause) -> bool) -> Vec<Failed> {
+    let mut all: Map<(u32, Cause), Failed> = Map::default();
+    let mut rows: Vec<&FailureRow> = case.model.failures().filter(|row| wanted(row.cause)).collect();
+    rows.sort_unstable_by_key(|row| (row.process_row, row.cause, row.destination));
+    for row in rows {
+        let none =
+            Failed { party: party(case, row), cause: row.cause, count: 0, last_ns: 0, place: row.destination, most: 0 };
+        let failed = all.entry((row.process_row, row.cause)).or_insert(none);
+        failed.count += row.count;
+        failed.last_ns = failed.last_ns.max(row.last_ns);
+        if row.count > failed.most {
+            (failed.most, failed.place) = (row.count, row.destination);
+        }
+    }
+    let mut all: Vec<Failed> = all.into_values().collect();
+    all.sort_unstable_by_key(|failed| (std::cmp::Reverse(failed.count), failed.cause, failed.place));
+    all
+}
+
+/// Whose failures they are.
+pub(super) fn party(case: &Case<'_>, row: &FailureRow) -> Option<Party> {
+    let process = row.process?;
+    let rows = case.model.rows(GroupBy::Process);
+    let owner = rows.filter(|row| row.key == GroupKey::Process(process)).find_map(|row| row.owner);
+    Some(owner.as_ref().map_or_else(
+        || Party {
+            process: Some(process),
+            command: Default::default(),
+            ppid: 0,
+            parent_command: Default::default(),
+            processes: 1,
+            uid: 0,
+        },
+        Party::of,
+    ))
+}
+
+pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
+    failed(case, |cause| matches!(cause, Cause::ForeignSource | Cause::NoSource | Cause::PortInUse))
+        .iter()
+        .map(|failed| finding(case, failed))
+        .collect()
+}
+
+fn finding(case: &Case<'_>, failed: &Failed) -> Finding {
+    let (title, errno, advice) = match failed.cause {
+        Cause::PortInUse => (
+            "binds a port that somebody else has: this is not TIME_WAIT",
+            "EADDRINUSE",
+            advice::plain(
+                "fix-address",
+                "End the process that listens there, or choose another port; `ss -ltnp` names it.",
+                "None.",
+            ),
+        ),
+        Cause::NoSource => (
+            "connects to where no address of this host leads: this is not TIME_WAIT",
+            "EADDRNOTAVAIL",
+            advice::plain(
+                "fix-address",
+                "Give this host an address and a route of that family and scope, or do not let the name resolve to it; \
+                 `ip -6 route get ADDRESS` tells what is missing.",
+                "None.",
+            ),
+        ),
+        _ => (
+            "binds an address that this host does not have: this is not TIME_WAIT",
+            "EADDRNOTAVAIL",
+            advice::plain(
+                "fix-address",
+                "Correct the configured address, or add it to an interface; `ip address` lists those that there are.",
+                "None.",
+            ),
+        ),
+    };
+    let holds = case.goes_on(failed.last_ns, 0.0);
+    Finding {
+        rule: Rule::NotTimeWait,
+        severity: if holds { Severity::Critical } else { Severity::Warning },
+        holds,
+        process: failed.party,
+        destination: failed.place,
+        cause: None,
+        title: title.to_owned(),
+        evidence: vec![
+            ("failures", Value::Count(failed.count)),
+            ("errno", Value::Text(errno.to_owned())),
+            ("reason", Value::Text(failed.cause.name().to_owned())),
+            ("verdict", Value::Text("this is not TIME_WAIT".to_owned())),
+        ],
+        advice: vec![advice],
+        confidence: Confidence::High,
+        recheck: "After the change the call succeeds.".to_owned(),
+    }
+}

@@ -1,0 +1,57 @@
+//! Connections at regular intervals: a health check, a poller.
+
+use super::advice;
+use super::case::{Case, MOST};
+use crate::finding::{Confidence, Finding, Party, Rule, Severity, Value};
+use crate::input::Role;
+
+/// Intervals that make a rhythm.
+const INTERVALS: u64 = 5;
+
+/// Shorter ones are load and no rhythm, in seconds.
+const SHORTEST_S: f64 = 0.3;
+
+/// Standard deviation of the intervals by their mean, at most.
+const SPREAD: f64 = 0.2;
+
+pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for (key, row) in case.destinations.iter().filter(|(key, _)| key.role == Role::Active) {
+        let pattern = &row.pattern;
+        let (intervals, mean_s, spread) = pattern.gaps();
+        let one_shots = pattern.one_shots as f64 >= MOST * pattern.opened as f64;
+        if intervals < INTERVALS || mean_s < SHORTEST_S || spread > SPREAD || !one_shots {
+            continue;
+        }
+        let most = case.pairs_of(*key).max_by_key(|pair| (pair.pair.pattern.opened, pair.owner.key));
+        let processes = case.pairs_of(*key).count() as u64;
+        let party = most.map(|pair| {
+            let process = Some(pair.owner.key).filter(|_| processes == 1);
+            Party { process, processes, ..Party::of(pair.owner) }
+        });
+        let rate_per_s = 1.0 / mean_s;
+        found.push(Finding {
+            rule: Rule::PeriodicChecks,
+            severity: Severity::Info,
+            holds: case.goes_on(pattern.ended_ns, rate_per_s),
+            process: party,
+            destination: Some(*key),
+            cause: None,
+            title: "connects at regular intervals, as a health check does".to_owned(),
+            evidence: vec![
+                ("connections", Value::Count(pattern.opened)),
+                ("interval_s", Value::Number(mean_s)),
+                ("interval_spread", Value::Number(spread)),
+                ("time_wait_live", Value::Number(rate_per_s * case.hold_seconds(*key))),
+            ],
+            advice: vec![advice::plain(
+                "slow-down",
+                "Leave it as it is, unless there are very many of them: at this rate it holds hardly any port.",
+                "None.",
+            )],
+            confidence: Confidence::Medium,
+            recheck: "Nothing to check.".to_owned(),
+        });
+    }
+    found
+}

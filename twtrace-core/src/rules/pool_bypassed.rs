@@ -1,0 +1,38 @@
+//! A process keeps connections open, and opens others beside them towards the same destination.
+
+use super::advice;
+use super::case::{Case, Pair};
+use super::no_reuse::{churns, evidence, severity};
+use crate::finding::{Confidence, Finding, Party, Rule, Value};
+
+pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
+    churns(case)
+        .filter(|churn| churn.pool > 0)
+        .map(|churn| {
+            let Pair { pair, owner, key, .. } = churn.pair;
+            let mut evidence = evidence(&churn);
+            evidence.insert(0, ("pool_connections", Value::Count(churn.pool)));
+            let mut advice = advice::pool(churn.rate_per_s, churn.made_per_s, churn.lifetime_s);
+            advice.text = format!(
+                "Send these requests through the pool of {} that the process has already: some code path opens \
+                 connections of its own.",
+                churn.pool
+            );
+            Finding {
+                rule: Rule::PoolBypassed,
+                severity: severity(case, &churn),
+                holds: case.goes_on(pair.pattern.ended_ns, churn.rate_per_s),
+                process: Some(Party::of(owner)),
+                destination: Some(*key),
+                cause: None,
+                title: "has a pool of connections, and opens others beside it".to_owned(),
+                evidence,
+                advice: vec![advice],
+                confidence: Confidence::Medium,
+                recheck: "After the change the process makes hardly any connection towards this destination, and \
+                          ESTABLISHED stays as it is."
+                    .to_owned(),
+            }
+        })
+        .collect()
+}

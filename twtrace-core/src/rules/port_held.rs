@@ -1,0 +1,31 @@
+//! A server cannot bind its port again, for timewait sockets still have it.
+
+use super::advice;
+use super::case::Case;
+use super::not_time_wait::failed;
+use crate::failure::Cause;
+use crate::finding::{Confidence, Finding, Rule, Severity, Value};
+
+pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
+    failed(case, |cause| cause == Cause::TimewaitHoldsPort)
+        .into_iter()
+        .map(|failed| Finding {
+            rule: Rule::PortHeldByTimeWait,
+            severity: Severity::Warning,
+            holds: case.goes_on(failed.last_ns, 0.0),
+            process: failed.party,
+            destination: failed.place,
+            cause: None,
+            title: "binds a port that only timewait sockets have, without SO_REUSEADDR".to_owned(),
+            evidence: vec![("failures", Value::Count(failed.count)), ("errno", Value::Text("EADDRINUSE".to_owned()))],
+            advice: vec![advice::plain(
+                "so-reuseaddr",
+                "Set SO_REUSEADDR on the listening socket before bind(2), as servers do: timewait sockets are then no \
+                 obstacle. Until then it works again 60 s after the last of them was made.",
+                "None for a listener: on Linux a port that somebody listens on stays taken.",
+            )],
+            confidence: Confidence::Medium,
+            recheck: "After the change the server starts at once.".to_owned(),
+        })
+        .collect()
+}

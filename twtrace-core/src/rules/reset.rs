@@ -1,0 +1,59 @@
+//! Connections that are thrown away with a reset: no TIME_WAIT, but data may be lost.
+
+use super::advice::effect;
+use super::case::{Case, MANY};
+use crate::finding::{Advice, Confidence, Finding, Party, Rule, Severity, Value};
+
+pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
+    case.pairs
+        .iter()
+        .filter_map(|pair| {
+            let pattern = &pair.pair.pattern;
+            let (linger, unread) = (u64::from(pattern.linger_aborts), u64::from(pattern.unread_aborts));
+            let aborts = linger + unread;
+            if aborts < MANY || 2 * aborts < pattern.connections() {
+                return None;
+            }
+            let rate_per_s = pattern.rate_per_s() * aborts as f64 / pattern.connections().max(1) as f64;
+            let by_linger = linger >= unread;
+            let (title, text) = if by_linger {
+                (
+                    "closes with a reset (SO_LINGER 0): no TIME_WAIT, but data may be lost",
+                    "Leave SO_LINGER alone and close normally; against TIME_WAIT, use connections again. What was sent and \
+                     not acknowledged is thrown away, and the peer reads ECONNRESET.",
+                )
+            } else {
+                (
+                    "closes with data left unread: the kernel sends a reset, no TIME_WAIT, but data may be lost",
+                    "Read to the end before close(2), or shutdown(2) and wait for the peer: what the peer has yet to read \
+                     may be lost with the reset.",
+                )
+            };
+            Some(Finding {
+                rule: Rule::ResetInsteadOfClose,
+                severity: Severity::Warning,
+                holds: case.goes_on(pattern.ended_ns, rate_per_s),
+                process: Some(Party::of(pair.owner)),
+                destination: Some(pair.key),
+                cause: None,
+                title: title.to_owned(),
+                evidence: vec![
+                    ("aborts", Value::Count(aborts)),
+                    ("by_so_linger", Value::Count(linger)),
+                    ("with_unread_data", Value::Count(unread)),
+                    ("connections", Value::Count(pattern.connections())),
+                    ("rate_per_s", Value::Number(rate_per_s)),
+                ],
+                advice: vec![Advice {
+                    id: "read-before-close",
+                    text: text.to_owned(),
+                    command: None,
+                    effect: vec![effect("resets_per_s", rate_per_s, 0.0)],
+                    risk: "Whoever closes first then has timewait sockets: that is what they are for.".to_owned(),
+                }],
+                confidence: Confidence::High,
+                recheck: "After the change its connections end with FINs.".to_owned(),
+            })
+        })
+        .collect()
+}

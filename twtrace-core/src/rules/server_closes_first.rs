@@ -1,0 +1,51 @@
+//! A server closes each connection after one request, so that it keeps the timewait sockets, on its own port.
+
+use super::advice;
+use super::case::{Case, LEAST_PER_S, MANY, MOST};
+use crate::finding::{Confidence, Finding, Party, Rule, Severity, Value};
+use crate::input::Role;
+
+pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for (key, row) in &case.destinations {
+        let pattern = &row.pattern;
+        let rate_per_s = pattern.rate_per_s();
+        let share = |count: u64| count as f64 >= MOST * pattern.accepted as f64;
+        let habit = key.role == Role::Passive
+            && pattern.accepted >= MANY
+            && rate_per_s >= LEAST_PER_S
+            && share(pattern.closed_first)
+            && share(pattern.one_shots);
+        if !habit {
+            continue;
+        }
+        let most = case.pairs_of(*key).max_by_key(|pair| (pair.pair.pattern.accepted, pair.owner.key));
+        let servers = case.pairs_of(*key).count() as u64;
+        let made_per_s = rate_per_s * (row.counts.time_wait_made as f64 / pattern.accepted as f64).min(1.0);
+        found.push(Finding {
+            rule: Rule::ServerClosesFirst,
+            severity: Severity::Info,
+            holds: case.goes_on(pattern.ended_ns, rate_per_s),
+            process: most.map(|pair| Party::of(pair.owner)),
+            destination: Some(*key),
+            cause: None,
+            title: "closes first after one request: it keeps the timewait sockets, which cost memory and no ports"
+                .to_owned(),
+            evidence: vec![
+                ("connections", Value::Count(pattern.accepted)),
+                ("closed_first", Value::Count(pattern.closed_first)),
+                ("rate_per_s", Value::Number(rate_per_s)),
+                ("lifetime_ms", Value::Number(pattern.lifetime_s() * 1e3)),
+                ("request_bytes", Value::Count(pattern.request_bytes / pattern.one_shots.max(1))),
+                ("processes", Value::Count(servers)),
+                ("time_wait_made", Value::Count(row.counts.time_wait_made)),
+            ],
+            advice: vec![advice::keep_alive(made_per_s)],
+            // A client that asks for it leaves the same traces.
+            confidence: Confidence::Medium,
+            recheck: "After the change connections on this port last, and it makes hardly any timewait socket."
+                .to_owned(),
+        });
+    }
+    found
+}

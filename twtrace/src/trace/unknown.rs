@@ -1,0 +1,295 @@
+//! Rows of kinds that a later version has added: they are left out, and it is said that they are.
+
+use super::Loss;
+use super::schema::{Form, TABLES, Table};
+
+/// Words that are named; damage could make up any number of them.
+const NAMED: usize = 4;
+
+/// Characters of a word that are shown.
+const SHOWN: usize = 40;
+
+/// Rows of a segment that were left out.
+#[derive(Default)]
+pub(super) struct Skipped {
+    tables: [Rows; TABLES],
+}
+
+/// Of one table.
+#[derive(Default)]
+struct Rows {
+    count: u64,
+    /// The first few of the words that are not known.
+    words: Vec<String>,
+}
+
+impl Skipped {
+    /// A row has a word that is not known.
+    pub(super) fn add(&mut self, table: Table, word: &str) {
+        let rows = &mut self.tables[table as usize];
+        rows.count += 1;
+        let word: String = word.chars().take(SHOWN).collect();
+        if rows.words.len() < NAMED && !rows.words.contains(&word) {
+            rows.words.push(word);
+        }
+    }
+
+    /// What is missing, for each table.
+    pub(super) fn losses(self, segment: u32) -> impl Iterator<Item = Loss> {
+        let tables = Table::ALL.into_iter().zip(self.tables).filter(|(_, rows)| rows.count > 0);
+        tables.map(move |(table, Rows { count, words })| Loss {
+            file: table.file(segment, Form::Parquet),
+            what: format!(
+                "has {count} row{} with words that this version does not know ({}); they are left out: upgrade twtrace \
+                 to read them",
+                if count == 1 { "" } else { "s" },
+                words.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(", "),
+            ),
+        })
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+mod tests {
+    use super::*;
+    use crate::trace::decoder::{Decoder, Restated, Window};
+    use crate::trace::encoder::Encoder;
+    use arrow_array::cast::AsArray as _;
+    use arrow_array::types::Int32Type;
+    use arrow_array::{ArrayRef, DictionaryArray, RecordBatch, StringArray};
+    use std::sync::Arc;
+    use twtrace_core::input::{
+        BindFailed, Binding, CensusRow, CensusState, Comm, Holder, HostFacts, Input, KernelFacts, Life, Owner,
+        ProcessKey, Role, TracingFacts, Tuple,
+    };
+
+    const START_NS: u64 = 5_000_000_000_000;
+
+    fn tuple(local_port: u16) -> Tuple {
+        let (local_addr, remote_addr) = ([10, 0, 0, 1].into(), [10, 0, 0, 2].into());
+        Tuple { netns: 1, local_addr, local_port, remote_addr, remote_port: 443, v4_mapped: false }
+    }
+
+    fn start() -> Input {
+        let (host, tracing) = (HostFacts::default(), TracingFacts::default());
+        Input::Start { at_ns: START_NS, unix_ns: 1_790_000_000_000_000_000, host, tracing }
+    }
+
+    fn life(cookie: u64, local_port: u16) -> Input {
+        Input::Life(Box::new(Life {
+            cookie,
+            life: 0,
+            tuple: tuple(local_port),
+            role: Role::Active,
+            opener: None,
+            closer: None,
+            transitions: Vec::new(),
+            sk_err: 0,
+            connect_errno: 0,
+            sock_dead: true,
+            sock_done: false,
+            sock_linger: false,
+            rst_sent: false,
+            closed_in_context: false,
+            connect_exit: false,
+            older: false,
+            gap: false,
+            established: true,
+            end_unseen: false,
+            no_fields: false,
+            binding: Binding { port: true, address: true, range: Some((40_000, 40_009)) },
+            tw: None,
+            timewait: None,
+            bytes_sent: 0,
+            bytes_received: 0,
+            retransmits: 0,
+            end_ns: START_NS + 9_000,
+        }))
+    }
+
+    fn bind_failed() -> Input {
+        let key = ProcessKey { tgid: 7, start_ns: 1 };
+        let comm = Comm(*b"bind\0\0\0\0\0\0\0\0\0\0\0\0");
+        let owner = Owner { key, uid: 0, ppid: 1, cgroup: 1, comm, parent_comm: comm, kthread: false, exiting: false };
+        let failed = BindFailed { owner, tuple: tuple(80), errno: 98, reuse: true, at_ns: START_NS + 2_000 };
+        Input::BindFailed(Box::new(failed))
+    }
+
+    fn bound(cookie: u64, local_port: u16) -> Input {
+        Input::BoundConnect { cookie, tuple: tuple(local_port), at_ns: START_NS + 1_000 }
+    }
+
+    fn holders(sockets: u64) -> Input {
+        let any = [0, 0, 0, 0].into();
+        let row = Holder {
+            tgid: 7,
+            start_ns: 1,
+            command: "pool \u{1b}\0\"".into(),
+            uid: 0,
+            netns: 1,
+            state: "close_wait".into(),
+            local_addr: any,
+            local_port: 0,
+            remote_addr: any,
+            remote_port: 443,
+            sockets,
+        };
+        Input::Holders { at_ns: START_NS + 3_000, complete: false, rows: vec![row] }
+    }
+
+    fn row(cookie: u64, state: CensusState) -> CensusRow {
+        CensusRow { cookie, tuple: tuple(cookie as u16), state, expires_ms: 0 }
+    }
+
+    fn encode(encoder: &mut Encoder, inputs: &[Input]) -> Window {
+        inputs.iter().for_each(|input| encoder.push(input).unwrap());
+        encoder.take().unwrap()
+    }
+
+    /// What is read of rows, and what is said to be missing.
+    fn decode(window: Window, first_seq: u64, next_seq: u64, restated: Restated) -> (Vec<Input>, Vec<Loss>) {
+        let mut decoder = Decoder::default();
+        decoder.begin(first_seq, restated);
+        decoder.load(window).unwrap();
+        let mut inputs = Vec::new();
+        while let Some(input) = decoder.next().unwrap() {
+            inputs.push(input);
+        }
+        inputs.extend(decoder.finish());
+        decoder.check_end(next_seq).unwrap();
+        (inputs, decoder.take_skipped().losses(3).collect())
+    }
+
+    /// The same rows with another word in the place of one.
+    fn reworded(batch: &RecordBatch, column: &str, from: &str, to: &str) -> RecordBatch {
+        let index = batch.schema().index_of(column).unwrap();
+        let old = batch.column(index).as_dictionary::<Int32Type>();
+        let words = old.values().as_string::<i32>().iter();
+        let words: StringArray = words.map(|word| word.map(|word| if word == from { to } else { word })).collect();
+        let new = DictionaryArray::try_new(old.keys().clone(), Arc::new(words)).unwrap();
+        let mut columns: Vec<ArrayRef> = batch.columns().to_vec();
+        columns[index] = Arc::new(new);
+        RecordBatch::try_new(batch.schema(), columns).unwrap()
+    }
+
+    #[test]
+    fn rows_with_words_of_later_versions_are_left_out_and_named() {
+        let census = Input::CensusRows(vec![row(9, CensusState::Open), row(10, CensusState::Bound)]);
+        let all_bound = Input::CensusRows(vec![row(11, CensusState::Bound)]);
+        let reset = Input::ResetSent { cookie: 5, tuple: tuple(5), life: 0, at_ns: START_NS + 8_000 };
+        let inputs =
+            [start(), bound(5, 5), bind_failed(), census, all_bound, holders(2), reset.clone(), life(6, 6), holders(3)];
+        let mut window = encode(&mut Encoder::default(), &inputs);
+        for (table, column, from, to) in [
+            (Table::Samples, "kind", "holders", "keepers"),
+            (Table::Connections, "kind", "bind_failed", "listen\u{1b}_failed"),
+            (Table::Sockets, "kind", "bound_connect", "bound_listen"),
+            (Table::Sockets, "state", "bound", "unbound"),
+        ] {
+            let batch = window[table as usize].take().unwrap();
+            window[table as usize] = Some(reworded(&batch, column, from, to));
+        }
+        let (found, losses) = decode(window, 0, 9, Restated::Known);
+        // The reset's row has no addresses: they are those of a row that is not known.
+        assert_eq!(found, [start(), Input::CensusRows(vec![row(9, CensusState::Open)]), reset, life(6, 6)]);
+        let said: Vec<String> = losses.iter().map(|loss| format!("{} {}", loss.file, loss.what)).collect();
+        let rest = "with words that this version does not know";
+        let then = "left out: upgrade twtrace to read them";
+        assert_eq!(
+            said,
+            [
+                format!("samples-0003.parquet has 2 rows {rest} (\"keepers\"); they are {then}"),
+                format!("connections-0003.parquet has 1 row {rest} (\"listen\\u{{1b}}_failed\"); they are {then}"),
+                format!("sockets-0003.parquet has 3 rows {rest} (\"bound_listen\", \"unbound\"); they are {then}"),
+            ]
+        );
+    }
+
+    #[test]
+    fn columns_that_earlier_versions_lacked_read_as_none() {
+        let facts = KernelFacts {
+            time_wait: 3,
+            tw_reuse_delay_ms: Some(0),
+            timestamps: Some(2),
+            fin_timeout_s: Some(60),
+            ..KernelFacts::default()
+        };
+        let kernel = |facts: &KernelFacts| Input::Kernel { netns: 1, facts: facts.clone() };
+        let reset = Input::ResetSent { cookie: 5, tuple: tuple(5), life: 0, at_ns: START_NS + 8_000 };
+        let inputs = [start(), kernel(&facts), life(5, 5), reset.clone()];
+        let window = encode(&mut Encoder::default(), &inputs);
+        assert_eq!(decode(window.clone(), 0, 4, Restated::Known), (inputs.to_vec(), Vec::new()));
+        let later =
+            ["restated", "tw_reuse_delay_ms", "timestamps", "fin_timeout_s", "bind_errno", "range_low", "range_high"];
+        let earlier = window.map(|batch| {
+            let batch = batch?;
+            let fields = batch.schema();
+            let kept =
+                (0..fields.fields().len()).filter(|index| !later.contains(&fields.field(*index).name().as_str()));
+            let batch = batch.project(&kept.collect::<Vec<_>>()).unwrap();
+            let words = batch.schema().index_of("flags").is_ok();
+            let flags = "established sock_dead bound_port bound_address";
+            Some(if words { reworded(&batch, "flags", flags, "established sock_dead") } else { batch })
+        });
+        let (found, losses) = decode(earlier, 0, 4, Restated::Known);
+        assert_eq!(losses, []);
+        let facts = KernelFacts { tw_reuse_delay_ms: None, timestamps: None, fin_timeout_s: None, ..facts };
+        let Input::Life(unbound) = life(5, 5) else { unreachable!() };
+        let unbound = Input::Life(Box::new(Life { binding: Binding::default(), ..*unbound }));
+        assert_eq!(found, [start(), kernel(&facts), unbound, reset]);
+    }
+
+    #[test]
+    fn a_segment_tells_again_who_holds_sockets_and_which_ports_are_bound() {
+        let mut encoder = Encoder::default();
+        let gone = Input::CensusGone(vec![3]);
+        // Without a cookie nobody could say when it is over.
+        let nameless = bound(0, 9);
+        let first = [
+            start(),
+            holders(1),
+            bound(1, 1),
+            bound(2, 2),
+            bound(3, 3),
+            bound(4, 4),
+            nameless,
+            life(1, 1),
+            gone,
+            holders(2),
+        ];
+        encode(&mut encoder, &first);
+        encoder.begin_segment().unwrap();
+        // The end of one of them is the first that happens.
+        let second = [life(2, 2), bound(1, 1)];
+        let window = encode(&mut encoder, &second);
+        let again = [start(), holders(2), bound(2, 2), bound(4, 4)];
+        let (found, losses) = decode(window.clone(), 10, 12, Restated::First);
+        assert_eq!(losses, []);
+        assert_eq!(found[1..], [&again[1..], &second].concat());
+        assert!(matches!(found[0], Input::Start { .. }));
+        let (found, _) = decode(window.clone(), 10, 12, Restated::Again);
+        assert_eq!(found, [&again[1..], &second].concat());
+        let (found, _) = decode(window, 10, 12, Restated::Known);
+        assert_eq!(found, second);
+        // Until its namespace is gone.
+        encode(&mut encoder, &[Input::NamespaceGone { netns: 1 }]);
+        encoder.begin_segment().unwrap();
+        let window = encode(&mut encoder, &[life(9, 9)]);
+        let (found, _) = decode(window, 13, 14, Restated::Again);
+        assert_eq!(found, [holders(2), life(9, 9)]);
+    }
+
+    #[test]
+    fn only_so_many_bound_sockets_are_told_again() {
+        let mut encoder = Encoder::default();
+        let many: Vec<Input> = std::iter::once(start()).chain((1..20_000).map(|cookie| bound(cookie, 1))).collect();
+        encode(&mut encoder, &many);
+        encoder.begin_segment().unwrap();
+        let window = encode(&mut encoder, &[life(19_999, 1)]);
+        let (found, _) = decode(window, 20_000, 20_001, Restated::First);
+        // With the start and what comes after.
+        assert_eq!(found.len(), 16_384 + 2);
+        assert_eq!((&found[1], &found[16_385]), (&bound(3_616, 1), &life(19_999, 1)));
+    }
+}

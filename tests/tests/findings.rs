@@ -1,27 +1,164 @@
-//! Each scenario of real software gives its finding, and no other; its remedy takes it away.
+//! Each scenario of real software gives its finding, and no other; its remedy takes it away, and does what was
+//! predicted.
+//!
+//! `TWTRACE_SCENE` chooses scenarios by a part of their name; `TWTRACE_DUMPS` names a file that what the tracer saw is
+//! added to.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 #![allow(clippy::print_stdout, reason = "figures for whoever runs the test")]
 
-use std::fmt::Write as _;
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Write as _;
 
-use twtrace_tests::scenes::{ALL, dump, play};
+use serde_json::Value;
+use twtrace_core::finding::Rule;
+use twtrace_tests::require::skip;
+use twtrace_tests::scenes::play::{Played, play};
+use twtrace_tests::scenes::{ALL, Expected, Scene, Take, Who, dump, effect};
+use twtrace_tests::software::installed;
 
-#[test]
-fn dumps() {
-    let only = std::env::var("TWTRACE_SCENE").unwrap_or_default();
-    for scene in ALL.iter().filter(|scene| scene.name.contains(&only)) {
-        let mut text = String::new();
-        for (when, take) in [("before", Some(&scene.before)), ("after", scene.after.as_ref())] {
-            let Some(take) = take else { continue };
-            let played = play::play(take);
-            let _ = writeln!(text, "== {}, {when}\n{}", scene.name, dump::of(&played));
-        }
-        println!("{text}");
+/// What was found in one take, by id.
+struct Line {
+    name: String,
+    expected: Option<&'static str>,
+    found: BTreeSet<String>,
+}
+
+/// All that was seen, and all that is wrong with it.
+#[derive(Default)]
+struct Table {
+    lines: Vec<Line>,
+    wrong: Vec<String>,
+}
+
+impl Table {
+    /// Plays a take and notes what was found.
+    fn play(&mut self, scene: &Scene, when: &str, take: &Take) -> Played {
+        let played = play(take);
+        let name = format!("{}, {when}", scene.name);
         if let Ok(path) = std::env::var("TWTRACE_DUMPS") {
+            let text = format!("== {name}\n{}\n", dump::of(&played));
             File::options().create(true).append(true).open(path).unwrap().write_all(text.as_bytes()).unwrap();
         }
+        let mut wrong = check(take.expected.as_ref(), &played);
+        if !wrong.is_empty() {
+            wrong.push(dump::of(&played));
+        }
+        self.wrong.extend(wrong.into_iter().map(|wrong| format!("{name}: {wrong}")));
+        let found = [&played.during, &played.end].into_iter().flat_map(findings);
+        let found = found.map(|finding| finding["id"].as_str().unwrap().to_owned()).collect();
+        self.lines.push(Line { name, expected: take.expected.map(|expected| expected.id), found });
+        played
     }
+
+    fn print(&self) {
+        let ids: Vec<&str> = Rule::ALL.iter().map(|rule| rule.name()).collect();
+        for (number, id) in ids.iter().enumerate() {
+            println!("{:45}{}{id}", "", "| ".repeat(number));
+        }
+        for line in &self.lines {
+            let mark = |id: &&str| match (line.expected == Some(*id), line.found.contains(*id)) {
+                (true, true) => "x ",
+                (true, false) => "- ",
+                (false, true) => "! ",
+                (false, false) => ". ",
+            };
+            println!("{:45}{}", line.name, ids.iter().map(mark).collect::<String>());
+        }
+        println!("x: found as expected, -: missed, !: wrong");
+    }
+}
+
+fn findings(report: &Value) -> impl Iterator<Item = &Value> {
+    report["findings"].as_array().unwrap().iter()
+}
+
+/// The one finding that is expected, where it is all that was found.
+fn the_one<'a>(expected: &Expected, report: &'a Value) -> Option<&'a Value> {
+    findings(report).find(|finding| finding["id"] == expected.id && finding["holds"] == true)
+}
+
+/// What is wrong with the findings of a take.
+fn check(expected: Option<&Expected>, played: &Played) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for (when, report) in [("while it ran", &played.during), ("after it", &played.end)] {
+        for finding in findings(report).filter(|finding| expected.is_none_or(|it| finding["id"] != it.id)) {
+            wrong.push(format!("{when}, found as well: {finding}"));
+        }
+    }
+    let Some(expected) = expected else { return wrong };
+    let Some(finding) = the_one(expected, &played.during) else {
+        wrong.push(format!("no {}", expected.id));
+        return wrong;
+    };
+    let number = findings(&played.during).filter(|finding| finding["id"] == expected.id).count();
+    if number != 1 {
+        wrong.push(format!("found {number} times"));
+    }
+    let (process, destination) = (&finding["process"], &finding["destination"]);
+    let is_right = match expected.who {
+        Who::ChildrenOfLoad => {
+            process["pid"].is_null()
+                && process["ppid"] == played.load
+                && process["parent_command"] == expected.command
+                && process["processes"].as_u64() > Some(100)
+        }
+        _ => process["pid"].as_u64().map(|pid| pid as u32) == played.who && process["command"] == expected.command,
+    };
+    let port = destination["port"].as_u64().unwrap_or(0) as u16;
+    for (what, is_right) in [
+        ("process", is_right),
+        ("role", destination["role"] == expected.role),
+        ("port", expected.ports.contains(&port)),
+        ("local address", destination["local_addr"] == "127.0.0.1"),
+        ("cause", finding["cause"].as_str() == expected.cause),
+        ("advice", finding["advice"][0]["id"].as_str().is_some_and(|id| expected.advice.contains(&id))),
+        ("recheck", finding["recheck"].as_str().is_some_and(|recheck| !recheck.is_empty())),
+    ] {
+        if !is_right {
+            wrong.push(format!("wrong {what}, not {expected:?}, load {}, who {:?}: {finding}", played.load, played.who));
+        }
+    }
+    wrong
+}
+
+/// What is wrong with the effect that the advice predicted.
+fn effects(expected: &Expected, take: &Take, before: &Played, after: &Played) -> Vec<String> {
+    let Some(finding) = the_one(expected, &before.during) else { return Vec::new() };
+    let mut advice = finding["advice"].as_array().unwrap().iter();
+    let Some(advice) = advice.find(|advice| advice["id"] == expected.remedy) else {
+        return vec![format!("no advice {}: {finding}", expected.remedy)];
+    };
+    let compared = effect::compare(advice, expected, before, after, take);
+    for figure in &compared {
+        println!("    {}: {figure}", expected.remedy);
+    }
+    if compared.is_empty() {
+        return vec![format!("no figure of it can be measured: {advice}")];
+    }
+    compared.iter().filter(|figure| !figure.agrees()).map(ToString::to_string).collect()
+}
+
+#[test]
+fn scenarios_and_findings() {
+    let only = std::env::var("TWTRACE_SCENE").unwrap_or_default();
+    let mut table = Table::default();
+    for scene in ALL.into_iter().filter(|scene| scene.name.contains(&only)) {
+        if let Some(missing) = scene.programs.iter().find(|program| installed(program).is_none()) {
+            skip(missing, "it is not installed");
+            continue;
+        }
+        println!("{}", scene.name);
+        let before = table.play(scene, "before", &scene.before);
+        let Some(take) = &scene.after else { continue };
+        let after = table.play(scene, "after", take);
+        if let Some(expected) = &scene.before.expected {
+            let wrong = effects(expected, take, &before, &after);
+            table.wrong.extend(wrong.into_iter().map(|wrong| format!("{}: effect: {wrong}", scene.name)));
+        }
+    }
+    table.print();
+    assert!(!table.lines.is_empty(), "no scenario could be played");
+    assert!(table.wrong.is_empty(), "{}", table.wrong.join("\n"));
 }

@@ -1,1 +1,91 @@
-//! What a remedy did, by measurement.
+//! What a remedy did, by measurement that is not the tracer's forecast.
+
+use std::process::Command;
+
+use serde_json::Value;
+
+use super::play::Played;
+use super::stage::{Stage, python};
+use super::{Expected, Take};
+
+/// How much a prediction may be beside what is measured.
+const TOLERANCE: f64 = 0.2;
+
+/// Compares the effect that an advice predicts with what it came to: a line for each figure that can be measured, and
+/// what is wrong. The effect is the change; where there was nothing before, what it became.
+pub fn compare(advice: &Value, expected: &Expected, before: &Played, after: &Played, take: &Take) -> Vec<Compared> {
+    let measured = |figure: &str| match figure {
+        "time_wait_made_per_s" => Some((made_per_s(expected, before), made_per_s(expected, after))),
+        "ports_bound" => Some((printed(before, "bound"), printed(after, "bound"))),
+        "max_rate_per_s" => {
+            // Before: all that succeeded took the ports for a minute.
+            Some((printed(before, "requests") / 60.0, sustained(take)))
+        }
+        // An average, and a pool has more than that: see `pgbench`, where it is tried.
+        _ => None,
+    };
+    let effects = advice["effect"].as_array().into_iter().flatten();
+    let compared = effects.filter_map(|effect| {
+        let figure = effect["figure"].as_str()?.to_owned();
+        let predicted = (effect["from"].as_f64()?, effect["to"].as_f64()?);
+        let measured = measured(&figure)?;
+        Some(Compared { figure, predicted, measured })
+    });
+    compared.collect()
+}
+
+/// A figure, before and after, as predicted and as measured.
+#[derive(Debug)]
+pub struct Compared {
+    /// Its name.
+    pub figure: String,
+    /// By the advice.
+    pub predicted: (f64, f64),
+    /// By what happened.
+    pub measured: (f64, f64),
+}
+
+impl Compared {
+    /// Whether the predicted change is what it was.
+    pub fn agrees(&self) -> bool {
+        let change = |(from, to): (f64, f64)| to - from;
+        let (predicted, measured) = (change(self.predicted), change(self.measured));
+        (predicted - measured).abs() <= TOLERANCE * measured.abs()
+    }
+}
+
+impl std::fmt::Display for Compared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { figure, predicted, measured } = self;
+        write!(
+            f,
+            "{figure}: predicted {:.1} to {:.1}, measured {:.1} to {:.1}",
+            predicted.0, predicted.1, measured.0, measured.1
+        )
+    }
+}
+
+/// Timewait sockets made on either side of the connections, per second of the load.
+fn made_per_s(expected: &Expected, played: &Played) -> f64 {
+    let rows = played.end["destinations"].as_array().into_iter().flatten();
+    let there = rows.filter(|row| row["port"].as_u64().is_some_and(|port| expected.ports.contains(&(port as u16))));
+    there.filter_map(|row| row["time_wait_made"].as_f64()).sum::<f64>() / played.seconds
+}
+
+/// A number that the load printed.
+fn printed(played: &Played, name: &str) -> f64 {
+    let json: Value = serde_json::from_str(&played.printed).expect("this load prints JSON");
+    json[name].as_f64().expect("a number")
+}
+
+/// Connections per second that succeed for as long as one likes, by trying: as many as can be.
+fn sustained(take: &Take) -> f64 {
+    let stage = Stage::of(take);
+    let load = stage.start(fastest());
+    let printed: Value = serde_json::from_str(&load.end()).expect("it prints JSON");
+    printed["per_s"].as_f64().expect("a number")
+}
+
+fn fastest() -> Command {
+    python(include_str!("fastest.py"))
+}

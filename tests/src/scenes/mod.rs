@@ -80,9 +80,10 @@ pub enum Who {
 }
 
 /// All scenarios.
-pub const ALL: [&Scene; 9] = [
+pub const ALL: [&Scene; 10] = [
     &pgbench::SCENE,
     &proxy::WITHOUT_KEEPALIVE,
+    &proxy::WITHOUT_POOL,
     &proxy::WITH_KEEPALIVE,
     &redis::SCENE,
     &http_server::SCENE,

@@ -6,23 +6,28 @@ use super::{Expected, Scene, Take, Who};
 const FRONT: u16 = 8090;
 const UPSTREAM: u16 = 8091;
 
+/// nginx as it comes: it speaks HTTP/1.0 with the upstream and asks it to close, which the upstream then does first.
 pub(super) const WITHOUT_KEEPALIVE: Scene = Scene {
     name: "nginx proxy without keep-alive",
     programs: &["nginx", "wrk"],
     before: Take {
         sysctls: &[],
-        servers: |stage| servers(stage, ""),
+        servers: |stage| servers(stage, "", ""),
         load: |stage| stage.wrk(FRONT, 20),
-        expected: Some(Expected {
-            id: "no-connection-reuse",
-            cause: None,
-            who: Who::WorkerOf("proxy"),
-            command: "nginx",
-            role: "active",
-            ports: &[UPSTREAM],
-            advice: &["keep-alive", "pool-connections"],
-            remedy: "keep-alive",
-        }),
+        expected: Some(NO_REUSE),
+    },
+    after: Some(QUIET),
+};
+
+/// The proxy asks for no end of the connection, and has no place where to keep it: it closes first.
+pub(super) const WITHOUT_POOL: Scene = Scene {
+    name: "nginx proxy, HTTP/1.1 and no pool",
+    programs: &["nginx", "wrk"],
+    before: Take {
+        sysctls: &[],
+        servers: |stage| servers(stage, KEEP, ""),
+        load: |stage| stage.wrk(FRONT, 20),
+        expected: Some(NO_REUSE),
     },
     after: Some(QUIET),
 };
@@ -32,17 +37,29 @@ pub(super) const WITH_KEEPALIVE: Scene =
 
 const QUIET: Take = Take {
     sysctls: &[],
-    servers: |stage| servers(stage, "proxy_http_version 1.1; proxy_set_header Connection \"\";"),
+    servers: |stage| servers(stage, KEEP, "keepalive 16;"),
     load: |stage| stage.wrk(FRONT, 20),
     expected: None,
 };
 
+const NO_REUSE: Expected = Expected {
+    id: "no-connection-reuse",
+    cause: None,
+    who: Who::WorkerOf("proxy"),
+    command: "nginx",
+    role: "active",
+    ports: &[UPSTREAM],
+    advice: &["keep-alive", "pool-connections"],
+    remedy: "keep-alive",
+};
+
+const KEEP: &str = "proxy_http_version 1.1; proxy_set_header Connection \"\";";
+
 /// What keeps connections to the upstream open is the three things together.
-fn servers(stage: &mut Stage, keep: &str) {
+fn servers(stage: &mut Stage, keep: &str, pool: &str) {
     stage.nginx("upstream", &format!("server {{ listen 127.0.0.1:{UPSTREAM}; }}"), UPSTREAM);
-    let keepalive = if keep.is_empty() { "" } else { "keepalive 16;" };
     let front = format!(
-        "upstream there {{ server 127.0.0.1:{UPSTREAM}; {keepalive} }}\n\
+        "upstream there {{ server 127.0.0.1:{UPSTREAM}; {pool} }}\n\
          server {{ listen 127.0.0.1:{FRONT}; location / {{ {keep} proxy_pass http://there; }} }}"
     );
     stage.nginx("proxy", &front, FRONT);

@@ -5,6 +5,7 @@ pub mod csv;
 pub mod diff;
 pub mod doctor;
 pub mod failures;
+pub mod findings;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod grid;

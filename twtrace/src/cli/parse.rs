@@ -7,6 +7,7 @@ use ipnet::{IpNet, Ipv4Net};
 use std::net::IpAddr;
 use std::str::FromStr;
 use std::time::Duration;
+use twtrace_core::finding::{Finding, Rule, Severity};
 
 /// Shortest interval between reports.
 const MIN_INTERVAL: Duration = Duration::from_millis(100);
@@ -143,6 +144,50 @@ impl FromStr for TimeSpec {
         let time = DateTime::parse_from_rfc3339(text).map_err(|_| valid())?;
         let seconds = i128::from(time.timestamp()) * 1_000_000_000;
         Ok(Self::Wall(seconds + i128::from(time.timestamp_subsec_nanos())))
+    }
+}
+
+/// What makes a command fail: findings of these rules, or those that are grave enough.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FailOn {
+    /// Rules, in the order in which they were named.
+    pub rules: Vec<Rule>,
+    /// Any rule, from this severity on.
+    pub least: Option<Severity>,
+}
+
+impl FailOn {
+    /// The first finding that is asked for and still holds.
+    pub fn first<'a>(&self, findings: &'a [Finding]) -> Option<&'a Finding> {
+        let asked = |finding: &&Finding| {
+            self.rules.contains(&finding.rule) || self.least.is_some_and(|least| finding.severity >= least)
+        };
+        findings.iter().filter(|finding| finding.holds).find(asked)
+    }
+}
+
+impl FromStr for FailOn {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut fail_on = Self::default();
+        for name in text.split(',').map(str::trim) {
+            let least = match name {
+                "any" => Severity::Info,
+                "warning" => Severity::Warning,
+                "critical" => Severity::Critical,
+                _ => {
+                    let valid = || {
+                        let names: Vec<&str> = Rule::ALL.into_iter().map(Rule::name).collect();
+                        format!("expected any, warning, critical, or findings with commas: {}", names.join(", "))
+                    };
+                    fail_on.rules.push(Rule::of(name).ok_or_else(valid)?);
+                    continue;
+                }
+            };
+            fail_on.least = Some(fail_on.least.map_or(least, |before| before.min(least)));
+        }
+        Ok(fail_on)
     }
 }
 

@@ -276,3 +276,25 @@ fn unknown_topics_have_a_nearest_name() {
     let none = Cli::try_parse_from(["twtrace", "explain"]).unwrap().command;
     assert!(matches!(none, Command::Explain(ExplainArgs { topic: None })));
 }
+
+#[test]
+fn what_to_fail_on() {
+    use twtrace_core::finding::{Rule, Severity};
+    let fail_on = |text: &str| top(&["--once", "--fail-on", text]).unwrap().fail_on.unwrap();
+    let of = |rules: &[Rule], least| FailOn { rules: rules.to_vec(), least };
+    assert_eq!(fail_on("exhaustion-near"), of(&[Rule::ExhaustionNear], None));
+    for rule in Rule::ALL {
+        assert_eq!(fail_on(rule.name()), of(&[rule], None));
+    }
+    let both = of(&[Rule::TracerDoubts, Rule::CloseWaitLeak], Some(Severity::Warning));
+    assert_eq!(fail_on("tracer-doubts, critical,close-wait-leak,warning"), both);
+    assert_eq!(fail_on("any").least, Some(Severity::Info));
+    assert_eq!(top(&["--once"]).unwrap().fail_on, None);
+    for text in ["", "exhaustion", "any,", "EXHAUSTION-NEAR", "any;critical"] {
+        assert_usage(&["--once", &format!("--fail-on={text}")], "no-connection-reuse, ");
+    }
+    let replay = |arguments: &[&str]| Cli::try_parse_from(["twtrace", "replay", "a.twt"].iter().chain(arguments));
+    assert!(replay(&["--once", "--fail-on", "any"]).is_ok());
+    assert_eq!(replay(&["--fail-on", "any"]).unwrap_err().exit_code(), 2);
+    assert!(Cli::try_parse_from(["twtrace", "report", "a.twt", "--fail-on", "critical"]).is_ok());
+}

@@ -5,8 +5,9 @@ pub mod columns;
 pub mod csv;
 pub mod diff;
 pub mod doctor;
-pub mod failures;
 pub mod explain;
+pub mod failures;
+pub mod findings;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod grid;

@@ -253,7 +253,7 @@ proptest! {
         let outcome = plan.outcome();
         let available = f64::from(outcome.ports_available);
         let steady_fits = outcome.ports_needed <= available * (1.0 + 1e-9) && (available > 0.0 || outcome.ports_needed == 0.0);
-        let idle = !(plan.rate_per_s > 0.0);
+        let idle = plan.rate_per_s.is_nan() || plan.rate_per_s <= 0.0;
         prop_assert_eq!(outcome.seconds_to_exhaustion.is_none(), steady_fits && (available > 0.0 || idle));
         // Without a bucket limit and with connections that end, that is the rate above which they run out.
         let plain = Plan { max_tw_buckets: None, pooled: false, ..plan };

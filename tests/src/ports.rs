@@ -16,7 +16,7 @@ use crate::tracer::Place;
 /// A report that took so long to come was not written before it was asked for.
 const FRESH: Duration = Duration::from_millis(40);
 
-/// Accepts whatever comes and closes each connection when its client has, for as long as the namespace is there.
+/// Accepts whatever comes and closes each connection when its client has, for as long as this process runs.
 ///
 /// # Panics
 /// When the address is taken.
@@ -24,14 +24,8 @@ pub fn accept_all(place: &Place, at: SocketAddrV4) {
     place.run(move || {
         let listener = TcpListener::bind(at).expect("the address is free");
         thread::spawn(move || {
-            let mut kept = Vec::new();
-            for stream in listener.incoming().map_while(Result::ok) {
-                // A client that only opens connections says nothing; it is not waited for.
-                stream.set_read_timeout(Some(Duration::from_millis(5))).expect("a time that is not zero");
-                let mut stream = stream;
-                if !matches!(stream.read(&mut [0]), Ok(0)) {
-                    kept.push(stream);
-                }
+            for mut stream in listener.incoming().map_while(Result::ok) {
+                thread::spawn(move || stream.read(&mut [0]));
             }
         });
     });

@@ -27,6 +27,8 @@ fn place(reuse: &'static str) -> Place {
     let place = Place::new();
     place.sysctl("ipv4/ip_local_port_range", "40000 40199");
     place.sysctl("ipv4/tcp_tw_reuse", reuse);
+    // A reset that comes for a timewait socket does not end it.
+    place.sysctl("ipv4/tcp_rfc1337", "1");
     for service in [ONE, OTHER_ADDRESS, OTHER_PORT] {
         accept_all(&place, service);
     }

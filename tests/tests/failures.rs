@@ -28,7 +28,12 @@ fn place() -> (Place, Top) {
 
 /// Waits for the one row of failures, which must be this test's own, and compares what it says.
 fn told(top: &Top, call: &str, errno: &str, cause: &str, is_time_wait: bool, count: u32) -> Value {
-    let rows = |report: &Value| report["failures"].as_array().cloned().unwrap_or_default();
+    // Others may fail at the same time, in namespaces of their own.
+    let rows = |report: &Value| {
+        let mut rows = report["failures"].as_array().cloned().unwrap_or_default();
+        rows.retain(|row| row["pid"] == id() && row["netns"] == report["host"]["netns"]);
+        rows
+    };
     let counted = |report: &Value| rows(report).iter().filter_map(|row| row["count"].as_u64()).sum::<u64>();
     let report = top.wait(|report| counted(report) >= u64::from(count));
     let [row] = &rows(&report)[..] else { panic!("not one row: {:#?}", report["failures"]) };

@@ -7,11 +7,12 @@ use aya::maps::loaded_maps;
 use aya::programs::{ProgramInfo, loaded_links, loaded_programs};
 
 /// Names of the programs, cut as the kernel cuts them.
-const PROGRAMS: [&str; 21] = [
+const PROGRAMS: [&str; 22] = [
     "set_state",
     "set_state_twin",
     "send_reset",
     "connect_exit",
+    "bind_exit",
     "accept_exit",
     "accept4_exit",
     "csk_accept2",

@@ -57,6 +57,15 @@ fn without_root() {
 }
 
 #[test]
+fn a_budget_needs_no_root() {
+    let output = nobody(&["budget", "--rate", "1000", "--json"]);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    // This host's, read by a user who may do nothing.
+    assert_eq!((&report["from"]["range"], &report["from"]["max_tw_buckets"]), (&"host".into(), &"host".into()));
+}
+
+#[test]
 fn without_btf_it_goes_on_and_says_what_it_lacks() {
     let output = behind(HIDE_BTF, &[&TOP[..], &["--json"]].concat());
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();

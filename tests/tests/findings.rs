@@ -122,7 +122,8 @@ fn check(expected: Option<&Expected>, played: &Played) -> Vec<String> {
         ("recheck", finding["recheck"].as_str().is_some_and(|recheck| !recheck.is_empty())),
     ] {
         if !is_right {
-            wrong.push(format!("wrong {what}, not {expected:?}, load {}, who {:?}: {finding}", played.load, played.who));
+            wrong
+                .push(format!("wrong {what}, not {expected:?}, load {}, who {:?}: {finding}", played.load, played.who));
         }
     }
     wrong

@@ -18,7 +18,7 @@ use tempfile::TempDir;
 use twtrace::trace::Info;
 use twtrace::trace::reader::Recording;
 use twtrace_core::engine::{Engine, EngineConfig};
-use twtrace_core::input::{CensusState, Input, Role};
+use twtrace_core::input::{Input, Role};
 use twtrace_core::model::GroupBy;
 use twtrace_tests::top::{await_attached, churn, quiet_place};
 use twtrace_tests::tracer::{Place, program};
@@ -51,7 +51,7 @@ fn read(path: &Path) -> Recorded {
                 *opened.entry(life.opener.map_or(0, |owner| owner.key.tgid)).or_default() += 1;
             }
             Input::CensusBegin { whole: true, .. } => open = 0,
-            Input::CensusRows(rows) => open += rows.iter().filter(|row| row.state == CensusState::Open).count(),
+            Input::CensusRows(rows) => open += rows.iter().filter(|row| row.state.is_connection()).count(),
             Input::Counters(counters) => lost = counters.ring_full + counters.recursion + counters.map_full,
             _ => {}
         }

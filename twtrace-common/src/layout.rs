@@ -60,6 +60,13 @@ pub struct Offsets {
     pub call_sp: u32,
     /// What returning adds to the stack pointer: 8 where the return address is on the stack (x86_64), else 0.
     pub call_popped: u32,
+    /// The byte that has `sk_userlocks`, a bit-field, and the place of its lowest bit there.
+    pub sk_userlocks: u32,
+    pub sk_userlocks_shift: u32,
+    /// The same for `skc_reuse`.
+    pub skc_reuse: u32,
+    pub skc_reuse_shift: u32,
+    pub inet_local_port_range: u32,
     /// Fields of the tracepoint `sock:inet_sock_set_state` from here on, from its format file.
     pub tp_skaddr: u32,
     pub tp_oldstate: u32,
@@ -125,6 +132,11 @@ impl Offsets {
         call_result: OFFSET_NONE,
         call_sp: OFFSET_NONE,
         call_popped: 0,
+        sk_userlocks: OFFSET_NONE,
+        sk_userlocks_shift: 0,
+        skc_reuse: OFFSET_NONE,
+        skc_reuse_shift: 0,
+        inet_local_port_range: OFFSET_NONE,
         tp_skaddr: OFFSET_NONE,
         tp_oldstate: OFFSET_NONE,
         tp_newstate: OFFSET_NONE,
@@ -165,6 +177,6 @@ pub struct Config {
 }
 
 const _: () = {
-    assert!(size_of::<Offsets>() == 236);
+    assert!(size_of::<Offsets>() == 256);
     assert!(size_of::<Config>() == 32);
 };

@@ -13,7 +13,7 @@ pub use counters::Counters;
 pub use layout::{Config, OFFSET_NONE, Offsets};
 
 /// Version of this layout. The object carries it and the loader refuses another one.
-pub const WIRE_VERSION: u32 = 3;
+pub const WIRE_VERSION: u32 = 4;
 
 /// Length of `task_struct.comm` (`TASK_COMM_LEN`), the terminating NUL included.
 pub const COMM_LEN: usize = 16;
@@ -83,11 +83,17 @@ pub mod kind {
     /// `tcp_send_reset` fired on a socket just after its life was reported: it ended by a reset that this
     /// host sent. Only the tuple, `cookie`, `life`, `netns` and `end_ns` are set.
     pub const RESET_SENT: u8 = 3;
-    /// A timewait socket ended: a [`TimewaitRecord`](super::TimewaitRecord), not a `ConnRecord`.
+    /// A timewait socket ended: a [`SmallRecord`](super::SmallRecord), not a `ConnRecord`.
     pub const TIMEWAIT_END: u8 = 4;
+    /// A socket that bind(2) had given a local port began to connect: a [`SmallRecord`](super::SmallRecord) without
+    /// `cause` and `substate`.
+    pub const BOUND_CONNECT: u8 = 5;
+    /// `bind()` failed: the caller is in `opener`, the address and port asked for are the local ones, and only
+    /// `connect_errno`, `cookie`, `netns`, `end_ns` and the flag `REUSE_ADDRESS` are set besides.
+    pub const BIND_FAILED: u8 = 6;
 }
 
-/// How a timewait socket ended ([`TimewaitRecord::cause`]).
+/// How a timewait socket ended ([`SmallRecord::cause`]).
 pub mod cause {
     /// Its timer ran out (`tw_timer_handler`).
     pub const EXPIRED: u8 = 1;
@@ -143,6 +149,13 @@ pub mod conn_flag {
     /// There is no BTF: socket error, flags, volumes and network namespace were not read.
     pub const NO_FIELDS: u32 = 1 << 14;
 
+    /// bind(2) had taken a local port when connect began: `skc_num` was not 0 at CLOSE -> SYN_SENT.
+    pub const BOUND_PORT: u32 = 1 << 15;
+    /// bind(2) had chosen a local address then (`SOCK_BINDADDR_LOCK` in `sk_userlocks`).
+    pub const BOUND_ADDRESS: u32 = 1 << 16;
+    /// SO_REUSEADDR was on (`skc_reuse`), told by [`kind::BIND_FAILED`](super::kind::BIND_FAILED) alone.
+    pub const REUSE_ADDRESS: u32 = 1 << 17;
+
     /// Kernel side only: connect(2) is under way, its exit will tell the errno.
     pub const IN_CONNECT: u32 = 1 << 29;
     /// Kernel side only: CLOSE was reached inside connect(2); the record waits for the errno.
@@ -184,7 +197,8 @@ pub struct ConnRecord {
     pub remote_port: u16,
     /// `sk->sk_err` at CLOSE: a positive errno, or 0.
     pub sk_err: u16,
-    /// Errno with which connect(2) returned (positive), or 0 when not known or successful.
+    /// Errno with which connect(2) returned (positive), or 0 when not known or successful; that of bind(2) in a
+    /// record of its failure.
     pub connect_errno: u16,
     /// `sk->sk_shutdown` at CLOSE (`RCV_SHUTDOWN` 1, `SEND_SHUTDOWN` 2).
     pub shutdown: u8,
@@ -232,6 +246,11 @@ pub struct ConnRecord {
     /// Cookie that the accept exit believed it wrote `opener` for. A mismatch with `cookie` means that the map
     /// slot changed hands meanwhile, and the opener must not be believed.
     pub accept_cookie: u64,
+    /// IP_LOCAL_PORT_RANGE of the socket when connect began, as the kernel keeps it: `high << 16 | low`, both
+    /// inclusive, and 0 for a side that is the namespace's.
+    pub local_range: u32,
+    /// Explicit padding, zero.
+    pub pad: u32,
 }
 
 impl ConnRecord {
@@ -268,6 +287,8 @@ impl ConnRecord {
         opener: Owner::NONE,
         closer: Owner::NONE,
         accept_cookie: 0,
+        local_range: 0,
+        pad: 0,
     };
 }
 
@@ -285,15 +306,16 @@ impl Owner {
     };
 }
 
-/// The end of one timewait socket, as the ring buffer has it.
+/// An event of one socket for which its addresses are enough: the end of a timewait socket, or a connect from a bound
+/// port.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TimewaitRecord {
-    /// [`kind::TIMEWAIT_END`].
+pub struct SmallRecord {
+    /// [`kind::TIMEWAIT_END`] or [`kind::BOUND_CONNECT`].
     pub kind: u8,
-    /// [`cause`].
+    /// [`cause`], else 0.
     pub cause: u8,
-    /// `tw_substate` at its end ([`tcp_state`]).
+    /// `tw_substate` at the end of a timewait socket ([`tcp_state`]), else 0.
     pub substate: u8,
     /// Explicit padding, zero.
     pub pad0: u8,
@@ -317,7 +339,7 @@ pub struct TimewaitRecord {
     pub remote_addr: [u8; 16],
 }
 
-impl TimewaitRecord {
+impl SmallRecord {
     /// A record with nothing in it.
     pub const EMPTY: Self = Self {
         kind: kind::TIMEWAIT_END,
@@ -338,7 +360,7 @@ impl TimewaitRecord {
 
 const _: () = {
     assert!(size_of::<Owner>() == 64);
-    assert!(size_of::<ConnRecord>() == 328);
+    assert!(size_of::<ConnRecord>() == 336);
     assert!(align_of::<ConnRecord>() == 8);
-    assert!(size_of::<TimewaitRecord>() == 64);
+    assert!(size_of::<SmallRecord>() == 64);
 };

@@ -202,7 +202,8 @@ impl Engine {
         let waits = |live: &&Live| {
             live.shown && live.substate == Substate::FinWait2 && now_ns.saturating_sub(live.made_ns) >= AGED_NS
         };
-        for live in live.iter().filter(waits).filter(|live| live.made_ns > 0) {
+        // Only the kernel's own list tells that it still does.
+        for live in live.iter().filter(waits).filter(|live| live.made_ns > 0 && live.census != 0) {
             destinations.row_mut(live.destination).fin_wait2_aged += 1;
         }
     }

@@ -189,8 +189,13 @@ impl Census {
     }
 
     /// A life that may have left a timewait socket turned out to have ended by a reset.
-    pub(crate) fn reset(&mut self, cookie: u64, end_ns: u64) {
-        for doubt in self.doubts.iter_mut().filter(|doubt| doubt.cookie == cookie && doubt.end_ns == end_ns) {
+    pub(crate) fn reset(&mut self, ended: &Ended) {
+        let is_it = |doubt: &&mut Ended| {
+            doubt.cookie == ended.cookie
+                && doubt.end_ns == ended.end_ns
+                && (doubt.role, doubt.tuple) == (ended.role, ended.tuple)
+        };
+        for doubt in self.doubts.iter_mut().filter(is_it) {
             doubt.outcome = Outcome::ResetSent;
         }
     }

@@ -4,14 +4,14 @@
 //! the bytes are, the result is an Input or an error.
 
 use crate::input::{
-    Comm, ConnectFailed, Input, Life, Owner, ProcessKey, Role, TcpState, Timewait, TimewaitCause, TimewaitEnd,
-    Transition, Tuple, TwCount,
+    BindFailed, Binding, Comm, ConnectFailed, Input, Life, Owner, ProcessKey, Role, TcpState, Timewait, TimewaitCause,
+    TimewaitEnd, Transition, Tuple, TwCount,
 };
 use std::mem::offset_of;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use twtrace_common::{
-    ConnRecord, MAX_TRANSITIONS, OWNER_EXITING, OWNER_KTHREAD, Owner as WireOwner, TimewaitRecord, cause, conn_flag,
-    kind, role, sock_flag, tcp_state,
+    ConnRecord, MAX_TRANSITIONS, OWNER_EXITING, OWNER_KTHREAD, Owner as WireOwner, SmallRecord, cause, conn_flag, kind,
+    role, sock_flag, tcp_state,
 };
 
 /// `AF_INET`, as `skc_family` has it on Linux.
@@ -40,11 +40,11 @@ pub enum DecodeError {
     /// More transitions than a record holds.
     #[error("{0} transitions do not fit a record")]
     Transitions(u8),
-    /// [`TimewaitRecord::cause`].
+    /// [`SmallRecord::cause`].
     #[error("unknown cause {0} of a timewait socket's end")]
     Cause(u8),
-    /// A failed connect without its caller.
-    #[error("a failed connect without a caller")]
+    /// A failed connect or bind without its caller.
+    #[error("a failed call without a caller")]
     NoOpener,
 }
 
@@ -55,7 +55,7 @@ pub enum DecodeError {
 /// It is too short, or a field has a value that does not exist.
 pub fn decode(bytes: &[u8]) -> Result<Input, DecodeError> {
     let whole = match bytes.first() {
-        Some(&kind::TIMEWAIT_END) => size_of::<TimewaitRecord>(),
+        Some(&(kind::TIMEWAIT_END | kind::BOUND_CONNECT)) => size_of::<SmallRecord>(),
         _ => size_of::<ConnRecord>(),
     };
     if bytes.len() < whole {
@@ -72,22 +72,28 @@ pub fn decode(bytes: &[u8]) -> Result<Input, DecodeError> {
             at_ns: record.time_ns(offset_of!(ConnRecord, end_ns)),
         }),
         kind::TIMEWAIT_END => timewait_end(record).map(Input::TimewaitEnd),
+        kind::BOUND_CONNECT => Ok(Input::BoundConnect {
+            cookie: record.u64(offset_of!(SmallRecord, cookie)),
+            tuple: tuple(record, &SMALL_PLACES)?,
+            at_ns: record.time_ns(offset_of!(SmallRecord, at_ns)),
+        }),
+        kind::BIND_FAILED => bind_failed(record).map(|failed| Input::BindFailed(Box::new(failed))),
         other => Err(DecodeError::Kind(other)),
     }
 }
 
 fn timewait_end(record: Record<'_>) -> Result<TimewaitEnd, DecodeError> {
     Ok(TimewaitEnd {
-        cookie: record.u64(offset_of!(TimewaitRecord, cookie)),
-        tuple: tuple(record, &TIMEWAIT_PLACES)?,
-        fin_wait2: record.u8(offset_of!(TimewaitRecord, substate)) == tcp_state::FIN_WAIT2,
-        cause: match record.u8(offset_of!(TimewaitRecord, cause)) {
+        cookie: record.u64(offset_of!(SmallRecord, cookie)),
+        tuple: tuple(record, &SMALL_PLACES)?,
+        fin_wait2: record.u8(offset_of!(SmallRecord, substate)) == tcp_state::FIN_WAIT2,
+        cause: match record.u8(offset_of!(SmallRecord, cause)) {
             cause::EXPIRED => TimewaitCause::Expired,
             cause::REUSED => TimewaitCause::Reused,
             cause::KILLED => TimewaitCause::Killed,
             other => return Err(DecodeError::Cause(other)),
         },
-        at_ns: record.time_ns(offset_of!(TimewaitRecord, at_ns)),
+        at_ns: record.time_ns(offset_of!(SmallRecord, at_ns)),
     })
 }
 
@@ -130,7 +136,7 @@ fn life(record: Record<'_>) -> Result<Life, DecodeError> {
         established: has(conn_flag::ESTABLISHED),
         end_unseen: has(conn_flag::END_UNSEEN),
         no_fields: has(conn_flag::NO_FIELDS),
-        binding: Default::default(),
+        binding: binding(record, flags),
         tw: tw_count(record),
         timewait: if has(conn_flag::TW_MADE) {
             let fin_wait2 = record.u8(offset_of!(ConnRecord, tw_substate)) == tcp_state::FIN_WAIT2;
@@ -171,6 +177,30 @@ fn connect_failed(record: Record<'_>) -> Result<ConnectFailed, DecodeError> {
         errno: record.u16(offset_of!(ConnRecord, connect_errno)),
         at_ns: record.time_ns(offset_of!(ConnRecord, end_ns)),
     })
+}
+
+fn bind_failed(record: Record<'_>) -> Result<BindFailed, DecodeError> {
+    let mut tuple = tuple(record, &CONN_PLACES)?;
+    if tuple.v4_mapped {
+        // There is no other side, but both are of one family.
+        tuple.remote_addr = Ipv4Addr::UNSPECIFIED.into();
+    }
+    Ok(BindFailed {
+        owner: owner(record, offset_of!(ConnRecord, opener)).ok_or(DecodeError::NoOpener)?,
+        tuple,
+        errno: record.u16(offset_of!(ConnRecord, connect_errno)),
+        reuse: record.u32(offset_of!(ConnRecord, flags)) & conn_flag::REUSE_ADDRESS != 0,
+        at_ns: record.time_ns(offset_of!(ConnRecord, end_ns)),
+    })
+}
+
+fn binding(record: Record<'_>, flags: u32) -> Binding {
+    let range = record.u32(offset_of!(ConnRecord, local_range));
+    Binding {
+        port: flags & conn_flag::BOUND_PORT != 0,
+        address: flags & conn_flag::BOUND_ADDRESS != 0,
+        range: (range != 0).then_some(((range & 0xffff) as u16, (range >> 16) as u16)),
+    }
 }
 
 fn transitions(record: Record<'_>) -> Result<Vec<Transition>, DecodeError> {
@@ -228,7 +258,7 @@ macro_rules! places {
 }
 
 const CONN_PLACES: Places = places!(ConnRecord);
-const TIMEWAIT_PLACES: Places = places!(TimewaitRecord);
+const SMALL_PLACES: Places = places!(SmallRecord);
 
 fn tuple(record: Record<'_>, places: &Places) -> Result<Tuple, DecodeError> {
     let family = record.u16(places.family);

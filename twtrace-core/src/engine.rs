@@ -355,7 +355,7 @@ impl Engine {
         let Some(outcome) = after_reset_sent(before) else { return };
         ended.outcome = outcome;
         let ended = *ended;
-        self.census.reset(cookie, ended.end_ns);
+        self.census.reset(&ended);
         self.end_live(cookie);
         self.corrected("reset_after_close", ended.end_ns, before, outcome);
         if ended.shown {

@@ -131,7 +131,8 @@ pub struct Binding {
     pub port: bool,
     /// bind(2) had chosen a local address (`SOCK_BINDADDR_LOCK`). Without `port` that is IP_BIND_ADDRESS_NO_PORT.
     pub address: bool,
-    /// IP_LOCAL_PORT_RANGE of the socket, both inclusive; `None` when it has none of its own.
+    /// IP_LOCAL_PORT_RANGE of the socket, both inclusive; a side of 0 is the namespace's. `None` when it has none of its
+    /// own.
     pub range: Option<(u16, u16)>,
 }
 
@@ -333,6 +334,26 @@ impl CensusState {
     /// A timewait socket of either substate.
     pub fn is_timewait(self) -> bool {
         matches!(self, Self::TimeWait | Self::TimewaitFinWait2)
+    }
+
+    /// A full socket of a connection, in whatever state: neither a timewait socket, nor a listener, nor one that is
+    /// bound and no more.
+    pub fn is_connection(self) -> bool {
+        matches!(self, Self::Open | Self::Established | Self::CloseWait | Self::FinWait2)
+    }
+
+    /// Its name, as in [`Holder::state`].
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::TimeWait => "time_wait",
+            Self::TimewaitFinWait2 => "fin_wait2",
+            Self::Open => "open",
+            Self::Established => "established",
+            Self::CloseWait => "close_wait",
+            Self::FinWait2 => "fin_wait2_open",
+            Self::Listen => "listen",
+            Self::Bound => "bound",
+        }
     }
 }
 

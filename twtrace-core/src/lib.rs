@@ -22,6 +22,7 @@ pub mod model;
 mod namespaces;
 pub mod pattern;
 pub mod peaks;
+pub mod plan;
 pub mod ports;
 mod restart;
 mod rules;

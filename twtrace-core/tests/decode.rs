@@ -6,10 +6,12 @@ use proptest::prelude::*;
 use std::mem::offset_of;
 use std::net::IpAddr;
 use twtrace_common::{
-    ConnRecord, OWNER_EXITING, OWNER_KTHREAD, Owner, TimewaitRecord, cause, conn_flag, kind, role, sock_flag, tcp_state,
+    ConnRecord, OWNER_EXITING, OWNER_KTHREAD, Owner, SmallRecord, cause, conn_flag, kind, role, sock_flag, tcp_state,
 };
 use twtrace_core::decode::{DecodeError, decode};
-use twtrace_core::input::{Input, Life, Role, TcpState, Timewait, TimewaitCause, Transition, Tuple};
+use twtrace_core::input::{
+    BindFailed, Binding, Input, Life, Role, TcpState, Timewait, TimewaitCause, Transition, Tuple,
+};
 
 fn bytes(record: &ConnRecord) -> Vec<u8> {
     let start = std::ptr::from_ref(record).cast::<u8>();
@@ -174,9 +176,72 @@ fn the_other_kinds() {
     );
 }
 
+fn failed_bind(record: &ConnRecord) -> BindFailed {
+    match decode(&bytes(record)).unwrap() {
+        Input::BindFailed(failed) => *failed,
+        other => panic!("not a failed bind: {other:?}"),
+    }
+}
+
+#[test]
+fn binds_that_fail() {
+    let mut record = ConnRecord { kind: kind::BIND_FAILED, connect_errno: 98, remote_port: 0, ..sample() };
+    record.remote_addr = [0; 16];
+    let failed = failed_bind(&record);
+    assert_eq!((failed.errno, failed.reuse, failed.at_ns), (98, false, 200_000));
+    assert_eq!((failed.owner.key.tgid, failed.owner.comm.bytes()), (9, b"curl".as_slice()));
+    let Tuple { netns, local_addr, local_port, remote_addr, remote_port, v4_mapped } = failed.tuple;
+    assert_eq!((netns, local_port, remote_port, v4_mapped), (77, 40_000, 0, false));
+    assert_eq!([local_addr, remote_addr].map(|address| address.to_string()), ["10.0.0.1", "0.0.0.0"]);
+    record.flags |= conn_flag::REUSE_ADDRESS;
+    assert!(failed_bind(&record).reuse);
+
+    // The side that there is not is of the same family as the other.
+    record.family = 10;
+    record.local_addr = "::ffff:10.1.2.3".parse::<std::net::Ipv6Addr>().unwrap().octets();
+    let mapped = failed_bind(&record).tuple;
+    assert!(mapped.v4_mapped);
+    assert_eq!([mapped.local_addr, mapped.remote_addr].map(|address| address.to_string()), ["10.1.2.3", "0.0.0.0"]);
+    record.local_addr = [0; 16];
+    let anywhere = failed_bind(&record).tuple;
+    assert_eq!([anywhere.local_addr, anywhere.remote_addr].map(|address| address.to_string()), ["::", "::"]);
+
+    record.opener.tgid = 0;
+    assert_eq!(decode(&bytes(&record)), Err(DecodeError::NoOpener));
+}
+
+#[test]
+fn how_the_local_side_was_chosen() {
+    let with = |flags, local_range| life(&ConnRecord { flags, local_range, ..sample() }).binding;
+    assert_eq!(with(0, 0), Binding::default());
+    assert_eq!(with(conn_flag::BOUND_PORT, 0), Binding { port: true, address: false, range: None });
+    assert_eq!(with(conn_flag::BOUND_ADDRESS, 0), Binding { port: false, address: true, range: None });
+    let range = |low: u16, high: u16| with(0, u32::from(high) << 16 | u32::from(low)).range;
+    assert_eq!(range(40_000, 40_999), Some((40_000, 40_999)));
+    assert_eq!((range(40_000, 0), range(0, 40_999)), (Some((40_000, 0)), Some((0, 40_999))), "one side alone");
+}
+
+fn small_bytes(record: SmallRecord) -> Vec<u8> {
+    // SAFETY: a plain value without padding, read as bytes while it is alive.
+    unsafe { std::slice::from_raw_parts((&raw const record).cast::<u8>(), size_of::<SmallRecord>()) }.to_vec()
+}
+
+#[test]
+fn connects_from_bound_ports() {
+    let mut record =
+        SmallRecord { kind: kind::BOUND_CONNECT, family: 2, netns: 77, cookie: 0xea43, ..SmallRecord::EMPTY };
+    (record.local_port, record.remote_port, record.at_ns) = (40_000, 443, 77_500);
+    (record.local_addr, record.remote_addr) = (sample().local_addr, sample().remote_addr);
+    let good = small_bytes(record);
+    let tuple = life(&sample()).tuple;
+    assert_eq!(decode(&good), Ok(Input::BoundConnect { cookie: 0xea43, tuple, at_ns: 77_000 }));
+    assert_eq!(decode(&good[..63]), Err(DecodeError::Short(63)));
+    assert_eq!(decode(&small_bytes(SmallRecord { family: 1, ..record })), Err(DecodeError::Family(1)));
+}
+
 #[test]
 fn ends_of_timewait_sockets() {
-    let record = TimewaitRecord {
+    let record = SmallRecord {
         cause: cause::REUSED,
         substate: tcp_state::FIN_WAIT2,
         family: 2,
@@ -187,21 +252,17 @@ fn ends_of_timewait_sockets() {
         at_ns: 77_500,
         local_addr: std::array::from_fn(|at| if at < 4 { [127, 0, 0, 1][at] } else { 0 }),
         remote_addr: std::array::from_fn(|at| if at < 4 { [10, 0, 0, 2][at] } else { 0 }),
-        ..TimewaitRecord::EMPTY
+        ..SmallRecord::EMPTY
     };
-    let bytes = |record: TimewaitRecord| {
-        // SAFETY: a plain value without padding, read as bytes while it is alive.
-        unsafe { std::slice::from_raw_parts((&raw const record).cast::<u8>(), size_of::<TimewaitRecord>()) }.to_vec()
-    };
-    let good = bytes(record);
+    let good = small_bytes(record);
     let Ok(Input::TimewaitEnd(end)) = decode(&good) else { panic!("not decoded") };
     assert_eq!((end.cookie, end.fin_wait2, end.cause, end.at_ns), (0xea43, true, TimewaitCause::Reused, 77_000));
     let Tuple { netns, local_addr, local_port, remote_addr, remote_port, v4_mapped } = end.tuple;
     assert_eq!((netns, local_port, remote_port, v4_mapped), (5, 40_000, 443, false));
     assert_eq!([local_addr, remote_addr].map(|address| address.to_string()), ["127.0.0.1", "10.0.0.2"]);
     assert_eq!(decode(&good[..63]), Err(DecodeError::Short(63)));
-    assert_eq!(decode(&bytes(TimewaitRecord { cause: 0, ..record })), Err(DecodeError::Cause(0)));
-    assert_eq!(decode(&bytes(TimewaitRecord { family: 1, ..record })), Err(DecodeError::Family(1)));
+    assert_eq!(decode(&small_bytes(SmallRecord { cause: 0, ..record })), Err(DecodeError::Cause(0)));
+    assert_eq!(decode(&small_bytes(SmallRecord { family: 1, ..record })), Err(DecodeError::Family(1)));
 }
 
 #[test]
@@ -264,6 +325,7 @@ prop_compose! {
         (flags, sk_flags, netns, retransmits) in any::<(u32, u32, u32, u32)>(),
         (tw_count_before, tw_count, tw_max) in (-1_i32..9, -1_i32..9, -1_i32..9),
         (cookie, end_ns, bytes_sent, bytes_received) in any::<(u64, u64, u64, u64)>(),
+        local_range in prop_oneof![Just(0), any::<u32>()],
         mut local_addr: [u8; 16],
         remote_addr: [u8; 16],
         (old_states, new_states) in (prop::array::uniform8(1_u8..13), prop::array::uniform8(1_u8..13)),
@@ -279,6 +341,7 @@ prop_compose! {
             sk_flags, netns, retransmits, tw_count_before, tw_count, tw_max, cookie, end_ns, bytes_sent,
             bytes_received, local_addr, remote_addr, old_states, new_states, times_ns, opener, closer,
             accept_cookie: cookie ^ foreign,
+            local_range,
             ..ConnRecord::EMPTY
         }
     }
@@ -318,6 +381,26 @@ fn encoded(owner: Option<twtrace_core::input::Owner>) -> Owner {
 
 proptest! {
     #[test]
+    fn whatever_the_bytes_are_it_is_an_input_or_an_error(
+        kind in 0_u8..9,
+        family in prop::sample::select(vec![2_u16, 10, 1]),
+        mut bytes in prop::collection::vec(any::<u8>(), 0..400),
+    ) {
+        for (at, byte) in [(0, kind), (offset_of!(ConnRecord, role), 1), (offset_of!(ConnRecord, transitions), 2)] {
+            bytes.get_mut(at).into_iter().for_each(|place| *place = byte);
+        }
+        // In both forms at once.
+        for family_at in [offset_of!(ConnRecord, family), offset_of!(SmallRecord, family)] {
+            bytes.get_mut(family_at..family_at + 2).into_iter().for_each(|place| place.copy_from_slice(&family.to_ne_bytes()));
+        }
+        let is_small = matches!(kind, kind::TIMEWAIT_END | kind::BOUND_CONNECT);
+        let whole = if is_small { size_of::<SmallRecord>() } else { size_of::<ConnRecord>() };
+        let short = bytes.len() < whole && !bytes.is_empty();
+        let result = decode(&bytes);
+        prop_assert_eq!(matches!(result, Err(DecodeError::Short(_))), short || bytes.is_empty(), "{:?}", result);
+    }
+
+    #[test]
     fn every_record_comes_back(record in any_record()) {
         let life = life(&record);
         let has = |flag| record.flags & flag != 0;
@@ -347,8 +430,12 @@ proptest! {
             (life.established, conn_flag::ESTABLISHED),
             (life.end_unseen, conn_flag::END_UNSEEN),
             (life.no_fields, conn_flag::NO_FIELDS),
+            (life.binding.port, conn_flag::BOUND_PORT),
+            (life.binding.address, conn_flag::BOUND_ADDRESS),
         ];
         prop_assert!(flags.into_iter().all(|(told, flag)| told == has(flag)));
+        let range = life.binding.range.map_or(0, |(low, high)| u32::from(high) << 16 | u32::from(low));
+        prop_assert_eq!(range, record.local_range);
         let known = |count: i32| u32::try_from(count).ok();
         let tw = life.tw.map(|tw| (tw.before, Some(tw.after), Some(tw.max)));
         let expected = (known(record.tw_count_before), known(record.tw_count), known(record.tw_max));

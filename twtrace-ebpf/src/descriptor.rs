@@ -4,10 +4,10 @@
 //! of it can change under a reader: what comes out is believed only after a look-up in the socket map.
 
 use aya_ebpf::helpers::{
-    bpf_probe_read_kernel,
+    bpf_probe_read_kernel, bpf_probe_read_user,
     generated::{bpf_get_current_task, bpf_get_current_task_btf},
 };
-use twtrace_common::{ConnRecord, TimewaitRecord, role};
+use twtrace_common::{ConnRecord, SmallRecord, role};
 
 use crate::{
     config::{cfg_value, off},
@@ -100,13 +100,40 @@ pub unsafe fn fill(record: *mut ConnRecord, sk: u64) {
     }
 }
 
+/// The address and port in the caller's `struct sockaddr` (`sockaddr_in`, `sockaddr_in6`); what cannot be read, or is of
+/// another family than the socket, stays as it is.
+///
+/// # Safety
+/// `port` and `bytes` point into a reserved record.
+#[inline(always)]
+pub unsafe fn asked(sockaddr: u64, family: u16, port: *mut u16, bytes: *mut [u8; 16]) {
+    // SAFETY: user memory, read by the helper; the record by the caller's promise.
+    unsafe {
+        let Ok(given) = bpf_probe_read_user(sockaddr as *const u16) else { return };
+        let Ok(number) = bpf_probe_read_user((sockaddr + 2) as *const u16) else { return };
+        if given != family && !(given == AF_INET && family == AF_INET6) {
+            return;
+        }
+        port.write(u16::from_be(number));
+        if given == AF_INET6 {
+            if let Ok(address) = bpf_probe_read_user((sockaddr + 8) as *const [u8; 16]) {
+                bytes.write(address);
+            }
+        } else if let Ok(address) = bpf_probe_read_user((sockaddr + 4) as *const [u8; 4])
+            && family == AF_INET
+        {
+            bytes.cast::<[u8; 4]>().write(address);
+        }
+    }
+}
+
 /// Who talked to whom, from a timewait socket. It begins with `struct sock_common` as every socket does, and keeps its
 /// port in `skc_num`.
 ///
 /// # Safety
 /// `record` points to a reserved record.
 #[inline(always)]
-pub unsafe fn fill_timewait(record: *mut TimewaitRecord, tw: u64) {
+pub unsafe fn fill_timewait(record: *mut SmallRecord, tw: u64) {
     // SAFETY: the caller's promise.
     unsafe {
         (*record).family = read(tw + off!(skc_family) as u64).unwrap_or(0);

@@ -4,7 +4,7 @@ use aya_ebpf::{
     bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
     maps::ring_buf::RingBufEntry,
 };
-use twtrace_common::{ConnRecord, TimewaitRecord};
+use twtrace_common::{ConnRecord, SmallRecord};
 
 use crate::{
     config::cfg_value,
@@ -60,20 +60,20 @@ pub fn submit(entry: RingBufEntry<ConnRecord>, by: Program) {
     count!(by, records);
 }
 
-/// Reserves an empty record for the end of a timewait socket.
+/// Reserves an empty small record.
 #[inline(always)]
-pub fn reserve_end(by: Program) -> Option<RingBufEntry<TimewaitRecord>> {
-    let Some(mut entry) = RING.reserve::<TimewaitRecord>(0) else {
+pub fn reserve_small(by: Program) -> Option<RingBufEntry<SmallRecord>> {
+    let Some(mut entry) = RING.reserve::<SmallRecord>(0) else {
         count!(by, ring_full);
         return None;
     };
-    entry.write(TimewaitRecord::EMPTY);
+    entry.write(SmallRecord::EMPTY);
     Some(entry)
 }
 
-/// Hands over the end of a timewait socket.
+/// Hands over a small record.
 #[inline(always)]
-pub fn submit_end(entry: RingBufEntry<TimewaitRecord>, by: Program) {
+pub fn submit_small(entry: RingBufEntry<SmallRecord>, by: Program) {
     entry.submit(wakeup_flag());
     count!(by, records);
 }

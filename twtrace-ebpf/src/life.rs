@@ -1,7 +1,7 @@
 //! A socket's life, one transition at a time.
 
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
-use twtrace_common::{ConnRecord, MAX_TRANSITIONS, Owner, TW_UNKNOWN, conn_flag, role, tcp_state};
+use twtrace_common::{ConnRecord, MAX_TRANSITIONS, Owner, SmallRecord, TW_UNKNOWN, conn_flag, kind, role, tcp_state};
 
 use crate::{
     config::{cfg_value, off},
@@ -23,6 +23,8 @@ pub trait Socket: Copy {
     fn error(self) -> Option<i32>;
     /// Timewait sockets in its namespace and their limit.
     fn tw_count(self) -> (i32, i32);
+    /// How bind(2) and IP_LOCAL_PORT_RANGE have chosen its local side, as far as that can be read.
+    fn binding(self) -> Binding;
     /// Whether the current thread is in a connect(2) for it, the exit of which is hooked.
     fn in_connect(self, opener: &Owner) -> bool;
     /// Who is running.
@@ -40,6 +42,20 @@ pub trait Socket: Copy {
     /// # Safety
     /// `record` points to a whole value of the socket map.
     unsafe fn fill_end(self, record: *mut ConnRecord);
+}
+
+/// How the local side of a socket was chosen before it connects.
+#[derive(Clone, Copy)]
+pub struct Binding {
+    /// [`conn_flag::BOUND_PORT`] and [`conn_flag::BOUND_ADDRESS`].
+    pub flags: u32,
+    /// As [`ConnRecord::local_range`].
+    pub range: u32,
+}
+
+impl Binding {
+    /// Nothing is known.
+    pub const NONE: Self = Self { flags: 0, range: 0 };
 }
 
 /// With the kernel's types.
@@ -64,6 +80,10 @@ impl Socket for Sk {
     #[inline(always)]
     fn tw_count(self) -> (i32, i32) {
         sock::tw_count(self)
+    }
+    #[inline(always)]
+    fn binding(self) -> Binding {
+        sock::binding(self)
     }
     #[inline(always)]
     fn in_connect(self, opener: &Owner) -> bool {
@@ -272,7 +292,7 @@ fn find_or_begin(change: Change<impl Socket>) -> Option<*mut ConnRecord> {
     unsafe {
         if active {
             (*record).role = role::ACTIVE;
-            begin_active(record, change.sk);
+            begin_active(record, change);
         } else if passive {
             // Its cookie comes later: inet_csk_clone_lock() gives the child a new one after this.
             (*record).role = role::PASSIVE;
@@ -326,15 +346,47 @@ unsafe fn superseded(record: *mut ConnRecord, by: Program) {
 /// # Safety
 /// `record` points to a value of the socket map.
 #[inline(always)]
-unsafe fn begin_active(record: *mut ConnRecord, sk: impl Socket) {
+unsafe fn begin_active(record: *mut ConnRecord, change: Change<impl Socket>) {
+    let sk = change.sk;
     // SAFETY: the caller's promise.
     unsafe {
         sk.capture(&raw mut (*record).opener);
         (*record).cookie = sk.cookie();
+        let binding = sk.binding();
+        (*record).flags |= binding.flags;
+        (*record).local_range = binding.range;
+        if binding.flags & conn_flag::BOUND_PORT != 0 {
+            bound_connect(record, change);
+        }
         if sk.in_connect(&(*record).opener) {
             (*record).flags |= conn_flag::IN_CONNECT;
         }
     }
+}
+
+/// Tells of a connect from a bound port while it begins: nothing else says of an open connection that its port is taken
+/// towards every destination. `tcp_v4_connect` and `tcp_v6_connect` have set all of the tuple before SYN_SENT.
+///
+/// # Safety
+/// `record` points to a value of the socket map.
+#[inline(always)]
+unsafe fn bound_connect(record: *mut ConnRecord, change: Change<impl Socket>) {
+    let Some(mut entry) = emit::reserve_small(change.by) else { return };
+    let small: *mut SmallRecord = entry.as_mut_ptr();
+    // SAFETY: the caller's promise; a reserved record, all of it written before; no argument.
+    unsafe {
+        change.sk.fill_tuple(record);
+        (*small).kind = kind::BOUND_CONNECT;
+        (*small).family = (*record).family;
+        (*small).local_port = (*record).local_port;
+        (*small).remote_port = (*record).remote_port;
+        (*small).netns = (*record).netns;
+        (*small).cookie = (*record).cookie;
+        (*small).at_ns = bpf_ktime_get_ns();
+        (*small).local_addr = (*record).local_addr;
+        (*small).remote_addr = (*record).remote_addr;
+    }
+    emit::submit_small(entry, change.by);
 }
 
 /// Takes one change into the record, and lets the record go if it was the last.

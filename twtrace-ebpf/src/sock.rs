@@ -4,9 +4,12 @@
 //! at constant offsets are allowed and a bad address reads as zero.
 
 use aya_ebpf::helpers::{bpf_get_socket_cookie, generated::bpf_skc_to_tcp_sock};
-use twtrace_common::{ConnRecord, TW_UNKNOWN};
+use twtrace_common::{ConnRecord, OFFSET_NONE, TW_UNKNOWN, conn_flag};
 
-use crate::config::{cfg_value, off};
+use crate::{
+    config::{cfg_value, off},
+    life::Binding,
+};
 
 /// `struct sock *` as the tracepoint passes it.
 pub type Sk = *const core::ffi::c_void;
@@ -17,6 +20,9 @@ pub const AF_INET: u16 = 2;
 pub const AF_INET6: u16 = 10;
 /// `IPPROTO_TCP`. MPTCP parents carry 262, DCCP 33, SCTP 132.
 pub const IPPROTO_TCP: u16 = 6;
+
+/// `SOCK_BINDADDR_LOCK`, a bit of `sk_userlocks` (`include/net/sock.h`).
+const SOCK_BINDADDR_LOCK: u8 = 4;
 
 /// Loads a field.
 ///
@@ -63,12 +69,40 @@ pub fn netns(sk: Sk) -> u32 {
 /// Timewait sockets in the namespace and their limit.
 #[inline(always)]
 pub fn tw_count(sk: Sk) -> (i32, i32) {
-    if off!(net_tw_refcount) == twtrace_common::OFFSET_NONE as usize {
+    if off!(net_tw_refcount) == OFFSET_NONE as usize {
         return (TW_UNKNOWN, TW_UNKNOWN);
     }
     let net = net(sk);
     // SAFETY: offsets of struct net, checked just above to exist.
     unsafe { (load::<i32>(net, off!(net_tw_refcount)) - off!(net_tw_extra) as i32, load::<i32>(net, off!(net_tw_max))) }
+}
+
+/// How the local side was chosen, to be asked before connect looks for a port.
+#[inline(always)]
+pub fn binding(sk: Sk) -> Binding {
+    let mut binding = Binding::NONE;
+    // SAFETY: offsets of struct sock, and of struct inet_sock within the helper's own type; those that a kernel may lack
+    // are checked to exist.
+    unsafe {
+        if load::<u16>(sk, off!(skc_num)) != 0 {
+            binding.flags |= conn_flag::BOUND_PORT;
+        }
+        if off!(sk_userlocks) != OFFSET_NONE as usize
+            && load::<u8>(sk, off!(sk_userlocks)) >> (off!(sk_userlocks_shift) & 7) & SOCK_BINDADDR_LOCK != 0
+        {
+            binding.flags |= conn_flag::BOUND_ADDRESS;
+        }
+        if off!(inet_local_port_range) != OFFSET_NONE as usize {
+            let tp = bpf_skc_to_tcp_sock(sk.cast_mut()).cast::<core::ffi::c_void>();
+            if !tp.is_null() {
+                // Half by half, for it began as a structure of two: of that, the verifier allows no word to be read.
+                let low = load::<u16>(tp, off!(inet_local_port_range));
+                let high = load::<u16>(tp, off!(inet_local_port_range) + 2);
+                binding.range = u32::from(high) << 16 | u32::from(low);
+            }
+        }
+    }
+    binding
 }
 
 /// Fills in who talks to whom.

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod budget;
 mod parse;
 #[cfg(test)]
 mod tests;
@@ -14,7 +15,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 use twtrace_core::engine::Filter;
 
-pub use parse::TimeSpec;
+use budget::{BUDGET_EXAMPLES, EXPLAIN_EXAMPLES};
+pub use budget::{BudgetArgs, ExplainArgs};
+pub use parse::{FailOn, TimeSpec};
 
 const TOP_EXAMPLES: &str = "\
 Examples:
@@ -24,6 +27,7 @@ Examples:
   twtrace top --by parent --sort rate            one row for each script that starts short-lived processes
   twtrace top --dest 10.0.0.0/8:5432             only connections to or from port 5432 of that network
   twtrace top --json --interval 10s >> log       one JSON object a line, every 10 seconds
+  twtrace top --once --fail-on exhaustion-near   for scripts: exit code 1 when ports run out soon
 
 Filters of different kinds must all match; of one kind, any. They choose rows, never the host's own figures.";
 
@@ -125,6 +129,12 @@ pub enum Command {
     #[command(after_help = "Exits with 0 when `twtrace top` would work here, else with 1. With --audit: 0 when the \
                             trace agrees with the kernel.")]
     Doctor(DoctorArgs),
+    /// Work out whether a rate of connections runs out of ports, when, and what each remedy buys
+    #[command(after_help = BUDGET_EXAMPLES)]
+    Budget(BudgetArgs),
+    /// Explain TIME_WAIT, a sysctl, or a finding in a few lines, with sources
+    #[command(after_help = EXPLAIN_EXAMPLES)]
+    Explain(ExplainArgs),
 }
 
 /// Arguments of `doctor`.
@@ -241,6 +251,11 @@ pub struct ReportArgs {
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
 
+    /// Exit with 1 when the report has one of these findings that holds at its end: ids with commas, such as
+    /// exhaustion-near, or any, warning (and worse), critical
+    #[arg(long, value_name = "ID")]
+    pub fail_on: Option<FailOn>,
+
     /// Which rows to show.
     #[command(flatten)]
     pub filter: FilterArgs,
@@ -301,6 +316,11 @@ pub struct TopArgs {
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse::interval)]
     pub interval: Duration,
 
+    /// Exit with 1 when the last report has one of these findings and it still holds: ids with commas, such as
+    /// exhaustion-near, or any, warning (and worse), critical
+    #[arg(long, value_name = "ID")]
+    pub fail_on: Option<FailOn>,
+
     /// What to show.
     #[command(flatten)]
     pub view: ViewArgs,
@@ -325,6 +345,11 @@ pub struct ReplayArgs {
     /// [default: the end with --once, else the start]
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     pub at: Option<TimeSpec>,
+
+    /// Exit with 1 when the last report has one of these findings and it still holds: ids with commas, such as
+    /// exhaustion-near, or any, warning (and worse), critical
+    #[arg(long, value_name = "ID", requires = "once")]
+    pub fail_on: Option<FailOn>,
 
     /// What to show.
     #[command(flatten)]

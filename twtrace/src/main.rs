@@ -34,12 +34,12 @@ fn main() -> ExitCode {
 
 fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     match &cli.command {
-        Command::Top(args) => cmd::top::run(args).map(|()| ExitCode::SUCCESS),
+        Command::Top(args) => cmd::top::run(args),
         Command::Record(args) => cmd::record::run(args),
-        Command::Replay(args) => cmd::replay::run(args).map(|()| ExitCode::SUCCESS),
+        Command::Replay(args) => cmd::replay::run(args),
         Command::Export(args) => cmd::export::run(args).map(|()| ExitCode::SUCCESS),
         Command::Sockets(args) => cmd::sockets::run(args).map(|()| ExitCode::SUCCESS),
-        Command::Report(args) => cmd::report::run(args).map(|()| ExitCode::SUCCESS),
+        Command::Report(args) => cmd::report::run(args),
         Command::Diff(args) => cmd::diff::run(args).map(|()| ExitCode::SUCCESS),
         Command::Doctor(args) => {
             let mut out = io::BufWriter::new(io::stdout().lock());
@@ -50,6 +50,8 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
             out.flush()?;
             Ok(if works { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
+        Command::Budget(args) => cmd::budget::run(args).map(|()| ExitCode::SUCCESS),
+        Command::Explain(args) => cmd::explain::run(args).map(|()| ExitCode::SUCCESS),
     }
 }
 

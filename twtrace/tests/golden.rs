@@ -10,6 +10,7 @@ use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
 use twtrace::trace::reader::Recording;
+use twtrace_core::input::{Binding, Input};
 
 /// All golden recordings.
 fn recordings() -> Vec<PathBuf> {
@@ -90,6 +91,29 @@ fn results_are_what_they_were() {
             assert_eq!(difference(&expected, &found, kind), None, "{}", path.display());
         }
     }
+}
+
+#[test]
+fn what_schema_1_did_not_tell_is_none() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/schema-1");
+    let (mut lives, mut kernels) = (0, 0);
+    for name in ["finished.twt", "unfinished.twt"] {
+        let (inputs, _) = read(&Recording::open(&golden.join(name)).unwrap());
+        for input in inputs {
+            match input {
+                Input::Life(life) => {
+                    assert_eq!(life.binding, Binding::default());
+                    lives += 1;
+                }
+                Input::Kernel { facts, .. } => {
+                    assert_eq!((facts.tw_reuse_delay_ms, facts.timestamps, facts.fin_timeout_s), (None, None, None));
+                    kernels += 1;
+                }
+                _ => {}
+            }
+        }
+    }
+    assert!(lives > 100 && kernels > 10, "{lives} {kernels}");
 }
 
 #[test]

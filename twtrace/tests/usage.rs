@@ -37,6 +37,48 @@ fn a_bad_value_is_a_usage_error_with_the_valid_form() {
 }
 
 #[test]
+fn bad_budgets_and_unknown_topics_are_usage_errors() {
+    for (arguments, valid) in [
+        (&["budget", "--rate", "0"][..], "a rate above 0"),
+        (&["budget", "--range", "60999-32768"], "such as 32768-60999"),
+        (&["budget", "--reserved", "http"], "such as 8080,9000-9100"),
+        (&["explain", "tcp_tw_resue"], "did you mean tcp_tw_reuse?"),
+    ] {
+        let error = standard_error(&mut twtrace(arguments), 2);
+        assert!(error.lines().next().is_some_and(|line| line.contains(valid)), "{error}");
+    }
+}
+
+#[test]
+fn budgets_and_topics_need_no_rights_and_no_trace() {
+    let said = |arguments: &[&str]| {
+        let output = twtrace(arguments).assert().code(0).get_output().clone();
+        assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let thousand = [
+        "budget",
+        "--rate",
+        "1000",
+        "--destinations",
+        "1",
+        "--range",
+        "32768-60999",
+        "--reserved",
+        "",
+        "--tw-reuse",
+        "0",
+    ];
+    let text = said(&thousand);
+    assert!(text.starts_with("Ports run out after 28.2s"), "{text}");
+    let json = said(&[&thousand[..], &["--json"]].concat());
+    assert!(json.contains("\"ports_available\": 28232"), "{json}");
+    assert!(said(&["budget"]).contains("connections/s"));
+    assert!(said(&["explain"]).contains("exhaustion-near"));
+    assert!(said(&["explain", "TIME_WAIT"]).contains("60 seconds"));
+}
+
+#[test]
 fn help_and_version_are_no_errors() {
     for arguments in [&["--help"][..], &["--version"], &["top", "--help"], &["doctor", "--help"]] {
         twtrace(arguments).assert().code(0);

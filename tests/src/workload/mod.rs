@@ -1,10 +1,12 @@
 //! The workload generator: processes that open and close connections in known ways, and say who did what.
 
 pub mod actor;
+pub mod bindings;
 pub mod cases;
 pub mod churn;
 pub mod command;
 pub mod diag;
+pub mod hold;
 pub mod net;
 pub mod process;
 pub mod ring;
@@ -19,6 +21,7 @@ use clap::{Parser, Subcommand};
 
 pub use churn::{Churned, Worker};
 pub use command::Who;
+pub use hold::Held;
 pub use truth::{Side, Truth};
 
 /// Opens and closes TCP connections in known ways, and says what it did
@@ -42,6 +45,10 @@ enum Do {
     },
     /// Many connections, closed first by the client: who made how many, as JSON
     Churn(churn::Args),
+    /// Sockets that stay open until standard input ends: who has them, as a line of JSON
+    Hold(hold::Args),
+    /// Connections whose local side is chosen in different ways, and binds that fail: a line of JSON for each
+    Bindings,
     /// Nothing, until standard input ends
     Idle,
     /// A process of the generator's own
@@ -75,7 +82,9 @@ fn run(command: Do) -> anyhow::Result<()> {
             Ok(())
         }
         Do::Cases { only, list: false } => cases::run(&only, &mut out),
+        Do::Bindings => bindings::run(&mut out),
         Do::Churn(args) => churn::run(&args, &mut out),
+        Do::Hold(args) => hold::run(&args, &mut out),
         Do::Idle => Ok(io::copy(&mut io::stdin(), &mut io::sink()).map(|_| ())?),
         Do::Process { control, comm } => Ok(process::run_executed(control, &comm)?),
     }

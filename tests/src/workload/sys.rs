@@ -17,6 +17,9 @@ pub const DEADLINE: Duration = Duration::from_secs(30);
 /// Pause between two looks at something that has no event to wait for.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
+/// `IP_LOCAL_PORT_RANGE` (`include/uapi/linux/in.h`).
+const IP_LOCAL_PORT_RANGE: libc::c_int = 51;
+
 /// Address family of a socket and of what it carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -61,6 +64,10 @@ pub enum SockOption {
     Linger2(i32),
     /// `TCP_FASTOPEN`, length of the queue.
     FastOpen(i32),
+    /// `IP_BIND_ADDRESS_NO_PORT`: bind chooses an address and leaves the port to connect.
+    BindAddressNoPort,
+    /// `IP_LOCAL_PORT_RANGE`, both inclusive; kernels from 6.3.
+    LocalPortRange(u16, u16),
 }
 
 /// What can be waited for on a socket.
@@ -100,6 +107,13 @@ pub fn open(family: Family, protocol: libc::c_int) -> Result<RawFd, Errno> {
     check(unsafe { libc::socket(domain, libc::SOCK_STREAM, protocol) })
 }
 
+/// Opens a socket that is not TCP's.
+pub fn open_datagram(family: Family) -> Result<RawFd, Errno> {
+    let domain = if family == Family::V4 { libc::AF_INET } else { libc::AF_INET6 };
+    // SAFETY: takes no pointers.
+    check(unsafe { libc::socket(domain, libc::SOCK_DGRAM, 0) })
+}
+
 /// Sets an option.
 pub fn set(fd: RawFd, option: SockOption) -> Result<(), Errno> {
     match option {
@@ -119,6 +133,10 @@ pub fn set(fd: RawFd, option: SockOption) -> Result<(), Errno> {
         SockOption::SynCount(times) => set_raw(fd, libc::IPPROTO_TCP, libc::TCP_SYNCNT, &times),
         SockOption::UserTimeout(ms) => set_raw(fd, libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT, &ms),
         SockOption::Linger2(seconds) => set_raw(fd, libc::IPPROTO_TCP, libc::TCP_LINGER2, &seconds),
+        SockOption::BindAddressNoPort => set_raw(fd, libc::SOL_IP, libc::IP_BIND_ADDRESS_NO_PORT, &1_i32),
+        SockOption::LocalPortRange(low, high) => {
+            set_raw(fd, libc::SOL_IP, IP_LOCAL_PORT_RANGE, &(u32::from(high) << 16 | u32::from(low)))
+        }
         SockOption::FastOpen(queue) => set_raw(fd, libc::IPPROTO_TCP, libc::TCP_FASTOPEN, &queue),
         // SAFETY: F_SETFL takes a number.
         SockOption::NonBlocking => check(unsafe { libc::fcntl(fd, libc::F_SETFL, libc::O_NONBLOCK) }).map(drop),

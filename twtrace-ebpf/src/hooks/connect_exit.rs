@@ -3,11 +3,7 @@
 //! The errno of connect(2), which the state change does not tell: a full port range and a refused connection both
 //! end as SYN_SENT -> CLOSE.
 
-use aya_ebpf::{
-    helpers::{bpf_probe_read_user, generated::bpf_ktime_get_ns},
-    macros::tracepoint,
-    programs::TracePointContext,
-};
+use aya_ebpf::{helpers::generated::bpf_ktime_get_ns, macros::tracepoint, programs::TracePointContext};
 use twtrace_common::{ConnRecord, conn_flag, kind, role};
 
 use crate::{
@@ -16,7 +12,6 @@ use crate::{
     emit, life,
     maps::{Program, SOCKETS, count},
     owner,
-    sock::{AF_INET, AF_INET6},
 };
 
 const EINTR: i64 = 4;
@@ -105,33 +100,7 @@ fn before_life(sk: u64, errno: i64) {
         owner::capture(&raw mut (*record).opener);
         descriptor::fill(record, sk);
         let address = owner::syscall_register(off!(regs_arg1));
-        remote(record, address);
+        descriptor::asked(address, (*record).family, &raw mut (*record).remote_port, &raw mut (*record).remote_addr);
     }
     emit::submit(entry, Program::SyscallExit);
-}
-
-/// The address that was asked for, from the caller's `struct sockaddr`.
-///
-/// # Safety
-/// `record` points to a reserved record.
-#[inline(always)]
-unsafe fn remote(record: *mut ConnRecord, address: u64) {
-    // SAFETY: user memory, read by the helper; the record by the caller's promise.
-    unsafe {
-        let Ok(family) = bpf_probe_read_user(address as *const u16) else { return };
-        let Ok(port) = bpf_probe_read_user((address + 2) as *const u16) else { return };
-        if family != (*record).family && !(family == AF_INET && (*record).family == AF_INET6) {
-            return;
-        }
-        (*record).remote_port = u16::from_be(port);
-        if family == AF_INET6 {
-            if let Ok(bytes) = bpf_probe_read_user((address + 8) as *const [u8; 16]) {
-                (*record).remote_addr = bytes;
-            }
-        } else if let Ok(bytes) = bpf_probe_read_user((address + 4) as *const [u8; 4])
-            && (*record).family == AF_INET
-        {
-            (&raw mut (*record).remote_addr).cast::<[u8; 4]>().write(bytes);
-        }
-    }
 }

@@ -1,6 +1,7 @@
 //! One hook a file.
 
 mod accept_exit;
+mod bind_exit;
 mod connect_exit;
 mod csk_accept;
 mod hash_connect;

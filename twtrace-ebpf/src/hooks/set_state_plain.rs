@@ -14,7 +14,7 @@ use twtrace_common::{ConnRecord, Owner, TW_UNKNOWN, conn_flag};
 use crate::{
     config::off,
     descriptor::read,
-    life::{Change, Socket, alone},
+    life::{Binding, Change, Socket, alone},
     maps::Program,
     sock::{AF_INET, AF_INET6, IPPROTO_TCP},
 };
@@ -63,6 +63,12 @@ impl Socket for Plain {
     #[inline(always)]
     fn tw_count(self) -> (i32, i32) {
         (TW_UNKNOWN, TW_UNKNOWN)
+    }
+    #[inline(always)]
+    fn binding(self) -> Binding {
+        // The record's source port is `inet_sport`, which keeps the port of an earlier connect that failed: it does not
+        // tell a port that was bound.
+        Binding::NONE
     }
     #[inline(always)]
     fn in_connect(self, _: &Owner) -> bool {

@@ -8,7 +8,7 @@ use aya_ebpf::{
     macros::{fentry, kprobe},
     programs::{FEntryContext, ProbeContext},
 };
-use twtrace_common::{TimewaitRecord, cause};
+use twtrace_common::{SmallRecord, cause};
 
 use crate::{
     call::register,
@@ -46,8 +46,8 @@ fn ended(tw: u64) {
     if reused {
         let _ = REUSED.remove(tw);
     }
-    let Some(mut entry) = emit::reserve_end(Program::TwskEnd) else { return };
-    let record: *mut TimewaitRecord = entry.as_mut_ptr();
+    let Some(mut entry) = emit::reserve_small(Program::TwskEnd) else { return };
+    let record: *mut SmallRecord = entry.as_mut_ptr();
     // SAFETY: a reserved record, all of it written before; the helpers have no preconditions.
     unsafe {
         let expires: u64 = read(tw + off!(tw_timer_expires) as u64).unwrap_or(0);
@@ -63,5 +63,5 @@ fn ended(tw: u64) {
         (*record).at_ns = bpf_ktime_get_ns();
         fill_timewait(record, tw);
     }
-    emit::submit_end(entry, Program::TwskEnd);
+    emit::submit_small(entry, Program::TwskEnd);
 }

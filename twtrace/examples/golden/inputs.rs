@@ -2,9 +2,9 @@
 
 use std::net::IpAddr;
 use twtrace_core::input::{
-    CensusRow, CensusState, Comm, ConnectFailed, Hook, HostFacts, Input, KernelCounters, KernelFacts, Life, Owner,
-    ProcessFacts, ProcessKey, Role, TcpState, Tier, Timewait, TimewaitCause, TimewaitEnd, TracingFacts, Transition,
-    Tuple, TwCount,
+    BindFailed, Binding, CensusRow, CensusState, Comm, ConnectFailed, Holder, Hook, HostFacts, Input, KernelCounters,
+    KernelFacts, Life, Owner, ProcessFacts, ProcessKey, Role, TcpState, Tier, Timewait, TimewaitCause, TimewaitEnd,
+    TracingFacts, Transition, Tuple, TwCount,
 };
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -38,6 +38,7 @@ pub(crate) fn finished() -> Vec<Input> {
     inputs.extend(people());
     for second in (0..=130).step_by(10) {
         let now_ns = START_NS + second * SECOND_NS;
+        inputs.extend(bound(second, now_ns));
         for kind in 0..KINDS {
             inputs.push(Input::Life(Box::new(life(kind, second, now_ns))));
         }
@@ -46,8 +47,9 @@ pub(crate) fn finished() -> Vec<Input> {
         inputs.extend(failures(now_ns));
         inputs.extend(ends(second, now_ns));
         if second % 20 == 0 {
-            inputs.extend(samples(second));
+            inputs.extend(samples(second, Some(second as u32 * 50)));
             inputs.extend(census(second, now_ns));
+            inputs.push(holders(second, now_ns));
         }
         if second == GONE {
             inputs.push(Input::NamespaceGone { netns: CONTAINER });
@@ -79,6 +81,7 @@ pub(crate) fn unfinished() -> Vec<Input> {
                 tuple: Tuple { netns: 0, ..whole.tuple },
                 opener: whole.opener.map(owner),
                 closer: whole.closer.map(owner),
+                binding: Binding::default(),
                 sk_err: 0,
                 sock_dead: false,
                 sock_done: false,
@@ -93,8 +96,9 @@ pub(crate) fn unfinished() -> Vec<Input> {
             })));
         }
         if second % 20 == 0 {
-            inputs.extend(samples(second));
+            inputs.extend(samples(second, None));
             inputs.extend(census(second, now_ns));
+            inputs.push(holders(second, now_ns));
         }
         inputs.push(Input::Tick { at_ns: now_ns + 4_000_000 });
     }
@@ -255,9 +259,12 @@ fn life(kind: u64, second: u64, now_ns: u64) -> Life {
         end_ns,
     };
     let failed = Life { established: false, sock_done: false, tw: None, timewait: None, ..usual.clone() };
+    let range = Some((40_000, 40_007));
+    let bound = Binding { port: true, address: true, range: None };
     match kind {
-        2 => Life { timewait: Some(Timewait::Made { fin_wait2: true }), sock_done: false, ..usual },
-        3 => Life { connect_errno: 111, sk_err: 111, ..failed },
+        0 => Life { binding: Binding { port: true, ..Binding::default() }, ..usual },
+        2 => Life { timewait: Some(Timewait::Made { fin_wait2: true }), sock_done: false, binding: bound, ..usual },
+        3 => Life { connect_errno: 111, sk_err: 111, binding: Binding { range, ..Binding::default() }, ..failed },
         4 => Life { rst_sent: true, sock_linger: true, sock_done: false, timewait: None, ..usual },
         5 => Life { sk_err: 104, timewait: None, sock_done: false, ..usual },
         6 => Life { role: Role::Unknown, opener: None, older: true, established: true, ..usual },
@@ -277,20 +284,48 @@ fn life(kind: u64, second: u64, now_ns: u64) -> Life {
         },
         9 => Life { role: Role::Passive, closer: Some(owner(4)), closed_in_context: true, timewait: None, ..usual },
         10 => Life { connect_errno: 110, sk_err: 110, retransmits: 6, ..failed },
-        11 => Life { bytes_sent: 1 << 60, bytes_received: 1 << 40, retransmits: u32::MAX, ..usual },
+        11 => Life {
+            binding: Binding { port: false, address: true, range },
+            bytes_sent: 1 << 60,
+            bytes_received: 1 << 40,
+            retransmits: u32::MAX,
+            ..usual
+        },
         13 => Life { cookie: cookie(12, second), tuple: tuple(12, second), life: 1, opener: None, ..usual },
         14 => Life { gap: true, older: true, role: Role::Unknown, timewait: None, tw: None, ..usual },
         _ => usual,
     }
 }
 
-/// Connects that fail at once: no port is left, no route.
-fn failures(now_ns: u64) -> [Input; 2] {
+/// Sockets that have a port before they connect: some whose lives are told, and one that stays open.
+fn bound(second: u64, now_ns: u64) -> Vec<Input> {
+    let connect = |kind, before_ns| Input::BoundConnect {
+        cookie: cookie(kind, second),
+        tuple: tuple(kind, second),
+        at_ns: now_ns.saturating_sub(before_ns).max(START_NS),
+    };
+    let mut inputs = vec![connect(0, 900_000_000), connect(2, 899_999_999)];
+    if second == 10 {
+        inputs.push(connect(44, 1_000));
+    }
+    inputs
+}
+
+/// Calls that fail at once: no port is left, no route; an address that is taken, with and without SO_REUSEADDR, and
+/// one that this host does not have.
+fn failures(now_ns: u64) -> [Input; 5] {
     let failed = |kind, errno, local_port| {
         let tuple = Tuple { local_port, ..tuple(kind, 0) };
         Input::ConnectFailed(Box::new(ConnectFailed { opener: owner(1), tuple, errno, at_ns: now_ns + 3_999 }))
     };
-    [failed(0, 99, 0), failed(4, 101, 4_000)]
+    let bind = |kind, errno, reuse, local_port| {
+        let local = tuple(kind, 0);
+        let nobody: IpAddr = if local.local_addr.is_ipv4() { [0; 4].into() } else { [0_u16; 8].into() };
+        let tuple = Tuple { local_port, remote_addr: nobody, remote_port: 0, ..local };
+        let owner = owner(kind as u32 % 4);
+        Input::BindFailed(Box::new(BindFailed { owner, tuple, errno, reuse, at_ns: now_ns + 3_999 }))
+    };
+    [failed(0, 99, 0), failed(4, 101, 4_000), bind(0, 98, true, 443), bind(1, 98, false, 0), bind(2, 99, false, 8_080)]
 }
 
 /// Ends of timewait sockets: after a minute, taken over, and by other means.
@@ -311,7 +346,7 @@ fn ends(second: u64, now_ns: u64) -> Vec<Input> {
     ends
 }
 
-fn samples(second: u64) -> Vec<Input> {
+fn samples(second: u64, tw_reuse_delay_ms: Option<u32>) -> Vec<Input> {
     let facts = |time_wait| KernelFacts {
         time_wait,
         time_wait_overflow: second / 5,
@@ -320,7 +355,9 @@ fn samples(second: u64) -> Vec<Input> {
         port_range: (32_768, 60_999),
         reserved_in_range: 11,
         reserved_ports: "8080,40000-40010".into(),
-        ..KernelFacts::default()
+        tw_reuse_delay_ms,
+        timestamps: Some(1),
+        fin_timeout_s: Some(60 - second as u32 / 10),
     };
     // Every counter has a figure of its own.
     let n = |number: u64| number * 1_000 + second;
@@ -370,10 +407,45 @@ fn census(second: u64, now_ns: u64) -> Vec<Input> {
             row(40, CensusState::TimeWait, 12_345),
         ]),
         Input::CensusRows(vec![row(41, CensusState::Open, 0), row(42, CensusState::Listen, 0)]),
+        Input::CensusRows(vec![
+            row(45, CensusState::Established, 0),
+            row(46, CensusState::CloseWait, 0),
+            row(47, CensusState::FinWait2, 0),
+            row(48, CensusState::Bound, 0),
+        ]),
     ];
     if let Some(last) = second.checked_sub(20) {
-        inputs.push(Input::CensusGone(vec![cookie(2, last), cookie(40, last), cookie(41, last), cookie(42, last)]));
+        let gone = [2, 40, 41, 42, 45, 46, 47, 48].map(|kind| cookie(kind, last));
+        inputs.push(Input::CensusGone(gone.to_vec()));
     }
     inputs.push(Input::CensusEnd { at_ns: now_ns + 1_500_999, complete: second != 40 });
     inputs
+}
+
+/// Pools, listeners and what somebody forgot to close. One search found not all.
+fn holders(second: u64, now_ns: u64) -> Input {
+    let holder = |number: u32, command: &str, state: &str, kind: u64, sockets| {
+        let (key, tuple) = (owner(number).key, tuple(kind, 0));
+        Holder {
+            tgid: key.tgid,
+            start_ns: key.start_ns / 10_000_000 * 10_000_000,
+            command: command.into(),
+            uid: owner(number).uid,
+            netns: tuple.netns,
+            state: state.into(),
+            local_addr: tuple.local_addr,
+            local_port: 0,
+            remote_addr: tuple.remote_addr,
+            remote_port: tuple.remote_port,
+            sockets,
+        }
+    };
+    let nobody: IpAddr = [0; 4].into();
+    let listener = holder(0, "nginx", "listen", 1, 1);
+    let rows = vec![
+        holder(1, "curl", "established", 0, 20 + second),
+        holder(3, "\u{1b}[2J\u{fffd}\u{fffd}(", "close_wait", 2, 7),
+        Holder { local_port: 443, remote_addr: nobody, remote_port: 0, ..listener },
+    ];
+    Input::Holders { at_ns: now_ns + 1_800_000, complete: second != 60, rows }
 }

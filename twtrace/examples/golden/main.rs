@@ -16,7 +16,7 @@ use twtrace_core::input::Input;
 /// Makes golden recordings, and what is read from them.
 #[derive(Parser)]
 struct Args {
-    /// Directory such as tests/golden/schema-2. Recordings that are there are left as they are
+    /// Directory such as tests/golden/schema-3. Recordings that are there are left as they are
     directory: PathBuf,
 }
 

@@ -1,11 +1,13 @@
 //! Values of arguments. Each error says which form is valid.
 
 use crate::trace::writer::Keep;
+use crate::view::explain::{Topic, topic as find_topic};
 use chrono::{DateTime, NaiveTime, Timelike as _};
 use ipnet::{IpNet, Ipv4Net};
 use std::net::IpAddr;
 use std::str::FromStr;
 use std::time::Duration;
+use twtrace_core::finding::{Finding, Rule, Severity};
 
 /// Shortest interval between reports.
 const MIN_INTERVAL: Duration = Duration::from_millis(100);
@@ -18,6 +20,9 @@ const DAY_NS: i128 = 86_400_000_000_000;
 
 /// Most sockets that the kernel side is asked to follow. Their map takes about 400 bytes each.
 const MAX_SOCKETS: u32 = 16 * 1024 * 1024;
+
+/// Highest rate that is reckoned with, connections per second.
+const MAX_RATE: f64 = 1e9;
 
 /// Largest ring buffer.
 const MAX_RING: u32 = 1 << 30;
@@ -35,7 +40,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
 }
 
 /// A length of time, which may be 0.
-fn span(text: &str) -> Result<Duration, String> {
+pub(super) fn span(text: &str) -> Result<Duration, String> {
     let valid = || "expected a time such as 500ms, 5s, 2m or 1h".to_owned();
     let split = text.find(|letter: char| letter.is_ascii_alphabetic()).unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
@@ -142,6 +147,50 @@ impl FromStr for TimeSpec {
     }
 }
 
+/// What makes a command fail: findings of these rules, or those that are grave enough.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FailOn {
+    /// Rules, in the order in which they were named.
+    pub rules: Vec<Rule>,
+    /// Any rule, from this severity on.
+    pub least: Option<Severity>,
+}
+
+impl FailOn {
+    /// The first finding that is asked for and still holds.
+    pub fn first<'a>(&self, findings: &'a [Finding]) -> Option<&'a Finding> {
+        let asked = |finding: &&Finding| {
+            self.rules.contains(&finding.rule) || self.least.is_some_and(|least| finding.severity >= least)
+        };
+        findings.iter().filter(|finding| finding.holds).find(asked)
+    }
+}
+
+impl FromStr for FailOn {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut fail_on = Self::default();
+        for name in text.split(',').map(str::trim) {
+            let least = match name {
+                "any" => Severity::Info,
+                "warning" => Severity::Warning,
+                "critical" => Severity::Critical,
+                _ => {
+                    let valid = || {
+                        let names: Vec<&str> = Rule::ALL.into_iter().map(Rule::name).collect();
+                        format!("expected any, warning, critical, or findings with commas: {}", names.join(", "))
+                    };
+                    fail_on.rules.push(Rule::of(name).ok_or_else(valid)?);
+                    continue;
+                }
+            };
+            fail_on.least = Some(fail_on.least.map_or(least, |before| before.min(least)));
+        }
+        Ok(fail_on)
+    }
+}
+
 fn number<T: FromStr>(text: &str, valid: impl Fn(&T) -> bool, form: &str) -> Result<T, String> {
     text.parse().ok().filter(valid).ok_or_else(|| format!("expected {form}"))
 }
@@ -176,6 +225,51 @@ pub(super) fn user(text: &str) -> Result<u32, String> {
     }
     let user = if text.is_empty() || text.contains('\0') { None } else { uzers::get_user_by_name(text) };
     user.map(|user| user.uid()).ok_or_else(|| "no such user: expected a user name or uid".to_owned())
+}
+
+/// Connections per second.
+pub(super) fn rate(text: &str) -> Result<f64, String> {
+    let plain = |rate: &f64| *rate > 0.0 && *rate <= MAX_RATE && text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    number(text, plain, "a rate above 0 and up to a billion a second, such as 1000 or 0.5")
+}
+
+/// A number of destinations or of source addresses.
+pub(super) fn several(text: &str) -> Result<u32, String> {
+    number(text, |several| (1..=1_000_000).contains(several), "a number from 1 to 1000000")
+}
+
+pub(super) fn tw_reuse(text: &str) -> Result<u8, String> {
+    number(text, |mode| *mode <= 2, "0, 1, or 2 for loopback alone")
+}
+
+pub(super) fn buckets(text: &str) -> Result<u64, String> {
+    // The kernel's is a signed int.
+    number(text, |buckets| (1..=i32::MAX as u64).contains(buckets), "a number from 1 to 2147483647")
+}
+
+/// `LOW-HIGH`, or as the sysctl is written, with a space.
+pub(super) fn range(text: &str) -> Result<(u16, u16), String> {
+    let valid = || "expected the lower and the upper port, such as 32768-60999".to_owned();
+    let (low, high) = text.split_once(['-', ' ', '\t']).ok_or_else(valid)?;
+    let (low, high) = (port(low.trim()).map_err(|_| valid())?, port(high.trim()).map_err(|_| valid())?);
+    if low <= high { Ok((low, high)) } else { Err(valid()) }
+}
+
+/// As `net.ipv4.ip_local_reserved_ports` is written; nothing is nothing.
+pub(super) fn reserved(text: &str) -> Result<String, String> {
+    let is_part = |part: &str| {
+        let part = part.trim();
+        if part.contains('-') { range(part).is_ok() } else { port(part).is_ok() }
+    };
+    if text.trim().is_empty() || text.split(',').all(is_part) {
+        Ok(text.trim().to_owned())
+    } else {
+        Err("expected ports and ranges of ports, such as 8080,9000-9100".to_owned())
+    }
+}
+
+pub(super) fn topic(text: &str) -> Result<&'static Topic, String> {
+    find_topic(text).map_err(|nearest| format!("no such topic; did you mean {nearest}? `twtrace explain` lists them"))
 }
 
 pub(super) fn ring_bytes(text: &str) -> Result<u32, String> {

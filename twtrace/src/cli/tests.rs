@@ -215,3 +215,86 @@ fn assert_usage(arguments: &[&str], valid_form: &str) {
     assert_eq!(error.exit_code(), 2, "{arguments:?}");
     assert!(error.to_string().contains(valid_form), "{arguments:?}: {error}");
 }
+
+fn budget(arguments: &[&str]) -> Result<BudgetArgs, clap::Error> {
+    match Cli::try_parse_from(["twtrace", "budget"].iter().chain(arguments))?.command {
+        Command::Budget(args) => Ok(args),
+        _ => unreachable!("budget was asked for"),
+    }
+}
+
+#[test]
+fn budgets_take_what_sysctls_look_like() {
+    let args = budget(&["--rate", "0.5", "--range", "1024\t65535", "--reserved", "8080,9000-9100", "--tw-reuse", "2"]);
+    let args = args.unwrap();
+    assert_eq!((args.rate, args.range, args.tw_reuse), (Some(0.5), Some((1024, 65_535)), Some(2)));
+    assert_eq!(args.reserved.as_deref(), Some("8080,9000-9100"));
+    assert_eq!(budget(&["--reserved", " "]).unwrap().reserved.as_deref(), Some(""));
+    assert_eq!(budget(&["--lifetime", "5ms"]).unwrap().lifetime, Some(Duration::from_millis(5)));
+    assert_eq!(budget(&["--lifetime", "0"]).unwrap().lifetime, Some(Duration::ZERO));
+    let none = budget(&[]).unwrap();
+    assert_eq!((none.rate, none.destinations, none.range, none.max_tw_buckets), (None, None, None, None));
+}
+
+#[test]
+fn budgets_of_nonsense_are_usage_errors() {
+    for (flag, text, valid) in [
+        ("--rate", "0", "a rate above 0"),
+        ("--rate", "-1", "a rate above 0"),
+        ("--rate", "inf", "a rate above 0"),
+        ("--rate", "NaN", "a rate above 0"),
+        ("--rate", "1e3", "a rate above 0"),
+        ("--rate", "1000/s", "a rate above 0"),
+        ("--destinations", "0", "from 1 to 1000000"),
+        ("--source-ips", "0", "from 1 to 1000000"),
+        ("--source-ips", "10.0.0.1", "from 1 to 1000000"),
+        ("--range", "60999-32768", "such as 32768-60999"),
+        ("--range", "0-100", "such as 32768-60999"),
+        ("--range", "1024-65536", "such as 32768-60999"),
+        ("--range", "1024", "such as 32768-60999"),
+        ("--range", "", "such as 32768-60999"),
+        ("--reserved", "8080,", "such as 8080,9000-9100"),
+        ("--reserved", "http", "such as 8080,9000-9100"),
+        ("--reserved", "9100-9000", "such as 8080,9000-9100"),
+        ("--tw-reuse", "3", "0, 1, or 2"),
+        ("--lifetime", "soon", "such as 500ms"),
+        ("--max-tw-buckets", "0", "from 1 to 2147483647"),
+    ] {
+        let error = budget(&[&format!("{flag}={text}")]).unwrap_err();
+        assert_eq!(error.exit_code(), 2, "{flag}={text}");
+        assert!(error.to_string().contains(valid), "{flag}={text}: {error}");
+    }
+}
+
+#[test]
+fn unknown_topics_have_a_nearest_name() {
+    let explain = |topic: &str| Cli::try_parse_from(["twtrace", "explain", topic]);
+    let error = explain("tcp_tw_resue").unwrap_err();
+    assert_eq!(error.exit_code(), 2);
+    assert!(error.to_string().contains("did you mean tcp_tw_reuse?"), "{error}");
+    assert!(matches!(explain("TIME_WAIT").unwrap().command, Command::Explain(ExplainArgs { topic: Some(_) })));
+    let none = Cli::try_parse_from(["twtrace", "explain"]).unwrap().command;
+    assert!(matches!(none, Command::Explain(ExplainArgs { topic: None })));
+}
+
+#[test]
+fn what_to_fail_on() {
+    use twtrace_core::finding::{Rule, Severity};
+    let fail_on = |text: &str| top(&["--once", "--fail-on", text]).unwrap().fail_on.unwrap();
+    let of = |rules: &[Rule], least| FailOn { rules: rules.to_vec(), least };
+    assert_eq!(fail_on("exhaustion-near"), of(&[Rule::ExhaustionNear], None));
+    for rule in Rule::ALL {
+        assert_eq!(fail_on(rule.name()), of(&[rule], None));
+    }
+    let both = of(&[Rule::TracerDoubts, Rule::CloseWaitLeak], Some(Severity::Warning));
+    assert_eq!(fail_on("tracer-doubts, critical,close-wait-leak,warning"), both);
+    assert_eq!(fail_on("any").least, Some(Severity::Info));
+    assert_eq!(top(&["--once"]).unwrap().fail_on, None);
+    for text in ["", "exhaustion", "any,", "EXHAUSTION-NEAR", "any;critical"] {
+        assert_usage(&["--once", &format!("--fail-on={text}")], "no-connection-reuse, ");
+    }
+    let replay = |arguments: &[&str]| Cli::try_parse_from(["twtrace", "replay", "a.twt"].iter().chain(arguments));
+    assert!(replay(&["--once", "--fail-on", "any"]).is_ok());
+    assert_eq!(replay(&["--fail-on", "any"]).unwrap_err().exit_code(), 2);
+    assert!(Cli::try_parse_from(["twtrace", "report", "a.twt", "--fail-on", "critical"]).is_ok());
+}

@@ -29,6 +29,7 @@ fn hook_cost(hook: &Hook) -> &'static str {
         "tcp_send_reset" => "resets that this host sends are judged and not seen",
         "inet_csk_accept" => "accepts that make no system call (io_uring) are not seen",
         "inet_hash_connect" | "inet6_hash_connect" => "failed connects that make no system call are judged",
+        name if name.contains("bind") => "why a bind fails is unknown",
         name if name.contains("accept") => "who accepted a connection is known only from who closed it",
         name if name.contains("connect") => "the errno of failed connects is known only in part",
         // Its twin: without the hook itself there is no tier at all.

@@ -217,6 +217,21 @@ fn the_first_missing_thing_gives_the_verdict() {
 }
 
 #[test]
+fn a_hook_that_is_refused_says_what_it_costs() {
+    for (name, cost) in [
+        ("syscalls:sys_exit_bind", "why a bind fails is unknown"),
+        ("syscalls:sys_exit_connect", "the errno of failed connects is known only in part"),
+        ("syscalls:sys_exit_accept4", "who accepted a connection is known only from who closed it"),
+    ] {
+        let hooks = vec![hook(BASE_HOOK, "tp_btf"), refused(hook(name, "tracepoint"), "ENOENT")];
+        let report = evaluate(&Facts { hooks: Ok(hooks), ..good() });
+        let check = report.checks.iter().find(|check| check.id == "hooks").unwrap();
+        assert_eq!((check.status, check.cost.as_deref()), (Status::Degraded, Some(cost)), "{name}");
+        assert!(report.works);
+    }
+}
+
+#[test]
 fn tiers_follow_the_attached_hooks() {
     for (hooks, expected) in [
         (vec![], None),

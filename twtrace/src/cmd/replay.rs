@@ -5,7 +5,7 @@ mod player;
 mod tests;
 
 use super::recorded::say_losses;
-use super::top::{Batch, Pulse, Screen, Timing, Wake, runtime};
+use super::top::{Batch, Pulse, Screen, Timing, Wake, runtime, verdict};
 use crate::cli::ReplayArgs;
 use crate::trace::reader::Recording;
 use crate::view::recording;
@@ -13,6 +13,7 @@ use crate::view::tui::deck::{Churn, Deck};
 use anyhow::{Context as _, bail};
 use player::{Player, Run, Tape};
 use std::io::{self, BufWriter, IsTerminal as _, Write};
+use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -26,7 +27,7 @@ const SLICE: Duration = Duration::from_millis(80);
 ///
 /// # Errors
 /// The recording cannot be read, there is no terminal to play on, or the output cannot be written to.
-pub fn run(args: &ReplayArgs) -> anyhow::Result<()> {
+pub fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
     if !args.once && (args.view.json || args.view.csv || !io::stdout().is_terminal()) {
         bail!("a recording is played on a terminal alone: add --once for a report as of --at, or of the end");
     }
@@ -44,7 +45,7 @@ pub fn run(args: &ReplayArgs) -> anyhow::Result<()> {
         deck.go(deck.find(at));
     }
     match survey {
-        Some(survey) => play(&mut player, deck, args, &survey),
+        Some(survey) => play(&mut player, deck, args, &survey).map(|()| ExitCode::SUCCESS),
         None => {
             let at_ns = if args.at.is_some() { deck.target_ns() } else { u64::MAX };
             report(&mut player, &deck, at_ns, args, &mut io::stdout().lock())
@@ -59,13 +60,15 @@ fn report<T: Tape>(
     at_ns: u64,
     args: &ReplayArgs,
     out: &mut dyn Write,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<ExitCode> {
     player.go_to(at_ns)?;
     player.go_on(&mut || false)?;
-    Batch::new(&args.view, BufWriter::new(out)).write(player.show())?;
+    let model = player.show();
+    Batch::new(&args.view, BufWriter::new(out)).write(model)?;
+    let code = verdict(args.fail_on.as_ref(), model.findings());
     say_losses(&deck.warnings);
     say_losses(&recording::losses(player.losses()).collect::<Vec<_>>());
-    Ok(())
+    Ok(code)
 }
 
 /// Looks through a whole recording on a thread of its own: how its churn was over time, and where it really ends.

@@ -1,18 +1,21 @@
 //! `twtrace report`: what recordings tell, for a terminal, a program or a postmortem.
 
 use super::recorded::{Recorded, Span, say_losses};
+use super::top::verdict;
 use crate::cli::{ReportArgs, ReportFormat};
 use crate::view::report::{Options, Report, Source, csv, html, json, markdown, text};
 use anyhow::Context as _;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
+use std::process::ExitCode;
+use twtrace_core::finding::Finding;
 
 /// Reads the recordings one after the other, each into an engine of its own, and reports on all of them.
 ///
 /// # Errors
 /// One of them cannot be read at all, or the output cannot be written to.
-pub fn run(args: &ReportArgs) -> anyhow::Result<()> {
+pub fn run(args: &ReportArgs) -> anyhow::Result<ExitCode> {
     let span = Span { from: args.from, to: args.to };
     let read = |path| Recorded::read(path, args.filter.filter(), span);
     let recorded = args.recordings.iter().map(|path| read(path)).collect::<anyhow::Result<Vec<_>>>()?;
@@ -24,10 +27,12 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<()> {
         Some(path) => {
             let failed = || format!("cannot write {}", path.display());
             let mut out = BufWriter::new(File::create(path).with_context(failed)?);
-            write(&report, format, &mut out).with_context(failed)
+            write(&report, format, &mut out).with_context(failed)?;
         }
-        None => Ok(write(&report, format, &mut BufWriter::new(io::stdout().lock()))?),
+        None => write(&report, format, &mut BufWriter::new(io::stdout().lock()))?,
     }
+    let findings: Vec<Finding> = sources.iter().flat_map(|source| source.findings).cloned().collect();
+    Ok(verdict(args.fail_on.as_ref(), &findings))
 }
 
 fn write(report: &Report<'_>, format: ReportFormat, out: &mut dyn Write) -> io::Result<()> {

@@ -5,6 +5,7 @@ mod pulse;
 mod screen;
 #[cfg(test)]
 mod tests;
+mod verdict;
 
 use crate::cli::TopArgs;
 use crate::source::Feed;
@@ -14,9 +15,11 @@ pub(super) use batch::Batch;
 pub(super) use pulse::{Pulse, Timing, Wake};
 pub(super) use screen::Screen;
 use std::io::{self, BufWriter, IsTerminal as _, Write};
+use std::process::ExitCode;
 use std::time::Duration;
 use tokio::runtime;
 use twtrace_core::engine::{Engine, EngineConfig, Filter};
+pub(super) use verdict::verdict;
 
 /// Length of a trace with `--once` when none is given.
 const ONCE: Duration = Duration::from_secs(5);
@@ -29,7 +32,7 @@ const TEXT_ROWS: usize = 20;
 /// # Errors
 /// It cannot trace here, or the output cannot be written to. A broken pipe is among them: the caller decides what it
 /// means.
-pub fn run(args: &TopArgs) -> anyhow::Result<()> {
+pub fn run(args: &TopArgs) -> anyhow::Result<ExitCode> {
     let on_screen = !args.once && !args.view.json && !args.view.csv && io::stdout().is_terminal();
     if on_screen && args.kernel.debug_kernel && io::stderr().is_terminal() {
         bail!("--debug-kernel would write over the screen: send standard error elsewhere, such as 2>debug.log");
@@ -65,7 +68,7 @@ pub(super) fn trace<F: Feed>(feed: &mut F, filter: Filter, duration: Duration) -
 }
 
 /// Writes reports: one at the end, or one each interval and one at the end.
-fn report<F: Feed>(feed: &mut F, args: &TopArgs, out: &mut dyn Write) -> anyhow::Result<()> {
+fn report<F: Feed>(feed: &mut F, args: &TopArgs, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     let duration = args.duration.or(args.once.then_some(ONCE));
     runtime()?.block_on(async {
         let mut engine = engine(args);
@@ -81,13 +84,14 @@ fn report<F: Feed>(feed: &mut F, args: &TopArgs, out: &mut dyn Write) -> anyhow:
             }
         }
         feed.final_pump(&mut |input| engine.apply(input))?;
-        batch.write(engine.show())?;
-        Ok(())
+        let model = engine.show();
+        batch.write(model)?;
+        Ok(verdict(args.fail_on.as_ref(), model.findings()))
     })
 }
 
 /// Draws on the terminal until the user has seen enough.
-fn follow<F: Feed>(feed: &mut F, args: &TopArgs) -> anyhow::Result<()> {
+fn follow<F: Feed>(feed: &mut F, args: &TopArgs) -> anyhow::Result<ExitCode> {
     runtime()?.block_on(async {
         let mut engine = engine(args);
         let timing = Timing { interval: Some(args.interval), duration: args.duration };
@@ -108,6 +112,7 @@ fn follow<F: Feed>(feed: &mut F, args: &TopArgs) -> anyhow::Result<()> {
                 Wake::End => break,
             }
         }
-        screen.close().context("cannot restore the terminal")
+        screen.close().context("cannot restore the terminal")?;
+        Ok(verdict(args.fail_on.as_ref(), engine.show().findings()))
     })
 }

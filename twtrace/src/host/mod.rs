@@ -5,6 +5,7 @@
 
 pub mod cgroup;
 pub mod clock;
+pub mod holders;
 pub mod namespaces;
 pub mod netstat;
 pub mod process;

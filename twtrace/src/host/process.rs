@@ -27,10 +27,7 @@ pub struct ProcessReader {
 impl ProcessReader {
     /// A reader of `/proc`.
     pub fn new() -> Self {
-        // USER_HZ has been 100 on every architecture that eBPF runs on, except when a kernel was patched.
-        let ticks = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).ok().flatten();
-        let ticks = ticks.and_then(|ticks| u64::try_from(ticks).ok()).filter(|ticks| *ticks > 0).unwrap_or(100);
-        Self { proc: PathBuf::from("/proc"), ns_per_tick: 1_000_000_000 / ticks, buffer: Vec::new() }
+        Self { proc: PathBuf::from("/proc"), ns_per_tick: ns_per_tick(), buffer: Vec::new() }
     }
 
     /// Facts of a process; `None` when it is gone, or when its PID means another process by now. The start time is
@@ -67,9 +64,17 @@ impl Default for ProcessReader {
     }
 }
 
+/// Length of a clock tick of `/proc`, in nanoseconds.
+pub(super) fn ns_per_tick() -> u64 {
+    // USER_HZ has been 100 on every architecture that eBPF runs on, except when a kernel was patched.
+    let ticks = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).ok().flatten();
+    let ticks = ticks.and_then(|ticks| u64::try_from(ticks).ok()).filter(|ticks| *ticks > 0).unwrap_or(100);
+    1_000_000_000 / ticks
+}
+
 /// Field 22 of `/proc/PID/stat`: start of the group leader, in clock ticks since boot. The name in field 2 is chosen by
 /// the process and may hold blanks and brackets: fields are counted from its last one.
-fn start_ticks(stat: &[u8]) -> Option<u64> {
+pub(super) fn start_ticks(stat: &[u8]) -> Option<u64> {
     let end = stat.iter().rposition(|byte| *byte == b')')?;
     let field = stat.get(end + 1..)?.split(|byte| *byte == b' ').filter(|field| !field.is_empty()).nth(22 - 3)?;
     std::str::from_utf8(field).ok()?.trim_end().parse().ok()

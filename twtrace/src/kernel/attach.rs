@@ -14,8 +14,10 @@ pub(super) type Exit = (&'static str, &'static str);
 pub(super) const CONNECT_EXIT: Exit = ("connect_exit", "sys_exit_connect");
 /// Tell who accepted, where [`ACCEPT`] cannot.
 pub(super) const ACCEPT_EXITS: [Exit; 2] = [("accept_exit", "sys_exit_accept"), ("accept4_exit", "sys_exit_accept4")];
+/// Tells of binds that fail.
+pub(super) const BIND_EXIT: Exit = ("bind_exit", "sys_exit_bind");
 /// Programs at these exits, whose misses count.
-pub(super) const EXIT_PROGRAMS: [&str; 3] = ["connect_exit", "accept_exit", "accept4_exit"];
+pub(super) const EXIT_PROGRAMS: [&str; 4] = ["connect_exit", "accept_exit", "accept4_exit", "bind_exit"];
 
 /// Tells who accepted, by whatever way.
 pub(super) const ACCEPT: &str = "inet_csk_accept";
@@ -25,11 +27,12 @@ const DESTRUCTOR: &str = "tcp_twsk_destructor";
 const FREE: &str = "inet_twsk_free";
 
 /// Further hooks that are named where there is no BTF to attach them with.
-pub(super) const TYPED: [(&str, &str); 6] = [
+pub(super) const TYPED: [(&str, &str); 7] = [
     ("tcp_send_reset", "tp_btf"),
     ("syscalls:sys_exit_connect", "tracepoint"),
     ("syscalls:sys_exit_accept", "tracepoint"),
     ("syscalls:sys_exit_accept4", "tracepoint"),
+    ("syscalls:sys_exit_bind", "tracepoint"),
     (ACCEPT, "fexit"),
     (ALLOC, "fexit"),
 ];

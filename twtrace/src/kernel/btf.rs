@@ -74,6 +74,17 @@ struct Type {
     tail: usize,
 }
 
+/// Where a member lies.
+#[derive(Clone, Copy)]
+struct Place {
+    /// Offset in bits.
+    bits: u32,
+    /// Bits of a bit-field; 0 for other members.
+    width: u32,
+    /// Its type.
+    id: u32,
+}
+
 impl Btf {
     /// Reads a BTF blob.
     pub fn parse(bytes: &[u8]) -> Result<Self, BtfError> {
@@ -155,17 +166,29 @@ impl Btf {
     /// and unions are found as in C. `None` when there is no such member, when it is a bit-field, or when the path
     /// leads through a pointer.
     pub fn offset_of(&self, structure: &str, path: &str) -> Option<u32> {
+        let place = self.place(structure, path)?;
+        (place.bits % 8 == 0 && place.width == 0).then_some(place.bits / 8)
+    }
+
+    /// Where a bit-field of at most eight bits lies that does not cross bytes: the byte's offset, and the place of its
+    /// lowest bit there on a machine whose numbers begin with the low byte. A member that fills its byte is at bit 0.
+    pub fn bits_of(&self, structure: &str, path: &str) -> Option<(u32, u32)> {
+        let Place { bits, width, .. } = self.place(structure, path)?;
+        (bits % 8 + width <= 8).then_some((bits / 8, bits % 8))
+    }
+
+    fn place(&self, structure: &str, path: &str) -> Option<Place> {
         let mut inside = self.structure(structure)?;
-        let mut offset = 0;
+        let mut bits = 0_u32;
         let mut parts = path.split('.').peekable();
-        while let Some(part) = parts.next() {
-            let (at, id) = self.member(inside, part, 0)?;
-            offset += at;
-            if parts.peek().is_some() {
-                inside = self.resolve(id).filter(|entry| matches!(entry.kind, kind::STRUCT | kind::UNION))?;
+        loop {
+            let found = self.member(inside, parts.next()?, 0)?;
+            bits = bits.checked_add(found.bits)?;
+            if parts.peek().is_none() {
+                return Some(Place { bits, ..found });
             }
+            inside = self.resolve(found.id).filter(|entry| matches!(entry.kind, kind::STRUCT | kind::UNION))?;
         }
-        Some(offset)
     }
 
     /// Number of arguments of a kernel function; `None` when the BTF has none of that name.
@@ -180,8 +203,8 @@ impl Btf {
         self.structure(structure).map(|entry| entry.target)
     }
 
-    /// Offset and type of a member.
-    fn member(&self, inside: Type, name: &str, depth: usize) -> Option<(u32, u32)> {
+    /// A member.
+    fn member(&self, inside: Type, name: &str, depth: usize) -> Option<Place> {
         if depth > MAX_DEPTH {
             return None;
         }
@@ -192,14 +215,14 @@ impl Btf {
             let (bits, width) = if inside.flagged { (place & 0x00ff_ffff, place >> 24) } else { (place, 0) };
             let member = self.name(member);
             if member == name.as_bytes() {
-                return (bits % 8 == 0 && width == 0).then_some((bits / 8, id));
+                return Some(Place { bits, width, id });
             }
             if member.is_empty()
                 && let Some(inner) = self.resolve(id)
                 && matches!(inner.kind, kind::STRUCT | kind::UNION)
-                && let Some((at, id)) = self.member(inner, name, depth + 1)
+                && let Some(found) = self.member(inner, name, depth + 1)
             {
-                return Some((bits / 8 + at, id));
+                return Some(Place { bits: bits.checked_add(found.bits)?, ..found });
             }
         }
         None
@@ -277,7 +300,8 @@ mod tests {
         b.entry("inner_t", kind::TYPEDEF << 24, 2, &[]); // 3
         b.structure("", kind::UNION, false, &[("a", 1, 0), ("b", 3, 0)]); // 4
         b.entry("", kind::PTR << 24, 2, &[]); // 5
-        let members = [("first", 1, 0), ("", 4, 64), ("flag", 1, 1 << 24 | 128), ("to", 5, 192), ("in", 3, 256)];
+        let bits = [("flag", 1, 1 << 24 | 128), ("locks", 1, 4 << 24 | 132), ("across", 1, 4 << 24 | 142)];
+        let members = [&[("first", 1, 0), ("", 4, 64)], &bits[..], &[("to", 5, 192), ("in", 3, 256)]].concat();
         b.structure("outer", kind::STRUCT, true, &members); // 6
         b.entry("", kind::FUNC_PROTO << 24 | 2, 1, &[0, 1, 0, 5]); // 7
         b.entry("called", kind::FUNC << 24, 7, &[]); // 8
@@ -299,6 +323,16 @@ mod tests {
             ("nothing", None),
         ] {
             assert_eq!(btf.offset_of("outer", path), expected, "{path}");
+        }
+        for (path, expected) in [
+            ("flag", Some((16, 0))),
+            ("locks", Some((16, 4))),
+            ("across", None),
+            ("first", Some((0, 0))),
+            ("to.y", None),
+            ("nothing", None),
+        ] {
+            assert_eq!(btf.bits_of("outer", path), expected, "{path}");
         }
         assert_eq!(btf.offset_of("inner_t", "x"), None, "a typedef is not a structure");
         assert_eq!((btf.arguments("called"), btf.arguments("outer")), (Some(2), None));

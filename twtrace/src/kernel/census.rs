@@ -10,8 +10,8 @@ use netlink_packet_core::{
 };
 use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, InetResponseBuffer, SocketId, StateFlags};
 use netlink_packet_sock_diag::{
-    AF_INET, AF_INET6, IPPROTO_TCP, SOCK_DIAG_BY_FAMILY, SockDiagMessage, TCP_CLOSE, TCP_FIN_WAIT2, TCP_LISTEN,
-    TCP_TIME_WAIT,
+    AF_INET, AF_INET6, IPPROTO_TCP, SOCK_DIAG_BY_FAMILY, SockDiagMessage, TCP_CLOSE, TCP_CLOSE_WAIT, TCP_ESTABLISHED,
+    TCP_FIN_WAIT2, TCP_LISTEN, TCP_TIME_WAIT,
 };
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_SOCK_DIAG};
 use nix::sys::socket::{MsgFlags, recv, setsockopt, sockopt};
@@ -39,6 +39,10 @@ const MAX_HICCUPS: u32 = 64;
 /// Value of `idiag_timer` for a timewait socket of either substate.
 const TIMER_TIMEWAIT: u8 = 3;
 
+/// `TCP_BOUND_INACTIVE` (`include/net/tcp_states.h`, 6.8): asks for sockets that are bound and neither connected nor
+/// listening. Older kernels have no socket in a state of that number. Their rows say CLOSE, which is what they are in.
+const BOUND_INACTIVE: u8 = 13;
+
 /// Length of `struct inet_diag_msg`.
 const DIAG_LEN: usize = 72;
 const _: () = assert!(size_of::<InetResponseBuffer>() == DIAG_LEN);
@@ -52,19 +56,29 @@ pub struct CensusReport {
     pub rows: u64,
 }
 
+/// A part of a dump.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Piece {
+    /// Sockets.
+    pub rows: Vec<CensusRow>,
+    /// Inode number of each (`idiag_inode`), by which `/proc/PID/fd` names it; 0 of one that no descriptor leads to:
+    /// a timewait socket, one that was closed, one that was not accepted yet.
+    pub inodes: Vec<u32>,
+}
+
 /// Lists the TCP sockets of the calling thread's network namespace, IPv4 first, in pieces of at most [`PIECE_ROWS`].
 ///
-/// `netns` is the inode number of that namespace and goes into each row. Sockets in CLOSE are not asked for. While
-/// sockets come and go, the kernel may skip one or give one twice at the seams of its answer without saying so. Rows
+/// `netns` is the inode number of that namespace and goes into each row. Of sockets in CLOSE those with a
+/// local port are asked for, which kernels from 6.8 tell. While sockets come and go, the kernel may skip one or give one twice at the seams of its answer without saying so. Rows
 /// may have been handed over before an error is returned.
-pub fn dump(netns: u32, sink: &mut dyn FnMut(Vec<CensusRow>)) -> io::Result<CensusReport> {
+pub fn dump(netns: u32, sink: &mut dyn FnMut(Piece)) -> io::Result<CensusReport> {
     dump_from(open()?, netns, sink)
 }
 
 /// The same, of the network namespace that a socket was opened in by [`open`].
-pub fn dump_from(mut socket: Socket, netns: u32, sink: &mut dyn FnMut(Vec<CensusRow>)) -> io::Result<CensusReport> {
+pub fn dump_from(mut socket: Socket, netns: u32, sink: &mut dyn FnMut(Piece)) -> io::Result<CensusReport> {
     let mut buffer = vec![0; RECEIVE_BYTES];
-    let mut pieces = Pieces { rows: Vec::new(), total: 0, sink };
+    let mut pieces = Pieces { piece: Piece::default(), total: 0, sink };
     let mut complete = true;
     for (sequence, family) in [(1, AF_INET), (2, AF_INET6)] {
         complete &= dump_family(&mut socket, family, sequence, netns, &mut buffer, &mut pieces)?;
@@ -75,26 +89,29 @@ pub fn dump_from(mut socket: Socket, netns: u32, sink: &mut dyn FnMut(Vec<Census
 
 /// Rows on their way to the sink.
 struct Pieces<'a> {
-    rows: Vec<CensusRow>,
+    piece: Piece,
     total: u64,
-    sink: &'a mut dyn FnMut(Vec<CensusRow>),
+    sink: &'a mut dyn FnMut(Piece),
 }
 
 impl Pieces<'_> {
-    fn push(&mut self, row: CensusRow) {
-        if self.rows.capacity() == 0 {
-            self.rows.reserve_exact(PIECE_ROWS);
+    fn push(&mut self, row: CensusRow, inode: u32) {
+        let Piece { rows, inodes } = &mut self.piece;
+        if rows.capacity() == 0 {
+            rows.reserve_exact(PIECE_ROWS);
+            inodes.reserve_exact(PIECE_ROWS);
         }
-        self.rows.push(row);
+        rows.push(row);
+        inodes.push(inode);
         self.total += 1;
-        if self.rows.len() == PIECE_ROWS {
+        if rows.len() == PIECE_ROWS {
             self.flush();
         }
     }
 
     fn flush(&mut self) {
-        if !self.rows.is_empty() {
-            (self.sink)(std::mem::take(&mut self.rows));
+        if !self.piece.rows.is_empty() {
+            (self.sink)(std::mem::take(&mut self.piece));
         }
     }
 }
@@ -161,7 +178,7 @@ fn request(family: u8, sequence: u32) -> Vec<u8> {
         protocol: IPPROTO_TCP,
         // Attributes would only make the answer longer.
         extensions: ExtensionFlags::empty(),
-        states: StateFlags::all() - StateFlags::CLOSE,
+        states: (StateFlags::all() - StateFlags::CLOSE) | StateFlags::from_bits_retain(1 << BOUND_INACTIVE),
         socket_id: if family == AF_INET { SocketId::new_v4() } else { SocketId::new_v6() },
     };
     let payload = NetlinkPayload::from(SockDiagMessage::InetRequest(request));
@@ -199,7 +216,7 @@ fn read_messages(bytes: &[u8], sequence: u32, netns: u32, pieces: &mut Pieces<'_
         whole &= message.flags() & NLM_F_DUMP_INTR == 0;
         match message.message_type() {
             SOCK_DIAG_BY_FAMILY => match row(message.payload(), netns) {
-                Some(row) => pieces.push(row),
+                Some((row, inode)) => pieces.push(row, inode),
                 None => whole = false,
             },
             NLMSG_DONE => {
@@ -221,8 +238,9 @@ fn read_messages(bytes: &[u8], sequence: u32, netns: u32, pieces: &mut Pieces<'_
     Ok(Answer { done: false, whole })
 }
 
-/// Reads `struct inet_diag_msg` (`include/uapi/linux/inet_diag.h`); `None` when it is too short or of no known family.
-fn row(message: &[u8], netns: u32) -> Option<CensusRow> {
+/// Reads `struct inet_diag_msg` (`include/uapi/linux/inet_diag.h`), and the inode number beside it; `None` when it is too
+/// short, of no known family, or of a connection that has come to CLOSE meanwhile.
+fn row(message: &[u8], netns: u32) -> Option<(CensusRow, u32)> {
     let message = message.first_chunk::<DIAG_LEN>()?;
     let [family, state, timer, _retransmits, ..] = *message;
     let (local, local_mapped) = address(family, field(message, 8))?;
@@ -241,16 +259,16 @@ fn row(message: &[u8], netns: u32) -> Option<CensusRow> {
         remote_port: u16::from_be_bytes(field(message, 6)),
         v4_mapped,
     };
-    let state = census_state(state, timer)?;
-    let timewait = matches!(state, CensusState::TimeWait | CensusState::TimewaitFinWait2);
-    Some(CensusRow {
+    let state = census_state(state, timer, &tuple)?;
+    let row = CensusRow {
         // Two words, the low one first whatever the byte order (`sock_diag_save_cookie`).
         cookie: u64::from(u32::from_ne_bytes(field(message, 44)))
             | u64::from(u32::from_ne_bytes(field(message, 48))) << 32,
         tuple,
         state,
-        expires_ms: if timewait { u32::from_ne_bytes(field(message, 52)) } else { 0 },
-    })
+        expires_ms: if state.is_timewait() { u32::from_ne_bytes(field(message, 52)) } else { 0 },
+    };
+    Some((row, u32::from_ne_bytes(field(message, 68))))
 }
 
 /// Bytes at a constant offset; [`DIAG_LEN`] bounds each of them.
@@ -274,12 +292,19 @@ fn address(family: u8, bytes: [u8; 16]) -> Option<(IpAddr, bool)> {
 
 /// The kernel gives a timewait socket's substate as its state; the timer alone tells FIN_WAIT2 of a timewait socket
 /// from FIN_WAIT2 of a full one.
-fn census_state(state: u8, timer: u8) -> Option<CensusState> {
+fn census_state(state: u8, timer: u8, tuple: &Tuple) -> Option<CensusState> {
     match (state, timer) {
         (TCP_TIME_WAIT, _) => Some(CensusState::TimeWait),
         (TCP_FIN_WAIT2, TIMER_TIMEWAIT) => Some(CensusState::TimewaitFinWait2),
+        (TCP_FIN_WAIT2, _) => Some(CensusState::FinWait2),
+        (TCP_ESTABLISHED, _) => Some(CensusState::Established),
+        (TCP_CLOSE_WAIT, _) => Some(CensusState::CloseWait),
         (TCP_LISTEN, _) => Some(CensusState::Listen),
-        (TCP_CLOSE | 0, _) => None,
+        // A connection that came to CLOSE while the kernel wrote its row still has its peer's port.
+        (TCP_CLOSE | BOUND_INACTIVE, _) => {
+            (tuple.local_port != 0 && tuple.remote_port == 0).then_some(CensusState::Bound)
+        }
+        (0, _) => None,
         _ => Some(CensusState::Open),
     }
 }

@@ -1,8 +1,10 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use super::*;
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::MetadataExt as _;
+use tokio::net::TcpSocket;
 
 const NETNS: u32 = 7;
 
@@ -30,6 +32,7 @@ fn diag(family: u8, state: u8, timer: u8, local: [u8; 16], remote: [u8; 16]) -> 
     bytes[44..48].copy_from_slice(&0xea43u32.to_ne_bytes());
     bytes[48..52].copy_from_slice(&1u32.to_ne_bytes());
     bytes[52..56].copy_from_slice(&59_000u32.to_ne_bytes());
+    bytes[68..72].copy_from_slice(&4711u32.to_ne_bytes());
     bytes
 }
 
@@ -45,8 +48,8 @@ fn mapped(last: u8) -> [u8; 16] {
 
 fn read(bytes: &[u8]) -> (io::Result<Answer>, Vec<CensusRow>) {
     let mut rows = Vec::new();
-    let mut sink = |piece: Vec<CensusRow>| rows.extend(piece);
-    let mut pieces = Pieces { rows: Vec::new(), total: 0, sink: &mut sink };
+    let mut sink = |piece: Piece| rows.extend(piece.rows);
+    let mut pieces = Pieces { piece: Piece::default(), total: 0, sink: &mut sink };
     let answer = read_messages(bytes, 1, NETNS, &mut pieces);
     pieces.flush();
     (answer, rows)
@@ -54,7 +57,7 @@ fn read(bytes: &[u8]) -> (io::Result<Answer>, Vec<CensusRow>) {
 
 #[test]
 fn a_timewait_socket_is_read_whole() {
-    let row = row(&diag(AF_INET, TCP_TIME_WAIT, 3, v4(1), v4(2)), NETNS).unwrap();
+    let (row, inode) = row(&diag(AF_INET, TCP_TIME_WAIT, 3, v4(1), v4(2)), NETNS).unwrap();
     let tuple = Tuple {
         netns: NETNS,
         local_addr: Ipv4Addr::new(127, 0, 0, 1).into(),
@@ -64,38 +67,56 @@ fn a_timewait_socket_is_read_whole() {
         v4_mapped: false,
     };
     assert_eq!(row, CensusRow { cookie: 0x1_0000_ea43, tuple, state: CensusState::TimeWait, expires_ms: 59_000 });
+    assert_eq!(inode, 4711);
 }
 
 #[test]
-fn the_timer_tells_the_two_kinds_of_fin_wait2() {
+fn states_are_told_apart() {
+    let tuple = |local_port, remote_port| Tuple {
+        netns: NETNS,
+        local_addr: Ipv4Addr::LOCALHOST.into(),
+        local_port,
+        remote_addr: Ipv4Addr::LOCALHOST.into(),
+        remote_port,
+        v4_mapped: false,
+    };
     for (state, timer, expected) in [
         (TCP_TIME_WAIT, 3, Some(CensusState::TimeWait)),
         (TCP_FIN_WAIT2, 3, Some(CensusState::TimewaitFinWait2)),
-        (TCP_FIN_WAIT2, 0, Some(CensusState::Open)),
-        (TCP_FIN_WAIT2, 2, Some(CensusState::Open)),
-        (1, 0, Some(CensusState::Open)),
+        (TCP_FIN_WAIT2, 0, Some(CensusState::FinWait2)),
+        (TCP_FIN_WAIT2, 2, Some(CensusState::FinWait2)),
+        (TCP_ESTABLISHED, 0, Some(CensusState::Established)),
+        (TCP_CLOSE_WAIT, 0, Some(CensusState::CloseWait)),
+        (2, 1, Some(CensusState::Open)),
+        (4, 1, Some(CensusState::Open)),
+        (12, 1, Some(CensusState::Open)),
         (TCP_LISTEN, 0, Some(CensusState::Listen)),
         (TCP_CLOSE, 0, None),
+        (BOUND_INACTIVE, 0, None),
         (0, 0, None),
     ] {
-        assert_eq!(census_state(state, timer), expected, "state {state} timer {timer}");
+        assert_eq!(census_state(state, timer, &tuple(1, 2)), expected, "state {state} timer {timer}");
+    }
+    for state in [TCP_CLOSE, BOUND_INACTIVE] {
+        assert_eq!(census_state(state, 0, &tuple(1, 0)), Some(CensusState::Bound));
+        assert_eq!(census_state(state, 0, &tuple(0, 0)), None, "a socket without a port was not asked for");
     }
 }
 
 #[test]
 fn expiry_is_for_timewait_sockets_alone() {
-    assert_eq!(row(&diag(AF_INET, 1, 2, v4(1), v4(2)), NETNS).unwrap().expires_ms, 0);
+    assert_eq!(row(&diag(AF_INET, 1, 2, v4(1), v4(2)), NETNS).unwrap().0.expires_ms, 0);
 }
 
 #[test]
 fn mapped_addresses_become_ipv4() {
-    let connected = row(&diag(AF_INET6, TCP_TIME_WAIT, 3, mapped(1), mapped(2)), NETNS).unwrap().tuple;
+    let connected = row(&diag(AF_INET6, TCP_TIME_WAIT, 3, mapped(1), mapped(2)), NETNS).unwrap().0.tuple;
     assert!(connected.v4_mapped && connected.local_addr.is_ipv4() && connected.remote_addr.is_ipv4());
 
-    let listener = row(&diag(AF_INET6, TCP_LISTEN, 0, mapped(1), [0; 16]), NETNS).unwrap().tuple;
+    let listener = row(&diag(AF_INET6, TCP_LISTEN, 0, mapped(1), [0; 16]), NETNS).unwrap().0.tuple;
     assert_eq!(listener.remote_addr, IpAddr::from(Ipv4Addr::UNSPECIFIED));
 
-    let wildcard = row(&diag(AF_INET6, TCP_LISTEN, 0, [0; 16], [0; 16]), NETNS).unwrap().tuple;
+    let wildcard = row(&diag(AF_INET6, TCP_LISTEN, 0, [0; 16], [0; 16]), NETNS).unwrap().0.tuple;
     assert!(!wildcard.v4_mapped && wildcard.local_addr.is_ipv6());
 }
 
@@ -157,8 +178,9 @@ fn this_kernel_lists_a_timewait_socket_a_peer_and_a_listener() {
     let mut rows = Vec::new();
     let mut largest = 0;
     let report = dump(NETNS, &mut |piece| {
-        largest = largest.max(piece.len());
-        rows.extend(piece);
+        largest = largest.max(piece.rows.len());
+        assert_eq!(piece.rows.len(), piece.inodes.len());
+        rows.extend(piece.rows);
     })
     .unwrap();
     assert!(report.complete && largest <= PIECE_ROWS);
@@ -170,7 +192,7 @@ fn this_kernel_lists_a_timewait_socket_a_peer_and_a_listener() {
     assert_eq!(timewait.state, CensusState::TimeWait);
     assert!((1..=60_000).contains(&timewait.expires_ms), "{timewait:?}");
     assert!(timewait.cookie != 0 && timewait.tuple.netns == NETNS);
-    assert_eq!(find(open_port, port).unwrap().state, CensusState::Open);
+    assert_eq!(find(open_port, port).unwrap().state, CensusState::Established);
     assert_eq!(find(port, 0).unwrap().state, CensusState::Listen);
 }
 
@@ -183,11 +205,55 @@ fn an_accepted_mapped_connection_is_listed_as_ipv4() {
     let client_port = client.local_addr().unwrap().port();
     let (_server, _) = listener.accept().unwrap();
     let mut tuples = Vec::new();
-    dump(NETNS, &mut |rows| tuples.extend(rows.into_iter().map(|row| row.tuple))).unwrap();
+    dump(NETNS, &mut |piece| tuples.extend(piece.rows.into_iter().map(|row| row.tuple))).unwrap();
     let ours = |local, remote| {
         tuples.iter().find(|tuple: &&Tuple| tuple.local_port == local && tuple.remote_port == remote).copied().unwrap()
     };
     let (server, client) = (ours(port, client_port), ours(client_port, port));
     assert!(server.v4_mapped && !client.v4_mapped);
     assert_eq!((server.local_addr, server.remote_addr), (client.remote_addr, client.local_addr));
+}
+
+#[test]
+fn this_kernel_tells_each_state_and_its_inode() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let pair = || {
+        let client = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        (listener.accept().unwrap().0, client)
+    };
+    let (server, client) = pair();
+    let (mut half_server, mut half_client) = pair();
+    half_client.shutdown(std::net::Shutdown::Write).unwrap();
+    assert_eq!(half_server.read(&mut [0; 1]).unwrap(), 0);
+    // The answer acknowledges the FIN, which alone may take a while.
+    half_server.write_all(&[1]).unwrap();
+    assert_eq!(half_client.read(&mut [0; 1]).unwrap(), 1);
+    let bound = TcpSocket::new_v4().unwrap();
+    bound.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let bound_port = bound.local_addr().unwrap().port();
+
+    let mut found = Vec::new();
+    assert!(dump(NETNS, &mut |piece| found.extend(piece.rows.into_iter().zip(piece.inodes))).unwrap().complete);
+    let find = |local, remote| {
+        let mut found = found.iter();
+        let found = found.find(|(row, _)| row.tuple.local_port == local && row.tuple.remote_port == remote);
+        found.map(|(row, inode)| (row.state, row.expires_ms, u64::from(*inode)))
+    };
+    let inode = |fd: i32| std::fs::metadata(format!("/proc/self/fd/{fd}")).unwrap().ino();
+    let port_of = |stream: &TcpStream| stream.local_addr().unwrap().port();
+    let (open, half) = (port_of(&client), port_of(&half_client));
+    for (local, remote, state, fd) in [
+        (port, 0, CensusState::Listen, listener.as_raw_fd()),
+        (port, open, CensusState::Established, server.as_raw_fd()),
+        (open, port, CensusState::Established, client.as_raw_fd()),
+        (port, half, CensusState::CloseWait, half_server.as_raw_fd()),
+        (half, port, CensusState::FinWait2, half_client.as_raw_fd()),
+    ] {
+        assert_eq!(find(local, remote), Some((state, 0, inode(fd))));
+    }
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let is_told = super::super::probe::kernel_version(&release) >= Some((6, 8));
+    let expected = (CensusState::Bound, 0, inode(bound.as_raw_fd()));
+    assert_eq!(find(bound_port, 0), is_told.then_some(expected));
 }

@@ -37,8 +37,8 @@ pub const BTF_VARIABLE: &str = "TWTRACE_BTF";
 pub const FUNCTIONS_VARIABLE: &str = "TWTRACE_FUNCTIONS";
 
 /// Symbol that objects with this layout of records have. It changes with [`twtrace_common::WIRE_VERSION`].
-const WIRE_SYMBOL: &str = "WIRE_VERSION_3";
-const _: () = assert!(twtrace_common::WIRE_VERSION == 3);
+const WIRE_SYMBOL: &str = "WIRE_VERSION_4";
+const _: () = assert!(twtrace_common::WIRE_VERSION == 4);
 
 /// Sockets looked at in one go whose end may have been missed.
 const MAX_CLOSING: usize = 4096;
@@ -178,6 +178,7 @@ pub fn load(options: &LoadOptions) -> anyhow::Result<Loaded> {
     if !accept_seen {
         exits.extend(attach::ACCEPT_EXITS.map(|exit| attach::exit(&mut ebpf, exit, &tracefs)));
     }
+    exits.push(attach::exit(&mut ebpf, attach::BIND_EXIT, &tracefs));
     let reset = attach::btf(&mut ebpf, "send_reset", "tcp_send_reset", &btf);
     // The twin second: it has to run after the first. Neither is of use without the other, for the first leaves it to
     // the twin to free its slots.

@@ -60,6 +60,10 @@ fn resolve(btf: &Btf) -> anyhow::Result<Offsets> {
         btf.offset_of(structure, path).with_context(|| format!("this kernel has no `struct {structure}.{path}`"))
     };
     let may = |structure: &str, path: &str| btf.offset_of(structure, path).unwrap_or(OFFSET_NONE);
+    // Without them it is not known that a bind chose an address, or that SO_REUSEADDR was on.
+    let bits = |structure: &str, path: &str| btf.bits_of(structure, path).unwrap_or((OFFSET_NONE, 0));
+    let (sk_userlocks, sk_userlocks_shift) = bits("sock", "sk_userlocks");
+    let (skc_reuse, skc_reuse_shift) = bits("sock", "__sk_common.skc_reuse");
     let common = |member: &str| need("sock", &format!("__sk_common.{member}"));
     let [tw_refcount, tw_count] =
         ["tw_refcount", "tw_count"].map(|member| btf.offset_of("net", &format!("ipv4.tcp_death_row.{member}")));
@@ -119,6 +123,12 @@ fn resolve(btf: &Btf) -> anyhow::Result<Offsets> {
         call_result: call(3)?,
         call_sp: need("pt_regs", "sp")?,
         call_popped: POPPED,
+        sk_userlocks,
+        sk_userlocks_shift,
+        skc_reuse,
+        skc_reuse_shift,
+        // IP_LOCAL_PORT_RANGE, from 6.3 on.
+        inet_local_port_range: may("tcp_sock", "inet_conn.icsk_inet.local_port_range"),
         ..Offsets::NONE
     })
 }
@@ -137,6 +147,8 @@ mod tests {
         assert_eq!((offsets.skc_family, offsets.skc_state), (16, 18));
         assert_ne!(offsets.net_tw_refcount, OFFSET_NONE);
         assert_ne!(offsets.tw_timer_expires, OFFSET_NONE);
+        assert_ne!(offsets.sk_userlocks, OFFSET_NONE);
+        assert_eq!((offsets.skc_reuse, offsets.skc_reuse_shift), (19, 0), "behind skc_state");
         assert!(matches!(accept_arguments, Some(2 | 4)));
     }
 

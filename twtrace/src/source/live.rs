@@ -1,6 +1,7 @@
 //! Inputs from the running kernel.
 
 use super::Feed;
+use super::holders::{Gathered, Holders};
 use super::namespaces::{Namespaces, take_census};
 use crate::host;
 use crate::host::clock::{self, Moment};
@@ -63,6 +64,8 @@ pub struct Live {
     processes: ProcessReader,
     namespaces: Namespaces,
     changes: Changes,
+    gathered: Gathered,
+    holders: Holders,
 }
 
 /// What comes from the ring buffer, and whom it names.
@@ -83,6 +86,7 @@ impl Live {
         let host = host::facts();
         // Its thread stays in the mount namespace that this one may leave next.
         let namespaces = Namespaces::start(host.netns).context("cannot start a thread")?;
+        let holders = Holders::start().context("cannot start a thread")?;
         let loaded = load::load(&options.load)?;
         let users = UserNames::start().context("cannot start a thread")?;
         // Now, not before: what closed earlier was not seen.
@@ -97,6 +101,8 @@ impl Live {
             processes: ProcessReader::new(),
             namespaces,
             changes: Changes::default(),
+            gathered: Gathered::default(),
+            holders,
         })
     }
 
@@ -139,6 +145,7 @@ impl Live {
         counters.undecodable = self.intake.undecodable;
         sink(Input::Counters(counters));
         let facts = host::kernel_facts().context("cannot read the kernel's TCP figures")?;
+        self.gathered.know_ports(self.host.netns, facts.port_range);
         sink(Input::Kernel { netns: self.host.netns, facts });
         Ok(())
     }
@@ -158,7 +165,8 @@ impl Live {
         let mut unseen = Vec::new();
         let intake = &mut self.intake;
         // A dump takes long enough to fill the ring buffer on a busy host.
-        let ended = take_census(self.host.netns, &mut self.changes, sink, census::open, &mut |rows, sink| {
+        let Self { changes, gathered, .. } = self;
+        let ended = take_census(self.host.netns, changes, gathered, sink, census::open, &mut |rows, sink| {
             if !closing.is_empty() {
                 let of_dump = rows.iter().filter(|row| row.state.is_timewait()).map(|row| row.cookie);
                 unseen.extend(of_dump.filter_map(|cookie| Some((closing.remove(&cookie)?, cookie))));
@@ -240,7 +248,10 @@ impl Source for Live {
             self.census(sink)?;
         }
         let intake = &mut self.intake;
-        self.namespaces.go_on(&mut self.changes, sink, &mut |sink| intake.drain(MAX_DRAIN, sink))?;
+        let between = &mut |sink: &mut dyn FnMut(Input)| intake.drain(MAX_DRAIN, sink);
+        self.namespaces.go_on(&mut self.changes, &mut self.gathered, sink, between)?;
+        self.holders.tell(sink);
+        self.holders.go_on(&self.gathered, now);
         self.look_up(sink);
         self.intake.loaded.flush_log();
         sink(Input::Tick { at_ns: clock::monotonic_ns()? });
@@ -255,7 +266,10 @@ impl Source for Live {
         self.next_sweep_ns = 0;
         self.census(sink)?;
         let intake = &mut self.intake;
-        self.namespaces.last_round(&mut self.changes, sink, &mut |sink| intake.drain(MAX_DRAIN, sink))?;
+        self.namespaces.last_round(&mut self.changes, &mut self.gathered, sink, &mut |sink| {
+            intake.drain(MAX_DRAIN, sink);
+        })?;
+        self.holders.last(&self.gathered, sink, &mut |sink| intake.drain(MAX_DRAIN, sink))?;
         thread::sleep(SETTLE);
         self.intake.drain(usize::MAX, sink);
         self.figures(sink)?;

@@ -1,5 +1,6 @@
 //! Where inputs come from.
 
+mod holders;
 pub mod live;
 mod namespaces;
 pub mod now;

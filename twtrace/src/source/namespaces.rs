@@ -1,5 +1,6 @@
 //! The other network namespaces of the host: a round through all of them, again and again.
 
+use super::holders::Gathered;
 use crate::host;
 use crate::host::clock;
 use crate::host::namespaces::{Found, NotVisited, Search, Searcher, within};
@@ -72,11 +73,12 @@ impl Namespaces {
     pub(super) fn go_on(
         &mut self,
         changes: &mut Changes,
+        gathered: &mut Gathered,
         sink: &mut dyn FnMut(Input),
         between: &mut Between<'_>,
     ) -> io::Result<()> {
         if let Some(search) = self.searcher.latest() {
-            self.take(search, changes, sink);
+            self.take(search, changes, gathered, sink);
         }
         let now_ns = clock::monotonic_ns()?;
         if self.waiting.is_empty() {
@@ -85,22 +87,23 @@ impl Namespaces {
             }
             self.begin();
         }
-        self.visit_until(now_ns.saturating_add(SLICE_NS), changes, sink, between)
+        self.visit_until(now_ns.saturating_add(SLICE_NS), changes, gathered, sink, between)
     }
 
     /// A whole round from a fresh search.
     pub(super) fn last_round(
         &mut self,
         changes: &mut Changes,
+        gathered: &mut Gathered,
         sink: &mut dyn FnMut(Input),
         between: &mut Between<'_>,
     ) -> io::Result<()> {
         if let Some(search) = self.searcher.fresh(LAST_SEARCH) {
-            self.take(search, changes, sink);
+            self.take(search, changes, gathered, sink);
         }
         self.begin();
         let until_ns = clock::monotonic_ns()?.saturating_add(LAST_ROUND_NS);
-        self.visit_until(until_ns, changes, sink, between)
+        self.visit_until(until_ns, changes, gathered, sink, between)
     }
 
     fn begin(&mut self) {
@@ -112,6 +115,7 @@ impl Namespaces {
         &mut self,
         until_ns: u64,
         changes: &mut Changes,
+        gathered: &mut Gathered,
         sink: &mut dyn FnMut(Input),
         between: &mut Between<'_>,
     ) -> io::Result<()> {
@@ -119,7 +123,7 @@ impl Namespaces {
         let mut now_ns = clock::monotonic_ns()?;
         while now_ns < until_ns {
             let Some(netns) = self.waiting.pop_front() else { break };
-            self.visit(netns, changes, sink, between)?;
+            self.visit(netns, changes, gathered, sink, between)?;
             now_ns = clock::monotonic_ns()?;
         }
         self.spent_ns = self.spent_ns.saturating_add(clock::process_ns()?.saturating_sub(before_ns));
@@ -130,7 +134,7 @@ impl Namespaces {
     }
 
     /// Takes over what a search has found.
-    fn take(&mut self, search: Search, changes: &mut Changes, sink: &mut dyn FnMut(Input)) {
+    fn take(&mut self, search: Search, changes: &mut Changes, gathered: &mut Gathered, sink: &mut dyn FnMut(Input)) {
         let Search { found, left_out, .. } = search;
         let mut before = std::mem::take(&mut self.known);
         for found in found {
@@ -145,6 +149,7 @@ impl Namespaces {
         for (netns, known) in before {
             if known.missed {
                 changes.forget(netns);
+                gathered.forget(netns);
                 sink(Input::NamespaceGone { netns });
             } else {
                 self.known.insert(netns, Known { missed: true, ..known });
@@ -160,6 +165,7 @@ impl Namespaces {
         &mut self,
         netns: u32,
         changes: &mut Changes,
+        gathered: &mut Gathered,
         sink: &mut dyn FnMut(Input),
         between: &mut Between<'_>,
     ) -> io::Result<()> {
@@ -178,8 +184,9 @@ impl Namespaces {
             Err(NotVisited::Gone) => return Ok(()),
         };
         known.refused = None;
+        gathered.know_ports(netns, facts.port_range);
         sink(Input::Kernel { netns, facts });
-        take_census(netns, changes, sink, || Ok(socket), &mut |_, sink| between(sink)).map(|_| ())
+        take_census(netns, changes, gathered, sink, || Ok(socket), &mut |_, sink| between(sink)).map(|_| ())
     }
 }
 
@@ -203,15 +210,19 @@ fn look() -> io::Result<(Socket, KernelFacts)> {
 pub(super) fn take_census(
     netns: u32,
     changes: &mut Changes,
+    gathered: &mut Gathered,
     sink: &mut dyn FnMut(Input),
     open: impl FnOnce() -> io::Result<Socket>,
     with: &mut With<'_>,
 ) -> io::Result<u64> {
     let at_ns = clock::monotonic_ns()?;
     sink(Input::CensusBegin { netns, at_ns, whole: changes.begin(netns, at_ns) });
+    gathered.begin();
     let report = open().and_then(|socket| {
-        census::dump_from(socket, netns, &mut |mut rows| {
-            with(&rows, sink);
+        census::dump_from(socket, netns, &mut |piece| {
+            with(&piece.rows, sink);
+            gathered.add(&piece);
+            let mut rows = piece.rows;
             changes.keep(&mut rows);
             // Neighbours in number are neighbours in time, which a recording packs well. Of two with the same cookie
             // the later one stays the later one.
@@ -222,6 +233,7 @@ pub(super) fn take_census(
         })
     });
     let at_ns = clock::monotonic_ns()?;
+    gathered.end(netns, report.is_ok());
     // A failed dump proves nothing, and the next may succeed: it is shown as incomplete.
     let complete = report.is_ok_and(|report| report.complete);
     let gone = changes.end(at_ns, complete);

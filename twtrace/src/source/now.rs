@@ -1,5 +1,6 @@
 //! The kernel's own lists of timewait sockets, once and without tracing.
 
+use super::holders::Gathered;
 use super::namespaces::{Namespaces, take_census};
 use crate::host;
 use crate::host::clock;
@@ -21,7 +22,9 @@ pub fn census_of_all(sink: &mut dyn FnMut(Input)) -> anyhow::Result<u64> {
     sink(Input::Kernel { netns, facts });
     // Told whole: what the recording knew last may be long ago.
     let mut changes = Changes::default();
-    take_census(netns, &mut changes, sink, census::open, &mut |_, _| {})?;
-    namespaces.last_round(&mut changes, sink, &mut |_| {})?;
+    // Who holds the open ones is not asked.
+    let mut gathered = Gathered::default();
+    take_census(netns, &mut changes, &mut gathered, sink, census::open, &mut |_, _| {})?;
+    namespaces.last_round(&mut changes, &mut gathered, sink, &mut |_| {})?;
     Ok(began_ns)
 }

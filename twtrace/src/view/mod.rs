@@ -1,10 +1,13 @@
 //! One view a file. A view reads the model and writes cells or bytes; it never reaches the host or the clock.
 
+pub mod budget;
 pub mod columns;
 pub mod csv;
 pub mod diff;
 pub mod doctor;
+pub mod explain;
 pub mod failures;
+pub mod findings;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod grid;

@@ -3,7 +3,7 @@
 use crate::view::columns::{self, Column, Context};
 use crate::view::grid::{Grid, Head};
 use crate::view::order::{self, By, Sort};
-use crate::view::{text, words};
+use crate::view::{findings, text, words};
 use std::io::{self, Write};
 use twtrace_core::engine::Model;
 use twtrace_core::model::Summary;
@@ -46,7 +46,7 @@ pub fn write(model: &Model, options: Options, out: &mut dyn Write) -> io::Result
         let shown = text::count(shown as u64);
         writeln!(out, "first {shown} of {} rows by {}", text::count(total as u64), options.sort.name())?;
     }
-    Ok(())
+    findings::write_text(model.findings(), out)
 }
 
 /// The lines above the table.

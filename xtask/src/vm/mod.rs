@@ -64,8 +64,9 @@ const NO_BTF: Mode = Mode { name: "tuple-without-btf", env: &[("TWTRACE_TIER", "
 /// Fewer connections: the processor is emulated.
 const SMALL: Mode = Mode { name: "exact", env: &[("TWTRACE_TIER", "exact"), ("TWTRACE_CONNECTIONS", "3000")] };
 
-const PLANS: [Plan; 7] = [
+const PLANS: [Plan; 8] = [
     Plan { test: "ground_truth", modes: &[EXACT, KPROBES, COOKIE, TUPLE, NO_BTF] },
+    Plan { test: "bindings", modes: &[EXACT, COOKIE, TUPLE, NO_BTF] },
     Plan { test: "namespaces", modes: &[EXACT, COOKIE, TUPLE] },
     Plan { test: "losses", modes: &[SMALL] },
     Plan { test: "instances", modes: &[SMALL] },

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 use twtrace_core::engine::Model;
-use twtrace_core::input::{CensusState, Input, KernelCounters};
+use twtrace_core::input::{Input, KernelCounters};
 use twtrace_core::model::GroupBy;
 
 /// Processes that are named.
@@ -35,7 +35,7 @@ impl OpenSockets {
             Input::CensusRows(rows) => {
                 let open = self.by_netns.entry(self.netns).or_default();
                 for row in rows {
-                    if row.state == CensusState::Open {
+                    if row.state.is_connection() {
                         open.insert(row.cookie);
                     } else {
                         open.remove(&row.cookie);
@@ -143,6 +143,7 @@ pub(super) fn summary(model: &Model, ended: &Ended<'_>) -> String {
 mod tests {
     use super::*;
     use crate::view::fixture;
+    use twtrace_core::input::CensusState;
 
     #[test]
     fn the_line_says_how_far_it_is() {
@@ -182,13 +183,13 @@ mod tests {
             open.count()
         };
         assert_eq!(see(Input::CensusBegin { netns: 1, at_ns: 1, whole: true }), 0);
-        let rows = vec![row(1, CensusState::Open), row(2, CensusState::Open), row(3, CensusState::Listen)];
+        let rows = vec![row(1, CensusState::Established), row(2, CensusState::CloseWait), row(3, CensusState::Listen)];
         assert_eq!(see(Input::CensusRows(rows)), 2);
         assert_eq!(see(Input::CensusBegin { netns: 1, at_ns: 2, whole: false }), 2);
         assert_eq!(see(Input::CensusRows(vec![row(2, CensusState::TimeWait)])), 1);
         assert_eq!(see(Input::CensusGone(vec![1])), 0);
         see(Input::CensusBegin { netns: 2, at_ns: 2, whole: true });
-        assert_eq!(see(Input::CensusRows(vec![row(9, CensusState::Open)])), 1);
+        assert_eq!(see(Input::CensusRows(vec![row(9, CensusState::Open), row(10, CensusState::Bound)])), 1);
         assert_eq!(see(Input::NamespaceGone { netns: 2 }), 0);
     }
 

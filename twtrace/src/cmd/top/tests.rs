@@ -73,7 +73,10 @@ fn once_writes_one_report_of_everything() {
     assert_eq!(report["window"]["seconds"], 5.5, "what came in last is in it");
     assert_eq!(report["coverage"]["census"], 242);
     let text = run_with(&mut halves(), "--once --duration 1ms --limit 3");
-    assert!(text.starts_with("twtrace   host web-1 ") && text.ends_with("first 3 of 45 rows by made\n"), "{text}");
+    assert!(
+        text.starts_with("twtrace   host web-1 ") && text.contains("\nfirst 3 of 45 rows by made\n\nFINDINGS\n"),
+        "{text}"
+    );
     let text = run_with(&mut halves(), "--once --duration 1ms --csv --by command");
     assert_eq!(text.lines().count(), 1 + 6, "{text}");
 }
@@ -154,4 +157,31 @@ fn failures_of_source_and_output_are_told() {
         let kind = error.chain().find_map(|cause| cause.downcast_ref::<io::Error>()).map(io::Error::kind);
         assert_eq!(kind, Some(io::ErrorKind::BrokenPipe), "{form}");
     }
+}
+
+#[test]
+fn findings_that_hold_make_it_fail() {
+    let findings = fixture::findings();
+    let failing = |text: &str| verdict::failing(Some(&text.parse().unwrap()), &findings);
+    let reached = failing("exhaustion-reached").unwrap();
+    assert_eq!(
+        reached,
+        "failed on CRITICAL exhaustion-reached: =\\x1b[2J\\xff\\u{202e},\"x[666] -> 10.0.1.2:5432: finds no free port: \
+         connects fail with EADDRNOTAVAIL"
+    );
+    for text in ["any", "warning", "critical", "exhaustion-near,exhaustion-reached"] {
+        assert_eq!(failing(text).as_ref(), Some(&reached), "{text}");
+    }
+    // It is over.
+    assert_eq!(failing("fork-per-request"), None);
+    assert_eq!(failing("exhaustion-near"), None);
+    let of_last_two = |text: &str| verdict::failing(Some(&text.parse().unwrap()), &findings[1..]);
+    assert_eq!(of_last_two("warning"), None);
+    assert!(of_last_two("any").unwrap().starts_with("failed on info tracer-doubts: this host: "));
+    assert_eq!(verdict::failing(None, &findings), None);
+    let code =
+        |fail_on: Option<&str>| format!("{:?}", verdict(fail_on.map(|text| text.parse().unwrap()).as_ref(), &findings));
+    assert_eq!(code(Some("any")), format!("{:?}", ExitCode::from(1)));
+    assert_eq!(code(Some("close-wait-leak")), format!("{:?}", ExitCode::SUCCESS));
+    assert_eq!(code(None), format!("{:?}", ExitCode::SUCCESS));
 }

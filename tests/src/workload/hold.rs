@@ -1,0 +1,86 @@
+//! Sockets that stay open: a process that listens, or one that is connected, says what it has and waits to be ended.
+
+use std::io::{self, Read as _, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+
+use anyhow::{Result, bail};
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::Signal;
+use nix::unistd::{ForkResult, fork, pause};
+use serde::{Deserialize, Serialize};
+
+use super::command::Who;
+use super::process::{myself, who};
+use super::sys;
+
+/// Options of `hold`.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Args {
+    /// Listen on a port of the kernel's choice, and accept whoever comes until standard input ends
+    #[arg(long, conflicts_with = "connect")]
+    listen: bool,
+    /// Connect to this address
+    #[arg(long)]
+    connect: Option<SocketAddr>,
+    /// So many times
+    #[arg(long, default_value_t = 1)]
+    connections: u32,
+    /// Fork a child that has the same descriptors
+    #[arg(long)]
+    share: bool,
+}
+
+/// What a process holds.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Held {
+    /// The process.
+    pub who: Who,
+    /// Its child, which has the same.
+    pub child: Option<Who>,
+    /// Where it listens, or is connected to.
+    pub address: SocketAddr,
+}
+
+/// Holds until standard input ends. A listener closes what it accepted then.
+pub fn run(args: &Args, out: &mut dyn Write) -> Result<()> {
+    if args.listen {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        sys::set_name("holds-listener")?;
+        say(out, &Held { who: myself()?, child: None, address: listener.local_addr()? })?;
+        std::thread::spawn(move || {
+            let mut accepted = Vec::new();
+            while let Ok((stream, _)) = listener.accept() {
+                accepted.push(stream);
+            }
+        });
+        return Ok(io::stdin().read_to_end(&mut Vec::new()).map(drop)?);
+    }
+    let Some(address) = args.connect else { bail!("either --listen or --connect") };
+    let streams: Vec<TcpStream> =
+        (0..args.connections).map(|_| TcpStream::connect(address)).collect::<io::Result<_>>()?;
+    sys::set_name("holds-client")?;
+    let child = if args.share { Some(share()?) } else { None };
+    say(out, &Held { who: myself()?, child, address })?;
+    io::stdin().read_to_end(&mut Vec::new())?;
+    drop(streams);
+    Ok(())
+}
+
+fn say(out: &mut dyn Write, held: &Held) -> Result<()> {
+    writeln!(out, "{}", serde_json::to_string(held)?)?;
+    Ok(out.flush()?)
+}
+
+/// A child that does nothing, and ends with its parent.
+fn share() -> Result<Who> {
+    // SAFETY: this process has one thread.
+    match unsafe { fork() }? {
+        ForkResult::Parent { child } => Ok(who(child.as_raw().cast_unsigned())?),
+        ForkResult::Child => {
+            let _ = set_pdeathsig(Signal::SIGKILL);
+            loop {
+                pause();
+            }
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! How the local side of a connection was chosen, and binds that fail: each as the workload generator did it.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+#![allow(clippy::print_stdout, reason = "figures for whoever runs the test")]
+
+use std::collections::BTreeSet;
+use std::io::Read as _;
+use std::net::SocketAddr;
+use std::process::{Command, Stdio};
+use std::thread;
+
+use twtrace::source::live::{Live, LiveOptions};
+use twtrace_core::input::{BindFailed, Binding, Input, Life, Role, Tier, Tuple};
+use twtrace_core::source::Source as _;
+use twtrace_tests::require::skip;
+use twtrace_tests::tracer::{PUMP, Place, program};
+use twtrace_tests::workload::bindings::{Connected, Done, Refused};
+
+/// What the generator did, and what the tracer said meanwhile.
+fn traced() -> (Vec<Done>, Vec<Input>, Live) {
+    let mut live = Live::start(&LiveOptions::default()).unwrap();
+    let place = Place::new();
+    let mut generator = Command::new(program("twtrace-workload"));
+    generator.arg("bindings").stdout(Stdio::piped());
+    let mut generator = place.spawn(generator);
+    let mut output = generator.stdout.take().unwrap();
+    let reader = thread::spawn(move || {
+        let mut text = String::new();
+        output.read_to_string(&mut text).map(|_| text)
+    });
+    let mut inputs = Vec::new();
+    while !reader.is_finished() {
+        live.pump(&mut |input| inputs.push(input)).unwrap();
+        thread::sleep(PUMP);
+    }
+    let text = reader.join().unwrap().unwrap();
+    assert!(generator.wait().unwrap().success(), "the generator failed");
+    live.final_pump(&mut |input| inputs.push(input)).unwrap();
+    (text.lines().map(|line| serde_json::from_str(line).unwrap()).collect(), inputs, live)
+}
+
+fn without_btf() -> bool {
+    std::env::var("TWTRACE_BTF").is_ok_and(|value| value == "none")
+}
+
+fn ends(tuple: &Tuple) -> (SocketAddr, SocketAddr) {
+    ((tuple.local_addr, tuple.local_port).into(), (tuple.remote_addr, tuple.remote_port).into())
+}
+
+/// How lives are compared: by what would differ if anything were taken from another socket.
+type Line = (u32, String, String, Binding);
+
+fn line(pid: u32, local: SocketAddr, remote: SocketAddr, established: bool, binding: Binding) -> Line {
+    // A connect that was refused has given its port back by the time its caller may ask.
+    let local = if established { local.to_string() } else { local.ip().to_string() };
+    (pid, local, remote.to_string(), binding)
+}
+
+fn expected(done: &Connected) -> Line {
+    let binding = match without_btf() {
+        true => Binding::default(),
+        false => Binding { port: done.bound_port, address: done.bound_address, range: done.range },
+    };
+    line(done.pid, done.local, done.remote, done.established, binding)
+}
+
+fn seen(life: &Life) -> Line {
+    let (local, remote) = ends(&life.tuple);
+    line(life.opener.unwrap().key.tgid, local, remote, life.established, life.binding)
+}
+
+#[test]
+fn how_the_local_side_was_chosen_is_told_and_why_a_bind_failed() {
+    let (done, inputs, live) = traced();
+    let is_ours = |pid: u32| done.iter().any(|done| pid_of(done) == pid);
+
+    let connected: Vec<&Connected> = done
+        .iter()
+        .filter_map(|done| match done {
+            Done::Connected(connected) => Some(connected),
+            Done::Refused(_) => None,
+        })
+        .collect();
+    let lives: Vec<&Life> = inputs
+        .iter()
+        .filter_map(|input| match input {
+            Input::Life(life) if life.role == Role::Active && is_ours(life.opener?.key.tgid) => Some(&**life),
+            _ => None,
+        })
+        .collect();
+    let sorted = |mut lines: Vec<Line>| {
+        lines.sort_by_key(|line| format!("{line:?}"));
+        lines
+    };
+    let told = sorted(lives.iter().map(|life| seen(life)).collect());
+    let wanted = sorted(connected.iter().map(|done| expected(done)).collect());
+    assert_eq!(told, wanted, "{connected:#?}");
+    if !connected.iter().any(|done| done.range.is_some()) {
+        skip("IP_LOCAL_PORT_RANGE", "this kernel is older than 6.3");
+    }
+
+    let bound: Vec<(u64, Tuple)> = inputs
+        .iter()
+        .filter_map(|input| match input {
+            Input::BoundConnect { cookie, tuple, .. }
+                if connected.iter().any(|done| done.netns == u64::from(tuple.netns)) =>
+            {
+                Some((*cookie, *tuple))
+            }
+            _ => None,
+        })
+        .collect();
+    let with_port: Vec<&Life> = lives.iter().copied().filter(|life| life.binding.port).collect();
+    // Where tracers get no cookies, a socket has one by chance, maybe later.
+    let key = |cookie: u64, tuple: &Tuple| (if live.tier() == Tier::Tuple { 0 } else { cookie }, format!("{tuple:?}"));
+    let told: BTreeSet<_> = bound.iter().map(|(cookie, tuple)| key(*cookie, tuple)).collect();
+    let wanted: BTreeSet<_> = with_port.iter().map(|life| key(life.cookie, &life.tuple)).collect();
+    assert_eq!(told, wanted, "by cookie and tuple, as their lives");
+    assert_eq!(bound.len(), with_port.len(), "once each");
+    for life in &with_port {
+        let began = life.transitions[0].at_ns;
+        let at = inputs.iter().find_map(|input| match input {
+            Input::BoundConnect { tuple, at_ns, .. } if *tuple == life.tuple => Some(*at_ns),
+            _ => None,
+        });
+        assert!(at.unwrap().abs_diff(began) < 100_000_000, "{at:?} against {began}");
+    }
+
+    let failed: Vec<&BindFailed> = inputs
+        .iter()
+        .filter_map(|input| match input {
+            Input::BindFailed(failed) if is_ours(failed.owner.key.tgid) => Some(&**failed),
+            _ => None,
+        })
+        .collect();
+    let hook = live.hooks().iter().find(|hook| hook.name == "syscalls:sys_exit_bind").unwrap();
+    if !hook.attached {
+        assert!(without_btf() || hook.reason.is_some(), "{hook:?}");
+        assert!(failed.is_empty());
+        return;
+    }
+    let refused: Vec<&Refused> = done
+        .iter()
+        .filter_map(|done| match done {
+            Done::Refused(refused) => Some(refused),
+            Done::Connected(_) => None,
+        })
+        .collect();
+    assert_eq!((failed.len(), refused.len()), (refused.len(), 15), "{failed:#?}");
+    for (failed, refused) in failed.iter().zip(&refused) {
+        let (asked, other) = ends(&failed.tuple);
+        assert_eq!(
+            (failed.owner.key.tgid, u64::from(failed.tuple.netns), asked, i32::from(failed.errno), failed.reuse),
+            (refused.pid, refused.netns, refused.asked, refused.errno, refused.reuse),
+            "{}",
+            refused.case
+        );
+        assert_eq!(failed.owner.comm.bytes(), b"twtrace-workload".get(..15).unwrap());
+        assert!(other.port() == 0 && other.ip().is_unspecified() && other.is_ipv4() == asked.is_ipv4(), "{other}");
+        assert_eq!(failed.tuple.v4_mapped, refused.case.ends_with("Mapped"));
+    }
+    println!("figures: {} connections, {} of bound ports, {} binds", lives.len(), bound.len(), failed.len());
+}
+
+fn pid_of(done: &Done) -> u32 {
+    match done {
+        Done::Connected(connected) => connected.pid,
+        Done::Refused(refused) => refused.pid,
+    }
+}

@@ -1,0 +1,178 @@
+//! Who holds the open sockets, against processes that say what they have.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+#![allow(clippy::print_stdout, reason = "figures for whoever runs the test")]
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::unix::fs::MetadataExt as _;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use twtrace::source::live::{Live, LiveOptions};
+use twtrace_core::input::{Holder, Input};
+use twtrace_core::source::Source as _;
+use twtrace_tests::top::quiet_place;
+use twtrace_tests::tracer::{PUMP, Place, program};
+use twtrace_tests::workload::{Held, Who};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A process of the generator that holds sockets, for as long as it is not killed.
+struct Holding(Child);
+
+impl Drop for Holding {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn hold(place: &Place, arguments: &[&str]) -> (Holding, Held) {
+    let mut command = Command::new(program("twtrace-workload"));
+    command.arg("hold").args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = place.spawn(command);
+    let mut line = String::new();
+    let output = child.stdout.take().unwrap();
+    let holding = Holding(child);
+    BufReader::new(output).read_line(&mut line).unwrap();
+    (holding, serde_json::from_str(&line).unwrap())
+}
+
+fn netns(place: &Place) -> u32 {
+    place.run(|| fs::metadata("/proc/thread-self/ns/net")).unwrap().ino() as u32
+}
+
+const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+const NOWHERE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+
+/// The row that a process must have.
+fn row(who: &Who, netns: u32, state: &str, local_port: u16, remote: (IpAddr, u16), sockets: u64) -> Holder {
+    Holder {
+        tgid: who.pid,
+        start_ns: who.start_ticks * 10_000_000,
+        command: who.comm.clone(),
+        uid: who.uid,
+        netns,
+        state: state.to_owned(),
+        local_addr: LOCAL,
+        local_port,
+        remote_addr: remote.0,
+        remote_port: remote.1,
+        sockets,
+    }
+}
+
+/// The last search's rows of a namespace, in an order that does not depend on numbers of processes.
+fn told(inputs: &[Input], netns: u32) -> Option<Vec<Holder>> {
+    let last = inputs.iter().rev().find_map(|input| match input {
+        Input::Holders { rows, .. } => Some(rows),
+        _ => None,
+    })?;
+    let mut rows: Vec<Holder> = last.iter().filter(|row| row.netns == netns).cloned().collect();
+    rows.sort_by_key(|row| (row.tgid, row.state.clone()));
+    Some(rows)
+}
+
+#[test]
+fn each_process_has_the_sockets_that_it_says() {
+    let place = quiet_place();
+    let netns = netns(&place);
+    let (_listening, server) = hold(&place, &["--listen"]);
+    let address = server.address.to_string();
+    let (_connected, client) = hold(&place, &["--connect", &address, "--connections", "3"]);
+    let (_shared, sharing) = hold(&place, &["--connect", &address, "--connections", "2", "--share"]);
+    let child = sharing.child.clone().unwrap();
+    let port = server.address.port();
+    let to_server = |who: &Who, sockets| row(who, netns, "established", 0, (LOCAL, port), sockets);
+    let mut expected = vec![
+        row(&server.who, netns, "established", port, (NOWHERE, 0), 5),
+        row(&server.who, netns, "listen", port, (NOWHERE, 0), 1),
+        to_server(&client.who, 3),
+        to_server(&sharing.who, 2),
+        to_server(&child, 2),
+    ];
+    expected.sort_by_key(|row| (row.tgid, row.state.clone()));
+
+    // The tracer is in the namespace of the host, and so looks into another one.
+    let mut live = Live::start(&LiveOptions::default()).unwrap();
+    let mut inputs = Vec::new();
+    let began = Instant::now();
+    while told(&inputs, netns).as_ref() != Some(&expected) {
+        assert!(began.elapsed() < PATIENCE, "not {expected:#?} but {:#?}", told(&inputs, netns));
+        live.pump(&mut |input| inputs.push(input)).unwrap();
+        thread::sleep(PUMP);
+    }
+
+    // The last search knows of what has happened since.
+    drop(_connected);
+    let half = place.run(move || {
+        let stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        stream
+    });
+    inputs.clear();
+    live.final_pump(&mut |input| inputs.push(input)).unwrap();
+    let rows = told(&inputs, netns).unwrap();
+    let of = |pid: u32, state: &str| {
+        rows.iter().filter(|row| row.tgid == pid && row.state == state).map(|row| row.sockets).sum::<u64>()
+    };
+    // Of the server's three connections with the client that was killed, and of the one that was shut down.
+    assert_eq!((of(server.who.pid, "established"), of(server.who.pid, "close_wait")), (2, 4), "{rows:#?}");
+    assert_eq!((of(client.who.pid, "established"), of(child.pid, "established")), (0, 2), "{rows:#?}");
+    assert_eq!(of(std::process::id(), "fin_wait2_open") + of(std::process::id(), "open"), 1, "{rows:#?}");
+    drop(half);
+}
+
+#[test]
+fn a_short_trace_has_a_search() {
+    let place = quiet_place();
+    let (_listening, server) = hold(&place, &["--listen"]);
+    let mut inputs = Vec::new();
+    let mut live = Live::start(&LiveOptions::default()).unwrap();
+    live.final_pump(&mut |input| inputs.push(input)).unwrap();
+    let rows = told(&inputs, netns(&place)).unwrap();
+    assert_eq!(rows, [row(&server.who, netns(&place), "listen", server.address.port(), (NOWHERE, 0), 1)]);
+}
+
+/// Processes and descriptors that make a search long.
+const MANY: usize = 40;
+
+#[test]
+fn a_search_loses_no_records() {
+    let place = quiet_place();
+    let (_listening, server) = hold(&place, &["--listen"]);
+    let address = server.address.to_string();
+    let arguments = ["--connect", &address, "--connections", "200", "--share"];
+    let _holding: Vec<_> = (0..MANY).map(|_| hold(&place, &arguments)).collect();
+    let mut live = Live::start(&LiveOptions::default()).unwrap();
+    let mut command = Command::new(program("twtrace-workload"));
+    command.args(["churn", "--processes", "2", "--connections"]).arg(twtrace_tests::top::load("60000"));
+    let mut churn = place.spawn({
+        command.stdout(Stdio::null());
+        command
+    });
+    let (mut counters, mut searches, mut longest) = (None, Vec::new(), Duration::ZERO);
+    let mut see = |input| match input {
+        Input::Counters(told) => counters = Some(told),
+        Input::Holders { rows, .. } => searches.push(rows.iter().map(|row| row.sockets).sum::<u64>()),
+        _ => {}
+    };
+    let began = Instant::now();
+    while churn.try_wait().unwrap().is_none() {
+        assert!(began.elapsed() < 2 * PATIENCE, "the generator does not end");
+        let began = Instant::now();
+        live.pump(&mut see).unwrap();
+        longest = longest.max(began.elapsed());
+        thread::sleep(PUMP);
+    }
+    live.final_pump(&mut see).unwrap();
+    let counters = counters.unwrap();
+    println!("searches of {searches:?} sockets, {} records, the longest pump {longest:?}", counters.records);
+    // Each client and its child, and the server.
+    assert!(searches.iter().any(|sockets| *sockets >= 3 * 200 * MANY as u64), "{searches:?}");
+    assert_eq!(counters.ring_full, 0, "{counters:?}");
+    assert!(counters.records > 0);
+}

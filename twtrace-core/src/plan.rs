@@ -1,0 +1,304 @@
+//! Ports by arithmetic alone: what a rate of connections comes to, and what each remedy buys.
+//!
+//! A [`Plan`] is what is wanted, [`Plan::outcome`] what comes of it, [`Plan::after`] the plan with one thing changed, and
+//! [`remedies`] the table of all changes. Everything is steady state: a rate that does not vary, spread evenly over
+//! destinations and source addresses. [`Budget`](crate::ports::Budget) has the same figures for what was measured.
+
+mod remedies;
+
+use crate::input::KernelFacts;
+use crate::ports::{TIME_WAIT_SECONDS, Usable, reuse_seconds};
+pub use remedies::{KEEP_ALIVE_REQUESTS, Remedy, WIDE_RANGE, remedies};
+
+/// Kernel memory of a timewait socket, bytes: an object of the slab cache `tw_sock_TCP`. It is 248 bytes, kept in 256,
+/// on 6.18; other versions differ by a little.
+pub const TIMEWAIT_BYTES: u32 = 256;
+
+/// Kernel memory of a port that is in use, bytes: `tcp_bind_bucket`, one a port.
+pub const PORT_BYTES: u32 = 128;
+
+/// The same of a port at one source address: `tcp_bind2_bucket`, which kernels before 6.1 do not have.
+pub const PORT_ADDRESS_BYTES: u32 = 128;
+
+/// Connections that this host opens, and what it has for them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// Requests per second: connections, where each carries one.
+    pub rate_per_s: f64,
+    /// How long a connection is open for one request, seconds: `rate x lifetime` are open at a time, and hold ports too.
+    pub lifetime_s: f64,
+    /// Requests that a connection carries before it is closed; 1 without keep-alive.
+    pub requests_per_connection: f64,
+    /// Connections are never closed: as many as are needed at a time, opened once.
+    pub pooled: bool,
+    /// This host closes first and so keeps the timewait sockets. When the peer does, the port is free at once.
+    pub closes_first: bool,
+    /// Different (destination address, destination port).
+    pub destinations: u32,
+    /// Source addresses of this host, all used evenly.
+    pub source_addresses: u32,
+    /// `net.ipv4.ip_local_port_range`, both inclusive.
+    pub range: (u16, u16),
+    /// `net.ipv4.ip_local_reserved_ports` as written.
+    pub reserved: String,
+    /// Ports of the range that something else holds towards each destination: listeners, bound sockets, connections that
+    /// stay. As in [`Use`](crate::ports::Use): bound, established and other together.
+    pub standing: u32,
+    /// Share of connections whose socket is bound before it connects without `IP_BIND_ADDRESS_NO_PORT`, from 0 to 1.
+    /// Their ports are taken for all destinations, and `tcp_tw_reuse` is nothing to them. Counted for their own source
+    /// address alone, as where bind(2) is given one.
+    pub bound_share: f64,
+    /// `net.ipv4.tcp_tw_reuse`: 0, 1, 2.
+    pub tw_reuse: u8,
+    /// `net.ipv4.tcp_tw_reuse_delay`, milliseconds; `None` on kernels without it, where it is a second.
+    pub tw_reuse_delay_ms: Option<u32>,
+    /// `net.ipv4.tcp_timestamps` on both sides.
+    pub timestamps: bool,
+    /// Loopback on either side: what `tcp_tw_reuse` = 2 is for.
+    pub loopback: bool,
+    /// `net.ipv4.tcp_max_tw_buckets`; `None` when no limit is to be reckoned with.
+    pub max_tw_buckets: Option<u64>,
+}
+
+impl Default for Plan {
+    /// The kernel's defaults, and nothing to do.
+    fn default() -> Self {
+        Self {
+            rate_per_s: 0.0,
+            lifetime_s: 0.0,
+            requests_per_connection: 1.0,
+            pooled: false,
+            closes_first: true,
+            destinations: 1,
+            source_addresses: 1,
+            range: (32_768, 60_999),
+            reserved: String::new(),
+            standing: 0,
+            bound_share: 0.0,
+            tw_reuse: 2,
+            tw_reuse_delay_ms: None,
+            timestamps: true,
+            loopback: false,
+            max_tw_buckets: None,
+        }
+    }
+}
+
+/// What a plan comes to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
+pub struct Outcome {
+    /// Connections opened per second.
+    pub connections_per_s: f64,
+    /// Connections open at a time; of a pool its size.
+    pub open: f64,
+    /// How long the port of a closed connection is held, seconds: 60, the delay of `tcp_tw_reuse`, or 0 when the peer
+    /// closes first. That of a connection that was bound first is held for 60 whatever `tcp_tw_reuse` says.
+    pub hold_seconds: f64,
+    /// Ports that a connect may choose towards one destination from one source address.
+    pub ports_available: u32,
+    /// Ports that the rate needs there, in the steady state; more than are available when they run out.
+    pub ports_needed: f64,
+    /// Requests per second that the ports sustain for ever; `None` without limit.
+    pub max_rate_per_s: Option<f64>,
+    /// Seconds until a connect fails, from a start without connections; `None` when it never comes to that.
+    pub seconds_to_exhaustion: Option<f64>,
+    /// Timewait sockets that there would be if nothing bounded them: the rate times 60 seconds.
+    pub time_wait_wanted: f64,
+    /// Timewait sockets at a time, at most: no more than the ports and `tcp_max_tw_buckets` allow.
+    pub time_wait: f64,
+    /// `tcp_max_tw_buckets` is what bounds them: the kernel drops sockets instead of letting them wait
+    /// (`TCPTimeWaitOverflow`). Their ports are free at once.
+    pub overflows: bool,
+    /// About how many bytes the kernel has in them: [`TIMEWAIT_BYTES`], [`PORT_BYTES`] and [`PORT_ADDRESS_BYTES`].
+    pub memory_bytes: u64,
+}
+
+/// One thing that is changed of a plan.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Change {
+    /// Connections are kept and used again.
+    Pool,
+    /// A connection carries so many requests.
+    KeepAlive(u32),
+    /// The other side closes first.
+    PeerCloses,
+    /// `tcp_tw_reuse` = 1, timestamps included.
+    Reuse,
+    /// Another `ip_local_port_range`, both inclusive.
+    Range(u16, u16),
+    /// So many source addresses.
+    Sources(u32),
+    /// So many destinations.
+    Destinations(u32),
+    /// `IP_BIND_ADDRESS_NO_PORT` wherever a socket is bound first.
+    NoPortAtBind,
+    /// Another `tcp_max_tw_buckets`.
+    Buckets(u64),
+}
+
+/// Connections that a rate of requests needs at a time when they are kept and used again: rate times lifetime, rounded
+/// up (Little's law). At least one, when there is anything to do.
+pub fn connections_needed(rate_per_s: f64, lifetime_s: f64) -> u64 {
+    let (rate, lifetime) = (positive(rate_per_s), positive(lifetime_s));
+    // Rounding up must not make a connection of an error in the last digit. The cast saturates.
+    let needed = ((rate * lifetime) * (1.0 - 1e-12)).ceil() as u64;
+    if rate > 0.0 { needed.max(1) } else { 0 }
+}
+
+/// What is no number, or below 0, is 0; what is without end is very much.
+fn positive(number: f64) -> f64 {
+    if number > 0.0 { number.min(f64::from(u32::MAX)) } else { 0.0 }
+}
+
+impl Plan {
+    /// This host's settings.
+    pub fn of(kernel: &KernelFacts) -> Self {
+        Self {
+            range: kernel.port_range,
+            reserved: kernel.reserved_ports.clone(),
+            tw_reuse: kernel.tw_reuse,
+            tw_reuse_delay_ms: kernel.tw_reuse_delay_ms,
+            timestamps: kernel.timestamps != Some(0),
+            // No kernel allows none at all: 0 is what could not be read.
+            max_tw_buckets: (kernel.max_tw_buckets > 0).then_some(kernel.max_tw_buckets),
+            ..Self::default()
+        }
+    }
+
+    /// Ports that connect(2) chooses from; `None` when the range is none.
+    pub fn usable(&self) -> Option<Usable> {
+        Usable::new(self.range, &self.reserved)
+    }
+
+    /// After how many seconds a connect may take over a timewait socket; `None` when it may not.
+    pub fn reuse_seconds(&self) -> Option<f64> {
+        let kernel = KernelFacts {
+            tw_reuse: self.tw_reuse,
+            tw_reuse_delay_ms: self.tw_reuse_delay_ms,
+            timestamps: Some(u8::from(self.timestamps)),
+            ..KernelFacts::default()
+        };
+        // A delay longer than TIME_WAIT itself allows nothing.
+        reuse_seconds(&kernel, self.loopback).filter(|delay| *delay < TIME_WAIT_SECONDS)
+    }
+
+    /// How long the port of a closed connection is held, seconds; bound ones excepted.
+    pub fn hold_seconds(&self) -> f64 {
+        if self.closes_first { self.reuse_seconds().unwrap_or(TIME_WAIT_SECONDS) } else { 0.0 }
+    }
+
+    /// Requests per second that the ports sustain for ever; `None` without limit.
+    pub fn max_rate_per_s(&self) -> Option<f64> {
+        self.outcome().max_rate_per_s
+    }
+
+    /// The plan with one thing changed.
+    #[must_use]
+    pub fn after(&self, change: Change) -> Self {
+        let mut plan = self.clone();
+        match change {
+            Change::Pool => plan.pooled = true,
+            Change::KeepAlive(requests) => plan.requests_per_connection = f64::from(requests.max(1)),
+            Change::PeerCloses => plan.closes_first = false,
+            Change::Reuse => (plan.tw_reuse, plan.timestamps) = (1, true),
+            Change::Range(low, high) => plan.range = (low, high),
+            Change::Sources(addresses) => plan.source_addresses = addresses,
+            Change::Destinations(destinations) => plan.destinations = destinations,
+            Change::NoPortAtBind => plan.bound_share = 0.0,
+            Change::Buckets(buckets) => plan.max_tw_buckets = Some(buckets),
+        }
+        plan
+    }
+
+    /// What comes of it.
+    pub fn outcome(&self) -> Outcome {
+        let usable = self.usable().map_or(0, |usable| usable.total());
+        let available = usable.saturating_sub(self.standing);
+        let (sources, destinations) = (f64::from(self.source_addresses.max(1)), f64::from(self.destinations.max(1)));
+        let pairs = sources * destinations;
+        let rate = positive(self.rate_per_s);
+        let lifetime = positive(self.lifetime_s);
+        let requests = positive(self.requests_per_connection).max(1.0);
+        let bound = positive(self.bound_share).min(1.0);
+        let hold = self.hold_seconds();
+        let minute = if self.closes_first { TIME_WAIT_SECONDS } else { 0.0 };
+
+        let connections_per_s = if self.pooled { 0.0 } else { rate / requests };
+        let open = if self.pooled { connections_needed(rate, lifetime) as f64 } else { rate * lifetime };
+        let time_wait_wanted = connections_per_s * minute;
+        let buckets = self.max_tw_buckets.map_or(f64::INFINITY, |buckets| buckets as f64);
+
+        // How much of the bucket limit leaves of the timewait sockets that hold ports.
+        let holding = connections_per_s * (bound * minute + (1.0 - bound) * hold);
+        let kept = if holding > buckets { buckets / holding } else { 1.0 };
+        // Ports of one source address that are taken towards all destinations, and of one destination.
+        let spread = bound / sources + (1.0 - bound) / pairs;
+        let timewaits = connections_per_s * (bound * minute / sources + (1.0 - bound) * hold / pairs);
+        let ports_needed = open * spread + kept * timewaits;
+
+        // The ports that one request per second needs, whatever the buckets.
+        let each_held = (bound * minute / sources + (1.0 - bound) * hold / pairs) / requests;
+        let each = lifetime * spread + if self.pooled { 0.0 } else { each_held };
+        let max_rate_per_s = (each > 0.0).then(|| (f64::from(available) / each).min(f64::MAX));
+        let max_rate_per_s = if available == 0 { Some(0.0) } else { max_rate_per_s };
+
+        // The rate that the ports just sustain is sustained, whatever the last digit says.
+        let exhausted = ports_needed > f64::from(available) * (1.0 + 1e-9) || available == 0 && rate > 0.0;
+        let growth = Growth {
+            bound_per_s: connections_per_s * bound / sources,
+            bound_for_s: minute + lifetime * requests,
+            other_per_s: connections_per_s * (1.0 - bound) / pairs,
+            other_for_s: hold + lifetime * requests,
+        };
+        let seconds_to_exhaustion = exhausted.then(|| growth.seconds_until(f64::from(available)));
+
+        // More connections than ports cannot be: all that can wait at a time.
+        let room = f64::from(available) * (bound * sources + (1.0 - bound) * pairs);
+        let by_ports = time_wait_wanted.min(room);
+        let time_wait = by_ports.min(buckets);
+        let ports = time_wait.min(f64::from(available));
+        let port_addresses = time_wait.min(f64::from(available) * sources);
+        let memory = time_wait * f64::from(TIMEWAIT_BYTES)
+            + ports * f64::from(PORT_BYTES)
+            + port_addresses * f64::from(PORT_ADDRESS_BYTES);
+        Outcome {
+            connections_per_s,
+            open,
+            hold_seconds: hold,
+            ports_available: available,
+            ports_needed,
+            max_rate_per_s,
+            seconds_to_exhaustion,
+            time_wait_wanted,
+            time_wait,
+            overflows: by_ports > buckets,
+            // The cast saturates.
+            memory_bytes: memory.round() as u64,
+        }
+    }
+}
+
+/// How ports fill: so many are taken per second, each for so long.
+struct Growth {
+    bound_per_s: f64,
+    bound_for_s: f64,
+    other_per_s: f64,
+    /// Not longer than `bound_for_s`.
+    other_for_s: f64,
+}
+
+impl Growth {
+    /// When so many are taken, given that it comes to that.
+    fn seconds_until(&self, ports: f64) -> f64 {
+        let both = self.bound_per_s + self.other_per_s;
+        if both <= 0.0 {
+            // A pool that is larger than the range: it fails while it is being filled.
+            return 0.0;
+        }
+        if ports <= both * self.other_for_s || self.bound_per_s <= 0.0 {
+            return ports / both;
+        }
+        // From then on as many of the others come back as are taken.
+        ((ports - self.other_per_s * self.other_for_s) / self.bound_per_s).clamp(0.0, self.bound_for_s)
+    }
+}

@@ -1,0 +1,168 @@
+//! `twtrace budget`: does a rate of connections run out of ports, when, and what does each remedy buy?
+//!
+//! Arithmetic alone ([`twtrace_core::plan`]): nothing is traced, and what is not given is read from this host, for which
+//! no rights are needed.
+
+use crate::cli::BudgetArgs;
+use crate::host;
+use crate::view::budget as view;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::io::{self, BufWriter, Write as _};
+use twtrace_core::input::KernelFacts;
+use twtrace_core::plan::{Outcome, Plan, Remedy, remedies};
+
+/// Version of the JSON form.
+pub const SCHEMA: u32 = 1;
+
+/// Where a value comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum From {
+    /// The command line.
+    Given,
+    /// This host.
+    Host,
+    /// Neither said anything.
+    Assumed,
+}
+
+/// What was reckoned with. The field names are the JSON form's.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Inputs {
+    /// Connections per second; `None` when only what is sustainable was asked for.
+    pub rate_per_s: Option<f64>,
+    /// How long a connection is open, seconds.
+    pub lifetime_seconds: f64,
+    /// Different destination addresses and ports.
+    pub destinations: u32,
+    /// Source addresses.
+    pub source_ips: u32,
+    /// Local ports, both inclusive.
+    pub range: (u16, u16),
+    /// Reserved ports as the sysctl is written.
+    pub reserved: String,
+    /// How many ports of the range these are.
+    pub ports_reserved: u32,
+    /// `tcp_tw_reuse`.
+    pub tw_reuse: u8,
+    /// `tcp_tw_reuse_delay`, milliseconds; `null` where the kernel has none, and it is a second.
+    pub tw_reuse_delay_ms: Option<u32>,
+    /// `tcp_timestamps`, taken for both sides.
+    pub timestamps: bool,
+    /// Connections stay on this host.
+    pub loopback: bool,
+    /// Sockets are bound before they connect.
+    pub bind_first: bool,
+    /// `tcp_max_tw_buckets`; `null` without limit.
+    pub max_tw_buckets: Option<u64>,
+}
+
+/// The whole answer. The field names are the JSON form's.
+///
+/// ```json
+/// {"schema":1,"verdict":"Ports run out after 28.2s: ...",
+///  "inputs":{"rate_per_s":1000.0,"lifetime_seconds":0.0,"destinations":1,"source_ips":1,"range":[32768,60999],
+///            "reserved":"","ports_reserved":0,"tw_reuse":0,"tw_reuse_delay_ms":null,"timestamps":true,
+///            "loopback":false,"bind_first":false,"max_tw_buckets":131072},
+///  "from":{"range":"given|host|assumed", ...one for each input; a rate that is not given has none...},
+///  "outcome":{...the fields of Outcome...},
+///  "remedies":[{"id":"pool-connections","text":"...","command":"...","risk":"...","without_effect":null|"why",
+///               "outcome":{...}}, ...]}
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Report {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// The answer in one sentence.
+    pub verdict: String,
+    /// What was reckoned with.
+    pub inputs: Inputs,
+    /// Where each of `inputs` comes from.
+    pub from: BTreeMap<&'static str, From>,
+    /// What comes of it. Without a rate, its figures of use are 0.
+    pub outcome: Outcome,
+    /// What each remedy buys.
+    pub remedies: Vec<Remedy>,
+}
+
+/// Reads what is not given, works it out and writes it.
+///
+/// # Errors
+/// The output cannot be written to.
+pub fn run(args: &BudgetArgs) -> anyhow::Result<()> {
+    // Without /proc the kernel's defaults do, and the report says so.
+    let report = report(args, host::kernel_facts().ok().as_ref());
+    let mut out = BufWriter::new(io::stdout().lock());
+    if args.json {
+        view::write_json(&report, &mut out)?;
+    } else {
+        view::write_text(&report, &mut out)?;
+    }
+    Ok(out.flush()?)
+}
+
+/// Works it out. Pure: the same arguments and facts give the same report.
+pub fn report(args: &BudgetArgs, kernel: Option<&KernelFacts>) -> Report {
+    let mut from = BTreeMap::new();
+    let mut note = |name, given: bool, host: bool| {
+        let origin = match (given, host) {
+            (true, _) => From::Given,
+            (false, true) => From::Host,
+            (false, false) => From::Assumed,
+        };
+        from.insert(name, origin);
+    };
+    if args.rate.is_some() {
+        note("rate_per_s", true, false);
+    }
+    note("lifetime_seconds", args.lifetime.is_some(), false);
+    note("destinations", args.destinations.is_some(), false);
+    note("source_ips", args.source_ips.is_some(), false);
+    note("loopback", args.loopback, false);
+    note("bind_first", args.bind_first, false);
+    note("range", args.range.is_some(), kernel.is_some_and(|kernel| kernel.port_range != (0, 0)));
+    note("reserved", args.reserved.is_some(), kernel.is_some());
+    note("tw_reuse", args.tw_reuse.is_some(), kernel.is_some());
+    note("tw_reuse_delay_ms", false, kernel.is_some_and(|kernel| kernel.tw_reuse_delay_ms.is_some()));
+    note("timestamps", false, kernel.is_some_and(|kernel| kernel.timestamps.is_some()));
+    let limit = kernel.is_some_and(|kernel| kernel.max_tw_buckets > 0);
+    note("max_tw_buckets", args.max_tw_buckets.is_some(), limit);
+
+    let default = Plan::default();
+    let host = kernel.map_or_else(|| default.clone(), Plan::of);
+    let host_range = if host.range == (0, 0) { default.range } else { host.range };
+    let plan = Plan {
+        rate_per_s: args.rate.unwrap_or(0.0),
+        lifetime_s: args.lifetime.unwrap_or_default().as_secs_f64(),
+        destinations: args.destinations.unwrap_or(1),
+        source_addresses: args.source_ips.unwrap_or(1),
+        range: args.range.unwrap_or(host_range),
+        reserved: args.reserved.clone().unwrap_or(host.reserved),
+        tw_reuse: args.tw_reuse.unwrap_or(host.tw_reuse),
+        loopback: args.loopback,
+        bound_share: if args.bind_first { 1.0 } else { 0.0 },
+        max_tw_buckets: args.max_tw_buckets.or(host.max_tw_buckets),
+        tw_reuse_delay_ms: host.tw_reuse_delay_ms,
+        timestamps: host.timestamps,
+        ..default
+    };
+    let outcome = plan.outcome();
+    let remedies = remedies(&plan);
+    let inputs = Inputs {
+        rate_per_s: args.rate,
+        lifetime_seconds: plan.lifetime_s,
+        destinations: plan.destinations,
+        source_ips: plan.source_addresses,
+        range: plan.range,
+        ports_reserved: plan.usable().map_or(0, |usable| usable.reserved()),
+        reserved: plan.reserved,
+        tw_reuse: plan.tw_reuse,
+        tw_reuse_delay_ms: plan.tw_reuse_delay_ms,
+        timestamps: plan.timestamps,
+        loopback: plan.loopback,
+        bind_first: args.bind_first,
+        max_tw_buckets: plan.max_tw_buckets,
+    };
+    Report { schema: SCHEMA, verdict: view::verdict(&inputs, &outcome), inputs, from, outcome, remedies }
+}

@@ -2,6 +2,7 @@
 //! by which a test may be skipped.
 
 pub mod objects;
+pub mod ports;
 pub mod record;
 pub mod require;
 pub mod scenes;

@@ -33,6 +33,8 @@ fn report_of(report: &Value, text: &mut String) {
         report["tracing"]["lost"]
     );
     let mut rows: Vec<&Value> = report["processes"].as_array().map(|rows| rows.iter().collect()).unwrap_or_default();
+    // Other tests may run in other namespaces at the same time.
+    rows.retain(|row| row["netns"].is_null() || row["netns"] == report["host"]["netns"]);
     rows.sort_by_key(|row| std::cmp::Reverse(connections(row)));
     for row in rows.iter().take(PROCESSES) {
         let _ = writeln!(
@@ -68,7 +70,8 @@ fn report_of(report: &Value, text: &mut String) {
             sum("time_wait_made")
         );
     }
-    for row in report["destinations"].as_array().into_iter().flatten() {
+    let here = |row: &&Value| row["netns"] == report["host"]["netns"];
+    for row in report["destinations"].as_array().into_iter().flatten().filter(here) {
         let ports = row.get("ports").unwrap_or(&row["ports_used"]);
         let _ = writeln!(
             text,

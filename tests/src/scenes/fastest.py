@@ -1,4 +1,7 @@
-"""Opens and closes connections as fast as it can, and says how many succeed per second once all ports were taken."""
+"""Opens and closes connections as fast as it can, and says how many succeed per second in the long run.
+
+All ports are taken in a moment, and in a moment again when they are given back: so it counts whole rounds of 500, from
+the first of one to the first of another."""
 import errno, json, socket, time
 
 def opened():
@@ -16,9 +19,7 @@ def opened():
     connection.close()
     return True
 
-while opened():
-    pass
 began, done = time.monotonic(), 0
-while time.monotonic() < began + 4:
+while done < 2001:
     done += opened()
-print(json.dumps({"per_s": done / (time.monotonic() - began)}))
+print(json.dumps({"per_s": 2000 / (time.monotonic() - began)}))

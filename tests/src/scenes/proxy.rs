@@ -50,7 +50,7 @@ const NO_REUSE: Expected = Expected {
     role: "active",
     ports: &[UPSTREAM],
     advice: &["keep-alive", "pool-connections"],
-    remedy: "keep-alive",
+    remedy: "pool-connections",
 };
 
 const KEEP: &str = "proxy_http_version 1.1; proxy_set_header Connection \"\";";

@@ -1,0 +1,128 @@
+//! Connections that are opened until there is no port left, and what a tracer says of the ports meanwhile.
+
+use std::io::Read as _;
+use std::net::{Shutdown, SocketAddrV4, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, listen, socket};
+use serde_json::Value;
+
+use crate::top::Top;
+use crate::tracer::Place;
+
+/// A report that took so long to come was not written before it was asked for.
+const FRESH: Duration = Duration::from_millis(40);
+
+/// Accepts whatever comes and closes each connection when its client has, for as long as this process runs.
+///
+/// # Panics
+/// When the address is taken.
+pub fn accept_all(place: &Place, at: SocketAddrV4) {
+    place.run(move || {
+        let listener = TcpListener::bind(at).expect("the address is free");
+        thread::spawn(move || {
+            for mut stream in listener.incoming().map_while(Result::ok) {
+                thread::spawn(move || stream.read(&mut [0]));
+            }
+        });
+    });
+}
+
+/// Opens a connection and closes it first, so that it has a timewait socket in substate TIME_WAIT. Whether there was a
+/// port for it.
+///
+/// # Panics
+/// When it fails for another reason.
+pub fn churned(to: SocketAddrV4) -> bool {
+    match TcpStream::connect(to) {
+        Ok(mut stream) => {
+            stream.shutdown(Shutdown::Write).expect("it is connected");
+            assert_eq!(stream.read(&mut [0]).expect("the server closes"), 0);
+            true
+        }
+        Err(error) => {
+            assert_eq!(error.raw_os_error(), Some(Errno::EADDRNOTAVAIL as i32), "{error}");
+            false
+        }
+    }
+}
+
+/// The same in a place, so many times or until there is no port left. How many there were ports for.
+pub fn churn(place: &Place, to: SocketAddrV4, most: u32) -> u32 {
+    place.run(move || (0..most).take_while(|_| churned(to)).count() as u32)
+}
+
+/// Opens connections and keeps them.
+///
+/// # Panics
+/// When one fails.
+pub fn held(place: &Place, to: SocketAddrV4, count: u32) -> Vec<TcpStream> {
+    place.run(move || (0..count).map(|_| TcpStream::connect(to).expect("there are ports")).collect())
+}
+
+/// A TCP socket bound to an address.
+///
+/// # Errors
+/// What bind(2) says.
+pub fn bound(at: SocketAddrV4) -> Result<OwnedFd, Errno> {
+    let fd = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    bind(std::os::fd::AsRawFd::as_raw_fd(&fd), &SockaddrIn::from(at))?;
+    Ok(fd)
+}
+
+/// The same, that listens.
+///
+/// # Errors
+/// What bind(2) or listen(2) says.
+pub fn listening(at: SocketAddrV4) -> Result<OwnedFd, Errno> {
+    let fd = bound(at)?;
+    listen(&fd, nix::sys::socket::Backlog::new(8)?)?;
+    Ok(fd)
+}
+
+/// The same, that is connected.
+///
+/// # Errors
+/// What bind(2) or connect(2) says.
+pub fn bound_connected(at: SocketAddrV4, to: SocketAddrV4) -> Result<OwnedFd, Errno> {
+    let fd = bound(at)?;
+    connect(std::os::fd::AsRawFd::as_raw_fd(&fd), &SockaddrIn::from(to))?;
+    Ok(fd)
+}
+
+/// A report whose census was taken after now.
+pub fn settled(top: &Top) -> Value {
+    let fresh = loop {
+        let asked = Instant::now();
+        let report = top.report();
+        if asked.elapsed() > FRESH {
+            break report;
+        }
+    };
+    let now = fresh["window"]["seconds"].as_f64().unwrap_or(0.0);
+    // Its age is there when the census of the namespaces is.
+    top.wait(|report| {
+        let age = report["coverage"]["census_age_s"].as_f64();
+        age.is_some_and(|age| report["window"]["seconds"].as_f64().is_some_and(|at| at - age > now))
+    })
+}
+
+/// What a report says of a destination.
+///
+/// # Panics
+/// When it does not know it.
+pub fn destination(report: &Value, to: SocketAddrV4) -> &Value {
+    let rows = report["destinations"].as_array().expect("a list");
+    let is = |row: &&Value| {
+        row["role"] == "active" && row["remote_addr"] == to.ip().to_string() && row["port"] == to.port()
+    };
+    rows.iter().find(is).unwrap_or_else(|| panic!("no destination {to}: {rows:#?}"))
+}
+
+/// What a report says of the ports towards a destination.
+pub fn split(report: &Value, to: SocketAddrV4) -> &Value {
+    &destination(report, to)["ports"]
+}

@@ -162,7 +162,7 @@ fn failures_of_source_and_output_are_told() {
 #[test]
 fn findings_that_hold_make_it_fail() {
     let findings = fixture::findings();
-    let failing = |text: &str| super::verdict::failing(Some(&text.parse().unwrap()), &findings);
+    let failing = |text: &str| verdict::failing(Some(&text.parse().unwrap()), &findings);
     let reached = failing("exhaustion-reached").unwrap();
     assert_eq!(
         reached,
@@ -175,10 +175,10 @@ fn findings_that_hold_make_it_fail() {
     // It is over.
     assert_eq!(failing("fork-per-request"), None);
     assert_eq!(failing("exhaustion-near"), None);
-    let of_last_two = |text: &str| super::verdict::failing(Some(&text.parse().unwrap()), &findings[1..]);
+    let of_last_two = |text: &str| verdict::failing(Some(&text.parse().unwrap()), &findings[1..]);
     assert_eq!(of_last_two("warning"), None);
     assert!(of_last_two("any").unwrap().starts_with("failed on info tracer-doubts: this host: "));
-    assert_eq!(super::verdict::failing(None, &findings), None);
+    assert_eq!(verdict::failing(None, &findings), None);
     let code =
         |fail_on: Option<&str>| format!("{:?}", verdict(fail_on.map(|text| text.parse().unwrap()).as_ref(), &findings));
     assert_eq!(code(Some("any")), format!("{:?}", ExitCode::from(1)));

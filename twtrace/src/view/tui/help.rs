@@ -27,13 +27,13 @@ const REPLAY: [(&str, &str); 8] = [
 ];
 
 const BOTH: [(&str, &str); 8] = [
-    ("Enter, Esc", "into the row (its destinations, processes, advice); back"),
+    ("Enter, Esc", "into the row (what is behind it), and back"),
     ("s S r", "next order, the one before, the other way round"),
     ("/ text", "only rows that contain it; Esc clears it"),
     ("? q", "this help; quit"),
     ("MADE, LIVE", "timewait sockets made since the start, alive now"),
     ("1ST FIN, 2ND FIN", "connections closed before, after the peer did"),
-    ("B E O T R .", "ports: bound, established, other, TIME_WAIT, reusable, free"),
+    ("B E O T R . of ports", "bound established other TIME_WAIT reusable free"),
     ("~", "inferred: no recent census vouches for it"),
 ];
 

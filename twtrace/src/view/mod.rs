@@ -14,6 +14,7 @@ pub mod grid;
 pub mod json;
 pub mod label;
 pub mod order;
+pub mod ports;
 pub mod recording;
 pub mod report;
 pub mod sockets;

@@ -100,6 +100,31 @@ pub fn fit(text: &str, cells: usize) -> Cow<'_, str> {
     Cow::Owned(cut)
 }
 
+/// The text in lines of at most that many cells, cut between words where that can be.
+pub fn wrap(text: &str, cells: usize) -> Vec<String> {
+    let cells = cells.max(2);
+    let mut lines = Vec::new();
+    let mut line = String::new();
+    let mut room = cells;
+    for word in text.split_inclusive(' ') {
+        if word.trim_end().width() > room && !line.is_empty() {
+            lines.push(std::mem::take(&mut line).trim_end().to_owned());
+            room = cells;
+        }
+        for letter in word.chars() {
+            let wide = letter.width().unwrap_or(0);
+            if wide > room && letter != ' ' {
+                lines.push(std::mem::take(&mut line));
+                room = cells;
+            }
+            line.push(letter);
+            room = room.saturating_sub(wide);
+        }
+    }
+    lines.push(line.trim_end().to_owned());
+    lines
+}
+
 /// The text in exactly that many cells.
 pub fn pad(text: &str, cells: usize, right: bool) -> String {
     let text = fit(text, cells);
@@ -351,6 +376,21 @@ mod tests {
         // Whatever a file says.
         for unix_ns in [i128::MIN, i128::MAX] {
             assert_eq!((time_of_day(unix_ns), day(unix_ns)), ("00:00:00".into(), "1970-01-01".into()));
+        }
+    }
+
+    #[test]
+    fn text_is_wrapped_between_words() {
+        assert_eq!(wrap("a bc def", 4), ["a bc", "def"]);
+        assert_eq!(wrap("abcdefgh ij", 4), ["abcd", "efgh", "ij"]);
+        assert_eq!(wrap("a  日本語 b", 4), ["a", "日本", "語 b"]);
+        assert_eq!(wrap("", 4), [""]);
+        assert_eq!(wrap("日本", 0), ["日", "本"]);
+        for cells in 2..40 {
+            let text = "one two  three-and-twenty \\u{202e} f";
+            let lines = wrap(text, cells);
+            assert!(lines.iter().all(|line| width(line) <= cells), "{lines:?}");
+            assert_eq!(lines.concat().replace(' ', ""), text.replace(' ', ""));
         }
     }
 

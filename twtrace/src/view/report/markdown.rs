@@ -3,7 +3,8 @@
 //! What a process chose itself is written so that nothing in it is Markdown or HTML: see `verbatim`.
 
 use super::timeline::{Point, Timeline, length};
-use super::{NOTHING, Report};
+use super::{NOTHING, Part, Report};
+use crate::view::findings::NOTHING as NONE;
 use crate::view::grid::{Grid, Head};
 use crate::view::text;
 use std::borrow::Cow;
@@ -28,6 +29,7 @@ pub fn write(report: &Report<'_>, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "\n{}\n", verbatim(&part.headline()))?;
         list(part.about().into_iter().chain(part.totals()), out)?;
         timeline(&Timeline::of(part), out)?;
+        findings(part, report.is_of_several(), out)?;
     }
     if report.is_of_several() {
         writeln!(out, "\n## Recordings\n")?;
@@ -53,6 +55,67 @@ pub fn write(report: &Report<'_>, out: &mut dyn Write) -> io::Result<()> {
         list(part.known(), out)?;
     }
     Ok(())
+}
+
+/// What is wrong and what failed, a level deeper where each recording has a heading of its own.
+fn findings(part: &Part<'_>, of_several: bool, out: &mut dyn Write) -> io::Result<()> {
+    let level = if of_several { "###" } else { "##" };
+    writeln!(out, "\n{level} Findings\n")?;
+    let told = part.told();
+    if told.is_empty() {
+        writeln!(out, "{NONE}")?;
+    }
+    for finding in told {
+        writeln!(out, "{level}# {}: {}\n", finding.state, finding.id)?;
+        writeln!(out, "{}: {}\n", verbatim(&finding.subject), prose(&finding.title))?;
+        list(finding.about, out)?;
+        let heads = vec![Head::left("EVIDENCE"), Head::right("VALUE")];
+        let rows = finding.evidence.into_iter().map(|(name, value)| vec![name, value]).collect();
+        writeln!(out)?;
+        table(&Grid { heads, rows }, out)?;
+        writeln!(out)?;
+        for (index, advice) in finding.advice.iter().enumerate() {
+            writeln!(out, "{}. {} ({})", index + 1, prose(&advice.text), advice.id)?;
+            if let Some(command) = &advice.command {
+                writeln!(out, "   - command, to be judged before it is run: {}", code(command))?;
+            }
+            if !advice.effects.is_empty() {
+                writeln!(out, "   - effect: {}", prose(&advice.effects))?;
+            }
+            writeln!(out, "   - risk: {}", prose(&advice.risk))?;
+        }
+        writeln!(out, "\n- confidence {}\n- recheck: {}\n", prose(finding.confidence), prose(&finding.recheck))?;
+    }
+    writeln!(out, "\n_{}_", part.orientation())?;
+    let failures = part.failures();
+    if !failures.rows.is_empty() {
+        writeln!(out, "\n{level} Failures\n")?;
+        table(&failures, out)?;
+    }
+    Ok(())
+}
+
+/// Clean text of the core's own, whose code marks are meant as such: between them code, besides them nothing that means
+/// anything. A text whose marks do not match is code altogether.
+fn prose(text: &str) -> String {
+    let parts: Vec<&str> = text.split('`').collect();
+    if parts.len().is_multiple_of(2) {
+        return code(text);
+    }
+    let part = |(index, part): (usize, &&str)| {
+        if index % 2 == 1 {
+            return code(part);
+        }
+        let mut escaped = String::with_capacity(part.len());
+        for letter in part.chars() {
+            if letter.is_ascii_punctuation() && !" .,:;/%+-()'\"=?".contains(letter) {
+                escaped.push('\\');
+            }
+            escaped.push(letter);
+        }
+        escaped
+    };
+    parts.iter().enumerate().map(part).collect()
 }
 
 fn list(all: impl IntoIterator<Item = (&'static str, String)>, out: &mut dyn Write) -> io::Result<()> {
@@ -117,11 +180,16 @@ pub(in crate::view) fn verbatim(text: &str) -> Cow<'_, str> {
     if text.chars().all(harmless) && !links {
         return if text.contains('_') { text.replace('_', "\\_").into() } else { Cow::Borrowed(text) };
     }
+    Cow::Owned(code(text))
+}
+
+/// Text as code, whatever is in it.
+fn code(text: &str) -> String {
     let longest = text.split(|letter| letter != '`').map(str::len).max().unwrap_or(0);
     let fence = "`".repeat(longest + 1);
     // Backticks at an end would be taken for the fence's.
     let space = if text.starts_with('`') || text.ends_with('`') { " " } else { "" };
-    Cow::Owned(format!("{fence}{space}{text}{space}{fence}"))
+    format!("{fence}{space}{text}{space}{fence}")
 }
 
 #[cfg(test)]
@@ -146,6 +214,13 @@ mod tests {
             ("~~a~~", "`~~a~~`"),
         ] {
             assert_eq!(verbatim(text), expected);
+        }
+        for (text, expected) in [
+            ("Use `ip address`, or <b>", "Use `ip address`, or \\<b\\>"),
+            ("tcp_tw_reuse = 1 -> [x](y) @z *", "tcp\\_tw\\_reuse = 1 -\\> \\[x\\](y) \\@z \\*"),
+            ("a`b", "``a`b``"),
+        ] {
+            assert_eq!(prose(text), expected);
         }
         let grid =
             Grid { heads: vec![Head::right("A"), Head::left("B")], rows: vec![vec!["a|b".to_owned(), "1".to_owned()]] };

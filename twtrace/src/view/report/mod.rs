@@ -4,6 +4,7 @@
 
 pub mod csv;
 mod facts;
+mod findings;
 pub mod html;
 pub mod json;
 mod lines;

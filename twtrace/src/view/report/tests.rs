@@ -7,7 +7,8 @@ use twtrace_core::engine::Engine;
 /// A report on one recording.
 pub(super) fn with_report<T>(engine: &Engine, options: Options, then: impl FnOnce(&Report<'_>) -> T) -> T {
     let info = fixture::info("/var/lib/web.twt", engine);
-    let source = Source { info: &info, losses: &[], model: engine.model(), findings: &[] };
+    let findings = crate::view::fixture::findings();
+    let source = Source { info: &info, losses: &[], model: engine.model(), findings: &findings };
     then(&Report::new(&[source], options))
 }
 
@@ -174,7 +175,8 @@ fn hostile_text_does_nothing_in_any_form() {
     let engine = fixture::hostile();
     let info = fixture::info("/tmp/<b>|`=x\n\u{1b}[2J.twt", &engine);
     let losses = [fixture::loss()];
-    let source = Source { info: &info, losses: &losses, model: engine.model(), findings: &[] };
+    let findings = crate::view::fixture::findings();
+    let source = Source { info: &info, losses: &losses, model: engine.model(), findings: &findings };
     for several in [false, true] {
         let sources = if several { vec![source, source] } else { vec![source] };
         for by in GROUPINGS {
@@ -248,6 +250,9 @@ fn field_names_are_pinned() {
         "host recording time seconds time_wait_made time_wait_overflow connections connect_errors kernel_time_wait \
          time_wait_live",
     );
+    has(&json["failures"][0], "host recording pid command call errno cause is_time_wait count first last port");
+    has(&json["findings"][0], "host recording id severity holds title process destination cause evidence advice");
+    assert_eq!(json["findings"][0]["recording"], "/var/lib/web.twt");
     assert_eq!(json["destinations"][0]["share"].as_f64().unwrap(), 120.0 / 235.0);
     assert_eq!(json["destinations"][0]["bytes_per_connection"], 2100.0);
 }

@@ -2,6 +2,7 @@
 
 use super::timeline::{Point, Timeline};
 use super::{NOTHING, Part, Report};
+use crate::view::findings::NOTHING as NONE;
 use crate::view::text;
 use std::io::{self, Write};
 
@@ -20,6 +21,9 @@ pub fn write(report: &Report<'_>, out: &mut dyn Write) -> io::Result<()> {
     for part in &report.parts {
         writeln!(out)?;
         head(part, report.is_of_several(), out)?;
+    }
+    for part in &report.parts {
+        findings(part, report.is_of_several(), out)?;
     }
     if report.is_of_several() {
         writeln!(out, "\nRECORDINGS")?;
@@ -62,6 +66,46 @@ fn head(part: &Part<'_>, of_several: bool, out: &mut dyn Write) -> io::Result<()
     titled(part.about(), out)?;
     titled(part.totals(), out)?;
     timeline(part, out)
+}
+
+/// What is wrong and what failed.
+fn findings(part: &Part<'_>, of_several: bool, out: &mut dyn Write) -> io::Result<()> {
+    let of = if of_several { of(part) } else { String::new() };
+    writeln!(out, "\nFINDINGS{of}")?;
+    let told = part.told();
+    if told.is_empty() {
+        writeln!(out, "{NONE}")?;
+    }
+    for finding in told {
+        writeln!(out, "{}  {}  {}: {}", finding.state, finding.id, finding.subject, finding.title)?;
+        let mut line = |title: &str, text: &str| writeln!(out, "  {} {text}", text::pad(title, TITLE - 2, false));
+        for (title, text) in &finding.about {
+            line(title, text)?;
+        }
+        for (index, (name, value)) in finding.evidence.iter().enumerate() {
+            line(if index == 0 { "evidence" } else { "" }, &format!("{name} {value}"))?;
+        }
+        for (index, advice) in finding.advice.iter().enumerate() {
+            line(&format!("advice {}", index + 1), &format!("{} ({})", advice.text, advice.id))?;
+            if let Some(command) = &advice.command {
+                line("", &format!("$ {command}"))?;
+            }
+            if !advice.effects.is_empty() {
+                line("", &format!("effect: {}", advice.effects))?;
+            }
+            line("", &format!("risk: {}", advice.risk))?;
+        }
+        line("confidence", finding.confidence)?;
+        line("recheck", &finding.recheck)?;
+        writeln!(out)?;
+    }
+    writeln!(out, "{}", part.orientation())?;
+    let failures = part.failures();
+    if !failures.rows.is_empty() {
+        writeln!(out, "\nFAILURES{of}")?;
+        failures.write_text(out)?;
+    }
+    Ok(())
 }
 
 fn timeline(part: &Part<'_>, out: &mut dyn Write) -> io::Result<()> {

@@ -3,8 +3,8 @@
 use crate::view::columns::{self, Context, Paired};
 use crate::view::tui::figures::Figures;
 use crate::view::tui::list::{self, List};
-use crate::view::tui::processes;
 use crate::view::tui::state::State;
+use crate::view::tui::{ports, processes};
 use crate::view::{label, order, text};
 use ratatui::Frame;
 use ratatui::layout::Rect;
@@ -33,9 +33,12 @@ pub(super) fn all(
     if state.reverse {
         rows.reverse();
     }
-    let ids = rows.iter().map(|row| u64::from(row.id)).collect();
+    let ids: Vec<u64> = rows.iter().map(|row| u64::from(row.id)).collect();
     let sort = Some(state.sort);
-    let list = List { columns: columns::destinations(), rows: &rows, ids, order: sort };
+    // What was chosen before tells whose ports to show; the list settles on it below.
+    let chosen = state.level().selected.and_then(|id| ids.iter().position(|other| *other == id)).unwrap_or(0);
+    let area = ports::below(frame, area, rows.get(chosen).copied(), state.look);
+    let list = List { columns: columns::destinations(), rows: &rows, ids, order: sort, styles: Vec::new() };
     list::draw(frame, area, list, context, state);
     text::counted(rows.len(), "destination", "destinations")
 }
@@ -57,7 +60,7 @@ pub(super) fn of_process(
     processes::sort_pairs(&mut found, state, |row| row.id);
     let ids = found.iter().map(|paired| u64::from(paired.row.id)).collect();
     let sort = Some(processes::pair_sort(state.sort));
-    let list = List { columns: columns::destinations_of(), rows: &found, ids, order: sort };
+    let list = List { columns: columns::destinations_of(), rows: &found, ids, order: sort, styles: Vec::new() };
     list::draw(frame, area, list, context, state);
     text::counted(found.len(), "destination", "destinations")
 }

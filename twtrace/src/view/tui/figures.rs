@@ -1,10 +1,12 @@
 //! What the screen is drawn from: the model as it is, or as it was when the user froze it.
 
+use crate::view::failures::{self, Failure};
 use crate::view::label::{self, Names};
 use crate::view::tui::sockets;
 use crate::view::tui::state::State;
 use std::collections::HashMap;
 use twtrace_core::engine::Model;
+use twtrace_core::finding::Finding;
 use twtrace_core::input::{Owner, ProcessFacts, ProcessKey};
 use twtrace_core::model::{DestinationRow, GroupBy, LiveSocket, PairRow, Row, Summary};
 
@@ -26,6 +28,10 @@ pub trait Figures: Names {
     fn live_sockets(&self) -> Box<dyn Iterator<Item = LiveSocket> + '_>;
     /// Those that were left out of [`Self::live_sockets`].
     fn sockets_left_out(&self) -> u64;
+    /// What is wrong.
+    fn findings(&self) -> &[Finding];
+    /// Calls that failed for want of an address or a port, the most first.
+    fn failures(&self) -> Vec<Failure>;
 }
 
 impl Figures for Model {
@@ -47,6 +53,12 @@ impl Figures for Model {
     fn sockets_left_out(&self) -> u64 {
         0
     }
+    fn findings(&self) -> &[Finding] {
+        Self::findings(self)
+    }
+    fn failures(&self) -> Vec<Failure> {
+        failures::of(self)
+    }
 }
 
 /// Figures of one moment. Of the live sockets only those on the screen are kept: there can be hundreds of thousands.
@@ -57,6 +69,8 @@ pub struct Frozen {
     pairs: Vec<PairRow>,
     sockets: Vec<LiveSocket>,
     sockets_left_out: u64,
+    pub(super) findings: Vec<Finding>,
+    failures: Vec<Failure>,
     facts: HashMap<ProcessKey, ProcessFacts>,
     users: HashMap<u32, String>,
 }
@@ -70,7 +84,9 @@ impl Frozen {
         let owners: Vec<Owner> = of_rows.copied().collect();
         let facts = owners.iter().filter_map(|owner| Some((owner.key, figures.facts(owner.key)?.clone()))).collect();
         let of_users = owners.iter().filter_map(|owner| Some((owner.uid, figures.user_name(owner.uid)?.to_owned())));
-        let users = of_users.collect();
+        let parties = figures.findings().iter().filter_map(|finding| finding.process);
+        let of_parties = parties.filter_map(|party| Some((party.uid, figures.user_name(party.uid)?.to_owned())));
+        let users = of_users.chain(of_parties).collect();
         Self {
             summary: figures.summary().clone(),
             rows,
@@ -78,6 +94,8 @@ impl Frozen {
             pairs: figures.pairs().cloned().collect(),
             sockets_left_out: shown.total.saturating_sub(shown.sockets.len() as u64),
             sockets: shown.sockets,
+            findings: figures.findings().to_vec(),
+            failures: figures.failures(),
             facts,
             users,
         }
@@ -115,5 +133,11 @@ impl Figures for Frozen {
     }
     fn sockets_left_out(&self) -> u64 {
         self.sockets_left_out
+    }
+    fn findings(&self) -> &[Finding] {
+        &self.findings
+    }
+    fn failures(&self) -> Vec<Failure> {
+        self.failures.clone()
     }
 }

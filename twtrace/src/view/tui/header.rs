@@ -1,6 +1,7 @@
 //! The lines at the top: the host, what it counts, and what the trace could not see.
 
 use crate::view::tui::figures::Figures;
+use crate::view::tui::findings;
 use crate::view::tui::state::State;
 use crate::view::{text, words};
 use ratatui::Frame;
@@ -13,6 +14,9 @@ const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█']
 
 /// Narrowest screen with a sparkline, in cells.
 const WIDE: u16 = 70;
+
+/// Lowest screen that names the gravest finding, in cells.
+const LOW: u16 = 16;
 
 /// A figure as a bar, the highest as the full one.
 pub(super) fn bar(figure: u64, highest: u64) -> char {
@@ -44,8 +48,9 @@ pub(super) fn warnings(figures: &dyn Figures, state: &State) -> Vec<String> {
     of_recording.chain(words::warnings(figures.summary())).collect()
 }
 
-/// The header's lines for so many cells.
-pub(super) fn lines(figures: &dyn Figures, state: &State, width: u16) -> Vec<Line<'static>> {
+/// The header's lines for a screen of this size.
+pub(super) fn lines(figures: &dyn Figures, state: &State, area: Rect) -> Vec<Line<'static>> {
+    let width = area.width;
     let summary = figures.summary();
     let kernel = &summary.kernel;
     let look = state.look;
@@ -100,6 +105,10 @@ pub(super) fn lines(figures: &dyn Figures, state: &State, width: u16) -> Vec<Lin
         let room = usize::from(width).saturating_sub(text::width(&more) + 2);
         let warning = format!("! {}{more}", text::fit(warning, room));
         lines.push(Line::from(Span::styled(warning, look.warning())));
+    }
+    // On a low screen the rows are worth more; the tab has the number of findings.
+    if area.height >= LOW {
+        lines.extend(findings::headline(figures.findings(), look, width));
     }
     lines
 }

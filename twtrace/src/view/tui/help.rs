@@ -9,7 +9,7 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Clear, Paragraph, Wrap};
 
 const TOP: [(&str, &str); 4] = [
-    ("1 2 3, Tab, arrows", "processes, destinations, sockets"),
+    ("1 2 3 4, Tab, arrows", "processes, destinations, sockets, findings"),
     ("Up Down PgUp PgDn Home End", "choose a row; Home stays with the first"),
     ("g", "group by process, command, parent, user, cgroup"),
     ("Space", "freeze the figures, and go on"),
@@ -21,18 +21,19 @@ const REPLAY: [(&str, &str); 8] = [
     ("Home End, g", "the start, the end, a time"),
     ("n N", "the next peak of churn, the one before"),
     ("+ -", "twice as fast, half as fast"),
-    ("1 2 3, Tab", "processes, destinations, sockets"),
+    ("1 2 3 4, Tab", "processes, destinations, sockets, findings"),
     ("Up Down PgUp PgDn", "choose a row"),
     ("b", "group by process, command, parent, user, cgroup"),
 ];
 
-const BOTH: [(&str, &str); 7] = [
-    ("Enter, Esc", "into the row (its destinations or processes), and back"),
+const BOTH: [(&str, &str); 8] = [
+    ("Enter, Esc", "into the row (what is behind it), and back"),
     ("s S r", "next order, the one before, the other way round"),
     ("/ text", "only rows that contain it; Esc clears it"),
     ("? q", "this help; quit"),
     ("MADE, LIVE", "timewait sockets made since the start, alive now"),
     ("1ST FIN, 2ND FIN", "connections closed before, after the peer did"),
+    ("B E O T R . of ports", "bound established other TIME_WAIT reusable free"),
     ("~", "inferred: no recent census vouches for it"),
 ];
 

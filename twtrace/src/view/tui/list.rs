@@ -19,6 +19,8 @@ pub(super) struct List<'a, T, R> {
     pub(super) ids: Vec<u64>,
     /// The order that they are in, when a column shows it.
     pub(super) order: Option<Sort>,
+    /// How to draw each row that is not chosen; empty when all are the same.
+    pub(super) styles: Vec<Style>,
 }
 
 /// Draws rows and lets the selection settle on them.
@@ -47,7 +49,8 @@ pub(super) fn draw<T, R: Borrow<T>>(
     for (index, row) in list.rows.iter().enumerate().skip(top).take(page) {
         // A page has no more rows than the area is high.
         let y = area.y + 1 + (index - top) as u16;
-        let style = if index == chosen { state.look.chosen() } else { Style::new() };
+        let style =
+            if index == chosen { state.look.chosen() } else { list.styles.get(index).copied().unwrap_or_default() };
         line(y, style, &|column| (column.cell)(context, row.borrow()));
     }
 }

@@ -3,15 +3,19 @@
 pub mod deck;
 mod destinations;
 pub mod figures;
+mod findings;
 mod header;
 mod help;
 mod list;
+mod ports;
 mod processes;
 pub mod sockets;
 pub mod state;
 pub mod style;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_findings;
 mod timeline;
 
 use crate::view::columns::Context;
@@ -38,7 +42,7 @@ pub fn draw(frame: &mut Frame<'_>, figures: &dyn Figures, state: &mut State) {
         frame.render_widget(message, area);
         return;
     }
-    let lines = header::lines(figures, state, area.width);
+    let lines = header::lines(figures, state, area);
     let height = lines.len() as u16;
     let row = |y: u16, height: u16| Rect { y: area.y + y, height, ..area };
     header::draw(frame, row(0, height), lines);
@@ -51,10 +55,15 @@ pub fn draw(frame: &mut Frame<'_>, figures: &dyn Figures, state: &mut State) {
     let title = match &what {
         What::Groups => processes::groups(frame, body, &context, figures, state, None),
         What::Members(group) => processes::groups(frame, body, &context, figures, state, Some(group)),
-        What::ProcessesOf(id) => processes::of_destination(frame, body, &context, figures, state, *id),
+        What::ProcessesOf(id) => {
+            let body = ports::above(frame, body, figures, state.look, *id);
+            processes::of_destination(frame, body, &context, figures, state, *id)
+        }
         What::Destinations => destinations::all(frame, body, &context, figures, state),
         What::DestinationsOf(id) => destinations::of_process(frame, body, &context, figures, state, *id),
         What::Sockets => sockets::draw(frame, body, &context, figures, state),
+        What::Findings => findings::all(frame, body, &context, figures, state),
+        What::Finding(id) => findings::one(frame, body, figures, state, *id),
     };
     frame.render_widget(tabs(figures, state, &title), row(height, 1));
     if let Some(deck) = &state.deck {
@@ -92,7 +101,8 @@ fn into(figures: &dyn Figures, state: &State) -> Option<What> {
         }
         What::Groups | What::Members(_) | What::ProcessesOf(_) => id.map(What::DestinationsOf),
         What::Destinations | What::DestinationsOf(_) => id.map(What::ProcessesOf),
-        What::Sockets => None,
+        What::Findings => Some(What::Finding(chosen)),
+        What::Sockets | What::Finding(_) => None,
     }
 }
 
@@ -104,8 +114,14 @@ fn tabs(figures: &dyn Figures, state: &State, title: &str) -> Line<'static> {
             Tab::Processes => "processes",
             Tab::Destinations => "destinations",
             Tab::Sockets => "sockets",
+            Tab::Findings => "findings",
         };
-        let name = format!("{} {name}", index + 1);
+        let count = match figures.findings().len() {
+            0 => String::new(),
+            count if tab == Tab::Findings => format!(" ({count})"),
+            _ => String::new(),
+        };
+        let name = format!("{} {name}{count}", index + 1);
         spans.push(if tab == state.tab {
             Span::styled(format!("[{name}]"), state.look.chosen())
         } else {
@@ -144,7 +160,8 @@ fn place(figures: &dyn Figures, level: &Level) -> String {
             let row = figures.destinations().find(|row| row.id == *id);
             row.map_or_else(gone, |row| label::destination(&row.key, row.folded))
         }
-        What::Groups | What::Destinations | What::Sockets => String::new(),
+        What::Finding(id) => findings::name(figures, *id),
+        What::Groups | What::Destinations | What::Sockets | What::Findings => String::new(),
     }
 }
 

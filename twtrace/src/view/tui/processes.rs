@@ -64,7 +64,7 @@ pub(super) fn groups(
     }
     let ids = rows.iter().map(|row| u64::from(row.id)).collect();
     let sort = Some(state.sort);
-    let list = List { columns: columns::groups(by), rows: &rows, ids, order: sort };
+    let list = List { columns: columns::groups(by), rows: &rows, ids, order: sort, styles: Vec::new() };
     list::draw(frame, area, list, context, state);
     format!("{} by {}", text::counted(rows.len(), "row", "rows"), order::group_name(by))
 }
@@ -86,7 +86,7 @@ pub(super) fn of_destination(
     sort_pairs(&mut found, state, |row| row.id);
     let ids = found.iter().map(|paired| u64::from(paired.row.id)).collect();
     let sort = Some(pair_sort(state.sort));
-    let list = List { columns: columns::processes_of(), rows: &found, ids, order: sort };
+    let list = List { columns: columns::processes_of(), rows: &found, ids, order: sort, styles: Vec::new() };
     list::draw(frame, area, list, context, state);
     text::counted(found.len(), "process", "processes")
 }

@@ -158,7 +158,7 @@ pub(super) fn draw(
     let ids = chosen.sockets.iter().map(|socket| socket.cookie).collect();
     let shown = chosen.sockets.len();
     let rows: Vec<Seen> = chosen.sockets.into_iter().map(|socket| Seen { socket, now_ns }).collect();
-    let list = List { columns: columns(state.socket_sort), rows: &rows, ids, order: None };
+    let list = List { columns: columns(state.socket_sort), rows: &rows, ids, order: None, styles: Vec::new() };
     list::draw(frame, area, list, context, state);
     if (shown as u64) < chosen.total {
         format!("showing {} of {}", text::count(shown as u64), text::count(chosen.total))

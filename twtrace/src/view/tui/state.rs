@@ -10,7 +10,7 @@ use twtrace_core::model::{GroupBy, GroupKey};
 /// Longest filter, in characters.
 const MAX_FILTER: usize = 64;
 
-/// One of the three views.
+/// One of the views.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tab {
     /// Who.
@@ -19,11 +19,13 @@ pub enum Tab {
     Destinations,
     /// One by one.
     Sockets,
+    /// What is wrong.
+    Findings,
 }
 
 impl Tab {
     /// All, from left to right.
-    pub const ALL: [Self; 3] = [Self::Processes, Self::Destinations, Self::Sockets];
+    pub const ALL: [Self; 4] = [Self::Processes, Self::Destinations, Self::Sockets, Self::Findings];
 }
 
 /// What a list shows.
@@ -41,6 +43,10 @@ pub enum What {
     ProcessesOf(u32),
     /// Live sockets.
     Sockets,
+    /// Findings.
+    Findings,
+    /// The finding with this id, as text.
+    Finding(u64),
 }
 
 /// A list and the place in it.
@@ -146,7 +152,8 @@ impl State {
         Self {
             look,
             tab: if by == By::Destination { Tab::Destinations } else { Tab::Processes },
-            levels: [What::Groups, What::Destinations, What::Sockets].map(|what| vec![Level::new(what)]),
+            levels: [What::Groups, What::Destinations, What::Sockets, What::Findings]
+                .map(|what| vec![Level::new(what)]),
             by: by.group().unwrap_or(GroupBy::Process),
             sort,
             socket_sort: SocketSort::Newest,
@@ -215,6 +222,18 @@ impl State {
         level.selected = selected.or(level.selected);
     }
 
+    /// Tells how many lines of text there are and how many fit, and gives the first one to show. Keys that choose rows
+    /// scroll it.
+    pub fn settle_text(&mut self, lines: usize, page: usize) -> usize {
+        self.page = page.max(1);
+        let last = lines.saturating_sub(self.page);
+        self.shown = (0..=last as u64).collect();
+        let level = self.level_mut();
+        level.row = level.row.min(last);
+        level.top = level.row;
+        level.row
+    }
+
     /// Id of the chosen row.
     pub fn chosen(&self) -> Option<u64> {
         self.shown.get(self.level().row).copied()
@@ -281,6 +300,7 @@ impl State {
             KeyCode::Char('1') => self.tab = Tab::Processes,
             KeyCode::Char('2') => self.tab = Tab::Destinations,
             KeyCode::Char('3') => self.tab = Tab::Sockets,
+            KeyCode::Char('4') => self.tab = Tab::Findings,
             KeyCode::Up | KeyCode::Char('k') => self.step(row.saturating_sub(1)),
             KeyCode::Down | KeyCode::Char('j') => self.step(row + 1),
             KeyCode::PageUp => self.step(row.saturating_sub(self.page)),

@@ -74,7 +74,7 @@ const SIZES: [(u16, u16); 3] = [(80, 24), (120, 40), (200, 60)];
 fn tabs_at_all_sizes() {
     for (width, height) in SIZES {
         let mut harness = Harness::new(fixture::engine(), width, height);
-        for (tab, name) in ["1 processes", "2 destinations", "3 sockets"].iter().enumerate() {
+        for (tab, name) in ["1 processes", "2 destinations", "3 sockets", "4 findings (4)"].iter().enumerate() {
             let text = harness.type_in(&(tab + 1).to_string());
             assert!(text.contains(&format!("[{name}]")), "{text}");
             insta::assert_snapshot!(format!("tab{}_{width}x{height}", tab + 1), text);
@@ -185,11 +185,11 @@ fn the_selection_stays_in_the_list() {
     harness.press(KeyCode::Up);
     assert_eq!(harness.state.level().row, 0);
     harness.press(KeyCode::End);
-    assert_eq!((harness.state.level().row, harness.state.level().top), (44, 28));
+    assert_eq!((harness.state.level().row, harness.state.level().top), (44, 29));
     harness.press(KeyCode::Down);
     assert_eq!(harness.state.level().row, 44);
     harness.press(KeyCode::PageUp);
-    assert_eq!((harness.state.level().row, harness.state.level().top), (27, 27));
+    assert_eq!((harness.state.level().row, harness.state.level().top), (28, 28));
     // When the row is gone, its neighbour is chosen.
     harness.type_in("/nginx");
     assert_eq!(harness.state.level().row, 0);
@@ -225,7 +225,7 @@ fn frozen_figures_stand_still() {
     harness.type_in("3");
     assert_eq!(harness.press(KeyCode::Char(' ')), Outcome::Freeze);
     let frozen = Frozen::of(harness.engine.model(), &harness.state);
-    for tab in ["1", "2", "3"] {
+    for tab in ["1", "2", "3", "4"] {
         let live = harness.type_in(tab);
         harness.terminal.draw(|frame| draw(frame, &frozen, &mut harness.state)).unwrap();
         assert_eq!(harness.text(), live, "drawn from either, it is the same");
@@ -270,7 +270,7 @@ fn small_screens_say_so_and_no_size_is_too_odd() {
     insta::assert_snapshot!("too_small_40x10", harness.text());
     for (width, height) in [(1, 1), (59, 24), (60, 12), (61, 13), (80, 11), (500, 12), (60, 200), (1, 60), (300, 1)] {
         let mut small = Harness::new(fixture::lossy(), width, height);
-        for keys in ["1", "2", "3", "?"] {
+        for keys in ["1", "2", "3", "4", "?"] {
             small.type_in(keys);
         }
     }
@@ -292,7 +292,7 @@ fn without_colour_there_is_none() {
     };
     assert!(colours(&harness));
     harness.state.look = Look { colour: false };
-    for keys in ["1", "2", "3", "?", "q/x"] {
+    for keys in ["1", "2", "3", "4", "?", "q/x"] {
         harness.type_in(keys);
         assert!(!colours(&harness), "{keys}");
     }

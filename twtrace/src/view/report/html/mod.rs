@@ -3,6 +3,7 @@
 //! Every text goes through the templates, which escape it, after the views' own cleaning.
 
 mod churn;
+mod findings;
 mod frame;
 mod heat;
 mod lifetimes;
@@ -87,6 +88,7 @@ fn host(part: &Part<'_>, report: &Report<'_>) -> Markup {
             }
             p class="headline" { (part.headline()) }
             div class="tiles" { @for tile in part.tiles() { (self::tile(&tile)) } }
+            (findings::section(part))
             (churn::plot(part, report.options.by, &id("churn")))
             (live::plot(part, &id("live")))
             (heat::plot(part, &id("heat")))

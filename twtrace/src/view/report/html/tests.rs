@@ -70,3 +70,21 @@ fn plots_have_words_for_those_who_do_not_see_them() {
 fn a_page_of_a_long_trace_is_small() {
     assert!(written(&fixture::incident(600), By::Process).len() < 400_000);
 }
+
+#[test]
+fn findings_are_told_with_all_that_they_rest_on() {
+    let page = written(&fixture::short(), By::Command);
+    for part in [
+        "<article class=\"finding critical\">",
+        "<span class=\"severity\">CRITICAL</span>",
+        "<span class=\"severity\">WARNING (over)</span>",
+        "<th scope=\"row\">connect failures</th><td class=\"number\">61,000</td>",
+        "<pre><code>sysctl -w net.ipv4.ip_local_port_range=&quot;1024 65535&quot;</code></pre>",
+        "made/s 322 -&gt; 0",
+        "this is not TIME_WAIT",
+        "A bare count is no severity.",
+        "&lt;b&gt;",
+    ] {
+        assert!(page.contains(part), "{part}");
+    }
+}

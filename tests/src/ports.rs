@@ -116,9 +116,8 @@ pub fn settled(top: &Top) -> Value {
 /// When it does not know it.
 pub fn destination(report: &Value, to: SocketAddrV4) -> &Value {
     let rows = report["destinations"].as_array().expect("a list");
-    let is = |row: &&Value| {
-        row["role"] == "active" && row["remote_addr"] == to.ip().to_string() && row["port"] == to.port()
-    };
+    let is =
+        |row: &&Value| row["role"] == "active" && row["remote_addr"] == to.ip().to_string() && row["port"] == to.port();
     rows.iter().find(is).unwrap_or_else(|| panic!("no destination {to}: {rows:#?}"))
 }
 

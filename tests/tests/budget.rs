@@ -153,7 +153,9 @@ fn the_forecast_at_half_way() {
                 if !churned(ONE) {
                     break;
                 }
-                thread::sleep((began + number * Duration::from_secs(1) / RATE).saturating_duration_since(Instant::now()));
+                thread::sleep(
+                    (began + number * Duration::from_secs(1) / RATE).saturating_duration_since(Instant::now()),
+                );
             }
             let _ = tell.send(began.elapsed().as_secs_f64());
         });

@@ -73,9 +73,7 @@ impl Table {
 /// Those of the tracer's own namespace: other tests may run in others at the same time. What has no place belongs to all.
 fn findings(report: &Value) -> impl Iterator<Item = &Value> {
     let netns = &report["host"]["netns"];
-    let is_here = move |finding: &&Value| {
-        finding["destination"].is_null() || &finding["destination"]["netns"] == netns
-    };
+    let is_here = move |finding: &&Value| finding["destination"].is_null() || &finding["destination"]["netns"] == netns;
     report["findings"].as_array().unwrap().iter().filter(is_here)
 }
 

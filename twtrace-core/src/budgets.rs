@@ -60,6 +60,15 @@ impl Trend {
     }
 }
 
+/// A socket that was bound before it connected.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bound {
+    netns: u32,
+    port: u16,
+    towards: Towards,
+    at_ns: u64,
+}
+
 /// One namespace's local ports.
 struct Local {
     kernel: KernelFacts,
@@ -118,9 +127,9 @@ impl Engine {
                 }
             }
         }
-        for (netns, _, towards) in self.bound.values() {
-            let netns = if *netns == 0 { unknown } else { *netns };
-            if let Some(tally) = tallies.get_mut(&(netns, *towards)) {
+        for bound in self.bound.values() {
+            let netns = if bound.netns == 0 { unknown } else { bound.netns };
+            if let Some(tally) = tallies.get_mut(&(netns, bound.towards)) {
                 tally.bound += 1;
             }
         }
@@ -183,7 +192,7 @@ impl Engine {
             }
         }
         let unknown = summary.place_of(0);
-        let sockets = self.bound.values().map(|(netns, port, _)| (*netns, *port));
+        let sockets = self.bound.values().map(|bound| (bound.netns, bound.port));
         let timewaits = self.model.live.iter().filter(|live| live.bound);
         for (netns, port) in sockets.chain(timewaits.map(|live| (live.tuple.netns, live.tuple.local_port))) {
             if let Some(local) = locals.get_mut(&if netns == 0 { unknown } else { netns })
@@ -209,10 +218,18 @@ impl Engine {
     }
 
     /// A socket that was bound begins to connect.
-    pub(crate) fn bound_connect(&mut self, cookie: u64, tuple: &Tuple) {
+    pub(crate) fn bound_connect(&mut self, cookie: u64, tuple: &Tuple, at_ns: u64) {
         if self.bound.len() < BOUND {
-            self.bound.insert(cookie, (tuple.netns, tuple.local_port, towards(tuple)));
+            let bound = Bound { netns: tuple.netns, port: tuple.local_port, towards: towards(tuple), at_ns };
+            self.bound.insert(cookie, bound);
         }
+    }
+
+    /// Forgets those of a namespace that a whole census, begun then, did not have: they ended without a record.
+    pub(crate) fn forget_bound(&mut self, netns: u32, begin_ns: u64) {
+        let Some(space) = self.census.spaces().get(&netns) else { return };
+        let over = |cookie: &u64, bound: &Bound| bound.netns == netns && bound.at_ns < begin_ns && !space.has(*cookie);
+        self.bound.retain(|cookie, bound| !over(cookie, bound));
     }
 }
 

@@ -307,6 +307,7 @@ impl Engine {
                 space.complete_ns = Some(run.end_ns);
                 if run.whole {
                     space.keep_only(run.number);
+                    self.forget_bound(run.netns, run.begin_ns);
                 }
             }
             runs.insert(run.netns, run);

@@ -2,6 +2,7 @@
 
 use crate::account::is_doubtful;
 use crate::attribution::{Attribution, UNKNOWN};
+use crate::budgets::Bound;
 use crate::census::Census;
 use crate::connection::{Outcome, after_reset_sent, judge};
 use crate::ending::{End, TOO_LATE_NS};
@@ -10,7 +11,6 @@ use crate::input::{Input, Life, ProcessFacts, ProcessKey, Role, Tuple};
 use crate::ledger::{Ledger, Map, RowRef};
 use crate::live::{Live, LiveSet};
 use crate::model::{DestRow, Holders, Known, Substate, Summary};
-use crate::space::Towards;
 use std::collections::VecDeque;
 
 pub use crate::filter::Filter;
@@ -96,8 +96,8 @@ pub struct Engine {
     recent: VecDeque<Ended>,
     refreshed_ns: u64,
     swept_ns: u64,
-    /// Sockets that were bound before they connected and have not ended: namespace, local port and where to, by cookie.
-    pub(crate) bound: Map<u64, (u32, u16, Towards)>,
+    /// Sockets that were bound before they connected and have not ended: by cookie.
+    pub(crate) bound: Map<u64, Bound>,
     /// For sockets without a cookie: numbers that no cookie reaches.
     next_made_up: u64,
 }
@@ -166,7 +166,7 @@ impl Engine {
             Input::BindFailed(failed) => self.bind_failed(&failed),
             Input::BoundConnect { cookie, tuple, at_ns } => {
                 self.passed(at_ns);
-                self.bound_connect(self.identity(cookie, &tuple), &tuple);
+                self.bound_connect(self.identity(cookie, &tuple), &tuple, at_ns);
             }
             Input::Holders { at_ns, complete, rows } => {
                 self.passed(at_ns);

@@ -175,6 +175,11 @@ impl Space {
         })
     }
 
+    /// Whether a socket that is no timewait socket is there.
+    pub(crate) fn has(&self, cookie: u64) -> bool {
+        self.held.contains_key(&cookie)
+    }
+
     /// Whether somebody listens there.
     pub(crate) fn listens(&self, address: IpAddr, port: u16) -> bool {
         self.listening.contains_key(&(address, port))

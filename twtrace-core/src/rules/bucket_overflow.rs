@@ -4,11 +4,8 @@ use super::advice::effect;
 use super::case::Case;
 use crate::finding::{Advice, Confidence, Finding, Party, Rule, Severity, Value};
 use crate::model::{GroupBy, GroupKey};
+use crate::plan::{PORT_ADDRESS_BYTES, PORT_BYTES, TIMEWAIT_BYTES};
 use crate::ports::TIME_WAIT_SECONDS;
-
-/// About what a timewait socket takes in the kernel's memory, bytes (`tw_sock_TCP` of `/proc/slabinfo`, and its share of
-/// a bind bucket).
-const BYTES: f64 = 320.0;
 
 pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
     let summary = case.model.summary();
@@ -28,7 +25,7 @@ pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
     let due_per_s = (counts.time_wait_made + refused) as f64 / seconds;
     let wanted = (1.5 * due_per_s * TIME_WAIT_SECONDS).max(2.0 * kernel.max_tw_buckets as f64).min(4_194_304.0);
     let wanted = (wanted.round() as u64).next_power_of_two();
-    let mebibytes = wanted as f64 * BYTES / 1_048_576.0;
+    let mebibytes = wanted as f64 * f64::from(TIMEWAIT_BYTES + PORT_BYTES + PORT_ADDRESS_BYTES) / 1_048_576.0;
     let last_ns = place.map_or(0, |(_, row)| row.pattern.ended_ns);
     vec![Finding {
         rule: Rule::BucketOverflow,
@@ -48,7 +45,7 @@ pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
         advice: vec![Advice {
             id: "bucket-limit",
             text: format!(
-                "Raise the limit to {wanted}, which takes about {mebibytes:.0} MiB of kernel memory when full."
+                "Raise the limit to {wanted}, which takes at most {mebibytes:.0} MiB of kernel memory when full."
             ),
             command: Some(format!("sysctl -w net.ipv4.tcp_max_tw_buckets={wanted}")),
             effect: vec![effect("max_tw_buckets", kernel.max_tw_buckets as f64, wanted as f64)],

@@ -7,14 +7,8 @@ fn piece(netns: u32, sockets: impl IntoIterator<Item = (u32, CensusState)>) -> P
     let mut piece = Piece::default();
     for (inode, state) in sockets {
         let address = std::net::Ipv4Addr::LOCALHOST.into();
-        let tuple = Tuple {
-            netns,
-            local_addr: address,
-            local_port: 1,
-            remote_addr: address,
-            remote_port: 2,
-            v4_mapped: false,
-        };
+        let tuple =
+            Tuple { netns, local_addr: address, local_port: 1, remote_addr: address, remote_port: 2, v4_mapped: false };
         piece.rows.push(CensusRow { cookie: inode.into(), tuple, state, expires_ms: 0 });
         piece.inodes.push(inode);
     }

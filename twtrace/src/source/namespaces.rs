@@ -134,13 +134,7 @@ impl Namespaces {
     }
 
     /// Takes over what a search has found.
-    fn take(
-        &mut self,
-        search: Search,
-        changes: &mut Changes,
-        gathered: &mut Gathered,
-        sink: &mut dyn FnMut(Input),
-    ) {
+    fn take(&mut self, search: Search, changes: &mut Changes, gathered: &mut Gathered, sink: &mut dyn FnMut(Input)) {
         let Search { found, left_out, .. } = search;
         let mut before = std::mem::take(&mut self.known);
         for found in found {

@@ -1,5 +1,6 @@
 //! Who holds the open sockets: what the censuses have, handed over to a search from time to time.
 
+use super::namespaces::Between;
 use crate::host::clock;
 use crate::host::holders::{Found, MAX_SOCKETS, OpenSocket, Searcher, Sockets};
 use crate::kernel::census::Piece;
@@ -119,7 +120,7 @@ impl Holders {
         &mut self,
         gathered: &Gathered,
         sink: &mut dyn FnMut(Input),
-        between: &mut dyn FnMut(&mut dyn FnMut(Input)),
+        between: &mut Between<'_>,
     ) -> io::Result<()> {
         let began_ns = clock::monotonic_ns()?;
         // One that is under way looks for sockets of an earlier census.

@@ -26,7 +26,7 @@ const LAST_ROUND_NS: u64 = 5_000_000_000;
 const LAST_SEARCH: Duration = Duration::from_secs(2);
 
 /// What is done with the records that have come in meanwhile.
-type Between<'a> = dyn FnMut(&mut dyn FnMut(Input)) + 'a;
+pub(super) type Between<'a> = dyn FnMut(&mut dyn FnMut(Input)) + 'a;
 
 /// What is done with each piece of a census.
 type With<'a> = dyn FnMut(&[CensusRow], &mut dyn FnMut(Input)) + 'a;

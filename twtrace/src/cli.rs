@@ -251,8 +251,7 @@ pub struct ReportArgs {
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
 
-    /// Exit with 1 when the report has one of these findings that holds at its end: ids with commas, such as
-    /// exhaustion-near, or any, warning (and worse), critical
+    /// Exit with 1 on such a finding that holds at the end: ids with commas, or any, warning, critical
     #[arg(long, value_name = "ID")]
     pub fail_on: Option<FailOn>,
 
@@ -316,8 +315,7 @@ pub struct TopArgs {
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse::interval)]
     pub interval: Duration,
 
-    /// Exit with 1 when the last report has one of these findings and it still holds: ids with commas, such as
-    /// exhaustion-near, or any, warning (and worse), critical
+    /// Exit with 1 on such a finding that holds at the end: ids with commas, or any, warning, critical
     #[arg(long, value_name = "ID")]
     pub fail_on: Option<FailOn>,
 
@@ -346,8 +344,7 @@ pub struct ReplayArgs {
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     pub at: Option<TimeSpec>,
 
-    /// Exit with 1 when the last report has one of these findings and it still holds: ids with commas, such as
-    /// exhaustion-near, or any, warning (and worse), critical
+    /// Exit with 1 on such a finding that holds at the end: ids with commas, or any, warning, critical
     #[arg(long, value_name = "ID", requires = "once")]
     pub fail_on: Option<FailOn>,
 

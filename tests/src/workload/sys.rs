@@ -66,7 +66,7 @@ pub enum SockOption {
     FastOpen(i32),
     /// `IP_BIND_ADDRESS_NO_PORT`: bind chooses an address and leaves the port to connect.
     BindAddressNoPort,
-    /// `IP_LOCAL_PORT_RANGE`, both inclusive; kernels from 6.3.
+    /// `IP_LOCAL_PORT_RANGE`, both inclusive; kernels from 6.3, and some before.
     LocalPortRange(u16, u16),
 }
 

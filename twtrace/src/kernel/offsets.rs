@@ -127,7 +127,7 @@ fn resolve(btf: &Btf) -> anyhow::Result<Offsets> {
         sk_userlocks_shift,
         skc_reuse,
         skc_reuse_shift,
-        // IP_LOCAL_PORT_RANGE, from 6.3 on.
+        // IP_LOCAL_PORT_RANGE, from 6.3 on; long-term kernels have it too.
         inet_local_port_range: may("tcp_sock", "inet_conn.icsk_inet.local_port_range"),
         ..Offsets::NONE
     })

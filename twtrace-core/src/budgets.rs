@@ -223,6 +223,10 @@ impl Engine {
             let bound = Bound { netns: tuple.netns, port: tuple.local_port, towards: towards(tuple), at_ns };
             self.bound.insert(cookie, bound);
         }
+        if self.passes(tuple) {
+            // Nothing may end towards it for long, and its ports are worth a look all the same.
+            self.model.destinations.place(destination(tuple, Role::Active));
+        }
     }
 
     /// Forgets those of a namespace that a whole census, begun then, did not have: they ended without a record.

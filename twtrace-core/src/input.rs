@@ -342,7 +342,24 @@ impl CensusState {
         matches!(self, Self::Open | Self::Established | Self::CloseWait | Self::FinWait2)
     }
 
-    /// Its name, as in [`Holder::state`].
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::TimeWait,
+        Self::TimewaitFinWait2,
+        Self::Open,
+        Self::Established,
+        Self::CloseWait,
+        Self::FinWait2,
+        Self::Listen,
+        Self::Bound,
+    ];
+
+    /// The state of a name.
+    pub fn of(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.name() == name)
+    }
+
+    /// Its name, as in [`Holder::state`] and in recordings.
     pub fn name(self) -> &'static str {
         match self {
             Self::TimeWait => "time_wait",

@@ -9,6 +9,9 @@ pub const ONE_REQUEST_BYTES: u64 = 8 * 1024;
 /// A connection that lasts longer is no one-shot, whatever it carries.
 pub const SHORT_US: u64 = 5_000_000;
 
+/// A connection that lasts so long and carries more than a request is one of a pool's, or the like.
+const KEPT_US: u64 = 1_000_000;
+
 /// Sums over ended connections of one process towards one destination, or of all of a destination.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Pattern {
@@ -20,6 +23,8 @@ pub struct Pattern {
     pub closed_first: u64,
     /// Of all, those that were short and in which the opener sent no more than a request: one-shots.
     pub one_shots: u64,
+    /// Of all, those that were kept: they lasted, or had more than a request in a second and more.
+    pub kept: u32,
     /// Lifetimes of established connections that were seen from their beginning, microseconds, and how many they are.
     pub lifetime_us: u64,
     /// See `lifetime_us`.
@@ -90,6 +95,8 @@ impl Pattern {
         self.lifetimes += 1;
         let (request, response) =
             if active { (life.bytes_sent, life.bytes_received) } else { (life.bytes_received, life.bytes_sent) };
+        let kept = lifetime_us > SHORT_US || lifetime_us >= KEPT_US && request > ONE_REQUEST_BYTES;
+        self.kept = self.kept.saturating_add(u32::from(kept));
         if lifetime_us <= SHORT_US && request <= ONE_REQUEST_BYTES && role != Role::Unknown {
             self.one_shots += 1;
             self.request_bytes = self.request_bytes.saturating_add(request);
@@ -116,6 +123,7 @@ impl Pattern {
             accepted: self.accepted + other.accepted,
             closed_first: self.closed_first + other.closed_first,
             one_shots: self.one_shots + other.one_shots,
+            kept: self.kept.saturating_add(other.kept),
             lifetime_us: self.lifetime_us.saturating_add(other.lifetime_us),
             lifetimes: self.lifetimes + other.lifetimes,
             request_bytes: self.request_bytes.saturating_add(other.request_bytes),

@@ -26,7 +26,7 @@ pub(super) fn pool(rate_per_s: f64, made_per_s: f64, lifetime_s: f64) -> Advice 
     Advice {
         id: "pool-connections",
         text: format!(
-            "Keep connections open and use them again: {size:.0} of them carry this traffic \
+            "Keep connections open and use them again: a pool of {size:.0} carries this traffic \
              ({rate_per_s:.1}/s, {milliseconds:.1} ms each)."
         ),
         command: None,

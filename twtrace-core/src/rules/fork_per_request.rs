@@ -2,6 +2,7 @@
 
 use super::advice;
 use super::case::{Case, LEAST_PER_S, MANY, MOST, Pair};
+use super::no_reuse::replaced;
 use crate::finding::{Confidence, Finding, Party, Rule, Severity, Value};
 use crate::input::{Comm, Role};
 use crate::ledger::Map;
@@ -42,7 +43,8 @@ pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
 fn finding(case: &Case<'_>, key: DestKey, group: &Group) -> Option<Finding> {
     let pattern = &group.pattern;
     let rate_per_s = pattern.rate_per_s();
-    let habit = group.processes >= PROCESSES
+    let habit = replaced(pattern.opened, rate_per_s, pattern.lifetime_s())
+        && group.processes >= PROCESSES
         && pattern.opened >= MANY
         && rate_per_s >= LEAST_PER_S
         && pattern.one_shots as f64 >= MOST * pattern.opened as f64;

@@ -11,7 +11,7 @@ pub(super) struct Churn<'c, 'a> {
     pub(super) rate_per_s: f64,
     pub(super) made_per_s: f64,
     pub(super) lifetime_s: f64,
-    /// Established connections of the process towards the same destination that have been there for a while.
+    /// Connections of the process towards the same destination that are there, or were, for a while.
     pub(super) pool: u64,
 }
 
@@ -20,7 +20,9 @@ pub(super) fn churns<'c, 'a>(case: &'c Case<'a>) -> impl Iterator<Item = Churn<'
     case.pairs.iter().filter_map(|pair| {
         let pattern = &pair.pair.pattern;
         let rate_per_s = pattern.rate_per_s();
+        let lifetime_s = pattern.lifetime_s();
         let habit = pair.key.role == Role::Active
+            && replaced(pattern.opened, rate_per_s, lifetime_s)
             && pattern.opened >= MANY
             && rate_per_s >= LEAST_PER_S
             && pattern.one_shots as f64 >= MOST * pattern.opened as f64;
@@ -34,10 +36,17 @@ pub(super) fn churns<'c, 'a>(case: &'c Case<'a>) -> impl Iterator<Item = Churn<'
             pair,
             rate_per_s,
             made_per_s: rate_per_s * made_share.min(1.0),
-            lifetime_s: pattern.lifetime_s(),
-            pool: case.holds(pair.owner.key, pair.key).min(pair.row.stable),
+            lifetime_s,
+            // The pool may have ended with the process.
+            pool: case.holds(pair.owner.key, pair.key).min(pair.row.stable).max(pattern.kept.into()),
         })
     })
+}
+
+/// Whether connections took each other's place, and were not mostly there at the same time, as those of a pool are that
+/// is closed at last.
+pub(super) fn replaced(connections: u64, rate_per_s: f64, lifetime_s: f64) -> bool {
+    connections as f64 >= 3.0 * rate_per_s * lifetime_s
 }
 
 pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {

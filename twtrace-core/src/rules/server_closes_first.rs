@@ -2,6 +2,7 @@
 
 use super::advice;
 use super::case::{Case, LEAST_PER_S, MANY, MOST};
+use super::no_reuse::replaced;
 use crate::finding::{Confidence, Finding, Party, Rule, Severity, Value};
 use crate::input::Role;
 
@@ -12,6 +13,7 @@ pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
         let rate_per_s = pattern.rate_per_s();
         let share = |count: u64| count as f64 >= MOST * pattern.accepted as f64;
         let habit = key.role == Role::Passive
+            && replaced(pattern.accepted, rate_per_s, pattern.lifetime_s())
             && pattern.accepted >= MANY
             && rate_per_s >= LEAST_PER_S
             && share(pattern.closed_first)

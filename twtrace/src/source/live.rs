@@ -207,6 +207,7 @@ impl Intake {
                         self.note(life.closer.as_ref());
                     }
                     Input::ConnectFailed(failed) => self.note(Some(&failed.opener)),
+                    Input::BindFailed(failed) => self.note(Some(&failed.owner)),
                     _ => {}
                 }
                 sink(input);

@@ -3,7 +3,7 @@
 use arrow_array::builder::StringBuilder;
 use std::fmt::Write as _;
 use std::net::IpAddr;
-use twtrace_core::input::{CensusState, Life, Role, TcpState, Timewait, TimewaitCause, Transition};
+use twtrace_core::input::{Life, Role, TcpState, Timewait, TimewaitCause, Transition};
 
 /// Defines the words of a type, both ways.
 macro_rules! words {
@@ -28,17 +28,6 @@ words!(cause, parse_cause, TimewaitCause,
     TimewaitCause::Expired => "expired" => TimewaitCause::Expired,
     TimewaitCause::Reused => "reused" => TimewaitCause::Reused,
     TimewaitCause::Killed => "killed" => TimewaitCause::Killed,
-);
-
-words!(census_state, parse_census_state, CensusState,
-    CensusState::TimeWait => "time_wait" => CensusState::TimeWait,
-    CensusState::TimewaitFinWait2 => "fin_wait2" => CensusState::TimewaitFinWait2,
-    CensusState::Open => "open" => CensusState::Open,
-    CensusState::Established => "established" => CensusState::Established,
-    CensusState::CloseWait => "close_wait" => CensusState::CloseWait,
-    CensusState::FinWait2 => "fin_wait2_open" => CensusState::FinWait2,
-    CensusState::Listen => "listen" => CensusState::Listen,
-    CensusState::Bound => "bound" => CensusState::Bound,
 );
 
 words!(timewait, parse_timewait, Timewait,

@@ -52,6 +52,7 @@ pub const FINDINGS: &[Topic] = topics! {
     "exhaustion": ["exhaustion-near", "exhaustion"] "ports run out within minutes at this rate";
     "bound-pool-exhausted": ["bound-pool-exhausted"] "bind() with port 0 fails: every port is bound";
     "not-time-wait": ["not-time-wait", "eaddrnotavail", "eaddrinuse"] "a failure that looks like it and is not";
+    "port-held-by-time-wait": ["port-held-by-time-wait", "so_reuseaddr"] "a server cannot bind its port again";
     "bucket-overflow": ["bucket-overflow", "tcptimewaitoverflow"] "timewait sockets are dropped at the limit";
     "no-connection-reuse": ["no-connection-reuse"] "a new connection for each request";
     "pool-bypassed": ["pool-bypassed"] "a pool, and connections that go past it";

@@ -81,7 +81,7 @@ impl Sockets {
 
     pub(in crate::trace) fn census_row(&mut self, at: At, row: &CensusRow, known: &mut Tuples) {
         self.begin(at, at.now_ns, "census", row.cookie);
-        self.state.push_word(Some(words::census_state(row.state)));
+        self.state.push_word(Some(row.state.name()));
         self.expires_ms.push(Some(row.expires_ms));
         self.cause.push_word(None);
         self.life.push(None);
@@ -100,7 +100,7 @@ impl Sockets {
     pub(in crate::trace) fn end(&mut self, at: At, end: &TimewaitEnd, known: &mut Tuples) {
         self.begin(at, end.at_ns, "end", end.cookie);
         let state = if end.fin_wait2 { CensusState::TimewaitFinWait2 } else { CensusState::TimeWait };
-        self.state.push_word(Some(words::census_state(state)));
+        self.state.push_word(Some(state.name()));
         self.expires_ms.push(None);
         self.cause.push_word(Some(words::cause(end.cause)));
         self.life.push(None);
@@ -199,7 +199,7 @@ impl Reader {
                 _ => None,
             }),
             cookie: rows.cookie,
-            state: words.state.of(rows.state, words::parse_census_state),
+            state: words.state.of(rows.state, CensusState::of),
             expires_ms: rows.expires_ms,
             cause: words.cause.of(rows.cause, words::parse_cause),
             life: rows.life,

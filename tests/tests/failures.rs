@@ -13,6 +13,7 @@ use twtrace_tests::require::skip;
 use twtrace_tests::software::installed;
 use twtrace_tests::top::Top;
 use twtrace_tests::tracer::Place;
+use twtrace_tests::workload::net::{Layer, tunnel};
 
 const SERVICE: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(127, 0, 0, 11), 7001);
 const LOCAL: Ipv4Addr = Ipv4Addr::LOCALHOST;
@@ -115,14 +116,14 @@ fn no_route_has_a_source() {
     let run = |arguments: &str| {
         let mut command = Command::new(&ip);
         command.args(arguments.split_whitespace());
-        place.spawn(command).wait().unwrap().success()
+        assert!(place.spawn(command).wait().unwrap().success(), "ip {arguments}");
     };
     // A route, and not one address for packets that take it.
-    if !run("link add d0 type dummy") {
-        return skip("no_source", "this kernel has no dummy interface");
-    }
-    place.sysctl("ipv6/conf/d0/addr_gen_mode", "1");
-    assert!(run("link set d0 up") && run("-6 route add 2001:db8::/32 dev d0") && run("-6 addr flush dev lo"));
+    // Its descriptor stays open, and the interface there.
+    place.run(|| tunnel("tw0", Layer::Ip, &[]).unwrap());
+    run("-6 addr flush dev tw0");
+    run("-6 addr flush dev lo");
+    run("-6 route add 2001:db8::/32 dev tw0");
     place.run(|| {
         let error = TcpStream::connect("[2001:db8::1]:7001").unwrap_err();
         assert_eq!(error.raw_os_error(), Some(Errno::EADDRNOTAVAIL as i32), "{error}");

@@ -67,7 +67,9 @@ impl std::fmt::Display for Compared {
 
 /// Timewait sockets made on either side of the connections, per second of the load.
 fn made_per_s(expected: &Expected, played: &Played) -> f64 {
-    let rows = played.end["destinations"].as_array().into_iter().flatten();
+    // Other namespaces may have the same ports.
+    let here = |row: &&Value| row["netns"] == played.end["host"]["netns"];
+    let rows = played.end["destinations"].as_array().into_iter().flatten().filter(here);
     let there = rows.filter(|row| row["port"].as_u64().is_some_and(|port| expected.ports.contains(&(port as u16))));
     there.filter_map(|row| row["time_wait_made"].as_f64()).sum::<f64>() / played.seconds
 }

@@ -2,12 +2,21 @@
 
 All ports are taken in a moment, and in a moment again when they are given back: so it counts whole rounds of 500, from
 the first of one to the first of another."""
-import errno, json, socket, time
+import errno, json, socket, threading, time
+
+def serve(listener):
+    while True:
+        connection = listener.accept()[0]
+        connection.recv(1)
+        connection.close()
+
+listener = socket.create_server(("127.0.0.1", 8096), backlog=512)
+threading.Thread(target=serve, args=(listener,), daemon=True).start()
 
 def opened():
     connection = socket.socket()
     try:
-        connection.connect(("127.0.0.1", 8095))
+        connection.connect(("127.0.0.1", 8096))
     except OSError as error:
         assert error.errno == errno.EADDRNOTAVAIL, error
         connection.close()

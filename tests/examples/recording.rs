@@ -261,32 +261,14 @@ impl Host {
         transitions.reverse();
         Life {
             cookie,
-            life: 0,
-            tuple,
             role,
             opener: Some(who),
             closer: Some(who),
             transitions,
-            sk_err: 0,
-            connect_errno: 0,
             sock_dead: true,
             sock_done: role == Role::Active,
-            sock_linger: false,
-            rst_sent: false,
-            closed_in_context: false,
-            connect_exit: false,
-            older: false,
-            gap: false,
             established: true,
-            end_unseen: false,
-            no_fields: false,
-            binding: Default::default(),
-            tw: None,
-            timewait: None,
-            bytes_sent: 0,
-            bytes_received: 0,
-            retransmits: 0,
-            end_ns: cut(end_ns),
+            ..Life::bare(tuple, cut(end_ns))
         }
     }
 }

@@ -11,6 +11,7 @@ pub mod connection;
 pub mod decode;
 mod ending;
 pub mod engine;
+mod facts;
 pub mod failure;
 mod filter;
 pub mod finding;

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod budget;
+mod examples;
 mod parse;
 #[cfg(test)]
 mod tests;
@@ -17,80 +18,10 @@ use twtrace_core::engine::Filter;
 
 use budget::{BUDGET_EXAMPLES, EXPLAIN_EXAMPLES};
 pub use budget::{BudgetArgs, ExplainArgs};
+use examples::{
+    DIFF_EXAMPLES, EXPORT_EXAMPLES, RECORD_EXAMPLES, REPLAY_EXAMPLES, REPORT_EXAMPLES, SOCKETS_EXAMPLES, TOP_EXAMPLES,
+};
 pub use parse::{FailOn, TimeSpec};
-
-const TOP_EXAMPLES: &str = "\
-Examples:
-  twtrace top                                    live, on the whole terminal
-  twtrace top --once                             trace for 5 seconds, then one table
-  twtrace top --once --duration 30s --json       trace for 30 seconds, then one JSON object
-  twtrace top --by parent --sort rate            one row for each script that starts short-lived processes
-  twtrace top --dest 10.0.0.0/8:5432             only connections to or from port 5432 of that network
-  twtrace top --json --interval 10s >> log       one JSON object a line, every 10 seconds
-  twtrace top --once --fail-on exhaustion-near   for scripts: exit code 1 when ports run out soon
-
-Filters of different kinds must all match; of one kind, any. They choose rows, never the host's own figures.";
-
-const SOCKETS_EXAMPLES: &str = "\
-Examples:
-  twtrace sockets                            trace for 5 seconds, then list
-  twtrace sockets --duration 60s             after a minute every timewait socket is younger than the trace
-  twtrace sockets --dest 10.0.0.0/8:5432     only those towards port 5432 of that network
-  twtrace sockets --json                     one JSON object
-  twtrace sockets --trace night.twt          with the owners that a recording in progress knows, at once
-
-Sockets that are older than the trace are listed without owners: the kernel does not keep them.";
-
-const RECORD_EXAMPLES: &str = "\
-Examples:
-  twtrace record -o night.twt                            until stopped with Ctrl-C
-  twtrace record -o load.twt -- pgbench -C -T 60         while a command runs, whose exit code is passed on
-  twtrace record -o incident.twt --duration 10m          for ten minutes
-  twtrace record -o /var/lib/flight.twt --keep 6h        a flight recorder: the last six hours
-  twtrace record -o /var/lib/flight.twt --keep 2GiB      or as much as fits there
-
-A recording is a folder of Parquet files, and readable at any moment: `twtrace report`, `replay` and `diff` read it,
-and so do DuckDB, polars and pandas.";
-
-const REPLAY_EXAMPLES: &str = "\
-Examples:
-  twtrace replay incident.twt                               on the whole terminal, from the start
-  twtrace replay incident.twt --at 14:13:20                 from that time of day on (UTC)
-  twtrace replay incident.twt --once                        one table, as of the end
-  twtrace replay incident.twt --once --at +90s --json       one JSON object, as of 90 seconds after the start
-  twtrace replay incident.twt --once --at -5m --by parent   as of 5 minutes before the end
-
-Reports are those that `twtrace top --once` would have written at that moment.";
-
-const EXPORT_EXAMPLES: &str = "\
-Examples:
-  twtrace export incident.twt --format parquet -o incident.parquet    connections, with both processes of each
-  twtrace export incident.twt --format csv --from -5m | less          the last five minutes as text
-  twtrace export incident.twt --format jsonl --table samples          what was read of the kernel each second
-
-docs/recording.md explains every column, and has queries for DuckDB, polars and pandas.";
-
-const REPORT_EXAMPLES: &str = "\
-Examples:
-  twtrace report web.twt                                  on the terminal: who made what, towards where
-  twtrace report web.twt -o web.html                      one page with plots, for a browser or a printer
-  twtrace report web.twt --from 14:10 --to 14:25          only these minutes (UTC, of the day it began)
-  twtrace report web.twt --from -5m --by command          only the last five minutes, a row for each command
-  twtrace report web-*.twt --format csv --top 10          several recordings, of one host or many, in one table
-  twtrace report web.twt --format markdown >> incident.md
-
-Times: 2026-09-21T14:10:00Z or with +02:00, 14:10 or 14:10:30 (UTC), +90s after the start, -5m before the end.
-Filters of different kinds must all match; of one kind, any. They choose rows, never the host's own figures.
-What cannot be read of a recording is said above the report and on standard error; the rest is reported.";
-
-const DIFF_EXAMPLES: &str = "\
-Examples:
-  twtrace diff before.twt after.twt                       did the fix help? one sentence, then who changed
-  twtrace diff before.twt after.twt --by user             the same for users instead of commands
-  twtrace diff before.twt after.twt --format markdown     for the pull request
-
-Rates are per second, so the recordings need not be of the same length; ten seconds each is the least that says much.
-Processes are told apart by command, and by executable where one command has several: PIDs do not survive a restart.";
 
 /// Names the processes behind TIME_WAIT sockets.
 #[derive(Debug, Parser)]

@@ -164,11 +164,31 @@ pub(super) fn more_addresses(budget: &Budget) -> Advice {
     }
 }
 
+/// The other end closes first. `None` where that end is on this host as well, and would only take over.
+fn let_peer_close(case: &Case<'_>, key: DestKey, budget: &Budget) -> Option<Advice> {
+    if case.is_local(key) || budget.time_wait == 0 {
+        return None;
+    }
+    Some(Advice {
+        id: "let-peer-close",
+        text: "Let the other end close first: whoever does has the timewait socket, and at a server it takes no \
+               ephemeral port. For HTTP that is `Connection: close` sent by the client and closed by the server."
+            .to_owned(),
+        command: None,
+        effect: vec![effect("time_wait_made_per_s", budget.rate_per_s, 0.0)],
+        risk:
+            "It moves the sockets to the other host, where they take memory; the cost of a handshake for each request \
+               stays. A client that waits must bound how long."
+                .to_owned(),
+    })
+}
+
 /// Room for more ports, by what there is.
 pub(super) fn room(case: &Case<'_>, key: DestKey, budget: &Budget, party: Option<&Party>) -> Vec<Advice> {
     let mut room: Vec<Advice> = tw_reuse(case, key, budget, party).into_iter().collect();
     room.extend(wider_range(case, key, budget, party));
     room.push(more_addresses(budget));
+    room.extend(let_peer_close(case, key, budget));
     room
 }
 

@@ -113,6 +113,11 @@ impl<'a> Case<'a> {
         self.ports.get(&super::place(key.netns, remote, key.port)).copied()
     }
 
+    /// Whether connections towards a destination end on this host.
+    pub(super) fn is_local(&self, key: DestKey) -> bool {
+        self.local_peer(key).is_some()
+    }
+
     /// Timewait sockets that the other end has made of so many connections towards a destination, if it is on this host.
     pub(super) fn made_by_local_peer(&self, key: DestKey, opened: u64) -> f64 {
         self.local_peer(key).map_or(0.0, |row| {

@@ -64,32 +64,16 @@ pub(crate) fn life(cookie: u64, who: Owner, tuple: Tuple, end_ns: u64) -> Life {
     use TcpState::{Close, Established, FinWait1, FinWait2, SynSent};
     Life {
         cookie,
-        life: 0,
-        tuple,
         role: Role::Active,
         opener: Some(who),
         closer: Some(who),
         transitions: path(&[Close, SynSent, Established, FinWait1, FinWait2, Close], end_ns),
-        sk_err: 0,
-        connect_errno: 0,
         sock_dead: true,
-        sock_done: false,
-        sock_linger: false,
-        rst_sent: false,
-        closed_in_context: false,
-        connect_exit: false,
-        older: false,
-        gap: false,
         established: true,
-        end_unseen: false,
-        no_fields: false,
-        binding: Default::default(),
-        tw: None,
-        timewait: None,
         bytes_sent: 10,
         bytes_received: 20,
         retransmits: 1,
-        end_ns,
+        ..Life::bare(tuple, end_ns)
     }
 }
 

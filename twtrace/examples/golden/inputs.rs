@@ -231,32 +231,19 @@ fn life(kind: u64, second: u64, now_ns: u64) -> Life {
     let live = 5 + second as u32;
     let usual = Life {
         cookie: cookie(kind, second),
-        life: 0,
-        tuple: tuple(kind, second),
         role: if kind % 5 == 1 { Role::Passive } else { Role::Active },
         opener: client,
         closer: client,
         transitions: transitions.collect(),
-        sk_err: 0,
-        connect_errno: 0,
         sock_dead: true,
         sock_done: true,
-        sock_linger: false,
-        rst_sent: false,
-        closed_in_context: false,
         connect_exit: kind % 5 != 1,
-        older: false,
-        gap: false,
         established: steps > 2,
-        end_unseen: false,
-        no_fields: false,
-        binding: Default::default(),
         tw: Some(TwCount { before: Some(live), after: live + 1, max: 131_072 }),
         timewait: Some(Timewait::Made { fin_wait2: false }),
         bytes_sent: 120 * kind,
         bytes_received: 64_000 + second,
-        retransmits: 0,
-        end_ns,
+        ..Life::bare(tuple(kind, second), end_ns)
     };
     let failed = Life { established: false, sock_done: false, tw: None, timewait: None, ..usual.clone() };
     let range = Some((40_000, 40_007));

@@ -79,32 +79,11 @@ mod tests {
     fn life(cookie: u64, local_port: u16) -> Input {
         Input::Life(Box::new(Life {
             cookie,
-            life: 0,
-            tuple: tuple(local_port),
             role: Role::Active,
-            opener: None,
-            closer: None,
-            transitions: Vec::new(),
-            sk_err: 0,
-            connect_errno: 0,
             sock_dead: true,
-            sock_done: false,
-            sock_linger: false,
-            rst_sent: false,
-            closed_in_context: false,
-            connect_exit: false,
-            older: false,
-            gap: false,
             established: true,
-            end_unseen: false,
-            no_fields: false,
             binding: Binding { port: true, address: true, range: Some((40_000, 40_009)) },
-            tw: None,
-            timewait: None,
-            bytes_sent: 0,
-            bytes_received: 0,
-            retransmits: 0,
-            end_ns: START_NS + 9_000,
+            ..Life::bare(tuple(local_port), START_NS + 9_000)
         }))
     }
 

@@ -62,32 +62,16 @@ pub(crate) fn life(cookie: u64, who: Owner, tuple: Tuple, role: Role, first: boo
     });
     Life {
         cookie,
-        life: 0,
-        tuple,
         role,
         opener: Some(who),
         closer: Some(who),
         transitions: transitions.collect(),
-        sk_err: 0,
-        connect_errno: 0,
         sock_dead: true,
         sock_done: true,
-        sock_linger: false,
-        rst_sent: false,
-        closed_in_context: false,
-        connect_exit: false,
-        older: false,
-        gap: false,
         established: true,
-        end_unseen: false,
-        no_fields: false,
-        binding: Default::default(),
-        tw: None,
-        timewait: None,
         bytes_sent: 100,
         bytes_received: 2000,
-        retransmits: 0,
-        end_ns,
+        ..Life::bare(tuple, end_ns)
     }
 }
 

@@ -157,32 +157,19 @@ impl Churn {
             transitions.reverse();
             Life {
                 cookie,
-                life: 0,
-                tuple,
                 role,
                 opener: Some(who),
                 closer: Some(who),
                 transitions,
-                sk_err: 0,
-                connect_errno: 0,
                 sock_dead: true,
                 sock_done: role == Role::Active,
-                sock_linger: false,
-                rst_sent: false,
-                closed_in_context: false,
                 connect_exit: role == Role::Active,
-                older: false,
-                gap: false,
                 established: true,
-                end_unseen: false,
-                no_fields: false,
-                binding: Default::default(),
                 tw,
                 timewait,
                 bytes_sent: if role == Role::Active { 10 } else { bytes },
                 bytes_received: if role == Role::Active { bytes } else { 10 },
-                retransmits: 0,
-                end_ns,
+                ..Life::bare(tuple, end_ns)
             }
         };
         let end = started + 200_000;

@@ -14,13 +14,18 @@ use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use twtrace_core::finding::{Finding, Severity};
+use twtrace_core::finding::{Finding, Rule, Severity};
 
-/// The same finding has the same one from draw to draw.
+/// The same finding has the same one from draw to draw, also when what was near is reached, or when a habit has had its
+/// consequence: whoever reads it goes on reading.
 fn id(finding: &Finding) -> u64 {
     let mut hasher = DefaultHasher::new();
     let process = finding.process.map(|party| (party.process, party.command, party.ppid, party.uid));
-    (finding.rule, process, finding.destination).hash(&mut hasher);
+    let rule = match finding.cause.unwrap_or(finding.rule) {
+        Rule::ExhaustionNear => Rule::ExhaustionReached,
+        rule => rule,
+    };
+    (rule, process, finding.destination).hash(&mut hasher);
     hasher.finish()
 }
 

@@ -9,7 +9,7 @@ use crossterm::event::{KeyCode, KeyModifiers};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::style::Color;
-use twtrace_core::finding::Finding;
+use twtrace_core::finding::{Finding, Rule};
 
 /// A screen over the fixture with findings written by hand.
 struct Harness {
@@ -148,4 +148,16 @@ fn ports_have_a_bar() {
     for (width, height) in [(60, 12), (61, 17), (60, 60), (300, 18)] {
         Harness::new(fixture::findings(), width, height).press(&[Char('2'), Enter, Char('4'), Enter, Char('?')]);
     }
+}
+
+#[test]
+fn an_open_finding_stays_open_when_it_gets_worse() {
+    let all = fixture::findings();
+    let reached = all.iter().find(|finding| finding.rule == Rule::ExhaustionReached).unwrap().clone();
+    let near = Finding { rule: Rule::ExhaustionNear, ..reached.clone() };
+    let mut harness = Harness::new(vec![near], 120, 40);
+    assert!(harness.press(&[Char('4'), Enter]).contains("exhaustion-near"));
+    harness.figures.findings = vec![reached];
+    let page = harness.draw();
+    assert!(page.contains("exhaustion-reached") && !page.contains("found no more"), "{page}");
 }

@@ -64,7 +64,7 @@ pub struct FailureRow {
     pub process: Option<ProcessKey>,
     /// Id of its row in the ledger of processes.
     pub process_row: u32,
-    /// Towards where; of bind, the local side that was asked for, as [`Role::Passive`](crate::input::Role::Passive).
+    /// Towards where; of bind, the local side that was asked for, as [`Role::Passive`].
     pub destination: Option<DestKey>,
     /// Which call.
     pub call: Call,

@@ -1,7 +1,7 @@
 //! What is wrong, why, and what to change: findings with their evidence and advice.
 //!
 //! A [`Rule`] looks at the model alone. Its check, evidence, advice, confidence and recheck are in one file of
-//! [`rules`](crate::rules) each. Texts here name no process and no address: views put those in front, sanitised.
+//! `rules/` each. Texts here name no process and no address: views put those in front, sanitised.
 
 use crate::input::{Comm, ProcessKey};
 use crate::model::DestKey;

@@ -1,5 +1,5 @@
 //! Findings in words: who, where, how grave, and what a change will do. Everything here is clean: see
-//! [`text::clean`](crate::view::text::clean).
+//! [`text::clean`].
 
 use crate::view::{label, text};
 use std::io::{self, Write};

@@ -16,6 +16,9 @@ const SECOND_NS: u64 = 1_000_000_000;
 /// Whole seconds over which the rate is taken at which ports are taken.
 const RATE_SECONDS: usize = 5;
 
+/// Seconds by which a rate can be told from a burst.
+const ENOUGH_SECONDS: usize = 3;
+
 /// A connection that censuses have seen established for so long is one of a pool's, or the like.
 const STABLE_NS: u64 = 2 * SECOND_NS;
 
@@ -307,7 +310,10 @@ impl Tally {
         } else {
             // At least what chance alone makes of a steady rate.
             let by_spread = if seconds > 1 { (spread / (seconds - 1) as f64 / seconds as f64).sqrt() } else { 0.0 };
-            by_spread.max((rate / seconds as f64).sqrt())
+            let by_chance = (rate / seconds as f64).sqrt();
+            // A burst of a second or two says nothing of what comes.
+            let by_length = if seconds < ENOUGH_SECONDS { rate / seconds as f64 } else { 0.0 };
+            by_spread.max(by_chance).max(by_length)
         };
         let bound = u32::try_from(local.bound.len()).unwrap_or(u32::MAX).saturating_sub(self.bound_too);
         let used = Use { bound, rate_per_s: rate + growth, rate_error_per_s: error, ..self.used.clone() };

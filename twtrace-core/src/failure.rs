@@ -18,7 +18,7 @@ pub enum Cause {
     BoundPoolExhausted,
     /// connect with a port that was bound before: a connection with the same addresses and ports is there.
     BoundTupleTaken,
-    /// bind, or connect from a bound address: it is not one of this host's.
+    /// bind: the address is not one of this host's.
     ForeignSource,
     /// connect: no route has a source address that would do.
     NoSource,
@@ -161,7 +161,9 @@ impl Engine {
         if failed.errno != EADDRNOTAVAIL {
             return;
         }
-        let cause = if failed.tuple.local_addr.is_unspecified() { Cause::NoSource } else { Cause::ForeignSource };
+        // Where an address is bound, none has to be found (`ip6_dst_lookup_tail`), and one that is not this host's is
+        // EINVAL to the routing.
+        let cause = if failed.tuple.local_addr.is_unspecified() { Cause::NoSource } else { Cause::Unknown };
         if let DestRow::Dest(key) = destination(&failed.tuple, Role::Active) {
             let process = (process_row, failed.opener.key);
             self.model.failures.add(process, key, Call::Connect, failed.errno, cause, failed.at_ns);

@@ -355,6 +355,20 @@ fn exhaustion_is_near() {
 }
 
 #[test]
+fn a_burst_is_no_forecast() {
+    // 100 within the last two seconds: at that rate the ports would be gone in a quarter of a minute.
+    let fills = many(owner(10, "client"), 100, 20, START, |n, who, end_ns| Life {
+        bytes_sent: 100_000,
+        ..one_shot(n, who, end_ns)
+    });
+    let begin = [start(), small_range(1000, 0)].into_iter();
+    let mut engine = engine(begin.chain(fills).chain([tick(START + 2 * SECOND)]));
+    assert_eq!(rules(&mut engine), []);
+    let budget = engine.show().destinations().next().unwrap().budget.unwrap();
+    assert!(budget.seconds_to_exhaustion.is_some() && budget.latest_seconds.is_none(), "{budget:?}");
+}
+
+#[test]
 fn a_rate_that_tcp_tw_reuse_bears_exhausts_nothing() {
     let fills = many(owner(10, "client"), 200, 20, START, one_shot).into_iter();
     let begin = [start(), small_range(1000, 1)].into_iter();

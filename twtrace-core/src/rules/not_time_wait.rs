@@ -7,6 +7,9 @@ use crate::finding::{Confidence, Finding, Party, Rule, Severity, Value};
 use crate::ledger::Map;
 use crate::model::{DestKey, GroupBy, GroupKey};
 
+/// Failures that are no single mishap, which the caller may well have dealt with.
+const OFTEN: u64 = 5;
+
 /// Failures of one process, of one cause.
 pub(super) struct Failed {
     pub(super) party: Option<Party>,
@@ -97,7 +100,7 @@ fn finding(case: &Case<'_>, failed: &Failed) -> Finding {
     let holds = case.goes_on(failed.last_ns, 0.0);
     Finding {
         rule: Rule::NotTimeWait,
-        severity: if holds { Severity::Critical } else { Severity::Warning },
+        severity: if holds && failed.count >= OFTEN { Severity::Critical } else { Severity::Warning },
         holds,
         process: failed.party,
         destination: failed.place,

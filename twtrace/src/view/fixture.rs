@@ -155,7 +155,8 @@ pub(crate) fn inputs() -> Vec<Input> {
     inputs.extend((0..3).map(|index| {
         Input::ConnectFailed(Box::new(ConnectFailed {
             opener: cast.batch,
-            tuple: tuple(0, address(3), 11_211),
+            // No source address was found.
+            tuple: Tuple { local_addr: IpAddr::V4(Ipv4Addr::UNSPECIFIED), ..tuple(0, address(3), 11_211) },
             errno: 99,
             at_ns: START + 4 * SECOND + index,
         }))

@@ -138,9 +138,9 @@ fn failures_have_their_cause() {
         report["failures"],
         serde_json::json!([{
             "pid": 700, "command": "batch", "start_ns": 700_000, "call": "connect", "errno": "EADDRNOTAVAIL",
-            "cause": "foreign_source", "is_time_wait": false, "count": 3,
+            "cause": "no_source", "is_time_wait": false, "count": 3,
             "first": "2026-09-21T14:13:24.000Z", "last": "2026-09-21T14:13:24.000Z",
-            "netns": 4_026_531_840_u32, "local_addr": "10.0.0.1", "remote_addr": "10.0.1.3", "port": 11_211,
+            "netns": 4_026_531_840_u32, "local_addr": "0.0.0.0", "remote_addr": "10.0.1.3", "port": 11_211,
         }])
     );
     let destinations = report["destinations"].as_array().unwrap();

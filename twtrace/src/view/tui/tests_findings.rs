@@ -133,12 +133,7 @@ fn ports_have_a_bar() {
     }
     let mut harness = Harness::new(Vec::new(), 100, 30);
     let failed = harness.press(&[Char('2'), Char('/'), Char('1'), Char('1'), Char('2'), Char('1'), Enter, Enter]);
-    assert!(
-        failed.contains(
-            "failed 3x connect EADDRNOTAVAIL by batch[700]: this is not TIME_WAIT: the source address is not one"
-        ),
-        "{failed}"
-    );
+    assert!(failed.contains("failed 3x connect EADDRNOTAVAIL by batch[700]: this is not TIME_WAIT: "), "{failed}");
     // Nobody's ports but its own.
     let passive = Harness::new(Vec::new(), 100, 30).press(&[Char('2'), Down, Down]);
     assert!(passive.contains("closes first on its own listening port: costs memory, no ephemeral port"), "{passive}");

@@ -37,6 +37,8 @@ pub struct Pattern {
     pub bound: u32,
     /// Opened from an address that was bound without a port (IP_BIND_ADDRESS_NO_PORT).
     pub bound_without_port: u32,
+    /// Opened within a port range of the socket's own (IP_LOCAL_PORT_RANGE).
+    pub own_range: u32,
     /// Thrown away with a reset by SO_LINGER 0.
     pub linger_aborts: u32,
     /// Thrown away with a reset because data was left unread, or by connect(AF_UNSPEC).
@@ -78,6 +80,7 @@ impl Pattern {
         let active = role == Role::Active;
         self.bound = self.bound.saturating_add(u32::from(active && life.binding.port));
         let without_port = active && life.binding.address && !life.binding.port;
+        self.own_range = self.own_range.saturating_add(u32::from(active && life.binding.range.is_some()));
         self.bound_without_port = self.bound_without_port.saturating_add(u32::from(without_port));
         if !life.established {
             return;
@@ -130,6 +133,7 @@ impl Pattern {
             response_bytes: self.response_bytes.saturating_add(other.response_bytes),
             bound: self.bound.saturating_add(other.bound),
             bound_without_port: self.bound_without_port.saturating_add(other.bound_without_port),
+            own_range: self.own_range.saturating_add(other.own_range),
             linger_aborts: self.linger_aborts.saturating_add(other.linger_aborts),
             unread_aborts: self.unread_aborts.saturating_add(other.unread_aborts),
             first_ns: first,

@@ -8,7 +8,7 @@ use common::*;
 use twtrace_core::engine::Engine;
 use twtrace_core::finding::{Finding, Rule, Severity, Value};
 use twtrace_core::input::{
-    BindFailed, CensusState, ConnectFailed, Holder, Input, KernelFacts, Life, Owner, Role, TcpState, Tuple,
+    BindFailed, Binding, CensusState, ConnectFailed, Holder, Input, KernelFacts, Life, Owner, Role, TcpState, Tuple,
 };
 
 /// Milliseconds.
@@ -557,4 +557,22 @@ fn names_are_found_again() {
     for rule in Rule::ALL {
         assert_eq!(Rule::of(rule.name()), Some(rule));
     }
+}
+
+#[test]
+fn how_the_local_side_was_chosen_is_told_apart() {
+    let with = |n, binding| {
+        ended(Life { binding, bytes_sent: 100_000, ..one_shot(n, owner(10, "app"), START + n * 100 * MS) })
+    };
+    let address = Binding { address: true, ..Binding::default() };
+    let mut engine = told([
+        with(1, Binding::default()),
+        with(2, address),
+        with(3, Binding { port: true, ..address }),
+        with(4, Binding { range: Some((50_000, 50_010)), ..Binding::default() }),
+        with(5, Binding { port: true, ..Binding::default() }),
+    ]);
+    let row = engine.show().destinations().next().unwrap();
+    let pattern = &row.pattern;
+    assert_eq!((pattern.bound, pattern.bound_without_port, pattern.own_range, pattern.opened), (2, 1, 1, 5));
 }

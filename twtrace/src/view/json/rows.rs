@@ -313,6 +313,21 @@ pub(in crate::view) struct DestinationJson {
     connect_ms: Quantiles,
     /// The same as `established`, which has more than ESTABLISHED.
     open: u64,
+    /// How the local side of its connections was chosen.
+    binding: BindingJson,
+}
+
+/// How many connections had their local side chosen by other means than connect(2) alone.
+#[derive(Serialize)]
+pub(in crate::view) struct BindingJson {
+    /// Open ones whose port bind(2) had taken.
+    open_with_port: u64,
+    /// Ended ones, likewise.
+    with_port: u32,
+    /// Ended ones with an address and no port: IP_BIND_ADDRESS_NO_PORT.
+    address_without_port: u32,
+    /// Ended ones with a port range of their own: IP_LOCAL_PORT_RANGE.
+    own_port_range: u32,
 }
 
 /// The ports of a budget by who has them.
@@ -369,6 +384,12 @@ impl DestinationJson {
             port_rate_per_s: budget.map(|budget| rounded(budget.rate_per_s)),
             connect_ms: Quantiles::of(&row.connect_us),
             open: row.established,
+            binding: BindingJson {
+                open_with_port: row.bound,
+                with_port: row.pattern.bound,
+                address_without_port: row.pattern.bound_without_port,
+                own_port_range: row.pattern.own_range,
+            },
         }
     }
 }

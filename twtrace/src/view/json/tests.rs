@@ -72,13 +72,14 @@ fn field_names_are_pinned() {
         destination,
         "netns role local_addr remote_addr port established ports_total ports_used utilization max_rate_per_s \
          seconds_to_exhaustion other folded errors soonest_seconds latest_seconds ports hold_seconds port_rate_per_s \
-         connect_ms open",
+         connect_ms open binding",
     );
     assert_has(
         &destination["ports"],
         "total reserved bound established other time_wait fin_wait2 reusable used available",
     );
     assert_has(&destination["connect_ms"], "p50 p90 p99");
+    assert_has(&destination["binding"], "open_with_port with_port address_without_port own_port_range");
     assert_has(
         &report["failures"][0],
         "pid command start_ns call errno cause is_time_wait count first last netns local_addr remote_addr port",

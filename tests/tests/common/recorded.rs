@@ -66,32 +66,16 @@ fn life(
     };
     Life {
         cookie,
-        life: 0,
-        tuple,
         role,
         opener: Some(owners.0),
         closer: Some(owners.1),
         transitions: (0..).zip(states.windows(2)).map(transition).collect(),
-        sk_err: 0,
-        connect_errno: 0,
         sock_dead: true,
         sock_done: true,
-        sock_linger: false,
-        rst_sent: false,
-        closed_in_context: false,
-        connect_exit: false,
-        older: false,
-        gap: false,
         established: true,
-        end_unseen: false,
-        no_fields: false,
-        binding: Default::default(),
-        tw: None,
-        timewait: None,
         bytes_sent: 100,
         bytes_received: 2000,
-        retransmits: 0,
-        end_ns,
+        ..Life::bare(tuple, end_ns)
     }
 }
 

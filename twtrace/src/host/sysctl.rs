@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 use std::str::FromStr;
+use twtrace_core::ports::Usable;
 
 /// The text of a sysctl such as `net.ipv4.tcp_tw_reuse`, without the line's end. Those of `net` are the calling
 /// thread's network namespace's own.
@@ -25,28 +26,10 @@ pub fn port_range(text: &str) -> Option<(u16, u16)> {
     }
 }
 
-/// Number of distinct ports that `ip_local_reserved_ports` (`8080,9000-9100`) takes out of a range. The kernel writes
-/// the list sorted and without overlap; a part that cannot be read is skipped.
-pub fn reserved_in_range(text: &str, (low, high): (u16, u16)) -> u32 {
-    let mut counted = 0;
-    let mut next = u32::from(low);
-    let mut ranges: Vec<(u16, u16)> = text.split(',').filter_map(reserved).collect();
-    ranges.sort_unstable();
-    for (first, last) in ranges {
-        let first = u32::from(first).max(next);
-        let end = u32::from(last.min(high)) + 1;
-        if first < end {
-            counted += end - first;
-            next = end;
-        }
-    }
-    counted
-}
-
-fn reserved(part: &str) -> Option<(u16, u16)> {
-    let part = part.trim();
-    let (first, last) = part.split_once('-').unwrap_or((part, part));
-    Some((first.parse().ok()?, last.parse().ok()?))
+/// Number of distinct ports that `ip_local_reserved_ports` (`8080,9000-9100`) takes out of a range. A part that cannot be
+/// read is skipped.
+pub fn reserved_in_range(text: &str, range: (u16, u16)) -> u32 {
+    Usable::new(range, text).map_or(0, |usable| usable.reserved())
 }
 
 #[cfg(test)]

@@ -395,31 +395,19 @@ impl Reader {
         let mut life = Life {
             cookie,
             life: rows.life.value(row),
-            tuple,
             role: *self.role.need(row)?,
             opener,
             closer: owner(rows.closer.get(row))?,
             transitions: self.transitions(row, at_ns)?,
             sk_err: rows.sk_err.value(row),
             connect_errno,
-            sock_dead: false,
-            sock_done: false,
-            sock_linger: false,
-            rst_sent: false,
-            closed_in_context: false,
-            connect_exit: false,
-            older: false,
-            gap: false,
-            established: false,
-            end_unseen: false,
-            no_fields: false,
             binding: Binding { range: rows.range_low.get(row).zip(rows.range_high.get(row)), ..Binding::default() },
             tw: tw.transpose()?,
             timewait: self.timewait.get(row)?.copied(),
             bytes_sent: rows.bytes_sent.value(row),
             bytes_received: rows.bytes_received.value(row),
             retransmits: rows.retransmits.value(row),
-            end_ns: at_ns,
+            ..Life::bare(tuple, at_ns)
         };
         self.flags.need(row)?.set(&mut life);
         Ok(Input::Life(Box::new(life)))

@@ -19,6 +19,9 @@ pub struct Args {
     /// Leave out the live and README tests, which need root
     #[arg(long)]
     quick: bool,
+    /// Stop at the first step that fails, instead of telling all that is wrong
+    #[arg(long)]
+    fail_fast: bool,
 }
 
 /// How a step ended, if it did not fail.
@@ -30,67 +33,91 @@ enum Done {
 struct Step {
     name: &'static str,
     action: fn(&Context) -> Result<Done>,
+    /// Whether the others make no sense without it.
+    is_needed: bool,
+}
+
+impl Step {
+    const fn needed(name: &'static str, action: fn(&Context) -> Result<Done>) -> Self {
+        Self { name, action, is_needed: true }
+    }
+
+    const fn of(name: &'static str, action: fn(&Context) -> Result<Done>) -> Self {
+        Self { name, action, is_needed: false }
+    }
 }
 
 /// What the steps share.
 struct Context {
     quick: bool,
+    fail_fast: bool,
     /// The freshly built object.
     object: PathBuf,
 }
 
 const STEPS: [Step; 13] = [
-    Step { name: "set-up", action: set_up },
-    Step { name: "eBPF object from source", action: build_object },
-    Step { name: "committed eBPF object", action: committed_object },
-    Step { name: "fmt", action: fmt },
-    Step { name: "clippy", action: clippy },
-    Step { name: "clippy of the kernel side", action: clippy_ebpf },
-    Step { name: "licences and sources of dependencies", action: deny },
-    Step { name: "documentation", action: doc },
-    Step { name: "unit and property tests", action: unit },
-    Step { name: "fuzz targets, briefly", action: fuzz_targets },
-    Step { name: "live tests", action: live },
-    Step { name: "stock kernels in virtual machines", action: kernels },
-    Step { name: "README tests", action: readme },
+    Step::needed("set-up", set_up),
+    Step::needed("eBPF object from source", build_object),
+    Step::of("committed eBPF object", committed_object),
+    Step::of("fmt", fmt),
+    Step::of("clippy", clippy),
+    Step::of("clippy of the kernel side", clippy_ebpf),
+    Step::of("licences and sources of dependencies", deny),
+    Step::of("documentation", doc),
+    Step::of("unit and property tests", unit),
+    Step::of("fuzz targets, briefly", fuzz_targets),
+    Step::of("live tests", live),
+    Step::of("stock kernels in virtual machines", kernels),
+    Step::of("README tests", readme),
 ];
 
-/// Runs all steps; the first that fails ends it.
+/// Runs all steps, also after one that failed, unless the others need it.
 ///
 /// # Errors
-/// Names the step that failed.
+/// Names the steps that failed.
 pub fn run(args: &Args) -> Result<()> {
-    let context = Context { quick: args.quick, object: target().join("bpf/twtrace.bpf.o") };
+    let context = Context { quick: args.quick, fail_fast: args.fail_fast, object: target().join("bpf/twtrace.bpf.o") };
     let mut summary = Vec::new();
-    let mut counts = [0_usize; 3];
-    let mut failure = None;
+    let mut failed: Vec<&str> = Vec::new();
+    let (mut passed, mut skipped) = (0, 0);
+    let mut ended_by = None;
     for (number, step) in STEPS.iter().enumerate() {
-        if failure.is_some() {
-            counts[2] += 1;
-            summary.push(format!("skipped        -  {} (not reached)", step.name));
+        if let Some(name) = ended_by {
+            skipped += 1;
+            summary.push(format!("skipped        -  {} (not reached: `{name}` failed)", step.name));
             continue;
         }
         say(&format!("\n== {}/{} {}", number + 1, STEPS.len(), step.name));
         let began = Instant::now();
         let done = (step.action)(&context);
         let time = seconds(began.elapsed());
-        let (index, line) = match &done {
-            Ok(Done::Passed) => (0, format!("passed  {time}  {}", step.name)),
-            Ok(Done::Skipped(why)) => (2, format!("skipped {time}  {} ({why})", step.name)),
-            Err(error) => (1, format!("failed  {time}  {}: {error:#}", step.name)),
+        let line = match done {
+            Ok(Done::Passed) => {
+                passed += 1;
+                format!("passed  {time}  {}", step.name)
+            }
+            Ok(Done::Skipped(why)) => {
+                skipped += 1;
+                format!("skipped {time}  {} ({why})", step.name)
+            }
+            Err(error) => {
+                failed.push(step.name);
+                ended_by = (step.is_needed || context.fail_fast).then_some(step.name);
+                format!("failed  {time}  {}: {error:#}", step.name)
+            }
         };
         say(&format!("== {line}"));
-        counts[index] += 1;
         summary.push(line);
-        failure = done.err().map(|_| step.name);
     }
     say("\nsummary");
     for line in summary {
         say(&format!("  {line}"));
     }
-    let [passed, failed, skipped] = counts;
-    say(&format!("{passed} passed, {failed} failed, {skipped} skipped"));
-    failure.map_or(Ok(()), |name| bail!("step `{name}` failed"))
+    say(&format!("{passed} passed, {} failed, {skipped} skipped", failed.len()));
+    if failed.is_empty() {
+        return Ok(());
+    }
+    bail!("failed: {}", failed.join(", "))
 }
 
 fn seconds(time: Duration) -> String {
@@ -193,14 +220,28 @@ fn live(context: &Context) -> Result<Done> {
         command.args(["--test", &test]);
     }
     // One at a time: each watches all sockets of the machine.
-    run_command(command.args(["--", "--test-threads=1"]))?;
+    let mut all = vec![("as this kernel lets it".to_owned(), command)];
     for (name, value, tests) in LOWER {
-        say(&format!("\nagain with {name}={value}"));
         let mut command = kernel_test(context)?;
         command.args(tests.iter().flat_map(|test| ["--test", test])).env(name, value);
-        run_command(command.args(["--", "--test-threads=1"]))?;
+        all.push((format!("with {name}={value}"), command));
     }
-    Ok(Done::Passed)
+    let mut failed = Vec::new();
+    for (how, mut command) in all {
+        say(&format!("\n{how}"));
+        if !context.fail_fast {
+            command.arg("--no-fail-fast");
+        }
+        match run_command(command.args(["--", "--test-threads=1"])) {
+            Ok(()) => {}
+            Err(error) if context.fail_fast => return Err(error),
+            Err(_) => failed.push(how),
+        }
+    }
+    if failed.is_empty() {
+        return Ok(Done::Passed);
+    }
+    bail!("failed {}; cargo names the tests above", failed.join(", "))
 }
 
 /// What this kernel does not choose by itself: tests to be run again in lower tiers.

@@ -38,9 +38,8 @@ pub fn accept_all(place: &Place, at: SocketAddrV4) {
 /// When it fails for another reason.
 pub fn churned(to: SocketAddrV4) -> bool {
     match TcpStream::connect(to) {
-        Ok(mut stream) => {
-            stream.shutdown(Shutdown::Write).expect("it is connected");
-            assert_eq!(stream.read(&mut [0]).expect("the server closes"), 0);
+        Ok(stream) => {
+            close_first(stream);
             true
         }
         Err(error) => {
@@ -50,7 +49,16 @@ pub fn churned(to: SocketAddrV4) -> bool {
     }
 }
 
-/// The same in a place, so many times or until there is no port left. How many there were ports for.
+/// Closes a connection before the other end does.
+///
+/// # Panics
+/// When the other end does not follow.
+pub fn close_first(mut stream: TcpStream) {
+    stream.shutdown(Shutdown::Write).expect("it is connected");
+    assert_eq!(stream.read(&mut [0]).expect("the server closes"), 0);
+}
+
+/// [`churned`] in a place, so many times or until there is no port left. How many there were ports for.
 pub fn churn(place: &Place, to: SocketAddrV4, most: u32) -> u32 {
     place.run(move || (0..most).take_while(|_| churned(to)).count() as u32)
 }

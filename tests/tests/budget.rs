@@ -3,14 +3,14 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 #![allow(clippy::print_stdout, reason = "figures for whoever runs the test")]
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use twtrace_tests::ports::{
-    accept_all, bound, bound_connected, churn, churned, destination, held, listening, settled, split,
+    accept_all, bound, bound_connected, churn, churned, close_first, destination, held, listening, settled, split,
 };
 use twtrace_tests::top::Top;
 use twtrace_tests::tracer::Place;
@@ -117,12 +117,20 @@ fn each_destination_has_the_range_for_itself() {
     }
 }
 
+/// Takes ports within less time than it takes until the first may be taken over.
+fn churn_at_once(place: &Place, most: u32) -> u32 {
+    let began = Instant::now();
+    let succeeded = churn(place, ONE, most);
+    assert!(began.elapsed() < Duration::from_secs(1), "the machine is too slow to tell: {:?}", began.elapsed());
+    succeeded
+}
+
 #[test]
 fn reuse_gives_them_back_after_a_second() {
     for reuse in ["1", "2"] {
         let place = place(reuse);
         let top = Top::start(&place, &[]);
-        assert_eq!(churn(&place, ONE, N), N, "all of them, within less than a second");
+        assert_eq!(churn_at_once(&place, N), N);
         // Not before the last may be taken over.
         let report = top.wait(|report| {
             let rows = report["destinations"].as_array().unwrap();
@@ -132,6 +140,29 @@ fn reuse_gives_them_back_after_a_second() {
         assert_eq!(split(&report, ONE)["reusable"], N, "{}", split(&report, ONE));
         assert_eq!(churn(&place, ONE, N), N, "by the kernel");
     }
+}
+
+#[test]
+fn timewait_sockets_of_bound_ports_are_not_taken_over() {
+    let place = place("1");
+    let top = Top::start(&place, &[]);
+    place.run(|| {
+        for port in 40_000..40_020 {
+            close_first(TcpStream::from(bound_connected(local(port), ONE).unwrap()));
+        }
+    });
+    // Made after them, and bound by nobody.
+    assert_eq!(churn(&place, ONE, 1), 1);
+    let report = top.wait(|report| {
+        let rows = report["destinations"].as_array().unwrap();
+        rows.iter().any(|row| row["role"] == "active" && row["port"] == 7001 && row["ports"]["reusable"] == 1)
+    });
+    let said = split(&report, ONE);
+    assert_eq!((&said["time_wait"], &said["available"]), (&json!(21), &json!(N - 20)), "{said}");
+    // bind(2) does not take them over either.
+    let errno = place.run(|| bound(local(40_000)).err());
+    assert_eq!(errno, Some(nix::errno::Errno::EADDRINUSE));
+    assert_eq!(churn_at_once(&place, 2 * N), N - 20, "by the kernel");
 }
 
 /// Connections per second of the ramp, towards a thousand ports.

@@ -3,33 +3,44 @@
 use crate::account::destination;
 use crate::engine::{Engine, TIME_WAIT_NS};
 use crate::input::{CensusState, KernelFacts, Role, Tuple};
-use crate::ledger::Map;
+use crate::ledger::{Map, RowRef};
 use crate::live::Live;
 use crate::model::{DestKey, DestRow, Model, Substate, Waiting};
-use crate::ports::{Budget, PROFILE, Usable, Use, hold_seconds, is_loopback, reuse_seconds};
+use crate::ports::{Budget, PROFILE, TIME_WAIT_SECONDS, Usable, Use, hold_seconds, is_loopback, reuse_seconds};
+use crate::recent::Seconds;
 use crate::space::{Connection, Towards};
 use foldhash::fast::FixedState;
 use hashbrown::HashSet;
 
 const SECOND_NS: u64 = 1_000_000_000;
 
-/// Whole seconds over which the rate is taken at which ports are taken.
-const RATE_SECONDS: usize = 5;
+/// `EADDRNOTAVAIL`.
+const EADDRNOTAVAIL: u16 = 99;
 
 /// Seconds by which a rate can be told from a burst.
 const ENOUGH_SECONDS: usize = 3;
 
-/// A connection that censuses have seen established for so long is one of a pool's, or the like.
+/// A connection that censuses have seen established for so long is one of a pool's, or the like, unless its like lives
+/// that long.
 const STABLE_NS: u64 = 2 * SECOND_NS;
 
 /// A socket that waits for so long for somebody to close is not only on its way.
 const AGED_NS: u64 = 3 * SECOND_NS;
+
+/// And one that has waited for so long is forgotten.
+const OLD_NS: u64 = 60 * SECOND_NS;
 
 /// Kinds of waiting sockets that are told of.
 const WAITING: usize = 256;
 
 /// Censuses by which the growth of open connections is told.
 const TREND: usize = 6;
+
+/// Steps from one census to the next that are needed for it.
+const LEAST_STEPS: usize = 3;
+
+/// A connection that has been there for so many times the mean life of those that have ended is one of a pool's.
+const STABLE_LIVES: f64 = 4.0;
 
 /// Sockets that were bound before they connected, followed at a time. Full: the ports of further ones count for their own
 /// destination alone.
@@ -53,13 +64,27 @@ impl Trend {
         self.filled += 1;
     }
 
-    /// How many more there are from second to second; 0 when they do not become more.
-    fn growth_per_s(&self) -> f64 {
-        let points = &self.points[..self.filled];
-        let (Some(first), Some(last)) = (points.first(), points.last()) else { return 0.0 };
-        let seconds = last.0.saturating_sub(first.0) as f64 / 1e9;
-        // Over less than two censuses anything may seem to grow.
-        if seconds < 1.5 { 0.0 } else { (last.1.saturating_sub(first.1)) as f64 / seconds }
+    /// How many more there are from second to second, and the standard error of that; 0 when they do not become more.
+    /// The median from one census to the next: connections that come all at once, as after a restart, are no growth.
+    fn growth_per_s(&self) -> (f64, f64) {
+        let steps = self.points[..self.filled].windows(2).filter_map(|pair| {
+            let [(from_ns, from), (to_ns, to)] = *pair else { return None };
+            let seconds = to_ns.saturating_sub(from_ns) as f64 / 1e9;
+            (seconds > 0.0).then(|| (to as f64 - from as f64) / seconds)
+        });
+        let mut steps: Vec<f64> = steps.collect();
+        // Over less than that anything may seem to grow.
+        if steps.len() < LEAST_STEPS {
+            return (0.0, 0.0);
+        }
+        steps.sort_unstable_by(f64::total_cmp);
+        let median = steps[(steps.len() - 1) / 2];
+        if median <= 0.0 {
+            return (0.0, 0.0);
+        }
+        let squares: f64 = steps.iter().map(|step| (step - median).powi(2)).sum();
+        let number = steps.len() as f64;
+        (median, (squares / (number - 1.0) / number).sqrt())
     }
 }
 
@@ -90,8 +115,14 @@ struct Tally {
     bound: u64,
     /// Connections that have been established for a while.
     stable: u64,
-    /// Timewait sockets made within each of the last seconds that are over.
-    made: [u32; RATE_SECONDS],
+    /// Timewait sockets made within each of the last seconds that are over, the newest first.
+    made: Seconds,
+    /// All that are alive, whatever their port.
+    time_wait: u32,
+    /// Of those with a port of the range, those whose port bind(2) had taken: nobody takes those over.
+    time_wait_bound: u32,
+    /// After how long a connection counts as stable, nanoseconds.
+    stable_ns: u64,
 }
 
 impl Engine {
@@ -105,13 +136,51 @@ impl Engine {
     }
 
     fn budgets(&mut self) {
-        let now_ns = self.model.summary.window.now_ns;
-        let locals = self.locals();
-        let mut tallies: Map<(u32, Towards), Tally> = Map::default();
+        let locals = self.locals(|_| true);
+        let tallies = self.tallies(&locals, |_, _| true);
         for row in self.model.destinations.rows_mut() {
-            if let Some((netns, towards)) = active(&row.key) {
-                tallies.insert((self.model.summary.place_of(netns), towards), Tally::default());
+            row.budget = None;
+            row.fin_wait2_aged = 0;
+            let Some((netns, towards)) = active(&row.key) else { continue };
+            let netns = self.model.summary.place_of(netns);
+            let (Some(local), Some(tally)) = (locals.get(&netns), tallies.get(&(netns, towards))) else { continue };
+            (row.stable, row.bound) = (tally.stable, tally.bound);
+            row.budget = Some(tally.budget(local, towards, row.trend.growth_per_s()));
+        }
+    }
+
+    /// Keeps who has the ports towards a destination, for no port is left there: whoever looks later finds them come
+    /// back. At the first failure, the second, the fourth and so on, for it takes a pass over all live sockets.
+    pub(crate) fn exhausted(&mut self, place: RowRef) {
+        let row = self.model.destinations.row_mut(place);
+        let failures = row.counts.connect_errors.get(&EADDRNOTAVAIL).copied().unwrap_or(0);
+        let (Some((netns, towards)), true) = (active(&row.key), failures.is_power_of_two()) else { return };
+        let growth = row.trend.growth_per_s();
+        let netns = self.model.summary.place_of(netns);
+        let locals = self.locals(|other| other == netns);
+        let tallies = self.tallies(&locals, |other, to| (other, to) == (netns, towards));
+        if let (Some(local), Some(tally)) = (locals.get(&netns), tallies.get(&(netns, towards))) {
+            let budget = tally.budget(local, towards, growth);
+            self.model.destinations.row_mut(place).exhausted = Some(budget);
+        }
+    }
+
+    /// What there is of each destination that is wanted, in one pass over all sockets.
+    fn tallies(&self, locals: &Map<u32, Local>, wanted: impl Fn(u32, Towards) -> bool) -> Map<(u32, Towards), Tally> {
+        let now_ns = self.model.summary.window.now_ns;
+        let mut tallies: Map<(u32, Towards), Tally> = Map::default();
+        for (row, made) in self.model.destinations.rows_and_seconds(now_ns) {
+            let Some((netns, towards)) = active(&row.key) else { continue };
+            let netns = self.model.summary.place_of(netns);
+            if !wanted(netns, towards) {
+                continue;
             }
+            let tally = tallies.entry((netns, towards)).or_default();
+            for (sum, made) in tally.made.iter_mut().zip(made) {
+                *sum += made;
+            }
+            let lives_ns = (STABLE_LIVES * row.pattern.lifetime_s() * 1e9) as u64;
+            tally.stable_ns = tally.stable_ns.max(STABLE_NS).max(lives_ns);
         }
         let unknown = self.model.summary.place_of(0);
         for live in self.model.live.iter() {
@@ -122,7 +191,7 @@ impl Engine {
                 tally.timewait(live, local, now_ns);
             }
         }
-        for (netns, local) in &locals {
+        for (netns, local) in locals {
             let Some(space) = self.census.spaces().get(netns) else { continue };
             for connection in space.connections() {
                 if let Some(tally) = tallies.get_mut(&(*netns, connection.towards)) {
@@ -136,15 +205,7 @@ impl Engine {
                 tally.bound += 1;
             }
         }
-        for row in self.model.destinations.rows_mut() {
-            row.budget = None;
-            row.fin_wait2_aged = 0;
-            let Some((netns, towards)) = active(&row.key) else { continue };
-            let netns = self.model.summary.place_of(netns);
-            let (Some(local), Some(tally)) = (locals.get(&netns), tallies.get(&(netns, towards))) else { continue };
-            (row.stable, row.bound) = (tally.stable, tally.bound);
-            row.budget = Some(tally.budget(local, towards, row.trend.growth_per_s()));
-        }
+        tallies
     }
 
     /// Full sockets in CLOSE_WAIT and FIN_WAIT2.
@@ -162,10 +223,11 @@ impl Engine {
                     Tuple { netns: *netns, local_addr, local_port: port, remote_addr, remote_port, v4_mapped: false };
                 let role = if self.census.listens(&tuple) { Role::Passive } else { Role::Active };
                 let DestRow::Dest(destination) = destination(&tuple, role) else { continue };
-                let none = Waiting { destination, state, sockets: 0, aged: 0 };
+                let none = Waiting { destination, state, sockets: 0, aged: 0, old: 0 };
                 let kind = kinds.entry((destination, state)).or_insert(none);
                 kind.sockets += 1;
                 kind.aged += u64::from(now_ns.saturating_sub(since_ns) >= AGED_NS);
+                kind.old += u64::from(now_ns.saturating_sub(since_ns) >= OLD_NS);
             }
         }
         let mut all: Vec<Waiting> = kinds.into_values().collect();
@@ -174,14 +236,14 @@ impl Engine {
         all
     }
 
-    /// The local ports of every namespace that has active destinations.
-    fn locals(&self) -> Map<u32, Local> {
+    /// The local ports of every namespace that is wanted and has active destinations.
+    fn locals(&self, wanted: impl Fn(u32) -> bool) -> Map<u32, Local> {
         let mut locals: Map<u32, Local> = Map::default();
         let summary = &self.model.summary;
         for row in self.model.destinations.rows() {
             let Some((netns, _)) = active(&row.key) else { continue };
             let netns = summary.place_of(netns);
-            if locals.contains_key(&netns) {
+            if !wanted(netns) || locals.contains_key(&netns) {
                 continue;
             }
             if let Some(kernel) = summary.kernel_of(netns)
@@ -256,22 +318,22 @@ fn towards(tuple: &Tuple) -> Towards {
 
 impl Tally {
     fn timewait(&mut self, live: &Live, local: &Local, now_ns: u64) {
-        let age = (now_ns / SECOND_NS).saturating_sub(live.made_ns / SECOND_NS);
-        if live.made_ns > 0 && (1..=RATE_SECONDS as u64).contains(&age) {
-            self.made[age as usize - 1] += 1;
-        }
+        self.time_wait += 1;
         if !local.usable.has(live.tuple.local_port) {
             return;
         }
         self.used.time_wait += 1;
         self.bound_too += u32::from(local.bound.contains(&live.tuple.local_port));
+        self.time_wait_bound += u32::from(live.bound);
         let left_ns = live.expires_ns.saturating_sub(now_ns);
         let loopback = is_loopback(live.tuple.local_addr, live.tuple.remote_addr);
         let mut back_ns = left_ns;
+        // connect leaves ports alone that bind(2) took, whatever holds them, and bind(2) does not look at `tcp_tw_reuse`.
+        let delay = reuse_seconds(&local.kernel, loopback).filter(|_| !live.bound);
         if live.substate == Substate::FinWait2 {
             // The peer's FIN has yet to come, and starts the minute anew.
             self.used.fin_wait2 += 1;
-        } else if let Some(delay) = reuse_seconds(&local.kernel, loopback) {
+        } else if let Some(delay) = delay {
             let since_ns = TIME_WAIT_NS.saturating_sub(left_ns);
             back_ns = ((delay * 1e9) as u64).saturating_sub(since_ns);
             if back_ns == 0 {
@@ -290,7 +352,7 @@ impl Tally {
 
     fn open(&mut self, connection: &Connection, local: &Local, now_ns: u64) {
         let established = connection.state == CensusState::Established;
-        self.stable += u64::from(established && now_ns.saturating_sub(connection.since_ns) >= STABLE_NS);
+        self.stable += u64::from(established && now_ns.saturating_sub(connection.since_ns) >= self.stable_ns);
         if !local.usable.has(connection.port) {
             return;
         }
@@ -299,8 +361,10 @@ impl Tally {
         self.bound_too += u32::from(local.bound.contains(&connection.port));
     }
 
-    fn budget(&self, local: &Local, (local_addr, remote_addr, _): Towards, growth: f64) -> Budget {
+    fn budget(&self, local: &Local, (local_addr, remote_addr, _): Towards, growth: (f64, f64)) -> Budget {
         let sum: u32 = self.made.iter().sum();
+        // Those outside of the range take no port of it.
+        let share = if self.time_wait == 0 { 1.0 } else { f64::from(self.used.time_wait) / f64::from(self.time_wait) };
         // Those seconds in which there was nothing before the first are no part of the rate.
         let seconds = self.made.iter().rposition(|made| *made > 0).map_or(0, |last| last + 1);
         let rate = if seconds == 0 { 0.0 } else { f64::from(sum) / seconds as f64 };
@@ -316,7 +380,17 @@ impl Tally {
             by_spread.max(by_chance).max(by_length)
         };
         let bound = u32::try_from(local.bound.len()).unwrap_or(u32::MAX).saturating_sub(self.bound_too);
-        let used = Use { bound, rate_per_s: rate + growth, rate_error_per_s: error, ..self.used.clone() };
-        Budget::of(&local.usable, &used, hold_seconds(&local.kernel, is_loopback(local_addr, remote_addr)))
+        let used = Use {
+            bound,
+            rate_per_s: rate * share,
+            rate_error_per_s: error * share,
+            growth_per_s: growth.0,
+            growth_error_per_s: growth.1,
+            ..self.used.clone()
+        };
+        let hold = hold_seconds(&local.kernel, is_loopback(local_addr, remote_addr));
+        // Those that were bound are held for the whole time.
+        let whole = f64::from(self.time_wait_bound) / f64::from(self.used.time_wait.max(1));
+        Budget::of(&local.usable, &used, whole * TIME_WAIT_SECONDS.max(hold) + (1.0 - whole) * hold)
     }
 }

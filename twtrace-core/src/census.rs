@@ -32,6 +32,9 @@ const FRESH_NS: u64 = 10_000_000_000;
 /// And none at all for so long that one which it had is.
 const STALE_NS: u64 = 60_000_000_000;
 
+/// Open connections towards one destination by which it has a row, although none has ended.
+const CROWD: u64 = 128;
+
 /// Network namespaces whose last census is remembered. Full: further ones are not looked at.
 const SPACES: usize = 2048;
 
@@ -466,6 +469,16 @@ impl Engine {
     }
 
     fn count_established(&mut self, runs: &Map<u32, Run>) {
+        for netns in runs.values().filter(|run| run.complete).map(|run| run.netns) {
+            // Nothing may ever end towards them, and that their ports run out has to be seen coming all the same.
+            let crowds = self.census.spaces.get(&netns).map(|space| space.crowds(CROWD)).unwrap_or_default();
+            for (local_addr, remote_addr, remote_port) in crowds {
+                let tuple = Tuple { netns, local_addr, local_port: 0, remote_addr, remote_port, v4_mapped: false };
+                if self.passes(&tuple) {
+                    self.model.destinations.place(destination(&tuple, Role::Active));
+                }
+            }
+        }
         let unknown = self.model.summary.place_of(0);
         for row in self.model.destinations.rows_mut() {
             let DestRow::Dest(key) = row.key else { continue };

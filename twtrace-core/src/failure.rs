@@ -5,7 +5,11 @@ use crate::connection::Outcome;
 use crate::engine::{Ended, Engine};
 use crate::input::{BindFailed, ConnectFailed, Life, ProcessKey, Role};
 use crate::ledger::{Map, RowRef};
-use crate::model::{DestKey, DestRow};
+use crate::live::{Live, LiveSet};
+use crate::model::{DestKey, DestRow, Summary};
+use crate::ports::Usable;
+use foldhash::fast::FixedState;
+use hashbrown::HashSet;
 
 /// Why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -74,6 +78,9 @@ pub struct FailureRow {
     pub cause: Cause,
     /// How many.
     pub count: u64,
+    /// Of bind with port 0: whether timewait sockets had the ports, as of a failure at which it was counted. `None` when
+    /// that decides nothing, and of other calls.
+    pub time_wait: Option<bool>,
     /// The first, monotonic nanoseconds.
     pub first_ns: u64,
     /// The last.
@@ -106,7 +113,7 @@ impl Failures {
         errno: u16,
         cause: Cause,
         at_ns: u64,
-    ) {
+    ) -> &mut FailureRow {
         let mut key = (process.0, Some(destination), call, errno, cause);
         let mut of = Some(process.1);
         if self.rows.len() >= ROWS && !self.rows.contains_key(&key) {
@@ -121,12 +128,14 @@ impl Failures {
             errno,
             cause,
             count: 0,
+            time_wait: None,
             first_ns: at_ns,
             last_ns: at_ns,
         });
         row.count += 1;
         row.first_ns = row.first_ns.min(at_ns);
         row.last_ns = row.last_ns.max(at_ns);
+        row
     }
 
     /// Forgets what was counted.
@@ -153,6 +162,9 @@ impl Engine {
         let process = (self.model.attribution.process_row(ended.opener), opener.key);
         if let DestRow::Dest(key) = destination(&life.tuple, Role::Active) {
             self.model.failures.add(process, key, Call::Connect, EADDRNOTAVAIL, cause, life.end_ns);
+            if ended.outcome == Outcome::NoPort {
+                self.exhausted(ended.destination);
+            }
         }
     }
 
@@ -180,7 +192,10 @@ impl Engine {
         let number = self.model.attribution.number(Some(&failed.owner));
         let process = (self.model.attribution.process_row(number), failed.owner.key);
         if let DestRow::Dest(key) = destination(&failed.tuple, Role::Passive) {
-            self.model.failures.add(process, key, Call::Bind, failed.errno, cause, failed.at_ns);
+            let row = self.model.failures.add(process, key, Call::Bind, failed.errno, cause, failed.at_ns);
+            if cause == Cause::BoundPoolExhausted && row.count.is_power_of_two() {
+                row.time_wait = time_wait_in_the_pool(&self.model.live, &self.model.summary, failed.tuple.netns);
+            }
         }
     }
 
@@ -208,6 +223,23 @@ impl Engine {
             _ => Cause::Unknown,
         }
     }
+}
+
+/// Whether timewait sockets are what bind with port 0 finds no port for: they keep what bind(2) took.
+fn time_wait_in_the_pool(live: &LiveSet, summary: &Summary, netns: u32) -> Option<bool> {
+    let usable = Usable::of(summary.kernel_of(netns)?)?;
+    let here = |at: &&Live| summary.place_of(at.tuple.netns) == summary.place_of(netns);
+    let ports = |only_bound: bool| {
+        let those = live.iter().filter(here).filter(|at| at.bound || !only_bound);
+        let ports: HashSet<u16, FixedState> = those.map(|at| at.tuple.local_port).collect();
+        ports.into_iter().filter(|port| usable.has(*port)).count()
+    };
+    let total = usable.total() as usize;
+    if 2 * ports(true) >= total {
+        return Some(true);
+    }
+    // Which were bound is not seen of those that are older than the trace.
+    (2 * ports(false) < total).then_some(false)
 }
 
 /// `EADDRINUSE`.

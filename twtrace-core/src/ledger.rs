@@ -4,6 +4,7 @@ use crate::budgets::Trend;
 use crate::history::{Scale, Series};
 use crate::model::{Counts, DestRow, DestinationRow, GroupKey, PairRow, Row};
 use crate::pattern::Pattern;
+use crate::recent::{Recent, Seconds, Ticks};
 use crate::sketch::Sketch;
 use foldhash::fast::FixedState;
 use hashbrown::{HashMap, HashSet};
@@ -11,9 +12,6 @@ use std::hash::Hash;
 
 /// Hash map with a fixed seed: the same inputs are iterated in the same order.
 pub(crate) type Map<K, V> = HashMap<K, V, FixedState>;
-
-/// Seconds over which a rate is taken.
-const RATE_SECONDS: u64 = 5;
 
 /// Where a row is, and which it was: a slot is used again after its row was folded, an id never.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -39,6 +37,8 @@ const ROW_HEAP: usize = 512;
 pub(crate) trait LedgerRow {
     /// What makes two rows the same.
     type Key: Copy + Eq + Hash;
+    /// What its rate is taken from: [`Recent`], or nothing where it has none.
+    type Recent: Ticks;
     /// A row with nothing counted.
     fn new(id: u32, key: Self::Key) -> Self;
     fn id(&self) -> u32;
@@ -56,63 +56,10 @@ pub(crate) trait LedgerRow {
     fn happened(&mut self, at_ns: u64, in_second: u32, scale: Option<&mut Scale>);
 }
 
-/// Events of the last seconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Recent {
-    /// The second that `counts[second % 6]` belongs to is the newest.
-    second: u64,
-    counts: [u32; RATE_SECONDS as usize + 1],
-}
-
-impl Recent {
-    fn advance(&mut self, second: u64) {
-        if second <= self.second {
-            return;
-        }
-        for passed in (self.second + 1..=second).take(self.counts.len()) {
-            self.counts[(passed % self.counts.len() as u64) as usize] = 0;
-        }
-        self.second = second;
-    }
-
-    /// Counts an event; gives how many there were in its second.
-    fn add(&mut self, at_ns: u64) -> u32 {
-        // Events can come a little late: they count for the newest second.
-        self.advance(at_ns / 1_000_000_000);
-        let count = &mut self.counts[(self.second % (RATE_SECONDS + 1)) as usize];
-        *count += 1;
-        *count
-    }
-
-    fn merge(&mut self, other: &Self) {
-        self.advance(other.second);
-        for age in 0..self.counts.len() as u64 {
-            let Some(second) = other.second.checked_sub(age) else { break };
-            if second + self.counts.len() as u64 > self.second {
-                let index = (second % self.counts.len() as u64) as usize;
-                self.counts[index] += other.counts[index];
-            }
-        }
-    }
-
-    /// Per second, over the five seconds before the present one and what has passed of it, or since `start_ns`.
-    fn rate(&mut self, now_ns: u64, start_ns: u64) -> f64 {
-        self.advance(now_ns / 1_000_000_000);
-        let sum: u32 = self.counts.iter().sum();
-        if sum == 0 {
-            return 0.0;
-        }
-        let window_ns = RATE_SECONDS * 1_000_000_000 + now_ns % 1_000_000_000;
-        // A trace that has just begun: over one second at least, or the first event would be a flood.
-        let window_ns = window_ns.min(now_ns.saturating_sub(start_ns)).max(1_000_000_000);
-        f64::from(sum) / (window_ns as f64 / 1e9)
-    }
-}
-
 #[derive(Clone, Debug)]
-struct Slot<R> {
+struct Slot<R: LedgerRow> {
     row: R,
-    recent: Recent,
+    recent: R::Recent,
     used: bool,
 }
 
@@ -156,7 +103,7 @@ impl<R: LedgerRow> Ledger<R> {
     fn insert(&mut self, key: R::Key) -> RowRef {
         let id = self.next_id;
         self.next_id = self.next_id.wrapping_add(1);
-        let slot = Slot { row: R::new(id, key), recent: Recent::default(), used: true };
+        let slot = Slot { row: R::new(id, key), recent: R::Recent::default(), used: true };
         let at = if let Some(at) = self.free.pop() {
             self.slots[at as usize] = slot;
             at
@@ -232,6 +179,12 @@ impl<R: LedgerRow> Ledger<R> {
         self.slots.iter().enumerate().filter(shown).map(|(_, slot)| &slot.row)
     }
 
+    /// All rows, with what was counted for their rate in each of the last seconds that are over.
+    pub(crate) fn rows_and_seconds(&self, now_ns: u64) -> impl Iterator<Item = (&R, Seconds)> {
+        let used = self.slots.iter().filter(|slot| slot.used);
+        used.map(move |slot| (&slot.row, slot.recent.seconds(now_ns)))
+    }
+
     /// All rows, to change.
     pub(crate) fn rows_mut(&mut self) -> impl Iterator<Item = &mut R> {
         self.slots.iter_mut().filter(|slot| slot.used).map(|slot| &mut slot.row)
@@ -242,7 +195,7 @@ impl<R: LedgerRow> Ledger<R> {
     pub(crate) fn restart(&mut self) {
         for (at, slot) in self.slots.iter_mut().enumerate().filter(|(_, slot)| slot.used) {
             slot.row.restart();
-            slot.recent = Recent::default();
+            slot.recent = R::Recent::default();
             if at >= self.fixed && slot.row.is_empty() {
                 slot.used = false;
                 self.index.remove(&slot.row.key());
@@ -348,6 +301,7 @@ fn happened(counts: &mut Counts, series: &mut Series, at_ns: u64, in_second: u32
 
 impl LedgerRow for Row {
     type Key = GroupKey;
+    type Recent = Recent;
 
     fn new(id: u32, key: GroupKey) -> Self {
         Self { id, key, owner: None, folded: 0, processes: 0, counts: Counts::default(), series: Series::default() }
@@ -393,6 +347,7 @@ impl LedgerRow for Row {
 
 impl LedgerRow for DestinationRow {
     type Key = DestRow;
+    type Recent = Recent;
 
     fn new(id: u32, key: DestRow) -> Self {
         Self {
@@ -409,6 +364,7 @@ impl LedgerRow for DestinationRow {
             connect_us: Sketch::default(),
             trend: Trend::default(),
             budget: None,
+            exhausted: None,
         }
     }
 
@@ -439,7 +395,7 @@ impl LedgerRow for DestinationRow {
 
     fn restart(&mut self) {
         (self.folded, self.series) = (0, Series::default());
-        (self.pattern, self.connect_us) = (Pattern::default(), Sketch::default());
+        (self.pattern, self.connect_us, self.exhausted) = (Pattern::default(), Sketch::default(), None);
         self.counts.restart();
     }
 
@@ -455,6 +411,7 @@ impl LedgerRow for DestinationRow {
 impl LedgerRow for PairRow {
     /// Ids of the process row and of the destination row.
     type Key = (u32, u32);
+    type Recent = ();
 
     fn new(_id: u32, (process, destination): (u32, u32)) -> Self {
         Self {

@@ -25,6 +25,7 @@ pub mod pattern;
 pub mod peaks;
 pub mod plan;
 pub mod ports;
+mod recent;
 mod restart;
 mod rules;
 pub mod sketch;

@@ -159,7 +159,7 @@ pub struct DestinationRow {
     pub series: Series,
     /// Full sockets that hold a port towards it, by the last census of its namespace.
     pub established: u64,
-    /// Of these, ESTABLISHED for at least two seconds, as of the last [`Engine::show`](crate::engine::Engine::show).
+    /// Of these, ESTABLISHED for two seconds and several mean lifetimes at least, as of the last [`Engine::show`](crate::engine::Engine::show).
     pub stable: u64,
     /// Of these, with a port that bind(2) had taken before, likewise.
     pub bound: u64,
@@ -174,6 +174,8 @@ pub struct DestinationRow {
     pub trend: crate::budgets::Trend,
     /// Port budget, for active destinations, as of the last [`Engine::show`](crate::engine::Engine::show).
     pub budget: Option<crate::ports::Budget>,
+    /// The same as of a connect that found no port: of the first, the second, the fourth and so on, the latest.
+    pub exhausted: Option<crate::ports::Budget>,
 }
 
 /// A pair of process row and destination row, for drilling down.
@@ -206,6 +208,8 @@ pub struct Waiting {
     pub sockets: u64,
     /// Of these, those that have been so for at least three seconds.
     pub aged: u64,
+    /// And for at least a minute.
+    pub old: u64,
 }
 
 /// How a socket's fate or owner is known.

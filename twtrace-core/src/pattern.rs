@@ -12,6 +12,15 @@ pub const SHORT_US: u64 = 5_000_000;
 /// A connection that lasts so long and carries more than a request is one of a pool's, or the like.
 const KEPT_US: u64 = 1_000_000;
 
+/// One that sent so many times what the one-shots beside it send has carried several requests.
+const SEVERAL: u64 = 3;
+
+/// Over how long the highest rate is taken, nanoseconds: less may be a burst.
+pub const WINDOW_NS: u64 = 5_000_000_000;
+
+/// Of how many such windows the connections are remembered.
+const WINDOWS: usize = 3;
+
 /// Sums over ended connections of one process towards one destination, or of all of a destination.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Pattern {
@@ -23,8 +32,10 @@ pub struct Pattern {
     pub closed_first: u64,
     /// Of all, those that were short and in which the opener sent no more than a request: one-shots.
     pub one_shots: u64,
-    /// Of all, those that were kept: they lasted, or had more than a request in a second and more.
+    /// Of all, those that were kept: they lasted, and carried more than one request.
     pub kept: u32,
+    /// Lifetimes of these, microseconds.
+    pub kept_us: u64,
     /// Lifetimes of established connections that were seen from their beginning, microseconds, and how many they are.
     pub lifetime_us: u64,
     /// See `lifetime_us`.
@@ -43,6 +54,8 @@ pub struct Pattern {
     pub linger_aborts: u32,
     /// Thrown away with a reset because data was left unread, or by connect(AF_UNSPEC).
     pub unread_aborts: u32,
+    /// Of all that were thrown away, those over which no payload had gone.
+    pub empty_aborts: u32,
     /// Beginning of the first connection, monotonic nanoseconds; 0 before there is one.
     pub first_ns: u64,
     /// Beginning of the latest.
@@ -50,6 +63,64 @@ pub struct Pattern {
     /// End of the latest.
     pub ended_ns: u64,
     gaps: Gaps,
+    windows: Windows,
+}
+
+/// Connections by the window of time in which they began.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Windows {
+    /// Number of the newest window that had any, counted from boot.
+    newest: u32,
+    /// Of that one, the one before it, and so on.
+    counts: [u32; WINDOWS],
+    /// The most that one had.
+    most: u32,
+}
+
+impl Windows {
+    fn number(at_ns: u64) -> u32 {
+        u32::try_from(at_ns / WINDOW_NS).unwrap_or(u32::MAX)
+    }
+
+    fn advance(&mut self, number: u32) {
+        let steps = number.saturating_sub(self.newest) as usize;
+        if steps > 0 {
+            let kept = WINDOWS.saturating_sub(steps);
+            self.counts.copy_within(..kept, WINDOWS - kept);
+            self.counts[..WINDOWS - kept].fill(0);
+            self.newest = number;
+        }
+    }
+
+    fn add(&mut self, at_ns: u64) {
+        let number = Self::number(at_ns);
+        self.advance(number);
+        // What comes later than that is in the sums alone.
+        if let Some(count) = self.counts.get_mut((self.newest - number) as usize) {
+            *count = count.saturating_add(1);
+            self.most = self.most.max(*count);
+        }
+    }
+
+    /// Adds another's. Of windows that are not remembered the most of either is kept, which is a lower bound.
+    fn absorb(&mut self, other: &Self) {
+        self.advance(other.newest);
+        self.most = self.most.max(other.most);
+        for (back, theirs) in other.counts.iter().enumerate() {
+            if let Some(ours) = self.counts.get_mut((self.newest - other.newest) as usize + back) {
+                *ours = ours.saturating_add(*theirs);
+                self.most = self.most.max(*ours);
+            }
+        }
+    }
+
+    /// How many began within the windows that are remembered, as of a moment, and since when.
+    fn recent(&self, now_ns: u64) -> (u32, u64) {
+        let now = Self::number(now_ns);
+        let passed = now.saturating_sub(self.newest) as usize;
+        let count = self.counts.iter().take(WINDOWS.saturating_sub(passed)).sum();
+        (count, u64::from(now).saturating_sub(WINDOWS as u64 - 1) * WINDOW_NS)
+    }
 }
 
 /// Times from the beginning of one connection to that of the next: number, mean, sum of squared differences (Welford).
@@ -76,6 +147,8 @@ impl Pattern {
         if let Outcome::Abort { linger } = outcome {
             let place = if linger { &mut self.linger_aborts } else { &mut self.unread_aborts };
             *place = place.saturating_add(1);
+            let empty = life.bytes_sent == 0 && life.bytes_received == 0;
+            self.empty_aborts = self.empty_aborts.saturating_add(u32::from(empty));
         }
         let active = role == Role::Active;
         self.bound = self.bound.saturating_add(u32::from(active && life.binding.port));
@@ -98,8 +171,13 @@ impl Pattern {
         self.lifetimes += 1;
         let (request, response) =
             if active { (life.bytes_sent, life.bytes_received) } else { (life.bytes_received, life.bytes_sent) };
-        let kept = lifetime_us > SHORT_US || lifetime_us >= KEPT_US && request > ONE_REQUEST_BYTES;
-        self.kept = self.kept.saturating_add(u32::from(kept));
+        // One request that takes long, or runs into a timeout, makes no pool.
+        let mean = self.request_bytes.checked_div(self.one_shots);
+        let several = mean.is_some_and(|mean| request > SEVERAL.saturating_mul(mean)) && lifetime_us > SHORT_US;
+        if lifetime_us >= KEPT_US && request > ONE_REQUEST_BYTES || several {
+            self.kept = self.kept.saturating_add(1);
+            self.kept_us = self.kept_us.saturating_add(lifetime_us);
+        }
         if lifetime_us <= SHORT_US && request <= ONE_REQUEST_BYTES && role != Role::Unknown {
             self.one_shots += 1;
             self.request_bytes = self.request_bytes.saturating_add(request);
@@ -116,10 +194,13 @@ impl Pattern {
             self.gaps.add((at_ns - self.last_ns) as f32 / 1e9);
         }
         self.last_ns = self.last_ns.max(at_ns);
+        self.windows.add(at_ns);
     }
 
     /// Adds another's sums. Gaps between connections of two are not those of either: they are forgotten.
     pub(crate) fn absorb(&mut self, other: &Self) {
+        let mut windows = self.windows;
+        windows.absorb(&other.windows);
         let first = [self.first_ns, other.first_ns].into_iter().filter(|at| *at > 0).min().unwrap_or(0);
         *self = Self {
             opened: self.opened + other.opened,
@@ -127,6 +208,7 @@ impl Pattern {
             closed_first: self.closed_first + other.closed_first,
             one_shots: self.one_shots + other.one_shots,
             kept: self.kept.saturating_add(other.kept),
+            kept_us: self.kept_us.saturating_add(other.kept_us),
             lifetime_us: self.lifetime_us.saturating_add(other.lifetime_us),
             lifetimes: self.lifetimes + other.lifetimes,
             request_bytes: self.request_bytes.saturating_add(other.request_bytes),
@@ -136,6 +218,8 @@ impl Pattern {
             own_range: self.own_range.saturating_add(other.own_range),
             linger_aborts: self.linger_aborts.saturating_add(other.linger_aborts),
             unread_aborts: self.unread_aborts.saturating_add(other.unread_aborts),
+            empty_aborts: self.empty_aborts.saturating_add(other.empty_aborts),
+            windows,
             first_ns: first,
             last_ns: self.last_ns.max(other.last_ns),
             ended_ns: self.ended_ns.max(other.ended_ns),
@@ -159,11 +243,25 @@ impl Pattern {
         if self.lifetimes == 0 { 0.0 } else { self.lifetime_us as f64 / 1e6 / self.lifetimes as f64 }
     }
 
-    /// Connections per second between the first beginning and the last; 0 for fewer than two.
+    /// Connections per second: between the first beginning and the last, or the most within five seconds where that is
+    /// more, as it is of a load that came for a part of a long trace. 0 for fewer than two.
     pub fn rate_per_s(&self) -> f64 {
         let seconds = self.last_ns.saturating_sub(self.first_ns) as f64 / 1e9;
         let steps = self.connections().saturating_sub(1) as f64;
-        if seconds > 0.0 { steps / seconds } else { 0.0 }
+        if seconds > 0.0 { (steps / seconds).max(f64::from(self.windows.most) / (WINDOW_NS as f64 / 1e9)) } else { 0.0 }
+    }
+
+    /// Connections per second of late: those that began within the last ten to fifteen seconds.
+    pub fn recent_per_s(&self, now_ns: u64) -> f64 {
+        let (count, since_ns) = self.windows.recent(now_ns);
+        let seconds = now_ns.saturating_sub(since_ns.max(self.first_ns)) as f64 / 1e9;
+        f64::from(count) / seconds.max(1.0)
+    }
+
+    /// How many were kept at a time, on average, rounded up.
+    pub fn kept_at_a_time(&self) -> u64 {
+        let span_us = self.ended_ns.saturating_sub(self.first_ns) / 1000;
+        if span_us == 0 { 0 } else { self.kept_us.div_ceil(span_us).min(self.kept.into()) }
     }
 
     /// Times between beginnings: how many, their mean in seconds, and their standard deviation by the mean.

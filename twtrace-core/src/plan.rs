@@ -230,7 +230,9 @@ impl Plan {
 
         // How much of the bucket limit leaves of the timewait sockets that hold ports.
         let holding = connections_per_s * (bound * minute + (1.0 - bound) * hold);
-        let kept = if holding > buckets { buckets / holding } else { 1.0 };
+        // More connections than ports cannot be: all that can wait at a time. Buckets that these do not fill limit nothing.
+        let room = f64::from(available) * (bound * sources + (1.0 - bound) * pairs);
+        let kept = if holding > buckets && buckets < room { buckets / holding } else { 1.0 };
         // Ports of one source address that are taken towards all destinations, and of one destination.
         let spread = bound / sources + (1.0 - bound) / pairs;
         let timewaits = connections_per_s * (bound * minute / sources + (1.0 - bound) * hold / pairs);
@@ -252,8 +254,6 @@ impl Plan {
         };
         let seconds_to_exhaustion = exhausted.then(|| growth.seconds_until(f64::from(available)));
 
-        // More connections than ports cannot be: all that can wait at a time.
-        let room = f64::from(available) * (bound * sources + (1.0 - bound) * pairs);
         let by_ports = time_wait_wanted.min(room);
         let time_wait = by_ports.min(buckets);
         let ports = time_wait.min(f64::from(available));

@@ -19,7 +19,7 @@ mod reset;
 mod server_closes_first;
 mod tracer_doubts;
 
-use crate::finding::{Finding, Rule};
+use crate::finding::{Finding, Value};
 use crate::input::Role;
 use crate::model::{DestKey, Model};
 use crate::ports::is_loopback;
@@ -27,29 +27,31 @@ use case::Case;
 use std::cmp::Reverse;
 use std::net::IpAddr;
 
-/// Findings that are kept: of more, the gravest.
+/// Findings that are kept: of more, the gravest, and a word that there are more.
 const FINDINGS: usize = 64;
 
 /// What all rules find, the gravest first.
 pub(crate) fn check(model: &Model) -> Vec<Finding> {
     let case = Case::of(model);
-    let mut churn = fork_per_request::check(&case);
-    churn.extend(no_reuse::check(&case));
-    churn.extend(pool_bypassed::check(&case));
+    let forks = fork_per_request::check(&case);
+    let churns = no_reuse::churns(&case, &forks);
+    let mut churn = forks;
+    churn.extend(no_reuse::check(&case, &churns));
+    churn.extend(pool_bypassed::check(&case, &churns));
     let servers = server_closes_first::check(&case);
     // A server that closes because its clients never come back on the same connection is no cause of its own.
     churn.extend(servers.into_iter().filter(|server| !is_explained(server, &churn)).collect::<Vec<_>>());
     churn.extend(bind_before_connect::check(&case));
 
-    let mut found = exhaustion::check(&case);
-    for consequence in &mut found {
+    let mut found = Vec::new();
+    for consequence in exhaustion::check(&case) {
         // What leads to it is told once, with what it leads to.
-        let destination = consequence.destination;
-        let leads = |cause: &Finding| destination.is_some() && cause.destination == destination;
-        if let Some(at) = churn.iter().position(leads) {
-            consequence.because_of(churn.remove(at));
-        }
-        churn.retain(|cause| !leads(cause) || cause.rule == Rule::BindBeforeConnect);
+        let behind = churn.iter().enumerate().filter(|(_, cause)| consequence.is_led_to_by(cause));
+        let most = behind.max_by_key(|(at, cause)| (made(cause), Reverse(*at))).map(|(at, _)| at);
+        found.push(match most {
+            Some(at) => consequence.because_of(churn.remove(at)),
+            None => consequence.finding,
+        });
     }
     let mut regular = periodic::check(&case);
     regular.retain(|one| !churn.iter().chain(&found).any(|other| one.destination == other.destination));
@@ -63,7 +65,6 @@ pub(crate) fn check(model: &Model) -> Vec<Finding> {
         reset::check,
         close_wait::check,
         fin_wait2::check,
-        tracer_doubts::check,
     ] {
         found.extend(rule(&case));
     }
@@ -71,7 +72,10 @@ pub(crate) fn check(model: &Model) -> Vec<Finding> {
         let process = finding.process.and_then(|party| party.process);
         (Reverse((finding.holds, finding.severity)), finding.rule, finding.destination, process)
     });
+    // Whatever else there is, that it may not be all has to be said.
+    let left_out = found.len().saturating_sub(FINDINGS);
     found.truncate(FINDINGS);
+    found.extend(tracer_doubts::check(&case, left_out));
     found
 }
 
@@ -95,26 +99,11 @@ fn place(netns: u32, address: IpAddr, port: u16) -> (u32, IpAddr, u16) {
     (if is_loopback(address, address) { netns } else { 0 }, address, port)
 }
 
-impl Finding {
-    /// This is what another finding leads to: that one's pattern and advice are told here.
-    fn because_of(&mut self, cause: Finding) {
-        self.cause = Some(cause.rule);
-        if cause.process.is_some() {
-            self.process = cause.process;
-        }
-        self.evidence.extend(
-            cause
-                .evidence
-                .into_iter()
-                .filter(|(name, _)| {
-                    // What both know is told once.
-                    !self.evidence.iter().any(|(known, _)| known == name)
-                })
-                .collect::<Vec<_>>(),
-        );
-        let known: Vec<&str> = self.advice.iter().map(|advice| advice.id).collect();
-        let more: Vec<_> = cause.advice.into_iter().filter(|advice| !known.contains(&advice.id)).collect();
-        // To remove the cause is better than to make room for it.
-        self.advice.splice(0..0, more);
-    }
+/// Evidence of those that make timewait sockets: how many they have made.
+const MADE: &str = "time_wait_made";
+
+/// How many timewait sockets a habit has made.
+fn made(habit: &Finding) -> u64 {
+    let made = habit.evidence.iter().find(|(name, _)| *name == MADE);
+    made.map_or(0, |(_, value)| if let Value::Count(count) = value { *count } else { 0 })
 }

@@ -159,6 +159,14 @@ impl Space {
         self.open.get(&(local, remote, port)).copied().unwrap_or(0)
     }
 
+    /// Towards where there are so many of them, in order.
+    pub(crate) fn crowds(&self, least: u64) -> Vec<Towards> {
+        let many = self.open.iter().filter(|(_, count)| **count >= least);
+        let mut crowds: Vec<Towards> = many.map(|(towards, _)| *towards).collect();
+        crowds.sort_unstable();
+        crowds
+    }
+
     /// Full sockets that hold a local port. In recordings of older versions all are [`CensusState::Open`].
     pub(crate) fn connections(&self) -> impl Iterator<Item = Connection> {
         self.held.values().filter_map(|held| match held.socket {

@@ -103,14 +103,14 @@ fn no_port_at_bind(plan: &Plan) -> Remedy {
 
 fn reuse(plan: &Plan) -> Remedy {
     let after = plan.after(Change::Reuse);
-    let without_effect = if plan.reuse_seconds().is_some() {
+    let without_effect = if plan.bound_share >= 1.0 {
+        Some("sockets that are bound first do not reuse")
+    } else if plan.reuse_seconds().is_some() {
         Some("timewait sockets are reused already")
     } else if after.reuse_seconds().is_none() {
         Some("tcp_tw_reuse_delay is as long as TIME_WAIT")
     } else if !plan.closes_first || plan.pooled {
         Some("this host keeps no timewait sockets")
-    } else if plan.bound_share >= 1.0 {
-        Some("sockets that are bound first do not reuse")
     } else {
         None
     };

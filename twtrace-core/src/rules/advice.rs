@@ -1,8 +1,8 @@
 //! What to change, with what it does in numbers. Nothing here is ever executed.
 
-use super::case::Case;
+use super::case::{Case, is_of};
 use crate::finding::{Advice, Effect, Party};
-use crate::input::KernelFacts;
+use crate::input::{Holder, KernelFacts};
 use crate::model::DestKey;
 use crate::ports::{Budget, REUSE_SECONDS, Usable};
 
@@ -84,13 +84,22 @@ pub(super) fn bind_address_no_port(ports_bound: u64) -> Advice {
     }
 }
 
-/// Prefixes a command so that it acts on the network namespace that it is about.
-fn there(case: &Case<'_>, key: DestKey, party: Option<&Party>, command: &str) -> String {
-    let own = case.model.summary().host.netns;
+/// Prefixes a command so that it acts on the network namespace that it is about: by a process of it that is known to be
+/// there, or by whatever process `lsns` finds. (A namespace's name may be a container's, which `ip netns` does not know.)
+pub(super) fn there(case: &Case<'_>, netns: u32, party: Option<&Party>, command: &str) -> String {
+    if netns == case.model.summary().host.netns || netns == 0 {
+        return command.to_owned();
+    }
     let process = party.and_then(|party| party.process);
-    match process {
-        Some(process) if key.netns != own && key.netns != 0 => format!("nsenter -t {} -n {command}", process.tgid),
-        _ => command.to_owned(),
+    // Who holds sockets there is alive, which a process that ran for one request may not be.
+    let holders = case.holders(|holder| holder.netns == netns);
+    let is_it = |holder: &Holder| process.is_some_and(|process| is_of(holder, process));
+    let holder = holders.min_by_key(|holder| (!is_it(holder), holder.start_ns, holder.tgid));
+    match holder.map(|holder| holder.tgid).or(process.map(|process| process.tgid)) {
+        Some(tgid) => format!("nsenter -t {tgid} -n {command}"),
+        None => {
+            format!("nsenter -t \"$(lsns -t net -n -o NS,PID | awk '$1 == {netns} {{ print $2 }}')\" -n {command}")
+        }
     }
 }
 
@@ -105,10 +114,11 @@ pub(super) fn tw_reuse(case: &Case<'_>, key: DestKey, budget: &Budget, party: Op
     Some(Advice {
         id: "tcp-tw-reuse",
         text: format!(
-            "Let connects take over timewait sockets that are older than {delay:.0} s: the range then lasts for \
-             {sustained:.0} connections/s."
+            "Let connects take over timewait sockets that are older than {} ms: the range then lasts for \
+             {sustained:.0} connections/s.",
+            (delay * 1e3).round()
         ),
-        command: Some(there(case, key, party, "sysctl -w net.ipv4.tcp_tw_reuse=1")),
+        command: Some(there(case, key.netns, party, "sysctl -w net.ipv4.tcp_tw_reuse=1")),
         effect: vec![effect("max_rate_per_s", budget.max_rate_per_s, sustained)],
         risk:
             "For outgoing connections with TCP timestamps on both ends alone; timewait sockets in FIN_WAIT2 are never \
@@ -134,7 +144,12 @@ pub(super) fn wider_range(case: &Case<'_>, key: DestKey, budget: &Budget, party:
     Some(Advice {
         id: "wider-port-range",
         text: format!("Widen the range of local ports to {low}-{high}: {total} instead of {}.", budget.total),
-        command: Some(there(case, key, party, &format!("sysctl -w net.ipv4.ip_local_port_range=\"{low} {high}\""))),
+        command: Some(there(
+            case,
+            key.netns,
+            party,
+            &format!("sysctl -w net.ipv4.ip_local_port_range=\"{low} {high}\""),
+        )),
         effect: vec![
             effect("ports_total", budget.total.into(), total.into()),
             effect(

@@ -5,13 +5,15 @@ use super::case::Case;
 use super::not_time_wait::{Failed, failed};
 use crate::failure::Cause;
 use crate::finding::{Confidence, Finding, Rule, Severity, Value};
+use crate::ports::Usable;
 
 pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
     failed(case, |cause| cause == Cause::BoundPoolExhausted)
         .into_iter()
-        .map(|Failed { party, count, last_ns, .. }| {
+        .map(|Failed { party, count, last_ns, place, .. }| {
             let holds = case.goes_on(last_ns, 0.0);
-            let total = case.destinations.iter().filter_map(|(_, row)| row.budget).map(|budget| budget.total).max();
+            let kernel = place.and_then(|key| case.kernel(key));
+            let total = kernel.and_then(Usable::of).map(|usable| usable.total());
             let mut evidence = vec![("failures", Value::Count(count)), ("errno", Value::Text("EADDRINUSE".to_owned()))];
             evidence.extend(total.map(|total| ("ports_total", Value::Count(total.into()))));
             Finding {

@@ -1,6 +1,6 @@
 //! The kernel refuses timewait sockets: `tcp_max_tw_buckets` is reached.
 
-use super::advice::effect;
+use super::advice::{effect, there};
 use super::case::Case;
 use crate::finding::{Advice, Confidence, Finding, Party, Rule, Severity, Value};
 use crate::model::{GroupBy, GroupKey};
@@ -27,11 +27,12 @@ pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
     let wanted = (wanted.round() as u64).next_power_of_two();
     let mebibytes = wanted as f64 * f64::from(TIMEWAIT_BYTES + PORT_BYTES + PORT_ADDRESS_BYTES) / 1_048_576.0;
     let last_ns = place.map_or(0, |(_, row)| row.pattern.ended_ns);
+    let party = most.and_then(|row| row.owner.as_ref()).map(Party::of);
     vec![Finding {
         rule: Rule::BucketOverflow,
         severity: Severity::Warning,
         holds: case.goes_on(last_ns, 0.0) && kernel.time_wait as f64 >= 0.95 * kernel.max_tw_buckets as f64,
-        process: most.and_then(|row| row.owner.as_ref()).map(Party::of),
+        process: party,
         destination: place.map(|(key, _)| *key),
         cause: None,
         title:
@@ -47,7 +48,12 @@ pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
             text: format!(
                 "Raise the limit to {wanted}, which takes at most {mebibytes:.0} MiB of kernel memory when full."
             ),
-            command: Some(format!("sysctl -w net.ipv4.tcp_max_tw_buckets={wanted}")),
+            command: Some(there(
+                case,
+                place.map_or(0, |(key, _)| key.netns),
+                party.as_ref(),
+                &format!("sysctl -w net.ipv4.tcp_max_tw_buckets={wanted}"),
+            )),
             effect: vec![effect("max_tw_buckets", kernel.max_tw_buckets as f64, wanted as f64)],
             risk: "Memory, and more ports in use: without the limit they would have come free. Reuse of connections \
                    removes the cause."

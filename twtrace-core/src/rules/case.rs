@@ -75,6 +75,11 @@ impl<'a> Case<'a> {
         self.now_ns.saturating_sub(last_ns) <= RECENT_NS.max(patience_ns)
     }
 
+    /// Whether a habit goes on at a rate that costs something: a connection now and then is no flood of old.
+    pub(super) fn habit_goes_on(&self, pattern: &Pattern) -> bool {
+        self.goes_on(pattern.ended_ns, 0.0) && pattern.recent_per_s(self.now_ns) >= LEAST_PER_S / 2.0
+    }
+
     /// Sysctls of a destination's namespace.
     pub(super) fn kernel(&self, key: DestKey) -> Option<&'a KernelFacts> {
         self.model.summary().kernel_of(key.netns)

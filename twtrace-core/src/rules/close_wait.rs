@@ -5,6 +5,9 @@ use super::case::{Case, MANY, is_to};
 use crate::finding::{Advice, Confidence, Finding, Party, Rule, Severity, Value};
 use crate::input::CensusState;
 
+/// So many are no pool whose server has hung up on idle connections.
+const TOO_MANY: u64 = 1000;
+
 pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
     let leaks = case.model.waiting().iter().filter(|kind| kind.state == CensusState::CloseWait && kind.aged >= MANY);
     leaks
@@ -12,9 +15,11 @@ pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
             let key = kind.destination;
             let holders = case.holders(|holder| holder.state == "close_wait" && is_to(holder, key));
             let holder = holders.max_by_key(|holder| (holder.sockets, holder.tgid));
+            // A pool that looks at its connections when it needs them leaves some like that for a while.
+            let leaks = kind.old >= MANY || kind.sockets >= TOO_MANY;
             Finding {
                 rule: Rule::CloseWaitLeak,
-                severity: Severity::Warning,
+                severity: if leaks { Severity::Warning } else { Severity::Info },
                 holds: true,
                 process: holder.map(Party::of_holder),
                 destination: Some(key),
@@ -23,6 +28,7 @@ pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
                 evidence: vec![
                     ("close_wait", Value::Count(kind.sockets)),
                     ("close_wait_for_3_s", Value::Count(kind.aged)),
+                    ("close_wait_for_60_s", Value::Count(kind.old)),
                 ],
                 advice: vec![Advice {
                     id: "close-sockets",
@@ -34,7 +40,11 @@ pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
                     effect: vec![effect("close_wait", kind.sockets as f64, 0.0)],
                     risk: "None.".to_owned(),
                 }],
-                confidence: if holder.is_some() { Confidence::High } else { Confidence::Medium },
+                confidence: match holder {
+                    _ if !leaks => Confidence::Low,
+                    Some(_) => Confidence::High,
+                    None => Confidence::Medium,
+                },
                 recheck: "After the change `ss -tan state close-wait` stays near empty.".to_owned(),
             }
         })

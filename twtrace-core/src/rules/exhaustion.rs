@@ -7,7 +7,7 @@ use crate::failure::{Cause, FailureRow};
 use crate::finding::{Advice, Confidence, Evidence, Finding, Party, Rule, Severity, Value};
 use crate::ledger::Map;
 use crate::model::{DestKey, DestinationRow};
-use crate::ports::Budget;
+use crate::ports::{Budget, TIME_WAIT_SECONDS};
 
 /// What lies further ahead is no emergency, in seconds.
 const NEAR_S: f64 = 600.0;
@@ -17,6 +17,9 @@ const IMMINENT_S: f64 = 60.0;
 
 /// Timewait sockets, or connections that were opened, by which a rate is more than a guess.
 const ENOUGH: u32 = 20;
+
+/// Share of the ports by which they are nearly gone, whatever the forecast says.
+const NEARLY_ALL: f64 = 0.8;
 
 /// Failures towards one destination.
 #[derive(Default)]
@@ -28,7 +31,52 @@ struct Reached<'a> {
     worst: Option<&'a FailureRow>,
 }
 
-pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
+/// A finding, and what it is a consequence of.
+pub(super) struct Consequence {
+    pub(super) finding: Finding,
+    culprit: Culprit,
+    /// Timewait sockets that were made towards the destination.
+    made: u64,
+}
+
+impl Consequence {
+    /// Whether a habit lies behind it: nothing that has stopped does behind what goes on, and nothing that made a few of
+    /// the timewait sockets does.
+    pub(super) fn is_led_to_by(&self, cause: &Finding) -> bool {
+        let same_party = match (self.finding.process, cause.process) {
+            (Some(ours), Some(theirs)) if theirs.process.is_some() => ours.process == theirs.process,
+            (Some(ours), Some(theirs)) => ours.ppid == theirs.ppid && ours.command == theirs.command,
+            _ => true,
+        };
+        let leads = match self.culprit {
+            Culprit::TimeWait => {
+                cause.rule != Rule::BindBeforeConnect && same_party && 2 * super::made(cause) >= self.made
+            }
+            Culprit::Bound => cause.rule == Rule::BindBeforeConnect,
+            Culprit::Open => false,
+        };
+        leads && cause.destination == self.finding.destination && (cause.holds || !self.finding.holds)
+    }
+
+    /// That habit's pattern and advice are told here.
+    pub(super) fn because_of(self, cause: Finding) -> Finding {
+        let mut finding = self.finding;
+        finding.cause = Some(cause.rule);
+        if cause.process.is_some() {
+            finding.process = cause.process;
+        }
+        // What both know is told once.
+        let known: Vec<&str> = finding.evidence.iter().map(|(name, _)| *name).collect();
+        finding.evidence.extend(cause.evidence.into_iter().filter(|(name, _)| !known.contains(name)));
+        let known: Vec<&str> = finding.advice.iter().map(|advice| advice.id).collect();
+        let more: Vec<_> = cause.advice.into_iter().filter(|advice| !known.contains(&advice.id)).collect();
+        // To remove the cause is better than to make room for it.
+        finding.advice.splice(0..0, more);
+        finding
+    }
+}
+
+pub(super) fn check(case: &Case<'_>) -> Vec<Consequence> {
     let mut reached: Map<DestKey, Reached<'_>> = Map::default();
     let exhausted = |cause| matches!(cause, Cause::DestinationExhausted | Cause::SocketRangeExhausted);
     for row in case.model.failures().filter(|row| exhausted(row.cause)) {
@@ -46,10 +94,13 @@ pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
     }
     let mut found = Vec::new();
     for (key, row) in &case.destinations {
-        match reached.get(key) {
-            Some(failed) => found.push(fails(case, *key, row, failed)),
-            None => found.extend(row.budget.and_then(|budget| near(case, *key, row, &budget))),
+        let failed = reached.get(key);
+        let fails = failed.map(|failed| fails(case, *key, row, failed));
+        if fails.as_ref().is_none_or(|fails| !fails.finding.holds) {
+            let near = row.budget.and_then(|budget| near(case, *key, row, &budget));
+            found.extend(near.or_else(|| if fails.is_none() { was_near(case, *key, row) } else { None }));
         }
+        found.extend(fails);
     }
     found
 }
@@ -90,6 +141,7 @@ fn split(row: &DestinationRow, budget: &Budget) -> Vec<Evidence> {
         ("ports_bound", Value::Count(budget.bound.into())),
         ("ports_available", Value::Count(budget.available.into())),
         ("port_rate_per_s", Value::Number(budget.rate_per_s)),
+        ("open_growth_per_s", Value::Number(budget.growth_per_s)),
         ("max_rate_per_s", Value::Number(budget.max_rate_per_s)),
         ("hold_seconds", Value::Number(budget.hold_seconds)),
     ];
@@ -113,22 +165,38 @@ fn advice(case: &Case<'_>, key: DestKey, budget: &Budget, party: Option<&Party>)
     first
 }
 
-fn fails(case: &Case<'_>, key: DestKey, row: &DestinationRow, failed: &Reached<'_>) -> Finding {
+/// A socket's own range is not the namespace's: none of what widens that one helps, and its budget is not this one's.
+fn own_range_advice() -> Advice {
+    advice::plain(
+        "wider-port-range",
+        "Give the sockets a wider range of their own (IP_LOCAL_PORT_RANGE), within net.ipv4.ip_local_port_range, or none: \
+         they then have all of that one.",
+        "Whoever divides the ports between programs by such ranges must divide them anew.",
+    )
+}
+
+fn fails(case: &Case<'_>, key: DestKey, row: &DestinationRow, failed: &Reached<'_>) -> Consequence {
     let seconds = failed.last_ns.saturating_sub(failed.first_ns) as f64 / 1e9;
     let per_s = if seconds > 0.0 { failed.count.saturating_sub(1) as f64 / seconds } else { 0.0 };
     let holds = case.goes_on(failed.last_ns, 0.0);
-    let budget = row.budget.unwrap_or_default();
-    let known = row.budget.is_some();
-    let what = if known { culprit(&budget) } else { Culprit::TimeWait };
+    // Who had the ports then: since, they may have come back.
+    let budget = row.exhausted.or(row.budget);
+    let culprit = budget.as_ref().map_or(Culprit::TimeWait, culprit);
     let victim = failed.worst.and_then(|row| party(case, row));
-    let process = if what == Culprit::TimeWait { maker(case, key).or(victim) } else { victim };
-    let title = match what {
+    let process = if culprit == Culprit::TimeWait { maker(case, key).or(victim) } else { victim };
+    // Some timewait sockets among them are told of, and not denied.
+    let plain = budget.is_some_and(|budget| !failed.in_own_range && budget.is_time_wait() == Some(false));
+    let title = match (culprit, plain) {
         _ if failed.in_own_range => "finds no port within the socket's own IP_LOCAL_PORT_RANGE: connect(2) fails",
-        Culprit::TimeWait => "finds no local port: connect(2) fails, timewait sockets have the ports",
-        Culprit::Open => {
+        (Culprit::TimeWait, _) => "finds no local port: connect(2) fails, timewait sockets have the ports",
+        (Culprit::Open, true) => {
             "finds no local port: connect(2) fails, open connections have the ports: this is not TIME_WAIT"
         }
-        Culprit::Bound => "finds no local port: connect(2) fails, bound sockets have the ports: this is not TIME_WAIT",
+        (Culprit::Open, false) => "finds no local port: connect(2) fails, open connections have most of the ports",
+        (Culprit::Bound, true) => {
+            "finds no local port: connect(2) fails, bound sockets have the ports: this is not TIME_WAIT"
+        }
+        (Culprit::Bound, false) => "finds no local port: connect(2) fails, bound sockets have most of the ports",
     };
     let mut evidence = vec![
         ("failures", Value::Count(failed.count)),
@@ -140,13 +208,18 @@ fn fails(case: &Case<'_>, key: DestKey, row: &DestinationRow, failed: &Reached<'
     {
         evidence.push(("failing_pid", Value::Count(victim.tgid.into())));
     }
-    if known {
+    if let Some(budget) = budget.filter(|_| !failed.in_own_range) {
         evidence.extend(split(row, &budget));
     }
-    if what != Culprit::TimeWait {
+    if plain {
         evidence.push(("verdict", Value::Text("this is not TIME_WAIT".to_owned())));
     }
-    Finding {
+    let advice = match budget {
+        _ if failed.in_own_range => vec![own_range_advice()],
+        Some(budget) => advice(case, key, &budget, process.as_ref()),
+        None => Vec::new(),
+    };
+    let finding = Finding {
         rule: Rule::ExhaustionReached,
         severity: if holds { Severity::Critical } else { Severity::Warning },
         holds,
@@ -155,18 +228,19 @@ fn fails(case: &Case<'_>, key: DestKey, row: &DestinationRow, failed: &Reached<'
         cause: None,
         title: title.to_owned(),
         evidence,
-        advice: if known { advice(case, key, &budget, process.as_ref()) } else { Vec::new() },
+        advice,
         confidence: Confidence::High,
         recheck: "After the change connect(2) fails no more, and ports are left at the peak of the load.".to_owned(),
-    }
+    };
+    Consequence { finding, culprit, made: row.counts.time_wait_made }
 }
 
-fn near(case: &Case<'_>, key: DestKey, row: &DestinationRow, budget: &Budget) -> Option<Finding> {
+fn near(case: &Case<'_>, key: DestKey, row: &DestinationRow, budget: &Budget) -> Option<Consequence> {
     let seconds = budget.seconds_to_exhaustion?;
     let enough = budget.time_wait >= ENOUGH || budget.established >= ENOUGH;
     // Unless it comes within the whole band of error it is no forecast, but for ports that are nearly gone.
     let sure = budget.latest_seconds.is_some();
-    if seconds > NEAR_S || !enough || !(sure || budget.utilization >= 0.8) {
+    if seconds > NEAR_S || budget.rate_per_s <= 0.0 || !enough || !(sure || budget.utilization >= NEARLY_ALL) {
         return None;
     }
     let process = maker(case, key);
@@ -176,12 +250,13 @@ fn near(case: &Case<'_>, key: DestKey, row: &DestinationRow, budget: &Budget) ->
     ];
     evidence.extend(budget.latest_seconds.map(|latest| ("latest_seconds_estimated", Value::Number(latest))));
     evidence.extend(split(row, budget));
-    let title = match culprit(budget) {
+    let culprit = culprit(budget);
+    let title = match culprit {
         Culprit::TimeWait => "takes local ports faster than they come back",
         Culprit::Open => "opens connections and does not close them: local ports run out, and this is not TIME_WAIT",
         Culprit::Bound => "binds ports faster than they come back: this is not TIME_WAIT",
     };
-    Some(Finding {
+    let finding = Finding {
         rule: Rule::ExhaustionNear,
         severity: if seconds <= IMMINENT_S { Severity::Critical } else { Severity::Warning },
         holds: true,
@@ -193,5 +268,39 @@ fn near(case: &Case<'_>, key: DestKey, row: &DestinationRow, budget: &Budget) ->
         advice: advice(case, key, budget, process.as_ref()),
         confidence: if sure { Confidence::High } else { Confidence::Medium },
         recheck: "After the change the forecast says never, at the peak of the load.".to_owned(),
-    })
+    };
+    Some(Consequence { finding, culprit, made: row.counts.time_wait_made })
+}
+
+/// Nearly all ports are timewait sockets', or were at some time.
+fn was_near(case: &Case<'_>, key: DestKey, row: &DestinationRow) -> Option<Consequence> {
+    let budget = row.budget?;
+    let peak = row.counts.time_wait_live_peak;
+    // Where they are taken over they may be as many as there are ports.
+    if budget.hold_seconds < TIME_WAIT_SECONDS || (peak as f64) < NEARLY_ALL * f64::from(budget.total.max(1)) {
+        return None;
+    }
+    let holds = budget.utilization >= NEARLY_ALL;
+    let process = maker(case, key);
+    let mut evidence = vec![("time_wait_live_peak", Value::Count(peak))];
+    evidence.extend(split(row, &budget));
+    let finding = Finding {
+        rule: Rule::ExhaustionNear,
+        severity: Severity::Warning,
+        holds,
+        process,
+        destination: Some(key),
+        cause: None,
+        title: if holds {
+            "has nearly all local ports in timewait sockets, at a rate that they just bear"
+        } else {
+            "had nearly all local ports in timewait sockets"
+        }
+        .to_owned(),
+        evidence,
+        advice: advice(case, key, &Budget { time_wait: budget.total, ..budget }, process.as_ref()),
+        confidence: Confidence::Medium,
+        recheck: "After the change most ports are left at the peak of the load.".to_owned(),
+    };
+    Some(Consequence { finding, culprit: Culprit::TimeWait, made: row.counts.time_wait_made })
 }

@@ -3,11 +3,12 @@
 use super::advice;
 use super::case::{Case, LEAST_PER_S, MANY, MOST, Pair};
 use super::no_reuse::replaced;
+use super::periodic::is_rhythm;
 use crate::finding::{Confidence, Finding, Party, Rule, Severity, Value};
 use crate::input::{Comm, Role};
 use crate::ledger::Map;
 use crate::model::DestKey;
-use crate::pattern::Pattern;
+use crate::pattern::{Pattern, WINDOW_NS};
 
 /// Connections of a process that is run for one request.
 const FEW: u64 = 3;
@@ -15,25 +16,43 @@ const FEW: u64 = 3;
 /// Processes that make a habit.
 const PROCESSES: u64 = 10;
 
+/// How soon after its start such a process connects, nanoseconds.
+const AT_ONCE_NS: u64 = 2_000_000_000;
+
 #[derive(Default)]
 struct Group {
     pattern: Pattern,
     processes: u64,
     made: u64,
     party: Option<Party>,
+    /// When the first and the last of them started.
+    started_ns: Option<(u64, u64)>,
+    /// All of the destination's connections come at regular intervals.
+    is_rhythm: bool,
+    /// Connections by the window in which they began: a process has too few to know the most of all.
+    windows: Map<u64, u64>,
+}
+
+/// Whether a process has been run for the few connections that it has, as far as can be seen. (Its start counts from
+/// boot and connections count without the time that the host was suspended: on a host that was, all are.)
+pub(super) fn is_run_for_a_request(Pair { pair, owner, .. }: &Pair<'_>) -> bool {
+    let soon = pair.pattern.first_ns.saturating_sub(owner.key.start_ns) <= AT_ONCE_NS;
+    (1..=FEW).contains(&pair.pattern.opened) && soon
 }
 
 pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
     let mut groups: Map<(u32, Comm, DestKey), Group> = Map::default();
-    for Pair { pair, owner, key, .. } in &case.pairs {
-        if key.role != Role::Active || !(1..=FEW).contains(&pair.pattern.opened) {
-            continue;
-        }
+    let run = case.pairs.iter().filter(|pair| pair.key.role == Role::Active && is_run_for_a_request(pair));
+    for Pair { pair, owner, row, key } in run {
         let group = groups.entry((owner.ppid, owner.parent_comm, *key)).or_default();
         group.pattern.absorb(&pair.pattern);
         group.processes += 1;
         group.made += pair.time_wait_made;
+        group.is_rhythm = is_rhythm(&row.pattern);
         group.party.get_or_insert(Party::of(owner));
+        let (first, last) = group.started_ns.unwrap_or((u64::MAX, 0));
+        group.started_ns = Some((first.min(owner.key.start_ns), last.max(owner.key.start_ns)));
+        *group.windows.entry(pair.pattern.first_ns / WINDOW_NS).or_default() += pair.pattern.opened;
     }
     let mut all: Vec<_> = groups.into_iter().collect();
     all.sort_unstable_by_key(|((ppid, comm, key), _)| (*key, *ppid, *comm));
@@ -42,8 +61,14 @@ pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
 
 fn finding(case: &Case<'_>, key: DestKey, group: &Group) -> Option<Finding> {
     let pattern = &group.pattern;
-    let rate_per_s = pattern.rate_per_s();
-    let habit = replaced(pattern.opened, rate_per_s, pattern.lifetime_s())
+    let most = group.windows.values().max().map_or(0.0, |most| *most as f64 / (WINDOW_NS as f64 / 1e9));
+    let rate_per_s = pattern.rate_per_s().max(most);
+    // Workers that were all started beforehand are a service's.
+    let span_ns = |(first, last): (u64, u64)| last.saturating_sub(first);
+    let one_by_one = 2 * group.started_ns.map_or(0, span_ns) >= pattern.last_ns.saturating_sub(pattern.first_ns);
+    let habit = one_by_one
+        && !group.is_rhythm
+        && replaced(pattern.opened, rate_per_s, pattern.lifetime_s())
         && group.processes >= PROCESSES
         && pattern.opened >= MANY
         && rate_per_s >= LEAST_PER_S
@@ -59,7 +84,7 @@ fn finding(case: &Case<'_>, key: DestKey, group: &Group) -> Option<Finding> {
     Some(Finding {
         rule: Rule::ForkPerRequest,
         severity: Severity::Info,
-        holds: case.goes_on(pattern.ended_ns, rate_per_s),
+        holds: case.habit_goes_on(pattern),
         process: Some(party),
         destination: Some(key),
         cause: None,
@@ -70,7 +95,7 @@ fn finding(case: &Case<'_>, key: DestKey, group: &Group) -> Option<Finding> {
             ("rate_per_s", Value::Number(rate_per_s)),
             ("lifetime_ms", Value::Number(lifetime_s * 1e3)),
             ("request_bytes", Value::Count(pattern.request_bytes / pattern.one_shots.max(1))),
-            ("time_wait_made", Value::Count(group.made)),
+            (super::MADE, Value::Count(group.made)),
         ],
         advice: vec![advice::one_process(rate_per_s, made_per_s, lifetime_s)],
         // Whose parent is gone belongs to init, and to everybody else like that.

@@ -1,46 +1,114 @@
 //! One request per connection: a process opens connections at a rate, each short and with one request's bytes.
+//!
+//! So do the processes of one program under one parent together: the workers of a server that forks them beforehand.
 
 use super::advice;
 use super::case::{Case, LEAST_PER_S, MANY, MOST, Pair};
+use super::fork_per_request::is_run_for_a_request;
+use super::periodic::is_rhythm;
 use crate::finding::{Confidence, Evidence, Finding, Party, Rule, Severity, Value};
-use crate::input::Role;
+use crate::input::{Comm, ProcessKey, Role};
+use crate::ledger::Map;
+use crate::model::{DestKey, DestinationRow};
+use crate::pattern::Pattern;
 
-/// A process that opens one-shots.
-pub(super) struct Churn<'c, 'a> {
-    pub(super) pair: &'c Pair<'a>,
+/// Share of a program's connections by which one of its processes stands for all of them.
+const NEARLY_ALL: f64 = 0.9;
+
+/// PID of init, the parent of daemons that have nothing to do with each other.
+const INIT: u32 = 1;
+
+/// Who opens one-shots.
+pub(super) struct Churn<'a> {
+    pub(super) party: Party,
+    pub(super) key: DestKey,
+    pub(super) row: &'a DestinationRow,
+    pub(super) pattern: Pattern,
     pub(super) rate_per_s: f64,
+    /// Timewait sockets of these connections, wherever on this host they are made.
     pub(super) made_per_s: f64,
+    /// Of these, those that take a port: the opener's own.
+    pub(super) ports_per_s: f64,
+    /// All that the opener has made.
+    pub(super) made: u64,
     pub(super) lifetime_s: f64,
-    /// Connections of the process towards the same destination that are there, or were, for a while.
+    /// Connections towards the same destination that are there, or were, for a while.
     pub(super) pool: u64,
 }
 
-/// All of them, whatever may explain them.
-pub(super) fn churns<'c, 'a>(case: &'c Case<'a>) -> impl Iterator<Item = Churn<'c, 'a>> {
-    case.pairs.iter().filter_map(|pair| {
+/// One program under one parent; of init's children each process by itself.
+type Program = (DestKey, u32, Comm, Option<ProcessKey>);
+
+/// All of them, whatever may explain them, but for those that `forks` tells of.
+pub(super) fn churns<'a>(case: &Case<'a>, forks: &[Finding]) -> Vec<(Churn<'a>, bool)> {
+    let mut programs: Map<Program, Vec<&Pair<'a>>> = Map::default();
+    for pair in &case.pairs {
         let pattern = &pair.pair.pattern;
-        let rate_per_s = pattern.rate_per_s();
-        let lifetime_s = pattern.lifetime_s();
-        let habit = pair.key.role == Role::Active
-            && replaced(pattern.opened, rate_per_s, lifetime_s)
-            && pattern.opened >= MANY
-            && rate_per_s >= LEAST_PER_S
-            && pattern.one_shots as f64 >= MOST * pattern.opened as f64;
-        if !habit {
-            return None;
+        if pair.key.role == Role::Active && pattern.opened > 0 && is_of_one_shots(pattern) && !is_told(pair, forks) {
+            let Pair { owner, key, .. } = pair;
+            let alone = (owner.ppid <= INIT).then_some(owner.key);
+            programs.entry((*key, owner.ppid, owner.comm, alone)).or_default().push(pair);
         }
-        // Wherever on this host they are made.
-        let made = pair.pair.time_wait_made as f64 + case.made_by_local_peer(pair.key, pattern.opened);
-        let made_share = made / pattern.opened as f64;
-        Some(Churn {
-            pair,
-            rate_per_s,
-            made_per_s: rate_per_s * made_share.min(1.0),
-            lifetime_s,
-            // The pool may have ended with the process.
-            pool: case.holds(pair.owner.key, pair.key).min(pair.row.stable).max(pattern.kept.into()),
-        })
-    })
+    }
+    let mut programs: Vec<_> = programs.into_iter().collect();
+    programs.sort_unstable_by_key(|(program, _)| *program);
+    programs.into_iter().filter_map(|(_, pairs)| churn(case, pairs)).collect()
+}
+
+fn is_of_one_shots(pattern: &Pattern) -> bool {
+    pattern.one_shots as f64 >= MOST * pattern.opened as f64
+}
+
+fn is_told(pair: &Pair<'_>, forks: &[Finding]) -> bool {
+    let is_it = |party: Party| (party.ppid, party.parent_command) == (pair.owner.ppid, pair.owner.parent_comm);
+    is_run_for_a_request(pair)
+        && forks.iter().any(|fork| fork.destination == Some(pair.key) && fork.process.is_some_and(is_it))
+}
+
+/// The churn of a program's processes, and whether they are at fault.
+fn churn<'a>(case: &Case<'a>, mut pairs: Vec<&Pair<'a>>) -> Option<(Churn<'a>, bool)> {
+    let opened: u64 = pairs.iter().map(|pair| pair.pair.pattern.opened).sum();
+    let most = *pairs.iter().max_by_key(|pair| (pair.pair.pattern.opened, pair.owner.key))?;
+    if most.pair.pattern.opened as f64 >= NEARLY_ALL * opened as f64 {
+        pairs = vec![most];
+    }
+    let mut pattern = most.pair.pattern;
+    for other in pairs.iter().filter(|other| other.owner.key != most.owner.key) {
+        pattern.absorb(&other.pair.pattern);
+    }
+    let (rate_per_s, lifetime_s) = (pattern.rate_per_s(), pattern.lifetime_s());
+    let habit = replaced(pattern.opened, rate_per_s, lifetime_s)
+        && pattern.opened >= MANY
+        && rate_per_s >= LEAST_PER_S
+        && !is_rhythm(&most.row.pattern);
+    if !habit {
+        return None;
+    }
+    let made: u64 = pairs.iter().map(|pair| pair.pair.time_wait_made).sum();
+    let per_s = |made: f64| rate_per_s * (made / pattern.opened as f64).min(1.0);
+    let held: u64 = pairs.iter().map(|pair| case.holds(pair.owner.key, pair.key)).sum();
+    let party = if let [one] = pairs.as_slice() {
+        Party::of(one.owner)
+    } else {
+        Party { process: None, processes: pairs.len() as u64, ..Party::of(most.owner) }
+    };
+    // A client that is given no choice by its server is not at fault; a service is, for it has its own configuration.
+    let at_fault =
+        !case.is_closed_by_local_peer(most.key, &pattern) || pairs.iter().any(|pair| case.listens(pair.owner.key));
+    let churn = Churn {
+        party,
+        key: most.key,
+        row: most.row,
+        rate_per_s,
+        made_per_s: per_s(made as f64 + case.made_by_local_peer(most.key, pattern.opened)),
+        ports_per_s: per_s(made as f64),
+        made,
+        lifetime_s,
+        // The pool may have ended with the process.
+        pool: held.min(most.row.stable).max(pattern.kept_at_a_time()),
+        pattern,
+    };
+    Some((churn, at_fault))
 }
 
 /// Whether connections took each other's place, and were not mostly there at the same time, as those of a pool are that
@@ -49,24 +117,18 @@ pub(super) fn replaced(connections: u64, rate_per_s: f64, lifetime_s: f64) -> bo
     connections as f64 >= 3.0 * rate_per_s * lifetime_s
 }
 
-pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
-    // A client that is given no choice by its server is not at fault; a service is, for it has its own configuration.
-    let at_fault = |churn: &Churn<'_, '_>| {
-        let Pair { pair, owner, key, .. } = churn.pair;
-        !case.is_closed_by_local_peer(*key, &pair.pattern) || case.listens(owner.key)
-    };
-    churns(case).filter(|churn| churn.pool == 0 && at_fault(churn)).map(|churn| finding(case, &churn)).collect()
+pub(super) fn check(case: &Case<'_>, churns: &[(Churn<'_>, bool)]) -> Vec<Finding> {
+    let found = churns.iter().filter(|(churn, at_fault)| churn.pool == 0 && *at_fault);
+    found.map(|(churn, _)| finding(case, churn)).collect()
 }
 
-fn finding(case: &Case<'_>, churn: &Churn<'_, '_>) -> Finding {
-    let Pair { pair, owner, key, .. } = churn.pair;
-    let pattern = &pair.pattern;
+fn finding(case: &Case<'_>, churn: &Churn<'_>) -> Finding {
     Finding {
         rule: Rule::NoConnectionReuse,
         severity: severity(case, churn),
-        holds: case.goes_on(pattern.ended_ns, churn.rate_per_s),
-        process: Some(Party::of(owner)),
-        destination: Some(*key),
+        holds: case.habit_goes_on(&churn.pattern),
+        process: Some(churn.party),
+        destination: Some(churn.key),
         cause: None,
         title: "opens a new connection for each request".to_owned(),
         evidence: evidence(churn),
@@ -79,17 +141,17 @@ fn finding(case: &Case<'_>, churn: &Churn<'_, '_>) -> Finding {
 }
 
 /// By what it does to the ports: none is in danger while the range sustains the rate with room to spare.
-pub(super) fn severity(case: &Case<'_>, churn: &Churn<'_, '_>) -> Severity {
-    let hold = case.hold_seconds(churn.pair.key);
-    let total = churn.pair.row.budget.map_or(f64::INFINITY, |budget| f64::from(budget.total.max(1)));
-    if churn.made_per_s * hold > 0.5 * total { Severity::Warning } else { Severity::Info }
+pub(super) fn severity(case: &Case<'_>, churn: &Churn<'_>) -> Severity {
+    let hold = case.hold_seconds(churn.key);
+    let total = churn.row.budget.map_or(f64::INFINITY, |budget| f64::from(budget.total.max(1)));
+    if churn.ports_per_s * hold > 0.5 * total { Severity::Warning } else { Severity::Info }
 }
 
 /// What a habit is told by.
-pub(super) fn evidence(churn: &Churn<'_, '_>) -> Vec<Evidence> {
-    let pattern = &churn.pair.pair.pattern;
+pub(super) fn evidence(churn: &Churn<'_>) -> Vec<Evidence> {
+    let pattern = &churn.pattern;
     let one_shots = pattern.one_shots.max(1);
-    vec![
+    let mut evidence = vec![
         ("connections", Value::Count(pattern.opened)),
         ("one_request_connections", Value::Count(pattern.one_shots)),
         ("rate_per_s", Value::Number(churn.rate_per_s)),
@@ -97,6 +159,10 @@ pub(super) fn evidence(churn: &Churn<'_, '_>) -> Vec<Evidence> {
         ("request_bytes", Value::Count(pattern.request_bytes / one_shots)),
         ("response_bytes", Value::Count(pattern.response_bytes / one_shots)),
         ("closed_first", Value::Count(pattern.closed_first)),
-        ("time_wait_made", Value::Count(churn.pair.pair.time_wait_made)),
-    ]
+        (super::MADE, Value::Count(churn.made)),
+    ];
+    if churn.party.process.is_none() {
+        evidence.insert(0, ("processes", Value::Count(churn.party.processes)));
+    }
+    evidence
 }

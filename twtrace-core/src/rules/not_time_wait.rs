@@ -10,7 +10,7 @@ use crate::model::{DestKey, GroupBy, GroupKey};
 /// Failures that are no single mishap, which the caller may well have dealt with.
 const OFTEN: u64 = 5;
 
-/// Failures of one process, of one cause.
+/// Failures of one process, of one cause; of a port that is in use, towards that port.
 pub(super) struct Failed {
     pub(super) party: Option<Party>,
     pub(super) cause: Cause,
@@ -21,15 +21,16 @@ pub(super) struct Failed {
     most: u64,
 }
 
-/// Failures by process and cause.
+/// Failures by process and cause: a program that tries one port after the other has not failed at any.
 pub(super) fn failed(case: &Case<'_>, wanted: impl Fn(Cause) -> bool) -> Vec<Failed> {
-    let mut all: Map<(u32, Cause), Failed> = Map::default();
+    let mut all: Map<(u32, Cause, Option<u16>), Failed> = Map::default();
     let mut rows: Vec<&FailureRow> = case.model.failures().filter(|row| wanted(row.cause)).collect();
     rows.sort_unstable_by_key(|row| (row.process_row, row.cause, row.destination));
     for row in rows {
         let none =
             Failed { party: party(case, row), cause: row.cause, count: 0, last_ns: 0, place: row.destination, most: 0 };
-        let failed = all.entry((row.process_row, row.cause)).or_insert(none);
+        let port = row.destination.map(|key| key.port).filter(|_| row.cause == Cause::PortInUse);
+        let failed = all.entry((row.process_row, row.cause, port)).or_insert(none);
         failed.count += row.count;
         failed.last_ns = failed.last_ns.max(row.last_ns);
         if row.count > failed.most {
@@ -66,6 +67,17 @@ pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
         .collect()
 }
 
+/// A service that cannot have its port or its address again and again does not run. Whoever finds no way to one address,
+/// as on a host without IPv6, goes on to the next one that the name resolved to.
+fn severity(failed: &Failed, holds: bool) -> Severity {
+    match failed.cause {
+        Cause::NoSource if holds && failed.count >= OFTEN => Severity::Warning,
+        Cause::NoSource => Severity::Info,
+        _ if holds && failed.count >= OFTEN => Severity::Critical,
+        _ => Severity::Warning,
+    }
+}
+
 fn finding(case: &Case<'_>, failed: &Failed) -> Finding {
     let (title, errno, advice) = match failed.cause {
         Cause::PortInUse => (
@@ -73,7 +85,8 @@ fn finding(case: &Case<'_>, failed: &Failed) -> Finding {
             "EADDRINUSE",
             advice::plain(
                 "fix-address",
-                "End the process that listens there, or choose another port; `ss -ltnp` names it.",
+                "End the process that has the port, or choose another one; `ss -tanp sport = :PORT` names it. Where it is \
+                 an outgoing connection, list the port in net.ipv4.ip_local_reserved_ports.",
                 "None.",
             ),
         ),
@@ -100,7 +113,7 @@ fn finding(case: &Case<'_>, failed: &Failed) -> Finding {
     let holds = case.goes_on(failed.last_ns, 0.0);
     Finding {
         rule: Rule::NotTimeWait,
-        severity: if holds && failed.count >= OFTEN { Severity::Critical } else { Severity::Warning },
+        severity: severity(failed, holds),
         holds,
         process: failed.party,
         destination: failed.place,

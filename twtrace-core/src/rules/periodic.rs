@@ -4,6 +4,7 @@ use super::advice;
 use super::case::{Case, MOST};
 use crate::finding::{Confidence, Finding, Party, Rule, Severity, Value};
 use crate::input::Role;
+use crate::pattern::Pattern;
 
 /// Intervals that make a rhythm.
 const INTERVALS: u64 = 5;
@@ -14,13 +15,18 @@ const SHORTEST_S: f64 = 0.3;
 /// Standard deviation of the intervals by their mean, at most.
 const SPREAD: f64 = 0.2;
 
+/// Whether connections come at regular intervals.
+pub(super) fn is_rhythm(pattern: &Pattern) -> bool {
+    let (intervals, mean_s, spread) = pattern.gaps();
+    intervals >= INTERVALS && mean_s >= SHORTEST_S && spread <= SPREAD
+}
+
 pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
     for (key, row) in case.destinations.iter().filter(|(key, _)| key.role == Role::Active) {
         let pattern = &row.pattern;
-        let (intervals, mean_s, spread) = pattern.gaps();
-        let one_shots = pattern.one_shots as f64 >= MOST * pattern.opened as f64;
-        if intervals < INTERVALS || mean_s < SHORTEST_S || spread > SPREAD || !one_shots {
+        let (_, mean_s, spread) = pattern.gaps();
+        if !is_rhythm(pattern) || (pattern.one_shots as f64) < MOST * pattern.opened as f64 {
             continue;
         }
         let most = case.pairs_of(*key).max_by_key(|pair| (pair.pair.pattern.opened, pair.owner.key));
@@ -42,7 +48,7 @@ pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
                 ("connections", Value::Count(pattern.opened)),
                 ("interval_s", Value::Number(mean_s)),
                 ("interval_spread", Value::Number(spread)),
-                ("time_wait_live", Value::Number(rate_per_s * case.hold_seconds(*key))),
+                ("time_wait_live", Value::Count(row.counts.time_wait_live)),
             ],
             advice: vec![advice::plain(
                 "slow-down",

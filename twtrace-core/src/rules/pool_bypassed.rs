@@ -1,16 +1,15 @@
 //! A process keeps connections open, and opens others beside them towards the same destination.
 
 use super::advice;
-use super::case::{Case, Pair};
-use super::no_reuse::{churns, evidence, severity};
-use crate::finding::{Confidence, Finding, Party, Rule, Value};
+use super::case::Case;
+use super::no_reuse::{Churn, evidence, severity};
+use crate::finding::{Confidence, Finding, Rule, Value};
 
-pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
-    churns(case)
-        .filter(|churn| churn.pool > 0)
+pub(super) fn check(case: &Case<'_>, churns: &[(Churn<'_>, bool)]) -> Vec<Finding> {
+    let found = churns.iter().map(|(churn, _)| churn).filter(|churn| churn.pool > 0);
+    found
         .map(|churn| {
-            let Pair { pair, owner, key, .. } = churn.pair;
-            let mut evidence = evidence(&churn);
+            let mut evidence = evidence(churn);
             evidence.insert(0, ("pool_connections", Value::Count(churn.pool)));
             let mut advice = advice::pool(churn.rate_per_s, churn.made_per_s, churn.lifetime_s);
             advice.text = format!(
@@ -20,10 +19,10 @@ pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
             );
             Finding {
                 rule: Rule::PoolBypassed,
-                severity: severity(case, &churn),
-                holds: case.goes_on(pair.pattern.ended_ns, churn.rate_per_s),
-                process: Some(Party::of(owner)),
-                destination: Some(*key),
+                severity: severity(case, churn),
+                holds: case.habit_goes_on(&churn.pattern),
+                process: Some(churn.party),
+                destination: Some(churn.key),
                 cause: None,
                 title: "has a pool of connections, and opens others beside it".to_owned(),
                 evidence,

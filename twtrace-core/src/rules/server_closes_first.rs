@@ -27,7 +27,7 @@ pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
         found.push(Finding {
             rule: Rule::ServerClosesFirst,
             severity: Severity::Info,
-            holds: case.goes_on(pattern.ended_ns, rate_per_s),
+            holds: case.habit_goes_on(pattern),
             process: most.map(|pair| Party::of(pair.owner)),
             destination: Some(*key),
             cause: None,
@@ -40,7 +40,7 @@ pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
                 ("lifetime_ms", Value::Number(pattern.lifetime_s() * 1e3)),
                 ("request_bytes", Value::Count(pattern.request_bytes / pattern.one_shots.max(1))),
                 ("processes", Value::Count(servers)),
-                ("time_wait_made", Value::Count(row.counts.time_wait_made)),
+                (super::MADE, Value::Count(row.counts.time_wait_made)),
             ],
             advice: vec![advice::keep_alive(made_per_s)],
             // A client that asks for it leaves the same traces.

@@ -10,7 +10,8 @@ const IN: u64 = 1000;
 /// Share of the census whose owner should be known.
 const COVERAGE: f64 = 0.95;
 
-pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
+/// `left_out`: findings that are not told, for there are too many.
+pub(super) fn check(case: &Case<'_>, left_out: usize) -> Vec<Finding> {
     let summary = case.model.summary();
     let counters = &summary.counters;
     let lost = [counters.ring_full, counters.map_full, counters.recursion, counters.stale, counters.undecodable];
@@ -27,6 +28,18 @@ pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
     }
     if summary.tracing.no_btf {
         evidence.push(("no_btf", Value::Text("how connections end is inferred".to_owned())));
+    }
+    if summary.tracing.by_tuple {
+        let text = "who accepted, who aborted and some failures of connect are not seen";
+        evidence.push(("no_cookies", Value::Text(text.to_owned())));
+    }
+    let refused = summary.namespaces.iter().filter(|namespace| namespace.refused.is_some() && !namespace.gone).count();
+    let unseen = summary.namespaces_left_out + refused as u64;
+    if unseen > 0 {
+        evidence.push(("namespaces_without_census", Value::Count(unseen)));
+    }
+    if left_out > 0 {
+        evidence.push(("findings_left_out", Value::Count(left_out as u64)));
     }
     if evidence.is_empty() {
         return Vec::new();

@@ -157,10 +157,14 @@ pub struct FailOn {
 }
 
 impl FailOn {
-    /// The first finding that is asked for and still holds.
+    /// The first finding that is asked for and still holds. Ports that are gone are no less near to it than those that
+    /// soon will be.
     pub fn first<'a>(&self, findings: &'a [Finding]) -> Option<&'a Finding> {
+        let is_near = |rule| rule == Rule::ExhaustionReached && self.rules.contains(&Rule::ExhaustionNear);
         let asked = |finding: &&Finding| {
-            self.rules.contains(&finding.rule) || self.least.is_some_and(|least| finding.severity >= least)
+            self.rules.contains(&finding.rule)
+                || is_near(finding.rule)
+                || self.least.is_some_and(|least| finding.severity >= least)
         };
         findings.iter().filter(|finding| finding.holds).find(asked)
     }

@@ -123,6 +123,7 @@ fn figures(report: &Report) -> Vec<(&'static str, String)> {
     });
     let mut hold = format!("{} after close, by tcp_tw_reuse={}", length(held(inputs, outcome)), inputs.tw_reuse);
     hold.push_str(match (inputs.tw_reuse, inputs.timestamps, inputs.loopback) {
+        (1 | 2, ..) if inputs.bind_first => ", which does nothing for ports that are bound first",
         (1 | 2, false, _) => ", which does nothing without TCP timestamps",
         (2, true, false) => ", which is for loopback alone",
         (2, true, true) => " on loopback",
@@ -229,7 +230,7 @@ fn limit_per_s(rate: Option<f64>) -> String {
 /// A rate, never more than it is: `470.5`, `28,232`.
 fn per_second(rate: f64) -> String {
     // What division made a hair too small is meant as it would be written.
-    let rate = rate * (1.0 + 1e-9);
+    let rate = rate + 1e-9 * rate.min(1e6);
     let tenths = (rate * 10.0).floor() / 10.0;
     if rate >= 1000.0 || tenths.fract() == 0.0 { count(rate.floor()) } else { format!("{tenths:.1}") }
 }

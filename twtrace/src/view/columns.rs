@@ -200,7 +200,7 @@ pub fn destinations() -> Vec<Column<DestinationRow>> {
         Column::right("PORTS", 6, 1, |_, row: &DestinationRow| budget(row, |budget| text::percent(budget.utilization))),
         Column::right("FULL IN", 7, 3, |_, row: &DestinationRow| {
             budget(row, |budget| match budget.seconds_to_exhaustion {
-                _ if budget.total > 0 && budget.used >= budget.total => "FULL".to_owned(),
+                _ if budget.available == 0 => "FULL".to_owned(),
                 Some(seconds) => format!("~{}", text::seconds(seconds)),
                 None => "never".to_owned(),
             })

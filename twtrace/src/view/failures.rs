@@ -6,7 +6,6 @@ use twtrace_core::engine::Model;
 use twtrace_core::failure::{Call, Cause, FailureRow};
 use twtrace_core::input::Comm;
 use twtrace_core::model::{DestKey, DestRow, DestinationRow, GroupBy, Window};
-use twtrace_core::ports::Usable;
 
 /// Failures of one kind of one process, with what the rest of the model says of them.
 #[derive(Clone, Debug)]
@@ -35,36 +34,23 @@ pub fn of(model: &Model) -> Vec<Failure> {
     let failure = |row: &FailureRow| Failure {
         row: row.clone(),
         command: row.process.and_then(|_| commands.get(&row.process_row).copied()),
-        is_time_wait: is_time_wait(model, row, &destinations),
+        is_time_wait: is_time_wait(row, &destinations),
     };
     rows.into_iter().map(failure).collect()
 }
 
 /// Whether timewait sockets were in the way.
-fn is_time_wait(model: &Model, row: &FailureRow, destinations: &HashMap<DestRow, &DestinationRow>) -> Option<bool> {
+fn is_time_wait(row: &FailureRow, destinations: &HashMap<DestRow, &DestinationRow>) -> Option<bool> {
     let key = row.destination?;
     match row.cause {
         Cause::ForeignSource | Cause::NoSource | Cause::PortInUse => Some(false),
         Cause::TimewaitHoldsPort => Some(true),
-        Cause::DestinationExhausted | Cause::SocketRangeExhausted => {
-            let row = destinations.get(&DestRow::Dest(key))?;
-            let budget = row.budget?;
-            // The most there were: by the time that somebody looks, the ports may have come back.
-            let most = row.counts.time_wait_live_peak.max(budget.time_wait.into());
-            match most {
-                0 => Some(false),
-                most if most * 2 >= u64::from(budget.total) => Some(true),
-                _ => None,
-            }
+        // Of a range of the socket's own, who has its ports was not counted.
+        Cause::DestinationExhausted => destinations.get(&DestRow::Dest(key))?.exhausted?.is_time_wait(),
+        Cause::SocketRangeExhausted => {
+            (destinations.get(&DestRow::Dest(key))?.counts.time_wait_live_peak == 0).then_some(false)
         }
-        // Timewait sockets keep what bind(2) took, so that they can fill this pool as well, if there are enough of them.
-        Cause::BoundPoolExhausted => {
-            let summary = model.summary();
-            let kernel = summary.namespace(key.netns).and_then(|namespace| namespace.kernel.as_ref());
-            let total = Usable::of(kernel?)?.total();
-            let most = summary.totals.counts.time_wait_live_peak;
-            (most * 2 < u64::from(total)).then_some(false)
-        }
+        Cause::BoundPoolExhausted => row.time_wait,
         // Which kind of socket has the tuple was not seen.
         Cause::BoundTupleTaken | Cause::Unknown => None,
     }

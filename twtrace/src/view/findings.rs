@@ -155,6 +155,9 @@ pub fn write_text(findings: &[Finding], out: &mut dyn Write) -> io::Result<()> {
             if let Some(command) = command(first) {
                 writeln!(out, "    $ {command}")?;
             }
+            if !first.risk.starts_with("None") {
+                writeln!(out, "    risk: {}", text::clean(&first.risk))?;
+            }
         }
     }
     if sorted.len() > SHOWN {

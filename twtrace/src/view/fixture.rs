@@ -193,7 +193,9 @@ fn lives(cast: &Cast) -> Vec<Life> {
         lives.push(life(number, who, tuple, role, first, START + SECOND + number * 10_000_000));
     };
     for index in 0..80_u16 {
-        let curl = owner(2000 + u32::from(index / 2), b"curl", 1000, (500, "cron.sh"));
+        let mut curl = owner(2000 + u32::from(index / 2), b"curl", 1000, (500, "cron.sh"));
+        // Each starts when the one before has ended.
+        curl.key.start_ns = START + SECOND + u64::from(index / 2) * 20_000_000;
         add(curl, tuple(32_800 + index, address(1), 443), Role::Active, true);
     }
     for index in 0..120 {

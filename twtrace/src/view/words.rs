@@ -171,7 +171,7 @@ pub fn tightest<'a>(rows: impl Iterator<Item = &'a DestinationRow>) -> Option<&'
 pub fn tightness(row: &DestinationRow) -> String {
     let budget = row.budget.unwrap_or_default();
     let full = match budget.seconds_to_exhaustion {
-        _ if budget.used >= budget.total => ", FULL".to_owned(),
+        _ if budget.available == 0 => ", FULL".to_owned(),
         Some(seconds) => format!(", full in ~{}", text::seconds(seconds)),
         None => String::new(),
     };

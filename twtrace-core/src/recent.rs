@@ -1,0 +1,106 @@
+//! Events of the last seconds: what rates are taken from.
+
+/// Seconds over which a rate is taken.
+pub(crate) const RATE_SECONDS: usize = 5;
+
+/// How many there were in each of the last seconds that are over, the newest first.
+pub(crate) type Seconds = [u32; RATE_SECONDS];
+
+const SECOND_NS: u64 = 1_000_000_000;
+
+/// What a row counts its events with.
+pub(crate) trait Ticks: Clone + std::fmt::Debug + Default {
+    /// Counts an event; gives how many there were in its second.
+    fn add(&mut self, at_ns: u64) -> u32;
+    /// Takes in another's.
+    fn merge(&mut self, other: &Self);
+    /// See [`Seconds`].
+    fn seconds(&self, now_ns: u64) -> Seconds;
+    /// Per second, over the five seconds before the present one and what has passed of it, or since `start_ns`.
+    fn rate(&mut self, now_ns: u64, start_ns: u64) -> f64;
+}
+
+/// Events of the last seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Recent {
+    /// The second that `counts[second % 6]` belongs to is the newest.
+    second: u64,
+    counts: [u32; RATE_SECONDS + 1],
+}
+
+impl Recent {
+    fn index(&self, second: u64) -> usize {
+        (second % self.counts.len() as u64) as usize
+    }
+
+    fn advance(&mut self, second: u64) {
+        if second <= self.second {
+            return;
+        }
+        for passed in (self.second + 1..=second).take(self.counts.len()) {
+            let index = self.index(passed);
+            self.counts[index] = 0;
+        }
+        self.second = second;
+    }
+
+    /// How many there were in a second, if it is remembered.
+    fn of(&self, second: u64) -> u32 {
+        let known = second <= self.second && self.second - second < self.counts.len() as u64;
+        if known { self.counts[self.index(second)] } else { 0 }
+    }
+}
+
+impl Ticks for Recent {
+    fn add(&mut self, at_ns: u64) -> u32 {
+        // Events can come a little late: they count for the newest second.
+        self.advance(at_ns / SECOND_NS);
+        let index = self.index(self.second);
+        self.counts[index] += 1;
+        self.counts[index]
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.advance(other.second);
+        for age in 0..self.counts.len() as u64 {
+            let Some(second) = other.second.checked_sub(age) else { break };
+            if second + self.counts.len() as u64 > self.second {
+                let index = self.index(second);
+                self.counts[index] += other.of(second);
+            }
+        }
+    }
+
+    fn seconds(&self, now_ns: u64) -> Seconds {
+        std::array::from_fn(|age| (now_ns / SECOND_NS).checked_sub(age as u64 + 1).map_or(0, |second| self.of(second)))
+    }
+
+    fn rate(&mut self, now_ns: u64, start_ns: u64) -> f64 {
+        self.advance(now_ns / SECOND_NS);
+        let sum: u32 = self.counts.iter().sum();
+        if sum == 0 {
+            return 0.0;
+        }
+        let window_ns = RATE_SECONDS as u64 * SECOND_NS + now_ns % SECOND_NS;
+        // A trace that has just begun: over one second at least, or the first event would be a flood.
+        let window_ns = window_ns.min(now_ns.saturating_sub(start_ns)).max(SECOND_NS);
+        f64::from(sum) / (window_ns as f64 / 1e9)
+    }
+}
+
+/// A row without a rate.
+impl Ticks for () {
+    fn add(&mut self, _: u64) -> u32 {
+        0
+    }
+
+    fn merge(&mut self, (): &Self) {}
+
+    fn seconds(&self, _: u64) -> Seconds {
+        Seconds::default()
+    }
+
+    fn rate(&mut self, _: u64, _: u64) -> f64 {
+        0.0
+    }
+}

@@ -162,10 +162,12 @@ fn kprobes_are_accounted_for(top: &Top, left: &Place, [made, refused, reused]: [
     let (alive, report) = loop {
         let alive = sockstat_tw(left);
         let report = settled(top, top.report());
-        if alive == sockstat_tw(left) && fits(side(&report, "timewaits_ended"), made - alive) {
+        // Those whose end was skipped are found by the census.
+        let ended = end(&report, "reused") + end(&report, "killed") + end(&report, "expired");
+        if alive == sockstat_tw(left) && fits(ended, made - alive) {
             break (alive, report);
         }
-        assert!(began.elapsed() < ALL_EXPIRED, "{alive} alive: {:#}", report["tracing"]["kernel_counters"]);
+        assert!(began.elapsed() < ALL_EXPIRED, "{alive} alive: {:#}", report["totals"]);
     };
     assert_fits(end(&report, "reused"), reused, &report);
     assert_fits(end(&report, "killed") + end(&report, "expired"), made - alive - reused, &report);
@@ -177,9 +179,12 @@ fn kprobes_are_accounted_for(top: &Top, left: &Place, [made, refused, reused]: [
     println!("figures: {missing} calls missing, {told} of them told");
     assert!(told <= missing, "{told} of {missing}");
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
-    // Older kernels do not count what they skip of a kprobe; and none counts an interrupt in a kprobe's own handler.
+    // Older kernels do not count what they skip of a kprobe: all that one interrupt ends, if it comes while a program runs
+    // or a map is read. And none counts an interrupt in a kprobe's own handler.
     if kernel_version(&release) >= Some((6, 7)) {
         assert!(missing - told <= 5, "{told} of {missing}");
+    } else {
+        assert!(10 * missing <= made, "{missing} of {made}");
     }
     for name in ["ring_full", "map_full", "stale", "undecodable"] {
         assert_eq!(number(&report, &format!("/tracing/lost/{name}")), 0, "{name}");

@@ -17,6 +17,7 @@ mod pool_bypassed;
 mod port_held;
 mod reset;
 mod server_closes_first;
+mod settings;
 mod tracer_doubts;
 
 use crate::finding::{Finding, Value};

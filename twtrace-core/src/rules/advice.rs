@@ -1,8 +1,9 @@
 //! What to change, with what it does in numbers. Nothing here is ever executed.
 
 use super::case::{Case, is_of};
+use super::settings;
 use crate::finding::{Advice, Effect, Party};
-use crate::input::{Holder, KernelFacts};
+use crate::input::{Comm, Holder, KernelFacts};
 use crate::model::DestKey;
 use crate::ports::{Budget, REUSE_SECONDS, Usable};
 
@@ -19,8 +20,23 @@ pub(super) fn pool_size(rate_per_s: f64, lifetime_s: f64) -> f64 {
     (rate_per_s * lifetime_s - 1e-9).ceil().max(1.0)
 }
 
+/// What connections a habit makes.
+pub(super) struct Habit {
+    /// Whose it is; of a server, the server's.
+    pub(super) command: Comm,
+    /// The service's port.
+    pub(super) port: u16,
+    /// Connections per second.
+    pub(super) rate_per_s: f64,
+    /// Timewait sockets per second.
+    pub(super) made_per_s: f64,
+    /// Mean life of one, seconds.
+    pub(super) lifetime_s: f64,
+}
+
 /// Keep connections open and use them again.
-pub(super) fn pool(rate_per_s: f64, made_per_s: f64, lifetime_s: f64) -> Advice {
+pub(super) fn pool(habit: &Habit) -> Advice {
+    let Habit { command, port, rate_per_s, made_per_s, lifetime_s } = *habit;
     let size = pool_size(rate_per_s, lifetime_s);
     let milliseconds = lifetime_s * 1e3;
     Advice {
@@ -29,7 +45,7 @@ pub(super) fn pool(rate_per_s: f64, made_per_s: f64, lifetime_s: f64) -> Advice 
             "Keep connections open and use them again: a pool of {size:.0} carries this traffic \
              ({rate_per_s:.1}/s, {milliseconds:.1} ms each)."
         ),
-        command: None,
+        command: Some(settings::pool(&command, port, size)),
         effect: vec![
             effect("time_wait_made_per_s", made_per_s, 0.0),
             effect("connections_needed", rate_per_s * lifetime_s, size),
@@ -41,13 +57,13 @@ pub(super) fn pool(rate_per_s: f64, made_per_s: f64, lifetime_s: f64) -> Advice 
 }
 
 /// The server keeps connections open for its clients.
-pub(super) fn keep_alive(made_per_s: f64) -> Advice {
+pub(super) fn keep_alive(server: &Comm, made_per_s: f64) -> Advice {
     Advice {
         id: "keep-alive",
         text: "Let the server keep connections open for the next request (for HTTP: version 1.1 without `Connection: \
                close`, a keep-alive timeout of some seconds), and see that clients do not ask for the close."
             .to_owned(),
-        command: None,
+        command: Some(settings::keep_alive(server).to_owned()),
         effect: vec![effect("time_wait_made_per_s", made_per_s, 0.0)],
         risk: "Each idle connection keeps a descriptor and some memory: bound their number and their idle time."
             .to_owned(),
@@ -55,18 +71,14 @@ pub(super) fn keep_alive(made_per_s: f64) -> Advice {
 }
 
 /// A program that runs once for each request hands its work to one that stays.
-pub(super) fn one_process(rate_per_s: f64, made_per_s: f64, lifetime_s: f64) -> Advice {
-    let size = pool_size(rate_per_s, lifetime_s);
+pub(super) fn one_process(habit: &Habit) -> Advice {
     Advice {
         text: "Let one process that stays do what each of these does, over one connection: a client library, or the \
                tool's own way to take many requests at once (a pipe, a batch file, `curl` with several URLs)."
             .to_owned(),
-        effect: vec![
-            effect("time_wait_made_per_s", made_per_s, 0.0),
-            effect("connections_needed", rate_per_s * lifetime_s, size),
-        ],
+        command: Some(settings::batch(&habit.command).to_owned()),
         risk: "An error ends what comes after it as well, unless the program deals with it.".to_owned(),
-        ..pool(rate_per_s, made_per_s, lifetime_s)
+        ..pool(habit)
     }
 }
 
@@ -172,7 +184,7 @@ pub(super) fn more_addresses(budget: &Budget) -> Advice {
             "Spread over more source addresses, destination addresses or destination ports: each combination has the \
                whole range for itself."
                 .to_owned(),
-        command: None,
+        command: Some("ip address add ADDRESS/32 dev DEVICE".to_owned()),
         effect: vec![effect("max_rate_per_s", budget.max_rate_per_s, 2.0 * budget.max_rate_per_s)],
         risk: "The figure is for twice as many. A source address that is bound needs IP_BIND_ADDRESS_NO_PORT."
             .to_owned(),
@@ -189,7 +201,7 @@ fn let_peer_close(case: &Case<'_>, key: DestKey, budget: &Budget) -> Option<Advi
         text: "Let the other end close first: whoever does has the timewait socket, and at a server it takes no \
                ephemeral port. For HTTP that is `Connection: close` sent by the client and closed by the server."
             .to_owned(),
-        command: None,
+        command: Some("send `Connection: close`, and read to the end before close(2)".to_owned()),
         effect: vec![effect("time_wait_made_per_s", budget.rate_per_s, 0.0)],
         risk:
             "It moves the sockets to the other host, where they take memory; the cost of a handshake for each request \

@@ -1,6 +1,6 @@
 //! Many short-lived processes under one parent, with a connection or two each.
 
-use super::advice;
+use super::advice::{self, Habit};
 use super::case::{Case, LEAST_PER_S, MANY, MOST, Pair};
 use super::no_reuse::replaced;
 use super::periodic::is_rhythm;
@@ -97,7 +97,13 @@ fn finding(case: &Case<'_>, key: DestKey, group: &Group) -> Option<Finding> {
             ("request_bytes", Value::Count(pattern.request_bytes / pattern.one_shots.max(1))),
             (super::MADE, Value::Count(group.made)),
         ],
-        advice: vec![advice::one_process(rate_per_s, made_per_s, lifetime_s)],
+        advice: vec![advice::one_process(&Habit {
+            command: party.command,
+            port: key.port,
+            rate_per_s,
+            made_per_s,
+            lifetime_s,
+        })],
         // Whose parent is gone belongs to init, and to everybody else like that.
         confidence: if party.ppid > 1 { Confidence::Medium } else { Confidence::Low },
         recheck: "After the change there is one process with one connection that stays.".to_owned(),

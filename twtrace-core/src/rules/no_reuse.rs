@@ -2,7 +2,7 @@
 //!
 //! So do the processes of one program under one parent together: the workers of a server that forks them beforehand.
 
-use super::advice;
+use super::advice::{self, Habit};
 use super::case::{Case, LEAST_PER_S, MANY, MOST, Pair};
 use super::fork_per_request::is_run_for_a_request;
 use super::periodic::is_rhythm;
@@ -34,6 +34,19 @@ pub(super) struct Churn<'a> {
     pub(super) lifetime_s: f64,
     /// Connections towards the same destination that are there, or were, for a while.
     pub(super) pool: u64,
+}
+
+impl Churn<'_> {
+    /// What is advised against.
+    pub(super) fn habit(&self) -> Habit {
+        Habit {
+            command: self.party.command,
+            port: self.key.port,
+            rate_per_s: self.rate_per_s,
+            made_per_s: self.made_per_s,
+            lifetime_s: self.lifetime_s,
+        }
+    }
 }
 
 /// One program under one parent; of init's children each process by itself.
@@ -132,7 +145,7 @@ fn finding(case: &Case<'_>, churn: &Churn<'_>) -> Finding {
         cause: None,
         title: "opens a new connection for each request".to_owned(),
         evidence: evidence(churn),
-        advice: vec![advice::pool(churn.rate_per_s, churn.made_per_s, churn.lifetime_s)],
+        advice: vec![advice::pool(&churn.habit())],
         confidence: Confidence::Medium,
         recheck: "After the change the process makes hardly any connection towards this destination, and ESTABLISHED \
                   stays at the size of its pool."

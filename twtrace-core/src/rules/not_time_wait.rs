@@ -3,7 +3,7 @@
 use super::advice;
 use super::case::Case;
 use crate::failure::{Cause, FailureRow};
-use crate::finding::{Confidence, Finding, Party, Rule, Severity, Value};
+use crate::finding::{Advice, Confidence, Finding, Party, Rule, Severity, Value};
 use crate::ledger::Map;
 use crate::model::{DestKey, GroupBy, GroupKey};
 
@@ -15,10 +15,21 @@ pub(super) struct Failed {
     pub(super) party: Option<Party>,
     pub(super) cause: Cause,
     pub(super) count: u64,
+    pub(super) first_ns: u64,
     pub(super) last_ns: u64,
     /// The place with most of them.
     pub(super) place: Option<DestKey>,
     most: u64,
+}
+
+impl Failed {
+    /// The advice, with what it makes of the failures.
+    pub(super) fn without_them(&self, advice: Advice) -> Advice {
+        let seconds = self.last_ns.saturating_sub(self.first_ns) as f64 / 1e9;
+        let per_s = if seconds > 0.0 { self.count.saturating_sub(1) as f64 / seconds } else { 0.0 };
+        let effect = if per_s > 0.0 { vec![advice::effect("connect_failures_per_s", per_s, 0.0)] } else { Vec::new() };
+        Advice { effect, ..advice }
+    }
 }
 
 /// Failures by process and cause: a program that tries one port after the other has not failed at any.
@@ -27,11 +38,19 @@ pub(super) fn failed(case: &Case<'_>, wanted: impl Fn(Cause) -> bool) -> Vec<Fai
     let mut rows: Vec<&FailureRow> = case.model.failures().filter(|row| wanted(row.cause)).collect();
     rows.sort_unstable_by_key(|row| (row.process_row, row.cause, row.destination));
     for row in rows {
-        let none =
-            Failed { party: party(case, row), cause: row.cause, count: 0, last_ns: 0, place: row.destination, most: 0 };
+        let none = Failed {
+            party: party(case, row),
+            cause: row.cause,
+            count: 0,
+            first_ns: row.first_ns,
+            last_ns: 0,
+            place: row.destination,
+            most: 0,
+        };
         let port = row.destination.map(|key| key.port).filter(|_| row.cause == Cause::PortInUse);
         let failed = all.entry((row.process_row, row.cause, port)).or_insert(none);
         failed.count += row.count;
+        failed.first_ns = failed.first_ns.min(row.first_ns);
         failed.last_ns = failed.last_ns.max(row.last_ns);
         if row.count > failed.most {
             (failed.most, failed.place) = (row.count, row.destination);
@@ -125,7 +144,7 @@ fn finding(case: &Case<'_>, failed: &Failed) -> Finding {
             ("reason", Value::Text(failed.cause.name().to_owned())),
             ("verdict", Value::Text("this is not TIME_WAIT".to_owned())),
         ],
-        advice: vec![advice],
+        advice: vec![failed.without_them(advice)],
         confidence: Confidence::High,
         recheck: "After the change the call succeeds.".to_owned(),
     }

@@ -11,7 +11,7 @@ pub(super) fn check(case: &Case<'_>, churns: &[(Churn<'_>, bool)]) -> Vec<Findin
         .map(|churn| {
             let mut evidence = evidence(churn);
             evidence.insert(0, ("pool_connections", Value::Count(churn.pool)));
-            let mut advice = advice::pool(churn.rate_per_s, churn.made_per_s, churn.lifetime_s);
+            let mut advice = advice::pool(&churn.habit());
             advice.text = format!(
                 "Send these requests through the pool of {} that the process has already: some code path opens \
                  connections of its own.",

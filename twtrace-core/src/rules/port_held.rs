@@ -18,12 +18,12 @@ pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
             cause: None,
             title: "binds a port that only timewait sockets have, without SO_REUSEADDR".to_owned(),
             evidence: vec![("failures", Value::Count(failed.count)), ("errno", Value::Text("EADDRINUSE".to_owned()))],
-            advice: vec![advice::plain(
+            advice: vec![failed.without_them(advice::plain(
                 "so-reuseaddr",
                 "Set SO_REUSEADDR on the listening socket before bind(2), as servers do: timewait sockets are then no \
                  obstacle. Until then it works again 60 s after the last of them was made.",
                 "None for a listener: on Linux a port that somebody listens on stays taken.",
-            )],
+            ))],
             confidence: Confidence::Medium,
             recheck: "After the change the server starts at once.".to_owned(),
         })

@@ -4,7 +4,7 @@ use super::advice;
 use super::case::{Case, LEAST_PER_S, MANY, MOST};
 use super::no_reuse::replaced;
 use crate::finding::{Confidence, Finding, Party, Rule, Severity, Value};
-use crate::input::Role;
+use crate::input::{Comm, Role};
 
 pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
@@ -42,7 +42,7 @@ pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
                 ("processes", Value::Count(servers)),
                 (super::MADE, Value::Count(row.counts.time_wait_made)),
             ],
-            advice: vec![advice::keep_alive(made_per_s)],
+            advice: vec![advice::keep_alive(&most.map_or(Comm::default(), |pair| pair.owner.comm), made_per_s)],
             // A client that asks for it leaves the same traces.
             confidence: Confidence::Medium,
             recheck: "After the change connections on this port last, and it makes hardly any timewait socket."

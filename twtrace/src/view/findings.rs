@@ -118,6 +118,13 @@ pub fn command(advice: &Advice) -> Option<String> {
     advice.command.as_deref().map(|command| text::clean(command).into_owned())
 }
 
+/// Whether a command is one for a shell, and not a program's setting.
+fn is_shell(command: &str) -> bool {
+    ["sysctl ", "nsenter ", "ip address ", "redis-cli ", "psql ", "mysql ", "curl ", "wget "]
+        .iter()
+        .any(|start| command.starts_with(start))
+}
+
 /// A piece of evidence by name, its unit with the value.
 pub fn evidence((name, value): &Evidence) -> (String, String) {
     let (name, about) = name.strip_suffix("_estimated").map_or((*name, ""), |name| (name, "~"));
@@ -153,7 +160,7 @@ pub fn write_text(findings: &[Finding], out: &mut dyn Write) -> io::Result<()> {
             let effects = if effects.is_empty() { effects } else { format!(" ({effects})") };
             writeln!(out, "    {}{effects}", advice(first))?;
             if let Some(command) = command(first) {
-                writeln!(out, "    $ {command}")?;
+                writeln!(out, "    {} {command}", if is_shell(&command) { "$" } else { "setting:" })?;
             }
             if !first.risk.starts_with("None") {
                 writeln!(out, "    risk: {}", text::clean(&first.risk))?;

@@ -1,0 +1,87 @@
+//! The exact setting of programs that are met often, by command name and by the service's port. It is printed and never
+//! executed; a process chooses its own name, so that the worst it can get is another program's setting.
+
+use crate::input::Comm;
+
+/// How to keep connections open and use them again: `size` of them.
+pub(super) fn pool(command: &Comm, port: u16, size: f64) -> String {
+    let size = format!("{size:.0}");
+    match (program(command).as_str(), port) {
+        ("nginx", _) => {
+            format!(
+                "upstream {{ ... keepalive {size}; }} with proxy_http_version 1.1; proxy_set_header Connection \"\";"
+            )
+        }
+        ("haproxy", _) => "http-reuse always".to_owned(),
+        ("pgbench", _) => "pgbench without -C".to_owned(),
+        ("php", _) => "PDO::ATTR_PERSISTENT => true, or one curl handle for all requests".to_owned(),
+        ("python", 5432) => format!("psycopg_pool.ConnectionPool(..., max_size={size})"),
+        ("python", 6379) => format!("redis.ConnectionPool(..., max_connections={size})"),
+        (_, 5432) => format!("the driver's pool of {size}, or PgBouncer: default_pool_size = {size}"),
+        (_, 3306) => format!("the driver's pool of {size}, or ProxySQL: max_connections = {size}"),
+        (_, 6379) => format!("one client object with {size} connections for all requests"),
+        ("python", _) => format!("requests.Session() with HTTPAdapter(pool_maxsize={size})"),
+        ("node", _) => format!("new http.Agent({{ keepAlive: true, maxSockets: {size} }})"),
+        ("java", _) => format!("one HttpClient for all requests, or -Dhttp.maxConnections={size}"),
+        _ => format!("one client object for all requests, with keep-alive and {size} idle connections per host"),
+    }
+}
+
+/// How a server keeps connections open for the next request.
+pub(super) fn keep_alive(command: &Comm) -> &'static str {
+    match program(command).as_str() {
+        "nginx" => "keepalive_timeout 75s; keepalive_requests 1000;",
+        "apache" | "httpd" => "KeepAlive On, KeepAliveTimeout 5",
+        "python" => "python3 -m http.server --protocol HTTP/1.1, or protocol_version = \"HTTP/1.1\" of the handler",
+        "gunicorn" => "gunicorn --worker-class gthread --keep-alive 5",
+        "node" => "server.keepAliveTimeout = 65000",
+        "haproxy" => "option http-keep-alive, timeout http-keep-alive 10s",
+        _ => "HTTP/1.1 without `Connection: close`, with an idle timeout of some seconds",
+    }
+}
+
+/// How one process does what several did.
+pub(super) fn batch(command: &Comm) -> &'static str {
+    match program(command).as_str() {
+        "redis-cli" => "redis-cli < COMMANDS",
+        "psql" => "psql -f COMMANDS",
+        "mysql" => "mysql < COMMANDS",
+        "curl" => "curl URL1 URL2 ...",
+        "wget" => "wget URL1 URL2 ...",
+        _ => "one process with one connection, with all requests on its standard input",
+    }
+}
+
+/// The program of a command name: without the version that interpreters and services have at the end, `python3.11`,
+/// `php-fpm8.2`.
+fn program(command: &Comm) -> String {
+    let name = String::from_utf8_lossy(command.bytes()).into_owned();
+    let name = name.trim_end_matches(|end: char| end.is_ascii_digit() || end == '.');
+    name.strip_suffix("-fpm").unwrap_or(name).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn comm(name: &[u8]) -> Comm {
+        let mut comm = Comm::default();
+        comm.0[..name.len()].copy_from_slice(name);
+        comm
+    }
+
+    #[test]
+    fn programs_are_known_by_their_names() {
+        assert!(pool(&comm(b"nginx"), 5432, 12.0).contains("keepalive 12;"));
+        assert_eq!(pool(&comm(b"python3.11"), 5432, 3.0), "psycopg_pool.ConnectionPool(..., max_size=3)");
+        assert!(pool(&comm(b"php-fpm8.2"), 3306, 1.0).starts_with("PDO::"));
+        assert!(pool(&comm(b"app"), 3306, 1.0).contains("max_connections = 1"));
+        assert!(keep_alive(&comm(b"apache2")).starts_with("KeepAlive On"));
+        assert_eq!(batch(&comm(b"redis-cli")), "redis-cli < COMMANDS");
+        // Whatever a process calls itself is not repeated.
+        for hostile in [&b"\x1b[2J"[..], b"$(reboot)", b"", b"\xff\xfe"] {
+            let all = [pool(&comm(hostile), 1, 1.0), keep_alive(&comm(hostile)).into(), batch(&comm(hostile)).into()];
+            assert!(all.iter().all(|setting: &String| setting.is_ascii() && !setting.contains("reboot")));
+        }
+    }
+}

@@ -100,12 +100,13 @@ fn check(expected: Option<&Expected>, played: &Played) -> Vec<String> {
         wrong.push(format!("found {number} times"));
     }
     let (process, destination) = (&finding["process"], &finding["destination"]);
+    let of_load = process["pid"].is_null() && process["ppid"] == played.load;
     let is_right = match expected.who {
         Who::ChildrenOfLoad => {
-            process["pid"].is_null()
-                && process["ppid"] == played.load
-                && process["parent_command"] == expected.command
-                && process["processes"].as_u64() > Some(100)
+            of_load && process["parent_command"] == expected.command && process["processes"].as_u64() > Some(100)
+        }
+        Who::WorkersOfLoad(number) => {
+            of_load && process["command"] == expected.command && process["processes"] == number
         }
         _ => process["pid"].as_u64().map(|pid| pid as u32) == played.who && process["command"] == expected.command,
     };

@@ -20,7 +20,7 @@ def connected(port):
     return connection
 
 began, connections, done, bound = time.monotonic(), [], 0, 0
-while time.monotonic() < began + 5:
+while time.monotonic() < began + 7:
     if len(connections) < 200:
         connections.append(connected((8093, 8094)[len(connections) % 2]))
     for _ in range(5):

@@ -7,7 +7,7 @@ def fetch(connection):
 
 pool = [http.client.HTTPConnection("127.0.0.1", 8092) for _ in range(4)]
 began, done = time.monotonic(), 0
-while time.monotonic() < began + 5:
+while time.monotonic() < began + 7:
     fetch(pool[done % 4])
     if os.environ["BYPASS"] == "yes":
         beside = http.client.HTTPConnection("127.0.0.1", 8092)

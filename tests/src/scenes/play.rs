@@ -47,7 +47,7 @@ pub fn play(take: &Take) -> Played {
     let printed = load.end();
     let who = take.expected.and_then(|expected| match expected.who {
         Who::Load => Some(pid),
-        Who::ChildrenOfLoad => None,
+        Who::ChildrenOfLoad | Who::WorkersOfLoad(_) => None,
         Who::Server(name) => Some(stage.server(name)),
         Who::WorkerOf(name) => Some(stage.worker(name)),
     });

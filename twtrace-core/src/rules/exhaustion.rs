@@ -125,11 +125,15 @@ fn culprit(budget: &Budget) -> Culprit {
     }
 }
 
-/// Whoever has most of the ports: made the timewait sockets, or opened most connections.
-fn maker(case: &Case<'_>, key: DestKey) -> Option<Party> {
+/// Whoever made most of the timewait sockets. Nobody, where those of several, or of before the trace, are more.
+fn maker(case: &Case<'_>, key: DestKey, row: &DestinationRow) -> Option<Party> {
     let rank = |pair: &&super::case::Pair<'_>| (pair.pair.time_wait_live, pair.pair.time_wait_made, pair.owner.key);
     let most = case.pairs_of(key).max_by_key(rank)?;
-    (most.pair.time_wait_made > 0).then(|| Party::of(most.owner))
+    let (its, all) = match row.counts.time_wait_live {
+        0 => (most.pair.time_wait_made, row.counts.time_wait_made),
+        live => (most.pair.time_wait_live, live),
+    };
+    (its > 0 && 2 * its >= all).then(|| Party::of(most.owner))
 }
 
 fn split(row: &DestinationRow, budget: &Budget) -> Vec<Evidence> {
@@ -183,7 +187,7 @@ fn fails(case: &Case<'_>, key: DestKey, row: &DestinationRow, failed: &Reached<'
     let budget = row.exhausted.or(row.budget);
     let culprit = budget.as_ref().map_or(Culprit::TimeWait, culprit);
     let victim = failed.worst.and_then(|row| party(case, row));
-    let process = if culprit == Culprit::TimeWait { maker(case, key).or(victim) } else { victim };
+    let process = if culprit == Culprit::TimeWait { maker(case, key, row).or(victim) } else { victim };
     // Some timewait sockets among them are told of, and not denied.
     let plain = budget.is_some_and(|budget| !failed.in_own_range && budget.is_time_wait() == Some(false));
     let title = match (culprit, plain) {
@@ -243,7 +247,7 @@ fn near(case: &Case<'_>, key: DestKey, row: &DestinationRow, budget: &Budget) ->
     if seconds > NEAR_S || budget.rate_per_s <= 0.0 || !enough || !(sure || budget.utilization >= NEARLY_ALL) {
         return None;
     }
-    let process = maker(case, key);
+    let process = maker(case, key, row);
     let mut evidence = vec![
         ("seconds_to_exhaustion_estimated", Value::Number(seconds)),
         ("soonest_seconds_estimated", Value::Number(budget.soonest_seconds.unwrap_or(0.0))),
@@ -281,7 +285,7 @@ fn was_near(case: &Case<'_>, key: DestKey, row: &DestinationRow) -> Option<Conse
         return None;
     }
     let holds = budget.utilization >= NEARLY_ALL;
-    let process = maker(case, key);
+    let process = maker(case, key, row);
     let mut evidence = vec![("time_wait_live_peak", Value::Count(peak))];
     evidence.extend(split(row, &budget));
     let finding = Finding {

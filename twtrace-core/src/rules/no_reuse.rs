@@ -13,7 +13,7 @@ use crate::model::{DestKey, DestinationRow};
 use crate::pattern::Pattern;
 
 /// Share of a program's connections by which one of its processes stands for all of them.
-const NEARLY_ALL: f64 = 0.9;
+pub(super) const NEARLY_ALL: f64 = 0.9;
 
 /// PID of init, the parent of daemons that have nothing to do with each other.
 const INIT: u32 = 1;

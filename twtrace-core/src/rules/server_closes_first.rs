@@ -2,7 +2,7 @@
 
 use super::advice;
 use super::case::{Case, LEAST_PER_S, MANY, MOST};
-use super::no_reuse::replaced;
+use super::no_reuse::{NEARLY_ALL, replaced};
 use crate::finding::{Confidence, Finding, Party, Rule, Severity, Value};
 use crate::input::{Comm, Role};
 
@@ -23,12 +23,21 @@ pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
         }
         let most = case.pairs_of(*key).max_by_key(|pair| (pair.pair.pattern.accepted, pair.owner.key));
         let servers = case.pairs_of(*key).count() as u64;
+        // Of several workers none stands for all.
+        let party = most.map(|pair| {
+            let all = pair.pair.pattern.accepted as f64 >= NEARLY_ALL * pattern.accepted as f64;
+            if all {
+                Party::of(pair.owner)
+            } else {
+                Party { process: None, processes: servers, ..Party::of(pair.owner) }
+            }
+        });
         let made_per_s = rate_per_s * (row.counts.time_wait_made as f64 / pattern.accepted as f64).min(1.0);
         found.push(Finding {
             rule: Rule::ServerClosesFirst,
             severity: Severity::Info,
             holds: case.habit_goes_on(pattern),
-            process: most.map(|pair| Party::of(pair.owner)),
+            process: party,
             destination: Some(*key),
             cause: None,
             title: "closes first after one request: it keeps the timewait sockets, which cost memory and no ports"

@@ -75,6 +75,16 @@ fn a_client_is_not_at_fault_for_a_server_that_closes() {
 }
 
 #[test]
+fn of_a_servers_workers_none_stands_for_all() {
+    let server = |n: u64| Owner { ppid: 77, parent_comm: comm("nginx"), ..owner(2000 + n as u32 % 4, "nginx") };
+    let inputs = (0..100).map(|n| ended(served(n, server(n), START + n * 20 * MS)));
+    let finding = only(&mut told(inputs.chain([tick(START + 3 * SECOND)])));
+    let party = finding.process.unwrap();
+    assert_eq!((finding.rule, party.process, party.processes), (Rule::ServerClosesFirst, None, 4));
+    assert_eq!((party.ppid, party.parent_command, party.command), (77, comm("nginx"), comm("nginx")));
+}
+
+#[test]
 fn a_peer_elsewhere_that_closes_first_leaves_the_client_to_be_named() {
     let inputs = many(owner(10, "app"), 100, 20, START, closed_by_peer).into_iter();
     assert_eq!(rules(&mut told(inputs.chain([tick(START + 3 * SECOND)]))), [Rule::NoConnectionReuse]);

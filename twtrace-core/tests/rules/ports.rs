@@ -310,3 +310,15 @@ fn a_range_of_the_sockets_own_is_not_the_namespaces() {
     assert!(finding.advice[0].command.is_none() && finding.advice[0].effect.is_empty());
     assert!(finding.evidence.iter().all(|(name, _)| *name != "ports_total" && *name != "verdict"));
 }
+
+#[test]
+fn who_made_a_few_is_not_named_for_what_was_there_before() {
+    // 190 of 200 are older than the trace; one process makes the rest, and another one finds no port.
+    let old = (0..190).map(|n| row(7_000 + n, tuple(40_000 + n as u16, 1, 80), CensusState::TimeWait, 50_000));
+    let few = many(owner(10, "few"), 10, 10, START + 2 * SECOND, |n, who, end_ns| one_shot(190 + n, who, end_ns));
+    let fails = many(owner(20, "victim"), 50, 10, START + 3 * SECOND, no_port);
+    let begin = [start(), small_range(200, 0)].into_iter().chain(census(START + SECOND, old.collect()));
+    let finding = only(&mut engine(begin.chain(few).chain(fails).chain([tick(START + 4 * SECOND)])));
+    assert_eq!((finding.rule, pid(&finding)), (Rule::ExhaustionReached, Some(20)));
+    assert!(finding.title.contains("timewait sockets have the ports"), "{}", finding.title);
+}

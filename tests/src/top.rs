@@ -1,7 +1,7 @@
 //! `twtrace top` under test: started in a place, awaited, ended with a signal, its report read.
 
 use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -117,6 +117,17 @@ pub fn await_attached(place: &Place, pid: u32) {
     }
 }
 
+/// Ends another instance with a signal, and gives what it wrote.
+///
+/// # Panics
+/// When it does not end well.
+pub fn interrupt(child: Child) -> Output {
+    kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).expect("it runs");
+    let output = child.wait_with_output().expect("a child can be waited for");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    output
+}
+
 /// A number somewhere in a report.
 ///
 /// # Panics
@@ -135,6 +146,15 @@ pub fn namespace(report: &Value, netns: u64) -> Option<&Value> {
 pub fn own(report: &Value) -> &Value {
     let netns = report["host"]["netns"].as_u64();
     netns.and_then(|netns| namespace(report, netns)).unwrap_or(&Value::Null)
+}
+
+/// A figure of the destinations in the tracer's namespace, all together. Without `--limit`, which leaves some out.
+///
+/// # Panics
+/// When one has no such figure.
+pub fn own_destinations(report: &Value, figure: &str) -> u64 {
+    let rows = report["destinations"].as_array().into_iter().flatten();
+    rows.filter(|row| row["netns"] == report["host"]["netns"]).map(|row| number(row, &format!("/{figure}"))).sum()
 }
 
 /// What the kernel says of a place: timewait sockets by `/proc/net/sockstat`.

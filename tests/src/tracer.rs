@@ -1,6 +1,7 @@
 //! twtrace under test: in this process, or as the program.
 
 use std::collections::VecDeque;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -52,6 +53,14 @@ impl Place {
         }))
         .expect("the thread lives as long as the place");
         told.recv().expect("what was asked for panicked")
+    }
+
+    /// Inode number of the namespace.
+    ///
+    /// # Panics
+    /// Never where there is `/proc`.
+    pub fn netns(&self) -> u64 {
+        self.run(|| std::fs::metadata("/proc/thread-self/ns/net")).expect("a thread has a network namespace").ino()
     }
 
     /// Starts a program there.

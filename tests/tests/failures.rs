@@ -23,6 +23,8 @@ fn place() -> (Place, Top) {
     let place = Place::new();
     place.sysctl("ipv4/ip_local_port_range", "40000 40019");
     place.sysctl("ipv4/tcp_tw_reuse", "0");
+    // A reset that comes for a timewait socket does not end it.
+    place.sysctl("ipv4/tcp_rfc1337", "1");
     let top = Top::start(&place, &[]);
     (place, top)
 }

@@ -6,11 +6,11 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::net::{IpAddr, Ipv4Addr};
-use std::os::unix::fs::MetadataExt as _;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use twtrace::kernel::load::LoadOptions;
 use twtrace::source::live::{Live, LiveOptions};
 use twtrace_core::input::{Holder, Input};
 use twtrace_core::source::Source as _;
@@ -41,8 +41,22 @@ fn hold(place: &Place, arguments: &[&str]) -> (Holding, Held) {
     (holding, serde_json::from_str(&line).unwrap())
 }
 
+/// Waits until a process has that many sockets: a connection is there before its server has accepted it.
+fn await_sockets(pid: u32, sockets: usize) {
+    let has = || {
+        let links = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
+        let links = links.filter_map(|link| fs::read_link(link.path()).ok());
+        links.filter(|link| link.to_string_lossy().starts_with("socket:")).count()
+    };
+    let began = Instant::now();
+    while has() != sockets {
+        assert!(began.elapsed() < PATIENCE, "{} sockets, not {sockets}", has());
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
 fn netns(place: &Place) -> u32 {
-    place.run(|| fs::metadata("/proc/thread-self/ns/net")).unwrap().ino() as u32
+    place.netns() as u32
 }
 
 const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -113,6 +127,8 @@ fn each_process_has_the_sockets_that_it_says() {
         stream.shutdown(std::net::Shutdown::Write).unwrap();
         stream
     });
+    // The listener, and each connection ever made: it closes none.
+    await_sockets(server.who.pid, 1 + 5 + 1);
     inputs.clear();
     live.final_pump(&mut |input| inputs.push(input)).unwrap();
     let rows = told(&inputs, netns).unwrap();
@@ -149,9 +165,11 @@ fn a_search_loses_no_records() {
     let each = EACH.to_string();
     let arguments = ["--connect", &address, "--connections", &each, "--share"];
     let _holding: Vec<_> = (0..MANY).map(|_| hold(&place, &arguments)).collect();
-    let mut live = Live::start(&LiveOptions::default()).unwrap();
+    // Room for what comes while the machine has no time for the reader, and by far not for all of the load.
+    let load = LoadOptions { ring_bytes: 64 << 20, ..LoadOptions::default() };
+    let mut live = Live::start(&LiveOptions { load }).unwrap();
     let mut command = Command::new(program("twtrace-workload"));
-    command.args(["churn", "--processes", "2", "--connections"]).arg(twtrace_tests::top::load("60000"));
+    command.args(["churn", "--processes", "2", "--connections"]).arg(twtrace_tests::top::load("200000"));
     let mut churn = place.spawn({
         command.stdout(Stdio::null());
         command

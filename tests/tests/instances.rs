@@ -164,13 +164,21 @@ fn instances_do_not_disturb_each_other() {
     assert_eq!(seen[0], seen[1], "two that saw the same");
     for (report, seen) in reports.iter().zip(seen) {
         println!("{}", report["tracing"]["kernel_counters"]);
-        assert_eq!(number(report, "/totals/lives") + lost(report), 2 * connections, "{:#}", report["tracing"]);
+        let (lives, seen_or_lost) = (2 * connections, number(report, "/totals/lives") + lost(report));
+        let missing = hidden(report, connections);
+        assert!(
+            seen_or_lost <= lives && seen_or_lost + missing >= lives,
+            "{seen_or_lost} of {lives}, {missing} hidden: {:#}",
+            report["tracing"]
+        );
         assert_eq!(number(report, "/tracing/lost/ring_full") + number(report, "/tracing/lost/map_full"), 0);
         for worker in rounds.iter().flat_map(|round| &round.workers) {
             assert_eq!(seen[&worker.who.pid], expected[&worker.who.pid], "{}", worker.who.comm);
         }
         let unattributed = connections - number(own(report), "/coverage/attributed");
-        assert!(unattributed <= hidden(report, connections), "{:#}", own(report)["coverage"]);
+        // On a slow machine the first ones run out meanwhile.
+        let over = number(report, "/totals/time_wait_made") - number(report, "/totals/time_wait_live");
+        assert!(unattributed <= missing + over, "{:#} {:#}", own(report)["coverage"], report["totals"]);
         // Some vendors' kernels run no tracing program at times, whoever traces: then a few ends and accepts of the
         // server are missing, in both. Elsewhere every transition is seen, five in each life, and every accept.
         if number(report, "/tracing/kernel_counters/transitions") == 10 * connections {

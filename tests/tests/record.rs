@@ -190,10 +190,12 @@ fn connections_that_are_still_open_are_recorded_as_such() {
 #[test]
 fn killed_at_any_moment_it_loses_a_second_at_most() {
     let folder = TempDir::new().unwrap();
+    // A disk that takes its time is not what this is about.
+    let memory = Memory::new(folder.path().join("fast"), MsFlags::empty(), "size=512m");
     let mut pause = 17_u64;
     for kill in 0..KILLS {
         let place = quiet_place();
-        let path = folder.path().join(format!("{kill}.twt"));
+        let path = memory.0.join(format!("{kill}.twt"));
         let mut child = start(&place, &path, &["--keep", "30s"]);
         await_attached(&place, child.id());
         let churned = churn(&place, &["--processes", "2", "--connections", "1000"]);
@@ -224,9 +226,9 @@ fn killed_at_any_moment_it_loses_a_second_at_most() {
 struct Memory(PathBuf);
 
 impl Memory {
-    fn new(at: PathBuf, flags: MsFlags) -> Self {
+    fn new(at: PathBuf, flags: MsFlags, size: &str) -> Self {
         fs::create_dir(&at).unwrap();
-        mount(Some("tmpfs"), &at, Some("tmpfs"), flags, Some("size=4m")).unwrap();
+        mount(Some("tmpfs"), &at, Some("tmpfs"), flags, Some(size)).unwrap();
         Self(at)
     }
 }
@@ -249,13 +251,13 @@ fn failed(output: &Output, what: &str) {
 fn a_full_disk_ends_it_with_what_was_sealed_before() {
     let place = quiet_place();
     let folder = TempDir::new().unwrap();
-    let memory = Memory::new(folder.path().join("small"), MsFlags::empty());
+    let memory = Memory::new(folder.path().join("small"), MsFlags::empty(), "size=4m");
     let path = memory.0.join("full.twt");
-    // Segments of half a megabyte, and a limit beyond what there is room for.
+    // Segments of half a megabyte, and a limit beyond what there is room for. The load is several times that.
     let child = start(&place, &path, &["--keep", "8MiB"]);
     await_attached(&place, child.id());
     let mut load = Command::new(program("twtrace-workload"));
-    load.args(["churn", "--processes", "2", "--connections", "200000"]).stdout(Stdio::null());
+    load.args(["churn", "--processes", "2", "--connections", "1000000"]).stdout(Stdio::null());
     let mut load = place.spawn(load);
     let output = child.wait_with_output().unwrap();
     load.kill().unwrap();
@@ -273,7 +275,7 @@ fn a_full_disk_ends_it_with_what_was_sealed_before() {
 fn a_place_that_cannot_be_written_to_is_named() {
     let place = quiet_place();
     let folder = TempDir::new().unwrap();
-    let memory = Memory::new(folder.path().join("fixed"), MsFlags::MS_RDONLY);
+    let memory = Memory::new(folder.path().join("fixed"), MsFlags::MS_RDONLY, "size=4m");
     failed(&record(&place, &memory.0.join("a.twt"), &[]), "Read-only");
     failed(&record(&place, &folder.path().join("no/a.twt"), &[]), "No such file");
     let there = folder.path().join("there.twt");

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
-use twtrace_tests::top::{await_attached, churn, quiet_place, sockstat_tw};
+use twtrace_tests::top::{await_attached, churn, interrupt, quiet_place, sockstat_tw};
 use twtrace_tests::tracer::{Place, program};
 use twtrace_tests::workload::Churned;
 
@@ -18,12 +18,12 @@ const YOUNGER: u64 = 3_000;
 fn listed(place: &Place, form: &[&str]) -> (Output, Churned) {
     churn(place, &["--connections", &OLDER.to_string()]);
     let mut command = Command::new(program("twtrace"));
-    command.args(["sockets", "--duration", "8s"]).args(form).stdout(Stdio::piped()).stderr(Stdio::piped());
+    // Longer than it takes: a signal ends it.
+    command.args(["sockets", "--duration", "120s"]).args(form).stdout(Stdio::piped()).stderr(Stdio::piped());
     let child = place.spawn(command);
     await_attached(place, child.id());
     let churned = churn(place, &["--processes", "3", "--connections", &YOUNGER.to_string()]);
-    let output = child.wait_with_output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let output = interrupt(child);
     assert_eq!(sockstat_tw(place), OLDER + YOUNGER);
     (output, churned)
 }

@@ -9,8 +9,9 @@ use common::{read, record, replay};
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use twtrace::trace::reader::Recording;
 use twtrace::trace::writer::{Keep, Recorder, WriteOptions};
 use twtrace_core::input::Input;
@@ -142,10 +143,12 @@ fn others_read_while_it_is_written() {
     let path = folder.path().join("live.twt");
     let inputs = churn(30_000, 2000.0);
     let over = AtomicBool::new(false);
+    let (tell, told) = channel();
     thread::scope(|scope| {
         let mut recorder = Recorder::create(&path, SMALL_SEGMENTS).unwrap();
         let reader = scope.spawn(|| {
-            let mut seen = Vec::new();
+            // It goes with the reader: nobody waits for one that has failed.
+            let tell = tell;
             while !over.load(Ordering::Relaxed) {
                 let recording = Recording::open(&path).unwrap();
                 assert_eq!(recording.info().losses, []);
@@ -153,21 +156,30 @@ fn others_read_while_it_is_written() {
                 let (found, losses) = read(&recording);
                 assert_eq!(losses, []);
                 assert!(inputs.starts_with(&found), "{} of {}", found.len(), inputs.len());
-                seen.push(found.len());
+                tell.send(found.len()).unwrap();
                 // Of the same one again, when some of its files may be gone.
                 thread::sleep(Duration::from_millis(20));
                 let (again, losses) = read(&recording);
                 assert_eq!(losses, []);
                 assert!(inputs.starts_with(&again) && again.len() >= found.len());
             }
-            seen
         });
-        for piece in inputs.chunks(1000) {
+        let mut seen = Vec::new();
+        for (number, piece) in inputs.chunks(1000).enumerate() {
             piece.iter().for_each(|input| recorder.record(input).unwrap());
             thread::sleep(Duration::from_millis(20));
+            if number % 10 == 0 {
+                // However long the other one takes.
+                seen.push(told.recv().unwrap());
+            }
+        }
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while seen.last() == seen.first() && Instant::now() < deadline {
+            seen.push(told.recv().unwrap());
         }
         over.store(true, Ordering::Relaxed);
-        let seen = reader.join().unwrap();
+        reader.join().unwrap();
+        seen.extend(told);
         assert!(seen.len() > 3 && seen.is_sorted() && seen.last() > seen.first(), "{seen:?}");
         assert!(recorder.finish().unwrap().segments > 3);
     });

@@ -24,11 +24,16 @@ pub struct Args {
 /// # Errors
 /// A target crashed, or it does not build.
 pub fn run(args: &Args) -> Result<()> {
-    briefly(Duration::from_secs(args.seconds), &args.targets)
+    fuzz(Duration::from_secs(args.seconds), &args.targets, None)
 }
 
-/// The same; no names are all targets.
-pub(crate) fn briefly(time: Duration, only: &[String]) -> Result<()> {
+/// Runs all targets, each with random inputs that are the same each time.
+pub(crate) fn all(time: Duration, seed: u32) -> Result<()> {
+    fuzz(time, &[], Some(seed))
+}
+
+/// No names are all targets.
+fn fuzz(time: Duration, only: &[String], seed: Option<u32>) -> Result<()> {
     let program = CARGO_FUZZ.install()?;
     let targets = if only.is_empty() { targets(&root().join("fuzz/fuzz_targets"))? } else { only.to_vec() };
     for name in targets {
@@ -43,6 +48,7 @@ pub(crate) fn briefly(time: Duration, only: &[String]) -> Result<()> {
         command.args(["fuzz", "run", "--sanitizer", "none", "--target-dir"]).arg(target().join("fuzz"));
         command.args([&name, "--", "-rss_limit_mb=1024", "-malloc_limit_mb=512", "-print_final_stats=1"]);
         command.arg("-timeout=60").arg(format!("-max_total_time={}", time.as_secs()));
+        command.args(seed.map(|seed| format!("-seed={seed}")));
         run_command(&mut command)?;
     }
     Ok(())

@@ -40,8 +40,8 @@ pub struct Take {
     pub sysctls: &'static [(&'static str, &'static str)],
     /// Starts the servers.
     pub servers: fn(&mut Stage),
-    /// What makes the connections, for 4 to 7 seconds. What is found by who holds the open sockets takes the second search
-    /// for that, which comes after five.
+    /// What makes the connections, for 4 to 7 seconds. What is found by who holds the open sockets takes the second
+    /// search for that, which comes after five.
     pub load: fn(&Stage) -> Command,
     /// The one finding; `None` when there must be none.
     pub expected: Option<Expected>,

@@ -9,7 +9,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 
 /// A guest that takes longer hangs.
-const PATIENCE: Duration = Duration::from_secs(1500);
+const PATIENCE: Duration = Duration::from_secs(3000);
+
+/// A host that stands still for a while is no trouble of the guest's: it takes two minutes of silence for a soft lockup
+/// (twice `watchdog_thresh`) or a stall.
+const PARAMETERS: &str = "console=ttyS0 panic=-1 quiet watchdog_thresh=60 rcupdate.rcu_cpu_stall_timeout=120";
 
 /// What a kernel says when something is wrong with it.
 const TROUBLE: [&str; 8] = [
@@ -53,7 +57,7 @@ pub(super) fn run(image: &Path, initramfs: &Path, log: &Path) -> Result<Console>
     // Without cx16: QEMU 7.2 emulates cmpxchg16b with garbage in EFLAGS now and then, and kernels from 6.5 on use it
     // for every allocation. One processor: its multi-threaded emulation gets code patching wrong.
     qemu.args(["-accel", "tcg", "-cpu", "max,cx16=off", "-m", "1G", "-smp", "1", "-no-reboot", "-nographic"]);
-    qemu.args(["-append", "console=ttyS0 panic=-1 quiet", "-kernel"]).arg(image).arg("-initrd").arg(initramfs);
+    qemu.args(["-append", PARAMETERS, "-kernel"]).arg(image).arg("-initrd").arg(initramfs);
     qemu.stdin(Stdio::null()).stdout(console.try_clone()?).stderr(console);
     let mut guest = qemu.spawn().context("cannot start qemu-system-x86_64")?;
     let began = Instant::now();

@@ -3,10 +3,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::process::{output, say};
+use crate::process::{output, run, say};
 use crate::workspace::cache;
 
 /// A kernel line of Debian's.
@@ -68,6 +71,11 @@ pub(super) struct Cached {
     pub(super) folder: PathBuf,
 }
 
+/// How often a kernel is asked for, and how long a mirror is left alone in between. One that is being updated has for a
+/// while packages that its index does not name, or the other way round.
+const TRIES: u32 = 3;
+const PAUSE: Duration = Duration::from_secs(10);
+
 /// Gets a kernel, from the cache if it is there.
 ///
 /// # Errors
@@ -77,7 +85,20 @@ pub(super) fn get(kernel: &Kernel) -> Result<Cached> {
     if let Ok(version) = fs::read_to_string(folder.join("version")) {
         return Ok(Cached { version, folder });
     }
-    fetch(kernel, &folder).with_context(|| format!("kernel {} cannot be had", kernel.name))
+    let fetched = again(PAUSE, || fetch(kernel, &folder));
+    fetched.with_context(|| format!("kernel {} cannot be had", kernel.name))
+}
+
+/// Tries until it succeeds, [`TRIES`] times at most, and gives what the last try came to.
+fn again<T>(pause: Duration, mut work: impl FnMut() -> Result<T>) -> Result<T> {
+    for _ in 1..TRIES {
+        match work() {
+            Ok(done) => return Ok(done),
+            Err(error) => say(&format!("once more in {} s: {error:#}", pause.as_secs())),
+        }
+        thread::sleep(pause);
+    }
+    work()
 }
 
 /// Packages of one version.
@@ -174,10 +195,20 @@ fn files_below(folder: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
 
 /// Address of the machine's own mirror, with a slash at its end.
 fn mirror(security: bool) -> Result<String> {
-    let mut query = Command::new("apt-get");
-    query.args(["indextargets", "--format", "$(CREATED_BY) $(ORIGIN) $(REPO_URI)"]);
-    let text = output(&mut query)?;
-    mirror_of(&text, security).context("apt is set up for no mirror of Debian's")
+    // Kernels are fetched side by side, and apt refuses a second update at the same time.
+    static APT: Mutex<()> = Mutex::new(());
+    let _alone = APT.lock().unwrap_or_else(PoisonError::into_inner);
+    let targets = || {
+        let mut query = Command::new("apt-get");
+        query.args(["indextargets", "--format", "$(CREATED_BY) $(ORIGIN) $(REPO_URI)"]);
+        output(&mut query)
+    };
+    if let Some(mirror) = mirror_of(&targets()?, security) {
+        return Ok(mirror);
+    }
+    // It names only those whose lists it has.
+    run(Command::new("apt-get").args(["update", "--quiet"]))?;
+    mirror_of(&targets()?, security).context("apt is set up for no mirror of Debian's")
 }
 
 fn mirror_of(targets: &str, security: bool) -> Option<String> {
@@ -262,6 +293,21 @@ mod tests {
         let Found { version, files } = newest(INDEX, &KERNELS[3]).unwrap();
         assert_eq!((version.as_str(), files.len()), ("7.2.12+deb13-cloud-amd64", 2), "the newer one has no modules");
         assert!(newest(INDEX, &KERNELS[0]).is_none());
+    }
+
+    #[test]
+    fn what_fails_is_tried_three_times() {
+        let tries_until = |success: u32| {
+            let mut tries = 0;
+            let done = again(Duration::ZERO, || {
+                tries += 1;
+                if tries < success { bail!("try {tries}") } else { Ok(()) }
+            });
+            (tries, done.map_err(|error| error.to_string()))
+        };
+        assert_eq!(tries_until(1), (1, Ok(())));
+        assert_eq!(tries_until(3), (3, Ok(())));
+        assert_eq!(tries_until(4), (3, Err("try 3".to_owned())));
     }
 
     #[test]

@@ -191,7 +191,7 @@ fn plan() -> Vec<Run> {
             program: format!("/t/deps/{}", plan.test),
             args: vec!["--test-threads=1", "--nocapture"],
             env: environment(mode),
-            timeout_s: 480,
+            timeout_s: 960,
         })
     });
     doctors.into_iter().chain(tests).collect()

@@ -89,9 +89,10 @@ fn without_once_there_is_a_report_each_interval() {
     assert!((2..=4).contains(&reports.len()), "a slow machine may miss one: {}", reports.len());
     assert_eq!(reports[0]["coverage"]["census"], 0);
     assert_eq!(reports.last().unwrap()["coverage"]["census"], 242);
-    let text = run_with(&mut halves(), "--csv --interval 100ms --duration 250ms --by user");
+    // Long enough for a few, whatever the machine does meanwhile.
+    let text = run_with(&mut halves(), "--csv --interval 100ms --duration 1050ms --by user");
     assert_eq!(text.lines().filter(|line| line.starts_with("time,")).count(), 1, "{text}");
-    let text = run_with(&mut halves(), "--interval 100ms --duration 250ms --by user");
+    let text = run_with(&mut halves(), "--interval 100ms --duration 1050ms --by user");
     assert!(text.matches("\n\ntwtrace ").count() >= 1, "{text}");
 }
 

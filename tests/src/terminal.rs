@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -23,7 +23,15 @@ pub struct Terminal {
     /// Kept open, so that its settings can be looked at after the program is gone.
     slave: OwnedFd,
     before: Termios,
-    written: Arc<Mutex<Vec<u8>>>,
+    output: Arc<Mutex<Output>>,
+}
+
+/// What a program wrote.
+struct Output {
+    /// Since something was last waited for, as it is.
+    written: Vec<u8>,
+    /// What it has come to: a program writes only the cells that change.
+    screen: vt100::Parser,
 }
 
 impl Terminal {
@@ -38,15 +46,18 @@ impl Terminal {
         let end = || Stdio::from(slave.try_clone().expect("a descriptor can be copied"));
         command.stdin(end()).stdout(end()).stderr(end()).env("TERM", "xterm-256color");
         let child = place.spawn(command);
-        let written = Arc::new(Mutex::new(Vec::new()));
-        let (copy, into) = (master.try_clone().expect("a descriptor can be copied"), Arc::clone(&written));
+        let output = Output { written: Vec::new(), screen: vt100::Parser::new(rows, columns, 0) };
+        let output = Arc::new(Mutex::new(output));
+        let (copy, into) = (master.try_clone().expect("a descriptor can be copied"), Arc::clone(&output));
         thread::spawn(move || {
             let (mut from, mut bytes) = (File::from(copy), [0; 65536]);
             while let Ok(length @ 1..) = from.read(&mut bytes) {
-                into.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&bytes[..length]);
+                let mut into = into.lock().unwrap_or_else(PoisonError::into_inner);
+                into.written.extend_from_slice(&bytes[..length]);
+                into.screen.process(&bytes[..length]);
             }
         });
-        Self { child, master, slave, before, written }
+        Self { child, master, slave, before, output }
     }
 
     /// Presses keys.
@@ -58,22 +69,31 @@ impl Terminal {
         master.write_all(keys.as_bytes()).expect("a terminal takes keys");
     }
 
-    /// Everything that was written so far.
-    pub fn written(&self) -> String {
-        String::from_utf8_lossy(&self.written.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
+    fn output(&self) -> MutexGuard<'_, Output> {
+        self.output.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Forgets what was written, and waits until `text` is.
+    /// Everything that was written since something was last waited for.
+    pub fn written(&self) -> String {
+        String::from_utf8_lossy(&self.output().written).into_owned()
+    }
+
+    /// What stands on the screen, line by line.
+    pub fn screen(&self) -> String {
+        self.output().screen.screen().contents()
+    }
+
+    /// Waits until `text` stands on the screen, or was written as it is, escape sequences included.
     ///
     /// # Panics
     /// When that takes a minute.
     pub fn wait(&self, text: &str) {
         let deadline = Instant::now() + PATIENCE;
-        while !self.written().contains(text) {
-            assert!(Instant::now() < deadline, "{text:?} was not written, but: {:?}", self.written());
+        while !self.screen().contains(text) && !self.written().contains(text) {
+            assert!(Instant::now() < deadline, "{text:?} does not come, but:\n{}", self.screen());
             thread::sleep(Duration::from_millis(10));
         }
-        self.written.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.output().written.clear();
     }
 
     /// Process id.

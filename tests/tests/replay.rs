@@ -86,7 +86,6 @@ fn a_terminal_plays_it() {
     command.args(["replay", NAME, "--at", "+600s"]).current_dir(folder.path());
     let screen = Terminal::start(&place, command, 120, 30);
     screen.wait("RECORDING");
-    // What changes afterwards is written cell by cell.
     screen.press(" g");
     screen.wait("go to: _");
     screen.press("+700s\r");
@@ -94,7 +93,7 @@ fn a_terminal_plays_it() {
     screen.press("3");
     screen.wait("[3 sockets]");
     screen.press("?");
-    screen.wait("pause");
+    screen.wait("play, and pause");
     screen.press("qq");
     assert_eq!(screen.end(), (true, true));
 }

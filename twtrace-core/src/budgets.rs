@@ -3,9 +3,9 @@
 use crate::account::destination;
 use crate::engine::{Engine, TIME_WAIT_NS};
 use crate::input::{CensusState, KernelFacts, Role, Tuple};
-use crate::ledger::{Map, RowRef};
+use crate::ledger::Map;
 use crate::live::Live;
-use crate::model::{DestKey, DestRow, Model, Substate, Waiting};
+use crate::model::{DestKey, DestRow, DestinationRow, Model, Substate, Waiting};
 use crate::ports::{Budget, PROFILE, TIME_WAIT_SECONDS, Usable, Use, hold_seconds, is_loopback, reuse_seconds};
 use crate::recent::Seconds;
 use crate::space::{Connection, Towards};
@@ -13,9 +13,6 @@ use foldhash::fast::FixedState;
 use hashbrown::HashSet;
 
 const SECOND_NS: u64 = 1_000_000_000;
-
-/// `EADDRNOTAVAIL`.
-const EADDRNOTAVAIL: u16 = 99;
 
 /// Seconds by which a rate can be told from a burst.
 const ENOUGH_SECONDS: usize = 3;
@@ -29,6 +26,9 @@ const AGED_NS: u64 = 3 * SECOND_NS;
 
 /// And one that has waited for so long is forgotten.
 const OLD_NS: u64 = 60 * SECOND_NS;
+
+/// After how long who has the ports is looked at again, where connects go on to find none.
+pub(crate) const KEPT_NS: u64 = 10 * SECOND_NS;
 
 /// Kinds of waiting sockets that are told of.
 const WAITING: usize = 256;
@@ -128,6 +128,7 @@ struct Tally {
 impl Engine {
     /// The model with what is worked out for whoever looks at it: budgets and findings.
     pub fn show(&mut self) -> &Model {
+        self.keep_failing();
         self.budgets();
         self.fin_wait2();
         self.model.waiting = self.waiting();
@@ -137,7 +138,7 @@ impl Engine {
 
     fn budgets(&mut self) {
         let locals = self.locals(|_| true);
-        let tallies = self.tallies(&locals, |_, _| true);
+        let tallies = self.tallies(&locals, |_| true);
         for row in self.model.destinations.rows_mut() {
             row.budget = None;
             row.fin_wait2_aged = 0;
@@ -149,32 +150,45 @@ impl Engine {
         }
     }
 
-    /// Keeps who has the ports towards a destination, for no port is left there: whoever looks later finds them come
-    /// back. At the first failure, the second, the fourth and so on, for it takes a pass over all live sockets.
-    pub(crate) fn exhausted(&mut self, place: RowRef) {
-        let row = self.model.destinations.row_mut(place);
-        let failures = row.counts.connect_errors.get(&EADDRNOTAVAIL).copied().unwrap_or(0);
-        let (Some((netns, towards)), true) = (active(&row.key), failures.is_power_of_two()) else { return };
-        let growth = row.trend.growth_per_s();
-        let netns = self.model.summary.place_of(netns);
-        let locals = self.locals(|other| other == netns);
-        let tallies = self.tallies(&locals, |other, to| (other, to) == (netns, towards));
-        if let (Some(local), Some(tally)) = (locals.get(&netns), tallies.get(&(netns, towards))) {
-            let budget = tally.budget(local, towards, growth);
-            self.model.destinations.row_mut(place).exhausted = Some(budget);
+    /// Keeps who has the ports where connects have found none of late: whoever looks later finds them come back. In one
+    /// pass for all of them, and again while it goes on.
+    pub(crate) fn keep_exhausted(&mut self) {
+        let is_due = |row: &DestinationRow| {
+            // What the census did not tell then, the next one may.
+            let told = row.exhausted.is_some_and(|budget| 10 * budget.not_seen() <= budget.total);
+            let after_ns = if told { KEPT_NS } else { SECOND_NS };
+            row.no_port_ns > 0 && (row.exhausted.is_none() || row.no_port_ns >= row.exhausted_ns + after_ns)
+        };
+        let due: HashSet<DestRow, FixedState> =
+            self.model.destinations.rows().filter(|row| is_due(row)).map(|row| row.key).collect();
+        if due.is_empty() {
+            return;
+        }
+        let now_ns = self.model.summary.window.now_ns;
+        let namespaces: HashSet<u32, FixedState> =
+            due.iter().filter_map(active).map(|(netns, _)| self.model.summary.place_of(netns)).collect();
+        let locals = self.locals(|netns| namespaces.contains(&netns));
+        let tallies = self.tallies(&locals, |key| due.contains(key));
+        for row in self.model.destinations.rows_mut().filter(|row| due.contains(&row.key)) {
+            let Some((netns, towards)) = active(&row.key) else { continue };
+            let netns = self.model.summary.place_of(netns);
+            row.exhausted_ns = now_ns;
+            if let (Some(local), Some(tally)) = (locals.get(&netns), tallies.get(&(netns, towards))) {
+                row.exhausted = Some(tally.budget(local, towards, row.trend.growth_per_s()));
+            }
         }
     }
 
     /// What there is of each destination that is wanted, in one pass over all sockets.
-    fn tallies(&self, locals: &Map<u32, Local>, wanted: impl Fn(u32, Towards) -> bool) -> Map<(u32, Towards), Tally> {
+    fn tallies(&self, locals: &Map<u32, Local>, wanted: impl Fn(&DestRow) -> bool) -> Map<(u32, Towards), Tally> {
         let now_ns = self.model.summary.window.now_ns;
         let mut tallies: Map<(u32, Towards), Tally> = Map::default();
         for (row, made) in self.model.destinations.rows_and_seconds(now_ns) {
             let Some((netns, towards)) = active(&row.key) else { continue };
-            let netns = self.model.summary.place_of(netns);
-            if !wanted(netns, towards) {
+            if !wanted(&row.key) {
                 continue;
             }
+            let netns = self.model.summary.place_of(netns);
             let tally = tallies.entry((netns, towards)).or_default();
             for (sum, made) in tally.made.iter_mut().zip(made) {
                 *sum += made;
@@ -319,6 +333,11 @@ fn towards(tuple: &Tuple) -> Towards {
 impl Tally {
     fn timewait(&mut self, live: &Live, local: &Local, now_ns: u64) {
         self.time_wait += 1;
+        // The rows count what passes the filter; the ports are everybody's.
+        let age = (now_ns / SECOND_NS).saturating_sub(live.made_ns / SECOND_NS);
+        if !live.shown && live.made_ns > 0 && (1..=self.made.len() as u64).contains(&age) {
+            self.made[age as usize - 1] += 1;
+        }
         if !local.usable.has(live.tuple.local_port) {
             return;
         }
@@ -391,6 +410,6 @@ impl Tally {
         let hold = hold_seconds(&local.kernel, is_loopback(local_addr, remote_addr));
         // Those that were bound are held for the whole time.
         let whole = f64::from(self.time_wait_bound) / f64::from(self.used.time_wait.max(1));
-        Budget::of(&local.usable, &used, whole * TIME_WAIT_SECONDS.max(hold) + (1.0 - whole) * hold)
+        Budget::of(&local.usable, &used, hold + whole * (TIME_WAIT_SECONDS - hold).max(0.0))
     }
 }

@@ -472,9 +472,13 @@ impl Engine {
         for netns in runs.values().filter(|run| run.complete).map(|run| run.netns) {
             // Nothing may ever end towards them, and that their ports run out has to be seen coming all the same.
             let crowds = self.census.spaces.get(&netns).map(|space| space.crowds(CROWD)).unwrap_or_default();
+            let is_unknown = self.model.summary.place_of(0) == netns;
             for (local_addr, remote_addr, remote_port) in crowds {
                 let tuple = Tuple { netns, local_addr, local_port: 0, remote_addr, remote_port, v4_mapped: false };
-                if self.passes(&tuple) {
+                let of_unknown = destination(&Tuple { netns: 0, ..tuple }, Role::Active);
+                // Where namespaces are not told, its row is there under none.
+                let is_there = is_unknown && self.model.destinations.find(&of_unknown).is_some();
+                if self.passes(&tuple) && !is_there {
                     self.model.destinations.place(destination(&tuple, Role::Active));
                 }
             }

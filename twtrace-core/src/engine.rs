@@ -96,6 +96,10 @@ pub struct Engine {
     recent: VecDeque<Ended>,
     refreshed_ns: u64,
     swept_ns: u64,
+    /// Calls have failed since it was last counted what was in their way.
+    pub(crate) failing: bool,
+    /// When that was.
+    failing_ns: u64,
     /// Sockets that were bound before they connected and have not ended: by cookie.
     pub(crate) bound: Map<u64, Bound>,
     /// For sockets without a cookie: numbers that no cookie reaches.
@@ -128,6 +132,8 @@ impl Engine {
             recent: VecDeque::with_capacity(RECENT),
             refreshed_ns: 0,
             swept_ns: 0,
+            failing: false,
+            failing_ns: 0,
             bound: Map::default(),
             next_made_up: 1 << 63,
         }
@@ -408,6 +414,10 @@ impl Engine {
         if now_ns >= self.swept_ns.saturating_add(SECOND_NS) {
             self.swept_ns = now_ns;
             self.expire(now_ns);
+        }
+        if self.failing && now_ns >= self.failing_ns.saturating_add(SECOND_NS) {
+            self.failing_ns = now_ns;
+            self.keep_failing();
         }
         if now_ns >= self.refreshed_ns.saturating_add(REFRESH_NS) {
             self.refreshed_ns = now_ns;

@@ -1,12 +1,13 @@
 //! Why an address or a port could not be had: each EADDRNOTAVAIL and each EADDRINUSE of bind(2), by its cause.
 
 use crate::account::destination;
+use crate::budgets::KEPT_NS;
 use crate::connection::Outcome;
 use crate::engine::{Ended, Engine};
 use crate::input::{BindFailed, ConnectFailed, Life, ProcessKey, Role};
 use crate::ledger::{Map, RowRef};
 use crate::live::{Live, LiveSet};
-use crate::model::{DestKey, DestRow, Summary};
+use crate::model::{DestKey, DestRow, Model, Summary};
 use crate::ports::Usable;
 use foldhash::fast::FixedState;
 use hashbrown::HashSet;
@@ -81,6 +82,8 @@ pub struct FailureRow {
     /// Of bind with port 0: whether timewait sockets had the ports, as of a failure at which it was counted. `None` when
     /// that decides nothing, and of other calls.
     pub time_wait: Option<bool>,
+    /// A failure from then on is reason to count again.
+    pub(crate) due_ns: u64,
     /// The first, monotonic nanoseconds.
     pub first_ns: u64,
     /// The last.
@@ -113,7 +116,7 @@ impl Failures {
         errno: u16,
         cause: Cause,
         at_ns: u64,
-    ) -> &mut FailureRow {
+    ) {
         let mut key = (process.0, Some(destination), call, errno, cause);
         let mut of = Some(process.1);
         if self.rows.len() >= ROWS && !self.rows.contains_key(&key) {
@@ -129,13 +132,13 @@ impl Failures {
             cause,
             count: 0,
             time_wait: None,
+            due_ns: 0,
             first_ns: at_ns,
             last_ns: at_ns,
         });
         row.count += 1;
         row.first_ns = row.first_ns.min(at_ns);
         row.last_ns = row.last_ns.max(at_ns);
-        row
     }
 
     /// Forgets what was counted.
@@ -162,8 +165,9 @@ impl Engine {
         let process = (self.model.attribution.process_row(ended.opener), opener.key);
         if let DestRow::Dest(key) = destination(&life.tuple, Role::Active) {
             self.model.failures.add(process, key, Call::Connect, EADDRNOTAVAIL, cause, life.end_ns);
-            if ended.outcome == Outcome::NoPort {
-                self.exhausted(ended.destination);
+            if cause == Cause::DestinationExhausted {
+                self.model.destinations.row_mut(ended.destination).no_port_ns = life.end_ns.max(1);
+                self.failing = true;
             }
         }
     }
@@ -192,10 +196,25 @@ impl Engine {
         let number = self.model.attribution.number(Some(&failed.owner));
         let process = (self.model.attribution.process_row(number), failed.owner.key);
         if let DestRow::Dest(key) = destination(&failed.tuple, Role::Passive) {
-            let row = self.model.failures.add(process, key, Call::Bind, failed.errno, cause, failed.at_ns);
-            if cause == Cause::BoundPoolExhausted && row.count.is_power_of_two() {
-                row.time_wait = time_wait_in_the_pool(&self.model.live, &self.model.summary, failed.tuple.netns);
-            }
+            self.model.failures.add(process, key, Call::Bind, failed.errno, cause, failed.at_ns);
+            self.failing |= cause == Cause::BoundPoolExhausted;
+        }
+    }
+
+    /// Keeps what was in the way of calls that have failed since the last time: it may be gone when somebody looks.
+    pub(crate) fn keep_failing(&mut self) {
+        if !std::mem::take(&mut self.failing) {
+            return;
+        }
+        self.keep_exhausted();
+        let now_ns = self.model.summary.window.now_ns;
+        let Model { failures, live, summary, .. } = &mut self.model;
+        let mut pools: Map<u32, Option<bool>> = Map::default();
+        let is_due = |row: &&mut FailureRow| row.cause == Cause::BoundPoolExhausted && row.last_ns >= row.due_ns;
+        for row in failures.rows.values_mut().filter(is_due) {
+            let Some(key) = row.destination else { continue };
+            row.time_wait = *pools.entry(key.netns).or_insert_with(|| time_wait_in_the_pool(live, summary, key.netns));
+            row.due_ns = now_ns + KEPT_NS;
         }
     }
 

@@ -11,7 +11,7 @@ use crate::model::DestKey;
 pub enum Rule {
     /// Connects fail: no port is left towards a destination.
     ExhaustionReached,
-    /// Ports towards a destination run out within minutes at this rate.
+    /// Ports towards a destination run out within minutes at this rate, or nearly all are, or were, timewait sockets'.
     ExhaustionNear,
     /// bind(2) with port 0 fails: every port of the range is bound.
     BoundPoolExhausted,

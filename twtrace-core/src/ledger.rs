@@ -365,6 +365,8 @@ impl LedgerRow for DestinationRow {
             trend: Trend::default(),
             budget: None,
             exhausted: None,
+            exhausted_ns: 0,
+            no_port_ns: 0,
         }
     }
 
@@ -381,13 +383,14 @@ impl LedgerRow for DestinationRow {
     }
 
     fn weight(&self) -> (u64, u64) {
-        self.counts.weight()
+        let (live, counted) = self.counts.weight();
+        // Open connections would be missed as well.
+        (live + self.established, counted)
     }
 
     fn absorb(&mut self, other: &Self) {
         self.folded += 1 + other.folded;
         self.counts.absorb(&other.counts);
-        self.established += other.established;
         self.pattern.absorb(&other.pattern);
         self.connect_us.merge(&other.connect_us);
         self.series.merge(&other.series);
@@ -395,7 +398,8 @@ impl LedgerRow for DestinationRow {
 
     fn restart(&mut self) {
         (self.folded, self.series) = (0, Series::default());
-        (self.pattern, self.connect_us, self.exhausted) = (Pattern::default(), Sketch::default(), None);
+        (self.pattern, self.connect_us) = (Pattern::default(), Sketch::default());
+        (self.exhausted, self.exhausted_ns, self.no_port_ns) = (None, 0, 0);
         self.counts.restart();
     }
 

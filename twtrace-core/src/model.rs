@@ -174,8 +174,12 @@ pub struct DestinationRow {
     pub trend: crate::budgets::Trend,
     /// Port budget, for active destinations, as of the last [`Engine::show`](crate::engine::Engine::show).
     pub budget: Option<crate::ports::Budget>,
-    /// The same as of a connect that found no port: of the first, the second, the fourth and so on, the latest.
+    /// The same as of a moment at which connects found no port.
     pub exhausted: Option<crate::ports::Budget>,
+    /// That moment, nanoseconds.
+    pub(crate) exhausted_ns: u64,
+    /// The latest connect that found none, nanoseconds; 0 for none.
+    pub(crate) no_port_ns: u64,
 }
 
 /// A pair of process row and destination row, for drilling down.

@@ -18,6 +18,9 @@ const SEVERAL: u64 = 3;
 /// Over how long the highest rate is taken, nanoseconds: less may be a burst.
 pub const WINDOW_NS: u64 = 5_000_000_000;
 
+/// Connections within such a time that are a load.
+const LOAD: u32 = 20;
+
 /// Of how many such windows the connections are remembered.
 const WINDOWS: usize = 3;
 
@@ -248,7 +251,10 @@ impl Pattern {
     pub fn rate_per_s(&self) -> f64 {
         let seconds = self.last_ns.saturating_sub(self.first_ns) as f64 / 1e9;
         let steps = self.connections().saturating_sub(1) as f64;
-        if seconds > 0.0 { (steps / seconds).max(f64::from(self.windows.most) / (WINDOW_NS as f64 / 1e9)) } else { 0.0 }
+        // A few that happened to come together are no load.
+        let most =
+            if self.windows.most >= LOAD { f64::from(self.windows.most) / (WINDOW_NS as f64 / 1e9) } else { 0.0 };
+        if seconds > 0.0 { (steps / seconds).max(most) } else { 0.0 }
     }
 
     /// Connections per second of late: those that began within the last ten to fifteen seconds.
@@ -258,10 +264,13 @@ impl Pattern {
         f64::from(count) / seconds.max(1.0)
     }
 
-    /// How many were kept at a time, on average, rounded up.
+    /// How many were kept at a time, on average, rounded up; 0 where one was now and then.
     pub fn kept_at_a_time(&self) -> u64 {
         let span_us = self.ended_ns.saturating_sub(self.first_ns) / 1000;
-        if span_us == 0 { 0 } else { self.kept_us.div_ceil(span_us).min(self.kept.into()) }
+        if span_us == 0 || self.kept_us.saturating_mul(2) < span_us {
+            return 0;
+        }
+        self.kept_us.div_ceil(span_us).min(self.kept.into())
     }
 
     /// Times between beginnings: how many, their mean in seconds, and their standard deviation by the mean.

@@ -212,6 +212,12 @@ impl Budget {
         }
     }
 
+    /// Ports that nothing that was seen has. Where a connect found none, somebody has them: open connections, most
+    /// likely, that are younger than the last census.
+    pub fn not_seen(&self) -> u32 {
+        self.total.saturating_sub(self.used)
+    }
+
     /// Whether timewait sockets are what is in the way where no port is left: at least half of all are theirs, or hardly
     /// any. `None` in between, and where what was counted leaves room that the kernel did not find.
     pub fn is_time_wait(&self) -> Option<bool> {

@@ -177,14 +177,16 @@ pub(super) fn wider_range(case: &Case<'_>, key: DestKey, budget: &Budget, party:
 }
 
 /// More addresses or ports on either side.
-pub(super) fn more_addresses(budget: &Budget) -> Advice {
+pub(super) fn more_addresses(case: &Case<'_>, key: DestKey, budget: &Budget, party: Option<&Party>) -> Advice {
+    let length = if key.local_addr.is_ipv6() { 128 } else { 32 };
+    let command = format!("ip address add ADDRESS/{length} dev DEVICE");
     Advice {
         id: "more-addresses",
         text:
             "Spread over more source addresses, destination addresses or destination ports: each combination has the \
                whole range for itself."
                 .to_owned(),
-        command: Some("ip address add ADDRESS/32 dev DEVICE".to_owned()),
+        command: Some(there(case, key.netns, party, &command)),
         effect: vec![effect("max_rate_per_s", budget.max_rate_per_s, 2.0 * budget.max_rate_per_s)],
         risk: "The figure is for twice as many. A source address that is bound needs IP_BIND_ADDRESS_NO_PORT."
             .to_owned(),
@@ -202,7 +204,7 @@ fn let_peer_close(case: &Case<'_>, key: DestKey, budget: &Budget) -> Option<Advi
                ephemeral port. For HTTP that is `Connection: close` sent by the client and closed by the server."
             .to_owned(),
         command: Some("send `Connection: close`, and read to the end before close(2)".to_owned()),
-        effect: vec![effect("time_wait_made_per_s", budget.rate_per_s, 0.0)],
+        effect: vec![effect("time_wait_made_per_s", (budget.rate_per_s - budget.growth_per_s).max(0.0), 0.0)],
         risk:
             "It moves the sockets to the other host, where they take memory; the cost of a handshake for each request \
                stays. A client that waits must bound how long."
@@ -211,10 +213,12 @@ fn let_peer_close(case: &Case<'_>, key: DestKey, budget: &Budget) -> Option<Advi
 }
 
 /// Room for more ports, by what there is.
-pub(super) fn room(case: &Case<'_>, key: DestKey, budget: &Budget, party: Option<&Party>) -> Vec<Advice> {
-    let mut room: Vec<Advice> = tw_reuse(case, key, budget, party).into_iter().collect();
+/// `bound`: its ports are bound before, mostly.
+pub(super) fn room(case: &Case<'_>, key: DestKey, budget: &Budget, party: Option<&Party>, bound: bool) -> Vec<Advice> {
+    let reuse = if bound { None } else { tw_reuse(case, key, budget, party) };
+    let mut room: Vec<Advice> = reuse.into_iter().collect();
     room.extend(wider_range(case, key, budget, party));
-    room.push(more_addresses(budget));
+    room.push(more_addresses(case, key, budget, party));
     room.extend(let_peer_close(case, key, budget));
     room
 }

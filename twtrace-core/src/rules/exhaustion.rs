@@ -27,7 +27,8 @@ struct Reached<'a> {
     count: u64,
     first_ns: u64,
     last_ns: u64,
-    in_own_range: bool,
+    /// Of these, within a range of the socket's own.
+    own_range: u64,
     worst: Option<&'a FailureRow>,
 }
 
@@ -35,7 +36,9 @@ struct Reached<'a> {
 pub(super) struct Consequence {
     pub(super) finding: Finding,
     culprit: Culprit,
-    /// Timewait sockets that were made towards the destination.
+    /// Who made most of the timewait sockets.
+    maker: Option<Party>,
+    /// How many were made towards the destination.
     made: u64,
 }
 
@@ -50,7 +53,11 @@ impl Consequence {
         };
         let leads = match self.culprit {
             Culprit::TimeWait => {
-                cause.rule != Rule::BindBeforeConnect && same_party && 2 * super::made(cause) >= self.made
+                // Whoever has started anew has made little of what a long trace has seen, and all that there is.
+                let process = |party: Option<Party>| party.and_then(|party| party.process);
+                let is_maker = process(self.maker).is_some() && process(self.maker) == process(cause.process);
+                let made_most = same_party && 2 * super::made(cause) >= self.made;
+                cause.rule != Rule::BindBeforeConnect && (is_maker || made_most)
             }
             Culprit::Bound => cause.rule == Rule::BindBeforeConnect,
             Culprit::Open => false,
@@ -86,7 +93,7 @@ pub(super) fn check(case: &Case<'_>) -> Vec<Consequence> {
         failed.count += row.count;
         failed.first_ns = failed.first_ns.min(row.first_ns);
         failed.last_ns = failed.last_ns.max(row.last_ns);
-        failed.in_own_range |= row.cause == Cause::SocketRangeExhausted;
+        failed.own_range += if row.cause == Cause::SocketRangeExhausted { row.count } else { 0 };
         let rank = |row: &FailureRow| (row.count, row.process);
         if failed.worst.is_none_or(|worst| rank(row) > rank(worst)) {
             failed.worst = Some(row);
@@ -98,7 +105,9 @@ pub(super) fn check(case: &Case<'_>) -> Vec<Consequence> {
         let fails = failed.map(|failed| fails(case, *key, row, failed));
         if fails.as_ref().is_none_or(|fails| !fails.finding.holds) {
             let near = row.budget.and_then(|budget| near(case, *key, row, &budget));
-            found.extend(near.or_else(|| if fails.is_none() { was_near(case, *key, row) } else { None }));
+            // What was, is told by the failures; what is, is not.
+            let was_near = || was_near(case, *key, row).filter(|near| fails.is_none() || near.finding.holds);
+            found.extend(near.or_else(was_near));
         }
         found.extend(fails);
     }
@@ -113,8 +122,9 @@ enum Culprit {
     Bound,
 }
 
-fn culprit(budget: &Budget) -> Culprit {
-    let open = budget.established + budget.other;
+/// `no_port`: a connect has found none then.
+fn culprit(budget: &Budget, no_port: bool) -> Culprit {
+    let open = budget.established + budget.other + if no_port { budget.not_seen() } else { 0 };
     let most = budget.time_wait.max(open).max(budget.bound);
     if most == budget.time_wait {
         Culprit::TimeWait
@@ -155,8 +165,17 @@ fn split(row: &DestinationRow, budget: &Budget) -> Vec<Evidence> {
 }
 
 /// Advice by what has the ports.
-fn advice(case: &Case<'_>, key: DestKey, budget: &Budget, party: Option<&Party>) -> Vec<Advice> {
-    let mut first = match culprit(budget) {
+fn advice(
+    case: &Case<'_>,
+    (key, row): (DestKey, &DestinationRow),
+    budget: &Budget,
+    culprit: Culprit,
+    party: Option<&Party>,
+) -> Vec<Advice> {
+    // Their timewait sockets keep what bind(2) took, and nobody takes those over.
+    let bound = 2 * u64::from(row.pattern.bound) > row.pattern.opened;
+    let mut first = match culprit {
+        Culprit::TimeWait if bound => vec![advice::bind_address_no_port((budget.bound + budget.time_wait).into())],
         Culprit::TimeWait => Vec::new(),
         Culprit::Open => vec![advice::plain(
             "close-sockets",
@@ -165,7 +184,7 @@ fn advice(case: &Case<'_>, key: DestKey, budget: &Budget, party: Option<&Party>)
         )],
         Culprit::Bound => vec![advice::bind_address_no_port(budget.bound.into())],
     };
-    first.extend(advice::room(case, key, budget, party));
+    first.extend(advice::room(case, key, budget, party, bound));
     first
 }
 
@@ -185,13 +204,15 @@ fn fails(case: &Case<'_>, key: DestKey, row: &DestinationRow, failed: &Reached<'
     let holds = case.goes_on(failed.last_ns, 0.0);
     // Who had the ports then: since, they may have come back.
     let budget = row.exhausted.or(row.budget);
-    let culprit = budget.as_ref().map_or(Culprit::TimeWait, culprit);
+    let culprit = budget.as_ref().map_or(Culprit::TimeWait, |budget| culprit(budget, row.exhausted.is_some()));
     let victim = failed.worst.and_then(|row| party(case, row));
-    let process = if culprit == Culprit::TimeWait { maker(case, key, row).or(victim) } else { victim };
+    let maker = maker(case, key, row);
+    let process = if culprit == Culprit::TimeWait { maker.or(victim) } else { victim };
+    let in_own_range = 2 * failed.own_range > failed.count;
     // Some timewait sockets among them are told of, and not denied.
-    let plain = budget.is_some_and(|budget| !failed.in_own_range && budget.is_time_wait() == Some(false));
+    let plain = budget.is_some_and(|budget| !in_own_range && budget.is_time_wait() == Some(false));
     let title = match (culprit, plain) {
-        _ if failed.in_own_range => "finds no port within the socket's own IP_LOCAL_PORT_RANGE: connect(2) fails",
+        _ if in_own_range => "finds no port within the socket's own IP_LOCAL_PORT_RANGE: connect(2) fails",
         (Culprit::TimeWait, _) => "finds no local port: connect(2) fails, timewait sockets have the ports",
         (Culprit::Open, true) => {
             "finds no local port: connect(2) fails, open connections have the ports: this is not TIME_WAIT"
@@ -212,15 +233,22 @@ fn fails(case: &Case<'_>, key: DestKey, row: &DestinationRow, failed: &Reached<'
     {
         evidence.push(("failing_pid", Value::Count(victim.tgid.into())));
     }
-    if let Some(budget) = budget.filter(|_| !failed.in_own_range) {
+    if failed.own_range > 0 {
+        evidence.push(("failures_in_own_range", Value::Count(failed.own_range)));
+    }
+    if let Some(budget) = budget.filter(|_| !in_own_range) {
         evidence.extend(split(row, &budget));
+        // Younger than the last census.
+        if row.exhausted.is_some() && budget.not_seen() > 0 {
+            evidence.push(("ports_not_seen", Value::Count(budget.not_seen().into())));
+        }
     }
     if plain {
         evidence.push(("verdict", Value::Text("this is not TIME_WAIT".to_owned())));
     }
     let advice = match budget {
-        _ if failed.in_own_range => vec![own_range_advice()],
-        Some(budget) => advice(case, key, &budget, process.as_ref()),
+        _ if in_own_range => vec![own_range_advice()],
+        Some(budget) => advice(case, (key, row), &budget, culprit, process.as_ref()),
         None => Vec::new(),
     };
     let finding = Finding {
@@ -236,7 +264,7 @@ fn fails(case: &Case<'_>, key: DestKey, row: &DestinationRow, failed: &Reached<'
         confidence: Confidence::High,
         recheck: "After the change connect(2) fails no more, and ports are left at the peak of the load.".to_owned(),
     };
-    Consequence { finding, culprit, made: row.counts.time_wait_made }
+    Consequence { finding, culprit, maker, made: row.counts.time_wait_made }
 }
 
 fn near(case: &Case<'_>, key: DestKey, row: &DestinationRow, budget: &Budget) -> Option<Consequence> {
@@ -254,7 +282,7 @@ fn near(case: &Case<'_>, key: DestKey, row: &DestinationRow, budget: &Budget) ->
     ];
     evidence.extend(budget.latest_seconds.map(|latest| ("latest_seconds_estimated", Value::Number(latest))));
     evidence.extend(split(row, budget));
-    let culprit = culprit(budget);
+    let culprit = culprit(budget, false);
     let title = match culprit {
         Culprit::TimeWait => "takes local ports faster than they come back",
         Culprit::Open => "opens connections and does not close them: local ports run out, and this is not TIME_WAIT",
@@ -269,11 +297,11 @@ fn near(case: &Case<'_>, key: DestKey, row: &DestinationRow, budget: &Budget) ->
         cause: None,
         title: title.to_owned(),
         evidence,
-        advice: advice(case, key, budget, process.as_ref()),
+        advice: advice(case, (key, row), budget, culprit, process.as_ref()),
         confidence: if sure { Confidence::High } else { Confidence::Medium },
         recheck: "After the change the forecast says never, at the peak of the load.".to_owned(),
     };
-    Some(Consequence { finding, culprit, made: row.counts.time_wait_made })
+    Some(Consequence { finding, culprit, maker: process, made: row.counts.time_wait_made })
 }
 
 /// Nearly all ports are timewait sockets', or were at some time.
@@ -296,15 +324,21 @@ fn was_near(case: &Case<'_>, key: DestKey, row: &DestinationRow) -> Option<Conse
         destination: Some(key),
         cause: None,
         title: if holds {
-            "has nearly all local ports in timewait sockets, at a rate that they just bear"
+            "has nearly all local ports in timewait sockets"
         } else {
             "had nearly all local ports in timewait sockets"
         }
         .to_owned(),
         evidence,
-        advice: advice(case, key, &Budget { time_wait: budget.total, ..budget }, process.as_ref()),
+        advice: advice(
+            case,
+            (key, row),
+            &Budget { time_wait: budget.total, ..budget },
+            Culprit::TimeWait,
+            process.as_ref(),
+        ),
         confidence: Confidence::Medium,
         recheck: "After the change most ports are left at the peak of the load.".to_owned(),
     };
-    Some(Consequence { finding, culprit: Culprit::TimeWait, made: row.counts.time_wait_made })
+    Some(Consequence { finding, culprit: Culprit::TimeWait, maker: process, made: row.counts.time_wait_made })
 }

@@ -3,7 +3,7 @@
 use super::advice::{self, Habit};
 use super::case::{Case, LEAST_PER_S, MANY, MOST, Pair};
 use super::no_reuse::replaced;
-use super::periodic::is_rhythm;
+use super::periodic::is_of_rhythm;
 use crate::finding::{Confidence, Finding, Party, Rule, Severity, Value};
 use crate::input::{Comm, Role};
 use crate::ledger::Map;
@@ -24,11 +24,12 @@ struct Group {
     pattern: Pattern,
     processes: u64,
     made: u64,
-    party: Option<Party>,
+    /// Processes by command, and one of each.
+    commands: Map<Comm, (u64, Party)>,
     /// When the first and the last of them started.
     started_ns: Option<(u64, u64)>,
-    /// All of the destination's connections come at regular intervals.
-    is_rhythm: bool,
+    /// How all of the destination's connections are used.
+    of_destination: Pattern,
     /// Connections by the window in which they began: a process has too few to know the most of all.
     windows: Map<u64, u64>,
 }
@@ -48,8 +49,9 @@ pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
         group.pattern.absorb(&pair.pattern);
         group.processes += 1;
         group.made += pair.time_wait_made;
-        group.is_rhythm = is_rhythm(&row.pattern);
-        group.party.get_or_insert(Party::of(owner));
+        group.of_destination = row.pattern;
+        let of_command = group.commands.entry(owner.comm).or_insert((0, Party::of(owner)));
+        of_command.0 += 1;
         let (first, last) = group.started_ns.unwrap_or((u64::MAX, 0));
         group.started_ns = Some((first.min(owner.key.start_ns), last.max(owner.key.start_ns)));
         *group.windows.entry(pair.pattern.first_ns / WINDOW_NS).or_default() += pair.pattern.opened;
@@ -61,13 +63,19 @@ pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
 
 fn finding(case: &Case<'_>, key: DestKey, group: &Group) -> Option<Finding> {
     let pattern = &group.pattern;
-    let most = group.windows.values().max().map_or(0.0, |most| *most as f64 / (WINDOW_NS as f64 / 1e9));
+    let most = group
+        .windows
+        .values()
+        .max()
+        .filter(|most| **most >= MANY)
+        .map_or(0.0, |most| *most as f64 / (WINDOW_NS as f64 / 1e9));
     let rate_per_s = pattern.rate_per_s().max(most);
     // Workers that were all started beforehand are a service's.
     let span_ns = |(first, last): (u64, u64)| last.saturating_sub(first);
-    let one_by_one = 2 * group.started_ns.map_or(0, span_ns) >= pattern.last_ns.saturating_sub(pattern.first_ns);
+    let one_by_one =
+        group.started_ns.map_or(0, span_ns).saturating_mul(2) >= pattern.last_ns.saturating_sub(pattern.first_ns);
     let habit = one_by_one
-        && !group.is_rhythm
+        && !is_of_rhythm(&group.of_destination, rate_per_s)
         && replaced(pattern.opened, rate_per_s, pattern.lifetime_s())
         && group.processes >= PROCESSES
         && pattern.opened >= MANY
@@ -76,7 +84,8 @@ fn finding(case: &Case<'_>, key: DestKey, group: &Group) -> Option<Finding> {
     if !habit {
         return None;
     }
-    let party = Party { process: None, processes: group.processes, ..group.party? };
+    let (_, party) = group.commands.values().max_by_key(|(number, party)| (*number, party.command))?;
+    let party = Party { process: None, processes: group.processes, ..*party };
     // Wherever on this host they are made.
     let made = group.made as f64 + case.made_by_local_peer(key, pattern.opened);
     let made_per_s = rate_per_s * (made / pattern.opened as f64).min(1.0);

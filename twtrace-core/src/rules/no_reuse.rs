@@ -5,7 +5,7 @@
 use super::advice::{self, Habit};
 use super::case::{Case, LEAST_PER_S, MANY, MOST, Pair};
 use super::fork_per_request::is_run_for_a_request;
-use super::periodic::is_rhythm;
+use super::periodic::is_of_rhythm;
 use crate::finding::{Confidence, Evidence, Finding, Party, Rule, Severity, Value};
 use crate::input::{Comm, ProcessKey, Role};
 use crate::ledger::Map;
@@ -93,7 +93,7 @@ fn churn<'a>(case: &Case<'a>, mut pairs: Vec<&Pair<'a>>) -> Option<(Churn<'a>, b
     let habit = replaced(pattern.opened, rate_per_s, lifetime_s)
         && pattern.opened >= MANY
         && rate_per_s >= LEAST_PER_S
-        && !is_rhythm(&most.row.pattern);
+        && !is_of_rhythm(&most.row.pattern, rate_per_s);
     if !habit {
         return None;
     }
@@ -117,8 +117,8 @@ fn churn<'a>(case: &Case<'a>, mut pairs: Vec<&Pair<'a>>) -> Option<(Churn<'a>, b
         ports_per_s: per_s(made as f64),
         made,
         lifetime_s,
-        // The pool may have ended with the process.
-        pool: held.min(most.row.stable).max(pattern.kept_at_a_time()),
+        // The pool may have ended with the process. The search finds some of the one-shots as well.
+        pool: held.saturating_sub((rate_per_s * lifetime_s) as u64).min(most.row.stable).max(pattern.kept_at_a_time()),
         pattern,
     };
     Some((churn, at_fault))
@@ -157,7 +157,9 @@ fn finding(case: &Case<'_>, churn: &Churn<'_>) -> Finding {
 pub(super) fn severity(case: &Case<'_>, churn: &Churn<'_>) -> Severity {
     let hold = case.hold_seconds(churn.key);
     let total = churn.row.budget.map_or(f64::INFINITY, |budget| f64::from(budget.total.max(1)));
-    if churn.ports_per_s * hold > 0.5 * total { Severity::Warning } else { Severity::Info }
+    // Of what is over, no more than there was.
+    let most = if case.habit_goes_on(&churn.pattern) { f64::INFINITY } else { churn.made as f64 };
+    if (churn.ports_per_s * hold).min(most) > 0.5 * total { Severity::Warning } else { Severity::Info }
 }
 
 /// What a habit is told by.

@@ -10,7 +10,7 @@ use crate::model::{DestKey, GroupBy, GroupKey};
 /// Failures that are no single mishap, which the caller may well have dealt with.
 const OFTEN: u64 = 5;
 
-/// Failures of one process, of one cause; of a port that is in use, towards that port.
+/// Failures of one process, of one cause.
 pub(super) struct Failed {
     pub(super) party: Option<Party>,
     pub(super) cause: Cause,
@@ -32,9 +32,9 @@ impl Failed {
     }
 }
 
-/// Failures by process and cause: a program that tries one port after the other has not failed at any.
+/// Failures by process and cause.
 pub(super) fn failed(case: &Case<'_>, wanted: impl Fn(Cause) -> bool) -> Vec<Failed> {
-    let mut all: Map<(u32, Cause, Option<u16>), Failed> = Map::default();
+    let mut all: Map<(u32, Cause), Failed> = Map::default();
     let mut rows: Vec<&FailureRow> = case.model.failures().filter(|row| wanted(row.cause)).collect();
     rows.sort_unstable_by_key(|row| (row.process_row, row.cause, row.destination));
     for row in rows {
@@ -47,8 +47,7 @@ pub(super) fn failed(case: &Case<'_>, wanted: impl Fn(Cause) -> bool) -> Vec<Fai
             place: row.destination,
             most: 0,
         };
-        let port = row.destination.map(|key| key.port).filter(|_| row.cause == Cause::PortInUse);
-        let failed = all.entry((row.process_row, row.cause, port)).or_insert(none);
+        let failed = all.entry((row.process_row, row.cause)).or_insert(none);
         failed.count += row.count;
         failed.first_ns = failed.first_ns.min(row.first_ns);
         failed.last_ns = failed.last_ns.max(row.last_ns);
@@ -90,6 +89,8 @@ pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
 /// as on a host without IPv6, goes on to the next one that the name resolved to.
 fn severity(failed: &Failed, holds: bool) -> Severity {
     match failed.cause {
+        // A program that tries one port after the other has not failed at any.
+        Cause::PortInUse if failed.most < OFTEN => Severity::Warning,
         Cause::NoSource if holds && failed.count >= OFTEN => Severity::Warning,
         Cause::NoSource => Severity::Info,
         _ if holds && failed.count >= OFTEN => Severity::Critical,

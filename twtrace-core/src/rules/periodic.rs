@@ -16,9 +16,15 @@ const SHORTEST_S: f64 = 0.3;
 const SPREAD: f64 = 0.2;
 
 /// Whether connections come at regular intervals.
-pub(super) fn is_rhythm(pattern: &Pattern) -> bool {
+fn is_rhythm(pattern: &Pattern) -> bool {
     let (intervals, mean_s, spread) = pattern.gaps();
     intervals >= INTERVALS && mean_s >= SHORTEST_S && spread <= SPREAD
+}
+
+/// Whether connections at a rate are those that come at a destination's regular intervals, and not somebody's beside them.
+pub(super) fn is_of_rhythm(pattern: &Pattern, rate_per_s: f64) -> bool {
+    let (_, mean_s, _) = pattern.gaps();
+    is_rhythm(pattern) && rate_per_s * mean_s <= 2.0
 }
 
 pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {

@@ -13,8 +13,8 @@ pub(super) fn check(case: &Case<'_>, churns: &[(Churn<'_>, bool)]) -> Vec<Findin
             evidence.insert(0, ("pool_connections", Value::Count(churn.pool)));
             let mut advice = advice::pool(&churn.habit());
             advice.text = format!(
-                "Send these requests through the pool of {} that the process has already: some code path opens \
-                 connections of its own.",
+                "Send these requests through the pool of {} that is there already: some code path opens connections of \
+                 its own.",
                 churn.pool
             );
             Finding {

@@ -7,24 +7,30 @@ use crate::input::Comm;
 pub(super) fn pool(command: &Comm, port: u16, size: f64) -> String {
     let size = format!("{size:.0}");
     match (program(command).as_str(), port) {
-        ("nginx", _) => {
+        ("nginx", 9000) => format!("upstream {{ ... keepalive {size}; }} with fastcgi_keep_conn on;"),
+        ("nginx", port) if is_http(port) => {
             format!(
                 "upstream {{ ... keepalive {size}; }} with proxy_http_version 1.1; proxy_set_header Connection \"\";"
             )
         }
-        ("haproxy", _) => "http-reuse always".to_owned(),
+        ("haproxy", port) if is_http(port) => "http-reuse always".to_owned(),
         ("pgbench", _) => "pgbench without -C".to_owned(),
         ("php", _) => "PDO::ATTR_PERSISTENT => true, or one curl handle for all requests".to_owned(),
         ("python", 5432) => format!("psycopg_pool.ConnectionPool(..., max_size={size})"),
         ("python", 6379) => format!("redis.ConnectionPool(..., max_connections={size})"),
         (_, 5432) => format!("the driver's pool of {size}, or PgBouncer: default_pool_size = {size}"),
         (_, 3306) => format!("the driver's pool of {size}, or ProxySQL: max_connections = {size}"),
-        (_, 6379) => format!("one client object with {size} connections for all requests"),
+        (_, 6379) => format!("one client object for all requests, with at most {size} idle"),
         ("python", _) => format!("requests.Session() with HTTPAdapter(pool_maxsize={size})"),
         ("node", _) => format!("new http.Agent({{ keepAlive: true, maxSockets: {size} }})"),
         ("java", _) => format!("one HttpClient for all requests, or -Dhttp.maxConnections={size}"),
-        _ => format!("one client object for all requests, with keep-alive and {size} idle connections per host"),
+        _ => format!("one client object for all requests, with keep-alive; kept idle per host: {size}"),
     }
+}
+
+/// Whether a port is not one of databases, caches and brokers, which speak something else.
+fn is_http(port: u16) -> bool {
+    !matches!(port, 1433 | 1521 | 3306 | 5432 | 5672 | 6379 | 9000 | 9042 | 9092 | 11211 | 27017)
 }
 
 /// How a server keeps connections open for the next request.
@@ -72,7 +78,8 @@ mod tests {
 
     #[test]
     fn programs_are_known_by_their_names() {
-        assert!(pool(&comm(b"nginx"), 5432, 12.0).contains("keepalive 12;"));
+        assert!(pool(&comm(b"nginx"), 8080, 12.0).contains("keepalive 12;"));
+        assert!(!pool(&comm(b"nginx"), 5432, 12.0).contains("proxy_http_version"));
         assert_eq!(pool(&comm(b"python3.11"), 5432, 3.0), "psycopg_pool.ConnectionPool(..., max_size=3)");
         assert!(pool(&comm(b"php-fpm8.2"), 3306, 1.0).starts_with("PDO::"));
         assert!(pool(&comm(b"app"), 3306, 1.0).contains("max_connections = 1"));

@@ -34,7 +34,7 @@ pub(super) fn check(case: &Case<'_>, left_out: usize) -> Vec<Finding> {
         evidence.push(("no_cookies", Value::Text(text.to_owned())));
     }
     let refused = summary.namespaces.iter().filter(|namespace| namespace.refused.is_some() && !namespace.gone).count();
-    let unseen = summary.namespaces_left_out + refused as u64;
+    let unseen = summary.namespaces_left_out.saturating_add(refused as u64);
     if unseen > 0 {
         evidence.push(("namespaces_without_census", Value::Count(unseen)));
     }
@@ -44,6 +44,26 @@ pub(super) fn check(case: &Case<'_>, left_out: usize) -> Vec<Finding> {
     if evidence.is_empty() {
         return Vec::new();
     }
+    let has = |names: &[&str]| evidence.iter().any(|(name, _)| names.contains(name));
+    let (text, risk, recheck) = if has(&["lost", "unattributed"]) {
+        (
+            "Give it more room: --ring-bytes 64M and --max-sockets; `twtrace doctor` says what this kernel lacks.",
+            "Memory.",
+            "The header of `twtrace top` says `lost 0`.",
+        )
+    } else if has(&["no_btf", "no_cookies", "namespaces_without_census"]) {
+        (
+            "See what is missing: `twtrace doctor` says it line by line, and what each line costs.",
+            "None.",
+            "`twtrace doctor` names the tier `cookie` or `exact`, and no namespace that cannot be entered.",
+        )
+    } else {
+        (
+            "Look at less at a time: filters (`--comm`, `--dest`, `--port`) leave out what is not asked for.",
+            "None.",
+            "The list is shorter than 64.",
+        )
+    };
     vec![Finding {
         rule: Rule::TracerDoubts,
         severity: Severity::Info,
@@ -51,14 +71,15 @@ pub(super) fn check(case: &Case<'_>, left_out: usize) -> Vec<Finding> {
         process: None,
         destination: None,
         cause: None,
-        title: "the tracer has not seen everything: figures are lower bounds, and a finding may be missing".to_owned(),
+        title: if evidence.iter().all(|(name, _)| *name == "findings_left_out") {
+            "there are more findings than can be told"
+        } else {
+            "the tracer has not seen everything: figures are lower bounds, and a finding may be missing"
+        }
+        .to_owned(),
         evidence,
-        advice: vec![advice::plain(
-            "trace-more",
-            "Give it more room: --ring-bytes 64M and --max-sockets; `twtrace doctor` says what this kernel lacks.",
-            "Memory.",
-        )],
+        advice: vec![advice::plain("trace-more", text, risk)],
         confidence: Confidence::High,
-        recheck: "The header of `twtrace top` says `lost 0`.".to_owned(),
+        recheck: recheck.to_owned(),
     }]
 }

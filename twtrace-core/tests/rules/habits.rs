@@ -292,3 +292,31 @@ fn resets_that_lose_nothing_are_no_finding() {
     let found = rules(&mut told(inputs.chain([tick(START + 23 * SECOND)])));
     assert!(!found.contains(&Rule::ResetInsteadOfClose), "{found:?}");
 }
+
+#[test]
+fn a_flood_beside_a_rhythm_is_a_flood() {
+    // A check a second for an hour, and for twenty seconds a hundred a second of somebody else.
+    let checks = many(owner(10, "checker"), 3600, 1000, START, one_shot).into_iter();
+    let flood = many(owner(20, "app"), 2000, 10, START + 3600 * SECOND, one_shot);
+    let mut engine = told(checks.chain(flood).chain([tick(START + 3621 * SECOND)]));
+    let found = engine.show().findings();
+    assert!(found.iter().any(|it| it.rule == Rule::NoConnectionReuse && pid(it) == Some(20)), "{found:#?}");
+}
+
+#[test]
+fn one_long_request_a_day_is_no_pool() {
+    let app = owner(10, "app");
+    let mut upload = one_shot(5000, app, START + 3 * SECOND);
+    (upload.transitions[0].at_ns, upload.bytes_sent) = (START + SECOND, 9_000);
+    let inputs = [ended(upload)].into_iter().chain(many(app, 1000, 20, START + 3 * SECOND, one_shot));
+    assert_eq!(rules(&mut told(inputs.chain([tick(START + 24 * SECOND)]))), [Rule::NoConnectionReuse]);
+}
+
+#[test]
+fn a_few_that_come_together_are_no_load() {
+    // Twenty in a day, five of them within a second.
+    let spread =
+        many(owner(10, "agent"), 15, 5_000_000, START, |n, who, at| one_shot(n, who, at + n % 3 * 900_000 * MS));
+    let together = many(owner(10, "agent"), 5, 200, START + 80_000 * SECOND, |n, who, at| one_shot(100 + n, who, at));
+    assert_eq!(rules(&mut told(spread.into_iter().chain(together).chain([tick(START + 80_002 * SECOND)]))), []);
+}

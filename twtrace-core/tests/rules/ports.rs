@@ -2,7 +2,7 @@
 
 use crate::common::*;
 use crate::*;
-use twtrace_core::engine::Engine;
+use twtrace_core::engine::{Engine, EngineConfig, Filter};
 use twtrace_core::finding::{Rule, Severity, Value};
 use twtrace_core::input::{Binding, CensusState, Holder, Input, Life, Owner, ProcessKey, Tuple};
 
@@ -31,9 +31,12 @@ fn exhaustion_is_reached() {
     assert_eq!((from, to), (200.0, 64_512.0));
     let reuse = finding.advice.iter().find(|advice| advice.id == "tcp-tw-reuse").unwrap();
     assert_eq!(reuse.command.as_deref(), Some("sysctl -w net.ipv4.tcp_tw_reuse=1"));
+    // Nobody tries any more, and the ports are not back yet.
     engine.apply(tick(START + 20 * SECOND));
+    assert_eq!(rules(&mut engine), [Rule::ExhaustionNear, Rule::ExhaustionReached]);
+    engine.apply(tick(START + 90 * SECOND));
     let finding = only(&mut engine);
-    assert_eq!((finding.severity, finding.holds), (Severity::Warning, false), "it is over");
+    assert_eq!((finding.rule, finding.severity, finding.holds), (Rule::ExhaustionReached, Severity::Warning, false));
 }
 
 #[test]
@@ -321,4 +324,108 @@ fn who_made_a_few_is_not_named_for_what_was_there_before() {
     let finding = only(&mut engine(begin.chain(few).chain(fails).chain([tick(START + 4 * SECOND)])));
     assert_eq!((finding.rule, pid(&finding)), (Rule::ExhaustionReached, Some(20)));
     assert!(finding.title.contains("timewait sockets have the ports"), "{}", finding.title);
+}
+
+#[test]
+fn connections_younger_than_the_census_are_not_taken_for_time_wait() {
+    // The last census saw nothing yet, and then two hundred were opened at once.
+    let client = owner(10, "client");
+    let begin = [start(), small_range(200, 0)].into_iter().chain(census(START + SECOND, Vec::new()));
+    let fails = many(client, 50, 1, START + 2 * SECOND, no_port);
+    let mut engine = engine(begin.chain(fails).chain([tick(START + 3 * SECOND)]));
+    let finding = only(&mut engine);
+    assert!(finding.title.contains("open connections have most of the ports"), "{}", finding.title);
+    assert_eq!(evidence(&finding, "ports_not_seen"), Value::Count(200));
+    assert!(finding.evidence.iter().all(|(name, _)| *name != "verdict"), "it was not seen: {:?}", finding.evidence);
+    // The next one tells, and they go on to fail.
+    let open = (40_000..40_200).map(|port| row(u64::from(port), tuple(port, 1, 80), CensusState::Established, 0));
+    let inputs = census(START + 4 * SECOND, open.collect()).into_iter();
+    for input in inputs.chain(many(client, 5, 10, START + 5 * SECOND, |n, who, at| no_port(100 + n, who, at))) {
+        engine.apply(input);
+    }
+    engine.apply(tick(START + 6 * SECOND));
+    let finding = only(&mut engine);
+    assert_eq!(evidence(&finding, "ports_established"), Value::Count(200));
+    assert_eq!(evidence(&finding, "verdict"), Value::Text("this is not TIME_WAIT".to_owned()));
+}
+
+#[test]
+fn a_later_episode_is_judged_by_itself() {
+    let mut engine = exhausted(0);
+    assert!(only(&mut engine).title.contains("timewait sockets have the ports"));
+    // An hour later open connections have them.
+    let open = (40_000..40_200).map(|port| row(u64::from(port), tuple(port, 1, 80), CensusState::Established, 0));
+    let hour = START + 3600 * SECOND;
+    let fails = many(owner(10, "client"), 3, 10, hour + SECOND, |n, who, at| no_port(100 + n, who, at));
+    for input in census(hour, open.collect()).into_iter().chain(fails).chain([tick(hour + 2 * SECOND)]) {
+        engine.apply(input);
+    }
+    let reached = &engine.show().findings()[0];
+    assert_eq!((reached.rule, reached.holds), (Rule::ExhaustionReached, true));
+    assert!(reached.title.contains("this is not TIME_WAIT"), "{}", reached.title);
+}
+
+#[test]
+fn what_a_filter_hides_takes_ports_all_the_same() {
+    let filter = Filter { pids: vec![10], ..Filter::default() };
+    let mut engine = Engine::new(EngineConfig { filter, ..EngineConfig::default() });
+    let other = many(owner(20, "other"), 200, 20, START, one_shot).into_iter();
+    let shown = many(owner(10, "shown"), 5, 800, START, |n, who, end_ns| one_shot(300 + n, who, end_ns));
+    let mut lives: Vec<_> = other.chain(shown).collect();
+    lives.sort_by_key(|input| if let Input::Life(life) = input { life.end_ns } else { 0 });
+    for input in [start(), small_range(1000, 0)].into_iter().chain(lives).chain([tick(START + 4 * SECOND)]) {
+        engine.apply(input);
+    }
+    let budget = engine.show().destinations().next().unwrap().budget.unwrap();
+    assert!((budget.rate_per_s - 51.0).abs() < 2.0, "{}", budget.rate_per_s);
+}
+
+#[test]
+fn timewait_sockets_of_bound_ports_are_not_to_be_reused() {
+    let bound = |n, who, end_ns| Life {
+        binding: Binding { port: true, ..Binding::default() },
+        bytes_sent: 100_000,
+        ..one_shot(n, who, end_ns)
+    };
+    let client = owner(10, "client");
+    let fills = many(client, 200, 10, START, bound).into_iter();
+    let fails = many(client, 50, 10, START + 2 * SECOND, no_port).into_iter();
+    let begin = [start(), small_range(200, 0)].into_iter();
+    let mut engine = engine(begin.chain(fills).chain(fails).chain([tick(START + 3 * SECOND)]));
+    let found = engine.show().findings();
+    let reached = found.iter().find(|finding| finding.rule == Rule::ExhaustionReached).unwrap();
+    assert_eq!(reached.advice[0].id, "bind-address-no-port");
+    assert!(reached.advice.iter().all(|advice| advice.id != "tcp-tw-reuse"), "{:?}", reached.advice);
+}
+
+#[test]
+fn whoever_was_started_anew_is_the_cause_all_the_same() {
+    // Ten thousand by its predecessors, long over.
+    let begin = [start(), small_range(200, 0)].into_iter();
+    let old = (0..50).flat_map(|n| many(owner(100 + n, "app"), 199, 10, START + u64::from(n) * 100 * SECOND, one_shot));
+    let late = START + 6000 * SECOND;
+    let app = owner(5000, "app");
+    let fills = many(app, 200, 10, late, one_shot);
+    let fails = many(app, 50, 10, late + 2 * SECOND, no_port);
+    let mut engine = engine(begin.chain(old).chain(fills).chain(fails).chain([tick(late + 3 * SECOND)]));
+    let found = engine.show().findings();
+    let reached = found.iter().find(|finding| finding.rule == Rule::ExhaustionReached).unwrap();
+    assert_eq!((pid(reached), reached.cause), (Some(5000), Some(Rule::NoConnectionReuse)), "{reached:#?}");
+}
+
+#[test]
+fn one_socket_with_a_range_of_its_own_does_not_hide_the_others() {
+    let own = |n, who, end_ns| Life {
+        binding: Binding { range: Some((50_000, 50_010)), ..Binding::default() },
+        ..no_port(500 + n, who, end_ns)
+    };
+    let mut engine = exhausted(0);
+    for input in many(owner(11, "ranged"), 2, 10, START + 3 * SECOND, own) {
+        engine.apply(input);
+    }
+    engine.apply(tick(START + 4 * SECOND));
+    let finding = only(&mut engine);
+    assert!(finding.title.contains("timewait sockets have the ports"), "{}", finding.title);
+    assert_eq!(evidence(&finding, "failures_in_own_range"), Value::Count(2));
+    assert!(finding.advice.iter().any(|advice| advice.id == "tcp-tw-reuse"));
 }

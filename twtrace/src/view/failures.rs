@@ -45,8 +45,8 @@ fn is_time_wait(row: &FailureRow, destinations: &HashMap<DestRow, &DestinationRo
     match row.cause {
         Cause::ForeignSource | Cause::NoSource | Cause::PortInUse => Some(false),
         Cause::TimewaitHoldsPort => Some(true),
-        // Of a range of the socket's own, who has its ports was not counted.
         Cause::DestinationExhausted => destinations.get(&DestRow::Dest(key))?.exhausted?.is_time_wait(),
+        // Of a range of the socket's own, who has its ports was not counted.
         Cause::SocketRangeExhausted => {
             (destinations.get(&DestRow::Dest(key))?.counts.time_wait_live_peak == 0).then_some(false)
         }

@@ -118,8 +118,18 @@ pub fn command(advice: &Advice) -> Option<String> {
     advice.command.as_deref().map(|command| text::clean(command).into_owned())
 }
 
+/// The same in a line: a shell's command or a program's setting.
+pub fn command_line(advice: &Advice) -> Option<String> {
+    command(advice).as_deref().map(prefixed)
+}
+
+/// A command that is clean, with what tells a shell's from a program's setting.
+pub fn prefixed(command: &str) -> String {
+    format!("{} {command}", if is_shell(command) { "$" } else { "setting:" })
+}
+
 /// Whether a command is one for a shell, and not a program's setting.
-fn is_shell(command: &str) -> bool {
+pub fn is_shell(command: &str) -> bool {
     ["sysctl ", "nsenter ", "ip address ", "redis-cli ", "psql ", "mysql ", "curl ", "wget "]
         .iter()
         .any(|start| command.starts_with(start))
@@ -159,8 +169,8 @@ pub fn write_text(findings: &[Finding], out: &mut dyn Write) -> io::Result<()> {
             let effects = effects(first);
             let effects = if effects.is_empty() { effects } else { format!(" ({effects})") };
             writeln!(out, "    {}{effects}", advice(first))?;
-            if let Some(command) = command(first) {
-                writeln!(out, "    {} {command}", if is_shell(&command) { "$" } else { "setting:" })?;
+            if let Some(command) = command_line(first) {
+                writeln!(out, "    {command}")?;
             }
             if !first.risk.starts_with("None") {
                 writeln!(out, "    risk: {}", text::clean(&first.risk))?;

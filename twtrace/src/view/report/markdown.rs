@@ -4,6 +4,7 @@
 
 use super::timeline::{Point, Timeline, length};
 use super::{NOTHING, Part, Report};
+use crate::view::findings as words;
 use crate::view::findings::NOTHING as NONE;
 use crate::view::grid::{Grid, Head};
 use crate::view::text;
@@ -77,7 +78,8 @@ fn findings(part: &Part<'_>, of_several: bool, out: &mut dyn Write) -> io::Resul
         for (index, advice) in finding.advice.iter().enumerate() {
             writeln!(out, "{}. {} ({})", index + 1, prose(&advice.text), advice.id)?;
             if let Some(command) = &advice.command {
-                writeln!(out, "   - command, to be judged before it is run: {}", code(command))?;
+                let what = if words::is_shell(command) { "command, to be judged before it is run" } else { "setting" };
+                writeln!(out, "   - {what}: {}", code(command))?;
             }
             if !advice.effects.is_empty() {
                 writeln!(out, "   - effect: {}", prose(&advice.effects))?;

@@ -2,6 +2,7 @@
 
 use super::timeline::{Point, Timeline};
 use super::{NOTHING, Part, Report};
+use crate::view::findings as words;
 use crate::view::findings::NOTHING as NONE;
 use crate::view::text;
 use std::io::{self, Write};
@@ -88,7 +89,7 @@ fn findings(part: &Part<'_>, of_several: bool, out: &mut dyn Write) -> io::Resul
         for (index, advice) in finding.advice.iter().enumerate() {
             line(&format!("advice {}", index + 1), &format!("{} ({})", advice.text, advice.id))?;
             if let Some(command) = &advice.command {
-                line("", &format!("$ {command}"))?;
+                line("", &words::prefixed(command))?;
             }
             if !advice.effects.is_empty() {
                 line("", &format!("effect: {}", advice.effects))?;

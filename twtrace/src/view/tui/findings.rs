@@ -127,8 +127,8 @@ fn page(finding: &Finding, figures: &dyn Figures, look: Look, width: u16) -> Vec
     for (index, advice) in finding.advice.iter().enumerate() {
         page.head(&format!("ADVICE {}: {}", index + 1, advice.id), look);
         page.add(2, &words::advice(advice), plain);
-        if let Some(command) = words::command(advice) {
-            page.add(2, &format!("$ {command}"), look.accent());
+        if let Some(command) = words::command_line(advice) {
+            page.add(2, &command, look.accent());
         }
         let effects = words::effects(advice);
         if !effects.is_empty() {

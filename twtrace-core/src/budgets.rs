@@ -157,7 +157,8 @@ impl Engine {
             // What the census did not tell then, the next one may.
             let told = row.exhausted.is_some_and(|budget| 10 * budget.not_seen() <= budget.total);
             let after_ns = if told { KEPT_NS } else { SECOND_NS };
-            row.no_port_ns > 0 && (row.exhausted.is_none() || row.no_port_ns >= row.exhausted_ns + after_ns)
+            row.no_port_ns > 0
+                && (row.exhausted.is_none() || row.no_port_ns >= row.exhausted_ns.saturating_add(after_ns))
         };
         let due: HashSet<DestRow, FixedState> =
             self.model.destinations.rows().filter(|row| is_due(row)).map(|row| row.key).collect();

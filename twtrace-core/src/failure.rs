@@ -214,7 +214,7 @@ impl Engine {
         for row in failures.rows.values_mut().filter(is_due) {
             let Some(key) = row.destination else { continue };
             row.time_wait = *pools.entry(key.netns).or_insert_with(|| time_wait_in_the_pool(live, summary, key.netns));
-            row.due_ns = now_ns + KEPT_NS;
+            row.due_ns = now_ns.saturating_add(KEPT_NS);
         }
     }
 

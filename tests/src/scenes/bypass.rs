@@ -29,7 +29,7 @@ pub(super) const SCENE: Scene = Scene {
 };
 
 fn nginx(stage: &mut Stage) {
-    stage.nginx("web", &format!("server {{ listen 127.0.0.1:{PORT}; keepalive_requests 100000; }}"), PORT);
+    stage.web(PORT);
 }
 
 fn client(bypass: &str) -> Command {

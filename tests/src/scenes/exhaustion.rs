@@ -51,7 +51,7 @@ const NO_REUSE: Expected = Expected {
 };
 
 fn nginx(stage: &mut Stage) {
-    stage.nginx("web", &format!("server {{ listen 127.0.0.1:{PORT}; keepalive_requests 100000; }}"), PORT);
+    stage.web(PORT);
 }
 
 fn client(pool: &str) -> Command {

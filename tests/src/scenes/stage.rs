@@ -75,6 +75,14 @@ impl Stage {
         worker.parse().expect("a process id is a number")
     }
 
+    /// A web server on a port of its own that keeps connections for as long as the client does.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn web(&mut self, port: u16) {
+        self.nginx("web", &format!("server {{ listen 127.0.0.1:{port}; keepalive_requests 100000; }}"), port);
+    }
+
     /// nginx with one worker, a folder of its own and that inside `http { }`. It serves `page` wherever its root is
     /// `$folder`.
     ///

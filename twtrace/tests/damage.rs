@@ -29,7 +29,7 @@ impl Sample {
         let path = folder.path().join("whole.twt");
         // Segments of a minute.
         let keep = Some(Keep::Time(std::time::Duration::from_secs(16 * 60)));
-        let mut recorder = Recorder::create(&path, WriteOptions { keep, overwrite: false }).unwrap();
+        let mut recorder = Recorder::create(&path, WriteOptions { keep, ..WriteOptions::default() }).unwrap();
         let mut inputs = Vec::new();
         let mut churn = Churn::new(5.0);
         churn.start(&mut |input| {
@@ -90,8 +90,18 @@ impl Sample {
                 return Fate::Refused(said);
             }
         };
-        let (found, mut losses) = read(&recording);
-        losses.extend_from_slice(&recording.info().losses);
+        let mut replay = recording.replay().unwrap();
+        let mut found = Vec::new();
+        while replay.advance(u64::MAX, &mut |input| found.push(input)).unwrap() {}
+        let info = recording.info().clone().after(replay.losses(), replay.connections_lost());
+        let connections = |inputs: &[Input]| inputs.iter().filter(|input| is_connection(input)).count() as u64;
+        let (read, all) = (connections(&found), connections(&self.inputs));
+        assert_eq!(info.connections, read, "{name} {what}: {info:?}");
+        // Never more than there were, and all of them unless it says so.
+        let counted = info.connections + info.connections_lost;
+        assert!(counted == all || (info.lost_more && counted < all), "{name} {what}: {counted} of {all}, {info:?}");
+        assert_eq!(info.is_cut(), !info.losses.is_empty());
+        let losses = info.losses;
         if found == self.inputs && losses.is_empty() {
             return Fate::Whole;
         }
@@ -105,6 +115,11 @@ impl Sample {
     fn restore(&self, name: &str) {
         fs::write(self.folder.path().join("damaged.twt").join(name), &self.files[name]).unwrap();
     }
+}
+
+/// Whether it is a row of `connections`.
+fn is_connection(input: &Input) -> bool {
+    matches!(input, Input::Life(_) | Input::ConnectFailed(_) | Input::BindFailed(_))
 }
 
 #[derive(Debug, PartialEq)]

@@ -1,26 +1,89 @@
-//! What is recorded is read back as it was.
+//! What is recorded is read back as it was, wherever batches, hand-overs and segments end.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod common;
 
-use common::{input, record, replay};
+use common::{input, read};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use twtrace::trace::writer::WriteOptions;
+use proptest::sample::select;
+use std::path::Path;
+use twtrace::trace::reader::{ReadOptions, Recording};
+use twtrace::trace::writer::{Batching, Recorder, WriteOptions};
+use twtrace_core::input::Input;
+
+/// Rows that are decoded at once. With one, every event of several rows is cut in each place where it can be.
+const BATCH_ROWS: [usize; 5] = [1, 2, 3, 64, 16_384];
+
+fn open(path: &Path, batch_rows: usize) -> Recording {
+    let recording = Recording::open(path).unwrap().with_options(ReadOptions { batch_rows });
+    assert_eq!(recording.info().losses, []);
+    recording
+}
+
+/// Whether a segment may repeat it at its beginning, or when it names a process.
+fn may_be_repeated(input: &&Input) -> bool {
+    matches!(
+        input,
+        Input::Start { .. }
+            | Input::Process { .. }
+            | Input::User { .. }
+            | Input::Namespace { .. }
+            | Input::NamespacesLeftOut(_)
+            | Input::Holders { .. }
+            | Input::BoundConnect { .. }
+    )
+}
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
-    fn any_list_comes_back(inputs in vec(input(), 0..200)) {
+    fn any_list_comes_back_in_batches_of_any_size(
+        inputs in vec(input(), 0..200),
+        hand_over_rows in select(&[1, 2, 3, 10, 65_536][..]),
+        segment_connections in select(&[1, 3, 20, 1_000_000][..]),
+        is_sealed: bool,
+    ) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("any.twt");
-        record(&path, &inputs, WriteOptions::default());
-        let found = replay(&path);
-        for (index, (found, input)) in found.iter().zip(&inputs).enumerate() {
-            prop_assert_eq!(found, input, "Input {}", index);
+        let batching = Batching { hand_over_rows, segment_connections };
+        let mut recorder = Recorder::create(&path, WriteOptions { batching, ..WriteOptions::default() }).unwrap();
+        inputs.iter().for_each(|input| recorder.record(input).unwrap());
+        let segments = if is_sealed {
+            recorder.finish().unwrap().segments
+        } else {
+            // As if it had been killed: the last segment stays open.
+            drop(recorder);
+            0
+        };
+        for batch_rows in BATCH_ROWS {
+            let (found, losses) = match Recording::open(&path) {
+                Ok(_) => read(&open(&path, batch_rows)),
+                // Nothing was handed over yet.
+                Err(_) if !is_sealed => (Vec::new(), Vec::new()),
+                Err(error) => return Err(TestCaseError::fail(error.to_string())),
+            };
+            prop_assert_eq!(losses, []);
+            for (index, (found, input)) in found.iter().zip(&inputs).enumerate() {
+                prop_assert_eq!(found, input, "event {} in batches of {}", index, batch_rows);
+            }
+            // Each event is a row at least, of one of four tables.
+            let missing = if is_sealed { 1 } else { 4 * hand_over_rows };
+            prop_assert!(found.len() + missing > inputs.len(), "{} of {}", found.len(), inputs.len());
         }
-        prop_assert_eq!(found.len(), inputs.len());
+        // Each segment stands alone.
+        for segment in (1..=segments).take(4) {
+            for batch_rows in [1, 16_384] {
+                let mut replay = open(&path, batch_rows).replay_from(segment as u32).unwrap();
+                let mut found = Vec::new();
+                while replay.advance(u64::MAX, &mut |input| found.push(input)).unwrap() {}
+                prop_assert_eq!(replay.losses(), []);
+                let found: Vec<&Input> = found.iter().filter(|input| !may_be_repeated(input)).collect();
+                let all: Vec<&Input> = inputs.iter().filter(|input| !may_be_repeated(input)).collect();
+                prop_assert!(all.ends_with(&found), "segment {} of {} in batches of {}", segment, segments, batch_rows);
+            }
+        }
     }
 }

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
-use twtrace::trace::reader::Recording;
+use twtrace::trace::reader::{ReadOptions, Recording};
 use twtrace::trace::writer::{Keep, Recorder, WriteOptions};
 use twtrace_core::input::Input;
 
@@ -29,7 +29,9 @@ fn churn(connections: u64, rate: f64) -> Vec<Input> {
 }
 
 /// Two megabytes are kept, so that segments are small; less is written.
-const SMALL_SEGMENTS: WriteOptions = WriteOptions { overwrite: false, keep: Some(Keep::Bytes(2 << 20)) };
+fn small_segments() -> WriteOptions {
+    WriteOptions { keep: Some(Keep::Bytes(2 << 20)), ..WriteOptions::default() }
+}
 
 /// Whether a segment may tell it again.
 fn is_restated(input: &Input) -> bool {
@@ -145,12 +147,13 @@ fn others_read_while_it_is_written() {
     let over = AtomicBool::new(false);
     let (tell, told) = channel();
     thread::scope(|scope| {
-        let mut recorder = Recorder::create(&path, SMALL_SEGMENTS).unwrap();
+        let mut recorder = Recorder::create(&path, small_segments()).unwrap();
         let reader = scope.spawn(|| {
             // It goes with the reader: nobody waits for one that has failed.
             let tell = tell;
             while !over.load(Ordering::Relaxed) {
-                let recording = Recording::open(&path).unwrap();
+                // In batches that end anywhere.
+                let recording = Recording::open(&path).unwrap().with_options(ReadOptions { batch_rows: 97 });
                 assert_eq!(recording.info().losses, []);
                 assert!(!recording.info().finished);
                 let (found, losses) = read(&recording);
@@ -202,7 +205,7 @@ fn whenever_it_is_killed_it_can_be_read() {
     let path = folder.path().join("killed.twt");
     let inputs = churn(30_000, 2000.0);
     let over = AtomicBool::new(false);
-    let mut recorder = Recorder::create(&path, SMALL_SEGMENTS).unwrap();
+    let mut recorder = Recorder::create(&path, small_segments()).unwrap();
     let copies = thread::scope(|scope| {
         let copier = scope.spawn(|| {
             let mut random = Random::new(7);

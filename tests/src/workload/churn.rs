@@ -34,6 +34,18 @@ pub struct Args {
     /// A byte each way before the end, as a request and its answer
     #[arg(long)]
     exchange: bool,
+    /// Processes beside them that make one connection each and exit without closing it
+    #[arg(long, default_value_t = 0, conflicts_with_all = ["server_closes", "exchange"])]
+    one_shots: u32,
+}
+
+/// Processes that made one connection each.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct OneShots {
+    /// The process that started them.
+    pub parent: Who,
+    /// Process ids, in the order of their start. One may come twice.
+    pub pids: Vec<u32>,
 }
 
 /// What one process made.
@@ -54,6 +66,8 @@ pub struct Churned {
     pub server: Who,
     /// Those that connected.
     pub workers: Vec<Worker>,
+    /// Processes that made one connection each, if any were asked for.
+    pub one_shots: Option<OneShots>,
     /// Connections in all: each has two lives.
     pub connections: u64,
     /// Connections per second.
@@ -82,19 +96,34 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<()> {
             Ok(())
         })?);
     }
+    let shots = (args.one_shots > 0).then(|| {
+        let services = services.clone();
+        spawn("churn-shots", |report| {
+            let shots = shoot(&services, args.one_shots)?;
+            Ok(serde_json::to_writer(&mut std::fs::File::from(report), &shots)?)
+        })
+    });
+    let shots = shots.transpose()?;
     let mut made = Vec::new();
     for Child { pid, report } in workers {
         let worker: Worker = serde_json::from_reader(std::fs::File::from(report)).context("a process failed")?;
         waitpid(pid, None)?;
         made.push(worker);
     }
+    let one_shots = shots.map(|Child { pid, report }| {
+        let shots: OneShots = serde_json::from_reader(std::fs::File::from(report)).context("a process failed")?;
+        waitpid(pid, None)?;
+        anyhow::Ok(shots)
+    });
+    let one_shots = one_shots.transpose()?;
     let seconds = began.elapsed().as_secs_f64();
     settle(&services)?;
     let who = super::process::who(server.pid.as_raw() as u32)?;
     kill(server.pid, Signal::SIGTERM)?;
     waitpid(server.pid, None)?;
-    let connections = made.iter().map(|worker| worker.made).sum();
-    let churned = Churned { server: who, workers: made, connections, rate_per_s: connections as f64 / seconds };
+    let connections = made.iter().map(|worker| worker.made).sum::<u64>() + u64::from(args.one_shots);
+    let churned =
+        Churned { server: who, workers: made, one_shots, connections, rate_per_s: connections as f64 / seconds };
     serde_json::to_writer(&mut *out, &churned)?;
     writeln!(out)?;
     Ok(())
@@ -183,6 +212,35 @@ fn connect(services: &[SocketAddr], share: u64, first: u32, args: &Args) -> Resu
         *destinations.entry(service).or_default() += 1;
     }
     Ok(Worker { who: super::process::myself()?, made: share, destinations })
+}
+
+/// Starts so many processes, a few at a time. Each makes a connection and exits: the kernel closes it.
+fn shoot(services: &[SocketAddr], number: u32) -> Result<OneShots> {
+    const AT_A_TIME: usize = 8;
+    let mut shots = OneShots { parent: super::process::myself()?, pids: Vec::new() };
+    let mut running = std::collections::VecDeque::new();
+    for service in services.iter().cycle().take(number as usize) {
+        if running.len() == AT_A_TIME
+            && let Some(oldest) = running.pop_front()
+        {
+            end_well(oldest)?;
+        }
+        let child = spawn("one-shot", |_| {
+            let fd = sys::open(Family::V4, libc::IPPROTO_TCP)?;
+            sys::connect(fd, *service).with_context(|| format!("a connection to {service}"))?;
+            Ok(())
+        })?;
+        shots.pids.push(child.pid.as_raw() as u32);
+        running.push_back(child.pid);
+    }
+    running.into_iter().try_for_each(end_well)?;
+    Ok(shots)
+}
+
+fn end_well(pid: Pid) -> Result<()> {
+    let status = waitpid(pid, None)?;
+    ensure!(status == nix::sys::wait::WaitStatus::Exited(pid, 0), "a process failed: {status:?}");
+    Ok(())
 }
 
 /// Waits until every connection to the services is closed on both sides: of the kernel's TCP sockets only listeners

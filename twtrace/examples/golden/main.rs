@@ -45,7 +45,7 @@ fn main() -> anyhow::Result<()> {
 fn record(path: &Path, inputs: &[Input], is_finished: bool) -> anyhow::Result<()> {
     // Segments of a minute; the recordings are shorter than what is kept.
     let keep = Some(Keep::Time(Duration::from_secs(16 * 60)));
-    let mut recorder = Recorder::create(path, WriteOptions { overwrite: false, keep })?;
+    let mut recorder = Recorder::create(path, WriteOptions { keep, ..WriteOptions::default() })?;
     inputs.iter().try_for_each(|input| recorder.record(input))?;
     if is_finished {
         recorder.finish()?;

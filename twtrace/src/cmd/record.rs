@@ -27,7 +27,8 @@ const PROGRESS: Duration = Duration::from_secs(1);
 pub fn run(args: &RecordArgs) -> anyhow::Result<ExitCode> {
     let mut live = Live::start(&LiveOptions { load: args.kernel.load() })?;
     // A trace that does not begin leaves nothing behind.
-    let recorder = Recorder::create(&args.output, WriteOptions { overwrite: args.overwrite, keep: args.keep })?;
+    let options = WriteOptions { overwrite: args.overwrite, keep: args.keep, ..WriteOptions::default() };
+    let recorder = Recorder::create(&args.output, options)?;
     let mut session = Session::new(recorder);
     let code = match session.trace(&mut live, args) {
         Ok(code) => code,

@@ -1,8 +1,8 @@
 //! Reading a recording into an engine, for the commands that tell what was in it.
 
 use crate::cli::TimeSpec;
+use crate::trace::Info;
 use crate::trace::reader::Recording;
-use crate::trace::{Info, Loss};
 use crate::view::report::Source;
 use crate::view::text;
 use anyhow::{Context as _, bail};
@@ -25,7 +25,6 @@ pub(super) struct Span {
 #[derive(Debug)]
 pub(super) struct Recorded {
     info: Info,
-    losses: Vec<Loss>,
     engine: Engine,
 }
 
@@ -63,14 +62,13 @@ impl Recorded {
             }
         }
         engine.show();
-        let losses = info.losses.iter().chain(replay.losses()).cloned().collect();
-        Ok(Self { info, losses, engine })
+        Ok(Self { info: info.after(replay.losses(), replay.connections_lost()), engine })
     }
 
     /// What a view needs.
     pub(super) fn source(&self) -> Source<'_> {
         let model = self.engine.model();
-        Source { info: &self.info, losses: &self.losses, model, findings: model.findings() }
+        Source { info: &self.info, model, findings: model.findings() }
     }
 }
 
@@ -150,7 +148,7 @@ mod tests {
         let (folder, inputs) = recorded(20);
         let read = read(&folder, "", "");
         assert_eq!(told(&read.engine), told(&fixture::told(inputs)));
-        assert_eq!((read.losses, read.info.finished), (Vec::new(), true));
+        assert_eq!((read.info.losses, read.info.finished), (Vec::new(), true));
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod tests;
 use super::recorded::say_losses;
 use super::top::{Batch, Pulse, Screen, Timing, Wake, runtime, verdict};
 use crate::cli::ReplayArgs;
+use crate::trace::Info;
 use crate::trace::reader::Recording;
 use crate::view::recording;
 use crate::view::tui::deck::{Churn, Deck};
@@ -32,8 +33,8 @@ pub fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
         bail!("a recording is played on a terminal alone: add --once for a report as of --at, or of the end");
     }
     let recording = Recording::open(&args.recording)?;
-    let info = recording.info();
-    let (name, warnings) = (recording::name(info), recording::warnings(info));
+    let info = recording.info().clone();
+    let (name, warnings) = (recording::name(&info), recording::warnings(&info));
     let length = (info.end_unix_ns - info.start_unix_ns).clamp(0, i128::from(u64::MAX)) as u64;
     let config = EngineConfig { filter: args.view.filter.filter(), ..EngineConfig::default() };
     let survey = if args.once { None } else { Some(look_ahead(recording.run(0)?, config.clone())) };
@@ -48,7 +49,7 @@ pub fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
         Some(survey) => play(&mut player, deck, args, &survey).map(|()| ExitCode::SUCCESS),
         None => {
             let at_ns = if args.at.is_some() { deck.target_ns() } else { u64::MAX };
-            report(&mut player, &deck, at_ns, args, &mut io::stdout().lock())
+            report(&mut player, info, at_ns, args, &mut io::stdout().lock())
         }
     }
 }
@@ -56,7 +57,7 @@ pub fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
 /// One report, as of a moment.
 fn report<T: Tape>(
     player: &mut Player<T>,
-    deck: &Deck,
+    at_opening: Info,
     at_ns: u64,
     args: &ReplayArgs,
     out: &mut dyn Write,
@@ -66,8 +67,7 @@ fn report<T: Tape>(
     let model = player.show();
     Batch::new(&args.view, BufWriter::new(out)).write(model)?;
     let code = verdict(args.fail_on.as_ref(), model.findings());
-    say_losses(&deck.warnings);
-    say_losses(&recording::losses(player.losses()).collect::<Vec<_>>());
+    say_losses(&recording::warnings(&player.info(at_opening)));
     Ok(code)
 }
 

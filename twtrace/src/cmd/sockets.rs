@@ -76,8 +76,7 @@ fn recorded(path: &Path, filter: Filter) -> anyhow::Result<(Engine, Vec<String>)
         }
     })? {}
     engine.apply(Input::Tick { at_ns: clock::monotonic_ns()? });
-    let mut notes = recording::warnings(recording.info());
-    notes.extend(recording::losses(replay.losses()));
+    let mut notes = recording::warnings(&recording.info().clone().after(replay.losses(), replay.connections_lost()));
     if !goes_on {
         let ago = Duration::from_nanos(began_ns.saturating_sub(ended_ns));
         notes.push(recording::ended(ago));

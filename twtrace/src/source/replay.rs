@@ -39,6 +39,11 @@ impl Replay {
         self.pass.segment()
     }
 
+    /// How many rows of `connections` turned out to be unreadable on the way, besides what was known at opening.
+    pub fn connections_lost(&self) -> u64 {
+        self.pass.connections_lost()
+    }
+
     /// What turned out to be unreadable on the way, besides what was known at opening.
     pub fn losses(&self) -> &[Loss] {
         self.pass.losses()

@@ -1,17 +1,15 @@
-//! From rows to Inputs.
+//! From rows to events.
 
 use super::clock::Clock;
 use super::columns::Unknown;
 use super::schema::{TABLES, Table};
+use super::skipped::Skipped;
+use super::stream::Order;
 use super::tables::{connections, processes, samples, sockets};
 use super::tuples::Tuples;
-use super::unknown::Skipped;
 use anyhow::{Context as _, bail};
 use arrow_array::RecordBatch;
 use twtrace_core::input::{CensusRow, Input, Owner};
-
-/// Rows of all tables between two numbers of Inputs.
-pub(super) type Window = [Option<RecordBatch>; TABLES];
 
 /// What is done with rows that tell again what earlier segments told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,12 +23,38 @@ pub(super) enum Restated {
     First,
 }
 
-/// Reads rows in the order of their Inputs.
+/// What comes next of the rows that were taken.
+#[derive(Debug, PartialEq)]
+pub(super) enum Next {
+    /// An event of which all rows were there.
+    Event(Input),
+    /// This table has to go on first: its rows may be of the event that would come next.
+    Needs(Table),
+    /// All tables are over.
+    Over,
+}
+
+/// How far a table is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Head {
+    /// Its next rows were not taken yet.
+    #[default]
+    Waiting,
+    /// Its next row.
+    Row(Order),
+    /// It has no more rows in this segment.
+    Over,
+}
+
+/// Processes that a segment may name; no segment comes near this.
+const MOST_OWNERS: usize = 1 << 22;
+
+/// Merges the rows of the tables in the order of their events.
 #[derive(Default)]
 pub(super) struct Decoder {
     clock: Clock,
-    /// Processes of the segment, and the number of the first.
-    owners: Vec<Owner>,
+    /// Processes of the segment, by their numbers from the first on. Those whose rows could not be read are `None`.
+    owners: Vec<Option<Owner>>,
     first_owner: u32,
     tuples: Tuples,
     restated: Restated,
@@ -39,16 +63,13 @@ pub(super) struct Decoder {
     words: Words,
     readers: Readers,
     rows: [usize; TABLES],
-    /// Each table's next row.
-    heads: [Option<Head>; TABLES],
+    heads: [Head; TABLES],
     /// Rows of a census whose end was not seen yet.
     pending: Option<(u64, Pending)>,
     skipped: Skipped,
+    /// Events of `connections` that were given out since the segment began.
+    connections: u64,
 }
-
-/// Where a row is in the order of all: by the number of its Input. Of those with the same number the first are what a
-/// segment tells again of its frame and of sockets, whose end may be the Input of that number.
-type Head = (u64, bool);
 
 #[derive(Default)]
 struct Words {
@@ -88,62 +109,78 @@ impl Decoder {
         self.tuples.clear();
         self.restated = restated;
         self.next_seq = first_seq;
+        self.connections = 0;
     }
 
     /// Forgets the rows that were taken.
     pub(super) fn clear(&mut self) {
         self.readers = Readers::default();
-        self.heads = [None; TABLES];
+        self.heads = [Head::Waiting; TABLES];
     }
 
-    /// Whether all that a segment should have was there.
-    pub(super) fn check_end(&self, next_seq: u64) -> anyhow::Result<()> {
-        if self.next_seq != next_seq {
-            bail!("lacks rows at its end");
+    /// How many rows of `connections` became events since the segment began.
+    pub(super) fn connections(&self) -> u64 {
+        self.connections
+    }
+
+    /// Notes what the segment lacks at its end.
+    pub(super) fn end(&mut self, next_seq: u64) {
+        if self.next_seq < next_seq {
+            self.skipped.gap(next_seq - self.next_seq);
         }
-        Ok(())
     }
 
-    /// Takes the next rows of the segment.
-    pub(super) fn load(&mut self, window: Window) -> anyhow::Result<()> {
-        let words = &mut self.words;
-        let [samples, processes, connections, sockets] = window;
-        let rows = |batch: RecordBatch| samples::Rows::of(&batch).context("the table of samples");
-        let samples = samples.map(rows).transpose()?;
-        self.readers.samples = samples.map(|rows| samples::Reader::new(rows, &mut words.samples));
-        let rows = |batch: RecordBatch| processes::Rows::of(&batch).context("the table of processes");
-        let processes = processes.map(rows).transpose()?;
-        self.readers.processes = processes.map(|rows| processes::Reader::new(rows, &mut words.processes));
-        let rows = |batch: RecordBatch| connections::Rows::of(&batch).context("the table of connections");
-        let connections = connections.map(rows).transpose()?;
-        self.readers.connections = connections.map(|rows| connections::Reader::new(rows, &mut words.connections));
-        let rows = |batch: RecordBatch| sockets::Rows::of(&batch).context("the table of sockets");
-        let sockets = sockets.map(rows).transpose()?;
-        self.readers.sockets = sockets.map(|rows| sockets::Reader::new(rows, &mut words.sockets));
-        self.rows = [0; TABLES];
-        for table in Table::ALL {
-            self.heads[table as usize] = self.head(table);
+    /// Takes the next rows of a table that has run out.
+    pub(super) fn load(&mut self, table: Table, batch: &RecordBatch) -> anyhow::Result<()> {
+        if self.heads[table as usize] != Head::Waiting {
+            bail!("has rows that are not in order");
         }
-        Ok(())
-    }
-
-    fn head(&self, table: Table) -> Option<Head> {
-        let row = self.rows[table as usize];
-        Some(match table {
+        let (words, readers) = (&mut self.words, &mut self.readers);
+        match table {
             Table::Samples => {
-                let samples = self.readers.samples.as_ref()?;
-                (samples.seq(row)?, !samples.is_restated(row))
+                readers.samples = Some(samples::Reader::new(samples::Rows::of(batch)?, &mut words.samples));
             }
-            Table::Processes => (self.readers.processes.as_ref()?.seq(row)?, true),
-            Table::Connections => (self.readers.connections.as_ref()?.seq(row)?, true),
+            Table::Processes => {
+                readers.processes = Some(processes::Reader::new(processes::Rows::of(batch)?, &mut words.processes));
+            }
+            Table::Connections => {
+                let rows = connections::Rows::of(batch)?;
+                readers.connections = Some(connections::Reader::new(rows, &mut words.connections));
+            }
             Table::Sockets => {
-                let sockets = self.readers.sockets.as_ref()?;
-                (sockets.seq(row)?, !sockets.is_restated(row))
+                readers.sockets = Some(sockets::Reader::new(sockets::Rows::of(batch)?, &mut words.sockets));
             }
-        })
+        }
+        self.rows[table as usize] = 0;
+        self.heads[table as usize] = self.head(table);
+        Ok(())
     }
 
-    /// Rows of kinds that this version does not know, since they were last asked for.
+    /// A table has no more rows in this segment.
+    pub(super) fn close(&mut self, table: Table) {
+        self.heads[table as usize] = Head::Over;
+    }
+
+    fn head(&self, table: Table) -> Head {
+        let row = self.rows[table as usize];
+        let order = || {
+            Some(match table {
+                Table::Samples => {
+                    let samples = self.readers.samples.as_ref()?;
+                    (samples.seq(row)?, !samples.is_restated(row))
+                }
+                Table::Processes => (self.readers.processes.as_ref()?.seq(row)?, true),
+                Table::Connections => (self.readers.connections.as_ref()?.seq(row)?, true),
+                Table::Sockets => {
+                    let sockets = self.readers.sockets.as_ref()?;
+                    (sockets.seq(row)?, !sockets.is_restated(row))
+                }
+            })
+        };
+        order().map_or(Head::Waiting, Head::Row)
+    }
+
+    /// What was left out since this was last asked for.
     pub(super) fn take_skipped(&mut self) -> Skipped {
         std::mem::take(&mut self.skipped)
     }
@@ -155,41 +192,61 @@ impl Decoder {
         Some(pending.input())
     }
 
-    /// The next Input of the rows that were taken; `None` when there is none, though one may wait for more rows.
-    pub(super) fn next(&mut self) -> anyhow::Result<Option<Input>> {
+    /// The next event. A row that cannot be read is left out and noted; what comes after it does not depend on it.
+    pub(super) fn next(&mut self) -> anyhow::Result<Next> {
         loop {
-            // Of one Input the rows of the earlier table come first.
-            let heads = Table::ALL.into_iter().filter_map(|table| Some((self.heads[table as usize]?, table)));
-            let Some(((seq, _), table)) = heads.min() else { return Ok(None) };
-            if let Some((pending, _)) = self.pending
-                && (pending != seq || table != Table::Sockets)
+            // Of one event the rows of the earlier table come first.
+            let mut first: Option<(Order, Table)> = None;
+            for table in Table::ALL {
+                match self.heads[table as usize] {
+                    Head::Waiting => return Ok(Next::Needs(table)),
+                    Head::Row(order) if first.is_none_or(|first| (order, table) < first) => {
+                        first = Some((order, table));
+                    }
+                    Head::Row(_) | Head::Over => {}
+                }
+            }
+            let Some((order @ (seq, _), table)) = first else {
+                return Ok(self.finish().map_or(Next::Over, Next::Event));
+            };
+            if self.pending.as_ref().is_some_and(|(pending, _)| *pending != seq || table != Table::Sockets)
+                && let Some(event) = self.finish()
             {
-                return Ok(self.finish());
+                return Ok(Next::Event(event));
             }
             if seq > self.next_seq {
-                bail!("rows are missing before row {} of {}", self.rows[table as usize], table.name());
+                self.skipped.gap(seq - self.next_seq);
+                self.next_seq = seq;
+                self.tuples.clear();
             }
             let row = self.rows[table as usize];
-            let input = match self.row(table, row, seq) {
-                Err(error) if error.is::<Unknown>() => {
-                    let Unknown(word) = error.downcast()?;
-                    self.skipped.add(table, &word);
+            let read = match self.row(table, row, seq) {
+                Ok(read) => read,
+                Err(error) => {
+                    match error.downcast::<Unknown>() {
+                        Ok(Unknown(word)) => self.skipped.unknown(table, &word),
+                        Err(error) => {
+                            self.skipped.unreadable(table, &error);
+                            // Later rows may leave out addresses that this one had: better none than another's.
+                            self.tuples.clear();
+                        }
+                    }
                     self.skip(table, row, seq);
                     None
                 }
-                read => read.with_context(|| format!("row {row} of {}", table.name()))?,
             };
             self.rows[table as usize] += 1;
             let next = self.head(table);
-            if next.is_some_and(|(next, _)| next < seq) {
-                bail!("rows of {} are not in order", table.name());
+            if matches!(next, Head::Row(next) if next < order) {
+                bail!("has rows that are not in order");
             }
             self.heads[table as usize] = next;
-            if let Some((input, restated)) = input {
+            if let Some((event, restated)) = read {
                 if !restated {
                     self.next_seq = seq.saturating_add(1);
                 }
-                return Ok(Some(input));
+                self.connections += u64::from(table == Table::Connections);
+                return Ok(Next::Event(event));
             }
         }
     }
@@ -222,10 +279,13 @@ impl Decoder {
                     if self.owners.is_empty() {
                         self.first_owner = id;
                     }
-                    if id.wrapping_sub(self.first_owner) as usize != self.owners.len() {
-                        bail!("processes are not in order");
+                    let at = id.wrapping_sub(self.first_owner) as usize;
+                    if at < self.owners.len() || at >= MOST_OWNERS {
+                        bail!("the number of a process is not in order");
                     }
-                    self.owners.push(owner);
+                    // In between were rows that could not be read.
+                    self.owners.resize(at, None);
+                    self.owners.push(Some(owner));
                     None
                 }
                 processes::Told::Input(input, restated) => {
@@ -235,7 +295,7 @@ impl Decoder {
             Table::Connections => {
                 let reader = self.readers.connections.as_ref().context(gone)?;
                 let (owners, first) = (&self.owners, self.first_owner);
-                let owner = |id: u32| owners.get(id.wrapping_sub(first) as usize).copied();
+                let owner = |id: u32| owners.get(id.wrapping_sub(first) as usize).copied().flatten();
                 Some((reader.input(row, self.clock, &mut self.tuples, owner)?, false))
             }
             Table::Sockets => {

@@ -18,7 +18,7 @@
 //! * No column is renamed, changes its type or its meaning, or is left out. A column that was never null stays so.
 //! * Words (of `kind`, `role`, `state` and so on) are added only together with a new number: who does not know a word
 //!   cannot tell what its row means. From number 2 on, rows with a word that is not known are left out and named as a
-//!   loss (`unknown`), so that a kind of row which nothing else depends on may be added without a number. Its addresses,
+//!   loss (`skipped`), so that a kind of row which nothing else depends on may be added without a number. Its addresses,
 //!   if it has any, are remembered for later rows of the same cookie like those of every row (`tuples`).
 //! * The manifest's fields follow the rules of columns.
 //!
@@ -40,11 +40,11 @@ pub(crate) mod rows;
 pub(crate) mod schema;
 mod sealed;
 mod sealer;
+mod skipped;
 mod stream;
 mod tables;
 mod tail;
 mod tuples;
-mod unknown;
 mod words;
 pub mod writer;
 
@@ -64,8 +64,12 @@ pub struct Info {
     pub start_unix_ns: i128,
     #[allow(missing_docs, reason = "see above")]
     pub end_unix_ns: i128,
-    /// Rows of `connections`.
+    /// Rows of `connections` that can be read, as far as that was known at opening.
     pub connections: u64,
+    /// Rows of `connections` that cannot be read: of segments that are damaged, and of what is cut off at the end.
+    pub connections_lost: u64,
+    /// More connections were lost, and nothing says how many.
+    pub lost_more: bool,
     /// Size of all of its files.
     pub bytes: u64,
     /// It was ended in order: nothing is missing at its end.
@@ -74,6 +78,28 @@ pub struct Info {
     pub segments_dropped: u64,
     /// What could not be read, in the order of time.
     pub losses: Vec<Loss>,
+}
+
+impl Info {
+    /// What is known after a pass: with what turned out to be unreadable on the way.
+    #[must_use]
+    pub fn after(mut self, losses: &[Loss], connections_lost: u64) -> Self {
+        self.losses.extend_from_slice(losses);
+        self.connections = self.connections.saturating_sub(connections_lost);
+        self.connections_lost = self.connections_lost.saturating_add(connections_lost);
+        self
+    }
+
+    /// Whether anything that was recorded, and not dropped on purpose, cannot be read.
+    pub fn is_cut(&self) -> bool {
+        !self.losses.is_empty() || self.connections_lost > 0 || self.lost_more
+    }
+
+    /// Share of the recorded connections that can be read, 0 to 1; an upper bound with [`Self::lost_more`].
+    pub fn covers(&self) -> f64 {
+        let all = self.connections.saturating_add(self.connections_lost);
+        if all == 0 { 1.0 } else { self.connections as f64 / all as f64 }
+    }
 }
 
 /// What is wrong with a recording as a whole, or with the place where it is, in one line that says what to do.

@@ -1,7 +1,7 @@
 //! One pass over a recording.
 
 use super::Loss;
-use super::decoder::Decoder;
+use super::decoder::{Decoder, Next};
 use super::schema::{Form, Table};
 use super::stream::Part;
 use std::sync::mpsc::Receiver;
@@ -12,9 +12,12 @@ pub(crate) struct Pass {
     parts: Receiver<Part>,
     decoder: Decoder,
     segment: u32,
+    /// Rows of `connections` that the segment has.
+    expected: u64,
     /// The rest of the segment cannot be used.
     skips: bool,
     losses: Vec<Loss>,
+    connections_lost: u64,
 }
 
 impl std::fmt::Debug for Pass {
@@ -25,7 +28,15 @@ impl std::fmt::Debug for Pass {
 
 impl Pass {
     pub(super) fn new(parts: Receiver<Part>) -> Self {
-        Self { parts, decoder: Decoder::default(), segment: 0, skips: false, losses: Vec::new() }
+        Self {
+            parts,
+            decoder: Decoder::default(),
+            segment: 0,
+            expected: 0,
+            skips: false,
+            losses: Vec::new(),
+            connections_lost: 0,
+        }
     }
 
     /// What could not be read so far.
@@ -33,53 +44,64 @@ impl Pass {
         &self.losses
     }
 
+    /// How many rows of `connections` that were there at opening could not be read so far.
+    pub(crate) fn connections_lost(&self) -> u64 {
+        self.connections_lost
+    }
+
     /// Number of the segment that is being read.
     pub(crate) fn segment(&self) -> u32 {
         self.segment
     }
 
-    /// The next Input; `None` at the end.
+    /// The next event; `None` at the end.
     pub(crate) fn next(&mut self) -> Option<Input> {
         loop {
-            match self.decoder.next() {
-                Ok(Some(input)) => return Some(input),
-                Ok(None) => {}
-                Err(error) => self.lose(&error),
+            if !self.skips {
+                match self.decoder.next() {
+                    Ok(Next::Event(event)) => return Some(event),
+                    Ok(Next::Needs(_) | Next::Over) => {}
+                    Err(error) => self.lose(Table::Connections, &error),
+                }
             }
             let Ok(part) = self.parts.recv() else {
-                self.say_skipped();
+                self.finish_segment();
                 return self.decoder.finish();
             };
             let waited = match part {
-                Part::Segment { segment, first_seq, restated } => {
-                    self.say_skipped();
-                    (self.segment, self.skips) = (segment, false);
+                Part::Segment { segment, first_seq, restated, connections } => {
                     let waited = self.decoder.finish();
+                    self.finish_segment();
+                    (self.segment, self.expected, self.skips) = (segment, connections, false);
                     self.decoder.begin(first_seq, restated);
                     waited
                 }
-                Part::Window(_) if self.skips => None,
-                Part::Window(window) => {
-                    if let Err(error) = self.decoder.load(*window) {
-                        self.lose(&error);
+                Part::Rows(..) | Part::Over(_) if self.skips => None,
+                Part::Rows(table, batch) => {
+                    if let Err(error) = self.decoder.load(table, &batch) {
+                        self.lose(table, &error);
                     }
                     None
                 }
+                Part::Over(table) => {
+                    self.decoder.close(table);
+                    None
+                }
                 Part::End { next_seq } => {
-                    self.say_skipped();
                     let waited = self.decoder.finish();
-                    if !self.skips
-                        && let Err(error) = self.decoder.check_end(next_seq)
-                    {
-                        self.lose(&error);
+                    if !self.skips {
+                        self.decoder.end(next_seq);
                     }
+                    self.finish_segment();
                     waited
                 }
-                Part::Lost(loss) => {
-                    self.say_skipped();
+                Part::Lost { loss, unopened } => {
+                    let waited = self.decoder.finish();
+                    self.finish_segment();
+                    self.connections_lost = self.connections_lost.saturating_add(unopened);
                     self.losses.push(loss);
                     self.skips = true;
-                    self.decoder.finish()
+                    waited
                 }
             };
             if waited.is_some() {
@@ -88,14 +110,17 @@ impl Pass {
         }
     }
 
-    /// What of the segment this version does not know.
-    fn say_skipped(&mut self) {
-        let losses = self.decoder.take_skipped().losses(self.segment);
-        self.losses.extend(losses);
+    /// Notes what of the segment was left out. Does nothing more when it is asked twice.
+    fn finish_segment(&mut self) {
+        let missing = self.expected.saturating_sub(self.decoder.connections());
+        self.connections_lost = self.connections_lost.saturating_add(missing);
+        self.expected = 0;
+        self.losses.extend(self.decoder.take_skipped().losses(self.segment));
     }
 
-    fn lose(&mut self, error: &anyhow::Error) {
-        self.losses.push(Loss::new(Table::Connections.file(self.segment, Form::Parquet), error));
+    /// The rest of the segment cannot be used.
+    fn lose(&mut self, table: Table, error: &anyhow::Error) {
+        self.losses.push(Loss::new(table.file(self.segment, Form::Parquet), error));
         self.decoder.clear();
         self.skips = true;
     }

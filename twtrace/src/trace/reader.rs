@@ -22,12 +22,26 @@ use twtrace_core::input::{HostFacts, Input};
 const ATTEMPTS: usize = 20;
 const PAUSE: Duration = Duration::from_millis(20);
 
+/// How to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadOptions {
+    /// Rows of a table that are decoded at once, at most. What is read does not depend on it.
+    pub batch_rows: usize,
+}
+
+impl Default for ReadOptions {
+    fn default() -> Self {
+        Self { batch_rows: 16_384 }
+    }
+}
+
 /// An opened recording.
 #[derive(Debug)]
 pub struct Recording {
     pub(super) place: Arc<Place>,
     pub(super) plan: Vec<Planned>,
     pub(super) info: Info,
+    pub(super) options: ReadOptions,
 }
 
 /// What is found while a recording is looked through.
@@ -40,6 +54,9 @@ struct Survey {
     first_us: Option<i64>,
     last_us: Option<i64>,
     connections: u64,
+    connections_lost: u64,
+    /// More was lost, and nothing says how much.
+    lost_more: bool,
 }
 
 impl Recording {
@@ -49,6 +66,12 @@ impl Recording {
     /// It is none, nothing of it can be read, or it was written by a newer version.
     pub fn open(path: &Path) -> anyhow::Result<Self> {
         Self::find(path).map_err(Fault::of)
+    }
+
+    /// The same recording, read in another way.
+    #[must_use]
+    pub fn with_options(self, options: ReadOptions) -> Self {
+        Self { options, ..self }
     }
 
     fn find(path: &Path) -> anyhow::Result<Self> {
@@ -89,6 +112,8 @@ impl Recording {
                 start_unix_ns: i128::from(first_us) * 1000,
                 end_unix_ns: i128::from(survey.last_us.unwrap_or(first_us)) * 1000,
                 connections: survey.connections,
+                connections_lost: survey.connections_lost,
+                lost_more: survey.lost_more,
                 bytes,
                 finished: manifest.as_ref().is_some_and(|manifest| manifest.finished_us.is_some()),
                 segments_dropped: manifest.as_ref().map_or(0, |manifest| manifest.segments_dropped),
@@ -96,6 +121,7 @@ impl Recording {
             },
             place,
             plan: survey.plan,
+            options: ReadOptions::default(),
         };
         recording.info.host = match manifest.and_then(|manifest| manifest.host) {
             Some(host) => host,
@@ -181,8 +207,8 @@ impl Recording {
 
     fn pass(&self, from: u32) -> anyhow::Result<Pass> {
         let plan = self.plan.iter().copied().filter(|planned| planned.segment >= from).collect();
-        let parts =
-            stream::start(Arc::clone(&self.place), self.info.id.clone(), plan).context("cannot start a thread")?;
+        let parts = stream::start(Arc::clone(&self.place), self.info.id.clone(), plan, self.options)
+            .context("cannot start a thread")?;
         Ok(Pass::new(parts))
     }
 }
@@ -208,20 +234,26 @@ impl Survey {
         if self.next_seq.is_some_and(|expected| expected != first_seq) {
             let file = Table::Connections.file(planned.segment.saturating_sub(1), Form::Parquet);
             self.losses.push(Loss { file, what: "is missing, with all that belongs to it".to_owned() });
+            self.lost_more = true;
         }
         self.next_seq = Some(next_seq);
         self.first_us.get_or_insert(first_us);
         self.last_us = Some(last_us);
+        self.connections = self.connections.saturating_add(planned.connections);
         self.plan.push(planned);
     }
 
-    fn lost(&mut self, file: String, error: &anyhow::Error) {
+    /// A segment cannot be read. `connections` are the rows that it has lost, where that is known.
+    fn lost(&mut self, file: String, error: &anyhow::Error, connections: Option<u64>) {
         self.losses.push(Loss::new(file, error));
         self.next_seq = None;
+        self.connections_lost = self.connections_lost.saturating_add(connections.unwrap_or(0));
+        self.lost_more |= connections.is_none();
     }
 
     /// A sealed segment, by the manifest.
     fn sealed(&mut self, place: &Place, id: &str, segment: &Segment) {
+        let connections = segment.file(Table::Connections).map_or(0, |file| file.rows);
         for file in &segment.files {
             let name = file.table.file(segment.number, Form::Parquet);
             let checked = guarded(|| {
@@ -240,18 +272,18 @@ impl Survey {
             });
             if let Err(error) = checked {
                 let span = format!("{}; {} of the recording are left out", describe(&error), length(segment));
-                self.lost(name, &anyhow::anyhow!(span));
+                self.lost(name, &anyhow::anyhow!(span), Some(connections));
                 return;
             }
         }
-        let planned = Planned { segment: segment.number, sealed: true };
+        let planned = Planned { segment: segment.number, sealed: true, connections };
         self.found(planned, (segment.first_seq, segment.end.next_seq), (segment.first_us, segment.end.last_us));
-        self.connections += segment.file(Table::Connections).map_or(0, |file| file.rows);
     }
 
     /// A sealed segment of which no manifest tells.
     fn unverified(&mut self, place: &Place, id: &str, segment: u32) {
         let mut bounds = None;
+        let mut connections = 0;
         for table in Table::ALL {
             let opened = guarded(|| {
                 let sealed = Sealed::open(place, Some(id), table, segment)?;
@@ -261,13 +293,13 @@ impl Survey {
             match opened {
                 Ok((first_seq, first_us, end, rows)) => {
                     bounds = Some(((first_seq, end.next_seq), (first_us, end.last_us)));
-                    self.connections += if table == Table::Connections { rows } else { 0 };
+                    connections += if table == Table::Connections { rows } else { 0 };
                 }
-                Err(error) => return self.lost(table.file(segment, Form::Parquet), &error),
+                Err(error) => return self.lost(table.file(segment, Form::Parquet), &error, None),
             }
         }
         if let Some((seqs, times)) = bounds {
-            self.found(Planned { segment, sealed: true }, seqs, times);
+            self.found(Planned { segment, sealed: true, connections }, seqs, times);
         }
     }
 
@@ -287,7 +319,8 @@ impl Survey {
         if let Some((file, error)) = failed {
             // When nothing was written yet, nothing is lost.
             if has_rows || !is_missing(&error) {
-                self.lost(file, &error);
+                let connections = tails.iter().find(|(table, _)| *table == Table::Connections);
+                self.lost(file, &error, connections.map(|(_, tail)| tail.rows_below(u64::MAX)));
             }
             return;
         }
@@ -295,6 +328,7 @@ impl Survey {
         let left_out = |tail: &Tail| tail.entries.iter().filter(|entry| entry.next_seq > next_seq).count();
         let left_out = tails.iter().map(|(_, tail)| left_out(tail)).max().unwrap_or(0);
         let mut last_us = None;
+        let mut connections = 0;
         for (table, tail) in &tails {
             // While it is being written the last bytes are not whole yet.
             let what = match tail.cut {
@@ -314,12 +348,20 @@ impl Survey {
             // What one table has more than another is not used.
             for entry in tail.entries.iter().filter(|entry| entry.next_seq <= next_seq) {
                 last_us = last_us.max(Some(entry.last_us));
-                self.connections += if *table == Table::Connections { entry.rows } else { 0 };
+            }
+            if *table == Table::Connections {
+                connections = tail.rows_below(next_seq);
+                if !is_being_written {
+                    self.connections_lost += tail.rows_below(u64::MAX).saturating_sub(connections);
+                    // Beyond what was cut there may have been more.
+                    self.lost_more |= tail.cut.is_some() || tail.left > 0;
+                }
             }
         }
         if let (Some((_, tail)), Some(last_us)) = (tails.first(), last_us) {
             let seqs = (tail.label.first_seq, next_seq);
-            self.found(Planned { segment, sealed: false }, seqs, (tail.label.first_us, last_us));
+            let planned = Planned { segment, sealed: false, connections };
+            self.found(planned, seqs, (tail.label.first_us, last_us));
         }
     }
 }

@@ -27,7 +27,7 @@ impl Recording {
     /// # Errors
     /// The segment cannot be opened.
     pub(crate) fn rows(&self, segment: Planned, table: Table) -> Result<Rows, Loss> {
-        Ok(Rows { segment: Segment::open(&self.place, &self.info.id, segment, Columns::All)?, table })
+        Ok(Rows { segment: Segment::open(&self.place, &self.info.id, segment, Columns::All, self.options)?, table })
     }
 }
 
@@ -44,9 +44,7 @@ impl Rows {
     pub(crate) fn next(&mut self) -> Result<Option<RecordBatch>, Loss> {
         let Self { segment, table } = self;
         let lost = |segment: &Segment, error| Loss::new(table.file(segment.number, segment.form), &error);
-        let until = segment.end_seq.checked_sub(1);
-        let source = &mut segment.columns[*table as usize];
-        let batch = source.fill().and_then(|()| until.map_or(Ok(None), |until| source.take(until)));
+        let batch = segment.columns[*table as usize].next(segment.end_seq);
         let batch = batch.and_then(|batch| batch.map(|batch| guarded(|| conform(*table, &batch))).transpose());
         batch.map_err(|error| lost(segment, error))
     }

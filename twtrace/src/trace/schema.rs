@@ -61,6 +61,11 @@ impl Table {
         }
     }
 
+    /// Whether rows that a segment repeats come before all others of the same number.
+    pub(super) fn repeats_first(self) -> bool {
+        matches!(self, Self::Samples | Self::Sockets)
+    }
+
     /// File name of a segment's part.
     pub(super) fn file(self, segment: u32, form: Form) -> String {
         format!("{}-{segment:04}.{}", self.name(), form.extension())

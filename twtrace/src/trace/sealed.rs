@@ -19,9 +19,6 @@ use std::fs::File;
 use std::io::{self, BufWriter, Read as _, Write};
 use std::sync::Arc;
 
-/// Rows of a batch that is read.
-const BATCH: usize = 16_384;
-
 /// Rows of a page. A page of split bytes has the bytes of one place in a run of this length, which is as much as the
 /// compressor looks at together.
 const PAGE_ROWS: usize = 128 << 10;
@@ -186,7 +183,7 @@ impl Sealed {
 
     /// Its batches, with those columns that are wanted and that have values at all: a column that is not there reads as
     /// one without values.
-    pub(super) fn batches(self, columns: Columns) -> anyhow::Result<ParquetRecordBatchReader> {
+    pub(super) fn batches(self, columns: Columns, batch_rows: usize) -> anyhow::Result<ParquetRecordBatchReader> {
         let table = self.label.table;
         let is_wanted = |field: &FieldRef| match columns {
             Columns::Read => table.reads(field.name()),
@@ -206,7 +203,7 @@ impl Sealed {
         let mask = ProjectionMask::roots(self.metadata.parquet_schema(), wanted);
         let metadata = if columns == Columns::Read { without_sparse_words(&self.metadata)? } else { self.metadata };
         let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(self.file, metadata);
-        Ok(builder.with_projection(mask).with_batch_size(BATCH).build()?)
+        Ok(builder.with_projection(mask).with_batch_size(batch_rows).build()?)
     }
 }
 
@@ -300,7 +297,7 @@ mod tests {
     /// The table's rows, as far as this version reads them.
     fn rows(place: &Place) -> anyhow::Result<Vec<sockets::Rows>> {
         let sealed = Sealed::open(place, Some("me"), Table::Sockets, 1)?;
-        sealed.batches(Columns::Read)?.map(|batch| sockets::Rows::of(&batch?)).collect()
+        sealed.batches(Columns::Read, 1024)?.map(|batch| sockets::Rows::of(&batch?)).collect()
     }
 
     #[test]

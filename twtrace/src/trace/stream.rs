@@ -1,22 +1,24 @@
-//! All rows of a recording in the order of their Inputs, decoded ahead on a thread of its own.
+//! The rows of a recording, table by table, decoded ahead on a thread of their own.
 
-use super::decoder::{Restated, Window};
+use super::decoder::Restated;
 use super::guard::guarded;
 use super::place::Place;
+use super::reader::ReadOptions;
 use super::schema::{Form, TABLES, Table};
 use super::sealed::{Columns, Sealed};
 use super::tail::{Tail, TailBatches};
 use super::{Loss, is_missing};
 use anyhow::{Context as _, bail};
-use arrow_array::{RecordBatch, UInt64Array};
+use arrow_array::cast::AsArray as _;
+use arrow_array::{Array as _, RecordBatch, UInt64Array};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
-/// Windows that are decoded ahead, a few megabytes each.
-const AHEAD: usize = 4;
+/// Parts that are decoded ahead, up to a few megabytes each.
+const AHEAD: usize = 8;
 
 /// A segment that is to be read.
 #[derive(Clone, Copy, Debug)]
@@ -24,33 +26,51 @@ pub(crate) struct Planned {
     pub(super) segment: u32,
     /// Sealed; else it may be by the time that it is read.
     pub(super) sealed: bool,
+    /// Rows of `connections` that it should have.
+    pub(super) connections: u64,
 }
 
 /// What the thread hands over.
+///
+/// Between `Segment` and `End` each table has its own run of `Rows`, closed by `Over`. The batches of the four tables
+/// end at different events, and a batch may end in the middle of one. So batches are not lined up here: the decoder
+/// merges the tables row by row and waits for the table that has run out. The thread sends the batch of the table that
+/// runs out first, which is the one that the decoder waits for.
 pub(super) enum Part {
-    /// A segment begins.
-    Segment { segment: u32, first_seq: u64, restated: Restated },
-    /// Its next rows.
-    Window(Box<Window>),
-    /// It is over, with the number of the Input that comes next.
+    /// A segment begins, with so many rows of `connections`.
+    Segment { segment: u32, first_seq: u64, restated: Restated, connections: u64 },
+    /// The next rows of a table.
+    Rows(Table, RecordBatch),
+    /// The table has no more rows in this segment.
+    Over(Table),
+    /// The segment is over, with the number of the event that comes next.
     End { next_seq: u64 },
-    /// It cannot be read any further.
-    Lost(Loss),
+    /// The segment cannot be read any further, or not at all: then it should have had so many rows of `connections`.
+    Lost { loss: Loss, unopened: u64 },
 }
 
 /// Starts to read.
-pub(super) fn start(place: Arc<Place>, id: String, plan: Vec<Planned>) -> io::Result<Receiver<Part>> {
+pub(super) fn start(
+    place: Arc<Place>,
+    id: String,
+    plan: Vec<Planned>,
+    options: ReadOptions,
+) -> io::Result<Receiver<Part>> {
     let (parts, receiver) = sync_channel(AHEAD);
     thread::Builder::new().name("read".to_owned()).spawn(move || {
         let mut next_seq = None;
         for planned in plan {
-            let lost = match Segment::open(&place, &id, planned, Columns::Read) {
-                Ok(segment) => segment.read(&mut next_seq, &parts),
-                Err(loss) => Err(loss),
+            let lost = match Segment::open(&place, &id, planned, Columns::Read, options) {
+                Ok(segment) => segment.read(&mut next_seq, &parts).map_err(|loss| (loss, 0)),
+                Err(loss) => Err((loss, planned.connections)),
             };
             let heard = match lost {
                 Ok(heard) => heard,
-                Err(loss) => parts.send(Part::Lost(loss)).is_ok(),
+                Err((loss, unopened)) => {
+                    // What comes next is not what should.
+                    next_seq = next_seq.map(|_| u64::MAX);
+                    parts.send(Part::Lost { loss, unopened }).is_ok()
+                }
             };
             if !heard {
                 return;
@@ -65,18 +85,24 @@ pub(super) struct Segment {
     pub(super) number: u32,
     pub(super) form: Form,
     pub(super) first_seq: u64,
-    /// Inputs from here on are not all in it.
+    /// Events from here on are not all in it.
     pub(super) end_seq: u64,
+    /// Rows of `connections` below that.
+    connections: u64,
     pub(super) columns: [Source; TABLES],
 }
 
 /// One table of it.
 pub(super) struct Source {
+    table: Table,
     batches: Batches,
-    /// Rows that were decoded and not handed over.
-    rest: Option<RecordBatch>,
-    last_seq: u64,
+    /// The last row that was handed over.
+    last: Order,
     is_over: bool,
+    /// A batch is handed over in pieces of so many rows at most.
+    batch_rows: usize,
+    /// What is left of a batch.
+    rest: Option<RecordBatch>,
 }
 
 enum Batches {
@@ -103,15 +129,24 @@ fn each<T>(form: Form, segment: u32, open: impl Fn(Table) -> anyhow::Result<T>) 
 }
 
 impl Segment {
-    pub(super) fn open(place: &Place, id: &str, planned: Planned, which: Columns) -> Result<Self, Loss> {
+    pub(super) fn open(
+        place: &Place,
+        id: &str,
+        planned: Planned,
+        which: Columns,
+        options: ReadOptions,
+    ) -> Result<Self, Loss> {
         let number = planned.segment;
         if !planned.sealed {
             match each(Form::Arrows, number, |table| Tail::open(place, Some(id), table, number)) {
                 Ok(tails) => {
                     let end_seq = tails.iter().map(Tail::next_seq).min().unwrap_or(0);
+                    let connections = tails[Table::Connections as usize].rows_below(end_seq);
                     let first_seq = tails[0].label.first_seq;
-                    let columns = tails.map(|tail| Source::new(Batches::Tail(Box::new(tail.batches()))));
-                    return Ok(Self { number, form: Form::Arrows, first_seq, end_seq, columns });
+                    let columns = tails.map(|tail| {
+                        Source::new(tail.table, Batches::Tail(Box::new(tail.batches())), options.batch_rows)
+                    });
+                    return Ok(Self { number, form: Form::Arrows, first_seq, end_seq, connections, columns });
                 }
                 // It was sealed meanwhile.
                 Err((true, _)) => {}
@@ -121,16 +156,20 @@ impl Segment {
         let sealed = each(Form::Parquet, number, |table| {
             let sealed = Sealed::open(place, Some(id), table, number)?;
             let end = sealed.label.end.context("does not say where it ends")?;
-            Ok((sealed.label.first_seq, end.next_seq, Source::new(Batches::Parquet(sealed.batches(which)?))))
+            let (first_seq, rows) = (sealed.label.first_seq, sealed.rows());
+            let batches = Batches::Parquet(sealed.batches(which, options.batch_rows)?);
+            Ok((first_seq, end.next_seq, rows, Source::new(table, batches, options.batch_rows)))
         });
         let sealed = sealed.map_err(|(is_missing, loss)| {
             if is_missing { Loss { what: "was dropped meanwhile".to_owned(), ..loss } } else { loss }
         })?;
         let (first_seq, end_seq) = (sealed[0].0, sealed[0].1);
-        Ok(Self { number, form: Form::Parquet, first_seq, end_seq, columns: sealed.map(|(.., source)| source) })
+        let connections = sealed[Table::Connections as usize].2;
+        let columns = sealed.map(|(.., source)| source);
+        Ok(Self { number, form: Form::Parquet, first_seq, end_seq, connections, columns })
     }
 
-    /// Hands over all of it. `next_seq` is the number of the Input that should come next, once one was read.
+    /// Hands over all of it. `next_seq` is the number of the event that should come next, once one was read.
     /// `Ok(false)` when nobody listens any more.
     fn read(mut self, next_seq: &mut Option<u64>, parts: &SyncSender<Part>) -> Result<bool, Loss> {
         let restated = match *next_seq {
@@ -139,83 +178,89 @@ impl Segment {
             Some(next) if next == self.first_seq => Restated::Known,
             Some(_) => Restated::Again,
         };
-        // Should it not be read to its end, what comes next is not what should.
-        *next_seq = Some(u64::MAX);
-        let begin = Part::Segment { segment: self.number, first_seq: self.first_seq, restated };
+        *next_seq = Some(self.end_seq);
+        let begin =
+            Part::Segment { segment: self.number, first_seq: self.first_seq, restated, connections: self.connections };
         if parts.send(begin).is_err() {
             return Ok(false);
         }
-        while let Some(window) = self.window()? {
-            if parts.send(Part::Window(Box::new(window))).is_err() {
+        // Each table's first rows, then those of the table that runs out first.
+        let mut waiting: Vec<Table> = Table::ALL.into_iter().rev().collect();
+        while let Some(table) = waiting.pop().or_else(|| self.runs_out_first()) {
+            let end_seq = self.end_seq;
+            let batch = self.columns[table as usize]
+                .next(end_seq)
+                .map_err(|error| Loss::new(table.file(self.number, self.form), &error))?;
+            let part = match batch {
+                Some(batch) => Part::Rows(table, batch),
+                None => Part::Over(table),
+            };
+            if parts.send(part).is_err() {
                 return Ok(false);
             }
         }
-        *next_seq = Some(self.end_seq);
         Ok(parts.send(Part::End { next_seq: self.end_seq }).is_ok())
     }
 
-    /// The next rows of all tables, up to where every table is known.
-    fn window(&mut self) -> Result<Option<Window>, Loss> {
-        let (number, form) = (self.number, self.form);
-        let lost = |table: Table, error: &anyhow::Error| Loss::new(table.file(number, form), error);
-        for (table, source) in Table::ALL.into_iter().zip(&mut self.columns) {
-            source.fill().map_err(|error| lost(table, &error))?;
-        }
-        let Some(last) = self.end_seq.checked_sub(1) else { return Ok(None) };
-        let known = self.columns.iter().filter(|source| !source.is_over).map(|source| source.last_seq);
-        let until = known.min().map_or(last, |known| known.min(last));
-        let mut window = Window::default();
-        for (table, source) in Table::ALL.into_iter().zip(&mut self.columns) {
-            window[table as usize] = source.take(until).map_err(|error| lost(table, &error))?;
-        }
-        let is_over = until == last || self.columns.iter().all(|source| source.is_over && source.rest.is_none());
-        if is_over {
-            // Nothing is left that could be asked for.
-            self.end_seq = self.end_seq.max(1);
-            for source in &mut self.columns {
-                source.is_over = true;
-                source.rest = None;
-            }
-        }
-        Ok(window.iter().any(Option::is_some).then_some(window))
+    /// The table whose last row that was handed over comes before those of the others.
+    fn runs_out_first(&self) -> Option<Table> {
+        let open = self.columns.iter().filter(|source| !source.is_over);
+        open.map(|source| (source.last, source.table)).min().map(|(_, table)| table)
     }
 }
 
 impl Source {
-    fn new(batches: Batches) -> Self {
-        Self { batches, rest: None, last_seq: 0, is_over: false }
+    fn new(table: Table, batches: Batches, batch_rows: usize) -> Self {
+        Self { table, batches, last: (0, false), is_over: false, batch_rows: batch_rows.max(1), rest: None }
     }
 
-    /// Decodes more when there is nothing left.
-    pub(super) fn fill(&mut self) -> anyhow::Result<()> {
-        while self.rest.is_none() && !self.is_over {
-            let Some(batch) = self.batches.next()? else {
-                self.is_over = true;
-                break;
+    /// The next rows of events below a number; `None` at the end.
+    pub(super) fn next(&mut self, end_seq: u64) -> anyhow::Result<Option<RecordBatch>> {
+        while !self.is_over {
+            let batch = match self.rest.take() {
+                Some(rest) => rest,
+                None => match self.batches.next()? {
+                    Some(batch) if seqs(&batch)?.values().is_sorted() => batch,
+                    Some(_) => bail!("has rows that are not in order"),
+                    None => break,
+                },
             };
-            let seqs = seqs(&batch)?.values();
-            let Some((first, last)) = seqs.first().zip(seqs.last()) else { continue };
-            if *first < self.last_seq || !seqs.is_sorted() {
+            if batch.num_rows() == 0 {
+                continue;
+            }
+            // What one table has more than another is not used.
+            let below = seqs(&batch)?.values().partition_point(|seq| *seq < end_seq);
+            let rows = below.min(self.batch_rows);
+            let Some(last) = rows.checked_sub(1) else { break };
+            let last = order(self.table, &batch, last)?;
+            if last < self.last {
                 bail!("has rows that are not in order");
             }
-            self.last_seq = *last;
-            self.rest = Some(batch);
+            self.last = last;
+            if rows < batch.num_rows() {
+                self.rest = Some(batch.slice(rows, batch.num_rows() - rows));
+            }
+            return Ok(Some(batch.slice(0, rows)));
         }
-        Ok(())
-    }
-
-    /// Takes the rows up to an Input.
-    pub(super) fn take(&mut self, until: u64) -> anyhow::Result<Option<RecordBatch>> {
-        let Some(batch) = self.rest.take() else { return Ok(None) };
-        let count = seqs(&batch)?.values().partition_point(|seq| *seq <= until);
-        if count < batch.num_rows() {
-            self.rest = Some(batch.slice(count, batch.num_rows() - count));
-        }
-        Ok((count > 0).then(|| batch.slice(0, count)))
+        (self.is_over, self.rest) = (true, None);
+        Ok(None)
     }
 }
 
 fn seqs(batch: &RecordBatch) -> anyhow::Result<&UInt64Array> {
     let column = batch.column_by_name("seq").context("has no column seq")?;
     column.as_any().downcast_ref().context("has a column seq of another type")
+}
+
+/// Where a row is in the order of all: by the number of its event. Of rows with the same number the first are what a
+/// segment repeats of its frame and of sockets, whose end may be the event of that number.
+pub(super) type Order = (u64, bool);
+
+/// Where a row of a batch is.
+fn order(table: Table, batch: &RecordBatch, row: usize) -> anyhow::Result<Order> {
+    let is_repeated = || {
+        let column = batch.column_by_name("restated").and_then(|column| column.as_boolean_opt());
+        column.is_some_and(|restated| restated.is_valid(row) && restated.value(row))
+    };
+    Ok((seqs(batch)?.value(row), !(table.repeats_first() && is_repeated())))
 }

@@ -142,7 +142,7 @@ impl TailWriter {
 /// The stream of one table as far as it is whole.
 #[derive(Debug)]
 pub(super) struct Tail {
-    table: Table,
+    pub(super) table: Table,
     stream: File,
     pub(super) label: Label,
     pub(super) entries: Vec<Entry>,
@@ -208,6 +208,12 @@ impl Tail {
     /// Number of the first Input that is not all in the stream.
     pub(super) fn next_seq(&self) -> u64 {
         self.entries.last().map_or(self.label.first_seq, |last| last.next_seq)
+    }
+
+    /// Rows of the hand-overs that are whole below an Input's number.
+    pub(super) fn rows_below(&self, next_seq: u64) -> u64 {
+        let whole = self.entries.iter().filter(|entry| entry.next_seq <= next_seq);
+        whole.map(|entry| entry.rows).fold(0, u64::saturating_add)
     }
 
     /// Its batches.

@@ -16,24 +16,29 @@ const PLACES: usize = 1 << 17;
 /// reads the same rows in the same order remembers the same.
 pub(super) struct Tuples {
     places: Vec<Option<(u64, Tuple)>>,
+    is_empty: bool,
 }
 
 impl Default for Tuples {
     fn default() -> Self {
-        Self { places: vec![None; PLACES] }
+        Self { places: vec![None; PLACES], is_empty: true }
     }
 }
 
 impl Tuples {
     /// Forgets all: a segment stands alone.
     pub(super) fn clear(&mut self) {
-        self.places.fill(None);
+        // It takes as long as reading some ten thousand rows.
+        if !std::mem::replace(&mut self.is_empty, true) {
+            self.places.fill(None);
+        }
     }
 
     /// Remembers a socket. Those without a cookie cannot be told apart.
     pub(super) fn insert(&mut self, cookie: u64, tuple: &Tuple) {
         if cookie != 0 {
             self.places[cookie as usize % PLACES] = Some((cookie, *tuple));
+            self.is_empty = false;
         }
     }
 

@@ -27,17 +27,14 @@ use twtrace_core::input::{HostFacts, Input};
 /// How often rows are handed over, nanoseconds.
 const HAND_OVER_NS: u64 = 500_000_000;
 
-/// Rows of a table that are handed over at once.
-const HAND_OVER_ROWS: usize = 65_536;
-
 /// Hand-overs that may wait. Once the disk is this far behind, tracing waits for it, and what is lost is counted.
 const WAITING: usize = 8;
 
 /// Segments that may wait to be sealed.
 const WAITING_SEGMENTS: usize = 4;
 
-/// A segment is over with so many rows of `connections` or of `sockets`, with so many processes, or after so long.
-const SEGMENT_CONNECTIONS: u64 = 1_000_000;
+/// A segment is over with so many rows of `connections` ([`Batching`]) or of `sockets`, with so many processes, or after
+/// so long.
 const SEGMENT_SOCKETS: u64 = 4_000_000;
 const SEGMENT_OWNERS: usize = 250_000;
 const SEGMENT_NS: u64 = 600_000_000_000;
@@ -65,6 +62,23 @@ pub struct WriteOptions {
     pub overwrite: bool,
     /// Flight recorder.
     pub keep: Option<Keep>,
+    /// Where hand-overs and segments end.
+    pub batching: Batching,
+}
+
+/// Where hand-overs and segments end. What is read back does not depend on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Batching {
+    /// Rows of a table that are handed over at once.
+    pub hand_over_rows: usize,
+    /// Rows of `connections` with which a segment is over.
+    pub segment_connections: u64,
+}
+
+impl Default for Batching {
+    fn default() -> Self {
+        Self { hand_over_rows: 65_536, segment_connections: 1_000_000 }
+    }
 }
 
 /// How far it is.
@@ -141,6 +155,7 @@ pub struct Recorder {
     writer: Option<JoinHandle<()>>,
     shared: Arc<Shared>,
     keep: Option<Keep>,
+    batching: Batching,
     segment: OpenSegment,
     /// When rows were handed over last, nanoseconds.
     handed_over_ns: u64,
@@ -229,6 +244,7 @@ impl Recorder {
             writer: Some(writer),
             shared,
             keep: options.keep,
+            batching: options.batching,
             segment: OpenSegment::new(1, 0),
             handed_over_ns: 0,
             totals: Progress::default(),
@@ -259,7 +275,7 @@ impl Recorder {
         }
         // By the time that Inputs tell: in a flood it is long until the next tick.
         let is_due = self.encoder.now_ns().abs_diff(self.handed_over_ns) >= HAND_OVER_NS
-            || self.encoder.rows().iter().any(|rows| *rows >= HAND_OVER_ROWS);
+            || self.encoder.rows().iter().any(|rows| *rows >= self.batching.hand_over_rows);
         // Between two ticks there may be half of a census, which is not torn apart.
         let is_over = matches!(input, Input::Tick { at_ns } if self.is_over(*at_ns));
         if is_due || is_over { self.hand_over(is_over) } else { Ok(()) }
@@ -323,7 +339,7 @@ impl Recorder {
             Some(Keep::Bytes(bytes)) => (SEGMENT_NS, (bytes / u64::from(SEGMENTS_KEPT)).max(SMALLEST_BYTES)),
             None => (SEGMENT_NS, u64::MAX),
         };
-        connections >= SEGMENT_CONNECTIONS
+        connections >= self.batching.segment_connections
             || sockets >= SEGMENT_SOCKETS
             || self.encoder.owners() >= SEGMENT_OWNERS
             || at_ns.saturating_sub(since_ns) >= longest_ns

@@ -10,9 +10,24 @@ pub fn name(info: &Info) -> String {
     text::clean_bytes(name.as_encoded_bytes()).into_owned()
 }
 
-/// What is missing of it, one line each.
+/// What is missing of it, one line each, how much that is first.
 pub fn warnings(info: &Info) -> Vec<String> {
-    losses(&info.losses).chain(state(info)).collect()
+    let covers = covers(info).map(|covers| format!("{} {covers}", name(info)));
+    covers.into_iter().chain(losses(&info.losses)).chain(state(info)).collect()
+}
+
+/// How much of the recorded connections can be read; `None` when nothing is missing.
+pub fn covers(info: &Info) -> Option<String> {
+    if !info.is_cut() {
+        return None;
+    }
+    let (read, share) = (text::count(info.connections), text::percent(info.covers()));
+    let all = text::count(info.connections.saturating_add(info.connections_lost));
+    Some(if info.lost_more {
+        format!("covers at most {share} of the recorded connections: {read} of {all} or more")
+    } else {
+        format!("covers {share} of the recorded connections: {read} of {all}")
+    })
 }
 
 /// What is missing at its beginning and its end, one line each.

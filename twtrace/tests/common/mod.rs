@@ -64,9 +64,45 @@ prop_compose! {
     }
 }
 
+/// One and the same process, but for one of its fields.
+fn nearly_the_same() -> BoxedStrategy<Owner> {
+    let comm = |name: &[u8; 4]| {
+        let mut comm = Comm::default();
+        comm.0[..4].copy_from_slice(name);
+        comm
+    };
+    (0..10_u32, 0..2_u32)
+        .prop_map(move |(field, by)| {
+            let mut owner = Owner {
+                key: ProcessKey { tgid: 100, start_ns: 7 },
+                uid: 0,
+                ppid: 1,
+                cgroup: 1,
+                comm: comm(b"bash"),
+                parent_comm: comm(b"cron"),
+                kthread: false,
+                exiting: false,
+            };
+            match field {
+                0 => owner.key.tgid += by,
+                1 => owner.key.start_ns += u64::from(by),
+                2 => owner.uid += by,
+                3 => owner.ppid += by,
+                4 => owner.cgroup += u64::from(by),
+                5 => owner.comm.0[0] += by as u8,
+                6 => owner.parent_comm.0[0] += by as u8,
+                7 => owner.kthread = by == 1,
+                _ => owner.exiting = by == 1,
+            }
+            owner
+        })
+        .boxed()
+}
+
 fn owner() -> BoxedStrategy<Owner> {
     prop_oneof![
         1 => any_owner(),
+        4 => nearly_the_same(),
         4 => (1..4_u32, any::<bool>()).prop_map(|(tgid, exiting)| Owner {
             key: ProcessKey { tgid, start_ns: 7 },
             uid: 0,

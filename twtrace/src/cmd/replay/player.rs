@@ -4,7 +4,7 @@
 //! moment or later. Going back is beginning anew; engines that are kept along the way make that short.
 
 use crate::source::replay::Replay;
-use crate::trace::Loss;
+use crate::trace::Info;
 use crate::trace::reader::Recording;
 use twtrace_core::engine::{Engine, EngineConfig, Model};
 use twtrace_core::input::Input;
@@ -35,8 +35,8 @@ pub(super) trait Run {
     /// The segment that it is in.
     fn segment(&self) -> u32;
 
-    /// What turned out to be unreadable.
-    fn losses(&self) -> &[Loss];
+    /// What the recording says of itself after what turned out to be unreadable.
+    fn info(&self, at_opening: Info) -> Info;
 }
 
 impl Tape for Recording {
@@ -56,8 +56,8 @@ impl Run for Replay {
         Self::segment(self)
     }
 
-    fn losses(&self) -> &[Loss] {
-        Self::losses(self)
+    fn info(&self, at_opening: Info) -> Info {
+        at_opening.after(self.losses(), self.connections_lost())
     }
 }
 
@@ -157,8 +157,8 @@ impl<T: Tape> Player<T> {
     }
 
     /// What turned out to be unreadable on the way.
-    pub(super) fn losses(&self) -> &[Loss] {
-        self.run.losses()
+    pub(super) fn info(&self, at_opening: Info) -> Info {
+        self.run.info(at_opening)
     }
 
     /// Sets another target. [`Self::go_on`] goes there.

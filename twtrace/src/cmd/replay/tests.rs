@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::cli::{Cli, Command};
-use crate::trace::Loss;
+use crate::trace::Info;
 use crate::trace::writer::{Recorder, WriteOptions};
 use crate::view::fixture;
 use clap::Parser as _;
@@ -60,8 +60,8 @@ impl Run for ListRun {
         (self.next.saturating_sub(1) / SEGMENT) as u32
     }
 
-    fn losses(&self) -> &[Loss] {
-        &[]
+    fn info(&self, at_opening: Info) -> Info {
+        at_opening
     }
 }
 
@@ -191,7 +191,7 @@ fn a_recording_is_played_as_its_inputs_are() {
         go(&mut player, target_ns);
         assert_same(&player, &straight_to(&list, target_ns, EngineConfig::default()), seconds);
     }
-    assert!(player.losses().is_empty());
+    assert_eq!(player.info(Info::default()), Info::default());
 }
 
 #[test]
@@ -237,7 +237,7 @@ fn once_writes_what_top_would_have_written_then() {
         let at_ns = args.at.map_or(u64::MAX, |at| deck.find(at));
         deck.go(at_ns);
         let mut written = Vec::new();
-        report(&mut player, &deck, at_ns, &args, &mut written).unwrap();
+        report(&mut player, Info::default(), at_ns, &args, &mut written).unwrap();
         let mut engine = straight_to(&list, until_ns, config);
         let mut expected = Vec::new();
         Batch::new(&args.view, &mut expected).write(engine.show()).unwrap();

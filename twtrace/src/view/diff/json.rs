@@ -74,7 +74,7 @@ impl<'a> SideJson<'a> {
             window: top::window(summary),
             tracing: top::tracing(summary),
             finished: info.finished,
-            losses: side.source.losses,
+            losses: &side.source.info.losses,
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use super::keys::Who;
 use super::{Diff, MOST, Side, share, signed};
-use crate::view::text;
 use crate::view::words;
+use crate::view::{recording, text};
 use twtrace_core::compare::{Change, Direction};
 
 /// A recording shorter than this says little, in seconds.
@@ -90,9 +90,11 @@ impl Side<'_> {
         if !words::lost(&summary.counters).is_empty() {
             reservations.push(format!("{name}: figures are too low: {}", words::losses(&summary.counters)));
         }
-        if !self.source.losses.is_empty() {
-            let parts = text::counted(self.source.losses.len(), "part", "parts");
-            reservations.push(format!("{name}: {parts} of the recording cannot be read"));
+        let losses = &self.source.info.losses;
+        if !losses.is_empty() {
+            let parts = text::counted(losses.len(), "part", "parts");
+            let covers = recording::covers(info).unwrap_or_default();
+            reservations.push(format!("{name} {covers}; {parts} of the recording cannot be read"));
         }
         if !info.finished {
             reservations.push(format!("{name} was not ended in order: what came last may be missing"));

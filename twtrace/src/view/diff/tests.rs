@@ -15,8 +15,8 @@ fn with_diff<T>(
     by: By,
     then: impl FnOnce(&Diff<'_>) -> T,
 ) -> T {
-    let before = Source { info: &before_info, losses: &before_info.losses, model: before.model(), findings: &[] };
-    let after = Source { info: &after_info, losses: &after_info.losses, model: after.model(), findings: &[] };
+    let before = Source { info: &before_info, model: before.model(), findings: &[] };
+    let after = Source { info: &after_info, model: after.model(), findings: &[] };
     then(&Diff::new(before, after, Options { by, top: None }))
 }
 

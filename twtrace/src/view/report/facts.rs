@@ -225,11 +225,18 @@ impl Part<'_> {
 
 impl Report<'_> {
     /// What the report is called.
+    /// The first line: what it is about, and how much of a recording it covers when that is not all of it.
     pub(super) fn title(&self) -> String {
-        match self.parts.as_slice() {
+        let about = match self.parts.as_slice() {
             [one] => format!("TIME_WAIT churn on {}", one.host),
             all => format!("TIME_WAIT churn in {}", text::counted(all.len(), "recording", "recordings")),
-        }
+        };
+        let several = self.is_of_several();
+        let covers = self.parts.iter().filter_map(|part| {
+            let covers = recording::covers(part.info)?;
+            Some(if several { format!("{} {covers}", part.recording) } else { covers })
+        });
+        std::iter::once(about).chain(covers).collect::<Vec<_>>().join("; ")
     }
 
     /// One row for each recording.

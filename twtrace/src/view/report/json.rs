@@ -42,6 +42,9 @@ struct RecordingJson<'a> {
     end: String,
     /// Rows of its table of connections.
     connections: u64,
+    /// Rows that cannot be read; where `lost_more` is set these are at least so many.
+    connections_lost: u64,
+    lost_more: bool,
     bytes: u64,
     finished: bool,
     segments_dropped: u64,
@@ -189,10 +192,12 @@ fn recording<'a>(part: &'a Part<'a>) -> RecordingJson<'a> {
         start: text::rfc3339(info.start_unix_ns),
         end: text::rfc3339(info.end_unix_ns),
         connections: info.connections,
+        connections_lost: info.connections_lost,
+        lost_more: info.lost_more,
         bytes: info.bytes,
         finished: info.finished,
         segments_dropped: info.segments_dropped,
-        losses: part.source.losses,
+        losses: &info.losses,
         host: top::host(&summary.host),
         window: top::window(summary),
         tracing: top::tracing(summary),

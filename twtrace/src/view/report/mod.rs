@@ -43,10 +43,8 @@ pub struct Options {
 /// One recording that was read, or the part of it that was asked for.
 #[derive(Clone, Copy, Debug)]
 pub struct Source<'a> {
-    /// What it says of itself.
+    /// What it says of itself, after it was read: what could not be is in it.
     pub info: &'a Info,
-    /// What could not be read, on opening and on the way.
-    pub losses: &'a [Loss],
     /// What the engine made of it.
     pub model: &'a Model,
     /// What is wrong, by its rules.
@@ -72,7 +70,7 @@ impl Source<'_> {
     pub(in crate::view) fn losses(&self) -> Vec<String> {
         let recording = self.recording();
         let told = |loss: &Loss| format!("{recording}: {} {}", words::clean(&loss.file), words::clean(&loss.what));
-        self.losses.iter().map(told).collect()
+        self.info.losses.iter().map(told).collect()
     }
 }
 

@@ -8,7 +8,7 @@ use twtrace_core::engine::Engine;
 pub(super) fn with_report<T>(engine: &Engine, options: Options, then: impl FnOnce(&Report<'_>) -> T) -> T {
     let info = fixture::info("/var/lib/web.twt", engine);
     let findings = crate::view::fixture::findings();
-    let source = Source { info: &info, losses: &[], model: engine.model(), findings: &findings };
+    let source = Source { info: &info, model: engine.model(), findings: &findings };
     then(&Report::new(&[source], options))
 }
 
@@ -103,7 +103,6 @@ fn recordings_of_the_same_host_are_told_apart() {
         [("a/web.twt", &one), ("b/web.twt", &one), ("shop.twt", &other)].map(|(path, of)| fixture::info(path, of));
     let sources = [(&infos[0], &one), (&infos[1], &one), (&infos[2], &other)].map(|(info, engine)| Source {
         info,
-        losses: &[],
         model: engine.model(),
         findings: &[],
     });
@@ -132,11 +131,14 @@ fn recordings_of_the_same_host_are_told_apart() {
 fn what_is_missing_is_said_above_everything() {
     let engine = fixture::short();
     let info = Info { finished: false, segments_dropped: 3, ..fixture::info("web.twt", &engine) };
-    let losses = [fixture::loss()];
-    let source = Source { info: &info, losses: &losses, model: engine.model(), findings: &[] };
+    let info = info.after(&[fixture::loss()], 1);
+    let source = Source { info: &info, model: engine.model(), findings: &[] };
     let report = Report::new(&[source], Options::default());
     assert_eq!(report.losses(), ["web.twt: connections-0002.parquet <b>bad</b>\\n\\x1b[2J| checksum"]);
     let [text, json, _, markdown, html] = all_forms(&report);
+    let (read, all) = (info.connections, info.connections + 1);
+    let first = text.lines().next().unwrap();
+    assert!(first.ends_with(&format!("of the recorded connections: {read} of {all}")), "{first}");
     for form in [&text, &markdown, &html] {
         let place = |what: &str| form.find(what).unwrap_or_else(|| panic!("{what} is missing: {form}"));
         for said in ["connections-0002.parquet", "was not ended in order", "dropped 3 segments"] {
@@ -173,10 +175,9 @@ pub(in crate::view) fn without_code(line: &str) -> String {
 #[test]
 fn hostile_text_does_nothing_in_any_form() {
     let engine = fixture::hostile();
-    let info = fixture::info("/tmp/<b>|`=x\n\u{1b}[2J.twt", &engine);
-    let losses = [fixture::loss()];
+    let info = fixture::info("/tmp/<b>|`=x\n\u{1b}[2J.twt", &engine).after(&[fixture::loss()], 0);
     let findings = crate::view::fixture::findings();
-    let source = Source { info: &info, losses: &losses, model: engine.model(), findings: &findings };
+    let source = Source { info: &info, model: engine.model(), findings: &findings };
     for several in [false, true] {
         let sources = if several { vec![source, source] } else { vec![source] };
         for by in GROUPINGS {

@@ -1,4 +1,4 @@
-//! Rows of kinds that a later version has added: they are left out, and it is said that they are.
+//! Rows that were left out, by what was wrong with them: each is counted, and the segment's losses say so.
 
 use super::Loss;
 use super::schema::{Form, TABLES, Table};
@@ -13,47 +13,81 @@ const SHOWN: usize = 40;
 #[derive(Default)]
 pub(super) struct Skipped {
     tables: [Rows; TABLES],
+    /// Events of which no row is there.
+    missing: u64,
 }
 
 /// Of one table.
 #[derive(Default)]
 struct Rows {
-    count: u64,
+    /// Rows of kinds that a later version has added.
+    unknown: u64,
     /// The first few of the words that are not known.
     words: Vec<String>,
+    /// Rows that do not fit to the others.
+    unreadable: u64,
+    /// What is wrong with the first of them.
+    first: Option<String>,
 }
 
 impl Skipped {
     /// A row has a word that is not known.
-    pub(super) fn add(&mut self, table: Table, word: &str) {
+    pub(super) fn unknown(&mut self, table: Table, word: &str) {
         let rows = &mut self.tables[table as usize];
-        rows.count += 1;
+        rows.unknown += 1;
         let word: String = word.chars().take(SHOWN).collect();
         if rows.words.len() < NAMED && !rows.words.contains(&word) {
             rows.words.push(word);
         }
     }
 
-    /// What is missing, for each table.
-    pub(super) fn losses(self, segment: u32) -> impl Iterator<Item = Loss> {
-        let tables = Table::ALL.into_iter().zip(self.tables).filter(|(_, rows)| rows.count > 0);
-        tables.map(move |(table, Rows { count, words })| Loss {
-            file: table.file(segment, Form::Parquet),
-            what: format!(
-                "has {count} row{} with words that this version does not know ({}); they are left out: upgrade twtrace \
-                 to read them",
-                if count == 1 { "" } else { "s" },
-                words.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(", "),
-            ),
-        })
+    /// A row cannot be read.
+    pub(super) fn unreadable(&mut self, table: Table, error: &anyhow::Error) {
+        let rows = &mut self.tables[table as usize];
+        rows.unreadable += 1;
+        rows.first.get_or_insert_with(|| format!("{error:#}"));
     }
+
+    /// So many events in a row are in no table.
+    pub(super) fn gap(&mut self, events: u64) {
+        self.missing = self.missing.saturating_add(events);
+    }
+
+    /// What is missing, for each table.
+    pub(super) fn losses(self, segment: u32) -> Vec<Loss> {
+        let mut losses = Vec::new();
+        for (table, rows) in Table::ALL.into_iter().zip(self.tables) {
+            let mut lose = |what: String| losses.push(Loss { file: table.file(segment, Form::Parquet), what });
+            if rows.unknown > 0 {
+                let words = rows.words.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(", ");
+                let count = counted(rows.unknown, "row");
+                lose(format!(
+                    "has {count} with words that this version does not know ({words}); they are left out: upgrade \
+                     twtrace to read them"
+                ));
+            }
+            if let Some(first) = rows.first {
+                let count = counted(rows.unreadable, "row");
+                lose(format!("has {count} that cannot be read ({first}); they are left out"));
+            }
+        }
+        if self.missing > 0 {
+            let what = format!("is not complete: {} of this segment are missing", counted(self.missing, "event"));
+            losses.push(Loss { file: Table::Connections.file(segment, Form::Parquet), what });
+        }
+        losses
+    }
+}
+
+fn counted(number: u64, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 mod tests {
     use super::*;
-    use crate::trace::decoder::{Decoder, Restated, Window};
+    use crate::trace::decoder::{Decoder, Next, Restated};
     use crate::trace::encoder::Encoder;
     use arrow_array::cast::AsArray as _;
     use arrow_array::types::Int32Type;
@@ -65,6 +99,9 @@ mod tests {
     };
 
     const START_NS: u64 = 5_000_000_000_000;
+
+    /// Rows of all tables.
+    type Window = [Option<RecordBatch>; TABLES];
 
     fn tuple(local_port: u16) -> Tuple {
         let (local_addr, remote_addr) = ([10, 0, 0, 1].into(), [10, 0, 0, 2].into());
@@ -130,14 +167,20 @@ mod tests {
     fn decode(window: Window, first_seq: u64, next_seq: u64, restated: Restated) -> (Vec<Input>, Vec<Loss>) {
         let mut decoder = Decoder::default();
         decoder.begin(first_seq, restated);
-        decoder.load(window).unwrap();
         let mut inputs = Vec::new();
-        while let Some(input) = decoder.next().unwrap() {
-            inputs.push(input);
+        let mut window = window.map(|batch| batch.filter(|batch| batch.num_rows() > 0));
+        loop {
+            match decoder.next().unwrap() {
+                Next::Event(event) => inputs.push(event),
+                Next::Needs(table) => match window[table as usize].take() {
+                    Some(batch) => decoder.load(table, &batch).unwrap(),
+                    None => decoder.close(table),
+                },
+                Next::Over => break,
+            }
         }
-        inputs.extend(decoder.finish());
-        decoder.check_end(next_seq).unwrap();
-        (inputs, decoder.take_skipped().losses(3).collect())
+        decoder.end(next_seq);
+        (inputs, decoder.take_skipped().losses(3))
     }
 
     /// The same rows with another word in the place of one.
@@ -183,6 +226,52 @@ mod tests {
                 format!("sockets-0003.parquet has 3 rows {rest} (\"bound_listen\", \"unbound\"); they are {then}"),
             ]
         );
+    }
+
+    fn without_row(batch: &RecordBatch, row: usize) -> RecordBatch {
+        let rest = batch.num_rows() - row - 1;
+        let parts = [batch.slice(0, row), batch.slice(row + 1, rest)];
+        arrow_select::concat::concat_batches(&batch.schema(), &parts).unwrap()
+    }
+
+    /// A connection that a process of its own has closed.
+    fn closed_by(tgid: u32) -> Input {
+        let comm = Comm(*b"curl\0\0\0\0\0\0\0\0\0\0\0\0");
+        let key = ProcessKey { tgid, start_ns: 1 };
+        let owner = Owner { key, uid: 0, ppid: 1, cgroup: 1, comm, parent_comm: comm, kthread: false, exiting: true };
+        let life = Life { cookie: tgid.into(), closer: Some(owner), ..Life::bare(tuple(tgid as u16), START_NS) };
+        Input::Life(Box::new(life))
+    }
+
+    #[test]
+    fn what_comes_after_a_row_that_cannot_be_read_is_kept() {
+        let inputs: Vec<Input> = std::iter::once(start()).chain((1..=5).map(closed_by)).collect();
+        let mut window = encode(&mut Encoder::default(), &inputs);
+        let processes = window[Table::Processes as usize].as_mut().unwrap();
+        *processes = without_row(processes, 2);
+        let (found, losses) = decode(window, 0, 6, Restated::Known);
+        assert_eq!(found, [&inputs[..3], &inputs[4..]].concat());
+        assert_eq!(losses.len(), 1);
+        assert_eq!(losses[0].file, "connections-0003.parquet");
+        let what = "has 1 row that cannot be read (a process that is not in the recording); they are left out";
+        assert_eq!(losses[0].what, what);
+    }
+
+    #[test]
+    fn what_comes_after_missing_rows_is_kept() {
+        let reset = |cookie| Input::ResetSent { cookie, tuple: tuple(cookie as u16), life: 0, at_ns: START_NS + 8_000 };
+        let inputs = [start(), closed_by(1), closed_by(2), closed_by(3), reset(1), closed_by(4)];
+        let mut window = encode(&mut Encoder::default(), &inputs);
+        let connections = window[Table::Connections as usize].as_mut().unwrap();
+        *connections = without_row(connections, 1);
+        let (found, losses) = decode(window, 0, 8, Restated::Known);
+        // The reset's row has no addresses of its own, and those that it stands for may be among the missing.
+        assert_eq!(found, [start(), closed_by(1), closed_by(3), closed_by(4)]);
+        let said: Vec<String> = losses.iter().map(|loss| format!("{} {}", loss.file, loss.what)).collect();
+        assert_eq!(said.len(), 2, "{said:?}");
+        assert!(said[0].starts_with("sockets-0003.parquet has 1 row that cannot be read ("), "{said:?}");
+        // One in between, and two at the end.
+        assert_eq!(said[1], "connections-0003.parquet is not complete: 3 events of this segment are missing");
     }
 
     #[test]

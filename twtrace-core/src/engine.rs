@@ -30,8 +30,8 @@ const RECENT: usize = 1024;
 /// How long after the end of a life its reset may follow: it is the same call in the kernel.
 const RESET_NS: u64 = 10_000_000;
 
-/// Processes whose facts are kept, and users.
-const FACTS: usize = 16_384;
+/// Users whose names are kept.
+const USERS: usize = 16_384;
 
 /// Bounds.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -192,7 +192,7 @@ impl Engine {
             Input::NamespacesLeftOut(number) => self.model.summary.namespaces_left_out = number,
             Input::Process { key, facts } => self.process(key, facts),
             Input::User { uid, name } => {
-                if self.model.users.len() < FACTS {
+                if self.model.users.len() < USERS {
                     self.model.users.insert(uid, name);
                 }
             }
@@ -393,14 +393,9 @@ impl Engine {
     }
 
     fn process(&mut self, key: ProcessKey, facts: ProcessFacts) {
-        if self.model.facts.len() >= FACTS {
-            let ledger = self.model.attribution.ledger(crate::model::GroupBy::Process);
-            self.model.facts.retain(|key, _| ledger.find(&crate::model::GroupKey::Process(*key)).is_some());
-            if self.model.facts.len() >= FACTS {
-                return;
-            }
-        }
-        self.model.facts.insert(key, facts);
+        let ledger = self.model.attribution.ledger(crate::model::GroupBy::Process);
+        let has_row = |key| ledger.find(&crate::model::GroupKey::Process(key)).is_some();
+        self.model.facts.insert(key, facts, has_row);
     }
 
     fn tick(&mut self, at_ns: u64) {

@@ -64,6 +64,14 @@ pub struct ProcessFacts {
     pub unit: Option<String>,
 }
 
+impl ProcessFacts {
+    /// Length of all of its text, bytes.
+    pub fn text_bytes(&self) -> usize {
+        let Self { exe, cmdline, cgroup, container, unit } = self;
+        [exe, cmdline, cgroup, container, unit].into_iter().flatten().map(String::len).sum()
+    }
+}
+
 /// Facts of the host that do not change during a trace.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct HostFacts {

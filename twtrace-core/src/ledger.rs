@@ -45,8 +45,8 @@ pub(crate) trait LedgerRow {
     fn key(&self) -> Self::Key;
     /// Whether anything is in it. The rest is shown only then.
     fn is_empty(&self) -> bool;
-    /// How much would be missed: rows with live sockets last, then by what they counted.
-    fn weight(&self) -> (u64, u64);
+    /// How much would be missed: by what it counted in all, and at its present rate in the next minute.
+    fn weight(&self) -> u64;
     /// Takes in another row.
     fn absorb(&mut self, other: &Self);
     /// Forgets what was counted so far, and keeps what is alive.
@@ -63,7 +63,8 @@ struct Slot<R: LedgerRow> {
     used: bool,
 }
 
-/// Rows by key. Full: the smallest eighth is folded into the rest.
+/// Rows by key. Full: the eighth that counted least is folded into the rest. Whether a row has live sockets says nothing:
+/// a process that exits after its one connection has one for a minute, and one that made thousands may have none.
 #[derive(Clone, Debug)]
 pub(crate) struct Ledger<R: LedgerRow> {
     slots: Vec<Slot<R>>,
@@ -205,16 +206,13 @@ impl<R: LedgerRow> Ledger<R> {
     }
 
     fn fold(&mut self) {
-        let mut candidates: Vec<(u64, u64, u32, u32)> = self
+        let mut candidates: Vec<(u64, u32, u32)> = self
             .slots
             .iter()
             .enumerate()
             .skip(self.fixed)
             .filter(|(_, slot)| slot.used)
-            .map(|(at, slot)| {
-                let (live, counted) = slot.row.weight();
-                (live, counted, slot.row.id(), at as u32)
-            })
+            .map(|(at, slot)| (slot.row.weight(), slot.row.id(), at as u32))
             .collect();
         let many = (self.limit / 8).max(1).min(candidates.len());
         if many == 0 {
@@ -223,8 +221,8 @@ impl<R: LedgerRow> Ledger<R> {
         candidates.select_nth_unstable(many - 1);
         candidates.truncate(many);
         // In order of age, so that the result does not depend on how the selection left them.
-        candidates.sort_unstable_by_key(|candidate| candidate.2);
-        self.fold_slots(candidates.into_iter().map(|candidate| candidate.3));
+        candidates.sort_unstable_by_key(|candidate| candidate.1);
+        self.fold_slots(candidates.into_iter().map(|candidate| candidate.2));
     }
 
     /// Folds the rows that are no use on their own.
@@ -287,8 +285,11 @@ impl Counts {
         *self == Self { rate_per_s: self.rate_per_s, ..Self::default() }
     }
 
-    fn weight(&self) -> (u64, u64) {
-        (self.time_wait_live, self.time_wait_made + self.opened + self.accepted)
+    fn weight(&self) -> u64 {
+        const MINUTE: f64 = 60.0;
+        let counted = self.time_wait_made.saturating_add(self.opened).saturating_add(self.accepted);
+        let failed = self.connect_errors.values().fold(0, |sum: u64, count| sum.saturating_add(*count));
+        counted.saturating_add(failed).saturating_add((self.rate_per_s * MINUTE) as u64)
     }
 }
 
@@ -319,7 +320,7 @@ impl LedgerRow for Row {
         self.counts.is_empty()
     }
 
-    fn weight(&self) -> (u64, u64) {
+    fn weight(&self) -> u64 {
         self.counts.weight()
     }
 
@@ -382,10 +383,9 @@ impl LedgerRow for DestinationRow {
         self.counts.is_empty()
     }
 
-    fn weight(&self) -> (u64, u64) {
-        let (live, counted) = self.counts.weight();
+    fn weight(&self) -> u64 {
         // Open connections would be missed as well.
-        (live + self.established, counted)
+        self.counts.weight().saturating_add(self.established)
     }
 
     fn absorb(&mut self, other: &Self) {
@@ -441,8 +441,8 @@ impl LedgerRow for PairRow {
         self.time_wait_made + self.time_wait_live + self.connections == 0
     }
 
-    fn weight(&self) -> (u64, u64) {
-        (self.time_wait_live, self.time_wait_made + self.connections)
+    fn weight(&self) -> u64 {
+        self.time_wait_made.saturating_add(self.connections)
     }
 
     fn absorb(&mut self, other: &Self) {

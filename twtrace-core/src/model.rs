@@ -13,6 +13,7 @@ use crate::input::{
 use crate::ledger::{Ledger, Map};
 use crate::live::{Live, LiveSet};
 use crate::pattern::Pattern;
+use crate::process_facts::ProcessFactsTable;
 use crate::sketch::Sketch;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -404,7 +405,7 @@ pub struct Model {
     /// Folds of processes and destinations that the pairs follow.
     pub(crate) folds: u64,
     pub(crate) live: LiveSet,
-    pub(crate) facts: Map<ProcessKey, ProcessFacts>,
+    pub(crate) facts: ProcessFactsTable,
     pub(crate) users: Map<u32, String>,
     pub(crate) history: Option<History>,
     /// What was counted before is forgotten.
@@ -500,7 +501,7 @@ impl Model {
 
     /// What `/proc` said of a process.
     pub fn facts(&self, key: ProcessKey) -> Option<&ProcessFacts> {
-        self.facts.get(&key)
+        self.facts.get(key)
     }
 
     /// A user's name.

@@ -11,6 +11,7 @@ pub mod fuzz;
 pub mod process;
 pub mod python;
 pub mod setup;
+pub mod soak;
 pub mod test;
 pub mod tools;
 pub mod vm;

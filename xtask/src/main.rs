@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{bench, build_ebpf, fuzz, setup, test, vm};
+use xtask::{bench, build_ebpf, fuzz, setup, soak, test, vm};
 
 /// The toolbox of this workspace
 ///
@@ -28,6 +28,8 @@ enum Command {
     Fuzz(fuzz::Args),
     /// Measure against other programs, in the same run
     Bench(bench::Args),
+    /// Watch the memory of `top` and `record` under a long load
+    Soak(soak::Args),
     /// Run the live tests on stock kernels in virtual machines
     Vm(vm::Args),
 }
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
         Command::Test(args) => test::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Soak(args) => soak::run(&args),
         Command::Vm(args) => vm::run(&args),
     };
     match done {

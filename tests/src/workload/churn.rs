@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::{OwnedFd, RawFd};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
@@ -25,7 +25,7 @@ pub struct Args {
     /// Destinations, each an address of its own
     #[arg(long, default_value_t = 64)]
     destinations: u8,
-    /// Connections in all
+    /// Connections of a round in all
     #[arg(long, default_value_t = 20_000)]
     connections: u64,
     /// Let the server close first
@@ -37,6 +37,15 @@ pub struct Args {
     /// Processes beside them that make one connection each and exit without closing it
     #[arg(long, default_value_t = 0, conflicts_with_all = ["server_closes", "exchange"])]
     one_shots: u32,
+    /// So many of these are started a second; 0 is as fast as it goes
+    #[arg(long, default_value_t = 0)]
+    one_shot_rate: u32,
+    /// All of it so many times, but for the one-shots
+    #[arg(long, default_value_t = 1)]
+    rounds: u32,
+    /// Seconds from the beginning of a round to that of the next, at least
+    #[arg(long, default_value_t = 0)]
+    round_seconds: u64,
 }
 
 /// Processes that made one connection each.
@@ -99,7 +108,7 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<()> {
     let shots = (args.one_shots > 0).then(|| {
         let services = services.clone();
         spawn("churn-shots", |report| {
-            let shots = shoot(&services, args.one_shots)?;
+            let shots = shoot(&services, args)?;
             Ok(serde_json::to_writer(&mut std::fs::File::from(report), &shots)?)
         })
     });
@@ -197,7 +206,13 @@ fn serve(listeners: &[(RawFd, SocketAddr)], args: &Args) -> Result<()> {
 
 fn connect(services: &[SocketAddr], share: u64, first: u32, args: &Args) -> Result<Worker> {
     let mut destinations = BTreeMap::new();
-    for number in 0..share {
+    let began = Instant::now();
+    let rounds = (0..args.rounds).flat_map(|round| (0..share).map(move |number| (round, number)));
+    for (round, number) in rounds {
+        if number == 0 {
+            let due = Duration::from_secs(args.round_seconds * u64::from(round));
+            std::thread::sleep(due.saturating_sub(began.elapsed()));
+        }
         let service = services[((number + u64::from(first)) % services.len() as u64) as usize];
         let fd = sys::open(Family::V4, libc::IPPROTO_TCP)?;
         sys::connect(fd, service).with_context(|| format!("connection {number} to {service}"))?;
@@ -211,15 +226,20 @@ fn connect(services: &[SocketAddr], share: u64, first: u32, args: &Args) -> Resu
         sys::close(fd)?;
         *destinations.entry(service).or_default() += 1;
     }
-    Ok(Worker { who: super::process::myself()?, made: share, destinations })
+    Ok(Worker { who: super::process::myself()?, made: share * u64::from(args.rounds), destinations })
 }
 
 /// Starts so many processes, a few at a time. Each makes a connection and exits: the kernel closes it.
-fn shoot(services: &[SocketAddr], number: u32) -> Result<OneShots> {
+fn shoot(services: &[SocketAddr], args: &Args) -> Result<OneShots> {
     const AT_A_TIME: usize = 8;
     let mut shots = OneShots { parent: super::process::myself()?, pids: Vec::new() };
     let mut running = std::collections::VecDeque::new();
-    for service in services.iter().cycle().take(number as usize) {
+    let began = Instant::now();
+    for (number, service) in (0..args.one_shots).zip(services.iter().cycle()) {
+        if args.one_shot_rate > 0 {
+            let due = Duration::from_secs_f64(f64::from(number) / f64::from(args.one_shot_rate));
+            std::thread::sleep(due.saturating_sub(began.elapsed()));
+        }
         if running.len() == AT_A_TIME
             && let Some(oldest) = running.pop_front()
         {

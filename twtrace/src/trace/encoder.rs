@@ -18,6 +18,9 @@ use twtrace_core::input::{Input, Owner, ProcessFacts, ProcessKey, Tuple};
 /// engine does.
 const REMEMBERED: usize = 16_384;
 
+/// Text of what is remembered of processes, bytes. The oldest are forgotten first here too.
+const REMEMBERED_BYTES: usize = 16 << 20;
+
 /// Builds rows.
 #[derive(Default)]
 pub(super) struct Encoder {
@@ -69,23 +72,42 @@ impl Told {
 struct Remembered<K, V> {
     values: HashMap<K, V, FixedState>,
     order: VecDeque<K>,
+    text_bytes: usize,
 }
 
 impl<K, V> Default for Remembered<K, V> {
     fn default() -> Self {
-        Self { values: HashMap::default(), order: VecDeque::new() }
+        Self { values: HashMap::default(), order: VecDeque::new(), text_bytes: 0 }
     }
 }
 
-impl<K: std::hash::Hash + Eq + Copy, V> Remembered<K, V> {
+/// How much memory its text takes.
+trait HasText {
+    fn text_bytes(&self) -> usize;
+}
+
+impl HasText for String {
+    fn text_bytes(&self) -> usize {
+        self.len()
+    }
+}
+
+impl HasText for (u64, ProcessFacts) {
+    fn text_bytes(&self) -> usize {
+        self.1.text_bytes()
+    }
+}
+
+impl<K: std::hash::Hash + Eq + Copy, V: HasText> Remembered<K, V> {
     fn insert(&mut self, key: K, value: V) {
-        if self.values.insert(key, value).is_none() {
-            self.order.push_back(key);
-            if self.order.len() > REMEMBERED
-                && let Some(oldest) = self.order.pop_front()
-            {
-                self.values.remove(&oldest);
-            }
+        self.text_bytes += value.text_bytes();
+        match self.values.insert(key, value) {
+            Some(before) => self.text_bytes -= before.text_bytes(),
+            None => self.order.push_back(key),
+        }
+        while self.order.len() > REMEMBERED || self.text_bytes > REMEMBERED_BYTES {
+            let Some(oldest) = self.order.pop_front() else { break };
+            self.text_bytes -= self.values.remove(&oldest).map_or(0, |value| value.text_bytes());
         }
     }
 }

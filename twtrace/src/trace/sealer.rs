@@ -12,6 +12,16 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::Receiver;
 use twtrace_core::input::HostFacts;
 
+/// Gives memory back to the system that nobody uses. Sealing takes some tens of MiB for a moment, and glibc keeps what a
+/// thread has freed for that thread alone, which has no use for it until the next segment is over.
+fn give_back() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it takes a number alone, and may be called at any time from any thread (malloc_trim(3)).
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// What the sealer is asked for.
 pub(super) enum Job {
     /// The trace has begun.
@@ -53,6 +63,7 @@ impl Sealer {
                 Job::Seal(over) => {
                     self.seal(over)?;
                     self.drop_oldest()?;
+                    give_back();
                 }
                 Job::Finish { now_us } => {
                     self.manifest.finished_us = Some(now_us);

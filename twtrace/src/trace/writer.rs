@@ -36,7 +36,7 @@ const WAITING_SEGMENTS: usize = 4;
 /// A segment is over with so many rows of `connections` ([`Batching`]) or of `sockets`, with so many processes, or after
 /// so long.
 const SEGMENT_SOCKETS: u64 = 4_000_000;
-const SEGMENT_OWNERS: usize = 250_000;
+const SEGMENT_OWNERS: usize = 65_536;
 const SEGMENT_NS: u64 = 600_000_000_000;
 
 /// With a limit, segments are so much smaller that this many make it up.

@@ -1,0 +1,83 @@
+//! What `/proc` said of processes.
+
+use crate::input::{ProcessFacts, ProcessKey};
+use crate::ledger::Map;
+
+/// Processes whose facts are kept.
+const PROCESSES: usize = 16_384;
+
+/// Their text together, bytes. A process chooses its own command line, of up to 4 KiB.
+const BYTES: usize = 16 << 20;
+
+/// Facts by process. Full: those of processes without a row are dropped, and if that makes no room, what comes is.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ProcessFactsTable {
+    facts: Map<ProcessKey, ProcessFacts>,
+    bytes: usize,
+}
+
+impl ProcessFactsTable {
+    pub(crate) fn get(&self, key: ProcessKey) -> Option<&ProcessFacts> {
+        self.facts.get(&key)
+    }
+
+    /// Keeps what was last said of a process. `has_row` says whose facts anybody will ask for.
+    pub(crate) fn insert(&mut self, key: ProcessKey, facts: ProcessFacts, has_row: impl Fn(ProcessKey) -> bool) {
+        let size = facts.text_bytes();
+        if !self.has_room(size) {
+            self.facts.retain(|key, _| has_row(*key));
+            self.bytes = self.facts.values().map(ProcessFacts::text_bytes).sum();
+        }
+        if !self.has_room(size) {
+            return;
+        }
+        self.bytes += size;
+        if let Some(before) = self.facts.insert(key, facts) {
+            self.bytes -= before.text_bytes();
+        }
+    }
+
+    fn has_room(&self, size: usize) -> bool {
+        self.facts.len() < PROCESSES && self.bytes + size <= BYTES
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(tgid: u32) -> ProcessKey {
+        ProcessKey { tgid, start_ns: 1 }
+    }
+
+    fn facts(bytes: usize) -> ProcessFacts {
+        ProcessFacts { cmdline: Some("x".repeat(bytes)), ..ProcessFacts::default() }
+    }
+
+    #[test]
+    fn full_table_keeps_processes_that_have_a_row() {
+        let mut table = ProcessFactsTable::default();
+        for tgid in 0..PROCESSES as u32 {
+            table.insert(key(tgid), facts(10), |_| false);
+        }
+        table.insert(key(u32::MAX), facts(10), |key| key.tgid < 5);
+        assert!((0..5).chain([u32::MAX]).all(|tgid| table.get(key(tgid)).is_some()));
+        assert_eq!((table.facts.len(), table.bytes), (6, 60));
+    }
+
+    #[test]
+    fn long_command_lines_do_not_grow_beyond_the_bound() {
+        let mut table = ProcessFactsTable::default();
+        for tgid in 0..10_000 {
+            table.insert(key(tgid), facts(4096), |_| true);
+            assert!(table.bytes <= BYTES);
+        }
+        assert_eq!(table.facts.len(), BYTES / 4096);
+        // What is said again takes the place of what was said before.
+        let mut table = ProcessFactsTable::default();
+        for bytes in [4096, 10] {
+            table.insert(key(1), facts(bytes), |_| true);
+        }
+        assert_eq!(table.bytes, 10);
+    }
+}

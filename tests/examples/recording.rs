@@ -8,11 +8,11 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Parser;
-use twtrace::trace::writer::{Recorder, WriteOptions};
 use twtrace_core::input::{
     CensusRow, CensusState, Comm, HostFacts, Input, KernelCounters, KernelFacts, Life, Owner, ProcessFacts, ProcessKey,
     Role, TcpState, TracingFacts, Transition, Tuple,
 };
+use twtrace_recording::writer::{Recorder, WriteOptions};
 
 const SECOND_NS: u64 = 1_000_000_000;
 const NETNS: u32 = 4_026_531_840;

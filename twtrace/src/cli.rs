@@ -7,7 +7,6 @@ mod parse;
 mod tests;
 
 use crate::kernel::load::LoadOptions;
-use crate::trace::writer::Keep;
 use crate::view::order::{By, Sort};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
@@ -15,6 +14,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 use twtrace_core::engine::Filter;
+use twtrace_recording::writer::Keep;
 
 use budget::{BUDGET_EXAMPLES, EXPLAIN_EXAMPLES};
 pub use budget::{BudgetArgs, ExplainArgs};

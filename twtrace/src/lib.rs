@@ -7,5 +7,4 @@ pub mod cmd;
 pub mod host;
 pub mod kernel;
 pub mod source;
-pub mod trace;
 pub mod view;

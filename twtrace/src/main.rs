@@ -8,8 +8,8 @@ use twtrace::cli::{Cli, Command};
 use twtrace::cmd;
 use twtrace::cmd::record::NotStarted;
 use twtrace::kernel::explain::explain;
-use twtrace::trace::Fault;
 use twtrace::view::text;
+use twtrace_recording::Fault;
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+#[path = "../../twtrace-recording/tests/common/mod.rs"]
 mod common;
 
 use assert_cmd::Command;
@@ -9,8 +10,8 @@ use common::read;
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
-use twtrace::trace::reader::Recording;
 use twtrace_core::input::{Binding, Input};
+use twtrace_recording::reader::Recording;
 
 /// All golden recordings.
 fn recordings() -> Vec<PathBuf> {

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+#[path = "../../twtrace-recording/tests/common/mod.rs"]
 mod common;
 
 use assert_cmd::Command;
@@ -10,7 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 use tempfile::TempDir;
-use twtrace::trace::writer::WriteOptions;
+use twtrace_recording::writer::WriteOptions;
 
 /// A folder with a recording of so many connections at so many a second.
 fn recorded(folder: &TempDir, name: &str, connections: usize, rate: f64) -> PathBuf {

@@ -1,11 +1,11 @@
 //! A recording of inputs that are known.
 
 use tempfile::TempDir;
-use twtrace::trace::writer::{Recorder, WriteOptions};
 use twtrace_core::input::{
     Comm, ConnectFailed, HostFacts, Input, KernelCounters, KernelFacts, Life, Owner, ProcessFacts, ProcessKey, Role,
     TcpState, TracingFacts, Transition, Tuple,
 };
+use twtrace_recording::writer::{Recorder, WriteOptions};
 
 pub(crate) const SECOND: u64 = 1_000_000_000;
 pub(crate) const START: u64 = 5000 * SECOND;

@@ -9,9 +9,9 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
-use twtrace::trace::reader::Recording;
-use twtrace::trace::writer::{Keep, Recorder, WriteOptions};
 use twtrace_core::input::Input;
+use twtrace_recording::reader::Recording;
+use twtrace_recording::writer::{Keep, Recorder, WriteOptions};
 
 /// Makes golden recordings, and what is read from them.
 #[derive(Parser)]

@@ -1,6 +1,5 @@
 //! Values of arguments. Each error says which form is valid.
 
-use crate::trace::writer::Keep;
 use crate::view::explain::{Topic, topic as find_topic};
 use chrono::{DateTime, NaiveTime, Timelike as _};
 use ipnet::{IpNet, Ipv4Net};
@@ -8,6 +7,7 @@ use std::net::IpAddr;
 use std::str::FromStr;
 use std::time::Duration;
 use twtrace_core::finding::{Finding, Rule, Severity};
+use twtrace_recording::writer::Keep;
 
 /// Shortest interval between reports.
 const MIN_INTERVAL: Duration = Duration::from_millis(100);

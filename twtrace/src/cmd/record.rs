@@ -7,7 +7,6 @@ use super::top::{Pulse, Timing, Wake, runtime};
 use crate::cli::RecordArgs;
 use crate::source::Feed;
 use crate::source::live::{Live, LiveOptions};
-use crate::trace::writer::{Progress, Recorder, WriteOptions};
 use child::Child;
 pub use child::NotStarted;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -16,6 +15,7 @@ use std::time::{Duration, Instant};
 use summary::OpenSockets;
 use twtrace_core::engine::{Engine, EngineConfig, Model};
 use twtrace_core::input::Input;
+use twtrace_recording::writer::{Progress, Recorder, WriteOptions};
 
 /// Time between two progress lines.
 const PROGRESS: Duration = Duration::from_secs(1);

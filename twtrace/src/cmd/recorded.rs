@@ -1,8 +1,6 @@
 //! Reading a recording into an engine, for the commands that tell what was in it.
 
 use crate::cli::TimeSpec;
-use crate::trace::Info;
-use crate::trace::reader::Recording;
 use crate::view::report::Source;
 use crate::view::text;
 use anyhow::{Context as _, bail};
@@ -11,6 +9,8 @@ use std::path::Path;
 use twtrace_core::engine::{Engine, EngineConfig, Filter};
 use twtrace_core::input::Input;
 use twtrace_core::model::Window;
+use twtrace_core::recording::Info;
+use twtrace_recording::reader::Recording;
 
 /// Which part of a recording is wanted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -114,9 +114,9 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
     use super::*;
-    use crate::trace::writer::{Recorder, WriteOptions};
     use crate::view::report::fixture;
     use twtrace_core::model::GroupBy;
+    use twtrace_recording::writer::{Recorder, WriteOptions};
 
     /// A recording of a shop in trouble, and its Inputs.
     fn recorded(seconds: u64) -> (tempfile::TempDir, Vec<Input>) {

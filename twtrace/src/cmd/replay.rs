@@ -7,8 +7,6 @@ mod tests;
 use super::recorded::say_losses;
 use super::top::{Batch, Pulse, Screen, Timing, Wake, runtime, verdict};
 use crate::cli::ReplayArgs;
-use crate::trace::Info;
-use crate::trace::reader::Recording;
 use crate::view::recording;
 use crate::view::tui::deck::{Churn, Deck};
 use anyhow::{Context as _, bail};
@@ -20,6 +18,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 use twtrace_core::engine::{Engine, EngineConfig};
 use twtrace_core::peaks::peaks;
+use twtrace_core::recording::Info;
+use twtrace_recording::reader::Recording;
 
 /// How long the way to another moment may keep the keys waiting.
 const SLICE: Duration = Duration::from_millis(80);

@@ -7,8 +7,6 @@ use crate::host;
 use crate::host::clock;
 use crate::source::live::{Live, LiveOptions};
 use crate::source::now::census_of_all;
-use crate::trace::Info;
-use crate::trace::reader::Recording;
 use crate::view::recording;
 use crate::view::sockets as view;
 use anyhow::bail;
@@ -18,6 +16,8 @@ use std::thread;
 use std::time::Duration;
 use twtrace_core::engine::{Engine, EngineConfig, Filter};
 use twtrace_core::input::{HostFacts, Input};
+use twtrace_core::recording::Info;
+use twtrace_recording::reader::Recording;
 
 /// How long it takes until what a recording in progress knew at a time can be read: it is written each second.
 const FLUSH: Duration = Duration::from_secs(2);

@@ -4,10 +4,10 @@ mod holders;
 pub mod live;
 mod namespaces;
 pub mod now;
-pub mod replay;
 
 use std::os::fd::BorrowedFd;
 use twtrace_core::source::Source;
+use twtrace_recording::replay::Replay;
 
 /// A source that a command can wait for.
 pub trait Feed: Source<Error = anyhow::Error> {
@@ -16,4 +16,10 @@ pub trait Feed: Source<Error = anyhow::Error> {
 
     /// Tells whole from now on what it would tell as differences: somebody begins to listen here.
     fn restate(&mut self) {}
+}
+
+impl Feed for Replay {
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
 }

@@ -9,6 +9,7 @@ use std::io::{self, Write};
 use twtrace_core::engine::Model;
 use twtrace_core::input::{Owner, ProcessFacts};
 use twtrace_core::model::{Counts, DestRow, DestinationRow, GroupBy, GroupKey, Row, Summary};
+use twtrace_core::plain::guarded;
 use twtrace_core::ports::Budget;
 
 const PROCESS: [&str; 12] = [
@@ -133,12 +134,6 @@ pub(super) fn write_record<'a>(cells: impl Iterator<Item = Cow<'a, str>>, out: &
     // The kind of csv's error is the output's own, and this output is memory.
     written.map_err(io::Error::other)?;
     out.write_all(&writer.into_inner().map_err(|error| io::Error::other(error.to_string()))?)
-}
-
-/// A cell that does nothing when it is looked at or opened.
-pub fn guarded(cell: &str) -> Cow<'_, str> {
-    let cleaned = text::clean(cell);
-    if cell.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{cleaned}").into() } else { cleaned }
 }
 
 /// A value, or an empty cell.

@@ -4,7 +4,6 @@
 //! that a terminal could act on are written as JSON's own escapes.
 
 pub(super) mod findings;
-mod plain;
 pub(super) mod rows;
 #[cfg(test)]
 mod tests;
@@ -12,7 +11,6 @@ mod tests;
 use crate::view::order::{self, By, Sort};
 use crate::view::text;
 use findings::{FailureJson, FindingJson};
-pub use plain::PlainJson;
 use rows::{DestinationJson, Joins, RowJson};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -21,6 +19,7 @@ use twtrace_core::engine::Model;
 use twtrace_core::finding::Finding;
 use twtrace_core::input::{HostFacts, KernelCounters, KernelFacts, Tier};
 use twtrace_core::model::{Ends, GroupBy, Namespace, Summary};
+pub use twtrace_core::plain::PlainJson;
 
 /// Version of the form. It changes when a field is renamed, removed or means something else.
 pub const SCHEMA: u32 = 1;

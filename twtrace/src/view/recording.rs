@@ -1,8 +1,8 @@
 //! What a recording says of itself, in words.
 
-use crate::trace::{Info, Loss};
 use crate::view::text;
 use std::time::Duration;
+use twtrace_core::recording::{Info, Loss};
 
 /// Its name: that of its directory.
 pub fn name(info: &Info) -> String {

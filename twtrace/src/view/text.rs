@@ -1,77 +1,10 @@
 //! Words and numbers as the views write them. Whatever a process chose itself is made harmless here.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::time::Duration;
+pub use twtrace_core::plain::{clean, clean_bytes, is_plain, lossless};
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
-
-/// Whether a character shows as itself and moves the cursor by its own width: no controls, nothing that turns the
-/// direction of writing, nothing invisible.
-pub fn is_plain(letter: char) -> bool {
-    if letter.is_ascii() {
-        return !letter.is_ascii_control();
-    }
-    let invisible = matches!(letter,
-        '\u{00ad}' | '\u{061c}' | '\u{115f}' | '\u{1160}' | '\u{180e}' | '\u{200b}'..='\u{200f}'
-        | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{feff}' | '\u{ffa0}'
-        | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}');
-    !invisible && letter.width().is_some_and(|width| width > 0)
-}
-
-/// Text on one line in which every character is visible: others are written as escapes, such as `\x1b` or `\u{202e}`.
-pub fn clean(text: &str) -> Cow<'_, str> {
-    if text.chars().all(is_plain) {
-        return Cow::Borrowed(text);
-    }
-    let mut cleaned = String::with_capacity(text.len() + 16);
-    for letter in text.chars() {
-        escape_into(letter, &mut cleaned);
-    }
-    Cow::Owned(cleaned)
-}
-
-/// As [`clean`], for bytes that may not be UTF-8: those that are not are written as `\xff`.
-pub fn clean_bytes(bytes: &[u8]) -> Cow<'_, str> {
-    if let Ok(text) = std::str::from_utf8(bytes) {
-        return clean(text);
-    }
-    let mut cleaned = String::with_capacity(bytes.len() + 16);
-    for chunk in bytes.utf8_chunks() {
-        chunk.valid().chars().for_each(|letter| escape_into(letter, &mut cleaned));
-        chunk.invalid().iter().for_each(|byte| byte_into(*byte, &mut cleaned));
-    }
-    Cow::Owned(cleaned)
-}
-
-/// Bytes as text for machines: as they are, those that are not UTF-8 as `\xff`.
-pub fn lossless(bytes: &[u8]) -> Cow<'_, str> {
-    if let Ok(text) = std::str::from_utf8(bytes) {
-        return Cow::Borrowed(text);
-    }
-    let mut text = String::with_capacity(bytes.len() + 16);
-    for chunk in bytes.utf8_chunks() {
-        text.push_str(chunk.valid());
-        chunk.invalid().iter().for_each(|byte| byte_into(*byte, &mut text));
-    }
-    Cow::Owned(text)
-}
-
-fn byte_into(byte: u8, text: &mut String) {
-    // Writing to a String does not fail.
-    let _ = write!(text, "\\x{byte:02x}");
-}
-
-fn escape_into(letter: char, text: &mut String) {
-    match letter {
-        letter if is_plain(letter) => text.push(letter),
-        '\n' => text.push_str("\\n"),
-        '\r' => text.push_str("\\r"),
-        '\t' => text.push_str("\\t"),
-        letter if letter.is_ascii() => byte_into(letter as u8, text),
-        letter => text.extend(letter.escape_unicode()),
-    }
-}
 
 /// Cells that a text takes on the screen.
 pub fn width(text: &str) -> usize {

@@ -1,6 +1,5 @@
 //! What is said of a recording while it goes on, and at its end.
 
-use crate::trace::writer::Progress;
 use crate::view::order::{self, Sort};
 use crate::view::{label, text, words};
 use std::collections::{HashMap, HashSet};
@@ -10,6 +9,7 @@ use std::time::Duration;
 use twtrace_core::engine::Model;
 use twtrace_core::input::{Input, KernelCounters};
 use twtrace_core::model::GroupBy;
+use twtrace_recording::writer::Progress;
 
 /// Processes that are named.
 const NAMED: usize = 3;

@@ -3,11 +3,11 @@
 //! What is known at a moment is what an engine knows that was told everything up to and with the first tick at that
 //! moment or later. Going back is beginning anew; engines that are kept along the way make that short.
 
-use crate::source::replay::Replay;
-use crate::trace::Info;
-use crate::trace::reader::Recording;
 use twtrace_core::engine::{Engine, EngineConfig, Model};
 use twtrace_core::input::Input;
+use twtrace_core::recording::Info;
+use twtrace_recording::reader::Recording;
+use twtrace_recording::replay::Replay;
 
 /// Engines kept, at most.
 const KEPT: usize = 32;

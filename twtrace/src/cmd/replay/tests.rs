@@ -2,14 +2,14 @@
 
 use super::*;
 use crate::cli::{Cli, Command};
-use crate::trace::Info;
-use crate::trace::writer::{Recorder, WriteOptions};
 use crate::view::fixture;
 use clap::Parser as _;
 use std::cell::Cell;
 use std::rc::Rc;
 use twtrace_core::engine::Filter;
 use twtrace_core::input::{Input, Role};
+use twtrace_core::recording::Info;
+use twtrace_recording::writer::{Recorder, WriteOptions};
 
 const SECOND_NS: u64 = 1_000_000_000;
 /// Inputs of a segment.

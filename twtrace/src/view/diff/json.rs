@@ -2,13 +2,13 @@
 
 use super::keys::{Key, Who};
 use super::{Diff, Side};
-use crate::trace::Loss;
 use crate::view::json::rows::rounded;
 use crate::view::json::{self as top};
 use serde::Serialize;
 use std::borrow::Cow;
 use std::io::{self, Write};
 use twtrace_core::compare::{Change, Direction, Rates};
+use twtrace_core::recording::Loss;
 
 #[derive(Serialize)]
 struct DiffJson<'a> {

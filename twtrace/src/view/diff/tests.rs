@@ -1,12 +1,12 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use super::*;
-use crate::trace::Info;
 use crate::view::report::fixture;
 use crate::view::report::tests::without_code;
 use crate::view::text::is_plain;
 use twtrace_core::engine::Engine;
 use twtrace_core::input::{Input, Tier};
+use twtrace_core::recording::Info;
 
 /// A comparison of two recordings.
 fn with_diff<T>(

@@ -1,6 +1,5 @@
 //! Recordings for the report's tests, made of inputs.
 
-use crate::trace::{Info, Loss};
 use crate::view::fixture::{HOSTILE, comm, inputs, life, owner, tuple};
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
@@ -10,6 +9,7 @@ use twtrace_core::input::{
     ConnectFailed, Hook, HostFacts, Input, KernelCounters, KernelFacts, Life, Owner, ProcessFacts, Role, Tier,
     TimewaitCause, TimewaitEnd, TracingFacts,
 };
+use twtrace_core::recording::{Info, Loss};
 
 const SECOND: u64 = 1_000_000_000;
 const START: u64 = 5000 * SECOND;

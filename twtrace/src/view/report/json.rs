@@ -6,7 +6,6 @@
 use super::lines::{self, Line, Subject};
 use super::timeline::{Point, Timeline};
 use super::{Part, Report};
-use crate::trace::Loss;
 use crate::view::json::findings::{FailureJson, FindingJson};
 use crate::view::json::rows::{DestinationJson, Joins, RowJson, rounded};
 use crate::view::json::{self as top, Groups};
@@ -16,6 +15,7 @@ use serde::Serialize;
 use std::borrow::Cow;
 use std::io::{self, Write};
 use twtrace_core::model::{Counts, GroupBy};
+use twtrace_core::recording::Loss;
 
 #[derive(Serialize)]
 struct ReportJson<'a> {

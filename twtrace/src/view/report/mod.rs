@@ -17,13 +17,13 @@ pub(crate) mod fixture;
 #[cfg(test)]
 pub(super) mod tests;
 
-use crate::trace::{Info, Loss};
 use crate::view::order::By;
 use crate::view::text as words;
 use std::collections::HashMap;
 use twtrace_core::engine::Model;
 use twtrace_core::finding::Finding;
 use twtrace_core::history::History;
+use twtrace_core::recording::{Info, Loss};
 
 /// Rows of a table for people when no number is given.
 const ROWS: usize = 20;

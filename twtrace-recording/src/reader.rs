@@ -8,8 +8,8 @@ use super::schema::{Foreign, Form, Newer, Table, parse_file};
 use super::sealed::{self, Sealed};
 use super::stream::{self, Planned};
 use super::tail::Tail;
-use super::{Fault, Info, Loss, describe, is_missing};
-use crate::source::replay::Replay;
+use super::{Fault, Info, Loss, describe, is_missing, loss};
+use crate::replay::Replay;
 use anyhow::{Context as _, bail};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -245,7 +245,7 @@ impl Survey {
 
     /// A segment cannot be read. `connections` are the rows that it has lost, where that is known.
     fn lost(&mut self, file: String, error: &anyhow::Error, connections: Option<u64>) {
-        self.losses.push(Loss::new(file, error));
+        self.losses.push(loss(file, error));
         self.next_seq = None;
         self.connections_lost = self.connections_lost.saturating_add(connections.unwrap_or(0));
         self.lost_more |= connections.is_none();
@@ -369,5 +369,6 @@ impl Survey {
 /// How long a segment is, for people.
 fn length(segment: &Segment) -> String {
     let us = segment.end.last_us.saturating_sub(segment.first_us);
-    crate::view::text::duration(Duration::from_micros(u64::try_from(us).unwrap_or(0)))
+    let seconds = u64::try_from(us).unwrap_or(0).div_ceil(1_000_000);
+    if seconds < 120 { format!("{seconds} seconds") } else { format!("{} minutes", seconds.div_ceil(60)) }
 }

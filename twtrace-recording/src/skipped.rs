@@ -87,8 +87,8 @@ fn counted(number: u64, what: &str) -> String {
 #[allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 mod tests {
     use super::*;
-    use crate::trace::decoder::{Decoder, Next, Restated};
-    use crate::trace::encoder::Encoder;
+    use crate::decoder::{Decoder, Next, Restated};
+    use crate::encoder::Encoder;
     use arrow_array::cast::AsArray as _;
     use arrow_array::types::Int32Type;
     use arrow_array::{ArrayRef, DictionaryArray, RecordBatch, StringArray};

@@ -12,9 +12,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
-use twtrace::trace::reader::{ReadOptions, Recording};
-use twtrace::trace::writer::{Keep, Recorder, WriteOptions};
 use twtrace_core::input::Input;
+use twtrace_recording::reader::{ReadOptions, Recording};
+use twtrace_recording::writer::{Keep, Recorder, WriteOptions};
 
 /// So many connections at so many a second.
 fn churn(connections: u64, rate: f64) -> Vec<Input> {

@@ -1,8 +1,8 @@
 //! Samples: what was read again and again, and the frame that the other tables are in.
 
 use super::sockets::At;
-use crate::trace::clock::Clock;
-use crate::trace::columns::{Flag, Meanings, Meant, Num, Opt, Text, Time, Words, table};
+use crate::clock::Clock;
+use crate::columns::{Flag, Meanings, Meant, Num, Opt, Text, Time, Words, table};
 use anyhow::Context as _;
 use arrow_array::types::{UInt8Type, UInt16Type, UInt32Type, UInt64Type};
 use serde::{Deserialize, Serialize};
@@ -93,7 +93,7 @@ struct Row<'a> {
 
 impl Samples {
     /// Takes a sample, and gives `false` for what is none.
-    pub(in crate::trace) fn sample(&mut self, at: At, input: &Input, restated: bool) -> anyhow::Result<bool> {
+    pub(crate) fn sample(&mut self, at: At, input: &Input, restated: bool) -> anyhow::Result<bool> {
         let row = match input {
             Input::Start { at_ns, unix_ns, host, tracing } => {
                 let (host, tracing) = (host.clone(), tracing.clone());
@@ -214,7 +214,7 @@ use for_counters;
 
 /// What the words of this table mean.
 #[derive(Default)]
-pub(in crate::trace) struct Dictionary {
+pub(crate) struct Dictionary {
     kind: Meanings<Kind>,
 }
 
@@ -249,36 +249,36 @@ fn parse_kind(word: &str) -> Option<Kind> {
 }
 
 /// A batch that is being read.
-pub(in crate::trace) struct Reader {
+pub(crate) struct Reader {
     rows: Rows,
     kind: Meant<Kind>,
 }
 
 /// What a row tells.
-pub(in crate::trace) struct Sample {
+pub(crate) struct Sample {
     /// The Input.
-    pub(in crate::trace) input: Input,
+    pub(crate) input: Input,
     /// It was told before.
-    pub(in crate::trace) restated: bool,
+    pub(crate) restated: bool,
     /// The clock from here on, after a start.
-    pub(in crate::trace) clock: Option<Clock>,
+    pub(crate) clock: Option<Clock>,
 }
 
 impl Reader {
-    pub(in crate::trace) fn new(mut rows: Rows, words: &mut Dictionary) -> Self {
+    pub(crate) fn new(mut rows: Rows, words: &mut Dictionary) -> Self {
         Self { kind: words.kind.of(rows.kind.take(), parse_kind), rows }
     }
 
-    pub(in crate::trace) fn seq(&self, row: usize) -> Option<u64> {
+    pub(crate) fn seq(&self, row: usize) -> Option<u64> {
         self.rows.seq.values().get(row).copied()
     }
 
     /// Whether a row tells again what an earlier segment told.
-    pub(in crate::trace) fn is_restated(&self, row: usize) -> bool {
+    pub(crate) fn is_restated(&self, row: usize) -> bool {
         self.rows.restated.get(row).unwrap_or(false)
     }
 
-    pub(in crate::trace) fn sample(&self, row: usize, clock: Clock) -> anyhow::Result<Sample> {
+    pub(crate) fn sample(&self, row: usize, clock: Clock) -> anyhow::Result<Sample> {
         let rows = &self.rows;
         let restated = self.is_restated(row);
         let kind = *self.kind.need(row)?;

@@ -264,8 +264,8 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
     use super::*;
-    use crate::trace::schema::{Newer, SCHEMA};
-    use crate::trace::tables::sockets;
+    use crate::schema::{Newer, SCHEMA};
+    use crate::tables::sockets;
     use arrow_array::{ArrayRef, UInt32Array, UInt64Array};
     use arrow_schema::{DataType, Field};
     use std::path::PathBuf;

@@ -7,7 +7,7 @@ use super::reader::ReadOptions;
 use super::schema::{Form, TABLES, Table};
 use super::sealed::{Columns, Sealed};
 use super::tail::{Tail, TailBatches};
-use super::{Loss, is_missing};
+use super::{Loss, is_missing, loss};
 use anyhow::{Context as _, bail};
 use arrow_array::cast::AsArray as _;
 use arrow_array::{Array as _, RecordBatch, UInt64Array};
@@ -122,7 +122,7 @@ impl Batches {
 /// Opens all tables of a segment.
 fn each<T>(form: Form, segment: u32, open: impl Fn(Table) -> anyhow::Result<T>) -> Result<[T; TABLES], (bool, Loss)> {
     let one = |table: Table| {
-        guarded(|| open(table)).map_err(|error| (is_missing(&error), Loss::new(table.file(segment, form), &error)))
+        guarded(|| open(table)).map_err(|error| (is_missing(&error), loss(table.file(segment, form), &error)))
     };
     let [first, second, third, fourth] = Table::ALL;
     Ok([one(first)?, one(second)?, one(third)?, one(fourth)?])
@@ -190,7 +190,7 @@ impl Segment {
             let end_seq = self.end_seq;
             let batch = self.columns[table as usize]
                 .next(end_seq)
-                .map_err(|error| Loss::new(table.file(self.number, self.form), &error))?;
+                .map_err(|error| loss(table.file(self.number, self.form), &error))?;
             let part = match batch {
                 Some(batch) => Part::Rows(table, batch),
                 None => Part::Over(table),

@@ -10,13 +10,13 @@ use proptest::option::of;
 use proptest::prelude::*;
 use std::net::IpAddr;
 use std::path::Path;
-use twtrace::trace::reader::Recording;
-use twtrace::trace::writer::{Recorder, WriteOptions};
 use twtrace_core::input::{
     BindFailed, Binding, CensusRow, CensusState, Comm, ConnectFailed, Holder, Hook, HostFacts, Input, KernelCounters,
     KernelFacts, Life, Owner, ProcessFacts, ProcessKey, Role, TcpState, Tier, Timewait, TimewaitCause, TimewaitEnd,
     TracingFacts, Transition, Tuple, TwCount,
 };
+use twtrace_recording::reader::Recording;
+use twtrace_recording::writer::{Recorder, WriteOptions};
 
 /// Numbers, the edges among them.
 fn number() -> BoxedStrategy<u64> {
@@ -354,7 +354,7 @@ pub(crate) fn replay(path: &Path) -> Vec<Input> {
 }
 
 /// All Inputs of a recording that can be read, and what was found to be lost on the way.
-pub(crate) fn read(recording: &Recording) -> (Vec<Input>, Vec<twtrace::trace::Loss>) {
+pub(crate) fn read(recording: &Recording) -> (Vec<Input>, Vec<twtrace_core::recording::Loss>) {
     let mut replay = recording.replay().unwrap();
     let mut inputs = Vec::new();
     while replay.advance(u64::MAX, &mut |input| inputs.push(input)).unwrap() {}

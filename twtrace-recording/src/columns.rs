@@ -416,38 +416,38 @@ macro_rules! table {
     ($(#[$doc:meta])* $table:ident, $rows:ident { $($(#[$about:meta])* $name:ident: $kind:ty,)* }) => {
         $(#[$doc])*
         #[derive(Default)]
-        pub(in crate::trace) struct $table { $($(#[$about])* $name: $kind,)* }
+        pub(crate) struct $table { $($(#[$about])* $name: $kind,)* }
 
         impl $table {
             /// Names and types.
-            pub(in crate::trace) fn fields() -> Vec<arrow_schema::Field> {
-                use crate::trace::columns::Column;
+            pub(crate) fn fields() -> Vec<arrow_schema::Field> {
+                use crate::columns::Column;
                 vec![$(arrow_schema::Field::new(
                     stringify!($name), <$kind as Column>::data_type(), <$kind as Column>::NULLABLE
                 )),*]
             }
 
             /// Whether a column is read back.
-            pub(in crate::trace) fn reads(name: &str) -> bool {
-                use crate::trace::columns::Column;
+            pub(crate) fn reads(name: &str) -> bool {
+                use crate::columns::Column;
                 $((name == stringify!($name) && <$kind as Column>::IS_READ))||*
             }
 
             /// Takes the rows.
-            pub(in crate::trace) fn finish(&mut self) -> anyhow::Result<Vec<arrow_array::ArrayRef>> {
-                use crate::trace::columns::Column;
+            pub(crate) fn finish(&mut self) -> anyhow::Result<Vec<arrow_array::ArrayRef>> {
+                use crate::columns::Column;
                 Ok(vec![$(self.$name.finish()?),*])
             }
         }
 
         /// Rows of a batch.
         #[allow(dead_code, reason = "columns that are shown alone have no reader")]
-        pub(in crate::trace) struct $rows { $($name: <$kind as crate::trace::columns::Column>::Reader,)* }
+        pub(crate) struct $rows { $($name: <$kind as crate::columns::Column>::Reader,)* }
 
         impl $rows {
             /// Of a batch, whose columns may be in any order.
-            pub(in crate::trace) fn of(batch: &arrow_array::RecordBatch) -> anyhow::Result<Self> {
-                use crate::trace::columns::Column;
+            pub(crate) fn of(batch: &arrow_array::RecordBatch) -> anyhow::Result<Self> {
+                use crate::columns::Column;
                 use anyhow::Context as _;
                 Ok(Self { $($name: <$kind as Column>::reader(batch.column_by_name(stringify!($name)))
                     .context(concat!("the column ", stringify!($name)))?,)* })

@@ -1,9 +1,9 @@
 //! Connections: lives that ended, connects that failed early, and binds that failed.
 
-use crate::trace::clock::Clock;
-use crate::trace::columns::{Meanings, Meant, Num, Opt, OptReader, Shown, Text, Time, Words, table};
-use crate::trace::tuples::{Addresses, TupleColumns, TupleRows, Tuples};
-use crate::trace::words::{self, LifeFlags, Path};
+use crate::clock::Clock;
+use crate::columns::{Meanings, Meant, Num, Opt, OptReader, Shown, Text, Time, Words, table};
+use crate::tuples::{Addresses, TupleColumns, TupleRows, Tuples};
+use crate::words::{self, LifeFlags, Path};
 use anyhow::{Context as _, bail};
 use arrow_array::types::{UInt16Type, UInt32Type, UInt64Type};
 use std::net::IpAddr;
@@ -32,7 +32,7 @@ table! {
         local_port: Opt<UInt16Type>,
         remote_addr: Words<IpAddr>,
         remote_port: Opt<UInt16Type>,
-        v4_mapped: crate::trace::columns::Flag,
+        v4_mapped: crate::columns::Flag,
         role: Words<&'static str>,
         /// See [`words::write_path`].
         path: Words<Vec<u8>>,
@@ -74,7 +74,7 @@ table! {
 }
 
 /// A process with its number in the table of processes.
-pub(in crate::trace) type Numbered<'a> = (u32, &'a Owner);
+pub(crate) type Numbered<'a> = (u32, &'a Owner);
 
 impl Connections {
     fn steps(&mut self) -> [&mut Opt<UInt64Type>; STEPS] {
@@ -116,7 +116,7 @@ impl Connections {
         }
     }
 
-    pub(in crate::trace) fn life(
+    pub(crate) fn life(
         &mut self,
         seq: u64,
         clock: Clock,
@@ -180,7 +180,7 @@ impl Connections {
         }
     }
 
-    pub(in crate::trace) fn connect_failed(&mut self, seq: u64, clock: Clock, failed: &ConnectFailed, opener: u32) {
+    pub(crate) fn connect_failed(&mut self, seq: u64, clock: Clock, failed: &ConnectFailed, opener: u32) {
         self.kind.push_word(Some("connect_failed"));
         self.role.push_word(Some(words::role(Role::Active)));
         self.flags.push_null();
@@ -190,7 +190,7 @@ impl Connections {
         self.failed((seq, clock, failed.at_ns), &failed.tuple, (opener, &failed.opener));
     }
 
-    pub(in crate::trace) fn bind_failed(&mut self, seq: u64, clock: Clock, failed: &BindFailed, owner: u32) {
+    pub(crate) fn bind_failed(&mut self, seq: u64, clock: Clock, failed: &BindFailed, owner: u32) {
         self.kind.push_word(Some("bind_failed"));
         self.role.push_word(Some(words::role(Role::Unknown)));
         let flags = LifeFlags::of_bind(failed.reuse);
@@ -239,7 +239,7 @@ fn are_steps(transitions: &[Transition], end_ns: u64) -> bool {
 
 /// What the words of this table mean.
 #[derive(Default)]
-pub(in crate::trace) struct Dictionary {
+pub(crate) struct Dictionary {
     kind: Meanings<Kind>,
     addresses: Addresses,
     role: Meanings<Role>,
@@ -256,7 +256,7 @@ enum Kind {
 }
 
 /// A batch that is being read.
-pub(in crate::trace) struct Reader {
+pub(crate) struct Reader {
     rows: Columns,
     kind: Meant<Kind>,
     tuple: TupleRows,
@@ -291,7 +291,7 @@ struct Columns {
 }
 
 impl Reader {
-    pub(in crate::trace) fn new(rows: Rows, words: &mut Dictionary) -> Self {
+    pub(crate) fn new(rows: Rows, words: &mut Dictionary) -> Self {
         Self {
             kind: words.kind.of(rows.kind, |word| match word {
                 "connection" => Some(Kind::Connection),
@@ -343,12 +343,12 @@ impl Reader {
         }
     }
 
-    pub(in crate::trace) fn seq(&self, row: usize) -> Option<u64> {
+    pub(crate) fn seq(&self, row: usize) -> Option<u64> {
         self.rows.seq.values().get(row).copied()
     }
 
     /// The Input of a row. `owner` knows the processes.
-    pub(in crate::trace) fn input(
+    pub(crate) fn input(
         &self,
         row: usize,
         clock: Clock,

@@ -1,9 +1,9 @@
 //! Sockets: what censuses saw of them, and what became of those whose connection was over.
 
-use crate::trace::clock::Clock;
-use crate::trace::columns::{Flag, Meanings, Meant, Num, Opt, OptReader, Time, Words, table};
-use crate::trace::tuples::{Addresses, TupleColumns, TupleRows, Tuples};
-use crate::trace::words;
+use crate::clock::Clock;
+use crate::columns::{Flag, Meanings, Meant, Num, Opt, OptReader, Time, Words, table};
+use crate::tuples::{Addresses, TupleColumns, TupleRows, Tuples};
+use crate::words;
 use anyhow::Context as _;
 use arrow_array::types::{UInt16Type, UInt32Type, UInt64Type};
 use arrow_array::{BooleanArray, TimestampMicrosecondArray, UInt16Array, UInt32Array, UInt64Array};
@@ -38,11 +38,11 @@ table! {
 
 /// Where and when of a row.
 #[derive(Clone, Copy)]
-pub(in crate::trace) struct At {
-    pub(in crate::trace) seq: u64,
-    pub(in crate::trace) clock: Clock,
+pub(crate) struct At {
+    pub(crate) seq: u64,
+    pub(crate) clock: Clock,
     /// The last time that was told, nanoseconds.
-    pub(in crate::trace) now_ns: u64,
+    pub(crate) now_ns: u64,
 }
 
 impl Sockets {
@@ -79,7 +79,7 @@ impl Sockets {
         self.addresses().push((!told).then_some(tuple));
     }
 
-    pub(in crate::trace) fn census_row(&mut self, at: At, row: &CensusRow, known: &mut Tuples) {
+    pub(crate) fn census_row(&mut self, at: At, row: &CensusRow, known: &mut Tuples) {
         self.begin(at, at.now_ns, "census", row.cookie);
         self.state.push_word(Some(row.state.name()));
         self.expires_ms.push(Some(row.expires_ms));
@@ -88,7 +88,7 @@ impl Sockets {
         self.tuple(row.cookie, &row.tuple, known);
     }
 
-    pub(in crate::trace) fn gone(&mut self, at: At, cookie: u64) {
+    pub(crate) fn gone(&mut self, at: At, cookie: u64) {
         self.begin(at, at.now_ns, "gone", cookie);
         self.state.push_word(None);
         self.expires_ms.push(None);
@@ -97,7 +97,7 @@ impl Sockets {
         self.addresses().push(None);
     }
 
-    pub(in crate::trace) fn end(&mut self, at: At, end: &TimewaitEnd, known: &mut Tuples) {
+    pub(crate) fn end(&mut self, at: At, end: &TimewaitEnd, known: &mut Tuples) {
         self.begin(at, end.at_ns, "end", end.cookie);
         let state = if end.fin_wait2 { CensusState::TimewaitFinWait2 } else { CensusState::TimeWait };
         self.state.push_word(Some(state.name()));
@@ -107,7 +107,7 @@ impl Sockets {
         self.tuple(end.cookie, &end.tuple, known);
     }
 
-    pub(in crate::trace) fn bound_connect(
+    pub(crate) fn bound_connect(
         &mut self,
         at: At,
         cookie: u64,
@@ -123,14 +123,7 @@ impl Sockets {
         self.tuple(cookie, tuple, known);
     }
 
-    pub(in crate::trace) fn reset(
-        &mut self,
-        at: At,
-        (cookie, life): (u64, u32),
-        tuple: &Tuple,
-        at_ns: u64,
-        known: &mut Tuples,
-    ) {
+    pub(crate) fn reset(&mut self, at: At, (cookie, life): (u64, u32), tuple: &Tuple, at_ns: u64, known: &mut Tuples) {
         self.begin(at, at_ns, "reset", cookie);
         self.state.push_word(None);
         self.expires_ms.push(None);
@@ -142,7 +135,7 @@ impl Sockets {
 
 /// What the words of this table mean.
 #[derive(Default)]
-pub(in crate::trace) struct Dictionary {
+pub(crate) struct Dictionary {
     kind: Meanings<Kind>,
     state: Meanings<CensusState>,
     cause: Meanings<TimewaitCause>,
@@ -159,7 +152,7 @@ enum Kind {
 }
 
 /// A batch that is being read.
-pub(in crate::trace) struct Reader {
+pub(crate) struct Reader {
     seq: UInt64Array,
     restated: OptReader<BooleanArray>,
     time: TimestampMicrosecondArray,
@@ -174,7 +167,7 @@ pub(in crate::trace) struct Reader {
 }
 
 /// What a row tells.
-pub(in crate::trace) enum Told {
+pub(crate) enum Told {
     /// All of an Input.
     Whole(Input),
     /// One row of a census.
@@ -184,7 +177,7 @@ pub(in crate::trace) enum Told {
 }
 
 impl Reader {
-    pub(in crate::trace) fn new(rows: Rows, words: &mut Dictionary) -> Self {
+    pub(crate) fn new(rows: Rows, words: &mut Dictionary) -> Self {
         Self {
             seq: rows.seq,
             restated: rows.restated,
@@ -213,16 +206,16 @@ impl Reader {
         }
     }
 
-    pub(in crate::trace) fn seq(&self, row: usize) -> Option<u64> {
+    pub(crate) fn seq(&self, row: usize) -> Option<u64> {
         self.seq.values().get(row).copied()
     }
 
     /// Whether a row tells again what an earlier segment told.
-    pub(in crate::trace) fn is_restated(&self, row: usize) -> bool {
+    pub(crate) fn is_restated(&self, row: usize) -> bool {
         self.restated.get(row).unwrap_or(false)
     }
 
-    pub(in crate::trace) fn told(&self, row: usize, clock: Clock, known: &mut Tuples) -> anyhow::Result<Told> {
+    pub(crate) fn told(&self, row: usize, clock: Clock, known: &mut Tuples) -> anyhow::Result<Told> {
         let cookie = self.cookie.value(row);
         // Whatever the row is, its writer has remembered the addresses.
         let tuple = self.tuple.get(row)?;

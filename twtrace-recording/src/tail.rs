@@ -317,8 +317,8 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
     use super::*;
-    use crate::trace::encoder::Encoder;
-    use crate::trace::guard::guarded;
+    use crate::encoder::Encoder;
+    use crate::guard::guarded;
     use proptest::prelude::*;
     use twtrace_core::input::Input;
 

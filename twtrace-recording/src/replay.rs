@@ -1,9 +1,7 @@
 //! Inputs from a recording.
 
-use super::Feed;
-use crate::trace::Loss;
-use crate::trace::pass::Pass;
-use std::os::fd::BorrowedFd;
+use crate::Loss;
+use crate::pass::Pass;
 use twtrace_core::input::Input;
 use twtrace_core::source::Source;
 
@@ -59,11 +57,5 @@ impl Source for Replay {
 
     fn final_pump(&mut self, sink: &mut dyn FnMut(Input)) -> anyhow::Result<()> {
         self.pump(sink)
-    }
-}
-
-impl Feed for Replay {
-    fn fd(&self) -> Option<BorrowedFd<'_>> {
-        None
     }
 }

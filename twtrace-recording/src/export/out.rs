@@ -1,8 +1,6 @@
 //! Batches of rows into one file or stream, in the form that was asked for.
 
-use crate::cli::ExportFormat;
-use crate::view::csv::guarded;
-use crate::view::json::PlainJson;
+use super::Format;
 use anyhow::{Context as _, bail};
 use arrow_array::cast::AsArray as _;
 use arrow_array::types::{Int32Type, TimestampMicrosecondType};
@@ -17,13 +15,16 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tempfile::NamedTempFile;
+use twtrace_core::plain::{PlainJson, guarded};
 
 /// Encoded rows that a row group of Parquet may take in memory, in bytes.
 const ROW_GROUP_BYTES: usize = 64 * 1024 * 1024;
 
 /// Where it all goes: standard output, or a file that takes its name when it is whole.
-pub(super) enum Target {
+pub enum Target {
+    /// Standard output.
     Stdout(io::Stdout),
+    /// A file under a temporary name, and the name that it gets.
     File(BufWriter<NamedTempFile>, PathBuf),
 }
 
@@ -32,7 +33,7 @@ impl Target {
     ///
     /// # Errors
     /// There is something else than a file of that name, or nothing can be written there.
-    pub(super) fn open(path: Option<&Path>) -> anyhow::Result<Self> {
+    pub fn open(path: Option<&Path>) -> anyhow::Result<Self> {
         let Some(path) = path else { return Ok(Self::Stdout(io::stdout())) };
         let shown = path.display();
         // Replaced by a file, /dev/null would be missed by many.
@@ -45,7 +46,7 @@ impl Target {
     }
 
     /// Everything is written: a file gets its name.
-    pub(super) fn finish(self) -> anyhow::Result<()> {
+    pub fn finish(self) -> anyhow::Result<()> {
         match self {
             Self::Stdout(mut out) => out.flush()?,
             Self::File(out, path) => {
@@ -83,22 +84,22 @@ pub(super) enum Sink<W: Write + Send> {
 }
 
 impl<W: Write + Send> Sink<W> {
-    pub(super) fn new(format: ExportFormat, schema: &SchemaRef, out: W) -> anyhow::Result<Self> {
+    pub(super) fn new(format: Format, schema: &SchemaRef, out: W) -> anyhow::Result<Self> {
         Ok(match format {
-            ExportFormat::Parquet => {
+            Format::Parquet => {
                 let compression = Compression::ZSTD(ZstdLevel::default());
                 let properties = WriterProperties::builder().set_compression(compression).build();
                 // Text is to be plain text for every reader, however it lies in memory here.
                 let options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
                 Self::Parquet(Box::new(ArrowWriter::try_new_with_options(out, Arc::clone(schema), options)?))
             }
-            ExportFormat::Csv => {
+            Format::Csv => {
                 let mut writer = arrow_csv::Writer::new(out);
                 // The names of columns, also of a recording without rows.
                 writer.write(&for_text(&RecordBatch::new_empty(Arc::clone(schema)), Arc::clone)?)?;
                 Self::Csv(Box::new(writer))
             }
-            ExportFormat::Jsonl => {
+            Format::Jsonl => {
                 // Readers that guess the columns from the first lines need all of them there.
                 let builder = arrow_json::WriterBuilder::new().with_explicit_nulls(true);
                 Self::Jsonl(Box::new(builder.build(PlainJson::new(out))))

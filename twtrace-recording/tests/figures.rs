@@ -9,9 +9,9 @@ use common::churn::Churn;
 use common::replay;
 use nix::time::{ClockId, clock_gettime};
 use std::time::Duration;
-use twtrace::trace::reader::Recording;
-use twtrace::trace::writer::{Recorder, WriteOptions};
 use twtrace_core::input::Input;
+use twtrace_recording::reader::Recording;
+use twtrace_recording::writer::{Recorder, WriteOptions};
 
 /// What a connection may cost on disk, bytes.
 const LIMIT: u64 = 24;

@@ -1,11 +1,11 @@
 //! The rows of one table as they are, for other tools than the engine.
 
-use super::Loss;
 use super::guard::guarded;
 use super::reader::Recording;
 use super::schema::Table;
 use super::sealed::Columns;
 use super::stream::{Planned, Segment};
+use super::{Loss, loss};
 use anyhow::bail;
 use arrow_array::{RecordBatch, new_null_array};
 use std::sync::Arc;
@@ -43,7 +43,7 @@ impl Rows {
     /// The rest cannot be read.
     pub(crate) fn next(&mut self) -> Result<Option<RecordBatch>, Loss> {
         let Self { segment, table } = self;
-        let lost = |segment: &Segment, error| Loss::new(table.file(segment.number, segment.form), &error);
+        let lost = |segment: &Segment, error| loss(table.file(segment.number, segment.form), &error);
         let batch = segment.columns[*table as usize].next(segment.end_seq);
         let batch = batch.and_then(|batch| batch.map(|batch| guarded(|| conform(*table, &batch))).transpose());
         batch.map_err(|error| lost(segment, error))

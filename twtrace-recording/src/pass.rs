@@ -1,9 +1,9 @@
 //! One pass over a recording.
 
-use super::Loss;
 use super::decoder::{Decoder, Next};
 use super::schema::{Form, Table};
 use super::stream::Part;
+use super::{Loss, loss};
 use std::sync::mpsc::Receiver;
 use twtrace_core::input::Input;
 
@@ -120,7 +120,7 @@ impl Pass {
 
     /// The rest of the segment cannot be used.
     fn lose(&mut self, table: Table, error: &anyhow::Error) {
-        self.losses.push(Loss::new(table.file(self.segment, Form::Parquet), error));
+        self.losses.push(loss(table.file(self.segment, Form::Parquet), error));
         self.decoder.clear();
         self.skips = true;
     }

@@ -1,6 +1,6 @@
 //! Processes: those that own connections, what `/proc` said of them, and users.
 
-use crate::trace::columns::{Bytes, Flag, Meanings, Meant, Num, Opt, OptReader, Text, Words, table};
+use crate::columns::{Bytes, Flag, Meanings, Meant, Num, Opt, OptReader, Text, Words, table};
 use anyhow::Context as _;
 use arrow_array::BinaryArray;
 use arrow_array::types::{UInt32Type, UInt64Type};
@@ -84,19 +84,19 @@ impl Processes {
         self.unit.push(facts.and_then(|facts| facts.unit.as_ref()));
     }
 
-    pub(in crate::trace) fn owner(&mut self, seq: u64, id: u32, owner: &Owner) {
+    pub(crate) fn owner(&mut self, seq: u64, id: u32, owner: &Owner) {
         self.push(seq, false, "owner", Some(owner.key), Some(owner.uid), None);
         self.ownership(Some((id, owner)));
         self.facts(None);
     }
 
-    pub(in crate::trace) fn process(&mut self, seq: u64, key: ProcessKey, facts: &ProcessFacts, restated: bool) {
+    pub(crate) fn process(&mut self, seq: u64, key: ProcessKey, facts: &ProcessFacts, restated: bool) {
         self.push(seq, restated, "facts", Some(key), None, None);
         self.ownership(None);
         self.facts(Some(facts));
     }
 
-    pub(in crate::trace) fn user(&mut self, seq: u64, uid: u32, name: &str, restated: bool) {
+    pub(crate) fn user(&mut self, seq: u64, uid: u32, name: &str, restated: bool) {
         self.push(seq, restated, "user", None, Some(uid), Some(name));
         self.ownership(None);
         self.facts(None);
@@ -112,7 +112,7 @@ fn from_text(text: &str) -> Option<Comm> {
 
 /// What the words of this table mean.
 #[derive(Default)]
-pub(in crate::trace) struct Dictionary {
+pub(crate) struct Dictionary {
     kind: Meanings<Kind>,
     command: Meanings<Lossy>,
     parent_command: Meanings<Lossy>,
@@ -129,7 +129,7 @@ enum Kind {
 }
 
 /// A batch that is being read.
-pub(in crate::trace) struct Reader {
+pub(crate) struct Reader {
     rows: Rows,
     kind: Meant<Kind>,
     command: Meant<Lossy>,
@@ -137,7 +137,7 @@ pub(in crate::trace) struct Reader {
 }
 
 /// What a row tells.
-pub(in crate::trace) enum Told {
+pub(crate) enum Told {
     /// A process, by what connections call it.
     Owner(u32, Owner),
     /// An Input, and whether it was told before.
@@ -145,7 +145,7 @@ pub(in crate::trace) enum Told {
 }
 
 impl Reader {
-    pub(in crate::trace) fn new(mut rows: Rows, words: &mut Dictionary) -> Self {
+    pub(crate) fn new(mut rows: Rows, words: &mut Dictionary) -> Self {
         Self {
             kind: words.kind.of(rows.kind.take(), |word| match word {
                 "owner" => Some(Kind::Owner),
@@ -159,16 +159,16 @@ impl Reader {
         }
     }
 
-    pub(in crate::trace) fn seq(&self, row: usize) -> Option<u64> {
+    pub(crate) fn seq(&self, row: usize) -> Option<u64> {
         self.rows.seq.values().get(row).copied()
     }
 
     /// Whether a row tells again what an earlier segment told.
-    pub(in crate::trace) fn is_restated(&self, row: usize) -> bool {
+    pub(crate) fn is_restated(&self, row: usize) -> bool {
         self.rows.restated.get(row).unwrap_or(false)
     }
 
-    pub(in crate::trace) fn told(&self, row: usize) -> anyhow::Result<Told> {
+    pub(crate) fn told(&self, row: usize) -> anyhow::Result<Told> {
         let rows = &self.rows;
         let restated = self.is_restated(row);
         let number = |number: Option<u32>| number.context("a number is missing");

@@ -9,9 +9,9 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 use std::path::Path;
-use twtrace::trace::reader::{ReadOptions, Recording};
-use twtrace::trace::writer::{Batching, Recorder, WriteOptions};
 use twtrace_core::input::Input;
+use twtrace_recording::reader::{ReadOptions, Recording};
+use twtrace_recording::writer::{Batching, Recorder, WriteOptions};
 
 /// Rows that are decoded at once. With one, every event of several rows is cut in each place where it can be.
 const BATCH_ROWS: [usize; 5] = [1, 2, 3, 64, 16_384];

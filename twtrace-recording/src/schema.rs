@@ -22,10 +22,14 @@ pub(super) const TABLES: usize = 4;
 /// A table. Of rows of one Input, those of an earlier table come first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Table {
+pub enum Table {
+    /// Figures of the kernel and of the trace, and the frame of censuses.
     Samples,
+    /// Processes that opened or closed connections, and users.
     Processes,
+    /// Connections that ended, and calls that failed at once.
     Connections,
+    /// What censuses saw of sockets, and how timewait sockets ended.
     Sockets,
 }
 

@@ -11,9 +11,9 @@ use common::read;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use twtrace::trace::reader::Recording;
-use twtrace::trace::writer::{Keep, Recorder, WriteOptions};
 use twtrace_core::input::Input;
+use twtrace_recording::reader::Recording;
+use twtrace_recording::writer::{Keep, Recorder, WriteOptions};
 
 /// A recording of a few segments, the last of them open.
 struct Sample {

@@ -1,0 +1,64 @@
+//! What a recording says of itself, and what of it cannot be read.
+
+use crate::input::HostFacts;
+use std::path::PathBuf;
+
+/// What a recording says of itself.
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+pub struct Info {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Random number that all of its files carry.
+    pub id: String,
+    /// The traced host.
+    pub host: HostFacts,
+    /// Wall clock of its first and last moment that can be read, nanoseconds since the Unix epoch.
+    pub start_unix_ns: i128,
+    #[allow(missing_docs, reason = "see above")]
+    pub end_unix_ns: i128,
+    /// Rows of `connections` that can be read, as far as that was known at opening.
+    pub connections: u64,
+    /// Rows of `connections` that cannot be read: of segments that are damaged, and of what is cut off at the end.
+    pub connections_lost: u64,
+    /// More connections were lost, and nothing says how many.
+    pub lost_more: bool,
+    /// Size of all of its files.
+    pub bytes: u64,
+    /// It was ended in order: nothing is missing at its end.
+    pub finished: bool,
+    /// Segments that `--keep` has dropped from its beginning.
+    pub segments_dropped: u64,
+    /// What could not be read, in the order of time.
+    pub losses: Vec<Loss>,
+}
+
+impl Info {
+    /// What is known after a pass: with what turned out to be unreadable on the way.
+    #[must_use]
+    pub fn after(mut self, losses: &[Loss], connections_lost: u64) -> Self {
+        self.losses.extend_from_slice(losses);
+        self.connections = self.connections.saturating_sub(connections_lost);
+        self.connections_lost = self.connections_lost.saturating_add(connections_lost);
+        self
+    }
+
+    /// Whether anything that was recorded, and not dropped on purpose, cannot be read.
+    pub fn is_cut(&self) -> bool {
+        !self.losses.is_empty() || self.connections_lost > 0 || self.lost_more
+    }
+
+    /// Share of the recorded connections that can be read, 0 to 1; an upper bound with [`Self::lost_more`].
+    pub fn covers(&self) -> f64 {
+        let all = self.connections.saturating_add(self.connections_lost);
+        if all == 0 { 1.0 } else { self.connections as f64 / all as f64 }
+    }
+}
+
+/// A part of a recording that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Loss {
+    /// File name inside the recording.
+    pub file: String,
+    /// What is wrong with it and what is missing, for people.
+    pub what: String,
+}

@@ -1,0 +1,113 @@
+//! A table of a recording, from all of its segments, as one file for other tools.
+
+mod join;
+mod out;
+
+use crate::Loss;
+use crate::reader::Recording;
+use crate::rows::Rows;
+pub use crate::schema::Table;
+use arrow_array::cast::AsArray as _;
+use arrow_array::types::TimestampMicrosecondType;
+use arrow_array::{Array, BooleanArray, RecordBatch};
+use arrow_select::filter::filter_record_batch;
+use join::Processes;
+use out::Sink;
+pub use out::Target;
+use std::io::Write;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Form of an exported file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Apache Parquet.
+    Parquet,
+    /// CSV, the names of columns first.
+    Csv,
+    /// One JSON object a line.
+    Jsonl,
+}
+
+/// Writes a table in the order of time; gives what could not be read. `span` is in microseconds since the Unix epoch.
+///
+/// # Errors
+/// The output cannot be written to.
+pub fn write(
+    recording: &Recording,
+    table: Table,
+    format: Format,
+    span: &Range<i64>,
+    out: &mut (impl Write + Send),
+) -> anyhow::Result<Vec<Loss>> {
+    let schema = if table == Table::Connections {
+        join::schema(table.schema(), Table::Processes.schema())?
+    } else {
+        Arc::clone(table.schema())
+    };
+    let mut sink = Sink::new(format, &schema, out)?;
+    let mut losses = Vec::new();
+    let mut next_seq = None;
+    for segment in recording.segments() {
+        let opened = recording.rows(*segment, table).and_then(|rows| match table {
+            Table::Connections => Ok((rows, Some(all(recording.rows(*segment, Table::Processes)?)))),
+            _ => Ok((rows, None)),
+        });
+        let (mut rows, processes) = match opened {
+            Ok(opened) => opened,
+            Err(loss) => {
+                losses.push(loss);
+                continue;
+            }
+        };
+        let processes = processes.map(|(batches, lost)| {
+            losses.extend(lost);
+            Processes::new(Table::Processes.schema(), &batches)
+        });
+        let processes = processes.transpose()?;
+        let (first_seq, end_seq) = rows.seqs();
+        // After a gap it is not known whether what is told again had been told.
+        let is_first = next_seq.replace(end_seq) != Some(first_seq);
+        loop {
+            match rows.next() {
+                Ok(Some(batch)) => {
+                    let batch = chosen(&batch, span, is_first)?;
+                    match &processes {
+                        Some(processes) => sink.write(&processes.join(&schema, &batch)?)?,
+                        None => sink.write(&batch)?,
+                    }
+                }
+                Ok(None) => break,
+                Err(loss) => {
+                    losses.push(loss);
+                    next_seq = None;
+                    break;
+                }
+            }
+        }
+    }
+    sink.finish()?;
+    Ok(losses)
+}
+
+/// All rows as far as they can be read.
+fn all(mut rows: Rows) -> (Vec<RecordBatch>, Option<Loss>) {
+    let mut batches = Vec::new();
+    loop {
+        match rows.next() {
+            Ok(Some(batch)) => batches.push(batch),
+            Ok(None) => return (batches, None),
+            Err(loss) => return (batches, Some(loss)),
+        }
+    }
+}
+
+/// The rows of a time span, without those that only repeat what an earlier segment had.
+fn chosen(batch: &RecordBatch, span: &Range<i64>, first: bool) -> anyhow::Result<RecordBatch> {
+    let times = batch.column_by_name("time").and_then(|times| times.as_primitive_opt::<TimestampMicrosecondType>());
+    let repeats = batch.column_by_name("restated").and_then(|column| column.as_boolean_opt());
+    let is_within = |row: usize| times.is_none_or(|times| span.contains(&times.value(row)));
+    let is_new = |row: usize| first || repeats.is_none_or(|repeats| repeats.is_null(row) || !repeats.value(row));
+    let mask: BooleanArray = (0..batch.num_rows()).map(|row| Some(is_within(row) && is_new(row))).collect();
+    Ok(filter_record_batch(batch, &mask)?)
+}

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 use std::thread;
 
-use twtrace::source::live::{Live, LiveOptions};
+use twtrace_probe::source::live::{Live, LiveOptions};
 use twtrace_core::input::{BindFailed, Binding, Input, Life, Role, Tier, Tuple};
 use twtrace_core::source::Source as _;
 use twtrace_tests::require::skip;

@@ -6,8 +6,8 @@
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use twtrace::host::netstat;
-use twtrace::kernel::probe::kernel_version;
+use twtrace_probe::host::netstat;
+use twtrace_probe::kernel::probe::kernel_version;
 use twtrace_tests::require::skip;
 use twtrace_tests::top::{Top, churn, number, quiet_place, sockstat_tw};
 use twtrace_tests::tracer::Place;

@@ -10,7 +10,7 @@ use std::io::Read as _;
 use std::process::{Command, Stdio};
 use std::thread;
 
-use twtrace::source::live::{Live, LiveOptions};
+use twtrace_probe::source::live::{Live, LiveOptions};
 use twtrace_core::connection::{Outcome, after_reset_sent, judge};
 use twtrace_core::input::{Comm, Hook, Input, KernelCounters, Life, Owner, Role, Tier, TimewaitCause, Tuple};
 use twtrace_core::model::Known;

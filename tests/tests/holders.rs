@@ -10,8 +10,8 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use twtrace::kernel::load::LoadOptions;
-use twtrace::source::live::{Live, LiveOptions};
+use twtrace_probe::kernel::load::LoadOptions;
+use twtrace_probe::source::live::{Live, LiveOptions};
 use twtrace_core::input::{Holder, Input};
 use twtrace_core::source::Source as _;
 use twtrace_tests::top::quiet_place;

@@ -4,7 +4,7 @@
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
-use twtrace::source::live::{Live, LiveOptions};
+use twtrace_probe::source::live::{Live, LiveOptions};
 use twtrace_core::connection::judge;
 use twtrace_core::input::{Input, Life, Role};
 use twtrace_core::source::Source as _;

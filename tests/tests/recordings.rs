@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
-use twtrace::source::Feed as _;
-use twtrace::source::live::{Live, LiveOptions};
+use twtrace_probe::source::Feed as _;
+use twtrace_probe::source::live::{Live, LiveOptions};
 use twtrace_core::engine::{Engine, EngineConfig};
 use twtrace_core::input::Input;
 use twtrace_core::source::Source as _;

@@ -6,7 +6,7 @@ mod parse;
 #[cfg(test)]
 mod tests;
 
-use crate::kernel::load::LoadOptions;
+use twtrace_probe::kernel::load::LoadOptions;
 use crate::view::order::{By, Sort};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;

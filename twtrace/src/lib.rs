@@ -4,7 +4,4 @@
 
 pub mod cli;
 pub mod cmd;
-pub mod host;
-pub mod kernel;
-pub mod source;
 pub mod view;

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use twtrace::cli::{Cli, Command};
 use twtrace::cmd;
 use twtrace::cmd::record::NotStarted;
-use twtrace::kernel::explain::explain;
+use twtrace_probe::kernel::explain::explain;
 use twtrace::view::text;
 use twtrace_recording::Fault;
 

@@ -17,7 +17,7 @@ pub struct Args {
     check: bool,
 }
 
-/// Builds the object, puts it into `twtrace/bpf` and writes its digest; or checks them.
+/// Builds the object, puts it into `twtrace-probe/bpf` and writes its digest; or checks them.
 ///
 /// # Errors
 /// The object does not build, or (`--check`) does not belong to the sources.

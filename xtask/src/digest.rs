@@ -1,7 +1,7 @@
 //! What ties the committed eBPF object to the sources that it was built from.
 //!
 //! The digest is a text file in the format of `sha256sum`, one line a file: all kernel-side sources, then the
-//! object. So a difference names the file, and `sha256sum -c twtrace/bpf/twtrace.bpf.digest` agrees with
+//! object. So a difference names the file, and `sha256sum -c twtrace-probe/bpf/twtrace.bpf.digest` agrees with
 //! [`check`] except for sources that were added since.
 
 use std::collections::BTreeMap;
@@ -65,7 +65,7 @@ pub fn built_by(text: &str) -> Option<&str> {
 /// # Errors
 /// Names each file that differs, or the file that cannot be read.
 pub fn check(root: &Path) -> Result<()> {
-    compare(root).map_err(|error| anyhow!("{error:#}; run `cargo xtask build-ebpf` and commit twtrace/bpf"))
+    compare(root).map_err(|error| anyhow!("{error:#}; run `cargo xtask build-ebpf` and commit twtrace-probe/bpf"))
 }
 
 fn compare(root: &Path) -> Result<()> {
@@ -137,7 +137,7 @@ mod tests {
 
     fn workspace() -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
-        for folder in ["twtrace-ebpf/src/hooks", "twtrace-common/src", "twtrace/bpf"] {
+        for folder in ["twtrace-ebpf/src/hooks", "twtrace-common/src", "twtrace-probe/bpf"] {
             fs::create_dir_all(dir.path().join(folder)).unwrap();
         }
         for file in FILES.iter().chain(&["twtrace-ebpf/src/hooks/a.rs", "twtrace-common/src/lib.rs", OBJECT]) {
@@ -180,7 +180,7 @@ mod tests {
             "twtrace-ebpf/src/new.rs was added",
             "twtrace-ebpf/src/hooks/a.rs was removed",
             "twtrace-common/src/lib.rs was changed",
-            "twtrace/bpf/twtrace.bpf.o was changed",
+            "twtrace-probe/bpf/twtrace.bpf.o was changed",
             "run `cargo xtask build-ebpf`",
         ] {
             assert!(message.contains(part), "{part} is not in: {message}");
@@ -196,6 +196,6 @@ mod tests {
         fs::write(dir.path().join(DIGEST), "# nothing\n").unwrap();
         assert!(failure(&dir).contains("twtrace.bpf.o"));
         fs::remove_file(dir.path().join(DIGEST)).unwrap();
-        assert!(failure(&dir).contains("cannot read twtrace/bpf/twtrace.bpf.digest"));
+        assert!(failure(&dir).contains("cannot read twtrace-probe/bpf/twtrace.bpf.digest"));
     }
 }

@@ -20,7 +20,7 @@ struct Cli {
 enum Command {
     /// Install what building and testing need and is not there yet
     Setup(setup::Args),
-    /// Build the eBPF object from source and put it into twtrace/bpf/
+    /// Build the eBPF object from source and put it into twtrace-probe/bpf/
     BuildEbpf(build_ebpf::Args),
     /// Run every check and every test
     Test(test::Args),

@@ -29,10 +29,10 @@ pub fn ebpf() -> PathBuf {
 }
 
 /// The committed eBPF object, relative to [`root`].
-pub const OBJECT: &str = "twtrace/bpf/twtrace.bpf.o";
+pub const OBJECT: &str = "twtrace-probe/bpf/twtrace.bpf.o";
 
 /// The digest of [`OBJECT`] and its sources, relative to [`root`].
-pub const DIGEST: &str = "twtrace/bpf/twtrace.bpf.digest";
+pub const DIGEST: &str = "twtrace-probe/bpf/twtrace.bpf.digest";
 
 fn folder(variable: &str, default: &str) -> PathBuf {
     let path = match env::var_os(variable) {

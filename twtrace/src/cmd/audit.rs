@@ -1,8 +1,8 @@
 //! `twtrace doctor --audit`: traces for a while and holds what it saw against the kernel's own counters.
 
-use crate::host::namespaces::{Found, Searcher, within};
-use crate::host::{self, clock, netstat};
-use crate::source::live::{Live, LiveOptions};
+use twtrace_probe::host::namespaces::{Found, Searcher, within};
+use twtrace_probe::host::{self, clock, netstat};
+use twtrace_probe::source::live::{Live, LiveOptions};
 use crate::view::doctor as view;
 use crate::view::text;
 use anyhow::Context as _;

@@ -4,7 +4,7 @@
 //! no rights are needed.
 
 use crate::cli::BudgetArgs;
-use crate::host;
+use twtrace_probe::host;
 use crate::view::budget as view;
 use serde::Serialize;
 use std::collections::BTreeMap;

@@ -4,11 +4,11 @@
 //! decided by hooks that were really attached; the other checks say why, and what else is lost.
 
 use super::doctor_hooks::{hooks_check, tier};
-use crate::host::sysctl;
-use crate::kernel::census::CensusReport;
-use crate::kernel::load::ProgramSize;
-use crate::kernel::probe::{self, Capabilities, Capability, Facts, Lockdown, ProcAccess, kernel_version};
-use crate::kernel::tracefs::TracefsState;
+use twtrace_probe::host::sysctl;
+use twtrace_probe::kernel::census::CensusReport;
+use twtrace_probe::kernel::load::ProgramSize;
+use twtrace_probe::kernel::probe::{self, Capabilities, Capability, Facts, Lockdown, ProcAccess, kernel_version};
+use twtrace_probe::kernel::tracefs::TracefsState;
 use crate::view::doctor as view;
 use anyhow::Context as _;
 use serde::Serialize;

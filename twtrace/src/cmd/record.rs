@@ -5,8 +5,8 @@ mod summary;
 
 use super::top::{Pulse, Timing, Wake, runtime};
 use crate::cli::RecordArgs;
-use crate::source::Feed;
-use crate::source::live::{Live, LiveOptions};
+use twtrace_probe::source::Feed;
+use twtrace_probe::source::live::{Live, LiveOptions};
 use child::Child;
 pub use child::NotStarted;
 use std::io::{self, IsTerminal as _, Write as _};

@@ -3,10 +3,10 @@
 use super::recorded::say_losses;
 use super::top;
 use crate::cli::SocketsArgs;
-use crate::host;
-use crate::host::clock;
-use crate::source::live::{Live, LiveOptions};
-use crate::source::now::census_of_all;
+use twtrace_probe::host;
+use twtrace_probe::host::clock;
+use twtrace_probe::source::live::{Live, LiveOptions};
+use twtrace_probe::source::now::census_of_all;
 use crate::view::recording;
 use crate::view::sockets as view;
 use anyhow::bail;

@@ -8,8 +8,8 @@ mod tests;
 mod verdict;
 
 use crate::cli::TopArgs;
-use crate::source::Feed;
-use crate::source::live::{Live, LiveOptions};
+use twtrace_probe::source::Feed;
+use twtrace_probe::source::live::{Live, LiveOptions};
 use anyhow::{Context as _, bail};
 pub(super) use batch::Batch;
 pub(super) use pulse::{Pulse, Timing, Wake};

@@ -1,4 +1,4 @@
-//! What this host offers a tracer: read once, judged by [`crate::cmd::doctor::evaluate`].
+//! What this host offers a tracer: read once, judged by `twtrace doctor`.
 
 use super::census::{self, CensusReport};
 use super::explain::{self, Situation};
@@ -82,7 +82,7 @@ pub struct ProcAccess {
     pub refused: u32,
 }
 
-/// Everything that [`crate::cmd::doctor::evaluate`] judges by.
+/// Everything that `twtrace doctor` judges by.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
     /// Kernel release.

@@ -7,7 +7,6 @@ pub mod now;
 
 use std::os::fd::BorrowedFd;
 use twtrace_core::source::Source;
-use twtrace_recording::replay::Replay;
 
 /// A source that a command can wait for.
 pub trait Feed: Source<Error = anyhow::Error> {
@@ -16,10 +15,4 @@ pub trait Feed: Source<Error = anyhow::Error> {
 
     /// Tells whole from now on what it would tell as differences: somebody begins to listen here.
     fn restate(&mut self) {}
-}
-
-impl Feed for Replay {
-    fn fd(&self) -> Option<BorrowedFd<'_>> {
-        None
-    }
 }

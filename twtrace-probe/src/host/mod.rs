@@ -63,7 +63,10 @@ pub fn kernel_facts() -> io::Result<KernelFacts> {
 }
 
 /// A small text file of the kernel's, cut at 64 KiB, bytes that are not UTF-8 replaced.
-pub(crate) fn read_text(path: impl AsRef<Path>) -> io::Result<String> {
+///
+/// # Errors
+/// It cannot be read.
+pub fn read_text(path: impl AsRef<Path>) -> io::Result<String> {
     let mut bytes = Vec::new();
     File::open(path)?.take(MAX_FILE).read_to_end(&mut bytes)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())

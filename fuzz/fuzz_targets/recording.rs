@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::abort;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use twtrace::trace::reader::Recording;
+use twtrace_recording::reader::Recording;
 use twtrace_core::engine::{Engine, EngineConfig, Limits};
 
 /// No file here is worth more at once, in bytes. libFuzzer's own limit of allocations needs a sanitizer.

@@ -9,9 +9,9 @@ use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 use std::thread;
 
-use twtrace_probe::source::live::{Live, LiveOptions};
 use twtrace_core::input::{BindFailed, Binding, Input, Life, Role, Tier, Tuple};
 use twtrace_core::source::Source as _;
+use twtrace_probe::source::live::{Live, LiveOptions};
 use twtrace_tests::require::skip;
 use twtrace_tests::tracer::{PUMP, Place, program};
 use twtrace_tests::workload::bindings::{Connected, Done, Refused};

@@ -10,11 +10,11 @@ use std::io::Read as _;
 use std::process::{Command, Stdio};
 use std::thread;
 
-use twtrace_probe::source::live::{Live, LiveOptions};
 use twtrace_core::connection::{Outcome, after_reset_sent, judge};
 use twtrace_core::input::{Comm, Hook, Input, KernelCounters, Life, Owner, Role, Tier, TimewaitCause, Tuple};
 use twtrace_core::model::Known;
 use twtrace_core::source::Source as _;
+use twtrace_probe::source::live::{Live, LiveOptions};
 use twtrace_tests::tracer::{PUMP, Place, program};
 use twtrace_tests::workload::net::Namespace;
 use twtrace_tests::workload::{Side, Truth, Who};

@@ -10,10 +10,10 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use twtrace_probe::kernel::load::LoadOptions;
-use twtrace_probe::source::live::{Live, LiveOptions};
 use twtrace_core::input::{Holder, Input};
 use twtrace_core::source::Source as _;
+use twtrace_probe::kernel::load::LoadOptions;
+use twtrace_probe::source::live::{Live, LiveOptions};
 use twtrace_tests::top::quiet_place;
 use twtrace_tests::tracer::{PUMP, Place, program};
 use twtrace_tests::workload::{Held, Who};

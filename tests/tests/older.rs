@@ -4,10 +4,10 @@
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
-use twtrace_probe::source::live::{Live, LiveOptions};
 use twtrace_core::connection::judge;
 use twtrace_core::input::{Input, Life, Role};
 use twtrace_core::source::Source as _;
+use twtrace_probe::source::live::{Live, LiveOptions};
 use twtrace_tests::tracer::Place;
 
 /// Both ends of a connection, the accepted one second.

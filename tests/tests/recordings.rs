@@ -12,11 +12,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
-use twtrace_probe::source::Feed as _;
-use twtrace_probe::source::live::{Live, LiveOptions};
 use twtrace_core::engine::{Engine, EngineConfig};
 use twtrace_core::input::Input;
 use twtrace_core::source::Source as _;
+use twtrace_probe::source::Feed as _;
+use twtrace_probe::source::live::{Live, LiveOptions};
 use twtrace_recording::reader::Recording;
 use twtrace_recording::writer::{Keep, Recorder, WriteOptions};
 use twtrace_tests::record::{ROOMY, Record, record_command, told, told_json};

@@ -13,12 +13,12 @@ use nix::unistd::Pid;
 use recorded::{LENGTH, NAME, SECOND, START, inputs, recorded};
 use serde_json::Value;
 use tempfile::TempDir;
-use twtrace::view::json;
 use twtrace_core::engine::{Engine, EngineConfig};
 use twtrace_core::input::Input;
 use twtrace_tests::terminal::Terminal;
 use twtrace_tests::top::{await_attached, churn, quiet_place};
 use twtrace_tests::tracer::{Place, program};
+use twtrace_view::json;
 
 fn twtrace(folder: &Path, arguments: &[&str]) -> Output {
     Command::new(program("twtrace")).args(arguments).current_dir(folder).output().unwrap()

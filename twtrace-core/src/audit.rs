@@ -11,6 +11,43 @@ const CLOSE_BY_NS: u64 = 1_000_000;
 /// so many events in one millisecond would be told as a disagreement.
 const REMEMBERED: usize = 65_536;
 
+/// The whole answer. The field names are the JSON form's.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Report {
+    /// Layout of this object.
+    pub schema: u32,
+    /// Tier in force.
+    pub tier: Tier,
+    /// Network namespace of this process.
+    pub netns: u32,
+    /// Time between the two readings.
+    pub seconds: f64,
+    /// What came out there.
+    #[serde(flatten)]
+    pub verdict: Verdict,
+    /// The other namespaces of the host.
+    pub namespaces: Vec<Other>,
+}
+
+impl Report {
+    /// Whether trace and kernel agree everywhere.
+    pub fn agrees(&self) -> bool {
+        self.verdict.agrees && self.namespaces.iter().all(|other| other.verdict.agrees)
+    }
+}
+
+/// Another network namespace.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Other {
+    /// Inode number.
+    pub netns: u32,
+    /// What it is called.
+    pub name: String,
+    /// What came out there.
+    #[serde(flatten)]
+    pub verdict: Verdict,
+}
+
 /// The kernel's figures of one namespace at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reading {

@@ -9,6 +9,7 @@ pub mod changes;
 pub mod compare;
 pub mod connection;
 pub mod decode;
+pub mod doctor;
 mod ending;
 pub mod engine;
 mod facts;

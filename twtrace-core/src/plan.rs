@@ -5,6 +5,7 @@
 //! destinations and source addresses. [`Budget`](crate::ports::Budget) has the same figures for what was measured.
 
 mod remedies;
+pub mod report;
 
 use crate::input::KernelFacts;
 use crate::ports::{TIME_WAIT_SECONDS, Usable, reuse_seconds};

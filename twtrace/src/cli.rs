@@ -6,15 +6,15 @@ mod parse;
 #[cfg(test)]
 mod tests;
 
-use twtrace_probe::kernel::load::LoadOptions;
-use crate::view::order::{By, Sort};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 use twtrace_core::engine::Filter;
+use twtrace_probe::kernel::load::LoadOptions;
 use twtrace_recording::writer::Keep;
+use twtrace_view::order::{By, Sort};
 
 use budget::{BUDGET_EXAMPLES, EXPLAIN_EXAMPLES};
 pub use budget::{BudgetArgs, ExplainArgs};

@@ -4,4 +4,4 @@
 
 pub mod cli;
 pub mod cmd;
-pub mod view;
+pub mod tui;

@@ -8,8 +8,8 @@ use twtrace::cli::{Cli, Command};
 use twtrace::cmd;
 use twtrace::cmd::record::NotStarted;
 use twtrace_probe::kernel::explain::explain;
-use twtrace::view::text;
 use twtrace_recording::Fault;
+use twtrace_view::text;
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {

@@ -18,6 +18,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use twtrace_common::{Config, ConnRecord, Counters, Offsets, conn_flag, tcp_state};
+use twtrace_core::doctor::ProgramSize;
 use twtrace_core::input::{KernelCounters, Tier, TracingFacts};
 
 /// The object that was committed with these sources, or with the feature `build-ebpf` the one built from them.
@@ -113,19 +114,6 @@ impl Default for LoadOptions {
             tier: None,
         }
     }
-}
-
-/// What the kernel made of a program.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct ProgramSize {
-    /// Name in the eBPF object.
-    pub name: String,
-    /// Instructions that the verifier went through (`verified_insns`); kernels before 5.16 do not tell.
-    pub verified_instructions: Option<u32>,
-    /// Size after the verifier's rewriting, bytes (`xlated_prog_len`).
-    pub translated_bytes: Option<u32>,
-    /// Size of the machine code, bytes (`jited_prog_len`); 0 without a JIT compiler.
-    pub jited_bytes: u32,
 }
 
 /// Programs that are loaded and attached. Dropping it detaches them.

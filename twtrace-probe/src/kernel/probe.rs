@@ -2,13 +2,14 @@
 
 use super::census::{self, CensusReport};
 use super::explain::{self, Situation};
-use super::load::{self, ProgramSize};
+use super::load;
 use super::tracefs::{self, TracefsState};
 use crate::host::{self, sysctl};
 use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader, ErrorKind, Read as _};
 use std::path::Path;
 use std::thread;
+use twtrace_core::doctor::ProgramSize;
 use twtrace_core::input::{Hook, KernelFacts};
 
 /// Type information of the running kernel.

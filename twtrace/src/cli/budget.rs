@@ -1,9 +1,9 @@
 //! Arguments of `budget` and `explain`, which trace nothing.
 
 use super::parse;
-use crate::view::explain::Topic;
 use clap::Args;
 use std::time::Duration;
+use twtrace_view::explain::Topic;
 
 pub(super) const BUDGET_EXAMPLES: &str = "\
 Examples:

@@ -1,6 +1,5 @@
 //! Values of arguments. Each error says which form is valid.
 
-use crate::view::explain::{Topic, topic as find_topic};
 use chrono::{DateTime, NaiveTime, Timelike as _};
 use ipnet::{IpNet, Ipv4Net};
 use std::net::IpAddr;
@@ -8,6 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 use twtrace_core::finding::{Finding, Rule, Severity};
 use twtrace_recording::writer::Keep;
+use twtrace_view::explain::{Topic, topic as find_topic};
 
 /// Shortest interval between reports.
 const MIN_INTERVAL: Duration = Duration::from_millis(100);

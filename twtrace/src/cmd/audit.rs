@@ -1,62 +1,24 @@
 //! `twtrace doctor --audit`: traces for a while and holds what it saw against the kernel's own counters.
 
-use twtrace_probe::host::namespaces::{Found, Searcher, within};
-use twtrace_probe::host::{self, clock, netstat};
-use twtrace_probe::source::live::{Live, LiveOptions};
-use crate::view::doctor as view;
-use crate::view::text;
 use anyhow::Context as _;
-use serde::Serialize;
 use std::collections::HashMap;
 use std::io::{ErrorKind, Write};
 use std::thread;
 use std::time::{Duration, Instant};
-use twtrace_core::audit::{Audit, Reading, Verdict};
-use twtrace_core::input::{Input, Tier};
+use twtrace_core::audit::{Audit, Other, Reading, Report};
+use twtrace_core::input::Input;
 use twtrace_core::source::Source as _;
+use twtrace_probe::host::namespaces::{Found, Searcher, within};
+use twtrace_probe::host::{self, clock, netstat};
+use twtrace_probe::source::live::{Live, LiveOptions};
+use twtrace_view::doctor as view;
+use twtrace_view::text;
 
 /// How often the ring buffer is read.
 const PUMP: Duration = Duration::from_millis(100);
 
 /// How long the search for network namespaces may take.
 const SEARCH: Duration = Duration::from_secs(5);
-
-/// The whole answer. The field names are the JSON form's.
-#[derive(Clone, Debug, Serialize)]
-pub struct Report {
-    /// Layout of this object.
-    pub schema: u32,
-    /// Tier in force.
-    pub tier: Tier,
-    /// Network namespace of this process.
-    pub netns: u32,
-    /// Time between the two readings.
-    pub seconds: f64,
-    /// What came out there.
-    #[serde(flatten)]
-    pub verdict: Verdict,
-    /// The other namespaces of the host.
-    pub namespaces: Vec<Other>,
-}
-
-impl Report {
-    /// Whether trace and kernel agree everywhere.
-    pub fn agrees(&self) -> bool {
-        self.verdict.agrees && self.namespaces.iter().all(|other| other.verdict.agrees)
-    }
-}
-
-/// Another network namespace.
-#[derive(Clone, Debug, Serialize)]
-pub struct Other {
-    /// Inode number.
-    pub netns: u32,
-    /// What it is called.
-    pub name: String,
-    /// What came out there.
-    #[serde(flatten)]
-    pub verdict: Verdict,
-}
 
 /// A namespace under audit.
 struct Audited {

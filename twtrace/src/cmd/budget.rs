@@ -4,87 +4,13 @@
 //! no rights are needed.
 
 use crate::cli::BudgetArgs;
-use twtrace_probe::host;
-use crate::view::budget as view;
-use serde::Serialize;
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Write as _};
 use twtrace_core::input::KernelFacts;
-use twtrace_core::plan::{Outcome, Plan, Remedy, remedies};
-
-/// Version of the JSON form.
-pub const SCHEMA: u32 = 1;
-
-/// Where a value comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum From {
-    /// The command line.
-    Given,
-    /// This host.
-    Host,
-    /// Neither said anything.
-    Assumed,
-}
-
-/// What was reckoned with. The field names are the JSON form's.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Inputs {
-    /// Connections per second; `None` when only what is sustainable was asked for.
-    pub rate_per_s: Option<f64>,
-    /// How long a connection is open, seconds.
-    pub lifetime_seconds: f64,
-    /// Different destination addresses and ports.
-    pub destinations: u32,
-    /// Source addresses.
-    pub source_ips: u32,
-    /// Local ports, both inclusive.
-    pub range: (u16, u16),
-    /// Reserved ports as the sysctl is written.
-    pub reserved: String,
-    /// How many ports of the range these are.
-    pub ports_reserved: u32,
-    /// `tcp_tw_reuse`.
-    pub tw_reuse: u8,
-    /// `tcp_tw_reuse_delay`, milliseconds; `null` where the kernel has none, and it is a second.
-    pub tw_reuse_delay_ms: Option<u32>,
-    /// `tcp_timestamps`, taken for both sides.
-    pub timestamps: bool,
-    /// Connections stay on this host.
-    pub loopback: bool,
-    /// Sockets are bound before they connect.
-    pub bind_first: bool,
-    /// `tcp_max_tw_buckets`; `null` without limit.
-    pub max_tw_buckets: Option<u64>,
-}
-
-/// The whole answer. The field names are the JSON form's.
-///
-/// ```json
-/// {"schema":1,"verdict":"Ports run out after 28.2s: ...",
-///  "inputs":{"rate_per_s":1000.0,"lifetime_seconds":0.0,"destinations":1,"source_ips":1,"range":[32768,60999],
-///            "reserved":"","ports_reserved":0,"tw_reuse":0,"tw_reuse_delay_ms":null,"timestamps":true,
-///            "loopback":false,"bind_first":false,"max_tw_buckets":131072},
-///  "from":{"range":"given|host|assumed", ...one for each input; a rate that is not given has none...},
-///  "outcome":{...the fields of Outcome...},
-///  "remedies":[{"id":"pool-connections","text":"...","command":"...","risk":"...","without_effect":null|"why",
-///               "outcome":{...}}, ...]}
-/// ```
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Report {
-    /// [`SCHEMA`].
-    pub schema: u32,
-    /// The answer in one sentence.
-    pub verdict: String,
-    /// What was reckoned with.
-    pub inputs: Inputs,
-    /// Where each of `inputs` comes from.
-    pub from: BTreeMap<&'static str, From>,
-    /// What comes of it. Without a rate, its figures of use are 0.
-    pub outcome: Outcome,
-    /// What each remedy buys.
-    pub remedies: Vec<Remedy>,
-}
+use twtrace_core::plan::report::{From, Inputs, Report, SCHEMA};
+use twtrace_core::plan::{Plan, remedies};
+use twtrace_probe::host;
+use twtrace_view::budget as view;
 
 /// Reads what is not given, works it out and writes it.
 ///
@@ -166,3 +92,6 @@ pub fn report(args: &BudgetArgs, kernel: Option<&KernelFacts>) -> Report {
     };
     Report { schema: SCHEMA, verdict: view::verdict(&inputs, &outcome), inputs, from, outcome, remedies }
 }
+
+#[cfg(test)]
+mod tests;

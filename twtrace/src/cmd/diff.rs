@@ -2,9 +2,9 @@
 
 use super::recorded::{Recorded, Span, say_losses};
 use crate::cli::{DiffArgs, DiffFormat};
-use crate::view::diff::{Diff, json, markdown, text};
-use crate::view::report::Options;
 use std::io::{self, BufWriter, Write as _};
+use twtrace_view::diff::{Diff, json, markdown, text};
+use twtrace_view::report::Options;
 
 /// Reads both recordings and tells what changed.
 ///

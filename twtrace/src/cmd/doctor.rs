@@ -1,88 +1,23 @@
 //! `twtrace doctor`: can it run here, and what does each missing thing cost?
 //!
-//! [`probe::read`] looks at the host, [`evaluate`] judges, [`crate::view::doctor`] writes. Whether `top` works is
+//! [`probe::read`] looks at the host, [`evaluate`] judges, [`twtrace_view::doctor`] writes. Whether `top` works is
 //! decided by hooks that were really attached; the other checks say why, and what else is lost.
 
 use super::doctor_hooks::{hooks_check, tier};
-use twtrace_probe::host::sysctl;
-use twtrace_probe::kernel::census::CensusReport;
-use twtrace_probe::kernel::load::ProgramSize;
-use twtrace_probe::kernel::probe::{self, Capabilities, Capability, Facts, Lockdown, ProcAccess, kernel_version};
-use twtrace_probe::kernel::tracefs::TracefsState;
-use crate::view::doctor as view;
 use anyhow::Context as _;
-use serde::Serialize;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::Path;
-use twtrace_core::input::{Hook, KernelFacts, Tier};
-
-/// Version of the JSON form.
-pub const SCHEMA: u32 = 1;
+use twtrace_core::doctor::{Check, Report, SCHEMA, Status, Sysctl};
+use twtrace_core::input::{KernelFacts, Tier};
+use twtrace_probe::host::sysctl;
+use twtrace_probe::kernel::census::CensusReport;
+use twtrace_probe::kernel::probe::{self, Capabilities, Capability, Facts, Lockdown, ProcAccess, kernel_version};
+use twtrace_probe::kernel::tracefs::TracefsState;
+use twtrace_view::doctor as view;
 
 /// Seconds that a socket stays in TIME_WAIT (`TCP_TIMEWAIT_LEN`).
 const TIME_WAIT_S: u64 = 60;
-
-/// What a check came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Status {
-    /// As it should be.
-    Ok,
-    /// `top` works, with a loss that the check names.
-    Degraded,
-    /// `top` needs it.
-    Missing,
-    /// Neither good nor bad.
-    Info,
-}
-
-/// One check.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Check {
-    /// Stable name.
-    pub id: &'static str,
-    /// What it came to.
-    pub status: Status,
-    /// What was found.
-    pub found: String,
-    /// What is lost by it.
-    pub cost: Option<String>,
-    /// What to do about it.
-    pub fix: Option<String>,
-}
-
-/// A sysctl and what its value means for TIME_WAIT.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Sysctl {
-    /// As the kernel writes it; `None` when this kernel does not have it.
-    pub value: Option<String>,
-    /// In words.
-    pub meaning: String,
-}
-
-/// The whole answer. The field names are the JSON form's.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Report {
-    /// [`SCHEMA`].
-    pub schema: u32,
-    /// Kernel release.
-    pub kernel: String,
-    /// Whether `top` works.
-    pub works: bool,
-    /// The answer in one line.
-    pub verdict: String,
-    /// Tier in force, when it works.
-    pub tier: Option<Tier>,
-    /// The checks.
-    pub checks: Vec<Check>,
-    /// Each hook and what became of it.
-    pub hooks: Vec<Hook>,
-    /// What the kernel made of each program that it accepted.
-    pub programs: Vec<ProgramSize>,
-    /// Sysctls that matter.
-    pub sysctls: BTreeMap<&'static str, Sysctl>,
-}
 
 /// Looks at the host, writes the report, and says whether `top` would work.
 ///

@@ -1,6 +1,7 @@
 //! What the hooks that attached allow, and what the others cost.
 
-use super::doctor::{Check, Status, check, ok};
+use super::doctor::{check, ok};
+use twtrace_core::doctor::{Check, Status};
 use twtrace_core::input::{Hook, Tier};
 
 /// The hook without which nothing can be traced.

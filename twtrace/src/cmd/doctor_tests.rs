@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::cmd::doctor_hooks::{BASE_HOOK, END_HOOKS, EXACT_HOOK};
+use twtrace_core::input::Hook;
 
 fn hook(name: &str, kind: &str) -> Hook {
     Hook { name: name.to_owned(), kind: kind.to_owned(), attached: true, reason: None }

@@ -1,8 +1,8 @@
 //! `twtrace explain`: a few lines on a topic, with sources.
 
 use crate::cli::ExplainArgs;
-use crate::view::explain as view;
 use std::io::{self, BufWriter, Write as _};
+use twtrace_view::explain as view;
 
 /// Writes the topic's text, or the list of topics.
 ///

@@ -2,12 +2,12 @@
 
 use super::recorded::{Span, bounds, say_losses};
 use crate::cli::{ExportArgs, ExportFormat, ExportTable};
-use crate::view::recording;
 use anyhow::bail;
 use std::io::{self, IsTerminal as _};
 use std::path::Path;
 use twtrace_recording::export::{Format, Table, Target, write};
 use twtrace_recording::reader::Recording;
+use twtrace_view::recording;
 
 /// Writes the table.
 ///

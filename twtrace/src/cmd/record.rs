@@ -5,8 +5,6 @@ mod summary;
 
 use super::top::{Pulse, Timing, Wake, runtime};
 use crate::cli::RecordArgs;
-use twtrace_probe::source::Feed;
-use twtrace_probe::source::live::{Live, LiveOptions};
 use child::Child;
 pub use child::NotStarted;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -15,6 +13,8 @@ use std::time::{Duration, Instant};
 use summary::OpenSockets;
 use twtrace_core::engine::{Engine, EngineConfig, Model};
 use twtrace_core::input::Input;
+use twtrace_probe::source::Feed;
+use twtrace_probe::source::live::{Live, LiveOptions};
 use twtrace_recording::writer::{Progress, Recorder, WriteOptions};
 
 /// Time between two progress lines.

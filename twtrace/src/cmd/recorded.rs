@@ -1,8 +1,6 @@
 //! Reading a recording into an engine, for the commands that tell what was in it.
 
 use crate::cli::TimeSpec;
-use crate::view::report::Source;
-use crate::view::text;
 use anyhow::{Context as _, bail};
 use std::io::{self, Write as _};
 use std::path::Path;
@@ -11,6 +9,8 @@ use twtrace_core::input::Input;
 use twtrace_core::model::Window;
 use twtrace_core::recording::Info;
 use twtrace_recording::reader::Recording;
+use twtrace_view::report::Source;
+use twtrace_view::text;
 
 /// Which part of a recording is wanted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -114,9 +114,9 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
     use super::*;
-    use crate::view::report::fixture;
     use twtrace_core::model::GroupBy;
     use twtrace_recording::writer::{Recorder, WriteOptions};
+    use twtrace_view::report::fixture;
 
     /// A recording of a shop in trouble, and its Inputs.
     fn recorded(seconds: u64) -> (tempfile::TempDir, Vec<Input>) {

@@ -7,8 +7,7 @@ mod tests;
 use super::recorded::say_losses;
 use super::top::{Batch, Pulse, Screen, Timing, Wake, runtime, verdict};
 use crate::cli::ReplayArgs;
-use crate::view::recording;
-use crate::view::tui::deck::{Churn, Deck};
+use crate::tui::deck::{Churn, Deck};
 use anyhow::{Context as _, bail};
 use player::{Player, Run, Tape};
 use std::io::{self, BufWriter, IsTerminal as _, Write};
@@ -20,6 +19,7 @@ use twtrace_core::engine::{Engine, EngineConfig};
 use twtrace_core::peaks::peaks;
 use twtrace_core::recording::Info;
 use twtrace_recording::reader::Recording;
+use twtrace_view::recording;
 
 /// How long the way to another moment may keep the keys waiting.
 const SLICE: Duration = Duration::from_millis(80);

@@ -3,13 +3,13 @@
 use super::recorded::{Recorded, Span, say_losses};
 use super::top::verdict;
 use crate::cli::{ReportArgs, ReportFormat};
-use crate::view::report::{Options, Report, Source, csv, html, json, markdown, text};
 use anyhow::Context as _;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use twtrace_core::finding::Finding;
+use twtrace_view::report::{Options, Report, Source, csv, html, json, markdown, text};
 
 /// Reads the recordings one after the other, each into an engine of its own, and reports on all of them.
 ///

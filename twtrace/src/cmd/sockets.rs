@@ -3,12 +3,6 @@
 use super::recorded::say_losses;
 use super::top;
 use crate::cli::SocketsArgs;
-use twtrace_probe::host;
-use twtrace_probe::host::clock;
-use twtrace_probe::source::live::{Live, LiveOptions};
-use twtrace_probe::source::now::census_of_all;
-use crate::view::recording;
-use crate::view::sockets as view;
 use anyhow::bail;
 use std::io::{self, BufWriter, Write as _};
 use std::path::Path;
@@ -17,7 +11,13 @@ use std::time::Duration;
 use twtrace_core::engine::{Engine, EngineConfig, Filter};
 use twtrace_core::input::{HostFacts, Input};
 use twtrace_core::recording::Info;
+use twtrace_probe::host;
+use twtrace_probe::host::clock;
+use twtrace_probe::source::live::{Live, LiveOptions};
+use twtrace_probe::source::now::census_of_all;
 use twtrace_recording::reader::Recording;
+use twtrace_view::recording;
+use twtrace_view::sockets as view;
 
 /// How long it takes until what a recording in progress knew at a time can be read: it is written each second.
 const FLUSH: Duration = Duration::from_secs(2);

@@ -8,8 +8,6 @@ mod tests;
 mod verdict;
 
 use crate::cli::TopArgs;
-use twtrace_probe::source::Feed;
-use twtrace_probe::source::live::{Live, LiveOptions};
 use anyhow::{Context as _, bail};
 pub(super) use batch::Batch;
 pub(super) use pulse::{Pulse, Timing, Wake};
@@ -19,6 +17,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 use tokio::runtime;
 use twtrace_core::engine::{Engine, EngineConfig, Filter};
+use twtrace_probe::source::Feed;
+use twtrace_probe::source::live::{Live, LiveOptions};
 pub(super) use verdict::verdict;
 
 /// Length of a trace with `--once` when none is given.

@@ -1,7 +1,5 @@
 //! What is said of a recording while it goes on, and at its end.
 
-use crate::view::order::{self, Sort};
-use crate::view::{label, text, words};
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::path::Path;
@@ -10,6 +8,8 @@ use twtrace_core::engine::Model;
 use twtrace_core::input::{Input, KernelCounters};
 use twtrace_core::model::GroupBy;
 use twtrace_recording::writer::Progress;
+use twtrace_view::order::{self, Sort};
+use twtrace_view::{label, text, words};
 
 /// Processes that are named.
 const NAMED: usize = 3;
@@ -142,8 +142,8 @@ pub(super) fn summary(model: &Model, ended: &Ended<'_>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::view::fixture;
     use twtrace_core::input::CensusState;
+    use twtrace_view::fixture;
 
     #[test]
     fn the_line_says_how_far_it_is() {

@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::cli::{Cli, Command};
-use crate::view::fixture;
 use clap::Parser as _;
 use std::cell::Cell;
 use std::rc::Rc;
@@ -10,6 +9,7 @@ use twtrace_core::engine::Filter;
 use twtrace_core::input::{Input, Role};
 use twtrace_core::recording::Info;
 use twtrace_recording::writer::{Recorder, WriteOptions};
+use twtrace_view::fixture;
 
 const SECOND_NS: u64 = 1_000_000_000;
 /// Inputs of a segment.

@@ -2,10 +2,10 @@
 
 use super::TEXT_ROWS;
 use crate::cli::ViewArgs;
-use crate::view::order::{By, Sort};
-use crate::view::{csv, json, table};
 use std::io::{self, Write};
 use twtrace_core::engine::Model;
+use twtrace_view::order::{By, Sort};
+use twtrace_view::{csv, json, table};
 
 enum Form {
     Json,

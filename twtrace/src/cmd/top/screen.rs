@@ -1,10 +1,10 @@
 //! The terminal, taken and given back.
 
 use crate::cli::ViewArgs;
-use crate::view::tui::deck::Deck;
-use crate::view::tui::figures::Frozen;
-use crate::view::tui::state::{Outcome, State};
-use crate::view::tui::{self, style::Look};
+use crate::tui::deck::Deck;
+use crate::tui::figures::Frozen;
+use crate::tui::state::{Outcome, State};
+use crate::tui::{self, style::Look};
 use crossterm::event::{Event, KeyEventKind};
 use crossterm::terminal::{
     BeginSynchronizedUpdate, EndSynchronizedUpdate, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode,

@@ -2,12 +2,12 @@
 
 use super::*;
 use crate::cli::{Cli, Command};
-use crate::view::fixture;
 use clap::Parser as _;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::time::Instant;
 use twtrace_core::input::Input;
 use twtrace_core::source::{Scripted, Source};
+use twtrace_view::fixture;
 
 /// Inputs from a list, with a descriptor to wait for if there is one.
 struct Script {

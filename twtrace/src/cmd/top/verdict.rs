@@ -1,10 +1,10 @@
 //! The exit code of a command that fails on findings.
 
 use crate::cli::FailOn;
-use crate::view::findings;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 use twtrace_core::finding::Finding;
+use twtrace_view::findings;
 
 /// 1 when there is a finding that was asked for, which is said on standard error; else 0.
 pub(in crate::cmd) fn verdict(fail_on: Option<&FailOn>, found: &[Finding]) -> ExitCode {

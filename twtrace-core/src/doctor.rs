@@ -1,0 +1,83 @@
+//! The report of `twtrace doctor`: can it run here, and what does each missing thing cost? What is judged by is read by
+//! `twtrace-probe`; views write it.
+
+use crate::input::{Hook, Tier};
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// Version of the JSON form.
+pub const SCHEMA: u32 = 1;
+
+/// What a check came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// As it should be.
+    Ok,
+    /// `top` works, with a loss that the check names.
+    Degraded,
+    /// `top` needs it.
+    Missing,
+    /// Neither good nor bad.
+    Info,
+}
+
+/// One check.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Check {
+    /// Stable name.
+    pub id: &'static str,
+    /// What it came to.
+    pub status: Status,
+    /// What was found.
+    pub found: String,
+    /// What is lost by it.
+    pub cost: Option<String>,
+    /// What to do about it.
+    pub fix: Option<String>,
+}
+
+/// A sysctl and what its value means for TIME_WAIT.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Sysctl {
+    /// As the kernel writes it; `None` when this kernel does not have it.
+    pub value: Option<String>,
+    /// In words.
+    pub meaning: String,
+}
+
+/// The whole answer. The field names are the JSON form's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// Kernel release.
+    pub kernel: String,
+    /// Whether `top` works.
+    pub works: bool,
+    /// The answer in one line.
+    pub verdict: String,
+    /// Tier in force, when it works.
+    pub tier: Option<Tier>,
+    /// The checks.
+    pub checks: Vec<Check>,
+    /// Each hook and what became of it.
+    pub hooks: Vec<Hook>,
+    /// What the kernel made of each program that it accepted.
+    pub programs: Vec<ProgramSize>,
+    /// Sysctls that matter.
+    pub sysctls: BTreeMap<&'static str, Sysctl>,
+}
+
+/// What the kernel made of a program.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ProgramSize {
+    /// Name in the eBPF object.
+    pub name: String,
+    /// Instructions that the verifier went through (`verified_insns`); kernels before 5.16 do not tell.
+    pub verified_instructions: Option<u32>,
+    /// Size after the verifier's rewriting, bytes (`xlated_prog_len`).
+    pub translated_bytes: Option<u32>,
+    /// Size of the machine code, bytes (`jited_prog_len`); 0 without a JIT compiler.
+    pub jited_bytes: u32,
+}

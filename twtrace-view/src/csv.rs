@@ -1,0 +1,323 @@
+//! The report as CSV by RFC 4180: one row for each row of the grouping, with the time in the first column.
+//!
+//! Spreadsheets run what looks like a formula, so a cell that begins like one gets an apostrophe in front.
+
+use crate::order::{self, By, Sort};
+use crate::{label, text};
+use std::borrow::Cow;
+use std::io::{self, Write};
+use twtrace_core::engine::Model;
+use twtrace_core::input::{Owner, ProcessFacts};
+use twtrace_core::model::{Counts, DestRow, DestinationRow, GroupBy, GroupKey, Row, Summary};
+use twtrace_core::plain::guarded;
+use twtrace_core::ports::Budget;
+
+const PROCESS: [&str; 12] = [
+    "pid",
+    "start_ns",
+    "command",
+    "ppid",
+    "parent_command",
+    "uid",
+    "user",
+    "cgroup",
+    "container",
+    "unit",
+    "exe",
+    "cmdline",
+];
+const GROUP: [&str; 2] = ["name", "processes"];
+const DESTINATION: [&str; 12] = [
+    "netns",
+    "netns_name",
+    "role",
+    "local_addr",
+    "remote_addr",
+    "port",
+    "established",
+    "ports_total",
+    "ports_used",
+    "utilization",
+    "max_rate_per_s",
+    "seconds_to_exhaustion",
+];
+const COUNTS: [&str; 18] = [
+    "opened",
+    "accepted",
+    "closed_first",
+    "closed_last",
+    "reset",
+    "time_wait_made",
+    "time_wait_live",
+    "fin_wait2_live",
+    "time_wait_expired",
+    "time_wait_reused",
+    "time_wait_killed",
+    "time_wait_ended_early",
+    "time_wait_overflow",
+    "rate_per_s",
+    "lifetime_ms_p50",
+    "lifetime_ms_p99",
+    "connect_errors",
+    "connect_errnos",
+];
+/// Columns of destinations that came later: always the last ones, so that no other moves.
+const SPLIT: [&str; 6] =
+    ["ports_bound", "ports_established", "ports_other", "ports_time_wait", "ports_reusable", "ports_available"];
+
+/// Writes the line of column names.
+///
+/// # Errors
+/// The output cannot be written to.
+pub fn write_header(by: By, out: &mut dyn Write) -> io::Result<()> {
+    write_record(["time"].into_iter().chain(names(by)).chain(last_names(by)).map(Cow::Borrowed), out)
+}
+
+/// Names of the columns that come last.
+pub(super) fn last_names(by: By) -> impl Iterator<Item = &'static str> {
+    let last: &[&str] = if by == By::Destination { &SPLIT } else { &[] };
+    last.iter().copied()
+}
+
+/// Names of the columns of a row.
+pub(super) fn names(by: By) -> impl Iterator<Item = &'static str> {
+    let own: &[&str] = match by {
+        By::Process => &PROCESS,
+        By::Destination => &DESTINATION,
+        By::Command | By::Parent | By::User | By::Cgroup => &GROUP,
+    };
+    own.iter().chain(&["folded"]).chain(&COUNTS).copied()
+}
+
+/// Writes the rows of one report.
+///
+/// # Errors
+/// The output cannot be written to.
+pub fn write_rows(model: &Model, by: By, sort: Sort, limit: Option<usize>, out: &mut dyn Write) -> io::Result<()> {
+    let limit = limit.unwrap_or(usize::MAX);
+    let time = time(model.summary());
+    let write = |cells: Vec<Cow<'_, str>>| write_record([Cow::Borrowed(time.as_str())].into_iter().chain(cells), out);
+    let Some(group) = by.group() else {
+        let rows = order::destinations(model.destinations(), sort).into_iter().take(limit);
+        let cells = |row| of_destination(row, model).into_iter().chain(split(row)).collect();
+        return rows.map(cells).try_for_each(write);
+    };
+    order::of_model(model, group, sort).into_iter().take(limit).map(|row| of_row(row, group, model)).try_for_each(write)
+}
+
+/// Cells of a row of a grouping.
+pub(super) fn of_row<'a>(row: &'a Row, by: GroupBy, model: &'a Model) -> Vec<Cow<'a, str>> {
+    let own = if by == GroupBy::Process { process(row, model) } else { of_group(row, model) };
+    record(own, row.folded, &row.counts)
+}
+
+/// Cells of a destination.
+pub(super) fn of_destination<'a>(row: &'a DestinationRow, model: &'a Model) -> Vec<Cow<'a, str>> {
+    record(destination(row, model.summary()), row.folded, &row.counts)
+}
+
+fn time(summary: &Summary) -> String {
+    let window = &summary.window;
+    text::rfc3339(window.start_unix_ns + i128::from(window.now_ns.saturating_sub(window.start_ns)))
+}
+
+fn record<'a>(mut own: Vec<Cow<'a, str>>, folded: u64, counts: &Counts) -> Vec<Cow<'a, str>> {
+    own.push(folded.to_string().into());
+    own.extend(figures(counts));
+    own
+}
+
+/// Writes one line. Its cells are made harmless here.
+pub(super) fn write_record<'a>(cells: impl Iterator<Item = Cow<'a, str>>, out: &mut dyn Write) -> io::Result<()> {
+    let mut writer = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new());
+    let written = writer.write_record(cells.map(|cell| guarded(&cell).into_owned()));
+    // The kind of csv's error is the output's own, and this output is memory.
+    written.map_err(io::Error::other)?;
+    out.write_all(&writer.into_inner().map_err(|error| io::Error::other(error.to_string()))?)
+}
+
+/// A value, or an empty cell.
+pub(super) fn optional(value: Option<impl ToString>) -> Cow<'static, str> {
+    value.map_or_else(String::new, |value| value.to_string()).into()
+}
+
+fn process<'a>(row: &'a Row, model: &'a Model) -> Vec<Cow<'a, str>> {
+    let name = match row.key {
+        GroupKey::Unknown => Some("(unknown)"),
+        GroupKey::Other => Some("(other)"),
+        _ => None,
+    };
+    let owner = row.owner.as_ref().filter(|_| name.is_none());
+    let facts = owner.and_then(|owner| model.facts(owner.key));
+    let fact =
+        |tell: fn(&ProcessFacts) -> Option<&String>| Cow::Borrowed(facts.and_then(tell).map_or("", String::as_str));
+    let comm = |tell: fn(&Owner) -> &[u8]| owner.map_or(Cow::Borrowed(""), |owner| text::lossless(tell(owner)));
+    vec![
+        optional(owner.map(|owner| owner.key.tgid)),
+        optional(owner.map(|owner| owner.key.start_ns)),
+        name.map_or_else(|| comm(|owner| owner.comm.bytes()), Cow::Borrowed),
+        optional(owner.map(|owner| owner.ppid)),
+        comm(|owner| owner.parent_comm.bytes()),
+        optional(owner.map(|owner| owner.uid)),
+        Cow::Borrowed(owner.and_then(|owner| model.user_name(owner.uid)).unwrap_or("")),
+        fact(|facts| facts.cgroup.as_ref()),
+        fact(|facts| facts.container.as_ref()),
+        fact(|facts| facts.unit.as_ref()),
+        fact(|facts| facts.exe.as_ref()),
+        fact(|facts| facts.cmdline.as_ref()),
+    ]
+}
+
+fn of_group<'a>(row: &Row, model: &Model) -> Vec<Cow<'a, str>> {
+    vec![label::group(row, model).into(), row.processes.to_string().into()]
+}
+
+fn destination<'a>(row: &'a DestinationRow, summary: &'a Summary) -> Vec<Cow<'a, str>> {
+    let key = match &row.key {
+        DestRow::Dest(key) => Some(key),
+        DestRow::Other => None,
+    };
+    let budget = row.budget.as_ref();
+    vec![
+        optional(key.map(|key| key.netns).filter(|netns| *netns != 0)),
+        Cow::Borrowed(key.and_then(|key| summary.namespace(key.netns)).map_or("", |of| of.name.as_str())),
+        Cow::Borrowed(key.map_or("(other)", |key| label::role(key.role))),
+        optional(key.map(|key| key.local_addr)),
+        optional(key.and_then(|key| key.remote_addr)),
+        optional(key.map(|key| key.port)),
+        row.established.to_string().into(),
+        optional(budget.map(|budget| budget.total)),
+        optional(budget.map(|budget| budget.used)),
+        optional(budget.map(|budget| format!("{:.6}", budget.utilization))),
+        optional(budget.map(|budget| format!("{:.3}", budget.max_rate_per_s))),
+        optional(budget.and_then(|budget| budget.seconds_to_exhaustion).map(|seconds| format!("{seconds:.3}"))),
+    ]
+}
+
+/// Who has the ports of a destination.
+pub(super) fn split<'a>(row: &DestinationRow) -> [Cow<'a, str>; SPLIT.len()] {
+    let part = |part: fn(&Budget) -> u32| optional(row.budget.as_ref().map(part));
+    [
+        part(|budget| budget.bound),
+        part(|budget| budget.established),
+        part(|budget| budget.other),
+        part(|budget| budget.time_wait),
+        part(|budget| budget.reusable),
+        part(|budget| budget.available),
+    ]
+}
+
+fn figures<'a>(counts: &Counts) -> [Cow<'a, str>; COUNTS.len()] {
+    let milliseconds = |share| optional(counts.lifetimes.quantile(share).map(|us| us as f64 / 1e3));
+    let errnos: Vec<String> =
+        counts.connect_errors.iter().map(|(errno, number)| format!("{} {number}", text::errno(*errno))).collect();
+    [
+        counts.opened.to_string().into(),
+        counts.accepted.to_string().into(),
+        counts.closed_first.to_string().into(),
+        counts.closed_last.to_string().into(),
+        counts.reset.to_string().into(),
+        counts.time_wait_made.to_string().into(),
+        counts.time_wait_live.to_string().into(),
+        counts.fin_wait2_live.to_string().into(),
+        counts.time_wait_expired.to_string().into(),
+        counts.time_wait_reused.to_string().into(),
+        counts.time_wait_killed.to_string().into(),
+        counts.time_wait_ended_early.to_string().into(),
+        counts.time_wait_overflow.to_string().into(),
+        format!("{:.3}", counts.rate_per_s).into(),
+        milliseconds(0.5),
+        milliseconds(0.99),
+        order::errors(counts).to_string().into(),
+        errnos.join("; ").into(),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+    use super::*;
+    use crate::fixture;
+
+    fn line(cells: &[&str]) -> String {
+        let mut out = Vec::new();
+        write_record(cells.iter().map(|cell| Cow::Borrowed(*cell)), &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn formulas_are_disarmed() {
+        assert_eq!(line(&["=1+1", "+a", "-b", "@c", "d=e"]), "'=1+1,'+a,'-b,'@c,d=e\r\n");
+        assert_eq!(line(&["\t=1", "\r=1"]), "'\\t=1,'\\r=1\r\n");
+    }
+
+    #[test]
+    fn quotes_commas_and_controls_stay_in_their_cell() {
+        assert_eq!(
+            line(&["a,b", "c\"d", "e\nf", "\u{1b}[2J", "\u{202e}x"]),
+            "\"a,b\",\"c\"\"d\",e\\nf,\\x1b[2J,\\u{202e}x\r\n"
+        );
+        assert_eq!(line(&["", ""]), ",\r\n");
+    }
+
+    #[test]
+    fn every_row_has_as_many_cells_as_the_header() {
+        let counts = figures(&Counts::default()).len();
+        let destination = DESTINATION.len() + SPLIT.len();
+        for (by, own) in [(By::Process, PROCESS.len()), (By::Command, GROUP.len()), (By::Destination, destination)] {
+            let mut out = Vec::new();
+            write_header(by, &mut out).unwrap();
+            assert_eq!(String::from_utf8(out).unwrap().split(',').count(), 1 + own + 1 + counts, "{by:?}");
+        }
+    }
+
+    fn report(by: By) -> String {
+        let mut out = Vec::new();
+        write_header(by, &mut out).unwrap();
+        write_rows(fixture::engine().model(), by, Sort::Made, Some(6), &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn reports_read_back_as_they_were() {
+        for by in [By::Process, By::Command, By::Destination] {
+            let report = report(by);
+            assert!(report.lines().all(|line| line.chars().all(text::is_plain)), "{report}");
+            let mut reader = csv::Reader::from_reader(report.as_bytes());
+            let width = reader.headers().unwrap().len();
+            for record in reader.records() {
+                let record = record.unwrap();
+                assert_eq!(record.len(), width);
+                assert!(record.iter().all(|cell| !cell.starts_with(['=', '+', '-', '@'])), "{record:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_split_of_ports_comes_last_and_moves_nothing() {
+        let report = report(By::Destination);
+        let mut lines = report.lines();
+        let header = lines.next().unwrap();
+        assert!(header.ends_with(
+            ",connect_errors,connect_errnos,ports_bound,ports_established,ports_other,ports_time_wait,ports_reusable,\
+             ports_available"
+        ));
+        assert!(header.contains(",established,ports_total,ports_used,utilization,max_rate_per_s,"));
+        let first = lines.next().unwrap();
+        assert!(first.contains(",5432,") && first.ends_with(",0,,0,0,0,120,0,130"), "{first}");
+        // No budget, no ports.
+        let passive = lines.find(|line| line.contains(",passive,")).unwrap();
+        assert!(passive.ends_with(",0,,,,,,,"), "{passive}");
+    }
+
+    #[test]
+    fn processes_are_written() {
+        insta::assert_snapshot!(report(By::Process).replace("\r\n", "\n"));
+    }
+
+    #[test]
+    fn destinations_are_written() {
+        insta::assert_snapshot!(report(By::Destination).replace("\r\n", "\n"));
+    }
+}

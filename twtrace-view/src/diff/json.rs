@@ -1,0 +1,128 @@
+//! The comparison as JSON: one object on one line.
+
+use super::keys::{Key, Who};
+use super::{Diff, Side};
+use crate::json::rows::rounded;
+use crate::json::{self as top};
+use serde::Serialize;
+use std::borrow::Cow;
+use std::io::{self, Write};
+use twtrace_core::compare::{Change, Direction, Rates};
+use twtrace_core::recording::Loss;
+
+#[derive(Serialize)]
+struct DiffJson<'a> {
+    schema: u32,
+    verdict: VerdictJson<'a>,
+    /// Why the verdict may be wrong.
+    reservations: Vec<String>,
+    before: SideJson<'a>,
+    after: SideJson<'a>,
+    totals: ChangeJson<'a, ()>,
+    by: &'static str,
+    rows: Vec<ChangeJson<'a, Key>>,
+    rows_total: usize,
+    destinations: Vec<ChangeJson<'a, Key>>,
+    destinations_total: usize,
+}
+
+#[derive(Serialize)]
+struct VerdictJson<'a> {
+    sentence: String,
+    direction: Direction,
+    /// Who changed most the same way: a process, a destination, or a process with a destination; null when nothing
+    /// changed.
+    main: Option<ChangeJson<'a, Who>>,
+    /// Its share in the change.
+    main_share: f64,
+    rest: Direction,
+    rest_per_s: f64,
+}
+
+#[derive(Serialize)]
+struct SideJson<'a> {
+    recording: Cow<'a, str>,
+    id: &'a str,
+    host: top::Host<'a>,
+    window: top::Window,
+    tracing: top::Tracing<'a>,
+    finished: bool,
+    losses: &'a [Loss],
+}
+
+#[derive(Serialize)]
+struct ChangeJson<'a, K> {
+    #[serde(flatten)]
+    key: &'a K,
+    before: Rates,
+    after: Rates,
+    /// Difference in timewait sockets made per second.
+    change_per_s: f64,
+    /// The same as a share of what it was; null when it was nothing.
+    change_share: Option<f64>,
+    /// `same` when it may be chance.
+    direction: Direction,
+}
+
+impl<'a> SideJson<'a> {
+    fn of(side: &'a Side<'_>) -> Self {
+        let (info, summary) = (side.source.info, side.source.model.summary());
+        Self {
+            recording: info.path.to_string_lossy(),
+            id: &info.id,
+            host: top::host(&summary.host),
+            window: top::window(summary),
+            tracing: top::tracing(summary),
+            finished: info.finished,
+            losses: &side.source.info.losses,
+        }
+    }
+}
+
+fn change<'a, K>(diff: &Diff<'_>, change: &'a Change<K>) -> ChangeJson<'a, K> {
+    let short = |rates: &Rates| Rates {
+        made_per_s: rounded(rates.made_per_s),
+        connections_per_s: rounded(rates.connections_per_s),
+        errors_per_s: rounded(rates.errors_per_s),
+        live_peak: rates.live_peak,
+    };
+    ChangeJson {
+        key: &change.key,
+        before: short(&change.before),
+        after: short(&change.after),
+        change_per_s: rounded(change.made_per_s()),
+        change_share: change.made_share().map(rounded),
+        direction: diff.lengths.direction(change.before.made_per_s, change.after.made_per_s),
+    }
+}
+
+/// Writes the comparison and a line's end.
+///
+/// # Errors
+/// The output cannot be written to.
+pub fn write(diff: &Diff<'_>, out: &mut dyn Write) -> io::Result<()> {
+    let limit = diff.options.top.unwrap_or(usize::MAX);
+    let rows = |rows| -> Vec<_> { <[Change<Key>]>::iter(rows).take(limit).map(|row| change(diff, row)).collect() };
+    let verdict = diff.verdict();
+    let json = DiffJson {
+        schema: top::SCHEMA,
+        verdict: VerdictJson {
+            sentence: diff.sentence(),
+            direction: verdict.direction,
+            main: verdict.main.map(|main| change(diff, main)),
+            main_share: rounded(verdict.main_share),
+            rest: verdict.rest,
+            rest_per_s: rounded(verdict.rest_per_s),
+        },
+        reservations: diff.reservations(),
+        before: SideJson::of(&diff.before),
+        after: SideJson::of(&diff.after),
+        totals: change(diff, &diff.total),
+        by: diff.options.by.name(),
+        rows: rows(&diff.rows),
+        rows_total: diff.rows.len(),
+        destinations: rows(&diff.destinations),
+        destinations_total: diff.destinations.len(),
+    };
+    top::write_plain(&json, out)
+}

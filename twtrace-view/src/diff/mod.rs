@@ -1,0 +1,180 @@
+//! Two recordings against each other: rates before and after, and what to say of it.
+
+pub mod json;
+mod keys;
+pub mod markdown;
+mod sentence;
+pub mod text;
+
+#[cfg(test)]
+mod tests;
+
+use crate::grid::{Grid, Head};
+use crate::order::By;
+use crate::report::{NOTHING, Options, Source};
+use crate::text as words;
+use keys::{Key, Keys, Who};
+use twtrace_core::compare::{Change, Direction, Lengths, Rates, Verdict};
+
+/// Rows of a table for people when no number is given.
+const ROWS: usize = 20;
+
+/// Share of a change that is most of it.
+const MOST: f64 = 0.5;
+
+/// One of the two recordings.
+#[derive(Debug)]
+struct Side<'a> {
+    source: Source<'a>,
+    /// Clean.
+    host: String,
+    /// Name of its directory, clean.
+    recording: String,
+}
+
+impl Side<'_> {
+    fn seconds(&self) -> f64 {
+        self.source.model.summary().window.seconds()
+    }
+}
+
+/// A comparison.
+#[derive(Debug)]
+pub struct Diff<'a> {
+    before: Side<'a>,
+    after: Side<'a>,
+    options: Options,
+    lengths: Lengths,
+    total: Change<()>,
+    rows: Vec<Change<Key>>,
+    destinations: Vec<Change<Key>>,
+    /// Whom the verdict may name, the most telling first: a process with a destination, a process, a destination.
+    named: [Vec<Change<Who>>; 3],
+}
+
+impl<'a> Diff<'a> {
+    /// Compares two recordings.
+    pub fn new(before: Source<'a>, after: Source<'a>, options: Options) -> Self {
+        let [before, after] =
+            [before, after].map(|source| Side { source, host: source.host(), recording: source.recording() });
+        let lengths = Lengths { before: before.seconds(), after: after.seconds() };
+        let keys = Keys::of([before.source.model, after.source.model]);
+        let changes = |by| lengths.changes(keys.figures(before.source.model, by), keys.figures(after.source.model, by));
+        let pairs = lengths.changes(keys.pairs(before.source.model), keys.pairs(after.source.model));
+        let named = |by, who: fn(Key) -> Who| -> Vec<Change<Who>> {
+            let renamed = |Change { key, before, after }| Change { key: who(key), before, after };
+            changes(by).into_iter().map(renamed).collect()
+        };
+        let processes = named(By::Process, |key| Who { process: Some(key), destination: None });
+        let destinations = named(By::Destination, |key| Who { process: None, destination: Some(key) });
+        let named = [pairs, processes, destinations];
+        let total = lengths.change((), &keys::total(before.source.model), &keys::total(after.source.model));
+        let (rows, destinations) = (changes(options.by), changes(By::Destination));
+        Self { before, after, options, lengths, total, rows, destinations, named }
+    }
+
+    /// What could not be read, one line each for people.
+    pub fn losses(&self) -> Vec<String> {
+        [&self.before, &self.after].into_iter().flat_map(|side| side.source.losses()).collect()
+    }
+
+    /// Names the first that made most of the change; where nobody did, the process that made most of it.
+    fn verdict(&self) -> Verdict<'_, Who> {
+        let [pair, process, destination] = self.named.each_ref().map(|parts| self.lengths.verdict(&self.total, parts));
+        let says_it = |verdict: &Verdict<'_, Who>| verdict.direction == Direction::Same || verdict.main_share >= MOST;
+        [pair, process, destination].into_iter().find(says_it).unwrap_or(process)
+    }
+
+    /// Groupings with their rows.
+    fn tables(&self) -> Vec<(By, &[Change<Key>])> {
+        let mut tables = vec![(self.options.by, self.rows.as_slice())];
+        if self.options.by != By::Destination {
+            tables.push((By::Destination, self.destinations.as_slice()));
+        }
+        tables
+    }
+
+    /// One row for each recording.
+    fn recordings(&self) -> Grid {
+        type Cell = fn(&(&str, &Side<'_>)) -> String;
+        let columns: [(Head, Cell); 6] = [
+            (Head::left(""), |(which, _)| (*which).to_owned()),
+            (Head::left("RECORDING"), |(_, side)| side.recording.clone()),
+            (Head::left("HOST"), |(_, side)| side.host.clone()),
+            (Head::left("FROM (UTC)"), |(_, side)| {
+                let start = side.source.model.summary().window.start_unix_ns;
+                format!("{} {}", words::day(start), words::time_of_day(start))
+            }),
+            (Head::right("LENGTH"), |(_, side)| words::seconds(side.seconds())),
+            (Head::left("TIER"), |(_, side)| crate::words::tier(side.source.model.summary().tracing.tier).to_owned()),
+        ];
+        Grid::of(columns, &[("before", &self.before), ("after", &self.after)])
+    }
+
+    /// The table of some changes for people, and what it leaves out.
+    fn grid(&self, by: By, rows: &[Change<Key>]) -> (Grid, Option<String>) {
+        let shown = &rows[..rows.len().min(self.options.top.unwrap_or(ROWS))];
+        let left_out = (shown.len() < rows.len()).then(|| {
+            let (shown, all) = (words::count(shown.len() as u64), words::count(rows.len() as u64));
+            format!("first {shown} of {all} rows by change")
+        });
+        let rows: Vec<(&Self, &Change<Key>)> = shown.iter().map(|row| (self, row)).collect();
+        (Grid::of(columns(by), &rows), left_out)
+    }
+}
+
+type Cell = fn(&(&Diff<'_>, &Change<Key>)) -> String;
+
+fn columns(by: By) -> [(Head, Cell); 9] {
+    let left = |title, cell: Cell| (Head::left(title), cell);
+    let right = |title, cell: Cell| (Head::right(title), cell);
+    let (name, detail) = match by {
+        By::Process | By::Command => ("COMMAND", "EXECUTABLE"),
+        By::Parent => ("PARENT", ""),
+        By::User => ("USER", ""),
+        By::Cgroup => ("CGROUP", ""),
+        By::Destination => ("DESTINATION", "ROLE"),
+    };
+    [
+        left(name, |(_, row)| row.key.name.clone()),
+        left(detail, |(_, row)| row.key.detail.clone()),
+        right("BEFORE/S", |(_, row)| words::rate(row.before.made_per_s)),
+        right("AFTER/S", |(_, row)| words::rate(row.after.made_per_s)),
+        right("CHANGE/S", |(_, row)| signed(row.made_per_s())),
+        right("CHANGE", |(diff, row)| relative(diff, row)),
+        right("CONNECTIONS/S", |(_, row)| both(row, |rates| words::rate(rates.connections_per_s))),
+        right("ERRORS/S", |(_, row)| both(row, |rates| words::rate(rates.errors_per_s))),
+        right("LIVE PEAK", |(_, row)| both(row, |rates| words::count(rates.live_peak))),
+    ]
+}
+
+/// `before → after`.
+fn both(row: &Change<Key>, tell: fn(&Rates) -> String) -> String {
+    format!("{} → {}", tell(&row.before), tell(&row.after))
+}
+
+/// A difference per second with its sign.
+fn signed(per_s: f64) -> String {
+    match words::rate(per_s.abs()).as_str() {
+        "0.0" => "0.0".to_owned(),
+        rate => format!("{}{rate}", if per_s < 0.0 { "-" } else { "+" }),
+    }
+}
+
+/// A difference as a share of what it was, with its sign; a multiple when it has doubled.
+fn share<K>(change: &Change<K>) -> String {
+    match change.made_share() {
+        None if change.after.made_per_s > 0.0 => "new".to_owned(),
+        None => "-".to_owned(),
+        Some(share) if share >= 1.0 => format!("x {}", words::rate(share + 1.0)),
+        Some(share) if share <= -1.0 => "gone".to_owned(),
+        Some(share) => format!("{}{}", if share < 0.0 { "-" } else { "+" }, words::percent(share.abs())),
+    }
+}
+
+/// The same, marked when it may be chance.
+fn relative(diff: &Diff<'_>, row: &Change<Key>) -> String {
+    let direction = diff.lengths.direction(row.before.made_per_s, row.after.made_per_s);
+    let share = share(row);
+    if direction == Direction::Same && row.made_per_s() != 0.0 { format!("~ {share}") } else { share }
+}

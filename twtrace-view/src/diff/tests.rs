@@ -1,0 +1,183 @@
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+use super::*;
+use crate::report::fixture;
+use crate::report::tests::without_code;
+use crate::text::is_plain;
+use twtrace_core::engine::Engine;
+use twtrace_core::input::{Input, Tier};
+use twtrace_core::recording::Info;
+
+/// A comparison of two recordings.
+fn with_diff<T>(
+    (before, before_info): (&Engine, Info),
+    (after, after_info): (&Engine, Info),
+    by: By,
+    then: impl FnOnce(&Diff<'_>) -> T,
+) -> T {
+    let before = Source { info: &before_info, model: before.model(), findings: &[] };
+    let after = Source { info: &after_info, model: after.model(), findings: &[] };
+    then(&Diff::new(before, after, Options { by, top: None }))
+}
+
+fn info(name: &str, engine: &Engine) -> Info {
+    Info { id: name.to_owned(), ..fixture::info(name, engine) }
+}
+
+fn written(write: impl FnOnce(&mut Vec<u8>) -> std::io::Result<()>) -> String {
+    let mut out = Vec::new();
+    write(&mut out).unwrap();
+    let text = String::from_utf8(out).unwrap();
+    assert!(text.lines().all(|line| line.chars().all(is_plain)), "{text}");
+    text
+}
+
+fn sentence(before: (&Engine, Info), after: (&Engine, Info)) -> String {
+    let mut sentence = String::new();
+    with_diff(before, after, By::Process, |diff| sentence = diff.sentence());
+    sentence
+}
+
+#[test]
+fn a_fix_is_seen() {
+    let (before, after) = (fixture::incident(200), fixture::quiet(100));
+    let (before, after) = ((&before, info("before.twt", &before)), (&after, info("after.twt", &after)));
+    with_diff(before, after, By::Process, |diff| {
+        insta::assert_snapshot!("text", written(|out| text::write(diff, out)));
+        insta::assert_snapshot!("markdown", written(|out| markdown::write(diff, out)));
+        let json = written(|out| json::write(diff, out));
+        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!((&json["verdict"]["direction"], &json["verdict"]["rest"]), (&"fell".into(), &"fell".into()));
+        let main = &json["verdict"]["main"];
+        assert_eq!(
+            (&main["process"]["name"], &main["destination"]["name"]),
+            (&"checkout".into(), &"10.0.1.7:5432".into())
+        );
+        assert_eq!(json["rows"][0]["name"], "checkout");
+        assert_eq!(json["rows_total"], json["rows"].as_array().unwrap().len());
+        for rates in [&json["totals"]["before"], &json["rows"][0]["after"], &json["destinations"][0]["before"]] {
+            for name in ["made_per_s", "connections_per_s", "errors_per_s", "live_peak"] {
+                assert!(rates[name].is_number(), "{name}: {rates}");
+            }
+        }
+        for side in [&json["before"], &json["after"]] {
+            assert_eq!(side["host"]["hostname"], "shop-3");
+            assert!(side["window"]["seconds"].as_f64().unwrap() > 90.0);
+        }
+    });
+}
+
+#[test]
+fn every_grouping_adds_up() {
+    let (before, after) = (fixture::incident(60), fixture::short());
+    for by in [By::Process, By::Command, By::Parent, By::User, By::Cgroup, By::Destination] {
+        let (before, after) = ((&before, info("a.twt", &before)), (&after, info("b.twt", &after)));
+        with_diff(before, after, by, |diff| {
+            for changes in [&diff.rows, &diff.destinations] {
+                let sum = |of: fn(&Rates) -> f64| {
+                    let all =
+                        changes.iter().fold((0.0, 0.0), |sum, row| (sum.0 + of(&row.before), sum.1 + of(&row.after)));
+                    (all.0 - of(&diff.total.before)).abs() + (all.1 - of(&diff.total.after)).abs()
+                };
+                assert!(sum(|rates| rates.made_per_s) < 1e-6, "{by:?}");
+                assert!(sum(|rates| rates.connections_per_s) < 1e-6, "{by:?}");
+                assert!(sum(|rates| rates.errors_per_s) < 1e-6, "{by:?}");
+            }
+            for named in &diff.named {
+                let all: f64 = named.iter().map(Change::made_per_s).sum();
+                assert!((all - diff.total.made_per_s()).abs() < 1e-6);
+            }
+        });
+    }
+}
+
+#[test]
+fn the_sentence_is_honest() {
+    let (quiet, short) = (fixture::quiet(60), fixture::short());
+    let of = |name: &str| (&quiet, info(name, &quiet));
+    assert_eq!(
+        sentence(of("a.twt"), of("b.twt")),
+        "TIME_WAIT made stayed about the same: 12.2/s before, 12.2/s after."
+    );
+    let nothing = fixture::told(vec![crate::fixture::inputs().swap_remove(0), crate::fixture::tick(20_000)]);
+    let none = |name: &str| (&nothing, info(name, &nothing));
+    assert_eq!(sentence(none("a.twt"), none("b.twt")), "No TIME_WAIT sockets were made, neither before nor after.");
+    let other = sentence(of("a.twt"), (&short, info("b.twt", &short)));
+    assert!(other.starts_with("Between two hosts, from shop-3 to web-1, TIME_WAIT made rose from"), "{other}");
+    assert!(other.ends_with("see below."), "{other}");
+}
+
+/// So many connections of each process to each destination, over 20 seconds.
+fn traced(many: &[(u32, u8, u64)]) -> Engine {
+    use crate::fixture::{comm, inputs, life, owner, tick, tuple};
+    let mut told = vec![inputs().swap_remove(0)];
+    let mut cookie = 0;
+    for (process, destination, connections) in many {
+        for _ in 0..*connections {
+            cookie += 1;
+            let mut who = owner(*process, b"", 0, (1, "init"));
+            who.comm = comm(format!("p{process}").as_bytes());
+            let to = tuple(40_000, [10, 0, 0, *destination].into(), 80);
+            let life = life(cookie, who, to, twtrace_core::input::Role::Active, true, 1_010_000_000_000);
+            told.push(Input::Life(Box::new(life)));
+        }
+    }
+    told.push(tick(20_000));
+    fixture::told(told)
+}
+
+#[test]
+fn whoever_made_most_of_the_change_is_named() {
+    let before = traced(&[]);
+    for (after, expected) in [
+        (&[(1, 1, 800), (1, 2, 100), (2, 1, 100)][..], ", mostly by p1 to 10.0.0.1:80 (+40.0/s); "),
+        (&[(1, 1, 300), (1, 2, 300), (2, 1, 100)], ", mostly by p1 (+30.0/s); "),
+        (&[(1, 1, 300), (2, 1, 300), (3, 2, 100)], ", mostly by connections to 10.0.0.1:80 (+30.0/s); "),
+        (&[(1, 1, 300), (2, 2, 300), (3, 3, 310)], ", by many, most of all p3 (+15.5/s); "),
+    ] {
+        let after = traced(after);
+        let sentence = sentence((&before, info("a.twt", &before)), (&after, info("b.twt", &after)));
+        assert!(sentence.contains(expected), "{sentence}");
+    }
+}
+
+#[test]
+fn reservations_are_told() {
+    let (quiet, short) = (fixture::quiet(60), fixture::short());
+    let mut lossy = crate::fixture::inputs();
+    if let Some(Input::Start { tracing, .. }) = lossy.first_mut() {
+        tracing.tier = Tier::Tuple;
+    }
+    let counters = twtrace_core::input::KernelCounters { ring_full: 12, ..Default::default() };
+    lossy.push(Input::Counters(counters));
+    let lossy = fixture::told(lossy);
+    let told = |before: (&Engine, Info), after: (&Engine, Info)| {
+        with_diff(before, after, By::Process, |diff| diff.reservations().join("\n"))
+    };
+    assert_eq!(told((&quiet, info("a.twt", &quiet)), (&quiet, info("b.twt", &quiet))), "");
+    let same = told((&quiet, info("a.twt", &quiet)), (&quiet, info("a.twt", &quiet)));
+    assert_eq!(same, "both are the same recording");
+    let unfinished = Info { finished: false, losses: vec![fixture::loss()], ..info("b.twt", &lossy) };
+    let all = told((&short, info("a.twt", &short)), (&lossy, unfinished));
+    insta::assert_snapshot!("reservations", all);
+    let mut older = info("b.twt", &quiet);
+    older.end_unix_ns = older.start_unix_ns;
+    assert!(told((&quiet, info("a.twt", &quiet)), (&quiet, older)).contains("b.twt is older than a.twt"));
+    let hosts = told((&quiet, info("a.twt", &quiet)), (&short, info("b.twt", &short)));
+    assert!(hosts.contains("the hosts are not the same"), "{hosts}");
+}
+
+#[test]
+fn hostile_text_does_nothing_in_any_form() {
+    let (before, after) = (fixture::hostile(), fixture::incident(30));
+    let (before, after) = ((&before, info("<b>|`\n\u{1b}.twt", &before)), (&after, info("b.twt", &after)));
+    with_diff(before, after, By::Process, |diff| {
+        written(|out| text::write(diff, out));
+        serde_json::from_str::<serde_json::Value>(&written(|out| json::write(diff, out))).unwrap();
+        let markdown = written(|out| markdown::write(diff, out));
+        for line in markdown.lines() {
+            let outside = without_code(line);
+            assert!(!outside.trim_start_matches("> **Warning:**").contains(['<', '[', '*', '@']), "{line}");
+        }
+    });
+}

@@ -1,0 +1,133 @@
+//! The texts of `twtrace explain`, each in a file of its own under `explain/`, and how a topic is found.
+
+use crate::text;
+use std::io::{self, Write};
+
+/// Something that can be explained.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Topic {
+    /// Its name, and what else it may be called.
+    pub names: &'static [&'static str],
+    /// One line for the list.
+    pub summary: &'static str,
+    /// What is said of it.
+    pub text: &'static str,
+}
+
+impl Topic {
+    /// The name that the list has.
+    pub fn name(&self) -> &'static str {
+        self.names.first().copied().unwrap_or_default()
+    }
+}
+
+macro_rules! topics {
+    ($($file:literal: [$($name:literal),+] $summary:literal;)+) => {
+        &[$(Topic { names: &[$($name),+], summary: $summary, text: include_str!(concat!("explain/", $file, ".txt")) }),+]
+    };
+}
+
+/// What is no finding: states, ports, settings, ways out.
+pub const GENERAL: &[Topic] = topics! {
+    "time-wait": ["time-wait", "timewait", "tw"] "why the side that closes first waits for 60 seconds";
+    "fin-wait2": ["fin-wait2", "fin-wait-2", "finwait2"] "closed here, not yet by the peer";
+    "close-wait": ["close-wait", "closewait"] "closed by the peer, not yet by the process here";
+    "ports": ["ports", "4-tuple", "tuple", "port-exhaustion"] "what a connection takes, and when ports run out";
+    "tcp-tw-reuse": ["tcp_tw_reuse", "tw_reuse", "tcp_tw_reuse_delay"] "connect() may take over a waiting port";
+    "tcp-tw-recycle": ["tcp_tw_recycle", "tw_recycle"] "gone since Linux 4.12, and why";
+    "tcp-fin-timeout": ["tcp_fin_timeout", "fin_timeout"] "bounds FIN_WAIT2; it does not shorten TIME_WAIT";
+    "so-linger": ["so_linger", "linger", "reset"] "a reset instead of a close loses data";
+    "tcp-max-tw-buckets": ["tcp_max_tw_buckets", "max_tw_buckets"] "how many may wait, and what is done with the rest";
+    "ip-local-port-range": ["ip_local_port_range", "port_range", "ip_local_reserved_ports"] "the ports that connect() chooses from";
+    "ip-bind-address-no-port": ["ip_bind_address_no_port"] "a source address without a port for all destinations";
+    "keep-alive": ["keep-alive", "keepalive", "so_keepalive"] "HTTP's, which helps, and TCP's, which does not";
+    "connection-pool": ["connection-pool", "pool", "pooling"] "how many connections are needed: rate x lifetime";
+    "coverage-and-tiers": ["coverage-and-tiers", "coverage", "tiers", "tier"] "how far the figures of twtrace can be trusted";
+    "thresholds": ["thresholds", "how-many", "severity"] "1,000 to 60,000: why a count is no severity";
+};
+
+/// Findings: each has a text, and some share one.
+pub const FINDINGS: &[Topic] = topics! {
+    "exhaustion": ["exhaustion-reached"] "connects fail: no port is left towards a destination";
+    "exhaustion": ["exhaustion-near", "exhaustion"] "ports run out within minutes at this rate";
+    "bound-pool-exhausted": ["bound-pool-exhausted"] "bind() with port 0 fails: every port is bound";
+    "not-time-wait": ["not-time-wait", "eaddrnotavail", "eaddrinuse"] "a failure that looks like it and is not";
+    "port-held-by-time-wait": ["port-held-by-time-wait", "so_reuseaddr"] "a server cannot bind its port again";
+    "bucket-overflow": ["bucket-overflow", "tcptimewaitoverflow"] "timewait sockets are dropped at the limit";
+    "no-connection-reuse": ["no-connection-reuse"] "a new connection for each request";
+    "pool-bypassed": ["pool-bypassed"] "a pool, and connections that go past it";
+    "fork-per-request": ["fork-per-request"] "a process and a connection for each request";
+    "server-closes-first": ["server-closes-first"] "the server keeps the timewait sockets";
+    "periodic-checks": ["periodic-checks", "health-checks"] "a few connections at regular intervals";
+    "bind-before-connect": ["bind-before-connect"] "bind() takes a port for all destinations";
+    "reset-instead-of-close": ["reset-instead-of-close"] "connections are thrown away with a reset";
+    "close-wait-leak": ["close-wait-leak"] "sockets that the process forgot to close";
+    "fin-wait2-pile-up": ["fin-wait2-pile-up"] "sockets that wait for a peer that does not close";
+    "tracer-doubts": ["tracer-doubts"] "what twtrace did not see";
+};
+
+/// The topic of a name, whatever its case and its dashes; a name that is near, where there is none of that name.
+///
+/// # Errors
+/// There is no such topic.
+pub fn topic(asked: &str) -> Result<&'static Topic, &'static str> {
+    let asked = plain(asked);
+    let all = || GENERAL.iter().chain(FINDINGS);
+    let found = all().find(|topic| topic.names.iter().any(|name| plain(name) == asked));
+    found.ok_or_else(|| {
+        let names = all().flat_map(|topic| topic.names.iter().copied());
+        names.min_by_key(|name| distance(&asked, &plain(name))).unwrap_or_default()
+    })
+}
+
+/// Writes what is said of a topic.
+///
+/// # Errors
+/// The output cannot be written to.
+pub fn write(topic: &Topic, out: &mut dyn Write) -> io::Result<()> {
+    out.write_all(topic.text.as_bytes())
+}
+
+/// Writes the list of topics, one a line.
+///
+/// # Errors
+/// The output cannot be written to.
+pub fn write_list(out: &mut dyn Write) -> io::Result<()> {
+    for (title, topics) in [("Topics (twtrace explain TOPIC):", GENERAL), ("\nFindings:", FINDINGS)] {
+        writeln!(out, "{title}")?;
+        for topic in topics {
+            writeln!(out, "  {}  {}", text::pad(topic.name(), 23, false), topic.summary)?;
+        }
+    }
+    Ok(())
+}
+
+/// A name without what people write differently: `net.ipv4.tcp_tw_reuse`, `TIME_WAIT`, `TIME-WAIT`.
+fn plain(name: &str) -> String {
+    // What is longer than any name is like none of them.
+    let lower: String = name.chars().take(64).flat_map(char::to_lowercase).collect();
+    let lower = lower.strip_prefix("net.ipv4.").unwrap_or(&lower);
+    lower.chars().map(|letter| if matches!(letter, '_' | ' ') { '-' } else { letter }).collect()
+}
+
+/// How many letters must be put in, taken out or changed (Levenshtein).
+fn distance(left: &str, right: &str) -> usize {
+    let right: Vec<char> = right.chars().collect();
+    let mut row: Vec<usize> = (0..=right.len()).collect();
+    for (line, letter) in left.chars().enumerate() {
+        let mut corner = line;
+        let mut before = line + 1;
+        for (at, other) in right.iter().enumerate() {
+            let changed = corner + usize::from(letter != *other);
+            corner = row[at + 1];
+            let least = changed.min(before + 1).min(corner + 1);
+            row[at] = before;
+            before = least;
+        }
+        row[right.len()] = before;
+    }
+    row[right.len()]
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,122 @@
+//! Calls that failed for want of an address or a port: in order, with their cause in words.
+
+use crate::{label, text};
+use std::collections::HashMap;
+use twtrace_core::engine::Model;
+use twtrace_core::failure::{Call, Cause, FailureRow};
+use twtrace_core::input::Comm;
+use twtrace_core::model::{DestKey, DestRow, DestinationRow, GroupBy, Window};
+
+/// Failures of one kind of one process, with what the rest of the model says of them.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// What was counted.
+    pub row: FailureRow,
+    /// The process's command; of several `None`.
+    pub command: Option<Comm>,
+    /// Whether timewait sockets are what was in the way; `None` where nothing decides. *Inferred* where ports ran out.
+    pub is_time_wait: Option<bool>,
+}
+
+/// All failures of a model, the most first.
+pub fn of(model: &Model) -> Vec<Failure> {
+    let mut rows: Vec<&FailureRow> = model.failures().collect();
+    if rows.is_empty() {
+        return Vec::new();
+    }
+    rows.sort_unstable_by_key(|row| {
+        let who = row.process.map(|key| (key.tgid, key.start_ns));
+        (std::cmp::Reverse(row.count), row.first_ns, who, row.destination, row.call, row.errno, row.cause)
+    });
+    let processes = model.rows(GroupBy::Process);
+    let commands: HashMap<u32, Comm> = processes.filter_map(|row| Some((row.id, row.owner?.comm))).collect();
+    let destinations: HashMap<DestRow, &DestinationRow> = model.destinations().map(|row| (row.key, row)).collect();
+    let failure = |row: &FailureRow| Failure {
+        row: row.clone(),
+        command: row.process.and_then(|_| commands.get(&row.process_row).copied()),
+        is_time_wait: is_time_wait(row, &destinations),
+    };
+    rows.into_iter().map(failure).collect()
+}
+
+/// Whether timewait sockets were in the way.
+fn is_time_wait(row: &FailureRow, destinations: &HashMap<DestRow, &DestinationRow>) -> Option<bool> {
+    let key = row.destination?;
+    match row.cause {
+        Cause::ForeignSource | Cause::NoSource | Cause::PortInUse => Some(false),
+        Cause::TimewaitHoldsPort => Some(true),
+        Cause::DestinationExhausted => destinations.get(&DestRow::Dest(key))?.exhausted?.is_time_wait(),
+        // Of a range of the socket's own, who has its ports was not counted.
+        Cause::SocketRangeExhausted => {
+            (destinations.get(&DestRow::Dest(key))?.counts.time_wait_live_peak == 0).then_some(false)
+        }
+        Cause::BoundPoolExhausted => row.time_wait,
+        // Which kind of socket has the tuple was not seen.
+        Cause::BoundTupleTaken | Cause::Unknown => None,
+    }
+}
+
+impl Failure {
+    /// Who, clean.
+    pub fn who(&self) -> String {
+        match (self.row.process, &self.command) {
+            (Some(key), Some(command)) => label::process(command, key.tgid),
+            (Some(key), None) => format!("(unnamed)[{}]", key.tgid),
+            (None, _) => "(others)".to_owned(),
+        }
+    }
+
+    /// Where to, or which local port was asked for.
+    pub fn place(&self) -> String {
+        match (&self.row.destination, self.row.call) {
+            (Some(key), Call::Connect) => label::place(key),
+            (Some(DestKey { local_addr, port: 0, .. }), Call::Bind) => format!("{local_addr}, any port"),
+            (Some(key), Call::Bind) => text::address(key.local_addr, key.port),
+            (None, _) => "(others)".to_owned(),
+        }
+    }
+
+    /// The call and its error: `connect EADDRNOTAVAIL`.
+    pub fn call(&self) -> String {
+        format!("{} {}", call(self.row.call), text::errno(self.row.errno))
+    }
+
+    /// The plain verdict; empty where nothing decides.
+    pub fn verdict(&self) -> &'static str {
+        match self.is_time_wait {
+            Some(true) => "this is TIME_WAIT",
+            Some(false) => "this is not TIME_WAIT",
+            None => "",
+        }
+    }
+}
+
+/// Wall clock of a moment of the trace, nanoseconds since the Unix epoch.
+pub fn unix_ns(window: &Window, at_ns: u64) -> i128 {
+    window.start_unix_ns + i128::from(at_ns) - i128::from(window.start_ns)
+}
+
+/// The call's name.
+pub fn call(call: Call) -> &'static str {
+    match call {
+        Call::Connect => "connect",
+        Call::Bind => "bind",
+    }
+}
+
+/// A cause in words.
+pub fn cause(cause: Cause) -> &'static str {
+    match cause {
+        Cause::DestinationExhausted => "no free port is left towards this destination",
+        Cause::SocketRangeExhausted => "no free port is left in the socket's own IP_LOCAL_PORT_RANGE",
+        Cause::BoundPoolExhausted => "every port of the range is bound",
+        Cause::BoundTupleTaken => {
+            "the port was bound before, and a connection with the same addresses and ports is there"
+        }
+        Cause::ForeignSource => "the source address is not one of this host's",
+        Cause::NoSource => "no route has a source address that would do",
+        Cause::PortInUse => "somebody listens on this port or has bound it",
+        Cause::TimewaitHoldsPort => "timewait sockets have this port, and SO_REUSEADDR is off",
+        Cause::Unknown => "nothing that was seen decides",
+    }
+}

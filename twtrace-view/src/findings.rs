@@ -1,0 +1,235 @@
+//! Findings in words: who, where, how grave, and what a change will do. Everything here is clean: see
+//! [`text::clean`].
+
+use crate::{label, text};
+use std::io::{self, Write};
+use twtrace_core::finding::{Advice, Confidence, Effect, Evidence, Finding, Party, Severity, Value};
+use twtrace_core::input::Role;
+
+/// Most findings of a text report.
+const SHOWN: usize = 5;
+
+/// What is said where there are none.
+pub const NOTHING: &str = "nothing to report";
+
+/// Findings in order: the gravest first, those that still hold before those that do not, then by rule.
+pub fn sorted(findings: &[Finding]) -> Vec<&Finding> {
+    let mut sorted: Vec<&Finding> = findings.iter().collect();
+    sorted.sort_by_key(|finding| (std::cmp::Reverse((finding.severity, finding.holds)), finding.rule));
+    sorted
+}
+
+/// The gravest finding that still holds.
+pub fn worst(findings: &[Finding]) -> Option<&Finding> {
+    sorted(findings).into_iter().find(|finding| finding.holds)
+}
+
+/// How grave, in a word.
+pub fn severity(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Critical => "CRITICAL",
+        Severity::Warning => "WARNING",
+        Severity::Info => "info",
+    }
+}
+
+/// The same with whether it still goes on.
+pub fn state(finding: &Finding) -> String {
+    let over = if finding.holds { "" } else { " (over)" };
+    format!("{}{over}", severity(finding.severity))
+}
+
+/// How sure, in a word.
+pub fn confidence(confidence: Confidence) -> &'static str {
+    match confidence {
+        Confidence::High => "high: seen in the kernel",
+        Confidence::Medium => "medium: the pattern fits, and nothing seen speaks against it",
+        Confidence::Low => "low: other causes may leave the same pattern",
+    }
+}
+
+/// Who; of several processes, their parent.
+pub fn who(finding: &Finding) -> String {
+    match &finding.process {
+        Some(Party { process: Some(key), command, .. }) => label::process(command, key.tgid),
+        Some(party) => {
+            let parent = label::process(&party.parent_command, party.ppid);
+            format!("{parent} ({} {})", text::count(party.processes), label::command(&party.command))
+        }
+        None => "this host".to_owned(),
+    }
+}
+
+/// Towards where, or on which port; empty when no place can be named.
+pub fn place(finding: &Finding) -> String {
+    finding.destination.as_ref().map_or_else(String::new, |key| {
+        let sign = if key.role == Role::Passive { "on" } else { "->" };
+        format!("{sign} {}", label::place(key))
+    })
+}
+
+/// Who and where: `client[123] -> 127.0.0.1:80`.
+pub fn subject(finding: &Finding) -> String {
+    let place = place(finding);
+    if place.is_empty() { who(finding) } else { format!("{} {place}", who(finding)) }
+}
+
+/// What is wrong.
+pub fn title(finding: &Finding) -> String {
+    text::clean(&finding.title).into_owned()
+}
+
+/// A number in as few digits as tell it: `0`, `12.3`, `64,506`.
+fn number(number: f64) -> String {
+    let text = text::rate(number);
+    text.strip_suffix(".0").map(str::to_owned).unwrap_or(text)
+}
+
+/// What changes: `made/s 322 -> 0`.
+pub fn effect(effect: &Effect) -> String {
+    let figure = match effect.figure {
+        "time_wait_made_per_s" => "made/s",
+        "ports_total" => "ports",
+        "max_rate_per_s" => "max/s",
+        "connect_failures_per_s" => "failures/s",
+        "resets_per_s" => "resets/s",
+        "ports_bound" => "ports bound",
+        "connections_needed" => "connections needed",
+        "time_wait_live" => "TIME_WAIT alive",
+        "close_wait" => "CLOSE_WAIT",
+        "fin_wait2" => "FIN_WAIT2",
+        other => other,
+    };
+    format!("{figure} {} -> {}", number(effect.from), number(effect.to))
+}
+
+/// All that an advice changes; empty when that is not known.
+pub fn effects(advice: &Advice) -> String {
+    advice.effect.iter().map(effect).collect::<Vec<_>>().join(", ")
+}
+
+/// An advice's sentence.
+pub fn advice(advice: &Advice) -> String {
+    text::clean(&advice.text).into_owned()
+}
+
+/// An advice's command. It is printed, and never executed.
+pub fn command(advice: &Advice) -> Option<String> {
+    advice.command.as_deref().map(|command| text::clean(command).into_owned())
+}
+
+/// The same in a line: a shell's command or a program's setting.
+pub fn command_line(advice: &Advice) -> Option<String> {
+    command(advice).as_deref().map(prefixed)
+}
+
+/// A command that is clean, with what tells a shell's from a program's setting.
+pub fn prefixed(command: &str) -> String {
+    format!("{} {command}", if is_shell(command) { "$" } else { "setting:" })
+}
+
+/// Whether a command is one for a shell, and not a program's setting.
+pub fn is_shell(command: &str) -> bool {
+    ["sysctl ", "nsenter ", "ip address ", "redis-cli ", "psql ", "mysql ", "curl ", "wget "]
+        .iter()
+        .any(|start| command.starts_with(start))
+}
+
+/// A piece of evidence by name, its unit with the value.
+pub fn evidence((name, value): &Evidence) -> (String, String) {
+    let (name, about) = name.strip_suffix("_estimated").map_or((*name, ""), |name| (name, "~"));
+    let (name, unit) = [("_per_s", "/s"), ("_ms", " ms"), ("_seconds", " s"), ("_s", " s"), ("_bytes", " bytes")]
+        .into_iter()
+        .find_map(|(end, unit)| Some((name.strip_suffix(end)?, unit)))
+        // `close_wait_for_3_s` counts what has waited that long.
+        .filter(|(name, _)| !name.ends_with(|letter: char| letter.is_ascii_digit()))
+        .unwrap_or((name, ""));
+    let value = match value {
+        Value::Count(count) => text::count(*count),
+        Value::Number(number) => self::number(*number),
+        Value::Text(text) => text::clean(text).into_owned(),
+    };
+    (name.replace('_', " "), format!("{about}{value}{unit}"))
+}
+
+/// Writes the findings below a table of text: the gravest, each with the best advice.
+///
+/// # Errors
+/// The output cannot be written to.
+pub fn write_text(findings: &[Finding], out: &mut dyn Write) -> io::Result<()> {
+    let sorted = sorted(findings);
+    if sorted.is_empty() {
+        return writeln!(out, "\nFINDINGS: {NOTHING}");
+    }
+    writeln!(out, "\nFINDINGS")?;
+    for finding in sorted.iter().take(SHOWN) {
+        let (state, subject) = (state(finding), subject(finding));
+        writeln!(out, "{state}  {}  {subject}: {}", finding.rule.name(), title(finding))?;
+        if let Some(first) = finding.advice.first() {
+            let effects = effects(first);
+            let effects = if effects.is_empty() { effects } else { format!(" ({effects})") };
+            writeln!(out, "    {}{effects}", advice(first))?;
+            if let Some(command) = command_line(first) {
+                writeln!(out, "    {command}")?;
+            }
+            if !first.risk.starts_with("None") {
+                writeln!(out, "    risk: {}", text::clean(&first.risk))?;
+            }
+        }
+    }
+    if sorted.len() > SHOWN {
+        writeln!(out, "and {} more", text::count((sorted.len() - SHOWN) as u64))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+    use super::*;
+    use crate::fixture;
+    use twtrace_core::finding::Rule;
+
+    fn written(findings: &[Finding]) -> String {
+        let mut out = Vec::new();
+        write_text(findings, &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.lines().all(|line| line.chars().all(text::is_plain)), "{text}");
+        text
+    }
+
+    #[test]
+    fn the_gravest_come_first_with_their_best_advice() {
+        let mut findings = fixture::findings();
+        findings.reverse();
+        insta::assert_snapshot!(written(&findings));
+        assert_eq!(written(&[]), "\nFINDINGS: nothing to report\n");
+    }
+
+    #[test]
+    fn what_is_over_comes_after_what_holds() {
+        let mut findings = fixture::findings();
+        findings[0].holds = false;
+        assert_eq!(worst(&findings).unwrap().rule, Rule::TracerDoubts);
+        findings[1].severity = Severity::Critical;
+        findings[1].holds = true;
+        let order: Vec<Rule> = sorted(&findings).iter().map(|finding| finding.rule).collect();
+        assert_eq!(order, [Rule::ForkPerRequest, Rule::ExhaustionReached, Rule::TracerDoubts]);
+        let many: Vec<Finding> = findings.iter().cycle().take(9).cloned().collect();
+        let text = written(&many);
+        assert!(text.ends_with("\nand 4 more\n") && text.contains("CRITICAL (over)  exhaustion-reached"), "{text}");
+        assert_eq!(worst(&[]), None);
+    }
+
+    #[test]
+    fn evidence_has_its_units() {
+        let told = |name, value| evidence(&(name, value));
+        let of = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(told("lifetime_ms", Value::Number(8.06)), of("lifetime", "8.1 ms"));
+        assert_eq!(told("failures_per_s", Value::Number(322.0)), of("failures", "322/s"));
+        assert_eq!(told("seconds_to_exhaustion_estimated", Value::Number(4.0)), of("seconds to exhaustion", "~4"));
+        assert_eq!(told("close_wait_for_3_s", Value::Count(12_000)), of("close wait for 3 s", "12,000"));
+        assert_eq!(told("reason", Value::Text("a\u{1b}\n".to_owned())), of("reason", "a\\x1b\\n"));
+    }
+}

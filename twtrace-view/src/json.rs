@@ -1,0 +1,301 @@
+//! The report as JSON: one object on one line. Its field names are an interface; fields may be added, never renamed.
+//!
+//! Text is whole, as the kernel or the process has it, except that bytes that are no UTF-8 become `\xff`. Characters
+//! that a terminal could act on are written as JSON's own escapes.
+
+pub(super) mod findings;
+pub(super) mod rows;
+#[cfg(test)]
+mod tests;
+
+use crate::order::{self, By, Sort};
+use crate::text;
+use findings::{FailureJson, FindingJson};
+use rows::{DestinationJson, Joins, RowJson};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use twtrace_core::engine::Model;
+use twtrace_core::finding::Finding;
+use twtrace_core::input::{HostFacts, KernelCounters, KernelFacts, Tier};
+use twtrace_core::model::{Ends, GroupBy, Namespace, Summary};
+pub use twtrace_core::plain::PlainJson;
+
+/// Version of the form. It changes when a field is renamed, removed or means something else.
+pub const SCHEMA: u32 = 1;
+
+/// What to write.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Another grouping than processes, added as `groups`.
+    pub by: By,
+    /// Order of all rows.
+    pub sort: Sort,
+    /// Most rows of each list.
+    pub limit: Option<usize>,
+}
+
+#[derive(Serialize)]
+struct Report<'a> {
+    schema: u32,
+    host: Host<'a>,
+    window: Window,
+    tracing: Tracing<'a>,
+    kernel: Kernel<'a>,
+    namespaces: Vec<NamespaceJson<'a>>,
+    coverage: Coverage,
+    totals: Totals<'a>,
+    processes: Vec<RowJson<'a>>,
+    processes_total: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    groups: Option<Groups<RowJson<'a>>>,
+    destinations: Vec<DestinationJson>,
+    destinations_total: usize,
+    /// Calls that failed for want of an address or a port, the most first.
+    failures: Vec<FailureJson>,
+    /// What is wrong, the gravest first.
+    findings: Vec<FindingJson<'a>>,
+}
+
+#[derive(Serialize)]
+pub(super) struct Host<'a> {
+    hostname: &'a str,
+    kernel: &'a str,
+    boot_id: &'a str,
+    netns: u32,
+}
+
+#[derive(Serialize)]
+pub(super) struct Window {
+    start: String,
+    end: String,
+    seconds: f64,
+}
+
+#[derive(Serialize)]
+pub(super) struct Tracing<'a> {
+    tier: Tier,
+    hooks: &'a [twtrace_core::input::Hook],
+    /// Sockets are told apart by namespace and tuple, for want of cookies.
+    by_tuple: bool,
+    /// There is no BTF: namespaces, errors and flags of sockets are not seen.
+    no_btf: bool,
+    events: u64,
+    lost: Lost,
+    kernel_counters: &'a KernelCounters,
+}
+
+#[derive(Serialize)]
+struct Lost {
+    ring_full: u64,
+    map_full: u64,
+    recursion: u64,
+    stale: u64,
+    undecodable: u64,
+}
+
+#[derive(Serialize)]
+pub(super) struct Kernel<'a> {
+    time_wait: u64,
+    time_wait_overflow: u64,
+    max_tw_buckets: u64,
+    tw_reuse: u8,
+    port_range: [u16; 2],
+    reserved_ports: &'a str,
+    reserved_in_range: u32,
+}
+
+/// A network namespace.
+#[derive(Serialize)]
+pub(super) struct NamespaceJson<'a> {
+    netns: u32,
+    /// `ip netns` name, else container, else PID; null when nobody has told.
+    name: Option<&'a str>,
+    /// It was there and is not any more.
+    gone: bool,
+    /// Why there is no census of it.
+    refused: Option<&'a str>,
+    /// Null when its figures were not read.
+    kernel: Option<Kernel<'a>>,
+    coverage: Coverage,
+}
+
+/// What a census came to: of one network namespace, or of all.
+#[derive(Serialize)]
+pub(super) struct Coverage {
+    census: u64,
+    attributed: u64,
+    before_start: u64,
+    unattributed: u64,
+    ratio: f64,
+    complete: bool,
+    /// Seconds since the census was taken; null before the first.
+    census_age_s: Option<f64>,
+}
+
+#[derive(Serialize)]
+pub(super) struct Totals<'a> {
+    #[serde(flatten)]
+    counts: rows::CountsJson,
+    lives: u64,
+    outcomes: &'a BTreeMap<&'static str, u64>,
+    corrections: &'a BTreeMap<&'static str, u64>,
+    /// `census`: a census vouches for the numbers of live sockets; `inferred`: time has passed since.
+    live_known: &'static str,
+    /// Made, but too many are alive to follow these.
+    live_untracked: u64,
+    /// Ends of timewait sockets that the kernel told of, filters left aside; null below the exact tier.
+    ends: Option<Ends>,
+}
+
+#[derive(Serialize)]
+pub(super) struct Groups<R> {
+    pub(super) by: &'static str,
+    pub(super) total: usize,
+    pub(super) rows: Vec<R>,
+}
+
+/// Writes one report and a line's end.
+///
+/// # Errors
+/// The output cannot be written to.
+pub fn write(model: &Model, options: Options, out: &mut dyn Write) -> io::Result<()> {
+    write_plain(&report(model, model.findings(), options), out)
+}
+
+/// Writes one object and a line's end, with nothing in it that a terminal could act on.
+///
+/// # Errors
+/// The output cannot be written to.
+pub(super) fn write_plain(report: &impl Serialize, out: &mut dyn Write) -> io::Result<()> {
+    // The conversion keeps the output's own error, such as a broken pipe.
+    serde_json::to_writer(PlainJson::new(&mut *out), report).map_err(io::Error::from)?;
+    writeln!(out)
+}
+
+fn report<'a>(model: &'a Model, found: &'a [Finding], options: Options) -> Report<'a> {
+    let summary = model.summary();
+    let joins = Joins::of(model);
+    let limit = options.limit.unwrap_or(usize::MAX);
+    let list = |by| {
+        let rows = order::of_model(model, by, options.sort);
+        let total = rows.len();
+        (rows.into_iter().take(limit).map(|row| RowJson::of(row, by, model, &joins)).collect::<Vec<_>>(), total)
+    };
+    let (processes, processes_total) = list(GroupBy::Process);
+    let groups = options.by.group().filter(|by| *by != GroupBy::Process).map(|by| {
+        let (rows, total) = list(by);
+        Groups { by: options.by.name(), total, rows }
+    });
+    let destinations = order::destinations(model.destinations(), options.sort);
+    let destinations_total = destinations.len();
+    Report {
+        schema: SCHEMA,
+        host: host(&summary.host),
+        window: window(summary),
+        tracing: tracing(summary),
+        kernel: kernel(&summary.kernel),
+        namespaces: summary.namespaces.iter().map(|namespace| of_namespace(namespace, summary)).collect(),
+        coverage: coverage(summary),
+        totals: totals(summary),
+        processes,
+        processes_total,
+        groups,
+        destinations: destinations.into_iter().take(limit).map(|row| DestinationJson::of(row, summary)).collect(),
+        destinations_total,
+        failures: findings::failures(model),
+        findings: found.iter().map(|finding| FindingJson::of(finding, model)).collect(),
+    }
+}
+
+pub(super) fn host(host: &HostFacts) -> Host<'_> {
+    Host { hostname: &host.hostname, kernel: &host.kernel, boot_id: &host.boot_id, netns: host.netns }
+}
+
+pub(super) fn window(summary: &Summary) -> Window {
+    let window = &summary.window;
+    let seconds = window.seconds();
+    let passed = i128::from(window.now_ns.saturating_sub(window.start_ns));
+    Window {
+        start: text::rfc3339(window.start_unix_ns),
+        end: text::rfc3339(window.start_unix_ns + passed),
+        seconds: rows::rounded(seconds),
+    }
+}
+
+pub(super) fn tracing(summary: &Summary) -> Tracing<'_> {
+    let counters = &summary.counters;
+    Tracing {
+        tier: summary.tracing.tier,
+        hooks: &summary.tracing.hooks,
+        by_tuple: summary.tracing.by_tuple,
+        no_btf: summary.tracing.no_btf,
+        events: counters.records,
+        lost: Lost {
+            ring_full: counters.ring_full,
+            map_full: counters.map_full,
+            recursion: counters.recursion,
+            stale: counters.stale,
+            undecodable: counters.undecodable,
+        },
+        kernel_counters: counters,
+    }
+}
+
+pub(super) fn kernel(kernel: &KernelFacts) -> Kernel<'_> {
+    Kernel {
+        time_wait: kernel.time_wait,
+        time_wait_overflow: kernel.time_wait_overflow,
+        max_tw_buckets: kernel.max_tw_buckets,
+        tw_reuse: kernel.tw_reuse,
+        port_range: kernel.port_range.into(),
+        reserved_ports: &kernel.reserved_ports,
+        reserved_in_range: kernel.reserved_in_range,
+    }
+}
+
+pub(super) fn of_namespace<'a>(namespace: &'a Namespace, summary: &Summary) -> NamespaceJson<'a> {
+    NamespaceJson {
+        netns: namespace.netns,
+        name: Some(namespace.name.as_str()).filter(|name| !name.is_empty()),
+        gone: namespace.gone,
+        refused: namespace.refused.as_deref(),
+        kernel: namespace.kernel.as_ref().map(kernel),
+        coverage: census(&namespace.coverage, namespace.census_at_ns, namespace.census_complete, summary),
+    }
+}
+
+pub(super) fn coverage(summary: &Summary) -> Coverage {
+    census(&summary.coverage, summary.census_at_ns, summary.census_complete, summary)
+}
+
+fn census(
+    coverage: &twtrace_core::model::Coverage,
+    census_at_ns: Option<u64>,
+    complete: bool,
+    summary: &Summary,
+) -> Coverage {
+    let age_ns = census_at_ns.map(|at| summary.window.now_ns.saturating_sub(at));
+    Coverage {
+        census: coverage.census,
+        attributed: coverage.attributed,
+        before_start: coverage.before_start,
+        unattributed: coverage.unattributed,
+        ratio: coverage.ratio(),
+        complete,
+        census_age_s: age_ns.map(|age| rows::rounded(age as f64 / 1e9)),
+    }
+}
+
+pub(super) fn totals(summary: &Summary) -> Totals<'_> {
+    let totals = &summary.totals;
+    Totals {
+        counts: rows::CountsJson::of(&totals.counts),
+        lives: totals.lives,
+        outcomes: &totals.outcomes,
+        corrections: &totals.corrections,
+        live_known: if crate::words::live_mark(summary).is_empty() { "census" } else { "inferred" },
+        live_untracked: totals.live_untracked,
+        ends: (summary.tracing.tier == Tier::Exact).then_some(totals.ends),
+    }
+}

@@ -1,0 +1,179 @@
+//! Failures and findings in JSON.
+
+use super::rows::{PlaceJson, rounded};
+use crate::failures::{self, Failure};
+use crate::text;
+use serde::ser::SerializeMap as _;
+use serde::{Serialize, Serializer};
+use std::borrow::Cow;
+use std::net::IpAddr;
+use twtrace_core::engine::Model;
+use twtrace_core::failure::Call;
+use twtrace_core::finding::{Advice, Confidence, Effect, Evidence, Finding, Party, Rule, Severity, Value};
+use twtrace_core::input::Comm;
+use twtrace_core::model::Window;
+
+/// Failures of one kind of one process.
+#[derive(Serialize)]
+pub(crate) struct FailureJson {
+    /// Null for those that found no room, together.
+    pid: Option<u32>,
+    command: Option<String>,
+    start_ns: Option<u64>,
+    call: Call,
+    errno: String,
+    cause: &'static str,
+    /// Null where nothing decides.
+    is_time_wait: Option<bool>,
+    count: u64,
+    first: String,
+    last: String,
+    netns: Option<u32>,
+    local_addr: Option<IpAddr>,
+    remote_addr: Option<IpAddr>,
+    port: Option<u16>,
+}
+
+/// All failures, the most first.
+pub(crate) fn failures(model: &Model) -> Vec<FailureJson> {
+    failures::of(model).iter().map(|failure| FailureJson::of(failure, &model.summary().window)).collect()
+}
+
+impl FailureJson {
+    fn of(failure: &Failure, window: &Window) -> Self {
+        let row = &failure.row;
+        let time = |at_ns| text::rfc3339(failures::unix_ns(window, at_ns));
+        let key = row.destination.as_ref();
+        Self {
+            pid: row.process.map(|key| key.tgid),
+            command: failure.command.as_ref().map(|command| text::lossless(command.bytes()).into_owned()),
+            start_ns: row.process.map(|key| key.start_ns),
+            call: row.call,
+            errno: text::errno(row.errno),
+            cause: row.cause.name(),
+            is_time_wait: failure.is_time_wait,
+            count: row.count,
+            first: time(row.first_ns),
+            last: time(row.last_ns),
+            netns: key.map(|key| key.netns).filter(|netns| *netns != 0),
+            local_addr: key.map(|key| key.local_addr),
+            remote_addr: key.and_then(|key| key.remote_addr),
+            port: key.map(|key| key.port),
+        }
+    }
+}
+
+/// A finding. Its texts are the core's own, those of `process` and of evidence may be anybody's.
+#[derive(Serialize)]
+pub(crate) struct FindingJson<'a> {
+    id: &'static str,
+    severity: Severity,
+    /// It still goes on.
+    holds: bool,
+    title: &'a str,
+    process: Option<PartyJson<'a>>,
+    destination: Option<PlaceJson>,
+    /// Id of what lies behind it.
+    cause: Option<&'static str>,
+    evidence: EvidenceJson<'a>,
+    advice: Vec<AdviceJson<'a>>,
+    confidence: Confidence,
+    recheck: &'a str,
+}
+
+/// Who.
+#[derive(Serialize)]
+struct PartyJson<'a> {
+    /// Null when it is several processes.
+    pid: Option<u32>,
+    start_ns: Option<u64>,
+    command: Cow<'a, str>,
+    ppid: u32,
+    parent_command: Cow<'a, str>,
+    processes: u64,
+    uid: u32,
+    user: Option<&'a str>,
+}
+
+impl<'a> PartyJson<'a> {
+    fn of(party: &'a Party, model: &'a Model) -> Self {
+        let name = |comm: &'a Comm| text::lossless(comm.bytes());
+        Self {
+            pid: party.process.map(|key| key.tgid),
+            start_ns: party.process.map(|key| key.start_ns),
+            command: name(&party.command),
+            ppid: party.ppid,
+            parent_command: name(&party.parent_command),
+            processes: party.processes,
+            uid: party.uid,
+            user: model.user_name(party.uid),
+        }
+    }
+}
+
+/// Named values, the weightiest first.
+struct EvidenceJson<'a>(&'a [Evidence]);
+
+impl Serialize for EvidenceJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for (name, value) in self.0 {
+            match value {
+                Value::Count(count) => map.serialize_entry(name, count)?,
+                Value::Number(number) => map.serialize_entry(name, &rounded(*number))?,
+                Value::Text(text) => map.serialize_entry(name, text)?,
+            }
+        }
+        map.end()
+    }
+}
+
+/// Something to change.
+#[derive(Serialize)]
+struct AdviceJson<'a> {
+    id: &'static str,
+    text: &'a str,
+    command: Option<&'a str>,
+    effect: Vec<EffectJson>,
+    risk: &'a str,
+}
+
+/// What a change does.
+#[derive(Serialize)]
+struct EffectJson {
+    figure: &'static str,
+    from: f64,
+    to: f64,
+}
+
+impl<'a> AdviceJson<'a> {
+    fn of(advice: &'a Advice) -> Self {
+        let effect =
+            |effect: &Effect| EffectJson { figure: effect.figure, from: rounded(effect.from), to: rounded(effect.to) };
+        Self {
+            id: advice.id,
+            text: &advice.text,
+            command: advice.command.as_deref(),
+            effect: advice.effect.iter().map(effect).collect(),
+            risk: &advice.risk,
+        }
+    }
+}
+
+impl<'a> FindingJson<'a> {
+    pub(crate) fn of(finding: &'a Finding, model: &'a Model) -> Self {
+        Self {
+            id: finding.rule.name(),
+            severity: finding.severity,
+            holds: finding.holds,
+            title: &finding.title,
+            process: finding.process.as_ref().map(|party| PartyJson::of(party, model)),
+            destination: finding.destination.as_ref().map(|key| PlaceJson::of_key(key, model.summary())),
+            cause: finding.cause.map(Rule::name),
+            evidence: EvidenceJson(&finding.evidence),
+            advice: finding.advice.iter().map(AdviceJson::of).collect(),
+            confidence: finding.confidence,
+            recheck: &finding.recheck,
+        }
+    }
+}

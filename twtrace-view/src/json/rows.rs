@@ -1,0 +1,395 @@
+//! Rows of the JSON report.
+
+use crate::label::{self, Names as _};
+use crate::{order, text};
+use serde::Serialize;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use twtrace_core::engine::Model;
+use twtrace_core::input::{Owner, ProcessFacts, Role};
+use twtrace_core::model::{Counts, DestKey, DestRow, DestinationRow, GroupBy, GroupKey, PairRow, Row, Summary};
+use twtrace_core::ports::Budget;
+use twtrace_core::sketch::Sketch;
+
+/// Most destinations told with each process.
+const DESTINATIONS_OF_PROCESS: usize = 16;
+
+/// A number of seconds or the like to the microsecond: more digits mean nothing.
+pub(crate) fn rounded(number: f64) -> f64 {
+    (number * 1e6).round() / 1e6
+}
+
+/// Pairs by process, and destinations by id.
+pub(crate) struct Joins<'a> {
+    summary: &'a Summary,
+    pairs: HashMap<u32, Vec<&'a PairRow>>,
+    destinations: HashMap<u32, &'a DestinationRow>,
+}
+
+impl<'a> Joins<'a> {
+    pub(crate) fn of(model: &'a Model) -> Self {
+        let mut pairs: HashMap<u32, Vec<&PairRow>> = HashMap::new();
+        for pair in model.pairs() {
+            pairs.entry(pair.process).or_default().push(pair);
+        }
+        for pairs in pairs.values_mut() {
+            pairs.sort_unstable_by_key(|pair| (std::cmp::Reverse(pair.time_wait_made), pair.destination));
+        }
+        Self { summary: model.summary(), pairs, destinations: model.destinations().map(|row| (row.id, row)).collect() }
+    }
+
+    /// Destinations of a process; last, without a place, those whose rows did not fit, together.
+    fn of_process(&self, id: u32) -> Vec<SharedJson> {
+        let mut other = SharedJson::default();
+        let mut destinations = Vec::new();
+        for pair in self.pairs.get(&id).into_iter().flatten() {
+            match self.destinations.get(&pair.destination) {
+                Some(row) if row.key != DestRow::Other => destinations.push(SharedJson::of(pair, row, self.summary)),
+                _ => other.add(pair),
+            }
+        }
+        destinations.extend((other.connections > 0).then_some(other));
+        destinations
+    }
+}
+
+#[derive(Serialize)]
+pub(crate) struct Quantiles {
+    p50: Option<f64>,
+    p90: Option<f64>,
+    p99: Option<f64>,
+}
+
+impl Quantiles {
+    /// In milliseconds, of microseconds.
+    fn of(us: &Sketch) -> Self {
+        let quantile = |share| us.quantile(share).map(|us| us as f64 / 1e3);
+        Self { p50: quantile(0.5), p90: quantile(0.9), p99: quantile(0.99) }
+    }
+}
+
+/// What every row counts.
+#[derive(Serialize)]
+pub(crate) struct CountsJson {
+    opened: u64,
+    accepted: u64,
+    closed_first: u64,
+    closed_last: u64,
+    reset: u64,
+    time_wait_made: u64,
+    time_wait_live: u64,
+    fin_wait2_live: u64,
+    time_wait_expired: u64,
+    time_wait_reused: u64,
+    time_wait_killed: u64,
+    time_wait_ended_early: u64,
+    time_wait_overflow: u64,
+    time_wait_live_peak: u64,
+    rate_per_s: f64,
+    peak_per_s: u64,
+    lifetime_ms: Quantiles,
+    connect_errors: BTreeMap<String, u64>,
+    bytes_sent: u64,
+    bytes_received: u64,
+    retransmits: u64,
+}
+
+impl CountsJson {
+    pub(crate) fn of(counts: &Counts) -> Self {
+        Self {
+            opened: counts.opened,
+            accepted: counts.accepted,
+            closed_first: counts.closed_first,
+            closed_last: counts.closed_last,
+            reset: counts.reset,
+            time_wait_made: counts.time_wait_made,
+            time_wait_live: counts.time_wait_live,
+            fin_wait2_live: counts.fin_wait2_live,
+            time_wait_expired: counts.time_wait_expired,
+            time_wait_reused: counts.time_wait_reused,
+            time_wait_killed: counts.time_wait_killed,
+            time_wait_ended_early: counts.time_wait_ended_early,
+            time_wait_overflow: counts.time_wait_overflow,
+            time_wait_live_peak: counts.time_wait_live_peak,
+            rate_per_s: rounded(counts.rate_per_s),
+            peak_per_s: counts.peak_per_s,
+            lifetime_ms: Quantiles::of(&counts.lifetimes),
+            connect_errors: counts.connect_errors.iter().map(|(errno, n)| (text::errno(*errno), *n)).collect(),
+            bytes_sent: counts.bytes_sent,
+            bytes_received: counts.bytes_received,
+            retransmits: counts.retransmits,
+        }
+    }
+}
+
+/// A row of a grouping. Fields about one process are null in rows of several.
+#[derive(Serialize)]
+pub(crate) struct RowJson<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    pid: Option<u32>,
+    /// Nanoseconds since boot at which the process started: tells processes with the same PID apart.
+    start_ns: Option<u64>,
+    command: Option<Cow<'a, str>>,
+    exe: Option<&'a str>,
+    cmdline: Option<&'a str>,
+    ppid: Option<u32>,
+    parent_command: Option<Cow<'a, str>>,
+    uid: Option<u32>,
+    user: Option<&'a str>,
+    cgroup: Option<&'a str>,
+    container: Option<&'a str>,
+    unit: Option<&'a str>,
+    netns: Option<u32>,
+    netns_name: Option<String>,
+    owner_known: bool,
+    /// The rows that did not fit, together.
+    other: bool,
+    folded: u64,
+    processes: u64,
+    #[serde(flatten)]
+    counts: CountsJson,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    destinations: Option<Vec<SharedJson>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    destinations_total: Option<usize>,
+}
+
+impl<'a> RowJson<'a> {
+    pub(crate) fn of(row: &'a Row, by: GroupBy, model: &'a Model, joins: &Joins<'a>) -> Self {
+        let process = by == GroupBy::Process;
+        let one = process.then_some(row.owner.as_ref()).flatten();
+        // What the rows of a group have in common, from any one of them.
+        let of = |group: GroupBy| row.owner.as_ref().filter(|_| process || by == group);
+        let facts = one.and_then(|owner| model.facts(owner.key));
+        let cgroup_facts = facts.or_else(|| match row.key {
+            GroupKey::Cgroup(id) => model.facts_of_cgroup(id),
+            _ => None,
+        });
+        let text = |tell: fn(&ProcessFacts) -> Option<&String>| facts.and_then(tell).map(String::as_str);
+        let cgroup = |tell: fn(&ProcessFacts) -> Option<&String>| cgroup_facts.and_then(tell).map(String::as_str);
+        let command = of(GroupBy::Command);
+        let parent = of(GroupBy::Parent);
+        let uid = of(GroupBy::User).map(|owner| owner.uid);
+        let mut destinations = process.then(|| joins.of_process(row.id));
+        let destinations_total = destinations.as_ref().map(Vec::len);
+        if let Some(destinations) = &mut destinations {
+            destinations.truncate(DESTINATIONS_OF_PROCESS);
+        }
+        let places = destinations.iter().flatten().map(|shared| &shared.place);
+        let place = places.into_iter().find(|place| place.netns.is_some());
+        let (netns, netns_name) = place.map_or((None, None), |place| (place.netns, place.netns_name.clone()));
+        Self {
+            name: (!process).then(|| label::group(row, model)),
+            pid: pid(row),
+            start_ns: one.map(|owner| owner.key.start_ns),
+            command: command.map(|owner| text::lossless(owner.comm.bytes())),
+            exe: text(|facts| facts.exe.as_ref()),
+            cmdline: text(|facts| facts.cmdline.as_ref()),
+            ppid: parent.map(|owner| owner.ppid),
+            parent_command: parent.map(parent_command),
+            uid,
+            user: uid.and_then(|uid| model.user_name(uid)),
+            cgroup: cgroup(|facts| facts.cgroup.as_ref()),
+            container: cgroup(|facts| facts.container.as_ref()),
+            unit: cgroup(|facts| facts.unit.as_ref()),
+            netns,
+            netns_name,
+            owner_known: row.key != GroupKey::Unknown,
+            other: row.key == GroupKey::Other,
+            folded: row.folded,
+            processes: row.processes,
+            counts: CountsJson::of(&row.counts),
+            destinations,
+            destinations_total,
+        }
+    }
+}
+
+fn pid(row: &Row) -> Option<u32> {
+    match row.key {
+        GroupKey::Process(key) => Some(key.tgid),
+        _ => None,
+    }
+}
+
+fn parent_command(owner: &Owner) -> Cow<'_, str> {
+    text::lossless(owner.parent_comm.bytes())
+}
+
+fn dest_key(row: &DestinationRow) -> Option<&DestKey> {
+    match &row.key {
+        DestRow::Dest(key) => Some(key),
+        DestRow::Other => None,
+    }
+}
+
+/// Where.
+#[derive(Default, Serialize)]
+pub(crate) struct PlaceJson {
+    /// Null when it is not known.
+    netns: Option<u32>,
+    /// As in `namespaces`.
+    netns_name: Option<String>,
+    role: Option<Role>,
+    local_addr: Option<IpAddr>,
+    remote_addr: Option<IpAddr>,
+    port: Option<u16>,
+}
+
+impl PlaceJson {
+    fn of(row: &DestinationRow, summary: &Summary) -> Self {
+        dest_key(row).map_or_else(Self::default, |key| Self::of_key(key, summary))
+    }
+
+    pub(crate) fn of_key(key: &DestKey, summary: &Summary) -> Self {
+        let name = summary.namespace(key.netns).map(|namespace| namespace.name.clone());
+        Self {
+            netns: Some(key.netns).filter(|netns| *netns != 0),
+            netns_name: name.filter(|name| !name.is_empty()),
+            role: Some(key.role),
+            local_addr: Some(key.local_addr),
+            remote_addr: key.remote_addr,
+            port: Some(key.port),
+        }
+    }
+}
+
+/// A destination of one process, with that process's share.
+#[derive(Default, Serialize)]
+pub(crate) struct SharedJson {
+    #[serde(flatten)]
+    place: PlaceJson,
+    time_wait_made: u64,
+    time_wait_live: u64,
+    connections: u64,
+}
+
+impl SharedJson {
+    fn add(&mut self, pair: &PairRow) {
+        self.time_wait_made += pair.time_wait_made;
+        self.time_wait_live += pair.time_wait_live;
+        self.connections += pair.connections;
+    }
+
+    fn of(pair: &PairRow, row: &DestinationRow, summary: &Summary) -> Self {
+        Self {
+            place: PlaceJson::of(row, summary),
+            time_wait_made: pair.time_wait_made,
+            time_wait_live: pair.time_wait_live,
+            connections: pair.connections,
+        }
+    }
+}
+
+/// A destination.
+#[derive(Serialize)]
+pub(crate) struct DestinationJson {
+    #[serde(flatten)]
+    place: PlaceJson,
+    other: bool,
+    folded: u64,
+    #[serde(flatten)]
+    counts: CountsJson,
+    errors: u64,
+    established: u64,
+    ports_total: Option<u32>,
+    ports_used: Option<u32>,
+    utilization: Option<f64>,
+    max_rate_per_s: Option<f64>,
+    /// Inferred from the present rate; null when it never comes to that, or when no budget applies.
+    seconds_to_exhaustion: Option<f64>,
+    /// The same at the fastest and at the slowest rate that fit what was seen.
+    soonest_seconds: Option<f64>,
+    latest_seconds: Option<f64>,
+    /// Who has the ports; null when no budget applies.
+    ports: Option<PortsJson>,
+    /// How long a connection keeps its port after it was closed here.
+    hold_seconds: Option<f64>,
+    /// Ports taken per second of late.
+    port_rate_per_s: Option<f64>,
+    /// Milliseconds until connections were there.
+    connect_ms: Quantiles,
+    /// The same as `established`, which has more than ESTABLISHED.
+    open: u64,
+    /// How the local side of its connections was chosen.
+    binding: BindingJson,
+}
+
+/// How many connections had their local side chosen by other means than connect(2) alone.
+#[derive(Serialize)]
+pub(crate) struct BindingJson {
+    /// Open ones whose port bind(2) had taken.
+    open_with_port: u64,
+    /// Ended ones, likewise.
+    with_port: u32,
+    /// Ended ones with an address and no port: IP_BIND_ADDRESS_NO_PORT.
+    address_without_port: u32,
+    /// Ended ones with a port range of their own: IP_LOCAL_PORT_RANGE.
+    own_port_range: u32,
+}
+
+/// The ports of a budget by who has them.
+#[derive(Serialize)]
+pub(crate) struct PortsJson {
+    total: u32,
+    reserved: u32,
+    bound: u32,
+    established: u32,
+    other: u32,
+    time_wait: u32,
+    fin_wait2: u32,
+    reusable: u32,
+    used: u32,
+    available: u32,
+}
+
+impl PortsJson {
+    fn of(budget: &Budget) -> Self {
+        Self {
+            total: budget.total,
+            reserved: budget.reserved,
+            bound: budget.bound,
+            established: budget.established,
+            other: budget.other,
+            time_wait: budget.time_wait,
+            fin_wait2: budget.fin_wait2,
+            reusable: budget.reusable,
+            used: budget.used,
+            available: budget.available,
+        }
+    }
+}
+
+impl DestinationJson {
+    pub(crate) fn of(row: &DestinationRow, summary: &Summary) -> Self {
+        let budget = row.budget.as_ref();
+        Self {
+            place: PlaceJson::of(row, summary),
+            other: row.key == DestRow::Other,
+            folded: row.folded,
+            counts: CountsJson::of(&row.counts),
+            errors: order::errors(&row.counts),
+            established: row.established,
+            ports_total: budget.map(|budget| budget.total),
+            ports_used: budget.map(|budget| budget.used),
+            utilization: budget.map(|budget| rounded(budget.utilization)),
+            max_rate_per_s: budget.map(|budget| rounded(budget.max_rate_per_s)),
+            seconds_to_exhaustion: budget.and_then(|budget| budget.seconds_to_exhaustion).map(rounded),
+            soonest_seconds: budget.and_then(|budget| budget.soonest_seconds).map(rounded),
+            latest_seconds: budget.and_then(|budget| budget.latest_seconds).map(rounded),
+            ports: budget.map(PortsJson::of),
+            hold_seconds: budget.map(|budget| rounded(budget.hold_seconds)),
+            port_rate_per_s: budget.map(|budget| rounded(budget.rate_per_s)),
+            connect_ms: Quantiles::of(&row.connect_us),
+            open: row.established,
+            binding: BindingJson {
+                open_with_port: row.bound,
+                with_port: row.pattern.bound,
+                address_without_port: row.pattern.bound_without_port,
+                own_port_range: row.pattern.own_range,
+            },
+        }
+    }
+}

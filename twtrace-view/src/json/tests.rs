@@ -1,0 +1,254 @@
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+use super::*;
+use crate::fixture;
+use serde_json::Value;
+use twtrace_core::engine::{Engine, EngineConfig, Limits};
+
+fn json(engine: &Engine, options: Options) -> Value {
+    let mut out = Vec::new();
+    write(engine.model(), options, &mut out).unwrap();
+    read(out)
+}
+
+fn read(out: Vec<u8>) -> Value {
+    let text = String::from_utf8(out).unwrap();
+    assert_eq!(text.lines().count(), 1);
+    assert!(text.trim_end().chars().all(text::is_plain));
+    serde_json::from_str(&text).unwrap()
+}
+
+fn names(value: &Value) -> Vec<&str> {
+    let mut names: Vec<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();
+    names.sort_unstable();
+    names
+}
+
+fn assert_has(value: &Value, expected: &str) {
+    let names = names(value);
+    for name in expected.split(' ') {
+        assert!(names.contains(&name), "{name} is not among {names:?}");
+    }
+}
+
+/// These names are promised: see the schema. Add to them, and never take one away.
+#[test]
+fn field_names_are_pinned() {
+    let report = json(&fixture::engine(), Options { by: By::Parent, ..Options::default() });
+    assert_eq!(report["schema"], 1);
+    assert_has(&report, "schema host window tracing kernel coverage totals processes groups destinations findings");
+    assert_has(&report["host"], "hostname kernel boot_id netns");
+    assert_has(&report["window"], "start end seconds");
+    assert_has(&report["tracing"], "tier hooks events lost kernel_counters");
+    assert_has(&report["tracing"]["hooks"][0], "name kind attached reason");
+    assert_has(&report["tracing"]["lost"], "ring_full map_full recursion stale undecodable");
+    assert_has(
+        &report["kernel"],
+        "time_wait time_wait_overflow max_tw_buckets tw_reuse port_range reserved_ports reserved_in_range",
+    );
+    assert_has(&report["coverage"], "census attributed before_start unattributed ratio complete census_age_s");
+    let counts = "opened accepted closed_first closed_last reset time_wait_made time_wait_live fin_wait2_live \
+                  rate_per_s lifetime_ms connect_errors bytes_sent bytes_received retransmits";
+    let identity = "pid start_ns command exe cmdline ppid parent_command uid user cgroup container unit netns netns_name \
+                    owner_known other folded processes";
+    assert_has(&report["totals"], counts);
+    assert_has(&report["totals"], "lives outcomes corrections live_known live_untracked");
+    let process = &report["processes"][0];
+    assert_has(process, counts);
+    assert_has(process, identity);
+    assert_has(process, "destinations destinations_total");
+    assert_has(&process["lifetime_ms"], "p50 p99");
+    assert_has(
+        &process["destinations"][0],
+        "netns role local_addr remote_addr port time_wait_made time_wait_live connections",
+    );
+    assert_has(&report["groups"], "by total rows");
+    assert_has(&report["groups"]["rows"][0], counts);
+    assert_has(&report["groups"]["rows"][0], identity);
+    assert_has(&report["groups"]["rows"][0], "name");
+    let destination = &report["destinations"][0];
+    assert_has(destination, counts);
+    assert_has(
+        destination,
+        "netns role local_addr remote_addr port established ports_total ports_used utilization max_rate_per_s \
+         seconds_to_exhaustion other folded errors soonest_seconds latest_seconds ports hold_seconds port_rate_per_s \
+         connect_ms open binding",
+    );
+    assert_has(
+        &destination["ports"],
+        "total reserved bound established other time_wait fin_wait2 reusable used available",
+    );
+    assert_has(&destination["connect_ms"], "p50 p90 p99");
+    assert_has(&destination["binding"], "open_with_port with_port address_without_port own_port_range");
+    assert_has(
+        &report["failures"][0],
+        "pid command start_ns call errno cause is_time_wait count first last netns local_addr remote_addr port",
+    );
+}
+
+#[test]
+fn findings_are_whole_in_their_order() {
+    let engine = fixture::engine();
+    let findings = fixture::findings();
+    let mut out = Vec::new();
+    write_plain(&report(engine.model(), &findings, Options::default()), &mut out).unwrap();
+    let report = read(out);
+    let all = report["findings"].as_array().unwrap();
+    let first = &all[0];
+    assert_has(first, "id severity holds title process destination cause evidence advice confidence recheck");
+    assert_has(&first["process"], "pid start_ns command ppid parent_command processes uid user");
+    assert_has(&first["destination"], "netns role local_addr remote_addr port");
+    assert_has(&first["advice"][0], "id text command effect risk");
+    assert_eq!(
+        all.iter().map(|finding| finding["id"].as_str().unwrap()).collect::<Vec<_>>(),
+        ["exhaustion-reached", "fork-per-request", "tracer-doubts"]
+    );
+    assert_eq!(
+        (&first["severity"], &first["holds"], &first["cause"], &first["confidence"]),
+        (&"critical".into(), &true.into(), &"no-connection-reuse".into(), &"high".into())
+    );
+    assert_eq!(
+        (&first["process"]["pid"], &first["process"]["command"]),
+        (&666.into(), &"=\u{1b}[2J\\xff\u{202e},\"x".into())
+    );
+    assert_eq!(
+        (&first["evidence"]["connect_failures"], &first["evidence"]["connect_failures_per_s"]),
+        (&61_000.into(), &12.25.into())
+    );
+    assert_eq!(first["evidence"]["command_line"], "=cmd|' /C calc'!A0 \u{1b}]0;owned\u{7}<b>\u{202e}gpj.exe|\n");
+    assert_eq!(
+        first["advice"][0]["effect"][0],
+        serde_json::json!({ "figure": "time_wait_made_per_s", "from": 322.0, "to": 0.0 })
+    );
+    assert_eq!(
+        (&first["advice"][0]["command"], &first["advice"][1]["command"]),
+        (&Value::Null, &"sysctl -w net.ipv4.ip_local_port_range=\"1024 65535\"".into())
+    );
+    let forked = &all[1]["process"];
+    assert_eq!(
+        (&forked["pid"], &forked["ppid"], &forked["parent_command"], &forked["user"], &forked["processes"]),
+        (&Value::Null, &500.into(), &"cron.sh".into(), &"deploy".into(), &40.into())
+    );
+    assert_eq!((&all[2]["process"], &all[2]["destination"]), (&Value::Null, &Value::Null));
+}
+
+#[test]
+fn failures_have_their_cause() {
+    let report = json(&fixture::engine(), Options::default());
+    assert_eq!(
+        report["failures"],
+        serde_json::json!([{
+            "pid": 700, "command": "batch", "start_ns": 700_000, "call": "connect", "errno": "EADDRNOTAVAIL",
+            "cause": "no_source", "is_time_wait": false, "count": 3,
+            "first": "2026-09-21T14:13:24.000Z", "last": "2026-09-21T14:13:24.000Z",
+            "netns": 4_026_531_840_u32, "local_addr": "0.0.0.0", "remote_addr": "10.0.1.3", "port": 11_211,
+        }])
+    );
+    let destinations = report["destinations"].as_array().unwrap();
+    let tightest = destinations.iter().find(|row| row["port"] == 5432).unwrap();
+    assert_eq!(
+        tightest["ports"],
+        serde_json::json!({
+            "total": 250, "reserved": 6, "bound": 0, "established": 0, "other": 0, "time_wait": 120, "fin_wait2": 0,
+            "reusable": 0, "used": 120, "available": 130,
+        })
+    );
+    assert_eq!((&tightest["hold_seconds"], &tightest["open"]), (&60.0.into(), &0.into()));
+    assert_eq!(tightest["connect_ms"], serde_json::json!({ "p50": 2.016, "p90": 2.016, "p99": 2.016 }));
+}
+
+#[test]
+fn values_are_in_their_promised_form() {
+    let report = json(&fixture::engine(), Options::default());
+    assert!(report.get("groups").is_none());
+    assert_eq!(report["window"]["start"], "2026-09-21T14:13:20.000Z");
+    assert_eq!(report["window"]["end"], "2026-09-21T14:13:25.500Z");
+    assert_eq!(report["window"]["seconds"], 5.5);
+    assert_eq!(report["tracing"]["tier"], "cookie");
+    assert_eq!(report["kernel"]["port_range"], serde_json::json!([32_768, 33_023]));
+    assert_eq!(report["coverage"]["ratio"], 1.0);
+    assert_eq!(report["coverage"]["before_start"], 7);
+    assert_eq!(report["totals"]["live_known"], "census");
+    assert_eq!(report["processes_total"], 45);
+    let of = |pid: u32| report["processes"].as_array().unwrap().iter().find(|row| row["pid"] == pid).unwrap();
+    let api = of(300);
+    assert_eq!(
+        (&api["command"], &api["user"], &api["container"]),
+        (&"api".into(), &"app".into(), &"a1b2c3d4e5f6".into())
+    );
+    assert_eq!((&api["time_wait_made"], &api["time_wait_live"]), (&120.into(), &120.into()));
+    assert_eq!(api["destinations"][0]["remote_addr"], "10.0.1.2");
+    assert_eq!(api["destinations"][0]["time_wait_made"], 120);
+    assert_eq!(of(700)["connect_errors"], serde_json::json!({ "EADDRNOTAVAIL": 3 }));
+    assert_eq!(of(666)["command"], "=\u{1b}[2J\\xff\u{202e},\"x");
+    let unknown = report["processes"].as_array().unwrap().iter().find(|row| row["owner_known"] == false).unwrap();
+    assert_eq!(unknown["pid"], Value::Null);
+    assert_eq!(unknown["time_wait_live"], 7);
+    let first = &report["destinations"][0];
+    assert_eq!(
+        (&first["role"], &first["remote_addr"], &first["port"]),
+        (&"active".into(), &"10.0.1.2".into(), &5432.into())
+    );
+    let passive = report["destinations"].as_array().unwrap().iter().find(|row| row["port"] == 80).unwrap();
+    assert_eq!(
+        (&passive["role"], &passive["remote_addr"], &passive["ports_total"]),
+        (&"passive".into(), &Value::Null, &Value::Null)
+    );
+}
+
+#[test]
+fn groups_say_what_their_processes_have_in_common() {
+    let by = |by| {
+        let report = json(&fixture::engine(), Options { by, limit: Some(2), ..Options::default() });
+        assert_eq!(report["processes"].as_array().unwrap().len(), 2);
+        report["groups"].clone()
+    };
+    let parents = by(By::Parent);
+    assert_eq!((&parents["by"], &parents["total"]), (&"parent".into(), &4.into()));
+    let row = &parents["rows"][1];
+    assert_eq!((&row["name"], &row["ppid"], &row["processes"]), (&"cron.sh[500]".into(), &500.into(), &40.into()));
+    assert_eq!((&row["pid"], &row["command"], &row["uid"]), (&Value::Null, &Value::Null, &Value::Null));
+    assert_eq!(by(By::Command)["rows"][1]["command"], "curl");
+    assert_eq!(by(By::User)["rows"][0]["user"], "app");
+    // The row's own example was gone before it could be looked up; another process of the cgroup was not.
+    assert_eq!(by(By::Cgroup)["rows"][0]["container"], "a1b2c3d4e5f6");
+}
+
+#[test]
+fn folded_rows_are_told_and_lose_nothing() {
+    let limits = Limits { rows: 4, pairs: 4, ..Limits::default() };
+    let mut engine = Engine::new(EngineConfig { limits, ..EngineConfig::default() });
+    fixture::inputs().into_iter().for_each(|input| engine.apply(input));
+    let report = json(&engine, Options::default());
+    let rows = report["processes"].as_array().unwrap();
+    let other = rows.iter().find(|row| row["other"] == true).unwrap();
+    assert!(other["folded"].as_u64().unwrap() > 0);
+    assert_eq!(other["pid"], Value::Null);
+    let made: u64 = rows.iter().map(|row| row["time_wait_made"].as_u64().unwrap()).sum();
+    assert_eq!(Value::from(made), report["totals"]["time_wait_made"]);
+}
+
+#[test]
+fn strings_are_whole_and_harmless() {
+    let hostile = "a\u{1b}[2J\u{9b}\u{202e}\u{7f}\"\\\n\u{200b}日\u{e0041}";
+    let mut bytes = Vec::new();
+    serde_json::to_writer(PlainJson::new(&mut bytes), &hostile).unwrap();
+    let written = String::from_utf8(bytes).unwrap();
+    assert!(written.chars().all(text::is_plain), "{written}");
+    assert_eq!(serde_json::from_str::<String>(&written).unwrap(), hostile);
+}
+
+#[test]
+fn a_broken_pipe_stays_one() {
+    struct Closed;
+    impl Write for Closed {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let error = write(fixture::engine().model(), Options::default(), &mut Closed).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+}

@@ -1,0 +1,127 @@
+//! What rows are called. Everything here is clean: see [`text::clean`].
+
+use crate::text;
+use std::borrow::Cow;
+use twtrace_core::engine::Model;
+use twtrace_core::input::{Comm, ProcessFacts, ProcessKey, Role};
+use twtrace_core::model::{DestKey, DestRow, GroupBy, GroupKey, Namespace, OwnerRef, Row, Summary};
+
+/// Who can tell names.
+pub trait Names {
+    /// What `/proc` said of a process.
+    fn facts(&self, key: ProcessKey) -> Option<&ProcessFacts>;
+    /// A user's name.
+    fn user_name(&self, uid: u32) -> Option<&str>;
+    /// What `/proc` said of any process in a cgroup.
+    fn facts_of_cgroup(&self, id: u64) -> Option<&ProcessFacts>;
+}
+
+/// Looks through process rows for one in the cgroup of which something is known: most short-lived ones are gone before
+/// they can be looked up.
+pub fn find_facts<'a>(
+    mut rows: impl Iterator<Item = &'a Row>,
+    names: &'a dyn Names,
+    cgroup: u64,
+) -> Option<&'a ProcessFacts> {
+    rows.find_map(|row| row.owner.filter(|owner| owner.cgroup == cgroup).and_then(|owner| names.facts(owner.key)))
+}
+
+impl Names for Model {
+    fn facts(&self, key: ProcessKey) -> Option<&ProcessFacts> {
+        Self::facts(self, key)
+    }
+    fn user_name(&self, uid: u32) -> Option<&str> {
+        Self::user_name(self, uid)
+    }
+    fn facts_of_cgroup(&self, id: u64) -> Option<&ProcessFacts> {
+        find_facts(self.rows(GroupBy::Process), self, id)
+    }
+}
+
+/// A command name.
+pub fn command(comm: &Comm) -> Cow<'_, str> {
+    text::clean_bytes(comm.bytes())
+}
+
+/// A process and its PID: `nginx[1234]`.
+pub fn process(comm: &Comm, pid: u32) -> String {
+    // No parent was told; that of the first processes has a name.
+    if pid == 0 && comm.bytes().is_empty() {
+        return "(unknown)".to_owned();
+    }
+    format!("{}[{pid}]", command(comm))
+}
+
+/// The owner of a socket.
+pub fn owner(owner: Option<&OwnerRef>) -> String {
+    owner.map_or_else(|| "(unknown)".to_owned(), |owner| process(&owner.comm, owner.key.tgid))
+}
+
+/// A user by name, or else by number.
+pub fn user(uid: u32, names: &dyn Names) -> String {
+    names.user_name(uid).map_or_else(|| uid.to_string(), |name| text::clean(name).into_owned())
+}
+
+/// A row of any grouping.
+pub fn group(row: &Row, names: &dyn Names) -> String {
+    match &row.key {
+        GroupKey::Process(_) => {
+            row.owner.as_ref().map_or_else(|| "(unnamed)".to_owned(), |owner| command(&owner.comm).into_owned())
+        }
+        GroupKey::Command(comm) => command(comm).into_owned(),
+        GroupKey::Parent(pid, comm) => process(comm, *pid),
+        GroupKey::User(uid) => user(*uid, names),
+        GroupKey::Cgroup(id) => {
+            let of_row = row.owner.and_then(|owner| names.facts(owner.key));
+            cgroup(of_row.or_else(|| names.facts_of_cgroup(*id))).unwrap_or_else(|| format!("cgroup {id}"))
+        }
+        GroupKey::Unknown => "(unknown)".to_owned(),
+        GroupKey::Other => format!("(other: {} rows)", text::count(row.folded)),
+    }
+}
+
+/// The container, else the unit, else the path of a cgroup.
+pub fn cgroup(facts: Option<&ProcessFacts>) -> Option<String> {
+    let facts = facts?;
+    if let Some(container) = &facts.container {
+        return Some(format!("container {}", text::clean(short(container))));
+    }
+    facts.unit.as_ref().or(facts.cgroup.as_ref()).map(|name| text::clean(name).into_owned())
+}
+
+/// Ids of containers are 64 hexadecimal digits, of which people use the first twelve.
+fn short(container: &str) -> &str {
+    let is_id = container.len() >= 32 && container.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if is_id { &container[..12] } else { container }
+}
+
+/// A destination: the service that is connected to, or the port that is listened on.
+pub fn destination(key: &DestRow, folded: u64) -> String {
+    match key {
+        DestRow::Other => format!("(other: {} rows)", text::count(folded)),
+        DestRow::Dest(key) => place(key),
+    }
+}
+
+/// The same of one that is not folded.
+pub fn place(key: &DestKey) -> String {
+    text::address(key.remote_addr.unwrap_or(key.local_addr), key.port)
+}
+
+/// A network namespace by name, or else by number.
+pub fn namespace(summary: &Summary, netns: u32) -> String {
+    match summary.namespace(netns) {
+        _ if netns == 0 => "(unknown)".to_owned(),
+        Some(Namespace { name, .. }) if !name.is_empty() => text::clean(name).into_owned(),
+        _ => netns.to_string(),
+    }
+}
+
+/// A role in a word, as in JSON.
+pub fn role(role: Role) -> &'static str {
+    match role {
+        Role::Active => "active",
+        Role::Passive => "passive",
+        Role::Unknown => "unknown",
+    }
+}

@@ -1,0 +1,23 @@
+//! One view a file. A view reads the model and writes cells or bytes; it never reaches the host, the clock or a command.
+
+pub mod budget;
+pub mod columns;
+pub mod csv;
+pub mod diff;
+pub mod doctor;
+pub mod explain;
+pub mod failures;
+pub mod findings;
+#[cfg(any(test, feature = "fixture"))]
+pub mod fixture;
+pub mod grid;
+pub mod json;
+pub mod label;
+pub mod order;
+pub mod ports;
+pub mod recording;
+pub mod report;
+pub mod sockets;
+pub mod table;
+pub mod text;
+pub mod words;

@@ -1,0 +1,186 @@
+//! The port budget of a destination in words, and as shares of a bar.
+
+use crate::text;
+use twtrace_core::input::Role;
+use twtrace_core::model::{DestKey, DestRow, DestinationRow};
+use twtrace_core::ports::Budget;
+
+/// Who has ports, in the order in which a bar shows them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Share {
+    /// Bound, for all destinations.
+    Bound,
+    /// Connections in ESTABLISHED.
+    Established,
+    /// Connections in other states.
+    Other,
+    /// Timewait sockets that keep their port.
+    TimeWait,
+    /// Timewait sockets that a connect may take over.
+    Reusable,
+    /// Nobody.
+    Free,
+}
+
+impl Share {
+    /// Its letter in a bar: they are told apart without colour.
+    pub fn letter(self) -> char {
+        match self {
+            Self::Bound => 'B',
+            Self::Established => 'E',
+            Self::Other => 'O',
+            Self::TimeWait => 'T',
+            Self::Reusable => 'R',
+            Self::Free => '.',
+        }
+    }
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bound => "bound",
+            Self::Established => "established",
+            Self::Other => "other",
+            Self::TimeWait => "TIME_WAIT",
+            Self::Reusable => "reusable",
+            Self::Free => "free",
+        }
+    }
+}
+
+/// All shares of a budget.
+pub fn shares(budget: &Budget) -> [(Share, u32); 6] {
+    [
+        (Share::Bound, budget.bound),
+        (Share::Established, budget.established),
+        (Share::Other, budget.other),
+        (Share::TimeWait, budget.time_wait.saturating_sub(budget.reusable)),
+        (Share::Reusable, budget.reusable),
+        (Share::Free, budget.total.saturating_sub(budget.used)),
+    ]
+}
+
+/// The cells of a bar that each share has. None that has a port is without a cell, as long as there are enough cells.
+pub fn cells(budget: &Budget, width: usize) -> [(Share, usize); 6] {
+    let shares = shares(budget);
+    let whole: u64 = shares.iter().map(|(_, ports)| u64::from(*ports)).sum::<u64>().max(1);
+    let cell = |ports: u32| {
+        let cells = u128::from(ports) * width as u128 / u128::from(whole);
+        // No more than the width.
+        (cells as usize).max(usize::from(ports > 0))
+    };
+    let mut cells = shares.map(|(share, ports)| (share, cell(ports)));
+    loop {
+        let sum: usize = cells.iter().map(|(_, cells)| cells).sum();
+        let largest = cells.iter_mut().max_by_key(|(_, cells)| *cells);
+        let Some((_, largest)) = largest else { break };
+        match sum.cmp(&width) {
+            std::cmp::Ordering::Equal => break,
+            std::cmp::Ordering::Less => *largest += width - sum,
+            // The others have a cell each, at most six.
+            std::cmp::Ordering::Greater => *largest -= 1,
+        }
+    }
+    cells
+}
+
+/// When no port is left: `full in 42s (38s to 51s)`, `never at this rate`.
+pub fn forecast(budget: &Budget) -> String {
+    let bound = |seconds: Option<f64>| seconds.map(text::seconds);
+    let (soonest, latest) = (bound(budget.soonest_seconds), bound(budget.latest_seconds));
+    match (budget.seconds_to_exhaustion, soonest, latest) {
+        _ if budget.available == 0 => "FULL: no connect finds a port".to_owned(),
+        (Some(seconds), Some(soonest), Some(latest)) => {
+            format!("full in {} ({soonest} to {latest})", text::seconds(seconds))
+        }
+        (Some(seconds), Some(soonest), None) => {
+            format!("full in {} ({soonest} at the soonest, or never)", text::seconds(seconds))
+        }
+        (Some(seconds), None, _) => format!("full in {}", text::seconds(seconds)),
+        (None, Some(soonest), _) => format!("never at this rate ({soonest} if it is a little higher)"),
+        (None, None, _) => "never at this rate".to_owned(),
+    }
+}
+
+/// Why a destination has no budget, or a short word on it.
+pub fn without(row: &DestinationRow) -> &'static str {
+    match &row.key {
+        DestRow::Dest(DestKey { role: Role::Passive, .. }) if row.counts.closed_first > 0 => {
+            "closes first on its own listening port: costs memory, no ephemeral port"
+        }
+        DestRow::Dest(DestKey { role: Role::Passive, .. }) => "accepted on its own listening port: no ephemeral port",
+        DestRow::Dest(DestKey { role: Role::Unknown, .. }) => "who opened these connections is unknown: no budget",
+        DestRow::Dest(_) => "the range of its network namespace is unknown: no budget",
+        DestRow::Other => "several destinations together: no budget",
+    }
+}
+
+/// How long connects take: `connect p50 120us, p99 3ms`; empty when none was seen.
+pub fn latency(row: &DestinationRow) -> String {
+    let quantile = |share| row.connect_us.quantile(share).map(|us| text::seconds(us as f64 / 1e6));
+    match (quantile(0.5), quantile(0.99)) {
+        (Some(half), Some(most)) => format!("connect p50 {half}, p99 {most}"),
+        _ => String::new(),
+    }
+}
+
+/// What a budget comes to: `250 ports, 48.0% used; 30.0/s now, 4.2/s for ever`.
+pub fn rates(budget: &Budget) -> String {
+    let reserved = if budget.reserved == 0 { String::new() } else { format!(" ({} reserved)", budget.reserved) };
+    format!(
+        "{} ports{reserved}, {} used; {}/s now, sustains {}/s",
+        text::count(budget.total.into()),
+        text::percent(budget.utilization),
+        text::rate(budget.rate_per_s),
+        text::rate(budget.max_rate_per_s),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bars_are_as_wide_as_asked_and_show_all_that_is_there() {
+        let budget = Budget {
+            total: 28_232,
+            bound: 1,
+            established: 20,
+            time_wait: 9000,
+            reusable: 3000,
+            used: 9021,
+            ..Budget::default()
+        };
+        for width in [6, 10, 76, 200] {
+            let cells = cells(&budget, width);
+            assert_eq!(cells.iter().map(|(_, cells)| cells).sum::<usize>(), width);
+            for ((share, cells), (_, ports)) in cells.iter().zip(shares(&budget)) {
+                assert_eq!(*cells > 0, ports > 0, "{share:?} of {width}");
+            }
+        }
+        // Too narrow, nothing there, more used than there are.
+        for budget in [budget, Budget::default(), Budget { total: 5, used: 9, time_wait: 9, ..Budget::default() }] {
+            for width in 0..7 {
+                assert_eq!(cells(&budget, width).iter().map(|(_, cells)| cells).sum::<usize>(), width);
+            }
+        }
+    }
+
+    #[test]
+    fn forecasts_have_their_band() {
+        let of = |at, soonest_seconds, latest_seconds| {
+            forecast(&Budget {
+                available: 1,
+                seconds_to_exhaustion: at,
+                soonest_seconds,
+                latest_seconds,
+                ..Budget::default()
+            })
+        };
+        assert_eq!(of(Some(42.0), Some(38.0), Some(51.0)), "full in 42.0s (38.0s to 51.0s)");
+        assert_eq!(of(Some(42.0), Some(38.0), None), "full in 42.0s (38.0s at the soonest, or never)");
+        assert_eq!(of(None, Some(70.0), None), "never at this rate (1m10s if it is a little higher)");
+        assert_eq!(of(None, None, None), "never at this rate");
+        assert_eq!(forecast(&Budget::default()), "FULL: no connect finds a port");
+    }
+}

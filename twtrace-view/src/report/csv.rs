@@ -1,0 +1,67 @@
+//! The report as CSV, in the form of `top --csv`: one line for each row of the grouping, its host first. What came later
+//! is last.
+
+use super::Report;
+use super::lines::{self, Line, Subject};
+use crate::csv::{last_names, names, of_destination, of_row, optional, split, write_record};
+use crate::order::By;
+use crate::text;
+use std::borrow::Cow;
+use std::io::{self, Write};
+
+/// Columns before those of `top`.
+const FRONT: [&str; 4] = ["host", "recording", "start", "seconds"];
+
+/// Columns after them.
+const BACK: [&str; 8] = [
+    "mean_per_s",
+    "peak_per_s",
+    "time_wait_live_peak",
+    "share",
+    "lifetime_ms_p90",
+    "bytes_sent",
+    "bytes_received",
+    "bytes_per_connection",
+];
+
+/// Writes the line of column names and all rows.
+///
+/// # Errors
+/// The output cannot be written to.
+pub fn write(report: &Report<'_>, out: &mut dyn Write) -> io::Result<()> {
+    let by = report.options.by;
+    write_record(FRONT.into_iter().chain(names(by)).chain(BACK).chain(last_names(by)).map(Cow::Borrowed), out)?;
+    let (lines, _) = report.lines(by, report.options.top.unwrap_or(usize::MAX));
+    lines.iter().try_for_each(|line| write_record(cells(line, by).into_iter(), out))
+}
+
+fn cells<'a>(line: &'a Line<'_>, by: By) -> Vec<Cow<'a, str>> {
+    let model = line.part.model;
+    let summary = model.summary();
+    let counts = line.counts();
+    let mut cells: Vec<Cow<'_, str>> = vec![
+        Cow::Borrowed(&summary.host.hostname),
+        line.part.info.path.to_string_lossy(),
+        text::rfc3339(summary.window.start_unix_ns).into(),
+        format!("{:.3}", summary.window.seconds()).into(),
+    ];
+    cells.extend(match (line.subject, by.group()) {
+        (Subject::Group(row), Some(by)) => of_row(row, by, model),
+        (Subject::Destination(row), _) => of_destination(row, model),
+        (Subject::Group(_), None) => Vec::new(),
+    });
+    cells.extend([
+        format!("{:.3}", line.mean_per_s()).into(),
+        counts.peak_per_s.to_string().into(),
+        counts.time_wait_live_peak.to_string().into(),
+        format!("{:.6}", line.share()).into(),
+        optional(counts.lifetimes.quantile(0.9).map(|us| us as f64 / 1e3)),
+        counts.bytes_sent.to_string().into(),
+        counts.bytes_received.to_string().into(),
+        optional(lines::bytes_per_connection(counts).map(|bytes| format!("{bytes:.1}"))),
+    ]);
+    if let Subject::Destination(row) = line.subject {
+        cells.extend(split(row));
+    }
+    cells
+}

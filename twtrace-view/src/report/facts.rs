@@ -1,0 +1,261 @@
+//! What a report says in words: what was recorded, how its numbers are known, and what is missing.
+
+use super::lines::{self, lines_of};
+use super::timeline::Timeline;
+use super::{Part, Report};
+use crate::grid::{Grid, Head};
+use crate::order::{self, By};
+use crate::{recording, text, words};
+use twtrace_core::input::Tier;
+use twtrace_core::ports::{Budget, TIME_WAIT_SECONDS, Usable, Use};
+
+/// A figure to be seen first.
+pub(super) struct Tile {
+    pub(super) title: &'static str,
+    pub(super) value: String,
+    pub(super) unit: Option<&'static str>,
+    pub(super) more: String,
+}
+
+impl Part<'_> {
+    /// Everything that makes its figures less than whole, one line each, the recording's own first.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        let mut warnings: Vec<String> = self.source.losses();
+        warnings.extend(recording::state(self.info).iter().map(|line| format!("{}: {line}", self.recording)));
+        warnings.extend(words::warnings(self.model.summary()));
+        warnings
+    }
+
+    /// From when to when, and for how long.
+    pub(super) fn span(&self) -> String {
+        let window = &self.model.summary().window;
+        let passed = window.now_ns.saturating_sub(window.start_ns);
+        let end = window.start_unix_ns.saturating_add(passed.into());
+        format!(
+            "{} to {} ({})",
+            text::rfc3339(window.start_unix_ns),
+            text::rfc3339(end),
+            text::seconds(window.seconds())
+        )
+    }
+
+    /// The recording itself, by title.
+    pub(super) fn about(&self) -> Vec<(&'static str, String)> {
+        let (info, host) = (self.info, &self.model.summary().host);
+        let state = if info.finished { "finished" } else { "not finished" };
+        let connections = text::count(info.connections);
+        let recording = format!("{} ({state}, {connections} connections, {})", self.recording, text::bytes(info.bytes));
+        vec![("recording", recording), ("time", self.span()), ("kernel", text::clean(&host.kernel).into_owned())]
+    }
+
+    /// The answer in one sentence.
+    pub(super) fn headline(&self) -> String {
+        let made = self.made();
+        if made == 0 {
+            return "No timewait socket was made that the filters let through.".to_owned();
+        }
+        let first = |by| lines_of(self, by).into_iter().next();
+        let of = |line: Option<lines::Line<'_>>| line.map(|line| (line.name(), text::percent(line.share())));
+        let all = text::count(made);
+        let maker = of(first(By::Command));
+        let (maker, share) = maker.unwrap_or_default();
+        let where_to = first(By::Destination).map_or_else(String::new, |line| {
+            format!(" {} {} {}", text::percent(line.share()), line.preposition(), line.name())
+        });
+        format!("{maker} made {share} of the {all} timewait sockets;{where_to}.")
+    }
+
+    /// The figures to be seen first.
+    pub(super) fn tiles(&self) -> Vec<Tile> {
+        let summary = self.model.summary();
+        let totals = &summary.totals.counts;
+        let timeline = Timeline::of(self);
+        let busiest = timeline
+            .busiest()
+            .map_or_else(String::new, |point| format!("near {} UTC", text::time_of_day(point.unix_ns)));
+        let buckets = summary.kernel.max_tw_buckets;
+        let (alive, counted_by) = match self.kernel_peak() {
+            Some(most) => (most, "by the kernel's count"),
+            None => (totals.time_wait_live_peak, "of those followed"),
+        };
+        let (low, high) = summary.kernel.port_range;
+        let ports = Usable::of(&summary.kernel).map(|usable| Budget::of(&usable, &Use::default(), TIME_WAIT_SECONDS));
+        let errors = lines::errors(totals);
+        let tile = |title, value, unit, more| Tile { title, value, unit, more };
+        vec![
+            tile(
+                "TIME_WAIT made",
+                text::count(totals.time_wait_made),
+                None,
+                format!(
+                    "{}/s on average over {}",
+                    text::rate(lines::mean_per_s(totals, self)),
+                    text::seconds(summary.window.seconds())
+                ),
+            ),
+            tile("Busiest second", text::count(totals.peak_per_s), Some("/s"), busiest),
+            tile(
+                "Most alive at a time",
+                text::count(alive),
+                None,
+                format!("{counted_by}; limit {}", text::count(buckets)),
+            ),
+            tile(
+                "Ports for each destination",
+                ports.map_or_else(|| "unknown".to_owned(), |ports| text::count(ports.total.into())),
+                None,
+                ports.map_or_else(String::new, |ports| {
+                    format!("{low}-{high}; last at up to {}/s", text::rate(ports.max_rate_per_s))
+                }),
+            ),
+            tile(
+                "Connects that failed",
+                text::count(order::errors(totals)),
+                None,
+                if errors.is_empty() { "none".to_owned() } else { errors },
+            ),
+            tile(
+                "Tier",
+                words::tier(summary.tracing.tier).to_owned(),
+                None,
+                format!("{}; {}", words::losses(&summary.counters), words::coverage(summary)),
+            ),
+        ]
+    }
+
+    /// Totals in words, by title.
+    pub(super) fn totals(&self) -> Vec<(&'static str, String)> {
+        let summary = self.model.summary();
+        let totals = &summary.totals.counts;
+        let timeline = Timeline::of(self);
+        let busiest = timeline
+            .busiest()
+            .map_or_else(String::new, |point| format!(", near {} UTC", text::time_of_day(point.unix_ns)));
+        let kernel = self.kernel_peak().map_or_else(String::new, |most| {
+            format!(
+                "; by the kernel's own count {} of at most {}",
+                text::count(most),
+                text::count(summary.kernel.max_tw_buckets)
+            )
+        });
+        let mut all = vec![
+            (
+                "timewait sockets made",
+                format!(
+                    "{} ({}/s on average, {}/s in the busiest second{busiest})",
+                    text::count(totals.time_wait_made),
+                    text::rate(lines::mean_per_s(totals, self)),
+                    text::count(totals.peak_per_s),
+                ),
+            ),
+            ("most alive at a time", format!("{}{kernel}", text::count(totals.time_wait_live_peak))),
+            (
+                "connections",
+                format!(
+                    "{} opened, {} accepted, {} reset; {} closed first, {} closed last",
+                    text::count(totals.opened),
+                    text::count(totals.accepted),
+                    text::count(totals.reset),
+                    text::count(totals.closed_first),
+                    text::count(totals.closed_last),
+                ),
+            ),
+        ];
+        let errors = lines::errors(totals);
+        if !errors.is_empty() {
+            all.push(("connect errors", errors));
+        }
+        let ends = words::ends(totals);
+        if !ends.is_empty() {
+            all.push(("ends", ends));
+        }
+        let ports = words::port_range(&summary.kernel);
+        let tightest = words::tightest(self.model.destinations())
+            .map_or_else(String::new, |row| format!("; tightest at the end: {}", words::tightness(row)));
+        all.push(("local ports", format!("{ports} for each destination{tightest}")));
+        all
+    }
+
+    /// How the numbers are known, by title.
+    pub(super) fn known(&self) -> Vec<(&'static str, String)> {
+        let summary = self.model.summary();
+        let tracing = &summary.tracing;
+        let counters = &summary.counters;
+        let tier = match tracing.tier {
+            Tier::Exact => "exact: the kernel told of every timewait socket made and ended",
+            Tier::Cookie => {
+                "cookie: whether a connection left a timewait socket is judged by how it ended and put right by the \
+                 kernel's list; ends, and with them peaks of live sockets, are inferred"
+            }
+            Tier::Tuple => {
+                "tuple: sockets are told apart by address and port; timewait sockets and their ends are inferred"
+            }
+        };
+        let hooks = |attached| {
+            let hooks = tracing.hooks.iter().filter(move |hook| hook.attached == attached);
+            hooks.map(|hook| format!("{} ({})", text::clean(&hook.name), text::clean(&hook.kind))).collect::<Vec<_>>()
+        };
+        let mut all = vec![("tier", tier.to_owned())];
+        for (title, hooks) in [("hooks", hooks(true)), ("hooks missing", hooks(false))] {
+            if !hooks.is_empty() {
+                all.push((title, hooks.join(", ")));
+            }
+        }
+        let corrections = &summary.totals.corrections;
+        let corrected: Vec<String> = corrections
+            .iter()
+            .map(|(why, number)| format!("{} {}", why.replace('_', " "), text::count(*number)))
+            .collect();
+        all.extend([
+            (
+                "events",
+                format!("{} records since tracing began, {}", text::count(counters.records), words::losses(counters)),
+            ),
+            ("kernel's list", words::coverage(summary)),
+            ("corrections", if corrected.is_empty() { "none".to_owned() } else { corrected.join(", ") }),
+            ("rates", "counted, not sampled; a peak is the most within one second of the clock".to_owned()),
+            (
+                "lifetimes",
+                "from the first state change to the last, of established connections; within 3.2%".to_owned(),
+            ),
+        ]);
+        all
+    }
+}
+
+impl Report<'_> {
+    /// What the report is called.
+    /// The first line: what it is about, and how much of a recording it covers when that is not all of it.
+    pub(super) fn title(&self) -> String {
+        let about = match self.parts.as_slice() {
+            [one] => format!("TIME_WAIT churn on {}", one.host),
+            all => format!("TIME_WAIT churn in {}", text::counted(all.len(), "recording", "recordings")),
+        };
+        let several = self.is_of_several();
+        let covers = self.parts.iter().filter_map(|part| {
+            let covers = recording::covers(part.info)?;
+            Some(if several { format!("{} {covers}", part.recording) } else { covers })
+        });
+        std::iter::once(about).chain(covers).collect::<Vec<_>>().join("; ")
+    }
+
+    /// One row for each recording.
+    pub(super) fn recordings(&self) -> Grid {
+        type Cell = fn(&&Part<'_>) -> String;
+        let columns: [(Head, Cell); 9] = [
+            (Head::left("HOST"), |part| part.host.clone()),
+            (Head::left("RECORDING"), |part| part.recording.clone()),
+            (Head::left("FROM (UTC)"), |part| {
+                let start = part.model.summary().window.start_unix_ns;
+                format!("{} {}", text::day(start), text::time_of_day(start))
+            }),
+            (Head::right("LENGTH"), |part| text::seconds(part.model.summary().window.seconds())),
+            (Head::left("TIER"), |part| words::tier(part.model.summary().tracing.tier).to_owned()),
+            (Head::right("MADE"), |part| text::count(part.made())),
+            (Head::right("MEAN/S"), |part| text::rate(lines::mean_per_s(&part.model.summary().totals.counts, part))),
+            (Head::right("PEAK/S"), |part| text::count(part.model.summary().totals.counts.peak_per_s)),
+            (Head::right("ALIVE (KERNEL)"), |part| part.kernel_peak().map_or_else(|| "-".to_owned(), text::count)),
+        ];
+        Grid::of(columns, &self.parts.iter().collect::<Vec<_>>())
+    }
+}

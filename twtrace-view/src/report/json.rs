@@ -1,0 +1,209 @@
+//! The report as JSON: one object on one line, with the names that `top --json` has.
+//!
+//! What is about a whole host is in `recordings`; rows of all recordings are in one list, each with its `host` and
+//! `recording`.
+
+use super::lines::{self, Line, Subject};
+use super::timeline::{Point, Timeline};
+use super::{Part, Report};
+use crate::json::findings::{FailureJson, FindingJson};
+use crate::json::rows::{DestinationJson, Joins, RowJson, rounded};
+use crate::json::{self as top, Groups};
+use crate::order::By;
+use crate::text;
+use serde::Serialize;
+use std::borrow::Cow;
+use std::io::{self, Write};
+use twtrace_core::model::{Counts, GroupBy};
+use twtrace_core::recording::Loss;
+
+#[derive(Serialize)]
+struct ReportJson<'a> {
+    schema: u32,
+    recordings: Vec<RecordingJson<'a>>,
+    processes: Vec<OfPart<'a, WithMeans<RowJson<'a>>>>,
+    processes_total: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    groups: Option<Groups<OfPart<'a, WithMeans<RowJson<'a>>>>>,
+    destinations: Vec<OfPart<'a, WithMeans<DestinationJson>>>,
+    destinations_total: usize,
+    timeline: Vec<OfPart<'a, PointJson>>,
+    failures: Vec<OfPart<'a, FailureJson>>,
+    findings: Vec<OfPart<'a, FindingJson<'a>>>,
+}
+
+/// One recording and everything about its host.
+#[derive(Serialize)]
+struct RecordingJson<'a> {
+    recording: Cow<'a, str>,
+    id: &'a str,
+    /// First and last moment that can be read; `window` is what this report is of.
+    start: String,
+    end: String,
+    /// Rows of its table of connections.
+    connections: u64,
+    /// Rows that cannot be read; where `lost_more` is set these are at least so many.
+    connections_lost: u64,
+    lost_more: bool,
+    bytes: u64,
+    finished: bool,
+    segments_dropped: u64,
+    /// What could not be read, on opening and on the way.
+    losses: &'a [Loss],
+    host: top::Host<'a>,
+    window: top::Window,
+    tracing: top::Tracing<'a>,
+    kernel: top::Kernel<'a>,
+    namespaces: Vec<top::NamespaceJson<'a>>,
+    coverage: top::Coverage,
+    totals: WithMeans<top::Totals<'a>>,
+}
+
+/// Which recording it is of, beside it.
+#[derive(Serialize)]
+struct OfPart<'a, R> {
+    host: &'a str,
+    recording: Cow<'a, str>,
+    #[serde(flatten)]
+    row: R,
+}
+
+/// Figures that need the whole length of a recording.
+#[derive(Serialize)]
+struct WithMeans<R> {
+    #[serde(flatten)]
+    row: R,
+    /// Timewait sockets made per second.
+    mean_per_s: f64,
+    /// Share of the timewait sockets that the host made, filters applied.
+    share: f64,
+    /// Payload both ways; null when no connection was established since the trace began.
+    bytes_per_connection: Option<f64>,
+}
+
+/// One bucket of time.
+#[derive(Serialize)]
+struct PointJson {
+    time: String,
+    seconds: f64,
+    time_wait_made: u64,
+    time_wait_overflow: u64,
+    connections: u64,
+    connect_errors: u64,
+    /// Most by the kernel's count, in all namespaces and unfiltered; null when it was not read.
+    kernel_time_wait: Option<u64>,
+    /// Most that were followed.
+    time_wait_live: u64,
+}
+
+impl PointJson {
+    fn of(point: &Point<'_>) -> Self {
+        Self {
+            time: text::rfc3339(point.unix_ns),
+            seconds: rounded(point.seconds),
+            time_wait_made: point.moment.made,
+            time_wait_overflow: point.moment.refused,
+            connections: point.moment.connections,
+            connect_errors: point.moment.connect_errors,
+            kernel_time_wait: point.moment.kernel_time_wait,
+            time_wait_live: point.moment.live,
+        }
+    }
+}
+
+impl<'a, R> OfPart<'a, R> {
+    fn new(part: &'a Part<'a>, row: R) -> Self {
+        let host = part.model.summary().host.hostname.as_str();
+        Self { host, recording: part.info.path.to_string_lossy(), row }
+    }
+}
+
+fn with_means<R>(row: R, counts: &Counts, part: &Part<'_>) -> WithMeans<R> {
+    let whole = part.model.summary().totals.counts.time_wait_made;
+    WithMeans {
+        row,
+        mean_per_s: rounded(lines::mean_per_s(counts, part)),
+        share: lines::share(counts.time_wait_made, whole),
+        bytes_per_connection: lines::bytes_per_connection(counts).map(rounded),
+    }
+}
+
+/// Writes the report and a line's end.
+///
+/// # Errors
+/// The output cannot be written to.
+pub fn write(report: &Report<'_>, out: &mut dyn Write) -> io::Result<()> {
+    let joins: Vec<Joins<'_>> = report.parts.iter().map(|part| Joins::of(part.model)).collect();
+    let limit = report.options.top.unwrap_or(usize::MAX);
+    let rows = |group: GroupBy| {
+        let (lines, total) = report.lines(By::of(group), limit);
+        (lines.iter().filter_map(|line| row(line, group, &joins)).collect::<Vec<_>>(), total)
+    };
+    let (processes, processes_total) = rows(GroupBy::Process);
+    let groups = report.options.by.group().filter(|by| *by != GroupBy::Process).map(|by| {
+        let (rows, total) = rows(by);
+        Groups { by: By::of(by).name(), total, rows }
+    });
+    let (destinations, destinations_total) = report.lines(By::Destination, limit);
+    let timeline = report.parts.iter().flat_map(|part| {
+        let points = Timeline::of(part).points;
+        points.iter().map(|point| OfPart::new(part, PointJson::of(point))).collect::<Vec<_>>()
+    });
+    let report = ReportJson {
+        schema: top::SCHEMA,
+        recordings: report.parts.iter().map(recording).collect(),
+        processes,
+        processes_total,
+        groups,
+        destinations: destinations.iter().filter_map(destination).collect(),
+        destinations_total,
+        timeline: timeline.collect(),
+        failures: report.parts.iter().flat_map(failures).collect(),
+        findings: report.parts.iter().flat_map(findings).collect(),
+    };
+    top::write_plain(&report, out)
+}
+
+fn failures<'a>(part: &'a Part<'a>) -> Vec<OfPart<'a, FailureJson>> {
+    top::findings::failures(part.model).into_iter().map(|row| OfPart::new(part, row)).collect()
+}
+
+fn findings<'a>(part: &'a Part<'a>) -> Vec<OfPart<'a, FindingJson<'a>>> {
+    part.findings.iter().map(|finding| OfPart::new(part, FindingJson::of(finding, part.model))).collect()
+}
+
+fn row<'a>(line: &Line<'a>, by: GroupBy, joins: &[Joins<'a>]) -> Option<OfPart<'a, WithMeans<RowJson<'a>>>> {
+    let Subject::Group(row) = line.subject else { return None };
+    let row = RowJson::of(row, by, line.part.model, joins.get(line.part.number)?);
+    Some(OfPart::new(line.part, with_means(row, line.counts(), line.part)))
+}
+
+fn destination<'a>(line: &Line<'a>) -> Option<OfPart<'a, WithMeans<DestinationJson>>> {
+    let Subject::Destination(row) = line.subject else { return None };
+    let row = DestinationJson::of(row, line.part.model.summary());
+    Some(OfPart::new(line.part, with_means(row, line.counts(), line.part)))
+}
+
+fn recording<'a>(part: &'a Part<'a>) -> RecordingJson<'a> {
+    let (info, summary) = (part.info, part.model.summary());
+    RecordingJson {
+        recording: info.path.to_string_lossy(),
+        id: &info.id,
+        start: text::rfc3339(info.start_unix_ns),
+        end: text::rfc3339(info.end_unix_ns),
+        connections: info.connections,
+        connections_lost: info.connections_lost,
+        lost_more: info.lost_more,
+        bytes: info.bytes,
+        finished: info.finished,
+        segments_dropped: info.segments_dropped,
+        losses: &info.losses,
+        host: top::host(&summary.host),
+        window: top::window(summary),
+        tracing: top::tracing(summary),
+        kernel: top::kernel(&summary.kernel),
+        namespaces: summary.namespaces.iter().map(|namespace| top::of_namespace(namespace, summary)).collect(),
+        coverage: top::coverage(summary),
+        totals: with_means(top::totals(summary), &summary.totals.counts, part),
+    }
+}

@@ -1,0 +1,330 @@
+//! Rows of a report with their recording, and the columns that people read.
+
+use super::{Part, Report};
+use crate::grid::{Grid, Head};
+use crate::label;
+use crate::order::{self, By, Sort};
+use crate::text;
+use std::collections::HashMap;
+use twtrace_core::history::Series;
+use twtrace_core::input::{Role, Tier};
+use twtrace_core::model::{Counts, DestRow, DestinationRow, GroupBy, GroupKey, PairRow, Row};
+
+/// What a row is about.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Subject<'a> {
+    /// A process, or several.
+    Group(&'a Row),
+    /// A destination.
+    Destination(&'a DestinationRow),
+}
+
+/// A row of a report.
+#[derive(Clone, Debug)]
+pub(super) struct Line<'a> {
+    pub(super) part: &'a Part<'a>,
+    pub(super) subject: Subject<'a>,
+    /// Of a process: where most of its timewait sockets are towards. Clean.
+    towards: Option<String>,
+}
+
+/// Share of a part in a whole; of nothing it is 0.
+pub(super) fn share(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+}
+
+/// Timewait sockets made per second on average.
+pub(super) fn mean_per_s(counts: &Counts, part: &Part<'_>) -> f64 {
+    let seconds = part.model.summary().window.seconds();
+    if seconds > 0.0 { counts.time_wait_made as f64 / seconds } else { 0.0 }
+}
+
+/// Payload of a connection on average, both ways, bytes; `None` when none was established since the trace began.
+pub(super) fn bytes_per_connection(counts: &Counts) -> Option<f64> {
+    let connections = counts.lifetimes.count();
+    let bytes = counts.bytes_sent.saturating_add(counts.bytes_received);
+    (connections > 0).then(|| bytes as f64 / connections as f64)
+}
+
+/// Failed connects with the names of their errnos: `EADDRNOTAVAIL 3, ECONNREFUSED 2`.
+pub(super) fn errors(counts: &Counts) -> String {
+    let named = counts.connect_errors.iter().map(|(errno, n)| format!("{} {}", text::errno(*errno), text::count(*n)));
+    named.collect::<Vec<_>>().join(", ")
+}
+
+impl<'a> Line<'a> {
+    pub(super) fn counts(&self) -> &'a Counts {
+        match self.subject {
+            Subject::Group(row) => &row.counts,
+            Subject::Destination(row) => &row.counts,
+        }
+    }
+
+    pub(super) fn series(&self) -> &'a Series {
+        match self.subject {
+            Subject::Group(row) => &row.series,
+            Subject::Destination(row) => &row.series,
+        }
+    }
+
+    /// What it is called, clean.
+    pub(super) fn name(&self) -> String {
+        match self.subject {
+            Subject::Group(row) => label::group(row, self.part.model),
+            Subject::Destination(row) => label::destination(&row.key, row.folded),
+        }
+    }
+
+    /// The word between figures and a destination: connections go there, or come in there.
+    pub(super) fn preposition(&self) -> &'static str {
+        match self.destination().map(|row| row.key) {
+            Some(DestRow::Dest(key)) if key.role == Role::Active => "towards",
+            Some(DestRow::Dest(key)) if key.role == Role::Passive => "accepted on",
+            _ => "of",
+        }
+    }
+
+    /// The name with what tells rows of the same name apart: the PID, or the role.
+    pub(super) fn full_name(&self) -> String {
+        match self.subject {
+            Subject::Group(Row { key: GroupKey::Process(key), .. }) => format!("{}[{}]", self.name(), key.tgid),
+            Subject::Destination(DestinationRow { key: DestRow::Dest(key), .. }) => {
+                format!("{} {}", self.name(), label::role(key.role))
+            }
+            _ => self.name(),
+        }
+    }
+
+    pub(super) fn share(&self) -> f64 {
+        share(self.counts().time_wait_made, self.part.model.summary().totals.counts.time_wait_made)
+    }
+
+    pub(super) fn mean_per_s(&self) -> f64 {
+        mean_per_s(self.counts(), self.part)
+    }
+
+    fn row(&self) -> Option<&'a Row> {
+        match self.subject {
+            Subject::Group(row) => Some(row),
+            Subject::Destination(_) => None,
+        }
+    }
+
+    fn destination(&self) -> Option<&'a DestinationRow> {
+        match self.subject {
+            Subject::Group(_) => None,
+            Subject::Destination(row) => Some(row),
+        }
+    }
+
+    /// Rows were put together in it, and of peaks only lower bounds are known.
+    fn is_folded(&self) -> bool {
+        match self.subject {
+            Subject::Group(row) => row.folded > 0,
+            Subject::Destination(row) => row.folded > 0,
+        }
+    }
+}
+
+impl Report<'_> {
+    /// Rows of a grouping of all recordings, those with the most timewait sockets made first, and how many there are.
+    pub(super) fn lines(&self, by: By, limit: usize) -> (Vec<Line<'_>>, usize) {
+        let mut lines: Vec<Line<'_>> = self.parts.iter().flat_map(|part| lines_of(part, by)).collect();
+        let total = lines.len();
+        // Stable: rows of one recording stay in their order.
+        lines.sort_by_key(|line| std::cmp::Reverse(line.counts().time_wait_made));
+        lines.truncate(limit);
+        if by == By::Process {
+            let towards: Vec<Towards<'_>> = self.parts.iter().map(Towards::of).collect();
+            for line in &mut lines {
+                line.towards = towards.get(line.part.number).zip(line.row()).and_then(|(of, row)| of.most_of(row));
+            }
+        }
+        (lines, total)
+    }
+}
+
+/// Rows of one recording in order.
+pub(super) fn lines_of<'a>(part: &'a Part<'a>, by: By) -> Vec<Line<'a>> {
+    let line = |subject| Line { part, subject, towards: None };
+    match by.group() {
+        Some(group) => {
+            let rows = order::of_model(part.model, group, Sort::Made).into_iter();
+            rows.map(|row| line(Subject::Group(row))).collect()
+        }
+        None => {
+            let rows = order::destinations(part.model.destinations(), Sort::Made).into_iter();
+            rows.map(|row| line(Subject::Destination(row))).collect()
+        }
+    }
+}
+
+/// Where processes made their timewait sockets towards.
+struct Towards<'a> {
+    /// By process, the pair that made most.
+    most: HashMap<u32, &'a PairRow>,
+    destinations: HashMap<u32, &'a DestinationRow>,
+}
+
+impl<'a> Towards<'a> {
+    fn of(part: &'a Part<'a>) -> Self {
+        let mut most: HashMap<u32, &PairRow> = HashMap::new();
+        for pair in part.model.pairs().filter(|pair| pair.time_wait_made > 0) {
+            let known = most.entry(pair.process).or_insert(pair);
+            // Of equal ones the first seen, whatever the order that they come in.
+            if (known.time_wait_made, pair.destination) < (pair.time_wait_made, known.destination) {
+                *known = pair;
+            }
+        }
+        Self { most, destinations: part.model.destinations().map(|row| (row.id, row)).collect() }
+    }
+
+    fn most_of(&self, row: &Row) -> Option<String> {
+        let pair = self.most.get(&row.id)?;
+        let destination = self.destinations.get(&pair.destination)?;
+        let share = text::percent(share(pair.time_wait_made, row.counts.time_wait_made));
+        Some(format!("{} ({share})", label::destination(&destination.key, destination.folded)))
+    }
+}
+
+type Column = (Head, for<'a, 'b> fn(&'a Line<'b>) -> String);
+
+fn left(title: &'static str, cell: for<'a, 'b> fn(&'a Line<'b>) -> String) -> Column {
+    (Head::left(title), cell)
+}
+
+fn right(title: &'static str, cell: for<'a, 'b> fn(&'a Line<'b>) -> String) -> Column {
+    (Head::right(title), cell)
+}
+
+fn name(line: &Line<'_>) -> String {
+    line.name()
+}
+
+/// A peak: of rows put together a lower bound.
+fn peak(line: &Line<'_>, number: u64) -> String {
+    format!("{}{}", if line.is_folded() { "≥" } else { "" }, text::count(number))
+}
+
+/// Most alive at a time: below the exact tier ends are worked out.
+fn live_peak(line: &Line<'_>) -> String {
+    let inferred = line.part.model.summary().tracing.tier != Tier::Exact;
+    format!("{}{}", if inferred { "~" } else { "" }, peak(line, line.counts().time_wait_live_peak))
+}
+
+/// A lifetime in as few digits as tell it: `350us`, `1.7ms`, `12ms`, `4.2s`, `2m05s`.
+pub(super) fn lifetime(us: f64) -> String {
+    if (1e3..1e4).contains(&us) { format!("{:.1}ms", us / 1e3) } else { text::seconds(us / 1e6) }
+}
+
+fn quantile(line: &Line<'_>, share: f64) -> String {
+    line.counts().lifetimes.quantile(share).map_or_else(|| "-".to_owned(), |us| lifetime(us as f64))
+}
+
+fn of_owner(line: &Line<'_>, tell: impl Fn(&twtrace_core::input::Owner) -> String) -> String {
+    let owner = line.row().and_then(|row| row.owner.as_ref());
+    owner.map_or_else(|| "-".to_owned(), tell)
+}
+
+fn command_line(line: &Line<'_>) -> String {
+    let facts = line.row().and_then(|row| row.owner).and_then(|owner| line.part.model.facts(owner.key));
+    let command_line = facts.and_then(|facts| facts.cmdline.as_deref());
+    command_line.map_or_else(String::new, |command_line| text::clean(command_line).into_owned())
+}
+
+fn group_columns(by: GroupBy) -> Vec<Column> {
+    if by == GroupBy::Process {
+        return vec![
+            right("PID", |line| match line.row().map(|row| row.key) {
+                Some(GroupKey::Process(key)) => key.tgid.to_string(),
+                _ => "-".to_owned(),
+            }),
+            left("COMMAND", name),
+            left("USER", |line| of_owner(line, |owner| label::user(owner.uid, line.part.model))),
+        ];
+    }
+    let title = match by {
+        GroupBy::Process => "PROCESS",
+        GroupBy::Command => "COMMAND",
+        GroupBy::Parent => "PARENT",
+        GroupBy::User => "USER",
+        GroupBy::Cgroup => "CGROUP",
+    };
+    vec![
+        left(title, name),
+        right("PROCS", |line| line.row().map_or_else(String::new, |row| text::count(row.processes))),
+    ]
+}
+
+fn destination_columns() -> Vec<Column> {
+    vec![
+        left("DESTINATION", name),
+        left("ROLE", |line| match line.destination().map(|row| row.key) {
+            Some(DestRow::Dest(key)) => label::role(key.role).to_owned(),
+            _ => "-".to_owned(),
+        }),
+        left("NETNS", |line| {
+            let summary = line.part.model.summary();
+            match line.destination().map(|row| row.key) {
+                Some(DestRow::Dest(key)) if ![0, summary.host.netns].contains(&key.netns) => {
+                    label::namespace(summary, key.netns)
+                }
+                _ => "-".to_owned(),
+            }
+        }),
+    ]
+}
+
+/// Columns of rows of a grouping.
+fn columns(by: By, of_several: bool) -> Vec<Column> {
+    let mut columns = Vec::new();
+    if of_several {
+        columns.push(left("HOST", |line| line.part.host.clone()));
+    }
+    columns.extend(by.group().map_or_else(destination_columns, group_columns));
+    columns.extend([
+        right("MADE", |line| text::count(line.counts().time_wait_made)),
+        right("SHARE", |line| text::percent(line.share())),
+        right("MEAN/S", |line| text::rate(line.mean_per_s())),
+        right("PEAK/S", |line| peak(line, line.counts().peak_per_s)),
+        right("LIVE PEAK", live_peak),
+        left("MOSTLY TOWARDS", |line| line.towards.clone().unwrap_or_default()),
+        right("OPENED", |line| text::count(line.counts().opened)),
+        right("ACCEPTED", |line| text::count(line.counts().accepted)),
+        right("1ST FIN", |line| text::count(line.counts().closed_first)),
+        right("2ND FIN", |line| text::count(line.counts().closed_last)),
+        right("LIFE P50", |line| quantile(line, 0.5)),
+        right("P90", |line| quantile(line, 0.9)),
+        right("P99", |line| quantile(line, 0.99)),
+        right("BYTES/CONN", |line| {
+            // The cast saturates.
+            bytes_per_connection(line.counts())
+                .map_or_else(|| "-".to_owned(), |bytes| text::bytes(bytes.round() as u64))
+        }),
+        right("RESET", |line| text::count(line.counts().reset)),
+        left("CONNECT ERRORS", |line| errors(line.counts())),
+    ]);
+    match by {
+        By::Process => columns.extend([
+            left("PARENT", |line| of_owner(line, |owner| label::process(&owner.parent_comm, owner.ppid))),
+            left("COMMAND LINE", command_line),
+        ]),
+        By::Destination => columns.push(right("MAX/S", |line| {
+            let budget = line.destination().and_then(|row| row.budget);
+            budget.map_or_else(|| "-".to_owned(), |budget| text::rate(budget.max_rate_per_s))
+        })),
+        By::Command | By::Parent | By::User | By::Cgroup => {}
+    }
+    columns
+}
+
+impl Report<'_> {
+    /// The table of a grouping for people, and what it leaves out.
+    pub(super) fn grid(&self, by: By) -> (Grid, Option<String>) {
+        let (lines, total) = self.lines(by, self.options.top.unwrap_or(super::ROWS));
+        let left_out = (lines.len() < total).then(|| {
+            format!("first {} of {} rows by made", text::count(lines.len() as u64), text::count(total as u64))
+        });
+        (Grid::of(columns(by, self.is_of_several()), &lines), left_out)
+    }
+}

@@ -1,0 +1,233 @@
+//! The report as a document in GitHub's Markdown, for a postmortem.
+//!
+//! What a process chose itself is written so that nothing in it is Markdown or HTML: see `verbatim`.
+
+use super::timeline::{Point, Timeline, length};
+use super::{NOTHING, Part, Report};
+use crate::findings as words;
+use crate::findings::NOTHING as NONE;
+use crate::grid::{Grid, Head};
+use crate::text;
+use std::borrow::Cow;
+use std::io::{self, Write};
+
+/// Rows of the timeline.
+const INTERVALS: usize = 20;
+
+/// Writes the report.
+///
+/// # Errors
+/// The output cannot be written to.
+pub fn write(report: &Report<'_>, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(out, "# {}", verbatim(&report.title()))?;
+    for part in &report.parts {
+        if report.is_of_several() {
+            writeln!(out, "\n## {}", verbatim(&part.host))?;
+        }
+        for warning in part.warnings() {
+            writeln!(out, "\n> **Warning:** {}", verbatim(&warning))?;
+        }
+        writeln!(out, "\n{}\n", verbatim(&part.headline()))?;
+        list(part.about().into_iter().chain(part.totals()), out)?;
+        timeline(&Timeline::of(part), out)?;
+        findings(part, report.is_of_several(), out)?;
+    }
+    if report.is_of_several() {
+        writeln!(out, "\n## Recordings\n")?;
+        table(&report.recordings(), out)?;
+    }
+    for by in report.tables() {
+        let (grid, left_out) = report.grid(by);
+        writeln!(out, "\n## By {}\n", by.name())?;
+        if grid.rows.is_empty() {
+            writeln!(out, "{NOTHING}")?;
+        }
+        table(&grid, out)?;
+        if let Some(left_out) = left_out {
+            writeln!(out, "\n{left_out}")?;
+        }
+    }
+    writeln!(out, "\n## How the numbers are known")?;
+    for part in &report.parts {
+        writeln!(out)?;
+        if report.is_of_several() {
+            writeln!(out, "{}\n", verbatim(&part.host))?;
+        }
+        list(part.known(), out)?;
+    }
+    Ok(())
+}
+
+/// What is wrong and what failed, a level deeper where each recording has a heading of its own.
+fn findings(part: &Part<'_>, of_several: bool, out: &mut dyn Write) -> io::Result<()> {
+    let level = if of_several { "###" } else { "##" };
+    writeln!(out, "\n{level} Findings\n")?;
+    let told = part.told();
+    if told.is_empty() {
+        writeln!(out, "{NONE}")?;
+    }
+    for finding in told {
+        writeln!(out, "{level}# {}: {}\n", finding.state, finding.id)?;
+        writeln!(out, "{}: {}\n", verbatim(&finding.subject), prose(&finding.title))?;
+        list(finding.about, out)?;
+        let heads = vec![Head::left("EVIDENCE"), Head::right("VALUE")];
+        let rows = finding.evidence.into_iter().map(|(name, value)| vec![name, value]).collect();
+        writeln!(out)?;
+        table(&Grid { heads, rows }, out)?;
+        writeln!(out)?;
+        for (index, advice) in finding.advice.iter().enumerate() {
+            writeln!(out, "{}. {} ({})", index + 1, prose(&advice.text), advice.id)?;
+            if let Some(command) = &advice.command {
+                let what = if words::is_shell(command) { "command, to be judged before it is run" } else { "setting" };
+                writeln!(out, "   - {what}: {}", code(command))?;
+            }
+            if !advice.effects.is_empty() {
+                writeln!(out, "   - effect: {}", prose(&advice.effects))?;
+            }
+            writeln!(out, "   - risk: {}", prose(&advice.risk))?;
+        }
+        writeln!(out, "\n- confidence {}\n- recheck: {}\n", prose(finding.confidence), prose(&finding.recheck))?;
+    }
+    writeln!(out, "\n_{}_", part.orientation())?;
+    let failures = part.failures();
+    if !failures.rows.is_empty() {
+        writeln!(out, "\n{level} Failures\n")?;
+        table(&failures, out)?;
+    }
+    Ok(())
+}
+
+/// Clean text of the core's own, whose code marks are meant as such: between them code, besides them nothing that means
+/// anything. A text whose marks do not match is code altogether.
+fn prose(text: &str) -> String {
+    let parts: Vec<&str> = text.split('`').collect();
+    if parts.len().is_multiple_of(2) {
+        return code(text);
+    }
+    let part = |(index, part): (usize, &&str)| {
+        if index % 2 == 1 {
+            return code(part);
+        }
+        let mut escaped = String::with_capacity(part.len());
+        for letter in part.chars() {
+            if letter.is_ascii_punctuation() && !" .,:;/%+-()'\"=?".contains(letter) {
+                escaped.push('\\');
+            }
+            escaped.push(letter);
+        }
+        escaped
+    };
+    parts.iter().enumerate().map(part).collect()
+}
+
+fn list(all: impl IntoIterator<Item = (&'static str, String)>, out: &mut dyn Write) -> io::Result<()> {
+    all.into_iter().try_for_each(|(title, text)| writeln!(out, "- {title}: {}", verbatim(&text)))
+}
+
+fn timeline(timeline: &Timeline<'_>, out: &mut dyn Write) -> io::Result<()> {
+    let pieces = timeline.pieces(INTERVALS);
+    if pieces.is_empty() {
+        return Ok(());
+    }
+    let sum = |piece: &[Point<'_>], of: fn(&Point<'_>) -> u64| piece.iter().map(of).sum::<u64>();
+    let per_s = |piece: &[Point<'_>], of: fn(&Point<'_>) -> u64| text::rate(sum(piece, of) as f64 / length(piece));
+    let rows = pieces.iter().map(|piece| {
+        let alive = piece.iter().filter_map(|point| point.moment.kernel_time_wait).max();
+        vec![
+            piece.first().map_or_else(String::new, |point| text::time_of_day(point.unix_ns)),
+            per_s(piece, |point| point.moment.made),
+            per_s(piece, |point| point.moment.connections),
+            text::count(sum(piece, |point| point.moment.connect_errors)),
+            text::count(sum(piece, |point| point.moment.refused)),
+            alive.map_or_else(|| "-".to_owned(), text::count),
+        ]
+    });
+    let grid = Grid {
+        heads: vec![
+            Head::left("FROM (UTC)"),
+            Head::right("MADE/S"),
+            Head::right("CONNECTIONS/S"),
+            Head::right("CONNECT ERRORS"),
+            Head::right("REFUSED"),
+            Head::right("ALIVE (KERNEL)"),
+        ],
+        rows: rows.collect(),
+    };
+    writeln!(out)?;
+    table(&grid, out)
+}
+
+/// Writes a table; nothing when it has no rows.
+pub(crate) fn table(grid: &Grid, out: &mut dyn Write) -> io::Result<()> {
+    if grid.rows.is_empty() {
+        return Ok(());
+    }
+    let line = |cells: Vec<Cow<'_, str>>| format!("| {} |", cells.join(" | "));
+    writeln!(out, "{}", line(grid.heads.iter().map(|head| Cow::Borrowed(head.title)).collect()))?;
+    let rules = grid.heads.iter().map(|head| Cow::Borrowed(if head.right { "---:" } else { "---" }));
+    writeln!(out, "{}", line(rules.collect()))?;
+    for row in &grid.rows {
+        // A bar ends the cell even in code, but for a backslash.
+        let cells = row.iter().map(|cell| verbatim(cell).replace('|', "\\|").into());
+        writeln!(out, "{}", line(cells.collect()))?;
+    }
+    Ok(())
+}
+
+/// Clean text in which nothing means anything: as it is when it is letters, digits and harmless signs, else as code. In
+/// code there are no links, no mentions, no HTML. Underscores are too common for that, and escaped.
+pub(crate) fn verbatim(text: &str) -> Cow<'_, str> {
+    let harmless = |letter: char| letter.is_alphanumeric() || " .,:;/%+-()≥→~'_".contains(letter);
+    let links = ["://", "www.", "~~"].iter().any(|part| text.to_ascii_lowercase().contains(part));
+    if text.chars().all(harmless) && !links {
+        return if text.contains('_') { text.replace('_', "\\_").into() } else { Cow::Borrowed(text) };
+    }
+    Cow::Owned(code(text))
+}
+
+/// Text as code, whatever is in it.
+fn code(text: &str) -> String {
+    let longest = text.split(|letter| letter != '`').map(str::len).max().unwrap_or(0);
+    let fence = "`".repeat(longest + 1);
+    // Backticks at an end would be taken for the fence's.
+    let space = if text.starts_with('`') || text.ends_with('`') { " " } else { "" };
+    format!("{fence}{space}{text}{space}{fence}")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+    use super::*;
+
+    #[test]
+    fn nothing_hostile_is_markdown() {
+        for (text, expected) in [
+            ("10.0.0.1:443 (34.0%)", "10.0.0.1:443 (34.0%)"),
+            ("_a_b", "\\_a\\_b"),
+            ("a_b*c", "`a_b*c`"),
+            ("<img src=x>", "`<img src=x>`"),
+            ("[x](javascript:1)", "`[x](javascript:1)`"),
+            ("@team #1", "`@team #1`"),
+            ("https://evil", "`https://evil`"),
+            ("WWW.evil.com", "`WWW.evil.com`"),
+            ("a`b``c", "```a`b``c```"),
+            ("`", "`` ` ``"),
+            ("~~a~~", "`~~a~~`"),
+        ] {
+            assert_eq!(verbatim(text), expected);
+        }
+        for (text, expected) in [
+            ("Use `ip address`, or <b>", "Use `ip address`, or \\<b\\>"),
+            ("tcp_tw_reuse = 1 -> [x](y) @z *", "tcp\\_tw\\_reuse = 1 -\\> \\[x\\](y) \\@z \\*"),
+            ("a`b", "``a`b``"),
+        ] {
+            assert_eq!(prose(text), expected);
+        }
+        let grid =
+            Grid { heads: vec![Head::right("A"), Head::left("B")], rows: vec![vec!["a|b".to_owned(), "1".to_owned()]] };
+        let mut out = Vec::new();
+        table(&grid, &mut out).unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), "| A | B |\n| ---: | --- |\n| `a\\|b` | 1 |\n");
+    }
+}

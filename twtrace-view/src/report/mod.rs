@@ -1,0 +1,157 @@
+//! The churn report over recordings: who made timewait sockets when, towards where, and how that is known.
+//!
+//! Each recording has a model of its own. Rows of all recordings stand in one list, told apart by their host.
+
+pub mod csv;
+mod facts;
+mod findings;
+pub mod html;
+pub mod json;
+mod lines;
+pub mod markdown;
+pub mod text;
+mod timeline;
+
+#[cfg(any(test, feature = "fixture"))]
+pub mod fixture;
+#[cfg(test)]
+pub(super) mod tests;
+
+use crate::order::By;
+use crate::text as words;
+use std::collections::HashMap;
+use twtrace_core::engine::Model;
+use twtrace_core::finding::Finding;
+use twtrace_core::history::History;
+use twtrace_core::recording::{Info, Loss};
+
+/// Rows of a table for people when no number is given.
+const ROWS: usize = 20;
+
+/// What stands in the place of an empty table.
+pub(super) const NOTHING: &str = "Nothing to show: no connection ended that the filters let through.";
+
+/// What to report.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Grouping.
+    pub by: By,
+    /// Most rows of each table.
+    pub top: Option<usize>,
+}
+
+/// One recording that was read, or the part of it that was asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Source<'a> {
+    /// What it says of itself, after it was read: what could not be is in it.
+    pub info: &'a Info,
+    /// What the engine made of it.
+    pub model: &'a Model,
+    /// What is wrong, by its rules.
+    pub findings: &'a [Finding],
+}
+
+impl Source<'_> {
+    /// Name of its host, clean.
+    pub(crate) fn host(&self) -> String {
+        match self.model.summary().host.hostname.as_str() {
+            "" => "(unnamed)".to_owned(),
+            name => words::clean(name).into_owned(),
+        }
+    }
+
+    /// Name of its directory, clean.
+    pub(crate) fn recording(&self) -> String {
+        let path = &self.info.path;
+        words::clean(&path.file_name().unwrap_or(path.as_os_str()).to_string_lossy()).into_owned()
+    }
+
+    /// What could not be read, one line each for people: recording, file and what is wrong.
+    pub(crate) fn losses(&self) -> Vec<String> {
+        let recording = self.recording();
+        let told = |loss: &Loss| format!("{recording}: {} {}", words::clean(&loss.file), words::clean(&loss.what));
+        self.info.losses.iter().map(told).collect()
+    }
+}
+
+/// A recording with the names that it goes by. Both are clean.
+#[derive(Debug)]
+struct Part<'a> {
+    source: Source<'a>,
+    info: &'a Info,
+    model: &'a Model,
+    findings: &'a [Finding],
+    /// Its place among the parts.
+    number: usize,
+    /// Its host; of several recordings of one host with the name of the recording.
+    host: String,
+    /// Name of its directory.
+    recording: String,
+}
+
+impl Part<'_> {
+    /// Timewait sockets made.
+    fn made(&self) -> u64 {
+        self.model.summary().totals.counts.time_wait_made
+    }
+
+    /// Most timewait sockets alive by the kernel's count, which no filter touches; `None` when it was never read.
+    fn kernel_peak(&self) -> Option<u64> {
+        let moments = self.model.history().map(History::moments).unwrap_or_default();
+        moments.iter().filter_map(|moment| moment.kernel_time_wait).max()
+    }
+}
+
+/// Recordings to report on.
+#[derive(Debug)]
+pub struct Report<'a> {
+    parts: Vec<Part<'a>>,
+    options: Options,
+}
+
+impl<'a> Report<'a> {
+    /// A report on these.
+    pub fn new(sources: &[Source<'a>], options: Options) -> Self {
+        let path = |source: &Source<'_>| words::clean(&source.info.path.to_string_lossy()).into_owned();
+        let hosts =
+            told_apart(sources.iter().map(Source::host).collect(), sources.iter().map(Source::recording).collect());
+        // Recordings of the same host and name are in different directories.
+        let hosts = told_apart(hosts, sources.iter().map(path).collect());
+        let parts = sources.iter().zip(hosts).enumerate().map(|(number, (source, host))| Part {
+            source: *source,
+            info: source.info,
+            model: source.model,
+            findings: source.findings,
+            number,
+            host,
+            recording: source.recording(),
+        });
+        Self { parts: parts.collect(), options }
+    }
+
+    /// Whether rows need their host beside them.
+    fn is_of_several(&self) -> bool {
+        self.parts.len() > 1
+    }
+
+    /// Groupings that people get a table of.
+    fn tables(&self) -> Vec<By> {
+        let by = self.options.by;
+        if by == By::Destination { vec![by] } else { vec![by, By::Destination] }
+    }
+
+    /// What could not be read, one line each for people: recording, file and what is wrong.
+    pub fn losses(&self) -> Vec<String> {
+        self.parts.iter().flat_map(|part| part.source.losses()).collect()
+    }
+}
+
+/// Names with another one in parentheses where they are not unique.
+fn told_apart(names: Vec<String>, by: Vec<String>) -> Vec<String> {
+    let mut times: HashMap<String, usize> = HashMap::new();
+    for name in &names {
+        *times.entry(name.clone()).or_default() += 1;
+    }
+    let unique = |(name, by): (String, String)| if times[&name] > 1 { format!("{name} ({by})") } else { name };
+    names.into_iter().zip(by).map(unique).collect()
+}

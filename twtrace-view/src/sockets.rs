@@ -1,0 +1,251 @@
+//! The live timewait sockets, one a line, in the habits of `ss -tano state time-wait`: what it leaves empty is told.
+
+use crate::json;
+use crate::label::{self, command};
+use crate::{text, words};
+use serde::Serialize;
+use std::borrow::Cow;
+use std::io::{self, Write};
+use std::net::IpAddr;
+use twtrace_core::engine::Model;
+use twtrace_core::input::Role;
+use twtrace_core::model::{Known, LiveSocket, OwnerRef, Substate, Summary};
+
+/// Version of the JSON form.
+const SCHEMA: u32 = 1;
+
+/// Columns, left-aligned but for the timer.
+const TITLES: [&str; 7] =
+    ["State", "Timer", "Local Address:Port", "Peer Address:Port", "Closed by", "Opened by", "Netns"];
+
+/// The one of them that stands right.
+const TIMER: usize = 1;
+
+/// Sockets in the order of their namespace and addresses, the first so many.
+fn chosen(model: &Model, limit: Option<usize>) -> Vec<LiveSocket> {
+    let mut sockets: Vec<LiveSocket> = model.live_sockets().collect();
+    sockets.sort_unstable_by_key(|socket| {
+        let tuple = socket.tuple;
+        (tuple.netns, tuple.local_addr, tuple.local_port, tuple.remote_addr, tuple.remote_port, socket.cookie)
+    });
+    sockets.truncate(limit.unwrap_or(usize::MAX));
+    sockets
+}
+
+/// The list as text: a head, then a line for each.
+///
+/// # Errors
+/// The output cannot be written to.
+pub fn write_text(model: &Model, limit: Option<usize>, out: &mut dyn Write) -> io::Result<()> {
+    let summary = model.summary();
+    let lines: Vec<[String; TITLES.len()]> = chosen(model, limit).iter().map(|socket| cells(socket, summary)).collect();
+    let mut widths = TITLES.map(str::len);
+    for line in &lines {
+        for (width, cell) in widths.iter_mut().zip(line) {
+            *width = (*width).max(text::width(cell));
+        }
+    }
+    // Where all are in the tracer's own namespace there is nothing to tell apart.
+    let shown = if lines.iter().all(|line| line[TITLES.len() - 1] == "-") { TITLES.len() - 1 } else { TITLES.len() };
+    let mut write = |cells: &[Cow<'_, str>]| {
+        let padded = cells.iter().zip(widths).enumerate();
+        let padded: Vec<String> =
+            padded.take(shown).map(|(index, (cell, width))| text::pad(cell, width, index == TIMER)).collect();
+        writeln!(out, "{}", padded.join("  ").trim_end())
+    };
+    write(&TITLES.map(Cow::Borrowed))?;
+    lines.iter().try_for_each(|line| write(&line.each_ref().map(|cell| Cow::Borrowed(cell.as_str()))))
+}
+
+fn cells(socket: &LiveSocket, summary: &Summary) -> [String; TITLES.len()] {
+    let tuple = socket.tuple;
+    let mark = if socket.known == Known::Inferred { "~" } else { "" };
+    let is_own = [0, summary.host.netns].contains(&tuple.netns);
+    [
+        state(socket).to_owned(),
+        format!("{mark}{}sec", left_ns(socket, summary) / 1_000_000_000),
+        text::address(tuple.local_addr, tuple.local_port),
+        text::address(tuple.remote_addr, tuple.remote_port),
+        owner(socket.closer.as_ref(), socket),
+        owner(socket.opener.as_ref(), socket),
+        if is_own { "-".to_owned() } else { label::namespace(summary, tuple.netns) },
+    ]
+}
+
+/// As `ss` writes states.
+fn state(socket: &LiveSocket) -> &'static str {
+    match socket.substate {
+        Substate::TimeWait => "TIME-WAIT",
+        Substate::FinWait2 => "FIN-WAIT-2",
+    }
+}
+
+/// Time until its timer ends it.
+fn left_ns(socket: &LiveSocket, summary: &Summary) -> u64 {
+    socket.expires_ns.saturating_sub(summary.window.now_ns)
+}
+
+/// As `ss -p` writes a process. No name can end before its quote does.
+fn owner(owner: Option<&OwnerRef>, socket: &LiveSocket) -> String {
+    match owner {
+        Some(owner) => format!("(\"{}\",pid={})", command(&owner.comm).replace('"', "\\\""), owner.key.tgid),
+        None if socket.before_start => "(before start)".to_owned(),
+        None => "(unknown)".to_owned(),
+    }
+}
+
+/// What the list is worth, in one line: how many, coverage, losses.
+pub fn summary(model: &Model) -> String {
+    let summary = model.summary();
+    let live = text::count(model.live_sockets().count() as u64);
+    format!("{live} timewait sockets; {}; {}", words::coverage(summary), words::losses(&summary.counters))
+}
+
+#[derive(Serialize)]
+struct Report<'a> {
+    schema: u32,
+    host: json::Host<'a>,
+    window: json::Window,
+    tracing: json::Tracing<'a>,
+    coverage: json::Coverage,
+    sockets: Vec<SocketJson<'a>>,
+    sockets_total: usize,
+}
+
+#[derive(Serialize)]
+struct SocketJson<'a> {
+    state: &'static str,
+    expires_in_ms: u64,
+    /// Null for those older than the trace.
+    age_ms: Option<u64>,
+    netns: Option<u32>,
+    netns_name: Option<&'a str>,
+    role: Role,
+    local_addr: IpAddr,
+    local_port: u16,
+    remote_addr: IpAddr,
+    remote_port: u16,
+    closer: Option<OwnerJson>,
+    opener: Option<OwnerJson>,
+    known: Known,
+    before_start: bool,
+    /// As in `ss -e`.
+    sk: String,
+}
+
+#[derive(Serialize)]
+struct OwnerJson {
+    pid: u32,
+    start_ns: u64,
+    command: String,
+    uid: u32,
+}
+
+/// The list as one JSON object on one line.
+///
+/// # Errors
+/// The output cannot be written to.
+pub fn write_json(model: &Model, limit: Option<usize>, out: &mut dyn Write) -> io::Result<()> {
+    let summary = model.summary();
+    let owner = |owner: OwnerRef| OwnerJson {
+        pid: owner.key.tgid,
+        start_ns: owner.key.start_ns,
+        command: text::lossless(owner.comm.bytes()).into_owned(),
+        uid: owner.uid,
+    };
+    let sockets = chosen(model, limit).into_iter().map(|socket| SocketJson {
+        state: match socket.substate {
+            Substate::TimeWait => "time_wait",
+            Substate::FinWait2 => "fin_wait2",
+        },
+        expires_in_ms: left_ns(&socket, summary) / 1_000_000,
+        age_ms: (socket.made_ns > 0).then(|| summary.window.now_ns.saturating_sub(socket.made_ns) / 1_000_000),
+        netns: Some(socket.tuple.netns).filter(|netns| *netns != 0),
+        netns_name: summary.namespace(socket.tuple.netns).map(|of| of.name.as_str()).filter(|name| !name.is_empty()),
+        role: socket.role,
+        local_addr: socket.tuple.local_addr,
+        local_port: socket.tuple.local_port,
+        remote_addr: socket.tuple.remote_addr,
+        remote_port: socket.tuple.remote_port,
+        closer: socket.closer.map(owner),
+        opener: socket.opener.map(owner),
+        known: socket.known,
+        before_start: socket.before_start,
+        sk: format!("{:x}", socket.cookie),
+    });
+    let report = Report {
+        schema: SCHEMA,
+        host: json::host(&summary.host),
+        window: json::window(summary),
+        tracing: json::tracing(summary),
+        coverage: json::coverage(summary),
+        sockets: sockets.collect(),
+        sockets_total: model.live_sockets().count(),
+    };
+    json::write_plain(&report, out)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+    use super::*;
+    use crate::fixture;
+    use serde_json::Value;
+
+    fn text(limit: Option<usize>) -> String {
+        let mut out = Vec::new();
+        write_text(fixture::engine().model(), limit, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn each_socket_is_a_line_as_ss_writes_it() {
+        let text = text(None);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 1 + fixture::engine().model().live_sockets().count());
+        insta::assert_snapshot!([&lines[..2], &lines[79..84], &lines[230..]].concat().join("\n"));
+    }
+
+    #[test]
+    fn nothing_in_it_acts_on_a_terminal() {
+        for line in text(None).lines() {
+            assert!(line.chars().all(text::is_plain), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn the_first_few_are_of_one_namespace_and_do_not_name_it() {
+        let text = text(Some(3));
+        assert_eq!(text.lines().count(), 4);
+        assert!(!text.contains("Netns"), "{text}");
+    }
+
+    #[test]
+    fn json_has_every_field() {
+        let mut out = Vec::new();
+        write_json(fixture::engine().model(), Some(2), &mut out).unwrap();
+        let report: Value = serde_json::from_slice(&out).unwrap();
+        assert_eq!((&report["schema"], report["sockets"].as_array().unwrap().len()), (&1.into(), 2));
+        assert!(report["sockets_total"].as_u64().unwrap() > 200);
+        let socket = &report["sockets"][0];
+        assert_eq!(
+            (&socket["state"], &socket["known"], &socket["before_start"]),
+            (&"time_wait".into(), &"exact".into(), &false.into())
+        );
+        assert_eq!((&socket["netns_name"], &socket["role"]), (&"host".into(), &"active".into()));
+        for name in ["expires_in_ms", "age_ms", "netns", "local_addr", "local_port", "remote_addr", "remote_port", "sk"]
+        {
+            assert!(!socket[name].is_null(), "{name}: {socket}");
+        }
+        for (who, pid) in [("closer", 2000), ("opener", 2000)] {
+            assert_eq!((&socket[who]["pid"], &socket[who]["command"]), (&pid.into(), &"curl".into()));
+        }
+    }
+
+    #[test]
+    fn the_summary_says_what_the_list_is_worth() {
+        let said = summary(fixture::lossy().model());
+        assert!(said.contains("coverage 100.0%") && said.contains("lost 1,234"), "{said}");
+    }
+}

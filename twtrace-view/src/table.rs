@@ -1,0 +1,101 @@
+//! The report as plain text: a head with the host's figures, then a table. No colour, no more than one line a row.
+
+use crate::columns::{self, Column, Context};
+use crate::grid::{Grid, Head};
+use crate::order::{self, By, Sort};
+use crate::{findings, text, words};
+use std::io::{self, Write};
+use twtrace_core::engine::Model;
+use twtrace_core::model::Summary;
+
+/// What to write.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Grouping.
+    pub by: By,
+    /// Order.
+    pub sort: Sort,
+    /// Most rows.
+    pub limit: Option<usize>,
+}
+
+/// Writes one report.
+///
+/// # Errors
+/// The output cannot be written to.
+pub fn write(model: &Model, options: Options, out: &mut dyn Write) -> io::Result<()> {
+    let summary = model.summary();
+    head(model, out)?;
+    writeln!(out)?;
+    let context = Context { names: model, live_mark: words::live_mark(summary), summary };
+    let limit = options.limit.unwrap_or(usize::MAX);
+    let (shown, total) = if let Some(by) = options.by.group() {
+        let rows = order::of_model(model, by, options.sort);
+        let shown = &rows[..rows.len().min(limit)];
+        table(&columns::groups(by), shown, &context, out)?;
+        (shown.len(), rows.len())
+    } else {
+        let rows = order::destinations(model.destinations(), options.sort);
+        let shown = &rows[..rows.len().min(limit)];
+        table(&columns::destinations(), shown, &context, out)?;
+        (shown.len(), rows.len())
+    };
+    if total == 0 {
+        writeln!(out, "nothing to show: no connection ended yet that the filters let through")?;
+    } else if shown < total {
+        let shown = text::count(shown as u64);
+        writeln!(out, "first {shown} of {} rows by {}", text::count(total as u64), options.sort.name())?;
+    }
+    findings::write_text(model.findings(), out)
+}
+
+/// The lines above the table.
+fn head(model: &Model, out: &mut dyn Write) -> io::Result<()> {
+    let summary = model.summary();
+    let kernel = &summary.kernel;
+    writeln!(out, "{}", identity(summary))?;
+    writeln!(
+        out,
+        "TIME_WAIT now {}   made {} ({}/s)   overflows since boot {}",
+        words::time_wait(summary),
+        text::count(summary.totals.counts.time_wait_made),
+        text::rate(summary.totals.counts.rate_per_s),
+        text::count(kernel.time_wait_overflow),
+    )?;
+    writeln!(out, "{}   {}", words::coverage(summary), words::losses(&summary.counters))?;
+    let ends = words::ends(&summary.totals.counts);
+    if !ends.is_empty() {
+        writeln!(out, "of those: {ends}")?;
+    }
+    write!(out, "ports {}", words::port_range(kernel))?;
+    match words::tightest(model.destinations()) {
+        Some(row) => writeln!(out, "   tightest: {}", words::tightness(row))?,
+        None => writeln!(out)?,
+    }
+    for warning in words::warnings(summary) {
+        writeln!(out, "WARNING: {warning}")?;
+    }
+    Ok(())
+}
+
+/// Who was traced, how, and for how long.
+fn identity(summary: &Summary) -> String {
+    format!(
+        "twtrace   host {}   kernel {}   tier {}   traced {}",
+        text::clean(&summary.host.hostname),
+        text::clean(&summary.host.kernel),
+        words::tier(summary.tracing.tier),
+        text::seconds(summary.window.seconds()),
+    )
+}
+
+fn table<T>(columns: &[Column<T>], rows: &[&T], context: &Context<'_>, out: &mut dyn Write) -> io::Result<()> {
+    let columns = columns.iter().map(|column| {
+        let head = Head { title: column.title, right: column.right };
+        (head, |row: &&T| (column.cell)(context, row))
+    });
+    Grid::of(columns, rows).write_text(out)
+}
+
+#[cfg(test)]
+mod tests;

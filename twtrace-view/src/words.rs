@@ -1,0 +1,250 @@
+//! What headers say: the host's figures, coverage and losses in words, the same in the table and on the screen.
+
+use crate::{label, text};
+use twtrace_core::input::{Hook, KernelCounters, KernelFacts, Tier};
+use twtrace_core::model::{Counts, DestinationRow, Namespace, Summary};
+
+/// Age from which a census no longer vouches for what is alive, in nanoseconds.
+const STALE_CENSUS_NS: u64 = 2_000_000_000;
+
+/// What was lost, by reason; only those that are not 0.
+pub fn lost(counters: &KernelCounters) -> Vec<(&'static str, u64)> {
+    [
+        ("ring buffer full", counters.ring_full),
+        ("socket map full", counters.map_full),
+        ("skipped by the kernel", counters.recursion),
+        ("end never seen", counters.stale),
+        ("undecodable", counters.undecodable),
+    ]
+    .into_iter()
+    .filter(|(_, lost)| *lost > 0)
+    .collect()
+}
+
+/// Losses in one phrase: `lost 0`, or `lost 12: ring buffer full 10, socket map full 2`.
+pub fn losses(counters: &KernelCounters) -> String {
+    let lost = lost(counters);
+    if lost.is_empty() {
+        return "lost 0".to_owned();
+    }
+    let total = lost.iter().map(|(_, number)| number).sum();
+    let reasons: Vec<String> =
+        lost.iter().map(|(reason, number)| format!("{reason} {}", text::count(*number))).collect();
+    format!("lost {}: {}", text::count(total), reasons.join(", "))
+}
+
+/// The kernel's count of timewait sockets: `417 of at most 131,072`, and where there are other network namespaces with
+/// figures of their own `9,417 in 3 network namespaces; 417 of at most 131,072 in this one`.
+pub fn time_wait(summary: &Summary) -> String {
+    let own = &summary.kernel;
+    let here = format!("{} of at most {}", text::count(own.time_wait), text::count(own.max_tw_buckets));
+    let counted = |namespace: &&Namespace| namespace.netns == summary.host.netns || namespace.kernel.is_some();
+    let namespaces = summary.present().filter(counted).count();
+    if namespaces < 2 {
+        return here;
+    }
+    format!("{} in {namespaces} network namespaces; {here} in this one", text::count(summary.time_wait()))
+}
+
+/// Coverage in one phrase: `coverage 100.0% (n of m; k before start)`.
+pub fn coverage(summary: &Summary) -> String {
+    let coverage = &summary.coverage;
+    if summary.census_at_ns.is_none() {
+        return "coverage unknown: no census yet".to_owned();
+    }
+    let made = coverage.census.saturating_sub(coverage.before_start);
+    let incomplete = if summary.census_complete { "" } else { "; census incomplete" };
+    format!(
+        "coverage {} ({} of {}; {} before start{incomplete})",
+        text::percent(coverage.ratio()),
+        text::count(coverage.attributed),
+        text::count(made),
+        text::count(coverage.before_start),
+    )
+}
+
+/// The sign before a number of live sockets that is inferred: no census vouches for it.
+pub fn live_mark(summary: &Summary) -> &'static str {
+    let fresh = summary
+        .census_at_ns
+        .is_some_and(|at| summary.census_complete && summary.window.now_ns.saturating_sub(at) <= STALE_CENSUS_NS);
+    if fresh { "" } else { "~" }
+}
+
+/// Everything that makes the figures less than whole, one line each.
+pub fn warnings(summary: &Summary) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if !lost(&summary.counters).is_empty() {
+        warnings.push(format!("figures are too low: {}", losses(&summary.counters)));
+    }
+    let exits = summary.counters.exits_missed;
+    if exits > 0 {
+        let exits = text::count(exits);
+        warnings.push(format!("{exits} exits of connect and accept were skipped: openers or errors may be unknown"));
+    }
+    let kept = summary.counters.exact_missed.saturating_add(summary.counters.evicted);
+    if kept > 0 {
+        let kept = text::count(kept);
+        warnings.push(format!("{kept} calls were kept from the exact tier: their timewait sockets are judged"));
+    }
+    // Those of the exact tier are no loss to a lower one, which says that it is.
+    if summary.tracing.no_btf {
+        warnings.push(
+            "this kernel has no BTF: who accepts, why connections fail and how they are aborted is unknown, other ends are \
+             inferred, and events that the kernel skips are not counted before 6.7"
+                .to_owned(),
+        );
+    }
+    let missed = |hook: &&Hook| {
+        !summary.tracing.no_btf
+            && !hook.attached
+            && !matches!(hook.kind.as_str(), "fentry" | "fexit" | "kprobe" | "kretprobe")
+    };
+    for hook in summary.tracing.hooks.iter().filter(missed) {
+        let reason = hook.reason.as_deref().unwrap_or("no reason given");
+        warnings.push(format!("hook {} is missing: {}", text::clean(&hook.name), text::clean(reason)));
+    }
+    let refused: Vec<&Namespace> = summary.present().filter(|namespace| namespace.refused.is_some()).collect();
+    if let Some(first) = refused.first() {
+        let reason = first.refused.as_deref().unwrap_or_default();
+        let more = if refused.len() > 1 { format!(" (and {} more)", refused.len() - 1) } else { String::new() };
+        let name = label::namespace(summary, first.netns);
+        warnings.push(format!("no census of network namespace {name}{more}: {}", text::clean(reason)));
+    }
+    if summary.namespaces_left_out > 0 {
+        let left_out = text::count(summary.namespaces_left_out);
+        warnings.push(format!("no census of {left_out} network namespaces: there are too many"));
+    }
+    if summary.totals.live_untracked > 0 {
+        let untracked = text::count(summary.totals.live_untracked);
+        warnings.push(format!("{untracked} timewait sockets are not followed: too many are alive"));
+    }
+    if summary.coverage.unattributed > 0 {
+        let unattributed = text::count(summary.coverage.unattributed);
+        warnings.push(format!("{unattributed} timewait sockets made since the start have no known owner"));
+    }
+    warnings
+}
+
+/// How timewait sockets have ended, and those that were refused; empty when none has.
+pub fn ends(counts: &Counts) -> String {
+    let named = [
+        (counts.time_wait_expired, "expired"),
+        (counts.time_wait_reused, "reused"),
+        (counts.time_wait_killed, "killed"),
+        (counts.time_wait_ended_early, "ended early"),
+        (counts.time_wait_overflow, "refused"),
+    ];
+    let told = named.into_iter().filter(|(count, _)| *count > 0);
+    told.map(|(count, name)| format!("{} {name}", text::count(count))).collect::<Vec<_>>().join(", ")
+}
+
+/// The tier in a word, with what it means for the figures.
+pub fn tier(tier: Tier) -> &'static str {
+    match tier {
+        Tier::Exact => "exact",
+        Tier::Cookie => "cookie",
+        Tier::Tuple => "tuple",
+    }
+}
+
+/// The local port range: `32768-60999 (28,232 ports)`, reserved ones taken off.
+pub fn port_range(kernel: &KernelFacts) -> String {
+    let (low, high) = kernel.port_range;
+    if high == 0 {
+        return "unknown".to_owned();
+    }
+    let total = (u64::from(high) + 1).saturating_sub(u64::from(low)).saturating_sub(kernel.reserved_in_range.into());
+    format!("{low}-{high} ({} ports)", text::count(total))
+}
+
+/// The destination that is nearest to running out of ports.
+pub fn tightest<'a>(rows: impl Iterator<Item = &'a DestinationRow>) -> Option<&'a DestinationRow> {
+    rows.filter(|row| row.budget.is_some_and(|budget| budget.used > 0)).max_by(|a, b| {
+        let utilization = |row: &DestinationRow| row.budget.map_or(0.0, |budget| budget.utilization);
+        utilization(a).total_cmp(&utilization(b)).then(b.id.cmp(&a.id))
+    })
+}
+
+/// It in a phrase: `84.0% used, full in ~42s: 10.0.0.1:5432`. The address comes last: where there is no room for all,
+/// the figures stay.
+pub fn tightness(row: &DestinationRow) -> String {
+    let budget = row.budget.unwrap_or_default();
+    let full = match budget.seconds_to_exhaustion {
+        _ if budget.available == 0 => ", FULL".to_owned(),
+        Some(seconds) => format!(", full in ~{}", text::seconds(seconds)),
+        None => String::new(),
+    };
+    format!("{} used{full}: {}", text::percent(budget.utilization), label::destination(&row.key, row.folded))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use twtrace_core::input::Hook;
+    use twtrace_core::model::{Coverage, Window};
+
+    #[test]
+    fn losses_have_reasons() {
+        assert_eq!(losses(&KernelCounters::default()), "lost 0");
+        let counters = KernelCounters { ring_full: 1000, undecodable: 2, ..KernelCounters::default() };
+        assert_eq!(losses(&counters), "lost 1,002: ring buffer full 1,000, undecodable 2");
+    }
+
+    #[test]
+    fn coverage_is_not_claimed_without_a_census() {
+        let mut summary = Summary::default();
+        assert_eq!(coverage(&summary), "coverage unknown: no census yet");
+        summary.census_at_ns = Some(1);
+        summary.coverage = Coverage { census: 30, attributed: 19, before_start: 10, unattributed: 1 };
+        assert_eq!(coverage(&summary), "coverage 95.0% (19 of 20; 10 before start; census incomplete)");
+        summary.census_complete = true;
+        assert_eq!(coverage(&summary), "coverage 95.0% (19 of 20; 10 before start)");
+    }
+
+    #[test]
+    fn live_numbers_are_marked_when_no_census_vouches_for_them() {
+        let mut summary = Summary { census_complete: true, ..Summary::default() };
+        assert_eq!(live_mark(&summary), "~");
+        summary.census_at_ns = Some(5);
+        summary.window = Window { now_ns: 1_000_000_005, ..Window::default() };
+        assert_eq!(live_mark(&summary), "");
+        summary.window.now_ns = 2_000_000_006;
+        assert_eq!(live_mark(&summary), "~");
+        summary.window.now_ns = 5;
+        summary.census_complete = false;
+        assert_eq!(live_mark(&summary), "~");
+    }
+
+    #[test]
+    fn what_is_missing_is_told() {
+        let mut summary = Summary::default();
+        assert_eq!(warnings(&summary), Vec::<String>::new());
+        summary.counters =
+            KernelCounters { map_full: 3, exact_missed: 1, exits_missed: 4, evicted: 1, ..KernelCounters::default() };
+        summary.coverage.unattributed = 2;
+        let reason = Some("no\ntracefs".to_owned());
+        summary.tracing.hooks = vec![
+            Hook { name: "a".to_owned(), kind: "tp_btf".to_owned(), attached: true, reason: None },
+            Hook { name: "b".to_owned(), kind: "tracepoint".to_owned(), attached: false, reason },
+            Hook { name: "c".to_owned(), kind: "kretprobe".to_owned(), attached: false, reason: None },
+        ];
+        assert_eq!(
+            warnings(&summary),
+            [
+                "figures are too low: lost 3: socket map full 3",
+                "4 exits of connect and accept were skipped: openers or errors may be unknown",
+                "2 calls were kept from the exact tier: their timewait sockets are judged",
+                "hook b is missing: no\\ntracefs",
+                "2 timewait sockets made since the start have no known owner",
+            ]
+        );
+    }
+
+    #[test]
+    fn ports_are_counted_inclusively() {
+        let kernel = KernelFacts { port_range: (32_768, 60_999), reserved_in_range: 2, ..KernelFacts::default() };
+        assert_eq!(port_range(&kernel), "32768-60999 (28,230 ports)");
+        assert_eq!(port_range(&KernelFacts::default()), "unknown");
+    }
+}

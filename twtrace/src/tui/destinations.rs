@@ -1,0 +1,66 @@
+//! Destinations.
+
+use crate::tui::figures::Figures;
+use crate::tui::list::{self, List};
+use crate::tui::state::State;
+use crate::tui::{ports, processes};
+use ratatui::Frame;
+use ratatui::layout::Rect;
+use std::collections::HashMap;
+use twtrace_core::model::{DestRow, DestinationRow};
+use twtrace_view::columns::{self, Context, Paired};
+use twtrace_view::{label, order, text};
+
+/// Whether what the row says contains the text, which is in lower case.
+fn matches(row: &DestinationRow, needle: &str) -> bool {
+    let addresses = match &row.key {
+        DestRow::Dest(key) => format!("{} {}", key.local_addr, label::role(key.role)),
+        DestRow::Other => String::new(),
+    };
+    needle.is_empty() || label::destination(&row.key, row.folded).contains(needle) || addresses.contains(needle)
+}
+
+/// Draws all destinations, and gives the title.
+pub(super) fn all(
+    frame: &mut Frame<'_>,
+    area: Rect,
+    context: &Context<'_>,
+    figures: &dyn Figures,
+    state: &mut State,
+) -> String {
+    let needle = state.filter.to_lowercase();
+    let mut rows = order::destinations(figures.destinations().filter(|row| matches(row, &needle)), state.sort);
+    if state.reverse {
+        rows.reverse();
+    }
+    let ids: Vec<u64> = rows.iter().map(|row| u64::from(row.id)).collect();
+    let sort = Some(state.sort);
+    // What was chosen before tells whose ports to show; the list settles on it below.
+    let chosen = state.level().selected.and_then(|id| ids.iter().position(|other| *other == id)).unwrap_or(0);
+    let area = ports::below(frame, area, rows.get(chosen).copied(), state.look);
+    let list = List { columns: columns::destinations(), rows: &rows, ids, order: sort, styles: Vec::new() };
+    list::draw(frame, area, list, context, state);
+    text::counted(rows.len(), "destination", "destinations")
+}
+
+/// Draws the destinations of one process, and gives the title.
+pub(super) fn of_process(
+    frame: &mut Frame<'_>,
+    area: Rect,
+    context: &Context<'_>,
+    figures: &dyn Figures,
+    state: &mut State,
+    process: u32,
+) -> String {
+    let needle = state.filter.to_lowercase();
+    let rows: HashMap<u32, &DestinationRow> = figures.destinations().map(|row| (row.id, row)).collect();
+    let pairs = figures.pairs().filter(|pair| pair.process == process);
+    let found = pairs.filter_map(|pair| Some(Paired { row: *rows.get(&pair.destination)?, pair }));
+    let mut found: Vec<Paired<'_, DestinationRow>> = found.filter(|paired| matches(paired.row, &needle)).collect();
+    processes::sort_pairs(&mut found, state, |row| row.id);
+    let ids = found.iter().map(|paired| u64::from(paired.row.id)).collect();
+    let sort = Some(processes::pair_sort(state.sort));
+    let list = List { columns: columns::destinations_of(), rows: &found, ids, order: sort, styles: Vec::new() };
+    list::draw(frame, area, list, context, state);
+    text::counted(found.len(), "destination", "destinations")
+}

@@ -1,0 +1,178 @@
+//! Findings: a list of them, and one with all that it rests on and what to change.
+
+use crate::tui::figures::Figures;
+use crate::tui::list::{self, List};
+use crate::tui::state::State;
+use crate::tui::style::Look;
+use ratatui::Frame;
+use ratatui::layout::Rect;
+use ratatui::style::Style;
+use ratatui::text::{Line, Span};
+use ratatui::widgets::Paragraph;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use twtrace_core::finding::{Finding, Rule, Severity};
+use twtrace_view::columns::{Column, Context};
+use twtrace_view::findings as words;
+use twtrace_view::label;
+use twtrace_view::text;
+
+/// The same finding has the same one from draw to draw, also when what was near is reached, or when a habit has had its
+/// consequence: whoever reads it goes on reading.
+fn id(finding: &Finding) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    let process = finding.process.map(|party| (party.process, party.command, party.ppid, party.uid));
+    let rule = match finding.cause.unwrap_or(finding.rule) {
+        Rule::ExhaustionNear => Rule::ExhaustionReached,
+        rule => rule,
+    };
+    (rule, process, finding.destination).hash(&mut hasher);
+    hasher.finish()
+}
+
+fn style(finding: &Finding, look: Look) -> Style {
+    match finding.severity {
+        _ if !finding.holds => look.dim(),
+        Severity::Critical => look.warning(),
+        Severity::Warning => look.accent(),
+        Severity::Info => Style::new(),
+    }
+}
+
+fn column(title: &'static str, width: u16, rank: u8, cell: fn(&Context<'_>, &Finding) -> String) -> Column<Finding> {
+    Column { title, width, right: false, stretch: false, rank, sort: None, cell }
+}
+
+fn columns() -> Vec<Column<Finding>> {
+    let mut columns = vec![
+        column("SEVERITY", 8, 0, |_, finding| words::severity(finding.severity).to_owned()),
+        column("NOW", 4, 5, |_, finding| if finding.holds { "yes" } else { "over" }.to_owned()),
+        column("FINDING", 22, 1, |_, finding| finding.rule.name().to_owned()),
+        column("WHO", 14, 0, |_, finding| words::who(finding)),
+        column("WHERE", 15, 3, |_, finding| words::place(finding)),
+        column("WHAT", 12, 4, |_, finding| words::title(finding)),
+    ];
+    for index in [3, 4, 5] {
+        columns[index].stretch = true;
+    }
+    columns
+}
+
+/// Whether what the row says contains the text, which is in lower case.
+fn matches(finding: &Finding, needle: &str) -> bool {
+    let texts = [words::subject(finding), words::title(finding), words::state(finding)];
+    needle.is_empty()
+        || finding.rule.name().contains(needle)
+        || texts.iter().any(|text| text.to_lowercase().contains(needle))
+}
+
+/// Draws all findings, and gives the title.
+pub(super) fn all(
+    frame: &mut Frame<'_>,
+    area: Rect,
+    context: &Context<'_>,
+    figures: &dyn Figures,
+    state: &mut State,
+) -> String {
+    let needle = state.filter.to_lowercase();
+    let mut rows = words::sorted(figures.findings());
+    rows.retain(|finding| matches(finding, &needle));
+    if state.reverse {
+        rows.reverse();
+    }
+    let ids = rows.iter().map(|finding| id(finding)).collect();
+    let styles = rows.iter().map(|finding| style(finding, state.look)).collect();
+    list::draw(frame, area, List { columns: columns(), rows: &rows, ids, order: None, styles }, context, state);
+    if rows.is_empty() { words::NOTHING.to_owned() } else { "Enter shows why".to_owned() }
+}
+
+/// A line in its style; text that is longer than the screen is wide goes on below, as far in.
+struct Page {
+    lines: Vec<Line<'static>>,
+    width: usize,
+}
+
+impl Page {
+    fn add(&mut self, indent: usize, text: &str, style: Style) {
+        for line in text::wrap(text, self.width.saturating_sub(indent).max(8)) {
+            self.lines.push(Line::from(Span::styled(format!("{}{line}", " ".repeat(indent)), style)));
+        }
+    }
+
+    fn head(&mut self, text: &str, look: Look) {
+        self.lines.push(Line::raw(""));
+        self.add(0, text, look.head());
+    }
+}
+
+/// All that one finding says.
+fn page(finding: &Finding, figures: &dyn Figures, look: Look, width: u16) -> Vec<Line<'static>> {
+    let mut page = Page { lines: Vec::new(), width: width.into() };
+    let plain = Style::new();
+    page.add(0, &format!("{}  {}", words::state(finding), finding.rule.name()), style(finding, look));
+    page.add(0, &words::subject(finding), look.accent());
+    page.add(0, &words::title(finding), plain);
+    if let Some(party) = &finding.process {
+        let (user, parent) = (label::user(party.uid, figures), label::process(&party.parent_command, party.ppid));
+        page.add(0, &format!("user {user}, parent {parent}"), look.dim());
+    }
+    if let Some(cause) = finding.cause {
+        page.add(0, &format!("because of {}", cause.name()), plain);
+    }
+    page.head("EVIDENCE", look);
+    let evidence: Vec<(String, String)> = finding.evidence.iter().map(words::evidence).collect();
+    let names = evidence.iter().map(|(name, _)| text::width(name)).max().unwrap_or(0);
+    for (name, value) in evidence {
+        page.add(2, &format!("{}  {value}", text::pad(&name, names, false)), plain);
+    }
+    for (index, advice) in finding.advice.iter().enumerate() {
+        page.head(&format!("ADVICE {}: {}", index + 1, advice.id), look);
+        page.add(2, &words::advice(advice), plain);
+        if let Some(command) = words::command_line(advice) {
+            page.add(2, &command, look.accent());
+        }
+        let effects = words::effects(advice);
+        if !effects.is_empty() {
+            page.add(2, &format!("effect: {effects}"), plain);
+        }
+        page.add(2, &format!("risk: {}", text::clean(&advice.risk)), look.dim());
+    }
+    page.head("HOW SURE, AND HOW TO CHECK", look);
+    page.add(2, &format!("confidence {}", words::confidence(finding.confidence)), plain);
+    page.add(2, &text::clean(&finding.recheck), plain);
+    page.lines
+}
+
+/// Draws one finding, and gives the title.
+pub(super) fn one(frame: &mut Frame<'_>, area: Rect, figures: &dyn Figures, state: &mut State, of: u64) -> String {
+    let found = figures.findings().iter().find(|finding| id(finding) == of);
+    let lines = match found {
+        Some(finding) => page(finding, figures, state.look, area.width),
+        None => vec![Line::raw("It is found no more. Esc goes back to the others.")],
+    };
+    let count = lines.len();
+    let height = usize::from(area.height);
+    // The last row says that there is more.
+    let page = if count > height { height.saturating_sub(1) } else { height };
+    let top = state.settle_text(count, page);
+    let mut shown: Vec<Line<'_>> = lines.into_iter().skip(top).take(page).collect();
+    if count > page {
+        let place = format!("lines {} to {} of {count}: Up, Down", top + 1, (top + page).min(count));
+        shown.push(Line::from(Span::styled(place, state.look.chosen())));
+    }
+    frame.render_widget(Paragraph::new(shown), area);
+    String::new()
+}
+
+/// What a finding is called on the way to it.
+pub(super) fn name(figures: &dyn Figures, of: u64) -> String {
+    let found = figures.findings().iter().find(|finding| id(finding) == of);
+    found.map_or_else(|| "(gone)".to_owned(), |finding| finding.rule.name().to_owned())
+}
+
+/// The line of the header: the gravest that holds.
+pub(super) fn headline(findings: &[Finding], look: Look, width: u16) -> Option<Line<'static>> {
+    let finding = words::worst(findings)?;
+    let (severity, name) = (words::severity(finding.severity), finding.rule.name());
+    let text = format!("! {severity} {name}: {} {}", words::subject(finding), words::title(finding));
+    Some(Line::from(Span::styled(text::fit(&text, width.into()).into_owned(), style(finding, look))))
+}

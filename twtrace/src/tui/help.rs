@@ -1,0 +1,62 @@
+//! The help, and everything that the trace could not see.
+
+use crate::tui::figures::Figures;
+use crate::tui::header;
+use crate::tui::state::State;
+use ratatui::Frame;
+use ratatui::layout::Rect;
+use ratatui::text::{Line, Span};
+use ratatui::widgets::{Block, Clear, Paragraph, Wrap};
+
+const TOP: [(&str, &str); 4] = [
+    ("1 2 3 4, Tab, arrows", "processes, destinations, sockets, findings"),
+    ("Up Down PgUp PgDn Home End", "choose a row; Home stays with the first"),
+    ("g", "group by process, command, parent, user, cgroup"),
+    ("Space", "freeze the figures, and go on"),
+];
+
+const REPLAY: [(&str, &str); 8] = [
+    ("Space", "play, and pause"),
+    ("Left Right, [ ]", "a second back or on, a minute"),
+    ("Home End, g", "the start, the end, a time"),
+    ("n N", "the next peak of churn, the one before"),
+    ("+ -", "twice as fast, half as fast"),
+    ("1 2 3 4, Tab", "processes, destinations, sockets, findings"),
+    ("Up Down PgUp PgDn", "choose a row"),
+    ("b", "group by process, command, parent, user, cgroup"),
+];
+
+const BOTH: [(&str, &str); 8] = [
+    ("Enter, Esc", "into the row (what is behind it), and back"),
+    ("s S r", "next order, the one before, the other way round"),
+    ("/ text", "only rows that contain it; Esc clears it"),
+    ("? q", "this help; quit"),
+    ("MADE, LIVE", "timewait sockets made since the start, alive now"),
+    ("1ST FIN, 2ND FIN", "connections closed before, after the peer did"),
+    ("B E O T R . of ports", "bound established other TIME_WAIT reusable free"),
+    ("~", "inferred: no recent census vouches for it"),
+];
+
+/// Draws the overlay in the middle of the screen.
+pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, figures: &dyn Figures, state: &State) {
+    let look = state.look;
+    let own: &[_] = if state.deck.is_some() { &REPLAY } else { &TOP };
+    let mut lines: Vec<Line<'_>> = own
+        .iter()
+        .chain(&BOTH)
+        .map(|(keys, meaning)| {
+            Line::from(vec![Span::styled(format!("{keys:<27}"), look.accent()), Span::raw(*meaning)])
+        })
+        .collect();
+    let warnings = header::warnings(figures, state);
+    if !warnings.is_empty() {
+        lines.push(Line::raw(""));
+    }
+    lines.extend(warnings.into_iter().map(|warning| Line::from(Span::styled(format!("! {warning}"), look.warning()))));
+    let width = area.width.min(88);
+    let height = area.height.min(lines.len() as u16 + 4);
+    let place = Rect { x: area.x + (area.width - width) / 2, y: area.y + (area.height - height) / 2, width, height };
+    let block = Block::bordered().title(" help ").title_bottom(" any key closes ");
+    frame.render_widget(Clear, place);
+    frame.render_widget(Paragraph::new(lines).wrap(Wrap { trim: false }).block(block), place);
+}

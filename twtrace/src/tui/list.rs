@@ -1,0 +1,66 @@
+//! Draws a list: a head, and the rows that fit.
+
+use crate::tui::state::State;
+use ratatui::Frame;
+use ratatui::layout::Rect;
+use ratatui::style::Style;
+use std::borrow::Borrow;
+use twtrace_view::columns::{self, Column, Context};
+use twtrace_view::order::Sort;
+use twtrace_view::text;
+
+/// A list to draw.
+pub(super) struct List<'a, T, R> {
+    /// Columns, as many as may fit.
+    pub(super) columns: Vec<Column<T>>,
+    /// Rows in order.
+    pub(super) rows: &'a [R],
+    /// Their ids.
+    pub(super) ids: Vec<u64>,
+    /// The order that they are in, when a column shows it.
+    pub(super) order: Option<Sort>,
+    /// How to draw each row that is not chosen; empty when all are the same.
+    pub(super) styles: Vec<Style>,
+}
+
+/// Draws rows and lets the selection settle on them.
+pub(super) fn draw<T, R: Borrow<T>>(
+    frame: &mut Frame<'_>,
+    area: Rect,
+    list: List<'_, T, R>,
+    context: &Context<'_>,
+    state: &mut State,
+) {
+    let page = usize::from(area.height.saturating_sub(1));
+    state.settle(list.ids, page);
+    let (top, chosen) = (state.level().top, state.level().row);
+    let columns = columns::fit(list.columns, area.width);
+    let mut line = |y: u16, style: Style, cell: &dyn Fn(&Column<T>) -> String| {
+        let mut x = area.x;
+        let buffer = frame.buffer_mut();
+        buffer.set_style(Rect { y, height: 1, ..area }, style);
+        for (column, width) in &columns {
+            let text = text::pad(&cell(column), usize::from(*width), column.right);
+            buffer.set_stringn(x, y, text, usize::from(*width), style);
+            x = x.saturating_add(*width).saturating_add(1);
+        }
+    };
+    line(area.y, state.look.head(), &|column| head(column, list.order, state.reverse));
+    for (index, row) in list.rows.iter().enumerate().skip(top).take(page) {
+        // A page has no more rows than the area is high.
+        let y = area.y + 1 + (index - top) as u16;
+        let style =
+            if index == chosen { state.look.chosen() } else { list.styles.get(index).copied().unwrap_or_default() };
+        line(y, style, &|column| (column.cell)(context, row.borrow()));
+    }
+}
+
+fn head<T>(column: &Column<T>, order: Option<Sort>, reverse: bool) -> String {
+    let sorted = column.sort.is_some() && column.sort == order;
+    let mark = match (sorted, reverse) {
+        (false, _) => "",
+        (true, false) => "▼",
+        (true, true) => "▲",
+    };
+    format!("{}{mark}", column.title)
+}

@@ -1,0 +1,108 @@
+//! Who has the ports of a destination: a split bar, its legend, and how long they last.
+
+use crate::tui::figures::Figures;
+use crate::tui::style::Look;
+use ratatui::Frame;
+use ratatui::layout::Rect;
+use ratatui::style::Style;
+use ratatui::text::{Line, Span};
+use ratatui::widgets::Paragraph;
+use twtrace_core::model::{DestRow, DestinationRow};
+use twtrace_view::failures::{self, Failure};
+use twtrace_view::ports::{self, Share};
+use twtrace_view::{label, text};
+
+/// Least rows that a list keeps beside it, its head included.
+const LIST: u16 = 8;
+
+/// Most kinds of failures.
+const FAILURES: usize = 4;
+
+fn style(share: Share, look: Look) -> Style {
+    match share {
+        Share::TimeWait => look.warning(),
+        Share::Free => look.dim(),
+        Share::Established | Share::Reusable => look.accent(),
+        Share::Bound | Share::Other => Style::new(),
+    }
+}
+
+/// The block for one destination in so many cells.
+fn lines(row: &DestinationRow, width: u16, look: Look) -> Vec<Line<'static>> {
+    let name = label::destination(&row.key, row.folded);
+    let Some(budget) = &row.budget else {
+        let latency = ports::latency(row);
+        let latency = if latency.is_empty() { latency } else { format!("  {latency}") };
+        return vec![Line::from(vec![
+            Span::styled(format!("{name}  "), look.accent()),
+            Span::raw(format!("{}{latency}", ports::without(row))),
+        ])];
+    };
+    let width = usize::from(width);
+    let bar = ports::cells(budget, width.saturating_sub(2));
+    let bar = bar
+        .into_iter()
+        .map(|(share, cells)| Span::styled(share.letter().to_string().repeat(cells), style(share, look)));
+    let bar = std::iter::once(Span::raw("[")).chain(bar).chain([Span::raw("]")]);
+    let legend = |(share, ports): (Share, u32)| {
+        let text = format!("{} {} {}  ", share.letter(), share.name(), text::count(ports.into()));
+        Span::styled(text, style(share, look))
+    };
+    let mut last = ports::forecast(budget);
+    let latency = ports::latency(row);
+    if !latency.is_empty() {
+        last.push_str(&format!("; {latency}"));
+    }
+    vec![
+        Line::from(vec![Span::styled(format!("{name}  "), look.accent()), Span::raw(ports::rates(budget))]),
+        Line::from(bar.collect::<Vec<_>>()),
+        Line::from(ports::shares(budget).into_iter().map(legend).collect::<Vec<_>>()),
+        Line::from(Span::styled(
+            last,
+            if budget.seconds_to_exhaustion.is_some() { look.warning() } else { Style::new() },
+        )),
+    ]
+}
+
+/// What failed towards a destination, a line for each cause.
+fn failed(all: &[Failure], row: &DestinationRow, look: Look) -> Vec<Line<'static>> {
+    let here = |failure: &&Failure| failure.row.destination.map(DestRow::Dest) == Some(row.key);
+    let line = |failure: &Failure| {
+        let (count, who) = (text::count(failure.row.count), failure.who());
+        let verdict = match failure.verdict() {
+            "" => String::new(),
+            verdict => format!("{verdict}: "),
+        };
+        let text =
+            format!("failed {count}x {} by {who}: {verdict}{}", failure.call(), failures::cause(failure.row.cause));
+        Line::from(Span::styled(text, look.warning()))
+    };
+    all.iter().filter(here).take(FAILURES).map(line).collect()
+}
+
+/// Draws the block at an end of the area, as much of it as leaves room for the list, and gives what is left.
+fn draw(frame: &mut Frame<'_>, area: Rect, mut lines: Vec<Line<'static>>, below: bool) -> Rect {
+    let room = area.height.saturating_sub(LIST);
+    // A block of which half is missing would say the wrong thing; its first line is whole by itself.
+    lines.truncate(room.into());
+    let height = lines.len() as u16;
+    if height == 0 {
+        return area;
+    }
+    let (y, rest) = if below { (area.y + area.height - height, area.y) } else { (area.y, area.y + height) };
+    frame.render_widget(Paragraph::new(lines), Rect { y, height, ..area });
+    Rect { y: rest, height: area.height - height, ..area }
+}
+
+/// Draws the block of a destination that was drilled into, above its processes.
+pub(super) fn above(frame: &mut Frame<'_>, area: Rect, figures: &dyn Figures, look: Look, id: u32) -> Rect {
+    let Some(row) = figures.destinations().find(|row| row.id == id) else { return area };
+    let mut lines = lines(row, area.width, look);
+    lines.extend(failed(&figures.failures(), row, look));
+    draw(frame, area, lines, false)
+}
+
+/// Draws the block of the chosen destination, below the list.
+pub(super) fn below(frame: &mut Frame<'_>, area: Rect, row: Option<&DestinationRow>, look: Look) -> Rect {
+    row.map_or(area, |row| draw(frame, area, lines(row, area.width, look), true))
+}

@@ -1,0 +1,168 @@
+//! The live timewait sockets, one by one.
+
+use crate::tui::figures::Figures;
+use crate::tui::list::{self, List};
+use crate::tui::state::{SocketSort, State};
+use ratatui::Frame;
+use ratatui::layout::Rect;
+use std::cmp::Ordering;
+use std::time::Duration;
+use twtrace_core::model::{Known, LiveSocket, OwnerRef, Substate};
+use twtrace_view::columns::{Column, Context};
+use twtrace_view::{label, text};
+
+/// Most sockets shown. Nobody reads more, and a filter finds the others.
+pub const MAX_SHOWN: usize = 1000;
+
+/// The sockets that are shown.
+pub(super) struct Chosen {
+    /// In order.
+    pub(super) sockets: Vec<LiveSocket>,
+    /// How many there are that the filter lets through.
+    pub(super) total: u64,
+}
+
+/// Chooses the first [`MAX_SHOWN`] by the order in force. Never holds more than twice as many.
+pub(super) fn choose(figures: &dyn Figures, state: &State) -> Chosen {
+    let needle = state.filter.to_lowercase();
+    let compare = |a: &LiveSocket, b: &LiveSocket| {
+        let ordering = compare(state.socket_sort, a, b).then(a.cookie.cmp(&b.cookie));
+        if state.reverse { ordering.reverse() } else { ordering }
+    };
+    let mut total = figures.sockets_left_out();
+    let mut sockets: Vec<LiveSocket> = Vec::new();
+    for socket in figures.live_sockets().filter(|socket| matches(socket, &needle)) {
+        total += 1;
+        sockets.push(socket);
+        if sockets.len() == 2 * MAX_SHOWN {
+            sockets.select_nth_unstable_by(MAX_SHOWN - 1, compare);
+            sockets.truncate(MAX_SHOWN);
+        }
+    }
+    sockets.sort_unstable_by(compare);
+    sockets.truncate(MAX_SHOWN);
+    Chosen { sockets, total }
+}
+
+fn compare(sort: SocketSort, a: &LiveSocket, b: &LiveSocket) -> Ordering {
+    let owner = |owner: &Option<OwnerRef>| owner.map(|owner| (owner.comm, owner.key));
+    match sort {
+        SocketSort::Newest => b.made_ns.cmp(&a.made_ns),
+        SocketSort::Left => a.expires_ns.cmp(&b.expires_ns),
+        SocketSort::Remote => {
+            (a.tuple.remote_addr, a.tuple.remote_port).cmp(&(b.tuple.remote_addr, b.tuple.remote_port))
+        }
+        SocketSort::Local => (a.tuple.local_addr, a.tuple.local_port).cmp(&(b.tuple.local_addr, b.tuple.local_port)),
+        SocketSort::Closer => owner(&a.closer).cmp(&owner(&b.closer)),
+    }
+}
+
+/// Whether either address or process contains the text, which is in lower case.
+fn matches(socket: &LiveSocket, needle: &str) -> bool {
+    needle.is_empty()
+        || local(socket).contains(needle)
+        || remote(socket).contains(needle)
+        || [&socket.closer, &socket.opener]
+            .into_iter()
+            .flatten()
+            .any(|owner| label::owner(Some(owner)).to_lowercase().contains(needle))
+}
+
+fn local(socket: &LiveSocket) -> String {
+    text::address(socket.tuple.local_addr, socket.tuple.local_port)
+}
+
+fn remote(socket: &LiveSocket) -> String {
+    text::address(socket.tuple.remote_addr, socket.tuple.remote_port)
+}
+
+/// A socket at a moment.
+struct Seen {
+    socket: LiveSocket,
+    now_ns: u64,
+}
+
+impl Seen {
+    /// Seconds until it ends, as far as known.
+    fn left(&self) -> String {
+        let left = Duration::from_nanos(self.socket.expires_ns.saturating_sub(self.now_ns));
+        format!("{}s", left.as_secs())
+    }
+
+    fn age(&self) -> String {
+        if self.socket.made_ns == 0 {
+            return "-".to_owned();
+        }
+        text::duration(Duration::from_nanos(self.now_ns.saturating_sub(self.socket.made_ns)))
+    }
+}
+
+/// A column without a mark of order: these orders are not those of the ledgers, and their mark is part of the title.
+fn column(title: &'static str, width: u16, rank: u8, cell: fn(&Context<'_>, &Seen) -> String) -> Column<Seen> {
+    Column { title, width, right: false, stretch: false, rank, sort: None, cell }
+}
+
+fn columns(sort: SocketSort) -> Vec<Column<Seen>> {
+    let marked = |of: SocketSort, title: &'static str, with: &'static str| if sort == of { with } else { title };
+    let mut columns = vec![
+        column(marked(SocketSort::Local, "LOCAL", "LOCAL*"), 21, 1, |_, seen| local(&seen.socket)),
+        column(marked(SocketSort::Remote, "REMOTE", "REMOTE*"), 21, 0, |_, seen| remote(&seen.socket)),
+        column("STATE", 9, 2, |_, seen| substate(&seen.socket)),
+        column(marked(SocketSort::Left, "LEFT", "LEFT*"), 5, 1, |_, seen| seen.left()),
+        column(marked(SocketSort::Closer, "CLOSED BY", "CLOSED BY*"), 20, 0, |_, seen| {
+            label::owner(seen.socket.closer.as_ref())
+        }),
+        column("OPENED BY", 20, 3, |_, seen| label::owner(seen.socket.opener.as_ref())),
+        column("ROLE", 7, 4, |_, seen| label::role(seen.socket.role).to_owned()),
+        column(marked(SocketSort::Newest, "AGE", "AGE*"), 6, 5, |_, seen| seen.age()),
+        column("KNOWN", 12, 6, |_, seen| known(&seen.socket)),
+        column("NETNS", 12, 7, |at, seen| label::namespace(at.summary, seen.socket.tuple.netns)),
+    ];
+    for index in [3, 7] {
+        columns[index].right = true;
+    }
+    for index in [0, 1, 4, 5] {
+        columns[index].stretch = true;
+    }
+    columns
+}
+
+fn substate(socket: &LiveSocket) -> String {
+    match socket.substate {
+        Substate::TimeWait => "TIME_WAIT",
+        Substate::FinWait2 => "FIN_WAIT2",
+    }
+    .to_owned()
+}
+
+fn known(socket: &LiveSocket) -> String {
+    match socket.known {
+        _ if socket.before_start => "before start",
+        Known::Exact => "seen",
+        Known::Inferred => "~inferred",
+        Known::Census => "by census",
+    }
+    .to_owned()
+}
+
+/// Draws the list and gives its title.
+pub(super) fn draw(
+    frame: &mut Frame<'_>,
+    area: Rect,
+    context: &Context<'_>,
+    figures: &dyn Figures,
+    state: &mut State,
+) -> String {
+    let chosen = choose(figures, state);
+    let now_ns = figures.summary().window.now_ns;
+    let ids = chosen.sockets.iter().map(|socket| socket.cookie).collect();
+    let shown = chosen.sockets.len();
+    let rows: Vec<Seen> = chosen.sockets.into_iter().map(|socket| Seen { socket, now_ns }).collect();
+    let list = List { columns: columns(state.socket_sort), rows: &rows, ids, order: None, styles: Vec::new() };
+    list::draw(frame, area, list, context, state);
+    if (shown as u64) < chosen.total {
+        format!("showing {} of {}", text::count(shown as u64), text::count(chosen.total))
+    } else {
+        format!("{} live", text::count(chosen.total))
+    }
+}

@@ -1,0 +1,356 @@
+//! What the user has chosen to look at. Keys change it; drawing only lets the selection settle on what is there.
+
+use crate::tui::deck::Deck;
+use crate::tui::figures::GROUPINGS;
+use crate::tui::style::Look;
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use twtrace_core::model::{GroupBy, GroupKey};
+use twtrace_view::order::{By, Sort};
+
+/// Longest filter, in characters.
+const MAX_FILTER: usize = 64;
+
+/// One of the views.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tab {
+    /// Who.
+    Processes,
+    /// Towards where.
+    Destinations,
+    /// One by one.
+    Sockets,
+    /// What is wrong.
+    Findings,
+}
+
+impl Tab {
+    /// All, from left to right.
+    pub const ALL: [Self; 4] = [Self::Processes, Self::Destinations, Self::Sockets, Self::Findings];
+}
+
+/// What a list shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum What {
+    /// Rows of the grouping.
+    Groups,
+    /// Processes of one group.
+    Members(GroupKey),
+    /// Destinations of the process row with this id.
+    DestinationsOf(u32),
+    /// All destinations.
+    Destinations,
+    /// Processes of the destination row with this id.
+    ProcessesOf(u32),
+    /// Live sockets.
+    Sockets,
+    /// Findings.
+    Findings,
+    /// The finding with this id, as text.
+    Finding(u64),
+}
+
+/// A list and the place in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Level {
+    /// What it shows.
+    pub what: What,
+    /// Id of the chosen row; `None` stays with the first row, whichever that is.
+    pub selected: Option<u64>,
+    /// Its place when last drawn.
+    pub row: usize,
+    /// First row on the screen.
+    pub top: usize,
+}
+
+impl Level {
+    /// At the beginning of a list.
+    pub fn new(what: What) -> Self {
+        Self { what, selected: None, row: 0, top: 0 }
+    }
+}
+
+/// Order of the sockets tab.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SocketSort {
+    /// Newest first.
+    Newest,
+    /// Soonest to end first.
+    Left,
+    /// By remote address and port.
+    Remote,
+    /// By local address and port.
+    Local,
+    /// By the closer's command and PID.
+    Closer,
+}
+
+impl SocketSort {
+    /// All, in the order in which keys go through them.
+    pub const ALL: [Self; 5] = [Self::Newest, Self::Left, Self::Remote, Self::Local, Self::Closer];
+}
+
+/// What a key asks of the caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Nothing but to draw.
+    Done,
+    /// End.
+    Quit,
+    /// Keep the figures of now and draw from them.
+    Freeze,
+    /// Draw from the model again.
+    Thaw,
+}
+
+/// What a key asks of the list, for which the figures are needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// Nothing.
+    None,
+    /// Into the chosen row.
+    Enter,
+    /// Of the caller.
+    Caller(Outcome),
+}
+
+/// Everything that was chosen.
+#[derive(Clone, Debug)]
+pub struct State {
+    /// Colours.
+    pub look: Look,
+    /// Tab in front.
+    pub tab: Tab,
+    /// For each tab, the lists from its first to the one that was drilled to.
+    levels: [Vec<Level>; Tab::ALL.len()],
+    /// Grouping of the first tab.
+    pub by: GroupBy,
+    /// Order of the ledgers.
+    pub sort: Sort,
+    /// Order of the sockets.
+    pub socket_sort: SocketSort,
+    /// The other way round.
+    pub reverse: bool,
+    /// Text that rows must contain.
+    pub filter: String,
+    /// The filter is being written.
+    pub editing: bool,
+    /// Help is shown.
+    pub help: bool,
+    /// The figures stand still.
+    pub frozen: bool,
+    /// The recording that the figures come from.
+    pub deck: Option<Deck>,
+    /// Ids of the rows of the list in front, from first to last.
+    shown: Vec<u64>,
+    /// Rows that fit on the screen.
+    page: usize,
+}
+
+impl State {
+    /// At the start.
+    pub fn new(by: By, sort: Sort, look: Look) -> Self {
+        Self {
+            look,
+            tab: if by == By::Destination { Tab::Destinations } else { Tab::Processes },
+            levels: [What::Groups, What::Destinations, What::Sockets, What::Findings]
+                .map(|what| vec![Level::new(what)]),
+            by: by.group().unwrap_or(GroupBy::Process),
+            sort,
+            socket_sort: SocketSort::Newest,
+            reverse: false,
+            filter: String::new(),
+            editing: false,
+            help: false,
+            frozen: false,
+            deck: None,
+            shown: Vec::new(),
+            page: 1,
+        }
+    }
+
+    fn tab_index(&self) -> usize {
+        Tab::ALL.iter().position(|tab| *tab == self.tab).unwrap_or(0)
+    }
+
+    /// Lists of the tab in front, from its first to the one on the screen.
+    pub fn path(&self) -> &[Level] {
+        &self.levels[self.tab_index()]
+    }
+
+    /// The list on the screen. Every tab has at least one.
+    pub fn level(&self) -> &Level {
+        &self.path()[self.path().len() - 1]
+    }
+
+    fn level_mut(&mut self) -> &mut Level {
+        let levels = &mut self.levels[self.tab_index()];
+        let last = levels.len() - 1;
+        &mut levels[last]
+    }
+
+    /// Drills into a list.
+    pub fn enter(&mut self, what: What) {
+        let tab = self.tab_index();
+        self.levels[tab].push(Level::new(what));
+        self.shown.clear();
+    }
+
+    /// Back to the list from which this one was drilled.
+    fn leave(&mut self) {
+        let levels = &mut self.levels[self.tab_index()];
+        if levels.len() > 1 {
+            levels.pop();
+            self.shown.clear();
+        }
+    }
+
+    /// Tells which rows there are and how many fit. The selection stays with its row; when that is gone, with its place.
+    pub fn settle(&mut self, ids: Vec<u64>, page: usize) {
+        self.shown = ids;
+        self.page = page.max(1);
+        let last = self.shown.len().saturating_sub(1);
+        let level = &self.levels[self.tab_index()][self.path().len() - 1];
+        let row = match level.selected {
+            None => 0,
+            Some(id) => self.shown.iter().position(|shown| *shown == id).unwrap_or(level.row.min(last)),
+        };
+        let selected = level.selected.and_then(|_| self.shown.get(row).copied());
+        let top = level.top.clamp((row + 1).saturating_sub(self.page), row).min((last + 1).saturating_sub(self.page));
+        let level = self.level_mut();
+        (level.row, level.top) = (row, top);
+        // An empty list may fill again: the choice is kept for then.
+        level.selected = selected.or(level.selected);
+    }
+
+    /// Tells how many lines of text there are and how many fit, and gives the first one to show. Keys that choose rows
+    /// scroll it.
+    pub fn settle_text(&mut self, lines: usize, page: usize) -> usize {
+        self.page = page.max(1);
+        let last = lines.saturating_sub(self.page);
+        self.shown = (0..=last as u64).collect();
+        let level = self.level_mut();
+        level.row = level.row.min(last);
+        level.top = level.row;
+        level.row
+    }
+
+    /// Id of the chosen row.
+    pub fn chosen(&self) -> Option<u64> {
+        self.shown.get(self.level().row).copied()
+    }
+
+    fn step(&mut self, to: usize) {
+        let to = to.min(self.shown.len().saturating_sub(1));
+        let id = self.shown.get(to).copied();
+        let level = self.level_mut();
+        level.row = to;
+        level.selected = id;
+    }
+
+    /// Acts on a key.
+    pub fn key(&mut self, key: KeyEvent) -> Request {
+        let control = key.modifiers.contains(KeyModifiers::CONTROL);
+        if control && key.code == KeyCode::Char('c') {
+            return Request::Caller(Outcome::Quit);
+        }
+        if control || key.modifiers.contains(KeyModifiers::ALT) {
+            return Request::None;
+        }
+        if self.help {
+            // Any key closes it, and q still quits.
+            self.help = false;
+            return if key.code == KeyCode::Char('q') { Request::Caller(Outcome::Quit) } else { Request::None };
+        }
+        if self.editing {
+            self.edit(key.code);
+            return Request::None;
+        }
+        if self.deck.as_mut().is_some_and(|deck| deck.key(key.code)) {
+            return Request::None;
+        }
+        self.command(key.code)
+    }
+
+    fn edit(&mut self, key: KeyCode) {
+        match key {
+            KeyCode::Esc => {
+                self.filter.clear();
+                self.editing = false;
+            }
+            KeyCode::Enter => self.editing = false,
+            KeyCode::Backspace => {
+                self.filter.pop();
+            }
+            KeyCode::Char(letter) if self.filter.chars().count() < MAX_FILTER => self.filter.push(letter),
+            _ => {}
+        }
+    }
+
+    fn command(&mut self, key: KeyCode) -> Request {
+        let row = self.level().row;
+        match key {
+            KeyCode::Char('q') => return Request::Caller(Outcome::Quit),
+            KeyCode::Char(' ') => {
+                self.frozen = !self.frozen;
+                return Request::Caller(if self.frozen { Outcome::Freeze } else { Outcome::Thaw });
+            }
+            KeyCode::Enter => return Request::Enter,
+            KeyCode::Tab | KeyCode::Right => self.turn(1),
+            KeyCode::BackTab | KeyCode::Left => self.turn(Tab::ALL.len() - 1),
+            KeyCode::Char('1') => self.tab = Tab::Processes,
+            KeyCode::Char('2') => self.tab = Tab::Destinations,
+            KeyCode::Char('3') => self.tab = Tab::Sockets,
+            KeyCode::Char('4') => self.tab = Tab::Findings,
+            KeyCode::Up | KeyCode::Char('k') => self.step(row.saturating_sub(1)),
+            KeyCode::Down | KeyCode::Char('j') => self.step(row + 1),
+            KeyCode::PageUp => self.step(row.saturating_sub(self.page)),
+            KeyCode::PageDown => self.step(row + self.page),
+            KeyCode::Home => {
+                let level = self.level_mut();
+                (level.selected, level.row, level.top) = (None, 0, 0);
+            }
+            KeyCode::End => self.step(usize::MAX),
+            KeyCode::Char('g' | 'b') => self.group(),
+            KeyCode::Char('s') => self.sort(1),
+            KeyCode::Char('S') => self.sort(-1),
+            KeyCode::Char('r') => self.reverse = !self.reverse,
+            KeyCode::Char('/') => self.editing = true,
+            KeyCode::Char('?' | 'h') => self.help = true,
+            KeyCode::Esc | KeyCode::Backspace => {
+                // What was done last is undone first.
+                if self.path().len() > 1 { self.leave() } else { self.filter.clear() }
+            }
+            _ => {}
+        }
+        Request::None
+    }
+
+    fn turn(&mut self, by: usize) {
+        self.tab = Tab::ALL[(self.tab_index() + by) % Tab::ALL.len()];
+        self.shown.clear();
+    }
+
+    /// The next grouping, on the tab that has them.
+    fn group(&mut self) {
+        if self.level().what != What::Groups {
+            return;
+        }
+        let at = GROUPINGS.iter().position(|by| *by == self.by).unwrap_or(0);
+        self.by = GROUPINGS[(at + 1) % GROUPINGS.len()];
+        *self.level_mut() = Level::new(What::Groups);
+        self.shown.clear();
+    }
+
+    fn sort(&mut self, by: isize) {
+        if self.tab == Tab::Sockets {
+            self.socket_sort = neighbour(&SocketSort::ALL, self.socket_sort, by);
+        } else {
+            self.sort = neighbour(&Sort::ALL, self.sort, by);
+        }
+    }
+}
+
+fn neighbour<T: Copy + PartialEq>(all: &[T], of: T, by: isize) -> T {
+    let at = all.iter().position(|one| *one == of).unwrap_or(0) as isize;
+    all[(at + by).rem_euclid(all.len() as isize) as usize]
+}

@@ -1,0 +1,369 @@
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+use super::figures::Frozen;
+use super::style::Look;
+use super::*;
+use crossterm::event::{KeyCode, KeyModifiers};
+use ratatui::Terminal;
+use ratatui::backend::TestBackend;
+use ratatui::style::Color;
+use twtrace_core::engine::Engine;
+use twtrace_view::fixture;
+use twtrace_view::order::{By, Sort};
+
+struct Harness {
+    engine: Engine,
+    state: State,
+    terminal: Terminal<TestBackend>,
+}
+
+impl Harness {
+    fn new(engine: Engine, width: u16, height: u16) -> Self {
+        let terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+        let state = State::new(By::Process, Sort::Made, Look { colour: true });
+        let mut harness = Self { engine, state, terminal };
+        harness.draw();
+        harness
+    }
+
+    fn draw(&mut self) -> String {
+        self.terminal.draw(|frame| draw(frame, self.engine.model(), &mut self.state)).unwrap();
+        self.text()
+    }
+
+    /// What is on the screen, without the blanks at the end of lines.
+    fn text(&self) -> String {
+        let buffer = self.terminal.backend().buffer();
+        let width = usize::from(buffer.area.width);
+        let line = |cells: &[ratatui::buffer::Cell]| {
+            cells.iter().map(ratatui::buffer::Cell::symbol).collect::<String>().trim_end().to_owned()
+        };
+        let lines: Vec<String> = buffer.content.chunks(width).map(line).collect();
+        let text = lines.join("\n");
+        assert!(text.chars().all(|letter| letter == '\n' || text::is_plain(letter)), "{text}");
+        text
+    }
+
+    fn press(&mut self, code: KeyCode) -> Outcome {
+        let outcome = key(KeyEvent::new(code, KeyModifiers::NONE), self.engine.model(), &mut self.state);
+        self.draw();
+        outcome
+    }
+
+    fn type_in(&mut self, text: &str) -> String {
+        for letter in text.chars() {
+            self.press(KeyCode::Char(letter));
+        }
+        self.text()
+    }
+
+    /// The line of the chosen row.
+    fn chosen(&self) -> String {
+        let buffer = self.terminal.backend().buffer();
+        let style = self.state.look.chosen();
+        let rows = 6..buffer.area.height;
+        let row =
+            rows.rev().find(|y| buffer[(buffer.area.width - 1, *y)].modifier.contains(style.add_modifier)).unwrap();
+        self.text().lines().nth(row.into()).unwrap().to_owned()
+    }
+}
+
+const SIZES: [(u16, u16); 3] = [(80, 24), (120, 40), (200, 60)];
+
+#[test]
+fn tabs_at_all_sizes() {
+    for (width, height) in SIZES {
+        let mut harness = Harness::new(fixture::engine(), width, height);
+        for (tab, name) in ["1 processes", "2 destinations", "3 sockets", "4 findings (4)"].iter().enumerate() {
+            let text = harness.type_in(&(tab + 1).to_string());
+            assert!(text.contains(&format!("[{name}]")), "{text}");
+            insta::assert_snapshot!(format!("tab{}_{width}x{height}", tab + 1), text);
+        }
+    }
+}
+
+#[test]
+fn help_covers_the_keys_and_every_warning() {
+    let mut harness = Harness::new(fixture::lossy(), 80, 24);
+    insta::assert_snapshot!("lossy_80x24", harness.text());
+    insta::assert_snapshot!("help_80x24", harness.type_in("?"));
+    assert_eq!(harness.press(KeyCode::Down), Outcome::Done);
+    assert!(!harness.state.help);
+    harness.type_in("?");
+    assert_eq!(harness.press(KeyCode::Char('q')), Outcome::Quit);
+}
+
+#[test]
+fn filters_search_what_rows_say() {
+    let mut harness = Harness::new(fixture::engine(), 120, 40);
+    insta::assert_snapshot!("filter_editing_120x40", harness.type_in("/POOL"));
+    harness.press(KeyCode::Enter);
+    insta::assert_snapshot!("filter_kept_120x40", harness.text());
+    harness.press(KeyCode::Esc);
+    assert_eq!(harness.state.filter, "");
+    for (needle, found) in
+        [("2003", "1 row"), ("www-", "1 row"), ("cron.sh", "40 rows"), ("\\x1b", "1 row"), ("zzz", "0 rows")]
+    {
+        let text = harness.type_in(&format!("/{needle}"));
+        assert!(text.contains(&format!("  {found} by process")), "{needle}: {text}");
+        // Esc clears it while it is written.
+        harness.press(KeyCode::Esc);
+    }
+    harness.type_in("2/:5432");
+    assert!(harness.text().contains("  1 destination"), "{}", harness.text());
+    harness.press(KeyCode::Backspace);
+    assert_eq!(harness.state.filter, ":543");
+    harness.press(KeyCode::Enter);
+    let text = harness.type_in("3");
+    assert!(text.contains("120 live"), "{text}");
+    // Hostile typing stays in its line, and has an end.
+    let text = harness.type_in(&format!("/\u{202e}{}", "x".repeat(200)));
+    assert!(text.contains("/:543\\u{202e}xxx"), "{text}");
+    assert_eq!(harness.state.filter.chars().count(), 64);
+}
+
+#[test]
+fn groupings_go_round() {
+    let mut harness = Harness::new(fixture::engine(), 100, 24);
+    for by in ["command", "parent", "user", "cgroup", "process"] {
+        let text = harness.type_in("g");
+        assert!(text.contains(&format!("rows by {by}")), "{text}");
+        if by == "parent" {
+            insta::assert_snapshot!("parents_100x24", text);
+        }
+    }
+    // Other tabs have no groupings.
+    harness.type_in("2g");
+    assert_eq!(harness.state.by, GroupBy::Process);
+}
+
+#[test]
+fn drilling_goes_down_and_back() {
+    let mut harness = Harness::new(fixture::engine(), 120, 24);
+    harness.type_in("gg");
+    harness.press(KeyCode::Down);
+    harness.press(KeyCode::Enter);
+    insta::assert_snapshot!("drilled_into_parent_120x24", harness.text());
+    harness.press(KeyCode::Enter);
+    insta::assert_snapshot!("drilled_into_process_120x24", harness.text());
+    harness.press(KeyCode::Enter);
+    insta::assert_snapshot!("drilled_into_destination_120x24", harness.text());
+    assert_eq!(harness.state.path().len(), 4);
+    for left in [3, 2, 1, 1] {
+        harness.press(KeyCode::Esc);
+        assert_eq!(harness.state.path().len(), left);
+    }
+    assert!(harness.chosen().contains("cron.sh[500]"), "{}", harness.chosen());
+    // Sockets have nothing behind them.
+    harness.type_in("3");
+    harness.press(KeyCode::Enter);
+    assert_eq!(harness.state.path().len(), 1);
+}
+
+#[test]
+fn the_selection_follows_its_row() {
+    let mut harness = Harness::new(fixture::engine(), 120, 24);
+    assert!(harness.chosen().contains(" api "));
+    harness.press(KeyCode::Down);
+    assert!(harness.chosen().contains(" nginx "));
+    harness.type_in("r");
+    assert!(harness.chosen().contains(" nginx "), "another order moves the row, not the choice");
+    assert!(harness.state.level().row > 0);
+    // Its list is left and found again.
+    harness.type_in("21");
+    assert!(harness.chosen().contains(" nginx "));
+    // Home stays with the first, whichever that is.
+    harness.press(KeyCode::Home);
+    assert_eq!(harness.state.level().selected, None);
+    harness.type_in("r");
+    assert!(harness.chosen().contains(" api "));
+}
+
+#[test]
+fn the_selection_stays_in_the_list() {
+    let mut harness = Harness::new(fixture::engine(), 80, 24);
+    harness.press(KeyCode::Up);
+    assert_eq!(harness.state.level().row, 0);
+    harness.press(KeyCode::End);
+    assert_eq!((harness.state.level().row, harness.state.level().top), (44, 29));
+    harness.press(KeyCode::Down);
+    assert_eq!(harness.state.level().row, 44);
+    harness.press(KeyCode::PageUp);
+    assert_eq!((harness.state.level().row, harness.state.level().top), (28, 28));
+    // When the row is gone, its neighbour is chosen.
+    harness.type_in("/nginx");
+    assert_eq!(harness.state.level().row, 0);
+    harness.type_in("zzz");
+    harness.press(KeyCode::Enter);
+    assert_eq!(harness.press(KeyCode::Enter), Outcome::Done);
+    for code in [KeyCode::Down, KeyCode::Up, KeyCode::End, KeyCode::PageDown, KeyCode::PageUp, KeyCode::Home] {
+        harness.press(code);
+    }
+    assert_eq!(harness.state.path().len(), 1, "an empty list has nothing to drill into");
+}
+
+#[test]
+fn orders_go_round_both_ways() {
+    let mut harness = Harness::new(fixture::engine(), 200, 24);
+    for title in ["LIVE▼", "MADE/S▼", "OPENED▼", "ACCEPTED▼", "RESET▼", "ERRORS▼", "COMMAND▼", "MADE▼"]
+    {
+        let text = harness.type_in("s");
+        assert!(text.contains(title), "{title}: {text}");
+    }
+    assert!(harness.type_in("S").contains("COMMAND▼"));
+    assert!(harness.type_in("r").contains("COMMAND▲"));
+    harness.type_in("3");
+    for title in ["LEFT*", "REMOTE*", "LOCAL*", "CLOSED BY*", "AGE*"] {
+        let text = harness.type_in("s");
+        assert!(text.contains(title), "{title}: {text}");
+    }
+}
+
+#[test]
+fn frozen_figures_stand_still() {
+    let mut harness = Harness::new(fixture::engine(), 120, 24);
+    harness.type_in("3");
+    assert_eq!(harness.press(KeyCode::Char(' ')), Outcome::Freeze);
+    let frozen = Frozen::of(harness.engine.model(), &harness.state);
+    for tab in ["1", "2", "3", "4"] {
+        let live = harness.type_in(tab);
+        harness.terminal.draw(|frame| draw(frame, &frozen, &mut harness.state)).unwrap();
+        assert_eq!(harness.text(), live, "drawn from either, it is the same");
+        assert!(live.starts_with("twtrace FROZEN "), "{live}");
+    }
+    harness.engine.apply(fixture::tick(200_000));
+    let moved = harness.draw();
+    harness.terminal.draw(|frame| draw(frame, &frozen, &mut harness.state)).unwrap();
+    let still = harness.text();
+    assert_ne!(still, moved);
+    insta::assert_snapshot!("frozen_120x24", still);
+    assert_eq!(harness.press(KeyCode::Char(' ')), Outcome::Thaw);
+    assert!(!harness.draw().contains("FROZEN"));
+}
+
+#[test]
+fn many_sockets_are_cut_and_counted() {
+    let mut inputs = vec![fixture::inputs().swap_remove(0)];
+    let who = fixture::owner(7, b"maker", 0, (1, "init"));
+    let remote = std::net::IpAddr::from([10, 0, 1, 1]);
+    for number in 1..=2500_u64 {
+        let tuple = fixture::tuple(1000 + number as u16, remote, 80);
+        let end_ns = 1_000_000_000_000 + number * 1_000_000;
+        let life = fixture::life(number, who, tuple, twtrace_core::input::Role::Active, true, end_ns);
+        inputs.push(twtrace_core::input::Input::Life(Box::new(life)));
+    }
+    inputs.push(fixture::tick(3000));
+    let mut harness = Harness::new(fixture::told(inputs), 120, 24);
+    let text = harness.type_in("3");
+    assert!(text.contains("showing 1,000 of 2,500"), "{text}");
+    assert!(harness.chosen().contains("10.0.0.1:3500 "), "the newest is first: {}", harness.chosen());
+    harness.type_in("r");
+    assert!(harness.chosen().contains("10.0.0.1:1001 "), "the oldest is first: {}", harness.chosen());
+    let frozen = Frozen::of(harness.engine.model(), &harness.state);
+    harness.terminal.draw(|frame| draw(frame, &frozen, &mut harness.state)).unwrap();
+    assert!(harness.text().contains("showing 1,000 of 2,500"));
+}
+
+#[test]
+fn small_screens_say_so_and_no_size_is_too_odd() {
+    let mut harness = Harness::new(fixture::lossy(), 40, 10);
+    insta::assert_snapshot!("too_small_40x10", harness.text());
+    for (width, height) in [(1, 1), (59, 24), (60, 12), (61, 13), (80, 11), (500, 12), (60, 200), (1, 60), (300, 1)] {
+        let mut small = Harness::new(fixture::lossy(), width, height);
+        for keys in ["1", "2", "3", "4", "?"] {
+            small.type_in(keys);
+        }
+    }
+    harness.terminal.backend_mut().resize(80, 24);
+    assert!(harness.draw().contains("[1 processes]"));
+}
+
+#[test]
+fn without_colour_there_is_none() {
+    let mut harness = Harness::new(fixture::lossy(), 120, 24);
+    let colours = |harness: &Harness| {
+        harness
+            .terminal
+            .backend()
+            .buffer()
+            .content
+            .iter()
+            .any(|cell| cell.fg != Color::Reset || cell.bg != Color::Reset)
+    };
+    assert!(colours(&harness));
+    harness.state.look = Look { colour: false };
+    for keys in ["1", "2", "3", "4", "?", "q/x"] {
+        harness.type_in(keys);
+        assert!(!colours(&harness), "{keys}");
+    }
+}
+
+#[test]
+fn keys_that_mean_nothing_do_nothing() {
+    let mut harness = Harness::new(fixture::engine(), 80, 24);
+    let before = harness.text();
+    for code in [KeyCode::F(5), KeyCode::Insert, KeyCode::Char('ö'), KeyCode::Char('Z'), KeyCode::Null] {
+        assert_eq!(harness.press(code), Outcome::Done);
+    }
+    assert_eq!(harness.text(), before);
+    let control = |code| KeyEvent::new(code, KeyModifiers::CONTROL);
+    assert_eq!(key(control(KeyCode::Char('q')), harness.engine.model(), &mut harness.state), Outcome::Done);
+    harness.type_in("/");
+    assert_eq!(key(control(KeyCode::Char('c')), harness.engine.model(), &mut harness.state), Outcome::Quit);
+    assert_eq!(harness.state.filter, "");
+}
+
+/// The fixture as a recording of ten seconds, paused near its end.
+fn recording(width: u16, height: u16) -> Harness {
+    let mut harness = Harness::new(fixture::lossy(), width, height);
+    let start_ns = harness.engine.model().summary().window.start_ns;
+    let warnings = vec!["connections-0002.parquet: 4,096 rows are missing".to_owned()];
+    let length = 10_000_000_000;
+    let mut deck =
+        Deck::new("incident.twt".to_owned(), warnings, 1_790_000_000_000_000_000, (start_ns, start_ns + length));
+    deck.go(start_ns + 5_400_000_000);
+    deck.key(KeyCode::Char(' '));
+    let made = vec![1, 2, 100, 3, 0, 0, 0, 20, 30, 40];
+    deck.churn = Some(deck::Churn { made, bucket_ns: 1_000_000_000, peaks: vec![2] });
+    harness.state.deck = Some(deck);
+    harness.draw();
+    harness
+}
+
+#[test]
+fn a_recording_says_that_it_is_one_and_where_it_is() {
+    for (width, height) in [(60, 12), (80, 24), (120, 24)] {
+        insta::assert_snapshot!(format!("recording_{width}x{height}"), recording(width, height).text());
+    }
+    let mut harness = recording(80, 40);
+    insta::assert_snapshot!("recording_help_80x40", harness.type_in("?"));
+    harness.type_in("?g14:13:2x");
+    insta::assert_snapshot!("recording_prompt_80x40", harness.text());
+    harness.press(KeyCode::Enter);
+    assert!(harness.text().contains("expected a time such as"), "{}", harness.text());
+    harness.press(KeyCode::Backspace);
+    harness.press(KeyCode::Backspace);
+    harness.type_in("21");
+    harness.press(KeyCode::Enter);
+    let deck = harness.state.deck.as_ref().unwrap();
+    assert_eq!(deck.target_ns() - deck.start_ns, 1_000_000_000);
+}
+
+#[test]
+fn keys_for_the_time_leave_the_others_to_the_lists() {
+    let mut harness = recording(120, 24);
+    let target = |harness: &Harness| harness.state.deck.as_ref().map(Deck::target_ns);
+    let before = target(&harness);
+    assert!(harness.type_in("b").contains("rows by command"));
+    assert!(harness.type_in("2").contains("[2 destinations]"));
+    assert!(harness.type_in("3").contains("[3 sockets]"));
+    assert!(harness.type_in("/gn[ ").contains("/gn[ _"));
+    harness.press(KeyCode::Esc);
+    assert_eq!(target(&harness), before);
+    harness.press(KeyCode::Left);
+    assert_eq!(harness.state.tab, Tab::Sockets, "arrows are for the time");
+    assert_ne!(target(&harness), before);
+    // What plays is not on its way anywhere.
+    assert!(!harness.text().contains("FROZEN") && !harness.type_in(" ").contains("FROZEN"));
+    assert!(harness.type_in("nnn").contains("no later peak"));
+}

@@ -1,0 +1,158 @@
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+use super::figures::Frozen;
+use super::style::Look;
+use super::*;
+use crossterm::event::{KeyCode, KeyModifiers};
+use ratatui::Terminal;
+use ratatui::backend::TestBackend;
+use ratatui::style::Color;
+use twtrace_core::finding::{Finding, Rule};
+use twtrace_view::fixture;
+use twtrace_view::order::{By, Sort};
+
+/// A screen over the fixture with findings written by hand.
+struct Harness {
+    figures: Frozen,
+    state: State,
+    terminal: Terminal<TestBackend>,
+}
+
+impl Harness {
+    fn new(findings: Vec<Finding>, width: u16, height: u16) -> Self {
+        let state = State::new(By::Process, Sort::Made, Look { colour: true });
+        let mut figures = Frozen::of(fixture::engine().model(), &state);
+        figures.findings = findings;
+        let terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+        let mut harness = Self { figures, state, terminal };
+        harness.draw();
+        harness
+    }
+
+    fn draw(&mut self) -> String {
+        self.terminal.draw(|frame| draw(frame, &self.figures, &mut self.state)).unwrap();
+        let buffer = self.terminal.backend().buffer();
+        let line = |cells: &[ratatui::buffer::Cell]| {
+            cells.iter().map(ratatui::buffer::Cell::symbol).collect::<String>().trim_end().to_owned()
+        };
+        let lines: Vec<String> = buffer.content.chunks(buffer.area.width.into()).map(line).collect();
+        let text = lines.join("\n");
+        assert!(text.chars().all(|letter| letter == '\n' || text::is_plain(letter)), "{text}");
+        text
+    }
+
+    fn press(&mut self, codes: &[KeyCode]) -> String {
+        for code in codes {
+            key(KeyEvent::new(*code, KeyModifiers::NONE), &self.figures, &mut self.state);
+            self.draw();
+        }
+        self.draw()
+    }
+}
+
+use KeyCode::{Char, Down, End, Enter, Esc, Home, PageDown, Up};
+
+#[test]
+fn findings_are_listed_and_each_has_a_page() {
+    for (width, height) in [(80, 24), (120, 40)] {
+        let mut harness = Harness::new(fixture::findings(), width, height);
+        insta::assert_snapshot!(format!("findings_{width}x{height}"), harness.press(&[Char('4')]));
+        insta::assert_snapshot!(format!("finding_{width}x{height}"), harness.press(&[Enter]));
+    }
+}
+
+#[test]
+fn a_page_scrolls_within_its_lines() {
+    let mut harness = Harness::new(fixture::findings(), 60, 12);
+    let first = harness.press(&[Char('4'), Enter]);
+    assert!(first.contains("CRITICAL  exhaustion-reached") && first.contains("lines 1 to "), "{first}");
+    let next = harness.press(&[Down]);
+    assert!(next.contains("lines 2 to ") && !next.contains("CRITICAL  exhaustion-reached"), "{next}");
+    assert_eq!(harness.press(&[Up, Up]), first);
+    let last = harness.press(&[End]);
+    assert!(last.contains("with 0."), "{last}");
+    assert_eq!(harness.press(&[PageDown, Down]), last);
+    assert_eq!(harness.press(&[Home]), first);
+    // Another size has other lines.
+    harness.press(&[End]);
+    harness.terminal.backend_mut().resize(200, 60);
+    let all = harness.draw();
+    assert!(all.contains("CRITICAL  exhaustion-reached") && all.contains("ends with 0."), "{all}");
+    assert!(harness.press(&[Esc]).contains("[4 findings (3)]"));
+}
+
+#[test]
+fn what_is_found_no_more_says_so() {
+    let mut harness = Harness::new(fixture::findings(), 80, 24);
+    harness.press(&[Char('4'), Down, Enter]);
+    assert!(harness.draw().contains("> fork-per-request"));
+    harness.figures.findings.remove(0);
+    assert!(harness.draw().contains("> fork-per-request"), "it is another's place now");
+    harness.figures.findings.clear();
+    let gone = harness.draw();
+    assert!(gone.contains("> (gone)") && gone.contains("It is found no more"), "{gone}");
+    let none = harness.press(&[Esc]);
+    assert!(none.contains("[4 findings]  nothing to report") && !none.contains("! "), "{none}");
+    harness.press(&[Enter, Down, End]);
+    assert_eq!(harness.state.path().len(), 1);
+}
+
+#[test]
+fn the_header_names_the_gravest_that_holds() {
+    let mut findings = fixture::findings();
+    findings[0].holds = false;
+    let mut harness = Harness::new(findings, 80, 24);
+    assert!(harness.draw().contains("! info tracer-doubts: this host 1,234 events were lost"), "{}", harness.draw());
+    let listed = harness.press(&[Char('4'), Char('/'), Char('o'), Char('v'), Char('e'), Char('r')]);
+    assert!(listed.contains("CRITICAL") && !listed.contains("tracer-doubts   "), "{listed}");
+    let low = Harness::new(fixture::findings(), 80, 15).draw();
+    assert!(!low.contains("! CRITICAL") && low.contains("4 findings (3)"), "{low}");
+}
+
+#[test]
+fn severities_are_words_and_colours() {
+    let colours = |look: Look| {
+        let mut harness = Harness::new(fixture::findings(), 120, 24);
+        harness.state.look = look;
+        let text = harness.press(&[Char('4'), Down]);
+        assert!(text.contains("CRITICAL") && text.contains("WARNING") && text.contains("over"), "{text}");
+        let buffer = harness.terminal.backend().buffer();
+        let row = text.lines().position(|line| line.starts_with("CRITICAL")).unwrap() as u16;
+        (buffer[(0, row)].fg, buffer.content.iter().any(|cell| cell.fg != Color::Reset))
+    };
+    assert_eq!(colours(Look { colour: true }), (Color::Indexed(208), true));
+    assert_eq!(colours(Look { colour: false }), (Color::Reset, false));
+}
+
+#[test]
+fn ports_have_a_bar() {
+    for (width, height) in [(80, 24), (120, 40)] {
+        let mut harness = Harness::new(Vec::new(), width, height);
+        insta::assert_snapshot!(format!("ports_{width}x{height}"), harness.press(&[Char('2'), Down]));
+        insta::assert_snapshot!(format!("ports_drilled_{width}x{height}"), harness.press(&[Up, Enter]));
+    }
+    let mut harness = Harness::new(Vec::new(), 100, 30);
+    let failed = harness.press(&[Char('2'), Char('/'), Char('1'), Char('1'), Char('2'), Char('1'), Enter, Enter]);
+    assert!(failed.contains("failed 3x connect EADDRNOTAVAIL by batch[700]: this is not TIME_WAIT: "), "{failed}");
+    // Nobody's ports but its own.
+    let passive = Harness::new(Vec::new(), 100, 30).press(&[Char('2'), Down, Down]);
+    assert!(passive.contains("closes first on its own listening port: costs memory, no ephemeral port"), "{passive}");
+    // The list comes first where there is room for little.
+    let low = Harness::new(Vec::new(), 60, 12).press(&[Char('2')]);
+    assert!(low.contains("10.0.1.2:5432") && !low.contains("[T"), "{low}");
+    for (width, height) in [(60, 12), (61, 17), (60, 60), (300, 18)] {
+        Harness::new(fixture::findings(), width, height).press(&[Char('2'), Enter, Char('4'), Enter, Char('?')]);
+    }
+}
+
+#[test]
+fn an_open_finding_stays_open_when_it_gets_worse() {
+    let all = fixture::findings();
+    let reached = all.iter().find(|finding| finding.rule == Rule::ExhaustionReached).unwrap().clone();
+    let near = Finding { rule: Rule::ExhaustionNear, ..reached.clone() };
+    let mut harness = Harness::new(vec![near], 120, 40);
+    assert!(harness.press(&[Char('4'), Enter]).contains("exhaustion-near"));
+    harness.figures.findings = vec![reached];
+    let page = harness.draw();
+    assert!(page.contains("exhaustion-reached") && !page.contains("found no more"), "{page}");
+}

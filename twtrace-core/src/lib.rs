@@ -25,6 +25,7 @@ pub mod pattern;
 pub mod peaks;
 pub mod plan;
 pub mod ports;
+pub mod program;
 mod recent;
 mod restart;
 mod rules;

@@ -28,6 +28,7 @@ pub mod plain;
 pub mod plan;
 pub mod ports;
 mod process_facts;
+pub mod program;
 mod recent;
 pub mod recording;
 mod restart;

@@ -13,6 +13,7 @@ pub mod python;
 pub mod setup;
 pub mod soak;
 pub mod test;
+pub mod tidy;
 pub mod tools;
 pub mod vm;
 pub mod workspace;

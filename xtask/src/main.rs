@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{bench, build_ebpf, fuzz, setup, soak, test, vm};
+use xtask::{bench, build_ebpf, fuzz, setup, soak, test, tidy, vm};
 
 /// The toolbox of this workspace
 ///
@@ -24,6 +24,8 @@ enum Command {
     BuildEbpf(build_ebpf::Args),
     /// Run every check and every test
     Test(test::Args),
+    /// Print the structure of the tree: crates, circles of imports, long files
+    Tidy,
     /// Feed what comes from outside with anything
     Fuzz(fuzz::Args),
     /// Measure against other programs, in the same run
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
         Command::Setup(args) => setup::run(&args),
         Command::BuildEbpf(args) => build_ebpf::run(&args),
         Command::Test(args) => test::run(&args),
+        Command::Tidy => tidy::run(),
         Command::Fuzz(args) => fuzz::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Soak(args) => soak::run(&args),

@@ -11,7 +11,7 @@ use crate::ebpf::{self, Toolchain};
 use crate::process::{cargo, run as run_command, say};
 use crate::tools::CARGO_DENY;
 use crate::workspace::{DIGEST, OBJECT, root, target};
-use crate::{digest, fuzz, setup, vm};
+use crate::{digest, fuzz, setup, tidy, vm};
 
 /// Options of `cargo xtask test`.
 #[derive(clap::Args)]
@@ -55,11 +55,12 @@ struct Context {
     object: PathBuf,
 }
 
-const STEPS: [Step; 13] = [
+const STEPS: [Step; 14] = [
     Step::needed("set-up", set_up),
     Step::needed("eBPF object from source", build_object),
     Step::of("committed eBPF object", committed_object),
     Step::of("fmt", fmt),
+    Step::of("structure", structure),
     Step::of("clippy", clippy),
     Step::of("clippy of the kernel side", clippy_ebpf),
     Step::of("licences and sources of dependencies", deny),
@@ -157,6 +158,11 @@ fn committed_object(context: &Context) -> Result<Done> {
 fn fmt(_: &Context) -> Result<Done> {
     run_command(cargo().args(["fmt", "--all", "--check"]))?;
     run_command(cargo().args(["fmt", "--check", "--manifest-path", "twtrace-ebpf/Cargo.toml"]))?;
+    Ok(Done::Passed)
+}
+
+fn structure(_: &Context) -> Result<Done> {
+    tidy::run()?;
     Ok(Done::Passed)
 }
 

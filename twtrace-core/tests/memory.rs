@@ -6,6 +6,7 @@ use common::*;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use twtrace_core::engine::{Engine, EngineConfig};
+use twtrace_core::input::{CensusState, Input, ProcessFacts};
 
 /// The system's allocator, which also counts.
 struct Counting;
@@ -52,6 +53,39 @@ fn held(owners: impl Fn(u32) -> (u32, u32)) -> usize {
     HELD.load(Ordering::Relaxed) - before
 }
 
+/// Bytes that an engine holds with every table at its bound: as many live sockets as it follows, each opened and closed
+/// by processes of its own that it also knows the command lines of, all of them told by censuses, and as many
+/// destinations as it has rows for.
+fn held_at_the_bound() -> usize {
+    const FOLLOWED: u32 = 262_144;
+    const SECONDS: u32 = 50;
+    let before = HELD.load(Ordering::Relaxed);
+    let mut engine = Engine::new(EngineConfig::default());
+    engine.apply(start());
+    for n in 0..FOLLOWED {
+        let at_ns = START + u64::from(n) * u64::from(SECONDS) * SECOND / u64::from(FOLLOWED);
+        let (opener, closer) = (owner(2 * n + 1, "opener"), owner(2 * n + 2, "closer"));
+        let tuple = tuple((n % 60_000) as u16, (n % 251) as u8, (n % 16_381) as u16 + 1);
+        let mut life = life(u64::from(n) + 1, closer, tuple, at_ns);
+        life.opener = Some(opener);
+        engine.apply(ended(life));
+        let facts = ProcessFacts { cmdline: Some("x".repeat(1_000)), ..ProcessFacts::default() };
+        engine.apply(Input::Process { key: closer.key, facts });
+        if n % 1_000 == 0 {
+            engine.apply(tick(at_ns));
+        }
+    }
+    let end = START + u64::from(SECONDS) * SECOND;
+    let rows = (0..FOLLOWED).map(|n| {
+        let tuple = tuple((n % 60_000) as u16, (n % 251) as u8, (n % 16_381) as u16 + 1);
+        row(u64::from(n) + 1, tuple, CensusState::TimeWait, 60_000)
+    });
+    census(end, rows.collect()).into_iter().for_each(|input| engine.apply(input));
+    engine.show();
+    assert_eq!(engine.model().summary().totals.counts.time_wait_live, u64::from(FOLLOWED));
+    HELD.load(Ordering::Relaxed) - before
+}
+
 // One test: others would allocate meanwhile.
 #[test]
 fn memory_with_130_000_live_sockets() {
@@ -61,4 +95,7 @@ fn memory_with_130_000_live_sockets() {
     assert!(one_shots <= 40 * MIB, "a process for each connection: {one_shots} bytes");
     let handed_over = held(|n| (2 * n + 1, 2 * n + 2));
     assert!(handed_over <= 64 * MIB, "two processes for each connection: {handed_over} bytes");
+    // The README has this bound.
+    let all = held_at_the_bound();
+    assert!(all <= 192 * MIB, "every table at its bound: {all} bytes");
 }

@@ -4,12 +4,15 @@ use super::clock::Clock;
 use super::columns::Unknown;
 use super::schema::{TABLES, Table};
 use super::skipped::Skipped;
-use super::stream::Order;
 use super::tables::{connections, processes, samples, sockets};
 use super::tuples::Tuples;
 use anyhow::{Context as _, bail};
 use arrow_array::RecordBatch;
 use twtrace_core::input::{CensusRow, Input, Owner};
+
+/// Where a row is in the order of all: by the number of its event. Of rows with the same number the first are what a
+/// segment repeats of its frame and of sockets, whose end may be the event of that number.
+pub(super) type Order = (u64, bool);
 
 /// What is done with rows that tell again what earlier segments told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -44,6 +44,7 @@ mod sealed;
 mod sealer;
 mod skipped;
 mod stream;
+mod streams;
 mod tables;
 mod tail;
 mod tuples;

@@ -6,6 +6,7 @@ use super::pass::Pass;
 use super::place::{MANIFEST, Place};
 use super::schema::{Foreign, Form, Newer, Table, parse_file};
 use super::sealed::{self, Sealed};
+pub use super::stream::ReadOptions;
 use super::stream::{self, Planned};
 use super::tail::Tail;
 use super::{Fault, Info, Loss, describe, is_missing, loss};
@@ -21,19 +22,6 @@ use twtrace_core::input::{HostFacts, Input};
 /// How often files are looked for that a recorder is just renaming, and how long between.
 const ATTEMPTS: usize = 20;
 const PAUSE: Duration = Duration::from_millis(20);
-
-/// How to read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ReadOptions {
-    /// Rows of a table that are decoded at once, at most. What is read does not depend on it.
-    pub batch_rows: usize,
-}
-
-impl Default for ReadOptions {
-    fn default() -> Self {
-        Self { batch_rows: 16_384 }
-    }
-}
 
 /// An opened recording.
 #[derive(Debug)]

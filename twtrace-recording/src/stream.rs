@@ -1,9 +1,8 @@
 //! The rows of a recording, table by table, decoded ahead on a thread of their own.
 
-use super::decoder::Restated;
+use super::decoder::{Order, Restated};
 use super::guard::guarded;
 use super::place::Place;
-use super::reader::ReadOptions;
 use super::schema::{Form, TABLES, Table};
 use super::sealed::{Columns, Sealed};
 use super::tail::{Tail, TailBatches};
@@ -19,6 +18,19 @@ use std::thread;
 
 /// Parts that are decoded ahead, up to a few megabytes each.
 const AHEAD: usize = 8;
+
+/// How to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadOptions {
+    /// Rows of a table that are decoded at once, at most. What is read does not depend on it.
+    pub batch_rows: usize,
+}
+
+impl Default for ReadOptions {
+    fn default() -> Self {
+        Self { batch_rows: 16_384 }
+    }
+}
 
 /// A segment that is to be read.
 #[derive(Clone, Copy, Debug)]
@@ -251,10 +263,6 @@ fn seqs(batch: &RecordBatch) -> anyhow::Result<&UInt64Array> {
     let column = batch.column_by_name("seq").context("has no column seq")?;
     column.as_any().downcast_ref().context("has a column seq of another type")
 }
-
-/// Where a row is in the order of all: by the number of its event. Of rows with the same number the first are what a
-/// segment repeats of its frame and of sockets, whose end may be the event of that number.
-pub(super) type Order = (u64, bool);
 
 /// Where a row of a batch is.
 fn order(table: Table, batch: &RecordBatch, row: usize) -> anyhow::Result<Order> {

@@ -7,22 +7,21 @@
 use super::Fault;
 use super::encoder::Encoder;
 use super::manifest::Manifest;
-use super::place::{Lock, Place};
-use super::schema::{End, Label, TABLES, Table};
-use super::sealer::{Job, Over, Sealer};
-use super::tail::TailWriter;
+use super::place::Place;
+use super::schema::Table;
+use super::sealer::Sealer;
+use super::streams::{HandOver, Order, Streams, stand_back};
 use anyhow::{Context as _, bail};
-use arrow_array::RecordBatch;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use twtrace_core::input::{HostFacts, Input};
+use twtrace_core::input::Input;
 
 /// How often rows are handed over, nanoseconds.
 const HAND_OVER_NS: u64 = 500_000_000;
@@ -102,7 +101,7 @@ pub(super) struct Shared {
     /// Size of all files.
     pub(super) bytes: AtomicU64,
     /// Of the streams of the open segment.
-    open_bytes: AtomicU64,
+    pub(super) open_bytes: AtomicU64,
     pub(super) segments: AtomicU64,
     pub(super) segments_dropped: AtomicU64,
     /// The first thing that went wrong.
@@ -126,25 +125,6 @@ impl Shared {
             None => bail!("the recording has failed"),
         }
     }
-}
-
-/// What is handed over.
-struct HandOver {
-    tables: [Option<RecordBatch>; TABLES],
-    segment: u32,
-    first_seq: u64,
-    next_seq: u64,
-    first_us: i64,
-    last_us: i64,
-    /// The segment is over.
-    over: bool,
-}
-
-/// What the writing thread is asked for.
-enum Order {
-    Host(HostFacts),
-    Write(Box<HandOver>),
-    Finish,
 }
 
 /// Writes a recording.
@@ -217,23 +197,13 @@ impl Recorder {
                 sealing.fail(sealer_failed(error));
             }
         })?;
-        let mut streams = Streams {
-            place: Arc::clone(&place),
-            id,
-            shared: Arc::clone(&shared),
-            open: None,
-            jobs: Some(jobs),
-            sealer,
-            _lock: lock,
-        };
+        let mut streams = Streams::new((Arc::clone(&place), lock), id, Arc::clone(&shared), (jobs, sealer));
         let writing = Arc::clone(&shared);
         let writer = thread::Builder::new().name("record".to_owned()).spawn(move || {
             if let Err(error) = streams.run(&todo) {
                 writing.fail(failed(error));
             }
-            // What is over is sealed, whatever happened.
-            streams.jobs = None;
-            if streams.sealer.join().is_err() {
+            if streams.join().is_err() {
                 writing.fail(anyhow::anyhow!("the thread that seals has failed"));
             }
         })?;
@@ -406,92 +376,8 @@ impl Drop for Recorder {
     }
 }
 
-/// The streams of the open segment.
-struct Streams {
-    place: Arc<Place>,
-    id: String,
-    shared: Arc<Shared>,
-    open: Option<Open>,
-    jobs: Option<SyncSender<Job>>,
-    sealer: JoinHandle<()>,
-    _lock: Lock,
-}
-
-struct Open {
-    segment: u32,
-    streams: Vec<TailWriter>,
-    bytes: u64,
-}
-
-/// Lets all other threads go first: on a host without a processor to spare, packing a segment can wait, and tracing
-/// cannot.
-fn stand_back() {
-    const NICENESS: libc::c_int = 10;
-    // SAFETY: it takes numbers alone. On Linux, 0 is the calling thread.
-    let _ = unsafe { libc::setpriority(libc::PRIO_PROCESS as _, 0, NICENESS) };
-}
-
-impl Streams {
-    fn run(&mut self, orders: &Receiver<Order>) -> anyhow::Result<()> {
-        for order in orders {
-            match order {
-                Order::Host(host) => self.ask(Job::Host(host))?,
-                Order::Write(hand_over) => self.write(&hand_over)?,
-                Order::Finish => self.ask(Job::Finish { now_us: unix_us() })?,
-            }
-        }
-        Ok(())
-    }
-
-    /// When the sealer is gone it has said why.
-    fn ask(&self, job: Job) -> anyhow::Result<()> {
-        let sent = self.jobs.as_ref().is_some_and(|jobs| jobs.send(job).is_ok());
-        if sent { Ok(()) } else { bail!("the thread that seals has failed") }
-    }
-
-    fn write(&mut self, hand_over: &HandOver) -> anyhow::Result<()> {
-        self.place.is_there()?;
-        let mut open = match self.open.take() {
-            Some(open) if open.segment == hand_over.segment => open,
-            _ => {
-                let stream = |table| {
-                    let label =
-                        Label::new(&self.id, table, hand_over.segment, (hand_over.first_seq, hand_over.first_us));
-                    TailWriter::create(&self.place, &label)
-                };
-                let streams = Table::ALL.into_iter().map(stream).collect::<anyhow::Result<_>>()?;
-                Open { segment: hand_over.segment, streams, bytes: 0 }
-            }
-        };
-        let mut entries = Vec::with_capacity(TABLES);
-        for (stream, batch) in open.streams.iter_mut().zip(&hand_over.tables) {
-            entries.push(stream.append(batch.as_ref(), hand_over.next_seq, hand_over.last_us)?);
-        }
-        for (stream, entry) in open.streams.iter_mut().zip(entries) {
-            let bytes = entry.bytes();
-            stream.confirm(entry)?;
-            open.bytes += bytes;
-            self.shared.bytes.fetch_add(bytes, Relaxed);
-        }
-        if hand_over.over {
-            let over = Over {
-                segment: open.segment,
-                first_seq: hand_over.first_seq,
-                first_us: hand_over.first_us,
-                end: End { next_seq: hand_over.next_seq, last_us: hand_over.last_us },
-                bytes: open.bytes,
-            };
-            self.ask(Job::Seal(over))
-        } else {
-            self.shared.open_bytes.store(open.bytes, Relaxed);
-            self.open = Some(open);
-            Ok(())
-        }
-    }
-}
-
 /// Microseconds since the Unix epoch.
-fn unix_us() -> i64 {
+pub(super) fn unix_us() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }

@@ -1,28 +1,14 @@
 //! Turns what the loader, or the kernel behind it, said into one line with what to do next.
 
-use super::probe;
-use super::probe::{Capabilities, Lockdown, kernel_version};
+use super::situation::{self, Lockdown, Situation, kernel_version};
 use std::io;
 
 /// Longest explanation, in characters: verifier logs have no end.
 const MAX_CHARS: usize = 600;
 
-/// What must be known of the host to tell apart causes that share an errno.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Situation {
-    /// Effective capabilities.
-    pub capabilities: Capabilities,
-    /// `/sys/kernel/btf/vmlinux` is there.
-    pub btf: bool,
-    /// Kernel lockdown.
-    pub lockdown: Lockdown,
-    /// Kernel release.
-    pub kernel: String,
-}
-
 /// One line for an error of the loader, by the running host's situation.
 pub fn explain(error: &anyhow::Error) -> String {
-    explain_in(error, &probe::situation())
+    explain_in(error, &situation::read())
 }
 
 /// The same by a given situation.
@@ -100,6 +86,7 @@ fn clip(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::situation::Capabilities;
     use anyhow::Context as _;
 
     fn situation() -> Situation {

@@ -9,4 +9,5 @@ pub mod load;
 pub mod offsets;
 mod plain;
 pub mod probe;
+mod situation;
 pub mod tracefs;

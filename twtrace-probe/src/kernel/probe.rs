@@ -1,8 +1,10 @@
 //! What this host offers a tracer: read once, judged by `twtrace doctor`.
 
 use super::census::{self, CensusReport};
-use super::explain::{self, Situation};
+use super::explain;
 use super::load;
+use super::situation::{BTF, LOCKDOWN, status_field};
+pub use super::situation::{Capabilities, Capability, Lockdown, capabilities, kernel_version, lockdown};
 use super::tracefs::{self, TracefsState};
 use crate::host::{self, sysctl};
 use std::fs::{self, File};
@@ -11,9 +13,6 @@ use std::path::Path;
 use std::thread;
 use twtrace_core::doctor::ProgramSize;
 use twtrace_core::input::{Hook, KernelFacts};
-
-/// Type information of the running kernel.
-const BTF: &str = "/sys/kernel/btf/vmlinux";
 
 /// Inode numbers of the initial namespaces (`include/linux/proc_ns.h`).
 const INITIAL_USER_NS: &str = "user:[4026531837]";
@@ -24,53 +23,6 @@ const MAX_MOUNTINFO: u64 = 8 * 1024 * 1024;
 
 /// Processes whose executable is tried to be read.
 const MAX_TRIED: usize = 512;
-
-/// Effective capabilities, one bit each (`include/uapi/linux/capability.h`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Capabilities(pub u64);
-
-/// Number of a capability.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-#[allow(missing_docs, reason = "the names are the kernel's own")]
-pub enum Capability {
-    NetAdmin = 12,
-    SysPtrace = 19,
-    SysAdmin = 21,
-    SysResource = 24,
-    Perfmon = 38,
-    Bpf = 39,
-}
-
-impl Capabilities {
-    /// None at all.
-    pub const NONE: Self = Self(0);
-    /// Every one.
-    pub const ALL: Self = Self(u64::MAX);
-
-    /// Whether it is held.
-    pub fn has(self, capability: Capability) -> bool {
-        self.0 & 1 << capability as u8 != 0
-    }
-
-    /// Enough to load tracing programs: CAP_SYS_ADMIN contains the two that were split from it in 5.8.
-    pub fn can_trace(self) -> bool {
-        self.has(Capability::SysAdmin) || self.has(Capability::Bpf) && self.has(Capability::Perfmon)
-    }
-}
-
-/// Kernel lockdown (`/sys/kernel/security/lockdown`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lockdown {
-    /// Off, or not built into this kernel.
-    None,
-    /// User space may not change the running kernel. Tracing is allowed.
-    Integrity,
-    /// Nor may it read the kernel's memory.
-    Confidentiality,
-    /// Cannot be told: securityfs is not mounted and could not be.
-    Unknown,
-}
 
 /// What `/proc` shows of other processes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -148,17 +100,6 @@ pub fn read(object: Option<&Path>) -> io::Result<Facts> {
         .map_err(|_| io::Error::other("looking at the host failed unexpectedly"))
 }
 
-/// What the explanation of an error needs, without trying anything.
-pub fn situation() -> Situation {
-    let status = host::read_text("/proc/self/status").unwrap_or_default();
-    Situation {
-        capabilities: capabilities(&status).unwrap_or(Capabilities::NONE),
-        btf: Path::new(BTF).exists(),
-        lockdown: host::read_text(LOCKDOWN).map_or(Lockdown::Unknown, |text| lockdown(&text)),
-        kernel: sysctl::read("kernel.osrelease").unwrap_or_default(),
-    }
-}
-
 fn read_here(object: Option<&Path>) -> Facts {
     let status = host::read_text("/proc/self/status").unwrap_or_default();
     // Before the hooks: tracepoints are attached through tracefs.
@@ -192,8 +133,6 @@ fn read_here(object: Option<&Path>) -> Facts {
     }
 }
 
-const LOCKDOWN: &str = "/sys/kernel/security/lockdown";
-
 /// Lockdown; where the host has securityfs not mounted, by mounting it for this thread alone.
 fn read_lockdown() -> Lockdown {
     let folder = Path::new("/sys/kernel/security");
@@ -209,35 +148,10 @@ fn read_lockdown() -> Lockdown {
     }
 }
 
-/// `[none] integrity confidentiality`: the one in brackets is in force.
-pub fn lockdown(text: &str) -> Lockdown {
-    match text.split_once('[').and_then(|(_, rest)| rest.split_once(']')) {
-        Some(("none", _)) => Lockdown::None,
-        Some(("integrity", _)) => Lockdown::Integrity,
-        Some(("confidentiality", _)) => Lockdown::Confidentiality,
-        _ => Lockdown::Unknown,
-    }
-}
-
-/// `CapEff` of `/proc/PID/status`.
-pub fn capabilities(status: &str) -> Option<Capabilities> {
-    u64::from_str_radix(status_field(status, "CapEff")?, 16).ok().map(Capabilities)
-}
-
-fn status_field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
-    status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
-}
-
 /// Soft limit of `Max locked memory` in `/proc/PID/limits`.
 pub fn memlock(limits: &str) -> Option<u64> {
     let soft = limits.lines().find_map(|line| line.strip_prefix("Max locked memory"))?.split_whitespace().next()?;
     if soft == "unlimited" { Some(u64::MAX) } else { soft.parse().ok() }
-}
-
-/// Major and minor version of a kernel release such as `6.1.0-28-amd64`.
-pub fn kernel_version(release: &str) -> Option<(u32, u32)> {
-    let mut numbers = release.split(['.', '-', '+']).map(str::parse);
-    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
 /// A line of `/proc/self/mountinfo`, as far as needed.

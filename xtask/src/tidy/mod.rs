@@ -29,7 +29,7 @@ const LIMIT: usize = 4;
 
 /// Crates whose widest circle was wider than [`LIMIT`] when this check was written, with its width today. A number here
 /// must never be raised. It has to be lowered when the circle has shrunk, and its line goes when it is [`LIMIT`].
-const LIMITS: &[(&str, usize)] = &[("twtrace", 5), ("twtrace-core", 16)];
+const LIMITS: &[(&str, usize)] = &[("twtrace-core", 16)];
 
 /// Lines that a file may have without a reason in [`REASONS`].
 const LINES: usize = 500;
@@ -45,7 +45,6 @@ const REASONS: &[(&str, &str)] = &[
         "to be split: the plain types that views read, and the model that the engine changes",
     ),
     ("twtrace-ebpf/src/life.rs", "to be split: what a hook can see of a socket, and the steps of its life"),
-    ("twtrace/src/trace/writer.rs", "to be split: the recorder, and the thread that appends to the streams"),
 ];
 
 /// What the structure is held to.

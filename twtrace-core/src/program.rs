@@ -46,7 +46,20 @@ pub fn of(comm: &str, exe: Option<&str>, cmdline: Option<&str>) -> Program {
         Some(first) if *first == "/proc/self/exe" => *first = exe,
         _ => {}
     }
+    if let Some(path) = words.first()
+        && is_named_by_itself(comm, &Call::new(path, words.get(1..).unwrap_or_default(), MAX_DEPTH))
+    {
+        return Program { name: cut(comm.to_owned()) };
+    }
     Program { name: program(comm, &words) }
+}
+
+/// Whether a process that no rule is for has chosen another name than its file's (`PR_SET_NAME`): workers that were
+/// forked from one program are told apart by it. The kernel keeps 15 bytes of a name.
+fn is_named_by_itself(comm: &str, call: &Call<'_>) -> bool {
+    // A process that ran itself again by /proc/self/exe is called `exe`.
+    let is_name = !matches!(comm, "" | "exe") && !call.name.starts_with(comm);
+    is_name && !call.title && call.telling().is_none() && Rule::of(call.name).is_none()
 }
 
 /// The name of a program with these arguments, the first of which is its own; `comm` without arguments.

@@ -119,7 +119,7 @@ pub fn groups(by: GroupBy) -> Vec<Column<Row>> {
     let mut columns = Vec::new();
     if process {
         columns.push(Column::right("PID", 7, 0, |_, row| pid(row)));
-        columns.push(Column::left("COMMAND", 16, 0, |at, row| label::group(row, at.names)).sorts(Sort::Name));
+        columns.push(Column::left("PROGRAM", 16, 0, |at, row| label::group(row, at.names)).sorts(Sort::Name));
         columns.push(Column::left("USER", 9, 3, |at, row| of_owner(row, |owner| label::user(owner.uid, at.names))));
     } else {
         let title = match by {
@@ -247,7 +247,7 @@ pub fn destinations_of<'a>() -> Vec<Column<Paired<'a, DestinationRow>>> {
 pub fn processes_of<'a>() -> Vec<Column<Paired<'a, Row>>> {
     let mut columns: Vec<Column<Paired<'a, Row>>> = vec![
         Column::right("PID", 7, 0, |_, at: &Paired<'_, Row>| pid(at.row)),
-        Column::left("COMMAND", 16, 0, |context, at: &Paired<'_, Row>| label::group(at.row, context.names)),
+        Column::left("PROGRAM", 16, 0, |context, at: &Paired<'_, Row>| label::group(at.row, context.names)),
     ];
     columns.extend(shares());
     columns.push(Column::left("PARENT", 16, 2, |_, at: &Paired<'_, Row>| {

@@ -12,10 +12,11 @@ use twtrace_core::model::{Counts, DestRow, DestinationRow, GroupBy, GroupKey, Ro
 use twtrace_core::plain::guarded;
 use twtrace_core::ports::Budget;
 
-const PROCESS: [&str; 12] = [
+const PROCESS: [&str; 13] = [
     "pid",
     "start_ns",
     "command",
+    "program",
     "ppid",
     "parent_command",
     "uid",
@@ -156,6 +157,7 @@ fn process<'a>(row: &'a Row, model: &'a Model) -> Vec<Cow<'a, str>> {
         optional(owner.map(|owner| owner.key.tgid)),
         optional(owner.map(|owner| owner.key.start_ns)),
         name.map_or_else(|| comm(|owner| owner.comm.bytes()), Cow::Borrowed),
+        optional(owner.map(|owner| label::program_as_it_is(owner, facts))),
         optional(owner.map(|owner| owner.ppid)),
         comm(|owner| owner.parent_comm.bytes()),
         optional(owner.map(|owner| owner.uid)),

@@ -3,8 +3,9 @@
 use crate::text;
 use std::borrow::Cow;
 use twtrace_core::engine::Model;
-use twtrace_core::input::{Comm, ProcessFacts, ProcessKey, Role};
+use twtrace_core::input::{Comm, Owner, ProcessFacts, ProcessKey, Role};
 use twtrace_core::model::{DestKey, DestRow, GroupBy, GroupKey, Namespace, OwnerRef, Row, Summary};
+use twtrace_core::program;
 
 /// Who can tell names.
 pub trait Names {
@@ -43,6 +44,18 @@ pub fn command(comm: &Comm) -> Cow<'_, str> {
     text::clean_bytes(comm.bytes())
 }
 
+/// What an operator calls a process: its script, jar or pool rather than its interpreter. By its command name alone when
+/// nothing else is known of it.
+pub fn program(owner: &Owner, facts: Option<&ProcessFacts>) -> String {
+    text::clean(&program_as_it_is(owner, facts)).into_owned()
+}
+
+/// The same for machines: bytes of the command name that are not UTF-8 are escapes, and nothing else is.
+pub fn program_as_it_is(owner: &Owner, facts: Option<&ProcessFacts>) -> String {
+    let (exe, cmdline) = facts.map_or((None, None), |facts| (facts.exe.as_deref(), facts.cmdline.as_deref()));
+    program::of(&text::lossless(owner.comm.bytes()), exe, cmdline).name
+}
+
 /// A process and its PID: `nginx[1234]`.
 pub fn process(comm: &Comm, pid: u32) -> String {
     // No parent was told; that of the first processes has a name.
@@ -66,7 +79,7 @@ pub fn user(uid: u32, names: &dyn Names) -> String {
 pub fn group(row: &Row, names: &dyn Names) -> String {
     match &row.key {
         GroupKey::Process(_) => {
-            row.owner.as_ref().map_or_else(|| "(unnamed)".to_owned(), |owner| command(&owner.comm).into_owned())
+            row.owner.as_ref().map_or_else(|| "(unnamed)".to_owned(), |owner| program(owner, names.facts(owner.key)))
         }
         GroupKey::Command(comm) => command(comm).into_owned(),
         GroupKey::Parent(pid, comm) => process(comm, *pid),

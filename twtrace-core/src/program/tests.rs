@@ -1,10 +1,10 @@
 use super::*;
 use proptest::prelude::*;
 
-/// Command lines and what they are called.
+/// Command lines and what they are called, whatever the process calls itself.
 fn check(table: &[(&str, &str)]) {
     for (cmdline, expected) in table {
-        assert_eq!(of("comm", None, Some(cmdline)).name, *expected, "{cmdline:?}");
+        assert_eq!(of("", None, Some(cmdline)).name, *expected, "{cmdline:?}");
     }
 }
 
@@ -25,6 +25,17 @@ fn name_by_comm_exe_and_command_line_is_the_most_telling() {
         ("odd", None, Some(" --flag"), "odd"),
         ("python3", Some("/usr/bin/python3.11"), Some("/srv/venv/bin/python3 client.py"), "client.py"),
         ("wget", Some("/bin/busybox"), Some("wget http://a/"), "wget"),
+        // Node's main thread has a name of its own, which says nothing.
+        ("MainThread", Some("/usr/bin/node"), Some("node server.js"), "server.js"),
+        ("MainThread", Some("/usr/bin/node"), Some("node"), "node"),
+        (
+            "systemd-resolve",
+            Some("/lib/systemd/systemd-resolved"),
+            Some("/lib/systemd/systemd-resolved"),
+            "systemd-resolved",
+        ),
+        // Workers that were forked from one program and named by it.
+        ("worker-3", Some("/usr/bin/importer"), Some("/usr/bin/importer --all"), "worker-3"),
         ("busybox", Some("/bin/busybox"), Some("busybox wget http://a/"), "busybox wget"),
         ("busybox", Some("/bin/busybox"), Some("/bin/busybox sh /opt/report.sh"), "report.sh"),
         ("busybox", Some("/bin/busybox"), Some("busybox --list"), "busybox"),
@@ -310,7 +321,7 @@ fn wrapper_is_looked_through() {
 #[test]
 fn name_of_any_length_is_cut_at_a_character() {
     let long = "ж".repeat(100);
-    assert_eq!(of("x", None, Some(&long)).name, "ж".repeat(MAX_NAME));
+    assert_eq!(of("", None, Some(&long)).name, "ж".repeat(MAX_NAME));
     assert_eq!(of("x", None, Some(&format!("python3 -m {long}"))).name.chars().count(), MAX_NAME);
     assert_eq!(of(&long, None, None).name.chars().count(), MAX_NAME);
 }

@@ -132,6 +132,8 @@ pub(crate) struct RowJson<'a> {
     /// Nanoseconds since boot at which the process started: tells processes with the same PID apart.
     start_ns: Option<u64>,
     command: Option<Cow<'a, str>>,
+    /// What an operator calls it: the script, jar or pool rather than the interpreter.
+    program: Option<String>,
     exe: Option<&'a str>,
     cmdline: Option<&'a str>,
     ppid: Option<u32>,
@@ -185,6 +187,7 @@ impl<'a> RowJson<'a> {
             pid: pid(row),
             start_ns: one.map(|owner| owner.key.start_ns),
             command: command.map(|owner| text::lossless(owner.comm.bytes())),
+            program: one.map(|owner| label::program_as_it_is(owner, facts)),
             exe: text(|facts| facts.exe.as_ref()),
             cmdline: text(|facts| facts.cmdline.as_ref()),
             ppid: parent.map(|owner| owner.ppid),

@@ -239,7 +239,7 @@ fn group_columns(by: GroupBy) -> Vec<Column> {
                 Some(GroupKey::Process(key)) => key.tgid.to_string(),
                 _ => "-".to_owned(),
             }),
-            left("COMMAND", name),
+            left("PROGRAM", name),
             left("USER", |line| of_owner(line, |owner| label::user(owner.uid, line.part.model))),
         ];
     }

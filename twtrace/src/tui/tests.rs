@@ -205,13 +205,13 @@ fn the_selection_stays_in_the_list() {
 #[test]
 fn orders_go_round_both_ways() {
     let mut harness = Harness::new(fixture::engine(), 200, 24);
-    for title in ["LIVE▼", "MADE/S▼", "OPENED▼", "ACCEPTED▼", "RESET▼", "ERRORS▼", "COMMAND▼", "MADE▼"]
+    for title in ["LIVE▼", "MADE/S▼", "OPENED▼", "ACCEPTED▼", "RESET▼", "ERRORS▼", "PROGRAM▼", "MADE▼"]
     {
         let text = harness.type_in("s");
         assert!(text.contains(title), "{title}: {text}");
     }
-    assert!(harness.type_in("S").contains("COMMAND▼"));
-    assert!(harness.type_in("r").contains("COMMAND▲"));
+    assert!(harness.type_in("S").contains("PROGRAM▼"));
+    assert!(harness.type_in("r").contains("PROGRAM▲"));
     harness.type_in("3");
     for title in ["LEFT*", "REMOTE*", "LOCAL*", "CLOSED BY*", "AGE*"] {
         let text = harness.type_in("s");

@@ -1,45 +1,82 @@
-//! What the kernel side counts.
+//! What is counted, in one list. A counter is a line here and a `count!` where it happens; the struct that the kernel
+//! side writes, what the core and the JSON have of it, and the columns of recordings follow from it.
 
-/// Kernel-side counters, one set per CPU, summed by the loader. They only grow.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// TCP transitions handled, listeners' own excluded.
-    pub transitions: u64,
-    /// Of these, handled by the twin because the kernel skipped the first program.
-    pub recovered: u64,
-    /// Transitions that the twin found already handled although the per-CPU slot had moved on.
-    pub duplicates: u64,
-    /// Lives begun: CLOSE -> SYN_SENT, LISTEN -> SYN_RECV, or first sight of an older socket.
-    pub lives_begun: u64,
-    /// Lives that reached CLOSE, whether or not their record could be written.
-    pub lives_ended: u64,
-    /// Lives that never reached ESTABLISHED on a listener (handshake given up): ended without a record.
-    pub handshakes_dropped: u64,
-    /// Connects that failed before SYN_SENT.
-    pub connects_failed_early: u64,
-    /// Records written to the ring buffer.
-    pub records: u64,
-    /// Records that the full ring buffer refused.
-    pub ring_full: u64,
-    /// Lives that ended without having been followed, because the socket map was full.
-    pub map_full: u64,
-    /// Lives whose end was never seen and that had not sent a FIN: nothing can be said of them.
-    pub stale: u64,
-    /// Accept exits that found no followed life for their new socket: it began before the tracer, or was lost.
-    pub exit_unresolved: u64,
-    /// Timewait sockets that `inet_twsk_alloc` made for TCP.
-    pub timewaits_made: u64,
-    /// Timewait sockets that it refused.
-    pub timewaits_refused: u64,
-    /// Timewait sockets of TCP that ended.
-    pub timewaits_ended: u64,
-    /// Of these, taken over by a connect (`tcp_twsk_unique`).
-    pub timewaits_reused: u64,
-    /// What maps had no room for: calls whose arguments were gone from the full `CALLS` at their return (or that the
-    /// kernel skipped the program at their entry of), and timewait sockets taken over that the full `REUSED` did not
-    /// take (their end is told as a kill).
-    pub evicted: u64,
+/// Hands the list of counters to a macro: `kernel` are those that the eBPF programs count, in their order in
+/// [`Counters`]; `user` are those that user space works out or counts itself.
+#[macro_export]
+macro_rules! for_each_counter {
+    ($with:ident) => {
+        $with! {
+            kernel {
+                /// TCP transitions handled, listeners' own excluded.
+                transitions,
+                /// Of these, handled by the twin because the kernel skipped the first program.
+                recovered,
+                /// Connections begun: CLOSE -> SYN_SENT, LISTEN -> SYN_RECV, or first sight of an older socket.
+                lives_begun,
+                /// Connections that reached CLOSE, whether or not their record could be written.
+                lives_ended,
+                /// Connections that never reached ESTABLISHED on a listener (handshake given up): ended without a record.
+                handshakes_dropped,
+                /// Connects that failed before SYN_SENT.
+                connects_failed_early,
+                /// Records written to the ring buffer.
+                records,
+                /// Records that the full ring buffer refused.
+                ring_full,
+                /// Connections that ended without having been followed, because the socket map was full.
+                map_full,
+                /// Connections whose end was never seen and that had not sent a FIN: nothing can be said of them.
+                stale,
+                /// Accept exits that found no followed connection for their new socket: it began before the tracer, or was
+                /// lost.
+                exit_unresolved,
+                /// TIME_WAIT sockets that `inet_twsk_alloc` made for TCP (exact tier).
+                timewaits_made,
+                /// TIME_WAIT sockets that it refused.
+                timewaits_refused,
+                /// TIME_WAIT sockets of TCP that ended.
+                timewaits_ended,
+                /// Of these, taken over by a connect (`tcp_twsk_unique`).
+                timewaits_reused,
+                /// What maps had no room for: calls whose arguments were gone from the full `CALLS` at their return (or
+                /// that the kernel skipped the program at their entry of), and TIME_WAIT sockets taken over that the full
+                /// `REUSED` did not take (their end is reported as ended early).
+                evicted,
+            }
+            user {
+                /// Transitions that the kernel skipped on recursion and that the twin did not recover.
+                recursion,
+                /// Calls that the kernel kept from the programs of the exact tier; their sockets are classified as in the
+                /// cookie tier.
+                exact_missed,
+                /// Runs of the system call exits' programs that the kernel skipped: an opener or an errno may be unknown
+                /// for each. Kernels before 6.7 do not count them.
+                exits_missed,
+                /// Records that could not be decoded.
+                undecodable,
+            }
+        }
+    };
 }
 
-const _: () = assert!(size_of::<Counters>() == 136);
+macro_rules! define {
+    (kernel { $($(#[$doc:meta])* $name:ident,)* } user { $($(#[$_user_doc:meta])* $_user:ident,)* }) => {
+        /// Kernel-side counters, one set per CPU, summed by the loader. They only grow.
+        #[repr(C)]
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct Counters {
+            $($(#[$doc])* pub $name: u64,)*
+        }
+
+        impl Counters {
+            /// Adds what one program has counted on one processor.
+            pub fn add(&mut self, one: &Self) {
+                $(self.$name = self.$name.wrapping_add(one.$name);)*
+            }
+        }
+
+        const _: () = assert!(size_of::<Counters>() == 8 * [$(stringify!($name)),*].len());
+    };
+}
+for_each_counter!(define);

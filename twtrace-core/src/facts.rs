@@ -2,52 +2,24 @@
 
 use std::net::IpAddr;
 
-/// What the kernel side counted since it was attached. Totals, never differences.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub struct KernelCounters {
-    /// TCP transitions handled.
-    pub transitions: u64,
-    /// Recovered by the twin program.
-    pub recovered: u64,
-    /// Skipped by the kernel on recursion and recovered by nobody.
-    pub recursion: u64,
-    /// Lives begun.
-    pub lives_begun: u64,
-    /// Lives that reached CLOSE.
-    pub lives_ended: u64,
-    /// Listener-side lives that never reached ESTABLISHED.
-    pub handshakes_dropped: u64,
-    /// Connects that failed before SYN_SENT.
-    pub connects_failed_early: u64,
-    /// Records written.
-    pub records: u64,
-    /// Records that the full ring refused.
-    pub ring_full: u64,
-    /// Lives that the full socket map refused.
-    pub map_full: u64,
-    /// Lives whose end was never seen.
-    pub stale: u64,
-    /// Accept or connect exits whose socket could not be reached.
-    pub exit_unresolved: u64,
-    /// Timewait sockets that `inet_twsk_alloc` made (exact tier).
-    pub timewaits_made: u64,
-    /// Timewait sockets that it refused.
-    pub timewaits_refused: u64,
-    /// Timewait sockets that ended.
-    pub timewaits_ended: u64,
-    /// Of these, taken over by a connect (`tcp_twsk_unique`).
-    pub timewaits_reused: u64,
-    /// Calls that the kernel kept from the programs of the exact tier; their sockets are judged as in the cookie tier.
-    pub exact_missed: u64,
-    /// Runs of the system call exits' programs that the kernel skipped: an opener or an errno may be unknown for each.
-    /// Kernels before 6.7 do not count them.
-    pub exits_missed: u64,
-    /// Calls whose arguments were lost on the way to their return, and timewait sockets taken over that nobody could
-    /// remember (their end is told as a kill): full maps (exact tier).
-    pub evicted: u64,
-    /// Records that could not be decoded (counted in user space).
-    pub undecodable: u64,
+macro_rules! define {
+    (kernel { $($(#[$doc:meta])* $name:ident,)* } user { $($(#[$user_doc:meta])* $user:ident,)* }) => {
+        /// What was counted since the programs were attached. Totals, never differences.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+        pub struct KernelCounters {
+            $($(#[$doc])* pub $name: u64,)*
+            $($(#[$user_doc])* pub $user: u64,)*
+        }
+
+        impl From<twtrace_common::Counters> for KernelCounters {
+            /// With nothing of what user space counts.
+            fn from(counters: twtrace_common::Counters) -> Self {
+                Self { $($name: counters.$name,)* $($user: 0,)* }
+            }
+        }
+    };
 }
+twtrace_common::for_each_counter!(define);
 
 /// What `/proc` said of a process while it was alive.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]

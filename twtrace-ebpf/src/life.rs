@@ -189,7 +189,6 @@ pub fn twin(change: Change<impl Socket>) {
     if let Some(record) = SOCKETS.get_ptr_mut(change.sk.address()) {
         // SAFETY: a value of the socket map.
         if unsafe { ended_with(record, change) } {
-            count!(change.by, duplicates);
             if change.new == tcp_state::CLOSE {
                 free(change.sk.address());
             }

@@ -42,28 +42,8 @@ impl Misses {
         let missed = skipped(&self.first)?;
         let exact_missed = self.exact.iter().map(skipped).sum::<anyhow::Result<u64>>()?;
         let exits_missed = self.exits.iter().map(skipped).sum::<anyhow::Result<u64>>()?;
-        Ok(KernelCounters {
-            transitions: sum.transitions,
-            recovered: sum.recovered,
-            recursion: missed.saturating_sub(sum.recovered),
-            lives_begun: sum.lives_begun,
-            lives_ended: sum.lives_ended,
-            handshakes_dropped: sum.handshakes_dropped,
-            connects_failed_early: sum.connects_failed_early,
-            records: sum.records,
-            ring_full: sum.ring_full,
-            map_full: sum.map_full,
-            stale: sum.stale,
-            exit_unresolved: sum.exit_unresolved,
-            timewaits_made: sum.timewaits_made,
-            timewaits_refused: sum.timewaits_refused,
-            timewaits_ended: sum.timewaits_ended,
-            timewaits_reused: sum.timewaits_reused,
-            evicted: sum.evicted,
-            exact_missed,
-            exits_missed,
-            undecodable: 0,
-        })
+        let recursion = missed.saturating_sub(sum.recovered);
+        Ok(KernelCounters { recursion, exact_missed, exits_missed, ..KernelCounters::from(*sum) })
     }
 }
 
@@ -71,27 +51,6 @@ impl Misses {
 fn fdinfo(ebpf: &Ebpf, program: &str) -> anyhow::Result<PathBuf> {
     let program = ebpf.program(program).with_context(|| format!("the eBPF object has no program {program}"))?;
     Ok(PathBuf::from(format!("/proc/self/fdinfo/{}", program.fd()?.as_fd().as_raw_fd())))
-}
-
-/// Adds what one program has counted on one processor.
-pub(super) fn add(sum: &mut Counters, one: &Counters) {
-    sum.transitions += one.transitions;
-    sum.recovered += one.recovered;
-    sum.duplicates += one.duplicates;
-    sum.lives_begun += one.lives_begun;
-    sum.lives_ended += one.lives_ended;
-    sum.handshakes_dropped += one.handshakes_dropped;
-    sum.connects_failed_early += one.connects_failed_early;
-    sum.records += one.records;
-    sum.ring_full += one.ring_full;
-    sum.map_full += one.map_full;
-    sum.stale += one.stale;
-    sum.exit_unresolved += one.exit_unresolved;
-    sum.timewaits_made += one.timewaits_made;
-    sum.timewaits_refused += one.timewaits_refused;
-    sum.timewaits_ended += one.timewaits_ended;
-    sum.timewaits_reused += one.timewaits_reused;
-    sum.evicted += one.evicted;
 }
 
 /// `recursion_misses` of a program's fdinfo (`bpf_prog_show_fdinfo`); kernels before 5.12 do not have it.

@@ -3,7 +3,7 @@
 //! What runs on this kernel is decided by trying: feature probes have said yes where the kernel then said no.
 
 use super::attach::{self, Ways};
-use super::counting::{self, Misses};
+use super::counting::Misses;
 use super::offsets;
 use super::plain;
 use super::tracefs;
@@ -297,7 +297,7 @@ impl Loaded {
         let mut sum = Counters::default();
         for program in 0..self.counters.len() {
             for Wire(one) in self.counters.get(&program, 0)?.iter() {
-                counting::add(&mut sum, one);
+                sum.add(one);
             }
         }
         self.misses.with(&sum)

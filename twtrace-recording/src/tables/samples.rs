@@ -8,62 +8,66 @@ use arrow_array::types::{UInt8Type, UInt16Type, UInt32Type, UInt64Type};
 use serde::{Deserialize, Serialize};
 use twtrace_core::input::{Holder, HostFacts, Input, KernelCounters, KernelFacts, TracingFacts};
 
-table! {
-    /// One row a sample.
-    Samples, Rows {
-        /// Number of its Input.
-        seq: Num<UInt64Type>,
-        /// Told before: repeated for who begins to read here.
-        restated: Flag,
-        /// When; for what has no time of its own, the last time that was told.
-        time: Time,
-        time_ns: Opt<UInt16Type>,
-        kind: Words<&'static str>,
-        netns: Opt<UInt32Type>,
-        /// Of a namespace.
-        name: Text,
-        refused: Text,
-        /// Of the start and of holders, as JSON.
-        facts: Text,
-        /// Of a census; `complete` of holders as well.
-        whole: Flag,
-        complete: Flag,
-        namespaces_left_out: Opt<UInt64Type>,
-        /// Kernel figures.
-        time_wait: Opt<UInt64Type>,
-        time_wait_overflow: Opt<UInt64Type>,
-        max_tw_buckets: Opt<UInt64Type>,
-        tw_reuse: Opt<UInt8Type>,
-        port_low: Opt<UInt16Type>,
-        port_high: Opt<UInt16Type>,
-        reserved_in_range: Opt<UInt32Type>,
-        reserved_ports: Text,
-        tw_reuse_delay_ms: Opt<UInt32Type>,
-        timestamps: Opt<UInt8Type>,
-        fin_timeout_s: Opt<UInt32Type>,
-        /// The kernel side's totals.
-        transitions: Opt<UInt64Type>,
-        recovered: Opt<UInt64Type>,
-        recursion: Opt<UInt64Type>,
-        lives_begun: Opt<UInt64Type>,
-        lives_ended: Opt<UInt64Type>,
-        handshakes_dropped: Opt<UInt64Type>,
-        connects_failed_early: Opt<UInt64Type>,
-        records: Opt<UInt64Type>,
-        ring_full: Opt<UInt64Type>,
-        map_full: Opt<UInt64Type>,
-        stale: Opt<UInt64Type>,
-        exit_unresolved: Opt<UInt64Type>,
-        timewaits_made: Opt<UInt64Type>,
-        timewaits_refused: Opt<UInt64Type>,
-        timewaits_ended: Opt<UInt64Type>,
-        timewaits_reused: Opt<UInt64Type>,
-        exact_missed: Opt<UInt64Type>,
-        exits_missed: Opt<UInt64Type>,
-        evicted: Opt<UInt64Type>,
-        undecodable: Opt<UInt64Type>,
-    }
+/// The table, whose last columns are all counters.
+macro_rules! define {
+    (kernel { $($(#[$_doc:meta])* $name:ident,)* } user { $($(#[$_user_doc:meta])* $user:ident,)* }) => {
+        table! {
+            /// One row a sample.
+            Samples, Rows {
+                /// Number of its Input.
+                seq: Num<UInt64Type>,
+                /// Told before: repeated for who begins to read here.
+                restated: Flag,
+                /// When; for what has no time of its own, the last time that was told.
+                time: Time,
+                time_ns: Opt<UInt16Type>,
+                kind: Words<&'static str>,
+                netns: Opt<UInt32Type>,
+                /// Of a namespace.
+                name: Text,
+                refused: Text,
+                /// Of the start and of holders, as JSON.
+                facts: Text,
+                /// Of a census; `complete` of holders as well.
+                whole: Flag,
+                complete: Flag,
+                namespaces_left_out: Opt<UInt64Type>,
+                /// Kernel figures.
+                time_wait: Opt<UInt64Type>,
+                time_wait_overflow: Opt<UInt64Type>,
+                max_tw_buckets: Opt<UInt64Type>,
+                tw_reuse: Opt<UInt8Type>,
+                port_low: Opt<UInt16Type>,
+                port_high: Opt<UInt16Type>,
+                reserved_in_range: Opt<UInt32Type>,
+                reserved_ports: Text,
+                tw_reuse_delay_ms: Opt<UInt32Type>,
+                timestamps: Opt<UInt8Type>,
+                fin_timeout_s: Opt<UInt32Type>,
+                $($name: Opt<UInt64Type>,)*
+                $($user: Opt<UInt64Type>,)*
+            }
+        }
+
+        impl Samples {
+            fn counters(&mut self, counters: Option<&KernelCounters>) {
+                $(self.$name.push(counters.map(|counters| counters.$name));)*
+                $(self.$user.push(counters.map(|counters| counters.$user));)*
+            }
+        }
+
+        impl Reader {
+            fn counters(&self, row: usize) -> KernelCounters {
+                // A counter that the writer did not know yet had counted nothing.
+                KernelCounters {
+                    $($name: self.rows.$name.get(row).unwrap_or_default(),)*
+                    $($user: self.rows.$user.get(row).unwrap_or_default(),)*
+                }
+            }
+        }
+    };
 }
+twtrace_common::for_each_counter!(define);
 
 /// [`Input::Start`] as JSON. Its times are those of the recording's beginning, in every segment.
 #[derive(Serialize, Deserialize)]
@@ -172,45 +176,7 @@ impl Samples {
         self.timestamps.push(facts.and_then(|facts| facts.timestamps));
         self.fin_timeout_s.push(facts.and_then(|facts| facts.fin_timeout_s));
     }
-
-    fn counters(&mut self, counters: Option<&KernelCounters>) {
-        macro_rules! push {
-            ($($name:ident),*) => {
-                $(self.$name.push(counters.map(|counters| counters.$name));)*
-            };
-        }
-        for_counters!(push);
-    }
 }
-
-/// Names of all counters. One that is missing here does not compile below.
-macro_rules! for_counters {
-    ($what:ident) => {
-        $what!(
-            transitions,
-            recovered,
-            recursion,
-            lives_begun,
-            lives_ended,
-            handshakes_dropped,
-            connects_failed_early,
-            records,
-            ring_full,
-            map_full,
-            stale,
-            exit_unresolved,
-            timewaits_made,
-            timewaits_refused,
-            timewaits_ended,
-            timewaits_reused,
-            exact_missed,
-            exits_missed,
-            evicted,
-            undecodable
-        )
-    };
-}
-use for_counters;
 
 /// What the words of this table mean.
 #[derive(Default)]
@@ -348,15 +314,5 @@ impl Reader {
             timestamps: rows.timestamps.get(row),
             fin_timeout_s: rows.fin_timeout_s.get(row),
         }
-    }
-
-    fn counters(&self, row: usize) -> KernelCounters {
-        macro_rules! read {
-            ($($name:ident),*) => {
-                // A counter that the writer did not know yet had counted nothing.
-                KernelCounters { $($name: self.rows.$name.get(row).unwrap_or_default()),* }
-            };
-        }
-        for_counters!(read)
     }
 }

@@ -1,53 +1,12 @@
 //! Tries hooks one by one, and keeps the reason of each refusal.
 
 use super::explain;
+use super::hooks::{Attach, Direct, HookSpec, Probes};
 use super::tracefs::TracefsState;
 use anyhow::Context as _;
 use aya::programs::{BtfTracePoint, FEntry, FExit, KProbe, ProgramError, TracePoint};
 use aya::{Btf, Ebpf};
 use twtrace_core::input::Hook;
-
-/// A system call exit: program and event.
-pub(super) type Exit = (&'static str, &'static str);
-
-/// Tells the errno of connect(2).
-pub(super) const CONNECT_EXIT: Exit = ("connect_exit", "sys_exit_connect");
-/// Tell who accepted, where [`ACCEPT`] cannot.
-pub(super) const ACCEPT_EXITS: [Exit; 2] = [("accept_exit", "sys_exit_accept"), ("accept4_exit", "sys_exit_accept4")];
-/// Tells of binds that fail.
-pub(super) const BIND_EXIT: Exit = ("bind_exit", "sys_exit_bind");
-/// Programs at these exits, whose misses count.
-pub(super) const EXIT_PROGRAMS: [&str; 4] = ["connect_exit", "accept_exit", "accept4_exit", "bind_exit"];
-
-/// Tells who accepted, by whatever way.
-pub(super) const ACCEPT: &str = "inet_csk_accept";
-
-const ALLOC: &str = "inet_twsk_alloc";
-const DESTRUCTOR: &str = "tcp_twsk_destructor";
-const FREE: &str = "inet_twsk_free";
-
-/// Further hooks that are named where there is no BTF to attach them with.
-pub(super) const TYPED: [(&str, &str); 7] = [
-    ("tcp_send_reset", "tp_btf"),
-    ("syscalls:sys_exit_connect", "tracepoint"),
-    ("syscalls:sys_exit_accept", "tracepoint"),
-    ("syscalls:sys_exit_accept4", "tracepoint"),
-    ("syscalls:sys_exit_bind", "tracepoint"),
-    (ACCEPT, "fexit"),
-    (ALLOC, "fexit"),
-];
-
-/// Programs of the exact tier whose misses count, where they are loaded. Not those at the entry of a call: when only
-/// they are skipped, the return finds no arguments and counts that.
-pub(super) const EXACT_PROGRAMS: [&str; 7] = [
-    "twsk_alloc",
-    "twsk_alloc_return",
-    "twsk_destructor",
-    "twsk_free",
-    "twsk_end",
-    "twsk_unique",
-    "twsk_unique_return",
-];
 
 /// Ways to hook a function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,105 +19,62 @@ pub(super) enum Ways {
     Kprobe,
 }
 
-/// A program that gets the arguments, and the result if any, in one piece.
-#[derive(Clone, Copy)]
-enum Direct {
-    Fentry(&'static str),
-    Fexit(&'static str),
-    /// There is none for this kernel.
-    Refused(&'static str),
+/// What hooks are attached by.
+pub(super) struct Attacher<'a> {
+    pub(super) ebpf: &'a mut Ebpf,
+    pub(super) btf: &'a Btf,
+    pub(super) tracefs: &'a Result<TracefsState, String>,
+    pub(super) ways: Ways,
+    /// How many arguments `inet_csk_accept` has here; `None` where there is no such function.
+    pub(super) accept_arguments: Option<usize>,
 }
 
-impl Direct {
-    fn kind(self) -> &'static str {
-        match self {
-            Self::Fentry(_) => "fentry",
-            Self::Fexit(_) | Self::Refused(_) => "fexit",
+impl Attacher<'_> {
+    /// Attaches a hook, but for the pair.
+    pub(super) fn attach(&mut self, spec: &HookSpec) -> Hook {
+        match spec.attach {
+            // They are loaded before all others, and attached after them.
+            Attach::Pair(_) => hook(spec.name, spec.attach.kind(), Ok(())),
+            Attach::BtfTracepoint(program) => btf(self.ebpf, program, spec.name, self.btf),
+            Attach::SyscallExit(program, event) => exit(self.ebpf, (program, event), self.tracefs),
+            Attach::Function(direct, probes) => self.function(spec.name, direct, probes),
         }
     }
-}
 
-/// Programs that do the same by kprobes. Only for functions that softirqs do not interrupt: a kprobe that is hit while
-/// another one is handled on that CPU is skipped by the kernel, which tells nobody.
-#[derive(Clone, Copy)]
-enum Probes {
-    /// At the entry.
-    Entry(&'static str),
-    /// At the entry for the arguments, and at the return.
-    Return(&'static str, &'static str),
-    /// None: it is called in the context of a process, and one softirq in its handler would hide from the others all
-    /// the timewait sockets that this softirq makes.
-    None,
-}
-
-impl Probes {
-    fn kind(self) -> &'static str {
-        match self {
-            Self::Entry(_) | Self::None => "kprobe",
-            Self::Return(..) => "kretprobe",
+    /// Hooks a function by what is asked for, and gives the reason of each way that was refused.
+    fn function(&mut self, name: &str, direct: Direct, probes: Probes) -> Hook {
+        let first = match self.ways {
+            Ways::Any | Ways::Fentry => self.try_direct(name, direct),
+            Ways::Kprobe => return hook(name, probes.kind(), try_probes(self.ebpf, name, probes)),
+        };
+        let Err(refused) = first else { return hook(name, direct.kind(), Ok(())) };
+        if self.ways == Ways::Fentry || matches!(probes, Probes::None) {
+            return hook(name, direct.kind(), Err(refused));
+        }
+        match try_probes(self.ebpf, name, probes) {
+            Ok(()) => {
+                let reason = Some(format!("{} is refused: {refused}", direct.kind()));
+                Hook { reason, ..hook(name, probes.kind(), Ok(())) }
+            }
+            Err(too) => hook(name, direct.kind(), Err(format!("{refused}; as a {}: {too}", probes.kind()))),
         }
     }
-}
 
-/// The hooks of the exact tier, each optional by itself.
-pub(super) fn exact(ebpf: &mut Ebpf, ways: Ways, accept_arguments: Option<usize>, btf: &Btf) -> Vec<Hook> {
-    use Direct::{Fentry, Fexit, Refused};
-    use Probes::{Entry, Return};
-    let mut function = |name, direct, probes| function(ebpf, ways, name, direct, probes, btf);
-    let mut hooks = vec![function(ALLOC, Fexit("twsk_alloc"), Return("twsk_alloc_entry", "twsk_alloc_return"))];
-    let destructor = function(DESTRUCTOR, Fentry("twsk_destructor"), Entry("twsk_end"));
-    let refused = !destructor.attached;
-    hooks.push(destructor);
-    if refused {
-        hooks.push(function(FREE, Fentry("twsk_free"), Entry("twsk_end")));
+    fn try_direct(&mut self, name: &str, direct: Direct) -> Result<(), String> {
+        let attached = match direct {
+            Direct::Fentry(program) => fentry(self.ebpf, program, name, self.btf),
+            Direct::Fexit(program) => fexit(self.ebpf, program, name, self.btf),
+            Direct::FexitByArguments(each) => {
+                let number = self.accept_arguments.ok_or("this kernel has no such function")?;
+                let (_, program) = each
+                    .iter()
+                    .find(|(arguments, _)| *arguments == number)
+                    .ok_or("it has another number of arguments here than there are programs for")?;
+                fexit(self.ebpf, program, name, self.btf)
+            }
+        };
+        attached.map_err(|error| reason(&error))
     }
-    let accept = match accept_arguments {
-        Some(2) => Fexit("csk_accept2"),
-        Some(4) => Fexit("csk_accept4"),
-        Some(_) => Refused("it has another number of arguments here than there are programs for"),
-        None => Refused("this kernel has no such function"),
-    };
-    hooks.extend([
-        function("tcp_twsk_unique", Fexit("twsk_unique"), Return("twsk_unique_entry", "twsk_unique_return")),
-        function("inet_hash_connect", Fexit("hash_connect"), Probes::None),
-        function("inet6_hash_connect", Fexit("hash_connect6"), Probes::None),
-        function(ACCEPT, accept, Probes::None),
-    ]);
-    hooks
-}
-
-/// Whether both ends of every timewait socket are seen.
-pub(super) fn are_exact(hooks: &[Hook]) -> bool {
-    let attached = |name: &str| hooks.iter().any(|hook| hook.name == name && hook.attached);
-    attached(ALLOC) && (attached(DESTRUCTOR) || attached(FREE))
-}
-
-/// Hooks a function by what is asked for, and tells of each way that was refused.
-fn function(ebpf: &mut Ebpf, ways: Ways, name: &str, direct: Direct, probes: Probes, btf: &Btf) -> Hook {
-    let first = match ways {
-        Ways::Any | Ways::Fentry => try_direct(ebpf, name, direct, btf),
-        Ways::Kprobe => return hook(name, probes.kind(), try_probes(ebpf, name, probes)),
-    };
-    let Err(refused) = first else { return hook(name, direct.kind(), Ok(())) };
-    if ways == Ways::Fentry || matches!(probes, Probes::None) {
-        return hook(name, direct.kind(), Err(refused));
-    }
-    match try_probes(ebpf, name, probes) {
-        Ok(()) => {
-            let reason = Some(format!("{} is refused: {refused}", direct.kind()));
-            Hook { reason, ..hook(name, probes.kind(), Ok(())) }
-        }
-        Err(too) => hook(name, direct.kind(), Err(format!("{refused}; as a {}: {too}", probes.kind()))),
-    }
-}
-
-fn try_direct(ebpf: &mut Ebpf, name: &str, direct: Direct, btf: &Btf) -> Result<(), String> {
-    let attached = match direct {
-        Direct::Fentry(program) => fentry(ebpf, program, name, btf),
-        Direct::Fexit(program) => fexit(ebpf, program, name, btf),
-        Direct::Refused(reason) => return Err(reason.to_owned()),
-    };
-    attached.map_err(|error| reason(&error))
 }
 
 fn fexit(ebpf: &mut Ebpf, program: &str, function: &str, btf: &Btf) -> anyhow::Result<()> {
@@ -230,7 +146,7 @@ const NO_KPROBES: &str = "this kernel lets no program attach kprobes: it needs C
     CONFIG_KPROBE_EVENTS, and no policy (lockdown) against it";
 
 /// An optional tp_btf hook.
-pub(super) fn btf(ebpf: &mut Ebpf, program: &str, tracepoint: &str, types: &Btf) -> Hook {
+fn btf(ebpf: &mut Ebpf, program: &str, tracepoint: &str, types: &Btf) -> Hook {
     let attached = load_btf(ebpf, program, tracepoint, types).and_then(|()| loaded(ebpf, program));
     hook(tracepoint, "tp_btf", attached.map_err(|error| explain::explain(&error)))
 }
@@ -248,8 +164,8 @@ pub(super) fn loaded(ebpf: &mut Ebpf, name: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A system call exit.
-pub(super) fn exit(ebpf: &mut Ebpf, (program, event): Exit, tracefs: &Result<TracefsState, String>) -> Hook {
+/// A system call exit, by program and event.
+fn exit(ebpf: &mut Ebpf, (program, event): (&str, &str), tracefs: &Result<TracefsState, String>) -> Hook {
     let attached = tracefs
         .as_ref()
         .map_err(Clone::clone)
@@ -284,17 +200,6 @@ mod tests {
     use aya::programs::kprobe::KProbeError;
     use aya::sys::SyscallError;
     use std::io;
-
-    fn hooked(name: &str, kind: &str) -> Hook {
-        hook(name, kind, Ok(()))
-    }
-
-    #[test]
-    fn kprobes_make_the_tier_exact_too() {
-        assert!(are_exact(&[hooked(ALLOC, "kretprobe"), hooked(FREE, "kprobe")]));
-        assert!(are_exact(&[hooked(ALLOC, "fexit"), hooked(DESTRUCTOR, "kprobe")]));
-        assert!(!are_exact(&[hooked(ALLOC, "kretprobe"), hook(DESTRUCTOR, "kprobe", Err(String::new()))]));
-    }
 
     #[test]
     fn a_refused_kprobe_has_a_plain_reason() {

@@ -1,8 +1,9 @@
 //! What the programs and the kernel itself have counted.
 
-use super::attach;
+use super::hooks::{self, HOOKS};
 use anyhow::Context as _;
 use aya::Ebpf;
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::path::PathBuf;
@@ -23,11 +24,17 @@ impl Misses {
     /// # Errors
     /// The first is not.
     pub(super) fn of(ebpf: &Ebpf, first: &str) -> anyhow::Result<Self> {
-        let loaded = |names: &[&str]| names.iter().filter_map(|name| fdinfo(ebpf, name).ok()).collect();
+        let loaded = |misses: hooks::Misses| {
+            let programs =
+                HOOKS.iter().filter(|spec| spec.misses == misses).flat_map(|spec| spec.attach.counted_programs());
+            // Two hooks that stand in for each other share a program.
+            let programs: BTreeSet<&str> = programs.collect();
+            programs.into_iter().filter_map(|name| fdinfo(ebpf, name).ok()).collect()
+        };
         Ok(Self {
             first: fdinfo(ebpf, first)?,
-            exact: loaded(&attach::EXACT_PROGRAMS),
-            exits: loaded(&attach::EXIT_PROGRAMS),
+            exact: loaded(hooks::Misses::Exact),
+            exits: loaded(hooks::Misses::Exits),
         })
     }
 

@@ -2,8 +2,9 @@
 //!
 //! What runs on this kernel is decided by trying: feature probes have said yes where the kernel then said no.
 
-use super::attach::{self, Ways};
+use super::attach::{self, Attacher, Ways};
 use super::counting::Misses;
+use super::hooks::{self, Attach, HOOKS, HookSpec, SET_STATE};
 use super::offsets;
 use super::plain;
 use super::tracefs;
@@ -13,13 +14,14 @@ use aya::{Btf, Ebpf, EbpfLoader, Pod};
 use aya_log::EbpfLogger;
 use log::Log;
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::env;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use twtrace_common::{Config, ConnRecord, Counters, Offsets, conn_flag, tcp_state};
 use twtrace_core::doctor::ProgramSize;
-use twtrace_core::input::{KernelCounters, Tier, TracingFacts};
+use twtrace_core::input::{Hook, KernelCounters, Tier, TracingFacts};
 
 /// The object that was committed with these sources, or with the feature `build-ebpf` the one built from them.
 static EMBEDDED: &[u8] = aya::include_bytes_aligned!(env!("TWTRACE_EMBEDDED_OBJECT"));
@@ -44,12 +46,11 @@ const _: () = assert!(twtrace_common::WIRE_VERSION == 4);
 /// Sockets looked at in one go whose end may have been missed.
 const MAX_CLOSING: usize = 4096;
 
-/// Name of the twin program's hook as users see it.
-const TWIN: &str = "inet_sock_set_state (twin)";
-
-/// The tracepoint without which there is no trace, and the two programs on it.
-const SET_STATE: &str = "inet_sock_set_state";
+/// The two programs on [`SET_STATE`].
 const PAIR: [&str; 2] = ["set_state", "set_state_twin"];
+
+/// The hook that reports the errno of connect(2).
+const CONNECT: &str = "syscalls:sys_exit_connect";
 
 /// A wire type as the loader hands it over.
 #[repr(transparent)]
@@ -151,40 +152,36 @@ pub fn load(options: &LoadOptions) -> anyhow::Result<Loaded> {
 
     let (mut ebpf, config) = with_helpers(wanted, config(options), &build, &btf)?;
     let tracefs = tracefs::ensure_tracefs();
-    let connect = attach::exit(&mut ebpf, attach::CONNECT_EXIT, &tracefs);
-    if !connect.attached {
-        // Programs must not wait for an errno that nobody tells: again, with that switched off for good.
+    let attacher = |ebpf: &mut Ebpf, spec: &HookSpec| {
+        Attacher { ebpf, btf: &btf, tracefs: &tracefs, ways, accept_arguments: layout.accept_arguments }.attach(spec)
+    };
+    let mut found: BTreeMap<&str, Hook> = BTreeMap::new();
+    let connect = hooks::spec(CONNECT).context("the table of hooks has no exit of connect")?;
+    let attached = attacher(&mut ebpf, connect);
+    if !attached.attached {
+        // Programs must not wait for an errno that nobody reports: again, with that switched off for good.
         ebpf = build(Config { defer_connect: 0, ..config })?;
         load_pair(&mut ebpf, &btf)?;
     }
-    let mut exact = Vec::new();
-    if wanted == Tier::Exact {
-        exact = attach::exact(&mut ebpf, ways, layout.accept_arguments, &btf);
+    found.insert(connect.name, attached);
+    // Functions first: other hooks stand in for some of them.
+    let is_function = |spec: &&HookSpec| matches!(spec.attach, Attach::Function(..));
+    let functions = HOOKS.iter().filter(is_function).filter(|_| wanted == Tier::Exact);
+    for spec in functions.chain(HOOKS.iter().filter(|spec| !is_function(spec))) {
+        let has = |name: &str| found.get(name).is_some_and(|hook| hook.attached);
+        if !found.contains_key(spec.name) && !spec.instead_of.is_some_and(has) {
+            found.insert(spec.name, attacher(&mut ebpf, spec));
+        }
     }
-    let accept_seen = exact.iter().any(|hook| hook.name == attach::ACCEPT && hook.attached);
-    let mut exits = vec![connect];
-    if !accept_seen {
-        exits.extend(attach::ACCEPT_EXITS.map(|exit| attach::exit(&mut ebpf, exit, &tracefs)));
-    }
-    exits.push(attach::exit(&mut ebpf, attach::BIND_EXIT, &tracefs));
-    let reset = attach::btf(&mut ebpf, "send_reset", "tcp_send_reset", &btf);
     // The twin second: it has to run after the first. Neither is of use without the other, for the first leaves it to
     // the twin to free its slots.
     for program in PAIR {
         attach::loaded(&mut ebpf, program).context("cannot watch the state changes of TCP sockets")?;
     }
-    let mut hooks = vec![attach::hook(SET_STATE, "tp_btf", Ok(())), attach::hook(TWIN, "tp_btf", Ok(())), reset];
-    hooks.extend(exits);
-    let tier = if attach::are_exact(&exact) {
-        Tier::Exact
-    } else if config.has_cookie != 0 {
-        Tier::Cookie
-    } else {
-        Tier::Tuple
-    };
-    hooks.extend(exact);
-
-    let tracing = TracingFacts { tier, by_tuple: config.has_cookie == 0, no_btf: false, hooks };
+    let hooks: Vec<Hook> = HOOKS.iter().filter_map(|spec| found.remove(spec.name)).collect();
+    let by_tuple = config.has_cookie == 0;
+    let tier = hooks::tier(&hooks, by_tuple).unwrap_or(Tier::Tuple);
+    let tracing = TracingFacts { tier, by_tuple, no_btf: false, hooks };
     running(ebpf, tracing, PAIR[0], options)
 }
 
@@ -215,7 +212,9 @@ fn without_types(object: &[u8], options: &LoadOptions, reason: &str) -> anyhow::
     attach::plain(&mut ebpf, plain::PROGRAM, plain::CATEGORY, SET_STATE).context(cannot)?;
     let mut hooks = vec![attach::hook(SET_STATE, "tracepoint", Ok(()))];
     let refusal = format!("it takes the kernel's BTF, and {reason}");
-    hooks.extend(attach::TYPED.map(|(name, kind)| attach::hook(name, kind, Err(refusal.clone()))));
+    // What stands in for another one is left out, as it is where there is BTF.
+    let others = HOOKS.iter().filter(|spec| !matches!(spec.attach, Attach::Pair(_)) && spec.instead_of.is_none());
+    hooks.extend(others.map(|spec| attach::hook(spec.name, spec.attach.kind(), Err(refusal.clone()))));
     let tracing = TracingFacts { tier: Tier::Tuple, by_tuple: true, no_btf: true, hooks };
     running(ebpf, tracing, plain::PROGRAM, options)
 }

@@ -5,6 +5,7 @@ pub mod btf;
 pub mod census;
 mod counting;
 pub mod explain;
+pub mod hooks;
 pub mod load;
 pub mod offsets;
 mod plain;

@@ -3,7 +3,7 @@
 //! [`probe::read`] looks at the host, [`evaluate`] judges, [`twtrace_view::doctor`] writes. Whether `top` works is
 //! decided by hooks that were really attached; the other checks say why, and what else is lost.
 
-use super::doctor_hooks::{hooks_check, tier};
+use super::doctor_hooks::hooks_check;
 use anyhow::Context as _;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -12,6 +12,7 @@ use twtrace_core::doctor::{Check, Report, SCHEMA, Status, Sysctl};
 use twtrace_core::input::{KernelFacts, Tier};
 use twtrace_probe::host::sysctl;
 use twtrace_probe::kernel::census::CensusReport;
+use twtrace_probe::kernel::hooks::tier;
 use twtrace_probe::kernel::probe::{self, Capabilities, Capability, Facts, Lockdown, ProcAccess, kernel_version};
 use twtrace_probe::kernel::tracefs::TracefsState;
 use twtrace_view::doctor as view;

@@ -1,8 +1,8 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use super::*;
-use crate::cmd::doctor_hooks::{BASE_HOOK, END_HOOKS, EXACT_HOOK};
 use twtrace_core::input::Hook;
+use twtrace_probe::kernel::hooks::SET_STATE;
 
 fn hook(name: &str, kind: &str) -> Hook {
     Hook { name: name.to_owned(), kind: kind.to_owned(), attached: true, reason: None }
@@ -34,9 +34,9 @@ fn good() -> Facts {
         by_tuple: false,
         programs: Vec::new(),
         hooks: Ok(vec![
-            hook(BASE_HOOK, "tp_btf"),
+            hook(SET_STATE, "tp_btf"),
             hook("tcp_send_reset", "tp_btf"),
-            hook("sys_exit_accept", "tracepoint"),
+            hook("syscalls:sys_exit_accept", "tracepoint"),
             hook("sys_exit_connect", "tracepoint"),
         ]),
         census: Ok(CensusReport { complete: true, rows: 12 }),
@@ -147,14 +147,20 @@ fn each_missing_thing_is_named_with_its_cost_and_its_fix() {
         ),
         (no_hooks(good()), "hooks", Missing, false, "the kernel refused"),
         (
-            with_hooks(vec![refused(hook(BASE_HOOK, "tp_btf"), "EPERM"), hook("sys_exit_accept", "tracepoint")]),
+            with_hooks(vec![
+                refused(hook(SET_STATE, "tp_btf"), "EPERM"),
+                hook("syscalls:sys_exit_accept", "tracepoint"),
+            ]),
             "hooks",
             Missing,
             false,
             "EPERM",
         ),
         (
-            with_hooks(vec![hook(BASE_HOOK, "tp_btf"), refused(hook("sys_exit_accept", "tracepoint"), "ENOENT")]),
+            with_hooks(vec![
+                hook(SET_STATE, "tp_btf"),
+                refused(hook("syscalls:sys_exit_accept", "tracepoint"), "ENOENT"),
+            ]),
             "hooks",
             Degraded,
             true,
@@ -224,7 +230,7 @@ fn a_hook_that_is_refused_says_what_it_costs() {
         ("syscalls:sys_exit_connect", "the errno of failed connects is known only in part"),
         ("syscalls:sys_exit_accept4", "who accepted a connection is known only from who closed it"),
     ] {
-        let hooks = vec![hook(BASE_HOOK, "tp_btf"), refused(hook(name, "tracepoint"), "ENOENT")];
+        let hooks = vec![hook(SET_STATE, "tp_btf"), refused(hook(name, "tracepoint"), "ENOENT")];
         let report = evaluate(&Facts { hooks: Ok(hooks), ..good() });
         let check = report.checks.iter().find(|check| check.id == "hooks").unwrap();
         assert_eq!((check.status, check.cost.as_deref()), (Status::Degraded, Some(cost)), "{name}");
@@ -236,15 +242,22 @@ fn a_hook_that_is_refused_says_what_it_costs() {
 fn tiers_follow_the_attached_hooks() {
     for (hooks, expected) in [
         (vec![], None),
-        (vec![hook("sys_exit_accept", "tracepoint")], None),
-        (vec![refused(hook(BASE_HOOK, "tp_btf"), "EPERM")], None),
-        (vec![hook(BASE_HOOK, "tp_btf")], Some(Tier::Cookie)),
-        (vec![hook(BASE_HOOK, "tracepoint")], Some(Tier::Tuple)),
-        (vec![hook(BASE_HOOK, "tp_btf"), refused(hook(EXACT_HOOK, "fexit"), "EPERM")], Some(Tier::Cookie)),
-        (vec![hook(BASE_HOOK, "tp_btf"), hook(EXACT_HOOK, "fexit")], Some(Tier::Cookie)),
-        (vec![hook(BASE_HOOK, "tp_btf"), hook(EXACT_HOOK, "fexit"), hook(END_HOOKS[1], "fentry")], Some(Tier::Exact)),
+        (vec![hook("syscalls:sys_exit_accept", "tracepoint")], None),
+        (vec![refused(hook(SET_STATE, "tp_btf"), "EPERM")], None),
+        (vec![hook(SET_STATE, "tp_btf")], Some(Tier::Cookie)),
+        (vec![hook(SET_STATE, "tracepoint")], Some(Tier::Tuple)),
+        (vec![hook(SET_STATE, "tp_btf"), refused(hook("inet_twsk_alloc", "fexit"), "EPERM")], Some(Tier::Cookie)),
+        (vec![hook(SET_STATE, "tp_btf"), hook("inet_twsk_alloc", "fexit")], Some(Tier::Cookie)),
         (
-            vec![hook(BASE_HOOK, "tp_btf"), hook(EXACT_HOOK, "kretprobe"), hook(END_HOOKS[0], "kprobe")],
+            vec![hook(SET_STATE, "tp_btf"), hook("inet_twsk_alloc", "fexit"), hook("inet_twsk_free", "fentry")],
+            Some(Tier::Exact),
+        ),
+        (
+            vec![
+                hook(SET_STATE, "tp_btf"),
+                hook("inet_twsk_alloc", "kretprobe"),
+                hook("tcp_twsk_destructor", "kprobe"),
+            ],
             Some(Tier::Exact),
         ),
     ] {

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use twtrace_core::engine::{Engine, EngineConfig};
 use twtrace_core::input::Input;
 use twtrace_core::source::Source as _;
-use twtrace_probe::source::Feed as _;
+use twtrace_probe::source::EventSource as _;
 use twtrace_probe::source::live::{Live, LiveOptions};
 use twtrace_recording::reader::Recording;
 use twtrace_recording::writer::{Keep, Recorder, WriteOptions};

@@ -2,6 +2,10 @@
 //!
 //! The edges of the program: the kernel, the host, the terminal. What the events mean is decided in `twtrace-core`.
 
+mod batch;
 pub mod cli;
 pub mod cmd;
+mod event_loop;
+mod exit_code;
+mod recorded;
 pub mod tui;

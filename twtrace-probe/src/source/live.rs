@@ -1,6 +1,6 @@
 //! Inputs from the running kernel.
 
-use super::Feed;
+use super::EventSource;
 use super::holders::{Gathered, Holders};
 use super::namespaces::{Namespaces, take_census};
 use crate::host;
@@ -281,7 +281,7 @@ impl Source for Live {
     }
 }
 
-impl Feed for Live {
+impl EventSource for Live {
     /// Readable once a good part of the ring buffer is filled: a reader that polls on a timer is woken early then.
     fn fd(&self) -> Option<BorrowedFd<'_>> {
         Some(self.intake.loaded.ring.as_fd())

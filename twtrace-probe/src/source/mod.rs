@@ -9,7 +9,7 @@ use std::os::fd::BorrowedFd;
 use twtrace_core::source::Source;
 
 /// A source that a command can wait for.
-pub trait Feed: Source<Error = anyhow::Error> {
+pub trait EventSource: Source<Error = anyhow::Error> {
     /// Becomes readable when it is time to pump; `None` when only time tells.
     fn fd(&self) -> Option<BorrowedFd<'_>>;
 

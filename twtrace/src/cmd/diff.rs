@@ -1,7 +1,7 @@
 //! `twtrace diff`: did the fix help?
 
-use super::recorded::{Recorded, Span, say_losses};
 use crate::cli::{DiffArgs, DiffFormat};
+use crate::recorded::{Recorded, Span, say_losses};
 use std::io::{self, BufWriter, Write as _};
 use twtrace_view::diff::{Diff, json, markdown, text};
 use twtrace_view::report::Options;

@@ -3,8 +3,10 @@
 //! [`probe::read`] looks at the host, [`evaluate`] judges, [`twtrace_view::doctor`] writes. Whether `top` works is
 //! decided by hooks that were really attached; the other checks say why, and what else is lost.
 
-use super::doctor_hooks::hooks_check;
+mod hooks;
+
 use anyhow::Context as _;
+use hooks::hooks_check;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::Path;
@@ -372,5 +374,4 @@ fn meaning(name: &str, value: &str, range: (u16, u16)) -> String {
 }
 
 #[cfg(test)]
-#[path = "doctor_tests.rs"]
 mod tests;

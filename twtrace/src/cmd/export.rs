@@ -1,7 +1,7 @@
 //! `twtrace export`: a table of a recording, from all of its segments, as one file for other tools.
 
-use super::recorded::{Span, bounds, say_losses};
 use crate::cli::{ExportArgs, ExportFormat, ExportTable};
+use crate::recorded::{Span, bounds, say_losses};
 use anyhow::bail;
 use std::io::{self, IsTerminal as _};
 use std::path::Path;

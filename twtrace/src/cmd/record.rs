@@ -3,8 +3,8 @@
 mod child;
 mod summary;
 
-use super::top::{Pulse, Timing, Wake, runtime};
 use crate::cli::RecordArgs;
+use crate::event_loop::{EventLoop, Timing, Wakeup, runtime};
 use child::Child;
 pub use child::NotStarted;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use summary::OpenSockets;
 use twtrace_core::engine::{Engine, EngineConfig, Model};
 use twtrace_core::input::Input;
-use twtrace_probe::source::Feed;
+use twtrace_probe::source::EventSource;
 use twtrace_probe::source::live::{Live, LiveOptions};
 use twtrace_recording::writer::{Progress, Recorder, WriteOptions};
 
@@ -63,28 +63,28 @@ impl Session {
         Self { recorder, engine, open: OpenSockets::default(), began: Instant::now(), failure: None }
     }
 
-    fn trace<F: Feed>(&mut self, feed: &mut F, args: &RecordArgs) -> anyhow::Result<ExitCode> {
+    fn trace<S: EventSource>(&mut self, source: &mut S, args: &RecordArgs) -> anyhow::Result<ExitCode> {
         runtime()?.block_on(async {
             let mut line = ProgressLine::default();
             let interval = line.is_shown.then_some(PROGRESS);
-            let mut pulse = Pulse::new(feed.fd(), Timing { interval, duration: None })?;
-            self.pump(|sink| feed.pump(sink))?;
+            let mut events = EventLoop::new(source.fd(), Timing { interval, duration: None })?;
+            self.pump(|sink| source.pump(sink))?;
             // From here on all of its connections are seen.
             let mut child = args.command.split_first().map(|(name, rest)| Child::start(name, rest)).transpose()?;
             let mut is_asked_to_end = false;
             loop {
-                match pulse.next().await? {
-                    Wake::Pump => {
-                        self.pump(|sink| feed.pump(sink))?;
+                match events.next().await? {
+                    Wakeup::Poll => {
+                        self.pump(|sink| source.pump(sink))?;
                         if self.recorder.wants_whole_census() {
-                            feed.restate();
+                            source.restate();
                         }
                     }
-                    Wake::Show => line.show(self.began.elapsed(), &self.recorder.progress(), self.engine.model()),
-                    Wake::Event(_) => {}
+                    Wakeup::Show => line.show(self.began.elapsed(), &self.recorder.progress(), self.engine.model()),
+                    Wakeup::Event(_) => {}
                     // The second time nobody is waited for.
-                    Wake::End if is_asked_to_end => break,
-                    Wake::End => is_asked_to_end = true,
+                    Wakeup::End if is_asked_to_end => break,
+                    Wakeup::End => is_asked_to_end = true,
                 }
                 is_asked_to_end |= args.duration.is_some_and(|duration| self.began.elapsed() >= duration);
                 let is_over = match &mut child {
@@ -96,7 +96,7 @@ impl Session {
                     break;
                 }
             }
-            self.pump(|sink| feed.final_pump(sink))?;
+            self.pump(|sink| source.final_pump(sink))?;
             line.clear();
             Ok(child.map_or(ExitCode::SUCCESS, Child::code))
         })

@@ -4,10 +4,13 @@ mod player;
 #[cfg(test)]
 mod tests;
 
-use super::recorded::say_losses;
-use super::top::{Batch, Pulse, Screen, Timing, Wake, runtime, verdict};
+use crate::batch::Batch;
 use crate::cli::ReplayArgs;
+use crate::event_loop::{EventLoop, Timing, Wakeup, runtime};
+use crate::exit_code::exit_code;
+use crate::recorded::say_losses;
 use crate::tui::deck::{Churn, Deck};
+use crate::tui::screen::Screen;
 use anyhow::{Context as _, bail};
 use player::{Player, Run, Tape};
 use std::io::{self, BufWriter, IsTerminal as _, Write};
@@ -66,7 +69,7 @@ fn report<T: Tape>(
     player.go_on(&mut || false)?;
     let model = player.show();
     Batch::new(&args.view, BufWriter::new(out)).write(model)?;
-    let code = verdict(args.fail_on.as_ref(), model.findings());
+    let code = exit_code(args.fail_on.as_ref(), model.findings());
     say_losses(&recording::warnings(&player.info(at_opening)));
     Ok(code)
 }
@@ -100,22 +103,22 @@ fn play<T: Tape>(
     survey: &Receiver<anyhow::Result<(Churn, u64)>>,
 ) -> anyhow::Result<()> {
     runtime()?.block_on(async {
-        let mut pulse = Pulse::new(None, Timing { interval: None, duration: None })?;
+        let mut events = EventLoop::new(None, Timing { interval: None, duration: None })?;
         let mut screen = Screen::open(&args.view, Some(deck)).context("cannot use the terminal")?;
-        pulse.listen_to_keys();
+        events.listen_to_keys();
         let mut last = Instant::now();
         screen.draw(player.show())?;
         loop {
             let mut changed = false;
-            match pulse.next().await? {
-                Wake::Pump => {}
-                Wake::Show => changed = true,
-                Wake::Event(event) => {
+            match events.next().await? {
+                Wakeup::Poll => {}
+                Wakeup::Show => changed = true,
+                Wakeup::Event(event) => {
                     if screen.event(&event, player.model())?.is_break() {
                         break;
                     }
                 }
-                Wake::End => break,
+                Wakeup::End => break,
             }
             let now = Instant::now();
             let elapsed = now.duration_since(std::mem::replace(&mut last, now));

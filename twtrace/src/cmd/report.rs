@@ -1,8 +1,8 @@
 //! `twtrace report`: what recordings tell, for a terminal, a program or a postmortem.
 
-use super::recorded::{Recorded, Span, say_losses};
-use super::top::verdict;
 use crate::cli::{ReportArgs, ReportFormat};
+use crate::exit_code::exit_code;
+use crate::recorded::{Recorded, Span, say_losses};
 use anyhow::Context as _;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -32,7 +32,7 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<ExitCode> {
         None => write(&report, format, &mut BufWriter::new(io::stdout().lock()))?,
     }
     let findings: Vec<Finding> = sources.iter().flat_map(|source| source.findings).cloned().collect();
-    Ok(verdict(args.fail_on.as_ref(), &findings))
+    Ok(exit_code(args.fail_on.as_ref(), &findings))
 }
 
 fn write(report: &Report<'_>, format: ReportFormat, out: &mut dyn Write) -> io::Result<()> {

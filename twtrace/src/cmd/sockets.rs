@@ -1,8 +1,8 @@
 //! `twtrace sockets`: the live timewait sockets with their owners, from a trace of a while or from a recording.
 
-use super::recorded::say_losses;
-use super::top;
 use crate::cli::SocketsArgs;
+use crate::event_loop::trace;
+use crate::recorded::say_losses;
 use anyhow::bail;
 use std::io::{self, BufWriter, Write as _};
 use std::path::Path;
@@ -34,7 +34,7 @@ pub fn run(args: &SocketsArgs) -> anyhow::Result<()> {
         Some(path) => recorded(path, args.filter.filter())?,
         None => {
             let mut live = Live::start(&LiveOptions { load: args.kernel.load() })?;
-            (top::trace(&mut live, args.filter.filter(), args.duration)?, Vec::new())
+            (trace(&mut live, args.filter.filter(), args.duration)?, Vec::new())
         }
     };
     let mut out = BufWriter::new(io::stdout().lock());

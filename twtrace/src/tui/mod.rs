@@ -9,6 +9,7 @@ mod help;
 mod list;
 mod ports;
 mod processes;
+pub(crate) mod screen;
 pub mod sockets;
 pub mod state;
 pub mod style;

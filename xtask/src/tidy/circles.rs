@@ -17,6 +17,25 @@ pub(super) fn widest(files: &[Source]) -> Vec<String> {
     names
 }
 
+/// Pairs of files of which the first imports from the second, both in one folder of the crate and of different modules
+/// there: `cmd/a.rs` and `cmd/b/c.rs`, but not `cmd/a.rs` and `cmd/a/c.rs`.
+pub(super) fn siblings(files: &[Source], folder: &str) -> Vec<(String, String)> {
+    let module = |at: usize| {
+        let path = files[at].0.strip_prefix(folder)?.strip_prefix('/')?.trim_end_matches(".rs");
+        Some(path.split('/').next().unwrap_or(path)).filter(|name| *name != "mod")
+    };
+    let mut pairs = Vec::new();
+    for (from, targets) in arrows(files).into_iter().enumerate() {
+        for to in targets {
+            if matches!((module(from), module(to)), (Some(one), Some(other)) if one != other) {
+                pairs.push((files[from].0.clone(), files[to].0.clone()));
+            }
+        }
+    }
+    pairs.sort();
+    pairs
+}
+
 /// For each file, the files that it imports from.
 fn arrows(files: &[Source]) -> Vec<Vec<usize>> {
     let modules: HashMap<Vec<&str>, usize> =
@@ -125,6 +144,21 @@ mod tests {
     fn circle(files: &[(&str, &str)]) -> Vec<String> {
         let files: Vec<Source> = files.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned())).collect();
         widest(&files)
+    }
+
+    #[test]
+    fn import_from_another_module_of_the_folder_is_found_and_from_a_child_is_not() {
+        let file = |path: &str, text: &str| (path.to_owned(), text.to_owned());
+        let files = [
+            file("lib.rs", "mod cmd;\nmod shared;"),
+            file("cmd/mod.rs", "mod a;\nmod b;"),
+            file("cmd/a.rs", "use crate::shared::x;\nuse super::b::y;\nuse self::c::z;\nmod c;"),
+            file("cmd/a/c.rs", "use super::z;"),
+            file("cmd/b.rs", "use crate::cmd::a::c::z;"),
+            file("shared.rs", "use crate::cmd::a::w;"),
+        ];
+        let pair = |from: &str, to: &str| (from.to_owned(), to.to_owned());
+        assert_eq!(siblings(&files, "cmd"), [pair("cmd/a.rs", "cmd/b.rs"), pair("cmd/b.rs", "cmd/a/c.rs")]);
     }
 
     #[test]

@@ -24,6 +24,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
 
 const ANYTHING: &[&str] = &["*"];
 
+/// Folders of crates whose modules know nothing of each other: no command reaches its sibling. What two of them need is
+/// outside of the folder.
+const APART: &[(&str, &str)] = &[("twtrace", "cmd")];
+
 /// How many files of a crate may import each other in a circle, for crates that are not in [`LIMITS`].
 const LIMIT: usize = 4;
 
@@ -71,7 +75,7 @@ impl<'a> Rules<'a> {
 /// # Errors
 /// Names what breaks a rule, or what cannot be read.
 pub fn run() -> Result<()> {
-    let tree = Tree::read(LINES)?;
+    let tree = Tree::read(LINES, APART)?;
     for line in tree.lines(&RULES) {
         say(&line);
     }
@@ -115,7 +119,7 @@ impl Tree {
     /// What breaks a rule, each with what to do.
     fn faults(&self, rules: &Rules) -> Vec<String> {
         let mut faults = Vec::new();
-        for Crate { name, arrows, circle } in &self.crates {
+        for Crate { name, arrows, circle, siblings } in &self.crates {
             match rules.allowed.iter().find(|(of, _)| of == name) {
                 None => faults.push(format!("{name} is not in ALLOWED: add what it may depend on")),
                 Some((_, ANYTHING)) => {}
@@ -126,6 +130,10 @@ impl Tree {
                         ));
                     }
                 }
+            }
+            for (from, to) in siblings {
+                faults
+                    .push(format!("{from} of {name} may not import from {to}: move what both need out of the folder"));
             }
             let (width, limit) = (circle.len(), rules.limit(name));
             if width > limit {
@@ -163,20 +171,20 @@ mod tests {
     fn faults(name: &str, arrows: &[&str], width: usize) -> Vec<String> {
         let arrows = arrows.iter().map(|to| (*to).to_owned()).collect();
         let circle = (0..width).map(|file| format!("{file}.rs")).collect();
-        let one = Crate { name: name.to_owned(), arrows, circle };
+        let one = Crate { name: name.to_owned(), arrows, circle, siblings: Vec::new() };
         Tree { crates: vec![one], long: Vec::new() }.faults(&FEW)
     }
 
     #[test]
     fn this_checkout_has_no_fault() {
-        let tree = Tree::read(LINES).unwrap();
+        let tree = Tree::read(LINES, APART).unwrap();
         let faults = tree.faults(&RULES);
         assert!(faults.is_empty(), "{}\n\nfaults\n  {}", tree.lines(&RULES).join("\n"), faults.join("\n  "));
     }
 
     #[test]
     fn this_checkout_shows_its_crates_and_files() {
-        let tree = Tree::read(LINES).unwrap();
+        let tree = Tree::read(LINES, APART).unwrap();
         let core = tree.crates.iter().find(|one| one.name == "twtrace-core").unwrap();
         assert_eq!(core.arrows, ["twtrace-common"]);
         let lines = tree.lines(&RULES);
@@ -193,6 +201,14 @@ mod tests {
     fn arrow_up_is_a_fault() {
         let found = faults("low", &["high"], 0);
         assert_eq!(found, ["low may not depend on high: move what it needs of it to a crate below both"]);
+    }
+
+    #[test]
+    fn import_from_a_sibling_is_a_fault() {
+        let siblings = vec![("cmd/a.rs".to_owned(), "cmd/b.rs".to_owned())];
+        let one = Crate { name: "low".to_owned(), arrows: Vec::new(), circle: Vec::new(), siblings };
+        let found = Tree { crates: vec![one], long: Vec::new() }.faults(&FEW);
+        assert_eq!(found, ["cmd/a.rs of low may not import from cmd/b.rs: move what both need out of the folder"]);
     }
 
     #[test]

@@ -17,6 +17,8 @@ pub(super) struct Crate {
     pub(super) arrows: Vec<String>,
     /// Files in its widest circle of imports.
     pub(super) circle: Vec<String>,
+    /// Files that import from a sibling that they must not know.
+    pub(super) siblings: Vec<(String, String)>,
 }
 
 /// The structure of the tree.
@@ -48,8 +50,8 @@ struct Dependency {
 }
 
 impl Tree {
-    /// Reads it from this checkout.
-    pub(super) fn read(limit: usize) -> Result<Self> {
+    /// Reads it from this checkout. `apart` are folders of crates whose modules must not import from each other.
+    pub(super) fn read(limit: usize, apart: &[(&str, &str)]) -> Result<Self> {
         let json = output(cargo().args(["metadata", "--no-deps", "--offline", "--format-version", "1"]))?;
         let metadata: Metadata = serde_json::from_str(&json).context("cannot read what `cargo metadata` printed")?;
         let mut files = Vec::new();
@@ -71,7 +73,9 @@ impl Tree {
                     Some((path.to_str()?.to_owned(), text.clone()))
                 })
                 .collect();
-            crates.push(Crate { name: package.name.clone(), arrows, circle: circles::widest(&sources) });
+            let folders = apart.iter().filter(|(of, _)| *of == package.name);
+            let siblings = folders.flat_map(|(_, folder)| circles::siblings(&sources, folder)).collect();
+            crates.push(Crate { name: package.name.clone(), arrows, circle: circles::widest(&sources), siblings });
         }
         crates.sort_by(|a, b| a.name.cmp(&b.name));
 

@@ -34,7 +34,7 @@ impl Source for Script {
     }
 }
 
-impl Feed for Script {
+impl EventSource for Script {
     fn fd(&self) -> Option<BorrowedFd<'_>> {
         self.fd.as_ref().map(OwnedFd::as_fd)
     }
@@ -135,7 +135,7 @@ fn failures_of_source_and_output_are_told() {
             bail!("the ring is gone")
         }
     }
-    impl Feed for Broken {
+    impl EventSource for Broken {
         fn fd(&self) -> Option<BorrowedFd<'_>> {
             None
         }
@@ -163,7 +163,7 @@ fn failures_of_source_and_output_are_told() {
 #[test]
 fn findings_that_hold_make_it_fail() {
     let findings = fixture::findings();
-    let failing = |text: &str| verdict::failing(Some(&text.parse().unwrap()), &findings);
+    let failing = |text: &str| crate::exit_code::failing(Some(&text.parse().unwrap()), &findings);
     let reached = failing("exhaustion-reached").unwrap();
     assert_eq!(
         reached,
@@ -177,12 +177,13 @@ fn findings_that_hold_make_it_fail() {
     assert_eq!(failing("fork-per-request"), None);
     // Ports that are gone are near to it.
     assert_eq!(failing("exhaustion-near").as_ref(), Some(&reached));
-    let of_last_two = |text: &str| verdict::failing(Some(&text.parse().unwrap()), &findings[1..]);
+    let of_last_two = |text: &str| crate::exit_code::failing(Some(&text.parse().unwrap()), &findings[1..]);
     assert_eq!(of_last_two("warning"), None);
     assert!(of_last_two("any").unwrap().starts_with("failed on info tracer-doubts: this host: "));
-    assert_eq!(verdict::failing(None, &findings), None);
-    let code =
-        |fail_on: Option<&str>| format!("{:?}", verdict(fail_on.map(|text| text.parse().unwrap()).as_ref(), &findings));
+    assert_eq!(crate::exit_code::failing(None, &findings), None);
+    let code = |fail_on: Option<&str>| {
+        format!("{:?}", exit_code(fail_on.map(|text| text.parse().unwrap()).as_ref(), &findings))
+    };
     assert_eq!(code(Some("any")), format!("{:?}", ExitCode::from(1)));
     assert_eq!(code(Some("close-wait-leak")), format!("{:?}", ExitCode::SUCCESS));
     assert_eq!(code(None), format!("{:?}", ExitCode::SUCCESS));

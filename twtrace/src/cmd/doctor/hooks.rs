@@ -1,6 +1,6 @@
 //! What the hooks that attached allow, and what the others cost.
 
-use super::doctor::{check, ok};
+use super::{check, ok};
 use twtrace_core::doctor::{Check, Status};
 use twtrace_core::input::Hook;
 use twtrace_probe::kernel::hooks::{SET_STATE, spec, tier};

@@ -14,16 +14,16 @@ use twtrace_view::text;
 
 /// Which part of a recording is wanted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Span {
+pub(crate) struct Span {
     /// From here on, else from its start.
-    pub(super) from: Option<TimeSpec>,
+    pub(crate) from: Option<TimeSpec>,
     /// Up to here, else to its end.
-    pub(super) to: Option<TimeSpec>,
+    pub(crate) to: Option<TimeSpec>,
 }
 
 /// A recording that was read.
 #[derive(Debug)]
-pub(super) struct Recorded {
+pub(crate) struct Recorded {
     info: Info,
     engine: Engine,
 }
@@ -33,7 +33,7 @@ impl Recorded {
     ///
     /// # Errors
     /// It is no recording, nothing of it can be read, or the span is not in it.
-    pub(super) fn read(path: &Path, filter: Filter, span: Span) -> anyhow::Result<Self> {
+    pub(crate) fn read(path: &Path, filter: Filter, span: Span) -> anyhow::Result<Self> {
         let recording = Recording::open(path)?;
         let info = recording.info().clone();
         let (from, to) = bounds(&info, span)?;
@@ -66,14 +66,14 @@ impl Recorded {
     }
 
     /// What a view needs.
-    pub(super) fn source(&self) -> Source<'_> {
+    pub(crate) fn source(&self) -> Source<'_> {
         let model = self.engine.model();
         Source { info: &self.info, model, findings: model.findings() }
     }
 }
 
 /// Says on standard error what could not be read, a line each: whoever reads the report may be a program.
-pub(super) fn say_losses(losses: &[String]) {
+pub(crate) fn say_losses(losses: &[String]) {
     for loss in losses {
         // Nothing can be done about it.
         let _ = writeln!(io::stderr(), "twtrace: {loss}");
@@ -84,7 +84,7 @@ pub(super) fn say_losses(losses: &[String]) {
 ///
 /// # Errors
 /// There is nothing of the recording between them.
-pub(super) fn bounds(info: &Info, span: Span) -> anyhow::Result<(Option<i128>, Option<i128>)> {
+pub(crate) fn bounds(info: &Info, span: Span) -> anyhow::Result<(Option<i128>, Option<i128>)> {
     let (start, end) = (info.start_unix_ns, info.end_unix_ns);
     let resolve = |moment: Option<TimeSpec>| moment.map(|moment| moment.unix_ns(start, end));
     let (from, to) = (resolve(span.from), resolve(span.to));

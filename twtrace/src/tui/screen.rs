@@ -20,7 +20,7 @@ use std::panic;
 use twtrace_core::engine::Model;
 
 /// The whole terminal. Dropping it restores what was there.
-pub(in crate::cmd) struct Screen {
+pub(crate) struct Screen {
     terminal: Terminal<CrosstermBackend<BufWriter<Stdout>>>,
     state: State,
     frozen: Option<Box<Frozen>>,
@@ -28,28 +28,28 @@ pub(in crate::cmd) struct Screen {
 }
 
 impl Screen {
-    pub(in crate::cmd) fn open(args: &ViewArgs, deck: Option<Deck>) -> io::Result<Self> {
+    pub(crate) fn open(args: &ViewArgs, deck: Option<Deck>) -> io::Result<Self> {
         let colour = !args.no_color && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         restore_on_panic();
         enable_raw_mode()?;
         // From here on an early return restores what was done so far.
-        let given_back = GiveBack;
+        let guard = TerminalGuard;
         execute!(io::stdout(), EnterAlternateScreen, cursor::Hide)?;
         // A whole frame in one write, or the terminal would show halves.
         let terminal = Terminal::new(CrosstermBackend::new(BufWriter::with_capacity(64 * 1024, io::stdout())))?;
-        std::mem::forget(given_back);
+        std::mem::forget(guard);
         let mut state = State::new(args.by, args.sort, Look { colour });
         state.deck = deck;
         Ok(Self { terminal, state, frozen: None, open: true })
     }
 
     /// The recording that is played.
-    pub(in crate::cmd) fn deck(&mut self) -> Option<&mut Deck> {
+    pub(crate) fn deck(&mut self) -> Option<&mut Deck> {
         self.state.deck.as_mut()
     }
 
     /// Draws what is known now, or what was when the user froze it.
-    pub(in crate::cmd) fn draw(&mut self, model: &Model) -> io::Result<()> {
+    pub(crate) fn draw(&mut self, model: &Model) -> io::Result<()> {
         queue!(self.terminal.backend_mut(), BeginSynchronizedUpdate)?;
         let (state, frozen) = (&mut self.state, self.frozen.as_deref());
         self.terminal.draw(|frame| match frozen {
@@ -60,7 +60,7 @@ impl Screen {
     }
 
     /// Acts on a key or another size, and draws.
-    pub(in crate::cmd) fn event(&mut self, event: &Event, model: &Model) -> io::Result<ControlFlow<()>> {
+    pub(crate) fn event(&mut self, event: &Event, model: &Model) -> io::Result<ControlFlow<()>> {
         match event {
             Event::Key(key) if key.kind != KeyEventKind::Release => {
                 let outcome = match self.frozen.as_deref() {
@@ -81,7 +81,7 @@ impl Screen {
         Ok(ControlFlow::Continue(()))
     }
 
-    pub(in crate::cmd) fn close(mut self) -> io::Result<()> {
+    pub(crate) fn close(mut self) -> io::Result<()> {
         self.open = false;
         restore()
     }
@@ -97,9 +97,9 @@ impl Drop for Screen {
 }
 
 /// Restores the terminal when dropped.
-struct GiveBack;
+struct TerminalGuard;
 
-impl Drop for GiveBack {
+impl Drop for TerminalGuard {
     fn drop(&mut self) {
         let _ = restore();
     }

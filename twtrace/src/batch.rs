@@ -1,11 +1,13 @@
 //! Reports one after the other, in the form that was asked for.
 
-use super::TEXT_ROWS;
 use crate::cli::ViewArgs;
 use std::io::{self, Write};
 use twtrace_core::engine::Model;
 use twtrace_view::order::{By, Sort};
 use twtrace_view::{csv, json, table};
+
+/// Rows of a text report when no limit is given.
+const TEXT_ROWS: usize = 20;
 
 enum Form {
     Json,
@@ -14,7 +16,7 @@ enum Form {
 }
 
 /// Writes reports.
-pub(in crate::cmd) struct Batch<W> {
+pub(crate) struct Batch<W> {
     form: Form,
     by: By,
     sort: Sort,
@@ -25,7 +27,7 @@ pub(in crate::cmd) struct Batch<W> {
 }
 
 impl<W: Write> Batch<W> {
-    pub(in crate::cmd) fn new(args: &ViewArgs, out: W) -> Self {
+    pub(crate) fn new(args: &ViewArgs, out: W) -> Self {
         let form = match (args.json, args.csv) {
             (true, _) => Form::Json,
             (_, true) => Form::Csv,
@@ -35,7 +37,7 @@ impl<W: Write> Batch<W> {
     }
 
     /// Writes one report and hands it on at once: a reader may act on it.
-    pub(in crate::cmd) fn write(&mut self, model: &Model) -> io::Result<()> {
+    pub(crate) fn write(&mut self, model: &Model) -> io::Result<()> {
         let (by, sort, limit) = (self.by, self.sort, self.limit);
         let first = self.written == 0;
         let out = &mut self.out;

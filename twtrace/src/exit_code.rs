@@ -7,7 +7,7 @@ use twtrace_core::finding::Finding;
 use twtrace_view::findings;
 
 /// 1 when there is a finding that was asked for, which is said on standard error; else 0.
-pub(in crate::cmd) fn verdict(fail_on: Option<&FailOn>, found: &[Finding]) -> ExitCode {
+pub(crate) fn exit_code(fail_on: Option<&FailOn>, found: &[Finding]) -> ExitCode {
     let Some(line) = failing(fail_on, found) else { return ExitCode::SUCCESS };
     // The exit code says it too.
     let _ = writeln!(io::stderr(), "twtrace: {line}");
@@ -15,7 +15,7 @@ pub(in crate::cmd) fn verdict(fail_on: Option<&FailOn>, found: &[Finding]) -> Ex
 }
 
 /// The line on the first finding that was asked for.
-pub(super) fn failing(fail_on: Option<&FailOn>, found: &[Finding]) -> Option<String> {
+pub(crate) fn failing(fail_on: Option<&FailOn>, found: &[Finding]) -> Option<String> {
     let finding = fail_on?.first(found)?;
     let (severity, subject) = (findings::severity(finding.severity), findings::subject(finding));
     Some(format!("failed on {severity} {}: {subject}: {}", finding.rule.name(), findings::title(finding)))

@@ -1,5 +1,6 @@
-//! What the loop waits for: the ring buffer, time, signals and keys.
+//! What commands wait for: the ring buffer, time, signals and keys.
 
+use anyhow::Context as _;
 use crossterm::event::{Event, EventStream};
 use futures_util::StreamExt as _;
 use std::future::pending;
@@ -8,17 +9,20 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::yield_now;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
+use twtrace_core::engine::{Engine, EngineConfig, Filter};
+use twtrace_probe::source::EventSource;
 
 /// How often the source is read when it does not ask for more.
-const PUMP: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Why the loop woke up.
-pub(in crate::cmd) enum Wake {
+pub(crate) enum Wakeup {
     /// The source is to be read.
-    Pump,
+    Poll,
     /// A report is due.
     Show,
     /// The terminal: a key, another size.
@@ -29,26 +33,26 @@ pub(in crate::cmd) enum Wake {
 
 /// When things are due.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::cmd) struct Timing {
+pub(crate) struct Timing {
     /// Between reports; `None` for one at the end alone.
-    pub(in crate::cmd) interval: Option<Duration>,
+    pub(crate) interval: Option<Duration>,
     /// Until the end.
-    pub(in crate::cmd) duration: Option<Duration>,
+    pub(crate) duration: Option<Duration>,
 }
 
-/// Waits.
-pub(in crate::cmd) struct Pulse {
+/// Waits for whatever comes first.
+pub(crate) struct EventLoop {
     fd: Option<AsyncFd<OwnedFd>>,
-    pump: Interval,
+    poll: Interval,
     show: Option<Interval>,
     end: Option<Instant>,
     signals: [Signal; 3],
     keys: Option<EventStream>,
 }
 
-impl Pulse {
+impl EventLoop {
     /// Begins to count the time.
-    pub(in crate::cmd) fn new(fd: Option<BorrowedFd<'_>>, timing: Timing) -> io::Result<Self> {
+    pub(crate) fn new(fd: Option<BorrowedFd<'_>>, timing: Timing) -> io::Result<Self> {
         let now = Instant::now();
         let steady = |mut interval: Interval| {
             // After a stall, go on from there: what was missed is in the next report.
@@ -57,7 +61,7 @@ impl Pulse {
         };
         Ok(Self {
             fd: fd.map(watched).transpose()?,
-            pump: steady(interval_at(now, PUMP)),
+            poll: steady(interval_at(now, POLL_INTERVAL)),
             show: timing.interval.map(|every| steady(interval_at(now + every, every))),
             end: timing.duration.map(|duration| now + duration),
             signals: [
@@ -70,29 +74,29 @@ impl Pulse {
     }
 
     /// From now on reports keys as well.
-    pub(in crate::cmd) fn listen_to_keys(&mut self) {
+    pub(crate) fn listen_to_keys(&mut self) {
         self.keys = Some(EventStream::new());
     }
 
     /// The next thing to do. What was not chosen is not lost: all of these can be waited for again.
-    pub(in crate::cmd) async fn next(&mut self) -> io::Result<Wake> {
+    pub(crate) async fn next(&mut self) -> io::Result<Wakeup> {
         loop {
             let [interrupt, terminate, hangup] = &mut self.signals;
             return tokio::select! {
-                () = at(self.end) => Ok(Wake::End),
-                _ = interrupt.recv() => Ok(Wake::End),
-                _ = terminate.recv() => Ok(Wake::End),
-                _ = hangup.recv() => Ok(Wake::End),
+                () = at(self.end) => Ok(Wakeup::End),
+                _ = interrupt.recv() => Ok(Wakeup::End),
+                _ = terminate.recv() => Ok(Wakeup::End),
+                _ = hangup.recv() => Ok(Wakeup::End),
                 // Without an end of its own the stream of keys ends when the terminal is gone.
-                event = key(&mut self.keys) => event.map_or(Ok(Wake::End), |event| event.map(Wake::Event)),
+                event = key(&mut self.keys) => event.map_or(Ok(Wakeup::End), |event| event.map(Wakeup::Event)),
                 () = tick(&mut self.show) => {
                     if self.ends_soon() {
                         continue;
                     }
-                    Ok(Wake::Show)
+                    Ok(Wakeup::Show)
                 }
-                _ = self.pump.tick() => Ok(Wake::Pump),
-                ready = readable(self.fd.as_ref()) => ready.map(|()| Wake::Pump),
+                _ = self.poll.tick() => Ok(Wakeup::Poll),
+                ready = readable(self.fd.as_ref()) => ready.map(|()| Wakeup::Poll),
             };
         }
     }
@@ -102,6 +106,28 @@ impl Pulse {
         let (Some(end), Some(show)) = (self.end, &self.show) else { return false };
         Instant::now() + show.period() / 2 >= end
     }
+}
+
+/// One thread: everything happens in turn, and nothing needs a lock.
+pub(crate) fn runtime() -> anyhow::Result<runtime::Runtime> {
+    runtime::Builder::new_current_thread().enable_all().build().context("cannot start the event loop")
+}
+
+/// Traces for that long, or until a signal comes, and gives what is known then.
+pub(crate) fn trace<S: EventSource>(source: &mut S, filter: Filter, duration: Duration) -> anyhow::Result<Engine> {
+    runtime()?.block_on(async {
+        let mut engine = Engine::new(EngineConfig { filter, ..EngineConfig::default() });
+        let mut events = EventLoop::new(source.fd(), Timing { interval: None, duration: Some(duration) })?;
+        loop {
+            match events.next().await? {
+                Wakeup::Poll => source.pump(&mut |input| engine.apply(input))?,
+                Wakeup::Show | Wakeup::Event(_) => {}
+                Wakeup::End => break,
+            }
+        }
+        source.final_pump(&mut |input| engine.apply(input))?;
+        Ok(engine)
+    })
 }
 
 /// A descriptor of our own, so that it cannot be closed while it is waited for.

@@ -247,52 +247,6 @@ impl<R: LedgerRow> Ledger<R> {
     }
 }
 
-impl Counts {
-    /// Adds another's figures.
-    pub(crate) fn absorb(&mut self, other: &Self) {
-        self.opened += other.opened;
-        self.accepted += other.accepted;
-        self.closed_first += other.closed_first;
-        self.closed_last += other.closed_last;
-        self.reset += other.reset;
-        self.time_wait_made += other.time_wait_made;
-        self.time_wait_expired += other.time_wait_expired;
-        self.time_wait_reused += other.time_wait_reused;
-        self.time_wait_killed += other.time_wait_killed;
-        self.time_wait_ended_early += other.time_wait_ended_early;
-        self.time_wait_overflow += other.time_wait_overflow;
-        self.time_wait_live += other.time_wait_live;
-        self.fin_wait2_live += other.fin_wait2_live;
-        for (errno, count) in &other.connect_errors {
-            *self.connect_errors.entry(*errno).or_default() += count;
-        }
-        self.bytes_sent = self.bytes_sent.saturating_add(other.bytes_sent);
-        self.bytes_received = self.bytes_received.saturating_add(other.bytes_received);
-        self.retransmits = self.retransmits.saturating_add(other.retransmits);
-        self.lifetimes.merge(&other.lifetimes);
-        // Nobody knows whether their seconds were the same.
-        self.peak_per_s = self.peak_per_s.max(other.peak_per_s);
-        self.time_wait_live_peak = self.time_wait_live_peak.max(other.time_wait_live_peak).max(self.time_wait_live);
-    }
-
-    /// Forgets what was counted, and keeps what is alive.
-    pub(crate) fn restart(&mut self) {
-        let (time_wait_live, fin_wait2_live) = (self.time_wait_live, self.fin_wait2_live);
-        *self = Self { time_wait_live, fin_wait2_live, time_wait_live_peak: time_wait_live, ..Self::default() };
-    }
-
-    fn is_empty(&self) -> bool {
-        *self == Self { rate_per_s: self.rate_per_s, ..Self::default() }
-    }
-
-    fn weight(&self) -> u64 {
-        const MINUTE: f64 = 60.0;
-        let counted = self.time_wait_made.saturating_add(self.opened).saturating_add(self.accepted);
-        let failed = self.connect_errors.values().fold(0, |sum: u64, count| sum.saturating_add(*count));
-        counted.saturating_add(failed).saturating_add((self.rate_per_s * MINUTE) as u64)
-    }
-}
-
 fn happened(counts: &mut Counts, series: &mut Series, at_ns: u64, in_second: u32, scale: Option<&mut Scale>) {
     counts.peak_per_s = counts.peak_per_s.max(in_second.into());
     if let Some(scale) = scale {

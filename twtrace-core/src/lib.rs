@@ -8,6 +8,7 @@ mod census;
 pub mod changes;
 pub mod compare;
 pub mod connection;
+pub mod counts;
 pub mod decode;
 pub mod doctor;
 mod ending;

@@ -3,6 +3,7 @@
 //! Every number is exact for what was traced unless its doc says *inferred*.
 
 use crate::attribution::Attribution;
+pub use crate::counts::Counts;
 use crate::failure::{FailureRow, Failures};
 use crate::finding::Finding;
 use crate::history::{History, Series};
@@ -76,53 +77,6 @@ pub enum DestRow {
     Dest(DestKey),
     /// Rows folded together.
     Other,
-}
-
-/// What was counted for a row.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Counts {
-    /// Connections opened by connect (ended lives whose opener is this row), failed ones included.
-    pub opened: u64,
-    /// Connections accepted (ended lives).
-    pub accepted: u64,
-    /// Ended lives in which this row sent its FIN before the peer's (FIN_WAIT1 reached).
-    pub closed_first: u64,
-    /// Ended lives in which this row sent its FIN after the peer's (LAST_ACK reached).
-    pub closed_last: u64,
-    /// Lives that ended by a reset, sent or received, or by an abort.
-    pub reset: u64,
-    /// Timewait sockets made, of both substates.
-    pub time_wait_made: u64,
-    /// Timewait sockets alive now, both substates. Follows the census; between two of them, expiry is inferred.
-    pub time_wait_live: u64,
-    /// Of these, those whose substate was FIN_WAIT2 when last looked at.
-    pub fin_wait2_live: u64,
-    /// Timewait sockets whose timer ran out. Exact in the exact tier, else worked out from timers and censuses.
-    pub time_wait_expired: u64,
-    /// Timewait sockets that a connect took over (`tcp_tw_reuse`; exact tier).
-    pub time_wait_reused: u64,
-    /// Timewait sockets that ended before their time by other means (exact tier).
-    pub time_wait_killed: u64,
-    /// Timewait sockets that ended before their time, nobody knows how: a census no longer had them (other tiers).
-    pub time_wait_ended_early: u64,
-    /// Timewait sockets that were due and refused: the bucket limit, or no memory.
-    pub time_wait_overflow: u64,
-    /// Failed connects by errno, EADDRNOTAVAIL from port exhaustion included.
-    pub connect_errors: BTreeMap<u16, u64>,
-    /// Payload acknowledged by peers, bytes.
-    pub bytes_sent: u64,
-    /// Payload received, bytes.
-    pub bytes_received: u64,
-    /// Segments retransmitted.
-    pub retransmits: u64,
-    /// Lifetimes of established connections, first to last transition, in microseconds; quantiles within 6%.
-    pub lifetimes: Sketch,
-    /// Timewait sockets made per second over the last few seconds.
-    pub rate_per_s: f64,
-    /// Most timewait sockets made within one second of the monotonic clock. Of folded rows a lower bound.
-    pub peak_per_s: u64,
-    /// Most timewait sockets alive at one time. Of folded rows a lower bound.
-    pub time_wait_live_peak: u64,
 }
 
 /// A row of a ledger.

@@ -6,6 +6,7 @@ use crate::order::{self, By, Sort};
 use crate::{label, text};
 use std::borrow::Cow;
 use std::io::{self, Write};
+use twtrace_core::counts::{FIELDS, Field, Figure};
 use twtrace_core::engine::Model;
 use twtrace_core::input::{Owner, ProcessFacts};
 use twtrace_core::model::{Counts, DestRow, DestinationRow, GroupBy, GroupKey, Row, Summary};
@@ -42,26 +43,9 @@ const DESTINATION: [&str; 12] = [
     "max_rate_per_s",
     "seconds_to_exhaustion",
 ];
-const COUNTS: [&str; 18] = [
-    "opened",
-    "accepted",
-    "closed_first",
-    "closed_last",
-    "reset",
-    "time_wait_made",
-    "time_wait_live",
-    "fin_wait2_live",
-    "time_wait_expired",
-    "time_wait_reused",
-    "time_wait_killed",
-    "time_wait_ended_early",
-    "time_wait_overflow",
-    "rate_per_s",
-    "lifetime_ms_p50",
-    "lifetime_ms_p99",
-    "connect_errors",
-    "connect_errnos",
-];
+/// Quantiles that lengths of time have a column for.
+const QUANTILES: [(&str, f64); 3] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99)];
+
 /// Columns of destinations that came later: always the last ones, so that no other moves.
 const SPLIT: [&str; 6] =
     ["ports_bound", "ports_established", "ports_other", "ports_time_wait", "ports_reusable", "ports_available"];
@@ -71,7 +55,8 @@ const SPLIT: [&str; 6] =
 /// # Errors
 /// The output cannot be written to.
 pub fn write_header(by: By, out: &mut dyn Write) -> io::Result<()> {
-    write_record(["time"].into_iter().chain(names(by)).chain(last_names(by)).map(Cow::Borrowed), out)
+    let last = last_names(by).map(Cow::Borrowed);
+    write_record([Cow::Borrowed("time")].into_iter().chain(names(by).map(Cow::Owned)).chain(last), out)
 }
 
 /// Names of the columns that come last.
@@ -81,13 +66,24 @@ pub(super) fn last_names(by: By) -> impl Iterator<Item = &'static str> {
 }
 
 /// Names of the columns of a row.
-pub(super) fn names(by: By) -> impl Iterator<Item = &'static str> {
+pub(super) fn names(by: By) -> impl Iterator<Item = String> {
     let own: &[&str] = match by {
         By::Process => &PROCESS,
         By::Destination => &DESTINATION,
         By::Command | By::Parent | By::User | By::Cgroup => &GROUP,
     };
-    own.iter().chain(&["folded"]).chain(&COUNTS).copied()
+    let own = own.iter().map(|name| (*name).to_owned());
+    own.chain(["folded".to_owned()]).chain(FIELDS.iter().flat_map(figure_names))
+}
+
+/// Names of the columns of a figure. Most have one.
+fn figure_names(field: &Field) -> Vec<String> {
+    let name = field.name;
+    match (field.get)(&Counts::default()) {
+        Figure::Count(_) | Figure::Rate(_) => vec![name.to_owned()],
+        Figure::Times(_) => QUANTILES.iter().map(|(quantile, _)| format!("{name}_{quantile}")).collect(),
+        Figure::Errors(_) => vec![name.to_owned(), format!("{name}_by_errno")],
+    }
 }
 
 /// Writes the rows of one report.
@@ -209,30 +205,25 @@ pub(super) fn split<'a>(row: &DestinationRow) -> [Cow<'a, str>; SPLIT.len()] {
     ]
 }
 
-fn figures<'a>(counts: &Counts) -> [Cow<'a, str>; COUNTS.len()] {
-    let milliseconds = |share| optional(counts.lifetimes.quantile(share).map(|us| us as f64 / 1e3));
-    let errnos: Vec<String> =
-        counts.connect_errors.iter().map(|(errno, number)| format!("{} {number}", text::errno(*errno))).collect();
-    [
-        counts.opened.to_string().into(),
-        counts.accepted.to_string().into(),
-        counts.closed_first.to_string().into(),
-        counts.closed_last.to_string().into(),
-        counts.reset.to_string().into(),
-        counts.time_wait_made.to_string().into(),
-        counts.time_wait_live.to_string().into(),
-        counts.fin_wait2_live.to_string().into(),
-        counts.time_wait_expired.to_string().into(),
-        counts.time_wait_reused.to_string().into(),
-        counts.time_wait_killed.to_string().into(),
-        counts.time_wait_ended_early.to_string().into(),
-        counts.time_wait_overflow.to_string().into(),
-        format!("{:.3}", counts.rate_per_s).into(),
-        milliseconds(0.5),
-        milliseconds(0.99),
-        order::errors(counts).to_string().into(),
-        errnos.join("; ").into(),
-    ]
+fn figures<'a>(counts: &Counts) -> Vec<Cow<'a, str>> {
+    FIELDS.iter().flat_map(|field| figure((field.get)(counts))).collect()
+}
+
+/// Cells of a figure, one for each of [`figure_names`].
+fn figure<'a>(figure: Figure<'_>) -> Vec<Cow<'a, str>> {
+    match figure {
+        Figure::Count(number) => vec![number.to_string().into()],
+        Figure::Rate(per_second) => vec![format!("{per_second:.3}").into()],
+        Figure::Times(times) => {
+            let milliseconds = |share| optional(times.quantile(share).map(|us| us as f64 / 1e3));
+            QUANTILES.iter().map(|(_, share)| milliseconds(*share)).collect()
+        }
+        Figure::Errors(errors) => {
+            let named = errors.iter().map(|(errno, number)| format!("{} {number}", text::errno(*errno)));
+            let named = named.collect::<Vec<_>>().join("; ");
+            vec![errors.values().sum::<u64>().to_string().into(), named.into()]
+        }
+    }
 }
 
 #[cfg(test)]
@@ -302,15 +293,15 @@ mod tests {
         let mut lines = report.lines();
         let header = lines.next().unwrap();
         assert!(header.ends_with(
-            ",connect_errors,connect_errnos,ports_bound,ports_established,ports_other,ports_time_wait,ports_reusable,\
+            ",bytes_sent,bytes_received,retransmits,ports_bound,ports_established,ports_other,ports_time_wait,ports_reusable,\
              ports_available"
         ));
         assert!(header.contains(",established,ports_total,ports_used,utilization,max_rate_per_s,"));
         let first = lines.next().unwrap();
-        assert!(first.contains(",5432,") && first.ends_with(",0,,0,0,0,120,0,130"), "{first}");
+        assert!(first.contains(",5432,") && first.ends_with(",0,,12000,240000,0,0,0,0,120,0,130"), "{first}");
         // No budget, no ports.
         let passive = lines.find(|line| line.contains(",passive,")).unwrap();
-        assert!(passive.ends_with(",0,,,,,,,"), "{passive}");
+        assert!(passive.ends_with(",0,,3000,60000,0,,,,,,"), "{passive}");
     }
 
     #[test]

@@ -49,7 +49,7 @@ struct Report<'a> {
     processes_total: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     groups: Option<Groups<RowJson<'a>>>,
-    destinations: Vec<DestinationJson>,
+    destinations: Vec<DestinationJson<'a>>,
     destinations_total: usize,
     /// Calls that failed for want of an address or a port, the most first.
     failures: Vec<FailureJson>,
@@ -136,7 +136,7 @@ pub(super) struct Coverage {
 #[derive(Serialize)]
 pub(super) struct Totals<'a> {
     #[serde(flatten)]
-    counts: rows::CountsJson,
+    counts: rows::CountsJson<'a>,
     lives: u64,
     outcomes: &'a BTreeMap<&'static str, u64>,
     corrections: &'a BTreeMap<&'static str, u64>,
@@ -290,7 +290,7 @@ fn census(
 pub(super) fn totals(summary: &Summary) -> Totals<'_> {
     let totals = &summary.totals;
     Totals {
-        counts: rows::CountsJson::of(&totals.counts),
+        counts: rows::CountsJson(&totals.counts),
         lives: totals.lives,
         outcomes: &totals.outcomes,
         corrections: &totals.corrections,

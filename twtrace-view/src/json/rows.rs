@@ -2,10 +2,12 @@
 
 use crate::label::{self, Names as _};
 use crate::{order, text};
-use serde::Serialize;
+use serde::ser::SerializeMap as _;
+use serde::{Serialize, Serializer};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
+use twtrace_core::counts::{FIELDS, Field, Figure};
 use twtrace_core::engine::Model;
 use twtrace_core::input::{Owner, ProcessFacts, Role};
 use twtrace_core::model::{Counts, DestKey, DestRow, DestinationRow, GroupBy, GroupKey, PairRow, Row, Summary};
@@ -69,57 +71,25 @@ impl Quantiles {
     }
 }
 
-/// What every row counts.
-#[derive(Serialize)]
-pub(crate) struct CountsJson {
-    opened: u64,
-    accepted: u64,
-    closed_first: u64,
-    closed_last: u64,
-    reset: u64,
-    time_wait_made: u64,
-    time_wait_live: u64,
-    fin_wait2_live: u64,
-    time_wait_expired: u64,
-    time_wait_reused: u64,
-    time_wait_killed: u64,
-    time_wait_ended_early: u64,
-    time_wait_overflow: u64,
-    time_wait_live_peak: u64,
-    rate_per_s: f64,
-    peak_per_s: u64,
-    lifetime_ms: Quantiles,
-    connect_errors: BTreeMap<String, u64>,
-    bytes_sent: u64,
-    bytes_received: u64,
-    retransmits: u64,
-}
+/// What every row counts, by the names of [`FIELDS`].
+pub(crate) struct CountsJson<'a>(pub(crate) &'a Counts);
 
-impl CountsJson {
-    pub(crate) fn of(counts: &Counts) -> Self {
-        Self {
-            opened: counts.opened,
-            accepted: counts.accepted,
-            closed_first: counts.closed_first,
-            closed_last: counts.closed_last,
-            reset: counts.reset,
-            time_wait_made: counts.time_wait_made,
-            time_wait_live: counts.time_wait_live,
-            fin_wait2_live: counts.fin_wait2_live,
-            time_wait_expired: counts.time_wait_expired,
-            time_wait_reused: counts.time_wait_reused,
-            time_wait_killed: counts.time_wait_killed,
-            time_wait_ended_early: counts.time_wait_ended_early,
-            time_wait_overflow: counts.time_wait_overflow,
-            time_wait_live_peak: counts.time_wait_live_peak,
-            rate_per_s: rounded(counts.rate_per_s),
-            peak_per_s: counts.peak_per_s,
-            lifetime_ms: Quantiles::of(&counts.lifetimes),
-            connect_errors: counts.connect_errors.iter().map(|(errno, n)| (text::errno(*errno), *n)).collect(),
-            bytes_sent: counts.bytes_sent,
-            bytes_received: counts.bytes_received,
-            retransmits: counts.retransmits,
+impl Serialize for CountsJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(FIELDS.len()))?;
+        for Field { name, get, .. } in FIELDS {
+            match get(self.0) {
+                Figure::Count(number) => map.serialize_entry(name, &number)?,
+                Figure::Rate(per_second) => map.serialize_entry(name, &rounded(per_second))?,
+                Figure::Times(times) => map.serialize_entry(name, &Quantiles::of(times))?,
+                Figure::Errors(errors) => {
+                    let named: BTreeMap<String, u64> =
+                        errors.iter().map(|(errno, number)| (text::errno(*errno), *number)).collect();
+                    map.serialize_entry(name, &named)?;
+                }
+            }
         }
+        map.end()
     }
 }
 
@@ -151,7 +121,7 @@ pub(crate) struct RowJson<'a> {
     folded: u64,
     processes: u64,
     #[serde(flatten)]
-    counts: CountsJson,
+    counts: CountsJson<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     destinations: Option<Vec<SharedJson>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -203,7 +173,7 @@ impl<'a> RowJson<'a> {
             other: row.key == GroupKey::Other,
             folded: row.folded,
             processes: row.processes,
-            counts: CountsJson::of(&row.counts),
+            counts: CountsJson(&row.counts),
             destinations,
             destinations_total,
         }
@@ -288,13 +258,13 @@ impl SharedJson {
 
 /// A destination.
 #[derive(Serialize)]
-pub(crate) struct DestinationJson {
+pub(crate) struct DestinationJson<'a> {
     #[serde(flatten)]
     place: PlaceJson,
     other: bool,
     folded: u64,
     #[serde(flatten)]
-    counts: CountsJson,
+    counts: CountsJson<'a>,
     errors: u64,
     established: u64,
     ports_total: Option<u32>,
@@ -365,14 +335,14 @@ impl PortsJson {
     }
 }
 
-impl DestinationJson {
-    pub(crate) fn of(row: &DestinationRow, summary: &Summary) -> Self {
+impl<'a> DestinationJson<'a> {
+    pub(crate) fn of(row: &'a DestinationRow, summary: &Summary) -> Self {
         let budget = row.budget.as_ref();
         Self {
             place: PlaceJson::of(row, summary),
             other: row.key == DestRow::Other,
             folded: row.folded,
-            counts: CountsJson::of(&row.counts),
+            counts: CountsJson(&row.counts),
             errors: order::errors(&row.counts),
             established: row.established,
             ports_total: budget.map(|budget| budget.total),

@@ -13,16 +13,7 @@ use std::io::{self, Write};
 const FRONT: [&str; 4] = ["host", "recording", "start", "seconds"];
 
 /// Columns after them.
-const BACK: [&str; 8] = [
-    "mean_per_s",
-    "peak_per_s",
-    "time_wait_live_peak",
-    "share",
-    "lifetime_ms_p90",
-    "bytes_sent",
-    "bytes_received",
-    "bytes_per_connection",
-];
+const BACK: [&str; 3] = ["mean_per_s", "share", "bytes_per_connection"];
 
 /// Writes the line of column names and all rows.
 ///
@@ -30,7 +21,8 @@ const BACK: [&str; 8] = [
 /// The output cannot be written to.
 pub fn write(report: &Report<'_>, out: &mut dyn Write) -> io::Result<()> {
     let by = report.options.by;
-    write_record(FRONT.into_iter().chain(names(by)).chain(BACK).chain(last_names(by)).map(Cow::Borrowed), out)?;
+    let front = FRONT.into_iter().map(Cow::Borrowed).chain(names(by).map(Cow::Owned));
+    write_record(front.chain(BACK.into_iter().chain(last_names(by)).map(Cow::Borrowed)), out)?;
     let (lines, _) = report.lines(by, report.options.top.unwrap_or(usize::MAX));
     lines.iter().try_for_each(|line| write_record(cells(line, by).into_iter(), out))
 }
@@ -52,12 +44,7 @@ fn cells<'a>(line: &'a Line<'_>, by: By) -> Vec<Cow<'a, str>> {
     });
     cells.extend([
         format!("{:.3}", line.mean_per_s()).into(),
-        counts.peak_per_s.to_string().into(),
-        counts.time_wait_live_peak.to_string().into(),
         format!("{:.6}", line.share()).into(),
-        optional(counts.lifetimes.quantile(0.9).map(|us| us as f64 / 1e3)),
-        counts.bytes_sent.to_string().into(),
-        counts.bytes_received.to_string().into(),
         optional(lines::bytes_per_connection(counts).map(|bytes| format!("{bytes:.1}"))),
     ]);
     if let Subject::Destination(row) = line.subject {

@@ -25,7 +25,7 @@ struct ReportJson<'a> {
     processes_total: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     groups: Option<Groups<OfPart<'a, WithMeans<RowJson<'a>>>>>,
-    destinations: Vec<OfPart<'a, WithMeans<DestinationJson>>>,
+    destinations: Vec<OfPart<'a, WithMeans<DestinationJson<'a>>>>,
     destinations_total: usize,
     timeline: Vec<OfPart<'a, PointJson>>,
     failures: Vec<OfPart<'a, FailureJson>>,
@@ -178,7 +178,7 @@ fn row<'a>(line: &Line<'a>, by: GroupBy, joins: &[Joins<'a>]) -> Option<OfPart<'
     Some(OfPart::new(line.part, with_means(row, line.counts(), line.part)))
 }
 
-fn destination<'a>(line: &Line<'a>) -> Option<OfPart<'a, WithMeans<DestinationJson>>> {
+fn destination<'a>(line: &Line<'a>) -> Option<OfPart<'a, WithMeans<DestinationJson<'a>>>> {
     let Subject::Destination(row) = line.subject else { return None };
     let row = DestinationJson::of(row, line.part.model.summary());
     Some(OfPart::new(line.part, with_means(row, line.counts(), line.part)))

@@ -44,10 +44,6 @@ const REASONS: &[(&str, &str)] = &[
         "twtrace-core/src/census.rs",
         "to be split: what is kept between censuses, and what the engine concludes from one",
     ),
-    (
-        "twtrace-core/src/model.rs",
-        "to be split: the plain types that views read, and the model that the engine changes",
-    ),
     ("twtrace-ebpf/src/life.rs", "to be split: what a hook can see of a socket, and the steps of its life"),
 ];
 

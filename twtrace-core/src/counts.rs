@@ -1,0 +1,200 @@
+//! The figures of a row, in one table: [`Counts`], how two rows merge, and [`FIELDS`], from which JSON, CSV and the
+//! documentation of the columns come. A new figure is a line here and a place where it is counted.
+
+use crate::sketch::Sketch;
+use std::collections::BTreeMap;
+
+/// Failed calls by errno.
+pub type Errors = BTreeMap<u16, u64>;
+
+/// A figure that every row has.
+#[derive(Debug)]
+pub struct Field {
+    /// Its name in JSON and CSV.
+    pub name: &'static str,
+    /// What it says, with its unit.
+    pub doc: &'static str,
+    /// Its value.
+    pub get: fn(&Counts) -> Figure<'_>,
+}
+
+/// The value of a figure.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Figure<'a> {
+    /// A number of things.
+    Count(u64),
+    /// Things per second.
+    Rate(f64),
+    /// Lengths of time, in microseconds.
+    Times(&'a Sketch),
+    /// Failed calls by errno.
+    Errors(&'a Errors),
+}
+
+/// How the figures of two rows become one.
+mod merge {
+    use super::Errors;
+    use crate::sketch::Sketch;
+
+    pub(super) fn sum(own: &mut u64, other: &u64) {
+        *own = own.saturating_add(*other);
+    }
+
+    /// Nobody knows whether it was at the same time: a lower bound.
+    pub(super) fn at_least(own: &mut u64, other: &u64) {
+        *own = (*own).max(*other);
+    }
+
+    /// It is worked out from what happened of late.
+    pub(super) fn recomputed(_own: &mut f64, _other: &f64) {}
+
+    pub(super) fn times(own: &mut Sketch, other: &Sketch) {
+        own.merge(other);
+    }
+
+    pub(super) fn errors(own: &mut Errors, other: &Errors) {
+        for (errno, count) in other {
+            sum(own.entry(*errno).or_default(), count);
+        }
+    }
+}
+
+macro_rules! figure {
+    (Count, $value:expr) => {
+        Figure::Count($value)
+    };
+    (Rate, $value:expr) => {
+        Figure::Rate($value)
+    };
+    (Times, $value:expr) => {
+        Figure::Times(&$value)
+    };
+    (Errors, $value:expr) => {
+        Figure::Errors(&$value)
+    };
+}
+
+macro_rules! counts {
+    ($($(#[doc = $doc:literal])+ $name:ident $(as $shown:literal)?: $type:ty = $figure:ident, $merge:ident;)*) => {
+        /// What was counted for a row.
+        #[derive(Clone, Debug, Default, PartialEq)]
+        pub struct Counts {
+            $($(#[doc = $doc])+ pub $name: $type,)*
+        }
+
+        /// The figures of a row, in the order in which they are written.
+        pub const FIELDS: &[Field] = &[$(Field {
+            // The name that it is shown by, if it has one of its own.
+            name: [$($shown,)? stringify!($name)][0],
+            doc: concat!($($doc),+),
+            get: |counts| figure!($figure, counts.$name),
+        }),*];
+
+        impl Counts {
+            /// Adds another's figures.
+            pub(crate) fn absorb(&mut self, other: &Self) {
+                $(merge::$merge(&mut self.$name, &other.$name);)*
+                self.time_wait_live_peak = self.time_wait_live_peak.max(self.time_wait_live);
+            }
+        }
+    };
+}
+
+counts! {
+    /// Connections opened by connect (ended ones whose opener is this row), failed ones included.
+    opened: u64 = Count, sum;
+    /// Connections accepted (ended ones).
+    accepted: u64 = Count, sum;
+    /// Ended connections in which this row sent its FIN before the peer's (FIN_WAIT1 reached).
+    closed_first: u64 = Count, sum;
+    /// Ended connections in which this row sent its FIN after the peer's (LAST_ACK reached).
+    closed_last: u64 = Count, sum;
+    /// Connections that ended by a reset, sent or received, or by an abort.
+    reset: u64 = Count, sum;
+    /// TIME_WAIT sockets made, of both substates.
+    time_wait_made: u64 = Count, sum;
+    /// TIME_WAIT sockets alive now, both substates. Follows the census; between two of them, expiry is inferred.
+    time_wait_live: u64 = Count, sum;
+    /// Of these, those whose substate was FIN_WAIT2 when last looked at.
+    fin_wait2_live: u64 = Count, sum;
+    /// TIME_WAIT sockets whose timer ran out. Exact in the exact tier, else worked out from timers and censuses.
+    time_wait_expired: u64 = Count, sum;
+    /// TIME_WAIT sockets that a connect took over (`tcp_tw_reuse`; exact tier).
+    time_wait_reused: u64 = Count, sum;
+    /// TIME_WAIT sockets that ended before their time by other means (exact tier).
+    time_wait_killed: u64 = Count, sum;
+    /// TIME_WAIT sockets that ended before their time, by a cause that is not known: a census no longer had them (other
+    /// tiers).
+    time_wait_ended_early: u64 = Count, sum;
+    /// TIME_WAIT sockets that were due and refused: the bucket limit, or no memory.
+    time_wait_overflow: u64 = Count, sum;
+    /// Most TIME_WAIT sockets alive at one time. Of folded rows a lower bound.
+    time_wait_live_peak: u64 = Count, at_least;
+    /// TIME_WAIT sockets made per second over the last few seconds.
+    rate_per_s: f64 = Rate, recomputed;
+    /// Most TIME_WAIT sockets made within one second of the monotonic clock. Of folded rows a lower bound.
+    peak_per_s: u64 = Count, at_least;
+    /// Lifetimes of established connections, first to last transition, in microseconds; quantiles within 6%.
+    lifetimes as "lifetime_ms": Sketch = Times, times;
+    /// Failed connects by errno, EADDRNOTAVAIL from port exhaustion included.
+    connect_errors: Errors = Errors, errors;
+    /// Payload acknowledged by peers, bytes.
+    bytes_sent: u64 = Count, sum;
+    /// Payload received, bytes.
+    bytes_received: u64 = Count, sum;
+    /// Segments retransmitted.
+    retransmits: u64 = Count, sum;
+}
+
+impl Counts {
+    /// Forgets what was counted, and keeps what is alive.
+    pub(crate) fn restart(&mut self) {
+        let (time_wait_live, fin_wait2_live) = (self.time_wait_live, self.fin_wait2_live);
+        *self = Self { time_wait_live, fin_wait2_live, time_wait_live_peak: time_wait_live, ..Self::default() };
+    }
+
+    /// Whether nothing was counted.
+    pub(crate) fn is_empty(&self) -> bool {
+        *self == Self { rate_per_s: self.rate_per_s, ..Self::default() }
+    }
+
+    /// How much would be missed: what was counted in all, and at the present rate in the next minute.
+    pub(crate) fn weight(&self) -> u64 {
+        const MINUTE: f64 = 60.0;
+        let counted = self.time_wait_made.saturating_add(self.opened).saturating_add(self.accepted);
+        let failed = self.connect_errors.values().fold(0, |sum: u64, count| sum.saturating_add(*count));
+        counted.saturating_add(failed).saturating_add((self.rate_per_s * MINUTE) as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_figure_has_a_name_of_its_own_and_a_text() {
+        for (at, field) in FIELDS.iter().enumerate() {
+            assert!(FIELDS[at + 1..].iter().all(|other| other.name != field.name), "{}", field.name);
+            assert!(field.doc.ends_with(['.', '%']) && field.name.is_ascii(), "{}", field.name);
+        }
+    }
+
+    #[test]
+    fn two_rows_merge_by_the_rule_of_each_figure() {
+        let row = |made, peak, live| Counts {
+            time_wait_made: made,
+            peak_per_s: peak,
+            time_wait_live: live,
+            time_wait_live_peak: live,
+            rate_per_s: 1.0,
+            connect_errors: [(99, made)].into(),
+            ..Counts::default()
+        };
+        let mut both = row(u64::MAX - 1, 3, 5);
+        both.absorb(&row(2, 7, 4));
+        assert_eq!((both.time_wait_made, both.peak_per_s), (u64::MAX, 7));
+        // All that is alive is alive at one time.
+        assert_eq!((both.time_wait_live, both.time_wait_live_peak), (9, 9));
+        assert_eq!((both.connect_errors[&99], both.rate_per_s), (u64::MAX, 1.0));
+    }
+}

@@ -134,7 +134,7 @@ counts! {
     rate_per_s: f64 = Rate, recomputed;
     /// Most TIME_WAIT sockets made within one second of the monotonic clock. Of folded rows a lower bound.
     peak_per_s: u64 = Count, at_least;
-    /// Lifetimes of established connections, first to last transition, in microseconds; quantiles within 6%.
+    /// Lifetimes of established connections, first to last transition; quantiles within 6%.
     lifetimes as "lifetime_ms": Sketch = Times, times;
     /// Failed connects by errno, EADDRNOTAVAIL from port exhaustion included.
     connect_errors: Errors = Errors, errors;

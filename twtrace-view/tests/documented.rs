@@ -1,0 +1,48 @@
+//! `docs/figures.md` is written from the table of figures.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+use twtrace_core::counts::{Counts, FIELDS, Figure};
+
+const HEAD: &str = "\
+# Figures of a row
+
+What `top`, `replay` and `report` say of each process, group and destination, by the names that JSON and CSV
+have. `UPDATE_DOCS=1 cargo test -p twtrace-view --test documented` writes this page from `twtrace-core/src/counts.rs`.
+
+| name | JSON | CSV | meaning |
+| --- | --- | --- | --- |
+";
+
+fn page() -> String {
+    let mut page = HEAD.to_owned();
+    for field in FIELDS {
+        let name = field.name;
+        let (json, csv) = match (field.get)(&Counts::default()) {
+            Figure::Count(_) => ("number".to_owned(), "the same".to_owned()),
+            Figure::Rate(_) => ("number".to_owned(), "the same, three digits".to_owned()),
+            Figure::Times(_) => {
+                let csv = ["p50", "p90", "p99"].map(|quantile| format!("`{name}_{quantile}`")).join(", ");
+                ("`p50`, `p90`, `p99` in milliseconds".to_owned(), csv)
+            }
+            Figure::Errors(_) => {
+                ("number by name of the errno".to_owned(), format!("`{name}` in all, `{name}_by_errno`"))
+            }
+        };
+        writeln!(page, "| `{name}` | {json} | {csv} | {} |", field.doc.trim()).unwrap();
+    }
+    page
+}
+
+#[test]
+fn page_of_figures_is_what_the_table_says() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/figures.md");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(&path, page()).unwrap();
+    }
+    let found = fs::read_to_string(&path).unwrap_or_default();
+    assert!(found == page(), "docs/figures.md is not what the table says: UPDATE_DOCS=1 writes it");
+}

@@ -159,9 +159,13 @@ impl Decoder {
         Ok(())
     }
 
-    /// A table has no more rows in this segment.
-    pub(super) fn close(&mut self, table: Table) {
+    /// A table that has run out has no more rows in this segment.
+    pub(super) fn close(&mut self, table: Table) -> anyhow::Result<()> {
+        if self.heads[table as usize] != Head::Waiting {
+            bail!("has rows that are not in order");
+        }
         self.heads[table as usize] = Head::Over;
+        Ok(())
     }
 
     fn head(&self, table: Table) -> Head {

@@ -1,6 +1,6 @@
 //! One pass over a recording.
 
-use super::decoder::{Decoder, Next};
+use super::decoder::{Decoder, Next, Restated};
 use super::schema::{Form, Table};
 use super::stream::Part;
 use super::{Loss, loss};
@@ -16,6 +16,8 @@ pub(crate) struct Pass {
     expected: u64,
     /// The rest of the segment cannot be used.
     skips: bool,
+    /// Something of the segment was left out: what the next one repeats may not have been read.
+    has_gap: bool,
     losses: Vec<Loss>,
     connections_lost: u64,
 }
@@ -34,6 +36,7 @@ impl Pass {
             segment: 0,
             expected: 0,
             skips: false,
+            has_gap: false,
             losses: Vec::new(),
             connections_lost: 0,
         }
@@ -72,8 +75,9 @@ impl Pass {
                 Part::Segment { segment, first_seq, restated, connections } => {
                     let waited = self.decoder.finish();
                     self.finish_segment();
-                    (self.segment, self.expected, self.skips) = (segment, connections, false);
-                    self.decoder.begin(first_seq, restated);
+                    let after_gap = self.has_gap && restated == Restated::Known;
+                    (self.segment, self.expected, self.skips, self.has_gap) = (segment, connections, false, false);
+                    self.decoder.begin(first_seq, if after_gap { Restated::Again } else { restated });
                     waited
                 }
                 Part::Rows(..) | Part::Over(_) if self.skips => None,
@@ -84,7 +88,9 @@ impl Pass {
                     None
                 }
                 Part::Over(table) => {
-                    self.decoder.close(table);
+                    if let Err(error) = self.decoder.close(table) {
+                        self.lose(table, &error);
+                    }
                     None
                 }
                 Part::End { next_seq } => {
@@ -115,7 +121,9 @@ impl Pass {
         let missing = self.expected.saturating_sub(self.decoder.connections());
         self.connections_lost = self.connections_lost.saturating_add(missing);
         self.expected = 0;
-        self.losses.extend(self.decoder.take_skipped().losses(self.segment));
+        let losses = self.decoder.take_skipped().losses(self.segment);
+        self.has_gap |= !losses.is_empty() || self.skips;
+        self.losses.extend(losses);
     }
 
     /// The rest of the segment cannot be used.
@@ -123,5 +131,99 @@ impl Pass {
         self.losses.push(loss(table.file(self.segment, Form::Parquet), error));
         self.decoder.clear();
         self.skips = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+    use super::*;
+    use crate::encoder::Encoder;
+    use crate::stream::seqs;
+    use std::sync::mpsc::sync_channel;
+    use twtrace_core::input::{HostFacts, Life, TracingFacts, Tuple};
+
+    const START_NS: u64 = 5_000_000_000_000;
+
+    fn start() -> Input {
+        let (host, tracing) = (HostFacts::default(), TracingFacts::default());
+        Input::Start { at_ns: START_NS, unix_ns: 1_790_000_000_000_000_000, host, tracing }
+    }
+
+    fn user(uid: u32) -> Input {
+        Input::User { uid, name: format!("user-{uid}") }
+    }
+
+    fn life(cookie: u64) -> Input {
+        let any = [10, 0, 0, 1].into();
+        let tuple =
+            Tuple { netns: 1, local_addr: any, local_port: 1, remote_addr: any, remote_port: 2, v4_mapped: false };
+        Input::Life(Box::new(Life { cookie, ..Life::bare(tuple, START_NS) }))
+    }
+
+    /// A segment as the reading thread hands it over, without the rows of one table if that is asked for.
+    fn segment(encoder: &mut Encoder, number: u32, events: &[Input], without: Option<Table>) -> Vec<Part> {
+        let first_seq = encoder.seq();
+        events.iter().for_each(|event| encoder.push(event).unwrap());
+        let connections = events.iter().filter(|event| matches!(event, Input::Life(_))).count() as u64;
+        let mut parts = vec![Part::Segment { segment: number, first_seq, restated: Restated::Known, connections }];
+        let mut open = Vec::new();
+        for (table, batch) in Table::ALL.into_iter().zip(encoder.take().unwrap()) {
+            match batch.filter(|_| without != Some(table)) {
+                Some(batch) => {
+                    open.push((*seqs(&batch).unwrap().values().last().unwrap(), table));
+                    parts.push(Part::Rows(table, batch));
+                }
+                None => parts.push(Part::Over(table)),
+            }
+        }
+        // In the order in which they run out.
+        open.sort_unstable();
+        parts.extend(open.into_iter().map(|(_, table)| Part::Over(table)));
+        parts.push(Part::End { next_seq: encoder.seq() });
+        parts
+    }
+
+    fn read(parts: Vec<Part>) -> (Vec<Input>, Pass) {
+        let (sender, receiver) = sync_channel(parts.len());
+        parts.into_iter().for_each(|part| sender.send(part).unwrap());
+        drop(sender);
+        let mut pass = Pass::new(receiver);
+        let mut events = Vec::new();
+        while let Some(event) = pass.next() {
+            events.push(event);
+        }
+        (events, pass)
+    }
+
+    #[test]
+    fn segment_after_a_gap_repeats_what_may_have_been_in_it() {
+        for without in [None, Some(Table::Processes)] {
+            let mut encoder = Encoder::default();
+            let mut parts = segment(&mut encoder, 1, &[start(), user(7), life(1)], without);
+            encoder.begin_segment().unwrap();
+            parts.extend(segment(&mut encoder, 2, &[life(2)], None));
+            let (events, pass) = read(parts);
+            let expected = match without {
+                None => vec![start(), user(7), life(1), life(2)],
+                // Not the start: that was read.
+                Some(_) => vec![start(), life(1), user(7), life(2)],
+            };
+            assert_eq!((events, pass.losses().len()), (expected, usize::from(without.is_some())));
+        }
+    }
+
+    #[test]
+    fn connections_that_cannot_be_read_are_counted() {
+        let mut encoder = Encoder::default();
+        let mut parts = segment(&mut encoder, 1, &[start(), life(1), life(2)], Some(Table::Connections));
+        encoder.begin_segment().unwrap();
+        parts.extend(segment(&mut encoder, 2, &[life(3)], None));
+        let loss = Loss { file: "connections-0003.parquet".to_owned(), what: "is missing".to_owned() };
+        parts.push(Part::Lost { loss, unopened: 5 });
+        let (events, pass) = read(parts);
+        assert_eq!(events, [start(), life(3)]);
+        assert_eq!((pass.connections_lost(), pass.losses().len()), (2 + 5, 2));
     }
 }

@@ -174,7 +174,7 @@ mod tests {
                 Next::Event(event) => inputs.push(event),
                 Next::Needs(table) => match window[table as usize].take() {
                     Some(batch) => decoder.load(table, &batch).unwrap(),
-                    None => decoder.close(table),
+                    None => decoder.close(table).unwrap(),
                 },
                 Next::Over => break,
             }

@@ -259,7 +259,7 @@ impl Source {
     }
 }
 
-fn seqs(batch: &RecordBatch) -> anyhow::Result<&UInt64Array> {
+pub(super) fn seqs(batch: &RecordBatch) -> anyhow::Result<&UInt64Array> {
     let column = batch.column_by_name("seq").context("has no column seq")?;
     column.as_any().downcast_ref().context("has a column seq of another type")
 }

@@ -24,6 +24,9 @@ impl ProcessFactsTable {
     /// Keeps what was last said of a process. `has_row` says whose facts anybody will ask for.
     pub(crate) fn insert(&mut self, key: ProcessKey, facts: ProcessFacts, has_row: impl Fn(ProcessKey) -> bool) {
         let size = facts.text_bytes();
+        if let Some(before) = self.facts.remove(&key) {
+            self.bytes -= before.text_bytes();
+        }
         if !self.has_room(size) {
             self.facts.retain(|key, _| has_row(*key));
             self.bytes = self.facts.values().map(ProcessFacts::text_bytes).sum();
@@ -32,9 +35,7 @@ impl ProcessFactsTable {
             return;
         }
         self.bytes += size;
-        if let Some(before) = self.facts.insert(key, facts) {
-            self.bytes -= before.text_bytes();
-        }
+        self.facts.insert(key, facts);
     }
 
     fn has_room(&self, size: usize) -> bool {

@@ -49,13 +49,20 @@ enum Head {
     Over,
 }
 
-/// Processes that a segment may name; no segment comes near this.
-const MOST_OWNERS: usize = 1 << 22;
+/// Processes that a segment may name, and how many numbers in a row may be missing; no segment comes near these.
+const MOST_OWNERS: usize = 1 << 20;
+const MOST_MISSING: usize = 1 << 16;
 
 /// Merges the rows of the tables in the order of their events.
 #[derive(Default)]
 pub(super) struct Decoder {
     clock: Clock,
+    /// A start was handed over.
+    has_started: bool,
+    /// What comes first could not be read, and the clock that it told with it: no time can be read until one comes.
+    is_blind: bool,
+    /// Something was left out since the census under way began: what it lacks proves nothing.
+    is_census_cut: bool,
     /// Processes of the segment, by their numbers from the first on. Those whose rows could not be read are `None`.
     owners: Vec<Option<Owner>>,
     first_owner: u32,
@@ -225,6 +232,7 @@ impl Decoder {
                 self.skipped.gap(seq - self.next_seq);
                 self.next_seq = seq;
                 self.tuples.clear();
+                self.leave_out();
             }
             let row = self.rows[table as usize];
             let read = match self.row(table, row, seq) {
@@ -239,6 +247,7 @@ impl Decoder {
                         }
                     }
                     self.skip(table, row, seq);
+                    self.leave_out();
                     None
                 }
             };
@@ -248,7 +257,13 @@ impl Decoder {
                 bail!("has rows that are not in order");
             }
             self.heads[table as usize] = next;
-            if let Some((event, restated)) = read {
+            if let Some((mut event, restated)) = read {
+                match &mut event {
+                    Input::Start { .. } => self.has_started = true,
+                    Input::CensusBegin { .. } => self.is_census_cut = false,
+                    Input::CensusEnd { complete, .. } => *complete &= !self.is_census_cut,
+                    _ => {}
+                }
                 if !restated {
                     self.next_seq = seq.saturating_add(1);
                 }
@@ -256,6 +271,12 @@ impl Decoder {
                 return Ok(Next::Event(event));
             }
         }
+    }
+
+    /// An event was left out.
+    fn leave_out(&mut self) {
+        self.is_census_cut = true;
+        self.is_blind |= !self.has_started;
     }
 
     /// Passes over an Input that cannot be read, for which nothing else is missing.
@@ -277,7 +298,10 @@ impl Decoder {
         Ok(match table {
             Table::Samples => {
                 let sample = self.readers.samples.as_ref().context(gone)?.sample(row, self.clock)?;
-                self.clock = sample.clock.unwrap_or(self.clock);
+                match sample.clock {
+                    Some(clock) => (self.clock, self.is_blind) = (clock, false),
+                    None => self.has_a_clock()?,
+                }
                 let is_start = matches!(sample.input, Input::Start { .. });
                 (!sample.restated || self.is_wanted(is_start)).then_some((sample.input, sample.restated))
             }
@@ -287,7 +311,7 @@ impl Decoder {
                         self.first_owner = id;
                     }
                     let at = id.wrapping_sub(self.first_owner) as usize;
-                    if at < self.owners.len() || at >= MOST_OWNERS {
+                    if at < self.owners.len() || at >= MOST_OWNERS.min(self.owners.len() + MOST_MISSING) {
                         bail!("the number of a process is not in order");
                     }
                     // In between were rows that could not be read.
@@ -300,12 +324,14 @@ impl Decoder {
                 }
             },
             Table::Connections => {
+                self.has_a_clock()?;
                 let reader = self.readers.connections.as_ref().context(gone)?;
                 let (owners, first) = (&self.owners, self.first_owner);
                 let owner = |id: u32| owners.get(id.wrapping_sub(first) as usize).copied().flatten();
                 Some((reader.input(row, self.clock, &mut self.tuples, owner)?, false))
             }
             Table::Sockets => {
+                self.has_a_clock()?;
                 let sockets = self.readers.sockets.as_ref().context(gone)?;
                 match sockets.told(row, self.clock, &mut self.tuples)? {
                     sockets::Told::Whole(input) => {
@@ -333,10 +359,18 @@ impl Decoder {
         })
     }
 
+    /// Fails while no time can be read.
+    fn has_a_clock(&self) -> anyhow::Result<()> {
+        if self.is_blind {
+            bail!("its time is not known: the start of the trace cannot be read");
+        }
+        Ok(())
+    }
+
     fn is_wanted(&self, is_start: bool) -> bool {
         match self.restated {
             Restated::Known => false,
-            Restated::Again => !is_start,
+            Restated::Again => !is_start || !self.has_started,
             Restated::First => true,
         }
     }

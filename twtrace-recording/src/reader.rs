@@ -340,7 +340,8 @@ impl Survey {
             if *table == Table::Connections {
                 connections = tail.rows_below(next_seq);
                 if !is_being_written {
-                    self.connections_lost += tail.rows_below(u64::MAX).saturating_sub(connections);
+                    let cut = tail.rows_below(u64::MAX).saturating_sub(connections);
+                    self.connections_lost = self.connections_lost.saturating_add(cut);
                     // Beyond what was cut there may have been more.
                     self.lost_more |= tail.cut.is_some() || tail.left > 0;
                 }

@@ -244,8 +244,8 @@ impl Source {
             let below = seqs(&batch)?.values().partition_point(|seq| *seq < end_seq);
             let rows = below.min(self.batch_rows);
             let Some(last) = rows.checked_sub(1) else { break };
-            let last = order(self.table, &batch, last)?;
-            if last < self.last {
+            let (first, last) = (order(self.table, &batch, 0)?, order(self.table, &batch, last)?);
+            if first < self.last || last < first {
                 bail!("has rows that are not in order");
             }
             self.last = last;

@@ -15,21 +15,30 @@ const PLACES: usize = 1 << 17;
 /// Addresses of the sockets that a segment has told lately. A row about one of them leaves its addresses out; who
 /// reads the same rows in the same order remembers the same.
 pub(super) struct Tuples {
-    places: Vec<Option<(u64, Tuple)>>,
-    is_empty: bool,
+    places: Vec<Option<Place>>,
+    generation: u32,
+}
+
+/// A socket's addresses, of the generation in which they were remembered.
+#[derive(Clone)]
+struct Place {
+    cookie: u64,
+    generation: u32,
+    tuple: Tuple,
 }
 
 impl Default for Tuples {
     fn default() -> Self {
-        Self { places: vec![None; PLACES], is_empty: true }
+        Self { places: vec![None; PLACES], generation: 0 }
     }
 }
 
 impl Tuples {
     /// Forgets all: a segment stands alone.
     pub(super) fn clear(&mut self) {
-        // It takes as long as reading some ten thousand rows.
-        if !std::mem::replace(&mut self.is_empty, true) {
+        // As often as damage likes: emptying all places takes as long as reading ten thousand rows.
+        self.generation = self.generation.wrapping_add(1);
+        if self.generation == 0 {
             self.places.fill(None);
         }
     }
@@ -37,14 +46,15 @@ impl Tuples {
     /// Remembers a socket. Those without a cookie cannot be told apart.
     pub(super) fn insert(&mut self, cookie: u64, tuple: &Tuple) {
         if cookie != 0 {
-            self.places[cookie as usize % PLACES] = Some((cookie, *tuple));
-            self.is_empty = false;
+            let generation = self.generation;
+            self.places[cookie as usize % PLACES] = Some(Place { cookie, generation, tuple: *tuple });
         }
     }
 
     /// The addresses of a socket that is remembered.
     pub(super) fn get(&self, cookie: u64) -> Option<&Tuple> {
-        self.places[cookie as usize % PLACES].as_ref().filter(|(known, _)| *known == cookie).map(|(_, tuple)| tuple)
+        let place = self.places[cookie as usize % PLACES].as_ref()?;
+        (place.cookie == cookie && place.generation == self.generation).then_some(&place.tuple)
     }
 }
 

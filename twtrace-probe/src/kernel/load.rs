@@ -212,8 +212,7 @@ fn without_types(object: &[u8], options: &LoadOptions, reason: &str) -> anyhow::
     attach::plain(&mut ebpf, plain::PROGRAM, plain::CATEGORY, SET_STATE).context(cannot)?;
     let mut hooks = vec![attach::hook(SET_STATE, "tracepoint", Ok(()))];
     let refusal = format!("it takes the kernel's BTF, and {reason}");
-    // What stands in for another one is left out, as it is where there is BTF.
-    let others = HOOKS.iter().filter(|spec| !matches!(spec.attach, Attach::Pair(_)) && spec.instead_of.is_none());
+    let others = HOOKS.iter().filter(|spec| !matches!(spec.attach, Attach::Pair(_)));
     hooks.extend(others.map(|spec| attach::hook(spec.name, spec.attach.kind(), Err(refusal.clone()))));
     let tracing = TracingFacts { tier: Tier::Tuple, by_tuple: true, no_btf: true, hooks };
     running(ebpf, tracing, plain::PROGRAM, options)

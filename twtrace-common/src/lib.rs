@@ -13,7 +13,7 @@ pub use counters::Counters;
 pub use layout::{Config, OFFSET_NONE, Offsets};
 
 /// Version of this layout. The object carries it and the loader refuses another one.
-pub const WIRE_VERSION: u32 = 4;
+pub const WIRE_VERSION: u32 = 5;
 
 /// Length of `task_struct.comm` (`TASK_COMM_LEN`), the terminating NUL included.
 pub const COMM_LEN: usize = 16;

@@ -22,9 +22,9 @@ mod sock;
 static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
 
 /// Layout version, in the name: the loader asks for this symbol and refuses an object without it.
-#[unsafe(export_name = "WIRE_VERSION_4")]
+#[unsafe(export_name = "WIRE_VERSION_5")]
 static WIRE_VERSION: u32 = twtrace_common::WIRE_VERSION;
-const _: () = assert!(twtrace_common::WIRE_VERSION == 4);
+const _: () = assert!(twtrace_common::WIRE_VERSION == 5);
 
 #[panic_handler]
 fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {

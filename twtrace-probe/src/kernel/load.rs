@@ -40,8 +40,8 @@ pub const BTF_VARIABLE: &str = "TWTRACE_BTF";
 pub const FUNCTIONS_VARIABLE: &str = "TWTRACE_FUNCTIONS";
 
 /// Symbol that objects with this layout of records have. It changes with [`twtrace_common::WIRE_VERSION`].
-const WIRE_SYMBOL: &str = "WIRE_VERSION_4";
-const _: () = assert!(twtrace_common::WIRE_VERSION == 4);
+const WIRE_SYMBOL: &str = "WIRE_VERSION_5";
+const _: () = assert!(twtrace_common::WIRE_VERSION == 5);
 
 /// Sockets looked at in one go whose end may have been missed.
 const MAX_CLOSING: usize = 4096;

@@ -177,21 +177,23 @@ impl Decoder {
 
     fn head(&self, table: Table) -> Head {
         let row = self.rows[table as usize];
-        let order = || {
-            Some(match table {
-                Table::Samples => {
-                    let samples = self.readers.samples.as_ref()?;
-                    (samples.seq(row)?, !samples.is_restated(row))
-                }
-                Table::Processes => (self.readers.processes.as_ref()?.seq(row)?, true),
-                Table::Connections => (self.readers.connections.as_ref()?.seq(row)?, true),
-                Table::Sockets => {
-                    let sockets = self.readers.sockets.as_ref()?;
-                    (sockets.seq(row)?, !sockets.is_restated(row))
-                }
-            })
+        let seq = match table {
+            Table::Samples => self.readers.samples.as_ref().and_then(|reader| reader.seq(row)),
+            Table::Processes => self.readers.processes.as_ref().and_then(|reader| reader.seq(row)),
+            Table::Connections => self.readers.connections.as_ref().and_then(|reader| reader.seq(row)),
+            Table::Sockets => self.readers.sockets.as_ref().and_then(|reader| reader.seq(row)),
         };
-        order().map_or(Head::Waiting, Head::Row)
+        seq.map_or(Head::Waiting, |seq| Head::Row((seq, !(table.repeats_first() && self.is_restated(table, row)))))
+    }
+
+    /// Whether a row repeats what an earlier segment told.
+    fn is_restated(&self, table: Table, row: usize) -> bool {
+        match table {
+            Table::Samples => self.readers.samples.as_ref().is_some_and(|reader| reader.is_restated(row)),
+            Table::Processes => self.readers.processes.as_ref().is_some_and(|reader| reader.is_restated(row)),
+            Table::Connections => false,
+            Table::Sockets => self.readers.sockets.as_ref().is_some_and(|reader| reader.is_restated(row)),
+        }
     }
 
     /// What was left out since this was last asked for.
@@ -281,13 +283,7 @@ impl Decoder {
 
     /// Passes over an Input that cannot be read, for which nothing else is missing.
     fn skip(&mut self, table: Table, row: usize, seq: u64) {
-        let restated = match table {
-            Table::Samples => self.readers.samples.as_ref().is_some_and(|reader| reader.is_restated(row)),
-            Table::Processes => self.readers.processes.as_ref().is_some_and(|reader| reader.is_restated(row)),
-            Table::Connections => false,
-            Table::Sockets => self.readers.sockets.as_ref().is_some_and(|reader| reader.is_restated(row)),
-        };
-        if !restated {
+        if !self.is_restated(table, row) {
             self.next_seq = self.next_seq.max(seq.saturating_add(1));
         }
     }

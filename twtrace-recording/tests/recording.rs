@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{input, read};
+use common::{input, may_be_repeated, read};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -20,20 +20,6 @@ fn open(path: &Path, batch_rows: usize) -> Recording {
     let recording = Recording::open(path).unwrap().with_options(ReadOptions { batch_rows });
     assert_eq!(recording.info().losses, []);
     recording
-}
-
-/// Whether a segment may repeat it at its beginning, or when it names a process.
-fn may_be_repeated(input: &&Input) -> bool {
-    matches!(
-        input,
-        Input::Start { .. }
-            | Input::Process { .. }
-            | Input::User { .. }
-            | Input::Namespace { .. }
-            | Input::NamespacesLeftOut(_)
-            | Input::Holders { .. }
-            | Input::BoundConnect { .. }
-    )
 }
 
 proptest! {

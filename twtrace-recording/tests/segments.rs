@@ -5,7 +5,7 @@
 mod common;
 
 use common::churn::{Churn, Random};
-use common::{read, record, replay};
+use common::{may_be_repeated, read, record, replay};
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -31,20 +31,6 @@ fn churn(connections: u64, rate: f64) -> Vec<Input> {
 /// Two megabytes are kept, so that segments are small; less is written.
 fn small_segments() -> WriteOptions {
     WriteOptions { keep: Some(Keep::Bytes(2 << 20)), ..WriteOptions::default() }
-}
-
-/// Whether a segment may tell it again.
-fn is_restated(input: &Input) -> bool {
-    matches!(
-        input,
-        Input::Start { .. }
-            | Input::Process { .. }
-            | Input::User { .. }
-            | Input::Namespace { .. }
-            | Input::NamespacesLeftOut(_)
-            | Input::Holders { .. }
-            | Input::BoundConnect { .. }
-    )
 }
 
 fn names(path: &Path) -> Vec<String> {
@@ -110,8 +96,8 @@ fn a_flight_recorder_keeps_the_last_part_which_stands_alone() {
     assert_eq!(again(|input| matches!(input, Input::Namespace { .. })), 1);
     // Those that still made connections.
     assert_eq!(again(|input| matches!(input, Input::Process { .. })), 5);
-    let rest: Vec<&Input> = found.iter().filter(|input| !is_restated(input)).collect();
-    let all: Vec<&Input> = inputs.iter().filter(|input| !is_restated(input)).collect();
+    let rest: Vec<&Input> = found.iter().filter(|input| !may_be_repeated(input)).collect();
+    let all: Vec<&Input> = inputs.iter().filter(|input| !may_be_repeated(input)).collect();
     assert!(all.ends_with(&rest), "not the last part");
     assert!(rest.len() > 1000);
 }

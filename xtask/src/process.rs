@@ -65,6 +65,13 @@ pub fn is_executable(file: &Path) -> bool {
     file.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
 }
 
+/// A size in `/proc/PID/status`, such as `VmHWM` or `VmRSS`, bytes; `None` of a process that has ended.
+#[must_use]
+pub fn memory(status: &str, name: &str) -> Option<u64> {
+    let value = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+    Some(value.split_whitespace().next()?.parse::<u64>().ok()? << 10)
+}
+
 fn show(command: &Command) -> String {
     let mut line = command.get_program().to_string_lossy().into_owned();
     for argument in command.get_args() {

@@ -10,7 +10,7 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::process::{cargo, run as run_command, say};
+use crate::process::{cargo, memory, run as run_command, say};
 use crate::workspace::target;
 
 /// Options of `cargo xtask soak`.
@@ -51,11 +51,8 @@ impl Running {
             bail!("it ended before its time: {status}");
         }
         let status = fs::read_to_string(format!("/proc/{}/status", self.0.id()))?;
-        let mib = |name: &str| {
-            let line = status.lines().find(|line| line.starts_with(name))?;
-            Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? >> 10)
-        };
-        mib("VmRSS:").zip(mib("VmHWM:")).context("its memory cannot be read")
+        let mib = |name: &str| memory(&status, name).map(|bytes| bytes >> 20);
+        mib("VmRSS").zip(mib("VmHWM")).context("its memory cannot be read")
     }
 
     /// Ends it in order.

@@ -208,6 +208,14 @@ pub fn spec(name: &str) -> Option<&'static HookSpec> {
     HOOKS.iter().find(|spec| spec.name == name)
 }
 
+/// The two programs on [`SET_STATE`], in the order in which they are attached.
+pub(super) fn pair() -> impl Iterator<Item = &'static str> {
+    HOOKS.iter().filter_map(|spec| match spec.attach {
+        Attach::Pair(program) => Some(program),
+        _ => None,
+    })
+}
+
 /// Best tier that the attached hooks allow; `None` when they allow no trace. Below the exact one it depends on whether
 /// sockets have to be told apart by their addresses.
 pub fn tier(hooks: &[Hook], by_tuple: bool) -> Option<Tier> {

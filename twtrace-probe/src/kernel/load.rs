@@ -46,9 +46,6 @@ const _: () = assert!(twtrace_common::WIRE_VERSION == 5);
 /// Sockets looked at in one go whose end may have been missed.
 const MAX_CLOSING: usize = 4096;
 
-/// The two programs on [`SET_STATE`].
-const PAIR: [&str; 2] = ["set_state", "set_state_twin"];
-
 /// The hook that reports the errno of connect(2).
 const CONNECT: &str = "syscalls:sys_exit_connect";
 
@@ -175,14 +172,15 @@ pub fn load(options: &LoadOptions) -> anyhow::Result<Loaded> {
     }
     // The twin second: it has to run after the first. Neither is of use without the other, for the first leaves it to
     // the twin to free its slots.
-    for program in PAIR {
+    for program in hooks::pair() {
         attach::loaded(&mut ebpf, program).context("cannot watch the state changes of TCP sockets")?;
     }
     let hooks: Vec<Hook> = HOOKS.iter().filter_map(|spec| found.remove(spec.name)).collect();
     let by_tuple = config.has_cookie == 0;
     let tier = hooks::tier(&hooks, by_tuple).unwrap_or(Tier::Tuple);
     let tracing = TracingFacts { tier, by_tuple, no_btf: false, hooks };
-    running(ebpf, tracing, PAIR[0], options)
+    let first = hooks::pair().next().context("the table of hooks has no pair")?;
+    running(ebpf, tracing, first, options)
 }
 
 /// Whether the kernel tells its types; if not, why.
@@ -256,7 +254,7 @@ fn with_helpers(
 }
 
 fn load_pair(ebpf: &mut Ebpf, btf: &Btf) -> anyhow::Result<()> {
-    PAIR.iter()
+    hooks::pair()
         .try_for_each(|program| attach::load_btf(ebpf, program, SET_STATE, btf))
         .context("cannot watch the state changes of TCP sockets")
 }

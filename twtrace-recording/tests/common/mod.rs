@@ -337,6 +337,20 @@ pub(crate) fn input() -> impl Strategy<Value = Input> {
     ]
 }
 
+/// Whether a segment may repeat it at its beginning, or when it names a process.
+pub(crate) fn may_be_repeated(input: &Input) -> bool {
+    matches!(
+        input,
+        Input::Start { .. }
+            | Input::Process { .. }
+            | Input::User { .. }
+            | Input::Namespace { .. }
+            | Input::NamespacesLeftOut(_)
+            | Input::Holders { .. }
+            | Input::BoundConnect { .. }
+    )
+}
+
 /// Records a list.
 pub(crate) fn record(path: &Path, inputs: &[Input], options: WriteOptions) {
     let mut recorder = Recorder::create(path, options).unwrap();

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
-use crate::process::{cargo, run as run_command, say};
+use crate::process::{cargo, memory, run as run_command, say};
 use crate::python;
 use crate::workspace::{root, target};
 
@@ -91,7 +91,7 @@ fn measure(command: &mut Command) -> Result<Measured> {
     let watcher = std::thread::spawn(move || {
         let mut most = 0;
         while let Ok(status) = fs::read_to_string(format!("/proc/{pid}/status")) {
-            let Some(mark) = high_water(&status) else { break };
+            let Some(mark) = memory(&status, "VmHWM") else { break };
             most = most.max(mark);
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -105,12 +105,6 @@ fn measure(command: &mut Command) -> Result<Measured> {
         bail!("{command:?} failed: {status}");
     }
     Ok(Measured { time, memory, output: serde_json::from_str(&text).context("not JSON")? })
-}
-
-/// `VmHWM` of `/proc/PID/status`, bytes; `None` of a process that has ended.
-fn high_water(status: &str) -> Option<u64> {
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
-    Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? << 10)
 }
 
 /// Holds the processes' figures against each other; gives how many processes there are.

@@ -2,7 +2,7 @@
 //! from one second to the next nearly all of them are as they were.
 
 use crate::input::{CensusRow, CensusState};
-use crate::ledger::Map;
+use crate::table::Map;
 
 /// A timer that says the same within this much has not changed: the kernel gives what is left of it in jiffies.
 const SAME_NS: u64 = 1_000_000_000;

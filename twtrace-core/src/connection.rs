@@ -1,7 +1,7 @@
 //! From the facts of a socket life to its outcome: which of the kernel's ways to CLOSE was taken.
 
 use crate::input::{Life, Role, TcpState, Timewait};
-use crate::model::{Known, Substate};
+use crate::summary::{Known, Substate};
 
 /// `EPIPE`: the kernel's name for a reset that came after the peer's FIN (`tcp_reset`).
 const EPIPE: u16 = 32;

@@ -45,8 +45,10 @@ mod merge {
         *own = (*own).max(*other);
     }
 
-    /// It is worked out from what happened of late.
-    pub(super) fn recomputed(_own: &mut f64, _other: &f64) {}
+    /// All are over the same time.
+    pub(super) fn rates(own: &mut f64, other: &f64) {
+        *own += other;
+    }
 
     pub(super) fn times(own: &mut Sketch, other: &Sketch) {
         own.merge(other);
@@ -131,7 +133,7 @@ counts! {
     /// Most TIME_WAIT sockets alive at one time. Of folded rows a lower bound.
     time_wait_live_peak: u64 = Count, at_least;
     /// TIME_WAIT sockets made per second over the last few seconds.
-    rate_per_s: f64 = Rate, recomputed;
+    rate_per_s: f64 = Rate, rates;
     /// Most TIME_WAIT sockets made within one second of the monotonic clock. Of folded rows a lower bound.
     peak_per_s: u64 = Count, at_least;
     /// Lifetimes of established connections, first to last transition; quantiles within 6%.
@@ -156,14 +158,6 @@ impl Counts {
     /// Whether nothing was counted.
     pub(crate) fn is_empty(&self) -> bool {
         *self == Self { rate_per_s: self.rate_per_s, ..Self::default() }
-    }
-
-    /// How much would be missed: what was counted in all, and at the present rate in the next minute.
-    pub(crate) fn weight(&self) -> u64 {
-        const MINUTE: f64 = 60.0;
-        let counted = self.time_wait_made.saturating_add(self.opened).saturating_add(self.accepted);
-        let failed = self.connect_errors.values().fold(0, |sum: u64, count| sum.saturating_add(*count));
-        counted.saturating_add(failed).saturating_add((self.rate_per_s * MINUTE) as u64)
     }
 }
 
@@ -195,6 +189,6 @@ mod tests {
         assert_eq!((both.time_wait_made, both.peak_per_s), (u64::MAX, 7));
         // All that is alive is alive at one time.
         assert_eq!((both.time_wait_live, both.time_wait_live_peak), (9, 9));
-        assert_eq!((both.connect_errors[&99], both.rate_per_s), (u64::MAX, 1.0));
+        assert_eq!((both.connect_errors[&99], both.rate_per_s), (u64::MAX, 2.0));
     }
 }

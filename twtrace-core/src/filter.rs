@@ -1,6 +1,6 @@
 //! What to show.
 
-use crate::input::{Owner, Tuple};
+use crate::input::{Owner, ProcessFacts, Tuple};
 use ipnet::IpNet;
 
 /// What to show. All kinds that are given must match, and of each kind any one.
@@ -16,6 +16,24 @@ pub struct Filter {
     pub dests: Vec<(IpNet, Option<u16>)>,
     /// Local or remote ports.
     pub ports: Vec<u16>,
+    /// Programs as an operator calls them.
+    pub programs: Vec<String>,
+    /// systemd units, with or without `.service`.
+    pub units: Vec<String>,
+    /// Containers by name, id, or the beginning of an id of at least six characters.
+    pub containers: Vec<String>,
+    /// Network namespaces by name or inode number.
+    pub netns: Vec<String>,
+}
+
+/// How much of a container's id names it.
+const CONTAINER_ID: usize = 6;
+
+/// What of a process is known late, and a filter may ask for.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Names<'a> {
+    pub(crate) program: Option<&'a str>,
+    pub(crate) facts: Option<&'a ProcessFacts>,
 }
 
 impl Filter {
@@ -33,5 +51,36 @@ impl Filter {
             && (self.ports.is_empty()
                 || self.ports.contains(&tuple.local_port)
                 || self.ports.contains(&tuple.remote_port))
+    }
+
+    /// Whether it asks for what may be known only after the connection: it is answered when a snapshot is taken.
+    pub(crate) fn is_late(&self) -> bool {
+        self.asks_for_names() || !self.netns.is_empty()
+    }
+
+    /// Whether it asks for a program, a unit or a container.
+    pub(crate) fn asks_for_names(&self) -> bool {
+        !(self.programs.is_empty() && self.units.is_empty() && self.containers.is_empty())
+    }
+
+    /// Whether a process of these names passes.
+    pub(crate) fn passes_names(&self, names: Names<'_>) -> bool {
+        let any = |wanted: &[String], name: Option<&str>, is_it: fn(&str, &str) -> bool| {
+            wanted.is_empty() || name.is_some_and(|name| wanted.iter().any(|wanted| is_it(wanted, name)))
+        };
+        let of_facts = |get: fn(&ProcessFacts) -> &Option<String>| names.facts.and_then(|facts| get(facts).as_deref());
+        any(&self.programs, names.program, |wanted, name| wanted == name)
+            && any(&self.units, of_facts(|facts| &facts.unit), |wanted, name| {
+                wanted == name || name.strip_suffix(".service") == Some(wanted)
+            })
+            && any(&self.containers, of_facts(|facts| &facts.container), |wanted, name| {
+                wanted == name || wanted.len() >= CONTAINER_ID && name.starts_with(wanted)
+            })
+    }
+
+    /// Whether a namespace passes, by its number and its name.
+    pub(crate) fn passes_netns(&self, netns: u32, name: Option<&str>) -> bool {
+        self.netns.is_empty()
+            || self.netns.iter().any(|wanted| Some(wanted.as_str()) == name || wanted.parse() == Ok(netns))
     }
 }

@@ -4,7 +4,7 @@
 //! `rules/` each. Texts here name no process and no address: views put those in front, sanitised.
 
 use crate::input::{Comm, ProcessKey};
-use crate::model::DestKey;
+use crate::keys::DestKey;
 
 /// What can be found. The names are an interface: `--fail-on` takes them and JSON has them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

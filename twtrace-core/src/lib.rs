@@ -1,39 +1,32 @@
-//! The pure core of twtrace: [`input::Input`]s in, [`model`] out. No I/O, no clock, no terminal.
+//! The pure core of twtrace: [`input::Input`]s change a [`state::State`], of which a [`snapshot::Snapshot`] is taken.
+//! No I/O, no clock, no terminal.
 
-mod account;
-mod attribution;
 pub mod audit;
-pub mod budgets;
-mod census;
 pub mod changes;
 pub mod compare;
 pub mod connection;
 pub mod counts;
 pub mod decode;
 pub mod doctor;
-mod ending;
-pub mod engine;
 mod facts;
 pub mod failure;
 mod filter;
 pub mod finding;
 pub mod history;
 pub mod input;
-mod ledger;
-mod live;
-pub mod model;
-mod namespaces;
+mod keys;
 pub mod pattern;
 pub mod peaks;
 pub mod plain;
 pub mod plan;
 pub mod ports;
-mod process_facts;
 pub mod program;
 mod recent;
 pub mod recording;
-mod restart;
 mod rules;
 pub mod sketch;
+pub mod snapshot;
 pub mod source;
-mod space;
+pub mod state;
+mod summary;
+mod table;

@@ -8,18 +8,6 @@ pub(crate) type Seconds = [u32; RATE_SECONDS];
 
 const SECOND_NS: u64 = 1_000_000_000;
 
-/// What a row counts its events with.
-pub(crate) trait Ticks: Clone + std::fmt::Debug + Default {
-    /// Counts an event; gives how many there were in its second.
-    fn add(&mut self, at_ns: u64) -> u32;
-    /// Takes in another's.
-    fn merge(&mut self, other: &Self);
-    /// See [`Seconds`].
-    fn seconds(&self, now_ns: u64) -> Seconds;
-    /// Per second, over the five seconds before the present one and what has passed of it, or since `start_ns`.
-    fn rate(&mut self, now_ns: u64, start_ns: u64) -> f64;
-}
-
 /// Events of the last seconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Recent {
@@ -51,8 +39,9 @@ impl Recent {
     }
 }
 
-impl Ticks for Recent {
-    fn add(&mut self, at_ns: u64) -> u32 {
+impl Recent {
+    /// Counts an event; returns how many there were in its second.
+    pub(crate) fn add(&mut self, at_ns: u64) -> u32 {
         // Events can come a little late: they count for the newest second.
         self.advance(at_ns / SECOND_NS);
         let index = self.index(self.second);
@@ -60,7 +49,8 @@ impl Ticks for Recent {
         self.counts[index]
     }
 
-    fn merge(&mut self, other: &Self) {
+    /// Adds another one's.
+    pub(crate) fn merge(&mut self, other: &Self) {
         self.advance(other.second);
         for age in 0..self.counts.len() as u64 {
             let Some(second) = other.second.checked_sub(age) else { break };
@@ -71,11 +61,13 @@ impl Ticks for Recent {
         }
     }
 
-    fn seconds(&self, now_ns: u64) -> Seconds {
+    /// See [`Seconds`].
+    pub(crate) fn seconds(&self, now_ns: u64) -> Seconds {
         std::array::from_fn(|age| (now_ns / SECOND_NS).checked_sub(age as u64 + 1).map_or(0, |second| self.of(second)))
     }
 
-    fn rate(&mut self, now_ns: u64, start_ns: u64) -> f64 {
+    /// Per second, over the five seconds before the present one and what has passed of it, or since `start_ns`.
+    pub(crate) fn rate(&mut self, now_ns: u64, start_ns: u64) -> f64 {
         self.advance(now_ns / SECOND_NS);
         let sum: u32 = self.counts.iter().sum();
         if sum == 0 {
@@ -88,19 +80,22 @@ impl Ticks for Recent {
     }
 }
 
-/// A row without a rate.
-impl Ticks for () {
-    fn add(&mut self, _: u64) -> u32 {
-        0
+/// The rate of something that has no row.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Rate {
+    recent: Recent,
+    /// As of the last [`Self::refresh`].
+    pub(crate) per_s: f64,
+    /// Most within a second.
+    pub(crate) peak_per_s: u64,
+}
+
+impl Rate {
+    pub(crate) fn count(&mut self, at_ns: u64) {
+        self.peak_per_s = self.peak_per_s.max(self.recent.add(at_ns).into());
     }
 
-    fn merge(&mut self, (): &Self) {}
-
-    fn seconds(&self, _: u64) -> Seconds {
-        Seconds::default()
-    }
-
-    fn rate(&mut self, _: u64, _: u64) -> f64 {
-        0.0
+    pub(crate) fn refresh(&mut self, now_ns: u64, start_ns: u64) {
+        self.per_s = self.recent.rate(now_ns, start_ns);
     }
 }

@@ -1,5 +1,5 @@
 //! The rules: each in a file of its own, with its check, its evidence, what it advises, how sure it is and how to see
-//! that a change has helped. None of them keeps anything: what they find follows from the model alone.
+//! that a change has helped. None of them keeps anything: what they find follows from the snapshot alone.
 
 mod advice;
 mod bind_before_connect;
@@ -22,8 +22,8 @@ mod tracer_doubts;
 
 use crate::finding::{Finding, Value};
 use crate::input::Role;
-use crate::model::{DestKey, Model};
 use crate::ports::is_loopback;
+use crate::snapshot::{DestKey, Snapshot};
 use case::Case;
 use std::cmp::Reverse;
 use std::net::IpAddr;
@@ -32,8 +32,8 @@ use std::net::IpAddr;
 const FINDINGS: usize = 64;
 
 /// What all rules find, the gravest first.
-pub(crate) fn check(model: &Model) -> Vec<Finding> {
-    let case = Case::of(model);
+pub(crate) fn check(snapshot: &Snapshot) -> Vec<Finding> {
+    let case = Case::of(snapshot);
     let forks = fork_per_request::check(&case);
     let churns = no_reuse::churns(&case, &forks);
     let mut churn = forks;

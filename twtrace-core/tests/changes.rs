@@ -4,12 +4,12 @@
 
 mod common;
 
-use common::{NETNS, START, ended, engine, life, owner, row, start, tick, tuple};
+use common::{Look as _, NETNS, START, ended, engine, life, owner, row, start, tick, tuple};
 use proptest::prelude::*;
 use twtrace_core::changes::Changes;
-use twtrace_core::engine::Engine;
 use twtrace_core::input::{CensusRow, CensusState, Input, TimewaitCause, TimewaitEnd};
-use twtrace_core::model::{Counts, GroupBy};
+use twtrace_core::snapshot::{Counts, GroupBy};
+use twtrace_core::state::State;
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -134,18 +134,22 @@ fn told(steps: &[Step]) -> [Vec<Input>; 2] {
 }
 
 /// Everything that a view can see, in an order of its own.
-fn seen(engine: &Engine) -> Vec<String> {
-    let model = engine.model();
+fn seen(engine: &State) -> Vec<String> {
+    let model = engine.snapshot();
     let summary = model.summary();
     // The most that were alive at a time depends on when a look was taken.
     let counts = |counts: &Counts| format!("{:?}", Counts { time_wait_live_peak: 0, ..counts.clone() });
     let mut totals = summary.totals.clone();
     totals.counts.time_wait_live_peak = 0;
     let mut all = vec![format!("{totals:?} {:?} {:?}", summary.coverage, summary.namespaces)];
-    all.extend(model.rows(GroupBy::Process).map(|row| format!("{:?} {}", row.key, counts(&row.counts))));
-    all.extend(model.destinations().map(|row| format!("{:?} {} {}", row.key, counts(&row.counts), row.established)));
+    all.extend(model.rows(GroupBy::Pid).iter().map(|row| format!("{:?} {}", row.key, counts(&row.counts))));
+    all.extend(
+        model.destinations().iter().map(|row| format!("{:?} {} {}", row.key, counts(&row.counts), row.established)),
+    );
     let mut live: Vec<String> = model
-        .live_sockets()
+        .sockets()
+        .iter()
+        .copied()
         .map(|mut live| {
             live.expires_ns = live.expires_ns.max(summary.window.now_ns) / SECOND;
             format!("{live:?}")

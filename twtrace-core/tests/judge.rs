@@ -8,7 +8,7 @@ use twtrace_core::input::TcpState::{
     Close, CloseWait, Closing, Established, FinWait1, FinWait2, LastAck, Listen, SynRecv, SynSent,
 };
 use twtrace_core::input::{Life, Role, TcpState, TwCount};
-use twtrace_core::model::{Known, Substate};
+use twtrace_core::snapshot::{Known, Substate};
 
 fn from(last: &[TcpState], change: impl FnOnce(&mut Life)) -> Life {
     let mut life = life(1, owner(10, "curl"), tuple(40_000, 1, 80), START);

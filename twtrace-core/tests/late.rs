@@ -5,13 +5,13 @@
 mod common;
 
 use common::*;
-use twtrace_core::engine::{Engine, EngineConfig};
 use twtrace_core::input::{CensusState, Input, KernelCounters, KernelFacts, Life};
-use twtrace_core::model::{GroupBy, GroupKey, Substate};
+use twtrace_core::snapshot::{GroupBy, GroupKey, Substate};
+use twtrace_core::state::{Config, State};
 
 const T: u64 = START + SECOND;
 
-fn apply(engine: &mut Engine, inputs: impl IntoIterator<Item = Input>) {
+fn apply(engine: &mut State, inputs: impl IntoIterator<Item = Input>) {
     inputs.into_iter().for_each(|input| engine.apply(input));
 }
 
@@ -31,7 +31,7 @@ fn a_socket_recovered_after_several_censuses_stays() {
     let mut second = census(T + 5 * SECOND, rows());
     second.insert(3, ended(recovered(1)));
     apply(&mut engine, second);
-    let summary = engine.model().summary();
+    let summary = engine.summary();
     assert_eq!(summary.totals.corrections.get("never_made"), None);
     assert_eq!((summary.totals.counts.time_wait_made, summary.totals.counts.time_wait_live), (1, 1));
     assert_eq!((summary.coverage.census, summary.coverage.attributed), (1, 1));
@@ -44,7 +44,7 @@ fn a_recovered_end_between_a_close_and_its_reset_does_no_harm() {
     let reset = Input::ResetSent { cookie: 1, tuple: tuple(40000, 1, 80), life: 0, at_ns: T + 1_000 };
     let one = ended(life(1, owner(10, "a"), tuple(40_000, 1, 80), T));
     let engine = engine([start(), one, ended(other), reset]);
-    assert_eq!(engine.model().summary().totals.corrections.get("reset_after_close"), Some(&1));
+    assert_eq!(engine.summary().totals.corrections.get("reset_after_close"), Some(&1));
 }
 
 #[test]
@@ -53,8 +53,8 @@ fn a_record_that_comes_after_the_census_row_takes_its_substate() {
     let mut inputs = census(T, vec![row(1, traced, CensusState::TimeWait, 60_000)]);
     inputs.insert(3, ended(life(1, owner(10, "a"), traced, T - 10)));
     let engine = engine([start()].into_iter().chain(inputs));
-    assert_eq!(engine.model().live_sockets().next().unwrap().substate, Substate::TimeWait);
-    assert_eq!(engine.model().summary().totals.counts.fin_wait2_live, 0);
+    assert_eq!(engine.snapshot().sockets().iter().next().unwrap().substate, Substate::TimeWait);
+    assert_eq!(engine.summary().totals.counts.fin_wait2_live, 0);
 }
 
 #[test]
@@ -62,13 +62,17 @@ fn a_pair_is_of_the_process_that_its_sockets_count_for() {
     let mut unknown = life(1, owner(10, "a"), tuple(40_000, 1, 80), T);
     unknown.closer = None;
     let engine = engine([start(), ended(unknown)]);
-    let model = engine.model();
-    let id = |key| model.rows(GroupBy::Process).find(|row| row.key == key).unwrap().id;
-    let (nobody, opener) = (id(GroupKey::Unknown), id(GroupKey::Process(owner(10, "a").key)));
-    let mut pairs: Vec<_> =
-        model.pairs().map(|pair| (pair.process, pair.connections, pair.time_wait_made, pair.time_wait_live)).collect();
-    pairs.sort_unstable();
-    assert_eq!(pairs, [(nobody, 0, 1, 1), (opener, 1, 0, 0)]);
+    let model = engine.snapshot();
+    let share = |key| {
+        let row = model.rows(GroupBy::Pid).iter().find(|row| row.key == key).unwrap();
+        let shares = model.destinations_of(GroupBy::Pid, row);
+        shares
+            .iter()
+            .map(|(_, share)| (share.connections, share.time_wait_made, share.time_wait_live))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(share(GroupKey::Unknown), [(0, 1, 1)]);
+    assert_eq!(share(GroupKey::Process(owner(10, "a").key)), [(1, 0, 0)]);
 }
 
 #[test]
@@ -94,7 +98,7 @@ fn figures_at_the_end_of_their_range_do_no_harm() {
         tick(0),
         tick(end),
     ];
-    let mut engine = Engine::new(EngineConfig::default());
+    let mut engine = State::new(Config::default());
     apply(&mut engine, inputs);
-    assert_eq!(engine.model().summary().totals.lives, 1);
+    assert_eq!(engine.summary().totals.lives, 1);
 }

@@ -5,8 +5,8 @@ mod common;
 use common::*;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use twtrace_core::engine::{Engine, EngineConfig};
 use twtrace_core::input::{CensusState, Input, ProcessFacts};
+use twtrace_core::state::{Config, State};
 
 /// The system's allocator, which also counts.
 struct Counting;
@@ -37,7 +37,7 @@ const MIB: usize = 1024 * 1024;
 /// Bytes that an engine holds once `LIVE` sockets are alive, the nth opened and closed by these processes.
 fn held(owners: impl Fn(u32) -> (u32, u32)) -> usize {
     let before = HELD.load(Ordering::Relaxed);
-    let mut engine = Engine::new(EngineConfig::default());
+    let mut engine = State::new(Config::default());
     engine.apply(start());
     for n in 0..LIVE {
         let (opener, closer) = owners(n);
@@ -49,7 +49,7 @@ fn held(owners: impl Fn(u32) -> (u32, u32)) -> usize {
         }
         engine.apply(ended(life));
     }
-    assert_eq!(engine.model().summary().totals.counts.time_wait_live, u64::from(LIVE));
+    assert_eq!(engine.summary().totals.counts.time_wait_live, u64::from(LIVE));
     HELD.load(Ordering::Relaxed) - before
 }
 
@@ -60,7 +60,7 @@ fn held_at_the_bound() -> usize {
     const FOLLOWED: u32 = 262_144;
     const SECONDS: u32 = 50;
     let before = HELD.load(Ordering::Relaxed);
-    let mut engine = Engine::new(EngineConfig::default());
+    let mut engine = State::new(Config::default());
     engine.apply(start());
     for n in 0..FOLLOWED {
         let at_ns = START + u64::from(n) * u64::from(SECONDS) * SECOND / u64::from(FOLLOWED);
@@ -81,8 +81,8 @@ fn held_at_the_bound() -> usize {
         row(u64::from(n) + 1, tuple, CensusState::TimeWait, 60_000)
     });
     census(end, rows.collect()).into_iter().for_each(|input| engine.apply(input));
-    engine.show();
-    assert_eq!(engine.model().summary().totals.counts.time_wait_live, u64::from(FOLLOWED));
+    engine.snapshot();
+    assert_eq!(engine.summary().totals.counts.time_wait_live, u64::from(FOLLOWED));
     HELD.load(Ordering::Relaxed) - before
 }
 

@@ -5,9 +5,9 @@
 mod common;
 
 use common::*;
-use twtrace_core::engine::Engine;
 use twtrace_core::input::{CensusState, Input, KernelFacts, Life, Role, Tuple};
-use twtrace_core::model::{Counts, DestRow, Namespace};
+use twtrace_core::snapshot::{Counts, DestRow, Namespace};
+use twtrace_core::state::State;
 
 const T: u64 = START + SECOND;
 
@@ -31,21 +31,22 @@ fn figures(port_range: (u16, u16), time_wait: u64) -> Input {
     Input::Kernel { netns: OTHER, facts }
 }
 
-fn space(engine: &Engine) -> &Namespace {
-    engine.model().summary().namespace(OTHER).unwrap()
+fn space(engine: &State) -> &Namespace {
+    engine.summary().namespace(OTHER).unwrap()
 }
 
-fn totals(engine: &Engine) -> &Counts {
-    &engine.model().summary().totals.counts
+fn totals(engine: &State) -> &Counts {
+    &engine.summary().totals.counts
 }
 
-fn apply(engine: &mut Engine, inputs: impl IntoIterator<Item = Input>) {
+fn apply(engine: &mut State, inputs: impl IntoIterator<Item = Input>) {
     inputs.into_iter().for_each(|input| engine.apply(input));
 }
 
-fn budget_of(engine: &mut Engine, netns: u32) -> Option<u32> {
+fn budget_of(engine: &mut State, netns: u32) -> Option<u32> {
     let is_of = |key: &DestRow| matches!(key, DestRow::Dest(dest) if dest.netns == netns);
-    let row = engine.show().destinations().find(|row| is_of(&row.key)).unwrap();
+    let shown = engine.snapshot();
+    let row = shown.destinations().iter().find(|row| is_of(&row.key)).unwrap();
     row.budget.as_ref().map(|budget| budget.total)
 }
 
@@ -68,7 +69,7 @@ fn a_census_proves_nothing_of_other_namespaces() {
     let mut engine = engine([start(), kernel(), closed(1, own), closed(2, elsewhere(40_000))]);
     apply(&mut engine, census_of(OTHER, T + SECOND, vec![]));
     assert_eq!(totals(&engine).time_wait_live, 1);
-    assert_eq!(engine.model().live_sockets().next().unwrap().tuple.netns, NETNS);
+    assert_eq!(engine.snapshot().sockets().iter().next().unwrap().tuple.netns, NETNS);
     apply(&mut engine, census_of(NETNS, T + 2 * SECOND, vec![]));
     assert_eq!(totals(&engine).time_wait_live, 0);
 }
@@ -96,7 +97,7 @@ fn coverage_is_that_of_all_namespaces() {
             tick(at + SECOND),
         ],
     );
-    let summary = engine.model().summary();
+    let summary = engine.summary();
     assert_eq!((summary.coverage.census, summary.coverage.attributed, summary.coverage.before_start), (3, 2, 1));
     assert_eq!((space(&engine).coverage.census, space(&engine).coverage.before_start), (2, 1));
     assert!(summary.census_complete);
@@ -110,7 +111,7 @@ fn coverage_is_that_of_all_namespaces() {
             tick(at + 2 * SECOND),
         ],
     );
-    assert!(!engine.model().summary().census_complete);
+    assert!(!engine.summary().census_complete);
     assert_eq!(totals(&engine).time_wait_live, 3, "an incomplete census ends nobody");
 }
 
@@ -127,7 +128,7 @@ fn somebody_who_listens_elsewhere_makes_nobody_a_server_here() {
     };
     apply(&mut engine, [unseen(1, tuple(40_000, 1, 80)), unseen(2, elsewhere(40_000))]);
     let role = |netns| {
-        engine.model().destinations().find_map(|row| match &row.key {
+        engine.snapshot().destinations().iter().find_map(|row| match &row.key {
             DestRow::Dest(key) if key.netns == netns => Some(key.role),
             _ => None,
         })
@@ -141,12 +142,12 @@ fn a_namespace_takes_its_sockets_with_it() {
     let mut engine = engine([start(), kernel(), named("blue"), figures((40_000, 40_099), 7)]);
     apply(&mut engine, [closed(1, own), closed(2, elsewhere(40_000))]);
     apply(&mut engine, census_of(OTHER, T + SECOND, vec![row(2, elsewhere(40_000), CensusState::TimeWait, 59_000)]));
-    assert_eq!((totals(&engine).time_wait_live, engine.model().summary().time_wait()), (2, 7));
+    assert_eq!((totals(&engine).time_wait_live, engine.summary().time_wait()), (2, 7));
     apply(&mut engine, [Input::NamespaceGone { netns: OTHER }, tick(T + 2 * SECOND)]);
     assert_eq!((totals(&engine).time_wait_live, totals(&engine).time_wait_ended_early), (1, 1));
     assert_eq!((space(&engine).name.as_str(), space(&engine).gone), ("blue", true));
-    assert_eq!(engine.model().summary().time_wait(), 0, "what is gone has no sockets");
-    assert_eq!(engine.model().summary().coverage.census, 0);
+    assert_eq!(engine.summary().time_wait(), 0, "what is gone has no sockets");
+    assert_eq!(engine.summary().coverage.census, 0);
     // The number may be given to another one.
     apply(&mut engine, [named("green")]);
     assert_eq!((space(&engine).name.as_str(), space(&engine).gone), ("green", false));
@@ -172,13 +173,13 @@ fn there_can_be_too_many() {
         apply(&mut engine, census_of(netns, T, vec![]));
     }
     apply(&mut engine, [Input::NamespacesLeftOut(12)]);
-    let summary = engine.model().summary();
+    let summary = engine.summary();
     assert_eq!((summary.namespaces.len(), summary.namespaces_left_out), (2048, 12));
     // One that goes makes room.
     apply(
         &mut engine,
         [Input::NamespaceGone { netns: 7 }, Input::Namespace { netns: 9_999, name: "late".to_owned(), refused: None }],
     );
-    let summary = engine.model().summary();
+    let summary = engine.summary();
     assert!(summary.namespace(7).is_none() && summary.namespace(9_999).is_some());
 }

@@ -6,9 +6,9 @@ mod common;
 
 use common::*;
 use twtrace_core::connection::{Outcome, judge};
-use twtrace_core::engine::Engine;
 use twtrace_core::input::{CensusState, HostFacts, Input, KernelFacts, Life, TcpState, Tier, TracingFacts, Tuple};
-use twtrace_core::model::{Known, Substate};
+use twtrace_core::snapshot::{Known, Substate};
+use twtrace_core::state::State;
 
 const T: u64 = START + SECOND;
 
@@ -31,7 +31,7 @@ fn closed() -> Life {
     bare(&[Close, SynSent, Established, FinWait1, FinWait2, Close])
 }
 
-fn apply(engine: &mut Engine, inputs: impl IntoIterator<Item = Input>) {
+fn apply(engine: &mut State, inputs: impl IntoIterator<Item = Input>) {
     inputs.into_iter().for_each(|input| engine.apply(input));
 }
 
@@ -60,33 +60,35 @@ fn every_end_is_inferred() {
 
 #[test]
 fn a_census_finds_sockets_whose_namespace_is_not_known() {
-    let mut engine = Engine::new(Default::default());
+    let mut engine = State::new(Default::default());
     apply(&mut engine, [start_without_btf(), ended(closed())]);
     let there = tuple(40_000, 1, 80);
     apply(&mut engine, census_of(NETNS + 1, T + SECOND, vec![row(77, there, CensusState::TimeWait, 59_000)]));
-    let live: Vec<_> = engine.model().live_sockets().collect();
+    let shown = engine.snapshot();
+    let live: Vec<_> = shown.sockets().iter().collect();
     assert_eq!(live.len(), 1);
     assert_eq!((live[0].tuple.netns, live[0].known), (NETNS + 1, Known::Census));
     assert_eq!(live[0].closer.unwrap().key.tgid, 10);
-    assert_eq!(engine.model().summary().coverage.attributed, 1);
+    assert_eq!(engine.summary().coverage.attributed, 1);
 }
 
 #[test]
 fn where_there_is_one_namespace_it_is_that() {
-    let mut engine = Engine::new(Default::default());
+    let mut engine = State::new(Default::default());
     let facts = KernelFacts { port_range: (40_000, 40_099), ..KernelFacts::default() };
     apply(&mut engine, [start_without_btf(), Input::Kernel { netns: NETNS, facts }, ended(closed()), tick(T + SECOND)]);
-    let budget = |engine: &mut Engine| engine.show().destinations().next().unwrap().budget.map(|budget| budget.total);
+    let budget =
+        |engine: &mut State| engine.snapshot().destinations().iter().next().unwrap().budget.map(|budget| budget.total);
     assert_eq!(budget(&mut engine), Some(100));
     // A whole census of it without the socket: that was made by inference, and never was.
     apply(&mut engine, census_of(NETNS, T + 2 * SECOND, vec![]));
-    assert_eq!(engine.model().summary().totals.counts.time_wait_live, 0);
+    assert_eq!(engine.summary().totals.counts.time_wait_live, 0);
     // With a second one nothing is said.
     let second = Input::Namespace { netns: NETNS + 1, name: "b".to_owned(), refused: None };
-    let mut engine = Engine::new(Default::default());
+    let mut engine = State::new(Default::default());
     let facts = KernelFacts { port_range: (40_000, 40_099), ..KernelFacts::default() };
     apply(&mut engine, [start_without_btf(), second, Input::Kernel { netns: NETNS, facts }, ended(closed())]);
     apply(&mut engine, census_of(NETNS, T + 2 * SECOND, vec![]));
     assert_eq!(budget(&mut engine), None);
-    assert_eq!(engine.model().summary().totals.counts.time_wait_live, 1);
+    assert_eq!(engine.summary().totals.counts.time_wait_live, 1);
 }

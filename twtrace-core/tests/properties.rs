@@ -8,14 +8,12 @@ use common::*;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use twtrace_core::decode::decode;
-use twtrace_core::engine::{Engine, EngineConfig, Filter, Limits, Model};
 use twtrace_core::input::{
     CensusRow, CensusState, ConnectFailed, Input, KernelCounters, KernelFacts, Life, ProcessFacts, Role, TcpState,
     TwCount,
 };
-use twtrace_core::model::{Counts, GroupBy, PairRow};
-
-const GROUPINGS: [GroupBy; 5] = [GroupBy::Process, GroupBy::Command, GroupBy::Parent, GroupBy::User, GroupBy::Cgroup];
+use twtrace_core::snapshot::{Counts, GROUPINGS, GroupBy, Share, Snapshot};
+use twtrace_core::state::{Config, Filter, Limits, State};
 
 fn any_state() -> impl Strategy<Value = TcpState> {
     use TcpState::*;
@@ -134,8 +132,8 @@ fn inputs() -> impl Strategy<Value = Vec<Input>> {
         .prop_map(|inputs| [start()].into_iter().chain(inputs.into_iter().flatten()).collect())
 }
 
-fn small() -> EngineConfig {
-    EngineConfig { limits: Limits { rows: 8, pairs: 8, live: 30 }, ..EngineConfig::default() }
+fn small() -> Config {
+    Config { limits: Limits { rows: 8, cells: 8, live: 30 }, ..Config::default() }
 }
 
 /// The figures that must come to the same, however rows are cut.
@@ -172,81 +170,72 @@ proptest! {
 
     #[test]
     fn rows_always_add_up_to_the_totals(inputs in inputs(), counted_from in 0_usize..240) {
-        let mut engine = Engine::new(EngineConfig { history: true, ..small() });
+        let mut engine = State::new(Config { history: true, ..small() });
         for (index, input) in inputs.into_iter().enumerate() {
             engine.apply(input);
             if index == counted_from {
                 engine.count_from_now();
             }
-            let model = engine.show();
+            let model = engine.snapshot();
             let totals = figures([model.summary().totals.counts.clone()].into_iter());
-            for by in GROUPINGS {
-                let rows = figures(model.rows(by).map(|row| row.counts.clone()));
+            for by in GROUPINGS.iter().map(|grouping| grouping.by) {
+                let rows = figures(model.rows(by).iter().map(|row| row.counts.clone()));
                 prop_assert_eq!(&rows, &totals, "{:?}", by);
             }
-            prop_assert_eq!(&figures(model.destinations().map(|row| row.counts.clone())), &totals);
-            let live = model.live_sockets().count() as u64;
+            prop_assert_eq!(&figures(model.destinations().iter().map(|row| row.counts.clone())), &totals);
+            let live = model.sockets().len() as u64;
             prop_assert_eq!(totals.0[6], live);
-            prop_assert_eq!(model.pairs().map(|pair| pair.time_wait_live).sum::<u64>(), live);
-            prop_assert_eq!(model.pairs().map(|pair| pair.time_wait_made).sum::<u64>(), totals.0[5]);
-            for row in model.destinations() {
+            for row in model.destinations().iter() {
                 prop_assert!(row.budget.is_none_or(|budget| budget.utilization >= 0.0));
                 prop_assert!(row.counts.rate_per_s >= 0.0);
-            }
-            // One of nothing is all that may be left of a correction, and then its rows are hidden.
-            for pair in model.pairs().filter(|pair| pair.connections + pair.time_wait_made + pair.time_wait_live > 0) {
-                // The rest is 0, and shown only when there is one.
-                let has = |mut ids: Box<dyn Iterator<Item = u32> + '_>, id| id == 0 || ids.any(|other| other == id);
-                let processes = Box::new(model.rows(GroupBy::Process).map(|row| row.id));
-                prop_assert!(has(processes, pair.process), "{pair:?}");
-                prop_assert!(has(Box::new(model.destinations().map(|row| row.id)), pair.destination), "{pair:?}");
             }
         }
     }
 
     #[test]
-    fn pairs_add_up_to_the_rows_that_they_join(inputs in inputs()) {
-        let engine = engine_with(EngineConfig::default(), inputs);
-        let model = engine.model();
-        let sum = |is: &dyn Fn(&PairRow) -> bool| {
-            let pairs = model.pairs().filter(|pair| is(pair));
-            pairs.fold((0, 0), |sum, pair| (sum.0 + pair.time_wait_made, sum.1 + pair.time_wait_live))
+    fn shares_add_up_to_the_rows_that_they_join(inputs in inputs()) {
+        let model = engine_with(small(), inputs).snapshot();
+        let sum = |shares: &mut dyn Iterator<Item = Share>| {
+            shares.fold((0, 0), |sum, share| (sum.0 + share.time_wait_made, sum.1 + share.time_wait_live))
         };
-        for row in model.rows(GroupBy::Process) {
-            let pairs = sum(&|pair| pair.process == row.id);
-            prop_assert_eq!(pairs, (row.counts.time_wait_made, row.counts.time_wait_live), "{:?}", row.key);
+        for by in GROUPINGS.iter().map(|grouping| grouping.by) {
+            for row in model.rows(by) {
+                // A namespace and a destination are whole destinations.
+                let shares = sum(&mut model.destinations_of(by, row).into_iter().map(|(_, share)| share));
+                prop_assert_eq!(shares, (row.counts.time_wait_made, row.counts.time_wait_live), "{:?}", row.key);
+            }
         }
         for row in model.destinations() {
-            let pairs = sum(&|pair| pair.destination == row.id);
-            prop_assert_eq!(pairs, (row.counts.time_wait_made, row.counts.time_wait_live), "{:?}", row.key);
+            let shares = sum(&mut model.processes_of(row.id).into_iter().map(|(_, share)| share));
+            prop_assert_eq!(shares, (row.counts.time_wait_made, row.counts.time_wait_live), "{:?}", row.key);
         }
     }
 
     #[test]
     fn who_is_alive_does_not_depend_on_since_when_is_counted(inputs in inputs(), counted_from in 0_usize..120) {
-        let whole = engine_with(EngineConfig::default(), inputs.clone());
-        let mut part = Engine::new(EngineConfig::default());
+        let whole = engine_with(Config::default(), inputs.clone());
+        let mut part = State::new(Config::default());
         for (index, input) in inputs.into_iter().enumerate() {
             part.apply(input);
             if index == counted_from {
                 part.count_from_now();
             }
         }
-        let (whole, part) = (whole.model(), part.model());
-        let live = |model: &Model| {
-            let mut live: Vec<_> = model.live_sockets().map(|live| (live.cookie, live.closer, live.substate)).collect();
+        let (whole, part) = (whole.snapshot(), part.snapshot());
+        let live = |model: &Snapshot| {
+            let mut live: Vec<_> = model.sockets().iter().map(|live| (live.cookie, live.closer, live.substate)).collect();
             live.sort_by_key(|live| live.0);
             live
         };
-        prop_assert_eq!(live(part), live(whole));
-        for by in GROUPINGS {
-            let alive = |model: &Model| {
-                let rows = model.rows(by).filter(|row| row.counts.time_wait_live > 0);
-                rows.map(|row| (row.key, row.counts.time_wait_live)).collect::<BTreeMap<_, _>>()
+        prop_assert_eq!(live(&part), live(&whole));
+        for by in GROUPINGS.iter().map(|grouping| grouping.by) {
+            let alive = |model: &Snapshot| {
+                let rows = model.rows(by).iter().filter(|row| row.counts.time_wait_live > 0);
+                rows.map(|row| (row.key.clone(), row.counts.time_wait_live)).collect::<BTreeMap<_, _>>()
             };
-            prop_assert_eq!(alive(part), alive(whole), "{:?}", by);
-            let processes = whole.rows(GroupBy::Process).count() as u64;
-            for row in part.rows(by) {
+            prop_assert_eq!(alive(&part), alive(&whole), "{:?}", by);
+            let processes = whole.rows(GroupBy::Pid).len() as u64;
+            for row in part.rows(by).iter() {
                 prop_assert!(row.processes <= processes, "{:?}: {} of {processes}", row.key, row.processes);
                 prop_assert!(row.counts.time_wait_live_peak >= row.counts.time_wait_live);
             }
@@ -262,27 +251,27 @@ proptest! {
         let lives = of(|input| matches!(input, Input::Life(_)));
         let failed = of(|input| matches!(input, Input::ConnectFailed(_)));
         let engine = engine_with(small(), inputs);
-        let totals = &engine.model().summary().totals;
+        let totals = &engine.summary().totals;
         prop_assert_eq!(totals.lives, lives);
         prop_assert_eq!(totals.outcomes.values().sum::<u64>(), lives + failed);
-        let coverage = engine.model().summary().coverage;
+        let coverage = engine.summary().coverage;
         prop_assert_eq!(coverage.census, coverage.attributed + coverage.before_start + coverage.unattributed);
         prop_assert!((0.0..=1.0).contains(&coverage.ratio()));
     }
 
     #[test]
-    fn the_same_inputs_give_the_same_model(inputs in inputs()) {
-        let first = format!("{:?}", engine_with(small(), inputs.clone()).model());
-        let second = format!("{:?}", engine_with(small(), inputs).model());
+    fn the_same_inputs_give_the_same_snapshot(inputs in inputs()) {
+        let first = format!("{:?}", engine_with(small(), inputs.clone()).snapshot());
+        let second = format!("{:?}", engine_with(small(), inputs).snapshot());
         prop_assert_eq!(first, second);
     }
 
     #[test]
     fn a_filter_only_takes_away(inputs in inputs(), pid in 1_u32..40, port in 40_000_u16..40_009) {
         let filter = Filter { pids: vec![pid], ports: vec![port], ..Filter::default() };
-        let all = engine_with(EngineConfig::default(), inputs.clone());
-        let some = engine_with(EngineConfig { filter, ..EngineConfig::default() }, inputs);
-        let (all, some) = (all.model().summary(), some.model().summary());
+        let all = engine_with(Config::default(), inputs.clone());
+        let some = engine_with(Config { filter, ..Config::default() }, inputs);
+        let (all, some) = (all.summary(), some.summary());
         prop_assert!(some.totals.counts.time_wait_made <= all.totals.counts.time_wait_made);
         prop_assert!(some.totals.counts.opened <= all.totals.counts.opened);
         prop_assert_eq!(some.coverage, all.coverage);

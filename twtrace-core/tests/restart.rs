@@ -5,12 +5,13 @@
 mod common;
 
 use common::*;
-use twtrace_core::engine::{Engine, EngineConfig};
 use twtrace_core::input::{CensusState, Input, Life, TcpState, TimewaitCause, TimewaitEnd};
-use twtrace_core::model::{Counts, GroupBy, GroupKey};
+use twtrace_core::snapshot::{Counts, GroupBy, GroupKey};
+use twtrace_core::state::{Config, State};
 
-fn counts(engine: &Engine, name: &str) -> Option<Counts> {
-    let mut rows = engine.model().rows(GroupBy::Command);
+fn counts(engine: &State, name: &str) -> Option<Counts> {
+    let shown = engine.snapshot();
+    let mut rows = shown.rows(GroupBy::Command).iter();
     rows.find(|row| row.key == GroupKey::Command(comm(name))).map(|row| row.counts.clone())
 }
 
@@ -19,8 +20,8 @@ fn at(seconds: u64) -> u64 {
 }
 
 /// Ten seconds with two processes: the socket of `gone` is over by the restart, those of `stays` are not.
-fn restarted() -> Engine {
-    let config = EngineConfig { history: true, ..EngineConfig::default() };
+fn restarted() -> State {
+    let config = Config { history: true, ..Config::default() };
     let mut engine = engine_with(config, [start(), kernel()]);
     for (cookie, name) in [(1, "gone"), (2, "stays"), (3, "stays")] {
         engine.apply(ended(life(cookie, owner(cookie as u32, name), tuple(40_000 + cookie as u16, 1, 80), at(1))));
@@ -41,19 +42,21 @@ fn restarted() -> Engine {
 #[test]
 fn what_was_counted_is_forgotten_and_what_is_alive_is_kept() {
     let engine = restarted();
-    let model = engine.model();
+    let model = engine.snapshot();
     assert!(counts(&engine, "gone").is_none());
     let expected = Counts { time_wait_live: 2, fin_wait2_live: 2, time_wait_live_peak: 2, ..Counts::default() };
     assert_eq!(counts(&engine, "stays").unwrap(), expected);
     let totals = &model.summary().totals;
     assert_eq!((&totals.counts, totals.lives, totals.outcomes.len(), totals.ends.killed), (&expected, 0, 0, 0));
-    assert_eq!(model.live_sockets().count(), 2);
-    assert_eq!(model.destinations().map(|row| row.counts.clone()).collect::<Vec<_>>(), [expected]);
-    let pairs: Vec<_> =
-        model.pairs().map(|pair| (pair.time_wait_made, pair.time_wait_live, pair.connections)).collect();
+    assert_eq!(model.sockets().iter().count(), 2);
+    assert_eq!(model.destinations().iter().map(|row| row.counts.clone()).collect::<Vec<_>>(), [expected]);
+    let pairs: Vec<_> = model
+        .cells()
+        .map(|(_, _, cell)| (cell.counts.time_wait_made, cell.counts.time_wait_live, cell.connections))
+        .collect();
     assert_eq!(pairs, [(0, 1, 0), (0, 1, 0)]);
     // Both of its processes have something alive.
-    assert_eq!(model.rows(GroupBy::Command).map(|row| row.processes).collect::<Vec<_>>(), [2]);
+    assert_eq!(model.rows(GroupBy::Command).iter().map(|row| row.processes).collect::<Vec<_>>(), [2]);
     let window = model.summary().window;
     assert_eq!((window.start_ns, window.start_unix_ns, window.seconds()), (at(10), 10_000_000_000, 0.0));
     let history = model.history().unwrap();
@@ -71,17 +74,23 @@ fn what_comes_later_counts_from_there() {
     engine.apply(tick(at(13)));
     let (gone, stays) = (counts(&engine, "gone").unwrap(), counts(&engine, "stays").unwrap());
     assert_eq!((gone.time_wait_made, gone.time_wait_live, gone.peak_per_s), (1, 1, 1));
-    assert_eq!((stays.time_wait_made, stays.time_wait_live, stays.time_wait_live_peak), (1, 3, 3));
-    assert_eq!(stays.rate_per_s, 1.0 / 3.0);
-    let mut processes: Vec<_> = engine.model().rows(GroupBy::Command).map(|row| (row.key, row.processes)).collect();
+    let stayed = counts(&engine, "stayed").unwrap();
+    // All that it has done is told under the name that it goes by now.
+    assert_eq!((stayed.time_wait_made, stayed.time_wait_live, stayed.time_wait_live_peak), (2, 3, 3));
+    assert_eq!((stays.time_wait_made, stays.time_wait_live), (0, 1));
+    assert_eq!(stayed.rate_per_s, 2.0 / 3.0);
+    let mut processes: Vec<_> =
+        engine.snapshot().rows(GroupBy::Command).iter().map(|row| (row.key.clone(), row.processes)).collect();
     processes.sort();
     let of = |name, number| (GroupKey::Command(comm(name)), number);
-    assert_eq!(processes, [of("gone", 1), of("stayed", 1), of("stays", 2)]);
-    let history = engine.model().history().unwrap();
+    assert_eq!(processes, [of("gone", 1), of("stayed", 1), of("stays", 1)]);
+    let shown = engine.snapshot();
+    let history = shown.history().unwrap();
     assert_eq!(history.moments().iter().map(|moment| moment.made).collect::<Vec<_>>(), [0, 0, 3, 0]);
     // What was made before the restart ends after it.
     engine.apply(tick(at(62)));
-    assert_eq!(counts(&engine, "stays").unwrap().time_wait_expired, 2);
+    let expired = |name| counts(&engine, name).unwrap().time_wait_expired;
+    assert_eq!((expired("stays"), expired("stayed")), (1, 1));
 }
 
 #[test]
@@ -96,10 +105,14 @@ fn an_older_life_found_by_a_census_lives_and_was_not_made() {
     census(at(11), rows).into_iter().for_each(|input| engine.apply(input));
     let late = counts(&engine, "late").unwrap();
     assert_eq!((late.time_wait_made, late.time_wait_live, late.reset), (0, 1, 0));
-    let pairs: Vec<_> = engine.model().pairs().map(|pair| (pair.time_wait_made, pair.time_wait_live)).collect();
+    let pairs: Vec<_> = engine
+        .snapshot()
+        .cells()
+        .map(|(_, _, cell)| (cell.counts.time_wait_made, cell.counts.time_wait_live))
+        .collect();
     assert_eq!(pairs, [(0, 1)]);
-    assert_eq!(engine.model().destinations().map(|row| row.counts.time_wait_live).sum::<u64>(), 1);
-    assert_eq!(engine.model().summary().totals.corrections.len(), 0);
+    assert_eq!(engine.snapshot().destinations().iter().map(|row| row.counts.time_wait_live).sum::<u64>(), 1);
+    assert_eq!(engine.summary().totals.corrections.len(), 0);
 }
 
 #[test]
@@ -117,5 +130,5 @@ fn an_older_life_taken_back_takes_nothing_from_what_is_counted() {
     engine.apply(Input::ResetSent { cookie: 1, tuple: tuple(40_001, 1, 80), life: 0, at_ns: at(9) + 3_000_000 });
     let a = counts(&engine, "a").unwrap();
     assert_eq!((a.time_wait_made, a.time_wait_live, a.reset), (1, 1, 0));
-    assert_eq!(engine.model().summary().totals.outcomes.values().sum::<u64>(), 1);
+    assert_eq!(engine.summary().totals.outcomes.values().sum::<u64>(), 1);
 }

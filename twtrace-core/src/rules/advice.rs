@@ -4,8 +4,8 @@ use super::case::{Case, is_of};
 use super::settings;
 use crate::finding::{Advice, Effect, Party};
 use crate::input::{Comm, Holder, KernelFacts};
-use crate::model::DestKey;
 use crate::ports::{Budget, REUSE_SECONDS, Usable};
+use crate::snapshot::DestKey;
 
 /// The range that the advice to widen it names: all that needs no privilege.
 const WIDEST: (u16, u16) = (1024, 65_535);
@@ -99,7 +99,7 @@ pub(super) fn bind_address_no_port(ports_bound: u64) -> Advice {
 /// Prefixes a command so that it acts on the network namespace that it is about: by a process of it that is known to be
 /// there, or by whatever process `lsns` finds. (A namespace's name may be a container's, which `ip netns` does not know.)
 pub(super) fn there(case: &Case<'_>, netns: u32, party: Option<&Party>, command: &str) -> String {
-    if netns == case.model.summary().host.netns || netns == 0 {
+    if netns == case.snapshot.summary().host.netns || netns == 0 {
         return command.to_owned();
     }
     let process = party.and_then(|party| party.process);

@@ -4,8 +4,8 @@ use super::advice;
 use super::case::{Case, MANY, is_to};
 use crate::failure::{Call, Cause};
 use crate::finding::{Confidence, Finding, Party, Rule, Severity, Value};
-use crate::ledger::Map;
-use crate::model::{DestKey, DestinationRow};
+use crate::snapshot::{DestKey, DestinationRow};
+use crate::table::Map;
 
 /// Of one process.
 struct Binder {
@@ -68,8 +68,8 @@ fn party(case: &Case<'_>, key: DestKey) -> Option<Party> {
 }
 
 fn finding(case: &Case<'_>, binder: &Binder) -> Finding {
-    let failures = case.model.failures().filter(|row| {
-        let same = row.process.map(|process| process.tgid) == binder.party.process.map(|process| process.tgid);
+    let failures = case.snapshot.failures().iter().filter(|row| {
+        let same = row.owner.map(|owner| owner.key.tgid) == binder.party.process.map(|process| process.tgid);
         same && (row.cause == Cause::BoundTupleTaken
             || row.call == Call::Bind && row.cause == Cause::BoundPoolExhausted)
     });

@@ -3,19 +3,19 @@
 use super::advice::{effect, there};
 use super::case::Case;
 use crate::finding::{Advice, Confidence, Finding, Party, Rule, Severity, Value};
-use crate::model::{GroupBy, GroupKey};
 use crate::plan::{PORT_ADDRESS_BYTES, PORT_BYTES, TIMEWAIT_BYTES};
 use crate::ports::TIME_WAIT_SECONDS;
+use crate::snapshot::{GroupBy, GroupKey};
 
 pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
-    let summary = case.model.summary();
+    let summary = case.snapshot.summary();
     let refused = summary.totals.counts.time_wait_overflow;
     if refused == 0 {
         return Vec::new();
     }
-    let rows = case.model.rows(GroupBy::Process);
+    let rows = case.snapshot.rows(GroupBy::Pid).iter();
     let processes = rows.filter(|row| matches!(row.key, GroupKey::Process(_)) && row.counts.time_wait_overflow > 0);
-    let most = processes.max_by_key(|row| (row.counts.time_wait_overflow, row.key));
+    let most = processes.max_by_key(|row| (row.counts.time_wait_overflow, row.key.clone()));
     let place = case.destinations.iter().filter(|(_, row)| row.counts.time_wait_overflow > 0);
     let place = place.max_by_key(|(key, row)| (row.counts.time_wait_overflow, *key));
     let kernel = place.and_then(|(key, _)| case.kernel(*key)).unwrap_or(&summary.kernel);

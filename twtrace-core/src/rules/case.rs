@@ -1,11 +1,11 @@
-//! What the rules look at: the model's rows joined once.
+//! What the rules look at: the snapshot's rows joined once.
 
 use crate::finding::Party;
 use crate::input::{Holder, KernelFacts, Owner, ProcessKey, Role};
-use crate::ledger::Map;
-use crate::model::{DestKey, DestRow, DestinationRow, GroupBy, GroupKey, Model, PairRow, Row};
 use crate::pattern::Pattern;
 use crate::ports::{TIME_WAIT_SECONDS, hold_seconds, is_loopback};
+use crate::snapshot::{Cell, DestKey, DestRow, DestinationRow, Snapshot};
+use crate::table::Map;
 use std::net::IpAddr;
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -27,15 +27,15 @@ pub(super) const LEAST_PER_S: f64 = 1.0;
 
 /// A process and a destination that have connections with each other.
 pub(super) struct Pair<'a> {
-    pub(super) pair: &'a PairRow,
+    pub(super) pair: &'a Cell,
     pub(super) owner: &'a Owner,
     pub(super) row: &'a DestinationRow,
     pub(super) key: DestKey,
 }
 
-/// The model, joined.
+/// The snapshot, joined.
 pub(super) struct Case<'a> {
-    pub(super) model: &'a Model,
+    pub(super) snapshot: &'a Snapshot,
     pub(super) now_ns: u64,
     pub(super) pairs: Vec<Pair<'a>>,
     pub(super) destinations: Vec<(DestKey, &'a DestinationRow)>,
@@ -44,29 +44,22 @@ pub(super) struct Case<'a> {
 }
 
 impl<'a> Case<'a> {
-    pub(super) fn of(model: &'a Model) -> Self {
-        let processes: Map<u32, &Row> = model.rows(GroupBy::Process).map(|row| (row.id, row)).collect();
-        let rows = model.destinations().filter_map(|row| match row.key {
+    pub(super) fn of(snapshot: &'a Snapshot) -> Self {
+        let rows = snapshot.destinations().iter().filter_map(|row| match row.key {
             DestRow::Dest(key) => Some((key, row)),
             DestRow::Other => None,
         });
         let mut destinations: Vec<(DestKey, &DestinationRow)> = rows.collect();
         destinations.sort_unstable_by_key(|(key, _)| *key);
-        let by_id: Map<u32, (DestKey, &DestinationRow)> =
-            destinations.iter().map(|(key, row)| (row.id, (*key, *row))).collect();
-        let mut pairs: Vec<Pair<'_>> = model
-            .pairs()
-            .filter_map(|pair| {
-                let row = processes.get(&pair.process)?;
-                let owner = row.owner.as_ref().filter(|_| matches!(row.key, GroupKey::Process(_)))?;
-                let (key, row) = *by_id.get(&pair.destination)?;
-                Some(Pair { pair, owner, row, key })
-            })
-            .collect();
+        let pairs = snapshot.cells().filter_map(|(owner, row, pair)| match row.key {
+            DestRow::Dest(key) => Some(Pair { pair, owner, row, key }),
+            DestRow::Other => None,
+        });
+        let mut pairs: Vec<Pair<'_>> = pairs.collect();
         pairs.sort_unstable_by_key(|pair| (pair.key, pair.owner.key));
         let passive = destinations.iter().filter(|(key, _)| key.role == Role::Passive);
         let ports = passive.map(|(key, row)| (super::place(key.netns, key.local_addr, key.port), *row)).collect();
-        Self { ports, model, now_ns: model.summary().window.now_ns, pairs, destinations }
+        Self { ports, snapshot, now_ns: snapshot.summary().window.now_ns, pairs, destinations }
     }
 
     /// Whether what was last seen then still goes on, if it comes so often.
@@ -82,7 +75,7 @@ impl<'a> Case<'a> {
 
     /// Sysctls of a destination's namespace.
     pub(super) fn kernel(&self, key: DestKey) -> Option<&'a KernelFacts> {
-        self.model.summary().kernel_of(key.netns)
+        self.snapshot.summary().kernel_of(key.netns)
     }
 
     /// How long a connection towards a destination keeps its port once it was closed here, in seconds.
@@ -98,7 +91,7 @@ impl<'a> Case<'a> {
 
     /// Who holds open sockets and matches.
     pub(super) fn holders(&self, matches: impl Fn(&Holder) -> bool) -> impl Iterator<Item = &'a Holder> {
-        self.model.holders().rows.iter().filter(move |holder| matches(holder))
+        self.snapshot.holders().rows.iter().filter(move |holder| matches(holder))
     }
 
     /// Whether a process has a listening socket of its own: it is a service.

@@ -9,7 +9,7 @@ use crate::input::CensusState;
 const TOO_MANY: u64 = 1000;
 
 pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
-    let leaks = case.model.waiting().iter().filter(|kind| kind.state == CensusState::CloseWait && kind.aged >= MANY);
+    let leaks = case.snapshot.waiting().iter().filter(|kind| kind.state == CensusState::CloseWait && kind.aged >= MANY);
     leaks
         .map(|kind| {
             let key = kind.destination;

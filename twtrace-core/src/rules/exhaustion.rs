@@ -5,9 +5,9 @@ use super::case::Case;
 use super::not_time_wait::party;
 use crate::failure::{Cause, FailureRow};
 use crate::finding::{Advice, Confidence, Evidence, Finding, Party, Rule, Severity, Value};
-use crate::ledger::Map;
-use crate::model::{DestKey, DestinationRow};
 use crate::ports::{Budget, TIME_WAIT_SECONDS};
+use crate::snapshot::{DestKey, DestinationRow};
+use crate::table::Map;
 
 /// What lies further ahead is no emergency, in seconds.
 const NEAR_S: f64 = 600.0;
@@ -86,7 +86,7 @@ impl Consequence {
 pub(super) fn check(case: &Case<'_>) -> Vec<Consequence> {
     let mut reached: Map<DestKey, Reached<'_>> = Map::default();
     let exhausted = |cause| matches!(cause, Cause::DestinationExhausted | Cause::SocketRangeExhausted);
-    for row in case.model.failures().filter(|row| exhausted(row.cause)) {
+    for row in case.snapshot.failures().iter().filter(|row| exhausted(row.cause)) {
         let Some(key) = row.destination else { continue };
         let none = Reached { first_ns: row.first_ns, ..Reached::default() };
         let failed = reached.entry(key).or_insert(none);
@@ -94,7 +94,7 @@ pub(super) fn check(case: &Case<'_>) -> Vec<Consequence> {
         failed.first_ns = failed.first_ns.min(row.first_ns);
         failed.last_ns = failed.last_ns.max(row.last_ns);
         failed.own_range += if row.cause == Cause::SocketRangeExhausted { row.count } else { 0 };
-        let rank = |row: &FailureRow| (row.count, row.process);
+        let rank = |row: &FailureRow| (row.count, row.owner.map(|owner| owner.key));
         if failed.worst.is_none_or(|worst| rank(row) > rank(worst)) {
             failed.worst = Some(row);
         }
@@ -137,11 +137,13 @@ fn culprit(budget: &Budget, no_port: bool) -> Culprit {
 
 /// Whoever made most of the timewait sockets. Nobody, where those of several, or of before the trace, are more.
 fn maker(case: &Case<'_>, key: DestKey, row: &DestinationRow) -> Option<Party> {
-    let rank = |pair: &&super::case::Pair<'_>| (pair.pair.time_wait_live, pair.pair.time_wait_made, pair.owner.key);
+    let rank = |pair: &&super::case::Pair<'_>| {
+        (pair.pair.counts.time_wait_live, pair.pair.counts.time_wait_made, pair.owner.key)
+    };
     let most = case.pairs_of(key).max_by_key(rank)?;
     let (its, all) = match row.counts.time_wait_live {
-        0 => (most.pair.time_wait_made, row.counts.time_wait_made),
-        live => (most.pair.time_wait_live, live),
+        0 => (most.pair.counts.time_wait_made, row.counts.time_wait_made),
+        live => (most.pair.counts.time_wait_live, live),
     };
     (its > 0 && 2 * its >= all).then(|| Party::of(most.owner))
 }
@@ -205,7 +207,7 @@ fn fails(case: &Case<'_>, key: DestKey, row: &DestinationRow, failed: &Reached<'
     // Who had the ports then: since, they may have come back.
     let budget = row.exhausted.or(row.budget);
     let culprit = budget.as_ref().map_or(Culprit::TimeWait, |budget| culprit(budget, row.exhausted.is_some()));
-    let victim = failed.worst.and_then(|row| party(case, row));
+    let victim = failed.worst.and_then(party);
     let maker = maker(case, key, row);
     let process = if culprit == Culprit::TimeWait { maker.or(victim) } else { victim };
     let in_own_range = 2 * failed.own_range > failed.count;

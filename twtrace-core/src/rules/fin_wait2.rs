@@ -8,14 +8,14 @@ use crate::input::CensusState;
 pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
     for (key, row) in &case.destinations {
-        let waiting = case.model.waiting().iter();
+        let waiting = case.snapshot.waiting().iter();
         let full = waiting.filter(|kind| kind.state == CensusState::FinWait2 && kind.destination == *key);
         let (full, full_aged) = full.fold((0, 0), |(sockets, aged), kind| (sockets + kind.sockets, aged + kind.aged));
         let aged = full_aged + row.fin_wait2_aged;
         if aged < MANY {
             continue;
         }
-        let most = case.pairs_of(*key).max_by_key(|pair| (pair.pair.time_wait_live, pair.owner.key));
+        let most = case.pairs_of(*key).max_by_key(|pair| (pair.pair.counts.time_wait_live, pair.owner.key));
         let sockets = full + row.counts.fin_wait2_live;
         let timeout = case.kernel(*key).and_then(|kernel| kernel.fin_timeout_s).unwrap_or(60);
         found.push(Finding {

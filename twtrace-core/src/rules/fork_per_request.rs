@@ -6,9 +6,9 @@ use super::no_reuse::replaced;
 use super::periodic::is_of_rhythm;
 use crate::finding::{Confidence, Finding, Party, Rule, Severity, Value};
 use crate::input::{Comm, Role};
-use crate::ledger::Map;
-use crate::model::DestKey;
 use crate::pattern::{Pattern, WINDOW_NS};
+use crate::snapshot::{DestKey, DestRow};
+use crate::table::Map;
 
 /// Connections of a process that is run for one request.
 const FEW: u64 = 3;
@@ -48,13 +48,28 @@ pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
         let group = groups.entry((owner.ppid, owner.parent_comm, *key)).or_default();
         group.pattern.absorb(&pair.pattern);
         group.processes += 1;
-        group.made += pair.time_wait_made;
+        group.made += pair.counts.time_wait_made;
         group.of_destination = row.pattern;
         let of_command = group.commands.entry(owner.comm).or_insert((0, Party::of(owner)));
         of_command.0 += 1;
         let (first, last) = group.started_ns.unwrap_or((u64::MAX, 0));
         group.started_ns = Some((first.min(owner.key.start_ns), last.max(owner.key.start_ns)));
         *group.windows.entry(pair.pattern.first_ns / WINDOW_NS).or_default() += pair.pattern.opened;
+    }
+    // Those that found no room for rows of their own are together already.
+    for (owner, row, cell, processes, (first_ns, last_ns)) in case.snapshot.one_shot_cells() {
+        let DestRow::Dest(key) = row.key else { continue };
+        if key.role != Role::Active || cell.pattern.opened == 0 {
+            continue;
+        }
+        let group = groups.entry((owner.ppid, owner.parent_comm, key)).or_default();
+        group.pattern.absorb(&cell.pattern);
+        group.processes += processes;
+        group.made += cell.counts.time_wait_made;
+        group.of_destination = row.pattern;
+        group.commands.entry(owner.comm).or_insert((0, Party::of(owner))).0 += processes;
+        let (first, last) = group.started_ns.unwrap_or((u64::MAX, 0));
+        group.started_ns = Some((first.min(first_ns), last.max(last_ns)));
     }
     let mut all: Vec<_> = groups.into_iter().collect();
     all.sort_unstable_by_key(|((ppid, comm, key), _)| (*key, *ppid, *comm));

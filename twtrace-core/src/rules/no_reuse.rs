@@ -8,9 +8,9 @@ use super::fork_per_request::is_run_for_a_request;
 use super::periodic::is_of_rhythm;
 use crate::finding::{Confidence, Evidence, Finding, Party, Rule, Severity, Value};
 use crate::input::{Comm, ProcessKey, Role};
-use crate::ledger::Map;
-use crate::model::{DestKey, DestinationRow};
 use crate::pattern::Pattern;
+use crate::snapshot::{DestKey, DestinationRow};
+use crate::table::Map;
 
 /// Share of a program's connections by which one of its processes stands for all of them.
 pub(super) const NEARLY_ALL: f64 = 0.9;
@@ -97,7 +97,7 @@ fn churn<'a>(case: &Case<'a>, mut pairs: Vec<&Pair<'a>>) -> Option<(Churn<'a>, b
     if !habit {
         return None;
     }
-    let made: u64 = pairs.iter().map(|pair| pair.pair.time_wait_made).sum();
+    let made: u64 = pairs.iter().map(|pair| pair.pair.counts.time_wait_made).sum();
     let per_s = |made: f64| rate_per_s * (made / pattern.opened as f64).min(1.0);
     let held: u64 = pairs.iter().map(|pair| case.holds(pair.owner.key, pair.key)).sum();
     let party = if let [one] = pairs.as_slice() {

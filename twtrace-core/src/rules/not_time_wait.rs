@@ -4,8 +4,9 @@ use super::advice;
 use super::case::Case;
 use crate::failure::{Cause, FailureRow};
 use crate::finding::{Advice, Confidence, Finding, Party, Rule, Severity, Value};
-use crate::ledger::Map;
-use crate::model::{DestKey, GroupBy, GroupKey};
+use crate::input::ProcessKey;
+use crate::snapshot::DestKey;
+use crate::table::Map;
 
 /// Failures that are no single mishap, which the caller may well have dealt with.
 const OFTEN: u64 = 5;
@@ -34,12 +35,12 @@ impl Failed {
 
 /// Failures by process and cause.
 pub(super) fn failed(case: &Case<'_>, wanted: impl Fn(Cause) -> bool) -> Vec<Failed> {
-    let mut all: Map<(u32, Cause), Failed> = Map::default();
-    let mut rows: Vec<&FailureRow> = case.model.failures().filter(|row| wanted(row.cause)).collect();
-    rows.sort_unstable_by_key(|row| (row.process_row, row.cause, row.destination));
+    let mut all: Map<(Option<ProcessKey>, Cause), Failed> = Map::default();
+    let mut rows: Vec<&FailureRow> = case.snapshot.failures().iter().filter(|row| wanted(row.cause)).collect();
+    rows.sort_unstable_by_key(|row| (process_of(row), row.cause, row.destination));
     for row in rows {
         let none = Failed {
-            party: party(case, row),
+            party: party(row),
             cause: row.cause,
             count: 0,
             first_ns: row.first_ns,
@@ -47,7 +48,7 @@ pub(super) fn failed(case: &Case<'_>, wanted: impl Fn(Cause) -> bool) -> Vec<Fai
             place: row.destination,
             most: 0,
         };
-        let failed = all.entry((row.process_row, row.cause)).or_insert(none);
+        let failed = all.entry((process_of(row), row.cause)).or_insert(none);
         failed.count += row.count;
         failed.first_ns = failed.first_ns.min(row.first_ns);
         failed.last_ns = failed.last_ns.max(row.last_ns);
@@ -60,22 +61,13 @@ pub(super) fn failed(case: &Case<'_>, wanted: impl Fn(Cause) -> bool) -> Vec<Fai
     all
 }
 
+fn process_of(row: &FailureRow) -> Option<ProcessKey> {
+    row.owner.map(|owner| owner.key)
+}
+
 /// Whose failures they are.
-pub(super) fn party(case: &Case<'_>, row: &FailureRow) -> Option<Party> {
-    let process = row.process?;
-    let rows = case.model.rows(GroupBy::Process);
-    let owner = rows.filter(|row| row.key == GroupKey::Process(process)).find_map(|row| row.owner);
-    Some(owner.as_ref().map_or_else(
-        || Party {
-            process: Some(process),
-            command: Default::default(),
-            ppid: 0,
-            parent_command: Default::default(),
-            processes: 1,
-            uid: 0,
-        },
-        Party::of,
-    ))
+pub(super) fn party(row: &FailureRow) -> Option<Party> {
+    row.owner.as_ref().map(Party::of)
 }
 
 pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {

@@ -12,7 +12,7 @@ const COVERAGE: f64 = 0.95;
 
 /// `left_out`: findings that are not told, for there are too many.
 pub(super) fn check(case: &Case<'_>, left_out: usize) -> Vec<Finding> {
-    let summary = case.model.summary();
+    let summary = case.snapshot.summary();
     let counters = &summary.counters;
     let lost = [counters.ring_full, counters.map_full, counters.recursion, counters.stale, counters.undecodable];
     let lost: u64 = lost.iter().sum();

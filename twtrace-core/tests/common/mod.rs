@@ -3,11 +3,12 @@
 #![allow(dead_code, reason = "each test uses some of these")]
 
 use std::net::{IpAddr, Ipv4Addr};
-use twtrace_core::engine::{Engine, EngineConfig};
 use twtrace_core::input::{
     CensusRow, CensusState, Comm, HostFacts, Input, KernelCounters, KernelFacts, Life, Owner, ProcessKey, Role,
     TcpState, TracingFacts, Transition, Tuple,
 };
+use twtrace_core::snapshot::Snapshot;
+use twtrace_core::state::{Config, State};
 
 /// The tracer's namespace.
 pub(crate) const NETNS: u32 = 4_026_531_840;
@@ -129,14 +130,25 @@ pub(crate) fn lost(ring_full: u64) -> Input {
 }
 
 /// An engine that has been told these.
-pub(crate) fn engine(inputs: impl IntoIterator<Item = Input>) -> Engine {
-    engine_with(EngineConfig::default(), inputs)
+pub(crate) fn engine(inputs: impl IntoIterator<Item = Input>) -> State {
+    engine_with(Config::default(), inputs)
 }
 
-pub(crate) fn engine_with(config: EngineConfig, inputs: impl IntoIterator<Item = Input>) -> Engine {
-    let mut engine = Engine::new(config);
+pub(crate) fn engine_with(config: Config, inputs: impl IntoIterator<Item = Input>) -> State {
+    let mut engine = State::new(config);
     for input in inputs {
         engine.apply(input);
     }
     engine
+}
+
+/// Looks at a state without changing it.
+pub(crate) trait Look {
+    fn snapshot(&self) -> Snapshot;
+}
+
+impl Look for State {
+    fn snapshot(&self) -> Snapshot {
+        Snapshot::with_sockets(&mut self.clone())
+    }
 }

@@ -9,9 +9,9 @@ mod ports;
 mod sockets;
 
 use common::*;
-use twtrace_core::engine::Engine;
 use twtrace_core::finding::{Finding, Rule, Value};
 use twtrace_core::input::{BindFailed, CensusState, Holder, Input, KernelFacts, Life, Owner, Role, TcpState, Tuple};
+use twtrace_core::state::State;
 
 /// Milliseconds.
 const MS: u64 = 1_000_000;
@@ -89,17 +89,18 @@ fn holders(at_ns: u64, rows: Vec<Holder>) -> Input {
     Input::Holders { at_ns, complete: true, rows }
 }
 
-fn told(inputs: impl IntoIterator<Item = Input>) -> Engine {
+fn told(inputs: impl IntoIterator<Item = Input>) -> State {
     engine([start(), kernel()].into_iter().chain(inputs))
 }
 
-fn rules(engine: &mut Engine) -> Vec<Rule> {
-    engine.show().findings().iter().map(|finding| finding.rule).collect()
+fn rules(engine: &mut State) -> Vec<Rule> {
+    engine.snapshot().findings().iter().map(|finding| finding.rule).collect()
 }
 
 /// The one finding that there is.
-fn only(engine: &mut Engine) -> Finding {
-    let found = engine.show().findings();
+fn only(engine: &mut State) -> Finding {
+    let shown = engine.snapshot();
+    let found = shown.findings();
     assert_eq!(found.len(), 1, "{found:#?}");
     found[0].clone()
 }

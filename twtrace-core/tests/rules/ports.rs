@@ -2,11 +2,11 @@
 
 use crate::common::*;
 use crate::*;
-use twtrace_core::engine::{Engine, EngineConfig, Filter};
 use twtrace_core::finding::{Rule, Severity, Value};
 use twtrace_core::input::{Binding, CensusState, Holder, Input, Life, Owner, ProcessKey, Tuple};
+use twtrace_core::state::{Config, Filter, State};
 
-fn exhausted(tw_reuse: u8) -> Engine {
+fn exhausted(tw_reuse: u8) -> State {
     let client = owner(10, "client");
     let fills = many(client, 200, 10, START, one_shot).into_iter();
     let fails = many(client, 50, 10, START + 2 * SECOND, no_port).into_iter();
@@ -85,7 +85,7 @@ fn a_burst_is_no_forecast() {
     let begin = [start(), small_range(1000, 0)].into_iter();
     let mut engine = engine(begin.chain(fills).chain([tick(START + 2 * SECOND)]));
     assert_eq!(rules(&mut engine), []);
-    let budget = engine.show().destinations().next().unwrap().budget.unwrap();
+    let budget = engine.snapshot().destinations().iter().next().unwrap().budget.unwrap();
     assert!(budget.seconds_to_exhaustion.is_some() && budget.latest_seconds.is_none(), "{budget:?}");
 }
 
@@ -116,8 +116,8 @@ fn a_port_that_is_bound_is_taken_from_all_destinations() {
     assert_eq!((from, to), (60.0, 0.0));
     // For another destination these ports are as good as taken.
     engine.apply(ended(Life { tuple: tuple(40_199, 2, 80), ..one_shot(900, proxy, START + 3 * SECOND) }));
-    let model = engine.show();
-    let budgets: Vec<_> = model.destinations().map(|row| row.budget.unwrap()).collect();
+    let model = engine.snapshot();
+    let budgets: Vec<_> = model.destinations().iter().map(|row| row.budget.unwrap()).collect();
     let towards = |tuples: u32| budgets.iter().find(|budget| budget.established == tuples).unwrap();
     assert_eq!((towards(60).bound, towards(60).used, towards(60).available), (0, 60, 140));
     assert_eq!((towards(0).bound, towards(0).used, towards(0).available), (60, 61, 139));
@@ -149,7 +149,8 @@ fn how_the_local_side_was_chosen_is_told_apart() {
         with(4, Binding { range: Some((50_000, 50_010)), ..Binding::default() }),
         with(5, Binding { port: true, ..Binding::default() }),
     ]);
-    let row = engine.show().destinations().next().unwrap();
+    let shown = engine.snapshot();
+    let row = shown.destinations().iter().next().unwrap();
     let pattern = &row.pattern;
     assert_eq!((pattern.bound, pattern.bound_without_port, pattern.own_range, pattern.opened), (2, 1, 1, 5));
 }
@@ -168,7 +169,8 @@ fn whoever_made_most_is_named() {
     };
     for (one, cause) in [(one_shot as fn(u64, Owner, u64) -> Life, Some(Rule::NoConnectionReuse)), (large, None)] {
         let mut engine = engine(inputs(one));
-        let found = engine.show().findings();
+        let shown = engine.snapshot();
+        let found = shown.findings();
         let reached = found.iter().find(|finding| finding.rule == Rule::ExhaustionReached).unwrap();
         assert_eq!((pid(reached), reached.cause), (Some(5000), cause), "{reached:#?}");
         // The other's habit is told beside it.
@@ -189,7 +191,7 @@ fn who_had_the_ports_is_not_forgotten() {
     assert_eq!((finding.rule, finding.holds), (Rule::ExhaustionReached, false));
     assert!(finding.title.contains("timewait sockets have the ports"), "{}", finding.title);
     assert_eq!(evidence(&finding, "ports_time_wait"), Value::Count(200));
-    assert_eq!(engine.show().destinations().next().unwrap().budget.unwrap().time_wait, 0);
+    assert_eq!(engine.snapshot().destinations().iter().next().unwrap().budget.unwrap().time_wait, 0);
 }
 
 /// Censuses, one a second, with so many connections each.
@@ -230,7 +232,7 @@ fn timewait_sockets_of_bound_ports_are_not_taken_over() {
     let begin = [start(), small_range(1000, 1)].into_iter();
     let fills = many(owner(10, "client"), 100, 20, START, bound);
     let mut engine = engine(begin.chain(fills).chain([tick(START + 10 * SECOND)]));
-    let budget = engine.show().destinations().next().unwrap().budget.unwrap();
+    let budget = engine.snapshot().destinations().iter().next().unwrap().budget.unwrap();
     assert_eq!((budget.time_wait, budget.reusable, budget.available), (100, 0, 900));
     assert_eq!((budget.hold_seconds, budget.max_rate_per_s.round()), (60.0, 17.0));
 }
@@ -243,7 +245,7 @@ fn ports_that_are_taken_over_count_for_the_rate() {
     let begin = [start(), small_range(100, 1)].into_iter();
     let fills = many(owner(10, "client"), 700, 11, START, again);
     let mut engine = engine(begin.chain(fills).chain([tick(START + 7 * SECOND + 700 * MS)]));
-    let budget = engine.show().destinations().next().unwrap().budget.unwrap();
+    let budget = engine.snapshot().destinations().iter().next().unwrap().budget.unwrap();
     assert!((budget.rate_per_s - 90.9).abs() < 1.0, "{}", budget.rate_per_s);
     assert_eq!(budget.max_rate_per_s, 100.0);
 }
@@ -279,7 +281,7 @@ fn commands_act_on_the_namespace_that_they_are_about() {
         let fills = many(who, 200, 10, START, there).into_iter();
         begin.chain(fills).chain(many(who, 50, 10, START + 2 * SECOND, failed)).chain([tick(START + 3 * SECOND)])
     };
-    let command = |engine: &mut Engine| {
+    let command = |engine: &mut State| {
         let finding = only(engine);
         finding.advice.iter().find(|advice| advice.id == "tcp-tw-reuse").unwrap().command.clone().unwrap()
     };
@@ -360,7 +362,8 @@ fn a_later_episode_is_judged_by_itself() {
     for input in census(hour, open.collect()).into_iter().chain(fails).chain([tick(hour + 2 * SECOND)]) {
         engine.apply(input);
     }
-    let reached = &engine.show().findings()[0];
+    let shown = engine.snapshot();
+    let reached = &shown.findings()[0];
     assert_eq!((reached.rule, reached.holds), (Rule::ExhaustionReached, true));
     assert!(reached.title.contains("this is not TIME_WAIT"), "{}", reached.title);
 }
@@ -368,7 +371,7 @@ fn a_later_episode_is_judged_by_itself() {
 #[test]
 fn what_a_filter_hides_takes_ports_all_the_same() {
     let filter = Filter { pids: vec![10], ..Filter::default() };
-    let mut engine = Engine::new(EngineConfig { filter, ..EngineConfig::default() });
+    let mut engine = State::new(Config { filter, ..Config::default() });
     let other = many(owner(20, "other"), 200, 20, START, one_shot).into_iter();
     let shown = many(owner(10, "shown"), 5, 800, START, |n, who, end_ns| one_shot(300 + n, who, end_ns));
     let mut lives: Vec<_> = other.chain(shown).collect();
@@ -376,7 +379,7 @@ fn what_a_filter_hides_takes_ports_all_the_same() {
     for input in [start(), small_range(1000, 0)].into_iter().chain(lives).chain([tick(START + 4 * SECOND)]) {
         engine.apply(input);
     }
-    let budget = engine.show().destinations().next().unwrap().budget.unwrap();
+    let budget = engine.snapshot().destinations().iter().next().unwrap().budget.unwrap();
     assert!((budget.rate_per_s - 51.0).abs() < 2.0, "{}", budget.rate_per_s);
 }
 
@@ -392,7 +395,8 @@ fn timewait_sockets_of_bound_ports_are_not_to_be_reused() {
     let fails = many(client, 50, 10, START + 2 * SECOND, no_port).into_iter();
     let begin = [start(), small_range(200, 0)].into_iter();
     let mut engine = engine(begin.chain(fills).chain(fails).chain([tick(START + 3 * SECOND)]));
-    let found = engine.show().findings();
+    let shown = engine.snapshot();
+    let found = shown.findings();
     let reached = found.iter().find(|finding| finding.rule == Rule::ExhaustionReached).unwrap();
     assert_eq!(reached.advice[0].id, "bind-address-no-port");
     assert!(reached.advice.iter().all(|advice| advice.id != "tcp-tw-reuse"), "{:?}", reached.advice);
@@ -408,7 +412,8 @@ fn whoever_was_started_anew_is_the_cause_all_the_same() {
     let fills = many(app, 200, 10, late, one_shot);
     let fails = many(app, 50, 10, late + 2 * SECOND, no_port);
     let mut engine = engine(begin.chain(old).chain(fills).chain(fails).chain([tick(late + 3 * SECOND)]));
-    let found = engine.show().findings();
+    let shown = engine.snapshot();
+    let found = shown.findings();
     let reached = found.iter().find(|finding| finding.rule == Rule::ExhaustionReached).unwrap();
     assert_eq!((pid(reached), reached.cause), (Some(5000), Some(Rule::NoConnectionReuse)), "{reached:#?}");
 }

@@ -33,7 +33,8 @@ fn errors_that_are_not_time_wait() {
         tick(START + 3 * SECOND),
     ]);
     let mut engine = told(inputs);
-    let found = engine.show().findings();
+    let shown = engine.snapshot();
+    let found = shown.findings();
     let reasons: Vec<_> = found.iter().map(|finding| (pid(finding), evidence(finding, "reason"))).collect();
     let reason = |pid, name: &str| (Some(pid), Value::Text(name.to_owned()));
     assert_eq!(reasons.len(), 3);

@@ -1,7 +1,10 @@
 //! What `/proc` said of processes.
 
-use crate::input::{ProcessFacts, ProcessKey};
-use crate::ledger::Map;
+use crate::input::{Owner, ProcessFacts, ProcessKey};
+use crate::plain;
+use crate::program;
+use crate::table::Map;
+use std::sync::Arc;
 
 /// Processes whose facts are kept.
 const PROCESSES: usize = 16_384;
@@ -9,16 +12,47 @@ const PROCESSES: usize = 16_384;
 /// Their text together, bytes. A process chooses its own command line, of up to 4 KiB.
 const BYTES: usize = 16 << 20;
 
+/// Cgroups of which something is kept.
+const CGROUPS: usize = 4096;
+
+/// What an operator calls a process: by its command name alone when nothing else is known of it.
+pub(crate) fn program_of(owner: &Owner, facts: Option<&ProcessFacts>) -> String {
+    let (exe, cmdline) = facts.map_or((None, None), |facts| (facts.exe.as_deref(), facts.cmdline.as_deref()));
+    program::of(&plain::lossless(owner.comm.bytes()), exe, cmdline).name
+}
+
 /// Facts by process. Full: those of processes without a row are dropped, and if that makes no room, what comes is.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ProcessFactsTable {
-    facts: Map<ProcessKey, ProcessFacts>,
+    facts: Map<ProcessKey, Arc<ProcessFacts>>,
+    /// What is known of cgroups by any process in them: most that connect are gone before they can be looked up.
+    cgroups: Map<u64, Arc<ProcessFacts>>,
     bytes: usize,
 }
 
 impl ProcessFactsTable {
     pub(crate) fn get(&self, key: ProcessKey) -> Option<&ProcessFacts> {
-        self.facts.get(&key)
+        self.facts.get(&key).map(|facts| &**facts)
+    }
+
+    /// What an operator calls a process, as far as is known by now. Hostile input.
+    pub(crate) fn program(&self, owner: &Owner) -> String {
+        program_of(owner, self.get(owner.key))
+    }
+
+    /// Facts of processes, and of cgroups.
+    pub(crate) fn all(&self) -> (&Map<ProcessKey, Arc<ProcessFacts>>, &Map<u64, Arc<ProcessFacts>>) {
+        (&self.facts, &self.cgroups)
+    }
+
+    /// Keeps what a process in a cgroup has told of that. Full: what comes is not kept.
+    pub(crate) fn know_cgroup(&mut self, cgroup: u64, facts: &ProcessFacts) {
+        let ProcessFacts { cgroup: path, container, unit, .. } = facts;
+        if path.is_some() && (self.cgroups.len() < CGROUPS || self.cgroups.contains_key(&cgroup)) {
+            let (cgroup_path, container, unit) = (path.clone(), container.clone(), unit.clone());
+            let kept = ProcessFacts { cgroup: cgroup_path, container, unit, ..ProcessFacts::default() };
+            self.cgroups.insert(cgroup, Arc::new(kept));
+        }
     }
 
     /// Keeps what was last said of a process. `has_row` says whose facts anybody will ask for.
@@ -29,13 +63,13 @@ impl ProcessFactsTable {
         }
         if !self.has_room(size) {
             self.facts.retain(|key, _| has_row(*key));
-            self.bytes = self.facts.values().map(ProcessFacts::text_bytes).sum();
+            self.bytes = self.facts.values().map(|facts| facts.text_bytes()).sum();
         }
         if !self.has_room(size) {
             return;
         }
         self.bytes += size;
-        self.facts.insert(key, facts);
+        self.facts.insert(key, Arc::new(facts));
     }
 
     fn has_room(&self, size: usize) -> bool {

@@ -1,14 +1,16 @@
-//! Who has the local ports: counted anew whenever somebody is about to look, for it takes a pass over all live sockets.
+//! Who has the local ports, counted whenever somebody is about to look: it takes a pass over all live sockets.
 
-use crate::account::destination;
-use crate::engine::{Engine, TIME_WAIT_NS};
+use super::closed::{destination, destination_key};
+use super::rows::Destination;
+use super::space::{Connection, Towards};
+use super::time_wait::TimeWait;
+use super::{State, TIME_WAIT_NS};
 use crate::input::{CensusState, KernelFacts, Role, Tuple};
-use crate::ledger::Map;
-use crate::live::Live;
-use crate::model::{DestKey, DestRow, DestinationRow, Model, Substate, Waiting};
+use crate::keys::{DestKey, DestRow};
 use crate::ports::{Budget, PROFILE, TIME_WAIT_SECONDS, Usable, Use, hold_seconds, is_loopback, reuse_seconds};
 use crate::recent::Seconds;
-use crate::space::{Connection, Towards};
+use crate::summary::{Substate, Waiting};
+use crate::table::Map;
 use foldhash::fast::FixedState;
 use hashbrown::HashSet;
 
@@ -33,60 +35,12 @@ pub(crate) const KEPT_NS: u64 = 10 * SECOND_NS;
 /// Kinds of waiting sockets that are told of.
 const WAITING: usize = 256;
 
-/// Censuses by which the growth of open connections is told.
-const TREND: usize = 6;
-
-/// Steps from one census to the next that are needed for it.
-const LEAST_STEPS: usize = 3;
-
 /// A connection that has been there for so many times the mean life of those that have ended is one of a pool's.
 const STABLE_LIVES: f64 = 4.0;
 
 /// Sockets that were bound before they connected, followed at a time. Full: the ports of further ones count for their own
 /// destination alone.
 pub(crate) const BOUND: usize = 1 << 17;
-
-/// Numbers of open connections by the last censuses.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Trend {
-    points: [(u64, u64); TREND],
-    filled: usize,
-}
-
-impl Trend {
-    /// Takes the number of a census.
-    pub(crate) fn add(&mut self, at_ns: u64, open: u64) {
-        if self.filled == TREND {
-            self.points.copy_within(1.., 0);
-            self.filled -= 1;
-        }
-        self.points[self.filled] = (at_ns, open);
-        self.filled += 1;
-    }
-
-    /// How many more there are from second to second, and the standard error of that; 0 when they do not become more.
-    /// The median from one census to the next: connections that come all at once, as after a restart, are no growth.
-    fn growth_per_s(&self) -> (f64, f64) {
-        let steps = self.points[..self.filled].windows(2).filter_map(|pair| {
-            let [(from_ns, from), (to_ns, to)] = *pair else { return None };
-            let seconds = to_ns.saturating_sub(from_ns) as f64 / 1e9;
-            (seconds > 0.0).then(|| (to as f64 - from as f64) / seconds)
-        });
-        let mut steps: Vec<f64> = steps.collect();
-        // Over less than that anything may seem to grow.
-        if steps.len() < LEAST_STEPS {
-            return (0.0, 0.0);
-        }
-        steps.sort_unstable_by(f64::total_cmp);
-        let median = steps[(steps.len() - 1) / 2];
-        if median <= 0.0 {
-            return (0.0, 0.0);
-        }
-        let squares: f64 = steps.iter().map(|step| (step - median).powi(2)).sum();
-        let number = steps.len() as f64;
-        (median, (squares / (number - 1.0) / number).sqrt())
-    }
-}
 
 /// A socket that was bound before it connected.
 #[derive(Clone, Copy, Debug)]
@@ -125,35 +79,41 @@ struct Tally {
     stable_ns: u64,
 }
 
-impl Engine {
-    /// The model with what is worked out for whoever looks at it: budgets and findings.
-    pub fn show(&mut self) -> &Model {
-        self.keep_failing();
-        self.budgets();
-        self.fin_wait2();
-        self.model.waiting = self.waiting();
-        self.model.findings = crate::rules::check(&self.model);
-        &self.model
-    }
+/// What is counted of one destination when somebody looks.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct BudgetFigures {
+    /// Of the open connections, those ESTABLISHED for two seconds and several mean lifetimes at least.
+    pub(crate) stable: u64,
+    /// Of the open connections, those with a port that bind(2) had taken before.
+    pub(crate) bound: u64,
+    /// Its timewait sockets that have been in FIN_WAIT2 for at least three seconds.
+    pub(crate) fin_wait2_aged: u64,
+    /// Port budget, for active destinations.
+    pub(crate) budget: Option<Budget>,
+}
 
-    fn budgets(&mut self) {
+impl State {
+    /// What is counted of destinations only when somebody looks, by the id of their rows.
+    pub(crate) fn budgets(&self) -> Map<u32, BudgetFigures> {
         let locals = self.locals(|_| true);
         let tallies = self.tallies(&locals, |_| true);
-        for row in self.model.destinations.rows_mut() {
-            row.budget = None;
-            row.fin_wait2_aged = 0;
+        let mut figures: Map<u32, BudgetFigures> = Map::default();
+        for row in self.accounts.destinations.rows() {
             let Some((netns, towards)) = active(&row.key) else { continue };
-            let netns = self.model.summary.place_of(netns);
+            let netns = self.summary.place_of(netns);
             let (Some(local), Some(tally)) = (locals.get(&netns), tallies.get(&(netns, towards))) else { continue };
-            (row.stable, row.bound) = (tally.stable, tally.bound);
-            row.budget = Some(tally.budget(local, towards, row.trend.growth_per_s()));
+            let budget = Some(tally.budget(local, towards, row.trend.growth_per_s()));
+            figures
+                .insert(row.id, BudgetFigures { stable: tally.stable, bound: tally.bound, fin_wait2_aged: 0, budget });
         }
+        self.fin_wait2(&mut figures);
+        figures
     }
 
     /// Keeps who has the ports where connects have found none of late: whoever looks later finds them come back. In one
     /// pass for all of them, and again while it goes on.
-    pub(crate) fn keep_exhausted(&mut self) {
-        let is_due = |row: &DestinationRow| {
+    pub(super) fn keep_exhausted(&mut self) {
+        let is_due = |row: &Destination| {
             // What the census did not tell then, the next one may.
             let told = row.exhausted.is_some_and(|budget| 10 * budget.not_seen() <= budget.total);
             let after_ns = if told { KEPT_NS } else { SECOND_NS };
@@ -161,18 +121,18 @@ impl Engine {
                 && (row.exhausted.is_none() || row.no_port_ns >= row.exhausted_ns.saturating_add(after_ns))
         };
         let due: HashSet<DestRow, FixedState> =
-            self.model.destinations.rows().filter(|row| is_due(row)).map(|row| row.key).collect();
+            self.accounts.destinations.rows().filter(|row| is_due(row)).map(|row| row.key).collect();
         if due.is_empty() {
             return;
         }
-        let now_ns = self.model.summary.window.now_ns;
+        let now_ns = self.summary.window.now_ns;
         let namespaces: HashSet<u32, FixedState> =
-            due.iter().filter_map(active).map(|(netns, _)| self.model.summary.place_of(netns)).collect();
+            due.iter().filter_map(active).map(|(netns, _)| self.summary.place_of(netns)).collect();
         let locals = self.locals(|netns| namespaces.contains(&netns));
         let tallies = self.tallies(&locals, |key| due.contains(key));
-        for row in self.model.destinations.rows_mut().filter(|row| due.contains(&row.key)) {
+        for row in self.accounts.destinations.rows_mut().filter(|row| due.contains(&row.key)) {
             let Some((netns, towards)) = active(&row.key) else { continue };
-            let netns = self.model.summary.place_of(netns);
+            let netns = self.summary.place_of(netns);
             row.exhausted_ns = now_ns;
             if let (Some(local), Some(tally)) = (locals.get(&netns), tallies.get(&(netns, towards))) {
                 row.exhausted = Some(tally.budget(local, towards, row.trend.growth_per_s()));
@@ -182,14 +142,14 @@ impl Engine {
 
     /// What there is of each destination that is wanted, in one pass over all sockets.
     fn tallies(&self, locals: &Map<u32, Local>, wanted: impl Fn(&DestRow) -> bool) -> Map<(u32, Towards), Tally> {
-        let now_ns = self.model.summary.window.now_ns;
+        let now_ns = self.summary.window.now_ns;
         let mut tallies: Map<(u32, Towards), Tally> = Map::default();
-        for (row, made) in self.model.destinations.rows_and_seconds(now_ns) {
+        for (row, made) in self.accounts.destinations.rows_and_seconds(now_ns) {
             let Some((netns, towards)) = active(&row.key) else { continue };
             if !wanted(&row.key) {
                 continue;
             }
-            let netns = self.model.summary.place_of(netns);
+            let netns = self.summary.place_of(netns);
             let tally = tallies.entry((netns, towards)).or_default();
             for (sum, made) in tally.made.iter_mut().zip(made) {
                 *sum += made;
@@ -197,8 +157,8 @@ impl Engine {
             let lives_ns = (STABLE_LIVES * row.pattern.lifetime_s() * 1e9) as u64;
             tally.stable_ns = tally.stable_ns.max(STABLE_NS).max(lives_ns);
         }
-        let unknown = self.model.summary.place_of(0);
-        for live in self.model.live.iter() {
+        let unknown = self.summary.place_of(0);
+        for live in self.time_wait.iter() {
             let netns = if live.tuple.netns == 0 { unknown } else { live.tuple.netns };
             if let Some(tally) = tallies.get_mut(&(netns, towards(&live.tuple)))
                 && let Some(local) = locals.get(&netns)
@@ -224,8 +184,8 @@ impl Engine {
     }
 
     /// Full sockets in CLOSE_WAIT and FIN_WAIT2.
-    fn waiting(&self) -> Vec<Waiting> {
-        let now_ns = self.model.summary.window.now_ns;
+    pub(crate) fn waiting(&self) -> Vec<Waiting> {
+        let now_ns = self.summary.window.now_ns;
         let mut kinds: Map<(DestKey, CensusState), Waiting> = Map::default();
         for (netns, space) in self.census.spaces() {
             let waits = |state| matches!(state, CensusState::CloseWait | CensusState::FinWait2);
@@ -237,7 +197,7 @@ impl Engine {
                 let tuple =
                     Tuple { netns: *netns, local_addr, local_port: port, remote_addr, remote_port, v4_mapped: false };
                 let role = if self.census.listens(&tuple) { Role::Passive } else { Role::Active };
-                let DestRow::Dest(destination) = destination(&tuple, role) else { continue };
+                let destination = destination_key(&tuple, role);
                 let none = Waiting { destination, state, sockets: 0, aged: 0, old: 0 };
                 let kind = kinds.entry((destination, state)).or_insert(none);
                 kind.sockets += 1;
@@ -254,8 +214,8 @@ impl Engine {
     /// The local ports of every namespace that is wanted and has active destinations.
     fn locals(&self, wanted: impl Fn(u32) -> bool) -> Map<u32, Local> {
         let mut locals: Map<u32, Local> = Map::default();
-        let summary = &self.model.summary;
-        for row in self.model.destinations.rows() {
+        let summary = &self.summary;
+        for row in self.accounts.destinations.rows() {
             let Some((netns, _)) = active(&row.key) else { continue };
             let netns = summary.place_of(netns);
             if !wanted(netns) || locals.contains_key(&netns) {
@@ -273,7 +233,7 @@ impl Engine {
         }
         let unknown = summary.place_of(0);
         let sockets = self.bound.values().map(|bound| (bound.netns, bound.port));
-        let timewaits = self.model.live.iter().filter(|live| live.bound);
+        let timewaits = self.time_wait.iter().filter(|live| live.bound);
         for (netns, port) in sockets.chain(timewaits.map(|live| (live.tuple.netns, live.tuple.local_port))) {
             if let Some(local) = locals.get_mut(&if netns == 0 { unknown } else { netns })
                 && local.usable.has(port)
@@ -285,32 +245,33 @@ impl Engine {
     }
 
     /// Counts timewait sockets whose peer does not send its FIN.
-    fn fin_wait2(&mut self) {
-        let now_ns = self.model.summary.window.now_ns;
-        let Model { live, destinations, .. } = &mut self.model;
-        let waits = |live: &&Live| {
-            live.shown && live.substate == Substate::FinWait2 && now_ns.saturating_sub(live.made_ns) >= AGED_NS
+    fn fin_wait2(&self, figures: &mut Map<u32, BudgetFigures>) {
+        let now_ns = self.summary.window.now_ns;
+        let waits = |socket: &&TimeWait| {
+            socket.shown && socket.substate == Substate::FinWait2 && now_ns.saturating_sub(socket.made_ns) >= AGED_NS
         };
         // Only the kernel's own list tells that it still does.
-        for live in live.iter().filter(waits).filter(|live| live.made_ns > 0 && live.census != 0) {
-            destinations.row_mut(live.destination).fin_wait2_aged += 1;
+        let known = self.time_wait.iter().filter(waits).filter(|socket| socket.made_ns > 0 && socket.census != 0);
+        for socket in known {
+            let id = self.accounts.destinations.resolve(socket.destination).id();
+            figures.entry(id).or_default().fin_wait2_aged += 1;
         }
     }
 
     /// A socket that was bound begins to connect.
-    pub(crate) fn bound_connect(&mut self, cookie: u64, tuple: &Tuple, at_ns: u64) {
+    pub(super) fn bound_connect(&mut self, cookie: u64, tuple: &Tuple, at_ns: u64) {
         if self.bound.len() < BOUND {
             let bound = Bound { netns: tuple.netns, port: tuple.local_port, towards: towards(tuple), at_ns };
             self.bound.insert(cookie, bound);
         }
         if self.passes(tuple) {
             // Nothing may end towards it for long, and its ports are worth a look all the same.
-            self.model.destinations.place(destination(tuple, Role::Active));
+            self.accounts.destination(destination(tuple, Role::Active));
         }
     }
 
     /// Forgets those of a namespace that a whole census, begun then, did not have: they ended without a record.
-    pub(crate) fn forget_bound(&mut self, netns: u32, begin_ns: u64) {
+    pub(super) fn forget_bound(&mut self, netns: u32, begin_ns: u64) {
         let Some(space) = self.census.spaces().get(&netns) else { return };
         let over = |cookie: &u64, bound: &Bound| bound.netns == netns && bound.at_ns < begin_ns && !space.has(*cookie);
         self.bound.retain(|cookie, bound| !over(cookie, bound));
@@ -332,7 +293,7 @@ fn towards(tuple: &Tuple) -> Towards {
 }
 
 impl Tally {
-    fn timewait(&mut self, live: &Live, local: &Local, now_ns: u64) {
+    fn timewait(&mut self, live: &TimeWait, local: &Local, now_ns: u64) {
         self.time_wait += 1;
         // The rows count what passes the filter; the ports are everybody's.
         let age = (now_ns / SECOND_NS).saturating_sub(live.made_ns / SECOND_NS);

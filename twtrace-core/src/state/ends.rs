@@ -1,9 +1,10 @@
 //! Ends of timewait sockets: told by the kernel in the exact tier, elsewhere worked out from timers and censuses.
 
-use crate::engine::{Engine, TIME_WAIT_NS};
-use crate::input::{TimewaitCause, TimewaitEnd, Tuple};
-use crate::live::Live;
-use crate::model::{Counts, Model, Substate};
+use super::time_wait::TimeWait;
+use super::{State, TIME_WAIT_NS};
+use crate::counts::Counts;
+use crate::input::{Tier, TimewaitCause, TimewaitEnd, Tuple};
+use crate::summary::Substate;
 use foldhash::fast::FixedState;
 use std::hash::BuildHasher;
 
@@ -21,52 +22,50 @@ pub(crate) enum End {
     Early,
 }
 
-impl Engine {
-    pub(crate) fn timewait_end(&mut self, end: &TimewaitEnd) {
-        self.passed(end.at_ns);
-        let ends = &mut self.model.summary.totals.ends;
+impl State {
+    pub(super) fn timewait_end(&mut self, end: &TimewaitEnd) {
+        self.advance_clock(end.at_ns);
+        let ends = &mut self.summary.totals.ends;
         match end.cause {
             TimewaitCause::Expired => ends.expired += 1,
             TimewaitCause::Reused => ends.reused += 1,
             TimewaitCause::Killed => ends.killed += 1,
         }
-        if let Some(live) = self.model.live.remove(end.cookie) {
-            self.model.end(&live, End::Told(end.cause));
+        if let Some(live) = self.time_wait.remove(end.cookie) {
+            self.end(&live, End::Told(end.cause));
         } else if let Some(doubt) = self.census.take_doubt(end.cookie) {
             // That one was made after all: what has ended did exist.
             let substate = if end.fin_wait2 { Substate::FinWait2 } else { Substate::TimeWait };
             self.found(&doubt, substate, end.at_ns);
             self.release(Some(doubt));
-            if let Some(live) = self.model.live.remove(end.cookie) {
-                self.model.end(&live, End::Told(end.cause));
+            if let Some(live) = self.time_wait.remove(end.cookie) {
+                self.end(&live, End::Told(end.cause));
             }
         }
         self.census.ended(end.cookie, ENDED);
     }
 
     /// Whether the kernel tells of every end.
-    pub(crate) fn ends_are_told(&self) -> bool {
-        self.model.summary.tracing.tier == crate::input::Tier::Exact
+    pub(super) fn ends_are_reported(&self) -> bool {
+        self.summary.tracing.tier == Tier::Exact
     }
 
     /// What identifies a socket: its cookie, or without those its namespace and tuple. Of one tuple there is one
     /// timewait socket at a time.
-    pub(crate) fn identity(&self, cookie: u64, tuple: &Tuple) -> u64 {
-        if !self.model.summary.tracing.by_tuple {
+    pub(super) fn identity(&self, cookie: u64, tuple: &Tuple) -> u64 {
+        if !self.summary.tracing.by_tuple {
             return cookie;
         }
         // The socket's family is left out: the kernel tells it of a full socket, and of a timewait socket the other
         // when the address is mapped.
         // Without BTF a life does not know its namespace.
-        let netns = if self.model.summary.tracing.no_btf { 0 } else { tuple.netns };
+        let netns = if self.summary.tracing.no_btf { 0 } else { tuple.netns };
         let Tuple { netns: _, local_addr, local_port, remote_addr, remote_port, v4_mapped: _ } = *tuple;
         FixedState::default().hash_one((netns, local_addr, local_port, remote_addr, remote_port)).max(1)
     }
-}
 
-impl Model {
-    /// A live timewait socket that was taken out of the set is over.
-    pub(crate) fn end(&mut self, live: &Live, how: End) {
+    /// A live timewait socket that was taken out of the table is over.
+    pub(super) fn end(&mut self, socket: &TimeWait, how: End) {
         let change = |counts: &mut Counts| {
             let place = match how {
                 End::Told(TimewaitCause::Expired) | End::Expired => &mut counts.time_wait_expired,
@@ -76,12 +75,12 @@ impl Model {
             };
             *place += 1;
         };
-        if live.shown {
-            self.attribution.tally(live.closer, change);
-            change(&mut self.destinations.row_mut(live.destination).counts);
+        if socket.shown {
+            let cell = self.accounts.cell_again(socket.cell, socket.closer, socket.destination);
+            change(&mut self.accounts.cells.row_mut(cell).counts);
             change(&mut self.summary.totals.counts);
         }
-        self.ended(live);
+        self.ended(socket);
     }
 }
 

@@ -1,17 +1,15 @@
 //! Timewait sockets that are alive.
 
-use crate::attribution::UNKNOWN;
-use crate::engine::Ended;
 use crate::input::{Role, Tuple};
-use crate::ledger::{Map, RowRef};
-use crate::model::{Counts, Coverage, Known, Model, Substate};
+use crate::summary::{Coverage, Known, Substate};
+use crate::table::{Map, RowRef};
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 use std::hash::BuildHasher;
 
 /// One of them, as small as it can be: there may be hundreds of thousands.
 #[derive(Clone, Debug)]
-pub(crate) struct Live {
+pub(crate) struct TimeWait {
     pub(crate) cookie: u64,
     pub(crate) made_ns: u64,
     pub(crate) expires_ns: u64,
@@ -19,7 +17,8 @@ pub(crate) struct Live {
     pub(crate) closer: u32,
     pub(crate) opener: u32,
     pub(crate) destination: RowRef,
-    pub(crate) pair: RowRef,
+    /// The closer's cell with the destination.
+    pub(crate) cell: RowRef,
     /// The last census that told of it; 0 when none did.
     pub(crate) census: u32,
     pub(crate) role: Role,
@@ -35,18 +34,18 @@ pub(crate) struct Live {
     pub(crate) bound: bool,
 }
 
-impl Live {
+impl TimeWait {
     /// Whether only a census has told of it so far.
     pub(crate) fn is_stranger(&self) -> bool {
         self.made_ns == 0 && self.census != 0
     }
 }
 
-/// Live timewait sockets by cookie. Full: further ones are refused.
+/// TimeWait timewait sockets by cookie. Full: further ones are refused.
 #[derive(Clone, Debug)]
-pub(crate) struct LiveSet {
+pub(crate) struct TimeWaitTable {
     /// A socket stays where it is for as long as it lives: moving others would cost more than the gaps.
-    sockets: Vec<Option<Live>>,
+    sockets: Vec<Option<TimeWait>>,
     free: Vec<u32>,
     /// Places in `sockets`, by cookie.
     index: HashTable<u32>,
@@ -55,7 +54,7 @@ pub(crate) struct LiveSet {
     limit: usize,
 }
 
-/// Live timewait sockets of one namespace.
+/// TimeWait timewait sockets of one namespace.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
     pub(crate) live: u64,
@@ -67,7 +66,7 @@ pub(crate) struct Tally {
 /// whether it is older than the trace.
 type Standing = (u32, Option<(bool, bool)>);
 
-impl Live {
+impl TimeWait {
     fn standing(&self) -> Standing {
         (self.tuple.netns, (self.census != 0).then_some((self.attributed, self.before_start)))
     }
@@ -84,7 +83,7 @@ impl Coverage {
     }
 }
 
-impl LiveSet {
+impl TimeWaitTable {
     pub(crate) fn new(limit: usize) -> Self {
         Self { sockets: Vec::new(), free: Vec::new(), index: HashTable::new(), tallies: Map::default(), limit }
     }
@@ -93,13 +92,13 @@ impl LiveSet {
         self.limit
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Live> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &TimeWait> {
         self.sockets.iter().flatten()
     }
 
     /// About how much memory it takes, in bytes.
     pub(crate) fn size(&self) -> usize {
-        self.sockets.capacity() * size_of::<Option<Live>>() + self.index.allocation_size()
+        self.sockets.capacity() * size_of::<Option<TimeWait>>() + self.index.allocation_size()
     }
 
     pub(crate) fn is_full(&self) -> bool {
@@ -107,7 +106,7 @@ impl LiveSet {
     }
 
     /// Adds one whose cookie is not yet in. The caller has looked at [`Self::is_full`].
-    pub(crate) fn insert(&mut self, live: Live) {
+    pub(crate) fn insert(&mut self, live: TimeWait) {
         self.tally(&live, 1);
         let cookie = live.cookie;
         let at = if let Some(at) = self.free.pop() {
@@ -127,12 +126,12 @@ impl LiveSet {
         Some(*at as usize)
     }
 
-    pub(crate) fn get(&self, cookie: u64) -> Option<&Live> {
+    pub(crate) fn get(&self, cookie: u64) -> Option<&TimeWait> {
         self.sockets[self.find(cookie)?].as_ref()
     }
 
     /// Changes one of them, but for its cookie; `None` when it is not in.
-    pub(crate) fn change<T>(&mut self, cookie: u64, change: impl FnOnce(&mut Live) -> T) -> Option<T> {
+    pub(crate) fn change<T>(&mut self, cookie: u64, change: impl FnOnce(&mut TimeWait) -> T) -> Option<T> {
         let at = self.find(cookie)?;
         let live = self.sockets[at].as_mut()?;
         let before = live.standing();
@@ -145,7 +144,7 @@ impl LiveSet {
         Some(given)
     }
 
-    fn tally(&mut self, live: &Live, by: i64) {
+    fn tally(&mut self, live: &TimeWait, by: i64) {
         self.stand(live.standing(), by);
     }
 
@@ -171,7 +170,7 @@ impl LiveSet {
         self.tallies.keys().copied()
     }
 
-    pub(crate) fn remove(&mut self, cookie: u64) -> Option<Live> {
+    pub(crate) fn remove(&mut self, cookie: u64) -> Option<TimeWait> {
         let sockets = &self.sockets;
         let found = self.index.find_entry(hash(cookie), |&at| has(sockets, at, cookie)).ok()?;
         let (at, _) = found.remove();
@@ -182,7 +181,7 @@ impl LiveSet {
     }
 
     /// Takes out all that `gone` says, and hands each to `then`.
-    pub(crate) fn remove_if(&mut self, gone: impl Fn(&Live) -> bool, mut then: impl FnMut(Live)) {
+    pub(crate) fn remove_if(&mut self, gone: impl Fn(&TimeWait) -> bool, mut then: impl FnMut(TimeWait)) {
         for at in 0..self.sockets.len() {
             if let Some(cookie) = self.sockets[at].as_ref().filter(|live| gone(live)).map(|live| live.cookie)
                 && let Some(live) = self.remove(cookie)
@@ -193,55 +192,10 @@ impl LiveSet {
     }
 }
 
-fn has(sockets: &[Option<Live>], at: u32, cookie: u64) -> bool {
+fn has(sockets: &[Option<TimeWait>], at: u32, cookie: u64) -> bool {
     sockets[at as usize].as_ref().is_some_and(|live| live.cookie == cookie)
 }
 
 fn hash(cookie: u64) -> u64 {
     FixedState::default().hash_one(cookie)
-}
-
-impl Model {
-    /// Counts a live timewait socket in, or out.
-    pub(crate) fn count_live(&mut self, live: &Live, by: i64) {
-        if !live.shown {
-            return;
-        }
-        let fin_wait2 = if live.substate == Substate::FinWait2 { by } else { 0 };
-        let change = |counts: &mut Counts| {
-            counts.time_wait_live = counts.time_wait_live.saturating_add_signed(by);
-            counts.time_wait_live_peak = counts.time_wait_live_peak.max(counts.time_wait_live);
-            counts.fin_wait2_live = counts.fin_wait2_live.saturating_add_signed(fin_wait2);
-        };
-        self.attribution.tally(live.closer, change);
-        change(&mut self.destinations.row_mut(live.destination).counts);
-        change(&mut self.summary.totals.counts);
-        let pair = self.pairs.row_mut(live.pair);
-        pair.time_wait_live = pair.time_wait_live.saturating_add_signed(by);
-    }
-
-    /// A live timewait socket that was taken out of the set is over.
-    pub(crate) fn ended(&mut self, live: &Live) {
-        self.count_live(live, -1);
-        self.attribution.release(live.closer);
-        self.attribution.release(live.opener);
-    }
-
-    /// Corrects what was counted of an ended life.
-    pub(crate) fn change_ended(&mut self, ended: &Ended, made: i64, reset: i64) {
-        if !self.counts(ended.end_ns) {
-            return;
-        }
-        let by_closer = |counts: &mut Counts| counts.time_wait_made = counts.time_wait_made.saturating_add_signed(made);
-        let by_either = |counts: &mut Counts| counts.reset = counts.reset.saturating_add_signed(reset);
-        let main = if ended.closer == UNKNOWN { ended.opener } else { ended.closer };
-        self.attribution.tally(ended.closer, by_closer);
-        self.attribution.tally(main, by_either);
-        for counts in [&mut self.destinations.row_mut(ended.destination).counts, &mut self.summary.totals.counts] {
-            by_closer(counts);
-            by_either(counts);
-        }
-        let pair = self.pairs.row_mut(ended.pair);
-        pair.time_wait_made = pair.time_wait_made.saturating_add_signed(made);
-    }
 }

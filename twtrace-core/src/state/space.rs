@@ -1,8 +1,8 @@
 //! What is kept of one network namespace from one census to the next.
 
 use crate::input::{CensusRow, CensusState};
-use crate::ledger::Map;
-use crate::model::Coverage;
+use crate::summary::Coverage;
+use crate::table::Map;
 use foldhash::fast::FixedState;
 use hashbrown::HashSet;
 use std::net::IpAddr;

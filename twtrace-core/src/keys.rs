@@ -1,0 +1,81 @@
+//! What rows stand for: destinations, and groups of processes.
+
+use crate::input::{Comm, ProcessKey, Role};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// Identity of a destination. For `Role::Active`, `port` is the remote service's and both addresses are set; for
+/// `Role::Passive`, `port` is the local listening port and `remote_addr` is `None`. For `Role::Unknown` `port` is the
+/// remote port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DestKey {
+    /// Network namespace.
+    pub netns: u32,
+    /// Role.
+    pub role: Role,
+    /// Local address.
+    pub local_addr: IpAddr,
+    /// Remote address, for active connections.
+    pub remote_addr: Option<IpAddr>,
+    /// See above.
+    pub port: u16,
+}
+
+/// A destination, or those that found no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum DestRow {
+    /// One destination.
+    Dest(DestKey),
+    /// All that were evicted, together.
+    Other,
+}
+
+/// What processes of one program, one parent, one user and one cgroup have in common: a script's `curl` calls.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Kin {
+    /// What an operator calls the program. Hostile input.
+    pub program: Arc<str>,
+    /// Command name.
+    pub comm: Comm,
+    /// Thread group id of the parent.
+    pub ppid: u32,
+    /// Command name of the parent.
+    pub parent_comm: Comm,
+    /// Real uid.
+    pub uid: u32,
+    /// Id of the cgroup.
+    pub cgroup: u64,
+}
+
+/// Identity of a group of processes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum GroupKey {
+    /// A process.
+    Process(ProcessKey),
+    /// Processes of a connection or two each.
+    OneShots(Arc<Kin>),
+    /// What an operator calls a program. Hostile input.
+    Program(Arc<str>),
+    /// A command name.
+    Command(Comm),
+    /// A parent: its tgid and comm.
+    Parent(u32, Comm),
+    /// A uid.
+    User(u32),
+    /// A cgroup id.
+    Cgroup(u64),
+    /// A systemd unit. Hostile input.
+    Unit(Arc<str>),
+    /// A container's id or name. Hostile input.
+    Container(Arc<str>),
+    /// A network namespace's inode number.
+    Netns(u32),
+    /// A destination.
+    Destination(DestKey),
+    /// No unit or no container, or none that is known.
+    None,
+    /// Nobody was seen: the owner is unknown.
+    Unknown,
+    /// Rows that were evicted because the table was full.
+    Other,
+}

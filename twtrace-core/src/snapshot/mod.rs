@@ -1,0 +1,172 @@
+//! What is known at one moment, as a value: rows, groups, budgets, failures, coverage and findings.
+//!
+//! A [`Snapshot`] is taken from a [`State`](crate::state::State) and never changes. It is shared as an `Arc`; who keeps
+//! the `Arc` has frozen the screen. Groups are computed when somebody looks, once for each grouping.
+//!
+//! Every number is exact for what was traced unless its doc says *inferred*.
+
+mod groups;
+mod row;
+mod take;
+
+pub use crate::counts::Counts;
+use crate::failure::FailureRow;
+use crate::finding::Finding;
+use crate::history::History;
+use crate::input::{Comm, Owner, ProcessFacts, ProcessKey, Role, Tuple};
+pub use crate::keys::{DestKey, DestRow, GroupKey, Kin};
+pub use crate::state::Cell;
+use crate::state::ProcessRow;
+pub use crate::summary::{Coverage, Ends, Holders, Known, Namespace, Substate, Summary, Totals, Waiting, Window};
+use crate::table::Map;
+pub use groups::{GROUPINGS, GroupBy, Grouping};
+pub use row::{DestinationRow, Row, Share};
+use std::sync::{Arc, OnceLock};
+
+/// The short form of an owner that a live timewait socket keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OwnerRef {
+    /// Which process.
+    pub key: ProcessKey,
+    /// Its comm then.
+    pub comm: Comm,
+    /// Its uid.
+    pub uid: u32,
+}
+
+/// A timewait socket alive now.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TimeWaitSocket {
+    /// Cookie.
+    pub cookie: u64,
+    /// Addresses and ports.
+    pub tuple: Tuple,
+    /// Role.
+    pub role: Role,
+    /// Substate as last known.
+    pub substate: Substate,
+    /// When the full socket reached CLOSE and the timewait socket took over; 0 for those older than the trace.
+    pub made_ns: u64,
+    /// When its timer ends it, as far as known.
+    pub expires_ns: u64,
+    /// Process that opened the connection.
+    pub opener: Option<OwnerRef>,
+    /// Process that closed it: the creator.
+    pub closer: Option<OwnerRef>,
+    /// How its existence is known.
+    pub known: Known,
+    /// Older than the tracer.
+    pub before_start: bool,
+}
+
+/// What is known at one moment.
+#[derive(Debug)]
+pub struct Snapshot {
+    summary: Summary,
+    processes: Vec<ProcessRow>,
+    destinations: Vec<DestinationRow>,
+    /// In the order of their processes.
+    cells: Vec<Joined>,
+    sockets: Vec<TimeWaitSocket>,
+    history: Option<History>,
+    failures: Vec<FailureRow>,
+    holders: Holders,
+    waiting: Vec<Waiting>,
+    findings: Vec<Finding>,
+    facts: Map<ProcessKey, Arc<ProcessFacts>>,
+    cgroups: Map<u64, Arc<ProcessFacts>>,
+    users: Map<u32, String>,
+    names: OnceLock<row::Names>,
+    groups: [OnceLock<Vec<Row>>; GROUPINGS.len()],
+}
+
+/// A cell, and where its rows are in the lists.
+#[derive(Clone, Debug)]
+struct Joined {
+    process: usize,
+    destination: usize,
+    cell: Cell,
+}
+
+impl Snapshot {
+    /// Host-wide parts.
+    pub fn summary(&self) -> &Summary {
+        &self.summary
+    }
+
+    /// Rows of a grouping, in no particular order. The unknown and the other are among them when anything was counted
+    /// there.
+    pub fn rows(&self, by: GroupBy) -> &[Row] {
+        self.groups[by as usize].get_or_init(|| row::group(self, by))
+    }
+
+    /// Destinations, in no particular order.
+    pub fn destinations(&self) -> &[DestinationRow] {
+        &self.destinations
+    }
+
+    /// What single processes have with single destinations; processes that stand for several are left out.
+    pub fn cells(&self) -> impl Iterator<Item = (&Owner, &DestinationRow, &Cell)> {
+        self.cells.iter().filter_map(|joined| {
+            let process = &self.processes[joined.process];
+            let owner = process.owner.as_ref().filter(|_| matches!(process.key, GroupKey::Process(_)))?;
+            Some((owner, &self.destinations[joined.destination], &joined.cell))
+        })
+    }
+
+    /// What many one-shot processes have with single destinations, with an example of them, how many they are, and when
+    /// the first and the last of them started, nanoseconds since boot.
+    pub fn one_shot_cells(&self) -> impl Iterator<Item = (&Owner, &DestinationRow, &Cell, u64, (u64, u64))> {
+        self.cells.iter().filter_map(|joined| {
+            let process = &self.processes[joined.process];
+            let owner = process.owner.as_ref().filter(|_| matches!(process.key, GroupKey::OneShots(_)))?;
+            let row = &self.destinations[joined.destination];
+            Some((owner, row, &joined.cell, process.processes, process.started_ns))
+        })
+    }
+
+    /// Live timewait sockets; empty unless they were asked for.
+    pub fn sockets(&self) -> &[TimeWaitSocket] {
+        &self.sockets
+    }
+
+    /// Figures over time; `None` unless the state keeps a history.
+    pub fn history(&self) -> Option<&History> {
+        self.history.as_ref()
+    }
+
+    /// Calls that failed for want of an address or a port, in no particular order.
+    pub fn failures(&self) -> &[FailureRow] {
+        &self.failures
+    }
+
+    /// Who has open sockets.
+    pub fn holders(&self) -> &Holders {
+        &self.holders
+    }
+
+    /// Open sockets that wait for somebody to close, most of them first; at most 256 kinds.
+    pub fn waiting(&self) -> &[Waiting] {
+        &self.waiting
+    }
+
+    /// What is wrong, the gravest first.
+    pub fn findings(&self) -> &[Finding] {
+        &self.findings
+    }
+
+    /// What `/proc` said of a process.
+    pub fn facts(&self, key: ProcessKey) -> Option<&ProcessFacts> {
+        self.facts.get(&key).map(|facts| &**facts)
+    }
+
+    /// What any process of a cgroup has told of it.
+    pub fn facts_of_cgroup(&self, cgroup: u64) -> Option<&ProcessFacts> {
+        self.cgroups.get(&cgroup).map(|facts| &**facts)
+    }
+
+    /// A user's name.
+    pub fn user_name(&self, uid: u32) -> Option<&str> {
+        self.users.get(&uid).map(String::as_str)
+    }
+}

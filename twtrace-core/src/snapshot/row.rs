@@ -1,0 +1,307 @@
+//! Rows, as sums over cells.
+
+use super::groups::{GroupBy, Member};
+use super::{Joined, Snapshot};
+use crate::counts::Counts;
+use crate::history::Series;
+use crate::input::{Owner, ProcessFacts};
+use crate::keys::{DestRow, GroupKey, Kin};
+use crate::pattern::Pattern;
+use crate::ports::Budget;
+use crate::sketch::Sketch;
+use crate::state::{Meter, ONE_SHOT, ProcessRow, program_of};
+use crate::table::Map;
+use foldhash::fast::FixedState;
+use std::hash::BuildHasher as _;
+use std::sync::Arc;
+
+/// One-shot processes that are put together.
+const MANY: u64 = 3;
+
+/// A row of a grouping.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// The same for the same key in every snapshot.
+    pub id: u64,
+    /// Identity.
+    pub key: GroupKey,
+    /// The process as last seen; of several, one of them.
+    pub owner: Option<Owner>,
+    /// Rows of processes that found no room and were put together here.
+    pub folded: u64,
+    /// Distinct processes. A lower bound in the other row, where one may have been counted twice.
+    pub processes: u64,
+    /// Figures. Peaks of several processes are lower bounds: nobody knows whether theirs were at the same time.
+    pub counts: Counts,
+    /// TIME_WAIT sockets created over time; empty unless the state keeps a history.
+    pub series: Series,
+    /// Where its processes are, or its destinations.
+    members: Vec<usize>,
+}
+
+impl Row {
+    /// Whether peaks are lower bounds.
+    pub fn is_of_several(&self) -> bool {
+        self.members.len() > 1 || self.folded > 0
+    }
+}
+
+/// A destination.
+#[derive(Clone, Debug)]
+pub struct DestinationRow {
+    /// Its own, never used for another one.
+    pub id: u32,
+    /// Identity.
+    pub key: DestRow,
+    /// Destinations that found no room and were put together here.
+    pub folded: u64,
+    /// Figures.
+    pub counts: Counts,
+    /// TIME_WAIT sockets created over time; empty unless the state keeps a history.
+    pub series: Series,
+    /// Full sockets that hold a port towards it, by the last census of its namespace.
+    pub established: u64,
+    /// Of these, ESTABLISHED for two seconds and several mean lifetimes at least.
+    pub stable: u64,
+    /// Of these, with a port that bind(2) had taken before.
+    pub bound: u64,
+    /// Its timewait sockets that have been in FIN_WAIT2 for at least three seconds.
+    pub fin_wait2_aged: u64,
+    /// How its connections are used.
+    pub pattern: Pattern,
+    /// How long connect(2) took: from SYN_SENT to ESTABLISHED, or to the failure of the search for a port; microseconds,
+    /// quantiles within 6%. The search is part of it and grows long before it fails.
+    pub connect_us: Sketch,
+    /// Port budget, for active destinations.
+    pub budget: Option<Budget>,
+    /// The same as of a moment at which connects found no port.
+    pub exhausted: Option<Budget>,
+}
+
+/// What a row of one kind has with one of the other kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Share {
+    /// TIME_WAIT sockets created.
+    pub time_wait_made: u64,
+    /// Alive now.
+    pub time_wait_live: u64,
+    /// Connections ended.
+    pub connections: u64,
+}
+
+impl Share {
+    fn add(&mut self, joined: &Joined) {
+        let counts = &joined.cell.counts;
+        self.time_wait_made = self.time_wait_made.saturating_add(counts.time_wait_made);
+        self.time_wait_live = self.time_wait_live.saturating_add(counts.time_wait_live);
+        self.connections = self.connections.saturating_add(joined.cell.connections);
+    }
+
+    fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// What is computed of each process row for all groupings.
+#[derive(Debug)]
+pub(super) struct Names {
+    programs: Vec<Option<Arc<str>>>,
+    /// It is one of many of a connection or two each.
+    one_shots: Vec<bool>,
+}
+
+impl Names {
+    fn of(snapshot: &Snapshot) -> Self {
+        let programs: Vec<_> = snapshot.processes.iter().map(|row| snapshot.program(row)).collect();
+        let kin: Vec<Option<Kin>> = snapshot
+            .processes
+            .iter()
+            .zip(&programs)
+            .map(|(row, program)| {
+                let is_one = matches!(row.key, GroupKey::Process(_)) && row.meter.connections <= ONE_SHOT;
+                let is_some = matches!(row.key, GroupKey::OneShots(_));
+                let owner = row.owner.as_ref().filter(|_| is_one || is_some)?;
+                Some(Kin::of(owner, Arc::clone(program.as_ref()?)))
+            })
+            .collect();
+        let mut numbers: Map<&Kin, u64> = Map::default();
+        for (row, kin) in snapshot.processes.iter().zip(&kin) {
+            if let Some(kin) = kin {
+                *numbers.entry(kin).or_default() += row.processes;
+            }
+        }
+        let one_shots = kin.iter().map(|kin| kin.as_ref().is_some_and(|kin| numbers[kin] >= MANY)).collect();
+        Self { programs, one_shots }
+    }
+}
+
+impl Snapshot {
+    fn names(&self) -> &Names {
+        self.names.get_or_init(|| Names::of(self))
+    }
+
+    /// What is known of a row's process, or else of its cgroup.
+    pub(super) fn facts_of(&self, row: &ProcessRow) -> Option<&ProcessFacts> {
+        let owner = row.owner.as_ref()?;
+        self.facts(owner.key).or_else(|| self.facts_of_cgroup(owner.cgroup))
+    }
+
+    /// What an operator calls the program of a row.
+    pub(super) fn program(&self, row: &ProcessRow) -> Option<Arc<str>> {
+        match &row.key {
+            GroupKey::Process(key) => Some(program_of(row.owner.as_ref()?, self.facts(*key)).into()),
+            GroupKey::OneShots(kin) => Some(Arc::clone(&kin.program)),
+            GroupKey::Program(program) => Some(Arc::clone(program)),
+            _ => None,
+        }
+    }
+
+    fn key(&self, by: GroupBy, process: usize, destination: &DestRow) -> GroupKey {
+        let row = &self.processes[process];
+        let names = self.names();
+        let member = Member {
+            owner: row.owner.as_ref(),
+            program: names.programs[process].as_ref(),
+            facts: self.facts_of(row),
+            is_one_shot: names.one_shots[process] || matches!(row.key, GroupKey::OneShots(_)),
+            is_moved: !matches!(row.key, GroupKey::Process(_)),
+            destination,
+        };
+        let unknown = if row.key == GroupKey::Unknown { GroupKey::Unknown } else { GroupKey::Other };
+        (by.grouping().key)(&member).unwrap_or(unknown)
+    }
+
+    /// Destinations of a row, in no particular order.
+    pub fn destinations_of(&self, by: GroupBy, row: &Row) -> Vec<(&DestinationRow, Share)> {
+        let mut shares = vec![Share::default(); self.destinations.len()];
+        if by.is_of_destinations() {
+            let is_member = marks(&row.members, self.destinations.len());
+            for joined in self.cells.iter().filter(|joined| is_member[joined.destination]) {
+                shares[joined.destination].add(joined);
+            }
+        } else {
+            for process in &row.members {
+                let first = self.cells.partition_point(|joined| joined.process < *process);
+                for joined in self.cells[first..].iter().take_while(|joined| joined.process == *process) {
+                    shares[joined.destination].add(joined);
+                }
+            }
+        }
+        self.destinations.iter().zip(shares).filter(|(_, share)| !share.is_nothing()).collect()
+    }
+
+    /// Rows of processes that have something with a destination, in no particular order.
+    pub fn processes_of(&self, destination: u32) -> Vec<(&Row, Share)> {
+        let rows = self.rows(GroupBy::Process);
+        let mut row_of = vec![None; self.processes.len()];
+        for (at, row) in rows.iter().enumerate() {
+            for process in &row.members {
+                row_of[*process] = Some(at);
+            }
+        }
+        let mut shares = vec![Share::default(); rows.len()];
+        for joined in &self.cells {
+            if self.destinations[joined.destination].id == destination
+                && let Some(row) = row_of[joined.process]
+            {
+                shares[row].add(joined);
+            }
+        }
+        rows.iter().zip(shares).filter(|(_, share)| !share.is_nothing()).collect()
+    }
+
+    /// The rows of single processes that are in a row of another grouping.
+    pub fn members_of<'a>(&'a self, by: GroupBy, row: &'a Row) -> impl Iterator<Item = &'a Row> {
+        let is_in: Vec<bool> = if by.is_of_destinations() {
+            let is_member = marks(&row.members, self.destinations.len());
+            let cells = self.cells.iter().filter(|joined| is_member[joined.destination]);
+            marks(&cells.map(|joined| joined.process).collect::<Vec<_>>(), self.processes.len())
+        } else {
+            marks(&row.members, self.processes.len())
+        };
+        // One-shot processes stay together unless they are what was asked for.
+        let by = if by == GroupBy::Process { GroupBy::Pid } else { GroupBy::Process };
+        self.rows(by).iter().filter(move |row| row.members.iter().any(|member| is_in[*member]))
+    }
+}
+
+/// Which of so many are among the members.
+fn marks(members: &[usize], number: usize) -> Vec<bool> {
+    let mut marks = vec![false; number];
+    members.iter().for_each(|member| marks[*member] = true);
+    marks
+}
+
+/// Sums the cells of each group.
+pub(super) fn group(snapshot: &Snapshot, by: GroupBy) -> Vec<Row> {
+    let mut rows: Vec<Row> = Vec::new();
+    let mut places: Map<GroupKey, usize> = Map::default();
+    let mut place = |rows: &mut Vec<Row>, key: GroupKey| {
+        *places.entry(key).or_insert_with_key(|key| {
+            rows.push(Row {
+                id: FixedState::default().hash_one(key),
+                key: key.clone(),
+                owner: None,
+                folded: 0,
+                processes: 0,
+                counts: Counts::default(),
+                series: Series::default(),
+                members: Vec::new(),
+            });
+            rows.len() - 1
+        })
+    };
+    if by.is_of_destinations() {
+        let mut processes: Vec<Vec<usize>> = Vec::new();
+        let mut is_placed = vec![false; snapshot.destinations.len()];
+        for joined in &snapshot.cells {
+            let key = snapshot.key(by, joined.process, &snapshot.destinations[joined.destination].key);
+            let at = place(&mut rows, key);
+            rows[at].counts.absorb(&joined.cell.counts);
+            // Each destination is in one row.
+            if !std::mem::replace(&mut is_placed[joined.destination], true) {
+                rows[at].members.push(joined.destination);
+            }
+            processes.resize(rows.len(), Vec::new());
+            if processes[at].last() != Some(&joined.process) {
+                processes[at].push(joined.process);
+            }
+        }
+        for (row, processes) in rows.iter_mut().zip(&processes) {
+            let members: Vec<&DestinationRow> =
+                row.members.iter().map(|member| &snapshot.destinations[*member]).collect();
+            row.folded = members.iter().map(|member| member.folded).sum();
+            row.processes = processes.iter().map(|process| snapshot.processes[*process].processes).sum();
+            for member in &members {
+                row.counts.peak_per_s = row.counts.peak_per_s.max(member.counts.peak_per_s);
+                row.counts.time_wait_live_peak = row.counts.time_wait_live_peak.max(member.counts.time_wait_live_peak);
+                row.series.merge(&member.series);
+            }
+        }
+        return rows;
+    }
+    // Cells are in the order of processes.
+    let mut cells = snapshot.cells.iter().peekable();
+    for (process, of) in snapshot.processes.iter().enumerate() {
+        let at = place(&mut rows, snapshot.key(by, process, &DestRow::Other));
+        let row = &mut rows[at];
+        while let Some(joined) = cells.next_if(|joined| joined.process == process) {
+            row.counts.absorb(&joined.cell.counts);
+        }
+        row.owner = of.owner.or(row.owner);
+        row.folded += of.folded;
+        row.processes += of.processes;
+        row.members.push(process);
+        of.meter.show(&mut row.counts, &mut row.series);
+    }
+    rows
+}
+
+impl Meter {
+    /// Adds what is no sum over cells.
+    pub(super) fn show(&self, counts: &mut Counts, series: &mut Series) {
+        counts.peak_per_s = counts.peak_per_s.max(self.peak_per_s);
+        counts.time_wait_live_peak = counts.time_wait_live_peak.max(self.live_peak).max(counts.time_wait_live);
+        series.merge(&self.series);
+    }
+}

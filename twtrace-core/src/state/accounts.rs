@@ -1,0 +1,279 @@
+//! Who has how many connections with whom: one bounded table of processes times destinations.
+//!
+//! Every figure that can be summed is counted in one cell, so that all groupings and filters are sums over cells, and
+//! totals do not change whatever moves. What cannot be summed, peaks and figures over time, has each process and each
+//! destination itself.
+//!
+//! A full table moves rows into coarser ones: a process that had a connection or two goes to the [`Kin`] that its script
+//! started, other processes and kin to their program, programs to the other. What goes is what has least, where a
+//! program counts eight times: the row that matters is not lost behind thousands that do not.
+
+use super::facts::ProcessFactsTable;
+use super::owners::{Owners, UNKNOWN};
+use super::rows::{Cell, Destination, ProcessRow};
+use crate::counts::Counts;
+use crate::history::Scale;
+use crate::input::Owner;
+use crate::keys::{DestRow, GroupKey, Kin};
+use crate::table::{BoundedTable, RowRef};
+use std::sync::Arc;
+
+/// Connections of a one-shot process at most.
+pub(crate) const ONE_SHOT: u64 = 2;
+
+/// How much more than its figures a whole program counts when something has to go.
+const PROGRAM: u64 = 8;
+
+/// Of a full table, so much moves at a time.
+const SHARE: usize = 8;
+
+/// Bounds of the tables.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Limits {
+    /// Processes, and destinations.
+    pub rows: usize,
+    /// Cells: pairs of a process and a destination.
+    pub cells: usize,
+    /// Live timewait sockets.
+    pub live: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { rows: 8_192, cells: 32_768, live: 262_144 }
+    }
+}
+
+/// The tables.
+#[derive(Clone, Debug)]
+pub(crate) struct Accounts {
+    pub(crate) owners: Owners,
+    pub(crate) processes: BoundedTable<ProcessRow>,
+    pub(crate) destinations: BoundedTable<Destination>,
+    pub(crate) cells: BoundedTable<Cell>,
+    pub(crate) facts: ProcessFactsTable,
+}
+
+impl Accounts {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        let mut processes = BoundedTable::new(&[GroupKey::Other, GroupKey::Unknown], limits.rows);
+        let unknown = processes.get_or_insert(GroupKey::Unknown).0;
+        Self {
+            owners: Owners::new(unknown),
+            processes,
+            destinations: BoundedTable::new(&[DestRow::Other], limits.rows),
+            cells: BoundedTable::new(&[(RowRef::OTHER.id(), RowRef::OTHER.id())], limits.cells),
+            facts: ProcessFactsTable::default(),
+        }
+    }
+
+    /// About how much memory it takes, in bytes.
+    pub(crate) fn size(&self) -> usize {
+        self.owners.size() + self.processes.size() + self.destinations.size() + self.cells.size()
+    }
+
+    /// The number of an owner. It stays valid for as long as it is retained.
+    pub(crate) fn number(&mut self, owner: Option<&Owner>) -> u32 {
+        let Some(owner) = owner else { return UNKNOWN };
+        let key = GroupKey::Process(owner.key);
+        if let Some((number, row)) = self.owners.find(owner)
+            && self.processes.has(row)
+            && self.processes.row(row).key == key
+        {
+            // After an exec and before it, one process goes by two names: the one that was seen last.
+            self.processes.row_mut(row).owner = Some(*owner);
+            return number;
+        }
+        if !self.processes.has_room() && self.processes.find(&key).is_none() {
+            self.move_processes();
+        }
+        let (place, is_new) = self.processes.get_or_insert(key);
+        let row = self.processes.row_mut(place);
+        row.owner = Some(*owner);
+        if is_new {
+            row.processes = 1;
+            row.started_ns = (owner.key.start_ns, owner.key.start_ns);
+        }
+        self.owners.insert(owner, place)
+    }
+
+    /// The number of an owner whose row may have moved or been dropped meanwhile, with a row of its own again.
+    pub(crate) fn renumber(&mut self, number: u32) -> u32 {
+        let owner = self.owners.owner(number).copied();
+        self.number(owner.as_ref())
+    }
+
+    /// The row of an owner.
+    pub(crate) fn process(&self, number: u32) -> RowRef {
+        self.processes.resolve(self.owners.row(number))
+    }
+
+    /// The row of a destination.
+    pub(crate) fn destination(&mut self, key: DestRow) -> RowRef {
+        if let Some(place) = self.destinations.find(&key) {
+            return place;
+        }
+        if !self.destinations.has_room() {
+            self.move_destinations();
+        }
+        self.destinations.get_or_insert(key).0
+    }
+
+    fn cell_key(&self, number: u32, destination: RowRef) -> (u32, u32) {
+        (self.process(number).id(), self.destinations.resolve(destination).id())
+    }
+
+    /// The cell of an owner and a destination. It holds until the next one is asked for: rows may move then.
+    pub(crate) fn cell(&mut self, number: u32, destination: RowRef) -> RowRef {
+        loop {
+            let key = self.cell_key(number, destination);
+            if let Some(cell) = self.cells.find(&key) {
+                return cell;
+            }
+            if self.cells.has_room() || !self.make_room() {
+                return self.cells.get_or_insert(key).0;
+            }
+        }
+    }
+
+    /// A cell that was looked up before, wherever it is now.
+    pub(crate) fn cell_again(&mut self, cell: RowRef, number: u32, destination: RowRef) -> RowRef {
+        if self.cells.has(cell) { cell } else { self.cell(number, destination) }
+    }
+
+    /// Changes the figures that an owner and a destination have with each other.
+    pub(crate) fn add(&mut self, number: u32, destination: RowRef, change: impl FnOnce(&mut Counts)) -> RowRef {
+        let cell = self.cell(number, destination);
+        change(&mut self.cells.row_mut(cell).counts);
+        cell
+    }
+
+    /// A process took part in a connection that has ended, or in a call that failed.
+    pub(crate) fn took_part(&mut self, number: u32) {
+        let place = self.process(number);
+        self.processes.row_mut(place).meter.connections += 1;
+    }
+
+    /// Counts one created TIME_WAIT socket for rates and peaks.
+    pub(crate) fn created(
+        &mut self,
+        (number, destination, cell): (u32, RowRef, RowRef),
+        at_ns: u64,
+        mut scale: Option<&mut Scale>,
+    ) {
+        let process = self.process(number);
+        self.processes.row_mut(process).meter.created += 1;
+        self.processes.tick_rate(process, at_ns, scale.as_deref_mut());
+        self.destinations.row_mut(destination).meter.created += 1;
+        self.destinations.tick_rate(destination, at_ns, scale);
+        self.cells.tick_rate(cell, at_ns, None);
+    }
+
+    /// Computes all rates again.
+    pub(crate) fn refresh_rates(&mut self, now_ns: u64, start_ns: u64) {
+        self.processes.refresh_rates(now_ns, start_ns);
+        self.destinations.refresh_rates(now_ns, start_ns);
+        self.cells.refresh_rates(now_ns, start_ns);
+    }
+
+    /// Forgets what was counted so far, and keeps what is alive.
+    pub(crate) fn restart(&mut self) {
+        self.processes.restart();
+        self.destinations.restart();
+        self.cells.restart();
+    }
+
+    /// Moves rows of the longer side, for there are too many cells. `false` when that frees none.
+    fn make_room(&mut self) -> bool {
+        let before = self.cells.len();
+        if self.processes.len() >= self.destinations.len() {
+            self.move_processes();
+        } else {
+            self.move_destinations();
+        }
+        self.cells.len() < before
+    }
+
+    /// Moves processes until an eighth of the table, or of what is in it, is free.
+    fn move_processes(&mut self) {
+        let many = (self.processes.len() / SHARE).max(1);
+        let wanted = self.processes.len().saturating_sub(many);
+        while self.processes.len() > wanted {
+            let costs = self.processes.movable().map(|(place, row)| (cost(row), row.id, place)).collect();
+            let moves: Vec<_> =
+                least(costs, many).into_iter().map(|place| (place, self.coarser(self.processes.row(place)))).collect();
+            if moves.is_empty() {
+                return;
+            }
+            let moved = self.processes.move_rows(moves);
+            self.owners.follow(&moved);
+            self.move_cells(|process, destination| Some((moved.get(&process)?.id(), destination)));
+        }
+    }
+
+    /// Moves destinations of least weight to the other.
+    fn move_destinations(&mut self) {
+        let many = (self.destinations.len() / SHARE).max(1);
+        let weights = self.destinations.movable().map(|(place, row)| (row.weight(), row.id, place)).collect();
+        let moves = least(weights, many).into_iter().map(|place| (place, DestRow::Other)).collect();
+        let moved = self.destinations.move_rows(moves);
+        self.move_cells(|process, destination| Some((process, moved.get(&destination)?.id())));
+    }
+
+    /// Moves the cells for which there is another key.
+    fn move_cells(&mut self, to: impl Fn(u32, u32) -> Option<(u32, u32)>) {
+        let cells = self.cells.movable();
+        let moves = cells.filter_map(|(place, cell)| Some((place, to(cell.process, cell.destination)?))).collect();
+        self.cells.move_rows(moves);
+    }
+
+    /// Where a row goes.
+    fn coarser(&self, row: &ProcessRow) -> GroupKey {
+        match (&row.key, &row.owner) {
+            (GroupKey::OneShots(kin), _) => GroupKey::Program(Arc::clone(&kin.program)),
+            (GroupKey::Process(_), Some(owner)) => {
+                let program: Arc<str> = self.facts.program(owner).into();
+                if is_one_shot(row) {
+                    GroupKey::OneShots(Arc::new(Kin::of(owner, program)))
+                } else {
+                    GroupKey::Program(program)
+                }
+            }
+            _ => GroupKey::Other,
+        }
+    }
+}
+
+impl Kin {
+    /// Of a process and its program.
+    pub(crate) fn of(owner: &Owner, program: Arc<str>) -> Self {
+        let Owner { comm, ppid, parent_comm, uid, cgroup, .. } = *owner;
+        Self { program, comm, ppid, parent_comm, uid, cgroup }
+    }
+}
+
+/// Whether a row is a process that had a connection or two.
+pub(crate) fn is_one_shot(row: &ProcessRow) -> bool {
+    matches!(row.key, GroupKey::Process(_)) && row.meter.connections <= ONE_SHOT
+}
+
+/// What is lost when a row moves.
+fn cost(row: &ProcessRow) -> u64 {
+    match row.key {
+        GroupKey::Process(_) if is_one_shot(row) => 0,
+        GroupKey::Program(_) => row.meter.weight().saturating_mul(PROGRAM),
+        _ => row.meter.weight(),
+    }
+}
+
+/// Those that count least, in order of age, so that the result does not depend on how they were selected.
+fn least(mut all: Vec<(u64, u32, RowRef)>, many: usize) -> Vec<RowRef> {
+    let many = many.min(all.len());
+    if many == 0 {
+        return Vec::new();
+    }
+    all.select_nth_unstable_by_key(many - 1, |(weight, id, _)| (*weight, *id));
+    all.truncate(many);
+    all.sort_unstable_by_key(|(_, id, _)| *id);
+    all.into_iter().map(|(_, _, place)| place).collect()
+}

@@ -1,0 +1,150 @@
+//! Where each event goes, and what time alone changes.
+
+use super::time_wait::TimeWait;
+use super::{History, Holders, SECOND_NS, State};
+use crate::input::Input;
+use crate::keys::GroupKey;
+use crate::table::Map;
+
+/// Rates are computed this often, in nanoseconds.
+const REFRESH_NS: u64 = SECOND_NS / 4;
+
+/// Users whose names are kept.
+const USERS: usize = 16_384;
+
+impl State {
+    /// Takes one event.
+    pub fn apply(&mut self, input: Input) {
+        match input {
+            Input::Start { at_ns, unix_ns, host, tracing } => {
+                let summary = &mut self.summary;
+                summary.host = host;
+                summary.tracing = tracing;
+                summary.window.start_ns = at_ns;
+                summary.window.start_unix_ns = unix_ns;
+                if let Some(history) = &mut self.history {
+                    *history = History::new(at_ns);
+                }
+                self.advance_clock(at_ns);
+            }
+            Input::Life(mut life) => {
+                life.cookie = self.identity(life.cookie, &life.tuple);
+                self.connection(&life);
+            }
+            Input::ConnectFailed(failed) => self.connect_failed(&failed),
+            Input::BindFailed(failed) => self.bind_failed(&failed),
+            Input::BoundConnect { cookie, tuple, at_ns } => {
+                self.advance_clock(at_ns);
+                self.bound_connect(self.identity(cookie, &tuple), &tuple, at_ns);
+            }
+            Input::Holders { at_ns, complete, rows } => {
+                self.advance_clock(at_ns);
+                self.holders = Holders { at_ns: Some(at_ns), complete, rows };
+            }
+            Input::ResetSent { cookie, tuple, at_ns, .. } => {
+                self.advance_clock(at_ns);
+                self.reset_sent(self.identity(cookie, &tuple), at_ns);
+            }
+            Input::TimewaitEnd(mut end) => {
+                end.cookie = self.identity(end.cookie, &end.tuple);
+                self.timewait_end(&end);
+            }
+            Input::Counters(counters) => self.summary.counters = counters,
+            Input::Kernel { netns, facts } => self.kernel(netns, facts),
+            Input::Namespace { netns, name, refused } => self.summary.name(netns, name, refused),
+            Input::NamespaceGone { netns } => self.namespace_gone(netns),
+            Input::NamespacesLeftOut(number) => self.summary.namespaces_left_out = number,
+            Input::Process { key, facts } => {
+                let processes = &self.accounts.processes;
+                if let Some(place) = processes.find(&GroupKey::Process(key))
+                    && let Some(owner) = processes.row(place).owner
+                {
+                    self.accounts.facts.know_cgroup(owner.cgroup, &facts);
+                }
+                let has_row = |key| processes.find(&GroupKey::Process(key)).is_some();
+                self.accounts.facts.insert(key, facts, has_row);
+            }
+            Input::User { uid, name } => {
+                if self.users.len() < USERS {
+                    self.users.insert(uid, name);
+                }
+            }
+            Input::CensusBegin { netns, at_ns, whole } => {
+                self.settle_for(netns, at_ns);
+                self.advance_clock(at_ns);
+                self.census.begin(netns, at_ns, whole);
+            }
+            Input::CensusRows(rows) => self.census_rows(rows),
+            Input::CensusGone(cookies) => self.census.gone(&cookies),
+            Input::CensusEnd { at_ns, complete } => {
+                self.advance_clock(at_ns);
+                self.census.end(at_ns, complete);
+            }
+            Input::Tick { at_ns } => self.tick(at_ns),
+        }
+    }
+
+    /// Time never goes back.
+    pub(super) fn advance_clock(&mut self, at_ns: u64) {
+        let window = &mut self.summary.window;
+        window.now_ns = window.now_ns.max(at_ns);
+    }
+
+    fn tick(&mut self, at_ns: u64) {
+        self.advance_clock(at_ns);
+        let now_ns = self.summary.window.now_ns;
+        self.settle(now_ns);
+        if let Some(history) = &mut self.history {
+            let moment = history.at(now_ns);
+            moment.live = moment.live.max(self.summary.totals.counts.time_wait_live);
+        }
+        if now_ns >= self.swept_ns.saturating_add(SECOND_NS) {
+            self.swept_ns = now_ns;
+            self.expire(now_ns);
+        }
+        if self.failing && now_ns >= self.failing_ns.saturating_add(SECOND_NS) {
+            self.failing_ns = now_ns;
+            self.keep_failing();
+        }
+        if now_ns >= self.refreshed_ns.saturating_add(REFRESH_NS) {
+            self.refreshed_ns = now_ns;
+            self.refresh(now_ns);
+        }
+    }
+
+    /// Ends timewait sockets whose time is over. Where there is a census it tells, as long as it is fresh: the
+    /// kernel's timers for so long a time are seconds late.
+    fn expire(&mut self, now_ns: u64) {
+        let census = &self.census;
+        // Most of the time there is nobody to look for, and there may be hundreds of thousands to look at.
+        let told: Map<u32, (bool, bool)> =
+            self.time_wait.namespaces().map(|netns| (netns, census.tells(netns, now_ns))).collect();
+        if told.values().all(|(_, of_others)| *of_others) {
+            return;
+        }
+        let patience_ns = if self.ends_are_reported() { super::ends::TOO_LATE_NS } else { 0 };
+        let gone = |socket: &TimeWait| {
+            let (of_known, of_others) = told.get(&socket.tuple.netns).copied().unwrap_or_default();
+            let is_told = if socket.census == 0 { of_others } else { of_known };
+            now_ns >= socket.expires_ns.saturating_add(patience_ns) && !is_told
+        };
+        let mut ended = Vec::new();
+        self.time_wait.remove_if(gone, |socket| ended.push(socket));
+        for socket in &ended {
+            self.end(socket, super::ends::End::Expired);
+        }
+    }
+
+    /// Makes rates follow what a census changed, at this very tick.
+    pub(super) fn refresh_soon(&mut self) {
+        self.refreshed_ns = 0;
+    }
+
+    fn refresh(&mut self, now_ns: u64) {
+        let start_ns = self.summary.window.start_ns;
+        self.accounts.refresh_rates(now_ns, start_ns);
+        self.census.rate.refresh(now_ns, start_ns);
+        let totals = &mut self.summary.totals.counts;
+        (totals.rate_per_s, totals.peak_per_s) = (self.census.rate.per_s, self.census.rate.peak_per_s);
+    }
+}

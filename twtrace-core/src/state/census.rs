@@ -1,0 +1,179 @@
+//! What the kernel's own lists have told, kept from one to the next.
+
+use super::closed::ClosedConnection;
+use super::space::Space;
+use super::time_wait::TimeWaitTable;
+use crate::connection::Outcome;
+use crate::input::{CensusRow, Tuple};
+use crate::recent::Rate;
+use foldhash::fast::FixedState;
+use hashbrown::{HashMap, HashSet};
+use std::collections::VecDeque;
+use std::net::IpAddr;
+
+/// How long after a census the record of a socket that it saw may arrive: the timewait socket is in the kernel's table
+/// some microseconds before its trace is in the ring buffer.
+const SETTLE_NS: u64 = 10_000_000;
+
+/// Lives remembered that ended without a timewait socket as far as could be seen, but might have left one.
+const DOUBTS: usize = 1024;
+
+/// A census older than this no longer tells that a socket it never had is alive.
+const FRESH_NS: u64 = 10_000_000_000;
+
+/// And none at all for so long that one which it had is.
+const STALE_NS: u64 = 60_000_000_000;
+
+/// Network namespaces whose last census is remembered. Full: further ones are not looked at.
+const SPACES: usize = 2048;
+
+/// A census under way, or one that waits for the last records.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Run {
+    pub(super) netns: u32,
+    /// What marks the sockets that it tells of.
+    pub(super) number: u32,
+    pub(super) begin_ns: u64,
+    pub(super) end_ns: u64,
+    /// Absence from it proves something.
+    pub(super) complete: bool,
+    /// It tells of all that there is, and not of what has changed.
+    pub(super) whole: bool,
+    /// Timewait sockets that the trace does not know.
+    pub(super) strangers: Vec<CensusRow>,
+    /// Where they are among those.
+    pub(super) places: HashMap<u64, usize, FixedState>,
+    /// Cookies of what earlier ones had and this one has not.
+    pub(super) gone: Vec<u64>,
+}
+
+/// What is kept from one census to the next.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Census {
+    pub(super) number: u32,
+    pub(super) running: Option<Run>,
+    pub(super) settling: VecDeque<Run>,
+    pub(super) spaces: HashMap<u32, Space, FixedState>,
+    pub(super) doubts: VecDeque<ClosedConnection>,
+    /// Timewait sockets whose end was told while a census was under way or waiting.
+    pub(super) ended: HashSet<u64, FixedState>,
+    /// Sockets that are followed and that no census has told of yet, some of which may be over.
+    pub(super) unconfirmed: Vec<u64>,
+    /// TIME_WAIT sockets created by everybody.
+    pub(crate) rate: Rate,
+}
+
+impl Census {
+    pub(crate) fn begin(&mut self, netns: u32, at_ns: u64, whole: bool) {
+        let has_room = self.spaces.len() < SPACES || self.spaces.contains_key(&netns);
+        if has_room {
+            let space = self.spaces.entry(netns).or_default();
+            if whole {
+                space.begin_anew();
+            }
+        }
+        self.number = self.number.wrapping_add(1).max(1);
+        self.running = has_room.then(|| Run { netns, number: self.number, begin_ns: at_ns, whole, ..Run::default() });
+    }
+
+    /// What is known of each namespace.
+    pub(crate) fn spaces(&self) -> &HashMap<u32, Space, FixedState> {
+        &self.spaces
+    }
+
+    pub(crate) fn gone(&mut self, cookies: &[u64]) {
+        if let Some(run) = &mut self.running {
+            run.gone.extend(cookies);
+        }
+    }
+
+    pub(crate) fn end(&mut self, at_ns: u64, complete: bool) {
+        if let Some(mut run) = self.running.take() {
+            run.end_ns = at_ns;
+            // Differences from something that was never told prove nothing.
+            run.complete = complete && self.spaces.get(&run.netns).is_some_and(|space| space.based);
+            self.settling.push_back(run);
+        }
+    }
+
+    /// A namespace is gone, and whatever was to be learnt of it.
+    pub(crate) fn forget(&mut self, netns: u32) {
+        self.spaces.remove(&netns);
+        self.settling.retain(|run| run.netns != netns);
+        if self.running.as_ref().is_some_and(|run| run.netns == netns) {
+            self.running = None;
+        }
+    }
+
+    /// Whether somebody listens on the local side of a connection, by the last census of its namespace.
+    pub(crate) fn listens(&self, tuple: &Tuple) -> bool {
+        let Some(space) = self.spaces.get(&tuple.netns) else { return false };
+        let on = |address: IpAddr| space.listens(address, tuple.local_port);
+        on(tuple.local_addr)
+            || on(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED))
+            || on(IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED))
+    }
+
+    /// Whether the censuses of a namespace tell who is alive: of those that they have had, and of others.
+    pub(crate) fn tells(&self, netns: u32, now_ns: u64) -> (bool, bool) {
+        let complete_ns = self.spaces.get(&netns).and_then(|space| space.complete_ns);
+        let within = |limit: u64| complete_ns.is_some_and(|at| now_ns.saturating_sub(at) < limit);
+        (within(STALE_NS), within(FRESH_NS))
+    }
+
+    /// Whether a census is under way, or waits for the last records.
+    pub(crate) fn is_unsettled(&self, number: u32) -> bool {
+        self.running.iter().chain(&self.settling).any(|run| run.number == number)
+    }
+
+    /// A socket is followed that no census has told of. Of those that are over, as many are kept as may be alive.
+    pub(crate) fn unconfirmed(&mut self, cookie: u64, live: &TimeWaitTable) {
+        if self.unconfirmed.len() >= 2 * live.limit() {
+            self.unconfirmed.retain(|cookie| live.get(*cookie).is_some_and(|live| live.census == 0));
+        }
+        self.unconfirmed.push(cookie);
+    }
+
+    pub(super) fn is_first(&self, netns: u32) -> bool {
+        self.spaces.get(&netns).is_none_or(|space| space.complete_ns.is_none())
+    }
+
+    /// A census to draw conclusions from: one that is old enough, or of this namespace.
+    pub(super) fn next_settled(&mut self, now_ns: u64, netns: Option<u32>) -> Option<Run> {
+        let is_due = |run: &Run| Some(run.netns) == netns || now_ns >= run.end_ns.saturating_add(SETTLE_NS);
+        let at = self.settling.iter().position(is_due)?;
+        self.settling.remove(at)
+    }
+
+    /// Remembers a life that may have left a timewait socket. Full: the oldest is forgotten and returned.
+    pub(crate) fn doubt(&mut self, ended: ClosedConnection) -> Option<ClosedConnection> {
+        let forgotten = if self.doubts.len() == DOUBTS { self.doubts.pop_front() } else { None };
+        self.doubts.push_back(ended);
+        forgotten
+    }
+
+    /// The doubt about a socket, if there is one.
+    pub(crate) fn take_doubt(&mut self, cookie: u64) -> Option<ClosedConnection> {
+        let at = self.doubts.iter().position(|ended| ended.cookie == cookie)?;
+        self.doubts.remove(at)
+    }
+
+    /// The end of a timewait socket was told, which a census that is under way may still show.
+    pub(crate) fn ended(&mut self, cookie: u64, limit: usize) {
+        if (self.running.is_some() || !self.settling.is_empty()) && self.ended.len() < limit {
+            self.ended.insert(cookie);
+        }
+    }
+
+    /// A life that may have left a timewait socket turned out to have ended by a reset.
+    pub(crate) fn reset(&mut self, ended: &ClosedConnection) {
+        let is_it = |doubt: &&mut ClosedConnection| {
+            doubt.cookie == ended.cookie
+                && doubt.end_ns == ended.end_ns
+                && (doubt.role, doubt.tuple) == (ended.role, ended.tuple)
+        };
+        for doubt in self.doubts.iter_mut().filter(is_it) {
+            doubt.outcome = Outcome::ResetSent;
+        }
+    }
+}

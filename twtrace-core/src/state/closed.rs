@@ -1,0 +1,55 @@
+//! A connection that has ended, for what may still be learnt of it.
+
+use crate::connection::Outcome;
+use crate::input::{Life, Role, TcpState, Tuple};
+use crate::keys::{DestKey, DestRow};
+use crate::table::RowRef;
+
+/// An ended connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ClosedConnection {
+    pub(crate) cookie: u64,
+    pub(crate) end_ns: u64,
+    pub(crate) outcome: Outcome,
+    pub(crate) tuple: Tuple,
+    pub(crate) role: Role,
+    pub(crate) closer: u32,
+    pub(crate) opener: u32,
+    pub(crate) destination: RowRef,
+    pub(crate) older: bool,
+    pub(crate) attributed: bool,
+    pub(crate) shown: bool,
+    /// Its port was bound before it connected.
+    pub(crate) bound: bool,
+}
+
+impl ClosedConnection {
+    /// Whether it was counted among the resets.
+    pub(crate) fn counts_as_reset(&self) -> bool {
+        matches!(self.outcome, Outcome::ResetSent | Outcome::ResetReceived | Outcome::Abort { .. })
+    }
+
+    /// What belongs to no side in particular goes to the closer, else to the opener.
+    pub(crate) fn main(&self) -> u32 {
+        if self.closer == super::owners::UNKNOWN { self.opener } else { self.closer }
+    }
+}
+
+/// The destination that a connection belongs to.
+pub(crate) fn destination(tuple: &Tuple, role: Role) -> DestRow {
+    DestRow::Dest(destination_key(tuple, role))
+}
+
+/// The same, where there can be no other.
+pub(crate) fn destination_key(tuple: &Tuple, role: Role) -> DestKey {
+    let (remote_addr, port) = match role {
+        Role::Active | Role::Unknown => (Some(tuple.remote_addr), tuple.remote_port),
+        Role::Passive => (None, tuple.local_port),
+    };
+    DestKey { netns: tuple.netns, role, local_addr: tuple.local_addr, remote_addr, port }
+}
+
+/// Whether the census may show a timewait socket, whatever the connection was judged to be.
+pub(crate) fn is_doubtful(life: &Life) -> bool {
+    life.transitions.last().is_some_and(|last| matches!(last.from, TcpState::FinWait2 | TcpState::Closing))
+}

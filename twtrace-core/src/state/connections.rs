@@ -1,0 +1,213 @@
+//! What an ended connection counts for.
+
+use super::closed::{ClosedConnection, destination, is_doubtful};
+use super::owners::UNKNOWN;
+use super::{RECENT, State, TIME_WAIT_NS};
+use crate::connection::{Outcome, judge};
+use crate::counts::Counts;
+use crate::input::{ConnectFailed, Life, Role, TcpState, Tuple};
+use crate::table::RowRef;
+
+/// `EADDRNOTAVAIL`.
+const EADDRNOTAVAIL: u16 = 99;
+
+impl State {
+    /// A connection has ended.
+    pub(super) fn connection(&mut self, life: &Life) {
+        self.advance_clock(life.end_ns);
+        let outcome = judge(life);
+        let role = self.role(life.role, &life.tuple);
+        let shown = self.filter.passes(&life.tuple, [life.opener.as_ref(), life.closer.as_ref()]);
+        let totals = &mut self.summary.totals;
+        totals.lives += 1;
+        *totals.outcomes.entry(outcome.outcome.name()).or_default() += 1;
+
+        let mut ended = ClosedConnection {
+            cookie: life.cookie,
+            end_ns: life.end_ns,
+            outcome: outcome.outcome,
+            tuple: life.tuple,
+            role,
+            closer: UNKNOWN,
+            opener: UNKNOWN,
+            destination: RowRef::OTHER,
+            older: life.older,
+            attributed: life.closer.is_some(),
+            shown,
+            bound: life.binding.port,
+        };
+        self.bound.remove(&life.cookie);
+        if ended.cookie == 0 {
+            ended.cookie = self.next_made_up;
+            self.next_made_up += 1;
+        }
+        if shown {
+            self.account(life, &mut ended);
+        } else {
+            self.retain(&ended);
+        }
+        if let Outcome::TimeWait(substate) = outcome.outcome {
+            self.follow(&ended, substate, outcome.known, life.end_ns.saturating_add(TIME_WAIT_NS));
+        }
+        if self.recent.len() == RECENT {
+            let oldest = self.recent.pop_front();
+            self.release(oldest);
+        }
+        // Retained since it was accounted for.
+        self.recent.push_back(ended);
+        if !matches!(ended.outcome, Outcome::TimeWait(_)) && is_doubtful(life) {
+            self.doubt(ended);
+        }
+    }
+
+    /// Keeps the numbers of its owners valid.
+    pub(super) fn retain(&mut self, ended: &ClosedConnection) {
+        self.accounts.owners.retain(ended.closer);
+        self.accounts.owners.retain(ended.opener);
+    }
+
+    pub(super) fn release(&mut self, ended: Option<ClosedConnection>) {
+        if let Some(ended) = ended {
+            self.accounts.owners.release(ended.closer);
+            self.accounts.owners.release(ended.opener);
+        }
+    }
+
+    /// The role of a connection whose beginning was not seen, by the ports that are listened on and those for
+    /// connecting.
+    pub(super) fn role(&self, role: Role, tuple: &Tuple) -> Role {
+        if role != Role::Unknown {
+            return role;
+        }
+        let (low, high) = self.summary.kernel_of(tuple.netns).map_or((0, 0), |facts| facts.port_range);
+        if self.census.listens(tuple) {
+            Role::Passive
+        } else if (low..=high).contains(&tuple.local_port) && low > 0 {
+            Role::Active
+        } else {
+            Role::Unknown
+        }
+    }
+
+    /// Counts it in its cells, and retains its owners.
+    fn account(&mut self, life: &Life, ended: &mut ClosedConnection) {
+        let accounts = &mut self.accounts;
+        ended.closer = accounts.number(life.closer.as_ref());
+        // At once: the next owner may make room for itself.
+        accounts.owners.retain(ended.closer);
+        ended.opener = if life.opener == life.closer { ended.closer } else { accounts.number(life.opener.as_ref()) };
+        accounts.owners.retain(ended.opener);
+        ended.destination = accounts.destination(destination(&ended.tuple, ended.role));
+        let (main, role, end_ns) = (ended.main(), ended.role, ended.end_ns);
+
+        let reached = |state: TcpState| life.transitions.iter().any(|transition| transition.to == state);
+        let (first, last) = (reached(TcpState::FinWait1), reached(TcpState::LastAck));
+        let created = matches!(ended.outcome, Outcome::TimeWait(_));
+        let reset = ended.counts_as_reset();
+        let errno = match ended.outcome {
+            Outcome::ConnectFailed(errno) => Some(errno),
+            Outcome::NoPort => Some(EADDRNOTAVAIL),
+            _ => None,
+        };
+        let microseconds = life.transitions.first().map(|first| end_ns.saturating_sub(first.at_ns) / 1000);
+        let lifetime = microseconds.filter(|_| life.established && !life.older);
+
+        let overflow = ended.outcome == Outcome::Overflow;
+        let by_closer = |counts: &mut Counts| {
+            counts.closed_first += u64::from(first);
+            counts.closed_last += u64::from(last);
+            counts.time_wait_made += u64::from(created);
+            counts.time_wait_overflow += u64::from(overflow);
+        };
+        let by_opener = |counts: &mut Counts| {
+            counts.opened += u64::from(role == Role::Active);
+            counts.accepted += u64::from(role == Role::Passive);
+            if let Some(errno) = errno {
+                *counts.connect_errors.entry(errno).or_default() += 1;
+            }
+        };
+        let by_either = |counts: &mut Counts| {
+            counts.reset += u64::from(reset);
+            counts.bytes_sent = counts.bytes_sent.saturating_add(life.bytes_sent);
+            counts.bytes_received = counts.bytes_received.saturating_add(life.bytes_received);
+            counts.retransmits = counts.retransmits.saturating_add(u64::from(life.retransmits));
+            if let Some(lifetime) = lifetime {
+                counts.lifetimes.add(lifetime);
+            }
+        };
+        let all = |counts: &mut Counts| {
+            by_closer(counts);
+            by_opener(counts);
+            by_either(counts);
+        };
+        if ended.opener == ended.closer {
+            // Most connections are opened and closed by the same process: one cell is changed.
+            accounts.add(main, ended.destination, all);
+        } else {
+            accounts.add(ended.closer, ended.destination, by_closer);
+            accounts.add(ended.opener, ended.destination, by_opener);
+            accounts.add(main, ended.destination, by_either);
+            let other = if main == ended.closer { ended.opener } else { ended.closer };
+            accounts.took_part(other);
+        }
+        accounts.took_part(main);
+        all(&mut self.summary.totals.counts);
+        if created {
+            // Before the cell of another owner is asked for.
+            let cell = accounts.cell(ended.closer, ended.destination);
+            let scale = self.history.as_mut().map(|history| &mut history.scale);
+            accounts.created((ended.closer, ended.destination, cell), end_ns, scale);
+            self.census.rate.count(end_ns);
+        }
+        let cell = accounts.cell(main, ended.destination);
+        let cell = accounts.cells.row_mut(cell);
+        cell.connections += 1;
+        cell.pattern.add(life, role, ended.outcome);
+        let row = accounts.destinations.row_mut(ended.destination);
+        row.meter.connections += 1;
+        row.pattern.add(life, role, ended.outcome);
+        if let Some(took_us) = connect_us(life, role, ended.outcome) {
+            row.connect_us.add(took_us);
+        }
+        self.failed_connection(life, ended);
+        if let Some(history) = &mut self.history {
+            let moment = history.at(end_ns);
+            moment.made += u64::from(created);
+            moment.refused += u64::from(overflow);
+            moment.connections += 1;
+            moment.connect_errors += u64::from(errno.is_some());
+        }
+    }
+
+    pub(super) fn connect_failed(&mut self, failed: &ConnectFailed) {
+        self.advance_clock(failed.at_ns);
+        *self.summary.totals.outcomes.entry(Outcome::ConnectFailed(failed.errno).name()).or_default() += 1;
+        if !self.filter.passes(&failed.tuple, [Some(&failed.opener), None]) {
+            return;
+        }
+        let change = |counts: &mut Counts| {
+            counts.opened += 1;
+            *counts.connect_errors.entry(failed.errno).or_default() += 1;
+        };
+        let accounts = &mut self.accounts;
+        let opener = accounts.number(Some(&failed.opener));
+        let place = accounts.destination(destination(&failed.tuple, Role::Active));
+        let cell = accounts.add(opener, place, change);
+        accounts.cells.row_mut(cell).connections += 1;
+        accounts.took_part(opener);
+        accounts.destinations.row_mut(place).meter.connections += 1;
+        change(&mut self.summary.totals.counts);
+        if let Some(history) = &mut self.history {
+            history.at(failed.at_ns).connect_errors += 1;
+        }
+        self.failed_early(failed);
+    }
+}
+
+/// How long connect(2) took, microseconds: until the connection was there, or until no port was found.
+fn connect_us(life: &Life, role: Role, outcome: Outcome) -> Option<u64> {
+    let [begun, next, ..] = life.transitions.as_slice() else { return None };
+    let is_known = next.to == TcpState::Established || outcome == Outcome::NoPort;
+    let whole = role == Role::Active && begun.to == TcpState::SynSent && !life.gap;
+    (is_known && whole).then(|| next.at_ns.saturating_sub(begun.at_ns) / 1000)
+}

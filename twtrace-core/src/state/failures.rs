@@ -1,0 +1,129 @@
+//! Calls that found no address or no port, and what was in their way then.
+
+use super::State;
+use super::budgets::KEPT_NS;
+use super::closed::{ClosedConnection, destination_key};
+use super::time_wait::{TimeWait, TimeWaitTable};
+use crate::connection::Outcome;
+use crate::failure::{Call, Cause, FailureRow};
+use crate::input::{BindFailed, ConnectFailed, Life, Role};
+use crate::ports::Usable;
+use crate::summary::Summary;
+use crate::table::Map;
+use foldhash::fast::FixedState;
+use hashbrown::HashSet;
+
+/// `EADDRINUSE`.
+const EADDRINUSE: u16 = 98;
+/// `EADDRNOTAVAIL`.
+const EADDRNOTAVAIL: u16 = 99;
+
+/// Why a connect failed with EADDRNOTAVAIL.
+fn of_connect(outcome: Outcome, life: &Life) -> Option<Cause> {
+    match outcome {
+        Outcome::NoPort if life.binding.range.is_some() => Some(Cause::SocketRangeExhausted),
+        Outcome::NoPort => Some(Cause::DestinationExhausted),
+        // A port of its own, and still no address: the tuple is taken (`__inet_check_established`).
+        Outcome::ConnectFailed(EADDRNOTAVAIL) => Some(Cause::BoundTupleTaken),
+        _ => None,
+    }
+}
+
+impl State {
+    /// Counts a life that failed for want of a port.
+    pub(super) fn failed_connection(&mut self, life: &Life, ended: &ClosedConnection) {
+        let (Some(cause), Some(opener)) = (of_connect(ended.outcome, life), &life.opener) else { return };
+        let key = destination_key(&life.tuple, Role::Active);
+        self.failures.add(opener, key, Call::Connect, EADDRNOTAVAIL, cause, life.end_ns);
+        if cause == Cause::DestinationExhausted {
+            self.accounts.destinations.row_mut(ended.destination).no_port_ns = life.end_ns.max(1);
+            self.failing = true;
+        }
+    }
+
+    /// Counts a connect that failed before it looked for a port.
+    pub(super) fn failed_early(&mut self, failed: &ConnectFailed) {
+        if failed.errno != EADDRNOTAVAIL {
+            return;
+        }
+        // Where an address is bound, none has to be found (`ip6_dst_lookup_tail`), and one that is not this host's is
+        // EINVAL to the routing.
+        let cause = if failed.tuple.local_addr.is_unspecified() { Cause::NoSource } else { Cause::Unknown };
+        let key = destination_key(&failed.tuple, Role::Active);
+        self.failures.add(&failed.opener, key, Call::Connect, failed.errno, cause, failed.at_ns);
+    }
+
+    /// Counts a bind that failed.
+    pub(super) fn bind_failed(&mut self, failed: &BindFailed) {
+        self.advance_clock(failed.at_ns);
+        if !self.filter.passes(&failed.tuple, [Some(&failed.owner), None]) {
+            return;
+        }
+        let cause = self.of_bind(failed);
+        // It has a row, although it may never have a connection.
+        self.accounts.number(Some(&failed.owner));
+        let key = destination_key(&failed.tuple, Role::Passive);
+        self.failures.add(&failed.owner, key, Call::Bind, failed.errno, cause, failed.at_ns);
+        self.failing |= cause == Cause::BoundPoolExhausted;
+    }
+
+    /// Keeps what was in the way of calls that have failed since the last time: it may be gone when somebody looks.
+    pub(crate) fn keep_failing(&mut self) {
+        if !std::mem::take(&mut self.failing) {
+            return;
+        }
+        self.keep_exhausted();
+        let now_ns = self.summary.window.now_ns;
+        let Self { failures, time_wait, summary, .. } = self;
+        let mut pools: Map<u32, Option<bool>> = Map::default();
+        let is_due = |row: &&mut FailureRow| row.cause == Cause::BoundPoolExhausted && row.last_ns >= row.due_ns;
+        for row in failures.rows.values_mut().filter(is_due) {
+            let Some(key) = row.destination else { continue };
+            row.time_wait =
+                *pools.entry(key.netns).or_insert_with(|| time_wait_in_the_pool(time_wait, summary, key.netns));
+            row.due_ns = now_ns.saturating_add(KEPT_NS);
+        }
+    }
+
+    fn of_bind(&self, failed: &BindFailed) -> Cause {
+        let BindFailed { tuple, errno, reuse, .. } = failed;
+        match (*errno, tuple.local_port) {
+            (EADDRNOTAVAIL, _) => Cause::ForeignSource,
+            (EADDRINUSE, 0) => Cause::BoundPoolExhausted,
+            (EADDRINUSE, port) => {
+                let space = self.census.spaces().get(&tuple.netns);
+                let held = space.is_some_and(|space| {
+                    space.bound_ports().any(|bound| bound == port)
+                        || space.connections().any(|connection| connection.port == port)
+                });
+                let timewait = || {
+                    let mut live = self.time_wait.iter();
+                    live.any(|live| live.tuple.netns == tuple.netns && live.tuple.local_port == port)
+                };
+                match held {
+                    true => Cause::PortInUse,
+                    false if !reuse && timewait() => Cause::TimewaitHoldsPort,
+                    false => Cause::Unknown,
+                }
+            }
+            _ => Cause::Unknown,
+        }
+    }
+}
+
+/// Whether timewait sockets are what bind with port 0 finds no port for: they keep what bind(2) took.
+fn time_wait_in_the_pool(live: &TimeWaitTable, summary: &Summary, netns: u32) -> Option<bool> {
+    let usable = Usable::of(summary.kernel_of(netns)?)?;
+    let here = |at: &&TimeWait| summary.place_of(at.tuple.netns) == summary.place_of(netns);
+    let ports = |only_bound: bool| {
+        let those = live.iter().filter(here).filter(|at| at.bound || !only_bound);
+        let ports: HashSet<u16, FixedState> = those.map(|at| at.tuple.local_port).collect();
+        ports.into_iter().filter(|port| usable.has(*port)).count()
+    };
+    let total = usable.total() as usize;
+    if 2 * ports(true) >= total {
+        return Some(true);
+    }
+    // Which were bound is not seen of those that are older than the trace.
+    (2 * ports(false) < total).then_some(false)
+}

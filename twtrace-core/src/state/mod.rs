@@ -1,0 +1,129 @@
+//! What is known, and how events change it. No I/O, no clock, no rules and no formatting.
+//!
+//! [`State::apply`] routes each event to one method; the aggregates below it own their figures:
+//!
+//! | file | owns |
+//! | --- | --- |
+//! | `accounts` | who has how many connections with whom |
+//! | `time_wait` | TIME_WAIT sockets that are alive |
+//! | `census` | what the kernel's own lists have told |
+//! | `failures` | calls that found no address or no port |
+//! | [`Summary`] | the host, its namespaces, totals |
+
+mod accounts;
+mod apply;
+mod budgets;
+mod census;
+mod closed;
+mod connections;
+mod ends;
+mod facts;
+mod failures;
+mod live;
+mod namespaces;
+mod owners;
+mod reconcile;
+mod restart;
+mod rows;
+mod space;
+mod time_wait;
+mod trend;
+
+use crate::failure::Failures;
+pub use crate::filter::Filter;
+use crate::history::History;
+use crate::summary::{Holders, Summary};
+use crate::table::Map;
+pub use accounts::Limits;
+pub(crate) use accounts::{Accounts, ONE_SHOT};
+use budgets::Bound;
+pub(crate) use budgets::BudgetFigures;
+use census::Census;
+use closed::ClosedConnection;
+pub(crate) use facts::program_of;
+pub use rows::Cell;
+pub(crate) use rows::{Destination, Meter, ProcessRow};
+use std::collections::VecDeque;
+pub(crate) use time_wait::TimeWait;
+use time_wait::TimeWaitTable;
+
+/// How long a timewait socket lives: `TCP_TIMEWAIT_LEN`, and by default `tcp_fin_timeout` as well.
+pub(crate) const TIME_WAIT_NS: u64 = 60_000_000_000;
+
+const SECOND_NS: u64 = 1_000_000_000;
+
+/// Ended connections remembered, for a reset that follows the end.
+const RECENT: usize = 1024;
+
+/// Settings of a state.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Config {
+    /// What to count.
+    pub filter: Filter,
+    /// Bounds.
+    pub limits: Limits,
+    /// Keep figures over time ([`crate::snapshot::Snapshot::history`]). It costs up to 2 KiB for each row.
+    pub history: bool,
+}
+
+/// Everything that is known. A clone goes on from where the original was.
+#[derive(Clone, Debug)]
+pub struct State {
+    pub(crate) summary: Summary,
+    pub(crate) accounts: Accounts,
+    pub(crate) time_wait: TimeWaitTable,
+    pub(crate) census: Census,
+    pub(crate) failures: Failures,
+    pub(crate) holders: Holders,
+    pub(crate) users: Map<u32, String>,
+    pub(crate) history: Option<History>,
+    pub(crate) filter: Filter,
+    /// What was counted before is forgotten.
+    counted_from_ns: u64,
+    recent: VecDeque<ClosedConnection>,
+    refreshed_ns: u64,
+    swept_ns: u64,
+    /// Calls have failed since it was last counted what was in their way.
+    failing: bool,
+    /// When that was.
+    failing_ns: u64,
+    /// Sockets that were bound before they connected and have not ended: by cookie.
+    bound: Map<u64, Bound>,
+    /// For sockets without a cookie: numbers that no cookie reaches.
+    next_made_up: u64,
+}
+
+impl State {
+    /// Nothing is known yet.
+    pub fn new(config: Config) -> Self {
+        Self {
+            summary: Summary::default(),
+            accounts: Accounts::new(&config.limits),
+            time_wait: TimeWaitTable::new(config.limits.live),
+            census: Census::default(),
+            failures: Failures::default(),
+            holders: Holders::default(),
+            users: Map::default(),
+            history: config.history.then(History::default),
+            filter: config.filter,
+            counted_from_ns: 0,
+            recent: VecDeque::with_capacity(RECENT),
+            refreshed_ns: 0,
+            swept_ns: 0,
+            failing: false,
+            failing_ns: 0,
+            bound: Map::default(),
+            next_made_up: 1 << 63,
+        }
+    }
+
+    /// Host-wide parts.
+    pub fn summary(&self) -> &Summary {
+        &self.summary
+    }
+
+    /// About how much memory it takes, in bytes.
+    pub fn size(&self) -> usize {
+        self.accounts.size() + self.time_wait.size()
+    }
+}

@@ -1,0 +1,54 @@
+//! Network namespaces: their names, their figures, and their end.
+
+use super::State;
+use super::ends::End;
+use crate::input::KernelFacts;
+
+/// Kernel figures kept for the sparkline.
+const HISTORY: usize = 120;
+
+impl State {
+    pub(super) fn kernel(&mut self, netns: u32, facts: KernelFacts) {
+        let is_own = netns == self.summary.host.netns;
+        if is_own {
+            self.summary.kernel = facts.clone();
+        }
+        if let Some(namespace) = self.summary.place_namespace(netns) {
+            namespace.gone = false;
+            namespace.refused = None;
+            namespace.kernel = Some(facts);
+        }
+        if is_own {
+            let time_wait = self.summary.time_wait();
+            let history = &mut self.summary.time_wait_history;
+            if history.len() == HISTORY {
+                history.remove(0);
+            }
+            history.push(time_wait);
+            let now_ns = self.summary.window.now_ns;
+            if let Some(history) = &mut self.history {
+                let most = &mut history.at(now_ns).kernel_time_wait;
+                *most = (*most).max(Some(time_wait));
+            }
+        }
+    }
+
+    /// The kernel ends a namespace's timewait sockets with it (`inet_twsk_purge`).
+    pub(super) fn namespace_gone(&mut self, netns: u32) {
+        self.census.forget(netns);
+        // Where ends are told, these are as well.
+        if !self.ends_are_reported() {
+            let mut ended = Vec::new();
+            self.time_wait.remove_if(|live| live.tuple.netns == netns, |live| ended.push(live));
+            for live in &ended {
+                self.end(live, End::Early);
+            }
+        }
+        for row in self.accounts.destinations.rows_mut() {
+            if matches!(&row.key, crate::keys::DestRow::Dest(key) if key.netns == netns) {
+                row.established = 0;
+            }
+        }
+        self.summary.forget(netns);
+    }
+}

@@ -1,0 +1,151 @@
+//! Numbers for owners, so that a live socket can name two of them in eight bytes.
+
+use crate::input::Owner;
+use crate::table::{Map, RowRef};
+use foldhash::fast::FixedState;
+use hashbrown::HashTable;
+use std::hash::BuildHasher;
+
+/// Number of the owner that nobody is.
+pub(crate) const UNKNOWN: u32 = 0;
+
+/// Owners kept although no socket refers to them, before they are looked through.
+const IDLE_OWNERS: usize = 16_384;
+
+#[derive(Clone, Debug)]
+struct Entry {
+    owner: Option<Owner>,
+    row: RowRef,
+    /// Live sockets and memories that refer to it.
+    retained: u32,
+}
+
+/// Owners by number, and the process row of each.
+///
+/// An owner is a process at a time: after an exec, the same process is another owner with the same row.
+#[derive(Clone, Debug)]
+pub(crate) struct Owners {
+    entries: Vec<Entry>,
+    free: Vec<u32>,
+    /// Numbers of the owners that new connections can be counted for. Numbers alone: an owner is as large as what is
+    /// kept of a live socket, and there may be one for each.
+    index: HashTable<u32>,
+    /// At how many they are looked through next.
+    sweep_at: usize,
+}
+
+impl Owners {
+    /// With the row of the unknown.
+    pub(crate) fn new(unknown: RowRef) -> Self {
+        Self {
+            entries: vec![Entry { owner: None, row: unknown, retained: 1 }],
+            free: Vec::new(),
+            index: HashTable::new(),
+            sweep_at: IDLE_OWNERS,
+        }
+    }
+
+    /// About how much memory it takes, in bytes.
+    pub(crate) fn size(&self) -> usize {
+        self.entries.capacity() * size_of::<Entry>() + self.index.allocation_size()
+    }
+
+    /// Number and row of an owner that connections can be counted for.
+    pub(crate) fn find(&self, owner: &Owner) -> Option<(u32, RowRef)> {
+        let is_it = |&number: &u32| self.entries[number as usize].owner.as_ref() == Some(owner);
+        let number = *self.index.find(hash(owner), is_it)?;
+        Some((number, self.entries[number as usize].row))
+    }
+
+    /// Adds an owner that is not in, or whose row has moved: what was counted there stays there.
+    pub(crate) fn insert(&mut self, owner: &Owner, row: RowRef) -> u32 {
+        if let Some((number, _)) = self.find(owner) {
+            self.unindex(owner);
+            self.free_if_idle(number);
+        }
+        if self.index.len() >= self.sweep_at {
+            self.sweep();
+        }
+        let entry = Entry { owner: Some(*owner), row, retained: 0 };
+        let number = if let Some(number) = self.free.pop() {
+            self.entries[number as usize] = entry;
+            number
+        } else {
+            self.entries.push(entry);
+            (self.entries.len() - 1) as u32
+        };
+        let entries = &self.entries;
+        let hash_of = |&number: &u32| entries[number as usize].owner.as_ref().map_or(0, hash);
+        self.index.insert_unique(hash(owner), number, hash_of);
+        number
+    }
+
+    fn unindex(&mut self, owner: &Owner) {
+        let entries = &self.entries;
+        let is_it = |&number: &u32| entries[number as usize].owner.as_ref() == Some(owner);
+        if let Ok(found) = self.index.find_entry(hash(owner), is_it) {
+            found.remove();
+        }
+    }
+
+    /// Who an owner is; `None` for the unknown.
+    pub(crate) fn owner(&self, number: u32) -> Option<&Owner> {
+        self.entries.get(number as usize)?.owner.as_ref()
+    }
+
+    /// The row of an owner. It may be gone since a restart.
+    pub(crate) fn row(&self, number: u32) -> RowRef {
+        self.entries[number as usize].row
+    }
+
+    /// Rows have moved.
+    pub(crate) fn follow(&mut self, moved: &Map<u32, RowRef>) {
+        for entry in &mut self.entries {
+            if let Some(to) = moved.get(&entry.row.id()) {
+                entry.row = *to;
+            }
+        }
+    }
+
+    /// Keeps an owner's number valid.
+    pub(crate) fn retain(&mut self, number: u32) {
+        self.entries[number as usize].retained += 1;
+    }
+
+    /// Lets it go again.
+    pub(crate) fn release(&mut self, number: u32) {
+        let entry = &mut self.entries[number as usize];
+        entry.retained -= 1;
+        let is_idle = entry.retained == 0;
+        let owner = entry.owner;
+        if is_idle && owner.is_some_and(|owner| self.find(&owner).map(|(found, _)| found) != Some(number)) {
+            self.free_if_idle(number);
+        }
+    }
+
+    fn free_if_idle(&mut self, number: u32) {
+        let entry = &mut self.entries[number as usize];
+        if entry.retained == 0 && entry.owner.take().is_some() {
+            self.free.push(number);
+        }
+    }
+
+    /// Forgets owners that nothing refers to. Their rows stay.
+    fn sweep(&mut self) {
+        for number in 1..self.entries.len() as u32 {
+            let entry = &self.entries[number as usize];
+            if entry.retained == 0
+                && let Some(owner) = entry.owner
+            {
+                self.unindex(&owner);
+                self.free_if_idle(number);
+            }
+        }
+        self.sweep_at = self.index.len() + IDLE_OWNERS;
+    }
+}
+
+/// By what tells most owners apart.
+fn hash(owner: &Owner) -> u64 {
+    FixedState::default().hash_one((owner.key, owner.comm))
+}

@@ -1,0 +1,277 @@
+//! What is known of the host, its network namespaces and the trace as a whole.
+//!
+//! Every number is exact for what was traced unless its doc says *inferred*.
+
+use crate::counts::Counts;
+use crate::input::{CensusState, HostFacts, KernelCounters, KernelFacts, TracingFacts};
+use crate::keys::DestKey;
+use std::collections::BTreeMap;
+
+/// Namespaces kept, those that are gone included. Full: the oldest that is gone makes room.
+const NAMESPACES: usize = 2048;
+
+/// Open sockets of one kind that wait for somebody to close.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// Towards where, or on which port.
+    pub destination: DestKey,
+    /// CLOSE_WAIT or FIN_WAIT2.
+    pub state: CensusState,
+    /// How many, by the last census.
+    pub sockets: u64,
+    /// Of these, those that have been so for at least three seconds.
+    pub aged: u64,
+    /// And for at least a minute.
+    pub old: u64,
+}
+
+/// How a socket's fate or owner is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Known {
+    /// Seen.
+    Exact,
+    /// Judged from fields that usually, but not always, decide it.
+    Inferred,
+    /// Found or put right by the census.
+    Census,
+}
+
+/// Substate of a timewait socket (`tw_substate`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[allow(missing_docs, reason = "RFC 9293 names")]
+pub enum Substate {
+    #[serde(rename = "TIME_WAIT")]
+    TimeWait,
+    #[serde(rename = "FIN_WAIT2")]
+    FinWait2,
+}
+
+/// Figures of the last census of a namespace, or of all namespaces together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Coverage {
+    /// Timewait sockets in the census.
+    pub census: u64,
+    /// Of these, joined to a traced closer.
+    pub attributed: u64,
+    /// Of these, made before the trace began, or by a close that was.
+    pub before_start: u64,
+    /// Of these, neither: the tracer owes an answer.
+    pub unattributed: u64,
+}
+
+impl Coverage {
+    /// Share attributed of those made since the start: `attributed / (census - before_start)`; 1 when there are none.
+    pub fn ratio(&self) -> f64 {
+        let made = self.census.saturating_sub(self.before_start);
+        if made == 0 { 1.0 } else { self.attributed as f64 / made as f64 }
+    }
+}
+
+/// Start and length of the trace.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Window {
+    /// Monotonic time of the start.
+    pub start_ns: u64,
+    /// Wall clock of the start, nanoseconds since the Unix epoch.
+    pub start_unix_ns: i128,
+    /// Monotonic time of the newest Input.
+    pub now_ns: u64,
+}
+
+impl Window {
+    /// Length in seconds.
+    pub fn seconds(&self) -> f64 {
+        self.now_ns.saturating_sub(self.start_ns) as f64 / 1e9
+    }
+}
+
+/// Totals over everything traced, unaffected by folding; filters apply.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Totals {
+    /// Everything a row counts.
+    pub counts: Counts,
+    /// Lives received, before filters.
+    pub lives: u64,
+    /// Outcomes by stable name, before filters.
+    pub outcomes: BTreeMap<&'static str, u64>,
+    /// Corrections by the census or by a reset seen late, by kind.
+    pub corrections: BTreeMap<&'static str, u64>,
+    /// Timewait sockets that were counted as made but not followed, because too many were alive.
+    pub live_untracked: u64,
+    /// Rows of censuses, of full sockets and listeners, that were not counted because there were too many.
+    pub open_untracked: u64,
+    /// Ends of timewait sockets that the kernel told of, before filters, those made before the trace included (exact
+    /// tier).
+    pub ends: Ends,
+}
+
+/// Ends of timewait sockets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Ends {
+    /// The timer ran out.
+    pub expired: u64,
+    /// A connect took over.
+    pub reused: u64,
+    /// Before its time by other means.
+    pub killed: u64,
+}
+
+/// A network namespace.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Namespace {
+    /// Inode number.
+    pub netns: u32,
+    /// What it is called; empty when that is not known. Hostile input.
+    pub name: String,
+    /// Kernel figures, once they were read.
+    pub kernel: Option<KernelFacts>,
+    /// Its last census.
+    pub coverage: Coverage,
+    /// When that census was taken, if any.
+    pub census_at_ns: Option<u64>,
+    /// Whether it was whole.
+    pub census_complete: bool,
+    /// Why it cannot be entered.
+    pub refused: Option<String>,
+    /// It does not exist any more. Its name is kept for the rows that it has.
+    pub gone: bool,
+}
+
+/// Host-wide parts of the model, all public and plain.
+#[derive(Clone, Debug, Default)]
+pub struct Summary {
+    /// The host.
+    pub host: HostFacts,
+    /// The tracer.
+    pub tracing: TracingFacts,
+    /// Kernel-side counters.
+    pub counters: KernelCounters,
+    /// Kernel figures of the tracer's own network namespace.
+    pub kernel: KernelFacts,
+    /// Network namespaces that are known, those that are gone included; in the order of their first mention.
+    pub namespaces: Vec<Namespace>,
+    /// Network namespaces that nobody looks into, because there are too many.
+    pub namespaces_left_out: u64,
+    /// Time.
+    pub window: Window,
+    /// Last census of every namespace, together.
+    pub coverage: Coverage,
+    /// When the oldest of these was taken, if there is any.
+    pub census_at_ns: Option<u64>,
+    /// Whether all were whole.
+    pub census_complete: bool,
+    /// Totals.
+    pub totals: Totals,
+    /// Kernel's count of timewait sockets in all namespaces, one per tick, newest last, at most 120.
+    pub time_wait_history: Vec<u64>,
+}
+
+impl Summary {
+    /// A namespace, if anything is known of it.
+    pub fn namespace(&self, netns: u32) -> Option<&Namespace> {
+        self.namespaces.iter().find(|namespace| namespace.netns == netns)
+    }
+
+    /// The same number, but for 0, which is an unknown one: where there is but one that is it. *Inferred*: another one
+    /// may have come up.
+    pub(crate) fn place_of(&self, netns: u32) -> u32 {
+        if netns == 0 && self.present().all(|namespace| namespace.netns == self.host.netns) {
+            self.host.netns
+        } else {
+            netns
+        }
+    }
+
+    /// Figures and sysctls of a namespace, once they were read.
+    pub fn kernel_of(&self, netns: u32) -> Option<&KernelFacts> {
+        let netns = self.place_of(netns);
+        // Most rows are in the tracer's own.
+        if netns == self.host.netns {
+            return Some(&self.kernel);
+        }
+        self.namespace(netns)?.kernel.as_ref()
+    }
+
+    /// Namespaces that exist, as far as is known.
+    pub fn present(&self) -> impl Iterator<Item = &Namespace> {
+        self.namespaces.iter().filter(|namespace| !namespace.gone)
+    }
+
+    /// The kernel's count of timewait sockets in all namespaces together.
+    pub fn time_wait(&self) -> u64 {
+        let others = self.present().filter(|namespace| namespace.netns != self.host.netns);
+        let counts = others.filter_map(|namespace| Some(namespace.kernel.as_ref()?.time_wait));
+        counts.fold(self.kernel.time_wait, u64::saturating_add)
+    }
+
+    /// The entry of a namespace; `None` when there are too many.
+    pub(crate) fn place_namespace(&mut self, netns: u32) -> Option<&mut Namespace> {
+        let all = &mut self.namespaces;
+        let at = match all.iter().position(|namespace| namespace.netns == netns) {
+            Some(at) => at,
+            None => {
+                if all.len() >= NAMESPACES {
+                    let oldest = all.iter().position(|namespace| namespace.gone)?;
+                    all.remove(oldest);
+                }
+                all.push(Namespace { netns, ..Namespace::default() });
+                all.len() - 1
+            }
+        };
+        all.get_mut(at)
+    }
+
+    /// A namespace was found, or its name or reachability changed.
+    pub(crate) fn name(&mut self, netns: u32, name: String, refused: Option<String>) {
+        if let Some(namespace) = self.place_namespace(netns) {
+            if namespace.gone {
+                // The number was given again.
+                *namespace = Namespace { netns, ..Namespace::default() };
+            }
+            namespace.name = name;
+            namespace.refused = refused;
+        }
+    }
+
+    /// A namespace is gone.
+    pub(crate) fn forget(&mut self, netns: u32) {
+        if let Some(namespace) = self.namespaces.iter_mut().find(|namespace| namespace.netns == netns) {
+            let name = std::mem::take(&mut namespace.name);
+            // Its sysctls still say what its rows' budgets were.
+            let kernel = namespace.kernel.take();
+            *namespace = Namespace { netns, name, kernel, gone: true, ..Namespace::default() };
+        }
+        self.sum_up();
+    }
+
+    /// Adds up the censuses of all namespaces.
+    pub(crate) fn sum_up(&mut self) {
+        let mut coverage = Coverage::default();
+        let mut oldest = None;
+        let mut complete = true;
+        for namespace in self.present() {
+            let Some(at_ns) = namespace.census_at_ns else { continue };
+            oldest = Some(oldest.map_or(at_ns, |oldest: u64| oldest.min(at_ns)));
+            complete &= namespace.census_complete;
+            coverage.census += namespace.coverage.census;
+            coverage.attributed += namespace.coverage.attributed;
+            coverage.before_start += namespace.coverage.before_start;
+            coverage.unattributed += namespace.coverage.unattributed;
+        }
+        self.coverage = coverage;
+        self.census_at_ns = oldest;
+        self.census_complete = complete && oldest.is_some();
+    }
+}
+
+/// Who holds open sockets, by the last search.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Holders {
+    /// When it ended; `None` before the first.
+    pub at_ns: Option<u64>,
+    /// No process had to be left out.
+    pub complete: bool,
+    /// What it found.
+    pub rows: Vec<crate::input::Holder>,
+}

@@ -128,7 +128,8 @@ fn programs_that_created_most_keep_their_rows_beside_thousands_of_others() {
     let snapshot = state.snapshot();
     // One that has just begun looks like a one-shot: what it had created by then may be with those.
     let workers = snapshot.rows(GroupBy::Pid).iter().filter(|row| row.counts.time_wait_made >= 45);
-    assert_eq!(workers.count(), WORKERS as usize);
+    let kept = workers.count();
+    assert!((WORKERS as usize..=WORKERS as usize + 1).contains(&kept), "{kept}");
     assert!(!created(&snapshot, GroupBy::Program).contains_key(&GroupKey::Other));
     assert_eq!(created(&snapshot, GroupBy::Program)[&GroupKey::Program("curl".into())], u64::from(WORKERS) * 60);
 }

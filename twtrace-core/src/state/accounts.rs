@@ -24,8 +24,14 @@ pub(crate) const ONE_SHOT: u64 = 2;
 /// How much more than its figures a whole program counts when something has to go.
 const PROGRAM: u64 = 8;
 
-/// Of a full table, so much moves at a time.
+/// Of a full table, this share moves at a time.
 const SHARE: usize = 8;
+
+/// Rows that count so many times the least one's figures stay.
+const ALIKE: u64 = 4;
+
+/// Rows that count no more than this are alike.
+const FEW: u64 = 8;
 
 /// Bounds of the tables.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -130,7 +136,12 @@ impl Accounts {
             if let Some(cell) = self.cells.find(&key) {
                 return cell;
             }
-            if self.cells.has_room() || !self.make_room() {
+            if self.cells.has_room() {
+                return self.cells.get_or_insert(key).0;
+            }
+            if !self.make_room() {
+                // With hardly any rows left there is nothing to move, and the rows themselves are the bound.
+                let key = self.cell_key(number, destination);
                 return self.cells.get_or_insert(key).0;
             }
         }
@@ -194,28 +205,30 @@ impl Accounts {
         self.cells.len() < before
     }
 
-    /// Moves processes until an eighth of the table, or of what is in it, is free.
+    /// Moves those processes that would be missed least, until one more fits.
     fn move_processes(&mut self) {
-        let many = (self.processes.len() / SHARE).max(1);
-        let wanted = self.processes.len().saturating_sub(many);
-        while self.processes.len() > wanted {
+        loop {
             let costs = self.processes.movable().map(|(place, row)| (cost(row), row.id, place)).collect();
-            let moves: Vec<_> =
-                least(costs, many).into_iter().map(|place| (place, self.coarser(self.processes.row(place)))).collect();
+            let moves: Vec<_> = least(costs, self.processes.len() / SHARE)
+                .into_iter()
+                .map(|place| (place, self.coarser(self.processes.row(place))))
+                .collect();
             if moves.is_empty() {
                 return;
             }
             let moved = self.processes.move_rows(moves);
             self.owners.follow(&moved);
             self.move_cells(|process, destination| Some((moved.get(&process)?.id(), destination)));
+            if self.processes.has_room() {
+                return;
+            }
         }
     }
 
     /// Moves destinations of least weight to the other.
     fn move_destinations(&mut self) {
-        let many = (self.destinations.len() / SHARE).max(1);
         let weights = self.destinations.movable().map(|(place, row)| (row.weight(), row.id, place)).collect();
-        let moves = least(weights, many).into_iter().map(|place| (place, DestRow::Other)).collect();
+        let moves = least(weights, self.destinations.len() / SHARE).into_iter().map(|place| (place, DestRow::Other)).collect();
         let moved = self.destinations.move_rows(moves);
         self.move_cells(|process, destination| Some((process, moved.get(&destination)?.id())));
     }
@@ -266,14 +279,17 @@ fn cost(row: &ProcessRow) -> u64 {
     }
 }
 
-/// Those that count least, in order of age, so that the result does not depend on how they were selected.
+/// At most so many of those that count least, and none that counts far more than the least one. In order of age, so that
+/// the result does not depend on how they were selected.
 fn least(mut all: Vec<(u64, u32, RowRef)>, many: usize) -> Vec<RowRef> {
-    let many = many.min(all.len());
+    let many = many.max(1).min(all.len());
     if many == 0 {
         return Vec::new();
     }
     all.select_nth_unstable_by_key(many - 1, |(weight, id, _)| (*weight, *id));
     all.truncate(many);
+    let most = all.iter().map(|(weight, ..)| *weight).min().unwrap_or(0).saturating_mul(ALIKE).max(FEW);
+    all.retain(|(weight, ..)| *weight <= most);
     all.sort_unstable_by_key(|(_, id, _)| *id);
     all.into_iter().map(|(_, _, place)| place).collect()
 }

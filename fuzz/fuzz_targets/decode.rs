@@ -3,12 +3,12 @@
 
 use libfuzzer_sys::fuzz_target;
 use twtrace_core::decode::decode;
-use twtrace_core::engine::{Engine, EngineConfig, Limits};
+use twtrace_core::state::{Engine, Config, Limits};
 use twtrace_core::input::Input;
 
 fuzz_target!(|bytes: &[u8]| {
     let limits = Limits { rows: 8, pairs: 8, live: 16 };
-    let mut engine = Engine::new(EngineConfig { limits, history: true, ..EngineConfig::default() });
+    let mut engine = Engine::new(Config { limits, history: true, ..Config::default() });
     // Records of 512 bytes are longer than any: several of them meet in one engine.
     for (number, record) in bytes.chunks(512).enumerate() {
         if let Ok(input) = decode(record) {

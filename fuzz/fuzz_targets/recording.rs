@@ -17,7 +17,7 @@ use std::process::abort;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use twtrace_recording::reader::Recording;
-use twtrace_core::engine::{Engine, EngineConfig, Limits};
+use twtrace_core::state::{Engine, Config, Limits};
 
 /// No file here is worth more at once, in bytes. libFuzzer's own limit of allocations needs a sanitizer.
 const LARGEST_ALLOCATION: usize = 512 << 20;
@@ -105,7 +105,7 @@ fn folder() -> tempfile::TempDir {
 fn read(path: &Path) -> usize {
     let Ok(recording) = Recording::open(path) else { return 0 };
     let limits = Limits { rows: 8, pairs: 8, live: 16 };
-    let mut engine = Engine::new(EngineConfig { limits, history: true, ..EngineConfig::default() });
+    let mut engine = Engine::new(Config { limits, history: true, ..Config::default() });
     let mut replay = recording.replay().expect("no thread");
     let mut count = 0;
     let mut sink = |input| {

@@ -12,7 +12,7 @@ use std::thread;
 
 use twtrace_core::connection::{Outcome, after_reset_sent, judge};
 use twtrace_core::input::{Comm, Hook, Input, KernelCounters, Life, Owner, Role, Tier, TimewaitCause, Tuple};
-use twtrace_core::model::Known;
+use twtrace_core::snapshot::Known;
 use twtrace_core::source::Source as _;
 use twtrace_probe::source::live::{Live, LiveOptions};
 use twtrace_tests::tracer::{PUMP, Place, program};

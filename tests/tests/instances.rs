@@ -113,7 +113,7 @@ fn reported(report: &Value, of: &Figures) -> Figures {
     of.keys()
         .map(|pid| {
             let row = rows.iter().find(|row| row["pid"] == *pid).unwrap_or_else(|| panic!("no row of {pid}"));
-            let names = ["opened", "accepted", "closed_first", "closed_last", "time_wait_made"];
+            let names = ["opened", "accepted", "closed_first", "closed_last", "time_wait_created"];
             (*pid, names.map(|name| row[name].as_u64().unwrap()))
         })
         .collect()
@@ -177,7 +177,7 @@ fn instances_do_not_disturb_each_other() {
         }
         let unattributed = connections - number(own(report), "/coverage/attributed");
         // On a slow machine the first ones run out meanwhile.
-        let over = number(report, "/totals/time_wait_made") - number(report, "/totals/time_wait_live");
+        let over = number(report, "/totals/time_wait_created") - number(report, "/totals/time_wait_live");
         assert!(unattributed <= missing + over, "{:#} {:#}", own(report)["coverage"], report["totals"]);
         // Some vendors' kernels run no tracing program at times, whoever traces: then a few ends and accepts of the
         // server are missing, in both. Elsewhere every transition is seen, five in each life, and every accept.

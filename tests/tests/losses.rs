@@ -91,7 +91,7 @@ fn seen_and_lost_are_what_happened() {
     let rows = report["processes"].as_array().unwrap();
     for worker in &churned.workers {
         let row = rows.iter().find(|row| row["pid"] == worker.who.pid);
-        let made = row.map_or(0, |row| row["time_wait_made"].as_u64().unwrap());
+        let made = row.map_or(0, |row| row["time_wait_created"].as_u64().unwrap());
         assert!(made <= worker.made, "{made} of {}: {row:?}", worker.made);
     }
 }

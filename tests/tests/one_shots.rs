@@ -56,7 +56,7 @@ fn sums(rows: impl Iterator<Item = (Option<u64>, u64)>, of: &Counts) -> Counts {
 
 /// The same from rows in JSON.
 fn of_json(rows: &Value, key: &str, of: &Counts) -> Counts {
-    sums(rows.as_array().unwrap().iter().map(|row| (row[key].as_u64(), number(row, "/time_wait_made"))), of)
+    sums(rows.as_array().unwrap().iter().map(|row| (row[key].as_u64(), number(row, "/time_wait_created"))), of)
 }
 
 /// The first difference of two lists of thousands.

@@ -59,7 +59,7 @@ fn sides(place: &Place, port: u16) -> (u64, u64) {
 /// Timewait sockets made by the rows with that command.
 fn made_by(rows: &Value, command: &str) -> u64 {
     let rows = rows.as_array().unwrap().iter();
-    rows.filter(|row| row["command"] == command).map(|row| row["time_wait_made"].as_u64().unwrap()).sum()
+    rows.filter(|row| row["command"] == command).map(|row| row["time_wait_created"].as_u64().unwrap()).sum()
 }
 
 #[test]
@@ -142,7 +142,7 @@ fn nginx_fetched_by_one_shot_curls() {
         assert_eq!(made_by(&report["processes"], "nginx"), server_side);
         assert_eq!(made_by(&report["processes"], "curl"), client_side);
         assert_eq!(made_by(&report["processes"], maker), 100, "{maker}");
-        assert_eq!(own_destinations(&report, "time_wait_made"), 100);
+        assert_eq!(own_destinations(&report, "time_wait_created"), 100);
         assert_eq!(own(&report)["coverage"]["ratio"], 1.0);
 
         // A hundred processes that are gone are one row under the script that started them.
@@ -151,7 +151,7 @@ fn nginx_fetched_by_one_shot_curls() {
         assert_eq!(script.len(), 1, "{groups:#?}");
         assert_eq!((&script[0]["opened"], &script[0]["processes"]), (&100.into(), &100.into()));
         let expected = if maker == "curl" { 100 } else { 0 };
-        assert_eq!(script[0]["time_wait_made"], expected);
+        assert_eq!(script[0]["time_wait_created"], expected);
         let report = top.end();
         agrees(&place, &report);
         println!("100 times curl {curl}: 100 timewait sockets of {maker}");

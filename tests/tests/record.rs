@@ -15,9 +15,9 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
-use twtrace_core::engine::{Engine, EngineConfig};
 use twtrace_core::input::{Input, Role};
-use twtrace_core::model::GroupBy;
+use twtrace_core::snapshot::GroupBy;
+use twtrace_core::state::{Config, Engine};
 use twtrace_recording::Info;
 use twtrace_recording::reader::Recording;
 use twtrace_tests::top::{await_attached, churn, quiet_place};
@@ -43,7 +43,7 @@ fn read(path: &Path) -> Recorded {
     let mut opened = BTreeMap::new();
     let mut open = 0;
     let mut lost = 0;
-    let mut engine = Engine::new(EngineConfig::default());
+    let mut engine = Engine::new(Config::default());
     let mut replay = recording.replay().unwrap();
     let mut see = |input: Input| {
         match &input {
@@ -116,7 +116,7 @@ fn what_a_command_did_is_recorded_and_its_code_passed_on() {
         let mut rows = recorded.engine.model().rows(GroupBy::Process);
         let row = rows.find(|row| row.owner.is_some_and(|owner| owner.key.tgid == pid)).unwrap();
         assert!(row.owner.is_some());
-        row.counts.time_wait_made
+        row.counts.time_wait_created
     };
     for worker in &churned.workers {
         assert!(made(worker.who.pid) + recorded.lost >= worker.made);

@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
-use twtrace_core::engine::{Engine, EngineConfig};
 use twtrace_core::input::Input;
 use twtrace_core::source::Source as _;
+use twtrace_core::state::{Config, Engine};
 use twtrace_probe::source::EventSource as _;
 use twtrace_probe::source::live::{Live, LiveOptions};
 use twtrace_recording::reader::Recording;
@@ -51,7 +51,7 @@ impl Both {
 }
 
 fn engine() -> Engine {
-    Engine::new(EngineConfig { history: true, ..EngineConfig::default() })
+    Engine::new(Config { history: true, ..Config::default() })
 }
 
 /// Runs the generator, `$0` in the script.
@@ -202,7 +202,7 @@ fn a_connection_takes_24_bytes_at_most() {
     assert!(accepted <= CONNECTIONS && accepted + missing >= CONNECTIONS, "{accepted} accepted, {missing} hidden");
     let opened = churned.workers.iter().map(|worker| {
         let row = rows.iter().find(|row| row["pid"] == worker.who.pid).unwrap();
-        assert_eq!(number(row, "/time_wait_made"), worker.made, "{}", worker.who.comm);
+        assert_eq!(number(row, "/time_wait_created"), worker.made, "{}", worker.who.comm);
         number(row, "/opened")
     });
     assert_eq!(opened.sum::<u64>(), CONNECTIONS);
@@ -223,7 +223,7 @@ fn a_connection_takes_24_bytes_at_most() {
 /// Timewait sockets per second that the processes of a command made, by a report of one recording.
 fn rate(report: &Value, command: &str) -> f64 {
     let rows = report["processes"].as_array().unwrap().iter();
-    let made: u64 = rows.filter(|row| row["command"] == command).map(|row| number(row, "/time_wait_made")).sum();
+    let made: u64 = rows.filter(|row| row["command"] == command).map(|row| number(row, "/time_wait_created")).sum();
     made as f64 / report["recordings"][0]["window"]["seconds"].as_f64().unwrap()
 }
 
@@ -295,7 +295,8 @@ fn process(report: &Value, pid: u32) -> &Value {
 fn figures(row: &Value) -> Value {
     let names =
         ["command", "ppid", "parent_command", "uid", "opened", "accepted", "closed_first", "closed_last", "reset"];
-    let more = ["time_wait_made", "time_wait_live", "fin_wait2_live", "bytes_sent", "bytes_received", "destinations"];
+    let more =
+        ["time_wait_created", "time_wait_live", "fin_wait2_live", "bytes_sent", "bytes_received", "destinations"];
     let mut figures: serde_json::Map<_, _> =
         names.into_iter().chain(more).map(|name| (name.to_owned(), row[name].clone())).collect();
     // Equal ones come in the order in which their first records were read, which each tracer does by itself.
@@ -323,7 +324,8 @@ fn a_report_says_what_happened() {
         let check = |pid: u32, mine: &str, sockets: u64, closes: bool| {
             let row = process(&report, pid);
             let expected = if closes { [sockets, sockets, 0, sockets] } else { [sockets, 0, sockets, 0] };
-            for (name, expected) in [mine, "closed_first", "closed_last", "time_wait_made"].into_iter().zip(expected) {
+            for (name, expected) in [mine, "closed_first", "closed_last", "time_wait_created"].into_iter().zip(expected)
+            {
                 let found = number(row, &format!("/{name}"));
                 assert!(found <= expected && found + missing >= expected, "{found} {name}, not {expected}: {row:#}");
             }

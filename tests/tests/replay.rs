@@ -13,8 +13,8 @@ use nix::unistd::Pid;
 use recorded::{LENGTH, NAME, SECOND, START, inputs, recorded};
 use serde_json::Value;
 use tempfile::TempDir;
-use twtrace_core::engine::{Engine, EngineConfig};
 use twtrace_core::input::Input;
+use twtrace_core::state::{Config, Engine};
 use twtrace_tests::terminal::Terminal;
 use twtrace_tests::top::{await_attached, churn, quiet_place};
 use twtrace_tests::tracer::{Place, program};
@@ -26,7 +26,7 @@ fn twtrace(folder: &Path, arguments: &[&str]) -> Output {
 
 /// The report of an engine that was told everything up to the first tick at a time.
 fn report_at(at_ns: u64) -> String {
-    let mut engine = Engine::new(EngineConfig::default());
+    let mut engine = Engine::new(Config::default());
     for input in inputs() {
         let is_there = matches!(&input, Input::Tick { at_ns: tick_ns } if *tick_ns >= at_ns);
         engine.apply(input);

@@ -15,7 +15,7 @@ fn made(report: &Value) -> BTreeMap<(u64, String), u64> {
     for process in report["processes"].as_array().unwrap() {
         let Some(pid) = process["pid"].as_u64() else { continue };
         for destination in process["destinations"].as_array().unwrap() {
-            let count = destination["time_wait_made"].as_u64().unwrap();
+            let count = destination["time_wait_created"].as_u64().unwrap();
             if count > 0 {
                 let remote = destination["remote_addr"].as_str().unwrap();
                 made.insert((pid, remote.to_owned()), count);
@@ -51,7 +51,7 @@ fn sixty_thousand_sockets_of_twenty_processes_to_sixty_four_destinations() {
     for worker in &churned.workers {
         let row = processes.iter().find(|row| row["pid"] == worker.who.pid).unwrap();
         assert_eq!(row["command"], worker.who.comm.as_str());
-        for name in ["opened", "closed_first", "time_wait_made", "time_wait_live"] {
+        for name in ["opened", "closed_first", "time_wait_created", "time_wait_live"] {
             assert_eq!(row[name].as_u64(), Some(worker.made), "{name} of {}", worker.who.comm);
         }
     }
@@ -60,7 +60,7 @@ fn sixty_thousand_sockets_of_twenty_processes_to_sixty_four_destinations() {
         let missing = 60_000 - number(server, &format!("/{name}"));
         assert!(missing <= hidden(&report, 60_000), "{missing} of {name}");
     }
-    assert_eq!(server["time_wait_made"], 0);
+    assert_eq!(server["time_wait_created"], 0);
 
     // By destination too, from the other side: the view shows at most 16 for each process.
     let destinations = report["destinations"].as_array().unwrap();
@@ -76,7 +76,7 @@ fn sixty_thousand_sockets_of_twenty_processes_to_sixty_four_destinations() {
         assert_eq!(row["port"], 9000);
         assert_eq!(row["ports_used"], row["time_wait_live"], "no connection is open: {row}");
         *seen.entry(row["remote_addr"].as_str().unwrap().to_owned()).or_default() +=
-            row["time_wait_made"].as_u64().unwrap();
+            row["time_wait_created"].as_u64().unwrap();
     }
     assert_eq!(seen, expected);
     for ((pid, remote), count) in made(&report) {

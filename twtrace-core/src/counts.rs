@@ -10,12 +10,27 @@ pub type Errors = BTreeMap<u16, u64>;
 /// A figure that every row has.
 #[derive(Debug)]
 pub struct Field {
-    /// Its name in JSON and CSV.
+    /// Its name in JSON and CSV, and for `--sort`.
     pub name: &'static str,
+    /// A short name for `--sort` beside the full one.
+    pub short: &'static str,
+    /// Heading of its column.
+    pub heading: &'static str,
+    /// How many cells its column takes in live tables; 0 for one that is not shown there.
+    pub width: u16,
+    /// Which columns go first when there is no room: those with the highest number.
+    pub rank: u8,
     /// What it says, with its unit.
     pub doc: &'static str,
     /// Its value.
     pub get: fn(&Counts) -> Figure<'_>,
+}
+
+impl Field {
+    /// The field of a full or a short name.
+    pub fn of(name: &str) -> Option<&'static Self> {
+        FIELDS.iter().find(|field| field.name == name || field.short == name)
+    }
 }
 
 /// The value of a figure.
@@ -23,12 +38,26 @@ pub struct Field {
 pub enum Figure<'a> {
     /// A number of things.
     Count(u64),
+    /// A number of things alive now: exact as of the last census, inferred since.
+    Live(u64),
     /// Things per second.
     Rate(f64),
     /// Lengths of time, in microseconds.
     Times(&'a Sketch),
     /// Failed calls by errno.
     Errors(&'a Errors),
+}
+
+impl Figure<'_> {
+    /// What rows are ordered by: a number, of times the median.
+    pub fn size(&self) -> f64 {
+        match self {
+            Self::Count(number) | Self::Live(number) => *number as f64,
+            Self::Rate(per_s) => *per_s,
+            Self::Times(times) => times.quantile(0.5).unwrap_or(0) as f64,
+            Self::Errors(errors) => errors.values().map(|count| *count as f64).sum(),
+        }
+    }
 }
 
 /// How the figures of two rows become one.
@@ -65,6 +94,9 @@ macro_rules! figure {
     (Count, $value:expr) => {
         Figure::Count($value)
     };
+    (Live, $value:expr) => {
+        Figure::Live($value)
+    };
     (Rate, $value:expr) => {
         Figure::Rate($value)
     };
@@ -77,7 +109,11 @@ macro_rules! figure {
 }
 
 macro_rules! counts {
-    ($($(#[doc = $doc:literal])+ $name:ident $(as $shown:literal)?: $type:ty = $figure:ident, $merge:ident;)*) => {
+    ($(
+        $(#[doc = $doc:literal])+
+        $name:ident $(as $shown:literal)? ($short:literal, $heading:literal $(, $width:literal, $rank:literal)?):
+            $type:ty = $figure:ident, $merge:ident;
+    )*) => {
         /// What was counted for a row.
         #[derive(Clone, Debug, Default, PartialEq)]
         pub struct Counts {
@@ -88,6 +124,10 @@ macro_rules! counts {
         pub const FIELDS: &[Field] = &[$(Field {
             // The name that it is shown by, if it has one of its own.
             name: [$($shown,)? stringify!($name)][0],
+            short: $short,
+            heading: $heading,
+            width: [$($width,)? 0][0],
+            rank: [$($rank,)? u8::MAX][0],
             doc: concat!($($doc),+),
             get: |counts| figure!($figure, counts.$name),
         }),*];
@@ -102,50 +142,54 @@ macro_rules! counts {
     };
 }
 
+// Name, short name and heading; where live tables have a column for it, its width in cells and its rank; type, kind and
+// how two rows merge.
 counts! {
-    /// Connections opened by connect (ended ones whose opener is this row), failed ones included.
-    opened: u64 = Count, sum;
-    /// Connections accepted (ended ones).
-    accepted: u64 = Count, sum;
-    /// Ended connections in which this row sent its FIN before the peer's (FIN_WAIT1 reached).
-    closed_first: u64 = Count, sum;
-    /// Ended connections in which this row sent its FIN after the peer's (LAST_ACK reached).
-    closed_last: u64 = Count, sum;
-    /// Connections that ended by a reset, sent or received, or by an abort.
-    reset: u64 = Count, sum;
-    /// TIME_WAIT sockets made, of both substates.
-    time_wait_made: u64 = Count, sum;
+    /// TIME_WAIT sockets created, of both substates.
+    time_wait_created("created", "CREATED", 9, 0): u64 = Count, sum;
     /// TIME_WAIT sockets alive now, both substates. Follows the census; between two of them, expiry is inferred.
-    time_wait_live: u64 = Count, sum;
-    /// Of these, those whose substate was FIN_WAIT2 when last looked at.
-    fin_wait2_live: u64 = Count, sum;
-    /// TIME_WAIT sockets whose timer ran out. Exact in the exact tier, else worked out from timers and censuses.
-    time_wait_expired: u64 = Count, sum;
+    time_wait_live("live", "LIVE", 8, 1): u64 = Live, sum;
+    /// TIME_WAIT sockets created per second over the last few seconds.
+    created_per_s("rate", "CREATED/S", 9, 2): f64 = Rate, rates;
+    /// Connections opened by connect (ended ones whose opener is this row), failed ones included.
+    opened("opened", "OPENED", 9, 7): u64 = Count, sum;
+    /// Connections accepted (ended ones).
+    accepted("accepted", "ACCEPTED", 9, 8): u64 = Count, sum;
+    /// Connections that ended by a reset, sent or received, or by an abort.
+    reset("reset", "RESET", 7, 9): u64 = Count, sum;
+    /// Failed connects by errno, EADDRNOTAVAIL from port exhaustion included.
+    connect_errors("errors", "ERRORS", 7, 6): Errors = Errors, errors;
+    /// Ended connections in which this row sent its FIN before the peer's (FIN_WAIT1 reached).
+    closed_first("first", "1ST FIN", 9, 11): u64 = Count, sum;
+    /// Ended connections in which this row sent its FIN after the peer's (LAST_ACK reached).
+    closed_last("last", "2ND FIN", 9, 12): u64 = Count, sum;
+    /// Lifetimes of established connections, first to last transition; quantiles within 6%.
+    lifetimes as "lifetime_ms" ("life", "LIFE", 7, 10): Sketch = Times, times;
+    /// Of the TIME_WAIT sockets alive, those whose substate was FIN_WAIT2 when last looked at.
+    fin_wait2_live("fin_wait2", "FIN_WAIT2"): u64 = Live, sum;
+    /// TIME_WAIT sockets whose timer ran out. Exact in the exact tier, else inferred from timers and censuses.
+    time_wait_expired("expired", "EXPIRED"): u64 = Count, sum;
     /// TIME_WAIT sockets that a connect took over (`tcp_tw_reuse`; exact tier).
-    time_wait_reused: u64 = Count, sum;
+    time_wait_reused("reused", "REUSED"): u64 = Count, sum;
     /// TIME_WAIT sockets that ended before their time by other means (exact tier).
-    time_wait_killed: u64 = Count, sum;
+    time_wait_killed("killed", "KILLED"): u64 = Count, sum;
     /// TIME_WAIT sockets that ended before their time, by a cause that is not known: a census no longer had them (other
     /// tiers).
-    time_wait_ended_early: u64 = Count, sum;
+    time_wait_ended_early("early", "ENDED EARLY"): u64 = Count, sum;
     /// TIME_WAIT sockets that were due and refused: the bucket limit, or no memory.
-    time_wait_overflow: u64 = Count, sum;
-    /// Most TIME_WAIT sockets alive at one time. Of folded rows a lower bound.
-    time_wait_live_peak: u64 = Count, at_least;
-    /// TIME_WAIT sockets made per second over the last few seconds.
-    rate_per_s: f64 = Rate, rates;
-    /// Most TIME_WAIT sockets made within one second of the monotonic clock. Of folded rows a lower bound.
-    peak_per_s: u64 = Count, at_least;
-    /// Lifetimes of established connections, first to last transition; quantiles within 6%.
-    lifetimes as "lifetime_ms": Sketch = Times, times;
-    /// Failed connects by errno, EADDRNOTAVAIL from port exhaustion included.
-    connect_errors: Errors = Errors, errors;
+    time_wait_overflow("overflow", "OVERFLOW"): u64 = Count, sum;
+    /// Most TIME_WAIT sockets alive at one time. Of several processes together inferred from what they created over time
+    /// (recordings), else a lower bound.
+    time_wait_live_peak("live_peak", "LIVE PEAK"): u64 = Count, at_least;
+    /// Most TIME_WAIT sockets created within one second of the monotonic clock. Of several processes together inferred
+    /// from what they created over time (recordings), else a lower bound.
+    created_peak_per_s("peak", "PEAK/S"): u64 = Count, at_least;
     /// Payload acknowledged by peers, bytes.
-    bytes_sent: u64 = Count, sum;
+    bytes_sent("sent", "SENT"): u64 = Count, sum;
     /// Payload received, bytes.
-    bytes_received: u64 = Count, sum;
+    bytes_received("received", "RECEIVED"): u64 = Count, sum;
     /// Segments retransmitted.
-    retransmits: u64 = Count, sum;
+    retransmits("retransmits", "RETRANS"): u64 = Count, sum;
 }
 
 impl Counts {
@@ -157,7 +201,7 @@ impl Counts {
 
     /// Whether nothing was counted.
     pub(crate) fn is_empty(&self) -> bool {
-        *self == Self { rate_per_s: self.rate_per_s, ..Self::default() }
+        *self == Self { created_per_s: self.created_per_s, ..Self::default() }
     }
 }
 
@@ -168,7 +212,9 @@ mod tests {
     #[test]
     fn each_figure_has_a_name_of_its_own_and_a_text() {
         for (at, field) in FIELDS.iter().enumerate() {
-            assert!(FIELDS[at + 1..].iter().all(|other| other.name != field.name), "{}", field.name);
+            let names = |field: &Field| [field.name, field.short];
+            let others = FIELDS[at + 1..].iter().flat_map(names);
+            assert!(others.into_iter().all(|other| !names(field).contains(&other)), "{}", field.name);
             assert!(field.doc.ends_with(['.', '%']) && field.name.is_ascii(), "{}", field.name);
         }
     }
@@ -176,19 +222,19 @@ mod tests {
     #[test]
     fn two_rows_merge_by_the_rule_of_each_figure() {
         let row = |made, peak, live| Counts {
-            time_wait_made: made,
-            peak_per_s: peak,
+            time_wait_created: made,
+            created_peak_per_s: peak,
             time_wait_live: live,
             time_wait_live_peak: live,
-            rate_per_s: 1.0,
+            created_per_s: 1.0,
             connect_errors: [(99, made)].into(),
             ..Counts::default()
         };
         let mut both = row(u64::MAX - 1, 3, 5);
         both.absorb(&row(2, 7, 4));
-        assert_eq!((both.time_wait_made, both.peak_per_s), (u64::MAX, 7));
+        assert_eq!((both.time_wait_created, both.created_peak_per_s), (u64::MAX, 7));
         // All that is alive is alive at one time.
         assert_eq!((both.time_wait_live, both.time_wait_live_peak), (9, 9));
-        assert_eq!((both.connect_errors[&99], both.rate_per_s), (u64::MAX, 2.0));
+        assert_eq!((both.connect_errors[&99], both.created_per_s), (u64::MAX, 2.0));
     }
 }

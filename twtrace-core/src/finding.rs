@@ -150,7 +150,7 @@ pub type Evidence = (&'static str, Value);
 /// What a change does, in numbers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Effect {
-    /// What changes: `time_wait_made_per_s`, `ports_total`, `max_rate_per_s`, `connect_failures_per_s`,
+    /// What changes: `time_wait_created_per_s`, `ports_total`, `max_rate_per_s`, `connect_failures_per_s`,
     /// `connections_needed`, `ports_bound`, `time_wait_live`, `max_tw_buckets`, `resets_per_s`, `close_wait`,
     /// `fin_wait2`.
     pub figure: &'static str,

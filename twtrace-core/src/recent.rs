@@ -87,12 +87,12 @@ pub(crate) struct Rate {
     /// As of the last [`Self::refresh`].
     pub(crate) per_s: f64,
     /// Most within a second.
-    pub(crate) peak_per_s: u64,
+    pub(crate) created_peak_per_s: u64,
 }
 
 impl Rate {
     pub(crate) fn count(&mut self, at_ns: u64) {
-        self.peak_per_s = self.peak_per_s.max(self.recent.add(at_ns).into());
+        self.created_peak_per_s = self.created_peak_per_s.max(self.recent.add(at_ns).into());
     }
 
     pub(crate) fn refresh(&mut self, now_ns: u64, start_ns: u64) {

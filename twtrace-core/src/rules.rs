@@ -101,7 +101,7 @@ fn place(netns: u32, address: IpAddr, port: u16) -> (u32, IpAddr, u16) {
 }
 
 /// Evidence of those that make timewait sockets: how many they have made.
-const MADE: &str = "time_wait_made";
+const MADE: &str = "time_wait_created";
 
 /// How many timewait sockets a habit has made.
 fn made(habit: &Finding) -> u64 {

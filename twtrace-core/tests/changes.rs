@@ -143,9 +143,7 @@ fn seen(engine: &State) -> Vec<String> {
     totals.counts.time_wait_live_peak = 0;
     let mut all = vec![format!("{totals:?} {:?} {:?}", summary.coverage, summary.namespaces)];
     all.extend(model.rows(GroupBy::Pid).iter().map(|row| format!("{:?} {}", row.key, counts(&row.counts))));
-    all.extend(
-        model.destinations().iter().map(|row| format!("{:?} {} {}", row.key, counts(&row.counts), row.established)),
-    );
+    all.extend(model.destinations().iter().map(|row| format!("{:?} {} {}", row.key, counts(&row.counts), row.open)));
     let mut live: Vec<String> = model
         .sockets()
         .iter()

@@ -26,8 +26,8 @@ fn the_maker_is_the_closer_and_the_opener_is_kept() {
     one.opener = Some(parent);
     let engine = engine([start(), ended(one)]);
     let made = |who: &twtrace_core::input::Owner| counts(&engine, GroupBy::Pid, GroupKey::Process(who.key));
-    assert_eq!((made(&child).time_wait_made, made(&child).closed_first, made(&child).opened), (1, 1, 0));
-    assert_eq!((made(&parent).time_wait_made, made(&parent).opened), (0, 1));
+    assert_eq!((made(&child).time_wait_created, made(&child).closed_first, made(&child).opened), (1, 1, 0));
+    assert_eq!((made(&parent).time_wait_created, made(&parent).opened), (0, 1));
     let shown = engine.snapshot();
     let live: Vec<_> = shown.sockets().iter().collect();
     assert_eq!(live.len(), 1);
@@ -49,7 +49,7 @@ fn a_pid_used_again_is_another_process() {
     assert_eq!(engine.snapshot().rows(GroupBy::Pid).iter().count(), 2);
     let shown = engine.snapshot();
     let command = shown.rows(GroupBy::Command).iter().next().unwrap();
-    assert_eq!((command.processes, command.counts.time_wait_made), (2, 2));
+    assert_eq!((command.processes, command.counts.time_wait_created), (2, 2));
 }
 
 #[test]
@@ -61,7 +61,7 @@ fn one_shot_children_gather_under_their_parent() {
     });
     let engine = engine([start()].into_iter().chain(inputs));
     let row = counts(&engine, GroupBy::Parent, GroupKey::Parent(77, comm("poll.sh")));
-    assert_eq!(row.time_wait_made, 100);
+    assert_eq!(row.time_wait_created, 100);
     assert_eq!(engine.snapshot().rows(GroupBy::Parent).iter().count(), 1);
 }
 
@@ -108,7 +108,7 @@ fn failed_connects_count_for_their_opener_by_errno() {
     let engine = engine([start(), Input::ConnectFailed(Box::new(failed)), ended(no_port)]);
     let row = counts(&engine, GroupBy::Pid, GroupKey::Process(who.key));
     assert_eq!(row.connect_errors.into_iter().collect::<Vec<_>>(), [(99, 1), (101, 1)]);
-    assert_eq!((row.opened, row.time_wait_made), (2, 0));
+    assert_eq!((row.opened, row.time_wait_created), (2, 0));
     let outcomes = &engine.summary().totals.outcomes;
     assert_eq!((outcomes["no_port"], outcomes["connect_failed"]), (1, 1));
 }
@@ -119,7 +119,7 @@ fn without_a_census_a_socket_expires_after_a_minute() {
     engine.apply(tick(T + 59 * SECOND));
     assert_eq!(totals(&engine).time_wait_live, 1);
     engine.apply(tick(T + 60 * SECOND));
-    assert_eq!((totals(&engine).time_wait_live, totals(&engine).time_wait_made), (0, 1));
+    assert_eq!((totals(&engine).time_wait_live, totals(&engine).time_wait_created), (0, 1));
     assert_eq!(engine.snapshot().sockets().iter().count(), 0);
 }
 
@@ -140,7 +140,7 @@ fn a_census_covers_what_was_traced_and_tells_the_older_ones_apart() {
     // The older one holds a port too, and nobody is named for it.
     assert_eq!(totals(&engine).time_wait_live, 2);
     assert_eq!(counts(&engine, GroupBy::Pid, GroupKey::Unknown).time_wait_live, 1);
-    assert_eq!(totals(&engine).time_wait_made, 1);
+    assert_eq!(totals(&engine).time_wait_created, 1);
 }
 
 #[test]
@@ -219,12 +219,12 @@ fn a_census_finds_a_socket_that_was_judged_away() {
     let mut unclear = life(1, owner(10, "a"), traced, T);
     unclear.sock_dead = false;
     let mut engine = engine([start(), ended(unclear)]);
-    assert_eq!(totals(&engine).time_wait_made, 0);
+    assert_eq!(totals(&engine).time_wait_created, 0);
     assert_eq!(totals(&engine).reset, 1);
     census(T + SECOND, vec![row(1, traced, CensusState::TimeWait, 59_000)])
         .into_iter()
         .for_each(|input| engine.apply(input));
-    assert_eq!((totals(&engine).time_wait_made, totals(&engine).reset, totals(&engine).time_wait_live), (1, 0, 1));
+    assert_eq!((totals(&engine).time_wait_created, totals(&engine).reset, totals(&engine).time_wait_live), (1, 0, 1));
     assert_eq!(engine.summary().coverage.attributed, 1);
     assert_eq!(engine.summary().totals.corrections["found_by_census"], 1);
     assert_eq!(engine.snapshot().sockets().iter().next().unwrap().known, Known::Census);
@@ -237,11 +237,11 @@ fn a_reset_right_after_the_end_takes_the_socket_back() {
     let reset = |at_ns| Input::ResetSent { cookie: 1, tuple: tuple(40000, 1, 80), life: 0, at_ns };
     let engine_after = |at_ns| engine([start(), ended(one.clone()), reset(at_ns)]);
     let soon = engine_after(T + 1_000);
-    assert_eq!((totals(&soon).time_wait_made, totals(&soon).time_wait_live, totals(&soon).reset), (0, 0, 1));
+    assert_eq!((totals(&soon).time_wait_created, totals(&soon).time_wait_live, totals(&soon).reset), (0, 0, 1));
     let outcomes = &soon.summary().totals.outcomes;
     assert_eq!((outcomes["fin_wait2_timewait"], outcomes["reset_sent"]), (0, 1));
     let late = engine_after(T + SECOND);
-    assert_eq!((totals(&late).time_wait_made, totals(&late).reset), (1, 0));
+    assert_eq!((totals(&late).time_wait_created, totals(&late).reset), (1, 0));
 }
 
 #[test]
@@ -252,9 +252,9 @@ fn an_end_that_was_not_seen_is_settled_by_the_census() {
     (unseen.end_unseen, unseen.sock_dead) = (true, false);
     let confirmed = census(T + SECOND, vec![row(1, traced, CensusState::TimeWait, 59_000)]);
     let engine_a = engine([start(), ended(unseen.clone())].into_iter().chain(confirmed));
-    assert_eq!((totals(&engine_a).time_wait_made, engine_a.summary().coverage.attributed), (1, 1));
+    assert_eq!((totals(&engine_a).time_wait_created, engine_a.summary().coverage.attributed), (1, 1));
     let engine_b = engine([start(), ended(unseen)].into_iter().chain(census(T + SECOND, vec![])));
-    assert_eq!((totals(&engine_b).time_wait_made, totals(&engine_b).time_wait_live), (0, 0));
+    assert_eq!((totals(&engine_b).time_wait_created, totals(&engine_b).time_wait_live), (0, 0));
 }
 
 #[test]
@@ -262,7 +262,7 @@ fn a_guess_at_the_bucket_limit_is_put_right() {
     let mut guess = life(1, owner(10, "a"), tuple(40_000, 1, 80), T);
     guess.tw = Some(twtrace_core::input::TwCount { before: None, after: 99, max: 100 });
     let engine = engine([start(), ended(guess)].into_iter().chain(census(T + SECOND, vec![])));
-    assert_eq!((totals(&engine).time_wait_made, totals(&engine).time_wait_live), (0, 0));
+    assert_eq!((totals(&engine).time_wait_created, totals(&engine).time_wait_live), (0, 0));
     assert_eq!(engine.summary().totals.outcomes["unknown"], 1);
     assert_eq!(engine.summary().totals.corrections["never_made"], 1);
 }
@@ -297,7 +297,7 @@ fn established_connections_take_part_in_the_budget() {
     census(T + SECOND, rows).into_iter().for_each(|input| engine.apply(input));
     let shown = engine.snapshot();
     let row = shown.destinations().iter().next().unwrap();
-    assert_eq!((row.established, row.budget.unwrap().used), (2, 3));
+    assert_eq!((row.open, row.budget.unwrap().used), (2, 3));
 }
 
 #[test]
@@ -321,7 +321,7 @@ fn a_filter_narrows_rows_and_never_the_coverage() {
         let engine = engine_with(Config { filter: filter.clone(), ..Config::default() }, inputs());
         let shown: Vec<_> = engine.snapshot().rows(GroupBy::Pid).iter().map(|row| row.key.clone()).collect();
         assert_eq!(shown, [GroupKey::Process(a.key)], "{filter:?}");
-        assert_eq!((totals(&engine).time_wait_made, totals(&engine).time_wait_live), (1, 1), "{filter:?}");
+        assert_eq!((totals(&engine).time_wait_created, totals(&engine).time_wait_live), (1, 1), "{filter:?}");
         assert_eq!(engine.snapshot().sockets().iter().count(), 1);
         let summary = engine.summary();
         assert_eq!((summary.coverage.attributed, summary.totals.lives), (2, 2), "{filter:?}");
@@ -347,11 +347,11 @@ fn past_the_bound_the_smallest_rows_become_other() {
     let rows: Vec<_> = shown.rows(GroupBy::Pid).iter().collect();
     assert!(rows.len() <= 17, "{}", rows.len());
     let big = rows.iter().find(|row| row.key == GroupKey::Process(owner(5, "big").key)).unwrap();
-    assert_eq!(big.counts.time_wait_made, 100);
+    assert_eq!(big.counts.time_wait_created, 100);
     let folded: u64 = rows.iter().map(|row| row.folded).sum();
     assert!(folded >= 84, "{folded}");
-    let made: u64 = rows.iter().map(|row| row.counts.time_wait_made).sum();
-    assert_eq!((made, totals(&engine).time_wait_made, totals(&engine).time_wait_live), (200, 200, 0));
+    let made: u64 = rows.iter().map(|row| row.counts.time_wait_created).sum();
+    assert_eq!((made, totals(&engine).time_wait_created, totals(&engine).time_wait_live), (200, 200, 0));
 }
 
 #[test]
@@ -383,12 +383,12 @@ fn one_shots_do_not_push_out_processes_that_made_many() {
     let shown = engine.snapshot();
     let rows: Vec<_> = shown.rows(GroupBy::Pid).iter().collect();
     let workers = rows.iter().filter(|row| row.owner.is_some_and(|owner| owner.comm == comm("worker")));
-    let made: Vec<u64> = workers.map(|row| row.counts.time_wait_made).collect();
+    let made: Vec<u64> = workers.map(|row| row.counts.time_wait_created).collect();
     assert_eq!(made.len() as u64, WORKERS);
     // One that has just begun looks like a one-shot: what it had made by then may be in the rest.
     assert!(made.iter().all(|made| *made >= EACH * 3 / 4), "{made:?}");
-    let all: u64 = rows.iter().map(|row| row.counts.time_wait_made).sum();
-    assert_eq!((all, totals(&engine).time_wait_made), (ONE_SHOTS + WORKERS * EACH, ONE_SHOTS + WORKERS * EACH));
+    let all: u64 = rows.iter().map(|row| row.counts.time_wait_created).sum();
+    assert_eq!((all, totals(&engine).time_wait_created), (ONE_SHOTS + WORKERS * EACH, ONE_SHOTS + WORKERS * EACH));
 }
 
 #[test]
@@ -396,7 +396,7 @@ fn too_many_live_sockets_are_counted_and_said() {
     let limits = Limits { live: 10, ..Limits::default() };
     let inputs = (0..15).map(|n| ended(life(n + 1, owner(5, "a"), tuple(30_000 + n as u16, 1, 80), T)));
     let engine = engine_with(Config { limits, ..Config::default() }, [start()].into_iter().chain(inputs));
-    assert_eq!((totals(&engine).time_wait_made, totals(&engine).time_wait_live), (15, 10));
+    assert_eq!((totals(&engine).time_wait_created, totals(&engine).time_wait_live), (15, 10));
     assert_eq!(engine.summary().totals.live_untracked, 5);
 }
 
@@ -420,5 +420,5 @@ fn time_that_goes_back_does_no_harm() {
     engine.apply(tick(0));
     engine.apply(ended(life(2, owner(5, "a"), tuple(30_001, 1, 80), 5)));
     assert_eq!(engine.summary().window.seconds(), 2.0);
-    assert_eq!(totals(&engine).time_wait_made, 2);
+    assert_eq!(totals(&engine).time_wait_created, 2);
 }

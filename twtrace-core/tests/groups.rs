@@ -35,7 +35,7 @@ fn in_unit(unit: &str, container: Option<&str>) -> ProcessFacts {
 }
 
 fn created(snapshot: &Snapshot, by: GroupBy) -> BTreeMap<GroupKey, u64> {
-    snapshot.rows(by).iter().map(|row| (row.key.clone(), row.counts.time_wait_made)).collect()
+    snapshot.rows(by).iter().map(|row| (row.key.clone(), row.counts.time_wait_created)).collect()
 }
 
 fn row(snapshot: &Snapshot, by: GroupBy, is: impl Fn(&GroupKey) -> bool) -> &Row {
@@ -79,7 +79,7 @@ fn one_shot_processes_of_a_program_and_parent_are_one_row_until_they_are_asked_f
     let snapshot = state.snapshot();
     let curls = row(&snapshot, GroupBy::Process, |key| matches!(key, GroupKey::OneShots(_)));
     let GroupKey::OneShots(kin) = &curls.key else { panic!("{:?}", curls.key) };
-    assert_eq!((&*kin.program, kin.ppid, curls.processes, curls.counts.time_wait_made), ("curl", 77, 50, 50));
+    assert_eq!((&*kin.program, kin.ppid, curls.processes, curls.counts.time_wait_created), ("curl", 77, 50, 50));
     // Two of a kind are no crowd.
     assert_eq!(snapshot.rows(GroupBy::Process).len(), 4);
     assert_eq!(snapshot.rows(GroupBy::Pid).len(), 53);
@@ -127,7 +127,7 @@ fn programs_that_created_most_keep_their_rows_beside_thousands_of_others() {
     }
     let snapshot = state.snapshot();
     // One that has just begun looks like a one-shot: what it had created by then may be with those.
-    let workers = snapshot.rows(GroupBy::Pid).iter().filter(|row| row.counts.time_wait_made >= 45);
+    let workers = snapshot.rows(GroupBy::Pid).iter().filter(|row| row.counts.time_wait_created >= 45);
     let kept = workers.count();
     assert!((WORKERS as usize..=WORKERS as usize + 1).contains(&kept), "{kept}");
     assert!(!created(&snapshot, GroupBy::Program).contains_key(&GroupKey::Other));
@@ -192,7 +192,7 @@ fn a_filter_by_a_name_takes_rows_away_and_totals_with_them() {
     ] {
         let snapshot = filtered(filter.clone());
         assert_eq!(created(&snapshot, GroupBy::Pid), BTreeMap::from([(GroupKey::Process(web.key), 1)]), "{filter:?}");
-        assert_eq!(snapshot.summary().totals.counts.time_wait_made, 1, "{filter:?}");
+        assert_eq!(snapshot.summary().totals.counts.time_wait_created, 1, "{filter:?}");
         assert_eq!((snapshot.sockets().len(), snapshot.destinations().len()), (1, 1), "{filter:?}");
     }
     for netns in ["blue", "7"] {

@@ -33,7 +33,7 @@ fn a_socket_recovered_after_several_censuses_stays() {
     apply(&mut engine, second);
     let summary = engine.summary();
     assert_eq!(summary.totals.corrections.get("never_made"), None);
-    assert_eq!((summary.totals.counts.time_wait_made, summary.totals.counts.time_wait_live), (1, 1));
+    assert_eq!((summary.totals.counts.time_wait_created, summary.totals.counts.time_wait_live), (1, 1));
     assert_eq!((summary.coverage.census, summary.coverage.attributed), (1, 1));
 }
 
@@ -68,7 +68,7 @@ fn a_pair_is_of_the_process_that_its_sockets_count_for() {
         let shares = model.destinations_of(GroupBy::Pid, row);
         shares
             .iter()
-            .map(|(_, share)| (share.connections, share.time_wait_made, share.time_wait_live))
+            .map(|(_, share)| (share.connections, share.time_wait_created, share.time_wait_live))
             .collect::<Vec<_>>()
     };
     assert_eq!(share(GroupKey::Unknown), [(0, 1, 1)]);

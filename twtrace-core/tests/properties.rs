@@ -148,7 +148,7 @@ fn figures(all: impl Iterator<Item = Counts>) -> ([u64; 11], BTreeMap<u16, u64>,
             counts.closed_first,
             counts.closed_last,
             counts.reset,
-            counts.time_wait_made,
+            counts.time_wait_created,
             counts.time_wait_live,
             counts.fin_wait2_live,
             counts.bytes_sent,
@@ -187,7 +187,7 @@ proptest! {
             prop_assert_eq!(totals.0[6], live);
             for row in model.destinations().iter() {
                 prop_assert!(row.budget.is_none_or(|budget| budget.utilization >= 0.0));
-                prop_assert!(row.counts.rate_per_s >= 0.0);
+                prop_assert!(row.counts.created_per_s >= 0.0);
             }
         }
     }
@@ -196,18 +196,18 @@ proptest! {
     fn shares_add_up_to_the_rows_that_they_join(inputs in inputs()) {
         let model = engine_with(small(), inputs).snapshot();
         let sum = |shares: &mut dyn Iterator<Item = Share>| {
-            shares.fold((0, 0), |sum, share| (sum.0 + share.time_wait_made, sum.1 + share.time_wait_live))
+            shares.fold((0, 0), |sum, share| (sum.0 + share.time_wait_created, sum.1 + share.time_wait_live))
         };
         for by in GROUPINGS.iter().map(|grouping| grouping.by) {
             for row in model.rows(by) {
                 // A namespace and a destination are whole destinations.
                 let shares = sum(&mut model.destinations_of(by, row).into_iter().map(|(_, share)| share));
-                prop_assert_eq!(shares, (row.counts.time_wait_made, row.counts.time_wait_live), "{:?}", row.key);
+                prop_assert_eq!(shares, (row.counts.time_wait_created, row.counts.time_wait_live), "{:?}", row.key);
             }
         }
         for row in model.destinations() {
             let shares = sum(&mut model.processes_of(row.id).into_iter().map(|(_, share)| share));
-            prop_assert_eq!(shares, (row.counts.time_wait_made, row.counts.time_wait_live), "{:?}", row.key);
+            prop_assert_eq!(shares, (row.counts.time_wait_created, row.counts.time_wait_live), "{:?}", row.key);
         }
     }
 
@@ -272,7 +272,7 @@ proptest! {
         let all = engine_with(Config::default(), inputs.clone());
         let some = engine_with(Config { filter, ..Config::default() }, inputs);
         let (all, some) = (all.summary(), some.summary());
-        prop_assert!(some.totals.counts.time_wait_made <= all.totals.counts.time_wait_made);
+        prop_assert!(some.totals.counts.time_wait_created <= all.totals.counts.time_wait_created);
         prop_assert!(some.totals.counts.opened <= all.totals.counts.opened);
         prop_assert_eq!(some.coverage, all.coverage);
         prop_assert_eq!(&some.totals.outcomes, &all.totals.outcomes);

@@ -52,7 +52,7 @@ fn what_was_counted_is_forgotten_and_what_is_alive_is_kept() {
     assert_eq!(model.destinations().iter().map(|row| row.counts.clone()).collect::<Vec<_>>(), [expected]);
     let pairs: Vec<_> = model
         .cells()
-        .map(|(_, _, cell)| (cell.counts.time_wait_made, cell.counts.time_wait_live, cell.connections))
+        .map(|(_, _, cell)| (cell.counts.time_wait_created, cell.counts.time_wait_live, cell.connections))
         .collect();
     assert_eq!(pairs, [(0, 1, 0), (0, 1, 0)]);
     // Both of its processes have something alive.
@@ -73,12 +73,12 @@ fn what_comes_later_counts_from_there() {
     engine.apply(ended(life(6, owner(2, "stayed"), tuple(40_006, 1, 80), at(12))));
     engine.apply(tick(at(13)));
     let (gone, stays) = (counts(&engine, "gone").unwrap(), counts(&engine, "stays").unwrap());
-    assert_eq!((gone.time_wait_made, gone.time_wait_live, gone.peak_per_s), (1, 1, 1));
+    assert_eq!((gone.time_wait_created, gone.time_wait_live, gone.created_peak_per_s), (1, 1, 1));
     let stayed = counts(&engine, "stayed").unwrap();
     // All that it has done is told under the name that it goes by now.
-    assert_eq!((stayed.time_wait_made, stayed.time_wait_live, stayed.time_wait_live_peak), (2, 3, 3));
-    assert_eq!((stays.time_wait_made, stays.time_wait_live), (0, 1));
-    assert_eq!(stayed.rate_per_s, 2.0 / 3.0);
+    assert_eq!((stayed.time_wait_created, stayed.time_wait_live, stayed.time_wait_live_peak), (2, 3, 3));
+    assert_eq!((stays.time_wait_created, stays.time_wait_live), (0, 1));
+    assert_eq!(stayed.created_per_s, 2.0 / 3.0);
     let mut processes: Vec<_> =
         engine.snapshot().rows(GroupBy::Command).iter().map(|row| (row.key.clone(), row.processes)).collect();
     processes.sort();
@@ -98,17 +98,17 @@ fn an_older_life_found_by_a_census_lives_and_was_not_made() {
     // Judged as reset, but the kernel has its timewait socket.
     let doubtful = Life { sk_err: 104, ..life(7, owner(7, "late"), tuple(40_007, 1, 80), at(9)) };
     let mut engine = engine([start(), kernel(), ended(doubtful), tick(at(10))]);
-    assert_eq!(counts(&engine, "late").unwrap().time_wait_made, 0);
+    assert_eq!(counts(&engine, "late").unwrap().time_wait_created, 0);
     engine.count_from_now();
     assert!(counts(&engine, "late").is_none());
     let rows = vec![row(7, tuple(40_007, 1, 80), CensusState::TimeWait, 58_000)];
     census(at(11), rows).into_iter().for_each(|input| engine.apply(input));
     let late = counts(&engine, "late").unwrap();
-    assert_eq!((late.time_wait_made, late.time_wait_live, late.reset), (0, 1, 0));
+    assert_eq!((late.time_wait_created, late.time_wait_live, late.reset), (0, 1, 0));
     let pairs: Vec<_> = engine
         .snapshot()
         .cells()
-        .map(|(_, _, cell)| (cell.counts.time_wait_made, cell.counts.time_wait_live))
+        .map(|(_, _, cell)| (cell.counts.time_wait_created, cell.counts.time_wait_live))
         .collect();
     assert_eq!(pairs, [(0, 1)]);
     assert_eq!(engine.snapshot().destinations().iter().map(|row| row.counts.time_wait_live).sum::<u64>(), 1);
@@ -129,6 +129,6 @@ fn an_older_life_taken_back_takes_nothing_from_what_is_counted() {
     engine.apply(ended(life(2, owner(1, "a"), tuple(40_002, 1, 80), at(9) + 2_000_000)));
     engine.apply(Input::ResetSent { cookie: 1, tuple: tuple(40_001, 1, 80), life: 0, at_ns: at(9) + 3_000_000 });
     let a = counts(&engine, "a").unwrap();
-    assert_eq!((a.time_wait_made, a.time_wait_live, a.reset), (1, 1, 0));
+    assert_eq!((a.time_wait_created, a.time_wait_live, a.reset), (1, 1, 0));
     assert_eq!(engine.summary().totals.outcomes.values().sum::<u64>(), 1);
 }

@@ -1,24 +1,23 @@
 //! The columns of ledgers, one definition for the batch table and for the screen.
 
-use crate::label::{self, Names};
-use crate::order::{self, Sort};
+use crate::label;
+use crate::order::Sort;
 use crate::text;
+use twtrace_core::counts::{FIELDS, Field, Figure};
 use twtrace_core::input::Role;
-use twtrace_core::model::{Counts, DestRow, DestinationRow, GroupBy, GroupKey, PairRow, Row, Summary};
+use twtrace_core::snapshot::{Counts, DestRow, DestinationRow, GroupBy, GroupKey, Row, Share, Snapshot};
 
 /// What cells need besides their row.
 #[derive(Clone, Copy)]
 pub struct Context<'a> {
-    /// Names of processes and users.
-    pub names: &'a dyn Names,
+    /// Names of processes, users and network namespaces.
+    pub snapshot: &'a Snapshot,
     /// Sign before inferred numbers of live sockets.
     pub live_mark: &'a str,
-    /// What is known of network namespaces.
-    pub summary: &'a Summary,
 }
 
 /// One column.
-pub struct Column<T: ?Sized> {
+pub struct Column<T> {
     /// Head.
     pub title: &'static str,
     /// Cells it takes; the least for a column that stretches.
@@ -32,15 +31,25 @@ pub struct Column<T: ?Sized> {
     /// Which order it shows, to mark its head.
     pub sort: Option<Sort>,
     /// Text of its cell, clean.
-    pub cell: fn(&Context<'_>, &T) -> String,
+    pub cell: Cell<T>,
 }
 
-impl<T: ?Sized> Column<T> {
-    fn left(title: &'static str, width: u16, rank: u8, cell: fn(&Context<'_>, &T) -> String) -> Self {
-        Self { title, width, right: false, stretch: false, rank, sort: None, cell }
+/// The text of a row's cell.
+type Cell<T> = Box<dyn Fn(&Context<'_>, &T) -> String>;
+
+impl<T> Column<T> {
+    fn left(title: &'static str, width: u16, rank: u8, cell: impl Fn(&Context<'_>, &T) -> String + 'static) -> Self {
+        Self { title, width, right: false, stretch: false, rank, sort: None, cell: Box::new(cell) }
     }
-    fn right(title: &'static str, width: u16, rank: u8, cell: fn(&Context<'_>, &T) -> String) -> Self {
+    fn right(title: &'static str, width: u16, rank: u8, cell: impl Fn(&Context<'_>, &T) -> String + 'static) -> Self {
         Self { right: true, ..Self::left(title, width, rank, cell) }
+    }
+    /// A figure of its counts.
+    fn figure(field: &'static Field, of: for<'a> fn(&'a T) -> &'a Counts) -> Self
+    where
+        T: 'static,
+    {
+        Self::right(field.heading, field.width, field.rank, move |context, row| figure(field, context, of(row)))
     }
     fn sorts(self, sort: Sort) -> Self {
         Self { sort: Some(sort), ..self }
@@ -52,7 +61,7 @@ impl<T: ?Sized> Column<T> {
 
 /// The columns that fit into so many cells, one cell between them, with the width of each: the stretching ones share
 /// what is left.
-pub fn fit<T: ?Sized>(mut columns: Vec<Column<T>>, cells: u16) -> Vec<(Column<T>, u16)> {
+pub fn fit<T>(mut columns: Vec<Column<T>>, cells: u16) -> Vec<(Column<T>, u16)> {
     let needed = |columns: &[Column<T>]| -> u16 {
         columns.iter().map(|column| column.width).sum::<u16>() + columns.len().saturating_sub(1) as u16
     };
@@ -83,17 +92,11 @@ pub fn fit<T: ?Sized>(mut columns: Vec<Column<T>>, cells: u16) -> Vec<(Column<T>
         .collect()
 }
 
+/// Figures of this rank stand before the port budget.
+const FIRST: u8 = 2;
+
 fn number(number: u64) -> String {
     if number == 0 { "0".to_owned() } else { text::count(number) }
-}
-
-fn live(context: &Context<'_>, counts: &Counts) -> String {
-    format!("{}{}", context.live_mark, number(counts.time_wait_live))
-}
-
-/// Half of the lifetimes are below it.
-fn median(counts: &Counts) -> String {
-    counts.lifetimes.quantile(0.5).map_or_else(|| "-".to_owned(), |us| text::seconds(us as f64 / 1e6))
 }
 
 fn pid(row: &Row) -> String {
@@ -109,47 +112,57 @@ fn of_owner(row: &Row, tell: impl FnOnce(&twtrace_core::input::Owner) -> String)
 }
 
 fn cmdline(context: &Context<'_>, row: &Row) -> String {
-    let facts = row.owner.and_then(|owner| context.names.facts(owner.key));
+    let facts = row.owner.and_then(|owner| context.snapshot.facts(owner.key));
     facts.and_then(|facts| facts.cmdline.as_deref()).map_or_else(String::new, |line| text::clean(line).into_owned())
+}
+
+/// The figures that live tables show, of rows whose counts are had by `of`.
+fn figures<T>(of: for<'a> fn(&'a T) -> &'a Counts, shown: impl Fn(&Field) -> bool) -> Vec<Column<T>>
+where
+    T: 'static,
+{
+    let fields = FIELDS.iter().enumerate().filter(|(_, field)| field.width > 0 && shown(field));
+    fields.map(|(at, field)| Column::figure(field, of).sorts(Sort::Figure(at))).collect()
+}
+
+/// A figure as text.
+fn figure(field: &Field, context: &Context<'_>, counts: &Counts) -> String {
+    match (field.get)(counts) {
+        Figure::Count(count) => number(count),
+        Figure::Live(count) => format!("{}{}", context.live_mark, number(count)),
+        Figure::Rate(per_s) => text::rate(per_s),
+        Figure::Times(times) => times.quantile(0.5).map_or_else(|| "-".to_owned(), |us| text::seconds(us as f64 / 1e6)),
+        Figure::Errors(errors) => number(errors.values().sum()),
+    }
 }
 
 /// Columns of a grouping.
 pub fn groups(by: GroupBy) -> Vec<Column<Row>> {
-    let process = by == GroupBy::Process;
+    let process = by.is_of_processes();
+    let heading = by.grouping().heading;
     let mut columns = Vec::new();
+    let several = Column::right("PROCS", 7, 3, |_, row: &Row| number(row.processes));
     if process {
         columns.push(Column::right("PID", 7, 0, |_, row| pid(row)));
-        columns.push(Column::left("PROGRAM", 16, 0, |at, row| label::group(row, at.names)).sorts(Sort::Name));
-        columns.push(Column::left("USER", 9, 3, |at, row| of_owner(row, |owner| label::user(owner.uid, at.names))));
+        columns.push(Column::left(heading, 16, 0, |at, row| label::group(row, at.snapshot)).sorts(Sort::Name));
+        columns.push(Column::left("USER", 9, 3, |at, row| of_owner(row, |owner| label::user(owner.uid, at.snapshot))));
     } else {
-        let title = match by {
-            GroupBy::Command => "COMMAND",
-            GroupBy::Parent => "PARENT",
-            GroupBy::User => "USER",
-            GroupBy::Cgroup => "CGROUP",
-            GroupBy::Process => "PROCESS",
-        };
-        columns.push(Column::left(title, 24, 0, |at, row| label::group(row, at.names)).sorts(Sort::Name).stretches());
-        columns.push(Column::right("PROCS", 7, 3, |_, row| number(row.processes)));
+        columns
+            .push(Column::left(heading, 24, 0, |at, row| label::group(row, at.snapshot)).sorts(Sort::Name).stretches());
     }
-    columns.extend([
-        Column::right("MADE", 9, 0, |_, row: &Row| number(row.counts.time_wait_made)).sorts(Sort::Made),
-        Column::right("LIVE", 8, 1, |at, row: &Row| live(at, &row.counts)).sorts(Sort::Live),
-        Column::right("MADE/S", 7, 2, |_, row: &Row| text::rate(row.counts.rate_per_s)).sorts(Sort::Rate),
-        Column::right("OPENED", 9, 7, |_, row: &Row| number(row.counts.opened)).sorts(Sort::Opened),
-        Column::right("ACCEPTED", 9, 8, |_, row: &Row| number(row.counts.accepted)).sorts(Sort::Accepted),
-        Column::right("RESET", 7, 9, |_, row: &Row| number(row.counts.reset)).sorts(Sort::Reset),
-        Column::right("ERRORS", 7, 6, |_, row: &Row| number(order::errors(&row.counts))).sorts(Sort::Errors),
-        Column::right("1ST FIN", 9, 11, |_, row: &Row| number(row.counts.closed_first)),
-        Column::right("2ND FIN", 9, 12, |_, row: &Row| number(row.counts.closed_last)),
-        Column::right("LIFE", 7, 10, |_, row: &Row| median(&row.counts)),
-    ]);
+    if by != GroupBy::Pid {
+        columns.push(several);
+    }
+    columns.extend(figures(|row: &Row| &row.counts, |_| true));
     if process {
         columns.push(Column::left("PARENT", 16, 4, |_, row| {
             of_owner(row, |owner| label::process(&owner.parent_comm, owner.ppid))
         }));
-        columns.push(Column::left("CGROUP", 22, 13, |at, row| {
-            label::cgroup(row.owner.and_then(|owner| at.names.facts(owner.key))).unwrap_or_default()
+        columns.push(Column::left("CGROUP", 22, 13, |at, row: &Row| {
+            let facts = row
+                .owner
+                .and_then(|owner| at.snapshot.facts(owner.key).or_else(|| at.snapshot.facts_of_cgroup(owner.cgroup)));
+            label::cgroup(facts).unwrap_or_default()
         }));
         columns.push(Column::left("COMMAND LINE", 20, 5, cmdline).stretches());
     }
@@ -175,8 +188,8 @@ fn from(row: &DestinationRow) -> String {
 /// The network namespace, unless it is the tracer's own.
 fn namespace(context: &Context<'_>, row: &DestinationRow) -> String {
     match &row.key {
-        DestRow::Dest(key) if ![0, context.summary.host.netns].contains(&key.netns) => {
-            label::namespace(context.summary, key.netns)
+        DestRow::Dest(key) if ![0, context.snapshot.summary().host.netns].contains(&key.netns) => {
+            label::namespace(context.snapshot.summary(), key.netns)
         }
         _ => "-".to_owned(),
     }
@@ -188,15 +201,19 @@ fn budget(row: &DestinationRow, tell: fn(&twtrace_core::ports::Budget) -> String
 
 /// Columns of destinations.
 pub fn destinations() -> Vec<Column<DestinationRow>> {
-    vec![
+    fn counts(row: &DestinationRow) -> &Counts {
+        &row.counts
+    }
+    let is_first = |field: &Field| field.rank <= FIRST;
+    let mut columns = vec![
         Column::left("DESTINATION", 22, 0, |_, row: &DestinationRow| label::destination(&row.key, row.folded))
             .sorts(Sort::Name)
             .stretches(),
         Column::left("ROLE", 7, 1, |_, row: &DestinationRow| arrow(row).to_owned()),
-        Column::right("MADE", 9, 0, |_, row: &DestinationRow| number(row.counts.time_wait_made)).sorts(Sort::Made),
-        Column::right("LIVE", 8, 0, |at, row: &DestinationRow| live(at, &row.counts)).sorts(Sort::Live),
-        Column::right("MADE/S", 7, 2, |_, row: &DestinationRow| text::rate(row.counts.rate_per_s)).sorts(Sort::Rate),
-        Column::right("OPEN", 7, 5, |_, row: &DestinationRow| number(row.established)),
+    ];
+    columns.extend(figures(counts, is_first));
+    columns.extend([
+        Column::right("OPEN", 7, 5, |_, row: &DestinationRow| number(row.open)),
         Column::right("PORTS", 6, 1, |_, row: &DestinationRow| budget(row, |budget| text::percent(budget.utilization))),
         Column::right("FULL IN", 7, 3, |_, row: &DestinationRow| {
             budget(row, |budget| match budget.seconds_to_exhaustion {
@@ -209,13 +226,11 @@ pub fn destinations() -> Vec<Column<DestinationRow>> {
         Column::right("USED/TOTAL", 15, 9, |_, row: &DestinationRow| {
             budget(row, |budget| format!("{}/{}", text::count(budget.used.into()), text::count(budget.total.into())))
         }),
-        Column::right("ERRORS", 7, 4, |_, row: &DestinationRow| number(order::errors(&row.counts))).sorts(Sort::Errors),
-        Column::right("RESET", 7, 8, |_, row: &DestinationRow| number(row.counts.reset)).sorts(Sort::Reset),
-        Column::right("OPENED", 9, 10, |_, row: &DestinationRow| number(row.counts.opened)).sorts(Sort::Opened),
-        Column::right("ACCEPTED", 9, 11, |_, row: &DestinationRow| number(row.counts.accepted)).sorts(Sort::Accepted),
-        Column::left("FROM", 15, 7, |_, row: &DestinationRow| from(row)),
-        Column::left("NETNS", 12, 12, |at, row: &DestinationRow| namespace(at, row)),
-    ]
+    ]);
+    columns.extend(figures(counts, |field| !is_first(field)));
+    columns.push(Column::left("FROM", 15, 7, |_, row: &DestinationRow| from(row)));
+    columns.push(Column::left("NETNS", 12, 12, |at, row: &DestinationRow| namespace(at, row)));
+    columns
 }
 
 /// A row that was drilled down to, with the figures of the pair.
@@ -223,7 +238,7 @@ pub struct Paired<'a, T> {
     /// The row.
     pub row: &'a T,
     /// Its share in what was drilled into.
-    pub pair: &'a PairRow,
+    pub pair: Share,
 }
 
 /// Columns of a process's destinations.
@@ -247,7 +262,7 @@ pub fn destinations_of<'a>() -> Vec<Column<Paired<'a, DestinationRow>>> {
 pub fn processes_of<'a>() -> Vec<Column<Paired<'a, Row>>> {
     let mut columns: Vec<Column<Paired<'a, Row>>> = vec![
         Column::right("PID", 7, 0, |_, at: &Paired<'_, Row>| pid(at.row)),
-        Column::left("PROGRAM", 16, 0, |context, at: &Paired<'_, Row>| label::group(at.row, context.names)),
+        Column::left("PROGRAM", 16, 0, |context, at: &Paired<'_, Row>| label::group(at.row, context.snapshot)),
     ];
     columns.extend(shares());
     columns.push(Column::left("PARENT", 16, 2, |_, at: &Paired<'_, Row>| {
@@ -259,10 +274,12 @@ pub fn processes_of<'a>() -> Vec<Column<Paired<'a, Row>>> {
     columns
 }
 
-fn shares<'a, T>() -> [Column<Paired<'a, T>>; 3] {
+fn shares<'a, T: 'a>() -> [Column<Paired<'a, T>>; 3] {
     [
-        Column::right("MADE", 9, 0, |_, at| number(at.pair.time_wait_made)),
-        Column::right("LIVE", 8, 0, |context, at| format!("{}{}", context.live_mark, number(at.pair.time_wait_live))),
-        Column::right("ENDED", 9, 1, |_, at| number(at.pair.connections)),
+        Column::right("CREATED", 9, 0, |_, at: &Paired<'_, T>| number(at.pair.time_wait_created)),
+        Column::right("LIVE", 8, 0, |context, at: &Paired<'_, T>| {
+            format!("{}{}", context.live_mark, number(at.pair.time_wait_live))
+        }),
+        Column::right("ENDED", 9, 1, |_, at: &Paired<'_, T>| number(at.pair.connections)),
     ]
 }

@@ -2,18 +2,19 @@
 //!
 //! Spreadsheets run what looks like a formula, so a cell that begins like one gets an apostrophe in front.
 
-use crate::order::{self, By, Sort};
+use crate::order::{self, Sort};
 use crate::{label, text};
 use std::borrow::Cow;
 use std::io::{self, Write};
 use twtrace_core::counts::{FIELDS, Field, Figure};
-use twtrace_core::engine::Model;
 use twtrace_core::input::{Owner, ProcessFacts};
-use twtrace_core::model::{Counts, DestRow, DestinationRow, GroupBy, GroupKey, Row, Summary};
 use twtrace_core::plain::guarded;
 use twtrace_core::ports::Budget;
+use twtrace_core::snapshot::Snapshot;
+use twtrace_core::snapshot::{Counts, DestRow, DestinationRow, GroupBy, GroupKey, Row, Summary};
 
-const PROCESS: [&str; 13] = [
+const PROCESS: [&str; 14] = [
+    "processes",
     "pid",
     "start_ns",
     "command",
@@ -36,7 +37,7 @@ const DESTINATION: [&str; 12] = [
     "local_addr",
     "remote_addr",
     "port",
-    "established",
+    "open",
     "ports_total",
     "ports_used",
     "utilization",
@@ -54,23 +55,23 @@ const SPLIT: [&str; 6] =
 ///
 /// # Errors
 /// The output cannot be written to.
-pub fn write_header(by: By, out: &mut dyn Write) -> io::Result<()> {
+pub fn write_header(by: GroupBy, out: &mut dyn Write) -> io::Result<()> {
     let last = last_names(by).map(Cow::Borrowed);
     write_record([Cow::Borrowed("time")].into_iter().chain(names(by).map(Cow::Owned)).chain(last), out)
 }
 
 /// Names of the columns that come last.
-pub(super) fn last_names(by: By) -> impl Iterator<Item = &'static str> {
-    let last: &[&str] = if by == By::Destination { &SPLIT } else { &[] };
+pub(super) fn last_names(by: GroupBy) -> impl Iterator<Item = &'static str> {
+    let last: &[&str] = if by == GroupBy::Destination { &SPLIT } else { &[] };
     last.iter().copied()
 }
 
 /// Names of the columns of a row.
-pub(super) fn names(by: By) -> impl Iterator<Item = String> {
+pub(super) fn names(by: GroupBy) -> impl Iterator<Item = String> {
     let own: &[&str] = match by {
-        By::Process => &PROCESS,
-        By::Destination => &DESTINATION,
-        By::Command | By::Parent | By::User | By::Cgroup => &GROUP,
+        GroupBy::Destination => &DESTINATION,
+        by if by.is_of_processes() => &PROCESS,
+        _ => &GROUP,
     };
     let own = own.iter().map(|name| (*name).to_owned());
     own.chain(["folded".to_owned()]).chain(FIELDS.iter().flat_map(figure_names))
@@ -80,7 +81,7 @@ pub(super) fn names(by: By) -> impl Iterator<Item = String> {
 fn figure_names(field: &Field) -> Vec<String> {
     let name = field.name;
     match (field.get)(&Counts::default()) {
-        Figure::Count(_) | Figure::Rate(_) => vec![name.to_owned()],
+        Figure::Count(_) | Figure::Live(_) | Figure::Rate(_) => vec![name.to_owned()],
         Figure::Times(_) => QUANTILES.iter().map(|(quantile, _)| format!("{name}_{quantile}")).collect(),
         Figure::Errors(_) => vec![name.to_owned(), format!("{name}_by_errno")],
     }
@@ -90,26 +91,36 @@ fn figure_names(field: &Field) -> Vec<String> {
 ///
 /// # Errors
 /// The output cannot be written to.
-pub fn write_rows(model: &Model, by: By, sort: Sort, limit: Option<usize>, out: &mut dyn Write) -> io::Result<()> {
+pub fn write_rows(
+    model: &Snapshot,
+    by: GroupBy,
+    sort: Sort,
+    limit: Option<usize>,
+    out: &mut dyn Write,
+) -> io::Result<()> {
     let limit = limit.unwrap_or(usize::MAX);
     let time = time(model.summary());
     let write = |cells: Vec<Cow<'_, str>>| write_record([Cow::Borrowed(time.as_str())].into_iter().chain(cells), out);
     let Some(group) = by.group() else {
-        let rows = order::destinations(model.destinations(), sort).into_iter().take(limit);
+        let rows = order::destinations(model.destinations().iter(), sort).into_iter().take(limit);
         let cells = |row| of_destination(row, model).into_iter().chain(split(row)).collect();
         return rows.map(cells).try_for_each(write);
     };
-    order::of_model(model, group, sort).into_iter().take(limit).map(|row| of_row(row, group, model)).try_for_each(write)
+    order::of_snapshot(model, group, sort)
+        .into_iter()
+        .take(limit)
+        .map(|row| of_row(row, group, model))
+        .try_for_each(write)
 }
 
 /// Cells of a row of a grouping.
-pub(super) fn of_row<'a>(row: &'a Row, by: GroupBy, model: &'a Model) -> Vec<Cow<'a, str>> {
-    let own = if by == GroupBy::Process { process(row, model) } else { of_group(row, model) };
+pub(super) fn of_row<'a>(row: &'a Row, by: GroupBy, model: &'a Snapshot) -> Vec<Cow<'a, str>> {
+    let own = if by.is_of_processes() { process(row, model) } else { of_group(row, model) };
     record(own, row.folded, &row.counts)
 }
 
 /// Cells of a destination.
-pub(super) fn of_destination<'a>(row: &'a DestinationRow, model: &'a Model) -> Vec<Cow<'a, str>> {
+pub(super) fn of_destination<'a>(row: &'a DestinationRow, model: &'a Snapshot) -> Vec<Cow<'a, str>> {
     record(destination(row, model.summary()), row.folded, &row.counts)
 }
 
@@ -138,22 +149,25 @@ pub(super) fn optional(value: Option<impl ToString>) -> Cow<'static, str> {
     value.map_or_else(String::new, |value| value.to_string()).into()
 }
 
-fn process<'a>(row: &'a Row, model: &'a Model) -> Vec<Cow<'a, str>> {
+fn process<'a>(row: &'a Row, model: &'a Snapshot) -> Vec<Cow<'a, str>> {
     let name = match row.key {
         GroupKey::Unknown => Some("(unknown)"),
         GroupKey::Other => Some("(other)"),
         _ => None,
     };
     let owner = row.owner.as_ref().filter(|_| name.is_none());
+    // One-shot processes together have all in common but what makes each of them one.
+    let one = owner.filter(|_| matches!(row.key, GroupKey::Process(_)));
     let facts = owner.and_then(|owner| model.facts(owner.key));
     let fact =
         |tell: fn(&ProcessFacts) -> Option<&String>| Cow::Borrowed(facts.and_then(tell).map_or("", String::as_str));
     let comm = |tell: fn(&Owner) -> &[u8]| owner.map_or(Cow::Borrowed(""), |owner| text::lossless(tell(owner)));
     vec![
-        optional(owner.map(|owner| owner.key.tgid)),
-        optional(owner.map(|owner| owner.key.start_ns)),
+        row.processes.to_string().into(),
+        optional(one.map(|owner| owner.key.tgid)),
+        optional(one.map(|owner| owner.key.start_ns)),
         name.map_or_else(|| comm(|owner| owner.comm.bytes()), Cow::Borrowed),
-        optional(owner.map(|owner| label::program_as_it_is(owner, facts))),
+        Cow::Owned(label::program_of(row, model)),
         optional(owner.map(|owner| owner.ppid)),
         comm(|owner| owner.parent_comm.bytes()),
         optional(owner.map(|owner| owner.uid)),
@@ -166,7 +180,7 @@ fn process<'a>(row: &'a Row, model: &'a Model) -> Vec<Cow<'a, str>> {
     ]
 }
 
-fn of_group<'a>(row: &Row, model: &Model) -> Vec<Cow<'a, str>> {
+fn of_group<'a>(row: &Row, model: &Snapshot) -> Vec<Cow<'a, str>> {
     vec![label::group(row, model).into(), row.processes.to_string().into()]
 }
 
@@ -183,7 +197,7 @@ fn destination<'a>(row: &'a DestinationRow, summary: &'a Summary) -> Vec<Cow<'a,
         optional(key.map(|key| key.local_addr)),
         optional(key.and_then(|key| key.remote_addr)),
         optional(key.map(|key| key.port)),
-        row.established.to_string().into(),
+        row.open.to_string().into(),
         optional(budget.map(|budget| budget.total)),
         optional(budget.map(|budget| budget.used)),
         optional(budget.map(|budget| format!("{:.6}", budget.utilization))),
@@ -212,7 +226,7 @@ fn figures<'a>(counts: &Counts) -> Vec<Cow<'a, str>> {
 /// Cells of a figure, one for each of [`figure_names`].
 fn figure<'a>(figure: Figure<'_>) -> Vec<Cow<'a, str>> {
     match figure {
-        Figure::Count(number) => vec![number.to_string().into()],
+        Figure::Count(number) | Figure::Live(number) => vec![number.to_string().into()],
         Figure::Rate(per_second) => vec![format!("{per_second:.3}").into()],
         Figure::Times(times) => {
             let milliseconds = |share| optional(times.quantile(share).map(|us| us as f64 / 1e3));
@@ -258,23 +272,25 @@ mod tests {
     fn every_row_has_as_many_cells_as_the_header() {
         let counts = figures(&Counts::default()).len();
         let destination = DESTINATION.len() + SPLIT.len();
-        for (by, own) in [(By::Process, PROCESS.len()), (By::Command, GROUP.len()), (By::Destination, destination)] {
+        for (by, own) in
+            [(GroupBy::Process, PROCESS.len()), (GroupBy::Command, GROUP.len()), (GroupBy::Destination, destination)]
+        {
             let mut out = Vec::new();
             write_header(by, &mut out).unwrap();
             assert_eq!(String::from_utf8(out).unwrap().split(',').count(), 1 + own + 1 + counts, "{by:?}");
         }
     }
 
-    fn report(by: By) -> String {
+    fn report(by: GroupBy) -> String {
         let mut out = Vec::new();
         write_header(by, &mut out).unwrap();
-        write_rows(fixture::engine().model(), by, Sort::Made, Some(6), &mut out).unwrap();
+        write_rows(&fixture::snapshot(), by, Sort::DEFAULT, Some(6), &mut out).unwrap();
         String::from_utf8(out).unwrap()
     }
 
     #[test]
     fn reports_read_back_as_they_were() {
-        for by in [By::Process, By::Command, By::Destination] {
+        for by in [GroupBy::Process, GroupBy::Command, GroupBy::Destination] {
             let report = report(by);
             assert!(report.lines().all(|line| line.chars().all(text::is_plain)), "{report}");
             let mut reader = csv::Reader::from_reader(report.as_bytes());
@@ -289,28 +305,28 @@ mod tests {
 
     #[test]
     fn the_split_of_ports_comes_last_and_moves_nothing() {
-        let report = report(By::Destination);
+        let report = report(GroupBy::Destination);
         let mut lines = report.lines();
         let header = lines.next().unwrap();
         assert!(header.ends_with(
             ",bytes_sent,bytes_received,retransmits,ports_bound,ports_established,ports_other,ports_time_wait,ports_reusable,\
              ports_available"
         ));
-        assert!(header.contains(",established,ports_total,ports_used,utilization,max_rate_per_s,"));
+        assert!(header.contains(",open,ports_total,ports_used,utilization,max_rate_per_s,"));
         let first = lines.next().unwrap();
-        assert!(first.contains(",5432,") && first.ends_with(",0,,12000,240000,0,0,0,0,120,0,130"), "{first}");
+        assert!(first.contains(",5432,") && first.ends_with(",12000,240000,0,0,0,0,120,0,130"), "{first}");
         // No budget, no ports.
         let passive = lines.find(|line| line.contains(",passive,")).unwrap();
-        assert!(passive.ends_with(",0,,3000,60000,0,,,,,,"), "{passive}");
+        assert!(passive.ends_with(",3000,60000,0,,,,,,"), "{passive}");
     }
 
     #[test]
     fn processes_are_written() {
-        insta::assert_snapshot!(report(By::Process).replace("\r\n", "\n"));
+        insta::assert_snapshot!(report(GroupBy::Process).replace("\r\n", "\n"));
     }
 
     #[test]
     fn destinations_are_written() {
-        insta::assert_snapshot!(report(By::Destination).replace("\r\n", "\n"));
+        insta::assert_snapshot!(report(GroupBy::Destination).replace("\r\n", "\n"));
     }
 }

@@ -2,40 +2,32 @@
 
 use crate::{label, text};
 use std::collections::HashMap;
-use twtrace_core::engine::Model;
 use twtrace_core::failure::{Call, Cause, FailureRow};
-use twtrace_core::input::Comm;
-use twtrace_core::model::{DestKey, DestRow, DestinationRow, GroupBy, Window};
+use twtrace_core::snapshot::Snapshot;
+use twtrace_core::snapshot::{DestKey, DestRow, DestinationRow, Window};
 
 /// Failures of one kind of one process, with what the rest of the model says of them.
 #[derive(Clone, Debug)]
 pub struct Failure {
     /// What was counted.
     pub row: FailureRow,
-    /// The process's command; of several `None`.
-    pub command: Option<Comm>,
     /// Whether timewait sockets are what was in the way; `None` where nothing decides. *Inferred* where ports ran out.
     pub is_time_wait: Option<bool>,
 }
 
 /// All failures of a model, the most first.
-pub fn of(model: &Model) -> Vec<Failure> {
-    let mut rows: Vec<&FailureRow> = model.failures().collect();
+pub fn of(model: &Snapshot) -> Vec<Failure> {
+    let mut rows: Vec<&FailureRow> = model.failures().iter().collect();
     if rows.is_empty() {
         return Vec::new();
     }
     rows.sort_unstable_by_key(|row| {
-        let who = row.process.map(|key| (key.tgid, key.start_ns));
+        let who = row.owner.map(|owner| owner.key);
         (std::cmp::Reverse(row.count), row.first_ns, who, row.destination, row.call, row.errno, row.cause)
     });
-    let processes = model.rows(GroupBy::Process);
-    let commands: HashMap<u32, Comm> = processes.filter_map(|row| Some((row.id, row.owner?.comm))).collect();
-    let destinations: HashMap<DestRow, &DestinationRow> = model.destinations().map(|row| (row.key, row)).collect();
-    let failure = |row: &FailureRow| Failure {
-        row: row.clone(),
-        command: row.process.and_then(|_| commands.get(&row.process_row).copied()),
-        is_time_wait: is_time_wait(row, &destinations),
-    };
+    let destinations: HashMap<DestRow, &DestinationRow> =
+        model.destinations().iter().map(|row| (row.key, row)).collect();
+    let failure = |row: &FailureRow| Failure { row: row.clone(), is_time_wait: is_time_wait(row, &destinations) };
     rows.into_iter().map(failure).collect()
 }
 
@@ -59,11 +51,8 @@ fn is_time_wait(row: &FailureRow, destinations: &HashMap<DestRow, &DestinationRo
 impl Failure {
     /// Who, clean.
     pub fn who(&self) -> String {
-        match (self.row.process, &self.command) {
-            (Some(key), Some(command)) => label::process(command, key.tgid),
-            (Some(key), None) => format!("(unnamed)[{}]", key.tgid),
-            (None, _) => "(others)".to_owned(),
-        }
+        let owner = self.row.owner.as_ref();
+        owner.map_or_else(|| "(others)".to_owned(), |owner| label::process(&owner.comm, owner.key.tgid))
     }
 
     /// Where to, or which local port was asked for.

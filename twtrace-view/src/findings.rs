@@ -88,7 +88,7 @@ fn number(number: f64) -> String {
 /// What changes: `made/s 322 -> 0`.
 pub fn effect(effect: &Effect) -> String {
     let figure = match effect.figure {
-        "time_wait_made_per_s" => "made/s",
+        "time_wait_created_per_s" => "made/s",
         "ports_total" => "ports",
         "max_rate_per_s" => "max/s",
         "connect_failures_per_s" => "failures/s",

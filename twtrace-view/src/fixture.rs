@@ -3,13 +3,14 @@
 #![allow(missing_docs, reason = "what a fixture is shows in its name")]
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use twtrace_core::engine::{Engine, EngineConfig};
 use twtrace_core::finding::{Advice, Confidence, Effect, Finding, Party, Rule, Severity, Value};
 use twtrace_core::input::{
     CensusRow, CensusState, Comm, ConnectFailed, Hook, HostFacts, Input, KernelCounters, KernelFacts, Life, Owner,
     ProcessFacts, ProcessKey, Role, TcpState, Tier, TracingFacts, Transition, Tuple,
 };
-use twtrace_core::model::DestKey;
+use twtrace_core::snapshot::DestKey;
+use twtrace_core::snapshot::Snapshot;
+use twtrace_core::state::{Config, State};
 
 const NETNS: u32 = 4_026_531_840;
 /// Another network namespace, whose name was chosen by somebody else.
@@ -217,13 +218,13 @@ fn lives(cast: &Cast) -> Vec<Life> {
     lives
 }
 
-/// An engine that knows it all.
-pub fn engine() -> Engine {
+/// A snapshot that knows it all.
+pub fn snapshot() -> Snapshot {
     told(inputs())
 }
 
 /// The same on a host where records were lost and a hook was refused.
-pub fn lossy() -> Engine {
+pub fn lossy() -> Snapshot {
     let mut inputs = inputs();
     if let Some(Input::Start { tracing, .. }) = inputs.first_mut() {
         tracing.hooks[1].attached = false;
@@ -233,12 +234,11 @@ pub fn lossy() -> Engine {
     told(inputs)
 }
 
-/// An engine that has been told these.
-pub fn told(inputs: Vec<Input>) -> Engine {
-    let mut engine = Engine::new(EngineConfig::default());
-    inputs.into_iter().for_each(|input| engine.apply(input));
-    engine.show();
-    engine
+/// A snapshot that has been told these.
+pub fn told(inputs: Vec<Input>) -> Snapshot {
+    let mut state = State::new(Config::default());
+    inputs.into_iter().for_each(|input| state.apply(input));
+    Snapshot::with_sockets(&mut state)
 }
 
 /// Findings as rules could write them: a critical one of a hostile process, one of a parent's many children that has
@@ -284,7 +284,7 @@ pub fn findings() -> Vec<Finding> {
                     "pool-connections",
                     "Keep 3 connections open and send the requests through them, one after the other.",
                     None,
-                    &[("time_wait_made_per_s", 322.0, 0.0), ("connect_failures_per_s", 12.25, 0.0)],
+                    &[("time_wait_created_per_s", 322.0, 0.0), ("connect_failures_per_s", 12.25, 0.0)],
                     "The server keeps as many connections open for each client.",
                 ),
                 advice(
@@ -318,7 +318,7 @@ pub fn findings() -> Vec<Finding> {
                 "keep-alive",
                 "Send several requests from one process, on one connection.",
                 Some("curl --parallel URL1 URL2"),
-                &[("time_wait_made_per_s", 16.0, 0.4)],
+                &[("time_wait_created_per_s", 16.0, 0.4)],
                 "None that is known.",
             )],
             confidence: Confidence::Medium,

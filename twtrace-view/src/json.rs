@@ -8,18 +8,17 @@ pub(super) mod rows;
 #[cfg(test)]
 mod tests;
 
-use crate::order::{self, By, Sort};
+use crate::order::{self, Sort};
 use crate::text;
 use findings::{FailureJson, FindingJson};
-use rows::{DestinationJson, Joins, RowJson};
+use rows::{DestinationJson, RowJson};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
-use twtrace_core::engine::Model;
-use twtrace_core::finding::Finding;
 use twtrace_core::input::{HostFacts, KernelCounters, KernelFacts, Tier};
-use twtrace_core::model::{Ends, GroupBy, Namespace, Summary};
 pub use twtrace_core::plain::PlainJson;
+use twtrace_core::snapshot::Snapshot;
+use twtrace_core::snapshot::{Ends, GroupBy, Namespace, Summary};
 
 /// Version of the form. It changes when a field is renamed, removed or means something else.
 pub const SCHEMA: u32 = 1;
@@ -28,7 +27,7 @@ pub const SCHEMA: u32 = 1;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Options {
     /// Another grouping than processes, added as `groups`.
-    pub by: By,
+    pub by: GroupBy,
     /// Order of all rows.
     pub sort: Sort,
     /// Most rows of each list.
@@ -159,8 +158,8 @@ pub(super) struct Groups<R> {
 ///
 /// # Errors
 /// The output cannot be written to.
-pub fn write(model: &Model, options: Options, out: &mut dyn Write) -> io::Result<()> {
-    write_plain(&report(model, model.findings(), options), out)
+pub fn write(model: &Snapshot, options: Options, out: &mut dyn Write) -> io::Result<()> {
+    write_plain(&report(model, options), out)
 }
 
 /// Writes one object and a line's end, with nothing in it that a terminal could act on.
@@ -173,21 +172,22 @@ pub(super) fn write_plain(report: &impl Serialize, out: &mut dyn Write) -> io::R
     writeln!(out)
 }
 
-fn report<'a>(model: &'a Model, found: &'a [Finding], options: Options) -> Report<'a> {
+fn report(model: &Snapshot, options: Options) -> Report<'_> {
     let summary = model.summary();
-    let joins = Joins::of(model);
     let limit = options.limit.unwrap_or(usize::MAX);
     let list = |by| {
-        let rows = order::of_model(model, by, options.sort);
+        let rows = order::of_snapshot(model, by, options.sort);
         let total = rows.len();
-        (rows.into_iter().take(limit).map(|row| RowJson::of(row, by, model, &joins)).collect::<Vec<_>>(), total)
+        (rows.into_iter().take(limit).map(|row| RowJson::of(row, by, model)).collect::<Vec<_>>(), total)
     };
-    let (processes, processes_total) = list(GroupBy::Process);
-    let groups = options.by.group().filter(|by| *by != GroupBy::Process).map(|by| {
+    // One-shot processes one by one only where that is asked for.
+    let processes = if options.by == GroupBy::Pid { GroupBy::Pid } else { GroupBy::Process };
+    let (processes, processes_total) = list(processes);
+    let groups = options.by.group().filter(|by| !by.is_of_processes()).map(|by| {
         let (rows, total) = list(by);
         Groups { by: options.by.name(), total, rows }
     });
-    let destinations = order::destinations(model.destinations(), options.sort);
+    let destinations = order::destinations(model.destinations().iter(), options.sort);
     let destinations_total = destinations.len();
     Report {
         schema: SCHEMA,
@@ -204,7 +204,7 @@ fn report<'a>(model: &'a Model, found: &'a [Finding], options: Options) -> Repor
         destinations: destinations.into_iter().take(limit).map(|row| DestinationJson::of(row, summary)).collect(),
         destinations_total,
         failures: findings::failures(model),
-        findings: found.iter().map(|finding| FindingJson::of(finding, model)).collect(),
+        findings: model.findings().iter().map(|finding| FindingJson::of(finding, model)).collect(),
     }
 }
 
@@ -270,7 +270,7 @@ pub(super) fn coverage(summary: &Summary) -> Coverage {
 }
 
 fn census(
-    coverage: &twtrace_core::model::Coverage,
+    coverage: &twtrace_core::snapshot::Coverage,
     census_at_ns: Option<u64>,
     complete: bool,
     summary: &Summary,

@@ -2,42 +2,9 @@
 
 use crate::text;
 use std::borrow::Cow;
-use twtrace_core::engine::Model;
-use twtrace_core::input::{Comm, Owner, ProcessFacts, ProcessKey, Role};
-use twtrace_core::model::{DestKey, DestRow, GroupBy, GroupKey, Namespace, OwnerRef, Row, Summary};
+use twtrace_core::input::{Comm, Owner, ProcessFacts, Role};
 use twtrace_core::program;
-
-/// Who can tell names.
-pub trait Names {
-    /// What `/proc` said of a process.
-    fn facts(&self, key: ProcessKey) -> Option<&ProcessFacts>;
-    /// A user's name.
-    fn user_name(&self, uid: u32) -> Option<&str>;
-    /// What `/proc` said of any process in a cgroup.
-    fn facts_of_cgroup(&self, id: u64) -> Option<&ProcessFacts>;
-}
-
-/// Looks through process rows for one in the cgroup of which something is known: most short-lived ones are gone before
-/// they can be looked up.
-pub fn find_facts<'a>(
-    mut rows: impl Iterator<Item = &'a Row>,
-    names: &'a dyn Names,
-    cgroup: u64,
-) -> Option<&'a ProcessFacts> {
-    rows.find_map(|row| row.owner.filter(|owner| owner.cgroup == cgroup).and_then(|owner| names.facts(owner.key)))
-}
-
-impl Names for Model {
-    fn facts(&self, key: ProcessKey) -> Option<&ProcessFacts> {
-        Self::facts(self, key)
-    }
-    fn user_name(&self, uid: u32) -> Option<&str> {
-        Self::user_name(self, uid)
-    }
-    fn facts_of_cgroup(&self, id: u64) -> Option<&ProcessFacts> {
-        find_facts(self.rows(GroupBy::Process), self, id)
-    }
-}
+use twtrace_core::snapshot::{DestKey, DestRow, GroupKey, Namespace, OwnerRef, Row, Snapshot, Summary};
 
 /// A command name.
 pub fn command(comm: &Comm) -> Cow<'_, str> {
@@ -56,6 +23,16 @@ pub fn program_as_it_is(owner: &Owner, facts: Option<&ProcessFacts>) -> String {
     program::of(&text::lossless(owner.comm.bytes()), exe, cmdline).name
 }
 
+/// What an operator calls the program of a row of processes, for machines; empty where there is none.
+pub fn program_of(row: &Row, snapshot: &Snapshot) -> String {
+    match (&row.key, &row.owner) {
+        (GroupKey::OneShots(kin), _) => kin.program.as_ref().to_owned(),
+        (GroupKey::Program(program), _) => program.as_ref().to_owned(),
+        (GroupKey::Process(_), Some(owner)) => program_as_it_is(owner, snapshot.facts(owner.key)),
+        _ => String::new(),
+    }
+}
+
 /// A process and its PID: `nginx[1234]`.
 pub fn process(comm: &Comm, pid: u32) -> String {
     // No parent was told; that of the first processes has a name.
@@ -71,23 +48,29 @@ pub fn owner(owner: Option<&OwnerRef>) -> String {
 }
 
 /// A user by name, or else by number.
-pub fn user(uid: u32, names: &dyn Names) -> String {
-    names.user_name(uid).map_or_else(|| uid.to_string(), |name| text::clean(name).into_owned())
+pub fn user(uid: u32, snapshot: &Snapshot) -> String {
+    snapshot.user_name(uid).map_or_else(|| uid.to_string(), |name| text::clean(name).into_owned())
 }
 
 /// A row of any grouping.
-pub fn group(row: &Row, names: &dyn Names) -> String {
+pub fn group(row: &Row, snapshot: &Snapshot) -> String {
     match &row.key {
         GroupKey::Process(_) => {
-            row.owner.as_ref().map_or_else(|| "(unnamed)".to_owned(), |owner| program(owner, names.facts(owner.key)))
+            row.owner.as_ref().map_or_else(|| "(unnamed)".to_owned(), |owner| program(owner, snapshot.facts(owner.key)))
         }
+        GroupKey::OneShots(kin) => text::clean(&kin.program).into_owned(),
+        GroupKey::Program(name) | GroupKey::Unit(name) => text::clean(name).into_owned(),
+        GroupKey::Container(name) => text::clean(short(name)).into_owned(),
         GroupKey::Command(comm) => command(comm).into_owned(),
         GroupKey::Parent(pid, comm) => process(comm, *pid),
-        GroupKey::User(uid) => user(*uid, names),
+        GroupKey::User(uid) => user(*uid, snapshot),
         GroupKey::Cgroup(id) => {
-            let of_row = row.owner.and_then(|owner| names.facts(owner.key));
-            cgroup(of_row.or_else(|| names.facts_of_cgroup(*id))).unwrap_or_else(|| format!("cgroup {id}"))
+            let of_row = row.owner.and_then(|owner| snapshot.facts(owner.key));
+            cgroup(of_row.or_else(|| snapshot.facts_of_cgroup(*id))).unwrap_or_else(|| format!("cgroup {id}"))
         }
+        GroupKey::Netns(netns) => namespace(snapshot.summary(), *netns),
+        GroupKey::Destination(key) => place(key),
+        GroupKey::None => "(none)".to_owned(),
         GroupKey::Unknown => "(unknown)".to_owned(),
         GroupKey::Other => format!("(other: {} rows)", text::count(row.folded)),
     }

@@ -2,8 +2,8 @@
 
 use crate::text;
 use twtrace_core::input::Role;
-use twtrace_core::model::{DestKey, DestRow, DestinationRow};
 use twtrace_core::ports::Budget;
+use twtrace_core::snapshot::{DestKey, DestRow, DestinationRow};
 
 /// Who has ports, in the order in which a bar shows them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

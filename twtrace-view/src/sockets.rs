@@ -7,9 +7,9 @@ use serde::Serialize;
 use std::borrow::Cow;
 use std::io::{self, Write};
 use std::net::IpAddr;
-use twtrace_core::engine::Model;
 use twtrace_core::input::Role;
-use twtrace_core::model::{Known, LiveSocket, OwnerRef, Substate, Summary};
+use twtrace_core::snapshot::Snapshot;
+use twtrace_core::snapshot::{Known, OwnerRef, Substate, Summary, TimeWaitSocket};
 
 /// Version of the JSON form.
 const SCHEMA: u32 = 1;
@@ -22,8 +22,8 @@ const TITLES: [&str; 7] =
 const TIMER: usize = 1;
 
 /// Sockets in the order of their namespace and addresses, the first so many.
-fn chosen(model: &Model, limit: Option<usize>) -> Vec<LiveSocket> {
-    let mut sockets: Vec<LiveSocket> = model.live_sockets().collect();
+fn chosen(model: &Snapshot, limit: Option<usize>) -> Vec<TimeWaitSocket> {
+    let mut sockets: Vec<TimeWaitSocket> = model.sockets().to_vec();
     sockets.sort_unstable_by_key(|socket| {
         let tuple = socket.tuple;
         (tuple.netns, tuple.local_addr, tuple.local_port, tuple.remote_addr, tuple.remote_port, socket.cookie)
@@ -36,7 +36,7 @@ fn chosen(model: &Model, limit: Option<usize>) -> Vec<LiveSocket> {
 ///
 /// # Errors
 /// The output cannot be written to.
-pub fn write_text(model: &Model, limit: Option<usize>, out: &mut dyn Write) -> io::Result<()> {
+pub fn write_text(model: &Snapshot, limit: Option<usize>, out: &mut dyn Write) -> io::Result<()> {
     let summary = model.summary();
     let lines: Vec<[String; TITLES.len()]> = chosen(model, limit).iter().map(|socket| cells(socket, summary)).collect();
     let mut widths = TITLES.map(str::len);
@@ -57,7 +57,7 @@ pub fn write_text(model: &Model, limit: Option<usize>, out: &mut dyn Write) -> i
     lines.iter().try_for_each(|line| write(&line.each_ref().map(|cell| Cow::Borrowed(cell.as_str()))))
 }
 
-fn cells(socket: &LiveSocket, summary: &Summary) -> [String; TITLES.len()] {
+fn cells(socket: &TimeWaitSocket, summary: &Summary) -> [String; TITLES.len()] {
     let tuple = socket.tuple;
     let mark = if socket.known == Known::Inferred { "~" } else { "" };
     let is_own = [0, summary.host.netns].contains(&tuple.netns);
@@ -73,7 +73,7 @@ fn cells(socket: &LiveSocket, summary: &Summary) -> [String; TITLES.len()] {
 }
 
 /// As `ss` writes states.
-fn state(socket: &LiveSocket) -> &'static str {
+fn state(socket: &TimeWaitSocket) -> &'static str {
     match socket.substate {
         Substate::TimeWait => "TIME-WAIT",
         Substate::FinWait2 => "FIN-WAIT-2",
@@ -81,12 +81,12 @@ fn state(socket: &LiveSocket) -> &'static str {
 }
 
 /// Time until its timer ends it.
-fn left_ns(socket: &LiveSocket, summary: &Summary) -> u64 {
+fn left_ns(socket: &TimeWaitSocket, summary: &Summary) -> u64 {
     socket.expires_ns.saturating_sub(summary.window.now_ns)
 }
 
 /// As `ss -p` writes a process. No name can end before its quote does.
-fn owner(owner: Option<&OwnerRef>, socket: &LiveSocket) -> String {
+fn owner(owner: Option<&OwnerRef>, socket: &TimeWaitSocket) -> String {
     match owner {
         Some(owner) => format!("(\"{}\",pid={})", command(&owner.comm).replace('"', "\\\""), owner.key.tgid),
         None if socket.before_start => "(before start)".to_owned(),
@@ -95,9 +95,9 @@ fn owner(owner: Option<&OwnerRef>, socket: &LiveSocket) -> String {
 }
 
 /// What the list is worth, in one line: how many, coverage, losses.
-pub fn summary(model: &Model) -> String {
+pub fn summary(model: &Snapshot) -> String {
     let summary = model.summary();
-    let live = text::count(model.live_sockets().count() as u64);
+    let live = text::count(model.sockets().len() as u64);
     format!("{live} timewait sockets; {}; {}", words::coverage(summary), words::losses(&summary.counters))
 }
 
@@ -145,7 +145,7 @@ struct OwnerJson {
 ///
 /// # Errors
 /// The output cannot be written to.
-pub fn write_json(model: &Model, limit: Option<usize>, out: &mut dyn Write) -> io::Result<()> {
+pub fn write_json(model: &Snapshot, limit: Option<usize>, out: &mut dyn Write) -> io::Result<()> {
     let summary = model.summary();
     let owner = |owner: OwnerRef| OwnerJson {
         pid: owner.key.tgid,
@@ -180,7 +180,7 @@ pub fn write_json(model: &Model, limit: Option<usize>, out: &mut dyn Write) -> i
         tracing: json::tracing(summary),
         coverage: json::coverage(summary),
         sockets: sockets.collect(),
-        sockets_total: model.live_sockets().count(),
+        sockets_total: model.sockets().len(),
     };
     json::write_plain(&report, out)
 }
@@ -195,7 +195,7 @@ mod tests {
 
     fn text(limit: Option<usize>) -> String {
         let mut out = Vec::new();
-        write_text(fixture::engine().model(), limit, &mut out).unwrap();
+        write_text(&fixture::snapshot(), limit, &mut out).unwrap();
         String::from_utf8(out).unwrap()
     }
 
@@ -203,7 +203,7 @@ mod tests {
     fn each_socket_is_a_line_as_ss_writes_it() {
         let text = text(None);
         let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines.len(), 1 + fixture::engine().model().live_sockets().count());
+        assert_eq!(lines.len(), 1 + fixture::snapshot().sockets().len());
         insta::assert_snapshot!([&lines[..2], &lines[79..84], &lines[230..]].concat().join("\n"));
     }
 
@@ -224,7 +224,7 @@ mod tests {
     #[test]
     fn json_has_every_field() {
         let mut out = Vec::new();
-        write_json(fixture::engine().model(), Some(2), &mut out).unwrap();
+        write_json(&fixture::snapshot(), Some(2), &mut out).unwrap();
         let report: Value = serde_json::from_slice(&out).unwrap();
         assert_eq!((&report["schema"], report["sockets"].as_array().unwrap().len()), (&1.into(), 2));
         assert!(report["sockets_total"].as_u64().unwrap() > 200);
@@ -245,7 +245,7 @@ mod tests {
 
     #[test]
     fn the_summary_says_what_the_list_is_worth() {
-        let said = summary(fixture::lossy().model());
+        let said = summary(&fixture::lossy());
         assert!(said.contains("coverage 100.0%") && said.contains("lost 1,234"), "{said}");
     }
 }

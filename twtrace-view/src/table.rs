@@ -2,17 +2,18 @@
 
 use crate::columns::{self, Column, Context};
 use crate::grid::{Grid, Head};
-use crate::order::{self, By, Sort};
+use crate::order::{self, Sort};
 use crate::{findings, text, words};
 use std::io::{self, Write};
-use twtrace_core::engine::Model;
-use twtrace_core::model::Summary;
+use twtrace_core::snapshot::GroupBy;
+use twtrace_core::snapshot::Snapshot;
+use twtrace_core::snapshot::Summary;
 
 /// What to write.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Options {
     /// Grouping.
-    pub by: By,
+    pub by: GroupBy,
     /// Order.
     pub sort: Sort,
     /// Most rows.
@@ -23,19 +24,19 @@ pub struct Options {
 ///
 /// # Errors
 /// The output cannot be written to.
-pub fn write(model: &Model, options: Options, out: &mut dyn Write) -> io::Result<()> {
+pub fn write(model: &Snapshot, options: Options, out: &mut dyn Write) -> io::Result<()> {
     let summary = model.summary();
     head(model, out)?;
     writeln!(out)?;
-    let context = Context { names: model, live_mark: words::live_mark(summary), summary };
+    let context = Context { snapshot: model, live_mark: words::live_mark(summary) };
     let limit = options.limit.unwrap_or(usize::MAX);
     let (shown, total) = if let Some(by) = options.by.group() {
-        let rows = order::of_model(model, by, options.sort);
+        let rows = order::of_snapshot(model, by, options.sort);
         let shown = &rows[..rows.len().min(limit)];
         table(&columns::groups(by), shown, &context, out)?;
         (shown.len(), rows.len())
     } else {
-        let rows = order::destinations(model.destinations(), options.sort);
+        let rows = order::destinations(model.destinations().iter(), options.sort);
         let shown = &rows[..rows.len().min(limit)];
         table(&columns::destinations(), shown, &context, out)?;
         (shown.len(), rows.len())
@@ -50,7 +51,7 @@ pub fn write(model: &Model, options: Options, out: &mut dyn Write) -> io::Result
 }
 
 /// The lines above the table.
-fn head(model: &Model, out: &mut dyn Write) -> io::Result<()> {
+fn head(model: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
     let summary = model.summary();
     let kernel = &summary.kernel;
     writeln!(out, "{}", identity(summary))?;
@@ -58,8 +59,8 @@ fn head(model: &Model, out: &mut dyn Write) -> io::Result<()> {
         out,
         "TIME_WAIT now {}   made {} ({}/s)   overflows since boot {}",
         words::time_wait(summary),
-        text::count(summary.totals.counts.time_wait_made),
-        text::rate(summary.totals.counts.rate_per_s),
+        text::count(summary.totals.counts.time_wait_created),
+        text::rate(summary.totals.counts.created_per_s),
         text::count(kernel.time_wait_overflow),
     )?;
     writeln!(out, "{}   {}", words::coverage(summary), words::losses(&summary.counters))?;
@@ -68,7 +69,7 @@ fn head(model: &Model, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "of those: {ends}")?;
     }
     write!(out, "ports {}", words::port_range(kernel))?;
-    match words::tightest(model.destinations()) {
+    match words::tightest(model.destinations().iter()) {
         Some(row) => writeln!(out, "   tightest: {}", words::tightness(row))?,
         None => writeln!(out)?,
     }

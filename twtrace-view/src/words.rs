@@ -2,7 +2,7 @@
 
 use crate::{label, text};
 use twtrace_core::input::{Hook, KernelCounters, KernelFacts, Tier};
-use twtrace_core::model::{Counts, DestinationRow, Namespace, Summary};
+use twtrace_core::snapshot::{Counts, DestinationRow, Namespace, Summary};
 
 /// Age from which a census no longer vouches for what is alive, in nanoseconds.
 const STALE_CENSUS_NS: u64 = 2_000_000_000;
@@ -182,7 +182,7 @@ pub fn tightness(row: &DestinationRow) -> String {
 mod tests {
     use super::*;
     use twtrace_core::input::Hook;
-    use twtrace_core::model::{Coverage, Window};
+    use twtrace_core::snapshot::{Coverage, Window};
 
     #[test]
     fn losses_have_reasons() {

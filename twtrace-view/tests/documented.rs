@@ -22,7 +22,7 @@ fn page() -> String {
     for field in FIELDS {
         let name = field.name;
         let (json, csv) = match (field.get)(&Counts::default()) {
-            Figure::Count(_) => ("number".to_owned(), "the same".to_owned()),
+            Figure::Count(_) | Figure::Live(_) => ("number".to_owned(), "the same".to_owned()),
             Figure::Rate(_) => ("number".to_owned(), "the same, three digits".to_owned()),
             Figure::Times(_) => {
                 let csv = ["p50", "p90", "p99"].map(|quantile| format!("`{name}_{quantile}`")).join(", ");

@@ -2,8 +2,9 @@
 
 use crate::cli::ViewArgs;
 use std::io::{self, Write};
-use twtrace_core::engine::Model;
-use twtrace_view::order::{By, Sort};
+use twtrace_core::snapshot::GroupBy;
+use twtrace_core::snapshot::Snapshot;
+use twtrace_view::order::Sort;
 use twtrace_view::{csv, json, table};
 
 /// Rows of a text report when no limit is given.
@@ -18,7 +19,7 @@ enum Form {
 /// Writes reports.
 pub(crate) struct Batch<W> {
     form: Form,
-    by: By,
+    by: GroupBy,
     sort: Sort,
     limit: Option<usize>,
     /// Reports written.
@@ -37,7 +38,7 @@ impl<W: Write> Batch<W> {
     }
 
     /// Writes one report and hands it on at once: a reader may act on it.
-    pub(crate) fn write(&mut self, model: &Model) -> io::Result<()> {
+    pub(crate) fn write(&mut self, model: &Snapshot) -> io::Result<()> {
         let (by, sort, limit) = (self.by, self.sort, self.limit);
         let first = self.written == 0;
         let out = &mut self.out;

@@ -11,10 +11,11 @@ use ipnet::IpNet;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
-use twtrace_core::engine::Filter;
+use twtrace_core::snapshot::GroupBy;
+use twtrace_core::state::Filter;
 use twtrace_probe::kernel::load::LoadOptions;
 use twtrace_recording::writer::Keep;
-use twtrace_view::order::{By, Sort};
+use twtrace_view::order::Sort;
 
 use budget::{BUDGET_EXAMPLES, EXPLAIN_EXAMPLES};
 pub use budget::{BudgetArgs, ExplainArgs};
@@ -172,7 +173,7 @@ pub struct ReportArgs {
 
     /// What one row stands for
     #[arg(long, value_enum, value_name = "GROUPING", default_value_t)]
-    pub by: By,
+    pub by: GroupBy,
 
     /// Most rows of each table, those that made most first [default: 20, for JSON and CSV all]
     #[arg(long, value_name = "N", value_parser = parse::limit)]
@@ -220,7 +221,7 @@ pub struct DiffArgs {
 
     /// What one row stands for; a process is all of one command
     #[arg(long, value_enum, value_name = "GROUPING", default_value_t)]
-    pub by: By,
+    pub by: GroupBy,
 
     /// Most rows of each table, the largest changes first [default: 20, for JSON all]
     #[arg(long, value_name = "N", value_parser = parse::limit)]
@@ -351,7 +352,7 @@ pub struct ViewArgs {
 
     /// What one row stands for
     #[arg(long, value_enum, value_name = "GROUPING", default_value_t)]
-    pub by: By,
+    pub by: GroupBy,
 
     /// Order of rows: largest first, names from a to z
     #[arg(long, value_enum, value_name = "FIGURE", default_value_t)]

@@ -13,7 +13,7 @@ use tokio::runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::yield_now;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
-use twtrace_core::engine::{Engine, EngineConfig, Filter};
+use twtrace_core::state::{Config, Engine, Filter};
 use twtrace_probe::source::EventSource;
 
 /// How often the source is read when it does not ask for more.
@@ -116,7 +116,7 @@ pub(crate) fn runtime() -> anyhow::Result<runtime::Runtime> {
 /// Traces for that long, or until a signal comes, and gives what is known then.
 pub(crate) fn trace<S: EventSource>(source: &mut S, filter: Filter, duration: Duration) -> anyhow::Result<Engine> {
     runtime()?.block_on(async {
-        let mut engine = Engine::new(EngineConfig { filter, ..EngineConfig::default() });
+        let mut engine = Engine::new(Config { filter, ..Config::default() });
         let mut events = EventLoop::new(source.fd(), Timing { interval: None, duration: Some(duration) })?;
         loop {
             match events.next().await? {

@@ -4,10 +4,10 @@ use crate::cli::TimeSpec;
 use anyhow::{Context as _, bail};
 use std::io::{self, Write as _};
 use std::path::Path;
-use twtrace_core::engine::{Engine, EngineConfig, Filter};
 use twtrace_core::input::Input;
-use twtrace_core::model::Window;
 use twtrace_core::recording::Info;
+use twtrace_core::snapshot::Window;
+use twtrace_core::state::{Config, Engine, Filter};
 use twtrace_recording::reader::Recording;
 use twtrace_view::report::Source;
 use twtrace_view::text;
@@ -37,7 +37,7 @@ impl Recorded {
         let recording = Recording::open(path)?;
         let info = recording.info().clone();
         let (from, to) = bounds(&info, span)?;
-        let mut engine = Engine::new(EngineConfig { filter, history: true, ..EngineConfig::default() });
+        let mut engine = Engine::new(Config { filter, history: true, ..Config::default() });
         let mut replay = recording.replay()?;
         let mut advance = |engine: &mut Engine, until_ns| {
             let mut sink = |input: Input| engine.apply(input);
@@ -114,7 +114,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
     use super::*;
-    use twtrace_core::model::GroupBy;
+    use twtrace_core::snapshot::GroupBy;
     use twtrace_recording::writer::{Recorder, WriteOptions};
     use twtrace_view::report::fixture;
 
@@ -139,7 +139,7 @@ mod tests {
         for by in [GroupBy::Process, GroupBy::Command] {
             model.rows(by).for_each(|row| told += &format!("{row:?}\n"));
         }
-        model.destinations().for_each(|row| told += &format!("{row:?}\n"));
+        model.destinations().iter().for_each(|row| told += &format!("{row:?}\n"));
         told
     }
 
@@ -181,7 +181,7 @@ mod tests {
         let made = |from, to| {
             let read = read(&folder, from, to);
             let totals = &read.engine.model().summary().totals;
-            (totals.lives, totals.counts.time_wait_made, totals.counts.connect_errors.clone())
+            (totals.lives, totals.counts.time_wait_created, totals.counts.connect_errors.clone())
         };
         let (whole, first, second) = (made("", ""), made("", "+10s"), made("+10s", ""));
         assert_eq!((whole.0, whole.1), (first.0 + second.0, first.1 + second.1));

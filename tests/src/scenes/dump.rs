@@ -52,7 +52,7 @@ fn report_of(report: &Value, text: &mut String) {
                 "      {}: connections {} made {} live {}",
                 place(shared),
                 shared["connections"],
-                shared["time_wait_made"],
+                shared["time_wait_created"],
                 shared["time_wait_live"]
             );
         }
@@ -67,7 +67,7 @@ fn report_of(report: &Value, text: &mut String) {
             sum("accepted"),
             sum("closed_first"),
             sum("closed_last"),
-            sum("time_wait_made")
+            sum("time_wait_created")
         );
     }
     let here = |row: &&Value| row["netns"] == report["host"]["netns"];
@@ -117,7 +117,7 @@ fn counts(row: &Value) -> String {
         row["closed_first"],
         row["closed_last"],
         row["reset"],
-        row["time_wait_made"],
+        row["time_wait_created"],
         row["time_wait_live"],
         row["time_wait_reused"],
         number(row, "/rate_per_s"),

@@ -15,7 +15,7 @@ const TOLERANCE: f64 = 0.2;
 /// what is wrong. The effect is the change; where there was nothing before, what it became.
 pub fn compare(advice: &Value, expected: &Expected, before: &Played, after: &Played, take: &Take) -> Vec<Compared> {
     let measured = |figure: &str| match figure {
-        "time_wait_made_per_s" => Some((made_per_s(expected, before), made_per_s(expected, after))),
+        "time_wait_created_per_s" => Some((made_per_s(expected, before), made_per_s(expected, after))),
         "ports_bound" => Some((printed(before, "bound"), printed(after, "bound"))),
         "max_rate_per_s" => {
             // Before: all that succeeded took the ports for a minute.
@@ -71,7 +71,7 @@ fn made_per_s(expected: &Expected, played: &Played) -> f64 {
     let here = |row: &&Value| row["netns"] == played.end["host"]["netns"];
     let rows = played.end["destinations"].as_array().into_iter().flatten().filter(here);
     let there = rows.filter(|row| row["port"].as_u64().is_some_and(|port| expected.ports.contains(&(port as u16))));
-    there.filter_map(|row| row["time_wait_made"].as_f64()).sum::<f64>() / played.seconds
+    there.filter_map(|row| row["time_wait_created"].as_f64()).sum::<f64>() / played.seconds
 }
 
 /// A number that the load printed.

@@ -47,7 +47,7 @@ pub(super) fn pool(habit: &Habit) -> Advice {
         ),
         command: Some(settings::pool(&command, port, size)),
         effect: vec![
-            effect("time_wait_made_per_s", made_per_s, 0.0),
+            effect("time_wait_created_per_s", made_per_s, 0.0),
             effect("connections_needed", rate_per_s * lifetime_s, size),
         ],
         risk: "A connection that is kept may have been closed by the peer when it is used again: retry once. \
@@ -64,7 +64,7 @@ pub(super) fn keep_alive(server: &Comm, made_per_s: f64) -> Advice {
                close`, a keep-alive timeout of some seconds), and see that clients do not ask for the close."
             .to_owned(),
         command: Some(settings::keep_alive(server).to_owned()),
-        effect: vec![effect("time_wait_made_per_s", made_per_s, 0.0)],
+        effect: vec![effect("time_wait_created_per_s", made_per_s, 0.0)],
         risk: "Each idle connection keeps a descriptor and some memory: bound their number and their idle time."
             .to_owned(),
     }
@@ -204,7 +204,7 @@ fn let_peer_close(case: &Case<'_>, key: DestKey, budget: &Budget) -> Option<Advi
                ephemeral port. For HTTP that is `Connection: close` sent by the client and closed by the server."
             .to_owned(),
         command: Some("send `Connection: close`, and read to the end before close(2)".to_owned()),
-        effect: vec![effect("time_wait_made_per_s", (budget.rate_per_s - budget.growth_per_s).max(0.0), 0.0)],
+        effect: vec![effect("time_wait_created_per_s", (budget.rate_per_s - budget.growth_per_s).max(0.0), 0.0)],
         risk:
             "It moves the sockets to the other host, where they take memory; the cost of a handshake for each request \
                stays. A client that waits must bound how long."

@@ -27,7 +27,7 @@ pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
         let ended = u64::from(row.pattern.bound);
         let bound = row.bound + ended;
         // Most of its connections: one that is bound now and then is no habit.
-        if bound == 0 || 2 * bound < row.established + row.pattern.opened {
+        if bound == 0 || 2 * bound < row.open + row.pattern.opened {
             continue;
         }
         let Some(party) = party(case, *key) else { continue };

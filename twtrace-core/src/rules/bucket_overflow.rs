@@ -22,7 +22,7 @@ pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
     let counts = &summary.totals.counts;
     // What is refused would have been made.
     let seconds = summary.window.seconds().max(1.0);
-    let due_per_s = (counts.time_wait_made + refused) as f64 / seconds;
+    let due_per_s = (counts.time_wait_created + refused) as f64 / seconds;
     let wanted = (1.5 * due_per_s * TIME_WAIT_SECONDS).max(2.0 * kernel.max_tw_buckets as f64).min(4_194_304.0);
     let wanted = (wanted.round() as u64).next_power_of_two();
     let mebibytes = wanted as f64 * f64::from(TIMEWAIT_BYTES + PORT_BYTES + PORT_ADDRESS_BYTES) / 1_048_576.0;

@@ -120,7 +120,7 @@ impl<'a> Case<'a> {
     pub(super) fn made_by_local_peer(&self, key: DestKey, opened: u64) -> f64 {
         self.local_peer(key).map_or(0.0, |row| {
             let share = opened as f64 / row.pattern.accepted.max(1) as f64;
-            row.counts.time_wait_made as f64 * share.min(1.0)
+            row.counts.time_wait_created as f64 * share.min(1.0)
         })
     }
 

@@ -138,11 +138,11 @@ fn culprit(budget: &Budget, no_port: bool) -> Culprit {
 /// Whoever made most of the timewait sockets. Nobody, where those of several, or of before the trace, are more.
 fn maker(case: &Case<'_>, key: DestKey, row: &DestinationRow) -> Option<Party> {
     let rank = |pair: &&super::case::Pair<'_>| {
-        (pair.pair.counts.time_wait_live, pair.pair.counts.time_wait_made, pair.owner.key)
+        (pair.pair.counts.time_wait_live, pair.pair.counts.time_wait_created, pair.owner.key)
     };
     let most = case.pairs_of(key).max_by_key(rank)?;
     let (its, all) = match row.counts.time_wait_live {
-        0 => (most.pair.counts.time_wait_made, row.counts.time_wait_made),
+        0 => (most.pair.counts.time_wait_created, row.counts.time_wait_created),
         live => (most.pair.counts.time_wait_live, live),
     };
     (its > 0 && 2 * its >= all).then(|| Party::of(most.owner))
@@ -266,7 +266,7 @@ fn fails(case: &Case<'_>, key: DestKey, row: &DestinationRow, failed: &Reached<'
         confidence: Confidence::High,
         recheck: "After the change connect(2) fails no more, and ports are left at the peak of the load.".to_owned(),
     };
-    Consequence { finding, culprit, maker, made: row.counts.time_wait_made }
+    Consequence { finding, culprit, maker, made: row.counts.time_wait_created }
 }
 
 fn near(case: &Case<'_>, key: DestKey, row: &DestinationRow, budget: &Budget) -> Option<Consequence> {
@@ -303,7 +303,7 @@ fn near(case: &Case<'_>, key: DestKey, row: &DestinationRow, budget: &Budget) ->
         confidence: if sure { Confidence::High } else { Confidence::Medium },
         recheck: "After the change the forecast says never, at the peak of the load.".to_owned(),
     };
-    Some(Consequence { finding, culprit, maker: process, made: row.counts.time_wait_made })
+    Some(Consequence { finding, culprit, maker: process, made: row.counts.time_wait_created })
 }
 
 /// Nearly all ports are timewait sockets', or were at some time.
@@ -342,5 +342,5 @@ fn was_near(case: &Case<'_>, key: DestKey, row: &DestinationRow) -> Option<Conse
         confidence: Confidence::Medium,
         recheck: "After the change most ports are left at the peak of the load.".to_owned(),
     };
-    Some(Consequence { finding, culprit: Culprit::TimeWait, maker: process, made: row.counts.time_wait_made })
+    Some(Consequence { finding, culprit: Culprit::TimeWait, maker: process, made: row.counts.time_wait_created })
 }

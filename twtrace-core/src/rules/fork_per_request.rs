@@ -48,7 +48,7 @@ pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
         let group = groups.entry((owner.ppid, owner.parent_comm, *key)).or_default();
         group.pattern.absorb(&pair.pattern);
         group.processes += 1;
-        group.made += pair.counts.time_wait_made;
+        group.made += pair.counts.time_wait_created;
         group.of_destination = row.pattern;
         let of_command = group.commands.entry(owner.comm).or_insert((0, Party::of(owner)));
         of_command.0 += 1;
@@ -65,7 +65,7 @@ pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
         let group = groups.entry((owner.ppid, owner.parent_comm, key)).or_default();
         group.pattern.absorb(&cell.pattern);
         group.processes += processes;
-        group.made += cell.counts.time_wait_made;
+        group.made += cell.counts.time_wait_created;
         group.of_destination = row.pattern;
         group.commands.entry(owner.comm).or_insert((0, Party::of(owner))).0 += processes;
         let (first, last) = group.started_ns.unwrap_or((u64::MAX, 0));

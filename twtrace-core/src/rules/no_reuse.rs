@@ -97,7 +97,7 @@ fn churn<'a>(case: &Case<'a>, mut pairs: Vec<&Pair<'a>>) -> Option<(Churn<'a>, b
     if !habit {
         return None;
     }
-    let made: u64 = pairs.iter().map(|pair| pair.pair.counts.time_wait_made).sum();
+    let made: u64 = pairs.iter().map(|pair| pair.pair.counts.time_wait_created).sum();
     let per_s = |made: f64| rate_per_s * (made / pattern.opened as f64).min(1.0);
     let held: u64 = pairs.iter().map(|pair| case.holds(pair.owner.key, pair.key)).sum();
     let party = if let [one] = pairs.as_slice() {

@@ -32,7 +32,7 @@ pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
                 Party { process: None, processes: servers, ..Party::of(pair.owner) }
             }
         });
-        let made_per_s = rate_per_s * (row.counts.time_wait_made as f64 / pattern.accepted as f64).min(1.0);
+        let made_per_s = rate_per_s * (row.counts.time_wait_created as f64 / pattern.accepted as f64).min(1.0);
         found.push(Finding {
             rule: Rule::ServerClosesFirst,
             severity: Severity::Info,
@@ -49,7 +49,7 @@ pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
                 ("lifetime_ms", Value::Number(pattern.lifetime_s() * 1e3)),
                 ("request_bytes", Value::Count(pattern.request_bytes / pattern.one_shots.max(1))),
                 ("processes", Value::Count(servers)),
-                (super::MADE, Value::Count(row.counts.time_wait_made)),
+                (super::MADE, Value::Count(row.counts.time_wait_created)),
             ],
             advice: vec![advice::keep_alive(&most.map_or(Comm::default(), |pair| pair.owner.comm), made_per_s)],
             // A client that asks for it leaves the same traces.

@@ -123,6 +123,16 @@ impl GroupBy {
         self.grouping().name
     }
 
+    /// The same, but for destinations: they have rows of their own with more than figures.
+    pub fn group(self) -> Option<Self> {
+        (self != Self::Destination).then_some(self)
+    }
+
+    /// The grouping of a name.
+    pub fn of(name: &str) -> Option<Self> {
+        GROUPINGS.iter().find(|grouping| grouping.name == name).map(|grouping| grouping.by)
+    }
+
     /// Whether rows are of single processes, or of one-shot ones together.
     pub fn is_of_processes(self) -> bool {
         matches!(self, Self::Process | Self::Pid)

@@ -155,6 +155,11 @@ impl Snapshot {
         &self.findings
     }
 
+    /// The same with other findings, for tests of views.
+    pub fn with_findings(self, findings: Vec<Finding>) -> Self {
+        Self { findings, ..self }
+    }
+
     /// What `/proc` said of a process.
     pub fn facts(&self, key: ProcessKey) -> Option<&ProcessFacts> {
         self.facts.get(&key).map(|facts| &**facts)

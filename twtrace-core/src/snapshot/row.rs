@@ -3,15 +3,16 @@
 use super::groups::{GroupBy, Member};
 use super::{Joined, Snapshot};
 use crate::counts::Counts;
-use crate::history::Series;
+use crate::history::{History, Series};
 use crate::input::{Owner, ProcessFacts};
 use crate::keys::{DestRow, GroupKey, Kin};
 use crate::pattern::Pattern;
 use crate::ports::Budget;
 use crate::sketch::Sketch;
-use crate::state::{Meter, ONE_SHOT, ProcessRow, program_of};
+use crate::state::{Meter, ONE_SHOT, ProcessRow, TIME_WAIT_NS, program_of};
 use crate::table::Map;
 use foldhash::fast::FixedState;
+use std::collections::BTreeMap;
 use std::hash::BuildHasher as _;
 use std::sync::Arc;
 
@@ -31,7 +32,8 @@ pub struct Row {
     pub folded: u64,
     /// Distinct processes. A lower bound in the other row, where one may have been counted twice.
     pub processes: u64,
-    /// Figures. Peaks of several processes are lower bounds: nobody knows whether theirs were at the same time.
+    /// Figures. Peaks of several processes follow from `series`, and without one they are lower bounds: nobody knows
+    /// whether theirs were at the same time.
     pub counts: Counts,
     /// TIME_WAIT sockets created over time; empty unless the state keeps a history.
     pub series: Series,
@@ -60,7 +62,7 @@ pub struct DestinationRow {
     /// TIME_WAIT sockets created over time; empty unless the state keeps a history.
     pub series: Series,
     /// Full sockets that hold a port towards it, by the last census of its namespace.
-    pub established: u64,
+    pub open: u64,
     /// Of these, ESTABLISHED for two seconds and several mean lifetimes at least.
     pub stable: u64,
     /// Of these, with a port that bind(2) had taken before.
@@ -82,7 +84,7 @@ pub struct DestinationRow {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Share {
     /// TIME_WAIT sockets created.
-    pub time_wait_made: u64,
+    pub time_wait_created: u64,
     /// Alive now.
     pub time_wait_live: u64,
     /// Connections ended.
@@ -92,7 +94,7 @@ pub struct Share {
 impl Share {
     fn add(&mut self, joined: &Joined) {
         let counts = &joined.cell.counts;
-        self.time_wait_made = self.time_wait_made.saturating_add(counts.time_wait_made);
+        self.time_wait_created = self.time_wait_created.saturating_add(counts.time_wait_created);
         self.time_wait_live = self.time_wait_live.saturating_add(counts.time_wait_live);
         self.connections = self.connections.saturating_add(joined.cell.connections);
     }
@@ -173,21 +175,22 @@ impl Snapshot {
 
     /// Destinations of a row, in no particular order.
     pub fn destinations_of(&self, by: GroupBy, row: &Row) -> Vec<(&DestinationRow, Share)> {
-        let mut shares = vec![Share::default(); self.destinations.len()];
+        let mut shares: BTreeMap<usize, Share> = BTreeMap::new();
         if by.is_of_destinations() {
             let is_member = marks(&row.members, self.destinations.len());
             for joined in self.cells.iter().filter(|joined| is_member[joined.destination]) {
-                shares[joined.destination].add(joined);
+                shares.entry(joined.destination).or_default().add(joined);
             }
         } else {
             for process in &row.members {
                 let first = self.cells.partition_point(|joined| joined.process < *process);
                 for joined in self.cells[first..].iter().take_while(|joined| joined.process == *process) {
-                    shares[joined.destination].add(joined);
+                    shares.entry(joined.destination).or_default().add(joined);
                 }
             }
         }
-        self.destinations.iter().zip(shares).filter(|(_, share)| !share.is_nothing()).collect()
+        let some = shares.into_iter().filter(|(_, share)| !share.is_nothing());
+        some.map(|(at, share)| (&self.destinations[at], share)).collect()
     }
 
     /// Rows of processes that have something with a destination, in no particular order.
@@ -273,11 +276,12 @@ pub(super) fn group(snapshot: &Snapshot, by: GroupBy) -> Vec<Row> {
             row.folded = members.iter().map(|member| member.folded).sum();
             row.processes = processes.iter().map(|process| snapshot.processes[*process].processes).sum();
             for member in &members {
-                row.counts.peak_per_s = row.counts.peak_per_s.max(member.counts.peak_per_s);
+                row.counts.created_peak_per_s = row.counts.created_peak_per_s.max(member.counts.created_peak_per_s);
                 row.counts.time_wait_live_peak = row.counts.time_wait_live_peak.max(member.counts.time_wait_live_peak);
                 row.series.merge(&member.series);
             }
         }
+        peaks(&mut rows, snapshot.history());
         return rows;
     }
     // Cells are in the order of processes.
@@ -294,13 +298,38 @@ pub(super) fn group(snapshot: &Snapshot, by: GroupBy) -> Vec<Row> {
         row.members.push(process);
         of.meter.show(&mut row.counts, &mut row.series);
     }
+    peaks(&mut rows, snapshot.history());
     rows
+}
+
+/// Peaks of several processes, by what they created over time. *Inferred*: a TIME_WAIT socket is taken to live for a
+/// minute.
+fn peaks(rows: &mut [Row], history: Option<&History>) {
+    let Some(history) = history else { return };
+    let width_s = history.bucket_ns() as f64 / 1e9;
+    let minute = ((TIME_WAIT_NS as f64 / 1e9 / width_s).round() as usize).max(1);
+    // Of a bucket that is wider than a minute, so much of it.
+    let share = (TIME_WAIT_NS as f64 / 1e9 / width_s).min(1.0);
+    for row in rows.iter_mut().filter(|row| row.is_of_several()) {
+        let values = row.series.values(history);
+        let most = f64::from(values.iter().copied().max().unwrap_or(0)) / width_s.max(1.0);
+        let mut sum = 0_u64;
+        let mut alive = 0_u64;
+        for (at, value) in values.iter().enumerate() {
+            sum += u64::from(*value);
+            sum -= at.checked_sub(minute).map_or(0, |gone| u64::from(values[gone]));
+            alive = alive.max(sum);
+        }
+        let counts = &mut row.counts;
+        counts.created_peak_per_s = counts.created_peak_per_s.max(most.ceil() as u64);
+        counts.time_wait_live_peak = counts.time_wait_live_peak.max((alive as f64 * share) as u64);
+    }
 }
 
 impl Meter {
     /// Adds what is no sum over cells.
     pub(super) fn show(&self, counts: &mut Counts, series: &mut Series) {
-        counts.peak_per_s = counts.peak_per_s.max(self.peak_per_s);
+        counts.created_peak_per_s = counts.created_peak_per_s.max(self.peak_per_s);
         counts.time_wait_live_peak = counts.time_wait_live_peak.max(self.live_peak).max(counts.time_wait_live);
         series.merge(&self.series);
     }

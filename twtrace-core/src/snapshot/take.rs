@@ -175,7 +175,7 @@ fn destinations(state: &State, has_cell: impl Fn(&Destination) -> bool) -> Vec<D
             folded: row.folded,
             counts: Counts::default(),
             series: Default::default(),
-            established: row.established,
+            open: row.established,
             stable,
             bound,
             fin_wait2_aged,

@@ -228,7 +228,8 @@ impl Accounts {
     /// Moves destinations of least weight to the other.
     fn move_destinations(&mut self) {
         let weights = self.destinations.movable().map(|(place, row)| (row.weight(), row.id, place)).collect();
-        let moves = least(weights, self.destinations.len() / SHARE).into_iter().map(|place| (place, DestRow::Other)).collect();
+        let moves =
+            least(weights, self.destinations.len() / SHARE).into_iter().map(|place| (place, DestRow::Other)).collect();
         let moved = self.destinations.move_rows(moves);
         self.move_cells(|process, destination| Some((process, moved.get(&destination)?.id())));
     }

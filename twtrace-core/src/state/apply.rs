@@ -145,6 +145,7 @@ impl State {
         self.accounts.refresh_rates(now_ns, start_ns);
         self.census.rate.refresh(now_ns, start_ns);
         let totals = &mut self.summary.totals.counts;
-        (totals.rate_per_s, totals.peak_per_s) = (self.census.rate.per_s, self.census.rate.peak_per_s);
+        (totals.created_per_s, totals.created_peak_per_s) =
+            (self.census.rate.per_s, self.census.rate.created_peak_per_s);
     }
 }

@@ -116,7 +116,7 @@ impl State {
         let by_closer = |counts: &mut Counts| {
             counts.closed_first += u64::from(first);
             counts.closed_last += u64::from(last);
-            counts.time_wait_made += u64::from(created);
+            counts.time_wait_created += u64::from(created);
             counts.time_wait_overflow += u64::from(overflow);
         };
         let by_opener = |counts: &mut Counts| {

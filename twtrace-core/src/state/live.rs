@@ -118,7 +118,7 @@ impl State {
             return;
         }
         let by_closer =
-            |counts: &mut Counts| counts.time_wait_made = counts.time_wait_made.saturating_add_signed(created);
+            |counts: &mut Counts| counts.time_wait_created = counts.time_wait_created.saturating_add_signed(created);
         let by_either = |counts: &mut Counts| counts.reset = counts.reset.saturating_add_signed(reset);
         let accounts = &mut self.accounts;
         accounts.add(ended.closer, ended.destination, by_closer);

@@ -254,10 +254,10 @@ impl TableRow for Cell {
     }
 
     fn set_rate(&mut self, per_second: f64) {
-        self.counts.rate_per_s = per_second;
+        self.counts.created_per_s = per_second;
     }
 
     fn happened(&mut self, _at_ns: u64, in_second: u32, _scale: Option<&mut Scale>) {
-        self.counts.peak_per_s = self.counts.peak_per_s.max(in_second.into());
+        self.counts.created_peak_per_s = self.counts.created_peak_per_s.max(in_second.into());
     }
 }

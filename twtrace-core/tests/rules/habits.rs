@@ -30,7 +30,7 @@ fn one_request_per_connection() {
     assert_eq!((destination.role, destination.port), (Role::Active, 80));
     assert_eq!(evidence(&finding, "connections"), Value::Count(101));
     assert_eq!(evidence(&finding, "request_bytes"), Value::Count(10));
-    let (from, to) = effect(&finding, "pool-connections", "time_wait_made_per_s");
+    let (from, to) = effect(&finding, "pool-connections", "time_wait_created_per_s");
     assert!((from - 50.0).abs() < 0.5 && to == 0.0, "{from} to {to}");
     let (now, size) = effect(&finding, "pool-connections", "connections_needed");
     assert!(now < 0.001 && size == 1.0);
@@ -62,7 +62,7 @@ fn a_client_is_not_at_fault_for_a_server_that_closes() {
     assert_eq!((finding.rule, pid(&finding)), (Rule::ServerClosesFirst, Some(20)));
     let destination = finding.destination.unwrap();
     assert_eq!((destination.role, destination.port), (Role::Passive, 80));
-    let (from, to) = effect(&finding, "keep-alive", "time_wait_made_per_s");
+    let (from, to) = effect(&finding, "keep-alive", "time_wait_created_per_s");
     assert!((from - 50.0).abs() < 1.0 && to == 0.0, "{from}");
 
     // A client that is a service itself has a configuration of its own.
@@ -70,7 +70,7 @@ fn a_client_is_not_at_fault_for_a_server_that_closes() {
     let mut engine = told(both().chain([holders(START + 3 * SECOND, vec![proxy])]));
     let finding = only(&mut engine);
     assert_eq!((finding.rule, pid(&finding)), (Rule::NoConnectionReuse, Some(10)));
-    let (from, _) = effect(&finding, "pool-connections", "time_wait_made_per_s");
+    let (from, _) = effect(&finding, "pool-connections", "time_wait_created_per_s");
     assert!((from - 50.0).abs() < 1.0, "what the server makes of it is counted: {from}");
 }
 
@@ -149,7 +149,7 @@ fn a_process_for_each_request() {
     let party = finding.process.unwrap();
     assert_eq!((party.process, party.ppid, party.parent_command), (None, 77, comm("loop.sh")));
     assert_eq!((party.processes, party.command), (100, comm("redis-cli")));
-    let (from, to) = effect(&finding, "pool-connections", "time_wait_made_per_s");
+    let (from, to) = effect(&finding, "pool-connections", "time_wait_created_per_s");
     assert!((from - 20.0).abs() < 0.5 && to == 0.0, "{from}");
 }
 
@@ -201,8 +201,8 @@ fn workers_that_were_started_beforehand_are_one_program() {
     assert_eq!((finding.rule, party.process, party.processes), (Rule::NoConnectionReuse, None, 50));
     assert_eq!((party.ppid, party.parent_command, party.command), (77, comm("php-fpm"), comm("php-fpm")));
     assert_eq!(evidence(&finding, "connections"), Value::Count(100));
-    assert_eq!(evidence(&finding, "time_wait_made"), Value::Count(100));
-    let (from, _) = effect(&finding, "pool-connections", "time_wait_made_per_s");
+    assert_eq!(evidence(&finding, "time_wait_created"), Value::Count(100));
+    let (from, _) = effect(&finding, "pool-connections", "time_wait_created_per_s");
     assert!((from - 50.0).abs() < 1.0, "{from}");
 
     // All were started anew just now, as after a deployment.
@@ -261,7 +261,7 @@ fn a_rate_is_that_of_the_load_and_not_of_the_trace() {
     let mut engine = told(inputs);
     let finding = only(&mut engine);
     assert_eq!((finding.rule, finding.holds), (Rule::NoConnectionReuse, true));
-    let (from, _) = effect(&finding, "pool-connections", "time_wait_made_per_s");
+    let (from, _) = effect(&finding, "pool-connections", "time_wait_created_per_s");
     assert!((from - 50.0).abs() < 1.0, "{from}");
     // One every four seconds is not what it was.
     for n in 0..10 {

@@ -11,7 +11,7 @@ use twtrace_core::connection::{Outcome, judge};
 use twtrace_core::input::{
     BindFailed, Binding, Comm, ConnectFailed, Input, Life, Owner, Role, Timewait, Transition, Tuple, TwCount,
 };
-use twtrace_core::model::Known;
+use twtrace_core::snapshot::Known;
 
 /// Times between transitions that have a column of their own.
 const STEPS: usize = 7;

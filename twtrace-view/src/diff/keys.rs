@@ -1,12 +1,12 @@
 //! What stays the same from one recording to the next: names, not numbers that a restart gives anew.
 
 use crate::label;
-use crate::order::{self, By};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use crate::order;
+use std::collections::{BTreeMap, BTreeSet};
 use twtrace_core::compare::Figures;
-use twtrace_core::engine::Model;
 use twtrace_core::input::Comm;
-use twtrace_core::model::{Counts, DestRow, DestinationRow, GroupBy, GroupKey, Row};
+use twtrace_core::snapshot::Snapshot;
+use twtrace_core::snapshot::{Counts, DestRow, DestinationRow, GroupBy, GroupKey, Row};
 
 /// Who or what. Its text is clean.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
@@ -39,10 +39,10 @@ pub(super) struct Keys {
 }
 
 impl Keys {
-    pub(super) fn of(models: [&Model; 2]) -> Self {
+    pub(super) fn of(models: [&Snapshot; 2]) -> Self {
         let mut executables: BTreeMap<Comm, BTreeSet<&str>> = BTreeMap::new();
         for model in models {
-            for (comm, executable) in model.rows(GroupBy::Process).filter_map(|row| executable(row, model)) {
+            for (comm, executable) in model.rows(GroupBy::Pid).iter().filter_map(|row| executable(row, model)) {
                 executables.entry(comm).or_default().insert(executable);
             }
         }
@@ -51,36 +51,30 @@ impl Keys {
     }
 
     /// Figures of each row of a grouping.
-    pub(super) fn figures(&self, model: &Model, by: By) -> Vec<(Key, Figures)> {
+    pub(super) fn figures(&self, model: &Snapshot, by: GroupBy) -> Vec<(Key, Figures)> {
         match by {
-            By::Process => {
-                let commands = model.rows(GroupBy::Command).filter(|row| !self.is_ambiguous(row));
-                let processes = model.rows(GroupBy::Process).filter(|row| self.is_ambiguous(row));
+            GroupBy::Process | GroupBy::Pid => {
+                let commands = model.rows(GroupBy::Command).iter().filter(|row| !self.is_ambiguous(row));
+                let processes = model.rows(GroupBy::Pid).iter().filter(|row| self.is_ambiguous(row));
                 commands.chain(processes).map(|row| (self.process(row, model), figures(&row.counts))).collect()
             }
-            By::Destination => {
-                model.destinations().map(|row| (destination(row, model), figures(&row.counts))).collect()
+            GroupBy::Destination => {
+                model.destinations().iter().map(|row| (destination(row, model), figures(&row.counts))).collect()
             }
-            By::Command => groups(model, GroupBy::Command),
-            By::Parent => groups(model, GroupBy::Parent),
-            By::User => groups(model, GroupBy::User),
-            By::Cgroup => groups(model, GroupBy::Cgroup),
+            by => groups(model, by),
         }
     }
 
     /// Figures of each process towards each destination. How many are alive and which connects failed is not known of
     /// them.
-    pub(super) fn pairs(&self, model: &Model) -> Vec<(Who, Figures)> {
-        let processes: HashMap<u32, Key> =
-            model.rows(GroupBy::Process).map(|row| (row.id, self.process(row, model))).collect();
-        let destinations: HashMap<u32, Key> =
-            model.destinations().map(|row| (row.id, destination(row, model))).collect();
-        let other = || Key::new("(other)");
-        let pairs = model.pairs().map(|pair| {
-            let process = processes.get(&pair.process).cloned().unwrap_or_else(other);
-            let destination = destinations.get(&pair.destination).cloned().unwrap_or_else(other);
-            let figures = Figures { made: pair.time_wait_made, connections: pair.connections, ..Figures::default() };
-            (Who { process: Some(process), destination: Some(destination) }, figures)
+    pub(super) fn pairs(&self, model: &Snapshot) -> Vec<(Who, Figures)> {
+        let pairs = model.rows(GroupBy::Pid).iter().flat_map(|row| {
+            let process = self.process(row, model);
+            model.destinations_of(GroupBy::Pid, row).into_iter().map(move |(to, share)| {
+                let who = Who { process: Some(process.clone()), destination: Some(destination(to, model)) };
+                let (made, connections) = (share.time_wait_created, share.connections);
+                (who, Figures { made, connections, ..Figures::default() })
+            })
         });
         pairs.collect()
     }
@@ -94,7 +88,7 @@ impl Keys {
     }
 
     /// Key of a row of commands or of processes.
-    fn process(&self, row: &Row, model: &Model) -> Key {
+    fn process(&self, row: &Row, model: &Snapshot) -> Key {
         let mut key = group(row, model);
         if self.is_ambiguous(row) {
             let executable = executable(row, model).map(|(_, executable)| executable);
@@ -104,46 +98,52 @@ impl Keys {
     }
 }
 
-fn executable<'a>(row: &Row, model: &'a Model) -> Option<(Comm, &'a str)> {
+fn executable<'a>(row: &Row, model: &'a Snapshot) -> Option<(Comm, &'a str)> {
     let owner = row.owner?;
     Some((owner.comm, model.facts(owner.key)?.exe.as_deref()?))
 }
 
-fn groups(model: &Model, by: GroupBy) -> Vec<(Key, Figures)> {
-    model.rows(by).map(|row| (group(row, model), figures(&row.counts))).collect()
+fn groups(model: &Snapshot, by: GroupBy) -> Vec<(Key, Figures)> {
+    model.rows(by).iter().map(|row| (group(row, model), figures(&row.counts))).collect()
 }
 
 /// Key of a row of any grouping, without numbers that mean nothing in another recording.
-fn group(row: &Row, model: &Model) -> Key {
-    match row.key {
+fn group(row: &Row, model: &Snapshot) -> Key {
+    match &row.key {
         GroupKey::Other => Key::new("(other)"),
         GroupKey::Parent(_, comm) if comm.bytes().is_empty() => Key::new("(unknown)"),
-        GroupKey::Parent(_, comm) => Key::new(label::command(&comm)),
+        GroupKey::Parent(_, comm) => Key::new(label::command(comm)),
+        GroupKey::Netns(netns) => namespace(*netns, model),
         _ => Key::new(label::group(row, model)),
     }
 }
 
-fn destination(row: &DestinationRow, model: &Model) -> Key {
+fn destination(row: &DestinationRow, model: &Snapshot) -> Key {
     let DestRow::Dest(key) = &row.key else { return Key::new("(other)") };
     let summary = model.summary();
     let mut detail = label::role(key.role).to_owned();
     if ![0, summary.host.netns].contains(&key.netns) {
-        // Its number is another one after each restart; its name may be the same.
-        let name = summary.namespace(key.netns).filter(|namespace| !namespace.name.is_empty());
-        let name = name.map_or_else(|| "another namespace".to_owned(), |_| label::namespace(summary, key.netns));
-        detail = format!("{detail} in {name}");
+        detail = format!("{detail} in {}", namespace(key.netns, model).name);
     }
     Key { name: label::destination(&row.key, row.folded), detail }
 }
 
+/// A namespace. Its number is another one after each restart; its name may be the same.
+fn namespace(netns: u32, model: &Snapshot) -> Key {
+    let summary = model.summary();
+    let name = summary.namespace(netns).filter(|namespace| !namespace.name.is_empty());
+    let unnamed = if netns == summary.host.netns { "this namespace" } else { "another namespace" };
+    Key::new(name.map_or_else(|| unnamed.to_owned(), |_| label::namespace(summary, netns)))
+}
+
 /// Figures of everything.
-pub(super) fn total(model: &Model) -> Figures {
+pub(super) fn total(model: &Snapshot) -> Figures {
     figures(&model.summary().totals.counts)
 }
 
 fn figures(counts: &Counts) -> Figures {
     Figures {
-        made: counts.time_wait_made,
+        made: counts.time_wait_created,
         connections: counts.opened.saturating_add(counts.accepted),
         errors: order::errors(counts),
         live_peak: counts.time_wait_live_peak,

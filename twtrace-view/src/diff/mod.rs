@@ -10,11 +10,11 @@ pub mod text;
 mod tests;
 
 use crate::grid::{Grid, Head};
-use crate::order::By;
 use crate::report::{NOTHING, Options, Source};
 use crate::text as words;
 use keys::{Key, Keys, Who};
 use twtrace_core::compare::{Change, Direction, Lengths, Rates, Verdict};
+use twtrace_core::snapshot::GroupBy;
 
 /// Rows of a table for people when no number is given.
 const ROWS: usize = 20;
@@ -65,11 +65,11 @@ impl<'a> Diff<'a> {
             let renamed = |Change { key, before, after }| Change { key: who(key), before, after };
             changes(by).into_iter().map(renamed).collect()
         };
-        let processes = named(By::Process, |key| Who { process: Some(key), destination: None });
-        let destinations = named(By::Destination, |key| Who { process: None, destination: Some(key) });
+        let processes = named(GroupBy::Process, |key| Who { process: Some(key), destination: None });
+        let destinations = named(GroupBy::Destination, |key| Who { process: None, destination: Some(key) });
         let named = [pairs, processes, destinations];
         let total = lengths.change((), &keys::total(before.source.model), &keys::total(after.source.model));
-        let (rows, destinations) = (changes(options.by), changes(By::Destination));
+        let (rows, destinations) = (changes(options.by), changes(GroupBy::Destination));
         Self { before, after, options, lengths, total, rows, destinations, named }
     }
 
@@ -86,10 +86,10 @@ impl<'a> Diff<'a> {
     }
 
     /// Groupings with their rows.
-    fn tables(&self) -> Vec<(By, &[Change<Key>])> {
+    fn tables(&self) -> Vec<(GroupBy, &[Change<Key>])> {
         let mut tables = vec![(self.options.by, self.rows.as_slice())];
-        if self.options.by != By::Destination {
-            tables.push((By::Destination, self.destinations.as_slice()));
+        if self.options.by != GroupBy::Destination {
+            tables.push((GroupBy::Destination, self.destinations.as_slice()));
         }
         tables
     }
@@ -112,7 +112,7 @@ impl<'a> Diff<'a> {
     }
 
     /// The table of some changes for people, and what it leaves out.
-    fn grid(&self, by: By, rows: &[Change<Key>]) -> (Grid, Option<String>) {
+    fn grid(&self, by: GroupBy, rows: &[Change<Key>]) -> (Grid, Option<String>) {
         let shown = &rows[..rows.len().min(self.options.top.unwrap_or(ROWS))];
         let left_out = (shown.len() < rows.len()).then(|| {
             let (shown, all) = (words::count(shown.len() as u64), words::count(rows.len() as u64));
@@ -125,15 +125,13 @@ impl<'a> Diff<'a> {
 
 type Cell = fn(&(&Diff<'_>, &Change<Key>)) -> String;
 
-fn columns(by: By) -> [(Head, Cell); 9] {
+fn columns(by: GroupBy) -> [(Head, Cell); 9] {
     let left = |title, cell: Cell| (Head::left(title), cell);
     let right = |title, cell: Cell| (Head::right(title), cell);
     let (name, detail) = match by {
-        By::Process | By::Command => ("COMMAND", "EXECUTABLE"),
-        By::Parent => ("PARENT", ""),
-        By::User => ("USER", ""),
-        By::Cgroup => ("CGROUP", ""),
-        By::Destination => ("DESTINATION", "ROLE"),
+        GroupBy::Process | GroupBy::Pid | GroupBy::Command => ("COMMAND", "EXECUTABLE"),
+        GroupBy::Destination => ("DESTINATION", "ROLE"),
+        by => (by.grouping().heading, ""),
     };
     [
         left(name, |(_, row)| row.key.name.clone()),

@@ -4,24 +4,24 @@ use super::*;
 use crate::report::fixture;
 use crate::report::tests::without_code;
 use crate::text::is_plain;
-use twtrace_core::engine::Engine;
 use twtrace_core::input::{Input, Tier};
 use twtrace_core::recording::Info;
+use twtrace_core::snapshot::Snapshot;
 
 /// A comparison of two recordings.
 fn with_diff<T>(
-    (before, before_info): (&Engine, Info),
-    (after, after_info): (&Engine, Info),
-    by: By,
+    (before, before_info): (&Snapshot, Info),
+    (after, after_info): (&Snapshot, Info),
+    by: GroupBy,
     then: impl FnOnce(&Diff<'_>) -> T,
 ) -> T {
-    let before = Source { info: &before_info, model: before.model(), findings: &[] };
-    let after = Source { info: &after_info, model: after.model(), findings: &[] };
+    let before = Source { info: &before_info, model: before };
+    let after = Source { info: &after_info, model: after };
     then(&Diff::new(before, after, Options { by, top: None }))
 }
 
-fn info(name: &str, engine: &Engine) -> Info {
-    Info { id: name.to_owned(), ..fixture::info(name, engine) }
+fn info(name: &str, snapshot: &Snapshot) -> Info {
+    Info { id: name.to_owned(), ..fixture::info(name, snapshot) }
 }
 
 fn written(write: impl FnOnce(&mut Vec<u8>) -> std::io::Result<()>) -> String {
@@ -32,9 +32,9 @@ fn written(write: impl FnOnce(&mut Vec<u8>) -> std::io::Result<()>) -> String {
     text
 }
 
-fn sentence(before: (&Engine, Info), after: (&Engine, Info)) -> String {
+fn sentence(before: (&Snapshot, Info), after: (&Snapshot, Info)) -> String {
     let mut sentence = String::new();
-    with_diff(before, after, By::Process, |diff| sentence = diff.sentence());
+    with_diff(before, after, GroupBy::Process, |diff| sentence = diff.sentence());
     sentence
 }
 
@@ -42,7 +42,7 @@ fn sentence(before: (&Engine, Info), after: (&Engine, Info)) -> String {
 fn a_fix_is_seen() {
     let (before, after) = (fixture::incident(200), fixture::quiet(100));
     let (before, after) = ((&before, info("before.twt", &before)), (&after, info("after.twt", &after)));
-    with_diff(before, after, By::Process, |diff| {
+    with_diff(before, after, GroupBy::Process, |diff| {
         insta::assert_snapshot!("text", written(|out| text::write(diff, out)));
         insta::assert_snapshot!("markdown", written(|out| markdown::write(diff, out)));
         let json = written(|out| json::write(diff, out));
@@ -70,7 +70,9 @@ fn a_fix_is_seen() {
 #[test]
 fn every_grouping_adds_up() {
     let (before, after) = (fixture::incident(60), fixture::short());
-    for by in [By::Process, By::Command, By::Parent, By::User, By::Cgroup, By::Destination] {
+    for by in
+        [GroupBy::Process, GroupBy::Command, GroupBy::Parent, GroupBy::User, GroupBy::Cgroup, GroupBy::Destination]
+    {
         let (before, after) = ((&before, info("a.twt", &before)), (&after, info("b.twt", &after)));
         with_diff(before, after, by, |diff| {
             for changes in [&diff.rows, &diff.destinations] {
@@ -108,7 +110,7 @@ fn the_sentence_is_honest() {
 }
 
 /// So many connections of each process to each destination, over 20 seconds.
-fn traced(many: &[(u32, u8, u64)]) -> Engine {
+fn traced(many: &[(u32, u8, u64)]) -> Snapshot {
     use crate::fixture::{comm, inputs, life, owner, tick, tuple};
     let mut told = vec![inputs().swap_remove(0)];
     let mut cookie = 0;
@@ -151,8 +153,8 @@ fn reservations_are_told() {
     let counters = twtrace_core::input::KernelCounters { ring_full: 12, ..Default::default() };
     lossy.push(Input::Counters(counters));
     let lossy = fixture::told(lossy);
-    let told = |before: (&Engine, Info), after: (&Engine, Info)| {
-        with_diff(before, after, By::Process, |diff| diff.reservations().join("\n"))
+    let told = |before: (&Snapshot, Info), after: (&Snapshot, Info)| {
+        with_diff(before, after, GroupBy::Process, |diff| diff.reservations().join("\n"))
     };
     assert_eq!(told((&quiet, info("a.twt", &quiet)), (&quiet, info("b.twt", &quiet))), "");
     let same = told((&quiet, info("a.twt", &quiet)), (&quiet, info("a.twt", &quiet)));
@@ -171,7 +173,7 @@ fn reservations_are_told() {
 fn hostile_text_does_nothing_in_any_form() {
     let (before, after) = (fixture::hostile(), fixture::incident(30));
     let (before, after) = ((&before, info("<b>|`\n\u{1b}.twt", &before)), (&after, info("b.twt", &after)));
-    with_diff(before, after, By::Process, |diff| {
+    with_diff(before, after, GroupBy::Process, |diff| {
         written(|out| text::write(diff, out));
         serde_json::from_str::<serde_json::Value>(&written(|out| json::write(diff, out))).unwrap();
         let markdown = written(|out| markdown::write(diff, out));

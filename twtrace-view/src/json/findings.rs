@@ -7,11 +7,11 @@ use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 use std::borrow::Cow;
 use std::net::IpAddr;
-use twtrace_core::engine::Model;
 use twtrace_core::failure::Call;
 use twtrace_core::finding::{Advice, Confidence, Effect, Evidence, Finding, Party, Rule, Severity, Value};
 use twtrace_core::input::Comm;
-use twtrace_core::model::Window;
+use twtrace_core::snapshot::Snapshot;
+use twtrace_core::snapshot::Window;
 
 /// Failures of one kind of one process.
 #[derive(Serialize)]
@@ -35,7 +35,7 @@ pub(crate) struct FailureJson {
 }
 
 /// All failures, the most first.
-pub(crate) fn failures(model: &Model) -> Vec<FailureJson> {
+pub(crate) fn failures(model: &Snapshot) -> Vec<FailureJson> {
     failures::of(model).iter().map(|failure| FailureJson::of(failure, &model.summary().window)).collect()
 }
 
@@ -45,9 +45,9 @@ impl FailureJson {
         let time = |at_ns| text::rfc3339(failures::unix_ns(window, at_ns));
         let key = row.destination.as_ref();
         Self {
-            pid: row.process.map(|key| key.tgid),
-            command: failure.command.as_ref().map(|command| text::lossless(command.bytes()).into_owned()),
-            start_ns: row.process.map(|key| key.start_ns),
+            pid: row.owner.map(|owner| owner.key.tgid),
+            command: row.owner.map(|owner| text::lossless(owner.comm.bytes()).into_owned()),
+            start_ns: row.owner.map(|owner| owner.key.start_ns),
             call: row.call,
             errno: text::errno(row.errno),
             cause: row.cause.name(),
@@ -96,7 +96,7 @@ struct PartyJson<'a> {
 }
 
 impl<'a> PartyJson<'a> {
-    fn of(party: &'a Party, model: &'a Model) -> Self {
+    fn of(party: &'a Party, model: &'a Snapshot) -> Self {
         let name = |comm: &'a Comm| text::lossless(comm.bytes());
         Self {
             pid: party.process.map(|key| key.tgid),
@@ -161,7 +161,7 @@ impl<'a> AdviceJson<'a> {
 }
 
 impl<'a> FindingJson<'a> {
-    pub(crate) fn of(finding: &'a Finding, model: &'a Model) -> Self {
+    pub(crate) fn of(finding: &'a Finding, model: &'a Snapshot) -> Self {
         Self {
             id: finding.rule.name(),
             severity: finding.severity,

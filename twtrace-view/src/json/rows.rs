@@ -1,6 +1,6 @@
 //! Rows of the JSON report.
 
-use crate::label::{self, Names as _};
+use crate::label;
 use crate::{order, text};
 use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
@@ -8,11 +8,11 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use twtrace_core::counts::{FIELDS, Field, Figure};
-use twtrace_core::engine::Model;
 use twtrace_core::input::{Owner, ProcessFacts, Role};
-use twtrace_core::model::{Counts, DestKey, DestRow, DestinationRow, GroupBy, GroupKey, PairRow, Row, Summary};
 use twtrace_core::ports::Budget;
 use twtrace_core::sketch::Sketch;
+use twtrace_core::snapshot::Snapshot;
+use twtrace_core::snapshot::{Counts, DestKey, DestRow, DestinationRow, GroupBy, GroupKey, Row, Share, Summary};
 
 /// Most destinations told with each process.
 const DESTINATIONS_OF_PROCESS: usize = 16;
@@ -22,38 +22,14 @@ pub(crate) fn rounded(number: f64) -> f64 {
     (number * 1e6).round() / 1e6
 }
 
-/// Pairs by process, and destinations by id.
-pub(crate) struct Joins<'a> {
-    summary: &'a Summary,
-    pairs: HashMap<u32, Vec<&'a PairRow>>,
-    destinations: HashMap<u32, &'a DestinationRow>,
-}
-
-impl<'a> Joins<'a> {
-    pub(crate) fn of(model: &'a Model) -> Self {
-        let mut pairs: HashMap<u32, Vec<&PairRow>> = HashMap::new();
-        for pair in model.pairs() {
-            pairs.entry(pair.process).or_default().push(pair);
-        }
-        for pairs in pairs.values_mut() {
-            pairs.sort_unstable_by_key(|pair| (std::cmp::Reverse(pair.time_wait_made), pair.destination));
-        }
-        Self { summary: model.summary(), pairs, destinations: model.destinations().map(|row| (row.id, row)).collect() }
-    }
-
-    /// Destinations of a process; last, without a place, those whose rows did not fit, together.
-    fn of_process(&self, id: u32) -> Vec<SharedJson> {
-        let mut other = SharedJson::default();
-        let mut destinations = Vec::new();
-        for pair in self.pairs.get(&id).into_iter().flatten() {
-            match self.destinations.get(&pair.destination) {
-                Some(row) if row.key != DestRow::Other => destinations.push(SharedJson::of(pair, row, self.summary)),
-                _ => other.add(pair),
-            }
-        }
-        destinations.extend((other.connections > 0).then_some(other));
-        destinations
-    }
+/// Destinations of a row, those with the most TIME_WAIT sockets created first; last, without a place, those that found
+/// no room, together.
+fn destinations_of(row: &Row, by: GroupBy, snapshot: &Snapshot) -> Vec<SharedJson> {
+    let mut shares = snapshot.destinations_of(by, row);
+    shares.sort_unstable_by_key(|(row, share)| {
+        (row.key == DestRow::Other, std::cmp::Reverse(share.time_wait_created), row.id)
+    });
+    shares.into_iter().map(|(row, share)| SharedJson::of(&share, row, snapshot.summary())).collect()
 }
 
 #[derive(Serialize)]
@@ -79,7 +55,7 @@ impl Serialize for CountsJson<'_> {
         let mut map = serializer.serialize_map(Some(FIELDS.len()))?;
         for Field { name, get, .. } in FIELDS {
             match get(self.0) {
-                Figure::Count(number) => map.serialize_entry(name, &number)?,
+                Figure::Count(number) | Figure::Live(number) => map.serialize_entry(name, &number)?,
                 Figure::Rate(per_second) => map.serialize_entry(name, &rounded(per_second))?,
                 Figure::Times(times) => map.serialize_entry(name, &Quantiles::of(times))?,
                 Figure::Errors(errors) => {
@@ -129,22 +105,20 @@ pub(crate) struct RowJson<'a> {
 }
 
 impl<'a> RowJson<'a> {
-    pub(crate) fn of(row: &'a Row, by: GroupBy, model: &'a Model, joins: &Joins<'a>) -> Self {
-        let process = by == GroupBy::Process;
-        let one = process.then_some(row.owner.as_ref()).flatten();
+    pub(crate) fn of(row: &'a Row, by: GroupBy, model: &'a Snapshot) -> Self {
+        let process = by.is_of_processes();
+        let one = row.owner.as_ref().filter(|_| matches!(row.key, GroupKey::Process(_)));
         // What the rows of a group have in common, from any one of them.
         let of = |group: GroupBy| row.owner.as_ref().filter(|_| process || by == group);
         let facts = one.and_then(|owner| model.facts(owner.key));
-        let cgroup_facts = facts.or_else(|| match row.key {
-            GroupKey::Cgroup(id) => model.facts_of_cgroup(id),
-            _ => None,
-        });
+        let cgroup = of(GroupBy::Cgroup).map(|owner| owner.cgroup);
+        let cgroup_facts = facts.or_else(|| model.facts_of_cgroup(cgroup?));
         let text = |tell: fn(&ProcessFacts) -> Option<&String>| facts.and_then(tell).map(String::as_str);
         let cgroup = |tell: fn(&ProcessFacts) -> Option<&String>| cgroup_facts.and_then(tell).map(String::as_str);
         let command = of(GroupBy::Command);
         let parent = of(GroupBy::Parent);
         let uid = of(GroupBy::User).map(|owner| owner.uid);
-        let mut destinations = process.then(|| joins.of_process(row.id));
+        let mut destinations = process.then(|| destinations_of(row, by, model));
         let destinations_total = destinations.as_ref().map(Vec::len);
         if let Some(destinations) = &mut destinations {
             destinations.truncate(DESTINATIONS_OF_PROCESS);
@@ -157,7 +131,7 @@ impl<'a> RowJson<'a> {
             pid: pid(row),
             start_ns: one.map(|owner| owner.key.start_ns),
             command: command.map(|owner| text::lossless(owner.comm.bytes())),
-            program: one.map(|owner| label::program_as_it_is(owner, facts)),
+            program: Some(label::program_of(row, model)).filter(|program| !program.is_empty()),
             exe: text(|facts| facts.exe.as_ref()),
             cmdline: text(|facts| facts.cmdline.as_ref()),
             ppid: parent.map(|owner| owner.ppid),
@@ -230,26 +204,20 @@ impl PlaceJson {
 }
 
 /// A destination of one process, with that process's share.
-#[derive(Default, Serialize)]
+#[derive(Serialize)]
 pub(crate) struct SharedJson {
     #[serde(flatten)]
     place: PlaceJson,
-    time_wait_made: u64,
+    time_wait_created: u64,
     time_wait_live: u64,
     connections: u64,
 }
 
 impl SharedJson {
-    fn add(&mut self, pair: &PairRow) {
-        self.time_wait_made += pair.time_wait_made;
-        self.time_wait_live += pair.time_wait_live;
-        self.connections += pair.connections;
-    }
-
-    fn of(pair: &PairRow, row: &DestinationRow, summary: &Summary) -> Self {
+    fn of(pair: &Share, row: &DestinationRow, summary: &Summary) -> Self {
         Self {
             place: PlaceJson::of(row, summary),
-            time_wait_made: pair.time_wait_made,
+            time_wait_created: pair.time_wait_created,
             time_wait_live: pair.time_wait_live,
             connections: pair.connections,
         }
@@ -265,8 +233,6 @@ pub(crate) struct DestinationJson<'a> {
     folded: u64,
     #[serde(flatten)]
     counts: CountsJson<'a>,
-    errors: u64,
-    established: u64,
     ports_total: Option<u32>,
     ports_used: Option<u32>,
     utilization: Option<f64>,
@@ -284,7 +250,7 @@ pub(crate) struct DestinationJson<'a> {
     port_rate_per_s: Option<f64>,
     /// Milliseconds until connections were there.
     connect_ms: Quantiles,
-    /// The same as `established`, which has more than ESTABLISHED.
+    /// Full sockets that hold a port towards it, in any state.
     open: u64,
     /// How the local side of its connections was chosen.
     binding: BindingJson,
@@ -343,8 +309,6 @@ impl<'a> DestinationJson<'a> {
             other: row.key == DestRow::Other,
             folded: row.folded,
             counts: CountsJson(&row.counts),
-            errors: order::errors(&row.counts),
-            established: row.established,
             ports_total: budget.map(|budget| budget.total),
             ports_used: budget.map(|budget| budget.used),
             utilization: budget.map(|budget| rounded(budget.utilization)),
@@ -356,7 +320,7 @@ impl<'a> DestinationJson<'a> {
             hold_seconds: budget.map(|budget| rounded(budget.hold_seconds)),
             port_rate_per_s: budget.map(|budget| rounded(budget.rate_per_s)),
             connect_ms: Quantiles::of(&row.connect_us),
-            open: row.established,
+            open: row.open,
             binding: BindingJson {
                 open_with_port: row.bound,
                 with_port: row.pattern.bound,

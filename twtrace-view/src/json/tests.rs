@@ -3,11 +3,12 @@
 use super::*;
 use crate::fixture;
 use serde_json::Value;
-use twtrace_core::engine::{Engine, EngineConfig, Limits};
+use twtrace_core::snapshot::Snapshot;
+use twtrace_core::state::{Config, Limits, State};
 
-fn json(engine: &Engine, options: Options) -> Value {
+fn json(snapshot: &Snapshot, options: Options) -> Value {
     let mut out = Vec::new();
-    write(engine.model(), options, &mut out).unwrap();
+    write(snapshot, options, &mut out).unwrap();
     read(out)
 }
 
@@ -34,7 +35,7 @@ fn assert_has(value: &Value, expected: &str) {
 /// These names are promised: see the schema. Add to them, and never take one away.
 #[test]
 fn field_names_are_pinned() {
-    let report = json(&fixture::engine(), Options { by: By::Parent, ..Options::default() });
+    let report = json(&fixture::snapshot(), Options { by: GroupBy::Parent, ..Options::default() });
     assert_eq!(report["schema"], 1);
     assert_has(&report, "schema host window tracing kernel coverage totals processes groups destinations findings");
     assert_has(&report["host"], "hostname kernel boot_id netns");
@@ -47,8 +48,8 @@ fn field_names_are_pinned() {
         "time_wait time_wait_overflow max_tw_buckets tw_reuse port_range reserved_ports reserved_in_range",
     );
     assert_has(&report["coverage"], "census attributed before_start unattributed ratio complete census_age_s");
-    let counts = "opened accepted closed_first closed_last reset time_wait_made time_wait_live fin_wait2_live \
-                  rate_per_s lifetime_ms connect_errors bytes_sent bytes_received retransmits";
+    let counts = "opened accepted closed_first closed_last reset time_wait_created time_wait_live fin_wait2_live \
+                  created_per_s lifetime_ms connect_errors bytes_sent bytes_received retransmits";
     let identity = "pid start_ns command exe cmdline ppid parent_command uid user cgroup container unit netns netns_name \
                     owner_known other folded processes";
     assert_has(&report["totals"], counts);
@@ -60,7 +61,7 @@ fn field_names_are_pinned() {
     assert_has(&process["lifetime_ms"], "p50 p99");
     assert_has(
         &process["destinations"][0],
-        "netns role local_addr remote_addr port time_wait_made time_wait_live connections",
+        "netns role local_addr remote_addr port time_wait_created time_wait_live connections",
     );
     assert_has(&report["groups"], "by total rows");
     assert_has(&report["groups"]["rows"][0], counts);
@@ -70,8 +71,8 @@ fn field_names_are_pinned() {
     assert_has(destination, counts);
     assert_has(
         destination,
-        "netns role local_addr remote_addr port established ports_total ports_used utilization max_rate_per_s \
-         seconds_to_exhaustion other folded errors soonest_seconds latest_seconds ports hold_seconds port_rate_per_s \
+        "netns role local_addr remote_addr port ports_total ports_used utilization max_rate_per_s \
+         seconds_to_exhaustion other folded soonest_seconds latest_seconds ports hold_seconds port_rate_per_s \
          connect_ms open binding",
     );
     assert_has(
@@ -88,10 +89,9 @@ fn field_names_are_pinned() {
 
 #[test]
 fn findings_are_whole_in_their_order() {
-    let engine = fixture::engine();
-    let findings = fixture::findings();
+    let snapshot = fixture::snapshot().with_findings(fixture::findings());
     let mut out = Vec::new();
-    write_plain(&report(engine.model(), &findings, Options::default()), &mut out).unwrap();
+    write(&snapshot, Options::default(), &mut out).unwrap();
     let report = read(out);
     let all = report["findings"].as_array().unwrap();
     let first = &all[0];
@@ -118,7 +118,7 @@ fn findings_are_whole_in_their_order() {
     assert_eq!(first["evidence"]["command_line"], "=cmd|' /C calc'!A0 \u{1b}]0;owned\u{7}<b>\u{202e}gpj.exe|\n");
     assert_eq!(
         first["advice"][0]["effect"][0],
-        serde_json::json!({ "figure": "time_wait_made_per_s", "from": 322.0, "to": 0.0 })
+        serde_json::json!({ "figure": "time_wait_created_per_s", "from": 322.0, "to": 0.0 })
     );
     assert_eq!(
         (&first["advice"][0]["command"], &first["advice"][1]["command"]),
@@ -134,7 +134,7 @@ fn findings_are_whole_in_their_order() {
 
 #[test]
 fn failures_have_their_cause() {
-    let report = json(&fixture::engine(), Options::default());
+    let report = json(&fixture::snapshot(), Options::default());
     assert_eq!(
         report["failures"],
         serde_json::json!([{
@@ -159,7 +159,7 @@ fn failures_have_their_cause() {
 
 #[test]
 fn values_are_in_their_promised_form() {
-    let report = json(&fixture::engine(), Options::default());
+    let report = json(&fixture::snapshot(), Options::default());
     assert!(report.get("groups").is_none());
     assert_eq!(report["window"]["start"], "2026-09-21T14:13:20.000Z");
     assert_eq!(report["window"]["end"], "2026-09-21T14:13:25.500Z");
@@ -169,16 +169,19 @@ fn values_are_in_their_promised_form() {
     assert_eq!(report["coverage"]["ratio"], 1.0);
     assert_eq!(report["coverage"]["before_start"], 7);
     assert_eq!(report["totals"]["live_known"], "census");
-    assert_eq!(report["processes_total"], 45);
+    // The 40 one-shots of one script are one row.
+    assert_eq!(report["processes_total"], 6);
+    let each = json(&fixture::snapshot(), Options { by: GroupBy::Pid, ..Options::default() });
+    assert_eq!(each["processes_total"], 45);
     let of = |pid: u32| report["processes"].as_array().unwrap().iter().find(|row| row["pid"] == pid).unwrap();
     let api = of(300);
     assert_eq!(
         (&api["command"], &api["user"], &api["container"]),
         (&"api".into(), &"app".into(), &"a1b2c3d4e5f6".into())
     );
-    assert_eq!((&api["time_wait_made"], &api["time_wait_live"]), (&120.into(), &120.into()));
+    assert_eq!((&api["time_wait_created"], &api["time_wait_live"]), (&120.into(), &120.into()));
     assert_eq!(api["destinations"][0]["remote_addr"], "10.0.1.2");
-    assert_eq!(api["destinations"][0]["time_wait_made"], 120);
+    assert_eq!(api["destinations"][0]["time_wait_created"], 120);
     assert_eq!(of(700)["connect_errors"], serde_json::json!({ "EADDRNOTAVAIL": 3 }));
     assert_eq!(of(666)["command"], "=\u{1b}[2J\\xff\u{202e},\"x");
     let unknown = report["processes"].as_array().unwrap().iter().find(|row| row["owner_known"] == false).unwrap();
@@ -199,33 +202,32 @@ fn values_are_in_their_promised_form() {
 #[test]
 fn groups_say_what_their_processes_have_in_common() {
     let by = |by| {
-        let report = json(&fixture::engine(), Options { by, limit: Some(2), ..Options::default() });
+        let report = json(&fixture::snapshot(), Options { by, limit: Some(2), ..Options::default() });
         assert_eq!(report["processes"].as_array().unwrap().len(), 2);
         report["groups"].clone()
     };
-    let parents = by(By::Parent);
+    let parents = by(GroupBy::Parent);
     assert_eq!((&parents["by"], &parents["total"]), (&"parent".into(), &4.into()));
     let row = &parents["rows"][1];
     assert_eq!((&row["name"], &row["ppid"], &row["processes"]), (&"cron.sh[500]".into(), &500.into(), &40.into()));
     assert_eq!((&row["pid"], &row["command"], &row["uid"]), (&Value::Null, &Value::Null, &Value::Null));
-    assert_eq!(by(By::Command)["rows"][1]["command"], "curl");
-    assert_eq!(by(By::User)["rows"][0]["user"], "app");
+    assert_eq!(by(GroupBy::Command)["rows"][1]["command"], "curl");
+    assert_eq!(by(GroupBy::User)["rows"][0]["user"], "app");
     // The row's own example was gone before it could be looked up; another process of the cgroup was not.
-    assert_eq!(by(By::Cgroup)["rows"][0]["container"], "a1b2c3d4e5f6");
+    assert_eq!(by(GroupBy::Cgroup)["rows"][0]["container"], "a1b2c3d4e5f6");
 }
 
 #[test]
 fn folded_rows_are_told_and_lose_nothing() {
-    let limits = Limits { rows: 4, pairs: 4, ..Limits::default() };
-    let mut engine = Engine::new(EngineConfig { limits, ..EngineConfig::default() });
-    fixture::inputs().into_iter().for_each(|input| engine.apply(input));
-    let report = json(&engine, Options::default());
+    let limits = Limits { rows: 4, cells: 4, ..Limits::default() };
+    let mut state = State::new(Config { limits, ..Config::default() });
+    fixture::inputs().into_iter().for_each(|input| state.apply(input));
+    let report = json(&Snapshot::take(&mut state), Options::default());
     let rows = report["processes"].as_array().unwrap();
-    let other = rows.iter().find(|row| row["other"] == true).unwrap();
-    assert!(other["folded"].as_u64().unwrap() > 0);
-    assert_eq!(other["pid"], Value::Null);
-    let made: u64 = rows.iter().map(|row| row["time_wait_made"].as_u64().unwrap()).sum();
-    assert_eq!(Value::from(made), report["totals"]["time_wait_made"]);
+    let folded = rows.iter().find(|row| row["folded"].as_u64().unwrap() > 0).unwrap();
+    assert_eq!(folded["pid"], Value::Null);
+    let made: u64 = rows.iter().map(|row| row["time_wait_created"].as_u64().unwrap()).sum();
+    assert_eq!(Value::from(made), report["totals"]["time_wait_created"]);
 }
 
 #[test]
@@ -249,6 +251,6 @@ fn a_broken_pipe_stays_one() {
             Ok(())
         }
     }
-    let error = write(fixture::engine().model(), Options::default(), &mut Closed).unwrap_err();
+    let error = write(&fixture::snapshot(), Options::default(), &mut Closed).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
 }

@@ -4,10 +4,10 @@
 use super::Report;
 use super::lines::{self, Line, Subject};
 use crate::csv::{last_names, names, of_destination, of_row, optional, split, write_record};
-use crate::order::By;
 use crate::text;
 use std::borrow::Cow;
 use std::io::{self, Write};
+use twtrace_core::snapshot::GroupBy;
 
 /// Columns before those of `top`.
 const FRONT: [&str; 4] = ["host", "recording", "start", "seconds"];
@@ -27,7 +27,7 @@ pub fn write(report: &Report<'_>, out: &mut dyn Write) -> io::Result<()> {
     lines.iter().try_for_each(|line| write_record(cells(line, by).into_iter(), out))
 }
 
-fn cells<'a>(line: &'a Line<'_>, by: By) -> Vec<Cow<'a, str>> {
+fn cells<'a>(line: &'a Line<'_>, by: GroupBy) -> Vec<Cow<'a, str>> {
     let model = line.part.model;
     let summary = model.summary();
     let counts = line.counts();

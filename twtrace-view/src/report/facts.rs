@@ -4,10 +4,11 @@ use super::lines::{self, lines_of};
 use super::timeline::Timeline;
 use super::{Part, Report};
 use crate::grid::{Grid, Head};
-use crate::order::{self, By};
+use crate::order;
 use crate::{recording, text, words};
 use twtrace_core::input::Tier;
 use twtrace_core::ports::{Budget, TIME_WAIT_SECONDS, Usable, Use};
+use twtrace_core::snapshot::GroupBy;
 
 /// A figure to be seen first.
 pub(super) struct Tile {
@@ -57,9 +58,9 @@ impl Part<'_> {
         let first = |by| lines_of(self, by).into_iter().next();
         let of = |line: Option<lines::Line<'_>>| line.map(|line| (line.name(), text::percent(line.share())));
         let all = text::count(made);
-        let maker = of(first(By::Command));
+        let maker = of(first(GroupBy::Command));
         let (maker, share) = maker.unwrap_or_default();
-        let where_to = first(By::Destination).map_or_else(String::new, |line| {
+        let where_to = first(GroupBy::Destination).map_or_else(String::new, |line| {
             format!(" {} {} {}", text::percent(line.share()), line.preposition(), line.name())
         });
         format!("{maker} made {share} of the {all} timewait sockets;{where_to}.")
@@ -85,7 +86,7 @@ impl Part<'_> {
         vec![
             tile(
                 "TIME_WAIT made",
-                text::count(totals.time_wait_made),
+                text::count(totals.time_wait_created),
                 None,
                 format!(
                     "{}/s on average over {}",
@@ -93,7 +94,7 @@ impl Part<'_> {
                     text::seconds(summary.window.seconds())
                 ),
             ),
-            tile("Busiest second", text::count(totals.peak_per_s), Some("/s"), busiest),
+            tile("Busiest second", text::count(totals.created_peak_per_s), Some("/s"), busiest),
             tile(
                 "Most alive at a time",
                 text::count(alive),
@@ -143,9 +144,9 @@ impl Part<'_> {
                 "timewait sockets made",
                 format!(
                     "{} ({}/s on average, {}/s in the busiest second{busiest})",
-                    text::count(totals.time_wait_made),
+                    text::count(totals.time_wait_created),
                     text::rate(lines::mean_per_s(totals, self)),
-                    text::count(totals.peak_per_s),
+                    text::count(totals.created_peak_per_s),
                 ),
             ),
             ("most alive at a time", format!("{}{kernel}", text::count(totals.time_wait_live_peak))),
@@ -170,7 +171,7 @@ impl Part<'_> {
             all.push(("ends", ends));
         }
         let ports = words::port_range(&summary.kernel);
-        let tightest = words::tightest(self.model.destinations())
+        let tightest = words::tightest(self.model.destinations().iter())
             .map_or_else(String::new, |row| format!("; tightest at the end: {}", words::tightness(row)));
         all.push(("local ports", format!("{ports} for each destination{tightest}")));
         all
@@ -253,7 +254,7 @@ impl Report<'_> {
             (Head::left("TIER"), |part| words::tier(part.model.summary().tracing.tier).to_owned()),
             (Head::right("MADE"), |part| text::count(part.made())),
             (Head::right("MEAN/S"), |part| text::rate(lines::mean_per_s(&part.model.summary().totals.counts, part))),
-            (Head::right("PEAK/S"), |part| text::count(part.model.summary().totals.counts.peak_per_s)),
+            (Head::right("PEAK/S"), |part| text::count(part.model.summary().totals.counts.created_peak_per_s)),
             (Head::right("ALIVE (KERNEL)"), |part| part.kernel_peak().map_or_else(|| "-".to_owned(), text::count)),
         ];
         Grid::of(columns, &self.parts.iter().collect::<Vec<_>>())

@@ -54,7 +54,7 @@ impl ToldAdvice {
 impl Part<'_> {
     /// What is wrong, the gravest first.
     pub(super) fn told(&self) -> Vec<Told> {
-        words::sorted(self.findings).into_iter().map(|finding| self.tell(finding)).collect()
+        words::sorted(self.model.findings()).into_iter().map(|finding| self.tell(finding)).collect()
     }
 
     fn tell(&self, finding: &Finding) -> Told {

@@ -2,33 +2,33 @@
 
 #![allow(missing_docs, reason = "what a fixture is shows in its name")]
 
-use crate::fixture::{HOSTILE, comm, inputs, life, owner, tuple};
+use crate::fixture::{HOSTILE, comm, findings, inputs, life, owner, tuple};
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
-use twtrace_core::engine::{Engine, EngineConfig};
 use twtrace_core::input::{
     ConnectFailed, Hook, HostFacts, Input, KernelCounters, KernelFacts, Life, Owner, ProcessFacts, Role, Tier,
     TimewaitCause, TimewaitEnd, TracingFacts,
 };
 use twtrace_core::recording::{Info, Loss};
+use twtrace_core::snapshot::Snapshot;
+use twtrace_core::state::{Config, State};
 
 const SECOND: u64 = 1_000_000_000;
 const START: u64 = 5000 * SECOND;
 /// 2026-09-21 14:13:20.
 const START_UNIX_NS: i128 = 1_790_000_000 * SECOND as i128;
 
-/// An engine with a history that has been told these.
-pub fn told(inputs: Vec<Input>) -> Engine {
-    let mut engine = Engine::new(EngineConfig { history: true, ..EngineConfig::default() });
-    inputs.into_iter().for_each(|input| engine.apply(input));
-    engine.show();
-    engine
+/// A snapshot with a history that has been told these.
+pub fn told(inputs: Vec<Input>) -> Snapshot {
+    let mut state = State::new(Config { history: true, ..Config::default() });
+    inputs.into_iter().for_each(|input| state.apply(input));
+    Snapshot::with_sockets(&mut state)
 }
 
 /// What the recording of it says.
-pub fn info(path: &str, engine: &Engine) -> Info {
-    let summary = engine.model().summary();
+pub fn info(path: &str, snapshot: &Snapshot) -> Info {
+    let summary = snapshot.summary();
     Info {
         path: PathBuf::from(path),
         id: "000102030405060708090a0b0c0d0e0f".to_owned(),
@@ -48,18 +48,18 @@ pub fn loss() -> Loss {
 }
 
 /// The five seconds of all views' tests.
-pub fn short() -> Engine {
-    told(inputs())
+pub fn short() -> Snapshot {
+    told(inputs()).with_findings(findings())
 }
 
 /// The same on a host with a name that is HTML, Markdown, a formula and several lines.
-pub fn hostile() -> Engine {
+pub fn hostile() -> Snapshot {
     let mut inputs = inputs();
     if let Some(Input::Start { host, .. }) = inputs.first_mut() {
         host.hostname = "=<script>alert(1)</script>|`\n\u{1b}[2J\u{202e}".to_owned();
         host.kernel = "<img src=x onerror=alert(1)>".to_owned();
     }
-    told(inputs)
+    told(inputs).with_findings(findings())
 }
 
 /// One process of the incident.
@@ -137,16 +137,16 @@ impl Noise {
 }
 
 /// An incident of so many seconds: a service that stopped to pool its connections, until it was rolled back.
-pub fn incident(seconds: u64) -> Engine {
-    shop(seconds, 1.0)
+pub fn incident(seconds: u64) -> Snapshot {
+    shop(seconds, 1.0).with_findings(findings())
 }
 
 /// The same host on a quiet day.
-pub fn quiet(seconds: u64) -> Engine {
+pub fn quiet(seconds: u64) -> Snapshot {
     shop(seconds, 0.0)
 }
 
-fn shop(seconds: u64, worst: f64) -> Engine {
+fn shop(seconds: u64, worst: f64) -> Snapshot {
     told(shop_inputs(seconds, worst))
 }
 

@@ -7,15 +7,14 @@ use super::lines::{self, Line, Subject};
 use super::timeline::{Point, Timeline};
 use super::{Part, Report};
 use crate::json::findings::{FailureJson, FindingJson};
-use crate::json::rows::{DestinationJson, Joins, RowJson, rounded};
+use crate::json::rows::{DestinationJson, RowJson, rounded};
 use crate::json::{self as top, Groups};
-use crate::order::By;
 use crate::text;
 use serde::Serialize;
 use std::borrow::Cow;
 use std::io::{self, Write};
-use twtrace_core::model::{Counts, GroupBy};
 use twtrace_core::recording::Loss;
+use twtrace_core::snapshot::{Counts, GroupBy};
 
 #[derive(Serialize)]
 struct ReportJson<'a> {
@@ -86,7 +85,7 @@ struct WithMeans<R> {
 struct PointJson {
     time: String,
     seconds: f64,
-    time_wait_made: u64,
+    time_wait_created: u64,
     time_wait_overflow: u64,
     connections: u64,
     connect_errors: u64,
@@ -101,7 +100,7 @@ impl PointJson {
         Self {
             time: text::rfc3339(point.unix_ns),
             seconds: rounded(point.seconds),
-            time_wait_made: point.moment.made,
+            time_wait_created: point.moment.made,
             time_wait_overflow: point.moment.refused,
             connections: point.moment.connections,
             connect_errors: point.moment.connect_errors,
@@ -119,11 +118,11 @@ impl<'a, R> OfPart<'a, R> {
 }
 
 fn with_means<R>(row: R, counts: &Counts, part: &Part<'_>) -> WithMeans<R> {
-    let whole = part.model.summary().totals.counts.time_wait_made;
+    let whole = part.model.summary().totals.counts.time_wait_created;
     WithMeans {
         row,
         mean_per_s: rounded(lines::mean_per_s(counts, part)),
-        share: lines::share(counts.time_wait_made, whole),
+        share: lines::share(counts.time_wait_created, whole),
         bytes_per_connection: lines::bytes_per_connection(counts).map(rounded),
     }
 }
@@ -133,18 +132,18 @@ fn with_means<R>(row: R, counts: &Counts, part: &Part<'_>) -> WithMeans<R> {
 /// # Errors
 /// The output cannot be written to.
 pub fn write(report: &Report<'_>, out: &mut dyn Write) -> io::Result<()> {
-    let joins: Vec<Joins<'_>> = report.parts.iter().map(|part| Joins::of(part.model)).collect();
     let limit = report.options.top.unwrap_or(usize::MAX);
     let rows = |group: GroupBy| {
-        let (lines, total) = report.lines(By::of(group), limit);
-        (lines.iter().filter_map(|line| row(line, group, &joins)).collect::<Vec<_>>(), total)
+        let (lines, total) = report.lines(group, limit);
+        (lines.iter().filter_map(|line| row(line, group)).collect::<Vec<_>>(), total)
     };
-    let (processes, processes_total) = rows(GroupBy::Process);
-    let groups = report.options.by.group().filter(|by| *by != GroupBy::Process).map(|by| {
+    let processes = if report.options.by == GroupBy::Pid { GroupBy::Pid } else { GroupBy::Process };
+    let (processes, processes_total) = rows(processes);
+    let groups = report.options.by.group().filter(|by| !by.is_of_processes()).map(|by| {
         let (rows, total) = rows(by);
-        Groups { by: By::of(by).name(), total, rows }
+        Groups { by: by.name(), total, rows }
     });
-    let (destinations, destinations_total) = report.lines(By::Destination, limit);
+    let (destinations, destinations_total) = report.lines(GroupBy::Destination, limit);
     let timeline = report.parts.iter().flat_map(|part| {
         let points = Timeline::of(part).points;
         points.iter().map(|point| OfPart::new(part, PointJson::of(point))).collect::<Vec<_>>()
@@ -169,12 +168,12 @@ fn failures<'a>(part: &'a Part<'a>) -> Vec<OfPart<'a, FailureJson>> {
 }
 
 fn findings<'a>(part: &'a Part<'a>) -> Vec<OfPart<'a, FindingJson<'a>>> {
-    part.findings.iter().map(|finding| OfPart::new(part, FindingJson::of(finding, part.model))).collect()
+    part.model.findings().iter().map(|finding| OfPart::new(part, FindingJson::of(finding, part.model))).collect()
 }
 
-fn row<'a>(line: &Line<'a>, by: GroupBy, joins: &[Joins<'a>]) -> Option<OfPart<'a, WithMeans<RowJson<'a>>>> {
+fn row<'a>(line: &Line<'a>, by: GroupBy) -> Option<OfPart<'a, WithMeans<RowJson<'a>>>> {
     let Subject::Group(row) = line.subject else { return None };
-    let row = RowJson::of(row, by, line.part.model, joins.get(line.part.number)?);
+    let row = RowJson::of(row, by, line.part.model);
     Some(OfPart::new(line.part, with_means(row, line.counts(), line.part)))
 }
 

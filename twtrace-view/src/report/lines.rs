@@ -3,12 +3,12 @@
 use super::{Part, Report};
 use crate::grid::{Grid, Head};
 use crate::label;
-use crate::order::{self, By, Sort};
+use crate::order::{self, Sort};
 use crate::text;
-use std::collections::HashMap;
+use twtrace_core::counts::{FIELDS, Field, Figure};
 use twtrace_core::history::Series;
 use twtrace_core::input::{Role, Tier};
-use twtrace_core::model::{Counts, DestRow, DestinationRow, GroupBy, GroupKey, PairRow, Row};
+use twtrace_core::snapshot::{Counts, DestRow, DestinationRow, GroupBy, GroupKey, Row};
 
 /// What a row is about.
 #[derive(Clone, Copy, Debug)]
@@ -36,7 +36,7 @@ pub(super) fn share(part: u64, whole: u64) -> f64 {
 /// Timewait sockets made per second on average.
 pub(super) fn mean_per_s(counts: &Counts, part: &Part<'_>) -> f64 {
     let seconds = part.model.summary().window.seconds();
-    if seconds > 0.0 { counts.time_wait_made as f64 / seconds } else { 0.0 }
+    if seconds > 0.0 { counts.time_wait_created as f64 / seconds } else { 0.0 }
 }
 
 /// Payload of a connection on average, both ways, bytes; `None` when none was established since the trace began.
@@ -96,7 +96,7 @@ impl<'a> Line<'a> {
     }
 
     pub(super) fn share(&self) -> f64 {
-        share(self.counts().time_wait_made, self.part.model.summary().totals.counts.time_wait_made)
+        share(self.counts().time_wait_created, self.part.model.summary().totals.counts.time_wait_created)
     }
 
     pub(super) fn mean_per_s(&self) -> f64 {
@@ -117,10 +117,10 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// Rows were put together in it, and of peaks only lower bounds are known.
-    fn is_folded(&self) -> bool {
+    /// It is of several, whose peaks are inferred.
+    fn is_of_several(&self) -> bool {
         match self.subject {
-            Subject::Group(row) => row.folded > 0,
+            Subject::Group(row) => row.is_of_several(),
             Subject::Destination(row) => row.folded > 0,
         }
     }
@@ -128,16 +128,15 @@ impl<'a> Line<'a> {
 
 impl Report<'_> {
     /// Rows of a grouping of all recordings, those with the most timewait sockets made first, and how many there are.
-    pub(super) fn lines(&self, by: By, limit: usize) -> (Vec<Line<'_>>, usize) {
+    pub(super) fn lines(&self, by: GroupBy, limit: usize) -> (Vec<Line<'_>>, usize) {
         let mut lines: Vec<Line<'_>> = self.parts.iter().flat_map(|part| lines_of(part, by)).collect();
         let total = lines.len();
         // Stable: rows of one recording stay in their order.
-        lines.sort_by_key(|line| std::cmp::Reverse(line.counts().time_wait_made));
+        lines.sort_by_key(|line| std::cmp::Reverse(line.counts().time_wait_created));
         lines.truncate(limit);
-        if by == By::Process {
-            let towards: Vec<Towards<'_>> = self.parts.iter().map(Towards::of).collect();
+        if by.is_of_processes() {
             for line in &mut lines {
-                line.towards = towards.get(line.part.number).zip(line.row()).and_then(|(of, row)| of.most_of(row));
+                line.towards = line.row().and_then(|row| most_of(row, by, line.part));
             }
         }
         (lines, total)
@@ -145,71 +144,68 @@ impl Report<'_> {
 }
 
 /// Rows of one recording in order.
-pub(super) fn lines_of<'a>(part: &'a Part<'a>, by: By) -> Vec<Line<'a>> {
+pub(super) fn lines_of<'a>(part: &'a Part<'a>, by: GroupBy) -> Vec<Line<'a>> {
     let line = |subject| Line { part, subject, towards: None };
     match by.group() {
         Some(group) => {
-            let rows = order::of_model(part.model, group, Sort::Made).into_iter();
+            let rows = order::of_snapshot(part.model, group, Sort::DEFAULT).into_iter();
             rows.map(|row| line(Subject::Group(row))).collect()
         }
         None => {
-            let rows = order::destinations(part.model.destinations(), Sort::Made).into_iter();
+            let rows = order::destinations(part.model.destinations().iter(), Sort::DEFAULT).into_iter();
             rows.map(|row| line(Subject::Destination(row))).collect()
         }
     }
 }
 
-/// Where processes made their timewait sockets towards.
-struct Towards<'a> {
-    /// By process, the pair that made most.
-    most: HashMap<u32, &'a PairRow>,
-    destinations: HashMap<u32, &'a DestinationRow>,
+/// Where a row created most of its TIME_WAIT sockets towards. Of equal ones the first seen.
+fn most_of(row: &Row, by: GroupBy, part: &Part<'_>) -> Option<String> {
+    let shares = part.model.destinations_of(by, row);
+    let some = shares.iter().filter(|(_, share)| share.time_wait_created > 0);
+    let (destination, most) = some.min_by_key(|(row, share)| (std::cmp::Reverse(share.time_wait_created), row.id))?;
+    let share = text::percent(share(most.time_wait_created, row.counts.time_wait_created));
+    Some(format!("{} ({share})", label::destination(&destination.key, destination.folded)))
 }
 
-impl<'a> Towards<'a> {
-    fn of(part: &'a Part<'a>) -> Self {
-        let mut most: HashMap<u32, &PairRow> = HashMap::new();
-        for pair in part.model.pairs().filter(|pair| pair.time_wait_made > 0) {
-            let known = most.entry(pair.process).or_insert(pair);
-            // Of equal ones the first seen, whatever the order that they come in.
-            if (known.time_wait_made, pair.destination) < (pair.time_wait_made, known.destination) {
-                *known = pair;
-            }
-        }
-        Self { most, destinations: part.model.destinations().map(|row| (row.id, row)).collect() }
+type Cell = Box<dyn for<'a, 'b> Fn(&'a Line<'b>) -> String>;
+type Column = (Head, Cell);
+
+fn left(title: &'static str, cell: impl for<'a, 'b> Fn(&'a Line<'b>) -> String + 'static) -> Column {
+    (Head::left(title), Box::new(cell))
+}
+
+fn right(title: &'static str, cell: impl for<'a, 'b> Fn(&'a Line<'b>) -> String + 'static) -> Column {
+    (Head::right(title), Box::new(cell))
+}
+
+/// A number of things, or what failed by name, under its heading of the table of figures.
+fn figure(name: &str) -> Column {
+    let field = Field::of(name).unwrap_or(&FIELDS[0]);
+    let text = |line: &Line<'_>, field: &Field| match (field.get)(line.counts()) {
+        Figure::Count(number) | Figure::Live(number) => text::count(number),
+        Figure::Rate(per_s) => text::rate(per_s),
+        Figure::Times(_) => quantile(line, 0.5),
+        Figure::Errors(_) => errors(line.counts()),
+    };
+    match (field.get)(&Counts::default()) {
+        Figure::Errors(_) => left(field.heading, move |line| text(line, field)),
+        _ => right(field.heading, move |line| text(line, field)),
     }
-
-    fn most_of(&self, row: &Row) -> Option<String> {
-        let pair = self.most.get(&row.id)?;
-        let destination = self.destinations.get(&pair.destination)?;
-        let share = text::percent(share(pair.time_wait_made, row.counts.time_wait_made));
-        Some(format!("{} ({share})", label::destination(&destination.key, destination.folded)))
-    }
-}
-
-type Column = (Head, for<'a, 'b> fn(&'a Line<'b>) -> String);
-
-fn left(title: &'static str, cell: for<'a, 'b> fn(&'a Line<'b>) -> String) -> Column {
-    (Head::left(title), cell)
-}
-
-fn right(title: &'static str, cell: for<'a, 'b> fn(&'a Line<'b>) -> String) -> Column {
-    (Head::right(title), cell)
 }
 
 fn name(line: &Line<'_>) -> String {
     line.name()
 }
 
-/// A peak: of rows put together a lower bound.
+/// A peak: of several processes it is inferred.
 fn peak(line: &Line<'_>, number: u64) -> String {
-    format!("{}{}", if line.is_folded() { "≥" } else { "" }, text::count(number))
+    format!("{}{}", if line.is_of_several() { "~" } else { "" }, text::count(number))
 }
 
 /// Most alive at a time: below the exact tier ends are worked out.
 fn live_peak(line: &Line<'_>) -> String {
-    let inferred = line.part.model.summary().tracing.tier != Tier::Exact;
-    format!("{}{}", if inferred { "~" } else { "" }, peak(line, line.counts().time_wait_live_peak))
+    let inferred = line.is_of_several() || line.part.model.summary().tracing.tier != Tier::Exact;
+    format!("{}{}", if inferred { "~" } else { "" }, text::count(line.counts().time_wait_live_peak))
 }
 
 /// A lifetime in as few digits as tell it: `350us`, `1.7ms`, `12ms`, `4.2s`, `2m05s`.
@@ -233,27 +229,21 @@ fn command_line(line: &Line<'_>) -> String {
 }
 
 fn group_columns(by: GroupBy) -> Vec<Column> {
-    if by == GroupBy::Process {
-        return vec![
-            right("PID", |line| match line.row().map(|row| row.key) {
-                Some(GroupKey::Process(key)) => key.tgid.to_string(),
-                _ => "-".to_owned(),
-            }),
-            left("PROGRAM", name),
-            left("USER", |line| of_owner(line, |owner| label::user(owner.uid, line.part.model))),
-        ];
+    let heading = by.grouping().heading;
+    let processes = || right("PROCS", |line| line.row().map_or_else(String::new, |row| text::count(row.processes)));
+    if !by.is_of_processes() {
+        return vec![left(heading, name), processes()];
     }
-    let title = match by {
-        GroupBy::Process => "PROCESS",
-        GroupBy::Command => "COMMAND",
-        GroupBy::Parent => "PARENT",
-        GroupBy::User => "USER",
-        GroupBy::Cgroup => "CGROUP",
-    };
-    vec![
-        left(title, name),
-        right("PROCS", |line| line.row().map_or_else(String::new, |row| text::count(row.processes))),
-    ]
+    let mut columns = vec![
+        right("PID", |line| match line.row().map(|row| &row.key) {
+            Some(GroupKey::Process(key)) => key.tgid.to_string(),
+            _ => "-".to_owned(),
+        }),
+        left(heading, name),
+        left("USER", |line| of_owner(line, |owner| label::user(owner.uid, line.part.model))),
+    ];
+    columns.extend((by == GroupBy::Process).then(processes));
+    columns
 }
 
 fn destination_columns() -> Vec<Column> {
@@ -276,23 +266,23 @@ fn destination_columns() -> Vec<Column> {
 }
 
 /// Columns of rows of a grouping.
-fn columns(by: By, of_several: bool) -> Vec<Column> {
+fn columns(by: GroupBy, of_several: bool) -> Vec<Column> {
     let mut columns = Vec::new();
     if of_several {
         columns.push(left("HOST", |line| line.part.host.clone()));
     }
     columns.extend(by.group().map_or_else(destination_columns, group_columns));
     columns.extend([
-        right("MADE", |line| text::count(line.counts().time_wait_made)),
+        figure("created"),
         right("SHARE", |line| text::percent(line.share())),
         right("MEAN/S", |line| text::rate(line.mean_per_s())),
-        right("PEAK/S", |line| peak(line, line.counts().peak_per_s)),
+        right("PEAK/S", |line| peak(line, line.counts().created_peak_per_s)),
         right("LIVE PEAK", live_peak),
         left("MOSTLY TOWARDS", |line| line.towards.clone().unwrap_or_default()),
-        right("OPENED", |line| text::count(line.counts().opened)),
-        right("ACCEPTED", |line| text::count(line.counts().accepted)),
-        right("1ST FIN", |line| text::count(line.counts().closed_first)),
-        right("2ND FIN", |line| text::count(line.counts().closed_last)),
+        figure("opened"),
+        figure("accepted"),
+        figure("first"),
+        figure("last"),
         right("LIFE P50", |line| quantile(line, 0.5)),
         right("P90", |line| quantile(line, 0.9)),
         right("P99", |line| quantile(line, 0.99)),
@@ -301,29 +291,29 @@ fn columns(by: By, of_several: bool) -> Vec<Column> {
             bytes_per_connection(line.counts())
                 .map_or_else(|| "-".to_owned(), |bytes| text::bytes(bytes.round() as u64))
         }),
-        right("RESET", |line| text::count(line.counts().reset)),
-        left("CONNECT ERRORS", |line| errors(line.counts())),
+        figure("reset"),
+        figure("errors"),
     ]);
     match by {
-        By::Process => columns.extend([
+        GroupBy::Process | GroupBy::Pid => columns.extend([
             left("PARENT", |line| of_owner(line, |owner| label::process(&owner.parent_comm, owner.ppid))),
             left("COMMAND LINE", command_line),
         ]),
-        By::Destination => columns.push(right("MAX/S", |line| {
+        GroupBy::Destination => columns.push(right("MAX/S", |line| {
             let budget = line.destination().and_then(|row| row.budget);
             budget.map_or_else(|| "-".to_owned(), |budget| text::rate(budget.max_rate_per_s))
         })),
-        By::Command | By::Parent | By::User | By::Cgroup => {}
+        _ => {}
     }
     columns
 }
 
 impl Report<'_> {
     /// The table of a grouping for people, and what it leaves out.
-    pub(super) fn grid(&self, by: By) -> (Grid, Option<String>) {
+    pub(super) fn grid(&self, by: GroupBy) -> (Grid, Option<String>) {
         let (lines, total) = self.lines(by, self.options.top.unwrap_or(super::ROWS));
         let left_out = (lines.len() < total).then(|| {
-            format!("first {} of {} rows by made", text::count(lines.len() as u64), text::count(total as u64))
+            format!("first {} of {} rows by created", text::count(lines.len() as u64), text::count(total as u64))
         });
         (Grid::of(columns(by, self.is_of_several()), &lines), left_out)
     }

@@ -17,13 +17,12 @@ pub mod fixture;
 #[cfg(test)]
 pub(super) mod tests;
 
-use crate::order::By;
 use crate::text as words;
 use std::collections::HashMap;
-use twtrace_core::engine::Model;
-use twtrace_core::finding::Finding;
 use twtrace_core::history::History;
 use twtrace_core::recording::{Info, Loss};
+use twtrace_core::snapshot::GroupBy;
+use twtrace_core::snapshot::Snapshot;
 
 /// Rows of a table for people when no number is given.
 const ROWS: usize = 20;
@@ -35,7 +34,7 @@ pub(super) const NOTHING: &str = "Nothing to show: no connection ended that the 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Options {
     /// Grouping.
-    pub by: By,
+    pub by: GroupBy,
     /// Most rows of each table.
     pub top: Option<usize>,
 }
@@ -45,10 +44,8 @@ pub struct Options {
 pub struct Source<'a> {
     /// What it says of itself, after it was read: what could not be is in it.
     pub info: &'a Info,
-    /// What the engine made of it.
-    pub model: &'a Model,
-    /// What is wrong, by its rules.
-    pub findings: &'a [Finding],
+    /// What was in it.
+    pub model: &'a Snapshot,
 }
 
 impl Source<'_> {
@@ -79,8 +76,7 @@ impl Source<'_> {
 struct Part<'a> {
     source: Source<'a>,
     info: &'a Info,
-    model: &'a Model,
-    findings: &'a [Finding],
+    model: &'a Snapshot,
     /// Its place among the parts.
     number: usize,
     /// Its host; of several recordings of one host with the name of the recording.
@@ -92,7 +88,7 @@ struct Part<'a> {
 impl Part<'_> {
     /// Timewait sockets made.
     fn made(&self) -> u64 {
-        self.model.summary().totals.counts.time_wait_made
+        self.model.summary().totals.counts.time_wait_created
     }
 
     /// Most timewait sockets alive by the kernel's count, which no filter touches; `None` when it was never read.
@@ -121,7 +117,6 @@ impl<'a> Report<'a> {
             source: *source,
             info: source.info,
             model: source.model,
-            findings: source.findings,
             number,
             host,
             recording: source.recording(),
@@ -135,9 +130,9 @@ impl<'a> Report<'a> {
     }
 
     /// Groupings that people get a table of.
-    fn tables(&self) -> Vec<By> {
+    fn tables(&self) -> Vec<GroupBy> {
         let by = self.options.by;
-        if by == By::Destination { vec![by] } else { vec![by, By::Destination] }
+        if by == GroupBy::Destination { vec![by] } else { vec![by, GroupBy::Destination] }
     }
 
     /// What could not be read, one line each for people: recording, file and what is wrong.

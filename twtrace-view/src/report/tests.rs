@@ -2,13 +2,12 @@
 
 use super::*;
 use crate::text::is_plain;
-use twtrace_core::engine::Engine;
+use twtrace_core::snapshot::Snapshot;
 
 /// A report on one recording.
-pub(super) fn with_report<T>(engine: &Engine, options: Options, then: impl FnOnce(&Report<'_>) -> T) -> T {
-    let info = fixture::info("/var/lib/web.twt", engine);
-    let findings = crate::fixture::findings();
-    let source = Source { info: &info, model: engine.model(), findings: &findings };
+pub(super) fn with_report<T>(snapshot: &Snapshot, options: Options, then: impl FnOnce(&Report<'_>) -> T) -> T {
+    let info = fixture::info("/var/lib/web.twt", snapshot);
+    let source = Source { info: &info, model: snapshot };
     then(&Report::new(&[source], options))
 }
 
@@ -20,20 +19,32 @@ pub(super) fn written(write: impl FnOnce(&mut Vec<u8>) -> std::io::Result<()>) -
     text
 }
 
-const GROUPINGS: [By; 6] = [By::Process, By::Command, By::Parent, By::User, By::Cgroup, By::Destination];
+const GROUPINGS: [GroupBy; 11] = [
+    GroupBy::Process,
+    GroupBy::Pid,
+    GroupBy::Program,
+    GroupBy::Command,
+    GroupBy::Parent,
+    GroupBy::User,
+    GroupBy::Cgroup,
+    GroupBy::Unit,
+    GroupBy::Container,
+    GroupBy::Netns,
+    GroupBy::Destination,
+];
 
 #[test]
 fn the_text_is_as_it_was() {
     let by = |by| {
         with_report(&fixture::short(), Options { by, top: Some(8) }, |report| written(|out| text::write(report, out)))
     };
-    insta::assert_snapshot!(by(By::Process));
-    insta::assert_snapshot!("text_by_command", by(By::Command));
+    insta::assert_snapshot!(by(GroupBy::Process));
+    insta::assert_snapshot!("text_by_command", by(GroupBy::Command));
 }
 
 #[test]
 fn the_document_is_as_it_was() {
-    let options = Options { by: By::Command, top: Some(8) };
+    let options = Options { by: GroupBy::Command, top: Some(8) };
     insta::assert_snapshot!(with_report(&fixture::short(), options, |report| written(|out| markdown::write(
         report, out
     ))));
@@ -41,7 +52,7 @@ fn the_document_is_as_it_was() {
 
 #[test]
 fn the_lines_are_as_they_were() {
-    for (name, by) in [("csv_processes", By::Process), ("csv_destinations", By::Destination)] {
+    for (name, by) in [("csv_processes", GroupBy::Process), ("csv_destinations", GroupBy::Destination)] {
         let options = Options { by, top: Some(4) };
         let lines = with_report(&fixture::short(), options, |report| written(|out| csv::write(report, out)));
         insta::assert_snapshot!(name, lines.replace("\r\n", "\n"));
@@ -66,10 +77,10 @@ fn all_forms(report: &Report<'_>) -> [String; 5] {
 
 #[test]
 fn shares_come_to_one_and_means_to_what_was_made() {
-    for engine in [fixture::short(), fixture::incident(120)] {
-        with_report(&engine, Options::default(), |report| {
-            let totals = &engine.model().summary().totals.counts;
-            let seconds = engine.model().summary().window.seconds();
+    for snapshot in [fixture::short(), fixture::incident(120)] {
+        with_report(&snapshot, Options::default(), |report| {
+            let totals = &snapshot.summary().totals.counts;
+            let seconds = snapshot.summary().window.seconds();
             for by in GROUPINGS {
                 let (lines, total) = report.lines(by, usize::MAX);
                 assert_eq!(lines.len(), total);
@@ -77,20 +88,20 @@ fn shares_come_to_one_and_means_to_what_was_made() {
                 assert!((shares - 1.0).abs() < 1e-9, "{by:?}: {shares}");
                 for line in &lines {
                     let made = line.mean_per_s() * seconds;
-                    assert!((made - line.counts().time_wait_made as f64).abs() < 1e-6, "{made}");
-                    assert!(line.counts().peak_per_s as f64 >= line.mean_per_s().floor());
+                    assert!((made - line.counts().time_wait_created as f64).abs() < 1e-6, "{made}");
+                    assert!(line.counts().created_peak_per_s as f64 >= line.mean_per_s().floor());
                 }
-                let made: u64 = lines.iter().map(|line| line.counts().time_wait_made).sum();
-                assert_eq!(made, totals.time_wait_made);
+                let made: u64 = lines.iter().map(|line| line.counts().time_wait_created).sum();
+                assert_eq!(made, totals.time_wait_created);
             }
             // Over time it is the same.
             let timeline = timeline::Timeline::of(&report.parts[0]);
-            assert_eq!(timeline.points.iter().map(|point| point.moment.made).sum::<u64>(), totals.time_wait_made);
+            assert_eq!(timeline.points.iter().map(|point| point.moment.made).sum::<u64>(), totals.time_wait_created);
             let length: f64 = timeline.points.iter().map(|point| point.seconds).sum();
             assert!((length - seconds).abs() < 1.0, "{length} {seconds}");
-            for line in report.lines(By::Command, usize::MAX).0 {
+            for line in report.lines(GroupBy::Command, usize::MAX).0 {
                 let made: u64 = timeline.made(line.series()).into_iter().map(u64::from).sum();
-                assert_eq!(made, line.counts().time_wait_made, "{}", line.name());
+                assert_eq!(made, line.counts().time_wait_created, "{}", line.name());
             }
         });
     }
@@ -101,12 +112,9 @@ fn recordings_of_the_same_host_are_told_apart() {
     let (one, other) = (fixture::short(), fixture::incident(30));
     let infos =
         [("a/web.twt", &one), ("b/web.twt", &one), ("shop.twt", &other)].map(|(path, of)| fixture::info(path, of));
-    let sources = [(&infos[0], &one), (&infos[1], &one), (&infos[2], &other)].map(|(info, engine)| Source {
-        info,
-        model: engine.model(),
-        findings: &[],
-    });
-    let report = Report::new(&sources, Options { by: By::Command, top: None });
+    let sources = [(&infos[0], &one), (&infos[1], &one), (&infos[2], &other)]
+        .map(|(info, snapshot)| Source { info, model: snapshot });
+    let report = Report::new(&sources, Options { by: GroupBy::Command, top: None });
     let hosts: Vec<&str> = report.parts.iter().map(|part| part.host.as_str()).collect();
     assert_eq!(hosts, ["web-1 (web.twt) (a/web.twt)", "web-1 (web.twt) (b/web.twt)", "shop-3"]);
     let [text, json, csv, markdown, html] = all_forms(&report);
@@ -123,16 +131,16 @@ fn recordings_of_the_same_host_are_told_apart() {
         assert!((shares - 1.0).abs() < 1e-9);
         assert!(csv.lines().any(|line| line.starts_with(&format!("{host},{path},"))));
     }
-    let made = |row: &serde_json::Value| row["time_wait_made"].as_u64().unwrap();
+    let made = |row: &serde_json::Value| row["time_wait_created"].as_u64().unwrap();
     assert!(rows.windows(2).all(|pair| made(&pair[0]) >= made(&pair[1])));
 }
 
 #[test]
 fn what_is_missing_is_said_above_everything() {
-    let engine = fixture::short();
-    let info = Info { finished: false, segments_dropped: 3, ..fixture::info("web.twt", &engine) };
+    let snapshot = fixture::short();
+    let info = Info { finished: false, segments_dropped: 3, ..fixture::info("web.twt", &snapshot) };
     let info = info.after(&[fixture::loss()], 1);
-    let source = Source { info: &info, model: engine.model(), findings: &[] };
+    let source = Source { info: &info, model: &snapshot };
     let report = Report::new(&[source], Options::default());
     assert_eq!(report.losses(), ["web.twt: connections-0002.parquet <b>bad</b>\\n\\x1b[2J| checksum"]);
     let [text, json, _, markdown, html] = all_forms(&report);
@@ -174,10 +182,9 @@ pub(crate) fn without_code(line: &str) -> String {
 
 #[test]
 fn hostile_text_does_nothing_in_any_form() {
-    let engine = fixture::hostile();
-    let info = fixture::info("/tmp/<b>|`=x\n\u{1b}[2J.twt", &engine).after(&[fixture::loss()], 0);
-    let findings = crate::fixture::findings();
-    let source = Source { info: &info, model: engine.model(), findings: &findings };
+    let snapshot = fixture::hostile();
+    let info = fixture::info("/tmp/<b>|`=x\n\u{1b}[2J.twt", &snapshot).after(&[fixture::loss()], 0);
+    let source = Source { info: &info, model: &snapshot };
     for several in [false, true] {
         let sources = if several { vec![source, source] } else { vec![source] };
         for by in GROUPINGS {
@@ -203,9 +210,9 @@ fn hostile_text_does_nothing_in_any_form() {
 fn nothing_is_reported_as_nothing() {
     let empty = fixture::told(Vec::new());
     let begun = fixture::told(vec![crate::fixture::inputs().swap_remove(0)]);
-    for engine in [empty, begun] {
+    for snapshot in [empty, begun] {
         for by in GROUPINGS {
-            with_report(&engine, Options { by, top: None }, |report| {
+            with_report(&snapshot, Options { by, top: None }, |report| {
                 let [text, json, csv, markdown, html] = all_forms(report);
                 for form in [text, markdown, html] {
                     assert!(form.contains(NOTHING) && form.contains("No timewait socket was made"), "{form}");
@@ -222,7 +229,7 @@ fn nothing_is_reported_as_nothing() {
 /// These names are promised: those of `top --json`, and more. Add to them, and never take one away.
 #[test]
 fn field_names_are_pinned() {
-    let options = Options { by: By::Command, top: None };
+    let options = Options { by: GroupBy::Command, top: None };
     let json = with_report(&fixture::short(), options, |report| written(|out| json::write(report, out)));
     assert_eq!(json.lines().count(), 1);
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
@@ -236,8 +243,8 @@ fn field_names_are_pinned() {
     has(recording, "recording id start end connections bytes finished segments_dropped losses");
     has(recording, "host window tracing kernel namespaces coverage totals");
     has(&recording["host"], "hostname kernel boot_id");
-    let figures = "opened accepted closed_first closed_last reset time_wait_made time_wait_live rate_per_s lifetime_ms \
-                   connect_errors peak_per_s mean_per_s time_wait_live_peak share bytes_per_connection";
+    let figures = "opened accepted closed_first closed_last reset time_wait_created time_wait_live created_per_s lifetime_ms \
+                   connect_errors created_peak_per_s mean_per_s time_wait_live_peak share bytes_per_connection";
     has(&recording["totals"], figures);
     for row in [&json["processes"][0], &json["groups"]["rows"][0], &json["destinations"][0]] {
         has(row, figures);
@@ -248,7 +255,7 @@ fn field_names_are_pinned() {
     has(&json["destinations"][0], "netns role local_addr remote_addr port ports_total");
     has(
         &json["timeline"][0],
-        "host recording time seconds time_wait_made time_wait_overflow connections connect_errors kernel_time_wait \
+        "host recording time seconds time_wait_created time_wait_overflow connections connect_errors kernel_time_wait \
          time_wait_live",
     );
     has(&json["failures"][0], "host recording pid command call errno cause is_time_wait count first last port");

@@ -3,9 +3,9 @@
 use super::*;
 use crate::fixture;
 
-fn written(engine: &twtrace_core::engine::Engine, options: Options) -> String {
+fn written(snapshot: &twtrace_core::snapshot::Snapshot, options: Options) -> String {
     let mut out = Vec::new();
-    write(engine.model(), options, &mut out).unwrap();
+    write(snapshot, options, &mut out).unwrap();
     let text = String::from_utf8(out).unwrap();
     assert!(text.lines().all(|line| line.chars().all(text::is_plain)), "{text}");
     text
@@ -13,37 +13,37 @@ fn written(engine: &twtrace_core::engine::Engine, options: Options) -> String {
 
 #[test]
 fn processes() {
-    insta::assert_snapshot!(written(&fixture::engine(), Options { limit: Some(8), ..Options::default() }));
+    insta::assert_snapshot!(written(&fixture::snapshot(), Options { limit: Some(8), ..Options::default() }));
 }
 
 #[test]
 fn groups() {
-    let by = |by| written(&fixture::engine(), Options { by, sort: Sort::Name, limit: None });
-    insta::assert_snapshot!([By::Command, By::Parent, By::User, By::Cgroup].map(by).join("\n"));
+    let by = |by| written(&fixture::snapshot(), Options { by, sort: Sort::Name, limit: None });
+    insta::assert_snapshot!([GroupBy::Command, GroupBy::Parent, GroupBy::User, GroupBy::Cgroup].map(by).join("\n"));
 }
 
 #[test]
 fn destinations() {
-    insta::assert_snapshot!(written(&fixture::engine(), Options { by: By::Destination, ..Options::default() }));
+    insta::assert_snapshot!(written(&fixture::snapshot(), Options { by: GroupBy::Destination, ..Options::default() }));
 }
 
 #[test]
 fn what_was_lost_is_told() {
-    let options = Options { by: By::User, sort: Sort::Errors, limit: Some(2) };
+    let options = Options { by: GroupBy::User, sort: Sort::of("errors").unwrap(), limit: Some(2) };
     insta::assert_snapshot!(written(&fixture::lossy(), options));
 }
 
 #[test]
 fn an_empty_trace_says_so() {
-    let engine = fixture::told(vec![fixture::inputs().swap_remove(0)]);
-    insta::assert_snapshot!(written(&engine, Options::default()));
+    let snapshot = fixture::told(vec![fixture::inputs().swap_remove(0)]);
+    insta::assert_snapshot!(written(&snapshot, Options::default()));
 }
 
 #[test]
 fn without_a_recent_census_live_numbers_are_inferred() {
     let mut inputs = fixture::inputs();
     inputs.push(fixture::tick(9_000));
-    let text = written(&fixture::told(inputs), Options { by: By::Command, ..Options::default() });
+    let text = written(&fixture::told(inputs), Options { by: GroupBy::Command, ..Options::default() });
     let api = text.lines().find(|line| line.starts_with("api")).unwrap();
     assert!(api.contains("~120"), "{api}");
 }

@@ -29,7 +29,7 @@ fn defaults_are_as_documented() {
     let args = top(&[]).unwrap();
     assert!(!args.once && !args.view.json && !args.view.csv && !args.view.no_color && !args.kernel.debug_kernel);
     assert_eq!((args.duration, args.interval, args.view.limit), (None, Duration::from_secs(1), None));
-    assert_eq!((args.view.by, args.view.sort), (By::Process, Sort::Made));
+    assert_eq!((args.view.by, args.view.sort), (GroupBy::Process, Sort::DEFAULT));
     assert_eq!(args.view.filter.filter(), Filter::default());
     assert_eq!(args.kernel.max_sockets, twtrace_common::MAX_SOCKETS);
     assert_eq!(args.kernel.ring_bytes, twtrace_common::RING_BYTES);

@@ -11,8 +11,8 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use summary::OpenSockets;
-use twtrace_core::engine::{Engine, EngineConfig, Model};
 use twtrace_core::input::Input;
+use twtrace_core::state::{Config, Engine, Snapshot};
 use twtrace_probe::source::EventSource;
 use twtrace_probe::source::live::{Live, LiveOptions};
 use twtrace_recording::writer::{Progress, Recorder, WriteOptions};
@@ -59,7 +59,7 @@ struct Session {
 
 impl Session {
     fn new(recorder: Recorder) -> Self {
-        let engine = Engine::new(EngineConfig::default());
+        let engine = Engine::new(Config::default());
         Self { recorder, engine, open: OpenSockets::default(), began: Instant::now(), failure: None }
     }
 
@@ -129,7 +129,7 @@ impl Default for ProgressLine {
 }
 
 impl ProgressLine {
-    fn show(&mut self, elapsed: Duration, progress: &Progress, model: &Model) {
+    fn show(&mut self, elapsed: Duration, progress: &Progress, model: &Snapshot) {
         let seconds = elapsed.saturating_sub(self.before.0).as_secs_f64();
         let rows_per_s = (progress.rows - self.before.1) as f64 / seconds.max(0.001);
         self.before = (elapsed, progress.rows);

@@ -18,9 +18,9 @@ use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
-use twtrace_core::engine::{Engine, EngineConfig};
 use twtrace_core::peaks::peaks;
 use twtrace_core::recording::Info;
+use twtrace_core::state::{Config, Engine};
 use twtrace_recording::reader::Recording;
 use twtrace_view::recording;
 
@@ -39,7 +39,7 @@ pub fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
     let info = recording.info().clone();
     let (name, warnings) = (recording::name(&info), recording::warnings(&info));
     let length = (info.end_unix_ns - info.start_unix_ns).clamp(0, i128::from(u64::MAX)) as u64;
-    let config = EngineConfig { filter: args.view.filter.filter(), ..EngineConfig::default() };
+    let config = Config { filter: args.view.filter.filter(), ..Config::default() };
     let survey = if args.once { None } else { Some(look_ahead(recording.run(0)?, config.clone())) };
     let mut player = Player::new(recording, config, length)?;
     let window = player.model().summary().window;
@@ -75,7 +75,7 @@ fn report<T: Tape>(
 }
 
 /// Looks through a whole recording on a thread of its own: how its churn was over time, and where it really ends.
-fn look_ahead(mut run: impl Run + Send + 'static, config: EngineConfig) -> Receiver<anyhow::Result<(Churn, u64)>> {
+fn look_ahead(mut run: impl Run + Send + 'static, config: Config) -> Receiver<anyhow::Result<(Churn, u64)>> {
     let (sender, receiver) = channel();
     thread::spawn(move || {
         // Nobody listens any more when the user has quit.
@@ -84,8 +84,8 @@ fn look_ahead(mut run: impl Run + Send + 'static, config: EngineConfig) -> Recei
     receiver
 }
 
-fn survey(run: &mut impl Run, config: EngineConfig) -> anyhow::Result<(Churn, u64)> {
-    let mut engine = Engine::new(EngineConfig { history: true, ..config });
+fn survey(run: &mut impl Run, config: Config) -> anyhow::Result<(Churn, u64)> {
+    let mut engine = Engine::new(Config { history: true, ..config });
     while run.advance(u64::MAX, &mut |input| engine.apply(input))? {}
     let model = engine.model();
     let churn = model.history().map_or_else(Churn::default, |history| {

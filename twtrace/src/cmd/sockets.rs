@@ -8,9 +8,9 @@ use std::io::{self, BufWriter, Write as _};
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
-use twtrace_core::engine::{Engine, EngineConfig, Filter};
 use twtrace_core::input::{HostFacts, Input};
 use twtrace_core::recording::Info;
+use twtrace_core::state::{Config, Engine, Filter};
 use twtrace_probe::host;
 use twtrace_probe::host::clock;
 use twtrace_probe::source::live::{Live, LiveOptions};
@@ -64,7 +64,7 @@ fn recorded(path: &Path, filter: Filter) -> anyhow::Result<(Engine, Vec<String>)
         thread::sleep(FLUSH);
         recording = Recording::open(path)?;
     }
-    let mut engine = Engine::new(EngineConfig { filter, ..EngineConfig::default() });
+    let mut engine = Engine::new(Config { filter, ..Config::default() });
     let mut replay = recording.replay()?;
     let goes_on = replay.advance(began_ns, &mut |input| engine.apply(input))?;
     let ended_ns = engine.model().summary().window.now_ns;

@@ -12,7 +12,7 @@ use anyhow::{Context as _, bail};
 use std::io::{self, BufWriter, IsTerminal as _, Write};
 use std::process::ExitCode;
 use std::time::Duration;
-use twtrace_core::engine::{Engine, EngineConfig};
+use twtrace_core::state::{Config, Engine};
 use twtrace_probe::source::EventSource;
 use twtrace_probe::source::live::{Live, LiveOptions};
 
@@ -34,7 +34,7 @@ pub fn run(args: &TopArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn engine(args: &TopArgs) -> Engine {
-    Engine::new(EngineConfig { filter: args.view.filter.filter(), ..EngineConfig::default() })
+    Engine::new(Config { filter: args.view.filter.filter(), ..Config::default() })
 }
 
 /// Writes reports: one at the end, or one each interval and one at the end.

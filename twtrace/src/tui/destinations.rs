@@ -7,7 +7,7 @@ use crate::tui::{ports, processes};
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use std::collections::HashMap;
-use twtrace_core::model::{DestRow, DestinationRow};
+use twtrace_core::snapshot::{DestRow, DestinationRow};
 use twtrace_view::columns::{self, Context, Paired};
 use twtrace_view::{label, order, text};
 
@@ -29,7 +29,7 @@ pub(super) fn all(
     state: &mut State,
 ) -> String {
     let needle = state.filter.to_lowercase();
-    let mut rows = order::destinations(figures.destinations().filter(|row| matches(row, &needle)), state.sort);
+    let mut rows = order::destinations(figures.destinations().iter().filter(|row| matches(row, &needle)), state.sort);
     if state.reverse {
         rows.reverse();
     }
@@ -53,7 +53,7 @@ pub(super) fn of_process(
     process: u32,
 ) -> String {
     let needle = state.filter.to_lowercase();
-    let rows: HashMap<u32, &DestinationRow> = figures.destinations().map(|row| (row.id, row)).collect();
+    let rows: HashMap<u32, &DestinationRow> = figures.destinations().iter().map(|row| (row.id, row)).collect();
     let pairs = figures.pairs().filter(|pair| pair.process == process);
     let found = pairs.filter_map(|pair| Some(Paired { row: *rows.get(&pair.destination)?, pair }));
     let mut found: Vec<Paired<'_, DestinationRow>> = found.filter(|paired| matches(paired.row, &needle)).collect();

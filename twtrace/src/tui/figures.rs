@@ -3,10 +3,10 @@
 use crate::tui::sockets;
 use crate::tui::state::State;
 use std::collections::HashMap;
-use twtrace_core::engine::Model;
 use twtrace_core::finding::Finding;
 use twtrace_core::input::{Owner, ProcessFacts, ProcessKey};
-use twtrace_core::model::{DestinationRow, GroupBy, LiveSocket, PairRow, Row, Summary};
+use twtrace_core::snapshot::Snapshot;
+use twtrace_core::snapshot::{DestinationRow, GroupBy, Row, Share, Summary, TimeWaitSocket};
 use twtrace_view::failures::{self, Failure};
 use twtrace_view::label::{self, Names};
 
@@ -23,9 +23,9 @@ pub trait Figures: Names {
     /// Destinations.
     fn destinations(&self) -> Box<dyn Iterator<Item = &DestinationRow> + '_>;
     /// Pairs of process and destination.
-    fn pairs(&self) -> Box<dyn Iterator<Item = &PairRow> + '_>;
+    fn pairs(&self) -> Box<dyn Iterator<Item = &Share> + '_>;
     /// Live timewait sockets, by value: the model does not keep them in this form.
-    fn live_sockets(&self) -> Box<dyn Iterator<Item = LiveSocket> + '_>;
+    fn live_sockets(&self) -> Box<dyn Iterator<Item = TimeWaitSocket> + '_>;
     /// Those that were left out of [`Self::live_sockets`].
     fn sockets_left_out(&self) -> u64;
     /// What is wrong.
@@ -34,7 +34,7 @@ pub trait Figures: Names {
     fn failures(&self) -> Vec<Failure>;
 }
 
-impl Figures for Model {
+impl Figures for Snapshot {
     fn summary(&self) -> &Summary {
         Self::summary(self)
     }
@@ -44,10 +44,10 @@ impl Figures for Model {
     fn destinations(&self) -> Box<dyn Iterator<Item = &DestinationRow> + '_> {
         Box::new(Self::destinations(self))
     }
-    fn pairs(&self) -> Box<dyn Iterator<Item = &PairRow> + '_> {
+    fn pairs(&self) -> Box<dyn Iterator<Item = &Share> + '_> {
         Box::new(Self::pairs(self))
     }
-    fn live_sockets(&self) -> Box<dyn Iterator<Item = LiveSocket> + '_> {
+    fn live_sockets(&self) -> Box<dyn Iterator<Item = TimeWaitSocket> + '_> {
         Box::new(Self::live_sockets(self))
     }
     fn sockets_left_out(&self) -> u64 {
@@ -66,8 +66,8 @@ pub struct Frozen {
     summary: Summary,
     rows: [Vec<Row>; GROUPINGS.len()],
     destinations: Vec<DestinationRow>,
-    pairs: Vec<PairRow>,
-    sockets: Vec<LiveSocket>,
+    pairs: Vec<Share>,
+    sockets: Vec<TimeWaitSocket>,
     sockets_left_out: u64,
     pub(super) findings: Vec<Finding>,
     failures: Vec<Failure>,
@@ -90,7 +90,7 @@ impl Frozen {
         Self {
             summary: figures.summary().clone(),
             rows,
-            destinations: figures.destinations().cloned().collect(),
+            destinations: figures.destinations().iter().cloned().collect(),
             pairs: figures.pairs().cloned().collect(),
             sockets_left_out: shown.total.saturating_sub(shown.sockets.len() as u64),
             sockets: shown.sockets,
@@ -125,10 +125,10 @@ impl Figures for Frozen {
     fn destinations(&self) -> Box<dyn Iterator<Item = &DestinationRow> + '_> {
         Box::new(self.destinations.iter())
     }
-    fn pairs(&self) -> Box<dyn Iterator<Item = &PairRow> + '_> {
+    fn pairs(&self) -> Box<dyn Iterator<Item = &Share> + '_> {
         Box::new(self.pairs.iter())
     }
-    fn live_sockets(&self) -> Box<dyn Iterator<Item = LiveSocket> + '_> {
+    fn live_sockets(&self) -> Box<dyn Iterator<Item = TimeWaitSocket> + '_> {
         Box::new(self.sockets.iter().copied())
     }
     fn sockets_left_out(&self) -> u64 {

@@ -78,8 +78,8 @@ pub(super) fn lines(figures: &dyn Figures, state: &State, area: Rect) -> Vec<Lin
     }
     second.push(Span::raw(format!(
         "  made {} ({}/s)  max {}",
-        text::count(totals.time_wait_made),
-        text::rate(totals.rate_per_s),
+        text::count(totals.time_wait_created),
+        text::rate(totals.created_per_s),
         text::count(kernel.max_tw_buckets)
     )));
     let ends = words::ends(totals);
@@ -93,7 +93,7 @@ pub(super) fn lines(figures: &dyn Figures, state: &State, area: Rect) -> Vec<Lin
         Span::styled(words::losses(&summary.counters), if lost { look.warning() } else { look.dim() }),
     ];
     let mut fourth = format!("ports {}", words::port_range(kernel));
-    if let Some(row) = words::tightest(figures.destinations()) {
+    if let Some(row) = words::tightest(figures.destinations().iter()) {
         fourth.push_str(&format!("  tightest {}", words::tightness(row)));
     }
     let mut lines: Vec<Line<'static>> =

@@ -27,7 +27,7 @@ use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 use state::{Level, Outcome, Request, State, Tab, What};
-use twtrace_core::model::{GroupBy, GroupKey};
+use twtrace_core::snapshot::{GroupBy, GroupKey};
 use twtrace_view::columns::Context;
 use twtrace_view::{label, text, words};
 
@@ -151,14 +151,14 @@ fn place(figures: &dyn Figures, level: &Level) -> String {
             figures.rows(by).find(|row| row.key == *key).map_or_else(gone, |row| label::group(row, figures))
         }
         What::DestinationsOf(id) => {
-            let row = figures.rows(GroupBy::Process).find(|row| row.id == *id);
+            let row = figures.rows(GroupBy::Process).iter().find(|row| row.id == *id);
             row.map_or_else(gone, |row| match row.key {
                 GroupKey::Process(key) => format!("{}[{}]", label::group(row, figures), key.tgid),
                 _ => label::group(row, figures),
             })
         }
         What::ProcessesOf(id) => {
-            let row = figures.destinations().find(|row| row.id == *id);
+            let row = figures.destinations().iter().find(|row| row.id == *id);
             row.map_or_else(gone, |row| label::destination(&row.key, row.folded))
         }
         What::Finding(id) => findings::name(figures, *id),

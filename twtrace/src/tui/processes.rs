@@ -7,7 +7,7 @@ use ratatui::Frame;
 use ratatui::layout::Rect;
 use std::cmp::Reverse;
 use std::collections::HashMap;
-use twtrace_core::model::{GroupBy, GroupKey, PairRow, Row};
+use twtrace_core::snapshot::{GroupBy, GroupKey, Row, Share};
 use twtrace_view::columns::{self, Context, Paired};
 use twtrace_view::label::{self, Names};
 use twtrace_view::order::{self, Sort};
@@ -27,7 +27,7 @@ pub(super) fn belongs(row: &Row, group: &GroupKey) -> bool {
 }
 
 /// Whether what the row says contains the text, which is in lower case.
-pub(super) fn matches(row: &Row, names: &dyn Names, needle: &str) -> bool {
+pub(super) fn matches(row: &Row, names: &Snapshot, needle: &str) -> bool {
     if needle.is_empty() {
         return true;
     }
@@ -79,7 +79,7 @@ pub(super) fn of_destination(
     destination: u32,
 ) -> String {
     let needle = state.filter.to_lowercase();
-    let rows: HashMap<u32, &Row> = figures.rows(GroupBy::Process).map(|row| (row.id, row)).collect();
+    let rows: HashMap<u32, &Row> = figures.rows(GroupBy::Process).iter().map(|row| (row.id, row)).collect();
     let pairs = figures.pairs().filter(|pair| pair.destination == destination);
     let found = pairs.filter_map(|pair| Some(Paired { row: *rows.get(&pair.process)?, pair }));
     let mut found: Vec<Paired<'_, Row>> = found.filter(|paired| matches(paired.row, figures, &needle)).collect();
@@ -93,14 +93,14 @@ pub(super) fn of_destination(
 
 /// Pairs have two figures to sort by.
 pub(super) fn pair_sort(sort: Sort) -> Sort {
-    if sort == Sort::Live { Sort::Live } else { Sort::Made }
+    if sort == Sort::Live { Sort::Live } else { Sort::DEFAULT }
 }
 
 /// Sorts a list that was drilled to.
 pub(super) fn sort_pairs<T>(rows: &mut [Paired<'_, T>], state: &State, id: fn(&T) -> u32) {
-    let figure = |pair: &PairRow| match pair_sort(state.sort) {
+    let figure = |pair: &Share| match pair_sort(state.sort) {
         Sort::Live => pair.time_wait_live,
-        _ => pair.time_wait_made,
+        _ => pair.time_wait_created,
     };
     rows.sort_unstable_by_key(|paired| (Reverse(figure(paired.pair)), id(paired.row)));
     if state.reverse {

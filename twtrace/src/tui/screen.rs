@@ -17,7 +17,7 @@ use std::env;
 use std::io::{self, BufWriter, Stdout, Write as _};
 use std::ops::ControlFlow;
 use std::panic;
-use twtrace_core::engine::Model;
+use twtrace_core::snapshot::Snapshot;
 
 /// The whole terminal. Dropping it restores what was there.
 pub(crate) struct Screen {
@@ -49,7 +49,7 @@ impl Screen {
     }
 
     /// Draws what is known now, or what was when the user froze it.
-    pub(crate) fn draw(&mut self, model: &Model) -> io::Result<()> {
+    pub(crate) fn draw(&mut self, model: &Snapshot) -> io::Result<()> {
         queue!(self.terminal.backend_mut(), BeginSynchronizedUpdate)?;
         let (state, frozen) = (&mut self.state, self.frozen.as_deref());
         self.terminal.draw(|frame| match frozen {
@@ -60,7 +60,7 @@ impl Screen {
     }
 
     /// Acts on a key or another size, and draws.
-    pub(crate) fn event(&mut self, event: &Event, model: &Model) -> io::Result<ControlFlow<()>> {
+    pub(crate) fn event(&mut self, event: &Event, model: &Snapshot) -> io::Result<ControlFlow<()>> {
         match event {
             Event::Key(key) if key.kind != KeyEventKind::Release => {
                 let outcome = match self.frozen.as_deref() {

@@ -7,7 +7,7 @@ use ratatui::Frame;
 use ratatui::layout::Rect;
 use std::cmp::Ordering;
 use std::time::Duration;
-use twtrace_core::model::{Known, LiveSocket, OwnerRef, Substate};
+use twtrace_core::snapshot::{Known, OwnerRef, Substate, TimeWaitSocket};
 use twtrace_view::columns::{Column, Context};
 use twtrace_view::{label, text};
 
@@ -17,7 +17,7 @@ pub const MAX_SHOWN: usize = 1000;
 /// The sockets that are shown.
 pub(super) struct Chosen {
     /// In order.
-    pub(super) sockets: Vec<LiveSocket>,
+    pub(super) sockets: Vec<TimeWaitSocket>,
     /// How many there are that the filter lets through.
     pub(super) total: u64,
 }
@@ -25,12 +25,12 @@ pub(super) struct Chosen {
 /// Chooses the first [`MAX_SHOWN`] by the order in force. Never holds more than twice as many.
 pub(super) fn choose(figures: &dyn Figures, state: &State) -> Chosen {
     let needle = state.filter.to_lowercase();
-    let compare = |a: &LiveSocket, b: &LiveSocket| {
+    let compare = |a: &TimeWaitSocket, b: &TimeWaitSocket| {
         let ordering = compare(state.socket_sort, a, b).then(a.cookie.cmp(&b.cookie));
         if state.reverse { ordering.reverse() } else { ordering }
     };
     let mut total = figures.sockets_left_out();
-    let mut sockets: Vec<LiveSocket> = Vec::new();
+    let mut sockets: Vec<TimeWaitSocket> = Vec::new();
     for socket in figures.live_sockets().filter(|socket| matches(socket, &needle)) {
         total += 1;
         sockets.push(socket);
@@ -44,7 +44,7 @@ pub(super) fn choose(figures: &dyn Figures, state: &State) -> Chosen {
     Chosen { sockets, total }
 }
 
-fn compare(sort: SocketSort, a: &LiveSocket, b: &LiveSocket) -> Ordering {
+fn compare(sort: SocketSort, a: &TimeWaitSocket, b: &TimeWaitSocket) -> Ordering {
     let owner = |owner: &Option<OwnerRef>| owner.map(|owner| (owner.comm, owner.key));
     match sort {
         SocketSort::Newest => b.made_ns.cmp(&a.made_ns),
@@ -58,7 +58,7 @@ fn compare(sort: SocketSort, a: &LiveSocket, b: &LiveSocket) -> Ordering {
 }
 
 /// Whether either address or process contains the text, which is in lower case.
-fn matches(socket: &LiveSocket, needle: &str) -> bool {
+fn matches(socket: &TimeWaitSocket, needle: &str) -> bool {
     needle.is_empty()
         || local(socket).contains(needle)
         || remote(socket).contains(needle)
@@ -68,17 +68,17 @@ fn matches(socket: &LiveSocket, needle: &str) -> bool {
             .any(|owner| label::owner(Some(owner)).to_lowercase().contains(needle))
 }
 
-fn local(socket: &LiveSocket) -> String {
+fn local(socket: &TimeWaitSocket) -> String {
     text::address(socket.tuple.local_addr, socket.tuple.local_port)
 }
 
-fn remote(socket: &LiveSocket) -> String {
+fn remote(socket: &TimeWaitSocket) -> String {
     text::address(socket.tuple.remote_addr, socket.tuple.remote_port)
 }
 
 /// A socket at a moment.
 struct Seen {
-    socket: LiveSocket,
+    socket: TimeWaitSocket,
     now_ns: u64,
 }
 
@@ -127,7 +127,7 @@ fn columns(sort: SocketSort) -> Vec<Column<Seen>> {
     columns
 }
 
-fn substate(socket: &LiveSocket) -> String {
+fn substate(socket: &TimeWaitSocket) -> String {
     match socket.substate {
         Substate::TimeWait => "TIME_WAIT",
         Substate::FinWait2 => "FIN_WAIT2",
@@ -135,7 +135,7 @@ fn substate(socket: &LiveSocket) -> String {
     .to_owned()
 }
 
-fn known(socket: &LiveSocket) -> String {
+fn known(socket: &TimeWaitSocket) -> String {
     match socket.known {
         _ if socket.before_start => "before start",
         Known::Exact => "seen",

@@ -4,8 +4,8 @@ use crate::tui::deck::Deck;
 use crate::tui::figures::GROUPINGS;
 use crate::tui::style::Look;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
-use twtrace_core::model::{GroupBy, GroupKey};
-use twtrace_view::order::{By, Sort};
+use twtrace_core::snapshot::{GroupBy, GroupKey};
+use twtrace_view::order::Sort;
 
 /// Longest filter, in characters.
 const MAX_FILTER: usize = 64;
@@ -148,10 +148,10 @@ pub struct State {
 
 impl State {
     /// At the start.
-    pub fn new(by: By, sort: Sort, look: Look) -> Self {
+    pub fn new(by: GroupBy, sort: Sort, look: Look) -> Self {
         Self {
             look,
-            tab: if by == By::Destination { Tab::Destinations } else { Tab::Processes },
+            tab: if by == GroupBy::Destination { Tab::Destinations } else { Tab::Processes },
             levels: [What::Groups, What::Destinations, What::Sockets, What::Findings]
                 .map(|what| vec![Level::new(what)]),
             by: by.group().unwrap_or(GroupBy::Process),

@@ -7,9 +7,9 @@ use crossterm::event::{KeyCode, KeyModifiers};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::style::Color;
-use twtrace_core::engine::Engine;
+use twtrace_core::state::Engine;
 use twtrace_view::fixture;
-use twtrace_view::order::{By, Sort};
+use twtrace_view::order::Sort;
 
 struct Harness {
     engine: Engine,
@@ -20,7 +20,7 @@ struct Harness {
 impl Harness {
     fn new(engine: Engine, width: u16, height: u16) -> Self {
         let terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
-        let state = State::new(By::Process, Sort::Made, Look { colour: true });
+        let state = State::new(GroupBy::Process, Sort::DEFAULT, Look { colour: true });
         let mut harness = Self { engine, state, terminal };
         harness.draw();
         harness

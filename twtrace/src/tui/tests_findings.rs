@@ -9,7 +9,7 @@ use ratatui::backend::TestBackend;
 use ratatui::style::Color;
 use twtrace_core::finding::{Finding, Rule};
 use twtrace_view::fixture;
-use twtrace_view::order::{By, Sort};
+use twtrace_view::order::Sort;
 
 /// A screen over the fixture with findings written by hand.
 struct Harness {
@@ -20,7 +20,7 @@ struct Harness {
 
 impl Harness {
     fn new(findings: Vec<Finding>, width: u16, height: u16) -> Self {
-        let state = State::new(By::Process, Sort::Made, Look { colour: true });
+        let state = State::new(GroupBy::Process, Sort::DEFAULT, Look { colour: true });
         let mut figures = Frozen::of(fixture::engine().model(), &state);
         figures.findings = findings;
         let terminal = Terminal::new(TestBackend::new(width, height)).unwrap();

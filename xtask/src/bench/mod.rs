@@ -115,13 +115,13 @@ fn same_figures(ours: &Value, theirs: &Value) -> Result<usize> {
         let own =
             ours.iter().find(|own| own["pid"] == row["pid"]).with_context(|| format!("no process {}", row["pid"]))?;
         let sums = [
-            ("time_wait_made", "made"),
+            ("time_wait_created", "made"),
             ("closed_first", "first"),
             ("closed_last", "last"),
             ("opened", "opened"),
             ("accepted", "accepted"),
             ("reset", "reset"),
-            ("peak_per_s", "peak"),
+            ("created_peak_per_s", "peak"),
             ("time_wait_live_peak", "live_peak"),
         ];
         for (name, their_name) in sums {

@@ -1,13 +1,13 @@
 //! Timewait sockets made per second over time, stacked by who made them.
 
 use super::frame::{Frame, block, round_up, unit};
-use crate::order::By;
 use crate::report::lines::{Line, lines_of};
 use crate::report::timeline::{Timeline, length};
 use crate::report::{Part, lines};
 use crate::text;
 use maud::{Markup, html};
 use std::fmt::Write as _;
+use twtrace_core::snapshot::GroupBy;
 
 /// Rows with a colour of their own.
 const COLOURS: usize = 8;
@@ -24,7 +24,7 @@ struct Layer {
     rates: Vec<f64>,
 }
 
-pub(super) fn plot(part: &Part<'_>, by: By, id: &str) -> Markup {
+pub(super) fn plot(part: &Part<'_>, by: GroupBy, id: &str) -> Markup {
     let timeline = Timeline::of(part);
     let pieces = timeline.pieces(STEPS);
     let (Some(first), true) = (timeline.points.first(), part.made() > 0) else { return html! {} };
@@ -97,7 +97,7 @@ fn layers(timeline: &Timeline<'_>, lines: &[Line<'_>], part: &Part<'_>) -> Vec<L
     let pieces = timeline.pieces(STEPS);
     let buckets = pieces.first().map_or(1, |piece| piece.len());
     let seconds: Vec<f64> = pieces.iter().map(|piece| length(piece)).collect();
-    let made = |line: &&Line<'_>| line.counts().time_wait_made > 0;
+    let made = |line: &&Line<'_>| line.counts().time_wait_created > 0;
     let shown = lines.iter().filter(made).take(COLOURS);
     let mut layers: Vec<Layer> = shown
         .enumerate()
@@ -107,7 +107,7 @@ fn layers(timeline: &Timeline<'_>, lines: &[Line<'_>], part: &Part<'_>) -> Vec<L
             Layer {
                 class: format!("c{}", index + 1),
                 name: line.full_name(),
-                made: line.counts().time_wait_made,
+                made: line.counts().time_wait_created,
                 rates: sums.zip(&seconds).map(|(sum, seconds)| sum / seconds).collect(),
             }
         })

@@ -1,12 +1,12 @@
 //! When which destination was busy.
 
 use super::frame::{Frame, block, unit};
-use crate::order::By;
 use crate::report::Part;
 use crate::report::lines::lines_of;
 use crate::report::timeline::{Timeline, length};
 use crate::text;
 use maud::{Markup, html};
+use twtrace_core::snapshot::GroupBy;
 
 /// Destinations shown.
 const ROWS: usize = 12;
@@ -23,8 +23,8 @@ pub(super) fn plot(part: &Part<'_>, id: &str) -> Markup {
     let pieces = timeline.pieces(STEPS);
     let Some(first) = timeline.points.first() else { return html! {} };
     let buckets = pieces.first().map_or(1, |piece| piece.len());
-    let lines = lines_of(part, By::Destination);
-    let lines: Vec<_> = lines.iter().filter(|line| line.counts().time_wait_made > 0).collect();
+    let lines = lines_of(part, GroupBy::Destination);
+    let lines: Vec<_> = lines.iter().filter(|line| line.counts().time_wait_created > 0).collect();
     let shown = &lines[..lines.len().min(ROWS)];
     if shown.is_empty() {
         return html! {};
@@ -52,7 +52,7 @@ pub(super) fn plot(part: &Part<'_>, id: &str) -> Markup {
             @let (down, name) = ((bottom - CELL, bottom), unit(bottom - CELL - 6.0));
             text class="note" x=(unit(left)) y=(name) { (line.full_name()) }
             text class="note end" x=(unit(right)) y=(name) {
-                (text::count(line.counts().time_wait_made)) " (" (text::percent(line.share())) ")"
+                (text::count(line.counts().time_wait_created)) " (" (text::percent(line.share())) ")"
             }
             (block("cold", (left, right), down, "nothing"))
             @for (piece, rate) in pieces.iter().zip(rates).filter(|(_, rate)| **rate > 0.0) {

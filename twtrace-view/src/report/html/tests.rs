@@ -1,10 +1,10 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use super::*;
-use crate::order::By;
 use crate::report::tests::with_report;
 use crate::report::{Options, fixture};
-use twtrace_core::engine::Engine;
+use twtrace_core::snapshot::GroupBy;
+use twtrace_core::snapshot::Snapshot;
 
 /// Elements that have no end.
 const VOID: [&str; 2] = ["meta", "!DOCTYPE"];
@@ -35,19 +35,19 @@ pub(in crate::report) fn assert_harmless(html: &str) {
     assert!(!html.contains("NaN") && !html.contains("\"inf"), "{html}");
 }
 
-fn written(engine: &Engine, by: By) -> String {
-    with_report(engine, Options { by, top: Some(6) }, |report| page(report).into_string())
+fn written(snapshot: &Snapshot, by: GroupBy) -> String {
+    with_report(snapshot, Options { by, top: Some(6) }, |report| page(report).into_string())
 }
 
 #[test]
 fn the_page_is_as_it_was() {
     // A line for each element, so that a difference can be read. Plots over five seconds are small.
-    insta::assert_snapshot!(written(&fixture::short(), By::Command).replace(STYLE, "").replace("><", ">\n<"));
+    insta::assert_snapshot!(written(&fixture::short(), GroupBy::Command).replace(STYLE, "").replace("><", ">\n<"));
 }
 
 #[test]
 fn pages_are_whole_and_harmless() {
-    for by in [By::Process, By::Command, By::Destination] {
+    for by in [GroupBy::Process, GroupBy::Command, GroupBy::Destination] {
         assert_harmless(&written(&fixture::incident(60), by));
         assert_harmless(&written(&fixture::hostile(), by));
     }
@@ -55,7 +55,7 @@ fn pages_are_whole_and_harmless() {
 
 #[test]
 fn plots_have_words_for_those_who_do_not_see_them() {
-    let page = written(&fixture::incident(120), By::Process);
+    let page = written(&fixture::incident(120), GroupBy::Process);
     assert_eq!(page.matches("<svg ").count(), 4);
     assert_eq!(page.matches("<svg viewBox=").count(), page.matches("role=\"img\"").count());
     assert_eq!(page.matches("<desc ").count(), 4);
@@ -68,12 +68,12 @@ fn plots_have_words_for_those_who_do_not_see_them() {
 
 #[test]
 fn a_page_of_a_long_trace_is_small() {
-    assert!(written(&fixture::incident(600), By::Process).len() < 400_000);
+    assert!(written(&fixture::incident(600), GroupBy::Process).len() < 400_000);
 }
 
 #[test]
 fn findings_are_told_with_all_that_they_rest_on() {
-    let page = written(&fixture::short(), By::Command);
+    let page = written(&fixture::short(), GroupBy::Command);
     for part in [
         "<article class=\"finding critical\">",
         "<span class=\"severity\">CRITICAL</span>",

@@ -4,9 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
-use twtrace_core::engine::Model;
 use twtrace_core::input::{Input, KernelCounters};
-use twtrace_core::model::GroupBy;
+use twtrace_core::snapshot::GroupBy;
+use twtrace_core::snapshot::Snapshot;
 use twtrace_recording::writer::Progress;
 use twtrace_view::order::{self, Sort};
 use twtrace_view::{label, text, words};
@@ -102,7 +102,7 @@ fn connections(number: u64) -> String {
 }
 
 /// What is said at the end.
-pub(super) fn summary(model: &Model, ended: &Ended<'_>) -> String {
+pub(super) fn summary(model: &Snapshot, ended: &Ended<'_>) -> String {
     let Ended { path, lasted, progress, open } = ended;
     let counts = &model.summary().totals.counts;
     let each = match progress.connections {
@@ -124,17 +124,17 @@ pub(super) fn summary(model: &Model, ended: &Ended<'_>) -> String {
     let _ = writeln!(
         said,
         "{} timewait sockets made; {} open at the end; {}",
-        text::count(counts.time_wait_made),
+        text::count(counts.time_wait_created),
         text::counted(*open, "connection", "connections"),
         words::losses(&model.summary().counters),
     );
-    let makers = order::of_model(model, GroupBy::Process, Sort::Made);
-    for row in makers.iter().filter(|row| row.counts.time_wait_made > 0).take(NAMED) {
+    let makers = order::of_snapshot(model, GroupBy::Process, Sort::DEFAULT);
+    for row in makers.iter().filter(|row| row.counts.time_wait_created > 0).take(NAMED) {
         let name = match &row.owner {
             Some(owner) => label::process(&owner.comm, owner.key.tgid),
             None => label::group(row, model),
         };
-        let _ = writeln!(said, "{:>12} by {name}", text::count(row.counts.time_wait_made));
+        let _ = writeln!(said, "{:>12} by {name}", text::count(row.counts.time_wait_created));
     }
     said
 }

@@ -3,9 +3,9 @@
 //! What is known at a moment is what an engine knows that was told everything up to and with the first tick at that
 //! moment or later. Going back is beginning anew; engines that are kept along the way make that short.
 
-use twtrace_core::engine::{Engine, EngineConfig, Model};
 use twtrace_core::input::Input;
 use twtrace_core::recording::Info;
+use twtrace_core::state::{Config, Engine, Snapshot};
 use twtrace_recording::reader::Recording;
 use twtrace_recording::replay::Replay;
 
@@ -96,7 +96,7 @@ struct Kept {
 /// An engine on its way to a moment.
 pub(super) struct Player<T: Tape> {
     tape: T,
-    config: EngineConfig,
+    config: Config,
     run: T::Run,
     /// Of the pass.
     at: Place,
@@ -114,7 +114,7 @@ impl<T: Tape> Player<T> {
     ///
     /// # Errors
     /// It cannot be read.
-    pub(super) fn new(tape: T, config: EngineConfig, length_ns: u64) -> anyhow::Result<Self> {
+    pub(super) fn new(tape: T, config: Config, length_ns: u64) -> anyhow::Result<Self> {
         let mut player = Self {
             run: tape.run(0)?,
             tape,
@@ -132,12 +132,12 @@ impl<T: Tape> Player<T> {
     }
 
     /// What is known where it is now.
-    pub(super) fn model(&self) -> &Model {
+    pub(super) fn model(&self) -> &Snapshot {
         self.engine.model()
     }
 
     /// The same, with what is worked out for whoever looks at it.
-    pub(super) fn show(&mut self) -> &Model {
+    pub(super) fn show(&mut self) -> &Snapshot {
         self.engine.show()
     }
 

@@ -5,9 +5,9 @@ use crate::cli::{Cli, Command};
 use clap::Parser as _;
 use std::cell::Cell;
 use std::rc::Rc;
-use twtrace_core::engine::Filter;
 use twtrace_core::input::{Input, Role};
 use twtrace_core::recording::Info;
+use twtrace_core::state::Filter;
 use twtrace_recording::writer::{Recorder, WriteOptions};
 use twtrace_view::fixture;
 
@@ -87,7 +87,7 @@ fn minute() -> Vec<Input> {
 }
 
 /// What a fresh engine knows at a moment.
-fn straight_to(list: &[Input], target_ns: u64, config: EngineConfig) -> Engine {
+fn straight_to(list: &[Input], target_ns: u64, config: Config) -> Engine {
     let mut engine = Engine::new(config);
     for input in list {
         engine.apply(input.clone());
@@ -105,7 +105,7 @@ fn assert_same<T: Tape>(player: &Player<T>, straight: &Engine, what: impl std::f
 }
 
 fn player(inputs: Vec<Input>) -> Player<List> {
-    Player::new(List::of(inputs), EngineConfig::default(), 60 * SECOND_NS).unwrap()
+    Player::new(List::of(inputs), Config::default(), 60 * SECOND_NS).unwrap()
 }
 
 fn go<T: Tape>(player: &mut Player<T>, target_ns: u64) {
@@ -123,11 +123,11 @@ fn any_way_leads_to_the_same_model() {
         [0.0, 7.0, 6.9, 7.0, 30.1, 59.0, 12.25, 12.26, 12.24, 12.25, 60.0, 59.99, 1e6, 60.0, 1e6, 1.0, 45.5, 44.5, 45.0]
     {
         go(&mut player, at(seconds));
-        assert_same(&player, &straight_to(&list, at(seconds), EngineConfig::default()), seconds);
+        assert_same(&player, &straight_to(&list, at(seconds), Config::default()), seconds);
     }
     for target_ns in [0, u64::MAX] {
         go(&mut player, target_ns);
-        assert_same(&player, &straight_to(&list, target_ns, EngineConfig::default()), target_ns);
+        assert_same(&player, &straight_to(&list, target_ns, Config::default()), target_ns);
     }
     assert_eq!(player.model().user_name(1), Some("daemon"), "the very end has what comes after the last tick");
 }
@@ -147,14 +147,14 @@ fn a_way_can_be_left_half_way() {
         player.go_on(&mut enough).unwrap();
     }
     go(&mut player, START_NS + 33 * SECOND_NS);
-    assert_same(&player, &straight_to(&list, START_NS + 33 * SECOND_NS, EngineConfig::default()), 33);
+    assert_same(&player, &straight_to(&list, START_NS + 33 * SECOND_NS, Config::default()), 33);
 }
 
 #[test]
 fn what_is_already_there_costs_nothing_and_going_back_not_all() {
     let list = List::of(minute());
     let (handed, number) = (Rc::clone(&list.handed), list.inputs.len());
-    let mut player = Player::new(list, EngineConfig::default(), 60 * SECOND_NS).unwrap();
+    let mut player = Player::new(list, Config::default(), 60 * SECOND_NS).unwrap();
     go(&mut player, u64::MAX);
     assert_eq!(handed.get(), number);
     go(&mut player, u64::MAX);
@@ -185,11 +185,11 @@ fn a_recording_is_played_as_its_inputs_are() {
     list.iter().for_each(|input| recorder.record(input).unwrap());
     assert!(recorder.finish().unwrap().segments > 2);
     let recording = Recording::open(&path).unwrap();
-    let mut player = Player::new(recording, EngineConfig::default(), 1800 * SECOND_NS).unwrap();
+    let mut player = Player::new(recording, Config::default(), 1800 * SECOND_NS).unwrap();
     for seconds in [3, 1790, 1500, 620, 50, 1210, 1200, 1199, 599, 600, 601, 9999, 30, 1790] {
         let target_ns = START_NS + seconds * SECOND_NS;
         go(&mut player, target_ns);
-        assert_same(&player, &straight_to(&list, target_ns, EngineConfig::default()), seconds);
+        assert_same(&player, &straight_to(&list, target_ns, Config::default()), seconds);
     }
     assert_eq!(player.info(Info::default()), Info::default());
 }
@@ -203,10 +203,10 @@ fn ticks_of_a_damaged_recording_may_go_anywhere() {
     }
     for config in [List::of(list.clone()), List::of(Vec::new()), List::of(list.split_off(6))] {
         let list = Rc::clone(&config.inputs);
-        let mut player = Player::new(config, EngineConfig::default(), 0).unwrap();
+        let mut player = Player::new(config, Config::default(), 0).unwrap();
         for target_ns in [3, 9, 4, 10, 5, 6, u64::MAX, 1, u64::MAX - 1, 2] {
             go(&mut player, target_ns);
-            assert_same(&player, &straight_to(&list, target_ns, EngineConfig::default()), target_ns);
+            assert_same(&player, &straight_to(&list, target_ns, Config::default()), target_ns);
         }
     }
 }
@@ -229,7 +229,7 @@ fn once_writes_what_top_would_have_written_then() {
     ] {
         let args = args(line);
         let filter: Filter = args.view.filter.filter();
-        let config = EngineConfig { filter, ..EngineConfig::default() };
+        let config = Config { filter, ..Config::default() };
         let mut player = Player::new(List::of(list.clone()), config.clone(), 60 * SECOND_NS).unwrap();
         let window = player.model().summary().window;
         let moments = (window.start_ns, window.start_ns + 60 * SECOND_NS);
@@ -247,7 +247,7 @@ fn once_writes_what_top_would_have_written_then() {
 
 #[test]
 fn the_survey_finds_the_peak_and_the_end() {
-    let (churn, end_ns) = survey(&mut List::of(minute()).run(0).unwrap(), EngineConfig::default()).unwrap();
+    let (churn, end_ns) = survey(&mut List::of(minute()).run(0).unwrap(), Config::default()).unwrap();
     assert_eq!((end_ns, churn.bucket_ns), (START_NS + 60 * SECOND_NS, SECOND_NS));
     // The fixture itself makes most of its timewait sockets in its first four seconds.
     assert!(churn.peaks.contains(&30), "{churn:?}");

@@ -3,6 +3,7 @@
 mod budget;
 mod examples;
 mod parse;
+mod values;
 #[cfg(test)]
 mod tests;
 
@@ -172,7 +173,7 @@ pub struct ReportArgs {
     pub to: Option<TimeSpec>,
 
     /// What one row stands for
-    #[arg(long, value_enum, value_name = "GROUPING", default_value_t)]
+    #[arg(long, value_parser = values::grouping(), value_name = "GROUPING", default_value = "process")]
     pub by: GroupBy,
 
     /// Most rows of each table, those that made most first [default: 20, for JSON and CSV all]
@@ -220,7 +221,7 @@ pub struct DiffArgs {
     pub format: DiffFormat,
 
     /// What one row stands for; a process is all of one command
-    #[arg(long, value_enum, value_name = "GROUPING", default_value_t)]
+    #[arg(long, value_parser = values::grouping(), value_name = "GROUPING", default_value = "process")]
     pub by: GroupBy,
 
     /// Most rows of each table, the largest changes first [default: 20, for JSON all]
@@ -351,11 +352,11 @@ pub struct ViewArgs {
     pub csv: bool,
 
     /// What one row stands for
-    #[arg(long, value_enum, value_name = "GROUPING", default_value_t)]
+    #[arg(long, value_parser = values::grouping(), value_name = "GROUPING", default_value = "process")]
     pub by: GroupBy,
 
     /// Order of rows: largest first, names from a to z
-    #[arg(long, value_enum, value_name = "FIGURE", default_value_t)]
+    #[arg(long, value_parser = values::order(), value_name = "FIGURE", default_value = "created")]
     pub sort: Sort,
 
     /// Most rows to write [default: 20 for text, all for JSON and CSV]
@@ -394,6 +395,22 @@ pub struct FilterArgs {
     /// Only this port, local or remote; several with commas
     #[arg(long, value_name = "PORT", value_delimiter = ',', value_parser = parse::port)]
     pub port: Vec<u16>,
+
+    /// Only this program, as the column PROGRAM has it: a script, a jar, a server
+    #[arg(long, value_name = "NAME")]
+    pub program: Vec<String>,
+
+    /// Only this systemd unit, with or without .service
+    #[arg(long, value_name = "UNIT")]
+    pub unit: Vec<String>,
+
+    /// Only this container, by name, id, or the first six characters of its id or more
+    #[arg(long, value_name = "CONTAINER")]
+    pub container: Vec<String>,
+
+    /// Only this network namespace, by name or inode number
+    #[arg(long, value_name = "NETNS")]
+    pub netns: Vec<String>,
 }
 
 impl FilterArgs {
@@ -405,6 +422,10 @@ impl FilterArgs {
             uids: self.user.clone(),
             dests: self.dest.clone(),
             ports: self.port.clone(),
+            programs: self.program.clone(),
+            units: self.unit.clone(),
+            containers: self.container.clone(),
+            netns: self.netns.clone(),
         }
     }
 }

@@ -1,76 +1,60 @@
-//! What commands wait for: the ring buffer, time, signals and keys.
+//! What commands wait for: views of a trace, time, signals and keys.
 
+use crate::tracer::{Tracer, Views, Watching, steady, tick};
 use anyhow::Context as _;
 use crossterm::event::{Event, EventStream};
 use futures_util::StreamExt as _;
 use std::future::pending;
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use tokio::runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::task::yield_now;
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
-use twtrace_core::state::{Config, Engine, Filter};
+use tokio::time::{Instant, Interval, interval_at, sleep_until};
+use twtrace_core::snapshot::Snapshot;
+use twtrace_core::state::{Config, Filter};
 use twtrace_probe::source::EventSource;
 
-/// How often the source is read when it does not ask for more.
-const POLL_INTERVAL: Duration = Duration::from_millis(100);
-
 /// Why the loop woke up.
-pub(crate) enum Wakeup {
-    /// The source is to be read.
+pub(crate) enum Wakeup<V> {
+    /// A new view.
+    View(Arc<V>),
+    /// Time has passed.
     Poll,
-    /// A report is due.
-    Show,
     /// The terminal: a key, another size.
     Event(Event),
     /// The time is up, or a signal asks for the end.
     End,
-}
-
-/// When things are due.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Timing {
-    /// Between reports; `None` for one at the end alone.
-    pub(crate) interval: Option<Duration>,
-    /// Until the end.
-    pub(crate) duration: Option<Duration>,
+    /// The trace has ended by itself, which it does only when it fails.
+    Failed,
 }
 
 /// Waits for whatever comes first.
-pub(crate) struct EventLoop {
-    fd: Option<AsyncFd<OwnedFd>>,
-    poll: Interval,
-    show: Option<Interval>,
+pub(crate) struct EventLoop<V> {
+    views: Option<Views<V>>,
+    poll: Option<Interval>,
     end: Option<Instant>,
     signals: [Signal; 3],
     keys: Option<EventStream>,
 }
 
-impl EventLoop {
-    /// Begins to count the time.
-    pub(crate) fn new(fd: Option<BorrowedFd<'_>>, timing: Timing) -> io::Result<Self> {
-        let now = Instant::now();
-        let steady = |mut interval: Interval| {
-            // After a stall, go on from there: what was missed is in the next report.
-            interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            interval
-        };
+impl<V> EventLoop<V> {
+    /// Waits for signals, and until `duration` is over if there is one.
+    pub(crate) fn new(views: Option<Views<V>>, duration: Option<Duration>) -> io::Result<Self> {
+        let signals = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
+        let [interrupt, terminate, hangup] = signals;
         Ok(Self {
-            fd: fd.map(watched).transpose()?,
-            poll: steady(interval_at(now, POLL_INTERVAL)),
-            show: timing.interval.map(|every| steady(interval_at(now + every, every))),
-            end: timing.duration.map(|duration| now + duration),
-            signals: [
-                signal(SignalKind::interrupt())?,
-                signal(SignalKind::terminate())?,
-                signal(SignalKind::hangup())?,
-            ],
+            views,
+            poll: None,
+            end: duration.map(|duration| Instant::now() + duration),
+            signals: [interrupt?, terminate?, hangup?],
             keys: None,
         })
+    }
+
+    /// From now on wakes up that often, too.
+    pub(crate) fn poll_every(&mut self, every: Duration) {
+        self.poll = Some(steady(interval_at(Instant::now(), every)));
     }
 
     /// From now on reports keys as well.
@@ -78,63 +62,67 @@ impl EventLoop {
         self.keys = Some(EventStream::new());
     }
 
-    /// The next thing to do. What was not chosen is not lost: all of these can be waited for again.
-    pub(crate) async fn next(&mut self) -> io::Result<Wakeup> {
-        loop {
-            let [interrupt, terminate, hangup] = &mut self.signals;
-            return tokio::select! {
-                () = at(self.end) => Ok(Wakeup::End),
-                _ = interrupt.recv() => Ok(Wakeup::End),
-                _ = terminate.recv() => Ok(Wakeup::End),
-                _ = hangup.recv() => Ok(Wakeup::End),
-                // Without an end of its own the stream of keys ends when the terminal is gone.
-                event = key(&mut self.keys) => event.map_or(Ok(Wakeup::End), |event| event.map(Wakeup::Event)),
-                () = tick(&mut self.show) => {
-                    if self.ends_soon() {
-                        continue;
-                    }
-                    Ok(Wakeup::Show)
-                }
-                _ = self.poll.tick() => Ok(Wakeup::Poll),
-                ready = readable(self.fd.as_ref()) => ready.map(|()| Wakeup::Poll),
-            };
-        }
+    /// Whether the end comes within so long.
+    pub(crate) fn ends_within(&self, duration: Duration) -> bool {
+        self.end.is_some_and(|end| Instant::now() + duration >= end)
     }
 
-    /// A report just before the last one would be the same one twice.
-    fn ends_soon(&self) -> bool {
-        let (Some(end), Some(show)) = (self.end, &self.show) else { return false };
-        Instant::now() + show.period() / 2 >= end
+    /// The next thing to do. What was not chosen is not lost: all of these can be waited for again.
+    pub(crate) async fn next(&mut self) -> io::Result<Wakeup<V>> {
+        let [interrupt, terminate, hangup] = &mut self.signals;
+        tokio::select! {
+            // A key never waits behind a view.
+            biased;
+            _ = interrupt.recv() => Ok(Wakeup::End),
+            _ = terminate.recv() => Ok(Wakeup::End),
+            _ = hangup.recv() => Ok(Wakeup::End),
+            // Without an end of its own the stream of keys ends when the terminal is gone.
+            event = key(&mut self.keys) => event.map_or(Ok(Wakeup::End), |event| event.map(Wakeup::Event)),
+            () = at(self.end) => Ok(Wakeup::End),
+            view = next_view(self.views.as_mut()) => Ok(view.map_or(Wakeup::Failed, Wakeup::View)),
+            () = tick(&mut self.poll) => Ok(Wakeup::Poll),
+        }
     }
 }
 
-/// One thread: everything happens in turn, and nothing needs a lock.
+/// The thread of what people see: everything happens in turn, and nothing needs a lock.
 pub(crate) fn runtime() -> anyhow::Result<runtime::Runtime> {
     runtime::Builder::new_current_thread().enable_all().build().context("cannot start the event loop")
 }
 
-/// Traces for that long, or until a signal comes, and gives what is known then.
-pub(crate) fn trace<S: EventSource>(source: &mut S, filter: Filter, duration: Duration) -> anyhow::Result<Engine> {
+/// Traces for that long, or until a signal comes, and gives what is known then, with all live sockets.
+pub(crate) fn trace<S: EventSource>(
+    source: impl FnOnce() -> anyhow::Result<S> + Send + 'static,
+    filter: Filter,
+    duration: Duration,
+) -> anyhow::Result<Arc<Snapshot>> {
+    let tracer = Tracer::start(source, Watching::new(Config { filter, ..Config::default() }), None)?;
+    tracer.want_sockets(true);
+    let views = tracer.views();
     runtime()?.block_on(async {
-        let mut engine = Engine::new(Config { filter, ..Config::default() });
-        let mut events = EventLoop::new(source.fd(), Timing { interval: None, duration: Some(duration) })?;
-        loop {
-            match events.next().await? {
-                Wakeup::Poll => source.pump(&mut |input| engine.apply(input))?,
-                Wakeup::Show | Wakeup::Event(_) => {}
-                Wakeup::End => break,
-            }
-        }
-        source.final_pump(&mut |input| engine.apply(input))?;
-        Ok(engine)
-    })
+        let mut events = EventLoop::new(Some(tracer.views()), Some(duration))?;
+        while !matches!(events.next().await?, Wakeup::End | Wakeup::Failed) {}
+        anyhow::Ok(())
+    })?;
+    tracer.end()?;
+    last(&views)
 }
 
-/// A descriptor of our own, so that it cannot be closed while it is waited for.
-fn watched(fd: BorrowedFd<'_>) -> io::Result<AsyncFd<OwnedFd>> {
-    let fd = fd.try_clone_to_owned()?;
-    // SAFETY: the descriptor is open, and stays so for as long as the one who owns it, the registration, lives.
-    Ok(unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE)? })
+/// The last view of a trace that has ended.
+pub(crate) fn last<V>(views: &Views<V>) -> anyhow::Result<Arc<V>> {
+    views.borrow().clone().context("the trace ended before it began")
+}
+
+/// The next view; `None` when there will be none any more.
+async fn next_view<V>(views: Option<&mut Views<V>>) -> Option<Arc<V>> {
+    let Some(views) = views else { return pending().await };
+    loop {
+        views.changed().await.ok()?;
+        let view = views.borrow_and_update().clone();
+        if view.is_some() {
+            return view;
+        }
+    }
 }
 
 async fn at(moment: Option<Instant>) {
@@ -144,31 +132,9 @@ async fn at(moment: Option<Instant>) {
     }
 }
 
-async fn tick(interval: &mut Option<Interval>) {
-    match interval {
-        Some(interval) => {
-            interval.tick().await;
-        }
-        None => pending().await,
-    }
-}
-
 async fn key(keys: &mut Option<EventStream>) -> Option<io::Result<Event>> {
     match keys {
         Some(keys) => keys.next().await,
-        None => pending().await,
-    }
-}
-
-async fn readable(fd: Option<&AsyncFd<OwnedFd>>) -> io::Result<()> {
-    match fd {
-        Some(fd) => {
-            // The next readiness is told by the kernel when the ring buffer asks to be read again.
-            fd.readable().await?.clear_ready();
-            // Should it be readable for good, as after an error, time and signals must still have their turn.
-            yield_now().await;
-            Ok(())
-        }
         None => pending().await,
     }
 }

@@ -8,4 +8,5 @@ pub mod cmd;
 mod event_loop;
 mod exit_code;
 mod recorded;
+mod tracer;
 pub mod tui;

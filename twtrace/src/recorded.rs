@@ -7,7 +7,8 @@ use std::path::Path;
 use twtrace_core::input::Input;
 use twtrace_core::recording::Info;
 use twtrace_core::snapshot::Window;
-use twtrace_core::state::{Config, Engine, Filter};
+use twtrace_core::snapshot::Snapshot;
+use twtrace_core::state::{Config, Filter, State};
 use twtrace_recording::reader::Recording;
 use twtrace_view::report::Source;
 use twtrace_view::text;
@@ -25,7 +26,7 @@ pub(crate) struct Span {
 #[derive(Debug)]
 pub(crate) struct Recorded {
     info: Info,
-    engine: Engine,
+    snapshot: Snapshot,
 }
 
 impl Recorded {
@@ -37,38 +38,36 @@ impl Recorded {
         let recording = Recording::open(path)?;
         let info = recording.info().clone();
         let (from, to) = bounds(&info, span)?;
-        let mut engine = Engine::new(Config { filter, history: true, ..Config::default() });
+        let mut state = State::new(Config { filter, history: true, ..Config::default() });
         let mut replay = recording.replay()?;
-        let mut advance = |engine: &mut Engine, until_ns| {
-            let mut sink = |input: Input| engine.apply(input);
+        let mut advance = |state: &mut State, until_ns| {
+            let mut sink = |input: Input| state.apply(input);
             replay.advance(until_ns, &mut sink).with_context(|| format!("cannot read {}", path.display()))
         };
         // The first Inputs tell how its clocks go together.
-        let mut more = advance(&mut engine, 0)?;
-        if let Some(from) = from.filter(|from| *from > engine.model().summary().window.start_unix_ns) {
-            let until_ns = monotonic(&engine.model().summary().window, from);
-            more = more && advance(&mut engine, until_ns)?;
-            engine.count_from_now();
+        let mut more = advance(&mut state, 0)?;
+        if let Some(from) = from.filter(|from| *from > state.summary().window.start_unix_ns) {
+            let until_ns = monotonic(&state.summary().window, from);
+            more = more && advance(&mut state, until_ns)?;
+            state.count_from_now();
         }
         match to {
             Some(to) if more => {
-                let until_ns = monotonic(&engine.model().summary().window, to);
-                advance(&mut engine, until_ns)?;
+                let until_ns = monotonic(&state.summary().window, to);
+                advance(&mut state, until_ns)?;
             }
             _ => {
                 while more {
-                    more = advance(&mut engine, u64::MAX)?;
+                    more = advance(&mut state, u64::MAX)?;
                 }
             }
         }
-        engine.show();
-        Ok(Self { info: info.after(replay.losses(), replay.connections_lost()), engine })
+        Ok(Self { info: info.after(replay.losses(), replay.connections_lost()), snapshot: Snapshot::take(&mut state) })
     }
 
     /// What a view needs.
     pub(crate) fn source(&self) -> Source<'_> {
-        let model = self.engine.model();
-        Source { info: &self.info, model, findings: model.findings() }
+        Source { info: &self.info, model: &self.snapshot }
     }
 }
 
@@ -133,8 +132,8 @@ mod tests {
     }
 
     /// Everything that a report shows of a model.
-    fn told(engine: &Engine) -> String {
-        let model = engine.model();
+    fn told(snapshot: &Snapshot) -> String {
+        let model = snapshot;
         let mut told = format!("{:?}\n{:?}\n", model.summary(), model.history());
         for by in [GroupBy::Process, GroupBy::Command] {
             model.rows(by).for_each(|row| told += &format!("{row:?}\n"));

@@ -138,6 +138,11 @@ impl GroupBy {
         matches!(self, Self::Process | Self::Pid)
     }
 
+    /// The grouping in which the processes of a row are shown: one-shot ones together, unless those were looked into.
+    pub fn members(self) -> Self {
+        if self == Self::Process { Self::Pid } else { Self::Process }
+    }
+
     /// Whether a group follows from the destination, and not from the process.
     pub(super) fn is_of_destinations(self) -> bool {
         matches!(self, Self::Netns | Self::Destination)

@@ -222,9 +222,7 @@ impl Snapshot {
         } else {
             marks(&row.members, self.processes.len())
         };
-        // One-shot processes stay together unless they are what was asked for.
-        let by = if by == GroupBy::Process { GroupBy::Pid } else { GroupBy::Process };
-        self.rows(by).iter().filter(move |row| row.members.iter().any(|member| is_in[*member]))
+        self.rows(by.members()).iter().filter(move |row| row.members.iter().any(|member| is_in[*member]))
     }
 }
 

@@ -122,6 +122,11 @@ impl State {
         &self.summary
     }
 
+    /// Figures over time; `None` unless it keeps a history.
+    pub fn history(&self) -> Option<&History> {
+        self.history.as_ref()
+    }
+
     /// About how much memory it takes, in bytes.
     pub fn size(&self) -> usize {
         self.accounts.size() + self.time_wait.size()

@@ -1,11 +1,11 @@
 //! Rows of the JSON report.
 
 use crate::label;
-use crate::{order, text};
+use crate::text;
 use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use twtrace_core::counts::{FIELDS, Field, Figure};
 use twtrace_core::input::{Owner, ProcessFacts, Role};

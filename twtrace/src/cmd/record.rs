@@ -4,15 +4,18 @@ mod child;
 mod summary;
 
 use crate::cli::RecordArgs;
-use crate::event_loop::{EventLoop, Timing, Wakeup, runtime};
+use crate::event_loop::{EventLoop, Wakeup, runtime};
+use crate::tracer::{Tracer, Work};
 use child::Child;
 pub use child::NotStarted;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 use summary::OpenSockets;
-use twtrace_core::input::Input;
-use twtrace_core::state::{Config, Engine, Snapshot};
+use twtrace_core::input::{Input, KernelCounters};
+use twtrace_core::snapshot::Snapshot;
+use twtrace_core::state::{Config, State};
 use twtrace_probe::source::EventSource;
 use twtrace_probe::source::live::{Live, LiveOptions};
 use twtrace_recording::writer::{Progress, Recorder, WriteOptions};
@@ -20,99 +23,133 @@ use twtrace_recording::writer::{Progress, Recorder, WriteOptions};
 /// Time between two progress lines.
 const PROGRESS: Duration = Duration::from_secs(1);
 
+/// How often it is looked whether the command has ended.
+const LOOK: Duration = Duration::from_millis(50);
+
 /// Records as asked until the time is up, a signal comes or the command ends. Gives the command's exit code.
 ///
 /// # Errors
 /// It cannot trace here, the command cannot be started, or the recording cannot be written to.
 pub fn run(args: &RecordArgs) -> anyhow::Result<ExitCode> {
-    let mut live = Live::start(&LiveOptions { load: args.kernel.load() })?;
-    // A trace that does not begin leaves nothing behind.
+    let load = LiveOptions { load: args.kernel.load() };
     let options = WriteOptions { overwrite: args.overwrite, keep: args.keep, ..WriteOptions::default() };
-    let recorder = Recorder::create(&args.output, options)?;
-    let mut session = Session::new(recorder);
-    let code = match session.trace(&mut live, args) {
+    // A trace that does not begin leaves nothing behind.
+    let path = args.output.clone();
+    let (hand_over, recorder) = channel();
+    let start = move || {
+        let live = Live::start(&load)?;
+        // Nobody waits for it when the thread could not be started.
+        let _ = hand_over.send(Recorder::create(&path, options)?);
+        Ok(live)
+    };
+    let began = Instant::now();
+    let tracer = Tracer::start(start, Recording::new(recorder), Some(PROGRESS))?;
+    let code = match wait(&tracer, args, began) {
         Ok(code) => code,
         Err(error) if error.is::<NotStarted>() => {
             // What is wrong with the command is what matters.
-            let _ = session.recorder.discard();
+            if let Some(recorder) = tracer.end().ok().and_then(|work| work.recorder) {
+                let _ = recorder.discard();
+            }
             return Err(error);
         }
         Err(error) => return Err(error),
     };
-    let Session { engine, recorder, open, began, .. } = session;
-    let progress = recorder.finish()?;
+    let Recording { recorder, mut state, open, .. } = tracer.end()?;
+    let progress = recorder.map_or_else(|| Ok(Progress::default()), Recorder::finish)?;
     let ended = summary::Ended { path: &args.output, lasted: began.elapsed(), progress, open: open.count() };
     // Nobody has to read it.
-    let _ = io::stderr().write_all(summary::summary(engine.model(), &ended).as_bytes());
+    let _ = io::stderr().write_all(summary::summary(&Snapshot::take(&mut state), &ended).as_bytes());
     Ok(code)
 }
 
-/// What is under way.
-struct Session {
-    recorder: Recorder,
-    /// For the summary at the end.
-    engine: Engine,
+/// Waits until it is over: the time is up, a signal came, or the command has ended.
+fn wait(tracer: &Tracer<Recording>, args: &RecordArgs, began: Instant) -> anyhow::Result<ExitCode> {
+    runtime()?.block_on(async {
+        let mut line = ProgressLine::default();
+        let mut events = EventLoop::new(Some(tracer.views()), None)?;
+        // After the first view all connections are seen.
+        let Wakeup::View(_) = events.next().await? else { return Ok(ExitCode::SUCCESS) };
+        let mut child = args.command.split_first().map(|(name, rest)| Child::start(name, rest)).transpose()?;
+        events.poll_every(LOOK);
+        let mut is_asked_to_end = false;
+        loop {
+            match events.next().await? {
+                Wakeup::View(view) => line.show(began.elapsed(), &view),
+                Wakeup::Event(_) | Wakeup::Poll => {}
+                Wakeup::Failed => break,
+                // The second time nobody is waited for.
+                Wakeup::End if is_asked_to_end => break,
+                Wakeup::End => is_asked_to_end = true,
+            }
+            is_asked_to_end |= args.duration.is_some_and(|duration| began.elapsed() >= duration);
+            let is_over = match &mut child {
+                Some(child) if is_asked_to_end => child.end()?,
+                Some(child) => child.has_ended()?,
+                None => is_asked_to_end,
+            };
+            if is_over {
+                break;
+            }
+        }
+        line.clear();
+        Ok(child.map_or(ExitCode::SUCCESS, Child::code))
+    })
+}
+
+/// What is done with events: they are recorded, and counted for the summary at the end.
+struct Recording {
+    /// Hands over the recorder once the trace has begun.
+    created: Receiver<Recorder>,
+    recorder: Option<Recorder>,
+    state: State,
     open: OpenSockets,
-    began: Instant,
     failure: Option<anyhow::Error>,
 }
 
-impl Session {
-    fn new(recorder: Recorder) -> Self {
-        let engine = Engine::new(Config::default());
-        Self { recorder, engine, open: OpenSockets::default(), began: Instant::now(), failure: None }
+impl Recording {
+    fn new(created: Receiver<Recorder>) -> Self {
+        let state = State::new(Config::default());
+        Self { created, recorder: None, state, open: OpenSockets::default(), failure: None }
     }
 
-    fn trace<S: EventSource>(&mut self, source: &mut S, args: &RecordArgs) -> anyhow::Result<ExitCode> {
-        runtime()?.block_on(async {
-            let mut line = ProgressLine::default();
-            let interval = line.is_shown.then_some(PROGRESS);
-            let mut events = EventLoop::new(source.fd(), Timing { interval, duration: None })?;
-            self.pump(|sink| source.pump(sink))?;
-            // From here on all of its connections are seen.
-            let mut child = args.command.split_first().map(|(name, rest)| Child::start(name, rest)).transpose()?;
-            let mut is_asked_to_end = false;
-            loop {
-                match events.next().await? {
-                    Wakeup::Poll => {
-                        self.pump(|sink| source.pump(sink))?;
-                        if self.recorder.wants_whole_census() {
-                            source.restate();
-                        }
-                    }
-                    Wakeup::Show => line.show(self.began.elapsed(), &self.recorder.progress(), self.engine.model()),
-                    Wakeup::Event(_) => {}
-                    // The second time nobody is waited for.
-                    Wakeup::End if is_asked_to_end => break,
-                    Wakeup::End => is_asked_to_end = true,
-                }
-                is_asked_to_end |= args.duration.is_some_and(|duration| self.began.elapsed() >= duration);
-                let is_over = match &mut child {
-                    Some(child) if is_asked_to_end => child.end()?,
-                    Some(child) => child.has_ended()?,
-                    None => is_asked_to_end,
-                };
-                if is_over {
-                    break;
-                }
-            }
-            self.pump(|sink| source.final_pump(sink))?;
-            line.clear();
-            Ok(child.map_or(ExitCode::SUCCESS, Child::code))
-        })
+    fn recorder(&mut self) -> Option<&mut Recorder> {
+        if self.recorder.is_none() {
+            self.recorder = self.created.try_recv().ok();
+        }
+        self.recorder.as_mut()
+    }
+}
+
+/// How far it is.
+struct View {
+    progress: Progress,
+    counters: KernelCounters,
+}
+
+impl Work for Recording {
+    type View = View;
+
+    fn apply(&mut self, input: Input) {
+        if self.failure.is_none()
+            && let Some(recorder) = self.recorder()
+        {
+            self.failure = recorder.record(&input).err();
+        }
+        self.open.see(&input);
+        self.state.apply(input);
     }
 
-    /// Records what there is.
-    fn pump(&mut self, pump: impl FnOnce(&mut dyn FnMut(Input)) -> anyhow::Result<()>) -> anyhow::Result<()> {
-        let Self { recorder, engine, open, failure, .. } = self;
-        pump(&mut |input| {
-            if failure.is_none() {
-                *failure = recorder.record(&input).err();
-            }
-            open.see(&input);
-            engine.apply(input);
-        })?;
-        failure.take().map_or(Ok(()), Err)
+    fn applied(&mut self, source: &mut dyn EventSource) -> anyhow::Result<()> {
+        if self.recorder().is_some_and(|recorder| recorder.wants_whole_census()) {
+            source.restate();
+        }
+        self.failure.take().map_or(Ok(()), Err)
+    }
+
+    fn view(&mut self, _sockets: bool) -> View {
+        let progress = self.recorder().map_or_else(Progress::default, |recorder| recorder.progress());
+        View { progress, counters: self.state.summary().counters }
     }
 }
 
@@ -129,11 +166,11 @@ impl Default for ProgressLine {
 }
 
 impl ProgressLine {
-    fn show(&mut self, elapsed: Duration, progress: &Progress, model: &Snapshot) {
+    fn show(&mut self, elapsed: Duration, View { progress, counters }: &View) {
         let seconds = elapsed.saturating_sub(self.before.0).as_secs_f64();
         let rows_per_s = (progress.rows - self.before.1) as f64 / seconds.max(0.001);
         self.before = (elapsed, progress.rows);
-        self.write(&summary::line(elapsed, progress, rows_per_s, &model.summary().counters));
+        self.write(&summary::line(elapsed, progress, rows_per_s, counters));
     }
 
     fn clear(&self) {

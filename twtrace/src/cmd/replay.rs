@@ -6,7 +6,7 @@ mod tests;
 
 use crate::batch::Batch;
 use crate::cli::ReplayArgs;
-use crate::event_loop::{EventLoop, Timing, Wakeup, runtime};
+use crate::event_loop::{EventLoop, Wakeup, runtime};
 use crate::exit_code::exit_code;
 use crate::recorded::say_losses;
 use crate::tui::deck::{Churn, Deck};
@@ -15,14 +15,18 @@ use anyhow::{Context as _, bail};
 use player::{Player, Run, Tape};
 use std::io::{self, BufWriter, IsTerminal as _, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 use twtrace_core::peaks::peaks;
 use twtrace_core::recording::Info;
-use twtrace_core::state::{Config, Engine};
+use twtrace_core::state::{Config, State};
 use twtrace_recording::reader::Recording;
 use twtrace_view::recording;
+
+/// How often time passes.
+const POLL: Duration = Duration::from_millis(100);
 
 /// How long the way to another moment may keep the keys waiting.
 const SLICE: Duration = Duration::from_millis(80);
@@ -42,7 +46,7 @@ pub fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
     let config = Config { filter: args.view.filter.filter(), ..Config::default() };
     let survey = if args.once { None } else { Some(look_ahead(recording.run(0)?, config.clone())) };
     let mut player = Player::new(recording, config, length)?;
-    let window = player.model().summary().window;
+    let window = player.window();
     let moments = (window.start_ns, window.start_ns.saturating_add(length));
     let mut deck = Deck::new(name, warnings, window.start_unix_ns, moments);
     if let Some(at) = args.at {
@@ -67,9 +71,9 @@ fn report<T: Tape>(
 ) -> anyhow::Result<ExitCode> {
     player.go_to(at_ns)?;
     player.go_on(&mut || false)?;
-    let model = player.show();
-    Batch::new(&args.view, BufWriter::new(out)).write(model)?;
-    let code = exit_code(args.fail_on.as_ref(), model.findings());
+    let snapshot = player.snapshot(false);
+    Batch::new(&args.view, BufWriter::new(out)).write(&snapshot)?;
+    let code = exit_code(args.fail_on.as_ref(), snapshot.findings());
     say_losses(&recording::warnings(&player.info(at_opening)));
     Ok(code)
 }
@@ -85,14 +89,13 @@ fn look_ahead(mut run: impl Run + Send + 'static, config: Config) -> Receiver<an
 }
 
 fn survey(run: &mut impl Run, config: Config) -> anyhow::Result<(Churn, u64)> {
-    let mut engine = Engine::new(Config { history: true, ..config });
-    while run.advance(u64::MAX, &mut |input| engine.apply(input))? {}
-    let model = engine.model();
-    let churn = model.history().map_or_else(Churn::default, |history| {
+    let mut state = State::new(Config { history: true, ..config });
+    while run.advance(u64::MAX, &mut |input| state.apply(input))? {}
+    let churn = state.history().map_or_else(Churn::default, |history| {
         let made: Vec<u64> = history.moments().iter().map(|moment| moment.made).collect();
         Churn { peaks: peaks(&made), made, bucket_ns: history.bucket_ns() }
     });
-    Ok((churn, model.summary().window.now_ns))
+    Ok((churn, state.summary().window.now_ns))
 }
 
 /// Plays until the user has seen enough.
@@ -103,22 +106,25 @@ fn play<T: Tape>(
     survey: &Receiver<anyhow::Result<(Churn, u64)>>,
 ) -> anyhow::Result<()> {
     runtime()?.block_on(async {
-        let mut events = EventLoop::new(None, Timing { interval: None, duration: None })?;
-        let mut screen = Screen::open(&args.view, Some(deck)).context("cannot use the terminal")?;
+        let mut events = EventLoop::<()>::new(None, None)?;
+        events.poll_every(POLL);
+        let first = Arc::new(player.snapshot(false));
+        let mut screen = Screen::open(&args.view, Some(deck), first).context("cannot use the terminal")?;
         events.listen_to_keys();
         let mut last = Instant::now();
-        screen.draw(player.show())?;
         loop {
             let mut changed = false;
             match events.next().await? {
-                Wakeup::Poll => {}
-                Wakeup::Show => changed = true,
+                Wakeup::Poll | Wakeup::View(_) => {}
                 Wakeup::Event(event) => {
-                    if screen.event(&event, player.model())?.is_break() {
+                    let sockets = screen.wants_sockets();
+                    if screen.event(&event)?.is_break() {
                         break;
                     }
+                    // A tab for which more is listed.
+                    changed = screen.wants_sockets() != sockets;
                 }
-                Wakeup::End => break,
+                Wakeup::End | Wakeup::Failed => break,
             }
             let now = Instant::now();
             let elapsed = now.duration_since(std::mem::replace(&mut last, now));
@@ -139,11 +145,12 @@ fn play<T: Tape>(
                 player.go_on(&mut || now.elapsed() >= SLICE)?;
                 changed = true;
                 if player.has_ended() {
-                    deck.ended(player.model().summary().window.now_ns);
+                    deck.ended(player.window().now_ns);
                 }
             }
             if changed {
-                screen.draw(player.show())?;
+                let sockets = screen.wants_sockets();
+                screen.show(Arc::new(player.snapshot(sockets)))?;
             }
         }
         screen.close().context("cannot restore the terminal")

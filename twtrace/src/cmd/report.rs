@@ -31,7 +31,7 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<ExitCode> {
         }
         None => write(&report, format, &mut BufWriter::new(io::stdout().lock()))?,
     }
-    let findings: Vec<Finding> = sources.iter().flat_map(|source| source.findings).cloned().collect();
+    let findings: Vec<Finding> = sources.iter().flat_map(|source| source.model.findings()).cloned().collect();
     Ok(exit_code(args.fail_on.as_ref(), &findings))
 }
 

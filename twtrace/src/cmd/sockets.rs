@@ -6,11 +6,13 @@ use crate::recorded::say_losses;
 use anyhow::bail;
 use std::io::{self, BufWriter, Write as _};
 use std::path::Path;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 use twtrace_core::input::{HostFacts, Input};
 use twtrace_core::recording::Info;
-use twtrace_core::state::{Config, Engine, Filter};
+use twtrace_core::snapshot::Snapshot;
+use twtrace_core::state::{Config, Filter, State};
 use twtrace_probe::host;
 use twtrace_probe::host::clock;
 use twtrace_probe::source::live::{Live, LiveOptions};
@@ -30,30 +32,30 @@ const SETTLE: Duration = Duration::from_millis(20);
 /// # Errors
 /// It cannot trace here, the recording is not of this boot, or the output cannot be written to.
 pub fn run(args: &SocketsArgs) -> anyhow::Result<()> {
-    let (engine, notes) = match &args.trace {
+    let (snapshot, notes) = match &args.trace {
         Some(path) => recorded(path, args.filter.filter())?,
         None => {
-            let mut live = Live::start(&LiveOptions { load: args.kernel.load() })?;
-            (trace(&mut live, args.filter.filter(), args.duration)?, Vec::new())
+            let load = LiveOptions { load: args.kernel.load() };
+            (trace(move || Live::start(&load), args.filter.filter(), args.duration)?, Vec::new())
         }
     };
     let mut out = BufWriter::new(io::stdout().lock());
     if args.json {
-        view::write_json(engine.model(), args.limit, &mut out)?;
+        view::write_json(&snapshot, args.limit, &mut out)?;
     } else {
-        view::write_text(engine.model(), args.limit, &mut out)?;
+        view::write_text(&snapshot, args.limit, &mut out)?;
     }
     out.flush()?;
     // Beside the list, as tcpdump does: what reads the list reads lines of sockets alone.
     if !args.json {
-        let _ = writeln!(io::stderr(), "{}", view::summary(engine.model()));
+        let _ = writeln!(io::stderr(), "{}", view::summary(&snapshot));
     }
     say_losses(&notes);
     Ok(())
 }
 
 /// The kernel's list of now, with the owners that a recording knows; and what is to be said of it.
-fn recorded(path: &Path, filter: Filter) -> anyhow::Result<(Engine, Vec<String>)> {
+fn recorded(path: &Path, filter: Filter) -> anyhow::Result<(Arc<Snapshot>, Vec<String>)> {
     let mut recording = Recording::open(path)?;
     same_boot(recording.info(), &host::facts())?;
     let mut list = Vec::new();
@@ -64,24 +66,24 @@ fn recorded(path: &Path, filter: Filter) -> anyhow::Result<(Engine, Vec<String>)
         thread::sleep(FLUSH);
         recording = Recording::open(path)?;
     }
-    let mut engine = Engine::new(Config { filter, ..Config::default() });
+    let mut state = State::new(Config { filter, ..Config::default() });
     let mut replay = recording.replay()?;
-    let goes_on = replay.advance(began_ns, &mut |input| engine.apply(input))?;
-    let ended_ns = engine.model().summary().window.now_ns;
-    list.into_iter().for_each(|input| engine.apply(input));
+    let goes_on = replay.advance(began_ns, &mut |input| state.apply(input))?;
+    let ended_ns = state.summary().window.now_ns;
+    list.into_iter().for_each(|input| state.apply(input));
     // Who closed what the list has may have been written later. What later censuses had is not the question.
     while replay.advance(u64::MAX, &mut |input| {
         if !is_of_census(&input) {
-            engine.apply(input);
+            state.apply(input);
         }
     })? {}
-    engine.apply(Input::Tick { at_ns: clock::monotonic_ns()? });
+    state.apply(Input::Tick { at_ns: clock::monotonic_ns()? });
     let mut notes = recording::warnings(&recording.info().clone().after(replay.losses(), replay.connections_lost()));
     if !goes_on {
         let ago = Duration::from_nanos(began_ns.saturating_sub(ended_ns));
         notes.push(recording::ended(ago));
     }
-    Ok((engine, notes))
+    Ok((Arc::new(Snapshot::with_sockets(&mut state)), notes))
 }
 
 fn is_of_census(input: &Input) -> bool {

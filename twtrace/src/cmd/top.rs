@@ -5,14 +5,15 @@ mod tests;
 
 use crate::batch::Batch;
 use crate::cli::TopArgs;
-use crate::event_loop::{EventLoop, Timing, Wakeup, runtime};
+use crate::event_loop::{EventLoop, Wakeup, last, runtime};
 use crate::exit_code::exit_code;
+use crate::tracer::{Tracer, Watching};
 use crate::tui::screen::Screen;
 use anyhow::{Context as _, bail};
 use std::io::{self, BufWriter, IsTerminal as _, Write};
 use std::process::ExitCode;
 use std::time::Duration;
-use twtrace_core::state::{Config, Engine};
+use twtrace_core::state::Config;
 use twtrace_probe::source::EventSource;
 use twtrace_probe::source::live::{Live, LiveOptions};
 
@@ -29,60 +30,77 @@ pub fn run(args: &TopArgs) -> anyhow::Result<ExitCode> {
     if on_screen && args.kernel.debug_kernel && io::stderr().is_terminal() {
         bail!("--debug-kernel would write over the screen: send standard error elsewhere, such as 2>debug.log");
     }
-    let mut live = Live::start(&LiveOptions { load: args.kernel.load() })?;
-    if on_screen { follow(&mut live, args) } else { report(&mut live, args, &mut io::stdout().lock()) }
+    let load = LiveOptions { load: args.kernel.load() };
+    let start = move || Live::start(&load);
+    if on_screen { follow(start, args) } else { report(start, args, &mut io::stdout().lock()) }
 }
 
-fn engine(args: &TopArgs) -> Engine {
-    Engine::new(Config { filter: args.view.filter.filter(), ..Config::default() })
+fn config(args: &TopArgs) -> Config {
+    Config { filter: args.view.filter.filter(), ..Config::default() }
 }
 
 /// Writes reports: one at the end, or one each interval and one at the end.
-fn report<S: EventSource>(source: &mut S, args: &TopArgs, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
+fn report<S: EventSource>(
+    source: impl FnOnce() -> anyhow::Result<S> + Send + 'static,
+    args: &TopArgs,
+    out: &mut dyn Write,
+) -> anyhow::Result<ExitCode> {
     let duration = args.duration.or(args.once.then_some(ONCE));
+    let tracer = Tracer::start(source, Watching::new(config(args)), (!args.once).then_some(args.interval))?;
+    let views = tracer.views();
+    let mut batch = Batch::new(&args.view, BufWriter::new(out));
     runtime()?.block_on(async {
-        let mut engine = engine(args);
-        let mut batch = Batch::new(&args.view, BufWriter::new(out));
-        let timing = Timing { interval: (!args.once).then_some(args.interval), duration };
-        let mut events = EventLoop::new(source.fd(), timing)?;
+        let mut events = EventLoop::new(Some(tracer.views()), duration)?;
+        let mut is_first = true;
         loop {
             match events.next().await? {
-                Wakeup::Poll => source.pump(&mut |input| engine.apply(input))?,
-                Wakeup::Show => batch.write(engine.show())?,
-                Wakeup::Event(_) => {}
-                Wakeup::End => break,
+                // Of the very beginning, and just before the last one: that would be the same one twice.
+                Wakeup::View(_) if is_first || args.once => is_first = false,
+                Wakeup::View(_) if events.ends_within(args.interval / 2) => {}
+                Wakeup::View(snapshot) => batch.write(&snapshot)?,
+                Wakeup::Event(_) | Wakeup::Poll => {}
+                Wakeup::End | Wakeup::Failed => return anyhow::Ok(()),
             }
         }
-        source.final_pump(&mut |input| engine.apply(input))?;
-        let model = engine.show();
-        batch.write(model)?;
-        Ok(exit_code(args.fail_on.as_ref(), model.findings()))
-    })
+    })?;
+    tracer.end()?;
+    let snapshot = last(&views)?;
+    batch.write(&snapshot)?;
+    Ok(exit_code(args.fail_on.as_ref(), snapshot.findings()))
 }
 
 /// Draws on the terminal until the user has seen enough.
-fn follow<S: EventSource>(source: &mut S, args: &TopArgs) -> anyhow::Result<ExitCode> {
-    runtime()?.block_on(async {
-        let mut engine = engine(args);
-        let timing = Timing { interval: Some(args.interval), duration: args.duration };
-        let mut events = EventLoop::new(source.fd(), timing)?;
-        let mut screen = Screen::open(&args.view, None).context("cannot use the terminal")?;
+fn follow<S: EventSource>(
+    source: impl FnOnce() -> anyhow::Result<S> + Send + 'static,
+    args: &TopArgs,
+) -> anyhow::Result<ExitCode> {
+    let tracer = Tracer::start(source, Watching::new(config(args)), Some(args.interval))?;
+    let views = tracer.views();
+    let failed = runtime()?.block_on(async {
+        let mut events = EventLoop::new(Some(tracer.views()), args.duration)?;
+        let Wakeup::View(snapshot) = events.next().await? else { return anyhow::Ok(true) };
+        let mut screen = Screen::open(&args.view, None, snapshot).context("cannot use the terminal")?;
         events.listen_to_keys();
-        source.pump(&mut |input| engine.apply(input))?;
-        screen.draw(engine.show())?;
-        loop {
+        let failed = loop {
             match events.next().await? {
-                Wakeup::Poll => source.pump(&mut |input| engine.apply(input))?,
-                Wakeup::Show => screen.draw(engine.show())?,
+                Wakeup::View(snapshot) => screen.show(snapshot)?,
                 Wakeup::Event(event) => {
-                    if screen.event(&event, engine.model())?.is_break() {
-                        break;
+                    if screen.event(&event)?.is_break() {
+                        break false;
                     }
+                    tracer.want_sockets(screen.wants_sockets());
                 }
-                Wakeup::End => break,
+                Wakeup::Poll => {}
+                Wakeup::End => break false,
+                Wakeup::Failed => break true,
             }
-        }
+        };
         screen.close().context("cannot restore the terminal")?;
-        Ok(exit_code(args.fail_on.as_ref(), engine.show().findings()))
-    })
+        Ok(failed)
+    })?;
+    if failed {
+        tracer.end()?;
+    }
+    // Who quits has seen the last view. The process ends, and with it the trace.
+    Ok(exit_code(args.fail_on.as_ref(), last(&views)?.findings()))
 }

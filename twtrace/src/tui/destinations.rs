@@ -1,13 +1,11 @@
 //! Destinations.
 
-use crate::tui::figures::Figures;
 use crate::tui::list::{self, List};
 use crate::tui::state::State;
 use crate::tui::{ports, processes};
 use ratatui::Frame;
 use ratatui::layout::Rect;
-use std::collections::HashMap;
-use twtrace_core::snapshot::{DestRow, DestinationRow};
+use twtrace_core::snapshot::{DestRow, DestinationRow, GroupBy, GroupKey, Snapshot};
 use twtrace_view::columns::{self, Context, Paired};
 use twtrace_view::{label, order, text};
 
@@ -25,11 +23,11 @@ pub(super) fn all(
     frame: &mut Frame<'_>,
     area: Rect,
     context: &Context<'_>,
-    figures: &dyn Figures,
+    snapshot: &Snapshot,
     state: &mut State,
 ) -> String {
     let needle = state.filter.to_lowercase();
-    let mut rows = order::destinations(figures.destinations().iter().filter(|row| matches(row, &needle)), state.sort);
+    let mut rows = order::destinations(snapshot.destinations().iter().filter(|row| matches(row, &needle)), state.sort);
     if state.reverse {
         rows.reverse();
     }
@@ -48,16 +46,16 @@ pub(super) fn of_process(
     frame: &mut Frame<'_>,
     area: Rect,
     context: &Context<'_>,
-    figures: &dyn Figures,
+    snapshot: &Snapshot,
     state: &mut State,
-    process: u32,
+    (by, key): (GroupBy, &GroupKey),
 ) -> String {
     let needle = state.filter.to_lowercase();
-    let rows: HashMap<u32, &DestinationRow> = figures.destinations().iter().map(|row| (row.id, row)).collect();
-    let pairs = figures.pairs().filter(|pair| pair.process == process);
-    let found = pairs.filter_map(|pair| Some(Paired { row: *rows.get(&pair.destination)?, pair }));
+    let row = snapshot.rows(by).iter().find(|row| row.key == *key);
+    let shares = row.map(|row| snapshot.destinations_of(by, row)).unwrap_or_default().into_iter();
+    let found = shares.map(|(row, pair)| Paired { row, pair });
     let mut found: Vec<Paired<'_, DestinationRow>> = found.filter(|paired| matches(paired.row, &needle)).collect();
-    processes::sort_pairs(&mut found, state, |row| row.id);
+    processes::sort_pairs(&mut found, state, |row| row.id.into());
     let ids = found.iter().map(|paired| u64::from(paired.row.id)).collect();
     let sort = Some(processes::pair_sort(state.sort));
     let list = List { columns: columns::destinations_of(), rows: &found, ids, order: sort, styles: Vec::new() };

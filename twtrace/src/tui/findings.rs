@@ -1,6 +1,5 @@
 //! Findings: a list of them, and one with all that it rests on and what to change.
 
-use crate::tui::figures::Figures;
 use crate::tui::list::{self, List};
 use crate::tui::state::State;
 use crate::tui::style::Look;
@@ -10,6 +9,7 @@ use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use twtrace_core::snapshot::Snapshot;
 use twtrace_core::finding::{Finding, Rule, Severity};
 use twtrace_view::columns::{Column, Context};
 use twtrace_view::findings as words;
@@ -39,7 +39,7 @@ fn style(finding: &Finding, look: Look) -> Style {
 }
 
 fn column(title: &'static str, width: u16, rank: u8, cell: fn(&Context<'_>, &Finding) -> String) -> Column<Finding> {
-    Column { title, width, right: false, stretch: false, rank, sort: None, cell }
+    Column { title, width, right: false, stretch: false, rank, sort: None, cell: Box::new(cell) }
 }
 
 fn columns() -> Vec<Column<Finding>> {
@@ -70,11 +70,11 @@ pub(super) fn all(
     frame: &mut Frame<'_>,
     area: Rect,
     context: &Context<'_>,
-    figures: &dyn Figures,
+    snapshot: &Snapshot,
     state: &mut State,
 ) -> String {
     let needle = state.filter.to_lowercase();
-    let mut rows = words::sorted(figures.findings());
+    let mut rows = words::sorted(snapshot.findings());
     rows.retain(|finding| matches(finding, &needle));
     if state.reverse {
         rows.reverse();
@@ -105,14 +105,14 @@ impl Page {
 }
 
 /// All that one finding says.
-fn page(finding: &Finding, figures: &dyn Figures, look: Look, width: u16) -> Vec<Line<'static>> {
+fn page(finding: &Finding, snapshot: &Snapshot, look: Look, width: u16) -> Vec<Line<'static>> {
     let mut page = Page { lines: Vec::new(), width: width.into() };
     let plain = Style::new();
     page.add(0, &format!("{}  {}", words::state(finding), finding.rule.name()), style(finding, look));
     page.add(0, &words::subject(finding), look.accent());
     page.add(0, &words::title(finding), plain);
     if let Some(party) = &finding.process {
-        let (user, parent) = (label::user(party.uid, figures), label::process(&party.parent_command, party.ppid));
+        let (user, parent) = (label::user(party.uid, snapshot), label::process(&party.parent_command, party.ppid));
         page.add(0, &format!("user {user}, parent {parent}"), look.dim());
     }
     if let Some(cause) = finding.cause {
@@ -143,10 +143,10 @@ fn page(finding: &Finding, figures: &dyn Figures, look: Look, width: u16) -> Vec
 }
 
 /// Draws one finding, and gives the title.
-pub(super) fn one(frame: &mut Frame<'_>, area: Rect, figures: &dyn Figures, state: &mut State, of: u64) -> String {
-    let found = figures.findings().iter().find(|finding| id(finding) == of);
+pub(super) fn one(frame: &mut Frame<'_>, area: Rect, snapshot: &Snapshot, state: &mut State, of: u64) -> String {
+    let found = snapshot.findings().iter().find(|finding| id(finding) == of);
     let lines = match found {
-        Some(finding) => page(finding, figures, state.look, area.width),
+        Some(finding) => page(finding, snapshot, state.look, area.width),
         None => vec![Line::raw("It is found no more. Esc goes back to the others.")],
     };
     let count = lines.len();
@@ -164,8 +164,8 @@ pub(super) fn one(frame: &mut Frame<'_>, area: Rect, figures: &dyn Figures, stat
 }
 
 /// What a finding is called on the way to it.
-pub(super) fn name(figures: &dyn Figures, of: u64) -> String {
-    let found = figures.findings().iter().find(|finding| id(finding) == of);
+pub(super) fn name(snapshot: &Snapshot, of: u64) -> String {
+    let found = snapshot.findings().iter().find(|finding| id(finding) == of);
     found.map_or_else(|| "(gone)".to_owned(), |finding| finding.rule.name().to_owned())
 }
 

@@ -1,12 +1,12 @@
 //! The lines at the top: the host, what it counts, and what the trace could not see.
 
-use crate::tui::figures::Figures;
 use crate::tui::findings;
 use crate::tui::state::State;
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
+use twtrace_core::snapshot::Snapshot;
 use twtrace_view::{text, words};
 
 /// Eighths of a cell, lowest first.
@@ -43,15 +43,15 @@ fn fitted(spans: Vec<Span<'static>>, width: u16) -> Line<'static> {
 }
 
 /// Everything that makes the figures less than whole: what is missing of a recording, and what the trace itself missed.
-pub(super) fn warnings(figures: &dyn Figures, state: &State) -> Vec<String> {
+pub(super) fn warnings(snapshot: &Snapshot, state: &State) -> Vec<String> {
     let of_recording = state.deck.iter().flat_map(|deck| deck.warnings.iter().cloned());
-    of_recording.chain(words::warnings(figures.summary())).collect()
+    of_recording.chain(words::warnings(snapshot.summary())).collect()
 }
 
 /// The header's lines for a screen of this size.
-pub(super) fn lines(figures: &dyn Figures, state: &State, area: Rect) -> Vec<Line<'static>> {
+pub(super) fn lines(snapshot: &Snapshot, state: &State, area: Rect) -> Vec<Line<'static>> {
     let width = area.width;
-    let summary = figures.summary();
+    let summary = snapshot.summary();
     let kernel = &summary.kernel;
     let look = state.look;
     let mut first = vec![
@@ -93,12 +93,12 @@ pub(super) fn lines(figures: &dyn Figures, state: &State, area: Rect) -> Vec<Lin
         Span::styled(words::losses(&summary.counters), if lost { look.warning() } else { look.dim() }),
     ];
     let mut fourth = format!("ports {}", words::port_range(kernel));
-    if let Some(row) = words::tightest(figures.destinations().iter()) {
+    if let Some(row) = words::tightest(snapshot.destinations().iter()) {
         fourth.push_str(&format!("  tightest {}", words::tightness(row)));
     }
     let mut lines: Vec<Line<'static>> =
         [first, second, third, vec![Span::raw(fourth)]].into_iter().map(|spans| fitted(spans, width)).collect();
-    let warnings = warnings(figures, state);
+    let warnings = warnings(snapshot, state);
     if let Some(warning) = warnings.first() {
         let more =
             if warnings.len() > 1 { format!(" (and {} more: press ?)", warnings.len() - 1) } else { String::new() };
@@ -108,7 +108,7 @@ pub(super) fn lines(figures: &dyn Figures, state: &State, area: Rect) -> Vec<Lin
     }
     // On a low screen the rows are worth more; the tab has the number of findings.
     if area.height >= LOW {
-        lines.extend(findings::headline(figures.findings(), look, width));
+        lines.extend(findings::headline(snapshot.findings(), look, width));
     }
     lines
 }

@@ -1,17 +1,17 @@
 //! The help, and everything that the trace could not see.
 
-use crate::tui::figures::Figures;
 use crate::tui::header;
 use crate::tui::state::State;
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Clear, Paragraph, Wrap};
+use twtrace_core::snapshot::Snapshot;
 
 const TOP: [(&str, &str); 4] = [
     ("1 2 3 4, Tab, arrows", "processes, destinations, sockets, findings"),
     ("Up Down PgUp PgDn Home End", "choose a row; Home stays with the first"),
-    ("g", "group by process, command, parent, user, cgroup"),
+    ("g", "group by process, PID, program, command, parent, user, ..."),
     ("Space", "freeze the figures, and go on"),
 ];
 
@@ -23,7 +23,7 @@ const REPLAY: [(&str, &str); 8] = [
     ("+ -", "twice as fast, half as fast"),
     ("1 2 3 4, Tab", "processes, destinations, sockets, findings"),
     ("Up Down PgUp PgDn", "choose a row"),
-    ("b", "group by process, command, parent, user, cgroup"),
+    ("b", "group by process, PID, program, command, parent, user, ..."),
 ];
 
 const BOTH: [(&str, &str); 8] = [
@@ -38,7 +38,7 @@ const BOTH: [(&str, &str); 8] = [
 ];
 
 /// Draws the overlay in the middle of the screen.
-pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, figures: &dyn Figures, state: &State) {
+pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, snapshot: &Snapshot, state: &State) {
     let look = state.look;
     let own: &[_] = if state.deck.is_some() { &REPLAY } else { &TOP };
     let mut lines: Vec<Line<'_>> = own
@@ -48,7 +48,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, figures: &dyn Figures, sta
             Line::from(vec![Span::styled(format!("{keys:<27}"), look.accent()), Span::raw(*meaning)])
         })
         .collect();
-    let warnings = header::warnings(figures, state);
+    let warnings = header::warnings(snapshot, state);
     if !warnings.is_empty() {
         lines.push(Line::raw(""));
     }

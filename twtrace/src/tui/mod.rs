@@ -1,8 +1,7 @@
-//! The screen of `twtrace top` and `twtrace replay`: drawn from the figures and from what the user has chosen.
+//! The screen of `twtrace top` and `twtrace replay`: drawn from the snapshot and from what the user has chosen.
 
 pub mod deck;
 mod destinations;
-pub mod figures;
 mod findings;
 mod header;
 mod help;
@@ -21,13 +20,12 @@ mod timeline;
 
 use crossterm::event::KeyEvent;
 use deck::Deck;
-use figures::Figures;
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 use state::{Level, Outcome, Request, State, Tab, What};
-use twtrace_core::snapshot::{GroupBy, GroupKey};
+use twtrace_core::snapshot::{GroupBy, GroupKey, Snapshot};
 use twtrace_view::columns::Context;
 use twtrace_view::{label, text, words};
 
@@ -35,7 +33,7 @@ use twtrace_view::{label, text, words};
 const LEAST: (u16, u16) = (60, 12);
 
 /// Draws one frame.
-pub fn draw(frame: &mut Frame<'_>, figures: &dyn Figures, state: &mut State) {
+pub fn draw(frame: &mut Frame<'_>, snapshot: &Snapshot, state: &mut State) {
     let area = frame.area();
     if area.width < LEAST.0 || area.height < LEAST.1 {
         let needed = format!("twtrace needs {}x{} cells, this is {}x{}", LEAST.0, LEAST.1, area.width, area.height);
@@ -43,47 +41,49 @@ pub fn draw(frame: &mut Frame<'_>, figures: &dyn Figures, state: &mut State) {
         frame.render_widget(message, area);
         return;
     }
-    let lines = header::lines(figures, state, area);
+    let lines = header::lines(snapshot, state, area);
     let height = lines.len() as u16;
     let row = |y: u16, height: u16| Rect { y: area.y + y, height, ..area };
     header::draw(frame, row(0, height), lines);
-    let summary = figures.summary();
-    let context = Context { names: figures, live_mark: words::live_mark(summary), summary };
+    let summary = snapshot.summary();
+    let context = Context { snapshot, live_mark: words::live_mark(summary) };
     // The tabs, the keys, and for a recording its line.
     let below = 1 + u16::from(state.deck.is_some());
     let body = row(height + 1, area.height - height - 1 - below);
     let what = state.level().what.clone();
     let title = match &what {
-        What::Groups => processes::groups(frame, body, &context, figures, state, None),
-        What::Members(group) => processes::groups(frame, body, &context, figures, state, Some(group)),
+        What::Groups => processes::groups(frame, body, &context, snapshot, state, None),
+        What::Members(by, group) => processes::groups(frame, body, &context, snapshot, state, Some((*by, group))),
         What::ProcessesOf(id) => {
-            let body = ports::above(frame, body, figures, state.look, *id);
-            processes::of_destination(frame, body, &context, figures, state, *id)
+            let body = ports::above(frame, body, snapshot, state.look, *id);
+            processes::of_destination(frame, body, &context, snapshot, state, *id)
         }
-        What::Destinations => destinations::all(frame, body, &context, figures, state),
-        What::DestinationsOf(id) => destinations::of_process(frame, body, &context, figures, state, *id),
-        What::Sockets => sockets::draw(frame, body, &context, figures, state),
-        What::Findings => findings::all(frame, body, &context, figures, state),
-        What::Finding(id) => findings::one(frame, body, figures, state, *id),
+        What::Destinations => destinations::all(frame, body, &context, snapshot, state),
+        What::DestinationsOf(by, key) => {
+            destinations::of_process(frame, body, &context, snapshot, state, (*by, key))
+        }
+        What::Sockets => sockets::draw(frame, body, &context, snapshot, state),
+        What::Findings => findings::all(frame, body, &context, snapshot, state),
+        What::Finding(id) => findings::one(frame, body, snapshot, state, *id),
     };
-    frame.render_widget(tabs(figures, state, &title), row(height, 1));
+    frame.render_widget(tabs(snapshot, state, &title), row(height, 1));
     if let Some(deck) = &state.deck {
         let line = timeline::line(deck, summary.window.now_ns, state.look, area.width);
         frame.render_widget(line, row(area.height - 2, 1));
     }
     frame.render_widget(footer(state), row(area.height - 1, 1));
     if state.help {
-        help::draw(frame, area, figures, state);
+        help::draw(frame, area, snapshot, state);
     }
 }
 
 /// Acts on a key.
-pub fn key(key: KeyEvent, figures: &dyn Figures, state: &mut State) -> Outcome {
+pub fn key(key: KeyEvent, snapshot: &Snapshot, state: &mut State) -> Outcome {
     match state.key(key) {
         Request::None => Outcome::Done,
         Request::Caller(outcome) => outcome,
         Request::Enter => {
-            if let Some(what) = into(figures, state) {
+            if let Some(what) = into(snapshot, state) {
                 state.enter(what);
             }
             Outcome::Done
@@ -92,23 +92,26 @@ pub fn key(key: KeyEvent, figures: &dyn Figures, state: &mut State) -> Outcome {
 }
 
 /// What is behind the chosen row.
-fn into(figures: &dyn Figures, state: &State) -> Option<What> {
+fn into(snapshot: &Snapshot, state: &State) -> Option<What> {
     let chosen = state.chosen()?;
-    let id = u32::try_from(chosen).ok();
+    let row = |by: GroupBy| snapshot.rows(by).iter().find(|row| row.id == chosen);
     match &state.level().what {
-        What::Groups if state.by != GroupBy::Process => {
-            let row = figures.rows(state.by).find(|row| Some(row.id) == id)?;
-            Some(What::Members(row.key))
+        What::Groups => {
+            let row = row(state.by)?;
+            let is_one = matches!(row.key, GroupKey::Process(_) | GroupKey::Unknown | GroupKey::Other);
+            let into = if is_one { What::DestinationsOf } else { What::Members };
+            Some(into(state.by, row.key.clone()))
         }
-        What::Groups | What::Members(_) | What::ProcessesOf(_) => id.map(What::DestinationsOf),
-        What::Destinations | What::DestinationsOf(_) => id.map(What::ProcessesOf),
+        What::Members(by, _) => Some(What::DestinationsOf(by.members(), row(by.members())?.key.clone())),
+        What::ProcessesOf(_) => Some(What::DestinationsOf(GroupBy::Process, row(GroupBy::Process)?.key.clone())),
+        What::Destinations | What::DestinationsOf(..) => u32::try_from(chosen).ok().map(What::ProcessesOf),
         What::Findings => Some(What::Finding(chosen)),
         What::Sockets | What::Finding(_) => None,
     }
 }
 
 /// The tabs, the way to the list on the screen, and what that says of itself.
-fn tabs(figures: &dyn Figures, state: &State, title: &str) -> Line<'static> {
+fn tabs(snapshot: &Snapshot, state: &State, title: &str) -> Line<'static> {
     let mut spans = Vec::new();
     for (index, tab) in Tab::ALL.into_iter().enumerate() {
         let name = match tab {
@@ -117,7 +120,7 @@ fn tabs(figures: &dyn Figures, state: &State, title: &str) -> Line<'static> {
             Tab::Sockets => "sockets",
             Tab::Findings => "findings",
         };
-        let count = match figures.findings().len() {
+        let count = match snapshot.findings().len() {
             0 => String::new(),
             count if tab == Tab::Findings => format!(" ({count})"),
             _ => String::new(),
@@ -130,38 +133,28 @@ fn tabs(figures: &dyn Figures, state: &State, title: &str) -> Line<'static> {
         });
     }
     for level in &state.path()[1..] {
-        spans.push(Span::styled(format!(" > {}", place(figures, level)), state.look.accent()));
+        spans.push(Span::styled(format!(" > {}", place(snapshot, level)), state.look.accent()));
     }
     spans.push(Span::styled(format!("  {title}"), state.look.dim()));
     Line::from(spans)
 }
 
 /// What was drilled into.
-fn place(figures: &dyn Figures, level: &Level) -> String {
+fn place(snapshot: &Snapshot, level: &Level) -> String {
     let gone = || "(gone)".to_owned();
     match &level.what {
-        What::Members(key) => {
-            let by = match key {
-                GroupKey::Process(_) | GroupKey::Unknown | GroupKey::Other => GroupBy::Process,
-                GroupKey::Command(_) => GroupBy::Command,
-                GroupKey::Parent(..) => GroupBy::Parent,
-                GroupKey::User(_) => GroupBy::User,
-                GroupKey::Cgroup(_) => GroupBy::Cgroup,
-            };
-            figures.rows(by).find(|row| row.key == *key).map_or_else(gone, |row| label::group(row, figures))
-        }
-        What::DestinationsOf(id) => {
-            let row = figures.rows(GroupBy::Process).iter().find(|row| row.id == *id);
+        What::Members(by, key) | What::DestinationsOf(by, key) => {
+            let row = snapshot.rows(*by).iter().find(|row| row.key == *key);
             row.map_or_else(gone, |row| match row.key {
-                GroupKey::Process(key) => format!("{}[{}]", label::group(row, figures), key.tgid),
-                _ => label::group(row, figures),
+                GroupKey::Process(key) => format!("{}[{}]", label::group(row, snapshot), key.tgid),
+                _ => label::group(row, snapshot),
             })
         }
         What::ProcessesOf(id) => {
-            let row = figures.destinations().iter().find(|row| row.id == *id);
+            let row = snapshot.destinations().iter().find(|row| row.id == *id);
             row.map_or_else(gone, |row| label::destination(&row.key, row.folded))
         }
-        What::Finding(id) => findings::name(figures, *id),
+        What::Finding(id) => findings::name(snapshot, *id),
         What::Groups | What::Destinations | What::Sockets | What::Findings => String::new(),
     }
 }

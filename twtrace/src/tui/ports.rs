@@ -1,13 +1,12 @@
 //! Who has the ports of a destination: a split bar, its legend, and how long they last.
 
-use crate::tui::figures::Figures;
 use crate::tui::style::Look;
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
-use twtrace_core::snapshot::{DestRow, DestinationRow};
+use twtrace_core::snapshot::{DestRow, DestinationRow, Snapshot};
 use twtrace_view::failures::{self, Failure};
 use twtrace_view::ports::{self, Share};
 use twtrace_view::{label, text};
@@ -95,10 +94,10 @@ fn draw(frame: &mut Frame<'_>, area: Rect, mut lines: Vec<Line<'static>>, below:
 }
 
 /// Draws the block of a destination that was drilled into, above its processes.
-pub(super) fn above(frame: &mut Frame<'_>, area: Rect, figures: &dyn Figures, look: Look, id: u32) -> Rect {
-    let Some(row) = figures.destinations().iter().find(|row| row.id == id) else { return area };
+pub(super) fn above(frame: &mut Frame<'_>, area: Rect, snapshot: &Snapshot, look: Look, id: u32) -> Rect {
+    let Some(row) = snapshot.destinations().iter().find(|row| row.id == id) else { return area };
     let mut lines = lines(row, area.width, look);
-    lines.extend(failed(&figures.failures(), row, look));
+    lines.extend(failed(&failures::of(snapshot), row, look));
     draw(frame, area, lines, false)
 }
 

@@ -2,8 +2,7 @@
 
 use crate::cli::ViewArgs;
 use crate::tui::deck::Deck;
-use crate::tui::figures::Frozen;
-use crate::tui::state::{Outcome, State};
+use crate::tui::state::{Outcome, State, Tab};
 use crate::tui::{self, style::Look};
 use crossterm::event::{Event, KeyEventKind};
 use crossterm::terminal::{
@@ -17,18 +16,23 @@ use std::env;
 use std::io::{self, BufWriter, Stdout, Write as _};
 use std::ops::ControlFlow;
 use std::panic;
+use std::sync::Arc;
 use twtrace_core::snapshot::Snapshot;
 
 /// The whole terminal. Dropping it restores what was there.
 pub(crate) struct Screen {
     terminal: Terminal<CrosstermBackend<BufWriter<Stdout>>>,
     state: State,
-    frozen: Option<Box<Frozen>>,
+    /// What is known now.
+    latest: Arc<Snapshot>,
+    /// What was known when the user froze it.
+    frozen: Option<Arc<Snapshot>>,
     open: bool,
 }
 
 impl Screen {
-    pub(crate) fn open(args: &ViewArgs, deck: Option<Deck>) -> io::Result<Self> {
+    /// Takes the terminal and draws.
+    pub(crate) fn open(args: &ViewArgs, deck: Option<Deck>, latest: Arc<Snapshot>) -> io::Result<Self> {
         let colour = !args.no_color && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         restore_on_panic();
         enable_raw_mode()?;
@@ -40,7 +44,9 @@ impl Screen {
         std::mem::forget(guard);
         let mut state = State::new(args.by, args.sort, Look { colour });
         state.deck = deck;
-        Ok(Self { terminal, state, frozen: None, open: true })
+        let mut screen = Self { terminal, state, latest, frozen: None, open: true };
+        screen.draw()?;
+        Ok(screen)
     }
 
     /// The recording that is played.
@@ -48,28 +54,38 @@ impl Screen {
         self.state.deck.as_mut()
     }
 
-    /// Draws what is known now, or what was when the user froze it.
-    pub(crate) fn draw(&mut self, model: &Snapshot) -> io::Result<()> {
+    /// Draws what is known from now on.
+    pub(crate) fn show(&mut self, latest: Arc<Snapshot>) -> io::Result<()> {
+        self.latest = latest;
+        self.draw()
+    }
+
+    /// Whether the list of live sockets is looked at.
+    pub(crate) fn wants_sockets(&self) -> bool {
+        self.state.tab == Tab::Sockets
+    }
+
+    /// What is known now, or what was when the user froze it.
+    fn shown(&self) -> Arc<Snapshot> {
+        Arc::clone(self.frozen.as_ref().unwrap_or(&self.latest))
+    }
+
+    /// Draws.
+    pub(crate) fn draw(&mut self) -> io::Result<()> {
+        let shown = self.shown();
         queue!(self.terminal.backend_mut(), BeginSynchronizedUpdate)?;
-        let (state, frozen) = (&mut self.state, self.frozen.as_deref());
-        self.terminal.draw(|frame| match frozen {
-            Some(frozen) => tui::draw(frame, frozen, state),
-            None => tui::draw(frame, model, state),
-        })?;
+        let state = &mut self.state;
+        self.terminal.draw(|frame| tui::draw(frame, &shown, state))?;
         execute!(self.terminal.backend_mut(), EndSynchronizedUpdate)
     }
 
     /// Acts on a key or another size, and draws.
-    pub(crate) fn event(&mut self, event: &Event, model: &Snapshot) -> io::Result<ControlFlow<()>> {
+    pub(crate) fn event(&mut self, event: &Event) -> io::Result<ControlFlow<()>> {
         match event {
             Event::Key(key) if key.kind != KeyEventKind::Release => {
-                let outcome = match self.frozen.as_deref() {
-                    Some(frozen) => tui::key(*key, frozen, &mut self.state),
-                    None => tui::key(*key, model, &mut self.state),
-                };
-                match outcome {
+                match tui::key(*key, &self.shown(), &mut self.state) {
                     Outcome::Quit => return Ok(ControlFlow::Break(())),
-                    Outcome::Freeze => self.frozen = Some(Box::new(Frozen::of(model, &self.state))),
+                    Outcome::Freeze => self.frozen = Some(Arc::clone(&self.latest)),
                     Outcome::Thaw => self.frozen = None,
                     Outcome::Done => {}
                 }
@@ -77,7 +93,7 @@ impl Screen {
             Event::Resize(..) => {}
             _ => return Ok(ControlFlow::Continue(())),
         }
-        self.draw(model)?;
+        self.draw()?;
         Ok(ControlFlow::Continue(()))
     }
 

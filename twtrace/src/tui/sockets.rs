@@ -1,13 +1,12 @@
 //! The live timewait sockets, one by one.
 
-use crate::tui::figures::Figures;
 use crate::tui::list::{self, List};
 use crate::tui::state::{SocketSort, State};
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use std::cmp::Ordering;
 use std::time::Duration;
-use twtrace_core::snapshot::{Known, OwnerRef, Substate, TimeWaitSocket};
+use twtrace_core::snapshot::{Known, OwnerRef, Snapshot, Substate, TimeWaitSocket};
 use twtrace_view::columns::{Column, Context};
 use twtrace_view::{label, text};
 
@@ -23,17 +22,17 @@ pub(super) struct Chosen {
 }
 
 /// Chooses the first [`MAX_SHOWN`] by the order in force. Never holds more than twice as many.
-pub(super) fn choose(figures: &dyn Figures, state: &State) -> Chosen {
+pub(super) fn choose(snapshot: &Snapshot, state: &State) -> Chosen {
     let needle = state.filter.to_lowercase();
     let compare = |a: &TimeWaitSocket, b: &TimeWaitSocket| {
         let ordering = compare(state.socket_sort, a, b).then(a.cookie.cmp(&b.cookie));
         if state.reverse { ordering.reverse() } else { ordering }
     };
-    let mut total = figures.sockets_left_out();
+    let mut total = 0;
     let mut sockets: Vec<TimeWaitSocket> = Vec::new();
-    for socket in figures.live_sockets().filter(|socket| matches(socket, &needle)) {
+    for socket in snapshot.sockets().iter().filter(|socket| matches(socket, &needle)) {
         total += 1;
-        sockets.push(socket);
+        sockets.push(*socket);
         if sockets.len() == 2 * MAX_SHOWN {
             sockets.select_nth_unstable_by(MAX_SHOWN - 1, compare);
             sockets.truncate(MAX_SHOWN);
@@ -99,7 +98,7 @@ impl Seen {
 
 /// A column without a mark of order: these orders are not those of the ledgers, and their mark is part of the title.
 fn column(title: &'static str, width: u16, rank: u8, cell: fn(&Context<'_>, &Seen) -> String) -> Column<Seen> {
-    Column { title, width, right: false, stretch: false, rank, sort: None, cell }
+    Column { title, width, right: false, stretch: false, rank, sort: None, cell: Box::new(cell) }
 }
 
 fn columns(sort: SocketSort) -> Vec<Column<Seen>> {
@@ -116,7 +115,7 @@ fn columns(sort: SocketSort) -> Vec<Column<Seen>> {
         column("ROLE", 7, 4, |_, seen| label::role(seen.socket.role).to_owned()),
         column(marked(SocketSort::Newest, "AGE", "AGE*"), 6, 5, |_, seen| seen.age()),
         column("KNOWN", 12, 6, |_, seen| known(&seen.socket)),
-        column("NETNS", 12, 7, |at, seen| label::namespace(at.summary, seen.socket.tuple.netns)),
+        column("NETNS", 12, 7, |at, seen| label::namespace(at.snapshot.summary(), seen.socket.tuple.netns)),
     ];
     for index in [3, 7] {
         columns[index].right = true;
@@ -150,16 +149,21 @@ pub(super) fn draw(
     frame: &mut Frame<'_>,
     area: Rect,
     context: &Context<'_>,
-    figures: &dyn Figures,
+    snapshot: &Snapshot,
     state: &mut State,
 ) -> String {
-    let chosen = choose(figures, state);
-    let now_ns = figures.summary().window.now_ns;
+    let chosen = choose(snapshot, state);
+    let now_ns = snapshot.summary().window.now_ns;
     let ids = chosen.sockets.iter().map(|socket| socket.cookie).collect();
     let shown = chosen.sockets.len();
     let rows: Vec<Seen> = chosen.sockets.into_iter().map(|socket| Seen { socket, now_ns }).collect();
     let list = List { columns: columns(state.socket_sort), rows: &rows, ids, order: None, styles: Vec::new() };
     list::draw(frame, area, list, context, state);
+    let live = snapshot.summary().totals.counts.time_wait_live;
+    if chosen.total == 0 && live > 0 && state.filter.is_empty() {
+        // They are listed only while this tab is looked at.
+        return format!("{} live, not listed in what was frozen: Space goes on", text::count(live));
+    }
     if (shown as u64) < chosen.total {
         format!("showing {} of {}", text::count(shown as u64), text::count(chosen.total))
     } else {

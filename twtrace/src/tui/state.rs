@@ -1,10 +1,9 @@
 //! What the user has chosen to look at. Keys change it; drawing only lets the selection settle on what is there.
 
 use crate::tui::deck::Deck;
-use crate::tui::figures::GROUPINGS;
 use crate::tui::style::Look;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
-use twtrace_core::snapshot::{GroupBy, GroupKey};
+use twtrace_core::snapshot::{GROUPINGS, GroupBy, GroupKey};
 use twtrace_view::order::Sort;
 
 /// Longest filter, in characters.
@@ -34,9 +33,9 @@ pub enum What {
     /// Rows of the grouping.
     Groups,
     /// Processes of one group.
-    Members(GroupKey),
-    /// Destinations of the process row with this id.
-    DestinationsOf(u32),
+    Members(GroupBy, GroupKey),
+    /// Destinations of one row.
+    DestinationsOf(GroupBy, GroupKey),
     /// All destinations.
     Destinations,
     /// Processes of the destination row with this id.
@@ -96,13 +95,13 @@ pub enum Outcome {
     Done,
     /// End.
     Quit,
-    /// Keep the figures of now and draw from them.
+    /// Keep the snapshot of now and draw from it.
     Freeze,
     /// Draw from the model again.
     Thaw,
 }
 
-/// What a key asks of the list, for which the figures are needed.
+/// What a key asks of the list, for which the snapshot is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Request {
     /// Nothing.
@@ -154,7 +153,7 @@ impl State {
             tab: if by == GroupBy::Destination { Tab::Destinations } else { Tab::Processes },
             levels: [What::Groups, What::Destinations, What::Sockets, What::Findings]
                 .map(|what| vec![Level::new(what)]),
-            by: by.group().unwrap_or(GroupBy::Process),
+            by: by.group().unwrap_or_default(),
             sort,
             socket_sort: SocketSort::Newest,
             reverse: false,
@@ -335,8 +334,9 @@ impl State {
         if self.level().what != What::Groups {
             return;
         }
-        let at = GROUPINGS.iter().position(|by| *by == self.by).unwrap_or(0);
-        self.by = GROUPINGS[(at + 1) % GROUPINGS.len()];
+        // Destinations have a tab of their own.
+        let all: Vec<GroupBy> = GROUPINGS.iter().filter_map(|grouping| grouping.by.group()).collect();
+        self.by = neighbour(&all, self.by, 1);
         *self.level_mut() = Level::new(What::Groups);
         self.shown.clear();
     }
@@ -345,7 +345,7 @@ impl State {
         if self.tab == Tab::Sockets {
             self.socket_sort = neighbour(&SocketSort::ALL, self.socket_sort, by);
         } else {
-            self.sort = neighbour(&Sort::ALL, self.sort, by);
+            self.sort = neighbour(&Sort::all(), self.sort, by);
         }
     }
 }

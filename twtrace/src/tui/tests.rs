@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
-use super::figures::Frozen;
+use super::snapshot::Frozen;
 use super::style::Look;
 use super::*;
 use crossterm::event::{KeyCode, KeyModifiers};

@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
-use super::figures::Frozen;
+use super::snapshot::Frozen;
 use super::style::Look;
 use super::*;
 use crossterm::event::{KeyCode, KeyModifiers};
@@ -13,7 +13,7 @@ use twtrace_view::order::Sort;
 
 /// A screen over the fixture with findings written by hand.
 struct Harness {
-    figures: Frozen,
+    snapshot: Frozen,
     state: State,
     terminal: Terminal<TestBackend>,
 }
@@ -21,16 +21,16 @@ struct Harness {
 impl Harness {
     fn new(findings: Vec<Finding>, width: u16, height: u16) -> Self {
         let state = State::new(GroupBy::Process, Sort::DEFAULT, Look { colour: true });
-        let mut figures = Frozen::of(fixture::engine().model(), &state);
-        figures.findings = findings;
+        let mut snapshot = Frozen::of(fixture::engine().model(), &state);
+        snapshot.findings = findings;
         let terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
-        let mut harness = Self { figures, state, terminal };
+        let mut harness = Self { snapshot, state, terminal };
         harness.draw();
         harness
     }
 
     fn draw(&mut self) -> String {
-        self.terminal.draw(|frame| draw(frame, &self.figures, &mut self.state)).unwrap();
+        self.terminal.draw(|frame| draw(frame, &self.snapshot, &mut self.state)).unwrap();
         let buffer = self.terminal.backend().buffer();
         let line = |cells: &[ratatui::buffer::Cell]| {
             cells.iter().map(ratatui::buffer::Cell::symbol).collect::<String>().trim_end().to_owned()
@@ -43,7 +43,7 @@ impl Harness {
 
     fn press(&mut self, codes: &[KeyCode]) -> String {
         for code in codes {
-            key(KeyEvent::new(*code, KeyModifiers::NONE), &self.figures, &mut self.state);
+            key(KeyEvent::new(*code, KeyModifiers::NONE), &self.snapshot, &mut self.state);
             self.draw();
         }
         self.draw()
@@ -86,9 +86,9 @@ fn what_is_found_no_more_says_so() {
     let mut harness = Harness::new(fixture::findings(), 80, 24);
     harness.press(&[Char('4'), Down, Enter]);
     assert!(harness.draw().contains("> fork-per-request"));
-    harness.figures.findings.remove(0);
+    harness.snapshot.findings.remove(0);
     assert!(harness.draw().contains("> fork-per-request"), "it is another's place now");
-    harness.figures.findings.clear();
+    harness.snapshot.findings.clear();
     let gone = harness.draw();
     assert!(gone.contains("> (gone)") && gone.contains("It is found no more"), "{gone}");
     let none = harness.press(&[Esc]);
@@ -152,7 +152,7 @@ fn an_open_finding_stays_open_when_it_gets_worse() {
     let near = Finding { rule: Rule::ExhaustionNear, ..reached.clone() };
     let mut harness = Harness::new(vec![near], 120, 40);
     assert!(harness.press(&[Char('4'), Enter]).contains("exhaustion-near"));
-    harness.figures.findings = vec![reached];
+    harness.snapshot.findings = vec![reached];
     let page = harness.draw();
     assert!(page.contains("exhaustion-reached") && !page.contains("found no more"), "{page}");
 }

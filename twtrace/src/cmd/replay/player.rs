@@ -1,11 +1,12 @@
-//! Brings an engine to any moment of a recording.
+//! Brings a state to any moment of a recording.
 //!
-//! What is known at a moment is what an engine knows that was told everything up to and with the first tick at that
-//! moment or later. Going back is beginning anew; engines that are kept along the way make that short.
+//! What is known at a moment is what a state knows that was told everything up to and with the first tick at that
+//! moment or later. Going back is beginning anew; states that are kept along the way make that short.
 
 use twtrace_core::input::Input;
 use twtrace_core::recording::Info;
-use twtrace_core::state::{Config, Engine, Snapshot};
+use twtrace_core::snapshot::{Snapshot, Window};
+use twtrace_core::state::{Config, State};
 use twtrace_recording::reader::Recording;
 use twtrace_recording::replay::Replay;
 
@@ -86,14 +87,14 @@ impl Place {
     }
 }
 
-/// An engine that was kept, and where the pass was then.
+/// A state that was kept, and where the pass was then.
 struct Kept {
     at: Place,
     segment: u32,
-    engine: Engine,
+    state: State,
 }
 
-/// An engine on its way to a moment.
+/// A state on its way to a moment.
 pub(super) struct Player<T: Tape> {
     tape: T,
     config: Config,
@@ -101,8 +102,8 @@ pub(super) struct Player<T: Tape> {
     /// Of the pass.
     at: Place,
     ended: bool,
-    engine: Engine,
-    /// The engine knows already what the pass has up to this tick.
+    state: State,
+    /// The state knows already what the pass has up to this tick.
     known_ns: u64,
     target_ns: u64,
     kept: Vec<Kept>,
@@ -118,7 +119,7 @@ impl<T: Tape> Player<T> {
         let mut player = Self {
             run: tape.run(0)?,
             tape,
-            engine: Engine::new(config.clone()),
+            state: State::new(config.clone()),
             config,
             at: Place::default(),
             ended: false,
@@ -132,13 +133,13 @@ impl<T: Tape> Player<T> {
     }
 
     /// What is known where it is now.
-    pub(super) fn model(&self) -> &Snapshot {
-        self.engine.model()
+    pub(super) fn snapshot(&mut self, sockets: bool) -> Snapshot {
+        if sockets { Snapshot::with_sockets(&mut self.state) } else { Snapshot::take(&mut self.state) }
     }
 
-    /// The same, with what is worked out for whoever looks at it.
-    pub(super) fn show(&mut self) -> &Snapshot {
-        self.engine.show()
+    /// Where it is now, and its start.
+    pub(super) fn window(&self) -> Window {
+        self.state.summary().window
     }
 
     /// Whether it is at the last target.
@@ -146,7 +147,7 @@ impl<T: Tape> Player<T> {
         self.ended || (self.at.now_ns >= self.target_ns && !self.is_catching_up())
     }
 
-    /// Whether the engine knows more than the pass has come to.
+    /// Whether the state knows more than the pass has come to.
     fn is_catching_up(&self) -> bool {
         self.at.now_ns < self.known_ns
     }
@@ -168,7 +169,7 @@ impl<T: Tape> Player<T> {
     pub(super) fn go_to(&mut self, target_ns: u64) -> anyhow::Result<()> {
         // Before the first tick there is nothing to show.
         self.target_ns = target_ns.max(1);
-        // On the way to an engine that was kept, the first moment that can be reached is that engine's.
+        // On the way to a state that was kept, the first moment that can be reached is that state's.
         let is_near = if self.is_catching_up() { target_ns >= self.known_ns } else { self.at.is_of(target_ns) };
         if is_near {
             return Ok(());
@@ -176,9 +177,9 @@ impl<T: Tape> Player<T> {
         let kept = self.kept.iter().rev().find(|kept| kept.at.now_ns <= target_ns);
         self.run = self.tape.run(kept.map_or(0, |kept| kept.segment))?;
         (self.at, self.ended) = (Place::default(), false);
-        (self.known_ns, self.engine) = match kept {
-            Some(kept) => (kept.at.now_ns, kept.engine.clone()),
-            None => (0, Engine::new(self.config.clone())),
+        (self.known_ns, self.state) = match kept {
+            Some(kept) => (kept.at.now_ns, kept.state.clone()),
+            None => (0, State::new(self.config.clone())),
         };
         Ok(())
     }
@@ -190,11 +191,11 @@ impl<T: Tape> Player<T> {
     pub(super) fn go_on(&mut self, enough: &mut dyn FnMut() -> bool) -> anyhow::Result<()> {
         while !self.has_arrived() {
             let is_known = self.is_catching_up();
-            let Self { run, at, engine, .. } = self;
+            let Self { run, at, state, .. } = self;
             let more = run.advance(at.now_ns.saturating_add(1), &mut |input| {
                 at.passed(&input);
                 if !is_known {
-                    engine.apply(input);
+                    state.apply(input);
                 }
             })?;
             self.ended = !more;
@@ -208,14 +209,14 @@ impl<T: Tape> Player<T> {
         Ok(())
     }
 
-    /// Keeps the engine when the last kept one is far enough behind.
+    /// Keeps the state when the last kept one is far enough behind.
     fn keep(&mut self) {
         let next_ns = self.kept.last().map_or(0, |kept| kept.at.now_ns.saturating_add(self.spacing_ns));
         if self.ended || self.at.now_ns < next_ns {
             return;
         }
-        self.kept.push(Kept { at: self.at, segment: self.run.segment(), engine: self.engine.clone() });
-        let size = |kept: &[Kept]| kept.iter().map(|kept| kept.engine.size()).sum::<usize>();
+        self.kept.push(Kept { at: self.at, segment: self.run.segment(), state: self.state.clone() });
+        let size = |kept: &[Kept]| kept.iter().map(|kept| kept.state.size()).sum::<usize>();
         while self.kept.len() > KEPT || size(&self.kept) > KEPT_BYTES {
             // Every second one goes; of a single one that is too large, that one.
             let mut index = 0;

@@ -1,0 +1,20 @@
+//! Values of options that come from a table of the core.
+
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use twtrace_core::counts::FIELDS;
+use twtrace_core::snapshot::{GROUPINGS, GroupBy};
+use twtrace_view::order::Sort;
+
+/// The groupings by name.
+pub(super) fn grouping() -> impl TypedValueParser<Value = GroupBy> {
+    let values = GROUPINGS.iter().map(|grouping| PossibleValue::new(grouping.name).help(grouping.doc.trim()));
+    PossibleValuesParser::new(values).map(|name| GroupBy::of(&name).unwrap_or_default())
+}
+
+/// The figures by their short or full names, and `name`.
+pub(super) fn order() -> impl TypedValueParser<Value = Sort> {
+    let help = |doc: &'static str| doc.split_once(['.', ',']).map_or(doc, |(first, _)| first).trim();
+    let values = FIELDS.iter().map(move |field| PossibleValue::new(field.short).alias(field.name).help(help(field.doc)));
+    let name = PossibleValue::new("name").help("Program, group or address");
+    PossibleValuesParser::new(values.chain([name])).map(|name| Sort::of(&name).unwrap_or_default())
+}

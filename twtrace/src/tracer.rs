@@ -1,0 +1,242 @@
+//! The thread that traces. It owns the source and what its events change, and publishes views of that; nothing that a
+//! person waits for ever waits for it, nor it for anybody.
+
+use anyhow::{Context as _, anyhow};
+use std::future::pending;
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::runtime;
+use tokio::sync::watch;
+use tokio::task::yield_now;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
+use twtrace_core::input::Input;
+use twtrace_core::snapshot::Snapshot;
+use twtrace_core::state::{Config, State};
+use twtrace_probe::source::EventSource;
+
+/// How often the source is read when it does not ask for more.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
+
+/// What is done with events.
+pub(crate) trait Work: Send + 'static {
+    /// What is published of it.
+    type View: Send + Sync + 'static;
+
+    /// Takes one event.
+    fn apply(&mut self, input: Input);
+
+    /// All events that there were have been taken.
+    ///
+    /// # Errors
+    /// They could not be kept: the trace ends.
+    fn applied(&mut self, source: &mut dyn EventSource) -> anyhow::Result<()> {
+        let _ = source;
+        Ok(())
+    }
+
+    /// What is known now, with the list of live sockets if it is wanted.
+    fn view(&mut self, sockets: bool) -> Self::View;
+}
+
+/// A state and no more.
+pub(crate) struct Watching(State);
+
+impl Watching {
+    pub(crate) fn new(config: Config) -> Self {
+        Self(State::new(config))
+    }
+}
+
+impl Work for Watching {
+    type View = Snapshot;
+
+    fn apply(&mut self, input: Input) {
+        self.0.apply(input);
+    }
+
+    fn view(&mut self, sockets: bool) -> Snapshot {
+        if sockets { Snapshot::with_sockets(&mut self.0) } else { Snapshot::take(&mut self.0) }
+    }
+}
+
+/// What is asked of the thread.
+#[derive(Clone, Copy, Debug, Default)]
+struct Control {
+    ends: bool,
+    sockets: bool,
+    /// Counts up to have a view at once.
+    asked: u64,
+}
+
+/// The latest view; none before the first.
+pub(crate) type Views<V> = watch::Receiver<Option<Arc<V>>>;
+
+/// A trace under way.
+pub(crate) struct Tracer<W: Work> {
+    views: Views<W::View>,
+    control: watch::Sender<Control>,
+    thread: JoinHandle<anyhow::Result<W>>,
+}
+
+impl<W: Work> Tracer<W> {
+    /// Starts the source and the thread. `interval` is the time from one view to the next; without one there is one at
+    /// the beginning, one whenever it is asked for, and one at the end.
+    ///
+    /// # Errors
+    /// The source cannot be started.
+    pub(crate) fn start<S: EventSource>(
+        source: impl FnOnce() -> anyhow::Result<S> + Send + 'static,
+        work: W,
+        interval: Option<Duration>,
+    ) -> anyhow::Result<Self> {
+        let (publish, views) = watch::channel(None);
+        let (control, controlled) = watch::channel(Control::default());
+        let (started, is_started) = sync_channel(1);
+        let run = move || {
+            let thread = Thread { work, publish, control: controlled };
+            thread.run(source, interval, &started)
+        };
+        let thread = thread::Builder::new().name("tracer".to_owned()).spawn(run).context("cannot start a thread")?;
+        let tracer = Self { views, control, thread };
+        if is_started.recv().is_err() {
+            // It says why when it is joined.
+            return Err(tracer.join().err().unwrap_or_else(|| anyhow!("the trace did not begin")));
+        }
+        Ok(tracer)
+    }
+
+    /// Views from now on.
+    pub(crate) fn views(&self) -> Views<W::View> {
+        self.views.clone()
+    }
+
+    /// Whether views are to have the list of live sockets. The next one comes at once when that changes.
+    pub(crate) fn want_sockets(&self, sockets: bool) {
+        self.control.send_if_modified(|control| {
+            let changes = control.sockets != sockets;
+            control.sockets = sockets;
+            control.asked += u64::from(changes);
+            changes
+        });
+    }
+
+    /// Ends the trace: everything that has happened until now is taken in, and is in the last view.
+    ///
+    /// # Errors
+    /// The source or the work failed.
+    pub(crate) fn end(self) -> anyhow::Result<W> {
+        self.control.send_modify(|control| control.ends = true);
+        self.join()
+    }
+
+    fn join(self) -> anyhow::Result<W> {
+        self.thread.join().unwrap_or_else(|_| Err(anyhow!("the thread that traces has failed")))
+    }
+}
+
+/// What is on the thread.
+struct Thread<W: Work> {
+    work: W,
+    publish: watch::Sender<Option<Arc<W::View>>>,
+    control: watch::Receiver<Control>,
+}
+
+impl<W: Work> Thread<W> {
+    fn run<S: EventSource>(
+        mut self,
+        source: impl FnOnce() -> anyhow::Result<S>,
+        interval: Option<Duration>,
+        started: &SyncSender<()>,
+    ) -> anyhow::Result<W> {
+        let mut source = source()?;
+        // Who waits for it knows by now that it has begun, unless it has given up.
+        let _ = started.send(());
+        let runtime = runtime::Builder::new_current_thread().enable_all().build().context("cannot start a thread")?;
+        runtime.block_on(self.follow(&mut source, interval))?;
+        source.final_pump(&mut |input| self.work.apply(input))?;
+        self.work.applied(&mut source)?;
+        self.publish();
+        Ok(self.work)
+    }
+
+    async fn follow<S: EventSource>(&mut self, source: &mut S, interval: Option<Duration>) -> anyhow::Result<()> {
+        let fd = source.fd().map(watched).transpose().context("cannot wait for the ring buffer")?;
+        let now = Instant::now();
+        let mut poll = steady(interval_at(now + POLL_INTERVAL, POLL_INTERVAL));
+        let mut show = interval.map(|every| steady(interval_at(now + every, every)));
+        self.pump(source)?;
+        self.publish();
+        let mut asked = 0;
+        loop {
+            tokio::select! {
+                changed = self.control.changed() => {
+                    let control = *self.control.borrow_and_update();
+                    if changed.is_err() || control.ends {
+                        return Ok(());
+                    }
+                    if control.asked != asked {
+                        asked = control.asked;
+                        self.publish();
+                    }
+                }
+                () = tick(&mut show) => self.publish(),
+                _ = poll.tick() => self.pump(source)?,
+                ready = readable(fd.as_ref()) => {
+                    ready.context("cannot wait for the ring buffer")?;
+                    self.pump(source)?;
+                }
+            }
+        }
+    }
+
+    fn pump<S: EventSource>(&mut self, source: &mut S) -> anyhow::Result<()> {
+        source.pump(&mut |input| self.work.apply(input))?;
+        self.work.applied(source)
+    }
+
+    fn publish(&mut self) {
+        let sockets = self.control.borrow().sockets;
+        self.publish.send_replace(Some(Arc::new(self.work.view(sockets))));
+    }
+}
+
+/// After a stall, goes on from there: what was missed is in the next view.
+pub(crate) fn steady(mut interval: Interval) -> Interval {
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
+}
+
+/// A descriptor of our own, so that it cannot be closed while it is waited for.
+fn watched(fd: BorrowedFd<'_>) -> io::Result<AsyncFd<OwnedFd>> {
+    let fd = fd.try_clone_to_owned()?;
+    // SAFETY: the descriptor is open, and stays so for as long as the one who owns it, the registration, lives.
+    Ok(unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE)? })
+}
+
+pub(crate) async fn tick(interval: &mut Option<Interval>) {
+    match interval {
+        Some(interval) => {
+            interval.tick().await;
+        }
+        None => pending().await,
+    }
+}
+
+async fn readable(fd: Option<&AsyncFd<OwnedFd>>) -> io::Result<()> {
+    match fd {
+        Some(fd) => {
+            // The kernel says when the ring buffer is worth another read.
+            fd.readable().await?.clear_ready();
+            // Should it be readable for good, as after an error, time and requests must still have their turn.
+            yield_now().await;
+            Ok(())
+        }
+        None => pending().await,
+    }
+}

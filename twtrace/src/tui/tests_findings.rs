@@ -1,6 +1,5 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
-use super::snapshot::Frozen;
 use super::style::Look;
 use super::*;
 use crossterm::event::{KeyCode, KeyModifiers};
@@ -13,7 +12,7 @@ use twtrace_view::order::Sort;
 
 /// A screen over the fixture with findings written by hand.
 struct Harness {
-    snapshot: Frozen,
+    snapshot: Snapshot,
     state: State,
     terminal: Terminal<TestBackend>,
 }
@@ -21,12 +20,16 @@ struct Harness {
 impl Harness {
     fn new(findings: Vec<Finding>, width: u16, height: u16) -> Self {
         let state = State::new(GroupBy::Process, Sort::DEFAULT, Look { colour: true });
-        let mut snapshot = Frozen::of(fixture::engine().model(), &state);
-        snapshot.findings = findings;
+        let snapshot = fixture::snapshot().with_findings(findings);
         let terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
         let mut harness = Self { snapshot, state, terminal };
         harness.draw();
         harness
+    }
+
+    /// Other findings from now on.
+    fn set(&mut self, findings: Vec<Finding>) {
+        self.snapshot = fixture::snapshot().with_findings(findings);
     }
 
     fn draw(&mut self) -> String {
@@ -86,9 +89,9 @@ fn what_is_found_no_more_says_so() {
     let mut harness = Harness::new(fixture::findings(), 80, 24);
     harness.press(&[Char('4'), Down, Enter]);
     assert!(harness.draw().contains("> fork-per-request"));
-    harness.snapshot.findings.remove(0);
+    harness.set(fixture::findings().split_off(1));
     assert!(harness.draw().contains("> fork-per-request"), "it is another's place now");
-    harness.snapshot.findings.clear();
+    harness.set(Vec::new());
     let gone = harness.draw();
     assert!(gone.contains("> (gone)") && gone.contains("It is found no more"), "{gone}");
     let none = harness.press(&[Esc]);
@@ -152,7 +155,7 @@ fn an_open_finding_stays_open_when_it_gets_worse() {
     let near = Finding { rule: Rule::ExhaustionNear, ..reached.clone() };
     let mut harness = Harness::new(vec![near], 120, 40);
     assert!(harness.press(&[Char('4'), Enter]).contains("exhaustion-near"));
-    harness.snapshot.findings = vec![reached];
+    harness.set(vec![reached]);
     let page = harness.draw();
     assert!(page.contains("exhaustion-reached") && !page.contains("found no more"), "{page}");
 }

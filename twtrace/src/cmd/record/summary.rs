@@ -5,8 +5,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 use twtrace_core::input::{Input, KernelCounters};
-use twtrace_core::snapshot::GroupBy;
-use twtrace_core::snapshot::Snapshot;
+use twtrace_core::snapshot::{GroupBy, GroupKey, Snapshot};
 use twtrace_recording::writer::Progress;
 use twtrace_view::order::{self, Sort};
 use twtrace_view::{label, text, words};
@@ -123,16 +122,20 @@ pub(super) fn summary(model: &Snapshot, ended: &Ended<'_>) -> String {
     // Writing to a String does not fail.
     let _ = writeln!(
         said,
-        "{} timewait sockets made; {} open at the end; {}",
+        "{} TIME_WAIT sockets created; {} open at the end; {}",
         text::count(counts.time_wait_created),
         text::counted(*open, "connection", "connections"),
         words::losses(&model.summary().counters),
     );
     let makers = order::of_snapshot(model, GroupBy::Process, Sort::DEFAULT);
     for row in makers.iter().filter(|row| row.counts.time_wait_created > 0).take(NAMED) {
-        let name = match &row.owner {
-            Some(owner) => label::process(&owner.comm, owner.key.tgid),
-            None => label::group(row, model),
+        let name = match (&row.key, &row.owner) {
+            (GroupKey::Process(key), Some(owner)) => label::process(&owner.comm, key.tgid),
+            (GroupKey::OneShots(kin), _) => {
+                let parent = label::process(&kin.parent_comm, kin.ppid);
+                format!("{} of {parent}, {}", label::group(row, model), text::counted(row.processes as usize, "process", "processes"))
+            }
+            _ => label::group(row, model),
         };
         let _ = writeln!(said, "{:>12} by {name}", text::count(row.counts.time_wait_created));
     }
@@ -157,7 +160,7 @@ mod tests {
         let progress = Progress { connections: 1200, rows: 5000, bytes: 28_800, ..Progress::default() };
         let path = Path::new("night\u{1b}[2J.twt");
         let ended = Ended { path, lasted: Duration::from_millis(90_500), progress, open: 12 };
-        let said = summary(fixture::engine().model(), &ended);
+        let said = summary(&fixture::snapshot(), &ended);
         assert!(said.lines().all(|line| line.chars().all(text::is_plain)));
         insta::assert_snapshot!(said);
     }

@@ -142,6 +142,11 @@ impl<T: Tape> Player<T> {
         self.state.summary().window
     }
 
+    #[cfg(test)]
+    pub(super) fn knows_the_same(&self, other: &State) -> bool {
+        format!("{:?}", self.state) == format!("{other:?}")
+    }
+
     /// Whether it is at the last target.
     pub(super) fn has_arrived(&self) -> bool {
         self.ended || (self.at.now_ns >= self.target_ns && !self.is_catching_up())

@@ -7,6 +7,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use twtrace_core::input::{Input, Role};
 use twtrace_core::recording::Info;
+use twtrace_core::snapshot::Snapshot;
 use twtrace_core::state::Filter;
 use twtrace_recording::writer::{Recorder, WriteOptions};
 use twtrace_view::fixture;
@@ -86,22 +87,22 @@ fn minute() -> Vec<Input> {
     inputs
 }
 
-/// What a fresh engine knows at a moment.
-fn straight_to(list: &[Input], target_ns: u64, config: Config) -> Engine {
-    let mut engine = Engine::new(config);
+/// What a fresh state knows at a moment.
+fn straight_to(list: &[Input], target_ns: u64, config: Config) -> State {
+    let mut state = State::new(config);
     for input in list {
-        engine.apply(input.clone());
+        state.apply(input.clone());
         if matches!(input, Input::Tick { at_ns } if *at_ns >= target_ns) {
             break;
         }
     }
-    engine
+    state
 }
 
 /// Field by field, and without a page of them when it fails.
-fn assert_same<T: Tape>(player: &Player<T>, straight: &Engine, what: impl std::fmt::Display) {
+fn assert_same<T: Tape>(player: &Player<T>, straight: &State, what: impl std::fmt::Display) {
     assert!(player.has_arrived());
-    assert!(format!("{:?}", player.model()) == format!("{:?}", straight.model()), "another model {what}");
+    assert!(player.knows_the_same(straight), "another state {what}");
 }
 
 fn player(inputs: Vec<Input>) -> Player<List> {
@@ -129,7 +130,7 @@ fn any_way_leads_to_the_same_model() {
         go(&mut player, target_ns);
         assert_same(&player, &straight_to(&list, target_ns, Config::default()), target_ns);
     }
-    assert_eq!(player.model().user_name(1), Some("daemon"), "the very end has what comes after the last tick");
+    assert_eq!(player.snapshot(false).user_name(1), Some("daemon"), "the very end has what comes after the last tick");
 }
 
 #[test]
@@ -159,7 +160,7 @@ fn what_is_already_there_costs_nothing_and_going_back_not_all() {
     assert_eq!(handed.get(), number);
     go(&mut player, u64::MAX);
     assert_eq!(handed.get(), number);
-    // No more is passed over than the segment before the engine that was kept, and what lies between two of these.
+    // No more is passed over than the segment before the state that was kept, and what lies between two of these.
     go(&mut player, START_NS + 58 * SECOND_NS);
     assert!(handed.get() < number + number / 10, "{} of {number}", handed.get() - number);
 }
@@ -231,16 +232,16 @@ fn once_writes_what_top_would_have_written_then() {
         let filter: Filter = args.view.filter.filter();
         let config = Config { filter, ..Config::default() };
         let mut player = Player::new(List::of(list.clone()), config.clone(), 60 * SECOND_NS).unwrap();
-        let window = player.model().summary().window;
+        let window = player.window();
         let moments = (window.start_ns, window.start_ns + 60 * SECOND_NS);
         let mut deck = Deck::new(String::new(), Vec::new(), window.start_unix_ns, moments);
         let at_ns = args.at.map_or(u64::MAX, |at| deck.find(at));
         deck.go(at_ns);
         let mut written = Vec::new();
         report(&mut player, Info::default(), at_ns, &args, &mut written).unwrap();
-        let mut engine = straight_to(&list, until_ns, config);
+        let mut state = straight_to(&list, until_ns, config);
         let mut expected = Vec::new();
-        Batch::new(&args.view, &mut expected).write(engine.show()).unwrap();
+        Batch::new(&args.view, &mut expected).write(&Snapshot::take(&mut state)).unwrap();
         assert_eq!(String::from_utf8(written).unwrap(), String::from_utf8(expected).unwrap(), "{line}");
     }
 }

@@ -17,7 +17,7 @@ use std::sync::Arc;
 pub(super) trait Column: Default {
     /// What it is read by.
     type Reader;
-    /// Whether it may be null, and so may be missing from a file that an earlier version wrote.
+    /// Whether it may be null, and so may be missing from a file of a version that did not have it.
     const NULLABLE: bool;
     /// Whether it is read back.
     const IS_READ: bool = true;
@@ -27,6 +27,14 @@ pub(super) trait Column: Default {
     fn finish(&mut self) -> anyhow::Result<ArrayRef>;
     /// The reader of an array. `None` when the file has no such column.
     fn reader(array: Option<&ArrayRef>) -> anyhow::Result<Self::Reader>;
+}
+
+/// The columns of a table that is being written.
+pub(super) trait Columns {
+    /// Rows so far.
+    fn rows(&self) -> usize;
+    /// Takes the rows.
+    fn finish(&mut self) -> anyhow::Result<Vec<ArrayRef>>;
 }
 
 /// The array as its type, if it is there.
@@ -49,6 +57,10 @@ pub(super) struct Num<T: ArrowPrimitiveType>(Vec<T::Native>);
 impl<T: ArrowPrimitiveType> Num<T> {
     pub(super) fn push(&mut self, value: T::Native) {
         self.0.push(value);
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
     }
 }
 
@@ -138,6 +150,13 @@ impl<T: ArrowPrimitiveType> Column for Opt<T> {
 /// An array that may be missing as a whole.
 pub(super) struct OptReader<A>(Option<A>);
 
+impl<A> OptReader<A> {
+    /// Takes it away from the rows that it is in.
+    pub(super) fn take(&mut self) -> Self {
+        Self(self.0.take())
+    }
+}
+
 impl<A: Array> OptReader<A> {
     fn there(&self, row: usize) -> Option<&A> {
         self.0.as_ref().filter(|array| !array.is_null(row))
@@ -169,6 +188,33 @@ impl OptReader<StringArray> {
 impl OptReader<BinaryArray> {
     pub(super) fn get(&self, row: usize) -> Option<&[u8]> {
         self.there(row).map(|array| array.value(row))
+    }
+}
+
+/// Yes or no, one in each row.
+#[derive(Default)]
+pub(super) struct Bool(BooleanBuilder);
+
+impl Bool {
+    pub(super) fn push(&mut self, value: bool) {
+        self.0.append_value(value);
+    }
+}
+
+impl Column for Bool {
+    type Reader = BooleanArray;
+    const NULLABLE: bool = false;
+
+    fn data_type() -> DataType {
+        DataType::Boolean
+    }
+
+    fn finish(&mut self) -> anyhow::Result<ArrayRef> {
+        Ok(Arc::new(self.0.finish()))
+    }
+
+    fn reader(array: Option<&ArrayRef>) -> anyhow::Result<Self::Reader> {
+        required(array)
     }
 }
 
@@ -411,7 +457,7 @@ impl<C: Column> Column for Shown<C> {
     }
 }
 
-/// A table: a list of columns with their kinds, as a builder of batches and as a reader of them.
+/// A table: a list of columns with their kinds, as a builder of batches and as a reader of them. One of them is `seq`.
 macro_rules! table {
     ($(#[$doc:meta])* $table:ident, $rows:ident { $($(#[$about:meta])* $name:ident: $kind:ty,)* }) => {
         $(#[$doc])*
@@ -432,16 +478,21 @@ macro_rules! table {
                 use crate::columns::Column;
                 $((name == stringify!($name) && <$kind as Column>::IS_READ))||*
             }
+        }
 
-            /// Takes the rows.
-            pub(crate) fn finish(&mut self) -> anyhow::Result<Vec<arrow_array::ArrayRef>> {
+        impl crate::columns::Columns for $table {
+            fn rows(&self) -> usize {
+                self.seq.len()
+            }
+
+            fn finish(&mut self) -> anyhow::Result<Vec<arrow_array::ArrayRef>> {
                 use crate::columns::Column;
                 Ok(vec![$(self.$name.finish()?),*])
             }
         }
 
         /// Rows of a batch.
-        #[allow(dead_code, reason = "columns that are shown alone have no reader")]
+        #[allow(dead_code, reason = "columns that are shown alone have no reader, and `seq` is read for all tables")]
         pub(crate) struct $rows { $($name: <$kind as crate::columns::Column>::Reader,)* }
 
         impl $rows {

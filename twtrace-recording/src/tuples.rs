@@ -138,3 +138,18 @@ impl TupleRows {
         }))
     }
 }
+
+/// Takes the columns of a tuple away from the rows of a table.
+macro_rules! take_tuple {
+    ($rows:ident, $addresses:expr) => {
+        crate::tuples::TupleRows::new(
+            &mut $addresses,
+            $rows.netns.take(),
+            ($rows.local_addr.take(), $rows.remote_addr.take()),
+            ($rows.local_port.take(), $rows.remote_port.take()),
+            $rows.v4_mapped.take(),
+        )
+    };
+}
+
+pub(super) use take_tuple;

@@ -1,6 +1,6 @@
 //! From rows to events.
 
-use super::columns::Unknown;
+use super::dictionary::Unknown;
 use super::order::{Order, is_restated};
 use super::skipped::Skipped;
 use super::table::{Read, Reading, TableReader};

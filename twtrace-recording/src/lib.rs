@@ -28,6 +28,7 @@
 mod clock;
 mod columns;
 mod decoder;
+mod dictionary;
 mod encoder;
 pub mod export;
 mod guard;

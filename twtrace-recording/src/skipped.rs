@@ -315,7 +315,7 @@ mod tests {
             let mut encoder = Encoder::default();
             encode(&mut encoder, &[start(), before.clone()]);
             encoder.begin_segment().unwrap();
-            let window = encode(&mut encoder, &[after.clone()]);
+            let window = encode(&mut encoder, std::slice::from_ref(&after));
             let (found, losses) = decode(window.clone(), 2, 3, Restated::First);
             assert_eq!((&found[1..], losses), (&[before, after.clone()][..], Vec::new()));
             assert_eq!(decode(window, 2, 3, Restated::Known), (vec![after], Vec::new()));

@@ -1,6 +1,7 @@
 //! Addresses and ports: their columns, and which of them need no second writing.
 
-use super::columns::{Flag, Meanings, Meant, Opt, OptReader, Words, WordsReader};
+use super::columns::{Flag, Opt, OptReader};
+use super::dictionary::{Meanings, Meant, Words, WordsReader};
 use super::words;
 use anyhow::{Context as _, anyhow};
 use arrow_array::types::{UInt16Type, UInt32Type};

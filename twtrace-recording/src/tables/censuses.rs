@@ -1,6 +1,7 @@
 //! The frame of each census; what it saw is in `sockets`.
 
-use crate::columns::{Bool, Columns, Meanings, Meant, Num, Opt, Time, Words, table};
+use crate::columns::{Bool, Columns, Num, Opt, Time, table};
+use crate::dictionary::{Meanings, Meant, Words};
 use crate::table::{Read, Reading, TableWriter, Writing};
 use anyhow::Context as _;
 use arrow_array::RecordBatch;

@@ -1,6 +1,7 @@
 //! Connections: lives that ended, connects that failed early, and binds that failed.
 
-use crate::columns::{Columns, Flag, Meanings, Meant, Num, Opt, OptReader, Shown, Text, Time, Words, table};
+use crate::columns::{Columns, Flag, Num, Opt, OptReader, Shown, Text, Time, table};
+use crate::dictionary::{Meanings, Meant, Words};
 use crate::table::{Read, Reading, TableWriter, Writing};
 use crate::tuples::{Addresses, TupleColumns, TupleRows, take_tuple};
 use crate::words::{self, LifeFlags, Path};

@@ -1,7 +1,8 @@
 //! What the trace is of: the host, the hooks, and the network namespaces.
 
 use crate::clock::Clock;
-use crate::columns::{Bool, Columns, Meanings, Meant, Num, Opt, Text, Time, Words, table};
+use crate::columns::{Bool, Columns, Num, Opt, Text, Time, table};
+use crate::dictionary::{Meanings, Meant, Words};
 use crate::remembered::REMEMBERED;
 use crate::table::{Read, Reading, TableWriter, Writing};
 use anyhow::Context as _;

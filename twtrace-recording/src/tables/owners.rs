@@ -1,6 +1,7 @@
 //! Who has the open sockets: the answers of `/proc/PID/fd`, joined with the census.
 
-use crate::columns::{Bool, Columns, Meanings, Meant, Num, Opt, Time, Words, table};
+use crate::columns::{Bool, Columns, Num, Opt, Time, table};
+use crate::dictionary::{Meanings, Meant, Words};
 use crate::part::Part;
 use crate::table::{Read, Reading, TableWriter, Writing};
 use crate::words;

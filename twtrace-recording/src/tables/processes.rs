@@ -1,6 +1,7 @@
 //! Processes: those that own connections, what `/proc` said of them, and users.
 
-use crate::columns::{Bool, Bytes, Columns, Flag, Meanings, Meant, Num, Opt, OptReader, Text, Words, table};
+use crate::columns::{Bool, Bytes, Columns, Flag, Num, Opt, OptReader, Text, table};
+use crate::dictionary::{Meanings, Meant, Words};
 use crate::remembered::{HasText, Remembered};
 use crate::table::{Read, Reading, TableWriter, Writing};
 use anyhow::Context as _;
@@ -88,13 +89,13 @@ impl Builder {
         self.unit.push(facts.and_then(|facts| facts.unit.as_ref()));
     }
 
-    fn owner(&mut self, seq: u64, id: u32, owner: &Owner) {
+    fn process(&mut self, seq: u64, id: u32, owner: &Owner) {
         self.push(seq, false, "process", Some(owner.key), Some(owner.uid), None);
         self.ownership(Some((id, owner)));
         self.facts(None);
     }
 
-    fn process(&mut self, seq: u64, key: ProcessKey, facts: &ProcessFacts, restated: bool) {
+    fn learned(&mut self, seq: u64, key: ProcessKey, facts: &ProcessFacts, restated: bool) {
         self.push(seq, restated, "facts", Some(key), None, None);
         self.ownership(None);
         self.facts(Some(facts));
@@ -128,15 +129,21 @@ impl HasText for (u64, ProcessFacts) {
 }
 
 impl Writer {
-    /// What the segment calls the processes of an event. Those that it had none for are written down.
+    /// What the segment calls the processes of an event. Those that it had no number for are written down.
     fn name(&mut self, who: [Option<&Owner>; 2], writing: &mut Writing) {
-        let is_new = |owner: &&Owner| !self.numbers.contains_key(*owner);
-        let new = who.map(|owner| owner.filter(is_new));
-        // What is repeated comes before all others of the same number.
-        for owner in new.into_iter().flatten() {
-            self.repeat_facts(writing.seq, owner.key);
+        let numbers = who.map(|owner| self.numbers.get(owner?).copied());
+        let is_new = |(owner, number): (&Option<&Owner>, &Option<u32>)| owner.is_some() && number.is_none();
+        [writing.opener, writing.closer] = numbers;
+        if !who.iter().zip(&numbers).any(is_new) {
+            return;
         }
-        [writing.opener, writing.closer] = who.map(|owner| owner.map(|owner| self.number(writing.seq, owner)));
+        // What is repeated comes before all others of the same number.
+        for owner in who.into_iter().flatten() {
+            if !self.numbers.contains_key(owner) {
+                self.repeat_facts(writing.seq, owner.key);
+            }
+        }
+        [writing.opener, writing.closer] = who.map(|owner| Some(self.number(writing.seq, owner?)));
         writing.processes = self.numbers.len();
     }
 
@@ -148,7 +155,7 @@ impl Writer {
         // A segment is over long before numbers come round.
         self.next = self.next.wrapping_add(1);
         self.numbers.insert(*owner, number);
-        self.columns.owner(seq, number, owner);
+        self.columns.process(seq, number, owner);
         number
     }
 
@@ -156,7 +163,7 @@ impl Writer {
         if let Some((reported, facts)) = self.facts.get_mut(&key)
             && *reported < self.first_seq
         {
-            self.columns.process(seq, key, facts, true);
+            self.columns.learned(seq, key, facts, true);
             *reported = seq;
         }
     }
@@ -173,7 +180,7 @@ impl TableWriter for Writer {
             Input::ConnectFailed(failed) => self.name([Some(&failed.opener), None], writing),
             Input::BindFailed(failed) => self.name([Some(&failed.owner), None], writing),
             Input::Process { key, facts } => {
-                self.columns.process(writing.seq, *key, facts, false);
+                self.columns.learned(writing.seq, *key, facts, false);
                 self.facts.insert(*key, (writing.seq, facts.clone()));
             }
             Input::User { uid, name } => {

@@ -1,6 +1,7 @@
 //! Sockets: what censuses saw of them, and what became of those whose connection was over.
 
-use crate::columns::{Bool, Columns, Flag, Meanings, Meant, Num, Opt, Time, Words, table};
+use crate::columns::{Bool, Columns, Flag, Num, Opt, Time, table};
+use crate::dictionary::{Meanings, Meant, Words};
 use crate::part::Part;
 use crate::remembered::REMEMBERED;
 use crate::table::{Read, Reading, TableWriter, Writing};
@@ -40,7 +41,7 @@ table! {
 }
 
 /// What a row has besides its place in time. Everything is missing at first.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 struct Row<'a> {
     kind: &'static str,
     cookie: u64,

@@ -15,6 +15,7 @@ use std::process::{Command, Output};
 use python::{Program, rows};
 use recorded::{HOSTILE, LENGTH, START_UNIX, recorded};
 use serde_json::{Value, json};
+use twtrace_recording::export::Table;
 use twtrace_tests::tracer::program;
 
 const DOCS: &str = include_str!("../../docs/recording.md");
@@ -133,7 +134,7 @@ fn documented(table: &str) -> BTreeSet<(String, String)> {
 #[test]
 fn every_column_is_explained() {
     let folder = recorded();
-    let tables = ["connections", "sockets", "samples", "processes"];
+    let tables = Table::ALL.map(Table::name);
     let describe = |table: &str| Program {
         language: "sql".to_owned(),
         code: format!("DESCRIBE FROM 'incident.twt/{table}-*.parquet'"),
@@ -165,7 +166,7 @@ fn every_column_is_explained() {
 #[test]
 fn all_forms_have_the_same_rows() {
     let folder = recorded();
-    for table in ["connections", "sockets", "samples", "processes"] {
+    for table in Table::ALL.map(Table::name) {
         for form in ["parquet", "csv", "jsonl"] {
             export(folder.path(), &format!("--format {form} --table {table} -o {table}.{form}"));
         }
@@ -179,10 +180,10 @@ fn all_forms_have_the_same_rows() {
         count(of, "'connections.parquet'"),
         count(of, "read_csv('connections.csv')"),
         count(of, "read_json('connections.jsonl')"),
-        count("count(*), count(port_low), sum(ring_full)", "'samples.parquet'"),
-        count("count(*), count(port_low), sum(ring_full)", "read_csv('samples.csv')"),
-        count("count(*), count(port_low), sum(ring_full)", "read_json('samples.jsonl')"),
-        count("count(*)", "'samples.parquet' WHERE kind = 'start'"),
+        count("count(*), count(port_low), sum(time_wait)", "'kernel.parquet'"),
+        count("count(*), count(port_low), sum(time_wait)", "read_csv('kernel.csv')"),
+        count("count(*), count(port_low), sum(time_wait)", "read_json('kernel.jsonl')"),
+        count("count(*)", "'host.parquet' WHERE kind = 'start'"),
         count("count(DISTINCT id), count(cmdline)", "'processes.parquet'"),
         count("count(*)", "'sockets.parquet'"),
         count("any_value(closer_cmdline)", "'connections.parquet' WHERE closer_pid = 601"),
@@ -221,7 +222,7 @@ fn a_span_of_time_can_be_chosen() {
     let all = lines("");
     assert_eq!(lines("--from +60s --to +120s"), 60 + 18 + 12 + 1);
     assert_eq!(lines("--to +60s") + lines("--from +60s"), all);
-    assert_eq!(lines("--from -1m --table samples"), 60 * 4 + 1, "the last minute, its first moment included");
+    assert_eq!(lines("--from -1m --table ticks"), 60 + 1, "the last minute, its first moment included");
     let output = twtrace(folder.path(), "export incident.twt --format csv --from +1h");
     assert!(!output.status.success() && String::from_utf8_lossy(&output.stderr).contains("is too late"));
 }

@@ -123,7 +123,7 @@ fn whoever_reads_a_recording_of_one_shots_finds_every_one() {
         language: "sql".to_owned(),
         code: format!(
             "SELECT {select}, count(*) FROM '{NAME}/connections-*.parquet' c JOIN '{NAME}/processes-*.parquet' p \
-             ON p.kind = 'owner' AND p.id = c.closer WHERE c.outcome IN ('{}') GROUP BY 1",
+             ON p.kind = 'process' AND p.id = c.closer WHERE c.outcome IN ('{}') GROUP BY 1",
             MADE.join("', '")
         ),
     };

@@ -2,22 +2,16 @@
 
 use anyhow::{Context as _, bail};
 use arrow_array::builder::{BinaryBuilder, BooleanBuilder, PrimitiveBuilder, StringBuilder};
-use arrow_array::types::{ArrowPrimitiveType, Int32Type, TimestampMicrosecondType};
-use arrow_array::{
-    Array, ArrayRef, BinaryArray, BooleanArray, DictionaryArray, Int32Array, PrimitiveArray, StringArray,
-};
+use arrow_array::types::{ArrowPrimitiveType, TimestampMicrosecondType};
+use arrow_array::{Array, ArrayRef, BinaryArray, BooleanArray, PrimitiveArray, StringArray};
 use arrow_schema::{DataType, TimeUnit};
-use foldhash::fast::FixedState;
-use hashbrown::HashMap;
-use std::borrow::Borrow;
-use std::hash::Hash;
 use std::sync::Arc;
 
 /// A column of one kind: a builder that can be emptied into an array, and what such an array is read by.
 pub(super) trait Column: Default {
     /// What it is read by.
     type Reader;
-    /// Whether it may be null, and so may be missing from a file that an earlier version wrote.
+    /// Whether it may be null, and so may be missing from a file of a version that did not have it.
     const NULLABLE: bool;
     /// Whether it is read back.
     const IS_READ: bool = true;
@@ -29,8 +23,16 @@ pub(super) trait Column: Default {
     fn reader(array: Option<&ArrayRef>) -> anyhow::Result<Self::Reader>;
 }
 
+/// The columns of a table that is being written.
+pub(super) trait Columns {
+    /// Rows so far.
+    fn rows(&self) -> usize;
+    /// Takes the rows.
+    fn finish(&mut self) -> anyhow::Result<Vec<ArrayRef>>;
+}
+
 /// The array as its type, if it is there.
-fn typed<T: Clone + 'static>(array: Option<&ArrayRef>) -> anyhow::Result<Option<T>> {
+pub(super) fn typed<T: Clone + 'static>(array: Option<&ArrayRef>) -> anyhow::Result<Option<T>> {
     array.map(|array| array.as_any().downcast_ref::<T>().cloned().context("is of another type")).transpose()
 }
 
@@ -49,6 +51,10 @@ pub(super) struct Num<T: ArrowPrimitiveType>(Vec<T::Native>);
 impl<T: ArrowPrimitiveType> Num<T> {
     pub(super) fn push(&mut self, value: T::Native) {
         self.0.push(value);
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
     }
 }
 
@@ -138,6 +144,13 @@ impl<T: ArrowPrimitiveType> Column for Opt<T> {
 /// An array that may be missing as a whole.
 pub(super) struct OptReader<A>(Option<A>);
 
+impl<A> OptReader<A> {
+    /// Takes it away from the rows that it is in.
+    pub(super) fn take(&mut self) -> Self {
+        Self(self.0.take())
+    }
+}
+
 impl<A: Array> OptReader<A> {
     fn there(&self, row: usize) -> Option<&A> {
         self.0.as_ref().filter(|array| !array.is_null(row))
@@ -169,6 +182,33 @@ impl OptReader<StringArray> {
 impl OptReader<BinaryArray> {
     pub(super) fn get(&self, row: usize) -> Option<&[u8]> {
         self.there(row).map(|array| array.value(row))
+    }
+}
+
+/// Yes or no, one in each row.
+#[derive(Default)]
+pub(super) struct Bool(BooleanBuilder);
+
+impl Bool {
+    pub(super) fn push(&mut self, value: bool) {
+        self.0.append_value(value);
+    }
+}
+
+impl Column for Bool {
+    type Reader = BooleanArray;
+    const NULLABLE: bool = false;
+
+    fn data_type() -> DataType {
+        DataType::Boolean
+    }
+
+    fn finish(&mut self) -> anyhow::Result<ArrayRef> {
+        Ok(Arc::new(self.0.finish()))
+    }
+
+    fn reader(array: Option<&ArrayRef>) -> anyhow::Result<Self::Reader> {
+        required(array)
     }
 }
 
@@ -253,142 +293,6 @@ impl Column for Bytes {
     }
 }
 
-/// Words that repeat: a dictionary for each batch. What a word is written for is remembered, so that it is put into
-/// text once.
-pub(super) struct Words<K> {
-    rows: PrimitiveBuilder<Int32Type>,
-    known: HashMap<K, i32, FixedState>,
-    words: StringBuilder,
-}
-
-impl<K: Hash + Eq> Words<K> {
-    pub(super) fn push<Q>(&mut self, key: &Q, text: impl FnOnce(&mut StringBuilder))
-    where
-        K: Borrow<Q>,
-        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
-    {
-        let number = match self.known.get(key) {
-            Some(number) => *number,
-            None => {
-                // A batch has far fewer rows than this can count.
-                let number = self.known.len() as i32;
-                text(&mut self.words);
-                self.known.insert(key.to_owned(), number);
-                number
-            }
-        };
-        self.rows.append_value(number);
-    }
-
-    pub(super) fn push_null(&mut self) {
-        self.rows.append_null();
-    }
-}
-
-impl Words<&'static str> {
-    pub(super) fn push_word(&mut self, word: Option<&'static str>) {
-        match word {
-            Some(word) => self.push(&word, |words| words.append_value(word)),
-            None => self.push_null(),
-        }
-    }
-}
-
-impl<K> Default for Words<K> {
-    fn default() -> Self {
-        Self { rows: PrimitiveBuilder::new(), known: HashMap::default(), words: StringBuilder::new() }
-    }
-}
-
-impl<K> Column for Words<K> {
-    type Reader = WordsReader;
-    const NULLABLE: bool = true;
-
-    fn data_type() -> DataType {
-        DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))
-    }
-
-    fn finish(&mut self) -> anyhow::Result<ArrayRef> {
-        self.known.clear();
-        Ok(Arc::new(DictionaryArray::<Int32Type>::try_new(self.rows.finish(), Arc::new(self.words.finish()))?))
-    }
-
-    fn reader(array: Option<&ArrayRef>) -> anyhow::Result<Self::Reader> {
-        if let Some(texts) = array.filter(|array| *array.data_type() == DataType::Utf8) {
-            // Every row is a word of its own.
-            let words: StringArray = typed(Some(texts))?.context("is missing")?;
-            let rows = Int32Array::new((0..words.len() as i32).collect(), words.nulls().cloned());
-            return Ok(Some((rows, words)));
-        }
-        let array: Option<DictionaryArray<Int32Type>> = typed(array)?;
-        array.map(|array| Ok((array.keys().clone(), typed(Some(array.values()))?.context("is missing")?))).transpose()
-    }
-}
-
-/// Rows as numbers of words, and the words. `None` when the file has no such column.
-pub(super) type WordsReader = Option<(Int32Array, StringArray)>;
-
-/// What each word of a column means, worked out once for all batches that share a dictionary.
-pub(super) struct Meanings<T> {
-    words: Option<StringArray>,
-    meanings: Arc<[Option<T>]>,
-}
-
-impl<T> Default for Meanings<T> {
-    fn default() -> Self {
-        Self { words: None, meanings: Arc::new([]) }
-    }
-}
-
-impl<T> Meanings<T> {
-    /// The rows of a column as what their words mean. A word for which `mean` gives `None` has no meaning.
-    pub(super) fn of(&mut self, reader: WordsReader, mean: impl Fn(&str) -> Option<T>) -> Meant<T> {
-        let Some((rows, words)) = reader else {
-            return Meant { rows: None, words: None, meanings: Arc::clone(&self.meanings) };
-        };
-        if !self.words.as_ref().is_some_and(|old| is_same(old, &words)) {
-            self.meanings = words.iter().map(|word| word.and_then(&mean)).collect();
-            self.words = Some(words);
-        }
-        Meant { rows: Some(rows), words: self.words.clone(), meanings: Arc::clone(&self.meanings) }
-    }
-}
-
-/// Whether two arrays are the same memory, both being alive.
-fn is_same(one: &StringArray, other: &StringArray) -> bool {
-    one.len() == other.len() && one.offsets().as_ptr() == other.offsets().as_ptr()
-}
-
-/// A word that this version does not know: who wrote it knew more.
-#[derive(Debug, thiserror::Error)]
-#[error("the word {0:?} is not known")]
-pub(super) struct Unknown(pub(super) String);
-
-/// Rows of a column of words.
-pub(super) struct Meant<T> {
-    rows: Option<Int32Array>,
-    words: Option<StringArray>,
-    meanings: Arc<[Option<T>]>,
-}
-
-impl<T> Meant<T> {
-    /// What a row means; `None` when it has no value. The error is [`Unknown`] when there is a word without a meaning.
-    pub(super) fn get(&self, row: usize) -> anyhow::Result<Option<&T>> {
-        let Some(rows) = self.rows.as_ref().filter(|rows| !rows.is_null(row)) else { return Ok(None) };
-        let number = usize::try_from(rows.value(row)).context("a word is missing")?;
-        if let Some(meaning) = self.meanings.get(number).and_then(Option::as_ref) {
-            return Ok(Some(meaning));
-        }
-        let words = self.words.as_ref().filter(|words| number < words.len()).context("a word is missing")?;
-        bail!(Unknown(words.value(number).to_owned()))
-    }
-
-    /// What a row means, which must have a value.
-    pub(super) fn need(&self, row: usize) -> anyhow::Result<&T> {
-        self.get(row)?.context("a value is missing")
-    }
-}
-
 /// A column for people alone. What it says follows from others, so it is not read back.
 #[derive(Default)]
 pub(super) struct Shown<C>(pub(super) C);
@@ -411,7 +315,7 @@ impl<C: Column> Column for Shown<C> {
     }
 }
 
-/// A table: a list of columns with their kinds, as a builder of batches and as a reader of them.
+/// A table: a list of columns with their kinds, as a builder of batches and as a reader of them. One of them is `seq`.
 macro_rules! table {
     ($(#[$doc:meta])* $table:ident, $rows:ident { $($(#[$about:meta])* $name:ident: $kind:ty,)* }) => {
         $(#[$doc])*
@@ -432,16 +336,21 @@ macro_rules! table {
                 use crate::columns::Column;
                 $((name == stringify!($name) && <$kind as Column>::IS_READ))||*
             }
+        }
 
-            /// Takes the rows.
-            pub(crate) fn finish(&mut self) -> anyhow::Result<Vec<arrow_array::ArrayRef>> {
+        impl crate::columns::Columns for $table {
+            fn rows(&self) -> usize {
+                self.seq.len()
+            }
+
+            fn finish(&mut self) -> anyhow::Result<Vec<arrow_array::ArrayRef>> {
                 use crate::columns::Column;
                 Ok(vec![$(self.$name.finish()?),*])
             }
         }
 
         /// Rows of a batch.
-        #[allow(dead_code, reason = "columns that are shown alone have no reader")]
+        #[allow(dead_code, reason = "columns that are shown alone have no reader, and `seq` is read for all tables")]
         pub(crate) struct $rows { $($name: <$kind as crate::columns::Column>::Reader,)* }
 
         impl $rows {

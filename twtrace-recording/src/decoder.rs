@@ -1,23 +1,18 @@
 //! From rows to events.
 
-use super::clock::Clock;
-use super::columns::Unknown;
-use super::schema::{TABLES, Table};
+use super::dictionary::Unknown;
+use super::order::{Order, is_restated};
 use super::skipped::Skipped;
-use super::tables::{connections, processes, samples, sockets};
-use super::tuples::Tuples;
-use anyhow::{Context as _, bail};
+use super::table::{Read, Reading, TableReader};
+use super::tables::{TABLES, Table};
+use anyhow::bail;
 use arrow_array::RecordBatch;
-use twtrace_core::input::{CensusRow, Input, Owner};
+use twtrace_core::input::Input;
 
-/// Where a row is in the order of all: by the number of its event. Of rows with the same number the first are what a
-/// segment repeats of its frame and of sockets, whose end may be the event of that number.
-pub(super) type Order = (u64, bool);
-
-/// What is done with rows that tell again what earlier segments told.
+/// What is done with rows that repeat what earlier segments reported.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Restated {
-    /// It was told: the segment before was read.
+    /// It is known: the segment before was read.
     #[default]
     Known,
     /// It may have been in what cannot be read.
@@ -49,64 +44,49 @@ enum Head {
     Over,
 }
 
-/// Processes that a segment may name, and how many numbers in a row may be missing; no segment comes near these.
-const MOST_OWNERS: usize = 1 << 20;
-const MOST_MISSING: usize = 1 << 16;
+/// An event whose rows are being put together, and where they are.
+struct Pending {
+    order: Order,
+    table: Table,
+    event: Input,
+}
 
 /// Merges the rows of the tables in the order of their events.
-#[derive(Default)]
 pub(super) struct Decoder {
-    clock: Clock,
-    /// A start was handed over.
-    has_started: bool,
-    /// What comes first could not be read, and the clock that it told with it: no time can be read until one comes.
-    is_blind: bool,
-    /// Something was left out since the census under way began: what it lacks proves nothing.
-    is_census_cut: bool,
-    /// Processes of the segment, by their numbers from the first on. Those whose rows could not be read are `None`.
-    owners: Vec<Option<Owner>>,
-    first_owner: u32,
-    tuples: Tuples,
-    restated: Restated,
-    /// Number of the next Input.
-    next_seq: u64,
-    words: Words,
-    readers: Readers,
+    reading: Reading,
+    tables: [Box<dyn TableReader>; TABLES],
     rows: [usize; TABLES],
     heads: [Head; TABLES],
-    /// Rows of a census whose end was not seen yet.
-    pending: Option<(u64, Pending)>,
+    restated: Restated,
+    /// A start was handed over.
+    has_started: bool,
+    /// Something was left out since the census under way began: what it lacks proves nothing.
+    is_census_cut: bool,
+    /// Where the last row was that was left out.
+    left_out: Option<Order>,
+    /// Number of the next event.
+    next_seq: u64,
+    pending: Option<Pending>,
     skipped: Skipped,
     /// Events of `connections` that were given out since the segment began.
     connections: u64,
 }
 
-#[derive(Default)]
-struct Words {
-    samples: samples::Dictionary,
-    processes: processes::Dictionary,
-    connections: connections::Dictionary,
-    sockets: sockets::Dictionary,
-}
-
-#[derive(Default)]
-struct Readers {
-    samples: Option<samples::Reader>,
-    processes: Option<processes::Reader>,
-    connections: Option<connections::Reader>,
-    sockets: Option<sockets::Reader>,
-}
-
-enum Pending {
-    Rows(Vec<CensusRow>),
-    Gone(Vec<u64>),
-}
-
-impl Pending {
-    fn input(self) -> Input {
-        match self {
-            Self::Rows(rows) => Input::CensusRows(rows),
-            Self::Gone(cookies) => Input::CensusGone(cookies),
+impl Default for Decoder {
+    fn default() -> Self {
+        Self {
+            reading: Reading::default(),
+            tables: Table::readers(),
+            rows: [0; TABLES],
+            heads: [Head::Waiting; TABLES],
+            restated: Restated::default(),
+            has_started: false,
+            is_census_cut: false,
+            left_out: None,
+            next_seq: 0,
+            pending: None,
+            skipped: Skipped::default(),
+            connections: 0,
         }
     }
 }
@@ -115,8 +95,8 @@ impl Decoder {
     /// A segment begins.
     pub(super) fn begin(&mut self, first_seq: u64, restated: Restated) {
         self.clear();
-        self.owners.clear();
-        self.tuples.clear();
+        self.reading.numbers.clear();
+        self.reading.tuples.clear();
         self.restated = restated;
         self.next_seq = first_seq;
         self.connections = 0;
@@ -124,7 +104,7 @@ impl Decoder {
 
     /// Forgets the rows that were taken.
     pub(super) fn clear(&mut self) {
-        self.readers = Readers::default();
+        self.tables.iter_mut().for_each(|table| table.clear());
         self.heads = [Head::Waiting; TABLES];
     }
 
@@ -145,22 +125,7 @@ impl Decoder {
         if self.heads[table as usize] != Head::Waiting {
             bail!("has rows that are not in order");
         }
-        let (words, readers) = (&mut self.words, &mut self.readers);
-        match table {
-            Table::Samples => {
-                readers.samples = Some(samples::Reader::new(samples::Rows::of(batch)?, &mut words.samples));
-            }
-            Table::Processes => {
-                readers.processes = Some(processes::Reader::new(processes::Rows::of(batch)?, &mut words.processes));
-            }
-            Table::Connections => {
-                let rows = connections::Rows::of(batch)?;
-                readers.connections = Some(connections::Reader::new(rows, &mut words.connections));
-            }
-            Table::Sockets => {
-                readers.sockets = Some(sockets::Reader::new(sockets::Rows::of(batch)?, &mut words.sockets));
-            }
-        }
+        self.tables[table as usize].load(batch)?;
         self.rows[table as usize] = 0;
         self.heads[table as usize] = self.head(table);
         Ok(())
@@ -176,24 +141,7 @@ impl Decoder {
     }
 
     fn head(&self, table: Table) -> Head {
-        let row = self.rows[table as usize];
-        let seq = match table {
-            Table::Samples => self.readers.samples.as_ref().and_then(|reader| reader.seq(row)),
-            Table::Processes => self.readers.processes.as_ref().and_then(|reader| reader.seq(row)),
-            Table::Connections => self.readers.connections.as_ref().and_then(|reader| reader.seq(row)),
-            Table::Sockets => self.readers.sockets.as_ref().and_then(|reader| reader.seq(row)),
-        };
-        seq.map_or(Head::Waiting, |seq| Head::Row((seq, !(table.repeats_first() && self.is_restated(table, row)))))
-    }
-
-    /// Whether a row repeats what an earlier segment told.
-    fn is_restated(&self, table: Table, row: usize) -> bool {
-        match table {
-            Table::Samples => self.readers.samples.as_ref().is_some_and(|reader| reader.is_restated(row)),
-            Table::Processes => self.readers.processes.as_ref().is_some_and(|reader| reader.is_restated(row)),
-            Table::Connections => false,
-            Table::Sockets => self.readers.sockets.as_ref().is_some_and(|reader| reader.is_restated(row)),
-        }
+        self.tables[table as usize].order(self.rows[table as usize]).map_or(Head::Waiting, Head::Row)
     }
 
     /// What was left out since this was last asked for.
@@ -203,9 +151,8 @@ impl Decoder {
 
     /// What was waiting for more rows, now that there are none.
     pub(super) fn finish(&mut self) -> Option<Input> {
-        let (seq, pending) = self.pending.take()?;
-        self.next_seq = seq.saturating_add(1);
-        Some(pending.input())
+        let Pending { order, table, event } = self.pending.take()?;
+        Some(self.give(event, order, table))
     }
 
     /// The next event. A row that cannot be read is left out and noted; what comes after it does not depend on it.
@@ -222,22 +169,22 @@ impl Decoder {
                     Head::Row(_) | Head::Over => {}
                 }
             }
-            let Some((order @ (seq, _), table)) = first else {
+            let Some((order, table)) = first else {
                 return Ok(self.finish().map_or(Next::Over, Next::Event));
             };
-            if self.pending.as_ref().is_some_and(|(pending, _)| *pending != seq || table != Table::Sockets)
+            if self.pending.as_ref().is_some_and(|pending| (pending.order, pending.table) != (order, table))
                 && let Some(event) = self.finish()
             {
                 return Ok(Next::Event(event));
             }
+            let (seq, _) = order;
             if seq > self.next_seq {
                 self.skipped.gap(seq - self.next_seq);
                 self.next_seq = seq;
-                self.tuples.clear();
+                self.reading.tuples.clear();
                 self.leave_out();
             }
-            let row = self.rows[table as usize];
-            let read = match self.row(table, row, seq) {
+            let read = match self.row(table, order) {
                 Ok(read) => read,
                 Err(error) => {
                     match error.downcast::<Unknown>() {
@@ -245,10 +192,10 @@ impl Decoder {
                         Err(error) => {
                             self.skipped.unreadable(table, &error);
                             // Later rows may leave out addresses that this one had: better none than another's.
-                            self.tuples.clear();
+                            self.reading.tuples.clear();
                         }
                     }
-                    self.skip(table, row, seq);
+                    self.skip(order);
                     self.leave_out();
                     None
                 }
@@ -259,108 +206,61 @@ impl Decoder {
                 bail!("has rows that are not in order");
             }
             self.heads[table as usize] = next;
-            if let Some((mut event, restated)) = read {
-                match &mut event {
-                    Input::Start { .. } => self.has_started = true,
-                    Input::CensusBegin { .. } => self.is_census_cut = false,
-                    Input::CensusEnd { complete, .. } => *complete &= !self.is_census_cut,
-                    _ => {}
-                }
-                if !restated {
-                    self.next_seq = seq.saturating_add(1);
-                }
-                self.connections += u64::from(table == Table::Connections);
-                return Ok(Next::Event(event));
+            if let Some(event) = read {
+                return Ok(Next::Event(self.give(event, order, table)));
             }
         }
     }
 
-    /// An event was left out.
-    fn leave_out(&mut self) {
-        self.is_census_cut = true;
-        self.is_blind |= !self.has_started;
-    }
-
-    /// Passes over an Input that cannot be read, for which nothing else is missing.
-    fn skip(&mut self, table: Table, row: usize, seq: u64) {
-        if !self.is_restated(table, row) {
-            self.next_seq = self.next_seq.max(seq.saturating_add(1));
+    /// Reads one row. Not every one is an event.
+    fn row(&mut self, table: Table, order: Order) -> anyhow::Result<Option<Input>> {
+        let read = self.tables[table as usize].read(self.rows[table as usize], &mut self.reading)?;
+        if is_restated(order) && !self.is_wanted(matches!(read, Read::Event(Input::Start { .. }))) {
+            return Ok(None);
         }
-    }
-
-    /// Reads one row. Not every one is an Input; one that is may have been told before.
-    fn row(&mut self, table: Table, row: usize, seq: u64) -> anyhow::Result<Option<(Input, bool)>> {
-        let gone = "there are no rows";
-        Ok(match table {
-            Table::Samples => {
-                let sample = self.readers.samples.as_ref().context(gone)?.sample(row, self.clock)?;
-                match sample.clock {
-                    Some(clock) => (self.clock, self.is_blind) = (clock, false),
-                    None => self.has_a_clock()?,
+        Ok(match read {
+            Read::Reference => None,
+            Read::Event(event) => Some(event),
+            Read::Part(part) => {
+                match &mut self.pending {
+                    Some(pending) => part.add_to(&mut pending.event)?,
+                    None => self.pending = Some(Pending { order, table, event: part.begin() }),
                 }
-                let is_start = matches!(sample.input, Input::Start { .. });
-                (!sample.restated || self.is_wanted(is_start)).then_some((sample.input, sample.restated))
-            }
-            Table::Processes => match self.readers.processes.as_ref().context(gone)?.told(row)? {
-                processes::Told::Owner(id, owner) => {
-                    if self.owners.is_empty() {
-                        self.first_owner = id;
-                    }
-                    let at = id.wrapping_sub(self.first_owner) as usize;
-                    if at < self.owners.len() || at >= MOST_OWNERS.min(self.owners.len() + MOST_MISSING) {
-                        bail!("the number of a process is not in order");
-                    }
-                    // In between were rows that could not be read.
-                    self.owners.resize(at, None);
-                    self.owners.push(Some(owner));
-                    None
-                }
-                processes::Told::Input(input, restated) => {
-                    (!restated || self.is_wanted(false)).then_some((input, restated))
-                }
-            },
-            Table::Connections => {
-                self.has_a_clock()?;
-                let reader = self.readers.connections.as_ref().context(gone)?;
-                let (owners, first) = (&self.owners, self.first_owner);
-                let owner = |id: u32| owners.get(id.wrapping_sub(first) as usize).copied().flatten();
-                Some((reader.input(row, self.clock, &mut self.tuples, owner)?, false))
-            }
-            Table::Sockets => {
-                self.has_a_clock()?;
-                let sockets = self.readers.sockets.as_ref().context(gone)?;
-                match sockets.told(row, self.clock, &mut self.tuples)? {
-                    sockets::Told::Whole(input) => {
-                        let restated = sockets.is_restated(row);
-                        (!restated || self.is_wanted(false)).then_some((input, restated))
-                    }
-                    sockets::Told::Row(row) => {
-                        match &mut self.pending {
-                            Some((_, Pending::Rows(rows))) => rows.push(row),
-                            Some(_) => bail!("rows of one Input differ"),
-                            None => self.pending = Some((seq, Pending::Rows(vec![row]))),
-                        }
-                        None
-                    }
-                    sockets::Told::Gone(cookie) => {
-                        match &mut self.pending {
-                            Some((_, Pending::Gone(cookies))) => cookies.push(cookie),
-                            Some(_) => bail!("rows of one Input differ"),
-                            None => self.pending = Some((seq, Pending::Gone(vec![cookie]))),
-                        }
-                        None
-                    }
-                }
+                None
             }
         })
     }
 
-    /// Fails while no time can be read.
-    fn has_a_clock(&self) -> anyhow::Result<()> {
-        if self.is_blind {
-            bail!("its time is not known: the start of the trace cannot be read");
+    /// Gives out an event. One of which something was left out does not claim to be complete.
+    fn give(&mut self, mut event: Input, order: Order, table: Table) -> Input {
+        match &mut event {
+            Input::Start { .. } => self.has_started = true,
+            Input::CensusBegin { .. } => self.is_census_cut = false,
+            Input::CensusEnd { complete, .. } => *complete &= !self.is_census_cut,
+            Input::Holders { complete, .. } => *complete &= self.left_out != Some(order),
+            _ => {}
         }
-        Ok(())
+        if !is_restated(order) {
+            self.next_seq = order.0.saturating_add(1);
+        }
+        self.connections += u64::from(table == Table::Connections);
+        event
+    }
+
+    /// Something was left out.
+    fn leave_out(&mut self) {
+        self.is_census_cut = true;
+        if !self.has_started {
+            self.reading.lose_clock();
+        }
+    }
+
+    /// Passes over a row that cannot be read, for which nothing else is missing.
+    fn skip(&mut self, order: Order) {
+        self.left_out = Some(order);
+        if !is_restated(order) {
+            self.next_seq = self.next_seq.max(order.0.saturating_add(1));
+        }
     }
 
     fn is_wanted(&self, is_start: bool) -> bool {

@@ -1,42 +1,46 @@
-//! Recordings: a directory of Inputs, written while tracing and read back by the commands that come after.
+//! Recordings: a directory of events, written while tracing and read back by the commands that come after.
 //!
-//! `NAME.twt/` holds for each segment of the recording and each of the four tables (see `tables`) a Parquet file,
+//! `NAME.twt/` holds for each segment of the recording and each table (see `tables`) a Parquet file,
 //! `TABLE-NNNN.parquet`. The segment that is being written is an Arrow IPC stream, `TABLE-NNNN.arrows`, with sums in
 //! `TABLE-NNNN.sums` that say how far it is whole (`tail`). `recording.json` names the sealed segments, with size and
 //! sum of each file (`manifest`). Every file says in its metadata which recording, table and segment it is part of
 //! (`schema::Label`).
 //!
-//! Every Input has a number, `seq`, which its rows carry in whatever tables they are: read in the order of numbers the
-//! four tables give back the Inputs as they were, field by field. Numbers have no gaps, so that what is missing is
-//! noticed. A segment can be read without those before it: it tells again, in rows that are marked `restated`, what
-//! they told and still holds.
+//! Every event has a number, `seq`, which its rows carry in whatever tables they are: read in the order of numbers the
+//! tables give back the events as they were, field by field. Numbers have no gaps, so that what is missing is noticed. A
+//! segment can be read without those before it: it repeats, in rows that are marked `restated`, what they reported and
+//! still holds.
 //!
 //! # Evolution
 //! The number of the schema stays as long as versions can read each other's recordings.
 //! * A column that may be null may be added. Who does not know it does not read it; where it is missing every row
-//!   reads as null, which must mean "not told".
+//!   reads as null, which must mean "not reported".
 //! * No column is renamed, changes its type or its meaning, or is left out. A column that was never null stays so.
-//! * Words (of `kind`, `role`, `state` and so on) are added only together with a new number: who does not know a word
-//!   cannot tell what its row means. From number 2 on, rows with a word that is not known are left out and named as a
+//! * Words (of `kind`, `role`, `state` and so on) and tables are added only together with a new number: who does not know
+//!   a word cannot tell what its row means. One exception: rows with a word that is not known are left out and named as a
 //!   loss (`skipped`), so that a kind of row which nothing else depends on may be added without a number. Its addresses,
 //!   if it has any, are remembered for later rows of the same cookie like those of every row (`tuples`).
 //! * The manifest's fields follow the rules of columns.
 //!
 //! With a new number, older versions say who wrote the recording and that they must be upgraded; newer versions go on
-//! to read every number that there was. With 2 came rows of kind `bind_failed`, `bound_connect` and `holders`, the flags
-//! `bound_port`, `bound_address` and `reuse`, and the states `established`, `close_wait`, `fin_wait2_open` and `bound`.
+//! to read every number that there was.
 
 mod clock;
 mod columns;
 mod decoder;
+mod dictionary;
 mod encoder;
 pub mod export;
 mod guard;
 mod manifest;
+mod numbers;
+mod order;
 mod pages;
+mod part;
 mod pass;
 mod place;
 pub mod reader;
+mod remembered;
 pub mod replay;
 mod rows;
 mod schema;
@@ -45,6 +49,7 @@ mod sealer;
 mod skipped;
 mod stream;
 mod streams;
+mod table;
 mod tables;
 mod tail;
 mod tuples;

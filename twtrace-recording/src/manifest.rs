@@ -2,7 +2,8 @@
 
 use super::describe;
 use super::place::{MANIFEST, Place};
-use super::schema::{End, SCHEMA, TABLES, Table, WRITER, check_schema};
+use super::schema::{End, SCHEMA, WRITER, check_schema};
+use super::tables::{TABLES, Table};
 use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;

@@ -1,8 +1,9 @@
 //! One pass over a recording.
 
 use super::decoder::{Decoder, Next, Restated};
-use super::schema::{Form, Table};
+use super::schema::Form;
 use super::stream::Part;
+use super::tables::Table;
 use super::{Loss, loss};
 use std::sync::mpsc::Receiver;
 use twtrace_core::input::Input;
@@ -140,7 +141,7 @@ mod tests {
 
     use super::*;
     use crate::encoder::Encoder;
-    use crate::stream::seqs;
+    use crate::order::Orders;
     use std::sync::mpsc::sync_channel;
     use twtrace_core::input::{HostFacts, Life, TracingFacts, Tuple};
 
@@ -172,7 +173,7 @@ mod tests {
         for (table, batch) in Table::ALL.into_iter().zip(encoder.take().unwrap()) {
             match batch.filter(|_| without != Some(table)) {
                 Some(batch) => {
-                    open.push((*seqs(&batch).unwrap().values().last().unwrap(), table));
+                    open.push((*Orders::of(&batch).unwrap().seqs().last().unwrap(), table));
                     parts.push(Part::Rows(table, batch));
                 }
                 None => parts.push(Part::Over(table)),

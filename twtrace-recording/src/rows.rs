@@ -2,9 +2,9 @@
 
 use super::guard::guarded;
 use super::reader::Recording;
-use super::schema::Table;
 use super::sealed::Columns;
 use super::stream::{Planned, Segment};
+use super::tables::Table;
 use super::{Loss, loss};
 use anyhow::bail;
 use arrow_array::{RecordBatch, new_null_array};

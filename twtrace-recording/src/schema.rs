@@ -1,14 +1,14 @@
-//! What is the same in every file: the tables, and the label that says what a file belongs to.
+//! What is the same in every file: its name, and the label that says what it belongs to.
 
-use super::tables::{connections::Connections, processes::Processes, samples::Samples, sockets::Sockets};
+use super::tables::Table;
 use anyhow::Context as _;
-use arrow_schema::{Field, Schema, SchemaRef};
+use arrow_schema::SchemaRef;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 /// Version of the format. Additions keep it: see [`super`] for the rules.
-pub(super) const SCHEMA: u32 = 2;
+pub(super) const SCHEMA: u32 = 1;
 
 /// Who writes.
 pub(super) const WRITER: &str = concat!("twtrace ", env!("CARGO_PKG_VERSION"));
@@ -16,60 +16,7 @@ pub(super) const WRITER: &str = concat!("twtrace ", env!("CARGO_PKG_VERSION"));
 /// Key of the label in a file's metadata.
 pub(super) const LABEL: &str = "twtrace";
 
-/// Number of tables.
-pub(super) const TABLES: usize = 4;
-
-/// A table. Of rows of one Input, those of an earlier table come first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Table {
-    /// Figures of the kernel and of the trace, and the frame of censuses.
-    Samples,
-    /// Processes that opened or closed connections, and users.
-    Processes,
-    /// Connections that ended, and calls that failed at once.
-    Connections,
-    /// What censuses saw of sockets, and how timewait sockets ended.
-    Sockets,
-}
-
 impl Table {
-    pub(super) const ALL: [Self; TABLES] = [Self::Samples, Self::Processes, Self::Connections, Self::Sockets];
-
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Samples => "samples",
-            Self::Processes => "processes",
-            Self::Connections => "connections",
-            Self::Sockets => "sockets",
-        }
-    }
-
-    /// Columns.
-    pub(crate) fn schema(self) -> &'static SchemaRef {
-        static SCHEMAS: LazyLock<[SchemaRef; TABLES]> = LazyLock::new(|| {
-            let fields: [Vec<Field>; TABLES] =
-                [Samples::fields(), Processes::fields(), Connections::fields(), Sockets::fields()];
-            fields.map(|fields| Arc::new(Schema::new(fields)))
-        });
-        &SCHEMAS[self as usize]
-    }
-
-    /// Whether a column is read back.
-    pub(super) fn reads(self, column: &str) -> bool {
-        match self {
-            Self::Samples => Samples::reads(column),
-            Self::Processes => Processes::reads(column),
-            Self::Connections => Connections::reads(column),
-            Self::Sockets => Sockets::reads(column),
-        }
-    }
-
-    /// Whether rows that a segment repeats come before all others of the same number.
-    pub(super) fn repeats_first(self) -> bool {
-        matches!(self, Self::Samples | Self::Sockets)
-    }
-
     /// File name of a segment's part.
     pub(super) fn file(self, segment: u32, form: Form) -> String {
         format!("{}-{segment:04}.{}", self.name(), form.extension())
@@ -119,7 +66,7 @@ pub(super) struct Label {
     pub(super) id: String,
     pub(super) table: Table,
     pub(super) segment: u32,
-    /// Number of the segment's first Input.
+    /// Number of the segment's first event.
     pub(super) first_seq: u64,
     /// Wall clock of its first moment, microseconds since the Unix epoch.
     pub(super) first_us: i64,
@@ -131,7 +78,7 @@ pub(super) struct Label {
 /// Where a segment ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct End {
-    /// Number of the next segment's first Input.
+    /// Number of the next segment's first event.
     pub(super) next_seq: u64,
     /// Wall clock of its last moment, microseconds since the Unix epoch.
     pub(super) last_us: i64,

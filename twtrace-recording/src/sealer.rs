@@ -2,8 +2,9 @@
 
 use super::manifest::{Manifest, SealedFile, Segment};
 use super::place::Place;
-use super::schema::{End, Form, Label, Table};
+use super::schema::{End, Form, Label};
 use super::sealed;
+use super::tables::Table;
 use super::tail::Tail;
 use super::writer::{Keep, Shared};
 use anyhow::{Context as _, bail};

@@ -1,7 +1,8 @@
 //! Rows that were left out, by what was wrong with them: each is counted, and the segment's losses say so.
 
 use super::Loss;
-use super::schema::{Form, TABLES, Table};
+use super::schema::Form;
+use super::tables::{TABLES, Table};
 
 /// Words that are named; damage could make up any number of them.
 const NAMED: usize = 4;
@@ -94,8 +95,8 @@ mod tests {
     use arrow_array::{ArrayRef, DictionaryArray, RecordBatch, StringArray};
     use std::sync::Arc;
     use twtrace_core::input::{
-        BindFailed, Binding, CensusRow, CensusState, Comm, Holder, HostFacts, Input, KernelFacts, Life, Owner,
-        ProcessKey, Role, TracingFacts, Tuple,
+        BindFailed, Binding, CensusRow, CensusState, Comm, Holder, HostFacts, Input, Life, Owner, ProcessKey, Role,
+        TracingFacts, Tuple,
     };
 
     const START_NS: u64 = 5_000_000_000_000;
@@ -200,11 +201,13 @@ mod tests {
         let census = Input::CensusRows(vec![row(9, CensusState::Open), row(10, CensusState::Bound)]);
         let all_bound = Input::CensusRows(vec![row(11, CensusState::Bound)]);
         let reset = Input::ResetSent { cookie: 5, tuple: tuple(5), life: 0, at_ns: START_NS + 8_000 };
+        let named = Input::Namespace { netns: 1, name: "shop".into(), refused: None };
+        let gone = Input::NamespaceGone { netns: 2 };
         let inputs =
-            [start(), bound(5, 5), bind_failed(), census, all_bound, holders(2), reset.clone(), life(6, 6), holders(3)];
+            [start(), bound(5, 5), bind_failed(), census, all_bound, gone, reset.clone(), life(6, 6), named.clone()];
         let mut window = encode(&mut Encoder::default(), &inputs);
         for (table, column, from, to) in [
-            (Table::Samples, "kind", "holders", "keepers"),
+            (Table::Host, "kind", "namespace_gone", "namespace_lost"),
             (Table::Connections, "kind", "bind_failed", "listen\u{1b}_failed"),
             (Table::Sockets, "kind", "bound_connect", "bound_listen"),
             (Table::Sockets, "state", "bound", "unbound"),
@@ -214,14 +217,14 @@ mod tests {
         }
         let (found, losses) = decode(window, 0, 9, Restated::Known);
         // The reset's row has no addresses: they are those of a row that is not known.
-        assert_eq!(found, [start(), Input::CensusRows(vec![row(9, CensusState::Open)]), reset, life(6, 6)]);
+        assert_eq!(found, [start(), Input::CensusRows(vec![row(9, CensusState::Open)]), reset, life(6, 6), named]);
         let said: Vec<String> = losses.iter().map(|loss| format!("{} {}", loss.file, loss.what)).collect();
         let rest = "with words that this version does not know";
         let then = "left out: upgrade twtrace to read them";
         assert_eq!(
             said,
             [
-                format!("samples-0003.parquet has 2 rows {rest} (\"keepers\"); they are {then}"),
+                format!("host-0003.parquet has 1 row {rest} (\"namespace_lost\"); they are {then}"),
                 format!("connections-0003.parquet has 1 row {rest} (\"listen\\u{{1b}}_failed\"); they are {then}"),
                 format!("sockets-0003.parquet has 3 rows {rest} (\"bound_listen\", \"unbound\"); they are {then}"),
             ]
@@ -261,7 +264,7 @@ mod tests {
     fn without_a_start_no_time_is_made_up() {
         let inputs = [start(), closed_by(1), closed_by(2)];
         let mut window = encode(&mut Encoder::default(), &inputs);
-        window[Table::Samples as usize] = None;
+        window[Table::Host as usize] = None;
         let (found, losses) = decode(window, 0, 3, Restated::Known);
         assert_eq!(found, []);
         assert!(losses[0].what.contains("2 rows that cannot be read (its time is not known"), "{losses:?}");
@@ -283,6 +286,43 @@ mod tests {
     }
 
     #[test]
+    fn search_for_owners_of_which_rows_were_left_out_is_not_complete() {
+        let Input::Holders { at_ns, rows, .. } = holders(1) else { unreachable!() };
+        let of = |address: [u8; 4]| Holder { remote_addr: address.into(), ..rows[0].clone() };
+        let found = |complete, rows: &[[u8; 4]]| {
+            let rows = rows.iter().map(|address| of(*address)).collect();
+            Input::Holders { at_ns, complete, rows }
+        };
+        let (one, other, third) = ([10, 0, 0, 1], [10, 0, 0, 2], [10, 0, 0, 3]);
+        // The first row, one in the middle, all of a search; and one that has none besides.
+        let searches =
+            [found(true, &[one, other]), found(true, &[other, one, third]), found(true, &[one]), found(true, &[])];
+        let inputs: Vec<Input> = std::iter::once(start()).chain(searches).collect();
+        let mut window = encode(&mut Encoder::default(), &inputs);
+        assert_eq!(decode(window.clone(), 0, 5, Restated::Known), (inputs, Vec::new()));
+        let owners = window[Table::Owners as usize].as_mut().unwrap();
+        *owners = reworded(owners, "remote_addr", "10.0.0.1", "nowhere");
+        let (left, losses) = decode(window, 0, 5, Restated::Known);
+        assert_eq!(left, [start(), found(false, &[other]), found(false, &[other, third]), found(true, &[])]);
+        assert_eq!((losses.len(), losses[0].file.as_str()), (1, "owners-0003.parquet"));
+        assert!(losses[0].what.starts_with("has 3 rows that cannot be read (an address that is none"), "{losses:?}");
+    }
+
+    #[test]
+    fn search_that_is_repeated_is_not_mixed_with_the_one_that_follows() {
+        let none = Input::Holders { at_ns: START_NS + 3_000, complete: false, rows: Vec::new() };
+        for [before, after] in [[holders(1), holders(2)], [none.clone(), holders(2)], [holders(1), none]] {
+            let mut encoder = Encoder::default();
+            encode(&mut encoder, &[start(), before.clone()]);
+            encoder.begin_segment().unwrap();
+            let window = encode(&mut encoder, std::slice::from_ref(&after));
+            let (found, losses) = decode(window.clone(), 2, 3, Restated::First);
+            assert_eq!((&found[1..], losses), (&[before, after.clone()][..], Vec::new()));
+            assert_eq!(decode(window, 2, 3, Restated::Known), (vec![after], Vec::new()));
+        }
+    }
+
+    #[test]
     fn what_comes_after_missing_rows_is_kept() {
         let reset = |cookie| Input::ResetSent { cookie, tuple: tuple(cookie as u16), life: 0, at_ns: START_NS + 8_000 };
         let inputs = [start(), closed_by(1), closed_by(2), closed_by(3), reset(1), closed_by(4)];
@@ -297,40 +337,6 @@ mod tests {
         assert!(said[0].starts_with("sockets-0003.parquet has 1 row that cannot be read ("), "{said:?}");
         // One in between, and two at the end.
         assert_eq!(said[1], "connections-0003.parquet is not complete: 3 events of this segment are missing");
-    }
-
-    #[test]
-    fn columns_that_earlier_versions_lacked_read_as_none() {
-        let facts = KernelFacts {
-            time_wait: 3,
-            tw_reuse_delay_ms: Some(0),
-            timestamps: Some(2),
-            fin_timeout_s: Some(60),
-            ..KernelFacts::default()
-        };
-        let kernel = |facts: &KernelFacts| Input::Kernel { netns: 1, facts: facts.clone() };
-        let reset = Input::ResetSent { cookie: 5, tuple: tuple(5), life: 0, at_ns: START_NS + 8_000 };
-        let inputs = [start(), kernel(&facts), life(5, 5), reset.clone()];
-        let window = encode(&mut Encoder::default(), &inputs);
-        assert_eq!(decode(window.clone(), 0, 4, Restated::Known), (inputs.to_vec(), Vec::new()));
-        let later =
-            ["restated", "tw_reuse_delay_ms", "timestamps", "fin_timeout_s", "bind_errno", "range_low", "range_high"];
-        let earlier = window.map(|batch| {
-            let batch = batch?;
-            let fields = batch.schema();
-            let kept =
-                (0..fields.fields().len()).filter(|index| !later.contains(&fields.field(*index).name().as_str()));
-            let batch = batch.project(&kept.collect::<Vec<_>>()).unwrap();
-            let words = batch.schema().index_of("flags").is_ok();
-            let flags = "established sock_dead bound_port bound_address";
-            Some(if words { reworded(&batch, "flags", flags, "established sock_dead") } else { batch })
-        });
-        let (found, losses) = decode(earlier, 0, 4, Restated::Known);
-        assert_eq!(losses, []);
-        let facts = KernelFacts { tw_reuse_delay_ms: None, timestamps: None, fin_timeout_s: None, ..facts };
-        let Input::Life(unbound) = life(5, 5) else { unreachable!() };
-        let unbound = Input::Life(Box::new(Life { binding: Binding::default(), ..*unbound }));
-        assert_eq!(found, [start(), kernel(&facts), unbound, reset]);
     }
 
     #[test]

@@ -1,15 +1,16 @@
 //! The rows of a recording, table by table, decoded ahead on a thread of their own.
 
-use super::decoder::{Order, Restated};
+use super::decoder::Restated;
 use super::guard::guarded;
+use super::order::{Order, Orders};
 use super::place::Place;
-use super::schema::{Form, TABLES, Table};
+use super::schema::Form;
 use super::sealed::{Columns, Sealed};
+use super::tables::Table;
 use super::tail::{Tail, TailBatches};
 use super::{Loss, is_missing, loss};
 use anyhow::{Context as _, bail};
-use arrow_array::cast::AsArray as _;
-use arrow_array::{Array as _, RecordBatch, UInt64Array};
+use arrow_array::RecordBatch;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 use std::io;
 use std::sync::Arc;
@@ -44,7 +45,7 @@ pub(crate) struct Planned {
 
 /// What the thread hands over.
 ///
-/// Between `Segment` and `End` each table has its own run of `Rows`, closed by `Over`. The batches of the four tables
+/// Between `Segment` and `End` each table has its own run of `Rows`, closed by `Over`. The batches of the tables
 /// end at different events, and a batch may end in the middle of one. So batches are not lined up here: the decoder
 /// merges the tables row by row and waits for the table that has run out. The thread sends the batch of the table that
 /// runs out first, which is the one that the decoder waits for.
@@ -101,7 +102,8 @@ pub(super) struct Segment {
     pub(super) end_seq: u64,
     /// Rows of `connections` below that.
     connections: u64,
-    pub(super) columns: [Source; TABLES],
+    /// Of each table.
+    pub(super) columns: Vec<Source>,
 }
 
 /// One table of it.
@@ -132,12 +134,11 @@ impl Batches {
 }
 
 /// Opens all tables of a segment.
-fn each<T>(form: Form, segment: u32, open: impl Fn(Table) -> anyhow::Result<T>) -> Result<[T; TABLES], (bool, Loss)> {
+fn each<T>(form: Form, segment: u32, open: impl Fn(Table) -> anyhow::Result<T>) -> Result<Vec<T>, (bool, Loss)> {
     let one = |table: Table| {
         guarded(|| open(table)).map_err(|error| (is_missing(&error), loss(table.file(segment, form), &error)))
     };
-    let [first, second, third, fourth] = Table::ALL;
-    Ok([one(first)?, one(second)?, one(third)?, one(fourth)?])
+    Table::ALL.into_iter().map(one).collect()
 }
 
 impl Segment {
@@ -155,9 +156,10 @@ impl Segment {
                     let end_seq = tails.iter().map(Tail::next_seq).min().unwrap_or(0);
                     let connections = tails[Table::Connections as usize].rows_below(end_seq);
                     let first_seq = tails[0].label.first_seq;
-                    let columns = tails.map(|tail| {
+                    let source = |tail: Tail| {
                         Source::new(tail.table, Batches::Tail(Box::new(tail.batches())), options.batch_rows)
-                    });
+                    };
+                    let columns = tails.into_iter().map(source).collect();
                     return Ok(Self { number, form: Form::Arrows, first_seq, end_seq, connections, columns });
                 }
                 // It was sealed meanwhile.
@@ -177,7 +179,7 @@ impl Segment {
         })?;
         let (first_seq, end_seq) = (sealed[0].0, sealed[0].1);
         let connections = sealed[Table::Connections as usize].2;
-        let columns = sealed.map(|(.., source)| source);
+        let columns = sealed.into_iter().map(|(.., source)| source).collect();
         Ok(Self { number, form: Form::Parquet, first_seq, end_seq, connections, columns })
     }
 
@@ -232,19 +234,21 @@ impl Source {
             let batch = match self.rest.take() {
                 Some(rest) => rest,
                 None => match self.batches.next()? {
-                    Some(batch) if seqs(&batch)?.values().is_sorted() => batch,
+                    Some(batch) if Orders::of(&batch)?.seqs().is_sorted() => batch,
                     Some(_) => bail!("has rows that are not in order"),
                     None => break,
                 },
             };
-            if batch.num_rows() == 0 {
+            let orders = Orders::of(&batch)?;
+            if orders.seqs().is_empty() {
                 continue;
             }
             // What one table has more than another is not used.
-            let below = seqs(&batch)?.values().partition_point(|seq| *seq < end_seq);
-            let rows = below.min(self.batch_rows);
-            let Some(last) = rows.checked_sub(1) else { break };
-            let (first, last) = (order(self.table, &batch, 0)?, order(self.table, &batch, last)?);
+            let rows = orders.seqs().partition_point(|seq| *seq < end_seq).min(self.batch_rows);
+            let (Some(first), Some(last)) = (orders.get(0), rows.checked_sub(1).and_then(|last| orders.get(last)))
+            else {
+                break;
+            };
             if first < self.last || last < first {
                 bail!("has rows that are not in order");
             }
@@ -257,18 +261,4 @@ impl Source {
         (self.is_over, self.rest) = (true, None);
         Ok(None)
     }
-}
-
-pub(super) fn seqs(batch: &RecordBatch) -> anyhow::Result<&UInt64Array> {
-    let column = batch.column_by_name("seq").context("has no column seq")?;
-    column.as_any().downcast_ref().context("has a column seq of another type")
-}
-
-/// Where a row of a batch is.
-fn order(table: Table, batch: &RecordBatch, row: usize) -> anyhow::Result<Order> {
-    let is_repeated = || {
-        let column = batch.column_by_name("restated").and_then(|column| column.as_boolean_opt());
-        column.is_some_and(|restated| restated.is_valid(row) && restated.value(row))
-    };
-    Ok((seqs(batch)?.value(row), !(table.repeats_first() && is_repeated())))
 }

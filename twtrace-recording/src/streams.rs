@@ -1,8 +1,9 @@
 //! The thread that appends hand-overs to the streams of the open segment.
 
 use super::place::{Lock, Place};
-use super::schema::{End, Label, TABLES, Table};
+use super::schema::{End, Label};
 use super::sealer::{Job, Over};
+use super::tables::{TABLES, Table};
 use super::tail::TailWriter;
 use super::writer::{Shared, unix_us};
 use anyhow::bail;

@@ -5,7 +5,8 @@
 //! Each entry's own sum goes on from the one before, so that none can be changed, left out or taken from elsewhere.
 
 use super::place::{Place, is_linked};
-use super::schema::{Form, LABEL, Label, Table};
+use super::schema::{Form, LABEL, Label};
+use super::tables::Table;
 use anyhow::{Context as _, bail};
 use arrow_array::RecordBatch;
 use arrow_buffer::Buffer;
@@ -324,16 +325,16 @@ mod tests {
 
     /// A stream whose sums are right, whatever is in it.
     fn stream(place: &Place, change: impl FnOnce(&mut Vec<u8>)) {
-        let label = Label::new("me", Table::Samples, 1, (0, 0));
+        let label = Label::new("me", Table::Host, 1, (0, 0));
         let mut writer = TailWriter::create(place, &label).unwrap();
         let mut encoder = Encoder::default();
-        for at_ns in 0..50 {
-            encoder.push(&Input::Tick { at_ns: at_ns * 1000 }).unwrap();
-            encoder.push(&Input::Namespace { netns: 1, name: "name".to_owned(), refused: None }).unwrap();
+        for netns in 0..50 {
+            encoder.push(&Input::Namespace { netns, name: "name".to_owned(), refused: None }).unwrap();
+            encoder.push(&Input::NamespaceGone { netns }).unwrap();
         }
-        let [samples, ..] = encoder.take().unwrap();
-        let mut entry = writer.append(samples.as_ref(), encoder.seq(), 0).unwrap();
-        let name = Table::Samples.file(1, Form::Arrows);
+        let [host, ..] = encoder.take().unwrap();
+        let mut entry = writer.append(host.as_ref(), encoder.seq(), 0).unwrap();
+        let name = Table::Host.file(1, Form::Arrows);
         let mut bytes = place.read_small(&name, 1 << 20).unwrap();
         change(&mut bytes);
         place.remove(&name).unwrap();
@@ -343,7 +344,7 @@ mod tests {
     }
 
     fn read(place: &Place) -> anyhow::Result<Option<RecordBatch>> {
-        guarded(|| Tail::open(place, Some("me"), Table::Samples, 1)?.batches().next())
+        guarded(|| Tail::open(place, Some("me"), Table::Host, 1)?.batches().next())
     }
 
     #[test]
@@ -383,7 +384,7 @@ mod tests {
             stream(&place, |bytes| length = bytes.len());
             length
         };
-        let bytes = place.read_small(&Table::Samples.file(1, Form::Arrows), 1 << 20).unwrap();
+        let bytes = place.read_small(&Table::Host.file(1, Form::Arrows), 1 << 20).unwrap();
         for at in (0..length - 8).step_by(8) {
             let mut claims = bytes.clone();
             claims[at..at + 8].copy_from_slice(&(i64::MAX / 2).to_le_bytes());

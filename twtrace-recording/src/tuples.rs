@@ -1,6 +1,7 @@
 //! Addresses and ports: their columns, and which of them need no second writing.
 
-use super::columns::{Flag, Meanings, Meant, Opt, OptReader, Words, WordsReader};
+use super::columns::{Flag, Opt, OptReader};
+use super::dictionary::{Meanings, Meant, Words, WordsReader};
 use super::words;
 use anyhow::{Context as _, anyhow};
 use arrow_array::types::{UInt16Type, UInt32Type};
@@ -138,3 +139,18 @@ impl TupleRows {
         }))
     }
 }
+
+/// Takes the columns of a tuple away from the rows of a table.
+macro_rules! take_tuple {
+    ($rows:ident, $addresses:expr) => {
+        crate::tuples::TupleRows::new(
+            &mut $addresses,
+            $rows.netns.take(),
+            ($rows.local_addr.take(), $rows.remote_addr.take()),
+            ($rows.local_port.take(), $rows.remote_port.take()),
+            $rows.v4_mapped.take(),
+        )
+    };
+}
+
+pub(super) use take_tuple;

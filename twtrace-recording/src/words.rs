@@ -27,13 +27,13 @@ words!(role, parse_role, Role,
 words!(cause, parse_cause, TimewaitCause,
     TimewaitCause::Expired => "expired" => TimewaitCause::Expired,
     TimewaitCause::Reused => "reused" => TimewaitCause::Reused,
-    TimewaitCause::Killed => "killed" => TimewaitCause::Killed,
+    TimewaitCause::Killed => "ended_early" => TimewaitCause::Killed,
 );
 
 words!(timewait, parse_timewait, Timewait,
     Timewait::Made { fin_wait2: false } => "time_wait" => Timewait::Made { fin_wait2: false },
     Timewait::Made { fin_wait2: true } => "fin_wait2" => Timewait::Made { fin_wait2: true },
-    Timewait::Refused => "refused" => Timewait::Refused,
+    Timewait::Refused => "overflowed" => Timewait::Refused,
 );
 
 words!(state, parse_state, TcpState,

@@ -8,9 +8,9 @@ use super::Fault;
 use super::encoder::Encoder;
 use super::manifest::Manifest;
 use super::place::Place;
-use super::schema::Table;
 use super::sealer::Sealer;
 use super::streams::{HandOver, Order, Streams, stand_back};
+use super::tables::Table;
 use anyhow::{Context as _, bail};
 use std::fs::File;
 use std::io::Read as _;
@@ -35,7 +35,7 @@ const WAITING_SEGMENTS: usize = 4;
 /// A segment is over with so many rows of `connections` ([`Batching`]) or of `sockets`, with so many processes, or after
 /// so long.
 const SEGMENT_SOCKETS: u64 = 4_000_000;
-const SEGMENT_OWNERS: usize = 65_536;
+const SEGMENT_PROCESSES: usize = 65_536;
 const SEGMENT_NS: u64 = 600_000_000_000;
 
 /// With a limit, segments are so much smaller that this many make it up.
@@ -311,7 +311,7 @@ impl Recorder {
         };
         connections >= self.batching.segment_connections
             || sockets >= SEGMENT_SOCKETS
-            || self.encoder.owners() >= SEGMENT_OWNERS
+            || self.encoder.processes() >= SEGMENT_PROCESSES
             || at_ns.saturating_sub(since_ns) >= longest_ns
             || self.shared.open_bytes.load(Relaxed) >= largest_bytes
     }

@@ -15,6 +15,7 @@ use std::time::Duration;
 use twtrace_core::snapshot::GroupBy;
 use twtrace_core::state::Filter;
 use twtrace_probe::kernel::load::LoadOptions;
+use twtrace_recording::export::Table;
 use twtrace_recording::writer::Keep;
 use twtrace_view::order::Sort;
 
@@ -302,8 +303,8 @@ pub struct ExportArgs {
     pub output: Option<PathBuf>,
 
     /// Which table
-    #[arg(long, value_enum, value_name = "TABLE", default_value_t)]
-    pub table: ExportTable,
+    #[arg(long, value_name = "TABLE", value_parser = parse::tables(), default_value = Table::Connections.name())]
+    pub table: Table,
 
     /// Only what happened from this moment on: 2026-09-21T14:13:20Z, 14:13:20 (UTC), +90s from the start, -5m from the
     /// end
@@ -313,20 +314,6 @@ pub struct ExportArgs {
     /// Only what happened before this moment
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     pub to: Option<TimeSpec>,
-}
-
-/// Table of a recording.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum ExportTable {
-    /// Ended connections and failed connects, with their processes
-    #[default]
-    Connections,
-    /// What censuses saw of sockets, and how timewait sockets ended
-    Sockets,
-    /// Kernel figures, the trace's own counters, network namespaces, the frame of censuses
-    Samples,
-    /// Processes and users
-    Processes,
 }
 
 /// Form of an exported file.

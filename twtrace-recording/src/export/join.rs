@@ -80,7 +80,7 @@ impl Processes {
             });
             let started = start_ns.as_primitive::<UInt64Type>();
             match (kind, number(pid, row), number(uid, row), number(id, row)) {
-                (Some("owner"), _, _, Some(id)) => drop(owners.insert(id, place)),
+                (Some("process"), _, _, Some(id)) => drop(owners.insert(id, place)),
                 (Some("facts"), Some(pid), ..) if !started.is_null(row) => {
                     facts.insert((pid, started.value(row)), place);
                 }

@@ -6,7 +6,7 @@ mod out;
 use crate::Loss;
 use crate::reader::Recording;
 use crate::rows::Rows;
-pub use crate::schema::Table;
+pub use crate::tables::Table;
 use arrow_array::cast::AsArray as _;
 use arrow_array::types::TimestampMicrosecondType;
 use arrow_array::{Array, BooleanArray, RecordBatch};

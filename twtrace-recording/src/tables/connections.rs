@@ -1,11 +1,13 @@
 //! Connections: lives that ended, connects that failed early, and binds that failed.
 
-use crate::clock::Clock;
-use crate::columns::{Meanings, Meant, Num, Opt, OptReader, Shown, Text, Time, Words, table};
-use crate::tuples::{Addresses, TupleColumns, TupleRows, Tuples};
+use crate::columns::{Columns, Flag, Num, Opt, OptReader, Shown, Text, Time, table};
+use crate::dictionary::{Meanings, Meant, Words};
+use crate::table::{Read, Reading, TableWriter, Writing};
+use crate::tuples::{Addresses, TupleColumns, TupleRows, take_tuple};
 use crate::words::{self, LifeFlags, Path};
 use anyhow::{Context as _, bail};
 use arrow_array::types::{UInt16Type, UInt32Type, UInt64Type};
+use arrow_array::{RecordBatch, UInt64Array};
 use std::net::IpAddr;
 use twtrace_core::connection::{Outcome, judge};
 use twtrace_core::input::{
@@ -18,21 +20,22 @@ const STEPS: usize = 7;
 
 table! {
     /// One row a connection.
-    Connections, Rows {
-        /// Number of its Input.
+    Builder, Rows {
+        /// Number of its event.
         seq: Num<UInt64Type>,
         /// When it ended.
         time: Time,
         time_ns: Opt<UInt16Type>,
         kind: Words<&'static str>,
         cookie: Num<UInt64Type>,
-        life: Num<UInt32Type>,
+        /// Which connection of the same socket, from 0.
+        connection_index: Num<UInt32Type>,
         netns: Opt<UInt32Type>,
         local_addr: Words<IpAddr>,
         local_port: Opt<UInt16Type>,
         remote_addr: Words<IpAddr>,
         remote_port: Opt<UInt16Type>,
-        v4_mapped: crate::columns::Flag,
+        v4_mapped: Flag,
         role: Words<&'static str>,
         /// See [`words::write_path`].
         path: Words<Vec<u8>>,
@@ -44,7 +47,7 @@ table! {
         step5_us: Opt<UInt64Type>,
         step6_us: Opt<UInt64Type>,
         step7_us: Opt<UInt64Type>,
-        /// Monotonic nanoseconds of all transitions, where steps do not tell them.
+        /// Monotonic nanoseconds of all transitions, where steps do not give them.
         times_ns: Text,
         flags: Words<LifeFlags>,
         sk_err: Num<UInt16Type>,
@@ -69,14 +72,33 @@ table! {
         closer_pid: Shown<Opt<UInt32Type>>,
         closer_command: Shown<Words<Comm>>,
         outcome: Shown<Words<&'static str>>,
-        outcome_known: Shown<Words<&'static str>>,
+        outcome_provenance: Shown<Words<&'static str>>,
     }
 }
 
-/// A process with its number in the table of processes.
-pub(crate) type Numbered<'a> = (u32, &'a Owner);
+/// Takes connections.
+pub(crate) type Writer = Builder;
 
-impl Connections {
+impl TableWriter for Builder {
+    fn columns(&mut self) -> &mut dyn Columns {
+        self
+    }
+
+    fn push(&mut self, event: &Input, writing: &mut Writing) -> anyhow::Result<()> {
+        match event {
+            Input::Life(life) => {
+                self.life(life, writing);
+                writing.tuples.insert(life.cookie, &life.tuple);
+            }
+            Input::ConnectFailed(failed) => self.connect_failed(failed, writing),
+            Input::BindFailed(failed) => self.bind_failed(failed, writing),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+impl Builder {
     fn steps(&mut self) -> [&mut Opt<UInt64Type>; STEPS] {
         [
             &mut self.step1_us,
@@ -100,15 +122,16 @@ impl Connections {
         }
     }
 
-    fn owners(&mut self, opener: Option<Numbered<'_>>, closer: Option<Numbered<'_>>) {
-        for (owner, number, pid, command) in [
-            (opener, &mut self.opener, &mut self.opener_pid.0, &mut self.opener_command.0),
-            (closer, &mut self.closer, &mut self.closer_pid.0, &mut self.closer_command.0),
+    fn processes(&mut self, opener: Option<&Owner>, closer: Option<&Owner>, writing: &Writing) {
+        self.opener.push(writing.opener);
+        self.closer.push(writing.closer);
+        for (owner, pid, command) in [
+            (opener, &mut self.opener_pid.0, &mut self.opener_command.0),
+            (closer, &mut self.closer_pid.0, &mut self.closer_command.0),
         ] {
-            number.push(owner.map(|(number, _)| number));
-            pid.push(owner.map(|(_, owner)| owner.key.tgid));
+            pid.push(owner.map(|owner| owner.key.tgid));
             match owner {
-                Some((_, owner)) => {
+                Some(owner) => {
                     command.push(&owner.comm, |out| out.append_value(String::from_utf8_lossy(owner.comm.bytes())));
                 }
                 None => command.push_null(),
@@ -116,21 +139,18 @@ impl Connections {
         }
     }
 
-    pub(crate) fn life(
-        &mut self,
-        seq: u64,
-        clock: Clock,
-        life: &Life,
-        opener: Option<Numbered<'_>>,
-        closer: Option<Numbered<'_>>,
-    ) {
-        let (time, rest) = clock.split(life.end_ns);
-        self.seq.push(seq);
+    fn at(&mut self, at_ns: u64, writing: &Writing) {
+        let (time, rest) = writing.clock.split(at_ns);
+        self.seq.push(writing.seq);
         self.time.push(time);
         self.time_ns.push(rest);
+    }
+
+    fn life(&mut self, life: &Life, writing: &Writing) {
+        self.at(life.end_ns, writing);
         self.kind.push_word(Some("connection"));
         self.cookie.push(life.cookie);
-        self.life.push(life.life);
+        self.connection_index.push(life.life);
         self.tuple().push(Some(&life.tuple));
         self.role.push_word(Some(words::role(life.role)));
         self.transitions(&life.transitions, life.end_ns);
@@ -148,10 +168,10 @@ impl Connections {
         self.retransmits.push(life.retransmits);
         self.range_low.push(life.binding.range.map(|(low, _)| low));
         self.range_high.push(life.binding.range.map(|(_, high)| high));
-        self.owners(opener, closer);
+        self.processes(life.opener.as_ref(), life.closer.as_ref(), writing);
         let judged = judge(life);
         self.outcome.0.push_word(Some(judged.outcome.name()));
-        self.outcome_known.0.push_word(Some(if judged.known == Known::Exact { "exact" } else { "inferred" }));
+        self.outcome_provenance.0.push_word(Some(if judged.known == Known::Exact { "exact" } else { "inferred" }));
     }
 
     fn transitions(&mut self, transitions: &[Transition], end_ns: u64) {
@@ -180,17 +200,17 @@ impl Connections {
         }
     }
 
-    pub(crate) fn connect_failed(&mut self, seq: u64, clock: Clock, failed: &ConnectFailed, opener: u32) {
+    fn connect_failed(&mut self, failed: &ConnectFailed, writing: &Writing) {
         self.kind.push_word(Some("connect_failed"));
         self.role.push_word(Some(words::role(Role::Active)));
         self.flags.push_null();
         self.connect_errno.push(failed.errno);
         self.bind_errno.push(None);
         self.outcome.0.push_word(Some(Outcome::ConnectFailed(failed.errno).name()));
-        self.failed((seq, clock, failed.at_ns), &failed.tuple, (opener, &failed.opener));
+        self.failed(failed.at_ns, &failed.tuple, &failed.opener, writing);
     }
 
-    pub(crate) fn bind_failed(&mut self, seq: u64, clock: Clock, failed: &BindFailed, owner: u32) {
+    fn bind_failed(&mut self, failed: &BindFailed, writing: &Writing) {
         self.kind.push_word(Some("bind_failed"));
         self.role.push_word(Some(words::role(Role::Unknown)));
         let flags = LifeFlags::of_bind(failed.reuse);
@@ -198,17 +218,14 @@ impl Connections {
         self.connect_errno.push(0);
         self.bind_errno.push(Some(failed.errno));
         self.outcome.0.push_word(Some("bind_failed"));
-        self.failed((seq, clock, failed.at_ns), &failed.tuple, (owner, &failed.owner));
+        self.failed(failed.at_ns, &failed.tuple, &failed.owner, writing);
     }
 
     /// The rest of a call that failed at once: there is no connection that anything could be said of.
-    fn failed(&mut self, (seq, clock, at_ns): (u64, Clock, u64), tuple: &Tuple, opener: Numbered<'_>) {
-        let (time, rest) = clock.split(at_ns);
-        self.seq.push(seq);
-        self.time.push(time);
-        self.time_ns.push(rest);
+    fn failed(&mut self, at_ns: u64, tuple: &Tuple, caller: &Owner, writing: &Writing) {
+        self.at(at_ns, writing);
         self.cookie.push(0);
-        self.life.push(0);
+        self.connection_index.push(0);
         self.tuple().push(Some(tuple));
         self.path.push_null();
         self.steps().into_iter().for_each(|step| step.push(None));
@@ -223,8 +240,8 @@ impl Connections {
         self.retransmits.push(0);
         self.range_low.push(None);
         self.range_high.push(None);
-        self.owners(Some(opener), None);
-        self.outcome_known.0.push_word(Some("exact"));
+        self.processes(Some(caller), None, writing);
+        self.outcome_provenance.0.push_word(Some("exact"));
     }
 }
 
@@ -256,8 +273,8 @@ enum Kind {
 }
 
 /// A batch that is being read.
-pub(crate) struct Reader {
-    rows: Columns,
+pub(crate) struct Batch {
+    rows: Rows,
     kind: Meant<Kind>,
     tuple: TupleRows,
     role: Meant<Role>,
@@ -266,107 +283,44 @@ pub(crate) struct Reader {
     timewait: Meant<Timewait>,
 }
 
-/// Columns that are read as they are.
-struct Columns {
-    seq: arrow_array::UInt64Array,
-    time: arrow_array::TimestampMicrosecondArray,
-    time_ns: OptReader<arrow_array::UInt16Array>,
-    cookie: arrow_array::UInt64Array,
-    life: arrow_array::UInt32Array,
-    steps: [OptReader<arrow_array::UInt64Array>; STEPS],
-    times_ns: OptReader<arrow_array::StringArray>,
-    sk_err: arrow_array::UInt16Array,
-    connect_errno: arrow_array::UInt16Array,
-    bind_errno: OptReader<arrow_array::UInt16Array>,
-    tw_before: OptReader<arrow_array::UInt32Array>,
-    tw_after: OptReader<arrow_array::UInt32Array>,
-    tw_max: OptReader<arrow_array::UInt32Array>,
-    bytes_sent: arrow_array::UInt64Array,
-    bytes_received: arrow_array::UInt64Array,
-    retransmits: arrow_array::UInt32Array,
-    range_low: OptReader<arrow_array::UInt16Array>,
-    range_high: OptReader<arrow_array::UInt16Array>,
-    opener: OptReader<arrow_array::UInt32Array>,
-    closer: OptReader<arrow_array::UInt32Array>,
-}
+impl crate::table::Batch for Batch {
+    type Words = Dictionary;
 
-impl Reader {
-    pub(crate) fn new(rows: Rows, words: &mut Dictionary) -> Self {
-        Self {
-            kind: words.kind.of(rows.kind, |word| match word {
-                "connection" => Some(Kind::Connection),
-                "connect_failed" => Some(Kind::ConnectFailed),
-                "bind_failed" => Some(Kind::BindFailed),
-                _ => None,
-            }),
-            tuple: TupleRows::new(
-                &mut words.addresses,
-                rows.netns,
-                (rows.local_addr, rows.remote_addr),
-                (rows.local_port, rows.remote_port),
-                rows.v4_mapped,
-            ),
-            role: words.role.of(rows.role, words::parse_role),
-            path: words.path.of(rows.path, words::parse_path),
-            flags: words.flags.of(rows.flags, LifeFlags::parse),
-            timewait: words.timewait.of(rows.timewait, words::parse_timewait),
-            rows: Columns {
-                seq: rows.seq,
-                time: rows.time,
-                time_ns: rows.time_ns,
-                cookie: rows.cookie,
-                life: rows.life,
-                steps: [
-                    rows.step1_us,
-                    rows.step2_us,
-                    rows.step3_us,
-                    rows.step4_us,
-                    rows.step5_us,
-                    rows.step6_us,
-                    rows.step7_us,
-                ],
-                times_ns: rows.times_ns,
-                sk_err: rows.sk_err,
-                connect_errno: rows.connect_errno,
-                bind_errno: rows.bind_errno,
-                tw_before: rows.tw_before,
-                tw_after: rows.tw_after,
-                tw_max: rows.tw_max,
-                bytes_sent: rows.bytes_sent,
-                bytes_received: rows.bytes_received,
-                retransmits: rows.retransmits,
-                range_low: rows.range_low,
-                range_high: rows.range_high,
-                opener: rows.opener,
-                closer: rows.closer,
-            },
-        }
+    fn new(batch: &RecordBatch, words: &mut Dictionary) -> anyhow::Result<Self> {
+        let mut rows = Rows::of(batch)?;
+        let kind = words.kind.of(rows.kind.take(), |word| match word {
+            "connection" => Some(Kind::Connection),
+            "connect_failed" => Some(Kind::ConnectFailed),
+            "bind_failed" => Some(Kind::BindFailed),
+            _ => None,
+        });
+        Ok(Self {
+            kind,
+            tuple: take_tuple!(rows, words.addresses),
+            role: words.role.of(rows.role.take(), words::parse_role),
+            path: words.path.of(rows.path.take(), words::parse_path),
+            flags: words.flags.of(rows.flags.take(), LifeFlags::parse),
+            timewait: words.timewait.of(rows.timewait.take(), words::parse_timewait),
+            rows,
+        })
     }
 
-    pub(crate) fn seq(&self, row: usize) -> Option<u64> {
-        self.rows.seq.values().get(row).copied()
-    }
-
-    /// The Input of a row. `owner` knows the processes.
-    pub(crate) fn input(
-        &self,
-        row: usize,
-        clock: Clock,
-        tuples: &mut Tuples,
-        owner: impl Fn(u32) -> Option<Owner>,
-    ) -> anyhow::Result<Input> {
+    fn read(&self, row: usize, reading: &mut Reading) -> anyhow::Result<Read> {
         let rows = &self.rows;
-        let at_ns = clock.join(rows.time.value(row), rows.time_ns.get(row)).context("a time of another clock")?;
+        let at_ns = reading.clock()?.join(rows.time.value(row), rows.time_ns.get(row));
+        let at_ns = at_ns.context("a time of another clock")?;
         let cookie = rows.cookie.value(row);
         // Whatever the row is, its writer has remembered the addresses.
         let tuple = self.tuple.get(row)?;
         if let Some(tuple) = &tuple {
-            tuples.insert(cookie, tuple);
+            reading.tuples.insert(cookie, tuple);
         }
         let kind = *self.kind.need(row)?;
         let tuple = tuple.context("a connection without addresses")?;
         let owner = |number: Option<u32>| {
-            number.map(|number| owner(number).context("a process that is not in the recording")).transpose()
+            number
+                .map(|number| reading.numbers.get(number).context("a process that is not in the recording"))
+                .transpose()
         };
         let opener = owner(rows.opener.get(row))?;
         let connect_errno = rows.connect_errno.value(row);
@@ -374,18 +328,15 @@ impl Reader {
             Kind::Connection => {}
             Kind::ConnectFailed => {
                 let opener = opener.context("a failed connect without a caller")?;
-                return Ok(Input::ConnectFailed(Box::new(ConnectFailed {
-                    opener,
-                    tuple,
-                    errno: connect_errno,
-                    at_ns,
-                })));
+                let failed = ConnectFailed { opener, tuple, errno: connect_errno, at_ns };
+                return Ok(Read::Event(Input::ConnectFailed(Box::new(failed))));
             }
             Kind::BindFailed => {
                 let owner = opener.context("a failed bind without a caller")?;
                 let errno = rows.bind_errno.get(row).context("the error of a failed bind is missing")?;
                 let reuse = self.flags.need(row)?.is_reuse();
-                return Ok(Input::BindFailed(Box::new(BindFailed { owner, tuple, errno, reuse, at_ns })));
+                let failed = BindFailed { owner, tuple, errno, reuse, at_ns };
+                return Ok(Read::Event(Input::BindFailed(Box::new(failed))));
             }
         }
         let tw = rows.tw_after.get(row).map(|after| {
@@ -394,7 +345,7 @@ impl Reader {
         });
         let mut life = Life {
             cookie,
-            life: rows.life.value(row),
+            life: rows.connection_index.value(row),
             role: *self.role.need(row)?,
             opener,
             closer: owner(rows.closer.get(row))?,
@@ -410,7 +361,14 @@ impl Reader {
             ..Life::bare(tuple, at_ns)
         };
         self.flags.need(row)?.set(&mut life);
-        Ok(Input::Life(Box::new(life)))
+        Ok(Read::Event(Input::Life(Box::new(life))))
+    }
+}
+
+impl Batch {
+    fn steps(&self) -> [&OptReader<UInt64Array>; STEPS] {
+        let rows = &self.rows;
+        [&rows.step1_us, &rows.step2_us, &rows.step3_us, &rows.step4_us, &rows.step5_us, &rows.step6_us, &rows.step7_us]
     }
 
     fn transitions(&self, row: usize, end_ns: u64) -> anyhow::Result<Vec<Transition>> {
@@ -427,10 +385,11 @@ impl Reader {
         if transitions.len() > STEPS + 1 {
             bail!("more transitions than times");
         }
+        let steps = self.steps();
         let mut at_ns = end_ns;
         // From the end, which is known, to the beginning.
         for before in (0..transitions.len().saturating_sub(1)).rev() {
-            let step = self.rows.steps.get(before).and_then(|step| step.get(row)).context("a time is missing")?;
+            let step = steps.get(before).and_then(|step| step.get(row)).context("a time is missing")?;
             at_ns = step.checked_mul(1000).and_then(|step| at_ns.checked_sub(step)).context("a time before all")?;
             transitions[before].at_ns = at_ns;
         }

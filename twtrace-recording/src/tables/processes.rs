@@ -1,18 +1,23 @@
 //! Processes: those that own connections, what `/proc` said of them, and users.
 
-use crate::columns::{Bytes, Flag, Meanings, Meant, Num, Opt, OptReader, Text, Words, table};
+use crate::columns::{Bool, Bytes, Columns, Flag, Num, Opt, OptReader, Text, table};
+use crate::dictionary::{Meanings, Meant, Words};
+use crate::remembered::{HasText, Remembered};
+use crate::table::{Read, Reading, TableWriter, Writing};
 use anyhow::Context as _;
-use arrow_array::BinaryArray;
 use arrow_array::types::{UInt32Type, UInt64Type};
+use arrow_array::{BinaryArray, RecordBatch};
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
 use twtrace_core::input::{Comm, Input, Owner, ProcessFacts, ProcessKey};
 
 table! {
-    /// One row for each thing told of a process or a user.
-    Processes, Rows {
-        /// Number of its Input; of an owner, the first that names it.
+    /// One row for each process at a time, and for what is learned of processes and users.
+    Builder, Rows {
+        /// Number of its event; of a process, the first that names it.
         seq: Num<UInt64Type>,
-        /// Told before: repeated for who begins to read here.
-        restated: Flag,
+        /// Reported before: repeated for who begins to read here.
+        restated: Bool,
         kind: Words<&'static str>,
         /// What `connections` call it.
         id: Opt<UInt32Type>,
@@ -38,7 +43,7 @@ table! {
     }
 }
 
-impl Processes {
+impl Builder {
     fn push(
         &mut self,
         seq: u64,
@@ -49,7 +54,7 @@ impl Processes {
         name: Option<&str>,
     ) {
         self.seq.push(seq);
-        self.restated.push(Some(restated));
+        self.restated.push(restated);
         self.kind.push_word(Some(kind));
         self.pid.push(key.map(|key| key.tgid));
         self.start_ns.push(key.map(|key| key.start_ns));
@@ -84,22 +89,117 @@ impl Processes {
         self.unit.push(facts.and_then(|facts| facts.unit.as_ref()));
     }
 
-    pub(crate) fn owner(&mut self, seq: u64, id: u32, owner: &Owner) {
-        self.push(seq, false, "owner", Some(owner.key), Some(owner.uid), None);
+    fn process(&mut self, seq: u64, id: u32, owner: &Owner) {
+        self.push(seq, false, "process", Some(owner.key), Some(owner.uid), None);
         self.ownership(Some((id, owner)));
         self.facts(None);
     }
 
-    pub(crate) fn process(&mut self, seq: u64, key: ProcessKey, facts: &ProcessFacts, restated: bool) {
+    fn learned(&mut self, seq: u64, key: ProcessKey, facts: &ProcessFacts, restated: bool) {
         self.push(seq, restated, "facts", Some(key), None, None);
         self.ownership(None);
         self.facts(Some(facts));
     }
 
-    pub(crate) fn user(&mut self, seq: u64, uid: u32, name: &str, restated: bool) {
+    fn user(&mut self, seq: u64, uid: u32, name: &str, restated: bool) {
         self.push(seq, restated, "user", None, Some(uid), Some(name));
         self.ownership(None);
         self.facts(None);
+    }
+}
+
+/// Takes processes, what is learned of them, and users.
+#[derive(Default)]
+pub(crate) struct Writer {
+    columns: Builder,
+    /// What the segment calls the processes that it has named.
+    numbers: HashMap<Owner, u32, FixedState>,
+    next: u32,
+    /// Number of the segment's first event.
+    first_seq: u64,
+    /// What later segments repeat. Of facts with the number of the event that reported them last.
+    users: Remembered<u32, String>,
+    facts: Remembered<ProcessKey, (u64, ProcessFacts)>,
+}
+
+impl HasText for (u64, ProcessFacts) {
+    fn text_bytes(&self) -> usize {
+        self.1.text_bytes()
+    }
+}
+
+impl Writer {
+    /// What the segment calls the processes of an event. Those that it had no number for are written down.
+    fn name(&mut self, who: [Option<&Owner>; 2], writing: &mut Writing) {
+        let numbers = who.map(|owner| self.numbers.get(owner?).copied());
+        let is_new = |(owner, number): (&Option<&Owner>, &Option<u32>)| owner.is_some() && number.is_none();
+        [writing.opener, writing.closer] = numbers;
+        if !who.iter().zip(&numbers).any(is_new) {
+            return;
+        }
+        // What is repeated comes before all others of the same number.
+        for owner in who.into_iter().flatten() {
+            if !self.numbers.contains_key(owner) {
+                self.repeat_facts(writing.seq, owner.key);
+            }
+        }
+        [writing.opener, writing.closer] = who.map(|owner| Some(self.number(writing.seq, owner?)));
+        writing.processes = self.numbers.len();
+    }
+
+    fn number(&mut self, seq: u64, owner: &Owner) -> u32 {
+        if let Some(number) = self.numbers.get(owner) {
+            return *number;
+        }
+        let number = self.next;
+        // A segment is over long before numbers come round.
+        self.next = self.next.wrapping_add(1);
+        self.numbers.insert(*owner, number);
+        self.columns.process(seq, number, owner);
+        number
+    }
+
+    fn repeat_facts(&mut self, seq: u64, key: ProcessKey) {
+        if let Some((reported, facts)) = self.facts.get_mut(&key)
+            && *reported < self.first_seq
+        {
+            self.columns.learned(seq, key, facts, true);
+            *reported = seq;
+        }
+    }
+}
+
+impl TableWriter for Writer {
+    fn columns(&mut self) -> &mut dyn Columns {
+        &mut self.columns
+    }
+
+    fn push(&mut self, event: &Input, writing: &mut Writing) -> anyhow::Result<()> {
+        match event {
+            Input::Life(life) => self.name([life.opener.as_ref(), life.closer.as_ref()], writing),
+            Input::ConnectFailed(failed) => self.name([Some(&failed.opener), None], writing),
+            Input::BindFailed(failed) => self.name([Some(&failed.owner), None], writing),
+            Input::Process { key, facts } => {
+                self.columns.learned(writing.seq, *key, facts, false);
+                self.facts.insert(*key, (writing.seq, facts.clone()));
+            }
+            Input::User { uid, name } => {
+                self.columns.user(writing.seq, *uid, name, false);
+                self.users.insert(*uid, name.clone());
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn begin_segment(&mut self, writing: &mut Writing) -> anyhow::Result<()> {
+        self.numbers.clear();
+        writing.processes = 0;
+        self.first_seq = writing.seq;
+        for (uid, name) in self.users.iter() {
+            self.columns.user(writing.seq, *uid, name, true);
+        }
+        Ok(())
     }
 }
 
@@ -121,63 +221,46 @@ pub(crate) struct Dictionary {
 /// A command by its text, unless the text is too long to be all of it: then there are its bytes besides.
 type Lossy = Option<Comm>;
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 enum Kind {
-    Owner,
+    Process,
     Facts,
     User,
 }
 
 /// A batch that is being read.
-pub(crate) struct Reader {
+pub(crate) struct Batch {
     rows: Rows,
     kind: Meant<Kind>,
     command: Meant<Lossy>,
     parent_command: Meant<Lossy>,
 }
 
-/// What a row tells.
-pub(crate) enum Told {
-    /// A process, by what connections call it.
-    Owner(u32, Owner),
-    /// An Input, and whether it was told before.
-    Input(Input, bool),
-}
+impl crate::table::Batch for Batch {
+    type Words = Dictionary;
 
-impl Reader {
-    pub(crate) fn new(mut rows: Rows, words: &mut Dictionary) -> Self {
-        Self {
-            kind: words.kind.of(rows.kind.take(), |word| match word {
-                "owner" => Some(Kind::Owner),
-                "facts" => Some(Kind::Facts),
-                "user" => Some(Kind::User),
-                _ => None,
-            }),
-            command: words.command.of(rows.command.take(), |text| Some(from_text(text))),
-            parent_command: words.parent_command.of(rows.parent_command.take(), |text| Some(from_text(text))),
-            rows,
-        }
+    fn new(batch: &RecordBatch, words: &mut Dictionary) -> anyhow::Result<Self> {
+        let mut rows = Rows::of(batch)?;
+        let kind = words.kind.of(rows.kind.take(), |word| match word {
+            "process" => Some(Kind::Process),
+            "facts" => Some(Kind::Facts),
+            "user" => Some(Kind::User),
+            _ => None,
+        });
+        let command = words.command.of(rows.command.take(), |text| Some(from_text(text)));
+        let parent_command = words.parent_command.of(rows.parent_command.take(), |text| Some(from_text(text)));
+        Ok(Self { rows, kind, command, parent_command })
     }
 
-    pub(crate) fn seq(&self, row: usize) -> Option<u64> {
-        self.rows.seq.values().get(row).copied()
-    }
-
-    /// Whether a row tells again what an earlier segment told.
-    pub(crate) fn is_restated(&self, row: usize) -> bool {
-        self.rows.restated.get(row).unwrap_or(false)
-    }
-
-    pub(crate) fn told(&self, row: usize) -> anyhow::Result<Told> {
+    fn read(&self, row: usize, reading: &mut Reading) -> anyhow::Result<Read> {
         let rows = &self.rows;
-        let restated = self.is_restated(row);
         let number = |number: Option<u32>| number.context("a number is missing");
         let key = || {
             let start_ns = rows.start_ns.get(row).context("the start of a process is missing")?;
             anyhow::Ok(ProcessKey { tgid: number(rows.pid.get(row))?, start_ns })
         };
         Ok(match self.kind.need(row)? {
-            Kind::Owner => {
+            Kind::Process => {
                 let owner = Owner {
                     key: key()?,
                     uid: number(rows.uid.get(row))?,
@@ -188,7 +271,8 @@ impl Reader {
                     kthread: rows.kthread.get(row).unwrap_or(false),
                     exiting: rows.exiting.get(row).unwrap_or(false),
                 };
-                Told::Owner(number(rows.id.get(row))?, owner)
+                reading.numbers.insert(number(rows.id.get(row))?, owner)?;
+                Read::Reference
             }
             Kind::Facts => {
                 let facts = ProcessFacts {
@@ -198,11 +282,11 @@ impl Reader {
                     container: rows.container.owned(row),
                     unit: rows.unit.owned(row),
                 };
-                Told::Input(Input::Process { key: key()?, facts }, restated)
+                Read::Event(Input::Process { key: key()?, facts })
             }
             Kind::User => {
                 let name = rows.name.owned(row).context("the name of a user is missing")?;
-                Told::Input(Input::User { uid: number(rows.uid.get(row))?, name }, restated)
+                Read::Event(Input::User { uid: number(rows.uid.get(row))?, name })
             }
         })
     }

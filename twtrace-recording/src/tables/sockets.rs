@@ -1,22 +1,26 @@
 //! Sockets: what censuses saw of them, and what became of those whose connection was over.
 
-use crate::clock::Clock;
-use crate::columns::{Flag, Meanings, Meant, Num, Opt, OptReader, Time, Words, table};
-use crate::tuples::{Addresses, TupleColumns, TupleRows, Tuples};
+use crate::columns::{Bool, Columns, Flag, Num, Opt, Time, table};
+use crate::dictionary::{Meanings, Meant, Words};
+use crate::part::Part;
+use crate::remembered::REMEMBERED;
+use crate::table::{Read, Reading, TableWriter, Writing};
+use crate::tuples::{Addresses, TupleColumns, TupleRows, take_tuple};
 use crate::words;
 use anyhow::Context as _;
+use arrow_array::RecordBatch;
 use arrow_array::types::{UInt16Type, UInt32Type, UInt64Type};
-use arrow_array::{BooleanArray, TimestampMicrosecondArray, UInt16Array, UInt32Array, UInt64Array};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use twtrace_core::input::{CensusRow, CensusState, Input, TimewaitCause, TimewaitEnd, Tuple};
 
 table! {
-    /// One row for each thing told of a socket.
-    Sockets, Rows {
-        /// Number of its Input, which rows of one census share.
+    /// One row for each thing that is learned of a socket.
+    Builder, Rows {
+        /// Number of its event, which rows of one census share.
         seq: Num<UInt64Type>,
-        /// Told before: repeated for who begins to read here.
-        restated: Flag,
+        /// Reported before: repeated for who begins to read here.
+        restated: Bool,
         /// When it happened; for a census when it was taken.
         time: Time,
         time_ns: Opt<UInt16Type>,
@@ -25,7 +29,7 @@ table! {
         state: Words<&'static str>,
         expires_ms: Opt<UInt32Type>,
         cause: Words<&'static str>,
-        life: Opt<UInt32Type>,
+        connection_index: Opt<UInt32Type>,
         /// Addresses are left out when they are those of the last row of this cookie, here or in `connections`.
         netns: Opt<UInt32Type>,
         local_addr: Words<IpAddr>,
@@ -36,100 +40,142 @@ table! {
     }
 }
 
-/// Where and when of a row.
-#[derive(Clone, Copy)]
-pub(crate) struct At {
-    pub(crate) seq: u64,
-    pub(crate) clock: Clock,
-    /// The last time that was told, nanoseconds.
-    pub(crate) now_ns: u64,
+/// What a row has besides its place in time. Everything is missing at first.
+#[derive(Clone, Copy, Default)]
+struct Row<'a> {
+    kind: &'static str,
+    cookie: u64,
+    state: Option<CensusState>,
+    expires_ms: Option<u32>,
+    cause: Option<TimewaitCause>,
+    connection_index: Option<u32>,
+    tuple: Option<&'a Tuple>,
 }
 
-impl Sockets {
-    fn begin(&mut self, at: At, at_ns: u64, kind: &'static str, cookie: u64) {
-        self.begin_as(false, at, at_ns, kind, cookie);
-    }
-
-    fn begin_as(&mut self, restated: bool, at: At, at_ns: u64, kind: &'static str, cookie: u64) {
-        let (time, rest) = at.clock.split(at_ns);
-        self.seq.push(at.seq);
-        self.restated.push(Some(restated));
+impl Builder {
+    fn row(&mut self, at_ns: u64, row: Row<'_>, restated: bool, writing: &mut Writing) {
+        let (time, rest) = writing.clock.split(at_ns);
+        self.seq.push(writing.seq);
+        self.restated.push(restated);
         self.time.push(time);
         self.time_ns.push(rest);
-        self.kind.push_word(Some(kind));
-        self.cookie.push(cookie);
-    }
-
-    fn addresses(&mut self) -> TupleColumns<'_> {
-        TupleColumns {
+        self.kind.push_word(Some(row.kind));
+        self.cookie.push(row.cookie);
+        self.state.push_word(row.state.map(CensusState::name));
+        self.expires_ms.push(row.expires_ms);
+        self.cause.push_word(row.cause.map(words::cause));
+        self.connection_index.push(row.connection_index);
+        let known = &mut writing.tuples;
+        let tuple = row.tuple.filter(|tuple| known.get(row.cookie) != Some(*tuple));
+        if let Some(tuple) = tuple {
+            known.insert(row.cookie, tuple);
+        }
+        let columns = TupleColumns {
             netns: &mut self.netns,
             local_addr: &mut self.local_addr,
             local_port: &mut self.local_port,
             remote_addr: &mut self.remote_addr,
             remote_port: &mut self.remote_port,
             v4_mapped: &mut self.v4_mapped,
+        };
+        columns.push(tuple);
+    }
+
+    fn bound_connect(&mut self, cookie: u64, (tuple, at_ns): (&Tuple, u64), restated: bool, writing: &mut Writing) {
+        let row = Row { kind: "bound_connect", cookie, tuple: Some(tuple), ..Row::default() };
+        self.row(at_ns, row, restated, writing);
+    }
+}
+
+/// Takes what is learned of sockets.
+#[derive(Default)]
+pub(crate) struct Writer {
+    columns: Builder,
+    /// Sockets that had a port before they connected and may still be open, by cookie, with when they connected: later
+    /// segments repeat them. Not those without a cookie: nobody could say when they are over.
+    bound: BTreeMap<u64, (Tuple, u64)>,
+}
+
+impl Writer {
+    fn remember(&mut self, cookie: u64, tuple: &Tuple, at_ns: u64) {
+        if cookie == 0 {
+            return;
+        }
+        self.bound.insert(cookie, (*tuple, at_ns));
+        if self.bound.len() > REMEMBERED {
+            // The kernel numbers sockets in order.
+            self.bound.pop_first();
         }
     }
+}
 
-    fn tuple(&mut self, cookie: u64, tuple: &Tuple, known: &mut Tuples) {
-        let told = known.get(cookie) == Some(tuple);
-        if !told {
-            known.insert(cookie, tuple);
+impl TableWriter for Writer {
+    fn columns(&mut self) -> &mut dyn Columns {
+        &mut self.columns
+    }
+
+    fn push(&mut self, event: &Input, writing: &mut Writing) -> anyhow::Result<()> {
+        let now_ns = writing.now_ns;
+        let columns = &mut self.columns;
+        match event {
+            Input::CensusRows(rows) => {
+                for CensusRow { cookie, tuple, state, expires_ms } in rows {
+                    let row = Row {
+                        kind: "census",
+                        cookie: *cookie,
+                        state: Some(*state),
+                        expires_ms: Some(*expires_ms),
+                        tuple: Some(tuple),
+                        ..Row::default()
+                    };
+                    columns.row(now_ns, row, false, writing);
+                }
+            }
+            Input::CensusGone(cookies) => {
+                for cookie in cookies {
+                    let row = Row { kind: "removed", cookie: *cookie, ..Row::default() };
+                    columns.row(now_ns, row, false, writing);
+                    self.bound.remove(cookie);
+                }
+            }
+            Input::TimewaitEnd(TimewaitEnd { cookie, tuple, fin_wait2, cause, at_ns }) => {
+                let state = if *fin_wait2 { CensusState::TimewaitFinWait2 } else { CensusState::TimeWait };
+                let row = Row {
+                    kind: "end",
+                    cookie: *cookie,
+                    state: Some(state),
+                    cause: Some(*cause),
+                    tuple: Some(tuple),
+                    ..Row::default()
+                };
+                columns.row(*at_ns, row, false, writing);
+            }
+            Input::ResetSent { cookie, tuple, life, at_ns } => {
+                let row = Row {
+                    kind: "reset",
+                    cookie: *cookie,
+                    connection_index: Some(*life),
+                    tuple: Some(tuple),
+                    ..Row::default()
+                };
+                columns.row(*at_ns, row, false, writing);
+            }
+            Input::BoundConnect { cookie, tuple, at_ns } => {
+                columns.bound_connect(*cookie, (tuple, *at_ns), false, writing);
+                self.remember(*cookie, tuple, *at_ns);
+            }
+            Input::Life(life) => drop(self.bound.remove(&life.cookie)),
+            Input::NamespaceGone { netns } => self.bound.retain(|_, (tuple, _)| tuple.netns != *netns),
+            _ => {}
         }
-        self.addresses().push((!told).then_some(tuple));
+        Ok(())
     }
 
-    pub(crate) fn census_row(&mut self, at: At, row: &CensusRow, known: &mut Tuples) {
-        self.begin(at, at.now_ns, "census", row.cookie);
-        self.state.push_word(Some(row.state.name()));
-        self.expires_ms.push(Some(row.expires_ms));
-        self.cause.push_word(None);
-        self.life.push(None);
-        self.tuple(row.cookie, &row.tuple, known);
-    }
-
-    pub(crate) fn gone(&mut self, at: At, cookie: u64) {
-        self.begin(at, at.now_ns, "gone", cookie);
-        self.state.push_word(None);
-        self.expires_ms.push(None);
-        self.cause.push_word(None);
-        self.life.push(None);
-        self.addresses().push(None);
-    }
-
-    pub(crate) fn end(&mut self, at: At, end: &TimewaitEnd, known: &mut Tuples) {
-        self.begin(at, end.at_ns, "end", end.cookie);
-        let state = if end.fin_wait2 { CensusState::TimewaitFinWait2 } else { CensusState::TimeWait };
-        self.state.push_word(Some(state.name()));
-        self.expires_ms.push(None);
-        self.cause.push_word(Some(words::cause(end.cause)));
-        self.life.push(None);
-        self.tuple(end.cookie, &end.tuple, known);
-    }
-
-    pub(crate) fn bound_connect(
-        &mut self,
-        at: At,
-        cookie: u64,
-        (tuple, at_ns): (&Tuple, u64),
-        restated: bool,
-        known: &mut Tuples,
-    ) {
-        self.begin_as(restated, at, at_ns, "bound_connect", cookie);
-        self.state.push_word(None);
-        self.expires_ms.push(None);
-        self.cause.push_word(None);
-        self.life.push(None);
-        self.tuple(cookie, tuple, known);
-    }
-
-    pub(crate) fn reset(&mut self, at: At, (cookie, life): (u64, u32), tuple: &Tuple, at_ns: u64, known: &mut Tuples) {
-        self.begin(at, at_ns, "reset", cookie);
-        self.state.push_word(None);
-        self.expires_ms.push(None);
-        self.cause.push_word(None);
-        self.life.push(Some(life));
-        self.tuple(cookie, tuple, known);
+    fn begin_segment(&mut self, writing: &mut Writing) -> anyhow::Result<()> {
+        for (cookie, (tuple, at_ns)) in &self.bound {
+            self.columns.bound_connect(*cookie, (tuple, *at_ns), true, writing);
+        }
+        Ok(())
     }
 }
 
@@ -145,100 +191,66 @@ pub(crate) struct Dictionary {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Census,
-    Gone,
+    Removed,
     End,
     Reset,
     BoundConnect,
 }
 
 /// A batch that is being read.
-pub(crate) struct Reader {
-    seq: UInt64Array,
-    restated: OptReader<BooleanArray>,
-    time: TimestampMicrosecondArray,
-    time_ns: OptReader<UInt16Array>,
+pub(crate) struct Batch {
+    rows: Rows,
     kind: Meant<Kind>,
-    cookie: UInt64Array,
     state: Meant<CensusState>,
-    expires_ms: OptReader<UInt32Array>,
     cause: Meant<TimewaitCause>,
-    life: OptReader<UInt32Array>,
     tuple: TupleRows,
 }
 
-/// What a row tells.
-pub(crate) enum Told {
-    /// All of an Input.
-    Whole(Input),
-    /// One row of a census.
-    Row(CensusRow),
-    /// One socket that a census had no more.
-    Gone(u64),
-}
+impl crate::table::Batch for Batch {
+    type Words = Dictionary;
 
-impl Reader {
-    pub(crate) fn new(rows: Rows, words: &mut Dictionary) -> Self {
-        Self {
-            seq: rows.seq,
-            restated: rows.restated,
-            time: rows.time,
-            time_ns: rows.time_ns,
-            kind: words.kind.of(rows.kind, |word| match word {
-                "census" => Some(Kind::Census),
-                "gone" => Some(Kind::Gone),
-                "end" => Some(Kind::End),
-                "reset" => Some(Kind::Reset),
-                "bound_connect" => Some(Kind::BoundConnect),
-                _ => None,
-            }),
-            cookie: rows.cookie,
-            state: words.state.of(rows.state, CensusState::of),
-            expires_ms: rows.expires_ms,
-            cause: words.cause.of(rows.cause, words::parse_cause),
-            life: rows.life,
-            tuple: TupleRows::new(
-                &mut words.addresses,
-                rows.netns,
-                (rows.local_addr, rows.remote_addr),
-                (rows.local_port, rows.remote_port),
-                rows.v4_mapped,
-            ),
-        }
+    fn new(batch: &RecordBatch, words: &mut Dictionary) -> anyhow::Result<Self> {
+        let mut rows = Rows::of(batch)?;
+        let kind = words.kind.of(rows.kind.take(), |word| match word {
+            "census" => Some(Kind::Census),
+            "removed" => Some(Kind::Removed),
+            "end" => Some(Kind::End),
+            "reset" => Some(Kind::Reset),
+            "bound_connect" => Some(Kind::BoundConnect),
+            _ => None,
+        });
+        let state = words.state.of(rows.state.take(), CensusState::of);
+        let cause = words.cause.of(rows.cause.take(), words::parse_cause);
+        let tuple = take_tuple!(rows, words.addresses);
+        Ok(Self { rows, kind, state, cause, tuple })
     }
 
-    pub(crate) fn seq(&self, row: usize) -> Option<u64> {
-        self.seq.values().get(row).copied()
-    }
-
-    /// Whether a row tells again what an earlier segment told.
-    pub(crate) fn is_restated(&self, row: usize) -> bool {
-        self.restated.get(row).unwrap_or(false)
-    }
-
-    pub(crate) fn told(&self, row: usize, clock: Clock, known: &mut Tuples) -> anyhow::Result<Told> {
-        let cookie = self.cookie.value(row);
+    fn read(&self, row: usize, reading: &mut Reading) -> anyhow::Result<Read> {
+        let clock = reading.clock()?;
+        let rows = &self.rows;
+        let cookie = rows.cookie.value(row);
         // Whatever the row is, its writer has remembered the addresses.
         let tuple = self.tuple.get(row)?;
         if let Some(tuple) = &tuple {
-            known.insert(cookie, tuple);
+            reading.tuples.insert(cookie, tuple);
         }
         let kind = *self.kind.need(row)?;
-        if kind == Kind::Gone {
-            return Ok(Told::Gone(cookie));
+        if kind == Kind::Removed {
+            return Ok(Read::Part(Part::Removed(cookie)));
         }
-        let tuple = tuple.or_else(|| known.get(cookie).copied()).context("a socket without addresses")?;
-        let at_ns = clock.join(self.time.value(row), self.time_ns.get(row)).context("a time of another clock")?;
+        let tuple = tuple.or_else(|| reading.tuples.get(cookie).copied()).context("a socket without addresses")?;
+        let at_ns = clock.join(rows.time.value(row), rows.time_ns.get(row)).context("a time of another clock")?;
         Ok(match kind {
             Kind::Census => {
-                let expires_ms = self.expires_ms.get(row).context("a remaining time is missing")?;
-                Told::Row(CensusRow { cookie, tuple, state: *self.state.need(row)?, expires_ms })
+                let expires_ms = rows.expires_ms.get(row).context("a remaining time is missing")?;
+                Read::Part(Part::Census(CensusRow { cookie, tuple, state: *self.state.need(row)?, expires_ms }))
             }
             Kind::Reset => {
-                let life = self.life.get(row).context("the number of a life is missing")?;
-                Told::Whole(Input::ResetSent { cookie, tuple, life, at_ns })
+                let life = rows.connection_index.get(row).context("the number of a connection is missing")?;
+                Read::Event(Input::ResetSent { cookie, tuple, life, at_ns })
             }
-            Kind::BoundConnect => Told::Whole(Input::BoundConnect { cookie, tuple, at_ns }),
-            Kind::End | Kind::Gone => Told::Whole(Input::TimewaitEnd(TimewaitEnd {
+            Kind::BoundConnect => Read::Event(Input::BoundConnect { cookie, tuple, at_ns }),
+            Kind::End | Kind::Removed => Read::Event(Input::TimewaitEnd(TimewaitEnd {
                 cookie,
                 tuple,
                 fin_wait2: *self.state.need(row)? == CensusState::TimewaitFinWait2,

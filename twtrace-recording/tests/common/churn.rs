@@ -1,14 +1,17 @@
 //! Inputs as a loopback workload makes them: short connections between a few processes.
 
 use twtrace_core::input::{
-    CensusRow, CensusState, Comm, HostFacts, Input, KernelCounters, KernelFacts, Life, Owner, ProcessFacts, ProcessKey,
-    Role, TcpState, Timewait, TracingFacts, Transition, Tuple, TwCount,
+    CensusRow, CensusState, Comm, Holder, HostFacts, Input, KernelCounters, KernelFacts, Life, Owner, ProcessFacts,
+    ProcessKey, Role, TcpState, Timewait, TracingFacts, Transition, Tuple, TwCount,
 };
 
 const SECOND_NS: u64 = 1_000_000_000;
 
 /// How long a timewait socket lives.
 const TIME_WAIT_NS: u64 = 60 * SECOND_NS;
+
+/// Between two searches for the owners of sockets, in censuses.
+const SEARCH_EVERY: u64 = 5;
 
 /// Random numbers that are the same each time (xorshift).
 pub(crate) struct Random(u64);
@@ -44,6 +47,7 @@ pub(crate) struct Churn {
     cookie: u64,
     made: u64,
     ended: u64,
+    censuses: u64,
     /// Made since the last census, and those that the census knows.
     fresh: Vec<(u64, Tuple, u64)>,
     old: std::collections::VecDeque<(u64, u64)>,
@@ -79,6 +83,7 @@ impl Churn {
             cookie: 8_192,
             made: 0,
             ended: 0,
+            censuses: 0,
             fresh: Vec::new(),
             old: Default::default(),
             next_tick_ns: 0,
@@ -227,6 +232,29 @@ impl Churn {
             sink(Input::CensusGone(gone));
         }
         sink(Input::CensusEnd { at_ns: now_ns + 1_000_000, complete: true });
+        self.censuses += 1;
+        if self.censuses.is_multiple_of(SEARCH_EVERY) {
+            self.owners(sink);
+        }
+    }
+
+    /// Who has sockets open: up to four processes, and now and then nobody.
+    fn owners(&self, sink: &mut dyn FnMut(Input)) {
+        let owner = |tgid: u32| Holder {
+            tgid,
+            start_ns: owner(tgid, b"").key.start_ns,
+            command: "worker".to_owned(),
+            uid: 1000,
+            netns: 4_026_531_840,
+            state: "established".to_owned(),
+            local_addr: [127, 0, 0, 1].into(),
+            local_port: 0,
+            remote_addr: [127, 0, 0, 1].into(),
+            remote_port: 9000,
+            sockets: self.made % 50,
+        };
+        let rows = (1000..1000 + (self.made % 5) as u32).map(owner).collect();
+        sink(Input::Holders { at_ns: self.now_ns + 2_000_000, complete: true, rows });
     }
 
     /// What comes after all connections.

@@ -47,7 +47,7 @@ pub(crate) fn finished() -> Vec<Input> {
         inputs.extend(failures(now_ns));
         inputs.extend(ends(second, now_ns));
         if second % 20 == 0 {
-            inputs.extend(samples(second, Some(second as u32 * 50)));
+            inputs.extend(figures(second, Some(second as u32 * 50)));
             inputs.extend(census(second, now_ns));
             inputs.push(holders(second, now_ns));
         }
@@ -96,7 +96,7 @@ pub(crate) fn unfinished() -> Vec<Input> {
             })));
         }
         if second % 20 == 0 {
-            inputs.extend(samples(second, None));
+            inputs.extend(figures(second, None));
             inputs.extend(census(second, now_ns));
             inputs.push(holders(second, now_ns));
         }
@@ -333,7 +333,7 @@ fn ends(second: u64, now_ns: u64) -> Vec<Input> {
     ends
 }
 
-fn samples(second: u64, tw_reuse_delay_ms: Option<u32>) -> Vec<Input> {
+fn figures(second: u64, tw_reuse_delay_ms: Option<u32>) -> Vec<Input> {
     let facts = |time_wait| KernelFacts {
         time_wait,
         time_wait_overflow: second / 5,
@@ -409,7 +409,7 @@ fn census(second: u64, now_ns: u64) -> Vec<Input> {
     inputs
 }
 
-/// Pools, listeners and what somebody forgot to close. One search found not all.
+/// Pools, listeners and what somebody forgot to close. One search found not all, and one found nobody.
 fn holders(second: u64, now_ns: u64) -> Input {
     let holder = |number: u32, command: &str, state: &str, kind: u64, sockets| {
         let (key, tuple) = (owner(number).key, tuple(kind, 0));
@@ -434,5 +434,6 @@ fn holders(second: u64, now_ns: u64) -> Input {
         holder(3, "\u{1b}[2J\u{fffd}\u{fffd}(", "close_wait", 2, 7),
         Holder { local_port: 443, remote_addr: nobody, remote_port: 0, ..listener },
     ];
+    let rows = if second == 80 { Vec::new() } else { rows };
     Input::Holders { at_ns: now_ns + 1_800_000, complete: second != 60, rows }
 }

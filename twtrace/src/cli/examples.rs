@@ -47,7 +47,7 @@ pub(super) const EXPORT_EXAMPLES: &str = "\
 Examples:
   twtrace export incident.twt --format parquet -o incident.parquet    connections, with both processes of each
   twtrace export incident.twt --format csv --from -5m | less          the last five minutes as text
-  twtrace export incident.twt --format jsonl --table samples          what was read of the kernel each second
+  twtrace export incident.twt --format jsonl --table kernel           what was read of the kernel each second
 
 docs/recording.md explains every column, and has queries for DuckDB, polars and pandas.";
 

@@ -1,11 +1,13 @@
 //! Values of arguments. Each error says which form is valid.
 
 use chrono::{DateTime, NaiveTime, Timelike as _};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use ipnet::{IpNet, Ipv4Net};
 use std::net::IpAddr;
 use std::str::FromStr;
 use std::time::Duration;
 use twtrace_core::finding::{Finding, Rule, Severity};
+use twtrace_recording::export::Table;
 use twtrace_recording::writer::Keep;
 use twtrace_view::explain::{Topic, topic as find_topic};
 
@@ -325,4 +327,12 @@ fn unmapped(net: IpNet) -> IpNet {
     let IpNet::V6(v6) = net else { return net };
     let mapped = v6.prefix_len().checked_sub(96).zip(v6.addr().to_ipv4_mapped());
     mapped.and_then(|(length, address)| Ipv4Net::new(address, length).ok()).map_or(net, IpNet::V4)
+}
+
+/// A table of a recording, by its name.
+pub(super) fn tables() -> impl TypedValueParser<Value = Table> {
+    let names = Table::ALL.map(|table| PossibleValue::new(table.name()).help(table.about()));
+    PossibleValuesParser::new(names).try_map(|name| {
+        Table::ALL.into_iter().find(|table| table.name() == name).ok_or_else(|| format!("there is no table {name}"))
+    })
 }

@@ -1,6 +1,6 @@
 //! `twtrace export`: a table of a recording, from all of its segments, as one file for other tools.
 
-use crate::cli::{ExportArgs, ExportFormat, ExportTable};
+use crate::cli::{ExportArgs, ExportFormat};
 use crate::recorded::{Span, bounds, say_losses};
 use anyhow::bail;
 use std::io::{self, IsTerminal as _};
@@ -17,7 +17,7 @@ pub fn run(args: &ExportArgs) -> anyhow::Result<()> {
     if args.format == ExportFormat::Parquet && args.output.is_none() && io::stdout().is_terminal() {
         bail!("Parquet is not for a terminal: give a file with -o FILE");
     }
-    if args.table == ExportTable::Processes && (args.from.is_some() || args.to.is_some()) {
+    if args.table == Table::Processes && (args.from.is_some() || args.to.is_some()) {
         bail!("processes have no time of their own: leave out --from and --to");
     }
     let recording = Recording::open(&args.recording)?;
@@ -28,22 +28,11 @@ pub fn run(args: &ExportArgs) -> anyhow::Result<()> {
     let microseconds = |unix_ns: i128| unix_ns.div_euclid(1000).clamp(i64::MIN.into(), i64::MAX.into()) as i64;
     let span = from.map_or(i64::MIN, microseconds)..to.map_or(i64::MAX, microseconds);
     let mut target = Target::open(args.output.as_deref())?;
-    let losses = write(&recording, args.table.into(), args.format.into(), &span, &mut target)?;
+    let losses = write(&recording, args.table, args.format.into(), &span, &mut target)?;
     target.finish()?;
     say_losses(&recording::warnings(recording.info()));
     say_losses(&recording::losses(&losses).collect::<Vec<_>>());
     Ok(())
-}
-
-impl From<ExportTable> for Table {
-    fn from(table: ExportTable) -> Self {
-        match table {
-            ExportTable::Connections => Self::Connections,
-            ExportTable::Sockets => Self::Sockets,
-            ExportTable::Samples => Self::Samples,
-            ExportTable::Processes => Self::Processes,
-        }
-    }
 }
 
 /// Whoever reads the recording next would find a file there that is not of it.

@@ -1,0 +1,42 @@
+//! Events that have a row for each of their parts.
+
+use anyhow::bail;
+use twtrace_core::input::{CensusRow, Holder, Input};
+
+/// What one row has of such an event.
+pub(super) enum Part {
+    /// A socket that a census saw.
+    Census(CensusRow),
+    /// A socket that a census saw no more.
+    Removed(u64),
+    /// A process that has sockets open; `None` when the search found none at all.
+    Owner { at_ns: u64, complete: bool, owner: Option<Holder> },
+}
+
+impl Part {
+    /// The event, with this part alone.
+    pub(super) fn begin(self) -> Input {
+        match self {
+            Self::Census(row) => Input::CensusRows(vec![row]),
+            Self::Removed(cookie) => Input::CensusGone(vec![cookie]),
+            Self::Owner { at_ns, complete, owner } => {
+                Input::Holders { at_ns, complete, rows: owner.into_iter().collect() }
+            }
+        }
+    }
+
+    /// Adds it to the event that an earlier row began.
+    pub(super) fn add_to(self, event: &mut Input) -> anyhow::Result<()> {
+        match (self, event) {
+            (Self::Census(row), Input::CensusRows(rows)) => rows.push(row),
+            (Self::Removed(cookie), Input::CensusGone(cookies)) => cookies.push(cookie),
+            (Self::Owner { at_ns, complete, owner }, Input::Holders { at_ns: of_all, complete: all, rows })
+                if (at_ns, complete) == (*of_all, *all) =>
+            {
+                rows.extend(owner);
+            }
+            _ => bail!("rows of one event differ"),
+        }
+        Ok(())
+    }
+}

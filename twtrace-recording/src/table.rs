@@ -1,0 +1,148 @@
+//! What a table is: how events get into its rows, and out of them again.
+
+use super::clock::Clock;
+use super::columns::Columns;
+use super::numbers::Numbers;
+use super::order::{Order, Orders};
+use super::part::Part;
+use super::tuples::Tuples;
+use anyhow::{Context as _, bail};
+use arrow_array::RecordBatch;
+use twtrace_core::input::Input;
+
+/// What rows refer to while they are written.
+#[derive(Default)]
+pub(super) struct Writing {
+    /// Number of the event.
+    pub(super) seq: u64,
+    pub(super) clock: Clock,
+    /// The last time that was reported, nanoseconds.
+    pub(super) now_ns: u64,
+    /// Addresses that need no second writing.
+    pub(super) tuples: Tuples,
+    /// What the segment calls the processes of the event. The table of processes says so, for the tables after it.
+    pub(super) opener: Option<u32>,
+    pub(super) closer: Option<u32>,
+    /// How many processes the segment has named.
+    pub(super) processes: usize,
+}
+
+impl Writing {
+    /// The last time that was reported, microseconds since the Unix epoch.
+    pub(super) fn now_us(&self) -> i64 {
+        self.clock.split(self.now_ns).0
+    }
+}
+
+/// A table that is being written.
+pub(super) trait TableWriter: Send {
+    /// Its rows so far.
+    fn columns(&mut self) -> &mut dyn Columns;
+
+    /// Takes what belongs here of an event. Every table sees every event.
+    fn push(&mut self, event: &Input, writing: &mut Writing) -> anyhow::Result<()>;
+
+    /// Another segment begins, which stands alone: repeats what was reported before and still holds.
+    fn begin_segment(&mut self, _writing: &mut Writing) -> anyhow::Result<()> {
+        Ok(())
+    }
+}
+
+/// What rows refer to while they are read.
+#[derive(Default)]
+pub(super) struct Reading {
+    clock: Clock,
+    /// The row with the clock could not be read: no time is known until one comes.
+    is_blind: bool,
+    pub(super) tuples: Tuples,
+    pub(super) numbers: Numbers,
+}
+
+impl Reading {
+    /// Fails while no time can be read.
+    pub(super) fn clock(&self) -> anyhow::Result<Clock> {
+        if self.is_blind {
+            bail!("its time is not known: the start of the trace cannot be read");
+        }
+        Ok(self.clock)
+    }
+
+    /// The times of what follows are of this clock.
+    pub(super) fn set_clock(&mut self, clock: Clock) {
+        (self.clock, self.is_blind) = (clock, false);
+    }
+
+    /// The clock may have been in what was left out.
+    pub(super) fn lose_clock(&mut self) {
+        self.is_blind = true;
+    }
+}
+
+/// What a row is.
+pub(super) enum Read {
+    /// Something that other rows refer to, and no event.
+    Reference,
+    /// All of an event.
+    Event(Input),
+    /// A part of an event, which other rows of this table with the same number have parts of.
+    Part(Part),
+}
+
+/// A batch of a table that is being read.
+pub(super) trait Batch: Sized + Send {
+    /// What the words of the table mean, worked out once for all batches that share a dictionary.
+    type Words: Default + Send;
+
+    /// Takes the columns, which may be in any order.
+    fn new(batch: &RecordBatch, words: &mut Self::Words) -> anyhow::Result<Self>;
+
+    /// Reads a row.
+    fn read(&self, row: usize, reading: &mut Reading) -> anyhow::Result<Read>;
+}
+
+/// A table that is being read.
+pub(super) trait TableReader: Send {
+    /// Takes the next batch in the place of the one before.
+    fn load(&mut self, batch: &RecordBatch) -> anyhow::Result<()>;
+
+    /// Forgets the batch.
+    fn clear(&mut self);
+
+    /// Where a row of the batch is; `None` when there are fewer.
+    fn order(&self, row: usize) -> Option<Order>;
+
+    /// Reads a row of the batch.
+    fn read(&self, row: usize, reading: &mut Reading) -> anyhow::Result<Read>;
+}
+
+/// The reader of any table.
+pub(super) struct Reader<B: Batch> {
+    words: B::Words,
+    batch: Option<(Orders, B)>,
+}
+
+impl<B: Batch> Default for Reader<B> {
+    fn default() -> Self {
+        Self { words: B::Words::default(), batch: None }
+    }
+}
+
+impl<B: Batch> TableReader for Reader<B> {
+    fn load(&mut self, batch: &RecordBatch) -> anyhow::Result<()> {
+        self.batch = Some((Orders::of(batch)?, B::new(batch, &mut self.words)?));
+        Ok(())
+    }
+
+    fn clear(&mut self) {
+        self.batch = None;
+    }
+
+    fn order(&self, row: usize) -> Option<Order> {
+        self.batch.as_ref().and_then(|(orders, _)| orders.get(row))
+    }
+
+    fn read(&self, row: usize, reading: &mut Reading) -> anyhow::Result<Read> {
+        let (_, batch) = self.batch.as_ref().context("there are no rows")?;
+        batch.read(row, reading)
+    }
+}

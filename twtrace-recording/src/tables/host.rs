@@ -1,0 +1,226 @@
+//! What the trace is of: the host, the hooks, and the network namespaces.
+
+use crate::clock::Clock;
+use crate::columns::{Bool, Columns, Num, Opt, Text, Time, table};
+use crate::dictionary::{Meanings, Meant, Words};
+use crate::remembered::REMEMBERED;
+use crate::table::{Read, Reading, TableWriter, Writing};
+use anyhow::Context as _;
+use arrow_array::RecordBatch;
+use arrow_array::types::{UInt16Type, UInt32Type, UInt64Type};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use twtrace_core::input::{HostFacts, Input, TracingFacts};
+
+table! {
+    /// One row for the start, and for each thing that is learned of network namespaces.
+    Builder, Rows {
+        /// Number of its event.
+        seq: Num<UInt64Type>,
+        /// Reported before: repeated for who begins to read here.
+        restated: Bool,
+        /// When; of what has no time of its own, the last time before.
+        time: Time,
+        time_ns: Opt<UInt16Type>,
+        kind: Words<&'static str>,
+        /// Of a namespace; at the start, the tracer's own.
+        netns: Opt<UInt32Type>,
+        /// Of a namespace; at the start, that of the host.
+        name: Text,
+        /// Why nobody can look into a namespace.
+        refused: Text,
+        /// How many namespaces nobody looks into.
+        left_out: Opt<UInt64Type>,
+        /// [`Start`] as JSON.
+        facts: Text,
+    }
+}
+
+/// [`Input::Start`] as JSON. Its times are those of the recording's beginning, in every segment.
+#[derive(Serialize, Deserialize)]
+struct Start {
+    at_ns: u64,
+    /// Decimal: JSON's numbers are too short for it.
+    unix_ns: String,
+    host: HostFacts,
+    tracing: TracingFacts,
+}
+
+/// What a row has besides its place in time. Everything is missing at first.
+#[derive(Default)]
+struct Row<'a> {
+    kind: &'static str,
+    netns: Option<u32>,
+    name: Option<&'a str>,
+    refused: Option<&'a str>,
+    left_out: Option<u64>,
+    facts: Option<String>,
+}
+
+impl<'a> Row<'a> {
+    /// Of an event, if it belongs here.
+    fn of(event: &'a Input) -> anyhow::Result<Option<Self>> {
+        Ok(Some(match event {
+            Input::Start { at_ns, unix_ns, host, tracing } => {
+                let (netns, name) = (Some(host.netns), Some(host.hostname.as_str()));
+                let (host, tracing) = (host.clone(), tracing.clone());
+                let start = Start { at_ns: *at_ns, unix_ns: unix_ns.to_string(), host, tracing };
+                Self { kind: "start", netns, name, facts: Some(serde_json::to_string(&start)?), ..Self::default() }
+            }
+            Input::Namespace { netns, name, refused } => Self {
+                kind: "namespace",
+                netns: Some(*netns),
+                name: Some(name),
+                refused: refused.as_deref(),
+                ..Self::default()
+            },
+            Input::NamespaceGone { netns } => Self { kind: "namespace_gone", netns: Some(*netns), ..Self::default() },
+            Input::NamespacesLeftOut(number) => {
+                Self { kind: "namespaces_left_out", left_out: Some(*number), ..Self::default() }
+            }
+            _ => return Ok(None),
+        }))
+    }
+}
+
+impl Builder {
+    fn row(&mut self, row: Row<'_>, restated: bool, writing: &Writing) {
+        // A start is written when nothing was reported later.
+        let (time, rest) = writing.clock.split(writing.now_ns);
+        self.seq.push(writing.seq);
+        self.restated.push(restated);
+        self.time.push(time);
+        self.time_ns.push(rest);
+        self.kind.push_word(Some(row.kind));
+        self.netns.push(row.netns);
+        self.name.push(row.name);
+        self.refused.push(row.refused);
+        self.left_out.push(row.left_out);
+        self.facts.push(row.facts);
+    }
+}
+
+/// Takes the start and namespaces.
+#[derive(Default)]
+pub(crate) struct Writer {
+    columns: Builder,
+    start: Option<Input>,
+    left_out: Option<Input>,
+    namespaces: BTreeMap<u32, Input>,
+}
+
+impl Writer {
+    fn remember(&mut self, event: &Input) {
+        match event {
+            Input::Start { .. } => self.start = Some(event.clone()),
+            Input::NamespacesLeftOut(_) => self.left_out = Some(event.clone()),
+            Input::Namespace { netns, .. }
+                if self.namespaces.len() < REMEMBERED || self.namespaces.contains_key(netns) =>
+            {
+                self.namespaces.insert(*netns, event.clone());
+            }
+            Input::NamespaceGone { netns } => drop(self.namespaces.remove(netns)),
+            _ => {}
+        }
+    }
+}
+
+impl TableWriter for Writer {
+    fn columns(&mut self) -> &mut dyn Columns {
+        &mut self.columns
+    }
+
+    fn push(&mut self, event: &Input, writing: &mut Writing) -> anyhow::Result<()> {
+        if let Some(row) = Row::of(event)? {
+            self.columns.row(row, false, writing);
+            self.remember(event);
+        }
+        Ok(())
+    }
+
+    fn begin_segment(&mut self, writing: &mut Writing) -> anyhow::Result<()> {
+        for event in self.start.iter().chain(&self.left_out).chain(self.namespaces.values()) {
+            if let Some(row) = Row::of(event)? {
+                self.columns.row(row, true, writing);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What the words of this table mean.
+#[derive(Default)]
+pub(crate) struct Dictionary {
+    kind: Meanings<Kind>,
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Start,
+    Namespace,
+    Gone,
+    LeftOut,
+}
+
+/// A batch that is being read.
+pub(crate) struct Batch {
+    rows: Rows,
+    kind: Meant<Kind>,
+}
+
+impl crate::table::Batch for Batch {
+    type Words = Dictionary;
+
+    fn new(batch: &RecordBatch, words: &mut Dictionary) -> anyhow::Result<Self> {
+        let mut rows = Rows::of(batch)?;
+        let kind = words.kind.of(rows.kind.take(), |word| match word {
+            "start" => Some(Kind::Start),
+            "namespace" => Some(Kind::Namespace),
+            "namespace_gone" => Some(Kind::Gone),
+            "namespaces_left_out" => Some(Kind::LeftOut),
+            _ => None,
+        });
+        Ok(Self { rows, kind })
+    }
+
+    fn read(&self, row: usize, reading: &mut Reading) -> anyhow::Result<Read> {
+        let rows = &self.rows;
+        let kind = *self.kind.need(row)?;
+        if let Kind::Start = kind {
+            let (start, clock) = self.start(row)?;
+            reading.set_clock(clock);
+            return Ok(Read::Event(start));
+        }
+        reading.clock()?;
+        let netns = || rows.netns.get(row).context("a namespace is missing");
+        Ok(Read::Event(match kind {
+            Kind::Namespace => Input::Namespace {
+                netns: netns()?,
+                name: rows.name.owned(row).context("a name is missing")?,
+                refused: rows.refused.owned(row),
+            },
+            Kind::Gone => Input::NamespaceGone { netns: netns()? },
+            Kind::LeftOut | Kind::Start => {
+                Input::NamespacesLeftOut(rows.left_out.get(row).context("how many are left out is missing")?)
+            }
+        }))
+    }
+}
+
+impl Batch {
+    /// The start, and the clock from here on. Restated, it is moved to where it is restated.
+    fn start(&self, row: usize) -> anyhow::Result<(Input, Clock)> {
+        let rows = &self.rows;
+        let facts = rows.facts.get(row).context("the facts of the start are missing")?;
+        let start: Start = serde_json::from_str(facts).context("the facts of the start")?;
+        let unix_ns: i128 = start.unix_ns.parse().context("the time of the start")?;
+        let clock = Clock::new(start.at_ns, unix_ns);
+        let (at_ns, unix_ns) = if rows.restated.value(row) {
+            let at_ns = clock.join(rows.time.value(row), rows.time_ns.get(row)).context("a time of another clock")?;
+            (at_ns, unix_ns.saturating_add(i128::from(at_ns) - i128::from(start.at_ns)))
+        } else {
+            (start.at_ns, unix_ns)
+        };
+        Ok((Input::Start { at_ns, unix_ns, host: start.host, tracing: start.tracing }, clock))
+    }
+}

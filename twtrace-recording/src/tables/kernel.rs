@@ -1,0 +1,84 @@
+//! What is read of the kernel, again and again.
+
+use crate::columns::{Columns, Num, Opt, Shown, Text, Time, table};
+use crate::table::{Read, Reading, TableWriter, Writing};
+use anyhow::Context as _;
+use arrow_array::RecordBatch;
+use arrow_array::types::{UInt8Type, UInt16Type, UInt32Type, UInt64Type};
+use twtrace_core::input::{Input, KernelFacts};
+
+table! {
+    /// One row each time that a network namespace was looked into.
+    Builder, Batch {
+        /// Number of its event.
+        seq: Num<UInt64Type>,
+        /// The last time before: the event has none of its own.
+        time: Shown<Time>,
+        netns: Num<UInt32Type>,
+        time_wait: Num<UInt64Type>,
+        time_wait_overflow: Num<UInt64Type>,
+        max_tw_buckets: Num<UInt64Type>,
+        tw_reuse: Num<UInt8Type>,
+        port_low: Num<UInt16Type>,
+        port_high: Num<UInt16Type>,
+        reserved_in_range: Num<UInt32Type>,
+        reserved_ports: Text,
+        tw_reuse_delay_ms: Opt<UInt32Type>,
+        timestamps: Opt<UInt8Type>,
+        fin_timeout_s: Opt<UInt32Type>,
+    }
+}
+
+/// Takes figures.
+pub(crate) type Writer = Builder;
+
+impl TableWriter for Builder {
+    fn columns(&mut self) -> &mut dyn Columns {
+        self
+    }
+
+    fn push(&mut self, event: &Input, writing: &mut Writing) -> anyhow::Result<()> {
+        let Input::Kernel { netns, facts } = event else { return Ok(()) };
+        self.seq.push(writing.seq);
+        self.time.0.push(writing.now_us());
+        self.netns.push(*netns);
+        self.time_wait.push(facts.time_wait);
+        self.time_wait_overflow.push(facts.time_wait_overflow);
+        self.max_tw_buckets.push(facts.max_tw_buckets);
+        self.tw_reuse.push(facts.tw_reuse);
+        self.port_low.push(facts.port_range.0);
+        self.port_high.push(facts.port_range.1);
+        self.reserved_in_range.push(facts.reserved_in_range);
+        self.reserved_ports.push(Some(&facts.reserved_ports));
+        self.tw_reuse_delay_ms.push(facts.tw_reuse_delay_ms);
+        self.timestamps.push(facts.timestamps);
+        self.fin_timeout_s.push(facts.fin_timeout_s);
+        Ok(())
+    }
+}
+
+impl crate::table::Batch for Batch {
+    type Words = ();
+
+    fn new(batch: &RecordBatch, (): &mut ()) -> anyhow::Result<Self> {
+        Self::of(batch)
+    }
+
+    fn read(&self, row: usize, reading: &mut Reading) -> anyhow::Result<Read> {
+        // It needs no clock itself, but nothing is known of a trace without one.
+        reading.clock()?;
+        let facts = KernelFacts {
+            time_wait: self.time_wait.value(row),
+            time_wait_overflow: self.time_wait_overflow.value(row),
+            max_tw_buckets: self.max_tw_buckets.value(row),
+            tw_reuse: self.tw_reuse.value(row),
+            port_range: (self.port_low.value(row), self.port_high.value(row)),
+            reserved_in_range: self.reserved_in_range.value(row),
+            reserved_ports: self.reserved_ports.owned(row).context("the reserved ports are missing")?,
+            tw_reuse_delay_ms: self.tw_reuse_delay_ms.get(row),
+            timestamps: self.timestamps.get(row),
+            fin_timeout_s: self.fin_timeout_s.get(row),
+        };
+        Ok(Read::Event(Input::Kernel { netns: self.netns.value(row), facts }))
+    }
+}

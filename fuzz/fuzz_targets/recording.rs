@@ -17,7 +17,8 @@ use std::process::abort;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use twtrace_recording::reader::Recording;
-use twtrace_core::state::{Engine, Config, Limits};
+use twtrace_core::snapshot::{GROUPINGS, Snapshot};
+use twtrace_core::state::{Config, Limits, State};
 
 /// No file here is worth more at once, in bytes. libFuzzer's own limit of allocations needs a sanitizer.
 const LARGEST_ALLOCATION: usize = 512 << 20;
@@ -101,18 +102,21 @@ fn folder() -> tempfile::TempDir {
     tempfile::tempdir_in(parent).expect("no temporary directory")
 }
 
-/// Reads all that can be read into an engine, and gives the number of Inputs.
+/// Reads all that can be read into a state, and gives the number of Inputs.
 fn read(path: &Path) -> usize {
     let Ok(recording) = Recording::open(path) else { return 0 };
-    let limits = Limits { rows: 8, pairs: 8, live: 16 };
-    let mut engine = Engine::new(Config { limits, history: true, ..Config::default() });
+    let limits = Limits { rows: 8, cells: 8, live: 16 };
+    let mut state = State::new(Config { limits, history: true, ..Config::default() });
     let mut replay = recording.replay().expect("no thread");
     let mut count = 0;
     let mut sink = |input| {
         count += 1;
-        engine.apply(input);
+        state.apply(input);
     };
     while replay.advance(u64::MAX, &mut sink).expect("reading does not fail") {}
+    // Everything that is computed for a look, rules among it.
+    let snapshot = Snapshot::with_sockets(&mut state);
+    GROUPINGS.iter().for_each(|grouping| drop(snapshot.rows(grouping.by).len()));
     count
 }
 

@@ -32,7 +32,9 @@ impl Top {
     pub fn start(place: &Place, arguments: &[&str]) -> Self {
         let mut command = Command::new(program("twtrace"));
         let interval = if arguments.contains(&"--interval") { &[][..] } else { &["--interval", "200ms"] };
-        command.args(["top", "--json"]).args(interval).args(arguments).stdout(Stdio::piped());
+        // Ground truth is of single processes.
+        let by = if arguments.contains(&"--by") { &[][..] } else { &["--by", "pid"] };
+        command.args(["top", "--json"]).args(by).args(interval).args(arguments).stdout(Stdio::piped());
         let mut child = place.spawn(command);
         let output = child.stdout.take().expect("its output is piped");
         let (tell, reports) = channel();

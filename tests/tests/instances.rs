@@ -84,7 +84,7 @@ fn a_killed_instance_leaves_nothing_behind() {
     assert!(its.programs.len() >= attached.count() && its.links.len() >= linked && its.maps.len() >= 3, "{its:?}");
 
     under_load(&place, || {
-        top.wait(|report| number(report, "/totals/lives") > 1000);
+        top.wait(|report| number(report, "/totals/connections") > 1000);
         drop(top); // SIGKILL.
         await_none("still there after a kill", || Objects::loaded().among(&its));
     });
@@ -133,12 +133,12 @@ fn instances_do_not_disturb_each_other() {
     let first = Top::start(&place, &["--ring-bytes", "64M"]);
     let beside = Top::start(&place, &["--ring-bytes", "64M"]);
     let rounds = under_load(&place, || {
-        first.wait(|report| number(report, "/totals/lives") > 1000);
+        first.wait(|report| number(report, "/totals/connections") > 1000);
         // Attached in the middle of it, and killed there.
         let killed = Top::start(&place, &[]);
-        let seen = killed.wait(|report| number(report, "/totals/lives") > 1000);
+        let seen = killed.wait(|report| number(report, "/totals/connections") > 1000);
         drop(killed);
-        println!("killed after {} lives", seen["totals"]["lives"]);
+        println!("killed after {} lives", seen["totals"]["connections"]);
     });
     let connections = rounds.iter().map(|round| round.connections).sum::<u64>();
     println!("{connections} connections in {} rounds", rounds.len());
@@ -164,7 +164,7 @@ fn instances_do_not_disturb_each_other() {
     assert_eq!(seen[0], seen[1], "two that saw the same");
     for (report, seen) in reports.iter().zip(seen) {
         println!("{}", report["tracing"]["kernel_counters"]);
-        let (lives, seen_or_lost) = (2 * connections, number(report, "/totals/lives") + lost(report));
+        let (lives, seen_or_lost) = (2 * connections, number(report, "/totals/connections") + lost(report));
         let missing = hidden(report, connections);
         assert!(
             seen_or_lost <= lives && seen_or_lost + missing >= lives,

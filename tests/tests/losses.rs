@@ -82,7 +82,7 @@ fn seen_and_lost_are_what_happened() {
     let accounted = |found: u64, expected: u64| assert!(found.abs_diff(expected) <= skipped, "{found} of {expected}");
     accounted(counter("lives_begun") + lost("map_full"), lives);
     // One that is followed is handed over, or the ring had no room, or its end was not seen.
-    accounted(number(&report, "/totals/lives") + lost("ring_full") + lost("stale"), counter("lives_begun"));
+    accounted(number(&report, "/totals/connections") + lost("ring_full") + lost("stale"), counter("lives_begun"));
     assert_eq!(lost("undecodable"), 0);
     // No timewait socket is in none of the three. (One that was followed from its middle on counts as older.)
     let coverage = |name: &str| number(own(&report), &format!("/coverage/{name}"));

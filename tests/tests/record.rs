@@ -16,8 +16,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 use twtrace_core::input::{Input, Role};
-use twtrace_core::snapshot::GroupBy;
-use twtrace_core::state::{Config, Engine};
+use twtrace_core::snapshot::{GroupBy, Snapshot};
+use twtrace_core::state::{Config, State};
 use twtrace_recording::Info;
 use twtrace_recording::reader::Recording;
 use twtrace_tests::top::{await_attached, churn, quiet_place};
@@ -35,7 +35,7 @@ struct Recorded {
     /// Sockets that were open at the last census.
     open: usize,
     lost: u64,
-    engine: Engine,
+    state: State,
 }
 
 fn read(path: &Path) -> Recorded {
@@ -43,7 +43,7 @@ fn read(path: &Path) -> Recorded {
     let mut opened = BTreeMap::new();
     let mut open = 0;
     let mut lost = 0;
-    let mut engine = Engine::new(Config::default());
+    let mut state = State::new(Config::default());
     let mut replay = recording.replay().unwrap();
     let mut see = |input: Input| {
         match &input {
@@ -55,11 +55,11 @@ fn read(path: &Path) -> Recorded {
             Input::Counters(counters) => lost = counters.ring_full + counters.recursion + counters.map_full,
             _ => {}
         }
-        engine.apply(input);
+        state.apply(input);
     };
     while replay.advance(u64::MAX, &mut see).unwrap() {}
     assert_eq!(replay.losses(), []);
-    Recorded { info: recording.info().clone(), opened, open, lost, engine }
+    Recorded { info: recording.info().clone(), opened, open, lost, state }
 }
 
 /// `twtrace record` in a place, with what it says to be read at its end.
@@ -109,11 +109,12 @@ fn what_a_command_did_is_recorded_and_its_code_passed_on() {
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     // Its output is its own.
     let churned: Churned = serde_json::from_slice(&output.stdout).unwrap();
-    let recorded = read(&path);
+    let mut recorded = read(&path);
     check(&recorded, &churned, 0);
     assert!(recorded.info.finished && recorded.info.losses.is_empty());
+    let shown = Snapshot::take(&mut recorded.state);
     let made = |pid: u32| {
-        let mut rows = recorded.engine.model().rows(GroupBy::Process);
+        let mut rows = shown.rows(GroupBy::Pid).iter();
         let row = rows.find(|row| row.owner.is_some_and(|owner| owner.key.tgid == pid)).unwrap();
         assert!(row.owner.is_some());
         row.counts.time_wait_created
@@ -123,7 +124,7 @@ fn what_a_command_did_is_recorded_and_its_code_passed_on() {
     }
     let said = said(&output);
     println!("{said}");
-    assert!(said.contains("timewait sockets made") && said.contains("churn-0["), "{said}");
+    assert!(said.contains("TIME_WAIT sockets created") && said.contains("churn-0["), "{said}");
     assert!(!said.contains('\r'), "a progress line where nobody looks: {said:?}");
     // The codes of others.
     for (script, code) in [("exit 7", 7), ("kill -9 $$", 137)] {

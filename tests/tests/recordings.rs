@@ -14,7 +14,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use twtrace_core::input::Input;
 use twtrace_core::source::Source as _;
-use twtrace_core::state::{Config, Engine};
+use twtrace_core::state::{Config, State};
 use twtrace_probe::source::EventSource as _;
 use twtrace_probe::source::live::{Live, LiveOptions};
 use twtrace_recording::reader::Recording;
@@ -24,9 +24,9 @@ use twtrace_tests::software::Postgres;
 use twtrace_tests::top::{Top, churn, hidden, number, own, quiet_place, sockstat_tw};
 use twtrace_tests::tracer::{PUMP, Place, program};
 
-/// A live engine, and a recorder that takes the same Inputs.
+/// A live state, and a recorder that takes the same Inputs.
 struct Both {
-    engine: Engine,
+    state: State,
     recorder: Recorder,
 }
 
@@ -34,12 +34,12 @@ impl Both {
     fn new(path: &Path) -> Self {
         // Segments of two seconds, of which none is old enough to be dropped.
         let options = WriteOptions { keep: Some(Keep::Time(Duration::from_secs(32))), ..WriteOptions::default() };
-        Self { engine: engine(), recorder: Recorder::create(path, options).unwrap() }
+        Self { state: state(), recorder: Recorder::create(path, options).unwrap() }
     }
 
     fn see(&mut self, input: Input) {
         self.recorder.record(&input).unwrap();
-        self.engine.apply(input);
+        self.state.apply(input);
     }
 
     fn pump(&mut self, live: &mut Live) {
@@ -50,8 +50,8 @@ impl Both {
     }
 }
 
-fn engine() -> Engine {
-    Engine::new(Config { history: true, ..Config::default() })
+fn state() -> State {
+    State::new(Config { history: true, ..Config::default() })
 }
 
 /// Runs the generator, `$0` in the script.
@@ -115,23 +115,23 @@ fn replay_is_what_was_live() {
     let to = path.clone();
     // A tracer is not sent from one thread to another.
     let (live, progress, totals) = home.run(move || {
-        let Both { engine, recorder } = trace(&to, &others);
+        let Both { state, recorder } = trace(&to, &others);
         let progress = recorder.finish().unwrap();
-        (format!("{:?}", engine.model()), progress, engine.model().summary().totals.clone())
+        (format!("{state:?}"), progress, state.summary().totals.clone())
     });
     println!("{progress:?}");
-    println!("{} lives, {:?}, {:?}, {:?}", totals.lives, totals.outcomes, totals.corrections, totals.ends);
-    assert!(totals.lives > 80_000, "that was no load");
+    println!("{} lives, {:?}, {:?}, {:?}", totals.connections, totals.outcomes, totals.corrections, totals.ends);
+    assert!(totals.connections > 80_000, "that was no load");
     assert!(progress.segments > 2 && progress.segments_dropped == 0, "{progress:?}");
 
     let recording = Recording::open(&path).unwrap();
     let info = recording.info();
     assert!(info.finished && info.losses.is_empty(), "{:?}", info.losses);
-    let mut engine = engine();
+    let mut state = state();
     let mut replay = recording.replay().unwrap();
-    while replay.advance(u64::MAX, &mut |input| engine.apply(input)).unwrap() {}
+    while replay.advance(u64::MAX, &mut |input| state.apply(input)).unwrap() {}
     assert_eq!(replay.losses(), []);
-    if let Some(difference) = difference(&live, &format!("{:?}", engine.model())) {
+    if let Some(difference) = difference(&live, &format!("{state:?}")) {
         panic!("live and replayed differ {difference}");
     }
 }

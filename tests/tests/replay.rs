@@ -14,7 +14,8 @@ use recorded::{LENGTH, NAME, SECOND, START, inputs, recorded};
 use serde_json::Value;
 use tempfile::TempDir;
 use twtrace_core::input::Input;
-use twtrace_core::state::{Config, Engine};
+use twtrace_core::snapshot::Snapshot;
+use twtrace_core::state::{Config, State};
 use twtrace_tests::terminal::Terminal;
 use twtrace_tests::top::{await_attached, churn, quiet_place};
 use twtrace_tests::tracer::{Place, program};
@@ -24,18 +25,18 @@ fn twtrace(folder: &Path, arguments: &[&str]) -> Output {
     Command::new(program("twtrace")).args(arguments).current_dir(folder).output().unwrap()
 }
 
-/// The report of an engine that was told everything up to the first tick at a time.
+/// The report of a state that has everything up to the first tick at a time.
 fn report_at(at_ns: u64) -> String {
-    let mut engine = Engine::new(Config::default());
+    let mut state = State::new(Config::default());
     for input in inputs() {
         let is_there = matches!(&input, Input::Tick { at_ns: tick_ns } if *tick_ns >= at_ns);
-        engine.apply(input);
+        state.apply(input);
         if is_there {
             break;
         }
     }
     let mut report = Vec::new();
-    json::write(engine.show(), json::Options::default(), &mut report).unwrap();
+    json::write(&Snapshot::take(&mut state), json::Options::default(), &mut report).unwrap();
     String::from_utf8(report).unwrap()
 }
 

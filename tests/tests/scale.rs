@@ -102,7 +102,7 @@ fn lost(report: &Value) -> u64 {
 
 /// Records that came and lives that were counted as lost are all that happened, but for what was hidden from tracers.
 fn accounted(report: &Value, lives: u64, hidden: u64) {
-    let events = number(report, "/totals/lives");
+    let events = number(report, "/totals/connections");
     let ring = number(report, "/tracing/lost/ring_full");
     let map = number(report, "/tracing/lost/map_full");
     let seen = events + ring + map;

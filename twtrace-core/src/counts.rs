@@ -150,7 +150,7 @@ counts! {
     /// TIME_WAIT sockets alive now, both substates. Follows the census; between two of them, expiry is inferred.
     time_wait_live("live", "LIVE", 8, 1): u64 = Live, sum;
     /// TIME_WAIT sockets created per second over the last few seconds.
-    created_per_s("rate", "CREATED/S", 9, 2): f64 = Rate, rates;
+    created_per_s("rate", "CREATED/S", 10, 2): f64 = Rate, rates;
     /// Connections opened by connect (ended ones whose opener is this row), failed ones included.
     opened("opened", "OPENED", 9, 7): u64 = Count, sum;
     /// Connections accepted (ended ones).

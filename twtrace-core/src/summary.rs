@@ -91,14 +91,14 @@ impl Window {
 pub struct Totals {
     /// Everything a row counts.
     pub counts: Counts,
-    /// Lives received, before filters.
-    pub lives: u64,
+    /// Connections that have ended, before filters.
+    pub connections: u64,
     /// Outcomes by stable name, before filters.
     pub outcomes: BTreeMap<&'static str, u64>,
     /// Corrections by the census or by a reset seen late, by kind.
     pub corrections: BTreeMap<&'static str, u64>,
     /// Timewait sockets that were counted as made but not followed, because too many were alive.
-    pub live_untracked: u64,
+    pub time_wait_untracked: u64,
     /// Rows of censuses, of full sockets and listeners, that were not counted because there were too many.
     pub open_untracked: u64,
     /// Ends of timewait sockets that the kernel told of, before filters, those made before the trace included (exact

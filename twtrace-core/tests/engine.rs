@@ -324,7 +324,7 @@ fn a_filter_narrows_rows_and_never_the_coverage() {
         assert_eq!((totals(&engine).time_wait_created, totals(&engine).time_wait_live), (1, 1), "{filter:?}");
         assert_eq!(engine.snapshot().sockets().iter().count(), 1);
         let summary = engine.summary();
-        assert_eq!((summary.coverage.attributed, summary.totals.lives), (2, 2), "{filter:?}");
+        assert_eq!((summary.coverage.attributed, summary.totals.connections), (2, 2), "{filter:?}");
     }
     let nobody = Filter { pids: vec![10], ports: vec![443], ..Filter::default() };
     let engine = engine_with(Config { filter: nobody, ..Config::default() }, inputs());
@@ -397,7 +397,7 @@ fn too_many_live_sockets_are_counted_and_said() {
     let inputs = (0..15).map(|n| ended(life(n + 1, owner(5, "a"), tuple(30_000 + n as u16, 1, 80), T)));
     let engine = engine_with(Config { limits, ..Config::default() }, [start()].into_iter().chain(inputs));
     assert_eq!((totals(&engine).time_wait_created, totals(&engine).time_wait_live), (15, 10));
-    assert_eq!(engine.summary().totals.live_untracked, 5);
+    assert_eq!(engine.summary().totals.time_wait_untracked, 5);
 }
 
 #[test]
@@ -407,11 +407,11 @@ fn rates_are_over_the_last_seconds() {
     });
     let mut engine = engine([start()].into_iter().chain(inputs));
     engine.apply(tick(START + 15 * SECOND));
-    let rate = totals(&engine).rate_per_s;
+    let rate = totals(&engine).created_per_s;
     assert!((90.0..=110.0).contains(&rate), "{rate}");
-    assert_eq!(counts(&engine, GroupBy::Pid, GroupKey::Process(owner(5, "a").key)).rate_per_s, rate);
+    assert_eq!(counts(&engine, GroupBy::Pid, GroupKey::Process(owner(5, "a").key)).created_per_s, rate);
     engine.apply(tick(START + 30 * SECOND));
-    assert_eq!(totals(&engine).rate_per_s, 0.0);
+    assert_eq!(totals(&engine).created_per_s, 0.0);
 }
 
 #[test]

@@ -100,5 +100,5 @@ fn figures_at_the_end_of_their_range_do_no_harm() {
     ];
     let mut engine = State::new(Config::default());
     apply(&mut engine, inputs);
-    assert_eq!(engine.summary().totals.lives, 1);
+    assert_eq!(engine.summary().totals.connections, 1);
 }

@@ -241,7 +241,7 @@ proptest! {
             }
         }
         let (all, some) = (&whole.summary().totals, &part.summary().totals);
-        prop_assert!(some.lives <= all.lives);
+        prop_assert!(some.connections <= all.connections);
         prop_assert!(some.counts.opened <= all.counts.opened);
     }
 
@@ -252,7 +252,7 @@ proptest! {
         let failed = of(|input| matches!(input, Input::ConnectFailed(_)));
         let engine = engine_with(small(), inputs);
         let totals = &engine.summary().totals;
-        prop_assert_eq!(totals.lives, lives);
+        prop_assert_eq!(totals.connections, lives);
         prop_assert_eq!(totals.outcomes.values().sum::<u64>(), lives + failed);
         let coverage = engine.summary().coverage;
         prop_assert_eq!(coverage.census, coverage.attributed + coverage.before_start + coverage.unattributed);

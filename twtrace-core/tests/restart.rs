@@ -47,7 +47,7 @@ fn what_was_counted_is_forgotten_and_what_is_alive_is_kept() {
     let expected = Counts { time_wait_live: 2, fin_wait2_live: 2, time_wait_live_peak: 2, ..Counts::default() };
     assert_eq!(counts(&engine, "stays").unwrap(), expected);
     let totals = &model.summary().totals;
-    assert_eq!((&totals.counts, totals.lives, totals.outcomes.len(), totals.ends.killed), (&expected, 0, 0, 0));
+    assert_eq!((&totals.counts, totals.connections, totals.outcomes.len(), totals.ends.killed), (&expected, 0, 0, 0));
     assert_eq!(model.sockets().iter().count(), 2);
     assert_eq!(model.destinations().iter().map(|row| row.counts.clone()).collect::<Vec<_>>(), [expected]);
     let pairs: Vec<_> = model

@@ -136,13 +136,13 @@ pub(super) struct Coverage {
 pub(super) struct Totals<'a> {
     #[serde(flatten)]
     counts: rows::CountsJson<'a>,
-    lives: u64,
+    connections: u64,
     outcomes: &'a BTreeMap<&'static str, u64>,
     corrections: &'a BTreeMap<&'static str, u64>,
     /// `census`: a census vouches for the numbers of live sockets; `inferred`: time has passed since.
     live_known: &'static str,
     /// Made, but too many are alive to follow these.
-    live_untracked: u64,
+    time_wait_untracked: u64,
     /// Ends of timewait sockets that the kernel told of, filters left aside; null below the exact tier.
     ends: Option<Ends>,
 }
@@ -291,11 +291,11 @@ pub(super) fn totals(summary: &Summary) -> Totals<'_> {
     let totals = &summary.totals;
     Totals {
         counts: rows::CountsJson(&totals.counts),
-        lives: totals.lives,
+        connections: totals.connections,
         outcomes: &totals.outcomes,
         corrections: &totals.corrections,
         live_known: if crate::words::live_mark(summary).is_empty() { "census" } else { "inferred" },
-        live_untracked: totals.live_untracked,
+        time_wait_untracked: totals.time_wait_untracked,
         ends: (summary.tracing.tier == Tier::Exact).then_some(totals.ends),
     }
 }

@@ -57,7 +57,7 @@ fn head(model: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "{}", identity(summary))?;
     writeln!(
         out,
-        "TIME_WAIT now {}   made {} ({}/s)   overflows since boot {}",
+        "TIME_WAIT now {}   created {} ({}/s)   overflows since boot {}",
         words::time_wait(summary),
         text::count(summary.totals.counts.time_wait_created),
         text::rate(summary.totals.counts.created_per_s),

@@ -115,8 +115,8 @@ pub fn warnings(summary: &Summary) -> Vec<String> {
         let left_out = text::count(summary.namespaces_left_out);
         warnings.push(format!("no census of {left_out} network namespaces: there are too many"));
     }
-    if summary.totals.live_untracked > 0 {
-        let untracked = text::count(summary.totals.live_untracked);
+    if summary.totals.time_wait_untracked > 0 {
+        let untracked = text::count(summary.totals.time_wait_untracked);
         warnings.push(format!("{untracked} timewait sockets are not followed: too many are alive"));
     }
     if summary.coverage.unattributed > 0 {

@@ -3,9 +3,9 @@
 mod budget;
 mod examples;
 mod parse;
-mod values;
 #[cfg(test)]
 mod tests;
+mod values;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;

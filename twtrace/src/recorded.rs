@@ -6,8 +6,8 @@ use std::io::{self, Write as _};
 use std::path::Path;
 use twtrace_core::input::Input;
 use twtrace_core::recording::Info;
-use twtrace_core::snapshot::Window;
 use twtrace_core::snapshot::Snapshot;
+use twtrace_core::snapshot::Window;
 use twtrace_core::state::{Config, Filter, State};
 use twtrace_recording::reader::Recording;
 use twtrace_view::report::Source;
@@ -170,7 +170,7 @@ mod tests {
         }
         assert_eq!(told(&read.snapshot), told(&Snapshot::take(&mut state)));
         let summary = read.snapshot.summary();
-        assert_eq!((summary.window.seconds(), summary.totals.lives > 0), (6.0, true));
+        assert_eq!((summary.window.seconds(), summary.totals.connections > 0), (6.0, true));
     }
 
     #[test]
@@ -179,7 +179,7 @@ mod tests {
         let made = |from, to| {
             let read = read(&folder, from, to);
             let totals = &read.snapshot.summary().totals;
-            (totals.lives, totals.counts.time_wait_created, totals.counts.connect_errors.clone())
+            (totals.connections, totals.counts.time_wait_created, totals.counts.connect_errors.clone())
         };
         let (whole, first, second) = (made("", ""), made("", "+10s"), made("+10s", ""));
         assert_eq!((whole.0, whole.1), (first.0 + second.0, first.1 + second.1));

@@ -19,7 +19,7 @@ impl State {
         let role = self.role(life.role, &life.tuple);
         let shown = self.filter.passes(&life.tuple, [life.opener.as_ref(), life.closer.as_ref()]);
         let totals = &mut self.summary.totals;
-        totals.lives += 1;
+        totals.connections += 1;
         *totals.outcomes.entry(outcome.outcome.name()).or_default() += 1;
 
         let mut ended = ClosedConnection {

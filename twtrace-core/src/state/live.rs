@@ -36,7 +36,7 @@ impl State {
             }
         }
         if self.time_wait.is_full() {
-            self.summary.totals.live_untracked += 1;
+            self.summary.totals.time_wait_untracked += 1;
             return;
         }
         let mut socket = TimeWait {

@@ -201,7 +201,7 @@ impl State {
 
     fn nothing_lost(&self) -> bool {
         let KernelCounters { ring_full, map_full, recursion, stale, undecodable, .. } = self.summary.counters;
-        let untracked = self.summary.totals.live_untracked;
+        let untracked = self.summary.totals.time_wait_untracked;
         [ring_full, map_full, recursion, stale, undecodable, untracked].iter().all(|&count| count == 0)
     }
 

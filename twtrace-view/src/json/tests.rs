@@ -53,7 +53,7 @@ fn field_names_are_pinned() {
     let identity = "pid start_ns command exe cmdline ppid parent_command uid user cgroup container unit netns netns_name \
                     owner_known other folded processes";
     assert_has(&report["totals"], counts);
-    assert_has(&report["totals"], "lives outcomes corrections live_known live_untracked");
+    assert_has(&report["totals"], "connections outcomes corrections live_known time_wait_untracked");
     let process = &report["processes"][0];
     assert_has(process, counts);
     assert_has(process, identity);

@@ -53,7 +53,7 @@ impl Part<'_> {
     pub(super) fn headline(&self) -> String {
         let made = self.made();
         if made == 0 {
-            return "No timewait socket was made that the filters let through.".to_owned();
+            return "No TIME_WAIT socket was created that the filters let through.".to_owned();
         }
         let first = |by| lines_of(self, by).into_iter().next();
         let of = |line: Option<lines::Line<'_>>| line.map(|line| (line.name(), text::percent(line.share())));
@@ -63,7 +63,7 @@ impl Part<'_> {
         let where_to = first(GroupBy::Destination).map_or_else(String::new, |line| {
             format!(" {} {} {}", text::percent(line.share()), line.preposition(), line.name())
         });
-        format!("{maker} made {share} of the {all} timewait sockets;{where_to}.")
+        format!("{maker} created {share} of the {all} TIME_WAIT sockets;{where_to}.")
     }
 
     /// The figures to be seen first.
@@ -85,7 +85,7 @@ impl Part<'_> {
         let tile = |title, value, unit, more| Tile { title, value, unit, more };
         vec![
             tile(
-                "TIME_WAIT made",
+                "TIME_WAIT created",
                 text::count(totals.time_wait_created),
                 None,
                 format!(
@@ -141,7 +141,7 @@ impl Part<'_> {
         });
         let mut all = vec![
             (
-                "timewait sockets made",
+                "TIME_WAIT sockets created",
                 format!(
                     "{} ({}/s on average, {}/s in the busiest second{busiest})",
                     text::count(totals.time_wait_created),
@@ -252,7 +252,7 @@ impl Report<'_> {
             }),
             (Head::right("LENGTH"), |part| text::seconds(part.model.summary().window.seconds())),
             (Head::left("TIER"), |part| words::tier(part.model.summary().tracing.tier).to_owned()),
-            (Head::right("MADE"), |part| text::count(part.made())),
+            (Head::right("CREATED"), |part| text::count(part.made())),
             (Head::right("MEAN/S"), |part| text::rate(lines::mean_per_s(&part.model.summary().totals.counts, part))),
             (Head::right("PEAK/S"), |part| text::count(part.model.summary().totals.counts.created_peak_per_s)),
             (Head::right("ALIVE (KERNEL)"), |part| part.kernel_peak().map_or_else(|| "-".to_owned(), text::count)),

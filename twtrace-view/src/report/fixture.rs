@@ -35,8 +35,8 @@ pub fn info(path: &str, snapshot: &Snapshot) -> Info {
         host: summary.host.clone(),
         start_unix_ns: summary.window.start_unix_ns,
         end_unix_ns: summary.window.start_unix_ns + i128::from(summary.window.now_ns - summary.window.start_ns),
-        connections: summary.totals.lives,
-        bytes: 24 * summary.totals.lives,
+        connections: summary.totals.connections,
+        bytes: 24 * summary.totals.connections,
         finished: true,
         ..Info::default()
     }

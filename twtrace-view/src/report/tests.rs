@@ -150,7 +150,7 @@ fn what_is_missing_is_said_above_everything() {
     for form in [&text, &markdown, &html] {
         let place = |what: &str| form.find(what).unwrap_or_else(|| panic!("{what} is missing: {form}"));
         for said in ["connections-0002.parquet", "was not ended in order", "dropped 3 segments"] {
-            assert!(place(said) < place("api made"), "{said}");
+            assert!(place(said) < place("api created"), "{said}");
         }
     }
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
@@ -215,7 +215,7 @@ fn nothing_is_reported_as_nothing() {
             with_report(&snapshot, Options { by, top: None }, |report| {
                 let [text, json, csv, markdown, html] = all_forms(report);
                 for form in [text, markdown, html] {
-                    assert!(form.contains(NOTHING) && form.contains("No timewait socket was made"), "{form}");
+                    assert!(form.contains(NOTHING) && form.contains("No TIME_WAIT socket was created"), "{form}");
                     assert!(!form.contains("NaN") && !form.contains("inf/s"), "{form}");
                 }
                 assert_eq!(csv.lines().count(), 1);

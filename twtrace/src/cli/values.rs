@@ -14,7 +14,8 @@ pub(super) fn grouping() -> impl TypedValueParser<Value = GroupBy> {
 /// The figures by their short or full names, and `name`.
 pub(super) fn order() -> impl TypedValueParser<Value = Sort> {
     let help = |doc: &'static str| doc.split_once(['.', ',']).map_or(doc, |(first, _)| first).trim();
-    let values = FIELDS.iter().map(move |field| PossibleValue::new(field.short).alias(field.name).help(help(field.doc)));
+    let values =
+        FIELDS.iter().map(move |field| PossibleValue::new(field.short).alias(field.name).help(help(field.doc)));
     let name = PossibleValue::new("name").help("Program, group or address");
     PossibleValuesParser::new(values.chain([name])).map(|name| Sort::of(&name).unwrap_or_default())
 }

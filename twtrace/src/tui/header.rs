@@ -77,7 +77,7 @@ pub(super) fn lines(snapshot: &Snapshot, state: &State, area: Rect) -> Vec<Line<
         second.push(Span::raw(format!(" {}", sparkline(&summary.time_wait_history, cells))));
     }
     second.push(Span::raw(format!(
-        "  made {} ({}/s)  max {}",
+        "  created {} ({}/s)  max {}",
         text::count(totals.time_wait_created),
         text::rate(totals.created_per_s),
         text::count(kernel.max_tw_buckets)

@@ -59,9 +59,7 @@ pub fn draw(frame: &mut Frame<'_>, snapshot: &Snapshot, state: &mut State) {
             processes::of_destination(frame, body, &context, snapshot, state, *id)
         }
         What::Destinations => destinations::all(frame, body, &context, snapshot, state),
-        What::DestinationsOf(by, key) => {
-            destinations::of_process(frame, body, &context, snapshot, state, (*by, key))
-        }
+        What::DestinationsOf(by, key) => destinations::of_process(frame, body, &context, snapshot, state, (*by, key)),
         What::Sockets => sockets::draw(frame, body, &context, snapshot, state),
         What::Findings => findings::all(frame, body, &context, snapshot, state),
         What::Finding(id) => findings::one(frame, body, snapshot, state, *id),

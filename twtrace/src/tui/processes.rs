@@ -20,14 +20,23 @@ pub(super) fn matches(row: &Row, snapshot: &Snapshot, needle: &str) -> bool {
     if has(&label::group(row, snapshot)) {
         return true;
     }
-    let GroupKey::Process(key) = row.key else { return false };
-    let facts = snapshot.facts(key);
-    key.tgid.to_string().contains(needle)
-        || row.owner.is_some_and(|owner| {
-            has(&label::user(owner.uid, snapshot)) || has(&label::process(&owner.parent_comm, owner.ppid))
-        })
-        || facts.and_then(|facts| facts.cmdline.as_deref()).is_some_and(|line| has(&text::clean(line)))
-        || label::cgroup(facts).is_some_and(|name| has(&name))
+    let of_owner = row.owner.is_some_and(|owner| {
+        has(&label::user(owner.uid, snapshot)) || has(&label::process(&owner.parent_comm, owner.ppid))
+    });
+    match row.key {
+        GroupKey::Process(key) => {
+            let facts = snapshot.facts(key);
+            of_owner
+                || key.tgid.to_string().contains(needle)
+                || facts.and_then(|facts| facts.cmdline.as_deref()).is_some_and(|line| has(&text::clean(line)))
+                || label::cgroup(facts).is_some_and(|name| has(&name))
+        }
+        // By any of its processes.
+        GroupKey::OneShots(_) => {
+            of_owner || snapshot.members_of(GroupBy::Process, row).any(|row| matches(row, snapshot, needle))
+        }
+        _ => false,
+    }
 }
 
 /// Draws rows of one grouping, all or those of one group, and gives the title.

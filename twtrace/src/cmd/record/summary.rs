@@ -133,7 +133,11 @@ pub(super) fn summary(model: &Snapshot, ended: &Ended<'_>) -> String {
             (GroupKey::Process(key), Some(owner)) => label::process(&owner.comm, key.tgid),
             (GroupKey::OneShots(kin), _) => {
                 let parent = label::process(&kin.parent_comm, kin.ppid);
-                format!("{} of {parent}, {}", label::group(row, model), text::counted(row.processes as usize, "process", "processes"))
+                format!(
+                    "{} of {parent}, {}",
+                    label::group(row, model),
+                    text::counted(row.processes as usize, "process", "processes")
+                )
             }
             _ => label::group(row, model),
         };

@@ -178,7 +178,7 @@ impl Engine {
                 self.passed(at_ns);
                 self.model.holders = Holders { at_ns: Some(at_ns), complete, rows };
             }
-            Input::ResetSent { cookie, tuple, at_ns, life: _ } => {
+            Input::ResetSent { cookie, tuple, at_ns } => {
                 self.reset_sent(self.identity(cookie, &tuple), at_ns);
             }
             Input::TimewaitEnd(mut end) => {

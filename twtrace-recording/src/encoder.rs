@@ -173,8 +173,8 @@ impl Encoder {
                 self.told.bound(*cookie, tuple, *at_ns);
                 self.count(Table::Sockets, 1);
             }
-            Input::ResetSent { cookie, tuple, life, at_ns } => {
-                self.sockets.reset(at, (*cookie, *life), tuple, *at_ns, &mut self.tuples);
+            Input::ResetSent { cookie, tuple, at_ns } => {
+                self.sockets.reset(at, *cookie, tuple, *at_ns, &mut self.tuples);
                 self.count(Table::Sockets, 1);
             }
             Input::TimewaitEnd(end) => {

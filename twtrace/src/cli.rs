@@ -6,13 +6,15 @@ mod parse;
 #[cfg(test)]
 mod tests;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 use twtrace_core::engine::Filter;
 use twtrace_probe::kernel::load::LoadOptions;
+use twtrace_probe::kernel::log::LogFilter;
 use twtrace_recording::writer::Keep;
 use twtrace_view::order::{By, Sort};
 
@@ -30,6 +32,11 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+}
+
+/// What is wrong with arguments that parse, for `main` to print.
+pub fn usage(message: &str) -> clap::Error {
+    Cli::command().error(ErrorKind::ArgumentConflict, message)
 }
 
 /// Subcommands.
@@ -420,9 +427,10 @@ pub struct KernelArgs {
     #[arg(long, value_name = "SIZE", default_value_t = twtrace_common::RING_BYTES, value_parser = parse::ring_bytes)]
     pub ring_bytes: u32,
 
-    /// Write the kernel side's debug log to standard error
-    #[arg(long)]
-    pub debug_kernel: bool,
+    /// Write to standard error what the kernel side does with some sockets: port=8080,addr=10.0.0.1,pid=1234. All that
+    /// is given must match; port and address are local or remote
+    #[arg(long, value_name = "FILTER", value_parser = parse::log_filter)]
+    pub debug_kernel: Option<LogFilter>,
 }
 
 impl KernelArgs {
@@ -431,7 +439,7 @@ impl KernelArgs {
         LoadOptions {
             max_sockets: self.max_sockets,
             ring_bytes: self.ring_bytes,
-            debug: self.debug_kernel,
+            log: self.debug_kernel,
             ..LoadOptions::default()
         }
     }

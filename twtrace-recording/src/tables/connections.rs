@@ -26,7 +26,6 @@ table! {
         time_ns: Opt<UInt16Type>,
         kind: Words<&'static str>,
         cookie: Num<UInt64Type>,
-        life: Num<UInt32Type>,
         netns: Opt<UInt32Type>,
         local_addr: Words<IpAddr>,
         local_port: Opt<UInt16Type>,
@@ -130,7 +129,6 @@ impl Connections {
         self.time_ns.push(rest);
         self.kind.push_word(Some("connection"));
         self.cookie.push(life.cookie);
-        self.life.push(life.life);
         self.tuple().push(Some(&life.tuple));
         self.role.push_word(Some(words::role(life.role)));
         self.transitions(&life.transitions, life.end_ns);
@@ -208,7 +206,6 @@ impl Connections {
         self.time.push(time);
         self.time_ns.push(rest);
         self.cookie.push(0);
-        self.life.push(0);
         self.tuple().push(Some(tuple));
         self.path.push_null();
         self.steps().into_iter().for_each(|step| step.push(None));
@@ -272,7 +269,6 @@ struct Columns {
     time: arrow_array::TimestampMicrosecondArray,
     time_ns: OptReader<arrow_array::UInt16Array>,
     cookie: arrow_array::UInt64Array,
-    life: arrow_array::UInt32Array,
     steps: [OptReader<arrow_array::UInt64Array>; STEPS],
     times_ns: OptReader<arrow_array::StringArray>,
     sk_err: arrow_array::UInt16Array,
@@ -315,7 +311,6 @@ impl Reader {
                 time: rows.time,
                 time_ns: rows.time_ns,
                 cookie: rows.cookie,
-                life: rows.life,
                 steps: [
                     rows.step1_us,
                     rows.step2_us,
@@ -394,7 +389,6 @@ impl Reader {
         });
         let mut life = Life {
             cookie,
-            life: rows.life.value(row),
             role: *self.role.need(row)?,
             opener,
             closer: owner(rows.closer.get(row))?,

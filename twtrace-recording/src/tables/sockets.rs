@@ -25,7 +25,6 @@ table! {
         state: Words<&'static str>,
         expires_ms: Opt<UInt32Type>,
         cause: Words<&'static str>,
-        life: Opt<UInt32Type>,
         /// Addresses are left out when they are those of the last row of this cookie, here or in `connections`.
         netns: Opt<UInt32Type>,
         local_addr: Words<IpAddr>,
@@ -84,7 +83,6 @@ impl Sockets {
         self.state.push_word(Some(row.state.name()));
         self.expires_ms.push(Some(row.expires_ms));
         self.cause.push_word(None);
-        self.life.push(None);
         self.tuple(row.cookie, &row.tuple, known);
     }
 
@@ -93,7 +91,6 @@ impl Sockets {
         self.state.push_word(None);
         self.expires_ms.push(None);
         self.cause.push_word(None);
-        self.life.push(None);
         self.addresses().push(None);
     }
 
@@ -103,7 +100,6 @@ impl Sockets {
         self.state.push_word(Some(state.name()));
         self.expires_ms.push(None);
         self.cause.push_word(Some(words::cause(end.cause)));
-        self.life.push(None);
         self.tuple(end.cookie, &end.tuple, known);
     }
 
@@ -119,16 +115,14 @@ impl Sockets {
         self.state.push_word(None);
         self.expires_ms.push(None);
         self.cause.push_word(None);
-        self.life.push(None);
         self.tuple(cookie, tuple, known);
     }
 
-    pub(crate) fn reset(&mut self, at: At, (cookie, life): (u64, u32), tuple: &Tuple, at_ns: u64, known: &mut Tuples) {
+    pub(crate) fn reset(&mut self, at: At, cookie: u64, tuple: &Tuple, at_ns: u64, known: &mut Tuples) {
         self.begin(at, at_ns, "reset", cookie);
         self.state.push_word(None);
         self.expires_ms.push(None);
         self.cause.push_word(None);
-        self.life.push(Some(life));
         self.tuple(cookie, tuple, known);
     }
 }
@@ -162,7 +156,6 @@ pub(crate) struct Reader {
     state: Meant<CensusState>,
     expires_ms: OptReader<UInt32Array>,
     cause: Meant<TimewaitCause>,
-    life: OptReader<UInt32Array>,
     tuple: TupleRows,
 }
 
@@ -195,7 +188,6 @@ impl Reader {
             state: words.state.of(rows.state, CensusState::of),
             expires_ms: rows.expires_ms,
             cause: words.cause.of(rows.cause, words::parse_cause),
-            life: rows.life,
             tuple: TupleRows::new(
                 &mut words.addresses,
                 rows.netns,
@@ -233,10 +225,7 @@ impl Reader {
                 let expires_ms = self.expires_ms.get(row).context("a remaining time is missing")?;
                 Told::Row(CensusRow { cookie, tuple, state: *self.state.need(row)?, expires_ms })
             }
-            Kind::Reset => {
-                let life = self.life.get(row).context("the number of a life is missing")?;
-                Told::Whole(Input::ResetSent { cookie, tuple, life, at_ns })
-            }
+            Kind::Reset => Told::Whole(Input::ResetSent { cookie, tuple, at_ns }),
             Kind::BoundConnect => Told::Whole(Input::BoundConnect { cookie, tuple, at_ns }),
             Kind::End | Kind::Gone => Told::Whole(Input::TimewaitEnd(TimewaitEnd {
                 cookie,

@@ -224,7 +224,7 @@ pub(super) fn log_filter(text: &str) -> Result<LogFilter, String> {
         is_first && part.is_some()
     }
     let mut filter = LogFilter::default();
-    let mut take = |part: &str| {
+    let take = |part: &str| {
         let (name, value) = part.split_once('=')?;
         let is_good = match name {
             "port" => set(&mut filter.port, port(value).ok()),
@@ -234,7 +234,7 @@ pub(super) fn log_filter(text: &str) -> Result<LogFilter, String> {
         };
         is_good.then_some(())
     };
-    let all: Option<()> = text.split(',').map(|part| take(part)).collect();
+    let all: Option<()> = text.split(',').map(take).collect();
     all.map(|()| filter)
         .ok_or_else(|| "expected one or more of port, addr and pid, such as port=8080,pid=1234".to_owned())
 }

@@ -102,7 +102,7 @@ pub mod cause {
     pub const REUSED: u8 = 2;
     /// Before its time: a reset, data for a FIN_WAIT2 timewait socket, a new SYN, the end of its namespace
     /// (`inet_twsk_deschedule_put`).
-    pub const KILLED: u8 = 3;
+    pub const ENDED_EARLY: u8 = 3;
 }
 
 /// Who began the connection.

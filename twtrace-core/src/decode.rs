@@ -86,7 +86,7 @@ fn small(record: &SmallRecord) -> Result<Input, DecodeError> {
         cause: match record.cause {
             cause::EXPIRED => TimewaitCause::Expired,
             cause::REUSED => TimewaitCause::Reused,
-            cause::KILLED => TimewaitCause::Killed,
+            cause::ENDED_EARLY => TimewaitCause::Killed,
             other => return Err(DecodeError::Cause(other)),
         },
         at_ns,

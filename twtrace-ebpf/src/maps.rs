@@ -26,7 +26,7 @@ pub static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(PROGR
 pub static HANDLED: PerCpuArray<Handled> = PerCpuArray::with_max_entries(1, 0);
 
 /// Timewait sockets that a connect has just taken over, by their address, until they are freed. Full: the end of
-/// further ones is told as a kill, and `Counters::evicted` grows.
+/// further ones is reported as ended early, and `Counters::evicted` grows.
 #[map]
 pub static REUSED: HashMap<u64, u8> = HashMap::with_max_entries(1024, 0);
 

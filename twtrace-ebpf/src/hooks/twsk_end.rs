@@ -57,7 +57,7 @@ fn ended(tw: u64) {
         } else if bpf_jiffies64() >= expires {
             cause::EXPIRED
         } else {
-            cause::KILLED
+            cause::ENDED_EARLY
         };
         (*record).substate = read(tw + off!(tw_substate) as u64).unwrap_or(0);
         (*record).at_ns = bpf_ktime_get_ns();

@@ -2,10 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+use std::fs;
 use std::io::Read as _;
 use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
 use twtrace_tests::terminal::Terminal;
 use twtrace_tests::top::{await_attached, interrupt, quiet_place};
 use twtrace_tests::tracer::{Place, program};
@@ -37,9 +41,24 @@ fn logged<T>(place: &Place, filter: &str, work: impl FnOnce() -> T) -> (Vec<Stri
         command
     });
     await_attached(place, child.id());
+    await_handler(child.id());
     let result = work();
     let said = String::from_utf8(interrupt(child).stderr).unwrap();
     (said.lines().map(str::to_owned).collect(), result)
+}
+
+/// Waits until a process handles the signal that ends it: it attaches before that, and a slow machine shows it.
+fn await_handler(pid: u32) {
+    let is_handled = || {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap().trim();
+        u64::from_str_radix(caught, 16).unwrap() & 1 << (Signal::SIGINT as u32 - 1) != 0
+    };
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !is_handled() {
+        assert!(Instant::now() < deadline, "it does not handle SIGINT");
+        thread::sleep(Duration::from_millis(10));
+    }
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! What is counted, in one list. A counter is a line here and a `count!` where it happens; the struct that the kernel
 //! side writes, what the core and the JSON have of it, and the columns of recordings follow from it.
 
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
 /// Hands the list of counters to a macro: `kernel` are those that the eBPF programs count, in their order in
 /// [`Counters`]; `user` are those that user space works out or counts itself.
 #[macro_export]
@@ -64,7 +66,7 @@ macro_rules! define {
     (kernel { $($(#[$doc:meta])* $name:ident,)* } user { $($(#[$_user_doc:meta])* $_user:ident,)* }) => {
         /// Kernel-side counters, one set per CPU, summed by the loader. They only grow.
         #[repr(C)]
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
         pub struct Counters {
             $($(#[$doc])* pub $name: u64,)*
         }

@@ -1,11 +1,13 @@
 //! What the loader patches into the object: where the running kernel keeps its fields, and switches.
 
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
 /// Struct offsets in bytes, from the running kernel's BTF, patched into the object before it is loaded.
 ///
 /// Rust programs get no CO-RE relocations: an offset compiled in would be silently wrong on another kernel.
 /// [`OFFSET_NONE`] marks a field that this kernel does not have.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[allow(missing_docs, reason = "each field is named after the kernel structure and member that it locates")]
 pub struct Offsets {
     pub skc_family: u32,
@@ -20,7 +22,6 @@ pub struct Offsets {
     pub skc_v6_rcv_saddr: u32,
     pub sk_protocol: u32,
     pub sk_err: u32,
-    pub sk_shutdown: u32,
     pub inet_sport: u32,
     pub tcp_bytes_acked: u32,
     pub tcp_bytes_received: u32,
@@ -96,7 +97,6 @@ impl Offsets {
         skc_v6_rcv_saddr: OFFSET_NONE,
         sk_protocol: OFFSET_NONE,
         sk_err: OFFSET_NONE,
-        sk_shutdown: OFFSET_NONE,
         inet_sport: OFFSET_NONE,
         tcp_bytes_acked: OFFSET_NONE,
         tcp_bytes_received: OFFSET_NONE,
@@ -156,7 +156,7 @@ pub const OFFSET_NONE: u32 = u32::MAX;
 
 /// Load-time switches.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Config {
     /// 1 when the exit of connect(2) is hooked, so that failures inside the call wait for their errno.
     pub defer_connect: u32,
@@ -164,19 +164,38 @@ pub struct Config {
     pub connect_nr: u32,
     /// Wake the reader once this many bytes are waiting in the ring buffer.
     pub wakeup_bytes: u32,
-    /// 1 to write a debug log line for each transition (slow).
-    pub debug: u32,
     /// 1 when `bpf_get_socket_cookie` may be called from tracing programs (kernels from 5.15).
     pub has_cookie: u32,
     /// 1 when `bpf_get_current_task_btf` exists (5.11).
     pub has_task_btf: u32,
     /// 1 when `bpf_task_pt_regs` exists (5.15).
     pub has_pt_regs: u32,
-    /// Explicit padding, zero.
-    pub pad: u32,
 }
 
+/// Which sockets the kernel side logs. What is not asked for is 0 and matches all.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct LogFilter {
+    /// 1 to log. With 0 the verifier removes all code that has to do with it.
+    pub on: u32,
+    /// Local or remote port, host byte order.
+    pub port: u32,
+    /// Process that opened or closed the connection.
+    pub tgid: u32,
+    /// 1 when an address is asked for: none is all zeros too.
+    pub has_addr: u32,
+    /// Local or remote address as the words of an IPv6 address in network byte order, IPv4 as `::ffff:a.b.c.d`.
+    pub addr: [u32; 4],
+}
+
+impl LogFilter {
+    /// Logs nothing.
+    pub const OFF: Self = Self { on: 0, port: 0, tgid: 0, has_addr: 0, addr: [0; 4] };
+}
+
+// The loader writes them into the object by their names: both sides must have the same size.
 const _: () = {
-    assert!(size_of::<Offsets>() == 256);
-    assert!(size_of::<Config>() == 32);
+    assert!(size_of::<Offsets>() == 252);
+    assert!(size_of::<Config>() == 24);
+    assert!(size_of::<LogFilter>() == 32);
 };

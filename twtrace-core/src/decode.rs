@@ -1,18 +1,18 @@
 //! From the bytes of one ring buffer record to an [`Input`].
 //!
-//! Fields are taken one by one at the places that [`ConnRecord`] gives them, in this machine's byte order. Whatever
-//! the bytes are, the result is an Input or an error.
+//! The bytes are copied into the wire type, for which any bytes are valid and no place in memory is asked for. Whatever
+//! they are, the result is an Input or an error.
 
 use crate::input::{
     BindFailed, Binding, Comm, ConnectFailed, Input, Life, Owner, ProcessKey, Role, TcpState, Timewait, TimewaitCause,
     TimewaitEnd, Transition, Tuple, TwCount,
 };
-use std::mem::offset_of;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use twtrace_common::{
-    ConnRecord, MAX_TRANSITIONS, OWNER_EXITING, OWNER_KTHREAD, Owner as WireOwner, SmallRecord, cause, conn_flag, kind,
-    role, sock_flag, tcp_state,
+    ConnFlags, ConnRecord, Owner as WireOwner, OwnerFlags, SmallRecord, SockFlags, Tuple as WireTuple, cause, kind,
+    role, tcp_state,
 };
+use zerocopy::FromBytes as _;
 
 /// `AF_INET`, as `skc_family` has it on Linux.
 const AF_INET: u16 = 2;
@@ -28,7 +28,7 @@ pub enum DecodeError {
     /// [`ConnRecord::kind`].
     #[error("unknown kind of record {0}")]
     Kind(u8),
-    /// [`ConnRecord::family`].
+    /// [`twtrace_common::Tuple::family`].
     #[error("unknown address family {0}")]
     Family(u16),
     /// [`ConnRecord::role`].
@@ -54,100 +54,90 @@ pub enum DecodeError {
 /// # Errors
 /// It is too short, or a field has a value that does not exist.
 pub fn decode(bytes: &[u8]) -> Result<Input, DecodeError> {
-    let whole = match bytes.first() {
-        Some(&(kind::TIMEWAIT_END | kind::BOUND_CONNECT)) => size_of::<SmallRecord>(),
-        _ => size_of::<ConnRecord>(),
-    };
-    if bytes.len() < whole {
-        return Err(DecodeError::Short(bytes.len()));
+    let short = DecodeError::Short(bytes.len());
+    if let Some(&(kind::TIMEWAIT_END | kind::BOUND_CONNECT)) = bytes.first() {
+        let (record, _) = SmallRecord::read_from_prefix(bytes).map_err(|_| short)?;
+        return small(&record);
     }
-    let record = Record(bytes);
-    match record.u8(offset_of!(ConnRecord, kind)) {
-        kind::LIFE => life(record).map(|life| Input::Life(Box::new(life))),
+    let (record, _) = &ConnRecord::read_from_prefix(bytes).map_err(|_| short)?;
+    match record.kind {
+        kind::CONNECTION => life(record).map(|life| Input::Life(Box::new(life))),
         kind::CONNECT_FAILED => connect_failed(record).map(|failed| Input::ConnectFailed(Box::new(failed))),
         kind::RESET_SENT => Ok(Input::ResetSent {
-            cookie: record.u64(offset_of!(ConnRecord, cookie)),
-            tuple: tuple(record, &CONN_PLACES)?,
-            life: record.u32(offset_of!(ConnRecord, life)),
-            at_ns: record.time_ns(offset_of!(ConnRecord, end_ns)),
-        }),
-        kind::TIMEWAIT_END => timewait_end(record).map(Input::TimewaitEnd),
-        kind::BOUND_CONNECT => Ok(Input::BoundConnect {
-            cookie: record.u64(offset_of!(SmallRecord, cookie)),
-            tuple: tuple(record, &SMALL_PLACES)?,
-            at_ns: record.time_ns(offset_of!(SmallRecord, at_ns)),
+            cookie: record.cookie,
+            tuple: tuple(&record.tuple)?,
+            at_ns: whole_microseconds(record.end_ns),
         }),
         kind::BIND_FAILED => bind_failed(record).map(|failed| Input::BindFailed(Box::new(failed))),
         other => Err(DecodeError::Kind(other)),
     }
 }
 
-fn timewait_end(record: Record<'_>) -> Result<TimewaitEnd, DecodeError> {
-    Ok(TimewaitEnd {
-        cookie: record.u64(offset_of!(SmallRecord, cookie)),
-        tuple: tuple(record, &SMALL_PLACES)?,
-        fin_wait2: record.u8(offset_of!(SmallRecord, substate)) == tcp_state::FIN_WAIT2,
-        cause: match record.u8(offset_of!(SmallRecord, cause)) {
+fn small(record: &SmallRecord) -> Result<Input, DecodeError> {
+    let (cookie, at_ns) = (record.cookie, whole_microseconds(record.at_ns));
+    let tuple = tuple(&record.tuple)?;
+    if record.kind == kind::BOUND_CONNECT {
+        return Ok(Input::BoundConnect { cookie, tuple, at_ns });
+    }
+    Ok(Input::TimewaitEnd(TimewaitEnd {
+        cookie,
+        tuple,
+        fin_wait2: record.substate == tcp_state::FIN_WAIT2,
+        cause: match record.cause {
             cause::EXPIRED => TimewaitCause::Expired,
             cause::REUSED => TimewaitCause::Reused,
-            cause::KILLED => TimewaitCause::Killed,
+            cause::ENDED_EARLY => TimewaitCause::Killed,
             other => return Err(DecodeError::Cause(other)),
         },
-        at_ns: record.time_ns(offset_of!(SmallRecord, at_ns)),
-    })
+        at_ns,
+    }))
 }
 
-fn life(record: Record<'_>) -> Result<Life, DecodeError> {
-    let flags = record.u32(offset_of!(ConnRecord, flags));
-    let sk_flags = record.u32(offset_of!(ConnRecord, sk_flags));
-    let cookie = record.u64(offset_of!(ConnRecord, cookie));
+fn life(record: &ConnRecord) -> Result<Life, DecodeError> {
+    let (cookie, sk_flags) = (record.cookie, record.sk_flags);
     let transitions = transitions(record)?;
-    let has = |flag: u32| flags & flag != 0;
+    let has = |flag: ConnFlags| record.flags.contains(flag);
     // Accept's exit looked the socket up without holding it: had the slot changed hands, the cookies differ.
-    let foreign = has(conn_flag::ACCEPTED)
-        && !has(conn_flag::ACCEPT_SEEN)
-        && record.u64(offset_of!(ConnRecord, accept_cookie)) != cookie;
+    let foreign = has(ConnFlags::ACCEPTED) && !has(ConnFlags::ACCEPT_SEEN) && record.accept_cookie != cookie;
     let life = Life {
         cookie,
-        life: record.u32(offset_of!(ConnRecord, life)),
-        tuple: tuple(record, &CONN_PLACES)?,
-        role: match record.u8(offset_of!(ConnRecord, role)) {
+        tuple: tuple(&record.tuple)?,
+        role: match record.role {
             // Its beginning was not seen, but its acceptance was.
-            role::UNKNOWN if has(conn_flag::ACCEPTED) && !foreign => Role::Passive,
+            role::UNKNOWN if has(ConnFlags::ACCEPTED) && !foreign => Role::Passive,
             role::UNKNOWN => Role::Unknown,
             role::ACTIVE => Role::Active,
             role::PASSIVE => Role::Passive,
             other => return Err(DecodeError::Role(other)),
         },
-        opener: owner(record, offset_of!(ConnRecord, opener)).filter(|_| !foreign),
-        closer: owner(record, offset_of!(ConnRecord, closer)),
-        sk_err: record.u16(offset_of!(ConnRecord, sk_err)),
-        connect_errno: record.u16(offset_of!(ConnRecord, connect_errno)),
-        sock_dead: sk_flags & sock_flag::DEAD != 0,
-        sock_done: sk_flags & sock_flag::DONE != 0,
-        sock_linger: sk_flags & sock_flag::LINGER != 0,
-        rst_sent: has(conn_flag::RST_SENT),
-        closed_in_context: has(conn_flag::CLOSED_IN_CONTEXT),
-        connect_exit: has(conn_flag::CONNECT_EXIT) || has(conn_flag::HASH_CONNECT),
-        older: has(conn_flag::OLDER),
-        gap: has(conn_flag::GAP)
-            || record.u8(offset_of!(ConnRecord, transitions_dropped)) > 0
+        opener: owner(&record.opener).filter(|_| !foreign),
+        closer: owner(&record.closer),
+        sk_err: record.sk_err,
+        connect_errno: record.connect_errno,
+        sock_dead: sk_flags.contains(SockFlags::DEAD),
+        sock_done: sk_flags.contains(SockFlags::DONE),
+        sock_linger: sk_flags.contains(SockFlags::LINGER),
+        rst_sent: has(ConnFlags::RST_SENT),
+        closed_in_context: has(ConnFlags::CLOSED_IN_CONTEXT),
+        connect_exit: has(ConnFlags::CONNECT_EXIT) || has(ConnFlags::HASH_CONNECT),
+        older: has(ConnFlags::OLDER),
+        gap: has(ConnFlags::GAP)
+            || record.transitions_dropped > 0
             || transitions.windows(2).any(|pair| pair[0].to != pair[1].from),
-        established: has(conn_flag::ESTABLISHED),
-        end_unseen: has(conn_flag::END_UNSEEN),
-        no_fields: has(conn_flag::NO_FIELDS),
-        binding: binding(record, flags),
+        established: has(ConnFlags::ESTABLISHED),
+        end_unseen: has(ConnFlags::END_UNSEEN),
+        no_fields: has(ConnFlags::NO_FIELDS),
+        binding: binding(record),
         tw: tw_count(record),
-        timewait: if has(conn_flag::TW_MADE) {
-            let fin_wait2 = record.u8(offset_of!(ConnRecord, tw_substate)) == tcp_state::FIN_WAIT2;
-            Some(Timewait::Made { fin_wait2 })
+        timewait: if has(ConnFlags::TW_MADE) {
+            Some(Timewait::Made { fin_wait2: record.tw_substate == tcp_state::FIN_WAIT2 })
         } else {
-            has(conn_flag::TW_REFUSED).then_some(Timewait::Refused)
+            has(ConnFlags::TW_REFUSED).then_some(Timewait::Refused)
         },
-        bytes_sent: record.u64(offset_of!(ConnRecord, bytes_sent)),
-        bytes_received: record.u64(offset_of!(ConnRecord, bytes_received)),
-        retransmits: record.u32(offset_of!(ConnRecord, retransmits)),
-        end_ns: record.time_ns(offset_of!(ConnRecord, end_ns)),
+        bytes_sent: record.bytes_sent,
+        bytes_received: record.bytes_received,
+        retransmits: record.retransmits,
+        end_ns: whole_microseconds(record.end_ns),
         transitions,
     };
     Ok(payload_alone(life))
@@ -170,51 +160,47 @@ fn payload_alone(mut life: Life) -> Life {
     life
 }
 
-fn connect_failed(record: Record<'_>) -> Result<ConnectFailed, DecodeError> {
+fn connect_failed(record: &ConnRecord) -> Result<ConnectFailed, DecodeError> {
     Ok(ConnectFailed {
-        opener: owner(record, offset_of!(ConnRecord, opener)).ok_or(DecodeError::NoOpener)?,
-        tuple: tuple(record, &CONN_PLACES)?,
-        errno: record.u16(offset_of!(ConnRecord, connect_errno)),
-        at_ns: record.time_ns(offset_of!(ConnRecord, end_ns)),
+        opener: owner(&record.opener).ok_or(DecodeError::NoOpener)?,
+        tuple: tuple(&record.tuple)?,
+        errno: record.connect_errno,
+        at_ns: whole_microseconds(record.end_ns),
     })
 }
 
-fn bind_failed(record: Record<'_>) -> Result<BindFailed, DecodeError> {
-    let mut tuple = tuple(record, &CONN_PLACES)?;
+fn bind_failed(record: &ConnRecord) -> Result<BindFailed, DecodeError> {
+    let mut tuple = tuple(&record.tuple)?;
     if tuple.v4_mapped {
         // There is no other side, but both are of one family.
         tuple.remote_addr = Ipv4Addr::UNSPECIFIED.into();
     }
     Ok(BindFailed {
-        owner: owner(record, offset_of!(ConnRecord, opener)).ok_or(DecodeError::NoOpener)?,
+        owner: owner(&record.opener).ok_or(DecodeError::NoOpener)?,
         tuple,
-        errno: record.u16(offset_of!(ConnRecord, connect_errno)),
-        reuse: record.u32(offset_of!(ConnRecord, flags)) & conn_flag::REUSE_ADDRESS != 0,
-        at_ns: record.time_ns(offset_of!(ConnRecord, end_ns)),
+        errno: record.connect_errno,
+        reuse: record.flags.contains(ConnFlags::REUSE_ADDRESS),
+        at_ns: whole_microseconds(record.end_ns),
     })
 }
 
-fn binding(record: Record<'_>, flags: u32) -> Binding {
-    let range = record.u32(offset_of!(ConnRecord, local_range));
+fn binding(record: &ConnRecord) -> Binding {
+    let range = record.local_range;
     Binding {
-        port: flags & conn_flag::BOUND_PORT != 0,
-        address: flags & conn_flag::BOUND_ADDRESS != 0,
+        port: record.flags.contains(ConnFlags::BOUND_PORT),
+        address: record.flags.contains(ConnFlags::BOUND_ADDRESS),
         range: (range != 0).then_some(((range & 0xffff) as u16, (range >> 16) as u16)),
     }
 }
 
-fn transitions(record: Record<'_>) -> Result<Vec<Transition>, DecodeError> {
-    let count = record.u8(offset_of!(ConnRecord, transitions));
-    if usize::from(count) > MAX_TRANSITIONS {
-        return Err(DecodeError::Transitions(count));
-    }
-    (0..usize::from(count))
-        .map(|index| {
-            Ok(Transition {
-                from: state(record.u8(offset_of!(ConnRecord, old_states) + index))?,
-                to: state(record.u8(offset_of!(ConnRecord, new_states) + index))?,
-                at_ns: record.time_ns(offset_of!(ConnRecord, times_ns) + index * size_of::<u64>()),
-            })
+fn transitions(record: &ConnRecord) -> Result<Vec<Transition>, DecodeError> {
+    let count = usize::from(record.transitions);
+    let too_many = DecodeError::Transitions(record.transitions);
+    let old_states = record.old_states.get(..count).ok_or(too_many)?;
+    let steps = old_states.iter().zip(record.new_states).zip(record.times_ns);
+    steps
+        .map(|((&from, to), at_ns)| {
+            Ok(Transition { from: state(from)?, to: state(to)?, at_ns: whole_microseconds(at_ns) })
         })
         .collect()
 }
@@ -237,34 +223,9 @@ fn state(number: u8) -> Result<TcpState, DecodeError> {
     })
 }
 
-/// Where a record keeps its tuple.
-struct Places {
-    family: usize,
-    netns: usize,
-    local: (usize, usize),
-    remote: (usize, usize),
-}
-
-/// The places in a wire type whose fields have the usual names.
-macro_rules! places {
-    ($record:ty) => {
-        Places {
-            family: offset_of!($record, family),
-            netns: offset_of!($record, netns),
-            local: (offset_of!($record, local_addr), offset_of!($record, local_port)),
-            remote: (offset_of!($record, remote_addr), offset_of!($record, remote_port)),
-        }
-    };
-}
-
-const CONN_PLACES: Places = places!(ConnRecord);
-const SMALL_PLACES: Places = places!(SmallRecord);
-
-fn tuple(record: Record<'_>, places: &Places) -> Result<Tuple, DecodeError> {
-    let family = record.u16(places.family);
-    let address = |offset: usize| -> Result<(IpAddr, bool), DecodeError> {
-        let bytes: [u8; 16] = record.bytes(offset);
-        match family {
+fn tuple(tuple: &WireTuple) -> Result<Tuple, DecodeError> {
+    let address = |bytes: [u8; 16]| -> Result<(IpAddr, bool), DecodeError> {
+        match tuple.family {
             AF_INET => Ok((Ipv4Addr::new(bytes[0], bytes[1], bytes[2], bytes[3]).into(), false)),
             AF_INET6 => {
                 let v6 = Ipv6Addr::from(bytes);
@@ -273,71 +234,38 @@ fn tuple(record: Record<'_>, places: &Places) -> Result<Tuple, DecodeError> {
             other => Err(DecodeError::Family(other)),
         }
     };
-    let (local_addr, local_mapped) = address(places.local.0)?;
-    let (remote_addr, remote_mapped) = address(places.remote.0)?;
+    let (local_addr, local_mapped) = address(tuple.local_addr)?;
+    let (remote_addr, remote_mapped) = address(tuple.remote_addr)?;
     Ok(Tuple {
-        netns: record.u32(places.netns),
+        netns: tuple.netns,
         local_addr,
-        local_port: record.u16(places.local.1),
+        local_port: tuple.local_port,
         remote_addr,
-        remote_port: record.u16(places.remote.1),
+        remote_port: tuple.remote_port,
         v4_mapped: local_mapped || remote_mapped,
     })
 }
 
-fn tw_count(record: Record<'_>) -> Option<TwCount> {
+fn tw_count(record: &ConnRecord) -> Option<TwCount> {
     // TW_UNKNOWN is negative.
-    let count = |offset: usize| u32::try_from(record.u32(offset).cast_signed()).ok();
-    Some(TwCount {
-        before: count(offset_of!(ConnRecord, tw_count_before)),
-        after: count(offset_of!(ConnRecord, tw_count))?,
-        max: count(offset_of!(ConnRecord, tw_max))?,
+    let known = |count: i32| u32::try_from(count).ok();
+    Some(TwCount { before: known(record.tw_count_before), after: known(record.tw_count)?, max: known(record.tw_max)? })
+}
+
+fn owner(owner: &WireOwner) -> Option<Owner> {
+    (owner.tgid != 0).then(|| Owner {
+        key: ProcessKey { tgid: owner.tgid, start_ns: owner.start_ns },
+        uid: owner.uid,
+        ppid: owner.ppid,
+        cgroup: owner.cgroup,
+        comm: Comm(owner.comm),
+        parent_comm: Comm(owner.parent_comm),
+        kthread: owner.flags.contains(OwnerFlags::KTHREAD),
+        exiting: owner.flags.contains(OwnerFlags::EXITING),
     })
 }
 
-fn owner(record: Record<'_>, at: usize) -> Option<Owner> {
-    let tgid = record.u32(at + offset_of!(WireOwner, tgid));
-    let flags = record.u32(at + offset_of!(WireOwner, flags));
-    (tgid != 0).then(|| Owner {
-        key: ProcessKey { tgid, start_ns: record.u64(at + offset_of!(WireOwner, start_ns)) },
-        uid: record.u32(at + offset_of!(WireOwner, uid)),
-        ppid: record.u32(at + offset_of!(WireOwner, ppid)),
-        cgroup: record.u64(at + offset_of!(WireOwner, cgroup)),
-        comm: Comm(record.bytes(at + offset_of!(WireOwner, comm))),
-        parent_comm: Comm(record.bytes(at + offset_of!(WireOwner, parent_comm))),
-        kthread: flags & OWNER_KTHREAD != 0,
-        exiting: flags & OWNER_EXITING != 0,
-    })
-}
-
-/// At least as many bytes as a [`ConnRecord`] has.
-#[derive(Clone, Copy)]
-struct Record<'a>(&'a [u8]);
-
-impl Record<'_> {
-    /// The bytes at `offset`; zeros where a record has none, which no caller asks for.
-    fn bytes<const N: usize>(self, offset: usize) -> [u8; N] {
-        self.0.get(offset..).and_then(|rest| rest.first_chunk()).copied().unwrap_or([0; N])
-    }
-
-    fn u8(self, offset: usize) -> u8 {
-        u8::from_ne_bytes(self.bytes(offset))
-    }
-
-    fn u16(self, offset: usize) -> u16 {
-        u16::from_ne_bytes(self.bytes(offset))
-    }
-
-    fn u32(self, offset: usize) -> u32 {
-        u32::from_ne_bytes(self.bytes(offset))
-    }
-
-    fn u64(self, offset: usize) -> u64 {
-        u64::from_ne_bytes(self.bytes(offset))
-    }
-
-    /// A time of an event, in whole microseconds.
-    fn time_ns(self, offset: usize) -> u64 {
-        self.u64(offset) / 1000 * 1000
-    }
+/// A time of an event, in whole microseconds.
+fn whole_microseconds(time_ns: u64) -> u64 {
+    time_ns / 1000 * 1000
 }

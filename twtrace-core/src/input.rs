@@ -142,8 +142,6 @@ pub struct Binding {
 pub struct Life {
     /// Socket cookie; it survives into the timewait socket (`inet_twsk_alloc`). 0 when unknown.
     pub cookie: u64,
-    /// Which life of the same socket, from 0.
-    pub life: u32,
     /// Addresses and ports; the local port is 0 when none was chosen.
     pub tuple: Tuple,
     /// Who began.
@@ -201,7 +199,6 @@ impl Life {
     pub fn bare(tuple: Tuple, end_ns: u64) -> Self {
         Self {
             cookie: 0,
-            life: 0,
             tuple,
             role: Role::Unknown,
             opener: None,
@@ -421,8 +418,6 @@ pub enum Input {
         cookie: u64,
         /// Its addresses and ports.
         tuple: Tuple,
-        /// Which life of that socket.
-        life: u32,
         /// When.
         at_ns: u64,
     },

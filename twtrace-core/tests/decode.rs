@@ -6,30 +6,26 @@ use proptest::prelude::*;
 use std::mem::offset_of;
 use std::net::IpAddr;
 use twtrace_common::{
-    ConnRecord, OWNER_EXITING, OWNER_KTHREAD, Owner, SmallRecord, cause, conn_flag, kind, role, sock_flag, tcp_state,
+    ConnFlags, ConnRecord, Owner, OwnerFlags, SmallRecord, SockFlags, Tuple as WireTuple, cause, kind, role, tcp_state,
 };
 use twtrace_core::decode::{DecodeError, decode};
 use twtrace_core::input::{
     BindFailed, Binding, Input, Life, Role, TcpState, Timewait, TimewaitCause, Transition, Tuple,
 };
+use zerocopy::IntoBytes as _;
 
 fn bytes(record: &ConnRecord) -> Vec<u8> {
-    let start = std::ptr::from_ref(record).cast::<u8>();
-    // SAFETY: a plain value without padding, read as bytes.
-    unsafe { std::slice::from_raw_parts(start, size_of::<ConnRecord>()) }.to_vec()
+    record.as_bytes().to_vec()
 }
 
 fn sample() -> ConnRecord {
     let mut record = ConnRecord {
         role: role::ACTIVE,
         transitions: 2,
-        family: 2,
-        local_port: 40_000,
-        remote_port: 443,
+        tuple: WireTuple { family: 2, local_port: 40_000, remote_port: 443, netns: 77, ..WireTuple::NONE },
         sk_err: 104,
-        flags: conn_flag::RST_SENT | conn_flag::ESTABLISHED | conn_flag::DONE,
-        sk_flags: sock_flag::DEAD | sock_flag::LINGER | 1 << 9,
-        netns: 77,
+        flags: ConnFlags::RST_SENT | ConnFlags::ESTABLISHED | ConnFlags::DONE,
+        sk_flags: SockFlags::from_bits_retain(1 << 9).union(SockFlags::DEAD).union(SockFlags::LINGER),
         retransmits: 3,
         tw_count: 5,
         tw_max: 10,
@@ -39,8 +35,8 @@ fn sample() -> ConnRecord {
         bytes_received: 2,
         ..ConnRecord::EMPTY
     };
-    record.local_addr[..4].copy_from_slice(&[10, 0, 0, 1]);
-    record.remote_addr[..4].copy_from_slice(&[192, 0, 2, 7]);
+    record.tuple.local_addr[..4].copy_from_slice(&[10, 0, 0, 1]);
+    record.tuple.remote_addr[..4].copy_from_slice(&[192, 0, 2, 7]);
     record.old_states[..2].copy_from_slice(&[tcp_state::SYN_SENT, tcp_state::ESTABLISHED]);
     record.new_states[..2].copy_from_slice(&[tcp_state::ESTABLISHED, tcp_state::CLOSE]);
     record.times_ns[..2].copy_from_slice(&[100_001, 200_999]);
@@ -90,14 +86,14 @@ fn what_begins_and_ends_a_connection_is_no_payload() {
     // As kernels count them: a connection without payload, and one with a byte each way; the client's side and the
     // server's, of which one closes first.
     for (payload, role, states, done, sent, received) in [
-        (0, role::ACTIVE, first, 0, 2, 0),
-        (0, role::PASSIVE, last, sock_flag::DONE, 1, 1),
-        (1, role::ACTIVE, last, sock_flag::DONE, 3, 2),
-        (1, role::PASSIVE, first, sock_flag::DONE, 2, 2),
+        (0, role::ACTIVE, first, SockFlags::empty(), 2, 0),
+        (0, role::PASSIVE, last, SockFlags::DONE, 1, 1),
+        (1, role::ACTIVE, last, SockFlags::DONE, 3, 2),
+        (1, role::PASSIVE, first, SockFlags::DONE, 2, 2),
     ] {
         let record = ConnRecord { role, transitions: 3, sk_err: 0, sk_flags: done, ..sample() };
         let mut record = ConnRecord { bytes_sent: sent, bytes_received: received, ..record };
-        record.flags = conn_flag::ESTABLISHED;
+        record.flags = ConnFlags::ESTABLISHED;
         record.old_states[..3].copy_from_slice(&states[..3]);
         record.new_states[..3].copy_from_slice(&states[1..]);
         let life = life(&record);
@@ -107,14 +103,15 @@ fn what_begins_and_ends_a_connection_is_no_payload() {
 
 #[test]
 fn ipv4_in_ipv6_is_given_as_ipv4() {
-    let mut record = ConnRecord { family: 10, ..sample() };
-    record.local_addr = "::ffff:10.1.2.3".parse::<std::net::Ipv6Addr>().unwrap().octets();
-    record.remote_addr = "::ffff:10.1.2.4".parse::<std::net::Ipv6Addr>().unwrap().octets();
+    let mut record = sample();
+    record.tuple.family = 10;
+    record.tuple.local_addr = "::ffff:10.1.2.3".parse::<std::net::Ipv6Addr>().unwrap().octets();
+    record.tuple.remote_addr = "::ffff:10.1.2.4".parse::<std::net::Ipv6Addr>().unwrap().octets();
     let mapped = life(&record).tuple;
     assert!(mapped.v4_mapped);
     assert_eq!(mapped.local_addr.to_string(), "10.1.2.3");
-    record.local_addr = "2001:db8::1".parse::<std::net::Ipv6Addr>().unwrap().octets();
-    record.remote_addr = "2001:db8::2".parse::<std::net::Ipv6Addr>().unwrap().octets();
+    record.tuple.local_addr = "2001:db8::1".parse::<std::net::Ipv6Addr>().unwrap().octets();
+    record.tuple.remote_addr = "2001:db8::2".parse::<std::net::Ipv6Addr>().unwrap().octets();
     let plain = life(&record).tuple;
     assert!(!plain.v4_mapped);
     assert_eq!(plain.remote_addr.to_string(), "2001:db8::2");
@@ -123,7 +120,7 @@ fn ipv4_in_ipv6_is_given_as_ipv4() {
 #[test]
 fn an_opener_written_for_another_socket_is_not_believed() {
     let mut record = sample();
-    record.flags |= conn_flag::ACCEPTED;
+    record.flags |= ConnFlags::ACCEPTED;
     record.accept_cookie = record.cookie;
     assert!(life(&record).opener.is_some());
     record.accept_cookie += 1;
@@ -134,7 +131,7 @@ fn an_opener_written_for_another_socket_is_not_believed() {
 fn what_was_accepted_is_passive_whatever_of_its_beginning_was_seen() {
     let mut record = ConnRecord { role: role::UNKNOWN, ..sample() };
     assert_eq!(life(&record).role, Role::Unknown);
-    record.flags |= conn_flag::ACCEPTED;
+    record.flags |= ConnFlags::ACCEPTED;
     record.accept_cookie = record.cookie;
     assert_eq!(life(&record).role, Role::Passive);
     record.accept_cookie += 1;
@@ -153,7 +150,7 @@ fn a_break_in_the_transitions_is_a_gap() {
 #[test]
 fn kernel_threads_and_exiting_processes_are_marked() {
     let mut record = sample();
-    record.closer = Owner { tgid: 2, flags: OWNER_KTHREAD | OWNER_EXITING, ..Owner::NONE };
+    record.closer = Owner { tgid: 2, flags: OwnerFlags::KTHREAD | OwnerFlags::EXITING, ..Owner::NONE };
     let closer = life(&record).closer.unwrap();
     assert!(closer.kthread && closer.exiting);
 }
@@ -172,7 +169,7 @@ fn the_other_kinds() {
     let reset = ConnRecord { kind: kind::RESET_SENT, ..sample() };
     assert_eq!(
         decode(&bytes(&reset)),
-        Ok(Input::ResetSent { cookie: 0xea43, tuple: life(&sample()).tuple, life: 0, at_ns: 200_000 })
+        Ok(Input::ResetSent { cookie: 0xea43, tuple: life(&sample()).tuple, at_ns: 200_000 })
     );
 }
 
@@ -185,24 +182,25 @@ fn failed_bind(record: &ConnRecord) -> BindFailed {
 
 #[test]
 fn binds_that_fail() {
-    let mut record = ConnRecord { kind: kind::BIND_FAILED, connect_errno: 98, remote_port: 0, ..sample() };
-    record.remote_addr = [0; 16];
+    let mut record = ConnRecord { kind: kind::BIND_FAILED, connect_errno: 98, ..sample() };
+    record.tuple.remote_port = 0;
+    record.tuple.remote_addr = [0; 16];
     let failed = failed_bind(&record);
     assert_eq!((failed.errno, failed.reuse, failed.at_ns), (98, false, 200_000));
     assert_eq!((failed.owner.key.tgid, failed.owner.comm.bytes()), (9, b"curl".as_slice()));
     let Tuple { netns, local_addr, local_port, remote_addr, remote_port, v4_mapped } = failed.tuple;
     assert_eq!((netns, local_port, remote_port, v4_mapped), (77, 40_000, 0, false));
     assert_eq!([local_addr, remote_addr].map(|address| address.to_string()), ["10.0.0.1", "0.0.0.0"]);
-    record.flags |= conn_flag::REUSE_ADDRESS;
+    record.flags |= ConnFlags::REUSE_ADDRESS;
     assert!(failed_bind(&record).reuse);
 
     // The side that there is not is of the same family as the other.
-    record.family = 10;
-    record.local_addr = "::ffff:10.1.2.3".parse::<std::net::Ipv6Addr>().unwrap().octets();
+    record.tuple.family = 10;
+    record.tuple.local_addr = "::ffff:10.1.2.3".parse::<std::net::Ipv6Addr>().unwrap().octets();
     let mapped = failed_bind(&record).tuple;
     assert!(mapped.v4_mapped);
     assert_eq!([mapped.local_addr, mapped.remote_addr].map(|address| address.to_string()), ["10.1.2.3", "0.0.0.0"]);
-    record.local_addr = [0; 16];
+    record.tuple.local_addr = [0; 16];
     let anywhere = failed_bind(&record).tuple;
     assert_eq!([anywhere.local_addr, anywhere.remote_addr].map(|address| address.to_string()), ["::", "::"]);
 
@@ -213,30 +211,33 @@ fn binds_that_fail() {
 #[test]
 fn how_the_local_side_was_chosen() {
     let with = |flags, local_range| life(&ConnRecord { flags, local_range, ..sample() }).binding;
-    assert_eq!(with(0, 0), Binding::default());
-    assert_eq!(with(conn_flag::BOUND_PORT, 0), Binding { port: true, address: false, range: None });
-    assert_eq!(with(conn_flag::BOUND_ADDRESS, 0), Binding { port: false, address: true, range: None });
-    let range = |low: u16, high: u16| with(0, u32::from(high) << 16 | u32::from(low)).range;
+    assert_eq!(with(ConnFlags::empty(), 0), Binding::default());
+    assert_eq!(with(ConnFlags::BOUND_PORT, 0), Binding { port: true, address: false, range: None });
+    assert_eq!(with(ConnFlags::BOUND_ADDRESS, 0), Binding { port: false, address: true, range: None });
+    let range = |low: u16, high: u16| with(ConnFlags::empty(), u32::from(high) << 16 | u32::from(low)).range;
     assert_eq!(range(40_000, 40_999), Some((40_000, 40_999)));
     assert_eq!((range(40_000, 0), range(0, 40_999)), (Some((40_000, 0)), Some((0, 40_999))), "one side alone");
 }
 
-fn small_bytes(record: SmallRecord) -> Vec<u8> {
-    // SAFETY: a plain value without padding, read as bytes while it is alive.
-    unsafe { std::slice::from_raw_parts((&raw const record).cast::<u8>(), size_of::<SmallRecord>()) }.to_vec()
+/// A small record of another family.
+fn strange(record: SmallRecord) -> SmallRecord {
+    SmallRecord { tuple: WireTuple { family: 1, ..record.tuple }, ..record }
 }
 
 #[test]
 fn connects_from_bound_ports() {
-    let mut record =
-        SmallRecord { kind: kind::BOUND_CONNECT, family: 2, netns: 77, cookie: 0xea43, ..SmallRecord::EMPTY };
-    (record.local_port, record.remote_port, record.at_ns) = (40_000, 443, 77_500);
-    (record.local_addr, record.remote_addr) = (sample().local_addr, sample().remote_addr);
-    let good = small_bytes(record);
+    let record = SmallRecord {
+        kind: kind::BOUND_CONNECT,
+        cookie: 0xea43,
+        at_ns: 77_500,
+        tuple: sample().tuple,
+        ..SmallRecord::EMPTY
+    };
+    let good = record.as_bytes();
     let tuple = life(&sample()).tuple;
-    assert_eq!(decode(&good), Ok(Input::BoundConnect { cookie: 0xea43, tuple, at_ns: 77_000 }));
-    assert_eq!(decode(&good[..63]), Err(DecodeError::Short(63)));
-    assert_eq!(decode(&small_bytes(SmallRecord { family: 1, ..record })), Err(DecodeError::Family(1)));
+    assert_eq!(decode(good), Ok(Input::BoundConnect { cookie: 0xea43, tuple, at_ns: 77_000 }));
+    assert_eq!(decode(&good[..71]), Err(DecodeError::Short(71)));
+    assert_eq!(decode(strange(record).as_bytes()), Err(DecodeError::Family(1)));
 }
 
 #[test]
@@ -244,40 +245,43 @@ fn ends_of_timewait_sockets() {
     let record = SmallRecord {
         cause: cause::REUSED,
         substate: tcp_state::FIN_WAIT2,
-        family: 2,
-        local_port: 40_000,
-        remote_port: 443,
-        netns: 5,
         cookie: 0xea43,
         at_ns: 77_500,
-        local_addr: std::array::from_fn(|at| if at < 4 { [127, 0, 0, 1][at] } else { 0 }),
-        remote_addr: std::array::from_fn(|at| if at < 4 { [10, 0, 0, 2][at] } else { 0 }),
+        tuple: WireTuple {
+            family: 2,
+            local_port: 40_000,
+            remote_port: 443,
+            netns: 5,
+            local_addr: std::array::from_fn(|at| if at < 4 { [127, 0, 0, 1][at] } else { 0 }),
+            remote_addr: std::array::from_fn(|at| if at < 4 { [10, 0, 0, 2][at] } else { 0 }),
+            ..WireTuple::NONE
+        },
         ..SmallRecord::EMPTY
     };
-    let good = small_bytes(record);
-    let Ok(Input::TimewaitEnd(end)) = decode(&good) else { panic!("not decoded") };
+    let good = record.as_bytes();
+    let Ok(Input::TimewaitEnd(end)) = decode(good) else { panic!("not decoded") };
     assert_eq!((end.cookie, end.fin_wait2, end.cause, end.at_ns), (0xea43, true, TimewaitCause::Reused, 77_000));
     let Tuple { netns, local_addr, local_port, remote_addr, remote_port, v4_mapped } = end.tuple;
     assert_eq!((netns, local_port, remote_port, v4_mapped), (5, 40_000, 443, false));
     assert_eq!([local_addr, remote_addr].map(|address| address.to_string()), ["127.0.0.1", "10.0.0.2"]);
-    assert_eq!(decode(&good[..63]), Err(DecodeError::Short(63)));
-    assert_eq!(decode(&small_bytes(SmallRecord { cause: 0, ..record })), Err(DecodeError::Cause(0)));
-    assert_eq!(decode(&small_bytes(SmallRecord { family: 1, ..record })), Err(DecodeError::Family(1)));
+    assert_eq!(decode(&good[..71]), Err(DecodeError::Short(71)));
+    assert_eq!(decode(SmallRecord { cause: 0, ..record }.as_bytes()), Err(DecodeError::Cause(0)));
+    assert_eq!(decode(strange(record).as_bytes()), Err(DecodeError::Family(1)));
 }
 
 #[test]
 fn what_the_exact_hooks_saw_is_told() {
     let with = |flags, tw_substate| life(&ConnRecord { flags, tw_substate, ..sample() });
-    assert_eq!(with(0, tcp_state::FIN_WAIT2).timewait, None);
+    assert_eq!(with(ConnFlags::empty(), tcp_state::FIN_WAIT2).timewait, None);
     let made = |fin_wait2| Some(Timewait::Made { fin_wait2 });
-    assert_eq!(with(conn_flag::TW_MADE, tcp_state::FIN_WAIT2).timewait, made(true));
-    assert_eq!(with(conn_flag::TW_MADE, tcp_state::TIME_WAIT).timewait, made(false));
-    assert_eq!(with(conn_flag::TW_REFUSED, tcp_state::TIME_WAIT).timewait, Some(Timewait::Refused));
+    assert_eq!(with(ConnFlags::TW_MADE, tcp_state::FIN_WAIT2).timewait, made(true));
+    assert_eq!(with(ConnFlags::TW_MADE, tcp_state::TIME_WAIT).timewait, made(false));
+    assert_eq!(with(ConnFlags::TW_REFUSED, tcp_state::TIME_WAIT).timewait, Some(Timewait::Refused));
     // inet_csk_accept holds the socket that it names.
-    let mut record = ConnRecord { flags: conn_flag::ACCEPTED | conn_flag::ACCEPT_SEEN, ..sample() };
+    let mut record = ConnRecord { flags: ConnFlags::ACCEPTED | ConnFlags::ACCEPT_SEEN, ..sample() };
     record.accept_cookie = record.cookie + 1;
     assert!(life(&record).opener.is_some());
-    assert!(with(conn_flag::HASH_CONNECT, 0).connect_exit);
+    assert!(with(ConnFlags::HASH_CONNECT, 0).connect_exit);
 }
 
 #[test]
@@ -290,7 +294,7 @@ fn damage_is_an_error() {
     for (at, value, expected) in [
         (offset_of!(ConnRecord, kind), 9, DecodeError::Kind(9)),
         (offset_of!(ConnRecord, role), 7, DecodeError::Role(7)),
-        (offset_of!(ConnRecord, family), 1, DecodeError::Family(1)),
+        (offset_of!(ConnRecord, tuple.family), 1, DecodeError::Family(1)),
         (offset_of!(ConnRecord, transitions), 9, DecodeError::Transitions(9)),
         (offset_of!(ConnRecord, old_states), 0, DecodeError::State(0)),
         (offset_of!(ConnRecord, new_states) + 1, 13, DecodeError::State(13)),
@@ -312,6 +316,7 @@ prop_compose! {
         comm: [u8; 16],
         parent_comm: [u8; 16],
     ) -> Owner {
+        let flags = OwnerFlags::from_bits_retain(flags);
         Owner { tgid, uid, ppid, flags, start_ns, cgroup, comm, parent_comm }
     }
 }
@@ -337,9 +342,13 @@ prop_compose! {
             local_addr[..12].copy_from_slice(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff]);
         }
         ConnRecord {
-            role, transitions, transitions_dropped, family, local_port, remote_port, sk_err, connect_errno, flags,
-            sk_flags, netns, retransmits, tw_count_before, tw_count, tw_max, cookie, end_ns, bytes_sent,
-            bytes_received, local_addr, remote_addr, old_states, new_states, times_ns, opener, closer,
+            role, transitions, transitions_dropped, sk_err, connect_errno, retransmits, tw_count_before, tw_count,
+            tw_max, cookie, end_ns, bytes_sent, bytes_received, old_states, new_states, times_ns, opener, closer,
+            flags: ConnFlags::from_bits_retain(flags),
+            sk_flags: SockFlags::from_bits_retain(sk_flags),
+            tuple: WireTuple {
+                family, local_port, remote_port, netns, local_addr, remote_addr, ..WireTuple::NONE
+            },
             accept_cookie: cookie ^ foreign,
             local_range,
             ..ConnRecord::EMPTY
@@ -363,7 +372,7 @@ fn cut(time_ns: u64) -> u64 {
 
 /// What of an owner is kept.
 fn kept(owner: Owner) -> Owner {
-    if owner.tgid == 0 { Owner::NONE } else { Owner { flags: owner.flags & (OWNER_KTHREAD | OWNER_EXITING), ..owner } }
+    if owner.tgid == 0 { Owner::NONE } else { Owner { flags: owner.flags & OwnerFlags::all(), ..owner } }
 }
 
 fn encoded(owner: Option<twtrace_core::input::Owner>) -> Owner {
@@ -371,7 +380,10 @@ fn encoded(owner: Option<twtrace_core::input::Owner>) -> Owner {
         tgid: owner.key.tgid,
         uid: owner.uid,
         ppid: owner.ppid,
-        flags: if owner.kthread { OWNER_KTHREAD } else { 0 } | if owner.exiting { OWNER_EXITING } else { 0 },
+        flags: [(owner.kthread, OwnerFlags::KTHREAD), (owner.exiting, OwnerFlags::EXITING)]
+            .into_iter()
+            .filter_map(|(is_so, flag)| is_so.then_some(flag))
+            .collect(),
         start_ns: owner.key.start_ns,
         cgroup: owner.cgroup,
         comm: owner.comm.0,
@@ -390,7 +402,7 @@ proptest! {
             bytes.get_mut(at).into_iter().for_each(|place| *place = byte);
         }
         // In both forms at once.
-        for family_at in [offset_of!(ConnRecord, family), offset_of!(SmallRecord, family)] {
+        for family_at in [offset_of!(ConnRecord, tuple.family), offset_of!(SmallRecord, tuple.family)] {
             bytes.get_mut(family_at..family_at + 2).into_iter().for_each(|place| place.copy_from_slice(&family.to_ne_bytes()));
         }
         let is_small = matches!(kind, kind::TIMEWAIT_END | kind::BOUND_CONNECT);
@@ -403,35 +415,35 @@ proptest! {
     #[test]
     fn every_record_comes_back(record in any_record()) {
         let life = life(&record);
-        let has = |flag| record.flags & flag != 0;
-        let seen = has(conn_flag::ACCEPT_SEEN);
-        let foreign = has(conn_flag::ACCEPTED) && !seen && record.accept_cookie != record.cookie;
+        let has = |flag| record.flags.contains(flag);
+        let seen = has(ConnFlags::ACCEPT_SEEN);
+        let foreign = has(ConnFlags::ACCEPTED) && !seen && record.accept_cookie != record.cookie;
         prop_assert_eq!(encoded(life.opener), if foreign { Owner::NONE } else { kept(record.opener) });
         prop_assert_eq!(encoded(life.closer), kept(record.closer));
         let address = |bytes: [u8; 16]| {
             let mut bytes = bytes;
-            if record.family == 2 {
+            if record.tuple.family == 2 {
                 bytes[4..].fill(0);
             }
             bytes
         };
-        prop_assert_eq!(octets(life.tuple.local_addr, record.family), address(record.local_addr));
-        prop_assert_eq!(octets(life.tuple.remote_addr, record.family), address(record.remote_addr));
-        prop_assert_eq!((life.tuple.local_port, life.tuple.remote_port), (record.local_port, record.remote_port));
-        prop_assert_eq!((life.tuple.netns, life.cookie), (record.netns, record.cookie));
+        prop_assert_eq!(octets(life.tuple.local_addr, record.tuple.family), address(record.tuple.local_addr));
+        prop_assert_eq!(octets(life.tuple.remote_addr, record.tuple.family), address(record.tuple.remote_addr));
+        prop_assert_eq!((life.tuple.local_port, life.tuple.remote_port), (record.tuple.local_port, record.tuple.remote_port));
+        prop_assert_eq!((life.tuple.netns, life.cookie), (record.tuple.netns, record.cookie));
         prop_assert_eq!((life.sk_err, life.connect_errno), (record.sk_err, record.connect_errno));
         prop_assert!((record.bytes_sent.saturating_sub(2)..=record.bytes_sent).contains(&life.bytes_sent));
         prop_assert!((record.bytes_received.saturating_sub(1)..=record.bytes_received).contains(&life.bytes_received));
         prop_assert_eq!((life.retransmits, life.end_ns), (record.retransmits, cut(record.end_ns)));
         let flags = [
-            (life.older, conn_flag::OLDER),
-            (life.rst_sent, conn_flag::RST_SENT),
-            (life.closed_in_context, conn_flag::CLOSED_IN_CONTEXT),
-            (life.established, conn_flag::ESTABLISHED),
-            (life.end_unseen, conn_flag::END_UNSEEN),
-            (life.no_fields, conn_flag::NO_FIELDS),
-            (life.binding.port, conn_flag::BOUND_PORT),
-            (life.binding.address, conn_flag::BOUND_ADDRESS),
+            (life.older, ConnFlags::OLDER),
+            (life.rst_sent, ConnFlags::RST_SENT),
+            (life.closed_in_context, ConnFlags::CLOSED_IN_CONTEXT),
+            (life.established, ConnFlags::ESTABLISHED),
+            (life.end_unseen, ConnFlags::END_UNSEEN),
+            (life.no_fields, ConnFlags::NO_FIELDS),
+            (life.binding.port, ConnFlags::BOUND_PORT),
+            (life.binding.address, ConnFlags::BOUND_ADDRESS),
         ];
         prop_assert!(flags.into_iter().all(|(told, flag)| told == has(flag)));
         let range = life.binding.range.map_or(0, |(low, high)| u32::from(high) << 16 | u32::from(low));
@@ -446,6 +458,6 @@ proptest! {
             .collect();
         let gap = expected.windows(2).any(|pair| pair[0].1 != pair[1].0);
         prop_assert_eq!(states, expected);
-        prop_assert_eq!(life.gap, gap || record.transitions_dropped > 0 || has(conn_flag::GAP));
+        prop_assert_eq!(life.gap, gap || record.transitions_dropped > 0 || has(ConnFlags::GAP));
     }
 }

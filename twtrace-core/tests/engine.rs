@@ -234,7 +234,7 @@ fn a_census_finds_a_socket_that_was_judged_away() {
 fn a_reset_right_after_the_end_takes_the_socket_back() {
     let who = owner(10, "a");
     let one = life(1, who, tuple(40_000, 1, 80), T);
-    let reset = |at_ns| Input::ResetSent { cookie: 1, tuple: tuple(40000, 1, 80), life: 0, at_ns };
+    let reset = |at_ns| Input::ResetSent { cookie: 1, tuple: tuple(40000, 1, 80), at_ns };
     let engine_after = |at_ns| engine([start(), ended(one.clone()), reset(at_ns)]);
     let soon = engine_after(T + 1_000);
     assert_eq!((totals(&soon).time_wait_created, totals(&soon).time_wait_live, totals(&soon).reset), (0, 0, 1));

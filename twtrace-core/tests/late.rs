@@ -41,7 +41,7 @@ fn a_socket_recovered_after_several_censuses_stays() {
 fn a_recovered_end_between_a_close_and_its_reset_does_no_harm() {
     let mut other = recovered(2);
     other.end_ns = T - 20 * SECOND;
-    let reset = Input::ResetSent { cookie: 1, tuple: tuple(40000, 1, 80), life: 0, at_ns: T + 1_000 };
+    let reset = Input::ResetSent { cookie: 1, tuple: tuple(40000, 1, 80), at_ns: T + 1_000 };
     let one = ended(life(1, owner(10, "a"), tuple(40_000, 1, 80), T));
     let engine = engine([start(), one, ended(other), reset]);
     assert_eq!(engine.summary().totals.corrections.get("reset_after_close"), Some(&1));
@@ -90,7 +90,7 @@ fn figures_at_the_end_of_their_range_do_no_harm() {
             facts: KernelFacts { port_range: (1, u16::MAX), time_wait: end, ..KernelFacts::default() },
         },
         ended(last),
-        Input::ResetSent { cookie: 9, tuple: tuple(40000, 1, 80), life: 0, at_ns: end },
+        Input::ResetSent { cookie: 9, tuple: tuple(40000, 1, 80), at_ns: end },
         Input::CensusBegin { netns: NETNS, at_ns: end, whole: true },
         Input::CensusRows(vec![one]),
         Input::CensusEnd { at_ns: end, complete: true },

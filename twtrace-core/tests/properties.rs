@@ -99,7 +99,7 @@ fn any_input() -> impl Strategy<Value = Vec<Input>> {
         8 => any_life().prop_map(|life| vec![ended(life)]),
         2 => at.clone().prop_map(|at| vec![tick(at)]),
         1 => (at.clone(), prop::collection::vec(any_row(), 0..40)).prop_map(|(at, rows)| census(at, rows)),
-        1 => (at.clone(), 0_u64..60).prop_map(|(at_ns, cookie)| vec![Input::ResetSent { cookie, tuple: tuple(0, 1, 80), life: 0, at_ns }]),
+        1 => (at.clone(), 0_u64..60).prop_map(|(at_ns, cookie)| vec![Input::ResetSent { cookie, tuple: tuple(0, 1, 80), at_ns }]),
         1 => any::<bool>().prop_map(|full| vec![Input::Counters(KernelCounters {
             ring_full: u64::from(full), ..KernelCounters::default()
         })]),

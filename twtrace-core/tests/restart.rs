@@ -127,7 +127,7 @@ fn an_older_life_taken_back_takes_nothing_from_what_is_counted() {
     engine.apply(tick(at(9) + 1_000_000));
     engine.count_from_now();
     engine.apply(ended(life(2, owner(1, "a"), tuple(40_002, 1, 80), at(9) + 2_000_000)));
-    engine.apply(Input::ResetSent { cookie: 1, tuple: tuple(40_001, 1, 80), life: 0, at_ns: at(9) + 3_000_000 });
+    engine.apply(Input::ResetSent { cookie: 1, tuple: tuple(40_001, 1, 80), at_ns: at(9) + 3_000_000 });
     let a = counts(&engine, "a").unwrap();
     assert_eq!((a.time_wait_created, a.time_wait_live, a.reset), (1, 1, 0));
     assert_eq!(engine.summary().totals.outcomes.values().sum::<u64>(), 1);

@@ -3,7 +3,7 @@
 //! They live in a read-only map that is frozen before loading, so the verifier knows each as a constant: it
 //! prunes branches on them and accepts `pointer + offset` as a field access.
 
-use twtrace_common::{Config, Offsets};
+use twtrace_common::{Config, LogFilter, Offsets};
 
 /// Field offsets of the running kernel.
 #[unsafe(no_mangle)]
@@ -11,16 +11,12 @@ pub static OFFSETS: Offsets = Offsets::NONE;
 
 /// Switches.
 #[unsafe(no_mangle)]
-pub static CONFIG: Config = Config {
-    defer_connect: 0,
-    connect_nr: 0,
-    wakeup_bytes: 0,
-    debug: 0,
-    has_cookie: 0,
-    has_task_btf: 0,
-    has_pt_regs: 0,
-    pad: 0,
-};
+pub static CONFIG: Config =
+    Config { defer_connect: 0, connect_nr: 0, wakeup_bytes: 0, has_cookie: 0, has_task_btf: 0, has_pt_regs: 0 };
+
+/// What to log.
+#[unsafe(no_mangle)]
+pub static LOG_FILTER: LogFilter = LogFilter::OFF;
 
 /// Reads a patched value. Volatile, or the compiler would use the initial value above.
 #[inline(always)]

@@ -7,7 +7,7 @@ use aya_ebpf::helpers::{
     bpf_probe_read_kernel, bpf_probe_read_user,
     generated::{bpf_get_current_task, bpf_get_current_task_btf},
 };
-use twtrace_common::{ConnRecord, SmallRecord, role};
+use twtrace_common::{ConnRecord, Tuple, role};
 
 use crate::{
     config::{cfg_value, off},
@@ -78,7 +78,7 @@ pub unsafe fn may_be_accepted(record: *const ConnRecord, sk: u64) -> bool {
     unsafe { (*record).role != role::ACTIVE && ((*record).cookie == 0 || (*record).cookie == cookie(sk)) }
 }
 
-/// Local side, family and namespace.
+/// Cookie, local side, family and namespace.
 ///
 /// # Safety
 /// `record` points to a reserved record.
@@ -86,18 +86,37 @@ pub unsafe fn may_be_accepted(record: *const ConnRecord, sk: u64) -> bool {
 pub unsafe fn fill(record: *mut ConnRecord, sk: u64) {
     // SAFETY: the caller's promise.
     unsafe {
-        (*record).family = read(sk + off!(skc_family) as u64).unwrap_or(0);
-        (*record).local_port = read(sk + off!(skc_num) as u64).unwrap_or(0);
         (*record).cookie = cookie(sk);
-        let net: u64 = read(sk + off!(skc_net) as u64).unwrap_or(0);
-        (*record).netns = read(net + off!(net_ns_inum) as u64).unwrap_or(0);
-        if (*record).family == AF_INET6 {
-            (*record).local_addr = read(sk + off!(skc_v6_rcv_saddr) as u64).unwrap_or([0; 16]);
-        } else {
-            let address: [u8; 4] = read(sk + off!(skc_rcv_saddr) as u64).unwrap_or([0; 4]);
-            (&raw mut (*record).local_addr).cast::<[u8; 4]>().write(address);
-        }
+        fill_side(&raw mut (*record).tuple, sk);
+        (*record).tuple.local_addr = address(sk, (*record).tuple.family, off!(skc_rcv_saddr), off!(skc_v6_rcv_saddr));
     }
+}
+
+/// Family, namespace and local port.
+///
+/// # Safety
+/// `tuple` points into a reserved record.
+#[inline(always)]
+unsafe fn fill_side(tuple: *mut Tuple, sk: u64) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        (*tuple).family = read(sk + off!(skc_family) as u64).unwrap_or(0);
+        (*tuple).local_port = local_port(sk);
+        let net: u64 = read(sk + off!(skc_net) as u64).unwrap_or(0);
+        (*tuple).netns = read(net + off!(net_ns_inum) as u64).unwrap_or(0);
+    }
+}
+
+/// An address, by where it is in a socket of each family.
+#[inline(always)]
+fn address(sk: u64, family: u16, v4: usize, v6: usize) -> [u8; 16] {
+    if family == AF_INET6 {
+        return read(sk + v6 as u64).unwrap_or([0; 16]);
+    }
+    let mut bytes = [0; 16];
+    let short: [u8; 4] = read(sk + v4 as u64).unwrap_or([0; 4]);
+    bytes[..4].copy_from_slice(&short);
+    bytes
 }
 
 /// The address and port in the caller's `struct sockaddr` (`sockaddr_in`, `sockaddr_in6`); what cannot be read, or is of
@@ -131,26 +150,16 @@ pub unsafe fn asked(sockaddr: u64, family: u16, port: *mut u16, bytes: *mut [u8;
 /// port in `skc_num`.
 ///
 /// # Safety
-/// `record` points to a reserved record.
+/// `tuple` points into a reserved record.
 #[inline(always)]
-pub unsafe fn fill_timewait(record: *mut SmallRecord, tw: u64) {
+pub unsafe fn fill_timewait(tuple: *mut Tuple, tw: u64) {
     // SAFETY: the caller's promise.
     unsafe {
-        (*record).family = read(tw + off!(skc_family) as u64).unwrap_or(0);
-        (*record).local_port = read(tw + off!(skc_num) as u64).unwrap_or(0);
-        (*record).remote_port = remote_port(tw);
-        (*record).cookie = cookie(tw);
-        let net: u64 = read(tw + off!(skc_net) as u64).unwrap_or(0);
-        (*record).netns = read(net + off!(net_ns_inum) as u64).unwrap_or(0);
-        if (*record).family == AF_INET6 {
-            (*record).local_addr = read(tw + off!(skc_v6_rcv_saddr) as u64).unwrap_or([0; 16]);
-            (*record).remote_addr = read(tw + off!(skc_v6_daddr) as u64).unwrap_or([0; 16]);
-        } else {
-            let local: [u8; 4] = read(tw + off!(skc_rcv_saddr) as u64).unwrap_or([0; 4]);
-            let remote: [u8; 4] = read(tw + off!(skc_daddr) as u64).unwrap_or([0; 4]);
-            (&raw mut (*record).local_addr).cast::<[u8; 4]>().write(local);
-            (&raw mut (*record).remote_addr).cast::<[u8; 4]>().write(remote);
-        }
+        fill_side(tuple, tw);
+        (*tuple).remote_port = remote_port(tw);
+        let family = (*tuple).family;
+        (*tuple).local_addr = address(tw, family, off!(skc_rcv_saddr), off!(skc_v6_rcv_saddr));
+        (*tuple).remote_addr = address(tw, family, off!(skc_daddr), off!(skc_v6_daddr));
     }
 }
 

@@ -8,6 +8,7 @@ use twtrace_common::{ConnRecord, SmallRecord};
 
 use crate::{
     config::cfg_value,
+    log::{self, Decision},
     maps::{Program, RING, TEMPLATE, count},
 };
 
@@ -26,19 +27,23 @@ fn wakeup_flag() -> u64 {
     }
 }
 
-/// Writes a finished life from its map slot.
+/// Writes an ended connection from its map slot.
 ///
 /// # Safety
 /// `record` points to a whole value of the socket map.
 #[inline(always)]
-pub unsafe fn life(record: *const ConnRecord, by: Program) {
+pub unsafe fn connection(record: *const ConnRecord, by: Program) {
     // SAFETY: the caller's promise; the record is read while the slot is ours.
     let written = unsafe { RING.output::<ConnRecord>(&*record, wakeup_flag()) };
-    if written.is_ok() {
+    let decision = if written.is_ok() {
         count!(by, records);
+        Decision::Written
     } else {
         count!(by, ring_full);
-    }
+        Decision::RingFull
+    };
+    // SAFETY: as above.
+    unsafe { log::decision(record, decision, (*record).transitions.into()) };
 }
 
 /// Reserves an empty record for an event that has no map slot.

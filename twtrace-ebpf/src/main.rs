@@ -1,4 +1,4 @@
-//! The kernel side of twtrace: follows each TCP socket and writes one record when its life ends.
+//! The kernel side of twtrace: follows each TCP socket and writes one record when its connection ends.
 //!
 //! It records facts and judges nothing; what they mean is decided in `twtrace-core`. One hook a file under
 //! `hooks/`, each with the kernel's prototype on top.
@@ -7,13 +7,15 @@
 
 mod call;
 mod config;
+mod connection;
 mod descriptor;
 mod emit;
 mod hooks;
-mod life;
+mod log;
 mod maps;
 mod owner;
 mod sock;
+mod socket;
 
 /// The kernel lets only GPL-compatible programs use the tracing helpers. The sources are MIT OR Apache-2.0;
 /// "Dual MIT/GPL" is the kernel's spelling (`license_is_gpl_compatible`) for code that may be used as either.
@@ -22,9 +24,9 @@ mod sock;
 static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
 
 /// Layout version, in the name: the loader asks for this symbol and refuses an object without it.
-#[unsafe(export_name = "WIRE_VERSION_5")]
+#[unsafe(export_name = "WIRE_VERSION_6")]
 static WIRE_VERSION: u32 = twtrace_common::WIRE_VERSION;
-const _: () = assert!(twtrace_common::WIRE_VERSION == 5);
+const _: () = assert!(twtrace_common::WIRE_VERSION == 6);
 
 #[panic_handler]
 fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {

@@ -6,12 +6,14 @@ use aya_ebpf::{
 };
 use twtrace_common::{ConnRecord, Counters, MAX_SOCKETS, RING_BYTES};
 
+use crate::log::Line;
+
 /// Sockets being followed, by the address of their `struct sock`. Preallocated: inserting from softirq never
-/// allocates. Full: the life is not followed and `Counters::map_full` grows.
+/// allocates. Full: the connection is not followed and `Counters::map_full` grows.
 #[map]
 pub static SOCKETS: HashMap<u64, ConnRecord> = HashMap::with_max_entries(MAX_SOCKETS, 0);
 
-/// Ended lives on their way to user space. Full: the record is dropped and `Counters::ring_full` grows.
+/// Records on their way to user space. Full: the record is dropped and `Counters::ring_full` grows.
 #[map]
 pub static RING: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
 
@@ -24,7 +26,7 @@ pub static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(PROGR
 pub static HANDLED: PerCpuArray<Handled> = PerCpuArray::with_max_entries(1, 0);
 
 /// Timewait sockets that a connect has just taken over, by their address, until they are freed. Full: the end of
-/// further ones is told as a kill, and `Counters::evicted` grows.
+/// further ones is reported as ended early, and `Counters::evicted` grows.
 #[map]
 pub static REUSED: HashMap<u64, u8> = HashMap::with_max_entries(1024, 0);
 
@@ -33,6 +35,10 @@ pub static REUSED: HashMap<u64, u8> = HashMap::with_max_entries(1024, 0);
 /// `Counters::evicted` grows.
 #[map]
 pub static CALLS: LruHashMap<u64, Call> = LruHashMap::with_max_entries(8192, 0);
+
+/// The line that each [`Program`] logs, per CPU: it is too large for what is left of the stack.
+#[map]
+pub static LINES: PerCpuArray<Line> = PerCpuArray::with_max_entries(PROGRAMS, 0);
 
 /// Arguments of a call.
 #[repr(C)]
@@ -53,7 +59,7 @@ pub struct Handled {
     pub states: u64,
 }
 
-/// What a new life starts from. In `.rodata`: a record is too large for the 512-byte stack. Not mangled, because a
+/// What a new connection starts from. In `.rodata`: a record is too large for the 512-byte stack. Not mangled, because a
 /// mangled name has a hash of the folder that it was built in, and the object would differ from one to the next.
 #[unsafe(no_mangle)]
 pub static TEMPLATE: ConnRecord = ConnRecord::EMPTY;

@@ -6,7 +6,7 @@ use aya_ebpf::helpers::{
     bpf_get_current_cgroup_id, bpf_get_current_uid_gid,
     generated::{bpf_get_current_task, bpf_get_current_task_btf, bpf_task_pt_regs},
 };
-use twtrace_common::{OWNER_EXITING, OWNER_KTHREAD, Owner};
+use twtrace_common::{Owner, OwnerFlags};
 
 use crate::{
     config::{cfg_value, off},
@@ -49,12 +49,12 @@ unsafe fn from_task(owner: *mut Owner, task: *const c_void, by: impl Reader) {
         let parent: *const c_void = by.read(leader, off!(task_real_parent));
         let parent_leader: *const c_void = by.read(parent, off!(task_group_leader));
         let task_flags: u32 = by.read(task, off!(task_flags));
-        let mut flags = 0;
+        let mut flags = OwnerFlags::empty();
         if task_flags & PF_KTHREAD != 0 {
-            flags |= OWNER_KTHREAD;
+            flags.insert(OwnerFlags::KTHREAD);
         }
         if task_flags & PF_EXITING != 0 {
-            flags |= OWNER_EXITING;
+            flags.insert(OwnerFlags::EXITING);
         }
         (*owner).tgid = by.read(leader, off!(task_tgid));
         (*owner).ppid = by.read(parent, off!(task_tgid));

@@ -4,11 +4,11 @@
 //! at constant offsets are allowed and a bad address reads as zero.
 
 use aya_ebpf::helpers::{bpf_get_socket_cookie, generated::bpf_skc_to_tcp_sock};
-use twtrace_common::{ConnRecord, OFFSET_NONE, TW_UNKNOWN, conn_flag};
+use twtrace_common::{ConnFlags, ConnRecord, OFFSET_NONE, SockFlags, TW_UNKNOWN, Tuple};
 
 use crate::{
     config::{cfg_value, off},
-    life::Binding,
+    socket::Binding,
 };
 
 /// `struct sock *` as the tracepoint passes it.
@@ -85,12 +85,12 @@ pub fn binding(sk: Sk) -> Binding {
     // are checked to exist.
     unsafe {
         if load::<u16>(sk, off!(skc_num)) != 0 {
-            binding.flags |= conn_flag::BOUND_PORT;
+            binding.flags.insert(ConnFlags::BOUND_PORT);
         }
         if off!(sk_userlocks) != OFFSET_NONE as usize
             && load::<u8>(sk, off!(sk_userlocks)) >> (off!(sk_userlocks_shift) & 7) & SOCK_BINDADDR_LOCK != 0
         {
-            binding.flags |= conn_flag::BOUND_ADDRESS;
+            binding.flags.insert(ConnFlags::BOUND_ADDRESS);
         }
         if off!(inet_local_port_range) != OFFSET_NONE as usize {
             let tp = bpf_skc_to_tcp_sock(sk.cast_mut()).cast::<core::ffi::c_void>();
@@ -108,25 +108,25 @@ pub fn binding(sk: Sk) -> Binding {
 /// Fills in who talks to whom.
 ///
 /// # Safety
-/// `record` points to a whole value of the socket map, or a reserved record.
+/// `tuple` points into a map value or a reserved record.
 #[inline(always)]
-pub unsafe fn fill_tuple(record: *mut ConnRecord, sk: Sk) {
-    // SAFETY: offsets of struct sock and struct net; `record` by the caller's promise.
+pub unsafe fn fill_tuple(tuple: *mut Tuple, sk: Sk) {
+    // SAFETY: offsets of struct sock and struct net; `tuple` by the caller's promise.
     unsafe {
-        (*record).netns = netns(sk);
-        (*record).remote_port = u16::from_be(load::<u16>(sk, off!(skc_dport)));
+        (*tuple).netns = netns(sk);
+        (*tuple).remote_port = u16::from_be(load::<u16>(sk, off!(skc_dport)));
         let family = load::<u16>(sk, off!(skc_family));
-        (*record).family = family;
+        (*tuple).family = family;
         if family == AF_INET6 {
-            let local = (&raw mut (*record).local_addr).cast::<u64>();
-            let remote = (&raw mut (*record).remote_addr).cast::<u64>();
+            let local = (&raw mut (*tuple).local_addr).cast::<u64>();
+            let remote = (&raw mut (*tuple).remote_addr).cast::<u64>();
             local.write(load::<u64>(sk, off!(skc_v6_rcv_saddr)));
             local.add(1).write(load::<u64>(sk, off!(skc_v6_rcv_saddr) + 8));
             remote.write(load::<u64>(sk, off!(skc_v6_daddr)));
             remote.add(1).write(load::<u64>(sk, off!(skc_v6_daddr) + 8));
         } else {
-            let local = (&raw mut (*record).local_addr).cast::<u32>();
-            let remote = (&raw mut (*record).remote_addr).cast::<u32>();
+            let local = (&raw mut (*tuple).local_addr).cast::<u32>();
+            let remote = (&raw mut (*tuple).remote_addr).cast::<u32>();
             local.write(load::<u32>(sk, off!(skc_rcv_saddr)));
             remote.write(load::<u32>(sk, off!(skc_daddr)));
         }
@@ -134,12 +134,12 @@ pub unsafe fn fill_tuple(record: *mut ConnRecord, sk: Sk) {
         // past struct sock is reached through the helper's own type.
         let tp = bpf_skc_to_tcp_sock(sk.cast_mut()).cast::<core::ffi::c_void>();
         if !tp.is_null() {
-            (*record).local_port = u16::from_be(load::<u16>(tp, off!(inet_sport)));
+            (*tuple).local_port = u16::from_be(load::<u16>(tp, off!(inet_sport)));
         }
     }
 }
 
-/// Fills in what is read once, at the end of a life: flags, error, volumes.
+/// Fills in what is read once, at the end of a connection: flags, error, volumes.
 ///
 /// # Safety
 /// `record` points to a whole value of the socket map.
@@ -147,9 +147,8 @@ pub unsafe fn fill_tuple(record: *mut ConnRecord, sk: Sk) {
 pub unsafe fn fill_end(record: *mut ConnRecord, sk: Sk) {
     // SAFETY: offsets of struct sock and struct net; `record` by the caller's promise.
     unsafe {
-        (*record).sk_flags = load::<u64>(sk, off!(skc_flags)) as u32;
+        (*record).sk_flags = SockFlags::from_bits_retain(load::<u64>(sk, off!(skc_flags)) as u32);
         (*record).sk_err = load::<i32>(sk, off!(sk_err)) as u16;
-        (*record).shutdown = load::<u8>(sk, off!(sk_shutdown));
         // What lies past struct sock is reached through the helper's own type.
         let tp = bpf_skc_to_tcp_sock(sk.cast_mut()).cast::<core::ffi::c_void>();
         if !tp.is_null() {

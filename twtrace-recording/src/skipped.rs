@@ -200,7 +200,7 @@ mod tests {
     fn rows_with_words_of_later_versions_are_left_out_and_named() {
         let census = Input::CensusRows(vec![row(9, CensusState::Open), row(10, CensusState::Bound)]);
         let all_bound = Input::CensusRows(vec![row(11, CensusState::Bound)]);
-        let reset = Input::ResetSent { cookie: 5, tuple: tuple(5), life: 0, at_ns: START_NS + 8_000 };
+        let reset = Input::ResetSent { cookie: 5, tuple: tuple(5), at_ns: START_NS + 8_000 };
         let named = Input::Namespace { netns: 1, name: "shop".into(), refused: None };
         let gone = Input::NamespaceGone { netns: 2 };
         let inputs =
@@ -324,7 +324,7 @@ mod tests {
 
     #[test]
     fn what_comes_after_missing_rows_is_kept() {
-        let reset = |cookie| Input::ResetSent { cookie, tuple: tuple(cookie as u16), life: 0, at_ns: START_NS + 8_000 };
+        let reset = |cookie| Input::ResetSent { cookie, tuple: tuple(cookie as u16), at_ns: START_NS + 8_000 };
         let inputs = [start(), closed_by(1), closed_by(2), closed_by(3), reset(1), closed_by(4)];
         let mut window = encode(&mut Encoder::default(), &inputs);
         let connections = window[Table::Connections as usize].as_mut().unwrap();

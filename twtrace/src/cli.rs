@@ -7,7 +7,8 @@ mod parse;
 mod tests;
 mod values;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use twtrace_core::snapshot::GroupBy;
 use twtrace_core::state::Filter;
 use twtrace_probe::kernel::load::LoadOptions;
+use twtrace_probe::kernel::log::LogFilter;
 use twtrace_recording::export::Table;
 use twtrace_recording::writer::Keep;
 use twtrace_view::order::Sort;
@@ -33,6 +35,11 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+}
+
+/// What is wrong with arguments that parse, for `main` to print.
+pub fn usage(message: &str) -> clap::Error {
+    Cli::command().error(ErrorKind::ArgumentConflict, message)
 }
 
 /// Subcommands.
@@ -429,9 +436,10 @@ pub struct KernelArgs {
     #[arg(long, value_name = "SIZE", default_value_t = twtrace_common::RING_BYTES, value_parser = parse::ring_bytes)]
     pub ring_bytes: u32,
 
-    /// Write the kernel side's debug log to standard error
-    #[arg(long)]
-    pub debug_kernel: bool,
+    /// Write to standard error what the kernel side does with some sockets: port=8080,addr=10.0.0.1,pid=1234. All that
+    /// is given must match; port and address are local or remote
+    #[arg(long, value_name = "FILTER", value_parser = parse::log_filter)]
+    pub debug_kernel: Option<LogFilter>,
 }
 
 impl KernelArgs {
@@ -440,7 +448,7 @@ impl KernelArgs {
         LoadOptions {
             max_sockets: self.max_sockets,
             ring_bytes: self.ring_bytes,
-            debug: self.debug_kernel,
+            log: self.debug_kernel,
             ..LoadOptions::default()
         }
     }

@@ -14,22 +14,26 @@ use twtrace_view::text;
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => {
-            // Nothing can be said when there is nowhere to say it.
-            let _ = error.print();
-            return u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from);
-        }
+        Err(error) => return misused(&error),
     };
     panic::set_hook(Box::new(|panic| say(&format!("internal error, please report it: {panic}"))));
     match panic::catch_unwind(|| run(&cli)) {
         Ok(Ok(code)) => code,
         Ok(Err(error)) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Ok(Err(error)) if error.is::<clap::Error>() => error.downcast_ref().map_or(ExitCode::FAILURE, misused),
         Ok(Err(error)) => {
             say(&if is_of_tracing(&cli, &error) { explain(&error) } else { format!("{error:#}") });
             ExitCode::FAILURE
         }
         Err(_) => ExitCode::FAILURE,
     }
+}
+
+/// A usage error, or the help that was asked for.
+fn misused(error: &clap::Error) -> ExitCode {
+    // Nothing can be said when there is nowhere to say it.
+    let _ = error.print();
+    u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
 }
 
 fn run(cli: &Cli) -> anyhow::Result<ExitCode> {

@@ -48,7 +48,7 @@ fn every_form_is_written_to_where_it_was_asked_for() {
     for (format, name, begin) in [
         ("text", "a.txt", "TIME_WAIT churn on web-1"),
         ("json", "a.json", "{\"schema\":1,"),
-        ("csv", "a.csv", "host,recording,start,seconds,pid"),
+        ("csv", "a.csv", "host,recording,start,seconds,processes,pid"),
         ("html", "a.html", "<!DOCTYPE html>"),
         ("markdown", "a.md", "# TIME\\_WAIT churn on web-1"),
     ] {

@@ -4,11 +4,12 @@
 //! together: the child itself is made in softirq.
 
 use aya_ebpf::{macros::tracepoint, programs::TracePointContext};
-use twtrace_common::conn_flag;
+use twtrace_common::ConnFlags;
 
 use crate::{
     config::cfg_value,
     descriptor::{self, RET},
+    log::{self, Decision},
     maps::{Program, SOCKETS, count},
     owner,
 };
@@ -44,7 +45,7 @@ fn accepted(ctx: &TracePointContext) {
     // SAFETY: a value of the socket map. The slot may change hands meanwhile, so the cookie is written last and
     // compared by the reader.
     unsafe {
-        if (*record).flags & conn_flag::DONE != 0 {
+        if (*record).flags.contains(ConnFlags::DONE) {
             return;
         }
         if !descriptor::may_be_accepted(record, sk) {
@@ -55,8 +56,9 @@ fn accepted(ctx: &TracePointContext) {
         (*record).accept_cookie = descriptor::cookie(sk);
         if cfg_value!(has_cookie) == 0 {
             // Sockets have cookies by chance then: there is nothing to compare.
-            (*record).flags |= conn_flag::ACCEPT_SEEN;
+            (*record).flags.insert(ConnFlags::ACCEPT_SEEN);
         }
-        (*record).flags |= conn_flag::ACCEPTED;
+        (*record).flags.insert(ConnFlags::ACCEPTED);
+        log::decision(record, Decision::Accepted, (*record).opener.tgid.into());
     }
 }

@@ -5,7 +5,7 @@
 //! (`__inet_bind`). io_uring's bind, since 6.11, does not come by.
 
 use aya_ebpf::{helpers::generated::bpf_ktime_get_ns, macros::tracepoint, programs::TracePointContext};
-use twtrace_common::{OFFSET_NONE, conn_flag, kind};
+use twtrace_common::{ConnFlags, OFFSET_NONE, kind};
 
 use crate::{
     config::off,
@@ -50,9 +50,10 @@ fn failed(errno: u16) {
         owner::capture(&raw mut (*record).opener);
         descriptor::fill(record, sk);
         let address = owner::syscall_register(off!(regs_arg1));
-        descriptor::asked(address, (*record).family, &raw mut (*record).local_port, &raw mut (*record).local_addr);
+        let tuple = &raw mut (*record).tuple;
+        descriptor::asked(address, (*tuple).family, &raw mut (*tuple).local_port, &raw mut (*tuple).local_addr);
         if reuses(sk) {
-            (*record).flags |= conn_flag::REUSE_ADDRESS;
+            (*record).flags.insert(ConnFlags::REUSE_ADDRESS);
         }
     }
     emit::submit(entry, Program::SyscallExit);

@@ -4,12 +4,14 @@
 //! end as SYN_SENT -> CLOSE.
 
 use aya_ebpf::{helpers::generated::bpf_ktime_get_ns, macros::tracepoint, programs::TracePointContext};
-use twtrace_common::{ConnRecord, conn_flag, kind, role};
+use twtrace_common::{ConnFlags, ConnRecord, kind, role};
 
 use crate::{
     config::off,
+    connection,
     descriptor::{self, RET},
-    emit, life,
+    emit,
+    log::{self, Decision},
     maps::{Program, SOCKETS, count},
     owner,
 };
@@ -48,46 +50,47 @@ fn failed(errno: i64) {
     let Some(sk) = descriptor::socket(fd as u32 as u64) else { return };
     if let Some(record) = SOCKETS.get_ptr_mut(sk) {
         // SAFETY: a value of the socket map.
-        unsafe { of_life(record, sk, errno) };
+        unsafe { followed(record, sk, errno) };
         return;
     }
-    // These are what an earlier asynchronous connect came to, told by a later call: that life was reported.
+    // These are what an earlier asynchronous connect came to, told by a later call: that connection was reported.
     if matches!(errno, EINTR | EALREADY | EINPROGRESS | ECONNABORTED | ECONNRESET | ETIMEDOUT | ECONNREFUSED)
         || ERESTART.contains(&errno)
     {
         return;
     }
     if descriptor::is_tcp(sk) && descriptor::remote_port(sk) == 0 {
-        before_life(sk, errno);
+        before_connection(sk, errno);
     }
 }
 
-/// The socket has a life that is being followed.
+/// The socket's connection is being followed.
 ///
 /// # Safety
 /// `record` points to a value of the socket map.
 #[inline(always)]
-unsafe fn of_life(record: *mut ConnRecord, sk: u64, errno: i64) {
+unsafe fn followed(record: *mut ConnRecord, sk: u64, errno: i64) {
     let goes_on = matches!(errno, EINTR | EALREADY | EINPROGRESS) || ERESTART.contains(&errno);
     // SAFETY: the caller's promise.
     unsafe {
         let flags = (*record).flags;
-        if flags & conn_flag::PENDING != 0 {
+        if flags.contains(ConnFlags::PENDING) {
             if !goes_on {
                 (*record).connect_errno = errno as u16;
-                (*record).flags |= conn_flag::CONNECT_EXIT;
+                (*record).flags.insert(ConnFlags::CONNECT_EXIT);
             }
-            life::finish(record, Program::SyscallExit);
+            log::decision(record, Decision::ConnectFailed, errno as u64);
+            connection::finish(record, Program::SyscallExit);
             let _ = SOCKETS.remove(sk);
-        } else if goes_on && flags & conn_flag::DONE == 0 {
-            (*record).flags = (flags & !conn_flag::IN_CONNECT) | conn_flag::ASYNC_CONNECT;
+        } else if goes_on && !flags.contains(ConnFlags::DONE) {
+            (*record).flags = flags.difference(ConnFlags::IN_CONNECT).union(ConnFlags::ASYNC_CONNECT);
         }
     }
 }
 
 /// The socket never left CLOSE: no route, no source address, forbidden.
 #[inline(always)]
-fn before_life(sk: u64, errno: i64) {
+fn before_connection(sk: u64, errno: i64) {
     count!(Program::SyscallExit, connects_failed_early);
     let Some(mut entry) = emit::reserve(Program::SyscallExit) else { return };
     let record = entry.as_mut_ptr();
@@ -100,7 +103,8 @@ fn before_life(sk: u64, errno: i64) {
         owner::capture(&raw mut (*record).opener);
         descriptor::fill(record, sk);
         let address = owner::syscall_register(off!(regs_arg1));
-        descriptor::asked(address, (*record).family, &raw mut (*record).remote_port, &raw mut (*record).remote_addr);
+        let tuple = &raw mut (*record).tuple;
+        descriptor::asked(address, (*tuple).family, &raw mut (*tuple).remote_port, &raw mut (*tuple).remote_addr);
     }
     emit::submit(entry, Program::SyscallExit);
 }

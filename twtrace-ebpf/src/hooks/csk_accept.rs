@@ -5,10 +5,11 @@
 //! the kernel itself.
 
 use aya_ebpf::{macros::fexit, programs::FExitContext};
-use twtrace_common::conn_flag;
+use twtrace_common::ConnFlags;
 
 use crate::{
     descriptor::may_be_accepted,
+    log::{self, Decision},
     maps::{Program, SOCKETS, count},
     owner,
 };
@@ -40,9 +41,10 @@ fn accepted(sk: u64) {
     unsafe {
         if !may_be_accepted(record, sk) {
             count!(Program::CskAccept, exit_unresolved);
-        } else if (*record).flags & conn_flag::DONE == 0 {
+        } else if !(*record).flags.contains(ConnFlags::DONE) {
             owner::capture(&raw mut (*record).opener);
-            (*record).flags |= conn_flag::ACCEPTED | conn_flag::ACCEPT_SEEN;
+            (*record).flags.insert(ConnFlags::ACCEPTED.union(ConnFlags::ACCEPT_SEEN));
+            log::decision(record, Decision::Accepted, (*record).opener.tgid.into());
         }
     }
 }

@@ -5,9 +5,13 @@
 //! and nothing else.
 
 use aya_ebpf::{macros::fexit, programs::FExitContext};
-use twtrace_common::conn_flag;
+use twtrace_common::ConnFlags;
 
-use crate::{maps::SOCKETS, sock::Sk};
+use crate::{
+    log::{self, Decision},
+    maps::SOCKETS,
+    sock::Sk,
+};
 
 /// Over IPv4.
 #[fexit(function = "inet_hash_connect")]
@@ -31,9 +35,10 @@ fn result(sk: Sk, result: i32) {
     if let Some(record) = SOCKETS.get_ptr_mut(sk as u64) {
         // SAFETY: a value of the socket map.
         unsafe {
-            if (*record).flags & conn_flag::DONE == 0 {
+            if !(*record).flags.contains(ConnFlags::DONE) {
                 (*record).connect_errno = -result as u16;
-                (*record).flags |= conn_flag::HASH_CONNECT;
+                (*record).flags.insert(ConnFlags::HASH_CONNECT);
+                log::decision(record, Decision::NoPort, (*record).connect_errno.into());
             }
         }
     }

@@ -4,16 +4,17 @@
 //! request socket, of which only `struct sock_common` exists.
 
 use aya_ebpf::{helpers::generated::bpf_ktime_get_ns, macros::btf_tracepoint, programs::BtfTracePointContext};
-use twtrace_common::{conn_flag, kind, sock_flag, tcp_state};
+use twtrace_common::{ConnFlags, SockFlags, kind, tcp_state};
 
 use crate::{
     config::off,
     emit,
+    log::{self, Decision},
     maps::{Program, SOCKETS},
     sock::{self, Sk, load},
 };
 
-/// Notes the reset on the life that it ends.
+/// Notes the reset on the connection that it ends.
 #[btf_tracepoint(function = "tcp_send_reset")]
 pub fn send_reset(ctx: BtfTracePointContext) -> i32 {
     let sk: Sk = ctx.arg(0);
@@ -28,9 +29,12 @@ pub fn send_reset(ctx: BtfTracePointContext) -> i32 {
     if let Some(record) = SOCKETS.get_ptr_mut(sk as u64) {
         // SAFETY: a value of the socket map.
         let flags = unsafe { (*record).flags };
-        if flags & conn_flag::DONE == 0 {
+        if !flags.contains(ConnFlags::DONE) {
             // SAFETY: as above.
-            unsafe { (*record).flags = flags | conn_flag::RST_SENT };
+            unsafe {
+                (*record).flags = flags.union(ConnFlags::RST_SENT);
+                log::decision(record, Decision::ResetSent, state.into());
+            }
             return 0;
         }
     }
@@ -38,8 +42,9 @@ pub fn send_reset(ctx: BtfTracePointContext) -> i32 {
     // a socket that its owner had left, or that data met after its receiving side was shut: linger2 < 0, data after
     // close.
     // SAFETY: offsets of struct sock; the state says that it is a full one.
-    let told =
-        unsafe { load::<u64>(sk, off!(skc_flags)) as u32 & sock_flag::DEAD != 0 || load::<i32>(sk, off!(sk_err)) != 0 };
+    let told = unsafe {
+        load::<u64>(sk, off!(skc_flags)) as u32 & SockFlags::DEAD.bits() != 0 || load::<i32>(sk, off!(sk_err)) != 0
+    };
     if state == tcp_state::CLOSE
         && told
         && sock::is_tcp(sk)
@@ -50,7 +55,7 @@ pub fn send_reset(ctx: BtfTracePointContext) -> i32 {
         unsafe {
             (*record).kind = kind::RESET_SENT;
             (*record).cookie = sock::cookie(sk);
-            sock::fill_tuple(record, sk);
+            sock::fill_tuple(&raw mut (*record).tuple, sk);
             (*record).end_ns = bpf_ktime_get_ns();
         }
         emit::submit(entry, Program::SendReset);

@@ -3,24 +3,17 @@
 //! `inet_sock_set_state`, fired by `tcp_set_state` and `inet_sk_state_store` before the state is stored.
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
-use aya_log_ebpf::debug;
 
 use crate::{
-    config::cfg_value,
-    life::{Change, first},
+    connection::{Change, first},
     maps::Program,
-    sock::{self, Sk},
+    sock::Sk,
 };
 
 /// The first program of the pair.
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub fn set_state(ctx: BtfTracePointContext) -> i32 {
-    let change = arguments(&ctx, Program::SetState);
-    if cfg_value!(debug) != 0 {
-        // By its cookie, as in `ss -e`: the verifier lets no program take an address apart to print it.
-        debug!(&ctx, "sk:{:x} {} -> {}", sock::cookie(change.sk), change.old, change.new);
-    }
-    first(change);
+    first(arguments(&ctx, Program::SetState));
     0
 }
 

@@ -9,14 +9,15 @@ use aya_ebpf::{
     macros::tracepoint,
     programs::TracePointContext,
 };
-use twtrace_common::{ConnRecord, Owner, TW_UNKNOWN, conn_flag};
+use twtrace_common::{ConnFlags, ConnRecord, Owner, TW_UNKNOWN, Tuple};
 
 use crate::{
     config::off,
+    connection::{Change, alone},
     descriptor::read,
-    life::{Binding, Change, Socket, alone},
     maps::Program,
     sock::{AF_INET, AF_INET6, IPPROTO_TCP},
+    socket::{Binding, Socket},
 };
 
 /// Without types.
@@ -86,28 +87,28 @@ impl Socket for Plain {
         }
     }
     #[inline(always)]
-    unsafe fn fill_tuple(self, record: *mut ConnRecord) {
+    unsafe fn fill_tuple(self, tuple: *mut Tuple) {
         // SAFETY: the caller's promise.
         unsafe {
             let family = self.field(off!(tp_family)).unwrap_or(0);
-            (*record).family = family;
+            (*tuple).family = family;
             // In the record, ports are in host byte order.
-            (*record).local_port = self.field(off!(tp_sport)).unwrap_or(0);
-            (*record).remote_port = self.field(off!(tp_dport)).unwrap_or(0);
+            (*tuple).local_port = self.field(off!(tp_sport)).unwrap_or(0);
+            (*tuple).remote_port = self.field(off!(tp_dport)).unwrap_or(0);
             if family == AF_INET6 {
-                (*record).local_addr = self.field(off!(tp_saddr_v6)).unwrap_or_default();
-                (*record).remote_addr = self.field(off!(tp_daddr_v6)).unwrap_or_default();
+                (*tuple).local_addr = self.field(off!(tp_saddr_v6)).unwrap_or_default();
+                (*tuple).remote_addr = self.field(off!(tp_daddr_v6)).unwrap_or_default();
             } else if family == AF_INET {
                 let local: [u8; 4] = self.field(off!(tp_saddr)).unwrap_or_default();
                 let remote: [u8; 4] = self.field(off!(tp_daddr)).unwrap_or_default();
-                (&raw mut (*record).local_addr).cast::<[u8; 4]>().write(local);
-                (&raw mut (*record).remote_addr).cast::<[u8; 4]>().write(remote);
+                (&raw mut (*tuple).local_addr).cast::<[u8; 4]>().write(local);
+                (&raw mut (*tuple).remote_addr).cast::<[u8; 4]>().write(remote);
             }
         }
     }
     #[inline(always)]
     unsafe fn fill_end(self, record: *mut ConnRecord) {
         // SAFETY: the caller's promise.
-        unsafe { (*record).flags |= conn_flag::NO_FIELDS };
+        unsafe { (*record).flags.insert(ConnFlags::NO_FIELDS) };
     }
 }

@@ -6,7 +6,7 @@
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 
 use super::set_state::arguments;
-use crate::{life::twin, maps::Program};
+use crate::{connection::twin, maps::Program};
 
 /// The twin. It must be attached after the first program, so that it runs after it.
 #[btf_tracepoint(function = "inet_sock_set_state")]

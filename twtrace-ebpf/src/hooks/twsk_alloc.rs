@@ -7,16 +7,17 @@ use aya_ebpf::{
     macros::{fexit, kprobe, kretprobe},
     programs::{FExitContext, ProbeContext, RetProbeContext},
 };
-use twtrace_common::conn_flag;
+use twtrace_common::ConnFlags;
 
 use crate::{
     call::{self, Function, register},
     config::off,
     descriptor::{is_tcp, local_port, remote_port},
+    log::{self, Decision},
     maps::{Program, SOCKETS, count},
 };
 
-/// Notes on the life what became of it.
+/// Notes on the connection what became of it.
 #[fexit(function = "inet_twsk_alloc")]
 pub fn twsk_alloc(ctx: FExitContext) -> i32 {
     noted(ctx.arg(0), ctx.arg::<i32>(2) as u64, ctx.arg(3));
@@ -55,11 +56,18 @@ fn noted(sk: u64, state: u64, made: u64) {
         unsafe {
             // Its tuple was noted when this host sent its FIN. If the end of an older socket was not seen, the record is
             // still that one's.
-            let same = (*record).family == 0
-                || (*record).remote_port == remote_port(sk) && (*record).local_port == local_port(sk);
-            if same && (*record).flags & conn_flag::DONE == 0 {
+            let tuple = &raw const (*record).tuple;
+            let same = (*tuple).family == 0
+                || (*tuple).remote_port == remote_port(sk) && (*tuple).local_port == local_port(sk);
+            if same && !(*record).flags.contains(ConnFlags::DONE) {
                 (*record).tw_substate = state as u8;
-                (*record).flags |= if made != 0 { conn_flag::TW_MADE } else { conn_flag::TW_REFUSED };
+                let (flag, decision) = if made != 0 {
+                    (ConnFlags::TW_MADE, Decision::TimewaitCreated)
+                } else {
+                    (ConnFlags::TW_REFUSED, Decision::TimewaitRefused)
+                };
+                (*record).flags.insert(flag);
+                log::decision(record, decision, state);
             }
         }
     }

@@ -13,7 +13,7 @@ use twtrace_common::{SmallRecord, cause};
 use crate::{
     call::register,
     config::off,
-    descriptor::{fill_timewait, read},
+    descriptor::{cookie, fill_timewait, read},
     emit,
     maps::{Program, REUSED, count},
 };
@@ -57,11 +57,12 @@ fn ended(tw: u64) {
         } else if bpf_jiffies64() >= expires {
             cause::EXPIRED
         } else {
-            cause::KILLED
+            cause::ENDED_EARLY
         };
         (*record).substate = read(tw + off!(tw_substate) as u64).unwrap_or(0);
         (*record).at_ns = bpf_ktime_get_ns();
-        fill_timewait(record, tw);
+        (*record).cookie = cookie(tw);
+        fill_timewait(&raw mut (*record).tuple, tw);
     }
     emit::submit_small(entry, Program::TwskEnd);
 }

@@ -41,7 +41,7 @@ pub fn twsk_unique_return(ctx: RetProbeContext) -> u32 {
 fn answered(sktw: u64, answer: i32) {
     if answer == 1 {
         count!(Program::TwskUnique, timewaits_reused);
-        // Full: this end will be told as a kill.
+        // Full: this end will be reported as ended early.
         if REUSED.insert(sktw, 1, 0).is_err() {
             count!(Program::TwskUnique, evicted);
         }

@@ -5,23 +5,23 @@
 use super::attach::{self, Attacher, Ways};
 use super::counting::Misses;
 use super::hooks::{self, Attach, HOOKS, HookSpec, SET_STATE};
+use super::log::{self, KernelLog, LogFilter};
 use super::offsets;
 use super::plain;
 use super::tracefs;
 use anyhow::{Context as _, anyhow, bail};
 use aya::maps::{HashMap, MapData, PerCpuArray, RingBuf};
 use aya::{Btf, Ebpf, EbpfLoader, Pod};
-use aya_log::EbpfLogger;
-use log::Log;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::env;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use twtrace_common::{Config, ConnRecord, Counters, Offsets, conn_flag, tcp_state};
+use twtrace_common::{Config, ConnFlags, ConnRecord, Counters, Offsets, tcp_state};
 use twtrace_core::doctor::ProgramSize;
 use twtrace_core::input::{Hook, KernelCounters, Tier, TracingFacts};
+use zerocopy::{FromBytes, IntoBytes};
 
 /// The object that was committed with these sources, or with the feature `build-ebpf` the one built from them.
 static EMBEDDED: &[u8] = aya::include_bytes_aligned!(env!("TWTRACE_EMBEDDED_OBJECT"));
@@ -40,8 +40,8 @@ pub const BTF_VARIABLE: &str = "TWTRACE_BTF";
 pub const FUNCTIONS_VARIABLE: &str = "TWTRACE_FUNCTIONS";
 
 /// Symbol that objects with this layout of records have. It changes with [`twtrace_common::WIRE_VERSION`].
-const WIRE_SYMBOL: &str = "WIRE_VERSION_5";
-const _: () = assert!(twtrace_common::WIRE_VERSION == 5);
+const WIRE_SYMBOL: &str = "WIRE_VERSION_6";
+const _: () = assert!(twtrace_common::WIRE_VERSION == 6);
 
 /// Sockets looked at in one go whose end may have been missed.
 const MAX_CLOSING: usize = 4096;
@@ -49,19 +49,13 @@ const MAX_CLOSING: usize = 4096;
 /// The hook that reports the errno of connect(2).
 const CONNECT: &str = "syscalls:sys_exit_connect";
 
-/// A wire type as the loader hands it over.
+/// A wire type as maps hand it over.
 #[repr(transparent)]
 #[derive(Clone, Copy)]
 struct Wire<T>(T);
 
-// SAFETY: all `#[repr(C)]`, of integers only, without implicit padding (sizes are asserted where they are declared).
-unsafe impl Pod for Wire<Counters> {}
-// SAFETY: as above.
-unsafe impl Pod for Wire<ConnRecord> {}
-// SAFETY: as above.
-unsafe impl Pod for Wire<Offsets> {}
-// SAFETY: as above.
-unsafe impl Pod for Wire<Config> {}
+// SAFETY: any bytes are valid for it, and it has no implicit padding: zerocopy has derived both.
+unsafe impl<T: FromBytes + IntoBytes + Copy + 'static> Pod for Wire<T> {}
 
 /// How to load.
 #[derive(Clone, Debug)]
@@ -72,8 +66,8 @@ pub struct LoadOptions {
     pub max_sockets: u32,
     /// Size of the ring buffer in bytes: a power of two and a multiple of the page size.
     pub ring_bytes: u32,
-    /// Write the kernel side's debug log to standard error.
-    pub debug: bool,
+    /// Write to standard error what the kernel side does with these sockets.
+    pub log: Option<LogFilter>,
     /// The best tier to try; `None` for the best there is.
     pub tier: Option<Tier>,
 }
@@ -108,7 +102,7 @@ impl Default for LoadOptions {
             object: None,
             max_sockets: twtrace_common::MAX_SOCKETS,
             ring_bytes: twtrace_common::RING_BYTES,
-            debug: false,
+            log: None,
             tier: None,
         }
     }
@@ -125,7 +119,7 @@ pub struct Loaded {
     counters: PerCpuArray<MapData, Wire<Counters>>,
     sockets: HashMap<MapData, u64, Wire<ConnRecord>>,
     misses: Misses,
-    logger: Option<EbpfLogger<StderrLog>>,
+    log: Option<KernelLog>,
     /// Holds programs and links.
     _ebpf: Ebpf,
 }
@@ -219,7 +213,7 @@ fn without_types(object: &[u8], options: &LoadOptions, reason: &str) -> anyhow::
 /// What is attached, with the ways to what it tells.
 fn running(mut ebpf: Ebpf, tracing: TracingFacts, first: &str, options: &LoadOptions) -> anyhow::Result<Loaded> {
     let programs = sizes(&ebpf);
-    let logger = options.debug.then(|| EbpfLogger::init_with_logger(&mut ebpf, StderrLog)).transpose()?;
+    let log = options.log.map(|_| KernelLog::of(&mut ebpf)).transpose()?;
     Ok(Loaded {
         tracing,
         programs,
@@ -227,7 +221,7 @@ fn running(mut ebpf: Ebpf, tracing: TracingFacts, first: &str, options: &LoadOpt
         counters: PerCpuArray::try_from(take_map(&mut ebpf, "COUNTERS")?)?,
         sockets: HashMap::try_from(take_map(&mut ebpf, "SOCKETS")?)?,
         misses: Misses::of(&ebpf, first)?,
-        logger,
+        log,
         _ebpf: ebpf,
     })
 }
@@ -306,7 +300,7 @@ impl Loaded {
     pub fn closing(&self, before_ns: u64) -> Vec<(u64, u64)> {
         let closing = |record: &ConnRecord| {
             let last = usize::from(record.transitions).checked_sub(1)?;
-            let over = record.flags & (conn_flag::DONE | conn_flag::PENDING) != 0;
+            let over = record.flags.intersects(ConnFlags::DONE | ConnFlags::PENDING);
             let waits = {
                 use tcp_state::{CLOSING, FIN_WAIT1, FIN_WAIT2};
                 [FIN_WAIT1, FIN_WAIT2, CLOSING].contains(record.new_states.get(last)?)
@@ -322,22 +316,20 @@ impl Loaded {
     /// `None` when its end has come meanwhile.
     pub fn take_unseen(&mut self, key: u64, cookie: u64) -> Option<Vec<u8>> {
         let Wire(mut record) = self.sockets.get(&key, 0).ok()?;
-        if record.cookie != cookie || record.flags & conn_flag::DONE != 0 {
+        if record.cookie != cookie || record.flags.contains(ConnFlags::DONE) {
             return None;
         }
         self.sockets.remove(&key).ok()?;
-        record.flags |= conn_flag::END_UNSEEN;
+        record.flags |= ConnFlags::END_UNSEEN;
         let last = usize::from(record.transitions).checked_sub(1)?;
         record.end_ns = *record.times_ns.get(last)?;
-        let bytes = (&raw const record).cast::<u8>();
-        // SAFETY: a plain value without padding, read as bytes while it is alive.
-        Some(unsafe { std::slice::from_raw_parts(bytes, size_of::<ConnRecord>()) }.to_vec())
+        Some(record.as_bytes().to_vec())
     }
 
     /// Writes out what the kernel side has logged.
     pub fn flush_log(&mut self) {
-        if let Some(logger) = &mut self.logger {
-            logger.flush();
+        if let Some(log) = &mut self.log {
+            log.flush();
         }
     }
 }
@@ -359,7 +351,7 @@ fn object(path: Option<&Path>) -> anyhow::Result<Cow<'static, [u8]>> {
 fn config(options: &LoadOptions) -> Config {
     // The number is the one of the architecture that this was compiled for.
     let connect_nr = u32::try_from(libc::SYS_connect).unwrap_or(u32::MAX);
-    Config { connect_nr, wakeup_bytes: options.ring_bytes / 2, debug: u32::from(options.debug), ..Config::default() }
+    Config { connect_nr, wakeup_bytes: options.ring_bytes / 2, ..Config::default() }
 }
 
 fn load_object(
@@ -369,11 +361,16 @@ fn load_object(
     config: Config,
     btf: Option<&Btf>,
 ) -> anyhow::Result<Ebpf> {
-    let (offsets, config) = (Wire(offsets), Wire(config));
-    let ebpf = EbpfLoader::new()
+    let filter = LogFilter::wire(options.log);
+    let mut loader = EbpfLoader::new();
+    if options.log.is_some() {
+        loader.map_max_entries(log::MAP, log::MAP_BYTES);
+    }
+    let ebpf = loader
         .btf(btf)
-        .override_global("OFFSETS", &offsets, true)
-        .override_global("CONFIG", &config, true)
+        .override_global("OFFSETS", offsets.as_bytes(), true)
+        .override_global("CONFIG", config.as_bytes(), true)
+        .override_global("LOG_FILTER", filter.as_bytes(), true)
         // Written with what it has: all that counts is that it exists.
         .override_global(WIRE_SYMBOL, &twtrace_common::WIRE_VERSION, true)
         .map_max_entries("SOCKETS", options.max_sockets)
@@ -393,23 +390,6 @@ fn load_object(
 
 fn take_map(ebpf: &mut Ebpf, name: &str) -> anyhow::Result<aya::maps::Map> {
     ebpf.take_map(name).with_context(|| format!("the eBPF object has no map {name}"))
-}
-
-/// Writes log records to standard error, one line each.
-struct StderrLog;
-
-impl Log for StderrLog {
-    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
-        true
-    }
-
-    fn log(&self, record: &log::Record<'_>) {
-        use std::io::Write as _;
-        // A log that cannot be written is no reason to stop tracing.
-        let _ = writeln!(std::io::stderr(), "kernel: {}", record.args());
-    }
-
-    fn flush(&self) {}
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod counting;
 pub mod explain;
 pub mod hooks;
 pub mod load;
+pub mod log;
 pub mod offsets;
 mod plain;
 pub mod probe;

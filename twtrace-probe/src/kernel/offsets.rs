@@ -85,7 +85,6 @@ fn resolve(btf: &Btf) -> anyhow::Result<Offsets> {
         skc_v6_rcv_saddr: common("skc_v6_rcv_saddr")?,
         sk_protocol: need("sock", "sk_protocol")?,
         sk_err: need("sock", "sk_err")?,
-        sk_shutdown: need("sock", "sk_shutdown")?,
         inet_sport: need("tcp_sock", "inet_conn.icsk_inet.inet_sport")?,
         tcp_bytes_acked: need("tcp_sock", "bytes_acked")?,
         tcp_bytes_received: need("tcp_sock", "bytes_received")?,

@@ -29,7 +29,6 @@ table! {
         kind: Words<&'static str>,
         cookie: Num<UInt64Type>,
         /// Which connection of the same socket, from 0.
-        connection_index: Num<UInt32Type>,
         netns: Opt<UInt32Type>,
         local_addr: Words<IpAddr>,
         local_port: Opt<UInt16Type>,
@@ -150,7 +149,6 @@ impl Builder {
         self.at(life.end_ns, writing);
         self.kind.push_word(Some("connection"));
         self.cookie.push(life.cookie);
-        self.connection_index.push(life.life);
         self.tuple().push(Some(&life.tuple));
         self.role.push_word(Some(words::role(life.role)));
         self.transitions(&life.transitions, life.end_ns);
@@ -225,7 +223,6 @@ impl Builder {
     fn failed(&mut self, at_ns: u64, tuple: &Tuple, caller: &Owner, writing: &Writing) {
         self.at(at_ns, writing);
         self.cookie.push(0);
-        self.connection_index.push(0);
         self.tuple().push(Some(tuple));
         self.path.push_null();
         self.steps().into_iter().for_each(|step| step.push(None));
@@ -345,7 +342,6 @@ impl crate::table::Batch for Batch {
         });
         let mut life = Life {
             cookie,
-            life: rows.connection_index.value(row),
             role: *self.role.need(row)?,
             opener,
             closer: owner(rows.closer.get(row))?,

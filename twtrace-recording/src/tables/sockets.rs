@@ -29,7 +29,6 @@ table! {
         state: Words<&'static str>,
         expires_ms: Opt<UInt32Type>,
         cause: Words<&'static str>,
-        connection_index: Opt<UInt32Type>,
         /// Addresses are left out when they are those of the last row of this cookie, here or in `connections`.
         netns: Opt<UInt32Type>,
         local_addr: Words<IpAddr>,
@@ -48,7 +47,6 @@ struct Row<'a> {
     state: Option<CensusState>,
     expires_ms: Option<u32>,
     cause: Option<TimewaitCause>,
-    connection_index: Option<u32>,
     tuple: Option<&'a Tuple>,
 }
 
@@ -64,7 +62,6 @@ impl Builder {
         self.state.push_word(row.state.map(CensusState::name));
         self.expires_ms.push(row.expires_ms);
         self.cause.push_word(row.cause.map(words::cause));
-        self.connection_index.push(row.connection_index);
         let known = &mut writing.tuples;
         let tuple = row.tuple.filter(|tuple| known.get(row.cookie) != Some(*tuple));
         if let Some(tuple) = tuple {
@@ -150,11 +147,10 @@ impl TableWriter for Writer {
                 };
                 columns.row(*at_ns, row, false, writing);
             }
-            Input::ResetSent { cookie, tuple, life, at_ns } => {
+            Input::ResetSent { cookie, tuple, at_ns } => {
                 let row = Row {
                     kind: "reset",
                     cookie: *cookie,
-                    connection_index: Some(*life),
                     tuple: Some(tuple),
                     ..Row::default()
                 };
@@ -246,8 +242,7 @@ impl crate::table::Batch for Batch {
                 Read::Part(Part::Census(CensusRow { cookie, tuple, state: *self.state.need(row)?, expires_ms }))
             }
             Kind::Reset => {
-                let life = rows.connection_index.get(row).context("the number of a connection is missing")?;
-                Read::Event(Input::ResetSent { cookie, tuple, life, at_ns })
+                Read::Event(Input::ResetSent { cookie, tuple, at_ns })
             }
             Kind::BoundConnect => Read::Event(Input::BoundConnect { cookie, tuple, at_ns }),
             Kind::End | Kind::Removed => Read::Event(Input::TimewaitEnd(TimewaitEnd {

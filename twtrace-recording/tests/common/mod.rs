@@ -171,7 +171,7 @@ fn transitions() -> BoxedStrategy<Vec<Transition>> {
 
 prop_compose! {
     fn any_life()(
-        (cookie, life) in (number(), small()),
+        cookie in number(),
         tuple in tuple(),
         role in prop::sample::select(&[Role::Active, Role::Passive, Role::Unknown][..]),
         (opener, closer) in (of(owner()), of(owner())),
@@ -189,7 +189,6 @@ prop_compose! {
         let last = transitions.last().map(|last: &Transition| last.at_ns);
         Life {
             cookie,
-            life,
             tuple,
             role,
             opener,
@@ -310,8 +309,8 @@ pub(crate) fn input() -> impl Strategy<Value = Input> {
             .prop_map(|(cookie, tuple, at_ns)| Input::BoundConnect { cookie, tuple, at_ns }).boxed(),
         1 => (time(), any::<bool>(), vec(holder(), 0..5))
             .prop_map(|(at_ns, complete, rows)| Input::Holders { at_ns, complete, rows }).boxed(),
-        1 => (number(), tuple(), small(), time())
-            .prop_map(|(cookie, tuple, life, at_ns)| Input::ResetSent { cookie, tuple, life, at_ns }).boxed(),
+        1 => (number(), tuple(), time())
+            .prop_map(|(cookie, tuple, at_ns)| Input::ResetSent { cookie, tuple, at_ns }).boxed(),
         2 => (0..8_u64, tuple(), any::<bool>(), time(), prop::sample::select(
                 &[TimewaitCause::Expired, TimewaitCause::Reused, TimewaitCause::Killed][..]))
             .prop_map(|(cookie, tuple, fin_wait2, at_ns, cause)| {

@@ -43,7 +43,7 @@ pub(crate) fn finished() -> Vec<Input> {
             inputs.push(Input::Life(Box::new(life(kind, second, now_ns))));
         }
         let (cookie, tuple) = (cookie(4, second), tuple(4, second));
-        inputs.push(Input::ResetSent { cookie, tuple, life: 0, at_ns: now_ns + 3_001 });
+        inputs.push(Input::ResetSent { cookie, tuple, at_ns: now_ns + 3_001 });
         inputs.extend(failures(now_ns));
         inputs.extend(ends(second, now_ns));
         if second % 20 == 0 {
@@ -278,7 +278,7 @@ fn life(kind: u64, second: u64, now_ns: u64) -> Life {
             retransmits: u32::MAX,
             ..usual
         },
-        13 => Life { cookie: cookie(12, second), tuple: tuple(12, second), life: 1, opener: None, ..usual },
+        13 => Life { cookie: cookie(12, second), tuple: tuple(12, second), opener: None, ..usual },
         14 => Life { gap: true, older: true, role: Role::Unknown, timewait: None, tw: None, ..usual },
         _ => usual,
     }

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::str::FromStr;
 use std::time::Duration;
 use twtrace_core::finding::{Finding, Rule, Severity};
+use twtrace_probe::kernel::log::LogFilter;
 use twtrace_recording::export::Table;
 use twtrace_recording::writer::Keep;
 use twtrace_view::explain::{Topic, topic as find_topic};
@@ -215,6 +216,29 @@ pub(super) fn port(text: &str) -> Result<u16, String> {
 
 pub(super) fn max_sockets(text: &str) -> Result<u32, String> {
     number(text, |sockets| (1..=MAX_SOCKETS).contains(sockets), "a number from 1 to 16777216")
+}
+
+/// `port=8080,addr=10.0.0.1,pid=1234`, each at most once.
+pub(super) fn log_filter(text: &str) -> Result<LogFilter, String> {
+    fn set<T>(part: &mut Option<T>, value: Option<T>) -> bool {
+        let is_first = part.is_none();
+        *part = value;
+        is_first && part.is_some()
+    }
+    let mut filter = LogFilter::default();
+    let take = |part: &str| {
+        let (name, value) = part.split_once('=')?;
+        let is_good = match name {
+            "port" => set(&mut filter.port, port(value).ok()),
+            "addr" => set(&mut filter.addr, value.parse::<IpAddr>().ok().map(|addr| addr.to_canonical())),
+            "pid" => set(&mut filter.pid, pid(value).ok()),
+            _ => false,
+        };
+        is_good.then_some(())
+    };
+    let all: Option<()> = text.split(',').map(take).collect();
+    all.map(|()| filter)
+        .ok_or_else(|| "expected one or more of port, addr and pid, such as port=8080,pid=1234".to_owned())
 }
 
 pub(super) fn comm(text: &str) -> Result<CommName, String> {

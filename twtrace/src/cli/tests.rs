@@ -1,8 +1,6 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use super::*;
-use clap::CommandFactory as _;
-use clap::error::ErrorKind;
 
 fn top(arguments: &[&str]) -> Result<TopArgs, clap::Error> {
     match Cli::try_parse_from(["twtrace", "top"].iter().chain(arguments))?.command {
@@ -27,7 +25,8 @@ fn nothing_asked_gives_the_help_and_a_usage_error() {
 #[test]
 fn defaults_are_as_documented() {
     let args = top(&[]).unwrap();
-    assert!(!args.once && !args.view.json && !args.view.csv && !args.view.no_color && !args.kernel.debug_kernel);
+    assert!(!args.once && !args.view.json && !args.view.csv && !args.view.no_color);
+    assert_eq!(args.kernel.debug_kernel, None);
     assert_eq!((args.duration, args.interval, args.view.limit), (None, Duration::from_secs(1), None));
     assert_eq!((args.view.by, args.view.sort), (GroupBy::Process, Sort::DEFAULT));
     assert_eq!(args.view.filter.filter(), Filter::default());
@@ -190,9 +189,23 @@ fn filters_are_repeatable_and_lists() {
         ("--max-sockets", "0", "1 to 16777216"),
         ("--by", "thread", "possible values"),
         ("--sort", "luck", "possible values"),
+        ("--debug-kernel", "", "such as port=8080"),
+        ("--debug-kernel", "8080", "such as port=8080"),
+        ("--debug-kernel", "port=0", "such as port=8080"),
+        ("--debug-kernel", "port=1,port=2", "such as port=8080"),
+        ("--debug-kernel", "addr=10.0.0.0/8", "such as port=8080"),
+        ("--debug-kernel", "pid=1,", "such as port=8080"),
     ] {
         assert_usage(&[&format!("{flag}={text}")], valid);
     }
+}
+
+#[test]
+fn kernel_log_filters_have_one_to_three_parts() {
+    let filter = |text: &str| top(&["--debug-kernel", text]).unwrap().kernel.debug_kernel.unwrap();
+    assert_eq!(filter("port=8080"), LogFilter { port: Some(8080), ..LogFilter::default() });
+    let all = LogFilter { port: Some(80), addr: Some([10, 0, 0, 1].into()), pid: Some(9) };
+    assert_eq!(filter("pid=9,addr=::ffff:10.0.0.1,port=80"), all, "an address is what connections show");
 }
 
 #[test]

@@ -4,12 +4,12 @@
 mod tests;
 
 use crate::batch::Batch;
-use crate::cli::TopArgs;
+use crate::cli::{TopArgs, usage};
 use crate::event_loop::{EventLoop, Wakeup, last, runtime};
 use crate::exit_code::exit_code;
 use crate::tracer::{Tracer, Watching};
 use crate::tui::screen::Screen;
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use std::io::{self, BufWriter, IsTerminal as _, Write};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -27,8 +27,10 @@ const ONCE: Duration = Duration::from_secs(5);
 /// means.
 pub fn run(args: &TopArgs) -> anyhow::Result<ExitCode> {
     let on_screen = !args.once && !args.view.json && !args.view.csv && io::stdout().is_terminal();
-    if on_screen && args.kernel.debug_kernel && io::stderr().is_terminal() {
-        bail!("--debug-kernel would write over the screen: send standard error elsewhere, such as 2>debug.log");
+    if on_screen && args.kernel.debug_kernel.is_some() && io::stderr().is_terminal() {
+        return Err(
+            usage("--debug-kernel would write over the screen: add --once, or 2>FILE for standard error").into()
+        );
     }
     let load = LiveOptions { load: args.kernel.load() };
     let start = move || Live::start(&load);

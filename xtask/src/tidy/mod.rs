@@ -39,13 +39,10 @@ const LIMITS: &[(&str, usize)] = &[("twtrace-core", 16)];
 const LINES: usize = 500;
 
 /// Why a file is longer than [`LINES`]. One that has moved or shrunk is printed, so that its line goes as well.
-const REASONS: &[(&str, &str)] = &[
-    (
-        "twtrace-core/src/census.rs",
-        "to be split: what is kept between censuses, and what the engine concludes from one",
-    ),
-    ("twtrace-ebpf/src/life.rs", "to be split: what a hook can see of a socket, and the steps of its life"),
-];
+const REASONS: &[(&str, &str)] = &[(
+    "twtrace-core/src/census.rs",
+    "to be split: what is kept between censuses, and what the engine concludes from one",
+)];
 
 /// What the structure is held to.
 struct Rules<'a> {

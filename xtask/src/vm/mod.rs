@@ -64,7 +64,7 @@ const NO_BTF: Mode = Mode { name: "tuple-without-btf", env: &[("TWTRACE_TIER", "
 /// Fewer connections: the processor is emulated.
 const SMALL: Mode = Mode { name: "exact", env: &[("TWTRACE_TIER", "exact"), ("TWTRACE_CONNECTIONS", "3000")] };
 
-const PLANS: [Plan; 8] = [
+const PLANS: [Plan; 9] = [
     Plan { test: "ground_truth", modes: &[EXACT, KPROBES, COOKIE, TUPLE, NO_BTF] },
     Plan { test: "bindings", modes: &[EXACT, COOKIE, TUPLE, NO_BTF] },
     Plan { test: "namespaces", modes: &[EXACT, COOKIE, TUPLE] },
@@ -73,6 +73,7 @@ const PLANS: [Plan; 8] = [
     Plan { test: "older", modes: &[EXACT, COOKIE, TUPLE] },
     Plan { test: "audit", modes: &[EXACT] },
     Plan { test: "exact", modes: &[EXACT, KPROBES] },
+    Plan { test: "kernel_log", modes: &[EXACT, KPROBES, COOKIE, TUPLE, NO_BTF] },
 ];
 
 /// Builds the object and runs everything.

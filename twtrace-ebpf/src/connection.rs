@@ -1,117 +1,14 @@
-//! A socket's life, one transition at a time.
+//! A connection, one transition at a time.
 
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
-use twtrace_common::{ConnRecord, MAX_TRANSITIONS, Owner, SmallRecord, TW_UNKNOWN, conn_flag, kind, role, tcp_state};
+use twtrace_common::{ConnFlags, ConnRecord, MAX_TRANSITIONS, SmallRecord, TW_UNKNOWN, kind, role, tcp_state};
 
 use crate::{
-    config::{cfg_value, off},
     emit,
+    log::{self, Decision},
     maps::{HANDLED, Program, SOCKETS, TEMPLATE, count},
-    owner, sock,
-    sock::{Sk, load},
+    socket::Socket,
 };
-
-/// The socket of a state change, as far as a hook lets it be seen.
-pub trait Socket: Copy {
-    /// Address of its `struct sock`.
-    fn address(self) -> u64;
-    /// True for TCP over IPv4 or IPv6.
-    fn is_tcp(self) -> bool;
-    /// Cookie, or 0.
-    fn cookie(self) -> u64;
-    /// `sk_err`; `None` where it cannot be read.
-    fn error(self) -> Option<i32>;
-    /// Timewait sockets in its namespace and their limit.
-    fn tw_count(self) -> (i32, i32);
-    /// How bind(2) and IP_LOCAL_PORT_RANGE have chosen its local side, as far as that can be read.
-    fn binding(self) -> Binding;
-    /// Whether the current thread is in a connect(2) for it, the exit of which is hooked.
-    fn in_connect(self, opener: &Owner) -> bool;
-    /// Who is running.
-    ///
-    /// # Safety
-    /// `owner` points into a map value.
-    unsafe fn capture(self, owner: *mut Owner);
-    /// Who talks to whom.
-    ///
-    /// # Safety
-    /// `record` points to a whole value of the socket map.
-    unsafe fn fill_tuple(self, record: *mut ConnRecord);
-    /// What is read once, at the end of a life.
-    ///
-    /// # Safety
-    /// `record` points to a whole value of the socket map.
-    unsafe fn fill_end(self, record: *mut ConnRecord);
-}
-
-/// How the local side of a socket was chosen before it connects.
-#[derive(Clone, Copy)]
-pub struct Binding {
-    /// [`conn_flag::BOUND_PORT`] and [`conn_flag::BOUND_ADDRESS`].
-    pub flags: u32,
-    /// As [`ConnRecord::local_range`].
-    pub range: u32,
-}
-
-impl Binding {
-    /// Nothing is known.
-    pub const NONE: Self = Self { flags: 0, range: 0 };
-}
-
-/// With the kernel's types.
-impl Socket for Sk {
-    #[inline(always)]
-    fn address(self) -> u64 {
-        self as u64
-    }
-    #[inline(always)]
-    fn is_tcp(self) -> bool {
-        sock::is_tcp(self)
-    }
-    #[inline(always)]
-    fn cookie(self) -> u64 {
-        sock::cookie(self)
-    }
-    #[inline(always)]
-    fn error(self) -> Option<i32> {
-        // SAFETY: offset of struct sock.
-        Some(unsafe { load(self, off!(sk_err)) })
-    }
-    #[inline(always)]
-    fn tw_count(self) -> (i32, i32) {
-        sock::tw_count(self)
-    }
-    #[inline(always)]
-    fn binding(self) -> Binding {
-        sock::binding(self)
-    }
-    #[inline(always)]
-    fn in_connect(self, opener: &Owner) -> bool {
-        if cfg_value!(defer_connect) == 0 || opener.flags & twtrace_common::OWNER_KTHREAD != 0 {
-            return false;
-        }
-        let call = owner::syscall_register(off!(regs_syscall));
-        // An MPTCP subflow is not what the descriptor leads to, so the exit of connect(2) could not find it.
-        // SAFETY: offsets of struct sock and struct socket.
-        let held: Sk = unsafe { load(load(self, off!(sk_socket)), off!(socket_sk)) };
-        call as u32 == cfg_value!(connect_nr) && held as u64 == self as u64
-    }
-    #[inline(always)]
-    unsafe fn capture(self, owner: *mut Owner) {
-        // SAFETY: the caller's promise.
-        unsafe { owner::capture(owner) };
-    }
-    #[inline(always)]
-    unsafe fn fill_tuple(self, record: *mut ConnRecord) {
-        // SAFETY: the caller's promise.
-        unsafe { sock::fill_tuple(record, self) };
-    }
-    #[inline(always)]
-    unsafe fn fill_end(self, record: *mut ConnRecord) {
-        // SAFETY: the caller's promise.
-        unsafe { sock::fill_end(record, self) };
-    }
-}
 
 /// A count taken at FIN_WAIT2 belongs to a CLOSE that follows within this time: both in the one call of
 /// `tcp_rcv_state_process` that makes the timewait socket.
@@ -163,7 +60,7 @@ pub fn first(change: Change<impl Socket>) {
 }
 
 /// The twin: does the work that the kernel kept from the first program, because it interrupted itself on this CPU,
-/// and frees the slots of ended lives.
+/// and frees the slots of ended connections.
 #[inline(always)]
 pub fn twin(change: Change<impl Socket>) {
     let handled = HANDLED.get_ptr(0).is_some_and(|slot| {
@@ -199,8 +96,8 @@ pub fn twin(change: Change<impl Socket>) {
     if let Some(record) = find_or_begin(change) {
         // SAFETY: a value of the socket map.
         unsafe {
-            (*record).flags |= conn_flag::RECOVERED;
             advance(record, change);
+            log::decision(record, Decision::Recovered, change.new.into());
         }
     }
     if change.new == tcp_state::CLOSE {
@@ -241,18 +138,18 @@ pub fn alone(change: Change<impl Socket>) {
     }
 }
 
-/// Frees the slot of a life whose record was written. One that waits for its errno stays.
+/// Frees the slot of a connection whose record was written. One that waits for its errno stays.
 #[inline(always)]
 fn free(key: u64) {
     if let Some(record) = SOCKETS.get_ptr(key) {
         // SAFETY: a value of the socket map.
-        if unsafe { (*record).flags } & conn_flag::DONE != 0 {
+        if unsafe { (*record).flags }.contains(ConnFlags::DONE) {
             let _ = SOCKETS.remove(key);
         }
     }
 }
 
-/// The record that this change belongs to: a new one at the two ways in which a life begins, else the one that is
+/// The record that this change belongs to: a new one at the two ways in which a connection begins, else the one that is
 /// being followed, else a new one for a socket older than the tracer.
 #[inline(always)]
 fn find_or_begin(change: Change<impl Socket>) -> Option<*mut ConnRecord> {
@@ -263,15 +160,15 @@ fn find_or_begin(change: Change<impl Socket>) -> Option<*mut ConnRecord> {
         // SAFETY: a value of the socket map.
         let flags = unsafe { (*record).flags };
         // SAFETY: as above.
-        let followed = flags & (conn_flag::DONE | conn_flag::PENDING) == 0 && unsafe { is_of(record, change) };
+        let followed = !flags.intersects(ConnFlags::DONE.union(ConnFlags::PENDING)) && unsafe { is_of(record, change) };
         if !active && !passive && followed {
             return Some(record);
         }
-        if flags & conn_flag::PENDING != 0 {
+        if flags.contains(ConnFlags::PENDING) {
             // The exit of connect(2) was not seen: what is known goes out now.
             // SAFETY: a value of the socket map.
             unsafe { finish(record, change.by) };
-        } else if flags & conn_flag::DONE == 0 {
+        } else if !flags.contains(ConnFlags::DONE) {
             // SAFETY: as above.
             unsafe { superseded(record, change.by) };
         }
@@ -279,10 +176,11 @@ fn find_or_begin(change: Change<impl Socket>) -> Option<*mut ConnRecord> {
     // By reference: a record does not fit the stack.
     let template: &ConnRecord = &TEMPLATE;
     if SOCKETS.insert(key, template, 0).is_err() {
-        // Once for each life, at its end: until then there may be room again, and the rest of it is followed.
+        // Once for each connection, at its end: until then there may be room again, and the rest of it is followed.
         if change.new == tcp_state::CLOSE {
             count!(change.by, map_full);
         }
+        log::without_slot(change);
         return None;
     }
     let record = SOCKETS.get_ptr_mut(key)?;
@@ -296,7 +194,7 @@ fn find_or_begin(change: Change<impl Socket>) -> Option<*mut ConnRecord> {
             // Its cookie comes later: inet_csk_clone_lock() gives the child a new one after this.
             (*record).role = role::PASSIVE;
         } else {
-            (*record).flags = conn_flag::OLDER;
+            (*record).flags = ConnFlags::OLDER;
             (*record).cookie = change.sk.cookie();
         }
     }
@@ -334,7 +232,8 @@ unsafe fn superseded(record: *mut ConnRecord, by: Program) {
         }
         let last = usize::from((*record).transitions).wrapping_sub(1) & (MAX_TRANSITIONS - 1);
         (*record).end_ns = (*record).times_ns[last];
-        (*record).flags |= conn_flag::END_UNSEEN;
+        (*record).flags.insert(ConnFlags::END_UNSEEN);
+        log::decision(record, Decision::EndUnseen, (*record).new_states[last].into());
         count!(by, lives_ended);
         finish(record, by);
     }
@@ -352,13 +251,13 @@ unsafe fn begin_active(record: *mut ConnRecord, change: Change<impl Socket>) {
         sk.capture(&raw mut (*record).opener);
         (*record).cookie = sk.cookie();
         let binding = sk.binding();
-        (*record).flags |= binding.flags;
+        (*record).flags.insert(binding.flags);
         (*record).local_range = binding.range;
-        if binding.flags & conn_flag::BOUND_PORT != 0 {
+        if binding.flags.contains(ConnFlags::BOUND_PORT) {
             bound_connect(record, change);
         }
         if sk.in_connect(&(*record).opener) {
-            (*record).flags |= conn_flag::IN_CONNECT;
+            (*record).flags.insert(ConnFlags::IN_CONNECT);
         }
     }
 }
@@ -374,16 +273,11 @@ unsafe fn bound_connect(record: *mut ConnRecord, change: Change<impl Socket>) {
     let small: *mut SmallRecord = entry.as_mut_ptr();
     // SAFETY: the caller's promise; a reserved record, all of it written before; no argument.
     unsafe {
-        change.sk.fill_tuple(record);
+        change.sk.fill_tuple(&raw mut (*record).tuple);
         (*small).kind = kind::BOUND_CONNECT;
-        (*small).family = (*record).family;
-        (*small).local_port = (*record).local_port;
-        (*small).remote_port = (*record).remote_port;
-        (*small).netns = (*record).netns;
         (*small).cookie = (*record).cookie;
         (*small).at_ns = bpf_ktime_get_ns();
-        (*small).local_addr = (*record).local_addr;
-        (*small).remote_addr = (*record).remote_addr;
+        (*small).tuple = (*record).tuple;
     }
     emit::submit_small(entry, change.by);
 }
@@ -408,7 +302,7 @@ unsafe fn advance(record: *mut ConnRecord, change: Change<impl Socket>) {
             let last = (usize::from(seen) - 1) & (MAX_TRANSITIONS - 1);
             previous_ns = (*record).times_ns[last];
             if (*record).new_states[last] != old {
-                (*record).flags |= conn_flag::GAP;
+                (*record).flags.insert(ConnFlags::GAP);
                 if (*record).cookie == 0 {
                     (*record).cookie = sk.cookie();
                 }
@@ -425,7 +319,7 @@ unsafe fn advance(record: *mut ConnRecord, change: Change<impl Socket>) {
         }
 
         if new == tcp_state::ESTABLISHED {
-            (*record).flags |= conn_flag::ESTABLISHED;
+            (*record).flags.insert(ConnFlags::ESTABLISHED);
             if (*record).cookie == 0 {
                 (*record).cookie = sk.cookie();
             }
@@ -435,20 +329,21 @@ unsafe fn advance(record: *mut ConnRecord, change: Change<impl Socket>) {
             && (old == tcp_state::ESTABLISHED || old == tcp_state::CLOSE_WAIT || old == tcp_state::SYN_SENT)
             && sk.error() == Some(0);
         // Never at FIN_WAIT2 or at its end: those run in whatever softirq interrupted.
-        if own_fin || aborts && (*record).flags & conn_flag::IN_CONNECT == 0 {
+        if own_fin || aborts && !(*record).flags.contains(ConnFlags::IN_CONNECT) {
             sk.capture(&raw mut (*record).closer);
-            sk.fill_tuple(record);
+            sk.fill_tuple(&raw mut (*record).tuple);
             if aborts {
-                (*record).flags |= conn_flag::CLOSED_IN_CONTEXT;
+                (*record).flags.insert(ConnFlags::CLOSED_IN_CONTEXT);
             }
         }
         if new == tcp_state::ESTABLISHED {
             // The connect that is under way has won its race: a later end is not its result.
-            (*record).flags &= !conn_flag::IN_CONNECT;
+            (*record).flags = (*record).flags.difference(ConnFlags::IN_CONNECT);
         }
         if new == tcp_state::FIN_WAIT2 {
             (*record).tw_count_before = sk.tw_count().0;
         }
+        log::transition(record, change);
         if new == tcp_state::CLOSE {
             if now.wrapping_sub(previous_ns) > SAME_CALL_NS {
                 (*record).tw_count_before = TW_UNKNOWN;
@@ -466,8 +361,8 @@ unsafe fn advance(record: *mut ConnRecord, change: Change<impl Socket>) {
 unsafe fn end(record: *mut ConnRecord, change: Change<impl Socket>, now: u64) {
     // SAFETY: the caller's promise.
     unsafe {
-        if (*record).family == 0 {
-            change.sk.fill_tuple(record);
+        if (*record).tuple.family == 0 {
+            change.sk.fill_tuple(&raw mut (*record).tuple);
         }
         change.sk.fill_end(record);
         let (tw_count, tw_max) = change.sk.tw_count();
@@ -481,17 +376,19 @@ unsafe fn end(record: *mut ConnRecord, change: Change<impl Socket>, now: u64) {
         let flags = (*record).flags;
         if change.old == tcp_state::SYN_RECV
             && (*record).role == role::PASSIVE
-            && flags & conn_flag::ESTABLISHED == 0
+            && !flags.contains(ConnFlags::ESTABLISHED)
             && (*record).sk_err == 0
         {
             // A handshake that the listener gave up (tcp_v4_syn_recv_sock): nobody's connection.
             count!(change.by, handshakes_dropped);
-            (*record).flags |= conn_flag::DONE;
+            (*record).flags.insert(ConnFlags::DONE);
+            log::decision(record, Decision::HandshakeDropped, 0);
         } else if change.old == tcp_state::SYN_SENT
-            && flags & conn_flag::IN_CONNECT != 0
-            && flags & conn_flag::ASYNC_CONNECT == 0
+            && flags.contains(ConnFlags::IN_CONNECT)
+            && !flags.contains(ConnFlags::ASYNC_CONNECT)
         {
-            (*record).flags |= conn_flag::PENDING;
+            (*record).flags.insert(ConnFlags::PENDING);
+            log::decision(record, Decision::Pending, (*record).sk_err.into());
         } else {
             finish(record, change.by);
         }
@@ -506,7 +403,7 @@ unsafe fn end(record: *mut ConnRecord, change: Change<impl Socket>, now: u64) {
 pub unsafe fn finish(record: *mut ConnRecord, by: Program) {
     // SAFETY: the caller's promise.
     unsafe {
-        emit::life(record, by);
-        (*record).flags = ((*record).flags & !conn_flag::PENDING) | conn_flag::DONE;
+        emit::connection(record, by);
+        (*record).flags = (*record).flags.difference(ConnFlags::PENDING).union(ConnFlags::DONE);
     }
 }

@@ -256,21 +256,9 @@ fn bytes(bytes: u64) -> String {
 /// Writes a text in lines of at most [`WIDTH`] columns: `head` before the first, as many blanks before the others. What
 /// is longer than a line stays whole.
 fn wrap(head: &str, said: &str, out: &mut dyn Write) -> io::Result<()> {
-    let mut line = head.to_owned();
-    let mut begun = false;
-    for word in said.split_whitespace() {
-        if begun && text::width(&line) + 1 + text::width(word) > WIDTH {
-            writeln!(out, "{}", line.trim_end())?;
-            line = " ".repeat(text::width(head));
-            begun = false;
-        }
-        if begun {
-            line.push(' ');
-        }
-        line.push_str(word);
-        begun = true;
-    }
-    writeln!(out, "{}", line.trim_end())
+    let blank = " ".repeat(text::width(head));
+    let lines = text::lines_of(WIDTH).initial_indent(head).subsequent_indent(&blank).break_words(false);
+    writeln!(out, "{}", textwrap::fill(said, lines))
 }
 
 #[cfg(test)]

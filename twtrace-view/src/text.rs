@@ -34,29 +34,19 @@ pub fn fit(text: &str, cells: usize) -> Cow<'_, str> {
     Cow::Owned(cut)
 }
 
+/// How text is broken into lines of that many cells: between words alone, for a command or a path must not be cut at
+/// its dashes.
+pub(crate) fn lines_of<'a>(cells: usize) -> textwrap::Options<'a> {
+    textwrap::Options::new(cells)
+        .word_separator(textwrap::WordSeparator::AsciiSpace)
+        .word_splitter(textwrap::WordSplitter::NoHyphenation)
+        .wrap_algorithm(textwrap::WrapAlgorithm::FirstFit)
+}
+
 /// The text in lines of at most that many cells, cut between words where that can be.
 pub fn wrap(text: &str, cells: usize) -> Vec<String> {
-    let cells = cells.max(2);
-    let mut lines = Vec::new();
-    let mut line = String::new();
-    let mut room = cells;
-    for word in text.split_inclusive(' ') {
-        if word.trim_end().width() > room && !line.is_empty() {
-            lines.push(std::mem::take(&mut line).trim_end().to_owned());
-            room = cells;
-        }
-        for letter in word.chars() {
-            let wide = letter.width().unwrap_or(0);
-            if wide > room && letter != ' ' {
-                lines.push(std::mem::take(&mut line));
-                room = cells;
-            }
-            line.push(letter);
-            room = room.saturating_sub(wide);
-        }
-    }
-    lines.push(line.trim_end().to_owned());
-    lines
+    // A wide letter needs two.
+    textwrap::wrap(text, lines_of(cells.max(2))).into_iter().map(Cow::into_owned).collect()
 }
 
 /// The text in exactly that many cells.

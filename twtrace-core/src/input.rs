@@ -91,8 +91,9 @@ pub struct Tuple {
 }
 
 /// Who began the connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, strum::IntoStaticStr)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub enum Role {
     /// `connect()` on this host.
     Active,
@@ -299,11 +300,13 @@ pub enum Timewait {
 }
 
 /// State of one socket in sock_diag's answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::EnumString, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum CensusState {
     /// A timewait socket, substate TIME_WAIT.
     TimeWait,
     /// A timewait socket, substate FIN_WAIT2 (`timer:(timewait,...)` in `ss`).
+    #[strum(serialize = "fin_wait2")]
     TimewaitFinWait2,
     /// A full socket that holds its port, of a state that has no name of its own here: SYN_SENT, FIN_WAIT1 and others.
     Open,
@@ -312,6 +315,7 @@ pub enum CensusState {
     /// CLOSE_WAIT: the peer has closed, this host's process has not.
     CloseWait,
     /// A full socket in FIN_WAIT2: shut down, not closed.
+    #[strum(serialize = "fin_wait2_open")]
     FinWait2,
     /// A listener.
     Listen,
@@ -331,35 +335,14 @@ impl CensusState {
         matches!(self, Self::Open | Self::Established | Self::CloseWait | Self::FinWait2)
     }
 
-    /// All of them.
-    pub const ALL: [Self; 8] = [
-        Self::TimeWait,
-        Self::TimewaitFinWait2,
-        Self::Open,
-        Self::Established,
-        Self::CloseWait,
-        Self::FinWait2,
-        Self::Listen,
-        Self::Bound,
-    ];
-
     /// The state of a name.
     pub fn of(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|state| state.name() == name)
+        name.parse().ok()
     }
 
     /// Its name, as in [`Holder::state`] and in recordings.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::TimeWait => "time_wait",
-            Self::TimewaitFinWait2 => "fin_wait2",
-            Self::Open => "open",
-            Self::Established => "established",
-            Self::CloseWait => "close_wait",
-            Self::FinWait2 => "fin_wait2_open",
-            Self::Listen => "listen",
-            Self::Bound => "bound",
-        }
+        self.into()
     }
 }
 

@@ -180,10 +180,10 @@ impl FromStr for FailOn {
                 "critical" => Severity::Critical,
                 _ => {
                     let valid = || {
-                        let names: Vec<&str> = Rule::ALL.into_iter().map(Rule::name).collect();
+                        let names: Vec<&str> = Rule::ALL.iter().map(|rule| rule.name()).collect();
                         format!("expected any, warning, critical, or findings with commas: {}", names.join(", "))
                     };
-                    fail_on.rules.push(Rule::of(name).ok_or_else(valid)?);
+                    fail_on.rules.push(name.parse().map_err(|_| valid())?);
                     continue;
                 }
             };

@@ -284,7 +284,7 @@ fn what_to_fail_on() {
     let fail_on = |text: &str| top(&["--once", "--fail-on", text]).unwrap().fail_on.unwrap();
     let of = |rules: &[Rule], least| FailOn { rules: rules.to_vec(), least };
     assert_eq!(fail_on("exhaustion-near"), of(&[Rule::ExhaustionNear], None));
-    for rule in Rule::ALL {
+    for &rule in Rule::ALL {
         assert_eq!(fail_on(rule.name()), of(&[rule], None));
     }
     let both = of(&[Rule::TracerDoubts, Rule::CloseWaitLeak], Some(Severity::Warning));

@@ -300,12 +300,28 @@ pub enum Timewait {
 }
 
 /// State of one socket in sock_diag's answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::EnumString, strum::IntoStaticStr)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    serde::Deserialize,
+    serde::Serialize,
+    strum::EnumString,
+    strum::IntoStaticStr,
+    strum::VariantArray,
+)]
+#[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum CensusState {
     /// A timewait socket, substate TIME_WAIT.
     TimeWait,
     /// A timewait socket, substate FIN_WAIT2 (`timer:(timewait,...)` in `ss`).
+    #[serde(rename = "fin_wait2")]
     #[strum(serialize = "fin_wait2")]
     TimewaitFinWait2,
     /// A full socket that holds its port, of a state that has no name of its own here: SYN_SENT, FIN_WAIT1 and others.
@@ -315,6 +331,7 @@ pub enum CensusState {
     /// CLOSE_WAIT: the peer has closed, this host's process has not.
     CloseWait,
     /// A full socket in FIN_WAIT2: shut down, not closed.
+    #[serde(rename = "fin_wait2_open")]
     #[strum(serialize = "fin_wait2_open")]
     FinWait2,
     /// A listener.
@@ -340,7 +357,7 @@ impl CensusState {
         name.parse().ok()
     }
 
-    /// Its name, as in [`Holder::state`] and in recordings.
+    /// Its name in recordings.
     pub fn name(self) -> &'static str {
         self.into()
     }
@@ -476,4 +493,18 @@ pub enum Input {
         /// Monotonic time.
         at_ns: u64,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use strum::VariantArray as _;
+
+    #[test]
+    fn census_states_have_the_same_name_in_json_and_in_columns() {
+        for &state in CensusState::VARIANTS {
+            assert_eq!(serde_json::to_value(state).ok(), Some(state.name().into()));
+            assert_eq!(CensusState::of(state.name()), Some(state));
+        }
+    }
 }

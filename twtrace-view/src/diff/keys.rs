@@ -5,7 +5,7 @@ use crate::order::{self, By};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use twtrace_core::compare::Figures;
 use twtrace_core::engine::Model;
-use twtrace_core::input::Comm;
+use twtrace_core::input::{Comm, Role};
 use twtrace_core::model::{Counts, DestRow, DestinationRow, GroupBy, GroupKey, Row};
 
 /// Who or what. Its text is clean.
@@ -15,11 +15,14 @@ pub(super) struct Key {
     pub(super) name: String,
     /// What tells it from others of that name: the executable of a command, the role of a destination.
     pub(super) detail: String,
+    /// Of a destination, the role of its connections. JSON has it in `detail`.
+    #[serde(skip)]
+    pub(super) role: Option<Role>,
 }
 
 impl Key {
     fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), detail: String::new() }
+        Self { name: name.into(), ..Self::default() }
     }
 }
 
@@ -133,7 +136,7 @@ fn destination(row: &DestinationRow, model: &Model) -> Key {
         let name = name.map_or_else(|| "another namespace".to_owned(), |_| label::namespace(summary, key.netns));
         detail = format!("{detail} in {name}");
     }
-    Key { name: label::destination(&row.key, row.folded), detail }
+    Key { name: label::destination(&row.key, row.folded), detail, role: Some(key.role) }
 }
 
 /// Figures of everything.

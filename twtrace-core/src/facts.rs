@@ -1,5 +1,6 @@
 //! What is read of the host, its processes and the tracer, beside the events themselves.
 
+use crate::input::CensusState;
 use std::net::IpAddr;
 
 macro_rules! define {
@@ -136,8 +137,8 @@ pub struct Holder {
     pub uid: u32,
     /// Network namespace of the sockets.
     pub netns: u32,
-    /// State of the sockets: [`CensusState`](crate::input::CensusState)'s name in recordings (`established`, `close_wait`, `listen`, ...).
-    pub state: String,
+    /// State of the sockets, never one of a timewait socket.
+    pub state: CensusState,
     /// Local address.
     pub local_addr: IpAddr,
     /// Local port where it is the service's (a listener, an accepted connection), else 0: those are counted together.

@@ -91,8 +91,9 @@ pub struct Tuple {
 }
 
 /// Who began the connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, strum::IntoStaticStr)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub enum Role {
     /// `connect()` on this host.
     Active,
@@ -296,11 +297,29 @@ pub enum Timewait {
 }
 
 /// State of one socket in sock_diag's answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    serde::Deserialize,
+    serde::Serialize,
+    strum::EnumString,
+    strum::IntoStaticStr,
+    strum::VariantArray,
+)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum CensusState {
     /// A timewait socket, substate TIME_WAIT.
     TimeWait,
     /// A timewait socket, substate FIN_WAIT2 (`timer:(timewait,...)` in `ss`).
+    #[serde(rename = "fin_wait2")]
+    #[strum(serialize = "fin_wait2")]
     TimewaitFinWait2,
     /// A full socket that holds its port, of a state that has no name of its own here: SYN_SENT, FIN_WAIT1 and others.
     Open,
@@ -309,6 +328,8 @@ pub enum CensusState {
     /// CLOSE_WAIT: the peer has closed, this host's process has not.
     CloseWait,
     /// A full socket in FIN_WAIT2: shut down, not closed.
+    #[serde(rename = "fin_wait2_open")]
+    #[strum(serialize = "fin_wait2_open")]
     FinWait2,
     /// A listener.
     Listen,
@@ -328,35 +349,14 @@ impl CensusState {
         matches!(self, Self::Open | Self::Established | Self::CloseWait | Self::FinWait2)
     }
 
-    /// All of them.
-    pub const ALL: [Self; 8] = [
-        Self::TimeWait,
-        Self::TimewaitFinWait2,
-        Self::Open,
-        Self::Established,
-        Self::CloseWait,
-        Self::FinWait2,
-        Self::Listen,
-        Self::Bound,
-    ];
-
     /// The state of a name.
     pub fn of(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|state| state.name() == name)
+        name.parse().ok()
     }
 
-    /// Its name, as in [`Holder::state`] and in recordings.
+    /// Its name in recordings.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::TimeWait => "time_wait",
-            Self::TimewaitFinWait2 => "fin_wait2",
-            Self::Open => "open",
-            Self::Established => "established",
-            Self::CloseWait => "close_wait",
-            Self::FinWait2 => "fin_wait2_open",
-            Self::Listen => "listen",
-            Self::Bound => "bound",
-        }
+        self.into()
     }
 }
 
@@ -488,4 +488,18 @@ pub enum Input {
         /// Monotonic time.
         at_ns: u64,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use strum::VariantArray as _;
+
+    #[test]
+    fn census_states_have_the_same_name_in_json_and_in_columns() {
+        for &state in CensusState::VARIANTS {
+            assert_eq!(serde_json::to_value(state).ok(), Some(state.name().into()));
+            assert_eq!(CensusState::of(state.name()), Some(state));
+        }
+    }
 }

@@ -115,9 +115,5 @@ pub fn namespace(summary: &Summary, netns: u32) -> String {
 
 /// A role in a word, as in JSON.
 pub fn role(role: Role) -> &'static str {
-    match role {
-        Role::Active => "active",
-        Role::Passive => "passive",
-        Role::Unknown => "unknown",
-    }
+    role.into()
 }

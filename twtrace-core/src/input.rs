@@ -2,7 +2,9 @@
 //!
 //! Times called `*_ns` are nanoseconds of the traced host's `CLOCK_MONOTONIC` unless they say otherwise.
 
-pub use crate::facts::{Holder, Hook, HostFacts, KernelCounters, KernelFacts, ProcessFacts, Tier, TracingFacts};
+pub use crate::facts::{
+    CensusState, Holder, Hook, HostFacts, KernelCounters, KernelFacts, ProcessFacts, Tier, TracingFacts,
+};
 use std::net::IpAddr;
 
 /// TCP states with RFC 9293's names; numbers are the kernel's (`include/net/tcp_states.h`).
@@ -296,70 +298,6 @@ pub enum Timewait {
     Refused,
 }
 
-/// State of one socket in sock_diag's answer.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    serde::Deserialize,
-    serde::Serialize,
-    strum::EnumString,
-    strum::IntoStaticStr,
-    strum::VariantArray,
-)]
-#[serde(rename_all = "snake_case")]
-#[strum(serialize_all = "snake_case")]
-pub enum CensusState {
-    /// A timewait socket, substate TIME_WAIT.
-    TimeWait,
-    /// A timewait socket, substate FIN_WAIT2 (`timer:(timewait,...)` in `ss`).
-    #[serde(rename = "fin_wait2")]
-    #[strum(serialize = "fin_wait2")]
-    TimewaitFinWait2,
-    /// A full socket that holds its port, of a state that has no name of its own here: SYN_SENT, FIN_WAIT1 and others.
-    Open,
-    /// ESTABLISHED.
-    Established,
-    /// CLOSE_WAIT: the peer has closed, this host's process has not.
-    CloseWait,
-    /// A full socket in FIN_WAIT2: shut down, not closed.
-    #[serde(rename = "fin_wait2_open")]
-    #[strum(serialize = "fin_wait2_open")]
-    FinWait2,
-    /// A listener.
-    Listen,
-    /// Bound, neither connected nor listening (`TCP_BOUND_INACTIVE`, told by kernels from 6.8).
-    Bound,
-}
-
-impl CensusState {
-    /// A timewait socket of either substate.
-    pub fn is_timewait(self) -> bool {
-        matches!(self, Self::TimeWait | Self::TimewaitFinWait2)
-    }
-
-    /// A full socket of a connection, in whatever state: neither a timewait socket, nor a listener, nor one that is
-    /// bound and no more.
-    pub fn is_connection(self) -> bool {
-        matches!(self, Self::Open | Self::Established | Self::CloseWait | Self::FinWait2)
-    }
-
-    /// The state of a name.
-    pub fn of(name: &str) -> Option<Self> {
-        name.parse().ok()
-    }
-
-    /// Its name in recordings.
-    pub fn name(self) -> &'static str {
-        self.into()
-    }
-}
-
 /// One row of sock_diag (`struct inet_diag_msg`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CensusRow {
@@ -488,18 +426,4 @@ pub enum Input {
         /// Monotonic time.
         at_ns: u64,
     },
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use strum::VariantArray as _;
-
-    #[test]
-    fn census_states_have_the_same_name_in_json_and_in_columns() {
-        for &state in CensusState::VARIANTS {
-            assert_eq!(serde_json::to_value(state).ok(), Some(state.name().into()));
-            assert_eq!(CensusState::of(state.name()), Some(state));
-        }
-    }
 }

@@ -67,7 +67,10 @@ fn a_process_that_was_gone_is_in_the_unit_of_its_cgroup() {
     let (gone, there) = (child(10, "curl"), child(11, "sleep"));
     let state =
         engine([start(), connection(1, gone), connection(2, there), facts(there, in_unit("poll.service", None))]);
-    assert_eq!(created(&state.snapshot(), GroupBy::Unit), BTreeMap::from([(GroupKey::Named("poll.service".into()), 2)]));
+    assert_eq!(
+        created(&state.snapshot(), GroupBy::Unit),
+        BTreeMap::from([(GroupKey::Named("poll.service".into()), 2)])
+    );
 }
 
 #[test]

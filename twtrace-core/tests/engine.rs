@@ -42,7 +42,8 @@ fn a_connection_that_retransmitted_counts_once_however_often_it_did() {
     smooth.retransmits = 0;
     let mut rough = life(3, owner(10, "a"), tuple(40_002, 1, 80), T);
     rough.retransmits = 7;
-    let engine = engine([start(), ended(life(1, owner(10, "a"), tuple(40_000, 1, 80), T)), ended(smooth), ended(rough)]);
+    let engine =
+        engine([start(), ended(life(1, owner(10, "a"), tuple(40_000, 1, 80), T)), ended(smooth), ended(rough)]);
     let a = counts(&engine, GroupBy::Pid, GroupKey::Process(owner(10, "a").key));
     assert_eq!((a.retransmitted, a.retransmits, totals(&engine).retransmitted), (2, 8, 2));
 }

@@ -11,6 +11,7 @@ use twtrace_core::state::{Config, Filter, Limits, State};
 
 const T: u64 = START + SECOND;
 
+#[allow(clippy::needless_pass_by_value, reason = "keys are made where they are asked for")]
 fn counts(engine: &State, by: GroupBy, key: GroupKey) -> Counts {
     engine.snapshot().rows(by).iter().find(|row| row.key == key).map(|row| row.counts.clone()).unwrap_or_default()
 }
@@ -79,7 +80,7 @@ fn one_shot_children_gather_under_their_parent() {
 
 #[test]
 fn destinations_are_the_service_for_connects_and_the_port_for_accepts() {
-    let mut engine = engine([
+    let engine = engine([
         start(),
         kernel(),
         ended(life(1, owner(10, "curl"), tuple(40_000, 1, 80), T)),

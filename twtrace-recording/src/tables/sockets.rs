@@ -148,12 +148,7 @@ impl TableWriter for Writer {
                 columns.row(*at_ns, row, false, writing);
             }
             Input::ResetSent { cookie, tuple, at_ns } => {
-                let row = Row {
-                    kind: "reset",
-                    cookie: *cookie,
-                    tuple: Some(tuple),
-                    ..Row::default()
-                };
+                let row = Row { kind: "reset", cookie: *cookie, tuple: Some(tuple), ..Row::default() };
                 columns.row(*at_ns, row, false, writing);
             }
             Input::BoundConnect { cookie, tuple, at_ns } => {
@@ -241,9 +236,7 @@ impl crate::table::Batch for Batch {
                 let expires_ms = rows.expires_ms.get(row).context("a remaining time is missing")?;
                 Read::Part(Part::Census(CensusRow { cookie, tuple, state: *self.state.need(row)?, expires_ms }))
             }
-            Kind::Reset => {
-                Read::Event(Input::ResetSent { cookie, tuple, at_ns })
-            }
+            Kind::Reset => Read::Event(Input::ResetSent { cookie, tuple, at_ns }),
             Kind::BoundConnect => Read::Event(Input::BoundConnect { cookie, tuple, at_ns }),
             Kind::End | Kind::Removed => Read::Event(Input::TimewaitEnd(TimewaitEnd {
                 cookie,

@@ -10,6 +10,7 @@ use twtrace_core::snapshot::{Counts, DestRow, DestinationRow, GroupBy, GroupKey,
 
 /// Who or what. Its text is clean.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(super) struct Key {
     /// What it is called.
     pub(super) name: String,
@@ -25,8 +26,11 @@ impl Key {
 
 /// A process and where it connects to, or one of both whatever the other.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(super) struct Who {
+    /// The process; null for whichever.
     pub(super) process: Option<Key>,
+    /// The destination; null for whichever.
     pub(super) destination: Option<Key>,
 }
 

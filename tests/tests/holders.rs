@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use twtrace_core::input::{Holder, Input};
+use twtrace_core::input::{CensusState, Holder, Input};
 use twtrace_core::source::Source as _;
 use twtrace_probe::kernel::load::LoadOptions;
 use twtrace_probe::source::live::{Live, LiveOptions};
@@ -63,14 +63,14 @@ const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const NOWHERE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 /// The row that a process must have.
-fn row(who: &Who, netns: u32, state: &str, local_port: u16, remote: (IpAddr, u16), sockets: u64) -> Holder {
+fn row(who: &Who, netns: u32, state: CensusState, local_port: u16, remote: (IpAddr, u16), sockets: u64) -> Holder {
     Holder {
         tgid: who.pid,
         start_ns: who.start_ticks * 10_000_000,
         command: who.comm.clone(),
         uid: who.uid,
         netns,
-        state: state.to_owned(),
+        state,
         local_addr: LOCAL,
         local_port,
         remote_addr: remote.0,
@@ -86,7 +86,7 @@ fn told(inputs: &[Input], netns: u32) -> Option<Vec<Holder>> {
         _ => None,
     })?;
     let mut rows: Vec<Holder> = last.iter().filter(|row| row.netns == netns).cloned().collect();
-    rows.sort_by_key(|row| (row.tgid, row.state.clone()));
+    rows.sort_by_key(|row| (row.tgid, row.state));
     Some(rows)
 }
 
@@ -100,15 +100,15 @@ fn each_process_has_the_sockets_that_it_says() {
     let (_shared, sharing) = hold(&place, &["--connect", &address, "--connections", "2", "--share"]);
     let child = sharing.child.clone().unwrap();
     let port = server.address.port();
-    let to_server = |who: &Who, sockets| row(who, netns, "established", 0, (LOCAL, port), sockets);
+    let to_server = |who: &Who, sockets| row(who, netns, CensusState::Established, 0, (LOCAL, port), sockets);
     let mut expected = vec![
-        row(&server.who, netns, "established", port, (NOWHERE, 0), 5),
-        row(&server.who, netns, "listen", port, (NOWHERE, 0), 1),
+        row(&server.who, netns, CensusState::Established, port, (NOWHERE, 0), 5),
+        row(&server.who, netns, CensusState::Listen, port, (NOWHERE, 0), 1),
         to_server(&client.who, 3),
         to_server(&sharing.who, 2),
         to_server(&child, 2),
     ];
-    expected.sort_by_key(|row| (row.tgid, row.state.clone()));
+    expected.sort_by_key(|row| (row.tgid, row.state));
 
     // The tracer is in the namespace of the host, and so looks into another one.
     let mut live = Live::start(&LiveOptions::default()).unwrap();
@@ -132,13 +132,25 @@ fn each_process_has_the_sockets_that_it_says() {
     inputs.clear();
     live.final_pump(&mut |input| inputs.push(input)).unwrap();
     let rows = told(&inputs, netns).unwrap();
-    let of = |pid: u32, state: &str| {
+    let of = |pid: u32, state: CensusState| {
         rows.iter().filter(|row| row.tgid == pid && row.state == state).map(|row| row.sockets).sum::<u64>()
     };
     // Of the server's three connections with the client that was killed, and of the one that was shut down.
-    assert_eq!((of(server.who.pid, "established"), of(server.who.pid, "close_wait")), (2, 4), "{rows:#?}");
-    assert_eq!((of(client.who.pid, "established"), of(child.pid, "established")), (0, 2), "{rows:#?}");
-    assert_eq!(of(std::process::id(), "fin_wait2_open") + of(std::process::id(), "open"), 1, "{rows:#?}");
+    assert_eq!(
+        (of(server.who.pid, CensusState::Established), of(server.who.pid, CensusState::CloseWait)),
+        (2, 4),
+        "{rows:#?}"
+    );
+    assert_eq!(
+        (of(client.who.pid, CensusState::Established), of(child.pid, CensusState::Established)),
+        (0, 2),
+        "{rows:#?}"
+    );
+    assert_eq!(
+        of(std::process::id(), CensusState::FinWait2) + of(std::process::id(), CensusState::Open),
+        1,
+        "{rows:#?}"
+    );
     drop(half);
 }
 
@@ -150,7 +162,7 @@ fn a_short_trace_has_a_search() {
     let mut live = Live::start(&LiveOptions::default()).unwrap();
     live.final_pump(&mut |input| inputs.push(input)).unwrap();
     let rows = told(&inputs, netns(&place)).unwrap();
-    assert_eq!(rows, [row(&server.who, netns(&place), "listen", server.address.port(), (NOWHERE, 0), 1)]);
+    assert_eq!(rows, [row(&server.who, netns(&place), CensusState::Listen, server.address.port(), (NOWHERE, 0), 1)]);
 }
 
 /// Processes, and connections of each: the server may have a thousand descriptors.

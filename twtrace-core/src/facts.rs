@@ -125,6 +125,70 @@ pub struct KernelFacts {
     pub fin_timeout_s: Option<u32>,
 }
 
+/// State of one socket in sock_diag's answer.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    serde::Deserialize,
+    serde::Serialize,
+    strum::EnumString,
+    strum::IntoStaticStr,
+    strum::VariantArray,
+)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum CensusState {
+    /// A timewait socket, substate TIME_WAIT.
+    TimeWait,
+    /// A timewait socket, substate FIN_WAIT2 (`timer:(timewait,...)` in `ss`).
+    #[serde(rename = "fin_wait2")]
+    #[strum(serialize = "fin_wait2")]
+    TimewaitFinWait2,
+    /// A full socket that holds its port, of a state that has no name of its own here: SYN_SENT, FIN_WAIT1 and others.
+    Open,
+    /// ESTABLISHED.
+    Established,
+    /// CLOSE_WAIT: the peer has closed, this host's process has not.
+    CloseWait,
+    /// A full socket in FIN_WAIT2: shut down, not closed.
+    #[serde(rename = "fin_wait2_open")]
+    #[strum(serialize = "fin_wait2_open")]
+    FinWait2,
+    /// A listener.
+    Listen,
+    /// Bound, neither connected nor listening (`TCP_BOUND_INACTIVE`, told by kernels from 6.8).
+    Bound,
+}
+
+impl CensusState {
+    /// A timewait socket of either substate.
+    pub fn is_timewait(self) -> bool {
+        matches!(self, Self::TimeWait | Self::TimewaitFinWait2)
+    }
+
+    /// A full socket of a connection, in whatever state: neither a timewait socket, nor a listener, nor one that is
+    /// bound and no more.
+    pub fn is_connection(self) -> bool {
+        matches!(self, Self::Open | Self::Established | Self::CloseWait | Self::FinWait2)
+    }
+
+    /// The state of a name.
+    pub fn of(name: &str) -> Option<Self> {
+        name.parse().ok()
+    }
+
+    /// Its name in recordings.
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
+}
+
 /// Full sockets of one kind that one process has descriptors of, by `/proc/PID/fd` and the census: several processes may
 /// hold the same socket, and each has a row then.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -139,8 +203,8 @@ pub struct Holder {
     pub uid: u32,
     /// Network namespace of the sockets.
     pub netns: u32,
-    /// State of the sockets: [`CensusState`](crate::input::CensusState)'s name in recordings (`established`, `close_wait`, `listen`, ...).
-    pub state: String,
+    /// State of the sockets, never one of a timewait socket.
+    pub state: CensusState,
     /// Local address.
     pub local_addr: IpAddr,
     /// Local port where it is the service's (a listener, an accepted connection), else 0: those are counted together.
@@ -151,4 +215,18 @@ pub struct Holder {
     pub remote_port: u16,
     /// How many sockets.
     pub sockets: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use strum::VariantArray as _;
+
+    #[test]
+    fn census_states_have_the_same_name_in_json_and_in_columns() {
+        for &state in CensusState::VARIANTS {
+            assert_eq!(serde_json::to_value(state).ok(), Some(state.name().into()));
+            assert_eq!(CensusState::of(state.name()), Some(state));
+        }
+    }
 }

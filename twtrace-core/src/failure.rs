@@ -5,7 +5,8 @@ use crate::keys::DestKey;
 use crate::table::Map;
 
 /// Why.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum Cause {
     /// connect found no free port towards its destination.
     DestinationExhausted,
@@ -30,17 +31,7 @@ pub enum Cause {
 impl Cause {
     /// Stable name for JSON.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::DestinationExhausted => "destination_exhausted",
-            Self::SocketRangeExhausted => "socket_range_exhausted",
-            Self::BoundPoolExhausted => "bound_pool_exhausted",
-            Self::BoundTupleTaken => "bound_tuple_taken",
-            Self::ForeignSource => "foreign_source",
-            Self::NoSource => "no_source",
-            Self::PortInUse => "port_in_use",
-            Self::TimewaitHoldsPort => "timewait_holds_port",
-            Self::Unknown => "unknown",
-        }
+        self.into()
     }
 }
 

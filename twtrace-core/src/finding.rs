@@ -5,9 +5,25 @@
 
 use crate::input::{Comm, ProcessKey};
 use crate::keys::DestKey;
+use strum::VariantArray as _;
 
 /// What can be found. The names are an interface: `--fail-on` takes them and JSON has them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+///
+/// In their order: the gravest kinds first.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    strum::EnumString,
+    strum::IntoStaticStr,
+    strum::VariantArray,
+)]
+#[strum(serialize_all = "kebab-case")]
 pub enum Rule {
     /// Connects fail: no port is left towards a destination.
     ExhaustionReached,
@@ -44,51 +60,12 @@ pub enum Rule {
 }
 
 impl Rule {
-    /// All of them, the gravest kinds first.
-    pub const ALL: [Self; 16] = [
-        Self::ExhaustionReached,
-        Self::ExhaustionNear,
-        Self::BoundPoolExhausted,
-        Self::NotTimeWait,
-        Self::PortHeldByTimeWait,
-        Self::BucketOverflow,
-        Self::NoConnectionReuse,
-        Self::PoolBypassed,
-        Self::ForkPerRequest,
-        Self::ServerClosesFirst,
-        Self::PeriodicChecks,
-        Self::BindBeforeConnect,
-        Self::ResetInsteadOfClose,
-        Self::CloseWaitLeak,
-        Self::FinWait2PileUp,
-        Self::TracerDoubts,
-    ];
+    /// All of them.
+    pub const ALL: &'static [Self] = Self::VARIANTS;
 
     /// Stable name for JSON and the command line.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::ExhaustionReached => "exhaustion-reached",
-            Self::ExhaustionNear => "exhaustion-near",
-            Self::BoundPoolExhausted => "bound-pool-exhausted",
-            Self::NotTimeWait => "not-time-wait",
-            Self::PortHeldByTimeWait => "port-held-by-time-wait",
-            Self::BucketOverflow => "bucket-overflow",
-            Self::NoConnectionReuse => "no-connection-reuse",
-            Self::PoolBypassed => "pool-bypassed",
-            Self::ForkPerRequest => "fork-per-request",
-            Self::ServerClosesFirst => "server-closes-first",
-            Self::PeriodicChecks => "periodic-checks",
-            Self::BindBeforeConnect => "bind-before-connect",
-            Self::ResetInsteadOfClose => "reset-instead-of-close",
-            Self::CloseWaitLeak => "close-wait-leak",
-            Self::FinWait2PileUp => "fin-wait2-pile-up",
-            Self::TracerDoubts => "tracer-doubts",
-        }
-    }
-
-    /// The rule of a name.
-    pub fn of(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|rule| rule.name() == name)
+        self.into()
     }
 }
 

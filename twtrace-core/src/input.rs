@@ -2,7 +2,9 @@
 //!
 //! Times called `*_ns` are nanoseconds of the traced host's `CLOCK_MONOTONIC` unless they say otherwise.
 
-pub use crate::facts::{Holder, Hook, HostFacts, KernelCounters, KernelFacts, ProcessFacts, Tier, TracingFacts};
+pub use crate::facts::{
+    CensusState, Holder, Hook, HostFacts, KernelCounters, KernelFacts, ProcessFacts, Tier, TracingFacts,
+};
 use std::net::IpAddr;
 
 /// TCP states with RFC 9293's names; numbers are the kernel's (`include/net/tcp_states.h`).
@@ -91,9 +93,10 @@ pub struct Tuple {
 }
 
 /// Who began the connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, strum::IntoStaticStr)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub enum Role {
     /// `connect()` on this host.
     Active,
@@ -294,71 +297,6 @@ pub enum Timewait {
     },
     /// It refused: the bucket limit, or no memory.
     Refused,
-}
-
-/// State of one socket in sock_diag's answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum CensusState {
-    /// A timewait socket, substate TIME_WAIT.
-    TimeWait,
-    /// A timewait socket, substate FIN_WAIT2 (`timer:(timewait,...)` in `ss`).
-    TimewaitFinWait2,
-    /// A full socket that holds its port, of a state that has no name of its own here: SYN_SENT, FIN_WAIT1 and others.
-    Open,
-    /// ESTABLISHED.
-    Established,
-    /// CLOSE_WAIT: the peer has closed, this host's process has not.
-    CloseWait,
-    /// A full socket in FIN_WAIT2: shut down, not closed.
-    FinWait2,
-    /// A listener.
-    Listen,
-    /// Bound, neither connected nor listening (`TCP_BOUND_INACTIVE`, told by kernels from 6.8).
-    Bound,
-}
-
-impl CensusState {
-    /// A timewait socket of either substate.
-    pub fn is_timewait(self) -> bool {
-        matches!(self, Self::TimeWait | Self::TimewaitFinWait2)
-    }
-
-    /// A full socket of a connection, in whatever state: neither a timewait socket, nor a listener, nor one that is
-    /// bound and no more.
-    pub fn is_connection(self) -> bool {
-        matches!(self, Self::Open | Self::Established | Self::CloseWait | Self::FinWait2)
-    }
-
-    /// All of them.
-    pub const ALL: [Self; 8] = [
-        Self::TimeWait,
-        Self::TimewaitFinWait2,
-        Self::Open,
-        Self::Established,
-        Self::CloseWait,
-        Self::FinWait2,
-        Self::Listen,
-        Self::Bound,
-    ];
-
-    /// The state of a name.
-    pub fn of(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|state| state.name() == name)
-    }
-
-    /// Its name, as in [`Holder::state`] and in recordings.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::TimeWait => "time_wait",
-            Self::TimewaitFinWait2 => "fin_wait2",
-            Self::Open => "open",
-            Self::Established => "established",
-            Self::CloseWait => "close_wait",
-            Self::FinWait2 => "fin_wait2_open",
-            Self::Listen => "listen",
-            Self::Bound => "bound",
-        }
-    }
 }
 
 /// One row of sock_diag (`struct inet_diag_msg`).

@@ -64,15 +64,13 @@ pub enum GroupKey {
     User(u32),
     /// A cgroup id.
     Cgroup(u64),
-    /// A systemd unit. Hostile input.
-    Unit(Arc<str>),
-    /// A container's id or name. Hostile input.
-    Container(Arc<str>),
+    /// What has a name and nothing else: a systemd unit, a container. Hostile input.
+    Named(Arc<str>),
     /// A network namespace's inode number.
     Netns(u32),
     /// A destination.
     Destination(DestKey),
-    /// No unit or no container, or none that is known.
+    /// It has no such name, or none that is known.
     None,
     /// Nobody was seen: the owner is unknown.
     Unknown,

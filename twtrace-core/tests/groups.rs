@@ -53,9 +53,9 @@ fn a_fact_that_arrives_late_regroups_what_was_counted_before() {
         ProcessFacts { cmdline: Some("python3 /srv/web.py".to_owned()), ..in_unit("web.service", Some("c0ffee")) };
     state.apply(facts(web, of_web));
     let after = state.snapshot();
-    let expected = [(GroupKey::Unit("web.service".into()), 1), (GroupKey::None, 2)];
+    let expected = [(GroupKey::Named("web.service".into()), 1), (GroupKey::None, 2)];
     assert_eq!(created(&after, GroupBy::Unit), BTreeMap::from(expected));
-    let expected = [(GroupKey::Container("c0ffee".into()), 1), (GroupKey::None, 2)];
+    let expected = [(GroupKey::Named("c0ffee".into()), 1), (GroupKey::None, 2)];
     assert_eq!(created(&after, GroupBy::Container), BTreeMap::from(expected));
     let expected = [(GroupKey::Program("web.py".into()), 1), (GroupKey::Program("python3".into()), 2)];
     assert_eq!(created(&after, GroupBy::Program), BTreeMap::from(expected));
@@ -67,7 +67,10 @@ fn a_process_that_was_gone_is_in_the_unit_of_its_cgroup() {
     let (gone, there) = (child(10, "curl"), child(11, "sleep"));
     let state =
         engine([start(), connection(1, gone), connection(2, there), facts(there, in_unit("poll.service", None))]);
-    assert_eq!(created(&state.snapshot(), GroupBy::Unit), BTreeMap::from([(GroupKey::Unit("poll.service".into()), 2)]));
+    assert_eq!(
+        created(&state.snapshot(), GroupBy::Unit),
+        BTreeMap::from([(GroupKey::Named("poll.service".into()), 2)])
+    );
 }
 
 #[test]

@@ -145,7 +145,7 @@ mod tests {
             command: "pool \u{1b}\0\"".into(),
             uid: 0,
             netns: 1,
-            state: "close_wait".into(),
+            state: CensusState::CloseWait,
             local_addr: any,
             local_port: 0,
             remote_addr: any,

@@ -4,7 +4,7 @@ use crate::grid::{Grid, Head};
 use crate::text;
 use std::fmt::Write as _;
 use std::io::{self, Write};
-use twtrace_core::plan::report::{From, Inputs, Report};
+use twtrace_core::plan::report::{From, Inputs, Name, Report};
 use twtrace_core::plan::{Outcome, Remedy};
 
 /// Columns of the text.
@@ -148,7 +148,7 @@ fn origins(report: &Report) -> Vec<(&'static str, String)> {
         let mut said = Vec::new();
         for (name, of) in &report.from {
             if *of == origin {
-                said.extend(called(name, &report.inputs));
+                said.extend(called(*name, &report.inputs));
             }
         }
         said.join(", ")
@@ -161,22 +161,22 @@ fn origins(report: &Report) -> Vec<(&'static str, String)> {
 }
 
 /// An input in words; `None` where there is nothing to say.
-fn called(name: &str, inputs: &Inputs) -> Option<String> {
+fn called(name: Name, inputs: &Inputs) -> Option<String> {
     Some(match name {
-        "rate_per_s" => format!("rate {}/s", per_second(inputs.rate_per_s?)),
-        "lifetime_seconds" => format!("lifetime {}", length(inputs.lifetime_seconds)),
-        "destinations" => text::counted(inputs.destinations as usize, "destination", "destinations"),
-        "source_ips" => text::counted(inputs.source_ips as usize, "source address", "source addresses"),
-        "range" => "port range".to_owned(),
-        "reserved" => "reserved ports".to_owned(),
-        "tw_reuse" => "tcp_tw_reuse".to_owned(),
-        "tw_reuse_delay_ms" => format!("tcp_tw_reuse_delay {} ms", inputs.tw_reuse_delay_ms?),
-        "timestamps" => format!("timestamps {}", if inputs.timestamps { "on" } else { "off" }),
-        "loopback" if inputs.loopback => "loopback".to_owned(),
-        "loopback" => "not loopback".to_owned(),
-        "bind_first" if inputs.bind_first => "bound first".to_owned(),
-        "max_tw_buckets" => "tcp_max_tw_buckets".to_owned(),
-        _ => return None,
+        Name::RatePerS => format!("rate {}/s", per_second(inputs.rate_per_s?)),
+        Name::LifetimeSeconds => format!("lifetime {}", length(inputs.lifetime_seconds)),
+        Name::Destinations => text::counted(inputs.destinations as usize, "destination", "destinations"),
+        Name::SourceIps => text::counted(inputs.source_ips as usize, "source address", "source addresses"),
+        Name::Range => "port range".to_owned(),
+        Name::Reserved => "reserved ports".to_owned(),
+        Name::TwReuse => "tcp_tw_reuse".to_owned(),
+        Name::TwReuseDelayMs => format!("tcp_tw_reuse_delay {} ms", inputs.tw_reuse_delay_ms?),
+        Name::Timestamps => format!("timestamps {}", if inputs.timestamps { "on" } else { "off" }),
+        Name::Loopback if inputs.loopback => "loopback".to_owned(),
+        Name::Loopback => "not loopback".to_owned(),
+        Name::BindFirst if inputs.bind_first => "bound first".to_owned(),
+        Name::BindFirst => return None,
+        Name::MaxTwBuckets => "tcp_max_tw_buckets".to_owned(),
     })
 }
 
@@ -256,21 +256,9 @@ fn bytes(bytes: u64) -> String {
 /// Writes a text in lines of at most [`WIDTH`] columns: `head` before the first, as many blanks before the others. What
 /// is longer than a line stays whole.
 fn wrap(head: &str, said: &str, out: &mut dyn Write) -> io::Result<()> {
-    let mut line = head.to_owned();
-    let mut begun = false;
-    for word in said.split_whitespace() {
-        if begun && text::width(&line) + 1 + text::width(word) > WIDTH {
-            writeln!(out, "{}", line.trim_end())?;
-            line = " ".repeat(text::width(head));
-            begun = false;
-        }
-        if begun {
-            line.push(' ');
-        }
-        line.push_str(word);
-        begun = true;
-    }
-    writeln!(out, "{}", line.trim_end())
+    let blank = " ".repeat(text::width(head));
+    let lines = text::lines_of(WIDTH).initial_indent(head).subsequent_indent(&blank).break_words(false);
+    writeln!(out, "{}", textwrap::fill(said, lines))
 }
 
 #[cfg(test)]
@@ -279,7 +267,7 @@ mod tests {
 
     use super::*;
     use crate::schema::assert_fits;
-    use twtrace_core::plan::report::SCHEMA;
+    use twtrace_core::plan::report::{Name, SCHEMA};
     use twtrace_core::plan::{Plan, remedies};
 
     #[test]
@@ -304,7 +292,7 @@ mod tests {
                     bind_first: false,
                     max_tw_buckets: Some(131_072),
                 },
-                from: [("range", From::Given), ("tw_reuse", From::Host), ("reserved", From::Assumed)].into(),
+                from: [(Name::Range, From::Given), (Name::TwReuse, From::Host), (Name::Reserved, From::Assumed)].into(),
                 outcome: plan.outcome(),
                 remedies: remedies(&plan),
             };

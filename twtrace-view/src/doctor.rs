@@ -3,7 +3,7 @@
 use crate::text;
 use std::io::{self, Write};
 use twtrace_core::audit::{Line, Other, Report as Audited, Verdict};
-use twtrace_core::doctor::{Report, Status};
+use twtrace_core::doctor::Report;
 use twtrace_core::input::Tier;
 
 /// The report as JSON, one object and a line's end.
@@ -18,7 +18,7 @@ pub fn write_text(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out)?;
     let width = report.checks.iter().map(|check| check.id.len()).max().unwrap_or(0);
     for check in &report.checks {
-        writeln!(out, "{:<8}  {:<width$}  {}", status_name(check.status), check.id, printable(&check.found))?;
+        writeln!(out, "{:<8}  {:<width$}  {}", <&str>::from(check.status), check.id, printable(&check.found))?;
         for (label, text) in [("costs", &check.cost), ("fix", &check.fix)] {
             if let Some(text) = text {
                 writeln!(out, "{:<8}  {:<width$}  {label}: {}", "", "", printable(text))?;
@@ -103,15 +103,6 @@ pub fn tier_name(tier: Tier) -> &'static str {
     }
 }
 
-fn status_name(status: Status) -> &'static str {
-    match status {
-        Status::Ok => "ok",
-        Status::Degraded => "degraded",
-        Status::Missing => "missing",
-        Status::Info => "info",
-    }
-}
-
 /// On one line and without control characters: reasons quote paths and kernel logs.
 fn printable(text: &str) -> String {
     text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
@@ -124,7 +115,7 @@ mod tests {
     use super::*;
     use crate::schema::assert_fits;
     use std::collections::BTreeMap;
-    use twtrace_core::doctor::{Check, ProgramSize, SCHEMA, Sysctl};
+    use twtrace_core::doctor::{Check, ProgramSize, SCHEMA, Status, Sysctl};
     use twtrace_core::input::Hook;
 
     fn report() -> Report {

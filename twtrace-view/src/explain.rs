@@ -76,7 +76,7 @@ pub fn topic(asked: &str) -> Result<&'static Topic, &'static str> {
     let found = all().find(|topic| topic.names.iter().any(|name| plain(name) == asked));
     found.ok_or_else(|| {
         let names = all().flat_map(|topic| topic.names.iter().copied());
-        names.min_by_key(|name| distance(&asked, &plain(name))).unwrap_or_default()
+        names.min_by_key(|name| strsim::levenshtein(&asked, &plain(name))).unwrap_or_default()
     })
 }
 
@@ -108,25 +108,6 @@ fn plain(name: &str) -> String {
     let lower: String = name.chars().take(64).flat_map(char::to_lowercase).collect();
     let lower = lower.strip_prefix("net.ipv4.").unwrap_or(&lower);
     lower.chars().map(|letter| if matches!(letter, '_' | ' ') { '-' } else { letter }).collect()
-}
-
-/// How many letters must be put in, taken out or changed (Levenshtein).
-fn distance(left: &str, right: &str) -> usize {
-    let right: Vec<char> = right.chars().collect();
-    let mut row: Vec<usize> = (0..=right.len()).collect();
-    for (line, letter) in left.chars().enumerate() {
-        let mut corner = line;
-        let mut before = line + 1;
-        for (at, other) in right.iter().enumerate() {
-            let changed = corner + usize::from(letter != *other);
-            corner = row[at + 1];
-            let least = changed.min(before + 1).min(corner + 1);
-            row[at] = before;
-            before = least;
-        }
-        row[right.len()] = before;
-    }
-    row[right.len()]
 }
 
 #[cfg(test)]

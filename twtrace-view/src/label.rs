@@ -59,8 +59,8 @@ pub fn group(row: &Row, snapshot: &Snapshot) -> String {
             row.owner.as_ref().map_or_else(|| "(unnamed)".to_owned(), |owner| program(owner, snapshot.facts(owner.key)))
         }
         GroupKey::OneShots(kin) => text::clean(&kin.program).into_owned(),
-        GroupKey::Program(name) | GroupKey::Unit(name) => text::clean(name).into_owned(),
-        GroupKey::Container(name) => text::clean(short(name)).into_owned(),
+        GroupKey::Program(name) => text::clean(name).into_owned(),
+        GroupKey::Named(name) => text::clean(short(name)).into_owned(),
         GroupKey::Command(comm) => command(comm).into_owned(),
         GroupKey::Parent(pid, comm) => process(comm, *pid),
         GroupKey::User(uid) => user(*uid, snapshot),
@@ -115,9 +115,5 @@ pub fn namespace(summary: &Summary, netns: u32) -> String {
 
 /// A role in a word, as in JSON.
 pub fn role(role: Role) -> &'static str {
-    match role {
-        Role::Active => "active",
-        Role::Passive => "passive",
-        Role::Unknown => "unknown",
-    }
+    role.into()
 }

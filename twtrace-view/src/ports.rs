@@ -6,7 +6,8 @@ use twtrace_core::ports::Budget;
 use twtrace_core::snapshot::{DestKey, DestRow, DestinationRow};
 
 /// Who has ports, in the order in which a bar shows them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
 pub enum Share {
     /// Bound, for all destinations.
     Bound,
@@ -15,6 +16,7 @@ pub enum Share {
     /// Connections in other states.
     Other,
     /// Timewait sockets that keep their port.
+    #[strum(serialize = "TIME_WAIT")]
     TimeWait,
     /// Timewait sockets that a connect may take over.
     Reusable,
@@ -37,14 +39,7 @@ impl Share {
 
     /// Its name.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Bound => "bound",
-            Self::Established => "established",
-            Self::Other => "other",
-            Self::TimeWait => "TIME_WAIT",
-            Self::Reusable => "reusable",
-            Self::Free => "free",
-        }
+        self.into()
     }
 }
 

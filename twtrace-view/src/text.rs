@@ -1,5 +1,6 @@
 //! Words and numbers as the views write them. Whatever a process chose itself is made harmless here.
 
+use jiff::Timestamp;
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -33,29 +34,19 @@ pub fn fit(text: &str, cells: usize) -> Cow<'_, str> {
     Cow::Owned(cut)
 }
 
+/// How text is broken into lines of that many cells: between words alone, for a command or a path must not be cut at
+/// its dashes.
+pub(crate) fn lines_of<'a>(cells: usize) -> textwrap::Options<'a> {
+    textwrap::Options::new(cells)
+        .word_separator(textwrap::WordSeparator::AsciiSpace)
+        .word_splitter(textwrap::WordSplitter::NoHyphenation)
+        .wrap_algorithm(textwrap::WrapAlgorithm::FirstFit)
+}
+
 /// The text in lines of at most that many cells, cut between words where that can be.
 pub fn wrap(text: &str, cells: usize) -> Vec<String> {
-    let cells = cells.max(2);
-    let mut lines = Vec::new();
-    let mut line = String::new();
-    let mut room = cells;
-    for word in text.split_inclusive(' ') {
-        if word.trim_end().width() > room && !line.is_empty() {
-            lines.push(std::mem::take(&mut line).trim_end().to_owned());
-            room = cells;
-        }
-        for letter in word.chars() {
-            let wide = letter.width().unwrap_or(0);
-            if wide > room && letter != ' ' {
-                lines.push(std::mem::take(&mut line));
-                room = cells;
-            }
-            line.push(letter);
-            room = room.saturating_sub(wide);
-        }
-    }
-    lines.push(line.trim_end().to_owned());
-    lines
+    // A wide letter needs two.
+    textwrap::wrap(text, lines_of(cells.max(2))).into_iter().map(Cow::into_owned).collect()
 }
 
 /// The text in exactly that many cells.
@@ -123,41 +114,28 @@ pub fn address(address: IpAddr, port: u16) -> String {
     }
 }
 
-/// A moment in UTC by RFC 3339, to the millisecond, from nanoseconds since the Unix epoch.
-pub fn rfc3339(unix_ns: i128) -> String {
-    let milliseconds = i64::try_from(unix_ns.div_euclid(1_000_000)).unwrap_or(0);
-    let (days, of_day) = (milliseconds.div_euclid(86_400_000), milliseconds.rem_euclid(86_400_000));
-    let (year, month, day) = civil(days);
-    let (hour, minute) = (of_day / 3_600_000, of_day / 60_000 % 60);
-    let (second, milli) = (of_day / 1000 % 60, of_day % 1000);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z")
+/// A moment from nanoseconds since the Unix epoch, to the millisecond before. What no calendar has, as a damaged
+/// recording may say it, is the epoch itself.
+fn moment(unix_ns: i128) -> Timestamp {
+    i64::try_from(unix_ns.div_euclid(1_000_000))
+        .ok()
+        .and_then(|ms| Timestamp::from_millisecond(ms).ok())
+        .unwrap_or_default()
 }
 
-/// Year, month and day of the Gregorian calendar from days since 1970-01-01. Years are counted from March, so that
-/// the leap day is the last of its year.
-fn civil(days: i64) -> (i64, i64, i64) {
-    const DAYS_OF_400_YEARS: i64 = 146_097;
-    let since = days + 719_468;
-    let era = since.div_euclid(DAYS_OF_400_YEARS);
-    let day_of_era = since.rem_euclid(DAYS_OF_400_YEARS);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month + 2) / 5 + 1;
-    let (month, next) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
-    (year_of_era + era * 400 + next, month, day)
+/// A moment in UTC by RFC 3339, to the millisecond, from nanoseconds since the Unix epoch.
+pub fn rfc3339(unix_ns: i128) -> String {
+    format!("{:.3}", moment(unix_ns))
 }
 
 /// The time of day of a moment in UTC: `14:13:20`.
 pub fn time_of_day(unix_ns: i128) -> String {
-    let moment = rfc3339(unix_ns);
-    moment.split_once('T').and_then(|(_, time)| time.get(..8)).unwrap_or_default().to_owned()
+    moment(unix_ns).strftime("%H:%M:%S").to_string()
 }
 
 /// The day of a moment in UTC: `2026-09-21`.
 pub fn day(unix_ns: i128) -> String {
-    let moment = rfc3339(unix_ns);
-    moment.split_once('T').map_or_else(String::new, |(day, _)| day.to_owned())
+    moment(unix_ns).strftime("%F").to_string()
 }
 
 /// A number of bytes: `812 B`, `9.1 KiB`, `2.0 GiB`.

@@ -20,6 +20,26 @@ pub enum From {
     Assumed,
 }
 
+/// One of [`Inputs`], under the name of its field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[allow(missing_docs, reason = "the fields say what they are")]
+pub enum Name {
+    BindFirst,
+    Destinations,
+    LifetimeSeconds,
+    Loopback,
+    MaxTwBuckets,
+    Range,
+    RatePerS,
+    Reserved,
+    SourceIps,
+    Timestamps,
+    TwReuse,
+    TwReuseDelayMs,
+}
+
 /// What was reckoned with.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -64,7 +84,7 @@ pub struct Report {
     /// What was reckoned with.
     pub inputs: Inputs,
     /// Where each of `inputs` comes from.
-    pub from: BTreeMap<&'static str, From>,
+    pub from: BTreeMap<Name, From>,
     /// What comes of it. Without a rate, its figures of use are 0.
     pub outcome: Outcome,
     /// What each remedy buys.

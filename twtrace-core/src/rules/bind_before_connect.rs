@@ -4,6 +4,7 @@ use super::advice;
 use super::case::{Case, MANY, is_to};
 use crate::failure::{Call, Cause};
 use crate::finding::{Confidence, Finding, Party, Rule, Severity, Value};
+use crate::input::CensusState;
 use crate::snapshot::{DestKey, DestinationRow};
 use crate::table::Map;
 
@@ -63,7 +64,7 @@ fn party(case: &Case<'_>, key: DestKey) -> Option<Party> {
     if let Some(most) = ended.max_by_key(|pair| (pair.pair.pattern.bound, pair.owner.key)) {
         return Some(Party::of(most.owner));
     }
-    let holders = case.holders(|holder| holder.state == "established" && is_to(holder, key));
+    let holders = case.holders(|holder| holder.state == CensusState::Established && is_to(holder, key));
     holders.max_by_key(|holder| (holder.sockets, holder.tgid)).map(Party::of_holder)
 }
 

@@ -1,7 +1,7 @@
 //! What the rules look at: the snapshot's rows joined once.
 
 use crate::finding::Party;
-use crate::input::{Holder, KernelFacts, Owner, ProcessKey, Role};
+use crate::input::{CensusState, Holder, KernelFacts, Owner, ProcessKey, Role};
 use crate::pattern::Pattern;
 use crate::ports::{TIME_WAIT_SECONDS, hold_seconds, is_loopback};
 use crate::snapshot::{Cell, DestKey, DestRow, DestinationRow, Snapshot};
@@ -96,12 +96,13 @@ impl<'a> Case<'a> {
 
     /// Whether a process has a listening socket of its own: it is a service.
     pub(super) fn listens(&self, process: ProcessKey) -> bool {
-        self.holders(|holder| holder.state == "listen" && is_of(holder, process)).next().is_some()
+        self.holders(|holder| holder.state == CensusState::Listen && is_of(holder, process)).next().is_some()
     }
 
     /// Established connections of a process towards a destination, by the last search.
     pub(super) fn holds(&self, process: ProcessKey, key: DestKey) -> u64 {
-        let matches = |holder: &Holder| holder.state == "established" && is_of(holder, process) && is_to(holder, key);
+        let matches =
+            |holder: &Holder| holder.state == CensusState::Established && is_of(holder, process) && is_to(holder, key);
         self.holders(matches).map(|holder| holder.sockets).sum()
     }
 

@@ -13,7 +13,7 @@ pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
     leaks
         .map(|kind| {
             let key = kind.destination;
-            let holders = case.holders(|holder| holder.state == "close_wait" && is_to(holder, key));
+            let holders = case.holders(|holder| holder.state == CensusState::CloseWait && is_to(holder, key));
             let holder = holders.max_by_key(|holder| (holder.sockets, holder.tgid));
             // A pool that looks at its connections when it needs them leaves some like that for a while.
             let leaks = kind.old >= MANY || kind.sockets >= TOO_MANY;

@@ -39,10 +39,10 @@ impl Member<'_> {
     }
 
     /// A name that some processes have.
-    fn named(&self, name: fn(&ProcessFacts) -> &Option<String>, key: fn(Arc<str>) -> GroupKey) -> Option<GroupKey> {
+    fn named(&self, name: fn(&ProcessFacts) -> &Option<String>) -> Option<GroupKey> {
         self.owner?;
         let name = self.facts.and_then(|facts| name(facts).as_deref());
-        Some(name.map_or(GroupKey::None, |name| key(name.into())))
+        Some(name.map_or(GroupKey::None, |name| GroupKey::Named(name.into())))
     }
 
     fn at<'b>(&'b self, key: fn(&'b DestKey) -> GroupKey) -> Option<GroupKey> {
@@ -103,9 +103,9 @@ groupings! {
     /// All processes of one cgroup
     Cgroup "cgroup" "CGROUP" |of| Some(GroupKey::Cgroup(of.owner?.cgroup));
     /// All processes of one systemd unit
-    Unit "unit" "UNIT" |of| of.named(|facts| &facts.unit, GroupKey::Unit);
+    Unit "unit" "UNIT" |of| of.named(|facts| &facts.unit);
     /// All processes of one container
-    Container "container" "CONTAINER" |of| of.named(|facts| &facts.container, GroupKey::Container);
+    Container "container" "CONTAINER" |of| of.named(|facts| &facts.container);
     /// All connections in one network namespace
     Netns "netns" "NETNS" |of| of.at(|to| GroupKey::Netns(to.netns));
     /// One service that is connected to, or one port that is listened on

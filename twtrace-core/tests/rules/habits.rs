@@ -66,7 +66,7 @@ fn a_client_is_not_at_fault_for_a_server_that_closes() {
     assert!((from - 50.0).abs() < 1.0 && to == 0.0, "{from}");
 
     // A client that is a service itself has a configuration of its own.
-    let proxy = holder(&client, "listen", 8080, (0, 0), 1);
+    let proxy = holder(&client, CensusState::Listen, 8080, (0, 0), 1);
     let mut engine = told(both().chain([holders(START + 3 * SECOND, vec![proxy])]));
     let finding = only(&mut engine);
     assert_eq!((finding.rule, pid(&finding)), (Rule::NoConnectionReuse, Some(10)));
@@ -107,7 +107,7 @@ fn a_pool_that_is_bypassed() {
     let inputs = many(app, 100, 20, START, one_shot)
         .into_iter()
         .chain(stays(1..5, CensusState::Established, 50_000..50_004))
-        .chain([holders(START + 5 * SECOND, vec![holder(&app, "established", 0, (1, 80), 4)])]);
+        .chain([holders(START + 5 * SECOND, vec![holder(&app, CensusState::Established, 0, (1, 80), 4)])]);
     let finding = only(&mut told(inputs));
     assert_eq!((finding.rule, pid(&finding)), (Rule::PoolBypassed, Some(10)));
     assert_eq!(evidence(&finding, "pool_connections"), Value::Count(4));
@@ -125,9 +125,9 @@ fn a_pool_that_is_bypassed() {
     let inputs = many(app, 100, 20, START, one_shot)
         .into_iter()
         .chain(stays(4..5, CensusState::Established, 50_000..50_004))
-        .chain([holders(START + 5 * SECOND, vec![holder(&app, "established", 0, (1, 80), 4)])]);
+        .chain([holders(START + 5 * SECOND, vec![holder(&app, CensusState::Established, 0, (1, 80), 4)])]);
     assert_eq!(rules(&mut told(inputs)), [Rule::NoConnectionReuse]);
-    let other = holder(&owner(99, "app"), "established", 0, (1, 80), 4);
+    let other = holder(&owner(99, "app"), CensusState::Established, 0, (1, 80), 4);
     let inputs = many(app, 100, 20, START, one_shot)
         .into_iter()
         .chain(stays(1..5, CensusState::Established, 50_000..50_004))
@@ -245,7 +245,7 @@ fn a_request_that_takes_long_makes_no_pool() {
     let inputs = many(app, 300, 500, START + 3 * SECOND, slow)
         .into_iter()
         .chain(stays(150..153, CensusState::Established, 50_000..50_004))
-        .chain([holders(START + 153 * SECOND, vec![holder(&app, "established", 0, (1, 80), 4)])])
+        .chain([holders(START + 153 * SECOND, vec![holder(&app, CensusState::Established, 0, (1, 80), 4)])])
         .chain([tick(START + 154 * SECOND)]);
     let found = rules(&mut told(inputs));
     assert!(!found.contains(&Rule::PoolBypassed), "{found:?}");

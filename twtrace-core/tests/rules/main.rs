@@ -67,7 +67,7 @@ fn served(n: u64, who: Owner, end_ns: u64) -> Life {
     }
 }
 
-fn holder(who: &Owner, state: &str, local_port: u16, remote: (u8, u16), sockets: u64) -> Holder {
+fn holder(who: &Owner, state: CensusState, local_port: u16, remote: (u8, u16), sockets: u64) -> Holder {
     let to = tuple(0, remote.0, remote.1);
     Holder {
         tgid: who.key.tgid,
@@ -76,7 +76,7 @@ fn holder(who: &Owner, state: &str, local_port: u16, remote: (u8, u16), sockets:
         command: String::from_utf8_lossy(who.comm.bytes()).into_owned(),
         uid: who.uid,
         netns: NETNS,
-        state: state.to_owned(),
+        state,
         local_addr: to.local_addr,
         local_port,
         remote_addr: if local_port == 0 { to.remote_addr } else { "0.0.0.0".parse().unwrap() },

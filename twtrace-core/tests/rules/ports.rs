@@ -108,7 +108,7 @@ fn a_port_that_is_bound_is_taken_from_all_destinations() {
         .into_iter()
         .chain((40_050..40_110).map(bound))
         .chain(stays(1..3, CensusState::Established, 40_050..40_110))
-        .chain([holders(START + 3 * SECOND, vec![holder(&proxy, "established", 0, (1, 80), 60)])]);
+        .chain([holders(START + 3 * SECOND, vec![holder(&proxy, CensusState::Established, 0, (1, 80), 60)])]);
     let mut engine = engine(inputs);
     let finding = only(&mut engine);
     assert_eq!((finding.rule, finding.severity, pid(&finding)), (Rule::BindBeforeConnect, Severity::Info, Some(10)));
@@ -288,7 +288,7 @@ fn commands_act_on_the_namespace_that_they_are_about() {
     let client = owner(10, "client");
     assert_eq!(command(&mut engine(inputs(client))), "nsenter -t 10 -n sysctl -w net.ipv4.tcp_tw_reuse=1");
     // Whoever is known to be there is better than who may be gone.
-    let shell = Holder { netns: OTHER, ..holder(&owner(5, "init"), "listen", 80, (0, 0), 1) };
+    let shell = Holder { netns: OTHER, ..holder(&owner(5, "init"), CensusState::Listen, 80, (0, 0), 1) };
     let mut with_holder = engine(inputs(client).chain([holders(START + 3 * SECOND, vec![shell])]));
     assert_eq!(command(&mut with_holder), "nsenter -t 5 -n sysctl -w net.ipv4.tcp_tw_reuse=1");
     // Where nobody is known, it is looked for: never is it this host's own namespace.

@@ -88,7 +88,7 @@ fn refused_timewait_sockets() {
 #[test]
 fn sockets_that_nobody_closes() {
     let app = owner(10, "app");
-    let waits = holder(&app, "close_wait", 0, (1, 80), 30);
+    let waits = holder(&app, CensusState::CloseWait, 0, (1, 80), 30);
     let inputs = stays(1..6, CensusState::CloseWait, 50_000..50_030);
     let mut engine = told(inputs.into_iter().chain([holders(START + 6 * SECOND, vec![waits])]));
     let finding = only(&mut engine);
@@ -119,8 +119,8 @@ fn losses_are_doubts() {
 
 #[test]
 fn names_are_found_again() {
-    for rule in Rule::ALL {
-        assert_eq!(Rule::of(rule.name()), Some(rule));
+    for &rule in Rule::ALL {
+        assert_eq!(rule.name().parse(), Ok(rule));
     }
 }
 

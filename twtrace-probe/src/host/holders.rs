@@ -153,7 +153,7 @@ impl Searcher {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Kind {
     netns: u32,
-    state: &'static str,
+    state: CensusState,
     local_addr: IpAddr,
     local_port: u16,
     remote_addr: IpAddr,
@@ -211,7 +211,7 @@ fn search(proc: &Path, question: &[Arc<Sockets>], limits: Limits) -> Found {
             command: who.command.clone(),
             uid: who.uid,
             netns: kind.netns,
-            state: kind.state.to_owned(),
+            state: kind.state,
             local_addr: kind.local_addr,
             local_port: kind.local_port,
             remote_addr: kind.remote_addr,
@@ -270,7 +270,7 @@ fn kind(socket: &OpenSocket, listening: &HashSet<(IpAddr, u16)>, range: (u16, u1
     let is_chosen = |port| (range.0..=range.1).contains(&port);
     let is_left = || is_chosen(remote_port) && !is_chosen(local_port) && !is_service(remote_addr, remote_port);
     let is_accepted = || is_service(local_addr, local_port) || is_left();
-    let state = socket.state.name();
+    let state = socket.state;
     if !socket.state.is_connection() || is_accepted() {
         Kind { netns, state, local_addr, local_port, remote_addr: nowhere(), remote_port: 0 }
     } else {

@@ -38,12 +38,11 @@ fn proc_with(processes: &[(u32, &str, &[&str])]) -> tempfile::TempDir {
 }
 
 /// Of a row: process, state, local port, remote side, number.
-type Short<'a> = (u32, &'a str, u16, (IpAddr, u16), u64);
+type Short = (u32, CensusState, u16, (IpAddr, u16), u64);
 
-fn short(found: &Found) -> Vec<Short<'_>> {
-    let row = |row: &'_ Holder| (row.tgid, row.local_port, (row.remote_addr, row.remote_port), row.sockets);
-    let rows = found.rows.iter();
-    rows.map(|it| (row(it), it.state.as_str())).map(|((tgid, port, to, n), state)| (tgid, state, port, to, n)).collect()
+fn short(found: &Found) -> Vec<Short> {
+    let row = |it: &Holder| (it.tgid, it.state, it.local_port, (it.remote_addr, it.remote_port), it.sockets);
+    found.rows.iter().map(row).collect()
 }
 
 #[test]
@@ -70,12 +69,12 @@ fn sockets_are_counted_by_process_state_and_service() {
     assert_eq!(
         short(&found),
         [
-            (20, "established", 80, (NOWHERE, 0), 2),
-            (30, "established", 0, (PEER, 443), 2),
-            (20, "close_wait", 80, (NOWHERE, 0), 1),
-            (20, "listen", 80, (NOWHERE, 0), 1),
-            (30, "bound", 5555, (NOWHERE, 0), 1),
-            (30, "established", 80, (NOWHERE, 0), 1),
+            (20, CensusState::Established, 80, (NOWHERE, 0), 2),
+            (30, CensusState::Established, 0, (PEER, 443), 2),
+            (20, CensusState::CloseWait, 80, (NOWHERE, 0), 1),
+            (20, CensusState::Listen, 80, (NOWHERE, 0), 1),
+            (30, CensusState::Established, 80, (NOWHERE, 0), 1),
+            (30, CensusState::Bound, 5555, (NOWHERE, 0), 1),
         ]
     );
     let client = &found.rows[1];
@@ -194,6 +193,9 @@ fn this_process_is_found() {
     // Children of other tests may have the same descriptors for a moment.
     let own: Vec<_> = short(&found).into_iter().filter(|row| row.0 == std::process::id()).collect();
     let own_state: Vec<_> = own.iter().map(|row| (row.1, row.2, row.3, row.4)).collect();
-    assert_eq!(own_state, [("established", 0, (LOCAL, port), 1), ("listen", port, (NOWHERE, 0), 1)]);
+    assert_eq!(
+        own_state,
+        [(CensusState::Established, 0, (LOCAL, port), 1), (CensusState::Listen, port, (NOWHERE, 0), 1)]
+    );
     drop(again);
 }

@@ -1,6 +1,8 @@
 //! Turns what the loader, or the kernel behind it, said into one line with what to do next.
 
 use super::situation::{self, Lockdown, Situation, kernel_version};
+use aya::BtfError;
+use aya::programs::ProgramError;
 use std::io;
 
 /// Longest explanation, in characters: verifier logs have no end.
@@ -14,15 +16,15 @@ pub fn explain(error: &anyhow::Error) -> String {
 /// The same by a given situation.
 pub fn explain_in(error: &anyhow::Error, situation: &Situation) -> String {
     let said = one_line(error);
-    match advice(errno(error), &said, situation) {
+    match advice(error, &said, situation) {
         Some(advice) => clip(&format!("{advice} ({said})")),
         None => clip(&said),
     }
 }
 
-/// What to do, by the first errno in the chain and the situation.
-fn advice(errno: Option<i32>, said: &str, situation: &Situation) -> Option<String> {
-    let text = match errno {
+/// What to do, by what failed, the first errno in the chain and the situation.
+fn advice(error: &anyhow::Error, said: &str, situation: &Situation) -> Option<String> {
+    let text = match errno(error) {
         Some(libc::EPERM | libc::EACCES) if !situation.capabilities.can_trace() => {
             "twtrace needs root, or CAP_BPF and CAP_PERFMON: try sudo"
         }
@@ -37,6 +39,7 @@ fn advice(errno: Option<i32>, said: &str, situation: &Situation) -> Option<Strin
             "this kernel has no BTF in /sys/kernel/btf/vmlinux: it needs CONFIG_DEBUG_INFO_BTF=y, which distributions \
              set from 5.8 or so on"
         }
+        // aya has no type of its own for it.
         _ if said.contains("tracefs not found") => {
             "tracefs is not mounted: try `mount -t tracefs tracefs /sys/kernel/tracing`"
         }
@@ -47,13 +50,21 @@ fn advice(errno: Option<i32>, said: &str, situation: &Situation) -> Option<Strin
             "the kernel refuses although the capabilities are there: a seccomp profile, a security module, or a user \
              namespace (a rootless container) is in the way; run on the host or in a privileged container"
         }
-        Some(libc::EACCES | libc::EINVAL | libc::E2BIG) if said.to_ascii_lowercase().contains("verifier") => {
+        Some(libc::EACCES | libc::EINVAL | libc::E2BIG) if is_by_verifier(error) => {
             "the kernel's verifier refused a program: please report it with `twtrace doctor --json`"
         }
         Some(libc::ENOMEM) => "the kernel has no memory for maps or programs",
         _ => return None,
     };
     Some(text.to_owned())
+}
+
+/// A program or its type information was refused when it was loaded, which is the verifier's to do.
+fn is_by_verifier(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        matches!(cause.downcast_ref(), Some(ProgramError::LoadError { .. }))
+            || matches!(cause.downcast_ref(), Some(BtfError::LoadError { .. }))
+    })
 }
 
 /// The first errno in the chain of causes, positive.
@@ -131,7 +142,6 @@ mod tests {
 
     #[test]
     fn the_loaders_own_errors_are_seen_through() {
-        use aya::programs::ProgramError;
         let call = aya::sys::SyscallError {
             call: "bpf_raw_tracepoint_open",
             io_error: io::Error::from_raw_os_error(libc::EPERM),
@@ -144,8 +154,10 @@ mod tests {
 
     #[test]
     fn verifier_logs_are_flattened_and_clipped() {
-        let log = format!("Verifier output: {}", "0: R1=ctx()\n".repeat(10_000));
-        let error = anyhow::Error::new(io::Error::from_raw_os_error(libc::EACCES)).context(log);
+        let error = anyhow::Error::new(ProgramError::LoadError {
+            io_error: io::Error::from_raw_os_error(libc::EACCES),
+            verifier_log: aya_obj::VerifierLog::new("0: R1=ctx()\n".repeat(10_000)),
+        });
         let line = explain_in(&error, &situation());
         assert!(line.contains("report it") && !line.contains('\n'), "{line}");
         assert!(line.chars().count() <= MAX_CHARS + 1);

@@ -9,7 +9,7 @@ use anyhow::{Context as _, anyhow};
 use arrow_array::RecordBatch;
 use arrow_array::types::{UInt16Type, UInt32Type, UInt64Type};
 use std::net::IpAddr;
-use twtrace_core::input::{Holder, Input};
+use twtrace_core::input::{CensusState, Holder, Input};
 
 table! {
     /// One row for each process and kind of socket that a search found. Of a search that found nothing there is one row
@@ -29,7 +29,7 @@ table! {
         command: Words<String>,
         uid: Opt<UInt32Type>,
         netns: Opt<UInt32Type>,
-        state: Words<String>,
+        state: Words<&'static str>,
         local_addr: Words<IpAddr>,
         local_port: Opt<UInt16Type>,
         remote_addr: Words<IpAddr>,
@@ -47,15 +47,11 @@ impl Builder {
         self.local_port.push(owner.map(|owner| owner.local_port));
         self.remote_port.push(owner.map(|owner| owner.remote_port));
         self.sockets.push(owner.map_or(0, |owner| owner.sockets));
-        for (column, text) in [
-            (&mut self.command, owner.map(|owner| owner.command.as_str())),
-            (&mut self.state, owner.map(|owner| owner.state.as_str())),
-        ] {
-            match text {
-                Some(text) => column.push(text, |out| out.append_value(text)),
-                None => column.push_null(),
-            }
+        match owner.map(|owner| owner.command.as_str()) {
+            Some(command) => self.command.push(command, |out| out.append_value(command)),
+            None => self.command.push_null(),
         }
+        self.state.push_word(owner.map(|owner| owner.state.name()));
         for (column, address) in [
             (&mut self.local_addr, owner.map(|owner| owner.local_addr)),
             (&mut self.remote_addr, owner.map(|owner| owner.remote_addr)),
@@ -115,7 +111,7 @@ impl TableWriter for Writer {
 #[derive(Default)]
 pub(crate) struct Dictionary {
     command: Meanings<String>,
-    state: Meanings<String>,
+    state: Meanings<CensusState>,
     local_addr: Meanings<IpAddr>,
     remote_addr: Meanings<IpAddr>,
 }
@@ -124,7 +120,7 @@ pub(crate) struct Dictionary {
 pub(crate) struct Batch {
     rows: Rows,
     command: Meant<String>,
-    state: Meant<String>,
+    state: Meant<CensusState>,
     local_addr: Meant<IpAddr>,
     remote_addr: Meant<IpAddr>,
 }
@@ -138,7 +134,7 @@ impl crate::table::Batch for Batch {
         let address = |text: &str| text.parse().ok();
         Ok(Self {
             command: words.command.of(rows.command.take(), text),
-            state: words.state.of(rows.state.take(), text),
+            state: words.state.of(rows.state.take(), CensusState::of),
             local_addr: words.local_addr.of(rows.local_addr.take(), address),
             remote_addr: words.remote_addr.of(rows.remote_addr.take(), address),
             rows,
@@ -167,7 +163,7 @@ impl Batch {
             command: self.command.need(row)?.clone(),
             uid: rows.uid.get(row).context("a user is missing")?,
             netns: rows.netns.get(row).context("a namespace is missing")?,
-            state: self.state.need(row)?.clone(),
+            state: *self.state.need(row)?,
             local_addr: address(&self.local_addr)?,
             local_port: rows.local_port.get(row).context("a port is missing")?,
             remote_addr: address(&self.remote_addr)?,

@@ -218,12 +218,25 @@ prop_compose! {
     }
 }
 
+fn state() -> impl Strategy<Value = CensusState> {
+    prop::sample::select(
+        &[
+            CensusState::TimeWait,
+            CensusState::TimewaitFinWait2,
+            CensusState::Open,
+            CensusState::Listen,
+            CensusState::Established,
+            CensusState::CloseWait,
+            CensusState::FinWait2,
+            CensusState::Bound,
+        ][..],
+    )
+}
+
 prop_compose! {
     fn census_row()(
         cookie in prop_oneof![0..8_u64, number()], tuple in tuple(),
-        state in prop::sample::select(
-            &[CensusState::TimeWait, CensusState::TimewaitFinWait2, CensusState::Open, CensusState::Listen,
-              CensusState::Established, CensusState::CloseWait, CensusState::FinWait2, CensusState::Bound][..]),
+        state in state(),
         expires_ms in small(),
     ) -> CensusRow {
         CensusRow { cookie, tuple, state, expires_ms }
@@ -285,7 +298,7 @@ prop_compose! {
 prop_compose! {
     fn holder()(
         (tgid, start_ns, uid, netns) in (small(), number(), small(), small()),
-        (command, state) in (text(), prop_oneof![Just("established".to_owned()), text()]),
+        (command, state) in (text(), state()),
         (local_addr, local_port, remote_addr, remote_port) in (address(), any::<u16>(), address(), any::<u16>()),
         sockets in number(),
     ) -> Holder {

@@ -4,9 +4,8 @@ use crate::label;
 use crate::order;
 use std::collections::{BTreeMap, BTreeSet};
 use twtrace_core::compare::Figures;
-use twtrace_core::input::Comm;
-use twtrace_core::snapshot::Snapshot;
-use twtrace_core::snapshot::{Counts, DestRow, DestinationRow, GroupBy, GroupKey, Row};
+use twtrace_core::input::{Comm, Role};
+use twtrace_core::snapshot::{Counts, DestRow, DestinationRow, GroupBy, GroupKey, Row, Snapshot};
 
 /// Who or what. Its text is clean.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
@@ -16,11 +15,14 @@ pub(super) struct Key {
     pub(super) name: String,
     /// What tells it from others of that name: the executable of a command, the role of a destination.
     pub(super) detail: String,
+    /// Of a destination, the role of its connections. JSON has it in `detail`.
+    #[serde(skip)]
+    pub(super) role: Option<Role>,
 }
 
 impl Key {
     fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), detail: String::new() }
+        Self { name: name.into(), ..Self::default() }
     }
 }
 
@@ -129,7 +131,7 @@ fn destination(row: &DestinationRow, model: &Snapshot) -> Key {
     if ![0, summary.host.netns].contains(&key.netns) {
         detail = format!("{detail} in {}", namespace(key.netns, model).name);
     }
-    Key { name: label::destination(&row.key, row.folded), detail }
+    Key { name: label::destination(&row.key, row.folded), detail, role: Some(key.role) }
 }
 
 /// A namespace. Its number is another one after each restart; its name may be the same.

@@ -5,6 +5,7 @@ use super::{Diff, MOST, Side, share, signed};
 use crate::words;
 use crate::{recording, text};
 use twtrace_core::compare::{Change, Direction};
+use twtrace_core::input::Role;
 
 /// A recording shorter than this says little, in seconds.
 const SHORT: f64 = 10.0;
@@ -106,7 +107,7 @@ impl Side<'_> {
 /// A process, a destination, or both.
 fn named(who: &Who) -> String {
     let towards = who.destination.as_ref().map(|destination| {
-        let preposition = if destination.detail.starts_with("passive") { "on" } else { "to" };
+        let preposition = if destination.role == Some(Role::Passive) { "on" } else { "to" };
         format!("{preposition} {}", destination.name)
     });
     let process = who.process.as_ref().map_or("connections", |process| &process.name);

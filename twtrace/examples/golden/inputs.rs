@@ -411,7 +411,7 @@ fn census(second: u64, now_ns: u64) -> Vec<Input> {
 
 /// Pools, listeners and what somebody forgot to close. One search found not all, and one found nobody.
 fn holders(second: u64, now_ns: u64) -> Input {
-    let holder = |number: u32, command: &str, state: &str, kind: u64, sockets| {
+    let holder = |number: u32, command: &str, state, kind: u64, sockets| {
         let (key, tuple) = (owner(number).key, tuple(kind, 0));
         Holder {
             tgid: key.tgid,
@@ -419,7 +419,7 @@ fn holders(second: u64, now_ns: u64) -> Input {
             command: command.into(),
             uid: owner(number).uid,
             netns: tuple.netns,
-            state: state.into(),
+            state,
             local_addr: tuple.local_addr,
             local_port: 0,
             remote_addr: tuple.remote_addr,
@@ -428,10 +428,10 @@ fn holders(second: u64, now_ns: u64) -> Input {
         }
     };
     let nobody: IpAddr = [0; 4].into();
-    let listener = holder(0, "nginx", "listen", 1, 1);
+    let listener = holder(0, "nginx", CensusState::Listen, 1, 1);
     let rows = vec![
-        holder(1, "curl", "established", 0, 20 + second),
-        holder(3, "\u{1b}[2J\u{fffd}\u{fffd}(", "close_wait", 2, 7),
+        holder(1, "curl", CensusState::Established, 0, 20 + second),
+        holder(3, "\u{1b}[2J\u{fffd}\u{fffd}(", CensusState::CloseWait, 2, 7),
         Holder { local_port: 443, remote_addr: nobody, remote_port: 0, ..listener },
     ];
     let rows = if second == 80 { Vec::new() } else { rows };

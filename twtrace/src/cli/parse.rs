@@ -1,8 +1,9 @@
 //! Values of arguments. Each error says which form is valid.
 
-use chrono::{DateTime, NaiveTime, Timelike as _};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use ipnet::{IpNet, Ipv4Net};
+use jiff::Timestamp;
+use jiff::civil::Time;
 use std::net::IpAddr;
 use std::str::FromStr;
 use std::time::Duration;
@@ -138,15 +139,12 @@ impl FromStr for TimeSpec {
         if let Some(before) = text.strip_prefix('-') {
             return span(before).map(Self::BeforeEnd).map_err(|_| valid());
         }
-        let of_day = ["%H:%M:%S%.f", "%H:%M"].iter().find_map(|form| NaiveTime::parse_from_str(text, form).ok());
+        let of_day = ["%H:%M:%S%.f", "%H:%M"].iter().find_map(|form| Time::strptime(form, text).ok());
         if let Some(time) = of_day {
-            // A leap second has more nanoseconds than fit into one.
-            let seconds = u64::from(time.num_seconds_from_midnight());
-            return Ok(Self::OfDay(seconds * 1_000_000_000 + u64::from(time.nanosecond())));
+            let since_midnight = time.duration_since(Time::midnight()).as_nanos();
+            return u64::try_from(since_midnight).map(Self::OfDay).map_err(|_| valid());
         }
-        let time = DateTime::parse_from_rfc3339(text).map_err(|_| valid())?;
-        let seconds = i128::from(time.timestamp()) * 1_000_000_000;
-        Ok(Self::Wall(seconds + i128::from(time.timestamp_subsec_nanos())))
+        text.parse::<Timestamp>().map(|time| Self::Wall(time.as_nanosecond())).map_err(|_| valid())
     }
 }
 
@@ -185,10 +183,10 @@ impl FromStr for FailOn {
                 "critical" => Severity::Critical,
                 _ => {
                     let valid = || {
-                        let names: Vec<&str> = Rule::ALL.into_iter().map(Rule::name).collect();
+                        let names: Vec<&str> = Rule::ALL.iter().map(|rule| rule.name()).collect();
                         format!("expected any, warning, critical, or findings with commas: {}", names.join(", "))
                     };
-                    fail_on.rules.push(Rule::of(name).ok_or_else(valid)?);
+                    fail_on.rules.push(name.parse().map_err(|_| valid())?);
                     continue;
                 }
             };

@@ -7,7 +7,7 @@ use crate::cli::BudgetArgs;
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Write as _};
 use twtrace_core::input::KernelFacts;
-use twtrace_core::plan::report::{From, Inputs, Report, SCHEMA};
+use twtrace_core::plan::report::{From, Inputs, Name, Report, SCHEMA};
 use twtrace_core::plan::{Plan, remedies};
 use twtrace_probe::host;
 use twtrace_view::budget as view;
@@ -40,20 +40,20 @@ pub fn report(args: &BudgetArgs, kernel: Option<&KernelFacts>) -> Report {
         from.insert(name, origin);
     };
     if args.rate.is_some() {
-        note("rate_per_s", true, false);
+        note(Name::RatePerS, true, false);
     }
-    note("lifetime_seconds", args.lifetime.is_some(), false);
-    note("destinations", args.destinations.is_some(), false);
-    note("source_ips", args.source_ips.is_some(), false);
-    note("loopback", args.loopback, false);
-    note("bind_first", args.bind_first, false);
-    note("range", args.range.is_some(), kernel.is_some_and(|kernel| kernel.port_range != (0, 0)));
-    note("reserved", args.reserved.is_some(), kernel.is_some());
-    note("tw_reuse", args.tw_reuse.is_some(), kernel.is_some());
-    note("tw_reuse_delay_ms", false, kernel.is_some_and(|kernel| kernel.tw_reuse_delay_ms.is_some()));
-    note("timestamps", false, kernel.is_some_and(|kernel| kernel.timestamps.is_some()));
+    note(Name::LifetimeSeconds, args.lifetime.is_some(), false);
+    note(Name::Destinations, args.destinations.is_some(), false);
+    note(Name::SourceIps, args.source_ips.is_some(), false);
+    note(Name::Loopback, args.loopback, false);
+    note(Name::BindFirst, args.bind_first, false);
+    note(Name::Range, args.range.is_some(), kernel.is_some_and(|kernel| kernel.port_range != (0, 0)));
+    note(Name::Reserved, args.reserved.is_some(), kernel.is_some());
+    note(Name::TwReuse, args.tw_reuse.is_some(), kernel.is_some());
+    note(Name::TwReuseDelayMs, false, kernel.is_some_and(|kernel| kernel.tw_reuse_delay_ms.is_some()));
+    note(Name::Timestamps, false, kernel.is_some_and(|kernel| kernel.timestamps.is_some()));
     let limit = kernel.is_some_and(|kernel| kernel.max_tw_buckets > 0);
-    note("max_tw_buckets", args.max_tw_buckets.is_some(), limit);
+    note(Name::MaxTwBuckets, args.max_tw_buckets.is_some(), limit);
 
     let default = Plan::default();
     let host = kernel.map_or_else(|| default.clone(), Plan::of);

@@ -25,6 +25,7 @@ use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 use state::{Level, Outcome, Request, State, Tab, What};
+use strum::VariantArray as _;
 use twtrace_core::snapshot::{GroupBy, GroupKey, Snapshot};
 use twtrace_view::columns::Context;
 use twtrace_view::{label, text, words};
@@ -111,13 +112,8 @@ fn into(snapshot: &Snapshot, state: &State) -> Option<What> {
 /// The tabs, the way to the list on the screen, and what that says of itself.
 fn tabs(snapshot: &Snapshot, state: &State, title: &str) -> Line<'static> {
     let mut spans = Vec::new();
-    for (index, tab) in Tab::ALL.into_iter().enumerate() {
-        let name = match tab {
-            Tab::Processes => "processes",
-            Tab::Destinations => "destinations",
-            Tab::Sockets => "sockets",
-            Tab::Findings => "findings",
-        };
+    for (index, &tab) in Tab::VARIANTS.iter().enumerate() {
+        let name: &str = tab.into();
         let count = match snapshot.findings().len() {
             0 => String::new(),
             count if tab == Tab::Findings => format!(" ({count})"),

@@ -5,17 +5,13 @@ use crate::tui::deck::Deck;
 use crate::tui::state::{Outcome, State, Tab};
 use crate::tui::{self, style::Look};
 use crossterm::event::{Event, KeyEventKind};
-use crossterm::terminal::{
-    BeginSynchronizedUpdate, EndSynchronizedUpdate, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode,
-    enable_raw_mode,
-};
-use crossterm::{cursor, execute, queue};
+use crossterm::terminal::{BeginSynchronizedUpdate, EndSynchronizedUpdate, is_raw_mode_enabled};
+use crossterm::{execute, queue};
 use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
 use std::env;
-use std::io::{self, BufWriter, Stdout, Write as _};
+use std::io::{self, BufWriter, Stdout};
 use std::ops::ControlFlow;
-use std::panic;
 use std::sync::Arc;
 use twtrace_core::snapshot::Snapshot;
 
@@ -34,14 +30,11 @@ impl Screen {
     /// Takes the terminal and draws.
     pub(crate) fn open(args: &ViewArgs, deck: Option<Deck>, latest: Arc<Snapshot>) -> io::Result<Self> {
         let colour = !args.no_color && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        restore_on_panic();
-        enable_raw_mode()?;
-        // From here on an early return restores what was done so far.
-        let guard = TerminalGuard;
-        execute!(io::stdout(), EnterAlternateScreen, cursor::Hide)?;
-        // A whole frame in one write, or the terminal would show halves.
-        let terminal = Terminal::new(CrosstermBackend::new(BufWriter::with_capacity(64 * 1024, io::stdout())))?;
-        std::mem::forget(guard);
+        // Raw mode, the alternate screen, and a hook that leaves both before a panic says what it has to say.
+        ratatui::try_init().inspect_err(|_| leave())?;
+        // A whole frame in one write, or the terminal would show halves: that of `try_init` writes it in pieces.
+        let backend = CrosstermBackend::new(BufWriter::with_capacity(64 * 1024, io::stdout()));
+        let terminal = Terminal::new(backend).inspect_err(|_| leave())?;
         let mut state = State::new(args.by, args.sort, Look { colour });
         state.deck = deck;
         let mut screen = Self { terminal, state, latest, frozen: None, open: true };
@@ -98,8 +91,15 @@ impl Screen {
     }
 
     pub(crate) fn close(mut self) -> io::Result<()> {
+        self.restore()
+    }
+
+    fn restore(&mut self) -> io::Result<()> {
         self.open = false;
-        restore()
+        // A frame that an error cut short is still in the buffer, and must not be what comes last.
+        let ended =
+            execute!(self.terminal.backend_mut(), EndSynchronizedUpdate).and_then(|()| self.terminal.show_cursor());
+        ratatui::try_restore().and(ended)
     }
 }
 
@@ -107,32 +107,14 @@ impl Drop for Screen {
     fn drop(&mut self) {
         if self.open {
             // The error that brought us here is the one to tell.
-            let _ = restore();
+            let _ = self.restore();
         }
     }
 }
 
-/// Restores the terminal when dropped.
-struct TerminalGuard;
-
-impl Drop for TerminalGuard {
-    fn drop(&mut self) {
-        let _ = restore();
+/// Undoes what was done before opening the screen failed.
+fn leave() {
+    if is_raw_mode_enabled().unwrap_or(false) {
+        ratatui::restore();
     }
-}
-
-fn restore() -> io::Result<()> {
-    let raw = disable_raw_mode();
-    let mut out = io::stdout();
-    let left = execute!(out, EndSynchronizedUpdate, LeaveAlternateScreen, cursor::Show);
-    raw.and(left).and_then(|()| out.flush())
-}
-
-/// What a panic says is said on the terminal as it was.
-fn restore_on_panic() {
-    let hook = panic::take_hook();
-    panic::set_hook(Box::new(move |panic| {
-        let _ = restore();
-        hook(panic);
-    }));
 }

@@ -3,14 +3,16 @@
 use crate::tui::deck::Deck;
 use crate::tui::style::Look;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use strum::{IntoStaticStr, VariantArray};
 use twtrace_core::snapshot::{GROUPINGS, GroupBy, GroupKey};
 use twtrace_view::order::Sort;
 
 /// Longest filter, in characters.
 const MAX_FILTER: usize = 64;
 
-/// One of the views.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// One of the views, from left to right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "lowercase")]
 pub enum Tab {
     /// Who.
     Processes,
@@ -20,11 +22,6 @@ pub enum Tab {
     Sockets,
     /// What is wrong.
     Findings,
-}
-
-impl Tab {
-    /// All, from left to right.
-    pub const ALL: [Self; 4] = [Self::Processes, Self::Destinations, Self::Sockets, Self::Findings];
 }
 
 /// What a list shows.
@@ -68,8 +65,8 @@ impl Level {
     }
 }
 
-/// Order of the sockets tab.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Order of the sockets tab. Keys go through them as they stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, VariantArray)]
 pub enum SocketSort {
     /// Newest first.
     Newest,
@@ -81,11 +78,6 @@ pub enum SocketSort {
     Local,
     /// By the closer's command and PID.
     Closer,
-}
-
-impl SocketSort {
-    /// All, in the order in which keys go through them.
-    pub const ALL: [Self; 5] = [Self::Newest, Self::Left, Self::Remote, Self::Local, Self::Closer];
 }
 
 /// What a key asks of the caller.
@@ -120,7 +112,7 @@ pub struct State {
     /// Tab in front.
     pub tab: Tab,
     /// For each tab, the lists from its first to the one that was drilled to.
-    levels: [Vec<Level>; Tab::ALL.len()],
+    levels: [Vec<Level>; Tab::VARIANTS.len()],
     /// Grouping of the first tab.
     pub by: GroupBy,
     /// Order of the ledgers.
@@ -168,7 +160,7 @@ impl State {
     }
 
     fn tab_index(&self) -> usize {
-        Tab::ALL.iter().position(|tab| *tab == self.tab).unwrap_or(0)
+        Tab::VARIANTS.iter().position(|tab| *tab == self.tab).unwrap_or(0)
     }
 
     /// Lists of the tab in front, from its first to the one on the screen.
@@ -295,7 +287,7 @@ impl State {
             }
             KeyCode::Enter => return Request::Enter,
             KeyCode::Tab | KeyCode::Right => self.turn(1),
-            KeyCode::BackTab | KeyCode::Left => self.turn(Tab::ALL.len() - 1),
+            KeyCode::BackTab | KeyCode::Left => self.turn(Tab::VARIANTS.len() - 1),
             KeyCode::Char('1') => self.tab = Tab::Processes,
             KeyCode::Char('2') => self.tab = Tab::Destinations,
             KeyCode::Char('3') => self.tab = Tab::Sockets,
@@ -325,7 +317,7 @@ impl State {
     }
 
     fn turn(&mut self, by: usize) {
-        self.tab = Tab::ALL[(self.tab_index() + by) % Tab::ALL.len()];
+        self.tab = Tab::VARIANTS[(self.tab_index() + by) % Tab::VARIANTS.len()];
         self.shown.clear();
     }
 
@@ -343,7 +335,7 @@ impl State {
 
     fn sort(&mut self, by: isize) {
         if self.tab == Tab::Sockets {
-            self.socket_sort = neighbour(&SocketSort::ALL, self.socket_sort, by);
+            self.socket_sort = neighbour(SocketSort::VARIANTS, self.socket_sort, by);
         } else {
             self.sort = neighbour(&Sort::all(), self.sort, by);
         }

@@ -98,17 +98,17 @@ fn verdicts_are_one_sentence() {
 
 #[test]
 fn each_value_says_where_it_comes_from() {
-    let from = |arguments: &[&str], kernel: Option<&KernelFacts>, name: &str| asked(arguments, kernel).from[name];
+    let from = |arguments: &[&str], kernel: Option<&KernelFacts>, name| asked(arguments, kernel).from[&name];
     let host = host();
-    assert_eq!(from(&[], Some(&host), "range"), From::Host);
-    assert_eq!(from(&GIVEN, Some(&host), "range"), From::Given);
-    assert_eq!(from(&GIVEN, Some(&host), "max_tw_buckets"), From::Host);
-    assert_eq!(from(&[], Some(&host), "destinations"), From::Assumed);
+    assert_eq!(from(&[], Some(&host), Name::Range), From::Host);
+    assert_eq!(from(&GIVEN, Some(&host), Name::Range), From::Given);
+    assert_eq!(from(&GIVEN, Some(&host), Name::MaxTwBuckets), From::Host);
+    assert_eq!(from(&[], Some(&host), Name::Destinations), From::Assumed);
     // Neither /proc nor the command line.
     let report = asked(&[], None);
-    assert_eq!((report.from["range"], report.inputs.range), (From::Assumed, (32_768, 60_999)));
-    assert_eq!((report.from["max_tw_buckets"], report.inputs.max_tw_buckets), (From::Assumed, None));
-    assert!(!report.from.contains_key("rate_per_s"));
+    assert_eq!((report.from[&Name::Range], report.inputs.range), (From::Assumed, (32_768, 60_999)));
+    assert_eq!((report.from[&Name::MaxTwBuckets], report.inputs.max_tw_buckets), (From::Assumed, None));
+    assert!(!report.from.contains_key(&Name::RatePerS));
     assert!(written(&report).contains("assumed"));
 }
 

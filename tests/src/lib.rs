@@ -6,6 +6,7 @@ pub mod ports;
 pub mod record;
 pub mod require;
 pub mod scenes;
+pub mod schema;
 pub mod software;
 pub mod terminal;
 pub mod top;

@@ -7,6 +7,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
+use crate::schema;
 use crate::top::await_attached;
 use crate::tracer::{Place, program};
 
@@ -95,5 +96,8 @@ pub fn told(folder: &Path, line: &str) -> String {
 /// # Panics
 /// When it does not.
 pub fn told_json(folder: &Path, line: &str) -> Value {
-    serde_json::from_str(&told(folder, line)).expect("it writes JSON")
+    let json = serde_json::from_str(&told(folder, line)).expect("it writes JSON");
+    let form = if line.starts_with("diff ") { &schema::DIFF } else { &schema::REPORT };
+    schema::assert_fits(form, &json);
+    json
 }

@@ -11,6 +11,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::objects::Objects;
+use crate::schema;
 use crate::tracer::{Place, program};
 use crate::workload::Churned;
 
@@ -94,7 +95,9 @@ impl Top {
         }
         let last = last.expect("a last report");
         assert!(self.child.wait().expect("top can be waited for").success(), "top failed");
-        serde_json::from_str(&last).expect("a report is JSON")
+        let last = serde_json::from_str(&last).expect("a report is JSON");
+        schema::assert_fits(&schema::TOP, &last);
+        last
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use serde_json::Value;
+use twtrace_tests::schema;
 use twtrace_tests::top::{churn, quiet_place};
 use twtrace_tests::tracer::{Idle, Place, program};
 
@@ -54,6 +55,7 @@ fn the_trace_agrees_with_the_kernel_under_load() {
     let place = quiet_place();
     let (code, text) = audited(&place, &place, &["--json"]);
     let report: Value = serde_json::from_str(&text).unwrap();
+    schema::assert_fits(&schema::AUDIT, &report);
     println!("figures: {report}");
     check(&report["tier"], code, &report);
     assert_eq!(code, Some(if report["agrees"] == true { 0 } else { 1 }));
@@ -66,6 +68,7 @@ fn other_namespaces_are_audited_as_well() {
     let idle = Idle::new(&place);
     let (code, text) = audited(&home, &place, &["--json"]);
     let report: Value = serde_json::from_str(&text).unwrap();
+    schema::assert_fits(&schema::AUDIT, &report);
     println!("figures: {report}");
     assert!(report["lines"].as_array().unwrap().iter().all(|line| line["kernel"] == 0), "nothing happened here");
     let other = report["namespaces"].as_array().unwrap().iter().find(|other| other["netns"] == place.netns()).unwrap();

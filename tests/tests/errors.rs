@@ -8,6 +8,7 @@ use std::process::{Command, Output, Stdio};
 
 use nix::unistd::User;
 use serde_json::Value;
+use twtrace_tests::schema;
 use twtrace_tests::tracer::program;
 
 fn twtrace(arguments: &[&str]) -> Command {
@@ -170,6 +171,7 @@ fn status(report: &Value, name: &str) -> String {
 fn doctor_agrees_with_top() {
     let output = twtrace(&["doctor", "--json"]).output().unwrap();
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    schema::assert_fits(&schema::DOCTOR, &report);
     assert_eq!(output.status.code(), Some(0), "{report:#}");
     for name in ["capabilities", "btf", "census"] {
         assert_eq!(status(&report, name), "ok", "{report:#}");
@@ -186,11 +188,13 @@ fn doctor_agrees_with_top() {
 fn doctor_fails_where_top_would() {
     let output = nobody(&["doctor", "--json"]);
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    schema::assert_fits(&schema::DOCTOR, &report);
     assert_eq!(output.status.code(), Some(1), "{report:#}");
     assert_ne!(status(&report, "capabilities"), "ok");
 
     let output = behind(HIDE_BTF, &["doctor", "--json"]);
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    schema::assert_fits(&schema::DOCTOR, &report);
     assert_eq!((output.status.code(), status(&report, "btf").as_str()), (Some(0), "degraded"), "{report:#}");
 
     let output = behind(HIDE_BOTH, &["doctor", "--json"]);

@@ -53,7 +53,7 @@ fn covers(report: &Value, netns: u64, sockets: u64) -> bool {
 fn ports(report: &Value, netns: u64) -> Vec<u64> {
     let rows = report["destinations"].as_array().unwrap().iter();
     let active = rows.filter(|row| row["netns"] == netns && row["role"] == "active");
-    active.map(|row| number(row, "/ports_total")).collect()
+    active.map(|row| number(row, "/ports/total")).collect()
 }
 
 fn live(report: &Value, netns: u64) -> u64 {

@@ -74,7 +74,7 @@ fn sixty_thousand_sockets_of_twenty_processes_to_sixty_four_destinations() {
     let mut seen: BTreeMap<String, u64> = BTreeMap::new();
     for row in destinations.iter().filter(|row| row["role"] == "active") {
         assert_eq!(row["port"], 9000);
-        assert_eq!(row["ports_used"], row["time_wait_live"], "no connection is open: {row}");
+        assert_eq!(row["ports"]["used"], row["time_wait_live"], "no connection is open: {row}");
         *seen.entry(row["remote_addr"].as_str().unwrap().to_owned()).or_default() +=
             row["time_wait_created"].as_u64().unwrap();
     }

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
+use twtrace_tests::schema;
 use twtrace_tests::top::{await_attached, churn, interrupt, quiet_place, sockstat_tw};
 use twtrace_tests::tracer::{Place, program};
 use twtrace_tests::workload::Churned;
@@ -45,6 +46,7 @@ fn every_timewait_socket_is_listed_with_its_owners() {
     let place = quiet_place();
     let (output, churned) = listed(&place, &["--json"]);
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    schema::assert_fits(&schema::SOCKETS, &report);
     let netns = &report["host"]["netns"];
     let here = || report["sockets"].as_array().unwrap().iter().filter(|socket| socket["netns"] == *netns);
     let ends = |socket: &Value| {

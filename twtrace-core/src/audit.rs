@@ -11,10 +11,15 @@ const CLOSE_BY_NS: u64 = 1_000_000;
 /// so many events in one millisecond would be told as a disagreement.
 const REMEMBERED: usize = 65_536;
 
-/// The whole answer. The field names are the JSON form's.
+/// Version of the JSON form.
+pub const SCHEMA: u32 = 1;
+
+/// What `twtrace doctor --audit --json` writes.
 #[derive(Clone, Debug, serde::Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Report {
-    /// Layout of this object.
+    /// Version of this form.
+    #[cfg_attr(feature = "schema", schemars(extend("const" = SCHEMA)))]
     pub schema: u32,
     /// Tier in force.
     pub tier: Tier,
@@ -38,6 +43,7 @@ impl Report {
 
 /// Another network namespace.
 #[derive(Clone, Debug, serde::Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Other {
     /// Inode number.
     pub netns: u32,
@@ -68,6 +74,7 @@ pub struct Reading {
 
 /// One comparison.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Line {
     /// What is compared.
     pub name: &'static str,
@@ -85,6 +92,7 @@ pub struct Line {
 
 /// What came out.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Verdict {
     /// Comparisons.
     pub lines: Vec<Line>,

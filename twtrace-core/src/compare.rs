@@ -34,6 +34,7 @@ impl Figures {
 
 /// The same for each second.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Rates {
     /// Timewait sockets made per second.
     pub made_per_s: f64,
@@ -175,6 +176,7 @@ impl Lengths {
 
 /// Which way something went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Direction {
     /// More than before.

@@ -10,6 +10,7 @@ pub const SCHEMA: u32 = 1;
 
 /// What a check came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, strum::IntoStaticStr)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 #[strum(serialize_all = "lowercase")]
 pub enum Status {
@@ -25,6 +26,7 @@ pub enum Status {
 
 /// One check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Check {
     /// Stable name.
     pub id: &'static str,
@@ -40,17 +42,20 @@ pub struct Check {
 
 /// A sysctl and what its value means for TIME_WAIT.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Sysctl {
     /// As the kernel writes it; `None` when this kernel does not have it.
     pub value: Option<String>,
-    /// In words.
+    /// What that means, in words.
     pub meaning: String,
 }
 
-/// The whole answer. The field names are the JSON form's.
+/// What `twtrace doctor --json` writes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Report {
-    /// [`SCHEMA`].
+    /// Version of this form.
+    #[cfg_attr(feature = "schema", schemars(extend("const" = SCHEMA)))]
     pub schema: u32,
     /// Kernel release.
     pub kernel: String,
@@ -72,6 +77,7 @@ pub struct Report {
 
 /// What the kernel made of a program.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ProgramSize {
     /// Name in the eBPF object.
     pub name: String,

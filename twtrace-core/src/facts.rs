@@ -6,6 +6,7 @@ macro_rules! define {
     (kernel { $($(#[$doc:meta])* $name:ident,)* } user { $($(#[$user_doc:meta])* $user:ident,)* }) => {
         /// What was counted since the programs were attached. Totals, never differences.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+        #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
         pub struct KernelCounters {
             $($(#[$doc])* pub $name: u64,)*
             $($(#[$user_doc])* pub $user: u64,)*
@@ -57,8 +58,9 @@ pub struct HostFacts {
     pub netns: u32,
 }
 
-/// How good the trace can be on this kernel (DESIGN: tiers).
+/// How good the trace can be on this kernel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Tier {
     /// Every creation and end of a timewait socket is seen.
@@ -72,6 +74,7 @@ pub enum Tier {
 
 /// One kernel hook and what became of it.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Hook {
     /// Name of the kernel's hook, such as `inet_sock_set_state`.
     pub name: String,

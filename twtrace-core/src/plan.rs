@@ -87,6 +87,7 @@ impl Default for Plan {
 
 /// What a plan comes to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Outcome {
     /// Connections opened per second.
     pub connections_per_s: f64,

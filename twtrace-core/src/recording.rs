@@ -56,6 +56,7 @@ impl Info {
 
 /// A part of a recording that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Loss {
     /// File name inside the recording.
     pub file: String,

@@ -27,6 +27,7 @@ pub struct Waiting {
 
 /// How a socket's fate or owner is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Known {
     /// Seen.
@@ -108,6 +109,7 @@ pub struct Totals {
 
 /// Ends of timewait sockets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Ends {
     /// The timer ran out.
     pub expired: u64,

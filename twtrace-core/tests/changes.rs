@@ -179,7 +179,7 @@ fn what_is_as_it_was_is_told_once() {
     let mut first = rows(1..1000, 60_000);
     changes.keep(&mut first);
     assert_eq!(first.len(), 999);
-    assert_eq!(changes.end(START, true), []);
+    assert_eq!(changes.end(START, true), [0_u64; 0]);
     assert!(!changes.begin(NETNS, START + SECOND));
     let mut second = rows(10..1010, 59_004);
     changes.keep(&mut second);
@@ -190,7 +190,7 @@ fn what_is_as_it_was_is_told_once() {
     let mut third = rows(10..12, 60_000);
     changes.keep(&mut third);
     assert_eq!(third.len(), 2);
-    assert_eq!(changes.end(START + 9 * SECOND, false), [], "what an interrupted one lacks may be there");
+    assert_eq!(changes.end(START + 9 * SECOND, false), [0_u64; 0], "what an interrupted one lacks may be there");
     assert!(changes.begin(NETNS, START + 99 * SECOND), "too long ago");
 }
 
@@ -215,7 +215,7 @@ fn past_the_bound_a_namespace_is_told_whole() {
         let mut rows = rows(1..21, 60_000);
         changes.keep(&mut rows);
         assert_eq!(rows.len(), 20);
-        assert_eq!(changes.end(START + second * SECOND, true), []);
+        assert_eq!(changes.end(START + second * SECOND, true), [0_u64; 0]);
     }
     changes.forget(NETNS);
     changes.begin(7, START);

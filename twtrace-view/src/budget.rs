@@ -263,7 +263,44 @@ fn wrap(head: &str, said: &str, out: &mut dyn Write) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
     use super::*;
+    use crate::schema::assert_fits;
+    use twtrace_core::plan::report::{Name, SCHEMA};
+    use twtrace_core::plan::{Plan, remedies};
+
+    #[test]
+    fn an_answer_is_as_its_schema_has_it() {
+        for rate in [None, Some(1000.0)] {
+            let plan = Plan { rate_per_s: rate.unwrap_or_default(), ..Plan::default() };
+            let report = Report {
+                schema: SCHEMA,
+                verdict: "Ports run out.".to_owned(),
+                inputs: Inputs {
+                    rate_per_s: rate,
+                    lifetime_seconds: 0.0,
+                    destinations: 1,
+                    source_ips: 1,
+                    range: (32_768, 60_999),
+                    reserved: String::new(),
+                    ports_reserved: 0,
+                    tw_reuse: 2,
+                    tw_reuse_delay_ms: None,
+                    timestamps: true,
+                    loopback: false,
+                    bind_first: false,
+                    max_tw_buckets: Some(131_072),
+                },
+                from: [(Name::Range, From::Given), (Name::TwReuse, From::Host), (Name::Reserved, From::Assumed)].into(),
+                outcome: plan.outcome(),
+                remedies: remedies(&plan),
+            };
+            let mut text = Vec::new();
+            write_json(&report, &mut text).unwrap();
+            assert_fits("budget", &serde_json::from_slice(&text).unwrap());
+        }
+    }
 
     #[test]
     fn numbers_are_never_more_than_they_are() {

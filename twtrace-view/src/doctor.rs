@@ -47,6 +47,12 @@ pub fn write_text(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "\n{}", printable(&report.verdict))
 }
 
+/// The report of an audit as JSON, one object and a line's end.
+pub fn write_audit_json(report: &Audited, out: &mut dyn Write) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut *out, report)?;
+    writeln!(out)
+}
+
 /// The report of an audit as aligned text.
 pub fn write_audit(report: &Audited, out: &mut dyn Write) -> io::Result<()> {
     let Audited { tier, netns, seconds, verdict, namespaces, .. } = report;
@@ -107,8 +113,9 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
     use super::*;
+    use crate::schema::assert_fits;
     use std::collections::BTreeMap;
-    use twtrace_core::doctor::{Check, SCHEMA, Status, Sysctl};
+    use twtrace_core::doctor::{Check, ProgramSize, SCHEMA, Status, Sysctl};
     use twtrace_core::input::Hook;
 
     fn report() -> Report {
@@ -128,7 +135,12 @@ mod tests {
                     fix: Some("mount it".to_owned()),
                 },
             ],
-            programs: Vec::new(),
+            programs: vec![ProgramSize {
+                name: "a".to_owned(),
+                verified_instructions: Some(900),
+                translated_bytes: None,
+                jited_bytes: 1000,
+            }],
             hooks: vec![
                 Hook { name: "a".to_owned(), kind: "tp_btf".to_owned(), attached: true, reason: None },
                 Hook {
@@ -177,6 +189,7 @@ top works here, tier cookie, with limits: tracefs
         let mut text = Vec::new();
         write_json(&report(), &mut text).unwrap();
         let json: serde_json::Value = serde_json::from_slice(&text).unwrap();
+        assert_fits("doctor", &json);
         assert_eq!(json["schema"], 1);
         assert_eq!(json["works"], true);
         assert_eq!(json["tier"], "cookie");
@@ -188,6 +201,30 @@ top works here, tier cookie, with limits: tracefs
         assert_eq!(json["hooks"][1]["reason"], "tracefs\nnot found");
         assert_eq!(json["sysctls"]["net.x"]["meaning"], "nothing");
         assert_eq!(json["sysctls"]["net.xyz"]["value"], serde_json::Value::Null);
+    }
+
+    #[test]
+    fn an_audit_is_as_its_schema_has_it() {
+        let line = |traced| Line {
+            name: "made",
+            counter: "TW + TWKilled",
+            kernel: -1,
+            traced,
+            slack: 2,
+            agrees: traced.is_none(),
+        };
+        let verdict = |traced| Verdict { lines: vec![line(traced)], lost: 0, agrees: traced.is_none() };
+        let report = Audited {
+            schema: twtrace_core::audit::SCHEMA,
+            tier: Tier::Exact,
+            netns: 1,
+            seconds: 1.5,
+            verdict: verdict(None),
+            namespaces: vec![Other { netns: 2, name: "a".to_owned(), verdict: verdict(Some(1)) }],
+        };
+        let mut text = Vec::new();
+        write_audit_json(&report, &mut text).unwrap();
+        assert_fits("audit", &serde_json::from_slice(&text).unwrap());
     }
 
     #[test]

@@ -34,21 +34,37 @@ pub struct Options {
     pub limit: Option<usize>,
 }
 
+/// What `twtrace top --json` and `twtrace replay --once --json` write.
 #[derive(Serialize)]
-struct Report<'a> {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Report<'a> {
+    /// Version of this form.
+    #[cfg_attr(test, schemars(extend("const" = SCHEMA)))]
     schema: u32,
+    /// Where it was traced.
     host: Host<'a>,
+    /// Which time it is of.
     window: Window,
+    /// How it was traced.
     tracing: Tracing<'a>,
+    /// Figures and sysctls of the tracer's own network namespace.
     kernel: Kernel<'a>,
+    /// Each network namespace that was found.
     namespaces: Vec<NamespaceJson<'a>>,
+    /// What the censuses of all network namespaces came to.
     coverage: Coverage,
+    /// All rows together, those that are not written included.
     totals: Totals<'a>,
+    /// Processes; those that did one thing and ended are one row for each script, unless each was asked for.
     processes: Vec<RowJson<'a>>,
+    /// How many rows there are, those that are not written included.
     processes_total: usize,
+    /// Rows of another grouping, where one was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     groups: Option<Groups<RowJson<'a>>>,
+    /// Where connections went, and which services of this host took them.
     destinations: Vec<DestinationJson<'a>>,
+    /// How many destinations there are, those that are not written included.
     destinations_total: usize,
     /// Calls that failed for want of an address or a port, the most first.
     failures: Vec<FailureJson>,
@@ -56,57 +72,93 @@ struct Report<'a> {
     findings: Vec<FindingJson<'a>>,
 }
 
+/// A host.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(super) struct Host<'a> {
+    /// Its name.
     hostname: &'a str,
+    /// Kernel release.
     kernel: &'a str,
+    /// `/proc/sys/kernel/random/boot_id`.
     boot_id: &'a str,
+    /// Inode number of the tracer's own network namespace.
     netns: u32,
 }
 
+/// A time.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(super) struct Window {
+    /// Its begin, RFC 3339.
     start: String,
+    /// Its end, RFC 3339.
     end: String,
+    /// Its length.
     seconds: f64,
 }
 
+/// How it was traced.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(super) struct Tracing<'a> {
+    /// Tier in force.
     tier: Tier,
+    /// Each hook of the kernel and what became of it.
     hooks: &'a [twtrace_core::input::Hook],
     /// Sockets are told apart by namespace and tuple, for want of cookies.
     by_tuple: bool,
     /// There is no BTF: namespaces, errors and flags of sockets are not seen.
     no_btf: bool,
+    /// Records that the kernel side wrote.
     events: u64,
+    /// What was lost.
     lost: Lost,
+    /// What the tracer counted of itself.
     kernel_counters: &'a KernelCounters,
 }
 
+/// What was lost: events by the reason for it.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Lost {
+    /// Records that the full ring buffer refused.
     ring_full: u64,
+    /// Connections that found no room in the map of sockets.
     map_full: u64,
+    /// Transitions that the kernel kept from the programs.
     recursion: u64,
+    /// Connections whose end was never seen.
     stale: u64,
+    /// Records that could not be read.
     undecodable: u64,
 }
 
+/// Figures and sysctls of a network namespace.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(super) struct Kernel<'a> {
+    /// Timewait sockets of both substates (`tw` of `/proc/net/sockstat`).
     time_wait: u64,
+    /// `TCPTimeWaitOverflow` since boot.
     time_wait_overflow: u64,
+    /// `net.ipv4.tcp_max_tw_buckets`.
     max_tw_buckets: u64,
+    /// `net.ipv4.tcp_tw_reuse`.
     tw_reuse: u8,
+    /// `net.ipv4.ip_local_port_range`, both inclusive.
     port_range: [u16; 2],
+    /// `net.ipv4.ip_local_reserved_ports` as it is written.
     reserved_ports: &'a str,
+    /// How many ports of the range these are.
     reserved_in_range: u32,
 }
 
 /// A network namespace.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(super) struct NamespaceJson<'a> {
+    /// Inode number.
     netns: u32,
     /// `ip netns` name, else container, else PID; null when nobody has told.
     name: Option<&'a str>,
@@ -116,30 +168,44 @@ pub(super) struct NamespaceJson<'a> {
     refused: Option<&'a str>,
     /// Null when its figures were not read.
     kernel: Option<Kernel<'a>>,
+    /// What its census came to.
     coverage: Coverage,
 }
 
 /// What a census came to: of one network namespace, or of all.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(super) struct Coverage {
+    /// Timewait sockets in the census.
     census: u64,
+    /// Of these, those with an owner.
     attributed: u64,
+    /// Of these, those that are older than the trace.
     before_start: u64,
+    /// Of these, neither.
     unattributed: u64,
+    /// Share attributed of those made since the start; 1 when there are none.
     ratio: f64,
+    /// Everything was in the census.
     complete: bool,
     /// Seconds since the census was taken; null before the first.
     census_age_s: Option<f64>,
 }
 
+/// All rows together.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(super) struct Totals<'a> {
     #[serde(flatten)]
     counts: rows::CountsJson<'a>,
+    /// Connections that have ended, before filters.
     connections: u64,
+    /// How many connections ended in which way, before filters.
     outcomes: &'a BTreeMap<&'static str, u64>,
+    /// What the census, or a reset that was seen late, put right, by kind.
     corrections: &'a BTreeMap<&'static str, u64>,
     /// `census`: a census vouches for the numbers of live sockets; `inferred`: time has passed since.
+    #[cfg_attr(test, schemars(extend("enum" = ["census", "inferred"])))]
     live_known: &'static str,
     /// Made, but too many are alive to follow these.
     time_wait_untracked: u64,
@@ -147,10 +213,16 @@ pub(super) struct Totals<'a> {
     ends: Option<Ends>,
 }
 
+/// Rows of a grouping.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "GroupsOf{R}"))]
 pub(super) struct Groups<R> {
+    /// What they are grouped by.
+    #[cfg_attr(test, schemars(extend("enum" = crate::schema::groupings())))]
     pub(super) by: &'static str,
+    /// How many rows there are, those that are not written included.
     pub(super) total: usize,
+    /// The rows.
     pub(super) rows: Vec<R>,
 }
 

@@ -17,6 +17,8 @@ pub mod order;
 pub mod ports;
 pub mod recording;
 pub mod report;
+#[cfg(test)]
+mod schema;
 pub mod sockets;
 pub mod table;
 pub mod text;

@@ -101,43 +101,75 @@ pub fn summary(model: &Snapshot) -> String {
     format!("{live} timewait sockets; {}; {}", words::coverage(summary), words::losses(&summary.counters))
 }
 
+/// What `twtrace sockets --json` writes.
 #[derive(Serialize)]
-struct Report<'a> {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Report<'a> {
+    /// Version of this form.
+    #[cfg_attr(test, schemars(extend("const" = SCHEMA)))]
     schema: u32,
+    /// Where it was traced.
     host: json::Host<'a>,
+    /// Which time was traced.
     window: json::Window,
+    /// How it was traced.
     tracing: json::Tracing<'a>,
+    /// What the censuses of all network namespaces came to.
     coverage: json::Coverage,
+    /// The live timewait sockets.
     sockets: Vec<SocketJson<'a>>,
+    /// How many there are, those that are not written included.
     sockets_total: usize,
 }
 
+/// A timewait socket.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct SocketJson<'a> {
+    /// Its substate.
+    #[cfg_attr(test, schemars(extend("enum" = ["time_wait", "fin_wait2"])))]
     state: &'static str,
+    /// Time until its timer ends it, in milliseconds.
     expires_in_ms: u64,
-    /// Null for those older than the trace.
+    /// How long it has been there, in milliseconds; null for those older than the trace.
     age_ms: Option<u64>,
+    /// Network namespace, by inode number; null when it is not known.
     netns: Option<u32>,
+    /// What that is called; null when nobody has told.
     netns_name: Option<&'a str>,
+    /// Who began the connection.
     role: Role,
+    /// Address on this host.
     local_addr: IpAddr,
+    /// Port on this host.
     local_port: u16,
+    /// Address of the peer.
     remote_addr: IpAddr,
+    /// Port of the peer.
     remote_port: u16,
+    /// Who closed it here; null when that is not known.
     closer: Option<OwnerJson>,
+    /// Who opened or accepted it here; null when that is not known.
     opener: Option<OwnerJson>,
+    /// How its fate is known.
     known: Known,
+    /// It is older than the trace.
     before_start: bool,
-    /// As in `ss -e`.
+    /// Cookie of the socket, as in `ss -e`.
     sk: String,
 }
 
+/// A process.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct OwnerJson {
+    /// Process id in the initial PID namespace.
     pid: u32,
+    /// Nanoseconds since boot at which it started.
     start_ns: u64,
+    /// Name of the process.
     command: String,
+    /// User id.
     uid: u32,
 }
 
@@ -191,6 +223,7 @@ mod tests {
 
     use super::*;
     use crate::fixture;
+    use crate::schema::assert_fits;
     use serde_json::Value;
 
     fn text(limit: Option<usize>) -> String {
@@ -226,6 +259,7 @@ mod tests {
         let mut out = Vec::new();
         write_json(&fixture::snapshot(), Some(2), &mut out).unwrap();
         let report: Value = serde_json::from_slice(&out).unwrap();
+        assert_fits("sockets", &report);
         assert_eq!((&report["schema"], report["sockets"].as_array().unwrap().len()), (&1.into(), 2));
         assert!(report["sockets_total"].as_u64().unwrap() > 200);
         let socket = &report["sockets"][0];

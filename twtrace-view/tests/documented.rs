@@ -12,6 +12,7 @@ const HEAD: &str = "\
 
 What `top`, `replay` and `report` say of each process, group and destination, by the names that JSON and CSV
 have. `UPDATE_DOCS=1 cargo test -p twtrace-view --test documented` writes this page from `twtrace-core/src/counts.rs`.
+What else is in JSON is in the schemas in [json](json), one for each command.
 
 | name | JSON | CSV | meaning |
 | --- | --- | --- | --- |

@@ -4,6 +4,7 @@
 
 #[path = "../../twtrace-recording/tests/common/mod.rs"]
 mod common;
+mod schema;
 
 use assert_cmd::Command;
 use common::churn::Churn;
@@ -38,7 +39,7 @@ fn said(folder: &TempDir, arguments: &[&str], code: i32) -> (String, String) {
 }
 
 fn json(folder: &TempDir, arguments: &[&str]) -> serde_json::Value {
-    serde_json::from_str(&said(folder, &[arguments, &["--format", "json"]].concat(), 0).0).unwrap()
+    schema::read(arguments[0], &said(folder, &[arguments, &["--format", "json"]].concat(), 0).0)
 }
 
 #[test]

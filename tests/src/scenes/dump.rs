@@ -72,14 +72,12 @@ fn report_of(report: &Value, text: &mut String) {
     }
     let here = |row: &&Value| row["netns"] == report["host"]["netns"];
     for row in report["destinations"].as_array().into_iter().flatten().filter(here) {
-        let ports = row.get("ports").unwrap_or(&row["ports_used"]);
         let _ = writeln!(
             text,
-            "    towards {}: {} established {} ports {ports} of {} exhaustion in {}",
+            "    towards {}: {} ports {} exhaustion in {}",
             place(row),
             counts(row),
-            row["established"],
-            row["ports_total"],
+            row["ports"],
             row["seconds_to_exhaustion"]
         );
     }

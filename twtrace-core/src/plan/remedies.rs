@@ -10,6 +10,7 @@ pub const WIDE_RANGE: (u16, u16) = (1024, 65_535);
 
 /// A change, and what comes of it.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Remedy {
     /// Stable name: `pool-connections`, `keep-alive`, `let-peer-close`, `bind-address-no-port`, `tcp-tw-reuse`,
     /// `wider-port-range`, `more-source-addresses`, `more-destinations`, `bucket-limit`.

@@ -9,6 +9,7 @@ pub const SCHEMA: u32 = 1;
 
 /// Where a value comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum From {
     /// The command line.
@@ -22,6 +23,7 @@ pub enum From {
 /// One of [`Inputs`], under the name of its field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[allow(missing_docs, reason = "the fields say what they are")]
 pub enum Name {
     BindFirst,
@@ -38,8 +40,9 @@ pub enum Name {
     TwReuseDelayMs,
 }
 
-/// What was reckoned with. The field names are the JSON form's.
+/// What was reckoned with.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Inputs {
     /// Connections per second; `None` when only what is sustainable was asked for.
     pub rate_per_s: Option<f64>,
@@ -69,21 +72,12 @@ pub struct Inputs {
     pub max_tw_buckets: Option<u64>,
 }
 
-/// The whole answer. The field names are the JSON form's.
-///
-/// ```json
-/// {"schema":1,"verdict":"Ports run out after 28.2s: ...",
-///  "inputs":{"rate_per_s":1000.0,"lifetime_seconds":0.0,"destinations":1,"source_ips":1,"range":[32768,60999],
-///            "reserved":"","ports_reserved":0,"tw_reuse":0,"tw_reuse_delay_ms":null,"timestamps":true,
-///            "loopback":false,"bind_first":false,"max_tw_buckets":131072},
-///  "from":{"range":"given|host|assumed", ...one for each input; a rate that is not given has none...},
-///  "outcome":{...the fields of Outcome...},
-///  "remedies":[{"id":"pool-connections","text":"...","command":"...","risk":"...","without_effect":null|"why",
-///               "outcome":{...}}, ...]}
-/// ```
+/// What `twtrace budget --json` writes.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Report {
-    /// [`SCHEMA`].
+    /// Version of this form.
+    #[cfg_attr(feature = "schema", schemars(extend("const" = SCHEMA)))]
     pub schema: u32,
     /// The answer in one sentence.
     pub verdict: String,

@@ -10,51 +10,84 @@ use std::io::{self, Write};
 use twtrace_core::compare::{Change, Direction, Rates};
 use twtrace_core::recording::Loss;
 
+/// What `twtrace diff --format json` writes.
 #[derive(Serialize)]
-struct DiffJson<'a> {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct DiffJson<'a> {
+    /// Version of this form.
+    #[cfg_attr(test, schemars(extend("const" = top::SCHEMA)))]
     schema: u32,
+    /// What the comparison comes to.
     verdict: VerdictJson<'a>,
     /// Why the verdict may be wrong.
     reservations: Vec<String>,
+    /// The earlier recording.
     before: SideJson<'a>,
+    /// The later recording.
     after: SideJson<'a>,
+    /// Everything together.
     totals: ChangeJson<'a, ()>,
+    /// What `rows` are grouped by.
+    #[cfg_attr(test, schemars(extend("enum" = crate::schema::groupings())))]
     by: &'static str,
+    /// What changed, the most first.
     rows: Vec<ChangeJson<'a, Key>>,
+    /// How many rows there are, those that are not written included.
     rows_total: usize,
+    /// The same by destination.
     destinations: Vec<ChangeJson<'a, Key>>,
+    /// How many destinations there are, those that are not written included.
     destinations_total: usize,
 }
 
+/// What a comparison comes to.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct VerdictJson<'a> {
+    /// In one sentence.
     sentence: String,
+    /// Which way TIME_WAIT sockets created per second went.
     direction: Direction,
     /// Who changed most the same way: a process, a destination, or a process with a destination; null when nothing
     /// changed.
     main: Option<ChangeJson<'a, Who>>,
     /// Its share in the change.
     main_share: f64,
+    /// Which way all others went together.
     rest: Direction,
+    /// By how much, in TIME_WAIT sockets created per second.
     rest_per_s: f64,
 }
 
+/// One of two recordings.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct SideJson<'a> {
+    /// Its path.
     recording: Cow<'a, str>,
+    /// Its identity, which stays when it is moved.
     id: &'a str,
+    /// Where it was recorded.
     host: top::Host<'a>,
+    /// Which time is compared.
     window: top::Window,
+    /// How it was traced.
     tracing: top::Tracing<'a>,
+    /// It was ended as it should be.
     finished: bool,
+    /// What could not be read.
     losses: &'a [Loss],
 }
 
+/// How something changed.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "ChangeOf_{K}"))]
 struct ChangeJson<'a, K> {
     #[serde(flatten)]
     key: &'a K,
+    /// What it was.
     before: Rates,
+    /// What it is.
     after: Rates,
     /// Difference in timewait sockets made per second.
     change_per_s: f64,

@@ -9,6 +9,7 @@ use twtrace_core::snapshot::{Counts, DestRow, DestinationRow, GroupBy, GroupKey,
 
 /// Who or what. Its text is clean.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(super) struct Key {
     /// What it is called.
     pub(super) name: String,
@@ -27,8 +28,11 @@ impl Key {
 
 /// A process and where it connects to, or one of both whatever the other.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(super) struct Who {
+    /// The process; null for whichever.
     pub(super) process: Option<Key>,
+    /// The destination; null for whichever.
     pub(super) destination: Option<Key>,
 }
 

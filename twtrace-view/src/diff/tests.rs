@@ -3,7 +3,9 @@
 use super::*;
 use crate::report::fixture;
 use crate::report::tests::without_code;
+use crate::schema::assert_fits;
 use crate::text::is_plain;
+use serde_json::Value;
 use twtrace_core::input::{Input, Tier};
 use twtrace_core::recording::Info;
 use twtrace_core::snapshot::Snapshot;
@@ -32,6 +34,12 @@ fn written(write: impl FnOnce(&mut Vec<u8>) -> std::io::Result<()>) -> String {
     text
 }
 
+fn parsed(json: &str) -> Value {
+    let json = serde_json::from_str(json).unwrap();
+    assert_fits("diff", &json);
+    json
+}
+
 fn sentence(before: (&Snapshot, Info), after: (&Snapshot, Info)) -> String {
     let mut sentence = String::new();
     with_diff(before, after, GroupBy::Process, |diff| sentence = diff.sentence());
@@ -46,7 +54,7 @@ fn a_fix_is_seen() {
         insta::assert_snapshot!("text", written(|out| text::write(diff, out)));
         insta::assert_snapshot!("markdown", written(|out| markdown::write(diff, out)));
         let json = written(|out| json::write(diff, out));
-        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+        let json = parsed(&json);
         assert_eq!((&json["verdict"]["direction"], &json["verdict"]["rest"]), (&"fell".into(), &"fell".into()));
         let main = &json["verdict"]["main"];
         assert_eq!(
@@ -175,7 +183,7 @@ fn hostile_text_does_nothing_in_any_form() {
     let (before, after) = ((&before, info("<b>|`\n\u{1b}.twt", &before)), (&after, info("b.twt", &after)));
     with_diff(before, after, GroupBy::Process, |diff| {
         written(|out| text::write(diff, out));
-        serde_json::from_str::<serde_json::Value>(&written(|out| json::write(diff, out))).unwrap();
+        parsed(&written(|out| json::write(diff, out)));
         let markdown = written(|out| markdown::write(diff, out));
         for line in markdown.lines() {
             let outside = without_code(line);

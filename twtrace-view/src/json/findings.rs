@@ -15,22 +15,35 @@ use twtrace_core::snapshot::Window;
 
 /// Failures of one kind of one process.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct FailureJson {
     /// Null for those that found no room, together.
     pid: Option<u32>,
+    /// Name of the process.
     command: Option<String>,
+    /// Nanoseconds since boot at which it started.
     start_ns: Option<u64>,
+    /// Which call failed.
     call: Call,
+    /// Name of the error.
     errno: String,
+    /// Why, by a stable name.
     cause: &'static str,
-    /// Null where nothing decides.
+    /// Whether TIME_WAIT sockets are behind it; null where nothing decides.
     is_time_wait: Option<bool>,
+    /// How many calls.
     count: u64,
+    /// The first of them, RFC 3339.
     first: String,
+    /// The last of them, RFC 3339.
     last: String,
+    /// Network namespace, by inode number; null when it is not known.
     netns: Option<u32>,
+    /// Address on this host.
     local_addr: Option<IpAddr>,
+    /// Address of the peer; null of a bind.
     remote_addr: Option<IpAddr>,
+    /// Port of the peer, or that of the bind.
     port: Option<u16>,
 }
 
@@ -65,33 +78,53 @@ impl FailureJson {
 
 /// A finding. Its texts are the core's own, those of `process` and of evidence may be anybody's.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct FindingJson<'a> {
+    /// Stable name; `twtrace explain` has more on each.
+    #[cfg_attr(test, schemars(extend("enum" = crate::schema::rules())))]
     id: &'static str,
+    /// How grave.
     severity: Severity,
     /// It still goes on.
     holds: bool,
+    /// What is wrong, in one sentence.
     title: &'a str,
+    /// Who; null when it is nobody in particular.
     process: Option<PartyJson<'a>>,
+    /// Where; null when it is no place in particular.
     destination: Option<PlaceJson>,
     /// Id of what lies behind it.
     cause: Option<&'static str>,
+    /// What it rests on.
+    #[cfg_attr(test, schemars(with = "std::collections::BTreeMap<String, crate::schema::Evidence>"))]
     evidence: EvidenceJson<'a>,
+    /// What to change, the cause first.
     advice: Vec<AdviceJson<'a>>,
+    /// How sure.
     confidence: Confidence,
+    /// How to see whether it is gone.
     recheck: &'a str,
 }
 
 /// Who.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct PartyJson<'a> {
     /// Null when it is several processes.
     pid: Option<u32>,
+    /// Nanoseconds since boot at which it started; null when it is several.
     start_ns: Option<u64>,
+    /// Name of the process.
     command: Cow<'a, str>,
+    /// Process id of the parent.
     ppid: u32,
+    /// Name of the parent.
     parent_command: Cow<'a, str>,
+    /// How many processes.
     processes: u64,
+    /// User id.
     uid: u32,
+    /// Its name; null when it is not known.
     user: Option<&'a str>,
 }
 
@@ -130,19 +163,29 @@ impl Serialize for EvidenceJson<'_> {
 
 /// Something to change.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct AdviceJson<'a> {
+    /// Stable name.
     id: &'static str,
+    /// What to change.
     text: &'a str,
+    /// The exact command or setting; null where there is none.
     command: Option<&'a str>,
+    /// What it does, in figures.
     effect: Vec<EffectJson>,
+    /// What it costs or may break.
     risk: &'a str,
 }
 
 /// What a change does.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct EffectJson {
+    /// Which figure changes.
     figure: &'static str,
+    /// Its value now.
     from: f64,
+    /// Its value then.
     to: f64,
 }
 

@@ -32,10 +32,15 @@ fn destinations_of(row: &Row, by: GroupBy, snapshot: &Snapshot) -> Vec<SharedJso
     shares.into_iter().map(|(row, share)| SharedJson::of(&share, row, snapshot.summary())).collect()
 }
 
+/// Quantiles of lengths of time in milliseconds; null when there are none.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Quantiles {
+    /// The median.
     p50: Option<f64>,
+    /// Nine of ten are at most so long.
     p90: Option<f64>,
+    /// 99 of 100 are at most so long.
     p99: Option<f64>,
 }
 
@@ -71,35 +76,56 @@ impl Serialize for CountsJson<'_> {
 
 /// A row of a grouping. Fields about one process are null in rows of several.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct RowJson<'a> {
+    /// What the group is called; not there in rows of processes.
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,
+    /// Process id in the initial PID namespace.
     pid: Option<u32>,
     /// Nanoseconds since boot at which the process started: tells processes with the same PID apart.
     start_ns: Option<u64>,
+    /// Name of the process (`comm`).
     command: Option<Cow<'a, str>>,
     /// What an operator calls it: the script, jar or pool rather than the interpreter.
     program: Option<String>,
+    /// `/proc/PID/exe`.
     exe: Option<&'a str>,
+    /// `/proc/PID/cmdline`, arguments joined by spaces.
     cmdline: Option<&'a str>,
+    /// Process id of the parent.
     ppid: Option<u32>,
+    /// Name of the parent.
     parent_command: Option<Cow<'a, str>>,
+    /// User id.
     uid: Option<u32>,
+    /// Its name.
     user: Option<&'a str>,
+    /// Path in the cgroup hierarchy.
     cgroup: Option<&'a str>,
+    /// Container id or name, where the cgroup tells one.
     container: Option<&'a str>,
+    /// systemd unit, where the cgroup tells one.
     unit: Option<&'a str>,
+    /// Network namespace, by inode number, of one of its destinations.
     netns: Option<u32>,
+    /// As in `namespaces`.
     netns_name: Option<String>,
+    /// False in the row of those whose owner is not known.
     owner_known: bool,
     /// The rows that did not fit, together.
     other: bool,
+    /// How many rows are in this one for want of room.
     folded: u64,
+    /// How many processes.
     processes: u64,
     #[serde(flatten)]
     counts: CountsJson<'a>,
+    /// Where its connections went, at most 16, those with the most TIME_WAIT sockets created first; in rows of
+    /// processes only.
     #[serde(skip_serializing_if = "Option::is_none")]
     destinations: Option<Vec<SharedJson>>,
+    /// How many destinations it has; in rows of processes only.
     #[serde(skip_serializing_if = "Option::is_none")]
     destinations_total: Option<usize>,
 }
@@ -174,14 +200,19 @@ fn dest_key(row: &DestinationRow) -> Option<&DestKey> {
 
 /// Where.
 #[derive(Default, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct PlaceJson {
     /// Null when it is not known.
     netns: Option<u32>,
     /// As in `namespaces`.
     netns_name: Option<String>,
+    /// Who began the connections.
     role: Option<Role>,
+    /// Address on this host.
     local_addr: Option<IpAddr>,
+    /// Address of the peer; null when they are many, as of a service of this host.
     remote_addr: Option<IpAddr>,
+    /// Port of the service: the peer's when this host connected, else that of this host.
     port: Option<u16>,
 }
 
@@ -205,11 +236,15 @@ impl PlaceJson {
 
 /// A destination of one process, with that process's share.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct SharedJson {
     #[serde(flatten)]
     place: PlaceJson,
+    /// TIME_WAIT sockets created.
     time_wait_created: u64,
+    /// TIME_WAIT sockets alive now.
     time_wait_live: u64,
+    /// Connections that have ended.
     connections: u64,
 }
 
@@ -226,21 +261,26 @@ impl SharedJson {
 
 /// A destination.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct DestinationJson<'a> {
     #[serde(flatten)]
     place: PlaceJson,
+    /// Those that found no room, together.
     other: bool,
+    /// How many these are.
     folded: u64,
     #[serde(flatten)]
     counts: CountsJson<'a>,
-    ports_total: Option<u32>,
-    ports_used: Option<u32>,
+    /// Share of the ports that connect cannot choose; null when no budget applies.
     utilization: Option<f64>,
+    /// Connections per second that the ports sustain for ever, with what else holds ports now; null when no budget
+    /// applies.
     max_rate_per_s: Option<f64>,
     /// Inferred from the present rate; null when it never comes to that, or when no budget applies.
     seconds_to_exhaustion: Option<f64>,
-    /// The same at the fastest and at the slowest rate that fit what was seen.
+    /// The same at the fastest rate that fits what was seen.
     soonest_seconds: Option<f64>,
+    /// The same at the slowest rate that fits; null when it may never come to that.
     latest_seconds: Option<f64>,
     /// Who has the ports; null when no budget applies.
     ports: Option<PortsJson>,
@@ -258,6 +298,7 @@ pub(crate) struct DestinationJson<'a> {
 
 /// How many connections had their local side chosen by other means than connect(2) alone.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct BindingJson {
     /// Open ones whose port bind(2) had taken.
     open_with_port: u64,
@@ -271,16 +312,28 @@ pub(crate) struct BindingJson {
 
 /// The ports of a budget by who has them.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct PortsJson {
+    /// Ports of the range, reserved ones taken off.
     total: u32,
+    /// Ports of the range that are reserved, which `total` does not have.
     reserved: u32,
+    /// Ports that are bound, so that no connect chooses them for any destination; those with a connection to this one
+    /// excepted.
     bound: u32,
+    /// Connections in ESTABLISHED, by the last census.
     established: u32,
+    /// Connections in other states, timewait sockets excepted, by the last census.
     other: u32,
+    /// Timewait sockets of both substates.
     time_wait: u32,
+    /// Of these, those in FIN_WAIT2.
     fin_wait2: u32,
+    /// Of `time_wait`, those that a connect may take over now. Inferred from their timers.
     reusable: u32,
+    /// All of these: `bound + established + other + time_wait`.
     used: u32,
+    /// What connect can choose: `total - used + reusable`.
     available: u32,
 }
 
@@ -309,8 +362,6 @@ impl<'a> DestinationJson<'a> {
             other: row.key == DestRow::Other,
             folded: row.folded,
             counts: CountsJson(&row.counts),
-            ports_total: budget.map(|budget| budget.total),
-            ports_used: budget.map(|budget| budget.used),
             utilization: budget.map(|budget| rounded(budget.utilization)),
             max_rate_per_s: budget.map(|budget| rounded(budget.max_rate_per_s)),
             seconds_to_exhaustion: budget.and_then(|budget| budget.seconds_to_exhaustion).map(rounded),

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::fixture;
+use crate::schema::assert_fits;
 use serde_json::Value;
 use twtrace_core::snapshot::Snapshot;
 use twtrace_core::state::{Config, Limits, State};
@@ -16,7 +17,9 @@ fn read(out: Vec<u8>) -> Value {
     let text = String::from_utf8(out).unwrap();
     assert_eq!(text.lines().count(), 1);
     assert!(text.trim_end().chars().all(text::is_plain));
-    serde_json::from_str(&text).unwrap()
+    let report = serde_json::from_str(&text).unwrap();
+    assert_fits("top", &report);
+    report
 }
 
 fn names(value: &Value) -> Vec<&str> {
@@ -71,8 +74,7 @@ fn field_names_are_pinned() {
     assert_has(destination, counts);
     assert_has(
         destination,
-        "netns role local_addr remote_addr port ports_total ports_used utilization max_rate_per_s \
-         seconds_to_exhaustion other folded soonest_seconds latest_seconds ports hold_seconds port_rate_per_s \
+        "netns role local_addr remote_addr port utilization max_rate_per_s seconds_to_exhaustion other folded soonest_seconds latest_seconds ports hold_seconds port_rate_per_s \
          connect_ms open binding",
     );
     assert_has(
@@ -194,7 +196,7 @@ fn values_are_in_their_promised_form() {
     );
     let passive = report["destinations"].as_array().unwrap().iter().find(|row| row["port"] == 80).unwrap();
     assert_eq!(
-        (&passive["role"], &passive["remote_addr"], &passive["ports_total"]),
+        (&passive["role"], &passive["remote_addr"], &passive["ports"]),
         (&"passive".into(), &Value::Null, &Value::Null)
     );
 }

@@ -16,52 +16,84 @@ use std::io::{self, Write};
 use twtrace_core::recording::Loss;
 use twtrace_core::snapshot::{Counts, GroupBy};
 
+/// What `twtrace report --format json` writes.
 #[derive(Serialize)]
-struct ReportJson<'a> {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct ReportJson<'a> {
+    /// Version of this form.
+    #[cfg_attr(test, schemars(extend("const" = top::SCHEMA)))]
     schema: u32,
+    /// The recordings, and everything about the host of each.
     recordings: Vec<RecordingJson<'a>>,
+    /// Processes of all recordings; those that did one thing and ended are one row for each script, unless each was
+    /// asked for.
     processes: Vec<OfPart<'a, WithMeans<RowJson<'a>>>>,
+    /// How many rows there are, those that are not written included.
     processes_total: usize,
+    /// Rows of another grouping, where one was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     groups: Option<Groups<OfPart<'a, WithMeans<RowJson<'a>>>>>,
+    /// Where connections went, and which services took them.
     destinations: Vec<OfPart<'a, WithMeans<DestinationJson<'a>>>>,
+    /// How many destinations there are, those that are not written included.
     destinations_total: usize,
+    /// What happened when.
     timeline: Vec<OfPart<'a, PointJson>>,
+    /// Calls that failed for want of an address or a port, the most first.
     failures: Vec<OfPart<'a, FailureJson>>,
+    /// What is wrong, the gravest first.
     findings: Vec<OfPart<'a, FindingJson<'a>>>,
 }
 
 /// One recording and everything about its host.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct RecordingJson<'a> {
+    /// Path of the recording.
     recording: Cow<'a, str>,
+    /// Its identity, which stays when it is moved.
     id: &'a str,
-    /// First and last moment that can be read; `window` is what this report is of.
+    /// First moment that can be read, RFC 3339; `window` is what this report is of.
     start: String,
+    /// Last moment that can be read, RFC 3339.
     end: String,
     /// Rows of its table of connections.
     connections: u64,
     /// Rows that cannot be read; where `lost_more` is set these are at least so many.
     connections_lost: u64,
+    /// More was lost than `connections_lost` says.
     lost_more: bool,
+    /// Its size on disk.
     bytes: u64,
+    /// It was ended as it should be.
     finished: bool,
+    /// Parts that it dropped to stay within its limit.
     segments_dropped: u64,
     /// What could not be read, on opening and on the way.
     losses: &'a [Loss],
+    /// Where it was recorded.
     host: top::Host<'a>,
+    /// Which time this report is of.
     window: top::Window,
+    /// How it was traced.
     tracing: top::Tracing<'a>,
+    /// Figures and sysctls of the tracer's own network namespace.
     kernel: top::Kernel<'a>,
+    /// Each network namespace that was found.
     namespaces: Vec<top::NamespaceJson<'a>>,
+    /// What the censuses of all network namespaces came to.
     coverage: top::Coverage,
+    /// All rows together.
     totals: WithMeans<top::Totals<'a>>,
 }
 
 /// Which recording it is of, beside it.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "{R}OfRecording"))]
 struct OfPart<'a, R> {
+    /// Name of the host.
     host: &'a str,
+    /// Path of the recording.
     recording: Cow<'a, str>,
     #[serde(flatten)]
     row: R,
@@ -69,6 +101,7 @@ struct OfPart<'a, R> {
 
 /// Figures that need the whole length of a recording.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "{R}WithMeans"))]
 struct WithMeans<R> {
     #[serde(flatten)]
     row: R,
@@ -82,12 +115,19 @@ struct WithMeans<R> {
 
 /// One bucket of time.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct PointJson {
+    /// Its begin, RFC 3339.
     time: String,
+    /// Its length.
     seconds: f64,
+    /// TIME_WAIT sockets created.
     time_wait_created: u64,
+    /// TIME_WAIT sockets that were due and refused.
     time_wait_overflow: u64,
+    /// Connections that ended.
     connections: u64,
+    /// Connects that failed.
     connect_errors: u64,
     /// Most by the kernel's count, in all namespaces and unfiltered; null when it was not read.
     kernel_time_wait: Option<u64>,

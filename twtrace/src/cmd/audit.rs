@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::io::{ErrorKind, Write};
 use std::thread;
 use std::time::{Duration, Instant};
-use twtrace_core::audit::{Audit, Other, Reading, Report};
+use twtrace_core::audit::{Audit, Other, Reading, Report, SCHEMA};
 use twtrace_core::input::Input;
 use twtrace_core::source::Source as _;
 use twtrace_probe::host::namespaces::{Found, Searcher, within};
@@ -72,7 +72,7 @@ pub fn run(duration: Duration, json: bool, out: &mut dyn Write) -> anyhow::Resul
         .collect();
     namespaces.sort_by(|left, right| (&left.name, left.netns).cmp(&(&right.name, right.netns)));
     let report = Report {
-        schema: 1,
+        schema: SCHEMA,
         tier: live.tier(),
         netns,
         seconds: last.before_ns.saturating_sub(first.after_ns) as f64 / 1e9,
@@ -80,8 +80,7 @@ pub fn run(duration: Duration, json: bool, out: &mut dyn Write) -> anyhow::Resul
         namespaces,
     };
     if json {
-        serde_json::to_writer_pretty(&mut *out, &report)?;
-        writeln!(out)?;
+        view::write_audit_json(&report, out)?;
     } else {
         view::write_audit(&report, out)?;
     }

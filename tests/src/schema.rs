@@ -1,0 +1,41 @@
+//! What the program writes as JSON, held to `docs/json`.
+
+use std::sync::LazyLock;
+
+use jsonschema::Validator;
+use serde_json::Value;
+
+macro_rules! form {
+    ($name:literal) => {
+        LazyLock::new(|| {
+            let schema = include_str!(concat!("../../docs/json/", $name, ".schema.json"));
+            jsonschema::validator_for(&serde_json::from_str(schema).expect("it is JSON")).expect("it is a schema")
+        })
+    };
+}
+
+/// A form of JSON, known by its schema. They are built in: guests have no sources.
+pub type Form = LazyLock<Validator>;
+
+/// `top` and `replay --once`.
+pub static TOP: Form = form!("top");
+/// `report`.
+pub static REPORT: Form = form!("report");
+/// `diff`.
+pub static DIFF: Form = form!("diff");
+/// `sockets`.
+pub static SOCKETS: Form = form!("sockets");
+/// `doctor`.
+pub static DOCTOR: Form = form!("doctor");
+/// `doctor --audit`.
+pub static AUDIT: Form = form!("audit");
+
+/// Holds a document to a schema.
+///
+/// # Panics
+/// When it does not fit, with what does not.
+pub fn assert_fits(form: &Validator, document: &Value) {
+    let faults = form.iter_errors(document).map(|fault| format!("{}: {fault}", fault.instance_path()));
+    let faults: Vec<String> = faults.collect();
+    assert!(faults.is_empty(), "it is not what its schema says: {}", faults.join("\n"));
+}

@@ -26,6 +26,29 @@ impl RowRef {
     }
 }
 
+/// Where rows have gone, by id.
+#[derive(Debug)]
+pub(crate) struct Moved {
+    to: Map<u32, RowRef>,
+    /// The least and the greatest id of those that have moved.
+    ids: Option<(u32, u32)>,
+}
+
+impl Moved {
+    fn insert(&mut self, id: u32, to: RowRef) {
+        let (least, greatest) = self.ids.unwrap_or((id, id));
+        self.ids = Some((least.min(id), greatest.max(id)));
+        self.to.insert(id, to);
+    }
+
+    /// Where a row has gone, if it has.
+    pub(crate) fn get(&self, id: u32) -> Option<RowRef> {
+        // Far more are asked for than have moved, and rows that move together are mostly of about the same age.
+        let (least, greatest) = self.ids?;
+        if id < least || id > greatest { None } else { self.to.get(&id).copied() }
+    }
+}
+
 /// What a row has on the heap besides, in bytes: sketches and errors of one that is not idle.
 const ROW_HEAP: usize = 512;
 
@@ -214,31 +237,35 @@ impl<R: TableRow> BoundedTable<R> {
         }
     }
 
-    /// Moves rows into those of other keys, which are created where there are none. Returns where each has gone, by id.
-    pub(crate) fn move_rows(&mut self, moves: Vec<(RowRef, R::Key)>) -> Map<u32, RowRef>
-    where
-        R: Clone,
-    {
-        let mut moved: Map<u32, RowRef> = Map::default();
+    /// Moves rows into those of other keys, which are created where there are none.
+    pub(crate) fn move_rows(&mut self, moves: &[(RowRef, R::Key)]) -> Moved {
+        let mut moved = Moved { to: Map::with_capacity_and_hasher(moves.len(), Default::default()), ids: None };
         for (from, key) in moves {
-            let at = from.slot as usize;
-            let Slot { row, recent, .. } = self.slots[at].clone();
-            self.slots[at].used = false;
-            self.index.remove(&row.key());
+            let slot = &mut self.slots[from.slot as usize];
+            let own_key = slot.row.key();
+            self.index.remove(&own_key);
+            // Taken out and not copied: a row has a heap of its own.
+            let row = std::mem::replace(&mut slot.row, R::new(from.id, own_key));
+            let recent = slot.recent;
+            slot.used = false;
             self.free.push(from.slot);
-            let to = self.get_or_insert(key).0;
+            let to = self.get_or_insert(key.clone()).0;
             let slot = &mut self.slots[to.slot as usize];
             slot.row.absorb(&row);
             slot.recent.merge(&recent);
             moved.insert(from.id, to);
         }
-        // Where one has gone may have gone on itself.
-        let last = |mut to: RowRef| {
-            while let Some(next) = moved.get(&to.id) {
-                to = *next;
+        for (from, _) in moves {
+            // Where it has gone may have gone on itself.
+            let mut on = None;
+            let mut to = moved.get(from.id).unwrap_or(*from);
+            while let Some(next) = moved.get(to.id) {
+                (to, on) = (next, Some(next));
             }
-            to
-        };
-        moved.iter().map(|(from, to)| (*from, last(*to))).collect()
+            if let Some(on) = on {
+                moved.insert(from.id, on);
+            }
+        }
+        moved
     }
 }

@@ -33,6 +33,9 @@ const ALIKE: u64 = 4;
 /// Rows that count no more than this are alike.
 const FEW: u64 = 8;
 
+/// Kin that are looked through before one is made.
+const ALIKE_KIN: usize = 16;
+
 /// Bounds of the tables.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Limits {
@@ -209,16 +212,17 @@ impl Accounts {
     fn move_processes(&mut self) {
         loop {
             let costs = self.processes.movable().map(|(place, row)| (cost(row), row.id, place)).collect();
+            let mut alike = Vec::new();
             let moves: Vec<_> = least(costs, self.processes.len() / SHARE)
                 .into_iter()
-                .map(|place| (place, self.coarser(self.processes.row(place))))
+                .map(|place| (place, self.coarser(self.processes.row(place), &mut alike)))
                 .collect();
             if moves.is_empty() {
                 return;
             }
-            let moved = self.processes.move_rows(moves);
+            let moved = self.processes.move_rows(&moves);
             self.owners.follow(&moved);
-            self.move_cells(|process, destination| Some((moved.get(&process)?.id(), destination)));
+            self.move_cells(|process, destination| Some((moved.get(process)?.id(), destination)));
             if self.processes.has_room() {
                 return;
             }
@@ -228,33 +232,42 @@ impl Accounts {
     /// Moves destinations of least weight to the other.
     fn move_destinations(&mut self) {
         let weights = self.destinations.movable().map(|(place, row)| (row.weight(), row.id, place)).collect();
-        let moves =
-            least(weights, self.destinations.len() / SHARE).into_iter().map(|place| (place, DestRow::Other)).collect();
-        let moved = self.destinations.move_rows(moves);
-        self.move_cells(|process, destination| Some((process, moved.get(&destination)?.id())));
+        let least = least(weights, self.destinations.len() / SHARE);
+        let moves: Vec<_> = least.into_iter().map(|place| (place, DestRow::Other)).collect();
+        let moved = self.destinations.move_rows(&moves);
+        self.move_cells(|process, destination| Some((process, moved.get(destination)?.id())));
     }
 
     /// Moves the cells for which there is another key.
     fn move_cells(&mut self, to: impl Fn(u32, u32) -> Option<(u32, u32)>) {
         let cells = self.cells.movable();
-        let moves = cells.filter_map(|(place, cell)| Some((place, to(cell.process, cell.destination)?))).collect();
-        self.cells.move_rows(moves);
+        let moves: Vec<_> =
+            cells.filter_map(|(place, cell)| Some((place, to(cell.process, cell.destination)?))).collect();
+        self.cells.move_rows(&moves);
     }
 
-    /// Where a row goes.
-    fn coarser(&self, row: &ProcessRow) -> GroupKey {
+    /// Where a row goes. For `alike` see [`Self::kin`].
+    fn coarser(&self, row: &ProcessRow, alike: &mut Vec<Arc<Kin>>) -> GroupKey {
         match (&row.key, &row.owner) {
             (GroupKey::OneShots(kin), _) => GroupKey::Program(Arc::clone(&kin.program)),
-            (GroupKey::Process(_), Some(owner)) => {
-                let program: Arc<str> = self.facts.program(owner).into();
-                if is_one_shot(row) {
-                    GroupKey::OneShots(Arc::new(Kin::of(owner, program)))
-                } else {
-                    GroupKey::Program(program)
-                }
-            }
+            (GroupKey::Process(_), Some(owner)) if is_one_shot(row) => GroupKey::OneShots(self.kin(owner, alike)),
+            (GroupKey::Process(_), Some(owner)) => GroupKey::Program(self.facts.program(owner).into()),
             _ => GroupKey::Other,
         }
+    }
+
+    /// The kin of a process. Most that a script starts are gone before anything is known of them, and many move together:
+    /// `alike` has some such kin, which are not made again.
+    fn kin(&self, owner: &Owner, alike: &mut Vec<Arc<Kin>>) -> Arc<Kin> {
+        let is_known = self.facts.get(owner.key).is_some();
+        if !is_known && let Some(kin) = alike.iter().find(|kin| kin.has(owner)) {
+            return Arc::clone(kin);
+        }
+        let kin = Arc::new(Kin::of(owner, self.facts.program(owner).into()));
+        if !is_known && alike.len() < ALIKE_KIN {
+            alike.push(Arc::clone(&kin));
+        }
+        kin
     }
 }
 
@@ -263,6 +276,12 @@ impl Kin {
     pub(crate) fn of(owner: &Owner, program: Arc<str>) -> Self {
         let Owner { comm, ppid, parent_comm, uid, cgroup, .. } = *owner;
         Self { program, comm, ppid, parent_comm, uid, cgroup }
+    }
+
+    /// Whether a process is of it, as far as that does not depend on its program.
+    fn has(&self, owner: &Owner) -> bool {
+        let Owner { comm, ppid, parent_comm, uid, cgroup, .. } = *owner;
+        (self.cgroup, self.ppid, self.uid, self.comm, self.parent_comm) == (cgroup, ppid, uid, comm, parent_comm)
     }
 }
 

@@ -141,26 +141,26 @@ impl State {
             by_opener(counts);
             by_either(counts);
         };
-        if ended.opener == ended.closer {
+        let cell = if ended.opener == ended.closer {
             // Most connections are opened and closed by the same process: one cell is changed.
-            accounts.add(main, ended.destination, all);
+            accounts.add(main, ended.destination, all)
         } else {
             accounts.add(ended.closer, ended.destination, by_closer);
             accounts.add(ended.opener, ended.destination, by_opener);
-            accounts.add(main, ended.destination, by_either);
+            let cell = accounts.add(main, ended.destination, by_either);
             let other = if main == ended.closer { ended.opener } else { ended.closer };
             accounts.took_part(other);
-        }
+            cell
+        };
         accounts.took_part(main);
         all(&mut self.summary.totals.counts);
         if created {
-            // Before the cell of another owner is asked for.
-            let cell = accounts.cell(ended.closer, ended.destination);
+            let cell = if main == ended.closer { cell } else { accounts.cell(ended.closer, ended.destination) };
             let scale = self.history.as_mut().map(|history| &mut history.scale);
             accounts.created((ended.closer, ended.destination, cell), end_ns, scale);
             self.census.rate.count(end_ns);
         }
-        let cell = accounts.cell(main, ended.destination);
+        let cell = accounts.cell_again(cell, main, ended.destination);
         let cell = accounts.cells.row_mut(cell);
         cell.connections += 1;
         cell.pattern.add(life, role, ended.outcome);

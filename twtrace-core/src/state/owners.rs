@@ -1,7 +1,7 @@
 //! Numbers for owners, so that a live socket can name two of them in eight bytes.
 
 use crate::input::Owner;
-use crate::table::{Map, RowRef};
+use crate::table::{Moved, RowRef};
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 use std::hash::BuildHasher;
@@ -15,7 +15,6 @@ const IDLE_OWNERS: usize = 16_384;
 #[derive(Clone, Debug)]
 struct Entry {
     owner: Option<Owner>,
-    row: RowRef,
     /// Live sockets and memories that refer to it.
     retained: u32,
 }
@@ -26,6 +25,8 @@ struct Entry {
 #[derive(Clone, Debug)]
 pub(crate) struct Owners {
     entries: Vec<Entry>,
+    /// The row of each. Apart from the rest: when rows move, all of them are looked through.
+    rows: Vec<RowRef>,
     free: Vec<u32>,
     /// Numbers of the owners that new connections can be counted for. Numbers alone: an owner is as large as what is
     /// kept of a live socket, and there may be one for each.
@@ -38,7 +39,8 @@ impl Owners {
     /// With the row of the unknown.
     pub(crate) fn new(unknown: RowRef) -> Self {
         Self {
-            entries: vec![Entry { owner: None, row: unknown, retained: 1 }],
+            entries: vec![Entry { owner: None, retained: 1 }],
+            rows: vec![unknown],
             free: Vec::new(),
             index: HashTable::new(),
             sweep_at: IDLE_OWNERS,
@@ -47,14 +49,14 @@ impl Owners {
 
     /// About how much memory it takes, in bytes.
     pub(crate) fn size(&self) -> usize {
-        self.entries.capacity() * size_of::<Entry>() + self.index.allocation_size()
+        self.entries.capacity() * (size_of::<Entry>() + size_of::<RowRef>()) + self.index.allocation_size()
     }
 
     /// Number and row of an owner that connections can be counted for.
     pub(crate) fn find(&self, owner: &Owner) -> Option<(u32, RowRef)> {
         let is_it = |&number: &u32| self.entries[number as usize].owner.as_ref() == Some(owner);
         let number = *self.index.find(hash(owner), is_it)?;
-        Some((number, self.entries[number as usize].row))
+        Some((number, self.rows[number as usize]))
     }
 
     /// Adds an owner that is not in, or whose row has moved: what was counted there stays there.
@@ -66,12 +68,14 @@ impl Owners {
         if self.index.len() >= self.sweep_at {
             self.sweep();
         }
-        let entry = Entry { owner: Some(*owner), row, retained: 0 };
+        let entry = Entry { owner: Some(*owner), retained: 0 };
         let number = if let Some(number) = self.free.pop() {
             self.entries[number as usize] = entry;
+            self.rows[number as usize] = row;
             number
         } else {
             self.entries.push(entry);
+            self.rows.push(row);
             (self.entries.len() - 1) as u32
         };
         let entries = &self.entries;
@@ -95,14 +99,14 @@ impl Owners {
 
     /// The row of an owner. It may be gone since a restart.
     pub(crate) fn row(&self, number: u32) -> RowRef {
-        self.entries[number as usize].row
+        self.rows[number as usize]
     }
 
     /// Rows have moved.
-    pub(crate) fn follow(&mut self, moved: &Map<u32, RowRef>) {
-        for entry in &mut self.entries {
-            if let Some(to) = moved.get(&entry.row.id()) {
-                entry.row = *to;
+    pub(crate) fn follow(&mut self, moved: &Moved) {
+        for row in &mut self.rows {
+            if let Some(to) = moved.get(row.id()) {
+                *row = to;
             }
         }
     }

@@ -3,18 +3,23 @@
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::pty::{OpenptyResult, Winsize, openpty};
 use nix::sys::termios::{Termios, tcgetattr};
+use nix::unistd::setsid;
 
 use crate::tracer::Place;
 
 /// How long anything is waited for.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What ends a frame.
+const END_OF_FRAME: &[u8] = b"\x1b[?2026l";
 
 /// A program on a terminal of its own. It is killed when this is dropped before its end.
 pub struct Terminal {
@@ -23,7 +28,19 @@ pub struct Terminal {
     /// Kept open, so that its settings can be looked at after the program is gone.
     slave: OwnedFd,
     before: Termios,
-    output: Arc<Mutex<Output>>,
+    output: Arc<Shared>,
+}
+
+/// What a program wrote, and a way to wait for more.
+struct Shared {
+    output: Mutex<Output>,
+    more: Condvar,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Output> {
+        self.output.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// What a program wrote.
@@ -32,6 +49,8 @@ struct Output {
     written: Vec<u8>,
     /// What it has come to: a program writes only the cells that change.
     screen: vt100::Parser,
+    /// When the last of it came.
+    came: Instant,
 }
 
 impl Terminal {
@@ -45,16 +64,23 @@ impl Terminal {
         let before = tcgetattr(&slave).expect("a terminal has settings");
         let end = || Stdio::from(slave.try_clone().expect("a descriptor can be copied"));
         command.stdin(end()).stdout(end()).stderr(end()).env("TERM", "xterm-256color");
+        // A session of its own, as every terminal has: the scheduler may share the processors out by session.
+        // SAFETY: setsid is a system call and nothing else.
+        unsafe { command.pre_exec(|| Ok(setsid().map(drop)?)) };
         let child = place.spawn(command);
-        let output = Output { written: Vec::new(), screen: vt100::Parser::new(rows, columns, 0) };
-        let output = Arc::new(Mutex::new(output));
+        let screen = vt100::Parser::new(rows, columns, 0);
+        let output = Mutex::new(Output { written: Vec::new(), screen, came: Instant::now() });
+        let output = Arc::new(Shared { output, more: Condvar::new() });
         let (copy, into) = (master.try_clone().expect("a descriptor can be copied"), Arc::clone(&output));
         thread::spawn(move || {
             let (mut from, mut bytes) = (File::from(copy), [0; 65536]);
             while let Ok(length @ 1..) = from.read(&mut bytes) {
-                let mut into = into.lock().unwrap_or_else(PoisonError::into_inner);
-                into.written.extend_from_slice(&bytes[..length]);
-                into.screen.process(&bytes[..length]);
+                let came = Instant::now();
+                let mut output = into.lock();
+                output.written.extend_from_slice(&bytes[..length]);
+                output.screen.process(&bytes[..length]);
+                output.came = came;
+                into.more.notify_all();
             }
         });
         Self { child, master, slave, before, output }
@@ -69,8 +95,39 @@ impl Terminal {
         master.write_all(keys.as_bytes()).expect("a terminal takes keys");
     }
 
+    /// Presses keys, and tells how long it took until a whole frame was there that is as expected; `None` after so long
+    /// without one.
+    ///
+    /// # Panics
+    /// When the terminal is gone.
+    pub fn answer(
+        &self,
+        keys: &str,
+        patience: Duration,
+        is_expected: impl Fn(&vt100::Screen) -> bool,
+    ) -> Option<Duration> {
+        self.output().written.clear();
+        let pressed = Instant::now();
+        if !keys.is_empty() {
+            self.press(keys);
+        }
+        let mut output = self.output();
+        loop {
+            if output.written.ends_with(END_OF_FRAME) && is_expected(output.screen.screen()) {
+                return Some(output.came.saturating_duration_since(pressed));
+            }
+            let left = patience.checked_sub(pressed.elapsed())?;
+            output = self.output.more.wait_timeout(output, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// What `look` makes of the screen.
+    pub fn look<T>(&self, look: impl FnOnce(&vt100::Screen) -> T) -> T {
+        look(self.output().screen.screen())
+    }
+
     fn output(&self) -> MutexGuard<'_, Output> {
-        self.output.lock().unwrap_or_else(PoisonError::into_inner)
+        self.output.lock()
     }
 
     /// Everything that was written since something was last waited for.
@@ -112,7 +169,7 @@ impl Terminal {
                 break status.success();
             }
             assert!(Instant::now() < deadline, "it does not end; it wrote {:?}", self.written());
-            thread::sleep(Duration::from_millis(10));
+            thread::sleep(Duration::from_millis(1));
         };
         let after = tcgetattr(self.slave.as_fd()).expect("a terminal has settings");
         (success, after == self.before)

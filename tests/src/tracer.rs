@@ -1,12 +1,15 @@
 //! twtrace under test: in this process, or as the program.
 
 use std::collections::VecDeque;
+use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use crate::workload::net::{enter_new, sysctl};
 
@@ -60,7 +63,7 @@ impl Place {
     /// # Panics
     /// Never where there is `/proc`.
     pub fn netns(&self) -> u64 {
-        self.run(|| std::fs::metadata("/proc/thread-self/ns/net")).expect("a thread has a network namespace").ino()
+        self.run(|| fs::metadata("/proc/thread-self/ns/net")).expect("a thread has a network namespace").ino()
     }
 
     /// Starts a program there.
@@ -84,6 +87,36 @@ impl Drop for Place {
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
+    }
+}
+
+/// A name as `ip netns add` gives it, for as long as this is not dropped.
+pub struct Named {
+    file: PathBuf,
+}
+
+impl Named {
+    /// For the namespace of a place.
+    ///
+    /// # Panics
+    /// Without root.
+    pub fn new(place: &Place, name: &str) -> Self {
+        fs::create_dir_all("/run/netns").expect("root may make it");
+        let file = PathBuf::from("/run/netns").join(name);
+        File::create(&file).expect("root may make it");
+        let named = Self { file };
+        let there = named.file.clone();
+        place
+            .run(move || mount(Some("/proc/thread-self/ns/net"), &there, None::<&str>, MsFlags::MS_BIND, None::<&str>))
+            .expect("root may mount");
+        named
+    }
+}
+
+impl Drop for Named {
+    fn drop(&mut self) {
+        let _ = umount2(&self.file, MntFlags::MNT_DETACH);
+        let _ = fs::remove_file(&self.file);
     }
 }
 

@@ -3,39 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 #![allow(clippy::print_stdout, reason = "figures for whoever runs the test")]
 
-use std::fs::{self, File};
-use std::path::PathBuf;
-
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use serde_json::Value;
 use twtrace_tests::top::{Top, churn, namespace, number, own, quiet_place, sockstat_tw};
-use twtrace_tests::tracer::{Idle, Place};
-
-/// A name as `ip netns add` gives it.
-struct Named {
-    file: PathBuf,
-}
-
-impl Named {
-    fn new(place: &Place, name: &str) -> Self {
-        fs::create_dir_all("/run/netns").unwrap();
-        let file = PathBuf::from("/run/netns").join(name);
-        File::create(&file).unwrap();
-        let named = Self { file };
-        let there = named.file.clone();
-        place
-            .run(move || mount(Some("/proc/thread-self/ns/net"), &there, None::<&str>, MsFlags::MS_BIND, None::<&str>))
-            .unwrap();
-        named
-    }
-}
-
-impl Drop for Named {
-    fn drop(&mut self) {
-        let _ = umount2(&self.file, MntFlags::MNT_DETACH);
-        let _ = fs::remove_file(&self.file);
-    }
-}
+use twtrace_tests::tracer::{Idle, Named, Place};
 
 /// Transitions that a kernel kept from both programs of the pair, and counted: one that preempts programs does.
 fn skipped(report: &Value) -> u64 {

@@ -31,6 +31,9 @@ pub struct Args {
     /// Let the server close first
     #[arg(long)]
     server_closes: bool,
+    /// Throw each connection away instead of closing it: a reset, and no timewait socket
+    #[arg(long, conflicts_with = "server_closes")]
+    reset: bool,
     /// A byte each way before the end, as a request and its answer
     #[arg(long)]
     exchange: bool,
@@ -196,7 +199,10 @@ fn serve(listeners: &[(RawFd, SocketAddr)], args: &Args) -> Result<()> {
                 }
                 if !args.server_closes {
                     // The client's end of the stream.
-                    ensure!(sys::receive(fd)? == 0);
+                    match sys::receive(fd) {
+                        Err(nix::errno::Errno::ECONNRESET) if args.reset => {}
+                        received => ensure!(received? == 0),
+                    }
                 }
                 sys::close(fd)?;
             }
@@ -222,6 +228,9 @@ fn connect(services: &[SocketAddr], share: u64, first: u32, args: &Args) -> Resu
         }
         if args.server_closes {
             ensure!(sys::receive(fd)? == 0);
+        }
+        if args.reset {
+            sys::set(fd, SockOption::LingerZero)?;
         }
         sys::close(fd)?;
         *destinations.entry(service).or_default() += 1;

@@ -71,6 +71,7 @@ pub struct Live {
 /// What comes from the ring buffer, and whom it names.
 struct Intake {
     loaded: Loaded,
+    ring_bytes: usize,
     undecodable: u64,
     seen: HashSet<ProcessKey>,
     waiting: VecDeque<ProcessKey>,
@@ -92,7 +93,14 @@ impl Live {
         // Now, not before: what closed earlier was not seen.
         let start = Some(clock::now()?);
         Ok(Self {
-            intake: Intake { loaded, undecodable: 0, seen: HashSet::new(), waiting: VecDeque::new(), users },
+            intake: Intake {
+                loaded,
+                ring_bytes: options.load.ring_bytes as usize,
+                undecodable: 0,
+                seen: HashSet::new(),
+                waiting: VecDeque::new(),
+                users,
+            },
             host,
             start,
             next_figures_ns: 0,
@@ -197,6 +205,19 @@ impl Intake {
         }
     }
 
+    /// Hands over what is in the ring buffer now, which is no more than it can hold. While connections come faster than
+    /// they are read it would never be empty, and the trace would not end.
+    fn drain_all(&mut self, sink: &mut dyn FnMut(Input)) {
+        let mut left = self.ring_bytes;
+        while left > 0 {
+            let Some(item) = self.loaded.ring.next() else { return };
+            left = left.saturating_sub(item.len());
+            let decoded = decode(&item);
+            drop(item);
+            self.hand_over(decoded, sink);
+        }
+    }
+
     /// Hands over one record.
     fn hand_over(&mut self, decoded: Result<Input, DecodeError>, sink: &mut dyn FnMut(Input)) {
         match decoded {
@@ -261,7 +282,7 @@ impl Source for Live {
 
     fn final_pump(&mut self, sink: &mut dyn FnMut(Input)) -> anyhow::Result<()> {
         self.begin(sink);
-        self.intake.drain(usize::MAX, sink);
+        self.intake.drain_all(sink);
         // A socket that closed just now is still on its way to its timewait socket.
         thread::sleep(SETTLE);
         self.next_sweep_ns = 0;
@@ -272,7 +293,7 @@ impl Source for Live {
         })?;
         self.holders.last(&self.gathered, sink, &mut |sink| intake.drain(MAX_DRAIN, sink))?;
         thread::sleep(SETTLE);
-        self.intake.drain(usize::MAX, sink);
+        self.intake.drain_all(sink);
         self.figures(sink)?;
         self.look_up(sink);
         self.intake.loaded.flush_log();

@@ -13,34 +13,60 @@ use twtrace_view::{label, text};
 /// Most sockets shown. Nobody reads more, and a filter finds the others.
 pub const MAX_SHOWN: usize = 1000;
 
-/// The sockets that are shown.
+/// The sockets that are shown, and what they were chosen by.
+#[derive(Clone, Debug)]
 pub(super) struct Chosen {
+    by: Choice,
     /// In order.
-    pub(super) sockets: Vec<TimeWaitSocket>,
+    sockets: Vec<TimeWaitSocket>,
     /// How many there are that the filter lets through.
-    pub(super) total: u64,
+    total: u64,
 }
 
-/// Chooses the first [`MAX_SHOWN`] by the order in force. Never holds more than twice as many.
-pub(super) fn choose(snapshot: &Snapshot, state: &State) -> Chosen {
-    let needle = state.filter.to_lowercase();
-    let compare = |a: &TimeWaitSocket, b: &TimeWaitSocket| {
-        let ordering = compare(state.socket_sort, a, b).then(a.cookie.cmp(&b.cookie));
-        if state.reverse { ordering.reverse() } else { ordering }
+/// What a choice follows from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Choice {
+    snapshot: u64,
+    sort: SocketSort,
+    reverse: bool,
+    needle: String,
+}
+
+/// Chooses the first [`MAX_SHOWN`] by the order in force, unless the last choice still holds: with hundreds of
+/// thousands of sockets it takes longer than a frame, and most keys change nothing of it.
+fn choose(snapshot: &Snapshot, state: &mut State) -> Chosen {
+    let (sort, reverse, needle) = (state.socket_sort, state.reverse, state.filter.to_lowercase());
+    let by = Choice { snapshot: snapshot.id(), sort, reverse, needle };
+    match state.sockets.take() {
+        Some(last) if last.by == by => last,
+        _ => of(snapshot, by),
+    }
+}
+
+/// Never holds more than twice as many as are shown.
+fn of(snapshot: &Snapshot, by: Choice) -> Chosen {
+    let compare = |a: &&TimeWaitSocket, b: &&TimeWaitSocket| {
+        let ordering = compare(by.sort, a, b).then(a.cookie.cmp(&b.cookie));
+        if by.reverse { ordering.reverse() } else { ordering }
     };
     let mut total = 0;
-    let mut sockets: Vec<TimeWaitSocket> = Vec::new();
-    for socket in snapshot.sockets().iter().filter(|socket| matches(socket, &needle)) {
+    let mut sockets: Vec<&TimeWaitSocket> = Vec::with_capacity(2 * MAX_SHOWN);
+    // What comes after this one is not shown.
+    let mut last: Option<&TimeWaitSocket> = None;
+    for socket in snapshot.sockets().iter().filter(|socket| matches(socket, &by.needle)) {
         total += 1;
-        sockets.push(*socket);
+        if last.is_some_and(|last| compare(&socket, &last).is_gt()) {
+            continue;
+        }
+        sockets.push(socket);
         if sockets.len() == 2 * MAX_SHOWN {
-            sockets.select_nth_unstable_by(MAX_SHOWN - 1, compare);
+            last = Some(*sockets.select_nth_unstable_by(MAX_SHOWN - 1, compare).1);
             sockets.truncate(MAX_SHOWN);
         }
     }
     sockets.sort_unstable_by(compare);
     sockets.truncate(MAX_SHOWN);
-    Chosen { sockets, total }
+    Chosen { sockets: sockets.into_iter().copied().collect(), total, by }
 }
 
 fn compare(sort: SocketSort, a: &TimeWaitSocket, b: &TimeWaitSocket) -> Ordering {
@@ -155,18 +181,19 @@ pub(super) fn draw(
     let chosen = choose(snapshot, state);
     let now_ns = snapshot.summary().window.now_ns;
     let ids = chosen.sockets.iter().map(|socket| socket.cookie).collect();
-    let shown = chosen.sockets.len();
-    let rows: Vec<Seen> = chosen.sockets.into_iter().map(|socket| Seen { socket, now_ns }).collect();
+    let (shown, total) = (chosen.sockets.len(), chosen.total);
+    let rows: Vec<Seen> = chosen.sockets.iter().map(|socket| Seen { socket: *socket, now_ns }).collect();
+    state.sockets = Some(chosen);
     let list = List { columns: columns(state.socket_sort), rows: &rows, ids, order: None, styles: Vec::new() };
     list::draw(frame, area, list, context, state);
     let live = snapshot.summary().totals.counts.time_wait_live;
-    if chosen.total == 0 && live > 0 && state.filter.is_empty() {
+    if total == 0 && live > 0 && state.filter.is_empty() {
         // They are listed only while this tab is looked at.
         return format!("{} live, not listed in what was frozen: Space goes on", text::count(live));
     }
-    if (shown as u64) < chosen.total {
-        format!("showing {} of {}", text::count(shown as u64), text::count(chosen.total))
+    if (shown as u64) < total {
+        format!("showing {} of {}", text::count(shown as u64), text::count(total))
     } else {
-        format!("{} live", text::count(chosen.total))
+        format!("{} live", text::count(total))
     }
 }

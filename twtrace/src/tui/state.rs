@@ -1,6 +1,7 @@
 //! What the user has chosen to look at. Keys change it; drawing only lets the selection settle on what is there.
 
 use crate::tui::deck::Deck;
+use crate::tui::sockets::Chosen;
 use crate::tui::style::Look;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use strum::{IntoStaticStr, VariantArray};
@@ -131,6 +132,8 @@ pub struct State {
     pub frozen: bool,
     /// The recording that the figures come from.
     pub deck: Option<Deck>,
+    /// Sockets chosen last.
+    pub(super) sockets: Option<Chosen>,
     /// Ids of the rows of the list in front, from first to last.
     shown: Vec<u64>,
     /// Rows that fit on the screen.
@@ -154,6 +157,7 @@ impl State {
             help: false,
             frozen: false,
             deck: None,
+            sockets: None,
             shown: Vec::new(),
             page: 1,
         }

@@ -270,4 +270,6 @@ fn every_life_is_told_as_it_was() {
     }
     let lost = counted.ring_full + counted.map_full + counted.recursion + counted.stale + counted.undecodable;
     assert_eq!(lost, 0, "events were lost: {counted:?}");
+    let resets = inputs.iter().filter(|input| matches!(input, Input::ResetSent { .. })).count() as u64;
+    assert_eq!(counted.resets_after_close, resets, "each has its record");
 }

@@ -45,6 +45,8 @@ macro_rules! for_each_counter {
                 /// that the kernel skipped the program at their entry of), and TIME_WAIT sockets taken over that the full
                 /// `REUSED` did not take (their end is reported as ended early).
                 evicted,
+                /// Resets that this host sent for a connection whose end was recorded before: they change its outcome.
+                resets_after_close,
             }
             user {
                 /// Transitions that the kernel skipped on recursion and that the twin did not recover.

@@ -190,6 +190,8 @@ counts! {
     bytes_received("received", "RECEIVED"): u64 = Count, sum;
     /// Segments retransmitted.
     retransmits("retransmits", "RETRANS"): u64 = Count, sum;
+    /// Ended connections in which at least one segment was retransmitted.
+    retransmitted("retransmitted", "RETRANSMITTED"): u64 = Count, sum;
 }
 
 impl Counts {

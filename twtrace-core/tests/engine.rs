@@ -11,6 +11,7 @@ use twtrace_core::state::{Config, Filter, Limits, State};
 
 const T: u64 = START + SECOND;
 
+#[allow(clippy::needless_pass_by_value, reason = "keys are made where they are asked for")]
 fn counts(engine: &State, by: GroupBy, key: GroupKey) -> Counts {
     engine.snapshot().rows(by).iter().find(|row| row.key == key).map(|row| row.counts.clone()).unwrap_or_default()
 }
@@ -34,6 +35,18 @@ fn the_maker_is_the_closer_and_the_opener_is_kept() {
     assert_eq!(live[0].closer.unwrap().key, child.key);
     assert_eq!(live[0].opener.unwrap().key, parent.key);
     assert_eq!((live[0].substate, live[0].known), (Substate::FinWait2, Known::Exact));
+}
+
+#[test]
+fn a_connection_that_retransmitted_counts_once_however_often_it_did() {
+    let mut smooth = life(2, owner(10, "a"), tuple(40_001, 1, 80), T);
+    smooth.retransmits = 0;
+    let mut rough = life(3, owner(10, "a"), tuple(40_002, 1, 80), T);
+    rough.retransmits = 7;
+    let engine =
+        engine([start(), ended(life(1, owner(10, "a"), tuple(40_000, 1, 80), T)), ended(smooth), ended(rough)]);
+    let a = counts(&engine, GroupBy::Pid, GroupKey::Process(owner(10, "a").key));
+    assert_eq!((a.retransmitted, a.retransmits, totals(&engine).retransmitted), (2, 8, 2));
 }
 
 #[test]
@@ -67,7 +80,7 @@ fn one_shot_children_gather_under_their_parent() {
 
 #[test]
 fn destinations_are_the_service_for_connects_and_the_port_for_accepts() {
-    let mut engine = engine([
+    let engine = engine([
         start(),
         kernel(),
         ended(life(1, owner(10, "curl"), tuple(40_000, 1, 80), T)),

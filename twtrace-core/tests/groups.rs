@@ -62,6 +62,16 @@ fn a_fact_that_arrives_late_regroups_what_was_counted_before() {
 }
 
 #[test]
+fn processes_of_one_file_are_together_whatever_they_call_themselves() {
+    let (worker, master) = (owner(10, "nginx: worker"), owner(11, "nginx: master"));
+    let nginx = || ProcessFacts { exe: Some("/usr/sbin/nginx".to_owned()), ..ProcessFacts::default() };
+    let state =
+        engine([start(), connection(1, worker), connection(2, master), facts(worker, nginx()), facts(master, nginx())]);
+    let expected = [(GroupKey::Named("/usr/sbin/nginx".into()), 2)];
+    assert_eq!(created(&state.snapshot(), GroupBy::Exe), BTreeMap::from(expected));
+}
+
+#[test]
 fn a_process_that_was_gone_is_in_the_unit_of_its_cgroup() {
     // Two of one cgroup, of which one lived long enough to be looked up.
     let (gone, there) = (child(10, "curl"), child(11, "sleep"));

@@ -106,6 +106,8 @@ groupings! {
     Unit "unit" "UNIT" |of| of.named(|facts| &facts.unit);
     /// All processes of one container
     Container "container" "CONTAINER" |of| of.named(|facts| &facts.container);
+    /// All processes of one executable file
+    Exe "exe" "EXECUTABLE" |of| of.named(|facts| &facts.exe);
     /// All connections in one network namespace
     Netns "netns" "NETNS" |of| of.at(|to| GroupKey::Netns(to.netns));
     /// One service that is connected to, or one port that is listened on

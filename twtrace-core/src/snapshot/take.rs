@@ -27,7 +27,6 @@ impl Snapshot {
     fn of(state: &mut State, sockets: bool) -> Self {
         state.keep_failing();
         let state = &*state;
-        let (facts, cgroups) = state.accounts.facts.all();
         let mut snapshot = Self {
             summary: state.summary.clone(),
             processes: Vec::new(),
@@ -39,8 +38,8 @@ impl Snapshot {
             holders: state.holders.clone(),
             waiting: state.waiting(),
             findings: Vec::new(),
-            facts: facts.clone(),
-            cgroups: cgroups.clone(),
+            facts: state.accounts.facts.processes().clone(),
+            cgroups: state.accounts.facts.cgroups().clone(),
             users: state.users.clone(),
             names: OnceLock::new(),
             groups: Default::default(),

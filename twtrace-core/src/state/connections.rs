@@ -131,6 +131,7 @@ impl State {
             counts.bytes_sent = counts.bytes_sent.saturating_add(life.bytes_sent);
             counts.bytes_received = counts.bytes_received.saturating_add(life.bytes_received);
             counts.retransmits = counts.retransmits.saturating_add(u64::from(life.retransmits));
+            counts.retransmitted += u64::from(life.retransmits > 0);
             if let Some(lifetime) = lifetime {
                 counts.lifetimes.add(lifetime);
             }

@@ -40,9 +40,14 @@ impl ProcessFactsTable {
         program_of(owner, self.get(owner.key))
     }
 
-    /// Facts of processes, and of cgroups.
-    pub(crate) fn all(&self) -> (&Map<ProcessKey, Arc<ProcessFacts>>, &Map<u64, Arc<ProcessFacts>>) {
-        (&self.facts, &self.cgroups)
+    /// Facts of all processes.
+    pub(crate) fn processes(&self) -> &Map<ProcessKey, Arc<ProcessFacts>> {
+        &self.facts
+    }
+
+    /// Facts of all cgroups.
+    pub(crate) fn cgroups(&self) -> &Map<u64, Arc<ProcessFacts>> {
+        &self.cgroups
     }
 
     /// Keeps what a process in a cgroup has told of that. Full: what comes is not kept.

@@ -10,7 +10,7 @@ use crate::{
     config::off,
     emit,
     log::{self, Decision},
-    maps::{Program, SOCKETS},
+    maps::{Program, SOCKETS, count},
     sock::{self, Sk, load},
 };
 
@@ -45,11 +45,11 @@ pub fn send_reset(ctx: BtfTracePointContext) -> i32 {
     let told = unsafe {
         load::<u64>(sk, off!(skc_flags)) as u32 & SockFlags::DEAD.bits() != 0 || load::<i32>(sk, off!(sk_err)) != 0
     };
-    if state == tcp_state::CLOSE
-        && told
-        && sock::is_tcp(sk)
-        && let Some(mut entry) = emit::reserve(Program::SendReset)
-    {
+    if state != tcp_state::CLOSE || !told || !sock::is_tcp(sk) {
+        return 0;
+    }
+    count!(Program::SendReset, resets_after_close);
+    if let Some(mut entry) = emit::reserve(Program::SendReset) {
         let record = entry.as_mut_ptr();
         // SAFETY: a reserved record, filled from the template.
         unsafe {

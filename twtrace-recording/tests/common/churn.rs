@@ -246,7 +246,7 @@ impl Churn {
             command: "worker".to_owned(),
             uid: 1000,
             netns: 4_026_531_840,
-            state: twtrace_core::input::CensusState::Established,
+            state: CensusState::Established,
             local_addr: [127, 0, 0, 1].into(),
             local_port: 0,
             remote_addr: [127, 0, 0, 1].into(),

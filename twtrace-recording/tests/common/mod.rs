@@ -243,17 +243,20 @@ prop_compose! {
     }
 }
 
-prop_compose! {
-    fn counters()(n in vec(number(), 20)) -> KernelCounters {
-        KernelCounters {
-            transitions: n[0], recovered: n[1], recursion: n[2], lives_begun: n[3], lives_ended: n[4],
-            handshakes_dropped: n[5], connects_failed_early: n[6], records: n[7], ring_full: n[8], map_full: n[9],
-            stale: n[10], exit_unresolved: n[11], timewaits_made: n[12], timewaits_refused: n[13],
-            timewaits_ended: n[14], timewaits_reused: n[15], exact_missed: n[16], exits_missed: n[17],
-            evicted: n[18], undecodable: n[19],
+macro_rules! counters {
+    (kernel { $($(#[$_doc:meta])* $name:ident,)* } user { $($(#[$_user_doc:meta])* $user:ident,)* }) => {
+        const COUNTERS: usize = [$(stringify!($name),)* $(stringify!($user),)*].len();
+
+        prop_compose! {
+            fn counters()(n in vec(number(), COUNTERS)) -> KernelCounters {
+                let mut n = n.into_iter();
+                let mut next = || n.next().unwrap_or_default();
+                KernelCounters { $($name: next(),)* $($user: next(),)* }
+            }
         }
-    }
+    };
 }
+twtrace_common::for_each_counter!(counters);
 
 prop_compose! {
     fn kernel()(

@@ -346,36 +346,28 @@ fn figures(second: u64, tw_reuse_delay_ms: Option<u32>) -> Vec<Input> {
         timestamps: Some(1),
         fin_timeout_s: Some(60 - second as u32 / 10),
     };
-    // Every counter has a figure of its own.
-    let n = |number: u64| number * 1_000 + second;
-    let counters = KernelCounters {
-        transitions: n(1),
-        recovered: n(2),
-        recursion: n(3),
-        lives_begun: n(4),
-        lives_ended: n(5),
-        handshakes_dropped: n(6),
-        connects_failed_early: n(7),
-        records: n(8),
-        ring_full: n(9),
-        map_full: n(10),
-        stale: n(11),
-        exit_unresolved: n(12),
-        timewaits_made: n(13),
-        timewaits_refused: n(14),
-        timewaits_ended: n(15),
-        timewaits_reused: n(16),
-        exact_missed: n(17),
-        exits_missed: n(18),
-        evicted: n(19),
-        undecodable: n(20),
-    };
+    let counters = counters(second);
     let mut inputs = vec![Input::Counters(counters), Input::Kernel { netns: HOST, facts: facts(5 + second) }];
     if second < GONE {
         inputs.push(Input::Kernel { netns: CONTAINER, facts: facts(1) });
     }
     inputs
 }
+
+macro_rules! counters {
+    (kernel { $($(#[$_doc:meta])* $name:ident,)* } user { $($(#[$_user_doc:meta])* $user:ident,)* }) => {
+        /// Every counter has a figure of its own.
+        fn counters(second: u64) -> KernelCounters {
+            let mut number = second;
+            let mut next = || {
+                number += 1_000;
+                number
+            };
+            KernelCounters { $($name: next(),)* $($user: next(),)* }
+        }
+    };
+}
+twtrace_common::for_each_counter!(counters);
 
 /// The first one tells all, the others what differs; one is interrupted.
 fn census(second: u64, now_ns: u64) -> Vec<Input> {

@@ -33,16 +33,13 @@ const LIMIT: usize = 4;
 
 /// Crates whose widest circle was wider than [`LIMIT`] when this check was written, with its width today. A number here
 /// must never be raised. It has to be lowered when the circle has shrunk, and its line goes when it is [`LIMIT`].
-const LIMITS: &[(&str, usize)] = &[("twtrace-core", 16)];
+const LIMITS: &[(&str, usize)] = &[];
 
 /// Lines that a file may have without a reason in [`REASONS`].
 const LINES: usize = 500;
 
 /// Why a file is longer than [`LINES`]. One that has moved or shrunk is printed, so that its line goes as well.
-const REASONS: &[(&str, &str)] = &[(
-    "twtrace-core/src/census.rs",
-    "to be split: what is kept between censuses, and what the engine concludes from one",
-)];
+const REASONS: &[(&str, &str)] = &[];
 
 /// What the structure is held to.
 struct Rules<'a> {

@@ -266,7 +266,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
     use super::*;
-    use crate::schema::assert_fits;
+    use crate::fits::assert_fits;
     use twtrace_core::plan::report::{Name, SCHEMA};
     use twtrace_core::plan::{Plan, remedies};
 

@@ -113,7 +113,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
     use super::*;
-    use crate::schema::assert_fits;
+    use crate::fits::assert_fits;
     use std::collections::BTreeMap;
     use twtrace_core::doctor::{Check, ProgramSize, SCHEMA, Status, Sysctl};
     use twtrace_core::input::Hook;

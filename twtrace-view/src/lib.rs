@@ -8,6 +8,8 @@ pub mod doctor;
 pub mod explain;
 pub mod failures;
 pub mod findings;
+#[cfg(test)]
+mod fits;
 #[cfg(any(test, feature = "fixture"))]
 pub mod fixture;
 pub mod grid;

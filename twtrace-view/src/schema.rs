@@ -1,10 +1,9 @@
 //! JSON schemas of all that is written as JSON, from the types that are written and the table of figures. They are in
-//! `docs/json`, which `UPDATE_DOCS=1 cargo test -p twtrace-view schema` writes. Tests of views hold their output to them.
+//! `docs/json`, which `UPDATE_DOCS=1 cargo test -p twtrace-view schema` writes.
 
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use crate::json::rows::{CountsJson, Quantiles};
-use jsonschema::Validator;
 use schemars::generate::{SchemaGenerator, SchemaSettings};
 use schemars::transform::RecursiveTransform;
 use schemars::{JsonSchema, Schema, json_schema};
@@ -13,10 +12,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
-use std::sync::LazyLock;
 use twtrace_core::counts::{Counts, FIELDS, Figure};
-use twtrace_core::finding::Rule;
-use twtrace_core::snapshot::GROUPINGS;
 
 /// Something that is written as JSON.
 struct Form {
@@ -65,9 +61,6 @@ const FORMS: [Form; 7] = [
     },
 ];
 
-/// Objects with names of their own, which no schema can list.
-const OPEN: [&str; 5] = ["connect_errors", "corrections", "evidence", "outcomes", "sysctls"];
-
 impl Form {
     /// Its schema as it is in its file.
     fn text(&self) -> String {
@@ -94,27 +87,6 @@ fn reword(schema: &mut Schema) {
     *text = text.replace("`None`", "null").replace("[`", "`").replace("`]", "`");
 }
 
-/// Names of all groupings.
-pub(crate) fn groupings() -> Vec<&'static str> {
-    GROUPINGS.iter().map(|grouping| grouping.name).collect()
-}
-
-/// Names of all findings.
-pub(crate) fn rules() -> Vec<&'static str> {
-    Rule::ALL.iter().map(|rule| rule.name()).collect()
-}
-
-/// A value that a finding rests on.
-#[derive(JsonSchema)]
-#[serde(untagged)]
-#[allow(dead_code, reason = "it stands for what is written value by value")]
-pub(crate) enum Evidence {
-    /// A figure; its name has the unit.
-    Number(f64),
-    /// A text, which may be anybody's.
-    Text(String),
-}
-
 impl JsonSchema for CountsJson<'_> {
     fn schema_name() -> Cow<'static, str> {
         "Counts".into()
@@ -137,57 +109,6 @@ impl JsonSchema for CountsJson<'_> {
         let names: Vec<&str> = FIELDS.iter().map(|field| field.name).collect();
         json_schema!({ "type": "object", "properties": figures, "required": names })
     }
-}
-
-static VALIDATORS: LazyLock<BTreeMap<&str, Validator>> = LazyLock::new(|| {
-    let validator = |form: &Form| jsonschema::validator_for(&serde_json::from_str(&form.text()).unwrap()).unwrap();
-    FORMS.iter().map(|form| (form.name, validator(form))).collect()
-});
-
-/// Holds a document to the schema of a form.
-pub(crate) fn assert_fits(form: &str, document: &Value) {
-    let faults = VALIDATORS[form].iter_errors(document);
-    let faults: Vec<String> = faults.map(|fault| format!("{}: {fault}", fault.instance_path())).collect();
-    assert!(faults.is_empty(), "not as docs/json/{form}.schema.json has it: {}", faults.join("\n"));
-    assert_nothing_else_fits(form, document);
-}
-
-/// A field that is misspelt is refused, wherever it is.
-fn assert_nothing_else_fits(form: &str, document: &Value) {
-    for place in places(document) {
-        let mut misspelt = document.clone();
-        let fields = misspelt.pointer_mut(&place).and_then(Value::as_object_mut).unwrap();
-        let (name, value) = fields.iter().next().map(|(name, value)| (name.clone(), value.clone())).unwrap();
-        fields.remove(&name);
-        fields.insert(format!("{name}_"), value);
-        assert!(!VALIDATORS[form].is_valid(&misspelt), "{form}: {place}/{name}_ is taken");
-    }
-}
-
-/// One object of each kind whose fields are fixed, by the names on the way to it.
-fn places(document: &Value) -> Vec<String> {
-    fn add(value: &Value, (place, kind): (String, String), found: &mut BTreeMap<String, String>) {
-        match value {
-            Value::Object(fields) => {
-                if !OPEN.iter().any(|open| place.ends_with(&format!("/{open}"))) {
-                    found.entry(kind.clone()).or_insert_with(|| place.clone());
-                }
-                for (name, value) in fields {
-                    let path = name.replace('~', "~0").replace('/', "~1");
-                    add(value, (format!("{place}/{path}"), format!("{kind}/{name}")), found);
-                }
-            }
-            Value::Array(values) => {
-                for (index, value) in values.iter().enumerate() {
-                    add(value, (format!("{place}/{index}"), kind.clone()), found);
-                }
-            }
-            _ => {}
-        }
-    }
-    let mut found = BTreeMap::new();
-    add(document, (String::new(), String::new()), &mut found);
-    found.into_values().collect()
 }
 
 #[test]

@@ -222,8 +222,8 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
     use super::*;
+    use crate::fits::assert_fits;
     use crate::fixture;
-    use crate::schema::assert_fits;
     use serde_json::Value;
 
     fn text(limit: Option<usize>) -> String {

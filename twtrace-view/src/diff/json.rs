@@ -28,7 +28,7 @@ pub(crate) struct DiffJson<'a> {
     /// Everything together.
     totals: ChangeJson<'a, ()>,
     /// What `rows` are grouped by.
-    #[cfg_attr(test, schemars(extend("enum" = crate::schema::groupings())))]
+    #[cfg_attr(test, schemars(extend("enum" = top::groupings())))]
     by: &'static str,
     /// What changed, the most first.
     rows: Vec<ChangeJson<'a, Key>>,

@@ -1,9 +1,9 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use super::*;
+use crate::fits::assert_fits;
 use crate::report::fixture;
 use crate::report::tests::without_code;
-use crate::schema::assert_fits;
 use crate::text::is_plain;
 use serde_json::Value;
 use twtrace_core::input::{Input, Tier};

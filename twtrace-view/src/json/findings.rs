@@ -81,7 +81,7 @@ impl FailureJson {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct FindingJson<'a> {
     /// Stable name; `twtrace explain` has more on each.
-    #[cfg_attr(test, schemars(extend("enum" = crate::schema::rules())))]
+    #[cfg_attr(test, schemars(extend("enum" = Rule::ALL.iter().map(|rule| rule.name()).collect::<Vec<_>>())))]
     id: &'static str,
     /// How grave.
     severity: Severity,
@@ -96,7 +96,7 @@ pub(crate) struct FindingJson<'a> {
     /// Id of what lies behind it.
     cause: Option<&'static str>,
     /// What it rests on.
-    #[cfg_attr(test, schemars(with = "std::collections::BTreeMap<String, crate::schema::Evidence>"))]
+    #[cfg_attr(test, schemars(with = "std::collections::BTreeMap<String, EvidenceValue>"))]
     evidence: EvidenceJson<'a>,
     /// What to change, the cause first.
     advice: Vec<AdviceJson<'a>>,
@@ -159,6 +159,18 @@ impl Serialize for EvidenceJson<'_> {
         }
         map.end()
     }
+}
+
+/// A value that a finding rests on.
+#[cfg(test)]
+#[derive(schemars::JsonSchema)]
+#[serde(untagged)]
+#[allow(dead_code, reason = "it stands for what is written value by value")]
+enum EvidenceValue {
+    /// A figure; its name has the unit.
+    Number(f64),
+    /// A text, which may be anybody's.
+    Text(String),
 }
 
 /// Something to change.

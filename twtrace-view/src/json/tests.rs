@@ -1,8 +1,8 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use super::*;
+use crate::fits::assert_fits;
 use crate::fixture;
-use crate::schema::assert_fits;
 use serde_json::Value;
 use twtrace_core::snapshot::Snapshot;
 use twtrace_core::state::{Config, Limits, State};

@@ -3,7 +3,7 @@
 use super::*;
 use crate::fixture;
 
-fn written(snapshot: &twtrace_core::snapshot::Snapshot, options: Options) -> String {
+fn written(snapshot: &Snapshot, options: Options) -> String {
     let mut out = Vec::new();
     write(snapshot, options, &mut out).unwrap();
     let text = String::from_utf8(out).unwrap();

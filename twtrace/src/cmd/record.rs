@@ -141,7 +141,9 @@ impl Work for Recording {
     }
 
     fn applied(&mut self, source: &mut dyn EventSource) -> anyhow::Result<()> {
-        if self.recorder().is_some_and(|recorder| Recorder::wants_whole_census(recorder)) {
+        if let Some(recorder) = self.recorder()
+            && recorder.wants_whole_census()
+        {
             source.restate();
         }
         self.failure.take().map_or(Ok(()), Err)

@@ -298,7 +298,7 @@ fn a_flood_beside_a_rhythm_is_a_flood() {
     // A check a second for an hour, and for twenty seconds a hundred a second of somebody else.
     let checks = many(owner(10, "checker"), 3600, 1000, START, one_shot).into_iter();
     let flood = many(owner(20, "app"), 2000, 10, START + 3600 * SECOND, one_shot);
-    let mut engine = told(checks.chain(flood).chain([tick(START + 3621 * SECOND)]));
+    let engine = told(checks.chain(flood).chain([tick(START + 3621 * SECOND)]));
     let shown = engine.snapshot();
     let found = shown.findings();
     assert!(found.iter().any(|it| it.rule == Rule::NoConnectionReuse && pid(it) == Some(20)), "{found:#?}");

@@ -142,7 +142,7 @@ fn how_the_local_side_was_chosen_is_told_apart() {
         ended(Life { binding, bytes_sent: 100_000, ..one_shot(n, owner(10, "app"), START + n * 100 * MS) })
     };
     let address = Binding { address: true, ..Binding::default() };
-    let mut engine = told([
+    let engine = told([
         with(1, Binding::default()),
         with(2, address),
         with(3, Binding { port: true, ..address }),
@@ -168,7 +168,7 @@ fn whoever_made_most_is_named() {
         [start(), small_range(225, 0)].into_iter().chain(fills).chain(fails).chain([tick(START + 5 * SECOND)])
     };
     for (one, cause) in [(one_shot as fn(u64, Owner, u64) -> Life, Some(Rule::NoConnectionReuse)), (large, None)] {
-        let mut engine = engine(inputs(one));
+        let engine = engine(inputs(one));
         let shown = engine.snapshot();
         let found = shown.findings();
         let reached = found.iter().find(|finding| finding.rule == Rule::ExhaustionReached).unwrap();
@@ -231,7 +231,7 @@ fn timewait_sockets_of_bound_ports_are_not_taken_over() {
     };
     let begin = [start(), small_range(1000, 1)].into_iter();
     let fills = many(owner(10, "client"), 100, 20, START, bound);
-    let mut engine = engine(begin.chain(fills).chain([tick(START + 10 * SECOND)]));
+    let engine = engine(begin.chain(fills).chain([tick(START + 10 * SECOND)]));
     let budget = engine.snapshot().destinations().iter().next().unwrap().budget.unwrap();
     assert_eq!((budget.time_wait, budget.reusable, budget.available), (100, 0, 900));
     assert_eq!((budget.hold_seconds, budget.max_rate_per_s.round()), (60.0, 17.0));
@@ -244,7 +244,7 @@ fn ports_that_are_taken_over_count_for_the_rate() {
         |n: u64, who, end_ns| Life { tuple: tuple(40_000 + (n % 100) as u16, 1, 80), ..one_shot(n, who, end_ns) };
     let begin = [start(), small_range(100, 1)].into_iter();
     let fills = many(owner(10, "client"), 700, 11, START, again);
-    let mut engine = engine(begin.chain(fills).chain([tick(START + 7 * SECOND + 700 * MS)]));
+    let engine = engine(begin.chain(fills).chain([tick(START + 7 * SECOND + 700 * MS)]));
     let budget = engine.snapshot().destinations().iter().next().unwrap().budget.unwrap();
     assert!((budget.rate_per_s - 90.9).abs() < 1.0, "{}", budget.rate_per_s);
     assert_eq!(budget.max_rate_per_s, 100.0);
@@ -394,7 +394,7 @@ fn timewait_sockets_of_bound_ports_are_not_to_be_reused() {
     let fills = many(client, 200, 10, START, bound).into_iter();
     let fails = many(client, 50, 10, START + 2 * SECOND, no_port).into_iter();
     let begin = [start(), small_range(200, 0)].into_iter();
-    let mut engine = engine(begin.chain(fills).chain(fails).chain([tick(START + 3 * SECOND)]));
+    let engine = engine(begin.chain(fills).chain(fails).chain([tick(START + 3 * SECOND)]));
     let shown = engine.snapshot();
     let found = shown.findings();
     let reached = found.iter().find(|finding| finding.rule == Rule::ExhaustionReached).unwrap();
@@ -411,7 +411,7 @@ fn whoever_was_started_anew_is_the_cause_all_the_same() {
     let app = owner(5000, "app");
     let fills = many(app, 200, 10, late, one_shot);
     let fails = many(app, 50, 10, late + 2 * SECOND, no_port);
-    let mut engine = engine(begin.chain(old).chain(fills).chain(fails).chain([tick(late + 3 * SECOND)]));
+    let engine = engine(begin.chain(old).chain(fills).chain(fails).chain([tick(late + 3 * SECOND)]));
     let shown = engine.snapshot();
     let found = shown.findings();
     let reached = found.iter().find(|finding| finding.rule == Rule::ExhaustionReached).unwrap();

@@ -32,7 +32,7 @@ fn errors_that_are_not_time_wait() {
         Input::ConnectFailed(Box::new(no_source)),
         tick(START + 3 * SECOND),
     ]);
-    let mut engine = told(inputs);
+    let engine = told(inputs);
     let shown = engine.snapshot();
     let found = shown.findings();
     let reasons: Vec<_> = found.iter().map(|finding| (pid(finding), evidence(finding, "reason"))).collect();

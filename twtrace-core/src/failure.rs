@@ -51,7 +51,7 @@ pub enum Call {
 pub struct FailureRow {
     /// Who; `None` for those that found no room, together.
     pub owner: Option<Owner>,
-    /// Towards where; of bind, the local side that was asked for, as [`Role::Passive`].
+    /// Towards where; of bind, the local side that was asked for, as [`Role::Passive`](crate::input::Role::Passive).
     pub destination: Option<DestKey>,
     /// Which call.
     pub call: Call,

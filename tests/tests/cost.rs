@@ -41,7 +41,8 @@ fn memory_with_130_000_live_sockets() {
     }
     let (batch, drawn) = (top.peak_memory(), peak_memory(screen.pid()));
     println!("peak memory with 130,000 live: {} MiB as JSON, {} MiB on a screen", batch / MIB, drawn / MIB);
-    assert!(batch < 100 * MIB && drawn < 100 * MIB, "{batch} and {drawn} bytes");
+    // While the list of sockets is looked at, three snapshots at most have it: the latest, the frozen one, and the next.
+    assert!(batch < 100 * MIB && drawn < 160 * MIB, "{batch} and {drawn} bytes");
     kill(Pid::from_raw(screen.pid() as i32), Signal::SIGTERM).unwrap();
     assert_eq!(screen.end(), (true, true));
     top.end();

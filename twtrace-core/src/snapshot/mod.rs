@@ -62,7 +62,6 @@ pub struct TimeWaitSocket {
 /// What is known at one moment.
 #[derive(Debug)]
 pub struct Snapshot {
-    id: u64,
     summary: Summary,
     processes: Vec<ProcessRow>,
     destinations: Vec<DestinationRow>,
@@ -90,11 +89,6 @@ struct Joined {
 }
 
 impl Snapshot {
-    /// Its own, never used for another one: what was made from a snapshot can be kept with it.
-    pub fn id(&self) -> u64 {
-        self.id
-    }
-
     /// Host-wide parts.
     pub fn summary(&self) -> &Summary {
         &self.summary

@@ -12,10 +12,6 @@ use crate::table::Map;
 use foldhash::fast::FixedState;
 use hashbrown::HashSet;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-/// Snapshots taken so far, of whichever state.
-static TAKEN: AtomicU64 = AtomicU64::new(0);
 
 impl Snapshot {
     /// What is known now, without the list of live sockets.
@@ -32,7 +28,6 @@ impl Snapshot {
         state.keep_failing();
         let state = &*state;
         let mut snapshot = Self {
-            id: TAKEN.fetch_add(1, Ordering::Relaxed),
             summary: state.summary.clone(),
             processes: Vec::new(),
             destinations: Vec::new(),

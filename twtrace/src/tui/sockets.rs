@@ -26,7 +26,8 @@ pub(super) struct Chosen {
 /// What a choice follows from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Choice {
-    snapshot: u64,
+    /// Time of the snapshot, and where its list is: no other one has both.
+    snapshot: (u64, usize, usize),
     sort: SocketSort,
     reverse: bool,
     needle: String,
@@ -36,7 +37,9 @@ struct Choice {
 /// thousands of sockets it takes longer than a frame, and most keys change nothing of it.
 fn choose(snapshot: &Snapshot, state: &mut State) -> Chosen {
     let (sort, reverse, needle) = (state.socket_sort, state.reverse, state.filter.to_lowercase());
-    let by = Choice { snapshot: snapshot.id(), sort, reverse, needle };
+    let list = snapshot.sockets();
+    let place = (snapshot.summary().window.now_ns, list.as_ptr() as usize, list.len());
+    let by = Choice { snapshot: place, sort, reverse, needle };
     match state.sockets.take() {
         Some(last) if last.by == by => last,
         _ => of(snapshot, by),

@@ -97,7 +97,11 @@ pub fn told(folder: &Path, line: &str) -> String {
 /// When it does not.
 pub fn told_json(folder: &Path, line: &str) -> Value {
     let json = serde_json::from_str(&told(folder, line)).expect("it writes JSON");
-    let form = if line.starts_with("diff ") { &schema::DIFF } else { &schema::REPORT };
+    let form = match line.split(' ').next() {
+        Some("diff") => &schema::DIFF,
+        Some("replay") => &schema::TOP,
+        _ => &schema::REPORT,
+    };
     schema::assert_fits(form, &json);
     json
 }

@@ -116,7 +116,7 @@ fn told(text: &str, warning: &str, connections: u64) {
     assert!(said.len() >= 2 && said.iter().all(|lost| *lost == said[0]), "{said:?} in {text}");
     said[0].is_whole();
     assert!(text.contains(warning), "{text}");
-    let made = after(text, "made ").unwrap();
+    let made = after(text, "created ").unwrap();
     // The lost ones are of both sides: the half of them made timewait sockets, more or less.
     assert!(made < connections && made + said[0].total >= connections, "made {made} of {connections}: {said:?}");
 }
@@ -145,7 +145,7 @@ fn the_screen_says_what_was_lost() {
     let all = format!("TIME_WAIT {}", with_separators(churned.connections));
     let text = shown(&|text| {
         let lost = text.lines().find_map(Lost::said_in);
-        let known = lost.zip(after(text, "made ")).is_some_and(|(lost, made)| made + lost.total >= churned.connections);
+        let known = lost.zip(after(text, "created ")).is_some_and(|(lost, made)| made + lost.total >= churned.connections);
         known && text.contains(&all) && text.contains(" more: press ?)")
     });
     println!("{text}");

@@ -89,14 +89,14 @@ fn whoever_reads_a_recording_of_one_shots_finds_every_one() {
     assert_eq!(parents.values().sum::<u64>(), 60_000 + ONE_SHOTS);
 
     let report = |by: &str| told_json(folder.path(), &format!("report {NAME} --format json --by {by}"));
-    let by_process = report("process");
+    let by_process = report("pid");
     assert_eq!(by_process["recordings"][0]["connections_lost"], 0);
     assert_same(&of_json(&by_process["processes"], "pid", &processes), &processes, "report");
     let by_parent = report("parent");
     assert_same(&of_json(&by_parent["processes"], "ppid", &parents), &parents, "report by parent");
 
     let replay = |by: &str| told_json(folder.path(), &format!("replay {NAME} --once --json --by {by}"));
-    assert_same(&of_json(&replay("process")["processes"], "pid", &processes), &processes, "replay");
+    assert_same(&of_json(&replay("pid")["processes"], "pid", &processes), &processes, "replay");
     assert_same(&of_json(&replay("parent")["processes"], "ppid", &parents), &parents, "replay by parent");
 
     let diff = |by: &str| told_json(folder.path(), &format!("diff {NAME} {NAME} --format json --by {by}"));

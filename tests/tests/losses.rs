@@ -145,7 +145,8 @@ fn the_screen_says_what_was_lost() {
     let all = format!("TIME_WAIT {}", with_separators(churned.connections));
     let text = shown(&|text| {
         let lost = text.lines().find_map(Lost::said_in);
-        let known = lost.zip(after(text, "created ")).is_some_and(|(lost, made)| made + lost.total >= churned.connections);
+        let known =
+            lost.zip(after(text, "created ")).is_some_and(|(lost, made)| made + lost.total >= churned.connections);
         known && text.contains(&all) && text.contains(" more: press ?)")
     });
     println!("{text}");

@@ -115,7 +115,7 @@ fn made_reused_refused_and_ended_are_what_the_kernel_counts() {
     for (name, expected) in [("made", made), ("reused", reused), ("refused", refused)] {
         assert_fits(counter(&report, name), expected, &report);
     }
-    for (name, expected) in [("made", made), ("reused", reused), ("overflow", refused)] {
+    for (name, expected) in [("created", made), ("reused", reused), ("overflow", refused)] {
         assert_fits(end(&report, name), expected, &report);
     }
     assert_fits(end(&report, "live"), made - reused - end(&report, "expired"), &report);

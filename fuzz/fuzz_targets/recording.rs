@@ -1,4 +1,4 @@
-//! Recordings from elsewhere: whatever is in one, each Input of it is read or the loss is stated.
+//! Recordings from elsewhere: whatever is in one, each Event of it is read or the loss is stated.
 //!
 //! The bytes choose one file of a golden recording and edit it, or leave it out. Sums are put right afterwards, so that
 //! what is behind them is reached. A panic inside of a decoder of Arrow or Parquet is caught by the reader, and
@@ -16,9 +16,9 @@ use std::path::{Path, PathBuf};
 use std::process::abort;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use twtrace_recording::reader::Recording;
 use twtrace_core::snapshot::{GROUPINGS, Snapshot};
 use twtrace_core::state::{Config, Limits, State};
+use twtrace_recording::reader::Recording;
 
 /// No file here is worth more at once, in bytes. libFuzzer's own limit of allocations needs a sanitizer.
 const LARGEST_ALLOCATION: usize = 512 << 20;
@@ -102,21 +102,21 @@ fn folder() -> tempfile::TempDir {
     tempfile::tempdir_in(parent).expect("no temporary directory")
 }
 
-/// Reads all that can be read into a state, and gives the number of Inputs.
+/// Reads all that can be read into a state, and gives the number of Events.
 fn read(path: &Path) -> usize {
     let Ok(recording) = Recording::open(path) else { return 0 };
     let limits = Limits { rows: 8, cells: 8, live: 16 };
     let mut state = State::new(Config { limits, history: true, ..Config::default() });
     let mut replay = recording.replay().expect("no thread");
     let mut count = 0;
-    let mut sink = |input| {
+    let mut sink = |event| {
         count += 1;
-        state.apply(input);
+        state.apply(event);
     };
     while replay.advance(u64::MAX, &mut sink).expect("reading does not fail") {}
     // Everything that is computed for a look, rules among it.
     let snapshot = Snapshot::with_sockets(&mut state);
-    GROUPINGS.iter().for_each(|grouping| drop(snapshot.rows(grouping.by).len()));
+    GROUPINGS.iter().for_each(|grouping| _ = std::hint::black_box(snapshot.rows(grouping.by)));
     count
 }
 

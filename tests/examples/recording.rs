@@ -8,9 +8,9 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Parser;
-use twtrace_core::input::{
-    CensusRow, CensusState, Comm, HostFacts, Input, KernelCounters, KernelFacts, Life, Owner, ProcessFacts, ProcessKey,
-    Role, TcpState, TracingFacts, Transition, Tuple,
+use twtrace_core::event::{
+    CensusRow, CensusState, Comm, Connection, Event, HostFacts, KernelCounters, KernelFacts, Owner, ProcessFacts,
+    ProcessKey, Role, TcpState, TracingFacts, Transition, Tuple,
 };
 use twtrace_recording::writer::{Recorder, WriteOptions};
 
@@ -111,18 +111,18 @@ fn main() -> Result<()> {
         made: Vec::new(),
         census: KernelCounters::default(),
     };
-    host.begin(&mut |input| recorder.record(&input))?;
+    host.begin(&mut |event| recorder.record(&event))?;
     let mut left = host.args.connections;
     while left > 0 {
         let now = left.min(host.args.rate);
-        host.second(now, &mut |input| recorder.record(&input))?;
+        host.second(now, &mut |event| recorder.record(&event))?;
         left -= now;
     }
     recorder.finish()?;
     Ok(())
 }
 
-type Sink<'a> = dyn FnMut(Input) -> Result<()> + 'a;
+type Sink<'a> = dyn FnMut(Event) -> Result<()> + 'a;
 
 impl Host {
     fn begin(&mut self, sink: &mut Sink<'_>) -> Result<()> {
@@ -132,8 +132,8 @@ impl Host {
             boot_id: "00000000-0000-4000-8000-000000000000".to_owned(),
             netns: NETNS,
         };
-        sink(Input::Start { at_ns: START_NS, unix_ns: UNIX_NS, host, tracing: TracingFacts::default() })?;
-        sink(Input::Namespace { netns: NETNS, name: "host".to_owned(), refused: None })?;
+        sink(Event::Start { at_ns: START_NS, unix_ns: UNIX_NS, host, tracing: TracingFacts::default() })?;
+        sink(Event::Namespace { netns: NETNS, name: "host".to_owned(), refused: None })?;
         for owner in self.clients.iter().chain(&self.servers) {
             let command = String::from_utf8_lossy(owner.comm.bytes());
             let facts = ProcessFacts {
@@ -141,7 +141,7 @@ impl Host {
                 cmdline: Some(format!("{command} --instance {}", owner.key.tgid)),
                 ..ProcessFacts::default()
             };
-            sink(Input::Process { key: owner.key, facts })?;
+            sink(Event::Process { key: owner.key, facts })?;
         }
         Ok(())
     }
@@ -153,18 +153,18 @@ impl Host {
         for index in 0..connections {
             let tick = index * 10 / connections != (index + 1) * 10 / connections;
             let end_ns = begin_ns + (index + 1) * SECOND_NS / connections;
-            self.connection(end_ns, sink)?;
+            self.pair(end_ns, sink)?;
             if tick {
-                sink(Input::Tick { at_ns: end_ns })?;
+                sink(Event::Tick { at_ns: end_ns })?;
             }
         }
         self.now_ns = begin_ns + SECOND_NS;
         let sockets = if self.args.loopback { 2 } else { 1 };
-        self.census.lives_ended += connections * sockets;
-        self.census.lives_begun += connections * sockets;
+        self.census.connections_ended += connections * sockets;
+        self.census.connections_begun += connections * sockets;
         self.census.records += connections * sockets;
         self.census.transitions += connections * sockets * 5;
-        sink(Input::Counters(self.census))?;
+        sink(Event::Counters(self.census))?;
         let facts = KernelFacts {
             time_wait: self.alive.iter().map(|second| second.len() as u64).sum(),
             max_tw_buckets: 262_144,
@@ -172,17 +172,17 @@ impl Host {
             port_range: (32_768, 60_999),
             ..KernelFacts::default()
         };
-        sink(Input::Kernel { netns: NETNS, facts })?;
-        sink(Input::CensusBegin { netns: NETNS, at_ns: self.now_ns, whole: self.alive.len() == 1 })?;
-        sink(Input::CensusRows(std::mem::take(&mut self.made)))?;
+        sink(Event::Kernel { netns: NETNS, facts })?;
+        sink(Event::CensusBegin { netns: NETNS, at_ns: self.now_ns, whole: self.alive.len() == 1 })?;
+        sink(Event::CensusRows(std::mem::take(&mut self.made)))?;
         if self.alive.len() > TIME_WAIT_S {
-            sink(Input::CensusGone(self.alive.pop_front().unwrap_or_default()))?;
+            sink(Event::CensusGone(self.alive.pop_front().unwrap_or_default()))?;
         }
-        sink(Input::CensusEnd { at_ns: self.now_ns + 20_000_000, complete: true })?;
-        sink(Input::Tick { at_ns: self.now_ns + 40_000_000 })
+        sink(Event::CensusEnd { at_ns: self.now_ns + 20_000_000, complete: true })?;
+        sink(Event::Tick { at_ns: self.now_ns + 40_000_000 })
     }
 
-    fn connection(&mut self, end_ns: u64, sink: &mut Sink<'_>) -> Result<()> {
+    fn pair(&mut self, end_ns: u64, sink: &mut Sink<'_>) -> Result<()> {
         // Some processes are busier than others.
         let of = |chance: &mut Chance, many: usize| (chance.below(many as u64).min(chance.below(many as u64))) as usize;
         let client = self.clients[of(&mut self.chance, self.clients.len())];
@@ -208,8 +208,8 @@ impl Host {
         if !accepted {
             let cookie = self.cookie();
             let path = [Close, SynSent, Established, FinWait1, FinWait2, Close];
-            let life = self.life(cookie, near, Role::Active, &path, busy_ns, end_ns, client);
-            sink(Input::Life(Box::new(Life { bytes_sent: out, bytes_received: back, ..life })))?;
+            let connection = self.connection(cookie, near, Role::Active, &path, busy_ns, end_ns, client);
+            sink(Event::Connection(Box::new(Connection { bytes_sent: out, bytes_received: back, ..connection })))?;
             let expires_ms = 60_000 - ((self.now_ns + SECOND_NS - end_ns) / 1_000_000) as u32;
             self.made.push(CensusRow { cookie, tuple: near, state: CensusState::TimeWait, expires_ms });
             if let Some(alive) = self.alive.back_mut() {
@@ -226,9 +226,9 @@ impl Host {
             };
             let cookie = self.cookie();
             let path = [Listen, SynRecv, Established, CloseWait, LastAck, Close];
-            let life = self.life(cookie, far, Role::Passive, &path, busy_ns, end_ns + 3000, server);
-            let life = Life { bytes_sent: back, bytes_received: out, sock_done: true, ..life };
-            sink(Input::Life(Box::new(life)))?;
+            let connection = self.connection(cookie, far, Role::Passive, &path, busy_ns, end_ns + 3000, server);
+            let connection = Connection { bytes_sent: back, bytes_received: out, sock_done: true, ..connection };
+            sink(Event::Connection(Box::new(connection)))?;
         }
         Ok(())
     }
@@ -238,8 +238,8 @@ impl Host {
         self.cookie
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the parts of a life, which have no other place")]
-    fn life(
+    #[expect(clippy::too_many_arguments, reason = "the parts of a connection, which have no other place")]
+    fn connection(
         &mut self,
         cookie: u64,
         tuple: Tuple,
@@ -248,7 +248,7 @@ impl Host {
         busy_ns: u64,
         end_ns: u64,
         who: Owner,
-    ) -> Life {
+    ) -> Connection {
         let cut = |time_ns: u64| time_ns / 1000 * 1000;
         let mut at_ns = cut(end_ns);
         let mut transitions: Vec<Transition> = Vec::with_capacity(path.len() - 1);
@@ -259,7 +259,7 @@ impl Host {
             at_ns = cut(at_ns - before);
         }
         transitions.reverse();
-        Life {
+        Connection {
             cookie,
             role,
             opener: Some(who),
@@ -268,7 +268,7 @@ impl Host {
             sock_dead: true,
             sock_done: role == Role::Active,
             established: true,
-            ..Life::bare(tuple, cut(end_ns))
+            ..Connection::bare(tuple, cut(end_ns))
         }
     }
 }

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 use std::thread;
 
-use twtrace_core::input::{BindFailed, Binding, Input, Life, Role, Tier, Tuple};
+use twtrace_core::event::{BindFailed, Binding, Connection, Event, Role, Tier, Tuple};
 use twtrace_core::source::Source as _;
 use twtrace_probe::source::live::{Live, LiveOptions};
 use twtrace_tests::require::skip;
@@ -17,7 +17,7 @@ use twtrace_tests::tracer::{PUMP, Place, program};
 use twtrace_tests::workload::bindings::{Connected, Done, Refused};
 
 /// What the generator did, and what the tracer said meanwhile.
-fn traced() -> (Vec<Done>, Vec<Input>, Live) {
+fn traced() -> (Vec<Done>, Vec<Event>, Live) {
     let mut live = Live::start(&LiveOptions::default()).unwrap();
     let place = Place::new();
     let mut generator = Command::new(program("twtrace-workload"));
@@ -28,15 +28,15 @@ fn traced() -> (Vec<Done>, Vec<Input>, Live) {
         let mut text = String::new();
         output.read_to_string(&mut text).map(|_| text)
     });
-    let mut inputs = Vec::new();
+    let mut events = Vec::new();
     while !reader.is_finished() {
-        live.pump(&mut |input| inputs.push(input)).unwrap();
+        live.pump(&mut |event| events.push(event)).unwrap();
         thread::sleep(PUMP);
     }
     let text = reader.join().unwrap().unwrap();
     assert!(generator.wait().unwrap().success(), "the generator failed");
-    live.final_pump(&mut |input| inputs.push(input)).unwrap();
-    (text.lines().map(|line| serde_json::from_str(line).unwrap()).collect(), inputs, live)
+    live.final_pump(&mut |event| events.push(event)).unwrap();
+    (text.lines().map(|line| serde_json::from_str(line).unwrap()).collect(), events, live)
 }
 
 fn without_btf() -> bool {
@@ -47,7 +47,7 @@ fn ends(tuple: &Tuple) -> (SocketAddr, SocketAddr) {
     ((tuple.local_addr, tuple.local_port).into(), (tuple.remote_addr, tuple.remote_port).into())
 }
 
-/// How lives are compared: by what would differ if anything were taken from another socket.
+/// How connections are compared: by what would differ if anything were taken from another socket.
 type Line = (u32, String, String, Binding);
 
 fn line(pid: u32, local: SocketAddr, remote: SocketAddr, established: bool, binding: Binding) -> Line {
@@ -64,14 +64,14 @@ fn expected(done: &Connected) -> Line {
     line(done.pid, done.local, done.remote, done.established, binding)
 }
 
-fn seen(life: &Life) -> Line {
-    let (local, remote) = ends(&life.tuple);
-    line(life.opener.unwrap().key.tgid, local, remote, life.established, life.binding)
+fn seen(connection: &Connection) -> Line {
+    let (local, remote) = ends(&connection.tuple);
+    line(connection.opener.unwrap().key.tgid, local, remote, connection.established, connection.binding)
 }
 
 #[test]
 fn how_the_local_side_was_chosen_is_told_and_why_a_bind_failed() {
-    let (done, inputs, live) = traced();
+    let (done, events, live) = traced();
     let is_ours = |pid: u32| done.iter().any(|done| pid_of(done) == pid);
 
     let connected: Vec<&Connected> = done
@@ -81,10 +81,14 @@ fn how_the_local_side_was_chosen_is_told_and_why_a_bind_failed() {
             Done::Refused(_) => None,
         })
         .collect();
-    let lives: Vec<&Life> = inputs
+    let connections: Vec<&Connection> = events
         .iter()
-        .filter_map(|input| match input {
-            Input::Life(life) if life.role == Role::Active && is_ours(life.opener?.key.tgid) => Some(&**life),
+        .filter_map(|event| match event {
+            Event::Connection(connection)
+                if connection.role == Role::Active && is_ours(connection.opener?.key.tgid) =>
+            {
+                Some(&**connection)
+            }
             _ => None,
         })
         .collect();
@@ -92,17 +96,17 @@ fn how_the_local_side_was_chosen_is_told_and_why_a_bind_failed() {
         lines.sort_by_key(|line| format!("{line:?}"));
         lines
     };
-    let told = sorted(lives.iter().map(|life| seen(life)).collect());
+    let told = sorted(connections.iter().map(|connection| seen(connection)).collect());
     let wanted = sorted(connected.iter().map(|done| expected(done)).collect());
     assert_eq!(told, wanted, "{connected:#?}");
     if !connected.iter().any(|done| done.range.is_some()) {
         skip("IP_LOCAL_PORT_RANGE", "this kernel has no such option");
     }
 
-    let bound: Vec<(u64, Tuple)> = inputs
+    let bound: Vec<(u64, Tuple)> = events
         .iter()
-        .filter_map(|input| match input {
-            Input::BoundConnect { cookie, tuple, .. }
+        .filter_map(|event| match event {
+            Event::BoundConnect { cookie, tuple, .. }
                 if connected.iter().any(|done| done.netns == u64::from(tuple.netns)) =>
             {
                 Some((*cookie, *tuple))
@@ -110,26 +114,27 @@ fn how_the_local_side_was_chosen_is_told_and_why_a_bind_failed() {
             _ => None,
         })
         .collect();
-    let with_port: Vec<&Life> = lives.iter().copied().filter(|life| life.binding.port).collect();
+    let with_port: Vec<&Connection> =
+        connections.iter().copied().filter(|connection| connection.binding.port).collect();
     // Where tracers get no cookies, a socket has one by chance, maybe later.
     let key = |cookie: u64, tuple: &Tuple| (if live.tier() == Tier::Tuple { 0 } else { cookie }, format!("{tuple:?}"));
     let told: BTreeSet<_> = bound.iter().map(|(cookie, tuple)| key(*cookie, tuple)).collect();
-    let wanted: BTreeSet<_> = with_port.iter().map(|life| key(life.cookie, &life.tuple)).collect();
-    assert_eq!(told, wanted, "by cookie and tuple, as their lives");
+    let wanted: BTreeSet<_> = with_port.iter().map(|connection| key(connection.cookie, &connection.tuple)).collect();
+    assert_eq!(told, wanted, "by cookie and tuple, as their connections");
     assert_eq!(bound.len(), with_port.len(), "once each");
-    for life in &with_port {
-        let began = life.transitions[0].at_ns;
-        let at = inputs.iter().find_map(|input| match input {
-            Input::BoundConnect { tuple, at_ns, .. } if *tuple == life.tuple => Some(*at_ns),
+    for connection in &with_port {
+        let began = connection.transitions[0].at_ns;
+        let at = events.iter().find_map(|event| match event {
+            Event::BoundConnect { tuple, at_ns, .. } if *tuple == connection.tuple => Some(*at_ns),
             _ => None,
         });
         assert!(at.unwrap().abs_diff(began) < 100_000_000, "{at:?} against {began}");
     }
 
-    let failed: Vec<&BindFailed> = inputs
+    let failed: Vec<&BindFailed> = events
         .iter()
-        .filter_map(|input| match input {
-            Input::BindFailed(failed) if is_ours(failed.owner.key.tgid) => Some(&**failed),
+        .filter_map(|event| match event {
+            Event::BindFailed(failed) if is_ours(failed.owner.key.tgid) => Some(&**failed),
             _ => None,
         })
         .collect();
@@ -159,7 +164,7 @@ fn how_the_local_side_was_chosen_is_told_and_why_a_bind_failed() {
         assert!(other.port() == 0 && other.ip().is_unspecified() && other.is_ipv4() == asked.is_ipv4(), "{other}");
         assert_eq!(failed.tuple.v4_mapped, refused.case.ends_with("Mapped"));
     }
-    println!("figures: {} connections, {} of bound ports, {} binds", lives.len(), bound.len(), failed.len());
+    println!("figures: {} connections, {} of bound ports, {} binds", connections.len(), bound.len(), failed.len());
 }
 
 fn pid_of(done: &Done) -> u32 {

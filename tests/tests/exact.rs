@@ -108,11 +108,11 @@ fn made_reused_refused_and_ended_are_what_the_kernel_counts() {
     // What has ended so far was reused: the others live for a minute. Counters are read once a second.
     let counter = |report: &Value, name: &str| number(report, &format!("/tracing/kernel_counters/timewaits_{name}"));
     let report = top.wait(|report| {
-        let told = counter(report, "made") + counter(report, "refused");
+        let told = counter(report, "created") + counter(report, "overflowed");
         number(report, "/totals/opened") == 20_000 && fits(told, 20_000)
     });
     let report = settled(&top, report);
-    for (name, expected) in [("made", made), ("reused", reused), ("refused", refused)] {
+    for (name, expected) in [("created", made), ("reused", reused), ("overflowed", refused)] {
         assert_fits(counter(&report, name), expected, &report);
     }
     for (name, expected) in [("created", made), ("reused", reused), ("overflow", refused)] {
@@ -139,7 +139,7 @@ fn made_reused_refused_and_ended_are_what_the_kernel_counts() {
     };
     println!("figures: by the tracer: made {made}, refused {refused}, ends {}", report["totals"]["ends"]);
     assert_eq!(end(&report, "expired") + reused, made);
-    assert_eq!((end(&report, "reused"), end(&report, "killed")), (reused, 0));
+    assert_eq!((end(&report, "reused"), end(&report, "ended_early")), (reused, 0));
     if !counted_at_start {
         let timers: u64 = places.map(nstat).iter().map(|one| one.timers).sum();
         assert_eq!(timers, end(&report, "expired"));
@@ -163,19 +163,19 @@ fn kprobes_are_accounted_for(top: &Top, left: &Place, [made, refused, reused]: [
         let alive = sockstat_tw(left);
         let report = settled(top, top.report());
         // Those whose end was skipped are found by the census.
-        let ended = end(&report, "reused") + end(&report, "killed") + end(&report, "expired");
+        let ended = end(&report, "reused") + end(&report, "ended_early") + end(&report, "expired");
         if alive == sockstat_tw(left) && fits(ended, made - alive) {
             break (alive, report);
         }
         assert!(began.elapsed() < ALL_EXPIRED, "{alive} alive: {:#}", report["totals"]);
     };
     assert_fits(end(&report, "reused"), reused, &report);
-    assert_fits(end(&report, "killed") + end(&report, "expired"), made - alive - reused, &report);
+    assert_fits(end(&report, "ended_early") + end(&report, "expired"), made - alive - reused, &report);
 
-    let seen = ["made", "refused", "ended", "reused"].map(|name| side(&report, &format!("timewaits_{name}")));
+    let seen = ["created", "overflowed", "ended", "reused"].map(|name| side(&report, &format!("timewaits_{name}")));
     let missing = made + refused + (made - alive) + reused - seen.iter().sum::<u64>();
     let told = side(&report, "exact_missed") + side(&report, "evicted");
-    println!("figures: by the tracer: made, refused, ended, reused {seen:?}, ends {}", report["totals"]["ends"]);
+    println!("figures: by the tracer: created, overflowed, ended, reused {seen:?}, ends {}", report["totals"]["ends"]);
     println!("figures: {missing} calls missing, {told} of them told");
     assert!(told <= missing, "{told} of {missing}");
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();

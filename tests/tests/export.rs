@@ -1,4 +1,4 @@
-//! `twtrace export` and the queries of docs/recording.md, over a recording of inputs that are known.
+//! `twtrace export` and the queries of docs/recording.md, over a recording of events that are known.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -189,11 +189,11 @@ fn all_forms_have_the_same_rows() {
         count("any_value(closer_cmdline)", "'connections.parquet' WHERE closer_pid = 601"),
     ];
     let answers: Vec<Vec<Vec<Value>>> = rows(folder.path(), &programs).into_iter().map(Result::unwrap).collect();
-    let lives = (LENGTH + 3 * LENGTH / 10 + LENGTH / 5 + LENGTH / 60) as f64;
-    let connections = lives + 3.0;
+    let ended = (LENGTH + 3 * LENGTH / 10 + LENGTH / 5 + LENGTH / 60) as f64;
+    let connections = ended + 3.0;
     // Each segment knows what `/proc` said of the processes in it.
     let commanded = LENGTH as f64 + 3.0;
-    let row = vec![json!(connections), json!(connections), json!(2000.0 * lives), json!(lives), json!(commanded)];
+    let row = vec![json!(connections), json!(connections), json!(2000.0 * ended), json!(ended), json!(commanded)];
     assert_eq!(answers[..3], vec![vec![row]; 3]);
     assert_eq!(answers[3], answers[4]);
     assert_eq!(answers[3], answers[5]);

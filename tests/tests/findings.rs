@@ -15,7 +15,7 @@ use serde_json::Value;
 use twtrace_core::finding::Rule;
 use twtrace_tests::require::skip;
 use twtrace_tests::scenes::play::{Played, play};
-use twtrace_tests::scenes::{ALL, Expected, Scene, Take, Who, dump, effect};
+use twtrace_tests::scenes::{ALL, Expected, Run, Scenario, Who, dump, effect};
 use twtrace_tests::software::installed;
 
 /// What was found in one take, by id.
@@ -34,7 +34,7 @@ struct Table {
 
 impl Table {
     /// Plays a take and notes what was found.
-    fn play(&mut self, scene: &Scene, when: &str, take: &Take) -> Played {
+    fn play(&mut self, scene: &Scenario, when: &str, take: &Run) -> Played {
         let played = play(take);
         let name = format!("{}, {when}", scene.name);
         if let Ok(path) = std::env::var("TWTRACE_DUMPS") {
@@ -129,7 +129,7 @@ fn check(expected: Option<&Expected>, played: &Played) -> Vec<String> {
 }
 
 /// What is wrong with the effect that the advice predicted.
-fn effects(expected: &Expected, take: &Take, before: &Played, after: &Played) -> Vec<String> {
+fn effects(expected: &Expected, take: &Run, before: &Played, after: &Played) -> Vec<String> {
     let Some(finding) = the_one(expected, &before.during) else { return Vec::new() };
     let mut advice = finding["advice"].as_array().unwrap().iter();
     let Some(advice) = advice.find(|advice| advice["id"] == expected.remedy) else {

@@ -1,4 +1,4 @@
-//! Every connection of the workload generator, each in a known way: opener, closer, role and outcome of every life
+//! Every connection of the workload generator, each in a known way: opener, closer, role and outcome of every connection
 //! must be what the generator says, with none missing and none made up.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
@@ -10,9 +10,9 @@ use std::io::Read as _;
 use std::process::{Command, Stdio};
 use std::thread;
 
-use twtrace_core::connection::{Outcome, after_reset_sent, judge};
-use twtrace_core::input::{Comm, Hook, Input, KernelCounters, Life, Owner, Role, Tier, TimewaitCause, Tuple};
-use twtrace_core::snapshot::Known;
+use twtrace_core::classify::{Outcome, after_reset_sent, classify};
+use twtrace_core::event::{Comm, Connection, Event, Hook, KernelCounters, Owner, Role, Tier, TimewaitCause, Tuple};
+use twtrace_core::snapshot::Provenance;
 use twtrace_core::source::Source as _;
 use twtrace_probe::source::live::{Live, LiveOptions};
 use twtrace_tests::tracer::{PUMP, Place, program};
@@ -87,8 +87,8 @@ fn expected(truth: &Truth, accept_seen: bool) -> Line {
     line(&tuple, role, &who(opener), &who(truth.closer.as_ref()), outcome, truth.errno as u16)
 }
 
-fn seen(life: &Life, outcome: Outcome) -> Line {
-    let role = match life.role {
+fn seen(connection: &Connection, outcome: Outcome) -> Line {
+    let role = match connection.role {
         Role::Active => "active",
         Role::Passive => "passive",
         Role::Unknown => "unknown",
@@ -99,7 +99,7 @@ fn seen(life: &Life, outcome: Outcome) -> Line {
         _ => 0,
     };
     let name = outcome.name();
-    line(&life.tuple, role, &owner(life.opener.as_ref()), &owner(life.closer.as_ref()), name, errno)
+    line(&connection.tuple, role, &owner(connection.opener.as_ref()), &owner(connection.closer.as_ref()), name, errno)
 }
 
 /// Who and where is never inferred, how it ended may be.
@@ -133,14 +133,14 @@ fn every_life_is_told_as_it_was() {
         output.read_to_string(&mut text).map(|_| text)
     });
 
-    let mut inputs = Vec::new();
+    let mut events = Vec::new();
     while !reader.is_finished() {
-        live.pump(&mut |input| inputs.push(input)).unwrap();
+        live.pump(&mut |event| events.push(event)).unwrap();
         thread::sleep(PUMP);
     }
     let text = reader.join().unwrap().unwrap();
     assert!(generator.wait().unwrap().success(), "the generator failed");
-    live.final_pump(&mut |input| inputs.push(input)).unwrap();
+    live.final_pump(&mut |event| events.push(event)).unwrap();
 
     let told = text.lines().map(|line| serde_json::from_str::<Truth>(line).unwrap());
     let (left_out, mut truths): (Vec<Truth>, Vec<Truth>) = told.partition(|truth| truth.left_out);
@@ -163,7 +163,7 @@ fn every_life_is_told_as_it_was() {
         left_out.iter().any(|other| other.netns.inode == truth.netns.inode && ends_of(other) == ends_of(truth))
     };
     truths.retain(|truth| !beside(truth));
-    assert!(truths.len() > 200, "{} lives", truths.len());
+    assert!(truths.len() > 200, "{} connections", truths.len());
     // Numbers of namespaces are used again, so what ended before the generator was there is another namespace's.
     let mut places: BTreeMap<u32, u64> = BTreeMap::new();
     for Namespace { inode, since_ns } in truths.iter().map(|truth| truth.netns) {
@@ -175,18 +175,18 @@ fn every_life_is_told_as_it_was() {
     let pids: Vec<u32> =
         truths.iter().flat_map(|truth| [&truth.opener, &truth.closer]).flatten().map(|who| who.pid).collect();
     let has_our_pid = |owner: &Option<Owner>| owner.is_some_and(|owner| pids.contains(&owner.key.tgid));
-    let is_ours = |life: &Life| match life.tuple.netns {
+    let is_ours = |connection: &Connection| match connection.tuple.netns {
         0 => {
-            let known = truths.iter().any(|truth| ends_of(truth) == ends(&life.tuple));
-            known || has_our_pid(&life.opener) || has_our_pid(&life.closer)
+            let known = truths.iter().any(|truth| ends_of(truth) == ends(&connection.tuple));
+            known || has_our_pid(&connection.opener) || has_our_pid(&connection.closer)
         }
-        netns => ours(netns, life.end_ns),
+        netns => ours(netns, connection.end_ns),
     };
     // By tuple: on kernels without cookies for tracers they are all 0.
     let mut resets: BTreeMap<(u32, u16, u16), Vec<u64>> = BTreeMap::new();
     let key = |tuple: &Tuple| (tuple.netns, tuple.local_port, tuple.remote_port);
-    for input in &inputs {
-        if let Input::ResetSent { tuple, at_ns, .. } = input {
+    for event in &events {
+        if let Event::ResetSent { tuple, at_ns, .. } = event {
             resets.entry(key(tuple)).or_default().push(*at_ns);
         }
     }
@@ -198,23 +198,23 @@ fn every_life_is_told_as_it_was() {
     let mut counted = KernelCounters::default();
     let mut wrong = String::new();
     let (mut inferred, mut made_up) = ([0_u32; 2], Vec::new());
-    for input in &inputs {
-        let (line, known) = match input {
-            Input::Life(life) if is_ours(life) && !is_left_out(&life.tuple) => {
+    for event in &events {
+        let (line, known) = match event {
+            Event::Connection(connection) if is_ours(connection) && !is_left_out(&connection.tuple) => {
                 // A reset that follows the end belongs to it.
-                let follows = |at_ns: &u64| (life.end_ns..life.end_ns + 10_000_000).contains(at_ns);
-                let reset = resets.get(&key(&life.tuple)).is_some_and(|times| times.iter().any(follows));
-                let judged = judge(life);
-                let after = after_reset_sent(judged.outcome).filter(|_| reset);
+                let follows = |at_ns: &u64| (connection.end_ns..connection.end_ns + 10_000_000).contains(at_ns);
+                let reset = resets.get(&key(&connection.tuple)).is_some_and(|times| times.iter().any(follows));
+                let classified = classify(connection);
+                let after = after_reset_sent(classified.outcome).filter(|_| reset);
                 // A reset that was seen is no guess.
-                let known = if after.is_some() { Known::Exact } else { judged.known };
-                (seen(life, after.unwrap_or(judged.outcome)), known)
+                let known = if after.is_some() { Provenance::Exact } else { classified.known };
+                (seen(connection, after.unwrap_or(classified.outcome)), known)
             }
-            Input::ConnectFailed(failed) if ours(failed.tuple.netns, failed.at_ns) => {
+            Event::ConnectFailed(failed) if ours(failed.tuple.netns, failed.at_ns) => {
                 let opener = owner(Some(&failed.opener));
-                (line(&failed.tuple, "active", &opener, "nobody", "early", failed.errno), Known::Exact)
+                (line(&failed.tuple, "active", &opener, "nobody", "early", failed.errno), Provenance::Exact)
             }
-            Input::Counters(counters) => {
+            Event::Counters(counters) => {
                 counted = *counters;
                 continue;
             }
@@ -223,7 +223,7 @@ fn every_life_is_told_as_it_was() {
         match open.iter().position(|(expected, _)| *expected == line) {
             Some(at) => {
                 open.swap_remove(at);
-                inferred[0] += u32::from(known == Known::Inferred);
+                inferred[0] += u32::from(known == Provenance::Inferred);
             }
             None => made_up.push((line, known)),
         }
@@ -231,7 +231,7 @@ fn every_life_is_told_as_it_was() {
     // Those that say most first: two sockets may have had the same addresses.
     for fits in [is_guess_at, is_unnamed] {
         made_up.retain(|(line, known)| {
-            let guess = Some(known).filter(|known| **known == Known::Inferred);
+            let guess = Some(known).filter(|known| **known == Provenance::Inferred);
             let Some(at) = guess.and_then(|_| open.iter().position(|(expected, _)| fits(expected, line))) else {
                 return true;
             };
@@ -247,21 +247,21 @@ fn every_life_is_told_as_it_was() {
     for (line, truth) in open {
         writeln!(wrong, "missing  {line}   ({})", truth.case).unwrap();
     }
-    assert!(wrong.is_empty(), "\n{wrong}of {} lives; {counted:?}", truths.len());
+    assert!(wrong.is_empty(), "\n{wrong}of {} connections; {counted:?}", truths.len());
     let tier = live.tier();
     assert!(left_out.len() < 10, "chances are rare: {left_out:?}");
     println!(
-        "figures: tier {tier:?}: {} lives as they were, {} of {} inferred outcomes right; {counted:?}",
+        "figures: tier {tier:?}: {} connections as they were, {} of {} inferred outcomes right; {counted:?}",
         truths.len(),
         inferred[0],
         inferred[0] + inferred[1]
     );
     if tier == Tier::Exact {
         for truth in truths.iter().filter(|truth| truth.timewait_cut_short) {
-            let killed = inputs.iter().any(|input| match input {
-                Input::TimewaitEnd(end) => {
+            let killed = events.iter().any(|event| match event {
+                Event::TimewaitEnd(end) => {
                     (end.tuple.netns, end.tuple.local_port) == (truth.netns.inode as u32, truth.local.port())
-                        && end.cause == TimewaitCause::Killed
+                        && end.cause == TimewaitCause::EndedEarly
                 }
                 _ => false,
             });
@@ -270,6 +270,6 @@ fn every_life_is_told_as_it_was() {
     }
     let lost = counted.ring_full + counted.map_full + counted.recursion + counted.stale + counted.undecodable;
     assert_eq!(lost, 0, "events were lost: {counted:?}");
-    let resets = inputs.iter().filter(|input| matches!(input, Input::ResetSent { .. })).count() as u64;
+    let resets = events.iter().filter(|event| matches!(event, Event::ResetSent { .. })).count() as u64;
     assert_eq!(counted.resets_after_close, resets, "each has its record");
 }

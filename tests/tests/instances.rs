@@ -138,7 +138,7 @@ fn instances_do_not_disturb_each_other() {
         let killed = Top::start(&place, &[]);
         let seen = killed.wait(|report| number(report, "/totals/connections") > 1000);
         drop(killed);
-        println!("killed after {} lives", seen["totals"]["connections"]);
+        println!("killed after {} connections", seen["totals"]["connections"]);
     });
     let connections = rounds.iter().map(|round| round.connections).sum::<u64>();
     println!("{connections} connections in {} rounds", rounds.len());
@@ -156,7 +156,7 @@ fn instances_do_not_disturb_each_other() {
                 row.iter().zip(expected[pid]).map(|(seen, made)| made.abs_diff(*seen)).sum()
             };
             let missing: u64 = seen.iter().map(|(pid, row)| missing(pid, row)).sum();
-            // Of each life a transition can be missed, and then five figures of its process.
+            // Of each connection a transition can be missed, and then five figures of its process.
             assert!(missing <= 5 * skipped(report), "{missing} missing: {seen:?} of {expected:?}");
         }
         return;
@@ -164,11 +164,11 @@ fn instances_do_not_disturb_each_other() {
     assert_eq!(seen[0], seen[1], "two that saw the same");
     for (report, seen) in reports.iter().zip(seen) {
         println!("{}", report["tracing"]["kernel_counters"]);
-        let (lives, seen_or_lost) = (2 * connections, number(report, "/totals/connections") + lost(report));
+        let (ends, seen_or_lost) = (2 * connections, number(report, "/totals/connections") + lost(report));
         let missing = hidden(report, connections);
         assert!(
-            seen_or_lost <= lives && seen_or_lost + missing >= lives,
-            "{seen_or_lost} of {lives}, {missing} hidden: {:#}",
+            seen_or_lost <= ends && seen_or_lost + missing >= ends,
+            "{seen_or_lost} of {connections}, {missing} hidden: {:#}",
             report["tracing"]
         );
         assert_eq!(number(report, "/tracing/lost/ring_full") + number(report, "/tracing/lost/map_full"), 0);
@@ -180,7 +180,7 @@ fn instances_do_not_disturb_each_other() {
         let over = number(report, "/totals/time_wait_created") - number(report, "/totals/time_wait_live");
         assert!(unattributed <= missing + over, "{:#} {:#}", own(report)["coverage"], report["totals"]);
         // Some vendors' kernels run no tracing program at times, whoever traces: then a few ends and accepts of the
-        // server are missing, in both. Elsewhere every transition is seen, five in each life, and every accept.
+        // server are missing, in both. Elsewhere every transition is seen, five in each connection, and every accept.
         if number(report, "/tracing/kernel_counters/transitions") == 10 * connections {
             assert_eq!(seen, expected);
             assert_eq!(lost(report), 0);

@@ -73,16 +73,16 @@ fn seen_and_lost_are_what_happened() {
     let lost = |name: &str| number(&report, &format!("/tracing/lost/{name}"));
     println!("{} of {:.0} connections/s", report["tracing"]["kernel_counters"], churned.rate_per_s);
     assert!(lost("ring_full") > 0 && lost("map_full") > 0, "it was enough: {:#}", report["tracing"]);
-    // Each connection has two lives. One is followed from somewhere on, or the map never had room for it.
-    let lives = 2 * churned.connections;
+    // Each connection has two connections. One is followed from somewhere on, or the map never had room for it.
+    let connections = 2 * churned.connections;
     // A kernel that preempts programs keeps a transition from both of the pair now and then, and counts that: each may
-    // have been the first or the last of its life. And where the map had no room, the twin cannot tell whether the first
-    // has counted a life.
+    // have been the first or the last of its connection. And where the map had no room, the twin cannot tell whether the first
+    // has counted a connection.
     let skipped = lost("recursion") + counter("recovered") + hidden;
     let accounted = |found: u64, expected: u64| assert!(found.abs_diff(expected) <= skipped, "{found} of {expected}");
-    accounted(counter("lives_begun") + lost("map_full"), lives);
+    accounted(counter("connections_begun") + lost("map_full"), connections);
     // One that is followed is handed over, or the ring had no room, or its end was not seen.
-    accounted(number(&report, "/totals/connections") + lost("ring_full") + lost("stale"), counter("lives_begun"));
+    accounted(number(&report, "/totals/connections") + lost("ring_full") + lost("stale"), counter("connections_begun"));
     assert_eq!(lost("undecodable"), 0);
     // No timewait socket is in none of the three. (One that was followed from its middle on counts as older.)
     let coverage = |name: &str| number(own(&report), &format!("/coverage/{name}"));

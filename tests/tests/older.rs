@@ -4,8 +4,8 @@
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
-use twtrace_core::connection::judge;
-use twtrace_core::input::{Input, Life, Role};
+use twtrace_core::classify::classify;
+use twtrace_core::event::{Connection, Event, Role};
 use twtrace_core::source::Source as _;
 use twtrace_probe::source::live::{Live, LiveOptions};
 use twtrace_tests::tracer::Place;
@@ -28,26 +28,29 @@ fn they_are_followed_from_their_first_transition() {
     assert_eq!(server.peek(&mut [0]).unwrap(), 0);
     drop(server);
 
-    let mut lives: Vec<Life> = Vec::new();
+    let mut connections: Vec<Connection> = Vec::new();
     let mut has_cookies = true;
-    live.final_pump(&mut |input| match input {
-        Input::Life(life) => lives.push(*life),
-        Input::Start { tracing, .. } => has_cookies = !tracing.by_tuple,
+    live.final_pump(&mut |event| match event {
+        Event::Connection(connection) => connections.push(*connection),
+        Event::Start { tracing, .. } => has_cookies = !tracing.by_tuple,
         _ => {}
     })
     .unwrap();
     for (local, remote, outcomes) in
         [(from, to, &["time_wait", "fin_wait2_timewait"][..]), (to, from, &["passive_close"][..])]
     {
-        let of_it = |life: &&Life| {
-            let tuple = life.tuple;
+        let of_it = |connection: &&Connection| {
+            let tuple = connection.tuple;
             (tuple.local_addr, tuple.local_port, tuple.remote_addr, tuple.remote_port)
                 == (local.ip(), local.port(), remote.ip(), remote.port())
         };
-        let life = lives.iter().find(of_it).unwrap_or_else(|| panic!("{local} to {remote} is missing: {lives:#?}"));
-        assert!(life.older && life.opener.is_none() && life.role == Role::Unknown, "{life:#?}");
-        assert_eq!(life.closer.unwrap().key.tgid, std::process::id());
-        assert!(outcomes.contains(&judge(life).outcome.name()), "{life:#?}");
-        assert!(life.cookie != 0 || !has_cookies);
+        let connection = connections
+            .iter()
+            .find(of_it)
+            .unwrap_or_else(|| panic!("{local} to {remote} is missing: {connections:#?}"));
+        assert!(connection.older && connection.opener.is_none() && connection.role == Role::Unknown, "{connection:#?}");
+        assert_eq!(connection.closer.unwrap().key.tgid, std::process::id());
+        assert!(outcomes.contains(&classify(connection).outcome.name()), "{connection:#?}");
+        assert!(connection.cookie != 0 || !has_cookies);
     }
 }

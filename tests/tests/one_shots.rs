@@ -13,7 +13,7 @@ use std::path::Path;
 use python::{Program, rows};
 use serde_json::Value;
 use tempfile::TempDir;
-use twtrace_core::input::Input;
+use twtrace_core::event::Event;
 use twtrace_recording::reader::{ReadOptions, Recording};
 use twtrace_tests::record::{Record, told, told_json};
 use twtrace_tests::top::{churn, number, quiet_place};
@@ -66,7 +66,7 @@ fn assert_same(found: &Counts, truth: &Counts, who: &str) {
 }
 
 /// All events, decoded in batches of so many rows.
-fn events(path: &Path, batch_rows: usize) -> Vec<Input> {
+fn events(path: &Path, batch_rows: usize) -> Vec<Event> {
     let recording = Recording::open(path).unwrap().with_options(ReadOptions { batch_rows });
     let mut replay = recording.replay().unwrap();
     let mut events = Vec::new();
@@ -106,7 +106,7 @@ fn whoever_reads_a_recording_of_one_shots_finds_every_one() {
         let row = row.unwrap_or_else(|| panic!("diff by {by} has no {name}: {}", diff["rows"]));
         let seconds = diff["before"]["window"]["seconds"].as_f64().unwrap();
         for side in ["before", "after"] {
-            let made = row[side]["made_per_s"].as_f64().unwrap() * seconds;
+            let made = row[side]["created_per_s"].as_f64().unwrap() * seconds;
             assert!((made - ONE_SHOTS as f64).abs() < 0.1, "diff by {by}: {made}");
         }
     }

@@ -15,7 +15,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
-use twtrace_core::input::{Input, Role};
+use twtrace_core::event::{Event, Role};
 use twtrace_core::snapshot::{GroupBy, Snapshot};
 use twtrace_core::state::{Config, State};
 use twtrace_recording::Info;
@@ -45,17 +45,17 @@ fn read(path: &Path) -> Recorded {
     let mut lost = 0;
     let mut state = State::new(Config::default());
     let mut replay = recording.replay().unwrap();
-    let mut see = |input: Input| {
-        match &input {
-            Input::Life(life) if life.established && life.role == Role::Active => {
-                *opened.entry(life.opener.map_or(0, |owner| owner.key.tgid)).or_default() += 1;
+    let mut see = |event: Event| {
+        match &event {
+            Event::Connection(connection) if connection.established && connection.role == Role::Active => {
+                *opened.entry(connection.opener.map_or(0, |owner| owner.key.tgid)).or_default() += 1;
             }
-            Input::CensusBegin { whole: true, .. } => open = 0,
-            Input::CensusRows(rows) => open += rows.iter().filter(|row| row.state.is_connection()).count(),
-            Input::Counters(counters) => lost = counters.ring_full + counters.recursion + counters.map_full,
+            Event::CensusBegin { whole: true, .. } => open = 0,
+            Event::CensusRows(rows) => open += rows.iter().filter(|row| row.state.is_connection()).count(),
+            Event::Counters(counters) => lost = counters.ring_full + counters.recursion + counters.map_full,
             _ => {}
         }
-        state.apply(input);
+        state.apply(event);
     };
     while replay.advance(u64::MAX, &mut see).unwrap() {}
     assert_eq!(replay.losses(), []);

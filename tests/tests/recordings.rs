@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
-use twtrace_core::input::Input;
+use twtrace_core::event::Event;
 use twtrace_core::source::Source as _;
 use twtrace_core::state::{Config, State};
 use twtrace_probe::source::EventSource as _;
@@ -24,7 +24,7 @@ use twtrace_tests::software::Postgres;
 use twtrace_tests::top::{Top, churn, hidden, number, own, quiet_place, sockstat_tw};
 use twtrace_tests::tracer::{PUMP, Place, program};
 
-/// A live state, and a recorder that takes the same Inputs.
+/// A live state, and a recorder that takes the same Events.
 struct Both {
     state: State,
     recorder: Recorder,
@@ -37,13 +37,13 @@ impl Both {
         Self { state: state(), recorder: Recorder::create(path, options).unwrap() }
     }
 
-    fn see(&mut self, input: Input) {
-        self.recorder.record(&input).unwrap();
-        self.state.apply(input);
+    fn see(&mut self, event: Event) {
+        self.recorder.record(&event).unwrap();
+        self.state.apply(event);
     }
 
     fn pump(&mut self, live: &mut Live) {
-        live.pump(&mut |input| self.see(input)).unwrap();
+        live.pump(&mut |event| self.see(event)).unwrap();
         if self.recorder.wants_whole_census() {
             live.restate();
         }
@@ -75,7 +75,7 @@ fn trace(path: &Path, others: &[(Place, String)]) -> Both {
         both.pump(&mut live);
         thread::sleep(PUMP);
     }
-    live.final_pump(&mut |input| both.see(input)).unwrap();
+    live.final_pump(&mut |event| both.see(event)).unwrap();
     assert!(loads.iter_mut().all(|load| load.wait().unwrap().success()), "the generator failed");
     both
 }
@@ -120,7 +120,7 @@ fn replay_is_what_was_live() {
         (format!("{state:?}"), progress, state.summary().totals.clone())
     });
     println!("{progress:?}");
-    println!("{} lives, {:?}, {:?}, {:?}", totals.connections, totals.outcomes, totals.corrections, totals.ends);
+    println!("{} connections, {:?}, {:?}, {:?}", totals.connections, totals.outcomes, totals.corrections, totals.ends);
     assert!(totals.connections > 80_000, "that was no load");
     assert!(progress.segments > 2 && progress.segments_dropped == 0, "{progress:?}");
 
@@ -129,7 +129,7 @@ fn replay_is_what_was_live() {
     assert!(info.finished && info.losses.is_empty(), "{:?}", info.losses);
     let mut state = state();
     let mut replay = recording.replay().unwrap();
-    while replay.advance(u64::MAX, &mut |input| state.apply(input)).unwrap() {}
+    while replay.advance(u64::MAX, &mut |event| state.apply(event)).unwrap() {}
     assert_eq!(replay.losses(), []);
     if let Some(difference) = difference(&live, &format!("{state:?}")) {
         panic!("live and replayed differ {difference}");
@@ -253,18 +253,18 @@ fn diff_says_what_a_connection_for_each_transaction_costs() {
     for row in rows {
         let name = row["name"].as_str().unwrap();
         for (side, report) in [("before", &before), ("after", &after)] {
-            let (told, expected) = (row[side]["made_per_s"].as_f64().unwrap(), rate(report, name));
+            let (told, expected) = (row[side]["created_per_s"].as_f64().unwrap(), rate(report, name));
             assert!((told - expected).abs() < 1e-3, "{name} {side}: {told}, and {expected} by the report");
         }
-        let change = row["after"]["made_per_s"].as_f64().unwrap() - row["before"]["made_per_s"].as_f64().unwrap();
+        let change = row["after"]["created_per_s"].as_f64().unwrap() - row["before"]["created_per_s"].as_f64().unwrap();
         assert!((row["change_per_s"].as_f64().unwrap() - change).abs() < 1e-3, "{row}");
     }
     // Who closes first makes them: pgbench, unless the server is quicker.
     let first = &rows[0];
     let name = first["name"].as_str().unwrap();
     assert!(["pgbench", "postgres"].contains(&name) && first["direction"] == "fell", "{first}");
-    assert!(first["before"]["made_per_s"].as_f64().unwrap() > 20.0, "{first}");
-    assert!(first["after"]["made_per_s"].as_f64().unwrap() < 2.0, "{first}");
+    assert!(first["before"]["created_per_s"].as_f64().unwrap() > 20.0, "{first}");
+    assert!(first["after"]["created_per_s"].as_f64().unwrap() < 2.0, "{first}");
     let (verdict, destination) = (&diff["verdict"], format!("127.0.0.1:{}", Postgres::PORT));
     assert_eq!(verdict["direction"], "fell");
     assert_eq!(verdict["main"]["process"]["name"], name);

@@ -10,10 +10,10 @@ use std::process::{Command, Output, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use recorded::{LENGTH, NAME, SECOND, START, inputs, recorded};
+use recorded::{LENGTH, NAME, SECOND, START, events, recorded};
 use serde_json::Value;
 use tempfile::TempDir;
-use twtrace_core::input::Input;
+use twtrace_core::event::Event;
 use twtrace_core::snapshot::Snapshot;
 use twtrace_core::state::{Config, State};
 use twtrace_tests::terminal::Terminal;
@@ -28,9 +28,9 @@ fn twtrace(folder: &Path, arguments: &[&str]) -> Output {
 /// The report of a state that has everything up to the first tick at a time.
 fn report_at(at_ns: u64) -> String {
     let mut state = State::new(Config::default());
-    for input in inputs() {
-        let is_there = matches!(&input, Input::Tick { at_ns: tick_ns } if *tick_ns >= at_ns);
-        state.apply(input);
+    for event in events() {
+        let is_there = matches!(&event, Event::Tick { at_ns: tick_ns } if *tick_ns >= at_ns);
+        state.apply(event);
         if is_there {
             break;
         }

@@ -85,7 +85,7 @@ fn sixty_thousand_sockets_of_twenty_processes_to_sixty_four_destinations() {
         assert_eq!(*of_it.1, count, "{} to {remote}", worker.who.comm);
     }
 
-    // Two lives for each connection, none lost.
+    // Both ends of each connection, none lost.
     accounted(&report, 2 * churned.connections, hidden(&report, churned.connections));
     assert_eq!(lost(&report), 0);
     println!(
@@ -100,13 +100,17 @@ fn lost(report: &Value) -> u64 {
     report["tracing"]["lost"].as_object().unwrap().values().filter_map(Value::as_u64).sum()
 }
 
-/// Records that came and lives that were counted as lost are all that happened, but for what was hidden from tracers.
-fn accounted(report: &Value, lives: u64, hidden: u64) {
+/// Records that came and connections that were counted as lost are all that happened, but for what was hidden from tracers.
+fn accounted(report: &Value, connections: u64, hidden: u64) {
     let events = number(report, "/totals/connections");
     let ring = number(report, "/tracing/lost/ring_full");
     let map = number(report, "/tracing/lost/map_full");
     let seen = events + ring + map;
-    assert!(seen <= lives && seen + hidden >= lives, "{seen} of {lives}, {hidden} hidden: {:#}", report["tracing"]);
+    assert!(
+        seen <= connections && seen + hidden >= connections,
+        "{seen} of {connections}, {hidden} hidden: {:#}",
+        report["tracing"]
+    );
 }
 
 #[test]

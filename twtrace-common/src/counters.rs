@@ -15,9 +15,9 @@ macro_rules! for_each_counter {
                 /// Of these, handled by the twin because the kernel skipped the first program.
                 recovered,
                 /// Connections begun: CLOSE -> SYN_SENT, LISTEN -> SYN_RECV, or first sight of an older socket.
-                lives_begun,
+                connections_begun,
                 /// Connections that reached CLOSE, whether or not their record could be written.
-                lives_ended,
+                connections_ended,
                 /// Connections that never reached ESTABLISHED on a listener (handshake given up): ended without a record.
                 handshakes_dropped,
                 /// Connects that failed before SYN_SENT.
@@ -34,9 +34,9 @@ macro_rules! for_each_counter {
                 /// lost.
                 exit_unresolved,
                 /// TIME_WAIT sockets that `inet_twsk_alloc` made for TCP (exact tier).
-                timewaits_made,
+                timewaits_created,
                 /// TIME_WAIT sockets that it refused.
-                timewaits_refused,
+                timewaits_overflowed,
                 /// TIME_WAIT sockets of TCP that ended.
                 timewaits_ended,
                 /// Of these, taken over by a connect (`tcp_twsk_unique`).

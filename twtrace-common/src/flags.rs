@@ -42,9 +42,9 @@ bitflags! {
         /// cookie. What comes with the end (errors, flags, volumes) is missing.
         const END_UNSEEN = 1 << 7;
         /// `inet_twsk_alloc` made a timewait socket; its first substate is in `tw_substate`.
-        const TW_MADE = 1 << 8;
+        const TW_CREATED = 1 << 8;
         /// `inet_twsk_alloc` refused: the bucket limit, or no memory.
-        const TW_REFUSED = 1 << 9;
+        const TW_OVERFLOWED = 1 << 9;
         /// The opener was recorded at `inet_csk_accept`, which holds the socket.
         const ACCEPT_SEEN = 1 << 10;
         /// `connect_errno` is the result of `inet_hash_connect` or `inet6_hash_connect`.

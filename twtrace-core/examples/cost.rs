@@ -23,7 +23,7 @@ use twtrace_common::{
     ConnFlags, ConnRecord, Owner, SmallRecord, SockFlags, Tuple, WIRE_VERSION, cause, kind, role, tcp_state,
 };
 use twtrace_core::decode::decode;
-use twtrace_core::input::{HostFacts, Input, KernelFacts, Tier, TracingFacts};
+use twtrace_core::event::{Event, HostFacts, KernelFacts, Tier, TracingFacts};
 use twtrace_core::state::{Config, State};
 use zerocopy::IntoBytes as _;
 
@@ -63,24 +63,24 @@ fn run(load: Load, connections: u64) -> ExitCode {
     let host = HostFacts { hostname: format!("wire-{WIRE_VERSION}"), netns: NETNS, ..HostFacts::default() };
     let tier = if load == Load::Ends { Tier::Exact } else { TracingFacts::default().tier };
     let tracing = TracingFacts { tier, ..TracingFacts::default() };
-    state.apply(Input::Start { at_ns: START_NS, unix_ns: 0, host, tracing });
+    state.apply(Event::Start { at_ns: START_NS, unix_ns: 0, host, tracing });
     let facts = KernelFacts { port_range: (32_768, 60_999), max_tw_buckets: 262_144, ..KernelFacts::default() };
-    state.apply(Input::Kernel { netns: NETNS, facts });
+    state.apply(Event::Kernel { netns: NETNS, facts });
 
     let mut record = template();
     let mut chance = 0x9e37_79b9_7f4a_7c15;
     for number in 0..connections {
         fill(&mut record, load, number, next(&mut chance));
-        let Ok(input) = decode(record.as_bytes()) else { return ExitCode::FAILURE };
-        state.apply(input);
+        let Ok(event) = decode(record.as_bytes()) else { return ExitCode::FAILURE };
+        state.apply(event);
         if load == Load::Ends
             && let Some(number) = number.checked_sub(ALIVE)
         {
-            let Ok(input) = decode(end(&record, number).as_bytes()) else { return ExitCode::FAILURE };
-            state.apply(input);
+            let Ok(event) = decode(end(&record, number).as_bytes()) else { return ExitCode::FAILURE };
+            state.apply(event);
         }
         if number % TICK == TICK - 1 {
-            state.apply(Input::Tick { at_ns: record.end_ns });
+            state.apply(Event::Tick { at_ns: record.end_ns });
         }
     }
     let is_whole = state.summary().totals.counts.time_wait_created == connections;

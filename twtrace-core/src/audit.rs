@@ -1,7 +1,7 @@
 //! The trace against the kernel's own counters, over some time and in one network namespace.
 
-use crate::connection::{Outcome, judge};
-use crate::input::{Input, KernelCounters, Tier, TimewaitCause};
+use crate::classify::{Outcome, classify};
+use crate::event::{Event, KernelCounters, Tier, TimewaitCause};
 use std::collections::VecDeque;
 
 /// How long before the kernel's counter, or after it, the time of an event may be: both are taken in one call.
@@ -111,18 +111,18 @@ struct Kind {
     times: VecDeque<u64>,
 }
 
-/// Compares. Give it the Inputs of a source in their order.
+/// Compares. Give it the Events of a source in their order.
 #[derive(Debug)]
 pub struct Audit {
     netns: u32,
     tier: Tier,
     first: Reading,
     last: Option<Reading>,
-    made: Kind,
-    refused: Kind,
+    created: Kind,
+    overflowed: Kind,
     expired: Kind,
     reused: Kind,
-    killed: Kind,
+    ended_early: Kind,
     counters: KernelCounters,
     /// Events that may be before or after the first reading, or the last.
     slack: u64,
@@ -136,33 +136,34 @@ impl Audit {
             tier,
             first,
             last: None,
-            made: Kind::default(),
-            refused: Kind::default(),
+            created: Kind::default(),
+            overflowed: Kind::default(),
             expired: Kind::default(),
             reused: Kind::default(),
-            killed: Kind::default(),
+            ended_early: Kind::default(),
             counters: KernelCounters::default(),
             slack: 0,
         }
     }
 
-    /// Takes one Input.
-    pub fn apply(&mut self, input: &Input) {
-        let (kind, at_ns) = match input {
-            Input::Life(life) if life.tuple.netns == self.netns => match judge(life).outcome {
-                Outcome::TimeWait(_) => (&mut self.made, life.end_ns),
-                Outcome::Overflow => (&mut self.refused, life.end_ns),
+    /// Takes one Event.
+    pub fn apply(&mut self, event: &Event) {
+        let (kind, at_ns) = match event {
+            Event::Connection(connection) if connection.tuple.netns == self.netns => match classify(connection).outcome
+            {
+                Outcome::TimeWait(_) => (&mut self.created, connection.end_ns),
+                Outcome::Overflow => (&mut self.overflowed, connection.end_ns),
                 _ => return,
             },
-            Input::TimewaitEnd(end) if end.tuple.netns == self.netns => {
+            Event::TimewaitEnd(end) if end.tuple.netns == self.netns => {
                 let kind = match end.cause {
                     TimewaitCause::Expired => &mut self.expired,
                     TimewaitCause::Reused => &mut self.reused,
-                    TimewaitCause::Killed => &mut self.killed,
+                    TimewaitCause::EndedEarly => &mut self.ended_early,
                 };
                 (kind, end.at_ns)
             }
-            Input::Counters(counters) => {
+            Event::Counters(counters) => {
                 self.counters = *counters;
                 return;
             }
@@ -191,11 +192,13 @@ impl Audit {
         kind.times.push_back(at_ns);
     }
 
-    /// The second reading. Inputs of events from before it may still follow.
+    /// The second reading. Events of events from before it may still follow.
     pub fn end(&mut self, last: Reading) {
         self.last = Some(last);
         let near = last.before_ns.saturating_sub(CLOSE_BY_NS);
-        for kind in [&mut self.made, &mut self.refused, &mut self.expired, &mut self.reused, &mut self.killed] {
+        for kind in
+            [&mut self.created, &mut self.overflowed, &mut self.expired, &mut self.reused, &mut self.ended_early]
+        {
             let close_by = kind.times.iter().filter(|at| **at > near).count() as u64;
             kind.count -= close_by;
             self.slack += close_by;
@@ -208,8 +211,8 @@ impl Audit {
         let last = self.last.unwrap_or(self.first);
         let change = |figure: fn(&Reading) -> u64| figure(&last) as i64 - figure(&self.first) as i64;
         let exact = self.tier == Tier::Exact;
-        let (made, expired) = (self.made.count as i64, self.expired.count as i64);
-        let ended = expired + self.reused.count as i64 + self.killed.count as i64;
+        let (made, expired) = (self.created.count as i64, self.expired.count as i64);
+        let ended = expired + self.reused.count as i64 + self.ended_early.count as i64;
         let line = |name, counter, kernel: i64, traced: Option<i64>| Line {
             name,
             counter,
@@ -219,11 +222,11 @@ impl Audit {
             agrees: traced.is_none_or(|traced| kernel.abs_diff(traced) <= self.slack),
         };
         let timers = change(|reading| reading.timers);
-        let at_start = line("made", "TW + TWKilled", timers, Some(made));
+        let at_start = line("created", "TW + TWKilled", timers, Some(made));
         let at_end = line("expired", "TW + TWKilled", timers, exact.then_some(expired));
         // Where the kernel counts timers as they run out, what was made is what is in the table and what has left it.
         let left = change(|reading| reading.time_wait + reading.timers + reading.recycled);
-        let in_table = line("made", "sockstat tw + TW + TWKilled + TWRecycled", left, Some(made));
+        let in_table = line("created", "sockstat tw + TW + TWKilled + TWRecycled", left, Some(made));
         // Which of the two a kernel counts is told by the figures: only one of them fits, unless both do.
         let of_timers = if at_start.agrees {
             at_start
@@ -233,7 +236,12 @@ impl Audit {
         };
         let lines = vec![
             of_timers,
-            line("refused", "TCPTimeWaitOverflow", change(|reading| reading.overflow), Some(self.refused.count as i64)),
+            line(
+                "overflowed",
+                "TCPTimeWaitOverflow",
+                change(|reading| reading.overflow),
+                Some(self.overflowed.count as i64),
+            ),
             line("reused", "TWRecycled", change(|reading| reading.recycled), exact.then_some(self.reused.count as i64)),
             line("alive", "sockstat tw", change(|reading| reading.time_wait), exact.then_some(made - ended)),
         ];

@@ -1,7 +1,7 @@
 //! From whole censuses to what has changed since the last one: a host has a hundred thousand timewait sockets, and
 //! from one second to the next nearly all of them are as they were.
 
-use crate::input::{CensusRow, CensusState};
+use crate::event::{CensusRow, CensusState};
 use crate::table::Map;
 
 /// A timer that says the same within this much has not changed: the kernel gives what is left of it in jiffies.
@@ -95,7 +95,7 @@ impl Changes {
     }
 
     /// The census ended at this monotonic time. Gives the cookies of what it does not have any more
-    /// (`Input::CensusGone`): none unless it was complete.
+    /// (`Event::CensusGone`): none unless it was complete.
     pub fn end(&mut self, at_ns: u64, complete: bool) -> Vec<u64> {
         let Some((netns, _)) = self.running.take() else { return Vec::new() };
         let Some(space) = self.spaces.get_mut(&netns).filter(|_| complete) else { return Vec::new() };

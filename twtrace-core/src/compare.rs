@@ -37,7 +37,7 @@ impl Figures {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Rates {
     /// Timewait sockets made per second.
-    pub made_per_s: f64,
+    pub created_per_s: f64,
     /// Connections opened and accepted per second.
     pub connections_per_s: f64,
     /// Connects that failed per second.
@@ -51,7 +51,7 @@ impl Rates {
     pub fn new(figures: &Figures, seconds: f64) -> Self {
         let per_second = |count: u64| if seconds > 0.0 { count as f64 / seconds } else { 0.0 };
         Self {
-            made_per_s: per_second(figures.made),
+            created_per_s: per_second(figures.made),
             connections_per_s: per_second(figures.connections),
             errors_per_s: per_second(figures.errors),
             live_peak: figures.live_peak,
@@ -60,7 +60,7 @@ impl Rates {
 
     /// Whether there was anything to have a rate.
     fn happened(&self) -> bool {
-        self.made_per_s + self.connections_per_s + self.errors_per_s > 0.0
+        self.created_per_s + self.connections_per_s + self.errors_per_s > 0.0
     }
 }
 
@@ -77,13 +77,13 @@ pub struct Change<K> {
 
 impl<K> Change<K> {
     /// Difference in timewait sockets made per second.
-    pub fn made_per_s(&self) -> f64 {
-        self.after.made_per_s - self.before.made_per_s
+    pub fn created_per_s(&self) -> f64 {
+        self.after.created_per_s - self.before.created_per_s
     }
 
     /// The same as a share of what it was; `None` when it was nothing.
     pub fn made_share(&self) -> Option<f64> {
-        (self.before.made_per_s > 0.0).then(|| self.made_per_s() / self.before.made_per_s)
+        (self.before.created_per_s > 0.0).then(|| self.created_per_s() / self.before.created_per_s)
     }
 
     /// The largest difference first: in what was made, else in connections, else in errors.
@@ -92,7 +92,7 @@ impl<K> Change<K> {
             let size = |change: &Self| (rate(&change.after) - rate(&change.before)).abs();
             size(other).total_cmp(&size(self))
         };
-        by(|rates| rates.made_per_s)
+        by(|rates| rates.created_per_s)
             .then_with(|| by(|rates| rates.connections_per_s))
             .then_with(|| by(|rates| rates.errors_per_s))
     }
@@ -154,20 +154,20 @@ impl Lengths {
 
     /// What to say of it all in one sentence. `parts` add up to `total` and are sorted as [`Self::changes`] does.
     pub fn verdict<'a, K, T>(&self, total: &Change<T>, parts: &'a [Change<K>]) -> Verdict<'a, K> {
-        let direction = self.direction(total.before.made_per_s, total.after.made_per_s);
+        let direction = self.direction(total.before.created_per_s, total.after.created_per_s);
         let is_notable = |change: &&Change<K>| {
-            let its = self.direction(change.before.made_per_s, change.after.made_per_s);
+            let its = self.direction(change.before.created_per_s, change.after.created_per_s);
             if direction == Direction::Same { its != Direction::Same } else { its == direction }
         };
         let main = parts.iter().find(is_notable);
-        let all = total.made_per_s();
+        let all = total.created_per_s();
         let others = |rate: fn(&Change<K>) -> f64, all: f64| all - main.map_or(0.0, rate);
-        let rest_before = others(|change| change.before.made_per_s, total.before.made_per_s).max(0.0);
-        let rest_after = others(|change| change.after.made_per_s, total.after.made_per_s).max(0.0);
+        let rest_before = others(|change| change.before.created_per_s, total.before.created_per_s).max(0.0);
+        let rest_after = others(|change| change.after.created_per_s, total.after.created_per_s).max(0.0);
         Verdict {
             direction,
             main,
-            main_share: main.filter(|_| all != 0.0).map_or(0.0, |main| main.made_per_s() / all),
+            main_share: main.filter(|_| all != 0.0).map_or(0.0, |main| main.created_per_s() / all),
             rest: self.direction(rest_before, rest_after),
             rest_per_s: rest_after - rest_before,
         }
@@ -261,10 +261,10 @@ mod tests {
     fn rates_are_by_each_ones_own_time() {
         let lengths = Lengths { before: 10.0, after: 100.0 };
         let change = lengths.change("a", &made(1000), &made(1000));
-        assert_eq!((change.before.made_per_s, change.after.made_per_s), (100.0, 10.0));
-        assert_eq!((change.made_per_s(), change.made_share()), (-90.0, Some(-0.9)));
+        assert_eq!((change.before.created_per_s, change.after.created_per_s), (100.0, 10.0));
+        assert_eq!((change.created_per_s(), change.made_share()), (-90.0, Some(-0.9)));
         assert_eq!(lengths.change("a", &made(0), &made(1)).made_share(), None);
-        assert_eq!(Rates::new(&made(5), 0.0).made_per_s, 0.0);
+        assert_eq!(Rates::new(&made(5), 0.0).created_per_s, 0.0);
     }
 
     #[test]
@@ -276,7 +276,7 @@ mod tests {
         let keys: Vec<_> = changes.iter().map(|change| change.key).collect();
         assert_eq!(keys, ["b", "a", "c", "errors", "same"]);
         let a = changes.iter().find(|change| change.key == "a").unwrap();
-        assert_eq!((a.before.made_per_s, a.before.live_peak, a.after), (2.0, 3, Rates::default()));
+        assert_eq!((a.before.created_per_s, a.before.live_peak, a.after), (2.0, 3, Rates::default()));
     }
 
     proptest! {
@@ -291,14 +291,14 @@ mod tests {
             let sum = |list: &[(u8, u64)]| made(list.iter().map(|(_, n)| n).sum());
             let changes = lengths.changes(figures(&before), figures(&after));
             let total = lengths.change((), &sum(&before), &sum(&after));
-            let of_parts: f64 = changes.iter().map(Change::made_per_s).sum();
-            let scale = 1.0 + total.before.made_per_s + total.after.made_per_s;
-            prop_assert!((of_parts - total.made_per_s()).abs() <= 1e-9 * scale);
-            prop_assert!(changes.windows(2).all(|pair| pair[0].made_per_s().abs() >= pair[1].made_per_s().abs()));
+            let of_parts: f64 = changes.iter().map(Change::created_per_s).sum();
+            let scale = 1.0 + total.before.created_per_s + total.after.created_per_s;
+            prop_assert!((of_parts - total.created_per_s()).abs() <= 1e-9 * scale);
+            prop_assert!(changes.windows(2).all(|pair| pair[0].created_per_s().abs() >= pair[1].created_per_s().abs()));
             let verdict = lengths.verdict(&total, &changes);
-            let main = verdict.main.map_or(0.0, Change::made_per_s);
+            let main = verdict.main.map_or(0.0, Change::created_per_s);
             prop_assert!(!verdict.rest_per_s.is_nan() && !verdict.main_share.is_nan());
-            prop_assert!((main + verdict.rest_per_s - total.made_per_s()).abs() <= 1e-6 * scale);
+            prop_assert!((main + verdict.rest_per_s - total.created_per_s()).abs() <= 1e-6 * scale);
         }
     }
 }

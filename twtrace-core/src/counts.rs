@@ -171,12 +171,11 @@ counts! {
     time_wait_expired("expired", "EXPIRED"): u64 = Count, sum;
     /// TIME_WAIT sockets that a connect took over (`tcp_tw_reuse`; exact tier).
     time_wait_reused("reused", "REUSED"): u64 = Count, sum;
-    /// TIME_WAIT sockets that ended before their time by other means (exact tier).
-    time_wait_killed("killed", "KILLED"): u64 = Count, sum;
-    /// TIME_WAIT sockets that ended before their time, by a cause that is not known: a census no longer had them (other
-    /// tiers).
+    /// TIME_WAIT sockets that ended before their timer. Exact tier: by a reset, by data, by a new SYN or with their
+    /// namespace. Other tiers: a census no longer had them, and the cause is not known; a connect that took them over
+    /// counts here too.
     time_wait_ended_early("early", "ENDED EARLY"): u64 = Count, sum;
-    /// TIME_WAIT sockets that were due and refused: the bucket limit, or no memory.
+    /// TIME_WAIT sockets that were due and not created: the bucket limit is reached, or no memory.
     time_wait_overflow("overflow", "OVERFLOW"): u64 = Count, sum;
     /// Most TIME_WAIT sockets alive at one time. Of several processes together inferred from what they created over time
     /// (recordings), else a lower bound.

@@ -1,11 +1,11 @@
-//! From the bytes of one ring buffer record to an [`Input`].
+//! From the bytes of one ring buffer record to an [`Event`].
 //!
 //! The bytes are copied into the wire type, for which any bytes are valid and no place in memory is asked for. Whatever
-//! they are, the result is an Input or an error.
+//! they are, the result is an Event or an error.
 
-use crate::input::{
-    BindFailed, Binding, Comm, ConnectFailed, Input, Life, Owner, ProcessKey, Role, TcpState, Timewait, TimewaitCause,
-    TimewaitEnd, Transition, Tuple, TwCount,
+use crate::event::{
+    BindFailed, Binding, Comm, ConnectFailed, Connection, Event, Owner, ProcessKey, Role, TcpState, Timewait,
+    TimewaitCause, TimewaitEnd, Transition, Tuple, TwCount,
 };
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use twtrace_common::{
@@ -53,7 +53,7 @@ pub enum DecodeError {
 ///
 /// # Errors
 /// It is too short, or a field has a value that does not exist.
-pub fn decode(bytes: &[u8]) -> Result<Input, DecodeError> {
+pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
     let short = DecodeError::Short(bytes.len());
     if let Some(&(kind::TIMEWAIT_END | kind::BOUND_CONNECT)) = bytes.first() {
         let (record, _) = SmallRecord::read_from_prefix(bytes).map_err(|_| short)?;
@@ -61,45 +61,45 @@ pub fn decode(bytes: &[u8]) -> Result<Input, DecodeError> {
     }
     let (record, _) = &ConnRecord::read_from_prefix(bytes).map_err(|_| short)?;
     match record.kind {
-        kind::CONNECTION => life(record).map(|life| Input::Life(Box::new(life))),
-        kind::CONNECT_FAILED => connect_failed(record).map(|failed| Input::ConnectFailed(Box::new(failed))),
-        kind::RESET_SENT => Ok(Input::ResetSent {
+        kind::CONNECTION => connection(record).map(|connection| Event::Connection(Box::new(connection))),
+        kind::CONNECT_FAILED => connect_failed(record).map(|failed| Event::ConnectFailed(Box::new(failed))),
+        kind::RESET_SENT => Ok(Event::ResetSent {
             cookie: record.cookie,
             tuple: tuple(&record.tuple)?,
             at_ns: whole_microseconds(record.end_ns),
         }),
-        kind::BIND_FAILED => bind_failed(record).map(|failed| Input::BindFailed(Box::new(failed))),
+        kind::BIND_FAILED => bind_failed(record).map(|failed| Event::BindFailed(Box::new(failed))),
         other => Err(DecodeError::Kind(other)),
     }
 }
 
-fn small(record: &SmallRecord) -> Result<Input, DecodeError> {
+fn small(record: &SmallRecord) -> Result<Event, DecodeError> {
     let (cookie, at_ns) = (record.cookie, whole_microseconds(record.at_ns));
     let tuple = tuple(&record.tuple)?;
     if record.kind == kind::BOUND_CONNECT {
-        return Ok(Input::BoundConnect { cookie, tuple, at_ns });
+        return Ok(Event::BoundConnect { cookie, tuple, at_ns });
     }
-    Ok(Input::TimewaitEnd(TimewaitEnd {
+    Ok(Event::TimewaitEnd(TimewaitEnd {
         cookie,
         tuple,
         fin_wait2: record.substate == tcp_state::FIN_WAIT2,
         cause: match record.cause {
             cause::EXPIRED => TimewaitCause::Expired,
             cause::REUSED => TimewaitCause::Reused,
-            cause::ENDED_EARLY => TimewaitCause::Killed,
+            cause::ENDED_EARLY => TimewaitCause::EndedEarly,
             other => return Err(DecodeError::Cause(other)),
         },
         at_ns,
     }))
 }
 
-fn life(record: &ConnRecord) -> Result<Life, DecodeError> {
+fn connection(record: &ConnRecord) -> Result<Connection, DecodeError> {
     let (cookie, sk_flags) = (record.cookie, record.sk_flags);
     let transitions = transitions(record)?;
     let has = |flag: ConnFlags| record.flags.contains(flag);
     // Accept's exit looked the socket up without holding it: had the slot changed hands, the cookies differ.
     let foreign = has(ConnFlags::ACCEPTED) && !has(ConnFlags::ACCEPT_SEEN) && record.accept_cookie != cookie;
-    let life = Life {
+    let connection = Connection {
         cookie,
         tuple: tuple(&record.tuple)?,
         role: match record.role {
@@ -129,10 +129,10 @@ fn life(record: &ConnRecord) -> Result<Life, DecodeError> {
         no_fields: has(ConnFlags::NO_FIELDS),
         binding: binding(record),
         tw: tw_count(record),
-        timewait: if has(ConnFlags::TW_MADE) {
-            Some(Timewait::Made { fin_wait2: record.tw_substate == tcp_state::FIN_WAIT2 })
+        timewait: if has(ConnFlags::TW_CREATED) {
+            Some(Timewait::Created { fin_wait2: record.tw_substate == tcp_state::FIN_WAIT2 })
         } else {
-            has(ConnFlags::TW_REFUSED).then_some(Timewait::Refused)
+            has(ConnFlags::TW_OVERFLOWED).then_some(Timewait::Overflowed)
         },
         bytes_sent: record.bytes_sent,
         bytes_received: record.bytes_received,
@@ -140,24 +140,24 @@ fn life(record: &ConnRecord) -> Result<Life, DecodeError> {
         end_ns: whole_microseconds(record.end_ns),
         transitions,
     };
-    Ok(payload_alone(life))
+    Ok(payload_alone(connection))
 }
 
 /// The kernel counts sequence numbers, of which a SYN and a FIN take one each.
-fn payload_alone(mut life: Life) -> Life {
+fn payload_alone(mut connection: Connection) -> Connection {
     // A socket that was accepted begins after its SYN.
-    let syn = life.role == Role::Active && life.established;
+    let syn = connection.role == Role::Active && connection.established;
     let is_acknowledged = |step: &Transition| match (step.from, step.to) {
         (_, TcpState::FinWait2) => true,
         // By the last acknowledgement, unless a reset or a timer came first.
-        (TcpState::Closing | TcpState::LastAck, TcpState::Close) => life.sk_err == 0 && !life.rst_sent,
+        (TcpState::Closing | TcpState::LastAck, TcpState::Close) => connection.sk_err == 0 && !connection.rst_sent,
         _ => false,
     };
-    let fin = life.transitions.iter().any(is_acknowledged);
-    life.bytes_sent = life.bytes_sent.saturating_sub(u64::from(syn) + u64::from(fin));
+    let fin = connection.transitions.iter().any(is_acknowledged);
+    connection.bytes_sent = connection.bytes_sent.saturating_sub(u64::from(syn) + u64::from(fin));
     // SOCK_DONE: the peer's FIN has come. One that its timewait socket receives is not counted.
-    life.bytes_received = life.bytes_received.saturating_sub(u64::from(life.sock_done));
-    life
+    connection.bytes_received = connection.bytes_received.saturating_sub(u64::from(connection.sock_done));
+    connection
 }
 
 fn connect_failed(record: &ConnRecord) -> Result<ConnectFailed, DecodeError> {

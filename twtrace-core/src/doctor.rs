@@ -1,7 +1,7 @@
-//! The report of `twtrace doctor`: can it run here, and what does each missing thing cost? What is judged by is read by
+//! The report of `twtrace doctor`: can it run here, and what does each missing thing cost? What is classified by is read by
 //! `twtrace-probe`; views write it.
 
-use crate::input::{Hook, Tier};
+use crate::event::{Hook, Tier};
 use serde::Serialize;
 use std::collections::BTreeMap;
 

@@ -65,7 +65,7 @@ pub struct HostFacts {
 pub enum Tier {
     /// Every creation and end of a timewait socket is seen.
     Exact,
-    /// Creation is judged at the last transition, the census joins by cookie.
+    /// Creation is classified at the last transition, the census joins by cookie.
     #[default]
     Cookie,
     /// Joined by namespace and tuple.
@@ -192,7 +192,7 @@ impl CensusState {
 /// Full sockets of one kind that one process has descriptors of, by `/proc/PID/fd` and the census: several processes may
 /// hold the same socket, and each has a row then.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Holder {
+pub struct SocketOwner {
     /// Thread group id in the initial PID namespace.
     pub tgid: u32,
     /// Start of the process, nanoseconds since boot, known to 10 ms (`/proc/PID/stat`).

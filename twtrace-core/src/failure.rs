@@ -1,6 +1,6 @@
 //! Why an address or a port could not be had: each EADDRNOTAVAIL and each EADDRINUSE of bind(2), by its cause.
 
-use crate::input::{Owner, ProcessKey};
+use crate::event::{Owner, ProcessKey};
 use crate::keys::DestKey;
 use crate::table::Map;
 
@@ -51,7 +51,7 @@ pub enum Call {
 pub struct FailureRow {
     /// Who; `None` for those that found no room, together.
     pub owner: Option<Owner>,
-    /// Towards where; of bind, the local side that was asked for, as [`Role::Passive`](crate::input::Role::Passive).
+    /// Towards where; of bind, the local side that was asked for, as [`Role::Passive`](crate::event::Role::Passive).
     pub destination: Option<DestKey>,
     /// Which call.
     pub call: Call,

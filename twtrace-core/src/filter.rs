@@ -1,6 +1,6 @@
 //! What to show.
 
-use crate::input::{Owner, ProcessFacts, Tuple};
+use crate::event::{Owner, ProcessFacts, Tuple};
 use ipnet::IpNet;
 
 /// What to show. All kinds that are given must match, and of each kind any one.

@@ -3,7 +3,7 @@
 //! A [`Rule`] looks at the model alone. Its check, evidence, advice, confidence and recheck are in one file of
 //! `rules/` each. Texts here name no process and no address: views put those in front, sanitised.
 
-use crate::input::{Comm, ProcessKey};
+use crate::event::{Comm, ProcessKey};
 use crate::keys::DestKey;
 use strum::VariantArray as _;
 
@@ -56,7 +56,7 @@ pub enum Rule {
     /// Sockets that wait for the peer's FIN, which does not come.
     FinWait2PileUp,
     /// The tracer doubts its own figures.
-    TracerDoubts,
+    IncompleteTrace,
 }
 
 impl Rule {
@@ -97,7 +97,7 @@ pub enum Confidence {
 
 /// Who.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Party {
+pub struct Subject {
     /// The process; of several, `None`.
     pub process: Option<ProcessKey>,
     /// Its command; of several the one of most of them.
@@ -166,7 +166,7 @@ pub struct Finding {
     /// It still goes on. False for what happened earlier in the trace and has stopped since.
     pub holds: bool,
     /// Who, where one can be named.
-    pub process: Option<Party>,
+    pub process: Option<Subject>,
     /// Towards where, or on which port, where one can be named.
     pub destination: Option<DestKey>,
     /// What lies behind it, where it is a consequence of something that another rule knows.

@@ -86,9 +86,9 @@ impl Series {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Moment {
     /// Timewait sockets made.
-    pub made: u64,
-    /// Timewait sockets that were due and refused.
-    pub refused: u64,
+    pub created: u64,
+    /// Timewait sockets that were due and not created.
+    pub overflowed: u64,
     /// Connections ended, both roles.
     pub connections: u64,
     /// Connects that failed.
@@ -151,8 +151,8 @@ impl History {
 
 fn together(a: Moment, b: &Moment) -> Moment {
     Moment {
-        made: a.made + b.made,
-        refused: a.refused + b.refused,
+        created: a.created + b.created,
+        overflowed: a.overflowed + b.overflowed,
         connections: a.connections + b.connections,
         connect_errors: a.connect_errors + b.connect_errors,
         kernel_time_wait: a.kernel_time_wait.max(b.kernel_time_wait),

@@ -1,6 +1,6 @@
 //! What rows stand for: destinations, and groups of processes.
 
-use crate::input::{Comm, ProcessKey, Role};
+use crate::event::{Comm, ProcessKey, Role};
 use std::net::IpAddr;
 use std::sync::Arc;
 

@@ -1,19 +1,19 @@
-//! The pure core of twtrace: [`input::Input`]s change a [`state::State`], of which a [`snapshot::Snapshot`] is taken.
+//! The pure core of twtrace: [`event::Event`]s change a [`state::State`], of which a [`snapshot::Snapshot`] is taken.
 //! No I/O, no clock, no terminal.
 
 pub mod audit;
 pub mod changes;
+pub mod classify;
 pub mod compare;
-pub mod connection;
 pub mod counts;
 pub mod decode;
 pub mod doctor;
+pub mod event;
 mod facts;
 pub mod failure;
 mod filter;
 pub mod finding;
 pub mod history;
-pub mod input;
 mod keys;
 pub mod pattern;
 pub mod peaks;

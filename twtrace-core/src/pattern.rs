@@ -1,7 +1,7 @@
 //! How connections are used: what the rules tell one habit from another by.
 
-use crate::connection::Outcome;
-use crate::input::{Life, Role, TcpState};
+use crate::classify::Outcome;
+use crate::event::{Connection, Role, TcpState};
 
 /// Bytes up to which what an opener sent is taken for one request: many requests on one connection are more.
 pub const ONE_REQUEST_BYTES: u64 = 8 * 1024;
@@ -145,35 +145,38 @@ impl Gaps {
 
 impl Pattern {
     /// Takes in an ended connection.
-    pub(crate) fn add(&mut self, life: &Life, role: Role, outcome: Outcome) {
-        self.ended_ns = self.ended_ns.max(life.end_ns);
+    pub(crate) fn add(&mut self, connection: &Connection, role: Role, outcome: Outcome) {
+        self.ended_ns = self.ended_ns.max(connection.end_ns);
         if let Outcome::Abort { linger } = outcome {
             let place = if linger { &mut self.linger_aborts } else { &mut self.unread_aborts };
             *place = place.saturating_add(1);
-            let empty = life.bytes_sent == 0 && life.bytes_received == 0;
+            let empty = connection.bytes_sent == 0 && connection.bytes_received == 0;
             self.empty_aborts = self.empty_aborts.saturating_add(u32::from(empty));
         }
         let active = role == Role::Active;
-        self.bound = self.bound.saturating_add(u32::from(active && life.binding.port));
-        let without_port = active && life.binding.address && !life.binding.port;
-        self.own_range = self.own_range.saturating_add(u32::from(active && life.binding.range.is_some()));
+        self.bound = self.bound.saturating_add(u32::from(active && connection.binding.port));
+        let without_port = active && connection.binding.address && !connection.binding.port;
+        self.own_range = self.own_range.saturating_add(u32::from(active && connection.binding.range.is_some()));
         self.bound_without_port = self.bound_without_port.saturating_add(u32::from(without_port));
-        if !life.established {
+        if !connection.established {
             return;
         }
         self.opened += u64::from(active);
         self.accepted += u64::from(role == Role::Passive);
-        self.closed_first += u64::from(life.transitions.iter().any(|at| at.to == TcpState::FinWait1));
-        let begun_ns = life.transitions.first().map_or(life.end_ns, |first| first.at_ns);
+        self.closed_first += u64::from(connection.transitions.iter().any(|at| at.to == TcpState::FinWait1));
+        let begun_ns = connection.transitions.first().map_or(connection.end_ns, |first| first.at_ns);
         self.begins(begun_ns);
-        if life.older {
+        if connection.older {
             return;
         }
-        let lifetime_us = life.end_ns.saturating_sub(begun_ns) / 1000;
+        let lifetime_us = connection.end_ns.saturating_sub(begun_ns) / 1000;
         self.lifetime_us = self.lifetime_us.saturating_add(lifetime_us);
         self.lifetimes += 1;
-        let (request, response) =
-            if active { (life.bytes_sent, life.bytes_received) } else { (life.bytes_received, life.bytes_sent) };
+        let (request, response) = if active {
+            (connection.bytes_sent, connection.bytes_received)
+        } else {
+            (connection.bytes_received, connection.bytes_sent)
+        };
         // One request that takes long, or runs into a timeout, makes no pool.
         let mean = self.request_bytes.checked_div(self.one_shots);
         let several = mean.is_some_and(|mean| request > SEVERAL.saturating_mul(mean)) && lifetime_us > SHORT_US;

@@ -7,7 +7,7 @@
 mod remedies;
 pub mod report;
 
-use crate::input::KernelFacts;
+use crate::event::KernelFacts;
 use crate::ports::{TIME_WAIT_SECONDS, Usable, reuse_seconds};
 pub use remedies::{KEEP_ALIVE_REQUESTS, Remedy, WIDE_RANGE, remedies};
 

@@ -4,7 +4,7 @@
 //! whole range of `net.ipv4.ip_local_port_range` for itself, but for the ports that bind(2) took: those are taken towards
 //! all of them (`__inet_hash_connect`).
 
-use crate::input::KernelFacts;
+use crate::event::KernelFacts;
 use std::net::IpAddr;
 
 /// How long a timewait socket holds its port: `TCP_TIMEWAIT_LEN`, which no sysctl changes.

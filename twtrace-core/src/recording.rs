@@ -1,6 +1,6 @@
 //! What a recording says of itself, and what of it cannot be read.
 
-use crate::input::HostFacts;
+use crate::event::HostFacts;
 use std::path::PathBuf;
 
 /// What a recording says of itself.

@@ -5,11 +5,12 @@ mod advice;
 mod bind_before_connect;
 mod bound_pool;
 mod bucket_overflow;
-mod case;
 mod close_wait;
+mod context;
 mod exhaustion;
 mod fin_wait2;
 mod fork_per_request;
+mod incomplete_trace;
 mod no_reuse;
 mod not_time_wait;
 mod periodic;
@@ -18,13 +19,12 @@ mod port_held;
 mod reset;
 mod server_closes_first;
 mod settings;
-mod tracer_doubts;
 
+use crate::event::Role;
 use crate::finding::{Finding, Value};
-use crate::input::Role;
 use crate::ports::is_loopback;
 use crate::snapshot::{DestKey, Snapshot};
-use case::Case;
+use context::RuleContext;
 use std::cmp::Reverse;
 use std::net::IpAddr;
 
@@ -33,19 +33,19 @@ const FINDINGS: usize = 64;
 
 /// What all rules find, the gravest first.
 pub(crate) fn check(snapshot: &Snapshot) -> Vec<Finding> {
-    let case = Case::of(snapshot);
-    let forks = fork_per_request::check(&case);
-    let churns = no_reuse::churns(&case, &forks);
+    let context = RuleContext::of(snapshot);
+    let forks = fork_per_request::check(&context);
+    let churns = no_reuse::churns(&context, &forks);
     let mut churn = forks;
-    churn.extend(no_reuse::check(&case, &churns));
-    churn.extend(pool_bypassed::check(&case, &churns));
-    let servers = server_closes_first::check(&case);
+    churn.extend(no_reuse::check(&context, &churns));
+    churn.extend(pool_bypassed::check(&context, &churns));
+    let servers = server_closes_first::check(&context);
     // A server that closes because its clients never come back on the same connection is no cause of its own.
     churn.extend(servers.into_iter().filter(|server| !is_explained(server, &churn)).collect::<Vec<_>>());
-    churn.extend(bind_before_connect::check(&case));
+    churn.extend(bind_before_connect::check(&context));
 
     let mut found = Vec::new();
-    for consequence in exhaustion::check(&case) {
+    for consequence in exhaustion::check(&context) {
         // What leads to it is told once, with what it leads to.
         let behind = churn.iter().enumerate().filter(|(_, cause)| consequence.is_led_to_by(cause));
         let most = behind.max_by_key(|(at, cause)| (made(cause), Reverse(*at))).map(|(at, _)| at);
@@ -54,7 +54,7 @@ pub(crate) fn check(snapshot: &Snapshot) -> Vec<Finding> {
             None => consequence.finding,
         });
     }
-    let mut regular = periodic::check(&case);
+    let mut regular = periodic::check(&context);
     regular.retain(|one| !churn.iter().chain(&found).any(|other| one.destination == other.destination));
     found.extend(churn);
     found.extend(regular);
@@ -67,7 +67,7 @@ pub(crate) fn check(snapshot: &Snapshot) -> Vec<Finding> {
         close_wait::check,
         fin_wait2::check,
     ] {
-        found.extend(rule(&case));
+        found.extend(rule(&context));
     }
     found.sort_by_key(|finding| {
         let process = finding.process.and_then(|party| party.process);
@@ -76,7 +76,7 @@ pub(crate) fn check(snapshot: &Snapshot) -> Vec<Finding> {
     // Whatever else there is, that it may not be all has to be said.
     let left_out = found.len().saturating_sub(FINDINGS);
     found.truncate(FINDINGS);
-    found.extend(tracer_doubts::check(&case, left_out));
+    found.extend(incomplete_trace::check(&context, left_out));
     found
 }
 

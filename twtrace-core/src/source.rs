@@ -1,10 +1,10 @@
-//! Where inputs come from.
+//! Where events come from.
 
-use crate::input::Input;
+use crate::event::Event;
 use std::collections::VecDeque;
 use std::convert::Infallible;
 
-/// Yields inputs.
+/// Yields events.
 pub trait Source {
     /// Why it cannot.
     type Error;
@@ -13,24 +13,24 @@ pub trait Source {
     ///
     /// # Errors
     /// The source failed; what was handed over before stays true.
-    fn pump(&mut self, sink: &mut dyn FnMut(Input)) -> Result<(), Self::Error>;
+    fn pump(&mut self, sink: &mut dyn FnMut(Event)) -> Result<(), Self::Error>;
 
     /// Hands over everything that happened until now. The last call.
     ///
     /// # Errors
     /// As [`Self::pump`].
-    fn final_pump(&mut self, sink: &mut dyn FnMut(Input)) -> Result<(), Self::Error>;
+    fn final_pump(&mut self, sink: &mut dyn FnMut(Event)) -> Result<(), Self::Error>;
 }
 
-/// Inputs from a list, one batch at each call.
+/// Events from a list, one batch at each call.
 #[derive(Debug, Default)]
 pub struct Scripted {
-    batches: VecDeque<Vec<Input>>,
+    batches: VecDeque<Vec<Event>>,
 }
 
 impl Scripted {
     /// A source of these batches.
-    pub fn new(batches: impl IntoIterator<Item = Vec<Input>>) -> Self {
+    pub fn new(batches: impl IntoIterator<Item = Vec<Event>>) -> Self {
         Self { batches: batches.into_iter().collect() }
     }
 }
@@ -38,12 +38,12 @@ impl Scripted {
 impl Source for Scripted {
     type Error = Infallible;
 
-    fn pump(&mut self, sink: &mut dyn FnMut(Input)) -> Result<(), Infallible> {
+    fn pump(&mut self, sink: &mut dyn FnMut(Event)) -> Result<(), Infallible> {
         self.batches.pop_front().into_iter().flatten().for_each(sink);
         Ok(())
     }
 
-    fn final_pump(&mut self, sink: &mut dyn FnMut(Input)) -> Result<(), Infallible> {
+    fn final_pump(&mut self, sink: &mut dyn FnMut(Event)) -> Result<(), Infallible> {
         self.batches.drain(..).flatten().for_each(sink);
         Ok(())
     }

@@ -3,7 +3,7 @@
 //! Every number is exact for what was traced unless its doc says *inferred*.
 
 use crate::counts::Counts;
-use crate::input::{CensusState, HostFacts, KernelCounters, KernelFacts, TracingFacts};
+use crate::event::{CensusState, HostFacts, KernelCounters, KernelFacts, TracingFacts};
 use crate::keys::DestKey;
 use std::collections::BTreeMap;
 
@@ -29,7 +29,7 @@ pub struct Waiting {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
-pub enum Known {
+pub enum Provenance {
     /// Seen.
     Exact,
     /// Judged from fields that usually, but not always, decide it.
@@ -76,7 +76,7 @@ pub struct Window {
     pub start_ns: u64,
     /// Wall clock of the start, nanoseconds since the Unix epoch.
     pub start_unix_ns: i128,
-    /// Monotonic time of the newest Input.
+    /// Monotonic time of the newest Event.
     pub now_ns: u64,
 }
 
@@ -116,7 +116,7 @@ pub struct Ends {
     /// A connect took over.
     pub reused: u64,
     /// Before its time by other means.
-    pub killed: u64,
+    pub ended_early: u64,
 }
 
 /// A network namespace.
@@ -269,11 +269,11 @@ impl Summary {
 
 /// Who holds open sockets, by the last search.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Holders {
+pub struct SocketOwners {
     /// When it ended; `None` before the first.
     pub at_ns: Option<u64>,
     /// No process had to be left out.
     pub complete: bool,
     /// What it found.
-    pub rows: Vec<crate::input::Holder>,
+    pub rows: Vec<crate::event::SocketOwner>,
 }

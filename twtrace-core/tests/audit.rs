@@ -1,12 +1,12 @@
-//! The audit, by lists of Inputs.
+//! The audit, by lists of Events.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod common;
 
-use common::{NETNS, life, owner, tuple};
+use common::{NETNS, connection, owner, tuple};
 use twtrace_core::audit::{Audit, Reading, Verdict};
-use twtrace_core::input::{Input, Tier, TimewaitCause, TimewaitEnd};
+use twtrace_core::event::{Event, Tier, TimewaitCause, TimewaitEnd};
 
 const MS: u64 = 1_000_000;
 const FIRST: Reading =
@@ -16,48 +16,48 @@ fn reading(timers: u64, recycled: u64, time_wait: u64) -> Reading {
     Reading { before_ns: 900 * MS, after_ns: 901 * MS, timers, recycled, overflow: 0, time_wait }
 }
 
-fn made(at_ms: u64) -> Input {
-    Input::Life(Box::new(life(at_ms, owner(1, "a"), tuple(40_000, 1, 80), at_ms * MS)))
+fn made(at_ms: u64) -> Event {
+    Event::Connection(Box::new(connection(at_ms, owner(1, "a"), tuple(40_000, 1, 80), at_ms * MS)))
 }
 
-fn ended(cause: TimewaitCause, at_ms: u64) -> Input {
+fn ended(cause: TimewaitCause, at_ms: u64) -> Event {
     let tuple = tuple(40_000, 1, 80);
-    Input::TimewaitEnd(TimewaitEnd { cookie: 1, tuple, fin_wait2: false, cause, at_ns: at_ms * MS })
+    Event::TimewaitEnd(TimewaitEnd { cookie: 1, tuple, fin_wait2: false, cause, at_ns: at_ms * MS })
 }
 
-fn verdict(tier: Tier, inputs: &[Input], last: Reading, late: &[Input]) -> Verdict {
+fn verdict(tier: Tier, events: &[Event], last: Reading, late: &[Event]) -> Verdict {
     let mut audit = Audit::new(NETNS, tier, FIRST);
-    inputs.iter().for_each(|input| audit.apply(input));
+    events.iter().for_each(|event| audit.apply(event));
     audit.end(last);
-    late.iter().for_each(|input| audit.apply(input));
+    late.iter().for_each(|event| audit.apply(event));
     audit.verdict()
 }
 
 #[test]
 fn what_lies_between_the_readings_is_compared() {
-    use TimewaitCause::{Expired, Killed, Reused};
-    let inputs = [made(50), made(200), made(300), ended(Reused, 350), ended(Expired, 400), ended(Killed, 500)];
+    use TimewaitCause::{EndedEarly, Expired, Reused};
+    let events = [made(50), made(200), made(300), ended(Reused, 350), ended(Expired, 400), ended(EndedEarly, 500)];
     let late = [made(700), made(950)];
     // Three made, three ended, one of them reused; the first was before, the last is after.
-    let counted_at_start = verdict(Tier::Exact, &inputs, reading(10, 2, 50), &late);
+    let counted_at_start = verdict(Tier::Exact, &events, reading(10, 2, 50), &late);
     assert!(counted_at_start.agrees, "{counted_at_start:?}");
-    assert_eq!((counted_at_start.lines[0].name, counted_at_start.lines[0].slack), ("made", 0));
-    let counted_at_end = verdict(Tier::Exact, &inputs, reading(8, 2, 50), &late);
+    assert_eq!((counted_at_start.lines[0].name, counted_at_start.lines[0].slack), ("created", 0));
+    let counted_at_end = verdict(Tier::Exact, &events, reading(8, 2, 50), &late);
     assert!(counted_at_end.agrees && counted_at_end.lines[0].name == "expired", "{counted_at_end:?}");
     for wrong in [reading(9, 2, 50), reading(10, 3, 50), reading(10, 2, 51)] {
-        assert!(!verdict(Tier::Exact, &inputs, wrong, &late).agrees, "{wrong:?}");
+        assert!(!verdict(Tier::Exact, &events, wrong, &late).agrees, "{wrong:?}");
     }
 }
 
 #[test]
 fn what_is_close_to_a_reading_may_be_on_either_side() {
-    let inputs = [made(101), made(300)];
+    let events = [made(101), made(300)];
     let late = [made(900)];
     for timers in 7..=10 {
-        let told = verdict(Tier::Exact, &inputs, reading(timers, 1, 51), &late);
+        let told = verdict(Tier::Exact, &events, reading(timers, 1, 51), &late);
         assert_eq!((told.lines[0].slack, told.lines[0].agrees), (2, true), "{told:?}");
     }
-    assert!(!verdict(Tier::Exact, &inputs, reading(11, 1, 51), &late).agrees);
+    assert!(!verdict(Tier::Exact, &events, reading(11, 1, 51), &late).agrees);
 }
 
 #[test]
@@ -72,17 +72,17 @@ fn lower_tiers_compare_what_they_see() {
 #[test]
 fn where_timers_are_counted_as_they_run_out_the_table_tells_what_was_made() {
     // Three made; five older ones ran out meanwhile, and one was taken over.
-    let inputs = [made(200), made(300), made(400)];
-    let told = verdict(Tier::Cookie, &inputs, reading(7 + 5, 2, 50 + 3 - 5 - 1), &[]);
+    let events = [made(200), made(300), made(400)];
+    let told = verdict(Tier::Cookie, &events, reading(7 + 5, 2, 50 + 3 - 5 - 1), &[]);
     assert!(told.agrees, "{told:?}");
-    assert_eq!((told.lines[0].name, told.lines[0].kernel, told.lines[0].traced), ("made", 3, Some(3)));
+    assert_eq!((told.lines[0].name, told.lines[0].kernel, told.lines[0].traced), ("created", 3, Some(3)));
     assert!(told.lines[0].counter.starts_with("sockstat tw"));
-    assert!(!verdict(Tier::Cookie, &inputs[1..], reading(7 + 5, 2, 50 + 3 - 5 - 1), &[]).agrees);
+    assert!(!verdict(Tier::Cookie, &events[1..], reading(7 + 5, 2, 50 + 3 - 5 - 1), &[]).agrees);
 }
 
 #[test]
 fn other_namespaces_are_left_alone() {
-    let mut elsewhere = life(1, owner(1, "a"), tuple(40_000, 1, 80), 300 * MS);
+    let mut elsewhere = connection(1, owner(1, "a"), tuple(40_000, 1, 80), 300 * MS);
     elsewhere.tuple.netns = NETNS + 1;
-    assert!(verdict(Tier::Exact, &[Input::Life(Box::new(elsewhere))], reading(7, 1, 50), &[]).agrees);
+    assert!(verdict(Tier::Exact, &[Event::Connection(Box::new(elsewhere))], reading(7, 1, 50), &[]).agrees);
 }

@@ -4,10 +4,10 @@
 
 mod common;
 
-use common::{Look as _, NETNS, START, ended, engine, life, owner, row, start, tick, tuple};
+use common::{Look as _, NETNS, START, connection, ended, engine, owner, row, start, tick, tuple};
 use proptest::prelude::*;
 use twtrace_core::changes::Changes;
-use twtrace_core::input::{CensusRow, CensusState, Input, TimewaitCause, TimewaitEnd};
+use twtrace_core::event::{CensusRow, CensusState, Event, TimewaitCause, TimewaitEnd};
 use twtrace_core::snapshot::{Counts, GroupBy};
 use twtrace_core::state::State;
 
@@ -55,12 +55,12 @@ fn any_step() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn the_tuple(cookie: u64) -> twtrace_core::input::Tuple {
+fn the_tuple(cookie: u64) -> twtrace_core::event::Tuple {
     tuple(40_000 + cookie as u16, (cookie % 3) as u8, 80)
 }
 
-/// The Inputs of these steps, whole, and as differences.
-fn told(steps: &[Step]) -> [Vec<Input>; 2] {
+/// The Events of these steps, whole, and as differences.
+fn told(steps: &[Step]) -> [Vec<Event>; 2] {
     let mut whole = vec![start()];
     let mut differences = whole.clone();
     let mut changes = Changes::new(30);
@@ -69,14 +69,14 @@ fn told(steps: &[Step]) -> [Vec<Input>; 2] {
     let last = Step::Census { complete: true, sees: 0 };
     for (second, step) in steps.iter().chain([&last]).enumerate() {
         let at = START + (second as u64 + 1) * SECOND;
-        let mut both = |input: Input| {
-            whole.push(input.clone());
-            differences.push(input);
+        let mut both = |event: Event| {
+            whole.push(event.clone());
+            differences.push(event);
         };
         match step {
             Step::Closed { by, made } => {
                 let cookie = 100 + second as u64;
-                both(ended(life(cookie, owner(*by, "client"), the_tuple(cookie), at)));
+                both(ended(connection(cookie, owner(*by, "client"), the_tuple(cookie), at)));
                 if *made {
                     there.insert(cookie, (CensusState::TimeWait, at + 60 * SECOND));
                 }
@@ -94,11 +94,11 @@ fn told(steps: &[Step]) -> [Vec<Input>; 2] {
             Step::Told(which) => {
                 let Some(cookie) = there.keys().nth(which % there.len().max(1)).copied() else { continue };
                 there.remove(&cookie);
-                both(Input::TimewaitEnd(TimewaitEnd {
+                both(Event::TimewaitEnd(TimewaitEnd {
                     cookie,
                     tuple: the_tuple(cookie),
                     fin_wait2: false,
-                    cause: TimewaitCause::Killed,
+                    cause: TimewaitCause::EndedEarly,
                     at_ns: at,
                 }));
             }
@@ -111,17 +111,17 @@ fn told(steps: &[Step]) -> [Vec<Input>; 2] {
                     })
                     .collect();
                 let end_ns = at + SECOND / 10;
-                whole.push(Input::CensusBegin { netns: NETNS, at_ns: at, whole: true });
-                differences.push(Input::CensusBegin { netns: NETNS, at_ns: at, whole: changes.begin(NETNS, at) });
+                whole.push(Event::CensusBegin { netns: NETNS, at_ns: at, whole: true });
+                differences.push(Event::CensusBegin { netns: NETNS, at_ns: at, whole: changes.begin(NETNS, at) });
                 for piece in rows.chunks(7) {
-                    whole.push(Input::CensusRows(piece.to_vec()));
+                    whole.push(Event::CensusRows(piece.to_vec()));
                     let mut piece = piece.to_vec();
                     changes.keep(&mut piece);
-                    differences.push(Input::CensusRows(piece));
+                    differences.push(Event::CensusRows(piece));
                 }
-                whole.push(Input::CensusEnd { at_ns: end_ns, complete: *complete });
-                differences.push(Input::CensusGone(changes.end(end_ns, *complete)));
-                differences.push(Input::CensusEnd { at_ns: end_ns, complete: *complete });
+                whole.push(Event::CensusEnd { at_ns: end_ns, complete: *complete });
+                differences.push(Event::CensusGone(changes.end(end_ns, *complete)));
+                differences.push(Event::CensusEnd { at_ns: end_ns, complete: *complete });
             }
             Step::Tick => both(tick(at)),
             Step::Restate => changes.restate(),

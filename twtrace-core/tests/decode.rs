@@ -9,8 +9,8 @@ use twtrace_common::{
     ConnFlags, ConnRecord, Owner, OwnerFlags, SmallRecord, SockFlags, Tuple as WireTuple, cause, kind, role, tcp_state,
 };
 use twtrace_core::decode::{DecodeError, decode};
-use twtrace_core::input::{
-    BindFailed, Binding, Input, Life, Role, TcpState, Timewait, TimewaitCause, Transition, Tuple,
+use twtrace_core::event::{
+    BindFailed, Binding, Connection, Event, Role, TcpState, Timewait, TimewaitCause, Transition, Tuple,
 };
 use zerocopy::IntoBytes as _;
 
@@ -45,36 +45,42 @@ fn sample() -> ConnRecord {
     record
 }
 
-fn life(record: &ConnRecord) -> Life {
+fn connection(record: &ConnRecord) -> Connection {
     match decode(&bytes(record)).unwrap() {
-        Input::Life(life) => *life,
-        other => panic!("not a life: {other:?}"),
+        Event::Connection(connection) => *connection,
+        other => panic!("not a connection: {other:?}"),
     }
 }
 
 #[test]
 fn a_life_has_every_field() {
-    let life = life(&sample());
-    assert_eq!(life.tuple.local_addr.to_string(), "10.0.0.1");
-    assert_eq!(life.tuple.remote_addr.to_string(), "192.0.2.7");
-    assert_eq!((life.tuple.local_port, life.tuple.remote_port, life.tuple.netns), (40_000, 443, 77));
+    let connection = connection(&sample());
+    assert_eq!(connection.tuple.local_addr.to_string(), "10.0.0.1");
+    assert_eq!(connection.tuple.remote_addr.to_string(), "192.0.2.7");
+    assert_eq!((connection.tuple.local_port, connection.tuple.remote_port, connection.tuple.netns), (40_000, 443, 77));
     assert_eq!(
-        (life.cookie, life.role, life.sk_err, life.retransmits, life.end_ns),
+        (connection.cookie, connection.role, connection.sk_err, connection.retransmits, connection.end_ns),
         (0xea43, Role::Active, 104, 3, 200_000)
     );
-    assert_eq!((life.bytes_sent, life.bytes_received), (1000, 2));
-    assert_eq!((life.sock_dead, life.sock_done, life.sock_linger), (true, false, true));
-    assert!(life.rst_sent && life.established && !life.older && !life.gap && !life.tuple.v4_mapped);
+    assert_eq!((connection.bytes_sent, connection.bytes_received), (1000, 2));
+    assert_eq!((connection.sock_dead, connection.sock_done, connection.sock_linger), (true, false, true));
+    assert!(
+        connection.rst_sent
+            && connection.established
+            && !connection.older
+            && !connection.gap
+            && !connection.tuple.v4_mapped
+    );
     let expected = [
         Transition { from: TcpState::SynSent, to: TcpState::Established, at_ns: 100_000 },
         Transition { from: TcpState::Established, to: TcpState::Close, at_ns: 200_000 },
     ];
-    assert_eq!(life.transitions, expected);
-    let opener = life.opener.unwrap();
+    assert_eq!(connection.transitions, expected);
+    let opener = connection.opener.unwrap();
     assert_eq!((opener.key.tgid, opener.key.start_ns, opener.uid, opener.ppid, opener.cgroup), (9, 55, 33, 1, 66));
     assert_eq!(opener.comm.bytes(), b"curl");
-    assert_eq!(life.closer, None, "a tgid of 0 is nobody");
-    let tw = life.tw.unwrap();
+    assert_eq!(connection.closer, None, "a tgid of 0 is nobody");
+    let tw = connection.tw.unwrap();
     assert_eq!((tw.before, tw.after, tw.max), (None, 5, 10));
 }
 
@@ -96,8 +102,8 @@ fn what_begins_and_ends_a_connection_is_no_payload() {
         record.flags = ConnFlags::ESTABLISHED;
         record.old_states[..3].copy_from_slice(&states[..3]);
         record.new_states[..3].copy_from_slice(&states[1..]);
-        let life = life(&record);
-        assert_eq!((life.bytes_sent, life.bytes_received), (payload, payload), "{record:?}");
+        let connection = connection(&record);
+        assert_eq!((connection.bytes_sent, connection.bytes_received), (payload, payload), "{record:?}");
     }
 }
 
@@ -107,12 +113,12 @@ fn ipv4_in_ipv6_is_given_as_ipv4() {
     record.tuple.family = 10;
     record.tuple.local_addr = "::ffff:10.1.2.3".parse::<std::net::Ipv6Addr>().unwrap().octets();
     record.tuple.remote_addr = "::ffff:10.1.2.4".parse::<std::net::Ipv6Addr>().unwrap().octets();
-    let mapped = life(&record).tuple;
+    let mapped = connection(&record).tuple;
     assert!(mapped.v4_mapped);
     assert_eq!(mapped.local_addr.to_string(), "10.1.2.3");
     record.tuple.local_addr = "2001:db8::1".parse::<std::net::Ipv6Addr>().unwrap().octets();
     record.tuple.remote_addr = "2001:db8::2".parse::<std::net::Ipv6Addr>().unwrap().octets();
-    let plain = life(&record).tuple;
+    let plain = connection(&record).tuple;
     assert!(!plain.v4_mapped);
     assert_eq!(plain.remote_addr.to_string(), "2001:db8::2");
 }
@@ -122,36 +128,36 @@ fn an_opener_written_for_another_socket_is_not_believed() {
     let mut record = sample();
     record.flags |= ConnFlags::ACCEPTED;
     record.accept_cookie = record.cookie;
-    assert!(life(&record).opener.is_some());
+    assert!(connection(&record).opener.is_some());
     record.accept_cookie += 1;
-    assert!(life(&record).opener.is_none());
+    assert!(connection(&record).opener.is_none());
 }
 
 #[test]
 fn what_was_accepted_is_passive_whatever_of_its_beginning_was_seen() {
     let mut record = ConnRecord { role: role::UNKNOWN, ..sample() };
-    assert_eq!(life(&record).role, Role::Unknown);
+    assert_eq!(connection(&record).role, Role::Unknown);
     record.flags |= ConnFlags::ACCEPTED;
     record.accept_cookie = record.cookie;
-    assert_eq!(life(&record).role, Role::Passive);
+    assert_eq!(connection(&record).role, Role::Passive);
     record.accept_cookie += 1;
-    assert_eq!(life(&record).role, Role::Unknown, "another socket was");
+    assert_eq!(connection(&record).role, Role::Unknown, "another socket was");
 }
 
 #[test]
 fn a_break_in_the_transitions_is_a_gap() {
     let mut record = sample();
     record.old_states[1] = tcp_state::FIN_WAIT1;
-    assert!(life(&record).gap);
+    assert!(connection(&record).gap);
     let dropped = ConnRecord { transitions_dropped: 1, ..sample() };
-    assert!(life(&dropped).gap);
+    assert!(connection(&dropped).gap);
 }
 
 #[test]
 fn kernel_threads_and_exiting_processes_are_marked() {
     let mut record = sample();
     record.closer = Owner { tgid: 2, flags: OwnerFlags::KTHREAD | OwnerFlags::EXITING, ..Owner::NONE };
-    let closer = life(&record).closer.unwrap();
+    let closer = connection(&record).closer.unwrap();
     assert!(closer.kthread && closer.exiting);
 }
 
@@ -159,7 +165,7 @@ fn kernel_threads_and_exiting_processes_are_marked() {
 fn the_other_kinds() {
     let mut failed = ConnRecord { kind: kind::CONNECT_FAILED, connect_errno: 101, ..sample() };
     match decode(&bytes(&failed)).unwrap() {
-        Input::ConnectFailed(failed) => {
+        Event::ConnectFailed(failed) => {
             assert_eq!((failed.errno, failed.opener.key.tgid, failed.tuple.remote_port), (101, 9, 443));
         }
         other => panic!("{other:?}"),
@@ -169,13 +175,13 @@ fn the_other_kinds() {
     let reset = ConnRecord { kind: kind::RESET_SENT, ..sample() };
     assert_eq!(
         decode(&bytes(&reset)),
-        Ok(Input::ResetSent { cookie: 0xea43, tuple: life(&sample()).tuple, at_ns: 200_000 })
+        Ok(Event::ResetSent { cookie: 0xea43, tuple: connection(&sample()).tuple, at_ns: 200_000 })
     );
 }
 
 fn failed_bind(record: &ConnRecord) -> BindFailed {
     match decode(&bytes(record)).unwrap() {
-        Input::BindFailed(failed) => *failed,
+        Event::BindFailed(failed) => *failed,
         other => panic!("not a failed bind: {other:?}"),
     }
 }
@@ -210,7 +216,7 @@ fn binds_that_fail() {
 
 #[test]
 fn how_the_local_side_was_chosen() {
-    let with = |flags, local_range| life(&ConnRecord { flags, local_range, ..sample() }).binding;
+    let with = |flags, local_range| connection(&ConnRecord { flags, local_range, ..sample() }).binding;
     assert_eq!(with(ConnFlags::empty(), 0), Binding::default());
     assert_eq!(with(ConnFlags::BOUND_PORT, 0), Binding { port: true, address: false, range: None });
     assert_eq!(with(ConnFlags::BOUND_ADDRESS, 0), Binding { port: false, address: true, range: None });
@@ -234,8 +240,8 @@ fn connects_from_bound_ports() {
         ..SmallRecord::EMPTY
     };
     let good = record.as_bytes();
-    let tuple = life(&sample()).tuple;
-    assert_eq!(decode(good), Ok(Input::BoundConnect { cookie: 0xea43, tuple, at_ns: 77_000 }));
+    let tuple = connection(&sample()).tuple;
+    assert_eq!(decode(good), Ok(Event::BoundConnect { cookie: 0xea43, tuple, at_ns: 77_000 }));
     assert_eq!(decode(&good[..71]), Err(DecodeError::Short(71)));
     assert_eq!(decode(strange(record).as_bytes()), Err(DecodeError::Family(1)));
 }
@@ -259,7 +265,7 @@ fn ends_of_timewait_sockets() {
         ..SmallRecord::EMPTY
     };
     let good = record.as_bytes();
-    let Ok(Input::TimewaitEnd(end)) = decode(good) else { panic!("not decoded") };
+    let Ok(Event::TimewaitEnd(end)) = decode(good) else { panic!("not decoded") };
     assert_eq!((end.cookie, end.fin_wait2, end.cause, end.at_ns), (0xea43, true, TimewaitCause::Reused, 77_000));
     let Tuple { netns, local_addr, local_port, remote_addr, remote_port, v4_mapped } = end.tuple;
     assert_eq!((netns, local_port, remote_port, v4_mapped), (5, 40_000, 443, false));
@@ -271,16 +277,16 @@ fn ends_of_timewait_sockets() {
 
 #[test]
 fn what_the_exact_hooks_saw_is_told() {
-    let with = |flags, tw_substate| life(&ConnRecord { flags, tw_substate, ..sample() });
+    let with = |flags, tw_substate| connection(&ConnRecord { flags, tw_substate, ..sample() });
     assert_eq!(with(ConnFlags::empty(), tcp_state::FIN_WAIT2).timewait, None);
-    let made = |fin_wait2| Some(Timewait::Made { fin_wait2 });
-    assert_eq!(with(ConnFlags::TW_MADE, tcp_state::FIN_WAIT2).timewait, made(true));
-    assert_eq!(with(ConnFlags::TW_MADE, tcp_state::TIME_WAIT).timewait, made(false));
-    assert_eq!(with(ConnFlags::TW_REFUSED, tcp_state::TIME_WAIT).timewait, Some(Timewait::Refused));
+    let made = |fin_wait2| Some(Timewait::Created { fin_wait2 });
+    assert_eq!(with(ConnFlags::TW_CREATED, tcp_state::FIN_WAIT2).timewait, made(true));
+    assert_eq!(with(ConnFlags::TW_CREATED, tcp_state::TIME_WAIT).timewait, made(false));
+    assert_eq!(with(ConnFlags::TW_OVERFLOWED, tcp_state::TIME_WAIT).timewait, Some(Timewait::Overflowed));
     // inet_csk_accept holds the socket that it names.
     let mut record = ConnRecord { flags: ConnFlags::ACCEPTED | ConnFlags::ACCEPT_SEEN, ..sample() };
     record.accept_cookie = record.cookie + 1;
-    assert!(life(&record).opener.is_some());
+    assert!(connection(&record).opener.is_some());
     assert!(with(ConnFlags::HASH_CONNECT, 0).connect_exit);
 }
 
@@ -375,7 +381,7 @@ fn kept(owner: Owner) -> Owner {
     if owner.tgid == 0 { Owner::NONE } else { Owner { flags: owner.flags & OwnerFlags::all(), ..owner } }
 }
 
-fn encoded(owner: Option<twtrace_core::input::Owner>) -> Owner {
+fn encoded(owner: Option<twtrace_core::event::Owner>) -> Owner {
     owner.map_or(Owner::NONE, |owner| Owner {
         tgid: owner.key.tgid,
         uid: owner.uid,
@@ -414,12 +420,12 @@ proptest! {
 
     #[test]
     fn every_record_comes_back(record in any_record()) {
-        let life = life(&record);
+        let connection = connection(&record);
         let has = |flag| record.flags.contains(flag);
         let seen = has(ConnFlags::ACCEPT_SEEN);
         let foreign = has(ConnFlags::ACCEPTED) && !seen && record.accept_cookie != record.cookie;
-        prop_assert_eq!(encoded(life.opener), if foreign { Owner::NONE } else { kept(record.opener) });
-        prop_assert_eq!(encoded(life.closer), kept(record.closer));
+        prop_assert_eq!(encoded(connection.opener), if foreign { Owner::NONE } else { kept(record.opener) });
+        prop_assert_eq!(encoded(connection.closer), kept(record.closer));
         let address = |bytes: [u8; 16]| {
             let mut bytes = bytes;
             if record.tuple.family == 2 {
@@ -427,37 +433,37 @@ proptest! {
             }
             bytes
         };
-        prop_assert_eq!(octets(life.tuple.local_addr, record.tuple.family), address(record.tuple.local_addr));
-        prop_assert_eq!(octets(life.tuple.remote_addr, record.tuple.family), address(record.tuple.remote_addr));
-        prop_assert_eq!((life.tuple.local_port, life.tuple.remote_port), (record.tuple.local_port, record.tuple.remote_port));
-        prop_assert_eq!((life.tuple.netns, life.cookie), (record.tuple.netns, record.cookie));
-        prop_assert_eq!((life.sk_err, life.connect_errno), (record.sk_err, record.connect_errno));
-        prop_assert!((record.bytes_sent.saturating_sub(2)..=record.bytes_sent).contains(&life.bytes_sent));
-        prop_assert!((record.bytes_received.saturating_sub(1)..=record.bytes_received).contains(&life.bytes_received));
-        prop_assert_eq!((life.retransmits, life.end_ns), (record.retransmits, cut(record.end_ns)));
+        prop_assert_eq!(octets(connection.tuple.local_addr, record.tuple.family), address(record.tuple.local_addr));
+        prop_assert_eq!(octets(connection.tuple.remote_addr, record.tuple.family), address(record.tuple.remote_addr));
+        prop_assert_eq!((connection.tuple.local_port, connection.tuple.remote_port), (record.tuple.local_port, record.tuple.remote_port));
+        prop_assert_eq!((connection.tuple.netns, connection.cookie), (record.tuple.netns, record.cookie));
+        prop_assert_eq!((connection.sk_err, connection.connect_errno), (record.sk_err, record.connect_errno));
+        prop_assert!((record.bytes_sent.saturating_sub(2)..=record.bytes_sent).contains(&connection.bytes_sent));
+        prop_assert!((record.bytes_received.saturating_sub(1)..=record.bytes_received).contains(&connection.bytes_received));
+        prop_assert_eq!((connection.retransmits, connection.end_ns), (record.retransmits, cut(record.end_ns)));
         let flags = [
-            (life.older, ConnFlags::OLDER),
-            (life.rst_sent, ConnFlags::RST_SENT),
-            (life.closed_in_context, ConnFlags::CLOSED_IN_CONTEXT),
-            (life.established, ConnFlags::ESTABLISHED),
-            (life.end_unseen, ConnFlags::END_UNSEEN),
-            (life.no_fields, ConnFlags::NO_FIELDS),
-            (life.binding.port, ConnFlags::BOUND_PORT),
-            (life.binding.address, ConnFlags::BOUND_ADDRESS),
+            (connection.older, ConnFlags::OLDER),
+            (connection.rst_sent, ConnFlags::RST_SENT),
+            (connection.closed_in_context, ConnFlags::CLOSED_IN_CONTEXT),
+            (connection.established, ConnFlags::ESTABLISHED),
+            (connection.end_unseen, ConnFlags::END_UNSEEN),
+            (connection.no_fields, ConnFlags::NO_FIELDS),
+            (connection.binding.port, ConnFlags::BOUND_PORT),
+            (connection.binding.address, ConnFlags::BOUND_ADDRESS),
         ];
         prop_assert!(flags.into_iter().all(|(told, flag)| told == has(flag)));
-        let range = life.binding.range.map_or(0, |(low, high)| u32::from(high) << 16 | u32::from(low));
+        let range = connection.binding.range.map_or(0, |(low, high)| u32::from(high) << 16 | u32::from(low));
         prop_assert_eq!(range, record.local_range);
         let known = |count: i32| u32::try_from(count).ok();
-        let tw = life.tw.map(|tw| (tw.before, Some(tw.after), Some(tw.max)));
+        let tw = connection.tw.map(|tw| (tw.before, Some(tw.after), Some(tw.max)));
         let expected = (known(record.tw_count_before), known(record.tw_count), known(record.tw_max));
         prop_assert_eq!(tw, (record.tw_count >= 0 && record.tw_max >= 0).then_some(expected));
-        let states: Vec<_> = life.transitions.iter().map(|one| (one.from as u8, one.to as u8, one.at_ns)).collect();
+        let states: Vec<_> = connection.transitions.iter().map(|one| (one.from as u8, one.to as u8, one.at_ns)).collect();
         let expected: Vec<_> = (0..usize::from(record.transitions))
             .map(|at| (record.old_states[at], record.new_states[at], cut(record.times_ns[at])))
             .collect();
         let gap = expected.windows(2).any(|pair| pair[0].1 != pair[1].0);
         prop_assert_eq!(states, expected);
-        prop_assert_eq!(life.gap, gap || record.transitions_dropped > 0 || has(ConnFlags::GAP));
+        prop_assert_eq!(connection.gap, gap || record.transitions_dropped > 0 || has(ConnFlags::GAP));
     }
 }

@@ -6,7 +6,7 @@ mod common;
 
 use common::*;
 use std::collections::BTreeMap;
-use twtrace_core::input::{Input, Owner, ProcessFacts};
+use twtrace_core::event::{Event, Owner, ProcessFacts};
 use twtrace_core::snapshot::{GROUPINGS, GroupBy, GroupKey, Row, Snapshot};
 use twtrace_core::state::{Config, Filter, Limits, State};
 
@@ -17,12 +17,12 @@ fn child(tgid: u32, name: &str) -> Owner {
     Owner { uid: 33, ppid: 77, cgroup: 9, parent_comm: comm("loop.sh"), ..owner(tgid, name) }
 }
 
-fn connection(cookie: u64, who: Owner) -> Input {
-    ended(life(cookie, who, tuple((cookie % 60_000) as u16, 1, 80), T))
+fn one(cookie: u64, who: Owner) -> Event {
+    ended(connection(cookie, who, tuple((cookie % 60_000) as u16, 1, 80), T))
 }
 
-fn facts(key: Owner, facts: ProcessFacts) -> Input {
-    Input::Process { key: key.key, facts }
+fn facts(key: Owner, facts: ProcessFacts) -> Event {
+    Event::Process { key: key.key, facts }
 }
 
 fn in_unit(unit: &str, container: Option<&str>) -> ProcessFacts {
@@ -45,7 +45,7 @@ fn row(snapshot: &Snapshot, by: GroupBy, is: impl Fn(&GroupKey) -> bool) -> &Row
 #[test]
 fn a_fact_that_arrives_late_regroups_what_was_counted_before() {
     let (web, batch) = (owner(10, "python3"), owner(11, "python3"));
-    let mut state = engine([start(), connection(1, web), connection(2, batch), connection(3, batch)]);
+    let mut state = engine([start(), one(1, web), one(2, batch), one(3, batch)]);
     let before = state.snapshot();
     assert_eq!(created(&before, GroupBy::Unit), BTreeMap::from([(GroupKey::None, 3)]));
     assert_eq!(created(&before, GroupBy::Program), BTreeMap::from([(GroupKey::Program("python3".into()), 3)]));
@@ -65,8 +65,7 @@ fn a_fact_that_arrives_late_regroups_what_was_counted_before() {
 fn processes_of_one_file_are_together_whatever_they_call_themselves() {
     let (worker, master) = (owner(10, "nginx: worker"), owner(11, "nginx: master"));
     let nginx = || ProcessFacts { exe: Some("/usr/sbin/nginx".to_owned()), ..ProcessFacts::default() };
-    let state =
-        engine([start(), connection(1, worker), connection(2, master), facts(worker, nginx()), facts(master, nginx())]);
+    let state = engine([start(), one(1, worker), one(2, master), facts(worker, nginx()), facts(master, nginx())]);
     let expected = [(GroupKey::Named("/usr/sbin/nginx".into()), 2)];
     assert_eq!(created(&state.snapshot(), GroupBy::Exe), BTreeMap::from(expected));
 }
@@ -75,8 +74,7 @@ fn processes_of_one_file_are_together_whatever_they_call_themselves() {
 fn a_process_that_was_gone_is_in_the_unit_of_its_cgroup() {
     // Two of one cgroup, of which one lived long enough to be looked up.
     let (gone, there) = (child(10, "curl"), child(11, "sleep"));
-    let state =
-        engine([start(), connection(1, gone), connection(2, there), facts(there, in_unit("poll.service", None))]);
+    let state = engine([start(), one(1, gone), one(2, there), facts(there, in_unit("poll.service", None))]);
     assert_eq!(
         created(&state.snapshot(), GroupBy::Unit),
         BTreeMap::from([(GroupKey::Named("poll.service".into()), 2)])
@@ -85,10 +83,10 @@ fn a_process_that_was_gone_is_in_the_unit_of_its_cgroup() {
 
 #[test]
 fn one_shot_processes_of_a_program_and_parent_are_one_row_until_they_are_asked_for() {
-    let inputs = (0..50).map(|n| connection(u64::from(n) + 1, child(1_000 + n, "curl")));
-    let server = (0..3).map(|n| connection(900 + n, owner(5, "nginx")));
-    let pair = (0..2).map(|n| connection(950 + n, Owner { ppid: 88, ..child(2_000 + n as u32, "wget") }));
-    let state = engine([start()].into_iter().chain(inputs).chain(server).chain(pair));
+    let events = (0..50).map(|n| one(u64::from(n) + 1, child(1_000 + n, "curl")));
+    let server = (0..3).map(|n| one(900 + n, owner(5, "nginx")));
+    let pair = (0..2).map(|n| one(950 + n, Owner { ppid: 88, ..child(2_000 + n as u32, "wget") }));
+    let state = engine([start()].into_iter().chain(events).chain(server).chain(pair));
     let snapshot = state.snapshot();
     let curls = row(&snapshot, GroupBy::Process, |key| matches!(key, GroupKey::OneShots(_)));
     let GroupKey::OneShots(kin) = &curls.key else { panic!("{:?}", curls.key) };
@@ -102,10 +100,10 @@ fn one_shot_processes_of_a_program_and_parent_are_one_row_until_they_are_asked_f
 #[test]
 fn what_moves_keeps_its_groups_and_the_totals() {
     let limits = Limits { rows: 16, cells: 64, ..Limits::default() };
-    let one_shots = (0..500).map(|n| connection(u64::from(n) + 1, child(1_000 + n, "curl")));
-    let big = (0..40).map(|n| connection(10_000 + n, owner(5, "nginx")));
-    let inputs = [start()].into_iter().chain(big).chain(one_shots);
-    let snapshot = engine_with(Config { limits, ..Config::default() }, inputs).snapshot();
+    let one_shots = (0..500).map(|n| one(u64::from(n) + 1, child(1_000 + n, "curl")));
+    let big = (0..40).map(|n| one(10_000 + n, owner(5, "nginx")));
+    let events = [start()].into_iter().chain(big).chain(one_shots);
+    let snapshot = engine_with(Config { limits, ..Config::default() }, events).snapshot();
     for by in GROUPINGS.iter().map(|grouping| grouping.by) {
         assert_eq!(created(&snapshot, by).values().sum::<u64>(), 540, "{by:?}");
         assert!(!created(&snapshot, by).contains_key(&GroupKey::Other), "{by:?}");
@@ -126,7 +124,7 @@ fn programs_that_created_most_keep_their_rows_beside_thousands_of_others() {
     state.apply(start());
     let mut close = |state: &mut State, who: Owner| {
         cookie += 1;
-        state.apply(connection(cookie, who));
+        state.apply(one(cookie, who));
     };
     for worker in 0..WORKERS {
         for _ in 0..60 {
@@ -156,9 +154,9 @@ fn hostile_names_do_not_push_out_who_matters() {
     for n in 0..5_000 {
         let name = format!("x{n}");
         for connection_of in 0..4 {
-            state.apply(connection(u64::from(n) * 5 + connection_of + 1, owner(1_000 + n, &name)));
+            state.apply(one(u64::from(n) * 5 + connection_of + 1, owner(1_000 + n, &name)));
         }
-        state.apply(connection(u64::from(n) * 5 + 5, owner(5, "victim")));
+        state.apply(one(u64::from(n) * 5 + 5, owner(5, "victim")));
     }
     let snapshot = state.snapshot();
     assert_eq!(created(&snapshot, GroupBy::Pid)[&GroupKey::Process(owner(5, "victim").key)], 5_000);
@@ -172,7 +170,7 @@ fn many_destinations_of_few_processes_move_the_destinations() {
     state.apply(start());
     for n in 0..2_000_u64 {
         let who = owner(5 + (n % 4) as u32, "crawler");
-        state.apply(ended(life(n + 1, who, tuple(30_000, (n % 200) as u8, 80 + (n / 200) as u16), T)));
+        state.apply(ended(connection(n + 1, who, tuple(30_000, (n % 200) as u8, 80 + (n / 200) as u16), T)));
     }
     let snapshot = state.snapshot();
     assert_eq!(created(&snapshot, GroupBy::Pid).values().copied().collect::<Vec<_>>(), [500; 4]);
@@ -186,15 +184,15 @@ fn a_filter_by_a_name_takes_rows_away_and_totals_with_them() {
     let elsewhere = |cookie, who| {
         let mut tuple = tuple(40_009, 1, 443);
         tuple.netns = 7;
-        ended(life(cookie, who, tuple, T))
+        ended(connection(cookie, who, tuple, T))
     };
-    let inputs = || {
+    let events = || {
         let unit = in_unit("web.service", Some("c0ffee00deadbeef"));
         let facts_of_web = ProcessFacts { cmdline: Some("python3 web.py".to_owned()), ..unit };
-        let name = Input::Namespace { netns: 7, name: "blue".to_owned(), refused: None };
-        [start(), name, connection(1, web), connection(2, cron), elsewhere(3, cron), facts(web, facts_of_web)]
+        let name = Event::Namespace { netns: 7, name: "blue".to_owned(), refused: None };
+        [start(), name, one(1, web), one(2, cron), elsewhere(3, cron), facts(web, facts_of_web)]
     };
-    let filtered = |filter: Filter| engine_with(Config { filter, ..Config::default() }, inputs()).snapshot();
+    let filtered = |filter: Filter| engine_with(Config { filter, ..Config::default() }, events()).snapshot();
     let list = |name: &str| vec![name.to_owned()];
     for filter in [
         Filter { programs: list("web.py"), ..Filter::default() },

@@ -1,26 +1,26 @@
-//! Records that come late, and inputs that no kernel sends.
+//! Records that come late, and events that no kernel sends.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod common;
 
 use common::*;
-use twtrace_core::input::{CensusState, Input, KernelCounters, KernelFacts, Life};
+use twtrace_core::event::{CensusState, Connection, Event, KernelCounters, KernelFacts};
 use twtrace_core::snapshot::{GroupBy, GroupKey, Substate};
 use twtrace_core::state::{Config, State};
 
 const T: u64 = START + SECOND;
 
-fn apply(engine: &mut State, inputs: impl IntoIterator<Item = Input>) {
-    inputs.into_iter().for_each(|input| engine.apply(input));
+fn apply(engine: &mut State, events: impl IntoIterator<Item = Event>) {
+    events.into_iter().for_each(|event| engine.apply(event));
 }
 
-/// A life that was last seen in FIN_WAIT1: its end was recovered because a census had its cookie.
-fn recovered(cookie: u64) -> Life {
-    let mut life = life(cookie, owner(10, "a"), tuple(40_000, 1, 80), T);
-    life.transitions.truncate(3);
-    (life.end_unseen, life.sock_dead) = (true, false);
-    life
+/// a connection that was last seen in FIN_WAIT1: its end was recovered because a census had its cookie.
+fn recovered(cookie: u64) -> Connection {
+    let mut connection = connection(cookie, owner(10, "a"), tuple(40_000, 1, 80), T);
+    connection.transitions.truncate(3);
+    (connection.end_unseen, connection.sock_dead) = (true, false);
+    connection
 }
 
 #[test]
@@ -32,7 +32,7 @@ fn a_socket_recovered_after_several_censuses_stays() {
     second.insert(3, ended(recovered(1)));
     apply(&mut engine, second);
     let summary = engine.summary();
-    assert_eq!(summary.totals.corrections.get("never_made"), None);
+    assert_eq!(summary.totals.corrections.get("never_created"), None);
     assert_eq!((summary.totals.counts.time_wait_created, summary.totals.counts.time_wait_live), (1, 1));
     assert_eq!((summary.coverage.census, summary.coverage.attributed), (1, 1));
 }
@@ -41,8 +41,8 @@ fn a_socket_recovered_after_several_censuses_stays() {
 fn a_recovered_end_between_a_close_and_its_reset_does_no_harm() {
     let mut other = recovered(2);
     other.end_ns = T - 20 * SECOND;
-    let reset = Input::ResetSent { cookie: 1, tuple: tuple(40000, 1, 80), at_ns: T + 1_000 };
-    let one = ended(life(1, owner(10, "a"), tuple(40_000, 1, 80), T));
+    let reset = Event::ResetSent { cookie: 1, tuple: tuple(40000, 1, 80), at_ns: T + 1_000 };
+    let one = ended(connection(1, owner(10, "a"), tuple(40_000, 1, 80), T));
     let engine = engine([start(), one, ended(other), reset]);
     assert_eq!(engine.summary().totals.corrections.get("reset_after_close"), Some(&1));
 }
@@ -50,16 +50,16 @@ fn a_recovered_end_between_a_close_and_its_reset_does_no_harm() {
 #[test]
 fn a_record_that_comes_after_the_census_row_takes_its_substate() {
     let traced = tuple(40_000, 1, 80);
-    let mut inputs = census(T, vec![row(1, traced, CensusState::TimeWait, 60_000)]);
-    inputs.insert(3, ended(life(1, owner(10, "a"), traced, T - 10)));
-    let engine = engine([start()].into_iter().chain(inputs));
+    let mut events = census(T, vec![row(1, traced, CensusState::TimeWait, 60_000)]);
+    events.insert(3, ended(connection(1, owner(10, "a"), traced, T - 10)));
+    let engine = engine([start()].into_iter().chain(events));
     assert_eq!(engine.snapshot().sockets().iter().next().unwrap().substate, Substate::TimeWait);
     assert_eq!(engine.summary().totals.counts.fin_wait2_live, 0);
 }
 
 #[test]
 fn a_pair_is_of_the_process_that_its_sockets_count_for() {
-    let mut unknown = life(1, owner(10, "a"), tuple(40_000, 1, 80), T);
+    let mut unknown = connection(1, owner(10, "a"), tuple(40_000, 1, 80), T);
     unknown.closer = None;
     let engine = engine([start(), ended(unknown)]);
     let model = engine.snapshot();
@@ -77,28 +77,28 @@ fn a_pair_is_of_the_process_that_its_sockets_count_for() {
 
 #[test]
 fn figures_at_the_end_of_their_range_do_no_harm() {
-    let mut last = life(1, owner(10, "a"), tuple(40_000, 1, 80), u64::MAX);
+    let mut last = connection(1, owner(10, "a"), tuple(40_000, 1, 80), u64::MAX);
     last.transitions[0].at_ns = 0;
     let end = u64::MAX;
     let counters = KernelCounters { ring_full: end, map_full: end, recursion: end, ..KernelCounters::default() };
     let one = row(2, tuple(40_001, 1, 80), CensusState::TimeWait, u32::MAX);
-    let inputs = [
+    let events = [
         start(),
-        Input::Counters(counters),
-        Input::Kernel {
+        Event::Counters(counters),
+        Event::Kernel {
             netns: NETNS,
             facts: KernelFacts { port_range: (1, u16::MAX), time_wait: end, ..KernelFacts::default() },
         },
         ended(last),
-        Input::ResetSent { cookie: 9, tuple: tuple(40000, 1, 80), at_ns: end },
-        Input::CensusBegin { netns: NETNS, at_ns: end, whole: true },
-        Input::CensusRows(vec![one]),
-        Input::CensusEnd { at_ns: end, complete: true },
+        Event::ResetSent { cookie: 9, tuple: tuple(40000, 1, 80), at_ns: end },
+        Event::CensusBegin { netns: NETNS, at_ns: end, whole: true },
+        Event::CensusRows(vec![one]),
+        Event::CensusEnd { at_ns: end, complete: true },
         tick(end),
         tick(0),
         tick(end),
     ];
     let mut engine = State::new(Config::default());
-    apply(&mut engine, inputs);
+    apply(&mut engine, events);
     assert_eq!(engine.summary().totals.connections, 1);
 }

@@ -5,7 +5,7 @@ mod common;
 use common::*;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use twtrace_core::input::{CensusState, Input, ProcessFacts};
+use twtrace_core::event::{CensusState, Event, ProcessFacts};
 use twtrace_core::state::{Config, State};
 
 /// The system's allocator, which also counts.
@@ -42,12 +42,12 @@ fn held(owners: impl Fn(u32) -> (u32, u32)) -> usize {
     for n in 0..LIVE {
         let (opener, closer) = owners(n);
         let tuple = tuple((n % 60_000) as u16, (n % 64) as u8, 80);
-        let mut life = life(u64::from(n) + 1, owner(closer, "closer"), tuple, START + u64::from(n) * 1_000);
-        life.opener = Some(owner(opener, "opener"));
+        let mut connection = connection(u64::from(n) + 1, owner(closer, "closer"), tuple, START + u64::from(n) * 1_000);
+        connection.opener = Some(owner(opener, "opener"));
         if opener == closer {
-            life.opener = life.closer;
+            connection.opener = connection.closer;
         }
-        engine.apply(ended(life));
+        engine.apply(ended(connection));
     }
     assert_eq!(engine.summary().totals.counts.time_wait_live, u64::from(LIVE));
     HELD.load(Ordering::Relaxed) - before
@@ -66,11 +66,11 @@ fn held_at_the_bound() -> usize {
         let at_ns = START + u64::from(n) * u64::from(SECONDS) * SECOND / u64::from(FOLLOWED);
         let (opener, closer) = (owner(2 * n + 1, "opener"), owner(2 * n + 2, "closer"));
         let tuple = tuple((n % 60_000) as u16, (n % 251) as u8, (n % 16_381) as u16 + 1);
-        let mut life = life(u64::from(n) + 1, closer, tuple, at_ns);
-        life.opener = Some(opener);
-        engine.apply(ended(life));
+        let mut connection = connection(u64::from(n) + 1, closer, tuple, at_ns);
+        connection.opener = Some(opener);
+        engine.apply(ended(connection));
         let facts = ProcessFacts { cmdline: Some("x".repeat(1_000)), ..ProcessFacts::default() };
-        engine.apply(Input::Process { key: closer.key, facts });
+        engine.apply(Event::Process { key: closer.key, facts });
         if n % 1_000 == 0 {
             engine.apply(tick(at_ns));
         }
@@ -80,7 +80,7 @@ fn held_at_the_bound() -> usize {
         let tuple = tuple((n % 60_000) as u16, (n % 251) as u8, (n % 16_381) as u16 + 1);
         row(u64::from(n) + 1, tuple, CensusState::TimeWait, 60_000)
     });
-    census(end, rows.collect()).into_iter().for_each(|input| engine.apply(input));
+    census(end, rows.collect()).into_iter().for_each(|event| engine.apply(event));
     engine.snapshot();
     assert_eq!(engine.summary().totals.counts.time_wait_live, u64::from(FOLLOWED));
     HELD.load(Ordering::Relaxed) - before

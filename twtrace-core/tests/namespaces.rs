@@ -5,7 +5,7 @@
 mod common;
 
 use common::*;
-use twtrace_core::input::{CensusState, Input, KernelFacts, Life, Role, Tuple};
+use twtrace_core::event::{CensusState, Connection, Event, KernelFacts, Role, Tuple};
 use twtrace_core::snapshot::{Counts, DestRow, Namespace};
 use twtrace_core::state::State;
 
@@ -18,17 +18,17 @@ fn elsewhere(local_port: u16) -> Tuple {
     Tuple { netns: OTHER, ..tuple(local_port, 1, 80) }
 }
 
-fn closed(cookie: u64, tuple: Tuple) -> Input {
-    ended(life(cookie, owner(10, "a"), tuple, T))
+fn closed(cookie: u64, tuple: Tuple) -> Event {
+    ended(connection(cookie, owner(10, "a"), tuple, T))
 }
 
-fn named(name: &str) -> Input {
-    Input::Namespace { netns: OTHER, name: name.to_owned(), refused: None }
+fn named(name: &str) -> Event {
+    Event::Namespace { netns: OTHER, name: name.to_owned(), refused: None }
 }
 
-fn figures(port_range: (u16, u16), time_wait: u64) -> Input {
+fn figures(port_range: (u16, u16), time_wait: u64) -> Event {
     let facts = KernelFacts { port_range, time_wait, max_tw_buckets: 1000, ..KernelFacts::default() };
-    Input::Kernel { netns: OTHER, facts }
+    Event::Kernel { netns: OTHER, facts }
 }
 
 fn space(engine: &State) -> &Namespace {
@@ -39,8 +39,8 @@ fn totals(engine: &State) -> &Counts {
     &engine.summary().totals.counts
 }
 
-fn apply(engine: &mut State, inputs: impl IntoIterator<Item = Input>) {
-    inputs.into_iter().for_each(|input| engine.apply(input));
+fn apply(engine: &mut State, events: impl IntoIterator<Item = Event>) {
+    events.into_iter().for_each(|event| engine.apply(event));
 }
 
 fn budget_of(engine: &mut State, netns: u32) -> Option<u32> {
@@ -88,12 +88,12 @@ fn coverage_is_that_of_all_namespaces() {
     apply(
         &mut engine,
         [
-            Input::CensusBegin { netns: NETNS, at_ns: at, whole: true },
-            Input::CensusRows(in_own()),
-            Input::CensusEnd { at_ns: at + 1, complete: true },
-            Input::CensusBegin { netns: OTHER, at_ns: at + 2, whole: true },
-            Input::CensusRows(in_other),
-            Input::CensusEnd { at_ns: at + 3, complete: true },
+            Event::CensusBegin { netns: NETNS, at_ns: at, whole: true },
+            Event::CensusRows(in_own()),
+            Event::CensusEnd { at_ns: at + 1, complete: true },
+            Event::CensusBegin { netns: OTHER, at_ns: at + 2, whole: true },
+            Event::CensusRows(in_other),
+            Event::CensusEnd { at_ns: at + 3, complete: true },
             tick(at + SECOND),
         ],
     );
@@ -106,8 +106,8 @@ fn coverage_is_that_of_all_namespaces() {
     apply(
         &mut engine,
         [
-            Input::CensusBegin { netns: OTHER, at_ns: at + SECOND, whole: true },
-            Input::CensusEnd { at_ns: at + SECOND + 1, complete: false },
+            Event::CensusBegin { netns: OTHER, at_ns: at + SECOND, whole: true },
+            Event::CensusEnd { at_ns: at + SECOND + 1, complete: false },
             tick(at + 2 * SECOND),
         ],
     );
@@ -121,7 +121,7 @@ fn somebody_who_listens_elsewhere_makes_nobody_a_server_here() {
     let mut engine = engine([start(), kernel(), figures((32_768, 60_999), 0)]);
     apply(&mut engine, census_of(OTHER, T, vec![listener]));
     let unseen = |cookie, tuple| {
-        let mut one: Life = passive(cookie, owner(10, "a"), tuple, T + SECOND);
+        let mut one: Connection = passive(cookie, owner(10, "a"), tuple, T + SECOND);
         one.role = Role::Unknown;
         one.transitions.remove(0);
         ended(one)
@@ -143,7 +143,7 @@ fn a_namespace_takes_its_sockets_with_it() {
     apply(&mut engine, [closed(1, own), closed(2, elsewhere(40_000))]);
     apply(&mut engine, census_of(OTHER, T + SECOND, vec![row(2, elsewhere(40_000), CensusState::TimeWait, 59_000)]));
     assert_eq!((totals(&engine).time_wait_live, engine.summary().time_wait()), (2, 7));
-    apply(&mut engine, [Input::NamespaceGone { netns: OTHER }, tick(T + 2 * SECOND)]);
+    apply(&mut engine, [Event::NamespaceGone { netns: OTHER }, tick(T + 2 * SECOND)]);
     assert_eq!((totals(&engine).time_wait_live, totals(&engine).time_wait_ended_early), (1, 1));
     assert_eq!((space(&engine).name.as_str(), space(&engine).gone), ("blue", true));
     assert_eq!(engine.summary().time_wait(), 0, "what is gone has no sockets");
@@ -157,7 +157,7 @@ fn a_namespace_takes_its_sockets_with_it() {
 #[test]
 fn where_no_census_can_be_taken_timers_tell() {
     let refused = Some("not permitted".to_owned());
-    let mut engine = engine([start(), kernel(), Input::Namespace { netns: OTHER, name: String::new(), refused }]);
+    let mut engine = engine([start(), kernel(), Event::Namespace { netns: OTHER, name: String::new(), refused }]);
     apply(&mut engine, [closed(2, elsewhere(40_000)), tick(T + 59 * SECOND)]);
     assert_eq!(totals(&engine).time_wait_live, 1);
     apply(&mut engine, [tick(T + 61 * SECOND)]);
@@ -169,16 +169,16 @@ fn where_no_census_can_be_taken_timers_tell() {
 fn there_can_be_too_many() {
     let mut engine = engine([start(), kernel()]);
     for netns in 0..5_000 {
-        apply(&mut engine, [Input::Namespace { netns, name: netns.to_string(), refused: None }]);
+        apply(&mut engine, [Event::Namespace { netns, name: netns.to_string(), refused: None }]);
         apply(&mut engine, census_of(netns, T, vec![]));
     }
-    apply(&mut engine, [Input::NamespacesLeftOut(12)]);
+    apply(&mut engine, [Event::NamespacesLeftOut(12)]);
     let summary = engine.summary();
     assert_eq!((summary.namespaces.len(), summary.namespaces_left_out), (2048, 12));
     // One that goes makes room.
     apply(
         &mut engine,
-        [Input::NamespaceGone { netns: 7 }, Input::Namespace { netns: 9_999, name: "late".to_owned(), refused: None }],
+        [Event::NamespaceGone { netns: 7 }, Event::Namespace { netns: 9_999, name: "late".to_owned(), refused: None }],
     );
     let summary = engine.summary();
     assert!(summary.namespace(7).is_none() && summary.namespace(9_999).is_some());

@@ -5,34 +5,36 @@
 mod common;
 
 use common::*;
-use twtrace_core::connection::{Outcome, judge};
-use twtrace_core::input::{CensusState, HostFacts, Input, KernelFacts, Life, TcpState, Tier, TracingFacts, Tuple};
-use twtrace_core::snapshot::{Known, Substate};
+use twtrace_core::classify::{Outcome, classify};
+use twtrace_core::event::{
+    CensusState, Connection, Event, HostFacts, KernelFacts, TcpState, Tier, TracingFacts, Tuple,
+};
+use twtrace_core::snapshot::{Provenance, Substate};
 use twtrace_core::state::State;
 
 const T: u64 = START + SECOND;
 
-fn start_without_btf() -> Input {
+fn start_without_btf() -> Event {
     let host = HostFacts { hostname: "host".to_owned(), netns: NETNS, ..HostFacts::default() };
     let tracing = TracingFacts { tier: Tier::Tuple, by_tuple: true, no_btf: true, ..TracingFacts::default() };
-    Input::Start { at_ns: START, unix_ns: 0, host, tracing }
+    Event::Start { at_ns: START, unix_ns: 0, host, tracing }
 }
 
-/// A life of which only states, times, ports and addresses are known.
-fn bare(states: &[TcpState]) -> Life {
-    let mut bare = life(0, owner(10, "a"), Tuple { netns: 0, ..tuple(40_000, 1, 80) }, T);
+/// a connection of which only states, times, ports and addresses are known.
+fn bare(states: &[TcpState]) -> Connection {
+    let mut bare = connection(0, owner(10, "a"), Tuple { netns: 0, ..tuple(40_000, 1, 80) }, T);
     bare.transitions = path(states, T);
     (bare.no_fields, bare.sock_dead) = (true, false);
     bare
 }
 
-fn closed() -> Life {
+fn closed() -> Connection {
     use TcpState::{Close, Established, FinWait1, FinWait2, SynSent};
     bare(&[Close, SynSent, Established, FinWait1, FinWait2, Close])
 }
 
-fn apply(engine: &mut State, inputs: impl IntoIterator<Item = Input>) {
-    inputs.into_iter().for_each(|input| engine.apply(input));
+fn apply(engine: &mut State, events: impl IntoIterator<Item = Event>) {
+    events.into_iter().for_each(|event| engine.apply(event));
 }
 
 #[test]
@@ -42,7 +44,7 @@ fn every_end_is_inferred() {
     waited.transitions[4].at_ns += 1_000_000;
     let mut portless = bare(&[Close, SynSent, Close]);
     portless.tuple.local_port = 0;
-    for (life, outcome) in [
+    for (connection, outcome) in [
         (closed(), Outcome::TimeWait(Substate::FinWait2)),
         (waited, Outcome::TimeWait(Substate::TimeWait)),
         (bare(&[Established, FinWait1, Closing, Close]), Outcome::TimeWait(Substate::TimeWait)),
@@ -53,8 +55,13 @@ fn every_end_is_inferred() {
         (bare(&[Established, FinWait1, Close]), Outcome::Unknown),
         (bare(&[FinWait2, Close]), Outcome::TimeWait(Substate::FinWait2)),
     ] {
-        let judged = judge(&life);
-        assert_eq!((judged.outcome, judged.known), (outcome, Known::Inferred), "{:?}", life.transitions);
+        let classified = classify(&connection);
+        assert_eq!(
+            (classified.outcome, classified.known),
+            (outcome, Provenance::Inferred),
+            "{:?}",
+            connection.transitions
+        );
     }
 }
 
@@ -67,7 +74,7 @@ fn a_census_finds_sockets_whose_namespace_is_not_known() {
     let shown = engine.snapshot();
     let live: Vec<_> = shown.sockets().iter().collect();
     assert_eq!(live.len(), 1);
-    assert_eq!((live[0].tuple.netns, live[0].known), (NETNS + 1, Known::Census));
+    assert_eq!((live[0].tuple.netns, live[0].known), (NETNS + 1, Provenance::Census));
     assert_eq!(live[0].closer.unwrap().key.tgid, 10);
     assert_eq!(engine.summary().coverage.attributed, 1);
 }
@@ -76,7 +83,7 @@ fn a_census_finds_sockets_whose_namespace_is_not_known() {
 fn where_there_is_one_namespace_it_is_that() {
     let mut engine = State::new(Default::default());
     let facts = KernelFacts { port_range: (40_000, 40_099), ..KernelFacts::default() };
-    apply(&mut engine, [start_without_btf(), Input::Kernel { netns: NETNS, facts }, ended(closed()), tick(T + SECOND)]);
+    apply(&mut engine, [start_without_btf(), Event::Kernel { netns: NETNS, facts }, ended(closed()), tick(T + SECOND)]);
     let budget =
         |engine: &mut State| engine.snapshot().destinations().iter().next().unwrap().budget.map(|budget| budget.total);
     assert_eq!(budget(&mut engine), Some(100));
@@ -84,10 +91,10 @@ fn where_there_is_one_namespace_it_is_that() {
     apply(&mut engine, census_of(NETNS, T + 2 * SECOND, vec![]));
     assert_eq!(engine.summary().totals.counts.time_wait_live, 0);
     // With a second one nothing is said.
-    let second = Input::Namespace { netns: NETNS + 1, name: "b".to_owned(), refused: None };
+    let second = Event::Namespace { netns: NETNS + 1, name: "b".to_owned(), refused: None };
     let mut engine = State::new(Default::default());
     let facts = KernelFacts { port_range: (40_000, 40_099), ..KernelFacts::default() };
-    apply(&mut engine, [start_without_btf(), second, Input::Kernel { netns: NETNS, facts }, ended(closed())]);
+    apply(&mut engine, [start_without_btf(), second, Event::Kernel { netns: NETNS, facts }, ended(closed())]);
     apply(&mut engine, census_of(NETNS, T + 2 * SECOND, vec![]));
     assert_eq!(budget(&mut engine), None);
     assert_eq!(engine.summary().totals.counts.time_wait_live, 1);

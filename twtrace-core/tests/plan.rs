@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use proptest::prelude::*;
-use twtrace_core::input::KernelFacts;
+use twtrace_core::event::KernelFacts;
 use twtrace_core::plan::{Change, Outcome, Plan, Remedy, connections_needed, remedies};
 use twtrace_core::ports::{Budget, TIME_WAIT_SECONDS, Usable, Use};
 

@@ -1,4 +1,4 @@
-//! What holds for any inputs.
+//! What holds for any events.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -8,9 +8,9 @@ use common::*;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use twtrace_core::decode::decode;
-use twtrace_core::input::{
-    CensusRow, CensusState, ConnectFailed, Input, KernelCounters, KernelFacts, Life, ProcessFacts, Role, TcpState,
-    TwCount,
+use twtrace_core::event::{
+    CensusRow, CensusState, ConnectFailed, Connection, Event, KernelCounters, KernelFacts, ProcessFacts, Role,
+    TcpState, TwCount,
 };
 use twtrace_core::snapshot::{Counts, GROUPINGS, GroupBy, Share, Snapshot};
 use twtrace_core::state::{Config, Filter, Limits, State};
@@ -33,7 +33,7 @@ fn any_state() -> impl Strategy<Value = TcpState> {
 }
 
 prop_compose! {
-    fn any_life()(
+    fn any_connection()(
         cookie in 0_u64..60,
         tgid in prop::option::of(1_u32..40),
         opener in prop::option::of(1_u32..40),
@@ -47,24 +47,24 @@ prop_compose! {
         tw in prop::option::of((prop::option::of(0_u32..300), 0_u32..300)),
         end in 0_u64..200,
         role in prop::sample::select(vec![Role::Active, Role::Passive, Role::Unknown]),
-    ) -> Life {
+    ) -> Connection {
         let end_ns = START + end * SECOND / 2;
         let mut tuple = tuple(40_000 + port, remote, 80);
         tuple.netns = netns;
-        let mut life = life(cookie, owner(1, "a"), tuple, end_ns);
-        life.closer = tgid.map(|tgid| owner(tgid, "closer"));
-        life.opener = opener.map(|tgid| owner(tgid, "opener"));
+        let mut connection = connection(cookie, owner(1, "a"), tuple, end_ns);
+        connection.closer = tgid.map(|tgid| owner(tgid, "closer"));
+        connection.opener = opener.map(|tgid| owner(tgid, "opener"));
         if !usual {
-            life.transitions = path(&states, end_ns);
-            (life.sk_err, life.connect_errno) = errors;
+            connection.transitions = path(&states, end_ns);
+            (connection.sk_err, connection.connect_errno) = errors;
         }
-        life.role = role;
+        connection.role = role;
         [
-            life.sock_dead, life.sock_done, life.sock_linger, life.rst_sent, life.closed_in_context,
-            life.connect_exit, life.older, life.gap, life.established, life.end_unseen,
+            connection.sock_dead, connection.sock_done, connection.sock_linger, connection.rst_sent, connection.closed_in_context,
+            connection.connect_exit, connection.older, connection.gap, connection.established, connection.end_unseen,
         ] = flags;
-        life.tw = tw.map(|(before, after)| TwCount { before, after, max: 100 });
-        life
+        connection.tw = tw.map(|(before, after)| TwCount { before, after, max: 100 });
+        connection
     }
 }
 
@@ -93,33 +93,33 @@ fn at_any_time() -> impl Strategy<Value = u64> + Clone {
     (0_u64..200).prop_map(|half| START + half * SECOND / 2)
 }
 
-fn any_input() -> impl Strategy<Value = Vec<Input>> {
+fn any_event() -> impl Strategy<Value = Vec<Event>> {
     let at = at_any_time();
     prop_oneof![
-        8 => any_life().prop_map(|life| vec![ended(life)]),
+        8 => any_connection().prop_map(|connection| vec![ended(connection)]),
         2 => at.clone().prop_map(|at| vec![tick(at)]),
         1 => (at.clone(), prop::collection::vec(any_row(), 0..40)).prop_map(|(at, rows)| census(at, rows)),
-        1 => (at.clone(), 0_u64..60).prop_map(|(at_ns, cookie)| vec![Input::ResetSent { cookie, tuple: tuple(0, 1, 80), at_ns }]),
-        1 => any::<bool>().prop_map(|full| vec![Input::Counters(KernelCounters {
+        1 => (at.clone(), 0_u64..60).prop_map(|(at_ns, cookie)| vec![Event::ResetSent { cookie, tuple: tuple(0, 1, 80), at_ns }]),
+        1 => any::<bool>().prop_map(|full| vec![Event::Counters(KernelCounters {
             ring_full: u64::from(full), ..KernelCounters::default()
         })]),
-        1 => at_any_time().prop_map(|at_ns| vec![Input::CensusEnd { at_ns, complete: true }]),
+        1 => at_any_time().prop_map(|at_ns| vec![Event::CensusEnd { at_ns, complete: true }]),
         1 => Just(vec![kernel()]),
-        1 => any_failed().prop_map(|failed| vec![Input::ConnectFailed(Box::new(failed))]),
+        1 => any_failed().prop_map(|failed| vec![Event::ConnectFailed(Box::new(failed))]),
         1 => (any::<(u16, u16)>(), any::<u32>(), any_netns()).prop_map(|(port_range, reserved_in_range, netns)| {
-            vec![Input::Kernel { netns, facts: KernelFacts { port_range, reserved_in_range, ..KernelFacts::default() } }]
+            vec![Event::Kernel { netns, facts: KernelFacts { port_range, reserved_in_range, ..KernelFacts::default() } }]
         }),
-        1 => (any_netns(), any::<bool>()).prop_map(|(netns, refused)| vec![Input::Namespace {
+        1 => (any_netns(), any::<bool>()).prop_map(|(netns, refused)| vec![Event::Namespace {
             netns, name: "somewhere".to_owned(), refused: refused.then(|| "no".to_owned())
         }]),
-        1 => any_netns().prop_map(|netns| vec![Input::NamespaceGone { netns }]),
+        1 => any_netns().prop_map(|netns| vec![Event::NamespaceGone { netns }]),
         1 => (1_u32..40).prop_map(|tgid| vec![
-            Input::Process { key: owner(tgid, "").key, facts: ProcessFacts::default() },
-            Input::User { uid: tgid % 7, name: "somebody".to_owned() },
+            Event::Process { key: owner(tgid, "").key, facts: ProcessFacts::default() },
+            Event::User { uid: tgid % 7, name: "somebody".to_owned() },
         ]),
-        1 => (at_any_time(), any_netns()).prop_map(|(at_ns, netns)| vec![Input::CensusBegin { netns, at_ns, whole: true }]),
-        1 => at_any_time().prop_map(|at_ns| vec![Input::CensusEnd { at_ns, complete: false }]),
-        1 => prop::collection::vec(any_row(), 0..5).prop_map(|rows| vec![Input::CensusRows(rows)]),
+        1 => (at_any_time(), any_netns()).prop_map(|(at_ns, netns)| vec![Event::CensusBegin { netns, at_ns, whole: true }]),
+        1 => at_any_time().prop_map(|at_ns| vec![Event::CensusEnd { at_ns, complete: false }]),
+        1 => prop::collection::vec(any_row(), 0..5).prop_map(|rows| vec![Event::CensusRows(rows)]),
     ]
 }
 
@@ -127,9 +127,9 @@ fn any_netns() -> impl Strategy<Value = u32> {
     prop::sample::select(vec![NETNS, NETNS, 7])
 }
 
-fn inputs() -> impl Strategy<Value = Vec<Input>> {
-    prop::collection::vec(any_input(), 0..120)
-        .prop_map(|inputs| [start()].into_iter().chain(inputs.into_iter().flatten()).collect())
+fn events() -> impl Strategy<Value = Vec<Event>> {
+    prop::collection::vec(any_event(), 0..120)
+        .prop_map(|events| [start()].into_iter().chain(events.into_iter().flatten()).collect())
 }
 
 fn small() -> Config {
@@ -169,10 +169,10 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
-    fn rows_always_add_up_to_the_totals(inputs in inputs(), counted_from in 0_usize..240) {
+    fn rows_always_add_up_to_the_totals(events in events(), counted_from in 0_usize..240) {
         let mut engine = State::new(Config { history: true, ..small() });
-        for (index, input) in inputs.into_iter().enumerate() {
-            engine.apply(input);
+        for (index, event) in events.into_iter().enumerate() {
+            engine.apply(event);
             if index == counted_from {
                 engine.count_from_now();
             }
@@ -193,8 +193,8 @@ proptest! {
     }
 
     #[test]
-    fn shares_add_up_to_the_rows_that_they_join(inputs in inputs()) {
-        let model = engine_with(small(), inputs).snapshot();
+    fn shares_add_up_to_the_rows_that_they_join(events in events()) {
+        let model = engine_with(small(), events).snapshot();
         let sum = |shares: &mut dyn Iterator<Item = Share>| {
             shares.fold((0, 0), |sum, share| (sum.0 + share.time_wait_created, sum.1 + share.time_wait_live))
         };
@@ -212,11 +212,11 @@ proptest! {
     }
 
     #[test]
-    fn who_is_alive_does_not_depend_on_since_when_is_counted(inputs in inputs(), counted_from in 0_usize..120) {
-        let whole = engine_with(Config::default(), inputs.clone());
+    fn who_is_alive_does_not_depend_on_since_when_is_counted(events in events(), counted_from in 0_usize..120) {
+        let whole = engine_with(Config::default(), events.clone());
         let mut part = State::new(Config::default());
-        for (index, input) in inputs.into_iter().enumerate() {
-            part.apply(input);
+        for (index, event) in events.into_iter().enumerate() {
+            part.apply(event);
             if index == counted_from {
                 part.count_from_now();
             }
@@ -246,31 +246,31 @@ proptest! {
     }
 
     #[test]
-    fn each_life_ends_once(inputs in inputs()) {
-        let of = |is: fn(&Input) -> bool| inputs.iter().filter(|input| is(input)).count() as u64;
-        let lives = of(|input| matches!(input, Input::Life(_)));
-        let failed = of(|input| matches!(input, Input::ConnectFailed(_)));
-        let engine = engine_with(small(), inputs);
+    fn each_connection_ends_once(events in events()) {
+        let of = |is: fn(&Event) -> bool| events.iter().filter(|event| is(event)).count() as u64;
+        let connections = of(|event| matches!(event, Event::Connection(_)));
+        let failed = of(|event| matches!(event, Event::ConnectFailed(_)));
+        let engine = engine_with(small(), events);
         let totals = &engine.summary().totals;
-        prop_assert_eq!(totals.connections, lives);
-        prop_assert_eq!(totals.outcomes.values().sum::<u64>(), lives + failed);
+        prop_assert_eq!(totals.connections, connections);
+        prop_assert_eq!(totals.outcomes.values().sum::<u64>(), connections + failed);
         let coverage = engine.summary().coverage;
         prop_assert_eq!(coverage.census, coverage.attributed + coverage.before_start + coverage.unattributed);
         prop_assert!((0.0..=1.0).contains(&coverage.ratio()));
     }
 
     #[test]
-    fn the_same_inputs_give_the_same_snapshot(inputs in inputs()) {
-        let first = format!("{:?}", engine_with(small(), inputs.clone()).snapshot());
-        let second = format!("{:?}", engine_with(small(), inputs).snapshot());
+    fn the_same_events_give_the_same_snapshot(events in events()) {
+        let first = format!("{:?}", engine_with(small(), events.clone()).snapshot());
+        let second = format!("{:?}", engine_with(small(), events).snapshot());
         prop_assert_eq!(first, second);
     }
 
     #[test]
-    fn a_filter_only_takes_away(inputs in inputs(), pid in 1_u32..40, port in 40_000_u16..40_009) {
+    fn a_filter_only_takes_away(events in events(), pid in 1_u32..40, port in 40_000_u16..40_009) {
         let filter = Filter { pids: vec![pid], ports: vec![port], ..Filter::default() };
-        let all = engine_with(Config::default(), inputs.clone());
-        let some = engine_with(Config { filter, ..Config::default() }, inputs);
+        let all = engine_with(Config::default(), events.clone());
+        let some = engine_with(Config { filter, ..Config::default() }, events);
         let (all, some) = (all.summary(), some.summary());
         prop_assert!(some.totals.counts.time_wait_created <= all.totals.counts.time_wait_created);
         prop_assert!(some.totals.counts.opened <= all.totals.counts.opened);

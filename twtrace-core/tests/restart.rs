@@ -5,7 +5,7 @@
 mod common;
 
 use common::*;
-use twtrace_core::input::{CensusState, Input, Life, TcpState, TimewaitCause, TimewaitEnd};
+use twtrace_core::event::{CensusState, Connection, Event, TcpState, TimewaitCause, TimewaitEnd};
 use twtrace_core::snapshot::{Counts, GroupBy, GroupKey};
 use twtrace_core::state::{Config, State};
 
@@ -24,16 +24,21 @@ fn restarted() -> State {
     let config = Config { history: true, ..Config::default() };
     let mut engine = engine_with(config, [start(), kernel()]);
     for (cookie, name) in [(1, "gone"), (2, "stays"), (3, "stays")] {
-        engine.apply(ended(life(cookie, owner(cookie as u32, name), tuple(40_000 + cookie as u16, 1, 80), at(1))));
+        engine.apply(ended(connection(
+            cookie,
+            owner(cookie as u32, name),
+            tuple(40_000 + cookie as u16, 1, 80),
+            at(1),
+        )));
     }
     let end = TimewaitEnd {
         cookie: 1,
         tuple: tuple(40_001, 1, 80),
         fin_wait2: false,
-        cause: TimewaitCause::Killed,
+        cause: TimewaitCause::EndedEarly,
         at_ns: at(2),
     };
-    engine.apply(Input::TimewaitEnd(end));
+    engine.apply(Event::TimewaitEnd(end));
     engine.apply(tick(at(10)));
     engine.count_from_now();
     engine
@@ -47,7 +52,10 @@ fn what_was_counted_is_forgotten_and_what_is_alive_is_kept() {
     let expected = Counts { time_wait_live: 2, fin_wait2_live: 2, time_wait_live_peak: 2, ..Counts::default() };
     assert_eq!(counts(&engine, "stays").unwrap(), expected);
     let totals = &model.summary().totals;
-    assert_eq!((&totals.counts, totals.connections, totals.outcomes.len(), totals.ends.killed), (&expected, 0, 0, 0));
+    assert_eq!(
+        (&totals.counts, totals.connections, totals.outcomes.len(), totals.ends.ended_early),
+        (&expected, 0, 0, 0)
+    );
     assert_eq!(model.sockets().iter().count(), 2);
     assert_eq!(model.destinations().iter().map(|row| row.counts.clone()).collect::<Vec<_>>(), [expected]);
     let pairs: Vec<_> = model
@@ -67,10 +75,10 @@ fn what_was_counted_is_forgotten_and_what_is_alive_is_kept() {
 fn what_comes_later_counts_from_there() {
     let mut engine = restarted();
     for (cookie, name) in [(4, "gone"), (5, "stays")] {
-        engine.apply(ended(life(cookie, owner(cookie as u32 - 3, name), tuple(40_000, 1, 80), at(12))));
+        engine.apply(ended(connection(cookie, owner(cookie as u32 - 3, name), tuple(40_000, 1, 80), at(12))));
     }
     // An exec: the same process under another name.
-    engine.apply(ended(life(6, owner(2, "stayed"), tuple(40_006, 1, 80), at(12))));
+    engine.apply(ended(connection(6, owner(2, "stayed"), tuple(40_006, 1, 80), at(12))));
     engine.apply(tick(at(13)));
     let (gone, stays) = (counts(&engine, "gone").unwrap(), counts(&engine, "stays").unwrap());
     assert_eq!((gone.time_wait_created, gone.time_wait_live, gone.created_peak_per_s), (1, 1, 1));
@@ -86,7 +94,7 @@ fn what_comes_later_counts_from_there() {
     assert_eq!(processes, [of("gone", 1), of("stayed", 1), of("stays", 1)]);
     let shown = engine.snapshot();
     let history = shown.history().unwrap();
-    assert_eq!(history.moments().iter().map(|moment| moment.made).collect::<Vec<_>>(), [0, 0, 3, 0]);
+    assert_eq!(history.moments().iter().map(|moment| moment.created).collect::<Vec<_>>(), [0, 0, 3, 0]);
     // What was made before the restart ends after it.
     engine.apply(tick(at(62)));
     let expired = |name| counts(&engine, name).unwrap().time_wait_expired;
@@ -96,13 +104,13 @@ fn what_comes_later_counts_from_there() {
 #[test]
 fn an_older_life_found_by_a_census_lives_and_was_not_made() {
     // Judged as reset, but the kernel has its timewait socket.
-    let doubtful = Life { sk_err: 104, ..life(7, owner(7, "late"), tuple(40_007, 1, 80), at(9)) };
+    let doubtful = Connection { sk_err: 104, ..connection(7, owner(7, "late"), tuple(40_007, 1, 80), at(9)) };
     let mut engine = engine([start(), kernel(), ended(doubtful), tick(at(10))]);
     assert_eq!(counts(&engine, "late").unwrap().time_wait_created, 0);
     engine.count_from_now();
     assert!(counts(&engine, "late").is_none());
     let rows = vec![row(7, tuple(40_007, 1, 80), CensusState::TimeWait, 58_000)];
-    census(at(11), rows).into_iter().for_each(|input| engine.apply(input));
+    census(at(11), rows).into_iter().for_each(|event| engine.apply(event));
     let late = counts(&engine, "late").unwrap();
     assert_eq!((late.time_wait_created, late.time_wait_live, late.reset), (0, 1, 0));
     let pairs: Vec<_> = engine
@@ -119,15 +127,15 @@ fn an_older_life_found_by_a_census_lives_and_was_not_made() {
 fn an_older_life_taken_back_takes_nothing_from_what_is_counted() {
     use TcpState::{Close, Established, FinWait1, FinWait2, SynSent};
     let mut engine = engine([start(), kernel()]);
-    let old = Life {
+    let old = Connection {
         transitions: path(&[Close, SynSent, Established, FinWait1, FinWait2, Close], at(9)),
-        ..life(1, owner(1, "a"), tuple(40_001, 1, 80), at(9))
+        ..connection(1, owner(1, "a"), tuple(40_001, 1, 80), at(9))
     };
     engine.apply(ended(old));
     engine.apply(tick(at(9) + 1_000_000));
     engine.count_from_now();
-    engine.apply(ended(life(2, owner(1, "a"), tuple(40_002, 1, 80), at(9) + 2_000_000)));
-    engine.apply(Input::ResetSent { cookie: 1, tuple: tuple(40_001, 1, 80), at_ns: at(9) + 3_000_000 });
+    engine.apply(ended(connection(2, owner(1, "a"), tuple(40_002, 1, 80), at(9) + 2_000_000)));
+    engine.apply(Event::ResetSent { cookie: 1, tuple: tuple(40_001, 1, 80), at_ns: at(9) + 3_000_000 });
     let a = counts(&engine, "a").unwrap();
     assert_eq!((a.time_wait_created, a.time_wait_live, a.reset), (1, 1, 0));
     assert_eq!(engine.summary().totals.outcomes.values().sum::<u64>(), 1);

@@ -184,7 +184,7 @@ fn find_or_begin(change: Change<impl Socket>) -> Option<*mut ConnRecord> {
         return None;
     }
     let record = SOCKETS.get_ptr_mut(key)?;
-    count!(change.by, lives_begun);
+    count!(change.by, connections_begun);
     // SAFETY: a value of the socket map, just inserted.
     unsafe {
         if active {
@@ -234,7 +234,7 @@ unsafe fn superseded(record: *mut ConnRecord, by: Program) {
         (*record).end_ns = (*record).times_ns[last];
         (*record).flags.insert(ConnFlags::END_UNSEEN);
         log::decision(record, Decision::EndUnseen, (*record).new_states[last].into());
-        count!(by, lives_ended);
+        count!(by, connections_ended);
         finish(record, by);
     }
 }
@@ -372,7 +372,7 @@ unsafe fn end(record: *mut ConnRecord, change: Change<impl Socket>, now: u64) {
         if (*record).cookie == 0 {
             (*record).cookie = change.sk.cookie();
         }
-        count!(change.by, lives_ended);
+        count!(change.by, connections_ended);
         let flags = (*record).flags;
         if change.old == tcp_state::SYN_RECV
             && (*record).role == role::PASSIVE

@@ -43,7 +43,7 @@ pub enum Decision {
     NoPort,
     EndUnseen,
     TimewaitCreated,
-    TimewaitRefused,
+    TimewaitOverflowed,
     Accepted,
     ResetSent,
 }

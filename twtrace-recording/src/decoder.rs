@@ -7,7 +7,7 @@ use super::table::{Read, Reading, TableReader};
 use super::tables::{TABLES, Table};
 use anyhow::bail;
 use arrow_array::RecordBatch;
-use twtrace_core::input::Input;
+use twtrace_core::event::Event;
 
 /// What is done with rows that repeat what earlier segments reported.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub(super) enum Restated {
 #[derive(Debug, PartialEq)]
 pub(super) enum Next {
     /// An event of which all rows were there.
-    Event(Input),
+    Event(Event),
     /// This table has to go on first: its rows may be of the event that would come next.
     Needs(Table),
     /// All tables are over.
@@ -48,7 +48,7 @@ enum Head {
 struct Pending {
     order: Order,
     table: Table,
-    event: Input,
+    event: Event,
 }
 
 /// Merges the rows of the tables in the order of their events.
@@ -150,7 +150,7 @@ impl Decoder {
     }
 
     /// What was waiting for more rows, now that there are none.
-    pub(super) fn finish(&mut self) -> Option<Input> {
+    pub(super) fn finish(&mut self) -> Option<Event> {
         let Pending { order, table, event } = self.pending.take()?;
         Some(self.give(event, order, table))
     }
@@ -213,9 +213,9 @@ impl Decoder {
     }
 
     /// Reads one row. Not every one is an event.
-    fn row(&mut self, table: Table, order: Order) -> anyhow::Result<Option<Input>> {
+    fn row(&mut self, table: Table, order: Order) -> anyhow::Result<Option<Event>> {
         let read = self.tables[table as usize].read(self.rows[table as usize], &mut self.reading)?;
-        if is_restated(order) && !self.is_wanted(matches!(read, Read::Event(Input::Start { .. }))) {
+        if is_restated(order) && !self.is_wanted(matches!(read, Read::Event(Event::Start { .. }))) {
             return Ok(None);
         }
         Ok(match read {
@@ -232,12 +232,12 @@ impl Decoder {
     }
 
     /// Gives out an event. One of which something was left out does not claim to be complete.
-    fn give(&mut self, mut event: Input, order: Order, table: Table) -> Input {
+    fn give(&mut self, mut event: Event, order: Order, table: Table) -> Event {
         match &mut event {
-            Input::Start { .. } => self.has_started = true,
-            Input::CensusBegin { .. } => self.is_census_cut = false,
-            Input::CensusEnd { complete, .. } => *complete &= !self.is_census_cut,
-            Input::Holders { complete, .. } => *complete &= self.left_out != Some(order),
+            Event::Start { .. } => self.has_started = true,
+            Event::CensusBegin { .. } => self.is_census_cut = false,
+            Event::CensusEnd { complete, .. } => *complete &= !self.is_census_cut,
+            Event::SocketOwners { complete, .. } => *complete &= self.left_out != Some(order),
             _ => {}
         }
         if !is_restated(order) {

@@ -101,15 +101,15 @@ impl<T> Default for Meanings<T> {
 
 impl<T> Meanings<T> {
     /// The rows of a column as what their words mean. A word for which `mean` gives `None` has no meaning.
-    pub(super) fn of(&mut self, reader: WordsReader, mean: impl Fn(&str) -> Option<T>) -> Meant<T> {
+    pub(super) fn of(&mut self, reader: WordsReader, mean: impl Fn(&str) -> Option<T>) -> DecodedDict<T> {
         let Some((rows, words)) = reader else {
-            return Meant { rows: None, words: None, meanings: Arc::clone(&self.meanings) };
+            return DecodedDict { rows: None, words: None, meanings: Arc::clone(&self.meanings) };
         };
         if !self.words.as_ref().is_some_and(|old| is_same(old, &words)) {
             self.meanings = words.iter().map(|word| word.and_then(&mean)).collect();
             self.words = Some(words);
         }
-        Meant { rows: Some(rows), words: self.words.clone(), meanings: Arc::clone(&self.meanings) }
+        DecodedDict { rows: Some(rows), words: self.words.clone(), meanings: Arc::clone(&self.meanings) }
     }
 }
 
@@ -124,13 +124,13 @@ fn is_same(one: &StringArray, other: &StringArray) -> bool {
 pub(super) struct Unknown(pub(super) String);
 
 /// Rows of a column of words.
-pub(super) struct Meant<T> {
+pub(super) struct DecodedDict<T> {
     rows: Option<Int32Array>,
     words: Option<StringArray>,
     meanings: Arc<[Option<T>]>,
 }
 
-impl<T> Meant<T> {
+impl<T> DecodedDict<T> {
     /// What a row means; `None` when it has no value. The error is [`Unknown`] when there is a word without a meaning.
     pub(super) fn get(&self, row: usize) -> anyhow::Result<Option<&T>> {
         let Some(rows) = self.rows.as_ref().filter(|rows| !rows.is_null(row)) else { return Ok(None) };

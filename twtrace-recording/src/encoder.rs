@@ -5,7 +5,7 @@ use super::table::{TableWriter, Writing};
 use super::tables::{TABLES, Table};
 use arrow_array::RecordBatch;
 use std::sync::Arc;
-use twtrace_core::input::Input;
+use twtrace_core::event::Event;
 
 /// Builds rows.
 pub(super) struct Encoder {
@@ -47,9 +47,9 @@ impl Encoder {
     }
 
     /// Takes an event.
-    pub(super) fn push(&mut self, event: &Input) -> anyhow::Result<()> {
+    pub(super) fn push(&mut self, event: &Event) -> anyhow::Result<()> {
         if let Some(at_ns) = time(event) {
-            if let Input::Start { unix_ns, .. } = event {
+            if let Event::Start { unix_ns, .. } = event {
                 self.writing.clock = Clock::new(at_ns, *unix_ns);
                 self.writing.now_ns = at_ns;
             }
@@ -92,27 +92,27 @@ impl Encoder {
 }
 
 /// The time that an event has, nanoseconds.
-fn time(event: &Input) -> Option<u64> {
+fn time(event: &Event) -> Option<u64> {
     match event {
-        Input::Life(life) => Some(life.end_ns),
-        Input::ConnectFailed(failed) => Some(failed.at_ns),
-        Input::TimewaitEnd(end) => Some(end.at_ns),
-        Input::BindFailed(failed) => Some(failed.at_ns),
-        Input::Start { at_ns, .. }
-        | Input::BoundConnect { at_ns, .. }
-        | Input::Holders { at_ns, .. }
-        | Input::ResetSent { at_ns, .. }
-        | Input::CensusBegin { at_ns, .. }
-        | Input::CensusEnd { at_ns, .. }
-        | Input::Tick { at_ns } => Some(*at_ns),
-        Input::Counters(_)
-        | Input::Kernel { .. }
-        | Input::Namespace { .. }
-        | Input::NamespaceGone { .. }
-        | Input::NamespacesLeftOut(_)
-        | Input::Process { .. }
-        | Input::User { .. }
-        | Input::CensusRows(_)
-        | Input::CensusGone(_) => None,
+        Event::Connection(connection) => Some(connection.end_ns),
+        Event::ConnectFailed(failed) => Some(failed.at_ns),
+        Event::TimewaitEnd(end) => Some(end.at_ns),
+        Event::BindFailed(failed) => Some(failed.at_ns),
+        Event::Start { at_ns, .. }
+        | Event::BoundConnect { at_ns, .. }
+        | Event::SocketOwners { at_ns, .. }
+        | Event::ResetSent { at_ns, .. }
+        | Event::CensusBegin { at_ns, .. }
+        | Event::CensusEnd { at_ns, .. }
+        | Event::Tick { at_ns } => Some(*at_ns),
+        Event::Counters(_)
+        | Event::Kernel { .. }
+        | Event::Namespace { .. }
+        | Event::NamespaceGone { .. }
+        | Event::NamespacesLeftOut(_)
+        | Event::Process { .. }
+        | Event::User { .. }
+        | Event::CensusRows(_)
+        | Event::CensusGone(_) => None,
     }
 }

@@ -1,13 +1,13 @@
 //! The manifest: what a recording is made of, with a sum of itself.
 
 use super::describe;
-use super::place::{MANIFEST, Place};
+use super::dir::{MANIFEST, RecordingDir};
 use super::schema::{End, SCHEMA, WRITER, check_schema};
 use super::tables::{TABLES, Table};
 use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use twtrace_core::input::HostFacts;
+use twtrace_core::event::HostFacts;
 
 /// No manifest comes near this, in bytes.
 const LARGEST: u64 = 64 << 20;
@@ -82,7 +82,7 @@ impl Manifest {
     }
 
     /// Writes it in the place of the one before.
-    pub(super) fn write(&self, place: &Place) -> anyhow::Result<()> {
+    pub(super) fn write(&self, place: &RecordingDir) -> anyhow::Result<()> {
         let recording = RawValue::from_string(serde_json::to_string_pretty(self)?)?;
         let crc32 = crc32fast::hash(recording.get().as_bytes());
         let mut text = serde_json::to_string(&Envelope { recording, crc32 })?;
@@ -91,7 +91,7 @@ impl Manifest {
     }
 
     /// Reads it. An error says what is wrong with the file, or that a newer version wrote it.
-    pub(super) fn read(place: &Place) -> anyhow::Result<Self> {
+    pub(super) fn read(place: &RecordingDir) -> anyhow::Result<Self> {
         let bytes = match place.read_small(MANIFEST, LARGEST) {
             Ok(bytes) => bytes,
             Err(error) => bail!(describe(&error.into())),

@@ -1,7 +1,7 @@
 //! Processes by the numbers that a segment gives them.
 
 use anyhow::bail;
-use twtrace_core::input::Owner;
+use twtrace_core::event::Owner;
 
 /// Processes that a segment may name, and how many numbers in a row may be missing; no segment comes near these.
 const MOST: usize = 1 << 20;

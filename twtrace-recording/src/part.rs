@@ -1,7 +1,7 @@
 //! Events that have a row for each of their parts.
 
 use anyhow::bail;
-use twtrace_core::input::{CensusRow, Holder, Input};
+use twtrace_core::event::{CensusRow, Event, SocketOwner};
 
 /// What one row has of such an event.
 pub(super) enum Part {
@@ -10,27 +10,27 @@ pub(super) enum Part {
     /// A socket that a census saw no more.
     Removed(u64),
     /// A process that has sockets open; `None` when the search found none at all.
-    Owner { at_ns: u64, complete: bool, owner: Option<Holder> },
+    Owner { at_ns: u64, complete: bool, owner: Option<SocketOwner> },
 }
 
 impl Part {
     /// The event, with this part alone.
-    pub(super) fn begin(self) -> Input {
+    pub(super) fn begin(self) -> Event {
         match self {
-            Self::Census(row) => Input::CensusRows(vec![row]),
-            Self::Removed(cookie) => Input::CensusGone(vec![cookie]),
+            Self::Census(row) => Event::CensusRows(vec![row]),
+            Self::Removed(cookie) => Event::CensusGone(vec![cookie]),
             Self::Owner { at_ns, complete, owner } => {
-                Input::Holders { at_ns, complete, rows: owner.into_iter().collect() }
+                Event::SocketOwners { at_ns, complete, rows: owner.into_iter().collect() }
             }
         }
     }
 
     /// Adds it to the event that an earlier row began.
-    pub(super) fn add_to(self, event: &mut Input) -> anyhow::Result<()> {
+    pub(super) fn add_to(self, event: &mut Event) -> anyhow::Result<()> {
         match (self, event) {
-            (Self::Census(row), Input::CensusRows(rows)) => rows.push(row),
-            (Self::Removed(cookie), Input::CensusGone(cookies)) => cookies.push(cookie),
-            (Self::Owner { at_ns, complete, owner }, Input::Holders { at_ns: of_all, complete: all, rows })
+            (Self::Census(row), Event::CensusRows(rows)) => rows.push(row),
+            (Self::Removed(cookie), Event::CensusGone(cookies)) => cookies.push(cookie),
+            (Self::Owner { at_ns, complete, owner }, Event::SocketOwners { at_ns: of_all, complete: all, rows })
                 if (at_ns, complete) == (*of_all, *all) =>
             {
                 rows.extend(owner);

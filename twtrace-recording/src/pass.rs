@@ -6,7 +6,7 @@ use super::stream::Part;
 use super::tables::Table;
 use super::{Loss, loss};
 use std::sync::mpsc::Receiver;
-use twtrace_core::input::Input;
+use twtrace_core::event::Event;
 
 /// Puts together what is read ahead.
 pub(crate) struct Pass {
@@ -59,7 +59,7 @@ impl Pass {
     }
 
     /// The next event; `None` at the end.
-    pub(crate) fn next(&mut self) -> Option<Input> {
+    pub(crate) fn next(&mut self) -> Option<Event> {
         loop {
             if !self.skips {
                 match self.decoder.next() {
@@ -143,31 +143,31 @@ mod tests {
     use crate::encoder::Encoder;
     use crate::order::Orders;
     use std::sync::mpsc::sync_channel;
-    use twtrace_core::input::{HostFacts, Life, TracingFacts, Tuple};
+    use twtrace_core::event::{Connection, HostFacts, TracingFacts, Tuple};
 
     const START_NS: u64 = 5_000_000_000_000;
 
-    fn start() -> Input {
+    fn start() -> Event {
         let (host, tracing) = (HostFacts::default(), TracingFacts::default());
-        Input::Start { at_ns: START_NS, unix_ns: 1_790_000_000_000_000_000, host, tracing }
+        Event::Start { at_ns: START_NS, unix_ns: 1_790_000_000_000_000_000, host, tracing }
     }
 
-    fn user(uid: u32) -> Input {
-        Input::User { uid, name: format!("user-{uid}") }
+    fn user(uid: u32) -> Event {
+        Event::User { uid, name: format!("user-{uid}") }
     }
 
-    fn life(cookie: u64) -> Input {
+    fn connection(cookie: u64) -> Event {
         let any = [10, 0, 0, 1].into();
         let tuple =
             Tuple { netns: 1, local_addr: any, local_port: 1, remote_addr: any, remote_port: 2, v4_mapped: false };
-        Input::Life(Box::new(Life { cookie, ..Life::bare(tuple, START_NS) }))
+        Event::Connection(Box::new(Connection { cookie, ..Connection::bare(tuple, START_NS) }))
     }
 
     /// A segment as the reading thread hands it over, without the rows of one table if that is asked for.
-    fn segment(encoder: &mut Encoder, number: u32, events: &[Input], without: Option<Table>) -> Vec<Part> {
+    fn segment(encoder: &mut Encoder, number: u32, events: &[Event], without: Option<Table>) -> Vec<Part> {
         let first_seq = encoder.seq();
         events.iter().for_each(|event| encoder.push(event).unwrap());
-        let connections = events.iter().filter(|event| matches!(event, Input::Life(_))).count() as u64;
+        let connections = events.iter().filter(|event| matches!(event, Event::Connection(_))).count() as u64;
         let mut parts = vec![Part::Segment { segment: number, first_seq, restated: Restated::Known, connections }];
         let mut open = Vec::new();
         for (table, batch) in Table::ALL.into_iter().zip(encoder.take().unwrap()) {
@@ -186,7 +186,7 @@ mod tests {
         parts
     }
 
-    fn read(parts: Vec<Part>) -> (Vec<Input>, Pass) {
+    fn read(parts: Vec<Part>) -> (Vec<Event>, Pass) {
         let (sender, receiver) = sync_channel(parts.len());
         parts.into_iter().for_each(|part| sender.send(part).unwrap());
         drop(sender);
@@ -202,14 +202,14 @@ mod tests {
     fn segment_after_a_gap_repeats_what_may_have_been_in_it() {
         for without in [None, Some(Table::Processes)] {
             let mut encoder = Encoder::default();
-            let mut parts = segment(&mut encoder, 1, &[start(), user(7), life(1)], without);
+            let mut parts = segment(&mut encoder, 1, &[start(), user(7), connection(1)], without);
             encoder.begin_segment().unwrap();
-            parts.extend(segment(&mut encoder, 2, &[life(2)], None));
+            parts.extend(segment(&mut encoder, 2, &[connection(2)], None));
             let (events, pass) = read(parts);
             let expected = match without {
-                None => vec![start(), user(7), life(1), life(2)],
+                None => vec![start(), user(7), connection(1), connection(2)],
                 // Not the start: that was read.
-                Some(_) => vec![start(), life(1), user(7), life(2)],
+                Some(_) => vec![start(), connection(1), user(7), connection(2)],
             };
             assert_eq!((events, pass.losses().len()), (expected, usize::from(without.is_some())));
         }
@@ -218,13 +218,13 @@ mod tests {
     #[test]
     fn connections_that_cannot_be_read_are_counted() {
         let mut encoder = Encoder::default();
-        let mut parts = segment(&mut encoder, 1, &[start(), life(1), life(2)], Some(Table::Connections));
+        let mut parts = segment(&mut encoder, 1, &[start(), connection(1), connection(2)], Some(Table::Connections));
         encoder.begin_segment().unwrap();
-        parts.extend(segment(&mut encoder, 2, &[life(3)], None));
+        parts.extend(segment(&mut encoder, 2, &[connection(3)], None));
         let loss = Loss { file: "connections-0003.parquet".to_owned(), what: "is missing".to_owned() };
         parts.push(Part::Lost { loss, unopened: 5 });
         let (events, pass) = read(parts);
-        assert_eq!(events, [start(), life(3)]);
+        assert_eq!(events, [start(), connection(3)]);
         assert_eq!((pass.connections_lost(), pass.losses().len()), (2 + 5, 2));
     }
 }

@@ -1,9 +1,9 @@
 //! Opens a recording.
 
+use super::dir::{MANIFEST, RecordingDir};
 use super::guard::guarded;
 use super::manifest::{Manifest, Segment};
 use super::pass::Pass;
-use super::place::{MANIFEST, Place};
 use super::schema::{Foreign, Form, Newer, parse_file};
 use super::sealed::{self, Sealed};
 pub use super::stream::ReadOptions;
@@ -18,7 +18,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
-use twtrace_core::input::{HostFacts, Input};
+use twtrace_core::event::{Event, HostFacts};
 
 /// How often files are looked for that a recorder is just renaming, and how long between.
 const ATTEMPTS: usize = 20;
@@ -27,7 +27,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// An opened recording.
 #[derive(Debug)]
 pub struct Recording {
-    pub(super) place: Arc<Place>,
+    pub(super) place: Arc<RecordingDir>,
     pub(super) plan: Vec<Planned>,
     pub(super) info: Info,
     pub(super) options: ReadOptions,
@@ -38,7 +38,7 @@ pub struct Recording {
 struct Survey {
     plan: Vec<Planned>,
     losses: Vec<Loss>,
-    /// Number of the Input that comes after what was found so far, unless something was lost there.
+    /// Number of the Event that comes after what was found so far, unless something was lost there.
     next_seq: Option<u64>,
     first_us: Option<i64>,
     last_us: Option<i64>,
@@ -64,11 +64,12 @@ impl Recording {
     }
 
     fn find(path: &Path) -> anyhow::Result<Self> {
-        let place = Place::open(path).with_context(|| format!("cannot open the recording {}", path.display()))?;
+        let place =
+            RecordingDir::open(path).with_context(|| format!("cannot open the recording {}", path.display()))?;
         Self::look(Arc::new(place)).with_context(|| format!("cannot read the recording {}", path.display()))
     }
 
-    fn look(place: Arc<Place>) -> anyhow::Result<Self> {
+    fn look(place: Arc<RecordingDir>) -> anyhow::Result<Self> {
         let mut attempt = 0;
         loop {
             attempt += 1;
@@ -84,7 +85,11 @@ impl Recording {
         }
     }
 
-    fn new(place: Arc<Place>, manifest: Option<Manifest>, (id, survey): (String, Survey)) -> anyhow::Result<Self> {
+    fn new(
+        place: Arc<RecordingDir>,
+        manifest: Option<Manifest>,
+        (id, survey): (String, Survey),
+    ) -> anyhow::Result<Self> {
         if survey.plan.is_empty()
             && let Some(loss) = survey.losses.first()
         {
@@ -119,16 +124,16 @@ impl Recording {
         Ok(recording)
     }
 
-    /// The host as the first Input has it.
+    /// The host as the first Event has it.
     fn host_of_start(&self) -> anyhow::Result<HostFacts> {
         Ok(match self.pass(0)?.next() {
-            Some(Input::Start { host, .. }) => host,
+            Some(Event::Start { host, .. }) => host,
             _ => HostFacts::default(),
         })
     }
 
     fn survey(
-        place: &Place,
+        place: &RecordingDir,
         manifest: &anyhow::Result<Manifest>,
         is_being_written: bool,
     ) -> anyhow::Result<(String, Survey)> {
@@ -178,7 +183,7 @@ impl Recording {
         &self.info
     }
 
-    /// A pass over its Inputs from the beginning.
+    /// A pass over its Events from the beginning.
     ///
     /// # Errors
     /// There is no thread to read ahead.
@@ -203,7 +208,7 @@ impl Recording {
 }
 
 /// The recording that most of the files say they belong to.
-fn id_by_files(place: &Place, files: &[(Table, u32, Form)]) -> Option<String> {
+fn id_by_files(place: &RecordingDir, files: &[(Table, u32, Form)]) -> Option<String> {
     let mut ids: BTreeMap<String, usize> = BTreeMap::new();
     for (table, segment, form) in files {
         let label = guarded(|| match form {
@@ -241,7 +246,7 @@ impl Survey {
     }
 
     /// A sealed segment, by the manifest.
-    fn sealed(&mut self, place: &Place, id: &str, segment: &Segment) {
+    fn sealed(&mut self, place: &RecordingDir, id: &str, segment: &Segment) {
         let connections = segment.file(Table::Connections).map_or(0, |file| file.rows);
         for file in &segment.files {
             let name = file.table.file(segment.number, Form::Parquet);
@@ -270,7 +275,7 @@ impl Survey {
     }
 
     /// A sealed segment of which no manifest tells.
-    fn unverified(&mut self, place: &Place, id: &str, segment: u32) {
+    fn unverified(&mut self, place: &RecordingDir, id: &str, segment: u32) {
         let mut bounds = None;
         let mut connections = 0;
         for table in Table::ALL {
@@ -293,7 +298,7 @@ impl Survey {
     }
 
     /// A segment that is not sealed.
-    fn open(&mut self, place: &Place, id: &str, segment: u32, is_being_written: bool) {
+    fn open(&mut self, place: &RecordingDir, id: &str, segment: u32, is_being_written: bool) {
         let mut tails = Vec::new();
         let mut failed = None;
         for table in Table::ALL {

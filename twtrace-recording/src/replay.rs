@@ -1,11 +1,11 @@
-//! Inputs from a recording.
+//! Events from a recording.
 
 use crate::Loss;
 use crate::pass::Pass;
-use twtrace_core::input::Input;
+use twtrace_core::event::Event;
 use twtrace_core::source::Source;
 
-/// A recording as a source of inputs.
+/// A recording as a source of events.
 #[derive(Debug)]
 pub struct Replay {
     pass: Pass,
@@ -16,15 +16,15 @@ impl Replay {
         Self { pass }
     }
 
-    /// Hands over Inputs up to and with the first `Tick` at `until_ns` (the traced host's monotonic clock) or later;
+    /// Hands over Events up to and with the first `Tick` at `until_ns` (the traced host's monotonic clock) or later;
     /// `false` when the recording is at its end.
     ///
     /// # Errors
     /// None so far: what cannot be read is in [`Self::losses`].
-    pub fn advance(&mut self, until_ns: u64, sink: &mut dyn FnMut(Input)) -> anyhow::Result<bool> {
-        while let Some(input) = self.pass.next() {
-            let is_enough = matches!(input, Input::Tick { at_ns } if at_ns >= until_ns);
-            sink(input);
+    pub fn advance(&mut self, until_ns: u64, sink: &mut dyn FnMut(Event)) -> anyhow::Result<bool> {
+        while let Some(event) = self.pass.next() {
+            let is_enough = matches!(event, Event::Tick { at_ns } if at_ns >= until_ns);
+            sink(event);
             if is_enough {
                 return Ok(true);
             }
@@ -32,7 +32,7 @@ impl Replay {
         Ok(false)
     }
 
-    /// Number of the segment that the last Input came from.
+    /// Number of the segment that the last Event came from.
     pub fn segment(&self) -> u32 {
         self.pass.segment()
     }
@@ -51,11 +51,11 @@ impl Replay {
 impl Source for Replay {
     type Error = anyhow::Error;
 
-    fn pump(&mut self, sink: &mut dyn FnMut(Input)) -> anyhow::Result<()> {
+    fn pump(&mut self, sink: &mut dyn FnMut(Event)) -> anyhow::Result<()> {
         self.advance(u64::MAX, sink).map(|_| ())
     }
 
-    fn final_pump(&mut self, sink: &mut dyn FnMut(Input)) -> anyhow::Result<()> {
+    fn final_pump(&mut self, sink: &mut dyn FnMut(Event)) -> anyhow::Result<()> {
         self.pump(sink)
     }
 }

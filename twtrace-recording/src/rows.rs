@@ -32,7 +32,7 @@ impl Recording {
 }
 
 impl Rows {
-    /// Number of the first Input of the segment, and of the first that is not in it.
+    /// Number of the first Event of the segment, and of the first that is not in it.
     pub(crate) fn seqs(&self) -> (u64, u64) {
         (self.segment.first_seq, self.segment.end_seq)
     }

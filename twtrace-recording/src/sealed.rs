@@ -1,7 +1,7 @@
 //! The sealed part of a recording: a Parquet file for each table of each segment.
 
+use super::dir::RecordingDir;
 use super::pages;
-use super::place::Place;
 use super::schema::{Form, LABEL, Label};
 use super::tables::Table;
 use anyhow::{Context as _, bail};
@@ -144,7 +144,7 @@ pub(super) fn sum(mut file: File) -> io::Result<(u64, u32)> {
 /// Which columns, of those that this version knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Columns {
-    /// Those that Inputs are made from.
+    /// Those that Events are made from.
     Read,
     /// Those for people as well.
     All,
@@ -159,7 +159,7 @@ pub(super) struct Sealed {
 
 impl Sealed {
     /// Opens a file and looks at what it says of itself.
-    pub(super) fn open(place: &Place, id: Option<&str>, table: Table, segment: u32) -> anyhow::Result<Self> {
+    pub(super) fn open(place: &RecordingDir, id: Option<&str>, table: Table, segment: u32) -> anyhow::Result<Self> {
         let file = place.read(&table.file(segment, Form::Parquet))?;
         let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
         let found = ArrowReaderMetadata::load(&file, options.clone())?;
@@ -270,9 +270,9 @@ mod tests {
     use arrow_schema::{DataType, Field};
     use std::path::PathBuf;
 
-    fn place() -> (tempfile::TempDir, Place) {
+    fn place() -> (tempfile::TempDir, RecordingDir) {
         let folder = tempfile::tempdir().unwrap();
-        let place = Place::open(folder.path()).unwrap();
+        let place = RecordingDir::open(folder.path()).unwrap();
         (folder, place)
     }
 
@@ -281,7 +281,7 @@ mod tests {
     }
 
     /// A file as another version might have written it.
-    fn foreign(place: &Place, label: &Label, columns: Vec<(Field, ArrayRef)>) {
+    fn foreign(place: &RecordingDir, label: &Label, columns: Vec<(Field, ArrayRef)>) {
         let (fields, columns): (Vec<Field>, Vec<ArrayRef>) = columns.into_iter().unzip();
         let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap();
         let options = ArrowWriterOptions::new().with_properties(properties(label).unwrap());
@@ -296,7 +296,7 @@ mod tests {
     }
 
     /// The table's rows, as far as this version reads them.
-    fn rows(place: &Place) -> anyhow::Result<usize> {
+    fn rows(place: &RecordingDir) -> anyhow::Result<usize> {
         let sealed = Sealed::open(place, Some("me"), Table::Sockets, 1)?;
         let [.., mut sockets] = Table::readers();
         let mut rows = 0;

@@ -1,7 +1,7 @@
 //! Seals segments: from streams to Parquet, on a thread of its own, and drops the oldest.
 
+use super::dir::RecordingDir;
 use super::manifest::{Manifest, SealedFile, Segment};
-use super::place::Place;
 use super::schema::{End, Form, Label};
 use super::sealed;
 use super::tables::Table;
@@ -11,7 +11,7 @@ use anyhow::{Context as _, bail};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::Receiver;
-use twtrace_core::input::HostFacts;
+use twtrace_core::event::HostFacts;
 
 /// Gives memory back to the system that nobody uses. Sealing takes some tens of MiB for a moment, and glibc keeps what a
 /// thread has freed for that thread alone, which has no use for it until the next segment is over.
@@ -46,7 +46,7 @@ pub(super) struct Over {
 
 /// Seals.
 pub(super) struct Sealer {
-    pub(super) place: Arc<Place>,
+    pub(super) place: Arc<RecordingDir>,
     pub(super) manifest: Manifest,
     pub(super) keep: Option<Keep>,
     pub(super) shared: Arc<Shared>,

@@ -94,9 +94,9 @@ mod tests {
     use arrow_array::types::Int32Type;
     use arrow_array::{ArrayRef, DictionaryArray, RecordBatch, StringArray};
     use std::sync::Arc;
-    use twtrace_core::input::{
-        BindFailed, Binding, CensusRow, CensusState, Comm, Holder, HostFacts, Input, Life, Owner, ProcessKey, Role,
-        TracingFacts, Tuple,
+    use twtrace_core::event::{
+        BindFailed, Binding, CensusRow, CensusState, Comm, Connection, Event, HostFacts, Owner, ProcessKey, Role,
+        SocketOwner, TracingFacts, Tuple,
     };
 
     const START_NS: u64 = 5_000_000_000_000;
@@ -109,37 +109,37 @@ mod tests {
         Tuple { netns: 1, local_addr, local_port, remote_addr, remote_port: 443, v4_mapped: false }
     }
 
-    fn start() -> Input {
+    fn start() -> Event {
         let (host, tracing) = (HostFacts::default(), TracingFacts::default());
-        Input::Start { at_ns: START_NS, unix_ns: 1_790_000_000_000_000_000, host, tracing }
+        Event::Start { at_ns: START_NS, unix_ns: 1_790_000_000_000_000_000, host, tracing }
     }
 
-    fn life(cookie: u64, local_port: u16) -> Input {
-        Input::Life(Box::new(Life {
+    fn connection(cookie: u64, local_port: u16) -> Event {
+        Event::Connection(Box::new(Connection {
             cookie,
             role: Role::Active,
             sock_dead: true,
             established: true,
             binding: Binding { port: true, address: true, range: Some((40_000, 40_009)) },
-            ..Life::bare(tuple(local_port), START_NS + 9_000)
+            ..Connection::bare(tuple(local_port), START_NS + 9_000)
         }))
     }
 
-    fn bind_failed() -> Input {
+    fn bind_failed() -> Event {
         let key = ProcessKey { tgid: 7, start_ns: 1 };
         let comm = Comm(*b"bind\0\0\0\0\0\0\0\0\0\0\0\0");
         let owner = Owner { key, uid: 0, ppid: 1, cgroup: 1, comm, parent_comm: comm, kthread: false, exiting: false };
         let failed = BindFailed { owner, tuple: tuple(80), errno: 98, reuse: true, at_ns: START_NS + 2_000 };
-        Input::BindFailed(Box::new(failed))
+        Event::BindFailed(Box::new(failed))
     }
 
-    fn bound(cookie: u64, local_port: u16) -> Input {
-        Input::BoundConnect { cookie, tuple: tuple(local_port), at_ns: START_NS + 1_000 }
+    fn bound(cookie: u64, local_port: u16) -> Event {
+        Event::BoundConnect { cookie, tuple: tuple(local_port), at_ns: START_NS + 1_000 }
     }
 
-    fn holders(sockets: u64) -> Input {
+    fn holders(sockets: u64) -> Event {
         let any = [0, 0, 0, 0].into();
-        let row = Holder {
+        let row = SocketOwner {
             tgid: 7,
             start_ns: 1,
             command: "pool \u{1b}\0\"".into(),
@@ -152,27 +152,27 @@ mod tests {
             remote_port: 443,
             sockets,
         };
-        Input::Holders { at_ns: START_NS + 3_000, complete: false, rows: vec![row] }
+        Event::SocketOwners { at_ns: START_NS + 3_000, complete: false, rows: vec![row] }
     }
 
     fn row(cookie: u64, state: CensusState) -> CensusRow {
         CensusRow { cookie, tuple: tuple(cookie as u16), state, expires_ms: 0 }
     }
 
-    fn encode(encoder: &mut Encoder, inputs: &[Input]) -> Window {
-        inputs.iter().for_each(|input| encoder.push(input).unwrap());
+    fn encode(encoder: &mut Encoder, events: &[Event]) -> Window {
+        events.iter().for_each(|event| encoder.push(event).unwrap());
         encoder.take().unwrap()
     }
 
     /// What is read of rows, and what is said to be missing.
-    fn decode(window: Window, first_seq: u64, next_seq: u64, restated: Restated) -> (Vec<Input>, Vec<Loss>) {
+    fn decode(window: Window, first_seq: u64, next_seq: u64, restated: Restated) -> (Vec<Event>, Vec<Loss>) {
         let mut decoder = Decoder::default();
         decoder.begin(first_seq, restated);
-        let mut inputs = Vec::new();
+        let mut events = Vec::new();
         let mut window = window.map(|batch| batch.filter(|batch| batch.num_rows() > 0));
         loop {
             match decoder.next().unwrap() {
-                Next::Event(event) => inputs.push(event),
+                Next::Event(event) => events.push(event),
                 Next::Needs(table) => match window[table as usize].take() {
                     Some(batch) => decoder.load(table, &batch).unwrap(),
                     None => decoder.close(table).unwrap(),
@@ -181,7 +181,7 @@ mod tests {
             }
         }
         decoder.end(next_seq);
-        (inputs, decoder.take_skipped().losses(3))
+        (events, decoder.take_skipped().losses(3))
     }
 
     /// The same rows with another word in the place of one.
@@ -198,14 +198,23 @@ mod tests {
 
     #[test]
     fn rows_with_words_of_later_versions_are_left_out_and_named() {
-        let census = Input::CensusRows(vec![row(9, CensusState::Open), row(10, CensusState::Bound)]);
-        let all_bound = Input::CensusRows(vec![row(11, CensusState::Bound)]);
-        let reset = Input::ResetSent { cookie: 5, tuple: tuple(5), at_ns: START_NS + 8_000 };
-        let named = Input::Namespace { netns: 1, name: "shop".into(), refused: None };
-        let gone = Input::NamespaceGone { netns: 2 };
-        let inputs =
-            [start(), bound(5, 5), bind_failed(), census, all_bound, gone, reset.clone(), life(6, 6), named.clone()];
-        let mut window = encode(&mut Encoder::default(), &inputs);
+        let census = Event::CensusRows(vec![row(9, CensusState::Open), row(10, CensusState::Bound)]);
+        let all_bound = Event::CensusRows(vec![row(11, CensusState::Bound)]);
+        let reset = Event::ResetSent { cookie: 5, tuple: tuple(5), at_ns: START_NS + 8_000 };
+        let named = Event::Namespace { netns: 1, name: "shop".into(), refused: None };
+        let gone = Event::NamespaceGone { netns: 2 };
+        let events = [
+            start(),
+            bound(5, 5),
+            bind_failed(),
+            census,
+            all_bound,
+            gone,
+            reset.clone(),
+            connection(6, 6),
+            named.clone(),
+        ];
+        let mut window = encode(&mut Encoder::default(), &events);
         for (table, column, from, to) in [
             (Table::Host, "kind", "namespace_gone", "namespace_lost"),
             (Table::Connections, "kind", "bind_failed", "listen\u{1b}_failed"),
@@ -217,7 +226,10 @@ mod tests {
         }
         let (found, losses) = decode(window, 0, 9, Restated::Known);
         // The reset's row has no addresses: they are those of a row that is not known.
-        assert_eq!(found, [start(), Input::CensusRows(vec![row(9, CensusState::Open)]), reset, life(6, 6), named]);
+        assert_eq!(
+            found,
+            [start(), Event::CensusRows(vec![row(9, CensusState::Open)]), reset, connection(6, 6), named]
+        );
         let said: Vec<String> = losses.iter().map(|loss| format!("{} {}", loss.file, loss.what)).collect();
         let rest = "with words that this version does not know";
         let then = "left out: upgrade twtrace to read them";
@@ -238,22 +250,23 @@ mod tests {
     }
 
     /// A connection that a process of its own has closed.
-    fn closed_by(tgid: u32) -> Input {
+    fn closed_by(tgid: u32) -> Event {
         let comm = Comm(*b"curl\0\0\0\0\0\0\0\0\0\0\0\0");
         let key = ProcessKey { tgid, start_ns: 1 };
         let owner = Owner { key, uid: 0, ppid: 1, cgroup: 1, comm, parent_comm: comm, kthread: false, exiting: true };
-        let life = Life { cookie: tgid.into(), closer: Some(owner), ..Life::bare(tuple(tgid as u16), START_NS) };
-        Input::Life(Box::new(life))
+        let connection =
+            Connection { cookie: tgid.into(), closer: Some(owner), ..Connection::bare(tuple(tgid as u16), START_NS) };
+        Event::Connection(Box::new(connection))
     }
 
     #[test]
     fn what_comes_after_a_row_that_cannot_be_read_is_kept() {
-        let inputs: Vec<Input> = std::iter::once(start()).chain((1..=5).map(closed_by)).collect();
-        let mut window = encode(&mut Encoder::default(), &inputs);
+        let events: Vec<Event> = std::iter::once(start()).chain((1..=5).map(closed_by)).collect();
+        let mut window = encode(&mut Encoder::default(), &events);
         let processes = window[Table::Processes as usize].as_mut().unwrap();
         *processes = without_row(processes, 2);
         let (found, losses) = decode(window, 0, 6, Restated::Known);
-        assert_eq!(found, [&inputs[..3], &inputs[4..]].concat());
+        assert_eq!(found, [&events[..3], &events[4..]].concat());
         assert_eq!(losses.len(), 1);
         assert_eq!(losses[0].file, "connections-0003.parquet");
         let what = "has 1 row that cannot be read (a process that is not in the recording); they are left out";
@@ -262,8 +275,8 @@ mod tests {
 
     #[test]
     fn without_a_start_no_time_is_made_up() {
-        let inputs = [start(), closed_by(1), closed_by(2)];
-        let mut window = encode(&mut Encoder::default(), &inputs);
+        let events = [start(), closed_by(1), closed_by(2)];
+        let mut window = encode(&mut Encoder::default(), &events);
         window[Table::Host as usize] = None;
         let (found, losses) = decode(window, 0, 3, Restated::Known);
         assert_eq!(found, []);
@@ -272,11 +285,11 @@ mod tests {
 
     #[test]
     fn census_of_which_rows_were_left_out_is_not_complete() {
-        let begin = Input::CensusBegin { netns: 1, at_ns: START_NS + 1_000, whole: true };
-        let end = |complete| Input::CensusEnd { at_ns: START_NS + 2_000, complete };
-        let rows = |cookie| Input::CensusRows(vec![row(cookie, CensusState::TimeWait)]);
-        let inputs = [start(), begin.clone(), rows(1), rows(2), end(true), begin.clone(), rows(3), end(true)];
-        let mut window = encode(&mut Encoder::default(), &inputs);
+        let begin = Event::CensusBegin { netns: 1, at_ns: START_NS + 1_000, whole: true };
+        let end = |complete| Event::CensusEnd { at_ns: START_NS + 2_000, complete };
+        let rows = |cookie| Event::CensusRows(vec![row(cookie, CensusState::TimeWait)]);
+        let events = [start(), begin.clone(), rows(1), rows(2), end(true), begin.clone(), rows(3), end(true)];
+        let mut window = encode(&mut Encoder::default(), &events);
         let sockets = window[Table::Sockets as usize].as_mut().unwrap();
         *sockets = without_row(sockets, 1);
         let (found, losses) = decode(window, 0, 8, Restated::Known);
@@ -287,19 +300,19 @@ mod tests {
 
     #[test]
     fn search_for_owners_of_which_rows_were_left_out_is_not_complete() {
-        let Input::Holders { at_ns, rows, .. } = holders(1) else { unreachable!() };
-        let of = |address: [u8; 4]| Holder { remote_addr: address.into(), ..rows[0].clone() };
+        let Event::SocketOwners { at_ns, rows, .. } = holders(1) else { unreachable!() };
+        let of = |address: [u8; 4]| SocketOwner { remote_addr: address.into(), ..rows[0].clone() };
         let found = |complete, rows: &[[u8; 4]]| {
             let rows = rows.iter().map(|address| of(*address)).collect();
-            Input::Holders { at_ns, complete, rows }
+            Event::SocketOwners { at_ns, complete, rows }
         };
         let (one, other, third) = ([10, 0, 0, 1], [10, 0, 0, 2], [10, 0, 0, 3]);
         // The first row, one in the middle, all of a search; and one that has none besides.
         let searches =
             [found(true, &[one, other]), found(true, &[other, one, third]), found(true, &[one]), found(true, &[])];
-        let inputs: Vec<Input> = std::iter::once(start()).chain(searches).collect();
-        let mut window = encode(&mut Encoder::default(), &inputs);
-        assert_eq!(decode(window.clone(), 0, 5, Restated::Known), (inputs, Vec::new()));
+        let events: Vec<Event> = std::iter::once(start()).chain(searches).collect();
+        let mut window = encode(&mut Encoder::default(), &events);
+        assert_eq!(decode(window.clone(), 0, 5, Restated::Known), (events, Vec::new()));
         let owners = window[Table::Owners as usize].as_mut().unwrap();
         *owners = reworded(owners, "remote_addr", "10.0.0.1", "nowhere");
         let (left, losses) = decode(window, 0, 5, Restated::Known);
@@ -310,7 +323,7 @@ mod tests {
 
     #[test]
     fn search_that_is_repeated_is_not_mixed_with_the_one_that_follows() {
-        let none = Input::Holders { at_ns: START_NS + 3_000, complete: false, rows: Vec::new() };
+        let none = Event::SocketOwners { at_ns: START_NS + 3_000, complete: false, rows: Vec::new() };
         for [before, after] in [[holders(1), holders(2)], [none.clone(), holders(2)], [holders(1), none]] {
             let mut encoder = Encoder::default();
             encode(&mut encoder, &[start(), before.clone()]);
@@ -324,9 +337,9 @@ mod tests {
 
     #[test]
     fn what_comes_after_missing_rows_is_kept() {
-        let reset = |cookie| Input::ResetSent { cookie, tuple: tuple(cookie as u16), at_ns: START_NS + 8_000 };
-        let inputs = [start(), closed_by(1), closed_by(2), closed_by(3), reset(1), closed_by(4)];
-        let mut window = encode(&mut Encoder::default(), &inputs);
+        let reset = |cookie| Event::ResetSent { cookie, tuple: tuple(cookie as u16), at_ns: START_NS + 8_000 };
+        let events = [start(), closed_by(1), closed_by(2), closed_by(3), reset(1), closed_by(4)];
+        let mut window = encode(&mut Encoder::default(), &events);
         let connections = window[Table::Connections as usize].as_mut().unwrap();
         *connections = without_row(connections, 1);
         let (found, losses) = decode(window, 0, 8, Restated::Known);
@@ -342,7 +355,7 @@ mod tests {
     #[test]
     fn a_segment_tells_again_who_holds_sockets_and_which_ports_are_bound() {
         let mut encoder = Encoder::default();
-        let gone = Input::CensusGone(vec![3]);
+        let gone = Event::CensusGone(vec![3]);
         // Without a cookie nobody could say when it is over.
         let nameless = bound(0, 9);
         let first = [
@@ -353,44 +366,44 @@ mod tests {
             bound(3, 3),
             bound(4, 4),
             nameless,
-            life(1, 1),
+            connection(1, 1),
             gone,
             holders(2),
         ];
         encode(&mut encoder, &first);
         encoder.begin_segment().unwrap();
         // The end of one of them is the first that happens.
-        let second = [life(2, 2), bound(1, 1)];
+        let second = [connection(2, 2), bound(1, 1)];
         let window = encode(&mut encoder, &second);
         let again = [start(), holders(2), bound(2, 2), bound(4, 4)];
         let (found, losses) = decode(window.clone(), 10, 12, Restated::First);
         assert_eq!(losses, []);
         assert_eq!(found[1..], [&again[1..], &second].concat());
-        assert!(matches!(found[0], Input::Start { .. }));
+        assert!(matches!(found[0], Event::Start { .. }));
         // The start as well: this reader has not had any.
         let (found, _) = decode(window.clone(), 10, 12, Restated::Again);
-        assert!(matches!(found[0], Input::Start { .. }));
+        assert!(matches!(found[0], Event::Start { .. }));
         assert_eq!(found[1..], [&again[1..], &second].concat());
         let (found, _) = decode(window, 10, 12, Restated::Known);
         assert_eq!(found, second);
         // Until its namespace is gone.
-        encode(&mut encoder, &[Input::NamespaceGone { netns: 1 }]);
+        encode(&mut encoder, &[Event::NamespaceGone { netns: 1 }]);
         encoder.begin_segment().unwrap();
-        let window = encode(&mut encoder, &[life(9, 9)]);
+        let window = encode(&mut encoder, &[connection(9, 9)]);
         let (found, _) = decode(window, 13, 14, Restated::Again);
-        assert_eq!(found[1..], [holders(2), life(9, 9)]);
+        assert_eq!(found[1..], [holders(2), connection(9, 9)]);
     }
 
     #[test]
     fn only_so_many_bound_sockets_are_told_again() {
         let mut encoder = Encoder::default();
-        let many: Vec<Input> = std::iter::once(start()).chain((1..20_000).map(|cookie| bound(cookie, 1))).collect();
+        let many: Vec<Event> = std::iter::once(start()).chain((1..20_000).map(|cookie| bound(cookie, 1))).collect();
         encode(&mut encoder, &many);
         encoder.begin_segment().unwrap();
-        let window = encode(&mut encoder, &[life(19_999, 1)]);
+        let window = encode(&mut encoder, &[connection(19_999, 1)]);
         let (found, _) = decode(window, 20_000, 20_001, Restated::First);
         // With the start and what comes after.
         assert_eq!(found.len(), 16_384 + 2);
-        assert_eq!((&found[1], &found[16_385]), (&bound(3_616, 1), &life(19_999, 1)));
+        assert_eq!((&found[1], &found[16_385]), (&bound(3_616, 1), &connection(19_999, 1)));
     }
 }

@@ -1,9 +1,9 @@
 //! The rows of a recording, table by table, decoded ahead on a thread of their own.
 
 use super::decoder::Restated;
+use super::dir::RecordingDir;
 use super::guard::guarded;
 use super::order::{Order, Orders};
-use super::place::Place;
 use super::schema::Form;
 use super::sealed::{Columns, Sealed};
 use super::tables::Table;
@@ -64,7 +64,7 @@ pub(super) enum Part {
 
 /// Starts to read.
 pub(super) fn start(
-    place: Arc<Place>,
+    place: Arc<RecordingDir>,
     id: String,
     plan: Vec<Planned>,
     options: ReadOptions,
@@ -143,7 +143,7 @@ fn each<T>(form: Form, segment: u32, open: impl Fn(Table) -> anyhow::Result<T>) 
 
 impl Segment {
     pub(super) fn open(
-        place: &Place,
+        place: &RecordingDir,
         id: &str,
         planned: Planned,
         which: Columns,

@@ -1,6 +1,6 @@
 //! The thread that appends hand-overs to the streams of the open segment.
 
-use super::place::{Lock, Place};
+use super::dir::{Lock, RecordingDir};
 use super::schema::{End, Label};
 use super::sealer::{Job, Over};
 use super::tables::{TABLES, Table};
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::thread::{self, JoinHandle};
-use twtrace_core::input::HostFacts;
+use twtrace_core::event::HostFacts;
 
 /// What is handed over.
 pub(super) struct HandOver {
@@ -35,7 +35,7 @@ pub(super) enum Order {
 
 /// The streams of the open segment.
 pub(super) struct Streams {
-    place: Arc<Place>,
+    place: Arc<RecordingDir>,
     id: String,
     shared: Arc<Shared>,
     open: Option<Open>,
@@ -60,7 +60,7 @@ pub(super) fn stand_back() {
 
 impl Streams {
     pub(super) fn new(
-        (place, lock): (Arc<Place>, Lock),
+        (place, lock): (Arc<RecordingDir>, Lock),
         id: String,
         shared: Arc<Shared>,
         (jobs, sealer): (SyncSender<Job>, JoinHandle<()>),

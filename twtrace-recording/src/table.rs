@@ -8,7 +8,7 @@ use super::part::Part;
 use super::tuples::Tuples;
 use anyhow::{Context as _, bail};
 use arrow_array::RecordBatch;
-use twtrace_core::input::Input;
+use twtrace_core::event::Event;
 
 /// What rows refer to while they are written.
 #[derive(Default)]
@@ -40,7 +40,7 @@ pub(super) trait TableWriter: Send {
     fn columns(&mut self) -> &mut dyn Columns;
 
     /// Takes what belongs here of an event. Every table sees every event.
-    fn push(&mut self, event: &Input, writing: &mut Writing) -> anyhow::Result<()>;
+    fn push(&mut self, event: &Event, writing: &mut Writing) -> anyhow::Result<()>;
 
     /// Another segment begins, which stands alone: repeats what was reported before and still holds.
     fn begin_segment(&mut self, _writing: &mut Writing) -> anyhow::Result<()> {
@@ -83,7 +83,7 @@ pub(super) enum Read {
     /// Something that other rows refer to, and no event.
     Reference,
     /// All of an event.
-    Event(Input),
+    Event(Event),
     /// A part of an event, which other rows of this table with the same number have parts of.
     Part(Part),
 }

@@ -4,7 +4,7 @@
 //! The sums of a table begin with a [`Header`] and go on with an [`Entry`] for each hand-over, in little-endian order.
 //! Each entry's own sum goes on from the one before, so that none can be changed, left out or taken from elsewhere.
 
-use super::place::{Place, is_linked};
+use super::dir::{RecordingDir, is_linked};
 use super::schema::{Form, LABEL, Label};
 use super::tables::Table;
 use anyhow::{Context as _, bail};
@@ -34,7 +34,7 @@ const LARGEST_LABEL: u64 = 4096;
 pub(super) struct Entry {
     /// Bytes in the stream.
     length: u64,
-    /// All Inputs below this number are in the stream from here on.
+    /// All Events below this number are in the stream from here on.
     pub(super) next_seq: u64,
     pub(super) rows: u64,
     /// The last time that was told, microseconds since the Unix epoch.
@@ -93,7 +93,7 @@ pub(super) struct TailWriter {
 
 impl TailWriter {
     /// Makes both files.
-    pub(super) fn create(place: &Place, label: &Label) -> anyhow::Result<Self> {
+    pub(super) fn create(place: &RecordingDir, label: &Label) -> anyhow::Result<Self> {
         let (table, segment) = (label.table, label.segment);
         let name = table.file(segment, Form::Arrows);
         let attempt = || {
@@ -157,7 +157,7 @@ pub(super) struct Tail {
 
 impl Tail {
     /// Opens a stream, and compares its sums with its bytes.
-    pub(super) fn open(place: &Place, id: Option<&str>, table: Table, segment: u32) -> anyhow::Result<Self> {
+    pub(super) fn open(place: &RecordingDir, id: Option<&str>, table: Table, segment: u32) -> anyhow::Result<Self> {
         let sums = table.file(segment, Form::Sums);
         let mut sums = place.read(&sums).with_context(|| format!("cannot be used without {sums}"))?;
         let mut stream = place.read(&table.file(segment, Form::Arrows))?;
@@ -206,12 +206,12 @@ impl Tail {
         Ok(Self { table, stream, label, entries, left, cut, is_at_end })
     }
 
-    /// Number of the first Input that is not all in the stream.
+    /// Number of the first Event that is not all in the stream.
     pub(super) fn next_seq(&self) -> u64 {
         self.entries.last().map_or(self.label.first_seq, |last| last.next_seq)
     }
 
-    /// Rows of the hand-overs that are whole below an Input's number.
+    /// Rows of the hand-overs that are whole below an Event's number.
     pub(super) fn rows_below(&self, next_seq: u64) -> u64 {
         let whole = self.entries.iter().filter(|entry| entry.next_seq <= next_seq);
         whole.map(|entry| entry.rows).fold(0, u64::saturating_add)
@@ -321,16 +321,16 @@ mod tests {
     use crate::encoder::Encoder;
     use crate::guard::guarded;
     use proptest::prelude::*;
-    use twtrace_core::input::Input;
+    use twtrace_core::event::Event;
 
     /// A stream whose sums are right, whatever is in it.
-    fn stream(place: &Place, change: impl FnOnce(&mut Vec<u8>)) {
+    fn stream(place: &RecordingDir, change: impl FnOnce(&mut Vec<u8>)) {
         let label = Label::new("me", Table::Host, 1, (0, 0));
         let mut writer = TailWriter::create(place, &label).unwrap();
         let mut encoder = Encoder::default();
         for netns in 0..50 {
-            encoder.push(&Input::Namespace { netns, name: "name".to_owned(), refused: None }).unwrap();
-            encoder.push(&Input::NamespaceGone { netns }).unwrap();
+            encoder.push(&Event::Namespace { netns, name: "name".to_owned(), refused: None }).unwrap();
+            encoder.push(&Event::NamespaceGone { netns }).unwrap();
         }
         let [host, ..] = encoder.take().unwrap();
         let mut entry = writer.append(host.as_ref(), encoder.seq(), 0).unwrap();
@@ -343,14 +343,14 @@ mod tests {
         writer.confirm(entry).unwrap();
     }
 
-    fn read(place: &Place) -> anyhow::Result<Option<RecordBatch>> {
+    fn read(place: &RecordingDir) -> anyhow::Result<Option<RecordBatch>> {
         guarded(|| Tail::open(place, Some("me"), Table::Host, 1)?.batches().next())
     }
 
     #[test]
     fn what_was_written_is_read() {
         let folder = tempfile::tempdir().unwrap();
-        let place = Place::open(folder.path()).unwrap();
+        let place = RecordingDir::open(folder.path()).unwrap();
         stream(&place, |_| {});
         assert_eq!(read(&place).unwrap().unwrap().num_rows(), 100);
     }
@@ -362,7 +362,7 @@ mod tests {
         #[test]
         fn no_stream_ends_the_program(changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4)) {
             let folder = tempfile::tempdir().unwrap();
-            let place = Place::open(folder.path()).unwrap();
+            let place = RecordingDir::open(folder.path()).unwrap();
             stream(&place, |bytes| {
                 for (place, value) in changes {
                     let place = place.index(bytes.len());
@@ -377,7 +377,7 @@ mod tests {
     #[test]
     fn claims_are_looked_at_before_memory_is_set_aside() {
         let folder = tempfile::tempdir().unwrap();
-        let place = Place::open(folder.path()).unwrap();
+        let place = RecordingDir::open(folder.path()).unwrap();
         // Each eight bytes in turn as the length of a buffer.
         let length = {
             let mut length = 0;

@@ -1,13 +1,13 @@
 //! Addresses and ports: their columns, and which of them need no second writing.
 
 use super::columns::{Flag, Opt, OptReader};
-use super::dictionary::{Meanings, Meant, Words, WordsReader};
+use super::dictionary::{DecodedDict, Meanings, Words, WordsReader};
 use super::words;
 use anyhow::{Context as _, anyhow};
 use arrow_array::types::{UInt16Type, UInt32Type};
 use arrow_array::{BooleanArray, UInt16Array, UInt32Array};
 use std::net::IpAddr;
-use twtrace_core::input::Tuple;
+use twtrace_core::event::Tuple;
 
 /// Sockets whose addresses are remembered. A cookie has one place, given by its lowest bits: the kernel numbers sockets
 /// in order, so this many live side by side.
@@ -98,9 +98,9 @@ pub(super) struct Addresses {
 /// The columns of a tuple in a table that is read.
 pub(super) struct TupleRows {
     netns: OptReader<UInt32Array>,
-    local_addr: Meant<IpAddr>,
+    local_addr: DecodedDict<IpAddr>,
     local_port: OptReader<UInt16Array>,
-    remote_addr: Meant<IpAddr>,
+    remote_addr: DecodedDict<IpAddr>,
     remote_port: OptReader<UInt16Array>,
     v4_mapped: OptReader<BooleanArray>,
 }

@@ -3,7 +3,7 @@
 use arrow_array::builder::StringBuilder;
 use std::fmt::Write as _;
 use std::net::IpAddr;
-use twtrace_core::input::{Life, Role, TcpState, Timewait, TimewaitCause, Transition};
+use twtrace_core::event::{Connection, Role, TcpState, Timewait, TimewaitCause, Transition};
 
 /// Defines the words of a type, both ways.
 macro_rules! words {
@@ -27,13 +27,13 @@ words!(role, parse_role, Role,
 words!(cause, parse_cause, TimewaitCause,
     TimewaitCause::Expired => "expired" => TimewaitCause::Expired,
     TimewaitCause::Reused => "reused" => TimewaitCause::Reused,
-    TimewaitCause::Killed => "ended_early" => TimewaitCause::Killed,
+    TimewaitCause::EndedEarly => "ended_early" => TimewaitCause::EndedEarly,
 );
 
 words!(timewait, parse_timewait, Timewait,
-    Timewait::Made { fin_wait2: false } => "time_wait" => Timewait::Made { fin_wait2: false },
-    Timewait::Made { fin_wait2: true } => "fin_wait2" => Timewait::Made { fin_wait2: true },
-    Timewait::Refused => "overflowed" => Timewait::Refused,
+    Timewait::Created { fin_wait2: false } => "time_wait" => Timewait::Created { fin_wait2: false },
+    Timewait::Created { fin_wait2: true } => "fin_wait2" => Timewait::Created { fin_wait2: true },
+    Timewait::Overflowed => "overflowed" => Timewait::Overflowed,
 );
 
 words!(state, parse_state, TcpState,
@@ -94,38 +94,38 @@ pub(super) fn write_address(address: IpAddr, out: &mut StringBuilder) {
     out.append_value("");
 }
 
-/// What a life's flags are called, with how they are read and set.
-type LifeFlag = (&'static str, fn(&Life) -> bool, fn(&mut Life));
+/// What a connection's flags are called, with how they are read and set.
+type ConnectionFlag = (&'static str, fn(&Connection) -> bool, fn(&mut Connection));
 
-const LIFE_FLAGS: [LifeFlag; 14] = [
-    ("established", |life| life.established, |life| life.established = true),
-    ("older", |life| life.older, |life| life.older = true),
-    ("gap", |life| life.gap, |life| life.gap = true),
-    ("end_unseen", |life| life.end_unseen, |life| life.end_unseen = true),
-    ("no_fields", |life| life.no_fields, |life| life.no_fields = true),
-    ("sock_dead", |life| life.sock_dead, |life| life.sock_dead = true),
-    ("sock_done", |life| life.sock_done, |life| life.sock_done = true),
-    ("sock_linger", |life| life.sock_linger, |life| life.sock_linger = true),
-    ("rst_sent", |life| life.rst_sent, |life| life.rst_sent = true),
-    ("closed_in_context", |life| life.closed_in_context, |life| life.closed_in_context = true),
-    ("connect_exit", |life| life.connect_exit, |life| life.connect_exit = true),
-    ("bound_port", |life| life.binding.port, |life| life.binding.port = true),
-    ("bound_address", |life| life.binding.address, |life| life.binding.address = true),
-    // Of a failed bind, which is no life.
+const LIFE_FLAGS: [ConnectionFlag; 14] = [
+    ("established", |connection| connection.established, |connection| connection.established = true),
+    ("older", |connection| connection.older, |connection| connection.older = true),
+    ("gap", |connection| connection.gap, |connection| connection.gap = true),
+    ("end_unseen", |connection| connection.end_unseen, |connection| connection.end_unseen = true),
+    ("no_fields", |connection| connection.no_fields, |connection| connection.no_fields = true),
+    ("sock_dead", |connection| connection.sock_dead, |connection| connection.sock_dead = true),
+    ("sock_done", |connection| connection.sock_done, |connection| connection.sock_done = true),
+    ("sock_linger", |connection| connection.sock_linger, |connection| connection.sock_linger = true),
+    ("rst_sent", |connection| connection.rst_sent, |connection| connection.rst_sent = true),
+    ("closed_in_context", |connection| connection.closed_in_context, |connection| connection.closed_in_context = true),
+    ("connect_exit", |connection| connection.connect_exit, |connection| connection.connect_exit = true),
+    ("bound_port", |connection| connection.binding.port, |connection| connection.binding.port = true),
+    ("bound_address", |connection| connection.binding.address, |connection| connection.binding.address = true),
+    // Of a failed bind, which is no connection.
     ("reuse", |_| false, |_| {}),
 ];
 
-/// Flags of a life or a failed bind, a bit each.
+/// Flags of a connection or a failed bind, a bit each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct LifeFlags(u16);
+pub(super) struct ConnectionFlags(u16);
 
-impl LifeFlags {
+impl ConnectionFlags {
     /// Bit of `reuse`, the last.
     const REUSE: usize = LIFE_FLAGS.len() - 1;
 
-    pub(super) fn of(life: &Life) -> Self {
+    pub(super) fn of(connection: &Connection) -> Self {
         let bits = LIFE_FLAGS.iter().enumerate();
-        Self(bits.fold(0, |bits, (bit, (_, is, _))| bits | u16::from(is(life)) << bit))
+        Self(bits.fold(0, |bits, (bit, (_, is, _))| bits | u16::from(is(connection)) << bit))
     }
 
     /// Of a failed bind: whether SO_REUSEADDR was on.
@@ -137,11 +137,11 @@ impl LifeFlags {
         self.0 & 1 << Self::REUSE != 0
     }
 
-    /// Sets those of a life that has none.
-    pub(super) fn set(self, life: &mut Life) {
+    /// Sets those of a connection that has none.
+    pub(super) fn set(self, connection: &mut Connection) {
         for (bit, (_, _, set)) in LIFE_FLAGS.iter().enumerate() {
             if self.0 & 1 << bit != 0 {
-                set(life);
+                set(connection);
             }
         }
     }

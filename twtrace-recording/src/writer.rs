@@ -1,13 +1,13 @@
 //! Writes a recording.
 //!
-//! [`Recorder::record`] puts Inputs into columns and hands them over twice a second. One thread appends them to the
+//! [`Recorder::record`] puts Events into columns and hands them over twice a second. One thread appends them to the
 //! streams of the open segment; another one seals segments that are over. What goes wrong there comes out of the next
 //! call here.
 
 use super::Fault;
+use super::dir::RecordingDir;
 use super::encoder::Encoder;
 use super::manifest::Manifest;
-use super::place::Place;
 use super::sealer::Sealer;
 use super::streams::{HandOver, Order, Streams, stand_back};
 use super::tables::Table;
@@ -21,7 +21,7 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use twtrace_core::input::Input;
+use twtrace_core::event::Event;
 
 /// How often rows are handed over, nanoseconds.
 const HAND_OVER_NS: u64 = 500_000_000;
@@ -129,7 +129,7 @@ impl Shared {
 
 /// Writes a recording.
 pub struct Recorder {
-    place: Arc<Place>,
+    place: Arc<RecordingDir>,
     encoder: Encoder,
     orders: Option<SyncSender<Order>>,
     writer: Option<JoinHandle<()>>,
@@ -178,7 +178,7 @@ impl Recorder {
     }
 
     fn begin(path: &Path, options: WriteOptions) -> anyhow::Result<Self> {
-        let (place, lock) = Place::create(path, options.overwrite)?;
+        let (place, lock) = RecordingDir::create(path, options.overwrite)?;
         let place = Arc::new(place);
         let manifest = Manifest::new(random_id()?, unix_us());
         manifest.write(&place).with_context(|| format!("cannot record into {}", path.display()))?;
@@ -224,18 +224,18 @@ impl Recorder {
         })
     }
 
-    /// Takes one Input. It is on its way to the disk within a second.
+    /// Takes one Event. It is on its way to the disk within a second.
     ///
     /// # Errors
     /// Something that was handed over earlier could not be written.
-    pub fn record(&mut self, input: &Input) -> anyhow::Result<()> {
-        self.take(input).map_err(Fault::of)
+    pub fn record(&mut self, event: &Event) -> anyhow::Result<()> {
+        self.take(event).map_err(Fault::of)
     }
 
-    fn take(&mut self, input: &Input) -> anyhow::Result<()> {
+    fn take(&mut self, event: &Event) -> anyhow::Result<()> {
         self.shared.check()?;
-        self.encoder.push(input)?;
-        if let Input::Start { at_ns, host, .. } = input {
+        self.encoder.push(event)?;
+        if let Event::Start { at_ns, host, .. } = event {
             self.segment.first_us.get_or_insert_with(|| self.encoder.now_us());
             self.segment.since_ns.get_or_insert(*at_ns);
             if !self.host_is_known {
@@ -243,11 +243,11 @@ impl Recorder {
                 self.order(Order::Host(host.clone()))?;
             }
         }
-        // By the time that Inputs tell: in a flood it is long until the next tick.
+        // By the time that Events tell: in a flood it is long until the next tick.
         let is_due = self.encoder.now_ns().abs_diff(self.handed_over_ns) >= HAND_OVER_NS
             || self.encoder.rows().iter().any(|rows| *rows >= self.batching.hand_over_rows);
         // Between two ticks there may be half of a census, which is not torn apart.
-        let is_over = matches!(input, Input::Tick { at_ns } if self.is_over(*at_ns));
+        let is_over = matches!(event, Event::Tick { at_ns } if self.is_over(*at_ns));
         if is_due || is_over { self.hand_over(is_over) } else { Ok(()) }
     }
 

@@ -1,5 +1,5 @@
 //! Damaged recordings: each is an error that names the file, or what can be read with the loss stated. Never a panic,
-//! and never other Inputs than were recorded.
+//! and never other Events than were recorded.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 #![allow(clippy::print_stdout, reason = "figures for whoever runs the test")]
@@ -11,14 +11,14 @@ use common::read;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use twtrace_core::input::Input;
+use twtrace_core::event::Event;
 use twtrace_recording::reader::Recording;
 use twtrace_recording::writer::{Keep, Recorder, WriteOptions};
 
 /// A recording of a few segments, the last of them open.
 struct Sample {
     folder: tempfile::TempDir,
-    inputs: Vec<Input>,
+    events: Vec<Event>,
     /// Contents of its files.
     files: BTreeMap<String, Vec<u8>>,
 }
@@ -30,27 +30,27 @@ impl Sample {
         // Segments of a minute.
         let keep = Some(Keep::Time(std::time::Duration::from_secs(16 * 60)));
         let mut recorder = Recorder::create(&path, WriteOptions { keep, ..WriteOptions::default() }).unwrap();
-        let mut inputs = Vec::new();
+        let mut events = Vec::new();
         let mut churn = Churn::new(5.0);
-        churn.start(&mut |input| {
-            let input = match input {
-                Input::Start { at_ns, unix_ns, mut host, tracing } => {
+        churn.start(&mut |event| {
+            let event = match event {
+                Event::Start { at_ns, unix_ns, mut host, tracing } => {
                     host.hostname = hostname.to_owned();
-                    Input::Start { at_ns, unix_ns, host, tracing }
+                    Event::Start { at_ns, unix_ns, host, tracing }
                 }
                 other => other,
             };
-            inputs.push(input);
+            events.push(event);
         });
         for _ in 0..700 {
-            churn.connection(&mut |input| inputs.push(input));
+            churn.connection(&mut |event| events.push(event));
         }
-        inputs.iter().for_each(|input| recorder.record(input).unwrap());
+        events.iter().for_each(|event| recorder.record(event).unwrap());
         // Killed.
         drop(recorder);
         let (found, losses) = read(&Recording::open(&path).unwrap());
         assert_eq!(losses, []);
-        assert!(inputs.starts_with(&found));
+        assert!(events.starts_with(&found));
         let files: BTreeMap<_, _> = fs::read_dir(&path)
             .unwrap()
             .map(|entry| entry.unwrap())
@@ -59,7 +59,7 @@ impl Sample {
         for name in ["connections-0001.parquet", "connections-0002.parquet", "connections-0003.arrows"] {
             assert!(files.contains_key(name), "{:?}", files.keys());
         }
-        Self { folder, inputs: found, files }
+        Self { folder, events: found, files }
     }
 
     /// The same with one file as given, or without it.
@@ -92,22 +92,22 @@ impl Sample {
         };
         let mut replay = recording.replay().unwrap();
         let mut found = Vec::new();
-        while replay.advance(u64::MAX, &mut |input| found.push(input)).unwrap() {}
+        while replay.advance(u64::MAX, &mut |event| found.push(event)).unwrap() {}
         let info = recording.info().clone().after(replay.losses(), replay.connections_lost());
-        let connections = |inputs: &[Input]| inputs.iter().filter(|input| is_connection(input)).count() as u64;
-        let (read, all) = (connections(&found), connections(&self.inputs));
+        let connections = |events: &[Event]| events.iter().filter(|event| is_connection(event)).count() as u64;
+        let (read, all) = (connections(&found), connections(&self.events));
         assert_eq!(info.connections, read, "{name} {what}: {info:?}");
         // Never more than there were, and all of them unless it says so.
         let counted = info.connections + info.connections_lost;
         assert!(counted == all || (info.lost_more && counted < all), "{name} {what}: {counted} of {all}, {info:?}");
         assert_eq!(info.is_cut(), !info.losses.is_empty());
         let losses = info.losses;
-        if found == self.inputs && losses.is_empty() {
+        if found == self.events && losses.is_empty() {
             return Fate::Whole;
         }
-        assert!(!losses.is_empty(), "{name} {what}: {} of {} without a loss", found.len(), self.inputs.len());
+        assert!(!losses.is_empty(), "{name} {what}: {} of {} without a loss", found.len(), self.events.len());
         assert!(losses.iter().all(|loss| !loss.file.is_empty() && !loss.what.is_empty()));
-        assert!(is_part(&found, &self.inputs), "{name} {what}: other Inputs");
+        assert!(is_part(&found, &self.events), "{name} {what}: other Events");
         Fate::Lost(losses.into_iter().map(|loss| format!("{}: {}", loss.file, loss.what)).collect())
     }
 
@@ -118,8 +118,8 @@ impl Sample {
 }
 
 /// Whether it is a row of `connections`.
-fn is_connection(input: &Input) -> bool {
-    matches!(input, Input::Life(_) | Input::ConnectFailed(_) | Input::BindFailed(_))
+fn is_connection(event: &Event) -> bool {
+    matches!(event, Event::Connection(_) | Event::ConnectFailed(_) | Event::BindFailed(_))
 }
 
 #[derive(Debug, PartialEq)]
@@ -130,20 +130,20 @@ enum Fate {
 }
 
 /// Whether these are of those, in the same order, besides what is told again.
-fn is_part(found: &[Input], all: &[Input]) -> bool {
-    let again = |input: &&Input| {
+fn is_part(found: &[Event], all: &[Event]) -> bool {
+    let again = |event: &&Event| {
         !matches!(
-            input,
-            Input::Start { .. }
-                | Input::Process { .. }
-                | Input::User { .. }
-                | Input::Namespace { .. }
-                | Input::Holders { .. }
-                | Input::BoundConnect { .. }
+            event,
+            Event::Start { .. }
+                | Event::Process { .. }
+                | Event::User { .. }
+                | Event::Namespace { .. }
+                | Event::SocketOwners { .. }
+                | Event::BoundConnect { .. }
         )
     };
     let mut all = all.iter().filter(again);
-    found.iter().filter(again).all(|input| all.any(|other| other == input))
+    found.iter().filter(again).all(|event| all.any(|other| other == event))
 }
 
 #[test]
@@ -257,18 +257,18 @@ fn a_segment_that_is_lost_is_a_gap() {
     let path = sample.with("sockets-0002.parquet", None);
     let recording = Recording::open(&path).unwrap();
     let (found, _) = read(&recording);
-    let count = |inputs: &[Input], is: fn(&Input) -> bool| inputs.iter().filter(|input| is(input)).count();
+    let count = |events: &[Event], is: fn(&Event) -> bool| events.iter().filter(|event| is(event)).count();
     // The next one tells again whose connections those are, but it is the same trace.
-    assert_eq!(count(&found, |input| matches!(input, Input::Start { .. })), 1);
-    assert_eq!(count(&found, |input| matches!(input, Input::User { .. })), 2);
-    assert!(count(&found, |input| matches!(input, Input::Process { .. })) > 10);
-    let lives = count(&found, |input| matches!(input, Input::Life(_)));
-    assert!((600..1000).contains(&lives), "{lives}");
+    assert_eq!(count(&found, |event| matches!(event, Event::Start { .. })), 1);
+    assert_eq!(count(&found, |event| matches!(event, Event::User { .. })), 2);
+    assert!(count(&found, |event| matches!(event, Event::Process { .. })) > 10);
+    let connections = count(&found, |event| matches!(event, Event::Connection(_)));
+    assert!((600..1000).contains(&connections), "{connections}");
     // Without the first one it begins with a start of its own.
     sample.restore("sockets-0002.parquet");
     let recording = Recording::open(&sample.with("connections-0001.parquet", None)).unwrap();
     let (found, _) = read(&recording);
-    assert!(matches!(&found[0], Input::Start { host, .. } if host.hostname == "web-1"), "{:?}", found[0]);
+    assert!(matches!(&found[0], Event::Start { host, .. } if host.hostname == "web-1"), "{:?}", found[0]);
     assert_eq!(recording.info().host.hostname, "web-1");
 }
 

@@ -9,7 +9,7 @@ use common::churn::Churn;
 use common::replay;
 use nix::time::{ClockId, clock_gettime};
 use std::time::Duration;
-use twtrace_core::input::Input;
+use twtrace_core::event::Event;
 use twtrace_recording::reader::Recording;
 use twtrace_recording::writer::{Recorder, WriteOptions};
 
@@ -22,22 +22,22 @@ fn cpu() -> [Duration; 2] {
         .map(|clock| clock_gettime(clock).unwrap().into())
 }
 
-/// Microseconds a life since then: in this thread, and in all.
-fn each(since: [Duration; 2], lives: u64) -> String {
+/// Microseconds a connection since then: in this thread, and in all.
+fn each(since: [Duration; 2], connections: u64) -> String {
     let [own, all] = cpu();
-    let us = |now: Duration, then: Duration| (now - then).as_secs_f64() * 1e6 / lives as f64;
-    format!("{:.3} us a life in this thread, {:.3} in all", us(own, since[0]), us(all, since[1]))
+    let us = |now: Duration, then: Duration| (now - then).as_secs_f64() * 1e6 / connections as f64;
+    format!("{:.3} us a connection in this thread, {:.3} in all", us(own, since[0]), us(all, since[1]))
 }
 
-fn inputs(connections: u64) -> Vec<Input> {
+fn events(connections: u64) -> Vec<Event> {
     let mut churn = Churn::new(5000.0);
-    let mut inputs = Vec::new();
-    churn.start(&mut |input| inputs.push(input));
+    let mut events = Vec::new();
+    churn.start(&mut |event| events.push(event));
     for _ in 0..connections {
-        churn.connection(&mut |input| inputs.push(input));
+        churn.connection(&mut |event| events.push(event));
     }
-    churn.end(&mut |input| inputs.push(input));
-    inputs
+    churn.end(&mut |event| events.push(event));
+    events
 }
 
 #[test]
@@ -45,25 +45,25 @@ fn a_connection_costs_few_bytes() {
     let folder = tempfile::tempdir().unwrap();
     let path = std::env::var_os("TWTRACE_KEEP").map_or_else(|| folder.path().join("size.twt"), Into::into);
     let connections = std::env::var("TWTRACE_CONNECTIONS").map_or(60_000, |number| number.parse().unwrap());
-    let inputs = inputs(connections);
-    let lives = inputs.iter().filter(|input| matches!(input, Input::Life(_))).count() as u64;
-    assert_eq!(lives, 2 * connections);
+    let events = events(connections);
+    let ended = events.iter().filter(|event| matches!(event, Event::Connection(_))).count() as u64;
+    assert_eq!(ended, 2 * connections);
     let mut recorder = Recorder::create(&path, WriteOptions::default()).unwrap();
     let began = cpu();
-    inputs.iter().for_each(|input| recorder.record(input).unwrap());
-    println!("recorded in {}", each(began, lives));
+    events.iter().for_each(|event| recorder.record(event).unwrap());
+    println!("recorded in {}", each(began, ended));
     recorder.finish().unwrap();
-    println!("recorded and sealed in {}", each(began, lives));
+    println!("recorded and sealed in {}", each(began, ended));
     let recording = Recording::open(&path).unwrap();
     let mut replayed = recording.replay().unwrap();
     let began = cpu();
     let mut count = 0;
     while replayed.advance(u64::MAX, &mut |_| count += 1).unwrap() {}
-    println!("read in {}", each(began, lives));
+    println!("read in {}", each(began, ended));
     let info = recording.info();
-    println!("{:.2} bytes a connection", info.bytes as f64 / connections as f64);
-    assert_eq!(info.connections, lives);
-    assert!(info.bytes <= LIMIT * connections, "{} bytes", info.bytes);
-    assert!(count as usize == inputs.len());
-    assert!(replay(&path) == inputs, "not the same");
+    println!("{:.2} bytes a connection", info.bytes as f64 / ended as f64);
+    assert_eq!(info.connections, ended);
+    assert!(info.bytes <= LIMIT * ended, "{} bytes", info.bytes);
+    assert!(count as usize == events.len());
+    assert!(replay(&path) == events, "not the same");
 }

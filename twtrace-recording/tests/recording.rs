@@ -4,12 +4,12 @@
 
 mod common;
 
-use common::{input, may_be_repeated, read};
+use common::{event, may_be_repeated, read};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 use std::path::Path;
-use twtrace_core::input::Input;
+use twtrace_core::event::Event;
 use twtrace_recording::export::Table;
 use twtrace_recording::reader::{ReadOptions, Recording};
 use twtrace_recording::writer::{Batching, Recorder, WriteOptions};
@@ -28,7 +28,7 @@ proptest! {
 
     #[test]
     fn any_list_comes_back_in_batches_of_any_size(
-        inputs in vec(input(), 0..200),
+        events in vec(event(), 0..200),
         hand_over_rows in select(&[1, 2, 3, 10, 65_536][..]),
         segment_connections in select(&[1, 3, 20, 1_000_000][..]),
         is_sealed: bool,
@@ -37,7 +37,7 @@ proptest! {
         let path = folder.path().join("any.twt");
         let batching = Batching { hand_over_rows, segment_connections };
         let mut recorder = Recorder::create(&path, WriteOptions { batching, ..WriteOptions::default() }).unwrap();
-        inputs.iter().for_each(|input| recorder.record(input).unwrap());
+        events.iter().for_each(|event| recorder.record(event).unwrap());
         let segments = if is_sealed {
             recorder.finish().unwrap().segments
         } else {
@@ -53,22 +53,22 @@ proptest! {
                 Err(error) => return Err(TestCaseError::fail(error.to_string())),
             };
             prop_assert_eq!(losses, []);
-            for (index, (found, input)) in found.iter().zip(&inputs).enumerate() {
-                prop_assert_eq!(found, input, "event {} in batches of {}", index, batch_rows);
+            for (index, (found, event)) in found.iter().zip(&events).enumerate() {
+                prop_assert_eq!(found, event, "event {} in batches of {}", index, batch_rows);
             }
             // Each event is a row at least, of one of the tables.
             let missing = if is_sealed { 1 } else { Table::ALL.len() * hand_over_rows };
-            prop_assert!(found.len() + missing > inputs.len(), "{} of {}", found.len(), inputs.len());
+            prop_assert!(found.len() + missing > events.len(), "{} of {}", found.len(), events.len());
         }
         // Each segment stands alone.
         for segment in (1..=segments).take(4) {
             for batch_rows in [1, 16_384] {
                 let mut replay = open(&path, batch_rows).replay_from(segment as u32).unwrap();
                 let mut found = Vec::new();
-                while replay.advance(u64::MAX, &mut |input| found.push(input)).unwrap() {}
+                while replay.advance(u64::MAX, &mut |event| found.push(event)).unwrap() {}
                 prop_assert_eq!(replay.losses(), []);
-                let found: Vec<&Input> = found.iter().filter(|input| !may_be_repeated(input)).collect();
-                let all: Vec<&Input> = inputs.iter().filter(|input| !may_be_repeated(input)).collect();
+                let found: Vec<&Event> = found.iter().filter(|event| !may_be_repeated(event)).collect();
+                let all: Vec<&Event> = events.iter().filter(|event| !may_be_repeated(event)).collect();
                 prop_assert!(all.ends_with(&found), "segment {} of {} in batches of {}", segment, segments, batch_rows);
             }
         }

@@ -12,20 +12,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
-use twtrace_core::input::Input;
+use twtrace_core::event::Event;
 use twtrace_recording::reader::{ReadOptions, Recording};
 use twtrace_recording::writer::{Keep, Recorder, WriteOptions};
 
 /// So many connections at so many a second.
-fn churn(connections: u64, rate: f64) -> Vec<Input> {
+fn churn(connections: u64, rate: f64) -> Vec<Event> {
     let mut churn = Churn::new(rate);
-    let mut inputs = Vec::new();
-    churn.start(&mut |input| inputs.push(input));
+    let mut events = Vec::new();
+    churn.start(&mut |event| events.push(event));
     for _ in 0..connections {
-        churn.connection(&mut |input| inputs.push(input));
+        churn.connection(&mut |event| events.push(event));
     }
-    churn.end(&mut |input| inputs.push(input));
-    inputs
+    churn.end(&mut |event| events.push(event));
+    events
 }
 
 /// Two megabytes are kept, so that segments are small; less is written.
@@ -45,11 +45,11 @@ fn a_long_recording_has_several_segments() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("long.twt");
     // 33 minutes.
-    let inputs = churn(4_000, 2.0);
-    record(&path, &inputs, WriteOptions::default());
+    let events = churn(4_000, 2.0);
+    record(&path, &events, WriteOptions::default());
     let segments = names(&path).iter().filter(|name| name.starts_with("connections-")).count();
     assert_eq!(segments, 4);
-    assert!(replay(&path) == inputs);
+    assert!(replay(&path) == events);
     let info = Recording::open(&path).unwrap().info().clone();
     assert!(info.finished && info.segments_dropped == 0);
     assert_eq!((info.connections, info.host.hostname.as_str()), (8_000, "web-1"));
@@ -65,13 +65,13 @@ fn a_long_recording_has_several_segments() {
 fn a_flight_recorder_keeps_the_last_part_which_stands_alone() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("flight.twt");
-    let inputs = churn(20_000, 500.0);
+    let events = churn(20_000, 500.0);
     let keep = Duration::from_secs(80);
     let mut recorder =
         Recorder::create(&path, WriteOptions { keep: Some(Keep::Time(keep)), ..WriteOptions::default() }).unwrap();
     let mut whole = 0;
-    for input in &inputs {
-        recorder.record(input).unwrap();
+    for event in &events {
+        recorder.record(event).unwrap();
         whole += usize::from(recorder.wants_whole_census());
     }
     let progress = recorder.finish().unwrap();
@@ -86,18 +86,18 @@ fn a_flight_recorder_keeps_the_last_part_which_stands_alone() {
     assert!(kept >= keep && kept < keep + Duration::from_secs(70), "{kept:?}");
     let (found, losses) = read(&recording);
     assert_eq!(losses, []);
-    let Input::Start { at_ns, unix_ns, host, .. } = &found[0] else { panic!("{:?}", found[0]) };
-    let Input::Start { at_ns: first_ns, unix_ns: first_unix_ns, host: first_host, .. } = &inputs[0] else { panic!() };
+    let Event::Start { at_ns, unix_ns, host, .. } = &found[0] else { panic!("{:?}", found[0]) };
+    let Event::Start { at_ns: first_ns, unix_ns: first_unix_ns, host: first_host, .. } = &events[0] else { panic!() };
     assert_eq!(host, first_host);
     assert_eq!(unix_ns - i128::from(*at_ns), first_unix_ns - i128::from(*first_ns));
     assert_eq!(unix_ns / 1000, info.start_unix_ns / 1000);
-    let again = |is: fn(&Input) -> bool| found.iter().filter(|input| is(input)).count();
-    assert_eq!(again(|input| matches!(input, Input::User { .. })), 1);
-    assert_eq!(again(|input| matches!(input, Input::Namespace { .. })), 1);
+    let again = |is: fn(&Event) -> bool| found.iter().filter(|event| is(event)).count();
+    assert_eq!(again(|event| matches!(event, Event::User { .. })), 1);
+    assert_eq!(again(|event| matches!(event, Event::Namespace { .. })), 1);
     // Those that still made connections.
-    assert_eq!(again(|input| matches!(input, Input::Process { .. })), 5);
-    let rest: Vec<&Input> = found.iter().filter(|input| !may_be_repeated(input)).collect();
-    let all: Vec<&Input> = inputs.iter().filter(|input| !may_be_repeated(input)).collect();
+    assert_eq!(again(|event| matches!(event, Event::Process { .. })), 5);
+    let rest: Vec<&Event> = found.iter().filter(|event| !may_be_repeated(event)).collect();
+    let all: Vec<&Event> = events.iter().filter(|event| !may_be_repeated(event)).collect();
     assert!(all.ends_with(&rest), "not the last part");
     assert!(rest.len() > 1000);
 }
@@ -110,10 +110,10 @@ fn a_limit_of_bytes_is_held() {
     let mut recorder =
         Recorder::create(&path, WriteOptions { keep: Some(Keep::Bytes(limit)), ..WriteOptions::default() }).unwrap();
     let mut largest = 0;
-    for (number, input) in churn(100_000, 2000.0).iter().enumerate() {
-        recorder.record(input).unwrap();
+    for (number, event) in churn(100_000, 2000.0).iter().enumerate() {
+        recorder.record(event).unwrap();
         if number % 5_000 == 0 {
-            // As long as it takes in life.
+            // As long as it takes in connection.
             thread::sleep(Duration::from_millis(10));
         }
         largest = largest.max(recorder.progress().bytes);
@@ -129,7 +129,7 @@ fn a_limit_of_bytes_is_held() {
 fn others_read_while_it_is_written() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("live.twt");
-    let inputs = churn(30_000, 2000.0);
+    let events = churn(30_000, 2000.0);
     let over = AtomicBool::new(false);
     let (tell, told) = channel();
     thread::scope(|scope| {
@@ -144,18 +144,18 @@ fn others_read_while_it_is_written() {
                 assert!(!recording.info().finished);
                 let (found, losses) = read(&recording);
                 assert_eq!(losses, []);
-                assert!(inputs.starts_with(&found), "{} of {}", found.len(), inputs.len());
+                assert!(events.starts_with(&found), "{} of {}", found.len(), events.len());
                 tell.send(found.len()).unwrap();
                 // Of the same one again, when some of its files may be gone.
                 thread::sleep(Duration::from_millis(20));
                 let (again, losses) = read(&recording);
                 assert_eq!(losses, []);
-                assert!(inputs.starts_with(&again) && again.len() >= found.len());
+                assert!(events.starts_with(&again) && again.len() >= found.len());
             }
         });
         let mut seen = Vec::new();
-        for (number, piece) in inputs.chunks(1000).enumerate() {
-            piece.iter().for_each(|input| recorder.record(input).unwrap());
+        for (number, piece) in events.chunks(1000).enumerate() {
+            piece.iter().for_each(|event| recorder.record(event).unwrap());
             thread::sleep(Duration::from_millis(20));
             if number % 10 == 0 {
                 // However long the other one takes.
@@ -172,7 +172,7 @@ fn others_read_while_it_is_written() {
         assert!(seen.len() > 3 && seen.is_sorted() && seen.last() > seen.first(), "{seen:?}");
         assert!(recorder.finish().unwrap().segments > 3);
     });
-    assert!(replay(&path) == inputs);
+    assert!(replay(&path) == events);
 }
 
 /// Files of a folder as they are at one moment, or `None` when they changed too much meanwhile.
@@ -189,7 +189,7 @@ fn copy(from: &Path, to: &Path) -> Option<()> {
 fn whenever_it_is_killed_it_can_be_read() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("killed.twt");
-    let inputs = churn(30_000, 2000.0);
+    let events = churn(30_000, 2000.0);
     let over = AtomicBool::new(false);
     let mut recorder = Recorder::create(&path, small_segments()).unwrap();
     let copies = thread::scope(|scope| {
@@ -207,8 +207,8 @@ fn whenever_it_is_killed_it_can_be_read() {
             }
             copies
         });
-        for piece in inputs.chunks(1000) {
-            piece.iter().for_each(|input| recorder.record(input).unwrap());
+        for piece in events.chunks(1000) {
+            piece.iter().for_each(|event| recorder.record(event).unwrap());
             thread::sleep(Duration::from_millis(15));
         }
         over.store(true, Ordering::Relaxed);
@@ -221,7 +221,7 @@ fn whenever_it_is_killed_it_can_be_read() {
         let recording = Recording::open(&copy).unwrap_or_else(|error| panic!("{copy:?}: {error}"));
         let (found, losses) = read(&recording);
         assert_eq!(losses, []);
-        assert!(inputs.starts_with(&found), "{copy:?}");
+        assert!(events.starts_with(&found), "{copy:?}");
         // At most what was being written at that moment.
         assert!(recording.info().losses.iter().all(|loss| loss.file.ends_with(".arrows")), "{:?}", recording.info());
         assert!(found.len() >= before, "{copy:?}");
@@ -229,8 +229,8 @@ fn whenever_it_is_killed_it_can_be_read() {
     }
     // All but what was not handed over yet, after the last half a second of it.
     let (found, _) = read(&Recording::open(&path).unwrap());
-    assert!(inputs.starts_with(&found));
-    assert!(found.iter().filter(|input| matches!(input, Input::Life(_))).count() > 57_000);
+    assert!(events.starts_with(&found));
+    assert!(found.iter().filter(|event| matches!(event, Event::Connection(_))).count() > 57_000);
 }
 
 #[test]
@@ -286,15 +286,15 @@ fn only_the_owner_can_read_it() {
 fn a_folder_that_vanishes_ends_it_with_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.twt");
-    let inputs = churn(20_000, 500.0);
+    let events = churn(20_000, 500.0);
     let mut recorder = Recorder::create(&path, WriteOptions::default()).unwrap();
-    let (first, rest) = inputs.split_at(5000);
-    first.iter().for_each(|input| recorder.record(input).unwrap());
+    let (first, rest) = events.split_at(5000);
+    first.iter().for_each(|event| recorder.record(event).unwrap());
     thread::sleep(Duration::from_millis(100));
     fs::remove_dir_all(&path).unwrap();
-    let failed = rest.iter().find_map(|input| {
-        thread::sleep(Duration::from_micros(if matches!(input, Input::Tick { .. }) { 1000 } else { 0 }));
-        recorder.record(input).err()
+    let failed = rest.iter().find_map(|event| {
+        thread::sleep(Duration::from_micros(if matches!(event, Event::Tick { .. }) { 1000 } else { 0 }));
+        recorder.record(event).err()
     });
     let said = failed.unwrap().to_string();
     assert!(said.contains("removed") && said.contains("a.twt"), "{said}");

@@ -4,7 +4,7 @@ use crate::label;
 use crate::order::Sort;
 use crate::text;
 use twtrace_core::counts::{FIELDS, Field, Figure};
-use twtrace_core::input::Role;
+use twtrace_core::event::Role;
 use twtrace_core::snapshot::{Counts, DestRow, DestinationRow, GroupBy, GroupKey, Row, Share, Snapshot};
 
 /// What cells need besides their row.
@@ -107,7 +107,7 @@ fn pid(row: &Row) -> String {
 }
 
 /// What is true of the row's owner; a dash where there is none.
-fn of_owner(row: &Row, tell: impl FnOnce(&twtrace_core::input::Owner) -> String) -> String {
+fn of_owner(row: &Row, tell: impl FnOnce(&twtrace_core::event::Owner) -> String) -> String {
     row.owner.as_ref().map_or_else(|| "-".to_owned(), tell)
 }
 

@@ -7,7 +7,7 @@ use crate::{label, text};
 use std::borrow::Cow;
 use std::io::{self, Write};
 use twtrace_core::counts::{FIELDS, Field, Figure};
-use twtrace_core::input::{Owner, ProcessFacts};
+use twtrace_core::event::{Owner, ProcessFacts};
 use twtrace_core::plain::guarded;
 use twtrace_core::ports::Budget;
 use twtrace_core::snapshot::Snapshot;

@@ -4,7 +4,7 @@ use crate::text;
 use std::io::{self, Write};
 use twtrace_core::audit::{Line, Other, Report as Audited, Verdict};
 use twtrace_core::doctor::Report;
-use twtrace_core::input::Tier;
+use twtrace_core::event::Tier;
 
 /// The report as JSON, one object and a line's end.
 pub fn write_json(report: &Report, out: &mut dyn Write) -> io::Result<()> {
@@ -116,7 +116,7 @@ mod tests {
     use crate::fits::assert_fits;
     use std::collections::BTreeMap;
     use twtrace_core::doctor::{Check, ProgramSize, SCHEMA, Status, Sysctl};
-    use twtrace_core::input::Hook;
+    use twtrace_core::event::Hook;
 
     fn report() -> Report {
         Report {
@@ -206,7 +206,7 @@ top works here, tier cookie, with limits: tracefs
     #[test]
     fn an_audit_is_as_its_schema_has_it() {
         let line = |traced| Line {
-            name: "made",
+            name: "created",
             counter: "TW + TWKilled",
             kernel: -1,
             traced,

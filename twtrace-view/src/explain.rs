@@ -63,7 +63,7 @@ pub const FINDINGS: &[Topic] = topics! {
     "reset-instead-of-close": ["reset-instead-of-close"] "connections are thrown away with a reset";
     "close-wait-leak": ["close-wait-leak"] "sockets that the process forgot to close";
     "fin-wait2-pile-up": ["fin-wait2-pile-up"] "sockets that wait for a peer that does not close";
-    "tracer-doubts": ["tracer-doubts"] "what twtrace did not see";
+    "incomplete-trace": ["incomplete-trace"] "what twtrace did not see";
 };
 
 /// The topic of a name, whatever its case and its dashes; a name that is near, where there is none of that name.

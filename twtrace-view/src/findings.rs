@@ -3,8 +3,8 @@
 
 use crate::{label, text};
 use std::io::{self, Write};
-use twtrace_core::finding::{Advice, Confidence, Effect, Evidence, Finding, Party, Severity, Value};
-use twtrace_core::input::Role;
+use twtrace_core::event::Role;
+use twtrace_core::finding::{Advice, Confidence, Effect, Evidence, Finding, Severity, Subject, Value};
 
 /// Most findings of a text report.
 const SHOWN: usize = 5;
@@ -51,10 +51,10 @@ pub fn confidence(confidence: Confidence) -> &'static str {
 /// Who; of several processes, their parent.
 pub fn who(finding: &Finding) -> String {
     match &finding.process {
-        Some(Party { process: Some(key), command, .. }) => label::process(command, key.tgid),
-        Some(party) => {
-            let parent = label::process(&party.parent_command, party.ppid);
-            format!("{parent} ({} {})", text::count(party.processes), label::command(&party.command))
+        Some(Subject { process: Some(key), command, .. }) => label::process(command, key.tgid),
+        Some(subject) => {
+            let parent = label::process(&subject.parent_command, subject.ppid);
+            format!("{parent} ({} {})", text::count(subject.processes), label::command(&subject.command))
         }
         None => "this host".to_owned(),
     }
@@ -211,11 +211,11 @@ mod tests {
     fn what_is_over_comes_after_what_holds() {
         let mut findings = fixture::findings();
         findings[0].holds = false;
-        assert_eq!(worst(&findings).unwrap().rule, Rule::TracerDoubts);
+        assert_eq!(worst(&findings).unwrap().rule, Rule::IncompleteTrace);
         findings[1].severity = Severity::Critical;
         findings[1].holds = true;
         let order: Vec<Rule> = sorted(&findings).iter().map(|finding| finding.rule).collect();
-        assert_eq!(order, [Rule::ForkPerRequest, Rule::ExhaustionReached, Rule::TracerDoubts]);
+        assert_eq!(order, [Rule::ForkPerRequest, Rule::ExhaustionReached, Rule::IncompleteTrace]);
         let many: Vec<Finding> = findings.iter().cycle().take(9).cloned().collect();
         let text = written(&many);
         assert!(text.ends_with("\nand 4 more\n") && text.contains("CRITICAL (over)  exhaustion-reached"), "{text}");

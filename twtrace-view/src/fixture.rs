@@ -1,13 +1,13 @@
-//! One host for the views' tests, made of inputs.
+//! One host for the views' tests, made of events.
 
 #![allow(missing_docs, reason = "what a fixture is shows in its name")]
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use twtrace_core::finding::{Advice, Confidence, Effect, Finding, Party, Rule, Severity, Value};
-use twtrace_core::input::{
-    CensusRow, CensusState, Comm, ConnectFailed, Hook, HostFacts, Input, KernelCounters, KernelFacts, Life, Owner,
-    ProcessFacts, ProcessKey, Role, TcpState, Tier, TracingFacts, Transition, Tuple,
+use twtrace_core::event::{
+    CensusRow, CensusState, Comm, ConnectFailed, Connection, Event, Hook, HostFacts, KernelCounters, KernelFacts,
+    Owner, ProcessFacts, ProcessKey, Role, TcpState, Tier, TracingFacts, Transition, Tuple,
 };
+use twtrace_core::finding::{Advice, Confidence, Effect, Finding, Rule, Severity, Subject, Value};
 use twtrace_core::snapshot::DestKey;
 use twtrace_core::snapshot::Snapshot;
 use twtrace_core::state::{Config, State};
@@ -52,8 +52,8 @@ pub fn tuple(local_port: u16, remote_addr: IpAddr, remote_port: u16) -> Tuple {
     Tuple { netns: NETNS, local_addr, local_port, remote_addr, remote_port, v4_mapped: false }
 }
 
-/// A life of 8 ms.
-pub fn life(cookie: u64, who: Owner, tuple: Tuple, role: Role, first: bool, end_ns: u64) -> Life {
+/// a connection of 8 ms.
+pub fn connection(cookie: u64, who: Owner, tuple: Tuple, role: Role, first: bool, end_ns: u64) -> Connection {
     use TcpState::{Close, CloseWait, Established, FinWait1, FinWait2, LastAck, Listen, SynRecv, SynSent};
     let begin = if role == Role::Active { [Close, SynSent] } else { [Listen, SynRecv] };
     let end: &[TcpState] = if first { &[FinWait1, FinWait2, Close] } else { &[CloseWait, LastAck, Close] };
@@ -63,7 +63,7 @@ pub fn life(cookie: u64, who: Owner, tuple: Tuple, role: Role, first: bool, end_
         to: pair[1],
         at_ns: end_ns - 8_000_000 + step * 2_000_000,
     });
-    Life {
+    Connection {
         cookie,
         role,
         opener: Some(who),
@@ -74,7 +74,7 @@ pub fn life(cookie: u64, who: Owner, tuple: Tuple, role: Role, first: bool, end_
         established: true,
         bytes_sent: 100,
         bytes_received: 2000,
-        ..Life::bare(tuple, end_ns)
+        ..Connection::bare(tuple, end_ns)
     }
 }
 
@@ -89,15 +89,15 @@ fn facts(cmdline: &str, container: Option<&str>, unit: Option<&str>) -> ProcessF
 }
 
 /// The processes of the host, in the order of their PIDs.
-struct Cast {
+struct Fixture {
     nginx: Owner,
     api: Owner,
     hostile: Owner,
     batch: Owner,
 }
 
-fn cast() -> Cast {
-    Cast {
+fn cast() -> Fixture {
+    Fixture {
         nginx: owner(100, b"nginx", 33, (99, "nginx")),
         api: owner(300, b"api", 1001, (1, "systemd")),
         hostile: owner(666, HOSTILE, 1002, (1, "systemd")),
@@ -106,7 +106,7 @@ fn cast() -> Cast {
 }
 
 /// Everything that happened on the host in its first five seconds.
-pub fn inputs() -> Vec<Input> {
+pub fn events() -> Vec<Event> {
     let cast = cast();
     let hook =
         |name: &str, kind: &str| Hook { name: name.to_owned(), kind: kind.to_owned(), attached: true, reason: None };
@@ -118,11 +118,11 @@ pub fn inputs() -> Vec<Input> {
     };
     let hooks = vec![hook("inet_sock_set_state", "tp_btf"), hook("sys_exit_connect", "tracepoint")];
     let tracing = TracingFacts { tier: Tier::Cookie, by_tuple: false, no_btf: false, hooks };
-    let mut inputs = vec![Input::Start { at_ns: START, unix_ns: 1_790_000_000_000_000_000, host, tracing }];
+    let mut events = vec![Event::Start { at_ns: START, unix_ns: 1_790_000_000_000_000_000, host, tracing }];
     for (netns, name) in [(NETNS, "host"), (CONTAINER, "=blue\u{1b}[2J\u{202e}")] {
-        inputs.push(Input::Namespace { netns, name: name.to_owned(), refused: None });
+        events.push(Event::Namespace { netns, name: name.to_owned(), refused: None });
     }
-    inputs.extend([(NETNS, 10), (NETNS, 40), (CONTAINER, 5), (NETNS, 90), (NETNS, 160), (NETNS, 252)].map(
+    events.extend([(NETNS, 10), (NETNS, 40), (CONTAINER, 5), (NETNS, 90), (NETNS, 160), (NETNS, 252)].map(
         |(netns, time_wait)| {
             let facts = KernelFacts {
                 time_wait,
@@ -135,15 +135,16 @@ pub fn inputs() -> Vec<Input> {
                 timestamps: Some(1),
                 ..KernelFacts::default()
             };
-            Input::Kernel { netns, facts }
+            Event::Kernel { netns, facts }
         },
     ));
-    let lives = lives(&cast);
-    let made = lives.iter().filter(|life| life.transitions.iter().any(|at| at.to == TcpState::FinWait1));
+    let connections = connections(&cast);
+    let made =
+        connections.iter().filter(|connection| connection.transitions.iter().any(|at| at.to == TcpState::FinWait1));
     let (mut census, elsewhere): (Vec<CensusRow>, Vec<CensusRow>) = made
-        .map(|life| CensusRow {
-            cookie: life.cookie,
-            tuple: life.tuple,
+        .map(|connection| CensusRow {
+            cookie: connection.cookie,
+            tuple: connection.tuple,
             state: CensusState::TimeWait,
             expires_ms: 58_000,
         })
@@ -154,9 +155,9 @@ pub fn inputs() -> Vec<Input> {
         state: CensusState::TimeWait,
         expires_ms: 20_000,
     }));
-    inputs.extend(lives.into_iter().map(|life| Input::Life(Box::new(life))));
-    inputs.extend((0..3).map(|index| {
-        Input::ConnectFailed(Box::new(ConnectFailed {
+    events.extend(connections.into_iter().map(|connection| Event::Connection(Box::new(connection))));
+    events.extend((0..3).map(|index| {
+        Event::ConnectFailed(Box::new(ConnectFailed {
             opener: cast.batch,
             // No source address was found.
             tuple: Tuple { local_addr: IpAddr::V4(Ipv4Addr::UNSPECIFIED), ..tuple(0, address(3), 11_211) },
@@ -169,31 +170,31 @@ pub fn inputs() -> Vec<Input> {
         (cast.api, facts("/usr/bin/api --listen=:8000 --pool=0", Some("a1b2c3d4e5f6"), None)),
         (cast.hostile, facts("=cmd|' /C calc'!A0 \u{1b}]0;owned\u{7} \u{202e}gpj.exe", None, None)),
     ] {
-        inputs.push(Input::Process { key: who.key, facts });
+        events.push(Event::Process { key: who.key, facts });
     }
     for (uid, name) in [(33, "www-data"), (1000, "deploy"), (1001, "app")] {
-        inputs.push(Input::User { uid, name: name.to_owned() });
+        events.push(Event::User { uid, name: name.to_owned() });
     }
-    inputs.push(Input::Counters(KernelCounters { transitions: 2000, records: 298, ..KernelCounters::default() }));
+    events.push(Event::Counters(KernelCounters { transitions: 2000, records: 298, ..KernelCounters::default() }));
     for (netns, rows) in [(NETNS, census), (CONTAINER, elsewhere)] {
-        inputs.push(Input::CensusBegin { netns, at_ns: START + 5 * SECOND, whole: true });
-        inputs.push(Input::CensusRows(rows));
-        inputs.push(Input::CensusEnd { at_ns: START + 5 * SECOND + 1_000_000, complete: true });
+        events.push(Event::CensusBegin { netns, at_ns: START + 5 * SECOND, whole: true });
+        events.push(Event::CensusRows(rows));
+        events.push(Event::CensusEnd { at_ns: START + 5 * SECOND + 1_000_000, complete: true });
     }
-    inputs.push(tick(5_500));
-    inputs
+    events.push(tick(5_500));
+    events
 }
 
 /// A tick so many milliseconds after the start.
-pub fn tick(after_ms: u64) -> Input {
-    Input::Tick { at_ns: START + after_ms * 1_000_000 }
+pub fn tick(after_ms: u64) -> Event {
+    Event::Tick { at_ns: START + after_ms * 1_000_000 }
 }
 
-fn lives(cast: &Cast) -> Vec<Life> {
-    let mut lives = Vec::new();
+fn connections(cast: &Fixture) -> Vec<Connection> {
+    let mut connections = Vec::new();
     let mut add = |who: Owner, tuple: Tuple, role: Role, first: bool| {
-        let number = lives.len() as u64 + 1;
-        lives.push(life(number, who, tuple, role, first, START + SECOND + number * 10_000_000));
+        let number = connections.len() as u64 + 1;
+        connections.push(connection(number, who, tuple, role, first, START + SECOND + number * 10_000_000));
     };
     for index in 0..80_u16 {
         let mut curl = owner(2000 + u32::from(index / 2), b"curl", 1000, (500, "cron.sh"));
@@ -215,29 +216,29 @@ fn lives(cast: &Cast) -> Vec<Life> {
         let there = Tuple { netns: CONTAINER, ..tuple(32_800 + index, address(4), 25) };
         add(cast.hostile, there, Role::Active, true);
     }
-    lives
+    connections
 }
 
 /// A snapshot that knows it all.
 pub fn snapshot() -> Snapshot {
-    told(inputs())
+    snapshot_of(events())
 }
 
 /// The same on a host where records were lost and a hook was refused.
 pub fn lossy() -> Snapshot {
-    let mut inputs = inputs();
-    if let Some(Input::Start { tracing, .. }) = inputs.first_mut() {
+    let mut events = events();
+    if let Some(Event::Start { tracing, .. }) = events.first_mut() {
         tracing.hooks[1].attached = false;
         tracing.hooks[1].reason = Some("tracefs not found:\n\u{1b}[31mnot mounted".to_owned());
     }
-    inputs.push(Input::Counters(KernelCounters { ring_full: 1200, map_full: 34, ..KernelCounters::default() }));
-    told(inputs)
+    events.push(Event::Counters(KernelCounters { ring_full: 1200, map_full: 34, ..KernelCounters::default() }));
+    snapshot_of(events)
 }
 
 /// A snapshot that has been told these.
-pub fn told(inputs: Vec<Input>) -> Snapshot {
+pub fn snapshot_of(events: Vec<Event>) -> Snapshot {
     let mut state = State::new(Config::default());
-    inputs.into_iter().for_each(|input| state.apply(input));
+    events.into_iter().for_each(|event| state.apply(event));
     Snapshot::with_sockets(&mut state)
 }
 
@@ -263,7 +264,7 @@ pub fn findings() -> Vec<Finding> {
             rule: Rule::ExhaustionReached,
             severity: Severity::Critical,
             holds: true,
-            process: Some(Party {
+            process: Some(Subject {
                 process: Some(ProcessKey { tgid: 666, start_ns: 666_000 }),
                 command: comm(HOSTILE),
                 ppid: 1,
@@ -302,7 +303,7 @@ pub fn findings() -> Vec<Finding> {
             rule: Rule::ForkPerRequest,
             severity: Severity::Warning,
             holds: false,
-            process: Some(Party {
+            process: Some(Subject {
                 process: None,
                 command: comm(b"curl"),
                 ppid: 500,
@@ -325,7 +326,7 @@ pub fn findings() -> Vec<Finding> {
             recheck: "The parent's row shows few processes.".to_owned(),
         },
         Finding {
-            rule: Rule::TracerDoubts,
+            rule: Rule::IncompleteTrace,
             severity: Severity::Info,
             holds: true,
             process: None,

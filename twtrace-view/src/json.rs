@@ -15,7 +15,7 @@ use rows::{DestinationJson, RowJson};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
-use twtrace_core::input::{HostFacts, KernelCounters, KernelFacts, Tier};
+use twtrace_core::event::{HostFacts, KernelCounters, KernelFacts, Tier};
 pub use twtrace_core::plain::PlainJson;
 use twtrace_core::snapshot::Snapshot;
 use twtrace_core::snapshot::{Ends, GroupBy, Namespace, Summary};
@@ -105,7 +105,7 @@ pub(super) struct Tracing<'a> {
     /// Tier in force.
     tier: Tier,
     /// Each hook of the kernel and what became of it.
-    hooks: &'a [twtrace_core::input::Hook],
+    hooks: &'a [twtrace_core::event::Hook],
     /// Sockets are told apart by namespace and tuple, for want of cookies.
     by_tuple: bool,
     /// There is no BTF: namespaces, errors and flags of sockets are not seen.

@@ -2,7 +2,7 @@
 
 use crate::text;
 use std::borrow::Cow;
-use twtrace_core::input::{Comm, Owner, ProcessFacts, Role};
+use twtrace_core::event::{Comm, Owner, ProcessFacts, Role};
 use twtrace_core::program;
 use twtrace_core::snapshot::{DestKey, DestRow, GroupKey, Namespace, OwnerRef, Row, Snapshot, Summary};
 

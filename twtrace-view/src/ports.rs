@@ -1,7 +1,7 @@
 //! The port budget of a destination in words, and as shares of a bar.
 
 use crate::text;
-use twtrace_core::input::Role;
+use twtrace_core::event::Role;
 use twtrace_core::ports::Budget;
 use twtrace_core::snapshot::{DestKey, DestRow, DestinationRow};
 

@@ -7,9 +7,9 @@ use serde::Serialize;
 use std::borrow::Cow;
 use std::io::{self, Write};
 use std::net::IpAddr;
-use twtrace_core::input::Role;
+use twtrace_core::event::Role;
 use twtrace_core::snapshot::Snapshot;
-use twtrace_core::snapshot::{Known, OwnerRef, Substate, Summary, TimeWaitSocket};
+use twtrace_core::snapshot::{OwnerRef, Provenance, Substate, Summary, TimeWaitSocket};
 
 /// Version of the JSON form.
 const SCHEMA: u32 = 1;
@@ -59,7 +59,7 @@ pub fn write_text(model: &Snapshot, limit: Option<usize>, out: &mut dyn Write) -
 
 fn cells(socket: &TimeWaitSocket, summary: &Summary) -> [String; TITLES.len()] {
     let tuple = socket.tuple;
-    let mark = if socket.known == Known::Inferred { "~" } else { "" };
+    let mark = if socket.known == Provenance::Inferred { "~" } else { "" };
     let is_own = [0, summary.host.netns].contains(&tuple.netns);
     [
         state(socket).to_owned(),
@@ -152,7 +152,7 @@ struct SocketJson<'a> {
     /// Who opened or accepted it here; null when that is not known.
     opener: Option<OwnerJson>,
     /// How its fate is known.
-    known: Known,
+    known: Provenance,
     /// It is older than the trace.
     before_start: bool,
     /// Cookie of the socket, as in `ss -e`.
@@ -191,7 +191,7 @@ pub fn write_json(model: &Snapshot, limit: Option<usize>, out: &mut dyn Write) -
             Substate::FinWait2 => "fin_wait2",
         },
         expires_in_ms: left_ns(&socket, summary) / 1_000_000,
-        age_ms: (socket.made_ns > 0).then(|| summary.window.now_ns.saturating_sub(socket.made_ns) / 1_000_000),
+        age_ms: (socket.created_ns > 0).then(|| summary.window.now_ns.saturating_sub(socket.created_ns) / 1_000_000),
         netns: Some(socket.tuple.netns).filter(|netns| *netns != 0),
         netns_name: summary.namespace(socket.tuple.netns).map(|of| of.name.as_str()).filter(|name| !name.is_empty()),
         role: socket.role,

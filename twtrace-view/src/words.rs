@@ -1,7 +1,7 @@
 //! What headers say: the host's figures, coverage and losses in words, the same in the table and on the screen.
 
 use crate::{label, text};
-use twtrace_core::input::{Hook, KernelCounters, KernelFacts, Tier};
+use twtrace_core::event::{Hook, KernelCounters, KernelFacts, Tier};
 use twtrace_core::snapshot::{Counts, DestinationRow, Namespace, Summary};
 
 /// Age from which a census no longer vouches for what is alive, in nanoseconds.
@@ -85,7 +85,7 @@ pub fn warnings(summary: &Summary) -> Vec<String> {
     let kept = summary.counters.exact_missed.saturating_add(summary.counters.evicted);
     if kept > 0 {
         let kept = text::count(kept);
-        warnings.push(format!("{kept} calls were kept from the exact tier: their timewait sockets are judged"));
+        warnings.push(format!("{kept} calls were kept from the exact tier: their timewait sockets are classified"));
     }
     // Those of the exact tier are no loss to a lower one, which says that it is.
     if summary.tracing.no_btf {
@@ -126,14 +126,13 @@ pub fn warnings(summary: &Summary) -> Vec<String> {
     warnings
 }
 
-/// How timewait sockets have ended, and those that were refused; empty when none has.
+/// How timewait sockets have ended, and those that overflowed; empty when none has.
 pub fn ends(counts: &Counts) -> String {
     let named = [
         (counts.time_wait_expired, "expired"),
         (counts.time_wait_reused, "reused"),
-        (counts.time_wait_killed, "killed"),
         (counts.time_wait_ended_early, "ended early"),
-        (counts.time_wait_overflow, "refused"),
+        (counts.time_wait_overflow, "overflowed"),
     ];
     let told = named.into_iter().filter(|(count, _)| *count > 0);
     told.map(|(count, name)| format!("{} {name}", text::count(count))).collect::<Vec<_>>().join(", ")
@@ -181,7 +180,7 @@ pub fn tightness(row: &DestinationRow) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use twtrace_core::input::Hook;
+    use twtrace_core::event::Hook;
     use twtrace_core::snapshot::{Coverage, Window};
 
     #[test]
@@ -234,7 +233,7 @@ mod tests {
             [
                 "figures are too low: lost 3: socket map full 3",
                 "4 exits of connect and accept were skipped: openers or errors may be unknown",
-                "2 calls were kept from the exact tier: their timewait sockets are judged",
+                "2 calls were kept from the exact tier: their timewait sockets are classified",
                 "hook b is missing: no\\ntracefs",
                 "2 timewait sockets made since the start have no known owner",
             ]

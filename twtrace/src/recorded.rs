@@ -4,7 +4,7 @@ use crate::cli::TimeSpec;
 use anyhow::{Context as _, bail};
 use std::io::{self, Write as _};
 use std::path::Path;
-use twtrace_core::input::Input;
+use twtrace_core::event::Event;
 use twtrace_core::recording::Info;
 use twtrace_core::snapshot::Snapshot;
 use twtrace_core::snapshot::Window;
@@ -30,7 +30,7 @@ pub(crate) struct Recorded {
 }
 
 impl Recorded {
-    /// Reads it, from its first Input to where the span ends: what is alive when the span begins is known by then.
+    /// Reads it, from its first Event to where the span ends: what is alive when the span begins is known by then.
     ///
     /// # Errors
     /// It is no recording, nothing of it can be read, or the span is not in it.
@@ -41,10 +41,10 @@ impl Recorded {
         let mut state = State::new(Config { filter, history: true, ..Config::default() });
         let mut replay = recording.replay()?;
         let mut advance = |state: &mut State, until_ns| {
-            let mut sink = |input: Input| state.apply(input);
+            let mut sink = |event: Event| state.apply(event);
             replay.advance(until_ns, &mut sink).with_context(|| format!("cannot read {}", path.display()))
         };
-        // The first Inputs tell how its clocks go together.
+        // The first Events tell how its clocks go together.
         let mut more = advance(&mut state, 0)?;
         if let Some(from) = from.filter(|from| *from > state.summary().window.start_unix_ns) {
             let until_ns = monotonic(&state.summary().window, from);
@@ -117,14 +117,14 @@ mod tests {
     use twtrace_recording::writer::{Recorder, WriteOptions};
     use twtrace_view::report::fixture;
 
-    /// A recording of a shop in trouble, and its Inputs.
-    fn recorded(seconds: u64) -> (tempfile::TempDir, Vec<Input>) {
+    /// A recording of a shop in trouble, and its Events.
+    fn recorded(seconds: u64) -> (tempfile::TempDir, Vec<Event>) {
         let folder = tempfile::tempdir().unwrap();
         let mut recorder = Recorder::create(&folder.path().join("shop.twt"), WriteOptions::default()).unwrap();
-        let inputs = fixture::shop_inputs(seconds, 1.0);
-        inputs.iter().for_each(|input| recorder.record(input).unwrap());
+        let events = fixture::shop_events(seconds, 1.0);
+        events.iter().for_each(|event| recorder.record(event).unwrap());
         recorder.finish().unwrap();
-        (folder, inputs)
+        (folder, events)
     }
 
     fn read(folder: &tempfile::TempDir, from: &str, to: &str) -> Recorded {
@@ -144,21 +144,21 @@ mod tests {
 
     #[test]
     fn what_is_read_is_what_was_recorded() {
-        let (folder, inputs) = recorded(20);
+        let (folder, events) = recorded(20);
         let read = read(&folder, "", "");
-        assert_eq!(told(&read.snapshot), told(&fixture::told(inputs)));
+        assert_eq!(told(&read.snapshot), told(&fixture::snapshot_of(events)));
         assert_eq!((read.info.losses, read.info.finished), (Vec::new(), true));
     }
 
     #[test]
     fn a_part_is_counted_from_its_first_tick_to_its_last() {
-        let (folder, inputs) = recorded(20);
+        let (folder, events) = recorded(20);
         let read = read(&folder, "+5s", "-8s");
         let mut state = State::new(Config { history: true, ..Config::default() });
         let mut ticks = 0;
-        for input in inputs {
-            let is_tick = matches!(input, Input::Tick { .. });
-            state.apply(input);
+        for event in events {
+            let is_tick = matches!(event, Event::Tick { .. });
+            state.apply(event);
             ticks += u32::from(is_tick);
             // Ticks are a nanosecond before each full second.
             if is_tick && ticks == 6 {

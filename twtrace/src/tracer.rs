@@ -15,7 +15,7 @@ use tokio::runtime;
 use tokio::sync::watch;
 use tokio::task::yield_now;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
-use twtrace_core::input::Input;
+use twtrace_core::event::Event;
 use twtrace_core::snapshot::Snapshot;
 use twtrace_core::state::{Config, State};
 use twtrace_probe::source::EventSource;
@@ -29,7 +29,7 @@ pub(crate) trait Work: Send + 'static {
     type View: Send + Sync + 'static;
 
     /// Takes one event.
-    fn apply(&mut self, input: Input);
+    fn apply(&mut self, event: Event);
 
     /// All events that there were have been taken.
     ///
@@ -56,8 +56,8 @@ impl Watching {
 impl Work for Watching {
     type View = Snapshot;
 
-    fn apply(&mut self, input: Input) {
-        self.0.apply(input);
+    fn apply(&mut self, event: Event) {
+        self.0.apply(event);
     }
 
     fn view(&mut self, sockets: bool) -> Snapshot {
@@ -159,7 +159,7 @@ impl<W: Work> Thread<W> {
         let _ = started.send(());
         let runtime = runtime::Builder::new_current_thread().enable_all().build().context("cannot start a thread")?;
         runtime.block_on(self.follow(&mut source, interval))?;
-        source.final_pump(&mut |input| self.work.apply(input))?;
+        source.final_pump(&mut |event| self.work.apply(event))?;
         self.work.applied(&mut source)?;
         self.publish();
         Ok(self.work)
@@ -196,7 +196,7 @@ impl<W: Work> Thread<W> {
     }
 
     fn pump<S: EventSource>(&mut self, source: &mut S) -> anyhow::Result<()> {
-        source.pump(&mut |input| self.work.apply(input))?;
+        source.pump(&mut |event| self.work.apply(event))?;
         self.work.applied(source)
     }
 
@@ -215,7 +215,7 @@ pub(crate) fn steady(mut interval: Interval) -> Interval {
 /// A descriptor of our own, so that it cannot be closed while it is waited for.
 fn watched(fd: BorrowedFd<'_>) -> io::Result<AsyncFd<OwnedFd>> {
     let fd = fd.try_clone_to_owned()?;
-    // SAFETY: the descriptor is open, and stays so for as long as the one who owns it, the registration, lives.
+    // SAFETY: the descriptor is open, and stays so for as long as the one who owns it, the registration, connections.
     Ok(unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE)? })
 }
 

@@ -46,7 +46,7 @@ fn events_are_those_that_were_recorded() {
     for path in recordings() {
         let (found, losses) = read(&Recording::open(&path).unwrap());
         assert_eq!(losses, [], "{}", path.display());
-        let expected = fs::read_to_string(path.with_extension("inputs.txt")).unwrap();
+        let expected = fs::read_to_string(path.with_extension("events.txt")).unwrap();
         assert_eq!(found.len(), expected.lines().count(), "{}", path.display());
         for (index, (expected, found)) in expected.lines().zip(found).enumerate() {
             let found = format!("{found:?}");
@@ -57,15 +57,18 @@ fn events_are_those_that_were_recorded() {
 
 #[test]
 fn only_new_fields_pass() {
-    let old = "Life { cookie: 1, path: [A, B], end_ns: 5 }";
+    let old = "Connection { cookie: 1, path: [A, B], end_ns: 5 }";
     assert!(has_words(old, old));
-    assert!(has_words(old, "Life { cookie: 1, mark: Some(Mark { a: 1, b: 2 }), path: [A, B], end_ns: 5, uid: 7 }"));
+    assert!(has_words(
+        old,
+        "Connection { cookie: 1, mark: Some(Mark { a: 1, b: 2 }), path: [A, B], end_ns: 5, uid: 7 }"
+    ));
     for other in [
-        "Life { cookie: 1, path: [A, B] }",
-        "Life { cookie: 2, path: [A, B], end_ns: 5 }",
-        "Life { cookie: 1, path: [A, B, C], end_ns: 5 }",
-        "Life { cookie: 1, path: [B, A], end_ns: 5 }",
-        "Life { cookie: 1, path: [A, B], end_ns: 5 } more",
+        "Connection { cookie: 1, path: [A, B] }",
+        "Connection { cookie: 2, path: [A, B], end_ns: 5 }",
+        "Connection { cookie: 1, path: [A, B, C], end_ns: 5 }",
+        "Connection { cookie: 1, path: [B, A], end_ns: 5 }",
+        "Connection { cookie: 1, path: [A, B], end_ns: 5 } more",
     ] {
         assert!(!has_words(old, other), "{other}");
     }

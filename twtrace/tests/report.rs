@@ -17,14 +17,14 @@ use twtrace_recording::writer::WriteOptions;
 /// A folder with a recording of so many connections at so many a second.
 fn recorded(folder: &TempDir, name: &str, connections: usize, rate: f64) -> PathBuf {
     let path = folder.path().join(name);
-    let mut inputs = Vec::new();
+    let mut events = Vec::new();
     let mut churn = Churn::new(rate);
-    churn.start(&mut |input| inputs.push(input));
+    churn.start(&mut |event| events.push(event));
     for _ in 0..connections {
-        churn.connection(&mut |input| inputs.push(input));
+        churn.connection(&mut |event| events.push(event));
     }
-    churn.end(&mut |input| inputs.push(input));
-    common::record(&path, &inputs, WriteOptions::default());
+    churn.end(&mut |event| events.push(event));
+    common::record(&path, &events, WriteOptions::default());
     path
 }
 

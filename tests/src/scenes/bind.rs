@@ -2,15 +2,15 @@
 
 use std::process::Command;
 
-use super::stage::{Stage, python};
-use super::{Expected, Scene, Take, Who};
+use super::stage::{TestBed, python};
+use super::{Expected, Run, Scenario, Who};
 
 const PORTS: [u16; 2] = [8093, 8094];
 
-pub(super) const SCENE: Scene = Scene {
+pub(super) const SCENE: Scenario = Scenario {
     name: "bind before connect",
     programs: &["nginx", "python3"],
-    before: Take {
+    before: Run {
         sysctls: &[],
         servers: nginx,
         load: |_| client("no"),
@@ -25,10 +25,10 @@ pub(super) const SCENE: Scene = Scene {
             remedy: "bind-address-no-port",
         }),
     },
-    after: Some(Take { sysctls: &[], servers: nginx, load: |_| client("yes"), expected: None }),
+    after: Some(Run { sysctls: &[], servers: nginx, load: |_| client("yes"), expected: None }),
 };
 
-fn nginx(stage: &mut Stage) {
+fn nginx(stage: &mut TestBed) {
     let [one, two] = PORTS;
     let server = format!("server {{ listen 127.0.0.1:{one}; listen 127.0.0.1:{two}; keepalive_requests 100000; }}");
     stage.nginx("web", &server, one);

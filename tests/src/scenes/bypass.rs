@@ -2,15 +2,15 @@
 
 use std::process::Command;
 
-use super::stage::{Stage, python};
-use super::{Expected, Scene, Take, Who};
+use super::stage::{TestBed, python};
+use super::{Expected, Run, Scenario, Who};
 
 const PORT: u16 = 8092;
 
-pub(super) const SCENE: Scene = Scene {
+pub(super) const SCENE: Scenario = Scenario {
     name: "pool and a bypass beside it",
     programs: &["nginx", "python3"],
-    before: Take {
+    before: Run {
         sysctls: &[],
         servers: nginx,
         load: |_| client("yes"),
@@ -25,10 +25,10 @@ pub(super) const SCENE: Scene = Scene {
             remedy: "pool-connections",
         }),
     },
-    after: Some(Take { sysctls: &[], servers: nginx, load: |_| client("no"), expected: None }),
+    after: Some(Run { sysctls: &[], servers: nginx, load: |_| client("no"), expected: None }),
 };
 
-fn nginx(stage: &mut Stage) {
+fn nginx(stage: &mut TestBed) {
     stage.web(PORT);
 }
 

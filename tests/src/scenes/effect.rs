@@ -5,17 +5,17 @@ use std::process::Command;
 use serde_json::Value;
 
 use super::play::Played;
-use super::stage::{Stage, python};
-use super::{Expected, Take};
+use super::stage::{TestBed, python};
+use super::{Expected, Run};
 
 /// How much a prediction may be beside what is measured.
 const TOLERANCE: f64 = 0.2;
 
 /// Compares the effect that an advice predicts with what it came to: a line for each figure that can be measured, and
 /// what is wrong. The effect is the change; where there was nothing before, what it became.
-pub fn compare(advice: &Value, expected: &Expected, before: &Played, after: &Played, take: &Take) -> Vec<Compared> {
+pub fn compare(advice: &Value, expected: &Expected, before: &Played, after: &Played, take: &Run) -> Vec<Compared> {
     let measured = |figure: &str| match figure {
-        "time_wait_created_per_s" => Some((made_per_s(expected, before), made_per_s(expected, after))),
+        "time_wait_created_per_s" => Some((created_per_s(expected, before), created_per_s(expected, after))),
         "ports_bound" => Some((printed(before, "bound"), printed(after, "bound"))),
         "max_rate_per_s" => {
             // Before: all that succeeded took the ports for a minute.
@@ -66,7 +66,7 @@ impl std::fmt::Display for Compared {
 }
 
 /// Timewait sockets made on either side of the connections, per second of the load.
-fn made_per_s(expected: &Expected, played: &Played) -> f64 {
+fn created_per_s(expected: &Expected, played: &Played) -> f64 {
     // Other namespaces may have the same ports.
     let here = |row: &&Value| row["netns"] == played.end["host"]["netns"];
     let rows = played.end["destinations"].as_array().into_iter().flatten().filter(here);
@@ -81,8 +81,8 @@ fn printed(played: &Played, name: &str) -> f64 {
 }
 
 /// Connections per second that succeed for as long as one likes, by trying: as many as can be.
-fn sustained(take: &Take) -> f64 {
-    let stage = Stage::of(take);
+fn sustained(take: &Run) -> f64 {
+    let stage = TestBed::of(take);
     let load = stage.start(fastest());
     let printed: Value = serde_json::from_str(&load.end()).expect("it prints JSON");
     printed["per_s"].as_f64().expect("a number")

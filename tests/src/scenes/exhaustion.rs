@@ -2,18 +2,18 @@
 
 use std::process::Command;
 
-use super::stage::{Stage, python};
-use super::{Expected, Scene, Take, Who};
+use super::stage::{TestBed, python};
+use super::{Expected, Run, Scenario, Who};
 
 const PORT: u16 = 8095;
 const RANGE: (&str, &str) = ("ipv4/ip_local_port_range", "40000 40499");
 const REUSE: &[(&str, &str)] = &[RANGE, ("ipv4/tcp_tw_reuse", "1")];
 
 /// See [`super::ALL`].
-pub(super) const WITHOUT_REUSE: Scene = Scene {
+pub(super) const WITHOUT_REUSE: Scenario = Scenario {
     name: "exhaustion, tcp_tw_reuse 0",
     programs: &["nginx", "python3"],
-    before: Take {
+    before: Run {
         sysctls: &[RANGE, ("ipv4/tcp_tw_reuse", "0")],
         servers: nginx,
         load: |_| client("no"),
@@ -30,14 +30,14 @@ pub(super) const WITHOUT_REUSE: Scene = Scene {
 };
 
 /// See [`super::ALL`].
-pub(super) const WITH_REUSE: Scene = Scene {
+pub(super) const WITH_REUSE: Scenario = Scenario {
     name: "the same, tcp_tw_reuse 1",
     programs: &["nginx", "python3"],
     before: CHURN,
-    after: Some(Take { sysctls: REUSE, servers: nginx, load: |_| client("yes"), expected: None }),
+    after: Some(Run { sysctls: REUSE, servers: nginx, load: |_| client("yes"), expected: None }),
 };
 
-const CHURN: Take = Take { sysctls: REUSE, servers: nginx, load: |_| client("no"), expected: Some(NO_REUSE) };
+const CHURN: Run = Run { sysctls: REUSE, servers: nginx, load: |_| client("no"), expected: Some(NO_REUSE) };
 
 const NO_REUSE: Expected = Expected {
     id: "no-connection-reuse",
@@ -50,7 +50,7 @@ const NO_REUSE: Expected = Expected {
     remedy: "pool-connections",
 };
 
-fn nginx(stage: &mut Stage) {
+fn nginx(stage: &mut TestBed) {
     stage.web(PORT);
 }
 

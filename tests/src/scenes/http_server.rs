@@ -5,15 +5,15 @@
 
 use std::process::Command;
 
-use super::stage::{Stage, program, python};
-use super::{Expected, Scene, Take, Who};
+use super::stage::{TestBed, program, python};
+use super::{Expected, Run, Scenario, Who};
 
 const PORT: u16 = 8097;
 
-pub(super) const SCENE: Scene = Scene {
+pub(super) const SCENE: Scenario = Scenario {
     name: "python3 -m http.server",
     programs: &["python3"],
-    before: Take {
+    before: Run {
         sysctls: &[],
         servers: |stage| server(stage, "HTTP/1.0"),
         load: |_| python(include_str!("http_server.py")),
@@ -28,7 +28,7 @@ pub(super) const SCENE: Scene = Scene {
             remedy: "keep-alive",
         }),
     },
-    after: Some(Take {
+    after: Some(Run {
         sysctls: &[],
         servers: |stage| server(stage, "HTTP/1.1"),
         load: |_| python(include_str!("http_server.py")),
@@ -36,7 +36,7 @@ pub(super) const SCENE: Scene = Scene {
     }),
 };
 
-fn server(stage: &mut Stage, protocol: &str) {
+fn server(stage: &mut TestBed, protocol: &str) {
     let mut command = Command::new(program("python3"));
     command.args(["-m", "http.server", "--bind", "127.0.0.1", "--protocol", protocol, "--directory"]);
     command.arg(stage.folder()).arg(PORT.to_string());

@@ -1,6 +1,6 @@
 //! Scenarios with servers that nobody here wrote: a load that shows a problem, and the same load with the remedy.
 //!
-//! Each take is played on a [`Stage`] of its own, a network namespace where nothing else happens, and nothing of one is
+//! Each take is played on a [`TestBed`] of its own, a network namespace where nothing else happens, and nothing of one is
 //! left for the next.
 
 mod bind;
@@ -18,31 +18,31 @@ mod workers;
 
 use std::process::Command;
 
-use stage::Stage;
+use stage::TestBed;
 
 /// A scenario.
 #[derive(Debug)]
-pub struct Scene {
+pub struct Scenario {
     /// What it is called in the table.
     pub name: &'static str,
     /// Programs that it runs.
     pub programs: &'static [&'static str],
     /// Shows the problem.
-    pub before: Take,
+    pub before: Run,
     /// With the remedy.
-    pub after: Option<Take>,
+    pub after: Option<Run>,
 }
 
 /// Servers, a load, and what is to be found while it runs.
 #[derive(Debug)]
-pub struct Take {
+pub struct Run {
     /// Sysctls of the namespace, below `net.` and with slashes for dots.
     pub sysctls: &'static [(&'static str, &'static str)],
     /// Starts the servers.
-    pub servers: fn(&mut Stage),
+    pub servers: fn(&mut TestBed),
     /// What makes the connections, for 4 to 7 seconds. What is found by who holds the open sockets takes the second
     /// search for that, which comes after five.
-    pub load: fn(&Stage) -> Command,
+    pub load: fn(&TestBed) -> Command,
     /// The one finding; `None` when there must be none.
     pub expected: Option<Expected>,
 }
@@ -84,7 +84,7 @@ pub enum Who {
 }
 
 /// All scenarios.
-pub const ALL: [&Scene; 11] = [
+pub const ALL: [&Scenario; 11] = [
     &pgbench::SCENE,
     &proxy::WITHOUT_KEEPALIVE,
     &proxy::WITHOUT_POOL,

@@ -2,14 +2,14 @@
 
 use std::process::Command;
 
-use super::stage::Stage;
-use super::{Expected, Scene, Take, Who};
+use super::stage::TestBed;
+use super::{Expected, Run, Scenario, Who};
 use crate::software::Postgres;
 
-pub(super) const SCENE: Scene = Scene {
+pub(super) const SCENE: Scenario = Scenario {
     name: "pgbench -C",
     programs: &["initdb", "postgres", "pgbench"],
-    before: Take {
+    before: Run {
         sysctls: &[],
         servers: postgres,
         load: |stage| bench(stage, &["-C"]),
@@ -24,10 +24,10 @@ pub(super) const SCENE: Scene = Scene {
             remedy: "pool-connections",
         }),
     },
-    after: Some(Take { sysctls: &[], servers: postgres, load: |stage| bench(stage, &[]), expected: None }),
+    after: Some(Run { sysctls: &[], servers: postgres, load: |stage| bench(stage, &[]), expected: None }),
 };
 
-fn postgres(stage: &mut Stage) {
+fn postgres(stage: &mut TestBed) {
     let folder = stage.folder().join("postgres");
     std::fs::create_dir(&folder).expect("it is not there yet");
     // Its user must be able to reach its own folder.
@@ -37,7 +37,7 @@ fn postgres(stage: &mut Stage) {
 }
 
 /// Four clients, no faster than a hundred transactions a second.
-fn bench(stage: &Stage, arguments: &[&str]) -> Command {
+fn bench(stage: &TestBed, arguments: &[&str]) -> Command {
     let postgres = stage.postgres.as_ref().expect("its programs are installed");
     postgres.pgbench(&[&["-T", "5", "-R", "100"], arguments].concat())
 }

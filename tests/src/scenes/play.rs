@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use super::stage::Stage;
-use super::{Take, Who};
+use super::stage::TestBed;
+use super::{Run, Who};
 use crate::top::Top;
 
 /// What a take came to.
@@ -29,8 +29,8 @@ pub struct Played {
 ///
 /// # Panics
 /// When something does not start, or fails.
-pub fn play(take: &Take) -> Played {
-    let stage = Stage::of(take);
+pub fn play(take: &Run) -> Played {
+    let stage = TestBed::of(take);
     let top = Top::start(&stage.place, &[]);
     let began = Instant::now();
     let mut load = stage.start((take.load)(&stage));

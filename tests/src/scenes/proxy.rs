@@ -1,16 +1,16 @@
 //! nginx as a reverse proxy of nginx.
 
-use super::stage::Stage;
-use super::{Expected, Scene, Take, Who};
+use super::stage::TestBed;
+use super::{Expected, Run, Scenario, Who};
 
 const FRONT: u16 = 8090;
 const UPSTREAM: u16 = 8091;
 
 /// nginx as it comes: it speaks HTTP/1.0 with the upstream and asks it to close, which the upstream then does first.
-pub(super) const WITHOUT_KEEPALIVE: Scene = Scene {
+pub(super) const WITHOUT_KEEPALIVE: Scenario = Scenario {
     name: "nginx proxy without keep-alive",
     programs: &["nginx", "wrk"],
-    before: Take {
+    before: Run {
         sysctls: &[],
         servers: |stage| servers(stage, "", ""),
         load: |stage| stage.wrk(FRONT, 20),
@@ -20,10 +20,10 @@ pub(super) const WITHOUT_KEEPALIVE: Scene = Scene {
 };
 
 /// The proxy asks for no end of the connection, and has no place where to keep it: it closes first.
-pub(super) const WITHOUT_POOL: Scene = Scene {
+pub(super) const WITHOUT_POOL: Scenario = Scenario {
     name: "nginx proxy, HTTP/1.1 and no pool",
     programs: &["nginx", "wrk"],
-    before: Take {
+    before: Run {
         sysctls: &[],
         servers: |stage| servers(stage, KEEP, ""),
         load: |stage| stage.wrk(FRONT, 20),
@@ -32,10 +32,10 @@ pub(super) const WITHOUT_POOL: Scene = Scene {
     after: Some(QUIET),
 };
 
-pub(super) const WITH_KEEPALIVE: Scene =
-    Scene { name: "nginx proxy with keep-alive", programs: &["nginx", "wrk"], before: QUIET, after: None };
+pub(super) const WITH_KEEPALIVE: Scenario =
+    Scenario { name: "nginx proxy with keep-alive", programs: &["nginx", "wrk"], before: QUIET, after: None };
 
-const QUIET: Take = Take {
+const QUIET: Run = Run {
     sysctls: &[],
     servers: |stage| servers(stage, KEEP, "keepalive 16;"),
     load: |stage| stage.wrk(FRONT, 20),
@@ -56,7 +56,7 @@ const NO_REUSE: Expected = Expected {
 const KEEP: &str = "proxy_http_version 1.1; proxy_set_header Connection \"\";";
 
 /// What keeps connections to the upstream open is the three things together.
-fn servers(stage: &mut Stage, keep: &str, pool: &str) {
+fn servers(stage: &mut TestBed, keep: &str, pool: &str) {
     stage.nginx("upstream", &format!("server {{ listen 127.0.0.1:{UPSTREAM}; }}"), UPSTREAM);
     let front = format!(
         "upstream there {{ server 127.0.0.1:{UPSTREAM}; {pool} }}\n\

@@ -2,15 +2,15 @@
 
 use std::process::Command;
 
-use super::stage::{Stage, program};
-use super::{Expected, Scene, Take, Who};
+use super::stage::{TestBed, program};
+use super::{Expected, Run, Scenario, Who};
 
 const PORT: u16 = 6399;
 
-pub(super) const SCENE: Scene = Scene {
+pub(super) const SCENE: Scenario = Scenario {
     name: "redis-cli from a shell loop",
     programs: &["redis-server", "redis-cli"],
-    before: Take {
+    before: Run {
         sysctls: &[],
         servers: redis,
         load: |stage| stage.bash(&format!("{UNTIL}; do redis-cli -p {PORT} get x > /dev/null; done")),
@@ -25,7 +25,7 @@ pub(super) const SCENE: Scene = Scene {
             remedy: "pool-connections",
         }),
     },
-    after: Some(Take {
+    after: Some(Run {
         sysctls: &[],
         servers: redis,
         load: |stage| {
@@ -37,7 +37,7 @@ pub(super) const SCENE: Scene = Scene {
 
 const UNTIL: &str = "PATH=/usr/bin:/bin; end=$((SECONDS + 5)); while ((SECONDS < end))";
 
-fn redis(stage: &mut Stage) {
+fn redis(stage: &mut TestBed) {
     let mut command = Command::new(program("redis-server"));
     command.args(["--port", &PORT.to_string(), "--bind", "127.0.0.1", "--save", "", "--dir"]).arg(stage.folder());
     stage.serve("redis", command, PORT);

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
 
-use super::Take;
+use super::Run;
 use crate::software::{Postgres, installed, listening, stop};
 use crate::tracer::Place;
 
@@ -14,7 +14,7 @@ use crate::tracer::Place;
 pub const PAGE: usize = 400;
 
 /// A namespace with servers. They are stopped when this is dropped.
-pub struct Stage {
+pub struct TestBed {
     /// The namespace.
     pub place: Place,
     /// A folder for what they write, with a `page` of [`PAGE`] bytes.
@@ -24,12 +24,12 @@ pub struct Stage {
     pub postgres: Option<Postgres>,
 }
 
-impl Stage {
+impl TestBed {
     /// With the servers of a take up and listening.
     ///
     /// # Panics
     /// When one does not start.
-    pub fn of(take: &Take) -> Self {
+    pub fn of(take: &Run) -> Self {
         let folder = tempfile::tempdir().expect("there is room for a folder");
         fs::write(folder.path().join("page"), "x".repeat(PAGE)).expect("root may write everywhere");
         let place = Place::new();
@@ -134,7 +134,7 @@ impl Stage {
     }
 }
 
-impl Drop for Stage {
+impl Drop for TestBed {
     fn drop(&mut self) {
         for (_, server) in &mut self.servers {
             stop(server);

@@ -21,7 +21,7 @@ use super::sys::{DEADLINE, Event, Family, Names, SockOption};
 use super::wire::{Gate, Way};
 
 /// A process that does as it is told. It ends, and is waited for, when this is dropped.
-pub struct Actor {
+pub struct Worker {
     /// What it is now; exec changes the comm.
     pub who: Who,
     control: Option<OwnedFd>,
@@ -49,7 +49,7 @@ impl std::fmt::Display for Raced {
 
 impl std::error::Error for Raced {}
 
-impl Actor {
+impl Worker {
     /// Forks a process with that comm.
     pub fn new(comm: &str) -> Result<Self> {
         let (ours, theirs) = control_pair()?;
@@ -254,10 +254,10 @@ impl Actor {
         if answer != Answer::Done {
             return self.refused(&command, &answer);
         }
-        to.send(&Command::Take, Some(handed.as_raw_fd()))?;
+        to.send(&Command::Run, Some(handed.as_raw_fd()))?;
         match to.end()?.0 {
             Answer::Descriptor(fd) => Ok(fd),
-            other => to.refused(&Command::Take, &other),
+            other => to.refused(&Command::Run, &other),
         }
     }
 
@@ -324,7 +324,7 @@ impl Actor {
     }
 }
 
-impl Drop for Actor {
+impl Drop for Worker {
     fn drop(&mut self) {
         self.control = None;
         if !self.child {
@@ -344,7 +344,7 @@ impl Drop for Actor {
     }
 }
 
-/// Life of a new process.
+/// Connection of a new process.
 fn child(control: OwnedFd, comm: &str) -> Result<()> {
     set_pdeathsig(Signal::SIGKILL)?;
     // Ends of control of other processes would keep those from seeing that the generator is gone.

@@ -77,7 +77,7 @@ pub struct Refused {
 pub fn run(out: &mut dyn Write) -> Result<()> {
     let mut done = Vec::new();
     for family in [Family::V4, Family::V6, Family::Mapped] {
-        let stage = Stage { family, netns: Namespace::now()?.inode };
+        let stage = TestBed { family, netns: Namespace::now()?.inode };
         sysctl("ipv4/ip_local_port_range", "40000 40999")?;
         stage.connections(&mut done).with_context(|| format!("connections, {family:?}"))?;
         stage.refusals(&mut done).with_context(|| format!("binds, {family:?}"))?;
@@ -89,7 +89,7 @@ pub fn run(out: &mut dyn Write) -> Result<()> {
     Ok(())
 }
 
-struct Stage {
+struct TestBed {
     family: Family,
     netns: u64,
 }
@@ -103,7 +103,7 @@ struct Way<'a> {
     expected: (bool, bool, Option<(u16, u16)>),
 }
 
-impl Stage {
+impl TestBed {
     fn home(&self) -> IpAddr {
         loopback(self.family)
     }

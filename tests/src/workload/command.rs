@@ -133,7 +133,7 @@ pub enum Command {
         fd: RawFd,
     },
     /// Takes the descriptor that came with the command.
-    Take,
+    Run,
     /// Forks; the child's end of control comes with the answer.
     Fork {
         comm: String,

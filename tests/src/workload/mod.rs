@@ -34,7 +34,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Do {
-    /// One connection for each way to open and close: a line of JSON for each life
+    /// One connection for each way to open and close: a line of JSON for each connection
     Cases {
         /// Only these
         #[arg(long, value_delimiter = ',')]

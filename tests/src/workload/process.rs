@@ -133,7 +133,7 @@ impl Process {
             }
             Command::Destroy { local, remote } => diag::destroy(local, remote).map(|()| Answer::Done)?,
             Command::Give { fd } => return Ok((Answer::Done, Some(nix::unistd::dup(borrow(fd))?))),
-            Command::Take => match self.handed.take() {
+            Command::Run => match self.handed.take() {
                 Some(fd) => Answer::Descriptor(fd.into_raw_fd()),
                 None => Answer::Failed("no descriptor came".to_owned()),
             },

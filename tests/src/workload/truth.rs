@@ -17,10 +17,10 @@ pub enum Side {
     Passive,
 }
 
-/// One life of one socket, or a connect that failed before there was one.
+/// One connection of one socket, or a connect that failed before there was one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Truth {
-    /// Of this connection nothing is known but that it was: both of its lives are to be left out.
+    /// Of this connection nothing is known but that it was: both of its connections are to be left out.
     pub left_out: bool,
     /// Case and family.
     pub case: String,
@@ -38,11 +38,11 @@ pub struct Truth {
     pub opener: Option<Who>,
     /// Who sent this side's FIN or threw the connection away; nobody when it was ended from outside.
     pub closer: Option<Who>,
-    /// `twtrace_core::connection::Outcome::name`.
+    /// `twtrace_core::classify::Outcome::name`.
     pub outcome: String,
     /// Errno of a failure, or 0.
     pub errno: i32,
-    /// There was no life: connect failed before SYN_SENT.
+    /// There was no connection: connect failed before SYN_SENT.
     pub early: bool,
     /// Nothing that can be hooked here says who accepted: a tracer may know the opener or nobody, but no one else.
     pub accepted_out_of_sight: bool,

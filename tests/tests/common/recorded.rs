@@ -1,9 +1,9 @@
-//! A recording of inputs that are known.
+//! A recording of events that are known.
 
 use tempfile::TempDir;
-use twtrace_core::input::{
-    Comm, ConnectFailed, HostFacts, Input, KernelCounters, KernelFacts, Life, Owner, ProcessFacts, ProcessKey, Role,
-    TcpState, TracingFacts, Transition, Tuple,
+use twtrace_core::event::{
+    Comm, ConnectFailed, Connection, Event, HostFacts, KernelCounters, KernelFacts, Owner, ProcessFacts, ProcessKey,
+    Role, TcpState, TracingFacts, Transition, Tuple,
 };
 use twtrace_recording::writer::{Recorder, WriteOptions};
 
@@ -48,14 +48,14 @@ fn tuple(local_port: u16, remote: u8, remote_port: u16) -> Tuple {
 }
 
 /// A connection of four steps of so many microseconds each.
-fn life(
+fn connection(
     cookie: u64,
     owners: (Owner, Owner),
     tuple: Tuple,
     (role, first): (Role, bool),
     end_ns: u64,
     step: u64,
-) -> Life {
+) -> Connection {
     use TcpState::{Close, CloseWait, Established, FinWait1, FinWait2, LastAck, Listen, SynRecv, SynSent};
     let begin = if role == Role::Active { [Close, SynSent] } else { [Listen, SynRecv] };
     let end = if first { [FinWait1, FinWait2, Close] } else { [CloseWait, LastAck, Close] };
@@ -64,7 +64,7 @@ fn life(
         let at_ns = end_ns - (4 - number) * step * 1000;
         Transition { from: pair[0], to: pair[1], at_ns }
     };
-    Life {
+    Connection {
         cookie,
         role,
         opener: Some(owners.0),
@@ -75,7 +75,7 @@ fn life(
         established: true,
         bytes_sent: 100,
         bytes_received: 2000,
-        ..Life::bare(tuple, end_ns)
+        ..Connection::bare(tuple, end_ns)
     }
 }
 
@@ -95,16 +95,16 @@ fn kernel(overflow: u64) -> KernelFacts {
 /// Twenty-five minutes in which a script starts a `curl` each ten seconds (three connections each), `api` makes a
 /// connection each second, `nginx` accepts one each five seconds that its peers close, what `listener` accepts each
 /// minute is closed by `handler`, and three connects fail.
-pub(crate) fn inputs() -> Vec<Input> {
+pub(crate) fn events() -> Vec<Event> {
     let host = HostFacts { hostname: "web-1".to_owned(), netns: NETNS, ..HostFacts::default() };
     let (at_ns, unix_ns) = (START, i128::from(START_UNIX * SECOND));
-    let mut inputs = vec![Input::Start { at_ns, unix_ns, host, tracing: TracingFacts::default() }];
+    let mut events = vec![Event::Start { at_ns, unix_ns, host, tracing: TracingFacts::default() }];
     let api = owner(300, b"api", 1001, (1, b"systemd"));
     let nginx = owner(100, b"nginx", 33, (99, b"nginx"));
     let (listener, handler) =
         (owner(600, b"listener", 1001, (1, b"systemd")), owner(601, HOSTILE, 1001, (600, b"listener")));
     for (uid, name) in [(33, "www-data"), (1000, "deploy"), (1001, "app")] {
-        inputs.push(Input::User { uid, name: name.to_owned() });
+        events.push(Event::User { uid, name: name.to_owned() });
     }
     let mut cookie = 0;
     for second in 1..=LENGTH {
@@ -113,7 +113,7 @@ pub(crate) fn inputs() -> Vec<Input> {
         let mut add = |owners, tuple, kind, part: u64, step| {
             cookie += 1;
             let end_ns = now - SECOND + part * SECOND / 10;
-            inputs.push(Input::Life(Box::new(life(cookie, owners, tuple, kind, end_ns, step))));
+            events.push(Event::Connection(Box::new(connection(cookie, owners, tuple, kind, end_ns, step))));
         };
         let port = 32_768 + (second % 20_000) as u16;
         add((api, api), tuple(port, 2, 5432), (Role::Active, true), 1, 1000 + second);
@@ -131,26 +131,26 @@ pub(crate) fn inputs() -> Vec<Input> {
         }
         if second % 500 == 0 {
             let failed = ConnectFailed { opener: api, tuple: tuple(0, 3, 11_211), errno: 99, at_ns: now - 1000 };
-            inputs.push(Input::ConnectFailed(Box::new(failed)));
+            events.push(Event::ConnectFailed(Box::new(failed)));
         }
         if second == 2 {
             for (who, cmdline) in [(api, "/usr/bin/api --pool=0"), (handler, "=handler \u{1b}]0;x\u{7}\u{202e}")] {
                 let exe = cmdline.split(' ').next().map(str::to_owned);
                 let facts = ProcessFacts { exe, cmdline: Some(cmdline.to_owned()), ..ProcessFacts::default() };
-                inputs.push(Input::Process { key: who.key, facts });
+                events.push(Event::Process { key: who.key, facts });
             }
         }
-        inputs.push(Input::Kernel { netns: NETNS, facts: kernel(3 + second / 300) });
-        inputs.push(Input::Kernel { netns: OTHER_NETNS, facts: kernel(second / 1000) });
+        events.push(Event::Kernel { netns: NETNS, facts: kernel(3 + second / 300) });
+        events.push(Event::Kernel { netns: OTHER_NETNS, facts: kernel(second / 1000) });
         let lost = second / 100;
-        inputs.push(Input::Counters(KernelCounters {
+        events.push(Event::Counters(KernelCounters {
             ring_full: lost,
             map_full: 2 * lost,
             ..KernelCounters::default()
         }));
-        inputs.push(Input::Tick { at_ns: now });
+        events.push(Event::Tick { at_ns: now });
     }
-    inputs
+    events
 }
 
 /// Name of the recording.
@@ -161,8 +161,8 @@ pub(crate) fn recorded() -> TempDir {
     let mut folder = TempDir::new().unwrap();
     folder.disable_cleanup(std::env::var_os("TWTRACE_KEEP").is_some());
     let mut recorder = Recorder::create(&folder.path().join(NAME), WriteOptions::default()).unwrap();
-    for input in inputs() {
-        recorder.record(&input).unwrap();
+    for event in events() {
+        recorder.record(&event).unwrap();
     }
     recorder.finish().unwrap();
     folder

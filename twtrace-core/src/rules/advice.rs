@@ -1,9 +1,9 @@
 //! What to change, with what it does in numbers. Nothing here is ever executed.
 
-use super::case::{Case, is_of};
+use super::context::{RuleContext, is_of};
 use super::settings;
-use crate::finding::{Advice, Effect, Party};
-use crate::input::{Comm, Holder, KernelFacts};
+use crate::event::{Comm, KernelFacts, SocketOwner};
+use crate::finding::{Advice, Effect, Subject};
 use crate::ports::{Budget, REUSE_SECONDS, Usable};
 use crate::snapshot::DestKey;
 
@@ -21,7 +21,7 @@ pub(super) fn pool_size(rate_per_s: f64, lifetime_s: f64) -> f64 {
 }
 
 /// What connections a habit makes.
-pub(super) struct Habit {
+pub(super) struct ConnectionHabit {
     /// Whose it is; of a server, the server's.
     pub(super) command: Comm,
     /// The service's port.
@@ -29,14 +29,14 @@ pub(super) struct Habit {
     /// Connections per second.
     pub(super) rate_per_s: f64,
     /// Timewait sockets per second.
-    pub(super) made_per_s: f64,
-    /// Mean life of one, seconds.
+    pub(super) created_per_s: f64,
+    /// Mean lifetime of one, seconds.
     pub(super) lifetime_s: f64,
 }
 
 /// Keep connections open and use them again.
-pub(super) fn pool(habit: &Habit) -> Advice {
-    let Habit { command, port, rate_per_s, made_per_s, lifetime_s } = *habit;
+pub(super) fn pool(habit: &ConnectionHabit) -> Advice {
+    let ConnectionHabit { command, port, rate_per_s, created_per_s, lifetime_s } = *habit;
     let size = pool_size(rate_per_s, lifetime_s);
     let milliseconds = lifetime_s * 1e3;
     Advice {
@@ -47,7 +47,7 @@ pub(super) fn pool(habit: &Habit) -> Advice {
         ),
         command: Some(settings::pool(&command, port, size)),
         effect: vec![
-            effect("time_wait_created_per_s", made_per_s, 0.0),
+            effect("time_wait_created_per_s", created_per_s, 0.0),
             effect("connections_needed", rate_per_s * lifetime_s, size),
         ],
         risk: "A connection that is kept may have been closed by the peer when it is used again: retry once. \
@@ -57,21 +57,21 @@ pub(super) fn pool(habit: &Habit) -> Advice {
 }
 
 /// The server keeps connections open for its clients.
-pub(super) fn keep_alive(server: &Comm, made_per_s: f64) -> Advice {
+pub(super) fn keep_alive(server: &Comm, created_per_s: f64) -> Advice {
     Advice {
         id: "keep-alive",
         text: "Let the server keep connections open for the next request (for HTTP: version 1.1 without `Connection: \
                close`, a keep-alive timeout of some seconds), and see that clients do not ask for the close."
             .to_owned(),
         command: Some(settings::keep_alive(server).to_owned()),
-        effect: vec![effect("time_wait_created_per_s", made_per_s, 0.0)],
+        effect: vec![effect("time_wait_created_per_s", created_per_s, 0.0)],
         risk: "Each idle connection keeps a descriptor and some memory: bound their number and their idle time."
             .to_owned(),
     }
 }
 
 /// A program that runs once for each request hands its work to one that stays.
-pub(super) fn one_process(habit: &Habit) -> Advice {
+pub(super) fn one_process(habit: &ConnectionHabit) -> Advice {
     Advice {
         text: "Let one process that stays do what each of these does, over one connection: a client library, or the \
                tool's own way to take many requests at once (a pipe, a batch file, `curl` with several URLs)."
@@ -98,14 +98,14 @@ pub(super) fn bind_address_no_port(ports_bound: u64) -> Advice {
 
 /// Prefixes a command so that it acts on the network namespace that it is about: by a process of it that is known to be
 /// there, or by whatever process `lsns` finds. (A namespace's name may be a container's, which `ip netns` does not know.)
-pub(super) fn there(case: &Case<'_>, netns: u32, party: Option<&Party>, command: &str) -> String {
-    if netns == case.snapshot.summary().host.netns || netns == 0 {
+pub(super) fn there(context: &RuleContext<'_>, netns: u32, subject: Option<&Subject>, command: &str) -> String {
+    if netns == context.snapshot.summary().host.netns || netns == 0 {
         return command.to_owned();
     }
-    let process = party.and_then(|party| party.process);
+    let process = subject.and_then(|subject| subject.process);
     // Who holds sockets there is alive, which a process that ran for one request may not be.
-    let holders = case.holders(|holder| holder.netns == netns);
-    let is_it = |holder: &Holder| process.is_some_and(|process| is_of(holder, process));
+    let holders = context.holders(|holder| holder.netns == netns);
+    let is_it = |holder: &SocketOwner| process.is_some_and(|process| is_of(holder, process));
     let holder = holders.min_by_key(|holder| (!is_it(holder), holder.start_ns, holder.tgid));
     match holder.map(|holder| holder.tgid).or(process.map(|process| process.tgid)) {
         Some(tgid) => format!("nsenter -t {tgid} -n {command}"),
@@ -116,8 +116,13 @@ pub(super) fn there(case: &Case<'_>, netns: u32, party: Option<&Party>, command:
 }
 
 /// Connects take over timewait sockets. `None` where they do already, or cannot.
-pub(super) fn tw_reuse(case: &Case<'_>, key: DestKey, budget: &Budget, party: Option<&Party>) -> Option<Advice> {
-    let kernel = case.kernel(key)?;
+pub(super) fn tw_reuse(
+    context: &RuleContext<'_>,
+    key: DestKey,
+    budget: &Budget,
+    subject: Option<&Subject>,
+) -> Option<Advice> {
+    let kernel = context.kernel(key)?;
     if kernel.tw_reuse == 1 || kernel.timestamps == Some(0) || budget.hold_seconds <= REUSE_SECONDS {
         return None;
     }
@@ -130,7 +135,7 @@ pub(super) fn tw_reuse(case: &Case<'_>, key: DestKey, budget: &Budget, party: Op
              {sustained:.0} connections/s.",
             (delay * 1e3).round()
         ),
-        command: Some(there(case, key.netns, party, "sysctl -w net.ipv4.tcp_tw_reuse=1")),
+        command: Some(there(context, key.netns, subject, "sysctl -w net.ipv4.tcp_tw_reuse=1")),
         effect: vec![effect("max_rate_per_s", budget.max_rate_per_s, sustained)],
         risk:
             "For outgoing connections with TCP timestamps on both ends alone; timewait sockets in FIN_WAIT2 are never \
@@ -145,8 +150,13 @@ fn standing_free(budget: &Budget) -> u32 {
 }
 
 /// More ports. `None` where there are hardly more.
-pub(super) fn wider_range(case: &Case<'_>, key: DestKey, budget: &Budget, party: Option<&Party>) -> Option<Advice> {
-    let kernel: &KernelFacts = case.kernel(key)?;
+pub(super) fn wider_range(
+    context: &RuleContext<'_>,
+    key: DestKey,
+    budget: &Budget,
+    subject: Option<&Subject>,
+) -> Option<Advice> {
+    let kernel: &KernelFacts = context.kernel(key)?;
     let total = Usable::new(WIDEST, &kernel.reserved_ports)?.total();
     if f64::from(total) < 1.2 * f64::from(budget.total) {
         return None;
@@ -157,9 +167,9 @@ pub(super) fn wider_range(case: &Case<'_>, key: DestKey, budget: &Budget, party:
         id: "wider-port-range",
         text: format!("Widen the range of local ports to {low}-{high}: {total} instead of {}.", budget.total),
         command: Some(there(
-            case,
+            context,
             key.netns,
-            party,
+            subject,
             &format!("sysctl -w net.ipv4.ip_local_port_range=\"{low} {high}\""),
         )),
         effect: vec![
@@ -177,7 +187,12 @@ pub(super) fn wider_range(case: &Case<'_>, key: DestKey, budget: &Budget, party:
 }
 
 /// More addresses or ports on either side.
-pub(super) fn more_addresses(case: &Case<'_>, key: DestKey, budget: &Budget, party: Option<&Party>) -> Advice {
+pub(super) fn more_addresses(
+    context: &RuleContext<'_>,
+    key: DestKey,
+    budget: &Budget,
+    subject: Option<&Subject>,
+) -> Advice {
     let length = if key.local_addr.is_ipv6() { 128 } else { 32 };
     let command = format!("ip address add ADDRESS/{length} dev DEVICE");
     Advice {
@@ -186,7 +201,7 @@ pub(super) fn more_addresses(case: &Case<'_>, key: DestKey, budget: &Budget, par
             "Spread over more source addresses, destination addresses or destination ports: each combination has the \
                whole range for itself."
                 .to_owned(),
-        command: Some(there(case, key.netns, party, &command)),
+        command: Some(there(context, key.netns, subject, &command)),
         effect: vec![effect("max_rate_per_s", budget.max_rate_per_s, 2.0 * budget.max_rate_per_s)],
         risk: "The figure is for twice as many. A source address that is bound needs IP_BIND_ADDRESS_NO_PORT."
             .to_owned(),
@@ -194,8 +209,8 @@ pub(super) fn more_addresses(case: &Case<'_>, key: DestKey, budget: &Budget, par
 }
 
 /// The other end closes first. `None` where that end is on this host as well, and would only take over.
-fn let_peer_close(case: &Case<'_>, key: DestKey, budget: &Budget) -> Option<Advice> {
-    if case.is_local(key) || budget.time_wait == 0 {
+fn let_peer_close(context: &RuleContext<'_>, key: DestKey, budget: &Budget) -> Option<Advice> {
+    if context.is_local(key) || budget.time_wait == 0 {
         return None;
     }
     Some(Advice {
@@ -214,12 +229,18 @@ fn let_peer_close(case: &Case<'_>, key: DestKey, budget: &Budget) -> Option<Advi
 
 /// Room for more ports, by what there is.
 /// `bound`: its ports are bound before, mostly.
-pub(super) fn room(case: &Case<'_>, key: DestKey, budget: &Budget, party: Option<&Party>, bound: bool) -> Vec<Advice> {
-    let reuse = if bound { None } else { tw_reuse(case, key, budget, party) };
+pub(super) fn room(
+    context: &RuleContext<'_>,
+    key: DestKey,
+    budget: &Budget,
+    subject: Option<&Subject>,
+    bound: bool,
+) -> Vec<Advice> {
+    let reuse = if bound { None } else { tw_reuse(context, key, budget, subject) };
     let mut room: Vec<Advice> = reuse.into_iter().collect();
-    room.extend(wider_range(case, key, budget, party));
-    room.push(more_addresses(case, key, budget, party));
-    room.extend(let_peer_close(case, key, budget));
+    room.extend(wider_range(context, key, budget, subject));
+    room.push(more_addresses(context, key, budget, subject));
+    room.extend(let_peer_close(context, key, budget));
     room
 }
 

@@ -1,16 +1,16 @@
 //! bind(2) before connect(2) takes a port from every destination, where connect(2) alone takes it from one.
 
 use super::advice;
-use super::case::{Case, MANY, is_to};
+use super::context::{MANY, RuleContext, is_to};
+use crate::event::CensusState;
 use crate::failure::{Call, Cause};
-use crate::finding::{Confidence, Finding, Party, Rule, Severity, Value};
-use crate::input::CensusState;
+use crate::finding::{Confidence, Finding, Rule, Severity, Subject, Value};
 use crate::snapshot::{DestKey, DestinationRow};
 use crate::table::Map;
 
 /// Of one process.
 struct Binder {
-    party: Party,
+    subject: Subject,
     /// The destination with most of them.
     key: DestKey,
     most: u64,
@@ -22,21 +22,21 @@ struct Binder {
     total: u32,
 }
 
-pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
+pub(super) fn check(context: &RuleContext<'_>) -> Vec<Finding> {
     let mut binders: Map<u32, Binder> = Map::default();
-    for (key, row) in &case.destinations {
+    for (key, row) in &context.destinations {
         let ended = u64::from(row.pattern.bound);
         let bound = row.bound + ended;
         // Most of its connections: one that is bound now and then is no habit.
         if bound == 0 || 2 * bound < row.open + row.pattern.opened {
             continue;
         }
-        let Some(party) = party(case, *key) else { continue };
-        let process = party.process.map_or(0, |process| process.tgid);
+        let Some(subject) = subject(context, *key) else { continue };
+        let process = subject.process.map_or(0, |process| process.tgid);
         let held = row.bound + timewaits(row);
         let total = row.budget.map_or(0, |budget| budget.total);
-        let last_ns = if row.bound > 0 { case.now_ns } else { row.pattern.ended_ns };
-        let none = Binder { party, key: *key, most: 0, destinations: 0, held: 0, ended: 0, last_ns: 0, total };
+        let last_ns = if row.bound > 0 { context.now_ns } else { row.pattern.ended_ns };
+        let none = Binder { subject, key: *key, most: 0, destinations: 0, held: 0, ended: 0, last_ns: 0, total };
         let binder = binders.entry(process).or_insert(none);
         if bound > binder.most {
             (binder.key, binder.most) = (*key, bound);
@@ -49,7 +49,7 @@ pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
     }
     let mut all: Vec<Binder> = binders.into_values().filter(|binder| binder.held + binder.ended >= MANY).collect();
     all.sort_unstable_by_key(|binder| binder.key);
-    all.iter().map(|binder| finding(case, binder)).collect()
+    all.iter().map(|binder| finding(context, binder)).collect()
 }
 
 /// Timewait sockets of bound connections keep the port as well.
@@ -59,18 +59,18 @@ fn timewaits(row: &DestinationRow) -> u64 {
 }
 
 /// Who binds: whose connections were, or who holds those that are open.
-fn party(case: &Case<'_>, key: DestKey) -> Option<Party> {
-    let ended = case.pairs_of(key).filter(|pair| pair.pair.pattern.bound > 0);
+fn subject(context: &RuleContext<'_>, key: DestKey) -> Option<Subject> {
+    let ended = context.pairs_of(key).filter(|pair| pair.pair.pattern.bound > 0);
     if let Some(most) = ended.max_by_key(|pair| (pair.pair.pattern.bound, pair.owner.key)) {
-        return Some(Party::of(most.owner));
+        return Some(Subject::of(most.owner));
     }
-    let holders = case.holders(|holder| holder.state == CensusState::Established && is_to(holder, key));
-    holders.max_by_key(|holder| (holder.sockets, holder.tgid)).map(Party::of_holder)
+    let holders = context.holders(|holder| holder.state == CensusState::Established && is_to(holder, key));
+    holders.max_by_key(|holder| (holder.sockets, holder.tgid)).map(Subject::of_holder)
 }
 
-fn finding(case: &Case<'_>, binder: &Binder) -> Finding {
-    let failures = case.snapshot.failures().iter().filter(|row| {
-        let same = row.owner.map(|owner| owner.key.tgid) == binder.party.process.map(|process| process.tgid);
+fn finding(context: &RuleContext<'_>, binder: &Binder) -> Finding {
+    let failures = context.snapshot.failures().iter().filter(|row| {
+        let same = row.owner.map(|owner| owner.key.tgid) == binder.subject.process.map(|process| process.tgid);
         same && (row.cause == Cause::BoundTupleTaken
             || row.call == Call::Bind && row.cause == Cause::BoundPoolExhausted)
     });
@@ -88,8 +88,8 @@ fn finding(case: &Case<'_>, binder: &Binder) -> Finding {
     Finding {
         rule: Rule::BindBeforeConnect,
         severity: if failed > 0 || crowded { Severity::Warning } else { Severity::Info },
-        holds: case.goes_on(binder.last_ns, 0.0),
-        process: Some(binder.party),
+        holds: context.goes_on(binder.last_ns, 0.0),
+        process: Some(binder.subject),
         destination: Some(binder.key),
         cause: None,
         title: "binds before it connects: each connection takes its port from all destinations".to_owned(),

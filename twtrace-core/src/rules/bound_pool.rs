@@ -1,18 +1,18 @@
 //! bind(2) with port 0 fails: each port of the range is bound.
 
 use super::advice;
-use super::case::Case;
+use super::context::RuleContext;
 use super::not_time_wait::{Failed, failed};
 use crate::failure::Cause;
 use crate::finding::{Confidence, Finding, Rule, Severity, Value};
 use crate::ports::Usable;
 
-pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
-    failed(case, |cause| cause == Cause::BoundPoolExhausted)
+pub(super) fn check(context: &RuleContext<'_>) -> Vec<Finding> {
+    failed(context, |cause| cause == Cause::BoundPoolExhausted)
         .into_iter()
-        .map(|Failed { party, count, last_ns, place, .. }| {
-            let holds = case.goes_on(last_ns, 0.0);
-            let kernel = place.and_then(|key| case.kernel(key));
+        .map(|Failed { subject, count, last_ns, place, .. }| {
+            let holds = context.goes_on(last_ns, 0.0);
+            let kernel = place.and_then(|key| context.kernel(key));
             let total = kernel.and_then(Usable::of).map(|usable| usable.total());
             let mut evidence = vec![("failures", Value::Count(count)), ("errno", Value::Text("EADDRINUSE".to_owned()))];
             evidence.extend(total.map(|total| ("ports_total", Value::Count(total.into()))));
@@ -20,7 +20,7 @@ pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
                 rule: Rule::BoundPoolExhausted,
                 severity: if holds { Severity::Critical } else { Severity::Warning },
                 holds,
-                process: party,
+                process: subject,
                 destination: None,
                 cause: None,
                 title: "finds no port to bind: all of the range are bound".to_owned(),

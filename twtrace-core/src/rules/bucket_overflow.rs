@@ -1,45 +1,43 @@
-//! The kernel refuses timewait sockets: `tcp_max_tw_buckets` is reached.
+//! TIME_WAIT sockets overflow: `tcp_max_tw_buckets` is reached.
 
 use super::advice::{effect, there};
-use super::case::Case;
-use crate::finding::{Advice, Confidence, Finding, Party, Rule, Severity, Value};
+use super::context::RuleContext;
+use crate::finding::{Advice, Confidence, Finding, Rule, Severity, Subject, Value};
 use crate::plan::{PORT_ADDRESS_BYTES, PORT_BYTES, TIMEWAIT_BYTES};
 use crate::ports::TIME_WAIT_SECONDS;
 use crate::snapshot::{GroupBy, GroupKey};
 
-pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
-    let summary = case.snapshot.summary();
-    let refused = summary.totals.counts.time_wait_overflow;
-    if refused == 0 {
+pub(super) fn check(context: &RuleContext<'_>) -> Vec<Finding> {
+    let summary = context.snapshot.summary();
+    let overflowed = summary.totals.counts.time_wait_overflow;
+    if overflowed == 0 {
         return Vec::new();
     }
-    let rows = case.snapshot.rows(GroupBy::Pid).iter();
+    let rows = context.snapshot.rows(GroupBy::Pid).iter();
     let processes = rows.filter(|row| matches!(row.key, GroupKey::Process(_)) && row.counts.time_wait_overflow > 0);
     let most = processes.max_by_key(|row| (row.counts.time_wait_overflow, row.key.clone()));
-    let place = case.destinations.iter().filter(|(_, row)| row.counts.time_wait_overflow > 0);
+    let place = context.destinations.iter().filter(|(_, row)| row.counts.time_wait_overflow > 0);
     let place = place.max_by_key(|(key, row)| (row.counts.time_wait_overflow, *key));
-    let kernel = place.and_then(|(key, _)| case.kernel(*key)).unwrap_or(&summary.kernel);
+    let kernel = place.and_then(|(key, _)| context.kernel(*key)).unwrap_or(&summary.kernel);
     let counts = &summary.totals.counts;
-    // What is refused would have been made.
+    // What overflowed would have been created.
     let seconds = summary.window.seconds().max(1.0);
-    let due_per_s = (counts.time_wait_created + refused) as f64 / seconds;
+    let due_per_s = (counts.time_wait_created + overflowed) as f64 / seconds;
     let wanted = (1.5 * due_per_s * TIME_WAIT_SECONDS).max(2.0 * kernel.max_tw_buckets as f64).min(4_194_304.0);
     let wanted = (wanted.round() as u64).next_power_of_two();
     let mebibytes = wanted as f64 * f64::from(TIMEWAIT_BYTES + PORT_BYTES + PORT_ADDRESS_BYTES) / 1_048_576.0;
     let last_ns = place.map_or(0, |(_, row)| row.pattern.ended_ns);
-    let party = most.and_then(|row| row.owner.as_ref()).map(Party::of);
+    let subject = most.and_then(|row| row.owner.as_ref()).map(Subject::of);
     vec![Finding {
         rule: Rule::BucketOverflow,
         severity: Severity::Warning,
-        holds: case.goes_on(last_ns, 0.0) && kernel.time_wait as f64 >= 0.95 * kernel.max_tw_buckets as f64,
-        process: party,
+        holds: context.goes_on(last_ns, 0.0) && kernel.time_wait as f64 >= 0.95 * kernel.max_tw_buckets as f64,
+        process: subject,
         destination: place.map(|(key, _)| *key),
         cause: None,
-        title:
-            "is refused timewait sockets: the bucket limit is reached, and its connections end without that protection"
-                .to_owned(),
+        title: "overflows the TIME_WAIT bucket limit: its connections end without a TIME_WAIT socket".to_owned(),
         evidence: vec![
-            ("refused", Value::Count(refused)),
+            ("overflowed", Value::Count(overflowed)),
             ("time_wait", Value::Count(kernel.time_wait)),
             ("max_tw_buckets", Value::Count(kernel.max_tw_buckets)),
         ],
@@ -49,9 +47,9 @@ pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
                 "Raise the limit to {wanted}, which takes at most {mebibytes:.0} MiB of kernel memory when full."
             ),
             command: Some(there(
-                case,
+                context,
                 place.map_or(0, |(key, _)| key.netns),
-                party.as_ref(),
+                subject.as_ref(),
                 &format!("sysctl -w net.ipv4.tcp_max_tw_buckets={wanted}"),
             )),
             effect: vec![effect("max_tw_buckets", kernel.max_tw_buckets as f64, wanted as f64)],

@@ -1,19 +1,20 @@
 //! Sockets whose peer has closed, and whose own process does not: a leak of descriptors, and not TIME_WAIT.
 
 use super::advice::effect;
-use super::case::{Case, MANY, is_to};
-use crate::finding::{Advice, Confidence, Finding, Party, Rule, Severity, Value};
-use crate::input::CensusState;
+use super::context::{MANY, RuleContext, is_to};
+use crate::event::CensusState;
+use crate::finding::{Advice, Confidence, Finding, Rule, Severity, Subject, Value};
 
 /// So many are no pool whose server has hung up on idle connections.
 const TOO_MANY: u64 = 1000;
 
-pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
-    let leaks = case.snapshot.waiting().iter().filter(|kind| kind.state == CensusState::CloseWait && kind.aged >= MANY);
+pub(super) fn check(context: &RuleContext<'_>) -> Vec<Finding> {
+    let leaks =
+        context.snapshot.waiting().iter().filter(|kind| kind.state == CensusState::CloseWait && kind.aged >= MANY);
     leaks
         .map(|kind| {
             let key = kind.destination;
-            let holders = case.holders(|holder| holder.state == CensusState::CloseWait && is_to(holder, key));
+            let holders = context.holders(|holder| holder.state == CensusState::CloseWait && is_to(holder, key));
             let holder = holders.max_by_key(|holder| (holder.sockets, holder.tgid));
             // A pool that looks at its connections when it needs them leaves some like that for a while.
             let leaks = kind.old >= MANY || kind.sockets >= TOO_MANY;
@@ -21,7 +22,7 @@ pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
                 rule: Rule::CloseWaitLeak,
                 severity: if leaks { Severity::Warning } else { Severity::Info },
                 holds: true,
-                process: holder.map(Party::of_holder),
+                process: holder.map(Subject::of_holder),
                 destination: Some(key),
                 cause: None,
                 title: "does not close sockets whose peer has closed: this is not TIME_WAIT".to_owned(),

@@ -1,10 +1,10 @@
 //! No local port is left towards a destination, or none will be before long.
 
 use super::advice;
-use super::case::Case;
-use super::not_time_wait::party;
+use super::context::RuleContext;
+use super::not_time_wait::subject;
 use crate::failure::{Cause, FailureRow};
-use crate::finding::{Advice, Confidence, Evidence, Finding, Party, Rule, Severity, Value};
+use crate::finding::{Advice, Confidence, Evidence, Finding, Rule, Severity, Subject, Value};
 use crate::ports::{Budget, TIME_WAIT_SECONDS};
 use crate::snapshot::{DestKey, DestinationRow};
 use crate::table::Map;
@@ -35,9 +35,9 @@ struct Reached<'a> {
 /// A finding, and what it is a consequence of.
 pub(super) struct Consequence {
     pub(super) finding: Finding,
-    culprit: Culprit,
+    port_use: PortUse,
     /// Who made most of the timewait sockets.
-    maker: Option<Party>,
+    maker: Option<Subject>,
     /// How many were made towards the destination.
     made: u64,
 }
@@ -51,16 +51,16 @@ impl Consequence {
             (Some(ours), Some(theirs)) => ours.ppid == theirs.ppid && ours.command == theirs.command,
             _ => true,
         };
-        let leads = match self.culprit {
-            Culprit::TimeWait => {
+        let leads = match self.port_use {
+            PortUse::TimeWait => {
                 // Whoever has started anew has made little of what a long trace has seen, and all that there is.
-                let process = |party: Option<Party>| party.and_then(|party| party.process);
+                let process = |subject: Option<Subject>| subject.and_then(|subject| subject.process);
                 let is_maker = process(self.maker).is_some() && process(self.maker) == process(cause.process);
                 let made_most = same_party && 2 * super::made(cause) >= self.made;
                 cause.rule != Rule::BindBeforeConnect && (is_maker || made_most)
             }
-            Culprit::Bound => cause.rule == Rule::BindBeforeConnect,
-            Culprit::Open => false,
+            PortUse::Bound => cause.rule == Rule::BindBeforeConnect,
+            PortUse::Open => false,
         };
         leads && cause.destination == self.finding.destination && (cause.holds || !self.finding.holds)
     }
@@ -83,10 +83,10 @@ impl Consequence {
     }
 }
 
-pub(super) fn check(case: &Case<'_>) -> Vec<Consequence> {
+pub(super) fn check(context: &RuleContext<'_>) -> Vec<Consequence> {
     let mut reached: Map<DestKey, Reached<'_>> = Map::default();
     let exhausted = |cause| matches!(cause, Cause::DestinationExhausted | Cause::SocketRangeExhausted);
-    for row in case.snapshot.failures().iter().filter(|row| exhausted(row.cause)) {
+    for row in context.snapshot.failures().iter().filter(|row| exhausted(row.cause)) {
         let Some(key) = row.destination else { continue };
         let none = Reached { first_ns: row.first_ns, ..Reached::default() };
         let failed = reached.entry(key).or_insert(none);
@@ -100,13 +100,13 @@ pub(super) fn check(case: &Case<'_>) -> Vec<Consequence> {
         }
     }
     let mut found = Vec::new();
-    for (key, row) in &case.destinations {
+    for (key, row) in &context.destinations {
         let failed = reached.get(key);
-        let fails = failed.map(|failed| fails(case, *key, row, failed));
+        let fails = failed.map(|failed| fails(context, *key, row, failed));
         if fails.as_ref().is_none_or(|fails| !fails.finding.holds) {
-            let near = row.budget.and_then(|budget| near(case, *key, row, &budget));
+            let near = row.budget.and_then(|budget| near(context, *key, row, &budget));
             // What was, is told by the failures; what is, is not.
-            let was_near = || was_near(case, *key, row).filter(|near| fails.is_none() || near.finding.holds);
+            let was_near = || was_near(context, *key, row).filter(|near| fails.is_none() || near.finding.holds);
             found.extend(near.or_else(was_near));
         }
         found.extend(fails);
@@ -116,36 +116,36 @@ pub(super) fn check(case: &Case<'_>) -> Vec<Consequence> {
 
 /// What has the ports.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Culprit {
+enum PortUse {
     TimeWait,
     Open,
     Bound,
 }
 
 /// `no_port`: a connect has found none then.
-fn culprit(budget: &Budget, no_port: bool) -> Culprit {
+fn port_use(budget: &Budget, no_port: bool) -> PortUse {
     let open = budget.established + budget.other + if no_port { budget.not_seen() } else { 0 };
     let most = budget.time_wait.max(open).max(budget.bound);
     if most == budget.time_wait {
-        Culprit::TimeWait
+        PortUse::TimeWait
     } else if most == open {
-        Culprit::Open
+        PortUse::Open
     } else {
-        Culprit::Bound
+        PortUse::Bound
     }
 }
 
 /// Whoever made most of the timewait sockets. Nobody, where those of several, or of before the trace, are more.
-fn maker(case: &Case<'_>, key: DestKey, row: &DestinationRow) -> Option<Party> {
-    let rank = |pair: &&super::case::Pair<'_>| {
+fn maker(context: &RuleContext<'_>, key: DestKey, row: &DestinationRow) -> Option<Subject> {
+    let rank = |pair: &&super::context::Pair<'_>| {
         (pair.pair.counts.time_wait_live, pair.pair.counts.time_wait_created, pair.owner.key)
     };
-    let most = case.pairs_of(key).max_by_key(rank)?;
+    let most = context.pairs_of(key).max_by_key(rank)?;
     let (its, all) = match row.counts.time_wait_live {
         0 => (most.pair.counts.time_wait_created, row.counts.time_wait_created),
         live => (most.pair.counts.time_wait_live, live),
     };
-    (its > 0 && 2 * its >= all).then(|| Party::of(most.owner))
+    (its > 0 && 2 * its >= all).then(|| Subject::of(most.owner))
 }
 
 fn split(row: &DestinationRow, budget: &Budget) -> Vec<Evidence> {
@@ -168,25 +168,25 @@ fn split(row: &DestinationRow, budget: &Budget) -> Vec<Evidence> {
 
 /// Advice by what has the ports.
 fn advice(
-    case: &Case<'_>,
+    context: &RuleContext<'_>,
     (key, row): (DestKey, &DestinationRow),
     budget: &Budget,
-    culprit: Culprit,
-    party: Option<&Party>,
+    port_use: PortUse,
+    subject: Option<&Subject>,
 ) -> Vec<Advice> {
     // Their timewait sockets keep what bind(2) took, and nobody takes those over.
     let bound = 2 * u64::from(row.pattern.bound) > row.pattern.opened;
-    let mut first = match culprit {
-        Culprit::TimeWait if bound => vec![advice::bind_address_no_port((budget.bound + budget.time_wait).into())],
-        Culprit::TimeWait => Vec::new(),
-        Culprit::Open => vec![advice::plain(
+    let mut first = match port_use {
+        PortUse::TimeWait if bound => vec![advice::bind_address_no_port((budget.bound + budget.time_wait).into())],
+        PortUse::TimeWait => Vec::new(),
+        PortUse::Open => vec![advice::plain(
             "close-sockets",
             "Bound the number of open connections, and close those that idle: they have the ports, and TIME_WAIT has not.",
             "What is closed here first holds its port for another minute.",
         )],
-        Culprit::Bound => vec![advice::bind_address_no_port(budget.bound.into())],
+        PortUse::Bound => vec![advice::bind_address_no_port(budget.bound.into())],
     };
-    first.extend(advice::room(case, key, budget, party, bound));
+    first.extend(advice::room(context, key, budget, subject, bound));
     first
 }
 
@@ -200,30 +200,30 @@ fn own_range_advice() -> Advice {
     )
 }
 
-fn fails(case: &Case<'_>, key: DestKey, row: &DestinationRow, failed: &Reached<'_>) -> Consequence {
+fn fails(context: &RuleContext<'_>, key: DestKey, row: &DestinationRow, failed: &Reached<'_>) -> Consequence {
     let seconds = failed.last_ns.saturating_sub(failed.first_ns) as f64 / 1e9;
     let per_s = if seconds > 0.0 { failed.count.saturating_sub(1) as f64 / seconds } else { 0.0 };
-    let holds = case.goes_on(failed.last_ns, 0.0);
+    let holds = context.goes_on(failed.last_ns, 0.0);
     // Who had the ports then: since, they may have come back.
     let budget = row.exhausted.or(row.budget);
-    let culprit = budget.as_ref().map_or(Culprit::TimeWait, |budget| culprit(budget, row.exhausted.is_some()));
-    let victim = failed.worst.and_then(party);
-    let maker = maker(case, key, row);
-    let process = if culprit == Culprit::TimeWait { maker.or(victim) } else { victim };
+    let port_use = budget.as_ref().map_or(PortUse::TimeWait, |budget| port_use(budget, row.exhausted.is_some()));
+    let victim = failed.worst.and_then(subject);
+    let maker = maker(context, key, row);
+    let process = if port_use == PortUse::TimeWait { maker.or(victim) } else { victim };
     let in_own_range = 2 * failed.own_range > failed.count;
     // Some timewait sockets among them are told of, and not denied.
     let plain = budget.is_some_and(|budget| !in_own_range && budget.is_time_wait() == Some(false));
-    let title = match (culprit, plain) {
+    let title = match (port_use, plain) {
         _ if in_own_range => "finds no port within the socket's own IP_LOCAL_PORT_RANGE: connect(2) fails",
-        (Culprit::TimeWait, _) => "finds no local port: connect(2) fails, timewait sockets have the ports",
-        (Culprit::Open, true) => {
+        (PortUse::TimeWait, _) => "finds no local port: connect(2) fails, timewait sockets have the ports",
+        (PortUse::Open, true) => {
             "finds no local port: connect(2) fails, open connections have the ports: this is not TIME_WAIT"
         }
-        (Culprit::Open, false) => "finds no local port: connect(2) fails, open connections have most of the ports",
-        (Culprit::Bound, true) => {
+        (PortUse::Open, false) => "finds no local port: connect(2) fails, open connections have most of the ports",
+        (PortUse::Bound, true) => {
             "finds no local port: connect(2) fails, bound sockets have the ports: this is not TIME_WAIT"
         }
-        (Culprit::Bound, false) => "finds no local port: connect(2) fails, bound sockets have most of the ports",
+        (PortUse::Bound, false) => "finds no local port: connect(2) fails, bound sockets have most of the ports",
     };
     let mut evidence = vec![
         ("failures", Value::Count(failed.count)),
@@ -231,7 +231,7 @@ fn fails(case: &Case<'_>, key: DestKey, row: &DestinationRow, failed: &Reached<'
         ("errno", Value::Text("EADDRNOTAVAIL".to_owned())),
     ];
     if let Some(victim) = victim.and_then(|victim| victim.process)
-        && process.and_then(|party| party.process) != Some(victim)
+        && process.and_then(|subject| subject.process) != Some(victim)
     {
         evidence.push(("failing_pid", Value::Count(victim.tgid.into())));
     }
@@ -250,7 +250,7 @@ fn fails(case: &Case<'_>, key: DestKey, row: &DestinationRow, failed: &Reached<'
     }
     let advice = match budget {
         _ if in_own_range => vec![own_range_advice()],
-        Some(budget) => advice(case, (key, row), &budget, culprit, process.as_ref()),
+        Some(budget) => advice(context, (key, row), &budget, port_use, process.as_ref()),
         None => Vec::new(),
     };
     let finding = Finding {
@@ -266,10 +266,10 @@ fn fails(case: &Case<'_>, key: DestKey, row: &DestinationRow, failed: &Reached<'
         confidence: Confidence::High,
         recheck: "After the change connect(2) fails no more, and ports are left at the peak of the load.".to_owned(),
     };
-    Consequence { finding, culprit, maker, made: row.counts.time_wait_created }
+    Consequence { finding, port_use, maker, made: row.counts.time_wait_created }
 }
 
-fn near(case: &Case<'_>, key: DestKey, row: &DestinationRow, budget: &Budget) -> Option<Consequence> {
+fn near(context: &RuleContext<'_>, key: DestKey, row: &DestinationRow, budget: &Budget) -> Option<Consequence> {
     let seconds = budget.seconds_to_exhaustion?;
     let enough = budget.time_wait >= ENOUGH || budget.established >= ENOUGH;
     // Unless it comes within the whole band of error it is no forecast, but for ports that are nearly gone.
@@ -277,18 +277,18 @@ fn near(case: &Case<'_>, key: DestKey, row: &DestinationRow, budget: &Budget) ->
     if seconds > NEAR_S || budget.rate_per_s <= 0.0 || !enough || !(sure || budget.utilization >= NEARLY_ALL) {
         return None;
     }
-    let process = maker(case, key, row);
+    let process = maker(context, key, row);
     let mut evidence = vec![
         ("seconds_to_exhaustion_estimated", Value::Number(seconds)),
         ("soonest_seconds_estimated", Value::Number(budget.soonest_seconds.unwrap_or(0.0))),
     ];
     evidence.extend(budget.latest_seconds.map(|latest| ("latest_seconds_estimated", Value::Number(latest))));
     evidence.extend(split(row, budget));
-    let culprit = culprit(budget, false);
-    let title = match culprit {
-        Culprit::TimeWait => "takes local ports faster than they come back",
-        Culprit::Open => "opens connections and does not close them: local ports run out, and this is not TIME_WAIT",
-        Culprit::Bound => "binds ports faster than they come back: this is not TIME_WAIT",
+    let port_use = port_use(budget, false);
+    let title = match port_use {
+        PortUse::TimeWait => "takes local ports faster than they come back",
+        PortUse::Open => "opens connections and does not close them: local ports run out, and this is not TIME_WAIT",
+        PortUse::Bound => "binds ports faster than they come back: this is not TIME_WAIT",
     };
     let finding = Finding {
         rule: Rule::ExhaustionNear,
@@ -299,15 +299,15 @@ fn near(case: &Case<'_>, key: DestKey, row: &DestinationRow, budget: &Budget) ->
         cause: None,
         title: title.to_owned(),
         evidence,
-        advice: advice(case, (key, row), budget, culprit, process.as_ref()),
+        advice: advice(context, (key, row), budget, port_use, process.as_ref()),
         confidence: if sure { Confidence::High } else { Confidence::Medium },
         recheck: "After the change the forecast says never, at the peak of the load.".to_owned(),
     };
-    Some(Consequence { finding, culprit, maker: process, made: row.counts.time_wait_created })
+    Some(Consequence { finding, port_use, maker: process, made: row.counts.time_wait_created })
 }
 
 /// Nearly all ports are timewait sockets', or were at some time.
-fn was_near(case: &Case<'_>, key: DestKey, row: &DestinationRow) -> Option<Consequence> {
+fn was_near(context: &RuleContext<'_>, key: DestKey, row: &DestinationRow) -> Option<Consequence> {
     let budget = row.budget?;
     let peak = row.counts.time_wait_live_peak;
     // Where they are taken over they may be as many as there are ports.
@@ -315,7 +315,7 @@ fn was_near(case: &Case<'_>, key: DestKey, row: &DestinationRow) -> Option<Conse
         return None;
     }
     let holds = budget.utilization >= NEARLY_ALL;
-    let process = maker(case, key, row);
+    let process = maker(context, key, row);
     let mut evidence = vec![("time_wait_live_peak", Value::Count(peak))];
     evidence.extend(split(row, &budget));
     let finding = Finding {
@@ -333,14 +333,14 @@ fn was_near(case: &Case<'_>, key: DestKey, row: &DestinationRow) -> Option<Conse
         .to_owned(),
         evidence,
         advice: advice(
-            case,
+            context,
             (key, row),
             &Budget { time_wait: budget.total, ..budget },
-            Culprit::TimeWait,
+            PortUse::TimeWait,
             process.as_ref(),
         ),
         confidence: Confidence::Medium,
         recheck: "After the change most ports are left at the peak of the load.".to_owned(),
     };
-    Some(Consequence { finding, culprit: Culprit::TimeWait, maker: process, made: row.counts.time_wait_created })
+    Some(Consequence { finding, port_use: PortUse::TimeWait, maker: process, made: row.counts.time_wait_created })
 }

@@ -1,28 +1,28 @@
 //! Sockets that have sent their FIN and wait for the peer's, which does not come.
 
 use super::advice::effect;
-use super::case::{Case, MANY};
-use crate::finding::{Advice, Confidence, Finding, Party, Rule, Severity, Value};
-use crate::input::CensusState;
+use super::context::{MANY, RuleContext};
+use crate::event::CensusState;
+use crate::finding::{Advice, Confidence, Finding, Rule, Severity, Subject, Value};
 
-pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
+pub(super) fn check(context: &RuleContext<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
-    for (key, row) in &case.destinations {
-        let waiting = case.snapshot.waiting().iter();
+    for (key, row) in &context.destinations {
+        let waiting = context.snapshot.waiting().iter();
         let full = waiting.filter(|kind| kind.state == CensusState::FinWait2 && kind.destination == *key);
         let (full, full_aged) = full.fold((0, 0), |(sockets, aged), kind| (sockets + kind.sockets, aged + kind.aged));
         let aged = full_aged + row.fin_wait2_aged;
         if aged < MANY {
             continue;
         }
-        let most = case.pairs_of(*key).max_by_key(|pair| (pair.pair.counts.time_wait_live, pair.owner.key));
+        let most = context.pairs_of(*key).max_by_key(|pair| (pair.pair.counts.time_wait_live, pair.owner.key));
         let sockets = full + row.counts.fin_wait2_live;
-        let timeout = case.kernel(*key).and_then(|kernel| kernel.fin_timeout_s).unwrap_or(60);
+        let timeout = context.kernel(*key).and_then(|kernel| kernel.fin_timeout_s).unwrap_or(60);
         found.push(Finding {
             rule: Rule::FinWait2PileUp,
             severity: Severity::Warning,
             holds: true,
-            process: most.map(|pair| Party::of(pair.owner)),
+            process: most.map(|pair| Subject::of(pair.owner)),
             destination: Some(*key),
             cause: None,
             title: "has closed, and its peers have not: sockets stay in FIN_WAIT2".to_owned(),

@@ -1,11 +1,11 @@
 //! Many short-lived processes under one parent, with a connection or two each.
 
-use super::advice::{self, Habit};
-use super::case::{Case, LEAST_PER_S, MANY, MOST, Pair};
+use super::advice::{self, ConnectionHabit};
+use super::context::{LEAST_PER_S, MANY, MOST, Pair, RuleContext};
 use super::no_reuse::replaced;
 use super::periodic::is_of_rhythm;
-use crate::finding::{Confidence, Finding, Party, Rule, Severity, Value};
-use crate::input::{Comm, Role};
+use crate::event::{Comm, Role};
+use crate::finding::{Confidence, Finding, Rule, Severity, Subject, Value};
 use crate::pattern::{Pattern, WINDOW_NS};
 use crate::snapshot::{DestKey, DestRow};
 use crate::table::Map;
@@ -25,7 +25,7 @@ struct Group {
     processes: u64,
     made: u64,
     /// Processes by command, and one of each.
-    commands: Map<Comm, (u64, Party)>,
+    commands: Map<Comm, (u64, Subject)>,
     /// When the first and the last of them started.
     started_ns: Option<(u64, u64)>,
     /// How all of the destination's connections are used.
@@ -41,23 +41,23 @@ pub(super) fn is_run_for_a_request(Pair { pair, owner, .. }: &Pair<'_>) -> bool 
     (1..=FEW).contains(&pair.pattern.opened) && soon
 }
 
-pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
+pub(super) fn check(context: &RuleContext<'_>) -> Vec<Finding> {
     let mut groups: Map<(u32, Comm, DestKey), Group> = Map::default();
-    let run = case.pairs.iter().filter(|pair| pair.key.role == Role::Active && is_run_for_a_request(pair));
+    let run = context.pairs.iter().filter(|pair| pair.key.role == Role::Active && is_run_for_a_request(pair));
     for Pair { pair, owner, row, key } in run {
         let group = groups.entry((owner.ppid, owner.parent_comm, *key)).or_default();
         group.pattern.absorb(&pair.pattern);
         group.processes += 1;
         group.made += pair.counts.time_wait_created;
         group.of_destination = row.pattern;
-        let of_command = group.commands.entry(owner.comm).or_insert((0, Party::of(owner)));
+        let of_command = group.commands.entry(owner.comm).or_insert((0, Subject::of(owner)));
         of_command.0 += 1;
         let (first, last) = group.started_ns.unwrap_or((u64::MAX, 0));
         group.started_ns = Some((first.min(owner.key.start_ns), last.max(owner.key.start_ns)));
         *group.windows.entry(pair.pattern.first_ns / WINDOW_NS).or_default() += pair.pattern.opened;
     }
     // Those that found no room for rows of their own are together already.
-    for (owner, row, cell, processes, (first_ns, last_ns)) in case.snapshot.one_shot_cells() {
+    for (owner, row, cell, processes, (first_ns, last_ns)) in context.snapshot.one_shot_cells() {
         let DestRow::Dest(key) = row.key else { continue };
         if key.role != Role::Active || cell.pattern.opened == 0 {
             continue;
@@ -67,16 +67,16 @@ pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
         group.processes += processes;
         group.made += cell.counts.time_wait_created;
         group.of_destination = row.pattern;
-        group.commands.entry(owner.comm).or_insert((0, Party::of(owner))).0 += processes;
+        group.commands.entry(owner.comm).or_insert((0, Subject::of(owner))).0 += processes;
         let (first, last) = group.started_ns.unwrap_or((u64::MAX, 0));
         group.started_ns = Some((first.min(first_ns), last.max(last_ns)));
     }
     let mut all: Vec<_> = groups.into_iter().collect();
     all.sort_unstable_by_key(|((ppid, comm, key), _)| (*key, *ppid, *comm));
-    all.into_iter().filter_map(|((_, _, key), group)| finding(case, key, &group)).collect()
+    all.into_iter().filter_map(|((_, _, key), group)| finding(context, key, &group)).collect()
 }
 
-fn finding(case: &Case<'_>, key: DestKey, group: &Group) -> Option<Finding> {
+fn finding(context: &RuleContext<'_>, key: DestKey, group: &Group) -> Option<Finding> {
     let pattern = &group.pattern;
     let most = group
         .windows
@@ -99,17 +99,17 @@ fn finding(case: &Case<'_>, key: DestKey, group: &Group) -> Option<Finding> {
     if !habit {
         return None;
     }
-    let (_, party) = group.commands.values().max_by_key(|(number, party)| (*number, party.command))?;
-    let party = Party { process: None, processes: group.processes, ..*party };
+    let (_, subject) = group.commands.values().max_by_key(|(number, subject)| (*number, subject.command))?;
+    let subject = Subject { process: None, processes: group.processes, ..*subject };
     // Wherever on this host they are made.
-    let made = group.made as f64 + case.made_by_local_peer(key, pattern.opened);
-    let made_per_s = rate_per_s * (made / pattern.opened as f64).min(1.0);
+    let made = group.made as f64 + context.made_by_local_peer(key, pattern.opened);
+    let created_per_s = rate_per_s * (made / pattern.opened as f64).min(1.0);
     let lifetime_s = pattern.lifetime_s();
     Some(Finding {
         rule: Rule::ForkPerRequest,
         severity: Severity::Info,
-        holds: case.habit_goes_on(pattern),
-        process: Some(party),
+        holds: context.habit_goes_on(pattern),
+        process: Some(subject),
         destination: Some(key),
         cause: None,
         title: "runs a process with a connection of its own for each request".to_owned(),
@@ -121,15 +121,15 @@ fn finding(case: &Case<'_>, key: DestKey, group: &Group) -> Option<Finding> {
             ("request_bytes", Value::Count(pattern.request_bytes / pattern.one_shots.max(1))),
             (super::MADE, Value::Count(group.made)),
         ],
-        advice: vec![advice::one_process(&Habit {
-            command: party.command,
+        advice: vec![advice::one_process(&ConnectionHabit {
+            command: subject.command,
             port: key.port,
             rate_per_s,
-            made_per_s,
+            created_per_s,
             lifetime_s,
         })],
         // Whose parent is gone belongs to init, and to everybody else like that.
-        confidence: if party.ppid > 1 { Confidence::Medium } else { Confidence::Low },
+        confidence: if subject.ppid > 1 { Confidence::Medium } else { Confidence::Low },
         recheck: "After the change there is one process with one connection that stays.".to_owned(),
     })
 }

@@ -2,12 +2,12 @@
 //!
 //! So do the processes of one program under one parent together: the workers of a server that forks them beforehand.
 
-use super::advice::{self, Habit};
-use super::case::{Case, LEAST_PER_S, MANY, MOST, Pair};
+use super::advice::{self, ConnectionHabit};
+use super::context::{LEAST_PER_S, MANY, MOST, Pair, RuleContext};
 use super::fork_per_request::is_run_for_a_request;
 use super::periodic::is_of_rhythm;
-use crate::finding::{Confidence, Evidence, Finding, Party, Rule, Severity, Value};
-use crate::input::{Comm, ProcessKey, Role};
+use crate::event::{Comm, ProcessKey, Role};
+use crate::finding::{Confidence, Evidence, Finding, Rule, Severity, Subject, Value};
 use crate::pattern::Pattern;
 use crate::snapshot::{DestKey, DestinationRow};
 use crate::table::Map;
@@ -20,13 +20,13 @@ const INIT: u32 = 1;
 
 /// Who opens one-shots.
 pub(super) struct Churn<'a> {
-    pub(super) party: Party,
+    pub(super) subject: Subject,
     pub(super) key: DestKey,
     pub(super) row: &'a DestinationRow,
     pub(super) pattern: Pattern,
     pub(super) rate_per_s: f64,
     /// Timewait sockets of these connections, wherever on this host they are made.
-    pub(super) made_per_s: f64,
+    pub(super) created_per_s: f64,
     /// Of these, those that take a port: the opener's own.
     pub(super) ports_per_s: f64,
     /// All that the opener has made.
@@ -38,12 +38,12 @@ pub(super) struct Churn<'a> {
 
 impl Churn<'_> {
     /// What is advised against.
-    pub(super) fn habit(&self) -> Habit {
-        Habit {
-            command: self.party.command,
+    pub(super) fn habit(&self) -> ConnectionHabit {
+        ConnectionHabit {
+            command: self.subject.command,
             port: self.key.port,
             rate_per_s: self.rate_per_s,
-            made_per_s: self.made_per_s,
+            created_per_s: self.created_per_s,
             lifetime_s: self.lifetime_s,
         }
     }
@@ -53,9 +53,9 @@ impl Churn<'_> {
 type Program = (DestKey, u32, Comm, Option<ProcessKey>);
 
 /// All of them, whatever may explain them, but for those that `forks` tells of.
-pub(super) fn churns<'a>(case: &Case<'a>, forks: &[Finding]) -> Vec<(Churn<'a>, bool)> {
+pub(super) fn churns<'a>(context: &RuleContext<'a>, forks: &[Finding]) -> Vec<(Churn<'a>, bool)> {
     let mut programs: Map<Program, Vec<&Pair<'a>>> = Map::default();
-    for pair in &case.pairs {
+    for pair in &context.pairs {
         let pattern = &pair.pair.pattern;
         if pair.key.role == Role::Active && pattern.opened > 0 && is_of_one_shots(pattern) && !is_told(pair, forks) {
             let Pair { owner, key, .. } = pair;
@@ -65,7 +65,7 @@ pub(super) fn churns<'a>(case: &Case<'a>, forks: &[Finding]) -> Vec<(Churn<'a>, 
     }
     let mut programs: Vec<_> = programs.into_iter().collect();
     programs.sort_unstable_by_key(|(program, _)| *program);
-    programs.into_iter().filter_map(|(_, pairs)| churn(case, pairs)).collect()
+    programs.into_iter().filter_map(|(_, pairs)| churn(context, pairs)).collect()
 }
 
 fn is_of_one_shots(pattern: &Pattern) -> bool {
@@ -73,13 +73,13 @@ fn is_of_one_shots(pattern: &Pattern) -> bool {
 }
 
 fn is_told(pair: &Pair<'_>, forks: &[Finding]) -> bool {
-    let is_it = |party: Party| (party.ppid, party.parent_command) == (pair.owner.ppid, pair.owner.parent_comm);
+    let is_it = |subject: Subject| (subject.ppid, subject.parent_command) == (pair.owner.ppid, pair.owner.parent_comm);
     is_run_for_a_request(pair)
         && forks.iter().any(|fork| fork.destination == Some(pair.key) && fork.process.is_some_and(is_it))
 }
 
 /// The churn of a program's processes, and whether they are at fault.
-fn churn<'a>(case: &Case<'a>, mut pairs: Vec<&Pair<'a>>) -> Option<(Churn<'a>, bool)> {
+fn churn<'a>(context: &RuleContext<'a>, mut pairs: Vec<&Pair<'a>>) -> Option<(Churn<'a>, bool)> {
     let opened: u64 = pairs.iter().map(|pair| pair.pair.pattern.opened).sum();
     let most = *pairs.iter().max_by_key(|pair| (pair.pair.pattern.opened, pair.owner.key))?;
     if most.pair.pattern.opened as f64 >= NEARLY_ALL * opened as f64 {
@@ -99,21 +99,21 @@ fn churn<'a>(case: &Case<'a>, mut pairs: Vec<&Pair<'a>>) -> Option<(Churn<'a>, b
     }
     let made: u64 = pairs.iter().map(|pair| pair.pair.counts.time_wait_created).sum();
     let per_s = |made: f64| rate_per_s * (made / pattern.opened as f64).min(1.0);
-    let held: u64 = pairs.iter().map(|pair| case.holds(pair.owner.key, pair.key)).sum();
-    let party = if let [one] = pairs.as_slice() {
-        Party::of(one.owner)
+    let held: u64 = pairs.iter().map(|pair| context.holds(pair.owner.key, pair.key)).sum();
+    let subject = if let [one] = pairs.as_slice() {
+        Subject::of(one.owner)
     } else {
-        Party { process: None, processes: pairs.len() as u64, ..Party::of(most.owner) }
+        Subject { process: None, processes: pairs.len() as u64, ..Subject::of(most.owner) }
     };
     // A client that is given no choice by its server is not at fault; a service is, for it has its own configuration.
-    let at_fault =
-        !case.is_closed_by_local_peer(most.key, &pattern) || pairs.iter().any(|pair| case.listens(pair.owner.key));
+    let at_fault = !context.is_closed_by_local_peer(most.key, &pattern)
+        || pairs.iter().any(|pair| context.listens(pair.owner.key));
     let churn = Churn {
-        party,
+        subject,
         key: most.key,
         row: most.row,
         rate_per_s,
-        made_per_s: per_s(made as f64 + case.made_by_local_peer(most.key, pattern.opened)),
+        created_per_s: per_s(made as f64 + context.made_by_local_peer(most.key, pattern.opened)),
         ports_per_s: per_s(made as f64),
         made,
         lifetime_s,
@@ -130,17 +130,17 @@ pub(super) fn replaced(connections: u64, rate_per_s: f64, lifetime_s: f64) -> bo
     connections as f64 >= 3.0 * rate_per_s * lifetime_s
 }
 
-pub(super) fn check(case: &Case<'_>, churns: &[(Churn<'_>, bool)]) -> Vec<Finding> {
+pub(super) fn check(context: &RuleContext<'_>, churns: &[(Churn<'_>, bool)]) -> Vec<Finding> {
     let found = churns.iter().filter(|(churn, at_fault)| churn.pool == 0 && *at_fault);
-    found.map(|(churn, _)| finding(case, churn)).collect()
+    found.map(|(churn, _)| finding(context, churn)).collect()
 }
 
-fn finding(case: &Case<'_>, churn: &Churn<'_>) -> Finding {
+fn finding(context: &RuleContext<'_>, churn: &Churn<'_>) -> Finding {
     Finding {
         rule: Rule::NoConnectionReuse,
-        severity: severity(case, churn),
-        holds: case.habit_goes_on(&churn.pattern),
-        process: Some(churn.party),
+        severity: severity(context, churn),
+        holds: context.habit_goes_on(&churn.pattern),
+        process: Some(churn.subject),
         destination: Some(churn.key),
         cause: None,
         title: "opens a new connection for each request".to_owned(),
@@ -154,11 +154,11 @@ fn finding(case: &Case<'_>, churn: &Churn<'_>) -> Finding {
 }
 
 /// By what it does to the ports: none is in danger while the range sustains the rate with room to spare.
-pub(super) fn severity(case: &Case<'_>, churn: &Churn<'_>) -> Severity {
-    let hold = case.hold_seconds(churn.key);
+pub(super) fn severity(context: &RuleContext<'_>, churn: &Churn<'_>) -> Severity {
+    let hold = context.hold_seconds(churn.key);
     let total = churn.row.budget.map_or(f64::INFINITY, |budget| f64::from(budget.total.max(1)));
     // Of what is over, no more than there was.
-    let most = if case.habit_goes_on(&churn.pattern) { f64::INFINITY } else { churn.made as f64 };
+    let most = if context.habit_goes_on(&churn.pattern) { f64::INFINITY } else { churn.made as f64 };
     if (churn.ports_per_s * hold).min(most) > 0.5 * total { Severity::Warning } else { Severity::Info }
 }
 
@@ -176,8 +176,8 @@ pub(super) fn evidence(churn: &Churn<'_>) -> Vec<Evidence> {
         ("closed_first", Value::Count(pattern.closed_first)),
         (super::MADE, Value::Count(churn.made)),
     ];
-    if churn.party.process.is_none() {
-        evidence.insert(0, ("processes", Value::Count(churn.party.processes)));
+    if churn.subject.process.is_none() {
+        evidence.insert(0, ("processes", Value::Count(churn.subject.processes)));
     }
     evidence
 }

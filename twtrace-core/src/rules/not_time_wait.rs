@@ -1,10 +1,10 @@
 //! EADDRNOTAVAIL and EADDRINUSE that have nothing to do with TIME_WAIT.
 
 use super::advice;
-use super::case::Case;
+use super::context::RuleContext;
+use crate::event::ProcessKey;
 use crate::failure::{Cause, FailureRow};
-use crate::finding::{Advice, Confidence, Finding, Party, Rule, Severity, Value};
-use crate::input::ProcessKey;
+use crate::finding::{Advice, Confidence, Finding, Rule, Severity, Subject, Value};
 use crate::snapshot::DestKey;
 use crate::table::Map;
 
@@ -13,7 +13,7 @@ const OFTEN: u64 = 5;
 
 /// Failures of one process, of one cause.
 pub(super) struct Failed {
-    pub(super) party: Option<Party>,
+    pub(super) subject: Option<Subject>,
     pub(super) cause: Cause,
     pub(super) count: u64,
     pub(super) first_ns: u64,
@@ -34,13 +34,13 @@ impl Failed {
 }
 
 /// Failures by process and cause.
-pub(super) fn failed(case: &Case<'_>, wanted: impl Fn(Cause) -> bool) -> Vec<Failed> {
+pub(super) fn failed(context: &RuleContext<'_>, wanted: impl Fn(Cause) -> bool) -> Vec<Failed> {
     let mut all: Map<(Option<ProcessKey>, Cause), Failed> = Map::default();
-    let mut rows: Vec<&FailureRow> = case.snapshot.failures().iter().filter(|row| wanted(row.cause)).collect();
+    let mut rows: Vec<&FailureRow> = context.snapshot.failures().iter().filter(|row| wanted(row.cause)).collect();
     rows.sort_unstable_by_key(|row| (process_of(row), row.cause, row.destination));
     for row in rows {
         let none = Failed {
-            party: party(row),
+            subject: subject(row),
             cause: row.cause,
             count: 0,
             first_ns: row.first_ns,
@@ -66,14 +66,14 @@ fn process_of(row: &FailureRow) -> Option<ProcessKey> {
 }
 
 /// Whose failures they are.
-pub(super) fn party(row: &FailureRow) -> Option<Party> {
-    row.owner.as_ref().map(Party::of)
+pub(super) fn subject(row: &FailureRow) -> Option<Subject> {
+    row.owner.as_ref().map(Subject::of)
 }
 
-pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
-    failed(case, |cause| matches!(cause, Cause::ForeignSource | Cause::NoSource | Cause::PortInUse))
+pub(super) fn check(context: &RuleContext<'_>) -> Vec<Finding> {
+    failed(context, |cause| matches!(cause, Cause::ForeignSource | Cause::NoSource | Cause::PortInUse))
         .iter()
-        .map(|failed| finding(case, failed))
+        .map(|failed| finding(context, failed))
         .collect()
 }
 
@@ -90,7 +90,7 @@ fn severity(failed: &Failed, holds: bool) -> Severity {
     }
 }
 
-fn finding(case: &Case<'_>, failed: &Failed) -> Finding {
+fn finding(context: &RuleContext<'_>, failed: &Failed) -> Finding {
     let (title, errno, advice) = match failed.cause {
         Cause::PortInUse => (
             "binds a port that somebody else has: this is not TIME_WAIT",
@@ -122,12 +122,12 @@ fn finding(case: &Case<'_>, failed: &Failed) -> Finding {
             ),
         ),
     };
-    let holds = case.goes_on(failed.last_ns, 0.0);
+    let holds = context.goes_on(failed.last_ns, 0.0);
     Finding {
         rule: Rule::NotTimeWait,
         severity: severity(failed, holds),
         holds,
-        process: failed.party,
+        process: failed.subject,
         destination: failed.place,
         cause: None,
         title: title.to_owned(),

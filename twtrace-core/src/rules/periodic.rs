@@ -1,9 +1,9 @@
 //! Connections at regular intervals: a health check, a poller.
 
 use super::advice;
-use super::case::{Case, MOST};
-use crate::finding::{Confidence, Finding, Party, Rule, Severity, Value};
-use crate::input::Role;
+use super::context::{MOST, RuleContext};
+use crate::event::Role;
+use crate::finding::{Confidence, Finding, Rule, Severity, Subject, Value};
 use crate::pattern::Pattern;
 
 /// Intervals that make a rhythm.
@@ -27,26 +27,26 @@ pub(super) fn is_of_rhythm(pattern: &Pattern, rate_per_s: f64) -> bool {
     is_rhythm(pattern) && rate_per_s * mean_s <= 2.0
 }
 
-pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
+pub(super) fn check(context: &RuleContext<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
-    for (key, row) in case.destinations.iter().filter(|(key, _)| key.role == Role::Active) {
+    for (key, row) in context.destinations.iter().filter(|(key, _)| key.role == Role::Active) {
         let pattern = &row.pattern;
         let (_, mean_s, spread) = pattern.gaps();
         if !is_rhythm(pattern) || (pattern.one_shots as f64) < MOST * pattern.opened as f64 {
             continue;
         }
-        let most = case.pairs_of(*key).max_by_key(|pair| (pair.pair.pattern.opened, pair.owner.key));
-        let processes = case.pairs_of(*key).count() as u64;
-        let party = most.map(|pair| {
+        let most = context.pairs_of(*key).max_by_key(|pair| (pair.pair.pattern.opened, pair.owner.key));
+        let processes = context.pairs_of(*key).count() as u64;
+        let subject = most.map(|pair| {
             let process = Some(pair.owner.key).filter(|_| processes == 1);
-            Party { process, processes, ..Party::of(pair.owner) }
+            Subject { process, processes, ..Subject::of(pair.owner) }
         });
         let rate_per_s = 1.0 / mean_s;
         found.push(Finding {
             rule: Rule::PeriodicChecks,
             severity: Severity::Info,
-            holds: case.goes_on(pattern.ended_ns, rate_per_s),
-            process: party,
+            holds: context.goes_on(pattern.ended_ns, rate_per_s),
+            process: subject,
             destination: Some(*key),
             cause: None,
             title: "connects at regular intervals, as a health check does".to_owned(),

@@ -1,11 +1,11 @@
 //! A process keeps connections open, and opens others beside them towards the same destination.
 
 use super::advice;
-use super::case::Case;
+use super::context::RuleContext;
 use super::no_reuse::{Churn, evidence, severity};
 use crate::finding::{Confidence, Finding, Rule, Value};
 
-pub(super) fn check(case: &Case<'_>, churns: &[(Churn<'_>, bool)]) -> Vec<Finding> {
+pub(super) fn check(context: &RuleContext<'_>, churns: &[(Churn<'_>, bool)]) -> Vec<Finding> {
     let found = churns.iter().map(|(churn, _)| churn).filter(|churn| churn.pool > 0);
     found
         .map(|churn| {
@@ -19,9 +19,9 @@ pub(super) fn check(case: &Case<'_>, churns: &[(Churn<'_>, bool)]) -> Vec<Findin
             );
             Finding {
                 rule: Rule::PoolBypassed,
-                severity: severity(case, churn),
-                holds: case.habit_goes_on(&churn.pattern),
-                process: Some(churn.party),
+                severity: severity(context, churn),
+                holds: context.habit_goes_on(&churn.pattern),
+                process: Some(churn.subject),
                 destination: Some(churn.key),
                 cause: None,
                 title: "has a pool of connections, and opens others beside it".to_owned(),

@@ -1,19 +1,19 @@
 //! A server cannot bind its port again, for timewait sockets still have it.
 
 use super::advice;
-use super::case::Case;
+use super::context::RuleContext;
 use super::not_time_wait::failed;
 use crate::failure::Cause;
 use crate::finding::{Confidence, Finding, Rule, Severity, Value};
 
-pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
-    failed(case, |cause| cause == Cause::TimewaitHoldsPort)
+pub(super) fn check(context: &RuleContext<'_>) -> Vec<Finding> {
+    failed(context, |cause| cause == Cause::TimewaitHoldsPort)
         .into_iter()
         .map(|failed| Finding {
             rule: Rule::PortHeldByTimeWait,
             severity: Severity::Warning,
-            holds: case.goes_on(failed.last_ns, 0.0),
-            process: failed.party,
+            holds: context.goes_on(failed.last_ns, 0.0),
+            process: failed.subject,
             destination: failed.place,
             cause: None,
             title: "binds a port that only timewait sockets have, without SO_REUSEADDR".to_owned(),

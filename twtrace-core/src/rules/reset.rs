@@ -1,11 +1,11 @@
 //! Connections that are thrown away with a reset: no TIME_WAIT, but data may be lost.
 
 use super::advice::effect;
-use super::case::{Case, MANY};
-use crate::finding::{Advice, Confidence, Finding, Party, Rule, Severity, Value};
+use super::context::{MANY, RuleContext};
+use crate::finding::{Advice, Confidence, Finding, Rule, Severity, Subject, Value};
 
-pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
-    case.pairs
+pub(super) fn check(context: &RuleContext<'_>) -> Vec<Finding> {
+    context.pairs
         .iter()
         .filter_map(|pair| {
             let pattern = &pair.pair.pattern;
@@ -33,8 +33,8 @@ pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
             Some(Finding {
                 rule: Rule::ResetInsteadOfClose,
                 severity: Severity::Warning,
-                holds: case.goes_on(pattern.ended_ns, rate_per_s),
-                process: Some(Party::of(pair.owner)),
+                holds: context.goes_on(pattern.ended_ns, rate_per_s),
+                process: Some(Subject::of(pair.owner)),
                 destination: Some(pair.key),
                 cause: None,
                 title: title.to_owned(),

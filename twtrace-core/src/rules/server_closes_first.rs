@@ -1,14 +1,14 @@
 //! A server closes each connection after one request, so that it keeps the timewait sockets, on its own port.
 
 use super::advice;
-use super::case::{Case, LEAST_PER_S, MANY, MOST};
+use super::context::{LEAST_PER_S, MANY, MOST, RuleContext};
 use super::no_reuse::{NEARLY_ALL, replaced};
-use crate::finding::{Confidence, Finding, Party, Rule, Severity, Value};
-use crate::input::{Comm, Role};
+use crate::event::{Comm, Role};
+use crate::finding::{Confidence, Finding, Rule, Severity, Subject, Value};
 
-pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
+pub(super) fn check(context: &RuleContext<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
-    for (key, row) in &case.destinations {
+    for (key, row) in &context.destinations {
         let pattern = &row.pattern;
         let rate_per_s = pattern.rate_per_s();
         let share = |count: u64| count as f64 >= MOST * pattern.accepted as f64;
@@ -21,23 +21,23 @@ pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
         if !habit {
             continue;
         }
-        let most = case.pairs_of(*key).max_by_key(|pair| (pair.pair.pattern.accepted, pair.owner.key));
-        let servers = case.pairs_of(*key).count() as u64;
+        let most = context.pairs_of(*key).max_by_key(|pair| (pair.pair.pattern.accepted, pair.owner.key));
+        let servers = context.pairs_of(*key).count() as u64;
         // Of several workers none stands for all.
-        let party = most.map(|pair| {
+        let subject = most.map(|pair| {
             let all = pair.pair.pattern.accepted as f64 >= NEARLY_ALL * pattern.accepted as f64;
             if all {
-                Party::of(pair.owner)
+                Subject::of(pair.owner)
             } else {
-                Party { process: None, processes: servers, ..Party::of(pair.owner) }
+                Subject { process: None, processes: servers, ..Subject::of(pair.owner) }
             }
         });
-        let made_per_s = rate_per_s * (row.counts.time_wait_created as f64 / pattern.accepted as f64).min(1.0);
+        let created_per_s = rate_per_s * (row.counts.time_wait_created as f64 / pattern.accepted as f64).min(1.0);
         found.push(Finding {
             rule: Rule::ServerClosesFirst,
             severity: Severity::Info,
-            holds: case.habit_goes_on(pattern),
-            process: party,
+            holds: context.habit_goes_on(pattern),
+            process: subject,
             destination: Some(*key),
             cause: None,
             title: "closes first after one request: it keeps the timewait sockets, which cost memory and no ports"
@@ -51,7 +51,7 @@ pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
                 ("processes", Value::Count(servers)),
                 (super::MADE, Value::Count(row.counts.time_wait_created)),
             ],
-            advice: vec![advice::keep_alive(&most.map_or(Comm::default(), |pair| pair.owner.comm), made_per_s)],
+            advice: vec![advice::keep_alive(&most.map_or(Comm::default(), |pair| pair.owner.comm), created_per_s)],
             // A client that asks for it leaves the same traces.
             confidence: Confidence::Medium,
             recheck: "After the change connections on this port last, and it makes hardly any timewait socket."

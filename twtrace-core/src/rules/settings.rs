@@ -1,7 +1,7 @@
 //! The exact setting of programs that are met often, by command name and by the service's port. It is printed and never
 //! executed; a process chooses its own name, so that the worst it can get is another program's setting.
 
-use crate::input::Comm;
+use crate::event::Comm;
 
 /// How to keep connections open and use them again: `size` of them.
 pub(super) fn pool(command: &Comm, port: u16, size: f64) -> String {

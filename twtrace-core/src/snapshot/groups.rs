@@ -3,7 +3,7 @@
 //! A grouping is one line of [`groupings!`] below. Names that arrive late regroup the past by themselves, for nothing is
 //! grouped before somebody looks.
 
-use crate::input::{Owner, ProcessFacts};
+use crate::event::{Owner, ProcessFacts};
 use crate::keys::{DestKey, DestRow, GroupKey, Kin};
 use std::sync::Arc;
 

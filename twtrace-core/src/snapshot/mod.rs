@@ -10,14 +10,16 @@ mod row;
 mod take;
 
 pub use crate::counts::Counts;
+use crate::event::{Comm, Owner, ProcessFacts, ProcessKey, Role, Tuple};
 use crate::failure::FailureRow;
 use crate::finding::Finding;
 use crate::history::History;
-use crate::input::{Comm, Owner, ProcessFacts, ProcessKey, Role, Tuple};
 pub use crate::keys::{DestKey, DestRow, GroupKey, Kin};
 pub use crate::state::Cell;
 use crate::state::ProcessRow;
-pub use crate::summary::{Coverage, Ends, Holders, Known, Namespace, Substate, Summary, Totals, Waiting, Window};
+pub use crate::summary::{
+    Coverage, Ends, Namespace, Provenance, SocketOwners, Substate, Summary, Totals, Waiting, Window,
+};
 use crate::table::Map;
 pub use groups::{GROUPINGS, GroupBy, Grouping};
 pub use row::{DestinationRow, Row, Share};
@@ -46,7 +48,7 @@ pub struct TimeWaitSocket {
     /// Substate as last known.
     pub substate: Substate,
     /// When the full socket reached CLOSE and the timewait socket took over; 0 for those older than the trace.
-    pub made_ns: u64,
+    pub created_ns: u64,
     /// When its timer ends it, as far as known.
     pub expires_ns: u64,
     /// Process that opened the connection.
@@ -54,7 +56,7 @@ pub struct TimeWaitSocket {
     /// Process that closed it: the creator.
     pub closer: Option<OwnerRef>,
     /// How its existence is known.
-    pub known: Known,
+    pub known: Provenance,
     /// Older than the tracer.
     pub before_start: bool,
 }
@@ -70,7 +72,7 @@ pub struct Snapshot {
     sockets: Vec<TimeWaitSocket>,
     history: Option<History>,
     failures: Vec<FailureRow>,
-    holders: Holders,
+    holders: SocketOwners,
     waiting: Vec<Waiting>,
     findings: Vec<Finding>,
     facts: Map<ProcessKey, Arc<ProcessFacts>>,
@@ -141,7 +143,7 @@ impl Snapshot {
     }
 
     /// Who has open sockets.
-    pub fn holders(&self) -> &Holders {
+    pub fn holders(&self) -> &SocketOwners {
         &self.holders
     }
 

@@ -3,8 +3,8 @@
 use super::groups::{GroupBy, Member};
 use super::{Joined, Snapshot};
 use crate::counts::Counts;
+use crate::event::{Owner, ProcessFacts};
 use crate::history::{History, Series};
-use crate::input::{Owner, ProcessFacts};
 use crate::keys::{DestRow, GroupKey, Kin};
 use crate::pattern::Pattern;
 use crate::ports::Budget;

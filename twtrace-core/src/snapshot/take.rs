@@ -199,7 +199,7 @@ fn socket(state: &State, at: &TimeWait) -> TimeWaitSocket {
         tuple: at.tuple,
         role: at.role,
         substate: at.substate,
-        made_ns: at.made_ns,
+        created_ns: at.created_ns,
         expires_ns: at.expires_ns,
         opener: reference(at.opener),
         closer: reference(at.closer),

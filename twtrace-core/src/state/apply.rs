@@ -1,8 +1,8 @@
 //! Where each event goes, and what time alone changes.
 
 use super::time_wait::TimeWait;
-use super::{History, Holders, SECOND_NS, State};
-use crate::input::Input;
+use super::{History, SECOND_NS, SocketOwners, State};
+use crate::event::Event;
 use crate::keys::GroupKey;
 use crate::table::Map;
 
@@ -14,9 +14,9 @@ const USERS: usize = 16_384;
 
 impl State {
     /// Takes one event.
-    pub fn apply(&mut self, input: Input) {
-        match input {
-            Input::Start { at_ns, unix_ns, host, tracing } => {
+    pub fn apply(&mut self, event: Event) {
+        match event {
+            Event::Start { at_ns, unix_ns, host, tracing } => {
                 let summary = &mut self.summary;
                 summary.host = host;
                 summary.tracing = tracing;
@@ -27,34 +27,34 @@ impl State {
                 }
                 self.advance_clock(at_ns);
             }
-            Input::Life(mut life) => {
-                life.cookie = self.identity(life.cookie, &life.tuple);
-                self.connection(&life);
+            Event::Connection(mut connection) => {
+                connection.cookie = self.identity(connection.cookie, &connection.tuple);
+                self.connection(&connection);
             }
-            Input::ConnectFailed(failed) => self.connect_failed(&failed),
-            Input::BindFailed(failed) => self.bind_failed(&failed),
-            Input::BoundConnect { cookie, tuple, at_ns } => {
+            Event::ConnectFailed(failed) => self.connect_failed(&failed),
+            Event::BindFailed(failed) => self.bind_failed(&failed),
+            Event::BoundConnect { cookie, tuple, at_ns } => {
                 self.advance_clock(at_ns);
                 self.bound_connect(self.identity(cookie, &tuple), &tuple, at_ns);
             }
-            Input::Holders { at_ns, complete, rows } => {
+            Event::SocketOwners { at_ns, complete, rows } => {
                 self.advance_clock(at_ns);
-                self.holders = Holders { at_ns: Some(at_ns), complete, rows };
+                self.holders = SocketOwners { at_ns: Some(at_ns), complete, rows };
             }
-            Input::ResetSent { cookie, tuple, at_ns, .. } => {
+            Event::ResetSent { cookie, tuple, at_ns, .. } => {
                 self.advance_clock(at_ns);
                 self.reset_sent(self.identity(cookie, &tuple), at_ns);
             }
-            Input::TimewaitEnd(mut end) => {
+            Event::TimewaitEnd(mut end) => {
                 end.cookie = self.identity(end.cookie, &end.tuple);
                 self.timewait_end(&end);
             }
-            Input::Counters(counters) => self.summary.counters = counters,
-            Input::Kernel { netns, facts } => self.kernel(netns, facts),
-            Input::Namespace { netns, name, refused } => self.summary.name(netns, name, refused),
-            Input::NamespaceGone { netns } => self.namespace_gone(netns),
-            Input::NamespacesLeftOut(number) => self.summary.namespaces_left_out = number,
-            Input::Process { key, facts } => {
+            Event::Counters(counters) => self.summary.counters = counters,
+            Event::Kernel { netns, facts } => self.kernel(netns, facts),
+            Event::Namespace { netns, name, refused } => self.summary.name(netns, name, refused),
+            Event::NamespaceGone { netns } => self.namespace_gone(netns),
+            Event::NamespacesLeftOut(number) => self.summary.namespaces_left_out = number,
+            Event::Process { key, facts } => {
                 let processes = &self.accounts.processes;
                 if let Some(place) = processes.find(&GroupKey::Process(key))
                     && let Some(owner) = processes.row(place).owner
@@ -64,23 +64,23 @@ impl State {
                 let has_row = |key| processes.find(&GroupKey::Process(key)).is_some();
                 self.accounts.facts.insert(key, facts, has_row);
             }
-            Input::User { uid, name } => {
+            Event::User { uid, name } => {
                 if self.users.len() < USERS {
                     self.users.insert(uid, name);
                 }
             }
-            Input::CensusBegin { netns, at_ns, whole } => {
+            Event::CensusBegin { netns, at_ns, whole } => {
                 self.settle_for(netns, at_ns);
                 self.advance_clock(at_ns);
                 self.census.begin(netns, at_ns, whole);
             }
-            Input::CensusRows(rows) => self.census_rows(rows),
-            Input::CensusGone(cookies) => self.census.gone(&cookies),
-            Input::CensusEnd { at_ns, complete } => {
+            Event::CensusRows(rows) => self.census_rows(rows),
+            Event::CensusGone(cookies) => self.census.gone(&cookies),
+            Event::CensusEnd { at_ns, complete } => {
                 self.advance_clock(at_ns);
                 self.census.end(at_ns, complete);
             }
-            Input::Tick { at_ns } => self.tick(at_ns),
+            Event::Tick { at_ns } => self.tick(at_ns),
         }
     }
 
@@ -93,7 +93,7 @@ impl State {
     fn tick(&mut self, at_ns: u64) {
         self.advance_clock(at_ns);
         let now_ns = self.summary.window.now_ns;
-        self.settle(now_ns);
+        self.reconcile(now_ns);
         if let Some(history) = &mut self.history {
             let moment = history.at(now_ns);
             moment.live = moment.live.max(self.summary.totals.counts.time_wait_live);

@@ -2,10 +2,10 @@
 
 use super::closed::{destination, destination_key};
 use super::rows::Destination;
-use super::space::{Connection, Towards};
+use super::space::{OpenConnection, Towards};
 use super::time_wait::TimeWait;
 use super::{State, TIME_WAIT_NS};
-use crate::input::{CensusState, KernelFacts, Role, Tuple};
+use crate::event::{CensusState, KernelFacts, Role, Tuple};
 use crate::keys::{DestKey, DestRow};
 use crate::ports::{Budget, PROFILE, TIME_WAIT_SECONDS, Usable, Use, hold_seconds, is_loopback, reuse_seconds};
 use crate::recent::Seconds;
@@ -19,7 +19,7 @@ const SECOND_NS: u64 = 1_000_000_000;
 /// Seconds by which a rate can be told from a burst.
 const ENOUGH_SECONDS: usize = 3;
 
-/// A connection that censuses have seen established for so long is one of a pool's, or the like, unless its like lives
+/// A connection that censuses have seen established for so long is one of a pool's, or the like, unless its like connections
 /// that long.
 const STABLE_NS: u64 = 2 * SECOND_NS;
 
@@ -35,7 +35,7 @@ pub(crate) const KEPT_NS: u64 = 10 * SECOND_NS;
 /// Kinds of waiting sockets that are told of.
 const WAITING: usize = 256;
 
-/// A connection that has been there for so many times the mean life of those that have ended is one of a pool's.
+/// A connection that has been there for so many times the mean connection of those that have ended is one of a pool's.
 const STABLE_LIVES: f64 = 4.0;
 
 /// Sockets that were bound before they connected, followed at a time. Full: the ports of further ones count for their own
@@ -189,7 +189,7 @@ impl State {
         let mut kinds: Map<(DestKey, CensusState), Waiting> = Map::default();
         for (netns, space) in self.census.spaces() {
             let waits = |state| matches!(state, CensusState::CloseWait | CensusState::FinWait2);
-            for Connection { towards, port, state, since_ns } in space.connections() {
+            for OpenConnection { towards, port, state, since_ns } in space.connections() {
                 if !waits(state) {
                     continue;
                 }
@@ -248,10 +248,10 @@ impl State {
     fn fin_wait2(&self, figures: &mut Map<u32, BudgetFigures>) {
         let now_ns = self.summary.window.now_ns;
         let waits = |socket: &&TimeWait| {
-            socket.shown && socket.substate == Substate::FinWait2 && now_ns.saturating_sub(socket.made_ns) >= AGED_NS
+            socket.shown && socket.substate == Substate::FinWait2 && now_ns.saturating_sub(socket.created_ns) >= AGED_NS
         };
         // Only the kernel's own list tells that it still does.
-        let known = self.time_wait.iter().filter(waits).filter(|socket| socket.made_ns > 0 && socket.census != 0);
+        let known = self.time_wait.iter().filter(waits).filter(|socket| socket.created_ns > 0 && socket.census != 0);
         for socket in known {
             let id = self.accounts.destinations.resolve(socket.destination).id();
             figures.entry(id).or_default().fin_wait2_aged += 1;
@@ -296,8 +296,8 @@ impl Tally {
     fn timewait(&mut self, live: &TimeWait, local: &Local, now_ns: u64) {
         self.time_wait += 1;
         // The rows count what passes the filter; the ports are everybody's.
-        let age = (now_ns / SECOND_NS).saturating_sub(live.made_ns / SECOND_NS);
-        if !live.shown && live.made_ns > 0 && (1..=self.made.len() as u64).contains(&age) {
+        let age = (now_ns / SECOND_NS).saturating_sub(live.created_ns / SECOND_NS);
+        if !live.shown && live.created_ns > 0 && (1..=self.made.len() as u64).contains(&age) {
             self.made[age as usize - 1] += 1;
         }
         if !local.usable.has(live.tuple.local_port) {
@@ -331,7 +331,7 @@ impl Tally {
         }
     }
 
-    fn open(&mut self, connection: &Connection, local: &Local, now_ns: u64) {
+    fn open(&mut self, connection: &OpenConnection, local: &Local, now_ns: u64) {
         let established = connection.state == CensusState::Established;
         self.stable += u64::from(established && now_ns.saturating_sub(connection.since_ns) >= self.stable_ns);
         if !local.usable.has(connection.port) {

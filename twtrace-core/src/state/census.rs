@@ -3,8 +3,8 @@
 use super::closed::ClosedConnection;
 use super::space::Space;
 use super::time_wait::TimeWaitTable;
-use crate::connection::Outcome;
-use crate::input::{CensusRow, Tuple};
+use crate::classify::Outcome;
+use crate::event::{CensusRow, Tuple};
 use crate::recent::Rate;
 use foldhash::fast::FixedState;
 use hashbrown::{HashMap, HashSet};
@@ -15,8 +15,8 @@ use std::net::IpAddr;
 /// some microseconds before its trace is in the ring buffer.
 const SETTLE_NS: u64 = 10_000_000;
 
-/// Lives remembered that ended without a timewait socket as far as could be seen, but might have left one.
-const DOUBTS: usize = 1024;
+/// Connections remembered that ended without a timewait socket as far as could be seen, but might have left one.
+const PENDING: usize = 1024;
 
 /// A census older than this no longer tells that a socket it never had is alive.
 const FRESH_NS: u64 = 10_000_000_000;
@@ -40,7 +40,7 @@ pub(super) struct Run {
     /// It tells of all that there is, and not of what has changed.
     pub(super) whole: bool,
     /// Timewait sockets that the trace does not know.
-    pub(super) strangers: Vec<CensusRow>,
+    pub(super) unattributed: Vec<CensusRow>,
     /// Where they are among those.
     pub(super) places: HashMap<u64, usize, FixedState>,
     /// Cookies of what earlier ones had and this one has not.
@@ -54,7 +54,7 @@ pub(crate) struct Census {
     pub(super) running: Option<Run>,
     pub(super) settling: VecDeque<Run>,
     pub(super) spaces: HashMap<u32, Space, FixedState>,
-    pub(super) doubts: VecDeque<ClosedConnection>,
+    pub(super) pending: VecDeque<ClosedConnection>,
     /// Timewait sockets whose end was told while a census was under way or waiting.
     pub(super) ended: HashSet<u64, FixedState>,
     /// Sockets that are followed and that no census has told of yet, some of which may be over.
@@ -145,17 +145,17 @@ impl Census {
         self.settling.remove(at)
     }
 
-    /// Remembers a life that may have left a timewait socket. Full: the oldest is forgotten and returned.
-    pub(crate) fn doubt(&mut self, ended: ClosedConnection) -> Option<ClosedConnection> {
-        let forgotten = if self.doubts.len() == DOUBTS { self.doubts.pop_front() } else { None };
-        self.doubts.push_back(ended);
+    /// Remembers a connection that may have left a timewait socket. Full: the oldest is forgotten and returned.
+    pub(crate) fn confirm_later(&mut self, ended: ClosedConnection) -> Option<ClosedConnection> {
+        let forgotten = if self.pending.len() == PENDING { self.pending.pop_front() } else { None };
+        self.pending.push_back(ended);
         forgotten
     }
 
-    /// The doubt about a socket, if there is one.
-    pub(crate) fn take_doubt(&mut self, cookie: u64) -> Option<ClosedConnection> {
-        let at = self.doubts.iter().position(|ended| ended.cookie == cookie)?;
-        self.doubts.remove(at)
+    /// The pending about a socket, if there is one.
+    pub(crate) fn take_pending(&mut self, cookie: u64) -> Option<ClosedConnection> {
+        let at = self.pending.iter().position(|ended| ended.cookie == cookie)?;
+        self.pending.remove(at)
     }
 
     /// The end of a timewait socket was told, which a census that is under way may still show.
@@ -165,15 +165,15 @@ impl Census {
         }
     }
 
-    /// A life that may have left a timewait socket turned out to have ended by a reset.
+    /// a connection that may have left a timewait socket turned out to have ended by a reset.
     pub(crate) fn reset(&mut self, ended: &ClosedConnection) {
-        let is_it = |doubt: &&mut ClosedConnection| {
-            doubt.cookie == ended.cookie
-                && doubt.end_ns == ended.end_ns
-                && (doubt.role, doubt.tuple) == (ended.role, ended.tuple)
+        let is_it = |pending: &&mut ClosedConnection| {
+            pending.cookie == ended.cookie
+                && pending.end_ns == ended.end_ns
+                && (pending.role, pending.tuple) == (ended.role, ended.tuple)
         };
-        for doubt in self.doubts.iter_mut().filter(is_it) {
-            doubt.outcome = Outcome::ResetSent;
+        for pending in self.pending.iter_mut().filter(is_it) {
+            pending.outcome = Outcome::ResetSent;
         }
     }
 }

@@ -1,7 +1,7 @@
 //! A connection that has ended, for what may still be learnt of it.
 
-use crate::connection::Outcome;
-use crate::input::{Life, Role, TcpState, Tuple};
+use crate::classify::Outcome;
+use crate::event::{Connection, Role, TcpState, Tuple};
 use crate::keys::{DestKey, DestRow};
 use crate::table::RowRef;
 
@@ -49,7 +49,7 @@ pub(crate) fn destination_key(tuple: &Tuple, role: Role) -> DestKey {
     DestKey { netns: tuple.netns, role, local_addr: tuple.local_addr, remote_addr, port }
 }
 
-/// Whether the census may show a timewait socket, whatever the connection was judged to be.
-pub(crate) fn is_doubtful(life: &Life) -> bool {
-    life.transitions.last().is_some_and(|last| matches!(last.from, TcpState::FinWait2 | TcpState::Closing))
+/// Whether the census may show a timewait socket, whatever the connection was classified to be.
+pub(crate) fn is_doubtful(connection: &Connection) -> bool {
+    connection.transitions.last().is_some_and(|last| matches!(last.from, TcpState::FinWait2 | TcpState::Closing))
 }

@@ -3,9 +3,9 @@
 use super::closed::{ClosedConnection, destination, is_doubtful};
 use super::owners::UNKNOWN;
 use super::{RECENT, State, TIME_WAIT_NS};
-use crate::connection::{Outcome, judge};
+use crate::classify::{Outcome, classify};
 use crate::counts::Counts;
-use crate::input::{ConnectFailed, Life, Role, TcpState, Tuple};
+use crate::event::{ConnectFailed, Connection, Role, TcpState, Tuple};
 use crate::table::RowRef;
 
 /// `EADDRNOTAVAIL`.
@@ -13,41 +13,41 @@ const EADDRNOTAVAIL: u16 = 99;
 
 impl State {
     /// A connection has ended.
-    pub(super) fn connection(&mut self, life: &Life) {
-        self.advance_clock(life.end_ns);
-        let outcome = judge(life);
-        let role = self.role(life.role, &life.tuple);
-        let shown = self.filter.passes(&life.tuple, [life.opener.as_ref(), life.closer.as_ref()]);
+    pub(super) fn connection(&mut self, connection: &Connection) {
+        self.advance_clock(connection.end_ns);
+        let outcome = classify(connection);
+        let role = self.role(connection.role, &connection.tuple);
+        let shown = self.filter.passes(&connection.tuple, [connection.opener.as_ref(), connection.closer.as_ref()]);
         let totals = &mut self.summary.totals;
         totals.connections += 1;
         *totals.outcomes.entry(outcome.outcome.name()).or_default() += 1;
 
         let mut ended = ClosedConnection {
-            cookie: life.cookie,
-            end_ns: life.end_ns,
+            cookie: connection.cookie,
+            end_ns: connection.end_ns,
             outcome: outcome.outcome,
-            tuple: life.tuple,
+            tuple: connection.tuple,
             role,
             closer: UNKNOWN,
             opener: UNKNOWN,
             destination: RowRef::OTHER,
-            older: life.older,
-            attributed: life.closer.is_some(),
+            older: connection.older,
+            attributed: connection.closer.is_some(),
             shown,
-            bound: life.binding.port,
+            bound: connection.binding.port,
         };
-        self.bound.remove(&life.cookie);
+        self.bound.remove(&connection.cookie);
         if ended.cookie == 0 {
             ended.cookie = self.next_made_up;
             self.next_made_up += 1;
         }
         if shown {
-            self.account(life, &mut ended);
+            self.account(connection, &mut ended);
         } else {
             self.retain(&ended);
         }
         if let Outcome::TimeWait(substate) = outcome.outcome {
-            self.follow(&ended, substate, outcome.known, life.end_ns.saturating_add(TIME_WAIT_NS));
+            self.follow(&ended, substate, outcome.known, connection.end_ns.saturating_add(TIME_WAIT_NS));
         }
         if self.recent.len() == RECENT {
             let oldest = self.recent.pop_front();
@@ -55,8 +55,8 @@ impl State {
         }
         // Retained since it was accounted for.
         self.recent.push_back(ended);
-        if !matches!(ended.outcome, Outcome::TimeWait(_)) && is_doubtful(life) {
-            self.doubt(ended);
+        if !matches!(ended.outcome, Outcome::TimeWait(_)) && is_doubtful(connection) {
+            self.confirm_later(ended);
         }
     }
 
@@ -90,17 +90,21 @@ impl State {
     }
 
     /// Counts it in its cells, and retains its owners.
-    fn account(&mut self, life: &Life, ended: &mut ClosedConnection) {
+    fn account(&mut self, connection: &Connection, ended: &mut ClosedConnection) {
         let accounts = &mut self.accounts;
-        ended.closer = accounts.number(life.closer.as_ref());
+        ended.closer = accounts.number(connection.closer.as_ref());
         // At once: the next owner may make room for itself.
         accounts.owners.retain(ended.closer);
-        ended.opener = if life.opener == life.closer { ended.closer } else { accounts.number(life.opener.as_ref()) };
+        ended.opener = if connection.opener == connection.closer {
+            ended.closer
+        } else {
+            accounts.number(connection.opener.as_ref())
+        };
         accounts.owners.retain(ended.opener);
         ended.destination = accounts.destination(destination(&ended.tuple, ended.role));
         let (main, role, end_ns) = (ended.main(), ended.role, ended.end_ns);
 
-        let reached = |state: TcpState| life.transitions.iter().any(|transition| transition.to == state);
+        let reached = |state: TcpState| connection.transitions.iter().any(|transition| transition.to == state);
         let (first, last) = (reached(TcpState::FinWait1), reached(TcpState::LastAck));
         let created = matches!(ended.outcome, Outcome::TimeWait(_));
         let reset = ended.counts_as_reset();
@@ -109,8 +113,8 @@ impl State {
             Outcome::NoPort => Some(EADDRNOTAVAIL),
             _ => None,
         };
-        let microseconds = life.transitions.first().map(|first| end_ns.saturating_sub(first.at_ns) / 1000);
-        let lifetime = microseconds.filter(|_| life.established && !life.older);
+        let microseconds = connection.transitions.first().map(|first| end_ns.saturating_sub(first.at_ns) / 1000);
+        let lifetime = microseconds.filter(|_| connection.established && !connection.older);
 
         let overflow = ended.outcome == Outcome::Overflow;
         let by_closer = |counts: &mut Counts| {
@@ -128,10 +132,10 @@ impl State {
         };
         let by_either = |counts: &mut Counts| {
             counts.reset += u64::from(reset);
-            counts.bytes_sent = counts.bytes_sent.saturating_add(life.bytes_sent);
-            counts.bytes_received = counts.bytes_received.saturating_add(life.bytes_received);
-            counts.retransmits = counts.retransmits.saturating_add(u64::from(life.retransmits));
-            counts.retransmitted += u64::from(life.retransmits > 0);
+            counts.bytes_sent = counts.bytes_sent.saturating_add(connection.bytes_sent);
+            counts.bytes_received = counts.bytes_received.saturating_add(connection.bytes_received);
+            counts.retransmits = counts.retransmits.saturating_add(u64::from(connection.retransmits));
+            counts.retransmitted += u64::from(connection.retransmits > 0);
             if let Some(lifetime) = lifetime {
                 counts.lifetimes.add(lifetime);
             }
@@ -163,18 +167,18 @@ impl State {
         let cell = accounts.cell_again(cell, main, ended.destination);
         let cell = accounts.cells.row_mut(cell);
         cell.connections += 1;
-        cell.pattern.add(life, role, ended.outcome);
+        cell.pattern.add(connection, role, ended.outcome);
         let row = accounts.destinations.row_mut(ended.destination);
         row.meter.connections += 1;
-        row.pattern.add(life, role, ended.outcome);
-        if let Some(took_us) = connect_us(life, role, ended.outcome) {
+        row.pattern.add(connection, role, ended.outcome);
+        if let Some(took_us) = connect_us(connection, role, ended.outcome) {
             row.connect_us.add(took_us);
         }
-        self.failed_connection(life, ended);
+        self.failed_connection(connection, ended);
         if let Some(history) = &mut self.history {
             let moment = history.at(end_ns);
-            moment.made += u64::from(created);
-            moment.refused += u64::from(overflow);
+            moment.created += u64::from(created);
+            moment.overflowed += u64::from(overflow);
             moment.connections += 1;
             moment.connect_errors += u64::from(errno.is_some());
         }
@@ -206,9 +210,9 @@ impl State {
 }
 
 /// How long connect(2) took, microseconds: until the connection was there, or until no port was found.
-fn connect_us(life: &Life, role: Role, outcome: Outcome) -> Option<u64> {
-    let [begun, next, ..] = life.transitions.as_slice() else { return None };
+fn connect_us(connection: &Connection, role: Role, outcome: Outcome) -> Option<u64> {
+    let [begun, next, ..] = connection.transitions.as_slice() else { return None };
     let is_known = next.to == TcpState::Established || outcome == Outcome::NoPort;
-    let whole = role == Role::Active && begun.to == TcpState::SynSent && !life.gap;
+    let whole = role == Role::Active && begun.to == TcpState::SynSent && !connection.gap;
     (is_known && whole).then(|| next.at_ns.saturating_sub(begun.at_ns) / 1000)
 }

@@ -3,12 +3,12 @@
 use super::time_wait::TimeWait;
 use super::{State, TIME_WAIT_NS};
 use crate::counts::Counts;
-use crate::input::{Tier, TimewaitCause, TimewaitEnd, Tuple};
+use crate::event::{Tier, TimewaitCause, TimewaitEnd, Tuple};
 use crate::summary::Substate;
 use foldhash::fast::FixedState;
 use std::hash::BuildHasher;
 
-/// Ends remembered while a census is under way that may still show those sockets. Full: they are strangers to it.
+/// Ends remembered while a census is under way that may still show those sockets. Full: they are unattributed to it.
 const ENDED: usize = 1 << 20;
 
 /// How a timewait socket left the table, as far as that is known.
@@ -29,15 +29,15 @@ impl State {
         match end.cause {
             TimewaitCause::Expired => ends.expired += 1,
             TimewaitCause::Reused => ends.reused += 1,
-            TimewaitCause::Killed => ends.killed += 1,
+            TimewaitCause::EndedEarly => ends.ended_early += 1,
         }
         if let Some(live) = self.time_wait.remove(end.cookie) {
             self.end(&live, End::Told(end.cause));
-        } else if let Some(doubt) = self.census.take_doubt(end.cookie) {
+        } else if let Some(pending) = self.census.take_pending(end.cookie) {
             // That one was made after all: what has ended did exist.
             let substate = if end.fin_wait2 { Substate::FinWait2 } else { Substate::TimeWait };
-            self.found(&doubt, substate, end.at_ns);
-            self.release(Some(doubt));
+            self.found(&pending, substate, end.at_ns);
+            self.release(Some(pending));
             if let Some(live) = self.time_wait.remove(end.cookie) {
                 self.end(&live, End::Told(end.cause));
             }
@@ -58,7 +58,7 @@ impl State {
         }
         // The socket's family is left out: the kernel tells it of a full socket, and of a timewait socket the other
         // when the address is mapped.
-        // Without BTF a life does not know its namespace.
+        // Without BTF a connection does not know its namespace.
         let netns = if self.summary.tracing.no_btf { 0 } else { tuple.netns };
         let Tuple { netns: _, local_addr, local_port, remote_addr, remote_port, v4_mapped: _ } = *tuple;
         FixedState::default().hash_one((netns, local_addr, local_port, remote_addr, remote_port)).max(1)
@@ -70,8 +70,7 @@ impl State {
             let place = match how {
                 End::Told(TimewaitCause::Expired) | End::Expired => &mut counts.time_wait_expired,
                 End::Told(TimewaitCause::Reused) => &mut counts.time_wait_reused,
-                End::Told(TimewaitCause::Killed) => &mut counts.time_wait_killed,
-                End::Early => &mut counts.time_wait_ended_early,
+                End::Told(TimewaitCause::EndedEarly) | End::Early => &mut counts.time_wait_ended_early,
             };
             *place += 1;
         };

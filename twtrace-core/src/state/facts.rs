@@ -1,6 +1,6 @@
 //! What `/proc` said of processes.
 
-use crate::input::{Owner, ProcessFacts, ProcessKey};
+use crate::event::{Owner, ProcessFacts, ProcessKey};
 use crate::plain;
 use crate::program;
 use crate::table::Map;

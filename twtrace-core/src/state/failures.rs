@@ -4,9 +4,9 @@ use super::State;
 use super::budgets::KEPT_NS;
 use super::closed::{ClosedConnection, destination_key};
 use super::time_wait::{TimeWait, TimeWaitTable};
-use crate::connection::Outcome;
+use crate::classify::Outcome;
+use crate::event::{BindFailed, ConnectFailed, Connection, Role};
 use crate::failure::{Call, Cause, FailureRow};
-use crate::input::{BindFailed, ConnectFailed, Life, Role};
 use crate::ports::Usable;
 use crate::summary::Summary;
 use crate::table::Map;
@@ -19,9 +19,9 @@ const EADDRINUSE: u16 = 98;
 const EADDRNOTAVAIL: u16 = 99;
 
 /// Why a connect failed with EADDRNOTAVAIL.
-fn of_connect(outcome: Outcome, life: &Life) -> Option<Cause> {
+fn of_connect(outcome: Outcome, connection: &Connection) -> Option<Cause> {
     match outcome {
-        Outcome::NoPort if life.binding.range.is_some() => Some(Cause::SocketRangeExhausted),
+        Outcome::NoPort if connection.binding.range.is_some() => Some(Cause::SocketRangeExhausted),
         Outcome::NoPort => Some(Cause::DestinationExhausted),
         // A port of its own, and still no address: the tuple is taken (`__inet_check_established`).
         Outcome::ConnectFailed(EADDRNOTAVAIL) => Some(Cause::BoundTupleTaken),
@@ -30,13 +30,13 @@ fn of_connect(outcome: Outcome, life: &Life) -> Option<Cause> {
 }
 
 impl State {
-    /// Counts a life that failed for want of a port.
-    pub(super) fn failed_connection(&mut self, life: &Life, ended: &ClosedConnection) {
-        let (Some(cause), Some(opener)) = (of_connect(ended.outcome, life), &life.opener) else { return };
-        let key = destination_key(&life.tuple, Role::Active);
-        self.failures.add(opener, key, Call::Connect, EADDRNOTAVAIL, cause, life.end_ns);
+    /// Counts a connection that failed for want of a port.
+    pub(super) fn failed_connection(&mut self, connection: &Connection, ended: &ClosedConnection) {
+        let (Some(cause), Some(opener)) = (of_connect(ended.outcome, connection), &connection.opener) else { return };
+        let key = destination_key(&connection.tuple, Role::Active);
+        self.failures.add(opener, key, Call::Connect, EADDRNOTAVAIL, cause, connection.end_ns);
         if cause == Cause::DestinationExhausted {
-            self.accounts.destinations.row_mut(ended.destination).no_port_ns = life.end_ns.max(1);
+            self.accounts.destinations.row_mut(ended.destination).no_port_ns = connection.end_ns.max(1);
             self.failing = true;
         }
     }

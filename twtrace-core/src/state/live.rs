@@ -3,10 +3,10 @@
 use super::State;
 use super::closed::ClosedConnection;
 use super::time_wait::TimeWait;
-use crate::connection::{Outcome, after_reset_sent};
+use crate::classify::{Outcome, after_reset_sent};
 use crate::counts::Counts;
-use crate::input::Tuple;
-use crate::summary::{Known, Substate};
+use crate::event::Tuple;
+use crate::summary::{Provenance, Substate};
 use crate::table::RowRef;
 
 /// How long after the end of a connection its reset may follow: it is the same call in the kernel.
@@ -23,16 +23,16 @@ impl State {
         &mut self,
         ended: &ClosedConnection,
         mut substate: Substate,
-        mut known: Known,
+        mut known: Provenance,
         mut expires_ns: u64,
     ) {
         // The same cookie twice is the same socket after a disconnect; the old timewait socket is gone by then.
         let replaced = self.end_live(ended.cookie);
-        if let Some(stranger) = replaced.as_ref().filter(|socket| socket.is_stranger()) {
+        if let Some(unattributed) = replaced.as_ref().filter(|socket| socket.is_unattributed()) {
             // Or a census knew it before its record came: what it said is newer.
-            (substate, expires_ns) = (stranger.substate, stranger.expires_ns);
-            if known == Known::Inferred {
-                known = Known::Census;
+            (substate, expires_ns) = (unattributed.substate, unattributed.expires_ns);
+            if known == Provenance::Inferred {
+                known = Provenance::Census;
             }
         }
         if self.time_wait.is_full() {
@@ -41,7 +41,7 @@ impl State {
         }
         let mut socket = TimeWait {
             cookie: ended.cookie,
-            made_ns: ended.end_ns,
+            created_ns: ended.end_ns,
             expires_ns,
             tuple: ended.tuple,
             closer: ended.closer,
@@ -50,7 +50,7 @@ impl State {
             cell: RowRef::OTHER,
             // The census that knew it before, or one that may have seen it before its record came.
             census: replaced
-                .filter(|socket| socket.is_stranger() || self.census.is_unsettled(socket.census))
+                .filter(|socket| socket.is_unattributed() || self.census.is_unsettled(socket.census))
                 .map_or(0, |socket| socket.census),
             role: ended.role,
             substate,

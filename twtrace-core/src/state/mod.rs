@@ -32,7 +32,7 @@ mod trend;
 use crate::failure::Failures;
 pub use crate::filter::Filter;
 use crate::history::History;
-use crate::summary::{Holders, Summary};
+use crate::summary::{SocketOwners, Summary};
 use crate::table::Map;
 pub use accounts::Limits;
 pub(crate) use accounts::{Accounts, ONE_SHOT};
@@ -47,7 +47,7 @@ use std::collections::VecDeque;
 pub(crate) use time_wait::TimeWait;
 use time_wait::TimeWaitTable;
 
-/// How long a timewait socket lives: `TCP_TIMEWAIT_LEN`, and by default `tcp_fin_timeout` as well.
+/// How long a timewait socket connections: `TCP_TIMEWAIT_LEN`, and by default `tcp_fin_timeout` as well.
 pub(crate) const TIME_WAIT_NS: u64 = 60_000_000_000;
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -74,7 +74,7 @@ pub struct State {
     pub(crate) time_wait: TimeWaitTable,
     pub(crate) census: Census,
     pub(crate) failures: Failures,
-    pub(crate) holders: Holders,
+    pub(crate) holders: SocketOwners,
     pub(crate) users: Map<u32, String>,
     pub(crate) history: Option<History>,
     pub(crate) filter: Filter,
@@ -102,7 +102,7 @@ impl State {
             time_wait: TimeWaitTable::new(config.limits.live),
             census: Census::default(),
             failures: Failures::default(),
-            holders: Holders::default(),
+            holders: SocketOwners::default(),
             users: Map::default(),
             history: config.history.then(History::default),
             filter: config.filter,

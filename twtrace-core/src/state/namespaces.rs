@@ -2,7 +2,7 @@
 
 use super::State;
 use super::ends::End;
-use crate::input::KernelFacts;
+use crate::event::KernelFacts;
 
 /// Kernel figures kept for the sparkline.
 const HISTORY: usize = 120;

@@ -1,6 +1,6 @@
 //! Numbers for owners, so that a live socket can name two of them in eight bytes.
 
-use crate::input::Owner;
+use crate::event::Owner;
 use crate::table::{Moved, RowRef};
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;

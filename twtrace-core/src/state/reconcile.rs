@@ -1,4 +1,4 @@
-//! The kernel's own list against the trace: who of those alive is known, who is gone, who was judged wrongly.
+//! The kernel's own list against the trace: who of those alive is known, who is gone, who was classified wrongly.
 
 use super::census::Run;
 use super::closed::{ClosedConnection, destination};
@@ -6,10 +6,10 @@ use super::ends::End;
 use super::owners::UNKNOWN;
 use super::time_wait::TimeWait;
 use super::{State, TIME_WAIT_NS};
-use crate::connection::Outcome;
-use crate::input::{CensusRow, CensusState, KernelCounters, Role, Tuple};
+use crate::classify::Outcome;
+use crate::event::{CensusRow, CensusState, KernelCounters, Role, Tuple};
 use crate::keys::DestRow;
-use crate::summary::{Known, Substate};
+use crate::summary::{Provenance, Substate};
 use crate::table::{Map, RowRef};
 
 /// A socket whose timer says that it was made this long before the trace began was. Less is no proof: timers are
@@ -41,16 +41,16 @@ impl State {
             }
             space.turned.remove(&row.cookie);
             if by_tuple {
-                space.know_as(cookie, row.cookie, limit);
+                space.alias_cookie(cookie, row.cookie, limit);
             }
             if self.seen(&row, &run) {
                 continue;
             }
             if let Some(place) = run.places.get(&row.cookie) {
-                run.strangers[*place] = row;
-            } else if run.strangers.len() < limit {
-                run.places.insert(row.cookie, run.strangers.len());
-                run.strangers.push(row);
+                run.unattributed[*place] = row;
+            } else if run.unattributed.len() < limit {
+                run.places.insert(row.cookie, run.unattributed.len());
+                run.unattributed.push(row);
             }
         }
         self.census.running = Some(run);
@@ -64,8 +64,8 @@ impl State {
                 live.tuple.netns = run.netns;
             }
             live.expires_ns = expires_ns(row, run.begin_ns);
-            if live.known == Known::Inferred {
-                live.known = Known::Census;
+            if live.known == Provenance::Inferred {
+                live.known = Provenance::Census;
             }
             let before = live.clone();
             live.substate = substate(row);
@@ -78,19 +78,19 @@ impl State {
         turned.is_some()
     }
 
-    /// Remembers a life that may have left a timewait socket, unless a census has already shown that it did.
-    pub(super) fn doubt(&mut self, ended: ClosedConnection) {
-        let stranger = self.time_wait.get(ended.cookie).filter(|live| live.is_stranger());
-        if let Some((substate, expires_ns)) = stranger.map(|live| (live.substate, live.expires_ns)) {
+    /// Remembers a connection that may have left a timewait socket, unless a census has already shown that it did.
+    pub(super) fn confirm_later(&mut self, ended: ClosedConnection) {
+        let unattributed = self.time_wait.get(ended.cookie).filter(|live| live.is_unattributed());
+        if let Some((substate, expires_ns)) = unattributed.map(|live| (live.substate, live.expires_ns)) {
             self.found(&ended, substate, expires_ns);
             return;
         }
         self.retain(&ended);
-        let forgotten = self.census.doubt(ended);
+        let forgotten = self.census.confirm_later(ended);
         self.release(forgotten);
     }
 
-    /// A life that was judged otherwise left a timewait socket: a census has it.
+    /// a connection that was classified otherwise left a timewait socket: a census has it.
     pub(super) fn found(&mut self, ended: &ClosedConnection, substate: Substate, expires_ns: u64) {
         self.corrected("found_by_census", ended.end_ns, ended.outcome, Outcome::TimeWait(substate));
         self.remember(ended.cookie, ended.end_ns, Outcome::TimeWait(substate));
@@ -100,11 +100,11 @@ impl State {
             // It is alive in rows of its own, although those that it was counted in may be gone.
             self.place(&mut ended);
         }
-        self.follow(&ended, substate, Known::Census, expires_ns);
+        self.follow(&ended, substate, Provenance::Census, expires_ns);
     }
 
     /// Draws the conclusions of censuses, once the records of what they saw have arrived.
-    pub(super) fn settle(&mut self, now_ns: u64) {
+    pub(super) fn reconcile(&mut self, now_ns: u64) {
         self.settle_runs(now_ns, None);
     }
 
@@ -116,8 +116,8 @@ impl State {
     fn settle_runs(&mut self, now_ns: u64, netns: Option<u32>) {
         let mut runs = Map::default();
         while let Some(mut run) = self.census.next_settled(now_ns, netns) {
-            for row in std::mem::take(&mut run.strangers) {
-                self.stranger(&row, &run);
+            for row in std::mem::take(&mut run.unattributed) {
+                self.unattributed(&row, &run);
             }
             if run.complete
                 && let Some(space) = self.census.spaces.get_mut(&run.netns)
@@ -145,7 +145,7 @@ impl State {
     }
 
     /// A timewait socket that the trace did not know when the census saw it.
-    fn stranger(&mut self, row: &CensusRow, run: &Run) {
+    fn unattributed(&mut self, row: &CensusRow, run: &Run) {
         let (expires_ns, substate) = (expires_ns(row, run.begin_ns), substate(row));
         if self.seen(row, run) {
             // Its record has come meanwhile.
@@ -155,9 +155,9 @@ impl State {
             // It was followed to its end, which has come meanwhile.
             return;
         }
-        if let Some(doubt) = self.census.take_doubt(row.cookie) {
-            self.found(&doubt, substate, expires_ns);
-            self.release(Some(doubt));
+        if let Some(pending) = self.census.take_pending(row.cookie) {
+            self.found(&pending, substate, expires_ns);
+            self.release(Some(pending));
             self.mark(row.cookie, run.number);
             return;
         }
@@ -191,7 +191,7 @@ impl State {
         if shown {
             found.destination = self.accounts.destination(destination(&row.tuple, role));
         }
-        self.follow(&found, substate, Known::Census, expires_ns);
+        self.follow(&found, substate, Provenance::Census, expires_ns);
         self.mark(row.cookie, run.number);
     }
 
@@ -210,7 +210,7 @@ impl State {
         let unknown = self.summary.place_of(0);
         let run_of = |netns: u32| runs.get(&if netns == 0 { unknown } else { netns }).filter(|run| run.complete);
         // One that was made since may be missing, and is alive.
-        let absent = |live: &TimeWait, run: &Run| live.census != run.number && live.made_ns < run.begin_ns;
+        let absent = |live: &TimeWait, run: &Run| live.census != run.number && live.created_ns < run.begin_ns;
         let mut ended = Vec::new();
         if runs.values().any(|run| run.whole && run.complete) {
             let gone = |live: &TimeWait| run_of(live.tuple.netns).is_some_and(|run| run.whole && absent(live, run));
@@ -242,8 +242,8 @@ impl State {
         });
         for live in &ended {
             // It was a guess that this one had been made, and no census ever had it.
-            if live.known == Known::Inferred && live.census == 0 {
-                self.never_made(live);
+            if live.known == Provenance::Inferred && live.census == 0 {
+                self.never_created(live);
                 continue;
             }
             // Reused by a new connection, killed by a reset or by data for a FIN_WAIT2 timewait socket.
@@ -256,13 +256,13 @@ impl State {
         }
     }
 
-    fn never_made(&mut self, live: &TimeWait) {
-        self.corrected("never_made", live.made_ns, Outcome::TimeWait(live.substate), Outcome::Unknown);
-        self.remember(live.cookie, live.made_ns, Outcome::Unknown);
+    fn never_created(&mut self, live: &TimeWait) {
+        self.corrected("never_created", live.created_ns, Outcome::TimeWait(live.substate), Outcome::Unknown);
+        self.remember(live.cookie, live.created_ns, Outcome::Unknown);
         if live.shown {
             let ended = ClosedConnection {
                 cookie: live.cookie,
-                end_ns: live.made_ns,
+                end_ns: live.created_ns,
                 outcome: Outcome::Unknown,
                 tuple: live.tuple,
                 role: live.role,

@@ -7,7 +7,7 @@ use crate::summary::Totals;
 impl State {
     /// Forgets everything that was counted so far, as if the trace began now, but knows who is alive: live sockets with
     /// their owners, gauges, names and the last census stay. The kernel side's counters stay as well, for they are
-    /// totals since it was attached. A connection that ended before and is judged otherwise later is not counted any
+    /// totals since it was attached. A connection that ended before and is classified otherwise later is not counted any
     /// more.
     pub fn count_from_now(&mut self) {
         self.accounts.restart();

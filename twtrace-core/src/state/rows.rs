@@ -2,8 +2,8 @@
 
 use super::trend::Trend;
 use crate::counts::Counts;
+use crate::event::Owner;
 use crate::history::{Scale, Series};
-use crate::input::Owner;
 use crate::keys::{DestRow, GroupKey};
 use crate::pattern::Pattern;
 use crate::ports::Budget;

@@ -1,6 +1,6 @@
 //! What is kept of one network namespace from one census to the next.
 
-use crate::input::{CensusRow, CensusState};
+use crate::event::{CensusRow, CensusState};
 use crate::summary::Coverage;
 use crate::table::Map;
 use foldhash::fast::FixedState;
@@ -34,7 +34,7 @@ struct Held {
 }
 
 /// A full socket that holds a local port.
-pub(crate) struct Connection {
+pub(crate) struct OpenConnection {
     /// Towards where.
     pub(crate) towards: Towards,
     /// Its own port.
@@ -113,7 +113,7 @@ impl Space {
     }
 
     /// A timewait socket has another identity than its cookie. Full: its end is not noticed by censuses.
-    pub(crate) fn know_as(&mut self, cookie: u64, identity: u64, limit: usize) {
+    pub(crate) fn alias_cookie(&mut self, cookie: u64, identity: u64, limit: usize) {
         if self.identities.len() < limit {
             self.identities.insert(cookie, identity);
         }
@@ -168,9 +168,11 @@ impl Space {
     }
 
     /// Full sockets that hold a local port. In recordings of older versions all are [`CensusState::Open`].
-    pub(crate) fn connections(&self) -> impl Iterator<Item = Connection> {
+    pub(crate) fn connections(&self) -> impl Iterator<Item = OpenConnection> {
         self.held.values().filter_map(|held| match held.socket {
-            Socket::Open(towards, port, state) => Some(Connection { towards, port, state, since_ns: held.since_ns }),
+            Socket::Open(towards, port, state) => {
+                Some(OpenConnection { towards, port, state, since_ns: held.since_ns })
+            }
             Socket::Listen(..) | Socket::Bound(_) => None,
         })
     }

@@ -1,7 +1,7 @@
 //! Timewait sockets that are alive.
 
-use crate::input::{Role, Tuple};
-use crate::summary::{Coverage, Known, Substate};
+use crate::event::{Role, Tuple};
+use crate::summary::{Coverage, Provenance, Substate};
 use crate::table::{Map, RowRef};
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
@@ -11,7 +11,7 @@ use std::hash::BuildHasher;
 #[derive(Clone, Debug)]
 pub(crate) struct TimeWait {
     pub(crate) cookie: u64,
-    pub(crate) made_ns: u64,
+    pub(crate) created_ns: u64,
     pub(crate) expires_ns: u64,
     pub(crate) tuple: Tuple,
     pub(crate) closer: u32,
@@ -23,7 +23,7 @@ pub(crate) struct TimeWait {
     pub(crate) census: u32,
     pub(crate) role: Role,
     pub(crate) substate: Substate,
-    pub(crate) known: Known,
+    pub(crate) known: Provenance,
     /// Made before the trace began, or by a close that was.
     pub(crate) before_start: bool,
     /// The closer was seen. Not the same as `closer`, which is unknown too for sockets that the filter hides.
@@ -36,15 +36,15 @@ pub(crate) struct TimeWait {
 
 impl TimeWait {
     /// Whether only a census has told of it so far.
-    pub(crate) fn is_stranger(&self) -> bool {
-        self.made_ns == 0 && self.census != 0
+    pub(crate) fn is_unattributed(&self) -> bool {
+        self.created_ns == 0 && self.census != 0
     }
 }
 
 /// TimeWait timewait sockets by cookie. Full: further ones are refused.
 #[derive(Clone, Debug)]
 pub(crate) struct TimeWaitTable {
-    /// A socket stays where it is for as long as it lives: moving others would cost more than the gaps.
+    /// A socket stays where it is for as long as it connections: moving others would cost more than the gaps.
     sockets: Vec<Option<TimeWait>>,
     free: Vec<u32>,
     /// Places in `sockets`, by cookie.

@@ -1,10 +1,10 @@
-//! Inputs by hand.
+//! Events by hand.
 
 #![allow(dead_code, reason = "each test uses some of these")]
 
 use std::net::{IpAddr, Ipv4Addr};
-use twtrace_core::input::{
-    CensusRow, CensusState, Comm, HostFacts, Input, KernelCounters, KernelFacts, Life, Owner, ProcessKey, Role,
+use twtrace_core::event::{
+    CensusRow, CensusState, Comm, Connection, Event, HostFacts, KernelCounters, KernelFacts, Owner, ProcessKey, Role,
     TcpState, TracingFacts, Transition, Tuple,
 };
 use twtrace_core::snapshot::Snapshot;
@@ -46,7 +46,7 @@ pub(crate) fn tuple(local_port: u16, remote_last: u8, remote_port: u16) -> Tuple
     }
 }
 
-/// The states that a life passes through.
+/// The states that a connection passes through.
 pub(crate) fn path(states: &[TcpState], end_ns: u64) -> Vec<Transition> {
     let last = states.len() as u64;
     states
@@ -61,9 +61,9 @@ pub(crate) fn path(states: &[TcpState], end_ns: u64) -> Vec<Transition> {
 }
 
 /// A connection that its owner opened and closed first: a FIN_WAIT2 timewait socket.
-pub(crate) fn life(cookie: u64, who: Owner, tuple: Tuple, end_ns: u64) -> Life {
+pub(crate) fn connection(cookie: u64, who: Owner, tuple: Tuple, end_ns: u64) -> Connection {
     use TcpState::{Close, Established, FinWait1, FinWait2, SynSent};
-    Life {
+    Connection {
         cookie,
         role: Role::Active,
         opener: Some(who),
@@ -74,36 +74,36 @@ pub(crate) fn life(cookie: u64, who: Owner, tuple: Tuple, end_ns: u64) -> Life {
         bytes_sent: 10,
         bytes_received: 20,
         retransmits: 1,
-        ..Life::bare(tuple, end_ns)
+        ..Connection::bare(tuple, end_ns)
     }
 }
 
 /// An accepted connection that the peer closed first.
-pub(crate) fn passive(cookie: u64, who: Owner, tuple: Tuple, end_ns: u64) -> Life {
+pub(crate) fn passive(cookie: u64, who: Owner, tuple: Tuple, end_ns: u64) -> Connection {
     use TcpState::{Close, CloseWait, Established, LastAck, Listen, SynRecv};
-    Life {
+    Connection {
         role: Role::Passive,
         transitions: path(&[Listen, SynRecv, Established, CloseWait, LastAck, Close], end_ns),
-        ..life(cookie, who, tuple, end_ns)
+        ..connection(cookie, who, tuple, end_ns)
     }
 }
 
-pub(crate) fn start() -> Input {
+pub(crate) fn start() -> Event {
     let host = HostFacts { hostname: "host".to_owned(), netns: NETNS, ..HostFacts::default() };
-    Input::Start { at_ns: START, unix_ns: 0, host, tracing: TracingFacts::default() }
+    Event::Start { at_ns: START, unix_ns: 0, host, tracing: TracingFacts::default() }
 }
 
-pub(crate) fn kernel() -> Input {
+pub(crate) fn kernel() -> Event {
     let facts = KernelFacts { port_range: (32_768, 60_999), max_tw_buckets: 131_072, ..KernelFacts::default() };
-    Input::Kernel { netns: NETNS, facts }
+    Event::Kernel { netns: NETNS, facts }
 }
 
-pub(crate) fn ended(life: Life) -> Input {
-    Input::Life(Box::new(life))
+pub(crate) fn ended(connection: Connection) -> Event {
+    Event::Connection(Box::new(connection))
 }
 
-pub(crate) fn tick(at_ns: u64) -> Input {
-    Input::Tick { at_ns }
+pub(crate) fn tick(at_ns: u64) -> Event {
+    Event::Tick { at_ns }
 }
 
 pub(crate) fn row(cookie: u64, tuple: Tuple, state: CensusState, expires_ms: u32) -> CensusRow {
@@ -111,33 +111,33 @@ pub(crate) fn row(cookie: u64, tuple: Tuple, state: CensusState, expires_ms: u32
 }
 
 /// A complete census and the tick after which it counts.
-pub(crate) fn census(at_ns: u64, rows: Vec<CensusRow>) -> Vec<Input> {
+pub(crate) fn census(at_ns: u64, rows: Vec<CensusRow>) -> Vec<Event> {
     census_of(NETNS, at_ns, rows)
 }
 
 /// The same of some namespace.
-pub(crate) fn census_of(netns: u32, at_ns: u64, rows: Vec<CensusRow>) -> Vec<Input> {
+pub(crate) fn census_of(netns: u32, at_ns: u64, rows: Vec<CensusRow>) -> Vec<Event> {
     vec![
-        Input::CensusBegin { netns, at_ns, whole: true },
-        Input::CensusRows(rows),
-        Input::CensusEnd { at_ns: at_ns + 1_000_000, complete: true },
+        Event::CensusBegin { netns, at_ns, whole: true },
+        Event::CensusRows(rows),
+        Event::CensusEnd { at_ns: at_ns + 1_000_000, complete: true },
         tick(at_ns + 100_000_000),
     ]
 }
 
-pub(crate) fn lost(ring_full: u64) -> Input {
-    Input::Counters(KernelCounters { ring_full, ..KernelCounters::default() })
+pub(crate) fn lost(ring_full: u64) -> Event {
+    Event::Counters(KernelCounters { ring_full, ..KernelCounters::default() })
 }
 
 /// An engine that has been told these.
-pub(crate) fn engine(inputs: impl IntoIterator<Item = Input>) -> State {
-    engine_with(Config::default(), inputs)
+pub(crate) fn engine(events: impl IntoIterator<Item = Event>) -> State {
+    engine_with(Config::default(), events)
 }
 
-pub(crate) fn engine_with(config: Config, inputs: impl IntoIterator<Item = Input>) -> State {
+pub(crate) fn engine_with(config: Config, events: impl IntoIterator<Item = Event>) -> State {
     let mut engine = State::new(config);
-    for input in inputs {
-        engine.apply(input);
+    for event in events {
+        engine.apply(event);
     }
     engine
 }

@@ -2,15 +2,15 @@
 
 use crate::common::*;
 use crate::*;
+use twtrace_core::event::{CensusState, Connection, Owner, ProcessKey, Role, TcpState};
 use twtrace_core::finding::{Rule, Severity, Value};
-use twtrace_core::input::{CensusState, Life, Owner, ProcessKey, Role, TcpState};
 
 #[test]
 fn nothing_to_report() {
     assert_eq!(rules(&mut told([])), []);
     // A few connections, and some that are used for long.
     let few = many(owner(10, "app"), 19, 100, START, one_shot);
-    let long = many(owner(11, "app"), 50, 100, START, |n, who, end_ns| Life {
+    let long = many(owner(11, "app"), 50, 100, START, |n, who, end_ns| Connection {
         bytes_sent: 100_000,
         cookie: 77_000 + n,
         ..one_shot(n, who, end_ns)
@@ -21,8 +21,8 @@ fn nothing_to_report() {
 #[test]
 fn one_request_per_connection() {
     let app = owner(10, "app");
-    let inputs = many(app, 101, 20, START, one_shot).into_iter().chain([tick(START + 3 * SECOND)]);
-    let mut engine = told(inputs);
+    let events = many(app, 101, 20, START, one_shot).into_iter().chain([tick(START + 3 * SECOND)]);
+    let mut engine = told(events);
     let finding = only(&mut engine);
     assert_eq!((finding.rule, finding.severity, finding.holds), (Rule::NoConnectionReuse, Severity::Info, true));
     assert_eq!(pid(&finding), Some(10));
@@ -43,9 +43,9 @@ fn one_request_per_connection() {
 #[test]
 fn a_rate_that_the_range_does_not_bear_is_graver() {
     // 300 in 6 s are 50/s, which hold 3,000 ports in the end: more than half of 4,000.
-    let inputs = many(owner(10, "app"), 300, 20, START, one_shot).into_iter();
+    let events = many(owner(10, "app"), 300, 20, START, one_shot).into_iter();
     let mut engine =
-        engine([start(), small_range(4000, 0)].into_iter().chain(inputs).chain([tick(START + 7 * SECOND)]));
+        engine([start(), small_range(4000, 0)].into_iter().chain(events).chain([tick(START + 7 * SECOND)]));
     let finding = only(&mut engine);
     assert_eq!((finding.rule, finding.severity), (Rule::NoConnectionReuse, Severity::Warning));
 }
@@ -77,8 +77,8 @@ fn a_client_is_not_at_fault_for_a_server_that_closes() {
 #[test]
 fn of_a_servers_workers_none_stands_for_all() {
     let server = |n: u64| Owner { ppid: 77, parent_comm: comm("nginx"), ..owner(2000 + n as u32 % 4, "nginx") };
-    let inputs = (0..100).map(|n| ended(served(n, server(n), START + n * 20 * MS)));
-    let finding = only(&mut told(inputs.chain([tick(START + 3 * SECOND)])));
+    let events = (0..100).map(|n| ended(served(n, server(n), START + n * 20 * MS)));
+    let finding = only(&mut told(events.chain([tick(START + 3 * SECOND)])));
     let party = finding.process.unwrap();
     assert_eq!((finding.rule, party.process, party.processes), (Rule::ServerClosesFirst, None, 4));
     assert_eq!((party.ppid, party.parent_command, party.command), (77, comm("nginx"), comm("nginx")));
@@ -86,53 +86,53 @@ fn of_a_servers_workers_none_stands_for_all() {
 
 #[test]
 fn a_peer_elsewhere_that_closes_first_leaves_the_client_to_be_named() {
-    let inputs = many(owner(10, "app"), 100, 20, START, closed_by_peer).into_iter();
-    assert_eq!(rules(&mut told(inputs.chain([tick(START + 3 * SECOND)]))), [Rule::NoConnectionReuse]);
+    let events = many(owner(10, "app"), 100, 20, START, closed_by_peer).into_iter();
+    assert_eq!(rules(&mut told(events.chain([tick(START + 3 * SECOND)]))), [Rule::NoConnectionReuse]);
 }
 
 #[test]
 fn connections_that_are_there_at_the_same_time_are_no_habit() {
     // A hundred are opened within two seconds, stay for four, and are closed together.
-    let inputs = (0..100).map(|n| {
+    let events = (0..100).map(|n| {
         let mut pooled = one_shot(n, owner(10, "app"), START + 6 * SECOND);
         pooled.transitions[0].at_ns = START + n * 20 * MS;
         ended(pooled)
     });
-    assert_eq!(rules(&mut told(inputs.chain([tick(START + 7 * SECOND)]))), []);
+    assert_eq!(rules(&mut told(events.chain([tick(START + 7 * SECOND)]))), []);
 }
 
 #[test]
 fn a_pool_that_is_bypassed() {
     let app = owner(10, "app");
-    let inputs = many(app, 100, 20, START, one_shot)
+    let events = many(app, 100, 20, START, one_shot)
         .into_iter()
         .chain(stays(1..5, CensusState::Established, 50_000..50_004))
         .chain([holders(START + 5 * SECOND, vec![holder(&app, CensusState::Established, 0, (1, 80), 4)])]);
-    let finding = only(&mut told(inputs));
+    let finding = only(&mut told(events));
     assert_eq!((finding.rule, pid(&finding)), (Rule::PoolBypassed, Some(10)));
     assert_eq!(evidence(&finding, "pool_connections"), Value::Count(4));
 
     // It has ended with its pool, whose connections had lasted.
-    let inputs = many(app, 100, 20, START, one_shot).into_iter().chain((0..4).map(|n| {
+    let events = many(app, 100, 20, START, one_shot).into_iter().chain((0..4).map(|n| {
         let mut pooled = one_shot(200 + n, app, START + 7 * SECOND);
         (pooled.transitions[0].at_ns, pooled.bytes_sent) = (START + SECOND, 20_000);
         ended(pooled)
     }));
-    let finding = only(&mut told(inputs.chain([tick(START + 8 * SECOND)])));
+    let finding = only(&mut told(events.chain([tick(START + 8 * SECOND)])));
     assert_eq!((finding.rule, evidence(&finding, "pool_connections")), (Rule::PoolBypassed, Value::Count(4)));
 
     // Connections of others, or such as have only just been opened, are no pool.
-    let inputs = many(app, 100, 20, START, one_shot)
+    let events = many(app, 100, 20, START, one_shot)
         .into_iter()
         .chain(stays(4..5, CensusState::Established, 50_000..50_004))
         .chain([holders(START + 5 * SECOND, vec![holder(&app, CensusState::Established, 0, (1, 80), 4)])]);
-    assert_eq!(rules(&mut told(inputs)), [Rule::NoConnectionReuse]);
+    assert_eq!(rules(&mut told(events)), [Rule::NoConnectionReuse]);
     let other = holder(&owner(99, "app"), CensusState::Established, 0, (1, 80), 4);
-    let inputs = many(app, 100, 20, START, one_shot)
+    let events = many(app, 100, 20, START, one_shot)
         .into_iter()
         .chain(stays(1..5, CensusState::Established, 50_000..50_004))
         .chain([holders(START + 5 * SECOND, vec![other])]);
-    assert_eq!(rules(&mut told(inputs)), [Rule::NoConnectionReuse]);
+    assert_eq!(rules(&mut told(events)), [Rule::NoConnectionReuse]);
 }
 
 /// A child of a script, which starts just before its connection of the same number.
@@ -143,8 +143,8 @@ fn child(n: u64, name: &str) -> Owner {
 
 #[test]
 fn a_process_for_each_request() {
-    let inputs = (0..100).map(|n| ended(one_shot(n, child(n, "redis-cli"), START + n * 50 * MS)));
-    let finding = only(&mut told(inputs.chain([tick(START + 6 * SECOND)])));
+    let events = (0..100).map(|n| ended(one_shot(n, child(n, "redis-cli"), START + n * 50 * MS)));
+    let finding = only(&mut told(events.chain([tick(START + 6 * SECOND)])));
     assert_eq!(finding.rule, Rule::ForkPerRequest);
     let party = finding.process.unwrap();
     assert_eq!((party.process, party.ppid, party.parent_command), (None, 77, comm("loop.sh")));
@@ -155,15 +155,15 @@ fn a_process_for_each_request() {
 
 #[test]
 fn health_checks_are_told_by_their_rhythm() {
-    let inputs = many(owner(10, "checker"), 8, 2000, START, one_shot).into_iter();
-    let finding = only(&mut told(inputs.chain([tick(START + 17 * SECOND)])));
+    let events = many(owner(10, "checker"), 8, 2000, START, one_shot).into_iter();
+    let finding = only(&mut told(events.chain([tick(START + 17 * SECOND)])));
     assert_eq!((finding.rule, finding.severity, pid(&finding)), (Rule::PeriodicChecks, Severity::Info, Some(10)));
     let Value::Number(interval) = evidence(&finding, "interval_s") else { panic!("no number") };
     assert!((interval - 2.0).abs() < 0.01, "{interval}");
     // Without a rhythm they are just a few connections.
     let uneven = |n, who, end_ns| one_shot(n, who, end_ns + n % 3 * 900 * MS);
-    let inputs = many(owner(10, "user"), 8, 2000, START, uneven).into_iter();
-    assert_eq!(rules(&mut told(inputs.chain([tick(START + 19 * SECOND)]))), []);
+    let events = many(owner(10, "user"), 8, 2000, START, uneven).into_iter();
+    assert_eq!(rules(&mut told(events.chain([tick(START + 19 * SECOND)]))), []);
 }
 
 #[test]
@@ -171,7 +171,7 @@ fn resets_instead_of_closes() {
     for (linger, id) in [(true, "by_so_linger"), (false, "with_unread_data")] {
         let reset = |n, who, end_ns| {
             use TcpState::{Close, Established, SynSent};
-            Life {
+            Connection {
                 transitions: path(&[Close, SynSent, Established, Close], end_ns),
                 sock_linger: linger,
                 closed_in_context: true,
@@ -179,8 +179,8 @@ fn resets_instead_of_closes() {
                 ..one_shot(n, who, end_ns)
             }
         };
-        let inputs = many(owner(10, "client"), 40, 10, START, reset).into_iter();
-        let finding = only(&mut told(inputs.chain([tick(START + SECOND)])));
+        let events = many(owner(10, "client"), 40, 10, START, reset).into_iter();
+        let finding = only(&mut told(events.chain([tick(START + SECOND)])));
         assert_eq!((finding.rule, pid(&finding)), (Rule::ResetInsteadOfClose, Some(10)));
         assert_eq!(evidence(&finding, id), Value::Count(40));
         assert!(finding.title.contains("data may be lost"));
@@ -195,8 +195,8 @@ fn worker(n: u64) -> Owner {
 #[test]
 fn workers_that_were_started_beforehand_are_one_program() {
     // Fifty workers, two requests each: none of them has a habit by itself.
-    let inputs = || (0..100).map(|n| ended(one_shot(n, worker(n % 50), START + n * 20 * MS)));
-    let finding = only(&mut told(inputs().chain([tick(START + 3 * SECOND)])));
+    let events = || (0..100).map(|n| ended(one_shot(n, worker(n % 50), START + n * 20 * MS)));
+    let finding = only(&mut told(events().chain([tick(START + 3 * SECOND)])));
     let party = finding.process.unwrap();
     assert_eq!((finding.rule, party.process, party.processes), (Rule::NoConnectionReuse, None, 50));
     assert_eq!((party.ppid, party.parent_command, party.command), (77, comm("php-fpm"), comm("php-fpm")));
@@ -210,14 +210,14 @@ fn workers_that_were_started_beforehand_are_one_program() {
         let old = worker(n);
         Owner { key: ProcessKey { start_ns: START, ..old.key }, ..old }
     };
-    let inputs = (0..100).map(|n| ended(one_shot(n, young(n % 50), START + n * 20 * MS)));
-    let finding = only(&mut told(inputs.chain([tick(START + 3 * SECOND)])));
+    let events = (0..100).map(|n| ended(one_shot(n, young(n % 50), START + n * 20 * MS)));
+    let finding = only(&mut told(events.chain([tick(START + 3 * SECOND)])));
     assert_eq!((finding.rule, finding.process.unwrap().processes), (Rule::NoConnectionReuse, 50));
 
     // Children of init have nothing to do with each other.
     let daemon = |n: u64| Owner { ppid: 1, ..worker(n) };
-    let inputs = (0..100).map(|n| ended(one_shot(n, daemon(n % 50), START + n * 20 * MS)));
-    assert_eq!(rules(&mut told(inputs.chain([tick(START + 3 * SECOND)]))), []);
+    let events = (0..100).map(|n| ended(one_shot(n, daemon(n % 50), START + n * 20 * MS)));
+    assert_eq!(rules(&mut told(events.chain([tick(START + 3 * SECOND)]))), []);
 }
 
 #[test]
@@ -233,8 +233,8 @@ fn a_request_that_takes_long_makes_no_pool() {
     let app = owner(10, "app");
     let mut slow = one_shot(900, app, START + 7 * SECOND);
     slow.transitions[0].at_ns = START + SECOND;
-    let inputs = many(app, 300, 20, START, one_shot).into_iter().chain([ended(slow), tick(START + 8 * SECOND)]);
-    assert_eq!(rules(&mut told(inputs)), [Rule::NoConnectionReuse]);
+    let events = many(app, 300, 20, START, one_shot).into_iter().chain([ended(slow), tick(START + 8 * SECOND)]);
+    assert_eq!(rules(&mut told(events)), [Rule::NoConnectionReuse]);
 
     // Nor do some that are there for as long as others of their kind.
     let slow = |n, who, end_ns| {
@@ -242,12 +242,12 @@ fn a_request_that_takes_long_makes_no_pool() {
         slow.transitions[0].at_ns = end_ns - 3 * SECOND;
         slow
     };
-    let inputs = many(app, 300, 500, START + 3 * SECOND, slow)
+    let events = many(app, 300, 500, START + 3 * SECOND, slow)
         .into_iter()
         .chain(stays(150..153, CensusState::Established, 50_000..50_004))
         .chain([holders(START + 153 * SECOND, vec![holder(&app, CensusState::Established, 0, (1, 80), 4)])])
         .chain([tick(START + 154 * SECOND)]);
-    let found = rules(&mut told(inputs));
+    let found = rules(&mut told(events));
     assert!(!found.contains(&Rule::PoolBypassed), "{found:?}");
 }
 
@@ -257,8 +257,8 @@ fn a_rate_is_that_of_the_load_and_not_of_the_trace() {
     let app = owner(10, "app");
     let noon = START + 40_000 * SECOND;
     let early = many(app, 1, 20, START, one_shot).into_iter();
-    let inputs = early.chain(many(app, 1000, 20, noon, one_shot)).chain([tick(noon + 21 * SECOND)]);
-    let mut engine = told(inputs);
+    let events = early.chain(many(app, 1000, 20, noon, one_shot)).chain([tick(noon + 21 * SECOND)]);
+    let mut engine = told(events);
     let finding = only(&mut engine);
     assert_eq!((finding.rule, finding.holds), (Rule::NoConnectionReuse, true));
     let (from, _) = effect(&finding, "pool-connections", "time_wait_created_per_s");
@@ -273,14 +273,14 @@ fn a_rate_is_that_of_the_load_and_not_of_the_trace() {
 
 #[test]
 fn a_poller_is_told_by_its_rhythm_whatever_its_rate() {
-    let inputs = many(owner(10, "poller"), 40, 500, START, one_shot).into_iter();
-    assert_eq!(rules(&mut told(inputs.chain([tick(START + 21 * SECOND)]))), [Rule::PeriodicChecks]);
+    let events = many(owner(10, "poller"), 40, 500, START, one_shot).into_iter();
+    assert_eq!(rules(&mut told(events.chain([tick(START + 21 * SECOND)]))), [Rule::PeriodicChecks]);
 }
 
 #[test]
 fn resets_that_lose_nothing_are_no_finding() {
     use TcpState::{Close, Established, SynSent};
-    let check = |n, who, end_ns| Life {
+    let check = |n, who, end_ns| Connection {
         transitions: path(&[Close, SynSent, Established, Close], end_ns),
         sock_linger: true,
         closed_in_context: true,
@@ -288,8 +288,8 @@ fn resets_that_lose_nothing_are_no_finding() {
         bytes_received: 0,
         ..one_shot(n, who, end_ns + n % 7 * 200 * MS)
     };
-    let inputs = many(owner(10, "haproxy"), 40, 500, START, check).into_iter();
-    let found = rules(&mut told(inputs.chain([tick(START + 23 * SECOND)])));
+    let events = many(owner(10, "haproxy"), 40, 500, START, check).into_iter();
+    let found = rules(&mut told(events.chain([tick(START + 23 * SECOND)])));
     assert!(!found.contains(&Rule::ResetInsteadOfClose), "{found:?}");
 }
 
@@ -309,8 +309,8 @@ fn one_long_request_a_day_is_no_pool() {
     let app = owner(10, "app");
     let mut upload = one_shot(5000, app, START + 3 * SECOND);
     (upload.transitions[0].at_ns, upload.bytes_sent) = (START + SECOND, 9_000);
-    let inputs = [ended(upload)].into_iter().chain(many(app, 1000, 20, START + 3 * SECOND, one_shot));
-    assert_eq!(rules(&mut told(inputs.chain([tick(START + 24 * SECOND)]))), [Rule::NoConnectionReuse]);
+    let events = [ended(upload)].into_iter().chain(many(app, 1000, 20, START + 3 * SECOND, one_shot));
+    assert_eq!(rules(&mut told(events.chain([tick(START + 24 * SECOND)]))), [Rule::NoConnectionReuse]);
 }
 
 #[test]

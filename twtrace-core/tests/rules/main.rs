@@ -1,4 +1,4 @@
-//! Each rule: what it finds in a list of Inputs, what it says of it, and what it leaves alone.
+//! Each rule: what it finds in a list of Events, what it says of it, and what it leaves alone.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -9,15 +9,17 @@ mod ports;
 mod sockets;
 
 use common::*;
+use twtrace_core::event::{
+    BindFailed, CensusState, Connection, Event, KernelFacts, Owner, Role, SocketOwner, TcpState, Tuple,
+};
 use twtrace_core::finding::{Finding, Rule, Value};
-use twtrace_core::input::{BindFailed, CensusState, Holder, Input, KernelFacts, Life, Owner, Role, TcpState, Tuple};
 use twtrace_core::state::State;
 
 /// Milliseconds.
 const MS: u64 = 1_000_000;
 
 /// A range of so few ports that hundreds of connections matter.
-fn small_range(ports: u16, tw_reuse: u8) -> Input {
+fn small_range(ports: u16, tw_reuse: u8) -> Event {
     let facts = KernelFacts {
         port_range: (40_000, 39_999 + ports),
         max_tw_buckets: 1000,
@@ -25,29 +27,35 @@ fn small_range(ports: u16, tw_reuse: u8) -> Input {
         timestamps: Some(1),
         ..KernelFacts::default()
     };
-    Input::Kernel { netns: NETNS, facts }
+    Event::Kernel { netns: NETNS, facts }
 }
 
 /// Connections of one process, one each so many milliseconds, from a moment on.
-fn many(who: Owner, number: u64, every_ms: u64, from_ns: u64, one: impl Fn(u64, Owner, u64) -> Life) -> Vec<Input> {
+fn many(
+    who: Owner,
+    number: u64,
+    every_ms: u64,
+    from_ns: u64,
+    one: impl Fn(u64, Owner, u64) -> Connection,
+) -> Vec<Event> {
     (0..number).map(|n| ended(one(n, who, from_ns + (n + 1) * every_ms * MS))).collect()
 }
 
 /// A connection that asks once, of 5 us, closed first by its opener.
-fn one_shot(n: u64, who: Owner, end_ns: u64) -> Life {
+fn one_shot(n: u64, who: Owner, end_ns: u64) -> Connection {
     let cookie = u64::from(who.key.tgid) * 1_000_000 + n;
-    life(cookie, who, tuple(40_000 + n as u16, 1, 80), end_ns)
+    connection(cookie, who, tuple(40_000 + n as u16, 1, 80), end_ns)
 }
 
 /// The same in which the peer closes first.
-fn closed_by_peer(n: u64, who: Owner, end_ns: u64) -> Life {
+fn closed_by_peer(n: u64, who: Owner, end_ns: u64) -> Connection {
     use TcpState::{Close, CloseWait, Established, LastAck, SynSent};
     let transitions = path(&[Close, SynSent, Established, CloseWait, LastAck, Close], end_ns);
-    Life { transitions, ..one_shot(n, who, end_ns) }
+    Connection { transitions, ..one_shot(n, who, end_ns) }
 }
 
 /// The other end of [`closed_by_peer`]: a server that closes first.
-fn served(n: u64, who: Owner, end_ns: u64) -> Life {
+fn served(n: u64, who: Owner, end_ns: u64) -> Connection {
     use TcpState::{Close, Established, FinWait1, FinWait2, Listen, SynRecv};
     let client = one_shot(n, who, end_ns).tuple;
     let tuple = Tuple {
@@ -57,7 +65,7 @@ fn served(n: u64, who: Owner, end_ns: u64) -> Life {
         remote_port: client.local_port,
         ..client
     };
-    Life {
+    Connection {
         cookie: 500_000_000 + n,
         tuple,
         role: Role::Passive,
@@ -67,9 +75,9 @@ fn served(n: u64, who: Owner, end_ns: u64) -> Life {
     }
 }
 
-fn holder(who: &Owner, state: CensusState, local_port: u16, remote: (u8, u16), sockets: u64) -> Holder {
+fn holder(who: &Owner, state: CensusState, local_port: u16, remote: (u8, u16), sockets: u64) -> SocketOwner {
     let to = tuple(0, remote.0, remote.1);
-    Holder {
+    SocketOwner {
         tgid: who.key.tgid,
         // As /proc tells it.
         start_ns: who.key.start_ns / 10_000_000 * 10_000_000,
@@ -85,12 +93,12 @@ fn holder(who: &Owner, state: CensusState, local_port: u16, remote: (u8, u16), s
     }
 }
 
-fn holders(at_ns: u64, rows: Vec<Holder>) -> Input {
-    Input::Holders { at_ns, complete: true, rows }
+fn holders(at_ns: u64, rows: Vec<SocketOwner>) -> Event {
+    Event::SocketOwners { at_ns, complete: true, rows }
 }
 
-fn told(inputs: impl IntoIterator<Item = Input>) -> State {
-    engine([start(), kernel()].into_iter().chain(inputs))
+fn told(events: impl IntoIterator<Item = Event>) -> State {
+    engine([start(), kernel()].into_iter().chain(events))
 }
 
 fn rules(engine: &mut State) -> Vec<Rule> {
@@ -122,7 +130,7 @@ fn effect(finding: &Finding, advice: &str, figure: &str) -> (f64, f64) {
 }
 
 /// Censuses, one a second, that show a connection again and again.
-fn stays(seconds: std::ops::Range<u64>, state: CensusState, ports: std::ops::Range<u16>) -> Vec<Input> {
+fn stays(seconds: std::ops::Range<u64>, state: CensusState, ports: std::ops::Range<u16>) -> Vec<Event> {
     let at = |second: u64| {
         let rows = ports.clone().map(|port| row(9_000_000 + u64::from(port), tuple(port, 1, 80), state, 0));
         census(START + second * SECOND, rows.collect())
@@ -131,9 +139,9 @@ fn stays(seconds: std::ops::Range<u64>, state: CensusState, ports: std::ops::Ran
 }
 
 /// connect(2) that found no port.
-fn no_port(n: u64, who: Owner, end_ns: u64) -> Life {
+fn no_port(n: u64, who: Owner, end_ns: u64) -> Connection {
     use TcpState::{Close, SynSent};
-    Life {
+    Connection {
         cookie: 800_000_000 + n,
         tuple: tuple(0, 1, 80),
         transitions: path(&[Close, SynSent, Close], end_ns),
@@ -145,7 +153,7 @@ fn no_port(n: u64, who: Owner, end_ns: u64) -> Life {
     }
 }
 
-fn bind_failed(who: Owner, port: u16, errno: u16, at_ns: u64) -> Input {
+fn bind_failed(who: Owner, port: u16, errno: u16, at_ns: u64) -> Event {
     let tuple = Tuple { remote_addr: "0.0.0.0".parse().unwrap(), ..tuple(port, 0, 0) };
-    Input::BindFailed(Box::new(BindFailed { owner: who, tuple, errno, reuse: false, at_ns }))
+    Event::BindFailed(Box::new(BindFailed { owner: who, tuple, errno, reuse: false, at_ns }))
 }

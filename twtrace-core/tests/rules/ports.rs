@@ -2,8 +2,8 @@
 
 use crate::common::*;
 use crate::*;
+use twtrace_core::event::{Binding, CensusState, Connection, Event, Owner, ProcessKey, SocketOwner, Tuple};
 use twtrace_core::finding::{Rule, Severity, Value};
-use twtrace_core::input::{Binding, CensusState, Holder, Input, Life, Owner, ProcessKey, Tuple};
 use twtrace_core::state::{Config, Filter, State};
 
 fn exhausted(tw_reuse: u8) -> State {
@@ -49,14 +49,14 @@ fn what_is_on_already_is_not_advised() {
 fn ports_that_open_connections_have_are_not_time_wait() {
     let client = owner(10, "client");
     let open = (40_000..40_200).map(|port| row(u64::from(port), tuple(port, 1, 80), CensusState::Established, 0));
-    let inputs = [start(), small_range(200, 0)].into_iter().chain(census(START + SECOND, open.collect())).chain(many(
+    let events = [start(), small_range(200, 0)].into_iter().chain(census(START + SECOND, open.collect())).chain(many(
         client,
         50,
         10,
         START + 2 * SECOND,
         no_port,
     ));
-    let finding = only(&mut engine(inputs.chain([tick(START + 3 * SECOND)])));
+    let finding = only(&mut engine(events.chain([tick(START + 3 * SECOND)])));
     assert_eq!((finding.rule, pid(&finding)), (Rule::ExhaustionReached, Some(10)));
     assert_eq!(evidence(&finding, "verdict"), Value::Text("this is not TIME_WAIT".to_owned()));
     assert_eq!(finding.advice[0].id, "close-sockets");
@@ -78,7 +78,7 @@ fn exhaustion_is_near() {
 #[test]
 fn a_burst_is_no_forecast() {
     // 100 within the last two seconds: at that rate the ports would be gone in a quarter of a minute.
-    let fills = many(owner(10, "client"), 100, 20, START, |n, who, end_ns| Life {
+    let fills = many(owner(10, "client"), 100, 20, START, |n, who, end_ns| Connection {
         bytes_sent: 100_000,
         ..one_shot(n, who, end_ns)
     });
@@ -99,23 +99,23 @@ fn a_rate_that_tcp_tw_reuse_bears_exhausts_nothing() {
 #[test]
 fn a_port_that_is_bound_is_taken_from_all_destinations() {
     let proxy = owner(10, "proxy");
-    let bound = |port: u16| Input::BoundConnect {
+    let bound = |port: u16| Event::BoundConnect {
         cookie: 9_000_000 + u64::from(port),
         tuple: tuple(port, 1, 80),
         at_ns: START + SECOND,
     };
-    let inputs = [start(), small_range(200, 0)]
+    let events = [start(), small_range(200, 0)]
         .into_iter()
         .chain((40_050..40_110).map(bound))
         .chain(stays(1..3, CensusState::Established, 40_050..40_110))
         .chain([holders(START + 3 * SECOND, vec![holder(&proxy, CensusState::Established, 0, (1, 80), 60)])]);
-    let mut engine = engine(inputs);
+    let mut engine = engine(events);
     let finding = only(&mut engine);
     assert_eq!((finding.rule, finding.severity, pid(&finding)), (Rule::BindBeforeConnect, Severity::Info, Some(10)));
     let (from, to) = effect(&finding, "bind-address-no-port", "ports_bound");
     assert_eq!((from, to), (60.0, 0.0));
     // For another destination these ports are as good as taken.
-    engine.apply(ended(Life { tuple: tuple(40_199, 2, 80), ..one_shot(900, proxy, START + 3 * SECOND) }));
+    engine.apply(ended(Connection { tuple: tuple(40_199, 2, 80), ..one_shot(900, proxy, START + 3 * SECOND) }));
     let model = engine.snapshot();
     let budgets: Vec<_> = model.destinations().iter().map(|row| row.budget.unwrap()).collect();
     let towards = |tuples: u32| budgets.iter().find(|budget| budget.established == tuples).unwrap();
@@ -139,7 +139,7 @@ fn no_advice_is_a_folk_remedy() {
 #[test]
 fn how_the_local_side_was_chosen_is_told_apart() {
     let with = |n, binding| {
-        ended(Life { binding, bytes_sent: 100_000, ..one_shot(n, owner(10, "app"), START + n * 100 * MS) })
+        ended(Connection { binding, bytes_sent: 100_000, ..one_shot(n, owner(10, "app"), START + n * 100 * MS) })
     };
     let address = Binding { address: true, ..Binding::default() };
     let engine = told([
@@ -158,17 +158,18 @@ fn how_the_local_side_was_chosen_is_told_apart() {
 #[test]
 fn whoever_made_most_is_named() {
     // A monitor asks now and then; the application takes the ports. Its PID is the higher one, and its requests are large.
-    let large = |n, who, end_ns| Life { bytes_sent: 100_000, ..one_shot(n, who, end_ns) };
+    let large = |n, who, end_ns| Connection { bytes_sent: 100_000, ..one_shot(n, who, end_ns) };
     let (monitor, app) = (owner(10, "monitor"), owner(5000, "app"));
-    let inputs = |one: fn(u64, Owner, u64) -> Life| {
+    let events = |one: fn(u64, Owner, u64) -> Connection| {
         let fills = many(app, 200, 20, START, one).into_iter().chain(many(monitor, 25, 150, START, one_shot));
         let mut fills: Vec<_> = fills.collect();
-        fills.sort_by_key(|input| if let Input::Life(life) = input { life.end_ns } else { 0 });
+        fills.sort_by_key(|event| if let Event::Connection(connection) = event { connection.end_ns } else { 0 });
         let fails = many(app, 50, 10, START + 4 * SECOND, no_port);
         [start(), small_range(225, 0)].into_iter().chain(fills).chain(fails).chain([tick(START + 5 * SECOND)])
     };
-    for (one, cause) in [(one_shot as fn(u64, Owner, u64) -> Life, Some(Rule::NoConnectionReuse)), (large, None)] {
-        let engine = engine(inputs(one));
+    for (one, cause) in [(one_shot as fn(u64, Owner, u64) -> Connection, Some(Rule::NoConnectionReuse)), (large, None)]
+    {
+        let engine = engine(events(one));
         let shown = engine.snapshot();
         let found = shown.findings();
         let reached = found.iter().find(|finding| finding.rule == Rule::ExhaustionReached).unwrap();
@@ -183,8 +184,8 @@ fn whoever_made_most_is_named() {
 fn who_had_the_ports_is_not_forgotten() {
     let mut engine = exhausted(0);
     // Two minutes later they have all come back, but for a connection.
-    for input in census(START + 120 * SECOND, vec![row(7, tuple(40_000, 1, 80), CensusState::Established, 0)]) {
-        engine.apply(input);
+    for event in census(START + 120 * SECOND, vec![row(7, tuple(40_000, 1, 80), CensusState::Established, 0)]) {
+        engine.apply(event);
     }
     engine.apply(tick(START + 125 * SECOND));
     let finding = only(&mut engine);
@@ -195,7 +196,7 @@ fn who_had_the_ports_is_not_forgotten() {
 }
 
 /// Censuses, one a second, with so many connections each.
-fn grows(numbers: &[u16]) -> Vec<Input> {
+fn grows(numbers: &[u16]) -> Vec<Event> {
     let open = |at: usize, number: u16| {
         let ports = 40_000..40_000 + number;
         let rows = ports.map(|port| row(u64::from(port), tuple(port, 1, 80), CensusState::Established, 0));
@@ -224,7 +225,7 @@ fn connections_that_nobody_closes_use_up_the_ports() {
 
 #[test]
 fn timewait_sockets_of_bound_ports_are_not_taken_over() {
-    let bound = |n, who, end_ns| Life {
+    let bound = |n, who, end_ns| Connection {
         binding: Binding { port: true, ..Binding::default() },
         sock_done: true,
         ..one_shot(n, who, end_ns)
@@ -241,7 +242,7 @@ fn timewait_sockets_of_bound_ports_are_not_taken_over() {
 fn ports_that_are_taken_over_count_for_the_rate() {
     // 100 ports are used again and again, each a second and more after the last time.
     let again =
-        |n: u64, who, end_ns| Life { tuple: tuple(40_000 + (n % 100) as u16, 1, 80), ..one_shot(n, who, end_ns) };
+        |n: u64, who, end_ns| Connection { tuple: tuple(40_000 + (n % 100) as u16, 1, 80), ..one_shot(n, who, end_ns) };
     let begin = [start(), small_range(100, 1)].into_iter();
     let fills = many(owner(10, "client"), 700, 11, START, again);
     let engine = engine(begin.chain(fills).chain([tick(START + 7 * SECOND + 700 * MS)]));
@@ -252,7 +253,7 @@ fn ports_that_are_taken_over_count_for_the_rate() {
 
 #[test]
 fn nearly_all_ports_are_worth_a_word_when_they_have_come_back() {
-    let large = |n, who, end_ns| Life { bytes_sent: 100_000, ..one_shot(n, who, end_ns) };
+    let large = |n, who, end_ns| Connection { bytes_sent: 100_000, ..one_shot(n, who, end_ns) };
     let begin = [start(), small_range(200, 0)].into_iter();
     let fills = many(owner(10, "client"), 180, 10, START, large);
     let mut engine = engine(begin.chain(fills).chain([tick(START + 20 * SECOND)]));
@@ -268,16 +269,16 @@ fn nearly_all_ports_are_worth_a_word_when_they_have_come_back() {
 fn commands_act_on_the_namespace_that_they_are_about() {
     const OTHER: u32 = 77;
     let there = |n, who, end_ns| {
-        let life = one_shot(n, who, end_ns);
-        Life { tuple: Tuple { netns: OTHER, ..life.tuple }, ..life }
+        let connection = one_shot(n, who, end_ns);
+        Connection { tuple: Tuple { netns: OTHER, ..connection.tuple }, ..connection }
     };
     let failed = |n, who, end_ns| {
-        let life = no_port(n, who, end_ns);
-        Life { tuple: Tuple { netns: OTHER, ..life.tuple }, ..life }
+        let connection = no_port(n, who, end_ns);
+        Connection { tuple: Tuple { netns: OTHER, ..connection.tuple }, ..connection }
     };
-    let Input::Kernel { facts, .. } = small_range(200, 0) else { panic!("no facts") };
-    let inputs = |who: Owner| {
-        let begin = [start(), Input::Kernel { netns: OTHER, facts: facts.clone() }].into_iter();
+    let Event::Kernel { facts, .. } = small_range(200, 0) else { panic!("no facts") };
+    let events = |who: Owner| {
+        let begin = [start(), Event::Kernel { netns: OTHER, facts: facts.clone() }].into_iter();
         let fills = many(who, 200, 10, START, there).into_iter();
         begin.chain(fills).chain(many(who, 50, 10, START + 2 * SECOND, failed)).chain([tick(START + 3 * SECOND)])
     };
@@ -286,16 +287,16 @@ fn commands_act_on_the_namespace_that_they_are_about() {
         finding.advice.iter().find(|advice| advice.id == "tcp-tw-reuse").unwrap().command.clone().unwrap()
     };
     let client = owner(10, "client");
-    assert_eq!(command(&mut engine(inputs(client))), "nsenter -t 10 -n sysctl -w net.ipv4.tcp_tw_reuse=1");
+    assert_eq!(command(&mut engine(events(client))), "nsenter -t 10 -n sysctl -w net.ipv4.tcp_tw_reuse=1");
     // Whoever is known to be there is better than who may be gone.
-    let shell = Holder { netns: OTHER, ..holder(&owner(5, "init"), CensusState::Listen, 80, (0, 0), 1) };
-    let mut with_holder = engine(inputs(client).chain([holders(START + 3 * SECOND, vec![shell])]));
+    let shell = SocketOwner { netns: OTHER, ..holder(&owner(5, "init"), CensusState::Listen, 80, (0, 0), 1) };
+    let mut with_holder = engine(events(client).chain([holders(START + 3 * SECOND, vec![shell])]));
     assert_eq!(command(&mut with_holder), "nsenter -t 5 -n sysctl -w net.ipv4.tcp_tw_reuse=1");
     // Where nobody is known, it is looked for: never is it this host's own namespace.
     let child = |n: u64| Owner { key: ProcessKey { tgid: 1000 + n as u32, start_ns: START + n * 10 * MS }, ..client };
     let fills = (0..200).map(|n| ended(there(n, child(n), START + n * 10 * MS)));
     let fails = (200..250).map(|n| ended(failed(n, child(n), START + n * 10 * MS)));
-    let begin = [start(), Input::Kernel { netns: OTHER, facts: facts.clone() }].into_iter();
+    let begin = [start(), Event::Kernel { netns: OTHER, facts: facts.clone() }].into_iter();
     let mut forks = engine(begin.chain(fills).chain(fails).chain([tick(START + 3 * SECOND)]));
     let searched = command(&mut forks);
     assert!(searched.contains("nsenter -t "), "{searched}");
@@ -303,12 +304,12 @@ fn commands_act_on_the_namespace_that_they_are_about() {
 
 #[test]
 fn a_range_of_the_sockets_own_is_not_the_namespaces() {
-    let failed = |n, who, end_ns| Life {
+    let failed = |n, who, end_ns| Connection {
         binding: Binding { range: Some((50_000, 50_010)), ..Binding::default() },
         ..no_port(n, who, end_ns)
     };
-    let inputs = many(owner(10, "client"), 50, 10, START, failed).into_iter();
-    let finding = only(&mut told(inputs.chain([tick(START + SECOND)])));
+    let events = many(owner(10, "client"), 50, 10, START, failed).into_iter();
+    let finding = only(&mut told(events.chain([tick(START + SECOND)])));
     assert_eq!(finding.rule, Rule::ExhaustionReached);
     assert!(finding.title.contains("IP_LOCAL_PORT_RANGE"), "{}", finding.title);
     assert_eq!(finding.advice.len(), 1, "{:?}", finding.advice);
@@ -341,9 +342,9 @@ fn connections_younger_than_the_census_are_not_taken_for_time_wait() {
     assert!(finding.evidence.iter().all(|(name, _)| *name != "verdict"), "it was not seen: {:?}", finding.evidence);
     // The next one tells, and they go on to fail.
     let open = (40_000..40_200).map(|port| row(u64::from(port), tuple(port, 1, 80), CensusState::Established, 0));
-    let inputs = census(START + 4 * SECOND, open.collect()).into_iter();
-    for input in inputs.chain(many(client, 5, 10, START + 5 * SECOND, |n, who, at| no_port(100 + n, who, at))) {
-        engine.apply(input);
+    let events = census(START + 4 * SECOND, open.collect()).into_iter();
+    for event in events.chain(many(client, 5, 10, START + 5 * SECOND, |n, who, at| no_port(100 + n, who, at))) {
+        engine.apply(event);
     }
     engine.apply(tick(START + 6 * SECOND));
     let finding = only(&mut engine);
@@ -359,8 +360,8 @@ fn a_later_episode_is_judged_by_itself() {
     let open = (40_000..40_200).map(|port| row(u64::from(port), tuple(port, 1, 80), CensusState::Established, 0));
     let hour = START + 3600 * SECOND;
     let fails = many(owner(10, "client"), 3, 10, hour + SECOND, |n, who, at| no_port(100 + n, who, at));
-    for input in census(hour, open.collect()).into_iter().chain(fails).chain([tick(hour + 2 * SECOND)]) {
-        engine.apply(input);
+    for event in census(hour, open.collect()).into_iter().chain(fails).chain([tick(hour + 2 * SECOND)]) {
+        engine.apply(event);
     }
     let shown = engine.snapshot();
     let reached = &shown.findings()[0];
@@ -374,10 +375,10 @@ fn what_a_filter_hides_takes_ports_all_the_same() {
     let mut engine = State::new(Config { filter, ..Config::default() });
     let other = many(owner(20, "other"), 200, 20, START, one_shot).into_iter();
     let shown = many(owner(10, "shown"), 5, 800, START, |n, who, end_ns| one_shot(300 + n, who, end_ns));
-    let mut lives: Vec<_> = other.chain(shown).collect();
-    lives.sort_by_key(|input| if let Input::Life(life) = input { life.end_ns } else { 0 });
-    for input in [start(), small_range(1000, 0)].into_iter().chain(lives).chain([tick(START + 4 * SECOND)]) {
-        engine.apply(input);
+    let mut connections: Vec<_> = other.chain(shown).collect();
+    connections.sort_by_key(|event| if let Event::Connection(connection) = event { connection.end_ns } else { 0 });
+    for event in [start(), small_range(1000, 0)].into_iter().chain(connections).chain([tick(START + 4 * SECOND)]) {
+        engine.apply(event);
     }
     let budget = engine.snapshot().destinations().iter().next().unwrap().budget.unwrap();
     assert!((budget.rate_per_s - 51.0).abs() < 2.0, "{}", budget.rate_per_s);
@@ -385,7 +386,7 @@ fn what_a_filter_hides_takes_ports_all_the_same() {
 
 #[test]
 fn timewait_sockets_of_bound_ports_are_not_to_be_reused() {
-    let bound = |n, who, end_ns| Life {
+    let bound = |n, who, end_ns| Connection {
         binding: Binding { port: true, ..Binding::default() },
         bytes_sent: 100_000,
         ..one_shot(n, who, end_ns)
@@ -420,13 +421,13 @@ fn whoever_was_started_anew_is_the_cause_all_the_same() {
 
 #[test]
 fn one_socket_with_a_range_of_its_own_does_not_hide_the_others() {
-    let own = |n, who, end_ns| Life {
+    let own = |n, who, end_ns| Connection {
         binding: Binding { range: Some((50_000, 50_010)), ..Binding::default() },
         ..no_port(500 + n, who, end_ns)
     };
     let mut engine = exhausted(0);
-    for input in many(owner(11, "ranged"), 2, 10, START + 3 * SECOND, own) {
-        engine.apply(input);
+    for event in many(owner(11, "ranged"), 2, 10, START + 3 * SECOND, own) {
+        engine.apply(event);
     }
     engine.apply(tick(START + 4 * SECOND));
     let finding = only(&mut engine);

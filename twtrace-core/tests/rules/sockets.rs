@@ -2,13 +2,13 @@
 
 use crate::common::*;
 use crate::*;
+use twtrace_core::event::{CensusState, ConnectFailed, Connection, Event, KernelFacts, Tuple};
 use twtrace_core::finding::{Rule, Severity, Value};
-use twtrace_core::input::{CensusState, ConnectFailed, Input, KernelFacts, Life, Tuple};
 
 #[test]
 fn no_port_is_left_to_bind() {
-    let inputs = (0..3).map(|n| bind_failed(owner(10, "app"), 0, 98, START + n * SECOND));
-    let finding = only(&mut told(inputs.chain([tick(START + 3 * SECOND)])));
+    let events = (0..3).map(|n| bind_failed(owner(10, "app"), 0, 98, START + n * SECOND));
+    let finding = only(&mut told(events.chain([tick(START + 3 * SECOND)])));
     assert_eq!((finding.rule, pid(&finding)), (Rule::BoundPoolExhausted, Some(10)));
     assert_eq!((evidence(&finding, "failures"), finding.severity), (Value::Count(3), Severity::Critical));
 }
@@ -26,13 +26,13 @@ fn errors_that_are_not_time_wait() {
         errno: 99,
         at_ns: START + 2 * SECOND,
     };
-    let inputs = census(START + SECOND, vec![listener]).into_iter().chain([
+    let events = census(START + SECOND, vec![listener]).into_iter().chain([
         bind_failed(owner(10, "foreign"), 8080, 99, START + 2 * SECOND),
         bind_failed(owner(11, "twice"), 80, 98, START + 2 * SECOND),
-        Input::ConnectFailed(Box::new(no_source)),
+        Event::ConnectFailed(Box::new(no_source)),
         tick(START + 3 * SECOND),
     ]);
-    let engine = told(inputs);
+    let engine = told(events);
     let shown = engine.snapshot();
     let found = shown.findings();
     let reasons: Vec<_> = found.iter().map(|finding| (pid(finding), evidence(finding, "reason"))).collect();
@@ -50,35 +50,35 @@ fn errors_that_are_not_time_wait() {
 #[test]
 fn a_port_that_only_timewait_sockets_have() {
     let server = owner(10, "server");
-    let inputs = many(server, 3, 10, START, served).into_iter();
+    let events = many(server, 3, 10, START, served).into_iter();
     let bind = bind_failed(owner(11, "server"), 80, 98, START + SECOND);
-    let Input::BindFailed(failed) = &bind else { panic!("no failed bind") };
+    let Event::BindFailed(failed) = &bind else { panic!("no failed bind") };
     let mut failed = failed.clone();
     failed.tuple.local_addr = "0.0.0.0".parse().unwrap();
-    let finding = only(&mut told(inputs.chain([Input::BindFailed(failed), tick(START + 2 * SECOND)])));
+    let finding = only(&mut told(events.chain([Event::BindFailed(failed), tick(START + 2 * SECOND)])));
     assert_eq!((finding.rule, pid(&finding)), (Rule::PortHeldByTimeWait, Some(11)));
 }
 
 #[test]
 fn refused_timewait_sockets() {
-    let refused = |n, who, end_ns| Life {
-        timewait: Some(twtrace_core::input::Timewait::Refused),
+    let refused = |n, who, end_ns| Connection {
+        timewait: Some(twtrace_core::event::Timewait::Overflowed),
         bytes_sent: 100_000,
         ..one_shot(n, who, end_ns)
     };
-    let inputs = many(owner(10, "client"), 30, 10, START, refused).into_iter();
+    let events = many(owner(10, "client"), 30, 10, START, refused).into_iter();
     let mut full = match small_range(1000, 0) {
-        Input::Kernel { netns, facts } => Input::Kernel { netns, facts: KernelFacts { time_wait: 1000, ..facts } },
+        Event::Kernel { netns, facts } => Event::Kernel { netns, facts: KernelFacts { time_wait: 1000, ..facts } },
         other => other,
     };
-    let mut engine = engine([start(), full.clone()].into_iter().chain(inputs).chain([tick(START + SECOND)]));
+    let mut engine = engine([start(), full.clone()].into_iter().chain(events).chain([tick(START + SECOND)]));
     let finding = only(&mut engine);
     assert_eq!((finding.rule, pid(&finding), finding.holds), (Rule::BucketOverflow, Some(10), true));
-    assert_eq!(evidence(&finding, "refused"), Value::Count(30));
+    assert_eq!(evidence(&finding, "overflowed"), Value::Count(30));
     let (from, to) = effect(&finding, "bucket-limit", "max_tw_buckets");
     assert!(from == 1000.0 && to >= 2000.0, "{to}");
     // There is room again.
-    if let Input::Kernel { facts, .. } = &mut full {
+    if let Event::Kernel { facts, .. } = &mut full {
         facts.time_wait = 100;
     }
     engine.apply(full);
@@ -89,8 +89,8 @@ fn refused_timewait_sockets() {
 fn sockets_that_nobody_closes() {
     let app = owner(10, "app");
     let waits = holder(&app, CensusState::CloseWait, 0, (1, 80), 30);
-    let inputs = stays(1..6, CensusState::CloseWait, 50_000..50_030);
-    let mut engine = told(inputs.into_iter().chain([holders(START + 6 * SECOND, vec![waits])]));
+    let events = stays(1..6, CensusState::CloseWait, 50_000..50_030);
+    let mut engine = told(events.into_iter().chain([holders(START + 6 * SECOND, vec![waits])]));
     let finding = only(&mut engine);
     assert_eq!((finding.rule, pid(&finding)), (Rule::CloseWaitLeak, Some(10)));
     assert_eq!(evidence(&finding, "close_wait"), Value::Count(30));
@@ -100,12 +100,14 @@ fn sockets_that_nobody_closes() {
 
 #[test]
 fn peers_that_do_not_close() {
-    let inputs =
-        many(owner(10, "app"), 30, 1, START, |n, who, end_ns| Life { bytes_sent: 100_000, ..one_shot(n, who, end_ns) });
+    let events = many(owner(10, "app"), 30, 1, START, |n, who, end_ns| Connection {
+        bytes_sent: 100_000,
+        ..one_shot(n, who, end_ns)
+    });
     let rows =
         || (0..30).map(|n| row(10_000_000 + n, tuple(40_000 + n as u16, 1, 80), CensusState::TimewaitFinWait2, 50_000));
-    let inputs = inputs.into_iter().chain(census(START + 5 * SECOND, rows().collect()));
-    let finding = only(&mut told(inputs));
+    let events = events.into_iter().chain(census(START + 5 * SECOND, rows().collect()));
+    let finding = only(&mut told(events));
     assert_eq!((finding.rule, pid(&finding)), (Rule::FinWait2PileUp, Some(10)));
     assert_eq!(evidence(&finding, "fin_wait2"), Value::Count(30));
 }
@@ -113,7 +115,7 @@ fn peers_that_do_not_close() {
 #[test]
 fn losses_are_doubts() {
     let finding = only(&mut told([lost(10)]));
-    assert_eq!((finding.rule, finding.process), (Rule::TracerDoubts, None));
+    assert_eq!((finding.rule, finding.process), (Rule::IncompleteTrace, None));
     assert_eq!(evidence(&finding, "lost"), Value::Count(10));
 }
 
@@ -129,8 +131,8 @@ fn a_pool_that_the_server_has_hung_up_on_is_no_leak_yet() {
     let mut engine = told(stays(1..6, CensusState::CloseWait, 50_000..50_030));
     assert_eq!(only(&mut engine).severity, Severity::Info);
     // After a minute it is.
-    for input in stays(6..66, CensusState::CloseWait, 50_000..50_030) {
-        engine.apply(input);
+    for event in stays(6..66, CensusState::CloseWait, 50_000..50_030) {
+        engine.apply(event);
     }
     assert_eq!(only(&mut engine).severity, Severity::Warning);
 }
@@ -139,7 +141,7 @@ fn a_pool_that_the_server_has_hung_up_on_is_no_leak_yet() {
 fn trying_one_port_after_the_other_is_no_emergency() {
     let listeners = (0..6).map(|n| row(5 + n, tuple(8880 + n as u16, 0, 0), CensusState::Listen, 0));
     let failed = |port: u16| bind_failed(owner(11, "dev"), port, 98, START + 2 * SECOND);
-    let inputs = census(START + SECOND, listeners.collect()).into_iter().chain((8880..8886).map(failed));
-    let finding = only(&mut told(inputs.chain([tick(START + 3 * SECOND)])));
+    let events = census(START + SECOND, listeners.collect()).into_iter().chain((8880..8886).map(failed));
+    let finding = only(&mut told(events.chain([tick(START + 3 * SECOND)])));
     assert_eq!((finding.severity, evidence(&finding, "failures")), (Severity::Warning, Value::Count(6)));
 }

@@ -47,9 +47,9 @@ fn noted(sk: u64, state: u64, made: u64) {
         return;
     }
     if made != 0 {
-        count!(Program::TwskAlloc, timewaits_made);
+        count!(Program::TwskAlloc, timewaits_created);
     } else {
-        count!(Program::TwskAlloc, timewaits_refused);
+        count!(Program::TwskAlloc, timewaits_overflowed);
     }
     if let Some(record) = SOCKETS.get_ptr_mut(sk) {
         // SAFETY: a value of the socket map.
@@ -62,9 +62,9 @@ fn noted(sk: u64, state: u64, made: u64) {
             if same && !(*record).flags.contains(ConnFlags::DONE) {
                 (*record).tw_substate = state as u8;
                 let (flag, decision) = if made != 0 {
-                    (ConnFlags::TW_MADE, Decision::TimewaitCreated)
+                    (ConnFlags::TW_CREATED, Decision::TimewaitCreated)
                 } else {
-                    (ConnFlags::TW_REFUSED, Decision::TimewaitRefused)
+                    (ConnFlags::TW_OVERFLOWED, Decision::TimewaitOverflowed)
                 };
                 (*record).flags.insert(flag);
                 log::decision(record, decision, state);

@@ -1,4 +1,4 @@
-//! The traced host's clocks. Only sources read them; the engine learns the time from its inputs.
+//! The traced host's clocks. Only sources read them; the engine learns the time from its events.
 
 use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, clock_gettime};

@@ -5,10 +5,10 @@
 
 pub mod cgroup;
 pub mod clock;
-pub mod holders;
 pub mod namespaces;
 pub mod netstat;
 pub mod process;
+pub mod socket_owners;
 pub mod sysctl;
 pub mod users;
 
@@ -16,7 +16,7 @@ use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
-use twtrace_core::input::{HostFacts, KernelFacts};
+use twtrace_core::event::{HostFacts, KernelFacts};
 
 /// Longest file read whole, in bytes: `/proc/net/netstat` is the largest of those read here, below 8 KiB.
 const MAX_FILE: u64 = 64 * 1024;

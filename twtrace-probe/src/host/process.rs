@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use twtrace_core::input::{ProcessFacts, ProcessKey};
+use twtrace_core::event::{ProcessFacts, ProcessKey};
 
 /// Longest command line kept, in bytes; the kernel allows megabytes.
 pub const MAX_CMDLINE: usize = 4096;

@@ -6,7 +6,7 @@ use super::tracefs::TracefsState;
 use anyhow::Context as _;
 use aya::programs::{BtfTracePoint, FEntry, FExit, KProbe, ProgramError, TracePoint};
 use aya::{Btf, Ebpf};
-use twtrace_core::input::Hook;
+use twtrace_core::event::Hook;
 
 /// Ways to hook a function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

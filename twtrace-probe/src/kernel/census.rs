@@ -19,7 +19,7 @@ use nix::sys::time::TimeVal;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsRawFd as _;
-use twtrace_core::input::{CensusRow, CensusState, Tuple};
+use twtrace_core::event::{CensusRow, CensusState, Tuple};
 
 /// Rows handed over at a time, at most.
 pub const PIECE_ROWS: usize = 4096;

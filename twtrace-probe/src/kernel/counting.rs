@@ -8,7 +8,7 @@ use std::fs;
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::path::PathBuf;
 use twtrace_common::Counters;
-use twtrace_core::input::KernelCounters;
+use twtrace_core::event::KernelCounters;
 
 /// `/proc` files that tell how often the kernel skipped a program: the first on the state changes, those of the exact
 /// tier, and those at the exits of system calls.

@@ -2,7 +2,7 @@
 //! what the kernel skipped, the tier and `twtrace doctor` read it. A hook is added as a line here and a program in
 //! `twtrace-ebpf/src/hooks/`.
 
-use twtrace_core::input::{Hook, Tier};
+use twtrace_core::event::{Hook, Tier};
 
 /// The tracepoint without which there is no trace.
 pub const SET_STATE: &str = "inet_sock_set_state";
@@ -95,8 +95,8 @@ const HOOK: HookSpec =
 
 const WHO_ACCEPTED: &str = "who accepted a connection is known only from who closed it";
 const JUDGED_AT_CLOSE: &str =
-    "timewait sockets are judged when their connection closes, and their end is inferred between two censuses";
-const NO_CALL: &str = "failed connects that make no system call are judged";
+    "timewait sockets are classified when their connection closes, and their end is inferred between two censuses";
+const NO_CALL: &str = "failed connects that make no system call are classified";
 
 /// All hooks, in the order in which they are reported.
 pub const HOOKS: &[HookSpec] = &[
@@ -116,7 +116,7 @@ pub const HOOKS: &[HookSpec] = &[
     HookSpec {
         name: "tcp_send_reset",
         attach: Attach::BtfTracepoint("send_reset"),
-        cost: "resets that this host sends are judged and not seen",
+        cost: "resets that this host sends are classified and not seen",
         ..HOOK
     },
     HookSpec {

@@ -20,7 +20,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use twtrace_common::{Config, ConnFlags, ConnRecord, Counters, Offsets, tcp_state};
 use twtrace_core::doctor::ProgramSize;
-use twtrace_core::input::{Hook, KernelCounters, Tier, TracingFacts};
+use twtrace_core::event::{Hook, KernelCounters, Tier, TracingFacts};
 use zerocopy::{FromBytes, IntoBytes};
 
 /// The object that was committed with these sources, or with the feature `build-ebpf` the one built from them.
@@ -127,7 +127,7 @@ pub struct Loaded {
 /// Loads the object and attaches all that can be. Optional hooks that are refused are in [`Loaded::tracing`] with their
 /// reason.
 ///
-/// To be called from the thread that lives longest, before others are started: tracefs may be mounted for it alone.
+/// To be called from the thread that connections longest, before others are started: tracefs may be mounted for it alone.
 ///
 /// # Errors
 /// Without `inet_sock_set_state` there is no trace.

@@ -1,4 +1,4 @@
-//! What this host offers a tracer: read once, judged by `twtrace doctor`.
+//! What this host offers a tracer: read once, classified by `twtrace doctor`.
 
 use super::census::{self, CensusReport};
 use super::explain;
@@ -12,7 +12,7 @@ use std::io::{self, BufRead as _, BufReader, ErrorKind, Read as _};
 use std::path::Path;
 use std::thread;
 use twtrace_core::doctor::ProgramSize;
-use twtrace_core::input::{Hook, KernelFacts};
+use twtrace_core::event::{Hook, KernelFacts};
 
 /// Inode numbers of the initial namespaces (`include/linux/proc_ns.h`).
 const INITIAL_USER_NS: &str = "user:[4026531837]";

@@ -1,8 +1,8 @@
-//! Inputs from the running kernel.
+//! Events from the running kernel.
 
 use super::EventSource;
-use super::holders::{Gathered, Holders};
 use super::namespaces::{Namespaces, take_census};
+use super::socket_owners::{OpenSockets, OwnerSearch};
 use crate::host;
 use crate::host::clock::{self, Moment};
 use crate::host::process::ProcessReader;
@@ -16,7 +16,7 @@ use std::thread;
 use std::time::Duration;
 use twtrace_core::changes::Changes;
 use twtrace_core::decode::{DecodeError, decode};
-use twtrace_core::input::{Hook, HostFacts, Input, Owner, ProcessKey, Tier};
+use twtrace_core::event::{Event, Hook, HostFacts, Owner, ProcessKey, Tier};
 use twtrace_core::source::Source;
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -53,7 +53,7 @@ pub struct LiveOptions {
     pub load: LoadOptions,
 }
 
-/// The running kernel as a source of inputs.
+/// The running kernel as a source of events.
 pub struct Live {
     intake: Intake,
     host: HostFacts,
@@ -64,8 +64,8 @@ pub struct Live {
     processes: ProcessReader,
     namespaces: Namespaces,
     changes: Changes,
-    gathered: Gathered,
-    holders: Holders,
+    open_sockets: OpenSockets,
+    holders: OwnerSearch,
 }
 
 /// What comes from the ring buffer, and whom it names.
@@ -87,7 +87,7 @@ impl Live {
         let host = host::facts();
         // Its thread stays in the mount namespace that this one may leave next.
         let namespaces = Namespaces::start(host.netns).context("cannot start a thread")?;
-        let holders = Holders::start().context("cannot start a thread")?;
+        let holders = OwnerSearch::start().context("cannot start a thread")?;
         let loaded = load::load(&options.load)?;
         let users = UserNames::start().context("cannot start a thread")?;
         // Now, not before: what closed earlier was not seen.
@@ -109,7 +109,7 @@ impl Live {
             processes: ProcessReader::new(),
             namespaces,
             changes: Changes::default(),
-            gathered: Gathered::default(),
+            open_sockets: OpenSockets::default(),
             holders,
         })
     }
@@ -124,9 +124,9 @@ impl Live {
         self.intake.loaded.tracing.tier
     }
 
-    fn begin(&mut self, sink: &mut dyn FnMut(Input)) {
+    fn begin(&mut self, sink: &mut dyn FnMut(Event)) {
         if let Some(start) = self.start.take() {
-            sink(Input::Start {
+            sink(Event::Start {
                 at_ns: start.monotonic_ns,
                 unix_ns: start.unix_ns,
                 host: self.host.clone(),
@@ -136,30 +136,30 @@ impl Live {
     }
 
     /// The newest first: a short-lived process is soon gone.
-    fn look_up(&mut self, sink: &mut dyn FnMut(Input)) {
+    fn look_up(&mut self, sink: &mut dyn FnMut(Event)) {
         for _ in 0..MAX_LOOKUPS {
             let Some(key) = self.intake.waiting.pop_back() else { break };
             if let Some(facts) = self.processes.read(key) {
-                sink(Input::Process { key, facts });
+                sink(Event::Process { key, facts });
             }
         }
         for (uid, name) in self.intake.users.answers() {
-            sink(Input::User { uid, name });
+            sink(Event::User { uid, name });
         }
     }
 
-    fn figures(&mut self, sink: &mut dyn FnMut(Input)) -> anyhow::Result<()> {
+    fn figures(&mut self, sink: &mut dyn FnMut(Event)) -> anyhow::Result<()> {
         let mut counters = self.intake.loaded.counters()?;
         counters.undecodable = self.intake.undecodable;
-        sink(Input::Counters(counters));
+        sink(Event::Counters(counters));
         let facts = host::kernel_facts().context("cannot read the kernel's TCP figures")?;
-        self.gathered.know_ports(self.host.netns, facts.port_range);
-        sink(Input::Kernel { netns: self.host.netns, facts });
+        self.open_sockets.know_ports(self.host.netns, facts.port_range);
+        sink(Event::Kernel { netns: self.host.netns, facts });
         Ok(())
     }
 
     /// The kernel's own list of the tracer's namespace.
-    fn census(&mut self, sink: &mut dyn FnMut(Input)) -> anyhow::Result<()> {
+    fn census(&mut self, sink: &mut dyn FnMut(Event)) -> anyhow::Result<()> {
         let (began, before) = (clock::monotonic_ns()?, clock::process_ns()?);
         // Sockets that have been closing for a while. One that the dump shows as a timewait socket has ended unseen:
         // some kernels run no tracing program in a softirq that interrupts a process they protect.
@@ -173,8 +173,8 @@ impl Live {
         let mut unseen = Vec::new();
         let intake = &mut self.intake;
         // A dump takes long enough to fill the ring buffer on a busy host.
-        let Self { changes, gathered, .. } = self;
-        let ended = take_census(self.host.netns, changes, gathered, sink, census::open, &mut |rows, sink| {
+        let Self { changes, open_sockets, .. } = self;
+        let ended = take_census(self.host.netns, changes, open_sockets, sink, census::open, &mut |rows, sink| {
             if !closing.is_empty() {
                 let of_dump = rows.iter().filter(|row| row.state.is_timewait()).map(|row| row.cookie);
                 unseen.extend(of_dump.filter_map(|cookie| Some((closing.remove(&cookie)?, cookie))));
@@ -195,7 +195,7 @@ impl Live {
 
 impl Intake {
     /// Hands over records that have arrived.
-    fn drain(&mut self, limit: usize, sink: &mut dyn FnMut(Input)) {
+    fn drain(&mut self, limit: usize, sink: &mut dyn FnMut(Event)) {
         for _ in 0..limit {
             let Some(item) = self.loaded.ring.next() else { return };
             let decoded = decode(&item);
@@ -207,7 +207,7 @@ impl Intake {
 
     /// Hands over what is in the ring buffer now, which is no more than it can hold. While connections come faster than
     /// they are read it would never be empty, and the trace would not end.
-    fn drain_all(&mut self, sink: &mut dyn FnMut(Input)) {
+    fn drain_all(&mut self, sink: &mut dyn FnMut(Event)) {
         let mut left = self.ring_bytes;
         while left > 0 {
             let Some(item) = self.loaded.ring.next() else { return };
@@ -219,19 +219,19 @@ impl Intake {
     }
 
     /// Hands over one record.
-    fn hand_over(&mut self, decoded: Result<Input, DecodeError>, sink: &mut dyn FnMut(Input)) {
+    fn hand_over(&mut self, decoded: Result<Event, DecodeError>, sink: &mut dyn FnMut(Event)) {
         match decoded {
-            Ok(input) => {
-                match &input {
-                    Input::Life(life) => {
-                        self.note(life.opener.as_ref());
-                        self.note(life.closer.as_ref());
+            Ok(event) => {
+                match &event {
+                    Event::Connection(connection) => {
+                        self.note(connection.opener.as_ref());
+                        self.note(connection.closer.as_ref());
                     }
-                    Input::ConnectFailed(failed) => self.note(Some(&failed.opener)),
-                    Input::BindFailed(failed) => self.note(Some(&failed.owner)),
+                    Event::ConnectFailed(failed) => self.note(Some(&failed.opener)),
+                    Event::BindFailed(failed) => self.note(Some(&failed.owner)),
                     _ => {}
                 }
-                sink(input);
+                sink(event);
             }
             Err(_) => self.undecodable += 1,
         }
@@ -258,7 +258,7 @@ impl Intake {
 impl Source for Live {
     type Error = anyhow::Error;
 
-    fn pump(&mut self, sink: &mut dyn FnMut(Input)) -> anyhow::Result<()> {
+    fn pump(&mut self, sink: &mut dyn FnMut(Event)) -> anyhow::Result<()> {
         self.begin(sink);
         self.intake.drain(MAX_DRAIN, sink);
         let now = clock::monotonic_ns()?;
@@ -270,17 +270,17 @@ impl Source for Live {
             self.census(sink)?;
         }
         let intake = &mut self.intake;
-        let between = &mut |sink: &mut dyn FnMut(Input)| intake.drain(MAX_DRAIN, sink);
-        self.namespaces.go_on(&mut self.changes, &mut self.gathered, sink, between)?;
+        let between = &mut |sink: &mut dyn FnMut(Event)| intake.drain(MAX_DRAIN, sink);
+        self.namespaces.go_on(&mut self.changes, &mut self.open_sockets, sink, between)?;
         self.holders.tell(sink);
-        self.holders.go_on(&self.gathered, now);
+        self.holders.go_on(&self.open_sockets, now);
         self.look_up(sink);
         self.intake.loaded.flush_log();
-        sink(Input::Tick { at_ns: clock::monotonic_ns()? });
+        sink(Event::Tick { at_ns: clock::monotonic_ns()? });
         Ok(())
     }
 
-    fn final_pump(&mut self, sink: &mut dyn FnMut(Input)) -> anyhow::Result<()> {
+    fn final_pump(&mut self, sink: &mut dyn FnMut(Event)) -> anyhow::Result<()> {
         self.begin(sink);
         self.intake.drain_all(sink);
         // A socket that closed just now is still on its way to its timewait socket.
@@ -288,16 +288,16 @@ impl Source for Live {
         self.next_sweep_ns = 0;
         self.census(sink)?;
         let intake = &mut self.intake;
-        self.namespaces.last_round(&mut self.changes, &mut self.gathered, sink, &mut |sink| {
+        self.namespaces.last_round(&mut self.changes, &mut self.open_sockets, sink, &mut |sink| {
             intake.drain(MAX_DRAIN, sink);
         })?;
-        self.holders.last(&self.gathered, sink, &mut |sink| intake.drain(MAX_DRAIN, sink))?;
+        self.holders.last(&self.open_sockets, sink, &mut |sink| intake.drain(MAX_DRAIN, sink))?;
         thread::sleep(SETTLE);
         self.intake.drain_all(sink);
         self.figures(sink)?;
         self.look_up(sink);
         self.intake.loaded.flush_log();
-        sink(Input::Tick { at_ns: clock::monotonic_ns()? });
+        sink(Event::Tick { at_ns: clock::monotonic_ns()? });
         Ok(())
     }
 }

@@ -1,9 +1,9 @@
-//! Where inputs come from.
+//! Where events come from.
 
-mod holders;
 pub mod live;
 mod namespaces;
 pub mod now;
+mod socket_owners;
 
 use std::os::fd::BorrowedFd;
 use twtrace_core::source::Source;

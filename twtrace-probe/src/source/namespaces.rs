@@ -1,6 +1,6 @@
 //! The other network namespaces of the host: a round through all of them, again and again.
 
-use super::holders::Gathered;
+use super::socket_owners::OpenSockets;
 use crate::host;
 use crate::host::clock;
 use crate::host::namespaces::{Found, NotVisited, Search, Searcher, within};
@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::time::Duration;
 use twtrace_core::changes::Changes;
-use twtrace_core::input::{CensusRow, Input, KernelFacts};
+use twtrace_core::event::{CensusRow, Event, KernelFacts};
 
 /// A round may take one part in this many of the time.
 const SHARE: u64 = 50;
@@ -26,10 +26,10 @@ const LAST_ROUND_NS: u64 = 5_000_000_000;
 const LAST_SEARCH: Duration = Duration::from_secs(2);
 
 /// What is done with the records that have come in meanwhile.
-pub(super) type Between<'a> = dyn FnMut(&mut dyn FnMut(Input)) + 'a;
+pub(super) type Between<'a> = dyn FnMut(&mut dyn FnMut(Event)) + 'a;
 
 /// What is done with each piece of a census.
-type With<'a> = dyn FnMut(&[CensusRow], &mut dyn FnMut(Input)) + 'a;
+type With<'a> = dyn FnMut(&[CensusRow], &mut dyn FnMut(Event)) + 'a;
 
 /// Namespaces that are known, and the round under way.
 pub(super) struct Namespaces {
@@ -73,12 +73,12 @@ impl Namespaces {
     pub(super) fn go_on(
         &mut self,
         changes: &mut Changes,
-        gathered: &mut Gathered,
-        sink: &mut dyn FnMut(Input),
+        open_sockets: &mut OpenSockets,
+        sink: &mut dyn FnMut(Event),
         between: &mut Between<'_>,
     ) -> io::Result<()> {
         if let Some(search) = self.searcher.latest() {
-            self.take(search, changes, gathered, sink);
+            self.take(search, changes, open_sockets, sink);
         }
         let now_ns = clock::monotonic_ns()?;
         if self.waiting.is_empty() {
@@ -87,23 +87,23 @@ impl Namespaces {
             }
             self.begin();
         }
-        self.visit_until(now_ns.saturating_add(SLICE_NS), changes, gathered, sink, between)
+        self.visit_until(now_ns.saturating_add(SLICE_NS), changes, open_sockets, sink, between)
     }
 
     /// A whole round from a fresh search.
     pub(super) fn last_round(
         &mut self,
         changes: &mut Changes,
-        gathered: &mut Gathered,
-        sink: &mut dyn FnMut(Input),
+        open_sockets: &mut OpenSockets,
+        sink: &mut dyn FnMut(Event),
         between: &mut Between<'_>,
     ) -> io::Result<()> {
         if let Some(search) = self.searcher.fresh(LAST_SEARCH) {
-            self.take(search, changes, gathered, sink);
+            self.take(search, changes, open_sockets, sink);
         }
         self.begin();
         let until_ns = clock::monotonic_ns()?.saturating_add(LAST_ROUND_NS);
-        self.visit_until(until_ns, changes, gathered, sink, between)
+        self.visit_until(until_ns, changes, open_sockets, sink, between)
     }
 
     fn begin(&mut self) {
@@ -115,15 +115,15 @@ impl Namespaces {
         &mut self,
         until_ns: u64,
         changes: &mut Changes,
-        gathered: &mut Gathered,
-        sink: &mut dyn FnMut(Input),
+        open_sockets: &mut OpenSockets,
+        sink: &mut dyn FnMut(Event),
         between: &mut Between<'_>,
     ) -> io::Result<()> {
         let before_ns = clock::process_ns()?;
         let mut now_ns = clock::monotonic_ns()?;
         while now_ns < until_ns {
             let Some(netns) = self.waiting.pop_front() else { break };
-            self.visit(netns, changes, gathered, sink, between)?;
+            self.visit(netns, changes, open_sockets, sink, between)?;
             now_ns = clock::monotonic_ns()?;
         }
         self.spent_ns = self.spent_ns.saturating_add(clock::process_ns()?.saturating_sub(before_ns));
@@ -134,7 +134,13 @@ impl Namespaces {
     }
 
     /// Takes over what a search has found.
-    fn take(&mut self, search: Search, changes: &mut Changes, gathered: &mut Gathered, sink: &mut dyn FnMut(Input)) {
+    fn take(
+        &mut self,
+        search: Search,
+        changes: &mut Changes,
+        open_sockets: &mut OpenSockets,
+        sink: &mut dyn FnMut(Event),
+    ) {
         let Search { found, left_out, .. } = search;
         let mut before = std::mem::take(&mut self.known);
         for found in found {
@@ -142,22 +148,22 @@ impl Namespaces {
             let old = before.remove(&netns);
             let refused = old.as_ref().and_then(|old| old.refused.clone());
             if old.is_none_or(|old| old.found.name != found.name) {
-                sink(Input::Namespace { netns, name: found.name.clone(), refused: refused.clone() });
+                sink(Event::Namespace { netns, name: found.name.clone(), refused: refused.clone() });
             }
             self.known.insert(netns, Known { found, refused, missed: false });
         }
         for (netns, known) in before {
             if known.missed {
                 changes.forget(netns);
-                gathered.forget(netns);
-                sink(Input::NamespaceGone { netns });
+                open_sockets.forget(netns);
+                sink(Event::NamespaceGone { netns });
             } else {
                 self.known.insert(netns, Known { missed: true, ..known });
             }
         }
         if self.left_out != left_out {
             self.left_out = left_out;
-            sink(Input::NamespacesLeftOut(left_out));
+            sink(Event::NamespacesLeftOut(left_out));
         }
     }
 
@@ -165,8 +171,8 @@ impl Namespaces {
         &mut self,
         netns: u32,
         changes: &mut Changes,
-        gathered: &mut Gathered,
-        sink: &mut dyn FnMut(Input),
+        open_sockets: &mut OpenSockets,
+        sink: &mut dyn FnMut(Event),
         between: &mut Between<'_>,
     ) -> io::Result<()> {
         let Some(known) = self.known.get_mut(&netns) else { return Ok(()) };
@@ -184,17 +190,17 @@ impl Namespaces {
             Err(NotVisited::Gone) => return Ok(()),
         };
         known.refused = None;
-        gathered.know_ports(netns, facts.port_range);
-        sink(Input::Kernel { netns, facts });
-        take_census(netns, changes, gathered, sink, || Ok(socket), &mut |_, sink| between(sink)).map(|_| ())
+        open_sockets.know_ports(netns, facts.port_range);
+        sink(Event::Kernel { netns, facts });
+        take_census(netns, changes, open_sockets, sink, || Ok(socket), &mut |_, sink| between(sink)).map(|_| ())
     }
 }
 
-fn refuse(known: &mut Known, reason: &str, sink: &mut dyn FnMut(Input)) {
+fn refuse(known: &mut Known, reason: &str, sink: &mut dyn FnMut(Event)) {
     if known.refused.as_deref() != Some(reason) {
         known.refused = Some(reason.to_owned());
         let Found { netns, name, .. } = &known.found;
-        sink(Input::Namespace { netns: *netns, name: name.clone(), refused: known.refused.clone() });
+        sink(Event::Namespace { netns: *netns, name: name.clone(), refused: known.refused.clone() });
     }
 }
 
@@ -210,36 +216,36 @@ fn look() -> io::Result<(Socket, KernelFacts)> {
 pub(super) fn take_census(
     netns: u32,
     changes: &mut Changes,
-    gathered: &mut Gathered,
-    sink: &mut dyn FnMut(Input),
+    open_sockets: &mut OpenSockets,
+    sink: &mut dyn FnMut(Event),
     open: impl FnOnce() -> io::Result<Socket>,
     with: &mut With<'_>,
 ) -> io::Result<u64> {
     let at_ns = clock::monotonic_ns()?;
-    sink(Input::CensusBegin { netns, at_ns, whole: changes.begin(netns, at_ns) });
-    gathered.begin();
+    sink(Event::CensusBegin { netns, at_ns, whole: changes.begin(netns, at_ns) });
+    open_sockets.begin();
     let report = open().and_then(|socket| {
         census::dump_from(socket, netns, &mut |piece| {
             with(&piece.rows, sink);
-            gathered.add(&piece);
+            open_sockets.add(&piece);
             let mut rows = piece.rows;
             changes.keep(&mut rows);
             // Neighbours in number are neighbours in time, which a recording packs well. Of two with the same cookie
             // the later one stays the later one.
             rows.sort_by_key(|row| row.cookie);
             if !rows.is_empty() {
-                sink(Input::CensusRows(rows));
+                sink(Event::CensusRows(rows));
             }
         })
     });
     let at_ns = clock::monotonic_ns()?;
-    gathered.end(netns, report.is_ok());
+    open_sockets.end(netns, report.is_ok());
     // A failed dump proves nothing, and the next may succeed: it is shown as incomplete.
     let complete = report.is_ok_and(|report| report.complete);
     let gone = changes.end(at_ns, complete);
     if !gone.is_empty() {
-        sink(Input::CensusGone(gone));
+        sink(Event::CensusGone(gone));
     }
-    sink(Input::CensusEnd { at_ns, complete });
+    sink(Event::CensusEnd { at_ns, complete });
     Ok(at_ns)
 }

@@ -1,30 +1,30 @@
 //! The kernel's own lists of timewait sockets, once and without tracing.
 
-use super::holders::Gathered;
 use super::namespaces::{Namespaces, take_census};
+use super::socket_owners::OpenSockets;
 use crate::host;
 use crate::host::clock;
 use crate::kernel::census;
 use anyhow::Context as _;
 use twtrace_core::changes::Changes;
-use twtrace_core::input::Input;
+use twtrace_core::event::Event;
 
 /// Takes a census of each network namespace of the host that can be entered. Gives the time before the first one,
 /// nanoseconds of the monotonic clock.
 ///
 /// # Errors
 /// The kernel does not tell, or no thread could be started.
-pub fn census_of_all(sink: &mut dyn FnMut(Input)) -> anyhow::Result<u64> {
+pub fn census_of_all(sink: &mut dyn FnMut(Event)) -> anyhow::Result<u64> {
     let netns = host::own_netns().context("cannot tell the own network namespace")?;
     let mut namespaces = Namespaces::start(netns).context("cannot start a thread")?;
     let began_ns = clock::monotonic_ns()?;
     let facts = host::kernel_facts().context("cannot read the kernel's TCP figures")?;
-    sink(Input::Kernel { netns, facts });
+    sink(Event::Kernel { netns, facts });
     // Told whole: what the recording knew last may be long ago.
     let mut changes = Changes::default();
     // Who holds the open ones is not asked.
-    let mut gathered = Gathered::default();
-    take_census(netns, &mut changes, &mut gathered, sink, census::open, &mut |_, _| {})?;
-    namespaces.last_round(&mut changes, &mut gathered, sink, &mut |_| {})?;
+    let mut open_sockets = OpenSockets::default();
+    take_census(netns, &mut changes, &mut open_sockets, sink, census::open, &mut |_, _| {})?;
+    namespaces.last_round(&mut changes, &mut open_sockets, sink, &mut |_| {})?;
     Ok(began_ns)
 }

@@ -1,12 +1,12 @@
 //! The frame of each census; what it saw is in `sockets`.
 
 use crate::columns::{Bool, Columns, Num, Opt, Time, table};
-use crate::dictionary::{Meanings, Meant, Words};
+use crate::dictionary::{DecodedDict, Meanings, Words};
 use crate::table::{Read, Reading, TableWriter, Writing};
 use anyhow::Context as _;
 use arrow_array::RecordBatch;
 use arrow_array::types::{UInt16Type, UInt32Type, UInt64Type};
-use twtrace_core::input::Input;
+use twtrace_core::event::Event;
 
 table! {
     /// One row for the beginning of a census, and one for its end.
@@ -36,13 +36,13 @@ impl TableWriter for Writer {
         &mut self.columns
     }
 
-    fn push(&mut self, event: &Input, writing: &mut Writing) -> anyhow::Result<()> {
+    fn push(&mut self, event: &Event, writing: &mut Writing) -> anyhow::Result<()> {
         let (kind, at_ns, complete) = match event {
-            Input::CensusBegin { netns, at_ns, whole } => {
+            Event::CensusBegin { netns, at_ns, whole } => {
                 self.netns = *netns;
                 ("begin", *at_ns, *whole)
             }
-            Input::CensusEnd { at_ns, complete } => ("end", *at_ns, *complete),
+            Event::CensusEnd { at_ns, complete } => ("end", *at_ns, *complete),
             _ => return Ok(()),
         };
         let (time, rest) = writing.clock.split(at_ns);
@@ -72,7 +72,7 @@ pub(crate) struct Dictionary {
 /// A batch that is being read.
 pub(crate) struct Batch {
     rows: Rows,
-    kind: Meant<Kind>,
+    kind: DecodedDict<Kind>,
 }
 
 impl crate::table::Batch for Batch {
@@ -94,8 +94,8 @@ impl crate::table::Batch for Batch {
         let at_ns = at_ns.context("a time of another clock")?;
         let complete = rows.complete.value(row);
         Ok(Read::Event(match self.kind.need(row)? {
-            Kind::Begin => Input::CensusBegin { netns: rows.netns.value(row), at_ns, whole: complete },
-            Kind::End => Input::CensusEnd { at_ns, complete },
+            Kind::Begin => Event::CensusBegin { netns: rows.netns.value(row), at_ns, whole: complete },
+            Kind::End => Event::CensusEnd { at_ns, complete },
         }))
     }
 }

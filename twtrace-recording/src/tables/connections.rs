@@ -1,19 +1,19 @@
-//! Connections: lives that ended, connects that failed early, and binds that failed.
+//! Connections: connections that ended, connects that failed early, and binds that failed.
 
 use crate::columns::{Columns, Flag, Num, Opt, OptReader, Shown, Text, Time, table};
-use crate::dictionary::{Meanings, Meant, Words};
+use crate::dictionary::{DecodedDict, Meanings, Words};
 use crate::table::{Read, Reading, TableWriter, Writing};
 use crate::tuples::{Addresses, TupleColumns, TupleRows, take_tuple};
-use crate::words::{self, LifeFlags, Path};
+use crate::words::{self, ConnectionFlags, Path};
 use anyhow::{Context as _, bail};
 use arrow_array::types::{UInt16Type, UInt32Type, UInt64Type};
 use arrow_array::{RecordBatch, UInt64Array};
 use std::net::IpAddr;
-use twtrace_core::connection::{Outcome, judge};
-use twtrace_core::input::{
-    BindFailed, Binding, Comm, ConnectFailed, Input, Life, Owner, Role, Timewait, Transition, Tuple, TwCount,
+use twtrace_core::classify::{Outcome, classify};
+use twtrace_core::event::{
+    BindFailed, Binding, Comm, ConnectFailed, Connection, Event, Owner, Role, Timewait, Transition, Tuple, TwCount,
 };
-use twtrace_core::snapshot::Known;
+use twtrace_core::snapshot::Provenance;
 
 /// Times between transitions that have a column of their own.
 const STEPS: usize = 7;
@@ -48,7 +48,7 @@ table! {
         step7_us: Opt<UInt64Type>,
         /// Monotonic nanoseconds of all transitions, where steps do not give them.
         times_ns: Text,
-        flags: Words<LifeFlags>,
+        flags: Words<ConnectionFlags>,
         sk_err: Num<UInt16Type>,
         connect_errno: Num<UInt16Type>,
         /// Of a failed bind.
@@ -83,14 +83,14 @@ impl TableWriter for Builder {
         self
     }
 
-    fn push(&mut self, event: &Input, writing: &mut Writing) -> anyhow::Result<()> {
+    fn push(&mut self, event: &Event, writing: &mut Writing) -> anyhow::Result<()> {
         match event {
-            Input::Life(life) => {
-                self.life(life, writing);
-                writing.tuples.insert(life.cookie, &life.tuple);
+            Event::Connection(connection) => {
+                self.connection(connection, writing);
+                writing.tuples.insert(connection.cookie, &connection.tuple);
             }
-            Input::ConnectFailed(failed) => self.connect_failed(failed, writing),
-            Input::BindFailed(failed) => self.bind_failed(failed, writing),
+            Event::ConnectFailed(failed) => self.connect_failed(failed, writing),
+            Event::BindFailed(failed) => self.bind_failed(failed, writing),
             _ => {}
         }
         Ok(())
@@ -145,31 +145,35 @@ impl Builder {
         self.time_ns.push(rest);
     }
 
-    fn life(&mut self, life: &Life, writing: &Writing) {
-        self.at(life.end_ns, writing);
+    fn connection(&mut self, connection: &Connection, writing: &Writing) {
+        self.at(connection.end_ns, writing);
         self.kind.push_word(Some("connection"));
-        self.cookie.push(life.cookie);
-        self.tuple().push(Some(&life.tuple));
-        self.role.push_word(Some(words::role(life.role)));
-        self.transitions(&life.transitions, life.end_ns);
-        let flags = LifeFlags::of(life);
+        self.cookie.push(connection.cookie);
+        self.tuple().push(Some(&connection.tuple));
+        self.role.push_word(Some(words::role(connection.role)));
+        self.transitions(&connection.transitions, connection.end_ns);
+        let flags = ConnectionFlags::of(connection);
         self.flags.push(&flags, |out| flags.write(out));
-        self.sk_err.push(life.sk_err);
-        self.connect_errno.push(life.connect_errno);
+        self.sk_err.push(connection.sk_err);
+        self.connect_errno.push(connection.connect_errno);
         self.bind_errno.push(None);
-        self.timewait.push_word(life.timewait.map(words::timewait));
-        self.tw_before.push(life.tw.and_then(|tw| tw.before));
-        self.tw_after.push(life.tw.map(|tw| tw.after));
-        self.tw_max.push(life.tw.map(|tw| tw.max));
-        self.bytes_sent.push(life.bytes_sent);
-        self.bytes_received.push(life.bytes_received);
-        self.retransmits.push(life.retransmits);
-        self.range_low.push(life.binding.range.map(|(low, _)| low));
-        self.range_high.push(life.binding.range.map(|(_, high)| high));
-        self.processes(life.opener.as_ref(), life.closer.as_ref(), writing);
-        let judged = judge(life);
-        self.outcome.0.push_word(Some(judged.outcome.name()));
-        self.outcome_provenance.0.push_word(Some(if judged.known == Known::Exact { "exact" } else { "inferred" }));
+        self.timewait.push_word(connection.timewait.map(words::timewait));
+        self.tw_before.push(connection.tw.and_then(|tw| tw.before));
+        self.tw_after.push(connection.tw.map(|tw| tw.after));
+        self.tw_max.push(connection.tw.map(|tw| tw.max));
+        self.bytes_sent.push(connection.bytes_sent);
+        self.bytes_received.push(connection.bytes_received);
+        self.retransmits.push(connection.retransmits);
+        self.range_low.push(connection.binding.range.map(|(low, _)| low));
+        self.range_high.push(connection.binding.range.map(|(_, high)| high));
+        self.processes(connection.opener.as_ref(), connection.closer.as_ref(), writing);
+        let classified = classify(connection);
+        self.outcome.0.push_word(Some(classified.outcome.name()));
+        self.outcome_provenance.0.push_word(Some(if classified.known == Provenance::Exact {
+            "exact"
+        } else {
+            "inferred"
+        }));
     }
 
     fn transitions(&mut self, transitions: &[Transition], end_ns: u64) {
@@ -211,7 +215,7 @@ impl Builder {
     fn bind_failed(&mut self, failed: &BindFailed, writing: &Writing) {
         self.kind.push_word(Some("bind_failed"));
         self.role.push_word(Some(words::role(Role::Unknown)));
-        let flags = LifeFlags::of_bind(failed.reuse);
+        let flags = ConnectionFlags::of_bind(failed.reuse);
         self.flags.push(&flags, |out| flags.write(out));
         self.connect_errno.push(0);
         self.bind_errno.push(Some(failed.errno));
@@ -258,7 +262,7 @@ pub(crate) struct Dictionary {
     addresses: Addresses,
     role: Meanings<Role>,
     path: Meanings<Path>,
-    flags: Meanings<LifeFlags>,
+    flags: Meanings<ConnectionFlags>,
     timewait: Meanings<Timewait>,
 }
 
@@ -272,12 +276,12 @@ enum Kind {
 /// A batch that is being read.
 pub(crate) struct Batch {
     rows: Rows,
-    kind: Meant<Kind>,
+    kind: DecodedDict<Kind>,
     tuple: TupleRows,
-    role: Meant<Role>,
-    path: Meant<Path>,
-    flags: Meant<LifeFlags>,
-    timewait: Meant<Timewait>,
+    role: DecodedDict<Role>,
+    path: DecodedDict<Path>,
+    flags: DecodedDict<ConnectionFlags>,
+    timewait: DecodedDict<Timewait>,
 }
 
 impl crate::table::Batch for Batch {
@@ -296,7 +300,7 @@ impl crate::table::Batch for Batch {
             tuple: take_tuple!(rows, words.addresses),
             role: words.role.of(rows.role.take(), words::parse_role),
             path: words.path.of(rows.path.take(), words::parse_path),
-            flags: words.flags.of(rows.flags.take(), LifeFlags::parse),
+            flags: words.flags.of(rows.flags.take(), ConnectionFlags::parse),
             timewait: words.timewait.of(rows.timewait.take(), words::parse_timewait),
             rows,
         })
@@ -326,21 +330,21 @@ impl crate::table::Batch for Batch {
             Kind::ConnectFailed => {
                 let opener = opener.context("a failed connect without a caller")?;
                 let failed = ConnectFailed { opener, tuple, errno: connect_errno, at_ns };
-                return Ok(Read::Event(Input::ConnectFailed(Box::new(failed))));
+                return Ok(Read::Event(Event::ConnectFailed(Box::new(failed))));
             }
             Kind::BindFailed => {
                 let owner = opener.context("a failed bind without a caller")?;
                 let errno = rows.bind_errno.get(row).context("the error of a failed bind is missing")?;
                 let reuse = self.flags.need(row)?.is_reuse();
                 let failed = BindFailed { owner, tuple, errno, reuse, at_ns };
-                return Ok(Read::Event(Input::BindFailed(Box::new(failed))));
+                return Ok(Read::Event(Event::BindFailed(Box::new(failed))));
             }
         }
         let tw = rows.tw_after.get(row).map(|after| {
             let max = rows.tw_max.get(row).context("a limit is missing")?;
             anyhow::Ok(TwCount { before: rows.tw_before.get(row), after, max })
         });
-        let mut life = Life {
+        let mut connection = Connection {
             cookie,
             role: *self.role.need(row)?,
             opener,
@@ -354,10 +358,10 @@ impl crate::table::Batch for Batch {
             bytes_sent: rows.bytes_sent.value(row),
             bytes_received: rows.bytes_received.value(row),
             retransmits: rows.retransmits.value(row),
-            ..Life::bare(tuple, at_ns)
+            ..Connection::bare(tuple, at_ns)
         };
-        self.flags.need(row)?.set(&mut life);
-        Ok(Read::Event(Input::Life(Box::new(life))))
+        self.flags.need(row)?.set(&mut connection);
+        Ok(Read::Event(Event::Connection(Box::new(connection))))
     }
 }
 

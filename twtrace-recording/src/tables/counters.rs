@@ -4,7 +4,7 @@ use crate::columns::{Columns, Num, Opt, Shown, Time, table};
 use crate::table::{Read, Reading, TableWriter, Writing};
 use arrow_array::RecordBatch;
 use arrow_array::types::UInt64Type;
-use twtrace_core::input::{Input, KernelCounters};
+use twtrace_core::event::{Event, KernelCounters};
 
 /// The table, with a column for each counter.
 macro_rules! define {
@@ -50,8 +50,8 @@ impl TableWriter for Builder {
         self
     }
 
-    fn push(&mut self, event: &Input, writing: &mut Writing) -> anyhow::Result<()> {
-        if let Input::Counters(counters) = event {
+    fn push(&mut self, event: &Event, writing: &mut Writing) -> anyhow::Result<()> {
+        if let Event::Counters(counters) = event {
             self.seq.push(writing.seq);
             self.time.0.push(writing.now_us());
             self.counters(counters);
@@ -70,6 +70,6 @@ impl crate::table::Batch for Batch {
     fn read(&self, row: usize, reading: &mut Reading) -> anyhow::Result<Read> {
         // It needs no clock itself, but nothing is known of a trace without one.
         reading.clock()?;
-        Ok(Read::Event(Input::Counters(self.counters(row))))
+        Ok(Read::Event(Event::Counters(self.counters(row))))
     }
 }

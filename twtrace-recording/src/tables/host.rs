@@ -2,7 +2,7 @@
 
 use crate::clock::Clock;
 use crate::columns::{Bool, Columns, Num, Opt, Text, Time, table};
-use crate::dictionary::{Meanings, Meant, Words};
+use crate::dictionary::{DecodedDict, Meanings, Words};
 use crate::remembered::REMEMBERED;
 use crate::table::{Read, Reading, TableWriter, Writing};
 use anyhow::Context as _;
@@ -10,7 +10,7 @@ use arrow_array::RecordBatch;
 use arrow_array::types::{UInt16Type, UInt32Type, UInt64Type};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use twtrace_core::input::{HostFacts, Input, TracingFacts};
+use twtrace_core::event::{Event, HostFacts, TracingFacts};
 
 table! {
     /// One row for the start, and for each thing that is learned of network namespaces.
@@ -36,7 +36,7 @@ table! {
     }
 }
 
-/// [`Input::Start`] as JSON. Its times are those of the recording's beginning, in every segment.
+/// [`Event::Start`] as JSON. Its times are those of the recording's beginning, in every segment.
 #[derive(Serialize, Deserialize)]
 struct Start {
     at_ns: u64,
@@ -59,23 +59,23 @@ struct Row<'a> {
 
 impl<'a> Row<'a> {
     /// Of an event, if it belongs here.
-    fn of(event: &'a Input) -> anyhow::Result<Option<Self>> {
+    fn of(event: &'a Event) -> anyhow::Result<Option<Self>> {
         Ok(Some(match event {
-            Input::Start { at_ns, unix_ns, host, tracing } => {
+            Event::Start { at_ns, unix_ns, host, tracing } => {
                 let (netns, name) = (Some(host.netns), Some(host.hostname.as_str()));
                 let (host, tracing) = (host.clone(), tracing.clone());
                 let start = Start { at_ns: *at_ns, unix_ns: unix_ns.to_string(), host, tracing };
                 Self { kind: "start", netns, name, facts: Some(serde_json::to_string(&start)?), ..Self::default() }
             }
-            Input::Namespace { netns, name, refused } => Self {
+            Event::Namespace { netns, name, refused } => Self {
                 kind: "namespace",
                 netns: Some(*netns),
                 name: Some(name),
                 refused: refused.as_deref(),
                 ..Self::default()
             },
-            Input::NamespaceGone { netns } => Self { kind: "namespace_gone", netns: Some(*netns), ..Self::default() },
-            Input::NamespacesLeftOut(number) => {
+            Event::NamespaceGone { netns } => Self { kind: "namespace_gone", netns: Some(*netns), ..Self::default() },
+            Event::NamespacesLeftOut(number) => {
                 Self { kind: "namespaces_left_out", left_out: Some(*number), ..Self::default() }
             }
             _ => return Ok(None),
@@ -104,22 +104,22 @@ impl Builder {
 #[derive(Default)]
 pub(crate) struct Writer {
     columns: Builder,
-    start: Option<Input>,
-    left_out: Option<Input>,
-    namespaces: BTreeMap<u32, Input>,
+    start: Option<Event>,
+    left_out: Option<Event>,
+    namespaces: BTreeMap<u32, Event>,
 }
 
 impl Writer {
-    fn remember(&mut self, event: &Input) {
+    fn remember(&mut self, event: &Event) {
         match event {
-            Input::Start { .. } => self.start = Some(event.clone()),
-            Input::NamespacesLeftOut(_) => self.left_out = Some(event.clone()),
-            Input::Namespace { netns, .. }
+            Event::Start { .. } => self.start = Some(event.clone()),
+            Event::NamespacesLeftOut(_) => self.left_out = Some(event.clone()),
+            Event::Namespace { netns, .. }
                 if self.namespaces.len() < REMEMBERED || self.namespaces.contains_key(netns) =>
             {
                 self.namespaces.insert(*netns, event.clone());
             }
-            Input::NamespaceGone { netns } => drop(self.namespaces.remove(netns)),
+            Event::NamespaceGone { netns } => drop(self.namespaces.remove(netns)),
             _ => {}
         }
     }
@@ -130,7 +130,7 @@ impl TableWriter for Writer {
         &mut self.columns
     }
 
-    fn push(&mut self, event: &Input, writing: &mut Writing) -> anyhow::Result<()> {
+    fn push(&mut self, event: &Event, writing: &mut Writing) -> anyhow::Result<()> {
         if let Some(row) = Row::of(event)? {
             self.columns.row(row, false, writing);
             self.remember(event);
@@ -165,7 +165,7 @@ enum Kind {
 /// A batch that is being read.
 pub(crate) struct Batch {
     rows: Rows,
-    kind: Meant<Kind>,
+    kind: DecodedDict<Kind>,
 }
 
 impl crate::table::Batch for Batch {
@@ -194,14 +194,14 @@ impl crate::table::Batch for Batch {
         reading.clock()?;
         let netns = || rows.netns.get(row).context("a namespace is missing");
         Ok(Read::Event(match kind {
-            Kind::Namespace => Input::Namespace {
+            Kind::Namespace => Event::Namespace {
                 netns: netns()?,
                 name: rows.name.owned(row).context("a name is missing")?,
                 refused: rows.refused.owned(row),
             },
-            Kind::Gone => Input::NamespaceGone { netns: netns()? },
+            Kind::Gone => Event::NamespaceGone { netns: netns()? },
             Kind::LeftOut | Kind::Start => {
-                Input::NamespacesLeftOut(rows.left_out.get(row).context("how many are left out is missing")?)
+                Event::NamespacesLeftOut(rows.left_out.get(row).context("how many are left out is missing")?)
             }
         }))
     }
@@ -209,7 +209,7 @@ impl crate::table::Batch for Batch {
 
 impl Batch {
     /// The start, and the clock from here on. Restated, it is moved to where it is restated.
-    fn start(&self, row: usize) -> anyhow::Result<(Input, Clock)> {
+    fn start(&self, row: usize) -> anyhow::Result<(Event, Clock)> {
         let rows = &self.rows;
         let facts = rows.facts.get(row).context("the facts of the start are missing")?;
         let start: Start = serde_json::from_str(facts).context("the facts of the start")?;
@@ -221,6 +221,6 @@ impl Batch {
         } else {
             (start.at_ns, unix_ns)
         };
-        Ok((Input::Start { at_ns, unix_ns, host: start.host, tracing: start.tracing }, clock))
+        Ok((Event::Start { at_ns, unix_ns, host: start.host, tracing: start.tracing }, clock))
     }
 }

@@ -5,7 +5,7 @@ use crate::table::{Read, Reading, TableWriter, Writing};
 use anyhow::Context as _;
 use arrow_array::RecordBatch;
 use arrow_array::types::{UInt8Type, UInt16Type, UInt32Type, UInt64Type};
-use twtrace_core::input::{Input, KernelFacts};
+use twtrace_core::event::{Event, KernelFacts};
 
 table! {
     /// One row each time that a network namespace was looked into.
@@ -37,8 +37,8 @@ impl TableWriter for Builder {
         self
     }
 
-    fn push(&mut self, event: &Input, writing: &mut Writing) -> anyhow::Result<()> {
-        let Input::Kernel { netns, facts } = event else { return Ok(()) };
+    fn push(&mut self, event: &Event, writing: &mut Writing) -> anyhow::Result<()> {
+        let Event::Kernel { netns, facts } = event else { return Ok(()) };
         self.seq.push(writing.seq);
         self.time.0.push(writing.now_us());
         self.netns.push(*netns);
@@ -79,6 +79,6 @@ impl crate::table::Batch for Batch {
             timestamps: self.timestamps.get(row),
             fin_timeout_s: self.fin_timeout_s.get(row),
         };
-        Ok(Read::Event(Input::Kernel { netns: self.netns.value(row), facts }))
+        Ok(Read::Event(Event::Kernel { netns: self.netns.value(row), facts }))
     }
 }

@@ -1,7 +1,7 @@
 //! Who has the open sockets: the answers of `/proc/PID/fd`, joined with the census.
 
 use crate::columns::{Bool, Columns, Num, Opt, Time, table};
-use crate::dictionary::{Meanings, Meant, Words};
+use crate::dictionary::{DecodedDict, Meanings, Words};
 use crate::part::Part;
 use crate::table::{Read, Reading, TableWriter, Writing};
 use crate::words;
@@ -9,7 +9,7 @@ use anyhow::{Context as _, anyhow};
 use arrow_array::RecordBatch;
 use arrow_array::types::{UInt16Type, UInt32Type, UInt64Type};
 use std::net::IpAddr;
-use twtrace_core::input::{CensusState, Holder, Input};
+use twtrace_core::event::{CensusState, Event, SocketOwner};
 
 table! {
     /// One row for each process and kind of socket that a search found. Of a search that found nothing there is one row
@@ -39,7 +39,7 @@ table! {
 }
 
 impl Builder {
-    fn owner(&mut self, owner: Option<&Holder>) {
+    fn owner(&mut self, owner: Option<&SocketOwner>) {
         self.pid.push(owner.map(|owner| owner.tgid));
         self.start_ns.push(owner.map(|owner| owner.start_ns));
         self.uid.push(owner.map(|owner| owner.uid));
@@ -69,7 +69,7 @@ impl Builder {
 pub(crate) struct Writer {
     columns: Builder,
     /// The last one, which later segments repeat.
-    last: Option<(u64, bool, Vec<Holder>)>,
+    last: Option<(u64, bool, Vec<SocketOwner>)>,
 }
 
 impl Writer {
@@ -93,8 +93,8 @@ impl TableWriter for Writer {
         &mut self.columns
     }
 
-    fn push(&mut self, event: &Input, writing: &mut Writing) -> anyhow::Result<()> {
-        if let Input::Holders { at_ns, complete, rows } = event {
+    fn push(&mut self, event: &Event, writing: &mut Writing) -> anyhow::Result<()> {
+        if let Event::SocketOwners { at_ns, complete, rows } = event {
             self.last = Some((*at_ns, *complete, rows.clone()));
             self.rows(false, writing);
         }
@@ -119,10 +119,10 @@ pub(crate) struct Dictionary {
 /// A batch that is being read.
 pub(crate) struct Batch {
     rows: Rows,
-    command: Meant<String>,
-    state: Meant<CensusState>,
-    local_addr: Meant<IpAddr>,
-    remote_addr: Meant<IpAddr>,
+    command: DecodedDict<String>,
+    state: DecodedDict<CensusState>,
+    local_addr: DecodedDict<IpAddr>,
+    remote_addr: DecodedDict<IpAddr>,
 }
 
 impl crate::table::Batch for Batch {
@@ -151,13 +151,13 @@ impl crate::table::Batch for Batch {
 }
 
 impl Batch {
-    fn owner(&self, row: usize, pid: u32) -> anyhow::Result<Holder> {
+    fn owner(&self, row: usize, pid: u32) -> anyhow::Result<SocketOwner> {
         let rows = &self.rows;
         // What is no address is damage, and no word of a later version.
-        let address = |column: &Meant<IpAddr>| {
+        let address = |column: &DecodedDict<IpAddr>| {
             column.need(row).copied().map_err(|error| anyhow!("an address that is none: {error}"))
         };
-        Ok(Holder {
+        Ok(SocketOwner {
             tgid: pid,
             start_ns: rows.start_ns.get(row).context("the start of a process is missing")?,
             command: self.command.need(row)?.clone(),

@@ -1,7 +1,7 @@
 //! Processes: those that own connections, what `/proc` said of them, and users.
 
 use crate::columns::{Bool, Bytes, Columns, Flag, Num, Opt, OptReader, Text, table};
-use crate::dictionary::{Meanings, Meant, Words};
+use crate::dictionary::{DecodedDict, Meanings, Words};
 use crate::remembered::{HasText, Remembered};
 use crate::table::{Read, Reading, TableWriter, Writing};
 use anyhow::Context as _;
@@ -9,7 +9,7 @@ use arrow_array::types::{UInt32Type, UInt64Type};
 use arrow_array::{BinaryArray, RecordBatch};
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
-use twtrace_core::input::{Comm, Input, Owner, ProcessFacts, ProcessKey};
+use twtrace_core::event::{Comm, Event, Owner, ProcessFacts, ProcessKey};
 
 table! {
     /// One row for each process at a time, and for what is learned of processes and users.
@@ -174,16 +174,18 @@ impl TableWriter for Writer {
         &mut self.columns
     }
 
-    fn push(&mut self, event: &Input, writing: &mut Writing) -> anyhow::Result<()> {
+    fn push(&mut self, event: &Event, writing: &mut Writing) -> anyhow::Result<()> {
         match event {
-            Input::Life(life) => self.name([life.opener.as_ref(), life.closer.as_ref()], writing),
-            Input::ConnectFailed(failed) => self.name([Some(&failed.opener), None], writing),
-            Input::BindFailed(failed) => self.name([Some(&failed.owner), None], writing),
-            Input::Process { key, facts } => {
+            Event::Connection(connection) => {
+                self.name([connection.opener.as_ref(), connection.closer.as_ref()], writing)
+            }
+            Event::ConnectFailed(failed) => self.name([Some(&failed.opener), None], writing),
+            Event::BindFailed(failed) => self.name([Some(&failed.owner), None], writing),
+            Event::Process { key, facts } => {
                 self.columns.learned(writing.seq, *key, facts, false);
                 self.facts.insert(*key, (writing.seq, facts.clone()));
             }
-            Input::User { uid, name } => {
+            Event::User { uid, name } => {
                 self.columns.user(writing.seq, *uid, name, false);
                 self.users.insert(*uid, name.clone());
             }
@@ -231,9 +233,9 @@ enum Kind {
 /// A batch that is being read.
 pub(crate) struct Batch {
     rows: Rows,
-    kind: Meant<Kind>,
-    command: Meant<Lossy>,
-    parent_command: Meant<Lossy>,
+    kind: DecodedDict<Kind>,
+    command: DecodedDict<Lossy>,
+    parent_command: DecodedDict<Lossy>,
 }
 
 impl crate::table::Batch for Batch {
@@ -282,17 +284,17 @@ impl crate::table::Batch for Batch {
                     container: rows.container.owned(row),
                     unit: rows.unit.owned(row),
                 };
-                Read::Event(Input::Process { key: key()?, facts })
+                Read::Event(Event::Process { key: key()?, facts })
             }
             Kind::User => {
                 let name = rows.name.owned(row).context("the name of a user is missing")?;
-                Read::Event(Input::User { uid: number(rows.uid.get(row))?, name })
+                Read::Event(Event::User { uid: number(rows.uid.get(row))?, name })
             }
         })
     }
 }
 
-fn comm(text: &Meant<Lossy>, raw: &OptReader<BinaryArray>, row: usize) -> anyhow::Result<Comm> {
+fn comm(text: &DecodedDict<Lossy>, raw: &OptReader<BinaryArray>, row: usize) -> anyhow::Result<Comm> {
     if let Some(raw) = raw.get(row) {
         return raw.try_into().map(Comm).context("a command has 16 bytes");
     }

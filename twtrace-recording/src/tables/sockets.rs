@@ -1,7 +1,7 @@
 //! Sockets: what censuses saw of them, and what became of those whose connection was over.
 
 use crate::columns::{Bool, Columns, Flag, Num, Opt, Time, table};
-use crate::dictionary::{Meanings, Meant, Words};
+use crate::dictionary::{DecodedDict, Meanings, Words};
 use crate::part::Part;
 use crate::remembered::REMEMBERED;
 use crate::table::{Read, Reading, TableWriter, Writing};
@@ -12,7 +12,7 @@ use arrow_array::RecordBatch;
 use arrow_array::types::{UInt16Type, UInt32Type, UInt64Type};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use twtrace_core::input::{CensusRow, CensusState, Input, TimewaitCause, TimewaitEnd, Tuple};
+use twtrace_core::event::{CensusRow, CensusState, Event, TimewaitCause, TimewaitEnd, Tuple};
 
 table! {
     /// One row for each thing that is learned of a socket.
@@ -111,11 +111,11 @@ impl TableWriter for Writer {
         &mut self.columns
     }
 
-    fn push(&mut self, event: &Input, writing: &mut Writing) -> anyhow::Result<()> {
+    fn push(&mut self, event: &Event, writing: &mut Writing) -> anyhow::Result<()> {
         let now_ns = writing.now_ns;
         let columns = &mut self.columns;
         match event {
-            Input::CensusRows(rows) => {
+            Event::CensusRows(rows) => {
                 for CensusRow { cookie, tuple, state, expires_ms } in rows {
                     let row = Row {
                         kind: "census",
@@ -128,14 +128,14 @@ impl TableWriter for Writer {
                     columns.row(now_ns, row, false, writing);
                 }
             }
-            Input::CensusGone(cookies) => {
+            Event::CensusGone(cookies) => {
                 for cookie in cookies {
                     let row = Row { kind: "removed", cookie: *cookie, ..Row::default() };
                     columns.row(now_ns, row, false, writing);
                     self.bound.remove(cookie);
                 }
             }
-            Input::TimewaitEnd(TimewaitEnd { cookie, tuple, fin_wait2, cause, at_ns }) => {
+            Event::TimewaitEnd(TimewaitEnd { cookie, tuple, fin_wait2, cause, at_ns }) => {
                 let state = if *fin_wait2 { CensusState::TimewaitFinWait2 } else { CensusState::TimeWait };
                 let row = Row {
                     kind: "end",
@@ -147,16 +147,16 @@ impl TableWriter for Writer {
                 };
                 columns.row(*at_ns, row, false, writing);
             }
-            Input::ResetSent { cookie, tuple, at_ns } => {
+            Event::ResetSent { cookie, tuple, at_ns } => {
                 let row = Row { kind: "reset", cookie: *cookie, tuple: Some(tuple), ..Row::default() };
                 columns.row(*at_ns, row, false, writing);
             }
-            Input::BoundConnect { cookie, tuple, at_ns } => {
+            Event::BoundConnect { cookie, tuple, at_ns } => {
                 columns.bound_connect(*cookie, (tuple, *at_ns), false, writing);
                 self.remember(*cookie, tuple, *at_ns);
             }
-            Input::Life(life) => drop(self.bound.remove(&life.cookie)),
-            Input::NamespaceGone { netns } => self.bound.retain(|_, (tuple, _)| tuple.netns != *netns),
+            Event::Connection(connection) => drop(self.bound.remove(&connection.cookie)),
+            Event::NamespaceGone { netns } => self.bound.retain(|_, (tuple, _)| tuple.netns != *netns),
             _ => {}
         }
         Ok(())
@@ -191,9 +191,9 @@ enum Kind {
 /// A batch that is being read.
 pub(crate) struct Batch {
     rows: Rows,
-    kind: Meant<Kind>,
-    state: Meant<CensusState>,
-    cause: Meant<TimewaitCause>,
+    kind: DecodedDict<Kind>,
+    state: DecodedDict<CensusState>,
+    cause: DecodedDict<TimewaitCause>,
     tuple: TupleRows,
 }
 
@@ -236,9 +236,9 @@ impl crate::table::Batch for Batch {
                 let expires_ms = rows.expires_ms.get(row).context("a remaining time is missing")?;
                 Read::Part(Part::Census(CensusRow { cookie, tuple, state: *self.state.need(row)?, expires_ms }))
             }
-            Kind::Reset => Read::Event(Input::ResetSent { cookie, tuple, at_ns }),
-            Kind::BoundConnect => Read::Event(Input::BoundConnect { cookie, tuple, at_ns }),
-            Kind::End | Kind::Removed => Read::Event(Input::TimewaitEnd(TimewaitEnd {
+            Kind::Reset => Read::Event(Event::ResetSent { cookie, tuple, at_ns }),
+            Kind::BoundConnect => Read::Event(Event::BoundConnect { cookie, tuple, at_ns }),
+            Kind::End | Kind::Removed => Read::Event(Event::TimewaitEnd(TimewaitEnd {
                 cookie,
                 tuple,
                 fin_wait2: *self.state.need(row)? == CensusState::TimewaitFinWait2,

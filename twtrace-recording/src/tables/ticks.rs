@@ -5,7 +5,7 @@ use crate::table::{Read, Reading, TableWriter, Writing};
 use anyhow::Context as _;
 use arrow_array::RecordBatch;
 use arrow_array::types::{UInt16Type, UInt64Type};
-use twtrace_core::input::Input;
+use twtrace_core::event::Event;
 
 table! {
     /// One row a tick.
@@ -25,8 +25,8 @@ impl TableWriter for Builder {
         self
     }
 
-    fn push(&mut self, event: &Input, writing: &mut Writing) -> anyhow::Result<()> {
-        if let Input::Tick { at_ns } = event {
+    fn push(&mut self, event: &Event, writing: &mut Writing) -> anyhow::Result<()> {
+        if let Event::Tick { at_ns } = event {
             let (time, rest) = writing.clock.split(*at_ns);
             self.seq.push(writing.seq);
             self.time.push(time);
@@ -45,6 +45,6 @@ impl crate::table::Batch for Batch {
 
     fn read(&self, row: usize, reading: &mut Reading) -> anyhow::Result<Read> {
         let at_ns = reading.clock()?.join(self.time.value(row), self.time_ns.get(row));
-        Ok(Read::Event(Input::Tick { at_ns: at_ns.context("a time of another clock")? }))
+        Ok(Read::Event(Event::Tick { at_ns: at_ns.context("a time of another clock")? }))
     }
 }

@@ -1,13 +1,13 @@
-//! Inputs as a loopback workload makes them: short connections between a few processes.
+//! Events as a loopback workload makes them: short connections between a few processes.
 
-use twtrace_core::input::{
-    CensusRow, CensusState, Comm, Holder, HostFacts, Input, KernelCounters, KernelFacts, Life, Owner, ProcessFacts,
-    ProcessKey, Role, TcpState, Timewait, TracingFacts, Transition, Tuple, TwCount,
+use twtrace_core::event::{
+    CensusRow, CensusState, Comm, Connection, Event, HostFacts, KernelCounters, KernelFacts, Owner, ProcessFacts,
+    ProcessKey, Role, SocketOwner, TcpState, Timewait, TracingFacts, Transition, Tuple, TwCount,
 };
 
 const SECOND_NS: u64 = 1_000_000_000;
 
-/// How long a timewait socket lives.
+/// How long a timewait socket connections.
 const TIME_WAIT_NS: u64 = 60 * SECOND_NS;
 
 /// Between two searches for the owners of sockets, in censuses.
@@ -93,8 +93,8 @@ impl Churn {
     }
 
     /// What comes before all connections.
-    pub(crate) fn start(&self, sink: &mut dyn FnMut(Input)) {
-        sink(Input::Start {
+    pub(crate) fn start(&self, sink: &mut dyn FnMut(Event)) {
+        sink(Event::Start {
             at_ns: self.now_ns,
             unix_ns: 1_790_000_000_123_456_789,
             host: HostFacts {
@@ -105,20 +105,20 @@ impl Churn {
             },
             tracing: TracingFacts::default(),
         });
-        sink(Input::Namespace { netns: 4_026_531_840, name: "host".into(), refused: None });
-        sink(Input::User { uid: 1000, name: "app".into() });
+        sink(Event::Namespace { netns: 4_026_531_840, name: "host".into(), refused: None });
+        sink(Event::User { uid: 1000, name: "app".into() });
         for tgid in 1000..1010 {
             let facts = ProcessFacts {
                 exe: Some("/usr/bin/worker".into()),
                 cmdline: Some(format!("worker --number {tgid}")),
                 ..ProcessFacts::default()
             };
-            sink(Input::Process { key: owner(tgid, b"").key, facts });
+            sink(Event::Process { key: owner(tgid, b"").key, facts });
         }
     }
 
     /// One connection, and what else is due.
-    pub(crate) fn connection(&mut self, sink: &mut dyn FnMut(Input)) {
+    pub(crate) fn connection(&mut self, sink: &mut dyn FnMut(Event)) {
         self.now_ns += self.random.exponential_ns(1e6 / self.rate);
         if self.now_ns >= self.next_tick_ns {
             self.next_tick_ns = self.now_ns + SECOND_NS / 10;
@@ -126,7 +126,7 @@ impl Churn {
                 self.next_census_ns = self.now_ns + SECOND_NS;
                 self.census(sink);
             }
-            sink(Input::Tick { at_ns: self.now_ns });
+            sink(Event::Tick { at_ns: self.now_ns });
         }
         // As the kernel does: even ports, a random step on.
         self.port = self.port.wrapping_add(2 + 2 * self.random.below(8) as u16);
@@ -152,38 +152,48 @@ impl Churn {
         let before = Some((self.made - self.ended) as u32 - 1);
         let tw = Some(TwCount { before, after: (self.made - self.ended) as u32, max: 131_072 });
         use TcpState::*;
-        let mut life = |cookie, tuple, role, who, states: &[TcpState], means: &[f64], end_ns: u64, tw, timewait| {
-            let mut at_ns = end_ns;
-            let mut transitions: Vec<Transition> = Vec::new();
-            for (pair, mean) in states.windows(2).zip(means).rev() {
-                transitions.push(Transition { from: pair[0], to: pair[1], at_ns });
-                at_ns -= self.random.exponential_ns(*mean);
-            }
-            transitions.reverse();
-            Life {
-                cookie,
-                role,
-                opener: Some(who),
-                closer: Some(who),
-                transitions,
-                sock_dead: true,
-                sock_done: role == Role::Active,
-                connect_exit: role == Role::Active,
-                established: true,
-                tw,
-                timewait,
-                bytes_sent: if role == Role::Active { 10 } else { bytes },
-                bytes_received: if role == Role::Active { bytes } else { 10 },
-                ..Life::bare(tuple, end_ns)
-            }
-        };
+        let mut connection =
+            |cookie, tuple, role, who, states: &[TcpState], means: &[f64], end_ns: u64, tw, timewait| {
+                let mut at_ns = end_ns;
+                let mut transitions: Vec<Transition> = Vec::new();
+                for (pair, mean) in states.windows(2).zip(means).rev() {
+                    transitions.push(Transition { from: pair[0], to: pair[1], at_ns });
+                    at_ns -= self.random.exponential_ns(*mean);
+                }
+                transitions.reverse();
+                Connection {
+                    cookie,
+                    role,
+                    opener: Some(who),
+                    closer: Some(who),
+                    transitions,
+                    sock_dead: true,
+                    sock_done: role == Role::Active,
+                    connect_exit: role == Role::Active,
+                    established: true,
+                    tw,
+                    timewait,
+                    bytes_sent: if role == Role::Active { 10 } else { bytes },
+                    bytes_received: if role == Role::Active { bytes } else { 10 },
+                    ..Connection::bare(tuple, end_ns)
+                }
+            };
         let end = started + 200_000;
-        let made = Some(Timewait::Made { fin_wait2: false });
+        let made = Some(Timewait::Created { fin_wait2: false });
         let active = [Close, SynSent, Established, FinWait1, FinWait2, Close];
-        let first =
-            life(self.cookie, tuple, Role::Active, client, &active, &[0.0, 25.0, 80.0, 12.0, 20.0], end, tw, made);
+        let first = connection(
+            self.cookie,
+            tuple,
+            Role::Active,
+            client,
+            &active,
+            &[0.0, 25.0, 80.0, 12.0, 20.0],
+            end,
+            tw,
+            made,
+        );
         let passive = [Listen, SynRecv, Established, CloseWait, LastAck, Close];
-        let second = life(
+        let second = connection(
             self.cookie + 1,
             mirrored,
             Role::Passive,
@@ -195,15 +205,15 @@ impl Churn {
             None,
         );
         self.fresh.push((self.cookie, tuple, end));
-        sink(Input::Life(Box::new(first)));
-        sink(Input::Life(Box::new(second)));
+        sink(Event::Connection(Box::new(first)));
+        sink(Event::Connection(Box::new(second)));
     }
 
     /// A census that tells what differs from the last one, in the order of cookies.
-    fn census(&mut self, sink: &mut dyn FnMut(Input)) {
+    fn census(&mut self, sink: &mut dyn FnMut(Event)) {
         let now_ns = self.now_ns;
-        sink(Input::Counters(KernelCounters { transitions: 10 * self.made, ..KernelCounters::default() }));
-        sink(Input::Kernel {
+        sink(Event::Counters(KernelCounters { transitions: 10 * self.made, ..KernelCounters::default() }));
+        sink(Event::Kernel {
             netns: 4_026_531_840,
             facts: KernelFacts {
                 time_wait: self.made - self.ended,
@@ -212,7 +222,7 @@ impl Churn {
                 ..KernelFacts::default()
             },
         });
-        sink(Input::CensusBegin { netns: 4_026_531_840, at_ns: now_ns, whole: self.made == 0 });
+        sink(Event::CensusBegin { netns: 4_026_531_840, at_ns: now_ns, whole: self.made == 0 });
         let rows: Vec<CensusRow> = self
             .fresh
             .drain(..)
@@ -223,15 +233,15 @@ impl Churn {
             })
             .collect();
         for piece in rows.chunks(300) {
-            sink(Input::CensusRows(piece.to_vec()));
+            sink(Event::CensusRows(piece.to_vec()));
         }
         let over = self.old.iter().take_while(|(_, expires_ns)| *expires_ns <= now_ns).count();
         self.ended += over as u64;
         let gone: Vec<u64> = self.old.drain(..over).map(|(cookie, _)| cookie).collect();
         if !gone.is_empty() {
-            sink(Input::CensusGone(gone));
+            sink(Event::CensusGone(gone));
         }
-        sink(Input::CensusEnd { at_ns: now_ns + 1_000_000, complete: true });
+        sink(Event::CensusEnd { at_ns: now_ns + 1_000_000, complete: true });
         self.censuses += 1;
         if self.censuses.is_multiple_of(SEARCH_EVERY) {
             self.owners(sink);
@@ -239,8 +249,8 @@ impl Churn {
     }
 
     /// Who has sockets open: up to four processes, and now and then nobody.
-    fn owners(&self, sink: &mut dyn FnMut(Input)) {
-        let owner = |tgid: u32| Holder {
+    fn owners(&self, sink: &mut dyn FnMut(Event)) {
+        let owner = |tgid: u32| SocketOwner {
             tgid,
             start_ns: owner(tgid, b"").key.start_ns,
             command: "worker".to_owned(),
@@ -254,14 +264,14 @@ impl Churn {
             sockets: self.made % 50,
         };
         let rows = (1000..1000 + (self.made % 5) as u32).map(owner).collect();
-        sink(Input::Holders { at_ns: self.now_ns + 2_000_000, complete: true, rows });
+        sink(Event::SocketOwners { at_ns: self.now_ns + 2_000_000, complete: true, rows });
     }
 
     /// What comes after all connections.
-    pub(crate) fn end(&mut self, sink: &mut dyn FnMut(Input)) {
+    pub(crate) fn end(&mut self, sink: &mut dyn FnMut(Event)) {
         self.now_ns += TIME_WAIT_NS + SECOND_NS;
         self.census(sink);
         self.census(sink);
-        sink(Input::Tick { at_ns: self.now_ns });
+        sink(Event::Tick { at_ns: self.now_ns });
     }
 }

@@ -1,4 +1,4 @@
-//! Any Inputs, and recordings of them.
+//! Any Events, and recordings of them.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 #![allow(dead_code, reason = "each test uses its part")]
@@ -10,10 +10,10 @@ use proptest::option::of;
 use proptest::prelude::*;
 use std::net::IpAddr;
 use std::path::Path;
-use twtrace_core::input::{
-    BindFailed, Binding, CensusRow, CensusState, Comm, ConnectFailed, Holder, Hook, HostFacts, Input, KernelCounters,
-    KernelFacts, Life, Owner, ProcessFacts, ProcessKey, Role, TcpState, Tier, Timewait, TimewaitCause, TimewaitEnd,
-    TracingFacts, Transition, Tuple, TwCount,
+use twtrace_core::event::{
+    BindFailed, Binding, CensusRow, CensusState, Comm, ConnectFailed, Connection, Event, Hook, HostFacts,
+    KernelCounters, KernelFacts, Owner, ProcessFacts, ProcessKey, Role, SocketOwner, TcpState, Tier, Timewait,
+    TimewaitCause, TimewaitEnd, TracingFacts, Transition, Tuple, TwCount,
 };
 use twtrace_recording::reader::Recording;
 use twtrace_recording::writer::{Recorder, WriteOptions};
@@ -170,7 +170,7 @@ fn transitions() -> BoxedStrategy<Vec<Transition>> {
 }
 
 prop_compose! {
-    fn any_life()(
+    fn any_connection()(
         cookie in number(),
         tuple in tuple(),
         role in prop::sample::select(&[Role::Active, Role::Passive, Role::Unknown][..]),
@@ -181,13 +181,13 @@ prop_compose! {
         binding in any::<(bool, bool, Option<(u16, u16)>)>(),
         tw in of((of(small()), small(), small())),
         timewait in prop::sample::select(
-            &[None, Some(Timewait::Refused), Some(Timewait::Made { fin_wait2: true }),
-              Some(Timewait::Made { fin_wait2: false })][..]),
+            &[None, Some(Timewait::Overflowed), Some(Timewait::Created { fin_wait2: true }),
+              Some(Timewait::Created { fin_wait2: false })][..]),
         (bytes_sent, bytes_received, retransmits) in (number(), number(), small()),
         end in of(time()),
-    ) -> Life {
+    ) -> Connection {
         let last = transitions.last().map(|last: &Transition| last.at_ns);
-        Life {
+        Connection {
             cookie,
             tuple,
             role,
@@ -279,10 +279,10 @@ prop_compose! {
         tier in prop::sample::select(&[Tier::Exact, Tier::Cookie, Tier::Tuple][..]),
         (by_tuple, no_btf) in any::<(bool, bool)>(),
         hooks in vec((text(), text(), any::<bool>(), of(text())), 0..3),
-    ) -> Input {
+    ) -> Event {
         let hooks =
             hooks.into_iter().map(|(name, kind, attached, reason)| Hook { name, kind, attached, reason }).collect();
-        Input::Start {
+        Event::Start {
             at_ns, unix_ns,
             host: HostFacts { hostname, kernel, boot_id, netns },
             tracing: TracingFacts { tier, by_tuple, hooks, no_btf },
@@ -304,88 +304,88 @@ prop_compose! {
         (command, state) in (text(), state()),
         (local_addr, local_port, remote_addr, remote_port) in (address(), any::<u16>(), address(), any::<u16>()),
         sockets in number(),
-    ) -> Holder {
-        Holder {
+    ) -> SocketOwner {
+        SocketOwner {
             tgid, start_ns, command, uid, netns, state, local_addr, local_port, remote_addr, remote_port, sockets,
         }
     }
 }
 
-/// Any Input that is not empty: an empty piece of a census tells nothing, and may vanish.
-pub(crate) fn input() -> impl Strategy<Value = Input> {
+/// Any Event that is not empty: an empty piece of a census tells nothing, and may vanish.
+pub(crate) fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
-        8 => any_life().prop_map(|life| Input::Life(Box::new(life))).boxed(),
+        8 => any_connection().prop_map(|connection| Event::Connection(Box::new(connection))).boxed(),
         2 => (owner(), tuple(), any::<u16>(), time()).prop_map(|(opener, tuple, errno, at_ns)| {
-            Input::ConnectFailed(Box::new(ConnectFailed { opener, tuple, errno, at_ns }))
+            Event::ConnectFailed(Box::new(ConnectFailed { opener, tuple, errno, at_ns }))
         }).boxed(),
         2 => (owner(), tuple(), any::<u16>(), any::<bool>(), time()).prop_map(|(owner, tuple, errno, reuse, at_ns)| {
-            Input::BindFailed(Box::new(BindFailed { owner, tuple, errno, reuse, at_ns }))
+            Event::BindFailed(Box::new(BindFailed { owner, tuple, errno, reuse, at_ns }))
         }).boxed(),
         2 => (prop_oneof![0..8_u64, number()], tuple(), time())
-            .prop_map(|(cookie, tuple, at_ns)| Input::BoundConnect { cookie, tuple, at_ns }).boxed(),
+            .prop_map(|(cookie, tuple, at_ns)| Event::BoundConnect { cookie, tuple, at_ns }).boxed(),
         1 => (time(), any::<bool>(), vec(holder(), 0..5))
-            .prop_map(|(at_ns, complete, rows)| Input::Holders { at_ns, complete, rows }).boxed(),
+            .prop_map(|(at_ns, complete, rows)| Event::SocketOwners { at_ns, complete, rows }).boxed(),
         1 => (number(), tuple(), time())
-            .prop_map(|(cookie, tuple, at_ns)| Input::ResetSent { cookie, tuple, at_ns }).boxed(),
+            .prop_map(|(cookie, tuple, at_ns)| Event::ResetSent { cookie, tuple, at_ns }).boxed(),
         2 => (0..8_u64, tuple(), any::<bool>(), time(), prop::sample::select(
-                &[TimewaitCause::Expired, TimewaitCause::Reused, TimewaitCause::Killed][..]))
+                &[TimewaitCause::Expired, TimewaitCause::Reused, TimewaitCause::EndedEarly][..]))
             .prop_map(|(cookie, tuple, fin_wait2, at_ns, cause)| {
-                Input::TimewaitEnd(TimewaitEnd { cookie, tuple, fin_wait2, cause, at_ns })
+                Event::TimewaitEnd(TimewaitEnd { cookie, tuple, fin_wait2, cause, at_ns })
             }).boxed(),
-        1 => counters().prop_map(Input::Counters).boxed(),
-        1 => (small(), kernel()).prop_map(|(netns, facts)| Input::Kernel { netns, facts }).boxed(),
+        1 => counters().prop_map(Event::Counters).boxed(),
+        1 => (small(), kernel()).prop_map(|(netns, facts)| Event::Kernel { netns, facts }).boxed(),
         1 => (small(), text(), of(text()))
-            .prop_map(|(netns, name, refused)| Input::Namespace { netns, name, refused }).boxed(),
-        1 => small().prop_map(|netns| Input::NamespaceGone { netns }).boxed(),
-        1 => number().prop_map(Input::NamespacesLeftOut).boxed(),
+            .prop_map(|(netns, name, refused)| Event::Namespace { netns, name, refused }).boxed(),
+        1 => small().prop_map(|netns| Event::NamespaceGone { netns }).boxed(),
+        1 => number().prop_map(Event::NamespacesLeftOut).boxed(),
         1 => (1..4_u32, number(), facts()).prop_map(|(tgid, start_ns, facts)| {
-            Input::Process { key: ProcessKey { tgid, start_ns }, facts }
+            Event::Process { key: ProcessKey { tgid, start_ns }, facts }
         }).boxed(),
-        1 => (small(), text()).prop_map(|(uid, name)| Input::User { uid, name }).boxed(),
+        1 => (small(), text()).prop_map(|(uid, name)| Event::User { uid, name }).boxed(),
         1 => (small(), time(), any::<bool>())
-            .prop_map(|(netns, at_ns, whole)| Input::CensusBegin { netns, at_ns, whole }).boxed(),
-        2 => vec(census_row(), 1..20).prop_map(Input::CensusRows).boxed(),
-        1 => vec(number(), 1..20).prop_map(Input::CensusGone).boxed(),
-        1 => (time(), any::<bool>()).prop_map(|(at_ns, complete)| Input::CensusEnd { at_ns, complete }).boxed(),
-        2 => time().prop_map(|at_ns| Input::Tick { at_ns }).boxed(),
+            .prop_map(|(netns, at_ns, whole)| Event::CensusBegin { netns, at_ns, whole }).boxed(),
+        2 => vec(census_row(), 1..20).prop_map(Event::CensusRows).boxed(),
+        1 => vec(number(), 1..20).prop_map(Event::CensusGone).boxed(),
+        1 => (time(), any::<bool>()).prop_map(|(at_ns, complete)| Event::CensusEnd { at_ns, complete }).boxed(),
+        2 => time().prop_map(|at_ns| Event::Tick { at_ns }).boxed(),
         1 => start().boxed(),
     ]
 }
 
 /// Whether a segment may repeat it at its beginning, or when it names a process.
-pub(crate) fn may_be_repeated(input: &Input) -> bool {
+pub(crate) fn may_be_repeated(event: &Event) -> bool {
     matches!(
-        input,
-        Input::Start { .. }
-            | Input::Process { .. }
-            | Input::User { .. }
-            | Input::Namespace { .. }
-            | Input::NamespacesLeftOut(_)
-            | Input::Holders { .. }
-            | Input::BoundConnect { .. }
+        event,
+        Event::Start { .. }
+            | Event::Process { .. }
+            | Event::User { .. }
+            | Event::Namespace { .. }
+            | Event::NamespacesLeftOut(_)
+            | Event::SocketOwners { .. }
+            | Event::BoundConnect { .. }
     )
 }
 
 /// Records a list.
-pub(crate) fn record(path: &Path, inputs: &[Input], options: WriteOptions) {
+pub(crate) fn record(path: &Path, events: &[Event], options: WriteOptions) {
     let mut recorder = Recorder::create(path, options).unwrap();
-    inputs.iter().for_each(|input| recorder.record(input).unwrap());
+    events.iter().for_each(|event| recorder.record(event).unwrap());
     recorder.finish().unwrap();
 }
 
-/// All Inputs of a recording of which nothing may be lost.
-pub(crate) fn replay(path: &Path) -> Vec<Input> {
+/// All Events of a recording of which nothing may be lost.
+pub(crate) fn replay(path: &Path) -> Vec<Event> {
     let recording = Recording::open(path).unwrap();
     assert_eq!(recording.info().losses, []);
-    let (inputs, losses) = read(&recording);
+    let (events, losses) = read(&recording);
     assert_eq!(losses, []);
-    inputs
+    events
 }
 
-/// All Inputs of a recording that can be read, and what was found to be lost on the way.
-pub(crate) fn read(recording: &Recording) -> (Vec<Input>, Vec<twtrace_core::recording::Loss>) {
+/// All Events of a recording that can be read, and what was found to be lost on the way.
+pub(crate) fn read(recording: &Recording) -> (Vec<Event>, Vec<twtrace_core::recording::Loss>) {
     let mut replay = recording.replay().unwrap();
-    let mut inputs = Vec::new();
-    while replay.advance(u64::MAX, &mut |input| inputs.push(input)).unwrap() {}
-    (inputs, replay.losses().to_vec())
+    let mut events = Vec::new();
+    while replay.advance(u64::MAX, &mut |event| events.push(event)).unwrap() {}
+    (events, replay.losses().to_vec())
 }

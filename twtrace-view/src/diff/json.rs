@@ -114,7 +114,7 @@ impl<'a> SideJson<'a> {
 
 fn change<'a, K>(diff: &Diff<'_>, change: &'a Change<K>) -> ChangeJson<'a, K> {
     let short = |rates: &Rates| Rates {
-        made_per_s: rounded(rates.made_per_s),
+        created_per_s: rounded(rates.created_per_s),
         connections_per_s: rounded(rates.connections_per_s),
         errors_per_s: rounded(rates.errors_per_s),
         live_peak: rates.live_peak,
@@ -123,9 +123,9 @@ fn change<'a, K>(diff: &Diff<'_>, change: &'a Change<K>) -> ChangeJson<'a, K> {
         key: &change.key,
         before: short(&change.before),
         after: short(&change.after),
-        change_per_s: rounded(change.made_per_s()),
+        change_per_s: rounded(change.created_per_s()),
         change_share: change.made_share().map(rounded),
-        direction: diff.lengths.direction(change.before.made_per_s, change.after.made_per_s),
+        direction: diff.lengths.direction(change.before.created_per_s, change.after.created_per_s),
     }
 }
 

@@ -4,7 +4,7 @@ use crate::label;
 use crate::order;
 use std::collections::{BTreeMap, BTreeSet};
 use twtrace_core::compare::Figures;
-use twtrace_core::input::{Comm, Role};
+use twtrace_core::event::{Comm, Role};
 use twtrace_core::snapshot::{Counts, DestRow, DestinationRow, GroupBy, GroupKey, Row, Snapshot};
 
 /// Who or what. Its text is clean.

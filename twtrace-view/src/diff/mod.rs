@@ -136,9 +136,9 @@ fn columns(by: GroupBy) -> [(Head, Cell); 9] {
     [
         left(name, |(_, row)| row.key.name.clone()),
         left(detail, |(_, row)| row.key.detail.clone()),
-        right("BEFORE/S", |(_, row)| words::rate(row.before.made_per_s)),
-        right("AFTER/S", |(_, row)| words::rate(row.after.made_per_s)),
-        right("CHANGE/S", |(_, row)| signed(row.made_per_s())),
+        right("BEFORE/S", |(_, row)| words::rate(row.before.created_per_s)),
+        right("AFTER/S", |(_, row)| words::rate(row.after.created_per_s)),
+        right("CHANGE/S", |(_, row)| signed(row.created_per_s())),
         right("CHANGE", |(diff, row)| relative(diff, row)),
         right("CONNECTIONS/S", |(_, row)| both(row, |rates| words::rate(rates.connections_per_s))),
         right("ERRORS/S", |(_, row)| both(row, |rates| words::rate(rates.errors_per_s))),
@@ -162,7 +162,7 @@ fn signed(per_s: f64) -> String {
 /// A difference as a share of what it was, with its sign; a multiple when it has doubled.
 fn share<K>(change: &Change<K>) -> String {
     match change.made_share() {
-        None if change.after.made_per_s > 0.0 => "new".to_owned(),
+        None if change.after.created_per_s > 0.0 => "new".to_owned(),
         None => "-".to_owned(),
         Some(share) if share >= 1.0 => format!("x {}", words::rate(share + 1.0)),
         Some(share) if share <= -1.0 => "gone".to_owned(),
@@ -172,7 +172,7 @@ fn share<K>(change: &Change<K>) -> String {
 
 /// The same, marked when it may be chance.
 fn relative(diff: &Diff<'_>, row: &Change<Key>) -> String {
-    let direction = diff.lengths.direction(row.before.made_per_s, row.after.made_per_s);
+    let direction = diff.lengths.direction(row.before.created_per_s, row.after.created_per_s);
     let share = share(row);
-    if direction == Direction::Same && row.made_per_s() != 0.0 { format!("~ {share}") } else { share }
+    if direction == Direction::Same && row.created_per_s() != 0.0 { format!("~ {share}") } else { share }
 }

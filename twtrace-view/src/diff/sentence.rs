@@ -5,7 +5,7 @@ use super::{Diff, MOST, Side, share, signed};
 use crate::words;
 use crate::{recording, text};
 use twtrace_core::compare::{Change, Direction};
-use twtrace_core::input::Role;
+use twtrace_core::event::Role;
 
 /// A recording shorter than this says little, in seconds.
 const SHORT: f64 = 10.0;
@@ -14,7 +14,7 @@ impl Diff<'_> {
     /// What changed, in one sentence. It says when it is not certain.
     pub(super) fn sentence(&self) -> String {
         let verdict = self.verdict();
-        let (before, after) = (self.total.before.made_per_s, self.total.after.made_per_s);
+        let (before, after) = (self.total.before.created_per_s, self.total.after.created_per_s);
         let what = if self.is_of_one_host() {
             "TIME_WAIT made".to_owned()
         } else {
@@ -30,7 +30,7 @@ impl Diff<'_> {
             }
         };
         if let Some(main) = verdict.main {
-            let who = format!("{} ({}/s)", named(&main.key), signed(main.made_per_s()));
+            let who = format!("{} ({}/s)", named(&main.key), signed(main.created_per_s()));
             sentence += &match verdict.direction {
                 Direction::Same => format!(", but not {who}"),
                 _ if verdict.main_share >= MOST => format!(", mostly by {who}"),

@@ -6,7 +6,7 @@ use crate::report::fixture;
 use crate::report::tests::without_code;
 use crate::text::is_plain;
 use serde_json::Value;
-use twtrace_core::input::{Input, Tier};
+use twtrace_core::event::{Event, Tier};
 use twtrace_core::recording::Info;
 use twtrace_core::snapshot::Snapshot;
 
@@ -64,7 +64,7 @@ fn a_fix_is_seen() {
         assert_eq!(json["rows"][0]["name"], "checkout");
         assert_eq!(json["rows_total"], json["rows"].as_array().unwrap().len());
         for rates in [&json["totals"]["before"], &json["rows"][0]["after"], &json["destinations"][0]["before"]] {
-            for name in ["made_per_s", "connections_per_s", "errors_per_s", "live_peak"] {
+            for name in ["created_per_s", "connections_per_s", "errors_per_s", "live_peak"] {
                 assert!(rates[name].is_number(), "{name}: {rates}");
             }
         }
@@ -89,13 +89,13 @@ fn every_grouping_adds_up() {
                         changes.iter().fold((0.0, 0.0), |sum, row| (sum.0 + of(&row.before), sum.1 + of(&row.after)));
                     (all.0 - of(&diff.total.before)).abs() + (all.1 - of(&diff.total.after)).abs()
                 };
-                assert!(sum(|rates| rates.made_per_s) < 1e-6, "{by:?}");
+                assert!(sum(|rates| rates.created_per_s) < 1e-6, "{by:?}");
                 assert!(sum(|rates| rates.connections_per_s) < 1e-6, "{by:?}");
                 assert!(sum(|rates| rates.errors_per_s) < 1e-6, "{by:?}");
             }
             for named in &diff.named {
-                let all: f64 = named.iter().map(Change::made_per_s).sum();
-                assert!((all - diff.total.made_per_s()).abs() < 1e-6);
+                let all: f64 = named.iter().map(Change::created_per_s).sum();
+                assert!((all - diff.total.created_per_s()).abs() < 1e-6);
             }
         });
     }
@@ -109,7 +109,7 @@ fn the_sentence_is_honest() {
         sentence(of("a.twt"), of("b.twt")),
         "TIME_WAIT made stayed about the same: 12.2/s before, 12.2/s after."
     );
-    let nothing = fixture::told(vec![crate::fixture::inputs().swap_remove(0), crate::fixture::tick(20_000)]);
+    let nothing = fixture::snapshot_of(vec![crate::fixture::events().swap_remove(0), crate::fixture::tick(20_000)]);
     let none = |name: &str| (&nothing, info(name, &nothing));
     assert_eq!(sentence(none("a.twt"), none("b.twt")), "No TIME_WAIT sockets were made, neither before nor after.");
     let other = sentence(of("a.twt"), (&short, info("b.twt", &short)));
@@ -119,8 +119,8 @@ fn the_sentence_is_honest() {
 
 /// So many connections of each process to each destination, over 20 seconds.
 fn traced(many: &[(u32, u8, u64)]) -> Snapshot {
-    use crate::fixture::{comm, inputs, life, owner, tick, tuple};
-    let mut told = vec![inputs().swap_remove(0)];
+    use crate::fixture::{comm, connection, events, owner, tick, tuple};
+    let mut told = vec![events().swap_remove(0)];
     let mut cookie = 0;
     for (process, destination, connections) in many {
         for _ in 0..*connections {
@@ -128,12 +128,12 @@ fn traced(many: &[(u32, u8, u64)]) -> Snapshot {
             let mut who = owner(*process, b"", 0, (1, "init"));
             who.comm = comm(format!("p{process}").as_bytes());
             let to = tuple(40_000, [10, 0, 0, *destination].into(), 80);
-            let life = life(cookie, who, to, twtrace_core::input::Role::Active, true, 1_010_000_000_000);
-            told.push(Input::Life(Box::new(life)));
+            let connection = connection(cookie, who, to, twtrace_core::event::Role::Active, true, 1_010_000_000_000);
+            told.push(Event::Connection(Box::new(connection)));
         }
     }
     told.push(tick(20_000));
-    fixture::told(told)
+    fixture::snapshot_of(told)
 }
 
 #[test]
@@ -154,13 +154,13 @@ fn whoever_made_most_of_the_change_is_named() {
 #[test]
 fn reservations_are_told() {
     let (quiet, short) = (fixture::quiet(60), fixture::short());
-    let mut lossy = crate::fixture::inputs();
-    if let Some(Input::Start { tracing, .. }) = lossy.first_mut() {
+    let mut lossy = crate::fixture::events();
+    if let Some(Event::Start { tracing, .. }) = lossy.first_mut() {
         tracing.tier = Tier::Tuple;
     }
-    let counters = twtrace_core::input::KernelCounters { ring_full: 12, ..Default::default() };
-    lossy.push(Input::Counters(counters));
-    let lossy = fixture::told(lossy);
+    let counters = twtrace_core::event::KernelCounters { ring_full: 12, ..Default::default() };
+    lossy.push(Event::Counters(counters));
+    let lossy = fixture::snapshot_of(lossy);
     let told = |before: (&Snapshot, Info), after: (&Snapshot, Info)| {
         with_diff(before, after, GroupBy::Process, |diff| diff.reservations().join("\n"))
     };

@@ -7,9 +7,9 @@ use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 use std::borrow::Cow;
 use std::net::IpAddr;
+use twtrace_core::event::Comm;
 use twtrace_core::failure::Call;
-use twtrace_core::finding::{Advice, Confidence, Effect, Evidence, Finding, Party, Rule, Severity, Value};
-use twtrace_core::input::Comm;
+use twtrace_core::finding::{Advice, Confidence, Effect, Evidence, Finding, Rule, Severity, Subject, Value};
 use twtrace_core::snapshot::Snapshot;
 use twtrace_core::snapshot::Window;
 
@@ -129,17 +129,17 @@ struct PartyJson<'a> {
 }
 
 impl<'a> PartyJson<'a> {
-    fn of(party: &'a Party, model: &'a Snapshot) -> Self {
+    fn of(subject: &'a Subject, model: &'a Snapshot) -> Self {
         let name = |comm: &'a Comm| text::lossless(comm.bytes());
         Self {
-            pid: party.process.map(|key| key.tgid),
-            start_ns: party.process.map(|key| key.start_ns),
-            command: name(&party.command),
-            ppid: party.ppid,
-            parent_command: name(&party.parent_command),
-            processes: party.processes,
-            uid: party.uid,
-            user: model.user_name(party.uid),
+            pid: subject.process.map(|key| key.tgid),
+            start_ns: subject.process.map(|key| key.start_ns),
+            command: name(&subject.command),
+            ppid: subject.ppid,
+            parent_command: name(&subject.parent_command),
+            processes: subject.processes,
+            uid: subject.uid,
+            user: model.user_name(subject.uid),
         }
     }
 }
@@ -222,7 +222,7 @@ impl<'a> FindingJson<'a> {
             severity: finding.severity,
             holds: finding.holds,
             title: &finding.title,
-            process: finding.process.as_ref().map(|party| PartyJson::of(party, model)),
+            process: finding.process.as_ref().map(|subject| PartyJson::of(subject, model)),
             destination: finding.destination.as_ref().map(|key| PlaceJson::of_key(key, model.summary())),
             cause: finding.cause.map(Rule::name),
             evidence: EvidenceJson(&finding.evidence),

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use twtrace_core::counts::{FIELDS, Field, Figure};
-use twtrace_core::input::{Owner, ProcessFacts, Role};
+use twtrace_core::event::{Owner, ProcessFacts, Role};
 use twtrace_core::ports::Budget;
 use twtrace_core::sketch::Sketch;
 use twtrace_core::snapshot::Snapshot;

@@ -103,7 +103,7 @@ fn findings_are_whole_in_their_order() {
     assert_has(&first["advice"][0], "id text command effect risk");
     assert_eq!(
         all.iter().map(|finding| finding["id"].as_str().unwrap()).collect::<Vec<_>>(),
-        ["exhaustion-reached", "fork-per-request", "tracer-doubts"]
+        ["exhaustion-reached", "fork-per-request", "incomplete-trace"]
     );
     assert_eq!(
         (&first["severity"], &first["holds"], &first["cause"], &first["confidence"]),
@@ -223,7 +223,7 @@ fn groups_say_what_their_processes_have_in_common() {
 fn folded_rows_are_told_and_lose_nothing() {
     let limits = Limits { rows: 4, cells: 4, ..Limits::default() };
     let mut state = State::new(Config { limits, ..Config::default() });
-    fixture::inputs().into_iter().for_each(|input| state.apply(input));
+    fixture::events().into_iter().for_each(|event| state.apply(event));
     let report = json(&Snapshot::take(&mut state), Options::default());
     let rows = report["processes"].as_array().unwrap();
     let folded = rows.iter().find(|row| row["folded"].as_u64().unwrap() > 0).unwrap();

@@ -6,7 +6,7 @@ use super::{Part, Report};
 use crate::grid::{Grid, Head};
 use crate::order;
 use crate::{recording, text, words};
-use twtrace_core::input::Tier;
+use twtrace_core::event::Tier;
 use twtrace_core::ports::{Budget, TIME_WAIT_SECONDS, Usable, Use};
 use twtrace_core::snapshot::GroupBy;
 
@@ -185,7 +185,7 @@ impl Part<'_> {
         let tier = match tracing.tier {
             Tier::Exact => "exact: the kernel told of every timewait socket made and ended",
             Tier::Cookie => {
-                "cookie: whether a connection left a timewait socket is judged by how it ended and put right by the \
+                "cookie: whether a connection left a timewait socket is classified by how it ended and put right by the \
                  kernel's list; ends, and with them peaks of live sockets, are inferred"
             }
             Tier::Tuple => {

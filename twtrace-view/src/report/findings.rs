@@ -13,7 +13,7 @@ const FAILURES: usize = 50;
 const HABIT: [u64; 4] = [1000, 10_000, 30_000, 60_000];
 
 /// A finding in words. All of it is clean.
-pub(super) struct Told {
+pub(super) struct RenderedFinding {
     pub(super) severity: &'static str,
     /// Severity, and whether it is over.
     pub(super) state: String,
@@ -53,18 +53,18 @@ impl ToldAdvice {
 
 impl Part<'_> {
     /// What is wrong, the gravest first.
-    pub(super) fn told(&self) -> Vec<Told> {
+    pub(super) fn told(&self) -> Vec<RenderedFinding> {
         words::sorted(self.model.findings()).into_iter().map(|finding| self.tell(finding)).collect()
     }
 
-    fn tell(&self, finding: &Finding) -> Told {
+    fn tell(&self, finding: &Finding) -> RenderedFinding {
         let mut about = Vec::new();
-        if let Some(party) = &finding.process {
-            about.push(("user", label::user(party.uid, self.model)));
-            about.push(("parent", label::process(&party.parent_command, party.ppid)));
+        if let Some(subject) = &finding.process {
+            about.push(("user", label::user(subject.uid, self.model)));
+            about.push(("parent", label::process(&subject.parent_command, subject.ppid)));
         }
         about.extend(finding.cause.map(|cause| ("because of", cause.name().to_owned())));
-        Told {
+        RenderedFinding {
             severity: words::severity(finding.severity),
             state: words::state(finding),
             id: finding.rule.name(),

@@ -1,13 +1,13 @@
-//! Recordings for the report's tests, made of inputs.
+//! Recordings for the report's tests, made of events.
 
 #![allow(missing_docs, reason = "what a fixture is shows in its name")]
 
-use crate::fixture::{HOSTILE, comm, findings, inputs, life, owner, tuple};
+use crate::fixture::{HOSTILE, comm, connection, events, findings, owner, tuple};
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
-use twtrace_core::input::{
-    ConnectFailed, Hook, HostFacts, Input, KernelCounters, KernelFacts, Life, Owner, ProcessFacts, Role, Tier,
+use twtrace_core::event::{
+    ConnectFailed, Connection, Event, Hook, HostFacts, KernelCounters, KernelFacts, Owner, ProcessFacts, Role, Tier,
     TimewaitCause, TimewaitEnd, TracingFacts,
 };
 use twtrace_core::recording::{Info, Loss};
@@ -20,9 +20,9 @@ const START: u64 = 5000 * SECOND;
 const START_UNIX_NS: i128 = 1_790_000_000 * SECOND as i128;
 
 /// A snapshot with a history that has been told these.
-pub fn told(inputs: Vec<Input>) -> Snapshot {
+pub fn snapshot_of(events: Vec<Event>) -> Snapshot {
     let mut state = State::new(Config { history: true, ..Config::default() });
-    inputs.into_iter().for_each(|input| state.apply(input));
+    events.into_iter().for_each(|event| state.apply(event));
     Snapshot::with_sockets(&mut state)
 }
 
@@ -49,21 +49,21 @@ pub fn loss() -> Loss {
 
 /// The five seconds of all views' tests.
 pub fn short() -> Snapshot {
-    told(inputs()).with_findings(findings())
+    snapshot_of(events()).with_findings(findings())
 }
 
 /// The same on a host with a name that is HTML, Markdown, a formula and several lines.
 pub fn hostile() -> Snapshot {
-    let mut inputs = inputs();
-    if let Some(Input::Start { host, .. }) = inputs.first_mut() {
+    let mut events = events();
+    if let Some(Event::Start { host, .. }) = events.first_mut() {
         host.hostname = "=<script>alert(1)</script>|`\n\u{1b}[2J\u{202e}".to_owned();
         host.kernel = "<img src=x onerror=alert(1)>".to_owned();
     }
-    told(inputs).with_findings(findings())
+    snapshot_of(events).with_findings(findings())
 }
 
 /// One process of the incident.
-struct Actor {
+struct Worker {
     name: &'static [u8],
     uid: u32,
     parent: (u32, &'static str),
@@ -87,18 +87,18 @@ const fn actor(
     rate: (f64, f64),
     lifetime_us: f64,
     cmdline: &'static str,
-) -> Actor {
+) -> Worker {
     let (address, port) = address;
-    Actor { name, uid: 1000, parent: (1, "systemd"), processes, role, address, port, rate, lifetime_us, cmdline }
+    Worker { name, uid: 1000, parent: (1, "systemd"), processes, role, address, port, rate, lifetime_us, cmdline }
 }
 
 /// Ten kinds of processes: more than a plot tells apart.
-fn cast() -> Vec<Actor> {
+fn cast() -> Vec<Worker> {
     use Role::{Active, Passive};
     vec![
         actor(b"checkout", 4, Active, ([10, 0, 1, 7], 5432), (1.0, 60.0), 3e3, "/srv/checkout/bin/checkout --pool 0"),
         actor(b"nginx", 2, Passive, ([10, 0, 0, 1], 443), (4.0, 7.0), 80e3, "nginx: worker process"),
-        Actor {
+        Worker {
             parent: (812, "healthcheck.sh"),
             ..actor(
                 b"curl",
@@ -147,11 +147,11 @@ pub fn quiet(seconds: u64) -> Snapshot {
 }
 
 fn shop(seconds: u64, worst: f64) -> Snapshot {
-    told(shop_inputs(seconds, worst))
+    snapshot_of(shop_events(seconds, worst))
 }
 
 /// What happened in the shop; `worst` is how bad the incident becomes, from 0 to 1.
-pub fn shop_inputs(seconds: u64, worst: f64) -> Vec<Input> {
+pub fn shop_events(seconds: u64, worst: f64) -> Vec<Event> {
     let host = HostFacts {
         hostname: "shop-3".to_owned(),
         kernel: "6.12.48+deb13-amd64".to_owned(),
@@ -162,7 +162,7 @@ pub fn shop_inputs(seconds: u64, worst: f64) -> Vec<Input> {
         |name: &str, kind: &str| Hook { name: name.to_owned(), kind: kind.to_owned(), attached: true, reason: None };
     let hooks = vec![hook("inet_sock_set_state", "tp_btf"), hook("inet_twsk_alloc", "fexit")];
     let tracing = TracingFacts { tier: Tier::Exact, hooks, ..TracingFacts::default() };
-    let mut inputs = vec![Input::Start { at_ns: START, unix_ns: START_UNIX_NS, host, tracing }];
+    let mut events = vec![Event::Start { at_ns: START, unix_ns: START_UNIX_NS, host, tracing }];
     let cast = cast();
     let mut noise = Noise(1);
     let mut numbers = vec![0_u32; cast.len()];
@@ -183,28 +183,28 @@ pub fn shop_inputs(seconds: u64, worst: f64) -> Vec<Input> {
                 let end_ns = at_ns + (noise.next() * 0.99 * SECOND as f64) as u64;
                 // A wide spread around the median.
                 let lifetime_us = actor.lifetime_us * (noise.next() * 4.0 - 2.0).exp();
-                let life = lived(actor, who, cookie, end_ns, lifetime_us as u64);
+                let connection = lived(actor, who, cookie, end_ns, lifetime_us as u64);
                 alive.push_back(TimewaitEnd {
                     cookie,
-                    tuple: life.tuple,
+                    tuple: connection.tuple,
                     fin_wait2: false,
                     cause: TimewaitCause::Expired,
                     at_ns: at_ns + 60 * SECOND,
                 });
-                inputs.push(Input::Life(Box::new(life)));
+                events.push(Event::Connection(Box::new(connection)));
             }
             if actor.port == 5432 && height > 0.9 && second % 3 == 0 {
                 let opener = process(actor, index as u32, 0);
                 let to = tuple(0, IpAddr::V4(Ipv4Addr::from(actor.address)), actor.port);
                 let failed = ConnectFailed { opener, tuple: to, errno: 99, at_ns: at_ns + SECOND / 2 };
-                inputs.push(Input::ConnectFailed(Box::new(failed)));
+                events.push(Event::ConnectFailed(Box::new(failed)));
             }
         }
         while alive.front().is_some_and(|end| end.at_ns <= at_ns) {
-            inputs.extend(alive.pop_front().map(Input::TimewaitEnd));
+            events.extend(alive.pop_front().map(Event::TimewaitEnd));
         }
-        inputs.push(Input::Kernel { netns: 4_026_531_840, facts: kernel(alive.len() as u64) });
-        inputs.push(Input::Tick { at_ns: at_ns + SECOND - 1 });
+        events.push(Event::Kernel { netns: 4_026_531_840, facts: kernel(alive.len() as u64) });
+        events.push(Event::Tick { at_ns: at_ns + SECOND - 1 });
     }
     for (index, actor) in cast.iter().enumerate() {
         for number in 0..actor.processes.min(5) {
@@ -213,21 +213,21 @@ pub fn shop_inputs(seconds: u64, worst: f64) -> Vec<Input> {
                 cmdline: Some(actor.cmdline.to_owned()),
                 ..ProcessFacts::default()
             };
-            inputs.push(Input::Process { key: process(actor, index as u32, number).key, facts });
+            events.push(Event::Process { key: process(actor, index as u32, number).key, facts });
         }
     }
-    inputs.push(Input::User { uid: 1000, name: "shop".to_owned() });
-    inputs.push(Input::Counters(KernelCounters { records: cookie, ..KernelCounters::default() }));
-    inputs
+    events.push(Event::User { uid: 1000, name: "shop".to_owned() });
+    events.push(Event::Counters(KernelCounters { records: cookie, ..KernelCounters::default() }));
+    events
 }
 
-fn process(actor: &Actor, index: u32, number: u32) -> Owner {
+fn process(actor: &Worker, index: u32, number: u32) -> Owner {
     let mut owner = owner(1000 + index * 1000 + number, b"", actor.uid, actor.parent);
     owner.comm = comm(actor.name);
     owner
 }
 
-fn lived(actor: &Actor, who: Owner, cookie: u64, end_ns: u64, lifetime_us: u64) -> Life {
+fn lived(actor: &Worker, who: Owner, cookie: u64, end_ns: u64, lifetime_us: u64) -> Connection {
     let port = 32_768 + (cookie % 4000) as u16;
     let to = IpAddr::V4(Ipv4Addr::from(actor.address));
     let tuple = if actor.role == Role::Active {
@@ -237,11 +237,11 @@ fn lived(actor: &Actor, who: Owner, cookie: u64, end_ns: u64, lifetime_us: u64) 
         tuple.local_addr = to;
         tuple
     };
-    let mut life = life(cookie, who, tuple, actor.role, true, end_ns);
-    if let Some(first) = life.transitions.first_mut() {
+    let mut connection = connection(cookie, who, tuple, actor.role, true, end_ns);
+    if let Some(first) = connection.transitions.first_mut() {
         first.at_ns = end_ns.saturating_sub(lifetime_us * 1000).min(first.at_ns + 7_900_000);
     }
-    life
+    connection
 }
 
 fn kernel(time_wait: u64) -> KernelFacts {

@@ -140,8 +140,8 @@ impl PointJson {
         Self {
             time: text::rfc3339(point.unix_ns),
             seconds: rounded(point.seconds),
-            time_wait_created: point.moment.made,
-            time_wait_overflow: point.moment.refused,
+            time_wait_created: point.moment.created,
+            time_wait_overflow: point.moment.overflowed,
             connections: point.moment.connections,
             connect_errors: point.moment.connect_errors,
             kernel_time_wait: point.moment.kernel_time_wait,

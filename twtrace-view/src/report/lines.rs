@@ -6,8 +6,8 @@ use crate::label;
 use crate::order::{self, Sort};
 use crate::text;
 use twtrace_core::counts::{FIELDS, Field, Figure};
+use twtrace_core::event::{Role, Tier};
 use twtrace_core::history::Series;
-use twtrace_core::input::{Role, Tier};
 use twtrace_core::snapshot::{Counts, DestRow, DestinationRow, GroupBy, GroupKey, Row};
 
 /// What a row is about.
@@ -217,7 +217,7 @@ fn quantile(line: &Line<'_>, share: f64) -> String {
     line.counts().lifetimes.quantile(share).map_or_else(|| "-".to_owned(), |us| lifetime(us as f64))
 }
 
-fn of_owner(line: &Line<'_>, tell: impl Fn(&twtrace_core::input::Owner) -> String) -> String {
+fn of_owner(line: &Line<'_>, tell: impl Fn(&twtrace_core::event::Owner) -> String) -> String {
     let owner = line.row().and_then(|row| row.owner.as_ref());
     owner.map_or_else(|| "-".to_owned(), tell)
 }

@@ -78,7 +78,7 @@ fn findings(part: &Part<'_>, of_several: bool, out: &mut dyn Write) -> io::Resul
         for (index, advice) in finding.advice.iter().enumerate() {
             writeln!(out, "{}. {} ({})", index + 1, prose(&advice.text), advice.id)?;
             if let Some(command) = &advice.command {
-                let what = if words::is_shell(command) { "command, to be judged before it is run" } else { "setting" };
+                let what = if words::is_shell(command) { "command, check it before you run it" } else { "setting" };
                 writeln!(out, "   - {what}: {}", code(command))?;
             }
             if !advice.effects.is_empty() {
@@ -135,10 +135,10 @@ fn timeline(timeline: &Timeline<'_>, out: &mut dyn Write) -> io::Result<()> {
         let alive = piece.iter().filter_map(|point| point.moment.kernel_time_wait).max();
         vec![
             piece.first().map_or_else(String::new, |point| text::time_of_day(point.unix_ns)),
-            per_s(piece, |point| point.moment.made),
+            per_s(piece, |point| point.moment.created),
             per_s(piece, |point| point.moment.connections),
             text::count(sum(piece, |point| point.moment.connect_errors)),
-            text::count(sum(piece, |point| point.moment.refused)),
+            text::count(sum(piece, |point| point.moment.overflowed)),
             alive.map_or_else(|| "-".to_owned(), text::count),
         ]
     });

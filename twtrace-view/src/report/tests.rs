@@ -94,7 +94,7 @@ fn shares_come_to_one_and_means_to_what_was_made() {
             }
             // Over time it is the same.
             let timeline = timeline::Timeline::of(&report.parts[0]);
-            assert_eq!(timeline.points.iter().map(|point| point.moment.made).sum::<u64>(), totals.time_wait_created);
+            assert_eq!(timeline.points.iter().map(|point| point.moment.created).sum::<u64>(), totals.time_wait_created);
             let length: f64 = timeline.points.iter().map(|point| point.seconds).sum();
             assert!((length - seconds).abs() < 1.0, "{length} {seconds}");
             for line in report.lines(GroupBy::Command, usize::MAX).0 {
@@ -206,8 +206,8 @@ fn hostile_text_does_nothing_in_any_form() {
 
 #[test]
 fn nothing_is_reported_as_nothing() {
-    let empty = fixture::told(Vec::new());
-    let begun = fixture::told(vec![crate::fixture::inputs().swap_remove(0)]);
+    let empty = fixture::snapshot_of(Vec::new());
+    let begun = fixture::snapshot_of(vec![crate::fixture::events().swap_remove(0)]);
     for snapshot in [empty, begun] {
         for by in groupings() {
             with_report(&snapshot, Options { by, top: None }, |report| {

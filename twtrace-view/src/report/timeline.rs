@@ -58,9 +58,9 @@ impl<'a> Timeline<'a> {
 
     /// The busiest bucket; `None` when nothing was made.
     pub(super) fn busiest(&self) -> Option<&Point<'a>> {
-        let made = self.points.iter().filter(|point| point.moment.made > 0);
+        let made = self.points.iter().filter(|point| point.moment.created > 0);
         // Of equal ones the first.
-        made.rev().max_by_key(|point| point.moment.made)
+        made.rev().max_by_key(|point| point.moment.created)
     }
 
     /// So many pieces of equal length at most, the last of which may be shorter.

@@ -35,15 +35,15 @@ fn what_was_lost_is_told() {
 
 #[test]
 fn an_empty_trace_says_so() {
-    let snapshot = fixture::told(vec![fixture::inputs().swap_remove(0)]);
+    let snapshot = fixture::snapshot_of(vec![fixture::events().swap_remove(0)]);
     insta::assert_snapshot!(written(&snapshot, Options::default()));
 }
 
 #[test]
 fn without_a_recent_census_live_numbers_are_inferred() {
-    let mut inputs = fixture::inputs();
-    inputs.push(fixture::tick(9_000));
-    let text = written(&fixture::told(inputs), Options { by: GroupBy::Command, ..Options::default() });
+    let mut events = fixture::events();
+    events.push(fixture::tick(9_000));
+    let text = written(&fixture::snapshot_of(events), Options { by: GroupBy::Command, ..Options::default() });
     let api = text.lines().find(|line| line.starts_with("api")).unwrap();
     assert!(api.contains("~120"), "{api}");
 }

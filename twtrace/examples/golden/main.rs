@@ -1,13 +1,13 @@
 //! Makes golden recordings: what this version writes, for all later ones to read. See `tests/golden/README.md`.
 
-mod inputs;
+mod events;
 
 use anyhow::{Context as _, ensure};
 use clap::Parser;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use twtrace_core::input::Input;
+use twtrace_core::event::Event;
 use twtrace_recording::reader::Recording;
 use twtrace_recording::writer::{Keep, Recorder, WriteOptions};
 
@@ -21,30 +21,30 @@ struct Args {
 fn main() -> anyhow::Result<()> {
     let directory = Args::parse().directory;
     fs::create_dir_all(&directory)?;
-    for (name, inputs, is_finished) in
-        [("finished", inputs::finished(), true), ("unfinished", inputs::unfinished(), false)]
+    for (name, events, is_finished) in
+        [("finished", events::finished(), true), ("unfinished", events::unfinished(), false)]
     {
         let path = directory.join(name).with_extension("twt");
         let is_new = !path.exists();
         if is_new {
-            record(&path, &inputs, is_finished)?;
+            record(&path, &events, is_finished)?;
         }
         let found = read(&path)?;
         if is_new {
-            let is_whole = found.len() == inputs.len() || !is_finished;
-            ensure!(is_whole && inputs.starts_with(&found), "{} has other events than it should", path.display());
+            let is_whole = found.len() == events.len() || !is_finished;
+            ensure!(is_whole && events.starts_with(&found), "{} has other events than it should", path.display());
         }
         let lines: String = found.iter().map(|event| format!("{event:?}\n")).collect();
-        fs::write(path.with_extension("inputs.txt"), lines)?;
+        fs::write(path.with_extension("events.txt"), lines)?;
     }
     Ok(())
 }
 
-fn record(path: &Path, inputs: &[Input], is_finished: bool) -> anyhow::Result<()> {
+fn record(path: &Path, events: &[Event], is_finished: bool) -> anyhow::Result<()> {
     // Segments of a minute; the recordings are shorter than what is kept.
     let keep = Some(Keep::Time(Duration::from_secs(16 * 60)));
     let mut recorder = Recorder::create(path, WriteOptions { keep, ..WriteOptions::default() })?;
-    inputs.iter().try_for_each(|input| recorder.record(input))?;
+    events.iter().try_for_each(|event| recorder.record(event))?;
     if is_finished {
         recorder.finish()?;
         return Ok(());
@@ -57,7 +57,7 @@ fn record(path: &Path, inputs: &[Input], is_finished: bool) -> anyhow::Result<()
 }
 
 /// The events of a recording.
-fn read(path: &Path) -> anyhow::Result<Vec<Input>> {
+fn read(path: &Path) -> anyhow::Result<Vec<Event>> {
     let mut replay = Recording::open(path)?.replay()?;
     let mut events = Vec::new();
     while replay.advance(u64::MAX, &mut |event| events.push(event))? {}

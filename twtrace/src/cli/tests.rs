@@ -300,8 +300,8 @@ fn what_to_fail_on() {
     for &rule in Rule::ALL {
         assert_eq!(fail_on(rule.name()), of(&[rule], None));
     }
-    let both = of(&[Rule::TracerDoubts, Rule::CloseWaitLeak], Some(Severity::Warning));
-    assert_eq!(fail_on("tracer-doubts, critical,close-wait-leak,warning"), both);
+    let both = of(&[Rule::IncompleteTrace, Rule::CloseWaitLeak], Some(Severity::Warning));
+    assert_eq!(fail_on("incomplete-trace, critical,close-wait-leak,warning"), both);
     assert_eq!(fail_on("any").least, Some(Severity::Info));
     assert_eq!(top(&["--once"]).unwrap().fail_on, None);
     for text in ["", "exhaustion", "any,", "EXHAUSTION-NEAR", "any;critical"] {

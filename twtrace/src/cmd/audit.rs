@@ -6,7 +6,7 @@ use std::io::{ErrorKind, Write};
 use std::thread;
 use std::time::{Duration, Instant};
 use twtrace_core::audit::{Audit, Other, Reading, Report, SCHEMA};
-use twtrace_core::input::Input;
+use twtrace_core::event::Event;
 use twtrace_core::source::Source as _;
 use twtrace_probe::host::namespaces::{Found, Searcher, within};
 use twtrace_probe::host::{self, clock, netstat};
@@ -48,7 +48,7 @@ pub fn run(duration: Duration, json: bool, out: &mut dyn Write) -> anyhow::Resul
     }
     let began = Instant::now();
     while began.elapsed() < duration {
-        live.pump(&mut |input| apply(&mut own, &mut others, &input))?;
+        live.pump(&mut |event| apply(&mut own, &mut others, &event))?;
         thread::sleep(PUMP.min(duration.saturating_sub(began.elapsed())));
     }
     // One that is gone meanwhile took its counters with it.
@@ -61,7 +61,7 @@ pub fn run(duration: Duration, json: bool, out: &mut dyn Write) -> anyhow::Resul
     });
     let last = reading()?;
     own.end(last);
-    live.final_pump(&mut |input| apply(&mut own, &mut others, &input))?;
+    live.final_pump(&mut |event| apply(&mut own, &mut others, &event))?;
     let mut namespaces: Vec<Other> = others
         .into_values()
         .map(|Audited { found: Found { netns, name, .. }, audit }| Other {
@@ -88,19 +88,19 @@ pub fn run(duration: Duration, json: bool, out: &mut dyn Write) -> anyhow::Resul
 }
 
 /// Each event to the audit of its namespace, everything else to all.
-fn apply(own: &mut Audit, others: &mut HashMap<u32, Audited>, input: &Input) {
-    let netns = match input {
-        Input::Life(life) => Some(life.tuple.netns),
-        Input::TimewaitEnd(end) => Some(end.tuple.netns),
-        Input::Counters(_) => None,
+fn apply(own: &mut Audit, others: &mut HashMap<u32, Audited>, event: &Event) {
+    let netns = match event {
+        Event::Connection(connection) => Some(connection.tuple.netns),
+        Event::TimewaitEnd(end) => Some(end.tuple.netns),
+        Event::Counters(_) => None,
         _ => return,
     };
     match netns.map(|netns| others.get_mut(&netns)) {
-        Some(Some(other)) => other.audit.apply(input),
-        Some(None) => own.apply(input),
+        Some(Some(other)) => other.audit.apply(event),
+        Some(None) => own.apply(event),
         None => {
-            own.apply(input);
-            others.values_mut().for_each(|other| other.audit.apply(input));
+            own.apply(event);
+            others.values_mut().for_each(|other| other.audit.apply(event));
         }
     }
 }

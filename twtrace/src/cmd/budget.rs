@@ -6,7 +6,7 @@
 use crate::cli::BudgetArgs;
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Write as _};
-use twtrace_core::input::KernelFacts;
+use twtrace_core::event::KernelFacts;
 use twtrace_core::plan::report::{From, Inputs, Name, Report, SCHEMA};
 use twtrace_core::plan::{Plan, remedies};
 use twtrace_probe::host;

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::Path;
 use twtrace_core::doctor::{Check, Report, SCHEMA, Status, Sysctl};
-use twtrace_core::input::{KernelFacts, Tier};
+use twtrace_core::event::{KernelFacts, Tier};
 use twtrace_probe::host::sysctl;
 use twtrace_probe::kernel::census::CensusReport;
 use twtrace_probe::kernel::hooks::tier;
@@ -36,7 +36,7 @@ pub fn run(json: bool, object: Option<&Path>, out: &mut dyn Write) -> anyhow::Re
     Ok(report.works)
 }
 
-/// Judges what was found. Pure: the same facts give the same report.
+/// Classifies what was found. Pure: the same facts give the same report.
 pub fn evaluate(facts: &Facts) -> Report {
     let hooks = facts.hooks.clone().unwrap_or_default();
     let tier = tier(&hooks, facts.by_tuple);
@@ -266,7 +266,7 @@ fn bpf_stats(value: Option<u8>) -> Check {
 }
 
 fn census(census: &Result<CensusReport, String>) -> Check {
-    let cost = "coverage cannot be shown, and what the trace judged wrongly stays wrong";
+    let cost = "coverage cannot be shown, and what the trace classified wrongly stays wrong";
     match census {
         Ok(CensusReport { complete: true, rows }) => ok("census", format!("sock_diag lists {rows} TCP sockets")),
         Ok(CensusReport { complete: false, rows }) => {

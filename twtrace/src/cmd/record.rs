@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 use summary::OpenSockets;
-use twtrace_core::input::{Input, KernelCounters};
+use twtrace_core::event::{Event, KernelCounters};
 use twtrace_core::snapshot::Snapshot;
 use twtrace_core::state::{Config, State};
 use twtrace_probe::source::EventSource;
@@ -130,14 +130,14 @@ struct View {
 impl Work for Recording {
     type View = View;
 
-    fn apply(&mut self, input: Input) {
+    fn apply(&mut self, event: Event) {
         if self.failure.is_none()
             && let Some(recorder) = self.recorder()
         {
-            self.failure = recorder.record(&input).err();
+            self.failure = recorder.record(&event).err();
         }
-        self.open.see(&input);
-        self.state.apply(input);
+        self.open.see(&event);
+        self.state.apply(event);
     }
 
     fn applied(&mut self, source: &mut dyn EventSource) -> anyhow::Result<()> {

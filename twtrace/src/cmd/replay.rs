@@ -9,10 +9,10 @@ use crate::cli::ReplayArgs;
 use crate::event_loop::{EventLoop, Wakeup, runtime};
 use crate::exit_code::exit_code;
 use crate::recorded::say_losses;
-use crate::tui::deck::{Churn, Deck};
+use crate::tui::playback::{Churn, Playback};
 use crate::tui::screen::Screen;
 use anyhow::{Context as _, bail};
-use player::{Player, Run, Tape};
+use player::{Playable, Player, Run};
 use std::io::{self, BufWriter, IsTerminal as _, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -48,21 +48,21 @@ pub fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
     let mut player = Player::new(recording, config, length)?;
     let window = player.window();
     let moments = (window.start_ns, window.start_ns.saturating_add(length));
-    let mut deck = Deck::new(name, warnings, window.start_unix_ns, moments);
+    let mut playback = Playback::new(name, warnings, window.start_unix_ns, moments);
     if let Some(at) = args.at {
-        deck.go(deck.find(at));
+        playback.go(playback.find(at));
     }
     match survey {
-        Some(survey) => play(&mut player, deck, args, &survey).map(|()| ExitCode::SUCCESS),
+        Some(survey) => play(&mut player, playback, args, &survey).map(|()| ExitCode::SUCCESS),
         None => {
-            let at_ns = if args.at.is_some() { deck.target_ns() } else { u64::MAX };
+            let at_ns = if args.at.is_some() { playback.target_ns() } else { u64::MAX };
             report(&mut player, info, at_ns, args, &mut io::stdout().lock())
         }
     }
 }
 
 /// One report, as of a moment.
-fn report<T: Tape>(
+fn report<T: Playable>(
     player: &mut Player<T>,
     at_opening: Info,
     at_ns: u64,
@@ -90,18 +90,18 @@ fn look_ahead(mut run: impl Run + Send + 'static, config: Config) -> Receiver<an
 
 fn survey(run: &mut impl Run, config: Config) -> anyhow::Result<(Churn, u64)> {
     let mut state = State::new(Config { history: true, ..config });
-    while run.advance(u64::MAX, &mut |input| state.apply(input))? {}
+    while run.advance(u64::MAX, &mut |event| state.apply(event))? {}
     let churn = state.history().map_or_else(Churn::default, |history| {
-        let made: Vec<u64> = history.moments().iter().map(|moment| moment.made).collect();
+        let made: Vec<u64> = history.moments().iter().map(|moment| moment.created).collect();
         Churn { peaks: peaks(&made), made, bucket_ns: history.bucket_ns() }
     });
     Ok((churn, state.summary().window.now_ns))
 }
 
 /// Plays until the user has seen enough.
-fn play<T: Tape>(
+fn play<T: Playable>(
     player: &mut Player<T>,
-    deck: Deck,
+    playback: Playback,
     args: &ReplayArgs,
     survey: &Receiver<anyhow::Result<(Churn, u64)>>,
 ) -> anyhow::Result<()> {
@@ -109,7 +109,7 @@ fn play<T: Tape>(
         let mut events = EventLoop::<()>::new(None, None)?;
         events.poll_every(POLL);
         let first = Arc::new(player.snapshot(false));
-        let mut screen = Screen::open(&args.view, Some(deck), first).context("cannot use the terminal")?;
+        let mut screen = Screen::open(&args.view, Some(playback), first).context("cannot use the terminal")?;
         events.listen_to_keys();
         let mut last = Instant::now();
         loop {
@@ -128,24 +128,24 @@ fn play<T: Tape>(
             }
             let now = Instant::now();
             let elapsed = now.duration_since(std::mem::replace(&mut last, now));
-            let Some(deck) = screen.deck() else { break };
+            let Some(playback) = screen.playback() else { break };
             if player.has_arrived() {
-                let was_playing = deck.is_playing();
-                deck.passed(elapsed);
-                changed |= was_playing != deck.is_playing();
+                let was_playing = playback.is_playing();
+                playback.passed(elapsed);
+                changed |= was_playing != playback.is_playing();
             }
             if let Ok(seen) = survey.try_recv() {
                 let (churn, end_ns) = seen?;
-                deck.churn = Some(churn);
-                deck.ended(end_ns);
+                playback.churn = Some(churn);
+                playback.ended(end_ns);
                 changed = true;
             }
-            player.go_to(deck.target_ns())?;
+            player.go_to(playback.target_ns())?;
             if !player.has_arrived() {
                 player.go_on(&mut || now.elapsed() >= SLICE)?;
                 changed = true;
                 if player.has_ended() {
-                    deck.ended(player.window().now_ns);
+                    playback.ended(player.window().now_ns);
                 }
             }
             if changed {

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
-use twtrace_core::input::{HostFacts, Input};
+use twtrace_core::event::{Event, HostFacts};
 use twtrace_core::recording::Info;
 use twtrace_core::snapshot::Snapshot;
 use twtrace_core::state::{Config, Filter, State};
@@ -59,7 +59,7 @@ fn recorded(path: &Path, filter: Filter) -> anyhow::Result<(Arc<Snapshot>, Vec<S
     let mut recording = Recording::open(path)?;
     same_boot(recording.info(), &host::facts())?;
     let mut list = Vec::new();
-    let began_ns = census_of_all(&mut |input| list.push(input))?;
+    let began_ns = census_of_all(&mut |event| list.push(event))?;
     if recording.info().finished {
         thread::sleep(SETTLE);
     } else {
@@ -68,16 +68,16 @@ fn recorded(path: &Path, filter: Filter) -> anyhow::Result<(Arc<Snapshot>, Vec<S
     }
     let mut state = State::new(Config { filter, ..Config::default() });
     let mut replay = recording.replay()?;
-    let goes_on = replay.advance(began_ns, &mut |input| state.apply(input))?;
+    let goes_on = replay.advance(began_ns, &mut |event| state.apply(event))?;
     let ended_ns = state.summary().window.now_ns;
-    list.into_iter().for_each(|input| state.apply(input));
+    list.into_iter().for_each(|event| state.apply(event));
     // Who closed what the list has may have been written later. What later censuses had is not the question.
-    while replay.advance(u64::MAX, &mut |input| {
-        if !is_of_census(&input) {
-            state.apply(input);
+    while replay.advance(u64::MAX, &mut |event| {
+        if !is_of_census(&event) {
+            state.apply(event);
         }
     })? {}
-    state.apply(Input::Tick { at_ns: clock::monotonic_ns()? });
+    state.apply(Event::Tick { at_ns: clock::monotonic_ns()? });
     let mut notes = recording::warnings(&recording.info().clone().after(replay.losses(), replay.connections_lost()));
     if !goes_on {
         let ago = Duration::from_nanos(began_ns.saturating_sub(ended_ns));
@@ -86,8 +86,8 @@ fn recorded(path: &Path, filter: Filter) -> anyhow::Result<(Arc<Snapshot>, Vec<S
     Ok((Arc::new(Snapshot::with_sockets(&mut state)), notes))
 }
 
-fn is_of_census(input: &Input) -> bool {
-    matches!(input, Input::CensusBegin { .. } | Input::CensusRows(_) | Input::CensusGone(_) | Input::CensusEnd { .. })
+fn is_of_census(event: &Event) -> bool {
+    matches!(event, Event::CensusBegin { .. } | Event::CensusRows(_) | Event::CensusGone(_) | Event::CensusEnd { .. })
 }
 
 /// Sockets do not outlive their boot, and cookies begin anew.

@@ -2,7 +2,7 @@
 
 use crate::tui::list::{self, List};
 use crate::tui::state::State;
-use crate::tui::style::Look;
+use crate::tui::style::Theme;
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
@@ -29,7 +29,7 @@ fn id(finding: &Finding) -> u64 {
     hasher.finish()
 }
 
-fn style(finding: &Finding, look: Look) -> Style {
+fn style(finding: &Finding, look: Theme) -> Style {
     match finding.severity {
         _ if !finding.holds => look.dim(),
         Severity::Critical => look.warning(),
@@ -98,14 +98,14 @@ impl Page {
         }
     }
 
-    fn head(&mut self, text: &str, look: Look) {
+    fn head(&mut self, text: &str, look: Theme) {
         self.lines.push(Line::raw(""));
         self.add(0, text, look.head());
     }
 }
 
 /// All that one finding says.
-fn page(finding: &Finding, snapshot: &Snapshot, look: Look, width: u16) -> Vec<Line<'static>> {
+fn page(finding: &Finding, snapshot: &Snapshot, look: Theme, width: u16) -> Vec<Line<'static>> {
     let mut page = Page { lines: Vec::new(), width: width.into() };
     let plain = Style::new();
     page.add(0, &format!("{}  {}", words::state(finding), finding.rule.name()), style(finding, look));
@@ -170,7 +170,7 @@ pub(super) fn name(snapshot: &Snapshot, of: u64) -> String {
 }
 
 /// The line of the header: the gravest that holds.
-pub(super) fn headline(findings: &[Finding], look: Look, width: u16) -> Option<Line<'static>> {
+pub(super) fn headline(findings: &[Finding], look: Theme, width: u16) -> Option<Line<'static>> {
     let finding = words::worst(findings)?;
     let (severity, name) = (words::severity(finding.severity), finding.rule.name());
     let text = format!("! {severity} {name}: {} {}", words::subject(finding), words::title(finding));

@@ -44,7 +44,7 @@ fn fitted(spans: Vec<Span<'static>>, width: u16) -> Line<'static> {
 
 /// Everything that makes the figures less than whole: what is missing of a recording, and what the trace itself missed.
 pub(super) fn warnings(snapshot: &Snapshot, state: &State) -> Vec<String> {
-    let of_recording = state.deck.iter().flat_map(|deck| deck.warnings.iter().cloned());
+    let of_recording = state.playback.iter().flat_map(|playback| playback.warnings.iter().cloned());
     of_recording.chain(words::warnings(snapshot.summary())).collect()
 }
 
@@ -63,9 +63,9 @@ pub(super) fn lines(snapshot: &Snapshot, state: &State, area: Rect) -> Vec<Line<
             text::seconds(summary.window.seconds())
         )),
     ];
-    if let Some(deck) = &state.deck {
+    if let Some(playback) = &state.playback {
         first.insert(1, Span::styled(" RECORDING ", look.chosen()));
-        first.insert(2, Span::styled(format!(" {}", text::clean(&deck.name)), look.accent()));
+        first.insert(2, Span::styled(format!(" {}", text::clean(&playback.name)), look.accent()));
     } else if state.frozen {
         first.insert(1, Span::styled(" FROZEN ", look.chosen()));
     }

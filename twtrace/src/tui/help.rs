@@ -40,7 +40,7 @@ const BOTH: [(&str, &str); 8] = [
 /// Draws the overlay in the middle of the screen.
 pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, snapshot: &Snapshot, state: &State) {
     let look = state.look;
-    let own: &[_] = if state.deck.is_some() { &REPLAY } else { &TOP };
+    let own: &[_] = if state.playback.is_some() { &REPLAY } else { &TOP };
     let mut lines: Vec<Line<'_>> = own
         .iter()
         .chain(&BOTH)

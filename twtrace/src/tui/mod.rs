@@ -1,11 +1,11 @@
 //! The screen of `twtrace top` and `twtrace replay`: drawn from the snapshot and from what the user has chosen.
 
-pub mod deck;
 mod destinations;
 mod findings;
 mod header;
 mod help;
 mod list;
+pub mod playback;
 mod ports;
 mod processes;
 pub(crate) mod screen;
@@ -19,7 +19,7 @@ mod tests_findings;
 mod timeline;
 
 use crossterm::event::KeyEvent;
-use deck::Deck;
+use playback::Playback;
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
@@ -49,7 +49,7 @@ pub fn draw(frame: &mut Frame<'_>, snapshot: &Snapshot, state: &mut State) {
     let summary = snapshot.summary();
     let context = Context { snapshot, live_mark: words::live_mark(summary) };
     // The tabs, the keys, and for a recording its line.
-    let below = 1 + u16::from(state.deck.is_some());
+    let below = 1 + u16::from(state.playback.is_some());
     let body = row(height + 1, area.height - height - 1 - below);
     let what = state.level().what.clone();
     let title = match &what {
@@ -66,8 +66,8 @@ pub fn draw(frame: &mut Frame<'_>, snapshot: &Snapshot, state: &mut State) {
         What::Finding(id) => findings::one(frame, body, snapshot, state, *id),
     };
     frame.render_widget(tabs(snapshot, state, &title), row(height, 1));
-    if let Some(deck) = &state.deck {
-        let line = timeline::line(deck, summary.window.now_ns, state.look, area.width);
+    if let Some(playback) = &state.playback {
+        let line = timeline::line(playback, summary.window.now_ns, state.look, area.width);
         frame.render_widget(line, row(area.height - 2, 1));
     }
     frame.render_widget(footer(state), row(area.height - 1, 1));
@@ -163,22 +163,23 @@ fn footer(state: &State) -> Line<'static> {
             Span::styled("  Enter keeps it, Esc clears it", look.dim()),
         ]);
     }
-    let deck = state.deck.as_ref();
-    if let Some(prompt) = deck.and_then(Deck::prompt) {
-        let hint = deck.and_then(Deck::notice).unwrap_or("14:13:20, +90s, -5m, 2026-09-21T14:13:20Z; Esc stays here");
+    let playback = state.playback.as_ref();
+    if let Some(prompt) = playback.and_then(Playback::prompt) {
+        let hint =
+            playback.and_then(Playback::notice).unwrap_or("14:13:20, +90s, -5m, 2026-09-21T14:13:20Z; Esc stays here");
         return Line::from(vec![
             Span::styled(format!("go to: {}_", text::clean(prompt)), look.accent()),
             Span::styled(format!("  {hint}"), look.dim()),
         ]);
     }
     let mut spans = Vec::new();
-    if let Some(notice) = deck.and_then(Deck::notice) {
+    if let Some(notice) = playback.and_then(Playback::notice) {
         spans.push(Span::styled(format!("{notice}  "), look.warning()));
     }
     if !state.filter.is_empty() {
         spans.push(Span::styled(format!("filter: {}  ", text::clean(&state.filter)), look.warning()));
     }
-    let keys = match deck {
+    let keys = match playback {
         None => "Tab view  g group  Enter drill  / filter  s sort  Space freeze  ? help  q quit",
         Some(_) => "Space play  arrows 1s  [ ] 1m  g time  n N peak  + - speed  ? help  q quit",
     };

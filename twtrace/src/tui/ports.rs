@@ -1,6 +1,6 @@
 //! Who has the ports of a destination: a split bar, its legend, and how long they last.
 
-use crate::tui::style::Look;
+use crate::tui::style::Theme;
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
@@ -17,7 +17,7 @@ const LIST: u16 = 8;
 /// Most kinds of failures.
 const FAILURES: usize = 4;
 
-fn style(share: Share, look: Look) -> Style {
+fn style(share: Share, look: Theme) -> Style {
     match share {
         Share::TimeWait => look.warning(),
         Share::Free => look.dim(),
@@ -27,7 +27,7 @@ fn style(share: Share, look: Look) -> Style {
 }
 
 /// The block for one destination in so many cells.
-fn lines(row: &DestinationRow, width: u16, look: Look) -> Vec<Line<'static>> {
+fn lines(row: &DestinationRow, width: u16, look: Theme) -> Vec<Line<'static>> {
     let name = label::destination(&row.key, row.folded);
     let Some(budget) = &row.budget else {
         let latency = ports::latency(row);
@@ -64,7 +64,7 @@ fn lines(row: &DestinationRow, width: u16, look: Look) -> Vec<Line<'static>> {
 }
 
 /// What failed towards a destination, a line for each cause.
-fn failed(all: &[Failure], row: &DestinationRow, look: Look) -> Vec<Line<'static>> {
+fn failed(all: &[Failure], row: &DestinationRow, look: Theme) -> Vec<Line<'static>> {
     let here = |failure: &&Failure| failure.row.destination.map(DestRow::Dest) == Some(row.key);
     let line = |failure: &Failure| {
         let (count, who) = (text::count(failure.row.count), failure.who());
@@ -94,7 +94,7 @@ fn draw(frame: &mut Frame<'_>, area: Rect, mut lines: Vec<Line<'static>>, below:
 }
 
 /// Draws the block of a destination that was drilled into, above its processes.
-pub(super) fn above(frame: &mut Frame<'_>, area: Rect, snapshot: &Snapshot, look: Look, id: u32) -> Rect {
+pub(super) fn above(frame: &mut Frame<'_>, area: Rect, snapshot: &Snapshot, look: Theme, id: u32) -> Rect {
     let Some(row) = snapshot.destinations().iter().find(|row| row.id == id) else { return area };
     let mut lines = lines(row, area.width, look);
     lines.extend(failed(&failures::of(snapshot), row, look));
@@ -102,6 +102,6 @@ pub(super) fn above(frame: &mut Frame<'_>, area: Rect, snapshot: &Snapshot, look
 }
 
 /// Draws the block of the chosen destination, below the list.
-pub(super) fn below(frame: &mut Frame<'_>, area: Rect, row: Option<&DestinationRow>, look: Look) -> Rect {
+pub(super) fn below(frame: &mut Frame<'_>, area: Rect, row: Option<&DestinationRow>, look: Theme) -> Rect {
     row.map_or(area, |row| draw(frame, area, lines(row, area.width, look), true))
 }

@@ -1,9 +1,9 @@
 //! The terminal, taken and given back.
 
 use crate::cli::ViewArgs;
-use crate::tui::deck::Deck;
+use crate::tui::playback::Playback;
 use crate::tui::state::{Outcome, State, Tab};
-use crate::tui::{self, style::Look};
+use crate::tui::{self, style::Theme};
 use crossterm::event::{Event, KeyEventKind};
 use crossterm::terminal::{BeginSynchronizedUpdate, EndSynchronizedUpdate, is_raw_mode_enabled};
 use crossterm::{execute, queue};
@@ -28,23 +28,23 @@ pub(crate) struct Screen {
 
 impl Screen {
     /// Takes the terminal and draws.
-    pub(crate) fn open(args: &ViewArgs, deck: Option<Deck>, latest: Arc<Snapshot>) -> io::Result<Self> {
+    pub(crate) fn open(args: &ViewArgs, playback: Option<Playback>, latest: Arc<Snapshot>) -> io::Result<Self> {
         let colour = !args.no_color && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         // Raw mode, the alternate screen, and a hook that leaves both before a panic says what it has to say.
         ratatui::try_init().inspect_err(|_| leave())?;
         // A whole frame in one write, or the terminal would show halves: that of `try_init` writes it in pieces.
         let backend = CrosstermBackend::new(BufWriter::with_capacity(64 * 1024, io::stdout()));
         let terminal = Terminal::new(backend).inspect_err(|_| leave())?;
-        let mut state = State::new(args.by, args.sort, Look { colour });
-        state.deck = deck;
+        let mut state = State::new(args.by, args.sort, Theme { colour });
+        state.playback = playback;
         let mut screen = Self { terminal, state, latest, frozen: None, open: true };
         screen.draw()?;
         Ok(screen)
     }
 
     /// The recording that is played.
-    pub(crate) fn deck(&mut self) -> Option<&mut Deck> {
-        self.state.deck.as_mut()
+    pub(crate) fn playback(&mut self) -> Option<&mut Playback> {
+        self.state.playback.as_mut()
     }
 
     /// Draws what is known from now on.

@@ -6,7 +6,7 @@ use ratatui::Frame;
 use ratatui::layout::Rect;
 use std::cmp::Ordering;
 use std::time::Duration;
-use twtrace_core::snapshot::{Known, OwnerRef, Snapshot, Substate, TimeWaitSocket};
+use twtrace_core::snapshot::{OwnerRef, Provenance, Snapshot, Substate, TimeWaitSocket};
 use twtrace_view::columns::{Column, Context};
 use twtrace_view::{label, text};
 
@@ -75,7 +75,7 @@ fn of(snapshot: &Snapshot, by: Choice) -> Chosen {
 fn compare(sort: SocketSort, a: &TimeWaitSocket, b: &TimeWaitSocket) -> Ordering {
     let owner = |owner: &Option<OwnerRef>| owner.map(|owner| (owner.comm, owner.key));
     match sort {
-        SocketSort::Newest => b.made_ns.cmp(&a.made_ns),
+        SocketSort::Newest => b.created_ns.cmp(&a.created_ns),
         SocketSort::Left => a.expires_ns.cmp(&b.expires_ns),
         SocketSort::Remote => {
             (a.tuple.remote_addr, a.tuple.remote_port).cmp(&(b.tuple.remote_addr, b.tuple.remote_port))
@@ -118,10 +118,10 @@ impl Seen {
     }
 
     fn age(&self) -> String {
-        if self.socket.made_ns == 0 {
+        if self.socket.created_ns == 0 {
             return "-".to_owned();
         }
-        text::duration(Duration::from_nanos(self.now_ns.saturating_sub(self.socket.made_ns)))
+        text::duration(Duration::from_nanos(self.now_ns.saturating_sub(self.socket.created_ns)))
     }
 }
 
@@ -166,9 +166,9 @@ fn substate(socket: &TimeWaitSocket) -> String {
 fn known(socket: &TimeWaitSocket) -> String {
     match socket.known {
         _ if socket.before_start => "before start",
-        Known::Exact => "seen",
-        Known::Inferred => "~inferred",
-        Known::Census => "by census",
+        Provenance::Exact => "seen",
+        Provenance::Inferred => "~inferred",
+        Provenance::Census => "by census",
     }
     .to_owned()
 }

@@ -1,8 +1,8 @@
 //! What the user has chosen to look at. Keys change it; drawing only lets the selection settle on what is there.
 
-use crate::tui::deck::Deck;
+use crate::tui::playback::Playback;
 use crate::tui::sockets::Chosen;
-use crate::tui::style::Look;
+use crate::tui::style::Theme;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use strum::{IntoStaticStr, VariantArray};
 use twtrace_core::snapshot::{GROUPINGS, GroupBy, GroupKey};
@@ -109,7 +109,7 @@ pub enum Request {
 #[derive(Clone, Debug)]
 pub struct State {
     /// Colours.
-    pub look: Look,
+    pub look: Theme,
     /// Tab in front.
     pub tab: Tab,
     /// For each tab, the lists from its first to the one that was drilled to.
@@ -131,7 +131,7 @@ pub struct State {
     /// The figures stand still.
     pub frozen: bool,
     /// The recording that the figures come from.
-    pub deck: Option<Deck>,
+    pub playback: Option<Playback>,
     /// Sockets chosen last.
     pub(super) sockets: Option<Chosen>,
     /// Ids of the rows of the list in front, from first to last.
@@ -142,7 +142,7 @@ pub struct State {
 
 impl State {
     /// At the start.
-    pub fn new(by: GroupBy, sort: Sort, look: Look) -> Self {
+    pub fn new(by: GroupBy, sort: Sort, look: Theme) -> Self {
         Self {
             look,
             tab: if by == GroupBy::Destination { Tab::Destinations } else { Tab::Processes },
@@ -156,7 +156,7 @@ impl State {
             editing: false,
             help: false,
             frozen: false,
-            deck: None,
+            playback: None,
             sockets: None,
             shown: Vec::new(),
             page: 1,
@@ -260,7 +260,7 @@ impl State {
             self.edit(key.code);
             return Request::None;
         }
-        if self.deck.as_mut().is_some_and(|deck| deck.key(key.code)) {
+        if self.playback.as_mut().is_some_and(|playback| playback.key(key.code)) {
             return Request::None;
         }
         self.command(key.code)

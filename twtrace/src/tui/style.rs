@@ -4,12 +4,12 @@ use ratatui::style::{Color, Modifier, Style};
 
 /// How to draw attention.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Look {
+pub struct Theme {
     /// Use colours: blue and orange, which the colour-blind tell apart.
     pub colour: bool,
 }
 
-impl Look {
+impl Theme {
     fn tinted(self, style: Style, colour: Color) -> Style {
         if self.colour { style.fg(colour) } else { style }
     }

@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
-use super::style::Look;
+use super::style::Theme;
 use super::*;
 use crossterm::event::{KeyCode, KeyModifiers};
 use ratatui::Terminal;
@@ -18,7 +18,7 @@ struct Harness {
 impl Harness {
     fn new(snapshot: Snapshot, width: u16, height: u16) -> Self {
         let terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
-        let state = State::new(GroupBy::Process, Sort::DEFAULT, Look { colour: true });
+        let state = State::new(GroupBy::Process, Sort::DEFAULT, Theme { colour: true });
         let mut harness = Self { snapshot, state, terminal };
         harness.draw();
         harness
@@ -248,17 +248,17 @@ fn frozen_figures_stand_still() {
 
 #[test]
 fn many_sockets_are_cut_and_counted() {
-    let mut inputs = vec![fixture::inputs().swap_remove(0)];
+    let mut events = vec![fixture::events().swap_remove(0)];
     let who = fixture::owner(7, b"maker", 0, (1, "init"));
     let remote = std::net::IpAddr::from([10, 0, 1, 1]);
     for number in 1..=2500_u64 {
         let tuple = fixture::tuple(1000 + number as u16, remote, 80);
         let end_ns = 1_000_000_000_000 + number * 1_000_000;
-        let life = fixture::life(number, who, tuple, twtrace_core::input::Role::Active, true, end_ns);
-        inputs.push(twtrace_core::input::Input::Life(Box::new(life)));
+        let connection = fixture::connection(number, who, tuple, twtrace_core::event::Role::Active, true, end_ns);
+        events.push(twtrace_core::event::Event::Connection(Box::new(connection)));
     }
-    inputs.push(fixture::tick(3000));
-    let mut harness = Harness::new(fixture::told(inputs), 120, 24);
+    events.push(fixture::tick(3000));
+    let mut harness = Harness::new(fixture::snapshot_of(events), 120, 24);
     let text = harness.type_in("3");
     assert!(text.contains("showing 1,000 of 2,500"), "{text}");
     assert!(harness.chosen().contains("10.0.0.1:3500 "), "the newest is first: {}", harness.chosen());
@@ -293,7 +293,7 @@ fn without_colour_there_is_none() {
             .any(|cell| cell.fg != Color::Reset || cell.bg != Color::Reset)
     };
     assert!(colours(&harness));
-    harness.state.look = Look { colour: false };
+    harness.state.look = Theme { colour: false };
     for keys in ["1", "2", "3", "4", "?", "q/x"] {
         harness.type_in(keys);
         assert!(!colours(&harness), "{keys}");
@@ -321,13 +321,13 @@ fn recording(width: u16, height: u16) -> Harness {
     let start_ns = harness.snapshot.summary().window.start_ns;
     let warnings = vec!["connections-0002.parquet: 4,096 rows are missing".to_owned()];
     let length = 10_000_000_000;
-    let mut deck =
-        Deck::new("incident.twt".to_owned(), warnings, 1_790_000_000_000_000_000, (start_ns, start_ns + length));
-    deck.go(start_ns + 5_400_000_000);
-    deck.key(KeyCode::Char(' '));
+    let mut playback =
+        Playback::new("incident.twt".to_owned(), warnings, 1_790_000_000_000_000_000, (start_ns, start_ns + length));
+    playback.go(start_ns + 5_400_000_000);
+    playback.key(KeyCode::Char(' '));
     let made = vec![1, 2, 100, 3, 0, 0, 0, 20, 30, 40];
-    deck.churn = Some(deck::Churn { made, bucket_ns: 1_000_000_000, peaks: vec![2] });
-    harness.state.deck = Some(deck);
+    playback.churn = Some(playback::Churn { made, bucket_ns: 1_000_000_000, peaks: vec![2] });
+    harness.state.playback = Some(playback);
     harness.draw();
     harness
 }
@@ -347,14 +347,14 @@ fn a_recording_says_that_it_is_one_and_where_it_is() {
     harness.press(KeyCode::Backspace);
     harness.type_in("21");
     harness.press(KeyCode::Enter);
-    let deck = harness.state.deck.as_ref().unwrap();
-    assert_eq!(deck.target_ns() - deck.start_ns, 1_000_000_000);
+    let playback = harness.state.playback.as_ref().unwrap();
+    assert_eq!(playback.target_ns() - playback.start_ns, 1_000_000_000);
 }
 
 #[test]
 fn keys_for_the_time_leave_the_others_to_the_lists() {
     let mut harness = recording(120, 24);
-    let target = |harness: &Harness| harness.state.deck.as_ref().map(Deck::target_ns);
+    let target = |harness: &Harness| harness.state.playback.as_ref().map(Playback::target_ns);
     let before = target(&harness);
     assert!(harness.type_in("b").contains("rows by pid"));
     assert!(harness.type_in("2").contains("[2 destinations]"));

@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
-use super::style::Look;
+use super::style::Theme;
 use super::*;
 use crossterm::event::{KeyCode, KeyModifiers};
 use ratatui::Terminal;
@@ -19,7 +19,7 @@ struct Harness {
 
 impl Harness {
     fn new(findings: Vec<Finding>, width: u16, height: u16) -> Self {
-        let state = State::new(GroupBy::Process, Sort::DEFAULT, Look { colour: true });
+        let state = State::new(GroupBy::Process, Sort::DEFAULT, Theme { colour: true });
         let snapshot = fixture::snapshot().with_findings(findings);
         let terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
         let mut harness = Self { snapshot, state, terminal };
@@ -105,16 +105,16 @@ fn the_header_names_the_gravest_that_holds() {
     let mut findings = fixture::findings();
     findings[0].holds = false;
     let mut harness = Harness::new(findings, 80, 24);
-    assert!(harness.draw().contains("! info tracer-doubts: this host 1,234 events were lost"), "{}", harness.draw());
+    assert!(harness.draw().contains("! info incomplete-trace: this host 1,234 events were lost"), "{}", harness.draw());
     let listed = harness.press(&[Char('4'), Char('/'), Char('o'), Char('v'), Char('e'), Char('r')]);
-    assert!(listed.contains("CRITICAL") && !listed.contains("tracer-doubts   "), "{listed}");
+    assert!(listed.contains("CRITICAL") && !listed.contains("incomplete-trace   "), "{listed}");
     let low = Harness::new(fixture::findings(), 80, 15).draw();
     assert!(!low.contains("! CRITICAL") && low.contains("4 findings (3)"), "{low}");
 }
 
 #[test]
 fn severities_are_words_and_colours() {
-    let colours = |look: Look| {
+    let colours = |look: Theme| {
         let mut harness = Harness::new(fixture::findings(), 120, 24);
         harness.state.look = look;
         let text = harness.press(&[Char('4'), Down]);
@@ -123,8 +123,8 @@ fn severities_are_words_and_colours() {
         let row = text.lines().position(|line| line.starts_with("CRITICAL")).unwrap() as u16;
         (buffer[(0, row)].fg, buffer.content.iter().any(|cell| cell.fg != Color::Reset))
     };
-    assert_eq!(colours(Look { colour: true }), (Color::Indexed(208), true));
-    assert_eq!(colours(Look { colour: false }), (Color::Reset, false));
+    assert_eq!(colours(Theme { colour: true }), (Color::Indexed(208), true));
+    assert_eq!(colours(Theme { colour: false }), (Color::Reset, false));
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! The line of a recording that is played: where it is, how fast it goes on, and what lies before and after.
 
-use crate::tui::deck::{Churn, Deck};
 use crate::tui::header::bar;
-use crate::tui::style::Look;
+use crate::tui::playback::{Churn, Playback};
+use crate::tui::style::Theme;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 use std::time::Duration;
@@ -12,37 +12,37 @@ use twtrace_view::text;
 const WIDE: u16 = 100;
 
 /// The line for so many cells, with the figures at `now_ns`.
-pub(super) fn line(deck: &Deck, now_ns: u64, look: Look, width: u16) -> Line<'static> {
-    let since = |at_ns: u64| text::duration(Duration::from_nanos(at_ns.saturating_sub(deck.start_ns)));
-    let time = text::rfc3339(deck.unix_ns(now_ns));
+pub(super) fn line(playback: &Playback, now_ns: u64, look: Theme, width: u16) -> Line<'static> {
+    let since = |at_ns: u64| text::duration(Duration::from_nanos(at_ns.saturating_sub(playback.start_ns)));
+    let time = text::rfc3339(playback.unix_ns(now_ns));
     // The date is known to whoever opened the recording.
     let time = if width < WIDE { time.get(11..19).unwrap_or(&time).to_owned() } else { time };
-    let state = match (now_ns < deck.target_ns(), deck.is_playing()) {
+    let state = match (now_ns < playback.target_ns(), playback.is_playing()) {
         (true, _) => "...",
         (false, true) => " > ",
         (false, false) => " ||",
     };
     let mut spans = vec![
         Span::styled(format!("{state} {time}"), look.accent()),
-        Span::raw(format!("  {} of {}  {}x  ", since(now_ns), since(deck.end_ns), deck.speed())),
+        Span::raw(format!("  {} of {}  {}x  ", since(now_ns), since(playback.end_ns), playback.speed())),
     ];
-    if !deck.warnings.is_empty() {
+    if !playback.warnings.is_empty() {
         spans.push(Span::styled(
-            format!("! {}  ", text::counted(deck.warnings.len(), "warning", "warnings")),
+            format!("! {}  ", text::counted(playback.warnings.len(), "warning", "warnings")),
             look.warning(),
         ));
     }
     let used: usize = spans.iter().map(|span| text::width(&span.content)).sum();
-    spans.extend(track(deck, now_ns, look, usize::from(width).saturating_sub(used)));
+    spans.extend(track(playback, now_ns, look, usize::from(width).saturating_sub(used)));
     Line::from(spans)
 }
 
 /// The whole recording in so many cells: its churn as bars, peaks as triangles, the present place reversed.
-fn track(deck: &Deck, now_ns: u64, look: Look, cells: usize) -> Vec<Span<'static>> {
-    let length = u128::from(deck.end_ns.saturating_sub(deck.start_ns).max(1));
-    let since = u128::from(now_ns.saturating_sub(deck.start_ns)).min(length);
+fn track(playback: &Playback, now_ns: u64, look: Theme, cells: usize) -> Vec<Span<'static>> {
+    let length = u128::from(playback.end_ns.saturating_sub(playback.start_ns).max(1));
+    let since = u128::from(now_ns.saturating_sub(playback.start_ns)).min(length);
     let here = (since * (cells as u128).saturating_sub(1) / length) as usize;
-    let letters = letters(deck, cells);
+    let letters = letters(playback, cells);
     let span = |letter: char, style: Style| Span::styled(letter.to_string(), style);
     let styled = letters.into_iter().enumerate().map(|(cell, letter)| match (cell.cmp(&here), letter) {
         (std::cmp::Ordering::Equal, letter) => span(letter, look.chosen()),
@@ -56,10 +56,10 @@ fn track(deck: &Deck, now_ns: u64, look: Look, cells: usize) -> Vec<Span<'static
 /// A peak.
 const PEAK: char = '▲';
 
-fn letters(deck: &Deck, cells: usize) -> Vec<char> {
-    let Some(Churn { made, bucket_ns, peaks }) = &deck.churn else { return vec!['─'; cells] };
+fn letters(playback: &Playback, cells: usize) -> Vec<char> {
+    let Some(Churn { made, bucket_ns, peaks }) = &playback.churn else { return vec!['─'; cells] };
     // Buckets may reach a little beyond the end, or not that far.
-    let length = deck.end_ns.saturating_sub(deck.start_ns).div_ceil((*bucket_ns).max(1)).max(1);
+    let length = playback.end_ns.saturating_sub(playback.start_ns).div_ceil((*bucket_ns).max(1)).max(1);
     let length = usize::try_from(length).unwrap_or(usize::MAX).min(made.len().max(1));
     let range = |cell: usize| {
         let (from, to) = (cell * length / cells.max(1), (cell + 1) * length / cells.max(1));

@@ -115,7 +115,7 @@ fn same_figures(ours: &Value, theirs: &Value) -> Result<usize> {
         let own =
             ours.iter().find(|own| own["pid"] == row["pid"]).with_context(|| format!("no process {}", row["pid"]))?;
         let sums = [
-            ("time_wait_created", "made"),
+            ("time_wait_created", "created"),
             ("closed_first", "first"),
             ("closed_last", "last"),
             ("opened", "opened"),

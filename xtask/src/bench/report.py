@@ -11,7 +11,7 @@ with owners as (
 ),
 lives as (
   select cookie, time, opener, closer, role, bytes_sent + bytes_received as bytes, connect_errno,
-    outcome in ('time_wait', 'fin_wait2_timewait') as made,
+    outcome in ('time_wait', 'fin_wait2_timewait') as created,
     outcome in ('reset_sent', 'reset_received', 'linger_abort', 'unread_abort') as reset,
     outcome in ('connect_failed', 'no_port') as failed,
     path like '%FIN_WAIT1%' as first, path like '%LAST_ACK%' as last,
@@ -22,7 +22,7 @@ lives as (
   from read_parquet('{0}/connections-*.parquet')
 ),
 by_closer as (
-  select pid, start_ns, sum(made::int) as made, sum(first::int) as first, sum(last::int) as last
+  select pid, start_ns, sum(created::int) as created, sum(first::int) as first, sum(last::int) as last
   from lives join owners on closer = id group by all
 ),
 by_opener as (
@@ -36,17 +36,17 @@ by_either as (
   from lives join owners on coalesce(closer, opener) = id group by all
 ),
 peaks as (
-  select pid, start_ns, max(made) as peak
-  from (select pid, start_ns, second, sum(made::int) as made from lives join owners on closer = id group by all)
+  select pid, start_ns, max(created) as peak
+  from (select pid, start_ns, second, sum(created::int) as created from lives join owners on closer = id group by all)
   group by all
 ),
 gone as (
   select cookie, time from read_parquet('{0}/sockets-*.parquet') where kind = 'gone'
 ),
 changes as (
-  select pid, start_ns, time, 1 as change from lives join owners on closer = id where made
+  select pid, start_ns, time, 1 as change from lives join owners on closer = id where created
   union all
-  select pid, start_ns, gone.time, -1 from gone join lives using (cookie) join owners on closer = id where made
+  select pid, start_ns, gone.time, -1 from gone join lives using (cookie) join owners on closer = id where created
 ),
 live as (
   select pid, start_ns, max(live) as live_peak from (
@@ -55,15 +55,15 @@ live as (
     ) as live from changes
   ) group by all
 )
-select pid, made, first, last, opened, accepted, failed, reset, bytes, lifetimes, peak, live_peak
+select pid, created, first, last, opened, accepted, failed, reset, bytes, lifetimes, peak, live_peak
 from by_either
 full join by_closer using (pid, start_ns)
 full join by_opener using (pid, start_ns)
 full join peaks using (pid, start_ns)
 full join live using (pid, start_ns)
-order by made desc nulls last, pid
+order by created desc nulls last, pid
 """
 
 rows = duckdb.sql(FIGURES.format(sys.argv[1])).fetchall()
-names = ["pid", "made", "first", "last", "opened", "accepted", "failed", "reset", "bytes", "lifetimes", "peak", "live_peak"]
+names = ["pid", "created", "first", "last", "opened", "accepted", "failed", "reset", "bytes", "lifetimes", "peak", "live_peak"]
 json.dump([dict(zip(names, (int(v) if isinstance(v, int) else v for v in row))) for row in rows], sys.stdout, default=float)

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::{ALL, Case, Ends, Stage};
+use super::{ALL, Case, Ends, TestBed};
 use crate::workload::command::Command;
 use crate::workload::diag::Holder;
 use crate::workload::sys::{Event, SockOption};
@@ -30,7 +30,7 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 /// close, and the peer's FIN comes later: the timewait socket waits for it in substate FIN_WAIT2.
-fn client_closes_first(stage: &mut Stage) -> Result<()> {
+fn client_closes_first(stage: &mut TestBed) -> Result<()> {
     let ends = Ends::new(stage.family)?;
     let pair = ends.pair(stage.family)?;
     let (client, server) = (&ends.client, &ends.server);
@@ -44,7 +44,7 @@ fn client_closes_first(stage: &mut Stage) -> Result<()> {
     stage.passive(server, pair, [Some(&server.who); 2], "passive_close")
 }
 
-fn server_closes_first(stage: &mut Stage) -> Result<()> {
+fn server_closes_first(stage: &mut TestBed) -> Result<()> {
     let ends = Ends::new(stage.family)?;
     let pair = ends.pair(stage.family)?;
     let (client, server) = (&ends.client, &ends.server);
@@ -59,7 +59,7 @@ fn server_closes_first(stage: &mut Stage) -> Result<()> {
 }
 
 /// shutdown of the sending side; the peer's FIN finds a full socket.
-fn client_shuts_down(stage: &mut Stage) -> Result<()> {
+fn client_shuts_down(stage: &mut TestBed) -> Result<()> {
     let ends = Ends::new(stage.family)?;
     let pair = ends.pair(stage.family)?;
     let (client, server) = (&ends.client, &ends.server);
@@ -74,7 +74,7 @@ fn client_shuts_down(stage: &mut Stage) -> Result<()> {
     stage.passive(server, pair, [Some(&server.who); 2], "passive_close")
 }
 
-fn server_shuts_down(stage: &mut Stage) -> Result<()> {
+fn server_shuts_down(stage: &mut TestBed) -> Result<()> {
     let ends = Ends::new(stage.family)?;
     let pair = ends.pair(stage.family)?;
     let (client, server) = (&ends.client, &ends.server);
@@ -90,7 +90,7 @@ fn server_shuts_down(stage: &mut Stage) -> Result<()> {
 }
 
 /// shutdown, and close once the peer has acknowledged: `__tcp_close` itself makes the timewait socket.
-fn close_in_fin_wait2(stage: &mut Stage) -> Result<()> {
+fn close_in_fin_wait2(stage: &mut TestBed) -> Result<()> {
     let ends = Ends::new(stage.family)?;
     let pair = ends.pair(stage.family)?;
     let (client, server) = (&ends.client, &ends.server);
@@ -104,7 +104,7 @@ fn close_in_fin_wait2(stage: &mut Stage) -> Result<()> {
     stage.passive(server, pair, [Some(&server.who); 2], "passive_close")
 }
 
-fn linger_zero(stage: &mut Stage) -> Result<()> {
+fn linger_zero(stage: &mut TestBed) -> Result<()> {
     let ends = Ends::new(stage.family)?;
     let pair = ends.pair(stage.family)?;
     let (client, server) = (&ends.client, &ends.server);
@@ -115,7 +115,7 @@ fn linger_zero(stage: &mut Stage) -> Result<()> {
     stage.passive(server, pair, [Some(&server.who), None], "reset_received")
 }
 
-fn server_linger_zero(stage: &mut Stage) -> Result<()> {
+fn server_linger_zero(stage: &mut TestBed) -> Result<()> {
     let ends = Ends::new(stage.family)?;
     let pair = ends.pair(stage.family)?;
     let (client, server) = (&ends.client, &ends.server);
@@ -126,7 +126,7 @@ fn server_linger_zero(stage: &mut Stage) -> Result<()> {
     stage.active(client, pair, [Some(&client.who), None], "reset_received")
 }
 
-fn unread_data(stage: &mut Stage) -> Result<()> {
+fn unread_data(stage: &mut TestBed) -> Result<()> {
     let ends = Ends::new(stage.family)?;
     let pair = ends.pair(stage.family)?;
     let (client, server) = (&ends.client, &ends.server);
@@ -139,7 +139,7 @@ fn unread_data(stage: &mut Stage) -> Result<()> {
 }
 
 /// The server has sent its FIN, so it is the one that closed first, and gets a reset for it.
-fn unread_in_close_wait(stage: &mut Stage) -> Result<()> {
+fn unread_in_close_wait(stage: &mut TestBed) -> Result<()> {
     let ends = Ends::new(stage.family)?;
     let pair = ends.pair(stage.family)?;
     let (client, server) = (&ends.client, &ends.server);
@@ -154,7 +154,7 @@ fn unread_in_close_wait(stage: &mut Stage) -> Result<()> {
     stage.passive(server, pair, [Some(&server.who); 2], "reset_received")
 }
 
-fn reset_in_fin_wait2(stage: &mut Stage) -> Result<()> {
+fn reset_in_fin_wait2(stage: &mut TestBed) -> Result<()> {
     let ends = Ends::new(stage.family)?;
     let pair = ends.pair(stage.family)?;
     let (client, server) = (&ends.client, &ends.server);
@@ -169,7 +169,7 @@ fn reset_in_fin_wait2(stage: &mut Stage) -> Result<()> {
 }
 
 /// A timewait socket in substate FIN_WAIT2 is killed by data: at CLOSE it was one, and no hook sees its end.
-fn data_for_timewait(stage: &mut Stage) -> Result<()> {
+fn data_for_timewait(stage: &mut TestBed) -> Result<()> {
     let ends = Ends::new(stage.family)?;
     let pair = ends.pair(stage.family)?;
     let (client, server) = (&ends.client, &ends.server);
@@ -184,7 +184,7 @@ fn data_for_timewait(stage: &mut Stage) -> Result<()> {
     stage.passive(server, pair, [Some(&server.who), None], "reset_received")
 }
 
-fn reset_for_timewait(stage: &mut Stage) -> Result<()> {
+fn reset_for_timewait(stage: &mut TestBed) -> Result<()> {
     let ends = Ends::new(stage.family)?;
     let pair = ends.pair(stage.family)?;
     let (client, server) = (&ends.client, &ends.server);
@@ -201,7 +201,7 @@ fn reset_for_timewait(stage: &mut Stage) -> Result<()> {
 }
 
 /// No FIN_WAIT2 at all: close resets, after it has set CLOSE.
-fn linger2_negative(stage: &mut Stage) -> Result<()> {
+fn linger2_negative(stage: &mut TestBed) -> Result<()> {
     let ends = Ends::new(stage.family)?;
     let pair = ends.pair(stage.family)?;
     let (client, server) = (&ends.client, &ends.server);
@@ -216,7 +216,7 @@ fn linger2_negative(stage: &mut Stage) -> Result<()> {
 }
 
 /// connect to AF_UNSPEC throws the connection away, and the socket can be used again.
-fn disconnect(stage: &mut Stage) -> Result<()> {
+fn disconnect(stage: &mut TestBed) -> Result<()> {
     let ends = Ends::new(stage.family)?;
     let pair = ends.pair(stage.family)?;
     let (client, server) = (&ends.client, &ends.server);
@@ -235,7 +235,7 @@ fn disconnect(stage: &mut Stage) -> Result<()> {
 }
 
 /// `ss -K`: whoever asks for it owns nothing of the connection.
-fn destroyed(stage: &mut Stage) -> Result<()> {
+fn destroyed(stage: &mut TestBed) -> Result<()> {
     let ends = Ends::new(stage.family)?;
     let pair = ends.pair(stage.family)?;
     let (client, server) = (&ends.client, &ends.server);
@@ -246,7 +246,7 @@ fn destroyed(stage: &mut Stage) -> Result<()> {
 }
 
 /// A connection that waited to be accepted goes down with its listener.
-fn listener_closes(stage: &mut Stage) -> Result<()> {
+fn listener_closes(stage: &mut TestBed) -> Result<()> {
     let ends = Ends::new(stage.family)?;
     let (client, server) = (&ends.client, &ends.server);
     let c = client.open(stage.family)?;

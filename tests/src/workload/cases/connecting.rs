@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use anyhow::{Result, ensure};
 
-use super::{ALL, Case, Ends, PLAIN, Pair, Stage, bound, deaf};
-use crate::workload::actor::Actor;
+use super::{ALL, Case, Ends, PLAIN, Pair, TestBed, bound, deaf};
+use crate::workload::actor::Worker;
 use crate::workload::command::{Command, How};
 use crate::workload::diag::Holder;
 use crate::workload::sys::{Event, Family, SockOption, loopback};
@@ -28,7 +28,7 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 /// Closes a connection from the client's side, and says what it came to.
-fn close_first(stage: &mut Stage, ends: &Ends, pair: Pair) -> Result<()> {
+fn close_first(stage: &mut TestBed, ends: &Ends, pair: Pair) -> Result<()> {
     let (client, server) = (&ends.client, &ends.server);
     client.close(pair.c)?;
     server.wait_holder(pair.from, pair.to, Holder::TimewaitFinWait2)?;
@@ -38,17 +38,17 @@ fn close_first(stage: &mut Stage, ends: &Ends, pair: Pair) -> Result<()> {
     stage.passive(server, pair, [Some(&server.who); 2], "passive_close")
 }
 
-fn refused(stage: &mut Stage) -> Result<()> {
-    let client = Actor::new("tw-client")?;
+fn refused(stage: &mut TestBed) -> Result<()> {
+    let client = Worker::new("tw-client")?;
     let service = deaf(&client, stage.family)?;
     let (c, local) = bound(&client, stage.family, loopback(stage.family))?;
     ensure!(client.connect(c, service, &How::Plain)? == libc::ECONNREFUSED);
     let owners = [Some(&client.who), None];
-    stage.life(&client, Side::Active, (local, service), owners, "connect_failed", libc::ECONNREFUSED)
+    stage.connection(&client, Side::Active, (local, service), owners, "connect_failed", libc::ECONNREFUSED)
 }
 
-fn refused_non_blocking(stage: &mut Stage) -> Result<()> {
-    let client = Actor::new("tw-client")?;
+fn refused_non_blocking(stage: &mut TestBed) -> Result<()> {
+    let client = Worker::new("tw-client")?;
     let service = deaf(&client, stage.family)?;
     let (c, local) = bound(&client, stage.family, loopback(stage.family))?;
     client.set(c, SockOption::NonBlocking)?;
@@ -57,23 +57,23 @@ fn refused_non_blocking(stage: &mut Stage) -> Result<()> {
     ensure!([libc::ECONNREFUSED, libc::EINPROGRESS].contains(&errno), "errno {errno}");
     super::ended(&client, local, service)?;
     let owners = [Some(&client.who), None];
-    stage.life(&client, Side::Active, (local, service), owners, "connect_failed", libc::ECONNREFUSED)
+    stage.connection(&client, Side::Active, (local, service), owners, "connect_failed", libc::ECONNREFUSED)
 }
 
-/// Two lives of one socket.
-fn refused_then_connected(stage: &mut Stage) -> Result<()> {
+/// Two connections of one socket.
+fn refused_then_connected(stage: &mut TestBed) -> Result<()> {
     let ends = Ends::new(stage.family)?;
     let client = &ends.client;
     let service = deaf(client, stage.family)?;
     let (c, local) = bound(client, stage.family, loopback(stage.family))?;
     ensure!(client.connect(c, service, &How::Plain)? == libc::ECONNREFUSED);
     let owners = [Some(&client.who), None];
-    stage.life(client, Side::Active, (local, service), owners, "connect_failed", libc::ECONNREFUSED)?;
+    stage.connection(client, Side::Active, (local, service), owners, "connect_failed", libc::ECONNREFUSED)?;
     let pair = ends.join(c, &How::Plain, &How::Plain)?;
     close_first(stage, &ends, pair)
 }
 
-fn non_blocking(stage: &mut Stage) -> Result<()> {
+fn non_blocking(stage: &mut TestBed) -> Result<()> {
     let ends = Ends::new(stage.family)?;
     let client = &ends.client;
     let c = client.open(stage.family)?;
@@ -101,16 +101,16 @@ fn nowhere(family: Family) -> SocketAddr {
 }
 
 /// No route at all: connect fails before the socket leaves CLOSE.
-fn network_unreachable(stage: &mut Stage) -> Result<()> {
+fn network_unreachable(stage: &mut TestBed) -> Result<()> {
     fails_early(stage, false, libc::ENETUNREACH)
 }
 
-fn unreachable_route(stage: &mut Stage) -> Result<()> {
+fn unreachable_route(stage: &mut TestBed) -> Result<()> {
     fails_early(stage, true, libc::EHOSTUNREACH)
 }
 
-fn fails_early(stage: &mut Stage, route: bool, expected: i32) -> Result<()> {
-    let client = Actor::new("tw-client")?;
+fn fails_early(stage: &mut TestBed, route: bool, expected: i32) -> Result<()> {
+    let client = Worker::new("tw-client")?;
     client.tell(&Command::EnterNewNamespace)?;
     let address = elsewhere(stage.family);
     if route {
@@ -121,13 +121,13 @@ fn fails_early(stage: &mut Stage, route: bool, expected: i32) -> Result<()> {
     let errno = client.connect(c, service, &How::Plain)?;
     ensure!(errno == expected, "errno {errno}");
     let owners = [Some(&client.who), None];
-    stage.life(&client, Side::Active, (nowhere(stage.family), service), owners, "connect_failed", errno)?;
+    stage.connection(&client, Side::Active, (nowhere(stage.family), service), owners, "connect_failed", errno)?;
     stage.last()?.early = true;
     Ok(())
 }
 
 /// One port in the range, and it is taken towards this destination.
-fn no_port(stage: &mut Stage) -> Result<()> {
+fn no_port(stage: &mut TestBed) -> Result<()> {
     let ends = Ends::apart(stage.family)?;
     let client = &ends.client;
     client.sysctl("ipv4/ip_local_port_range", "40000 40000")?;
@@ -136,12 +136,12 @@ fn no_port(stage: &mut Stage) -> Result<()> {
     ensure!(client.connect(c, ends.service, &How::Plain)? == libc::EADDRNOTAVAIL);
     let local = (loopback(stage.family), 0).into();
     let owners = [Some(&client.who), None];
-    stage.life(client, Side::Active, (local, ends.service), owners, "no_port", libc::EADDRNOTAVAIL)?;
+    stage.connection(client, Side::Active, (local, ends.service), owners, "no_port", libc::EADDRNOTAVAIL)?;
     close_first(stage, &ends, pair)
 }
 
 /// The same errno for another reason: the ports are free, but this very tuple is not.
-fn bound_tuple_taken(stage: &mut Stage) -> Result<()> {
+fn bound_tuple_taken(stage: &mut TestBed) -> Result<()> {
     let ends = Ends::new(stage.family)?;
     let client = &ends.client;
     let first = client.open(stage.family)?;
@@ -155,12 +155,12 @@ fn bound_tuple_taken(stage: &mut Stage) -> Result<()> {
     let pair = ends.join(first, &How::Plain, &How::Plain)?;
     ensure!(client.connect(second, ends.service, &How::Plain)? == libc::EADDRNOTAVAIL);
     let owners = [Some(&client.who), None];
-    stage.life(client, Side::Active, (local, ends.service), owners, "connect_failed", libc::EADDRNOTAVAIL)?;
+    stage.connection(client, Side::Active, (local, ends.service), owners, "connect_failed", libc::EADDRNOTAVAIL)?;
     close_first(stage, &ends, pair)
 }
 
 /// No timewait socket, so the peer's FIN finds nothing and is reset.
-fn overflow_on_close(stage: &mut Stage) -> Result<()> {
+fn overflow_on_close(stage: &mut TestBed) -> Result<()> {
     let ends = Ends::apart(stage.family)?;
     let (client, server) = (&ends.client, &ends.server);
     client.sysctl("ipv4/tcp_max_tw_buckets", "0")?;
@@ -174,7 +174,7 @@ fn overflow_on_close(stage: &mut Stage) -> Result<()> {
     stage.passive(server, pair, [Some(&server.who); 2], "reset_received")
 }
 
-fn overflow_on_shutdown(stage: &mut Stage) -> Result<()> {
+fn overflow_on_shutdown(stage: &mut TestBed) -> Result<()> {
     let ends = Ends::apart(stage.family)?;
     let (client, server) = (&ends.client, &ends.server);
     client.sysctl("ipv4/tcp_max_tw_buckets", "0")?;
@@ -188,7 +188,7 @@ fn overflow_on_shutdown(stage: &mut Stage) -> Result<()> {
 }
 
 /// No connect at all: the first sendto asks for a cookie, the second brings its data with the SYN.
-fn fast_open(stage: &mut Stage) -> Result<()> {
+fn fast_open(stage: &mut TestBed) -> Result<()> {
     let ends = Ends::apart(stage.family)?;
     let (client, server) = (&ends.client, &ends.server);
     client.sysctl("ipv4/tcp_fastopen", "3")?;

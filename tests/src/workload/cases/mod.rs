@@ -15,7 +15,7 @@ use std::os::unix::fs::MetadataExt as _;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use super::actor::{Actor, Raced};
+use super::actor::{Raced, Worker};
 use super::command::{Command, How, Who};
 use super::sys::{Family, loopback};
 use super::truth::{Side, Truth};
@@ -26,7 +26,7 @@ pub struct Case {
     pub name: &'static str,
     /// The families that it is played with.
     families: &'static [Family],
-    play: fn(&mut Stage) -> Result<()>,
+    play: fn(&mut TestBed) -> Result<()>,
 }
 
 const ALL: &[Family] = &[Family::V4, Family::V6, Family::Mapped];
@@ -40,7 +40,7 @@ pub fn all() -> Vec<Case> {
 /// How often a case is played again that met one of the kernel's chances.
 const RETRIES: usize = 3;
 
-/// Plays the cases with these names, or all, and writes one line of JSON for each life.
+/// Plays the cases with these names, or all, and writes one line of JSON for each connection.
 pub fn run(only: &[String], out: &mut dyn Write) -> Result<()> {
     let cases = all();
     if let Some(unknown) = only.iter().find(|name| !cases.iter().any(|case| case.name == **name)) {
@@ -50,7 +50,7 @@ pub fn run(only: &[String], out: &mut dyn Write) -> Result<()> {
     for case in cases.iter().filter(|case| only.is_empty() || only.iter().any(|name| name == case.name)) {
         for &family in case.families {
             let name = format!("{} {family:?}", case.name);
-            let mut stage = Stage { name, family, truths: Vec::new(), kept };
+            let mut stage = TestBed { name, family, truths: Vec::new(), kept };
             let mut played = (case.play)(&mut stage);
             for _ in 0..RETRIES {
                 let Some(raced) = played.as_ref().err().and_then(|error| error.downcast_ref::<Raced>()).copied() else {
@@ -78,7 +78,7 @@ impl Case {
 }
 
 /// Where a case is played.
-pub struct Stage {
+pub struct TestBed {
     name: String,
     /// Address family of the connections.
     pub family: Family,
@@ -90,9 +90,9 @@ pub struct Stage {
 /// A client, and a server that listens.
 pub struct Ends {
     /// Who connects.
-    pub client: Actor,
+    pub client: Worker,
     /// Who accepts.
-    pub server: Actor,
+    pub server: Worker,
     /// The server's listening socket.
     pub listener: RawFd,
     /// Where it listens.
@@ -115,19 +115,19 @@ pub struct Pair {
 impl Ends {
     /// Two new processes on the loopback interface.
     pub fn new(family: Family) -> Result<Self> {
-        Self::with(Actor::new("tw-client")?, Actor::new("tw-server")?, family, loopback(family))
+        Self::with(Worker::new("tw-client")?, Worker::new("tw-server")?, family, loopback(family))
     }
 
     /// Two new processes in a namespace of their own, with nothing but the loopback interface.
     pub fn apart(family: Family) -> Result<Self> {
-        let client = Actor::new("tw-client")?;
+        let client = Worker::new("tw-client")?;
         client.tell(&Command::EnterNewNamespace)?;
         let server = client.fork("tw-server")?;
         Self::with(client, server, family, loopback(family))
     }
 
     /// Two given processes, the server at that address.
-    pub fn with(client: Actor, server: Actor, family: Family, address: IpAddr) -> Result<Self> {
+    pub fn with(client: Worker, server: Worker, family: Family, address: IpAddr) -> Result<Self> {
         let listener = server.open(family)?;
         server.bind(listener, address, 0)?;
         server.tell(&Command::Listen { fd: listener })?;
@@ -159,25 +159,25 @@ impl Ends {
 }
 
 /// Waits, in the namespace of `witness`, until no full socket has the tuple.
-pub fn ended(witness: &Actor, local: SocketAddr, remote: SocketAddr) -> Result<()> {
+pub fn ended(witness: &Worker, local: SocketAddr, remote: SocketAddr) -> Result<()> {
     witness.tell(&Command::WaitEnded { local, remote })
 }
 
-impl Stage {
+impl TestBed {
     /// Says what the active side came to.
-    pub fn active(&mut self, at: &Actor, pair: Pair, owners: [Option<&Who>; 2], outcome: &str) -> Result<()> {
-        self.life(at, Side::Active, (pair.from, pair.to), owners, outcome, 0)
+    pub fn active(&mut self, at: &Worker, pair: Pair, owners: [Option<&Who>; 2], outcome: &str) -> Result<()> {
+        self.connection(at, Side::Active, (pair.from, pair.to), owners, outcome, 0)
     }
 
     /// Says what the passive side came to.
-    pub fn passive(&mut self, at: &Actor, pair: Pair, owners: [Option<&Who>; 2], outcome: &str) -> Result<()> {
-        self.life(at, Side::Passive, (pair.to, pair.from), owners, outcome, 0)
+    pub fn passive(&mut self, at: &Worker, pair: Pair, owners: [Option<&Who>; 2], outcome: &str) -> Result<()> {
+        self.connection(at, Side::Passive, (pair.to, pair.from), owners, outcome, 0)
     }
 
-    /// Says what one life came to. `owners` are opener and closer, `at` a process of its namespace that still lives.
-    pub fn life(
+    /// Says what one connection came to. `owners` are opener and closer, `at` a process of its namespace that still connections.
+    pub fn connection(
         &mut self,
-        at: &Actor,
+        at: &Worker,
         side: Side,
         (local, remote): (SocketAddr, SocketAddr),
         [opener, closer]: [Option<&Who>; 2],
@@ -237,7 +237,7 @@ impl Stage {
 }
 
 /// A socket with a local port, so that a connect that fails can be told by it.
-pub fn bound(actor: &Actor, family: Family, address: IpAddr) -> Result<(RawFd, SocketAddr)> {
+pub fn bound(actor: &Worker, family: Family, address: IpAddr) -> Result<(RawFd, SocketAddr)> {
     let fd = actor.open(family)?;
     actor.bind(fd, address, 0)?;
     let local = actor.names(fd)?.local;
@@ -245,6 +245,6 @@ pub fn bound(actor: &Actor, family: Family, address: IpAddr) -> Result<(RawFd, S
 }
 
 /// An address on which nobody listens: bound, so that nobody else gets it, by a socket that stays open.
-pub fn deaf(actor: &Actor, family: Family) -> Result<SocketAddr> {
+pub fn deaf(actor: &Worker, family: Family) -> Result<SocketAddr> {
     Ok(bound(actor, family, loopback(family))?.1)
 }

@@ -2,9 +2,9 @@
 
 use anyhow::Result;
 
-use super::{ALL, Case, Ends, PLAIN, Pair, Stage};
+use super::{ALL, Case, Ends, PLAIN, Pair, TestBed};
 use crate::require::skip;
-use crate::workload::actor::Actor;
+use crate::workload::actor::Worker;
 use crate::workload::command::{Answer, Command, How, Who};
 use crate::workload::diag::Holder;
 use crate::workload::sys::Event;
@@ -24,7 +24,7 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 /// The rest of a case in which the client's side was closed first: the server follows.
-fn follow(stage: &mut Stage, ends: &Ends, pair: Pair, opener: &Who, closer: &Who) -> Result<()> {
+fn follow(stage: &mut TestBed, ends: &Ends, pair: Pair, opener: &Who, closer: &Who) -> Result<()> {
     let server = &ends.server;
     server.wait_holder(pair.from, pair.to, Holder::TimewaitFinWait2)?;
     server.wait(pair.s, Event::PeerClosed)?;
@@ -34,7 +34,7 @@ fn follow(stage: &mut Stage, ends: &Ends, pair: Pair, opener: &Who, closer: &Who
     stage.passive(server, pair, [Some(&server.who); 2], "passive_close")
 }
 
-fn fork_after_open(stage: &mut Stage) -> Result<()> {
+fn fork_after_open(stage: &mut TestBed) -> Result<()> {
     let ends = Ends::new(stage.family)?;
     let pair = ends.pair(stage.family)?;
     let child = ends.client.fork("tw-child")?;
@@ -44,21 +44,21 @@ fn fork_after_open(stage: &mut Stage) -> Result<()> {
     follow(stage, &ends, pair, &ends.client.who, &child.who)
 }
 
-fn handed_over(stage: &mut Stage) -> Result<()> {
+fn handed_over(stage: &mut TestBed) -> Result<()> {
     let ends = Ends::new(stage.family)?;
     let pair = ends.pair(stage.family)?;
-    let heir = Actor::new("tw-heir")?;
+    let heir = Worker::new("tw-heir")?;
     let fd = ends.client.hand(pair.c, &heir)?;
     ends.client.close(pair.c)?;
     heir.close(fd)?;
     follow(stage, &ends, pair, &ends.client.who, &heir.who)
 }
 
-fn accepted_handed_over(stage: &mut Stage) -> Result<()> {
+fn accepted_handed_over(stage: &mut TestBed) -> Result<()> {
     let ends = Ends::new(stage.family)?;
     let pair = ends.pair(stage.family)?;
     let (client, server) = (&ends.client, &ends.server);
-    let heir = Actor::new("tw-heir")?;
+    let heir = Worker::new("tw-heir")?;
     let fd = server.hand(pair.s, &heir)?;
     server.close(pair.s)?;
     heir.close(fd)?;
@@ -69,7 +69,7 @@ fn accepted_handed_over(stage: &mut Stage) -> Result<()> {
     stage.active(client, pair, [Some(&client.who); 2], "passive_close")
 }
 
-fn exec_after_open(stage: &mut Stage) -> Result<()> {
+fn exec_after_open(stage: &mut TestBed) -> Result<()> {
     let mut ends = Ends::new(stage.family)?;
     let pair = ends.pair(stage.family)?;
     let before = ends.client.who.clone();
@@ -79,14 +79,14 @@ fn exec_after_open(stage: &mut Stage) -> Result<()> {
     follow(stage, &ends, pair, &before, &ends.client.who)
 }
 
-fn exit_without_close(stage: &mut Stage) -> Result<()> {
+fn exit_without_close(stage: &mut TestBed) -> Result<()> {
     let mut ends = Ends::new(stage.family)?;
     let pair = ends.pair(stage.family)?;
     ends.client.exit()?;
     follow(stage, &ends, pair, &ends.client.who, &ends.client.who)
 }
 
-fn killed(stage: &mut Stage) -> Result<()> {
+fn killed(stage: &mut TestBed) -> Result<()> {
     let mut ends = Ends::new(stage.family)?;
     let pair = ends.pair(stage.family)?;
     ends.client.kill()?;
@@ -94,7 +94,7 @@ fn killed(stage: &mut Stage) -> Result<()> {
 }
 
 /// Threads call themselves what they like: the process is named by its leader.
-fn named_threads(stage: &mut Stage) -> Result<()> {
+fn named_threads(stage: &mut TestBed) -> Result<()> {
     let ends = Ends::new(stage.family)?;
     let c = ends.client.open(stage.family)?;
     let thread = |name: &str| How::Thread(name.to_owned());
@@ -104,7 +104,7 @@ fn named_threads(stage: &mut Stage) -> Result<()> {
 }
 
 /// The child accepts from the listener that its parent opened.
-fn prefork_server(stage: &mut Stage) -> Result<()> {
+fn prefork_server(stage: &mut TestBed) -> Result<()> {
     let ends = Ends::new(stage.family)?;
     let worker = ends.server.fork("tw-worker")?;
     let (client, server) = (&ends.client, &ends.server);
@@ -120,16 +120,16 @@ fn prefork_server(stage: &mut Stage) -> Result<()> {
     stage.active(client, pair, [Some(&client.who); 2], "passive_close")
 }
 
-fn io_uring(stage: &mut Stage) -> Result<()> {
+fn io_uring(stage: &mut TestBed) -> Result<()> {
     by_ring(stage, &How::Ring)
 }
 
 /// The calls are made by a thread of the kernel's that belongs to the process.
-fn io_uring_worker(stage: &mut Stage) -> Result<()> {
+fn io_uring_worker(stage: &mut TestBed) -> Result<()> {
     by_ring(stage, &How::RingWorker)
 }
 
-fn by_ring(stage: &mut Stage, how: &How) -> Result<()> {
+fn by_ring(stage: &mut TestBed, how: &How) -> Result<()> {
     let ends = Ends::new(stage.family)?;
     if !has_ring(&ends.client)? {
         return Ok(());
@@ -141,7 +141,7 @@ fn by_ring(stage: &mut Stage, how: &How) -> Result<()> {
 }
 
 /// accept through io_uring is no system call of its own: only a hook on `inet_csk_accept` would see it.
-fn io_uring_server(stage: &mut Stage) -> Result<()> {
+fn io_uring_server(stage: &mut TestBed) -> Result<()> {
     let ends = Ends::new(stage.family)?;
     let (client, server) = (&ends.client, &ends.server);
     if !has_ring(server)? {
@@ -160,7 +160,7 @@ fn io_uring_server(stage: &mut Stage) -> Result<()> {
     stage.active(client, pair, [Some(&client.who); 2], "passive_close")
 }
 
-fn has_ring(actor: &Actor) -> Result<bool> {
+fn has_ring(actor: &Worker) -> Result<bool> {
     match actor.ask(&Command::ProbeRing)? {
         Answer::Done => Ok(true),
         other => {

@@ -4,9 +4,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use anyhow::{Result, ensure};
 
-use super::{ALL, Case, Ends, PLAIN, Pair, Stage, bound, ended};
+use super::{ALL, Case, Ends, PLAIN, Pair, TestBed, bound, ended};
 use crate::require::skip;
-use crate::workload::actor::Actor;
+use crate::workload::actor::Worker;
 use crate::workload::command::{Command, How};
 use crate::workload::diag::Holder;
 use crate::workload::net::Layer;
@@ -36,12 +36,12 @@ fn address(family: Family, host: u8) -> IpAddr {
 /// Client and server on either end of a wire.
 struct Wired {
     ends: Ends,
-    wire: Actor,
+    wire: Worker,
 }
 
 /// A process in a namespace of its own with one end of a tunnel; `None` where the kernel has no tunnels.
-fn host(comm: &str, layer: Layer, address: IpAddr) -> Result<Option<(Actor, i32)>> {
-    let actor = Actor::new(comm)?;
+fn host(comm: &str, layer: Layer, address: IpAddr) -> Result<Option<(Worker, i32)>> {
+    let actor = Worker::new(comm)?;
     actor.tell(&Command::EnterNewNamespace)?;
     match actor.tunnel(layer, &[address])? {
         Ok(tunnel) => Ok(Some((actor, tunnel))),
@@ -56,7 +56,7 @@ impl Wired {
     fn new(family: Family) -> Result<Option<Self>> {
         let Some((client, left)) = host("tw-client", Layer::Ip, address(family, 1))? else { return Ok(None) };
         let Some((server, right)) = host("tw-server", Layer::Ip, address(family, 2))? else { return Ok(None) };
-        let wire = Actor::new("tw-wire")?;
+        let wire = Worker::new("tw-wire")?;
         let (left, right) = (client.hand(left, &wire)?, server.hand(right, &wire)?);
         wire.tell(&Command::Wire { left, right })?;
         let ends = Ends::with(client, server, family, address(family, 2))?;
@@ -70,7 +70,7 @@ impl Wired {
 }
 
 /// Both FINs are on their way before either arrives.
-fn simultaneous_close(stage: &mut Stage) -> Result<()> {
+fn simultaneous_close(stage: &mut TestBed) -> Result<()> {
     let Some(wired) = Wired::new(stage.family)? else { return Ok(()) };
     let Wired { ends, wire } = &wired;
     let pair = ends.pair(stage.family)?;
@@ -91,7 +91,7 @@ fn simultaneous_close(stage: &mut Stage) -> Result<()> {
 }
 
 /// Data comes for a socket that was closed and whose FIN is not yet acknowledged: a reset answers it.
-fn data_after_close(stage: &mut Stage) -> Result<()> {
+fn data_after_close(stage: &mut TestBed) -> Result<()> {
     let Some(wired) = Wired::new(stage.family)? else { return Ok(()) };
     let Wired { ends, wire } = &wired;
     let pair = ends.pair(stage.family)?;
@@ -108,7 +108,7 @@ fn data_after_close(stage: &mut Stage) -> Result<()> {
 }
 
 /// The network loses everything: the kernel gives up. When it is back, the server's FIN meets no socket.
-fn retransmission_timeout(stage: &mut Stage) -> Result<()> {
+fn retransmission_timeout(stage: &mut TestBed) -> Result<()> {
     let Some(wired) = Wired::new(stage.family)? else { return Ok(()) };
     let Wired { ends, wire } = &wired;
     let pair = ends.pair(stage.family)?;
@@ -122,48 +122,48 @@ fn retransmission_timeout(stage: &mut Stage) -> Result<()> {
     server.close(pair.s)?;
     wired.settle(pair)?;
     let owners = [Some(&client.who), None];
-    stage.life(client, Side::Active, (pair.from, pair.to), owners, "broken", libc::ETIMEDOUT)?;
+    stage.connection(client, Side::Active, (pair.from, pair.to), owners, "broken", libc::ETIMEDOUT)?;
     stage.passive(server, pair, [Some(&server.who); 2], "reset_received")
 }
 
 /// A client on a tunnel that nobody reads.
-fn alone(stage: &Stage, layer: Layer) -> Result<Option<(Actor, i32, SocketAddr, SocketAddr)>> {
+fn alone(stage: &TestBed, layer: Layer) -> Result<Option<(Worker, i32, SocketAddr, SocketAddr)>> {
     let local = address(stage.family, 1);
     let Some((client, _)) = host("tw-client", layer, local)? else { return Ok(None) };
     let (c, local) = bound(&client, stage.family, local)?;
     Ok(Some((client, c, local, (address(stage.family, 2), 80).into())))
 }
 
-fn connect_timeout(stage: &mut Stage) -> Result<()> {
+fn connect_timeout(stage: &mut TestBed) -> Result<()> {
     let Some((client, c, local, service)) = alone(stage, Layer::Ip)? else { return Ok(()) };
     client.set(c, SockOption::SynCount(1))?;
     let errno = client.connect(c, service, &How::Plain)?;
     ensure!(errno == libc::ETIMEDOUT, "errno {errno}");
     let owners = [Some(&client.who), None];
-    stage.life(&client, Side::Active, (local, service), owners, "connect_failed", errno)
+    stage.connection(&client, Side::Active, (local, service), owners, "connect_failed", errno)
 }
 
 /// Nobody answers for the address on the link.
-fn host_unreachable(stage: &mut Stage) -> Result<()> {
+fn host_unreachable(stage: &mut TestBed) -> Result<()> {
     let Some((client, c, local, service)) = alone(stage, Layer::Ethernet)? else { return Ok(()) };
     let errno = client.connect(c, service, &How::Plain)?;
     ensure!(errno == libc::EHOSTUNREACH, "errno {errno}");
     let owners = [Some(&client.who), None];
-    stage.life(&client, Side::Active, (local, service), owners, "connect_failed", errno)
+    stage.connection(&client, Side::Active, (local, service), owners, "connect_failed", errno)
 }
 
 /// The owner gives up before the kernel does.
-fn abandoned(stage: &mut Stage) -> Result<()> {
+fn abandoned(stage: &mut TestBed) -> Result<()> {
     let Some((client, c, local, service)) = alone(stage, Layer::Ip)? else { return Ok(()) };
     client.set(c, SockOption::NonBlocking)?;
     ensure!(client.connect(c, service, &How::Plain)? == libc::EINPROGRESS);
     client.close(c)?;
     ended(&client, local, service)?;
-    stage.life(&client, Side::Active, (local, service), [Some(&client.who); 2], "abandoned", 0)
+    stage.connection(&client, Side::Active, (local, service), [Some(&client.who); 2], "abandoned", 0)
 }
 
 /// A signal ends a blocking connect, and the exit closes the socket.
-fn killed_while_connecting(stage: &mut Stage) -> Result<()> {
+fn killed_while_connecting(stage: &mut TestBed) -> Result<()> {
     let Some((witness, _, _, service)) = alone(stage, Layer::Ip)? else { return Ok(()) };
     let victim = witness.fork("tw-victim")?;
     let (c, local) = bound(&victim, stage.family, address(stage.family, 1))?;
@@ -173,5 +173,5 @@ fn killed_while_connecting(stage: &mut Stage) -> Result<()> {
     let mut victim = victim;
     victim.kill()?;
     ended(&witness, local, service)?;
-    stage.life(&witness, Side::Active, (local, service), [Some(&who); 2], "abandoned", 0)
+    stage.connection(&witness, Side::Active, (local, service), [Some(&who); 2], "abandoned", 0)
 }

@@ -114,7 +114,7 @@ fn layers(timeline: &Timeline<'_>, lines: &[Line<'_>], part: &Part<'_>) -> Vec<L
         .collect();
     let rest = lines.iter().filter(made).count().saturating_sub(layers.len());
     if rest > 0 {
-        let all = pieces.iter().map(|piece| piece.iter().map(|point| point.moment.made).sum::<u64>() as f64);
+        let all = pieces.iter().map(|piece| piece.iter().map(|point| point.moment.created).sum::<u64>() as f64);
         let rates = all.zip(&seconds).enumerate().map(|(at, (all, seconds))| {
             let others: f64 = layers.iter().map(|layer| layer.rates[at]).sum();
             (all / seconds - others).max(0.0)

@@ -3,7 +3,7 @@
 use super::table;
 use crate::findings::NOTHING;
 use crate::report::Part;
-use crate::report::findings::{Told, ToldAdvice};
+use crate::report::findings::{RenderedFinding, ToldAdvice};
 use maud::{Markup, html};
 
 pub(super) fn section(part: &Part<'_>) -> Markup {
@@ -23,7 +23,7 @@ pub(super) fn section(part: &Part<'_>) -> Markup {
     }
 }
 
-fn finding(finding: &Told) -> Markup {
+fn finding(finding: &RenderedFinding) -> Markup {
     let class = format!("finding {}", finding.severity.to_lowercase());
     html! {
         article class=(class) {

@@ -3,7 +3,7 @@
 use super::*;
 use crate::cli::{Cli, Command};
 use clap::Parser as _;
-use twtrace_core::input::KernelFacts;
+use twtrace_core::event::KernelFacts;
 use twtrace_view::budget::{WIDTH, write_json, write_text};
 use twtrace_view::text;
 

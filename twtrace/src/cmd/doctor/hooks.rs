@@ -2,11 +2,11 @@
 
 use super::{check, ok};
 use twtrace_core::doctor::{Check, Status};
-use twtrace_core::input::Hook;
+use twtrace_core::event::Hook;
 use twtrace_probe::kernel::hooks::{SET_STATE, spec, tier};
 
 /// What a hook takes away that is not in the table: of another version's object.
-const OTHER: &str = "some events are judged and not seen";
+const OTHER: &str = "some events are classified and not seen";
 
 pub(super) fn hooks_check(hooks: &Result<Vec<Hook>, String>) -> Check {
     let fix = "see the reason given with each hook";

@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use super::*;
-use twtrace_core::input::Hook;
+use twtrace_core::event::Hook;
 use twtrace_probe::kernel::hooks::SET_STATE;
 
 fn hook(name: &str, kind: &str) -> Hook {

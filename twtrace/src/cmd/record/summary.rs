@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
-use twtrace_core::input::{Input, KernelCounters};
+use twtrace_core::event::{Event, KernelCounters};
 use twtrace_core::snapshot::{GroupBy, GroupKey, Snapshot};
 use twtrace_recording::writer::Progress;
 use twtrace_view::order::{self, Sort};
@@ -23,15 +23,15 @@ pub(super) struct OpenSockets {
 
 impl OpenSockets {
     /// Learns from what is recorded.
-    pub(super) fn see(&mut self, input: &Input) {
-        match input {
-            Input::CensusBegin { netns, whole, .. } => {
+    pub(super) fn see(&mut self, event: &Event) {
+        match event {
+            Event::CensusBegin { netns, whole, .. } => {
                 self.netns = *netns;
                 if *whole {
                     self.by_netns.remove(netns);
                 }
             }
-            Input::CensusRows(rows) => {
+            Event::CensusRows(rows) => {
                 let open = self.by_netns.entry(self.netns).or_default();
                 for row in rows {
                     if row.state.is_connection() {
@@ -41,14 +41,14 @@ impl OpenSockets {
                     }
                 }
             }
-            Input::CensusGone(cookies) => {
+            Event::CensusGone(cookies) => {
                 if let Some(open) = self.by_netns.get_mut(&self.netns) {
                     cookies.iter().for_each(|cookie| {
                         open.remove(cookie);
                     });
                 }
             }
-            Input::NamespaceGone { netns } => {
+            Event::NamespaceGone { netns } => {
                 self.by_netns.remove(netns);
             }
             _ => {}
@@ -149,7 +149,7 @@ pub(super) fn summary(model: &Snapshot, ended: &Ended<'_>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use twtrace_core::input::CensusState;
+    use twtrace_core::event::CensusState;
     use twtrace_view::fixture;
 
     #[test]
@@ -172,9 +172,9 @@ mod tests {
     #[test]
     fn open_sockets_follow_the_censuses() {
         let mut open = OpenSockets::default();
-        let row = |cookie, state| twtrace_core::input::CensusRow {
+        let row = |cookie, state| twtrace_core::event::CensusRow {
             cookie,
-            tuple: twtrace_core::input::Tuple {
+            tuple: twtrace_core::event::Tuple {
                 netns: 1,
                 local_addr: [127, 0, 0, 1].into(),
                 local_port: 1,
@@ -185,19 +185,19 @@ mod tests {
             state,
             expires_ms: 0,
         };
-        let mut see = |input: Input| {
-            open.see(&input);
+        let mut see = |event: Event| {
+            open.see(&event);
             open.count()
         };
-        assert_eq!(see(Input::CensusBegin { netns: 1, at_ns: 1, whole: true }), 0);
+        assert_eq!(see(Event::CensusBegin { netns: 1, at_ns: 1, whole: true }), 0);
         let rows = vec![row(1, CensusState::Established), row(2, CensusState::CloseWait), row(3, CensusState::Listen)];
-        assert_eq!(see(Input::CensusRows(rows)), 2);
-        assert_eq!(see(Input::CensusBegin { netns: 1, at_ns: 2, whole: false }), 2);
-        assert_eq!(see(Input::CensusRows(vec![row(2, CensusState::TimeWait)])), 1);
-        assert_eq!(see(Input::CensusGone(vec![1])), 0);
-        see(Input::CensusBegin { netns: 2, at_ns: 2, whole: true });
-        assert_eq!(see(Input::CensusRows(vec![row(9, CensusState::Open), row(10, CensusState::Bound)])), 1);
-        assert_eq!(see(Input::NamespaceGone { netns: 2 }), 0);
+        assert_eq!(see(Event::CensusRows(rows)), 2);
+        assert_eq!(see(Event::CensusBegin { netns: 1, at_ns: 2, whole: false }), 2);
+        assert_eq!(see(Event::CensusRows(vec![row(2, CensusState::TimeWait)])), 1);
+        assert_eq!(see(Event::CensusGone(vec![1])), 0);
+        see(Event::CensusBegin { netns: 2, at_ns: 2, whole: true });
+        assert_eq!(see(Event::CensusRows(vec![row(9, CensusState::Open), row(10, CensusState::Bound)])), 1);
+        assert_eq!(see(Event::NamespaceGone { netns: 2 }), 0);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! What is known at a moment is what a state knows that was told everything up to and with the first tick at that
 //! moment or later. Going back is beginning anew; states that are kept along the way make that short.
 
-use twtrace_core::input::Input;
+use twtrace_core::event::Event;
 use twtrace_core::recording::Info;
 use twtrace_core::snapshot::{Snapshot, Window};
 use twtrace_core::state::{Config, State};
@@ -19,8 +19,8 @@ const KEPT_BYTES: usize = 256 * 1024 * 1024;
 /// Least time between two of them, nanoseconds.
 const LEAST_SPACING_NS: u64 = 1_000_000_000;
 
-/// Inputs that can be had again.
-pub(super) trait Tape {
+/// Events that can be had again.
+pub(super) trait Playable {
     /// One pass.
     type Run: Run;
 
@@ -30,8 +30,8 @@ pub(super) trait Tape {
 
 /// A pass over a tape.
 pub(super) trait Run {
-    /// Hands over inputs up to and with the first tick at `until_ns` or later; false when there are no more.
-    fn advance(&mut self, until_ns: u64, sink: &mut dyn FnMut(Input)) -> anyhow::Result<bool>;
+    /// Hands over events up to and with the first tick at `until_ns` or later; false when there are no more.
+    fn advance(&mut self, until_ns: u64, sink: &mut dyn FnMut(Event)) -> anyhow::Result<bool>;
 
     /// The segment that it is in.
     fn segment(&self) -> u32;
@@ -40,7 +40,7 @@ pub(super) trait Run {
     fn info(&self, at_opening: Info) -> Info;
 }
 
-impl Tape for Recording {
+impl Playable for Recording {
     type Run = Replay;
 
     fn run(&self, segment: u32) -> anyhow::Result<Replay> {
@@ -49,7 +49,7 @@ impl Tape for Recording {
 }
 
 impl Run for Replay {
-    fn advance(&mut self, until_ns: u64, sink: &mut dyn FnMut(Input)) -> anyhow::Result<bool> {
+    fn advance(&mut self, until_ns: u64, sink: &mut dyn FnMut(Event)) -> anyhow::Result<bool> {
         Self::advance(self, until_ns, sink)
     }
 
@@ -72,9 +72,9 @@ struct Place {
 }
 
 impl Place {
-    fn passed(&mut self, input: &Input) {
-        match input {
-            Input::Tick { at_ns } if *at_ns > self.now_ns => {
+    fn passed(&mut self, event: &Event) {
+        match event {
+            Event::Tick { at_ns } if *at_ns > self.now_ns => {
                 *self = Self { now_ns: *at_ns, before_ns: self.now_ns, beyond: false };
             }
             _ => self.beyond = true,
@@ -95,7 +95,7 @@ struct Kept {
 }
 
 /// A state on its way to a moment.
-pub(super) struct Player<T: Tape> {
+pub(super) struct Player<T: Playable> {
     tape: T,
     config: Config,
     run: T::Run,
@@ -110,7 +110,7 @@ pub(super) struct Player<T: Tape> {
     spacing_ns: u64,
 }
 
-impl<T: Tape> Player<T> {
+impl<T: Playable> Player<T> {
     /// At the first tick of a recording of about this length.
     ///
     /// # Errors
@@ -197,10 +197,10 @@ impl<T: Tape> Player<T> {
         while !self.has_arrived() {
             let is_known = self.is_catching_up();
             let Self { run, at, state, .. } = self;
-            let more = run.advance(at.now_ns.saturating_add(1), &mut |input| {
-                at.passed(&input);
+            let more = run.advance(at.now_ns.saturating_add(1), &mut |event| {
+                at.passed(&event);
                 if !is_known {
-                    state.apply(input);
+                    state.apply(event);
                 }
             })?;
             self.ended = !more;

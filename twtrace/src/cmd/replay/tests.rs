@@ -5,7 +5,7 @@ use crate::cli::{Cli, Command};
 use clap::Parser as _;
 use std::cell::Cell;
 use std::rc::Rc;
-use twtrace_core::input::{Input, Role};
+use twtrace_core::event::{Event, Role};
 use twtrace_core::recording::Info;
 use twtrace_core::snapshot::Snapshot;
 use twtrace_core::state::Filter;
@@ -13,44 +13,44 @@ use twtrace_recording::writer::{Recorder, WriteOptions};
 use twtrace_view::fixture;
 
 const SECOND_NS: u64 = 1_000_000_000;
-/// Inputs of a segment.
+/// Events of a segment.
 const SEGMENT: usize = 100;
 const START_NS: u64 = 1000 * SECOND_NS;
 
-/// A list of inputs, and how many of them were handed over.
+/// A list of events, and how many of them were handed over.
 struct List {
-    inputs: Rc<Vec<Input>>,
+    events: Rc<Vec<Event>>,
     handed: Rc<Cell<usize>>,
 }
 
 struct ListRun {
-    inputs: Rc<Vec<Input>>,
+    events: Rc<Vec<Event>>,
     next: usize,
     handed: Rc<Cell<usize>>,
 }
 
 impl List {
-    fn of(inputs: Vec<Input>) -> Self {
-        Self { inputs: Rc::new(inputs), handed: Rc::default() }
+    fn of(events: Vec<Event>) -> Self {
+        Self { events: Rc::new(events), handed: Rc::default() }
     }
 }
 
-impl Tape for List {
+impl Playable for List {
     type Run = ListRun;
 
     fn run(&self, segment: u32) -> anyhow::Result<ListRun> {
         let next = segment as usize * SEGMENT;
-        Ok(ListRun { inputs: Rc::clone(&self.inputs), next, handed: Rc::clone(&self.handed) })
+        Ok(ListRun { events: Rc::clone(&self.events), next, handed: Rc::clone(&self.handed) })
     }
 }
 
 impl Run for ListRun {
-    fn advance(&mut self, until_ns: u64, sink: &mut dyn FnMut(Input)) -> anyhow::Result<bool> {
-        while let Some(input) = self.inputs.get(self.next) {
+    fn advance(&mut self, until_ns: u64, sink: &mut dyn FnMut(Event)) -> anyhow::Result<bool> {
+        while let Some(event) = self.events.get(self.next) {
             self.next += 1;
             self.handed.set(self.handed.get() + 1);
-            sink(input.clone());
-            if matches!(input, Input::Tick { at_ns } if *at_ns >= until_ns) {
+            sink(event.clone());
+            if matches!(event, Event::Tick { at_ns } if *at_ns >= until_ns) {
                 return Ok(true);
             }
         }
@@ -67,9 +67,9 @@ impl Run for ListRun {
 }
 
 /// A minute with a tick each quarter of a second, and ten times as many connections in its thirtieth second.
-fn minute() -> Vec<Input> {
-    let mut inputs = fixture::inputs();
-    let last = inputs.pop();
+fn minute() -> Vec<Event> {
+    let mut events = fixture::events();
+    let last = events.pop();
     let remote = std::net::IpAddr::from([10, 0, 1, 1]);
     for quarter in 22..240_u64 {
         let number = if (120..124).contains(&quarter) { 40 } else { 4 };
@@ -78,21 +78,28 @@ fn minute() -> Vec<Input> {
             let who = fixture::owner(3000 + (quarter % 50) as u32, b"worker", 1001, (1, "systemd"));
             let tuple = fixture::tuple(1024 + (cookie % 60_000) as u16, remote, 80);
             let end_ns = START_NS + quarter * SECOND_NS / 4 + index * 1_000_000;
-            inputs.push(Input::Life(Box::new(fixture::life(cookie, who, tuple, Role::Active, true, end_ns))));
+            events.push(Event::Connection(Box::new(fixture::connection(
+                cookie,
+                who,
+                tuple,
+                Role::Active,
+                true,
+                end_ns,
+            ))));
         }
-        inputs.push(fixture::tick(quarter * 250 + 250));
+        events.push(fixture::tick(quarter * 250 + 250));
     }
     // What comes after the last tick is known at the end alone.
-    inputs.extend(last.into_iter().chain([Input::User { uid: 1, name: "daemon".to_owned() }]));
-    inputs
+    events.extend(last.into_iter().chain([Event::User { uid: 1, name: "daemon".to_owned() }]));
+    events
 }
 
 /// What a fresh state knows at a moment.
-fn straight_to(list: &[Input], target_ns: u64, config: Config) -> State {
+fn straight_to(list: &[Event], target_ns: u64, config: Config) -> State {
     let mut state = State::new(config);
-    for input in list {
-        state.apply(input.clone());
-        if matches!(input, Input::Tick { at_ns } if *at_ns >= target_ns) {
+    for event in list {
+        state.apply(event.clone());
+        if matches!(event, Event::Tick { at_ns } if *at_ns >= target_ns) {
             break;
         }
     }
@@ -100,16 +107,16 @@ fn straight_to(list: &[Input], target_ns: u64, config: Config) -> State {
 }
 
 /// Field by field, and without a page of them when it fails.
-fn assert_same<T: Tape>(player: &Player<T>, straight: &State, what: impl std::fmt::Display) {
+fn assert_same<T: Playable>(player: &Player<T>, straight: &State, what: impl std::fmt::Display) {
     assert!(player.has_arrived());
     assert!(player.knows_the_same(straight), "another state {what}");
 }
 
-fn player(inputs: Vec<Input>) -> Player<List> {
-    Player::new(List::of(inputs), Config::default(), 60 * SECOND_NS).unwrap()
+fn player(events: Vec<Event>) -> Player<List> {
+    Player::new(List::of(events), Config::default(), 60 * SECOND_NS).unwrap()
 }
 
-fn go<T: Tape>(player: &mut Player<T>, target_ns: u64) {
+fn go<T: Playable>(player: &mut Player<T>, target_ns: u64) {
     player.go_to(target_ns).unwrap();
     player.go_on(&mut || false).unwrap();
 }
@@ -154,7 +161,7 @@ fn a_way_can_be_left_half_way() {
 #[test]
 fn what_is_already_there_costs_nothing_and_going_back_not_all() {
     let list = List::of(minute());
-    let (handed, number) = (Rc::clone(&list.handed), list.inputs.len());
+    let (handed, number) = (Rc::clone(&list.handed), list.events.len());
     let mut player = Player::new(list, Config::default(), 60 * SECOND_NS).unwrap();
     go(&mut player, u64::MAX);
     assert_eq!(handed.get(), number);
@@ -166,24 +173,31 @@ fn what_is_already_there_costs_nothing_and_going_back_not_all() {
 }
 
 /// The minute, then half an hour with a connection each ten seconds: long enough for several segments.
-fn half_an_hour() -> Vec<Input> {
-    let mut inputs = minute();
+fn half_an_hour() -> Vec<Event> {
+    let mut events = minute();
     for step in 7..180_u64 {
         let who = fixture::owner(5000 + step as u32, b"late", 1001, (1, "systemd"));
         let tuple = fixture::tuple(2000 + step as u16, std::net::IpAddr::from([10, 0, 1, 7]), 80);
         let end_ns = START_NS + step * 10 * SECOND_NS;
-        inputs.push(Input::Life(Box::new(fixture::life(900_000 + step, who, tuple, Role::Active, true, end_ns))));
-        inputs.push(fixture::tick(step * 10_000));
+        events.push(Event::Connection(Box::new(fixture::connection(
+            900_000 + step,
+            who,
+            tuple,
+            Role::Active,
+            true,
+            end_ns,
+        ))));
+        events.push(fixture::tick(step * 10_000));
     }
-    inputs
+    events
 }
 
 #[test]
-fn a_recording_is_played_as_its_inputs_are() {
+fn a_recording_is_played_as_its_events_are() {
     let (list, folder) = (half_an_hour(), tempfile::tempdir().unwrap());
     let path = folder.path().join("a.twt");
     let mut recorder = Recorder::create(&path, WriteOptions::default()).unwrap();
-    list.iter().for_each(|input| recorder.record(input).unwrap());
+    list.iter().for_each(|event| recorder.record(event).unwrap());
     assert!(recorder.finish().unwrap().segments > 2);
     let recording = Recording::open(&path).unwrap();
     let mut player = Player::new(recording, Config::default(), 1800 * SECOND_NS).unwrap();
@@ -197,13 +211,13 @@ fn a_recording_is_played_as_its_inputs_are() {
 
 #[test]
 fn ticks_of_a_damaged_recording_may_go_anywhere() {
-    let mut list = vec![fixture::inputs().swap_remove(0)];
+    let mut list = vec![fixture::events().swap_remove(0)];
     for at_ns in [5, 5, 3, 9, 0, u64::MAX, 7, u64::MAX, 8] {
-        list.push(Input::Tick { at_ns });
-        list.push(Input::User { uid: list.len() as u32, name: String::new() });
+        list.push(Event::Tick { at_ns });
+        list.push(Event::User { uid: list.len() as u32, name: String::new() });
     }
     for config in [List::of(list.clone()), List::of(Vec::new()), List::of(list.split_off(6))] {
-        let list = Rc::clone(&config.inputs);
+        let list = Rc::clone(&config.events);
         let mut player = Player::new(config, Config::default(), 0).unwrap();
         for target_ns in [3, 9, 4, 10, 5, 6, u64::MAX, 1, u64::MAX - 1, 2] {
             go(&mut player, target_ns);
@@ -234,9 +248,9 @@ fn once_writes_what_top_would_have_written_then() {
         let mut player = Player::new(List::of(list.clone()), config.clone(), 60 * SECOND_NS).unwrap();
         let window = player.window();
         let moments = (window.start_ns, window.start_ns + 60 * SECOND_NS);
-        let mut deck = Deck::new(String::new(), Vec::new(), window.start_unix_ns, moments);
-        let at_ns = args.at.map_or(u64::MAX, |at| deck.find(at));
-        deck.go(at_ns);
+        let mut playback = Playback::new(String::new(), Vec::new(), window.start_unix_ns, moments);
+        let at_ns = args.at.map_or(u64::MAX, |at| playback.find(at));
+        playback.go(at_ns);
         let mut written = Vec::new();
         report(&mut player, Info::default(), at_ns, &args, &mut written).unwrap();
         let mut state = straight_to(&list, until_ns, config);

@@ -8,32 +8,32 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
-use twtrace_core::input::Input;
+use twtrace_core::event::Event;
 use twtrace_core::source::{Scripted, Source};
 use twtrace_view::fixture;
 
-/// Inputs from a list, with a descriptor to wait for if there is one.
+/// Events from a list, with a descriptor to wait for if there is one.
 struct Script {
-    inputs: Scripted,
+    events: Scripted,
     fd: Option<OwnedFd>,
     pumped: Arc<AtomicUsize>,
 }
 
 impl Script {
-    fn of(batches: Vec<Vec<Input>>) -> Self {
-        Self { inputs: Scripted::new(batches), fd: None, pumped: Arc::default() }
+    fn of(batches: Vec<Vec<Event>>) -> Self {
+        Self { events: Scripted::new(batches), fd: None, pumped: Arc::default() }
     }
 }
 
 impl Source for Script {
     type Error = anyhow::Error;
 
-    fn pump(&mut self, sink: &mut dyn FnMut(Input)) -> anyhow::Result<()> {
+    fn pump(&mut self, sink: &mut dyn FnMut(Event)) -> anyhow::Result<()> {
         self.pumped.fetch_add(1, Ordering::Relaxed);
-        Ok(self.inputs.pump(sink)?)
+        Ok(self.events.pump(sink)?)
     }
-    fn final_pump(&mut self, sink: &mut dyn FnMut(Input)) -> anyhow::Result<()> {
-        Ok(self.inputs.final_pump(sink)?)
+    fn final_pump(&mut self, sink: &mut dyn FnMut(Event)) -> anyhow::Result<()> {
+        Ok(self.events.final_pump(sink)?)
     }
 }
 
@@ -56,9 +56,9 @@ fn run_with(script: Script, line: &str) -> String {
     String::from_utf8(out).unwrap()
 }
 
-/// The fixture, its last inputs only at the end.
+/// The fixture, its last events only at the end.
 fn halves() -> Script {
-    let mut first = fixture::inputs();
+    let mut first = fixture::events();
     let last = first.split_off(first.len() - 4);
     let mut batches = vec![first];
     batches.resize(1000, Vec::new());
@@ -135,10 +135,10 @@ fn failures_of_source_and_output_are_told() {
     impl Source for Broken {
         type Error = anyhow::Error;
 
-        fn pump(&mut self, _: &mut dyn FnMut(Input)) -> anyhow::Result<()> {
+        fn pump(&mut self, _: &mut dyn FnMut(Event)) -> anyhow::Result<()> {
             bail!("the ring is gone")
         }
-        fn final_pump(&mut self, _: &mut dyn FnMut(Input)) -> anyhow::Result<()> {
+        fn final_pump(&mut self, _: &mut dyn FnMut(Event)) -> anyhow::Result<()> {
             bail!("the ring is gone")
         }
     }
@@ -186,7 +186,7 @@ fn findings_that_hold_make_it_fail() {
     assert_eq!(failing("exhaustion-near").as_ref(), Some(&reached));
     let of_last_two = |text: &str| crate::exit_code::failing(Some(&text.parse().unwrap()), &findings[1..]);
     assert_eq!(of_last_two("warning"), None);
-    assert!(of_last_two("any").unwrap().starts_with("failed on info tracer-doubts: this host: "));
+    assert!(of_last_two("any").unwrap().starts_with("failed on info incomplete-trace: this host: "));
     assert_eq!(crate::exit_code::failing(None, &findings), None);
     let code = |fail_on: Option<&str>| {
         format!("{:?}", exit_code(fail_on.map(|text| text.parse().unwrap()).as_ref(), &findings))

@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use twtrace_core::input::{CensusState, Holder, Input};
+use twtrace_core::event::{CensusState, Event, SocketOwner};
 use twtrace_core::source::Source as _;
 use twtrace_probe::kernel::load::LoadOptions;
 use twtrace_probe::source::live::{Live, LiveOptions};
@@ -63,8 +63,8 @@ const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const NOWHERE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 /// The row that a process must have.
-fn row(who: &Who, netns: u32, state: CensusState, local_port: u16, remote: (IpAddr, u16), sockets: u64) -> Holder {
-    Holder {
+fn row(who: &Who, netns: u32, state: CensusState, local_port: u16, remote: (IpAddr, u16), sockets: u64) -> SocketOwner {
+    SocketOwner {
         tgid: who.pid,
         start_ns: who.start_ticks * 10_000_000,
         command: who.comm.clone(),
@@ -80,12 +80,12 @@ fn row(who: &Who, netns: u32, state: CensusState, local_port: u16, remote: (IpAd
 }
 
 /// The last search's rows of a namespace, in an order that does not depend on numbers of processes.
-fn told(inputs: &[Input], netns: u32) -> Option<Vec<Holder>> {
-    let last = inputs.iter().rev().find_map(|input| match input {
-        Input::Holders { rows, .. } => Some(rows),
+fn told(events: &[Event], netns: u32) -> Option<Vec<SocketOwner>> {
+    let last = events.iter().rev().find_map(|event| match event {
+        Event::SocketOwners { rows, .. } => Some(rows),
         _ => None,
     })?;
-    let mut rows: Vec<Holder> = last.iter().filter(|row| row.netns == netns).cloned().collect();
+    let mut rows: Vec<SocketOwner> = last.iter().filter(|row| row.netns == netns).cloned().collect();
     rows.sort_by_key(|row| (row.tgid, row.state));
     Some(rows)
 }
@@ -112,11 +112,11 @@ fn each_process_has_the_sockets_that_it_says() {
 
     // The tracer is in the namespace of the host, and so looks into another one.
     let mut live = Live::start(&LiveOptions::default()).unwrap();
-    let mut inputs = Vec::new();
+    let mut events = Vec::new();
     let began = Instant::now();
-    while told(&inputs, netns).as_ref() != Some(&expected) {
-        assert!(began.elapsed() < PATIENCE, "not {expected:#?} but {:#?}", told(&inputs, netns));
-        live.pump(&mut |input| inputs.push(input)).unwrap();
+    while told(&events, netns).as_ref() != Some(&expected) {
+        assert!(began.elapsed() < PATIENCE, "not {expected:#?} but {:#?}", told(&events, netns));
+        live.pump(&mut |event| events.push(event)).unwrap();
         thread::sleep(PUMP);
     }
 
@@ -129,9 +129,9 @@ fn each_process_has_the_sockets_that_it_says() {
     });
     // The listener, and each connection ever made: it closes none.
     await_sockets(server.who.pid, 1 + 5 + 1);
-    inputs.clear();
-    live.final_pump(&mut |input| inputs.push(input)).unwrap();
-    let rows = told(&inputs, netns).unwrap();
+    events.clear();
+    live.final_pump(&mut |event| events.push(event)).unwrap();
+    let rows = told(&events, netns).unwrap();
     let of = |pid: u32, state: CensusState| {
         rows.iter().filter(|row| row.tgid == pid && row.state == state).map(|row| row.sockets).sum::<u64>()
     };
@@ -158,10 +158,10 @@ fn each_process_has_the_sockets_that_it_says() {
 fn a_short_trace_has_a_search() {
     let place = quiet_place();
     let (_listening, server) = hold(&place, &["--listen"]);
-    let mut inputs = Vec::new();
+    let mut events = Vec::new();
     let mut live = Live::start(&LiveOptions::default()).unwrap();
-    live.final_pump(&mut |input| inputs.push(input)).unwrap();
-    let rows = told(&inputs, netns(&place)).unwrap();
+    live.final_pump(&mut |event| events.push(event)).unwrap();
+    let rows = told(&events, netns(&place)).unwrap();
     assert_eq!(rows, [row(&server.who, netns(&place), CensusState::Listen, server.address.port(), (NOWHERE, 0), 1)]);
 }
 
@@ -187,9 +187,9 @@ fn a_search_loses_no_records() {
         command
     });
     let (mut counters, mut searches, mut longest) = (None, Vec::new(), Duration::ZERO);
-    let mut see = |input| match input {
-        Input::Counters(told) => counters = Some(told),
-        Input::Holders { rows, .. } => searches.push(rows.iter().map(|row| row.sockets).sum::<u64>()),
+    let mut see = |event| match event {
+        Event::Counters(told) => counters = Some(told),
+        Event::SocketOwners { rows, .. } => searches.push(rows.iter().map(|row| row.sockets).sum::<u64>()),
         _ => {}
     };
     let began = Instant::now();

@@ -2,20 +2,20 @@
 
 mod common;
 
-use common::{START, life, owner, path, tuple};
-use twtrace_core::connection::{Outcome, judge};
-use twtrace_core::input::TcpState::{
+use common::{START, connection, owner, path, tuple};
+use twtrace_core::classify::{Outcome, classify};
+use twtrace_core::event::TcpState::{
     Close, CloseWait, Closing, Established, FinWait1, FinWait2, LastAck, Listen, SynRecv, SynSent,
 };
-use twtrace_core::input::{Life, Role, TcpState, TwCount};
-use twtrace_core::snapshot::{Known, Substate};
+use twtrace_core::event::{Connection, Role, TcpState, TwCount};
+use twtrace_core::snapshot::{Provenance, Substate};
 
-fn from(last: &[TcpState], change: impl FnOnce(&mut Life)) -> Life {
-    let mut life = life(1, owner(10, "curl"), tuple(40_000, 1, 80), START);
-    life.transitions = path(last, START);
-    life.sock_dead = false;
-    change(&mut life);
-    life
+fn from(last: &[TcpState], change: impl FnOnce(&mut Connection)) -> Connection {
+    let mut connection = connection(1, owner(10, "curl"), tuple(40_000, 1, 80), START);
+    connection.transitions = path(last, START);
+    connection.sock_dead = false;
+    change(&mut connection);
+    connection
 }
 
 const FIRST: [TcpState; 6] = [Close, SynSent, Established, FinWait1, FinWait2, Close];
@@ -23,18 +23,18 @@ const FIRST: [TcpState; 6] = [Close, SynSent, Established, FinWait1, FinWait2, C
 #[test]
 fn each_case_has_its_outcome() {
     let abort = |linger| Outcome::Abort { linger };
-    let cases: Vec<(&str, Life, Outcome, Known)> = vec![
+    let cases: Vec<(&str, Connection, Outcome, Provenance)> = vec![
         (
             "shutdown, then the peer closes",
             from(&FIRST, |l| l.sock_done = true),
             Outcome::TimeWait(Substate::TimeWait),
-            Known::Exact,
+            Provenance::Exact,
         ),
         (
             "close, the peer closes later",
             from(&FIRST, |l| l.sock_dead = true),
             Outcome::TimeWait(Substate::FinWait2),
-            Known::Exact,
+            Provenance::Exact,
         ),
         (
             "FIN and ACK at once",
@@ -43,9 +43,9 @@ fn each_case_has_its_outcome() {
                 l.sock_done = true;
             }),
             Outcome::TimeWait(Substate::TimeWait),
-            Known::Exact,
+            Provenance::Exact,
         ),
-        ("reset in FIN_WAIT2", from(&FIRST, |l| l.sk_err = 104), Outcome::ResetReceived, Known::Exact),
+        ("reset in FIN_WAIT2", from(&FIRST, |l| l.sk_err = 104), Outcome::ResetReceived, Provenance::Exact),
         (
             "linger2 < 0",
             from(&FIRST, |l| {
@@ -53,21 +53,21 @@ fn each_case_has_its_outcome() {
                 l.rst_sent = true;
             }),
             Outcome::ResetSent,
-            Known::Exact,
+            Provenance::Exact,
         ),
-        ("FIN_WAIT2 without a sign", from(&FIRST, |_| ()), Outcome::ResetSent, Known::Inferred),
-        ("keepalive in FIN_WAIT2", from(&FIRST, |l| l.sk_err = 110), Outcome::Broken(110), Known::Exact),
+        ("FIN_WAIT2 without a sign", from(&FIRST, |_| ()), Outcome::ResetSent, Provenance::Inferred),
+        ("keepalive in FIN_WAIT2", from(&FIRST, |l| l.sk_err = 110), Outcome::Broken(110), Provenance::Exact),
         (
             "simultaneous close",
             from(&[Established, FinWait1, Closing, Close], |_| ()),
             Outcome::TimeWait(Substate::TimeWait),
-            Known::Exact,
+            Provenance::Exact,
         ),
         (
             "reset in CLOSING",
             from(&[FinWait1, Closing, Close], |l| l.sk_err = 104),
             Outcome::ResetReceived,
-            Known::Exact,
+            Provenance::Exact,
         ),
         (
             "linger 0",
@@ -76,71 +76,76 @@ fn each_case_has_its_outcome() {
                 l.sock_linger = true;
             }),
             abort(true),
-            Known::Exact,
+            Provenance::Exact,
         ),
         (
             "unread data",
             from(&[SynSent, Established, Close], |l| l.closed_in_context = true),
             abort(false),
-            Known::Exact,
+            Provenance::Exact,
         ),
         (
             "unread data after the peer's FIN",
             from(&[Established, CloseWait, Close], |l| l.closed_in_context = true),
             abort(false),
-            Known::Exact,
+            Provenance::Exact,
         ),
         (
             "reset received",
             from(&[SynSent, Established, Close], |l| l.sk_err = 104),
             Outcome::ResetReceived,
-            Known::Exact,
+            Provenance::Exact,
         ),
         (
             "reset after the peer's FIN",
             from(&[Established, CloseWait, Close], |l| l.sk_err = 32),
             Outcome::ResetReceived,
-            Known::Exact,
+            Provenance::Exact,
         ),
-        ("ss -K", from(&[SynSent, Established, Close], |l| l.sk_err = 103), Outcome::ResetSent, Known::Exact),
+        ("ss -K", from(&[SynSent, Established, Close], |l| l.sk_err = 103), Outcome::ResetSent, Provenance::Exact),
         (
             "retransmission timeout",
             from(&[SynSent, Established, Close], |l| l.sk_err = 110),
             Outcome::Broken(110),
-            Known::Exact,
+            Provenance::Exact,
         ),
         (
             "established, without a sign",
             from(&[SynSent, Established, Close], |_| ()),
             Outcome::Unknown,
-            Known::Inferred,
+            Provenance::Inferred,
         ),
         (
             "reset in FIN_WAIT1",
             from(&[Established, FinWait1, Close], |l| l.sk_err = 104),
             Outcome::ResetReceived,
-            Known::Exact,
+            Provenance::Exact,
         ),
         (
             "data after close",
             from(&[Established, FinWait1, Close], |l| l.rst_sent = true),
             Outcome::ResetSent,
-            Known::Exact,
+            Provenance::Exact,
         ),
-        ("FIN_WAIT1 without a sign", from(&[Established, FinWait1, Close], |_| ()), Outcome::Unknown, Known::Inferred),
+        (
+            "FIN_WAIT1 without a sign",
+            from(&[Established, FinWait1, Close], |_| ()),
+            Outcome::Unknown,
+            Provenance::Inferred,
+        ),
         (
             "the peer closed first",
             from(&[Established, CloseWait, LastAck, Close], |_| ()),
             Outcome::PassiveClose,
-            Known::Exact,
+            Provenance::Exact,
         ),
         (
             "reset instead of the last ACK",
             from(&[CloseWait, LastAck, Close], |l| l.sk_err = 104),
             Outcome::ResetReceived,
-            Known::Exact,
+            Provenance::Exact,
         ),
-        ("refused", from(&[Close, SynSent, Close], |l| l.sk_err = 111), Outcome::ConnectFailed(111), Known::Exact),
+        ("refused", from(&[Close, SynSent, Close], |l| l.sk_err = 111), Outcome::ConnectFailed(111), Provenance::Exact),
         (
             "refused, told by connect",
             from(&[Close, SynSent, Close], |l| {
@@ -148,7 +153,7 @@ fn each_case_has_its_outcome() {
                 l.connect_exit = true;
             }),
             Outcome::ConnectFailed(111),
-            Known::Exact,
+            Provenance::Exact,
         ),
         (
             "no port",
@@ -158,13 +163,13 @@ fn each_case_has_its_outcome() {
                 l.tuple.local_port = 0;
             }),
             Outcome::NoPort,
-            Known::Exact,
+            Provenance::Exact,
         ),
         (
             "no port, errno unseen",
             from(&[Close, SynSent, Close], |l| l.tuple.local_port = 0),
             Outcome::NoPort,
-            Known::Inferred,
+            Provenance::Inferred,
         ),
         (
             "the bound tuple is taken",
@@ -173,19 +178,19 @@ fn each_case_has_its_outcome() {
                 l.connect_exit = true;
             }),
             Outcome::ConnectFailed(99),
-            Known::Exact,
+            Provenance::Exact,
         ),
         (
             "given up by the owner",
             from(&[Close, SynSent, Close], |l| l.closed_in_context = true),
             Outcome::Abandoned,
-            Known::Exact,
+            Provenance::Exact,
         ),
         (
             "simultaneous open refused",
             from(&[SynSent, SynRecv, Close], |l| l.sk_err = 111),
             Outcome::ConnectFailed(111),
-            Known::Exact,
+            Provenance::Exact,
         ),
         (
             "reset of an accepted handshake",
@@ -194,13 +199,13 @@ fn each_case_has_its_outcome() {
                 l.sk_err = 104;
             }),
             Outcome::ResetReceived,
-            Known::Exact,
+            Provenance::Exact,
         ),
-        ("nothing seen", from(&[], |_| ()), Outcome::Unknown, Known::Inferred),
+        ("nothing seen", from(&[], |_| ()), Outcome::Unknown, Provenance::Inferred),
     ];
-    for (name, life, outcome, known) in cases {
-        let judged = judge(&life);
-        assert_eq!((judged.outcome, judged.known), (outcome, known), "{name}");
+    for (name, connection, outcome, known) in cases {
+        let classified = classify(&connection);
+        assert_eq!((classified.outcome, classified.known), (outcome, known), "{name}");
     }
 }
 
@@ -208,19 +213,19 @@ fn each_case_has_its_outcome() {
 fn overflow_is_told_by_the_count_and_never_sure_at_the_limit() {
     let made = Outcome::TimeWait(Substate::TimeWait);
     for (before, after, outcome, known) in [
-        (Some(10), 11, made, Known::Exact),
-        (Some(999), 1000, made, Known::Inferred),
-        (Some(1000), 1000, Outcome::Overflow, Known::Inferred),
-        (None, 11, made, Known::Exact),
-        (None, 999, made, Known::Inferred),
-        (None, 1000, Outcome::Overflow, Known::Inferred),
-        (None, 1100, Outcome::Overflow, Known::Exact),
+        (Some(10), 11, made, Provenance::Exact),
+        (Some(999), 1000, made, Provenance::Inferred),
+        (Some(1000), 1000, Outcome::Overflow, Provenance::Inferred),
+        (None, 11, made, Provenance::Exact),
+        (None, 999, made, Provenance::Inferred),
+        (None, 1000, Outcome::Overflow, Provenance::Inferred),
+        (None, 1100, Outcome::Overflow, Provenance::Exact),
     ] {
-        let life = from(&FIRST, |l| {
+        let connection = from(&FIRST, |l| {
             l.sock_done = true;
             l.tw = Some(TwCount { before, after, max: 1000 });
         });
-        let judged = judge(&life);
-        assert_eq!((judged.outcome, judged.known), (outcome, known), "{before:?} {after}");
+        let classified = classify(&connection);
+        assert_eq!((classified.outcome, classified.known), (outcome, known), "{before:?} {after}");
     }
 }

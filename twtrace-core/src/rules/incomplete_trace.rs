@@ -1,7 +1,7 @@
 //! What makes the other findings less sure: losses, and owners that are not known.
 
 use super::advice;
-use super::case::{Case, MANY};
+use super::context::{MANY, RuleContext};
 use crate::finding::{Confidence, Evidence, Finding, Rule, Severity, Value};
 
 /// One event lost in so many is not worth a word.
@@ -11,8 +11,8 @@ const IN: u64 = 1000;
 const COVERAGE: f64 = 0.95;
 
 /// `left_out`: findings that are not told, for there are too many.
-pub(super) fn check(case: &Case<'_>, left_out: usize) -> Vec<Finding> {
-    let summary = case.snapshot.summary();
+pub(super) fn check(context: &RuleContext<'_>, left_out: usize) -> Vec<Finding> {
+    let summary = context.snapshot.summary();
     let counters = &summary.counters;
     let lost = [counters.ring_full, counters.map_full, counters.recursion, counters.stale, counters.undecodable];
     let lost: u64 = lost.iter().sum();
@@ -65,7 +65,7 @@ pub(super) fn check(case: &Case<'_>, left_out: usize) -> Vec<Finding> {
         )
     };
     vec![Finding {
-        rule: Rule::TracerDoubts,
+        rule: Rule::IncompleteTrace,
         severity: Severity::Info,
         holds: true,
         process: None,

@@ -24,7 +24,7 @@ struct NotRegular;
 
 /// An open directory.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct RecordingDir {
     dir: OwnedFd,
     path: PathBuf,
 }
@@ -33,7 +33,7 @@ fn directory() -> OFlag {
     OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_RDONLY
 }
 
-impl Place {
+impl RecordingDir {
     /// An existing directory, for reading.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         Ok(Self { dir: open(path, directory(), Mode::empty())?, path: path.to_owned() })
@@ -224,7 +224,7 @@ pub(super) fn is_linked(file: &File) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// For as long as it lives, others see that the recording is being written.
+/// For as long as it connections, others see that the recording is being written.
 #[derive(Debug)]
 pub(super) struct Lock {
     _file: File,

@@ -1,7 +1,7 @@
-//! From the facts of a socket life to its outcome: which of the kernel's ways to CLOSE was taken.
+//! From the facts of a socket connection to its outcome: which of the kernel's ways to CLOSE was taken.
 
-use crate::input::{Life, Role, TcpState, Timewait};
-use crate::summary::{Known, Substate};
+use crate::event::{Connection, Role, TcpState, Timewait};
+use crate::summary::{Provenance, Substate};
 
 /// `EPIPE`: the kernel's name for a reset that came after the peer's FIN (`tcp_reset`).
 const EPIPE: u16 = 32;
@@ -73,59 +73,59 @@ impl Outcome {
 
 /// An outcome and how it is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Judgement {
+pub struct Classified {
     /// The outcome.
     pub outcome: Outcome,
     /// Exact or inferred.
-    pub known: Known,
+    pub known: Provenance,
 }
 
-impl Judgement {
+impl Classified {
     fn exact(outcome: Outcome) -> Self {
-        Self { outcome, known: Known::Exact }
+        Self { outcome, known: Provenance::Exact }
     }
 
     fn inferred(outcome: Outcome) -> Self {
-        Self { outcome, known: Known::Inferred }
+        Self { outcome, known: Provenance::Inferred }
     }
 }
 
-/// Judges by the last transition, which always ends in CLOSE, and by the socket's fields at that moment.
-pub fn judge(life: &Life) -> Judgement {
-    let Some(last) = life.transitions.last() else { return Judgement::inferred(Outcome::Unknown) };
+/// Classifies by the last transition, which always ends in CLOSE, and by the socket's fields at that moment.
+pub fn classify(connection: &Connection) -> Classified {
+    let Some(last) = connection.transitions.last() else { return Classified::inferred(Outcome::Unknown) };
     // Nothing is guessed where the kernel was seen to do it.
-    match life.timewait {
-        Some(Timewait::Made { fin_wait2 }) => {
+    match connection.timewait {
+        Some(Timewait::Created { fin_wait2 }) => {
             let substate = if fin_wait2 { Substate::FinWait2 } else { Substate::TimeWait };
-            return Judgement::exact(Outcome::TimeWait(substate));
+            return Classified::exact(Outcome::TimeWait(substate));
         }
-        Some(Timewait::Refused) => return Judgement::exact(Outcome::Overflow),
+        Some(Timewait::Overflowed) => return Classified::exact(Outcome::Overflow),
         None => {}
     }
-    if life.end_unseen {
-        return Judgement::inferred(unseen(last.to));
+    if connection.end_unseen {
+        return Classified::inferred(unseen(last.to));
     }
-    if life.no_fields {
-        return Judgement::inferred(without_fields(life, last.from));
+    if connection.no_fields {
+        return Classified::inferred(without_fields(connection, last.from));
     }
     match last.from {
-        TcpState::SynSent => unconnected(life),
-        TcpState::SynRecv if life.role == Role::Active => unconnected(life),
-        TcpState::Established | TcpState::CloseWait | TcpState::SynRecv => aborted(life),
-        TcpState::FinWait1 => by_error(life).unwrap_or_else(|| {
-            if life.rst_sent {
-                Judgement::exact(Outcome::ResetSent)
+        TcpState::SynSent => unconnected(connection),
+        TcpState::SynRecv if connection.role == Role::Active => unconnected(connection),
+        TcpState::Established | TcpState::CloseWait | TcpState::SynRecv => aborted(connection),
+        TcpState::FinWait1 => by_error(connection).unwrap_or_else(|| {
+            if connection.rst_sent {
+                Classified::exact(Outcome::ResetSent)
             } else {
                 // tcp_rcv_state_process() left for CLOSE without an error: data after close, or linger2 < 0. The reset
                 // comes after this.
-                Judgement::inferred(Outcome::Unknown)
+                Classified::inferred(Outcome::Unknown)
             }
         }),
-        TcpState::FinWait2 => by_error(life).unwrap_or_else(|| fin_wait2(life)),
-        TcpState::Closing => by_error(life).unwrap_or_else(|| made(life, Substate::TimeWait)),
-        TcpState::LastAck => by_error(life).unwrap_or(Judgement::exact(Outcome::PassiveClose)),
+        TcpState::FinWait2 => by_error(connection).unwrap_or_else(|| fin_wait2(connection)),
+        TcpState::Closing => by_error(connection).unwrap_or_else(|| made(connection, Substate::TimeWait)),
+        TcpState::LastAck => by_error(connection).unwrap_or(Classified::exact(Outcome::PassiveClose)),
         TcpState::TimeWait | TcpState::Close | TcpState::Listen | TcpState::NewSynRecv => {
-            Judgement::inferred(Outcome::Unknown)
+            Classified::inferred(Outcome::Unknown)
         }
     }
 }
@@ -139,14 +139,14 @@ pub fn after_reset_sent(outcome: Outcome) -> Option<Outcome> {
 }
 
 /// The usual end from a state, where the fields that decide were not read.
-fn without_fields(life: &Life, from: TcpState) -> Outcome {
+fn without_fields(connection: &Connection, from: TcpState) -> Outcome {
     match from {
-        TcpState::SynSent if life.tuple.local_port == 0 => Outcome::NoPort,
+        TcpState::SynSent if connection.tuple.local_port == 0 => Outcome::NoPort,
         // A socket that its owner had closed leaves FIN_WAIT2 in the call that it came in. What stays had only been
         // shut down, and was ended by the peer's FIN.
         TcpState::FinWait2 => {
             let stayed =
-                life.transitions.windows(2).last().map_or(0, |pair| pair[1].at_ns.saturating_sub(pair[0].at_ns));
+                connection.transitions.windows(2).last().map_or(0, |pair| pair[1].at_ns.saturating_sub(pair[0].at_ns));
             Outcome::TimeWait(if stayed > SAME_CALL_NS { Substate::TimeWait } else { Substate::FinWait2 })
         }
         TcpState::Closing => Outcome::TimeWait(Substate::TimeWait),
@@ -166,60 +166,60 @@ fn unseen(state: TcpState) -> Outcome {
 }
 
 /// The handshake did not end.
-fn unconnected(life: &Life) -> Judgement {
-    let errno = if life.connect_errno != 0 { life.connect_errno } else { life.sk_err };
+fn unconnected(connection: &Connection) -> Classified {
+    let errno = if connection.connect_errno != 0 { connection.connect_errno } else { connection.sk_err };
     // tcp_v4_connect() sets SYN_SENT before it looks for a port (`inet_hash_connect`).
-    let portless = life.tuple.local_port == 0;
+    let portless = connection.tuple.local_port == 0;
     match errno {
-        EADDRNOTAVAIL if portless => Judgement::exact(Outcome::NoPort),
-        0 if portless && !life.connect_exit => Judgement::inferred(Outcome::NoPort),
-        0 if life.closed_in_context => Judgement::exact(Outcome::Abandoned),
-        0 => Judgement::inferred(Outcome::Unknown),
-        errno => Judgement::exact(Outcome::ConnectFailed(errno)),
+        EADDRNOTAVAIL if portless => Classified::exact(Outcome::NoPort),
+        0 if portless && !connection.connect_exit => Classified::inferred(Outcome::NoPort),
+        0 if connection.closed_in_context => Classified::exact(Outcome::Abandoned),
+        0 => Classified::inferred(Outcome::Unknown),
+        errno => Classified::exact(Outcome::ConnectFailed(errno)),
     }
 }
 
 /// From ESTABLISHED or CLOSE_WAIT straight to CLOSE.
-fn aborted(life: &Life) -> Judgement {
-    by_error(life).unwrap_or_else(|| {
-        if life.closed_in_context {
-            Judgement::exact(Outcome::Abort { linger: life.sock_linger })
+fn aborted(connection: &Connection) -> Classified {
+    by_error(connection).unwrap_or_else(|| {
+        if connection.closed_in_context {
+            Classified::exact(Outcome::Abort { linger: connection.sock_linger })
         } else {
-            Judgement::inferred(Outcome::Unknown)
+            Classified::inferred(Outcome::Unknown)
         }
     })
 }
 
 /// What a socket error at CLOSE means; `None` without one.
-fn by_error(life: &Life) -> Option<Judgement> {
-    Some(Judgement::exact(match life.sk_err {
+fn by_error(connection: &Connection) -> Option<Classified> {
+    Some(Classified::exact(match connection.sk_err {
         0 => return None,
-        EPIPE | ECONNRESET if life.rst_sent => Outcome::ResetSent,
+        EPIPE | ECONNRESET if connection.rst_sent => Outcome::ResetSent,
         EPIPE | ECONNRESET => Outcome::ResetReceived,
         ECONNABORTED => Outcome::ResetSent,
         errno => Outcome::Broken(errno),
     }))
 }
 
-fn fin_wait2(life: &Life) -> Judgement {
-    if life.rst_sent {
-        Judgement::exact(Outcome::ResetSent)
-    } else if life.sock_done {
+fn fin_wait2(connection: &Connection) -> Classified {
+    if connection.rst_sent {
+        Classified::exact(Outcome::ResetSent)
+    } else if connection.sock_done {
         // tcp_fin(): the peer's FIN came.
-        made(life, Substate::TimeWait)
-    } else if life.sock_dead {
+        made(connection, Substate::TimeWait)
+    } else if connection.sock_dead {
         // The application had closed: the timewait socket waits for the peer's FIN in its stead.
-        made(life, Substate::FinWait2)
+        made(connection, Substate::FinWait2)
     } else {
-        Judgement::inferred(Outcome::ResetSent)
+        Classified::inferred(Outcome::ResetSent)
     }
 }
 
 /// A timewait socket was due: was there room? `inet_twsk_alloc` refuses when the count has reached the limit.
-fn made(life: &Life, substate: Substate) -> Judgement {
+fn made(connection: &Connection, substate: Substate) -> Classified {
     let outcome = Outcome::TimeWait(substate);
-    let Some(tw) = life.tw else {
-        return if life.gap { Judgement::inferred(outcome) } else { Judgement::exact(outcome) };
+    let Some(tw) = connection.tw else {
+        return if connection.gap { Classified::inferred(outcome) } else { Classified::exact(outcome) };
     };
     // Other processors make and free timewait sockets between the reading and the allocation: right at the limit, one
     // reading proves nothing.
@@ -228,5 +228,5 @@ fn made(life: &Life, substate: Substate) -> Judgement {
     // filled by this very socket.
     let overflow = tw.before.unwrap_or(tw.after) >= tw.max;
     let outcome = if overflow { Outcome::Overflow } else { outcome };
-    if sure(tw.before.unwrap_or(tw.after)) { Judgement::exact(outcome) } else { Judgement::inferred(outcome) }
+    if sure(tw.before.unwrap_or(tw.after)) { Classified::exact(outcome) } else { Classified::inferred(outcome) }
 }

@@ -41,7 +41,7 @@ fn proc_with(processes: &[(u32, &str, &[&str])]) -> tempfile::TempDir {
 type Short = (u32, CensusState, u16, (IpAddr, u16), u64);
 
 fn short(found: &Found) -> Vec<Short> {
-    let row = |it: &Holder| (it.tgid, it.state, it.local_port, (it.remote_addr, it.remote_port), it.sockets);
+    let row = |it: &SocketOwner| (it.tgid, it.state, it.local_port, (it.remote_addr, it.remote_port), it.sockets);
     found.rows.iter().map(row).collect()
 }
 

@@ -26,7 +26,7 @@ pub struct Churn {
 
 /// A recording that is played. Times are nanoseconds of the traced host's monotonic clock.
 #[derive(Clone, Debug, Default)]
-pub struct Deck {
+pub struct Playback {
     /// Name of the recording.
     pub name: String,
     /// What is missing of it, one line each.
@@ -49,7 +49,7 @@ pub struct Deck {
     notice: Option<String>,
 }
 
-impl Deck {
+impl Playback {
     /// Playing from the start.
     pub fn new(name: String, warnings: Vec<String>, start_unix_ns: i128, (start_ns, end_ns): (u64, u64)) -> Self {
         let end_ns = end_ns.max(start_ns);
@@ -202,85 +202,85 @@ mod tests {
     const START: u64 = 1000 * SECOND_NS;
 
     /// Ten minutes from 2026-09-21T14:13:20Z on.
-    fn deck() -> Deck {
-        let mut deck =
-            Deck::new("a.twt".to_owned(), Vec::new(), 1_790_000_000_000_000_000, (START, START + 600 * SECOND_NS));
-        deck.churn = Some(Churn { made: vec![1; 300], bucket_ns: 2 * SECOND_NS, peaks: vec![10, 20, 299] });
-        deck
+    fn playback() -> Playback {
+        let mut playback =
+            Playback::new("a.twt".to_owned(), Vec::new(), 1_790_000_000_000_000_000, (START, START + 600 * SECOND_NS));
+        playback.churn = Some(Churn { made: vec![1; 300], bucket_ns: 2 * SECOND_NS, peaks: vec![10, 20, 299] });
+        playback
     }
 
-    fn press(deck: &mut Deck, keys: &[KeyCode]) -> f64 {
+    fn press(playback: &mut Playback, keys: &[KeyCode]) -> f64 {
         for key in keys {
-            deck.key(*key);
+            playback.key(*key);
         }
-        (deck.target_ns() - START) as f64 / 1e9
+        (playback.target_ns() - START) as f64 / 1e9
     }
 
-    fn type_in(deck: &mut Deck, text: &str) -> f64 {
-        press(deck, &text.chars().map(KeyCode::Char).chain([KeyCode::Enter]).collect::<Vec<_>>())
+    fn type_in(playback: &mut Playback, text: &str) -> f64 {
+        press(playback, &text.chars().map(KeyCode::Char).chain([KeyCode::Enter]).collect::<Vec<_>>())
     }
 
     #[test]
     fn time_passes_at_its_speed() {
-        let mut deck = deck();
-        deck.passed(Duration::from_millis(1500));
-        assert_eq!(press(&mut deck, &[]), 1.5);
+        let mut playback = playback();
+        playback.passed(Duration::from_millis(1500));
+        assert_eq!(press(&mut playback, &[]), 1.5);
         for (key, speed) in "+++=-+++++".chars().zip([2, 4, 8, 16, 8, 16, 32, 64, 64, 64]) {
-            press(&mut deck, &[KeyCode::Char(key)]);
-            assert_eq!(deck.speed(), speed);
+            press(&mut playback, &[KeyCode::Char(key)]);
+            assert_eq!(playback.speed(), speed);
         }
-        deck.passed(Duration::from_secs(1));
-        assert_eq!(press(&mut deck, &[]), 65.5);
-        deck.passed(Duration::from_secs(u64::MAX));
-        assert_eq!((press(&mut deck, &[]), deck.is_playing()), (600.0, false));
+        playback.passed(Duration::from_secs(1));
+        assert_eq!(press(&mut playback, &[]), 65.5);
+        playback.passed(Duration::from_secs(u64::MAX));
+        assert_eq!((press(&mut playback, &[]), playback.is_playing()), (600.0, false));
         // Once more from the start.
-        assert_eq!(press(&mut deck, &[KeyCode::Char(' ')]), 0.0);
-        assert!(deck.is_playing());
+        assert_eq!(press(&mut playback, &[KeyCode::Char(' ')]), 0.0);
+        assert!(playback.is_playing());
         for _ in 0..9 {
-            press(&mut deck, &[KeyCode::Char('-')]);
+            press(&mut playback, &[KeyCode::Char('-')]);
         }
-        assert_eq!(deck.speed(), 1);
+        assert_eq!(playback.speed(), 1);
     }
 
     #[test]
     fn keys_move_within_the_recording() {
         use KeyCode::{Char, End, Home, Left, Right};
-        let mut deck = deck();
-        assert_eq!(press(&mut deck, &[Char(']'), Char(']')]), 120.0);
-        assert!(deck.is_playing());
-        assert_eq!(press(&mut deck, &[Left]), 119.0);
-        assert!(!deck.is_playing());
-        deck.passed(Duration::from_secs(5));
-        assert_eq!(press(&mut deck, &[Right, Right]), 121.0, "paused, no time passes");
-        assert_eq!(press(&mut deck, &[Char('['), Char('['), Char('[')]), 0.0);
-        assert_eq!(press(&mut deck, &[Left]), 0.0);
-        assert_eq!(press(&mut deck, &[End, Right, Char(']')]), 600.0);
-        assert_eq!(press(&mut deck, &[Home]), 0.0);
-        assert!(!deck.key(Char('s')) && !deck.key(KeyCode::Enter) && !deck.key(Char('1')));
+        let mut playback = playback();
+        assert_eq!(press(&mut playback, &[Char(']'), Char(']')]), 120.0);
+        assert!(playback.is_playing());
+        assert_eq!(press(&mut playback, &[Left]), 119.0);
+        assert!(!playback.is_playing());
+        playback.passed(Duration::from_secs(5));
+        assert_eq!(press(&mut playback, &[Right, Right]), 121.0, "paused, no time passes");
+        assert_eq!(press(&mut playback, &[Char('['), Char('['), Char('[')]), 0.0);
+        assert_eq!(press(&mut playback, &[Left]), 0.0);
+        assert_eq!(press(&mut playback, &[End, Right, Char(']')]), 600.0);
+        assert_eq!(press(&mut playback, &[Home]), 0.0);
+        assert!(!playback.key(Char('s')) && !playback.key(KeyCode::Enter) && !playback.key(Char('1')));
     }
 
     #[test]
     fn peaks_are_found_both_ways() {
         use KeyCode::{Char, End};
-        let mut deck = deck();
-        assert_eq!(press(&mut deck, &[Char('n')]), 22.0);
-        assert_eq!(press(&mut deck, &[Char('n')]), 42.0);
-        assert_eq!(press(&mut deck, &[Char('N')]), 22.0);
-        assert_eq!(press(&mut deck, &[Char('N')]), 22.0);
-        assert_eq!(deck.notice(), Some("no earlier peak"));
-        assert_eq!(press(&mut deck, &[Char('n'), Char('n')]), 600.0);
-        assert_eq!(deck.notice(), None);
-        assert_eq!(press(&mut deck, &[Char('n')]), 600.0);
-        assert_eq!(deck.notice(), Some("no later peak"));
-        assert_eq!(press(&mut deck, &[End, Char('N')]), 42.0);
-        deck.churn = None;
-        assert_eq!(press(&mut deck, &[Char('n')]), 42.0);
-        assert_eq!(deck.notice(), Some("still looking for peaks"));
+        let mut playback = playback();
+        assert_eq!(press(&mut playback, &[Char('n')]), 22.0);
+        assert_eq!(press(&mut playback, &[Char('n')]), 42.0);
+        assert_eq!(press(&mut playback, &[Char('N')]), 22.0);
+        assert_eq!(press(&mut playback, &[Char('N')]), 22.0);
+        assert_eq!(playback.notice(), Some("no earlier peak"));
+        assert_eq!(press(&mut playback, &[Char('n'), Char('n')]), 600.0);
+        assert_eq!(playback.notice(), None);
+        assert_eq!(press(&mut playback, &[Char('n')]), 600.0);
+        assert_eq!(playback.notice(), Some("no later peak"));
+        assert_eq!(press(&mut playback, &[End, Char('N')]), 42.0);
+        playback.churn = None;
+        assert_eq!(press(&mut playback, &[Char('n')]), 42.0);
+        assert_eq!(playback.notice(), Some("still looking for peaks"));
     }
 
     #[test]
     fn a_time_can_be_typed() {
-        let mut deck = deck();
+        let mut playback = playback();
         for (text, after) in [
             ("g+90s", 90.0),
             ("g-1m", 540.0),
@@ -290,36 +290,36 @@ mod tests {
             ("g1999-01-01T00:00:00Z", 0.0),
             ("g23:00", 600.0),
         ] {
-            assert_eq!(type_in(&mut deck, text), after, "{text}");
-            assert_eq!(deck.prompt(), None);
+            assert_eq!(type_in(&mut playback, text), after, "{text}");
+            assert_eq!(playback.prompt(), None);
         }
-        assert_eq!(type_in(&mut deck, "gnow"), 600.0);
-        assert!(deck.notice().is_some_and(|notice| notice.contains("such as")), "{:?}", deck.notice());
-        press(&mut deck, &[KeyCode::Backspace; 3]);
-        assert_eq!(type_in(&mut deck, "+5"), 5.0);
+        assert_eq!(type_in(&mut playback, "gnow"), 600.0);
+        assert!(playback.notice().is_some_and(|notice| notice.contains("such as")), "{:?}", playback.notice());
+        press(&mut playback, &[KeyCode::Backspace; 3]);
+        assert_eq!(type_in(&mut playback, "+5"), 5.0);
         // Keys are text while it is typed.
-        press(&mut deck, &[KeyCode::Char('g'), KeyCode::Char('n'), KeyCode::Left]);
-        assert_eq!(deck.prompt(), Some("n"));
-        assert_eq!(press(&mut deck, &[KeyCode::Esc]), 5.0);
-        assert_eq!(type_in(&mut deck, "g"), 5.0);
-        assert_eq!(type_in(&mut deck, &format!("g{}", "9".repeat(100))), 5.0);
-        assert_eq!(deck.prompt().map(str::len), Some(MAX_PROMPT));
+        press(&mut playback, &[KeyCode::Char('g'), KeyCode::Char('n'), KeyCode::Left]);
+        assert_eq!(playback.prompt(), Some("n"));
+        assert_eq!(press(&mut playback, &[KeyCode::Esc]), 5.0);
+        assert_eq!(type_in(&mut playback, "g"), 5.0);
+        assert_eq!(type_in(&mut playback, &format!("g{}", "9".repeat(100))), 5.0);
+        assert_eq!(playback.prompt().map(str::len), Some(MAX_PROMPT));
     }
 
     #[test]
     fn odd_recordings_are_played_as_well() {
-        let mut deck = Deck::new(String::new(), Vec::new(), 0, (START, 0));
-        assert_eq!(press(&mut deck, &[KeyCode::End, KeyCode::Right]), 0.0);
-        deck.passed(Duration::from_secs(1));
-        assert!(!deck.is_playing());
-        assert_eq!(deck.find(TimeSpec::Wall(i128::MAX)), START);
-        let mut deck = Deck::new(String::new(), Vec::new(), i128::from(i64::MIN), (0, u64::MAX));
-        deck.key(KeyCode::End);
-        deck.passed(Duration::from_secs(1));
-        assert_eq!(deck.target_ns(), u64::MAX);
-        assert_eq!(deck.find(TimeSpec::Wall(i128::MIN)), 0);
+        let mut playback = Playback::new(String::new(), Vec::new(), 0, (START, 0));
+        assert_eq!(press(&mut playback, &[KeyCode::End, KeyCode::Right]), 0.0);
+        playback.passed(Duration::from_secs(1));
+        assert!(!playback.is_playing());
+        assert_eq!(playback.find(TimeSpec::Wall(i128::MAX)), START);
+        let mut playback = Playback::new(String::new(), Vec::new(), i128::from(i64::MIN), (0, u64::MAX));
+        playback.key(KeyCode::End);
+        playback.passed(Duration::from_secs(1));
+        assert_eq!(playback.target_ns(), u64::MAX);
+        assert_eq!(playback.find(TimeSpec::Wall(i128::MIN)), 0);
         // It was shorter than it said.
-        deck.ended(7);
-        assert_eq!((deck.target_ns(), deck.end_ns), (7, 7));
+        playback.ended(7);
+        assert_eq!((playback.target_ns(), playback.end_ns), (7, 7));
     }
 }

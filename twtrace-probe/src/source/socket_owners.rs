@@ -2,13 +2,13 @@
 
 use super::namespaces::Between;
 use crate::host::clock;
-use crate::host::holders::{Found, MAX_SOCKETS, OpenSocket, Searcher, Sockets};
+use crate::host::socket_owners::{Found, MAX_SOCKETS, OpenSocket, Searcher, Sockets};
 use crate::kernel::census::Piece;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
-use twtrace_core::input::Input;
+use twtrace_core::event::Event;
 
 /// Searches follow each other no faster, in nanoseconds.
 const PAUSE_NS: u64 = 5_000_000_000;
@@ -24,7 +24,7 @@ const SLICE: Duration = Duration::from_millis(10);
 
 /// Open sockets of each namespace by its last census.
 #[derive(Debug, Default)]
-pub(super) struct Gathered {
+pub(super) struct OpenSockets {
     by_netns: BTreeMap<u32, Arc<Sockets>>,
     /// How many these are.
     held: usize,
@@ -32,7 +32,7 @@ pub(super) struct Gathered {
     running: Sockets,
 }
 
-impl Gathered {
+impl OpenSockets {
     /// A census begins.
     pub(super) fn begin(&mut self) {
         self.running = Sockets::default();
@@ -86,13 +86,13 @@ impl Gathered {
 }
 
 /// Searches again and again.
-pub(super) struct Holders {
+pub(super) struct OwnerSearch {
     searcher: Searcher,
     asked_ns: u64,
     next_ns: u64,
 }
 
-impl Holders {
+impl OwnerSearch {
     /// Starts the thread that searches.
     ///
     /// # Errors
@@ -102,14 +102,14 @@ impl Holders {
     }
 
     /// Begins a search when it is time.
-    pub(super) fn go_on(&mut self, gathered: &Gathered, now_ns: u64) {
+    pub(super) fn go_on(&mut self, open_sockets: &OpenSockets, now_ns: u64) {
         if now_ns >= self.next_ns && !self.searcher.is_busy() {
-            self.ask(gathered, now_ns);
+            self.ask(open_sockets, now_ns);
         }
     }
 
     /// Tells what a search has come to that has ended.
-    pub(super) fn tell(&mut self, sink: &mut dyn FnMut(Input)) {
+    pub(super) fn tell(&mut self, sink: &mut dyn FnMut(Event)) {
         if let Some(found) = self.searcher.answer(Duration::ZERO) {
             self.hand_over(found, sink);
         }
@@ -118,8 +118,8 @@ impl Holders {
     /// Searches once more and waits, if it does not take too long. `between` is called meanwhile.
     pub(super) fn last(
         &mut self,
-        gathered: &Gathered,
-        sink: &mut dyn FnMut(Input),
+        open_sockets: &OpenSockets,
+        sink: &mut dyn FnMut(Event),
         between: &mut Between<'_>,
     ) -> io::Result<()> {
         let began_ns = clock::monotonic_ns()?;
@@ -135,7 +135,7 @@ impl Holders {
                     return Ok(());
                 }
                 is_last = true;
-                self.ask(gathered, now_ns);
+                self.ask(open_sockets, now_ns);
             }
             if let Some(found) = self.searcher.answer(SLICE) {
                 self.hand_over(found, sink);
@@ -144,19 +144,19 @@ impl Holders {
         }
     }
 
-    fn ask(&mut self, gathered: &Gathered, now_ns: u64) {
+    fn ask(&mut self, open_sockets: &OpenSockets, now_ns: u64) {
         self.asked_ns = now_ns;
-        self.searcher.ask(gathered.by_netns.values().cloned().collect());
+        self.searcher.ask(open_sockets.by_netns.values().cloned().collect());
     }
 
-    fn hand_over(&mut self, found: Found, sink: &mut dyn FnMut(Input)) {
+    fn hand_over(&mut self, found: Found, sink: &mut dyn FnMut(Event)) {
         let Found { rows, complete, ended_ns, spent_ns } = found;
         let share_ns = ended_ns.saturating_add(spent_ns.saturating_mul(SHARE));
         self.next_ns = share_ns.max(self.asked_ns.saturating_add(PAUSE_NS));
-        sink(Input::Holders { at_ns: ended_ns, complete, rows });
+        sink(Event::SocketOwners { at_ns: ended_ns, complete, rows });
     }
 }
 
 #[cfg(test)]
-#[path = "holders_tests.rs"]
+#[path = "socket_owners_tests.rs"]
 mod tests;

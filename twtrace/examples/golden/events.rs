@@ -1,10 +1,10 @@
-//! Inputs of every kind, with telling values in every field.
+//! Events of every kind, with telling values in every field.
 
 use std::net::IpAddr;
-use twtrace_core::input::{
-    BindFailed, Binding, CensusRow, CensusState, Comm, ConnectFailed, Holder, Hook, HostFacts, Input, KernelCounters,
-    KernelFacts, Life, Owner, ProcessFacts, ProcessKey, Role, TcpState, Tier, Timewait, TimewaitCause, TimewaitEnd,
-    TracingFacts, Transition, Tuple, TwCount,
+use twtrace_core::event::{
+    BindFailed, Binding, CensusRow, CensusState, Comm, ConnectFailed, Connection, Event, Hook, HostFacts,
+    KernelCounters, KernelFacts, Owner, ProcessFacts, ProcessKey, Role, SocketOwner, TcpState, Tier, Timewait,
+    TimewaitCause, TimewaitEnd, TracingFacts, Transition, Tuple, TwCount,
 };
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -16,7 +16,7 @@ const CONTAINER: u32 = 4_026_532_999;
 const GONE: u64 = 70;
 
 /// Every hook in force, several namespaces, two minutes and a bit.
-pub(crate) fn finished() -> Vec<Input> {
+pub(crate) fn finished() -> Vec<Event> {
     let hook = |name: &str, kind: &str| Hook { name: name.into(), kind: kind.into(), attached: true, reason: None };
     let tracing = TracingFacts {
         tier: Tier::Exact,
@@ -33,50 +33,50 @@ pub(crate) fn finished() -> Vec<Input> {
         ],
         no_btf: false,
     };
-    let mut inputs = vec![start("web-1", tracing)];
-    inputs.extend(namespaces());
-    inputs.extend(people());
+    let mut events = vec![start("web-1", tracing)];
+    events.extend(namespaces());
+    events.extend(people());
     for second in (0..=130).step_by(10) {
         let now_ns = START_NS + second * SECOND_NS;
-        inputs.extend(bound(second, now_ns));
+        events.extend(bound(second, now_ns));
         for kind in 0..KINDS {
-            inputs.push(Input::Life(Box::new(life(kind, second, now_ns))));
+            events.push(Event::Connection(Box::new(connection(kind, second, now_ns))));
         }
         let (cookie, tuple) = (cookie(4, second), tuple(4, second));
-        inputs.push(Input::ResetSent { cookie, tuple, at_ns: now_ns + 3_001 });
-        inputs.extend(failures(now_ns));
-        inputs.extend(ends(second, now_ns));
+        events.push(Event::ResetSent { cookie, tuple, at_ns: now_ns + 3_001 });
+        events.extend(failures(now_ns));
+        events.extend(ends(second, now_ns));
         if second % 20 == 0 {
-            inputs.extend(figures(second, Some(second as u32 * 50)));
-            inputs.extend(census(second, now_ns));
-            inputs.push(holders(second, now_ns));
+            events.extend(figures(second, Some(second as u32 * 50)));
+            events.extend(census(second, now_ns));
+            events.push(holders(second, now_ns));
         }
         if second == GONE {
-            inputs.push(Input::NamespaceGone { netns: CONTAINER });
-            inputs.push(Input::NamespacesLeftOut(0));
+            events.push(Event::NamespaceGone { netns: CONTAINER });
+            events.push(Event::NamespacesLeftOut(0));
         }
-        inputs.push(Input::Tick { at_ns: now_ns + 4_000_000 });
+        events.push(Event::Tick { at_ns: now_ns + 4_000_000 });
     }
-    inputs
+    events
 }
 
 /// A kernel without BTF: sockets without cookies, processes without a start. A minute and a half.
-pub(crate) fn unfinished() -> Vec<Input> {
+pub(crate) fn unfinished() -> Vec<Event> {
     let hook = Hook { name: "sock:inet_sock_set_state".into(), kind: "tp".into(), attached: true, reason: None };
     let tracing = TracingFacts { tier: Tier::Tuple, by_tuple: true, hooks: vec![hook], no_btf: true };
-    let mut inputs = vec![start("old host\u{1b}[2J", tracing)];
-    inputs.extend(people());
+    let mut events = vec![start("old host\u{1b}[2J", tracing)];
+    events.extend(people());
     for second in (0..=90).step_by(10) {
         let now_ns = START_NS + second * SECOND_NS;
         for kind in 0..KINDS {
-            let whole = life(kind, second, now_ns);
+            let whole = connection(kind, second, now_ns);
             let owner = |owner: Owner| Owner {
                 key: ProcessKey { start_ns: 0, ..owner.key },
                 ppid: 0,
                 parent_comm: Comm::default(),
                 ..owner
             };
-            inputs.push(Input::Life(Box::new(Life {
+            events.push(Event::Connection(Box::new(Connection {
                 cookie: 0,
                 tuple: Tuple { netns: 0, ..whole.tuple },
                 opener: whole.opener.map(owner),
@@ -96,31 +96,31 @@ pub(crate) fn unfinished() -> Vec<Input> {
             })));
         }
         if second % 20 == 0 {
-            inputs.extend(figures(second, None));
-            inputs.extend(census(second, now_ns));
-            inputs.push(holders(second, now_ns));
+            events.extend(figures(second, None));
+            events.extend(census(second, now_ns));
+            events.push(holders(second, now_ns));
         }
-        inputs.push(Input::Tick { at_ns: now_ns + 4_000_000 });
+        events.push(Event::Tick { at_ns: now_ns + 4_000_000 });
     }
-    inputs
+    events
 }
 
-fn start(hostname: &str, tracing: TracingFacts) -> Input {
+fn start(hostname: &str, tracing: TracingFacts) -> Event {
     let host = HostFacts {
         hostname: hostname.into(),
         kernel: "6.8.0-41-generic".into(),
         boot_id: "6f0fa0d9-0a5c-4a53-9e0c-5c9d0b1f8e11".into(),
         netns: HOST,
     };
-    Input::Start { at_ns: START_NS, unix_ns: UNIX_NS, host, tracing }
+    Event::Start { at_ns: START_NS, unix_ns: UNIX_NS, host, tracing }
 }
 
-fn namespaces() -> [Input; 4] {
+fn namespaces() -> [Event; 4] {
     [
-        Input::Namespace { netns: HOST, name: "host".into(), refused: None },
-        Input::Namespace { netns: CONTAINER, name: "shop\n\u{202e}\u{1b}[31m".into(), refused: None },
-        Input::Namespace { netns: 4_026_533_111, name: String::new(), refused: Some("no permission".into()) },
-        Input::NamespacesLeftOut(3),
+        Event::Namespace { netns: HOST, name: "host".into(), refused: None },
+        Event::Namespace { netns: CONTAINER, name: "shop\n\u{202e}\u{1b}[31m".into(), refused: None },
+        Event::Namespace { netns: 4_026_533_111, name: String::new(), refused: Some("no permission".into()) },
+        Event::NamespacesLeftOut(3),
     ]
 }
 
@@ -151,7 +151,7 @@ fn owner(number: u32) -> Owner {
     }
 }
 
-fn people() -> [Input; 5] {
+fn people() -> [Event; 5] {
     let facts = ProcessFacts {
         exe: Some("/usr/sbin/nginx".into()),
         cmdline: Some("nginx: worker process".into()),
@@ -165,15 +165,15 @@ fn people() -> [Input; 5] {
         ..ProcessFacts::default()
     };
     [
-        Input::User { uid: 33, name: "www-data".into() },
-        Input::User { uid: 1000, name: "a\u{1b}[1mb,\"c\"".into() },
-        Input::Process { key: owner(0).key, facts },
-        Input::Process { key: owner(3).key, facts: hostile },
-        Input::Process { key: owner(1).key, facts: ProcessFacts::default() },
+        Event::User { uid: 33, name: "www-data".into() },
+        Event::User { uid: 1000, name: "a\u{1b}[1mb,\"c\"".into() },
+        Event::Process { key: owner(0).key, facts },
+        Event::Process { key: owner(3).key, facts: hostile },
+        Event::Process { key: owner(1).key, facts: ProcessFacts::default() },
     ]
 }
 
-/// How many kinds of lives there are.
+/// How many kinds of connections there are.
 const KINDS: u64 = 15;
 
 fn cookie(kind: u64, second: u64) -> u64 {
@@ -216,7 +216,7 @@ fn path(kind: u64) -> &'static [TcpState] {
     }
 }
 
-fn life(kind: u64, second: u64, now_ns: u64) -> Life {
+fn connection(kind: u64, second: u64, now_ns: u64) -> Connection {
     let path = path(kind);
     let steps = path.len().saturating_sub(1) as u64;
     // One kind has times that are no whole microseconds.
@@ -229,7 +229,7 @@ fn life(kind: u64, second: u64, now_ns: u64) -> Life {
     });
     let client = Some(owner(kind as u32 % 4));
     let live = 5 + second as u32;
-    let usual = Life {
+    let usual = Connection {
         cookie: cookie(kind, second),
         role: if kind % 5 == 1 { Role::Passive } else { Role::Active },
         opener: client,
@@ -240,22 +240,27 @@ fn life(kind: u64, second: u64, now_ns: u64) -> Life {
         connect_exit: kind % 5 != 1,
         established: steps > 2,
         tw: Some(TwCount { before: Some(live), after: live + 1, max: 131_072 }),
-        timewait: Some(Timewait::Made { fin_wait2: false }),
+        timewait: Some(Timewait::Created { fin_wait2: false }),
         bytes_sent: 120 * kind,
         bytes_received: 64_000 + second,
-        ..Life::bare(tuple(kind, second), end_ns)
+        ..Connection::bare(tuple(kind, second), end_ns)
     };
-    let failed = Life { established: false, sock_done: false, tw: None, timewait: None, ..usual.clone() };
+    let failed = Connection { established: false, sock_done: false, tw: None, timewait: None, ..usual.clone() };
     let range = Some((40_000, 40_007));
     let bound = Binding { port: true, address: true, range: None };
     match kind {
-        0 => Life { binding: Binding { port: true, ..Binding::default() }, ..usual },
-        2 => Life { timewait: Some(Timewait::Made { fin_wait2: true }), sock_done: false, binding: bound, ..usual },
-        3 => Life { connect_errno: 111, sk_err: 111, binding: Binding { range, ..Binding::default() }, ..failed },
-        4 => Life { rst_sent: true, sock_linger: true, sock_done: false, timewait: None, ..usual },
-        5 => Life { sk_err: 104, timewait: None, sock_done: false, ..usual },
-        6 => Life { role: Role::Unknown, opener: None, older: true, established: true, ..usual },
-        7 => Life {
+        0 => Connection { binding: Binding { port: true, ..Binding::default() }, ..usual },
+        2 => Connection {
+            timewait: Some(Timewait::Created { fin_wait2: true }),
+            sock_done: false,
+            binding: bound,
+            ..usual
+        },
+        3 => Connection { connect_errno: 111, sk_err: 111, binding: Binding { range, ..Binding::default() }, ..failed },
+        4 => Connection { rst_sent: true, sock_linger: true, sock_done: false, timewait: None, ..usual },
+        5 => Connection { sk_err: 104, timewait: None, sock_done: false, ..usual },
+        6 => Connection { role: Role::Unknown, opener: None, older: true, established: true, ..usual },
+        7 => Connection {
             gap: true,
             end_unseen: true,
             established: true,
@@ -264,63 +269,65 @@ fn life(kind: u64, second: u64, now_ns: u64) -> Life {
             tw: Some(TwCount { before: None, after: 0, max: 0 }),
             ..usual
         },
-        8 => Life {
-            timewait: Some(Timewait::Refused),
+        8 => Connection {
+            timewait: Some(Timewait::Overflowed),
             tw: Some(TwCount { before: Some(131_072), after: 131_072, max: 131_072 }),
             ..usual
         },
-        9 => Life { role: Role::Passive, closer: Some(owner(4)), closed_in_context: true, timewait: None, ..usual },
-        10 => Life { connect_errno: 110, sk_err: 110, retransmits: 6, ..failed },
-        11 => Life {
+        9 => {
+            Connection { role: Role::Passive, closer: Some(owner(4)), closed_in_context: true, timewait: None, ..usual }
+        }
+        10 => Connection { connect_errno: 110, sk_err: 110, retransmits: 6, ..failed },
+        11 => Connection {
             binding: Binding { port: false, address: true, range },
             bytes_sent: 1 << 60,
             bytes_received: 1 << 40,
             retransmits: u32::MAX,
             ..usual
         },
-        13 => Life { cookie: cookie(12, second), tuple: tuple(12, second), opener: None, ..usual },
-        14 => Life { gap: true, older: true, role: Role::Unknown, timewait: None, tw: None, ..usual },
+        13 => Connection { cookie: cookie(12, second), tuple: tuple(12, second), opener: None, ..usual },
+        14 => Connection { gap: true, older: true, role: Role::Unknown, timewait: None, tw: None, ..usual },
         _ => usual,
     }
 }
 
-/// Sockets that have a port before they connect: some whose lives are told, and one that stays open.
-fn bound(second: u64, now_ns: u64) -> Vec<Input> {
-    let connect = |kind, before_ns| Input::BoundConnect {
+/// Sockets that have a port before they connect: some whose connections are told, and one that stays open.
+fn bound(second: u64, now_ns: u64) -> Vec<Event> {
+    let connect = |kind, before_ns| Event::BoundConnect {
         cookie: cookie(kind, second),
         tuple: tuple(kind, second),
         at_ns: now_ns.saturating_sub(before_ns).max(START_NS),
     };
-    let mut inputs = vec![connect(0, 900_000_000), connect(2, 899_999_999)];
+    let mut events = vec![connect(0, 900_000_000), connect(2, 899_999_999)];
     if second == 10 {
-        inputs.push(connect(44, 1_000));
+        events.push(connect(44, 1_000));
     }
-    inputs
+    events
 }
 
 /// Calls that fail at once: no port is left, no route; an address that is taken, with and without SO_REUSEADDR, and
 /// one that this host does not have.
-fn failures(now_ns: u64) -> [Input; 5] {
+fn failures(now_ns: u64) -> [Event; 5] {
     let failed = |kind, errno, local_port| {
         let tuple = Tuple { local_port, ..tuple(kind, 0) };
-        Input::ConnectFailed(Box::new(ConnectFailed { opener: owner(1), tuple, errno, at_ns: now_ns + 3_999 }))
+        Event::ConnectFailed(Box::new(ConnectFailed { opener: owner(1), tuple, errno, at_ns: now_ns + 3_999 }))
     };
     let bind = |kind, errno, reuse, local_port| {
         let local = tuple(kind, 0);
         let nobody: IpAddr = if local.local_addr.is_ipv4() { [0; 4].into() } else { [0_u16; 8].into() };
         let tuple = Tuple { local_port, remote_addr: nobody, remote_port: 0, ..local };
         let owner = owner(kind as u32 % 4);
-        Input::BindFailed(Box::new(BindFailed { owner, tuple, errno, reuse, at_ns: now_ns + 3_999 }))
+        Event::BindFailed(Box::new(BindFailed { owner, tuple, errno, reuse, at_ns: now_ns + 3_999 }))
     };
     [failed(0, 99, 0), failed(4, 101, 4_000), bind(0, 98, true, 443), bind(1, 98, false, 0), bind(2, 99, false, 8_080)]
 }
 
 /// Ends of timewait sockets: after a minute, taken over, and by other means.
-fn ends(second: u64, now_ns: u64) -> Vec<Input> {
+fn ends(second: u64, now_ns: u64) -> Vec<Event> {
     let end = |kind: u64, made: u64, cause| {
         let fin_wait2 = kind == 2;
         let (cookie, tuple) = (cookie(kind, made), tuple(kind, made));
-        Input::TimewaitEnd(TimewaitEnd { cookie, tuple, fin_wait2, cause, at_ns: now_ns + 2_000_000 })
+        Event::TimewaitEnd(TimewaitEnd { cookie, tuple, fin_wait2, cause, at_ns: now_ns + 2_000_000 })
     };
     let mut ends = Vec::new();
     if let Some(made) = second.checked_sub(60) {
@@ -328,12 +335,12 @@ fn ends(second: u64, now_ns: u64) -> Vec<Input> {
     }
     if let Some(made) = second.checked_sub(10) {
         ends.push(end(12, made, TimewaitCause::Reused));
-        ends.push(end(2, made, TimewaitCause::Killed));
+        ends.push(end(2, made, TimewaitCause::EndedEarly));
     }
     ends
 }
 
-fn figures(second: u64, tw_reuse_delay_ms: Option<u32>) -> Vec<Input> {
+fn figures(second: u64, tw_reuse_delay_ms: Option<u32>) -> Vec<Event> {
     let facts = |time_wait| KernelFacts {
         time_wait,
         time_wait_overflow: second / 5,
@@ -347,11 +354,11 @@ fn figures(second: u64, tw_reuse_delay_ms: Option<u32>) -> Vec<Input> {
         fin_timeout_s: Some(60 - second as u32 / 10),
     };
     let counters = counters(second);
-    let mut inputs = vec![Input::Counters(counters), Input::Kernel { netns: HOST, facts: facts(5 + second) }];
+    let mut events = vec![Event::Counters(counters), Event::Kernel { netns: HOST, facts: facts(5 + second) }];
     if second < GONE {
-        inputs.push(Input::Kernel { netns: CONTAINER, facts: facts(1) });
+        events.push(Event::Kernel { netns: CONTAINER, facts: facts(1) });
     }
-    inputs
+    events
 }
 
 macro_rules! counters {
@@ -370,23 +377,23 @@ macro_rules! counters {
 twtrace_common::for_each_counter!(counters);
 
 /// The first one tells all, the others what differs; one is interrupted.
-fn census(second: u64, now_ns: u64) -> Vec<Input> {
+fn census(second: u64, now_ns: u64) -> Vec<Event> {
     let row = |kind, state, expires_ms| CensusRow {
         cookie: cookie(kind, second),
         tuple: tuple(kind, second),
         state,
         expires_ms,
     };
-    let mut inputs = vec![
-        Input::CensusBegin { netns: HOST, at_ns: now_ns + 1_000_000, whole: second == 0 },
-        Input::CensusRows(vec![
+    let mut events = vec![
+        Event::CensusBegin { netns: HOST, at_ns: now_ns + 1_000_000, whole: second == 0 },
+        Event::CensusRows(vec![
             row(0, CensusState::TimeWait, 59_996),
             row(2, CensusState::TimewaitFinWait2, 59_000),
             // No trace of its connection.
             row(40, CensusState::TimeWait, 12_345),
         ]),
-        Input::CensusRows(vec![row(41, CensusState::Open, 0), row(42, CensusState::Listen, 0)]),
-        Input::CensusRows(vec![
+        Event::CensusRows(vec![row(41, CensusState::Open, 0), row(42, CensusState::Listen, 0)]),
+        Event::CensusRows(vec![
             row(45, CensusState::Established, 0),
             row(46, CensusState::CloseWait, 0),
             row(47, CensusState::FinWait2, 0),
@@ -395,17 +402,17 @@ fn census(second: u64, now_ns: u64) -> Vec<Input> {
     ];
     if let Some(last) = second.checked_sub(20) {
         let gone = [2, 40, 41, 42, 45, 46, 47, 48].map(|kind| cookie(kind, last));
-        inputs.push(Input::CensusGone(gone.to_vec()));
+        events.push(Event::CensusGone(gone.to_vec()));
     }
-    inputs.push(Input::CensusEnd { at_ns: now_ns + 1_500_999, complete: second != 40 });
-    inputs
+    events.push(Event::CensusEnd { at_ns: now_ns + 1_500_999, complete: second != 40 });
+    events
 }
 
 /// Pools, listeners and what somebody forgot to close. One search found not all, and one found nobody.
-fn holders(second: u64, now_ns: u64) -> Input {
+fn holders(second: u64, now_ns: u64) -> Event {
     let holder = |number: u32, command: &str, state, kind: u64, sockets| {
         let (key, tuple) = (owner(number).key, tuple(kind, 0));
-        Holder {
+        SocketOwner {
             tgid: key.tgid,
             start_ns: key.start_ns / 10_000_000 * 10_000_000,
             command: command.into(),
@@ -424,8 +431,8 @@ fn holders(second: u64, now_ns: u64) -> Input {
     let rows = vec![
         holder(1, "curl", CensusState::Established, 0, 20 + second),
         holder(3, "\u{1b}[2J\u{fffd}\u{fffd}(", CensusState::CloseWait, 2, 7),
-        Holder { local_port: 443, remote_addr: nobody, remote_port: 0, ..listener },
+        SocketOwner { local_port: 443, remote_addr: nobody, remote_port: 0, ..listener },
     ];
     let rows = if second == 80 { Vec::new() } else { rows };
-    Input::Holders { at_ns: now_ns + 1_800_000, complete: second != 60, rows }
+    Event::SocketOwners { at_ns: now_ns + 1_800_000, complete: second != 60, rows }
 }

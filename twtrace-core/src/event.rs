@@ -3,7 +3,7 @@
 //! Times called `*_ns` are nanoseconds of the traced host's `CLOCK_MONOTONIC` unless they say otherwise.
 
 pub use crate::facts::{
-    CensusState, Holder, Hook, HostFacts, KernelCounters, KernelFacts, ProcessFacts, Tier, TracingFacts,
+    CensusState, Hook, HostFacts, KernelCounters, KernelFacts, ProcessFacts, SocketOwner, Tier, TracingFacts,
 };
 use std::net::IpAddr;
 
@@ -117,7 +117,7 @@ pub struct Transition {
     pub at_ns: u64,
 }
 
-/// The kernel's count of timewait sockets around the end of a life, where it can be read.
+/// The kernel's count of timewait sockets around the end of a connection, where it can be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TwCount {
     /// Just before `inet_twsk_alloc` could run, when a transition was seen there.
@@ -141,9 +141,9 @@ pub struct Binding {
     pub range: Option<(u16, u16)>,
 }
 
-/// A socket life that reached CLOSE, as the kernel side saw it: facts only, no judgement.
+/// A socket connection that reached CLOSE, as the kernel side saw it: facts only, no judgement.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Life {
+pub struct Connection {
     /// Socket cookie; it survives into the timewait socket (`inet_twsk_alloc`). 0 when unknown.
     pub cookie: u64,
     /// Addresses and ports; the local port is 0 when none was chosen.
@@ -172,7 +172,7 @@ pub struct Life {
     pub closed_in_context: bool,
     /// CLOSE was reached inside connect(2), whose exit was seen.
     pub connect_exit: bool,
-    /// First seen in mid-life.
+    /// First seen in mid-connection.
     pub older: bool,
     /// At least one transition was missed.
     pub gap: bool,
@@ -198,8 +198,8 @@ pub struct Life {
     pub end_ns: u64,
 }
 
-impl Life {
-    /// A life of which nothing else is known, for readers and tests to fill in.
+impl Connection {
+    /// a connection of which nothing else is known, for readers and tests to fill in.
     pub fn bare(tuple: Tuple, end_ns: u64) -> Self {
         Self {
             cookie: 0,
@@ -269,7 +269,7 @@ pub enum TimewaitCause {
     Reused,
     /// Before its time, by other means: a reset, data for a FIN_WAIT2 timewait socket, a new SYN, the end of its
     /// namespace.
-    Killed,
+    EndedEarly,
 }
 
 /// The end of a timewait socket, as the kernel side saw it.
@@ -287,16 +287,16 @@ pub struct TimewaitEnd {
     pub at_ns: u64,
 }
 
-/// What `inet_twsk_alloc` was seen to do for a life.
+/// What `inet_twsk_alloc` was seen to do for a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Timewait {
     /// It made a timewait socket with this first substate.
-    Made {
+    Created {
         /// FIN_WAIT2, else TIME_WAIT.
         fin_wait2: bool,
     },
     /// It refused: the bucket limit, or no memory.
-    Refused,
+    Overflowed,
 }
 
 /// One row of sock_diag (`struct inet_diag_msg`).
@@ -314,8 +314,8 @@ pub struct CensusRow {
 
 /// One thing that happened or became known.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Input {
-    /// The trace began: hooks are attached. Always the first Input.
+pub enum Event {
+    /// The trace began: hooks are attached. Always the first Event.
     Start {
         /// Monotonic time.
         at_ns: u64,
@@ -326,16 +326,16 @@ pub enum Input {
         /// Hooks and tier.
         tracing: TracingFacts,
     },
-    /// A socket life ended.
-    Life(Box<Life>),
+    /// A socket connection ended.
+    Connection(Box<Connection>),
     /// A connect failed early.
     ConnectFailed(Box<ConnectFailed>),
     /// A bind failed.
     BindFailed(Box<BindFailed>),
-    /// A socket that bind(2) had given a local port began to connect: while it lives, its port is taken towards every
+    /// A socket that bind(2) had given a local port began to connect: while it connections, its port is taken towards every
     /// destination.
     BoundConnect {
-        /// Its cookie, by which its life and its timewait socket are known.
+        /// Its cookie, by which its connection and its timewait socket are known.
         cookie: u64,
         /// Addresses and ports.
         tuple: Tuple,
@@ -343,17 +343,17 @@ pub enum Input {
         at_ns: u64,
     },
     /// Who holds the open sockets: all that is known of it, which replaces what was told before.
-    Holders {
+    SocketOwners {
         /// When the search ended.
         at_ns: u64,
         /// No process had to be left out.
         complete: bool,
         /// At most 4,096, those of most sockets first.
-        rows: Vec<Holder>,
+        rows: Vec<SocketOwner>,
     },
-    /// A life that was already reported ended by a reset that this host sent.
+    /// a connection that was already reported ended by a reset that this host sent.
     ResetSent {
-        /// Cookie of the life.
+        /// Cookie of the connection.
         cookie: u64,
         /// Its addresses and ports.
         tuple: Tuple,

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread;
 use std::time::Duration;
-use twtrace_core::input::{CensusState, Holder, Tuple};
+use twtrace_core::event::{CensusState, SocketOwner, Tuple};
 
 /// Sockets looked for, of all namespaces.
 pub const MAX_SOCKETS: usize = 262_144;
@@ -79,7 +79,7 @@ pub struct Sockets {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Found {
     /// Those of most sockets first, [`MAX_ROWS`] at most.
-    pub rows: Vec<Holder>,
+    pub rows: Vec<SocketOwner>,
     /// Nobody had to be left out.
     pub complete: bool,
     /// When it ended, nanoseconds of the monotonic clock.
@@ -107,7 +107,7 @@ impl Searcher {
     pub fn start() -> io::Result<Self> {
         let (ask, questions) = sync_channel::<Question>(1);
         let (tell, answers) = sync_channel(1);
-        thread::Builder::new().name("holders".to_owned()).stack_size(512 * 1024).spawn(move || {
+        thread::Builder::new().name("socket-owners".to_owned()).stack_size(512 * 1024).spawn(move || {
             for question in questions {
                 let before_ns = clock::thread_ns().unwrap_or(0);
                 let mut found = search(Path::new("/proc"), &question, LIMITS);
@@ -205,7 +205,7 @@ fn search(proc: &Path, question: &[Arc<Sockets>], limits: Limits) -> Found {
     complete &= counted.len() <= limits.rows;
     let row = |(sockets, who, kind): (u64, u32, u32)| {
         let (who, kind) = (processes.get(who as usize)?, wanted.kinds.get(kind as usize)?);
-        Some(Holder {
+        Some(SocketOwner {
             tgid: who.tgid,
             start_ns: who.start_ns,
             command: who.command.clone(),
@@ -399,5 +399,5 @@ fn real_uid(status: &[u8]) -> Option<u32> {
 }
 
 #[cfg(test)]
-#[path = "holders_tests.rs"]
+#[path = "socket_owners_tests.rs"]
 mod tests;

@@ -1,7 +1,7 @@
 //! What the rules look at: the snapshot's rows joined once.
 
-use crate::finding::Party;
-use crate::input::{CensusState, Holder, KernelFacts, Owner, ProcessKey, Role};
+use crate::event::{CensusState, KernelFacts, Owner, ProcessKey, Role, SocketOwner};
+use crate::finding::Subject;
 use crate::pattern::Pattern;
 use crate::ports::{TIME_WAIT_SECONDS, hold_seconds, is_loopback};
 use crate::snapshot::{Cell, DestKey, DestRow, DestinationRow, Snapshot};
@@ -34,7 +34,7 @@ pub(super) struct Pair<'a> {
 }
 
 /// The snapshot, joined.
-pub(super) struct Case<'a> {
+pub(super) struct RuleContext<'a> {
     pub(super) snapshot: &'a Snapshot,
     pub(super) now_ns: u64,
     pub(super) pairs: Vec<Pair<'a>>,
@@ -43,7 +43,7 @@ pub(super) struct Case<'a> {
     ports: Map<(u32, IpAddr, u16), &'a DestinationRow>,
 }
 
-impl<'a> Case<'a> {
+impl<'a> RuleContext<'a> {
     pub(super) fn of(snapshot: &'a Snapshot) -> Self {
         let rows = snapshot.destinations().iter().filter_map(|row| match row.key {
             DestRow::Dest(key) => Some((key, row)),
@@ -90,7 +90,7 @@ impl<'a> Case<'a> {
     }
 
     /// Who holds open sockets and matches.
-    pub(super) fn holders(&self, matches: impl Fn(&Holder) -> bool) -> impl Iterator<Item = &'a Holder> {
+    pub(super) fn holders(&self, matches: impl Fn(&SocketOwner) -> bool) -> impl Iterator<Item = &'a SocketOwner> {
         self.snapshot.holders().rows.iter().filter(move |holder| matches(holder))
     }
 
@@ -101,8 +101,9 @@ impl<'a> Case<'a> {
 
     /// Established connections of a process towards a destination, by the last search.
     pub(super) fn holds(&self, process: ProcessKey, key: DestKey) -> u64 {
-        let matches =
-            |holder: &Holder| holder.state == CensusState::Established && is_of(holder, process) && is_to(holder, key);
+        let matches = |holder: &SocketOwner| {
+            holder.state == CensusState::Established && is_of(holder, process) && is_to(holder, key)
+        };
         self.holders(matches).map(|holder| holder.sockets).sum()
     }
 
@@ -132,7 +133,7 @@ impl<'a> Case<'a> {
     }
 }
 
-impl Party {
+impl Subject {
     /// A process.
     pub(super) fn of(owner: &Owner) -> Self {
         Self {
@@ -146,8 +147,8 @@ impl Party {
     }
 
     /// A process that is only known by the sockets that it holds.
-    pub(super) fn of_holder(holder: &Holder) -> Self {
-        let mut command = crate::input::Comm::default();
+    pub(super) fn of_holder(holder: &SocketOwner) -> Self {
+        let mut command = crate::event::Comm::default();
         let bytes = holder.command.as_bytes();
         let length = bytes.len().min(command.0.len() - 1);
         command.0[..length].copy_from_slice(&bytes[..length]);
@@ -163,12 +164,12 @@ impl Party {
 }
 
 /// Whether a holder is that process.
-pub(super) fn is_of(holder: &Holder, process: ProcessKey) -> bool {
+pub(super) fn is_of(holder: &SocketOwner, process: ProcessKey) -> bool {
     holder.tgid == process.tgid && holder.start_ns.abs_diff(process.start_ns) <= 2 * START_NS
 }
 
 /// Whether a holder's sockets lead to a destination, or are accepted on it.
-pub(super) fn is_to(holder: &Holder, key: DestKey) -> bool {
+pub(super) fn is_to(holder: &SocketOwner, key: DestKey) -> bool {
     let place = match key.role {
         Role::Passive => holder.local_port == key.port,
         Role::Active | Role::Unknown => Some(holder.remote_addr) == key.remote_addr && holder.remote_port == key.port,

@@ -177,7 +177,7 @@ impl TableWriter for Writer {
     fn push(&mut self, event: &Event, writing: &mut Writing) -> anyhow::Result<()> {
         match event {
             Event::Connection(connection) => {
-                self.name([connection.opener.as_ref(), connection.closer.as_ref()], writing)
+                self.name([connection.opener.as_ref(), connection.closer.as_ref()], writing);
             }
             Event::ConnectFailed(failed) => self.name([Some(&failed.opener), None], writing),
             Event::BindFailed(failed) => self.name([Some(&failed.owner), None], writing),

@@ -54,7 +54,7 @@ impl Place {
         work.send(Box::new(move || {
             let _ = tell.send(what());
         }))
-        .expect("the thread connections as long as the place");
+        .expect("the thread runs as long as the place");
         told.recv().expect("what was asked for panicked")
     }
 

@@ -73,7 +73,7 @@ fn seen_and_lost_are_what_happened() {
     let lost = |name: &str| number(&report, &format!("/tracing/lost/{name}"));
     println!("{} of {:.0} connections/s", report["tracing"]["kernel_counters"], churned.rate_per_s);
     assert!(lost("ring_full") > 0 && lost("map_full") > 0, "it was enough: {:#}", report["tracing"]);
-    // Each connection has two connections. One is followed from somewhere on, or the map never had room for it.
+    // Each connection is traced at both of its ends. One is followed from somewhere on, or the map never had room for it.
     let connections = 2 * churned.connections;
     // A kernel that preempts programs keeps a transition from both of the pair now and then, and counts that: each may
     // have been the first or the last of its connection. And where the map had no room, the twin cannot tell whether the first

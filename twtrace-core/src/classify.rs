@@ -1,4 +1,4 @@
-//! From the facts of a socket connection to its outcome: which of the kernel's ways to CLOSE was taken.
+//! From the facts of a connection to its outcome: which of the kernel's ways to CLOSE was taken.
 
 use crate::event::{Connection, Role, TcpState, Timewait};
 use crate::summary::{Provenance, Substate};

@@ -141,7 +141,7 @@ pub struct Binding {
     pub range: Option<(u16, u16)>,
 }
 
-/// A socket connection that reached CLOSE, as the kernel side saw it: facts only, no judgement.
+/// A connection that reached CLOSE, as the kernel side saw it: facts only, no judgement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Connection {
     /// Socket cookie; it survives into the timewait socket (`inet_twsk_alloc`). 0 when unknown.
@@ -326,13 +326,13 @@ pub enum Event {
         /// Hooks and tier.
         tracing: TracingFacts,
     },
-    /// A socket connection ended.
+    /// A connection ended.
     Connection(Box<Connection>),
     /// A connect failed early.
     ConnectFailed(Box<ConnectFailed>),
     /// A bind failed.
     BindFailed(Box<BindFailed>),
-    /// A socket that bind(2) had given a local port began to connect: while it connections, its port is taken towards every
+    /// A socket that bind(2) had given a local port began to connect: while it is open, its port is taken for every
     /// destination.
     BoundConnect {
         /// Its cookie, by which its connection and its timewait socket are known.

@@ -224,7 +224,7 @@ pub(super) fn is_linked(file: &File) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// For as long as it connections, others see that the recording is being written.
+/// for as long as it exists, others see that the recording is being written.
 #[derive(Debug)]
 pub(super) struct Lock {
     _file: File,

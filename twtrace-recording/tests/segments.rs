@@ -113,7 +113,7 @@ fn a_limit_of_bytes_is_held() {
     for (number, event) in churn(100_000, 2000.0).iter().enumerate() {
         recorder.record(event).unwrap();
         if number % 5_000 == 0 {
-            // As long as it takes in connection.
+            // As long as it takes in use.
             thread::sleep(Duration::from_millis(10));
         }
         largest = largest.max(recorder.progress().bytes);

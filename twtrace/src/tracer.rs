@@ -215,7 +215,7 @@ pub(crate) fn steady(mut interval: Interval) -> Interval {
 /// A descriptor of our own, so that it cannot be closed while it is waited for.
 fn watched(fd: BorrowedFd<'_>) -> io::Result<AsyncFd<OwnedFd>> {
     let fd = fd.try_clone_to_owned()?;
-    // SAFETY: the descriptor is open, and stays so for as long as the one who owns it, the registration, connections.
+    // SAFETY: the descriptor is open, and stays so for as long as the one who owns it, the registration, exists.
     Ok(unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE)? })
 }
 

@@ -122,7 +122,7 @@ fn install(packages: &[&str]) -> Result<()> {
     run_command(command.env("DEBIAN_FRONTEND", "noninteractive"))
 }
 
-/// While this connections, no package that is installed starts its service: the tests start their own servers, on
+/// While this exists, no package that is installed starts its service: the tests start their own servers, on
 /// ports of their own. This is Debian's documented way (`invoke-rc.d(8)`); a policy that is already there stays.
 struct NoServices {
     ours: bool,

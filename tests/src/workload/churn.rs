@@ -80,7 +80,7 @@ pub struct Churned {
     pub workers: Vec<Worker>,
     /// Processes that made one connection each, if any were asked for.
     pub one_shots: Option<OneShots>,
-    /// Connections in all: each has two connections.
+    /// Connections in all: each has two ends on this host.
     pub connections: u64,
     /// Connections per second.
     pub rate_per_s: f64,

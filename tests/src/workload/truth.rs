@@ -20,7 +20,7 @@ pub enum Side {
 /// One connection of one socket, or a connect that failed before there was one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Truth {
-    /// Of this connection nothing is known but that it was: both of its connections are to be left out.
+    /// Of this connection nothing is known but that it was: both of its ends are to be left out.
     pub left_out: bool,
     /// Case and family.
     pub case: String,

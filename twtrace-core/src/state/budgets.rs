@@ -19,7 +19,7 @@ const SECOND_NS: u64 = 1_000_000_000;
 /// Seconds by which a rate can be told from a burst.
 const ENOUGH_SECONDS: usize = 3;
 
-/// A connection that censuses have seen established for so long is one of a pool's, or the like, unless its like connections
+/// A connection that censuses have seen established for so long is one of a pool's, or the like, unless its like lasts
 /// that long.
 const STABLE_NS: u64 = 2 * SECOND_NS;
 

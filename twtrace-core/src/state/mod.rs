@@ -47,7 +47,7 @@ use std::collections::VecDeque;
 pub(crate) use time_wait::TimeWait;
 use time_wait::TimeWaitTable;
 
-/// How long a timewait socket connections: `TCP_TIMEWAIT_LEN`, and by default `tcp_fin_timeout` as well.
+/// How long a timewait socket lasts: `TCP_TIMEWAIT_LEN`, and by default `tcp_fin_timeout` as well.
 pub(crate) const TIME_WAIT_NS: u64 = 60_000_000_000;
 
 const SECOND_NS: u64 = 1_000_000_000;

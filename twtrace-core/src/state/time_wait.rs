@@ -44,7 +44,7 @@ impl TimeWait {
 /// TimeWait timewait sockets by cookie. Full: further ones are refused.
 #[derive(Clone, Debug)]
 pub(crate) struct TimeWaitTable {
-    /// A socket stays where it is for as long as it connections: moving others would cost more than the gaps.
+    /// A socket stays where it is for as long as it exists: moving others would cost more than the gaps.
     sockets: Vec<Option<TimeWait>>,
     free: Vec<u32>,
     /// Places in `sockets`, by cookie.

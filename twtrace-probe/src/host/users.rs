@@ -38,7 +38,7 @@ impl UserNames {
     /// Asks for a name, once for each uid and for the first 4,096 uids. Does not wait.
     pub fn ask(&mut self, uid: u32) {
         if self.asked.len() < MAX_USERS && self.asked.insert(uid) {
-            // The channel has room for all of them, and the thread connections as long as this does.
+            // The channel has room for all of them, and the thread runs as long as this does.
             let _ = self.ask.try_send(uid);
         }
     }

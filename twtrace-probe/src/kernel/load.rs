@@ -127,7 +127,7 @@ pub struct Loaded {
 /// Loads the object and attaches all that can be. Optional hooks that are refused are in [`Loaded::tracing`] with their
 /// reason.
 ///
-/// To be called from the thread that connections longest, before others are started: tracefs may be mounted for it alone.
+/// To be called from the thread that runs longest, before others are started: tracefs may be mounted for it alone.
 ///
 /// # Errors
 /// Without `inet_sock_set_state` there is no trace.

@@ -1,4 +1,4 @@
-//! Connections: connections that ended, connects that failed early, and binds that failed.
+//! Connections that ended, connects that failed early, and binds that failed.
 
 use crate::columns::{Columns, Flag, Num, Opt, OptReader, Shown, Text, Time, table};
 use crate::dictionary::{DecodedDict, Meanings, Words};

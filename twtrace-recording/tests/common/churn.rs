@@ -7,7 +7,7 @@ use twtrace_core::event::{
 
 const SECOND_NS: u64 = 1_000_000_000;
 
-/// How long a timewait socket connections.
+/// How long a timewait socket lasts.
 const TIME_WAIT_NS: u64 = 60 * SECOND_NS;
 
 /// Between two searches for the owners of sockets, in censuses.

@@ -174,7 +174,7 @@ impl TestBed {
         self.connection(at, Side::Passive, (pair.to, pair.from), owners, outcome, 0)
     }
 
-    /// Says what one connection came to. `owners` are opener and closer, `at` a process of its namespace that still connections.
+    /// Says what one connection came to. `owners` are opener and closer, `at` a process of its namespace that still exists.
     pub fn connection(
         &mut self,
         at: &Worker,

@@ -14,6 +14,7 @@ use tokio::time::{Instant, Interval, interval_at, sleep_until};
 use twtrace_core::snapshot::Snapshot;
 use twtrace_core::state::{Config, Filter};
 use twtrace_probe::source::EventSource;
+use twtrace_probe::source::deadline::Deadline;
 
 /// Why the loop woke up.
 pub(crate) enum Wakeup<V> {
@@ -23,8 +24,10 @@ pub(crate) enum Wakeup<V> {
     Poll,
     /// The terminal: a key, another size.
     Event(Event),
-    /// The time is up, or a signal asks for the end.
+    /// The time is up.
     End,
+    /// A signal asks for the end, or the terminal is gone.
+    Signal,
     /// The trace has ended by itself, which it does only when it fails.
     Failed,
 }
@@ -73,11 +76,11 @@ impl<V> EventLoop<V> {
         tokio::select! {
             // A key never waits behind a view.
             biased;
-            _ = interrupt.recv() => Ok(Wakeup::End),
-            _ = terminate.recv() => Ok(Wakeup::End),
-            _ = hangup.recv() => Ok(Wakeup::End),
+            _ = interrupt.recv() => Ok(Wakeup::Signal),
+            _ = terminate.recv() => Ok(Wakeup::Signal),
+            _ = hangup.recv() => Ok(Wakeup::Signal),
             // Without an end of its own the stream of keys ends when the terminal is gone.
-            event = key(&mut self.keys) => event.map_or(Ok(Wakeup::End), |event| event.map(Wakeup::Event)),
+            event = key(&mut self.keys) => event.map_or(Ok(Wakeup::Signal), |event| event.map(Wakeup::Event)),
             () = at(self.end) => Ok(Wakeup::End),
             view = next_view(self.views.as_mut()) => Ok(view.map_or(Wakeup::Failed, Wakeup::View)),
             () = tick(&mut self.poll) => Ok(Wakeup::Poll),
@@ -92,7 +95,7 @@ pub(crate) fn runtime() -> anyhow::Result<runtime::Runtime> {
 
 /// Traces for that long, or until a signal comes, and gives what is known then, with all live sockets.
 pub(crate) fn trace<S: EventSource>(
-    source: impl FnOnce() -> anyhow::Result<S> + Send + 'static,
+    source: impl FnOnce(Deadline) -> anyhow::Result<S> + Send + 'static,
     filter: Filter,
     duration: Duration,
 ) -> anyhow::Result<Arc<Snapshot>> {
@@ -101,8 +104,16 @@ pub(crate) fn trace<S: EventSource>(
     let views = tracer.views();
     runtime()?.block_on(async {
         let mut events = EventLoop::new(Some(tracer.views()), Some(duration))?;
-        while !matches!(events.next().await?, Wakeup::End | Wakeup::Failed) {}
-        anyhow::Ok(())
+        loop {
+            match events.next().await? {
+                Wakeup::End | Wakeup::Failed => return anyhow::Ok(()),
+                Wakeup::Signal => {
+                    tracer.hurry();
+                    return Ok(());
+                }
+                Wakeup::View(_) | Wakeup::Event(_) | Wakeup::Poll => {}
+            }
+        }
     })?;
     tracer.end()?;
     last(&views)

@@ -19,9 +19,14 @@ use twtrace_core::event::Event;
 use twtrace_core::snapshot::Snapshot;
 use twtrace_core::state::{Config, State};
 use twtrace_probe::source::EventSource;
+use twtrace_probe::source::deadline::Deadline;
 
 /// How often the source is read when it does not ask for more.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How long after a signal the last census may go on. Who presses Ctrl-C waits a fifth of a second at most, in which
+/// the last records are read and the programs detached as well.
+const HURRY: Duration = Duration::from_millis(60);
 
 /// What is done with events.
 pub(crate) trait Work: Send + 'static {
@@ -81,6 +86,7 @@ pub(crate) type Views<V> = watch::Receiver<Option<Arc<V>>>;
 pub(crate) struct Tracer<W: Work> {
     views: Views<W::View>,
     control: watch::Sender<Control>,
+    deadline: Deadline,
     thread: JoinHandle<anyhow::Result<W>>,
 }
 
@@ -91,19 +97,21 @@ impl<W: Work> Tracer<W> {
     /// # Errors
     /// The source cannot be started.
     pub(crate) fn start<S: EventSource>(
-        source: impl FnOnce() -> anyhow::Result<S> + Send + 'static,
+        source: impl FnOnce(Deadline) -> anyhow::Result<S> + Send + 'static,
         work: W,
         interval: Option<Duration>,
     ) -> anyhow::Result<Self> {
         let (publish, views) = watch::channel(None);
         let (control, controlled) = watch::channel(Control::default());
         let (started, is_started) = sync_channel(1);
+        let deadline = Deadline::default();
+        let its = deadline.clone();
         let run = move || {
             let thread = Thread { work, publish, control: controlled };
-            thread.run(source, interval, &started)
+            thread.run(|| source(its), interval, &started)
         };
         let thread = thread::Builder::new().name("tracer".to_owned()).spawn(run).context("cannot start a thread")?;
-        let tracer = Self { views, control, thread };
+        let tracer = Self { views, control, deadline, thread };
         if is_started.recv().is_err() {
             // It says why when it is joined.
             return Err(tracer.join().err().unwrap_or_else(|| anyhow!("the trace did not begin")));
@@ -124,6 +132,12 @@ impl<W: Work> Tracer<W> {
             control.asked += u64::from(changes);
             changes
         });
+    }
+
+    /// A signal asks for the end: what takes long is cut short from now on, and reported as incomplete. To be called
+    /// before [`Self::end`].
+    pub(crate) fn hurry(&self) {
+        self.deadline.set(HURRY);
     }
 
     /// Ends the trace: everything that has happened until now is taken in, and is in the last view.

@@ -18,6 +18,7 @@ use nix::sys::socket::{MsgFlags, recv, setsockopt, sockopt};
 use nix::sys::time::TimeVal;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::ControlFlow;
 use std::os::fd::AsRawFd as _;
 use twtrace_core::event::{CensusRow, CensusState, Tuple};
 
@@ -52,6 +53,8 @@ const _: () = assert!(size_of::<InetResponseBuffer>() == DIAG_LEN);
 pub struct CensusReport {
     /// False when the kernel flagged an interruption, or a part was lost: absence of a socket proves nothing then.
     pub complete: bool,
+    /// The sink wanted no more before the end.
+    pub cut_short: bool,
     /// Rows handed over.
     pub rows: u64,
 }
@@ -72,26 +75,39 @@ pub struct Piece {
 /// local port are asked for, which kernels from 6.8 tell. While sockets come and go, the kernel may skip one or give one twice at the seams of its answer without saying so. Rows
 /// may have been handed over before an error is returned.
 pub fn dump(netns: u32, sink: &mut dyn FnMut(Piece)) -> io::Result<CensusReport> {
-    dump_from(open()?, netns, sink)
+    dump_from(open()?, netns, &mut |piece| {
+        sink(piece);
+        ControlFlow::Continue(())
+    })
 }
 
-/// The same, of the network namespace that a socket was opened in by [`open`].
-pub fn dump_from(mut socket: Socket, netns: u32, sink: &mut dyn FnMut(Piece)) -> io::Result<CensusReport> {
+/// The same, of the network namespace that a socket was opened in by [`open`], until the sink wants no more.
+pub fn dump_from(
+    mut socket: Socket,
+    netns: u32,
+    sink: &mut dyn FnMut(Piece) -> ControlFlow<()>,
+) -> io::Result<CensusReport> {
     let mut buffer = vec![0; RECEIVE_BYTES];
-    let mut pieces = Pieces { piece: Piece::default(), total: 0, sink };
+    let mut pieces = Pieces { piece: Piece::default(), total: 0, is_over: false, sink };
     let mut complete = true;
     for (sequence, family) in [(1, AF_INET), (2, AF_INET6)] {
+        if pieces.is_over {
+            break;
+        }
         complete &= dump_family(&mut socket, family, sequence, netns, &mut buffer, &mut pieces)?;
     }
+    let cut_short = pieces.is_over;
     pieces.flush();
-    Ok(CensusReport { complete, rows: pieces.total })
+    Ok(CensusReport { complete: complete && !cut_short, cut_short, rows: pieces.total })
 }
 
 /// Rows on their way to the sink.
 struct Pieces<'a> {
     piece: Piece,
     total: u64,
-    sink: &'a mut dyn FnMut(Piece),
+    /// The sink wants no more.
+    is_over: bool,
+    sink: &'a mut dyn FnMut(Piece) -> ControlFlow<()>,
 }
 
 impl Pieces<'_> {
@@ -111,7 +127,7 @@ impl Pieces<'_> {
 
     fn flush(&mut self) {
         if !self.piece.rows.is_empty() {
-            (self.sink)(std::mem::take(&mut self.piece));
+            self.is_over |= (self.sink)(std::mem::take(&mut self.piece)).is_break();
         }
     }
 }
@@ -163,7 +179,7 @@ fn dump_family(
         complete &= length <= buffer.len();
         let answer = read_messages(&buffer[..length.min(buffer.len())], sequence, netns, pieces)?;
         complete &= answer.whole;
-        if answer.done {
+        if answer.done || pieces.is_over {
             return Ok(complete);
         }
     }

@@ -48,8 +48,11 @@ fn mapped(last: u8) -> [u8; 16] {
 
 fn read(bytes: &[u8]) -> (io::Result<Answer>, Vec<CensusRow>) {
     let mut rows = Vec::new();
-    let mut sink = |piece: Piece| rows.extend(piece.rows);
-    let mut pieces = Pieces { piece: Piece::default(), total: 0, sink: &mut sink };
+    let mut sink = |piece: Piece| {
+        rows.extend(piece.rows);
+        ControlFlow::Continue(())
+    };
+    let mut pieces = Pieces { piece: Piece::default(), total: 0, is_over: false, sink: &mut sink };
     let answer = read_messages(bytes, 1, NETNS, &mut pieces);
     pieces.flush();
     (answer, rows)
@@ -194,6 +197,24 @@ fn this_kernel_lists_a_timewait_socket_a_peer_and_a_listener() {
     assert!(timewait.cookie != 0 && timewait.tuple.netns == NETNS);
     assert_eq!(find(open_port, port).unwrap().state, CensusState::Established);
     assert_eq!(find(port, 0).unwrap().state, CensusState::Listen);
+}
+
+#[test]
+fn a_sink_that_wants_no_more_ends_the_dump() {
+    let (row, inode) = row(&diag(AF_INET, TCP_TIME_WAIT, 3, v4(1), v4(2)), NETNS).unwrap();
+    let mut handed_over = 0;
+    let mut sink = |piece: Piece| {
+        handed_over += piece.rows.len();
+        ControlFlow::Break(())
+    };
+    let mut pieces = Pieces { piece: Piece::default(), total: 0, is_over: false, sink: &mut sink };
+    for _ in 1..PIECE_ROWS {
+        pieces.push(row, inode);
+    }
+    assert!(!pieces.is_over, "nothing was handed over yet");
+    pieces.push(row, inode);
+    assert!(pieces.is_over);
+    assert_eq!(handed_over, PIECE_ROWS);
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! Events from the running kernel.
 
 use super::EventSource;
-use super::namespaces::{Namespaces, take_census};
-use super::socket_owners::{OpenSockets, OwnerSearch};
+use super::census::Censuses;
+use super::deadline::Deadline;
+use super::namespaces::Namespaces;
+use super::socket_owners::OwnerSearch;
 use crate::host;
 use crate::host::clock::{self, Moment};
 use crate::host::process::ProcessReader;
@@ -14,7 +16,6 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::thread;
 use std::time::Duration;
-use twtrace_core::changes::Changes;
 use twtrace_core::decode::{DecodeError, decode};
 use twtrace_core::event::{Event, Hook, HostFacts, Owner, ProcessKey, Tier};
 use twtrace_core::source::Source;
@@ -63,9 +64,8 @@ pub struct Live {
     next_sweep_ns: u64,
     processes: ProcessReader,
     namespaces: Namespaces,
-    changes: Changes,
-    open_sockets: OpenSockets,
-    holders: OwnerSearch,
+    censuses: Censuses,
+    owners: OwnerSearch,
 }
 
 /// What comes from the ring buffer, and whom it names.
@@ -84,10 +84,18 @@ impl Live {
     /// # Errors
     /// It cannot trace here; see [`crate::kernel::explain`].
     pub fn start(options: &LiveOptions) -> anyhow::Result<Self> {
+        Self::start_until(options, Deadline::default())
+    }
+
+    /// The same, with an end that can be set later: what it takes its time for is then cut short.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_until(options: &LiveOptions, deadline: Deadline) -> anyhow::Result<Self> {
         let host = host::facts();
         // Its thread stays in the mount namespace that this one may leave next.
         let namespaces = Namespaces::start(host.netns).context("cannot start a thread")?;
-        let holders = OwnerSearch::start().context("cannot start a thread")?;
+        let owners = OwnerSearch::start().context("cannot start a thread")?;
         let loaded = load::load(&options.load)?;
         let users = UserNames::start().context("cannot start a thread")?;
         // Now, not before: what closed earlier was not seen.
@@ -108,9 +116,8 @@ impl Live {
             next_sweep_ns: 0,
             processes: ProcessReader::new(),
             namespaces,
-            changes: Changes::default(),
-            open_sockets: OpenSockets::default(),
-            holders,
+            censuses: Censuses { deadline, ..Censuses::default() },
+            owners,
         })
     }
 
@@ -153,7 +160,7 @@ impl Live {
         counters.undecodable = self.intake.undecodable;
         sink(Event::Counters(counters));
         let facts = host::kernel_facts().context("cannot read the kernel's TCP figures")?;
-        self.open_sockets.know_ports(self.host.netns, facts.port_range);
+        self.censuses.open_sockets.know_ports(self.host.netns, facts.port_range);
         sink(Event::Kernel { netns: self.host.netns, facts });
         Ok(())
     }
@@ -173,8 +180,7 @@ impl Live {
         let mut unseen = Vec::new();
         let intake = &mut self.intake;
         // A dump takes long enough to fill the ring buffer on a busy host.
-        let Self { changes, open_sockets, .. } = self;
-        let ended = take_census(self.host.netns, changes, open_sockets, sink, census::open, &mut |rows, sink| {
+        let ended = self.censuses.take(self.host.netns, sink, census::open, &mut |rows, sink| {
             if !closing.is_empty() {
                 let of_dump = rows.iter().filter(|row| row.state.is_timewait()).map(|row| row.cookie);
                 unseen.extend(of_dump.filter_map(|cookie| Some((closing.remove(&cookie)?, cookie))));
@@ -271,9 +277,9 @@ impl Source for Live {
         }
         let intake = &mut self.intake;
         let between = &mut |sink: &mut dyn FnMut(Event)| intake.drain(MAX_DRAIN, sink);
-        self.namespaces.go_on(&mut self.changes, &mut self.open_sockets, sink, between)?;
-        self.holders.tell(sink);
-        self.holders.go_on(&self.open_sockets, now);
+        self.namespaces.go_on(&mut self.censuses, sink, between)?;
+        self.owners.tell(sink);
+        self.owners.go_on(&self.censuses.open_sockets, now);
         self.look_up(sink);
         self.intake.loaded.flush_log();
         sink(Event::Tick { at_ns: clock::monotonic_ns()? });
@@ -288,10 +294,10 @@ impl Source for Live {
         self.next_sweep_ns = 0;
         self.census(sink)?;
         let intake = &mut self.intake;
-        self.namespaces.last_round(&mut self.changes, &mut self.open_sockets, sink, &mut |sink| {
+        self.namespaces.last_round(&mut self.censuses, sink, &mut |sink| {
             intake.drain(MAX_DRAIN, sink);
         })?;
-        self.holders.last(&self.open_sockets, sink, &mut |sink| intake.drain(MAX_DRAIN, sink))?;
+        self.owners.last(&self.censuses, sink, &mut |sink| intake.drain(MAX_DRAIN, sink))?;
         thread::sleep(SETTLE);
         self.intake.drain_all(sink);
         self.figures(sink)?;
@@ -310,6 +316,6 @@ impl EventSource for Live {
 
     /// The next census of each namespace.
     fn restate(&mut self) {
-        self.changes.restate();
+        self.censuses.changes.restate();
     }
 }

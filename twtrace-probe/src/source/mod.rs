@@ -1,5 +1,7 @@
 //! Where events come from.
 
+mod census;
+pub mod deadline;
 pub mod live;
 mod namespaces;
 pub mod now;

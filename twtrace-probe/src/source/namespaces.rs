@@ -1,6 +1,6 @@
 //! The other network namespaces of the host: a round through all of them, again and again.
 
-use super::socket_owners::OpenSockets;
+use super::census::Censuses;
 use crate::host;
 use crate::host::clock;
 use crate::host::namespaces::{Found, NotVisited, Search, Searcher, within};
@@ -9,8 +9,7 @@ use netlink_sys::Socket;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::time::Duration;
-use twtrace_core::changes::Changes;
-use twtrace_core::event::{CensusRow, Event, KernelFacts};
+use twtrace_core::event::{Event, KernelFacts};
 
 /// A round may take one part in this many of the time.
 const SHARE: u64 = 50;
@@ -27,9 +26,6 @@ const LAST_SEARCH: Duration = Duration::from_secs(2);
 
 /// What is done with the records that have come in meanwhile.
 pub(super) type Between<'a> = dyn FnMut(&mut dyn FnMut(Event)) + 'a;
-
-/// What is done with each piece of a census.
-type With<'a> = dyn FnMut(&[CensusRow], &mut dyn FnMut(Event)) + 'a;
 
 /// Namespaces that are known, and the round under way.
 pub(super) struct Namespaces {
@@ -72,13 +68,12 @@ impl Namespaces {
     /// Goes on with the round, or begins the next. `between` is called while a census is taken.
     pub(super) fn go_on(
         &mut self,
-        changes: &mut Changes,
-        open_sockets: &mut OpenSockets,
+        censuses: &mut Censuses,
         sink: &mut dyn FnMut(Event),
         between: &mut Between<'_>,
     ) -> io::Result<()> {
         if let Some(search) = self.searcher.latest() {
-            self.take(search, changes, open_sockets, sink);
+            self.take(search, censuses, sink);
         }
         let now_ns = clock::monotonic_ns()?;
         if self.waiting.is_empty() {
@@ -87,23 +82,22 @@ impl Namespaces {
             }
             self.begin();
         }
-        self.visit_until(now_ns.saturating_add(SLICE_NS), changes, open_sockets, sink, between)
+        self.visit_until(now_ns.saturating_add(SLICE_NS), censuses, sink, between)
     }
 
-    /// A whole round from a fresh search.
+    /// A whole round from a fresh search, or as much of it as there is time for.
     pub(super) fn last_round(
         &mut self,
-        changes: &mut Changes,
-        open_sockets: &mut OpenSockets,
+        censuses: &mut Censuses,
         sink: &mut dyn FnMut(Event),
         between: &mut Between<'_>,
     ) -> io::Result<()> {
-        if let Some(search) = self.searcher.fresh(LAST_SEARCH) {
-            self.take(search, changes, open_sockets, sink);
+        if let Some(search) = self.searcher.fresh(LAST_SEARCH.min(censuses.deadline.left())) {
+            self.take(search, censuses, sink);
         }
         self.begin();
         let until_ns = clock::monotonic_ns()?.saturating_add(LAST_ROUND_NS);
-        self.visit_until(until_ns, changes, open_sockets, sink, between)
+        self.visit_until(until_ns, censuses, sink, between)
     }
 
     fn begin(&mut self) {
@@ -114,16 +108,15 @@ impl Namespaces {
     fn visit_until(
         &mut self,
         until_ns: u64,
-        changes: &mut Changes,
-        open_sockets: &mut OpenSockets,
+        censuses: &mut Censuses,
         sink: &mut dyn FnMut(Event),
         between: &mut Between<'_>,
     ) -> io::Result<()> {
         let before_ns = clock::process_ns()?;
         let mut now_ns = clock::monotonic_ns()?;
-        while now_ns < until_ns {
+        while now_ns < until_ns && !censuses.deadline.is_over() {
             let Some(netns) = self.waiting.pop_front() else { break };
-            self.visit(netns, changes, open_sockets, sink, between)?;
+            self.visit(netns, censuses, sink, between)?;
             now_ns = clock::monotonic_ns()?;
         }
         self.spent_ns = self.spent_ns.saturating_add(clock::process_ns()?.saturating_sub(before_ns));
@@ -134,13 +127,7 @@ impl Namespaces {
     }
 
     /// Takes over what a search has found.
-    fn take(
-        &mut self,
-        search: Search,
-        changes: &mut Changes,
-        open_sockets: &mut OpenSockets,
-        sink: &mut dyn FnMut(Event),
-    ) {
+    fn take(&mut self, search: Search, censuses: &mut Censuses, sink: &mut dyn FnMut(Event)) {
         let Search { found, left_out, .. } = search;
         let mut before = std::mem::take(&mut self.known);
         for found in found {
@@ -154,8 +141,7 @@ impl Namespaces {
         }
         for (netns, known) in before {
             if known.missed {
-                changes.forget(netns);
-                open_sockets.forget(netns);
+                censuses.forget(netns);
                 sink(Event::NamespaceGone { netns });
             } else {
                 self.known.insert(netns, Known { missed: true, ..known });
@@ -170,8 +156,7 @@ impl Namespaces {
     fn visit(
         &mut self,
         netns: u32,
-        changes: &mut Changes,
-        open_sockets: &mut OpenSockets,
+        censuses: &mut Censuses,
         sink: &mut dyn FnMut(Event),
         between: &mut Between<'_>,
     ) -> io::Result<()> {
@@ -190,9 +175,9 @@ impl Namespaces {
             Err(NotVisited::Gone) => return Ok(()),
         };
         known.refused = None;
-        open_sockets.know_ports(netns, facts.port_range);
+        censuses.open_sockets.know_ports(netns, facts.port_range);
         sink(Event::Kernel { netns, facts });
-        take_census(netns, changes, open_sockets, sink, || Ok(socket), &mut |_, sink| between(sink)).map(|_| ())
+        censuses.take(netns, sink, || Ok(socket), &mut |_, sink| between(sink)).map(|_| ())
     }
 }
 
@@ -207,45 +192,4 @@ fn refuse(known: &mut Known, reason: &str, sink: &mut dyn FnMut(Event)) {
 /// What is taken from a namespace while in it.
 fn look() -> io::Result<(Socket, KernelFacts)> {
     Ok((census::open()?, host::kernel_facts()?))
-}
-
-/// The kernel's own list of a namespace, then the records that came in meanwhile: a socket made during the dump is in
-/// both. Gives the time after the dump.
-///
-/// `with` sees each piece as it came; what `changes` knows already is not handed over.
-pub(super) fn take_census(
-    netns: u32,
-    changes: &mut Changes,
-    open_sockets: &mut OpenSockets,
-    sink: &mut dyn FnMut(Event),
-    open: impl FnOnce() -> io::Result<Socket>,
-    with: &mut With<'_>,
-) -> io::Result<u64> {
-    let at_ns = clock::monotonic_ns()?;
-    sink(Event::CensusBegin { netns, at_ns, whole: changes.begin(netns, at_ns) });
-    open_sockets.begin();
-    let report = open().and_then(|socket| {
-        census::dump_from(socket, netns, &mut |piece| {
-            with(&piece.rows, sink);
-            open_sockets.add(&piece);
-            let mut rows = piece.rows;
-            changes.keep(&mut rows);
-            // Neighbours in number are neighbours in time, which a recording packs well. Of two with the same cookie
-            // the later one stays the later one.
-            rows.sort_by_key(|row| row.cookie);
-            if !rows.is_empty() {
-                sink(Event::CensusRows(rows));
-            }
-        })
-    });
-    let at_ns = clock::monotonic_ns()?;
-    open_sockets.end(netns, report.is_ok());
-    // A failed dump proves nothing, and the next may succeed: it is shown as incomplete.
-    let complete = report.is_ok_and(|report| report.complete);
-    let gone = changes.end(at_ns, complete);
-    if !gone.is_empty() {
-        sink(Event::CensusGone(gone));
-    }
-    sink(Event::CensusEnd { at_ns, complete });
-    Ok(at_ns)
 }

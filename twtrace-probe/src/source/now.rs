@@ -1,12 +1,11 @@
 //! The kernel's own lists of timewait sockets, once and without tracing.
 
-use super::namespaces::{Namespaces, take_census};
-use super::socket_owners::OpenSockets;
+use super::census::Censuses;
+use super::namespaces::Namespaces;
 use crate::host;
 use crate::host::clock;
 use crate::kernel::census;
 use anyhow::Context as _;
-use twtrace_core::changes::Changes;
 use twtrace_core::event::Event;
 
 /// Takes a census of each network namespace of the host that can be entered. Gives the time before the first one,
@@ -20,11 +19,9 @@ pub fn census_of_all(sink: &mut dyn FnMut(Event)) -> anyhow::Result<u64> {
     let began_ns = clock::monotonic_ns()?;
     let facts = host::kernel_facts().context("cannot read the kernel's TCP figures")?;
     sink(Event::Kernel { netns, facts });
-    // Told whole: what the recording knew last may be long ago.
-    let mut changes = Changes::default();
-    // Who holds the open ones is not asked.
-    let mut open_sockets = OpenSockets::default();
-    take_census(netns, &mut changes, &mut open_sockets, sink, census::open, &mut |_, _| {})?;
-    namespaces.last_round(&mut changes, &mut open_sockets, sink, &mut |_| {})?;
+    // Every socket is new: what the recording knew last may be long ago. Who holds the open ones is not asked.
+    let mut censuses = Censuses::default();
+    censuses.take(netns, sink, census::open, &mut |_, _| {})?;
+    namespaces.last_round(&mut censuses, sink, &mut |_| {})?;
     Ok(began_ns)
 }

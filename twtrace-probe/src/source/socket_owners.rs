@@ -1,5 +1,6 @@
 //! Who holds the open sockets: what the censuses have, handed over to a search from time to time.
 
+use super::census::Censuses;
 use super::namespaces::Between;
 use crate::host::clock;
 use crate::host::socket_owners::{Found, MAX_SOCKETS, OpenSocket, Searcher, Sockets};
@@ -118,7 +119,7 @@ impl OwnerSearch {
     /// Searches once more and waits, if it does not take too long. `between` is called meanwhile.
     pub(super) fn last(
         &mut self,
-        open_sockets: &OpenSockets,
+        censuses: &Censuses,
         sink: &mut dyn FnMut(Event),
         between: &mut Between<'_>,
     ) -> io::Result<()> {
@@ -127,7 +128,7 @@ impl OwnerSearch {
         let mut is_last = false;
         loop {
             let now_ns = clock::monotonic_ns()?;
-            if now_ns.saturating_sub(began_ns) >= LAST_NS {
+            if now_ns.saturating_sub(began_ns) >= LAST_NS || censuses.deadline.is_over() {
                 return Ok(());
             }
             if !self.searcher.is_busy() {
@@ -135,7 +136,7 @@ impl OwnerSearch {
                     return Ok(());
                 }
                 is_last = true;
-                self.ask(open_sockets, now_ns);
+                self.ask(&censuses.open_sockets, now_ns);
             }
             if let Some(found) = self.searcher.answer(SLICE) {
                 self.hand_over(found, sink);

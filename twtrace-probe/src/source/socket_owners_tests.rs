@@ -98,9 +98,15 @@ fn the_last_search_is_of_what_was_gathered_last() {
     };
     take(&mut open_sockets, 1, [(inode, CensusState::Listen)]);
     let (mut told, mut waited) = (Vec::new(), 0);
-    holders.last(&open_sockets, &mut |event| told.push(event), &mut |_| waited += 1).unwrap();
+    let censuses = Censuses { open_sockets, ..Censuses::default() };
+    holders.last(&censuses, &mut |event| told.push(event), &mut |_| waited += 1).unwrap();
     assert!(waited > 0);
     let Some(Event::SocketOwners { rows, .. }) = told.last() else { panic!("{told:?}") };
     assert!(rows.iter().any(|row| row.tgid == std::process::id() && row.sockets == 1), "{rows:?}");
+    assert_eq!(told.len(), 2);
+
+    // With a deadline that has passed nothing is searched for any more.
+    censuses.deadline.set(Duration::ZERO);
+    holders.last(&censuses, &mut |event| told.push(event), &mut |_| {}).unwrap();
     assert_eq!(told.len(), 2);
 }

@@ -268,8 +268,8 @@ fn bpf_stats(value: Option<u8>) -> Check {
 fn census(census: &Result<CensusReport, String>) -> Check {
     let cost = "coverage cannot be shown, and what the trace classified wrongly stays wrong";
     match census {
-        Ok(CensusReport { complete: true, rows }) => ok("census", format!("sock_diag lists {rows} TCP sockets")),
-        Ok(CensusReport { complete: false, rows }) => {
+        Ok(CensusReport { complete: true, rows, .. }) => ok("census", format!("sock_diag lists {rows} TCP sockets")),
+        Ok(CensusReport { complete: false, rows, .. }) => {
             let found = format!("sock_diag lists {rows} TCP sockets, not whole");
             check("census", Status::Degraded, found, cost, "try again when the host is less busy")
         }

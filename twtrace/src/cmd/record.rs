@@ -36,8 +36,8 @@ pub fn run(args: &RecordArgs) -> anyhow::Result<ExitCode> {
     // A trace that does not begin leaves nothing behind.
     let path = args.output.clone();
     let (hand_over, recorder) = channel();
-    let start = move || {
-        let live = Live::start(&load)?;
+    let start = move |deadline| {
+        let live = Live::start_until(&load, deadline)?;
         // Nobody waits for it when the thread could not be started.
         let _ = hand_over.send(Recorder::create(&path, options)?);
         Ok(live)
@@ -72,15 +72,19 @@ fn wait(tracer: &Tracer<Recording>, args: &RecordArgs, began: Instant) -> anyhow
         let Wakeup::View(_) = events.next().await? else { return Ok(ExitCode::SUCCESS) };
         let mut child = args.command.split_first().map(|(name, rest)| Child::start(name, rest)).transpose()?;
         events.poll_every(LOOK);
-        let mut is_asked_to_end = false;
+        let (mut is_asked_to_end, mut is_hurried) = (false, false);
         loop {
             match events.next().await? {
                 Wakeup::View(view) => line.show(began.elapsed(), &view),
                 Wakeup::Event(_) | Wakeup::Poll => {}
                 Wakeup::Failed => break,
-                // The second time nobody is waited for.
-                Wakeup::End if is_asked_to_end => break,
                 Wakeup::End => is_asked_to_end = true,
+                // The second time nobody is waited for.
+                Wakeup::Signal if is_asked_to_end => {
+                    is_hurried = true;
+                    break;
+                }
+                Wakeup::Signal => (is_asked_to_end, is_hurried) = (true, true),
             }
             is_asked_to_end |= args.duration.is_some_and(|duration| began.elapsed() >= duration);
             let is_over = match &mut child {
@@ -93,6 +97,9 @@ fn wait(tracer: &Tracer<Recording>, args: &RecordArgs, began: Instant) -> anyhow
             }
         }
         line.clear();
+        if is_hurried {
+            tracer.hurry();
+        }
         Ok(child.map_or(ExitCode::SUCCESS, Child::code))
     })
 }

@@ -124,7 +124,7 @@ fn play<T: Playable>(
                     // A tab for which more is listed.
                     changed = screen.wants_sockets() != sockets;
                 }
-                Wakeup::End | Wakeup::Failed => break,
+                Wakeup::End | Wakeup::Signal | Wakeup::Failed => break,
             }
             let now = Instant::now();
             let elapsed = now.duration_since(std::mem::replace(&mut last, now));

@@ -36,7 +36,10 @@ pub fn run(args: &SocketsArgs) -> anyhow::Result<()> {
         Some(path) => recorded(path, args.filter.filter())?,
         None => {
             let load = LiveOptions { load: args.kernel.load() };
-            (trace(move || Live::start(&load), args.filter.filter(), args.duration)?, Vec::new())
+            (
+                trace(move |deadline| Live::start_until(&load, deadline), args.filter.filter(), args.duration)?,
+                Vec::new(),
+            )
         }
     };
     let mut out = BufWriter::new(io::stdout().lock());

@@ -15,6 +15,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 use twtrace_core::state::Config;
 use twtrace_probe::source::EventSource;
+use twtrace_probe::source::deadline::Deadline;
 use twtrace_probe::source::live::{Live, LiveOptions};
 
 /// Length of a trace with `--once` when none is given.
@@ -33,7 +34,7 @@ pub fn run(args: &TopArgs) -> anyhow::Result<ExitCode> {
         );
     }
     let load = LiveOptions { load: args.kernel.load() };
-    let start = move || Live::start(&load);
+    let start = move |deadline| Live::start_until(&load, deadline);
     if on_screen { follow(start, args) } else { report(start, args, &mut io::stdout().lock()) }
 }
 
@@ -43,7 +44,7 @@ fn config(args: &TopArgs) -> Config {
 
 /// Writes reports: one at the end, or one each interval and one at the end.
 fn report<S: EventSource>(
-    source: impl FnOnce() -> anyhow::Result<S> + Send + 'static,
+    source: impl FnOnce(Deadline) -> anyhow::Result<S> + Send + 'static,
     args: &TopArgs,
     out: &mut dyn Write,
 ) -> anyhow::Result<ExitCode> {
@@ -62,6 +63,10 @@ fn report<S: EventSource>(
                 Wakeup::View(snapshot) => batch.write(&snapshot)?,
                 Wakeup::Event(_) | Wakeup::Poll => {}
                 Wakeup::End | Wakeup::Failed => return anyhow::Ok(()),
+                Wakeup::Signal => {
+                    tracer.hurry();
+                    return Ok(());
+                }
             }
         }
     })?;
@@ -73,7 +78,7 @@ fn report<S: EventSource>(
 
 /// Draws on the terminal until the user has seen enough.
 fn follow<S: EventSource>(
-    source: impl FnOnce() -> anyhow::Result<S> + Send + 'static,
+    source: impl FnOnce(Deadline) -> anyhow::Result<S> + Send + 'static,
     args: &TopArgs,
 ) -> anyhow::Result<ExitCode> {
     let tracer = Tracer::start(source, Watching::new(config(args)), Some(args.interval))?;
@@ -93,7 +98,7 @@ fn follow<S: EventSource>(
                     tracer.want_sockets(screen.wants_sockets());
                 }
                 Wakeup::Poll => {}
-                Wakeup::End => break false,
+                Wakeup::End | Wakeup::Signal => break false,
                 Wakeup::Failed => break true,
             }
         };

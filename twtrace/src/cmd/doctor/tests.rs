@@ -39,7 +39,7 @@ fn good() -> Facts {
             hook("syscalls:sys_exit_accept", "tracepoint"),
             hook("sys_exit_connect", "tracepoint"),
         ]),
-        census: Ok(CensusReport { complete: true, rows: 12 }),
+        census: Ok(CensusReport { complete: true, cut_short: false, rows: 12 }),
         proc: ProcAccess { hidepid: None, readable: 40, refused: 1 },
         cgroup2: Some("/sys/fs/cgroup".to_owned()),
         figures: Ok(figures),
@@ -168,7 +168,13 @@ fn each_missing_thing_is_named_with_its_cost_and_its_fix() {
         ),
         (with_hooks(Vec::new()), "hooks", Missing, false, "reason"),
         (Facts { census: Err("no tcp_diag".to_owned()), ..good() }, "census", Degraded, true, "modprobe"),
-        (Facts { census: Ok(CensusReport { complete: false, rows: 1 }), ..good() }, "census", Degraded, true, "again"),
+        (
+            Facts { census: Ok(CensusReport { complete: false, cut_short: false, rows: 1 }), ..good() },
+            "census",
+            Degraded,
+            true,
+            "again",
+        ),
         (Facts { figures: Err("no /proc".to_owned()), ..good() }, "figures", Degraded, true, "/proc"),
         (
             Facts { proc: ProcAccess { hidepid: None, readable: 2, refused: 40 }, ..good() },

@@ -52,7 +52,7 @@ fn args(line: &str) -> TopArgs {
 
 fn run_with(script: Script, line: &str) -> String {
     let mut out = Vec::new();
-    report(|| Ok(script), &args(line), &mut out).unwrap();
+    report(|_| Ok(script), &args(line), &mut out).unwrap();
     String::from_utf8(out).unwrap()
 }
 
@@ -147,7 +147,7 @@ fn failures_of_source_and_output_are_told() {
             None
         }
     }
-    let error = report(|| Ok(Broken), &args("--once"), &mut Vec::new()).unwrap_err();
+    let error = report(|_| Ok(Broken), &args("--once"), &mut Vec::new()).unwrap_err();
     assert_eq!(error.to_string(), "the ring is gone");
 
     struct Closed;
@@ -161,7 +161,7 @@ fn failures_of_source_and_output_are_told() {
     }
     for form in ["--json", "--csv", ""] {
         let args = args(&format!("--once --duration 1ms {form}"));
-        let error = report(|| Ok(halves()), &args, &mut Closed).unwrap_err();
+        let error = report(|_| Ok(halves()), &args, &mut Closed).unwrap_err();
         let kind = error.chain().find_map(|cause| cause.downcast_ref::<io::Error>()).map(io::Error::kind);
         assert_eq!(kind, Some(io::ErrorKind::BrokenPipe), "{form}");
     }

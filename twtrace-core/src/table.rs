@@ -56,6 +56,7 @@ const ROW_HEAP: usize = 512;
 pub(crate) trait TableRow {
     /// What makes two rows the same.
     type Key: Clone + Eq + Hash;
+    type Gauge: Gauge;
     /// A row with nothing counted.
     fn new(id: u32, key: Self::Key) -> Self;
     fn id(&self) -> u32;
@@ -66,6 +67,12 @@ pub(crate) trait TableRow {
     fn absorb(&mut self, other: &Self);
     /// Forgets what was counted so far, and keeps what is alive.
     fn restart(&mut self);
+    /// Where its rate and its peak are kept.
+    fn gauge(&mut self) -> &mut Self::Gauge;
+}
+
+/// A rate and a peak.
+pub(crate) trait Gauge {
     fn set_rate(&mut self, per_second: f64);
     /// One more event, at a time that had so many within its second.
     fn happened(&mut self, at_ns: u64, in_second: u32, scale: Option<&mut Scale>);
@@ -182,14 +189,14 @@ impl<R: TableRow> BoundedTable<R> {
     pub(crate) fn tick_rate(&mut self, place: RowRef, at_ns: u64, scale: Option<&mut Scale>) {
         let at = self.resolve(place).slot as usize;
         let Slot { row, recent, .. } = &mut self.slots[at];
-        row.happened(at_ns, recent.add(at_ns), scale);
+        row.gauge().happened(at_ns, recent.add(at_ns), scale);
     }
 
     /// Computes all rates again.
     pub(crate) fn refresh_rates(&mut self, now_ns: u64, start_ns: u64) {
         for slot in self.slots.iter_mut().filter(|slot| slot.used) {
             let rate = slot.recent.rate(now_ns, start_ns);
-            slot.row.set_rate(rate);
+            slot.row.gauge().set_rate(rate);
         }
     }
 

@@ -147,7 +147,6 @@ fn seen(engine: &State) -> Vec<String> {
     let mut live: Vec<String> = model
         .sockets()
         .iter()
-        .copied()
         .map(|mut live| {
             live.expires_ns = live.expires_ns.max(summary.window.now_ns) / SECOND;
             format!("{live:?}")

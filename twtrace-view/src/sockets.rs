@@ -23,7 +23,7 @@ const TIMER: usize = 1;
 
 /// Sockets in the order of their namespace and addresses, the first so many.
 fn chosen(model: &Snapshot, limit: Option<usize>) -> Vec<TimeWaitSocket> {
-    let mut sockets: Vec<TimeWaitSocket> = model.sockets().to_vec();
+    let mut sockets: Vec<TimeWaitSocket> = model.sockets().iter().collect();
     sockets.sort_unstable_by_key(|socket| {
         let tuple = socket.tuple;
         (tuple.netns, tuple.local_addr, tuple.local_port, tuple.remote_addr, tuple.remote_port, socket.cookie)

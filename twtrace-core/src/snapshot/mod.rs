@@ -7,10 +7,11 @@
 
 mod groups;
 mod row;
+mod sockets;
 mod take;
 
 pub use crate::counts::Counts;
-use crate::event::{Comm, Owner, ProcessFacts, ProcessKey, Role, Tuple};
+use crate::event::{Owner, ProcessFacts, ProcessKey};
 use crate::failure::FailureRow;
 use crate::finding::Finding;
 use crate::history::History;
@@ -23,43 +24,8 @@ pub use crate::summary::{
 use crate::table::Map;
 pub use groups::{GROUPINGS, GroupBy, Grouping};
 pub use row::{DestinationRow, Row, Share};
+pub use sockets::{OwnerRef, Sockets, TimeWaitSocket};
 use std::sync::{Arc, OnceLock};
-
-/// The short form of an owner that a live timewait socket keeps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OwnerRef {
-    /// Which process.
-    pub key: ProcessKey,
-    /// Its comm then.
-    pub comm: Comm,
-    /// Its uid.
-    pub uid: u32,
-}
-
-/// A timewait socket alive now.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct TimeWaitSocket {
-    /// Cookie.
-    pub cookie: u64,
-    /// Addresses and ports.
-    pub tuple: Tuple,
-    /// Role.
-    pub role: Role,
-    /// Substate as last known.
-    pub substate: Substate,
-    /// When the full socket reached CLOSE and the timewait socket took over; 0 for those older than the trace.
-    pub created_ns: u64,
-    /// When its timer ends it, as far as known.
-    pub expires_ns: u64,
-    /// Process that opened the connection.
-    pub opener: Option<OwnerRef>,
-    /// Process that closed it: the creator.
-    pub closer: Option<OwnerRef>,
-    /// How its existence is known.
-    pub known: Provenance,
-    /// Older than the tracer.
-    pub before_start: bool,
-}
 
 /// What is known at one moment.
 #[derive(Debug)]
@@ -69,15 +35,15 @@ pub struct Snapshot {
     destinations: Vec<DestinationRow>,
     /// In the order of their processes.
     cells: Vec<Joined>,
-    sockets: Vec<TimeWaitSocket>,
+    sockets: Sockets,
     history: Option<History>,
     failures: Vec<FailureRow>,
     holders: SocketOwners,
     waiting: Vec<Waiting>,
     findings: Vec<Finding>,
-    facts: Map<ProcessKey, Arc<ProcessFacts>>,
-    cgroups: Map<u64, Arc<ProcessFacts>>,
-    users: Map<u32, String>,
+    facts: Arc<Map<ProcessKey, Arc<ProcessFacts>>>,
+    cgroups: Arc<Map<u64, Arc<ProcessFacts>>>,
+    users: Arc<Map<u32, String>>,
     names: OnceLock<row::Names>,
     groups: [OnceLock<Vec<Row>>; GROUPINGS.len()],
 }
@@ -127,8 +93,8 @@ impl Snapshot {
         })
     }
 
-    /// Live timewait sockets; empty unless they were asked for.
-    pub fn sockets(&self) -> &[TimeWaitSocket] {
+    /// Live TIME_WAIT sockets; none unless they were asked for.
+    pub fn sockets(&self) -> &Sockets {
         &self.sockets
     }
 

@@ -1,17 +1,19 @@
 //! Taking a snapshot.
 
 use super::row::DestinationRow;
-use super::{Joined, OwnerRef, Snapshot, TimeWaitSocket};
+use super::sockets::{OwnerRef, Packer, Sockets};
+use super::{Joined, Snapshot};
 use crate::counts::Counts;
+use crate::event::ProcessKey;
 use crate::filter::Names;
 use crate::keys::{DestRow, GroupKey};
 use crate::rules;
-use crate::state::{BudgetFigures, Cell, Destination, State, TimeWait, program_of};
+use crate::state::{BudgetFigures, Cell, Destination, State, program_of};
 use crate::summary::Summary;
 use crate::table::Map;
 use foldhash::fast::FixedState;
 use hashbrown::HashSet;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 impl Snapshot {
     /// What is known now, without the list of live sockets.
@@ -32,15 +34,15 @@ impl Snapshot {
             processes: Vec::new(),
             destinations: Vec::new(),
             cells: Vec::new(),
-            sockets: Vec::new(),
+            sockets: Sockets::default(),
             history: state.history.clone(),
             failures: state.failures.rows().cloned().collect(),
             holders: state.holders.clone(),
             waiting: state.waiting(),
             findings: Vec::new(),
-            facts: state.accounts.facts.processes().clone(),
-            cgroups: state.accounts.facts.cgroups().clone(),
-            users: state.users.clone(),
+            facts: Arc::clone(state.accounts.facts.processes()),
+            cgroups: Arc::clone(state.accounts.facts.cgroups()),
+            users: Arc::clone(&state.users),
             names: OnceLock::new(),
             groups: Default::default(),
         };
@@ -52,8 +54,7 @@ impl Snapshot {
         snapshot.destinations = destinations(state, |row| places.contains(&row.id));
         snapshot.join(&cells);
         if sockets {
-            let shown = state.time_wait.iter().filter(|socket| socket.shown);
-            snapshot.sockets = shown.map(|at| socket(state, at)).collect();
+            snapshot.sockets = self::sockets(state);
         }
         if state.filter.is_late() {
             snapshot.filter(state);
@@ -89,14 +90,15 @@ impl Snapshot {
                 filter.passes_names(Names { program: program.as_deref(), facts: self.facts_of(row) })
             })
             .collect();
+        let passes_netns = |summary: &Summary, netns: u32| {
+            filter.passes_netns(netns, summary.namespace(netns).map(|namespace| namespace.name.as_str()))
+        };
         let summary = &self.summary;
-        let passes_netns =
-            |netns: u32| filter.passes_netns(netns, summary.namespace(netns).map(|namespace| namespace.name.as_str()));
         let destinations: Vec<bool> = self
             .destinations
             .iter()
             .map(|row| match &row.key {
-                DestRow::Dest(key) => passes_netns(key.netns),
+                DestRow::Dest(key) => passes_netns(summary, key.netns),
                 DestRow::Other => filter.netns.is_empty(),
             })
             .collect();
@@ -110,11 +112,11 @@ impl Snapshot {
             let program = whole.map(|owner| program_of(&owner, facts));
             filter.passes_names(Names { program: program.as_deref(), facts: facts.or(cgroup) })
         };
-        let sockets = self.sockets.iter().filter(|socket| {
-            passes_netns(socket.tuple.netns)
+        let mut sockets = std::mem::take(&mut self.sockets);
+        sockets.retain(|socket| {
+            passes_netns(summary, socket.tuple.netns)
                 && (passes_owner(socket.closer.as_ref()) || passes_owner(socket.opener.as_ref()))
         });
-        let sockets: Vec<TimeWaitSocket> = sockets.copied().collect();
         let cells: Vec<Joined> = self.cells.iter().filter(|joined| is_in(joined)).cloned().collect();
         let mut counts = Counts::default();
         cells.iter().for_each(|joined| counts.absorb(&joined.cell.counts));
@@ -125,11 +127,12 @@ impl Snapshot {
             (has_process[joined.process], has_destination[joined.destination]) = (true, true);
         }
         let (of_process, of_destination) = (places(&has_process), places(&has_destination));
-        let owners: Vec<_> = self.processes.iter().zip(&processes).filter(|(_, passes)| **passes).collect();
-        let owners: Vec<_> = owners.into_iter().filter_map(|(row, _)| row.owner.map(|owner| owner.key)).collect();
+        let owners = self.processes.iter().zip(&processes).filter(|(_, passes)| **passes);
+        let owners: HashSet<ProcessKey, FixedState> =
+            owners.filter_map(|(row, _)| row.owner.map(|owner| owner.key)).collect();
         self.failures.retain(|row| {
             row.owner.is_some_and(|owner| owners.contains(&owner.key))
-                && row.destination.is_none_or(|key| passes_netns_of(&self.summary, filter, key.netns))
+                && row.destination.is_none_or(|key| passes_netns(&self.summary, key.netns))
         });
         self.cells = cells;
         for joined in &mut self.cells {
@@ -141,10 +144,6 @@ impl Snapshot {
         self.sockets = sockets;
         self.summary.totals.counts = counts;
     }
-}
-
-fn passes_netns_of(summary: &Summary, filter: &crate::filter::Filter, netns: u32) -> bool {
-    filter.passes_netns(netns, summary.namespace(netns).map(|namespace| namespace.name.as_str()))
 }
 
 /// Where what is kept will be.
@@ -189,21 +188,13 @@ fn destinations(state: &State, has_cell: impl Fn(&Destination) -> bool) -> Vec<D
     state.accounts.destinations.shown(has_cell).map(row).collect()
 }
 
-fn socket(state: &State, at: &TimeWait) -> TimeWaitSocket {
-    let reference = |number| {
+fn sockets(state: &State) -> Sockets {
+    let owner = |number| {
         let owner = state.accounts.owners.owner(number)?;
         Some(OwnerRef { key: owner.key, comm: owner.comm, uid: owner.uid })
     };
-    TimeWaitSocket {
-        cookie: at.cookie,
-        tuple: at.tuple,
-        role: at.role,
-        substate: at.substate,
-        created_ns: at.created_ns,
-        expires_ns: at.expires_ns,
-        opener: reference(at.opener),
-        closer: reference(at.closer),
-        known: at.known,
-        before_start: at.before_start,
-    }
+    let shown = || state.time_wait.iter().filter(|socket| socket.shown);
+    let mut packer = Packer::new(shown().count(), owner);
+    shown().for_each(|socket| packer.push(socket));
+    packer.finish()
 }

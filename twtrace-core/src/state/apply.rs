@@ -5,6 +5,7 @@ use super::{History, SECOND_NS, SocketOwners, State};
 use crate::event::Event;
 use crate::keys::GroupKey;
 use crate::table::Map;
+use std::sync::Arc;
 
 /// Rates are computed this often, in nanoseconds.
 const REFRESH_NS: u64 = SECOND_NS / 4;
@@ -66,7 +67,7 @@ impl State {
             }
             Event::User { uid, name } => {
                 if self.users.len() < USERS {
-                    self.users.insert(uid, name);
+                    Arc::make_mut(&mut self.users).insert(uid, name);
                 }
             }
             Event::CensusBegin { netns, at_ns, whole } => {

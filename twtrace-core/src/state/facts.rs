@@ -24,9 +24,10 @@ pub(crate) fn program_of(owner: &Owner, facts: Option<&ProcessFacts>) -> String 
 /// Facts by process. Full: those of processes without a row are dropped, and if that makes no room, what comes is.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ProcessFactsTable {
-    facts: Map<ProcessKey, Arc<ProcessFacts>>,
+    /// Shared with snapshots, and copied when something is added while one is kept.
+    facts: Arc<Map<ProcessKey, Arc<ProcessFacts>>>,
     /// What is known of cgroups by any process in them: most that connect are gone before they can be looked up.
-    cgroups: Map<u64, Arc<ProcessFacts>>,
+    cgroups: Arc<Map<u64, Arc<ProcessFacts>>>,
     bytes: usize,
 }
 
@@ -41,12 +42,12 @@ impl ProcessFactsTable {
     }
 
     /// Facts of all processes.
-    pub(crate) fn processes(&self) -> &Map<ProcessKey, Arc<ProcessFacts>> {
+    pub(crate) fn processes(&self) -> &Arc<Map<ProcessKey, Arc<ProcessFacts>>> {
         &self.facts
     }
 
     /// Facts of all cgroups.
-    pub(crate) fn cgroups(&self) -> &Map<u64, Arc<ProcessFacts>> {
+    pub(crate) fn cgroups(&self) -> &Arc<Map<u64, Arc<ProcessFacts>>> {
         &self.cgroups
     }
 
@@ -56,25 +57,25 @@ impl ProcessFactsTable {
         if path.is_some() && (self.cgroups.len() < CGROUPS || self.cgroups.contains_key(&cgroup)) {
             let (cgroup_path, container, unit) = (path.clone(), container.clone(), unit.clone());
             let kept = ProcessFacts { cgroup: cgroup_path, container, unit, ..ProcessFacts::default() };
-            self.cgroups.insert(cgroup, Arc::new(kept));
+            Arc::make_mut(&mut self.cgroups).insert(cgroup, Arc::new(kept));
         }
     }
 
     /// Keeps what was last said of a process. `has_row` says whose facts anybody will ask for.
     pub(crate) fn insert(&mut self, key: ProcessKey, facts: ProcessFacts, has_row: impl Fn(ProcessKey) -> bool) {
         let size = facts.text_bytes();
-        if let Some(before) = self.facts.remove(&key) {
+        if let Some(before) = Arc::make_mut(&mut self.facts).remove(&key) {
             self.bytes -= before.text_bytes();
         }
         if !self.has_room(size) {
-            self.facts.retain(|key, _| has_row(*key));
+            Arc::make_mut(&mut self.facts).retain(|key, _| has_row(*key));
             self.bytes = self.facts.values().map(|facts| facts.text_bytes()).sum();
         }
         if !self.has_room(size) {
             return;
         }
         self.bytes += size;
-        self.facts.insert(key, Arc::new(facts));
+        Arc::make_mut(&mut self.facts).insert(key, Arc::new(facts));
     }
 
     fn has_room(&self, size: usize) -> bool {

@@ -44,6 +44,7 @@ pub(crate) use facts::program_of;
 pub use rows::Cell;
 pub(crate) use rows::{Destination, Meter, ProcessRow};
 use std::collections::VecDeque;
+use std::sync::Arc;
 pub(crate) use time_wait::TimeWait;
 use time_wait::TimeWaitTable;
 
@@ -75,7 +76,7 @@ pub struct State {
     pub(crate) census: Census,
     pub(crate) failures: Failures,
     pub(crate) holders: SocketOwners,
-    pub(crate) users: Map<u32, String>,
+    pub(crate) users: Arc<Map<u32, String>>,
     pub(crate) history: Option<History>,
     pub(crate) filter: Filter,
     /// What was counted before is forgotten.
@@ -103,7 +104,7 @@ impl State {
             census: Census::default(),
             failures: Failures::default(),
             holders: SocketOwners::default(),
-            users: Map::default(),
+            users: Arc::default(),
             history: config.history.then(History::default),
             filter: config.filter,
             counted_from_ns: 0,

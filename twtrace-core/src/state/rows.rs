@@ -8,7 +8,7 @@ use crate::keys::{DestRow, GroupKey};
 use crate::pattern::Pattern;
 use crate::ports::Budget;
 use crate::sketch::Sketch;
-use crate::table::TableRow;
+use crate::table::{Gauge, TableRow};
 
 /// What of a process or a destination is not the sum over its cells.
 #[derive(Clone, Debug, Default)]
@@ -54,6 +54,12 @@ impl Meter {
     fn restart(&mut self) {
         *self = Self { live: self.live, live_peak: self.live, ..Self::default() };
     }
+}
+
+impl Gauge for Meter {
+    fn set_rate(&mut self, per_second: f64) {
+        self.rate_per_s = per_second;
+    }
 
     fn happened(&mut self, at_ns: u64, in_second: u32, scale: Option<&mut Scale>) {
         self.peak_per_s = self.peak_per_s.max(in_second.into());
@@ -82,6 +88,7 @@ pub(crate) struct ProcessRow {
 
 impl TableRow for ProcessRow {
     type Key = GroupKey;
+    type Gauge = Meter;
 
     fn new(id: u32, key: GroupKey) -> Self {
         let meter = Meter::default();
@@ -115,12 +122,8 @@ impl TableRow for ProcessRow {
         self.meter.restart();
     }
 
-    fn set_rate(&mut self, per_second: f64) {
-        self.meter.rate_per_s = per_second;
-    }
-
-    fn happened(&mut self, at_ns: u64, in_second: u32, scale: Option<&mut Scale>) {
-        self.meter.happened(at_ns, in_second, scale);
+    fn gauge(&mut self) -> &mut Meter {
+        &mut self.meter
     }
 }
 
@@ -154,6 +157,7 @@ impl Destination {
 
 impl TableRow for Destination {
     type Key = DestRow;
+    type Gauge = Meter;
 
     fn new(id: u32, key: DestRow) -> Self {
         Self {
@@ -197,12 +201,8 @@ impl TableRow for Destination {
         self.meter.restart();
     }
 
-    fn set_rate(&mut self, per_second: f64) {
-        self.meter.rate_per_s = per_second;
-    }
-
-    fn happened(&mut self, at_ns: u64, in_second: u32, scale: Option<&mut Scale>) {
-        self.meter.happened(at_ns, in_second, scale);
+    fn gauge(&mut self) -> &mut Meter {
+        &mut self.meter
     }
 }
 
@@ -224,6 +224,7 @@ pub struct Cell {
 
 impl TableRow for Cell {
     type Key = (u32, u32);
+    type Gauge = Counts;
 
     fn new(id: u32, (process, destination): (u32, u32)) -> Self {
         let (counts, pattern) = (Counts::default(), Pattern::default());
@@ -253,11 +254,17 @@ impl TableRow for Cell {
         self.counts.restart();
     }
 
+    fn gauge(&mut self) -> &mut Counts {
+        &mut self.counts
+    }
+}
+
+impl Gauge for Counts {
     fn set_rate(&mut self, per_second: f64) {
-        self.counts.created_per_s = per_second;
+        self.created_per_s = per_second;
     }
 
     fn happened(&mut self, _at_ns: u64, in_second: u32, _scale: Option<&mut Scale>) {
-        self.counts.created_peak_per_s = self.counts.created_peak_per_s.max(in_second.into());
+        self.created_peak_per_s = self.created_peak_per_s.max(in_second.into());
     }
 }

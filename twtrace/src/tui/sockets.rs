@@ -38,7 +38,7 @@ struct Choice {
 fn choose(snapshot: &Snapshot, state: &mut State) -> Chosen {
     let (sort, reverse, needle) = (state.socket_sort, state.reverse, state.filter.to_lowercase());
     let list = snapshot.sockets();
-    let place = (snapshot.summary().window.now_ns, list.as_ptr() as usize, list.len());
+    let place = (snapshot.summary().window.now_ns, std::ptr::from_ref(list) as usize, list.len());
     let by = Choice { snapshot: place, sort, reverse, needle };
     match state.sockets.take() {
         Some(last) if last.by == by => last,
@@ -48,17 +48,17 @@ fn choose(snapshot: &Snapshot, state: &mut State) -> Chosen {
 
 /// Never holds more than twice as many as are shown.
 fn of(snapshot: &Snapshot, by: Choice) -> Chosen {
-    let compare = |a: &&TimeWaitSocket, b: &&TimeWaitSocket| {
+    let compare = |a: &TimeWaitSocket, b: &TimeWaitSocket| {
         let ordering = compare(by.sort, a, b).then(a.cookie.cmp(&b.cookie));
         if by.reverse { ordering.reverse() } else { ordering }
     };
     let mut total = 0;
-    let mut sockets: Vec<&TimeWaitSocket> = Vec::with_capacity(2 * MAX_SHOWN);
+    let mut sockets: Vec<TimeWaitSocket> = Vec::with_capacity(2 * MAX_SHOWN);
     // What comes after this one is not shown.
-    let mut last: Option<&TimeWaitSocket> = None;
+    let mut last: Option<TimeWaitSocket> = None;
     for socket in snapshot.sockets().iter().filter(|socket| matches(socket, &by.needle)) {
         total += 1;
-        if last.is_some_and(|last| compare(&socket, &last).is_gt()) {
+        if last.as_ref().is_some_and(|last| compare(&socket, last).is_gt()) {
             continue;
         }
         sockets.push(socket);
@@ -69,7 +69,7 @@ fn of(snapshot: &Snapshot, by: Choice) -> Chosen {
     }
     sockets.sort_unstable_by(compare);
     sockets.truncate(MAX_SHOWN);
-    Chosen { sockets: sockets.into_iter().copied().collect(), total, by }
+    Chosen { sockets, total, by }
 }
 
 fn compare(sort: SocketSort, a: &TimeWaitSocket, b: &TimeWaitSocket) -> Ordering {

@@ -1,0 +1,155 @@
+//! The list of live TIME_WAIT sockets. There can be hundreds of thousands, and a screen keeps two or three lists at a time:
+//! owners are in a table of their own, which each socket points into.
+
+use crate::event::{Comm, ProcessKey, Role, Tuple};
+use crate::summary::{Provenance, Substate};
+use crate::table::Map;
+
+/// The short form of an owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OwnerRef {
+    /// Which process.
+    pub key: ProcessKey,
+    /// Its comm then.
+    pub comm: Comm,
+    /// Its uid.
+    pub uid: u32,
+}
+
+/// A TIME_WAIT socket that exists now.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TimeWaitSocket {
+    /// Cookie.
+    pub cookie: u64,
+    /// Addresses and ports.
+    pub tuple: Tuple,
+    /// Role.
+    pub role: Role,
+    /// Substate as last known.
+    pub substate: Substate,
+    /// When the full socket reached CLOSE and the TIME_WAIT socket took over, nanoseconds of the monotonic clock; 0 for
+    /// those older than the trace.
+    pub created_ns: u64,
+    /// When its timer ends it, as far as known, nanoseconds of the monotonic clock.
+    pub expires_ns: u64,
+    /// Process that opened the connection.
+    pub opener: Option<OwnerRef>,
+    /// Process that closed it: the creator.
+    pub closer: Option<OwnerRef>,
+    /// How its existence is known.
+    pub known: Provenance,
+    /// Older than the tracer.
+    pub before_start: bool,
+}
+
+/// [`TimeWaitSocket`] with places in the table of owners.
+#[derive(Clone, Copy, Debug)]
+struct Packed {
+    cookie: u64,
+    tuple: Tuple,
+    created_ns: u64,
+    expires_ns: u64,
+    opener: u32,
+    closer: u32,
+    role: Role,
+    substate: Substate,
+    known: Provenance,
+    before_start: bool,
+}
+
+/// A list of sockets, in no particular order.
+#[derive(Debug)]
+pub struct Sockets {
+    rows: Vec<Packed>,
+    /// The first stands for nobody.
+    owners: Vec<Option<OwnerRef>>,
+}
+
+impl Default for Sockets {
+    fn default() -> Self {
+        Self { rows: Vec::new(), owners: vec![None] }
+    }
+}
+
+impl Sockets {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// All of them, in the order of the list.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = TimeWaitSocket> {
+        self.rows.iter().map(|row| self.unpack(row))
+    }
+
+    /// The one at a place in the list.
+    pub fn get(&self, place: usize) -> Option<TimeWaitSocket> {
+        self.rows.get(place).map(|row| self.unpack(row))
+    }
+
+    fn unpack(&self, row: &Packed) -> TimeWaitSocket {
+        let Packed { cookie, tuple, created_ns, expires_ns, role, substate, known, before_start, .. } = *row;
+        let owner = |place: u32| self.owners[place as usize];
+        let (opener, closer) = (owner(row.opener), owner(row.closer));
+        TimeWaitSocket { cookie, tuple, role, substate, created_ns, expires_ns, opener, closer, known, before_start }
+    }
+
+    /// Leaves out some.
+    pub(super) fn retain(&mut self, passes: impl Fn(&TimeWaitSocket) -> bool) {
+        let mut rows = std::mem::take(&mut self.rows);
+        rows.retain(|row| passes(&self.unpack(row)));
+        self.rows = rows;
+    }
+}
+
+/// Puts a list together.
+pub(super) struct Packer<F> {
+    sockets: Sockets,
+    /// Where owners are, by their numbers in the state.
+    places: Map<u32, u32>,
+    owner: F,
+}
+
+impl<F: Fn(u32) -> Option<OwnerRef>> Packer<F> {
+    /// For so many sockets. `owner` gives the owner of a number.
+    pub(super) fn new(sockets: usize, owner: F) -> Self {
+        let sockets = Sockets { rows: Vec::with_capacity(sockets), ..Sockets::default() };
+        Self { sockets, places: Map::default(), owner }
+    }
+
+    fn place(&mut self, number: u32) -> u32 {
+        let Self { sockets, places, owner } = self;
+        *places.entry(number).or_insert_with(|| match owner(number) {
+            Some(owner) => {
+                sockets.owners.push(Some(owner));
+                (sockets.owners.len() - 1) as u32
+            }
+            None => 0,
+        })
+    }
+
+    pub(super) fn push(&mut self, at: &crate::state::TimeWait) {
+        let (opener, closer) = (self.place(at.opener), self.place(at.closer));
+        self.sockets.rows.push(Packed {
+            cookie: at.cookie,
+            tuple: at.tuple,
+            created_ns: at.created_ns,
+            expires_ns: at.expires_ns,
+            opener,
+            closer,
+            role: at.role,
+            substate: at.substate,
+            known: at.known,
+            before_start: at.before_start,
+        });
+    }
+
+    pub(super) fn finish(self) -> Sockets {
+        self.sockets
+    }
+}

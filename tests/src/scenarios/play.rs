@@ -1,14 +1,14 @@
-//! Plays a take under the tracer.
+//! Plays a run under the tracer.
 
 use std::time::Instant;
 
 use serde_json::Value;
 
-use super::stage::TestBed;
+use super::bed::TestBed;
 use super::{Run, Who};
 use crate::top::Top;
 
-/// What a take came to.
+/// What a run came to.
 #[derive(Debug)]
 pub struct Played {
     /// The last report while the load ran.
@@ -25,15 +25,15 @@ pub struct Played {
     pub printed: String,
 }
 
-/// Plays a take from its beginning to its end, with a tracer of its own.
+/// Plays a run from its beginning to its end, with a tracer of its own.
 ///
 /// # Panics
 /// When something does not start, or fails.
-pub fn play(take: &Run) -> Played {
-    let stage = TestBed::of(take);
-    let top = Top::start(&stage.place, &[]);
+pub fn play(run: &Run) -> Played {
+    let bed = TestBed::of(run);
+    let top = Top::start(&bed.place, &[]);
     let began = Instant::now();
-    let mut load = stage.start((take.load)(&stage));
+    let mut load = bed.load(run);
     let pid = load.pid();
     let mut during = Value::Null;
     loop {
@@ -45,11 +45,11 @@ pub fn play(take: &Run) -> Played {
     }
     let seconds = began.elapsed().as_secs_f64();
     let printed = load.end();
-    let who = take.expected.and_then(|expected| match expected.who {
+    let who = run.expected.as_ref().and_then(|expected| match &expected.who {
         Who::Load => Some(pid),
-        Who::ChildrenOfLoad | Who::WorkersOfLoad(_) => None,
-        Who::Server(name) => Some(stage.server(name)),
-        Who::WorkerOf(name) => Some(stage.worker(name)),
+        Who::ChildOfLoad | Who::ChildrenOfLoad | Who::WorkersOfLoad(_) => None,
+        Who::Server(name) => Some(bed.server(name)),
+        Who::WorkerOf(name) => Some(bed.worker(name)),
     });
     // Two censuses later, so that it knows of each connection that ended at the end.
     top.report();

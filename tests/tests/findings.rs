@@ -21,7 +21,7 @@ use twtrace_tests::software::installed;
 /// What was found in one run, by id.
 struct Line {
     name: String,
-    expected: Option<String>,
+    expected: BTreeSet<String>,
     found: BTreeSet<String>,
 }
 
@@ -41,14 +41,14 @@ impl Table {
             let text = format!("== {name}\n{}\n", dump::of(&played));
             File::options().create(true).append(true).open(path).unwrap().write_all(text.as_bytes()).unwrap();
         }
-        let mut wrong = check(run.expected.as_ref(), &played);
+        let mut wrong = check(run, &played);
         if !wrong.is_empty() {
             wrong.push(dump::of(&played));
         }
         self.wrong.extend(wrong.into_iter().map(|wrong| format!("{name}: {wrong}")));
-        let found = [&played.during, &played.end].into_iter().flat_map(findings);
+        let found = reports(run, &played).flat_map(|(_, report)| findings(report));
         let found = found.map(|finding| finding["id"].as_str().unwrap().to_owned()).collect();
-        let expected = run.expected.as_ref().map(|expected| expected.id.clone());
+        let expected = run.expected.iter().map(|expected| expected.id.clone()).collect();
         self.lines.push(Line { name, expected, found });
         played
     }
@@ -59,7 +59,7 @@ impl Table {
             println!("{:45}{}{id}", "", "| ".repeat(number));
         }
         for line in &self.lines {
-            let mark = |id: &&str| match (line.expected.as_deref() == Some(*id), line.found.contains(*id)) {
+            let mark = |id: &&str| match (line.expected.contains(*id), line.found.contains(*id)) {
                 (true, true) => "x ",
                 (true, false) => "- ",
                 (false, true) => "! ",
@@ -71,6 +71,12 @@ impl Table {
     }
 }
 
+/// What is looked at, and when it was written. What is found after a load was killed is of its end.
+fn reports<'a>(run: &Run, played: &'a Played) -> impl Iterator<Item = (&'static str, &'a Value)> {
+    let end = run.seconds.is_none().then_some(("after it", &played.end));
+    std::iter::once(("while it ran", &played.during)).chain(end)
+}
+
 /// Those of the tracer's own namespace: other tests may run in others at the same time. What has no place belongs to all.
 fn findings(report: &Value) -> impl Iterator<Item = &Value> {
     let netns = &report["host"]["netns"];
@@ -78,67 +84,79 @@ fn findings(report: &Value) -> impl Iterator<Item = &Value> {
     report["findings"].as_array().unwrap().iter().filter(is_here)
 }
 
-/// The one finding that is expected, where it is all that was found.
+/// Whether a finding is the one that is expected, whosoever it is.
+fn is(expected: &Expected, finding: &Value) -> bool {
+    let destination = &finding["destination"];
+    let is_there = destination.is_null()
+        || destination["local_addr"] == expected.local_addr
+            && expected.ports.iter().any(|port| destination["port"] == *port);
+    finding["id"] == expected.id && destination["role"].as_str() == expected.role.as_deref() && is_there
+}
+
+/// The one finding that is expected.
 fn the_one<'a>(expected: &Expected, report: &'a Value) -> Option<&'a Value> {
-    findings(report).find(|finding| finding["id"] == expected.id && finding["holds"] == true)
+    findings(report).find(|finding| is(expected, finding) && finding["holds"] == true)
 }
 
 /// What is wrong with the findings of a run.
-fn check(expected: Option<&Expected>, played: &Played) -> Vec<String> {
+fn check(run: &Run, played: &Played) -> Vec<String> {
     let mut wrong = Vec::new();
-    for (when, report) in [("while it ran", &played.during), ("after it", &played.end)] {
-        for finding in findings(report).filter(|finding| expected.is_none_or(|it| finding["id"] != it.id)) {
+    for (when, report) in reports(run, played) {
+        for finding in findings(report).filter(|finding| !run.expected.iter().any(|expected| is(expected, finding))) {
             wrong.push(format!("{when}, found as well: {finding}"));
         }
     }
-    let Some(expected) = expected else { return wrong };
-    let Some(finding) = the_one(expected, &played.during) else {
-        wrong.push(format!("no {}", expected.id));
-        return wrong;
-    };
-    let number = findings(&played.during).filter(|finding| finding["id"] == expected.id).count();
+    for (expected, who) in run.expected.iter().zip(&played.who) {
+        match the_one(expected, &played.during) {
+            Some(finding) => wrong.extend(check_one(expected, *who, finding, played)),
+            None => wrong.push(format!("no {} as {expected:?}", expected.id)),
+        }
+    }
+    wrong
+}
+
+/// What is wrong with a finding that is expected.
+fn check_one(expected: &Expected, who: Option<u32>, finding: &Value, played: &Played) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let number = findings(&played.during).filter(|finding| is(expected, finding)).count();
     if number != 1 {
         wrong.push(format!("found {number} times"));
     }
-    let (process, destination) = (&finding["process"], &finding["destination"]);
-    let of_load = process["pid"].is_null() && process["ppid"] == played.load;
+    let process = &finding["process"];
+    let of_load = process["ppid"] == played.load;
+    let of_several = of_load && process["pid"].is_null();
+    let command = expected.command.as_deref();
+    let is_called = process["command"].as_str() == command;
     let is_right = match &expected.who {
-        Who::ChildOfLoad => {
-            process["pid"].is_u64() && process["ppid"] == played.load && process["command"] == expected.command
-        }
+        Who::Nobody => process.is_null(),
+        Who::ChildOfLoad => of_load && process["pid"].is_u64() && is_called,
         Who::ChildrenOfLoad => {
-            of_load && process["parent_command"] == expected.command && process["processes"].as_u64() > Some(100)
+            of_several && process["parent_command"].as_str() == command && process["processes"].as_u64() > Some(100)
         }
-        Who::WorkersOfLoad(number) => {
-            of_load && process["command"] == expected.command && process["processes"] == *number
-        }
-        _ => process["pid"].as_u64().map(|pid| pid as u32) == played.who && process["command"] == expected.command,
+        Who::WorkersOfLoad(number) => of_several && is_called && process["processes"] == *number,
+        _ => process["pid"].as_u64().map(|pid| pid as u32) == who && is_called,
     };
-    let port = destination["port"].as_u64().unwrap_or(0) as u16;
+    let advice = finding["advice"][0]["id"].as_str();
     for (what, is_right) in [
         ("process", is_right),
-        ("role", destination["role"].as_str() == expected.role.as_deref()),
-        ("port", destination.is_null() || expected.ports.contains(&port)),
-        ("local address", destination.is_null() || destination["local_addr"] == expected.local_addr),
         ("cause", finding["cause"].as_str() == expected.cause.as_deref()),
-        (
-            "advice",
-            finding["advice"][0]["id"].as_str().is_some_and(|id| expected.advice.iter().any(|advice| advice == id)),
-        ),
+        ("advice", expected.advice.iter().any(|id| advice == Some(id))),
         ("recheck", finding["recheck"].as_str().is_some_and(|recheck| !recheck.is_empty())),
     ] {
         if !is_right {
-            wrong
-                .push(format!("wrong {what}, not {expected:?}, load {}, who {:?}: {finding}", played.load, played.who));
+            wrong.push(format!("wrong {what}, not {expected:?}, load {}, who {who:?}: {finding}", played.load));
         }
     }
     wrong
 }
 
 /// What is wrong with the effect that the advice predicted.
-fn effects(expected: &Expected, run: &Run, before: &Played, after: &Played) -> Vec<String> {
+fn effects(scenario: &Scenario, run: &Run, before: &Played, after: &Played) -> Vec<String> {
+    let mut expected = scenario.before.expected.iter();
+    let Some((expected, remedy)) = expected.find_map(|expected| Some((expected, expected.remedy.as_deref()?))) else {
+        return Vec::new();
+    };
     let Some(finding) = the_one(expected, &before.during) else { return Vec::new() };
-    let remedy = expected.remedy.as_deref().unwrap();
     let mut advice = finding["advice"].as_array().unwrap().iter();
     let Some(advice) = advice.find(|advice| advice["id"] == remedy) else {
         return vec![format!("no advice {remedy}: {finding}")];
@@ -167,10 +185,8 @@ fn scenarios_and_findings() {
         let before = table.play(scenario, "before", &scenario.before);
         let Some(run) = &scenario.after else { continue };
         let after = table.play(scenario, "after", run);
-        if let Some(expected) = &scenario.before.expected {
-            let wrong = effects(expected, run, &before, &after);
-            table.wrong.extend(wrong.into_iter().map(|wrong| format!("{}: effect: {wrong}", scenario.name)));
-        }
+        let wrong = effects(scenario, run, &before, &after);
+        table.wrong.extend(wrong.into_iter().map(|wrong| format!("{}: effect: {wrong}", scenario.name)));
     }
     table.print();
     assert!(!table.lines.is_empty(), "no scenario could be played");

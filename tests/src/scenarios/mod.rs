@@ -48,8 +48,8 @@ pub struct Run {
     pub env: BTreeMap<String, String>,
     /// After how many seconds the load and its children are killed. `None`: it ends by itself.
     pub seconds: Option<u64>,
-    /// The one finding; `None` when there must be none.
-    pub expected: Option<Expected>,
+    /// All findings that there must be.
+    pub expected: Vec<Expected>,
 }
 
 /// A server.
@@ -110,8 +110,8 @@ pub struct Expected {
     pub cause: Option<String>,
     /// Whose doing it is.
     pub who: Who,
-    /// The command's name.
-    pub command: String,
+    /// The command's name; `None` where it is nobody's doing.
+    pub command: Option<String>,
     /// `active` or `passive`; `None` where the finding has no destination.
     pub role: Option<String>,
     /// Port of the destination: one of these, where there are several.
@@ -122,7 +122,7 @@ pub struct Expected {
     pub local_addr: String,
     /// Ids of advice, any of which may come first.
     pub advice: Vec<String>,
-    /// The advice that `after` follows.
+    /// The advice that the scenario's second run follows.
     pub remedy: Option<String>,
 }
 
@@ -134,6 +134,8 @@ fn loopback() -> String {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Who {
+    /// No process is named.
+    Nobody,
     /// The process that is the load.
     Load,
     /// The child of the load that has the command's name.

@@ -17,8 +17,8 @@ pub struct Played {
     pub end: Value,
     /// Process id of the load.
     pub load: u32,
-    /// Process id of the one who is to be found.
-    pub who: Option<u32>,
+    /// Process ids of those who are to be found, one for each finding; `None` where it is not one that is known here.
+    pub who: Vec<Option<u32>>,
     /// How long the load ran.
     pub seconds: f64,
     /// What it printed.
@@ -45,12 +45,13 @@ pub fn play(run: &Run) -> Played {
     }
     let seconds = began.elapsed().as_secs_f64();
     let printed = load.end();
-    let who = run.expected.as_ref().and_then(|expected| match &expected.who {
+    let who = |who: &Who| match who {
         Who::Load => Some(pid),
-        Who::ChildOfLoad | Who::ChildrenOfLoad | Who::WorkersOfLoad(_) => None,
+        Who::Nobody | Who::ChildOfLoad | Who::ChildrenOfLoad | Who::WorkersOfLoad(_) => None,
         Who::Server(name) => Some(bed.server(name)),
         Who::WorkerOf(name) => Some(bed.worker(name)),
-    });
+    };
+    let who = run.expected.iter().map(|expected| who(&expected.who)).collect();
     // Two censuses later, so that it knows of each connection that ended at the end.
     top.report();
     top.report();

@@ -72,7 +72,8 @@ struct Part {
     #[serde(default)]
     env: BTreeMap<String, String>,
     seconds: Option<u64>,
-    expected: Option<Expected>,
+    #[serde(default)]
+    expected: Vec<Expected>,
 }
 
 /// A scenario, or what is wrong and on which line.
@@ -87,7 +88,7 @@ fn parse(text: &str) -> Result<Scenario, (usize, String)> {
     let run = |part: &Spanned<Part>| run(part).map_err(|what| (line(part.span()), what.to_owned()));
     let before = run(&file.before)?;
     let after = file.after.as_ref().map(run).transpose()?;
-    let has_remedy = before.expected.as_ref().is_none_or(|expected| expected.remedy.is_some());
+    let has_remedy = before.expected.is_empty() || before.expected.iter().any(|expected| expected.remedy.is_some());
     if after.is_some() && !has_remedy {
         return Err((
             line(file.before.span()),
@@ -133,8 +134,8 @@ fn faults(run: &Run) -> Option<&'static str> {
             matches!(&run.load, Load::Python(file) if !folder().join(file).is_file()),
             "the Python script is not beside this file",
         ),
-        (!run.expected.as_ref().is_none_or(names_a_server), "`who` names no server of this run"),
-        (!run.expected.as_ref().is_none_or(lists_its_remedy), "the remedy is not listed as advice"),
+        (!run.expected.iter().all(names_a_server), "`who` names no server of this run"),
+        (!run.expected.iter().all(lists_its_remedy), "the remedy is not listed as advice"),
     ];
     faults.into_iter().find_map(|(is_wrong, what)| is_wrong.then_some(what))
 }
@@ -157,7 +158,7 @@ start.argv = ["redis-server"]
 [before]
 env.POOL = "no"
 
-[before.expected]
+[[before.expected]]
 id = "no-connection-reuse"
 who.server = "redis"
 command = "redis-server"
@@ -205,13 +206,28 @@ seconds = 7
     }
 
     #[test]
+    fn a_run_that_has_no_heading_of_its_own_begins_at_its_first_table() {
+        let text = TEXT.replace("[before]\nenv.POOL = \"no\"\n\n", "");
+        let error = parse(&text.replace("who.server = \"redis\"", "who.server = \"web\"")).expect_err("no such server");
+        assert_eq!(error, (10, "`who` names no server of this run".to_owned()));
+    }
+
+    #[test]
+    fn the_example_of_the_readme_parses() {
+        let readme = fs::read_to_string(folder().join("README.md")).unwrap_or_else(|error| panic!("{error}"));
+        let example = readme.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next());
+        let scenario = parse(example.unwrap_or_default()).unwrap_or_else(|error| panic!("{error:?}"));
+        assert!(scenario.after.is_some());
+    }
+
+    #[test]
     fn each_file_parses_and_names_rules_and_listed_advice() {
         let scenarios = all().unwrap_or_else(|error| panic!("{error}"));
         assert!(!scenarios.is_empty());
         for scenario in &scenarios {
             let name = &scenario.name;
             assert_eq!(scenarios.iter().filter(|other| other.name == *name).count(), 1, "{name} twice");
-            for expected in scenario.runs().filter_map(|run| run.expected.as_ref()) {
+            for expected in scenario.runs().flat_map(|run| &run.expected) {
                 for id in [&expected.id].into_iter().chain(&expected.cause) {
                     assert!(Rule::ALL.iter().any(|rule| rule.name() == id), "{name}: no rule {id}");
                 }

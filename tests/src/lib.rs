@@ -5,7 +5,7 @@ pub mod objects;
 pub mod ports;
 pub mod record;
 pub mod require;
-pub mod scenes;
+pub mod scenarios;
 pub mod schema;
 pub mod software;
 pub mod terminal;

@@ -40,8 +40,9 @@ impl Place {
     ///
     /// # Panics
     /// When the kernel refuses.
-    pub fn sysctl(&self, name: &'static str, value: &'static str) {
-        self.run(move || sysctl(name, value)).expect("root may write the sysctls of its namespace");
+    pub fn sysctl(&self, name: &str, value: &str) {
+        let (name, value) = (name.to_owned(), value.to_owned());
+        self.run(move || sysctl(&name, &value)).expect("root may write the sysctls of its namespace");
     }
 
     /// Does something there, and waits for it.

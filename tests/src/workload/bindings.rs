@@ -77,10 +77,10 @@ pub struct Refused {
 pub fn run(out: &mut dyn Write) -> Result<()> {
     let mut done = Vec::new();
     for family in [Family::V4, Family::V6, Family::Mapped] {
-        let stage = TestBed { family, netns: Namespace::now()?.inode };
+        let bed = TestBed { family, netns: Namespace::now()?.inode };
         sysctl("ipv4/ip_local_port_range", "40000 40999")?;
-        stage.connections(&mut done).with_context(|| format!("connections, {family:?}"))?;
-        stage.refusals(&mut done).with_context(|| format!("binds, {family:?}"))?;
+        bed.connections(&mut done).with_context(|| format!("connections, {family:?}"))?;
+        bed.refusals(&mut done).with_context(|| format!("binds, {family:?}"))?;
     }
     for one in &done {
         serde_json::to_writer(&mut *out, one)?;

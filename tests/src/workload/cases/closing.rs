@@ -30,9 +30,9 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 /// close, and the peer's FIN comes later: the timewait socket waits for it in substate FIN_WAIT2.
-fn client_closes_first(stage: &mut TestBed) -> Result<()> {
-    let ends = Ends::new(stage.family)?;
-    let pair = ends.pair(stage.family)?;
+fn client_closes_first(bed: &mut TestBed) -> Result<()> {
+    let ends = Ends::new(bed.family)?;
+    let pair = ends.pair(bed.family)?;
     let (client, server) = (&ends.client, &ends.server);
     client.close(pair.c)?;
     server.wait_holder(pair.from, pair.to, Holder::TimewaitFinWait2)?;
@@ -40,13 +40,13 @@ fn client_closes_first(stage: &mut TestBed) -> Result<()> {
     server.close(pair.s)?;
     server.wait_holder(pair.from, pair.to, Holder::TimeWait)?;
     ends.settle(pair)?;
-    stage.active(client, pair, [Some(&client.who); 2], "fin_wait2_timewait")?;
-    stage.passive(server, pair, [Some(&server.who); 2], "passive_close")
+    bed.active(client, pair, [Some(&client.who); 2], "fin_wait2_timewait")?;
+    bed.passive(server, pair, [Some(&server.who); 2], "passive_close")
 }
 
-fn server_closes_first(stage: &mut TestBed) -> Result<()> {
-    let ends = Ends::new(stage.family)?;
-    let pair = ends.pair(stage.family)?;
+fn server_closes_first(bed: &mut TestBed) -> Result<()> {
+    let ends = Ends::new(bed.family)?;
+    let pair = ends.pair(bed.family)?;
     let (client, server) = (&ends.client, &ends.server);
     server.close(pair.s)?;
     client.wait_holder(pair.to, pair.from, Holder::TimewaitFinWait2)?;
@@ -54,14 +54,14 @@ fn server_closes_first(stage: &mut TestBed) -> Result<()> {
     client.close(pair.c)?;
     client.wait_holder(pair.to, pair.from, Holder::TimeWait)?;
     ends.settle(pair)?;
-    stage.passive(server, pair, [Some(&server.who); 2], "fin_wait2_timewait")?;
-    stage.active(client, pair, [Some(&client.who); 2], "passive_close")
+    bed.passive(server, pair, [Some(&server.who); 2], "fin_wait2_timewait")?;
+    bed.active(client, pair, [Some(&client.who); 2], "passive_close")
 }
 
 /// shutdown of the sending side; the peer's FIN finds a full socket.
-fn client_shuts_down(stage: &mut TestBed) -> Result<()> {
-    let ends = Ends::new(stage.family)?;
-    let pair = ends.pair(stage.family)?;
+fn client_shuts_down(bed: &mut TestBed) -> Result<()> {
+    let ends = Ends::new(bed.family)?;
+    let pair = ends.pair(bed.family)?;
     let (client, server) = (&ends.client, &ends.server);
     client.shutdown(pair.c)?;
     client.wait_state(pair.c, FIN_WAIT2)?;
@@ -70,13 +70,13 @@ fn client_shuts_down(stage: &mut TestBed) -> Result<()> {
     server.wait_holder(pair.from, pair.to, Holder::TimeWait)?;
     ends.settle(pair)?;
     client.close(pair.c)?;
-    stage.active(client, pair, [Some(&client.who); 2], "time_wait")?;
-    stage.passive(server, pair, [Some(&server.who); 2], "passive_close")
+    bed.active(client, pair, [Some(&client.who); 2], "time_wait")?;
+    bed.passive(server, pair, [Some(&server.who); 2], "passive_close")
 }
 
-fn server_shuts_down(stage: &mut TestBed) -> Result<()> {
-    let ends = Ends::new(stage.family)?;
-    let pair = ends.pair(stage.family)?;
+fn server_shuts_down(bed: &mut TestBed) -> Result<()> {
+    let ends = Ends::new(bed.family)?;
+    let pair = ends.pair(bed.family)?;
     let (client, server) = (&ends.client, &ends.server);
     server.shutdown(pair.s)?;
     server.wait_state(pair.s, FIN_WAIT2)?;
@@ -85,14 +85,14 @@ fn server_shuts_down(stage: &mut TestBed) -> Result<()> {
     client.wait_holder(pair.to, pair.from, Holder::TimeWait)?;
     ends.settle(pair)?;
     server.close(pair.s)?;
-    stage.passive(server, pair, [Some(&server.who); 2], "time_wait")?;
-    stage.active(client, pair, [Some(&client.who); 2], "passive_close")
+    bed.passive(server, pair, [Some(&server.who); 2], "time_wait")?;
+    bed.active(client, pair, [Some(&client.who); 2], "passive_close")
 }
 
 /// shutdown, and close once the peer has acknowledged: `__tcp_close` itself makes the timewait socket.
-fn close_in_fin_wait2(stage: &mut TestBed) -> Result<()> {
-    let ends = Ends::new(stage.family)?;
-    let pair = ends.pair(stage.family)?;
+fn close_in_fin_wait2(bed: &mut TestBed) -> Result<()> {
+    let ends = Ends::new(bed.family)?;
+    let pair = ends.pair(bed.family)?;
     let (client, server) = (&ends.client, &ends.server);
     client.shutdown(pair.c)?;
     client.wait_state(pair.c, FIN_WAIT2)?;
@@ -100,48 +100,48 @@ fn close_in_fin_wait2(stage: &mut TestBed) -> Result<()> {
     server.wait_holder(pair.from, pair.to, Holder::TimewaitFinWait2)?;
     server.close(pair.s)?;
     ends.settle(pair)?;
-    stage.active(client, pair, [Some(&client.who); 2], "fin_wait2_timewait")?;
-    stage.passive(server, pair, [Some(&server.who); 2], "passive_close")
+    bed.active(client, pair, [Some(&client.who); 2], "fin_wait2_timewait")?;
+    bed.passive(server, pair, [Some(&server.who); 2], "passive_close")
 }
 
-fn linger_zero(stage: &mut TestBed) -> Result<()> {
-    let ends = Ends::new(stage.family)?;
-    let pair = ends.pair(stage.family)?;
+fn linger_zero(bed: &mut TestBed) -> Result<()> {
+    let ends = Ends::new(bed.family)?;
+    let pair = ends.pair(bed.family)?;
     let (client, server) = (&ends.client, &ends.server);
     client.set(pair.c, SockOption::LingerZero)?;
     client.close(pair.c)?;
     ends.settle(pair)?;
-    stage.active(client, pair, [Some(&client.who); 2], "linger_abort")?;
-    stage.passive(server, pair, [Some(&server.who), None], "reset_received")
+    bed.active(client, pair, [Some(&client.who); 2], "linger_abort")?;
+    bed.passive(server, pair, [Some(&server.who), None], "reset_received")
 }
 
-fn server_linger_zero(stage: &mut TestBed) -> Result<()> {
-    let ends = Ends::new(stage.family)?;
-    let pair = ends.pair(stage.family)?;
+fn server_linger_zero(bed: &mut TestBed) -> Result<()> {
+    let ends = Ends::new(bed.family)?;
+    let pair = ends.pair(bed.family)?;
     let (client, server) = (&ends.client, &ends.server);
     server.set(pair.s, SockOption::LingerZero)?;
     server.close(pair.s)?;
     ends.settle(pair)?;
-    stage.passive(server, pair, [Some(&server.who); 2], "linger_abort")?;
-    stage.active(client, pair, [Some(&client.who), None], "reset_received")
+    bed.passive(server, pair, [Some(&server.who); 2], "linger_abort")?;
+    bed.active(client, pair, [Some(&client.who), None], "reset_received")
 }
 
-fn unread_data(stage: &mut TestBed) -> Result<()> {
-    let ends = Ends::new(stage.family)?;
-    let pair = ends.pair(stage.family)?;
+fn unread_data(bed: &mut TestBed) -> Result<()> {
+    let ends = Ends::new(bed.family)?;
+    let pair = ends.pair(bed.family)?;
     let (client, server) = (&ends.client, &ends.server);
     server.send_byte(pair.s)?;
     client.wait(pair.c, Event::Readable)?;
     client.close(pair.c)?;
     ends.settle(pair)?;
-    stage.active(client, pair, [Some(&client.who); 2], "unread_abort")?;
-    stage.passive(server, pair, [Some(&server.who), None], "reset_received")
+    bed.active(client, pair, [Some(&client.who); 2], "unread_abort")?;
+    bed.passive(server, pair, [Some(&server.who), None], "reset_received")
 }
 
 /// The server has sent its FIN, so it is the one that closed first, and gets a reset for it.
-fn unread_in_close_wait(stage: &mut TestBed) -> Result<()> {
-    let ends = Ends::new(stage.family)?;
-    let pair = ends.pair(stage.family)?;
+fn unread_in_close_wait(bed: &mut TestBed) -> Result<()> {
+    let ends = Ends::new(bed.family)?;
+    let pair = ends.pair(bed.family)?;
     let (client, server) = (&ends.client, &ends.server);
     server.send_byte(pair.s)?;
     server.shutdown(pair.s)?;
@@ -150,13 +150,13 @@ fn unread_in_close_wait(stage: &mut TestBed) -> Result<()> {
     server.wait_state(pair.s, FIN_WAIT2)?;
     client.close(pair.c)?;
     ends.settle(pair)?;
-    stage.active(client, pair, [Some(&client.who); 2], "unread_abort")?;
-    stage.passive(server, pair, [Some(&server.who); 2], "reset_received")
+    bed.active(client, pair, [Some(&client.who); 2], "unread_abort")?;
+    bed.passive(server, pair, [Some(&server.who); 2], "reset_received")
 }
 
-fn reset_in_fin_wait2(stage: &mut TestBed) -> Result<()> {
-    let ends = Ends::new(stage.family)?;
-    let pair = ends.pair(stage.family)?;
+fn reset_in_fin_wait2(bed: &mut TestBed) -> Result<()> {
+    let ends = Ends::new(bed.family)?;
+    let pair = ends.pair(bed.family)?;
     let (client, server) = (&ends.client, &ends.server);
     client.shutdown(pair.c)?;
     client.wait_state(pair.c, FIN_WAIT2)?;
@@ -164,14 +164,14 @@ fn reset_in_fin_wait2(stage: &mut TestBed) -> Result<()> {
     server.set(pair.s, SockOption::LingerZero)?;
     server.close(pair.s)?;
     ends.settle(pair)?;
-    stage.active(client, pair, [Some(&client.who); 2], "reset_received")?;
-    stage.passive(server, pair, [Some(&server.who); 2], "linger_abort")
+    bed.active(client, pair, [Some(&client.who); 2], "reset_received")?;
+    bed.passive(server, pair, [Some(&server.who); 2], "linger_abort")
 }
 
 /// A timewait socket in substate FIN_WAIT2 is killed by data: at CLOSE it was one, and no hook sees its end.
-fn data_for_timewait(stage: &mut TestBed) -> Result<()> {
-    let ends = Ends::new(stage.family)?;
-    let pair = ends.pair(stage.family)?;
+fn data_for_timewait(bed: &mut TestBed) -> Result<()> {
+    let ends = Ends::new(bed.family)?;
+    let pair = ends.pair(bed.family)?;
     let (client, server) = (&ends.client, &ends.server);
     client.close(pair.c)?;
     server.wait_holder(pair.from, pair.to, Holder::TimewaitFinWait2)?;
@@ -179,14 +179,14 @@ fn data_for_timewait(stage: &mut TestBed) -> Result<()> {
     server.send_byte(pair.s)?;
     server.wait_holder(pair.from, pair.to, Holder::Nobody)?;
     ends.settle(pair)?;
-    stage.active(client, pair, [Some(&client.who); 2], "fin_wait2_timewait")?;
-    stage.last()?.timewait_cut_short = true;
-    stage.passive(server, pair, [Some(&server.who), None], "reset_received")
+    bed.active(client, pair, [Some(&client.who); 2], "fin_wait2_timewait")?;
+    bed.last()?.timewait_cut_short = true;
+    bed.passive(server, pair, [Some(&server.who), None], "reset_received")
 }
 
-fn reset_for_timewait(stage: &mut TestBed) -> Result<()> {
-    let ends = Ends::new(stage.family)?;
-    let pair = ends.pair(stage.family)?;
+fn reset_for_timewait(bed: &mut TestBed) -> Result<()> {
+    let ends = Ends::new(bed.family)?;
+    let pair = ends.pair(bed.family)?;
     let (client, server) = (&ends.client, &ends.server);
     client.close(pair.c)?;
     server.wait_holder(pair.from, pair.to, Holder::TimewaitFinWait2)?;
@@ -195,15 +195,15 @@ fn reset_for_timewait(stage: &mut TestBed) -> Result<()> {
     server.close(pair.s)?;
     server.wait_holder(pair.from, pair.to, Holder::Nobody)?;
     ends.settle(pair)?;
-    stage.active(client, pair, [Some(&client.who); 2], "fin_wait2_timewait")?;
-    stage.last()?.timewait_cut_short = true;
-    stage.passive(server, pair, [Some(&server.who); 2], "linger_abort")
+    bed.active(client, pair, [Some(&client.who); 2], "fin_wait2_timewait")?;
+    bed.last()?.timewait_cut_short = true;
+    bed.passive(server, pair, [Some(&server.who); 2], "linger_abort")
 }
 
 /// No FIN_WAIT2 at all: close resets, after it has set CLOSE.
-fn linger2_negative(stage: &mut TestBed) -> Result<()> {
-    let ends = Ends::new(stage.family)?;
-    let pair = ends.pair(stage.family)?;
+fn linger2_negative(bed: &mut TestBed) -> Result<()> {
+    let ends = Ends::new(bed.family)?;
+    let pair = ends.pair(bed.family)?;
     let (client, server) = (&ends.client, &ends.server);
     client.set(pair.c, SockOption::Linger2(-1))?;
     client.shutdown(pair.c)?;
@@ -211,50 +211,50 @@ fn linger2_negative(stage: &mut TestBed) -> Result<()> {
     server.wait_state(pair.s, CLOSE_WAIT)?;
     client.close(pair.c)?;
     ends.settle(pair)?;
-    stage.active(client, pair, [Some(&client.who); 2], "reset_sent")?;
-    stage.passive(server, pair, [Some(&server.who), None], "reset_received")
+    bed.active(client, pair, [Some(&client.who); 2], "reset_sent")?;
+    bed.passive(server, pair, [Some(&server.who), None], "reset_received")
 }
 
 /// connect to AF_UNSPEC throws the connection away, and the socket can be used again.
-fn disconnect(stage: &mut TestBed) -> Result<()> {
-    let ends = Ends::new(stage.family)?;
-    let pair = ends.pair(stage.family)?;
+fn disconnect(bed: &mut TestBed) -> Result<()> {
+    let ends = Ends::new(bed.family)?;
+    let pair = ends.pair(bed.family)?;
     let (client, server) = (&ends.client, &ends.server);
     client.tell(&Command::Disconnect { fd: pair.c })?;
     ends.settle(pair)?;
-    stage.active(client, pair, [Some(&client.who); 2], "unread_abort")?;
-    stage.passive(server, pair, [Some(&server.who), None], "reset_received")?;
+    bed.active(client, pair, [Some(&client.who); 2], "unread_abort")?;
+    bed.passive(server, pair, [Some(&server.who), None], "reset_received")?;
 
     let again = ends.join(pair.c, &super::How::Plain, &super::How::Plain)?;
     client.close(again.c)?;
     server.wait_holder(again.from, again.to, Holder::TimewaitFinWait2)?;
     server.close(again.s)?;
     ends.settle(again)?;
-    stage.active(client, again, [Some(&client.who); 2], "fin_wait2_timewait")?;
-    stage.passive(server, again, [Some(&server.who); 2], "passive_close")
+    bed.active(client, again, [Some(&client.who); 2], "fin_wait2_timewait")?;
+    bed.passive(server, again, [Some(&server.who); 2], "passive_close")
 }
 
 /// `ss -K`: whoever asks for it owns nothing of the connection.
-fn destroyed(stage: &mut TestBed) -> Result<()> {
-    let ends = Ends::new(stage.family)?;
-    let pair = ends.pair(stage.family)?;
+fn destroyed(bed: &mut TestBed) -> Result<()> {
+    let ends = Ends::new(bed.family)?;
+    let pair = ends.pair(bed.family)?;
     let (client, server) = (&ends.client, &ends.server);
     server.tell(&Command::Destroy { local: pair.from, remote: pair.to })?;
     ends.settle(pair)?;
-    stage.active(client, pair, [Some(&client.who), None], "reset_sent")?;
-    stage.passive(server, pair, [Some(&server.who), None], "reset_received")
+    bed.active(client, pair, [Some(&client.who), None], "reset_sent")?;
+    bed.passive(server, pair, [Some(&server.who), None], "reset_received")
 }
 
 /// A connection that waited to be accepted goes down with its listener.
-fn listener_closes(stage: &mut TestBed) -> Result<()> {
-    let ends = Ends::new(stage.family)?;
+fn listener_closes(bed: &mut TestBed) -> Result<()> {
+    let ends = Ends::new(bed.family)?;
     let (client, server) = (&ends.client, &ends.server);
-    let c = client.open(stage.family)?;
+    let c = client.open(bed.family)?;
     anyhow::ensure!(client.connect(c, ends.service, &super::How::Plain)? == 0);
     let pair = super::Pair { c, s: -1, from: client.names(c)?.local, to: ends.service };
     server.wait(ends.listener, Event::Readable)?;
     server.close(ends.listener)?;
     ends.settle(pair)?;
-    stage.active(client, pair, [Some(&client.who), None], "reset_received")?;
-    stage.passive(server, pair, [None, Some(&server.who)], "unread_abort")
+    bed.active(client, pair, [Some(&client.who), None], "reset_received")?;
+    bed.passive(server, pair, [None, Some(&server.who)], "unread_abort")
 }

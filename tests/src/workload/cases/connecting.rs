@@ -28,61 +28,61 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 /// Closes a connection from the client's side, and says what it came to.
-fn close_first(stage: &mut TestBed, ends: &Ends, pair: Pair) -> Result<()> {
+fn close_first(bed: &mut TestBed, ends: &Ends, pair: Pair) -> Result<()> {
     let (client, server) = (&ends.client, &ends.server);
     client.close(pair.c)?;
     server.wait_holder(pair.from, pair.to, Holder::TimewaitFinWait2)?;
     server.close(pair.s)?;
     ends.settle(pair)?;
-    stage.active(client, pair, [Some(&client.who); 2], "fin_wait2_timewait")?;
-    stage.passive(server, pair, [Some(&server.who); 2], "passive_close")
+    bed.active(client, pair, [Some(&client.who); 2], "fin_wait2_timewait")?;
+    bed.passive(server, pair, [Some(&server.who); 2], "passive_close")
 }
 
-fn refused(stage: &mut TestBed) -> Result<()> {
+fn refused(bed: &mut TestBed) -> Result<()> {
     let client = Worker::new("tw-client")?;
-    let service = deaf(&client, stage.family)?;
-    let (c, local) = bound(&client, stage.family, loopback(stage.family))?;
+    let service = deaf(&client, bed.family)?;
+    let (c, local) = bound(&client, bed.family, loopback(bed.family))?;
     ensure!(client.connect(c, service, &How::Plain)? == libc::ECONNREFUSED);
     let owners = [Some(&client.who), None];
-    stage.connection(&client, Side::Active, (local, service), owners, "connect_failed", libc::ECONNREFUSED)
+    bed.connection(&client, Side::Active, (local, service), owners, "connect_failed", libc::ECONNREFUSED)
 }
 
-fn refused_non_blocking(stage: &mut TestBed) -> Result<()> {
+fn refused_non_blocking(bed: &mut TestBed) -> Result<()> {
     let client = Worker::new("tw-client")?;
-    let service = deaf(&client, stage.family)?;
-    let (c, local) = bound(&client, stage.family, loopback(stage.family))?;
+    let service = deaf(&client, bed.family)?;
+    let (c, local) = bound(&client, bed.family, loopback(bed.family))?;
     client.set(c, SockOption::NonBlocking)?;
     // On the loopback interface the reset is there before connect returns.
     let errno = client.connect(c, service, &How::Plain)?;
     ensure!([libc::ECONNREFUSED, libc::EINPROGRESS].contains(&errno), "errno {errno}");
     super::ended(&client, local, service)?;
     let owners = [Some(&client.who), None];
-    stage.connection(&client, Side::Active, (local, service), owners, "connect_failed", libc::ECONNREFUSED)
+    bed.connection(&client, Side::Active, (local, service), owners, "connect_failed", libc::ECONNREFUSED)
 }
 
 /// Two connections of one socket.
-fn refused_then_connected(stage: &mut TestBed) -> Result<()> {
-    let ends = Ends::new(stage.family)?;
+fn refused_then_connected(bed: &mut TestBed) -> Result<()> {
+    let ends = Ends::new(bed.family)?;
     let client = &ends.client;
-    let service = deaf(client, stage.family)?;
-    let (c, local) = bound(client, stage.family, loopback(stage.family))?;
+    let service = deaf(client, bed.family)?;
+    let (c, local) = bound(client, bed.family, loopback(bed.family))?;
     ensure!(client.connect(c, service, &How::Plain)? == libc::ECONNREFUSED);
     let owners = [Some(&client.who), None];
-    stage.connection(client, Side::Active, (local, service), owners, "connect_failed", libc::ECONNREFUSED)?;
+    bed.connection(client, Side::Active, (local, service), owners, "connect_failed", libc::ECONNREFUSED)?;
     let pair = ends.join(c, &How::Plain, &How::Plain)?;
-    close_first(stage, &ends, pair)
+    close_first(bed, &ends, pair)
 }
 
-fn non_blocking(stage: &mut TestBed) -> Result<()> {
-    let ends = Ends::new(stage.family)?;
+fn non_blocking(bed: &mut TestBed) -> Result<()> {
+    let ends = Ends::new(bed.family)?;
     let client = &ends.client;
-    let c = client.open(stage.family)?;
+    let c = client.open(bed.family)?;
     client.set(c, SockOption::NonBlocking)?;
     ensure!(client.connect(c, ends.service, &How::Plain)? == libc::EINPROGRESS);
     client.wait(c, Event::Writable)?;
     let s = ends.server.accept(ends.listener, &How::Plain)?;
     let pair = Pair { c, s, from: client.names(c)?.local, to: ends.service };
-    close_first(stage, &ends, pair)
+    close_first(bed, &ends, pair)
 }
 
 /// An address of the ranges for documentation.
@@ -101,107 +101,107 @@ fn nowhere(family: Family) -> SocketAddr {
 }
 
 /// No route at all: connect fails before the socket leaves CLOSE.
-fn network_unreachable(stage: &mut TestBed) -> Result<()> {
-    fails_early(stage, false, libc::ENETUNREACH)
+fn network_unreachable(bed: &mut TestBed) -> Result<()> {
+    fails_early(bed, false, libc::ENETUNREACH)
 }
 
-fn unreachable_route(stage: &mut TestBed) -> Result<()> {
-    fails_early(stage, true, libc::EHOSTUNREACH)
+fn unreachable_route(bed: &mut TestBed) -> Result<()> {
+    fails_early(bed, true, libc::EHOSTUNREACH)
 }
 
-fn fails_early(stage: &mut TestBed, route: bool, expected: i32) -> Result<()> {
+fn fails_early(bed: &mut TestBed, route: bool, expected: i32) -> Result<()> {
     let client = Worker::new("tw-client")?;
     client.tell(&Command::EnterNewNamespace)?;
-    let address = elsewhere(stage.family);
+    let address = elsewhere(bed.family);
     if route {
         client.tell(&Command::Unreachable { address })?;
     }
     let service = (address, 80).into();
-    let c = client.open(stage.family)?;
+    let c = client.open(bed.family)?;
     let errno = client.connect(c, service, &How::Plain)?;
     ensure!(errno == expected, "errno {errno}");
     let owners = [Some(&client.who), None];
-    stage.connection(&client, Side::Active, (nowhere(stage.family), service), owners, "connect_failed", errno)?;
-    stage.last()?.early = true;
+    bed.connection(&client, Side::Active, (nowhere(bed.family), service), owners, "connect_failed", errno)?;
+    bed.last()?.early = true;
     Ok(())
 }
 
 /// One port in the range, and it is taken towards this destination.
-fn no_port(stage: &mut TestBed) -> Result<()> {
-    let ends = Ends::apart(stage.family)?;
+fn no_port(bed: &mut TestBed) -> Result<()> {
+    let ends = Ends::apart(bed.family)?;
     let client = &ends.client;
     client.sysctl("ipv4/ip_local_port_range", "40000 40000")?;
-    let pair = ends.pair(stage.family)?;
-    let c = client.open(stage.family)?;
+    let pair = ends.pair(bed.family)?;
+    let c = client.open(bed.family)?;
     ensure!(client.connect(c, ends.service, &How::Plain)? == libc::EADDRNOTAVAIL);
-    let local = (loopback(stage.family), 0).into();
+    let local = (loopback(bed.family), 0).into();
     let owners = [Some(&client.who), None];
-    stage.connection(client, Side::Active, (local, ends.service), owners, "no_port", libc::EADDRNOTAVAIL)?;
-    close_first(stage, &ends, pair)
+    bed.connection(client, Side::Active, (local, ends.service), owners, "no_port", libc::EADDRNOTAVAIL)?;
+    close_first(bed, &ends, pair)
 }
 
 /// The same errno for another reason: the ports are free, but this very tuple is not.
-fn bound_tuple_taken(stage: &mut TestBed) -> Result<()> {
-    let ends = Ends::new(stage.family)?;
+fn bound_tuple_taken(bed: &mut TestBed) -> Result<()> {
+    let ends = Ends::new(bed.family)?;
     let client = &ends.client;
-    let first = client.open(stage.family)?;
-    let second = client.open(stage.family)?;
+    let first = client.open(bed.family)?;
+    let second = client.open(bed.family)?;
     for fd in [first, second] {
         client.set(fd, SockOption::ReuseAddress)?;
     }
-    client.bind(first, loopback(stage.family), 0)?;
+    client.bind(first, loopback(bed.family), 0)?;
     let local = client.names(first)?.local;
     client.bind(second, local.ip(), local.port())?;
     let pair = ends.join(first, &How::Plain, &How::Plain)?;
     ensure!(client.connect(second, ends.service, &How::Plain)? == libc::EADDRNOTAVAIL);
     let owners = [Some(&client.who), None];
-    stage.connection(client, Side::Active, (local, ends.service), owners, "connect_failed", libc::EADDRNOTAVAIL)?;
-    close_first(stage, &ends, pair)
+    bed.connection(client, Side::Active, (local, ends.service), owners, "connect_failed", libc::EADDRNOTAVAIL)?;
+    close_first(bed, &ends, pair)
 }
 
 /// No timewait socket, so the peer's FIN finds nothing and is reset.
-fn overflow_on_close(stage: &mut TestBed) -> Result<()> {
-    let ends = Ends::apart(stage.family)?;
+fn overflow_on_close(bed: &mut TestBed) -> Result<()> {
+    let ends = Ends::apart(bed.family)?;
     let (client, server) = (&ends.client, &ends.server);
     client.sysctl("ipv4/tcp_max_tw_buckets", "0")?;
-    let pair = ends.pair(stage.family)?;
+    let pair = ends.pair(bed.family)?;
     client.close(pair.c)?;
     server.wait_holder(pair.from, pair.to, Holder::Nobody)?;
     server.wait(pair.s, Event::PeerClosed)?;
     server.close(pair.s)?;
     ends.settle(pair)?;
-    stage.active(client, pair, [Some(&client.who); 2], "overflow")?;
-    stage.passive(server, pair, [Some(&server.who); 2], "reset_received")
+    bed.active(client, pair, [Some(&client.who); 2], "overflow")?;
+    bed.passive(server, pair, [Some(&server.who); 2], "reset_received")
 }
 
-fn overflow_on_shutdown(stage: &mut TestBed) -> Result<()> {
-    let ends = Ends::apart(stage.family)?;
+fn overflow_on_shutdown(bed: &mut TestBed) -> Result<()> {
+    let ends = Ends::apart(bed.family)?;
     let (client, server) = (&ends.client, &ends.server);
     client.sysctl("ipv4/tcp_max_tw_buckets", "0")?;
-    let pair = ends.pair(stage.family)?;
+    let pair = ends.pair(bed.family)?;
     client.shutdown(pair.c)?;
     client.wait_state(pair.c, FIN_WAIT2)?;
     server.close(pair.s)?;
     ends.settle(pair)?;
-    stage.active(client, pair, [Some(&client.who); 2], "overflow")?;
-    stage.passive(server, pair, [Some(&server.who); 2], "passive_close")
+    bed.active(client, pair, [Some(&client.who); 2], "overflow")?;
+    bed.passive(server, pair, [Some(&server.who); 2], "passive_close")
 }
 
 /// No connect at all: the first sendto asks for a cookie, the second brings its data with the SYN.
-fn fast_open(stage: &mut TestBed) -> Result<()> {
-    let ends = Ends::apart(stage.family)?;
+fn fast_open(bed: &mut TestBed) -> Result<()> {
+    let ends = Ends::apart(bed.family)?;
     let (client, server) = (&ends.client, &ends.server);
     client.sysctl("ipv4/tcp_fastopen", "3")?;
     server.set(ends.listener, SockOption::FastOpen(5))?;
     for _ in 0..2 {
-        let c = client.open(stage.family)?;
+        let c = client.open(bed.family)?;
         client.tell(&Command::SendFastOpen { fd: c, address: ends.service })?;
         let s = server.accept(ends.listener, &How::Plain)?;
         server.wait(s, Event::Readable)?;
         ensure!(server.number(&Command::Receive { fd: s })? == 1);
         client.wait_state(c, 1)?;
         let pair = Pair { c, s, from: client.names(c)?.local, to: ends.service };
-        close_first(stage, &ends, pair)?;
+        close_first(bed, &ends, pair)?;
     }
     Ok(())
 }

@@ -50,18 +50,18 @@ pub fn run(only: &[String], out: &mut dyn Write) -> Result<()> {
     for case in cases.iter().filter(|case| only.is_empty() || only.iter().any(|name| name == case.name)) {
         for &family in case.families {
             let name = format!("{} {family:?}", case.name);
-            let mut stage = TestBed { name, family, truths: Vec::new(), kept };
-            let mut played = (case.play)(&mut stage);
+            let mut bed = TestBed { name, family, truths: Vec::new(), kept };
+            let mut played = (case.play)(&mut bed);
             for _ in 0..RETRIES {
                 let Some(raced) = played.as_ref().err().and_then(|error| error.downcast_ref::<Raced>()).copied() else {
                     break;
                 };
-                stage.leave_out(&raced)?;
-                played = (case.play)(&mut stage);
+                bed.leave_out(&raced)?;
+                played = (case.play)(&mut bed);
             }
-            played.with_context(|| stage.name.clone())?;
-            kept = stage.kept;
-            for truth in &stage.truths {
+            played.with_context(|| bed.name.clone())?;
+            kept = bed.kept;
+            for truth in &bed.truths {
                 serde_json::to_writer(&mut *out, truth)?;
                 writeln!(out)?;
             }

@@ -24,39 +24,39 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 /// The rest of a case in which the client's side was closed first: the server follows.
-fn follow(stage: &mut TestBed, ends: &Ends, pair: Pair, opener: &Who, closer: &Who) -> Result<()> {
+fn follow(bed: &mut TestBed, ends: &Ends, pair: Pair, opener: &Who, closer: &Who) -> Result<()> {
     let server = &ends.server;
     server.wait_holder(pair.from, pair.to, Holder::TimewaitFinWait2)?;
     server.wait(pair.s, Event::PeerClosed)?;
     server.close(pair.s)?;
     ends.settle(pair)?;
-    stage.active(server, pair, [Some(opener), Some(closer)], "fin_wait2_timewait")?;
-    stage.passive(server, pair, [Some(&server.who); 2], "passive_close")
+    bed.active(server, pair, [Some(opener), Some(closer)], "fin_wait2_timewait")?;
+    bed.passive(server, pair, [Some(&server.who); 2], "passive_close")
 }
 
-fn fork_after_open(stage: &mut TestBed) -> Result<()> {
-    let ends = Ends::new(stage.family)?;
-    let pair = ends.pair(stage.family)?;
+fn fork_after_open(bed: &mut TestBed) -> Result<()> {
+    let ends = Ends::new(bed.family)?;
+    let pair = ends.pair(bed.family)?;
     let child = ends.client.fork("tw-child")?;
     // The first of the two closes nothing but its own descriptor.
     ends.client.close(pair.c)?;
     child.close(pair.c)?;
-    follow(stage, &ends, pair, &ends.client.who, &child.who)
+    follow(bed, &ends, pair, &ends.client.who, &child.who)
 }
 
-fn handed_over(stage: &mut TestBed) -> Result<()> {
-    let ends = Ends::new(stage.family)?;
-    let pair = ends.pair(stage.family)?;
+fn handed_over(bed: &mut TestBed) -> Result<()> {
+    let ends = Ends::new(bed.family)?;
+    let pair = ends.pair(bed.family)?;
     let heir = Worker::new("tw-heir")?;
     let fd = ends.client.hand(pair.c, &heir)?;
     ends.client.close(pair.c)?;
     heir.close(fd)?;
-    follow(stage, &ends, pair, &ends.client.who, &heir.who)
+    follow(bed, &ends, pair, &ends.client.who, &heir.who)
 }
 
-fn accepted_handed_over(stage: &mut TestBed) -> Result<()> {
-    let ends = Ends::new(stage.family)?;
-    let pair = ends.pair(stage.family)?;
+fn accepted_handed_over(bed: &mut TestBed) -> Result<()> {
+    let ends = Ends::new(bed.family)?;
+    let pair = ends.pair(bed.family)?;
     let (client, server) = (&ends.client, &ends.server);
     let heir = Worker::new("tw-heir")?;
     let fd = server.hand(pair.s, &heir)?;
@@ -65,50 +65,50 @@ fn accepted_handed_over(stage: &mut TestBed) -> Result<()> {
     client.wait_holder(pair.to, pair.from, Holder::TimewaitFinWait2)?;
     client.close(pair.c)?;
     ends.settle(pair)?;
-    stage.passive(server, pair, [Some(&server.who), Some(&heir.who)], "fin_wait2_timewait")?;
-    stage.active(client, pair, [Some(&client.who); 2], "passive_close")
+    bed.passive(server, pair, [Some(&server.who), Some(&heir.who)], "fin_wait2_timewait")?;
+    bed.active(client, pair, [Some(&client.who); 2], "passive_close")
 }
 
-fn exec_after_open(stage: &mut TestBed) -> Result<()> {
-    let mut ends = Ends::new(stage.family)?;
-    let pair = ends.pair(stage.family)?;
+fn exec_after_open(bed: &mut TestBed) -> Result<()> {
+    let mut ends = Ends::new(bed.family)?;
+    let pair = ends.pair(bed.family)?;
     let before = ends.client.who.clone();
     ends.client.exec("tw-executed")?;
     anyhow::ensure!(ends.client.who.pid == before.pid && ends.client.who.comm == "tw-executed");
     ends.client.close(pair.c)?;
-    follow(stage, &ends, pair, &before, &ends.client.who)
+    follow(bed, &ends, pair, &before, &ends.client.who)
 }
 
-fn exit_without_close(stage: &mut TestBed) -> Result<()> {
-    let mut ends = Ends::new(stage.family)?;
-    let pair = ends.pair(stage.family)?;
+fn exit_without_close(bed: &mut TestBed) -> Result<()> {
+    let mut ends = Ends::new(bed.family)?;
+    let pair = ends.pair(bed.family)?;
     ends.client.exit()?;
-    follow(stage, &ends, pair, &ends.client.who, &ends.client.who)
+    follow(bed, &ends, pair, &ends.client.who, &ends.client.who)
 }
 
-fn killed(stage: &mut TestBed) -> Result<()> {
-    let mut ends = Ends::new(stage.family)?;
-    let pair = ends.pair(stage.family)?;
+fn killed(bed: &mut TestBed) -> Result<()> {
+    let mut ends = Ends::new(bed.family)?;
+    let pair = ends.pair(bed.family)?;
     ends.client.kill()?;
-    follow(stage, &ends, pair, &ends.client.who, &ends.client.who)
+    follow(bed, &ends, pair, &ends.client.who, &ends.client.who)
 }
 
 /// Threads call themselves what they like: the process is named by its leader.
-fn named_threads(stage: &mut TestBed) -> Result<()> {
-    let ends = Ends::new(stage.family)?;
-    let c = ends.client.open(stage.family)?;
+fn named_threads(bed: &mut TestBed) -> Result<()> {
+    let ends = Ends::new(bed.family)?;
+    let c = ends.client.open(bed.family)?;
     let thread = |name: &str| How::Thread(name.to_owned());
     let pair = ends.join(c, &thread("tw-connects"), &thread("tw-accepts"))?;
     ends.client.tell(&Command::Close { fd: c, how: thread("tw-closes") })?;
-    follow(stage, &ends, pair, &ends.client.who, &ends.client.who)
+    follow(bed, &ends, pair, &ends.client.who, &ends.client.who)
 }
 
 /// The child accepts from the listener that its parent opened.
-fn prefork_server(stage: &mut TestBed) -> Result<()> {
-    let ends = Ends::new(stage.family)?;
+fn prefork_server(bed: &mut TestBed) -> Result<()> {
+    let ends = Ends::new(bed.family)?;
     let worker = ends.server.fork("tw-worker")?;
     let (client, server) = (&ends.client, &ends.server);
-    let c = client.open(stage.family)?;
+    let c = client.open(bed.family)?;
     anyhow::ensure!(client.connect(c, ends.service, &How::Plain)? == 0);
     let s = worker.accept(ends.listener, &How::Plain)?;
     let pair = Pair { c, s, from: client.names(c)?.local, to: ends.service };
@@ -116,38 +116,38 @@ fn prefork_server(stage: &mut TestBed) -> Result<()> {
     client.wait_holder(pair.to, pair.from, Holder::TimewaitFinWait2)?;
     client.close(c)?;
     ends.settle(pair)?;
-    stage.passive(server, pair, [Some(&worker.who); 2], "fin_wait2_timewait")?;
-    stage.active(client, pair, [Some(&client.who); 2], "passive_close")
+    bed.passive(server, pair, [Some(&worker.who); 2], "fin_wait2_timewait")?;
+    bed.active(client, pair, [Some(&client.who); 2], "passive_close")
 }
 
-fn io_uring(stage: &mut TestBed) -> Result<()> {
-    by_ring(stage, &How::Ring)
+fn io_uring(bed: &mut TestBed) -> Result<()> {
+    by_ring(bed, &How::Ring)
 }
 
 /// The calls are made by a thread of the kernel's that belongs to the process.
-fn io_uring_worker(stage: &mut TestBed) -> Result<()> {
-    by_ring(stage, &How::RingWorker)
+fn io_uring_worker(bed: &mut TestBed) -> Result<()> {
+    by_ring(bed, &How::RingWorker)
 }
 
-fn by_ring(stage: &mut TestBed, how: &How) -> Result<()> {
-    let ends = Ends::new(stage.family)?;
+fn by_ring(bed: &mut TestBed, how: &How) -> Result<()> {
+    let ends = Ends::new(bed.family)?;
     if !has_ring(&ends.client)? {
         return Ok(());
     }
-    let c = ends.client.open(stage.family)?;
+    let c = ends.client.open(bed.family)?;
     let pair = ends.join(c, how, &How::Plain)?;
     ends.client.tell(&Command::Close { fd: c, how: how.clone() })?;
-    follow(stage, &ends, pair, &ends.client.who, &ends.client.who)
+    follow(bed, &ends, pair, &ends.client.who, &ends.client.who)
 }
 
 /// accept through io_uring is no system call of its own: only a hook on `inet_csk_accept` would see it.
-fn io_uring_server(stage: &mut TestBed) -> Result<()> {
-    let ends = Ends::new(stage.family)?;
+fn io_uring_server(bed: &mut TestBed) -> Result<()> {
+    let ends = Ends::new(bed.family)?;
     let (client, server) = (&ends.client, &ends.server);
     if !has_ring(server)? {
         return Ok(());
     }
-    let c = client.open(stage.family)?;
+    let c = client.open(bed.family)?;
     let pair = ends.join(c, &How::Plain, &How::Ring)?;
     server.tell(&Command::Shutdown { fd: pair.s, both: false, how: How::RingWorker })?;
     client.wait(c, Event::PeerClosed)?;
@@ -155,9 +155,9 @@ fn io_uring_server(stage: &mut TestBed) -> Result<()> {
     client.wait_holder(pair.to, pair.from, Holder::TimeWait)?;
     ends.settle(pair)?;
     server.tell(&Command::Close { fd: pair.s, how: How::Ring })?;
-    stage.passive(server, pair, [Some(&server.who); 2], "time_wait")?;
-    stage.last()?.accepted_out_of_sight = true;
-    stage.active(client, pair, [Some(&client.who); 2], "passive_close")
+    bed.passive(server, pair, [Some(&server.who); 2], "time_wait")?;
+    bed.last()?.accepted_out_of_sight = true;
+    bed.active(client, pair, [Some(&client.who); 2], "passive_close")
 }
 
 fn has_ring(actor: &Worker) -> Result<bool> {

@@ -70,10 +70,10 @@ impl Wired {
 }
 
 /// Both FINs are on their way before either arrives.
-fn simultaneous_close(stage: &mut TestBed) -> Result<()> {
-    let Some(wired) = Wired::new(stage.family)? else { return Ok(()) };
+fn simultaneous_close(bed: &mut TestBed) -> Result<()> {
+    let Some(wired) = Wired::new(bed.family)? else { return Ok(()) };
     let Wired { ends, wire } = &wired;
-    let pair = ends.pair(stage.family)?;
+    let pair = ends.pair(bed.family)?;
     let (client, server) = (&ends.client, &ends.server);
     wire.gate(Way::Right, Gate::Hold)?;
     wire.gate(Way::Left, Gate::Hold)?;
@@ -86,15 +86,15 @@ fn simultaneous_close(stage: &mut TestBed) -> Result<()> {
     wire.gate(Way::Left, Gate::Pass)?;
     client.wait_holder(pair.from, pair.to, Holder::TimeWait)?;
     server.wait_holder(pair.to, pair.from, Holder::TimeWait)?;
-    stage.active(client, pair, [Some(&client.who); 2], "time_wait")?;
-    stage.passive(server, pair, [Some(&server.who); 2], "time_wait")
+    bed.active(client, pair, [Some(&client.who); 2], "time_wait")?;
+    bed.passive(server, pair, [Some(&server.who); 2], "time_wait")
 }
 
 /// Data comes for a socket that was closed and whose FIN is not yet acknowledged: a reset answers it.
-fn data_after_close(stage: &mut TestBed) -> Result<()> {
-    let Some(wired) = Wired::new(stage.family)? else { return Ok(()) };
+fn data_after_close(bed: &mut TestBed) -> Result<()> {
+    let Some(wired) = Wired::new(bed.family)? else { return Ok(()) };
     let Wired { ends, wire } = &wired;
-    let pair = ends.pair(stage.family)?;
+    let pair = ends.pair(bed.family)?;
     let (client, server) = (&ends.client, &ends.server);
     wire.gate(Way::Right, Gate::Hold)?;
     client.close(pair.c)?;
@@ -103,15 +103,15 @@ fn data_after_close(stage: &mut TestBed) -> Result<()> {
     ended(client, pair.from, pair.to)?;
     wire.gate(Way::Right, Gate::Pass)?;
     wired.settle(pair)?;
-    stage.active(client, pair, [Some(&client.who); 2], "reset_sent")?;
-    stage.passive(server, pair, [Some(&server.who), None], "reset_received")
+    bed.active(client, pair, [Some(&client.who); 2], "reset_sent")?;
+    bed.passive(server, pair, [Some(&server.who), None], "reset_received")
 }
 
 /// The network loses everything: the kernel gives up. When it is back, the server's FIN meets no socket.
-fn retransmission_timeout(stage: &mut TestBed) -> Result<()> {
-    let Some(wired) = Wired::new(stage.family)? else { return Ok(()) };
+fn retransmission_timeout(bed: &mut TestBed) -> Result<()> {
+    let Some(wired) = Wired::new(bed.family)? else { return Ok(()) };
     let Wired { ends, wire } = &wired;
-    let pair = ends.pair(stage.family)?;
+    let pair = ends.pair(bed.family)?;
     let (client, server) = (&ends.client, &ends.server);
     wire.gate(Way::Right, Gate::Drop)?;
     client.set(pair.c, SockOption::UserTimeout(300))?;
@@ -122,56 +122,56 @@ fn retransmission_timeout(stage: &mut TestBed) -> Result<()> {
     server.close(pair.s)?;
     wired.settle(pair)?;
     let owners = [Some(&client.who), None];
-    stage.connection(client, Side::Active, (pair.from, pair.to), owners, "broken", libc::ETIMEDOUT)?;
-    stage.passive(server, pair, [Some(&server.who); 2], "reset_received")
+    bed.connection(client, Side::Active, (pair.from, pair.to), owners, "broken", libc::ETIMEDOUT)?;
+    bed.passive(server, pair, [Some(&server.who); 2], "reset_received")
 }
 
 /// A client on a tunnel that nobody reads.
-fn alone(stage: &TestBed, layer: Layer) -> Result<Option<(Worker, i32, SocketAddr, SocketAddr)>> {
-    let local = address(stage.family, 1);
+fn alone(bed: &TestBed, layer: Layer) -> Result<Option<(Worker, i32, SocketAddr, SocketAddr)>> {
+    let local = address(bed.family, 1);
     let Some((client, _)) = host("tw-client", layer, local)? else { return Ok(None) };
-    let (c, local) = bound(&client, stage.family, local)?;
-    Ok(Some((client, c, local, (address(stage.family, 2), 80).into())))
+    let (c, local) = bound(&client, bed.family, local)?;
+    Ok(Some((client, c, local, (address(bed.family, 2), 80).into())))
 }
 
-fn connect_timeout(stage: &mut TestBed) -> Result<()> {
-    let Some((client, c, local, service)) = alone(stage, Layer::Ip)? else { return Ok(()) };
+fn connect_timeout(bed: &mut TestBed) -> Result<()> {
+    let Some((client, c, local, service)) = alone(bed, Layer::Ip)? else { return Ok(()) };
     client.set(c, SockOption::SynCount(1))?;
     let errno = client.connect(c, service, &How::Plain)?;
     ensure!(errno == libc::ETIMEDOUT, "errno {errno}");
     let owners = [Some(&client.who), None];
-    stage.connection(&client, Side::Active, (local, service), owners, "connect_failed", errno)
+    bed.connection(&client, Side::Active, (local, service), owners, "connect_failed", errno)
 }
 
 /// Nobody answers for the address on the link.
-fn host_unreachable(stage: &mut TestBed) -> Result<()> {
-    let Some((client, c, local, service)) = alone(stage, Layer::Ethernet)? else { return Ok(()) };
+fn host_unreachable(bed: &mut TestBed) -> Result<()> {
+    let Some((client, c, local, service)) = alone(bed, Layer::Ethernet)? else { return Ok(()) };
     let errno = client.connect(c, service, &How::Plain)?;
     ensure!(errno == libc::EHOSTUNREACH, "errno {errno}");
     let owners = [Some(&client.who), None];
-    stage.connection(&client, Side::Active, (local, service), owners, "connect_failed", errno)
+    bed.connection(&client, Side::Active, (local, service), owners, "connect_failed", errno)
 }
 
 /// The owner gives up before the kernel does.
-fn abandoned(stage: &mut TestBed) -> Result<()> {
-    let Some((client, c, local, service)) = alone(stage, Layer::Ip)? else { return Ok(()) };
+fn abandoned(bed: &mut TestBed) -> Result<()> {
+    let Some((client, c, local, service)) = alone(bed, Layer::Ip)? else { return Ok(()) };
     client.set(c, SockOption::NonBlocking)?;
     ensure!(client.connect(c, service, &How::Plain)? == libc::EINPROGRESS);
     client.close(c)?;
     ended(&client, local, service)?;
-    stage.connection(&client, Side::Active, (local, service), [Some(&client.who); 2], "abandoned", 0)
+    bed.connection(&client, Side::Active, (local, service), [Some(&client.who); 2], "abandoned", 0)
 }
 
 /// A signal ends a blocking connect, and the exit closes the socket.
-fn killed_while_connecting(stage: &mut TestBed) -> Result<()> {
-    let Some((witness, _, _, service)) = alone(stage, Layer::Ip)? else { return Ok(()) };
+fn killed_while_connecting(bed: &mut TestBed) -> Result<()> {
+    let Some((witness, _, _, service)) = alone(bed, Layer::Ip)? else { return Ok(()) };
     let victim = witness.fork("tw-victim")?;
-    let (c, local) = bound(&victim, stage.family, address(stage.family, 1))?;
+    let (c, local) = bound(&victim, bed.family, address(bed.family, 1))?;
     victim.begin(&Command::Connect { fd: c, address: service, how: How::Plain })?;
     witness.wait_holder(local, service, Holder::Socket(SYN_SENT))?;
     let who = victim.who.clone();
     let mut victim = victim;
     victim.kill()?;
     ended(&witness, local, service)?;
-    stage.connection(&witness, Side::Active, (local, service), [Some(&who); 2], "abandoned", 0)
+    bed.connection(&witness, Side::Active, (local, service), [Some(&who); 2], "abandoned", 0)
 }

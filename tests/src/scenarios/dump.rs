@@ -1,4 +1,4 @@
-//! What a tracer saw of a take, on a few lines for whoever reads them.
+//! What a tracer saw of a run, on a few lines for whoever reads them.
 
 use std::fmt::Write as _;
 
@@ -9,7 +9,7 @@ use super::play::Played;
 /// Processes told of; those with the most connections.
 const PROCESSES: usize = 8;
 
-/// A take, by both of its reports.
+/// A run, by both of its reports.
 pub fn of(played: &Played) -> String {
     let mut text = format!("  load pid {} for {:.1} s; ", played.load, played.seconds);
     let printed: Vec<&str> = played.printed.split_whitespace().collect();

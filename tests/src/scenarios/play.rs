@@ -1,14 +1,14 @@
-//! Plays a take under the tracer.
+//! Plays a run under the tracer.
 
 use std::time::Instant;
 
 use serde_json::Value;
 
-use super::stage::TestBed;
+use super::bed::TestBed;
 use super::{Run, Who};
 use crate::top::Top;
 
-/// What a take came to.
+/// What a run came to.
 #[derive(Debug)]
 pub struct Played {
     /// The last report while the load ran.
@@ -17,23 +17,23 @@ pub struct Played {
     pub end: Value,
     /// Process id of the load.
     pub load: u32,
-    /// Process id of the one who is to be found.
-    pub who: Option<u32>,
+    /// Process ids of those who are to be found, one for each finding; `None` where it is not one that is known here.
+    pub who: Vec<Option<u32>>,
     /// How long the load ran.
     pub seconds: f64,
     /// What it printed.
     pub printed: String,
 }
 
-/// Plays a take from its beginning to its end, with a tracer of its own.
+/// Plays a run from its beginning to its end, with a tracer of its own.
 ///
 /// # Panics
 /// When something does not start, or fails.
-pub fn play(take: &Run) -> Played {
-    let stage = TestBed::of(take);
-    let top = Top::start(&stage.place, &[]);
+pub fn play(run: &Run) -> Played {
+    let bed = TestBed::of(run);
+    let top = Top::start(&bed.place, &[]);
     let began = Instant::now();
-    let mut load = stage.start((take.load)(&stage));
+    let mut load = bed.load(run);
     let pid = load.pid();
     let mut during = Value::Null;
     loop {
@@ -45,12 +45,13 @@ pub fn play(take: &Run) -> Played {
     }
     let seconds = began.elapsed().as_secs_f64();
     let printed = load.end();
-    let who = take.expected.and_then(|expected| match expected.who {
+    let who = |who: &Who| match who {
         Who::Load => Some(pid),
-        Who::ChildrenOfLoad | Who::WorkersOfLoad(_) => None,
-        Who::Server(name) => Some(stage.server(name)),
-        Who::WorkerOf(name) => Some(stage.worker(name)),
-    });
+        Who::Nobody | Who::ChildOfLoad | Who::ChildrenOfLoad | Who::WorkersOfLoad(_) => None,
+        Who::Server(name) => Some(bed.server(name)),
+        Who::WorkerOf(name) => Some(bed.worker(name)),
+    };
+    let who = run.expected.iter().map(|expected| who(&expected.who)).collect();
     // Two censuses later, so that it knows of each connection that ended at the end.
     top.report();
     top.report();

@@ -1,11 +1,9 @@
 //! What a remedy did, by measurement that is not the tracer's forecast.
 
-use std::process::Command;
-
 use serde_json::Value;
 
+use super::bed::TestBed;
 use super::play::Played;
-use super::stage::{TestBed, python};
 use super::{Expected, Run};
 
 /// How much a prediction may be beside what is measured.
@@ -13,15 +11,15 @@ const TOLERANCE: f64 = 0.2;
 
 /// Compares the effect that an advice predicts with what it came to: a line for each figure that can be measured, and
 /// what is wrong. The effect is the change; where there was nothing before, what it became.
-pub fn compare(advice: &Value, expected: &Expected, before: &Played, after: &Played, take: &Run) -> Vec<Compared> {
+pub fn compare(advice: &Value, expected: &Expected, before: &Played, after: &Played, run: &Run) -> Vec<Compared> {
     let measured = |figure: &str| match figure {
         "time_wait_created_per_s" => Some((created_per_s(expected, before), created_per_s(expected, after))),
         "ports_bound" => Some((printed(before, "bound"), printed(after, "bound"))),
         "max_rate_per_s" => {
             // Before: all that succeeded took the ports for a minute.
-            Some((printed(before, "requests") / 60.0, sustained(take)))
+            Some((printed(before, "requests") / 60.0, sustained(run)))
         }
-        // An average, and a pool has more than that: see `pgbench`, where it is tried.
+        // An average, and a pool has more than that.
         _ => None,
     };
     let effects = advice["effect"].as_array().into_iter().flatten();
@@ -81,13 +79,9 @@ fn printed(played: &Played, name: &str) -> f64 {
 }
 
 /// Connections per second that succeed for as long as one likes, by trying: as many as can be.
-fn sustained(take: &Run) -> f64 {
-    let stage = TestBed::of(take);
-    let load = stage.start(fastest());
+fn sustained(run: &Run) -> f64 {
+    let bed = TestBed::of(run);
+    let load = bed.python(include_str!("fastest.py"));
     let printed: Value = serde_json::from_str(&load.end()).expect("it prints JSON");
     printed["per_s"].as_f64().expect("a number")
-}
-
-fn fastest() -> Command {
-    python(include_str!("fastest.py"))
 }

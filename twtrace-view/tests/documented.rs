@@ -10,12 +10,13 @@ use twtrace_core::counts::{Counts, FIELDS, Figure};
 const HEAD: &str = "\
 # Figures of a row
 
-What `top`, `replay` and `report` say of each process, group and destination, by the names that JSON and CSV
-have. `UPDATE_DOCS=1 cargo test -p twtrace-view --test documented` writes this page from `twtrace-core/src/counts.rs`.
+What `top`, `replay`, `report` and `diff` say of each process, group and destination, by the names that JSON and CSV
+have. `diff` has them in JSON as `before` and `after`, with `_per_s` after the name for what it is per second of the
+recording where that is marked, and the difference as `change`. `UPDATE_DOCS=1 cargo test -p twtrace-view --test documented` writes this page from `twtrace-core/src/counts.rs`.
 What else is in JSON is in the schemas in [json](json), one for each command.
 
-| name | JSON | CSV | meaning |
-| --- | --- | --- | --- |
+| name | JSON | CSV | per second in `diff` | meaning |
+| --- | --- | --- | --- | --- |
 ";
 
 fn page() -> String {
@@ -33,7 +34,8 @@ fn page() -> String {
                 ("number by name of the errno".to_owned(), format!("`{name}` in all, `{name}_by_errno`"))
             }
         };
-        writeln!(page, "| `{name}` | {json} | {csv} | {} |", field.doc.trim()).unwrap();
+        let per_s = if field.is_total { "yes" } else { "" };
+        writeln!(page, "| `{name}` | {json} | {csv} | {per_s} | {} |", field.doc.trim()).unwrap();
     }
     page
 }

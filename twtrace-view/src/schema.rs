@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use crate::diff::figures::{DifferenceJson, RatesJson, per_s};
+use crate::json::findings::EvidenceJson;
 use crate::json::rows::{CountsJson, Quantiles};
 use schemars::generate::{SchemaGenerator, SchemaSettings};
 use schemars::transform::RecursiveTransform;
@@ -14,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use twtrace_core::counts::{Counts, FIELDS, Field, Figure};
+use twtrace_core::evidence::{EVIDENCE, Type};
 
 /// Something that is written as JSON.
 struct Form {
@@ -167,6 +169,27 @@ impl JsonSchema for DifferenceJson<'_> {
                 }
             }),
         )
+    }
+}
+
+impl JsonSchema for EvidenceJson<'_> {
+    fn schema_name() -> Cow<'static, str> {
+        "Evidence".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let kinds = EVIDENCE.iter().map(|kind| {
+            let mut schema = match kind.value {
+                Type::Count => generator.subschema_for::<u64>(),
+                Type::Number => generator.subschema_for::<f64>(),
+                Type::Text => generator.subschema_for::<String>(),
+            };
+            schema.insert("description".to_owned(), kind.doc.trim().into());
+            (kind.name.to_owned(), Value::from(schema))
+        });
+        let kinds: Map<String, Value> = kinds.collect();
+        // Each rule has its own.
+        json_schema!({ "type": "object", "description": "Named values that a finding rests on.", "properties": kinds })
     }
 }
 

@@ -253,18 +253,18 @@ fn diff_says_what_a_connection_for_each_transaction_costs() {
     for row in rows {
         let name = row["name"].as_str().unwrap();
         for (side, report) in [("before", &before), ("after", &after)] {
-            let (told, expected) = (row[side]["created_per_s"].as_f64().unwrap(), rate(report, name));
+            let (told, expected) = (row[side]["time_wait_created_per_s"].as_f64().unwrap(), rate(report, name));
             assert!((told - expected).abs() < 1e-3, "{name} {side}: {told}, and {expected} by the report");
         }
-        let change = row["after"]["created_per_s"].as_f64().unwrap() - row["before"]["created_per_s"].as_f64().unwrap();
-        assert!((row["change_per_s"].as_f64().unwrap() - change).abs() < 1e-3, "{row}");
+        let created = |part: &str| row[part]["time_wait_created_per_s"].as_f64().unwrap();
+        assert!((created("change") - (created("after") - created("before"))).abs() < 1e-3, "{row}");
     }
     // Who closes first makes them: pgbench, unless the server is quicker.
     let first = &rows[0];
     let name = first["name"].as_str().unwrap();
     assert!(["pgbench", "postgres"].contains(&name) && first["direction"] == "fell", "{first}");
-    assert!(first["before"]["created_per_s"].as_f64().unwrap() > 20.0, "{first}");
-    assert!(first["after"]["created_per_s"].as_f64().unwrap() < 2.0, "{first}");
+    assert!(first["before"]["time_wait_created_per_s"].as_f64().unwrap() > 20.0, "{first}");
+    assert!(first["after"]["time_wait_created_per_s"].as_f64().unwrap() < 2.0, "{first}");
     let (verdict, destination) = (&diff["verdict"], format!("127.0.0.1:{}", Postgres::PORT));
     assert_eq!(verdict["direction"], "fell");
     assert_eq!(verdict["main"]["process"]["name"], name);

@@ -1,5 +1,7 @@
-//! Two traces against each other: what is made per second of which key, before and after.
+//! Two traces against each other: figures of each key, before and after. They are those of [`counts`](crate::counts).
 
+use crate::counts::{Counts, Field, field};
+use std::borrow::Borrow;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
@@ -9,92 +11,109 @@ const NOTABLE: f64 = 0.1;
 /// A change of less than so many standard deviations is none: connections do not come evenly.
 const SIGMAS: f64 = 3.0;
 
-/// What was counted of one key over a trace.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Figures {
-    /// Timewait sockets made.
-    pub made: u64,
-    /// Connections opened and accepted.
-    pub connections: u64,
-    /// Connects that failed.
-    pub errors: u64,
-    /// Most timewait sockets alive at a time.
-    pub live_peak: u64,
+/// A column that tables for people have of both traces.
+#[derive(Debug)]
+pub struct Shown {
+    /// Its heading.
+    pub heading: &'static str,
+    /// What a line of text calls it.
+    pub words: &'static str,
+    /// The figures that it is the sum of: all of them totals, which are shown per second, or none.
+    pub fields: &'static [Field],
 }
 
-impl Figures {
-    /// Adds another one's. Nobody knows whether their peaks were at the same time: the larger one is a lower bound.
-    fn add(&mut self, other: &Self) {
-        self.made = self.made.saturating_add(other.made);
-        self.connections = self.connections.saturating_add(other.connections);
-        self.errors = self.errors.saturating_add(other.errors);
-        self.live_peak = self.live_peak.max(other.live_peak);
+/// What tables for people show beside created sockets. Of rows with the same change in these the largest change in the
+/// first total goes first, else in the next. JSON has all figures.
+pub const SHOWN: &[Shown] = &[
+    Shown { heading: "CONNECTIONS/S", words: "connections", fields: &[field::opened, field::accepted] },
+    Shown { heading: "ERRORS/S", words: "connect errors", fields: &[field::connect_errors] },
+    Shown { heading: "LIVE PEAK", words: "most alive at a time", fields: &[field::time_wait_live_peak] },
+];
+
+impl Shown {
+    /// Whether it is shown per second.
+    pub fn is_rate(&self) -> bool {
+        self.fields.iter().all(|field| field.is_total)
+    }
+
+    /// Its value, per second if it is a rate.
+    pub fn of(&self, side: &Counted) -> f64 {
+        self.fields.iter().map(|field| side.measure(field)).sum()
+    }
+
+    fn rates() -> impl Iterator<Item = &'static Self> {
+        SHOWN.iter().filter(|shown| shown.is_rate())
     }
 }
 
-/// The same for each second.
-#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub struct Rates {
-    /// Timewait sockets made per second.
-    pub created_per_s: f64,
-    /// Connections opened and accepted per second.
-    pub connections_per_s: f64,
-    /// Connects that failed per second.
-    pub errors_per_s: f64,
-    /// Most timewait sockets alive at a time.
-    pub live_peak: u64,
+/// What was counted of one key over a trace.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Counted {
+    /// Its figures.
+    pub counts: Counts,
+    /// Length of the trace, seconds.
+    pub seconds: f64,
 }
 
-impl Rates {
-    /// Rates over so many seconds; of a trace without any length they are 0.
-    pub fn new(figures: &Figures, seconds: f64) -> Self {
-        let per_second = |count: u64| if seconds > 0.0 { count as f64 / seconds } else { 0.0 };
-        Self {
-            created_per_s: per_second(figures.made),
-            connections_per_s: per_second(figures.connections),
-            errors_per_s: per_second(figures.errors),
-            live_peak: figures.live_peak,
+impl Counted {
+    /// What traces of different lengths can be compared by: of a total how many per second, 0 in a trace without any
+    /// length; of other figures the value, of lengths of time the median in microseconds.
+    pub fn measure(&self, field: &Field) -> f64 {
+        let size = (field.get)(&self.counts).size();
+        match field.is_total {
+            false => size,
+            true if self.seconds > 0.0 => size / self.seconds,
+            true => 0.0,
         }
     }
 
-    /// Whether there was anything to have a rate.
+    /// TIME_WAIT sockets created per second.
+    pub fn created_per_s(&self) -> f64 {
+        self.measure(&field::time_wait_created)
+    }
+
+    /// Whether anything that is shown has a rate.
     fn happened(&self) -> bool {
-        self.created_per_s + self.connections_per_s + self.errors_per_s > 0.0
+        self.created_per_s() > 0.0 || Shown::rates().any(|shown| shown.of(self) > 0.0)
     }
 }
 
 /// One key before and after. What was not there is 0.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Change<K> {
     /// Of whom.
     pub key: K,
     /// Then.
-    pub before: Rates,
+    pub before: Counted,
     /// Now.
-    pub after: Rates,
+    pub after: Counted,
 }
 
 impl<K> Change<K> {
-    /// Difference in timewait sockets made per second.
+    /// Difference of a figure, per second if it is a total.
+    pub fn of(&self, field: &Field) -> f64 {
+        self.after.measure(field) - self.before.measure(field)
+    }
+
+    /// Difference in TIME_WAIT sockets created per second.
     pub fn created_per_s(&self) -> f64 {
-        self.after.created_per_s - self.before.created_per_s
+        self.of(&field::time_wait_created)
     }
 
     /// The same as a share of what it was; `None` when it was nothing.
-    pub fn made_share(&self) -> Option<f64> {
-        (self.before.created_per_s > 0.0).then(|| self.created_per_s() / self.before.created_per_s)
+    pub fn created_share(&self) -> Option<f64> {
+        let before = self.before.created_per_s();
+        (before > 0.0).then(|| self.created_per_s() / before)
     }
 
-    /// The largest difference first: in what was made, else in connections, else in errors.
+    /// The largest difference first: in created sockets, else in what is shown beside them.
     fn largest_first(&self, other: &Self) -> Ordering {
-        let by = |rate: fn(&Rates) -> f64| {
-            let size = |change: &Self| (rate(&change.after) - rate(&change.before)).abs();
+        let by = |measure: &dyn Fn(&Counted) -> f64| {
+            let size = |change: &Self| (measure(&change.after) - measure(&change.before)).abs();
             size(other).total_cmp(&size(self))
         };
-        by(|rates| rates.created_per_s)
-            .then_with(|| by(|rates| rates.connections_per_s))
-            .then_with(|| by(|rates| rates.errors_per_s))
+        let created = by(&Counted::created_per_s);
+        Shown::rates().fold(created, |order, shown| order.then_with(|| by(&|side| shown.of(side))))
     }
 }
 
@@ -109,27 +128,27 @@ pub struct Lengths {
 
 impl Lengths {
     /// One key's change.
-    pub fn change<K>(&self, key: K, before: &Figures, after: &Figures) -> Change<K> {
-        Change { key, before: Rates::new(before, self.before), after: Rates::new(after, self.after) }
+    pub fn change<K>(&self, key: K, before: Counts, after: Counts) -> Change<K> {
+        let before = Counted { counts: before, seconds: self.before };
+        Change { key, before, after: Counted { counts: after, seconds: self.after } }
     }
 
-    /// Changes of all keys that either list has, the largest first and equal ones by key. Figures of the same key are
-    /// added.
-    pub fn changes<K: Ord + Clone>(
+    /// Changes of all keys that either list has, the largest first and equal ones by key. Rows of the same key are one.
+    pub fn changes<K: Ord, C: Borrow<Counts>>(
         &self,
-        before: impl IntoIterator<Item = (K, Figures)>,
-        after: impl IntoIterator<Item = (K, Figures)>,
+        before: impl IntoIterator<Item = (K, C)>,
+        after: impl IntoIterator<Item = (K, C)>,
     ) -> Vec<Change<K>> {
-        let mut sums: BTreeMap<K, [Figures; 2]> = BTreeMap::new();
-        for (key, figures) in before {
-            sums.entry(key).or_default()[0].add(&figures);
+        let mut sums: BTreeMap<K, [Counts; 2]> = BTreeMap::new();
+        for (key, counts) in before {
+            sums.entry(key).or_default()[0].absorb(counts.borrow());
         }
-        for (key, figures) in after {
-            sums.entry(key).or_default()[1].add(&figures);
+        for (key, counts) in after {
+            sums.entry(key).or_default()[1].absorb(counts.borrow());
         }
         let mut changes: Vec<_> = sums
             .into_iter()
-            .map(|(key, [before, after])| self.change(key, &before, &after))
+            .map(|(key, [before, after])| self.change(key, before, after))
             // Sockets that were alive and no more have no rate.
             .filter(|change| change.before.happened() || change.after.happened())
             .collect();
@@ -154,16 +173,16 @@ impl Lengths {
 
     /// What to say of it all in one sentence. `parts` add up to `total` and are sorted as [`Self::changes`] does.
     pub fn verdict<'a, K, T>(&self, total: &Change<T>, parts: &'a [Change<K>]) -> Verdict<'a, K> {
-        let direction = self.direction(total.before.created_per_s, total.after.created_per_s);
+        let direction = self.direction(total.before.created_per_s(), total.after.created_per_s());
         let is_notable = |change: &&Change<K>| {
-            let its = self.direction(change.before.created_per_s, change.after.created_per_s);
+            let its = self.direction(change.before.created_per_s(), change.after.created_per_s());
             if direction == Direction::Same { its != Direction::Same } else { its == direction }
         };
         let main = parts.iter().find(is_notable);
         let all = total.created_per_s();
         let others = |rate: fn(&Change<K>) -> f64, all: f64| all - main.map_or(0.0, rate);
-        let rest_before = others(|change| change.before.created_per_s, total.before.created_per_s).max(0.0);
-        let rest_after = others(|change| change.after.created_per_s, total.after.created_per_s).max(0.0);
+        let rest_before = others(|change| change.before.created_per_s(), total.before.created_per_s()).max(0.0);
+        let rest_after = others(|change| change.after.created_per_s(), total.after.created_per_s()).max(0.0);
         Verdict {
             direction,
             main,
@@ -190,7 +209,7 @@ pub enum Direction {
 /// What a comparison comes to.
 #[derive(Debug, PartialEq)]
 pub struct Verdict<'a, K> {
-    /// Of timewait sockets made per second by everybody.
+    /// Of TIME_WAIT sockets created per second by everybody.
     pub direction: Direction,
     /// The part that changed most the same way; when all of them together did not, the one that changed most.
     pub main: Option<&'a Change<K>>,
@@ -220,23 +239,23 @@ mod tests {
 
     const MINUTE: Lengths = Lengths { before: 60.0, after: 60.0 };
 
-    fn made(made: u64) -> Figures {
-        Figures { made, connections: made, ..Figures::default() }
+    fn created(created: u64) -> Counts {
+        Counts { time_wait_created: created, opened: created, ..Counts::default() }
     }
 
     fn verdict_of(
         before: &[(&'static str, u64)],
         after: &[(&'static str, u64)],
     ) -> (Direction, Option<&'static str>, Direction) {
-        let figures = |list: &[(&'static str, u64)]| list.iter().map(|(key, n)| (*key, made(*n))).collect::<Vec<_>>();
-        let sum = |list: &[(&'static str, u64)]| made(list.iter().map(|(_, n)| n).sum());
-        let changes = MINUTE.changes(figures(before), figures(after));
-        let verdict = MINUTE.verdict(&MINUTE.change((), &sum(before), &sum(after)), &changes);
+        let counts = |list: &[(&'static str, u64)]| list.iter().map(|(key, n)| (*key, created(*n))).collect::<Vec<_>>();
+        let sum = |list: &[(&'static str, u64)]| created(list.iter().map(|(_, n)| n).sum());
+        let changes = MINUTE.changes(counts(before), counts(after));
+        let verdict = MINUTE.verdict(&MINUTE.change((), sum(before), sum(after)), &changes);
         (verdict.direction, verdict.main.map(|main| main.key), verdict.rest)
     }
 
     #[test]
-    fn a_fix_is_told_from_what_stayed() {
+    fn verdict_names_what_changed_and_not_what_stayed() {
         use Direction::{Fell, Rose, Same};
         assert_eq!(verdict_of(&[("pg", 48_000), ("api", 600)], &[("pg", 60), ("api", 610)]), (Fell, Some("pg"), Same));
         assert_eq!(verdict_of(&[("pg", 60)], &[("pg", 48_000), ("new", 6000)]), (Rose, Some("pg"), Rose));
@@ -260,23 +279,29 @@ mod tests {
     #[test]
     fn rates_are_by_each_ones_own_time() {
         let lengths = Lengths { before: 10.0, after: 100.0 };
-        let change = lengths.change("a", &made(1000), &made(1000));
-        assert_eq!((change.before.created_per_s, change.after.created_per_s), (100.0, 10.0));
-        assert_eq!((change.created_per_s(), change.made_share()), (-90.0, Some(-0.9)));
-        assert_eq!(lengths.change("a", &made(0), &made(1)).made_share(), None);
-        assert_eq!(Rates::new(&made(5), 0.0).created_per_s, 0.0);
+        let change = lengths.change("a", created(1000), created(1000));
+        assert_eq!((change.before.created_per_s(), change.after.created_per_s()), (100.0, 10.0));
+        assert_eq!((change.created_per_s(), change.created_share()), (-90.0, Some(-0.9)));
+        assert_eq!(lengths.change("a", created(0), created(1)).created_share(), None);
+        assert_eq!(Counted { counts: created(5), seconds: 0.0 }.created_per_s(), 0.0);
     }
 
     #[test]
     fn the_largest_change_comes_first_and_equal_keys_are_one() {
-        let live = |live_peak| Figures { live_peak, ..made(60) };
-        let before = [("a", live(3)), ("a", live(2)), ("same", made(60)), ("b", made(600))];
-        let after = [("c", made(60)), ("same", made(60)), ("errors", Figures { errors: 1, ..Figures::default() })];
+        let live = |peak| Counts { time_wait_live_peak: peak, ..created(60) };
+        let before = [("a", live(3)), ("a", live(2)), ("same", created(60)), ("b", created(600))];
+        let after = [
+            ("c", created(60)),
+            ("same", created(60)),
+            ("errors", Counts { connect_errors: [(99, 1)].into(), ..Counts::default() }),
+        ];
         let changes = MINUTE.changes(before, after);
         let keys: Vec<_> = changes.iter().map(|change| change.key).collect();
         assert_eq!(keys, ["b", "a", "c", "errors", "same"]);
         let a = changes.iter().find(|change| change.key == "a").unwrap();
-        assert_eq!((a.before.created_per_s, a.before.live_peak, a.after), (2.0, 3, Rates::default()));
+        assert_eq!((a.before.created_per_s(), a.before.counts.time_wait_live_peak), (2.0, 3));
+        assert_eq!(a.after.counts, Counts::default());
+        assert_eq!((a.of(&field::opened), a.of(&field::time_wait_live_peak)), (-2.0, -3.0));
     }
 
     proptest! {
@@ -287,12 +312,12 @@ mod tests {
             seconds in (0.1..1e6_f64, 0.1..1e6_f64),
         ) {
             let lengths = Lengths { before: seconds.0, after: seconds.1 };
-            let figures = |list: &[(u8, u64)]| list.iter().map(|(key, n)| (*key, made(*n))).collect::<Vec<_>>();
-            let sum = |list: &[(u8, u64)]| made(list.iter().map(|(_, n)| n).sum());
-            let changes = lengths.changes(figures(&before), figures(&after));
-            let total = lengths.change((), &sum(&before), &sum(&after));
+            let counts = |list: &[(u8, u64)]| list.iter().map(|(key, n)| (*key, created(*n))).collect::<Vec<_>>();
+            let sum = |list: &[(u8, u64)]| created(list.iter().map(|(_, n)| n).sum());
+            let changes = lengths.changes(counts(&before), counts(&after));
+            let total = lengths.change((), sum(&before), sum(&after));
             let of_parts: f64 = changes.iter().map(Change::created_per_s).sum();
-            let scale = 1.0 + total.before.created_per_s + total.after.created_per_s;
+            let scale = 1.0 + total.before.created_per_s() + total.after.created_per_s();
             prop_assert!((of_parts - total.created_per_s()).abs() <= 1e-9 * scale);
             prop_assert!(changes.windows(2).all(|pair| pair[0].created_per_s().abs() >= pair[1].created_per_s().abs()));
             let verdict = lengths.verdict(&total, &changes);

@@ -20,6 +20,9 @@ pub struct Field {
     pub width: u16,
     /// Which columns go first when there is no room: those with the highest number.
     pub rank: u8,
+    /// It counts what happened, so that it grows with the length of a trace. False for what is alive, for peaks, rates
+    /// and lengths of time.
+    pub is_total: bool,
     /// What it says, with its unit.
     pub doc: &'static str,
     /// Its value.
@@ -55,7 +58,7 @@ impl Figure<'_> {
             Self::Count(number) | Self::Live(number) => *number as f64,
             Self::Rate(per_s) => *per_s,
             Self::Times(times) => times.quantile(0.5).unwrap_or(0) as f64,
-            Self::Errors(errors) => errors.values().map(|count| *count as f64).sum(),
+            Self::Errors(errors) => errors.values().fold(0_u64, |sum, count| sum.saturating_add(*count)) as f64,
         }
     }
 }
@@ -108,6 +111,18 @@ macro_rules! figure {
     };
 }
 
+macro_rules! is_total {
+    (Count, sum) => {
+        true
+    };
+    (Errors, errors) => {
+        true
+    };
+    ($figure:ident, $merge:ident) => {
+        false
+    };
+}
+
 macro_rules! counts {
     ($(
         $(#[doc = $doc:literal])+
@@ -120,17 +135,29 @@ macro_rules! counts {
             $($(#[doc = $doc])+ pub $name: $type,)*
         }
 
+        /// The figures of a row by their names in [`Counts`], for code that means one of them.
+        #[allow(non_upper_case_globals, reason = "they are called what the fields are called")]
+        pub mod field {
+            use super::{Field, Figure};
+
+            $(
+                $(#[doc = $doc])+
+                pub const $name: Field = Field {
+                    // The name that it is shown by, if it has one of its own.
+                    name: [$($shown,)? stringify!($name)][0],
+                    short: $short,
+                    heading: $heading,
+                    width: [$($width,)? 0][0],
+                    rank: [$($rank,)? u8::MAX][0],
+                    is_total: is_total!($figure, $merge),
+                    doc: concat!($($doc),+),
+                    get: |counts| figure!($figure, counts.$name),
+                };
+            )*
+        }
+
         /// The figures of a row, in the order in which they are written.
-        pub const FIELDS: &[Field] = &[$(Field {
-            // The name that it is shown by, if it has one of its own.
-            name: [$($shown,)? stringify!($name)][0],
-            short: $short,
-            heading: $heading,
-            width: [$($width,)? 0][0],
-            rank: [$($rank,)? u8::MAX][0],
-            doc: concat!($($doc),+),
-            get: |counts| figure!($figure, counts.$name),
-        }),*];
+        pub const FIELDS: &[Field] = &[$(field::$name),*];
 
         impl Counts {
             /// Adds another's figures.
@@ -218,6 +245,14 @@ mod tests {
             assert!(others.into_iter().all(|other| !names(field).contains(&other)), "{}", field.name);
             assert!(field.doc.ends_with(['.', '%']) && field.name.is_ascii(), "{}", field.name);
         }
+    }
+
+    #[test]
+    fn figures_that_add_up_over_time_are_totals() {
+        let totals: Vec<&str> = FIELDS.iter().filter(|field| field.is_total).map(|field| field.name).collect();
+        assert!(["time_wait_created", "connect_errors", "bytes_sent"].iter().all(|name| totals.contains(name)));
+        let others = ["time_wait_live", "created_per_s", "time_wait_live_peak", "lifetime_ms"];
+        assert!(others.iter().all(|name| !totals.contains(name)), "{totals:?}");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! `rules/` each. Texts here name no process and no address: views put those in front, sanitised.
 
 use crate::event::{Comm, ProcessKey};
+use crate::evidence::Evidence;
 use crate::keys::DestKey;
 use strum::VariantArray as _;
 
@@ -111,20 +112,6 @@ pub struct Subject {
     /// Real uid.
     pub uid: u32,
 }
-
-/// A figure or a fact that a finding rests on.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Value {
-    /// A number of things. Exact unless the name ends in `_estimated`.
-    Count(u64),
-    /// A measure, in the unit that the name ends with.
-    Number(f64),
-    /// A word.
-    Text(String),
-}
-
-/// A named value; the name has its unit, as in `lifetime_ms`, and is the same in JSON.
-pub type Evidence = (&'static str, Value);
 
 /// What a change does, in numbers.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -9,6 +9,7 @@ pub mod counts;
 pub mod decode;
 pub mod doctor;
 pub mod event;
+pub mod evidence;
 mod facts;
 pub mod failure;
 mod filter;

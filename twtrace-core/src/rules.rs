@@ -10,6 +10,7 @@ mod context;
 mod exhaustion;
 mod fin_wait2;
 mod fork_per_request;
+mod habit;
 mod incomplete_trace;
 mod no_reuse;
 mod not_time_wait;
@@ -21,10 +22,11 @@ mod server_closes_first;
 mod settings;
 
 use crate::event::Role;
-use crate::finding::{Finding, Value};
+use crate::finding::Finding;
 use crate::ports::is_loopback;
 use crate::snapshot::{DestKey, Snapshot};
 use context::RuleContext;
+use habit::Habit;
 use std::cmp::Reverse;
 use std::net::IpAddr;
 
@@ -48,15 +50,15 @@ pub(crate) fn check(snapshot: &Snapshot) -> Vec<Finding> {
     for consequence in exhaustion::check(&context) {
         // What leads to it is told once, with what it leads to.
         let behind = churn.iter().enumerate().filter(|(_, cause)| consequence.is_led_to_by(cause));
-        let most = behind.max_by_key(|(at, cause)| (made(cause), Reverse(*at))).map(|(at, _)| at);
+        let most = behind.max_by_key(|(at, cause)| (cause.created, Reverse(*at))).map(|(at, _)| at);
         found.push(match most {
             Some(at) => consequence.because_of(churn.remove(at)),
             None => consequence.finding,
         });
     }
     let mut regular = periodic::check(&context);
-    regular.retain(|one| !churn.iter().chain(&found).any(|other| one.destination == other.destination));
-    found.extend(churn);
+    found.extend(churn.into_iter().map(|habit| habit.finding));
+    regular.retain(|one| !found.iter().any(|other| one.destination == other.destination));
     found.extend(regular);
     for rule in [
         bound_pool::check,
@@ -81,9 +83,9 @@ pub(crate) fn check(snapshot: &Snapshot) -> Vec<Finding> {
 }
 
 /// Whether a finding about a listening port has its cause in one about those who connect to it.
-fn is_explained(server: &Finding, openers: &[Finding]) -> bool {
-    let Some(port) = server.destination else { return false };
-    openers.iter().filter_map(|opener| opener.destination).any(|to| leads_to(to, port))
+fn is_explained(server: &Habit, openers: &[Habit]) -> bool {
+    let Some(port) = server.finding.destination else { return false };
+    openers.iter().filter_map(|opener| opener.finding.destination).any(|to| leads_to(to, port))
 }
 
 /// Whether connections towards a destination are accepted on a port of this host.
@@ -98,13 +100,4 @@ fn leads_to(to: DestKey, port: DestKey) -> bool {
 /// Where a port is: loopback addresses are each namespace's own.
 fn place(netns: u32, address: IpAddr, port: u16) -> (u32, IpAddr, u16) {
     (if is_loopback(address, address) { netns } else { 0 }, address, port)
-}
-
-/// Evidence of those that make timewait sockets: how many they have made.
-const MADE: &str = "time_wait_created";
-
-/// How many timewait sockets a habit has made.
-fn made(habit: &Finding) -> u64 {
-    let made = habit.evidence.iter().find(|(name, _)| *name == MADE);
-    made.map_or(0, |(_, value)| if let Value::Count(count) = value { *count } else { 0 })
 }

@@ -4,7 +4,8 @@
 use crate::{label, text};
 use std::io::{self, Write};
 use twtrace_core::event::Role;
-use twtrace_core::finding::{Advice, Confidence, Effect, Evidence, Finding, Severity, Subject, Value};
+use twtrace_core::evidence::{Evidence, Unit, Value};
+use twtrace_core::finding::{Advice, Confidence, Effect, Finding, Severity, Subject};
 
 /// Most findings of a text report.
 const SHOWN: usize = 5;
@@ -135,21 +136,25 @@ pub fn is_shell(command: &str) -> bool {
         .any(|start| command.starts_with(start))
 }
 
-/// A piece of evidence by name, its unit with the value.
-pub fn evidence((name, value): &Evidence) -> (String, String) {
-    let (name, about) = name.strip_suffix("_estimated").map_or((*name, ""), |name| (name, "~"));
-    let (name, unit) = [("_per_s", "/s"), ("_ms", " ms"), ("_seconds", " s"), ("_s", " s"), ("_bytes", " bytes")]
-        .into_iter()
-        .find_map(|(end, unit)| Some((name.strip_suffix(end)?, unit)))
-        // `close_wait_for_3_s` counts what has waited that long.
-        .filter(|(name, _)| !name.ends_with(|letter: char| letter.is_ascii_digit()))
-        .unwrap_or((name, ""));
-    let value = match value {
-        Value::Count(count) => text::count(*count),
-        Value::Number(number) => self::number(*number),
-        Value::Text(text) => text::clean(text).into_owned(),
+/// A piece of evidence by its label, the value with its unit.
+pub fn evidence(evidence: &Evidence) -> (String, String) {
+    let kind = evidence.kind();
+    let value = match (evidence.value(), kind.unit) {
+        (Value::Count(pid), Unit::Pid) => pid.to_string(),
+        (Value::Count(count), _) => text::count(count),
+        (Value::Number(share), Unit::Share) => text::percent(share),
+        (Value::Number(number), _) => self::number(number),
+        (Value::Text(text), _) => text::clean(&text).into_owned(),
     };
-    (name.replace('_', " "), format!("{about}{value}{unit}"))
+    let unit = match kind.unit {
+        Unit::Plain | Unit::Share | Unit::Pid => "",
+        Unit::PerSecond => "/s",
+        Unit::Seconds => " s",
+        Unit::Milliseconds => " ms",
+        Unit::Bytes => " bytes",
+    };
+    let about = if kind.is_estimated { "~" } else { "" };
+    (kind.label.to_owned(), format!("{about}{value}{unit}"))
 }
 
 /// Writes the findings below a table of text: the gravest, each with the best advice.
@@ -224,12 +229,15 @@ mod tests {
 
     #[test]
     fn evidence_has_its_units() {
-        let told = |name, value| evidence(&(name, value));
-        let of = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-        assert_eq!(told("lifetime_ms", Value::Number(8.06)), of("lifetime", "8.1 ms"));
-        assert_eq!(told("failures_per_s", Value::Number(322.0)), of("failures", "322/s"));
-        assert_eq!(told("seconds_to_exhaustion_estimated", Value::Number(4.0)), of("seconds to exhaustion", "~4"));
-        assert_eq!(told("close_wait_for_3_s", Value::Count(12_000)), of("close wait for 3 s", "12,000"));
-        assert_eq!(told("reason", Value::Text("a\u{1b}\n".to_owned())), of("reason", "a\\x1b\\n"));
+        let of = |evidence: Evidence, label: &str, value: &str| {
+            assert_eq!(super::evidence(&evidence), (label.to_owned(), value.to_owned()));
+        };
+        of(Evidence::LifetimeMs(8.06), "lifetime", "8.1 ms");
+        of(Evidence::FailuresPerS(322.0), "failures", "322/s");
+        of(Evidence::SecondsToExhaustion(4.0), "exhausted in", "~4 s");
+        of(Evidence::CloseWaitFor3S(12_000), "CLOSE_WAIT for 3 s", "12,000");
+        of(Evidence::FailingPid(12_345), "failing pid", "12345");
+        of(Evidence::Coverage(0.934), "coverage", "93.4%");
+        of(Evidence::Reason("a\u{1b}\n".to_owned()), "reason", "a\\x1b\\n");
     }
 }

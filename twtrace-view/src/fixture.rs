@@ -7,7 +7,8 @@ use twtrace_core::event::{
     CensusRow, CensusState, Comm, ConnectFailed, Connection, Event, Hook, HostFacts, KernelCounters, KernelFacts,
     Owner, ProcessFacts, ProcessKey, Role, TcpState, Tier, TracingFacts, Transition, Tuple,
 };
-use twtrace_core::finding::{Advice, Confidence, Effect, Finding, Rule, Severity, Subject, Value};
+use twtrace_core::evidence::Evidence;
+use twtrace_core::finding::{Advice, Confidence, Effect, Finding, Rule, Severity, Subject};
 use twtrace_core::snapshot::DestKey;
 use twtrace_core::snapshot::Snapshot;
 use twtrace_core::state::{Config, State};
@@ -276,9 +277,9 @@ pub fn findings() -> Vec<Finding> {
             cause: Some(Rule::NoConnectionReuse),
             title: "finds no free port: connects fail with EADDRNOTAVAIL".to_owned(),
             evidence: vec![
-                ("connect_failures_per_s", Value::Number(12.25)),
-                ("connect_failures", Value::Count(61_000)),
-                ("command_line", Value::Text("=cmd|' /C calc'!A0 \u{1b}]0;owned\u{7}<b>\u{202e}gpj.exe|\n".to_owned())),
+                Evidence::FailuresPerS(12.25),
+                Evidence::Failures(61_000),
+                Evidence::Reason("=cmd|' /C calc'!A0 \u{1b}]0;owned\u{7}<b>\u{202e}gpj.exe|\n".to_owned()),
             ],
             advice: vec![
                 advice(
@@ -314,7 +315,7 @@ pub fn findings() -> Vec<Finding> {
             destination: Some(key(1, 443)),
             cause: None,
             title: "starts a process for each request".to_owned(),
-            evidence: vec![("processes", Value::Count(40)), ("connections_per_process", Value::Number(2.0))],
+            evidence: vec![Evidence::Processes(40), Evidence::Connections(80)],
             advice: vec![advice(
                 "keep-alive",
                 "Send several requests from one process, on one connection.",
@@ -333,7 +334,7 @@ pub fn findings() -> Vec<Finding> {
             destination: None,
             cause: None,
             title: "1,234 events were lost: figures are too low".to_owned(),
-            evidence: vec![("events_lost", Value::Count(1234))],
+            evidence: vec![Evidence::Lost(1234)],
             advice: Vec::new(),
             confidence: Confidence::High,
             recheck: "The header says `lost 0`.".to_owned(),

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
+use crate::diff::figures::{DifferenceJson, RatesJson, per_s};
+use crate::json::findings::EvidenceJson;
 use crate::json::rows::{CountsJson, Quantiles};
 use schemars::generate::{SchemaGenerator, SchemaSettings};
 use schemars::transform::RecursiveTransform;
@@ -12,7 +14,8 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
-use twtrace_core::counts::{Counts, FIELDS, Figure};
+use twtrace_core::counts::{Counts, FIELDS, Field, Figure};
+use twtrace_core::evidence::{EVIDENCE, Type};
 
 /// Something that is written as JSON.
 struct Form {
@@ -87,6 +90,24 @@ fn reword(schema: &mut Schema) {
     *text = text.replace("`None`", "null").replace("[`", "`").replace("`]", "`");
 }
 
+/// A figure's text, with its unit.
+fn describe(field: &Field, unit: &str) -> String {
+    let stop = if field.doc.ends_with('.') { "" } else { "." };
+    format!("{}{stop}{unit}", field.doc.trim())
+}
+
+/// An object that has all of these fields.
+fn object(description: &str, fields: impl Iterator<Item = (String, Schema, String)>) -> Schema {
+    let mut names = Vec::new();
+    let fields = fields.map(|(name, mut schema, description)| {
+        names.push(name.clone());
+        schema.insert("description".to_owned(), description.into());
+        (name, Value::from(schema))
+    });
+    let fields: Map<String, Value> = fields.collect();
+    json_schema!({ "type": "object", "description": description, "properties": fields, "required": names })
+}
+
 impl JsonSchema for CountsJson<'_> {
     fn schema_name() -> Cow<'static, str> {
         "Counts".into()
@@ -94,20 +115,81 @@ impl JsonSchema for CountsJson<'_> {
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let nothing = Counts::default();
-        let figures = FIELDS.iter().map(|field| {
-            let (mut schema, unit) = match (field.get)(&nothing) {
-                Figure::Count(_) | Figure::Live(_) => (generator.subschema_for::<u64>(), ""),
-                Figure::Rate(_) => (generator.subschema_for::<f64>(), ""),
-                Figure::Times(_) => (generator.subschema_for::<Quantiles>(), " Milliseconds."),
-                Figure::Errors(_) => (generator.subschema_for::<BTreeMap<String, u64>>(), " By name of the errno."),
+        object(
+            "What every row counts.",
+            FIELDS.iter().map(|field| {
+                let (schema, unit) = match (field.get)(&nothing) {
+                    Figure::Count(_) | Figure::Live(_) => (generator.subschema_for::<u64>(), ""),
+                    Figure::Rate(_) => (generator.subschema_for::<f64>(), ""),
+                    Figure::Times(_) => (generator.subschema_for::<Quantiles>(), " Milliseconds."),
+                    Figure::Errors(_) => (generator.subschema_for::<BTreeMap<String, u64>>(), " By name of the errno."),
+                };
+                (field.name.to_owned(), schema, describe(field, unit))
+            }),
+        )
+    }
+}
+
+impl JsonSchema for RatesJson<'_> {
+    fn schema_name() -> Cow<'static, str> {
+        "Rates".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let totals = FIELDS.iter().filter(|field| field.is_total);
+        object(
+            "Totals per second.",
+            totals.map(|field| (per_s(field), generator.subschema_for::<f64>(), describe(field, " Per second."))),
+        )
+    }
+}
+
+impl JsonSchema for DifferenceJson<'_> {
+    fn schema_name() -> Cow<'static, str> {
+        "Difference".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let nothing = Counts::default();
+        object(
+            "What was counted after less what was counted before.",
+            FIELDS.iter().map(|field| {
+                let unit = " After less before.";
+                match (field.get)(&nothing) {
+                    Figure::Times(_) => {
+                        let (schema, unit) =
+                            (generator.subschema_for::<Quantiles>(), " After less before, milliseconds.");
+                        (field.name.to_owned(), schema, describe(field, unit))
+                    }
+                    _ if field.is_total => {
+                        let unit = " Per second, after less before.";
+                        (per_s(field), generator.subschema_for::<f64>(), describe(field, unit))
+                    }
+                    _ => (field.name.to_owned(), generator.subschema_for::<f64>(), describe(field, unit)),
+                }
+            }),
+        )
+    }
+}
+
+impl JsonSchema for EvidenceJson<'_> {
+    fn schema_name() -> Cow<'static, str> {
+        "Evidence".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let kinds = EVIDENCE.iter().map(|kind| {
+            let mut schema = match kind.value {
+                Type::Count => generator.subschema_for::<u64>(),
+                Type::Number => generator.subschema_for::<f64>(),
+                Type::Text => generator.subschema_for::<String>(),
             };
-            let stop = if field.doc.ends_with('.') { "" } else { "." };
-            schema.insert("description".to_owned(), format!("{}{stop}{unit}", field.doc.trim()).into());
-            (field.name.to_owned(), Value::from(schema))
+            schema.insert("description".to_owned(), kind.doc.trim().into());
+            (kind.name.to_owned(), Value::from(schema))
         });
-        let figures: Map<String, Value> = figures.collect();
-        let names: Vec<&str> = FIELDS.iter().map(|field| field.name).collect();
-        json_schema!({ "type": "object", "properties": figures, "required": names })
+        let kinds: Map<String, Value> = kinds.collect();
+        // Each rule has its own.
+        json_schema!({ "type": "object", "description": "Named values that a finding rests on.", "properties": kinds })
     }
 }
 

@@ -1,4 +1,4 @@
-//! `docs/figures.md` is written from the table of figures.
+//! `docs/figures.md` is written from the tables of figures and of evidence.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -6,20 +6,33 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 use twtrace_core::counts::{Counts, FIELDS, Figure};
+use twtrace_core::evidence::{EVIDENCE, Type, Unit};
 
-const HEAD: &str = "\
+const FIGURES: &str = "\
 # Figures of a row
 
-What `top`, `replay` and `report` say of each process, group and destination, by the names that JSON and CSV
-have. `UPDATE_DOCS=1 cargo test -p twtrace-view --test documented` writes this page from `twtrace-core/src/counts.rs`.
-What else is in JSON is in the schemas in [json](json), one for each command.
+What `top`, `replay`, `report` and `diff` say of each process, group and destination, by the names that JSON and CSV
+have. `diff` has them in JSON as `before` and `after`, with `_per_s` after the name for what it is per second of the
+recording where that is marked, and the difference as `change`. What else is in JSON is in the schemas in [json](json),
+one for each command. `UPDATE_DOCS=1 cargo test -p twtrace-view --test documented` writes this page from
+`twtrace-core/src/counts.rs` and `evidence.rs`.
 
-| name | JSON | CSV | meaning |
+| name | JSON | CSV | per second in `diff` | meaning |
+| --- | --- | --- | --- | --- |
+";
+
+const FINDINGS: &str = "
+# Evidence of findings
+
+What findings rest on, by the names that JSON has in `evidence`, and by what people read in its place. A finding has
+those that its rule looks at. Names that end in `_estimated` are forecasts.
+
+| name | label | unit | meaning |
 | --- | --- | --- | --- |
 ";
 
 fn page() -> String {
-    let mut page = HEAD.to_owned();
+    let mut page = FIGURES.to_owned();
     for field in FIELDS {
         let name = field.name;
         let (json, csv) = match (field.get)(&Counts::default()) {
@@ -33,17 +46,32 @@ fn page() -> String {
                 ("number by name of the errno".to_owned(), format!("`{name}` in all, `{name}_by_errno`"))
             }
         };
-        writeln!(page, "| `{name}` | {json} | {csv} | {} |", field.doc.trim()).unwrap();
+        let per_s = if field.is_total { "yes" } else { "" };
+        writeln!(page, "| `{name}` | {json} | {csv} | {per_s} | {} |", field.doc.trim()).unwrap();
+    }
+    page += FINDINGS;
+    for kind in EVIDENCE {
+        let unit = match (kind.value, kind.unit) {
+            (Type::Text, _) => "text",
+            (_, Unit::Plain) => "number",
+            (_, Unit::PerSecond) => "per second",
+            (_, Unit::Seconds) => "seconds",
+            (_, Unit::Milliseconds) => "milliseconds",
+            (_, Unit::Bytes) => "bytes",
+            (_, Unit::Share) => "share, 0 to 1",
+            (_, Unit::Pid) => "process id",
+        };
+        writeln!(page, "| `{}` | {} | {unit} | {} |", kind.name, kind.label, kind.doc.trim()).unwrap();
     }
     page
 }
 
 #[test]
-fn page_of_figures_is_what_the_table_says() {
+fn page_of_figures_is_what_the_tables_say() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/figures.md");
     if std::env::var_os("UPDATE_DOCS").is_some() {
         fs::write(&path, page()).unwrap();
     }
     let found = fs::read_to_string(&path).unwrap_or_default();
-    assert!(found == page(), "docs/figures.md is not what the table says: UPDATE_DOCS=1 writes it");
+    assert!(found == page(), "docs/figures.md is not what the tables say: UPDATE_DOCS=1 writes it");
 }

@@ -2,9 +2,11 @@
 
 use super::advice;
 use super::context::{MANY, RuleContext, is_to};
+use super::habit::Habit;
 use crate::event::CensusState;
+use crate::evidence::Evidence;
 use crate::failure::{Call, Cause};
-use crate::finding::{Confidence, Finding, Rule, Severity, Subject, Value};
+use crate::finding::{Confidence, Finding, Rule, Severity, Subject};
 use crate::snapshot::{DestKey, DestinationRow};
 use crate::table::Map;
 
@@ -22,7 +24,7 @@ struct Binder {
     total: u32,
 }
 
-pub(super) fn check(context: &RuleContext<'_>) -> Vec<Finding> {
+pub(super) fn check(context: &RuleContext<'_>) -> Vec<Habit> {
     let mut binders: Map<u32, Binder> = Map::default();
     for (key, row) in &context.destinations {
         let ended = u64::from(row.pattern.bound);
@@ -49,7 +51,7 @@ pub(super) fn check(context: &RuleContext<'_>) -> Vec<Finding> {
     }
     let mut all: Vec<Binder> = binders.into_values().filter(|binder| binder.held + binder.ended >= MANY).collect();
     all.sort_unstable_by_key(|binder| binder.key);
-    all.iter().map(|binder| finding(context, binder)).collect()
+    all.iter().map(|binder| Habit { finding: finding(context, binder), created: 0 }).collect()
 }
 
 /// Timewait sockets of bound connections keep the port as well.
@@ -77,13 +79,13 @@ fn finding(context: &RuleContext<'_>, binder: &Binder) -> Finding {
     let failed: u64 = failures.map(|row| row.count).sum();
     let crowded = binder.total > 0 && 2 * binder.held >= u64::from(binder.total);
     let mut evidence = vec![
-        ("bound_connections", Value::Count(binder.held + binder.ended)),
-        ("ports_bound", Value::Count(binder.held)),
-        ("ports_total", Value::Count(binder.total.into())),
-        ("destinations", Value::Count(binder.destinations)),
+        Evidence::BoundConnections(binder.held + binder.ended),
+        Evidence::PortsBound(binder.held),
+        Evidence::PortsTotal(binder.total.into()),
+        Evidence::Destinations(binder.destinations),
     ];
     if failed > 0 {
-        evidence.insert(0, ("failures", Value::Count(failed)));
+        evidence.insert(0, Evidence::Failures(failed));
     }
     Finding {
         rule: Rule::BindBeforeConnect,

@@ -3,8 +3,9 @@
 use super::advice;
 use super::context::RuleContext;
 use super::not_time_wait::{Failed, failed};
+use crate::evidence::Evidence;
 use crate::failure::Cause;
-use crate::finding::{Confidence, Finding, Rule, Severity, Value};
+use crate::finding::{Confidence, Finding, Rule, Severity};
 use crate::ports::Usable;
 
 pub(super) fn check(context: &RuleContext<'_>) -> Vec<Finding> {
@@ -14,8 +15,8 @@ pub(super) fn check(context: &RuleContext<'_>) -> Vec<Finding> {
             let holds = context.goes_on(last_ns, 0.0);
             let kernel = place.and_then(|key| context.kernel(key));
             let total = kernel.and_then(Usable::of).map(|usable| usable.total());
-            let mut evidence = vec![("failures", Value::Count(count)), ("errno", Value::Text("EADDRINUSE".to_owned()))];
-            evidence.extend(total.map(|total| ("ports_total", Value::Count(total.into()))));
+            let mut evidence = vec![Evidence::Failures(count), Evidence::Errno("EADDRINUSE".to_owned())];
+            evidence.extend(total.map(|total| Evidence::PortsTotal(total.into())));
             Finding {
                 rule: Rule::BoundPoolExhausted,
                 severity: if holds { Severity::Critical } else { Severity::Warning },

@@ -2,7 +2,8 @@
 
 use super::advice::{effect, there};
 use super::context::RuleContext;
-use crate::finding::{Advice, Confidence, Finding, Rule, Severity, Subject, Value};
+use crate::evidence::Evidence;
+use crate::finding::{Advice, Confidence, Finding, Rule, Severity, Subject};
 use crate::plan::{PORT_ADDRESS_BYTES, PORT_BYTES, TIMEWAIT_BYTES};
 use crate::ports::TIME_WAIT_SECONDS;
 use crate::snapshot::{GroupBy, GroupKey};
@@ -37,9 +38,9 @@ pub(super) fn check(context: &RuleContext<'_>) -> Vec<Finding> {
         cause: None,
         title: "overflows the TIME_WAIT bucket limit: its connections end without a TIME_WAIT socket".to_owned(),
         evidence: vec![
-            ("overflowed", Value::Count(overflowed)),
-            ("time_wait", Value::Count(kernel.time_wait)),
-            ("max_tw_buckets", Value::Count(kernel.max_tw_buckets)),
+            Evidence::Overflowed(overflowed),
+            Evidence::TimeWait(kernel.time_wait),
+            Evidence::MaxTwBuckets(kernel.max_tw_buckets),
         ],
         advice: vec![Advice {
             id: "bucket-limit",

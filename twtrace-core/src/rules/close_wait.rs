@@ -3,7 +3,8 @@
 use super::advice::effect;
 use super::context::{MANY, RuleContext, is_to};
 use crate::event::CensusState;
-use crate::finding::{Advice, Confidence, Finding, Rule, Severity, Subject, Value};
+use crate::evidence::Evidence;
+use crate::finding::{Advice, Confidence, Finding, Rule, Severity, Subject};
 
 /// So many are no pool whose server has hung up on idle connections.
 const TOO_MANY: u64 = 1000;
@@ -27,9 +28,9 @@ pub(super) fn check(context: &RuleContext<'_>) -> Vec<Finding> {
                 cause: None,
                 title: "does not close sockets whose peer has closed: this is not TIME_WAIT".to_owned(),
                 evidence: vec![
-                    ("close_wait", Value::Count(kind.sockets)),
-                    ("close_wait_for_3_s", Value::Count(kind.aged)),
-                    ("close_wait_for_60_s", Value::Count(kind.old)),
+                    Evidence::CloseWait(kind.sockets),
+                    Evidence::CloseWaitFor3S(kind.aged),
+                    Evidence::CloseWaitFor60S(kind.old),
                 ],
                 advice: vec![Advice {
                     id: "close-sockets",

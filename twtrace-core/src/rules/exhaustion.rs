@@ -2,12 +2,15 @@
 
 use super::advice;
 use super::context::RuleContext;
+use super::habit::Habit;
 use super::not_time_wait::subject;
+use crate::evidence::Evidence;
 use crate::failure::{Cause, FailureRow};
-use crate::finding::{Advice, Confidence, Evidence, Finding, Rule, Severity, Subject, Value};
+use crate::finding::{Advice, Confidence, Finding, Rule, Severity, Subject};
 use crate::ports::{Budget, TIME_WAIT_SECONDS};
 use crate::snapshot::{DestKey, DestinationRow};
 use crate::table::Map;
+use std::mem::discriminant;
 
 /// What lies further ahead is no emergency, in seconds.
 const NEAR_S: f64 = 600.0;
@@ -45,7 +48,8 @@ pub(super) struct Consequence {
 impl Consequence {
     /// Whether a habit lies behind it: nothing that has stopped does behind what goes on, and nothing that made a few of
     /// the timewait sockets does.
-    pub(super) fn is_led_to_by(&self, cause: &Finding) -> bool {
+    pub(super) fn is_led_to_by(&self, habit: &Habit) -> bool {
+        let cause = &habit.finding;
         let same_party = match (self.finding.process, cause.process) {
             (Some(ours), Some(theirs)) if theirs.process.is_some() => ours.process == theirs.process,
             (Some(ours), Some(theirs)) => ours.ppid == theirs.ppid && ours.command == theirs.command,
@@ -56,7 +60,7 @@ impl Consequence {
                 // Whoever has started anew has made little of what a long trace has seen, and all that there is.
                 let process = |subject: Option<Subject>| subject.and_then(|subject| subject.process);
                 let is_maker = process(self.maker).is_some() && process(self.maker) == process(cause.process);
-                let made_most = same_party && 2 * super::made(cause) >= self.made;
+                let made_most = same_party && 2 * habit.created >= self.made;
                 cause.rule != Rule::BindBeforeConnect && (is_maker || made_most)
             }
             PortUse::Bound => cause.rule == Rule::BindBeforeConnect,
@@ -66,15 +70,15 @@ impl Consequence {
     }
 
     /// That habit's pattern and advice are told here.
-    pub(super) fn because_of(self, cause: Finding) -> Finding {
+    pub(super) fn because_of(self, Habit { finding: cause, .. }: Habit) -> Finding {
         let mut finding = self.finding;
         finding.cause = Some(cause.rule);
         if cause.process.is_some() {
             finding.process = cause.process;
         }
         // What both know is told once.
-        let known: Vec<&str> = finding.evidence.iter().map(|(name, _)| *name).collect();
-        finding.evidence.extend(cause.evidence.into_iter().filter(|(name, _)| !known.contains(name)));
+        let known: Vec<_> = finding.evidence.iter().map(discriminant).collect();
+        finding.evidence.extend(cause.evidence.into_iter().filter(|evidence| !known.contains(&discriminant(evidence))));
         let known: Vec<&str> = finding.advice.iter().map(|advice| advice.id).collect();
         let more: Vec<_> = cause.advice.into_iter().filter(|advice| !known.contains(&advice.id)).collect();
         // To remove the cause is better than to make room for it.
@@ -150,18 +154,18 @@ fn maker(context: &RuleContext<'_>, key: DestKey, row: &DestinationRow) -> Optio
 
 fn split(row: &DestinationRow, budget: &Budget) -> Vec<Evidence> {
     let mut evidence = vec![
-        ("ports_total", Value::Count(budget.total.into())),
-        ("ports_time_wait", Value::Count(budget.time_wait.into())),
-        ("ports_established", Value::Count(budget.established.into())),
-        ("ports_other", Value::Count(budget.other.into())),
-        ("ports_bound", Value::Count(budget.bound.into())),
-        ("ports_available", Value::Count(budget.available.into())),
-        ("port_rate_per_s", Value::Number(budget.rate_per_s)),
-        ("open_growth_per_s", Value::Number(budget.growth_per_s)),
-        ("max_rate_per_s", Value::Number(budget.max_rate_per_s)),
-        ("hold_seconds", Value::Number(budget.hold_seconds)),
+        Evidence::PortsTotal(budget.total.into()),
+        Evidence::PortsTimeWait(budget.time_wait.into()),
+        Evidence::PortsEstablished(budget.established.into()),
+        Evidence::PortsOther(budget.other.into()),
+        Evidence::PortsBound(budget.bound.into()),
+        Evidence::PortsAvailable(budget.available.into()),
+        Evidence::PortRatePerS(budget.rate_per_s),
+        Evidence::OpenGrowthPerS(budget.growth_per_s),
+        Evidence::MaxRatePerS(budget.max_rate_per_s),
+        Evidence::HoldSeconds(budget.hold_seconds),
     ];
-    let latency = row.connect_us.quantile(0.99).map(|us| ("connect_ms_p99", Value::Number(us as f64 / 1e3)));
+    let latency = row.connect_us.quantile(0.99).map(|us| Evidence::ConnectP99Ms(us as f64 / 1e3));
     evidence.extend(latency);
     evidence
 }
@@ -226,27 +230,27 @@ fn fails(context: &RuleContext<'_>, key: DestKey, row: &DestinationRow, failed: 
         (PortUse::Bound, false) => "finds no local port: connect(2) fails, bound sockets have most of the ports",
     };
     let mut evidence = vec![
-        ("failures", Value::Count(failed.count)),
-        ("failures_per_s", Value::Number(per_s)),
-        ("errno", Value::Text("EADDRNOTAVAIL".to_owned())),
+        Evidence::Failures(failed.count),
+        Evidence::FailuresPerS(per_s),
+        Evidence::Errno("EADDRNOTAVAIL".to_owned()),
     ];
     if let Some(victim) = victim.and_then(|victim| victim.process)
         && process.and_then(|subject| subject.process) != Some(victim)
     {
-        evidence.push(("failing_pid", Value::Count(victim.tgid.into())));
+        evidence.push(Evidence::FailingPid(victim.tgid.into()));
     }
     if failed.own_range > 0 {
-        evidence.push(("failures_in_own_range", Value::Count(failed.own_range)));
+        evidence.push(Evidence::FailuresInOwnRange(failed.own_range));
     }
     if let Some(budget) = budget.filter(|_| !in_own_range) {
         evidence.extend(split(row, &budget));
         // Younger than the last census.
         if row.exhausted.is_some() && budget.not_seen() > 0 {
-            evidence.push(("ports_not_seen", Value::Count(budget.not_seen().into())));
+            evidence.push(Evidence::PortsNotSeen(budget.not_seen().into()));
         }
     }
     if plain {
-        evidence.push(("verdict", Value::Text("this is not TIME_WAIT".to_owned())));
+        evidence.push(Evidence::Verdict("this is not TIME_WAIT".to_owned()));
     }
     let advice = match budget {
         _ if in_own_range => vec![own_range_advice()],
@@ -278,11 +282,9 @@ fn near(context: &RuleContext<'_>, key: DestKey, row: &DestinationRow, budget: &
         return None;
     }
     let process = maker(context, key, row);
-    let mut evidence = vec![
-        ("seconds_to_exhaustion_estimated", Value::Number(seconds)),
-        ("soonest_seconds_estimated", Value::Number(budget.soonest_seconds.unwrap_or(0.0))),
-    ];
-    evidence.extend(budget.latest_seconds.map(|latest| ("latest_seconds_estimated", Value::Number(latest))));
+    let mut evidence =
+        vec![Evidence::SecondsToExhaustion(seconds), Evidence::SoonestSeconds(budget.soonest_seconds.unwrap_or(0.0))];
+    evidence.extend(budget.latest_seconds.map(Evidence::LatestSeconds));
     evidence.extend(split(row, budget));
     let port_use = port_use(budget, false);
     let title = match port_use {
@@ -316,7 +318,7 @@ fn was_near(context: &RuleContext<'_>, key: DestKey, row: &DestinationRow) -> Op
     }
     let holds = budget.utilization >= NEARLY_ALL;
     let process = maker(context, key, row);
-    let mut evidence = vec![("time_wait_live_peak", Value::Count(peak))];
+    let mut evidence = vec![Evidence::TimeWaitLivePeak(peak)];
     evidence.extend(split(row, &budget));
     let finding = Finding {
         rule: Rule::ExhaustionNear,

@@ -3,7 +3,8 @@
 use super::advice::effect;
 use super::context::{MANY, RuleContext};
 use crate::event::CensusState;
-use crate::finding::{Advice, Confidence, Finding, Rule, Severity, Subject, Value};
+use crate::evidence::Evidence;
+use crate::finding::{Advice, Confidence, Finding, Rule, Severity, Subject};
 
 pub(super) fn check(context: &RuleContext<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
@@ -27,10 +28,10 @@ pub(super) fn check(context: &RuleContext<'_>) -> Vec<Finding> {
             cause: None,
             title: "has closed, and its peers have not: sockets stay in FIN_WAIT2".to_owned(),
             evidence: vec![
-                ("fin_wait2", Value::Count(sockets)),
-                ("fin_wait2_for_3_s", Value::Count(aged)),
-                ("fin_wait2_of_open_sockets", Value::Count(full)),
-                ("fin_timeout_s", Value::Count(timeout.into())),
+                Evidence::FinWait2(sockets),
+                Evidence::FinWait2For3S(aged),
+                Evidence::FinWait2OfOpenSockets(full),
+                Evidence::FinTimeoutS(timeout.into()),
             ],
             advice: vec![Advice {
                 id: "let-peer-close",

@@ -2,10 +2,12 @@
 
 use super::advice::{self, ConnectionHabit};
 use super::context::{LEAST_PER_S, MANY, MOST, Pair, RuleContext};
+use super::habit::Habit;
 use super::no_reuse::replaced;
 use super::periodic::is_of_rhythm;
 use crate::event::{Comm, Role};
-use crate::finding::{Confidence, Finding, Rule, Severity, Subject, Value};
+use crate::evidence::Evidence;
+use crate::finding::{Confidence, Finding, Rule, Severity, Subject};
 use crate::pattern::{Pattern, WINDOW_NS};
 use crate::snapshot::{DestKey, DestRow};
 use crate::table::Map;
@@ -41,7 +43,7 @@ pub(super) fn is_run_for_a_request(Pair { pair, owner, .. }: &Pair<'_>) -> bool 
     (1..=FEW).contains(&pair.pattern.opened) && soon
 }
 
-pub(super) fn check(context: &RuleContext<'_>) -> Vec<Finding> {
+pub(super) fn check(context: &RuleContext<'_>) -> Vec<Habit> {
     let mut groups: Map<(u32, Comm, DestKey), Group> = Map::default();
     let run = context.pairs.iter().filter(|pair| pair.key.role == Role::Active && is_run_for_a_request(pair));
     for Pair { pair, owner, row, key } in run {
@@ -76,7 +78,7 @@ pub(super) fn check(context: &RuleContext<'_>) -> Vec<Finding> {
     all.into_iter().filter_map(|((_, _, key), group)| finding(context, key, &group)).collect()
 }
 
-fn finding(context: &RuleContext<'_>, key: DestKey, group: &Group) -> Option<Finding> {
+fn finding(context: &RuleContext<'_>, key: DestKey, group: &Group) -> Option<Habit> {
     let pattern = &group.pattern;
     let most = group
         .windows
@@ -105,7 +107,7 @@ fn finding(context: &RuleContext<'_>, key: DestKey, group: &Group) -> Option<Fin
     let made = group.made as f64 + context.made_by_local_peer(key, pattern.opened);
     let created_per_s = rate_per_s * (made / pattern.opened as f64).min(1.0);
     let lifetime_s = pattern.lifetime_s();
-    Some(Finding {
+    let finding = Finding {
         rule: Rule::ForkPerRequest,
         severity: Severity::Info,
         holds: context.habit_goes_on(pattern),
@@ -114,12 +116,12 @@ fn finding(context: &RuleContext<'_>, key: DestKey, group: &Group) -> Option<Fin
         cause: None,
         title: "runs a process with a connection of its own for each request".to_owned(),
         evidence: vec![
-            ("processes", Value::Count(group.processes)),
-            ("connections", Value::Count(pattern.opened)),
-            ("rate_per_s", Value::Number(rate_per_s)),
-            ("lifetime_ms", Value::Number(lifetime_s * 1e3)),
-            ("request_bytes", Value::Count(pattern.request_bytes / pattern.one_shots.max(1))),
-            (super::MADE, Value::Count(group.made)),
+            Evidence::Processes(group.processes),
+            Evidence::Connections(pattern.opened),
+            Evidence::RatePerS(rate_per_s),
+            Evidence::LifetimeMs(lifetime_s * 1e3),
+            Evidence::RequestBytes(pattern.request_bytes / pattern.one_shots.max(1)),
+            Evidence::TimeWaitCreated(group.made),
         ],
         advice: vec![advice::one_process(&ConnectionHabit {
             command: subject.command,
@@ -131,5 +133,6 @@ fn finding(context: &RuleContext<'_>, key: DestKey, group: &Group) -> Option<Fin
         // Whose parent is gone belongs to init, and to everybody else like that.
         confidence: if subject.ppid > 1 { Confidence::Medium } else { Confidence::Low },
         recheck: "After the change there is one process with one connection that stays.".to_owned(),
-    })
+    };
+    Some(Habit { finding, created: group.made })
 }

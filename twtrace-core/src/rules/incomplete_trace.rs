@@ -2,7 +2,8 @@
 
 use super::advice;
 use super::context::{MANY, RuleContext};
-use crate::finding::{Confidence, Evidence, Finding, Rule, Severity, Value};
+use crate::evidence::Evidence;
+use crate::finding::{Confidence, Finding, Rule, Severity};
 
 /// One event lost in so many is not worth a word.
 const IN: u64 = 1000;
@@ -18,40 +19,42 @@ pub(super) fn check(context: &RuleContext<'_>, left_out: usize) -> Vec<Finding> 
     let lost: u64 = lost.iter().sum();
     let coverage = &summary.coverage;
     let mut evidence: Vec<Evidence> = Vec::new();
-    if lost > 0 && lost.saturating_mul(IN) > counters.records {
-        evidence.push(("lost", Value::Count(lost)));
-        evidence.push(("records", Value::Count(counters.records)));
+    let has_losses = lost > 0 && lost.saturating_mul(IN) > counters.records;
+    if has_losses {
+        evidence.push(Evidence::Lost(lost));
+        evidence.push(Evidence::Records(counters.records));
     }
-    if coverage.unattributed >= MANY && coverage.ratio() < COVERAGE {
-        evidence.push(("unattributed", Value::Count(coverage.unattributed)));
-        evidence.push(("coverage", Value::Number(coverage.ratio())));
+    let has_unattributed = coverage.unattributed >= MANY && coverage.ratio() < COVERAGE;
+    if has_unattributed {
+        evidence.push(Evidence::Unattributed(coverage.unattributed));
+        evidence.push(Evidence::Coverage(coverage.ratio()));
     }
     if summary.tracing.no_btf {
-        evidence.push(("no_btf", Value::Text("how connections end is inferred".to_owned())));
+        evidence.push(Evidence::NoBtf("how connections end is inferred".to_owned()));
     }
     if summary.tracing.by_tuple {
         let text = "who accepted, who aborted and some failures of connect are not seen";
-        evidence.push(("no_cookies", Value::Text(text.to_owned())));
+        evidence.push(Evidence::NoCookies(text.to_owned()));
     }
     let refused = summary.namespaces.iter().filter(|namespace| namespace.refused.is_some() && !namespace.gone).count();
     let unseen = summary.namespaces_left_out.saturating_add(refused as u64);
     if unseen > 0 {
-        evidence.push(("namespaces_without_census", Value::Count(unseen)));
+        evidence.push(Evidence::NamespacesWithoutCensus(unseen));
     }
     if left_out > 0 {
-        evidence.push(("findings_left_out", Value::Count(left_out as u64)));
+        evidence.push(Evidence::FindingsLeftOut(left_out as u64));
     }
     if evidence.is_empty() {
         return Vec::new();
     }
-    let has = |names: &[&str]| evidence.iter().any(|(name, _)| names.contains(name));
-    let (text, risk, recheck) = if has(&["lost", "unattributed"]) {
+    let is_limited = summary.tracing.no_btf || summary.tracing.by_tuple || unseen > 0;
+    let (text, risk, recheck) = if has_losses || has_unattributed {
         (
             "Give it more room: --ring-bytes 64M and --max-sockets; `twtrace doctor` says what this kernel lacks.",
             "Memory.",
             "The header of `twtrace top` says `lost 0`.",
         )
-    } else if has(&["no_btf", "no_cookies", "namespaces_without_census"]) {
+    } else if is_limited {
         (
             "See what is missing: `twtrace doctor` says it line by line, and what each line costs.",
             "None.",
@@ -71,10 +74,10 @@ pub(super) fn check(context: &RuleContext<'_>, left_out: usize) -> Vec<Finding> 
         process: None,
         destination: None,
         cause: None,
-        title: if evidence.iter().all(|(name, _)| *name == "findings_left_out") {
-            "there are more findings than can be told"
-        } else {
+        title: if has_losses || has_unattributed || is_limited {
             "the tracer has not seen everything: figures are lower bounds, and a finding may be missing"
+        } else {
+            "there are more findings than can be told"
         }
         .to_owned(),
         evidence,

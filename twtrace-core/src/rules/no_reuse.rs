@@ -5,9 +5,11 @@
 use super::advice::{self, ConnectionHabit};
 use super::context::{LEAST_PER_S, MANY, MOST, Pair, RuleContext};
 use super::fork_per_request::is_run_for_a_request;
+use super::habit::Habit;
 use super::periodic::is_of_rhythm;
 use crate::event::{Comm, ProcessKey, Role};
-use crate::finding::{Confidence, Evidence, Finding, Rule, Severity, Subject, Value};
+use crate::evidence::Evidence;
+use crate::finding::{Confidence, Finding, Rule, Severity, Subject};
 use crate::pattern::Pattern;
 use crate::snapshot::{DestKey, DestinationRow};
 use crate::table::Map;
@@ -53,7 +55,7 @@ impl Churn<'_> {
 type Program = (DestKey, u32, Comm, Option<ProcessKey>);
 
 /// All of them, whatever may explain them, but for those that `forks` tells of.
-pub(super) fn churns<'a>(context: &RuleContext<'a>, forks: &[Finding]) -> Vec<(Churn<'a>, bool)> {
+pub(super) fn churns<'a>(context: &RuleContext<'a>, forks: &[Habit]) -> Vec<(Churn<'a>, bool)> {
     let mut programs: Map<Program, Vec<&Pair<'a>>> = Map::default();
     for pair in &context.pairs {
         let pattern = &pair.pair.pattern;
@@ -72,10 +74,13 @@ fn is_of_one_shots(pattern: &Pattern) -> bool {
     pattern.one_shots as f64 >= MOST * pattern.opened as f64
 }
 
-fn is_told(pair: &Pair<'_>, forks: &[Finding]) -> bool {
+fn is_told(pair: &Pair<'_>, forks: &[Habit]) -> bool {
     let is_it = |subject: Subject| (subject.ppid, subject.parent_command) == (pair.owner.ppid, pair.owner.parent_comm);
     is_run_for_a_request(pair)
-        && forks.iter().any(|fork| fork.destination == Some(pair.key) && fork.process.is_some_and(is_it))
+        && forks
+            .iter()
+            .map(|fork| &fork.finding)
+            .any(|fork| fork.destination == Some(pair.key) && fork.process.is_some_and(is_it))
 }
 
 /// The churn of a program's processes, and whether they are at fault.
@@ -130,9 +135,9 @@ pub(super) fn replaced(connections: u64, rate_per_s: f64, lifetime_s: f64) -> bo
     connections as f64 >= 3.0 * rate_per_s * lifetime_s
 }
 
-pub(super) fn check(context: &RuleContext<'_>, churns: &[(Churn<'_>, bool)]) -> Vec<Finding> {
+pub(super) fn check(context: &RuleContext<'_>, churns: &[(Churn<'_>, bool)]) -> Vec<Habit> {
     let found = churns.iter().filter(|(churn, at_fault)| churn.pool == 0 && *at_fault);
-    found.map(|(churn, _)| finding(context, churn)).collect()
+    found.map(|(churn, _)| Habit { finding: finding(context, churn), created: churn.made }).collect()
 }
 
 fn finding(context: &RuleContext<'_>, churn: &Churn<'_>) -> Finding {
@@ -167,17 +172,17 @@ pub(super) fn evidence(churn: &Churn<'_>) -> Vec<Evidence> {
     let pattern = &churn.pattern;
     let one_shots = pattern.one_shots.max(1);
     let mut evidence = vec![
-        ("connections", Value::Count(pattern.opened)),
-        ("one_request_connections", Value::Count(pattern.one_shots)),
-        ("rate_per_s", Value::Number(churn.rate_per_s)),
-        ("lifetime_ms", Value::Number(churn.lifetime_s * 1e3)),
-        ("request_bytes", Value::Count(pattern.request_bytes / one_shots)),
-        ("response_bytes", Value::Count(pattern.response_bytes / one_shots)),
-        ("closed_first", Value::Count(pattern.closed_first)),
-        (super::MADE, Value::Count(churn.made)),
+        Evidence::Connections(pattern.opened),
+        Evidence::OneRequestConnections(pattern.one_shots),
+        Evidence::RatePerS(churn.rate_per_s),
+        Evidence::LifetimeMs(churn.lifetime_s * 1e3),
+        Evidence::RequestBytes(pattern.request_bytes / one_shots),
+        Evidence::ResponseBytes(pattern.response_bytes / one_shots),
+        Evidence::ClosedFirst(pattern.closed_first),
+        Evidence::TimeWaitCreated(churn.made),
     ];
     if churn.subject.process.is_none() {
-        evidence.insert(0, ("processes", Value::Count(churn.subject.processes)));
+        evidence.insert(0, Evidence::Processes(churn.subject.processes));
     }
     evidence
 }

@@ -3,8 +3,9 @@
 use super::advice;
 use super::context::RuleContext;
 use crate::event::ProcessKey;
+use crate::evidence::Evidence;
 use crate::failure::{Cause, FailureRow};
-use crate::finding::{Advice, Confidence, Finding, Rule, Severity, Subject, Value};
+use crate::finding::{Advice, Confidence, Finding, Rule, Severity, Subject};
 use crate::snapshot::DestKey;
 use crate::table::Map;
 
@@ -132,10 +133,10 @@ fn finding(context: &RuleContext<'_>, failed: &Failed) -> Finding {
         cause: None,
         title: title.to_owned(),
         evidence: vec![
-            ("failures", Value::Count(failed.count)),
-            ("errno", Value::Text(errno.to_owned())),
-            ("reason", Value::Text(failed.cause.name().to_owned())),
-            ("verdict", Value::Text("this is not TIME_WAIT".to_owned())),
+            Evidence::Failures(failed.count),
+            Evidence::Errno(errno.to_owned()),
+            Evidence::Reason(failed.cause.name().to_owned()),
+            Evidence::Verdict("this is not TIME_WAIT".to_owned()),
         ],
         advice: vec![failed.without_them(advice)],
         confidence: Confidence::High,

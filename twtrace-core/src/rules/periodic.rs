@@ -3,7 +3,8 @@
 use super::advice;
 use super::context::{MOST, RuleContext};
 use crate::event::Role;
-use crate::finding::{Confidence, Finding, Rule, Severity, Subject, Value};
+use crate::evidence::Evidence;
+use crate::finding::{Confidence, Finding, Rule, Severity, Subject};
 use crate::pattern::Pattern;
 
 /// Intervals that make a rhythm.
@@ -51,10 +52,10 @@ pub(super) fn check(context: &RuleContext<'_>) -> Vec<Finding> {
             cause: None,
             title: "connects at regular intervals, as a health check does".to_owned(),
             evidence: vec![
-                ("connections", Value::Count(pattern.opened)),
-                ("interval_s", Value::Number(mean_s)),
-                ("interval_spread", Value::Number(spread)),
-                ("time_wait_live", Value::Count(row.counts.time_wait_live)),
+                Evidence::Connections(pattern.opened),
+                Evidence::IntervalS(mean_s),
+                Evidence::IntervalSpread(spread),
+                Evidence::TimeWaitLive(row.counts.time_wait_live),
             ],
             advice: vec![advice::plain(
                 "slow-down",

@@ -2,22 +2,24 @@
 
 use super::advice;
 use super::context::RuleContext;
+use super::habit::Habit;
 use super::no_reuse::{Churn, evidence, severity};
-use crate::finding::{Confidence, Finding, Rule, Value};
+use crate::evidence::Evidence;
+use crate::finding::{Confidence, Finding, Rule};
 
-pub(super) fn check(context: &RuleContext<'_>, churns: &[(Churn<'_>, bool)]) -> Vec<Finding> {
+pub(super) fn check(context: &RuleContext<'_>, churns: &[(Churn<'_>, bool)]) -> Vec<Habit> {
     let found = churns.iter().map(|(churn, _)| churn).filter(|churn| churn.pool > 0);
     found
         .map(|churn| {
             let mut evidence = evidence(churn);
-            evidence.insert(0, ("pool_connections", Value::Count(churn.pool)));
+            evidence.insert(0, Evidence::PoolConnections(churn.pool));
             let mut advice = advice::pool(&churn.habit());
             advice.text = format!(
                 "Send these requests through the pool of {} that is there already: some code path opens connections of \
                  its own.",
                 churn.pool
             );
-            Finding {
+            let finding = Finding {
                 rule: Rule::PoolBypassed,
                 severity: severity(context, churn),
                 holds: context.habit_goes_on(&churn.pattern),
@@ -31,7 +33,8 @@ pub(super) fn check(context: &RuleContext<'_>, churns: &[(Churn<'_>, bool)]) -> 
                 recheck: "After the change the process makes hardly any connection towards this destination, and \
                           ESTABLISHED stays as it is."
                     .to_owned(),
-            }
+            };
+            Habit { finding, created: churn.made }
         })
         .collect()
 }

@@ -3,8 +3,9 @@
 use super::advice;
 use super::context::RuleContext;
 use super::not_time_wait::failed;
+use crate::evidence::Evidence;
 use crate::failure::Cause;
-use crate::finding::{Confidence, Finding, Rule, Severity, Value};
+use crate::finding::{Confidence, Finding, Rule, Severity};
 
 pub(super) fn check(context: &RuleContext<'_>) -> Vec<Finding> {
     failed(context, |cause| cause == Cause::TimewaitHoldsPort)
@@ -17,7 +18,7 @@ pub(super) fn check(context: &RuleContext<'_>) -> Vec<Finding> {
             destination: failed.place,
             cause: None,
             title: "binds a port that only timewait sockets have, without SO_REUSEADDR".to_owned(),
-            evidence: vec![("failures", Value::Count(failed.count)), ("errno", Value::Text("EADDRINUSE".to_owned()))],
+            evidence: vec![Evidence::Failures(failed.count), Evidence::Errno("EADDRINUSE".to_owned())],
             advice: vec![failed.without_them(advice::plain(
                 "so-reuseaddr",
                 "Set SO_REUSEADDR on the listening socket before bind(2), as servers do: timewait sockets are then no \

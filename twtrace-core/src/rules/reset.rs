@@ -2,7 +2,8 @@
 
 use super::advice::effect;
 use super::context::{MANY, RuleContext};
-use crate::finding::{Advice, Confidence, Finding, Rule, Severity, Subject, Value};
+use crate::evidence::Evidence;
+use crate::finding::{Advice, Confidence, Finding, Rule, Severity, Subject};
 
 pub(super) fn check(context: &RuleContext<'_>) -> Vec<Finding> {
     context.pairs
@@ -39,11 +40,11 @@ pub(super) fn check(context: &RuleContext<'_>) -> Vec<Finding> {
                 cause: None,
                 title: title.to_owned(),
                 evidence: vec![
-                    ("aborts", Value::Count(aborts)),
-                    ("by_so_linger", Value::Count(linger)),
-                    ("with_unread_data", Value::Count(unread)),
-                    ("connections", Value::Count(pattern.connections())),
-                    ("rate_per_s", Value::Number(rate_per_s)),
+                    Evidence::Aborts(aborts),
+                    Evidence::BySoLinger(linger),
+                    Evidence::WithUnreadData(unread),
+                    Evidence::Connections(pattern.connections()),
+                    Evidence::RatePerS(rate_per_s),
                 ],
                 advice: vec![Advice {
                     id: "read-before-close",

@@ -2,11 +2,13 @@
 
 use super::advice;
 use super::context::{LEAST_PER_S, MANY, MOST, RuleContext};
+use super::habit::Habit;
 use super::no_reuse::{NEARLY_ALL, replaced};
 use crate::event::{Comm, Role};
-use crate::finding::{Confidence, Finding, Rule, Severity, Subject, Value};
+use crate::evidence::Evidence;
+use crate::finding::{Confidence, Finding, Rule, Severity, Subject};
 
-pub(super) fn check(context: &RuleContext<'_>) -> Vec<Finding> {
+pub(super) fn check(context: &RuleContext<'_>) -> Vec<Habit> {
     let mut found = Vec::new();
     for (key, row) in &context.destinations {
         let pattern = &row.pattern;
@@ -33,7 +35,7 @@ pub(super) fn check(context: &RuleContext<'_>) -> Vec<Finding> {
             }
         });
         let created_per_s = rate_per_s * (row.counts.time_wait_created as f64 / pattern.accepted as f64).min(1.0);
-        found.push(Finding {
+        let finding = Finding {
             rule: Rule::ServerClosesFirst,
             severity: Severity::Info,
             holds: context.habit_goes_on(pattern),
@@ -43,20 +45,21 @@ pub(super) fn check(context: &RuleContext<'_>) -> Vec<Finding> {
             title: "closes first after one request: it keeps the timewait sockets, which cost memory and no ports"
                 .to_owned(),
             evidence: vec![
-                ("connections", Value::Count(pattern.accepted)),
-                ("closed_first", Value::Count(pattern.closed_first)),
-                ("rate_per_s", Value::Number(rate_per_s)),
-                ("lifetime_ms", Value::Number(pattern.lifetime_s() * 1e3)),
-                ("request_bytes", Value::Count(pattern.request_bytes / pattern.one_shots.max(1))),
-                ("processes", Value::Count(servers)),
-                (super::MADE, Value::Count(row.counts.time_wait_created)),
+                Evidence::Connections(pattern.accepted),
+                Evidence::ClosedFirst(pattern.closed_first),
+                Evidence::RatePerS(rate_per_s),
+                Evidence::LifetimeMs(pattern.lifetime_s() * 1e3),
+                Evidence::RequestBytes(pattern.request_bytes / pattern.one_shots.max(1)),
+                Evidence::Processes(servers),
+                Evidence::TimeWaitCreated(row.counts.time_wait_created),
             ],
             advice: vec![advice::keep_alive(&most.map_or(Comm::default(), |pair| pair.owner.comm), created_per_s)],
             // A client that asks for it leaves the same traces.
             confidence: Confidence::Medium,
             recheck: "After the change connections on this port last, and it makes hardly any timewait socket."
                 .to_owned(),
-        });
+        };
+        found.push(Habit { finding, created: row.counts.time_wait_created });
     }
     found
 }

@@ -176,21 +176,28 @@ impl Snapshot {
     /// Destinations of a row, in no particular order.
     pub fn destinations_of(&self, by: GroupBy, row: &Row) -> Vec<(&DestinationRow, Share)> {
         let mut shares: BTreeMap<usize, Share> = BTreeMap::new();
+        self.each_cell_of(by, row, |joined| shares.entry(joined.destination).or_default().add(joined));
+        let some = shares.into_iter().filter(|(_, share)| !share.is_nothing());
+        some.map(|(at, share)| (&self.destinations[at], share)).collect()
+    }
+
+    /// All figures of a row with each of its destinations, in no particular order. Peaks are lower bounds.
+    pub fn counts_by_destination(&self, by: GroupBy, row: &Row) -> Vec<(&DestinationRow, Counts)> {
+        let mut sums: BTreeMap<usize, Counts> = BTreeMap::new();
+        self.each_cell_of(by, row, |joined| sums.entry(joined.destination).or_default().absorb(&joined.cell.counts));
+        sums.into_iter().map(|(at, counts)| (&self.destinations[at], counts)).collect()
+    }
+
+    fn each_cell_of(&self, by: GroupBy, row: &Row, mut add: impl FnMut(&Joined)) {
         if by.is_of_destinations() {
             let is_member = marks(&row.members, self.destinations.len());
-            for joined in self.cells.iter().filter(|joined| is_member[joined.destination]) {
-                shares.entry(joined.destination).or_default().add(joined);
-            }
+            self.cells.iter().filter(|joined| is_member[joined.destination]).for_each(add);
         } else {
             for process in &row.members {
                 let first = self.cells.partition_point(|joined| joined.process < *process);
-                for joined in self.cells[first..].iter().take_while(|joined| joined.process == *process) {
-                    shares.entry(joined.destination).or_default().add(joined);
-                }
+                self.cells[first..].iter().take_while(|joined| joined.process == *process).for_each(&mut add);
             }
         }
-        let some = shares.into_iter().filter(|(_, share)| !share.is_nothing());
-        some.map(|(at, share)| (&self.destinations[at], share)).collect()
     }
 
     /// Rows of processes that have something with a destination, in no particular order.

@@ -3,7 +3,8 @@
 use crate::common::*;
 use crate::*;
 use twtrace_core::event::{CensusState, Connection, Owner, ProcessKey, Role, TcpState};
-use twtrace_core::finding::{Rule, Severity, Value};
+use twtrace_core::evidence::Value;
+use twtrace_core::finding::{Rule, Severity};
 
 #[test]
 fn nothing_to_report() {

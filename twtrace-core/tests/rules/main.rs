@@ -12,7 +12,8 @@ use common::*;
 use twtrace_core::event::{
     BindFailed, CensusState, Connection, Event, KernelFacts, Owner, Role, SocketOwner, TcpState, Tuple,
 };
-use twtrace_core::finding::{Finding, Rule, Value};
+use twtrace_core::evidence::Value;
+use twtrace_core::finding::{Finding, Rule};
 use twtrace_core::state::State;
 
 /// Milliseconds.
@@ -114,8 +115,8 @@ fn only(engine: &mut State) -> Finding {
 }
 
 fn evidence(finding: &Finding, name: &str) -> Value {
-    let found = finding.evidence.iter().find(|(known, _)| *known == name);
-    found.unwrap_or_else(|| panic!("no {name} in {:?}", finding.evidence)).1.clone()
+    let found = finding.evidence.iter().find(|evidence| evidence.kind().name == name);
+    found.unwrap_or_else(|| panic!("no {name} in {:?}", finding.evidence)).value()
 }
 
 fn pid(finding: &Finding) -> Option<u32> {

@@ -3,7 +3,8 @@
 use crate::common::*;
 use crate::*;
 use twtrace_core::event::{Binding, CensusState, Connection, Event, Owner, ProcessKey, SocketOwner, Tuple};
-use twtrace_core::finding::{Rule, Severity, Value};
+use twtrace_core::evidence::Value;
+use twtrace_core::finding::{Rule, Severity};
 use twtrace_core::state::{Config, Filter, State};
 
 fn exhausted(tw_reuse: u8) -> State {
@@ -314,7 +315,7 @@ fn a_range_of_the_sockets_own_is_not_the_namespaces() {
     assert!(finding.title.contains("IP_LOCAL_PORT_RANGE"), "{}", finding.title);
     assert_eq!(finding.advice.len(), 1, "{:?}", finding.advice);
     assert!(finding.advice[0].command.is_none() && finding.advice[0].effect.is_empty());
-    assert!(finding.evidence.iter().all(|(name, _)| *name != "ports_total" && *name != "verdict"));
+    assert!(finding.evidence.iter().all(|it| !["ports_total", "verdict"].contains(&it.kind().name)));
 }
 
 #[test]
@@ -339,7 +340,7 @@ fn connections_younger_than_the_census_are_not_taken_for_time_wait() {
     let finding = only(&mut engine);
     assert!(finding.title.contains("open connections have most of the ports"), "{}", finding.title);
     assert_eq!(evidence(&finding, "ports_not_seen"), Value::Count(200));
-    assert!(finding.evidence.iter().all(|(name, _)| *name != "verdict"), "it was not seen: {:?}", finding.evidence);
+    assert!(finding.evidence.iter().all(|it| it.kind().name != "verdict"), "it was not seen: {:?}", finding.evidence);
     // The next one tells, and they go on to fail.
     let open = (40_000..40_200).map(|port| row(u64::from(port), tuple(port, 1, 80), CensusState::Established, 0));
     let events = census(START + 4 * SECOND, open.collect()).into_iter();

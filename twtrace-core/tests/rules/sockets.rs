@@ -3,7 +3,8 @@
 use crate::common::*;
 use crate::*;
 use twtrace_core::event::{CensusState, ConnectFailed, Connection, Event, KernelFacts, Tuple};
-use twtrace_core::finding::{Rule, Severity, Value};
+use twtrace_core::evidence::Value;
+use twtrace_core::finding::{Rule, Severity};
 
 #[test]
 fn no_port_is_left_to_bind() {

@@ -1,5 +1,6 @@
 //! The comparison as JSON: one object on one line.
 
+use super::figures::{CountedJson, DifferenceJson};
 use super::keys::{Key, Who};
 use super::{Diff, Side};
 use crate::json::rows::rounded;
@@ -7,7 +8,7 @@ use crate::json::{self as top};
 use serde::Serialize;
 use std::borrow::Cow;
 use std::io::{self, Write};
-use twtrace_core::compare::{Change, Direction, Rates};
+use twtrace_core::compare::{Change, Direction};
 use twtrace_core::recording::Loss;
 
 /// What `twtrace diff --format json` writes.
@@ -86,14 +87,14 @@ struct ChangeJson<'a, K> {
     #[serde(flatten)]
     key: &'a K,
     /// What it was.
-    before: Rates,
+    before: CountedJson<'a>,
     /// What it is.
-    after: Rates,
-    /// Difference in timewait sockets made per second.
-    change_per_s: f64,
-    /// The same as a share of what it was; null when it was nothing.
+    after: CountedJson<'a>,
+    /// By how much it is more.
+    change: DifferenceJson<'a>,
+    /// Change in TIME_WAIT sockets created per second as a share of what it was; null when it was nothing.
     change_share: Option<f64>,
-    /// `same` when it may be chance.
+    /// Which way TIME_WAIT sockets created per second went; `same` when it may be chance.
     direction: Direction,
 }
 
@@ -113,19 +114,13 @@ impl<'a> SideJson<'a> {
 }
 
 fn change<'a, K>(diff: &Diff<'_>, change: &'a Change<K>) -> ChangeJson<'a, K> {
-    let short = |rates: &Rates| Rates {
-        created_per_s: rounded(rates.created_per_s),
-        connections_per_s: rounded(rates.connections_per_s),
-        errors_per_s: rounded(rates.errors_per_s),
-        live_peak: rates.live_peak,
-    };
     ChangeJson {
         key: &change.key,
-        before: short(&change.before),
-        after: short(&change.after),
-        change_per_s: rounded(change.created_per_s()),
-        change_share: change.made_share().map(rounded),
-        direction: diff.lengths.direction(change.before.created_per_s, change.after.created_per_s),
+        before: CountedJson::of(&change.before),
+        after: CountedJson::of(&change.after),
+        change: DifferenceJson { before: &change.before, after: &change.after },
+        change_share: change.created_share().map(rounded),
+        direction: diff.lengths.direction(change.before.created_per_s(), change.after.created_per_s()),
     }
 }
 

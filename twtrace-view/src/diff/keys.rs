@@ -1,9 +1,7 @@
 //! What stays the same from one recording to the next: names, not numbers that a restart gives anew.
 
 use crate::label;
-use crate::order;
 use std::collections::{BTreeMap, BTreeSet};
-use twtrace_core::compare::Figures;
 use twtrace_core::event::{Comm, Role};
 use twtrace_core::snapshot::{Counts, DestRow, DestinationRow, GroupBy, GroupKey, Row, Snapshot};
 
@@ -57,29 +55,26 @@ impl Keys {
     }
 
     /// Figures of each row of a grouping.
-    pub(super) fn figures(&self, model: &Snapshot, by: GroupBy) -> Vec<(Key, Figures)> {
+    pub(super) fn figures<'a>(&self, model: &'a Snapshot, by: GroupBy) -> Vec<(Key, &'a Counts)> {
         match by {
             GroupBy::Process | GroupBy::Pid => {
                 let commands = model.rows(GroupBy::Command).iter().filter(|row| !self.is_ambiguous(row));
                 let processes = model.rows(GroupBy::Pid).iter().filter(|row| self.is_ambiguous(row));
-                commands.chain(processes).map(|row| (self.process(row, model), figures(&row.counts))).collect()
+                commands.chain(processes).map(|row| (self.process(row, model), &row.counts)).collect()
             }
             GroupBy::Destination => {
-                model.destinations().iter().map(|row| (destination(row, model), figures(&row.counts))).collect()
+                model.destinations().iter().map(|row| (destination(row, model), &row.counts)).collect()
             }
             by => groups(model, by),
         }
     }
 
-    /// Figures of each process towards each destination. How many are alive and which connects failed is not known of
-    /// them.
-    pub(super) fn pairs(&self, model: &Snapshot) -> Vec<(Who, Figures)> {
+    /// Figures of each process with each destination. Their peaks are lower bounds.
+    pub(super) fn pairs(&self, model: &Snapshot) -> Vec<(Who, Counts)> {
         let pairs = model.rows(GroupBy::Pid).iter().flat_map(|row| {
             let process = self.process(row, model);
-            model.destinations_of(GroupBy::Pid, row).into_iter().map(move |(to, share)| {
-                let who = Who { process: Some(process.clone()), destination: Some(destination(to, model)) };
-                let (made, connections) = (share.time_wait_created, share.connections);
-                (who, Figures { made, connections, ..Figures::default() })
+            model.counts_by_destination(GroupBy::Pid, row).into_iter().map(move |(to, counts)| {
+                (Who { process: Some(process.clone()), destination: Some(destination(to, model)) }, counts)
             })
         });
         pairs.collect()
@@ -109,8 +104,8 @@ fn executable<'a>(row: &Row, model: &'a Snapshot) -> Option<(Comm, &'a str)> {
     Some((owner.comm, model.facts(owner.key)?.exe.as_deref()?))
 }
 
-fn groups(model: &Snapshot, by: GroupBy) -> Vec<(Key, Figures)> {
-    model.rows(by).iter().map(|row| (group(row, model), figures(&row.counts))).collect()
+fn groups(model: &Snapshot, by: GroupBy) -> Vec<(Key, &Counts)> {
+    model.rows(by).iter().map(|row| (group(row, model), &row.counts)).collect()
 }
 
 /// Key of a row of any grouping, without numbers that mean nothing in another recording.
@@ -143,15 +138,6 @@ fn namespace(netns: u32, model: &Snapshot) -> Key {
 }
 
 /// Figures of everything.
-pub(super) fn total(model: &Snapshot) -> Figures {
-    figures(&model.summary().totals.counts)
-}
-
-fn figures(counts: &Counts) -> Figures {
-    Figures {
-        made: counts.time_wait_created,
-        connections: counts.opened.saturating_add(counts.accepted),
-        errors: order::errors(counts),
-        live_peak: counts.time_wait_live_peak,
-    }
+pub(super) fn total(model: &Snapshot) -> Counts {
+    model.summary().totals.counts.clone()
 }

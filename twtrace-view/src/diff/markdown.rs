@@ -1,6 +1,6 @@
 //! The comparison as a document, in the form of the report's.
 
-use super::{Diff, sentence};
+use super::{Diff, columns};
 use crate::report::markdown::{table, verbatim};
 use std::io::{self, Write};
 
@@ -14,7 +14,7 @@ pub fn write(diff: &Diff<'_>, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "> **Warning:** {}\n", verbatim(&reservation))?;
     }
     table(&diff.recordings(), out)?;
-    writeln!(out, "\nAll together: {}", verbatim(&sentence::others(&diff.total)))?;
+    writeln!(out, "\nAll together: {}", verbatim(&columns::others(&diff.total)))?;
     for (by, rows) in diff.tables() {
         let (grid, left_out) = diff.grid(by, rows);
         writeln!(out, "\n## By {}\n", by.name())?;

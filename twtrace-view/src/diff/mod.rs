@@ -1,5 +1,7 @@
 //! Two recordings against each other: rates before and after, and what to say of it.
 
+mod columns;
+pub(crate) mod figures;
 pub mod json;
 mod keys;
 pub mod markdown;
@@ -13,7 +15,7 @@ use crate::grid::{Grid, Head};
 use crate::report::{NOTHING, Options, Source};
 use crate::text as words;
 use keys::{Key, Keys, Who};
-use twtrace_core::compare::{Change, Direction, Lengths, Rates, Verdict};
+use twtrace_core::compare::{Change, Direction, Lengths, Verdict};
 use twtrace_core::snapshot::GroupBy;
 
 /// Rows of a table for people when no number is given.
@@ -68,7 +70,7 @@ impl<'a> Diff<'a> {
         let processes = named(GroupBy::Process, |key| Who { process: Some(key), destination: None });
         let destinations = named(GroupBy::Destination, |key| Who { process: None, destination: Some(key) });
         let named = [pairs, processes, destinations];
-        let total = lengths.change((), &keys::total(before.source.model), &keys::total(after.source.model));
+        let total = lengths.change((), keys::total(before.source.model), keys::total(after.source.model));
         let (rows, destinations) = (changes(options.by), changes(GroupBy::Destination));
         Self { before, after, options, lengths, total, rows, destinations, named }
     }
@@ -118,61 +120,6 @@ impl<'a> Diff<'a> {
             let (shown, all) = (words::count(shown.len() as u64), words::count(rows.len() as u64));
             format!("first {shown} of {all} rows by change")
         });
-        let rows: Vec<(&Self, &Change<Key>)> = shown.iter().map(|row| (self, row)).collect();
-        (Grid::of(columns(by), &rows), left_out)
+        (Grid::of(columns::of(by, self.lengths), shown), left_out)
     }
-}
-
-type Cell = fn(&(&Diff<'_>, &Change<Key>)) -> String;
-
-fn columns(by: GroupBy) -> [(Head, Cell); 9] {
-    let left = |title, cell: Cell| (Head::left(title), cell);
-    let right = |title, cell: Cell| (Head::right(title), cell);
-    let (name, detail) = match by {
-        GroupBy::Process | GroupBy::Pid | GroupBy::Command => ("COMMAND", "EXECUTABLE"),
-        GroupBy::Destination => ("DESTINATION", "ROLE"),
-        by => (by.grouping().heading, ""),
-    };
-    [
-        left(name, |(_, row)| row.key.name.clone()),
-        left(detail, |(_, row)| row.key.detail.clone()),
-        right("BEFORE/S", |(_, row)| words::rate(row.before.created_per_s)),
-        right("AFTER/S", |(_, row)| words::rate(row.after.created_per_s)),
-        right("CHANGE/S", |(_, row)| signed(row.created_per_s())),
-        right("CHANGE", |(diff, row)| relative(diff, row)),
-        right("CONNECTIONS/S", |(_, row)| both(row, |rates| words::rate(rates.connections_per_s))),
-        right("ERRORS/S", |(_, row)| both(row, |rates| words::rate(rates.errors_per_s))),
-        right("LIVE PEAK", |(_, row)| both(row, |rates| words::count(rates.live_peak))),
-    ]
-}
-
-/// `before → after`.
-fn both(row: &Change<Key>, tell: fn(&Rates) -> String) -> String {
-    format!("{} → {}", tell(&row.before), tell(&row.after))
-}
-
-/// A difference per second with its sign.
-fn signed(per_s: f64) -> String {
-    match words::rate(per_s.abs()).as_str() {
-        "0.0" => "0.0".to_owned(),
-        rate => format!("{}{rate}", if per_s < 0.0 { "-" } else { "+" }),
-    }
-}
-
-/// A difference as a share of what it was, with its sign; a multiple when it has doubled.
-fn share<K>(change: &Change<K>) -> String {
-    match change.made_share() {
-        None if change.after.created_per_s > 0.0 => "new".to_owned(),
-        None => "-".to_owned(),
-        Some(share) if share >= 1.0 => format!("x {}", words::rate(share + 1.0)),
-        Some(share) if share <= -1.0 => "gone".to_owned(),
-        Some(share) => format!("{}{}", if share < 0.0 { "-" } else { "+" }, words::percent(share.abs())),
-    }
-}
-
-/// The same, marked when it may be chance.
-fn relative(diff: &Diff<'_>, row: &Change<Key>) -> String {
-    let direction = diff.lengths.direction(row.before.created_per_s, row.after.created_per_s);
-    let share = share(row);
-    if direction == Direction::Same && row.created_per_s() != 0.0 { format!("~ {share}") } else { share }
 }

@@ -1,10 +1,11 @@
 //! The verdict in one sentence, and the reasons for which it may be wrong.
 
+use super::columns::{share, signed};
 use super::keys::Who;
-use super::{Diff, MOST, Side, share, signed};
+use super::{Diff, MOST, Side};
 use crate::words;
 use crate::{recording, text};
-use twtrace_core::compare::{Change, Direction};
+use twtrace_core::compare::Direction;
 use twtrace_core::event::Role;
 
 /// A recording shorter than this says little, in seconds.
@@ -14,7 +15,7 @@ impl Diff<'_> {
     /// What changed, in one sentence. It says when it is not certain.
     pub(super) fn sentence(&self) -> String {
         let verdict = self.verdict();
-        let (before, after) = (self.total.before.created_per_s, self.total.after.created_per_s);
+        let (before, after) = (self.total.before.created_per_s(), self.total.after.created_per_s());
         let what = if self.is_of_one_host() {
             "TIME_WAIT made".to_owned()
         } else {
@@ -112,16 +113,4 @@ fn named(who: &Who) -> String {
     });
     let process = who.process.as_ref().map_or("connections", |process| &process.name);
     towards.map_or_else(|| process.to_owned(), |towards| format!("{process} {towards}"))
-}
-
-/// A change of everything in figures other than what was made.
-pub(super) fn others(total: &Change<()>) -> String {
-    let both = |before: f64, after: f64| format!("{}/s → {}/s", text::rate(before), text::rate(after));
-    format!(
-        "connections {}, connect errors {}, most alive at a time {} → {}",
-        both(total.before.connections_per_s, total.after.connections_per_s),
-        both(total.before.errors_per_s, total.after.errors_per_s),
-        text::count(total.before.live_peak),
-        text::count(total.after.live_peak),
-    )
 }

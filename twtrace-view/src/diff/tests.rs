@@ -6,6 +6,8 @@ use crate::report::fixture;
 use crate::report::tests::without_code;
 use crate::text::is_plain;
 use serde_json::Value;
+use twtrace_core::compare::Counted;
+use twtrace_core::counts::FIELDS;
 use twtrace_core::event::{Event, Tier};
 use twtrace_core::recording::Info;
 use twtrace_core::snapshot::Snapshot;
@@ -63,16 +65,32 @@ fn a_fix_is_seen() {
         );
         assert_eq!(json["rows"][0]["name"], "checkout");
         assert_eq!(json["rows_total"], json["rows"].as_array().unwrap().len());
-        for rates in [&json["totals"]["before"], &json["rows"][0]["after"], &json["destinations"][0]["before"]] {
-            for name in ["created_per_s", "connections_per_s", "errors_per_s", "live_peak"] {
-                assert!(rates[name].is_number(), "{name}: {rates}");
-            }
+        for change in [&json["totals"], &json["rows"][0], &json["destinations"][0], main] {
+            assert_has_all_figures(change);
         }
+        assert_eq!(
+            main["before"]["connect_errors"]["EADDRNOTAVAIL"],
+            json["rows"][0]["before"]["connect_errors"]["EADDRNOTAVAIL"]
+        );
         for side in [&json["before"], &json["after"]] {
             assert_eq!(side["host"]["hostname"], "shop-3");
             assert!(side["window"]["seconds"].as_f64().unwrap() > 90.0);
         }
     });
+}
+
+/// Each figure of the table is there under its own name, and its change; totals per second as well.
+fn assert_has_all_figures(change: &Value) {
+    for field in FIELDS {
+        let name = if field.is_total { figures::per_s(field) } else { field.name.to_owned() };
+        for side in ["before", "after"] {
+            assert!(!change[side][field.name].is_null() && !change[side][&name].is_null(), "{side} {name}: {change}");
+        }
+        assert!(change["change"][&name].is_number() || change["change"][&name].is_object(), "{name}: {change}");
+    }
+    let names = |place: &str| change[place].as_object().unwrap().len();
+    let totals = FIELDS.iter().filter(|field| field.is_total).count();
+    assert_eq!([names("before"), names("change")], [FIELDS.len() + totals, FIELDS.len()], "a name is there twice");
 }
 
 #[test]
@@ -84,14 +102,14 @@ fn every_grouping_adds_up() {
         let (before, after) = ((&before, info("a.twt", &before)), (&after, info("b.twt", &after)));
         with_diff(before, after, by, |diff| {
             for changes in [&diff.rows, &diff.destinations] {
-                let sum = |of: fn(&Rates) -> f64| {
-                    let all =
-                        changes.iter().fold((0.0, 0.0), |sum, row| (sum.0 + of(&row.before), sum.1 + of(&row.after)));
-                    (all.0 - of(&diff.total.before)).abs() + (all.1 - of(&diff.total.after)).abs()
-                };
-                assert!(sum(|rates| rates.created_per_s) < 1e-6, "{by:?}");
-                assert!(sum(|rates| rates.connections_per_s) < 1e-6, "{by:?}");
-                assert!(sum(|rates| rates.errors_per_s) < 1e-6, "{by:?}");
+                for field in FIELDS.iter().filter(|field| field.is_total) {
+                    let sum = |side: fn(&Change<Key>) -> &Counted| -> f64 {
+                        changes.iter().map(|row| side(row).measure(field)).sum()
+                    };
+                    let differs = |sum: f64, total: &Counted| (sum - total.measure(field)).abs() > 1e-6;
+                    assert!(!differs(sum(|row| &row.before), &diff.total.before), "{by:?} {}", field.name);
+                    assert!(!differs(sum(|row| &row.after), &diff.total.after), "{by:?} {}", field.name);
+                }
             }
             for named in &diff.named {
                 let all: f64 = named.iter().map(Change::created_per_s).sum();

@@ -1,6 +1,6 @@
 //! The comparison for a terminal.
 
-use super::{Diff, sentence};
+use super::{Diff, columns};
 use std::io::{self, Write};
 
 /// Writes the comparison.
@@ -14,7 +14,7 @@ pub fn write(diff: &Diff<'_>, out: &mut dyn Write) -> io::Result<()> {
     }
     writeln!(out)?;
     diff.recordings().write_text(out)?;
-    writeln!(out, "\n{}", sentence::others(&diff.total))?;
+    writeln!(out, "\n{}", columns::others(&diff.total))?;
     for (by, rows) in diff.tables() {
         let (grid, left_out) = diff.grid(by, rows);
         writeln!(out, "\nBY {}", by.name().to_uppercase())?;

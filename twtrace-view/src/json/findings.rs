@@ -8,8 +8,9 @@ use serde::{Serialize, Serializer};
 use std::borrow::Cow;
 use std::net::IpAddr;
 use twtrace_core::event::Comm;
+use twtrace_core::evidence::{Evidence, Value};
 use twtrace_core::failure::Call;
-use twtrace_core::finding::{Advice, Confidence, Effect, Evidence, Finding, Rule, Severity, Subject, Value};
+use twtrace_core::finding::{Advice, Confidence, Effect, Finding, Rule, Severity, Subject};
 use twtrace_core::snapshot::Snapshot;
 use twtrace_core::snapshot::Window;
 
@@ -96,7 +97,6 @@ pub(crate) struct FindingJson<'a> {
     /// Id of what lies behind it.
     cause: Option<&'static str>,
     /// What it rests on.
-    #[cfg_attr(test, schemars(with = "std::collections::BTreeMap<String, EvidenceValue>"))]
     evidence: EvidenceJson<'a>,
     /// What to change, the cause first.
     advice: Vec<AdviceJson<'a>>,
@@ -144,33 +144,22 @@ impl<'a> PartyJson<'a> {
     }
 }
 
-/// Named values, the weightiest first.
-struct EvidenceJson<'a>(&'a [Evidence]);
+/// Named values, the weightiest first, by the names of [`EVIDENCE`](twtrace_core::evidence::EVIDENCE).
+pub(crate) struct EvidenceJson<'a>(&'a [Evidence]);
 
 impl Serialize for EvidenceJson<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(self.0.len()))?;
-        for (name, value) in self.0 {
-            match value {
-                Value::Count(count) => map.serialize_entry(name, count)?,
-                Value::Number(number) => map.serialize_entry(name, &rounded(*number))?,
-                Value::Text(text) => map.serialize_entry(name, text)?,
+        for evidence in self.0 {
+            let name = evidence.kind().name;
+            match evidence.value() {
+                Value::Count(count) => map.serialize_entry(name, &count)?,
+                Value::Number(number) => map.serialize_entry(name, &rounded(number))?,
+                Value::Text(text) => map.serialize_entry(name, &text)?,
             }
         }
         map.end()
     }
-}
-
-/// A value that a finding rests on.
-#[cfg(test)]
-#[derive(schemars::JsonSchema)]
-#[serde(untagged)]
-#[allow(dead_code, reason = "it stands for what is written value by value")]
-enum EvidenceValue {
-    /// A figure; its name has the unit.
-    Number(f64),
-    /// A text, which may be anybody's.
-    Text(String),
 }
 
 /// Something to change.

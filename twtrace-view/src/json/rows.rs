@@ -17,9 +17,9 @@ use twtrace_core::snapshot::{Counts, DestKey, DestRow, DestinationRow, GroupBy, 
 /// Most destinations told with each process.
 const DESTINATIONS_OF_PROCESS: usize = 16;
 
-/// A number of seconds or the like to the microsecond: more digits mean nothing.
+/// A number of seconds or the like to the microsecond: more digits mean nothing. Zero has no sign.
 pub(crate) fn rounded(number: f64) -> f64 {
-    (number * 1e6).round() / 1e6
+    (number * 1e6).round() / 1e6 + 0.0
 }
 
 /// Destinations of a row, those with the most TIME_WAIT sockets created first; last, without a place, those that found
@@ -46,9 +46,15 @@ pub(crate) struct Quantiles {
 
 impl Quantiles {
     /// In milliseconds, of microseconds.
-    fn of(us: &Sketch) -> Self {
+    pub(crate) fn of(us: &Sketch) -> Self {
         let quantile = |share| us.quantile(share).map(|us| us as f64 / 1e3);
         Self { p50: quantile(0.5), p90: quantile(0.9), p99: quantile(0.99) }
+    }
+
+    /// What they are more than others; null where either is null.
+    pub(crate) fn minus(&self, other: &Self) -> Self {
+        let minus = |own: Option<f64>, other: Option<f64>| Some(rounded(own? - other?));
+        Self { p50: minus(self.p50, other.p50), p90: minus(self.p90, other.p90), p99: minus(self.p99, other.p99) }
     }
 }
 

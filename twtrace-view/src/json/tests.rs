@@ -113,11 +113,8 @@ fn findings_are_whole_in_their_order() {
         (&first["process"]["pid"], &first["process"]["command"]),
         (&666.into(), &"=\u{1b}[2J\\xff\u{202e},\"x".into())
     );
-    assert_eq!(
-        (&first["evidence"]["connect_failures"], &first["evidence"]["connect_failures_per_s"]),
-        (&61_000.into(), &12.25.into())
-    );
-    assert_eq!(first["evidence"]["command_line"], "=cmd|' /C calc'!A0 \u{1b}]0;owned\u{7}<b>\u{202e}gpj.exe|\n");
+    assert_eq!((&first["evidence"]["failures"], &first["evidence"]["failures_per_s"]), (&61_000.into(), &12.25.into()));
+    assert_eq!(first["evidence"]["reason"], "=cmd|' /C calc'!A0 \u{1b}]0;owned\u{7}<b>\u{202e}gpj.exe|\n");
     assert_eq!(
         first["advice"][0]["effect"][0],
         serde_json::json!({ "figure": "time_wait_created_per_s", "from": 322.0, "to": 0.0 })

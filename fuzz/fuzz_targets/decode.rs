@@ -3,15 +3,8 @@
 
 use libfuzzer_sys::fuzz_target;
 use twtrace_core::decode::decode;
-use twtrace_core::event::Event;
-use twtrace_core::snapshot::{GROUPINGS, Snapshot};
 use twtrace_core::state::{Config, Limits, State};
-
-/// Everything that is computed for a look, rules among it.
-fn look(state: &mut State) {
-    let snapshot = Snapshot::with_sockets(state);
-    GROUPINGS.iter().for_each(|grouping| _ = std::hint::black_box(snapshot.rows(grouping.by)));
-}
+use twtrace_testkit::{SECOND_NS, look, tick};
 
 fuzz_target!(|bytes: &[u8]| {
     let limits = Limits { rows: 8, cells: 8, live: 16 };
@@ -21,7 +14,7 @@ fuzz_target!(|bytes: &[u8]| {
         if let Ok(event) = decode(record) {
             state.apply(event);
         }
-        state.apply(Event::Tick { at_ns: number as u64 * 1_000_000_000 });
+        state.apply(tick(number as u64 * SECOND_NS));
     }
     look(&mut state);
 });

@@ -16,9 +16,9 @@ use std::path::{Path, PathBuf};
 use std::process::abort;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use twtrace_core::snapshot::{GROUPINGS, Snapshot};
 use twtrace_core::state::{Config, Limits, State};
 use twtrace_recording::reader::Recording;
+use twtrace_testkit::look;
 
 /// No file here is worth more at once, in bytes. libFuzzer's own limit of allocations needs a sanitizer.
 const LARGEST_ALLOCATION: usize = 512 << 20;
@@ -114,9 +114,7 @@ fn read(path: &Path) -> usize {
         state.apply(event);
     };
     while replay.advance(u64::MAX, &mut sink).expect("reading does not fail") {}
-    // Everything that is computed for a look, rules among it.
-    let snapshot = Snapshot::with_sockets(&mut state);
-    GROUPINGS.iter().for_each(|grouping| _ = std::hint::black_box(snapshot.rows(grouping.by)));
+    look(&mut state);
     count
 }
 

@@ -3,19 +3,20 @@
 //! `twtrace record`.
 
 use std::collections::VecDeque;
-use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Parser;
 use twtrace_core::event::{
-    CensusRow, CensusState, Comm, Connection, Event, HostFacts, KernelCounters, KernelFacts, Owner, ProcessFacts,
-    ProcessKey, Role, TcpState, TracingFacts, Transition, Tuple,
+    CensusRow, CensusState, Connection, Event, KernelCounters, KernelFacts, Owner, ProcessFacts, Role, Tuple,
 };
 use twtrace_recording::writer::{Recorder, WriteOptions};
+use twtrace_testkit::chance::Chance;
+use twtrace_testkit::{
+    BuildConnection as _, BuildOwner as _, BuildTuple as _, MILLISECOND_NS, NETNS, SECOND_NS, census_row, connection,
+    kernel, kernel_facts, namespace, owner, process, process_facts, start, states, tick, tuple,
+};
 
-const SECOND_NS: u64 = 1_000_000_000;
-const NETNS: u32 = 4_026_531_840;
 /// 2026-01-01, and a host that has been up for a day.
 const UNIX_NS: i128 = 1_767_225_600_000_000_000;
 const START_NS: u64 = 86_400 * SECOND_NS;
@@ -40,28 +41,6 @@ struct Args {
     loopback: bool,
 }
 
-/// Numbers that look like chance and are not (xorshift64*).
-struct Chance(u64);
-
-impl Chance {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        (self.next() >> 11) % limit.max(1)
-    }
-
-    /// As the time to the next of many independent events, of this mean.
-    fn exponential(&mut self, mean: f64) -> u64 {
-        let unit = (self.next() >> 11) as f64 / (1_u64 << 53) as f64;
-        (-(1.0 - unit).ln() * mean) as u64
-    }
-}
-
 struct Host {
     args: Args,
     chance: Chance,
@@ -77,31 +56,25 @@ struct Host {
     census: KernelCounters,
 }
 
-fn owner(tgid: u32, command: &str) -> Owner {
-    let mut comm = Comm::default();
-    comm.0[..command.len().min(15)].copy_from_slice(&command.as_bytes()[..command.len().min(15)]);
-    Owner {
-        key: ProcessKey { tgid, start_ns: START_NS - u64::from(tgid) * 1_000_003 },
-        uid: 1000 + tgid % 5,
-        ppid: 1,
-        cgroup: u64::from(tgid % 9) + 100,
-        comm,
-        parent_comm: Comm(*b"systemd\0\0\0\0\0\0\0\0\0"),
-        kthread: false,
-        exiting: false,
-    }
+/// A process that started before the trace, the earlier the higher its PID.
+fn process_of(tgid: u32, command: &str) -> Owner {
+    owner(tgid, command)
+        .started(START_NS - u64::from(tgid) * 1_000_003)
+        .user(1000 + tgid % 5)
+        .in_cgroup(u64::from(tgid % 9) + 100)
 }
 
 fn main() -> Result<()> {
     let args = Args::parse();
     let mut recorder = Recorder::create(&args.output, WriteOptions { overwrite: true, ..WriteOptions::default() })?;
     let commands = ["checkout", "payments", "search", "api-gateway", "worker", "cron", "curl", "prometheus"];
-    let clients =
-        (0..args.clients).map(|index| owner(2000 + index as u32, commands[index as usize % commands.len()])).collect();
-    let servers = (0..args.clients.div_ceil(4)).map(|index| owner(1000 + index as u32, "nginx")).collect();
+    let clients = (0..args.clients)
+        .map(|index| process_of(2000 + index as u32, commands[index as usize % commands.len()]))
+        .collect();
+    let servers = (0..args.clients.div_ceil(4)).map(|index| process_of(1000 + index as u32, "nginx")).collect();
     let mut host = Host {
         args,
-        chance: Chance(0x9e37_79b9_7f4a_7c15),
+        chance: Chance::default(),
         cookie: 4096,
         port: 32_768,
         now_ns: START_NS,
@@ -126,22 +99,16 @@ type Sink<'a> = dyn FnMut(Event) -> Result<()> + 'a;
 
 impl Host {
     fn begin(&mut self, sink: &mut Sink<'_>) -> Result<()> {
-        let host = HostFacts {
-            hostname: "made-up".to_owned(),
-            kernel: "6.18.0".to_owned(),
-            boot_id: "00000000-0000-4000-8000-000000000000".to_owned(),
-            netns: NETNS,
-        };
-        sink(Event::Start { at_ns: START_NS, unix_ns: UNIX_NS, host, tracing: TracingFacts::default() })?;
-        sink(Event::Namespace { netns: NETNS, name: "host".to_owned(), refused: None })?;
+        let boot_id = "00000000-0000-4000-8000-000000000000";
+        sink(start(START_NS).unix(UNIX_NS).host("made-up", "6.18.0", boot_id).event())?;
+        sink(namespace(NETNS, "host"))?;
         for owner in self.clients.iter().chain(&self.servers) {
             let command = String::from_utf8_lossy(owner.comm.bytes());
             let facts = ProcessFacts {
                 exe: Some(format!("/usr/bin/{command}")),
-                cmdline: Some(format!("{command} --instance {}", owner.key.tgid)),
-                ..ProcessFacts::default()
+                ..process_facts(&format!("{command} --instance {}", owner.key.tgid))
             };
-            sink(Event::Process { key: owner.key, facts })?;
+            sink(process(owner, facts))?;
         }
         Ok(())
     }
@@ -151,11 +118,11 @@ impl Host {
         let begin_ns = self.now_ns;
         self.alive.push_back(Vec::new());
         for index in 0..connections {
-            let tick = index * 10 / connections != (index + 1) * 10 / connections;
+            let is_tick = index * 10 / connections != (index + 1) * 10 / connections;
             let end_ns = begin_ns + (index + 1) * SECOND_NS / connections;
             self.pair(end_ns, sink)?;
-            if tick {
-                sink(Event::Tick { at_ns: end_ns })?;
+            if is_tick {
+                sink(tick(end_ns))?;
             }
         }
         self.now_ns = begin_ns + SECOND_NS;
@@ -169,17 +136,16 @@ impl Host {
             time_wait: self.alive.iter().map(|second| second.len() as u64).sum(),
             max_tw_buckets: 262_144,
             tw_reuse: 2,
-            port_range: (32_768, 60_999),
-            ..KernelFacts::default()
+            ..kernel_facts()
         };
-        sink(Event::Kernel { netns: NETNS, facts })?;
+        sink(kernel(facts))?;
         sink(Event::CensusBegin { netns: NETNS, at_ns: self.now_ns, whole: self.alive.len() == 1 })?;
         sink(Event::CensusRows(std::mem::take(&mut self.made)))?;
         if self.alive.len() > TIME_WAIT_S {
             sink(Event::CensusGone(self.alive.pop_front().unwrap_or_default()))?;
         }
-        sink(Event::CensusEnd { at_ns: self.now_ns + 20_000_000, complete: true })?;
-        sink(Event::Tick { at_ns: self.now_ns + 40_000_000 })
+        sink(Event::CensusEnd { at_ns: self.now_ns + 20 * MILLISECOND_NS, complete: true })?;
+        sink(tick(self.now_ns + 40 * MILLISECOND_NS))
     }
 
     fn pair(&mut self, end_ns: u64, sink: &mut Sink<'_>) -> Result<()> {
@@ -189,46 +155,27 @@ impl Host {
         let server = self.servers[of(&mut self.chance, self.servers.len())];
         let service = self.chance.below(64) as u8;
         self.port = if self.port >= 60_998 { 32_768 } else { self.port + 2 };
-        let local = IpAddr::V4(if self.args.loopback { Ipv4Addr::LOCALHOST } else { Ipv4Addr::new(10, 0, 0, 5) });
-        let remote =
-            IpAddr::V4(if self.args.loopback { Ipv4Addr::LOCALHOST } else { Ipv4Addr::new(10, 1, 0, service) });
-        let near = Tuple {
-            netns: NETNS,
-            local_addr: local,
-            local_port: self.port,
-            remote_addr: remote,
-            remote_port: 8000 + u16::from(service),
-            v4_mapped: false,
-        };
+        let (local, remote) =
+            if self.args.loopback { ([127, 0, 0, 1], [127, 0, 0, 1]) } else { ([10, 0, 0, 5], [10, 1, 0, service]) };
+        let near = tuple(self.port, remote, 8000 + u16::from(service)).local_addr(local);
         let (out, back) = (200 + self.chance.exponential(300.0), 1000 + self.chance.exponential(4000.0));
-        use TcpState::{Close, CloseWait, Established, FinWait1, FinWait2, LastAck, Listen, SynRecv, SynSent};
         let busy_ns = 200_000 + self.chance.exponential(2_000_000.0);
         // On a host of its own, a third of the connections are accepted ones, which the client closes first.
         let accepted = !self.args.loopback && self.chance.below(3) == 0;
         if !accepted {
             let cookie = self.cookie();
-            let path = [Close, SynSent, Established, FinWait1, FinWait2, Close];
-            let connection = self.connection(cookie, near, Role::Active, &path, busy_ns, end_ns, client);
-            sink(Event::Connection(Box::new(Connection { bytes_sent: out, bytes_received: back, ..connection })))?;
+            let connection = self.connection(cookie, near, Role::Active, busy_ns, end_ns, client);
+            sink(connection.bytes(out, back).event())?;
             let expires_ms = 60_000 - ((self.now_ns + SECOND_NS - end_ns) / 1_000_000) as u32;
-            self.made.push(CensusRow { cookie, tuple: near, state: CensusState::TimeWait, expires_ms });
+            self.made.push(census_row(cookie, near, CensusState::TimeWait, expires_ms));
             if let Some(alive) = self.alive.back_mut() {
                 alive.push(cookie);
             }
         }
         if accepted || self.args.loopback {
-            let far = Tuple {
-                local_addr: remote,
-                local_port: near.remote_port,
-                remote_addr: local,
-                remote_port: near.local_port,
-                ..near
-            };
             let cookie = self.cookie();
-            let path = [Listen, SynRecv, Established, CloseWait, LastAck, Close];
-            let connection = self.connection(cookie, far, Role::Passive, &path, busy_ns, end_ns + 3000, server);
-            let connection = Connection { bytes_sent: back, bytes_received: out, sock_done: true, ..connection };
-            sink(Event::Connection(Box::new(connection)))?;
+            let connection = self.connection(cookie, near.mirrored(), Role::Passive, busy_ns, end_ns + 3000, server);
+            sink(connection.bytes(back, out).peer_done(true).event())?;
         }
         Ok(())
     }
@@ -238,37 +185,23 @@ impl Host {
         self.cookie
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the parts of a connection, which have no other place")]
+    /// A connection that its client closes first, with times in whole microseconds.
     fn connection(
         &mut self,
         cookie: u64,
         tuple: Tuple,
         role: Role,
-        path: &[TcpState],
         busy_ns: u64,
         end_ns: u64,
         who: Owner,
     ) -> Connection {
-        let cut = |time_ns: u64| time_ns / 1000 * 1000;
-        let mut at_ns = cut(end_ns);
-        let mut transitions: Vec<Transition> = Vec::with_capacity(path.len() - 1);
-        for (step, pair) in path.windows(2).enumerate().rev() {
-            transitions.push(Transition { from: pair[0], to: pair[1], at_ns });
+        let is_active = role == Role::Active;
+        let end_ns = end_ns / 1000 * 1000;
+        let before = |step| {
             // The third step is the request and its answer.
-            let before = if step == 2 { busy_ns } else { 8_000 + self.chance.exponential(20_000.0) };
-            at_ns = cut(at_ns - before);
-        }
-        transitions.reverse();
-        Connection {
-            cookie,
-            role,
-            opener: Some(who),
-            closer: Some(who),
-            transitions,
-            sock_dead: true,
-            sock_done: role == Role::Active,
-            established: true,
-            ..Connection::bare(tuple, cut(end_ns))
-        }
+            let time_ns = if step == 2 { busy_ns } else { 8_000 + self.chance.exponential(20_000.0) };
+            time_ns.next_multiple_of(1000)
+        };
+        connection(cookie, who, tuple, end_ns).role(role).timed(&states(role, is_active), before).peer_done(is_active)
     }
 }

@@ -13,9 +13,10 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use python::{Program, rows};
-use recorded::{HOSTILE, LENGTH, START_UNIX, recorded};
+use recorded::{HOSTILE, LENGTH, SECOND, recorded};
 use serde_json::{Value, json};
 use twtrace_recording::export::Table;
+use twtrace_testkit::START_UNIX_NS;
 use twtrace_tests::tracer::program;
 
 const DOCS: &str = include_str!("../../docs/recording.md");
@@ -29,7 +30,7 @@ fn truth() -> BTreeMap<&'static str, Vec<Vec<Value>>> {
     let churn = (1..=LENGTH).map(|second| {
         let curl = if second % 10 == 0 { 3.0 } else { 0.0 };
         let handler = if second % 60 == 0 { 1.0 } else { 0.0 };
-        vec![json!((START_UNIX + second - 1) as f64), json!(1.0 + curl + handler)]
+        vec![json!((START_UNIX_NS as u64 / SECOND + second - 1) as f64), json!(1.0 + curl + handler)]
     });
     let available = 60_999.0 - 32_768.0 + 1.0 - 2.0;
     let lifetime = |name: &str, number: f64, p50: f64, max: f64| {

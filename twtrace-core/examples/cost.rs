@@ -23,12 +23,13 @@ use twtrace_common::{
     ConnFlags, ConnRecord, Owner, SmallRecord, SockFlags, Tuple, WIRE_VERSION, cause, kind, role, tcp_state,
 };
 use twtrace_core::decode::decode;
-use twtrace_core::event::{Event, HostFacts, KernelFacts, Tier, TracingFacts};
+use twtrace_core::event::{KernelFacts, Tier};
 use twtrace_core::state::{Config, State};
+use twtrace_testkit::chance::Chance;
+use twtrace_testkit::{NETNS, SECOND_NS, kernel, kernel_facts, start, tick};
 use zerocopy::IntoBytes as _;
 
-const NETNS: u32 = 4_026_531_840;
-const START_NS: u64 = 86_400_000_000_000;
+const START_NS: u64 = 86_400 * SECOND_NS;
 /// Between the ends of two connections: 10,000 of them in a second.
 const STEP_NS: u64 = 100_000;
 /// Records between two ticks, which are a tenth of a second apart then.
@@ -60,17 +61,14 @@ fn main() -> ExitCode {
 
 fn run(load: Load, connections: u64) -> ExitCode {
     let mut state = State::new(Config::default());
-    let host = HostFacts { hostname: format!("wire-{WIRE_VERSION}"), netns: NETNS, ..HostFacts::default() };
-    let tier = if load == Load::Ends { Tier::Exact } else { TracingFacts::default().tier };
-    let tracing = TracingFacts { tier, ..TracingFacts::default() };
-    state.apply(Event::Start { at_ns: START_NS, unix_ns: 0, host, tracing });
-    let facts = KernelFacts { port_range: (32_768, 60_999), max_tw_buckets: 262_144, ..KernelFacts::default() };
-    state.apply(Event::Kernel { netns: NETNS, facts });
+    let tier = if load == Load::Ends { Tier::Exact } else { Tier::default() };
+    state.apply(start(START_NS).unix(0).host(&format!("wire-{WIRE_VERSION}"), "", "").tier(tier).event());
+    state.apply(kernel(KernelFacts { max_tw_buckets: 262_144, ..kernel_facts() }));
 
     let mut record = template();
-    let mut chance = 0x9e37_79b9_7f4a_7c15;
+    let mut chance = Chance::default();
     for number in 0..connections {
-        fill(&mut record, load, number, next(&mut chance));
+        fill(&mut record, load, number, chance.next());
         let Ok(event) = decode(record.as_bytes()) else { return ExitCode::FAILURE };
         state.apply(event);
         if load == Load::Ends
@@ -80,7 +78,7 @@ fn run(load: Load, connections: u64) -> ExitCode {
             state.apply(event);
         }
         if number % TICK == TICK - 1 {
-            state.apply(Event::Tick { at_ns: record.end_ns });
+            state.apply(tick(record.end_ns));
         }
     }
     let is_whole = state.summary().totals.counts.time_wait_created == connections;
@@ -147,12 +145,4 @@ fn end(record: &ConnRecord, number: u64) -> SmallRecord {
         tuple: record.tuple,
         ..SmallRecord::EMPTY
     }
-}
-
-/// A number that looks like chance and is not (xorshift64*).
-fn next(chance: &mut u64) -> u64 {
-    *chance ^= *chance >> 12;
-    *chance ^= *chance << 25;
-    *chance ^= *chance >> 27;
-    chance.wrapping_mul(0x2545_f491_4f6c_dd1d)
 }

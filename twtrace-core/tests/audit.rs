@@ -6,7 +6,8 @@ mod common;
 
 use common::{NETNS, connection, owner, tuple};
 use twtrace_core::audit::{Audit, Reading, Verdict};
-use twtrace_core::event::{Event, Tier, TimewaitCause, TimewaitEnd};
+use twtrace_core::event::{Event, Tier, TimewaitCause};
+use twtrace_testkit::BuildConnection as _;
 
 const MS: u64 = 1_000_000;
 const FIRST: Reading =
@@ -17,12 +18,11 @@ fn reading(timers: u64, recycled: u64, time_wait: u64) -> Reading {
 }
 
 fn made(at_ms: u64) -> Event {
-    Event::Connection(Box::new(connection(at_ms, owner(1, "a"), tuple(40_000, 1, 80), at_ms * MS)))
+    connection(at_ms, owner(1, "a"), tuple(40_000, 1, 80), at_ms * MS).event()
 }
 
 fn ended(cause: TimewaitCause, at_ms: u64) -> Event {
-    let tuple = tuple(40_000, 1, 80);
-    Event::TimewaitEnd(TimewaitEnd { cookie: 1, tuple, fin_wait2: false, cause, at_ns: at_ms * MS })
+    twtrace_testkit::timewait_end(1, tuple(40_000, 1, 80), cause, at_ms * MS)
 }
 
 fn verdict(tier: Tier, events: &[Event], last: Reading, late: &[Event]) -> Verdict {

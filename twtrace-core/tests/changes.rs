@@ -7,7 +7,7 @@ mod common;
 use common::{Look as _, NETNS, START, connection, ended, engine, owner, row, start, tick, tuple};
 use proptest::prelude::*;
 use twtrace_core::changes::Changes;
-use twtrace_core::event::{CensusRow, CensusState, Event, TimewaitCause, TimewaitEnd};
+use twtrace_core::event::{CensusRow, CensusState, Event, TimewaitCause};
 use twtrace_core::snapshot::{Counts, GroupBy};
 use twtrace_core::state::State;
 
@@ -94,13 +94,7 @@ fn told(steps: &[Step]) -> [Vec<Event>; 2] {
             Step::Told(which) => {
                 let Some(cookie) = there.keys().nth(which % there.len().max(1)).copied() else { continue };
                 there.remove(&cookie);
-                both(Event::TimewaitEnd(TimewaitEnd {
-                    cookie,
-                    tuple: the_tuple(cookie),
-                    fin_wait2: false,
-                    cause: TimewaitCause::EndedEarly,
-                    at_ns: at,
-                }));
+                both(twtrace_testkit::timewait_end(cookie, the_tuple(cookie), TimewaitCause::EndedEarly, at));
             }
             Step::Census { complete, sees } => {
                 let seen = there.iter().filter(|(cookie, _)| *complete || **cookie % 5 != u64::from(*sees) % 5);

@@ -5,7 +5,7 @@
 mod common;
 
 use common::*;
-use twtrace_core::event::{CensusState, ConnectFailed, Event, Role};
+use twtrace_core::event::{CensusState, Event, Role};
 use twtrace_core::snapshot::{Counts, DestKey, DestRow, GroupBy, GroupKey, Provenance, Substate};
 use twtrace_core::state::{Config, Filter, Limits, State};
 
@@ -107,7 +107,7 @@ fn destinations_are_the_service_for_connects_and_the_port_for_accepts() {
 #[test]
 fn failed_connects_count_for_their_opener_by_errno() {
     let who = owner(10, "app");
-    let failed = ConnectFailed { opener: who, tuple: tuple(0, 9, 80), errno: 101, at_ns: T };
+    let failed = connect_failed(who, tuple(0, 9, 80), 101, T);
     let mut no_port = connection(1, who, tuple(0, 1, 80), T);
     no_port.transitions = path(
         &[
@@ -118,7 +118,7 @@ fn failed_connects_count_for_their_opener_by_errno() {
         T,
     );
     (no_port.connect_errno, no_port.connect_exit, no_port.established, no_port.closer) = (99, true, false, None);
-    let engine = engine([start(), Event::ConnectFailed(Box::new(failed)), ended(no_port)]);
+    let engine = engine([start(), failed, ended(no_port)]);
     let row = counts(&engine, GroupBy::Pid, GroupKey::Process(who.key));
     assert_eq!(row.connect_errors.into_iter().collect::<Vec<_>>(), [(99, 1), (101, 1)]);
     assert_eq!((row.opened, row.time_wait_created), (2, 0));

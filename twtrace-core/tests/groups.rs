@@ -14,7 +14,7 @@ const T: u64 = START + SECOND;
 
 /// A process of one program, parent, user and cgroup.
 fn child(tgid: u32, name: &str) -> Owner {
-    Owner { uid: 33, ppid: 77, cgroup: 9, parent_comm: comm("loop.sh"), ..owner(tgid, name) }
+    owner(tgid, name).user(33).parent(77, "loop.sh").in_cgroup(9)
 }
 
 fn one(cookie: u64, who: Owner) -> Event {

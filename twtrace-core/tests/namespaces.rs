@@ -15,7 +15,7 @@ const T: u64 = START + SECOND;
 const OTHER: u32 = NETNS + 1;
 
 fn elsewhere(local_port: u16) -> Tuple {
-    Tuple { netns: OTHER, ..tuple(local_port, 1, 80) }
+    tuple(local_port, 1, 80).in_namespace(OTHER)
 }
 
 fn closed(cookie: u64, tuple: Tuple) -> Event {
@@ -23,7 +23,7 @@ fn closed(cookie: u64, tuple: Tuple) -> Event {
 }
 
 fn named(name: &str) -> Event {
-    Event::Namespace { netns: OTHER, name: name.to_owned(), refused: None }
+    twtrace_testkit::namespace(OTHER, name)
 }
 
 fn figures(port_range: (u16, u16), time_wait: u64) -> Event {
@@ -117,7 +117,7 @@ fn coverage_is_that_of_all_namespaces() {
 
 #[test]
 fn somebody_who_listens_elsewhere_makes_nobody_a_server_here() {
-    let listener = row(9, Tuple { netns: OTHER, ..tuple(40_000, 0, 0) }, CensusState::Listen, 0);
+    let listener = row(9, tuple(40_000, 0, 0).in_namespace(OTHER), CensusState::Listen, 0);
     let mut engine = engine([start(), kernel(), figures((32_768, 60_999), 0)]);
     apply(&mut engine, census_of(OTHER, T, vec![listener]));
     let unseen = |cookie, tuple| {

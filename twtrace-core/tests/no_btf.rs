@@ -6,23 +6,19 @@ mod common;
 
 use common::*;
 use twtrace_core::classify::{Outcome, classify};
-use twtrace_core::event::{
-    CensusState, Connection, Event, HostFacts, KernelFacts, TcpState, Tier, TracingFacts, Tuple,
-};
+use twtrace_core::event::{CensusState, Connection, Event, KernelFacts, TcpState};
 use twtrace_core::snapshot::{Provenance, Substate};
 use twtrace_core::state::State;
 
 const T: u64 = START + SECOND;
 
 fn start_without_btf() -> Event {
-    let host = HostFacts { hostname: "host".to_owned(), netns: NETNS, ..HostFacts::default() };
-    let tracing = TracingFacts { tier: Tier::Tuple, by_tuple: true, no_btf: true, ..TracingFacts::default() };
-    Event::Start { at_ns: START, unix_ns: 0, host, tracing }
+    twtrace_testkit::start(START).unix(0).without_btf().event()
 }
 
 /// a connection of which only states, times, ports and addresses are known.
 fn bare(states: &[TcpState]) -> Connection {
-    let mut bare = connection(0, owner(10, "a"), Tuple { netns: 0, ..tuple(40_000, 1, 80) }, T);
+    let mut bare = connection(0, owner(10, "a"), tuple(40_000, 1, 80).in_namespace(0), T);
     bare.transitions = path(states, T);
     (bare.no_fields, bare.sock_dead) = (true, false);
     bare
@@ -83,7 +79,7 @@ fn a_census_finds_sockets_whose_namespace_is_not_known() {
 fn where_there_is_one_namespace_it_is_that() {
     let mut engine = State::new(Default::default());
     let facts = KernelFacts { port_range: (40_000, 40_099), ..KernelFacts::default() };
-    apply(&mut engine, [start_without_btf(), Event::Kernel { netns: NETNS, facts }, ended(closed()), tick(T + SECOND)]);
+    apply(&mut engine, [start_without_btf(), twtrace_testkit::kernel(facts), ended(closed()), tick(T + SECOND)]);
     let budget =
         |engine: &mut State| engine.snapshot().destinations().iter().next().unwrap().budget.map(|budget| budget.total);
     assert_eq!(budget(&mut engine), Some(100));
@@ -91,10 +87,10 @@ fn where_there_is_one_namespace_it_is_that() {
     apply(&mut engine, census_of(NETNS, T + 2 * SECOND, vec![]));
     assert_eq!(engine.summary().totals.counts.time_wait_live, 0);
     // With a second one nothing is said.
-    let second = Event::Namespace { netns: NETNS + 1, name: "b".to_owned(), refused: None };
+    let second = twtrace_testkit::namespace(NETNS + 1, "b");
     let mut engine = State::new(Default::default());
     let facts = KernelFacts { port_range: (40_000, 40_099), ..KernelFacts::default() };
-    apply(&mut engine, [start_without_btf(), second, Event::Kernel { netns: NETNS, facts }, ended(closed())]);
+    apply(&mut engine, [start_without_btf(), second, twtrace_testkit::kernel(facts), ended(closed())]);
     apply(&mut engine, census_of(NETNS, T + 2 * SECOND, vec![]));
     assert_eq!(budget(&mut engine), None);
     assert_eq!(engine.summary().totals.counts.time_wait_live, 1);

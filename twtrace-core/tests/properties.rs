@@ -9,8 +9,7 @@ use proptest::prelude::*;
 use std::collections::BTreeMap;
 use twtrace_core::decode::decode;
 use twtrace_core::event::{
-    CensusRow, CensusState, ConnectFailed, Connection, Event, KernelCounters, KernelFacts, ProcessFacts, Role,
-    TcpState, TwCount,
+    CensusRow, CensusState, Connection, Event, KernelCounters, KernelFacts, ProcessFacts, Role, TcpState, TwCount,
 };
 use twtrace_core::snapshot::{Counts, GROUPINGS, GroupBy, Share, Snapshot};
 use twtrace_core::state::{Config, Filter, Limits, State};
@@ -84,8 +83,8 @@ prop_compose! {
 }
 
 prop_compose! {
-    fn any_failed()(tgid in 1_u32..40, errno in 0_u16..120, remote in 0_u8..5, at_ns in at_any_time()) -> ConnectFailed {
-        ConnectFailed { opener: owner(tgid, "opener"), tuple: tuple(0, remote, 80), errno, at_ns }
+    fn any_failed()(tgid in 1_u32..40, errno in 0_u16..120, remote in 0_u8..5, at_ns in at_any_time()) -> Event {
+        connect_failed(owner(tgid, "opener"), tuple(0, remote, 80), errno, at_ns)
     }
 }
 
@@ -105,7 +104,7 @@ fn any_event() -> impl Strategy<Value = Vec<Event>> {
         })]),
         1 => at_any_time().prop_map(|at_ns| vec![Event::CensusEnd { at_ns, complete: true }]),
         1 => Just(vec![kernel()]),
-        1 => any_failed().prop_map(|failed| vec![Event::ConnectFailed(Box::new(failed))]),
+        1 => any_failed().prop_map(|failed| vec![failed]),
         1 => (any::<(u16, u16)>(), any::<u32>(), any_netns()).prop_map(|(port_range, reserved_in_range, netns)| {
             vec![Event::Kernel { netns, facts: KernelFacts { port_range, reserved_in_range, ..KernelFacts::default() } }]
         }),

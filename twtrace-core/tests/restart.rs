@@ -5,7 +5,7 @@
 mod common;
 
 use common::*;
-use twtrace_core::event::{CensusState, Connection, Event, TcpState, TimewaitCause, TimewaitEnd};
+use twtrace_core::event::{CensusState, Connection, Event, TcpState, TimewaitCause};
 use twtrace_core::snapshot::{Counts, GroupBy, GroupKey};
 use twtrace_core::state::{Config, State};
 
@@ -31,14 +31,7 @@ fn restarted() -> State {
             at(1),
         )));
     }
-    let end = TimewaitEnd {
-        cookie: 1,
-        tuple: tuple(40_001, 1, 80),
-        fin_wait2: false,
-        cause: TimewaitCause::EndedEarly,
-        at_ns: at(2),
-    };
-    engine.apply(Event::TimewaitEnd(end));
+    engine.apply(twtrace_testkit::timewait_end(1, tuple(40_001, 1, 80), TimewaitCause::EndedEarly, at(2)));
     engine.apply(tick(at(10)));
     engine.count_from_now();
     engine

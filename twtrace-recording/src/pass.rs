@@ -143,24 +143,19 @@ mod tests {
     use crate::encoder::Encoder;
     use crate::order::Orders;
     use std::sync::mpsc::sync_channel;
-    use twtrace_core::event::{Connection, HostFacts, TracingFacts, Tuple};
-
-    const START_NS: u64 = 5_000_000_000_000;
+    use twtrace_core::event::Connection;
+    use twtrace_testkit::{BuildConnection as _, START_NS, tuple};
 
     fn start() -> Event {
-        let (host, tracing) = (HostFacts::default(), TracingFacts::default());
-        Event::Start { at_ns: START_NS, unix_ns: 1_790_000_000_000_000_000, host, tracing }
+        twtrace_testkit::start(START_NS).event()
     }
 
     fn user(uid: u32) -> Event {
-        Event::User { uid, name: format!("user-{uid}") }
+        twtrace_testkit::user(uid, &format!("user-{uid}"))
     }
 
     fn connection(cookie: u64) -> Event {
-        let any = [10, 0, 0, 1].into();
-        let tuple =
-            Tuple { netns: 1, local_addr: any, local_port: 1, remote_addr: any, remote_port: 2, v4_mapped: false };
-        Event::Connection(Box::new(Connection { cookie, ..Connection::bare(tuple, START_NS) }))
+        Connection { cookie, ..Connection::bare(tuple(1, [10, 0, 1, 1], 2), START_NS) }.event()
     }
 
     /// A segment as the reading thread hands it over, without the rows of one table if that is asked for.

@@ -94,69 +94,49 @@ mod tests {
     use arrow_array::types::Int32Type;
     use arrow_array::{ArrayRef, DictionaryArray, RecordBatch, StringArray};
     use std::sync::Arc;
-    use twtrace_core::event::{
-        BindFailed, Binding, CensusRow, CensusState, Comm, Connection, Event, HostFacts, Owner, ProcessKey, Role,
-        SocketOwner, TracingFacts, Tuple,
+    use twtrace_core::event::{Binding, CensusRow, CensusState, Connection, Event, Owner, Role, SocketOwner, Tuple};
+    use twtrace_testkit::{
+        BuildConnection as _, BuildOwner as _, BuildTuple as _, START_NS, bind_failed, bound_connect, census_row,
+        namespace, owner, reset_sent, socket_owner,
     };
-
-    const START_NS: u64 = 5_000_000_000_000;
 
     /// Rows of all tables.
     type Window = [Option<RecordBatch>; TABLES];
 
+    const NETNS: u32 = 1;
+
     fn tuple(local_port: u16) -> Tuple {
-        let (local_addr, remote_addr) = ([10, 0, 0, 1].into(), [10, 0, 0, 2].into());
-        Tuple { netns: 1, local_addr, local_port, remote_addr, remote_port: 443, v4_mapped: false }
+        twtrace_testkit::tuple(local_port, [10, 0, 0, 2], 443).in_namespace(NETNS)
+    }
+
+    fn who(tgid: u32, name: &str) -> Owner {
+        owner(tgid, name).started(1)
     }
 
     fn start() -> Event {
-        let (host, tracing) = (HostFacts::default(), TracingFacts::default());
-        Event::Start { at_ns: START_NS, unix_ns: 1_790_000_000_000_000_000, host, tracing }
+        twtrace_testkit::start(START_NS).event()
     }
 
     fn connection(cookie: u64, local_port: u16) -> Event {
-        Event::Connection(Box::new(Connection {
-            cookie,
-            role: Role::Active,
-            sock_dead: true,
-            established: true,
-            binding: Binding { port: true, address: true, range: Some((40_000, 40_009)) },
-            ..Connection::bare(tuple(local_port), START_NS + 9_000)
-        }))
-    }
-
-    fn bind_failed() -> Event {
-        let key = ProcessKey { tgid: 7, start_ns: 1 };
-        let comm = Comm(*b"bind\0\0\0\0\0\0\0\0\0\0\0\0");
-        let owner = Owner { key, uid: 0, ppid: 1, cgroup: 1, comm, parent_comm: comm, kthread: false, exiting: false };
-        let failed = BindFailed { owner, tuple: tuple(80), errno: 98, reuse: true, at_ns: START_NS + 2_000 };
-        Event::BindFailed(Box::new(failed))
+        let binding = Binding { port: true, address: true, range: Some((40_000, 40_009)) };
+        let bare = Connection::bare(tuple(local_port), START_NS + 9_000);
+        Connection { cookie, role: Role::Active, sock_dead: true, established: true, binding, ..bare }.event()
     }
 
     fn bound(cookie: u64, local_port: u16) -> Event {
-        Event::BoundConnect { cookie, tuple: tuple(local_port), at_ns: START_NS + 1_000 }
+        bound_connect(cookie, tuple(local_port), START_NS + 1_000)
     }
 
     fn holders(sockets: u64) -> Event {
-        let any = [0, 0, 0, 0].into();
         let row = SocketOwner {
-            tgid: 7,
-            start_ns: 1,
             command: "pool \u{1b}\0\"".into(),
-            uid: 0,
-            netns: 1,
-            state: CensusState::CloseWait,
-            local_addr: any,
-            local_port: 0,
-            remote_addr: any,
-            remote_port: 443,
-            sockets,
+            ..socket_owner(&who(7, ""), CensusState::CloseWait, tuple(0), sockets)
         };
         Event::SocketOwners { at_ns: START_NS + 3_000, complete: false, rows: vec![row] }
     }
 
     fn row(cookie: u64, state: CensusState) -> CensusRow {
-        CensusRow { cookie, tuple: tuple(cookie as u16), state, expires_ms: 0 }
+        census_row(cookie, tuple(cookie as u16), state, 0)
     }
 
     fn encode(encoder: &mut Encoder, events: &[Event]) -> Window {
@@ -200,13 +180,13 @@ mod tests {
     fn rows_with_words_of_later_versions_are_left_out_and_named() {
         let census = Event::CensusRows(vec![row(9, CensusState::Open), row(10, CensusState::Bound)]);
         let all_bound = Event::CensusRows(vec![row(11, CensusState::Bound)]);
-        let reset = Event::ResetSent { cookie: 5, tuple: tuple(5), at_ns: START_NS + 8_000 };
-        let named = Event::Namespace { netns: 1, name: "shop".into(), refused: None };
+        let reset = reset_sent(5, tuple(5), START_NS + 8_000);
+        let named = namespace(NETNS, "shop");
         let gone = Event::NamespaceGone { netns: 2 };
         let events = [
             start(),
             bound(5, 5),
-            bind_failed(),
+            bind_failed(who(7, "bind"), tuple(80), 98, true, START_NS + 2_000),
             census,
             all_bound,
             gone,
@@ -251,12 +231,9 @@ mod tests {
 
     /// A connection that a process of its own has closed.
     fn closed_by(tgid: u32) -> Event {
-        let comm = Comm(*b"curl\0\0\0\0\0\0\0\0\0\0\0\0");
-        let key = ProcessKey { tgid, start_ns: 1 };
-        let owner = Owner { key, uid: 0, ppid: 1, cgroup: 1, comm, parent_comm: comm, kthread: false, exiting: true };
-        let connection =
-            Connection { cookie: tgid.into(), closer: Some(owner), ..Connection::bare(tuple(tgid as u16), START_NS) };
-        Event::Connection(Box::new(connection))
+        let closer = who(tgid, "curl").with(|owner| owner.exiting = true);
+        let bare = Connection::bare(tuple(tgid as u16), START_NS);
+        Connection { cookie: tgid.into(), closer: Some(closer), ..bare }.event()
     }
 
     #[test]
@@ -285,7 +262,7 @@ mod tests {
 
     #[test]
     fn census_of_which_rows_were_left_out_is_not_complete() {
-        let begin = Event::CensusBegin { netns: 1, at_ns: START_NS + 1_000, whole: true };
+        let begin = Event::CensusBegin { netns: NETNS, at_ns: START_NS + 1_000, whole: true };
         let end = |complete| Event::CensusEnd { at_ns: START_NS + 2_000, complete };
         let rows = |cookie| Event::CensusRows(vec![row(cookie, CensusState::TimeWait)]);
         let events = [start(), begin.clone(), rows(1), rows(2), end(true), begin.clone(), rows(3), end(true)];
@@ -337,7 +314,7 @@ mod tests {
 
     #[test]
     fn what_comes_after_missing_rows_is_kept() {
-        let reset = |cookie| Event::ResetSent { cookie, tuple: tuple(cookie as u16), at_ns: START_NS + 8_000 };
+        let reset = |cookie| reset_sent(cookie, tuple(cookie as u16), START_NS + 8_000);
         let events = [start(), closed_by(1), closed_by(2), closed_by(3), reset(1), closed_by(4)];
         let mut window = encode(&mut Encoder::default(), &events);
         let connections = window[Table::Connections as usize].as_mut().unwrap();
@@ -387,7 +364,7 @@ mod tests {
         let (found, _) = decode(window, 10, 12, Restated::Known);
         assert_eq!(found, second);
         // Until its namespace is gone.
-        encode(&mut encoder, &[Event::NamespaceGone { netns: 1 }]);
+        encode(&mut encoder, &[Event::NamespaceGone { netns: NETNS }]);
         encoder.begin_segment().unwrap();
         let window = encode(&mut encoder, &[connection(9, 9)]);
         let (found, _) = decode(window, 13, 14, Restated::Again);

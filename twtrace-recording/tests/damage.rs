@@ -6,7 +6,6 @@
 
 mod common;
 
-use common::churn::{Churn, Random};
 use common::read;
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,6 +13,8 @@ use std::path::{Path, PathBuf};
 use twtrace_core::event::Event;
 use twtrace_recording::reader::Recording;
 use twtrace_recording::writer::{Keep, Recorder, WriteOptions};
+use twtrace_testkit::chance::Random;
+use twtrace_testkit::churn::Churn;
 
 /// A recording of a few segments, the last of them open.
 struct Sample {

@@ -5,13 +5,13 @@
 
 mod common;
 
-use common::churn::Churn;
 use common::replay;
 use nix::time::{ClockId, clock_gettime};
 use std::time::Duration;
 use twtrace_core::event::Event;
 use twtrace_recording::reader::Recording;
 use twtrace_recording::writer::{Recorder, WriteOptions};
+use twtrace_testkit::churn::churn;
 
 /// What a connection may cost on disk, bytes.
 const LIMIT: u64 = 24;
@@ -29,23 +29,12 @@ fn each(since: [Duration; 2], connections: u64) -> String {
     format!("{:.3} us a connection in this thread, {:.3} in all", us(own, since[0]), us(all, since[1]))
 }
 
-fn events(connections: u64) -> Vec<Event> {
-    let mut churn = Churn::new(5000.0);
-    let mut events = Vec::new();
-    churn.start(&mut |event| events.push(event));
-    for _ in 0..connections {
-        churn.connection(&mut |event| events.push(event));
-    }
-    churn.end(&mut |event| events.push(event));
-    events
-}
-
 #[test]
 fn a_connection_costs_few_bytes() {
     let folder = tempfile::tempdir().unwrap();
     let path = std::env::var_os("TWTRACE_KEEP").map_or_else(|| folder.path().join("size.twt"), Into::into);
     let connections = std::env::var("TWTRACE_CONNECTIONS").map_or(60_000, |number| number.parse().unwrap());
-    let events = events(connections);
+    let events = churn(connections, 5000.0);
     let ended = events.iter().filter(|event| matches!(event, Event::Connection(_))).count() as u64;
     assert_eq!(ended, 2 * connections);
     let mut recorder = Recorder::create(&path, WriteOptions::default()).unwrap();

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{event, may_be_repeated, read};
+use common::{may_be_repeated, read};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -13,6 +13,7 @@ use twtrace_core::event::Event;
 use twtrace_recording::export::Table;
 use twtrace_recording::reader::{ReadOptions, Recording};
 use twtrace_recording::writer::{Batching, Recorder, WriteOptions};
+use twtrace_testkit::strategies::event;
 
 /// Rows that are decoded at once. With one, every event of several rows is cut in each place where it can be.
 const BATCH_ROWS: [usize; 5] = [1, 2, 3, 64, 16_384];

@@ -4,7 +4,6 @@
 
 mod common;
 
-use common::churn::{Churn, Random};
 use common::{may_be_repeated, read, record, replay};
 use std::fs;
 use std::path::Path;
@@ -15,18 +14,8 @@ use std::time::{Duration, Instant};
 use twtrace_core::event::Event;
 use twtrace_recording::reader::{ReadOptions, Recording};
 use twtrace_recording::writer::{Keep, Recorder, WriteOptions};
-
-/// So many connections at so many a second.
-fn churn(connections: u64, rate: f64) -> Vec<Event> {
-    let mut churn = Churn::new(rate);
-    let mut events = Vec::new();
-    churn.start(&mut |event| events.push(event));
-    for _ in 0..connections {
-        churn.connection(&mut |event| events.push(event));
-    }
-    churn.end(&mut |event| events.push(event));
-    events
-}
+use twtrace_testkit::chance::Random;
+use twtrace_testkit::churn::churn;
 
 /// Two megabytes are kept, so that segments are small; less is written.
 fn small_segments() -> WriteOptions {

@@ -245,7 +245,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
     use super::*;
-    use crate::fixture;
+    use twtrace_testkit::web;
 
     fn line(cells: &[&str]) -> String {
         let mut out = Vec::new();
@@ -284,7 +284,7 @@ mod tests {
     fn report(by: GroupBy) -> String {
         let mut out = Vec::new();
         write_header(by, &mut out).unwrap();
-        write_rows(&fixture::snapshot(), by, Sort::DEFAULT, Some(6), &mut out).unwrap();
+        write_rows(&web::snapshot(), by, Sort::DEFAULT, Some(6), &mut out).unwrap();
         String::from_utf8(out).unwrap()
     }
 

@@ -193,7 +193,6 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
     use super::*;
-    use crate::fixture;
     use twtrace_core::finding::Rule;
 
     fn written(findings: &[Finding]) -> String {
@@ -206,7 +205,7 @@ mod tests {
 
     #[test]
     fn the_gravest_come_first_with_their_best_advice() {
-        let mut findings = fixture::findings();
+        let mut findings = twtrace_testkit::findings();
         findings.reverse();
         insta::assert_snapshot!(written(&findings));
         assert_eq!(written(&[]), "\nFINDINGS: nothing to report\n");
@@ -214,7 +213,7 @@ mod tests {
 
     #[test]
     fn what_is_over_comes_after_what_holds() {
-        let mut findings = fixture::findings();
+        let mut findings = twtrace_testkit::findings();
         findings[0].holds = false;
         assert_eq!(worst(&findings).unwrap().rule, Rule::IncompleteTrace);
         findings[1].severity = Severity::Critical;

@@ -10,8 +10,6 @@ pub mod failures;
 pub mod findings;
 #[cfg(test)]
 mod fits;
-#[cfg(any(test, feature = "fixture"))]
-pub mod fixture;
 pub mod grid;
 pub mod json;
 pub mod label;

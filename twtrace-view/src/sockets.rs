@@ -223,12 +223,12 @@ mod tests {
 
     use super::*;
     use crate::fits::assert_fits;
-    use crate::fixture;
     use serde_json::Value;
+    use twtrace_testkit::web;
 
     fn text(limit: Option<usize>) -> String {
         let mut out = Vec::new();
-        write_text(&fixture::snapshot(), limit, &mut out).unwrap();
+        write_text(&web::snapshot(), limit, &mut out).unwrap();
         String::from_utf8(out).unwrap()
     }
 
@@ -236,7 +236,7 @@ mod tests {
     fn each_socket_is_a_line_as_ss_writes_it() {
         let text = text(None);
         let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines.len(), 1 + fixture::snapshot().sockets().len());
+        assert_eq!(lines.len(), 1 + web::snapshot().sockets().len());
         insta::assert_snapshot!([&lines[..2], &lines[79..84], &lines[230..]].concat().join("\n"));
     }
 
@@ -257,7 +257,7 @@ mod tests {
     #[test]
     fn json_has_every_field() {
         let mut out = Vec::new();
-        write_json(&fixture::snapshot(), Some(2), &mut out).unwrap();
+        write_json(&web::snapshot(), Some(2), &mut out).unwrap();
         let report: Value = serde_json::from_slice(&out).unwrap();
         assert_fits("sockets", &report);
         assert_eq!((&report["schema"], report["sockets"].as_array().unwrap().len()), (&1.into(), 2));
@@ -279,7 +279,7 @@ mod tests {
 
     #[test]
     fn the_summary_says_what_the_list_is_worth() {
-        let said = summary(&fixture::lossy());
+        let said = summary(&web::lossy());
         assert!(said.contains("coverage 100.0%") && said.contains("lost 1,234"), "{said}");
     }
 }

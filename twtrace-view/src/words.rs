@@ -242,7 +242,7 @@ mod tests {
 
     #[test]
     fn ports_are_counted_inclusively() {
-        let kernel = KernelFacts { port_range: (32_768, 60_999), reserved_in_range: 2, ..KernelFacts::default() };
+        let kernel = KernelFacts { reserved_in_range: 2, ..twtrace_testkit::kernel_facts() };
         assert_eq!(port_range(&kernel), "32768-60999 (28,230 ports)");
         assert_eq!(port_range(&KernelFacts::default()), "unknown");
     }

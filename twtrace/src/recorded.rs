@@ -115,13 +115,13 @@ mod tests {
     use super::*;
     use twtrace_core::snapshot::GroupBy;
     use twtrace_recording::writer::{Recorder, WriteOptions};
-    use twtrace_view::report::fixture;
+    use twtrace_testkit::{shop, snapshot_with_history};
 
     /// A recording of a shop in trouble, and its Events.
     fn recorded(seconds: u64) -> (tempfile::TempDir, Vec<Event>) {
         let folder = tempfile::tempdir().unwrap();
         let mut recorder = Recorder::create(&folder.path().join("shop.twt"), WriteOptions::default()).unwrap();
-        let events = fixture::shop_events(seconds, 1.0);
+        let events = shop::events(seconds, 1.0);
         events.iter().for_each(|event| recorder.record(event).unwrap());
         recorder.finish().unwrap();
         (folder, events)
@@ -146,7 +146,7 @@ mod tests {
     fn what_is_read_is_what_was_recorded() {
         let (folder, events) = recorded(20);
         let read = read(&folder, "", "");
-        assert_eq!(told(&read.snapshot), told(&fixture::snapshot_of(events)));
+        assert_eq!(told(&read.snapshot), told(&snapshot_with_history(events)));
         assert_eq!((read.info.losses, read.info.finished), (Vec::new(), true));
     }
 

@@ -7,24 +7,17 @@ mod common;
 mod schema;
 
 use assert_cmd::Command;
-use common::churn::Churn;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 use tempfile::TempDir;
 use twtrace_recording::writer::WriteOptions;
+use twtrace_testkit::churn::churn;
 
 /// A folder with a recording of so many connections at so many a second.
 fn recorded(folder: &TempDir, name: &str, connections: usize, rate: f64) -> PathBuf {
     let path = folder.path().join(name);
-    let mut events = Vec::new();
-    let mut churn = Churn::new(rate);
-    churn.start(&mut |event| events.push(event));
-    for _ in 0..connections {
-        churn.connection(&mut |event| events.push(event));
-    }
-    churn.end(&mut |event| events.push(event));
-    common::record(&path, &events, WriteOptions::default());
+    common::record(&path, &churn(connections as u64, rate), WriteOptions::default());
     path
 }
 

@@ -77,7 +77,7 @@ fn a_client_is_not_at_fault_for_a_server_that_closes() {
 
 #[test]
 fn of_a_servers_workers_none_stands_for_all() {
-    let server = |n: u64| Owner { ppid: 77, parent_comm: comm("nginx"), ..owner(2000 + n as u32 % 4, "nginx") };
+    let server = |n: u64| owner(2000 + n as u32 % 4, "nginx").parent(77, "nginx");
     let events = (0..100).map(|n| ended(served(n, server(n), START + n * 20 * MS)));
     let finding = only(&mut told(events.chain([tick(START + 3 * SECOND)])));
     let party = finding.process.unwrap();
@@ -139,7 +139,7 @@ fn a_pool_that_is_bypassed() {
 /// A child of a script, which starts just before its connection of the same number.
 fn child(n: u64, name: &str) -> Owner {
     let key = ProcessKey { tgid: 1000 + n as u32, start_ns: START + n * 50 * MS };
-    Owner { key, ppid: 77, parent_comm: comm("loop.sh"), ..owner(1000, name) }
+    Owner { key, ..owner(1000, name) }.parent(77, "loop.sh")
 }
 
 #[test]
@@ -190,7 +190,7 @@ fn resets_instead_of_closes() {
 
 /// A worker that was started long before, of a server with as many.
 fn worker(n: u64) -> Owner {
-    Owner { ppid: 77, parent_comm: comm("php-fpm"), ..owner(1000 + n as u32, "php-fpm") }
+    owner(1000 + n as u32, "php-fpm").parent(77, "php-fpm")
 }
 
 #[test]

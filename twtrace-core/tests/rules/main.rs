@@ -9,15 +9,11 @@ mod ports;
 mod sockets;
 
 use common::*;
-use twtrace_core::event::{
-    BindFailed, CensusState, Connection, Event, KernelFacts, Owner, Role, SocketOwner, TcpState, Tuple,
-};
+use twtrace_core::event::{CensusState, Connection, Event, KernelFacts, Owner, Role, SocketOwner, TcpState};
 use twtrace_core::evidence::Value;
 use twtrace_core::finding::{Finding, Rule};
 use twtrace_core::state::State;
-
-/// Milliseconds.
-const MS: u64 = 1_000_000;
+use twtrace_testkit::{MICROSECOND_NS, MILLISECOND_NS as MS};
 
 /// A range of so few ports that hundreds of connections matter.
 fn small_range(ports: u16, tw_reuse: u8) -> Event {
@@ -28,7 +24,7 @@ fn small_range(ports: u16, tw_reuse: u8) -> Event {
         timestamps: Some(1),
         ..KernelFacts::default()
     };
-    Event::Kernel { netns: NETNS, facts }
+    twtrace_testkit::kernel(facts)
 }
 
 /// Connections of one process, one each so many milliseconds, from a moment on.
@@ -51,51 +47,25 @@ fn one_shot(n: u64, who: Owner, end_ns: u64) -> Connection {
 /// The same in which the peer closes first.
 fn closed_by_peer(n: u64, who: Owner, end_ns: u64) -> Connection {
     use TcpState::{Close, CloseWait, Established, LastAck, SynSent};
-    let transitions = path(&[Close, SynSent, Established, CloseWait, LastAck, Close], end_ns);
-    Connection { transitions, ..one_shot(n, who, end_ns) }
+    one_shot(n, who, end_ns).through(&[Close, SynSent, Established, CloseWait, LastAck, Close], MICROSECOND_NS)
 }
 
 /// The other end of [`closed_by_peer`]: a server that closes first.
 fn served(n: u64, who: Owner, end_ns: u64) -> Connection {
-    use TcpState::{Close, Established, FinWait1, FinWait2, Listen, SynRecv};
     let client = one_shot(n, who, end_ns).tuple;
-    let tuple = Tuple {
-        local_addr: client.remote_addr,
-        local_port: client.remote_port,
-        remote_addr: client.local_addr,
-        remote_port: client.local_port,
-        ..client
-    };
-    Connection {
-        cookie: 500_000_000 + n,
-        tuple,
-        role: Role::Passive,
-        transitions: path(&[Listen, SynRecv, Established, FinWait1, FinWait2, Close], end_ns),
-        sock_done: true,
-        ..one_shot(n, who, end_ns)
-    }
+    connection(500_000_000 + n, who, client.mirrored(), end_ns)
+        .usual(Role::Passive, true, MICROSECOND_NS)
+        .peer_done(true)
 }
 
 fn holder(who: &Owner, state: CensusState, local_port: u16, remote: (u8, u16), sockets: u64) -> SocketOwner {
-    let to = tuple(0, remote.0, remote.1);
-    SocketOwner {
-        tgid: who.key.tgid,
-        // As /proc tells it.
-        start_ns: who.key.start_ns / 10_000_000 * 10_000_000,
-        command: String::from_utf8_lossy(who.comm.bytes()).into_owned(),
-        uid: who.uid,
-        netns: NETNS,
-        state,
-        local_addr: to.local_addr,
-        local_port,
-        remote_addr: if local_port == 0 { to.remote_addr } else { "0.0.0.0".parse().unwrap() },
-        remote_port: remote.1,
-        sockets,
-    }
+    let to = tuple(local_port, remote.0, remote.1);
+    let remote_addr = if local_port == 0 { to.remote_addr } else { "0.0.0.0".parse().unwrap() };
+    SocketOwner { remote_addr, ..socket_owner(who, state, to, sockets) }
 }
 
 fn holders(at_ns: u64, rows: Vec<SocketOwner>) -> Event {
-    Event::SocketOwners { at_ns, complete: true, rows }
+    socket_owners(at_ns, rows)
 }
 
 fn told(events: impl IntoIterator<Item = Event>) -> State {
@@ -145,16 +115,14 @@ fn no_port(n: u64, who: Owner, end_ns: u64) -> Connection {
     Connection {
         cookie: 800_000_000 + n,
         tuple: tuple(0, 1, 80),
-        transitions: path(&[Close, SynSent, Close], end_ns),
         connect_errno: 99,
         connect_exit: true,
         established: false,
         closer: None,
-        ..one_shot(n, who, end_ns)
+        ..one_shot(n, who, end_ns).through(&[Close, SynSent, Close], MICROSECOND_NS)
     }
 }
 
 fn bind_failed(who: Owner, port: u16, errno: u16, at_ns: u64) -> Event {
-    let tuple = Tuple { remote_addr: "0.0.0.0".parse().unwrap(), ..tuple(port, 0, 0) };
-    Event::BindFailed(Box::new(BindFailed { owner: who, tuple, errno, reuse: false, at_ns }))
+    twtrace_testkit::bind_failed(who, tuple(port, 0, 0).towards_nobody(), errno, false, at_ns)
 }

@@ -2,7 +2,7 @@
 
 use crate::common::*;
 use crate::*;
-use twtrace_core::event::{Binding, CensusState, Connection, Event, Owner, ProcessKey, SocketOwner, Tuple};
+use twtrace_core::event::{Binding, CensusState, Connection, Event, Owner, ProcessKey, SocketOwner};
 use twtrace_core::evidence::Value;
 use twtrace_core::finding::{Rule, Severity};
 use twtrace_core::state::{Config, Filter, State};
@@ -271,11 +271,11 @@ fn commands_act_on_the_namespace_that_they_are_about() {
     const OTHER: u32 = 77;
     let there = |n, who, end_ns| {
         let connection = one_shot(n, who, end_ns);
-        Connection { tuple: Tuple { netns: OTHER, ..connection.tuple }, ..connection }
+        connection.with(|connection| connection.tuple.netns = OTHER)
     };
     let failed = |n, who, end_ns| {
         let connection = no_port(n, who, end_ns);
-        Connection { tuple: Tuple { netns: OTHER, ..connection.tuple }, ..connection }
+        connection.with(|connection| connection.tuple.netns = OTHER)
     };
     let Event::Kernel { facts, .. } = small_range(200, 0) else { panic!("no facts") };
     let events = |who: Owner| {

@@ -2,7 +2,7 @@
 
 use crate::common::*;
 use crate::*;
-use twtrace_core::event::{CensusState, ConnectFailed, Connection, Event, KernelFacts, Tuple};
+use twtrace_core::event::{CensusState, Connection, Event, KernelFacts};
 use twtrace_core::evidence::Value;
 use twtrace_core::finding::{Rule, Severity};
 
@@ -17,20 +17,11 @@ fn no_port_is_left_to_bind() {
 #[test]
 fn errors_that_are_not_time_wait() {
     let listener = row(5, tuple(80, 0, 0), CensusState::Listen, 0);
-    let no_source = ConnectFailed {
-        opener: owner(12, "v6"),
-        tuple: Tuple {
-            local_addr: "::".parse().unwrap(),
-            remote_addr: "2001:db8::1".parse().unwrap(),
-            ..tuple(0, 0, 443)
-        },
-        errno: 99,
-        at_ns: START + 2 * SECOND,
-    };
+    let nowhere = twtrace_testkit::tuple(0, [0x2001, 0xdb8, 0, 0, 0, 0, 0, 1_u16], 443).local_addr([0_u16; 8]);
     let events = census(START + SECOND, vec![listener]).into_iter().chain([
         bind_failed(owner(10, "foreign"), 8080, 99, START + 2 * SECOND),
         bind_failed(owner(11, "twice"), 80, 98, START + 2 * SECOND),
-        Event::ConnectFailed(Box::new(no_source)),
+        connect_failed(owner(12, "v6"), nowhere, 99, START + 2 * SECOND),
         tick(START + 3 * SECOND),
     ]);
     let engine = told(events);

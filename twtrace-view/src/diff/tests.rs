@@ -11,6 +11,9 @@ use twtrace_core::counts::FIELDS;
 use twtrace_core::event::{Event, Tier};
 use twtrace_core::recording::Info;
 use twtrace_core::snapshot::Snapshot;
+use twtrace_testkit::{
+    BuildConnection as _, BuildOwner as _, SECOND_NS, START_NS, answered, owner, snapshot_with_history, tuple, web,
+};
 
 /// A comparison of two recordings.
 fn with_diff<T>(
@@ -127,7 +130,7 @@ fn the_sentence_is_honest() {
         sentence(of("a.twt"), of("b.twt")),
         "TIME_WAIT made stayed about the same: 12.2/s before, 12.2/s after."
     );
-    let nothing = fixture::snapshot_of(vec![crate::fixture::events().swap_remove(0), crate::fixture::tick(20_000)]);
+    let nothing = snapshot_with_history(vec![web::events().swap_remove(0), web::tick_after(20_000)]);
     let none = |name: &str| (&nothing, info(name, &nothing));
     assert_eq!(sentence(none("a.twt"), none("b.twt")), "No TIME_WAIT sockets were made, neither before nor after.");
     let other = sentence(of("a.twt"), (&short, info("b.twt", &short)));
@@ -137,21 +140,18 @@ fn the_sentence_is_honest() {
 
 /// So many connections of each process to each destination, over 20 seconds.
 fn traced(many: &[(u32, u8, u64)]) -> Snapshot {
-    use crate::fixture::{comm, connection, events, owner, tick, tuple};
-    let mut told = vec![events().swap_remove(0)];
+    let mut told = vec![web::events().swap_remove(0)];
     let mut cookie = 0;
     for (process, destination, connections) in many {
         for _ in 0..*connections {
             cookie += 1;
-            let mut who = owner(*process, b"", 0, (1, "init"));
-            who.comm = comm(format!("p{process}").as_bytes());
-            let to = tuple(40_000, [10, 0, 0, *destination].into(), 80);
-            let connection = connection(cookie, who, to, twtrace_core::event::Role::Active, true, 1_010_000_000_000);
-            told.push(Event::Connection(Box::new(connection)));
+            let who = owner(*process, format!("p{process}")).parent(1, "init");
+            let to = tuple(40_000, [10, 0, 0, *destination], 80);
+            told.push(answered(cookie, who, to, START_NS + 10 * SECOND_NS).event());
         }
     }
-    told.push(tick(20_000));
-    fixture::snapshot_of(told)
+    told.push(web::tick_after(20_000));
+    snapshot_with_history(told)
 }
 
 #[test]
@@ -172,13 +172,13 @@ fn whoever_made_most_of_the_change_is_named() {
 #[test]
 fn reservations_are_told() {
     let (quiet, short) = (fixture::quiet(60), fixture::short());
-    let mut lossy = crate::fixture::events();
+    let mut lossy = web::events();
     if let Some(Event::Start { tracing, .. }) = lossy.first_mut() {
         tracing.tier = Tier::Tuple;
     }
     let counters = twtrace_core::event::KernelCounters { ring_full: 12, ..Default::default() };
     lossy.push(Event::Counters(counters));
-    let lossy = fixture::snapshot_of(lossy);
+    let lossy = snapshot_with_history(lossy);
     let told = |before: (&Snapshot, Info), after: (&Snapshot, Info)| {
         with_diff(before, after, GroupBy::Process, |diff| diff.reservations().join("\n"))
     };

@@ -2,10 +2,10 @@
 
 use super::*;
 use crate::fits::assert_fits;
-use crate::fixture;
 use serde_json::Value;
 use twtrace_core::snapshot::Snapshot;
 use twtrace_core::state::{Config, Limits, State};
+use twtrace_testkit::web;
 
 fn json(snapshot: &Snapshot, options: Options) -> Value {
     let mut out = Vec::new();
@@ -38,7 +38,7 @@ fn assert_has(value: &Value, expected: &str) {
 /// These names are promised: see the schema. Add to them, and never take one away.
 #[test]
 fn field_names_are_pinned() {
-    let report = json(&fixture::snapshot(), Options { by: GroupBy::Parent, ..Options::default() });
+    let report = json(&web::snapshot(), Options { by: GroupBy::Parent, ..Options::default() });
     assert_eq!(report["schema"], 1);
     assert_has(&report, "schema host window tracing kernel coverage totals processes groups destinations findings");
     assert_has(&report["host"], "hostname kernel boot_id netns");
@@ -91,7 +91,7 @@ fn field_names_are_pinned() {
 
 #[test]
 fn findings_are_whole_in_their_order() {
-    let snapshot = fixture::snapshot().with_findings(fixture::findings());
+    let snapshot = web::snapshot().with_findings(twtrace_testkit::findings());
     let mut out = Vec::new();
     write(&snapshot, Options::default(), &mut out).unwrap();
     let report = read(out);
@@ -133,7 +133,7 @@ fn findings_are_whole_in_their_order() {
 
 #[test]
 fn failures_have_their_cause() {
-    let report = json(&fixture::snapshot(), Options::default());
+    let report = json(&web::snapshot(), Options::default());
     assert_eq!(
         report["failures"],
         serde_json::json!([{
@@ -158,7 +158,7 @@ fn failures_have_their_cause() {
 
 #[test]
 fn values_are_in_their_promised_form() {
-    let report = json(&fixture::snapshot(), Options::default());
+    let report = json(&web::snapshot(), Options::default());
     assert!(report.get("groups").is_none());
     assert_eq!(report["window"]["start"], "2026-09-21T14:13:20.000Z");
     assert_eq!(report["window"]["end"], "2026-09-21T14:13:25.500Z");
@@ -170,7 +170,7 @@ fn values_are_in_their_promised_form() {
     assert_eq!(report["totals"]["live_known"], "census");
     // The 40 one-shots of one script are one row.
     assert_eq!(report["processes_total"], 6);
-    let each = json(&fixture::snapshot(), Options { by: GroupBy::Pid, ..Options::default() });
+    let each = json(&web::snapshot(), Options { by: GroupBy::Pid, ..Options::default() });
     assert_eq!(each["processes_total"], 45);
     let of = |pid: u32| report["processes"].as_array().unwrap().iter().find(|row| row["pid"] == pid).unwrap();
     let api = of(300);
@@ -201,7 +201,7 @@ fn values_are_in_their_promised_form() {
 #[test]
 fn groups_say_what_their_processes_have_in_common() {
     let by = |by| {
-        let report = json(&fixture::snapshot(), Options { by, limit: Some(2), ..Options::default() });
+        let report = json(&web::snapshot(), Options { by, limit: Some(2), ..Options::default() });
         assert_eq!(report["processes"].as_array().unwrap().len(), 2);
         report["groups"].clone()
     };
@@ -220,7 +220,7 @@ fn groups_say_what_their_processes_have_in_common() {
 fn folded_rows_are_told_and_lose_nothing() {
     let limits = Limits { rows: 4, cells: 4, ..Limits::default() };
     let mut state = State::new(Config { limits, ..Config::default() });
-    fixture::events().into_iter().for_each(|event| state.apply(event));
+    web::events().into_iter().for_each(|event| state.apply(event));
     let report = json(&Snapshot::take(&mut state), Options::default());
     let rows = report["processes"].as_array().unwrap();
     let folded = rows.iter().find(|row| row["folded"].as_u64().unwrap() > 0).unwrap();
@@ -250,6 +250,6 @@ fn a_broken_pipe_stays_one() {
             Ok(())
         }
     }
-    let error = write(&fixture::snapshot(), Options::default(), &mut Closed).unwrap_err();
+    let error = write(&web::snapshot(), Options::default(), &mut Closed).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
 }

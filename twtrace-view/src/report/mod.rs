@@ -12,8 +12,8 @@ pub mod markdown;
 pub mod text;
 mod timeline;
 
-#[cfg(any(test, feature = "fixture"))]
-pub mod fixture;
+#[cfg(test)]
+pub(crate) mod fixture;
 #[cfg(test)]
 pub(super) mod tests;
 

@@ -5,6 +5,7 @@ use crate::fits::assert_fits;
 use crate::text::is_plain;
 use serde_json::Value;
 use twtrace_core::snapshot::Snapshot;
+use twtrace_testkit::{snapshot_with_history, web};
 
 /// A report on one recording.
 pub(super) fn with_report<T>(snapshot: &Snapshot, options: Options, then: impl FnOnce(&Report<'_>) -> T) -> T {
@@ -206,8 +207,8 @@ fn hostile_text_does_nothing_in_any_form() {
 
 #[test]
 fn nothing_is_reported_as_nothing() {
-    let empty = fixture::snapshot_of(Vec::new());
-    let begun = fixture::snapshot_of(vec![crate::fixture::events().swap_remove(0)]);
+    let empty = snapshot_with_history(Vec::new());
+    let begun = snapshot_with_history(vec![web::events().swap_remove(0)]);
     for snapshot in [empty, begun] {
         for by in groupings() {
             with_report(&snapshot, Options { by, top: None }, |report| {

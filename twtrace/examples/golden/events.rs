@@ -2,48 +2,37 @@
 
 use std::net::IpAddr;
 use twtrace_core::event::{
-    BindFailed, Binding, CensusRow, CensusState, Comm, ConnectFailed, Connection, Event, Hook, HostFacts,
-    KernelCounters, KernelFacts, Owner, ProcessFacts, ProcessKey, Role, SocketOwner, TcpState, Tier, Timewait,
-    TimewaitCause, TimewaitEnd, TracingFacts, Transition, Tuple, TwCount,
+    Binding, CensusState, Connection, Event, KernelFacts, Owner, ProcessFacts, Role, SocketOwner, TcpState, Tier,
+    Timewait, TimewaitCause, TimewaitEnd, Tuple, TwCount,
+};
+use twtrace_testkit::{
+    BuildConnection as _, BuildOwner as _, BuildTuple as _, MILLISECOND_NS, NETNS, SECOND_NS, START_UNIX_NS,
+    StartBuilder, bind_failed, bound_connect, census_row, connect_failed, counters, hook, kernel, kernel_facts,
+    namespace, owner, process, refused_hook, reset_sent, socket_owner, start, tick, user,
 };
 
-const SECOND_NS: u64 = 1_000_000_000;
 const START_NS: u64 = 5_000 * SECOND_NS;
-const UNIX_NS: i128 = 1_790_000_000_123_456_789;
-const HOST: u32 = 4_026_531_840;
 const CONTAINER: u32 = 4_026_532_999;
 /// When the container's namespace is gone, seconds from the start.
 const GONE: u64 = 70;
 
 /// Every hook in force, several namespaces, two minutes and a bit.
 pub(crate) fn finished() -> Vec<Event> {
-    let hook = |name: &str, kind: &str| Hook { name: name.into(), kind: kind.into(), attached: true, reason: None };
-    let tracing = TracingFacts {
-        tier: Tier::Exact,
-        by_tuple: false,
-        hooks: vec![
-            hook("inet_sock_set_state", "tp_btf"),
-            hook("inet_twsk_alloc", "fexit"),
-            Hook {
-                name: "tcp_send_active_reset".into(),
-                kind: "fentry".into(),
-                attached: false,
-                reason: Some("not in this kernel's \"BTF\"".into()),
-            },
-        ],
-        no_btf: false,
-    };
-    let mut events = vec![start("web-1", tracing)];
+    let hooks = [
+        hook("inet_sock_set_state", "tp_btf"),
+        hook("inet_twsk_alloc", "fexit"),
+        refused_hook("tcp_send_active_reset", "fentry", "not in this kernel's \"BTF\""),
+    ];
+    let mut events = vec![begin("web-1").tier(Tier::Exact).hooks(hooks).event()];
     events.extend(namespaces());
     events.extend(people());
     for second in (0..=130).step_by(10) {
         let now_ns = START_NS + second * SECOND_NS;
         events.extend(bound(second, now_ns));
         for kind in 0..KINDS {
-            events.push(Event::Connection(Box::new(connection(kind, second, now_ns))));
+            events.push(connection(kind, second, now_ns).event());
         }
-        let (cookie, tuple) = (cookie(4, second), tuple(4, second));
-        events.push(Event::ResetSent { cookie, tuple, at_ns: now_ns + 3_001 });
+        events.push(reset_sent(cookie(4, second), tuple(4, second), now_ns + 3_001));
         events.extend(failures(now_ns));
         events.extend(ends(second, now_ns));
         if second % 20 == 0 {
@@ -55,32 +44,26 @@ pub(crate) fn finished() -> Vec<Event> {
             events.push(Event::NamespaceGone { netns: CONTAINER });
             events.push(Event::NamespacesLeftOut(0));
         }
-        events.push(Event::Tick { at_ns: now_ns + 4_000_000 });
+        events.push(tick(now_ns + 4 * MILLISECOND_NS));
     }
     events
 }
 
 /// A kernel without BTF: sockets without cookies, processes without a start. A minute and a half.
 pub(crate) fn unfinished() -> Vec<Event> {
-    let hook = Hook { name: "sock:inet_sock_set_state".into(), kind: "tp".into(), attached: true, reason: None };
-    let tracing = TracingFacts { tier: Tier::Tuple, by_tuple: true, hooks: vec![hook], no_btf: true };
-    let mut events = vec![start("old host\u{1b}[2J", tracing)];
+    let hooks = [hook("sock:inet_sock_set_state", "tp")];
+    let mut events = vec![begin("old host\u{1b}[2J").without_btf().hooks(hooks).event()];
     events.extend(people());
     for second in (0..=90).step_by(10) {
         let now_ns = START_NS + second * SECOND_NS;
         for kind in 0..KINDS {
             let whole = connection(kind, second, now_ns);
-            let owner = |owner: Owner| Owner {
-                key: ProcessKey { start_ns: 0, ..owner.key },
-                ppid: 0,
-                parent_comm: Comm::default(),
-                ..owner
-            };
-            events.push(Event::Connection(Box::new(Connection {
+            let bare = |who: Owner| who.started(0).parent(0, "");
+            let whole = Connection {
                 cookie: 0,
-                tuple: Tuple { netns: 0, ..whole.tuple },
-                opener: whole.opener.map(owner),
-                closer: whole.closer.map(owner),
+                tuple: whole.tuple.in_namespace(0),
+                opener: whole.opener.map(bare),
+                closer: whole.closer.map(bare),
                 binding: Binding::default(),
                 sk_err: 0,
                 sock_dead: false,
@@ -93,62 +76,56 @@ pub(crate) fn unfinished() -> Vec<Event> {
                 bytes_received: 0,
                 retransmits: 0,
                 ..whole
-            })));
+            };
+            events.push(whole.event());
         }
         if second % 20 == 0 {
             events.extend(figures(second, None));
             events.extend(census(second, now_ns));
             events.push(holders(second, now_ns));
         }
-        events.push(Event::Tick { at_ns: now_ns + 4_000_000 });
+        events.push(tick(now_ns + 4 * MILLISECOND_NS));
     }
     events
 }
 
-fn start(hostname: &str, tracing: TracingFacts) -> Event {
-    let host = HostFacts {
-        hostname: hostname.into(),
-        kernel: "6.8.0-41-generic".into(),
-        boot_id: "6f0fa0d9-0a5c-4a53-9e0c-5c9d0b1f8e11".into(),
-        netns: HOST,
-    };
-    Event::Start { at_ns: START_NS, unix_ns: UNIX_NS, host, tracing }
+fn begin(hostname: &str) -> StartBuilder {
+    let unix_ns = START_UNIX_NS + 123_456_789;
+    start(START_NS).unix(unix_ns).host(hostname, "6.8.0-41-generic", "6f0fa0d9-0a5c-4a53-9e0c-5c9d0b1f8e11")
 }
 
 fn namespaces() -> [Event; 4] {
+    let refused = Some("no permission".into());
     [
-        Event::Namespace { netns: HOST, name: "host".into(), refused: None },
-        Event::Namespace { netns: CONTAINER, name: "shop\n\u{202e}\u{1b}[31m".into(), refused: None },
-        Event::Namespace { netns: 4_026_533_111, name: String::new(), refused: Some("no permission".into()) },
+        namespace(NETNS, "host"),
+        namespace(CONTAINER, "shop\n\u{202e}\u{1b}[31m"),
+        Event::Namespace { netns: 4_026_533_111, name: String::new(), refused },
         Event::NamespacesLeftOut(3),
     ]
 }
 
-fn comm(name: &[u8]) -> Comm {
-    let mut comm = Comm::default();
-    comm.0.iter_mut().zip(name).for_each(|(to, from)| *to = *from);
-    comm
-}
-
 /// Who they are: a server, a client, a name that fills its place, one that is no text, and a kernel thread.
-fn owner(number: u32) -> Owner {
-    let (name, parent): (&[u8], &[u8]) = match number {
-        0 => (b"nginx", b"systemd"),
-        1 => (b"curl", b"bash"),
-        2 => (b"sixteen bytes!!!", b"sh\0garbage"),
-        3 => (b"\x1b[2J\xff\xfe\xc3(", b"\xf0\x9f\xa6\x80 crab"),
-        _ => (b"kworker/u8:1", b"kthreadd"),
+fn who(number: u32) -> Owner {
+    let (name, uid): (&[u8], u32) = match number {
+        0 => (b"nginx", 33),
+        1 => (b"curl", 1000),
+        2 => (b"sixteen bytes!!!", 0),
+        3 => (b"\x1b[2J\xff\xfe\xc3(", u32::MAX),
+        _ => (b"kworker/u8:1", 0),
     };
-    Owner {
-        key: ProcessKey { tgid: 1000 + number, start_ns: 4_000_000_123 + u64::from(number) * 7_000_000 },
-        uid: [33, 1000, 0, u32::MAX, 0][number as usize % 5],
-        ppid: [1, 900, 901, 902, 2][number as usize % 5],
-        cgroup: 4_711 + u64::from(number),
-        comm: comm(name),
-        parent_comm: comm(parent),
-        kthread: number == 4,
-        exiting: number == 1,
-    }
+    let (parent, parent_name): (u32, &[u8]) = match number {
+        0 => (1, b"systemd"),
+        1 => (900, b"bash"),
+        2 => (901, b"sh\0garbage"),
+        3 => (902, b"\xf0\x9f\xa6\x80 crab"),
+        _ => (2, b"kthreadd"),
+    };
+    owner(1000 + number, name)
+        .started(4 * SECOND_NS + 123 + u64::from(number) * 7 * MILLISECOND_NS)
+        .user(uid)
+        .parent(parent, parent_name)
+        .in_cgroup(4_711 + u64::from(number))
+        .with(|owner| (owner.kthread, owner.exiting) = (number == 4, number == 1))
 }
 
 fn people() -> [Event; 5] {
@@ -165,11 +142,11 @@ fn people() -> [Event; 5] {
         ..ProcessFacts::default()
     };
     [
-        Event::User { uid: 33, name: "www-data".into() },
-        Event::User { uid: 1000, name: "a\u{1b}[1mb,\"c\"".into() },
-        Event::Process { key: owner(0).key, facts },
-        Event::Process { key: owner(3).key, facts: hostile },
-        Event::Process { key: owner(1).key, facts: ProcessFacts::default() },
+        user(33, "www-data"),
+        user(1000, "a\u{1b}[1mb,\"c\""),
+        process(&who(0), facts),
+        process(&who(3), hostile),
+        process(&who(1), ProcessFacts::default()),
     ]
 }
 
@@ -182,22 +159,18 @@ fn cookie(kind: u64, second: u64) -> u64 {
 
 /// IPv4, IPv6 and IPv4 in IPv6, on the host and in a container.
 fn tuple(kind: u64, second: u64) -> Tuple {
-    let local_port = 32_768 + (second * 32 + kind) as u16;
+    let port = 32_768 + (second * 32 + kind) as u16;
     let (local, remote): (IpAddr, IpAddr) = match kind % 3 {
         0 => ([10, 0, 0, 2].into(), [192, 0, 2, 80].into()),
         1 => ([0x2001, 0xdb8, 0, 0, 0, 0, 0, 2].into(), [0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x80].into()),
         _ => ([127, 0, 0, 1].into(), [127, 0, 0, 1].into()),
     };
-    let tuple = Tuple {
-        netns: if kind % 4 == 1 { CONTAINER } else { HOST },
-        local_addr: local,
-        local_port,
-        remote_addr: remote,
-        remote_port: 443,
-        v4_mapped: kind % 3 == 2,
-    };
-    // The side that listens.
-    if kind % 5 == 1 { Tuple { local_port: 443, remote_port: local_port, ..tuple } } else { tuple }
+    // One side is the one that listens.
+    let (local_port, remote_port) = if kind % 5 == 1 { (443, port) } else { (port, 443) };
+    twtrace_testkit::tuple(local_port, remote, remote_port)
+        .local_addr(local)
+        .in_namespace(if kind % 4 == 1 { CONTAINER } else { NETNS })
+        .with(|tuple| tuple.v4_mapped = kind % 3 == 2)
 }
 
 /// States one after the other, as the kernel reports them.
@@ -218,33 +191,19 @@ fn path(kind: u64) -> &'static [TcpState] {
 
 fn connection(kind: u64, second: u64, now_ns: u64) -> Connection {
     let path = path(kind);
-    let steps = path.len().saturating_sub(1) as u64;
     // One kind has times that are no whole microseconds.
     let step_ns = if kind == 11 { 20_123_457 } else { 20_000_000 + second * 1_000_000 };
     let end_ns = now_ns + kind * 1_000;
-    let transitions = path.windows(2).zip(1..).map(|(pair, number)| Transition {
-        from: pair[0],
-        to: pair[1],
-        at_ns: end_ns - (steps - number) * step_ns,
-    });
-    let client = Some(owner(kind as u32 % 4));
+    let is_accepted = kind % 5 == 1;
     let live = 5 + second as u32;
-    let usual = Connection {
-        cookie: cookie(kind, second),
-        role: if kind % 5 == 1 { Role::Passive } else { Role::Active },
-        opener: client,
-        closer: client,
-        transitions: transitions.collect(),
-        sock_dead: true,
-        sock_done: true,
-        connect_exit: kind % 5 != 1,
-        established: steps > 2,
-        tw: Some(TwCount { before: Some(live), after: live + 1, max: 131_072 }),
-        timewait: Some(Timewait::Created { fin_wait2: false }),
-        bytes_sent: 120 * kind,
-        bytes_received: 64_000 + second,
-        ..Connection::bare(tuple(kind, second), end_ns)
-    };
+    let count = TwCount { before: Some(live), after: live + 1, max: 131_072 };
+    let usual = twtrace_testkit::connection(cookie(kind, second), who(kind as u32 % 4), tuple(kind, second), end_ns)
+        .role(if is_accepted { Role::Passive } else { Role::Active })
+        .through(path, step_ns)
+        .peer_done(true)
+        .timewait(Timewait::Created { fin_wait2: false }, count)
+        .bytes(120 * kind, 64_000 + second)
+        .with(|connection| (connection.connect_exit, connection.established) = (!is_accepted, path.len() > 3));
     let failed = Connection { established: false, sock_done: false, tw: None, timewait: None, ..usual.clone() };
     let range = Some((40_000, 40_007));
     let bound = Binding { port: true, address: true, range: None };
@@ -274,9 +233,7 @@ fn connection(kind: u64, second: u64, now_ns: u64) -> Connection {
             tw: Some(TwCount { before: Some(131_072), after: 131_072, max: 131_072 }),
             ..usual
         },
-        9 => {
-            Connection { role: Role::Passive, closer: Some(owner(4)), closed_in_context: true, timewait: None, ..usual }
-        }
+        9 => Connection { role: Role::Passive, closer: Some(who(4)), closed_in_context: true, timewait: None, ..usual },
         10 => Connection { connect_errno: 110, sk_err: 110, retransmits: 6, ..failed },
         11 => Connection {
             binding: Binding { port: false, address: true, range },
@@ -293,10 +250,8 @@ fn connection(kind: u64, second: u64, now_ns: u64) -> Connection {
 
 /// Sockets that have a port before they connect: some whose connections are told, and one that stays open.
 fn bound(second: u64, now_ns: u64) -> Vec<Event> {
-    let connect = |kind, before_ns| Event::BoundConnect {
-        cookie: cookie(kind, second),
-        tuple: tuple(kind, second),
-        at_ns: now_ns.saturating_sub(before_ns).max(START_NS),
+    let connect = |kind, before_ns: u64| {
+        bound_connect(cookie(kind, second), tuple(kind, second), now_ns.saturating_sub(before_ns).max(START_NS))
     };
     let mut events = vec![connect(0, 900_000_000), connect(2, 899_999_999)];
     if second == 10 {
@@ -308,16 +263,10 @@ fn bound(second: u64, now_ns: u64) -> Vec<Event> {
 /// Calls that fail at once: no port is left, no route; an address that is taken, with and without SO_REUSEADDR, and
 /// one that this host does not have.
 fn failures(now_ns: u64) -> [Event; 5] {
-    let failed = |kind, errno, local_port| {
-        let tuple = Tuple { local_port, ..tuple(kind, 0) };
-        Event::ConnectFailed(Box::new(ConnectFailed { opener: owner(1), tuple, errno, at_ns: now_ns + 3_999 }))
-    };
-    let bind = |kind, errno, reuse, local_port| {
-        let local = tuple(kind, 0);
-        let nobody: IpAddr = if local.local_addr.is_ipv4() { [0; 4].into() } else { [0_u16; 8].into() };
-        let tuple = Tuple { local_port, remote_addr: nobody, remote_port: 0, ..local };
-        let owner = owner(kind as u32 % 4);
-        Event::BindFailed(Box::new(BindFailed { owner, tuple, errno, reuse, at_ns: now_ns + 3_999 }))
+    let at_ns = now_ns + 3_999;
+    let failed = |kind, errno, port| connect_failed(who(1), tuple(kind, 0).local_port(port), errno, at_ns);
+    let bind = |kind, errno, reuse, port| {
+        bind_failed(who(kind as u32 % 4), tuple(kind, 0).local_port(port).towards_nobody(), errno, reuse, at_ns)
     };
     [failed(0, 99, 0), failed(4, 101, 4_000), bind(0, 98, true, 443), bind(1, 98, false, 0), bind(2, 99, false, 8_080)]
 }
@@ -327,7 +276,7 @@ fn ends(second: u64, now_ns: u64) -> Vec<Event> {
     let end = |kind: u64, made: u64, cause| {
         let fin_wait2 = kind == 2;
         let (cookie, tuple) = (cookie(kind, made), tuple(kind, made));
-        Event::TimewaitEnd(TimewaitEnd { cookie, tuple, fin_wait2, cause, at_ns: now_ns + 2_000_000 })
+        Event::TimewaitEnd(TimewaitEnd { cookie, tuple, fin_wait2, cause, at_ns: now_ns + 2 * MILLISECOND_NS })
     };
     let mut ends = Vec::new();
     if let Some(made) = second.checked_sub(60) {
@@ -344,48 +293,32 @@ fn figures(second: u64, tw_reuse_delay_ms: Option<u32>) -> Vec<Event> {
     let facts = |time_wait| KernelFacts {
         time_wait,
         time_wait_overflow: second / 5,
-        max_tw_buckets: 131_072,
         tw_reuse: 2,
-        port_range: (32_768, 60_999),
         reserved_in_range: 11,
         reserved_ports: "8080,40000-40010".into(),
         tw_reuse_delay_ms,
         timestamps: Some(1),
         fin_timeout_s: Some(60 - second as u32 / 10),
+        ..kernel_facts()
     };
-    let counters = counters(second);
-    let mut events = vec![Event::Counters(counters), Event::Kernel { netns: HOST, facts: facts(5 + second) }];
+    // Every counter has a figure of its own.
+    let mut number = second;
+    let counters = counters(|| {
+        number += 1_000;
+        number
+    });
+    let mut events = vec![Event::Counters(counters), kernel(facts(5 + second))];
     if second < GONE {
         events.push(Event::Kernel { netns: CONTAINER, facts: facts(1) });
     }
     events
 }
 
-macro_rules! counters {
-    (kernel { $($(#[$_doc:meta])* $name:ident,)* } user { $($(#[$_user_doc:meta])* $user:ident,)* }) => {
-        /// Every counter has a figure of its own.
-        fn counters(second: u64) -> KernelCounters {
-            let mut number = second;
-            let mut next = || {
-                number += 1_000;
-                number
-            };
-            KernelCounters { $($name: next(),)* $($user: next(),)* }
-        }
-    };
-}
-twtrace_common::for_each_counter!(counters);
-
 /// The first one tells all, the others what differs; one is interrupted.
 fn census(second: u64, now_ns: u64) -> Vec<Event> {
-    let row = |kind, state, expires_ms| CensusRow {
-        cookie: cookie(kind, second),
-        tuple: tuple(kind, second),
-        state,
-        expires_ms,
-    };
+    let row = |kind, state, expires_ms| census_row(cookie(kind, second), tuple(kind, second), state, expires_ms);
     let mut events = vec![
-        Event::CensusBegin { netns: HOST, at_ns: now_ns + 1_000_000, whole: second == 0 },
+        Event::CensusBegin { netns: NETNS, at_ns: now_ns + MILLISECOND_NS, whole: second == 0 },
         Event::CensusRows(vec![
             row(0, CensusState::TimeWait, 59_996),
             row(2, CensusState::TimewaitFinWait2, 59_000),
@@ -410,28 +343,13 @@ fn census(second: u64, now_ns: u64) -> Vec<Event> {
 
 /// Pools, listeners and what somebody forgot to close. One search found not all, and one found nobody.
 fn holders(second: u64, now_ns: u64) -> Event {
-    let holder = |number: u32, command: &str, state, kind: u64, sockets| {
-        let (key, tuple) = (owner(number).key, tuple(kind, 0));
-        SocketOwner {
-            tgid: key.tgid,
-            start_ns: key.start_ns / 10_000_000 * 10_000_000,
-            command: command.into(),
-            uid: owner(number).uid,
-            netns: tuple.netns,
-            state,
-            local_addr: tuple.local_addr,
-            local_port: 0,
-            remote_addr: tuple.remote_addr,
-            remote_port: tuple.remote_port,
-            sockets,
-        }
-    };
-    let nobody: IpAddr = [0; 4].into();
-    let listener = holder(0, "nginx", CensusState::Listen, 1, 1);
+    let holder =
+        |number, state, kind, sockets| socket_owner(&who(number), state, tuple(kind, 0).local_port(0), sockets);
+    let listener = holder(0, CensusState::Listen, 1, 1);
     let rows = vec![
-        holder(1, "curl", CensusState::Established, 0, 20 + second),
-        holder(3, "\u{1b}[2J\u{fffd}\u{fffd}(", CensusState::CloseWait, 2, 7),
-        SocketOwner { local_port: 443, remote_addr: nobody, remote_port: 0, ..listener },
+        holder(1, CensusState::Established, 0, 20 + second),
+        SocketOwner { command: "\u{1b}[2J\u{fffd}\u{fffd}(".into(), ..holder(3, CensusState::CloseWait, 2, 7) },
+        SocketOwner { local_port: 443, remote_addr: [0; 4].into(), remote_port: 0, ..listener },
     ];
     let rows = if second == 80 { Vec::new() } else { rows };
     Event::SocketOwners { at_ns: now_ns + 1_800_000, complete: second != 60, rows }

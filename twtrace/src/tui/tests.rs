@@ -6,7 +6,10 @@ use crossterm::event::{KeyCode, KeyModifiers};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::style::Color;
-use twtrace_view::fixture;
+use twtrace_testkit::{
+    BuildConnection as _, BuildOwner as _, MILLISECOND_NS, SECOND_NS, START_NS, START_UNIX_NS, answered, owner,
+    snapshot_of, tuple, web,
+};
 use twtrace_view::order::Sort;
 
 struct Harness {
@@ -71,7 +74,7 @@ const SIZES: [(u16, u16); 3] = [(80, 24), (120, 40), (200, 60)];
 #[test]
 fn tabs_at_all_sizes() {
     for (width, height) in SIZES {
-        let mut harness = Harness::new(fixture::snapshot(), width, height);
+        let mut harness = Harness::new(web::snapshot(), width, height);
         for (tab, name) in ["1 processes", "2 destinations", "3 sockets", "4 findings (4)"].iter().enumerate() {
             let text = harness.type_in(&(tab + 1).to_string());
             assert!(text.contains(&format!("[{name}]")), "{text}");
@@ -82,7 +85,7 @@ fn tabs_at_all_sizes() {
 
 #[test]
 fn help_covers_the_keys_and_every_warning() {
-    let mut harness = Harness::new(fixture::lossy(), 80, 24);
+    let mut harness = Harness::new(web::lossy(), 80, 24);
     insta::assert_snapshot!("lossy_80x24", harness.text());
     insta::assert_snapshot!("help_80x24", harness.type_in("?"));
     assert_eq!(harness.press(KeyCode::Down), Outcome::Done);
@@ -93,7 +96,7 @@ fn help_covers_the_keys_and_every_warning() {
 
 #[test]
 fn filters_search_what_rows_say() {
-    let mut harness = Harness::new(fixture::snapshot(), 120, 40);
+    let mut harness = Harness::new(web::snapshot(), 120, 40);
     insta::assert_snapshot!("filter_editing_120x40", harness.type_in("/POOL"));
     harness.press(KeyCode::Enter);
     insta::assert_snapshot!("filter_kept_120x40", harness.text());
@@ -122,7 +125,7 @@ fn filters_search_what_rows_say() {
 
 #[test]
 fn groupings_go_round() {
-    let mut harness = Harness::new(fixture::snapshot(), 100, 24);
+    let mut harness = Harness::new(web::snapshot(), 100, 24);
     let all = twtrace_core::snapshot::GROUPINGS.iter().filter(|grouping| grouping.by.group().is_some());
     let names: Vec<&str> = all.map(|grouping| grouping.name).collect();
     for by in names[1..].iter().chain(&names[..1]).copied() {
@@ -139,7 +142,7 @@ fn groupings_go_round() {
 
 #[test]
 fn drilling_goes_down_and_back() {
-    let mut harness = Harness::new(fixture::snapshot(), 120, 24);
+    let mut harness = Harness::new(web::snapshot(), 120, 24);
     harness.type_in("gggg");
     harness.press(KeyCode::Down);
     harness.press(KeyCode::Enter);
@@ -163,7 +166,7 @@ fn drilling_goes_down_and_back() {
 
 #[test]
 fn the_selection_follows_its_row() {
-    let mut harness = Harness::new(fixture::snapshot(), 120, 24);
+    let mut harness = Harness::new(web::snapshot(), 120, 24);
     assert!(harness.chosen().contains(" api "));
     harness.press(KeyCode::Down);
     harness.press(KeyCode::Down);
@@ -183,7 +186,7 @@ fn the_selection_follows_its_row() {
 
 #[test]
 fn the_selection_stays_in_the_list() {
-    let mut harness = Harness::new(fixture::snapshot(), 80, 24);
+    let mut harness = Harness::new(web::snapshot(), 80, 24);
     // One row for each PID.
     harness.type_in("g");
     harness.press(KeyCode::Up);
@@ -208,7 +211,7 @@ fn the_selection_stays_in_the_list() {
 
 #[test]
 fn orders_go_round_both_ways() {
-    let mut harness = Harness::new(fixture::snapshot(), 200, 24);
+    let mut harness = Harness::new(web::snapshot(), 200, 24);
     for title in [
         "LIVE▼",
         "CREATED/S▼",
@@ -236,7 +239,7 @@ fn orders_go_round_both_ways() {
 
 #[test]
 fn frozen_figures_stand_still() {
-    let mut harness = Harness::new(fixture::snapshot(), 120, 24);
+    let mut harness = Harness::new(web::snapshot(), 120, 24);
     harness.type_in("3");
     assert_eq!(harness.press(KeyCode::Char(' ')), Outcome::Freeze);
     let still = harness.text();
@@ -248,17 +251,14 @@ fn frozen_figures_stand_still() {
 
 #[test]
 fn many_sockets_are_cut_and_counted() {
-    let mut events = vec![fixture::events().swap_remove(0)];
-    let who = fixture::owner(7, b"maker", 0, (1, "init"));
-    let remote = std::net::IpAddr::from([10, 0, 1, 1]);
+    let mut events = vec![web::events().swap_remove(0)];
+    let who = owner(7, "maker").parent(1, "init");
     for number in 1..=2500_u64 {
-        let tuple = fixture::tuple(1000 + number as u16, remote, 80);
-        let end_ns = 1_000_000_000_000 + number * 1_000_000;
-        let connection = fixture::connection(number, who, tuple, twtrace_core::event::Role::Active, true, end_ns);
-        events.push(twtrace_core::event::Event::Connection(Box::new(connection)));
+        let to = tuple(1000 + number as u16, [10, 0, 1, 1], 80);
+        events.push(answered(number, who, to, START_NS + number * MILLISECOND_NS).event());
     }
-    events.push(fixture::tick(3000));
-    let mut harness = Harness::new(fixture::snapshot_of(events), 120, 24);
+    events.push(web::tick_after(3000));
+    let mut harness = Harness::new(snapshot_of(events), 120, 24);
     let text = harness.type_in("3");
     assert!(text.contains("showing 1,000 of 2,500"), "{text}");
     assert!(harness.chosen().contains("10.0.0.1:3500 "), "the newest is first: {}", harness.chosen());
@@ -268,10 +268,10 @@ fn many_sockets_are_cut_and_counted() {
 
 #[test]
 fn small_screens_say_so_and_no_size_is_too_odd() {
-    let mut harness = Harness::new(fixture::lossy(), 40, 10);
+    let mut harness = Harness::new(web::lossy(), 40, 10);
     insta::assert_snapshot!("too_small_40x10", harness.text());
     for (width, height) in [(1, 1), (59, 24), (60, 12), (61, 13), (80, 11), (500, 12), (60, 200), (1, 60), (300, 1)] {
-        let mut small = Harness::new(fixture::lossy(), width, height);
+        let mut small = Harness::new(web::lossy(), width, height);
         for keys in ["1", "2", "3", "4", "?"] {
             small.type_in(keys);
         }
@@ -282,7 +282,7 @@ fn small_screens_say_so_and_no_size_is_too_odd() {
 
 #[test]
 fn without_colour_there_is_none() {
-    let mut harness = Harness::new(fixture::lossy(), 120, 24);
+    let mut harness = Harness::new(web::lossy(), 120, 24);
     let colours = |harness: &Harness| {
         harness
             .terminal
@@ -302,7 +302,7 @@ fn without_colour_there_is_none() {
 
 #[test]
 fn keys_that_mean_nothing_do_nothing() {
-    let mut harness = Harness::new(fixture::snapshot(), 80, 24);
+    let mut harness = Harness::new(web::snapshot(), 80, 24);
     let before = harness.text();
     for code in [KeyCode::F(5), KeyCode::Insert, KeyCode::Char('ö'), KeyCode::Char('Z'), KeyCode::Null] {
         assert_eq!(harness.press(code), Outcome::Done);
@@ -315,18 +315,17 @@ fn keys_that_mean_nothing_do_nothing() {
     assert_eq!(harness.state.filter, "");
 }
 
-/// The fixture as a recording of ten seconds, paused near its end.
+/// The web server's host as a recording of ten seconds, paused near its end.
 fn recording(width: u16, height: u16) -> Harness {
-    let mut harness = Harness::new(fixture::lossy(), width, height);
+    let mut harness = Harness::new(web::lossy(), width, height);
     let start_ns = harness.snapshot.summary().window.start_ns;
     let warnings = vec!["connections-0002.parquet: 4,096 rows are missing".to_owned()];
-    let length = 10_000_000_000;
-    let mut playback =
-        Playback::new("incident.twt".to_owned(), warnings, 1_790_000_000_000_000_000, (start_ns, start_ns + length));
+    let length = 10 * SECOND_NS;
+    let mut playback = Playback::new("incident.twt".to_owned(), warnings, START_UNIX_NS, (start_ns, start_ns + length));
     playback.go(start_ns + 5_400_000_000);
     playback.key(KeyCode::Char(' '));
     let made = vec![1, 2, 100, 3, 0, 0, 0, 20, 30, 40];
-    playback.churn = Some(playback::Churn { made, bucket_ns: 1_000_000_000, peaks: vec![2] });
+    playback.churn = Some(playback::Churn { made, bucket_ns: SECOND_NS, peaks: vec![2] });
     harness.state.playback = Some(playback);
     harness.draw();
     harness

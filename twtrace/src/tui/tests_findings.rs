@@ -7,10 +7,10 @@ use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::style::Color;
 use twtrace_core::finding::{Finding, Rule};
-use twtrace_view::fixture;
+use twtrace_testkit::{findings, web};
 use twtrace_view::order::Sort;
 
-/// A screen over the fixture with findings written by hand.
+/// A screen over the web server's host with findings written by hand.
 struct Harness {
     snapshot: Snapshot,
     state: State,
@@ -20,7 +20,7 @@ struct Harness {
 impl Harness {
     fn new(findings: Vec<Finding>, width: u16, height: u16) -> Self {
         let state = State::new(GroupBy::Process, Sort::DEFAULT, Theme { colour: true });
-        let snapshot = fixture::snapshot().with_findings(findings);
+        let snapshot = web::snapshot().with_findings(findings);
         let terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
         let mut harness = Self { snapshot, state, terminal };
         harness.draw();
@@ -29,7 +29,7 @@ impl Harness {
 
     /// Other findings from now on.
     fn set(&mut self, findings: Vec<Finding>) {
-        self.snapshot = fixture::snapshot().with_findings(findings);
+        self.snapshot = web::snapshot().with_findings(findings);
     }
 
     fn draw(&mut self) -> String {
@@ -58,7 +58,7 @@ use KeyCode::{Char, Down, End, Enter, Esc, Home, PageDown, Up};
 #[test]
 fn findings_are_listed_and_each_has_a_page() {
     for (width, height) in [(80, 24), (120, 40)] {
-        let mut harness = Harness::new(fixture::findings(), width, height);
+        let mut harness = Harness::new(findings(), width, height);
         insta::assert_snapshot!(format!("findings_{width}x{height}"), harness.press(&[Char('4')]));
         insta::assert_snapshot!(format!("finding_{width}x{height}"), harness.press(&[Enter]));
     }
@@ -66,7 +66,7 @@ fn findings_are_listed_and_each_has_a_page() {
 
 #[test]
 fn a_page_scrolls_within_its_lines() {
-    let mut harness = Harness::new(fixture::findings(), 60, 12);
+    let mut harness = Harness::new(findings(), 60, 12);
     let first = harness.press(&[Char('4'), Enter]);
     assert!(first.contains("CRITICAL  exhaustion-reached") && first.contains("lines 1 to "), "{first}");
     let next = harness.press(&[Down]);
@@ -86,10 +86,10 @@ fn a_page_scrolls_within_its_lines() {
 
 #[test]
 fn what_is_found_no_more_says_so() {
-    let mut harness = Harness::new(fixture::findings(), 80, 24);
+    let mut harness = Harness::new(findings(), 80, 24);
     harness.press(&[Char('4'), Down, Enter]);
     assert!(harness.draw().contains("> fork-per-request"));
-    harness.set(fixture::findings().split_off(1));
+    harness.set(findings().split_off(1));
     assert!(harness.draw().contains("> fork-per-request"), "it is another's place now");
     harness.set(Vec::new());
     let gone = harness.draw();
@@ -102,20 +102,20 @@ fn what_is_found_no_more_says_so() {
 
 #[test]
 fn the_header_names_the_gravest_that_holds() {
-    let mut findings = fixture::findings();
-    findings[0].holds = false;
-    let mut harness = Harness::new(findings, 80, 24);
+    let mut edited = findings();
+    edited[0].holds = false;
+    let mut harness = Harness::new(edited, 80, 24);
     assert!(harness.draw().contains("! info incomplete-trace: this host 1,234 events were lost"), "{}", harness.draw());
     let listed = harness.press(&[Char('4'), Char('/'), Char('o'), Char('v'), Char('e'), Char('r')]);
     assert!(listed.contains("CRITICAL") && !listed.contains("incomplete-trace   "), "{listed}");
-    let low = Harness::new(fixture::findings(), 80, 15).draw();
+    let low = Harness::new(findings(), 80, 15).draw();
     assert!(!low.contains("! CRITICAL") && low.contains("4 findings (3)"), "{low}");
 }
 
 #[test]
 fn severities_are_words_and_colours() {
     let colours = |look: Theme| {
-        let mut harness = Harness::new(fixture::findings(), 120, 24);
+        let mut harness = Harness::new(findings(), 120, 24);
         harness.state.look = look;
         let text = harness.press(&[Char('4'), Down]);
         assert!(text.contains("CRITICAL") && text.contains("WARNING") && text.contains("over"), "{text}");
@@ -144,13 +144,13 @@ fn ports_have_a_bar() {
     let low = Harness::new(Vec::new(), 60, 12).press(&[Char('2')]);
     assert!(low.contains("10.0.1.2:5432") && !low.contains("[T"), "{low}");
     for (width, height) in [(60, 12), (61, 17), (60, 60), (300, 18)] {
-        Harness::new(fixture::findings(), width, height).press(&[Char('2'), Enter, Char('4'), Enter, Char('?')]);
+        Harness::new(findings(), width, height).press(&[Char('2'), Enter, Char('4'), Enter, Char('?')]);
     }
 }
 
 #[test]
 fn an_open_finding_stays_open_when_it_gets_worse() {
-    let all = fixture::findings();
+    let all = findings();
     let reached = all.iter().find(|finding| finding.rule == Rule::ExhaustionReached).unwrap().clone();
     let near = Finding { rule: Rule::ExhaustionNear, ..reached.clone() };
     let mut harness = Harness::new(vec![near], 120, 40);

@@ -14,6 +14,7 @@ use tree::{Crate, Tree};
 const ALLOWED: &[(&str, &[&str])] = &[
     ("twtrace-common", &[]),
     ("twtrace-core", &["twtrace-common"]),
+    ("twtrace-testkit", &["twtrace-core", "twtrace-common"]),
     ("twtrace-recording", &["twtrace-core", "twtrace-common"]),
     ("twtrace-probe", &["twtrace-core", "twtrace-common"]),
     ("twtrace-view", &["twtrace-core", "twtrace-common"]),

@@ -4,19 +4,18 @@ use super::*;
 use crate::cli::{Cli, Command};
 use clap::Parser as _;
 use twtrace_core::event::KernelFacts;
+use twtrace_testkit::kernel_facts;
 use twtrace_view::budget::{WIDTH, write_json, write_text};
 use twtrace_view::text;
 
 /// A host with settings of its own.
 fn host() -> KernelFacts {
     KernelFacts {
-        port_range: (32_768, 60_999),
         reserved_ports: "40000-40099".to_owned(),
         tw_reuse: 2,
         tw_reuse_delay_ms: Some(1000),
         timestamps: Some(1),
-        max_tw_buckets: 131_072,
-        ..KernelFacts::default()
+        ..kernel_facts()
     }
 }
 

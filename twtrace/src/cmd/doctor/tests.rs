@@ -3,10 +3,7 @@
 use super::*;
 use twtrace_core::event::Hook;
 use twtrace_probe::kernel::hooks::SET_STATE;
-
-fn hook(name: &str, kind: &str) -> Hook {
-    Hook { name: name.to_owned(), kind: kind.to_owned(), attached: true, reason: None }
-}
+use twtrace_testkit::{hook, kernel_facts};
 
 fn refused(mut hook: Hook, reason: &str) -> Hook {
     hook.attached = false;
@@ -16,7 +13,7 @@ fn refused(mut hook: Hook, reason: &str) -> Hook {
 
 /// A host on which nothing is wrong.
 fn good() -> Facts {
-    let figures = KernelFacts { port_range: (32768, 60999), max_tw_buckets: 131_072, ..KernelFacts::default() };
+    let figures = kernel_facts();
     Facts {
         kernel: "6.12.30".to_owned(),
         euid: 0,

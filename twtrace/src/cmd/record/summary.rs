@@ -150,7 +150,7 @@ pub(super) fn summary(model: &Snapshot, ended: &Ended<'_>) -> String {
 mod tests {
     use super::*;
     use twtrace_core::event::CensusState;
-    use twtrace_view::fixture;
+    use twtrace_testkit::{census_row, tuple, web};
 
     #[test]
     fn the_line_says_how_far_it_is() {
@@ -164,7 +164,7 @@ mod tests {
         let progress = Progress { connections: 1200, rows: 5000, bytes: 28_800, ..Progress::default() };
         let path = Path::new("night\u{1b}[2J.twt");
         let ended = Ended { path, lasted: Duration::from_millis(90_500), progress, open: 12 };
-        let said = summary(&fixture::snapshot(), &ended);
+        let said = summary(&web::snapshot(), &ended);
         assert!(said.lines().all(|line| line.chars().all(text::is_plain)));
         insta::assert_snapshot!(said);
     }
@@ -172,19 +172,7 @@ mod tests {
     #[test]
     fn open_sockets_follow_the_censuses() {
         let mut open = OpenSockets::default();
-        let row = |cookie, state| twtrace_core::event::CensusRow {
-            cookie,
-            tuple: twtrace_core::event::Tuple {
-                netns: 1,
-                local_addr: [127, 0, 0, 1].into(),
-                local_port: 1,
-                remote_addr: [127, 0, 0, 1].into(),
-                remote_port: 2,
-                v4_mapped: false,
-            },
-            state,
-            expires_ms: 0,
-        };
+        let row = |cookie, state| census_row(cookie, tuple(1, [10, 0, 1, 1], 2), state, 0);
         let mut see = |event: Event| {
             open.see(&event);
             open.count()

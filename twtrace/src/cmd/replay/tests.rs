@@ -5,17 +5,17 @@ use crate::cli::{Cli, Command};
 use clap::Parser as _;
 use std::cell::Cell;
 use std::rc::Rc;
-use twtrace_core::event::{Event, Role};
+use twtrace_core::event::Event;
 use twtrace_core::recording::Info;
 use twtrace_core::snapshot::Snapshot;
 use twtrace_core::state::Filter;
 use twtrace_recording::writer::{Recorder, WriteOptions};
-use twtrace_view::fixture;
+use twtrace_testkit::{
+    BuildConnection as _, BuildOwner as _, MILLISECOND_NS, SECOND_NS, START_NS, answered, owner, tick, tuple, user, web,
+};
 
-const SECOND_NS: u64 = 1_000_000_000;
 /// Events of a segment.
 const SEGMENT: usize = 100;
-const START_NS: u64 = 1000 * SECOND_NS;
 
 /// A list of events, and how many of them were handed over.
 struct List {
@@ -68,29 +68,21 @@ impl Run for ListRun {
 
 /// A minute with a tick each quarter of a second, and ten times as many connections in its thirtieth second.
 fn minute() -> Vec<Event> {
-    let mut events = fixture::events();
+    let mut events = web::events();
     let last = events.pop();
-    let remote = std::net::IpAddr::from([10, 0, 1, 1]);
     for quarter in 22..240_u64 {
         let number = if (120..124).contains(&quarter) { 40 } else { 4 };
         for index in 0..number {
             let cookie = 100_000 + quarter * 100 + index;
-            let who = fixture::owner(3000 + (quarter % 50) as u32, b"worker", 1001, (1, "systemd"));
-            let tuple = fixture::tuple(1024 + (cookie % 60_000) as u16, remote, 80);
-            let end_ns = START_NS + quarter * SECOND_NS / 4 + index * 1_000_000;
-            events.push(Event::Connection(Box::new(fixture::connection(
-                cookie,
-                who,
-                tuple,
-                Role::Active,
-                true,
-                end_ns,
-            ))));
+            let who = owner(3000 + (quarter % 50) as u32, "worker").user(1001).in_cgroup(1001);
+            let to = tuple(1024 + (cookie % 60_000) as u16, [10, 0, 1, 1], 80);
+            let end_ns = START_NS + quarter * SECOND_NS / 4 + index * MILLISECOND_NS;
+            events.push(answered(cookie, who, to, end_ns).event());
         }
-        events.push(fixture::tick(quarter * 250 + 250));
+        events.push(web::tick_after(quarter * 250 + 250));
     }
     // What comes after the last tick is known at the end alone.
-    events.extend(last.into_iter().chain([Event::User { uid: 1, name: "daemon".to_owned() }]));
+    events.extend(last.into_iter().chain([user(1, "daemon")]));
     events
 }
 
@@ -176,18 +168,10 @@ fn what_is_already_there_costs_nothing_and_going_back_not_all() {
 fn half_an_hour() -> Vec<Event> {
     let mut events = minute();
     for step in 7..180_u64 {
-        let who = fixture::owner(5000 + step as u32, b"late", 1001, (1, "systemd"));
-        let tuple = fixture::tuple(2000 + step as u16, std::net::IpAddr::from([10, 0, 1, 7]), 80);
-        let end_ns = START_NS + step * 10 * SECOND_NS;
-        events.push(Event::Connection(Box::new(fixture::connection(
-            900_000 + step,
-            who,
-            tuple,
-            Role::Active,
-            true,
-            end_ns,
-        ))));
-        events.push(fixture::tick(step * 10_000));
+        let who = owner(5000 + step as u32, "late").user(1001).in_cgroup(1001);
+        let to = tuple(2000 + step as u16, [10, 0, 1, 7], 80);
+        events.push(answered(900_000 + step, who, to, START_NS + step * 10 * SECOND_NS).event());
+        events.push(web::tick_after(step * 10_000));
     }
     events
 }
@@ -211,10 +195,10 @@ fn a_recording_is_played_as_its_events_are() {
 
 #[test]
 fn ticks_of_a_damaged_recording_may_go_anywhere() {
-    let mut list = vec![fixture::events().swap_remove(0)];
+    let mut list = vec![web::events().swap_remove(0)];
     for at_ns in [5, 5, 3, 9, 0, u64::MAX, 7, u64::MAX, 8] {
-        list.push(Event::Tick { at_ns });
-        list.push(Event::User { uid: list.len() as u32, name: String::new() });
+        list.push(tick(at_ns));
+        list.push(user(list.len() as u32, ""));
     }
     for config in [List::of(list.clone()), List::of(Vec::new()), List::of(list.split_off(6))] {
         let list = Rc::clone(&config.events);
@@ -264,7 +248,7 @@ fn once_writes_what_top_would_have_written_then() {
 fn the_survey_finds_the_peak_and_the_end() {
     let (churn, end_ns) = survey(&mut List::of(minute()).run(0).unwrap(), Config::default()).unwrap();
     assert_eq!((end_ns, churn.bucket_ns), (START_NS + 60 * SECOND_NS, SECOND_NS));
-    // The fixture itself makes most of its timewait sockets in its first four seconds.
+    // The web server's host itself makes most of its timewait sockets in its first four seconds.
     assert!(churn.peaks.contains(&30), "{churn:?}");
     assert_eq!(churn.made[30], 160);
 }

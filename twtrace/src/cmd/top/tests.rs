@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 use twtrace_core::event::Event;
 use twtrace_core::source::{Scripted, Source};
-use twtrace_view::fixture;
+use twtrace_testkit::{findings, web};
 
 /// Events from a list, with a descriptor to wait for if there is one.
 struct Script {
@@ -56,9 +56,9 @@ fn run_with(script: Script, line: &str) -> String {
     String::from_utf8(out).unwrap()
 }
 
-/// The fixture, its last events only at the end.
+/// The web server's host, its last events only at the end.
 fn halves() -> Script {
-    let mut first = fixture::events();
+    let mut first = web::events();
     let last = first.split_off(first.len() - 4);
     let mut batches = vec![first];
     batches.resize(1000, Vec::new());
@@ -169,7 +169,7 @@ fn failures_of_source_and_output_are_told() {
 
 #[test]
 fn findings_that_hold_make_it_fail() {
-    let findings = fixture::findings();
+    let findings = findings();
     let failing = |text: &str| crate::exit_code::failing(Some(&text.parse().unwrap()), &findings);
     let reached = failing("exhaustion-reached").unwrap();
     assert_eq!(

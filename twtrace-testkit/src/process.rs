@@ -1,0 +1,22 @@
+//! What is learned of processes and users.
+
+use twtrace_core::event::{Event, Owner, ProcessFacts};
+
+/// What `/proc` says of a process with this command line: its first word is the executable, and the rest is not known.
+pub fn process_facts(cmdline: &str) -> ProcessFacts {
+    ProcessFacts {
+        exe: cmdline.split(' ').next().map(str::to_owned),
+        cmdline: Some(cmdline.to_owned()),
+        ..ProcessFacts::default()
+    }
+}
+
+/// A process was looked up.
+pub fn process(who: &Owner, facts: ProcessFacts) -> Event {
+    Event::Process { key: who.key, facts }
+}
+
+/// A user's name was looked up.
+pub fn user(uid: u32, name: &str) -> Event {
+    Event::User { uid, name: name.to_owned() }
+}

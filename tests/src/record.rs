@@ -36,14 +36,6 @@ impl Record {
         record
     }
 
-    /// Its process id.
-    ///
-    /// # Panics
-    /// Never while it is not ended.
-    pub fn pid(&self) -> u32 {
-        self.child.as_ref().expect("it runs until it is ended").id()
-    }
-
     /// Ends it with a signal, and gives what it said.
     ///
     /// # Panics

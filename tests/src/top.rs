@@ -86,19 +86,38 @@ impl Top {
     ///
     /// # Panics
     /// When it does not end well.
-    pub fn end(mut self) -> Value {
+    pub fn end(self) -> Value {
+        self.end_timed().report
+    }
+
+    /// The same, with the times that it took.
+    ///
+    /// # Panics
+    /// As [`Self::end`].
+    pub fn end_timed(mut self) -> End {
+        let asked = Instant::now();
         kill(Pid::from_raw(self.child.id() as i32), Signal::SIGINT).expect("top runs");
         let mut last = None;
         // The channel closes when its output does.
         while let Ok(line) = self.reports.recv_timeout(PATIENCE) {
-            last = Some(line);
+            last = Some((line, asked.elapsed()));
         }
-        let last = last.expect("a last report");
+        let (last, reported) = last.expect("a last report");
         assert!(self.child.wait().expect("top can be waited for").success(), "top failed");
-        let last = serde_json::from_str(&last).expect("a report is JSON");
-        schema::assert_fits(&schema::TOP, &last);
-        last
+        let report = serde_json::from_str(&last).expect("a report is JSON");
+        schema::assert_fits(&schema::TOP, &report);
+        End { report, reported, ended: asked.elapsed() }
     }
+}
+
+/// How `top` ended.
+pub struct End {
+    /// Its last report.
+    pub report: Value,
+    /// From the signal to that report.
+    pub reported: Duration,
+    /// From the signal to the end of the process, for which the kernel detaches the programs.
+    pub ended: Duration,
 }
 
 impl Drop for Top {

@@ -5,13 +5,13 @@
 #![allow(clippy::print_stdout, reason = "figures for whoever runs the test")]
 
 use std::fs;
+use std::path::Path;
 use std::process::{Child, Command};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use twtrace_tests::objects::Objects;
 use twtrace_tests::record::Record;
 use twtrace_tests::terminal::Terminal;
 use twtrace_tests::top::{Top, churn, quiet_place, sockstat_tw};
@@ -23,12 +23,13 @@ const NAMESPACES: usize = 198;
 /// A key changes the screen within this.
 const KEY: Duration = Duration::from_millis(50);
 
-/// From a signal to the end, but for the sealing of a recording.
+/// From a signal to the last report, or to the end of a trace that is sealed then.
 const END: Duration = Duration::from_millis(200);
 
-/// Rounds at most, of which the better one counts. Time that the drawing thread waited for a processor is told, but
-/// not held against it: on a machine that builds something beside the test that says nothing of the screen.
-const ROUNDS: usize = 2;
+/// Rounds at most, of which the best one counts. The worst key is judged without the time that the drawing thread waited
+/// for a processor: on a machine that builds something beside the test that says nothing of the screen. Of 100 keys 95
+/// are judged by real time.
+const ROUNDS: usize = 4;
 
 /// So many keys are pressed in a round, and so long after each other: no divisor of the interval between two views,
 /// so that they come at any time between them.
@@ -256,6 +257,13 @@ impl Round {
         self.0.iter().map(|(key, ..)| key.own).max().unwrap()
     }
 
+    /// What all but five of them take, waiting for a processor included.
+    fn most(&self) -> Duration {
+        let mut all: Vec<Duration> = self.0.iter().map(|(key, ..)| key.took).collect();
+        all.sort();
+        all[KEYS - 6]
+    }
+
     fn tell(&self) {
         let figures = |figure: fn(&Key) -> Duration| {
             let mut all: Vec<Duration> = self.0.iter().map(|(key, ..)| figure(key)).collect();
@@ -269,6 +277,13 @@ impl Round {
     }
 }
 
+/// When the first file of the last segment was begun.
+fn sealing_began(recording: &Path) -> SystemTime {
+    let files = fs::read_dir(recording).unwrap().map(|file| file.unwrap());
+    let sealed = files.filter(|file| file.path().extension().is_some_and(|extension| extension == "parquet"));
+    sealed.map(|file| file.metadata().unwrap().created().unwrap()).min().unwrap()
+}
+
 #[test]
 fn keys_and_signals_are_answered_at_once() {
     let load = Load::new();
@@ -280,13 +295,13 @@ fn keys_and_signals_are_answered_at_once() {
     let flood = Flood::start(&load.flooded);
     thread::sleep(Duration::from_secs(1));
 
-    let mut best = Duration::MAX;
+    let (mut best, mut most) = (Duration::MAX, Duration::MAX);
     for _ in 0..ROUNDS {
         let round = Round::press(&screen);
         assert!(load.time_wait() >= 130_000, "{}", load.time_wait());
         round.tell();
-        best = best.min(round.worst());
-        if best <= KEY {
+        (best, most) = (best.min(round.worst()), most.min(round.most()));
+        if best <= KEY && most <= KEY {
             break;
         }
     }
@@ -303,28 +318,20 @@ fn keys_and_signals_are_answered_at_once() {
     // A last census would take longer than that: it is cut short.
     let top = Top::start(&load.home, &["--interval", "1s"]);
     top.report();
-    let asked = Instant::now();
-    top.end();
-    let batch = asked.elapsed();
+    let top = top.end_timed();
     let folder = tempfile::tempdir().unwrap();
-    let record = Record::start(&load.home, &folder.path().join("keys.twt"));
-    let pid = record.pid();
-    let asked = Instant::now();
-    let sealed = thread::spawn(move || {
-        record.end();
-        asked.elapsed()
-    });
-    // The programs are detached when nothing more is traced; then the recording is sealed.
-    while !Objects::held_by(pid).links.is_empty() {
-        thread::sleep(Duration::from_millis(1));
-    }
-    let traced = asked.elapsed();
-    let sealed = sealed.join().unwrap();
+    let path = folder.path().join("keys.twt");
+    let record = Record::start(&load.home, &path);
+    let asked = SystemTime::now();
+    record.end();
+    let recorded = asked.elapsed().unwrap();
+    let traced = sealing_began(&path).duration_since(asked).unwrap();
     let alive = load.time_wait();
-    println!("SIGINT ends top --json after {batch:.1?}; record after {traced:.1?}, and {sealed:.1?} with its sealing");
+    println!("SIGINT brings the last report of top --json after {:.1?}, its end after {:.1?}", top.reported, top.ended);
+    println!("SIGINT ends the trace of record after {traced:.1?}, and record with its sealing after {recorded:.1?}");
     println!("{alive} timewait sockets at the end");
 
-    assert!(best <= KEY, "{best:?}");
+    assert!(best <= KEY && most <= KEY, "{best:?}, {most:?}");
     assert!(restored <= END, "{restored:?}");
-    assert!(batch <= END && traced <= END, "{batch:?} and {traced:?} of {END:?}");
+    assert!(top.reported <= END && traced <= END, "{:?} and {traced:?} of {END:?}", top.reported);
 }

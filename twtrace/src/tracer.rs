@@ -6,8 +6,8 @@ use std::future::pending;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::mpsc::{SyncSender, sync_channel};
-use std::thread::{self, JoinHandle};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread;
 use std::time::Duration;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -87,7 +87,8 @@ pub(crate) struct Tracer<W: Work> {
     views: Views<W::View>,
     control: watch::Sender<Control>,
     deadline: Deadline,
-    thread: JoinHandle<anyhow::Result<W>>,
+    /// What the thread comes to, before it detaches the programs: nobody waits for that.
+    done: Receiver<anyhow::Result<W>>,
 }
 
 impl<W: Work> Tracer<W> {
@@ -104,17 +105,25 @@ impl<W: Work> Tracer<W> {
         let (publish, views) = watch::channel(None);
         let (control, controlled) = watch::channel(Control::default());
         let (started, is_started) = sync_channel(1);
+        let (finish, done) = sync_channel(1);
         let deadline = Deadline::default();
         let its = deadline.clone();
         let run = move || {
             let thread = Thread { work, publish, control: controlled };
-            thread.run(|| source(its), interval, &started)
+            let mut source = match source(its) {
+                Ok(source) => source,
+                Err(error) => return finish.send(Err(error)).unwrap_or(()),
+            };
+            // Who waits for it knows by now that it has begun, unless it has given up.
+            let _ = started.send(());
+            drop(started);
+            // Nor does anybody wait for it when it has given up.
+            let _ = finish.send(thread.run(&mut source, interval));
         };
-        let thread = thread::Builder::new().name("tracer".to_owned()).spawn(run).context("cannot start a thread")?;
-        let tracer = Self { views, control, deadline, thread };
+        thread::Builder::new().name("tracer".to_owned()).spawn(run).context("cannot start a thread")?;
+        let tracer = Self { views, control, deadline, done };
         if is_started.recv().is_err() {
-            // It says why when it is joined.
-            return Err(tracer.join().err().unwrap_or_else(|| anyhow!("the trace did not begin")));
+            return Err(tracer.done().err().unwrap_or_else(|| anyhow!("the trace did not begin")));
         }
         Ok(tracer)
     }
@@ -140,17 +149,18 @@ impl<W: Work> Tracer<W> {
         self.deadline.set(HURRY);
     }
 
-    /// Ends the trace: everything that has happened until now is taken in, and is in the last view.
+    /// Ends the trace: everything that has happened until now is taken in, and is in the last view. The thread detaches
+    /// the programs after that, for each of which the kernel may wait some 50 ms.
     ///
     /// # Errors
     /// The source or the work failed.
     pub(crate) fn end(self) -> anyhow::Result<W> {
         self.control.send_modify(|control| control.ends = true);
-        self.join()
+        self.done()
     }
 
-    fn join(self) -> anyhow::Result<W> {
-        self.thread.join().unwrap_or_else(|_| Err(anyhow!("the thread that traces has failed")))
+    fn done(self) -> anyhow::Result<W> {
+        self.done.recv().unwrap_or_else(|_| Err(anyhow!("the thread that traces has failed")))
     }
 }
 
@@ -162,19 +172,11 @@ struct Thread<W: Work> {
 }
 
 impl<W: Work> Thread<W> {
-    fn run<S: EventSource>(
-        mut self,
-        source: impl FnOnce() -> anyhow::Result<S>,
-        interval: Option<Duration>,
-        started: &SyncSender<()>,
-    ) -> anyhow::Result<W> {
-        let mut source = source()?;
-        // Who waits for it knows by now that it has begun, unless it has given up.
-        let _ = started.send(());
+    fn run<S: EventSource>(mut self, source: &mut S, interval: Option<Duration>) -> anyhow::Result<W> {
         let runtime = runtime::Builder::new_current_thread().enable_all().build().context("cannot start a thread")?;
-        runtime.block_on(self.follow(&mut source, interval))?;
+        runtime.block_on(self.follow(source, interval))?;
         source.final_pump(&mut |event| self.work.apply(event))?;
-        self.work.applied(&mut source)?;
+        self.work.applied(source)?;
         self.publish();
         Ok(self.work)
     }

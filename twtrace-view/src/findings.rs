@@ -86,10 +86,10 @@ fn number(number: f64) -> String {
     text.strip_suffix(".0").map(str::to_owned).unwrap_or(text)
 }
 
-/// What changes: `made/s 322 -> 0`.
+/// What changes: `created/s 322 -> 0`.
 pub fn effect(effect: &Effect) -> String {
     let figure = match effect.figure {
-        "time_wait_created_per_s" => "made/s",
+        "time_wait_created_per_s" => "created/s",
         "ports_total" => "ports",
         "max_rate_per_s" => "max/s",
         "connect_failures_per_s" => "failures/s",

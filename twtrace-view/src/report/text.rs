@@ -121,7 +121,7 @@ fn timeline(part: &Part<'_>, out: &mut dyn Write) -> io::Result<()> {
         let title = text::pad(title, TITLE, false);
         writeln!(out, "{title} {} at most {}", text::sparkline(&values), text::rate(highest))
     };
-    line("made/s", most(|point| point.moment.created as f64 / point.seconds.max(1.0)))?;
+    line("created/s", most(|point| point.moment.created as f64 / point.seconds.max(1.0)))?;
     // It is not read in every bucket; until it is again, it is what it was.
     let mut alive = 0;
     let kernel = pieces.iter().map(|piece| {

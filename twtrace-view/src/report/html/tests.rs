@@ -80,7 +80,7 @@ fn findings_are_told_with_all_that_they_rest_on() {
         "<span class=\"severity\">WARNING (over)</span>",
         "<th scope=\"row\">failures</th><td class=\"number\">61,000</td>",
         "<pre><code>sysctl -w net.ipv4.ip_local_port_range=&quot;1024 65535&quot;</code></pre>",
-        "made/s 322 -&gt; 0",
+        "created/s 322 -&gt; 0",
         "this is not TIME_WAIT",
         "A bare count is no severity.",
         "&lt;b&gt;",

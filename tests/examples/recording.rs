@@ -139,12 +139,12 @@ impl Host {
             ..kernel_facts()
         };
         sink(kernel(facts))?;
-        sink(Event::CensusBegin { netns: NETNS, at_ns: self.now_ns, whole: self.alive.len() == 1 })?;
-        sink(Event::CensusRows(std::mem::take(&mut self.made)))?;
+        sink(Event::SocketDumpBegin { netns: NETNS, at_ns: self.now_ns, whole: self.alive.len() == 1 })?;
+        sink(Event::SocketDump(std::mem::take(&mut self.made)))?;
         if self.alive.len() > TIME_WAIT_S {
-            sink(Event::CensusGone(self.alive.pop_front().unwrap_or_default()))?;
+            sink(Event::SocketsRemoved(self.alive.pop_front().unwrap_or_default()))?;
         }
-        sink(Event::CensusEnd { at_ns: self.now_ns + 20 * MILLISECOND_NS, complete: true })?;
+        sink(Event::SocketDumpEnd { at_ns: self.now_ns + 20 * MILLISECOND_NS, complete: true })?;
         sink(tick(self.now_ns + 40 * MILLISECOND_NS))
     }
 

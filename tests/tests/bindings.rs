@@ -11,14 +11,14 @@ use std::thread;
 
 use twtrace_core::event::{BindFailed, Binding, Connection, Event, Role, Tier, Tuple};
 use twtrace_core::source::Source as _;
-use twtrace_probe::source::live::{Live, LiveOptions};
+use twtrace_probe::source::kernel_source::{KernelSource, KernelSourceOptions};
 use twtrace_tests::require::skip;
 use twtrace_tests::tracer::{PUMP, Place, program};
 use twtrace_tests::workload::bindings::{Connected, Done, Refused};
 
 /// What the generator did, and what the tracer said meanwhile.
-fn traced() -> (Vec<Done>, Vec<Event>, Live) {
-    let mut live = Live::start(&LiveOptions::default()).unwrap();
+fn traced() -> (Vec<Done>, Vec<Event>, KernelSource) {
+    let mut live = KernelSource::start(&KernelSourceOptions::default()).unwrap();
     let place = Place::new();
     let mut generator = Command::new(program("twtrace-workload"));
     generator.arg("bindings").stdout(Stdio::piped());

@@ -14,7 +14,7 @@ use twtrace_core::classify::{Outcome, after_reset_sent, classify};
 use twtrace_core::event::{Comm, Connection, Event, Hook, KernelCounters, Owner, Role, Tier, TimewaitCause, Tuple};
 use twtrace_core::snapshot::Provenance;
 use twtrace_core::source::Source as _;
-use twtrace_probe::source::live::{Live, LiveOptions};
+use twtrace_probe::source::kernel_source::{KernelSource, KernelSourceOptions};
 use twtrace_tests::tracer::{PUMP, Place, program};
 use twtrace_tests::workload::net::Namespace;
 use twtrace_tests::workload::{Side, Truth, Who};
@@ -117,7 +117,7 @@ fn is_unnamed(expected: &Line, line: &Line) -> bool {
 
 #[test]
 fn every_life_is_told_as_it_was() {
-    let mut live = Live::start(&LiveOptions::default()).unwrap();
+    let mut live = KernelSource::start(&KernelSourceOptions::default()).unwrap();
     if std::env::var("TWTRACE_FUNCTIONS").is_ok_and(|functions| functions == "kprobe") {
         let by_kprobe = |hook: &&Hook| hook.attached && ["kprobe", "kretprobe"].contains(&hook.kind.as_str());
         let kprobes = live.hooks().iter().filter(by_kprobe).count();

@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use twtrace_core::classify::classify;
 use twtrace_core::event::{Connection, Event, Role};
 use twtrace_core::source::Source as _;
-use twtrace_probe::source::live::{Live, LiveOptions};
+use twtrace_probe::source::kernel_source::{KernelSource, KernelSourceOptions};
 use twtrace_tests::tracer::Place;
 
 /// Both ends of a connection, the accepted one second.
@@ -22,7 +22,7 @@ fn they_are_followed_from_their_first_transition() {
     let place = Place::new();
     let (client, server) = place.run(connection);
     let (from, to): (SocketAddr, SocketAddr) = (client.local_addr().unwrap(), server.local_addr().unwrap());
-    let mut live = Live::start(&LiveOptions::default()).unwrap();
+    let mut live = KernelSource::start(&KernelSourceOptions::default()).unwrap();
     drop(client);
     // The end of the stream: the client's FIN was acknowledged.
     assert_eq!(server.peek(&mut [0]).unwrap(), 0);

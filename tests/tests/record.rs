@@ -50,8 +50,8 @@ fn read(path: &Path) -> Recorded {
             Event::Connection(connection) if connection.established && connection.role == Role::Active => {
                 *opened.entry(connection.opener.map_or(0, |owner| owner.key.tgid)).or_default() += 1;
             }
-            Event::CensusBegin { whole: true, .. } => open = 0,
-            Event::CensusRows(rows) => open += rows.iter().filter(|row| row.state.is_connection()).count(),
+            Event::SocketDumpBegin { whole: true, .. } => open = 0,
+            Event::SocketDump(rows) => open += rows.iter().filter(|row| row.state.is_connection()).count(),
             Event::Counters(counters) => lost = counters.ring_full + counters.recursion + counters.map_full,
             _ => {}
         }

@@ -16,7 +16,7 @@ use twtrace_core::event::Event;
 use twtrace_core::source::Source as _;
 use twtrace_core::state::{Config, State};
 use twtrace_probe::source::EventSource as _;
-use twtrace_probe::source::live::{Live, LiveOptions};
+use twtrace_probe::source::kernel_source::{KernelSource, KernelSourceOptions};
 use twtrace_recording::reader::Recording;
 use twtrace_recording::writer::{Keep, Recorder, WriteOptions};
 use twtrace_tests::record::{ROOMY, Record, record_command, told, told_json};
@@ -42,7 +42,7 @@ impl Both {
         self.state.apply(event);
     }
 
-    fn pump(&mut self, live: &mut Live) {
+    fn pump(&mut self, live: &mut KernelSource) {
         live.pump(&mut |event| self.see(event)).unwrap();
         if self.recorder.wants_whole_census() {
             live.restate();
@@ -64,7 +64,7 @@ fn load(script: &str) -> Command {
 /// Traces in this thread's namespace, with loads in it and in others, until they have ended.
 fn trace(path: &Path, others: &[(Place, String)]) -> Both {
     const AT_LEAST: Duration = Duration::from_secs(8);
-    let mut live = Live::start(&LiveOptions::default()).unwrap();
+    let mut live = KernelSource::start(&KernelSourceOptions::default()).unwrap();
     let mut both = Both::new(path);
     both.pump(&mut live);
     let began = Instant::now();

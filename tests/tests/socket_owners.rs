@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use twtrace_core::event::{CensusState, Event, SocketOwner};
 use twtrace_core::source::Source as _;
 use twtrace_probe::kernel::load::LoadOptions;
-use twtrace_probe::source::live::{Live, LiveOptions};
+use twtrace_probe::source::kernel_source::{KernelSource, KernelSourceOptions};
 use twtrace_tests::top::quiet_place;
 use twtrace_tests::tracer::{PUMP, Place, program};
 use twtrace_tests::workload::{Held, Who};
@@ -111,7 +111,7 @@ fn each_process_has_the_sockets_that_it_says() {
     expected.sort_by_key(|row| (row.tgid, row.state));
 
     // The tracer is in the namespace of the host, and so looks into another one.
-    let mut live = Live::start(&LiveOptions::default()).unwrap();
+    let mut live = KernelSource::start(&KernelSourceOptions::default()).unwrap();
     let mut events = Vec::new();
     let began = Instant::now();
     while told(&events, netns).as_ref() != Some(&expected) {
@@ -159,7 +159,7 @@ fn a_short_trace_has_a_search() {
     let place = quiet_place();
     let (_listening, server) = hold(&place, &["--listen"]);
     let mut events = Vec::new();
-    let mut live = Live::start(&LiveOptions::default()).unwrap();
+    let mut live = KernelSource::start(&KernelSourceOptions::default()).unwrap();
     live.final_pump(&mut |event| events.push(event)).unwrap();
     let rows = told(&events, netns(&place)).unwrap();
     assert_eq!(rows, [row(&server.who, netns(&place), CensusState::Listen, server.address.port(), (NOWHERE, 0), 1)]);
@@ -179,7 +179,7 @@ fn a_search_loses_no_records() {
     let _holding: Vec<_> = (0..MANY).map(|_| hold(&place, &arguments)).collect();
     // Room for what comes while the machine has no time for the reader, and by far not for all of the load.
     let load = LoadOptions { ring_bytes: 64 << 20, ..LoadOptions::default() };
-    let mut live = Live::start(&LiveOptions { load }).unwrap();
+    let mut live = KernelSource::start(&KernelSourceOptions { load }).unwrap();
     let mut command = Command::new(program("twtrace-workload"));
     command.args(["churn", "--processes", "2", "--connections"]).arg(twtrace_tests::top::load("200000"));
     let mut churn = place.spawn({

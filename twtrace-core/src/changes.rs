@@ -52,7 +52,7 @@ impl Changes {
         Self { spaces: Map::default(), sockets: 0, limit, running: None }
     }
 
-    /// A census begins at this monotonic time. Gives whether it will be told whole (`CensusBegin::whole`).
+    /// A census begins at this monotonic time. Gives whether it will be told whole (`SocketDumpBegin::whole`).
     pub fn begin(&mut self, netns: u32, at_ns: u64) -> bool {
         self.running = Some((netns, at_ns));
         let is_stale = |at: u64| at_ns.saturating_sub(at) > STALE_NS;
@@ -95,7 +95,7 @@ impl Changes {
     }
 
     /// The census ended at this monotonic time. Gives the cookies of what it does not have any more
-    /// (`Event::CensusGone`): none unless it was complete.
+    /// (`Event::SocketsRemoved`): none unless it was complete.
     pub fn end(&mut self, at_ns: u64, complete: bool) -> Vec<u64> {
         let Some((netns, _)) = self.running.take() else { return Vec::new() };
         let Some(space) = self.spaces.get_mut(&netns).filter(|_| complete) else { return Vec::new() };

@@ -401,8 +401,8 @@ pub enum Event {
         /// Name from the user database.
         name: String,
     },
-    /// A census begins: what follows until `CensusEnd` is of one dump of one namespace.
-    CensusBegin {
+    /// A census begins: what follows until `SocketDumpEnd` is of one dump of one namespace.
+    SocketDumpBegin {
         /// Namespace looked into.
         netns: u32,
         /// When the dump began. A timewait socket that was made later may be missing from it.
@@ -412,11 +412,11 @@ pub enum Event {
         whole: bool,
     },
     /// Rows of the dump, in any number of pieces and any order. Of two with the same cookie the later one holds.
-    CensusRows(Vec<CensusRow>),
+    SocketDump(Vec<CensusRow>),
     /// Cookies of sockets that earlier dumps of this namespace had and this one has no more.
-    CensusGone(Vec<u64>),
+    SocketsRemoved(Vec<u64>),
     /// The dump ended.
-    CensusEnd {
+    SocketDumpEnd {
         /// When.
         at_ns: u64,
         /// False when the kernel flagged the dump as interrupted or it failed part-way: absence proves nothing.

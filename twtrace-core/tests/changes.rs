@@ -105,17 +105,17 @@ fn told(steps: &[Step]) -> [Vec<Event>; 2] {
                     })
                     .collect();
                 let end_ns = at + SECOND / 10;
-                whole.push(Event::CensusBegin { netns: NETNS, at_ns: at, whole: true });
-                differences.push(Event::CensusBegin { netns: NETNS, at_ns: at, whole: changes.begin(NETNS, at) });
+                whole.push(Event::SocketDumpBegin { netns: NETNS, at_ns: at, whole: true });
+                differences.push(Event::SocketDumpBegin { netns: NETNS, at_ns: at, whole: changes.begin(NETNS, at) });
                 for piece in rows.chunks(7) {
-                    whole.push(Event::CensusRows(piece.to_vec()));
+                    whole.push(Event::SocketDump(piece.to_vec()));
                     let mut piece = piece.to_vec();
                     changes.keep(&mut piece);
-                    differences.push(Event::CensusRows(piece));
+                    differences.push(Event::SocketDump(piece));
                 }
-                whole.push(Event::CensusEnd { at_ns: end_ns, complete: *complete });
-                differences.push(Event::CensusGone(changes.end(end_ns, *complete)));
-                differences.push(Event::CensusEnd { at_ns: end_ns, complete: *complete });
+                whole.push(Event::SocketDumpEnd { at_ns: end_ns, complete: *complete });
+                differences.push(Event::SocketsRemoved(changes.end(end_ns, *complete)));
+                differences.push(Event::SocketDumpEnd { at_ns: end_ns, complete: *complete });
             }
             Step::Tick => both(tick(at)),
             Step::Restate => changes.restate(),

@@ -198,7 +198,7 @@ fn a_socket_that_a_whole_census_lacks_ended_early() {
 
     // One that was cut short proves nothing.
     let mut cut = census(T + SECOND, vec![]);
-    cut[2] = Event::CensusEnd { at_ns: T + SECOND, complete: false };
+    cut[2] = Event::SocketDumpEnd { at_ns: T + SECOND, complete: false };
     let cut = engine([start(), one()].into_iter().chain(cut));
     assert_eq!(totals(&cut).time_wait_live, 1);
 
@@ -206,8 +206,8 @@ fn a_socket_that_a_whole_census_lacks_ended_early() {
     let late = engine(
         [start()]
             .into_iter()
-            .chain([Event::CensusBegin { netns: NETNS, at_ns: T - 1, whole: true }, one()])
-            .chain([Event::CensusEnd { at_ns: T + 1, complete: true }, tick(T + SECOND)]),
+            .chain([Event::SocketDumpBegin { netns: NETNS, at_ns: T - 1, whole: true }, one()])
+            .chain([Event::SocketDumpEnd { at_ns: T + 1, complete: true }, tick(T + SECOND)]),
     );
     assert_eq!(totals(&late).time_wait_live, 1);
 }

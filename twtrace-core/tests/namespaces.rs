@@ -88,12 +88,12 @@ fn coverage_is_that_of_all_namespaces() {
     apply(
         &mut engine,
         [
-            Event::CensusBegin { netns: NETNS, at_ns: at, whole: true },
-            Event::CensusRows(in_own()),
-            Event::CensusEnd { at_ns: at + 1, complete: true },
-            Event::CensusBegin { netns: OTHER, at_ns: at + 2, whole: true },
-            Event::CensusRows(in_other),
-            Event::CensusEnd { at_ns: at + 3, complete: true },
+            Event::SocketDumpBegin { netns: NETNS, at_ns: at, whole: true },
+            Event::SocketDump(in_own()),
+            Event::SocketDumpEnd { at_ns: at + 1, complete: true },
+            Event::SocketDumpBegin { netns: OTHER, at_ns: at + 2, whole: true },
+            Event::SocketDump(in_other),
+            Event::SocketDumpEnd { at_ns: at + 3, complete: true },
             tick(at + SECOND),
         ],
     );
@@ -106,8 +106,8 @@ fn coverage_is_that_of_all_namespaces() {
     apply(
         &mut engine,
         [
-            Event::CensusBegin { netns: OTHER, at_ns: at + SECOND, whole: true },
-            Event::CensusEnd { at_ns: at + SECOND + 1, complete: false },
+            Event::SocketDumpBegin { netns: OTHER, at_ns: at + SECOND, whole: true },
+            Event::SocketDumpEnd { at_ns: at + SECOND + 1, complete: false },
             tick(at + 2 * SECOND),
         ],
     );

@@ -102,7 +102,7 @@ fn any_event() -> impl Strategy<Value = Vec<Event>> {
         1 => any::<bool>().prop_map(|full| vec![Event::Counters(KernelCounters {
             ring_full: u64::from(full), ..KernelCounters::default()
         })]),
-        1 => at_any_time().prop_map(|at_ns| vec![Event::CensusEnd { at_ns, complete: true }]),
+        1 => at_any_time().prop_map(|at_ns| vec![Event::SocketDumpEnd { at_ns, complete: true }]),
         1 => Just(vec![kernel()]),
         1 => any_failed().prop_map(|failed| vec![failed]),
         1 => (any::<(u16, u16)>(), any::<u32>(), any_netns()).prop_map(|(port_range, reserved_in_range, netns)| {
@@ -116,9 +116,9 @@ fn any_event() -> impl Strategy<Value = Vec<Event>> {
             Event::Process { key: owner(tgid, "").key, facts: ProcessFacts::default() },
             Event::User { uid: tgid % 7, name: "somebody".to_owned() },
         ]),
-        1 => (at_any_time(), any_netns()).prop_map(|(at_ns, netns)| vec![Event::CensusBegin { netns, at_ns, whole: true }]),
-        1 => at_any_time().prop_map(|at_ns| vec![Event::CensusEnd { at_ns, complete: false }]),
-        1 => prop::collection::vec(any_row(), 0..5).prop_map(|rows| vec![Event::CensusRows(rows)]),
+        1 => (at_any_time(), any_netns()).prop_map(|(at_ns, netns)| vec![Event::SocketDumpBegin { netns, at_ns, whole: true }]),
+        1 => at_any_time().prop_map(|at_ns| vec![Event::SocketDumpEnd { at_ns, complete: false }]),
+        1 => prop::collection::vec(any_row(), 0..5).prop_map(|rows| vec![Event::SocketDump(rows)]),
     ]
 }
 

@@ -1,6 +1,6 @@
 //! The live host: loads and attaches the eBPF programs, asks sock_diag and `/proc`, and hands over what it learns.
 //!
-//! [`source::live::Live`] puts it all together. What the events mean is decided in `twtrace-core`.
+//! [`source::kernel_source::KernelSource`] puts it all together. What the events mean is decided in `twtrace-core`.
 
 pub mod host;
 pub mod kernel;

@@ -235,8 +235,8 @@ impl Decoder {
     fn give(&mut self, mut event: Event, order: Order, table: Table) -> Event {
         match &mut event {
             Event::Start { .. } => self.has_started = true,
-            Event::CensusBegin { .. } => self.is_census_cut = false,
-            Event::CensusEnd { complete, .. } => *complete &= !self.is_census_cut,
+            Event::SocketDumpBegin { .. } => self.is_census_cut = false,
+            Event::SocketDumpEnd { complete, .. } => *complete &= !self.is_census_cut,
             Event::SocketOwners { complete, .. } => *complete &= self.left_out != Some(order),
             _ => {}
         }

@@ -102,8 +102,8 @@ fn time(event: &Event) -> Option<u64> {
         | Event::BoundConnect { at_ns, .. }
         | Event::SocketOwners { at_ns, .. }
         | Event::ResetSent { at_ns, .. }
-        | Event::CensusBegin { at_ns, .. }
-        | Event::CensusEnd { at_ns, .. }
+        | Event::SocketDumpBegin { at_ns, .. }
+        | Event::SocketDumpEnd { at_ns, .. }
         | Event::Tick { at_ns } => Some(*at_ns),
         Event::Counters(_)
         | Event::Kernel { .. }
@@ -112,7 +112,7 @@ fn time(event: &Event) -> Option<u64> {
         | Event::NamespacesLeftOut(_)
         | Event::Process { .. }
         | Event::User { .. }
-        | Event::CensusRows(_)
-        | Event::CensusGone(_) => None,
+        | Event::SocketDump(_)
+        | Event::SocketsRemoved(_) => None,
     }
 }

@@ -17,8 +17,8 @@ impl Part {
     /// The event, with this part alone.
     pub(super) fn begin(self) -> Event {
         match self {
-            Self::Census(row) => Event::CensusRows(vec![row]),
-            Self::Removed(cookie) => Event::CensusGone(vec![cookie]),
+            Self::Census(row) => Event::SocketDump(vec![row]),
+            Self::Removed(cookie) => Event::SocketsRemoved(vec![cookie]),
             Self::Owner { at_ns, complete, owner } => {
                 Event::SocketOwners { at_ns, complete, rows: owner.into_iter().collect() }
             }
@@ -28,8 +28,8 @@ impl Part {
     /// Adds it to the event that an earlier row began.
     pub(super) fn add_to(self, event: &mut Event) -> anyhow::Result<()> {
         match (self, event) {
-            (Self::Census(row), Event::CensusRows(rows)) => rows.push(row),
-            (Self::Removed(cookie), Event::CensusGone(cookies)) => cookies.push(cookie),
+            (Self::Census(row), Event::SocketDump(rows)) => rows.push(row),
+            (Self::Removed(cookie), Event::SocketsRemoved(cookies)) => cookies.push(cookie),
             (Self::Owner { at_ns, complete, owner }, Event::SocketOwners { at_ns: of_all, complete: all, rows })
                 if (at_ns, complete) == (*of_all, *all) =>
             {

@@ -3,13 +3,13 @@
 use super::dir::{MANIFEST, RecordingDir};
 use super::guard::guarded;
 use super::manifest::{Manifest, Segment};
+use super::open_segment::OpenSegment;
 use super::pass::Pass;
 use super::schema::{Foreign, Form, Newer, parse_file};
 use super::sealed::{self, Sealed};
 pub use super::stream::ReadOptions;
 use super::stream::{self, Planned};
 use super::tables::Table;
-use super::tail::Tail;
 use super::{Fault, Info, Loss, describe, is_missing, loss};
 use crate::replay::Replay;
 use anyhow::{Context as _, bail};
@@ -213,7 +213,7 @@ fn id_by_files(place: &RecordingDir, files: &[(Table, u32, Form)]) -> Option<Str
     for (table, segment, form) in files {
         let label = guarded(|| match form {
             Form::Parquet => Ok(Sealed::open(place, None, *table, *segment)?.label),
-            Form::Sums => Ok(Tail::open(place, None, *table, *segment)?.label),
+            Form::Sums => Ok(OpenSegment::open(place, None, *table, *segment)?.label),
             Form::Arrows => bail!("has its label in its sums"),
         });
         if let Ok(label) = label {
@@ -302,7 +302,7 @@ impl Survey {
         let mut tails = Vec::new();
         let mut failed = None;
         for table in Table::ALL {
-            match guarded(|| Tail::open(place, Some(id), table, segment)) {
+            match guarded(|| OpenSegment::open(place, Some(id), table, segment)) {
                 Ok(tail) => tails.push((table, tail)),
                 Err(error) => {
                     failed.get_or_insert((table.file(segment, Form::Arrows), error));
@@ -319,7 +319,7 @@ impl Survey {
             return;
         }
         let next_seq = tails.iter().map(|(_, tail)| tail.next_seq()).min().unwrap_or(0);
-        let left_out = |tail: &Tail| tail.entries.iter().filter(|entry| entry.next_seq > next_seq).count();
+        let left_out = |tail: &OpenSegment| tail.entries.iter().filter(|entry| entry.next_seq > next_seq).count();
         let left_out = tails.iter().map(|(_, tail)| left_out(tail)).max().unwrap_or(0);
         let mut last_us = None;
         let mut connections = 0;

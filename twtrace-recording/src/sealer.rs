@@ -2,10 +2,10 @@
 
 use super::dir::RecordingDir;
 use super::manifest::{Manifest, SealedFile, Segment};
+use super::open_segment::OpenSegment;
 use super::schema::{End, Form, Label};
 use super::sealed;
 use super::tables::Table;
-use super::tail::Tail;
 use super::writer::{Keep, Shared};
 use anyhow::{Context as _, bail};
 use std::sync::Arc;
@@ -99,7 +99,7 @@ impl Sealer {
     }
 
     fn seal_table(&self, table: Table, over: Over) -> anyhow::Result<SealedFile> {
-        let tail = Tail::open(&self.place, Some(&self.manifest.id), table, over.segment)?;
+        let tail = OpenSegment::open(&self.place, Some(&self.manifest.id), table, over.segment)?;
         if tail.next_seq() != over.end.next_seq || tail.left != 0 {
             bail!("what was written before cannot be read back");
         }

@@ -178,8 +178,8 @@ mod tests {
 
     #[test]
     fn rows_with_words_of_later_versions_are_left_out_and_named() {
-        let census = Event::CensusRows(vec![row(9, CensusState::Open), row(10, CensusState::Bound)]);
-        let all_bound = Event::CensusRows(vec![row(11, CensusState::Bound)]);
+        let census = Event::SocketDump(vec![row(9, CensusState::Open), row(10, CensusState::Bound)]);
+        let all_bound = Event::SocketDump(vec![row(11, CensusState::Bound)]);
         let reset = reset_sent(5, tuple(5), START_NS + 8_000);
         let named = namespace(NETNS, "shop");
         let gone = Event::NamespaceGone { netns: 2 };
@@ -208,7 +208,7 @@ mod tests {
         // The reset's row has no addresses: they are those of a row that is not known.
         assert_eq!(
             found,
-            [start(), Event::CensusRows(vec![row(9, CensusState::Open)]), reset, connection(6, 6), named]
+            [start(), Event::SocketDump(vec![row(9, CensusState::Open)]), reset, connection(6, 6), named]
         );
         let said: Vec<String> = losses.iter().map(|loss| format!("{} {}", loss.file, loss.what)).collect();
         let rest = "with words that this version does not know";
@@ -262,9 +262,9 @@ mod tests {
 
     #[test]
     fn census_of_which_rows_were_left_out_is_not_complete() {
-        let begin = Event::CensusBegin { netns: NETNS, at_ns: START_NS + 1_000, whole: true };
-        let end = |complete| Event::CensusEnd { at_ns: START_NS + 2_000, complete };
-        let rows = |cookie| Event::CensusRows(vec![row(cookie, CensusState::TimeWait)]);
+        let begin = Event::SocketDumpBegin { netns: NETNS, at_ns: START_NS + 1_000, whole: true };
+        let end = |complete| Event::SocketDumpEnd { at_ns: START_NS + 2_000, complete };
+        let rows = |cookie| Event::SocketDump(vec![row(cookie, CensusState::TimeWait)]);
         let events = [start(), begin.clone(), rows(1), rows(2), end(true), begin.clone(), rows(3), end(true)];
         let mut window = encode(&mut Encoder::default(), &events);
         let sockets = window[Table::Sockets as usize].as_mut().unwrap();
@@ -332,7 +332,7 @@ mod tests {
     #[test]
     fn a_segment_tells_again_who_holds_sockets_and_which_ports_are_bound() {
         let mut encoder = Encoder::default();
-        let gone = Event::CensusGone(vec![3]);
+        let gone = Event::SocketsRemoved(vec![3]);
         // Without a cookie nobody could say when it is over.
         let nameless = bound(0, 9);
         let first = [

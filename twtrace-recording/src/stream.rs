@@ -3,11 +3,11 @@
 use super::decoder::Restated;
 use super::dir::RecordingDir;
 use super::guard::guarded;
+use super::open_segment::{OpenSegment, OpenSegmentBatches};
 use super::order::{Order, Orders};
 use super::schema::Form;
 use super::sealed::{Columns, Sealed};
 use super::tables::Table;
-use super::tail::{Tail, TailBatches};
 use super::{Loss, is_missing, loss};
 use anyhow::{Context as _, bail};
 use arrow_array::RecordBatch;
@@ -121,14 +121,14 @@ pub(super) struct Source {
 
 enum Batches {
     Parquet(ParquetRecordBatchReader),
-    Tail(Box<TailBatches>),
+    OpenSegment(Box<OpenSegmentBatches>),
 }
 
 impl Batches {
     fn next(&mut self) -> anyhow::Result<Option<RecordBatch>> {
         guarded(|| match self {
             Self::Parquet(reader) => Ok(reader.next().transpose()?),
-            Self::Tail(batches) => batches.next(),
+            Self::OpenSegment(batches) => batches.next(),
         })
     }
 }
@@ -151,13 +151,13 @@ impl Segment {
     ) -> Result<Self, Loss> {
         let number = planned.segment;
         if !planned.sealed {
-            match each(Form::Arrows, number, |table| Tail::open(place, Some(id), table, number)) {
+            match each(Form::Arrows, number, |table| OpenSegment::open(place, Some(id), table, number)) {
                 Ok(tails) => {
-                    let end_seq = tails.iter().map(Tail::next_seq).min().unwrap_or(0);
+                    let end_seq = tails.iter().map(OpenSegment::next_seq).min().unwrap_or(0);
                     let connections = tails[Table::Connections as usize].rows_below(end_seq);
                     let first_seq = tails[0].label.first_seq;
-                    let source = |tail: Tail| {
-                        Source::new(tail.table, Batches::Tail(Box::new(tail.batches())), options.batch_rows)
+                    let source = |tail: OpenSegment| {
+                        Source::new(tail.table, Batches::OpenSegment(Box::new(tail.batches())), options.batch_rows)
                     };
                     let columns = tails.into_iter().map(source).collect();
                     return Ok(Self { number, form: Form::Arrows, first_seq, end_seq, connections, columns });

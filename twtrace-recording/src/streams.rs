@@ -1,10 +1,10 @@
 //! The thread that appends hand-overs to the streams of the open segment.
 
 use super::dir::{Lock, RecordingDir};
+use super::open_segment::OpenSegmentWriter;
 use super::schema::{End, Label};
 use super::sealer::{Job, Over};
 use super::tables::{TABLES, Table};
-use super::tail::TailWriter;
 use super::writer::{Shared, unix_us};
 use anyhow::bail;
 use arrow_array::RecordBatch;
@@ -46,7 +46,7 @@ pub(super) struct Streams {
 
 struct Open {
     segment: u32,
-    streams: Vec<TailWriter>,
+    streams: Vec<OpenSegmentWriter>,
     bytes: u64,
 }
 
@@ -99,7 +99,7 @@ impl Streams {
                 let stream = |table| {
                     let label =
                         Label::new(&self.id, table, hand_over.segment, (hand_over.first_seq, hand_over.first_us));
-                    TailWriter::create(&self.place, &label)
+                    OpenSegmentWriter::create(&self.place, &label)
                 };
                 let streams = Table::ALL.into_iter().map(stream).collect::<anyhow::Result<_>>()?;
                 Open { segment: hand_over.segment, streams, bytes: 0 }

@@ -14,9 +14,9 @@ pub fn census_row(cookie: u64, tuple: Tuple, state: CensusState, expires_ms: u32
 /// All sockets of a network namespace: a complete census that takes a millisecond.
 pub fn census(netns: u32, at_ns: u64, rows: Vec<CensusRow>) -> [Event; 3] {
     [
-        Event::CensusBegin { netns, at_ns, whole: true },
-        Event::CensusRows(rows),
-        Event::CensusEnd { at_ns: at_ns + MILLISECOND_NS, complete: true },
+        Event::SocketDumpBegin { netns, at_ns, whole: true },
+        Event::SocketDump(rows),
+        Event::SocketDumpEnd { at_ns: at_ns + MILLISECOND_NS, complete: true },
     ]
 }
 

@@ -137,7 +137,7 @@ impl Churn {
         let now_ns = self.now_ns;
         sink(Event::Counters(KernelCounters { transitions: 10 * self.made, ..KernelCounters::default() }));
         sink(kernel(KernelFacts { time_wait: self.made - self.ended, ..kernel_facts() }));
-        sink(Event::CensusBegin { netns: NETNS, at_ns: now_ns, whole: self.made == 0 });
+        sink(Event::SocketDumpBegin { netns: NETNS, at_ns: now_ns, whole: self.made == 0 });
         let rows: Vec<CensusRow> = self
             .fresh
             .drain(..)
@@ -148,15 +148,15 @@ impl Churn {
             })
             .collect();
         for piece in rows.chunks(300) {
-            sink(Event::CensusRows(piece.to_vec()));
+            sink(Event::SocketDump(piece.to_vec()));
         }
         let over = self.old.iter().take_while(|(_, expires_ns)| *expires_ns <= now_ns).count();
         self.ended += over as u64;
         let gone: Vec<u64> = self.old.drain(..over).map(|(cookie, _)| cookie).collect();
         if !gone.is_empty() {
-            sink(Event::CensusGone(gone));
+            sink(Event::SocketsRemoved(gone));
         }
-        sink(Event::CensusEnd { at_ns: now_ns + MILLISECOND_NS, complete: true });
+        sink(Event::SocketDumpEnd { at_ns: now_ns + MILLISECOND_NS, complete: true });
         self.censuses += 1;
         if self.censuses.is_multiple_of(SEARCH_EVERY) {
             self.owners(sink);

@@ -313,10 +313,10 @@ pub fn event() -> impl Strategy<Value = Event> {
         }).boxed(),
         1 => (small(), text()).prop_map(|(uid, name)| user(uid, &name)).boxed(),
         1 => (small(), time(), any::<bool>())
-            .prop_map(|(netns, at_ns, whole)| Event::CensusBegin { netns, at_ns, whole }).boxed(),
-        2 => vec(census_row(), 1..20).prop_map(Event::CensusRows).boxed(),
-        1 => vec(number(), 1..20).prop_map(Event::CensusGone).boxed(),
-        1 => (time(), any::<bool>()).prop_map(|(at_ns, complete)| Event::CensusEnd { at_ns, complete }).boxed(),
+            .prop_map(|(netns, at_ns, whole)| Event::SocketDumpBegin { netns, at_ns, whole }).boxed(),
+        2 => vec(census_row(), 1..20).prop_map(Event::SocketDump).boxed(),
+        1 => vec(number(), 1..20).prop_map(Event::SocketsRemoved).boxed(),
+        1 => (time(), any::<bool>()).prop_map(|(at_ns, complete)| Event::SocketDumpEnd { at_ns, complete }).boxed(),
         2 => time().prop_map(tick).boxed(),
         1 => start().boxed(),
     ]

@@ -70,14 +70,14 @@ impl State {
                     Arc::make_mut(&mut self.users).insert(uid, name);
                 }
             }
-            Event::CensusBegin { netns, at_ns, whole } => {
+            Event::SocketDumpBegin { netns, at_ns, whole } => {
                 self.settle_for(netns, at_ns);
                 self.advance_clock(at_ns);
                 self.census.begin(netns, at_ns, whole);
             }
-            Event::CensusRows(rows) => self.census_rows(rows),
-            Event::CensusGone(cookies) => self.census.gone(&cookies),
-            Event::CensusEnd { at_ns, complete } => {
+            Event::SocketDump(rows) => self.census_rows(rows),
+            Event::SocketsRemoved(cookies) => self.census.gone(&cookies),
+            Event::SocketDumpEnd { at_ns, complete } => {
                 self.advance_clock(at_ns);
                 self.census.end(at_ns, complete);
             }

@@ -37,7 +37,7 @@ impl Censuses {
     ) -> io::Result<u64> {
         let Self { changes, open_sockets, deadline } = self;
         let at_ns = clock::monotonic_ns()?;
-        sink(Event::CensusBegin { netns, at_ns, whole: changes.begin(netns, at_ns) });
+        sink(Event::SocketDumpBegin { netns, at_ns, whole: changes.begin(netns, at_ns) });
         open_sockets.begin();
         let report = open().and_then(|socket| {
             census::dump_from(socket, netns, &mut |piece| {
@@ -49,7 +49,7 @@ impl Censuses {
                 // the later one stays the later one.
                 rows.sort_by_key(|row| row.cookie);
                 if !rows.is_empty() {
-                    sink(Event::CensusRows(rows));
+                    sink(Event::SocketDump(rows));
                 }
                 if deadline.is_over() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
             })
@@ -60,9 +60,9 @@ impl Censuses {
         let complete = report.is_ok_and(|report| report.complete);
         let gone = changes.end(at_ns, complete);
         if !gone.is_empty() {
-            sink(Event::CensusGone(gone));
+            sink(Event::SocketsRemoved(gone));
         }
-        sink(Event::CensusEnd { at_ns, complete });
+        sink(Event::SocketDumpEnd { at_ns, complete });
         Ok(at_ns)
     }
 

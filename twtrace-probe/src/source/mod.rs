@@ -2,7 +2,7 @@
 
 mod census;
 pub mod deadline;
-pub mod live;
+pub mod kernel_source;
 mod namespaces;
 pub mod now;
 mod socket_owners;

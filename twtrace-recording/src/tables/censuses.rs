@@ -38,11 +38,11 @@ impl TableWriter for Writer {
 
     fn push(&mut self, event: &Event, writing: &mut Writing) -> anyhow::Result<()> {
         let (kind, at_ns, complete) = match event {
-            Event::CensusBegin { netns, at_ns, whole } => {
+            Event::SocketDumpBegin { netns, at_ns, whole } => {
                 self.netns = *netns;
                 ("begin", *at_ns, *whole)
             }
-            Event::CensusEnd { at_ns, complete } => ("end", *at_ns, *complete),
+            Event::SocketDumpEnd { at_ns, complete } => ("end", *at_ns, *complete),
             _ => return Ok(()),
         };
         let (time, rest) = writing.clock.split(at_ns);
@@ -94,8 +94,8 @@ impl crate::table::Batch for Batch {
         let at_ns = at_ns.context("a time of another clock")?;
         let complete = rows.complete.value(row);
         Ok(Read::Event(match self.kind.need(row)? {
-            Kind::Begin => Event::CensusBegin { netns: rows.netns.value(row), at_ns, whole: complete },
-            Kind::End => Event::CensusEnd { at_ns, complete },
+            Kind::Begin => Event::SocketDumpBegin { netns: rows.netns.value(row), at_ns, whole: complete },
+            Kind::End => Event::SocketDumpEnd { at_ns, complete },
         }))
     }
 }

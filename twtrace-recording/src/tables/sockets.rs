@@ -115,7 +115,7 @@ impl TableWriter for Writer {
         let now_ns = writing.now_ns;
         let columns = &mut self.columns;
         match event {
-            Event::CensusRows(rows) => {
+            Event::SocketDump(rows) => {
                 for CensusRow { cookie, tuple, state, expires_ms } in rows {
                     let row = Row {
                         kind: "census",
@@ -128,7 +128,7 @@ impl TableWriter for Writer {
                     columns.row(now_ns, row, false, writing);
                 }
             }
-            Event::CensusGone(cookies) => {
+            Event::SocketsRemoved(cookies) => {
                 for cookie in cookies {
                     let row = Row { kind: "removed", cookie: *cookie, ..Row::default() };
                     columns.row(now_ns, row, false, writing);

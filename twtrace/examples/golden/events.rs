@@ -318,15 +318,15 @@ fn figures(second: u64, tw_reuse_delay_ms: Option<u32>) -> Vec<Event> {
 fn census(second: u64, now_ns: u64) -> Vec<Event> {
     let row = |kind, state, expires_ms| census_row(cookie(kind, second), tuple(kind, second), state, expires_ms);
     let mut events = vec![
-        Event::CensusBegin { netns: NETNS, at_ns: now_ns + MILLISECOND_NS, whole: second == 0 },
-        Event::CensusRows(vec![
+        Event::SocketDumpBegin { netns: NETNS, at_ns: now_ns + MILLISECOND_NS, whole: second == 0 },
+        Event::SocketDump(vec![
             row(0, CensusState::TimeWait, 59_996),
             row(2, CensusState::TimewaitFinWait2, 59_000),
             // No trace of its connection.
             row(40, CensusState::TimeWait, 12_345),
         ]),
-        Event::CensusRows(vec![row(41, CensusState::Open, 0), row(42, CensusState::Listen, 0)]),
-        Event::CensusRows(vec![
+        Event::SocketDump(vec![row(41, CensusState::Open, 0), row(42, CensusState::Listen, 0)]),
+        Event::SocketDump(vec![
             row(45, CensusState::Established, 0),
             row(46, CensusState::CloseWait, 0),
             row(47, CensusState::FinWait2, 0),
@@ -335,9 +335,9 @@ fn census(second: u64, now_ns: u64) -> Vec<Event> {
     ];
     if let Some(last) = second.checked_sub(20) {
         let gone = [2, 40, 41, 42, 45, 46, 47, 48].map(|kind| cookie(kind, last));
-        events.push(Event::CensusGone(gone.to_vec()));
+        events.push(Event::SocketsRemoved(gone.to_vec()));
     }
-    events.push(Event::CensusEnd { at_ns: now_ns + 1_500_999, complete: second != 40 });
+    events.push(Event::SocketDumpEnd { at_ns: now_ns + 1_500_999, complete: second != 40 });
     events
 }
 

@@ -10,7 +10,7 @@ use twtrace_core::event::Event;
 use twtrace_core::source::Source as _;
 use twtrace_probe::host::namespaces::{Found, Searcher, within};
 use twtrace_probe::host::{self, clock, netstat};
-use twtrace_probe::source::live::{Live, LiveOptions};
+use twtrace_probe::source::kernel_source::{KernelSource, KernelSourceOptions};
 use twtrace_view::doctor as view;
 use twtrace_view::text;
 
@@ -33,7 +33,7 @@ struct Audited {
 pub fn run(duration: Duration, json: bool, out: &mut dyn Write) -> anyhow::Result<bool> {
     // Its thread looks at the mounts that this one may turn away from next.
     let searcher = Searcher::start().context("cannot start a thread")?;
-    let mut live = Live::start(&LiveOptions::default())?;
+    let mut live = KernelSource::start(&KernelSourceOptions::default())?;
     let netns = host::own_netns().context("cannot tell the own network namespace")?;
     let first = reading()?;
     let mut own = Audit::new(netns, live.tier(), first);

@@ -17,7 +17,7 @@ use twtrace_core::event::{Event, KernelCounters};
 use twtrace_core::snapshot::Snapshot;
 use twtrace_core::state::{Config, State};
 use twtrace_probe::source::EventSource;
-use twtrace_probe::source::live::{Live, LiveOptions};
+use twtrace_probe::source::kernel_source::{KernelSource, KernelSourceOptions};
 use twtrace_recording::writer::{Progress, Recorder, WriteOptions};
 
 /// Time between two progress lines.
@@ -31,13 +31,13 @@ const LOOK: Duration = Duration::from_millis(50);
 /// # Errors
 /// It cannot trace here, the command cannot be started, or the recording cannot be written to.
 pub fn run(args: &RecordArgs) -> anyhow::Result<ExitCode> {
-    let load = LiveOptions { load: args.kernel.load() };
+    let load = KernelSourceOptions { load: args.kernel.load() };
     let options = WriteOptions { overwrite: args.overwrite, keep: args.keep, ..WriteOptions::default() };
     // A trace that does not begin leaves nothing behind.
     let path = args.output.clone();
     let (hand_over, recorder) = channel();
     let start = move |deadline| {
-        let live = Live::start_until(&load, deadline)?;
+        let live = KernelSource::start_until(&load, deadline)?;
         // Nobody waits for it when the thread could not be started.
         let _ = hand_over.send(Recorder::create(&path, options)?);
         Ok(live)

@@ -15,7 +15,7 @@ use twtrace_core::snapshot::Snapshot;
 use twtrace_core::state::{Config, Filter, State};
 use twtrace_probe::host;
 use twtrace_probe::host::clock;
-use twtrace_probe::source::live::{Live, LiveOptions};
+use twtrace_probe::source::kernel_source::{KernelSource, KernelSourceOptions};
 use twtrace_probe::source::now::census_of_all;
 use twtrace_recording::reader::Recording;
 use twtrace_view::recording;
@@ -35,9 +35,9 @@ pub fn run(args: &SocketsArgs) -> anyhow::Result<()> {
     let (snapshot, notes) = match &args.trace {
         Some(path) => recorded(path, args.filter.filter())?,
         None => {
-            let load = LiveOptions { load: args.kernel.load() };
+            let load = KernelSourceOptions { load: args.kernel.load() };
             (
-                trace(move |deadline| Live::start_until(&load, deadline), args.filter.filter(), args.duration)?,
+                trace(move |deadline| KernelSource::start_until(&load, deadline), args.filter.filter(), args.duration)?,
                 Vec::new(),
             )
         }
@@ -90,7 +90,10 @@ fn recorded(path: &Path, filter: Filter) -> anyhow::Result<(Arc<Snapshot>, Vec<S
 }
 
 fn is_of_census(event: &Event) -> bool {
-    matches!(event, Event::CensusBegin { .. } | Event::CensusRows(_) | Event::CensusGone(_) | Event::CensusEnd { .. })
+    matches!(
+        event,
+        Event::SocketDumpBegin { .. } | Event::SocketDump(_) | Event::SocketsRemoved(_) | Event::SocketDumpEnd { .. }
+    )
 }
 
 /// Sockets do not outlive their boot, and cookies begin anew.

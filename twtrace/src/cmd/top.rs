@@ -16,7 +16,7 @@ use std::time::Duration;
 use twtrace_core::state::Config;
 use twtrace_probe::source::EventSource;
 use twtrace_probe::source::deadline::Deadline;
-use twtrace_probe::source::live::{Live, LiveOptions};
+use twtrace_probe::source::kernel_source::{KernelSource, KernelSourceOptions};
 
 /// Length of a trace with `--once` when none is given.
 const ONCE: Duration = Duration::from_secs(5);
@@ -33,8 +33,8 @@ pub fn run(args: &TopArgs) -> anyhow::Result<ExitCode> {
             usage("--debug-kernel would write over the screen: add --once, or 2>FILE for standard error").into()
         );
     }
-    let load = LiveOptions { load: args.kernel.load() };
-    let start = move |deadline| Live::start_until(&load, deadline);
+    let load = KernelSourceOptions { load: args.kernel.load() };
+    let start = move |deadline| KernelSource::start_until(&load, deadline);
     if on_screen { follow(start, args) } else { report(start, args, &mut io::stdout().lock()) }
 }
 

@@ -25,13 +25,13 @@ impl OpenSockets {
     /// Learns from what is recorded.
     pub(super) fn see(&mut self, event: &Event) {
         match event {
-            Event::CensusBegin { netns, whole, .. } => {
+            Event::SocketDumpBegin { netns, whole, .. } => {
                 self.netns = *netns;
                 if *whole {
                     self.by_netns.remove(netns);
                 }
             }
-            Event::CensusRows(rows) => {
+            Event::SocketDump(rows) => {
                 let open = self.by_netns.entry(self.netns).or_default();
                 for row in rows {
                     if row.state.is_connection() {
@@ -41,7 +41,7 @@ impl OpenSockets {
                     }
                 }
             }
-            Event::CensusGone(cookies) => {
+            Event::SocketsRemoved(cookies) => {
                 if let Some(open) = self.by_netns.get_mut(&self.netns) {
                     cookies.iter().for_each(|cookie| {
                         open.remove(cookie);
@@ -177,14 +177,14 @@ mod tests {
             open.see(&event);
             open.count()
         };
-        assert_eq!(see(Event::CensusBegin { netns: 1, at_ns: 1, whole: true }), 0);
+        assert_eq!(see(Event::SocketDumpBegin { netns: 1, at_ns: 1, whole: true }), 0);
         let rows = vec![row(1, CensusState::Established), row(2, CensusState::CloseWait), row(3, CensusState::Listen)];
-        assert_eq!(see(Event::CensusRows(rows)), 2);
-        assert_eq!(see(Event::CensusBegin { netns: 1, at_ns: 2, whole: false }), 2);
-        assert_eq!(see(Event::CensusRows(vec![row(2, CensusState::TimeWait)])), 1);
-        assert_eq!(see(Event::CensusGone(vec![1])), 0);
-        see(Event::CensusBegin { netns: 2, at_ns: 2, whole: true });
-        assert_eq!(see(Event::CensusRows(vec![row(9, CensusState::Open), row(10, CensusState::Bound)])), 1);
+        assert_eq!(see(Event::SocketDump(rows)), 2);
+        assert_eq!(see(Event::SocketDumpBegin { netns: 1, at_ns: 2, whole: false }), 2);
+        assert_eq!(see(Event::SocketDump(vec![row(2, CensusState::TimeWait)])), 1);
+        assert_eq!(see(Event::SocketsRemoved(vec![1])), 0);
+        see(Event::SocketDumpBegin { netns: 2, at_ns: 2, whole: true });
+        assert_eq!(see(Event::SocketDump(vec![row(9, CensusState::Open), row(10, CensusState::Bound)])), 1);
         assert_eq!(see(Event::NamespaceGone { netns: 2 }), 0);
     }
 

@@ -83,7 +83,7 @@ fn extend(crc: u32, bytes: &[u8]) -> u32 {
 }
 
 /// The stream of one table that is being written.
-pub(super) struct TailWriter {
+pub(super) struct OpenSegmentWriter {
     name: String,
     stream: File,
     sums: File,
@@ -91,7 +91,7 @@ pub(super) struct TailWriter {
     chain: u32,
 }
 
-impl TailWriter {
+impl OpenSegmentWriter {
     /// Makes both files.
     pub(super) fn create(place: &RecordingDir, label: &Label) -> anyhow::Result<Self> {
         let (table, segment) = (label.table, label.segment);
@@ -142,7 +142,7 @@ impl TailWriter {
 
 /// The stream of one table as far as it is whole.
 #[derive(Debug)]
-pub(super) struct Tail {
+pub(super) struct OpenSegment {
     pub(super) table: Table,
     stream: File,
     pub(super) label: Label,
@@ -155,7 +155,7 @@ pub(super) struct Tail {
     pub(super) is_at_end: bool,
 }
 
-impl Tail {
+impl OpenSegment {
     /// Opens a stream, and compares its sums with its bytes.
     pub(super) fn open(place: &RecordingDir, id: Option<&str>, table: Table, segment: u32) -> anyhow::Result<Self> {
         let sums = table.file(segment, Form::Sums);
@@ -218,8 +218,8 @@ impl Tail {
     }
 
     /// Its batches.
-    pub(super) fn batches(self) -> TailBatches {
-        TailBatches {
+    pub(super) fn batches(self) -> OpenSegmentBatches {
+        OpenSegmentBatches {
             stream: self.stream,
             label: self.label,
             table: self.table,
@@ -230,7 +230,7 @@ impl Tail {
 }
 
 /// Batches of a stream.
-pub(super) struct TailBatches {
+pub(super) struct OpenSegmentBatches {
     stream: File,
     label: Label,
     table: Table,
@@ -238,7 +238,7 @@ pub(super) struct TailBatches {
     decoder: StreamDecoder,
 }
 
-impl TailBatches {
+impl OpenSegmentBatches {
     /// The next batch; `None` at the end.
     pub(super) fn next(&mut self) -> anyhow::Result<Option<RecordBatch>> {
         loop {
@@ -326,7 +326,7 @@ mod tests {
     /// A stream whose sums are right, whatever is in it.
     fn stream(place: &RecordingDir, change: impl FnOnce(&mut Vec<u8>)) {
         let label = Label::new("me", Table::Host, 1, (0, 0));
-        let mut writer = TailWriter::create(place, &label).unwrap();
+        let mut writer = OpenSegmentWriter::create(place, &label).unwrap();
         let mut encoder = Encoder::default();
         for netns in 0..50 {
             encoder.push(&Event::Namespace { netns, name: "name".to_owned(), refused: None }).unwrap();
@@ -344,7 +344,7 @@ mod tests {
     }
 
     fn read(place: &RecordingDir) -> anyhow::Result<Option<RecordBatch>> {
-        guarded(|| Tail::open(place, Some("me"), Table::Host, 1)?.batches().next())
+        guarded(|| OpenSegment::open(place, Some("me"), Table::Host, 1)?.batches().next())
     }
 
     #[test]

@@ -49,13 +49,13 @@ const SETTLE: Duration = Duration::from_millis(20);
 
 /// How to trace.
 #[derive(Clone, Debug, Default)]
-pub struct LiveOptions {
+pub struct KernelSourceOptions {
     /// How to load the programs.
     pub load: LoadOptions,
 }
 
 /// The running kernel as a source of events.
-pub struct Live {
+pub struct KernelSource {
     intake: Intake,
     host: HostFacts,
     start: Option<Moment>,
@@ -78,12 +78,12 @@ struct Intake {
     users: UserNames,
 }
 
-impl Live {
+impl KernelSource {
     /// Loads and attaches. From here on the kernel side follows every connection.
     ///
     /// # Errors
     /// It cannot trace here; see [`crate::kernel::explain`].
-    pub fn start(options: &LiveOptions) -> anyhow::Result<Self> {
+    pub fn start(options: &KernelSourceOptions) -> anyhow::Result<Self> {
         Self::start_until(options, Deadline::default())
     }
 
@@ -91,7 +91,7 @@ impl Live {
     ///
     /// # Errors
     /// As [`Self::start`].
-    pub fn start_until(options: &LiveOptions, deadline: Deadline) -> anyhow::Result<Self> {
+    pub fn start_until(options: &KernelSourceOptions, deadline: Deadline) -> anyhow::Result<Self> {
         let host = host::facts();
         // Its thread stays in the mount namespace that this one may leave next.
         let namespaces = Namespaces::start(host.netns).context("cannot start a thread")?;
@@ -261,7 +261,7 @@ impl Intake {
     }
 }
 
-impl Source for Live {
+impl Source for KernelSource {
     type Error = anyhow::Error;
 
     fn pump(&mut self, sink: &mut dyn FnMut(Event)) -> anyhow::Result<()> {
@@ -308,7 +308,7 @@ impl Source for Live {
     }
 }
 
-impl EventSource for Live {
+impl EventSource for KernelSource {
     /// Readable once a good part of the ring buffer is filled: a reader that polls on a timer is woken early then.
     fn fd(&self) -> Option<BorrowedFd<'_>> {
         Some(self.intake.loaded.ring.as_fd())

@@ -1,6 +1,5 @@
-//! Makes up a recording: a host with many clients and servers, a census each second, and as many connections as asked
-//! for. The same arguments give the same recording. For benchmarks; what a real host does is recorded by
-//! `twtrace record`.
+//! Generates a recording: a host with many clients and servers, a census each second, and a given number of
+//! connections. The same arguments give the same recording. It is for benchmarks; `twtrace record` records a real host.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -49,10 +48,10 @@ struct Host {
     now_ns: u64,
     clients: Vec<Owner>,
     servers: Vec<Owner>,
-    /// Cookies of the timewait sockets of the last seconds.
+    /// Cookies of the TIME_WAIT sockets of the last seconds.
     alive: VecDeque<Vec<u64>>,
     made: Vec<CensusRow>,
-    /// Of the census that is due.
+    /// The counters for the next census.
     census: KernelCounters,
 }
 
@@ -113,7 +112,7 @@ impl Host {
         Ok(())
     }
 
-    /// One second: so many connections end, ten ticks pass, the figures are read and a census is taken.
+    /// One second: `connections` connections end, ten ticks pass, the figures are read and a census is taken.
     fn second(&mut self, connections: u64, sink: &mut Sink<'_>) -> Result<()> {
         let begin_ns = self.now_ns;
         self.alive.push_back(Vec::new());
@@ -160,7 +159,7 @@ impl Host {
         let near = tuple(self.port, remote, 8000 + u16::from(service)).local_addr(local);
         let (out, back) = (200 + self.chance.exponential(300.0), 1000 + self.chance.exponential(4000.0));
         let busy_ns = 200_000 + self.chance.exponential(2_000_000.0);
-        // On a host of its own, a third of the connections are accepted ones, which the client closes first.
+        // Without `loopback`, a third of the connections are accepted ones, which the client closes first.
         let accepted = !self.args.loopback && self.chance.below(3) == 0;
         if !accepted {
             let cookie = self.cookie();

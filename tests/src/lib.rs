@@ -1,5 +1,5 @@
-//! What the live tests share: the workload generator, whose connections are known by construction, and the rules
-//! by which a test may be skipped.
+//! Shared by the live tests: the workload generator, whose connections are known by construction, and the rules for
+//! skipping a test.
 
 pub mod objects;
 pub mod ports;

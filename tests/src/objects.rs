@@ -1,4 +1,4 @@
-//! BPF programs, maps and links of twtrace, as the kernel lists them and as processes hold them.
+//! BPF programs, maps and links of twtrace, as the kernel lists them and as processes have them open.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -31,10 +31,10 @@ const PROGRAMS: [&str; 22] = [
     "set_state_plain",
     "twsk_unique",
 ];
-/// Names of maps that nobody else is likely to have together with those programs.
+/// Names of maps that no other program is likely to use together with those programs.
 const MAPS: [&str; 6] = ["SOCKETS", "RING", "COUNTERS", "HANDLED", "REUSED", "CALLS"];
 
-/// Ids of kernel objects. They are not used again before 2^31 others.
+/// Ids of kernel objects. The kernel reuses an id only after 2^31 others.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Objects {
     /// Programs.
@@ -46,9 +46,9 @@ pub struct Objects {
 }
 
 impl Objects {
-    /// All of twtrace's that the kernel has, whoever holds them: processes, pins or other objects.
+    /// All objects of twtrace in the kernel, no matter what refers to them: processes, pins or other objects.
     pub fn loaded() -> Self {
-        // What vanishes between its id and its description is gone, so an error is no object.
+        // An object may be freed after its id was listed, so an error means that it is gone.
         let programs: Vec<_> = loaded_programs()
             .filter_map(Result::ok)
             .filter(|program| program.name_as_str().is_some_and(|name| PROGRAMS.contains(&name)))
@@ -69,7 +69,7 @@ impl Objects {
         }
     }
 
-    /// Those that a process has descriptors of. None when it is gone.
+    /// The objects for which a process has descriptors. Empty if the process is gone.
     pub fn held_by(pid: u32) -> Self {
         let mut held = Self::default();
         let files = fs::read_dir(format!("/proc/{pid}/fdinfo")).into_iter().flatten().filter_map(Result::ok);
@@ -87,26 +87,26 @@ impl Objects {
         held
     }
 
-    /// Those that any process has descriptors of.
+    /// The objects for which any process has descriptors.
     pub fn held() -> Self {
         let processes = fs::read_dir("/proc").into_iter().flatten().filter_map(Result::ok);
         let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
         pids.fold(Self::default(), |held, pid| held.with(&Self::held_by(pid)))
     }
 
-    /// These and others.
+    /// The objects in either set.
     #[must_use]
     pub fn with(&self, others: &Self) -> Self {
         self.each(others, |ids, others| ids | others)
     }
 
-    /// These but not others.
+    /// The objects in this set and not in `others`.
     #[must_use]
     pub fn without(&self, others: &Self) -> Self {
         self.each(others, |ids, others| ids - others)
     }
 
-    /// Those of these that others are too.
+    /// The objects in both sets.
     #[must_use]
     pub fn among(&self, others: &Self) -> Self {
         self.each(others, |ids, others| ids & others)

@@ -1,4 +1,4 @@
-//! Connections that are opened until there is no port left, and what a tracer says of the ports meanwhile.
+//! Opens connections until no port is left, and reads what the tracer reports about the ports meanwhile.
 
 use std::io::Read as _;
 use std::net::{Shutdown, SocketAddrV4, TcpListener, TcpStream};
@@ -13,13 +13,13 @@ use serde_json::Value;
 use crate::top::Top;
 use crate::tracer::Place;
 
-/// A report that took so long to come was not written before it was asked for.
+/// A report that took longer than this to arrive was written after the request, not before it.
 const FRESH: Duration = Duration::from_millis(40);
 
-/// Accepts whatever comes and closes each connection when its client has, for as long as this process runs.
+/// Accepts every connection and closes it once its client has, for as long as this process runs.
 ///
 /// # Panics
-/// When the address is taken.
+/// If the address is in use.
 pub fn accept_all(place: &Place, at: SocketAddrV4) {
     place.run(move || {
         let listener = TcpListener::bind(at).expect("the address is free");
@@ -31,11 +31,11 @@ pub fn accept_all(place: &Place, at: SocketAddrV4) {
     });
 }
 
-/// Opens a connection and closes it first, so that it has a timewait socket in substate TIME_WAIT. Whether there was a
-/// port for it.
+/// Opens a connection and closes it first, which leaves a TIME_WAIT socket that is already in substate TIME_WAIT.
+/// Returns whether there was a port for it.
 ///
 /// # Panics
-/// When it fails for another reason.
+/// If connect fails for another reason.
 pub fn churned(to: SocketAddrV4) -> bool {
     match TcpStream::connect(to) {
         Ok(stream) => {
@@ -52,21 +52,21 @@ pub fn churned(to: SocketAddrV4) -> bool {
 /// Closes a connection before the other end does.
 ///
 /// # Panics
-/// When the other end does not follow.
+/// If the other end does not close as well.
 pub fn close_first(mut stream: TcpStream) {
     stream.shutdown(Shutdown::Write).expect("it is connected");
     assert_eq!(stream.read(&mut [0]).expect("the server closes"), 0);
 }
 
-/// [`churned`] in a place, so many times or until there is no port left. How many there were ports for.
+/// Runs [`churned`] in a place at most `most` times, until no port is left. Returns how many connections got a port.
 pub fn churn(place: &Place, to: SocketAddrV4, most: u32) -> u32 {
     place.run(move || (0..most).take_while(|_| churned(to)).count() as u32)
 }
 
-/// Opens connections and keeps them.
+/// Opens connections and keeps them open.
 ///
 /// # Panics
-/// When one fails.
+/// If one fails.
 pub fn held(place: &Place, to: SocketAddrV4, count: u32) -> Vec<TcpStream> {
     place.run(move || (0..count).map(|_| TcpStream::connect(to).expect("there are ports")).collect())
 }
@@ -74,34 +74,34 @@ pub fn held(place: &Place, to: SocketAddrV4, count: u32) -> Vec<TcpStream> {
 /// A TCP socket bound to an address.
 ///
 /// # Errors
-/// What bind(2) says.
+/// The errno of bind(2).
 pub fn bound(at: SocketAddrV4) -> Result<OwnedFd, Errno> {
     let fd = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
     bind(std::os::fd::AsRawFd::as_raw_fd(&fd), &SockaddrIn::from(at))?;
     Ok(fd)
 }
 
-/// The same, that listens.
+/// The same, listening.
 ///
 /// # Errors
-/// What bind(2) or listen(2) says.
+/// The errno of bind(2) or listen(2).
 pub fn listening(at: SocketAddrV4) -> Result<OwnedFd, Errno> {
     let fd = bound(at)?;
     listen(&fd, nix::sys::socket::Backlog::new(8)?)?;
     Ok(fd)
 }
 
-/// The same, that is connected.
+/// The same, connected.
 ///
 /// # Errors
-/// What bind(2) or connect(2) says.
+/// The errno of bind(2) or connect(2).
 pub fn bound_connected(at: SocketAddrV4, to: SocketAddrV4) -> Result<OwnedFd, Errno> {
     let fd = bound(at)?;
     connect(std::os::fd::AsRawFd::as_raw_fd(&fd), &SockaddrIn::from(to))?;
     Ok(fd)
 }
 
-/// A report whose census was taken after now.
+/// Waits for a report whose census was taken after this call.
 pub fn settled(top: &Top) -> Value {
     let fresh = loop {
         let asked = Instant::now();
@@ -111,17 +111,17 @@ pub fn settled(top: &Top) -> Value {
         }
     };
     let now = fresh["window"]["seconds"].as_f64().unwrap_or(0.0);
-    // Its age is there when the census of the namespaces is.
+    // The age is present once the census of the namespaces is.
     top.wait(|report| {
         let age = report["coverage"]["census_age_s"].as_f64();
         age.is_some_and(|age| report["window"]["seconds"].as_f64().is_some_and(|at| at - age > now))
     })
 }
 
-/// What a report says of a destination.
+/// The row of a destination in a report.
 ///
 /// # Panics
-/// When it does not know it.
+/// If the report has no such row.
 pub fn destination(report: &Value, to: SocketAddrV4) -> &Value {
     let rows = report["destinations"].as_array().expect("a list");
     let is =
@@ -129,7 +129,7 @@ pub fn destination(report: &Value, to: SocketAddrV4) -> &Value {
     rows.iter().find(is).unwrap_or_else(|| panic!("no destination {to}: {rows:#?}"))
 }
 
-/// What a report says of the ports towards a destination.
+/// The port figures of a destination in a report.
 pub fn split(report: &Value, to: SocketAddrV4) -> &Value {
     &destination(report, to)["ports"]
 }

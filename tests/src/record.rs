@@ -11,21 +11,21 @@ use crate::schema;
 use crate::top::await_attached;
 use crate::tracer::{Place, program};
 
-/// A ring buffer for some 150,000 records: what a starved tracer loses is another test's matter.
+/// A ring buffer for about 150,000 records: other tests check what a starved tracer loses.
 pub const ROOMY: [&str; 2] = ["--ring-bytes", "64M"];
 
-/// A running `twtrace record`. It is killed when this is dropped before its end.
+/// A running `twtrace record`. Dropping this before its end kills it.
 pub struct Record {
     child: Option<Child>,
     path: PathBuf,
 }
 
 impl Record {
-    /// Records in a place into a directory that is made, with a ring buffer that holds all of a load, and waits until it
+    /// Records in a place into a new directory, with a ring buffer that has room for a whole load, and waits until it
     /// traces.
     ///
     /// # Panics
-    /// When it cannot.
+    /// If it cannot.
     pub fn start(place: &Place, path: &Path) -> Self {
         let mut command = of(path);
         command.args(ROOMY).stderr(Stdio::piped());
@@ -36,10 +36,10 @@ impl Record {
         record
     }
 
-    /// Ends it with a signal, and gives what it said.
+    /// Ends it with a signal and returns what it wrote to standard error.
     ///
     /// # Panics
-    /// When it does not end well.
+    /// If it fails.
     pub fn end(mut self) -> String {
         let child = self.child.take().expect("it runs until it is ended");
         kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).expect("it runs");
@@ -59,10 +59,10 @@ impl Drop for Record {
     }
 }
 
-/// Records what a command does in a place, to its end. Gives what both said.
+/// Records a command in a place until the command ends. Returns the output of both.
 ///
 /// # Panics
-/// When one of them fails.
+/// If one of them fails.
 pub fn record_command(place: &Place, path: &Path, command: &Command) -> String {
     let mut record = of(path);
     record.arg("--").arg(command.get_program()).args(command.get_args());
@@ -79,10 +79,10 @@ fn of(path: &Path) -> Command {
     command
 }
 
-/// What a command that reads recordings writes, with nothing to complain about.
+/// The output of a command that reads recordings and reports no problem.
 ///
 /// # Panics
-/// When it fails, or says anything on standard error.
+/// If it fails or writes anything to standard error.
 pub fn told(folder: &Path, line: &str) -> String {
     let mut command = Command::new(program("twtrace"));
     let output = command.args(line.split_whitespace()).current_dir(folder).output().expect("it can be run");
@@ -91,10 +91,10 @@ pub fn told(folder: &Path, line: &str) -> String {
     String::from_utf8(output.stdout).expect("it writes UTF-8")
 }
 
-/// The same of one that writes JSON.
+/// The same for a command that writes JSON.
 ///
 /// # Panics
-/// When it does not.
+/// If it does not.
 pub fn told_json(folder: &Path, line: &str) -> Value {
     let json = serde_json::from_str(&told(folder, line)).expect("it writes JSON");
     let form = match line.split(' ').next() {

@@ -1,4 +1,4 @@
-//! Skipping a test, in one place: a skip is always said, and where everything is meant to run it is a failure.
+//! Skipping a test, in one place: a skip is always printed, and it is a failure where every test must run.
 
 use std::io::Write as _;
 
@@ -14,7 +14,7 @@ const ALLOWED: [(&str, &str); 2] = [
 /// Reports that `what` was not tested, because of `reason`.
 ///
 /// # Panics
-/// With `CI=true`, unless `what` is in the list of allowed skips: a machine that is there to test must be able to.
+/// With `CI=true`, unless `what` is in the list of allowed skips: a CI machine must be able to run everything else.
 pub fn skip(what: &str, reason: &str) {
     let allowed = ALLOWED.iter().any(|(name, _)| *name == what);
     let ci = std::env::var("CI").is_ok_and(|value| value == "true");

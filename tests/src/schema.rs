@@ -1,4 +1,4 @@
-//! What the program writes as JSON, held to `docs/json`.
+//! Checks the program's JSON against the schemas in `docs/json`.
 
 use std::sync::LazyLock;
 
@@ -14,7 +14,7 @@ macro_rules! form {
     };
 }
 
-/// A form of JSON, known by its schema. They are built in: guests have no sources.
+/// A form of JSON, defined by its schema. The schemas are compiled in: guests have no sources.
 pub type Form = LazyLock<Validator>;
 
 /// `top` and `replay --once`.
@@ -30,10 +30,10 @@ pub static DOCTOR: Form = form!("doctor");
 /// `doctor --audit`.
 pub static AUDIT: Form = form!("audit");
 
-/// Holds a document to a schema.
+/// Checks a document against a schema.
 ///
 /// # Panics
-/// When it does not fit, with what does not.
+/// If it does not fit; the message says what does not.
 pub fn assert_fits(form: &Validator, document: &Value) {
     let faults = form.iter_errors(document).map(|fault| format!("{}: {fault}", fault.instance_path()));
     let faults: Vec<String> = faults.collect();

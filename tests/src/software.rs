@@ -1,4 +1,4 @@
-//! Servers and clients that nobody here wrote.
+//! Third-party servers and clients.
 
 use std::fs;
 use std::os::unix::process::CommandExt as _;
@@ -13,10 +13,10 @@ use nix::unistd::{Pid, User};
 use crate::require::skip;
 use crate::tracer::Place;
 
-/// How long a server may take to begin.
+/// How long a server may take to start.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A program of this machine's, if it has it.
+/// The path of a program, if this machine has it.
 pub fn installed(name: &str) -> Option<PathBuf> {
     let debian = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten().map(|e| e.path().join("bin"));
     let folders = debian.chain(["/usr/sbin", "/usr/bin", "/sbin", "/bin"].map(PathBuf::from));
@@ -26,7 +26,7 @@ pub fn installed(name: &str) -> Option<PathBuf> {
 /// Waits until something listens on a port of the place.
 ///
 /// # Panics
-/// When nothing does for half a minute.
+/// If nothing does for half a minute.
 pub fn listening(place: &Place, port: u16) {
     let wanted = format!(":{port:04X} 00000000:0000 0A");
     let deadline = Instant::now() + PATIENCE;
@@ -40,7 +40,7 @@ pub fn listening(place: &Place, port: u16) {
     }
 }
 
-/// Asks a server to end, and waits until it has.
+/// Sends SIGTERM to a server and waits until it has ended.
 pub fn stop(server: &mut Child) {
     let _ = kill(Pid::from_raw(server.id() as i32), Signal::SIGTERM);
     let _ = server.wait();
@@ -51,7 +51,7 @@ pub fn stop(server: &mut Child) {
 pub struct Postgres {
     server: Child,
     pgbench: PathBuf,
-    /// What `pgbench` does again and again.
+    /// What `pgbench` runs repeatedly.
     script: PathBuf,
 }
 
@@ -59,11 +59,11 @@ impl Postgres {
     /// Where it listens, on 127.0.0.1.
     pub const PORT: u16 = 5499;
 
-    /// Starts it in a place, with its files in a folder that is its own from now on. Where it is not installed that is
-    /// said as a skip.
+    /// Starts it in a place, with its files in a folder that it owns from now on. If it is not installed, reports a
+    /// skip.
     ///
     /// # Panics
-    /// When it does not start.
+    /// If it does not start.
     pub fn start(place: &Place, folder: &Path) -> Option<Self> {
         let programs = ["initdb", "postgres", "pgbench"].map(installed);
         let [Some(initdb), Some(postgres), Some(pgbench)] = programs else {
@@ -90,7 +90,7 @@ impl Postgres {
         Some(postgres)
     }
 
-    /// Its benchmark with four clients, to be run in the same place: a short transaction again and again.
+    /// pgbench with four clients that repeat a short transaction, to be run in the same place.
     pub fn pgbench(&self, arguments: &[&str]) -> Command {
         let mut bench = Command::new(&self.pgbench);
         bench.args(["-h", "127.0.0.1", "-p", &Self::PORT.to_string(), "-U", "postgres", "-n", "-c", "4"]);

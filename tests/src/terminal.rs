@@ -15,17 +15,17 @@ use nix::unistd::setsid;
 
 use crate::tracer::Place;
 
-/// How long anything is waited for.
+/// The longest wait for anything.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What ends a frame.
 const END_OF_FRAME: &[u8] = b"\x1b[?2026l";
 
-/// A program on a terminal of its own. It is killed when this is dropped before its end.
+/// A program on its own terminal. Dropping this before its end kills it.
 pub struct Terminal {
     child: Child,
     master: OwnedFd,
-    /// Kept open, so that its settings can be looked at after the program is gone.
+    /// Kept open, so that its settings can be read after the program is gone.
     slave: OwnedFd,
     before: Termios,
     output: Arc<Shared>,
@@ -45,26 +45,26 @@ impl Shared {
 
 /// What a program wrote.
 struct Output {
-    /// Since something was last waited for, as it is.
+    /// The raw output since the last wait.
     written: Vec<u8>,
-    /// What it has come to: a program writes only the cells that change.
+    /// The resulting screen: a program writes only the cells that change.
     screen: vt100::Parser,
-    /// When the last of it came.
+    /// When the last output arrived.
     came: Instant,
 }
 
 impl Terminal {
-    /// Starts a program in a place, on a terminal of that size.
+    /// Starts a program in a place, on a terminal of this size.
     ///
     /// # Panics
-    /// When there is no terminal to be had.
+    /// If no terminal can be opened.
     pub fn start(place: &Place, mut command: Command, columns: u16, rows: u16) -> Self {
         let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
         let OpenptyResult { master, slave } = openpty(&size, None).expect("a pseudo-terminal");
         let before = tcgetattr(&slave).expect("a terminal has settings");
         let end = || Stdio::from(slave.try_clone().expect("a descriptor can be copied"));
         command.stdin(end()).stdout(end()).stderr(end()).env("TERM", "xterm-256color");
-        // A session of its own, as every terminal has: the scheduler may share the processors out by session.
+        // Its own session, as on every terminal: the scheduler may distribute CPU time by session.
         // SAFETY: setsid is a system call and nothing else.
         unsafe { command.pre_exec(|| Ok(setsid().map(drop)?)) };
         let child = place.spawn(command);
@@ -89,17 +89,17 @@ impl Terminal {
     /// Presses keys.
     ///
     /// # Panics
-    /// When the terminal is gone.
+    /// If the terminal is gone.
     pub fn press(&self, keys: &str) {
         let mut master = File::from(self.master.try_clone().expect("a descriptor can be copied"));
         master.write_all(keys.as_bytes()).expect("a terminal takes keys");
     }
 
-    /// Presses keys, and tells how long it took until a whole frame was there that is as expected; `None` after so long
-    /// without one.
+    /// Presses keys and returns the time until a complete frame is as expected; `None` if there was none within
+    /// `patience`.
     ///
     /// # Panics
-    /// When the terminal is gone.
+    /// If the terminal is gone.
     pub fn answer(
         &self,
         keys: &str,
@@ -121,7 +121,7 @@ impl Terminal {
         }
     }
 
-    /// What `look` makes of the screen.
+    /// Runs `look` on the screen.
     pub fn look<T>(&self, look: impl FnOnce(&vt100::Screen) -> T) -> T {
         look(self.output().screen.screen())
     }
@@ -130,24 +130,24 @@ impl Terminal {
         self.output.lock()
     }
 
-    /// Everything that was written since something was last waited for.
+    /// Everything that was written since the last wait.
     pub fn written(&self) -> String {
         String::from_utf8_lossy(&self.output().written).into_owned()
     }
 
-    /// What stands on the screen, line by line.
+    /// The text on the screen, line by line.
     pub fn screen(&self) -> String {
         self.output().screen.screen().contents()
     }
 
-    /// Waits until `text` stands on the screen, or was written as it is, escape sequences included.
+    /// Waits until `text` is on the screen, or was written literally, escape sequences included.
     ///
     /// # Panics
-    /// When that takes a minute.
+    /// If that takes a minute.
     pub fn wait(&self, text: &str) {
         let deadline = Instant::now() + PATIENCE;
         while !self.screen().contains(text) && !self.written().contains(text) {
-            assert!(Instant::now() < deadline, "{text:?} does not come, but:\n{}", self.screen());
+            assert!(Instant::now() < deadline, "{text:?} did not appear on the screen:\n{}", self.screen());
             thread::sleep(Duration::from_millis(10));
         }
         self.output().written.clear();
@@ -158,10 +158,10 @@ impl Terminal {
         self.child.id()
     }
 
-    /// Waits for its end: whether it was a success, and whether the terminal is as it was.
+    /// Waits until it ends. Returns whether it succeeded, and whether the terminal settings are unchanged.
     ///
     /// # Panics
-    /// When it cannot be waited for.
+    /// If it cannot be waited for.
     pub fn end(mut self) -> (bool, bool) {
         let deadline = Instant::now() + PATIENCE;
         let success = loop {

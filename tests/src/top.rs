@@ -18,22 +18,23 @@ use crate::workload::Churned;
 /// How long the next report may take.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// A running `twtrace top --json`. It is killed when this is dropped before its end.
+/// A running `twtrace top --json`. Dropping this before its end kills it.
 pub struct Top {
     child: Child,
-    /// Lines that it has written. They are read all the time: a full pipe would stop it.
+    /// Lines that it has written. They are read continuously: a full pipe would block it.
     reports: Receiver<String>,
 }
 
 impl Top {
-    /// Starts it in a place with these arguments, and waits until it traces: its first report comes after it attached.
+    /// Starts it in a place with these arguments, and waits until it traces: its first report comes after it has
+    /// attached.
     ///
     /// # Panics
-    /// When it cannot trace.
+    /// If it cannot trace.
     pub fn start(place: &Place, arguments: &[&str]) -> Self {
         let mut command = Command::new(program("twtrace"));
         let interval = if arguments.contains(&"--interval") { &[][..] } else { &["--interval", "200ms"] };
-        // Ground truth is of single processes.
+        // The ground truth is per process.
         let by = if arguments.contains(&"--by") { &[][..] } else { &["--by", "pid"] };
         command.args(["top", "--json"]).args(by).args(interval).args(arguments).stdout(Stdio::piped());
         let mut child = place.spawn(command);
@@ -50,25 +51,25 @@ impl Top {
     /// The next report.
     ///
     /// # Panics
-    /// When there is none.
+    /// If there is none.
     pub fn report(&self) -> Value {
         let line = self.reports.recv_timeout(PATIENCE).expect("top ended");
         serde_json::from_str(&line).expect("a report is JSON")
     }
 
-    /// Waits for a report that `enough` says yes to.
+    /// Waits for a report that `enough` accepts.
     ///
     /// # Panics
-    /// When none comes for two minutes.
+    /// If none comes for two minutes.
     pub fn wait(&self, enough: impl Fn(&Value) -> bool) -> Value {
-        // Those that were written meanwhile come first, so their number says nothing.
+        // Older reports are read first, so the number of reports is no measure of time.
         let began = Instant::now();
         loop {
             let last = self.report();
             if enough(&last) {
                 return last;
             }
-            assert!(began.elapsed() < PATIENCE, "waited for in vain; the last report: {last:#}");
+            assert!(began.elapsed() < PATIENCE, "no such report; the last one: {last:#}");
         }
     }
 
@@ -82,10 +83,10 @@ impl Top {
         peak_memory(self.child.id())
     }
 
-    /// Ends it with a signal and gives its last report.
+    /// Ends it with a signal and returns its last report.
     ///
     /// # Panics
-    /// When it does not end well.
+    /// If it fails.
     pub fn end(self) -> Value {
         self.end_timed().report
     }
@@ -127,12 +128,12 @@ impl Drop for Top {
     }
 }
 
-/// Waits until another instance traces that says nothing before its end.
+/// Waits until another instance traces, one that writes nothing before its end.
 ///
 /// # Panics
-/// When it does not.
+/// If it does not.
 pub fn await_attached(place: &Place, pid: u32) {
-    // One beside it tells how many links there are once all are attached.
+    // A second instance shows how many links there are once all programs are attached.
     let links = Objects::held_by(Top::start(place, &[]).pid()).links.len();
     let deadline = Instant::now() + PATIENCE;
     while Objects::held_by(pid).links.len() < links {
@@ -141,10 +142,10 @@ pub fn await_attached(place: &Place, pid: u32) {
     }
 }
 
-/// Ends another instance with a signal, and gives what it wrote.
+/// Ends another instance with a signal and returns what it wrote.
 ///
 /// # Panics
-/// When it does not end well.
+/// If it fails.
 pub fn interrupt(child: Child) -> Output {
     kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).expect("it runs");
     let output = child.wait_with_output().expect("a child can be waited for");
@@ -152,39 +153,40 @@ pub fn interrupt(child: Child) -> Output {
     output
 }
 
-/// A number somewhere in a report.
+/// The number at a JSON pointer in a report.
 ///
 /// # Panics
-/// When there is none.
+/// If there is none.
 pub fn number(report: &Value, pointer: &str) -> u64 {
     let value = report.pointer(pointer).unwrap_or_else(|| panic!("no {pointer} in {report:#}"));
     value.as_u64().unwrap_or_else(|| panic!("{pointer} is {value}"))
 }
 
-/// What a report says of a network namespace; `None` before it was found.
+/// The row of a network namespace in a report; `None` before the tracer has found it.
 pub fn namespace(report: &Value, netns: u64) -> Option<&Value> {
     report["namespaces"].as_array()?.iter().find(|namespace| namespace["netns"] == netns)
 }
 
-/// What a report says of the namespace that the tracer is in: on a host with more there may be sockets anywhere.
+/// The row of the tracer's own namespace: on a host with several, any of them may have sockets.
 pub fn own(report: &Value) -> &Value {
     let netns = report["host"]["netns"].as_u64();
     netns.and_then(|netns| namespace(report, netns)).unwrap_or(&Value::Null)
 }
 
-/// A figure of the destinations in the tracer's namespace, all together. Without `--limit`, which leaves some out.
+/// The sum of a figure over the destinations in the tracer's namespace. Not for reports with `--limit`, which leaves
+/// some out.
 ///
 /// # Panics
-/// When one has no such figure.
+/// If one has no such figure.
 pub fn own_destinations(report: &Value, figure: &str) -> u64 {
     let rows = report["destinations"].as_array().into_iter().flatten();
     rows.filter(|row| row["netns"] == report["host"]["netns"]).map(|row| number(row, &format!("/{figure}"))).sum()
 }
 
-/// What the kernel says of a place: timewait sockets by `/proc/net/sockstat`.
+/// The kernel's own count of TIME_WAIT sockets in a place: `tw` in `/proc/net/sockstat`.
 ///
 /// # Panics
-/// When the file has no such figure.
+/// If the file has no such figure.
 pub fn sockstat_tw(place: &Place) -> u64 {
     let text = place.run(|| std::fs::read_to_string("/proc/thread-self/net/sockstat")).expect("sockstat");
     let line = text.lines().find(|line| line.starts_with("TCP:")).expect("a TCP line");
@@ -196,17 +198,17 @@ pub fn sockstat_tw(place: &Place) -> u64 {
 /// Peak memory of a process so far, in bytes (`VmHWM`).
 ///
 /// # Panics
-/// When it is gone.
+/// If it is gone.
 pub fn peak_memory(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse().ok());
     1024 * peak.unwrap_or(u64::MAX / 1024)
 }
 
-/// Runs the generator's churn in a place, to its end.
+/// Runs the generator's churn in a place until it ends.
 ///
 /// # Panics
-/// When it fails.
+/// If it fails.
 pub fn churn(place: &Place, arguments: &[&str]) -> Churned {
     let mut command = Command::new(program("twtrace-workload"));
     command.arg("churn").args(arguments).stdout(Stdio::piped());
@@ -215,23 +217,23 @@ pub fn churn(place: &Place, arguments: &[&str]) -> Churned {
     serde_json::from_slice(&output.stdout).expect("the generator writes JSON")
 }
 
-/// Transitions of this many connections, ten of each, that a tracer neither saw nor counted as lost. Some vendors'
-/// kernels run no tracing program at times, whoever traces, and count nothing; elsewhere there are none.
+/// Transitions of this many connections, ten per connection, that a tracer neither saw nor counted as lost. Some vendor
+/// kernels at times run no tracing program of any tracer, and do not count that; on other kernels the result is 0.
 pub fn hidden(report: &Value, connections: u64) -> u64 {
     let counter = |name: &str| number(report, &format!("/tracing/kernel_counters/{name}"));
     (10 * connections).saturating_sub(counter("transitions") + counter("recursion"))
 }
 
-/// As many connections as make a load. On an emulated processor fewer do: there `TWTRACE_CONNECTIONS` says how many.
+/// The number of connections of a load. On an emulated processor fewer are enough: there `TWTRACE_CONNECTIONS` sets it.
 pub fn load(usual: &str) -> String {
     std::env::var("TWTRACE_CONNECTIONS").unwrap_or_else(|_| usual.to_owned())
 }
 
-/// A place where no timewait socket ends before its minute is over, with room for a quarter of a million.
+/// A place where no TIME_WAIT socket ends before its minute is over, with room for a quarter of a million.
 pub fn quiet_place() -> Place {
     let place = Place::new();
     place.sysctl("ipv4/tcp_tw_reuse", "0");
-    // A reset that comes for a timewait socket does not end it.
+    // An RST does not end a TIME_WAIT socket.
     place.sysctl("ipv4/tcp_rfc1337", "1");
     place.sysctl("ipv4/tcp_max_tw_buckets", "262144");
     place

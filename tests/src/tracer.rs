@@ -16,17 +16,17 @@ use crate::workload::net::{enter_new, sysctl};
 /// How often the ring buffer is read while a workload runs.
 pub const PUMP: Duration = Duration::from_millis(20);
 
-/// A thread in a network namespace of its own, with the loopback interface up. What it starts is there too.
+/// A thread in its own network namespace, with the loopback interface up. Programs that it starts run there too.
 pub struct Place {
     work: Option<Sender<Box<dyn FnOnce() + Send>>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Place {
-    /// A new namespace.
+    /// Creates a namespace.
     ///
     /// # Panics
-    /// Without root there are none.
+    /// Without root.
     pub fn new() -> Self {
         let (work, todo): (_, Receiver<Box<dyn FnOnce() + Send>>) = channel();
         let thread = thread::spawn(move || {
@@ -39,16 +39,16 @@ impl Place {
     /// Writes `net.{name}` there; the name has slashes for dots.
     ///
     /// # Panics
-    /// When the kernel refuses.
+    /// If the kernel rejects it.
     pub fn sysctl(&self, name: &str, value: &str) {
         let (name, value) = (name.to_owned(), value.to_owned());
         self.run(move || sysctl(&name, &value)).expect("root may write the sysctls of its namespace");
     }
 
-    /// Does something there, and waits for it.
+    /// Runs a closure there and waits for its result.
     ///
     /// # Panics
-    /// When `what` does.
+    /// If `what` panics.
     pub fn run<T: Send + 'static>(&self, what: impl FnOnce() -> T + Send + 'static) -> T {
         let (tell, told) = channel();
         let work = self.work.as_ref().expect("a place is open until it is dropped");
@@ -56,7 +56,7 @@ impl Place {
             let _ = tell.send(what());
         }))
         .expect("the thread runs as long as the place");
-        told.recv().expect("what was asked for panicked")
+        told.recv().expect("the closure panicked")
     }
 
     /// Inode number of the namespace.
@@ -70,7 +70,7 @@ impl Place {
     /// Starts a program there.
     ///
     /// # Panics
-    /// When it cannot be started.
+    /// If it cannot be started.
     pub fn spawn(&self, mut command: Command) -> Child {
         self.run(move || command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}")))
     }
@@ -91,7 +91,7 @@ impl Drop for Place {
     }
 }
 
-/// A name as `ip netns add` gives it, for as long as this is not dropped.
+/// A namespace name like that of `ip netns add`, removed when this is dropped.
 pub struct Named {
     file: PathBuf,
 }
@@ -102,9 +102,9 @@ impl Named {
     /// # Panics
     /// Without root.
     pub fn new(place: &Place, name: &str) -> Self {
-        fs::create_dir_all("/run/netns").expect("root may make it");
+        fs::create_dir_all("/run/netns").expect("root may create it");
         let file = PathBuf::from("/run/netns").join(name);
-        File::create(&file).expect("root may make it");
+        File::create(&file).expect("root may create it");
         let named = Self { file };
         let there = named.file.clone();
         place
@@ -121,14 +121,14 @@ impl Drop for Named {
     }
 }
 
-/// A process that does nothing, for as long as it is not killed.
+/// A process that does nothing until it is killed.
 pub struct Idle(Child);
 
 impl Idle {
-    /// In a place, whose namespace has a process then.
+    /// Starts it in a place, so that the namespace has a process.
     ///
     /// # Panics
-    /// When it cannot be started.
+    /// If it cannot be started.
     pub fn new(place: &Place) -> Self {
         let mut command = Command::new(program("twtrace-workload"));
         command.arg("idle").stdin(Stdio::piped());
@@ -151,7 +151,7 @@ impl Drop for Idle {
 /// A program that was built with these tests.
 ///
 /// # Panics
-/// When it was not: `cargo build --release --bins` of both packages.
+/// If it was not built: `cargo build --release --bins` of both packages does that.
 pub fn program(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a running test has a path");
     // target/PROFILE/deps/TEST
@@ -161,7 +161,7 @@ pub fn program(name: &str) -> PathBuf {
     program
 }
 
-/// The last few lines of something, for a message.
+/// The last lines of a text, for a message.
 pub fn tail(text: &str, lines: usize) -> String {
     let mut last = VecDeque::new();
     for line in text.lines() {

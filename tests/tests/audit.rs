@@ -1,7 +1,7 @@
-//! `twtrace doctor --audit` while sockets are made all the time.
+//! `twtrace doctor --audit` while TIME_WAIT sockets are created continuously.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-#![allow(clippy::print_stdout, reason = "figures for whoever runs the test")]
+#![allow(clippy::print_stdout, reason = "figures for the person who runs the test")]
 
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,10 +12,10 @@ use twtrace_tests::schema;
 use twtrace_tests::top::{churn, quiet_place};
 use twtrace_tests::tracer::{Idle, Place, program};
 
-/// Audits from a place while one churns, and gives exit code and report.
+/// Audits from a place while connections are churned in `churned`. Returns exit code and report.
 fn audited(place: &Place, churned: &Place, form: &[&str]) -> (Option<i32>, String) {
     let done = AtomicBool::new(false);
-    // The table is full sooner or later.
+    // The limit is reached sooner or later.
     churned.sysctl("ipv4/tcp_max_tw_buckets", "20000");
     thread::scope(|scope| {
         let churning = scope.spawn(|| {
@@ -33,25 +33,25 @@ fn audited(place: &Place, churned: &Place, form: &[&str]) -> (Option<i32>, Strin
     })
 }
 
-/// Holds what was said of one namespace, in which there was churn, against what a tier can know.
+/// Checks the report of a namespace with churn against what the tier can know.
 fn check(tier: &Value, code: Option<i32>, report: &Value) {
     let lines = report["lines"].as_array().unwrap();
-    // Kernels that count timers as they run out have another line here.
+    // Kernels that count timers when they expire have another line here.
     let timers = &lines[0];
     let (kernel, traced) = (timers["kernel"].as_i64().unwrap(), timers["traced"].as_i64().unwrap());
     if tier == "exact" {
         assert_eq!((code, &report["agrees"]), (Some(0), &true.into()), "{report:#}");
         assert!(lines.iter().all(|line| !line["traced"].is_null()));
     } else if kernel > 0 {
-        // Below it, an end that no program saw is told later: never more than happened, and hardly less. What happened
-        // at the moments of reading may be on either side.
+        // In lower tiers, an end that no program saw is reported later: never more than happened, and hardly fewer.
+        // What happens while the counters are read may be counted on either side.
         let slack = timers["slack"].as_i64().unwrap();
         assert!((-slack..=kernel / 100 + 10 + slack).contains(&(kernel - traced)), "{report:#}");
     }
 }
 
 #[test]
-fn the_trace_agrees_with_the_kernel_under_load() {
+fn trace_under_load_agrees_with_the_kernel() {
     let place = quiet_place();
     let (code, text) = audited(&place, &place, &["--json"]);
     let report: Value = serde_json::from_str(&text).unwrap();
@@ -64,7 +64,7 @@ fn the_trace_agrees_with_the_kernel_under_load() {
 #[test]
 fn other_namespaces_are_audited_as_well() {
     let (home, place) = (quiet_place(), quiet_place());
-    // Without a process of its own it might be overlooked between two runs of the generator.
+    // Without its own process the namespace might be missed between two runs of the generator.
     let idle = Idle::new(&place);
     let (code, text) = audited(&home, &place, &["--json"]);
     let report: Value = serde_json::from_str(&text).unwrap();
@@ -72,7 +72,8 @@ fn other_namespaces_are_audited_as_well() {
     println!("figures: {report}");
     assert!(report["lines"].as_array().unwrap().iter().all(|line| line["kernel"] == 0), "nothing happened here");
     let other = report["namespaces"].as_array().unwrap().iter().find(|other| other["netns"] == place.netns()).unwrap();
-    // Its lowest one: where numbers have begun anew, a younger process of the generator's may come before.
+    // Named after its lowest PID: after PIDs have wrapped around, a younger process of the generator may have a lower
+    // one.
     let named = other["name"].as_str().unwrap().strip_prefix("pid ").unwrap().parse::<u32>().unwrap();
     assert!(named <= idle.pid(), "{named}, not {}", idle.pid());
     let timers = &other["lines"][0];
@@ -81,7 +82,7 @@ fn other_namespaces_are_audited_as_well() {
 }
 
 #[test]
-fn an_audit_reads_well() {
+fn audit_text_names_the_kernel_counters() {
     let place = quiet_place();
     let (_, text) = audited(&place, &place, &[]);
     println!("{text}");

@@ -1,7 +1,7 @@
 //! How the local side of a connection was chosen, and binds that fail: each as the workload generator did it.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-#![allow(clippy::print_stdout, reason = "figures for whoever runs the test")]
+#![allow(clippy::print_stdout, reason = "figures for the person who runs the test")]
 
 use std::collections::BTreeSet;
 use std::io::Read as _;
@@ -16,7 +16,7 @@ use twtrace_tests::require::skip;
 use twtrace_tests::tracer::{PUMP, Place, program};
 use twtrace_tests::workload::bindings::{Connected, Done, Refused};
 
-/// What the generator did, and what the tracer said meanwhile.
+/// What the generator did, and what the tracer reported meanwhile.
 fn traced() -> (Vec<Done>, Vec<Event>, KernelSource) {
     let mut live = KernelSource::start(&KernelSourceOptions::default()).unwrap();
     let place = Place::new();
@@ -47,11 +47,11 @@ fn ends(tuple: &Tuple) -> (SocketAddr, SocketAddr) {
     ((tuple.local_addr, tuple.local_port).into(), (tuple.remote_addr, tuple.remote_port).into())
 }
 
-/// How connections are compared: by what would differ if anything were taken from another socket.
+/// What connections are compared by: it would differ if any of it were taken from another socket.
 type Line = (u32, String, String, Binding);
 
 fn line(pid: u32, local: SocketAddr, remote: SocketAddr, established: bool, binding: Binding) -> Line {
-    // A connect that was refused has given its port back by the time its caller may ask.
+    // A refused connect has given its port back before its caller can ask for it.
     let local = if established { local.to_string() } else { local.ip().to_string() };
     (pid, local, remote.to_string(), binding)
 }
@@ -70,7 +70,7 @@ fn seen(connection: &Connection) -> Line {
 }
 
 #[test]
-fn how_the_local_side_was_chosen_is_told_and_why_a_bind_failed() {
+fn local_bindings_and_failed_binds_are_reported() {
     let (done, events, live) = traced();
     let is_ours = |pid: u32| done.iter().any(|done| pid_of(done) == pid);
 
@@ -116,7 +116,7 @@ fn how_the_local_side_was_chosen_is_told_and_why_a_bind_failed() {
         .collect();
     let with_port: Vec<&Connection> =
         connections.iter().copied().filter(|connection| connection.binding.port).collect();
-    // Where tracers get no cookies, a socket has one by chance, maybe later.
+    // Where tracers get no cookies, a socket has one only by chance, maybe later.
     let key = |cookie: u64, tuple: &Tuple| (if live.tier() == Tier::Tuple { 0 } else { cookie }, format!("{tuple:?}"));
     let told: BTreeSet<_> = bound.iter().map(|(cookie, tuple)| key(*cookie, tuple)).collect();
     let wanted: BTreeSet<_> = with_port.iter().map(|connection| key(connection.cookie, &connection.tuple)).collect();

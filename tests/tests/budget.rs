@@ -1,7 +1,7 @@
-//! The arithmetic of ports against what the kernel then does, and the forecast against what then happens.
+//! The port arithmetic against what the kernel then does, and the forecast against what then happens.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-#![allow(clippy::print_stdout, reason = "figures for whoever runs the test")]
+#![allow(clippy::print_stdout, reason = "figures for the person who runs the test")]
 
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use std::sync::mpsc::channel;
@@ -22,12 +22,12 @@ const ONE: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(127, 0, 0, 11), 7001);
 const OTHER_ADDRESS: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(127, 0, 0, 12), 7001);
 const OTHER_PORT: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(127, 0, 0, 11), 7002);
 
-/// A namespace with that range and three services.
+/// A namespace with this range and three services.
 fn place(reuse: &'static str) -> Place {
     let place = Place::new();
     place.sysctl("ipv4/ip_local_port_range", "40000 40199");
     place.sysctl("ipv4/tcp_tw_reuse", reuse);
-    // A reset that comes for a timewait socket does not end it.
+    // An RST does not end a TIME_WAIT socket.
     place.sysctl("ipv4/tcp_rfc1337", "1");
     for service in [ONE, OTHER_ADDRESS, OTHER_PORT] {
         accept_all(&place, service);
@@ -40,7 +40,7 @@ fn local(port: u16) -> SocketAddrV4 {
     SocketAddrV4::new(Ipv4Addr::LOCALHOST, port)
 }
 
-/// As many ports as are said to be available are available: connects succeed so often, and then no more.
+/// The report names the exact number of available ports: that many connects succeed, and the next one fails.
 fn exactly(what: &str, place: &Place, top: &Top, to: SocketAddrV4, expected: u32) {
     let report = settled(top);
     let said = split(&report, to);
@@ -54,7 +54,7 @@ fn exactly(what: &str, place: &Place, top: &Top, to: SocketAddrV4, expected: u32
 }
 
 #[test]
-fn all_ports_of_the_range() {
+fn every_port_of_the_range_is_available_or_used() {
     let place = place("0");
     let top = Top::start(&place, &[]);
     assert_eq!(churn(&place, ONE, 50), 50);
@@ -81,7 +81,7 @@ fn bound_ports_are_not_chosen() {
     let sockets = place.run(|| {
         let bound = (40_000..40_010).map(|port| bound(local(port)).unwrap());
         let listening = (40_050..40_065).map(|port| listening(local(port)).unwrap());
-        // Connected, and bound towards all others all the same.
+        // Connected, but still a bound port to all other destinations.
         let connected = (40_100..40_105).map(|port| bound_connected(local(port), OTHER_PORT).unwrap());
         bound.chain(listening).chain(connected).collect::<Vec<_>>()
     });
@@ -94,7 +94,7 @@ fn bound_ports_are_not_chosen() {
 }
 
 #[test]
-fn open_connections_hold_their_ports() {
+fn open_connections_occupy_their_ports() {
     let place = place("0");
     let top = Top::start(&place, &[]);
     let open = held(&place, ONE, 40);
@@ -106,32 +106,32 @@ fn open_connections_hold_their_ports() {
 }
 
 #[test]
-fn each_destination_has_the_range_for_itself() {
+fn each_destination_has_the_whole_range() {
     let place = place("0");
     let top = Top::start(&place, &[]);
     for to in [ONE, OTHER_ADDRESS, OTHER_PORT] {
         assert_eq!(churn(&place, to, 10), 10);
     }
     for to in [ONE, OTHER_ADDRESS, OTHER_PORT] {
-        exactly(&format!("towards {to}"), &place, &top, to, N - 10);
+        exactly(&format!("to {to}"), &place, &top, to, N - 10);
     }
 }
 
-/// Takes ports within less time than it takes until the first may be taken over.
+/// Takes ports in less time than the first one needs to become reusable.
 fn churn_at_once(place: &Place, most: u32) -> u32 {
     let began = Instant::now();
     let succeeded = churn(place, ONE, most);
-    assert!(began.elapsed() < Duration::from_secs(1), "the machine is too slow to tell: {:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(1), "the machine is too slow: {:?}", began.elapsed());
     succeeded
 }
 
 #[test]
-fn reuse_gives_them_back_after_a_second() {
+fn time_wait_ports_are_reusable_after_a_second() {
     for reuse in ["1", "2"] {
         let place = place(reuse);
         let top = Top::start(&place, &[]);
         assert_eq!(churn_at_once(&place, N), N);
-        // Not before the last may be taken over.
+        // Not before the last one is reusable.
         let report = top.wait(|report| {
             let rows = report["destinations"].as_array().unwrap();
             rows.iter().any(|row| row["role"] == "active" && row["port"] == 7001 && row["ports"]["available"] == N)
@@ -143,7 +143,7 @@ fn reuse_gives_them_back_after_a_second() {
 }
 
 #[test]
-fn timewait_sockets_of_bound_ports_are_not_taken_over() {
+fn time_wait_sockets_of_bound_ports_are_not_reused() {
     let place = place("1");
     let top = Top::start(&place, &[]);
     place.run(|| {
@@ -151,7 +151,7 @@ fn timewait_sockets_of_bound_ports_are_not_taken_over() {
             close_first(TcpStream::from(bound_connected(local(port), ONE).unwrap()));
         }
     });
-    // Made after them, and bound by nobody.
+    // Created after them, without bind.
     assert_eq!(churn(&place, ONE, 1), 1);
     let report = top.wait(|report| {
         let rows = report["destinations"].as_array().unwrap();
@@ -159,17 +159,17 @@ fn timewait_sockets_of_bound_ports_are_not_taken_over() {
     });
     let said = split(&report, ONE);
     assert_eq!((&said["time_wait"], &said["available"]), (&json!(21), &json!(N - 20)), "{said}");
-    // bind(2) does not take them over either.
+    // bind(2) does not reuse them either.
     let errno = place.run(|| bound(local(40_000)).err());
     assert_eq!(errno, Some(nix::errno::Errno::EADDRINUSE));
     assert_eq!(churn_at_once(&place, 2 * N), N - 20, "by the kernel");
 }
 
-/// Connections per second of the ramp, towards a thousand ports.
+/// Connections per second of the ramp, which has a thousand ports.
 const RATE: u32 = 50;
 
 #[test]
-fn the_forecast_at_half_way() {
+fn forecast_at_half_of_the_ports_is_right() {
     let place = Place::new();
     place.sysctl("ipv4/ip_local_port_range", "40000 40999");
     place.sysctl("ipv4/tcp_tw_reuse", "0");
@@ -177,7 +177,7 @@ fn the_forecast_at_half_way() {
     let top = Top::start(&place, &[]);
     let (tell, told) = channel();
     let began = Instant::now();
-    // A thread of a thread in the namespace is there as well.
+    // A thread starts in the namespace of the thread that creates it.
     place.run(move || {
         thread::spawn(move || {
             for number in 1.. {
@@ -202,8 +202,8 @@ fn the_forecast_at_half_way() {
     let left = forecast("seconds_to_exhaustion").unwrap_or_else(|| panic!("no forecast: {row}"));
     let happened = told.recv_timeout(Duration::from_secs(60)).unwrap() - asked;
     let (soonest, latest) = (forecast("soonest_seconds"), forecast("latest_seconds"));
-    println!("at {asked:.2} s: in {left:.2} s ({soonest:?} to {latest:?}); it was {happened:.2} s");
-    assert!((left - happened).abs() <= 0.1 * happened, "forecast {left}, it was {happened}: {row}");
+    println!("at {asked:.2} s: in {left:.2} s ({soonest:?} to {latest:?}); actually {happened:.2} s");
+    assert!((left - happened).abs() <= 0.1 * happened, "forecast {left}, actually {happened}: {row}");
     assert!(soonest.is_none_or(|soonest| soonest <= happened), "{soonest:?}");
     assert!(latest.is_none_or(|latest| latest >= happened), "{latest:?}");
 }

@@ -1,7 +1,7 @@
-//! What tracing costs: memory is bounded by a test, the rate is measured and told.
+//! What tracing costs: a test limits the memory; the connection rate is measured and printed.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-#![allow(clippy::print_stdout, reason = "figures for whoever runs the test")]
+#![allow(clippy::print_stdout, reason = "figures for the person who runs the test")]
 
 use std::process::Command;
 
@@ -18,7 +18,7 @@ const MIB: u64 = 1024 * 1024;
 const MANY: &[&str] = &["--processes", "1", "--connections", "130000"];
 
 #[test]
-fn memory_with_130_000_live_sockets() {
+fn memory_with_130_000_live_sockets_is_limited() {
     let place = quiet_place();
     let top = Top::start(&place, &["--limit", "20"]);
     let mut command = Command::new(program("twtrace"));
@@ -30,7 +30,7 @@ fn memory_with_130_000_live_sockets() {
 
     // Censuses, all tabs, a filter and a frozen screen included.
     let report = top.wait(|report| number(own(report), "/coverage/attributed") == 130_000);
-    // All of them are one process's, which nobody else's can be.
+    // All of them belong to one process, the generator's, so none can be of another program.
     let rows = report["processes"].as_array().unwrap();
     let row = rows.iter().find(|row| row["pid"] == churned.workers[0].who.pid).unwrap();
     assert_eq!(number(row, "/time_wait_live"), 130_000);
@@ -41,7 +41,7 @@ fn memory_with_130_000_live_sockets() {
     }
     let (batch, drawn) = (top.peak_memory(), peak_memory(screen.pid()));
     println!("peak memory with 130,000 live: {} MiB as JSON, {} MiB on a screen", batch / MIB, drawn / MIB);
-    // While the list of sockets is looked at, three snapshots at most have it: the latest, the frozen one, and the next.
+    // While the list of sockets is shown, at most three snapshots contain it: the latest, the frozen one, and the next.
     assert!(batch < 100 * MIB && drawn < 160 * MIB, "{batch} and {drawn} bytes");
     kill(Pid::from_raw(screen.pid() as i32), Signal::SIGTERM).unwrap();
     assert_eq!(screen.end(), (true, true));
@@ -51,8 +51,8 @@ fn memory_with_130_000_live_sockets() {
 /// Pairs of runs, one without and one with a tracer.
 const PAIRS: usize = 12;
 
-/// Median rates without and with a tracer, and the median of their ratios. The two take turns, so that what else the
-/// machine does meets both.
+/// Median rates without and with a tracer, and the median of their ratios. The two take turns, so that other work of
+/// the machine affects both.
 fn rates(load: &[&str]) -> [f64; 3] {
     let mut figures = [const { Vec::new() }; 3];
     for _ in 0..PAIRS {
@@ -61,7 +61,7 @@ fn rates(load: &[&str]) -> [f64; 3] {
         let top = Top::start(&place, &[&["--limit", "20", "--interval", "1s"], &ROOMY[..]].concat());
         let with = churn(&place, load).rate_per_s;
         let report = top.end();
-        // Where nothing is hidden from tracers, that is all of them.
+        // All are attributed, except those that are hidden from tracers.
         let unattributed = 15_000 - number(own(&report), "/coverage/attributed");
         assert!(unattributed <= hidden(&report, 15_000), "{unattributed} unattributed: {}", report["tracing"]["lost"]);
         for (all, one) in figures.iter_mut().zip([without, with, with / without]) {
@@ -75,7 +75,7 @@ fn rates(load: &[&str]) -> [f64; 3] {
 }
 
 #[test]
-fn connection_rate_with_and_without() {
+fn connection_rate_with_and_without_tracer_is_measured() {
     // One client, one server, 64 destinations.
     let load = ["--processes", "1", "--connections", "15000"];
     for (what, more) in [("a byte each way", Some("--exchange")), ("nothing but connect and close", None)] {

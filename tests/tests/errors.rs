@@ -1,4 +1,4 @@
-//! What goes wrong on other people's machines: one clear line, a fitting exit code, never a backtrace.
+//! What goes wrong on users' machines: one clear line, the right exit code, never a backtrace.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -17,14 +17,14 @@ fn twtrace(arguments: &[&str]) -> Command {
     command
 }
 
-/// The same behind a shell script that changes what the program finds; it sees its own path as `$0`.
+/// Runs it from a shell script that changes what the program finds; the script has the program's path as `$0`.
 fn behind(script: &str, arguments: &[&str]) -> Output {
     let mut command = Command::new("unshare");
     command.args(["--mount", "bash", "-c", &format!("{script}; exec \"$0\" \"$@\"")]);
     command.arg(program("twtrace")).args(arguments).env("RUST_BACKTRACE", "1").output().unwrap()
 }
 
-/// A user who may do nothing, and a copy of the program that he can reach.
+/// Runs a copy of the program as a user without privileges, who can reach the copy.
 fn nobody(arguments: &[&str]) -> Output {
     let user = User::from_name("nobody").unwrap().unwrap();
     let folder = tempfile::tempdir().unwrap();
@@ -36,7 +36,7 @@ fn nobody(arguments: &[&str]) -> Output {
     command.env("RUST_BACKTRACE", "1").current_dir("/").output().unwrap()
 }
 
-/// One line on standard error that says one of `words`, and the exit code.
+/// Asserts one line on standard error that contains `words`, and the exit code.
 fn failed(output: &Output, code: i32, words: &str) {
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(code), "{said}");
@@ -49,11 +49,11 @@ fn failed(output: &Output, code: i32, words: &str) {
 
 const TOP: [&str; 4] = ["top", "--once", "--duration", "100ms"];
 const HIDE_BTF: &str = "mount -t tmpfs none /sys/kernel/btf";
-/// And nobody mounts tracefs without CAP_SYS_ADMIN.
+/// And no process can mount tracefs without CAP_SYS_ADMIN.
 const HIDE_BOTH: &str = "mount -t tmpfs none /sys/kernel/btf; exec setpriv --bounding-set -sys_admin \"$0\" \"$@\"";
 
 #[test]
-fn without_root() {
+fn without_root_it_fails_and_suggests_sudo() {
     failed(&nobody(&TOP), 1, "try sudo");
 }
 
@@ -62,12 +62,12 @@ fn a_budget_needs_no_root() {
     let output = nobody(&["budget", "--rate", "1000", "--json"]);
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
-    // This host's, read by a user who may do nothing.
+    // The host's limits, read by a user without privileges.
     assert_eq!((&report["from"]["range"], &report["from"]["max_tw_buckets"]), (&"host".into(), &"host".into()));
 }
 
 #[test]
-fn without_btf_it_goes_on_and_says_what_it_lacks() {
+fn without_btf_it_continues_and_reports_what_is_missing() {
     let output = behind(HIDE_BTF, &[&TOP[..], &["--json"]].concat());
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(0), "{report:#}");
@@ -85,12 +85,12 @@ fn without_btf_it_goes_on_and_says_what_it_lacks() {
 }
 
 #[test]
-fn without_btf_and_tracefs() {
+fn without_btf_and_tracefs_it_fails() {
     failed(&behind(HIDE_BOTH, &TOP), 1, "tracefs");
 }
 
 #[test]
-fn with_a_damaged_or_foreign_object() {
+fn damaged_or_foreign_object_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("object");
     let good = fs::read(std::env::var_os("TWTRACE_BPF_OBJECT").expect("the tests run on a built object")).unwrap();
@@ -104,9 +104,9 @@ fn with_a_damaged_or_foreign_object() {
     failed(&output, 1, "cannot read the eBPF object");
 }
 
-/// Without CAP_SYS_ADMIN nobody mounts tracefs for it: the system call exits cannot be hooked, and it goes on.
+/// Without CAP_SYS_ADMIN it cannot mount tracefs: the system call exits cannot be hooked, and it continues.
 #[test]
-fn without_tracefs_it_goes_on_and_says_what_it_lacks() {
+fn without_tracefs_it_continues_and_reports_what_is_missing() {
     let without = |arguments: &[&str]| {
         let mut command = Command::new("setpriv");
         command.args(["--bounding-set", "-sys_admin"]).arg(program("twtrace")).args(arguments).output().unwrap()
@@ -130,7 +130,7 @@ fn without_tracefs_it_goes_on_and_says_what_it_lacks() {
 }
 
 #[test]
-fn bad_usage() {
+fn bad_usage_exits_with_2_and_names_the_argument() {
     for (arguments, words) in [
         (&["top", "--dest", "300.1.1.1"][..], "--dest"),
         (&["top", "--port", "70000"], "--port"),

@@ -1,7 +1,7 @@
-//! The exact tier against the kernel's own counters: every timewait socket made, refused, reused and ended.
+//! The exact tier against the kernel's own counters: every TIME_WAIT socket created, overflowed, reused and ended.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-#![allow(clippy::print_stdout, reason = "figures for whoever runs the test")]
+#![allow(clippy::print_stdout, reason = "figures for the person who runs the test")]
 
 use std::time::{Duration, Instant};
 
@@ -12,14 +12,14 @@ use twtrace_tests::require::skip;
 use twtrace_tests::top::{Top, churn, number, quiet_place, sockstat_tw};
 use twtrace_tests::tracer::Place;
 
-/// A minute, the eighth of it that the kernel's timers may be late, and much more for a slow machine.
+/// A minute, an eighth more because the kernel's timers may be late, and much more for a slow machine.
 const ALL_EXPIRED: Duration = Duration::from_secs(150);
 
-/// Counters of one namespace since it was made.
+/// Counters of one namespace since it was created.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Nstat {
-    /// `TW` and, for timers of four seconds and less, `TWKilled`. Newer kernels count as they start the timer
-    /// (`__inet_twsk_schedule`), older ones as it runs out (`tw_timer_handler`).
+    /// `TW` and, for timers of four seconds and less, `TWKilled`. Newer kernels count when they start the timer
+    /// (`__inet_twsk_schedule`), older ones when it expires (`tw_timer_handler`).
     timers: u64,
     reused: u64,
     refused: u64,
@@ -35,25 +35,25 @@ fn nstat(place: &Place) -> Nstat {
     }
 }
 
-/// Whether kprobes are asked for. The kernel may skip those: what an interrupt does while a program at the exit of a
-/// system call runs, for one.
+/// Whether kprobes are requested. The kernel may skip them, for example in an interrupt while a program at the exit of
+/// a system call runs.
 fn by_kprobes() -> bool {
     std::env::var("TWTRACE_FUNCTIONS").is_ok_and(|functions| functions == "kprobe")
 }
 
-/// Whether a figure is what it should be, where by kprobes one in a hundred of all 20,000 may be missing.
+/// Whether a figure is as expected. With kprobes, one in a hundred of the 20,000 may be missing.
 fn fits(found: u64, expected: u64) -> bool {
     found.abs_diff(expected) <= if by_kprobes() { 200 } else { 0 }
 }
 
-/// Asserts that.
+/// Asserts that a figure fits.
 #[track_caller]
 fn assert_fits(found: u64, expected: u64, report: &Value) {
     let [counters, totals] = [&report["tracing"]["kernel_counters"], &report["totals"]];
     assert!(fits(found, expected), "{found}, not {expected}: {counters:#} {totals:#}");
 }
 
-/// The report some seconds later where figures may differ, for then the last ones may not be in it yet.
+/// A report some seconds later if figures may differ: this one may not have the last of them yet.
 fn settled(top: &Top, report: Value) -> Value {
     if by_kprobes() { (0..3).map(|_| top.report()).next_back().unwrap_or(report) } else { report }
 }
@@ -63,12 +63,12 @@ fn end(report: &Value, name: &str) -> u64 {
 }
 
 #[test]
-fn made_reused_refused_and_ended_are_what_the_kernel_counts() {
+fn created_reused_overflowed_and_ended_match_the_kernel_counters() {
     let plain = quiet_place();
     let top = Top::start(&plain, &["--interval", "1s", "--limit", "10"]);
     if top.report()["tracing"]["tier"] != "exact" {
         let wanted = std::env::var("TWTRACE_TIER").is_ok_and(|tier| tier == "exact");
-        assert!(!wanted, "the exact tier was asked for: {:#}", top.report()["tracing"]);
+        assert!(!wanted, "the exact tier was requested: {:#}", top.report()["tracing"]);
         return skip("the exact tier", "this kernel refuses its hooks");
     }
     let hooks = top.report()["tracing"]["hooks"].as_array().unwrap().clone();
@@ -99,13 +99,13 @@ fn made_reused_refused_and_ended_are_what_the_kernel_counts() {
     assert!(counted[2].refused >= 3_000 && counted[2].reused == 0, "room for 1,000 of 4,000");
     let reused: u64 = counted.iter().map(|one| one.reused).sum();
     let refused: u64 = counted.iter().map(|one| one.refused).sum();
-    // Each connection is due one.
+    // Each connection creates one, unless it overflows.
     let made = 20_000 - refused;
     if counted_at_start {
         assert_eq!(counted.iter().map(|one| one.timers).sum::<u64>(), made);
     }
 
-    // What has ended so far was reused: the others live for a minute. Counters are read once a second.
+    // Those that have ended so far were reused: the others live for a minute. Counters are read once a second.
     let counter = |report: &Value, name: &str| number(report, &format!("/tracing/kernel_counters/timewaits_{name}"));
     let report = top.wait(|report| {
         let told = counter(report, "created") + counter(report, "overflowed");
@@ -137,14 +137,14 @@ fn made_reused_refused_and_ended_are_what_the_kernel_counts() {
         }
         assert!(began.elapsed() < ALL_EXPIRED, "{:#}", report["totals"]);
     };
-    println!("figures: by the tracer: made {made}, refused {refused}, ends {}", report["totals"]["ends"]);
+    println!("figures: by the tracer: created {made}, overflowed {refused}, ends {}", report["totals"]["ends"]);
     assert_eq!(end(&report, "expired") + reused, made);
     assert_eq!((end(&report, "reused"), end(&report, "ended_early")), (reused, 0));
     if !counted_at_start {
         let timers: u64 = places.map(nstat).iter().map(|one| one.timers).sum();
         assert_eq!(timers, end(&report, "expired"));
     }
-    // Ten transitions a connection, seen or counted as lost. A preemptible kernel may keep a few from both programs.
+    // Ten transitions per connection, seen or counted as lost. On a preemptible kernel both programs may miss a few.
     let side = |name: &str| number(&report, &format!("/tracing/kernel_counters/{name}"));
     assert_eq!(side("transitions") + side("recursion"), 200_000);
     for name in ["ring_full", "map_full", "stale", "undecodable"] {
@@ -153,16 +153,16 @@ fn made_reused_refused_and_ended_are_what_the_kernel_counts() {
     top.end();
 }
 
-/// The rest by kprobes, without the minute's wait: two of the namespaces have gone, and their timewait sockets are
-/// killed with them. What is missing must have been told, where the kernel counts it.
+/// The rest with kprobes, without waiting for a minute: two of the namespaces are gone, and their TIME_WAIT sockets
+/// have ended early with them. Missing calls must have been reported, where the kernel counts them.
 fn kprobes_are_accounted_for(top: &Top, left: &Place, [made, refused, reused]: [u64; 3]) {
     let side = |report: &Value, name: &str| number(report, &format!("/tracing/kernel_counters/{name}"));
-    // On a slow machine the first ones run out meanwhile.
+    // On a slow machine the first ones expire meanwhile.
     let began = Instant::now();
     let (alive, report) = loop {
         let alive = sockstat_tw(left);
         let report = settled(top, top.report());
-        // Those whose end was skipped are found by the census.
+        // The census finds those whose end was skipped.
         let ended = end(&report, "reused") + end(&report, "ended_early") + end(&report, "expired");
         if alive == sockstat_tw(left) && fits(ended, made - alive) {
             break (alive, report);
@@ -176,11 +176,11 @@ fn kprobes_are_accounted_for(top: &Top, left: &Place, [made, refused, reused]: [
     let missing = made + refused + (made - alive) + reused - seen.iter().sum::<u64>();
     let told = side(&report, "exact_missed") + side(&report, "evicted");
     println!("figures: by the tracer: created, overflowed, ended, reused {seen:?}, ends {}", report["totals"]["ends"]);
-    println!("figures: {missing} calls missing, {told} of them told");
+    println!("figures: {missing} calls missing, {told} of them reported");
     assert!(told <= missing, "{told} of {missing}");
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
-    // Older kernels do not count what they skip of a kprobe: all that one interrupt ends, if it comes while a program runs
-    // or a map is read. And none counts an interrupt in a kprobe's own handler.
+    // Older kernels do not count the calls that a kprobe skips: everything that one interrupt ends while a program runs
+    // or a map is read. And no kernel counts an interrupt in a kprobe's own handler.
     if kernel_version(&release) >= Some((6, 7)) {
         assert!(missing - told <= 5, "{told} of {missing}");
     } else {

@@ -1,4 +1,4 @@
-//! `twtrace export` and the queries of docs/recording.md, over a recording of events that are known.
+//! `twtrace export` and the queries of docs/recording.md, on a recording of known events.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -36,7 +36,7 @@ fn truth() -> BTreeMap<&'static str, Vec<Vec<Value>>> {
     let lifetime = |name: &str, number: f64, p50: f64, max: f64| {
         vec![json!(name), json!(number), json!(4.0 * p50 / 1000.0), json!(4.0 * max / 1000.0)]
     };
-    // Of an even number of values the lower of the two in the middle.
+    // Of an even number of values, the lower of the two in the middle.
     let median = 1000.0 + (seconds / 2.0).floor();
     BTreeMap::from([
         ("makers", makers),
@@ -80,7 +80,7 @@ fn export(folder: &Path, line: &str) {
     assert!(output.status.success() && said.is_empty(), "{line}: {said}");
 }
 
-/// The fenced blocks that are to be run: by name, with the line of the fence.
+/// The fenced blocks to run: by name, with the line of the fence.
 fn blocks() -> Vec<(String, usize, Program)> {
     let mut blocks = Vec::new();
     let mut lines = DOCS.lines().enumerate();
@@ -96,7 +96,7 @@ fn blocks() -> Vec<(String, usize, Program)> {
 }
 
 #[test]
-fn queries_answer_with_what_happened() {
+fn documented_queries_return_what_happened() {
     let folder = recorded();
     export(folder.path(), "--format parquet -o incident.parquet");
     let segments = fs::read_dir(folder.path().join("incident.twt")).unwrap();
@@ -114,7 +114,7 @@ fn queries_answer_with_what_happened() {
     }
 }
 
-/// Columns of a table as the documentation has them, with their types.
+/// The documented columns of a table, with their types.
 fn documented(table: &str) -> BTreeSet<(String, String)> {
     let section = DOCS.split(&format!("\n## {table}\n")).nth(1).unwrap().split("\n## ").next().unwrap();
     let mut columns = BTreeSet::new();
@@ -133,7 +133,7 @@ fn documented(table: &str) -> BTreeSet<(String, String)> {
 }
 
 #[test]
-fn every_column_is_explained() {
+fn every_column_is_documented() {
     let folder = recorded();
     let tables = Table::ALL.map(Table::name);
     let describe = |table: &str| Program {
@@ -192,7 +192,7 @@ fn all_forms_have_the_same_rows() {
     let answers: Vec<Vec<Vec<Value>>> = rows(folder.path(), &programs).into_iter().map(Result::unwrap).collect();
     let ended = (LENGTH + 3 * LENGTH / 10 + LENGTH / 5 + LENGTH / 60) as f64;
     let connections = ended + 3.0;
-    // Each segment knows what `/proc` said of the processes in it.
+    // Each segment has what `/proc` said about its processes.
     let commanded = LENGTH as f64 + 3.0;
     let row = vec![json!(connections), json!(connections), json!(2000.0 * ended), json!(ended), json!(commanded)];
     assert_eq!(answers[..3], vec![vec![row]; 3]);
@@ -201,7 +201,7 @@ fn all_forms_have_the_same_rows() {
     assert_eq!(answers[6], [[json!(1.0)]], "what segments repeat is there once");
     assert_eq!(answers[7][0][1], json!(2.0));
     assert_eq!(answers[8], [[json!(0.0)]]);
-    assert_eq!(answers[9], [[json!("=handler \u{1b}]0;x\u{7}\u{202e}")]], "Parquet has it as it was");
+    assert_eq!(answers[9], [[json!("=handler \u{1b}]0;x\u{7}\u{202e}")]], "Parquet has it unchanged");
 
     let text = |form: &str| fs::read_to_string(folder.path().join(format!("connections.{form}"))).unwrap();
     for form in ["csv", "jsonl"] {
@@ -209,11 +209,11 @@ fn all_forms_have_the_same_rows() {
         assert_eq!(hidden, None, "{form}");
     }
     assert!(text("csv").contains(",'=handler \\x1b]0;x\\x07\\u{202e}"), "a formula is disarmed");
-    assert!(text("jsonl").contains("\"=handler \\u001b]0;x\\u0007\\u202e\""), "JSON says the same in other words");
+    assert!(text("jsonl").contains("\"=handler \\u001b]0;x\\u0007\\u202e\""), "JSON has the same, escaped");
 }
 
 #[test]
-fn a_span_of_time_can_be_chosen() {
+fn from_and_to_select_a_span_of_time() {
     let folder = recorded();
     let lines = |arguments: &str| {
         let output = twtrace(folder.path(), &format!("export incident.twt --format jsonl {arguments}"));
@@ -229,7 +229,7 @@ fn a_span_of_time_can_be_chosen() {
 }
 
 #[test]
-fn files_are_whole_or_not_there() {
+fn failed_export_leaves_no_file() {
     let folder = recorded();
     let refused = |line: &str, says: &str| {
         let output = twtrace(folder.path(), line);
@@ -244,7 +244,7 @@ fn files_are_whole_or_not_there() {
     refused("export missing.twt --format csv", "missing.twt");
     let names = || fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>();
     assert_eq!(names(), ["incident.twt"], "nothing was left behind");
-    // What was there is replaced in one go.
+    // An existing file is replaced atomically.
     fs::write(folder.path().join("all.csv"), "old").unwrap();
     export(folder.path(), "--format csv -o all.csv");
     assert!(fs::read_to_string(folder.path().join("all.csv")).unwrap().starts_with("seq,time,"));

@@ -1,7 +1,7 @@
-//! Each call that fails for want of an address or a port is told with its cause.
+//! Each call that fails because there is no address or no port is reported with its cause.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-#![allow(clippy::print_stdout, reason = "figures for whoever runs the test")]
+#![allow(clippy::print_stdout, reason = "figures for the person who runs the test")]
 
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use std::process::{Command, id};
@@ -18,12 +18,12 @@ use twtrace_tests::workload::net::{Layer, tunnel};
 const SERVICE: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(127, 0, 0, 11), 7001);
 const LOCAL: Ipv4Addr = Ipv4Addr::LOCALHOST;
 
-/// A namespace with twenty ports to choose from, and a tracer that has begun.
+/// A namespace with twenty ephemeral ports, and a tracer that has started.
 fn place() -> (Place, Top) {
     let place = Place::new();
     place.sysctl("ipv4/ip_local_port_range", "40000 40019");
     place.sysctl("ipv4/tcp_tw_reuse", "0");
-    // A reset that comes for a timewait socket does not end it.
+    // An RST does not end a TIME_WAIT socket.
     place.sysctl("ipv4/tcp_rfc1337", "1");
     let top = Top::start(&place, &[]);
     (place, top)
@@ -48,18 +48,18 @@ fn told(top: &Top, call: &str, errno: &str, cause: &str, is_time_wait: bool, cou
 }
 
 #[test]
-fn no_port_is_left_towards_a_destination() {
+fn connect_without_a_free_port_is_destination_exhausted() {
     let (place, top) = place();
     accept_all(&place, SERVICE);
     assert_eq!(churn(&place, SERVICE, 100), 20);
     place.run(|| (0..4).for_each(|_| assert!(!churned(SERVICE))));
-    // The one that ended the churn as well.
+    // Includes the one that ended the churn.
     let row = told(&top, "connect", "EADDRNOTAVAIL", "destination_exhausted", true, 5);
     assert_eq!((&row["remote_addr"], &row["port"]), (&json!("127.0.0.11"), &json!(7001)));
 }
 
 #[test]
-fn no_port_is_left_to_bind_to() {
+fn bind_without_a_free_port_is_bound_pool_exhausted() {
     let (place, top) = place();
     let any = SocketAddrV4::new(LOCAL, 0);
     let sockets = place.run(move || {
@@ -73,7 +73,7 @@ fn no_port_is_left_to_bind_to() {
 }
 
 #[test]
-fn the_source_is_not_this_hosts() {
+fn bind_to_a_foreign_address_is_foreign_source() {
     let (place, top) = place();
     let foreign = SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 1), 0);
     place.run(move || (0..2).for_each(|_| assert_eq!(bound(foreign).unwrap_err(), Errno::EADDRNOTAVAIL)));
@@ -82,11 +82,11 @@ fn the_source_is_not_this_hosts() {
 }
 
 #[test]
-fn the_port_is_in_use() {
+fn bind_to_a_listening_port_is_port_in_use() {
     let (place, top) = place();
     let at = SocketAddrV4::new(LOCAL, 7005);
     let socket = place.run(move || listening(at).unwrap());
-    // The census must have seen who has it.
+    // The census must have seen which socket has it.
     twtrace_tests::ports::settled(&top);
     place.run(move || assert_eq!(bound(at).unwrap_err(), Errno::EADDRINUSE));
     let row = told(&top, "bind", "EADDRINUSE", "port_in_use", false, 1);
@@ -95,7 +95,7 @@ fn the_port_is_in_use() {
 }
 
 #[test]
-fn only_timewait_sockets_have_the_port() {
+fn bind_to_a_port_of_a_time_wait_socket_names_time_wait() {
     let (place, top) = place();
     accept_all(&place, SERVICE);
     let port = place.run(|| {
@@ -112,7 +112,7 @@ fn only_timewait_sockets_have_the_port() {
 }
 
 #[test]
-fn no_route_has_a_source() {
+fn connect_without_a_source_address_is_no_source() {
     let Some(ip) = installed("ip") else { return skip("ip", "iproute2 is not installed") };
     let (place, top) = place();
     let run = |arguments: &str| {
@@ -120,8 +120,7 @@ fn no_route_has_a_source() {
         command.args(arguments.split_whitespace());
         assert!(place.spawn(command).wait().unwrap().success(), "ip {arguments}");
     };
-    // A route, and not one address for packets that take it.
-    // Its descriptor stays open, and the interface there.
+    // A route, but no source address for packets that take it. The descriptor stays open, so the interface stays there.
     place.run(|| tunnel("tw0", Layer::Ip, &[]).unwrap());
     run("-6 addr flush dev tw0");
     run("-6 addr flush dev lo");

@@ -1,11 +1,11 @@
-//! Each scenario of real software gives its finding, and no other; its remedy takes it away, and does what was
-//! predicted.
+//! Each scenario with real software produces its finding, and no other; its remedy removes the finding, and has the
+//! predicted effect.
 //!
-//! `TWTRACE_SCENARIO` chooses scenarios by a part of their name; `TWTRACE_DUMPS` names a file that what the tracer saw is
-//! added to.
+//! `TWTRACE_SCENARIO` selects scenarios by a part of their name; `TWTRACE_DUMPS` names a file to which what the tracer
+//! saw is appended.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-#![allow(clippy::print_stdout, reason = "figures for whoever runs the test")]
+#![allow(clippy::print_stdout, reason = "figures for the person who runs the test")]
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -25,7 +25,7 @@ struct Line {
     found: BTreeSet<String>,
 }
 
-/// All that was seen, and all that is wrong with it.
+/// Everything that was found, and everything that is wrong with it.
 #[derive(Default)]
 struct Table {
     lines: Vec<Line>,
@@ -71,20 +71,21 @@ impl Table {
     }
 }
 
-/// What is looked at, and when it was written. What is found after a load was killed is of its end.
+/// The reports to check, and when they were written. Findings after a load was killed are about its end.
 fn reports<'a>(run: &Run, played: &'a Played) -> impl Iterator<Item = (&'static str, &'a Value)> {
     let end = run.seconds.is_none().then_some(("after it", &played.end));
     std::iter::once(("while it ran", &played.during)).chain(end)
 }
 
-/// Those of the tracer's own namespace: other tests may run in others at the same time. What has no place belongs to all.
+/// The findings of the tracer's own namespace: other tests may run in others at the same time. A finding without a
+/// destination belongs to all.
 fn findings(report: &Value) -> impl Iterator<Item = &Value> {
     let netns = &report["host"]["netns"];
     let is_here = move |finding: &&Value| finding["destination"].is_null() || &finding["destination"]["netns"] == netns;
     report["findings"].as_array().unwrap().iter().filter(is_here)
 }
 
-/// Whether a finding is the one that is expected, whosoever it is.
+/// Whether a finding is the expected one, no matter which process it names.
 fn is(expected: &Expected, finding: &Value) -> bool {
     let destination = &finding["destination"];
     let is_there = destination.is_null()
@@ -93,9 +94,9 @@ fn is(expected: &Expected, finding: &Value) -> bool {
     finding["id"] == expected.id && destination["role"].as_str() == expected.role.as_deref() && is_there
 }
 
-/// The one finding that is expected.
+/// The expected finding.
 fn the_one<'a>(expected: &Expected, report: &'a Value) -> Option<&'a Value> {
-    findings(report).find(|finding| is(expected, finding) && finding["holds"] == true)
+    findings(report).find(|finding| is(expected, finding) && finding["active"] == true)
 }
 
 /// What is wrong with the findings of a run.
@@ -115,7 +116,7 @@ fn check(run: &Run, played: &Played) -> Vec<String> {
     wrong
 }
 
-/// What is wrong with a finding that is expected.
+/// What is wrong with an expected finding.
 fn check_one(expected: &Expected, who: Option<u32>, finding: &Value, played: &Played) -> Vec<String> {
     let mut wrong = Vec::new();
     let number = findings(&played.during).filter(|finding| is(expected, finding)).count();
@@ -172,7 +173,7 @@ fn effects(scenario: &Scenario, run: &Run, before: &Played, after: &Played) -> V
 }
 
 #[test]
-fn scenarios_and_findings() {
+fn each_scenario_has_its_findings_and_its_remedy_works() {
     let only = std::env::var("TWTRACE_SCENARIO").unwrap_or_default();
     let scenarios = read::all().unwrap_or_else(|wrong| panic!("{wrong}"));
     let mut table = Table::default();

@@ -1,8 +1,8 @@
-//! Every connection of the workload generator, each in a known way: opener, closer, role and outcome of every connection
-//! must be what the generator says, with none missing and none made up.
+//! The connections of the workload generator, each opened and closed in a known way: opener, closer, role and outcome
+//! of each must be what the generator reports, with no connection missing and none invented.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-#![allow(clippy::print_stdout, reason = "figures for whoever runs the test")]
+#![allow(clippy::print_stdout, reason = "figures for the person who runs the test")]
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -19,16 +19,16 @@ use twtrace_tests::tracer::{PUMP, Place, program};
 use twtrace_tests::workload::net::Namespace;
 use twtrace_tests::workload::{Side, Truth, Who};
 
-/// Who it is when nobody is named.
+/// Stands for an owner that is unknown.
 const NOBODY: &str = "nobody";
 
-/// A line that can be compared, of the generator's or of the tracer's.
+/// A line to compare, from the generator or from the tracer.
 type Line = String;
 
 /// A clock tick of `/proc/PID/stat`, in nanoseconds.
 const TICK_NS: u64 = 10_000_000;
 
-/// A process with everything that tells it from others: its comm and PID, when it began, its user, its parent. Without
+/// A process with everything that distinguishes it from others: its comm and PID, start time, user and parent. Without
 /// BTF only PID and user are seen, and the name of the thread.
 fn who(who: Option<&Who>) -> String {
     let Some(Who { pid, comm, uid, ppid, parent_comm, start_ticks }) = who else { return NOBODY.to_owned() };
@@ -65,7 +65,7 @@ fn line(tuple: &Tuple, role: &str, opener: &str, closer: &str, outcome: &str, er
 }
 
 fn expected(truth: &Truth, accept_seen: bool) -> Line {
-    // Held to the letter: where inet_csk_accept is hooked nothing is out of sight.
+    // This is strict: where inet_csk_accept is hooked, every accept is seen.
     let is_seen = match truth.side {
         Side::Passive if without_btf() => false,
         _ => accept_seen || !truth.accepted_out_of_sight,
@@ -102,13 +102,14 @@ fn seen(connection: &Connection, outcome: Outcome) -> Line {
     line(&connection.tuple, role, &owner(connection.opener.as_ref()), &owner(connection.closer.as_ref()), name, errno)
 }
 
-/// Who and where is never inferred, how it ended may be.
+/// Owners and addresses are never inferred, the outcome may be.
 fn is_guess_at(expected: &Line, line: &Line) -> bool {
     let but_outcome = |line: &Line| line.rsplit_once(": ").map(|(rest, _)| rest.to_owned());
     but_outcome(expected) == but_outcome(line)
 }
 
-/// Without BTF nobody may be named for an end that was no FIN of this host's; somebody else never.
+/// Without BTF the closer may be unknown if the connection ended without a FIN of this host. A wrong closer is never
+/// allowed.
 fn is_unnamed(expected: &Line, line: &Line) -> bool {
     let but_closer = |line: &Line| line.rsplit_once(", closed by ").map(|(rest, _)| rest.to_owned());
     let unnamed = without_btf() && line.contains(&format!(", closed by {NOBODY}:"));
@@ -116,7 +117,7 @@ fn is_unnamed(expected: &Line, line: &Line) -> bool {
 }
 
 #[test]
-fn every_life_is_told_as_it_was() {
+fn every_connection_is_reported_as_it_happened() {
     let mut live = KernelSource::start(&KernelSourceOptions::default()).unwrap();
     if std::env::var("TWTRACE_FUNCTIONS").is_ok_and(|functions| functions == "kprobe") {
         let by_kprobe = |hook: &&Hook| hook.attached && ["kprobe", "kretprobe"].contains(&hook.kind.as_str());
@@ -158,20 +159,21 @@ fn every_life_is_told_as_it_was() {
         let same = |truth: &Truth| [0, truth.netns.inode as u32].contains(&tuple.netns);
         left_out.iter().any(|truth| same(truth) && ends_of(truth) == ends(tuple))
     };
-    // Another attempt at the same addresses, told before the race was noticed.
+    // Another attempt with the same addresses, reported before the race was noticed.
     let beside = |truth: &Truth| {
         left_out.iter().any(|other| other.netns.inode == truth.netns.inode && ends_of(other) == ends_of(truth))
     };
     truths.retain(|truth| !beside(truth));
     assert!(truths.len() > 200, "{} connections", truths.len());
-    // Numbers of namespaces are used again, so what ended before the generator was there is another namespace's.
+    // Inode numbers of namespaces are reused, so what ended before the generator was there belongs to another
+    // namespace.
     let mut places: BTreeMap<u32, u64> = BTreeMap::new();
     for Namespace { inode, since_ns } in truths.iter().map(|truth| truth.netns) {
         let since = places.entry(inode as u32).or_insert(since_ns);
         *since = since_ns.min(*since);
     }
     let ours = |netns: u32, end_ns: u64| places.get(&netns).is_some_and(|&since_ns| end_ns >= since_ns);
-    // Without BTF no record tells where it was. Then it is what has our addresses, or one of our processes.
+    // Without BTF no record has its namespace. Then ours are those that have our addresses or one of our processes.
     let pids: Vec<u32> =
         truths.iter().flat_map(|truth| [&truth.opener, &truth.closer]).flatten().map(|who| who.pid).collect();
     let has_our_pid = |owner: &Option<Owner>| owner.is_some_and(|owner| pids.contains(&owner.key.tgid));
@@ -182,7 +184,7 @@ fn every_life_is_told_as_it_was() {
         }
         netns => ours(netns, connection.end_ns),
     };
-    // By tuple: on kernels without cookies for tracers they are all 0.
+    // By tuple: on kernels without cookies for tracers, all cookies are 0.
     let mut resets: BTreeMap<(u32, u16, u16), Vec<u64>> = BTreeMap::new();
     let key = |tuple: &Tuple| (tuple.netns, tuple.local_port, tuple.remote_port);
     for event in &events {
@@ -228,7 +230,7 @@ fn every_life_is_told_as_it_was() {
             None => made_up.push((line, known)),
         }
     }
-    // Those that say most first: two sockets may have had the same addresses.
+    // The most specific lines first: two sockets may have had the same addresses.
     for fits in [is_guess_at, is_unnamed] {
         made_up.retain(|(line, known)| {
             let guess = Some(known).filter(|known| **known == Provenance::Inferred);
@@ -242,16 +244,16 @@ fn every_life_is_told_as_it_was() {
         });
     }
     for (line, _) in made_up {
-        writeln!(wrong, "made up  {line}").unwrap();
+        writeln!(wrong, "invented {line}").unwrap();
     }
     for (line, truth) in open {
         writeln!(wrong, "missing  {line}   ({})", truth.case).unwrap();
     }
     assert!(wrong.is_empty(), "\n{wrong}of {} connections; {counted:?}", truths.len());
     let tier = live.tier();
-    assert!(left_out.len() < 10, "chances are rare: {left_out:?}");
+    assert!(left_out.len() < 10, "races are rare: {left_out:?}");
     println!(
-        "figures: tier {tier:?}: {} connections as they were, {} of {} inferred outcomes right; {counted:?}",
+        "figures: tier {tier:?}: {} connections right, {} of {} inferred outcomes right; {counted:?}",
         truths.len(),
         inferred[0],
         inferred[0] + inferred[1]
@@ -265,7 +267,7 @@ fn every_life_is_told_as_it_was() {
                 }
                 _ => false,
             });
-            assert!(killed, "nobody told that the timewait socket of {} was killed", truth.case);
+            assert!(killed, "no event reports that the TIME_WAIT socket of {} ended early", truth.case);
         }
     }
     let lost = counted.ring_full + counted.map_full + counted.recursion + counted.stale + counted.undecodable;

@@ -1,7 +1,7 @@
 //! Instances side by side, and one that is killed.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-#![allow(clippy::print_stdout, reason = "figures for whoever runs the test")]
+#![allow(clippy::print_stdout, reason = "figures for the person who runs the test")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -17,7 +17,7 @@ use twtrace_tests::top::{Top, churn, hidden, load, number, own, quiet_place};
 use twtrace_tests::tracer::Place;
 use twtrace_tests::workload::Churned;
 
-/// Makes sockets as fast as they can be made, in rounds, until `work` is done.
+/// Opens and closes connections as fast as possible, in rounds, until `work` is done.
 fn under_load(place: &Place, work: impl FnOnce()) -> Vec<Churned> {
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -37,7 +37,7 @@ fn under_load(place: &Place, work: impl FnOnce()) -> Vec<Churned> {
     })
 }
 
-/// Everything below a folder; nothing where there is none.
+/// Everything below a folder; empty if there is no such folder.
 fn below(folder: &Path) -> BTreeSet<PathBuf> {
     let mut found = BTreeSet::new();
     for entry in fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok) {
@@ -66,15 +66,15 @@ fn await_none(what: &str, objects: impl Fn() -> Objects) {
     }
 }
 
-/// Traces, and is killed while sockets are made as fast as they can be.
+/// The instance traces, and is killed while connections come as fast as possible.
 #[test]
-fn a_killed_instance_leaves_nothing_behind() {
+fn killed_instance_leaves_nothing_behind() {
     let (pins, mounts_before) = (below(Path::new("/sys/fs/bpf")), mounts());
     let before = Objects::loaded();
     let place = quiet_place();
     let top = Top::start(&place, &[]);
     let its = Objects::held_by(top.pid());
-    // What the rest of the test looks for can be seen.
+    // What the rest of the test looks for is visible.
     assert_eq!(its.among(&Objects::loaded()), its, "not listed by the kernel");
     assert_eq!(its.among(&before), Objects::default());
     let report = top.report();
@@ -88,15 +88,16 @@ fn a_killed_instance_leaves_nothing_behind() {
         drop(top); // SIGKILL.
         await_none("still there after a kill", || Objects::loaded().among(&its));
     });
-    // Nor is there anything that it held without a descriptor. Instances that run meanwhile hold theirs.
-    await_none("nobody holds these", || Objects::loaded().without(&before).without(&Objects::held()));
+    // Nothing is left that it used without a descriptor either. Instances that run meanwhile have descriptors of their
+    // own objects.
+    await_none("no process has these open", || Objects::loaded().without(&before).without(&Objects::held()));
     assert_eq!(below(Path::new("/sys/fs/bpf")).difference(&pins).count(), 0, "pinned");
     let added: Vec<String> = mounts().difference(&mounts_before).cloned().collect();
     assert!(added.is_empty(), "mounted: {added:?}");
     println!("{} programs, {} maps, {} links gone", its.programs.len(), its.maps.len(), its.links.len());
 }
 
-/// Opened, accepted, closed first, closed last and timewait sockets made, of each process.
+/// Opened, accepted, closed first, closed last and TIME_WAIT sockets created, per process.
 type Figures = BTreeMap<u32, [u64; 5]>;
 
 /// What the generator counted.
@@ -107,7 +108,7 @@ fn made(rounds: &[Churned]) -> Figures {
     clients.chain(servers).collect()
 }
 
-/// What a report has of the same processes.
+/// The figures of the same processes in a report.
 fn reported(report: &Value, of: &Figures) -> Figures {
     let rows = report["processes"].as_array().unwrap();
     of.keys()
@@ -129,12 +130,12 @@ fn lost(report: &Value) -> u64 {
 fn instances_do_not_disturb_each_other() {
     let place = quiet_place();
     place.sysctl("ipv4/tcp_max_tw_buckets", "1000000");
-    // Room for what comes while the other instances and the generator have the processors.
+    // Room for what comes while the other instances and the generator use the processors.
     let first = Top::start(&place, &["--ring-bytes", "64M"]);
     let beside = Top::start(&place, &["--ring-bytes", "64M"]);
     let rounds = under_load(&place, || {
         first.wait(|report| number(report, "/totals/connections") > 1000);
-        // Attached in the middle of it, and killed there.
+        // Attached and killed in the middle of the load.
         let killed = Top::start(&place, &[]);
         let seen = killed.wait(|report| number(report, "/totals/connections") > 1000);
         drop(killed);
@@ -146,8 +147,8 @@ fn instances_do_not_disturb_each_other() {
     // One ends before the other, in the usual way.
     let reports = [beside.end(), first.end()];
     let seen = reports.each_ref().map(|report| reported(report, &expected));
-    // A kernel that preempts programs keeps some transitions from both of a pair, and counts them: not the same ones from
-    // each instance. What was seen is right then, and what is missing was told.
+    // On a kernel that preempts programs, both programs of a pair miss some transitions, which are counted. Each
+    // instance misses other ones. Then what was seen is right, and what is missing was reported.
     let skipped = |report: &Value| number(report, "/tracing/lost/recursion") + number(report, EXITS_MISSED);
     if reports.iter().any(|report| skipped(report) > 0) {
         for (report, seen) in reports.iter().zip(seen) {
@@ -156,12 +157,12 @@ fn instances_do_not_disturb_each_other() {
                 row.iter().zip(expected[pid]).map(|(seen, made)| made.abs_diff(*seen)).sum()
             };
             let missing: u64 = seen.iter().map(|(pid, row)| missing(pid, row)).sum();
-            // Of each connection a transition can be missed, and then five figures of its process.
+            // A missed transition can cost up to five figures of its process.
             assert!(missing <= 5 * skipped(report), "{missing} missing: {seen:?} of {expected:?}");
         }
         return;
     }
-    assert_eq!(seen[0], seen[1], "two that saw the same");
+    assert_eq!(seen[0], seen[1], "both must see the same");
     for (report, seen) in reports.iter().zip(seen) {
         println!("{}", report["tracing"]["kernel_counters"]);
         let (ends, seen_or_lost) = (2 * connections, number(report, "/totals/connections") + lost(report));
@@ -176,11 +177,12 @@ fn instances_do_not_disturb_each_other() {
             assert_eq!(seen[&worker.who.pid], expected[&worker.who.pid], "{}", worker.who.comm);
         }
         let unattributed = connections - number(own(report), "/coverage/attributed");
-        // On a slow machine the first ones run out meanwhile.
+        // On a slow machine the first ones expire meanwhile.
         let over = number(report, "/totals/time_wait_created") - number(report, "/totals/time_wait_live");
         assert!(unattributed <= missing + over, "{:#} {:#}", own(report)["coverage"], report["totals"]);
-        // Some vendors' kernels run no tracing program at times, whoever traces: then a few ends and accepts of the
-        // server are missing, in both. Elsewhere every transition is seen, five in each connection, and every accept.
+        // Some vendor kernels at times run no tracing program of any tracer: then both instances miss a few ends and
+        // accepts of the server. On other kernels they see every transition, five at each end of a connection, and
+        // every accept.
         if number(report, "/tracing/kernel_counters/transitions") == 10 * connections {
             assert_eq!(seen, expected);
             assert_eq!(lost(report), 0);

@@ -1,4 +1,4 @@
-//! `--debug-kernel`: what the kernel side says of the sockets that are asked for, and of no others.
+//! `--debug-kernel`: what the kernel side logs about the sockets that match the filter, and about no others.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -14,11 +14,11 @@ use twtrace_tests::terminal::Terminal;
 use twtrace_tests::top::{await_attached, interrupt, quiet_place};
 use twtrace_tests::tracer::{Place, program};
 
-/// No port that a client would be given.
+/// A port that no client is given.
 const PORT: u16 = 9943;
 
-/// One connection in a place to a server at this port, or at any: the client closes first. Its ports: the client's, the
-/// server's.
+/// One connection in a place to a server at this port, or at any if it is 0: the client closes first. Returns the
+/// client's and the server's port.
 fn connection(place: &Place, port: u16) -> [u16; 2] {
     place.run(move || {
         let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
@@ -31,10 +31,10 @@ fn connection(place: &Place, port: u16) -> [u16; 2] {
     })
 }
 
-/// A trace with such a filter, and what it has logged of what `work` did meanwhile.
+/// Traces with this filter while `work` runs. Returns what it logged, and the result of `work`.
 fn logged<T>(place: &Place, filter: &str, work: impl FnOnce() -> T) -> (Vec<String>, T) {
     let mut command = Command::new(program("twtrace"));
-    // Longer than it takes: a signal ends it.
+    // Longer than needed: a signal ends it.
     command.args(["top", "--once", "--duration", "120s", "--debug-kernel", filter]);
     let child = place.spawn({
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -47,7 +47,7 @@ fn logged<T>(place: &Place, filter: &str, work: impl FnOnce() -> T) -> (Vec<Stri
     (said.lines().map(str::to_owned).collect(), result)
 }
 
-/// Waits until a process handles the signal that ends it: it attaches before that, and a slow machine shows it.
+/// Waits until a process handles the signal that ends it: it attaches before that, which matters on a slow machine.
 fn await_handler(pid: u32) {
     let is_handled = || {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
@@ -76,7 +76,7 @@ fn a_filter_by_port_logs_both_ends_of_its_connections_and_no_others() {
     assert!(has(&[" active 127.0.0.1.", &there, "ESTABLISHED -> FIN_WAIT1", &pid()]), "{text}");
     assert!(has(&[&format!(" passive 127.0.0.1.{PORT} > 127.0.0.1."), "CLOSE_WAIT -> LAST_ACK"]), "{text}");
     assert_eq!(lines.iter().filter(|line| line.contains("record written, transitions: 5")).count(), 2, "{text}");
-    // In a guest that says so there are the hooks of the exact tier.
+    // In a guest with this setting, the hooks of the exact tier are attached.
     if std::env::var("TWTRACE_TIER").is_ok_and(|tier| tier == "exact") {
         assert!(has(&["timewait socket created, state:"]), "{text}");
     }
@@ -87,7 +87,7 @@ fn a_filter_by_port_logs_both_ends_of_its_connections_and_no_others() {
     assert!(lines.iter().all(|line| line.starts_with("kernel: sk:")), "{text}");
 }
 
-/// As a line tells this process.
+/// This process, as a line names it.
 fn pid() -> String {
     format!("opener {} ", std::process::id())
 }
@@ -95,7 +95,7 @@ fn pid() -> String {
 #[test]
 fn a_filter_that_nothing_matches_logs_nothing() {
     let place = quiet_place();
-    // This process connects, and nobody connects to that address.
+    // This process connects, but no process connects to that address.
     let filter = format!("pid={},addr=127.0.0.9", std::process::id());
     let (lines, _) = logged(&place, &filter, || connection(&place, 0));
     assert_eq!(lines, Vec::<String>::new());
@@ -104,7 +104,7 @@ fn a_filter_that_nothing_matches_logs_nothing() {
 }
 
 #[test]
-fn on_the_screen_it_is_a_usage_error() {
+fn kernel_log_on_the_screen_is_a_usage_error() {
     let place = Place::new();
     let mut command = Command::new(program("twtrace"));
     command.args(["top", "--debug-kernel", "port=1"]);

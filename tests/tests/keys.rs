@@ -1,8 +1,8 @@
-//! How soon keys and signals are answered on a busy host: 130,000 timewait sockets, 200 network namespaces, and
-//! connections made as fast as they go.
+//! How soon keys and signals are answered on a busy host: 130,000 TIME_WAIT sockets, 200 network namespaces, and
+//! connections opened as fast as possible.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-#![allow(clippy::print_stdout, reason = "figures for whoever runs the test")]
+#![allow(clippy::print_stdout, reason = "figures for the person who runs the test")]
 
 use std::fs;
 use std::path::Path;
@@ -17,26 +17,26 @@ use twtrace_tests::terminal::Terminal;
 use twtrace_tests::top::{Top, churn, quiet_place, sockstat_tw};
 use twtrace_tests::tracer::{Named, Place, program};
 
-/// Beside the tracer's own and the one of the flood.
+/// In addition to the tracer's own and the one of the flood.
 const NAMESPACES: usize = 198;
 
 /// A key changes the screen within this.
 const KEY: Duration = Duration::from_millis(50);
 
-/// From a signal to the last report, or to the end of a trace that is sealed then.
+/// From a signal to the last report, or to the end of a trace, which is sealed afterwards.
 const END: Duration = Duration::from_millis(200);
 
-/// Rounds at most, of which the best one counts. The worst key is judged without the time that the drawing thread waited
-/// for a processor: on a machine that builds something beside the test that says nothing of the screen. Of 100 keys 95
-/// are judged by real time.
+/// Maximum number of rounds, of which the best one counts. The worst key is judged without the time that the drawing
+/// thread waited for a processor: on a machine that builds something during the test, that time says nothing about the
+/// screen. 95 of 100 keys are judged by real time.
 const ROUNDS: usize = 4;
 
-/// So many keys are pressed in a round, and so long after each other: no divisor of the interval between two views,
-/// so that they come at any time between them.
+/// The number of keys in a round, and the pause between them: no divisor of the interval between two views, so that
+/// keys come at any time between them.
 const KEYS: usize = 100;
 const PAUSE: Duration = Duration::from_millis(37);
 
-/// How long a key is waited for before it counts as not answered.
+/// After this time a key counts as not answered.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Everything that is on the host.
@@ -70,14 +70,14 @@ impl Load {
         churn(&self.home, &["--processes", "20", "--connections", "100300"]);
     }
 
-    /// Those that do not change any more.
+    /// The TIME_WAIT sockets of the namespaces that do not change any more.
     fn time_wait(&self) -> u64 {
         sockstat_tw(&self.home) + self.named.iter().map(|(_, place)| sockstat_tw(place)).sum::<u64>()
     }
 }
 
-/// Connections as fast as they go, until it is dropped. They leave no timewait sockets behind, so that there are as
-/// many at the end as at the beginning.
+/// Opens connections as fast as possible until this is dropped. They leave no TIME_WAIT sockets behind, so that there
+/// are as many at the end as at the beginning.
 struct Flood(Child);
 
 impl Flood {
@@ -100,7 +100,7 @@ impl Drop for Flood {
 fn tabs(screen: &vt100::Screen) -> (u16, String) {
     let (_, columns) = screen.size();
     let mut lines = screen.rows(0, columns).zip(0..);
-    let found = lines.find(|(line, _)| line.contains("1 processes") && line.contains("4 findings"));
+    let found = lines.find(|(line, _)| line.contains("1:Processes") && line.contains("4:Findings"));
     found.map(|(line, at)| (at, line)).unwrap_or_default()
 }
 
@@ -110,7 +110,7 @@ fn heads(screen: &vt100::Screen) -> String {
     screen.rows(0, columns).nth(usize::from(tabs(screen).0) + 1).unwrap_or_default()
 }
 
-/// The row of a list in which the mark stands, and as much of it as names it.
+/// The marked row of a list, and the part of it that identifies it.
 fn mark(screen: &vt100::Screen) -> (u16, String) {
     let (rows, columns) = screen.size();
     let is_marked = |row: &u16| screen.cell(*row, columns - 1).is_some_and(vt100::Cell::inverse);
@@ -134,12 +134,12 @@ enum Change {
     Groups,
     /// The mark is on another row.
     Mark,
-    /// The same, and the row is the one that was below; above. Only where nothing else moves.
+    /// The same, and it is the row that was below (above). Only where nothing else moves.
     Below,
     Above,
-    /// The text stands on the screen.
+    /// The text is on the screen.
     Comes(&'static str),
-    /// It does not any more.
+    /// It is no longer on the screen.
     Goes(&'static str),
 }
 
@@ -152,11 +152,11 @@ const LEFT: &str = "\x1b[D";
 
 /// A fifth of a round. It begins and ends on the first tab.
 const SCRIPT: [(&str, Change); 20] = [
-    ("2", Change::Tab("[2 destinations")),
+    ("2", Change::Tab("[2:Destinations")),
     ("s", Change::Heads),
     (DOWN, Change::Mark),
     (UP, Change::Mark),
-    ("3", Change::Tab("[3 sockets")),
+    ("3", Change::Tab("[3:Sockets")),
     ("s", Change::Heads),
     (" ", Change::Comes(" FROZEN ")),
     (DOWN, Change::Below),
@@ -164,17 +164,17 @@ const SCRIPT: [(&str, Change); 20] = [
     (" ", Change::Goes(" FROZEN ")),
     ("?", Change::Comes("any key closes")),
     ("?", Change::Goes("any key closes")),
-    ("4", Change::Tab("[4 findings")),
-    (LEFT, Change::Tab("[3 sockets")),
-    ("1", Change::Tab("[1 processes")),
+    ("4", Change::Tab("[4:Findings")),
+    (LEFT, Change::Tab("[3:Sockets")),
+    ("1", Change::Tab("[1:Processes")),
     ("g", Change::Groups),
     ("s", Change::Heads),
     ("g", Change::Groups),
-    (RIGHT, Change::Tab("[2 destinations")),
-    (LEFT, Change::Tab("[1 processes")),
+    (RIGHT, Change::Tab("[2:Destinations")),
+    (LEFT, Change::Tab("[1:Processes")),
 ];
 
-/// Presses one key, and tells how long its change took.
+/// Presses one key, and returns how long its change took.
 fn press(screen: &Terminal, key: &str, change: Change) -> Duration {
     let (heads_before, (_, tabs_before), (row, chosen)) =
         screen.look(|screen| (heads(screen), tabs(screen), mark(screen)));
@@ -208,8 +208,8 @@ fn first(screen: &Terminal) {
     screen.answer("\x1b[H", PATIENCE, is_first).expect("there is a first row");
 }
 
-/// How long a process's first thread, the one that draws, has waited for a processor so far; nothing where the kernel
-/// does not count it.
+/// How long a process's first thread, which draws, has waited for a processor so far; 0 if the kernel does not count
+/// it.
 fn waited(screen: &Terminal) -> Duration {
     let pid = screen.pid();
     let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/schedstat")).unwrap_or_default();
@@ -243,7 +243,7 @@ impl Round {
             let own = took.saturating_sub(waited(screen).saturating_sub(before));
             keys.push((Key { took, own }, key, change));
             if key == "3" {
-                // The list of sockets is made only for who looks: it comes with the view after that.
+                // The list of sockets is built only while it is shown: it comes with the next view.
                 let list = screen.answer("", PATIENCE, |screen| tabs(screen).1.contains("showing 1,000 of"));
                 lists.push(list.expect("a list of sockets"));
             }
@@ -277,7 +277,7 @@ impl Round {
     }
 }
 
-/// When the first file of the last segment was begun.
+/// When the first file of the last segment was created.
 fn sealing_began(recording: &Path) -> SystemTime {
     let files = fs::read_dir(recording).unwrap().map(|file| file.unwrap());
     let sealed = files.filter(|file| file.path().extension().is_some_and(|extension| extension == "parquet"));
@@ -306,7 +306,7 @@ fn keys_and_signals_are_answered_at_once() {
         }
     }
 
-    // With the flood still under way. The process is there until the kernel has detached the programs.
+    // The flood is still running. The process is there until the kernel has detached the programs.
     let asked = Instant::now();
     kill(Pid::from_raw(screen.pid() as i32), Signal::SIGINT).unwrap();
     screen.wait(LEAVE_SCREEN);
@@ -315,7 +315,7 @@ fn keys_and_signals_are_answered_at_once() {
     println!("SIGINT gives the terminal back after {restored:.1?}, and ends top after {:.1?}", asked.elapsed());
     drop(flood);
 
-    // A last census would take longer than that: it is cut short.
+    // A last census would take longer than the limit: it is cut short.
     let top = Top::start(&load.home, &["--interval", "1s"]);
     top.report();
     let top = top.end_timed();
@@ -329,7 +329,7 @@ fn keys_and_signals_are_answered_at_once() {
     let alive = load.time_wait();
     println!("SIGINT brings the last report of top --json after {:.1?}, its end after {:.1?}", top.reported, top.ended);
     println!("SIGINT ends the trace of record after {traced:.1?}, and record with its sealing after {recorded:.1?}");
-    println!("{alive} timewait sockets at the end");
+    println!("{alive} TIME_WAIT sockets at the end");
 
     assert!(best <= KEY && most <= KEY, "{best:?}, {most:?}");
     assert!(restored <= END, "{restored:?}");

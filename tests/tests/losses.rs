@@ -1,7 +1,7 @@
-//! What does not fit is counted and said: by the report, by the text and by the screen.
+//! What does not fit is counted and reported: in the JSON report, in the text and on the screen.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-#![allow(clippy::print_stdout, reason = "figures for whoever runs the test")]
+#![allow(clippy::print_stdout, reason = "figures for the person who runs the test")]
 
 use std::iter;
 use std::process::{Command, Stdio};
@@ -17,12 +17,12 @@ use twtrace_tests::workload::Churned;
 const TINY: [&str; 4] = ["--ring-bytes", "4096", "--max-sockets", "4"];
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Churns with all that this machine has.
+/// Churns at the full rate of this machine.
 fn churn_much(place: &Place) -> Churned {
     churn(place, &["--processes", "8", "--connections", &load("30000")])
 }
 
-/// What a text says was lost, by reason.
+/// The losses that a text reports, by reason.
 #[derive(Debug, PartialEq, Eq)]
 struct Lost {
     total: u64,
@@ -55,15 +55,15 @@ fn figure(text: &str) -> Option<u64> {
     text.replace(',', "").parse().ok()
 }
 
-/// The number after a word: `made 1,234 (` has one after `made `.
+/// The number after a word: `created 1,234 (` has one after `created `.
 fn after(text: &str, word: &str) -> Option<u64> {
     figure(text.split_once(word)?.1.split([' ', '\n']).next()?)
 }
 
 #[test]
-fn seen_and_lost_are_what_happened() {
+fn seen_plus_lost_is_what_happened() {
     let place = quiet_place();
-    // One with room for everything tells what nobody could see.
+    // An instance with room for everything shows what no tracer could see.
     let roomy = Top::start(&place, &[]);
     let top = Top::start(&place, &TINY);
     let churned = churn_much(&place);
@@ -72,19 +72,20 @@ fn seen_and_lost_are_what_happened() {
     let counter = |name: &str| number(&report, &format!("/tracing/kernel_counters/{name}"));
     let lost = |name: &str| number(&report, &format!("/tracing/lost/{name}"));
     println!("{} of {:.0} connections/s", report["tracing"]["kernel_counters"], churned.rate_per_s);
-    assert!(lost("ring_full") > 0 && lost("map_full") > 0, "it was enough: {:#}", report["tracing"]);
-    // Each connection is traced at both of its ends. One is followed from somewhere on, or the map never had room for it.
+    assert!(lost("ring_full") > 0 && lost("map_full") > 0, "both must lose something: {:#}", report["tracing"]);
+    // Each connection is traced at both of its ends. An end is followed from some point on, or the map never had room
+    // for it.
     let connections = 2 * churned.connections;
-    // A kernel that preempts programs keeps a transition from both of the pair now and then, and counts that: each may
-    // have been the first or the last of its connection. And where the map had no room, the twin cannot tell whether the first
-    // has counted a connection.
+    // On a kernel that preempts programs, both programs of the pair now and then miss a transition, which is counted:
+    // it may have been the first or the last of its connection. And where the map had no room, the twin cannot know
+    // whether the first program has counted a connection.
     let skipped = lost("recursion") + counter("recovered") + hidden;
     let accounted = |found: u64, expected: u64| assert!(found.abs_diff(expected) <= skipped, "{found} of {expected}");
     accounted(counter("connections_begun") + lost("map_full"), connections);
-    // One that is followed is handed over, or the ring had no room, or its end was not seen.
+    // A followed connection is handed over, or the ring had no room, or its end was not seen.
     accounted(number(&report, "/totals/connections") + lost("ring_full") + lost("stale"), counter("connections_begun"));
     assert_eq!(lost("undecodable"), 0);
-    // No timewait socket is in none of the three. (One that was followed from its middle on counts as older.)
+    // Every TIME_WAIT socket is in one of the three. (One that was followed from its middle on counts as older.)
     let coverage = |name: &str| number(own(&report), &format!("/coverage/{name}"));
     assert_eq!(coverage("census"), churned.connections);
     assert_eq!(coverage("attributed") + coverage("unattributed") + coverage("before_start"), churned.connections);
@@ -100,7 +101,7 @@ fn seen_and_lost_are_what_happened() {
 fn the_text_says_what_was_lost() {
     let place = quiet_place();
     let mut command = Command::new(program("twtrace"));
-    // Longer than it takes: a signal ends it.
+    // Longer than needed: a signal ends it.
     command.args(["top", "--once", "--duration", "120s"]).args(TINY).stdout(Stdio::piped());
     let once = place.spawn(command);
     await_attached(&place, once.id());
@@ -110,15 +111,15 @@ fn the_text_says_what_was_lost() {
     told(&text, "WARNING: figures are too low: ", churned.connections);
 }
 
-/// The header and the warning say the same, and what is made and lost is at least what happened.
+/// The header and the warning say the same, and created plus lost is at least what happened.
 fn told(text: &str, warning: &str, connections: u64) {
     let said: Vec<Lost> = text.lines().filter_map(Lost::said_in).collect();
     assert!(said.len() >= 2 && said.iter().all(|lost| *lost == said[0]), "{said:?} in {text}");
     said[0].is_whole();
     assert!(text.contains(warning), "{text}");
     let made = after(text, "created ").unwrap();
-    // The lost ones are of both sides: the half of them made timewait sockets, more or less.
-    assert!(made < connections && made + said[0].total >= connections, "made {made} of {connections}: {said:?}");
+    // The lost connections are of both sides: about half of them created TIME_WAIT sockets.
+    assert!(made < connections && made + said[0].total >= connections, "{made} of {connections}: {said:?}");
 }
 
 #[test]
@@ -135,7 +136,7 @@ fn the_screen_says_what_was_lost() {
             if wanted(&text) {
                 return text;
             }
-            assert!(Instant::now() < deadline, "waited for in vain; the screen:\n{text}");
+            assert!(Instant::now() < deadline, "it did not appear; the screen:\n{text}");
             thread::sleep(Duration::from_millis(50));
         }
     };
@@ -150,7 +151,7 @@ fn the_screen_says_what_was_lost() {
         known && text.contains(&all) && text.contains(" more: press ?)")
     });
     println!("{text}");
-    // The warning has a note behind it; the header has all of it.
+    // The warning is followed by a note; the header has all reasons.
     let header: Lost = text.lines().find_map(Lost::said_in).unwrap();
     header.is_whole();
     assert!(text.contains("! figures are too low: lost "), "{text}");
@@ -162,7 +163,7 @@ fn with_separators(number: u64) -> String {
     if number < 1000 { number.to_string() } else { format!("{},{:03}", with_separators(number / 1000), number % 1000) }
 }
 
-/// What a terminal shows that was told this: text, and of the sequences those that place the cursor and clear.
+/// What a terminal shows after this output: text, and of the sequences those that place the cursor and clear.
 fn shown(written: &str, columns: usize, rows: usize) -> String {
     let mut cells = vec![vec![' '; columns]; rows];
     let (mut row, mut column) = (0, 0);
@@ -170,7 +171,7 @@ fn shown(written: &str, columns: usize, rows: usize) -> String {
     while let Some(letter) = letters.next() {
         match letter {
             '\x1b' => {
-                // Control sequences alone: twtrace writes no others.
+                // Only control sequences: twtrace writes no others.
                 letters.next();
                 let mut numbers = String::new();
                 let end = iter::from_fn(|| letters.next())

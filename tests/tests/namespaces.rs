@@ -1,25 +1,26 @@
 //! Several network namespaces on one host: each with its name, its census and its sysctls.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-#![allow(clippy::print_stdout, reason = "figures for whoever runs the test")]
+#![allow(clippy::print_stdout, reason = "figures for the person who runs the test")]
 
 use serde_json::Value;
 use twtrace_tests::top::{Top, churn, namespace, number, own, quiet_place, sockstat_tw};
 use twtrace_tests::tracer::{Idle, Named, Place};
 
-/// Transitions that a kernel kept from both programs of the pair, and counted: one that preempts programs does.
+/// Transitions that both programs of the pair missed and that were counted: this happens on a kernel that preempts
+/// programs.
 fn skipped(report: &Value) -> u64 {
     number(report, "/tracing/lost/recursion")
 }
 
-/// Whether the census of a namespace has all of these, each with its owner.
+/// Whether the census of a namespace has this many sockets, each with its owner.
 fn covers(report: &Value, netns: u64, sockets: u64) -> bool {
     namespace(report, netns).is_some_and(|there| {
         there["coverage"]["census"] == sockets && number(there, "/coverage/attributed") + skipped(report) >= sockets
     })
 }
 
-/// Ports towards each destination of a namespace.
+/// Ports to each destination of a namespace.
 fn ports(report: &Value, netns: u64) -> Vec<u64> {
     let rows = report["destinations"].as_array().unwrap().iter();
     let active = rows.filter(|row| row["netns"] == netns && row["role"] == "active");
@@ -49,7 +50,7 @@ fn each_namespace_has_its_name_its_census_and_its_sysctls() {
     for (place, made) in counts {
         assert_eq!(sockstat_tw(place), made);
     }
-    // The name is the lowest process's: while there was churn that may have been another, where numbers begin anew.
+    // The name is that of the lowest PID: during the churn, that may have been another process if PIDs wrapped around.
     let of_idle = format!("pid {}", idle.pid());
     let is_named =
         |report: &Value| namespace(report, numbers[2]).is_some_and(|there| there["name"] == of_idle.as_str());
@@ -76,7 +77,7 @@ fn each_namespace_has_its_name_its_census_and_its_sysctls() {
     let rows = report["processes"].as_array().unwrap();
     assert!(rows.iter().any(|row| row["netns_name"] == name.as_str() && row["netns"] == numbers[1]));
 
-    // What takes a namespace away takes its sockets.
+    // When a namespace goes away, its sockets go with it.
     drop(mounted);
     drop(named);
     let report = top.wait(|report| namespace(report, numbers[1]).is_some_and(|there| there["gone"] == true));

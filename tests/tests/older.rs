@@ -18,7 +18,7 @@ fn connection() -> (TcpStream, TcpStream) {
 }
 
 #[test]
-fn they_are_followed_from_their_first_transition() {
+fn older_connections_are_followed_from_their_first_transition() {
     let place = Place::new();
     let (client, server) = place.run(connection);
     let (from, to): (SocketAddr, SocketAddr) = (client.local_addr().unwrap(), server.local_addr().unwrap());

@@ -1,6 +1,6 @@
-//! Thousands of processes that make one connection each, beside a flood: whoever reads the recording must find each of
-//! them. Their sockets are closed by the kernel when they exit, so opener and closer differ and one event writes two
-//! rows of `processes`.
+//! Thousands of processes that open one connection each, during a flood: every command that reads the recording must
+//! find each of them. The kernel closes their sockets when they exit, so opener and closer differ and one event writes
+//! two rows of `processes`.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -43,7 +43,7 @@ fn truth(churned: &Churned) -> (Counts, Counts) {
     (processes, parents)
 }
 
-/// Sums of a figure by a number, of the generator's processes alone: other programs have connections too.
+/// Sums of a figure by a number, only for the generator's processes: other programs have connections too.
 fn sums(rows: impl Iterator<Item = (Option<u64>, u64)>, of: &Counts) -> Counts {
     let mut sums = Counts::new();
     for (key, made) in rows.filter_map(|(key, made)| Some((key?, made))) {
@@ -65,7 +65,7 @@ fn assert_same(found: &Counts, truth: &Counts, who: &str) {
     assert_eq!(differs.map(|(key, made)| (key, Some(made), found.get(key))), None, "{who}");
 }
 
-/// All events, decoded in batches of so many rows.
+/// All events, decoded in batches of `batch_rows` rows.
 fn events(path: &Path, batch_rows: usize) -> Vec<Event> {
     let recording = Recording::open(path).unwrap().with_options(ReadOptions { batch_rows });
     let mut replay = recording.replay().unwrap();
@@ -76,7 +76,7 @@ fn events(path: &Path, batch_rows: usize) -> Vec<Event> {
 }
 
 #[test]
-fn whoever_reads_a_recording_of_one_shots_finds_every_one() {
+fn every_reader_of_a_recording_finds_each_one_shot() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join(NAME);
     let place = quiet_place();
@@ -132,7 +132,7 @@ fn whoever_reads_a_recording_of_one_shots_finds_every_one() {
         assert_same(&sums(rows.iter().map(|row| (number(&row[0]), number(&row[1]).unwrap())), truth), truth, "DuckDB");
     }
 
-    // Wherever a batch ends: with so few rows some end between the two rows of one event.
+    // No matter where a batch ends: with so few rows, some end between the two rows of one event.
     let whole = events(&path, 16_384);
     assert!(whole.len() > 130_000);
     assert!(whole == events(&path, 7), "what is read depends on the batches");

@@ -18,7 +18,7 @@
 //! - Each block starts in the same empty folder, so that a block can read what an earlier one wrote, and has two
 //!   minutes.
 //!
-//! Blocks that are not to be run (installing, examples for other machines) have no `test`.
+//! Blocks that must not be run (installing, examples for other machines) have no `test`.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
-/// A fenced block that is to be run.
+/// A fenced block to run.
 #[derive(Debug, PartialEq)]
 struct Block {
     /// Line of its fence in the README.
@@ -145,7 +145,7 @@ fn commands_of_the_readme_work() {
 }
 
 #[test]
-fn blocks_are_found_and_others_left_alone() {
+fn test_blocks_are_found_and_others_ignored() {
     let readme = "text\n\
         ```console test exit=2 expect=\"a b\" expect=\"c\"\n$ sudo twtrace top \\\n  --once\noutput\n$ echo\n```\n\
         ```sh\nrm -rf x\n```\n\
@@ -174,7 +174,7 @@ fn mistakes_in_the_readme_are_named() {
 }
 
 #[test]
-fn a_block_that_does_otherwise_fails() {
+fn block_with_another_result_fails() {
     let folder = tempfile::tempdir().unwrap();
     let block = |script: &str, exit, expect: &str| Block {
         line: 1,

@@ -1,7 +1,7 @@
-//! Servers and clients that nobody here wrote.
+//! Third-party servers and clients.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-#![allow(clippy::print_stdout, reason = "figures for whoever runs the test")]
+#![allow(clippy::print_stdout, reason = "figures for the person who runs the test")]
 
 use std::fs;
 use std::path::Path;
@@ -13,14 +13,14 @@ use twtrace_tests::software::{Postgres, installed, listening, stop};
 use twtrace_tests::top::{Top, number, own, own_destinations, sockstat_tw};
 use twtrace_tests::tracer::Place;
 
-/// A namespace where a reset that comes for a timewait socket does not end it.
+/// A namespace where an RST does not end a TIME_WAIT socket.
 fn place() -> Place {
     let place = Place::new();
     place.sysctl("ipv4/tcp_rfc1337", "1");
     place
 }
 
-/// Runs a command in the place, to its end, and gives what it printed.
+/// Runs a command in the place to its end, and returns what it printed.
 fn output(place: &Place, mut command: Command) -> String {
     command.stdout(Stdio::piped());
     let output = place.spawn(command).wait_with_output().unwrap();
@@ -34,7 +34,7 @@ fn shell(place: &Place, script: &str) -> String {
     output(place, command)
 }
 
-/// The live total of the place is what `ss` and the kernel's own count say.
+/// Asserts that the live total of the place is what `ss` and the kernel's own count say.
 fn agrees(place: &Place, report: &Value) {
     // ss shows the substate FIN_WAIT2 as such, with the timer of a timewait socket.
     let listed = shell(
@@ -46,8 +46,8 @@ fn agrees(place: &Place, report: &Value) {
     assert_eq!((live, by_ss, sockstat_tw(place)), (live, live, live), "twtrace, ss and sockstat");
 }
 
-/// Timewait sockets of a service's own side and of its clients' side, by `ss`. The one who closed first has it, so this
-/// is the kernel's own word on who did.
+/// TIME_WAIT sockets on a service's own side and on its clients' side, by `ss`. The side that closed first has the
+/// socket, so this is how the kernel itself shows which side did.
 fn sides(place: &Place, port: u16) -> (u64, u64) {
     let count = |end: &str| {
         let listed = shell(place, &format!("ss -Htan state time-wait {end} = :{port} | wc -l"));
@@ -56,7 +56,7 @@ fn sides(place: &Place, port: u16) -> (u64, u64) {
     (count("sport"), count("dport"))
 }
 
-/// Timewait sockets made by the rows with that command.
+/// TIME_WAIT sockets created by the rows with this command.
 fn made_by(rows: &Value, command: &str) -> u64 {
     let rows = rows.as_array().unwrap().iter();
     rows.filter(|row| row["command"] == command).map(|row| row["time_wait_created"].as_u64().unwrap()).sum()
@@ -73,8 +73,8 @@ fn pgbench_with_a_connection_for_each_transaction() {
     let printed = output(&place, bench);
     assert!(printed.contains("400/400"), "{printed}");
 
-    // One for each transaction, and one or two to look around. pgbench says goodbye and closes, and now and then the
-    // server is quicker.
+    // One for each transaction, and one or two that pgbench opens for itself. pgbench ends its session and closes; now
+    // and then the server is faster.
     let report = top.wait(|report| number(own(report), "/coverage/census") >= 400);
     let (server_side, client_side) = sides(&place, Postgres::PORT);
     assert!((400..=410).contains(&(server_side + client_side)), "{server_side} and {client_side}");
@@ -84,10 +84,11 @@ fn pgbench_with_a_connection_for_each_transaction() {
     assert_eq!(own(&report)["coverage"]["ratio"], 1.0);
     let report = top.end();
     agrees(&place, &report);
-    println!("pgbench -C: {client_side} timewait sockets of pgbench, {server_side} of postgres");
+    println!("pgbench -C: {client_side} TIME_WAIT sockets of pgbench, {server_side} of postgres");
 }
 
-/// nginx in the foreground. Pages under /endless/ have no length, so that a client reads to the end of the connection. With the master's configuration in a folder of its own.
+/// nginx in the foreground, with its configuration in its own folder. Pages under /endless/ have no length, so that a
+/// client reads to the end of the connection.
 fn nginx(place: &Place, folder: &Path) -> Option<Child> {
     let Some(nginx) = installed("nginx") else {
         skip("nginx", "it is not installed");
@@ -154,7 +155,7 @@ fn nginx_fetched_by_one_shot_curls() {
         assert_eq!(script[0]["time_wait_created"], expected);
         let report = top.end();
         agrees(&place, &report);
-        println!("100 times curl {curl}: 100 timewait sockets of {maker}");
+        println!("100 times curl {curl}: 100 TIME_WAIT sockets of {maker}");
         stop(&mut server);
     }
 }

@@ -2,7 +2,7 @@
 //! room.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-#![allow(clippy::print_stdout, reason = "figures for whoever runs the test")]
+#![allow(clippy::print_stdout, reason = "figures for the person who runs the test")]
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -27,7 +27,7 @@ use twtrace_tests::workload::Churned;
 /// How often it is killed.
 const KILLS: usize = 50;
 
-/// What a recording tells.
+/// What is read from a recording.
 struct Recorded {
     info: Info,
     /// Established connections by the process that opened them.
@@ -62,7 +62,7 @@ fn read(path: &Path) -> Recorded {
     Recorded { info: recording.info().clone(), opened, open, lost, state }
 }
 
-/// `twtrace record` in a place, with what it says to be read at its end.
+/// Starts `twtrace record` in a place; its output can be read when it ends.
 fn start(place: &Place, path: &Path, arguments: &[&str]) -> Child {
     let mut command = Command::new(program("twtrace"));
     command.arg("record").arg("-o").arg(path).args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -81,7 +81,7 @@ fn said(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
-/// Whether each worker's connections are there, besides those that are counted as lost, and so many more.
+/// Asserts that each worker's connections are there, except those that are counted as lost and at most `hidden` more.
 fn check(recorded: &Recorded, churned: &Churned, hidden: u64) {
     for worker in &churned.workers {
         let found = recorded.opened.get(&worker.who.pid).copied().unwrap_or(0);
@@ -99,7 +99,7 @@ fn check(recorded: &Recorded, churned: &Churned, hidden: u64) {
 }
 
 #[test]
-fn what_a_command_did_is_recorded_and_its_code_passed_on() {
+fn command_is_recorded_and_its_exit_code_passed_on() {
     let place = quiet_place();
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("churn.twt");
@@ -125,8 +125,8 @@ fn what_a_command_did_is_recorded_and_its_code_passed_on() {
     let said = said(&output);
     println!("{said}");
     assert!(said.contains("TIME_WAIT sockets created") && said.contains("churn-0["), "{said}");
-    assert!(!said.contains('\r'), "a progress line where nobody looks: {said:?}");
-    // The codes of others.
+    assert!(!said.contains('\r'), "a progress line without a terminal: {said:?}");
+    // Other exit codes.
     for (script, code) in [("exit 7", 7), ("kill -9 $$", 137)] {
         let path = folder.path().join(format!("{code}.twt"));
         assert_eq!(record(&place, &path, &["--", "sh", "-c", script]).status.code(), Some(code), "{script}");
@@ -140,7 +140,7 @@ fn what_a_command_did_is_recorded_and_its_code_passed_on() {
 }
 
 #[test]
-fn signals_end_it_in_order() {
+fn signal_ends_the_recording_properly() {
     let place = quiet_place();
     let folder = TempDir::new().unwrap();
     for asked in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
@@ -155,7 +155,7 @@ fn signals_end_it_in_order() {
         assert!(recorded.info.finished);
         check(&recorded, &churned, 0);
     }
-    // A command is asked to end as well, and is still recorded then.
+    // The command is asked to end as well, and is recorded until it has.
     let path = folder.path().join("asked.twt");
     let child = start(&place, &path, &["--", "sh", "-c", "trap 'exit 5' TERM; while :; do sleep 0.1; done"]);
     await_attached(&place, child.id());
@@ -168,7 +168,7 @@ fn signals_end_it_in_order() {
 }
 
 #[test]
-fn connections_that_are_still_open_are_recorded_as_such() {
+fn open_connections_are_recorded_as_open() {
     let place = quiet_place();
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("open.twt");
@@ -189,9 +189,9 @@ fn connections_that_are_still_open_are_recorded_as_such() {
 }
 
 #[test]
-fn killed_at_any_moment_it_loses_a_second_at_most() {
+fn kill_at_any_moment_loses_at_most_a_second() {
     let folder = TempDir::new().unwrap();
-    // A disk that takes its time is not what this is about.
+    // A slow disk is not what this tests.
     let memory = Memory::new(folder.path().join("fast"), MsFlags::empty(), "size=512m");
     let mut pause = 17_u64;
     for kill in 0..KILLS {
@@ -200,7 +200,7 @@ fn killed_at_any_moment_it_loses_a_second_at_most() {
         let mut child = start(&place, &path, &["--keep", "30s"]);
         await_attached(&place, child.id());
         let churned = churn(&place, &["--processes", "2", "--connections", "1000"]);
-        // From here on it is a second before the kill at least, with another load under way.
+        // From here on there is at least a second before the kill, with another load running.
         let mut load = Command::new(program("twtrace-workload"));
         load.args(["churn", "--processes", "2", "--connections", "200000"]).stdout(Stdio::null());
         let mut load = place.spawn(load);
@@ -211,10 +211,10 @@ fn killed_at_any_moment_it_loses_a_second_at_most() {
         load.kill().unwrap();
         load.wait().unwrap();
         let recorded = read(&path);
-        // An end that a kernel hides from tracers is found when censuses are taken, some seconds later.
+        // An end that a kernel hides from tracers is found by a census, some seconds later.
         check(&recorded, &churned, 10);
         assert!(!recorded.info.finished);
-        // Only what was just being written.
+        // Only files that were just being written.
         assert!(recorded.info.losses.iter().all(|loss| loss.file.ends_with(".arrows")), "{:?}", recorded.info.losses);
         if kill % 10 == 0 {
             println!("{} connections, {} lost, {:?}", recorded.info.connections, recorded.lost, recorded.info.losses);
@@ -240,7 +240,7 @@ impl Drop for Memory {
     }
 }
 
-/// One line that names the recording and says this.
+/// Asserts one line that names the recording and contains `what`.
 fn failed(output: &Output, what: &str) {
     let said = said(output);
     println!("{said}");
@@ -249,12 +249,12 @@ fn failed(output: &Output, what: &str) {
 }
 
 #[test]
-fn a_full_disk_ends_it_with_what_was_sealed_before() {
+fn full_disk_ends_the_recording_and_keeps_sealed_segments() {
     let place = quiet_place();
     let folder = TempDir::new().unwrap();
     let memory = Memory::new(folder.path().join("small"), MsFlags::empty(), "size=4m");
     let path = memory.0.join("full.twt");
-    // Segments of half a megabyte, and a limit beyond what there is room for. The load is several times that.
+    // Segments of half a megabyte, and a limit that exceeds the available space. The load is several times that.
     let child = start(&place, &path, &["--keep", "8MiB"]);
     await_attached(&place, child.id());
     let mut load = Command::new(program("twtrace-workload"));
@@ -273,7 +273,7 @@ fn a_full_disk_ends_it_with_what_was_sealed_before() {
 }
 
 #[test]
-fn a_place_that_cannot_be_written_to_is_named() {
+fn unwritable_path_is_named() {
     let place = quiet_place();
     let folder = TempDir::new().unwrap();
     let memory = Memory::new(folder.path().join("fixed"), MsFlags::MS_RDONLY, "size=4m");
@@ -285,7 +285,7 @@ fn a_place_that_cannot_be_written_to_is_named() {
 }
 
 #[test]
-fn a_folder_that_is_removed_ends_it() {
+fn removed_folder_ends_the_recording() {
     let place = quiet_place();
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("gone.twt");

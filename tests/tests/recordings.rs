@@ -1,7 +1,7 @@
-//! Recordings of what really happened: what is read back is what was recorded, and that is what the generator did.
+//! Recordings of real traffic: what is read back is what was recorded, and that is what the generator did.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-#![allow(clippy::print_stdout, reason = "figures for whoever runs the test")]
+#![allow(clippy::print_stdout, reason = "figures for the person who runs the test")]
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -95,7 +95,7 @@ fn difference(one: &str, other: &str) -> Option<String> {
 }
 
 #[test]
-fn replay_is_what_was_live() {
+fn replayed_state_is_the_live_state() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("load.twt");
     let (home, reusing, small) = (quiet_place(), Place::new(), quiet_place());
@@ -105,7 +105,7 @@ fn replay_is_what_was_live() {
     // Older than the trace.
     churn(&home, &["--connections", "300"]);
     let churn_to_one = "\"$0\" churn --processes 2 --connections 3000 --destinations 1";
-    // Ports that were used more than a second ago are used again.
+    // Ports that were used more than a second ago are reused.
     let twice = format!("{churn_to_one} && sleep 1.5 && {churn_to_one}");
     let others = [
         (reusing, twice),
@@ -113,7 +113,7 @@ fn replay_is_what_was_live() {
         (Place::new(), "\"$0\" cases".to_owned()),
     ];
     let to = path.clone();
-    // A tracer is not sent from one thread to another.
+    // A tracer cannot be sent from one thread to another.
     let (live, progress, totals) = home.run(move || {
         let Both { state, recorder } = trace(&to, &others);
         let progress = recorder.finish().unwrap();
@@ -121,7 +121,7 @@ fn replay_is_what_was_live() {
     });
     println!("{progress:?}");
     println!("{} connections, {:?}, {:?}, {:?}", totals.connections, totals.outcomes, totals.corrections, totals.ends);
-    assert!(totals.connections > 80_000, "that was no load");
+    assert!(totals.connections > 80_000, "the load was too small");
     assert!(progress.segments > 2 && progress.segments_dropped == 0, "{progress:?}");
 
     let recording = Recording::open(&path).unwrap();
@@ -136,7 +136,7 @@ fn replay_is_what_was_live() {
     }
 }
 
-/// Rows and bytes by table, by what the manifest says of the sealed files.
+/// Rows and bytes by table, from what the manifest says about the sealed files.
 fn tables(path: &Path) -> BTreeMap<String, (u64, u64)> {
     let manifest: Value = serde_json::from_slice(&fs::read(path.join("recording.json")).unwrap()).unwrap();
     let mut tables: BTreeMap<String, (u64, u64)> = BTreeMap::new();
@@ -150,9 +150,9 @@ fn tables(path: &Path) -> BTreeMap<String, (u64, u64)> {
     tables
 }
 
-/// Connections that a recording in progress has once there are that many, or once no more come.
+/// The number of connections in a recording in progress, once there are as many as expected or no more arrive.
 fn read_to_its_end(path: &Path, expected: u64) -> u64 {
-    // Several times what a hand-over to a busy disk takes.
+    // Several times as long as a write to a busy disk takes.
     const STILL: Duration = Duration::from_secs(5);
     let (mut found, mut since) = (0, Instant::now());
     while found < expected && since.elapsed() < STILL {
@@ -165,7 +165,7 @@ fn read_to_its_end(path: &Path, expected: u64) -> u64 {
     found
 }
 
-/// Where to record: with `TWTRACE_KEEP` in a folder that stays.
+/// Where to record: a folder that `TWTRACE_KEEP` keeps.
 fn folder() -> (TempDir, PathBuf) {
     let mut folder = TempDir::new().unwrap();
     folder.disable_cleanup(std::env::var_os("TWTRACE_KEEP").is_some());
@@ -174,7 +174,7 @@ fn folder() -> (TempDir, PathBuf) {
 }
 
 #[test]
-fn a_connection_takes_24_bytes_at_most() {
+fn connection_takes_at_most_24_bytes() {
     const CONNECTIONS: u64 = 60_000;
     const LIMIT: f64 = 24.0;
     let place = quiet_place();
@@ -183,7 +183,7 @@ fn a_connection_takes_24_bytes_at_most() {
     let record = Record::start(&place, &path);
     let churned = churn(&place, &["--processes", "20", "--destinations", "64", "--connections", "60000"]);
     assert_eq!((churned.connections, sockstat_tw(&place)), (CONNECTIONS, CONNECTIONS));
-    // It can be read while it is being written: all of it, but for what is hidden from tracers.
+    // It can be read while it is being written: all of it, except what is hidden from tracers.
     let read = read_to_its_end(&path, 2 * CONNECTIONS);
     println!("{}", record.end());
 
@@ -191,7 +191,7 @@ fn a_connection_takes_24_bytes_at_most() {
     let info = recording.info();
     let on_disk: u64 = fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len()).sum();
     assert_eq!(info.bytes, on_disk);
-    // Each connection is a socket on either side. What else the host does is recorded as well.
+    // Each connection is a socket on either side. Other traffic of the host is recorded as well.
     let report = told_json(&folder, "report many.twt --format json");
     let missing = hidden(&report["recordings"][0], CONNECTIONS);
     for (when, found) in [("while it was written", read), ("at its end", info.connections)] {
@@ -220,7 +220,7 @@ fn a_connection_takes_24_bytes_at_most() {
     assert!(each <= LIMIT, "{each:.2} bytes for each connection");
 }
 
-/// Timewait sockets per second that the processes of a command made, by a report of one recording.
+/// TIME_WAIT sockets per second that the processes of a command created, by a report of one recording.
 fn rate(report: &Value, command: &str) -> f64 {
     let rows = report["processes"].as_array().unwrap().iter();
     let made: u64 = rows.filter(|row| row["command"] == command).map(|row| number(row, "/time_wait_created")).sum();
@@ -228,7 +228,7 @@ fn rate(report: &Value, command: &str) -> f64 {
 }
 
 #[test]
-fn diff_says_what_a_connection_for_each_transaction_costs() {
+fn diff_reports_the_cost_of_a_connection_for_each_transaction() {
     let place = Place::new();
     let (_folder, folder) = folder();
     let data = TempDir::new().unwrap();
@@ -242,7 +242,7 @@ fn diff_says_what_a_connection_for_each_transaction_costs() {
     }
     println!("{}", told(&folder, "diff before.twt after.twt"));
 
-    // Whatever else this machine does meanwhile.
+    // No matter what else this machine does meanwhile.
     let only = format!("--port {}", Postgres::PORT);
     let text = told(&folder, &format!("diff before.twt after.twt {only}"));
     println!("{text}");
@@ -259,7 +259,7 @@ fn diff_says_what_a_connection_for_each_transaction_costs() {
         let created = |part: &str| row[part]["time_wait_created_per_s"].as_f64().unwrap();
         assert!((created("change") - (created("after") - created("before"))).abs() < 1e-3, "{row}");
     }
-    // Who closes first makes them: pgbench, unless the server is quicker.
+    // The side that closes first creates them: pgbench, unless the server is faster.
     let first = &rows[0];
     let name = first["name"].as_str().unwrap();
     assert!(["pgbench", "postgres"].contains(&name) && first["direction"] == "fell", "{first}");
@@ -272,7 +272,7 @@ fn diff_says_what_a_connection_for_each_transaction_costs() {
     let sentence = verdict["sentence"].as_str().unwrap();
     let who =
         if name == "pgbench" { format!("pgbench to {destination}") } else { format!("postgres on {destination}") };
-    assert!(sentence.starts_with("TIME_WAIT made fell from ") && sentence.contains(&who), "{sentence}");
+    assert!(sentence.starts_with("TIME_WAIT sockets created fell from ") && sentence.contains(&who), "{sentence}");
     assert_eq!(text.lines().next().unwrap(), sentence);
     assert_eq!(diff["reservations"], Value::Array(Vec::new()));
 }
@@ -299,7 +299,7 @@ fn figures(row: &Value) -> Value {
         ["time_wait_created", "time_wait_live", "fin_wait2_live", "bytes_sent", "bytes_received", "destinations"];
     let mut figures: serde_json::Map<_, _> =
         names.into_iter().chain(more).map(|name| (name.to_owned(), row[name].clone())).collect();
-    // Equal ones come in the order in which their first records were read, which each tracer does by itself.
+    // Equal ones are in the order in which their first records were read, which differs between tracers.
     if let Some(destinations) = figures.get_mut("destinations").and_then(Value::as_array_mut) {
         destinations.sort_by_key(ToString::to_string);
     }
@@ -307,7 +307,7 @@ fn figures(row: &Value) -> Value {
 }
 
 #[test]
-fn a_report_says_what_happened() {
+fn report_is_what_happened() {
     let place = quiet_place();
     let (_folder, folder) = folder();
     let record = Record::start(&place, &folder.join("churn.twt"));
@@ -349,7 +349,7 @@ fn a_report_says_what_happened() {
         check(churned.server.pid, "accepted", churned.connections, !client_closes);
     }
 
-    // The three that tell of the same trace or of the same time.
+    // The three outputs that describe the same trace or the same time.
     let replayed = told_json(&folder, "replay churn.twt --once --json");
     for churned in [&by_client, &by_server] {
         for pid in churned.workers.iter().map(|worker| worker.who.pid).chain([churned.server.pid]) {

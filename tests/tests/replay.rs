@@ -25,7 +25,7 @@ fn twtrace(folder: &Path, arguments: &[&str]) -> Output {
     Command::new(program("twtrace")).args(arguments).current_dir(folder).output().unwrap()
 }
 
-/// The report of a state that has everything up to the first tick at a time.
+/// The report of a state with all events up to the first tick at or after a time.
 fn report_at(at_ns: u64) -> String {
     let mut state = State::new(Config::default());
     for event in events() {
@@ -41,7 +41,7 @@ fn report_at(at_ns: u64) -> String {
 }
 
 #[test]
-fn once_writes_the_report_of_a_moment() {
+fn once_writes_the_report_at_a_given_time() {
     let folder = recorded();
     for (arguments, at_ns) in [
         (&[][..], u64::MAX),
@@ -63,7 +63,7 @@ fn once_writes_the_report_of_a_moment() {
 }
 
 #[test]
-fn without_a_terminal_it_says_what_to_do() {
+fn replay_without_a_terminal_says_what_to_do() {
     let folder = recorded();
     for (arguments, says) in [
         (&["replay", NAME][..], "--once"),
@@ -80,7 +80,7 @@ fn without_a_terminal_it_says_what_to_do() {
 }
 
 #[test]
-fn a_terminal_plays_it() {
+fn replay_plays_on_a_terminal() {
     let folder = recorded();
     let place = Place::new();
     let mut command = Command::new(program("twtrace"));
@@ -92,7 +92,7 @@ fn a_terminal_plays_it() {
     screen.press("+700s\r");
     screen.wait("Space play");
     screen.press("3");
-    screen.wait("[3 sockets]");
+    screen.wait("[3:Sockets]");
     screen.press("?");
     screen.wait("play, and pause");
     screen.press("qq");
@@ -127,7 +127,7 @@ fn owners_of_live_sockets_come_from_a_recording_in_progress() {
             assert_eq!(sockets.iter().filter(is_its).count() as u64, worker.made, "{}", worker.who.comm);
         }
     };
-    // The last of them have just been made.
+    // The last of them have just been created.
     check(&listed().0);
     kill(Pid::from_raw(record.id() as i32), Signal::SIGINT).unwrap();
     assert!(record.wait().unwrap().success());

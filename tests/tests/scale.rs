@@ -1,7 +1,7 @@
-//! Many sockets: what was made, what was lost, and that the two come to what happened.
+//! Many sockets: what was created plus what was lost is what happened.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-#![allow(clippy::print_stdout, reason = "figures for whoever runs the test")]
+#![allow(clippy::print_stdout, reason = "figures for the person who runs the test")]
 
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -9,7 +9,7 @@ use twtrace_tests::record::ROOMY;
 use twtrace_tests::top::{Top, churn, hidden, number, own, quiet_place, sockstat_tw};
 use twtrace_tests::tracer::Place;
 
-/// Timewait sockets made, by process and destination.
+/// TIME_WAIT sockets created, by process and destination.
 fn made(report: &Value) -> BTreeMap<(u64, String), u64> {
     let mut made = BTreeMap::new();
     for process in report["processes"].as_array().unwrap() {
@@ -26,7 +26,7 @@ fn made(report: &Value) -> BTreeMap<(u64, String), u64> {
 }
 
 #[test]
-fn sixty_thousand_sockets_of_twenty_processes_to_sixty_four_destinations() {
+fn sixty_thousand_sockets_are_all_attributed_by_process_and_destination() {
     let place = quiet_place();
     let top = Top::start(&place, &ROOMY);
     let churned = churn(&place, &["--processes", "20", "--destinations", "64", "--connections", "60000"]);
@@ -42,7 +42,7 @@ fn sixty_thousand_sockets_of_twenty_processes_to_sixty_four_destinations() {
     assert_eq!(alive, 60_000);
     assert_eq!(number(&report, "/kernel/time_wait"), alive);
     assert_eq!(number(own(&report), "/coverage/census"), alive);
-    // Where nothing is hidden from tracers, that is all of them.
+    // All are attributed, except those that are hidden from tracers.
     let unattributed = alive - number(own(&report), "/coverage/attributed");
     assert!(unattributed <= hidden(&report, 60_000), "{unattributed} unattributed");
     assert_eq!(number(own(&report), "/coverage/before_start"), 0);
@@ -100,7 +100,7 @@ fn lost(report: &Value) -> u64 {
     report["tracing"]["lost"].as_object().unwrap().values().filter_map(Value::as_u64).sum()
 }
 
-/// Records that came and connections that were counted as lost are all that happened, but for what was hidden from tracers.
+/// Received records plus connections counted as lost are everything that happened, except what was hidden from tracers.
 fn accounted(report: &Value, connections: u64, hidden: u64) {
     let events = number(report, "/totals/connections");
     let ring = number(report, "/tracing/lost/ring_full");
@@ -114,9 +114,9 @@ fn accounted(report: &Value, connections: u64, hidden: u64) {
 }
 
 #[test]
-fn what_a_small_ring_loses_is_counted() {
+fn losses_of_a_small_ring_are_counted() {
     let place = quiet_place();
-    // A page holds a dozen records, and nobody reads it while the tracer sleeps.
+    // A page has room for a dozen records, and no one reads it while the tracer sleeps.
     let top = Top::start(&place, &["--ring-bytes", "4096"]);
     let churned = churn(&place, &["--processes", "4", "--connections", "20000"]);
     let report = top.end();
@@ -131,12 +131,12 @@ fn what_a_small_ring_loses_is_counted() {
 }
 
 #[test]
-fn what_a_small_map_cannot_follow_is_counted() {
+fn connections_without_room_in_a_small_map_are_counted() {
     let place = Place::new();
-    // One with room for everything tells what nobody could see.
+    // An instance with room for everything shows what no tracer could see.
     let roomy = Top::start(&place, &[]);
     let top = Top::start(&place, &["--max-sockets", "4"]);
-    // The generator's own processes hold some connections open at a time: more than four, now and then.
+    // The generator's own processes keep some connections open at a time: more than four, now and then.
     let churned = churn(&place, &["--processes", "8", "--connections", "8000"]);
     let report = top.end();
     let refused = number(&report, "/tracing/lost/map_full");

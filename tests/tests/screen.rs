@@ -20,7 +20,7 @@ fn top(place: &Place, arguments: &[&str]) -> Terminal {
 }
 
 #[test]
-fn it_names_the_process_and_quits() {
+fn screen_names_the_process_and_quits() {
     let place = Place::new();
     let screen = top(&place, &[]);
     screen.wait("TIME_WAIT");
@@ -29,7 +29,7 @@ fn it_names_the_process_and_quits() {
     screen.press("2");
     screen.wait("127.0.1.1");
     screen.press("3");
-    screen.wait("[3 sockets]");
+    screen.wait("[3:Sockets]");
     screen.press("?");
     screen.wait("freeze");
     // Any key closes the help; the list is drawn again.
@@ -40,7 +40,7 @@ fn it_names_the_process_and_quits() {
 }
 
 #[test]
-fn signals_leave_the_terminal_as_it_was() {
+fn signals_restore_the_terminal() {
     for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
         let place = Place::new();
         let screen = top(&place, &[]);
@@ -64,7 +64,7 @@ fn colours_are_left_out_on_request() {
     for (arguments, expected) in [(&[][..], true), (&["--no-color"][..], false)] {
         let place = Place::new();
         let screen = top(&place, arguments);
-        // What is written is kept until something is waited for: look before.
+        // Output is kept until the next wait, so check it before.
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
         while !screen.written().contains("coverage") && std::time::Instant::now() < deadline {
             std::thread::sleep(std::time::Duration::from_millis(20));

@@ -1,7 +1,7 @@
-//! Who holds the open sockets, against processes that say what they have.
+//! Which process owns the open sockets, against processes that report what they have.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-#![allow(clippy::print_stdout, reason = "figures for whoever runs the test")]
+#![allow(clippy::print_stdout, reason = "figures for the person who runs the test")]
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -20,7 +20,7 @@ use twtrace_tests::workload::{Held, Who};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A process of the generator that holds sockets, for as long as it is not killed.
+/// A process of the generator that keeps sockets open until it is killed.
 struct Holding(Child);
 
 impl Drop for Holding {
@@ -41,7 +41,7 @@ fn hold(place: &Place, arguments: &[&str]) -> (Holding, Held) {
     (holding, serde_json::from_str(&line).unwrap())
 }
 
-/// Waits until a process has that many sockets: a connection is there before its server has accepted it.
+/// Waits until a process has this many sockets: a connection is established before its server has accepted it.
 fn await_sockets(pid: u32, sockets: usize) {
     let has = || {
         let links = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
@@ -62,7 +62,7 @@ fn netns(place: &Place) -> u32 {
 const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const NOWHERE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
-/// The row that a process must have.
+/// The expected row of a process.
 fn row(who: &Who, netns: u32, state: CensusState, local_port: u16, remote: (IpAddr, u16), sockets: u64) -> SocketOwner {
     SocketOwner {
         tgid: who.pid,
@@ -79,7 +79,7 @@ fn row(who: &Who, netns: u32, state: CensusState, local_port: u16, remote: (IpAd
     }
 }
 
-/// The last search's rows of a namespace, in an order that does not depend on numbers of processes.
+/// The last search's rows of a namespace, sorted.
 fn told(events: &[Event], netns: u32) -> Option<Vec<SocketOwner>> {
     let last = events.iter().rev().find_map(|event| match event {
         Event::SocketOwners { rows, .. } => Some(rows),
@@ -91,7 +91,7 @@ fn told(events: &[Event], netns: u32) -> Option<Vec<SocketOwner>> {
 }
 
 #[test]
-fn each_process_has_the_sockets_that_it_says() {
+fn each_process_owns_the_sockets_that_it_reports() {
     let place = quiet_place();
     let netns = netns(&place);
     let (_listening, server) = hold(&place, &["--listen"]);
@@ -110,7 +110,7 @@ fn each_process_has_the_sockets_that_it_says() {
     ];
     expected.sort_by_key(|row| (row.tgid, row.state));
 
-    // The tracer is in the namespace of the host, and so looks into another one.
+    // The tracer is in the namespace of the host, so it searches another one.
     let mut live = KernelSource::start(&KernelSourceOptions::default()).unwrap();
     let mut events = Vec::new();
     let began = Instant::now();
@@ -120,14 +120,14 @@ fn each_process_has_the_sockets_that_it_says() {
         thread::sleep(PUMP);
     }
 
-    // The last search knows of what has happened since.
+    // The last search includes what has happened since.
     drop(_connected);
     let half = place.run(move || {
         let stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
         stream.shutdown(std::net::Shutdown::Write).unwrap();
         stream
     });
-    // The listener, and each connection ever made: it closes none.
+    // The listener, and every connection so far: it closes none.
     await_sockets(server.who.pid, 1 + 5 + 1);
     events.clear();
     live.final_pump(&mut |event| events.push(event)).unwrap();
@@ -135,7 +135,7 @@ fn each_process_has_the_sockets_that_it_says() {
     let of = |pid: u32, state: CensusState| {
         rows.iter().filter(|row| row.tgid == pid && row.state == state).map(|row| row.sockets).sum::<u64>()
     };
-    // Of the server's three connections with the client that was killed, and of the one that was shut down.
+    // In CLOSE_WAIT: the server's three connections with the client that was killed, and the one that was shut down.
     assert_eq!(
         (of(server.who.pid, CensusState::Established), of(server.who.pid, CensusState::CloseWait)),
         (2, 4),
@@ -155,7 +155,7 @@ fn each_process_has_the_sockets_that_it_says() {
 }
 
 #[test]
-fn a_short_trace_has_a_search() {
+fn short_trace_includes_a_search() {
     let place = quiet_place();
     let (_listening, server) = hold(&place, &["--listen"]);
     let mut events = Vec::new();
@@ -170,14 +170,14 @@ const MANY: usize = 40;
 const EACH: usize = 20;
 
 #[test]
-fn a_search_loses_no_records() {
+fn search_loses_no_records() {
     let place = quiet_place();
     let (_listening, server) = hold(&place, &["--listen"]);
     let address = server.address.to_string();
     let each = EACH.to_string();
     let arguments = ["--connect", &address, "--connections", &each, "--share"];
     let _holding: Vec<_> = (0..MANY).map(|_| hold(&place, &arguments)).collect();
-    // Room for what comes while the machine has no time for the reader, and by far not for all of the load.
+    // Room for what comes while the reader gets no processor, but far from enough for the whole load.
     let load = LoadOptions { ring_bytes: 64 << 20, ..LoadOptions::default() };
     let mut live = KernelSource::start(&KernelSourceOptions { load }).unwrap();
     let mut command = Command::new(program("twtrace-workload"));

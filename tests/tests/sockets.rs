@@ -1,7 +1,7 @@
-//! `twtrace sockets` against the kernel's own list and what the generator made.
+//! `twtrace sockets` against the kernel's own list and what the generator did.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-#![allow(clippy::print_stdout, reason = "figures for whoever runs the test")]
+#![allow(clippy::print_stdout, reason = "figures for the person who runs the test")]
 
 use std::collections::BTreeSet;
 use std::process::{Command, Output, Stdio};
@@ -15,11 +15,11 @@ use twtrace_tests::workload::Churned;
 const OLDER: u64 = 200;
 const YOUNGER: u64 = 3_000;
 
-/// The list of a place in which there were sockets before, and what was made meanwhile.
+/// The list of a place in which there were sockets before, and what the generator did meanwhile.
 fn listed(place: &Place, form: &[&str]) -> (Output, Churned) {
     churn(place, &["--connections", &OLDER.to_string()]);
     let mut command = Command::new(program("twtrace"));
-    // Longer than it takes: a signal ends it.
+    // Longer than needed: a signal ends it.
     command.args(["sockets", "--duration", "120s"]).args(form).stdout(Stdio::piped()).stderr(Stdio::piped());
     let child = place.spawn(command);
     await_attached(place, child.id());
@@ -29,7 +29,7 @@ fn listed(place: &Place, form: &[&str]) -> (Output, Churned) {
     (output, churned)
 }
 
-/// Addresses of the timewait sockets of a place, by `/proc/net/tcp`: local, remote.
+/// Addresses of the TIME_WAIT sockets of a place, by `/proc/net/tcp`: local, remote.
 fn by_kernel(place: &Place) -> BTreeSet<(String, String)> {
     let text = place.run(|| std::fs::read_to_string("/proc/thread-self/net/tcp")).unwrap();
     let end = |hex: &str| {
@@ -42,7 +42,7 @@ fn by_kernel(place: &Place) -> BTreeSet<(String, String)> {
 }
 
 #[test]
-fn every_timewait_socket_is_listed_with_its_owners() {
+fn every_time_wait_socket_is_listed_with_its_owners() {
     let place = quiet_place();
     let (output, churned) = listed(&place, &["--json"]);
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -72,7 +72,7 @@ fn every_timewait_socket_is_listed_with_its_owners() {
 }
 
 #[test]
-fn the_text_is_a_line_a_socket_and_says_beside_it_what_it_is_worth() {
+fn text_has_a_line_per_socket_and_stderr_has_the_coverage() {
     let place = quiet_place();
     let (output, churned) = listed(&place, &["--port", "9000"]);
     let text = String::from_utf8(output.stdout).unwrap();

@@ -1,14 +1,14 @@
-//! The trace against the kernel's own counters, over some time and in one network namespace.
+//! Compares the trace with the kernel's own counters, over a period of time in one network namespace.
 
 use crate::classify::{Outcome, classify};
 use crate::event::{Event, KernelCounters, Tier, TimewaitCause};
 use std::collections::VecDeque;
 
-/// How long before the kernel's counter, or after it, the time of an event may be: both are taken in one call.
+/// How far an event's timestamp may be from the kernel's counter, before or after: both are taken in one call.
 const CLOSE_BY_NS: u64 = 1_000_000;
 
-/// Times remembered of each kind, for those that may be on either side of a reading. Full: the oldest are forgotten, and
-/// so many events in one millisecond would be told as a disagreement.
+/// Timestamps kept per kind, for events that may be on either side of a reading. When full, the oldest are dropped:
+/// more events than this in one millisecond would be reported as a disagreement.
 const REMEMBERED: usize = 65_536;
 
 /// Version of the JSON form.
@@ -54,15 +54,15 @@ pub struct Other {
     pub verdict: Verdict,
 }
 
-/// The kernel's figures of one namespace at one moment.
+/// The kernel's figures for one namespace at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reading {
     /// Monotonic time before they were read.
     pub before_ns: u64,
     /// And after.
     pub after_ns: u64,
-    /// `TW` and `TWKilled` together: timewait timers, counted as they start (`__inet_twsk_schedule`) or, on older
-    /// kernels, as they run out (`tw_timer_handler`).
+    /// `TW` plus `TWKilled`: timewait timers, counted when they start (`__inet_twsk_schedule`) or, on older kernels,
+    /// when they run out (`tw_timer_handler`).
     pub timers: u64,
     /// `TWRecycled`.
     pub recycled: u64,
@@ -105,13 +105,13 @@ pub struct Verdict {
 /// Events of one kind.
 #[derive(Debug, Default)]
 struct Kind {
-    /// Between the readings, as far as is known yet.
+    /// Between the readings, as far as known so far.
     count: u64,
-    /// The last few times.
+    /// The last few timestamps.
     times: VecDeque<u64>,
 }
 
-/// Compares. Give it the Events of a source in their order.
+/// The comparison. Pass it the events of a source in order.
 #[derive(Debug)]
 pub struct Audit {
     netns: u32,
@@ -124,12 +124,12 @@ pub struct Audit {
     reused: Kind,
     ended_early: Kind,
     counters: KernelCounters,
-    /// Events that may be before or after the first reading, or the last.
+    /// Events so close to the first or the last reading that they may be on either side of it.
     slack: u64,
 }
 
 impl Audit {
-    /// Begins with what the kernel said after the hooks were attached.
+    /// Starts from the kernel's figures after the hooks were attached.
     pub fn new(netns: u32, tier: Tier, first: Reading) -> Self {
         Self {
             netns,
@@ -146,7 +146,7 @@ impl Audit {
         }
     }
 
-    /// Takes one Event.
+    /// Takes one event.
     pub fn apply(&mut self, event: &Event) {
         let (kind, at_ns) = match event {
             Event::Connection(connection) if connection.tuple.netns == self.netns => match classify(connection).outcome
@@ -192,7 +192,7 @@ impl Audit {
         kind.times.push_back(at_ns);
     }
 
-    /// The second reading. Events of events from before it may still follow.
+    /// The second reading. Events that happened before it may still arrive.
     pub fn end(&mut self, last: Reading) {
         self.last = Some(last);
         let near = last.before_ns.saturating_sub(CLOSE_BY_NS);
@@ -206,7 +206,7 @@ impl Audit {
         }
     }
 
-    /// What came out.
+    /// The result.
     pub fn verdict(&self) -> Verdict {
         let last = self.last.unwrap_or(self.first);
         let change = |figure: fn(&Reading) -> u64| figure(&last) as i64 - figure(&self.first) as i64;
@@ -224,14 +224,15 @@ impl Audit {
         let timers = change(|reading| reading.timers);
         let at_start = line("created", "TW + TWKilled", timers, Some(made));
         let at_end = line("expired", "TW + TWKilled", timers, exact.then_some(expired));
-        // Where the kernel counts timers as they run out, what was made is what is in the table and what has left it.
+        // Where the kernel counts timers as they run out, the sockets created are those in the table and those that
+        // left it.
         let left = change(|reading| reading.time_wait + reading.timers + reading.recycled);
         let in_table = line("created", "sockstat tw + TW + TWKilled + TWRecycled", left, Some(made));
-        // Which of the two a kernel counts is told by the figures: only one of them fits, unless both do.
+        // The figures show which of the two a kernel counts: only one of them fits, unless both do.
         let of_timers = if at_start.agrees {
             at_start
         } else {
-            // Where ends are told they are the better proof.
+            // Where ends are reported, they are the better proof.
             Some(if exact { at_end } else { in_table }).filter(|line| line.agrees).unwrap_or(at_start)
         };
         let lines = vec![

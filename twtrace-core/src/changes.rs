@@ -1,24 +1,24 @@
-//! From whole censuses to what has changed since the last one: a host has a hundred thousand timewait sockets, and
-//! from one second to the next nearly all of them are as they were.
+//! Reduces whole censuses to what has changed since the last one: a host may have a hundred thousand TIME_WAIT sockets,
+//! and from one second to the next nearly all of them are unchanged.
 
 use crate::event::{CensusRow, CensusState};
 use crate::table::Map;
 
-/// A timer that says the same within this much has not changed: the kernel gives what is left of it in jiffies.
+/// A timer that differs by no more than this has not changed: the kernel gives the remaining time in jiffies.
 const SAME_NS: u64 = 1_000_000_000;
 
-/// After so long without a complete census the next one is told whole.
+/// After this long without a complete census, the next one is reported whole.
 const STALE_NS: u64 = 50_000_000_000;
 
-/// Sockets remembered, of all namespaces. Full: the namespaces that do not fit are told whole each time.
+/// Sockets remembered, over all namespaces. When full, the namespaces that do not fit are reported whole each time.
 const SOCKETS: usize = 1 << 20;
 
-/// A socket as it was told.
+/// A socket as last reported.
 #[derive(Clone, Copy, Debug)]
 struct Told {
     state: CensusState,
     expires_ns: u64,
-    /// The last census that had it.
+    /// The last census that contained it.
     number: u32,
 }
 
@@ -30,13 +30,13 @@ struct Space {
     overflowed: bool,
 }
 
-/// What was told of each namespace, to tell the rest.
+/// What has been reported for each namespace, so that only the differences are reported.
 #[derive(Clone, Debug)]
 pub struct Changes {
     spaces: Map<u32, Space>,
     sockets: usize,
     limit: usize,
-    /// Namespace and begin of the census under way.
+    /// Namespace and start time of the census in progress.
     running: Option<(u32, u64)>,
 }
 
@@ -47,12 +47,12 @@ impl Default for Changes {
 }
 
 impl Changes {
-    /// Remembers at most so many sockets.
+    /// Remembers at most `limit` sockets.
     pub fn new(limit: usize) -> Self {
         Self { spaces: Map::default(), sockets: 0, limit, running: None }
     }
 
-    /// A census begins at this monotonic time. Gives whether it will be told whole (`SocketDumpBegin::whole`).
+    /// A census begins at this monotonic time. Returns whether it will be reported whole (`SocketDumpBegin::whole`).
     pub fn begin(&mut self, netns: u32, at_ns: u64) -> bool {
         self.running = Some((netns, at_ns));
         let is_stale = |at: u64| at_ns.saturating_sub(at) > STALE_NS;
@@ -66,7 +66,7 @@ impl Changes {
         whole
     }
 
-    /// Takes out the rows that were told already.
+    /// Removes the rows that were already reported.
     pub fn keep(&mut self, rows: &mut Vec<CensusRow>) {
         let Some((netns, begin_ns)) = self.running else { return };
         let Some(space) = self.spaces.get_mut(&netns) else { return };
@@ -82,7 +82,7 @@ impl Changes {
                 }
                 return true;
             };
-            // A timer that is overdue has nothing left to say.
+            // An overdue timer carries no information.
             let overdue = row.expires_ms == 0 && before.expires_ns <= begin_ns;
             let same = before.state == row.state && (overdue || before.expires_ns.abs_diff(expires_ns) <= SAME_NS);
             if same {
@@ -94,8 +94,8 @@ impl Changes {
         });
     }
 
-    /// The census ended at this monotonic time. Gives the cookies of what it does not have any more
-    /// (`Event::SocketsRemoved`): none unless it was complete.
+    /// The census ended at this monotonic time. Returns the cookies that are no longer in it (`Event::SocketsRemoved`):
+    /// none unless it was complete.
     pub fn end(&mut self, at_ns: u64, complete: bool) -> Vec<u64> {
         let Some((netns, _)) = self.running.take() else { return Vec::new() };
         let Some(space) = self.spaces.get_mut(&netns).filter(|_| complete) else { return Vec::new() };
@@ -104,19 +104,19 @@ impl Changes {
         let mut gone: Vec<u64> =
             space.sockets.extract_if(|_, told| told.number != number).map(|(cookie, _)| cookie).collect();
         self.sockets -= gone.len();
-        // Neighbours in number are neighbours in time: a recording packs them well.
+        // Cookies that are close in number are close in time: a recording compresses them well.
         gone.sort_unstable();
         gone
     }
 
-    /// A namespace is gone, or to be told whole the next time.
+    /// A namespace is gone, or must be reported whole the next time.
     pub fn forget(&mut self, netns: u32) {
         if let Some(space) = self.spaces.remove(&netns) {
             self.sockets -= space.sockets.len();
         }
     }
 
-    /// Tells every namespace whole the next time: somebody begins to listen.
+    /// Reports every namespace whole the next time: a new reader has started.
     pub fn restate(&mut self) {
         self.spaces.clear();
         self.sockets = 0;

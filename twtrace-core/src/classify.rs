@@ -1,9 +1,9 @@
-//! From the facts of a connection to its outcome: which of the kernel's ways to CLOSE was taken.
+//! Derives the outcome of a connection from its facts: which of the kernel's paths to CLOSE it took.
 
 use crate::event::{Connection, Role, TcpState, Timewait};
 use crate::summary::{Provenance, Substate};
 
-/// `EPIPE`: the kernel's name for a reset that came after the peer's FIN (`tcp_reset`).
+/// `EPIPE`: the error that the kernel sets for a reset received after the peer's FIN (`tcp_reset`).
 const EPIPE: u16 = 32;
 /// `EADDRNOTAVAIL`.
 const EADDRNOTAVAIL: u16 = 99;
@@ -12,24 +12,24 @@ const ECONNABORTED: u16 = 103;
 /// `ECONNRESET`.
 const ECONNRESET: u16 = 104;
 
-/// Timewait sockets that other processors may make or free between two instructions of one, generously.
+/// TIME_WAIT sockets that other CPUs may create or free between two instructions of one CPU, a generous bound.
 const RACE: u32 = 64;
 
-/// Two transitions in one call of the kernel are closer than this.
+/// Two transitions within one kernel call are closer together than this.
 const SAME_CALL_NS: u64 = 50_000;
 
 /// How a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
-    /// A timewait socket took over (`tcp_time_wait`); this host sent its FIN first.
+    /// A TIME_WAIT socket took over (`tcp_time_wait`); this host sent its FIN first.
     TimeWait(Substate),
     /// The peer closed first and acknowledged our FIN: LAST_ACK -> CLOSE.
     PassiveClose,
-    /// This host sent a reset, but not by an abort of its owner: data came after close, keepalive, `ss -K`.
+    /// This host sent a reset, but the owner did not abort: data arrived after close, keepalive, `ss -K`.
     ResetSent,
     /// The peer sent a reset.
     ResetReceived,
-    /// The owner threw the connection away with a reset: SO_LINGER 0 (`linger`), else close with unread data
+    /// The owner aborted the connection with a reset: SO_LINGER 0 (`linger`), else close with unread data
     /// or connect(AF_UNSPEC).
     Abort {
         /// SO_LINGER was on.
@@ -37,16 +37,16 @@ pub enum Outcome {
     },
     /// connect failed with this errno.
     ConnectFailed(u16),
-    /// connect found no free ephemeral port towards this destination (EADDRNOTAVAIL after SYN_SENT with no
+    /// connect found no free ephemeral port to this destination (EADDRNOTAVAIL after SYN_SENT with no
     /// local port chosen).
     NoPort,
-    /// Closed by its owner before the handshake ended.
+    /// Closed by its owner before the handshake completed.
     Abandoned,
-    /// The kernel gave up: retransmission or keepalive timeout, or an ICMP error; the errno tells which.
+    /// The kernel gave up: retransmission or keepalive timeout, or an ICMP error; the errno says which.
     Broken(u16),
-    /// A timewait socket was due but the bucket limit or memory refused it (`TCPTimeWaitOverflow`).
+    /// A TIME_WAIT socket was due but overflowed: the bucket limit, or no memory (`TCPTimeWaitOverflow`).
     Overflow,
-    /// The facts do not decide.
+    /// The facts are not sufficient to decide.
     Unknown,
 }
 
@@ -93,7 +93,7 @@ impl Classified {
 /// Classifies by the last transition, which always ends in CLOSE, and by the socket's fields at that moment.
 pub fn classify(connection: &Connection) -> Classified {
     let Some(last) = connection.transitions.last() else { return Classified::inferred(Outcome::Unknown) };
-    // Nothing is guessed where the kernel was seen to do it.
+    // Nothing is inferred where the kernel's action was seen.
     match connection.timewait {
         Some(Timewait::Created { fin_wait2 }) => {
             let substate = if fin_wait2 { Substate::FinWait2 } else { Substate::TimeWait };
@@ -116,8 +116,8 @@ pub fn classify(connection: &Connection) -> Classified {
             if connection.rst_sent {
                 Classified::exact(Outcome::ResetSent)
             } else {
-                // tcp_rcv_state_process() left for CLOSE without an error: data after close, or linger2 < 0. The reset
-                // comes after this.
+                // tcp_rcv_state_process() went to CLOSE without an error: data after close, or linger2 < 0. The reset
+                // follows later.
                 Classified::inferred(Outcome::Unknown)
             }
         }),
@@ -130,20 +130,20 @@ pub fn classify(connection: &Connection) -> Classified {
     }
 }
 
-/// What becomes of an outcome when this host turns out to have sent a reset right after CLOSE; `None` when it stays.
+/// The outcome once this host is known to have sent a reset right after CLOSE; `None` when it does not change.
 ///
-/// A peer's reset is never answered with one (RFC 9293 section 3.5.2), so an end that looked like one was ours: data
-/// after close sets the same error (`tcp_reset`). An abort by its owner sends its reset after CLOSE as well.
+/// A reset is never answered with a reset (RFC 9293 section 3.5.2), so an end that looked like the peer's reset was
+/// ours: data after close sets the same error (`tcp_reset`). An abort by the owner also sends its reset after CLOSE.
 pub fn after_reset_sent(outcome: Outcome) -> Option<Outcome> {
     matches!(outcome, Outcome::TimeWait(_) | Outcome::Unknown | Outcome::ResetReceived).then_some(Outcome::ResetSent)
 }
 
-/// The usual end from a state, where the fields that decide were not read.
+/// The usual outcome from a state, where the deciding fields were not read.
 fn without_fields(connection: &Connection, from: TcpState) -> Outcome {
     match from {
         TcpState::SynSent if connection.tuple.local_port == 0 => Outcome::NoPort,
-        // A socket that its owner had closed leaves FIN_WAIT2 in the call that it came in. What stays had only been
-        // shut down, and was ended by the peer's FIN.
+        // A socket that its owner had closed leaves FIN_WAIT2 in the same call that entered it. One that stays had
+        // only been shut down, and the peer's FIN ended it.
         TcpState::FinWait2 => {
             let stayed =
                 connection.transitions.windows(2).last().map_or(0, |pair| pair[1].at_ns.saturating_sub(pair[0].at_ns));
@@ -155,7 +155,7 @@ fn without_fields(connection: &Connection, from: TcpState) -> Outcome {
     }
 }
 
-/// The usual end of a socket that was last seen in that state.
+/// The usual outcome of a socket that was last seen in that state.
 fn unseen(state: TcpState) -> Outcome {
     match state {
         TcpState::FinWait1 | TcpState::FinWait2 => Outcome::TimeWait(Substate::FinWait2),
@@ -165,7 +165,7 @@ fn unseen(state: TcpState) -> Outcome {
     }
 }
 
-/// The handshake did not end.
+/// The handshake did not complete.
 fn unconnected(connection: &Connection) -> Classified {
     let errno = if connection.connect_errno != 0 { connection.connect_errno } else { connection.sk_err };
     // tcp_v4_connect() sets SYN_SENT before it looks for a port (`inet_hash_connect`).
@@ -205,27 +205,27 @@ fn fin_wait2(connection: &Connection) -> Classified {
     if connection.rst_sent {
         Classified::exact(Outcome::ResetSent)
     } else if connection.sock_done {
-        // tcp_fin(): the peer's FIN came.
+        // tcp_fin(): the peer's FIN was received.
         made(connection, Substate::TimeWait)
     } else if connection.sock_dead {
-        // The application had closed: the timewait socket waits for the peer's FIN in its stead.
+        // The application had closed: a FIN_WAIT2 timewait socket waits for the peer's FIN.
         made(connection, Substate::FinWait2)
     } else {
         Classified::inferred(Outcome::ResetSent)
     }
 }
 
-/// A timewait socket was due: was there room? `inet_twsk_alloc` refuses when the count has reached the limit.
+/// A TIME_WAIT socket was due: was there room? `inet_twsk_alloc` fails when the count has reached the limit.
 fn made(connection: &Connection, substate: Substate) -> Classified {
     let outcome = Outcome::TimeWait(substate);
     let Some(tw) = connection.tw else {
         return if connection.gap { Classified::inferred(outcome) } else { Classified::exact(outcome) };
     };
-    // Other processors make and free timewait sockets between the reading and the allocation: right at the limit, one
+    // Other CPUs create and free TIME_WAIT sockets between the reading and the allocation: right at the limit, one
     // reading proves nothing.
     let sure = |count: u32| count.abs_diff(tw.max) >= RACE;
-    // Without a reading from before, a full table after the fact is more likely to have been full than to have been
-    // filled by this very socket.
+    // Without a reading from before, a table that is full afterwards was more likely full already than filled by this
+    // very socket.
     let overflow = tw.before.unwrap_or(tw.after) >= tw.max;
     let outcome = if overflow { Outcome::Overflow } else { outcome };
     if sure(tw.before.unwrap_or(tw.after)) { Classified::exact(outcome) } else { Classified::inferred(outcome) }

@@ -1,29 +1,29 @@
-//! Two traces against each other: figures of each key, before and after. They are those of [`counts`](crate::counts).
+//! Compares two traces: the figures of each key, before and after. The figures are those of [`counts`](crate::counts).
 
 use crate::counts::{Counts, Field, field};
 use std::borrow::Borrow;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
-/// A change smaller than this share of the larger figure is none.
+/// A change smaller than this share of the larger figure is ignored.
 const NOTABLE: f64 = 0.1;
 
-/// A change of less than so many standard deviations is none: connections do not come evenly.
+/// A change of fewer standard deviations than this is ignored: connections do not arrive evenly.
 const SIGMAS: f64 = 3.0;
 
-/// A column that tables for people have of both traces.
+/// A column that text tables show for both traces.
 #[derive(Debug)]
 pub struct Shown {
     /// Its heading.
     pub heading: &'static str,
-    /// What a line of text calls it.
+    /// Its name in a line of text.
     pub words: &'static str,
-    /// The figures that it is the sum of: all of them totals, which are shown per second, or none.
+    /// The figures that it sums: either all are totals, which are shown per second, or none is.
     pub fields: &'static [Field],
 }
 
-/// What tables for people show beside created sockets. Of rows with the same change in these the largest change in the
-/// first total goes first, else in the next. JSON has all figures.
+/// What text tables show next to created sockets. Rows with the same change in created sockets are sorted by the
+/// largest change in the first total here, then in the next. JSON has all figures.
 pub const SHOWN: &[Shown] = &[
     Shown { heading: "CONNECTIONS/S", words: "connections", fields: &[field::opened, field::accepted] },
     Shown { heading: "ERRORS/S", words: "connect errors", fields: &[field::connect_errors] },
@@ -46,7 +46,7 @@ impl Shown {
     }
 }
 
-/// What was counted of one key over a trace.
+/// What was counted for one key over a trace.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Counted {
     /// Its figures.
@@ -56,8 +56,8 @@ pub struct Counted {
 }
 
 impl Counted {
-    /// What traces of different lengths can be compared by: of a total how many per second, 0 in a trace without any
-    /// length; of other figures the value, of lengths of time the median in microseconds.
+    /// A value that can be compared between traces of different lengths: for a total, its rate per second (0 in a trace
+    /// of zero length); for durations, the median in microseconds; for other figures, the value.
     pub fn measure(&self, field: &Field) -> f64 {
         let size = (field.get)(&self.counts).size();
         match field.is_total {
@@ -72,20 +72,20 @@ impl Counted {
         self.measure(&field::time_wait_created)
     }
 
-    /// Whether anything that is shown has a rate.
+    /// Whether any rate that is shown is above 0.
     fn happened(&self) -> bool {
         self.created_per_s() > 0.0 || Shown::rates().any(|shown| shown.of(self) > 0.0)
     }
 }
 
-/// One key before and after. What was not there is 0.
+/// One key before and after. A missing figure is 0.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Change<K> {
-    /// Of whom.
+    /// The key.
     pub key: K,
-    /// Then.
+    /// In the first trace.
     pub before: Counted,
-    /// Now.
+    /// In the second trace.
     pub after: Counted,
 }
 
@@ -100,13 +100,13 @@ impl<K> Change<K> {
         self.of(&field::time_wait_created)
     }
 
-    /// The same as a share of what it was; `None` when it was nothing.
+    /// The same as a share of the rate before; `None` when that was 0.
     pub fn created_share(&self) -> Option<f64> {
         let before = self.before.created_per_s();
         (before > 0.0).then(|| self.created_per_s() / before)
     }
 
-    /// The largest difference first: in created sockets, else in what is shown beside them.
+    /// Sorts the largest difference first: in created sockets, then in the figures shown next to them.
     fn largest_first(&self, other: &Self) -> Ordering {
         let by = |measure: &dyn Fn(&Counted) -> f64| {
             let size = |change: &Self| (measure(&change.after) - measure(&change.before)).abs();
@@ -133,7 +133,7 @@ impl Lengths {
         Change { key, before, after: Counted { counts: after, seconds: self.after } }
     }
 
-    /// Changes of all keys that either list has, the largest first and equal ones by key. Rows of the same key are one.
+    /// Changes of all keys in either list, the largest first, equal ones by key. Rows with the same key are merged.
     pub fn changes<K: Ord, C: Borrow<Counts>>(
         &self,
         before: impl IntoIterator<Item = (K, C)>,
@@ -149,7 +149,7 @@ impl Lengths {
         let mut changes: Vec<_> = sums
             .into_iter()
             .map(|(key, [before, after])| self.change(key, before, after))
-            // Sockets that were alive and no more have no rate.
+            // Rows that only have live sockets have no rate.
             .filter(|change| change.before.happened() || change.after.happened())
             .collect();
         // Stable: those that are equal stay in the order of their keys.
@@ -157,7 +157,7 @@ impl Lengths {
         changes
     }
 
-    /// Which way a rate went, as far as that can be told from what was counted.
+    /// Which way a rate went, as far as the counts show it.
     pub fn direction(&self, before: f64, after: f64) -> Direction {
         let variance = |rate: f64, seconds: f64| if seconds > 0.0 { rate.max(0.0) / seconds } else { 0.0 };
         let sigma = (variance(before, self.before) + variance(after, self.after)).sqrt();
@@ -171,7 +171,7 @@ impl Lengths {
         }
     }
 
-    /// What to say of it all in one sentence. `parts` add up to `total` and are sorted as [`Self::changes`] does.
+    /// The result for one sentence. `parts` add up to `total` and are sorted as [`Self::changes`] does.
     pub fn verdict<'a, K, T>(&self, total: &Change<T>, parts: &'a [Change<K>]) -> Verdict<'a, K> {
         let direction = self.direction(total.before.created_per_s(), total.after.created_per_s());
         let is_notable = |change: &&Change<K>| {
@@ -206,14 +206,14 @@ pub enum Direction {
     Same,
 }
 
-/// What a comparison comes to.
+/// The result of a comparison.
 #[derive(Debug, PartialEq)]
 pub struct Verdict<'a, K> {
-    /// Of TIME_WAIT sockets created per second by everybody.
+    /// Of TIME_WAIT sockets created per second by all processes.
     pub direction: Direction,
-    /// The part that changed most the same way; when all of them together did not, the one that changed most.
+    /// The part that changed most in the same direction; when the total did not change, the part that changed most.
     pub main: Option<&'a Change<K>>,
-    /// Its share in the change of all: more than 1 when others went the other way, 0 when all came to the same.
+    /// Its share of the total change: more than 1 when others changed the other way, 0 when the total did not change.
     pub main_share: f64,
     /// Which way all other parts went together.
     pub rest: Direction,
@@ -221,7 +221,7 @@ pub struct Verdict<'a, K> {
     pub rest_per_s: f64,
 }
 
-// Derived ones would ask the same of the keys, which are only referred to.
+// Derived impls would require the same of the keys, which are only referenced.
 impl<K> Clone for Verdict<'_, K> {
     fn clone(&self) -> Self {
         *self

@@ -1,5 +1,5 @@
 //! The figures of a row, in one table: [`Counts`], how two rows merge, and [`FIELDS`], from which JSON, CSV and the
-//! documentation of the columns come. A new figure is a line here and a place where it is counted.
+//! documentation of the columns come. A new figure needs a line here and a place that counts it.
 
 use crate::sketch::Sketch;
 use std::collections::BTreeMap;
@@ -12,18 +12,17 @@ pub type Errors = BTreeMap<u16, u64>;
 pub struct Field {
     /// Its name in JSON and CSV, and for `--sort`.
     pub name: &'static str,
-    /// A short name for `--sort` beside the full one.
+    /// A short name that `--sort` accepts as well.
     pub short: &'static str,
     /// Heading of its column.
     pub heading: &'static str,
-    /// How many cells its column takes in live tables; 0 for one that is not shown there.
+    /// Width of its column in live tables, in cells; 0 when it is not shown there.
     pub width: u16,
-    /// Which columns go first when there is no room: those with the highest number.
+    /// When there is no room, the columns with the highest rank are dropped first.
     pub rank: u8,
-    /// It counts what happened, so that it grows with the length of a trace. False for what is alive, for peaks, rates
-    /// and lengths of time.
+    /// It counts events, so it grows with the length of a trace. False for live counts, peaks, rates and durations.
     pub is_total: bool,
-    /// What it says, with its unit.
+    /// Its meaning, with its unit.
     pub doc: &'static str,
     /// Its value.
     pub get: fn(&Counts) -> Figure<'_>,
@@ -39,20 +38,20 @@ impl Field {
 /// The value of a figure.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Figure<'a> {
-    /// A number of things.
+    /// A count.
     Count(u64),
-    /// A number of things alive now: exact as of the last census, inferred since.
+    /// A count of what is alive now: exact as of the last census, inferred since.
     Live(u64),
-    /// Things per second.
+    /// A rate per second.
     Rate(f64),
-    /// Lengths of time, in microseconds.
+    /// Durations, in microseconds.
     Times(&'a Sketch),
     /// Failed calls by errno.
     Errors(&'a Errors),
 }
 
 impl Figure<'_> {
-    /// What rows are ordered by: a number, of times the median.
+    /// The number by which rows are sorted; for durations, the median.
     pub fn size(&self) -> f64 {
         match self {
             Self::Count(number) | Self::Live(number) => *number as f64,
@@ -63,7 +62,7 @@ impl Figure<'_> {
     }
 }
 
-/// How the figures of two rows become one.
+/// How the figures of two rows merge.
 mod merge {
     use super::Errors;
     use crate::sketch::Sketch;
@@ -72,12 +71,12 @@ mod merge {
         *own = own.saturating_add(*other);
     }
 
-    /// Nobody knows whether it was at the same time: a lower bound.
+    /// It is unknown whether both were at the same time: a lower bound.
     pub(super) fn at_least(own: &mut u64, other: &u64) {
         *own = (*own).max(*other);
     }
 
-    /// All are over the same time.
+    /// All rates are over the same period.
     pub(super) fn rates(own: &mut f64, other: &f64) {
         *own += other;
     }
@@ -135,7 +134,7 @@ macro_rules! counts {
             $($(#[doc = $doc])+ pub $name: $type,)*
         }
 
-        /// The figures of a row by their names in [`Counts`], for code that means one of them.
+        /// The figures of a row by their names in [`Counts`], for code that needs one of them.
         #[allow(non_upper_case_globals, reason = "they are called what the fields are called")]
         pub mod field {
             use super::{Field, Figure};
@@ -143,7 +142,7 @@ macro_rules! counts {
             $(
                 $(#[doc = $doc])+
                 pub const $name: Field = Field {
-                    // The name that it is shown by, if it has one of its own.
+                    // The name that is shown, if it differs.
                     name: [$($shown,)? stringify!($name)][0],
                     short: $short,
                     heading: $heading,
@@ -156,7 +155,7 @@ macro_rules! counts {
             )*
         }
 
-        /// The figures of a row, in the order in which they are written.
+        /// The figures of a row, in output order.
         pub const FIELDS: &[Field] = &[$(field::$name),*];
 
         impl Counts {
@@ -221,7 +220,7 @@ counts! {
 }
 
 impl Counts {
-    /// Forgets what was counted, and keeps what is alive.
+    /// Resets what was counted, and keeps what is alive.
     pub(crate) fn restart(&mut self) {
         let (time_wait_live, fin_wait2_live) = (self.time_wait_live, self.fin_wait2_live);
         *self = Self { time_wait_live, fin_wait2_live, time_wait_live_peak: time_wait_live, ..Self::default() };
@@ -269,7 +268,7 @@ mod tests {
         let mut both = row(u64::MAX - 1, 3, 5);
         both.absorb(&row(2, 7, 4));
         assert_eq!((both.time_wait_created, both.created_peak_per_s), (u64::MAX, 7));
-        // All that is alive is alive at one time.
+        // Everything that is alive now is alive at the same time.
         assert_eq!((both.time_wait_live, both.time_wait_live_peak), (9, 9));
         assert_eq!((both.connect_errors[&99], both.created_per_s), (u64::MAX, 2.0));
     }

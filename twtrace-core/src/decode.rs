@@ -1,7 +1,7 @@
-//! From the bytes of one ring buffer record to an [`Event`].
+//! Decodes one ring buffer record into an [`Event`].
 //!
-//! The bytes are copied into the wire type, for which any bytes are valid and no place in memory is asked for. Whatever
-//! they are, the result is an Event or an error.
+//! The bytes are copied into the wire type, for which any bytes are valid and no alignment is required. Whatever they
+//! are, the result is an event or an error.
 
 use crate::event::{
     BindFailed, Binding, Comm, ConnectFailed, Connection, Event, Owner, ProcessKey, Role, TcpState, Timewait,
@@ -37,22 +37,23 @@ pub enum DecodeError {
     /// A TCP state.
     #[error("unknown TCP state {0}")]
     State(u8),
-    /// More transitions than a record holds.
+    /// More transitions than fit in a record.
     #[error("{0} transitions do not fit a record")]
     Transitions(u8),
     /// [`SmallRecord::cause`].
-    #[error("unknown cause {0} of a timewait socket's end")]
+    #[error("unknown cause {0} of a TIME_WAIT socket's end")]
     Cause(u8),
     /// A failed connect or bind without its caller.
     #[error("a failed call without a caller")]
     NoOpener,
 }
 
-/// Decodes one record. Times of events are cut to whole microseconds: the hooks read the clock some hundred
-/// nanoseconds apart from what they tell of, and a recording keeps no noise. Longer ones are read as far as they are known.
+/// Decodes one record. Timestamps are truncated to whole microseconds: the hooks read the clock some hundred
+/// nanoseconds away from the event that they report, and a recording stores no noise. Of a longer record, the known
+/// part is read.
 ///
 /// # Errors
-/// It is too short, or a field has a value that does not exist.
+/// It is too short, or a field has an unknown value.
 pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
     let short = DecodeError::Short(bytes.len());
     if let Some(&(kind::TIMEWAIT_END | kind::BOUND_CONNECT)) = bytes.first() {
@@ -97,13 +98,13 @@ fn connection(record: &ConnRecord) -> Result<Connection, DecodeError> {
     let (cookie, sk_flags) = (record.cookie, record.sk_flags);
     let transitions = transitions(record)?;
     let has = |flag: ConnFlags| record.flags.contains(flag);
-    // Accept's exit looked the socket up without holding it: had the slot changed hands, the cookies differ.
+    // The exit hook of accept looked the socket up without a reference: if the slot was reused, the cookies differ.
     let foreign = has(ConnFlags::ACCEPTED) && !has(ConnFlags::ACCEPT_SEEN) && record.accept_cookie != cookie;
     let connection = Connection {
         cookie,
         tuple: tuple(&record.tuple)?,
         role: match record.role {
-            // Its beginning was not seen, but its acceptance was.
+            // Its start was not seen, but accept was.
             role::UNKNOWN if has(ConnFlags::ACCEPTED) && !foreign => Role::Passive,
             role::UNKNOWN => Role::Unknown,
             role::ACTIVE => Role::Active,
@@ -143,19 +144,19 @@ fn connection(record: &ConnRecord) -> Result<Connection, DecodeError> {
     Ok(payload_alone(connection))
 }
 
-/// The kernel counts sequence numbers, of which a SYN and a FIN take one each.
+/// The kernel counts sequence numbers, and SYN and FIN take one each.
 fn payload_alone(mut connection: Connection) -> Connection {
-    // A socket that was accepted begins after its SYN.
+    // An accepted socket starts to count after its SYN.
     let syn = connection.role == Role::Active && connection.established;
     let is_acknowledged = |step: &Transition| match (step.from, step.to) {
         (_, TcpState::FinWait2) => true,
-        // By the last acknowledgement, unless a reset or a timer came first.
+        // By the last ACK, unless a reset or a timer came first.
         (TcpState::Closing | TcpState::LastAck, TcpState::Close) => connection.sk_err == 0 && !connection.rst_sent,
         _ => false,
     };
     let fin = connection.transitions.iter().any(is_acknowledged);
     connection.bytes_sent = connection.bytes_sent.saturating_sub(u64::from(syn) + u64::from(fin));
-    // SOCK_DONE: the peer's FIN has come. One that its timewait socket receives is not counted.
+    // SOCK_DONE: the peer's FIN was received. A FIN that the TIME_WAIT socket receives is not counted.
     connection.bytes_received = connection.bytes_received.saturating_sub(u64::from(connection.sock_done));
     connection
 }
@@ -172,7 +173,7 @@ fn connect_failed(record: &ConnRecord) -> Result<ConnectFailed, DecodeError> {
 fn bind_failed(record: &ConnRecord) -> Result<BindFailed, DecodeError> {
     let mut tuple = tuple(&record.tuple)?;
     if tuple.v4_mapped {
-        // There is no other side, but both are of one family.
+        // There is no remote side, but both sides have the same family.
         tuple.remote_addr = Ipv4Addr::UNSPECIFIED.into();
     }
     Ok(BindFailed {
@@ -265,7 +266,7 @@ fn owner(owner: &WireOwner) -> Option<Owner> {
     })
 }
 
-/// A time of an event, in whole microseconds.
+/// A timestamp, truncated to whole microseconds.
 fn whole_microseconds(time_ns: u64) -> u64 {
     time_ns / 1000 * 1000
 }

@@ -1,5 +1,5 @@
-//! The report of `twtrace doctor`: can it run here, and what does each missing thing cost? What is classified by is read by
-//! `twtrace-probe`; views write it.
+//! The report of `twtrace doctor`: can it run here, and what does each missing feature cost? `twtrace-probe` collects
+//! the facts; views write the report.
 
 use crate::event::{Hook, Tier};
 use serde::Serialize;

@@ -1,4 +1,4 @@
-//! What the engine is told. A [`crate::source::Source`] yields these; a recording stores them; a test lists them.
+//! The engine's input. A [`crate::source::Source`] yields events; a recording stores them; a test lists them.
 //!
 //! Times called `*_ns` are nanoseconds of the traced host's `CLOCK_MONOTONIC` unless they say otherwise.
 
@@ -26,7 +26,7 @@ pub enum TcpState {
     NewSynRecv = 12,
 }
 
-/// A process that is not another one, even when its PID is used again.
+/// Identity of a process, unique even when its PID is reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ProcessKey {
     /// Thread group id in the initial PID namespace.
@@ -68,7 +68,7 @@ pub struct Owner {
     pub comm: Comm,
     /// The parent's comm.
     pub parent_comm: Comm,
-    /// A kernel thread: it acts for somebody else.
+    /// A kernel thread: it acts on behalf of another process.
     pub kthread: bool,
     /// The process was exiting.
     pub exiting: bool,
@@ -117,7 +117,7 @@ pub struct Transition {
     pub at_ns: u64,
 }
 
-/// The kernel's count of timewait sockets around the end of a connection, where it can be read.
+/// The kernel's count of TIME_WAIT sockets around the end of a connection, where it can be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TwCount {
     /// Just before `inet_twsk_alloc` could run, when a transition was seen there.
@@ -128,27 +128,26 @@ pub struct TwCount {
     pub max: u32,
 }
 
-/// How the local side of a connection had been chosen when connect(2) began (CLOSE -> SYN_SENT): facts for connections
-/// of `Role::Active`, empty for others and where they were not read.
+/// How the local side of a connection had been chosen when connect(2) began (CLOSE -> SYN_SENT). Only for connections
+/// of `Role::Active`; empty for others and where it was not read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Binding {
-    /// bind(2) had taken a local port: it is taken towards every destination (`inet_csk_get_port`).
+    /// bind(2) had taken a local port: it is in use for every destination (`inet_csk_get_port`).
     pub port: bool,
     /// bind(2) had chosen a local address (`SOCK_BINDADDR_LOCK`). Without `port` that is IP_BIND_ADDRESS_NO_PORT.
     pub address: bool,
-    /// IP_LOCAL_PORT_RANGE of the socket, both inclusive; a side of 0 is the namespace's. `None` when it has none of its
-    /// own.
+    /// IP_LOCAL_PORT_RANGE of the socket, both inclusive; a bound of 0 is the namespace's. `None` when it is not set.
     pub range: Option<(u16, u16)>,
 }
 
-/// A connection that reached CLOSE, as the kernel side saw it: facts only, no judgement.
+/// A connection that reached CLOSE, as the kernel side saw it: facts only, no classification.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Connection {
-    /// Socket cookie; it survives into the timewait socket (`inet_twsk_alloc`). 0 when unknown.
+    /// Socket cookie; the TIME_WAIT socket keeps it (`inet_twsk_alloc`). 0 when unknown.
     pub cookie: u64,
     /// Addresses and ports; the local port is 0 when none was chosen.
     pub tuple: Tuple,
-    /// Who began.
+    /// Which side opened it.
     pub role: Role,
     /// Process that called connect, or that accept returned to.
     pub opener: Option<Owner>,
@@ -172,19 +171,19 @@ pub struct Connection {
     pub closed_in_context: bool,
     /// CLOSE was reached inside connect(2), whose exit was seen.
     pub connect_exit: bool,
-    /// First seen in mid-connection.
+    /// First seen mid-connection.
     pub older: bool,
     /// At least one transition was missed.
     pub gap: bool,
     /// Reached ESTABLISHED.
     pub established: bool,
-    /// CLOSE was not seen, and `end_ns` is the last that was.
+    /// CLOSE was not seen; `end_ns` is the time of the last transition that was.
     pub end_unseen: bool,
-    /// There is no BTF: error, flags, volumes and namespace of the socket were not read, and are empty here.
+    /// There is no BTF: the socket's error, flags, byte counts and namespace were not read and are empty here.
     pub no_fields: bool,
     /// How the local side was chosen.
     pub binding: Binding,
-    /// Timewait counts, for overflow.
+    /// Counts of TIME_WAIT sockets, to detect overflow.
     pub tw: Option<TwCount>,
     /// What `inet_twsk_alloc` did, where it is hooked; `None` does not mean that it was not called.
     pub timewait: Option<Timewait>,
@@ -199,7 +198,7 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// a connection of which nothing else is known, for readers and tests to fill in.
+    /// A connection with nothing else known, for readers and tests to fill in.
     pub fn bare(tuple: Tuple, end_ns: u64) -> Self {
         Self {
             cookie: 0,
@@ -237,7 +236,7 @@ impl Connection {
 pub struct ConnectFailed {
     /// Caller.
     pub opener: Owner,
-    /// Where to; the local side is what the socket was bound to.
+    /// Its destination; the local side is what the socket was bound to.
     pub tuple: Tuple,
     /// Positive errno.
     pub errno: u16,
@@ -245,12 +244,12 @@ pub struct ConnectFailed {
     pub at_ns: u64,
 }
 
-/// bind(2) failed for want of an address or a port (EADDRINUSE, EADDRNOTAVAIL).
+/// bind(2) failed because there was no address or port for it (EADDRINUSE, EADDRNOTAVAIL).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BindFailed {
     /// Caller.
     pub owner: Owner,
-    /// The local side is what was asked for, port 0 for any; the remote side is empty.
+    /// The local side is what was requested, port 0 for any; the remote side is empty.
     pub tuple: Tuple,
     /// Positive errno.
     pub errno: u16,
@@ -260,19 +259,19 @@ pub struct BindFailed {
     pub at_ns: u64,
 }
 
-/// How a timewait socket ended.
+/// How a TIME_WAIT socket ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TimewaitCause {
     /// Its timer ran out.
     Expired,
     /// A connect took over its port (`tcp_tw_reuse`).
     Reused,
-    /// Before its time, by other means: a reset, data for a FIN_WAIT2 timewait socket, a new SYN, the end of its
-    /// namespace.
+    /// Before its timer ran out, by other means: a reset, data for a FIN_WAIT2 timewait socket, a new SYN, the end of
+    /// its namespace.
     EndedEarly,
 }
 
-/// The end of a timewait socket, as the kernel side saw it.
+/// The end of a TIME_WAIT socket, as the kernel side saw it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimewaitEnd {
     /// Cookie of its connection; 0 when unknown.
@@ -290,32 +289,32 @@ pub struct TimewaitEnd {
 /// What `inet_twsk_alloc` was seen to do for a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Timewait {
-    /// It made a timewait socket with this first substate.
+    /// It created a TIME_WAIT socket with this first substate.
     Created {
         /// FIN_WAIT2, else TIME_WAIT.
         fin_wait2: bool,
     },
-    /// It refused: the bucket limit, or no memory.
+    /// It created none: the bucket limit, or no memory.
     Overflowed,
 }
 
 /// One row of sock_diag (`struct inet_diag_msg`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CensusRow {
-    /// Cookie; sock_diag makes one up for a socket that has none.
+    /// Cookie; sock_diag generates one for a socket that has none.
     pub cookie: u64,
     /// Addresses and ports.
     pub tuple: Tuple,
     /// State.
     pub state: CensusState,
-    /// For timewait sockets: milliseconds until the timer ends it (`idiag_expires`).
+    /// For TIME_WAIT sockets: milliseconds until the timer ends it (`idiag_expires`).
     pub expires_ms: u32,
 }
 
 /// One thing that happened or became known.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
-    /// The trace began: hooks are attached. Always the first Event.
+    /// The trace began: hooks are attached. Always the first event.
     Start {
         /// Monotonic time.
         at_ns: u64,
@@ -332,26 +331,26 @@ pub enum Event {
     ConnectFailed(Box<ConnectFailed>),
     /// A bind failed.
     BindFailed(Box<BindFailed>),
-    /// A socket that bind(2) had given a local port began to connect: while it is open, its port is taken for every
+    /// A socket with a local port from bind(2) began to connect: while it is open, its port is in use for every
     /// destination.
     BoundConnect {
-        /// Its cookie, by which its connection and its timewait socket are known.
+        /// Its cookie, which its connection and its TIME_WAIT socket have as well.
         cookie: u64,
         /// Addresses and ports.
         tuple: Tuple,
         /// When.
         at_ns: u64,
     },
-    /// Who holds the open sockets: all that is known of it, which replaces what was told before.
+    /// Which process owns the open sockets: the full list, which replaces the previous one.
     SocketOwners {
         /// When the search ended.
         at_ns: u64,
-        /// No process had to be left out.
+        /// No process was left out.
         complete: bool,
-        /// At most 4,096, those of most sockets first.
+        /// At most 4,096, those with the most sockets first.
         rows: Vec<SocketOwner>,
     },
-    /// a connection that was already reported ended by a reset that this host sent.
+    /// A connection that was already reported ended by a reset that this host sent.
     ResetSent {
         /// Cookie of the connection.
         cookie: u64,
@@ -360,7 +359,7 @@ pub enum Event {
         /// When.
         at_ns: u64,
     },
-    /// A timewait socket ended (exact tier).
+    /// A TIME_WAIT socket ended (exact tier).
     TimewaitEnd(TimewaitEnd),
     /// The kernel side's totals.
     Counters(KernelCounters),
@@ -375,19 +374,19 @@ pub enum Event {
     Namespace {
         /// Inode number.
         netns: u32,
-        /// What it is called. Hostile input.
+        /// Its name. Hostile input.
         name: String,
-        /// Why it cannot be entered: there is no census of it then, and no figures.
+        /// Why it cannot be entered: then it has no census and no figures.
         refused: Option<String>,
     },
     /// A network namespace is gone, and its sockets with it.
     NamespaceGone {
-        /// Inode number. It may be given to another namespace from now on.
+        /// Inode number. Another namespace may get it from now on.
         netns: u32,
     },
-    /// How many network namespaces there are that nobody looks into, because there are too many.
+    /// Number of network namespaces that are not examined, because there are too many.
     NamespacesLeftOut(u64),
-    /// A process was looked up. At most once for each process, maybe never: it may be gone.
+    /// A process was looked up. At most once per process, possibly never: it may be gone.
     Process {
         /// Which.
         key: ProcessKey,
@@ -401,19 +400,19 @@ pub enum Event {
         /// Name from the user database.
         name: String,
     },
-    /// A census begins: what follows until `SocketDumpEnd` is of one dump of one namespace.
+    /// A census begins: everything until `SocketDumpEnd` belongs to one dump of one namespace.
     SocketDumpBegin {
-        /// Namespace looked into.
+        /// Namespace examined.
         netns: u32,
-        /// When the dump began. A timewait socket that was made later may be missing from it.
+        /// When the dump began. A TIME_WAIT socket that was created later may be missing from it.
         at_ns: u64,
-        /// The rows are all that the dump had. Else they are what differs from the last one of this namespace, and
-        /// what it still had as it was is left out.
+        /// The rows are the whole dump. Otherwise they are the differences from the last dump of this namespace:
+        /// unchanged sockets are left out.
         whole: bool,
     },
-    /// Rows of the dump, in any number of pieces and any order. Of two with the same cookie the later one holds.
+    /// Rows of the dump, in any number of pieces and any order. Of two with the same cookie, the later one applies.
     SocketDump(Vec<CensusRow>),
-    /// Cookies of sockets that earlier dumps of this namespace had and this one has no more.
+    /// Cookies of sockets that were in earlier dumps of this namespace and are not in this one.
     SocketsRemoved(Vec<u64>),
     /// The dump ended.
     SocketDumpEnd {

@@ -1,5 +1,5 @@
-//! What findings rest on, in one table: [`Evidence`], and [`EVIDENCE`], from which names, labels, units and the
-//! documentation come. A new kind is a line here and a rule that names it.
+//! The evidence of findings, in one table: [`Evidence`], and [`EVIDENCE`], the source of names, labels, units and the
+//! documentation. A new kind needs a line here and a rule that uses it.
 
 /// The value of a piece of evidence.
 #[derive(Clone, Debug, PartialEq)]
@@ -8,7 +8,7 @@ pub enum Value {
     Count(u64),
     /// A measure, in its kind's unit.
     Number(f64),
-    /// Words, which may be anybody's.
+    /// Text, possibly from an untrusted source.
     Text(String),
 }
 
@@ -44,9 +44,9 @@ pub enum Type {
 /// What a value is measured in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
-    /// Things, or words.
+    /// A count, or text.
     Plain,
-    /// Things per second.
+    /// A count per second.
     PerSecond,
     /// Seconds.
     Seconds,
@@ -54,7 +54,7 @@ pub enum Unit {
     Milliseconds,
     /// Bytes.
     Bytes,
-    /// A part of a whole, 0 to 1.
+    /// A fraction from 0 to 1.
     Share,
     /// A process id.
     Pid,
@@ -63,9 +63,9 @@ pub enum Unit {
 /// A kind of evidence.
 #[derive(Debug, PartialEq, Eq)]
 pub struct EvidenceKind {
-    /// Its name in JSON, which has its unit.
+    /// Its name in JSON, which includes the unit.
     pub name: &'static str,
-    /// What people read; the unit stands with the value.
+    /// The label that users read; the unit is printed with the value.
     pub label: &'static str,
     /// What its values are.
     pub value: Type,
@@ -73,7 +73,7 @@ pub struct EvidenceKind {
     pub unit: Unit,
     /// It is a forecast.
     pub is_estimated: bool,
-    /// What it says.
+    /// What it means.
     pub doc: &'static str,
 }
 
@@ -107,7 +107,7 @@ macro_rules! evidence {
         $(#[doc = $doc:literal])+
         $variant:ident($type:ident) = $name:literal, $label:literal, $unit:ident $($estimated:ident)?;
     )*) => {
-        /// A figure or a fact that a finding rests on.
+        /// A figure or a fact that a finding is based on.
         #[derive(Clone, Debug, PartialEq)]
         pub enum Evidence {
             $($(#[doc = $doc])+ $variant($type),)*
@@ -162,17 +162,17 @@ evidence! {
     PortsBound(u64) = "ports_bound", "ports bound", Plain;
     /// Ports that connect can choose.
     PortsAvailable(u64) = "ports_available", "ports available", Plain;
-    /// Ports that were taken when a connect found none, by what the last census had not seen.
+    /// Ports in use when a connect found none that the last census had not seen.
     PortsNotSeen(u64) = "ports_not_seen", "ports not seen", Plain;
-    /// Ports taken per second of late.
+    /// Ports taken per second recently.
     PortRatePerS(f64) = "port_rate_per_s", "ports taken", PerSecond;
-    /// Ports taken per second by open connections that became more; these do not come back.
+    /// Ports taken per second by the growing number of open connections; these do not come free.
     OpenGrowthPerS(f64) = "open_growth_per_s", "growth of open connections", PerSecond;
-    /// Connections per second that the ports sustain for ever.
+    /// Connections per second that the ports sustain indefinitely.
     MaxRatePerS(f64) = "max_rate_per_s", "sustained rate", PerSecond;
-    /// How long a connection keeps its port after it was closed here.
+    /// How long a connection keeps its port after this host closed it.
     HoldSeconds(f64) = "hold_seconds", "port held for", Seconds;
-    /// 99 of 100 connects took at most so long.
+    /// 99 of 100 connects took at most this long.
     ConnectP99Ms(f64) = "connect_ms_p99", "connect p99", Milliseconds;
     /// Until no port is left, at the present rate.
     SecondsToExhaustion(f64) = "seconds_to_exhaustion_estimated", "exhausted in", Seconds estimated;
@@ -222,7 +222,7 @@ evidence! {
     Aborts(u64) = "aborts", "aborts", Plain;
     /// Aborts by SO_LINGER with a time of 0.
     BySoLinger(u64) = "by_so_linger", "by SO_LINGER", Plain;
-    /// Aborts with received data that nobody had read.
+    /// Aborts with received data that the process had not read.
     WithUnreadData(u64) = "with_unread_data", "with unread data", Plain;
     /// Sockets in CLOSE_WAIT.
     CloseWait(u64) = "close_wait", "CLOSE_WAIT", Plain;
@@ -250,9 +250,9 @@ evidence! {
     NoBtf(String) = "no_btf", "no BTF", Plain;
     /// What is not seen without socket cookies.
     NoCookies(String) = "no_cookies", "no cookies", Plain;
-    /// Network namespaces of which no census could be had.
+    /// Network namespaces whose census could not be taken.
     NamespacesWithoutCensus(u64) = "namespaces_without_census", "namespaces without census", Plain;
-    /// Findings that are not reported, for there are too many.
+    /// Findings that are not reported, because there are too many.
     FindingsLeftOut(u64) = "findings_left_out", "findings left out", Plain;
 }
 

@@ -1,4 +1,4 @@
-//! What is read of the host, its processes and the tracer, beside the events themselves.
+//! Facts about the host, its processes and the tracer, apart from the events themselves.
 
 use std::net::IpAddr;
 
@@ -13,7 +13,7 @@ macro_rules! define {
         }
 
         impl From<twtrace_common::Counters> for KernelCounters {
-            /// With nothing of what user space counts.
+            /// The counters of user space are 0.
             fn from(counters: twtrace_common::Counters) -> Self {
                 Self { $($name: counters.$name,)* $($user: 0,)* }
             }
@@ -31,14 +31,14 @@ pub struct ProcessFacts {
     pub cmdline: Option<String>,
     /// Path in the cgroup hierarchy.
     pub cgroup: Option<String>,
-    /// Container id or name when the cgroup path tells one.
+    /// Container id or name when the cgroup path contains one.
     pub container: Option<String>,
-    /// systemd unit when the cgroup path tells one.
+    /// systemd unit when the cgroup path contains one.
     pub unit: Option<String>,
 }
 
 impl ProcessFacts {
-    /// Length of all of its text, bytes.
+    /// Total length of its text, bytes.
     pub fn text_bytes(&self) -> usize {
         let Self { exe, cmdline, cgroup, container, unit } = self;
         [exe, cmdline, cgroup, container, unit].into_iter().flatten().map(String::len).sum()
@@ -91,19 +91,19 @@ pub struct Hook {
 pub struct TracingFacts {
     /// Tier in force.
     pub tier: Tier,
-    /// Sockets are told apart by namespace and tuple: this kernel gives tracing programs no cookies (before 5.15).
+    /// Sockets are identified by namespace and tuple: this kernel gives tracing programs no cookies (before 5.15).
     pub by_tuple: bool,
     /// Hooks.
     pub hooks: Vec<Hook>,
-    /// There is no BTF: network namespaces, errors and flags of sockets are not seen, and of a process only what
-    /// helpers tell (its start is 0, its parent unknown, its name that of the thread).
+    /// There is no BTF: network namespaces, errors and flags of sockets are not seen, and a process is known only from
+    /// helpers (its start is 0, its parent unknown, its name that of the thread).
     pub no_btf: bool,
 }
 
 /// Figures and sysctls of one network namespace, read at a tick.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct KernelFacts {
-    /// `/proc/net/sockstat` TCP `tw`: timewait sockets of both substates.
+    /// `/proc/net/sockstat` TCP `tw`: TIME_WAIT sockets of both substates.
     pub time_wait: u64,
     /// `TCPTimeWaitOverflow` of `/proc/net/netstat`, since boot.
     pub time_wait_overflow: u64,
@@ -125,7 +125,7 @@ pub struct KernelFacts {
     pub fin_timeout_s: Option<u32>,
 }
 
-/// State of one socket in sock_diag's answer.
+/// State of one socket in sock_diag's reply.
 #[derive(
     Clone,
     Copy,
@@ -144,13 +144,13 @@ pub struct KernelFacts {
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum CensusState {
-    /// A timewait socket, substate TIME_WAIT.
+    /// A TIME_WAIT socket in substate TIME_WAIT.
     TimeWait,
     /// A timewait socket, substate FIN_WAIT2 (`timer:(timewait,...)` in `ss`).
     #[serde(rename = "fin_wait2")]
     #[strum(serialize = "fin_wait2")]
     TimewaitFinWait2,
-    /// A full socket that holds its port, of a state that has no name of its own here: SYN_SENT, FIN_WAIT1 and others.
+    /// A full socket that uses its port, in a state without its own variant here: SYN_SENT, FIN_WAIT1 and others.
     Open,
     /// ESTABLISHED.
     Established,
@@ -162,23 +162,22 @@ pub enum CensusState {
     FinWait2,
     /// A listener.
     Listen,
-    /// Bound, neither connected nor listening (`TCP_BOUND_INACTIVE`, told by kernels from 6.8).
+    /// Bound, neither connected nor listening (`TCP_BOUND_INACTIVE`, reported by kernels from 6.8).
     Bound,
 }
 
 impl CensusState {
-    /// A timewait socket of either substate.
+    /// A TIME_WAIT socket of either substate.
     pub fn is_timewait(self) -> bool {
         matches!(self, Self::TimeWait | Self::TimewaitFinWait2)
     }
 
-    /// A full socket of a connection, in whatever state: neither a timewait socket, nor a listener, nor one that is
-    /// bound and no more.
+    /// A full socket of a connection, in any state: not a TIME_WAIT socket, not a listener, not merely bound.
     pub fn is_connection(self) -> bool {
         matches!(self, Self::Open | Self::Established | Self::CloseWait | Self::FinWait2)
     }
 
-    /// The state of a name.
+    /// The state with this name.
     pub fn of(name: &str) -> Option<Self> {
         name.parse().ok()
     }
@@ -189,29 +188,29 @@ impl CensusState {
     }
 }
 
-/// Full sockets of one kind that one process has descriptors of, by `/proc/PID/fd` and the census: several processes may
-/// hold the same socket, and each has a row then.
+/// Full sockets of one kind that one process has open, from `/proc/PID/fd` and the census: several processes may have
+/// the same socket open, and each has a row then.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct SocketOwner {
     /// Thread group id in the initial PID namespace.
     pub tgid: u32,
     /// Start of the process, nanoseconds since boot, known to 10 ms (`/proc/PID/stat`).
     pub start_ns: u64,
-    /// Its name then, cut to 15 bytes, bytes that are no UTF-8 replaced. Hostile input.
+    /// Its name at that time, cut to 15 bytes, with invalid UTF-8 replaced. Hostile input.
     pub command: String,
     /// Real uid.
     pub uid: u32,
     /// Network namespace of the sockets.
     pub netns: u32,
-    /// State of the sockets, never one of a timewait socket.
+    /// State of the sockets, never that of a TIME_WAIT socket.
     pub state: CensusState,
     /// Local address.
     pub local_addr: IpAddr,
     /// Local port where it is the service's (a listener, an accepted connection), else 0: those are counted together.
     pub local_port: u16,
-    /// Remote address; of listeners, and of accepted connections together, unspecified.
+    /// Remote address; unspecified for listeners and for accepted connections, which are counted together.
     pub remote_addr: IpAddr,
-    /// Remote port; likewise 0.
+    /// Remote port; 0 in the same cases.
     pub remote_port: u16,
     /// How many sockets.
     pub sockets: u64,

@@ -1,4 +1,4 @@
-//! Why an address or a port could not be had: each EADDRNOTAVAIL and each EADDRINUSE of bind(2), by its cause.
+//! Why no address or port was available: each EADDRNOTAVAIL, and each EADDRINUSE of bind(2), by its cause.
 
 use crate::event::{Owner, ProcessKey};
 use crate::keys::DestKey;
@@ -8,23 +8,23 @@ use crate::table::Map;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum Cause {
-    /// connect found no free port towards its destination.
+    /// connect found no free port to its destination.
     DestinationExhausted,
     /// The same, within the socket's own IP_LOCAL_PORT_RANGE.
     SocketRangeExhausted,
-    /// bind with port 0 found none: they are bound.
+    /// bind with port 0 found no port: all are bound.
     BoundPoolExhausted,
-    /// connect with a port that was bound before: a connection with the same addresses and ports is there.
+    /// connect from a port that was bound before: a connection with the same addresses and ports exists.
     BoundTupleTaken,
     /// bind: the address is not one of this host's.
     ForeignSource,
-    /// connect: no route has a source address that would do.
+    /// connect: no route has a usable source address.
     NoSource,
-    /// bind to a port that somebody listens on or has bound.
+    /// bind to a port that another socket listens on or has bound.
     PortInUse,
-    /// bind without SO_REUSEADDR to a port that only timewait sockets have.
+    /// bind without SO_REUSEADDR to a port that only TIME_WAIT sockets use.
     TimewaitHoldsPort,
-    /// Nothing that was seen decides.
+    /// Nothing that was seen shows the cause.
     Unknown,
 }
 
@@ -49,9 +49,9 @@ pub enum Call {
 /// Failures of one kind of one process.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FailureRow {
-    /// Who; `None` for those that found no room, together.
+    /// The process; `None` for failures that found no room, counted together.
     pub owner: Option<Owner>,
-    /// Towards where; of bind, the local side that was asked for, as [`Role::Passive`](crate::event::Role::Passive).
+    /// The destination; for bind, the requested local side, as [`Role::Passive`](crate::event::Role::Passive).
     pub destination: Option<DestKey>,
     /// Which call.
     pub call: Call,
@@ -61,10 +61,10 @@ pub struct FailureRow {
     pub cause: Cause,
     /// How many.
     pub count: u64,
-    /// Of bind with port 0: whether timewait sockets had the ports, as of a failure at which it was counted. `None` when
-    /// that decides nothing, and of other calls.
+    /// For bind with port 0: whether TIME_WAIT sockets had the ports, as counted at one of the failures. `None` when
+    /// the count is not conclusive, and for other calls.
     pub time_wait: Option<bool>,
-    /// A failure from then on is reason to count again.
+    /// A failure from this time on triggers another count.
     pub(crate) due_ns: u64,
     /// The first, monotonic nanoseconds.
     pub first_ns: u64,
@@ -72,7 +72,7 @@ pub struct FailureRow {
     pub last_ns: u64,
 }
 
-/// Kinds of failures kept apart. Full: further ones are counted together, without a process.
+/// Kinds of failures counted separately. When full, further kinds are counted together, without a process.
 const ROWS: usize = 4096;
 
 /// What makes two failures the same kind: process, destination, call, errno, cause.
@@ -122,7 +122,7 @@ impl Failures {
         row.last_ns = row.last_ns.max(at_ns);
     }
 
-    /// Forgets what was counted.
+    /// Resets what was counted.
     pub(crate) fn restart(&mut self) {
         self.rows.clear();
     }

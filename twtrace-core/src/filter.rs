@@ -3,7 +3,7 @@
 use crate::event::{Owner, ProcessFacts, Tuple};
 use ipnet::IpNet;
 
-/// What to show. All kinds that are given must match, and of each kind any one.
+/// What to show. Every kind of condition that is given must match; within a kind, any one value is enough.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Filter {
     /// Thread group ids of opener or closer.
@@ -26,10 +26,10 @@ pub struct Filter {
     pub netns: Vec<String>,
 }
 
-/// How much of a container's id names it.
+/// How many characters of a container's id are enough to name it.
 const CONTAINER_ID: usize = 6;
 
-/// What of a process is known late, and a filter may ask for.
+/// What a filter may ask for that is known late: names of a process.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Names<'a> {
     pub(crate) program: Option<&'a str>,
@@ -37,8 +37,8 @@ pub(crate) struct Names<'a> {
 }
 
 impl Filter {
-    /// Whether a connection of these owners passes. Without owners, as in the census, only a filter that asks for none
-    /// can be passed.
+    /// Whether a connection of these owners passes. Without owners, as in the census, it passes only a filter that asks
+    /// for none.
     pub fn passes(&self, tuple: &Tuple, owners: [Option<&Owner>; 2]) -> bool {
         let any_owner = |matches: &dyn Fn(&Owner) -> bool| owners.into_iter().flatten().any(matches);
         (self.pids.is_empty() || any_owner(&|owner| self.pids.contains(&owner.key.tgid)))
@@ -53,7 +53,7 @@ impl Filter {
                 || self.ports.contains(&tuple.remote_port))
     }
 
-    /// Whether it asks for what may be known only after the connection: it is answered when a snapshot is taken.
+    /// Whether it asks for what may be known only after the connection: that part applies when a snapshot is taken.
     pub(crate) fn is_late(&self) -> bool {
         self.asks_for_names() || !self.netns.is_empty()
     }

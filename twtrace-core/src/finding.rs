@@ -1,16 +1,16 @@
 //! What is wrong, why, and what to change: findings with their evidence and advice.
 //!
-//! A [`Rule`] looks at the model alone. Its check, evidence, advice, confidence and recheck are in one file of
-//! `rules/` each. Texts here name no process and no address: views put those in front, sanitised.
+//! A [`Rule`] reads only the model. Each rule has one file in `rules/` with its check, evidence, advice, confidence and
+//! recheck. Texts contain no process names and no addresses: views put those in front, sanitised.
 
 use crate::event::{Comm, ProcessKey};
 use crate::evidence::Evidence;
 use crate::keys::DestKey;
 use strum::VariantArray as _;
 
-/// What can be found. The names are an interface: `--fail-on` takes them and JSON has them.
+/// The kinds of findings. The names are an interface: `--fail-on` takes them and JSON contains them.
 ///
-/// In their order: the gravest kinds first.
+/// In order of gravity, the most serious kinds first.
 #[derive(
     Clone,
     Copy,
@@ -26,37 +26,37 @@ use strum::VariantArray as _;
 )]
 #[strum(serialize_all = "kebab-case")]
 pub enum Rule {
-    /// Connects fail: no port is left towards a destination.
+    /// connect(2) fails: no local port is left for a destination.
     ExhaustionReached,
-    /// Ports towards a destination run out within minutes at this rate, or nearly all are, or were, timewait sockets'.
+    /// Local ports for a destination run out within minutes at this rate, or TIME_WAIT sockets use or used nearly all.
     ExhaustionNear,
     /// bind(2) with port 0 fails: every port of the range is bound.
     BoundPoolExhausted,
     /// EADDRNOTAVAIL or EADDRINUSE for a reason that has nothing to do with TIME_WAIT.
     NotTimeWait,
-    /// A server cannot bind its port: timewait sockets have it.
+    /// A server cannot bind its port: TIME_WAIT sockets still use it.
     PortHeldByTimeWait,
-    /// Timewait sockets are refused: `tcp_max_tw_buckets` is reached.
+    /// TIME_WAIT sockets overflow: `tcp_max_tw_buckets` is reached.
     BucketOverflow,
     /// One request per connection.
     NoConnectionReuse,
-    /// A process keeps a pool of connections and opens others beside it, to the same destination.
+    /// A process keeps a pool of connections and opens others outside it, to the same destination.
     PoolBypassed,
-    /// Many short-lived processes under one parent, a connection or two each.
+    /// Many short-lived processes under one parent, with one or two connections each.
     ForkPerRequest,
-    /// The server closes first, so that it keeps the timewait sockets.
+    /// The server closes first and so keeps the TIME_WAIT sockets.
     ServerClosesFirst,
     /// A few connections at regular intervals.
     PeriodicChecks,
-    /// bind(2) before connect(2) takes a port towards all destinations.
+    /// bind(2) before connect(2) takes a port for all destinations.
     BindBeforeConnect,
-    /// Connections are thrown away with a reset instead of being closed.
+    /// Connections are aborted with a reset instead of closed.
     ResetInsteadOfClose,
-    /// Sockets whose peer has closed, and whose process does not.
+    /// Sockets whose peer has closed but whose own process has not.
     CloseWaitLeak,
-    /// Sockets that wait for the peer's FIN, which does not come.
+    /// Sockets that wait for the peer's FIN, which does not arrive.
     FinWait2PileUp,
-    /// The tracer doubts its own figures.
+    /// The trace is incomplete, so its figures are uncertain.
     IncompleteTrace,
 }
 
@@ -96,16 +96,16 @@ pub enum Confidence {
     High,
 }
 
-/// Who.
+/// The process or processes that a finding is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Subject {
-    /// The process; of several, `None`.
+    /// The process; `None` if there are several.
     pub process: Option<ProcessKey>,
-    /// Its command; of several the one of most of them.
+    /// Its command; of several processes, the most common one.
     pub command: Comm,
     /// PID of the parent.
     pub ppid: u32,
-    /// The parent's command: who to look at when `process` is `None`.
+    /// The parent's command: the process to look at when `process` is `None`.
     pub parent_command: Comm,
     /// How many processes it stands for.
     pub processes: u64,
@@ -120,9 +120,9 @@ pub struct Effect {
     /// `connections_needed`, `ports_bound`, `time_wait_live`, `max_tw_buckets`, `resets_per_s`, `close_wait`,
     /// `fin_wait2`.
     pub figure: &'static str,
-    /// As it is.
+    /// The current value.
     pub from: f64,
-    /// As it will be.
+    /// The value after the change.
     pub to: f64,
 }
 
@@ -150,19 +150,19 @@ pub struct Finding {
     pub rule: Rule,
     /// How grave.
     pub severity: Severity,
-    /// It still goes on. False for what happened earlier in the trace and has stopped since.
-    pub holds: bool,
-    /// Who, where one can be named.
+    /// The problem still exists. False if it happened earlier in the trace and has stopped since.
+    pub active: bool,
+    /// The process that the finding names, if any.
     pub process: Option<Subject>,
-    /// Towards where, or on which port, where one can be named.
+    /// The destination, or the port of this host, if one can be named.
     pub destination: Option<DestKey>,
-    /// What lies behind it, where it is a consequence of something that another rule knows.
+    /// The rule that found the cause, if this finding is a consequence.
     pub cause: Option<Rule>,
     /// What is wrong, one sentence without its subject: `opens a new connection for each request`.
     pub title: String,
-    /// What it rests on, the weightiest first.
+    /// The evidence, most important first.
     pub evidence: Vec<Evidence>,
-    /// What to change, the best first.
+    /// What to change, best advice first.
     pub advice: Vec<Advice>,
     /// How sure.
     pub confidence: Confidence,

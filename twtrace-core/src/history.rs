@@ -1,6 +1,6 @@
 //! Figures over time, for reports: as many buckets as a plot can show, wider the longer the trace is.
 
-/// Buckets at most. When a trace outgrows them, neighbours are put together and each is twice as wide.
+/// Maximum number of buckets. When a trace outgrows it, neighbours are merged and each bucket is twice as wide.
 pub const BUCKETS: usize = 512;
 
 /// Width of a bucket at first, nanoseconds.
@@ -23,10 +23,10 @@ impl Scale {
         FIRST_NS << self.doublings
     }
 
-    /// The bucket of a time, after as many doublings as it takes. What is earlier than the start counts for it.
+    /// The bucket of a time, after as many doublings as it takes. A time before the start counts as the start.
     fn reach(&mut self, at_ns: u64) -> usize {
         let since = at_ns.saturating_sub(self.start_ns);
-        // Far enough for every 64-bit time.
+        // Ends for every 64-bit time.
         while since / self.width_ns() >= BUCKETS as u64 {
             self.doublings += 1;
         }
@@ -34,7 +34,7 @@ impl Scale {
     }
 }
 
-/// Timewait sockets made per bucket of one row.
+/// TIME_WAIT sockets created per bucket, for one row.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Series {
     doublings: u8,
@@ -82,21 +82,21 @@ impl Series {
     }
 }
 
-/// What one bucket holds, of everything that passes the filter unless it says otherwise.
+/// The figures of one bucket, for everything that passes the filter unless stated otherwise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Moment {
-    /// Timewait sockets made.
+    /// TIME_WAIT sockets created.
     pub created: u64,
-    /// Timewait sockets that were due and not created.
+    /// TIME_WAIT sockets that were due and not created.
     pub overflowed: u64,
     /// Connections ended, both roles.
     pub connections: u64,
     /// Connects that failed.
     pub connect_errors: u64,
-    /// Most timewait sockets alive by the kernel's count, in all namespaces and unfiltered; `None` when it was not
+    /// Most TIME_WAIT sockets alive by the kernel's count, in all namespaces and unfiltered; `None` when it was not
     /// read in this bucket.
     pub kernel_time_wait: Option<u64>,
-    /// Most timewait sockets alive that are followed.
+    /// Most TIME_WAIT sockets alive among those that are tracked.
     pub live: u64,
 }
 
@@ -105,7 +105,7 @@ pub struct Moment {
 pub struct History {
     /// Shared with the rows' series: any of them may be the first to outgrow it.
     pub(crate) scale: Scale,
-    /// Doublings that `moments` have been through.
+    /// Doublings already applied to `moments`.
     doublings: u8,
     moments: Vec<Moment>,
 }
@@ -140,7 +140,7 @@ impl History {
         &mut self.moments[at]
     }
 
-    /// Puts moments together after the scale has doubled.
+    /// Merges moments after the scale has doubled.
     fn widen(&mut self) {
         while self.doublings < self.scale.doublings {
             self.doublings += 1;

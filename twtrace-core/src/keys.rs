@@ -21,7 +21,7 @@ pub struct DestKey {
     pub port: u16,
 }
 
-/// A destination, or those that found no room.
+/// A destination, or all that found no room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum DestRow {
     /// One destination.
@@ -30,7 +30,7 @@ pub enum DestRow {
     Other,
 }
 
-/// What processes of one program, one parent, one user and one cgroup have in common: a script's `curl` calls.
+/// What processes of one program, one parent, one user and one cgroup have in common, such as a script's `curl` calls.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Kin {
     /// What an operator calls the program. Hostile input.
@@ -52,7 +52,7 @@ pub struct Kin {
 pub enum GroupKey {
     /// A process.
     Process(ProcessKey),
-    /// Processes of a connection or two each.
+    /// Processes with one or two connections each.
     OneShots(Arc<Kin>),
     /// What an operator calls a program. Hostile input.
     Program(Arc<str>),
@@ -64,15 +64,15 @@ pub enum GroupKey {
     User(u32),
     /// A cgroup id.
     Cgroup(u64),
-    /// What has a name and nothing else: a systemd unit, a container. Hostile input.
+    /// A group with only a name: a systemd unit, a container. Hostile input.
     Named(Arc<str>),
     /// A network namespace's inode number.
     Netns(u32),
     /// A destination.
     Destination(DestKey),
-    /// It has no such name, or none that is known.
+    /// No such name, or none that is known.
     None,
-    /// Nobody was seen: the owner is unknown.
+    /// The owner is unknown: no process was seen.
     Unknown,
     /// Rows that were evicted because the table was full.
     Other,

@@ -1,5 +1,5 @@
-//! The pure core of twtrace: [`event::Event`]s change a [`state::State`], of which a [`snapshot::Snapshot`] is taken.
-//! No I/O, no clock, no terminal.
+//! The pure core of twtrace: [`event::Event`]s change a [`state::State`], and a [`snapshot::Snapshot`] is taken from
+//! it. No I/O, no clock, no terminal.
 
 pub mod audit;
 pub mod changes;

@@ -1,30 +1,30 @@
-//! How connections are used: what the rules tell one habit from another by.
+//! How connections are used: the figures by which the rules distinguish one usage pattern from another.
 
 use crate::classify::Outcome;
 use crate::event::{Connection, Role, TcpState};
 
-/// Bytes up to which what an opener sent is taken for one request: many requests on one connection are more.
+/// Up to this many bytes from the opener are taken for one request: many requests on one connection are more.
 pub const ONE_REQUEST_BYTES: u64 = 8 * 1024;
 
-/// A connection that lasts longer is no one-shot, whatever it carries.
+/// A connection that lasts longer is not a one-shot, whatever it carries.
 pub const SHORT_US: u64 = 5_000_000;
 
-/// A connection that lasts so long and carries more than a request is one of a pool's, or the like.
+/// A connection that lasts at least this long and carries more than one request is from a pool, or similar.
 const KEPT_US: u64 = 1_000_000;
 
-/// One that sent so many times what the one-shots beside it send has carried several requests.
+/// A connection that sent more than this many times the mean of the one-shots has carried several requests.
 const SEVERAL: u64 = 3;
 
-/// Over how long the highest rate is taken, nanoseconds: less may be a burst.
+/// Window of the highest rate, nanoseconds: a shorter one may only see a burst.
 pub const WINDOW_NS: u64 = 5_000_000_000;
 
-/// Connections within such a time that are a load.
+/// This many connections within one window are a load.
 const LOAD: u32 = 20;
 
-/// Of how many such windows the connections are remembered.
+/// Number of windows whose connections are remembered.
 const WINDOWS: usize = 3;
 
-/// Sums over ended connections of one process towards one destination, or of all of a destination.
+/// Sums over the ended connections of one process to one destination, or of all processes to it.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Pattern {
     /// Connections opened here that were established.
@@ -37,9 +37,10 @@ pub struct Pattern {
     pub one_shots: u64,
     /// Of all, those that were kept: they lasted, and carried more than one request.
     pub kept: u32,
-    /// Lifetimes of these, microseconds.
+    /// Sum of the lifetimes of these, microseconds.
     pub kept_us: u64,
-    /// Lifetimes of established connections that were seen from their beginning, microseconds, and how many they are.
+    /// Sum of the lifetimes of established connections that were seen from their start, microseconds; `lifetimes` is
+    /// their number.
     pub lifetime_us: u64,
     /// See `lifetime_us`.
     pub lifetimes: u64,
@@ -51,17 +52,17 @@ pub struct Pattern {
     pub bound: u32,
     /// Opened from an address that was bound without a port (IP_BIND_ADDRESS_NO_PORT).
     pub bound_without_port: u32,
-    /// Opened within a port range of the socket's own (IP_LOCAL_PORT_RANGE).
+    /// Opened with the socket's own port range (IP_LOCAL_PORT_RANGE).
     pub own_range: u32,
-    /// Thrown away with a reset by SO_LINGER 0.
+    /// Aborted with a reset by SO_LINGER 0.
     pub linger_aborts: u32,
-    /// Thrown away with a reset because data was left unread, or by connect(AF_UNSPEC).
+    /// Aborted with a reset because data was left unread, or by connect(AF_UNSPEC).
     pub unread_aborts: u32,
-    /// Of all that were thrown away, those over which no payload had gone.
+    /// Of all aborted connections, those that carried no payload.
     pub empty_aborts: u32,
-    /// Beginning of the first connection, monotonic nanoseconds; 0 before there is one.
+    /// Start of the first connection, monotonic nanoseconds; 0 before there is one.
     pub first_ns: u64,
-    /// Beginning of the latest.
+    /// Start of the latest.
     pub last_ns: u64,
     /// End of the latest.
     pub ended_ns: u64,
@@ -69,14 +70,14 @@ pub struct Pattern {
     windows: Windows,
 }
 
-/// Connections by the window of time in which they began.
+/// Connections by the time window in which they began.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Windows {
     /// Number of the newest window that had any, counted from boot.
     newest: u32,
-    /// Of that one, the one before it, and so on.
+    /// Counts of that window, the one before it, and so on.
     counts: [u32; WINDOWS],
-    /// The most that one had.
+    /// The highest count of a window.
     most: u32,
 }
 
@@ -98,14 +99,14 @@ impl Windows {
     fn add(&mut self, at_ns: u64) {
         let number = Self::number(at_ns);
         self.advance(number);
-        // What comes later than that is in the sums alone.
+        // A connection older than the remembered windows counts only in the sums.
         if let Some(count) = self.counts.get_mut((self.newest - number) as usize) {
             *count = count.saturating_add(1);
             self.most = self.most.max(*count);
         }
     }
 
-    /// Adds another's. Of windows that are not remembered the most of either is kept, which is a lower bound.
+    /// Adds another's. For windows that are not remembered, the higher maximum is kept, which is a lower bound.
     fn absorb(&mut self, other: &Self) {
         self.advance(other.newest);
         self.most = self.most.max(other.most);
@@ -117,7 +118,7 @@ impl Windows {
         }
     }
 
-    /// How many began within the windows that are remembered, as of a moment, and since when.
+    /// How many began within the remembered windows as of `now_ns`, and when the first of these windows begins.
     fn recent(&self, now_ns: u64) -> (u32, u64) {
         let now = Self::number(now_ns);
         let passed = now.saturating_sub(self.newest) as usize;
@@ -126,7 +127,7 @@ impl Windows {
     }
 }
 
-/// Times from the beginning of one connection to that of the next: number, mean, sum of squared differences (Welford).
+/// Times from the start of one connection to the start of the next: number, mean, sum of squared differences (Welford).
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Gaps {
     number: u32,
@@ -144,7 +145,7 @@ impl Gaps {
 }
 
 impl Pattern {
-    /// Takes in an ended connection.
+    /// Adds an ended connection.
     pub(crate) fn add(&mut self, connection: &Connection, role: Role, outcome: Outcome) {
         self.ended_ns = self.ended_ns.max(connection.end_ns);
         if let Outcome::Abort { linger } = outcome {
@@ -177,7 +178,7 @@ impl Pattern {
         } else {
             (connection.bytes_received, connection.bytes_sent)
         };
-        // One request that takes long, or runs into a timeout, makes no pool.
+        // One request that takes long, or runs into a timeout, does not indicate a pool.
         let mean = self.request_bytes.checked_div(self.one_shots);
         let several = mean.is_some_and(|mean| request > SEVERAL.saturating_mul(mean)) && lifetime_us > SHORT_US;
         if lifetime_us >= KEPT_US && request > ONE_REQUEST_BYTES || several {
@@ -191,7 +192,7 @@ impl Pattern {
         }
     }
 
-    /// Connections come in the order of their ends, so a beginning may be earlier than the one before.
+    /// Connections arrive in the order of their ends, so one may have started before the previous one.
     fn begins(&mut self, at_ns: u64) {
         if self.first_ns == 0 || at_ns < self.first_ns {
             self.first_ns = at_ns;
@@ -203,7 +204,7 @@ impl Pattern {
         self.windows.add(at_ns);
     }
 
-    /// Adds another's sums. Gaps between connections of two are not those of either: they are forgotten.
+    /// Adds another's sums. When both have gaps, the gaps are dropped: those of the merged connections are unknown.
     pub(crate) fn absorb(&mut self, other: &Self) {
         let mut windows = self.windows;
         windows.absorb(&other.windows);
@@ -249,25 +250,25 @@ impl Pattern {
         if self.lifetimes == 0 { 0.0 } else { self.lifetime_us as f64 / 1e6 / self.lifetimes as f64 }
     }
 
-    /// Connections per second: between the first beginning and the last, or the most within five seconds where that is
-    /// more, as it is of a load that came for a part of a long trace. 0 for fewer than two.
+    /// Connections per second: between the first start and the last, or the highest rate over five seconds where that
+    /// is higher, as for a load that lasted only part of a long trace. 0 for fewer than two.
     pub fn rate_per_s(&self) -> f64 {
         let seconds = self.last_ns.saturating_sub(self.first_ns) as f64 / 1e9;
         let steps = self.connections().saturating_sub(1) as f64;
-        // A few that happened to come together are no load.
+        // A few that happen to coincide are no load.
         let most =
             if self.windows.most >= LOAD { f64::from(self.windows.most) / (WINDOW_NS as f64 / 1e9) } else { 0.0 };
         if seconds > 0.0 { (steps / seconds).max(most) } else { 0.0 }
     }
 
-    /// Connections per second of late: those that began within the last ten to fifteen seconds.
+    /// Recent connections per second: those that began within the last ten to fifteen seconds.
     pub fn recent_per_s(&self, now_ns: u64) -> f64 {
         let (count, since_ns) = self.windows.recent(now_ns);
         let seconds = now_ns.saturating_sub(since_ns.max(self.first_ns)) as f64 / 1e9;
         f64::from(count) / seconds.max(1.0)
     }
 
-    /// How many were kept at a time, on average, rounded up; 0 where one was now and then.
+    /// How many were kept at a time, on average, rounded up; 0 where there was one only now and then.
     pub fn kept_at_a_time(&self) -> u64 {
         let span_us = self.ended_ns.saturating_sub(self.first_ns) / 1000;
         if span_us == 0 || self.kept_us.saturating_mul(2) < span_us {
@@ -276,7 +277,7 @@ impl Pattern {
         self.kept_us.div_ceil(span_us).min(self.kept.into())
     }
 
-    /// Times between beginnings: how many, their mean in seconds, and their standard deviation by the mean.
+    /// Times between starts: how many, their mean in seconds, and their standard deviation divided by the mean.
     pub fn gaps(&self) -> (u64, f64, f64) {
         let Gaps { number, mean_s, squares } = self.gaps;
         let (number, mean_s, squares) = (u64::from(number), f64::from(mean_s), f64::from(squares));

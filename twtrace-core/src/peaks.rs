@@ -1,23 +1,23 @@
-//! Where a series of figures is far above its usual.
+//! Finds where a series of figures is far above its usual level.
 
-/// Buckets between two peaks, at least: of those that are nearer to each other only the highest is one.
+/// Minimum distance between two peaks, in buckets: of closer ones, only the highest counts.
 const APART: usize = 5;
 
-/// Indices of the peaks: local maxima above the mean by more than two standard deviations, in the order of time.
+/// Indices of the peaks: local maxima above the mean by more than two standard deviations, in time order.
 pub fn peaks(figures: &[u64]) -> Vec<usize> {
     let number = figures.len().max(1) as f64;
     let mean = figures.iter().map(|figure| *figure as f64).sum::<f64>() / number;
     let variance = figures.iter().map(|figure| (*figure as f64 - mean).powi(2)).sum::<f64>() / number;
     let threshold = mean + 2.0 * variance.sqrt();
     let at = |index: usize| figures.get(index).copied().unwrap_or(0);
-    // Of a plateau the beginning.
+    // The start of a plateau.
     let is_high = |&index: &usize| {
         at(index) as f64 > threshold
             && at(index) >= at(index + 1)
             && index.checked_sub(1).is_none_or(|before| at(before) < at(index))
     };
     let mut highest_first: Vec<usize> = (0..figures.len()).filter(is_high).collect();
-    // A stable sort: of two that are equal the earlier one is the peak.
+    // A stable sort: of two equal ones, the earlier one is the peak.
     highest_first.sort_by_key(|index| std::cmp::Reverse(at(*index)));
     let mut peaks: Vec<usize> = Vec::new();
     for index in highest_first {

@@ -1,12 +1,12 @@
-//! Text that a process chose itself, made harmless: for a terminal, a spreadsheet, and JSON.
+//! Makes text that a process chose itself harmless: for a terminal, a spreadsheet, and JSON.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::{self, Write};
 use unicode_width::UnicodeWidthChar as _;
 
-/// Whether a character shows as itself and moves the cursor by its own width: no controls, nothing that turns the
-/// direction of writing, nothing invisible.
+/// Whether a character is displayed as itself and moves the cursor by its own width: no control characters, nothing
+/// that changes the text direction, nothing invisible.
 pub fn is_plain(letter: char) -> bool {
     if letter.is_ascii() {
         return !letter.is_ascii_control();
@@ -30,7 +30,7 @@ pub fn clean(text: &str) -> Cow<'_, str> {
     Cow::Owned(cleaned)
 }
 
-/// As [`clean`], for bytes that may not be UTF-8: those that are not are written as `\xff`.
+/// Like [`clean`], for bytes that may not be UTF-8: invalid bytes are written as `\xff`.
 pub fn clean_bytes(bytes: &[u8]) -> Cow<'_, str> {
     if let Ok(text) = std::str::from_utf8(bytes) {
         return clean(text);
@@ -43,7 +43,7 @@ pub fn clean_bytes(bytes: &[u8]) -> Cow<'_, str> {
     Cow::Owned(cleaned)
 }
 
-/// Bytes as text for machines: as they are, those that are not UTF-8 as `\xff`.
+/// Bytes as text for programs: unchanged, except that invalid UTF-8 is written as `\xff`.
 pub fn lossless(bytes: &[u8]) -> Cow<'_, str> {
     if let Ok(text) = std::str::from_utf8(bytes) {
         return Cow::Borrowed(text);
@@ -72,27 +72,27 @@ fn escape_into(letter: char, text: &mut String) {
     }
 }
 
-/// A cell that does nothing when it is looked at or opened.
+/// A cell that has no effect when it is displayed or opened.
 pub fn guarded(cell: &str) -> Cow<'_, str> {
     let cleaned = clean(cell);
     if cell.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{cleaned}").into() } else { cleaned }
 }
 
-/// Passes JSON on with every character that is not plain text written as an escape. Outside of strings JSON has none
-/// of those but line ends, which stay.
+/// Passes JSON on and escapes every character that is not plain text. Outside strings, JSON has none of those except
+/// line ends, which stay.
 pub struct PlainJson<W> {
     out: W,
-    /// The beginning of a character whose end is yet to come.
+    /// The first bytes of a character whose last bytes have not arrived yet.
     partial: Vec<u8>,
 }
 
 impl<W: Write> PlainJson<W> {
-    /// Around an output.
+    /// Wraps an output.
     pub fn new(out: W) -> Self {
         Self { out, partial: Vec::new() }
     }
 
-    /// The output again. Nothing is kept back of JSON that is whole.
+    /// Returns the output. After complete JSON, nothing is left unwritten.
     pub fn into_inner(self) -> W {
         self.out
     }

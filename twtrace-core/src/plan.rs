@@ -1,8 +1,8 @@
-//! Ports by arithmetic alone: what a rate of connections comes to, and what each remedy buys.
+//! Port arithmetic: how many ports a connection rate needs, and what each remedy gains.
 //!
-//! A [`Plan`] is what is wanted, [`Plan::outcome`] what comes of it, [`Plan::after`] the plan with one thing changed, and
-//! [`remedies`] the table of all changes. Everything is steady state: a rate that does not vary, spread evenly over
-//! destinations and source addresses. [`Budget`](crate::ports::Budget) has the same figures for what was measured.
+//! A [`Plan`] is the input, [`Plan::outcome`] computes the result, [`Plan::after`] returns the plan with one change,
+//! and [`remedies`] is the table of all changes. Everything is steady state: a constant rate, spread evenly over
+//! destinations and source addresses. [`Budget`](crate::ports::Budget) has the same figures from measurements.
 
 mod remedies;
 pub mod report;
@@ -11,30 +11,31 @@ use crate::event::KernelFacts;
 use crate::ports::{TIME_WAIT_SECONDS, Usable, reuse_seconds};
 pub use remedies::{KEEP_ALIVE_REQUESTS, Remedy, WIDE_RANGE, remedies};
 
-/// Kernel memory of a timewait socket, bytes: an object of the slab cache `tw_sock_TCP`. It is 248 bytes, kept in 256,
-/// on 6.18; other versions differ by a little.
+/// Kernel memory of a TIME_WAIT socket, bytes: one object of the slab cache `tw_sock_TCP`. On 6.18 it is 248 bytes in a
+/// slot of 256; other versions differ slightly.
 pub const TIMEWAIT_BYTES: u32 = 256;
 
-/// Kernel memory of a port that is in use, bytes: `tcp_bind_bucket`, one a port.
+/// Kernel memory of a port in use, bytes: one `tcp_bind_bucket` per port.
 pub const PORT_BYTES: u32 = 128;
 
-/// The same of a port at one source address: `tcp_bind2_bucket`, which kernels before 6.1 do not have.
+/// The same for a port at one source address: `tcp_bind2_bucket`, which kernels before 6.1 do not have.
 pub const PORT_ADDRESS_BYTES: u32 = 128;
 
-/// Connections that this host opens, and what it has for them.
+/// The connections that this host opens, and the resources it has for them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
-    /// Requests per second: connections, where each carries one.
+    /// Requests per second. If each connection carries one request, this is also connections per second.
     pub rate_per_s: f64,
-    /// How long a connection is open for one request, seconds: `rate x lifetime` are open at a time, and hold ports too.
+    /// How long a connection is open for one request, seconds: `rate x lifetime` connections are open at a time, and
+    /// they use ports too.
     pub lifetime_s: f64,
     /// Requests that a connection carries before it is closed; 1 without keep-alive.
     pub requests_per_connection: f64,
-    /// Connections are never closed: as many as are needed at a time, opened once.
+    /// Connections are never closed: as many as are needed at a time are opened once.
     pub pooled: bool,
-    /// This host closes first and so keeps the timewait sockets. When the peer does, the port is free at once.
+    /// This host closes first and so keeps the TIME_WAIT sockets. If the peer closes first, the port is free at once.
     pub closes_first: bool,
-    /// Different (destination address, destination port).
+    /// Number of different (destination address, destination port) pairs.
     pub destinations: u32,
     /// Source addresses of this host, all used evenly.
     pub source_addresses: u32,
@@ -42,27 +43,27 @@ pub struct Plan {
     pub range: (u16, u16),
     /// `net.ipv4.ip_local_reserved_ports` as written.
     pub reserved: String,
-    /// Ports of the range that something else holds towards each destination: listeners, bound sockets, connections that
-    /// stay. As in [`Use`](crate::ports::Use): bound, established and other together.
+    /// Ports of the range that are otherwise in use for each destination: by listeners, bound sockets and long-lived
+    /// connections. As in [`Use`](crate::ports::Use): the sum of bound, established and other.
     pub standing: u32,
-    /// Share of connections whose socket is bound before it connects without `IP_BIND_ADDRESS_NO_PORT`, from 0 to 1.
-    /// Their ports are taken for all destinations, and `tcp_tw_reuse` is nothing to them. Counted for their own source
-    /// address alone, as where bind(2) is given one.
+    /// Share of connections, from 0 to 1, whose socket is bound before it connects without `IP_BIND_ADDRESS_NO_PORT`.
+    /// Their ports are taken for all destinations, and `tcp_tw_reuse` does not apply to them. They count only for their
+    /// own source address, as when bind(2) is given one.
     pub bound_share: f64,
     /// `net.ipv4.tcp_tw_reuse`: 0, 1, 2.
     pub tw_reuse: u8,
-    /// `net.ipv4.tcp_tw_reuse_delay`, milliseconds; `None` on kernels without it, where it is a second.
+    /// `net.ipv4.tcp_tw_reuse_delay`, milliseconds; `None` on kernels without it, where the delay is one second.
     pub tw_reuse_delay_ms: Option<u32>,
     /// `net.ipv4.tcp_timestamps` on both sides.
     pub timestamps: bool,
-    /// Loopback on either side: what `tcp_tw_reuse` = 2 is for.
+    /// Loopback on either side: the case that `tcp_tw_reuse` = 2 covers.
     pub loopback: bool,
-    /// `net.ipv4.tcp_max_tw_buckets`; `None` when no limit is to be reckoned with.
+    /// `net.ipv4.tcp_max_tw_buckets`; `None` to ignore the limit.
     pub max_tw_buckets: Option<u64>,
 }
 
 impl Default for Plan {
-    /// The kernel's defaults, and nothing to do.
+    /// The kernel's defaults, and a rate of 0.
     fn default() -> Self {
         Self {
             rate_per_s: 0.0,
@@ -85,52 +86,52 @@ impl Default for Plan {
     }
 }
 
-/// What a plan comes to.
+/// The result of a plan.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Outcome {
     /// Connections opened per second.
     pub connections_per_s: f64,
-    /// Connections open at a time; of a pool its size.
+    /// Connections open at a time; for a pool, its size.
     pub open: f64,
-    /// How long the port of a closed connection is held, seconds: 60, the delay of `tcp_tw_reuse`, or 0 when the peer
-    /// closes first. That of a connection that was bound first is held for 60 whatever `tcp_tw_reuse` says.
+    /// How long the port of a closed connection stays in use, seconds: 60, the delay of `tcp_tw_reuse`, or 0 when the
+    /// peer closes first. The port of a connection that was bound first stays in use for 60 whatever `tcp_tw_reuse` is.
     pub hold_seconds: f64,
-    /// Ports that a connect may choose towards one destination from one source address.
+    /// Ports that a connect may choose for one destination from one source address.
     pub ports_available: u32,
-    /// Ports that the rate needs there, in the steady state; more than are available when they run out.
+    /// Ports that the rate needs for that destination, in the steady state; more than are available when they run out.
     pub ports_needed: f64,
-    /// Requests per second that the ports sustain for ever; `None` without limit.
+    /// Requests per second that the ports sustain indefinitely; `None` without limit.
     pub max_rate_per_s: Option<f64>,
-    /// Seconds until a connect fails, from a start without connections; `None` when it never comes to that.
+    /// Seconds until a connect fails, starting without connections; `None` if none ever fails.
     pub seconds_to_exhaustion: Option<f64>,
-    /// Timewait sockets that there would be if nothing bounded them: the rate times 60 seconds.
+    /// TIME_WAIT sockets if nothing limited them: the rate times 60 seconds.
     pub time_wait_wanted: f64,
-    /// Timewait sockets at a time, at most: no more than the ports and `tcp_max_tw_buckets` allow.
+    /// Maximum of simultaneous TIME_WAIT sockets: no more than the ports and `tcp_max_tw_buckets` allow.
     pub time_wait: f64,
-    /// `tcp_max_tw_buckets` is what bounds them: the kernel drops sockets instead of letting them wait
+    /// `tcp_max_tw_buckets` is what limits them: the kernel ends connections without a TIME_WAIT socket
     /// (`TCPTimeWaitOverflow`). Their ports are free at once.
     pub overflows: bool,
-    /// About how many bytes the kernel has in them: [`TIMEWAIT_BYTES`], [`PORT_BYTES`] and [`PORT_ADDRESS_BYTES`].
+    /// Approximate kernel memory of them, bytes: [`TIMEWAIT_BYTES`], [`PORT_BYTES`] and [`PORT_ADDRESS_BYTES`].
     pub memory_bytes: u64,
 }
 
-/// One thing that is changed of a plan.
+/// One change to a plan.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Change {
-    /// Connections are kept and used again.
+    /// Connections are kept open and reused.
     Pool,
-    /// A connection carries so many requests.
+    /// A connection carries this many requests.
     KeepAlive(u32),
-    /// The other side closes first.
+    /// The peer closes first.
     PeerCloses,
-    /// `tcp_tw_reuse` = 1, timestamps included.
+    /// `tcp_tw_reuse` = 1, with timestamps on.
     Reuse,
     /// Another `ip_local_port_range`, both inclusive.
     Range(u16, u16),
-    /// So many source addresses.
+    /// This many source addresses.
     Sources(u32),
-    /// So many destinations.
+    /// This many destinations.
     Destinations(u32),
     /// `IP_BIND_ADDRESS_NO_PORT` wherever a socket is bound first.
     NoPortAtBind,
@@ -138,16 +139,16 @@ pub enum Change {
     Buckets(u64),
 }
 
-/// Connections that a rate of requests needs at a time when they are kept and used again: rate times lifetime, rounded
-/// up (Little's law). At least one, when there is anything to do.
+/// Number of simultaneous connections that a request rate needs if connections are reused: rate times lifetime, rounded
+/// up (Little's law). At least one if the rate is above 0.
 pub fn connections_needed(rate_per_s: f64, lifetime_s: f64) -> u64 {
     let (rate, lifetime) = (positive(rate_per_s), positive(lifetime_s));
-    // Rounding up must not make a connection of an error in the last digit. The cast saturates.
+    // An error in the last digit must not round up to one more connection. The cast saturates.
     let needed = ((rate * lifetime) * (1.0 - 1e-12)).ceil() as u64;
     if rate > 0.0 { needed.max(1) } else { 0 }
 }
 
-/// What is no number, or below 0, is 0; what is without end is very much.
+/// NaN and negative numbers become 0; numbers above `u32::MAX`, infinity included, become `u32::MAX`.
 fn positive(number: f64) -> f64 {
     if number > 0.0 { number.min(f64::from(u32::MAX)) } else { 0.0 }
 }
@@ -161,18 +162,18 @@ impl Plan {
             tw_reuse: kernel.tw_reuse,
             tw_reuse_delay_ms: kernel.tw_reuse_delay_ms,
             timestamps: kernel.timestamps != Some(0),
-            // No kernel allows none at all: 0 is what could not be read.
+            // No kernel has a limit of 0: 0 means that it could not be read.
             max_tw_buckets: (kernel.max_tw_buckets > 0).then_some(kernel.max_tw_buckets),
             ..Self::default()
         }
     }
 
-    /// Ports that connect(2) chooses from; `None` when the range is none.
+    /// Ports that connect(2) chooses from; `None` when the range is invalid.
     pub fn usable(&self) -> Option<Usable> {
         Usable::new(self.range, &self.reserved)
     }
 
-    /// After how many seconds a connect may take over a timewait socket; `None` when it may not.
+    /// Seconds after which connect(2) may reuse a TIME_WAIT socket; `None` when it may not.
     pub fn reuse_seconds(&self) -> Option<f64> {
         let kernel = KernelFacts {
             tw_reuse: self.tw_reuse,
@@ -180,21 +181,21 @@ impl Plan {
             timestamps: Some(u8::from(self.timestamps)),
             ..KernelFacts::default()
         };
-        // A delay longer than TIME_WAIT itself allows nothing.
+        // A delay as long as TIME_WAIT itself allows no reuse.
         reuse_seconds(&kernel, self.loopback).filter(|delay| *delay < TIME_WAIT_SECONDS)
     }
 
-    /// How long the port of a closed connection is held, seconds; bound ones excepted.
+    /// How long the port of a closed connection stays in use, seconds, except for bound ports.
     pub fn hold_seconds(&self) -> f64 {
         if self.closes_first { self.reuse_seconds().unwrap_or(TIME_WAIT_SECONDS) } else { 0.0 }
     }
 
-    /// Requests per second that the ports sustain for ever; `None` without limit.
+    /// Requests per second that the ports sustain indefinitely; `None` without limit.
     pub fn max_rate_per_s(&self) -> Option<f64> {
         self.outcome().max_rate_per_s
     }
 
-    /// The plan with one thing changed.
+    /// The plan with one change.
     #[must_use]
     pub fn after(&self, change: Change) -> Self {
         let mut plan = self.clone();
@@ -212,7 +213,7 @@ impl Plan {
         plan
     }
 
-    /// What comes of it.
+    /// The result of the plan.
     pub fn outcome(&self) -> Outcome {
         let usable = self.usable().map_or(0, |usable| usable.total());
         let available = usable.saturating_sub(self.standing);
@@ -230,23 +231,24 @@ impl Plan {
         let time_wait_wanted = connections_per_s * minute;
         let buckets = self.max_tw_buckets.map_or(f64::INFINITY, |buckets| buckets as f64);
 
-        // How much of the bucket limit leaves of the timewait sockets that hold ports.
+        // Share of the TIME_WAIT sockets with ports that the bucket limit leaves.
         let holding = connections_per_s * (bound * minute + (1.0 - bound) * hold);
-        // More connections than ports cannot be: all that can wait at a time. Buckets that these do not fill limit nothing.
+        // The ports limit how many sockets can be in TIME_WAIT at a time. A bucket limit at or above that has no
+        // effect.
         let room = f64::from(available) * (bound * sources + (1.0 - bound) * pairs);
         let kept = if holding > buckets && buckets < room { buckets / holding } else { 1.0 };
-        // Ports of one source address that are taken towards all destinations, and of one destination.
+        // Share of connections that take a port of one source address: bound ones for all destinations, others for one.
         let spread = bound / sources + (1.0 - bound) / pairs;
         let timewaits = connections_per_s * (bound * minute / sources + (1.0 - bound) * hold / pairs);
         let ports_needed = open * spread + kept * timewaits;
 
-        // The ports that one request per second needs, whatever the buckets.
+        // Ports that one request per second needs, regardless of the bucket limit.
         let each_held = (bound * minute / sources + (1.0 - bound) * hold / pairs) / requests;
         let each = lifetime * spread + if self.pooled { 0.0 } else { each_held };
         let max_rate_per_s = (each > 0.0).then(|| (f64::from(available) / each).min(f64::MAX));
         let max_rate_per_s = if available == 0 { Some(0.0) } else { max_rate_per_s };
 
-        // The rate that the ports just sustain is sustained, whatever the last digit says.
+        // A rate exactly at the limit is sustained: tolerate an error in the last digit.
         let exhausted = ports_needed > f64::from(available) * (1.0 + 1e-9) || available == 0 && rate > 0.0;
         let growth = Growth {
             bound_per_s: connections_per_s * bound / sources,
@@ -280,7 +282,7 @@ impl Plan {
     }
 }
 
-/// How ports fill: so many are taken per second, each for so long.
+/// How ports fill up: how many are taken per second, and for how long each.
 struct Growth {
     bound_per_s: f64,
     bound_for_s: f64,
@@ -290,17 +292,17 @@ struct Growth {
 }
 
 impl Growth {
-    /// When so many are taken, given that it comes to that.
+    /// Seconds until this many ports are taken, if they ever are.
     fn seconds_until(&self, ports: f64) -> f64 {
         let both = self.bound_per_s + self.other_per_s;
         if both <= 0.0 {
-            // A pool that is larger than the range: it fails while it is being filled.
+            // A pool larger than the range fails while it is being filled.
             return 0.0;
         }
         if ports <= both * self.other_for_s || self.bound_per_s <= 0.0 {
             return ports / both;
         }
-        // From then on as many of the others come back as are taken.
+        // From then on, unbound ports come free as fast as they are taken.
         ((ports - self.other_per_s * self.other_for_s) / self.bound_per_s).clamp(0.0, self.bound_for_s)
     }
 }

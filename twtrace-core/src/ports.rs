@@ -1,24 +1,24 @@
-//! The port budget of a destination: how many ports there are, who has them, how long they last.
+//! The port budget of a destination: how many ports there are, what uses them, how long they last.
 //!
-//! A port is taken for one (source address, destination address, destination port), so each destination has the
-//! whole range of `net.ipv4.ip_local_port_range` for itself, but for the ports that bind(2) took: those are taken towards
-//! all of them (`__inet_hash_connect`).
+//! A port is in use for one (source address, destination address, destination port), so each destination has the whole
+//! range of `net.ipv4.ip_local_port_range` to itself, except for the ports that bind(2) took: those are in use for all
+//! destinations (`__inet_hash_connect`).
 
 use crate::event::KernelFacts;
 use std::net::IpAddr;
 
-/// How long a timewait socket holds its port: `TCP_TIMEWAIT_LEN`, which no sysctl changes.
+/// How long a TIME_WAIT socket keeps its port: `TCP_TIMEWAIT_LEN`, which no sysctl changes.
 pub const TIME_WAIT_SECONDS: f64 = 60.0;
 
-/// After how long a connect may take over a timewait socket, where the kernel has no `tcp_tw_reuse_delay`: it compares
+/// After how long a connect may take over a TIME_WAIT socket, where the kernel has no `tcp_tw_reuse_delay`: it compares
 /// whole seconds (`tcp_twsk_unique`), so after a second at the latest.
 pub const REUSE_SECONDS: f64 = 1.0;
 
-/// How late the kernel's timer for a minute may be, in seconds: the timer wheel's steps are that coarse
+/// How late the kernel's one-minute timer may fire, in seconds: the timer wheel's steps are that coarse
 /// (`kernel/time/timer.c`, an eighth at most).
 pub const LATE_SECONDS: f64 = TIME_WAIT_SECONDS / 8.0;
 
-/// Seconds of a forecast's profile of expiries.
+/// Length of a forecast's profile of expiries, seconds.
 pub const PROFILE: usize = 64;
 
 /// The local ports of a network namespace that connect(2) chooses from.
@@ -26,13 +26,13 @@ pub const PROFILE: usize = 64;
 pub struct Usable {
     low: u16,
     high: u16,
-    /// Reserved ones inside, sorted and without overlap, both bounds inclusive.
+    /// Reserved ports inside the range, sorted and without overlap, both bounds inclusive.
     reserved: Vec<(u16, u16)>,
 }
 
 impl Usable {
-    /// The range, both bounds inclusive, without `reserved` (`net.ipv4.ip_local_reserved_ports`: `8080,9000-9100`; what
-    /// cannot be read of it is left out). `None` while the range is not known.
+    /// The range, both bounds inclusive, without `reserved` (`net.ipv4.ip_local_reserved_ports`: `8080,9000-9100`;
+    /// parts that cannot be parsed are left out). `None` while the range is not known.
     pub fn new((low, high): (u16, u16), reserved: &str) -> Option<Self> {
         if low == 0 || high < low {
             return None;
@@ -56,7 +56,7 @@ impl Usable {
         Some(Self { low, high, reserved })
     }
 
-    /// That of a namespace.
+    /// The usable ports of a namespace.
     pub fn of(kernel: &KernelFacts) -> Option<Self> {
         Self::new(kernel.port_range, &kernel.reserved_ports)
     }
@@ -78,8 +78,8 @@ impl Usable {
     }
 }
 
-/// Whether a connection is one that `tcp_tw_reuse` = 2 is for (`tcp_twsk_unique`): loopback on either side. Sockets
-/// that are bound to a loopback interface count for the kernel too; they are not seen here.
+/// Whether `tcp_tw_reuse` = 2 applies to a connection (`tcp_twsk_unique`): loopback on either side. The kernel also
+/// counts sockets that are bound to a loopback interface; they are not seen here.
 pub fn is_loopback(local: IpAddr, remote: IpAddr) -> bool {
     let is = |address: IpAddr| match address {
         IpAddr::V4(address) => address.is_loopback(),
@@ -90,34 +90,33 @@ pub fn is_loopback(local: IpAddr, remote: IpAddr) -> bool {
     is(local) || is(remote)
 }
 
-/// After how many seconds a connect may take over a timewait socket in substate TIME_WAIT; `None` when it may not.
+/// After how many seconds a connect may take over a TIME_WAIT socket in substate TIME_WAIT; `None` when it may not.
 pub fn reuse_seconds(kernel: &KernelFacts, loopback: bool) -> Option<f64> {
     let allowed = kernel.tw_reuse == 1 || kernel.tw_reuse == 2 && loopback;
-    // Without timestamps the kernel cannot tell old segments from new ones.
+    // Without timestamps, the kernel cannot distinguish old segments from new ones.
     let delay = kernel.tw_reuse_delay_ms.map_or(REUSE_SECONDS, |ms| f64::from(ms) / 1e3);
     (allowed && kernel.timestamps != Some(0)).then_some(delay)
 }
 
-/// How long a connection that this host has closed first keeps its port, in seconds.
+/// How long a connection that this host closed first keeps its port, in seconds.
 pub fn hold_seconds(kernel: &KernelFacts, loopback: bool) -> f64 {
     reuse_seconds(kernel, loopback).unwrap_or(TIME_WAIT_SECONDS)
 }
 
-/// Ports towards one (source address, destination address, destination port) and how long they last.
+/// Ports for one (source address, destination address, destination port) and how long they last.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
 pub struct Budget {
-    /// Ports of the range, reserved ones taken off.
+    /// Ports of the range, without reserved ones.
     pub total: u32,
-    /// Ports of the range that are reserved, which `total` does not have.
+    /// Reserved ports of the range, which `total` does not include.
     pub reserved: u32,
-    /// Ports that are bound, so that no connect chooses them for any destination; those with a connection to this one
-    /// excepted.
+    /// Bound ports, which no connect chooses for any destination, except those with a connection to this destination.
     pub bound: u32,
     /// Connections in ESTABLISHED, by the last census.
     pub established: u32,
-    /// Connections in other states, timewait sockets excepted, by the last census.
+    /// Connections in other states, except TIME_WAIT sockets, by the last census.
     pub other: u32,
-    /// Timewait sockets of both substates.
+    /// TIME_WAIT sockets of both substates.
     pub time_wait: u32,
     /// Of these, those in FIN_WAIT2.
     pub fin_wait2: u32,
@@ -125,27 +124,27 @@ pub struct Budget {
     pub reusable: u32,
     /// All of these: `bound + established + other + time_wait`.
     pub used: u32,
-    /// What connect can choose: `total - used + reusable`.
+    /// Ports that connect can choose: `total - used + reusable`.
     pub available: u32,
-    /// Share that it cannot: `1 - available / total`.
+    /// Share of ports that it cannot choose: `1 - available / total`.
     pub utilization: f64,
     /// How long a connection that was closed here keeps its port, seconds: 60, or the delay of `tcp_tw_reuse`.
     pub hold_seconds: f64,
-    /// Ports taken per second of late, by timewait sockets made and by open connections that became more.
+    /// Ports taken per second recently, by new TIME_WAIT sockets and by growth of open connections.
     pub rate_per_s: f64,
-    /// Of these, by open connections that became more: those do not come back.
+    /// Of these, by growth of open connections: those do not come back.
     pub growth_per_s: f64,
-    /// Connections per second that the range sustains for ever, with what else holds ports now.
+    /// Connections per second that the range sustains indefinitely, with what else uses ports now.
     pub max_rate_per_s: f64,
-    /// Seconds until no port is left at the present rate; `None` when it never comes to that. *Inferred.*
+    /// Seconds until no port is left at the present rate; `None` when that never happens. *Inferred.*
     pub seconds_to_exhaustion: Option<f64>,
-    /// The soonest of that, within the error of the rate and of the kernel's timers; `None` when it never comes to that.
+    /// The soonest that can be, within the error of the rate and of the kernel's timers; `None` when it never happens.
     pub soonest_seconds: Option<f64>,
-    /// The latest of that; `None` when it may never come to that.
+    /// The latest that can be; `None` when it may never happen.
     pub latest_seconds: Option<f64>,
 }
 
-/// What a budget is worked out from.
+/// What a budget is computed from.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Use {
     /// See [`Budget`].
@@ -160,7 +159,7 @@ pub struct Use {
     pub fin_wait2: u32,
     /// See [`Budget`].
     pub reusable: u32,
-    /// Ports taken per second by timewait sockets, to come back after their time.
+    /// Ports taken per second by TIME_WAIT sockets, which come back when those end.
     pub rate_per_s: f64,
     /// Its standard error.
     pub rate_error_per_s: f64,
@@ -168,13 +167,13 @@ pub struct Use {
     pub growth_per_s: f64,
     /// Its standard error.
     pub growth_error_per_s: f64,
-    /// Timewait sockets, those that are reusable excepted, whose port comes back within the first second from now, the
-    /// second, and so on: by their timers, or by the delay of `tcp_tw_reuse`.
+    /// TIME_WAIT sockets, except reusable ones, whose port comes back within the first second from now, within the
+    /// second one, and so on: by their timers, or by the delay of `tcp_tw_reuse`.
     pub back: Vec<u32>,
 }
 
 impl Budget {
-    /// The budget of a namespace's range for a destination; `hold_seconds` as of [`hold_seconds`].
+    /// The budget of a namespace's range for a destination; `hold_seconds` comes from [`hold_seconds`].
     pub fn of(usable: &Usable, used: &Use, hold_seconds: f64) -> Self {
         let total = usable.total();
         let Use { bound, established, other, time_wait, fin_wait2, reusable, rate_per_s, .. } = *used;
@@ -182,13 +181,13 @@ impl Budget {
         let available = total.saturating_sub(sum.saturating_sub(reusable.min(time_wait)));
         let standing = [bound, established, other].into_iter().fold(0, u32::saturating_add);
         let max_rate_per_s = f64::from(total.saturating_sub(standing)) / hold_seconds.max(f64::MIN_POSITIVE);
-        // Standard errors from the expected rates, and as much later than their timers as the kernel's may be.
+        // `errors`: how many standard errors above the expected rates; `late`: how late the kernel's timers may fire.
         let outlook = |errors: f64, late: f64| {
             let left = Outlook { available: available.into(), back: &used.back, hold_seconds, late_seconds: late };
             let rate = (rate_per_s + errors * used.rate_error_per_s).max(0.0);
             left.seconds_at(rate, (used.growth_per_s + errors * used.growth_error_per_s).max(0.0))
         };
-        // What is taken over does not wait for a timer.
+        // A socket that a connect takes over does not wait for its timer.
         let late = if hold_seconds < TIME_WAIT_SECONDS { 0.0 } else { LATE_SECONDS };
         Self {
             total,
@@ -212,14 +211,15 @@ impl Budget {
         }
     }
 
-    /// Ports that nothing that was seen has. Where a connect found none, somebody has them: open connections, most
-    /// likely, that are younger than the last census.
+    /// Ports that nothing seen so far uses. Where a connect found no port, they are in use after all: most likely by
+    /// open connections that are younger than the last census.
     pub fn not_seen(&self) -> u32 {
         self.total.saturating_sub(self.used)
     }
 
-    /// Whether timewait sockets are what is in the way where no port is left: at least half of all are theirs, or hardly
-    /// any. `None` in between, and where what was counted leaves room that the kernel did not find.
+    /// Whether TIME_WAIT sockets are the cause where no port is left: true when they have at least half of all ports,
+    /// false when they have hardly any. `None` in between, and where the counts leave ports free that the kernel did
+    /// not find.
     pub fn is_time_wait(&self) -> Option<bool> {
         let whole = 10 * u64::from(self.available) <= u64::from(self.total);
         let time_wait = u64::from(self.time_wait);
@@ -231,7 +231,7 @@ impl Budget {
     }
 }
 
-/// Ports that are left, and those that come back.
+/// Ports that are free, and those that come back.
 struct Outlook<'a> {
     available: f64,
     back: &'a [u32],
@@ -240,7 +240,7 @@ struct Outlook<'a> {
 }
 
 impl Outlook<'_> {
-    /// When no port is left, at so many taken per second to come back and so many to stay.
+    /// Seconds until no port is left, when `rate_per_s` are taken and come back, and `growth_per_s` are taken for good.
     fn seconds_at(&self, rate_per_s: f64, growth_per_s: f64) -> Option<f64> {
         let taken_per_s = rate_per_s + growth_per_s;
         if self.available <= 0.0 {
@@ -253,7 +253,7 @@ impl Outlook<'_> {
         let mut left = self.available;
         let mut at = 0.0;
         let mut next = 0;
-        // From one moment at which ports come back to the next. From `end` on as many come back as are taken to come back.
+        // Steps from one return of ports to the next. From `end` on, ports taken at `rate_per_s` come back as fast.
         loop {
             let until = (next as f64 + 1.0 + self.late_seconds).min(end);
             let lasts = left / taken_per_s;
@@ -325,13 +325,13 @@ mod tests {
 
     #[test]
     fn connections_that_stay_do_not_come_back() {
-        // Nine of a thousand a second are lost for ever.
+        // Of a thousand ports, nine a second are lost for good.
         let used = Use { growth_per_s: 9.0, growth_error_per_s: 1.0, ..Use::default() };
         let budget = Budget::of(&usable(1, 1000, ""), &used, TIME_WAIT_SECONDS);
         assert_eq!(budget.seconds_to_exhaustion.map(f64::round), Some(111.0));
         assert_eq!(budget.latest_seconds.map(f64::round), Some(143.0));
         assert_eq!((budget.rate_per_s, budget.growth_per_s), (9.0, 9.0));
-        // Ten more a second come back: they have 600 in the end.
+        // Ten more a second are taken and come back: in the end those use 600.
         let both = Use { rate_per_s: 10.0, growth_per_s: 1.0, ..Use::default() };
         let budget = Budget::of(&usable(1, 1000, ""), &both, TIME_WAIT_SECONDS);
         assert_eq!(budget.seconds_to_exhaustion.map(f64::round), Some(400.0));

@@ -1,12 +1,12 @@
-//! What an operator calls a process. `python3`, `java` or `sh` say nothing: the script, the jar, the pool or the
-//! application does.
+//! The name by which an operator knows a process. `python3`, `java` or `sh` say nothing: the script, the jar, the pool
+//! or the application does.
 //!
-//! Command lines are kept with their arguments joined by single spaces, so that an argument with a space in it is seen
-//! as several here. The rules take the first word that tells something and never need to know where such an argument
-//! ends, but a value with spaces that comes before the script can still be taken for the script.
+//! Command lines are stored with their arguments joined by single spaces, so an argument with a space in it looks like
+//! several here. The rules take the first informative word and never need to know where such an argument ends, but a
+//! value with spaces before the script can still be mistaken for the script.
 //!
-//! All of the text was chosen by the process. Names are cut to [`MAX_NAME`] characters and otherwise left as they are:
-//! control characters are not cleaned here, views do it.
+//! The process chose all of the text. Names are cut to [`MAX_NAME`] characters and otherwise unchanged: control
+//! characters are not escaped here, views do that.
 
 mod interpreters;
 mod java;
@@ -20,10 +20,10 @@ mod tests;
 /// Longest name, in characters.
 pub const MAX_NAME: usize = 64;
 
-/// How many commands are looked through at most, so that hostile input costs a few passes and not one for each word.
+/// Maximum number of nested commands examined, so that hostile input costs a few passes and not one per word.
 const MAX_DEPTH: u8 = 8;
 
-/// A process as an operator calls it.
+/// A process by the name that an operator uses.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Program {
     /// Short name for a column, such as `billing.jar`, `gunicorn app:api` or `php-fpm: pool www`. Hostile input.
@@ -33,9 +33,9 @@ pub struct Program {
 /// The program of a process, from what is known of it: its name in the kernel, `/proc/PID/exe`, and
 /// `/proc/PID/cmdline` with its arguments joined by single spaces.
 ///
-/// `comm` names kernel threads and processes that were gone before they could be read. `exe` stands in where the
-/// command line does not name the program: an empty first argument, or a process that ran itself again by
-/// `/proc/self/exe`. An applet of busybox that was called by its own name is that applet (`wget`), as `ps` shows it.
+/// `comm` names kernel threads and processes that were gone before they could be read. `exe` is used where the command
+/// line does not name the program: an empty first argument, or a process that re-executed itself through
+/// `/proc/self/exe`. A busybox applet that was called by its own name has that name (`wget`), as `ps` shows it.
 pub fn of(comm: &str, exe: Option<&str>, cmdline: Option<&str>) -> Program {
     let line = cmdline.unwrap_or_default();
     let mut words: Vec<&str> = line.split(' ').filter(|word| !word.is_empty()).collect();
@@ -54,10 +54,10 @@ pub fn of(comm: &str, exe: Option<&str>, cmdline: Option<&str>) -> Program {
     Program { name: program(comm, &words) }
 }
 
-/// Whether a process that no rule is for has chosen another name than its file's (`PR_SET_NAME`): workers that were
-/// forked from one program are told apart by it. The kernel keeps 15 bytes of a name.
+/// Whether a process without a rule has set a name other than its file's (`PR_SET_NAME`): this distinguishes workers
+/// that were forked from one program. The kernel keeps 15 bytes of a name.
 fn is_named_by_itself(comm: &str, call: &Call<'_>) -> bool {
-    // A process that ran itself again by /proc/self/exe is called `exe`.
+    // A process that re-executed itself through /proc/self/exe is called `exe`.
     let is_name = !matches!(comm, "" | "exe") && !call.name.starts_with(comm);
     is_name && !call.title && call.telling().is_none() && Rule::of(call.name).is_none()
 }
@@ -67,7 +67,7 @@ pub fn program(comm: &str, cmdline: &[&str]) -> String {
     cut(command(cmdline, MAX_DEPTH).unwrap_or_else(|| comm.to_owned()))
 }
 
-/// How programs of some names are told apart.
+/// How programs with certain names are distinguished.
 enum Rule {
     /// By the script that they run.
     Script(&'static interpreters::Interpreter),
@@ -96,7 +96,7 @@ struct Call<'a> {
     title: bool,
     /// What follows the program.
     args: &'a [&'a str],
-    /// How many commands may still be looked through.
+    /// How many more nested commands may be examined.
     depth: u8,
 }
 
@@ -116,14 +116,14 @@ impl<'a> Call<'a> {
         Call::new(path, args, self.depth.saturating_sub(1))
     }
 
-    /// What its rule tells; `None` when there is no rule, or the rule finds nothing better than the name.
+    /// The name from its rule; `None` when there is no rule, or the rule finds nothing better than the name.
     fn telling(&self) -> Option<String> {
         if self.depth == 0 {
             return None;
         }
         match Rule::of(self.name) {
             Some(Rule::Own(tool)) => Some(tool.name(self)),
-            // The words of a title are no arguments.
+            // The words of a title are not arguments.
             _ if self.title => None,
             Some(Rule::Script(interpreter)) => interpreter.name(self),
             Some(Rule::Wrapped(wrapper)) => wrapper.name(self),
@@ -140,7 +140,7 @@ fn command(words: &[&str], depth: u8) -> Option<String> {
     Some(call.telling().unwrap_or_else(|| call.name.to_owned()))
 }
 
-/// The last part of a path, or all of what has none.
+/// The last part of a path, or the whole text when it has only one.
 fn file_name(path: &str) -> &str {
     let trimmed = path.trim_end_matches('/');
     trimmed.rsplit('/').next().filter(|name| !name.is_empty()).unwrap_or(path)

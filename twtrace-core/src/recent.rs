@@ -1,9 +1,9 @@
-//! Events of the last seconds: what rates are taken from.
+//! Events of the last seconds, from which rates are computed.
 
 /// Seconds over which a rate is taken.
 pub(crate) const RATE_SECONDS: usize = 5;
 
-/// How many there were in each of the last seconds that are over, the newest first.
+/// Number of events in each of the last complete seconds, the newest first.
 pub(crate) type Seconds = [u32; RATE_SECONDS];
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -11,7 +11,7 @@ const SECOND_NS: u64 = 1_000_000_000;
 /// Events of the last seconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Recent {
-    /// The second that `counts[second % 6]` belongs to is the newest.
+    /// The newest second; its count is `counts[second % 6]`.
     second: u64,
     counts: [u32; RATE_SECONDS + 1],
 }
@@ -32,7 +32,7 @@ impl Recent {
         self.second = second;
     }
 
-    /// How many there were in a second, if it is remembered.
+    /// Number of events in a second, if it is remembered.
     fn of(&self, second: u64) -> u32 {
         let known = second <= self.second && self.second - second < self.counts.len() as u64;
         if known { self.counts[self.index(second)] } else { 0 }
@@ -42,7 +42,7 @@ impl Recent {
 impl Recent {
     /// Counts an event; returns how many there were in its second.
     pub(crate) fn add(&mut self, at_ns: u64) -> u32 {
-        // Events can come a little late: they count for the newest second.
+        // Events can arrive a little late: they count for the newest second.
         self.advance(at_ns / SECOND_NS);
         let index = self.index(self.second);
         self.counts[index] += 1;
@@ -66,7 +66,7 @@ impl Recent {
         std::array::from_fn(|age| (now_ns / SECOND_NS).checked_sub(age as u64 + 1).map_or(0, |second| self.of(second)))
     }
 
-    /// Per second, over the five seconds before the present one and what has passed of it, or since `start_ns`.
+    /// Rate per second over the last five complete seconds and the current partial one, or since `start_ns`.
     pub(crate) fn rate(&mut self, now_ns: u64, start_ns: u64) -> f64 {
         self.advance(now_ns / SECOND_NS);
         let sum: u32 = self.counts.iter().sum();
@@ -74,7 +74,7 @@ impl Recent {
             return 0.0;
         }
         let window_ns = RATE_SECONDS as u64 * SECOND_NS + now_ns % SECOND_NS;
-        // A trace that has just begun: over one second at least, or the first event would be a flood.
+        // At the start of a trace, the window is at least one second, or the first event would look like a flood.
         let window_ns = window_ns.min(now_ns.saturating_sub(start_ns)).max(SECOND_NS);
         f64::from(sum) / (window_ns as f64 / 1e9)
     }

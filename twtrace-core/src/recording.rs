@@ -1,9 +1,9 @@
-//! What a recording says of itself, and what of it cannot be read.
+//! What a recording says about itself, and which parts of it cannot be read.
 
 use crate::event::HostFacts;
 use std::path::PathBuf;
 
-/// What a recording says of itself.
+/// What a recording says about itself.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
 pub struct Info {
     /// Where it is.
@@ -12,7 +12,7 @@ pub struct Info {
     pub id: String,
     /// The traced host.
     pub host: HostFacts,
-    /// Wall clock of its first and last moment that can be read, nanoseconds since the Unix epoch.
+    /// Wall clock of its first and last readable moment, nanoseconds since the Unix epoch.
     pub start_unix_ns: i128,
     #[allow(missing_docs, reason = "see above")]
     pub end_unix_ns: i128,
@@ -20,20 +20,20 @@ pub struct Info {
     pub connections: u64,
     /// Rows of `connections` that cannot be read: of segments that are damaged, and of what is cut off at the end.
     pub connections_lost: u64,
-    /// More connections were lost, and nothing says how many.
+    /// More connections were lost; their number is unknown.
     pub lost_more: bool,
     /// Size of all of its files.
     pub bytes: u64,
-    /// It was ended in order: nothing is missing at its end.
+    /// It was closed properly: nothing is missing at its end.
     pub finished: bool,
     /// Segments that `--keep` has dropped from its beginning.
     pub segments_dropped: u64,
-    /// What could not be read, in the order of time.
+    /// What could not be read, in time order.
     pub losses: Vec<Loss>,
 }
 
 impl Info {
-    /// What is known after a pass: with what turned out to be unreadable on the way.
+    /// The same after a pass over it, with the parts that turned out to be unreadable.
     #[must_use]
     pub fn after(mut self, losses: &[Loss], connections_lost: u64) -> Self {
         self.losses.extend_from_slice(losses);

@@ -1,5 +1,5 @@
-//! The rules: each in a file of its own, with its check, its evidence, what it advises, how sure it is and how to see
-//! that a change has helped. None of them keeps anything: what they find follows from the snapshot alone.
+//! The rules. Each has its own file with its check, evidence, advice, confidence, and how to see that a change has
+//! helped. Rules keep no state: findings depend on the snapshot alone.
 
 mod advice;
 mod bind_before_connect;
@@ -30,10 +30,10 @@ use habit::Habit;
 use std::cmp::Reverse;
 use std::net::IpAddr;
 
-/// Findings that are kept: of more, the gravest, and a word that there are more.
+/// Maximum number of findings. Beyond it only the gravest are kept, and one more finding says how many were left out.
 const FINDINGS: usize = 64;
 
-/// What all rules find, the gravest first.
+/// The findings of all rules, gravest first.
 pub(crate) fn check(snapshot: &Snapshot) -> Vec<Finding> {
     let context = RuleContext::of(snapshot);
     let forks = fork_per_request::check(&context);
@@ -42,13 +42,13 @@ pub(crate) fn check(snapshot: &Snapshot) -> Vec<Finding> {
     churn.extend(no_reuse::check(&context, &churns));
     churn.extend(pool_bypassed::check(&context, &churns));
     let servers = server_closes_first::check(&context);
-    // A server that closes because its clients never come back on the same connection is no cause of its own.
+    // A server that closes because its clients never reuse a connection is not a separate cause.
     churn.extend(servers.into_iter().filter(|server| !is_explained(server, &churn)).collect::<Vec<_>>());
     churn.extend(bind_before_connect::check(&context));
 
     let mut found = Vec::new();
     for consequence in exhaustion::check(&context) {
-        // What leads to it is told once, with what it leads to.
+        // A cause is reported once, together with its consequence.
         let behind = churn.iter().enumerate().filter(|(_, cause)| consequence.is_led_to_by(cause));
         let most = behind.max_by_key(|(at, cause)| (cause.created, Reverse(*at))).map(|(at, _)| at);
         found.push(match most {
@@ -73,22 +73,22 @@ pub(crate) fn check(snapshot: &Snapshot) -> Vec<Finding> {
     }
     found.sort_by_key(|finding| {
         let process = finding.process.and_then(|party| party.process);
-        (Reverse((finding.holds, finding.severity)), finding.rule, finding.destination, process)
+        (Reverse((finding.active, finding.severity)), finding.rule, finding.destination, process)
     });
-    // Whatever else there is, that it may not be all has to be said.
+    // That the findings may be incomplete is always reported.
     let left_out = found.len().saturating_sub(FINDINGS);
     found.truncate(FINDINGS);
     found.extend(incomplete_trace::check(&context, left_out));
     found
 }
 
-/// Whether a finding about a listening port has its cause in one about those who connect to it.
+/// Whether a finding about a listening port is explained by one about the clients that connect to it.
 fn is_explained(server: &Habit, openers: &[Habit]) -> bool {
     let Some(port) = server.finding.destination else { return false };
     openers.iter().filter_map(|opener| opener.finding.destination).any(|to| leads_to(to, port))
 }
 
-/// Whether connections towards a destination are accepted on a port of this host.
+/// Whether connections to a destination are accepted on a port of this host.
 fn leads_to(to: DestKey, port: DestKey) -> bool {
     to.role == Role::Active
         && port.role == Role::Passive
@@ -97,7 +97,7 @@ fn leads_to(to: DestKey, port: DestKey) -> bool {
             .is_some_and(|remote| place(to.netns, remote, to.port) == place(port.netns, port.local_addr, port.port))
 }
 
-/// Where a port is: loopback addresses are each namespace's own.
+/// Where a port is: each namespace has its own loopback addresses.
 fn place(netns: u32, address: IpAddr, port: u16) -> (u32, IpAddr, u16) {
     (if is_loopback(address, address) { netns } else { 0 }, address, port)
 }

@@ -27,7 +27,7 @@ impl Sketch {
         self.count += 1;
     }
 
-    /// Adds what another one holds.
+    /// Adds another one's values.
     pub fn merge(&mut self, other: &Self) {
         for (bucket, count) in other.filled() {
             self.add_to(bucket, count);
@@ -77,7 +77,7 @@ impl Sketch {
                 break;
             }
         }
-        // Only a bucket that overflowed can leave the rank beyond the last one.
+        // The rank can be beyond the last bucket only when the count of a bucket has saturated.
         last
     }
 }
@@ -91,7 +91,7 @@ fn bucket(value: u64) -> u16 {
     (u64::from(exponent - SUB_BITS + 1) * SUB + sub) as u16
 }
 
-/// The values of a bucket. The last one of all would end beyond what a number can be, and does not.
+/// The values of a bucket. The end of the last bucket does not fit a `u64` and saturates.
 fn range(bucket: u16) -> Range<u64> {
     let bucket = u64::from(bucket);
     if bucket < SUB {

@@ -6,16 +6,16 @@ use std::convert::Infallible;
 
 /// Yields events.
 pub trait Source {
-    /// Why it cannot.
+    /// Why it failed.
     type Error;
 
-    /// Hands over what there is and returns. Never waits.
+    /// Passes on the available events and returns. Never waits.
     ///
     /// # Errors
-    /// The source failed; what was handed over before stays true.
+    /// The source failed; events passed on before remain valid.
     fn pump(&mut self, sink: &mut dyn FnMut(Event)) -> Result<(), Self::Error>;
 
-    /// Hands over everything that happened until now. The last call.
+    /// Passes on everything that happened until now. The last call.
     ///
     /// # Errors
     /// As [`Self::pump`].

@@ -7,19 +7,19 @@ use crate::event::{CensusState, HostFacts, KernelCounters, KernelFacts, TracingF
 use crate::keys::DestKey;
 use std::collections::BTreeMap;
 
-/// Namespaces kept, those that are gone included. Full: the oldest that is gone makes room.
+/// Namespaces kept, including those that are gone. When full, the oldest gone one is dropped.
 const NAMESPACES: usize = 2048;
 
-/// Open sockets of one kind that wait for somebody to close.
+/// Open sockets of one kind that wait for either side to close.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Waiting {
-    /// Towards where, or on which port.
+    /// The destination, or the local port.
     pub destination: DestKey,
     /// CLOSE_WAIT or FIN_WAIT2.
     pub state: CensusState,
     /// How many, by the last census.
     pub sockets: u64,
-    /// Of these, those that have been so for at least three seconds.
+    /// Of these, those that have been in this state for at least three seconds.
     pub aged: u64,
     /// And for at least a minute.
     pub old: u64,
@@ -38,7 +38,7 @@ pub enum Provenance {
     Census,
 }
 
-/// Substate of a timewait socket (`tw_substate`).
+/// Substate of a TIME_WAIT socket (`tw_substate`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
 #[allow(missing_docs, reason = "RFC 9293 names")]
 pub enum Substate {
@@ -51,18 +51,19 @@ pub enum Substate {
 /// Figures of the last census of a namespace, or of all namespaces together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Coverage {
-    /// Timewait sockets in the census.
+    /// TIME_WAIT sockets in the census.
     pub census: u64,
     /// Of these, joined to a traced closer.
     pub attributed: u64,
-    /// Of these, made before the trace began, or by a close that was.
+    /// Of these, created before the trace began, or by a close before it.
     pub before_start: u64,
-    /// Of these, neither: the tracer owes an answer.
+    /// Of these, neither: the tracer should have seen them.
     pub unattributed: u64,
 }
 
 impl Coverage {
-    /// Share attributed of those made since the start: `attributed / (census - before_start)`; 1 when there are none.
+    /// Attributed share of those created since the start: `attributed / (census - before_start)`; 1 when there are
+    /// none.
     pub fn ratio(&self) -> f64 {
         let made = self.census.saturating_sub(self.before_start);
         if made == 0 { 1.0 } else { self.attributed as f64 / made as f64 }
@@ -76,7 +77,7 @@ pub struct Window {
     pub start_ns: u64,
     /// Wall clock of the start, nanoseconds since the Unix epoch.
     pub start_unix_ns: i128,
-    /// Monotonic time of the newest Event.
+    /// Monotonic time of the newest event.
     pub now_ns: u64,
 }
 
@@ -98,12 +99,12 @@ pub struct Totals {
     pub outcomes: BTreeMap<&'static str, u64>,
     /// Corrections by the census or by a reset seen late, by kind.
     pub corrections: BTreeMap<&'static str, u64>,
-    /// Timewait sockets that were counted as made but not followed, because too many were alive.
+    /// TIME_WAIT sockets that were counted as created but not tracked, because too many were alive.
     pub time_wait_untracked: u64,
-    /// Rows of censuses, of full sockets and listeners, that were not counted because there were too many.
+    /// Census rows of full sockets and listeners that were not counted because there were too many.
     pub open_untracked: u64,
-    /// Ends of timewait sockets that the kernel told of, before filters, those made before the trace included (exact
-    /// tier).
+    /// Ends of TIME_WAIT sockets that the kernel reported, before filters, including sockets created before the trace
+    /// (exact tier).
     pub ends: Ends,
 }
 
@@ -124,7 +125,7 @@ pub struct Ends {
 pub struct Namespace {
     /// Inode number.
     pub netns: u32,
-    /// What it is called; empty when that is not known. Hostile input.
+    /// Its name; empty when not known. Hostile input.
     pub name: String,
     /// Kernel figures, once they were read.
     pub kernel: Option<KernelFacts>,
@@ -132,11 +133,11 @@ pub struct Namespace {
     pub coverage: Coverage,
     /// When that census was taken, if any.
     pub census_at_ns: Option<u64>,
-    /// Whether it was whole.
+    /// Whether that census was complete.
     pub census_complete: bool,
     /// Why it cannot be entered.
     pub refused: Option<String>,
-    /// It does not exist any more. Its name is kept for the rows that it has.
+    /// It no longer exists. Its name is kept for its rows.
     pub gone: bool,
 }
 
@@ -151,9 +152,9 @@ pub struct Summary {
     pub counters: KernelCounters,
     /// Kernel figures of the tracer's own network namespace.
     pub kernel: KernelFacts,
-    /// Network namespaces that are known, those that are gone included; in the order of their first mention.
+    /// Known network namespaces, including those that are gone; in the order of their first mention.
     pub namespaces: Vec<Namespace>,
-    /// Network namespaces that nobody looks into, because there are too many.
+    /// Number of network namespaces that are not examined, because there are too many.
     pub namespaces_left_out: u64,
     /// Time.
     pub window: Window,
@@ -161,11 +162,11 @@ pub struct Summary {
     pub coverage: Coverage,
     /// When the oldest of these was taken, if there is any.
     pub census_at_ns: Option<u64>,
-    /// Whether all were whole.
+    /// Whether all were complete.
     pub census_complete: bool,
     /// Totals.
     pub totals: Totals,
-    /// Kernel's count of timewait sockets in all namespaces, one per tick, newest last, at most 120.
+    /// Kernel's count of TIME_WAIT sockets in all namespaces, one per tick, newest last, at most 120.
     pub time_wait_history: Vec<u64>,
 }
 
@@ -175,8 +176,8 @@ impl Summary {
         self.namespaces.iter().find(|namespace| namespace.netns == netns)
     }
 
-    /// The same number, but for 0, which is an unknown one: where there is but one that is it. *Inferred*: another one
-    /// may have come up.
+    /// The same number, except for 0, which means unknown: where only one namespace exists, it is that one. *Inferred*:
+    /// another one may have appeared.
     pub(crate) fn place_of(&self, netns: u32) -> u32 {
         if netns == 0 && self.present().all(|namespace| namespace.netns == self.host.netns) {
             self.host.netns
@@ -200,7 +201,7 @@ impl Summary {
         self.namespaces.iter().filter(|namespace| !namespace.gone)
     }
 
-    /// The kernel's count of timewait sockets in all namespaces together.
+    /// The kernel's count of TIME_WAIT sockets in all namespaces together.
     pub fn time_wait(&self) -> u64 {
         let others = self.present().filter(|namespace| namespace.netns != self.host.netns);
         let counts = others.filter_map(|namespace| Some(namespace.kernel.as_ref()?.time_wait));
@@ -228,7 +229,7 @@ impl Summary {
     pub(crate) fn name(&mut self, netns: u32, name: String, refused: Option<String>) {
         if let Some(namespace) = self.place_namespace(netns) {
             if namespace.gone {
-                // The number was given again.
+                // The inode number was reused.
                 *namespace = Namespace { netns, ..Namespace::default() };
             }
             namespace.name = name;
@@ -240,7 +241,7 @@ impl Summary {
     pub(crate) fn forget(&mut self, netns: u32) {
         if let Some(namespace) = self.namespaces.iter_mut().find(|namespace| namespace.netns == netns) {
             let name = std::mem::take(&mut namespace.name);
-            // Its sysctls still say what its rows' budgets were.
+            // Its sysctls are still needed for the budgets of its rows.
             let kernel = namespace.kernel.take();
             *namespace = Namespace { netns, name, kernel, gone: true, ..Namespace::default() };
         }
@@ -267,12 +268,12 @@ impl Summary {
     }
 }
 
-/// Who holds open sockets, by the last search.
+/// Which processes own open sockets, by the last search.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SocketOwners {
     /// When it ended; `None` before the first.
     pub at_ns: Option<u64>,
-    /// No process had to be left out.
+    /// No process was left out.
     pub complete: bool,
     /// What it found.
     pub rows: Vec<crate::event::SocketOwner>,

@@ -1,4 +1,4 @@
-//! Bounded tables: rows by key, that move into a coarser row of the same table when there are too many.
+//! Bounded tables: rows by key, which move into a coarser row of the same table when there are too many.
 
 use crate::history::Scale;
 use crate::recent::{Recent, Seconds};
@@ -9,7 +9,7 @@ use std::hash::Hash;
 /// Hash map with a fixed seed: the same events are iterated in the same order.
 pub(crate) type Map<K, V> = HashMap<K, V, FixedState>;
 
-/// Where a row is, and which it was: a slot is used again after its row has moved, an id never.
+/// Where a row is, and which row it was: a slot is reused after its row has moved, an id never.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct RowRef {
     slot: u32,
@@ -17,7 +17,7 @@ pub(crate) struct RowRef {
 }
 
 impl RowRef {
-    /// The first row, which always exists: what everything ends in that finds no other place.
+    /// The first row, which always exists: everything that finds no other place ends up in it.
     pub(crate) const OTHER: Self = Self { slot: 0, id: 0 };
 
     /// The row's id.
@@ -43,13 +43,13 @@ impl Moved {
 
     /// Where a row has gone, if it has.
     pub(crate) fn get(&self, id: u32) -> Option<RowRef> {
-        // Far more are asked for than have moved, and rows that move together are mostly of about the same age.
+        // Most ids that are looked up have not moved, and rows that move together mostly have about the same age.
         let (least, greatest) = self.ids?;
         if id < least || id > greatest { None } else { self.to.get(&id).copied() }
     }
 }
 
-/// What a row has on the heap besides, in bytes: sketches and errors of one that is not idle.
+/// Heap memory of a row that is not idle, in bytes: sketches and errors.
 const ROW_HEAP: usize = 512;
 
 /// What a table needs of its rows.
@@ -61,11 +61,11 @@ pub(crate) trait TableRow {
     fn new(id: u32, key: Self::Key) -> Self;
     fn id(&self) -> u32;
     fn key(&self) -> Self::Key;
-    /// Whether nothing is in it. Fixed rows are shown only when there is.
+    /// Whether it is empty. Fixed rows are shown only when they are not.
     fn is_empty(&self) -> bool;
-    /// Takes in another row.
+    /// Adds another row.
     fn absorb(&mut self, other: &Self);
-    /// Forgets what was counted so far, and keeps what is alive.
+    /// Resets what was counted so far, and keeps what is alive.
     fn restart(&mut self);
     /// Where its rate and its peak are kept.
     fn gauge(&mut self) -> &mut Self::Gauge;
@@ -74,7 +74,7 @@ pub(crate) trait TableRow {
 /// A rate and a peak.
 pub(crate) trait Gauge {
     fn set_rate(&mut self, per_second: f64);
-    /// One more event, at a time that had so many within its second.
+    /// One more event; `in_second` is the number of events in its second so far.
     fn happened(&mut self, at_ns: u64, in_second: u32, scale: Option<&mut Scale>);
 }
 
@@ -85,8 +85,7 @@ struct Slot<R> {
     used: bool,
 }
 
-/// Rows by key. It has room for so many; who adds one to a full table moves others out of the way first
-/// ([`Self::move_rows`]).
+/// Rows by key, up to a limit. A caller that adds one to a full table moves others out first ([`Self::move_rows`]).
 #[derive(Clone, Debug)]
 pub(crate) struct BoundedTable<R: TableRow> {
     slots: Vec<Slot<R>>,
@@ -139,7 +138,7 @@ impl<R: TableRow> BoundedTable<R> {
             at
         } else {
             if self.slots.len() == self.slots.capacity() {
-                // Never beyond the bound, which doubling would be.
+                // Never beyond the bound, as doubling would.
                 let most = (self.limit + self.fixed).saturating_sub(self.slots.len()).max(1);
                 self.slots.reserve_exact(most.min(self.slots.len().max(8)));
             }
@@ -200,7 +199,7 @@ impl<R: TableRow> BoundedTable<R> {
         }
     }
 
-    /// Rows that are shown, in no particular order: fixed ones only when something is in them, or `has` says so.
+    /// Rows that are shown, in no particular order: fixed ones only when they are not empty, or `has` says so.
     pub(crate) fn shown(&self, has: impl Fn(&R) -> bool) -> impl Iterator<Item = &R> {
         let shown = move |(at, slot): &(usize, &Slot<R>)| {
             slot.used && (*at >= self.fixed || !slot.row.is_empty() || has(&slot.row))
@@ -219,7 +218,7 @@ impl<R: TableRow> BoundedTable<R> {
         slots.map(|(at, slot)| (RowRef { slot: at, id: slot.row.id() }, &slot.row))
     }
 
-    /// All rows, with what was counted for their rate in each of the last seconds that are over.
+    /// All rows, with what was counted for their rate in each of the last complete seconds.
     pub(crate) fn rows_and_seconds(&self, now_ns: u64) -> impl Iterator<Item = (&R, Seconds)> {
         let used = self.slots.iter().filter(|slot| slot.used);
         used.map(move |slot| (&slot.row, slot.recent.seconds(now_ns)))
@@ -230,7 +229,7 @@ impl<R: TableRow> BoundedTable<R> {
         self.slots.iter_mut().filter(|slot| slot.used).map(|slot| &mut slot.row)
     }
 
-    /// Forgets what was counted so far. Rows of which nothing is alive are dropped; what still refers to them finds
+    /// Resets what was counted so far. Rows with nothing alive are dropped; remaining references to them resolve to
     /// [`RowRef::OTHER`].
     pub(crate) fn restart(&mut self) {
         for (at, slot) in self.slots.iter_mut().enumerate().filter(|(_, slot)| slot.used) {
@@ -244,14 +243,14 @@ impl<R: TableRow> BoundedTable<R> {
         }
     }
 
-    /// Moves rows into those of other keys, which are created where there are none.
+    /// Moves rows into the rows of other keys, which are created where they do not exist.
     pub(crate) fn move_rows(&mut self, moves: &[(RowRef, R::Key)]) -> Moved {
         let mut moved = Moved { to: Map::with_capacity_and_hasher(moves.len(), Default::default()), ids: None };
         for (from, key) in moves {
             let slot = &mut self.slots[from.slot as usize];
             let own_key = slot.row.key();
             self.index.remove(&own_key);
-            // Taken out and not copied: a row has a heap of its own.
+            // Moved out and not copied: a row owns heap memory.
             let row = std::mem::replace(&mut slot.row, R::new(from.id, own_key));
             let recent = slot.recent;
             slot.used = false;
@@ -263,7 +262,7 @@ impl<R: TableRow> BoundedTable<R> {
             moved.insert(from.id, to);
         }
         for (from, _) in moves {
-            // Where it has gone may have gone on itself.
+            // Its target may have moved as well.
             let mut on = None;
             let mut to = moved.get(from.id).unwrap_or(*from);
             while let Some(next) = moved.get(to.id) {

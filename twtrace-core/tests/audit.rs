@@ -1,4 +1,4 @@
-//! The audit, by lists of Events.
+//! The audit, tested with lists of Events.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -38,7 +38,7 @@ fn what_lies_between_the_readings_is_compared() {
     use TimewaitCause::{EndedEarly, Expired, Reused};
     let events = [made(50), made(200), made(300), ended(Reused, 350), ended(Expired, 400), ended(EndedEarly, 500)];
     let late = [made(700), made(950)];
-    // Three made, three ended, one of them reused; the first was before, the last is after.
+    // Three created, three ended, one of them reused. The first creation is before the readings, the last is after.
     let counted_at_start = verdict(Tier::Exact, &events, reading(10, 2, 50), &late);
     assert!(counted_at_start.agrees, "{counted_at_start:?}");
     assert_eq!((counted_at_start.lines[0].name, counted_at_start.lines[0].slack), ("created", 0));
@@ -71,7 +71,7 @@ fn lower_tiers_compare_what_they_see() {
 
 #[test]
 fn where_timers_are_counted_as_they_run_out_the_table_tells_what_was_made() {
-    // Three made; five older ones ran out meanwhile, and one was taken over.
+    // Three created; meanwhile five older ones expired and one was reused.
     let events = [made(200), made(300), made(400)];
     let told = verdict(Tier::Cookie, &events, reading(7 + 5, 2, 50 + 3 - 5 - 1), &[]);
     assert!(told.agrees, "{told:?}");

@@ -1,4 +1,4 @@
-//! Censuses told as differences come to the same as whole ones.
+//! Censuses sent as differences give the same result as whole censuses.
 
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
@@ -13,19 +13,19 @@ use twtrace_core::state::State;
 
 const SECOND: u64 = 1_000_000_000;
 
-/// What happens in one second of a made-up host.
+/// What happens in one second on a simulated host.
 #[derive(Clone, Debug)]
 enum Step {
-    /// A new connection ends; whether the kernel really makes its timewait socket.
+    /// A new connection ends; `made` says whether the kernel really creates its TIME_WAIT socket.
     Closed {
         by: u32,
         made: bool,
     },
-    /// Sockets that are there from now on.
+    /// Sockets that exist from now on.
     Appear(Vec<(u64, CensusState)>),
-    /// Every so manieth of them is gone.
+    /// Every nth of them is gone.
     Vanish(usize),
-    /// The kernel tells of an end.
+    /// The kernel reports the end of a socket.
     Told(usize),
     Census {
         complete: bool,
@@ -59,13 +59,13 @@ fn the_tuple(cookie: u64) -> twtrace_core::event::Tuple {
     tuple(40_000 + cookie as u16, (cookie % 3) as u8, 80)
 }
 
-/// The Events of these steps, whole, and as differences.
+/// The Events of these steps, once with whole censuses and once with differences.
 fn told(steps: &[Step]) -> [Vec<Event>; 2] {
     let mut whole = vec![start()];
     let mut differences = whole.clone();
     let mut changes = Changes::new(30);
     let mut there: std::collections::BTreeMap<u64, (CensusState, u64)> = Default::default();
-    // Only a complete census says the same in both ways of how many there are.
+    // Only after a complete census do both forms agree on the number of sockets.
     let last = Step::Census { complete: true, sees: 0 };
     for (second, step) in steps.iter().chain([&last]).enumerate() {
         let at = START + (second as u64 + 1) * SECOND;
@@ -127,11 +127,11 @@ fn told(steps: &[Step]) -> [Vec<Event>; 2] {
     [whole, differences]
 }
 
-/// Everything that a view can see, in an order of its own.
+/// Everything that a view can see, in a fixed order.
 fn seen(engine: &State) -> Vec<String> {
     let model = engine.snapshot();
     let summary = model.summary();
-    // The most that were alive at a time depends on when a look was taken.
+    // The peak of live sockets depends on when snapshots were taken.
     let counts = |counts: &Counts| format!("{:?}", Counts { time_wait_live_peak: 0, ..counts.clone() });
     let mut totals = summary.totals.clone();
     totals.counts.time_wait_live_peak = 0;
@@ -168,7 +168,7 @@ fn rows(cookies: std::ops::Range<u64>, expires_ms: u32) -> Vec<CensusRow> {
 #[test]
 fn what_is_as_it_was_is_told_once() {
     let mut changes = Changes::default();
-    assert!(changes.begin(NETNS, START), "nothing was told before");
+    assert!(changes.begin(NETNS, START), "there was no earlier census");
     let mut first = rows(1..1000, 60_000);
     changes.keep(&mut first);
     assert_eq!(first.len(), 999);
@@ -178,13 +178,13 @@ fn what_is_as_it_was_is_told_once() {
     changes.keep(&mut second);
     assert_eq!(second.iter().map(|row| row.cookie).collect::<Vec<_>>(), (1000..1010).collect::<Vec<_>>());
     assert_eq!(changes.end(START + SECOND, true), (1..10).collect::<Vec<_>>());
-    // A timer that starts anew, as that of a FIN_WAIT2 timewait socket does.
+    // A timer that restarts, as that of a timewait socket in FIN_WAIT2 does.
     assert!(!changes.begin(NETNS, START + 9 * SECOND));
     let mut third = rows(10..12, 60_000);
     changes.keep(&mut third);
     assert_eq!(third.len(), 2);
-    assert_eq!(changes.end(START + 9 * SECOND, false), [0_u64; 0], "what an interrupted one lacks may be there");
-    assert!(changes.begin(NETNS, START + 99 * SECOND), "too long ago");
+    assert_eq!(changes.end(START + 9 * SECOND, false), [0_u64; 0], "what an interrupted census lacks may exist");
+    assert!(changes.begin(NETNS, START + 99 * SECOND), "the last census is too old");
 }
 
 #[test]

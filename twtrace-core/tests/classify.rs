@@ -1,4 +1,4 @@
-//! Every way to CLOSE, by the facts that the kernel gives.
+//! Every way to reach CLOSE, by the facts that the kernel reports.
 
 mod common;
 

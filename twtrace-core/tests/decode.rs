@@ -79,7 +79,7 @@ fn a_life_has_every_field() {
     let opener = connection.opener.unwrap();
     assert_eq!((opener.key.tgid, opener.key.start_ns, opener.uid, opener.ppid, opener.cgroup), (9, 55, 33, 1, 66));
     assert_eq!(opener.comm.bytes(), b"curl");
-    assert_eq!(connection.closer, None, "a tgid of 0 is nobody");
+    assert_eq!(connection.closer, None, "a tgid of 0 is no process");
     let tw = connection.tw.unwrap();
     assert_eq!((tw.before, tw.after, tw.max), (None, 5, 10));
 }
@@ -89,8 +89,8 @@ fn what_begins_and_ends_a_connection_is_no_payload() {
     use tcp_state::{CLOSE, CLOSE_WAIT, ESTABLISHED, FIN_WAIT1, FIN_WAIT2, LAST_ACK};
     let first = [ESTABLISHED, FIN_WAIT1, FIN_WAIT2, CLOSE];
     let last = [ESTABLISHED, CLOSE_WAIT, LAST_ACK, CLOSE];
-    // As kernels count them: a connection without payload, and one with a byte each way; the client's side and the
-    // server's, of which one closes first.
+    // As kernels count them: a connection without payload, and one with a byte in each direction; on the client's side
+    // and on the server's, with either side closing first.
     for (payload, role, states, done, sent, received) in [
         (0, role::ACTIVE, first, SockFlags::empty(), 2, 0),
         (0, role::PASSIVE, last, SockFlags::DONE, 1, 1),
@@ -141,7 +141,7 @@ fn what_was_accepted_is_passive_whatever_of_its_beginning_was_seen() {
     record.accept_cookie = record.cookie;
     assert_eq!(connection(&record).role, Role::Passive);
     record.accept_cookie += 1;
-    assert_eq!(connection(&record).role, Role::Unknown, "another socket was");
+    assert_eq!(connection(&record).role, Role::Unknown, "another socket was accepted");
 }
 
 #[test]
@@ -200,7 +200,7 @@ fn binds_that_fail() {
     record.flags |= ConnFlags::REUSE_ADDRESS;
     assert!(failed_bind(&record).reuse);
 
-    // The side that there is not is of the same family as the other.
+    // The missing side has the same address family as the other.
     record.tuple.family = 10;
     record.tuple.local_addr = "::ffff:10.1.2.3".parse::<std::net::Ipv6Addr>().unwrap().octets();
     let mapped = failed_bind(&record).tuple;
@@ -283,7 +283,7 @@ fn what_the_exact_hooks_saw_is_told() {
     assert_eq!(with(ConnFlags::TW_CREATED, tcp_state::FIN_WAIT2).timewait, made(true));
     assert_eq!(with(ConnFlags::TW_CREATED, tcp_state::TIME_WAIT).timewait, made(false));
     assert_eq!(with(ConnFlags::TW_OVERFLOWED, tcp_state::TIME_WAIT).timewait, Some(Timewait::Overflowed));
-    // inet_csk_accept holds the socket that it names.
+    // The opener is from inet_csk_accept, which holds a reference to the socket.
     let mut record = ConnRecord { flags: ConnFlags::ACCEPTED | ConnFlags::ACCEPT_SEEN, ..sample() };
     record.accept_cookie = record.cookie + 1;
     assert!(connection(&record).opener.is_some());
@@ -362,7 +362,7 @@ prop_compose! {
     }
 }
 
-/// An address as it was written, IPv4-mapped or not.
+/// An address as written in the record, IPv4-mapped or not.
 fn octets(address: IpAddr, family: u16) -> [u8; 16] {
     match (address, family) {
         (IpAddr::V4(v4), 10) => v4.to_ipv6_mapped().octets(),
@@ -376,7 +376,7 @@ fn cut(time_ns: u64) -> u64 {
     time_ns - time_ns % 1000
 }
 
-/// What of an owner is kept.
+/// The parts of an owner that are kept.
 fn kept(owner: Owner) -> Owner {
     if owner.tgid == 0 { Owner::NONE } else { Owner { flags: owner.flags & OwnerFlags::all(), ..owner } }
 }
@@ -407,7 +407,7 @@ proptest! {
         for (at, byte) in [(0, kind), (offset_of!(ConnRecord, role), 1), (offset_of!(ConnRecord, transitions), 2)] {
             bytes.get_mut(at).into_iter().for_each(|place| *place = byte);
         }
-        // In both forms at once.
+        // The family in both record layouts.
         for family_at in [offset_of!(ConnRecord, tuple.family), offset_of!(SmallRecord, tuple.family)] {
             bytes.get_mut(family_at..family_at + 2).into_iter().for_each(|place| place.copy_from_slice(&family.to_ne_bytes()));
         }

@@ -1,4 +1,4 @@
-//! The engine's rules, each as a list of events.
+//! The engine's rules, each tested with a list of events.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -142,7 +142,7 @@ fn a_census_covers_what_was_traced_and_tells_the_older_ones_apart() {
     let mut engine = engine([start(), kernel(), ended(connection(1, owner(10, "a"), traced, T))]);
     let rows = vec![
         row(1, traced, CensusState::TimeWait, 59_000),
-        // Made half a minute before the trace began.
+        // Created half a minute before the trace began.
         row(2, tuple(40_001, 1, 80), CensusState::TimeWait, 29_000),
         row(2, tuple(40_001, 1, 80), CensusState::TimeWait, 29_000),
     ];
@@ -150,7 +150,7 @@ fn a_census_covers_what_was_traced_and_tells_the_older_ones_apart() {
     let coverage = engine.summary().coverage;
     assert_eq!((coverage.census, coverage.attributed, coverage.before_start, coverage.unattributed), (2, 1, 1, 0));
     assert_eq!(coverage.ratio(), 1.0);
-    // The older one holds a port too, and nobody is named for it.
+    // The older one uses a port too, and its owner is unknown.
     assert_eq!(totals(&engine).time_wait_live, 2);
     assert_eq!(counts(&engine, GroupBy::Pid, GroupKey::Unknown).time_wait_live, 1);
     assert_eq!(totals(&engine).time_wait_created, 1);
@@ -196,13 +196,13 @@ fn a_socket_that_a_whole_census_lacks_ended_early() {
     assert_eq!(totals(&whole).time_wait_live, 0);
     assert_eq!(whole.summary().totals.corrections["ended_early"], 1);
 
-    // One that was cut short proves nothing.
+    // An interrupted census proves nothing.
     let mut cut = census(T + SECOND, vec![]);
     cut[2] = Event::SocketDumpEnd { at_ns: T + SECOND, complete: false };
     let cut = engine([start(), one()].into_iter().chain(cut));
     assert_eq!(totals(&cut).time_wait_live, 1);
 
-    // Nor does one that began before the socket was made.
+    // Nor does one that began before the socket was created.
     let late = engine(
         [start()]
             .into_iter()
@@ -375,8 +375,8 @@ fn one_shots_do_not_push_out_processes_that_made_many() {
     const EACH: u64 = 40;
     const ONE_SHOTS: u64 = 26_000;
     let limits = Limits { rows: 256, ..Limits::default() };
-    // Short processes one after the other, each with many connections, and one-shots all the time. The workers' sockets
-    // are over long before the last one-shot's.
+    // Short-lived workers one after another, each with many connections, and one-shots all the time. The workers'
+    // sockets end long before the last one-shot's.
     let (mut cookie, mut events) = (0, vec![start()]);
     let mut add = |who, at_ns: u64| {
         cookie += 1;
@@ -400,7 +400,7 @@ fn one_shots_do_not_push_out_processes_that_made_many() {
     let workers = rows.iter().filter(|row| row.owner.is_some_and(|owner| owner.comm == comm("worker")));
     let made: Vec<u64> = workers.map(|row| row.counts.time_wait_created).collect();
     assert_eq!(made.len() as u64, WORKERS);
-    // One that has just begun looks like a one-shot: what it had made by then may be in the rest.
+    // A worker that has just started looks like a one-shot: what it had created by then may be in the rest.
     assert!(made.iter().all(|made| *made >= EACH * 3 / 4), "{made:?}");
     let all: u64 = rows.iter().map(|row| row.counts.time_wait_created).sum();
     assert_eq!((all, totals(&engine).time_wait_created), (ONE_SHOTS + WORKERS * EACH, ONE_SHOTS + WORKERS * EACH));

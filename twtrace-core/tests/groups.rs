@@ -1,4 +1,4 @@
-//! Groups, and what moves where when there is no room.
+//! Groups, and which row counts move to when a table is full.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -72,7 +72,7 @@ fn processes_of_one_file_are_together_whatever_they_call_themselves() {
 
 #[test]
 fn a_process_that_was_gone_is_in_the_unit_of_its_cgroup() {
-    // Two of one cgroup, of which one lived long enough to be looked up.
+    // Two processes in one cgroup; only one lived long enough to be looked up.
     let (gone, there) = (child(10, "curl"), child(11, "sleep"));
     let state = engine([start(), one(1, gone), one(2, there), facts(there, in_unit("poll.service", None))]);
     assert_eq!(
@@ -91,7 +91,7 @@ fn one_shot_processes_of_a_program_and_parent_are_one_row_until_they_are_asked_f
     let curls = row(&snapshot, GroupBy::Process, |key| matches!(key, GroupKey::OneShots(_)));
     let GroupKey::OneShots(kin) = &curls.key else { panic!("{:?}", curls.key) };
     assert_eq!((&*kin.program, kin.ppid, curls.processes, curls.counts.time_wait_created), ("curl", 77, 50, 50));
-    // Two of a kind are no crowd.
+    // Two of a kind keep separate rows.
     assert_eq!(snapshot.rows(GroupBy::Process).len(), 4);
     assert_eq!(snapshot.rows(GroupBy::Pid).len(), 53);
     assert_eq!(snapshot.members_of(GroupBy::Process, curls).count(), 50);
@@ -131,13 +131,13 @@ fn programs_that_created_most_keep_their_rows_beside_thousands_of_others() {
             close(&mut state, Owner { ppid: 1, ..owner(100 + worker, "worker") });
         }
         for n in 0..60 {
-            // Each with a parent of its own: they share nothing but their program.
+            // Each has its own parent: they share only their program.
             let tgid = 100_000 + worker * 60 + n;
             close(&mut state, Owner { ppid: tgid - 1, ..owner(tgid, "curl") });
         }
     }
     let snapshot = state.snapshot();
-    // One that has just begun looks like a one-shot: what it had created by then may be with those.
+    // A worker that has just started looks like a one-shot: what it had created by then may be with those.
     let workers = snapshot.rows(GroupBy::Pid).iter().filter(|row| row.counts.time_wait_created >= 45);
     let kept = workers.count();
     assert!((WORKERS as usize..=WORKERS as usize + 1).contains(&kept), "{kept}");

@@ -15,7 +15,7 @@ fn apply(engine: &mut State, events: impl IntoIterator<Item = Event>) {
     events.into_iter().for_each(|event| engine.apply(event));
 }
 
-/// a connection that was last seen in FIN_WAIT1: its end was recovered because a census had its cookie.
+/// A connection that was last seen in FIN_WAIT1: its end was recovered because a census had its cookie.
 fn recovered(cookie: u64) -> Connection {
     let mut connection = connection(cookie, owner(10, "a"), tuple(40_000, 1, 80), T);
     connection.transitions.truncate(3);
@@ -27,7 +27,7 @@ fn recovered(cookie: u64) -> Connection {
 fn a_socket_recovered_after_several_censuses_stays() {
     let rows = || vec![row(1, tuple(40_000, 1, 80), CensusState::TimeWait, 50_000)];
     let mut engine = engine([start()].into_iter().chain(census(T + SECOND, rows())));
-    // Live recovers it between the end of a later census and its conclusions.
+    // A live trace recovers it after the end of a later census and before its evaluation.
     let mut second = census(T + 5 * SECOND, rows());
     second.insert(3, ended(recovered(1)));
     apply(&mut engine, second);

@@ -1,4 +1,4 @@
-//! What an engine holds with as many timewait sockets alive as the kernel's default limit allows.
+//! Memory of an engine with as many live TIME_WAIT sockets as the kernel's default limit allows.
 
 mod common;
 
@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use twtrace_core::event::{CensusState, Event, ProcessFacts};
 use twtrace_core::state::{Config, State};
 
-/// The system's allocator, which also counts.
+/// The system's allocator, which also counts bytes.
 struct Counting;
 
 static HELD: AtomicUsize = AtomicUsize::new(0);
@@ -34,7 +34,7 @@ static ALLOCATOR: Counting = Counting;
 const LIVE: u32 = 130_000;
 const MIB: usize = 1024 * 1024;
 
-/// Bytes that an engine holds once `LIVE` sockets are alive, the nth opened and closed by these processes.
+/// Bytes that an engine uses with `LIVE` live sockets, the nth opened and closed by these processes.
 fn held(owners: impl Fn(u32) -> (u32, u32)) -> usize {
     let before = HELD.load(Ordering::Relaxed);
     let mut engine = State::new(Config::default());
@@ -53,9 +53,9 @@ fn held(owners: impl Fn(u32) -> (u32, u32)) -> usize {
     HELD.load(Ordering::Relaxed) - before
 }
 
-/// Bytes that an engine holds with every table at its bound: as many live sockets as it follows, each opened and closed
-/// by processes of its own that it also knows the command lines of, all of them told by censuses, and as many
-/// destinations as it has rows for.
+/// Bytes that an engine uses with every table at its limit: as many live sockets as it follows, all reported by
+/// censuses, each opened and closed by separate processes with known command lines, and as many destinations as it has
+/// rows for.
 fn held_at_the_bound() -> usize {
     const FOLLOWED: u32 = 262_144;
     const SECONDS: u32 = 50;
@@ -86,7 +86,7 @@ fn held_at_the_bound() -> usize {
     HELD.load(Ordering::Relaxed) - before
 }
 
-// One test: others would allocate meanwhile.
+// A single test: others would allocate at the same time.
 #[test]
 fn memory_with_130_000_live_sockets() {
     let servers = held(|n| (n % 20 + 1, n % 1_000 + 1_000));
@@ -95,7 +95,7 @@ fn memory_with_130_000_live_sockets() {
     assert!(one_shots <= 40 * MIB, "a process for each connection: {one_shots} bytes");
     let handed_over = held(|n| (2 * n + 1, 2 * n + 2));
     assert!(handed_over <= 64 * MIB, "two processes for each connection: {handed_over} bytes");
-    // The README has this bound.
+    // The README states this limit.
     let all = held_at_the_bound();
-    assert!(all <= 192 * MIB, "every table at its bound: {all} bytes");
+    assert!(all <= 192 * MIB, "every table at its limit: {all} bytes");
 }

@@ -11,7 +11,7 @@ use twtrace_core::state::State;
 
 const T: u64 = START + SECOND;
 
-/// Another namespace than the tracer's.
+/// A namespace other than the tracer's.
 const OTHER: u32 = NETNS + 1;
 
 fn elsewhere(local_port: u16) -> Tuple {
@@ -83,7 +83,7 @@ fn coverage_is_that_of_all_namespaces() {
         row(2, elsewhere(40_000), CensusState::TimeWait, 59_000),
         row(3, elsewhere(40_001), CensusState::TimeWait, 5_000),
     ];
-    // The second begins before the first has settled.
+    // The second census begins before the first has settled.
     let at = T + SECOND;
     apply(
         &mut engine,
@@ -102,7 +102,7 @@ fn coverage_is_that_of_all_namespaces() {
     assert_eq!((space(&engine).coverage.census, space(&engine).coverage.before_start), (2, 1));
     assert!(summary.census_complete);
     assert_eq!(summary.census_at_ns, Some(at));
-    // An incomplete one of either is an incomplete whole.
+    // One incomplete census makes the whole incomplete.
     apply(
         &mut engine,
         [
@@ -112,7 +112,7 @@ fn coverage_is_that_of_all_namespaces() {
         ],
     );
     assert!(!engine.summary().census_complete);
-    assert_eq!(totals(&engine).time_wait_live, 3, "an incomplete census ends nobody");
+    assert_eq!(totals(&engine).time_wait_live, 3, "an incomplete census ends no socket");
 }
 
 #[test]
@@ -146,9 +146,9 @@ fn a_namespace_takes_its_sockets_with_it() {
     apply(&mut engine, [Event::NamespaceGone { netns: OTHER }, tick(T + 2 * SECOND)]);
     assert_eq!((totals(&engine).time_wait_live, totals(&engine).time_wait_ended_early), (1, 1));
     assert_eq!((space(&engine).name.as_str(), space(&engine).gone), ("blue", true));
-    assert_eq!(engine.summary().time_wait(), 0, "what is gone has no sockets");
+    assert_eq!(engine.summary().time_wait(), 0, "a namespace that is gone has no sockets");
     assert_eq!(engine.summary().coverage.census, 0);
-    // The number may be given to another one.
+    // Another namespace may get the same inode number.
     apply(&mut engine, [named("green")]);
     assert_eq!((space(&engine).name.as_str(), space(&engine).gone), ("green", false));
     assert_eq!(space(&engine).kernel, None);
@@ -175,7 +175,7 @@ fn there_can_be_too_many() {
     apply(&mut engine, [Event::NamespacesLeftOut(12)]);
     let summary = engine.summary();
     assert_eq!((summary.namespaces.len(), summary.namespaces_left_out), (2048, 12));
-    // One that goes makes room.
+    // A namespace that goes away makes room.
     apply(
         &mut engine,
         [Event::NamespaceGone { netns: 7 }, Event::Namespace { netns: 9_999, name: "late".to_owned(), refused: None }],

@@ -1,4 +1,4 @@
-//! Kernels without BTF: what is not seen is inferred, or unknown.
+//! Kernels without BTF: what cannot be observed is inferred, or unknown.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -16,7 +16,7 @@ fn start_without_btf() -> Event {
     twtrace_testkit::start(START).unix(0).without_btf().event()
 }
 
-/// a connection of which only states, times, ports and addresses are known.
+/// A connection with only states, times, ports and addresses known.
 fn bare(states: &[TcpState]) -> Connection {
     let mut bare = connection(0, owner(10, "a"), tuple(40_000, 1, 80).in_namespace(0), T);
     bare.transitions = path(states, T);
@@ -83,10 +83,10 @@ fn where_there_is_one_namespace_it_is_that() {
     let budget =
         |engine: &mut State| engine.snapshot().destinations().iter().next().unwrap().budget.map(|budget| budget.total);
     assert_eq!(budget(&mut engine), Some(100));
-    // A whole census of it without the socket: that was made by inference, and never was.
+    // A complete census of that namespace lacks the socket: it was only inferred and never created.
     apply(&mut engine, census_of(NETNS, T + 2 * SECOND, vec![]));
     assert_eq!(engine.summary().totals.counts.time_wait_live, 0);
-    // With a second one nothing is said.
+    // With a second namespace, the namespace stays unknown.
     let second = twtrace_testkit::namespace(NETNS + 1, "b");
     let mut engine = State::new(Default::default());
     let facts = KernelFacts { port_range: (40_000, 40_099), ..KernelFacts::default() };

@@ -1,4 +1,4 @@
-//! Ports by arithmetic: known figures, and what holds for any plan.
+//! Port arithmetic: known figures, and properties of every plan.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -52,12 +52,12 @@ fn the_rate_that_is_sustained_is_sustained() {
 
 #[test]
 fn open_connections_hold_ports_too() {
-    // 40 seconds open and 60 waiting: 100 seconds a port.
+    // 40 seconds open and 60 in TIME_WAIT: 100 seconds per port.
     let outcome = Plan { lifetime_s: 40.0, ..plan(400.0) }.outcome();
     assert_eq!((outcome.open, outcome.ports_needed), (16_000.0, 40_000.0));
     assert_eq!(outcome.seconds_to_exhaustion, Some(70.58));
     assert!(close(outcome.max_rate_per_s.unwrap(), 282.32), "{outcome:?}");
-    // What else holds ports is not there.
+    // Ports in other use are not available.
     let outcome = Plan { standing: 28_000, ..plan(100.0) }.outcome();
     assert_eq!((outcome.ports_available, outcome.seconds_to_exhaustion), (232, Some(2.32)));
 }
@@ -89,7 +89,7 @@ fn bound_ports_are_taken_for_all_destinations() {
     assert_eq!(of(&bound, "bind-address-no-port").outcome.seconds_to_exhaustion, None);
     assert!(of(&bound, "more-destinations").without_effect.is_some());
     assert!(of(&bound, "tcp-tw-reuse").without_effect.is_some());
-    // Half of them: 600 a second of bound ones fill the range in a minute, of which the others take one second's worth.
+    // Half of them bound: those fill the range within a minute, less one second's worth of ports for the others.
     let half = Plan { bound_share: 0.5, destinations: 1, ..bound };
     let outcome = half.outcome();
     assert_eq!(outcome.ports_needed, 30_500.0);
@@ -101,7 +101,7 @@ fn a_bucket_limit_frees_ports_by_dropping_sockets() {
     let outcome = Plan { max_tw_buckets: Some(4096), ..plan(1000.0) }.outcome();
     assert!(outcome.overflows);
     assert_eq!((outcome.time_wait, outcome.ports_needed), (4096.0, 4096.0));
-    assert_eq!(outcome.seconds_to_exhaustion, None, "connects go on, without what TIME_WAIT protects from");
+    assert_eq!(outcome.seconds_to_exhaustion, None, "connects succeed, without TIME_WAIT's protection");
     let remedy = of(&Plan { max_tw_buckets: Some(4096), ..plan(400.0) }, "bucket-limit");
     assert_eq!(remedy.command, "sysctl -w net.ipv4.tcp_max_tw_buckets=30000");
     assert!(!remedy.outcome.overflows && remedy.without_effect.is_none());
@@ -131,7 +131,7 @@ fn a_pool_is_as_large_as_rate_times_lifetime() {
 fn remedies_of_a_thousand_a_second() {
     let plan = Plan { lifetime_s: 0.005, ..plan(1000.0) };
     let max = |id: &str| of(&plan, id).outcome.max_rate_per_s.map(f64::floor);
-    // 28,232 ports, each for 60.005 seconds of a request, or of a hundred.
+    // 28,232 ports, each in use for 60.005 seconds per request, or per hundred requests.
     assert_eq!(plan.max_rate_per_s().map(f64::floor), Some(470.0));
     assert_eq!(max("keep-alive"), Some(46_664.0));
     assert_eq!(max("tcp-tw-reuse"), Some(28_091.0));
@@ -255,7 +255,7 @@ proptest! {
         let steady_fits = outcome.ports_needed <= available * (1.0 + 1e-9) && (available > 0.0 || outcome.ports_needed == 0.0);
         let idle = plan.rate_per_s.is_nan() || plan.rate_per_s <= 0.0;
         prop_assert_eq!(outcome.seconds_to_exhaustion.is_none(), steady_fits && (available > 0.0 || idle));
-        // Without a bucket limit and with connections that end, that is the rate above which they run out.
+        // Without a bucket limit, and with connections that end, ports run out above that rate.
         let plain = Plan { max_tw_buckets: None, pooled: false, ..plan };
         let (outcome, max) = (plain.outcome(), infinite(plain.max_rate_per_s()));
         let rate = if plain.rate_per_s > 0.0 { plain.rate_per_s.min(f64::from(u32::MAX)) } else { 0.0 };
@@ -295,7 +295,7 @@ proptest! {
         let (budget, outcome) = (Budget::of(&usable, &used, plan.hold_seconds()), plan.outcome());
         prop_assert_eq!(outcome.ports_available, budget.available);
         prop_assert!(close(outcome.max_rate_per_s.unwrap(), budget.max_rate_per_s));
-        // At the very rate that is sustained, one of them says that the last port is taken as the first comes back.
+        // Exactly at the sustained rate, one of them says that the last port is taken just as the first comes free.
         if (rate / budget.max_rate_per_s - 1.0).abs() > 1e-6 {
             prop_assert_eq!(outcome.seconds_to_exhaustion.is_some(), budget.seconds_to_exhaustion.is_some());
             let (ours, theirs) = (outcome.seconds_to_exhaustion, budget.seconds_to_exhaustion);

@@ -1,4 +1,4 @@
-//! What holds for any events.
+//! Properties that are true for any events.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -135,7 +135,7 @@ fn small() -> Config {
     Config { limits: Limits { rows: 8, cells: 8, live: 30 }, ..Config::default() }
 }
 
-/// The figures that must come to the same, however rows are cut.
+/// The figures that must be the same for every grouping of rows.
 fn figures(all: impl Iterator<Item = Counts>) -> ([u64; 11], BTreeMap<u16, u64>, u64) {
     let mut errors = BTreeMap::new();
     let mut lifetimes = 0;
@@ -199,7 +199,7 @@ proptest! {
         };
         for by in GROUPINGS.iter().map(|grouping| grouping.by) {
             for row in model.rows(by) {
-                // A namespace and a destination are whole destinations.
+                // A row of a namespace or of a destination consists of whole destinations.
                 let shares = sum(&mut model.destinations_of(by, row).into_iter().map(|(_, share)| share));
                 prop_assert_eq!(shares, (row.counts.time_wait_created, row.counts.time_wait_live), "{:?}", row.key);
             }

@@ -1,4 +1,4 @@
-//! Counting from a later moment on.
+//! Counting from a later time on.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -19,7 +19,7 @@ fn at(seconds: u64) -> u64 {
     START + seconds * SECOND
 }
 
-/// Ten seconds with two processes: the socket of `gone` is over by the restart, those of `stays` are not.
+/// Ten seconds with two processes: the socket of `gone` has ended by the restart, those of `stays` have not.
 fn restarted() -> State {
     let config = Config { history: true, ..Config::default() };
     let mut engine = engine_with(config, [start(), kernel()]);
@@ -56,7 +56,7 @@ fn what_was_counted_is_forgotten_and_what_is_alive_is_kept() {
         .map(|(_, _, cell)| (cell.counts.time_wait_created, cell.counts.time_wait_live, cell.connections))
         .collect();
     assert_eq!(pairs, [(0, 1, 0), (0, 1, 0)]);
-    // Both of its processes have something alive.
+    // Both processes have live sockets.
     assert_eq!(model.rows(GroupBy::Command).iter().map(|row| row.processes).collect::<Vec<_>>(), [2]);
     let window = model.summary().window;
     assert_eq!((window.start_ns, window.start_unix_ns, window.seconds()), (at(10), 10_000_000_000, 0.0));
@@ -76,7 +76,7 @@ fn what_comes_later_counts_from_there() {
     let (gone, stays) = (counts(&engine, "gone").unwrap(), counts(&engine, "stays").unwrap());
     assert_eq!((gone.time_wait_created, gone.time_wait_live, gone.created_peak_per_s), (1, 1, 1));
     let stayed = counts(&engine, "stayed").unwrap();
-    // All that it has done is told under the name that it goes by now.
+    // All its counts are reported under its current name.
     assert_eq!((stayed.time_wait_created, stayed.time_wait_live, stayed.time_wait_live_peak), (2, 3, 3));
     assert_eq!((stays.time_wait_created, stays.time_wait_live), (0, 1));
     assert_eq!(stayed.created_per_s, 2.0 / 3.0);
@@ -88,7 +88,7 @@ fn what_comes_later_counts_from_there() {
     let shown = engine.snapshot();
     let history = shown.history().unwrap();
     assert_eq!(history.moments().iter().map(|moment| moment.created).collect::<Vec<_>>(), [0, 0, 3, 0]);
-    // What was made before the restart ends after it.
+    // Sockets created before the restart end after it.
     engine.apply(tick(at(62)));
     let expired = |name| counts(&engine, name).unwrap().time_wait_expired;
     assert_eq!((expired("stays"), expired("stayed")), (1, 1));
@@ -96,7 +96,7 @@ fn what_comes_later_counts_from_there() {
 
 #[test]
 fn an_older_life_found_by_a_census_lives_and_was_not_made() {
-    // Judged as reset, but the kernel has its timewait socket.
+    // Classified as a reset, but the kernel has its TIME_WAIT socket.
     let doubtful = Connection { sk_err: 104, ..connection(7, owner(7, "late"), tuple(40_007, 1, 80), at(9)) };
     let mut engine = engine([start(), kernel(), ended(doubtful), tick(at(10))]);
     assert_eq!(counts(&engine, "late").unwrap().time_wait_created, 0);

@@ -1,6 +1,6 @@
-//! The live host: loads and attaches the eBPF programs, asks sock_diag and `/proc`, and hands over what it learns.
+//! The live host: loads and attaches the eBPF programs, queries sock_diag and `/proc`, and passes on the results.
 //!
-//! [`source::kernel_source::KernelSource`] puts it all together. What the events mean is decided in `twtrace-core`.
+//! [`source::kernel_source::KernelSource`] combines all of it. `twtrace-core` decides what the events mean.
 
 pub mod host;
 pub mod kernel;

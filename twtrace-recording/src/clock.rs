@@ -1,9 +1,9 @@
-//! Times of the traced host's clock as wall-clock times, and back.
+//! Converts times of the traced host's clock to wall-clock times, and back.
 
-/// How far the clock's zero may be from the Unix epoch, so that no time overflows: longer than any clock runs.
+/// Largest distance of the clock's zero from the Unix epoch, so that no time overflows: longer than any clock runs.
 const FAR_US: i128 = 1 << 61;
 
-/// Turns monotonic nanoseconds into microseconds since the Unix epoch, without loss.
+/// Converts monotonic nanoseconds to microseconds since the Unix epoch, without loss.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Clock {
     /// Wall-clock time of the monotonic clock's zero, microseconds since the Unix epoch.
@@ -11,13 +11,13 @@ pub(super) struct Clock {
 }
 
 impl Clock {
-    /// By the wall clock at one moment of the monotonic clock.
+    /// From the wall-clock time of one moment of the monotonic clock.
     pub(super) fn new(at_ns: u64, unix_ns: i128) -> Self {
         let unix_us = unix_ns.div_euclid(1000).clamp(-FAR_US, FAR_US);
         Self { zero_us: (unix_us - i128::from(at_ns / 1000)) as i64 }
     }
 
-    /// The microsecond of a moment, and its nanoseconds beyond it unless there are none.
+    /// The microsecond of a moment, and its remaining nanoseconds, if any.
     pub(super) fn split(self, at_ns: u64) -> (i64, Option<u16>) {
         // A u64 of nanoseconds is less than 2^55 microseconds.
         let time = self.zero_us + (at_ns / 1000) as i64;
@@ -25,7 +25,7 @@ impl Clock {
         (time, (rest != 0).then_some(rest))
     }
 
-    /// The moment again. `None` when it is none of this clock.
+    /// The inverse: the moment. `None` if it is not a time of this clock.
     pub(super) fn join(self, time: i64, rest: Option<u16>) -> Option<u64> {
         let since = u64::try_from(time.checked_sub(self.zero_us)?).ok()?;
         since.checked_mul(1000)?.checked_add(u64::from(rest.unwrap_or(0)))

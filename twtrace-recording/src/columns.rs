@@ -1,4 +1,4 @@
-//! Columns: how values get into Arrow arrays, and out of them again.
+//! Columns: converts values to Arrow arrays, and back.
 
 use anyhow::{Context as _, bail};
 use arrow_array::builder::{BinaryBuilder, BooleanBuilder, PrimitiveBuilder, StringBuilder};
@@ -7,9 +7,9 @@ use arrow_array::{Array, ArrayRef, BinaryArray, BooleanArray, PrimitiveArray, St
 use arrow_schema::{DataType, TimeUnit};
 use std::sync::Arc;
 
-/// A column of one kind: a builder that can be emptied into an array, and what such an array is read by.
+/// A column of one kind: a builder that can be turned into an array, and the reader of such an array.
 pub(super) trait Column: Default {
-    /// What it is read by.
+    /// Its reader.
     type Reader;
     /// Whether it may be null, and so may be missing from a file of a version that did not have it.
     const NULLABLE: bool;
@@ -31,12 +31,12 @@ pub(super) trait Columns {
     fn finish(&mut self) -> anyhow::Result<Vec<ArrayRef>>;
 }
 
-/// The array as its type, if it is there.
+/// The array as its type, if it exists.
 pub(super) fn typed<T: Clone + 'static>(array: Option<&ArrayRef>) -> anyhow::Result<Option<T>> {
     array.map(|array| array.as_any().downcast_ref::<T>().cloned().context("is of another type")).transpose()
 }
 
-/// The array as its type, which must be there and whole.
+/// The array as its type, which must exist and have no nulls.
 fn required<T: Array + Clone + 'static>(array: Option<&ArrayRef>) -> anyhow::Result<T> {
     let array: T = typed(array)?.context("is missing")?;
     if array.null_count() > 0 {
@@ -145,7 +145,7 @@ impl<T: ArrowPrimitiveType> Column for Opt<T> {
 pub(super) struct OptReader<A>(Option<A>);
 
 impl<A> OptReader<A> {
-    /// Takes it away from the rows that it is in.
+    /// Takes it out of the rows that contain it.
     pub(super) fn take(&mut self) -> Self {
         Self(self.0.take())
     }
@@ -293,7 +293,7 @@ impl Column for Bytes {
     }
 }
 
-/// A column for people alone. What it says follows from others, so it is not read back.
+/// A column only for people. It is derived from others, so it is not read back.
 #[derive(Default)]
 pub(super) struct Shown<C>(pub(super) C);
 

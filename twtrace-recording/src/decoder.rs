@@ -9,33 +9,33 @@ use anyhow::bail;
 use arrow_array::RecordBatch;
 use twtrace_core::event::Event;
 
-/// What is done with rows that repeat what earlier segments reported.
+/// How to treat rows that repeat what earlier segments reported.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Restated {
-    /// It is known: the segment before was read.
+    /// Already reported: the segment before was read.
     #[default]
     Known,
-    /// It may have been in what cannot be read.
+    /// It may have been in a part that cannot be read.
     Again,
-    /// Here the reading begins.
+    /// Reading begins here.
     First,
 }
 
-/// What comes next of the rows that were taken.
+/// What the rows so far give next.
 #[derive(Debug, PartialEq)]
 pub(super) enum Next {
-    /// An event of which all rows were there.
+    /// An event that has all of its rows.
     Event(Event),
-    /// This table has to go on first: its rows may be of the event that would come next.
+    /// This table has to continue first: its rows may belong to the event that would come next.
     Needs(Table),
-    /// All tables are over.
+    /// All tables have ended.
     Over,
 }
 
-/// How far a table is.
+/// Position in a table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Head {
-    /// Its next rows were not taken yet.
+    /// Its next rows have not been loaded yet.
     #[default]
     Waiting,
     /// Its next row.
@@ -44,7 +44,7 @@ enum Head {
     Over,
 }
 
-/// An event whose rows are being put together, and where they are.
+/// An event that still collects its rows, and their position.
 struct Pending {
     order: Order,
     table: Table,
@@ -58,17 +58,17 @@ pub(super) struct Decoder {
     rows: [usize; TABLES],
     heads: [Head; TABLES],
     restated: Restated,
-    /// A start was handed over.
+    /// A start was returned.
     has_started: bool,
-    /// Something was left out since the census under way began: what it lacks proves nothing.
+    /// Something was left out since the running census began: absence from it proves nothing.
     is_census_cut: bool,
-    /// Where the last row was that was left out.
+    /// Position of the last row that was left out.
     left_out: Option<Order>,
     /// Number of the next event.
     next_seq: u64,
     pending: Option<Pending>,
     skipped: Skipped,
-    /// Events of `connections` that were given out since the segment began.
+    /// Events of `connections` that were returned since the segment began.
     connections: u64,
 }
 
@@ -102,7 +102,7 @@ impl Decoder {
         self.connections = 0;
     }
 
-    /// Forgets the rows that were taken.
+    /// Drops the loaded rows.
     pub(super) fn clear(&mut self) {
         self.tables.iter_mut().for_each(|table| table.clear());
         self.heads = [Head::Waiting; TABLES];
@@ -113,14 +113,14 @@ impl Decoder {
         self.connections
     }
 
-    /// Notes what the segment lacks at its end.
+    /// Records what is missing at the end of the segment.
     pub(super) fn end(&mut self, next_seq: u64) {
         if self.next_seq < next_seq {
             self.skipped.gap(next_seq - self.next_seq);
         }
     }
 
-    /// Takes the next rows of a table that has run out.
+    /// Loads the next rows of a table that has run out.
     pub(super) fn load(&mut self, table: Table, batch: &RecordBatch) -> anyhow::Result<()> {
         if self.heads[table as usize] != Head::Waiting {
             bail!("has rows that are not in order");
@@ -144,21 +144,21 @@ impl Decoder {
         self.tables[table as usize].order(self.rows[table as usize]).map_or(Head::Waiting, Head::Row)
     }
 
-    /// What was left out since this was last asked for.
+    /// What was left out since the last call.
     pub(super) fn take_skipped(&mut self) -> Skipped {
         std::mem::take(&mut self.skipped)
     }
 
-    /// What was waiting for more rows, now that there are none.
+    /// The event that was waiting for more rows, now that there are none.
     pub(super) fn finish(&mut self) -> Option<Event> {
         let Pending { order, table, event } = self.pending.take()?;
         Some(self.give(event, order, table))
     }
 
-    /// The next event. A row that cannot be read is left out and noted; what comes after it does not depend on it.
+    /// The next event. A row that cannot be read is left out and counted; no later row depends on it.
     pub(super) fn next(&mut self) -> anyhow::Result<Next> {
         loop {
-            // Of one event the rows of the earlier table come first.
+            // Of one event, the rows of the earlier table come first.
             let mut first: Option<(Order, Table)> = None;
             for table in Table::ALL {
                 match self.heads[table as usize] {
@@ -191,7 +191,8 @@ impl Decoder {
                         Ok(Unknown(word)) => self.skipped.unknown(table, &word),
                         Err(error) => {
                             self.skipped.unreadable(table, &error);
-                            // Later rows may leave out addresses that this one had: better none than another's.
+                            // Later rows may omit addresses that this row had: no address is better than another
+                            // socket's.
                             self.reading.tuples.clear();
                         }
                     }
@@ -212,7 +213,7 @@ impl Decoder {
         }
     }
 
-    /// Reads one row. Not every one is an event.
+    /// Reads one row. Not every row is an event.
     fn row(&mut self, table: Table, order: Order) -> anyhow::Result<Option<Event>> {
         let read = self.tables[table as usize].read(self.rows[table as usize], &mut self.reading)?;
         if is_restated(order) && !self.is_wanted(matches!(read, Read::Event(Event::Start { .. }))) {
@@ -231,7 +232,7 @@ impl Decoder {
         })
     }
 
-    /// Gives out an event. One of which something was left out does not claim to be complete.
+    /// Returns an event. An event with a part left out does not claim to be complete.
     fn give(&mut self, mut event: Event, order: Order, table: Table) -> Event {
         match &mut event {
             Event::Start { .. } => self.has_started = true,
@@ -255,7 +256,7 @@ impl Decoder {
         }
     }
 
-    /// Passes over a row that cannot be read, for which nothing else is missing.
+    /// Skips a row that cannot be read, and nothing else is missing because of it.
     fn skip(&mut self, order: Order) {
         self.left_out = Some(order);
         if !is_restated(order) {

@@ -12,8 +12,7 @@ use std::borrow::Borrow;
 use std::hash::Hash;
 use std::sync::Arc;
 
-/// Words that repeat: a dictionary for each batch. What a word is written for is remembered, so that it is put into
-/// text once.
+/// Words that repeat: a dictionary for each batch. The word of each value is cached, so that it is formatted only once.
 pub(super) struct Words<K> {
     rows: PrimitiveBuilder<Int32Type>,
     known: HashMap<K, i32, FixedState>,
@@ -74,7 +73,7 @@ impl<K> Column for Words<K> {
 
     fn reader(array: Option<&ArrayRef>) -> anyhow::Result<Self::Reader> {
         if let Some(texts) = array.filter(|array| *array.data_type() == DataType::Utf8) {
-            // Every row is a word of its own.
+            // Every row has its own word.
             let words: StringArray = typed(Some(texts))?.context("is missing")?;
             let rows = Int32Array::new((0..words.len() as i32).collect(), words.nulls().cloned());
             return Ok(Some((rows, words)));
@@ -84,10 +83,10 @@ impl<K> Column for Words<K> {
     }
 }
 
-/// Rows as numbers of words, and the words. `None` when the file has no such column.
+/// Rows as indexes of words, and the words. `None` when the file has no such column.
 pub(super) type WordsReader = Option<(Int32Array, StringArray)>;
 
-/// What each word of a column means, worked out once for all batches that share a dictionary.
+/// What each word of a column means, computed once for all batches that share a dictionary.
 pub(super) struct Meanings<T> {
     words: Option<StringArray>,
     meanings: Arc<[Option<T>]>,
@@ -100,7 +99,7 @@ impl<T> Default for Meanings<T> {
 }
 
 impl<T> Meanings<T> {
-    /// The rows of a column as what their words mean. A word for which `mean` gives `None` has no meaning.
+    /// The meanings of a column's rows. A word for which `mean` returns `None` has no meaning.
     pub(super) fn of(&mut self, reader: WordsReader, mean: impl Fn(&str) -> Option<T>) -> DecodedDict<T> {
         let Some((rows, words)) = reader else {
             return DecodedDict { rows: None, words: None, meanings: Arc::clone(&self.meanings) };
@@ -113,12 +112,12 @@ impl<T> Meanings<T> {
     }
 }
 
-/// Whether two arrays are the same memory, both being alive.
+/// Whether two live arrays are the same memory.
 fn is_same(one: &StringArray, other: &StringArray) -> bool {
     one.len() == other.len() && one.offsets().as_ptr() == other.offsets().as_ptr()
 }
 
-/// A word that this version does not know: who wrote it knew more.
+/// A word that this version does not know: a later version wrote it.
 #[derive(Debug, thiserror::Error)]
 #[error("the word {0:?} is not known")]
 pub(super) struct Unknown(pub(super) String);

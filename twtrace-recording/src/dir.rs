@@ -1,4 +1,4 @@
-//! The directory of a recording. Files are reached from it alone and never through a symbolic link.
+//! The directory of a recording. Files are opened relative to it and never through a symbolic link.
 
 use anyhow::{Context as _, bail};
 use nix::dir::Dir;
@@ -14,10 +14,10 @@ use std::path::{Path, PathBuf};
 /// Name of the manifest.
 pub(super) const MANIFEST: &str = "recording.json";
 
-/// What is being written, before it gets its name.
+/// Suffix of a file that is being written, before it gets its name.
 const TEMPORARY: &str = ".tmp";
 
-/// A file that was left out because of what it is.
+/// A file that was left out because of its type.
 #[derive(Debug, thiserror::Error)]
 #[error("is not a regular file")]
 struct NotRegular;
@@ -73,7 +73,7 @@ impl RecordingDir {
         Ok((place, lock))
     }
 
-    /// Removes the files of a recording. Refuses what is none.
+    /// Removes the files of a recording. Fails if the directory is not a recording.
     fn empty(&self) -> anyhow::Result<()> {
         let names = self.names()?;
         let known = |name: &str| {
@@ -86,7 +86,7 @@ impl RecordingDir {
         if let Some(name) = names.iter().find(|name| !known(name)) {
             bail!("{} holds {name:?}, which is no part of a recording: move it away first", self.path.display());
         }
-        // The manifest last: until then it is a recording, and can be replaced by the next attempt.
+        // The manifest last: until then it is a recording, and the next attempt can replace it.
         for name in names.iter().filter(|name| *name != MANIFEST).chain(names.iter().filter(|name| *name == MANIFEST)) {
             self.remove(name)?;
         }
@@ -99,24 +99,24 @@ impl RecordingDir {
         std::fs::remove_dir(&self.path).with_context(|| format!("cannot remove {}", self.path.display()))
     }
 
-    /// Where it is.
+    /// Its path.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Says that it is being written; `None` when somebody else does already.
+    /// Marks it as being written; `None` when another process already does so.
     fn lock(&self) -> io::Result<Option<Lock>> {
         let file = File::from(self.dir.try_clone()?);
         match file.try_lock() {
             Err(TryLockError::WouldBlock) => Ok(None),
-            // Some file systems have no locks. Then nobody is kept out.
+            // Some file systems have no locks. Then no process is kept out.
             Ok(()) | Err(TryLockError::Error(_)) => Ok(Some(Lock { _file: file })),
         }
     }
 
-    /// Whether somebody writes to it now.
+    /// Whether a process is writing to it now.
     pub(super) fn is_being_written(&self) -> bool {
-        // A descriptor of its own: locks belong to what was opened.
+        // A separate descriptor: locks belong to the open file description.
         let Ok(own) = openat(&self.dir, ".", directory(), Mode::empty()) else { return false };
         matches!(File::from(own).try_lock_shared(), Err(TryLockError::WouldBlock))
     }
@@ -138,7 +138,7 @@ impl RecordingDir {
 
     /// Opens a regular file for reading.
     pub(super) fn read(&self, name: &str) -> io::Result<File> {
-        // Without waiting, should it be a pipe.
+        // Without blocking, in case it is a pipe.
         let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
         let file = File::from(openat(&self.dir, name, flags, Mode::empty())?);
         if !file.metadata()?.is_file() {
@@ -147,7 +147,7 @@ impl RecordingDir {
         Ok(file)
     }
 
-    /// The whole of a small file.
+    /// The whole content of a small file.
     pub(super) fn read_small(&self, name: &str, limit: u64) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         self.read(name)?.take(limit + 1).read_to_end(&mut bytes)?;
@@ -157,17 +157,17 @@ impl RecordingDir {
         Ok(bytes)
     }
 
-    /// Makes a file that is not there yet.
+    /// Creates a file that does not exist yet.
     pub(super) fn make(&self, name: &str) -> io::Result<File> {
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
         Ok(File::from(openat(&self.dir, name, flags, Mode::S_IRUSR | Mode::S_IWUSR)?))
     }
 
-    /// Writes a file that has its name only when all of it is on the disk.
+    /// Writes a file that gets its name only when all of it is on the disk.
     pub(super) fn replace<T>(&self, name: &str, write: impl FnOnce(&File) -> anyhow::Result<T>) -> anyhow::Result<T> {
         let temporary = format!("{name}{TEMPORARY}");
         let attempt = || {
-            // One may be left from an attempt that was killed.
+            // One may be left from a killed attempt.
             self.remove(&temporary)?;
             let file = self.make(&temporary)?;
             let result = write(&file)?;
@@ -178,18 +178,18 @@ impl RecordingDir {
         };
         let result = attempt();
         if result.is_err() {
-            // It may not be there at all.
+            // It may not exist.
             let _ = self.remove(&temporary);
         }
         result
     }
 
-    /// As [`Self::replace`], with all bytes at hand.
+    /// As [`Self::replace`], with all bytes given.
     pub(super) fn replace_bytes(&self, name: &str, bytes: &[u8]) -> anyhow::Result<()> {
         self.replace(name, |mut file| Ok(file.write_all(bytes)?))
     }
 
-    /// Removes a file; it need not be there.
+    /// Removes a file, if it exists.
     pub(super) fn remove(&self, name: &str) -> io::Result<()> {
         match unlinkat(&self.dir, name, UnlinkatFlags::NoRemoveDir) {
             Ok(()) | Err(Errno::ENOENT) => Ok(()),
@@ -203,7 +203,7 @@ impl RecordingDir {
         Ok(if is_file(&stat) { u64::try_from(stat.st_size).unwrap_or(0) } else { 0 })
     }
 
-    /// Fails when the directory was removed: what is written then is lost without an error.
+    /// Fails when the directory was removed: writes then disappear without an error.
     pub(super) fn is_there(&self) -> anyhow::Result<()> {
         if fstat(self.dir.as_fd())?.st_nlink == 0 {
             bail!("the directory was removed");
@@ -224,7 +224,7 @@ pub(super) fn is_linked(file: &File) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// for as long as it exists, others see that the recording is being written.
+/// As long as this exists, other processes see that the recording is being written.
 #[derive(Debug)]
 pub(super) struct Lock {
     _file: File,

@@ -36,7 +36,7 @@ impl Encoder {
         self.writing.now_us()
     }
 
-    /// Rows that were not taken yet, of each table.
+    /// Rows that have not been taken yet, of each table.
     pub(super) fn rows(&self) -> &[usize; TABLES] {
         &self.rows
     }
@@ -46,14 +46,14 @@ impl Encoder {
         self.writing.processes
     }
 
-    /// Takes an event.
+    /// Adds an event.
     pub(super) fn push(&mut self, event: &Event) -> anyhow::Result<()> {
         if let Some(at_ns) = time(event) {
             if let Event::Start { unix_ns, .. } = event {
                 self.writing.clock = Clock::new(at_ns, *unix_ns);
                 self.writing.now_ns = at_ns;
             }
-            // Some records come late.
+            // Some records arrive late.
             self.writing.now_ns = self.writing.now_ns.max(at_ns);
         }
         let mut has_rows = false;
@@ -62,12 +62,12 @@ impl Encoder {
             let before = std::mem::replace(rows, table.columns().rows());
             has_rows |= *rows > before;
         }
-        // An empty piece of a census has none, and reports nothing.
+        // An empty piece of a census has no rows, and reports nothing.
         self.writing.seq += u64::from(has_rows);
         Ok(())
     }
 
-    /// Takes the rows of each table, unless it has none.
+    /// Takes the rows of each table that has any.
     pub(super) fn take(&mut self) -> anyhow::Result<[Option<RecordBatch>; TABLES]> {
         let mut batches = [const { None }; TABLES];
         for table in Table::ALL {
@@ -80,7 +80,7 @@ impl Encoder {
         Ok(batches)
     }
 
-    /// Begins another segment, which stands alone.
+    /// Begins another segment, which can be read alone.
     pub(super) fn begin_segment(&mut self) -> anyhow::Result<()> {
         self.writing.tuples.clear();
         for (table, rows) in self.tables.iter_mut().zip(&mut self.rows) {
@@ -91,7 +91,7 @@ impl Encoder {
     }
 }
 
-/// The time that an event has, nanoseconds.
+/// The time of an event, nanoseconds.
 fn time(event: &Event) -> Option<u64> {
     match event {
         Event::Connection(connection) => Some(connection.end_ns),

@@ -1,4 +1,4 @@
-//! Bytes from elsewhere must not end the program: a panic inside of a decoder is an error like any other.
+//! Bytes from elsewhere must not crash the program: a panic inside a decoder becomes an ordinary error.
 
 use anyhow::anyhow;
 use std::cell::Cell;
@@ -9,7 +9,7 @@ thread_local! {
     static GUARDED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Does something with foreign bytes. A panic is quiet, and an error.
+/// Runs code on untrusted bytes. A panic prints nothing, and becomes an error.
 pub(super) fn guarded<T>(what: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
@@ -21,7 +21,7 @@ pub(super) fn guarded<T>(what: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Re
         }));
     });
     let before = GUARDED.replace(true);
-    // What it has touched is not used again after an error.
+    // The data that it touched is not used again after an error.
     let result = catch_unwind(AssertUnwindSafe(what));
     GUARDED.set(before);
     result.unwrap_or_else(|_| Err(anyhow!("is damaged in a way that the decoder does not know")))

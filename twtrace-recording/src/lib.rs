@@ -1,29 +1,30 @@
-//! Recordings: a directory of events, written while tracing and read back by the commands that come after.
+//! Recordings: a directory of events, written while tracing and read back by later commands.
 //!
-//! `NAME.twt/` holds for each segment of the recording and each table (see `tables`) a Parquet file,
-//! `TABLE-NNNN.parquet`. The segment that is being written is an Arrow IPC stream, `TABLE-NNNN.arrows`, with sums in
-//! `TABLE-NNNN.sums` that say how far it is whole (`tail`). `recording.json` names the sealed segments, with size and
-//! sum of each file (`manifest`). Every file says in its metadata which recording, table and segment it is part of
-//! (`schema::Label`).
+//! `NAME.twt/` has a Parquet file, `TABLE-NNNN.parquet`, for each segment of the recording and each table (see
+//! `tables`). The segment that is being written is an Arrow IPC stream, `TABLE-NNNN.arrows`, with checksums in
+//! `TABLE-NNNN.sums` that show how far it is intact (`open_segment`). `recording.json` names the sealed segments, with
+//! size and checksum of each file (`manifest`). The metadata of every file says which recording, table and segment it
+//! is part of (`schema::Label`).
 //!
-//! Every event has a number, `seq`, which its rows carry in whatever tables they are: read in the order of numbers the
-//! tables give back the events as they were, field by field. Numbers have no gaps, so that what is missing is noticed. A
-//! segment can be read without those before it: it repeats, in rows that are marked `restated`, what they reported and
-//! still holds.
+//! Every event has a number, `seq`, which all of its rows carry, in any table: read in the order of these numbers, the
+//! tables give back the original events, field by field. The numbers have no gaps, so that missing events are noticed.
+//! A segment can be read without those before it: in rows marked `restated`, it repeats what they reported,
+//! if that is still true.
 //!
 //! # Evolution
-//! The number of the schema stays as long as versions can read each other's recordings.
-//! * A column that may be null may be added. Who does not know it does not read it; where it is missing every row
+//! The number of the schema stays the same as long as versions can read each other's recordings.
+//! * A nullable column may be added. A version that does not know it does not read it; where it is missing, every row
 //!   reads as null, which must mean "not reported".
 //! * No column is renamed, changes its type or its meaning, or is left out. A column that was never null stays so.
-//! * Words (of `kind`, `role`, `state` and so on) and tables are added only together with a new number: who does not know
-//!   a word cannot tell what its row means. One exception: rows with a word that is not known are left out and named as a
-//!   loss (`skipped`), so that a kind of row which nothing else depends on may be added without a number. Its addresses,
-//!   if it has any, are remembered for later rows of the same cookie like those of every row (`tuples`).
+//! * Words (of `kind`, `role`, `state` and so on) and tables are added only together with a new number: a version that
+//!   does not know a word cannot know what its row means. One exception: rows with an unknown word are left out and
+//!   reported as a loss (`skipped`), so that a kind of row on which nothing else depends may be added without a new
+//!   number. Its addresses, if it has any, are remembered for later rows of the same cookie, like those of every row
+//!   (`tuples`).
 //! * The manifest's fields follow the rules of columns.
 //!
-//! With a new number, older versions say who wrote the recording and that they must be upgraded; newer versions go on
-//! to read every number that there was.
+//! With a new number, older versions report who wrote the recording and that they must be upgraded; newer versions
+//! continue to read every earlier number.
 
 mod clock;
 mod columns;
@@ -58,13 +59,13 @@ pub mod writer;
 
 pub use twtrace_core::recording::{Info, Loss};
 
-/// What is wrong with a recording as a whole, or with the place where it is, in one line that says what to do.
+/// What is wrong with a recording as a whole, or with its location, in one line that says what to do.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Fault(String);
 
 impl Fault {
-    /// An error of everything in here, for those who called.
+    /// Converts an error of this crate for its callers.
     fn of(error: anyhow::Error) -> anyhow::Error {
         if error.is::<Self>() {
             return error;
@@ -76,7 +77,7 @@ impl Fault {
         let advice = match causes.next() {
             Some(libc::ENOSPC | libc::EDQUOT) => ": make room there, or have less kept with --keep",
             Some(libc::EROFS) => ": choose a place that can be written to",
-            Some(libc::EACCES | libc::EPERM) => ": recordings belong to who made them, try sudo",
+            Some(libc::EACCES | libc::EPERM) => ": only its owner can read a recording, try sudo",
             _ => "",
         };
         Self(format!("{error:#}{advice}")).into()

@@ -1,4 +1,4 @@
-//! The manifest: what a recording is made of, with a sum of itself.
+//! The manifest: the parts of a recording, with a checksum of itself.
 
 use super::describe;
 use super::dir::{MANIFEST, RecordingDir};
@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use twtrace_core::event::HostFacts;
 
-/// No manifest comes near this, in bytes.
+/// Larger than any manifest, in bytes.
 const LARGEST: u64 = 64 << 20;
 
-/// What a recording is made of.
+/// The parts of a recording.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Manifest {
     pub(super) schema: u32,
@@ -24,7 +24,7 @@ pub(super) struct Manifest {
     pub(super) created_us: i64,
     pub(super) finished_us: Option<i64>,
     pub(super) segments_dropped: u64,
-    /// Those that are sealed, in the order of time.
+    /// The sealed ones, in the order of time.
     pub(super) segments: Vec<Segment>,
 }
 
@@ -54,13 +54,13 @@ impl Segment {
         self.files.iter().find(|file| file.table == table)
     }
 
-    /// Size of all of its files.
+    /// Size of all its files.
     pub(super) fn bytes(&self) -> u64 {
         self.files.iter().map(|file| file.bytes).fold(0, u64::saturating_add)
     }
 }
 
-/// How it lies in its file: the sum is of the recording's text as it stands there.
+/// Its layout in the file: the checksum is of the recording's text as it stands there.
 #[derive(Serialize, Deserialize)]
 struct Envelope<T> {
     recording: T,
@@ -81,7 +81,7 @@ impl Manifest {
         }
     }
 
-    /// Writes it in the place of the one before.
+    /// Writes it, replacing the previous one.
     pub(super) fn write(&self, place: &RecordingDir) -> anyhow::Result<()> {
         let recording = RawValue::from_string(serde_json::to_string_pretty(self)?)?;
         let crc32 = crc32fast::hash(recording.get().as_bytes());

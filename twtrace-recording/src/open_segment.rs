@@ -1,8 +1,9 @@
-//! The part of a recording that is being written: an Arrow IPC stream for each table, and sums that say how far it is
-//! whole.
+//! The part of a recording that is being written: an Arrow IPC stream for each table, and checksums that show how far
+//! the stream is intact.
 //!
-//! The sums of a table begin with a [`Header`] and go on with an [`Entry`] for each hand-over, in little-endian order.
-//! Each entry's own sum goes on from the one before, so that none can be changed, left out or taken from elsewhere.
+//! The checksums of a table begin with a [`Header`], followed by an [`Entry`] for each hand-over, in little-endian
+//! order. Each entry's own checksum continues the previous one, so that no entry can be changed, left out or copied
+//! from elsewhere.
 
 use super::dir::{RecordingDir, is_linked};
 use super::schema::{Form, LABEL, Label};
@@ -17,13 +18,13 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{Read as _, Seek as _, Write as _};
 
-/// What every file of sums begins with.
+/// Magic number of every checksum file.
 const MAGIC: [u8; 8] = *b"twt-sums";
 
 /// Bytes of an entry.
 const ENTRY: usize = 40;
 
-/// No hand-over comes near this, in bytes, written or spread out.
+/// Larger than any hand-over, in bytes, compressed or decompressed.
 const LARGEST: u64 = 1 << 28;
 
 /// Longest label.
@@ -34,17 +35,17 @@ const LARGEST_LABEL: u64 = 4096;
 pub(super) struct Entry {
     /// Bytes in the stream.
     length: u64,
-    /// All Events below this number are in the stream from here on.
+    /// From here on, the stream has all Events below this number.
     pub(super) next_seq: u64,
     pub(super) rows: u64,
-    /// The last time that was told, microseconds since the Unix epoch.
+    /// The latest reported time, microseconds since the Unix epoch.
     pub(super) last_us: i64,
-    /// Of the bytes in the stream.
+    /// Checksum of the bytes in the stream.
     crc: u32,
 }
 
 impl Entry {
-    /// Size of what it adds to both files.
+    /// Number of bytes that it adds to both files.
     pub(super) fn bytes(&self) -> u64 {
         self.length + ENTRY as u64
     }
@@ -92,7 +93,7 @@ pub(super) struct OpenSegmentWriter {
 }
 
 impl OpenSegmentWriter {
-    /// Makes both files.
+    /// Creates both files.
     pub(super) fn create(place: &RecordingDir, label: &Label) -> anyhow::Result<Self> {
         let (table, segment) = (label.table, label.segment);
         let name = table.file(segment, Form::Arrows);
@@ -114,7 +115,7 @@ impl OpenSegmentWriter {
         Ok(Self { name, stream, sums, encoder, chain })
     }
 
-    /// Appends a batch, whose sum is still to be told, and gives the bytes that it took.
+    /// Appends a batch, without its checksum yet, and returns the bytes that it took.
     pub(super) fn append(&mut self, batch: Option<&RecordBatch>, next_seq: u64, last_us: i64) -> anyhow::Result<Entry> {
         let mut entry = Entry { length: 0, next_seq, rows: 0, last_us, crc: 0 };
         let mut attempt = || {
@@ -133,30 +134,30 @@ impl OpenSegmentWriter {
         Ok(entry)
     }
 
-    /// Tells the sum of what was appended. Once this is written the batch is part of the recording.
+    /// Writes the checksum of what was appended. Once this is written, the batch is part of the recording.
     pub(super) fn confirm(&mut self, entry: Entry) -> anyhow::Result<()> {
         let bytes = entry.to_bytes(&mut self.chain);
         self.sums.write_all(&bytes).with_context(|| format!("cannot write the sums of {}", self.name))
     }
 }
 
-/// The stream of one table as far as it is whole.
+/// The intact part of one table's stream.
 #[derive(Debug)]
 pub(super) struct OpenSegment {
     pub(super) table: Table,
     stream: File,
     pub(super) label: Label,
     pub(super) entries: Vec<Entry>,
-    /// Bytes behind the last whole batch.
+    /// Bytes after the last whole batch.
     pub(super) left: u64,
-    /// Why there is no more, other than that no more was written.
+    /// Why it stops there, other than that no more was written.
     pub(super) cut: Option<&'static str>,
-    /// All of the bytes were read that there are: there may be more by now.
+    /// Every existing byte was read: there may be more by now.
     pub(super) is_at_end: bool,
 }
 
 impl OpenSegment {
-    /// Opens a stream, and compares its sums with its bytes.
+    /// Opens a stream, and compares its checksums with its bytes.
     pub(super) fn open(place: &RecordingDir, id: Option<&str>, table: Table, segment: u32) -> anyhow::Result<Self> {
         let sums = table.file(segment, Form::Sums);
         let mut sums = place.read(&sums).with_context(|| format!("cannot be used without {sums}"))?;
@@ -193,7 +194,7 @@ impl OpenSegment {
                 is_at_end = true;
                 break;
             };
-            // Never more than the file has.
+            // Never more than the size of the file.
             content.resize(entry.length as usize, 0);
             if stream.read_exact(&mut content).is_err() || extend(0, &content) != entry.crc {
                 cut = Some("does not have the sum that it should; what follows is left out");
@@ -206,12 +207,12 @@ impl OpenSegment {
         Ok(Self { table, stream, label, entries, left, cut, is_at_end })
     }
 
-    /// Number of the first Event that is not all in the stream.
+    /// Number of the first Event that is not fully in the stream.
     pub(super) fn next_seq(&self) -> u64 {
         self.entries.last().map_or(self.label.first_seq, |last| last.next_seq)
     }
 
-    /// Rows of the hand-overs that are whole below an Event's number.
+    /// Rows of the whole hand-overs below an Event's number.
     pub(super) fn rows_below(&self, next_seq: u64) -> u64 {
         let whole = self.entries.iter().filter(|entry| entry.next_seq <= next_seq);
         whole.map(|entry| entry.rows).fold(0, u64::saturating_add)
@@ -246,7 +247,7 @@ impl OpenSegmentBatches {
             if entry.length == 0 {
                 continue;
             }
-            // As many as its file has: that was looked at before.
+            // At most the size of the file: that was checked before.
             let mut bytes = vec![0; entry.length as usize];
             self.stream.read_exact(&mut bytes).context("is shorter than its sums say")?;
             if extend(0, &bytes) != entry.crc {
@@ -269,7 +270,7 @@ impl OpenSegmentBatches {
     }
 }
 
-/// Looks at the messages of a stream before memory is set aside for what they claim to hold.
+/// Checks the messages of a stream before memory is allocated for the sizes that they claim.
 fn check(bytes: &[u8]) -> anyhow::Result<()> {
     let mut rest = bytes;
     let mut spread = 0_u64;
@@ -298,7 +299,7 @@ fn check(bytes: &[u8]) -> anyhow::Result<()> {
                 let place = (usize::try_from(buffer.offset()).ok()).zip(usize::try_from(buffer.length()).ok());
                 let data = place.and_then(|(offset, length)| body.get(offset..)?.get(..length));
                 let data = data.context("has a buffer outside of its message")?;
-                // A compressed buffer begins with its length when spread out.
+                // A compressed buffer begins with its decompressed length.
                 let size = data.first_chunk().map_or(0, |bytes| i64::from_le_bytes(*bytes));
                 if batch.compression().is_some() && size > 0 {
                     spread = spread.saturating_add(size.unsigned_abs());
@@ -323,7 +324,7 @@ mod tests {
     use proptest::prelude::*;
     use twtrace_core::event::Event;
 
-    /// A stream whose sums are right, whatever is in it.
+    /// A stream with correct checksums, whatever is in it.
     fn stream(place: &RecordingDir, change: impl FnOnce(&mut Vec<u8>)) {
         let label = Label::new("me", Table::Host, 1, (0, 0));
         let mut writer = OpenSegmentWriter::create(place, &label).unwrap();
@@ -358,7 +359,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(300))]
 
-        /// As somebody would write it who means harm.
+        /// As an attacker would write it.
         #[test]
         fn no_stream_ends_the_program(changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4)) {
             let folder = tempfile::tempdir().unwrap();

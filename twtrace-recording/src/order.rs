@@ -1,15 +1,15 @@
-//! Where the rows of all tables are in the order of events.
+//! Position of the rows of all tables in the order of events.
 
 use anyhow::{Context as _, bail};
 use arrow_array::cast::AsArray as _;
 use arrow_array::types::UInt64Type;
 use arrow_array::{Array as _, BooleanArray, RecordBatch, UInt64Array};
 
-/// Where a row is in the order of all: by the number of its event. Of rows with the same number the first are those that
-/// a segment repeats, since the event of that number may end what they begin.
+/// Position of a row: the number of its event. Among rows with the same number, those that a segment repeats come
+/// first, because the event with that number may end what they begin.
 pub(super) type Order = (u64, bool);
 
-/// Where the rows of a batch are.
+/// Positions of the rows of a batch.
 pub(super) struct Orders {
     seqs: UInt64Array,
     restated: Option<BooleanArray>,
@@ -23,7 +23,7 @@ impl Orders {
         if seqs.null_count() > 0 {
             bail!("has rows without a number");
         }
-        // Tables of which nothing is repeated have no such column.
+        // Tables that are never repeated have no such column.
         let restated = batch.column_by_name("restated").and_then(|column| column.as_boolean_opt()).cloned();
         Ok(Self { seqs, restated })
     }
@@ -33,7 +33,7 @@ impl Orders {
         self.seqs.values()
     }
 
-    /// Where a row is; `None` when there are fewer.
+    /// Position of a row; `None` when there are fewer.
     pub(super) fn get(&self, row: usize) -> Option<Order> {
         let seq = *self.seqs().get(row)?;
         let is_restated = self.restated.as_ref().is_some_and(|restated| restated.is_valid(row) && restated.value(row));

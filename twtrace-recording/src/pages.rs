@@ -1,20 +1,20 @@
-//! Headers of Parquet pages, read over before the pages are: memory is set aside for what they claim to hold.
+//! Checks the headers of Parquet pages before the pages are read: the decoder allocates the sizes that they claim.
 //!
-//! The decoder takes a page's word for its size, up to 2 GiB for each column. A header is a struct in Thrift's compact
-//! protocol; of its fields only the two sizes matter here.
+//! The decoder trusts the size in a page header, up to 2 GiB for each column. A header is a struct in Thrift's compact
+//! protocol; only its two size fields matter here.
 
 use anyhow::{Context as _, bail};
 use std::fs::File;
 use std::io::{BufReader, Read, Seek as _, SeekFrom};
 use std::ops::Range;
 
-/// No page comes near this, in bytes when spread out.
+/// Larger than any page, in decompressed bytes.
 const LARGEST: u64 = 256 << 20;
 
 /// Room for a header.
 const HEADER: usize = 256;
 
-/// How deep the structs of a header may lie in each other.
+/// Maximum nesting depth of the structs of a header.
 const DEEPEST: u32 = 8;
 
 /// Types of the compact protocol.
@@ -28,7 +28,7 @@ const LIST: u8 = 9;
 const SET: u8 = 10;
 const STRUCT: u8 = 12;
 
-/// Looks at all pages of a column, which is at this place in the file.
+/// Checks all pages of a column, given its place in the file.
 pub(super) fn check(file: &File, place: Range<u64>) -> anyhow::Result<()> {
     let mut file = BufReader::with_capacity(HEADER, file);
     let mut at = place.start;
@@ -43,19 +43,19 @@ pub(super) fn check(file: &File, place: Range<u64>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What a page says of itself.
+/// What a page header says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Page {
     /// Size of its header, bytes.
     header: u64,
-    /// Size of what comes after the header, bytes.
+    /// Size of the data after the header, bytes.
     compressed: u64,
-    /// Size of that when spread out, bytes.
+    /// Size of that data when decompressed, bytes.
     spread: u64,
 }
 
 impl Page {
-    /// Reads a header, and nothing behind it.
+    /// Reads a header, and nothing after it.
     fn read(from: impl Read) -> anyhow::Result<Self> {
         let mut header = Header { from, bytes: 0 };
         let (mut spread, mut compressed) = (None, None);
@@ -76,7 +76,7 @@ impl Page {
 
 struct Header<R> {
     from: R,
-    /// How many were read.
+    /// Number of bytes read.
     bytes: u64,
 }
 
@@ -100,13 +100,13 @@ impl<R: Read> Header<R> {
         bail!("has a damaged page")
     }
 
-    /// Signs are in the lowest bit.
+    /// The sign is in the lowest bit.
     fn number(&mut self) -> anyhow::Result<i64> {
         let number = self.unsigned()?;
         Ok((number >> 1).cast_signed() ^ -(number & 1).cast_signed())
     }
 
-    /// All fields of a struct, by their number and type.
+    /// All fields of a struct, by number and type.
     fn fields(&mut self, mut field: impl FnMut(&mut Self, i64, u8) -> anyhow::Result<()>) -> anyhow::Result<()> {
         let mut id = 0_i64;
         loop {
@@ -125,7 +125,7 @@ impl<R: Read> Header<R> {
     fn skip(&mut self, kind: u8, depth: u32) -> anyhow::Result<()> {
         let Some(depth) = depth.checked_sub(1) else { bail!("has a damaged page") };
         match kind {
-            // Yes and no are types.
+            // True and false are types.
             1 | 2 => {}
             BYTE => drop(self.byte()?),
             I16 | I32 | I64 => drop(self.unsigned()?),
@@ -139,7 +139,7 @@ impl<R: Read> Header<R> {
                 let length = if head >> 4 == 15 { self.unsigned()? } else { u64::from(head >> 4) };
                 for _ in 0..length {
                     match head & 15 {
-                        // In a list they have a byte each.
+                        // In a list they have one byte each.
                         1 | 2 => drop(self.byte()?),
                         kind => self.skip(kind, depth)?,
                     }
@@ -168,7 +168,7 @@ mod tests {
     use super::*;
     use std::io::Write as _;
 
-    /// A data page of 300 bytes, 1000 spread out, with a header of its own that has statistics.
+    /// A data page of 300 bytes, 1000 decompressed, with a handwritten header that has statistics.
     const WHOLE: &[u8] = &[
         0x15, 0x00, 0x15, 0xd0, 0x0f, 0x15, 0xd8, 0x04, // type, sizes
         0x2c, 0x15, 0x08, 0x15, 0x00, 0x15, 0x06, 0x15, 0x06, // values, encodings
@@ -180,13 +180,13 @@ mod tests {
     fn sizes_are_found() {
         let page = Page::read(WHOLE).unwrap();
         assert_eq!(page, Page { header: WHOLE.len() as u64, compressed: 300, spread: 1000 });
-        // What follows is not looked at.
+        // What follows is not read.
         assert_eq!(Page::read([WHOLE, b"rest"].concat().as_slice()).unwrap(), page);
     }
 
     #[test]
     fn no_page_is_larger_than_it_can_be() {
-        // Another one behind the first, without anything but its sizes.
+        // A second page after the first, with nothing but its sizes.
         let second = |spread: &[u8]| [WHOLE, &[0; 300], &[0x25], spread, &[0x15, 0x00, 0x00]].concat();
         for (spread, is_well) in [(&[0x10_u8][..], true), (&[0x80, 0x80, 0x80, 0x80, 0x0e], false)] {
             let bytes = second(spread);
@@ -194,7 +194,7 @@ mod tests {
             file.write_all(&bytes).unwrap();
             let checked = check(&file, 0..bytes.len() as u64);
             assert_eq!(checked.is_ok(), is_well, "{checked:?}");
-            // It may say what it wants outside of the column.
+            // Bytes outside of the column may claim anything.
             assert!(check(&file, 0..WHOLE.len() as u64 + 300).is_ok());
         }
     }
@@ -204,13 +204,13 @@ mod tests {
         for length in 0..WHOLE.len() {
             assert!(Page::read(&WHOLE[..length]).is_err(), "{length}");
         }
-        // A size below zero, one that is missing, numbers without an end, structs without a bottom.
+        // A negative size, a missing one, endless numbers, endlessly nested structs.
         assert!(Page::read(&[0x25, 0x01, 0x15, 0x02, 0x00][..]).is_err());
         assert!(Page::read(&[0x25, 0x02, 0x00][..]).is_err());
         assert!(Page::read(&[0x25; 1][..]).is_err());
         assert!(Page::read(&[0xff; 64][..]).is_err());
         assert!(Page::read(&[0x1c; 1 << 20][..]).is_err());
-        // A list of lists, and bytes that are not there.
+        // A list of lists, and bytes that do not exist.
         assert!(Page::read(&[0x19, 0xf9, 0xff, 0xff, 0x7f, 0xf9][..]).is_err());
         assert!(Page::read(&[0x18, 0xff, 0xff, 0xff, 0x7f][..]).is_err());
     }

@@ -1,20 +1,20 @@
-//! Events that have a row for each of their parts.
+//! Events with one row for each of their parts.
 
 use anyhow::bail;
 use twtrace_core::event::{CensusRow, Event, SocketOwner};
 
-/// What one row has of such an event.
+/// The part of such an event that is in one row.
 pub(super) enum Part {
     /// A socket that a census saw.
     Census(CensusRow),
-    /// A socket that a census saw no more.
+    /// A socket that a census no longer saw.
     Removed(u64),
     /// A process that has sockets open; `None` when the search found none at all.
     Owner { at_ns: u64, complete: bool, owner: Option<SocketOwner> },
 }
 
 impl Part {
-    /// The event, with this part alone.
+    /// The event, with only this part.
     pub(super) fn begin(self) -> Event {
         match self {
             Self::Census(row) => Event::SocketDump(vec![row]),

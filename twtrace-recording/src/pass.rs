@@ -8,16 +8,16 @@ use super::{Loss, loss};
 use std::sync::mpsc::Receiver;
 use twtrace_core::event::Event;
 
-/// Puts together what is read ahead.
+/// Builds events from the rows that are read ahead.
 pub(crate) struct Pass {
     parts: Receiver<Part>,
     decoder: Decoder,
     segment: u32,
-    /// Rows of `connections` that the segment has.
+    /// Rows of `connections` in the segment.
     expected: u64,
     /// The rest of the segment cannot be used.
     skips: bool,
-    /// Something of the segment was left out: what the next one repeats may not have been read.
+    /// A part of the segment was left out: what the next one repeats may not have been read.
     has_gap: bool,
     losses: Vec<Loss>,
     connections_lost: u64,
@@ -48,7 +48,7 @@ impl Pass {
         &self.losses
     }
 
-    /// How many rows of `connections` that were there at opening could not be read so far.
+    /// Number of rows of `connections` that existed at opening and could not be read so far.
     pub(crate) fn connections_lost(&self) -> u64 {
         self.connections_lost
     }
@@ -117,7 +117,7 @@ impl Pass {
         }
     }
 
-    /// Notes what of the segment was left out. Does nothing more when it is asked twice.
+    /// Records what was left out of the segment. A second call does nothing.
     fn finish_segment(&mut self) {
         let missing = self.expected.saturating_sub(self.decoder.connections());
         self.connections_lost = self.connections_lost.saturating_add(missing);
@@ -158,7 +158,7 @@ mod tests {
         Connection { cookie, ..Connection::bare(tuple(1, [10, 0, 1, 1], 2), START_NS) }.event()
     }
 
-    /// A segment as the reading thread hands it over, without the rows of one table if that is asked for.
+    /// A segment as the reading thread sends it, optionally without the rows of one table.
     fn segment(encoder: &mut Encoder, number: u32, events: &[Event], without: Option<Table>) -> Vec<Part> {
         let first_seq = encoder.seq();
         events.iter().for_each(|event| encoder.push(event).unwrap());

@@ -20,7 +20,7 @@ use std::thread;
 use std::time::Duration;
 use twtrace_core::event::{Event, HostFacts};
 
-/// How often files are looked for that a recorder is just renaming, and how long between.
+/// How often to retry files that a recorder is just renaming, and how long to wait in between.
 const ATTEMPTS: usize = 20;
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -33,31 +33,31 @@ pub struct Recording {
     pub(super) options: ReadOptions,
 }
 
-/// What is found while a recording is looked through.
+/// Findings while a recording is checked.
 #[derive(Default)]
 struct Survey {
     plan: Vec<Planned>,
     losses: Vec<Loss>,
-    /// Number of the Event that comes after what was found so far, unless something was lost there.
+    /// Number of the Event after what was found so far, unless something was lost there.
     next_seq: Option<u64>,
     first_us: Option<i64>,
     last_us: Option<i64>,
     connections: u64,
     connections_lost: u64,
-    /// More was lost, and nothing says how much.
+    /// More was lost, an unknown amount.
     lost_more: bool,
 }
 
 impl Recording {
-    /// Opens a recording and looks at all of its files.
+    /// Opens a recording and checks all of its files.
     ///
     /// # Errors
-    /// It is none, nothing of it can be read, or it was written by a newer version.
+    /// It is not a recording, no part of it can be read, or a newer version wrote it.
     pub fn open(path: &Path) -> anyhow::Result<Self> {
         Self::find(path).map_err(Fault::of)
     }
 
-    /// The same recording, read in another way.
+    /// The same recording, read with other options.
     #[must_use]
     pub fn with_options(self, options: ReadOptions) -> Self {
         Self { options, ..self }
@@ -76,7 +76,7 @@ impl Recording {
             let is_being_written = place.is_being_written();
             let manifest = Manifest::read(&place);
             let found = Self::survey(&place, &manifest, is_being_written)?;
-            // While somebody records, files change between two looks at them.
+            // While a recorder writes, files change between two checks.
             let is_same = !is_being_written || Manifest::read(&place).ok() == manifest.as_ref().ok().cloned();
             if is_same || attempt == ATTEMPTS {
                 return Self::new(place, manifest.ok(), found);
@@ -124,7 +124,7 @@ impl Recording {
         Ok(recording)
     }
 
-    /// The host as the first Event has it.
+    /// The host as the first Event reports it.
     fn host_of_start(&self) -> anyhow::Result<HostFacts> {
         Ok(match self.pass(0)?.next() {
             Some(Event::Start { host, .. }) => host,
@@ -162,7 +162,7 @@ impl Recording {
                 survey.losses.push(Loss { file: MANIFEST.to_owned(), what });
                 survey.next_seq = None;
                 for segment in with(Form::Parquet).collect::<BTreeSet<u32>>() {
-                    // One that was just being sealed has all in its streams.
+                    // A segment that was just being sealed has everything in its streams.
                     if !streams.contains(&segment) {
                         survey.unverified(place, &id, segment);
                     }
@@ -170,7 +170,7 @@ impl Recording {
                 (id, 0)
             }
         };
-        // Those up to the last that the manifest names are what is left of sealing.
+        // Streams up to the last segment that the manifest names are left over from sealing.
         for segment in streams.into_iter().filter(|segment| *segment > sealed_until) {
             survey.open(place, &id, segment, is_being_written);
         }
@@ -178,7 +178,7 @@ impl Recording {
         Ok((id, survey))
     }
 
-    /// What it says of itself, and what could not be read.
+    /// What the recording says about itself, and what could not be read.
     pub fn info(&self) -> &Info {
         &self.info
     }
@@ -186,15 +186,16 @@ impl Recording {
     /// A pass over its Events from the beginning.
     ///
     /// # Errors
-    /// There is no thread to read ahead.
+    /// The thread that reads ahead cannot be started.
     pub fn replay(&self) -> anyhow::Result<Replay> {
         self.replay_from(0)
     }
 
-    /// A pass that begins with a segment, by [`Replay::segment`]: with what was told before and holds there.
+    /// A pass that begins with a segment, by [`Replay::segment`]: it restates what was reported before and is still
+    /// true there.
     ///
     /// # Errors
-    /// There is no thread to read ahead.
+    /// The thread that reads ahead cannot be started.
     pub fn replay_from(&self, segment: u32) -> anyhow::Result<Replay> {
         Ok(Replay::new(self.pass(segment)?))
     }
@@ -207,7 +208,7 @@ impl Recording {
     }
 }
 
-/// The recording that most of the files say they belong to.
+/// The recording that most of the files name in their label.
 fn id_by_files(place: &RecordingDir, files: &[(Table, u32, Form)]) -> Option<String> {
     let mut ids: BTreeMap<String, usize> = BTreeMap::new();
     for (table, segment, form) in files {
@@ -237,7 +238,7 @@ impl Survey {
         self.plan.push(planned);
     }
 
-    /// A segment cannot be read. `connections` are the rows that it has lost, where that is known.
+    /// A segment cannot be read. `connections` is the number of rows lost with it, if known.
     fn lost(&mut self, file: String, error: &anyhow::Error, connections: Option<u64>) {
         self.losses.push(loss(file, error));
         self.next_seq = None;
@@ -253,7 +254,7 @@ impl Survey {
             let checked = guarded(|| {
                 let (bytes, crc32) = sealed::sum(place.read(&name)?)?;
                 let sealed = Sealed::open(place, Some(id), file.table, segment.number);
-                // Whose it is says more than its size, and its size more than what a decoder thinks of it.
+                // A wrong label explains more than a wrong size, and a wrong size more than a decoder's error.
                 let is_foreign = |error: &anyhow::Error| error.is::<Foreign>() || error.is::<Newer>();
                 if bytes != file.bytes && !sealed.as_ref().is_err_and(is_foreign) {
                     bail!("has {bytes} bytes instead of {}", file.bytes);
@@ -274,7 +275,7 @@ impl Survey {
         self.found(planned, (segment.first_seq, segment.end.next_seq), (segment.first_us, segment.end.last_us));
     }
 
-    /// A sealed segment of which no manifest tells.
+    /// A sealed segment that no manifest names.
     fn unverified(&mut self, place: &RecordingDir, id: &str, segment: u32) {
         let mut bounds = None;
         let mut connections = 0;
@@ -324,7 +325,7 @@ impl Survey {
         let mut last_us = None;
         let mut connections = 0;
         for (table, tail) in &tails {
-            // While it is being written the last bytes are not whole yet.
+            // While it is being written, the last bytes are not whole yet.
             let what = match tail.cut {
                 Some(damage) if !(is_being_written && tail.is_at_end) => Some(damage.to_owned()),
                 _ if is_being_written => None,
@@ -339,7 +340,7 @@ impl Survey {
             if let Some(what) = what {
                 self.losses.push(Loss { file: table.file(segment, Form::Arrows), what });
             }
-            // What one table has more than another is not used.
+            // Rows that only some of the tables have are not used.
             for entry in tail.entries.iter().filter(|entry| entry.next_seq <= next_seq) {
                 last_us = last_us.max(Some(entry.last_us));
             }
@@ -348,7 +349,7 @@ impl Survey {
                 if !is_being_written {
                     let cut = tail.rows_below(u64::MAX).saturating_sub(connections);
                     self.connections_lost = self.connections_lost.saturating_add(cut);
-                    // Beyond what was cut there may have been more.
+                    // There may have been more after the cut.
                     self.lost_more |= tail.cut.is_some() || tail.left > 0;
                 }
             }

@@ -1,17 +1,17 @@
-//! What later segments repeat, as far as there is room for it.
+//! What later segments repeat, within a limit.
 
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use std::collections::VecDeque;
 use std::hash::Hash;
 
-/// How many of a kind are repeated. The oldest are forgotten first, as the engine does.
+/// How many of a kind are repeated. The oldest are dropped first, as in the engine.
 pub(super) const REMEMBERED: usize = 16_384;
 
-/// Text of what is remembered, bytes. The oldest are forgotten first here too.
+/// Limit of the repeated text, bytes. Here too, the oldest are dropped first.
 const REMEMBERED_BYTES: usize = 16 << 20;
 
-/// The last few.
+/// The latest few.
 pub(super) struct Remembered<K, V> {
     values: HashMap<K, V, FixedState>,
     order: VecDeque<K>,

@@ -16,8 +16,8 @@ impl Replay {
         Self { pass }
     }
 
-    /// Hands over Events up to and with the first `Tick` at `until_ns` (the traced host's monotonic clock) or later;
-    /// `false` when the recording is at its end.
+    /// Passes on Events up to and including the first `Tick` at `until_ns` (the traced host's monotonic clock) or
+    /// later; `false` when the recording is at its end.
     ///
     /// # Errors
     /// None so far: what cannot be read is in [`Self::losses`].
@@ -37,12 +37,12 @@ impl Replay {
         self.pass.segment()
     }
 
-    /// How many rows of `connections` turned out to be unreadable on the way, besides what was known at opening.
+    /// Number of rows of `connections` found unreadable during the pass, in addition to those known at opening.
     pub fn connections_lost(&self) -> u64 {
         self.pass.connections_lost()
     }
 
-    /// What turned out to be unreadable on the way, besides what was known at opening.
+    /// What was found unreadable during the pass, in addition to what was known at opening.
     pub fn losses(&self) -> &[Loss] {
         self.pass.losses()
     }

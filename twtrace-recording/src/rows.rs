@@ -1,4 +1,4 @@
-//! The rows of one table as they are, for other tools than the engine.
+//! The unchanged rows of one table, for tools other than the engine.
 
 use super::guard::guarded;
 use super::reader::Recording;

@@ -1,4 +1,4 @@
-//! What is the same in every file: its name, and the label that says what it belongs to.
+//! What every file has in common: its name, and the label that says what it belongs to.
 
 use super::tables::Table;
 use anyhow::Context as _;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 /// Version of the format. Additions keep it: see [`super`] for the rules.
 pub(super) const SCHEMA: u32 = 1;
 
-/// Who writes.
+/// The program that writes.
 pub(super) const WRITER: &str = concat!("twtrace ", env!("CARGO_PKG_VERSION"));
 
 /// Key of the label in a file's metadata.
@@ -30,7 +30,7 @@ pub(super) enum Form {
     Parquet,
     /// Being written.
     Arrows,
-    /// Sums of the batches of one that is being written.
+    /// Checksums of the batches of one that is being written.
     Sums,
 }
 
@@ -51,7 +51,7 @@ pub(super) fn parse_file(name: &str) -> Option<(Table, u32, Form)> {
     let table = Table::ALL.into_iter().find(|known| known.name() == table)?;
     let form = [Form::Parquet, Form::Arrows, Form::Sums].into_iter().find(|form| form.extension() == extension)?;
     let segment = segment.parse().ok()?;
-    // Numbers have one spelling.
+    // Each number has one spelling.
     (table.file(segment, form) == name).then_some((table, segment, form))
 }
 
@@ -75,7 +75,7 @@ pub(super) struct Label {
     pub(super) end: Option<End>,
 }
 
-/// Where a segment ends.
+/// The end of a segment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct End {
     /// Number of the next segment's first event.
@@ -97,7 +97,7 @@ impl Label {
     }
 
     /// The label of a file that should belong to a place in a recording.
-    /// Without an `id` it may be any recording.
+    /// Without an `id` any recording is accepted.
     pub(super) fn check(text: Option<&str>, id: Option<&str>, table: Table, segment: u32) -> anyhow::Result<Self> {
         let text = text.context("is not part of a recording")?;
         check_schema(text)?;
@@ -129,7 +129,7 @@ pub(super) struct Newer {
     schema: u32,
 }
 
-/// Whether this version can read it. What else is in there may have changed.
+/// Whether this version can read it. Everything else in it may have changed.
 pub(super) fn check_schema(text: &str) -> anyhow::Result<()> {
     #[derive(Deserialize)]
     struct Version {

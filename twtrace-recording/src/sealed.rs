@@ -20,22 +20,22 @@ use std::fs::File;
 use std::io::{self, BufWriter, Read as _, Write};
 use std::sync::Arc;
 
-/// Rows of a page. A page of split bytes has the bytes of one place in a run of this length, which is as much as the
-/// compressor looks at together. Each of some fifty columns holds a page in memory while it is written, and the
-/// compressor a window of its size: eight times as many rows take 100 MiB more and pack 1 % better.
+/// Rows of a page. A page of split bytes has the bytes of one position in a run of this length, which is as much as the
+/// compressor looks at together. While it is written, each of some fifty columns keeps a page in memory, and the
+/// compressor a window of its size: eight times as many rows take 100 MiB more and compress 1 % better.
 const PAGE_ROWS: usize = 16 << 10;
 
-/// Size at which a page is over, bytes.
+/// Maximum size of a page, bytes.
 const LARGEST_PAGE: usize = 64 << 20;
 
-/// No segment comes near these, in rows and in bytes when spread out.
+/// More than any segment has, in rows and in decompressed bytes.
 const LARGEST_ROWS: i64 = 1 << 28;
 const LARGEST_SPREAD: i64 = 1 << 36;
 
-/// Columns that rise by small steps.
+/// Columns that rise in small steps.
 const RISING: [&str; 4] = ["seq", "time", "tw_before", "tw_after"];
 
-/// Columns of numbers that are anything, of which most are small.
+/// Columns of arbitrary numbers, most of them small.
 const SPLIT: [&str; 10] = [
     "cookie",
     "local_port",
@@ -57,7 +57,7 @@ pub(super) struct Seal {
     pub(super) rows: u64,
 }
 
-/// Writes that are counted and summed up.
+/// A writer that counts the bytes and computes their checksum.
 struct Summed<W> {
     inner: W,
     bytes: u64,
@@ -104,20 +104,20 @@ fn properties(label: &Label) -> anyhow::Result<WriterProperties> {
     Ok(builder.build())
 }
 
-/// Writes all of a segment's part.
+/// Writes all rows of one table of a segment.
 pub(super) fn write(
     file: &File,
     label: &Label,
     batches: &mut dyn FnMut() -> anyhow::Result<Option<RecordBatch>>,
 ) -> anyhow::Result<Seal> {
     let out = Summed { inner: BufWriter::new(file), bytes: 0, crc: crc32fast::Hasher::new() };
-    // The schema in Arrow's own words would be larger than some whole tables, and change nothing: the reader knows it.
+    // The schema in Arrow's own encoding would be larger than some whole tables, and is useless: the reader knows it.
     let options = ArrowWriterOptions::new().with_properties(properties(label)?).with_skip_arrow_metadata(true);
     let mut writer = ArrowWriter::try_new_with_options(out, Arc::clone(label.table.schema()), options)?;
     let mut rows = 0;
     while let Some(batch) = batches()? {
         rows += batch.num_rows() as u64;
-        // What is in the file's metadata is not in each batch's.
+        // What is in the file's metadata is not in each batch.
         writer.write(&RecordBatch::try_new(Arc::clone(label.table.schema()), batch.columns().to_vec())?)?;
     }
     let mut out = writer.into_inner()?;
@@ -125,7 +125,7 @@ pub(super) fn write(
     Ok(Seal { bytes: out.bytes, crc: out.crc.finalize(), rows })
 }
 
-/// Size and sum of a file as it is.
+/// Size and checksum of a file.
 pub(super) fn sum(mut file: File) -> io::Result<(u64, u32)> {
     let mut crc = crc32fast::Hasher::new();
     let mut buffer = vec![0; 1 << 18];
@@ -144,9 +144,9 @@ pub(super) fn sum(mut file: File) -> io::Result<(u64, u32)> {
 /// Which columns, of those that this version knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Columns {
-    /// Those that Events are made from.
+    /// Those that Events are built from.
     Read,
-    /// Those for people as well.
+    /// Also those that are only for people.
     All,
 }
 
@@ -158,7 +158,7 @@ pub(super) struct Sealed {
 }
 
 impl Sealed {
-    /// Opens a file and looks at what it says of itself.
+    /// Opens a file and checks its metadata.
     pub(super) fn open(place: &RecordingDir, id: Option<&str>, table: Table, segment: u32) -> anyhow::Result<Self> {
         let file = place.read(&table.file(segment, Form::Parquet))?;
         let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
@@ -167,7 +167,7 @@ impl Sealed {
         let text = pairs.into_iter().flatten().find(|pair| pair.key == LABEL).and_then(|pair| pair.value.as_deref());
         let label = Label::check(text, id, table, segment)?;
         check(found.metadata(), &file)?;
-        // As this version names the types: what it does not know stays as it is, and is not read.
+        // Types as in this version: an unknown column stays as it is, and is not read.
         let own = |field: &FieldRef| match table.schema().field_with_name(field.name()) {
             Ok(known) => Arc::new(known.clone().with_nullable(field.is_nullable())),
             Err(_) => Arc::clone(field),
@@ -183,8 +183,7 @@ impl Sealed {
         u64::try_from(self.metadata.metadata().file_metadata().num_rows()).unwrap_or(0)
     }
 
-    /// Its batches, with those columns that are wanted and that have values at all: a column that is not there reads as
-    /// one without values.
+    /// Its batches, with the wanted columns that have any values: a missing column reads as one without values.
     pub(super) fn batches(self, columns: Columns, batch_rows: usize) -> anyhow::Result<ParquetRecordBatchReader> {
         let table = self.label.table;
         let is_wanted = |field: &FieldRef| match columns {
@@ -209,8 +208,8 @@ impl Sealed {
     }
 }
 
-/// Has columns of words that hardly have any read as texts. Where a batch has none at all, the decoder would make a
-/// dictionary of its nulls, one comparison for each.
+/// Reads columns of words with hardly any values as text. For a batch without any, the decoder would build a dictionary
+/// of its nulls, one comparison for each.
 fn without_sparse_words(metadata: &ArrowReaderMetadata) -> anyhow::Result<ArrowReaderMetadata> {
     let groups = metadata.metadata().row_groups();
     let nulls = |index: usize| -> Option<u64> {
@@ -230,7 +229,7 @@ fn without_sparse_words(metadata: &ArrowReaderMetadata) -> anyhow::Result<ArrowR
     Ok(ArrowReaderMetadata::try_new(Arc::clone(metadata.metadata()), options)?)
 }
 
-/// Looks at sizes before memory is set aside for them.
+/// Checks sizes before memory is allocated for them.
 fn check(metadata: &ParquetMetaData, file: &File) -> anyhow::Result<()> {
     let file_bytes = file.metadata()?.len();
     let rows = metadata.file_metadata().num_rows();

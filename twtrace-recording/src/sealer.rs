@@ -1,4 +1,4 @@
-//! Seals segments: from streams to Parquet, on a thread of its own, and drops the oldest.
+//! Seals segments, from streams to Parquet, on its own thread, and drops the oldest.
 
 use super::dir::RecordingDir;
 use super::manifest::{Manifest, SealedFile, Segment};
@@ -13,27 +13,27 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::Receiver;
 use twtrace_core::event::HostFacts;
 
-/// Gives memory back to the system that nobody uses. Sealing takes some tens of MiB for a moment, and glibc keeps what a
-/// thread has freed for that thread alone, which has no use for it until the next segment is over.
+/// Returns unused memory to the system. Sealing takes some tens of MiB for a moment, and glibc keeps what a thread has
+/// freed for that thread alone, which has no use for it until the next segment is complete.
 fn give_back() {
     #[cfg(target_env = "gnu")]
-    // SAFETY: it takes a number alone, and may be called at any time from any thread (malloc_trim(3)).
+    // SAFETY: it takes only a number, and may be called at any time from any thread (malloc_trim(3)).
     unsafe {
         libc::malloc_trim(0);
     }
 }
 
-/// What the sealer is asked for.
+/// Requests to the sealer.
 pub(super) enum Job {
     /// The trace has begun.
     Host(HostFacts),
-    /// A segment is over.
+    /// A segment is complete.
     Seal(Over),
-    /// The recording is over.
+    /// The recording has ended.
     Finish { now_us: i64 },
 }
 
-/// A segment that is over.
+/// A segment that is complete.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Over {
     pub(super) segment: u32,
@@ -44,7 +44,7 @@ pub(super) struct Over {
     pub(super) bytes: u64,
 }
 
-/// Seals.
+/// The sealing thread.
 pub(super) struct Sealer {
     pub(super) place: Arc<RecordingDir>,
     pub(super) manifest: Manifest,
@@ -53,7 +53,7 @@ pub(super) struct Sealer {
 }
 
 impl Sealer {
-    /// Does what it is asked for, until nobody asks any more.
+    /// Processes requests until every sender is gone.
     pub(super) fn run(mut self, jobs: &Receiver<Job>) -> anyhow::Result<()> {
         for job in jobs {
             match job {
@@ -111,7 +111,7 @@ impl Sealer {
         Ok(SealedFile { table, rows: seal.rows, bytes: seal.bytes, crc32: seal.crc })
     }
 
-    /// Drops what is beyond the limit. The newest sealed segment stays.
+    /// Drops segments beyond the limit. The newest sealed segment stays.
     fn drop_oldest(&mut self) -> anyhow::Result<()> {
         let Some(keep) = self.keep else { return Ok(()) };
         let segments = &self.manifest.segments;
@@ -137,7 +137,7 @@ impl Sealer {
         }
         let dropped: Vec<Segment> = self.manifest.segments.drain(..surplus).collect();
         self.manifest.segments_dropped += dropped.len() as u64;
-        // Files that no manifest names are none of the recording's.
+        // Files that no manifest names are not part of the recording.
         self.manifest.write(&self.place)?;
         for segment in dropped {
             for table in Table::ALL {

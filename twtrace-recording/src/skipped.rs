@@ -1,10 +1,10 @@
-//! Rows that were left out, by what was wrong with them: each is counted, and the segment's losses say so.
+//! Rows that were left out, by reason: each is counted, and the segment's losses report them.
 
 use super::Loss;
 use super::schema::Form;
 use super::tables::{TABLES, Table};
 
-/// Words that are named; damage could make up any number of them.
+/// Number of words that are named; damage could invent any number of them.
 const NAMED: usize = 4;
 
 /// Characters of a word that are shown.
@@ -14,7 +14,7 @@ const SHOWN: usize = 40;
 #[derive(Default)]
 pub(super) struct Skipped {
     tables: [Rows; TABLES],
-    /// Events of which no row is there.
+    /// Events without any row.
     missing: u64,
 }
 
@@ -23,16 +23,16 @@ pub(super) struct Skipped {
 struct Rows {
     /// Rows of kinds that a later version has added.
     unknown: u64,
-    /// The first few of the words that are not known.
+    /// The first few of the unknown words.
     words: Vec<String>,
-    /// Rows that do not fit to the others.
+    /// Rows that do not fit the others.
     unreadable: u64,
-    /// What is wrong with the first of them.
+    /// The reason for the first of them.
     first: Option<String>,
 }
 
 impl Skipped {
-    /// A row has a word that is not known.
+    /// A row has an unknown word.
     pub(super) fn unknown(&mut self, table: Table, word: &str) {
         let rows = &mut self.tables[table as usize];
         rows.unknown += 1;
@@ -49,7 +49,7 @@ impl Skipped {
         rows.first.get_or_insert_with(|| format!("{error:#}"));
     }
 
-    /// So many events in a row are in no table.
+    /// This many consecutive events are in no table.
     pub(super) fn gap(&mut self, events: u64) {
         self.missing = self.missing.saturating_add(events);
     }
@@ -144,7 +144,7 @@ mod tests {
         encoder.take().unwrap()
     }
 
-    /// What is read of rows, and what is said to be missing.
+    /// What can be read from the rows, and what is reported missing.
     fn decode(window: Window, first_seq: u64, next_seq: u64, restated: Restated) -> (Vec<Event>, Vec<Loss>) {
         let mut decoder = Decoder::default();
         decoder.begin(first_seq, restated);
@@ -164,7 +164,7 @@ mod tests {
         (events, decoder.take_skipped().losses(3))
     }
 
-    /// The same rows with another word in the place of one.
+    /// The same rows with one word replaced by another.
     fn reworded(batch: &RecordBatch, column: &str, from: &str, to: &str) -> RecordBatch {
         let index = batch.schema().index_of(column).unwrap();
         let old = batch.column(index).as_dictionary::<Int32Type>();
@@ -205,7 +205,7 @@ mod tests {
             window[table as usize] = Some(reworded(&batch, column, from, to));
         }
         let (found, losses) = decode(window, 0, 9, Restated::Known);
-        // The reset's row has no addresses: they are those of a row that is not known.
+        // The reset's row has no addresses: they are those of a row with an unknown word.
         assert_eq!(
             found,
             [start(), Event::SocketDump(vec![row(9, CensusState::Open)]), reset, connection(6, 6), named]
@@ -229,7 +229,7 @@ mod tests {
         arrow_select::concat::concat_batches(&batch.schema(), &parts).unwrap()
     }
 
-    /// A connection that a process of its own has closed.
+    /// A connection that its own process has closed.
     fn closed_by(tgid: u32) -> Event {
         let closer = who(tgid, "curl").with(|owner| owner.exiting = true);
         let bare = Connection::bare(tuple(tgid as u16), START_NS);
@@ -284,7 +284,7 @@ mod tests {
             Event::SocketOwners { at_ns, complete, rows }
         };
         let (one, other, third) = ([10, 0, 0, 1], [10, 0, 0, 2], [10, 0, 0, 3]);
-        // The first row, one in the middle, all of a search; and one that has none besides.
+        // The first row, one in the middle, all of a search; and one of a search without rows.
         let searches =
             [found(true, &[one, other]), found(true, &[other, one, third]), found(true, &[one]), found(true, &[])];
         let events: Vec<Event> = std::iter::once(start()).chain(searches).collect();
@@ -320,7 +320,7 @@ mod tests {
         let connections = window[Table::Connections as usize].as_mut().unwrap();
         *connections = without_row(connections, 1);
         let (found, losses) = decode(window, 0, 8, Restated::Known);
-        // The reset's row has no addresses of its own, and those that it stands for may be among the missing.
+        // The reset's row has no addresses of its own, and those that it refers to may be among the missing rows.
         assert_eq!(found, [start(), closed_by(1), closed_by(3), closed_by(4)]);
         let said: Vec<String> = losses.iter().map(|loss| format!("{} {}", loss.file, loss.what)).collect();
         assert_eq!(said.len(), 2, "{said:?}");
@@ -333,7 +333,7 @@ mod tests {
     fn a_segment_tells_again_who_holds_sockets_and_which_ports_are_bound() {
         let mut encoder = Encoder::default();
         let gone = Event::SocketsRemoved(vec![3]);
-        // Without a cookie nobody could say when it is over.
+        // Without a cookie its end could not be recognised.
         let nameless = bound(0, 9);
         let first = [
             start(),
@@ -349,7 +349,7 @@ mod tests {
         ];
         encode(&mut encoder, &first);
         encoder.begin_segment().unwrap();
-        // The end of one of them is the first that happens.
+        // The end of one of them is the first event.
         let second = [connection(2, 2), bound(1, 1)];
         let window = encode(&mut encoder, &second);
         let again = [start(), holders(2), bound(2, 2), bound(4, 4)];
@@ -357,7 +357,7 @@ mod tests {
         assert_eq!(losses, []);
         assert_eq!(found[1..], [&again[1..], &second].concat());
         assert!(matches!(found[0], Event::Start { .. }));
-        // The start as well: this reader has not had any.
+        // The start as well: this reader has not seen one.
         let (found, _) = decode(window.clone(), 10, 12, Restated::Again);
         assert!(matches!(found[0], Event::Start { .. }));
         assert_eq!(found[1..], [&again[1..], &second].concat());

@@ -1,4 +1,4 @@
-//! The rows of a recording, table by table, decoded ahead on a thread of their own.
+//! The rows of a recording, table by table, decoded ahead on their own thread.
 
 use super::decoder::Restated;
 use super::dir::RecordingDir;
@@ -23,7 +23,7 @@ const AHEAD: usize = 8;
 /// How to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReadOptions {
-    /// Rows of a table that are decoded at once, at most. What is read does not depend on it.
+    /// Maximum number of rows of a table that are decoded at once. It does not change what is read.
     pub batch_rows: usize,
 }
 
@@ -33,32 +33,32 @@ impl Default for ReadOptions {
     }
 }
 
-/// A segment that is to be read.
+/// A segment to read.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Planned {
     pub(super) segment: u32,
-    /// Sealed; else it may be by the time that it is read.
+    /// Sealed; if false, it may be sealed by the time that it is read.
     pub(super) sealed: bool,
     /// Rows of `connections` that it should have.
     pub(super) connections: u64,
 }
 
-/// What the thread hands over.
+/// What the thread sends.
 ///
-/// Between `Segment` and `End` each table has its own run of `Rows`, closed by `Over`. The batches of the tables
-/// end at different events, and a batch may end in the middle of one. So batches are not lined up here: the decoder
-/// merges the tables row by row and waits for the table that has run out. The thread sends the batch of the table that
-/// runs out first, which is the one that the decoder waits for.
+/// Between `Segment` and `End` each table has its own run of `Rows`, closed by `Over`. The batches of the tables end at
+/// different events, and a batch may end in the middle of one. So batches are not aligned here: the decoder merges the
+/// tables row by row and waits for the table that has run out. The thread sends the batch of the table that runs out
+/// first, which is the one that the decoder waits for.
 pub(super) enum Part {
-    /// A segment begins, with so many rows of `connections`.
+    /// A segment begins, with this number of rows of `connections`.
     Segment { segment: u32, first_seq: u64, restated: Restated, connections: u64 },
     /// The next rows of a table.
     Rows(Table, RecordBatch),
     /// The table has no more rows in this segment.
     Over(Table),
-    /// The segment is over, with the number of the event that comes next.
+    /// The segment has ended, with the number of the event that comes next.
     End { next_seq: u64 },
-    /// The segment cannot be read any further, or not at all: then it should have had so many rows of `connections`.
+    /// The rest of the segment cannot be read, or none of it: then `unopened` rows of `connections` are lost.
     Lost { loss: Loss, unopened: u64 },
 }
 
@@ -80,7 +80,7 @@ pub(super) fn start(
             let heard = match lost {
                 Ok(heard) => heard,
                 Err((loss, unopened)) => {
-                    // What comes next is not what should.
+                    // What comes next is not what was expected.
                     next_seq = next_seq.map(|_| u64::MAX);
                     parts.send(Part::Lost { loss, unopened }).is_ok()
                 }
@@ -98,7 +98,7 @@ pub(super) struct Segment {
     pub(super) number: u32,
     pub(super) form: Form,
     pub(super) first_seq: u64,
-    /// Events from here on are not all in it.
+    /// Events from here on are not fully in it.
     pub(super) end_seq: u64,
     /// Rows of `connections` below that.
     connections: u64,
@@ -110,12 +110,12 @@ pub(super) struct Segment {
 pub(super) struct Source {
     table: Table,
     batches: Batches,
-    /// The last row that was handed over.
+    /// The last row that was sent.
     last: Order,
     is_over: bool,
-    /// A batch is handed over in pieces of so many rows at most.
+    /// A batch is sent in pieces of at most this many rows.
     batch_rows: usize,
-    /// What is left of a batch.
+    /// The rest of a batch.
     rest: Option<RecordBatch>,
 }
 
@@ -183,8 +183,8 @@ impl Segment {
         Ok(Self { number, form: Form::Parquet, first_seq, end_seq, connections, columns })
     }
 
-    /// Hands over all of it. `next_seq` is the number of the event that should come next, once one was read.
-    /// `Ok(false)` when nobody listens any more.
+    /// Sends all of it. `next_seq` is the number of the event expected next, once one was read.
+    /// `Ok(false)` when the receiver is gone.
     fn read(mut self, next_seq: &mut Option<u64>, parts: &SyncSender<Part>) -> Result<bool, Loss> {
         let restated = match *next_seq {
             None if self.first_seq == 0 => Restated::Known,
@@ -216,7 +216,7 @@ impl Segment {
         Ok(parts.send(Part::End { next_seq: self.end_seq }).is_ok())
     }
 
-    /// The table whose last row that was handed over comes before those of the others.
+    /// The table whose last sent row comes before those of the others.
     fn runs_out_first(&self) -> Option<Table> {
         let open = self.columns.iter().filter(|source| !source.is_over);
         open.map(|source| (source.last, source.table)).min().map(|(_, table)| table)
@@ -243,7 +243,7 @@ impl Source {
             if orders.seqs().is_empty() {
                 continue;
             }
-            // What one table has more than another is not used.
+            // Rows that only some of the tables have are not used.
             let rows = orders.seqs().partition_point(|seq| *seq < end_seq).min(self.batch_rows);
             let (Some(first), Some(last)) = (orders.get(0), rows.checked_sub(1).and_then(|last| orders.get(last)))
             else {

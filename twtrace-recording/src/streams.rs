@@ -14,7 +14,7 @@ use std::sync::mpsc::{Receiver, SyncSender};
 use std::thread::{self, JoinHandle};
 use twtrace_core::event::HostFacts;
 
-/// What is handed over.
+/// A hand-over.
 pub(super) struct HandOver {
     pub(super) tables: [Option<RecordBatch>; TABLES],
     pub(super) segment: u32,
@@ -22,11 +22,11 @@ pub(super) struct HandOver {
     pub(super) next_seq: u64,
     pub(super) first_us: i64,
     pub(super) last_us: i64,
-    /// The segment is over.
+    /// The segment is complete.
     pub(super) over: bool,
 }
 
-/// What the writing thread is asked for.
+/// Orders to the writing thread.
 pub(super) enum Order {
     Host(HostFacts),
     Write(Box<HandOver>),
@@ -50,11 +50,11 @@ struct Open {
     bytes: u64,
 }
 
-/// Lets all other threads go first: on a host without a processor to spare, packing a segment can wait, and tracing
+/// Lets all other threads go first: on a host without a spare processor, compressing a segment can wait, and tracing
 /// cannot.
 pub(super) fn stand_back() {
     const NICENESS: libc::c_int = 10;
-    // SAFETY: it takes numbers alone. On Linux, 0 is the calling thread.
+    // SAFETY: it takes only numbers. On Linux, 0 is the calling thread.
     let _ = unsafe { libc::setpriority(libc::PRIO_PROCESS as _, 0, NICENESS) };
 }
 
@@ -68,7 +68,7 @@ impl Streams {
         Self { place, id, shared, open: None, jobs: Some(jobs), sealer, _lock: lock }
     }
 
-    /// What is over is sealed, and then the sealing thread ends, whatever happened.
+    /// Complete segments are sealed, and then the sealing thread ends, whatever happened.
     pub(super) fn join(mut self) -> thread::Result<()> {
         self.jobs = None;
         self.sealer.join()
@@ -85,7 +85,7 @@ impl Streams {
         Ok(())
     }
 
-    /// When the sealer is gone it has said why.
+    /// When the sealer is gone, it has already reported why.
     fn ask(&self, job: Job) -> anyhow::Result<()> {
         let sent = self.jobs.as_ref().is_some_and(|jobs| jobs.send(job).is_ok());
         if sent { Ok(()) } else { bail!("the thread that seals has failed") }

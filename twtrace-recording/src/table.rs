@@ -1,4 +1,4 @@
-//! What a table is: how events get into its rows, and out of them again.
+//! A table: converts events to rows, and back.
 
 use super::clock::Clock;
 use super::columns::Columns;
@@ -18,9 +18,9 @@ pub(super) struct Writing {
     pub(super) clock: Clock,
     /// The last time that was reported, nanoseconds.
     pub(super) now_ns: u64,
-    /// Addresses that need no second writing.
+    /// Addresses that need not be written again.
     pub(super) tuples: Tuples,
-    /// What the segment calls the processes of the event. The table of processes says so, for the tables after it.
+    /// Number of each process of the event in this segment. The table of processes sets it, for the tables after it.
     pub(super) opener: Option<u32>,
     pub(super) closer: Option<u32>,
     /// How many processes the segment has named.
@@ -39,10 +39,10 @@ pub(super) trait TableWriter: Send {
     /// Its rows so far.
     fn columns(&mut self) -> &mut dyn Columns;
 
-    /// Takes what belongs here of an event. Every table sees every event.
+    /// Writes the parts of an event that belong in this table. Every table gets every event.
     fn push(&mut self, event: &Event, writing: &mut Writing) -> anyhow::Result<()>;
 
-    /// Another segment begins, which stands alone: repeats what was reported before and still holds.
+    /// Another segment begins, which can be read alone: repeats what was reported before and is still true.
     fn begin_segment(&mut self, _writing: &mut Writing) -> anyhow::Result<()> {
         Ok(())
     }
@@ -52,7 +52,7 @@ pub(super) trait TableWriter: Send {
 #[derive(Default)]
 pub(super) struct Reading {
     clock: Clock,
-    /// The row with the clock could not be read: no time is known until one comes.
+    /// The row with the clock could not be read: no time is known until the next one.
     is_blind: bool,
     pub(super) tuples: Tuples,
     pub(super) numbers: Numbers,
@@ -67,30 +67,30 @@ impl Reading {
         Ok(self.clock)
     }
 
-    /// The times of what follows are of this clock.
+    /// Later times are of this clock.
     pub(super) fn set_clock(&mut self, clock: Clock) {
         (self.clock, self.is_blind) = (clock, false);
     }
 
-    /// The clock may have been in what was left out.
+    /// The clock may have been in a part that was left out.
     pub(super) fn lose_clock(&mut self) {
         self.is_blind = true;
     }
 }
 
-/// What a row is.
+/// Content of a row.
 pub(super) enum Read {
-    /// Something that other rows refer to, and no event.
+    /// Something that other rows refer to, not an event.
     Reference,
-    /// All of an event.
+    /// A whole event.
     Event(Event),
-    /// A part of an event, which other rows of this table with the same number have parts of.
+    /// A part of an event. The other parts are in other rows of this table with the same number.
     Part(Part),
 }
 
 /// A batch of a table that is being read.
 pub(super) trait Batch: Sized + Send {
-    /// What the words of the table mean, worked out once for all batches that share a dictionary.
+    /// What the words of the table mean, computed once for all batches that share a dictionary.
     type Words: Default + Send;
 
     /// Takes the columns, which may be in any order.
@@ -102,13 +102,13 @@ pub(super) trait Batch: Sized + Send {
 
 /// A table that is being read.
 pub(super) trait TableReader: Send {
-    /// Takes the next batch in the place of the one before.
+    /// Loads the next batch, replacing the previous one.
     fn load(&mut self, batch: &RecordBatch) -> anyhow::Result<()>;
 
-    /// Forgets the batch.
+    /// Drops the batch.
     fn clear(&mut self);
 
-    /// Where a row of the batch is; `None` when there are fewer.
+    /// Position of a row of the batch; `None` when there are fewer.
     fn order(&self, row: usize) -> Option<Order>;
 
     /// Reads a row of the batch.

@@ -1,4 +1,4 @@
-//! Addresses and ports: their columns, and which of them need no second writing.
+//! Addresses and ports: their columns, and which addresses need not be written again.
 
 use super::columns::{Flag, Opt, OptReader};
 use super::dictionary::{DecodedDict, Meanings, Words, WordsReader};
@@ -9,18 +9,18 @@ use arrow_array::{BooleanArray, UInt16Array, UInt32Array};
 use std::net::IpAddr;
 use twtrace_core::event::Tuple;
 
-/// Sockets whose addresses are remembered. A cookie has one place, given by its lowest bits: the kernel numbers sockets
-/// in order, so this many live side by side.
+/// Sockets whose addresses are remembered. The lowest bits of a cookie give its place: the kernel numbers sockets in
+/// order, so this many can be remembered at a time.
 const PLACES: usize = 1 << 17;
 
-/// Addresses of the sockets that a segment has told lately. A row about one of them leaves its addresses out; who
-/// reads the same rows in the same order remembers the same.
+/// Addresses of the sockets that a segment has reported recently. A row about one of them leaves its addresses out; a
+/// reader that reads the same rows in the same order remembers the same addresses.
 pub(super) struct Tuples {
     places: Vec<Option<Place>>,
     generation: u32,
 }
 
-/// A socket's addresses, of the generation in which they were remembered.
+/// A socket's addresses, with the generation in which they were remembered.
 #[derive(Clone)]
 struct Place {
     cookie: u64,
@@ -35,16 +35,16 @@ impl Default for Tuples {
 }
 
 impl Tuples {
-    /// Forgets all: a segment stands alone.
+    /// Forgets all: a segment can be read alone.
     pub(super) fn clear(&mut self) {
-        // As often as damage likes: emptying all places takes as long as reading ten thousand rows.
+        // Damage may cause this any number of times: clearing all places takes as long as reading ten thousand rows.
         self.generation = self.generation.wrapping_add(1);
         if self.generation == 0 {
             self.places.fill(None);
         }
     }
 
-    /// Remembers a socket. Those without a cookie cannot be told apart.
+    /// Remembers a socket. Sockets without a cookie cannot be distinguished.
     pub(super) fn insert(&mut self, cookie: u64, tuple: &Tuple) {
         if cookie != 0 {
             let generation = self.generation;
@@ -52,7 +52,7 @@ impl Tuples {
         }
     }
 
-    /// The addresses of a socket that is remembered.
+    /// The addresses of a remembered socket.
     pub(super) fn get(&self, cookie: u64) -> Option<&Tuple> {
         let place = self.places[cookie as usize % PLACES].as_ref()?;
         (place.cookie == cookie && place.generation == self.generation).then_some(&place.tuple)
@@ -124,9 +124,9 @@ impl TupleRows {
         }
     }
 
-    /// The tuple of a row, unless the row has left it out.
+    /// The tuple of a row, unless the row leaves it out.
     pub(super) fn get(&self, row: usize) -> anyhow::Result<Option<Tuple>> {
-        // What is no address is damage, and no word of a later version.
+        // An invalid address is damage, not a word of a later version.
         let address = |error: anyhow::Error| anyhow!("an address that is none: {error}");
         let Some(local_addr) = self.local_addr.get(row).map_err(address)? else { return Ok(None) };
         Ok(Some(Tuple {
@@ -140,7 +140,7 @@ impl TupleRows {
     }
 }
 
-/// Takes the columns of a tuple away from the rows of a table.
+/// Takes the columns of a tuple out of the rows of a table.
 macro_rules! take_tuple {
     ($rows:ident, $addresses:expr) => {
         crate::tuples::TupleRows::new(

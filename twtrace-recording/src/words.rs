@@ -1,11 +1,11 @@
-//! The words that recordings have for what is one of a few.
+//! The words that recordings use for enumerated values.
 
 use arrow_array::builder::StringBuilder;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 use twtrace_core::event::{Connection, Role, TcpState, Timewait, TimewaitCause, Transition};
 
-/// Defines the words of a type, both ways.
+/// Defines the words of a type, in both directions.
 macro_rules! words {
     ($word:ident, $parse:ident, $type:ty, $($value:pat => $text:literal => $make:expr,)*) => {
         pub(super) fn $word(value: $type) -> &'static str {
@@ -51,8 +51,8 @@ words!(state, parse_state, TcpState,
     TcpState::NewSynRecv => "NEW_SYN_RECV" => TcpState::NewSynRecv,
 );
 
-/// Transitions as `CLOSE>SYN_SENT>ESTABLISHED`; where one does not begin in the state that the last one ended in,
-/// `|` stands between.
+/// Transitions as `CLOSE>SYN_SENT>ESTABLISHED`; where one does not begin in the state in which the last one ended, a
+/// `|` is in between.
 pub(super) fn write_path(transitions: &[Transition], out: &mut StringBuilder) {
     let mut path = String::new();
     let mut last = None;
@@ -94,7 +94,7 @@ pub(super) fn write_address(address: IpAddr, out: &mut StringBuilder) {
     out.append_value("");
 }
 
-/// What a connection's flags are called, with how they are read and set.
+/// The name of a connection flag, with functions to read and set it.
 type ConnectionFlag = (&'static str, fn(&Connection) -> bool, fn(&mut Connection));
 
 const LIFE_FLAGS: [ConnectionFlag; 14] = [
@@ -111,11 +111,11 @@ const LIFE_FLAGS: [ConnectionFlag; 14] = [
     ("connect_exit", |connection| connection.connect_exit, |connection| connection.connect_exit = true),
     ("bound_port", |connection| connection.binding.port, |connection| connection.binding.port = true),
     ("bound_address", |connection| connection.binding.address, |connection| connection.binding.address = true),
-    // Of a failed bind, which is no connection.
+    // Of a failed bind, which is not a connection.
     ("reuse", |_| false, |_| {}),
 ];
 
-/// Flags of a connection or a failed bind, a bit each.
+/// Flags of a connection or a failed bind, one bit each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct ConnectionFlags(u16);
 
@@ -137,7 +137,7 @@ impl ConnectionFlags {
         self.0 & 1 << Self::REUSE != 0
     }
 
-    /// Sets those of a connection that has none.
+    /// Sets them in a connection that has none.
     pub(super) fn set(self, connection: &mut Connection) {
         for (bit, (_, _, set)) in LIFE_FLAGS.iter().enumerate() {
             if self.0 & 1 << bit != 0 {

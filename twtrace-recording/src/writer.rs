@@ -1,8 +1,8 @@
 //! Writes a recording.
 //!
-//! [`Recorder::record`] puts Events into columns and hands them over twice a second. One thread appends them to the
-//! streams of the open segment; another one seals segments that are over. What goes wrong there comes out of the next
-//! call here.
+//! [`Recorder::record`] converts Events to columns and hands them over twice a second. One thread appends them to the
+//! streams of the open segment; another one seals complete segments. The next call here returns an error of these
+//! threads.
 
 use super::Fault;
 use super::dir::RecordingDir;
@@ -23,34 +23,34 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use twtrace_core::event::Event;
 
-/// How often rows are handed over, nanoseconds.
+/// Interval of hand-overs, nanoseconds.
 const HAND_OVER_NS: u64 = 500_000_000;
 
-/// Hand-overs that may wait. Once the disk is this far behind, tracing waits for it, and what is lost is counted.
+/// Hand-overs that may wait. When the disk is this far behind, tracing waits for it, and what is lost is counted.
 const WAITING: usize = 8;
 
 /// Segments that may wait to be sealed.
 const WAITING_SEGMENTS: usize = 4;
 
-/// A segment is over with so many rows of `connections` ([`Batching`]) or of `sockets`, with so many processes, or after
-/// so long.
+/// A segment is complete with this many rows of `connections` ([`Batching`]) or of `sockets`, with this many processes,
+/// or after this much time.
 const SEGMENT_SOCKETS: u64 = 4_000_000;
 const SEGMENT_PROCESSES: usize = 65_536;
 const SEGMENT_NS: u64 = 600_000_000_000;
 
-/// With a limit, segments are so much smaller that this many make it up.
+/// With a limit, segments are smaller, so that this many of them reach the limit.
 const SEGMENTS_KEPT: u32 = 16;
 
-/// Segments are no shorter, nanoseconds, nor smaller, bytes, however low the limit is.
+/// Minimum duration of a segment, nanoseconds, and its minimum size, bytes, however low the limit is.
 const SHORTEST_NS: u64 = 1_000_000_000;
 const SMALLEST_BYTES: u64 = 64 << 10;
 
-/// How much of a recording is kept; the oldest segments go first.
+/// How much of a recording is kept; the oldest segments are dropped first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keep {
-    /// So much time.
+    /// This much time.
     Time(Duration),
-    /// So many bytes.
+    /// This many bytes.
     Bytes(u64),
 }
 
@@ -65,12 +65,12 @@ pub struct WriteOptions {
     pub batching: Batching,
 }
 
-/// Where hand-overs and segments end. What is read back does not depend on it.
+/// Where hand-overs and segments end. It does not change what is read back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Batching {
     /// Rows of a table that are handed over at once.
     pub hand_over_rows: usize,
-    /// Rows of `connections` with which a segment is over.
+    /// Rows of `connections` that complete a segment.
     pub segment_connections: u64,
 }
 
@@ -80,7 +80,7 @@ impl Default for Batching {
     }
 }
 
-/// How far it is.
+/// Progress of a recording.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
     /// Connections written.
@@ -95,7 +95,7 @@ pub struct Progress {
     pub segments_dropped: u64,
 }
 
-/// What the threads tell.
+/// What the threads report.
 #[derive(Debug, Default)]
 pub(super) struct Shared {
     /// Size of all files.
@@ -104,7 +104,7 @@ pub(super) struct Shared {
     pub(super) open_bytes: AtomicU64,
     pub(super) segments: AtomicU64,
     pub(super) segments_dropped: AtomicU64,
-    /// The first thing that went wrong.
+    /// The first failure.
     failure: Mutex<Option<anyhow::Error>>,
     failed: std::sync::atomic::AtomicBool,
 }
@@ -169,10 +169,10 @@ impl std::fmt::Debug for Recorder {
 }
 
 impl Recorder {
-    /// Makes the directory.
+    /// Creates the directory.
     ///
     /// # Errors
-    /// There is something already, the place cannot be written to, or it is a symbolic link.
+    /// Something has that name already, the place cannot be written to, or it is a symbolic link.
     pub fn create(path: &Path, options: WriteOptions) -> anyhow::Result<Self> {
         Self::begin(path, options).map_err(Fault::of)
     }
@@ -218,7 +218,7 @@ impl Recorder {
             segment: OpenSegment::new(1, 0),
             handed_over_ns: 0,
             totals: Progress::default(),
-            // The very first one is whole anyway.
+            // The very first census is whole anyway.
             wants_whole_census: false,
             host_is_known: false,
         })
@@ -243,21 +243,21 @@ impl Recorder {
                 self.order(Order::Host(host.clone()))?;
             }
         }
-        // By the time that Events tell: in a flood it is long until the next tick.
+        // By the time of the Events: in a flood the next tick is far away.
         let is_due = self.encoder.now_ns().abs_diff(self.handed_over_ns) >= HAND_OVER_NS
             || self.encoder.rows().iter().any(|rows| *rows >= self.batching.hand_over_rows);
-        // Between two ticks there may be half of a census, which is not torn apart.
+        // Between two ticks there may be half a census, which must not be split.
         let is_over = matches!(event, Event::Tick { at_ns } if self.is_over(*at_ns));
         if is_due || is_over { self.hand_over(is_over) } else { Ok(()) }
     }
 
-    /// Whether the next census should be a whole one: true once after each beginning of a segment, which has to tell
-    /// all by itself.
+    /// Whether the next census should be a whole one: true once after each beginning of a segment, which must be
+    /// complete by itself.
     pub fn wants_whole_census(&mut self) -> bool {
         std::mem::take(&mut self.wants_whole_census)
     }
 
-    /// How far it is.
+    /// Its progress.
     pub fn progress(&self) -> Progress {
         let waiting = self.encoder.rows();
         Progress {
@@ -272,13 +272,13 @@ impl Recorder {
     /// Seals what is open.
     ///
     /// # Errors
-    /// It could not be written. What was sealed before stays readable.
+    /// It could not be written. Segments that were sealed before stay readable.
     pub fn finish(mut self) -> anyhow::Result<Progress> {
         self.seal().map_err(Fault::of)?;
         Ok(self.progress())
     }
 
-    /// Removes the recording: it was not begun after all.
+    /// Removes the recording: the trace did not begin after all.
     ///
     /// # Errors
     /// A file cannot be removed.
@@ -341,7 +341,7 @@ impl Recorder {
                 since_ns: Some(self.handed_over_ns),
                 ..OpenSegment::new(segment.number + 1, self.encoder.seq())
             };
-            // The streams of the new one are empty, which its thread will find out by and by.
+            // The streams of the new one are empty; the streams' thread updates this later.
             self.shared.open_bytes.store(0, Relaxed);
             self.encoder.begin_segment()?;
             self.wants_whole_census = true;
@@ -352,7 +352,7 @@ impl Recorder {
     fn order(&mut self, order: Order) -> anyhow::Result<()> {
         let sent = self.orders.as_ref().is_some_and(|orders| orders.send(order).is_ok());
         if !sent {
-            // The thread has ended: it says why.
+            // The thread has ended and reports why.
             self.join();
             self.shared.check()?;
             bail!("the thread that records has failed");
@@ -360,7 +360,7 @@ impl Recorder {
         Ok(())
     }
 
-    /// Waits until all that was ordered is done.
+    /// Waits until all orders are done.
     fn join(&mut self) {
         self.orders = None;
         if let Some(Err(_)) = self.writer.take().map(JoinHandle::join) {
@@ -370,7 +370,7 @@ impl Recorder {
 }
 
 impl Drop for Recorder {
-    /// Without [`Self::finish`] the last segment stays open: it can be read, up to what was handed over.
+    /// Without [`Self::finish`] the last segment stays open: it can be read, up to the last hand-over.
     fn drop(&mut self) {
         self.join();
     }

@@ -1,5 +1,5 @@
-//! Damaged recordings: each is an error that names the file, or what can be read with the loss stated. Never a panic,
-//! and never other Events than were recorded.
+//! Damaged recordings: reading one either fails with an error that names the file, or returns what can be read and
+//! states the loss. It never panics, and never returns Events that were not recorded.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 #![allow(clippy::print_stdout, reason = "figures for whoever runs the test")]
@@ -47,7 +47,7 @@ impl Sample {
             churn.connection(&mut |event| events.push(event));
         }
         events.iter().for_each(|event| recorder.record(event).unwrap());
-        // Killed.
+        // As after a kill.
         drop(recorder);
         let (found, losses) = read(&Recording::open(&path).unwrap());
         assert_eq!(losses, []);
@@ -80,7 +80,7 @@ impl Sample {
         path
     }
 
-    /// What became of a damaged one.
+    /// Result of reading a damaged one.
     fn judge(&self, path: &Path, name: &str, what: &str) -> Fate {
         let recording = match Recording::open(path) {
             Ok(recording) => recording,
@@ -98,7 +98,7 @@ impl Sample {
         let connections = |events: &[Event]| events.iter().filter(|event| is_connection(event)).count() as u64;
         let (read, all) = (connections(&found), connections(&self.events));
         assert_eq!(info.connections, read, "{name} {what}: {info:?}");
-        // Never more than there were, and all of them unless it says so.
+        // Never more than were recorded, and all of them unless it reports a loss.
         let counted = info.connections + info.connections_lost;
         assert!(counted == all || (info.lost_more && counted < all), "{name} {what}: {counted} of {all}, {info:?}");
         assert_eq!(info.is_cut(), !info.losses.is_empty());
@@ -112,7 +112,7 @@ impl Sample {
         Fate::Lost(losses.into_iter().map(|loss| format!("{}: {}", loss.file, loss.what)).collect())
     }
 
-    /// The same after putting back the file.
+    /// Puts the original file back.
     fn restore(&self, name: &str) {
         fs::write(self.folder.path().join("damaged.twt").join(name), &self.files[name]).unwrap();
     }
@@ -130,7 +130,7 @@ enum Fate {
     Refused(String),
 }
 
-/// Whether these are of those, in the same order, besides what is told again.
+/// Whether `found` is a part of `all`, in the same order, except for restated events.
 fn is_part(found: &[Event], all: &[Event]) -> bool {
     let again = |event: &&Event| {
         !matches!(
@@ -153,7 +153,7 @@ fn no_flipped_bit_goes_unnoticed() {
     let mut random = Random::new(3);
     for (name, bytes) in &sample.files {
         let (mut whole, mut lost, mut refused) = (0, 0, 0);
-        // The ends of a file say what it is; of the rest some of everything.
+        // The ends of a file are its structure; of the rest, a sample.
         let edge = 64.min(bytes.len());
         let middle = (0..10).map(|_| random.below(bytes.len() as u64) as usize);
         let places: Vec<usize> =
@@ -188,7 +188,7 @@ fn files_cut_short_are_read_as_far_as_they_are_whole() {
         }
         let longer = [bytes.as_slice(), b"more"].concat();
         let fate = sample.judge(&sample.with(name, Some(&longer)), name, "with more at its end");
-        // What follows the last whole sum is one that was not written to its end.
+        // What follows the last whole checksum was not written to its end.
         assert!(matches!(fate, Fate::Lost(_)) || name.ends_with(".sums"), "{name}: {fate:?}");
         sample.restore(name);
     }
@@ -259,13 +259,13 @@ fn a_segment_that_is_lost_is_a_gap() {
     let recording = Recording::open(&path).unwrap();
     let (found, _) = read(&recording);
     let count = |events: &[Event], is: fn(&Event) -> bool| events.iter().filter(|event| is(event)).count();
-    // The next one tells again whose connections those are, but it is the same trace.
+    // The next segment restates the owners of those connections, but it is the same trace.
     assert_eq!(count(&found, |event| matches!(event, Event::Start { .. })), 1);
     assert_eq!(count(&found, |event| matches!(event, Event::User { .. })), 2);
     assert!(count(&found, |event| matches!(event, Event::Process { .. })) > 10);
     let connections = count(&found, |event| matches!(event, Event::Connection(_)));
     assert!((600..1000).contains(&connections), "{connections}");
-    // Without the first one it begins with a start of its own.
+    // Without the first segment it begins with a start of its own.
     sample.restore("sockets-0002.parquet");
     let recording = Recording::open(&sample.with("connections-0001.parquet", None)).unwrap();
     let (found, _) = read(&recording);
@@ -303,7 +303,7 @@ fn without_a_manifest_nothing_crashes_and_it_is_said_that_nothing_is_sure() {
         for round in 0..10 {
             let mut damaged = bytes.clone();
             for _ in 0..=round % 3 {
-                // The footer most of all: it says how large everything is.
+                // Mostly the footer: it states the sizes of everything.
                 let reach = if round % 2 == 0 { 2500.min(bytes.len()) } else { bytes.len() };
                 let place = bytes.len() - 1 - random.below(reach as u64) as usize;
                 damaged[place] = random.next() as u8;

@@ -13,16 +13,16 @@ use twtrace_recording::reader::Recording;
 use twtrace_recording::writer::{Recorder, WriteOptions};
 use twtrace_testkit::churn::churn;
 
-/// What a connection may cost on disk, bytes.
+/// Maximum size of a connection on disk, bytes.
 const LIMIT: u64 = 24;
 
-/// Processor time of this thread, and of the whole program: other programs do not show in them.
+/// Processor time of this thread, and of the whole process: other programs do not count.
 fn cpu() -> [Duration; 2] {
     [ClockId::CLOCK_THREAD_CPUTIME_ID, ClockId::CLOCK_PROCESS_CPUTIME_ID]
         .map(|clock| clock_gettime(clock).unwrap().into())
 }
 
-/// Microseconds a connection since then: in this thread, and in all.
+/// Microseconds per connection since then: in this thread, and in all threads.
 fn each(since: [Duration; 2], connections: u64) -> String {
     let [own, all] = cpu();
     let us = |now: Duration, then: Duration| (now - then).as_secs_f64() * 1e6 / connections as f64;
@@ -50,7 +50,7 @@ fn a_connection_costs_few_bytes() {
     while replayed.advance(u64::MAX, &mut |_| count += 1).unwrap() {}
     println!("read in {}", each(began, ended));
     let info = recording.info();
-    println!("{:.2} bytes a connection", info.bytes as f64 / ended as f64);
+    println!("{:.2} bytes per connection", info.bytes as f64 / ended as f64);
     assert_eq!(info.connections, ended);
     assert!(info.bytes <= LIMIT * ended, "{} bytes", info.bytes);
     assert!(count as usize == events.len());

@@ -1,4 +1,4 @@
-//! What is recorded is read back as it was, wherever batches, hand-overs and segments end.
+//! What is recorded is read back unchanged, wherever batches, hand-overs and segments end.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -15,7 +15,7 @@ use twtrace_recording::reader::{ReadOptions, Recording};
 use twtrace_recording::writer::{Batching, Recorder, WriteOptions};
 use twtrace_testkit::strategies::event;
 
-/// Rows that are decoded at once. With one, every event of several rows is cut in each place where it can be.
+/// Rows that are decoded at once. With 1, every event with several rows is split at each possible place.
 const BATCH_ROWS: [usize; 5] = [1, 2, 3, 64, 16_384];
 
 fn open(path: &Path, batch_rows: usize) -> Recording {
@@ -57,11 +57,11 @@ proptest! {
             for (index, (found, event)) in found.iter().zip(&events).enumerate() {
                 prop_assert_eq!(found, event, "event {} in batches of {}", index, batch_rows);
             }
-            // Each event is a row at least, of one of the tables.
+            // Each event is at least one row, in one of the tables.
             let missing = if is_sealed { 1 } else { Table::ALL.len() * hand_over_rows };
             prop_assert!(found.len() + missing > events.len(), "{} of {}", found.len(), events.len());
         }
-        // Each segment stands alone.
+        // Each segment can be read alone.
         for segment in (1..=segments).take(4) {
             for batch_rows in [1, 16_384] {
                 let mut replay = open(&path, batch_rows).replay_from(segment as u32).unwrap();

@@ -1,4 +1,4 @@
-//! Segments: where one ends and the next begins, what is dropped, and what others see meanwhile.
+//! Segments: where one ends and the next begins, what is dropped, and what readers see meanwhile.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -17,7 +17,7 @@ use twtrace_recording::writer::{Keep, Recorder, WriteOptions};
 use twtrace_testkit::chance::Random;
 use twtrace_testkit::churn::churn;
 
-/// Two megabytes are kept, so that segments are small; less is written.
+/// Keeps two megabytes, so that segments are small; less is written.
 fn small_segments() -> WriteOptions {
     WriteOptions { keep: Some(Keep::Bytes(2 << 20)), ..WriteOptions::default() }
 }
@@ -44,7 +44,7 @@ fn a_long_recording_has_several_segments() {
     assert_eq!((info.connections, info.host.hostname.as_str()), (8_000, "web-1"));
     let files = names(&path).into_iter().map(|name| fs::metadata(path.join(name)).unwrap().len());
     assert_eq!(info.bytes, files.sum::<u64>());
-    // Of each of them to the microsecond.
+    // For each of them, to the microsecond.
     assert_eq!(info.start_unix_ns, 1_790_000_000_123_456_000);
     let minutes = (info.end_unix_ns - info.start_unix_ns) / 60_000_000_000;
     assert!((33..36).contains(&minutes), "{minutes}");
@@ -83,7 +83,7 @@ fn a_flight_recorder_keeps_the_last_part_which_stands_alone() {
     let again = |is: fn(&Event) -> bool| found.iter().filter(|event| is(event)).count();
     assert_eq!(again(|event| matches!(event, Event::User { .. })), 1);
     assert_eq!(again(|event| matches!(event, Event::Namespace { .. })), 1);
-    // Those that still made connections.
+    // Those that still created connections.
     assert_eq!(again(|event| matches!(event, Event::Process { .. })), 5);
     let rest: Vec<&Event> = found.iter().filter(|event| !may_be_repeated(event)).collect();
     let all: Vec<&Event> = events.iter().filter(|event| !may_be_repeated(event)).collect();
@@ -102,7 +102,7 @@ fn a_limit_of_bytes_is_held() {
     for (number, event) in churn(100_000, 2000.0).iter().enumerate() {
         recorder.record(event).unwrap();
         if number % 5_000 == 0 {
-            // As long as it takes in use.
+            // As long as it takes in practice.
             thread::sleep(Duration::from_millis(10));
         }
         largest = largest.max(recorder.progress().bytes);
@@ -124,7 +124,7 @@ fn others_read_while_it_is_written() {
     thread::scope(|scope| {
         let mut recorder = Recorder::create(&path, small_segments()).unwrap();
         let reader = scope.spawn(|| {
-            // It goes with the reader: nobody waits for one that has failed.
+            // It is dropped with the reader: the test does not wait for a reader that has failed.
             let tell = tell;
             while !over.load(Ordering::Relaxed) {
                 // In batches that end anywhere.
@@ -135,7 +135,7 @@ fn others_read_while_it_is_written() {
                 assert_eq!(losses, []);
                 assert!(events.starts_with(&found), "{} of {}", found.len(), events.len());
                 tell.send(found.len()).unwrap();
-                // Of the same one again, when some of its files may be gone.
+                // The same one again, when some of its files may be gone.
                 thread::sleep(Duration::from_millis(20));
                 let (again, losses) = read(&recording);
                 assert_eq!(losses, []);
@@ -164,7 +164,7 @@ fn others_read_while_it_is_written() {
     assert!(replay(&path) == events);
 }
 
-/// Files of a folder as they are at one moment, or `None` when any of them changed meanwhile.
+/// Files of a folder at one moment, or `None` when any of them changed meanwhile.
 fn copy(from: &Path, to: &Path) -> Option<()> {
     let now = || -> Option<_> {
         let names = names(from);
@@ -252,7 +252,7 @@ fn nothing_is_replaced_but_a_recording_and_only_when_told() {
     let busy = Recorder::create(&path, overwrite).unwrap();
     assert!(refused(&path, overwrite).contains("right now"));
     drop(busy);
-    // With something of somebody else's in it.
+    // With a file of another program in it.
     fs::write(path.join("notes.txt"), "mine").unwrap();
     assert!(refused(&path, overwrite).contains("notes.txt"));
     let mine = folder.path().join("mine");
@@ -267,7 +267,7 @@ fn nothing_is_replaced_but_a_recording_and_only_when_told() {
     std::os::unix::fs::symlink(&mine, &link).unwrap();
     assert!(refused(&link, overwrite).contains("no recording"));
     assert!(refused(&link, WriteOptions::default()).contains("exists"));
-    // In a folder that is not there, and a name that is none.
+    // In a folder that does not exist, and a name that is not valid.
     assert!(refused(&folder.path().join("no/such.twt"), overwrite).contains("No such file"));
     assert!(refused(Path::new("/"), overwrite).contains("no name"));
     assert!(refused(Path::new(".."), overwrite).contains("no name"));

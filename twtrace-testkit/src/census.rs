@@ -1,17 +1,17 @@
-//! What the kernel's own list of sockets says. Times are monotonic nanoseconds.
+//! Censuses: the kernel's own list of sockets. Times are monotonic nanoseconds.
 
 use crate::MILLISECOND_NS;
 use twtrace_core::event::{CensusRow, CensusState, Event, Owner, SocketOwner, Tuple};
 
-/// `/proc` tells the start of a process in steps of so many nanoseconds.
+/// Resolution of process start times in `/proc`, nanoseconds.
 const START_STEP_NS: u64 = 10 * MILLISECOND_NS;
 
-/// One socket. `expires_ms` is how many milliseconds the timer of a timewait socket has left.
+/// One socket. `expires_ms` is the time left on the timer of a TIME_WAIT socket, milliseconds.
 pub fn census_row(cookie: u64, tuple: Tuple, state: CensusState, expires_ms: u32) -> CensusRow {
     CensusRow { cookie, tuple, state, expires_ms }
 }
 
-/// All sockets of a network namespace: a complete census that takes a millisecond.
+/// All sockets of a network namespace: a complete census that takes one millisecond.
 pub fn census(netns: u32, at_ns: u64, rows: Vec<CensusRow>) -> [Event; 3] {
     [
         Event::SocketDumpBegin { netns, at_ns, whole: true },
@@ -20,7 +20,8 @@ pub fn census(netns: u32, at_ns: u64, rows: Vec<CensusRow>) -> [Event; 3] {
     ]
 }
 
-/// So many sockets of a process with these addresses; those of each local port are counted together where it is 0.
+/// This many sockets of a process with these addresses. A local port of 0 counts the sockets of all local ports
+/// together.
 pub fn socket_owner(who: &Owner, state: CensusState, tuple: Tuple, sockets: u64) -> SocketOwner {
     SocketOwner {
         tgid: who.key.tgid,
@@ -37,7 +38,7 @@ pub fn socket_owner(who: &Owner, state: CensusState, tuple: Tuple, sockets: u64)
     }
 }
 
-/// All owners of sockets, by a search that ended then and left nobody out.
+/// All owners of sockets, from a complete search that ended at `at_ns`.
 pub fn socket_owners(at_ns: u64, rows: Vec<SocketOwner>) -> Event {
     Event::SocketOwners { at_ns, complete: true, rows }
 }

@@ -1,7 +1,7 @@
-//! Numbers that look like chance and are the same each time. There are three kinds, for what was measured or is shown
-//! with one of them must not change.
+//! Pseudo-random numbers that are the same on every run. There are three generators, because results that were measured
+//! or are shown with one of them must not change.
 
-/// A share from 0 up to 1 of the upper 53 bits.
+/// A fraction from 0 up to 1, from the upper 53 bits.
 fn share(number: u64) -> f64 {
     (number >> 11) as f64 / (1_u64 << 53) as f64
 }
@@ -26,23 +26,23 @@ impl Chance {
         self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
     }
 
-    /// One of so many numbers, from 0.
+    /// A number from 0 to `limit` - 1.
     pub fn below(&mut self, limit: u64) -> u64 {
         (self.next() >> 11) % limit.max(1)
     }
 
-    /// As the time to the next of many independent events, of this mean.
+    /// An exponentially distributed number with this mean, like the time between independent events.
     pub fn exponential(&mut self, mean: f64) -> u64 {
         (-(1.0 - share(self.next())).ln() * mean) as u64
     }
 }
 
-/// For [`crate::churn`], and for what is done to a recording of it (xorshift).
+/// For [`crate::churn`], and for changes to a recording of it (xorshift).
 #[derive(Debug)]
 pub struct Random(u64);
 
 impl Random {
-    /// Other numbers for each odd seed.
+    /// Different numbers for each odd seed.
     pub fn new(seed: u64) -> Self {
         Self(seed | 1)
     }
@@ -56,7 +56,7 @@ impl Random {
         self.0
     }
 
-    /// One of so many numbers, from 0.
+    /// A number from 0 to `limit` - 1.
     pub fn below(&mut self, limit: u64) -> u64 {
         self.next() % limit
     }
@@ -67,7 +67,7 @@ impl Random {
     }
 }
 
-/// For [`crate::shop`], in shares (a linear congruential generator).
+/// For [`crate::shop`]: fractions (a linear congruential generator).
 #[derive(Debug)]
 pub(crate) struct Noise(pub(crate) u64);
 

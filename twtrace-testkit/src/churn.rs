@@ -1,5 +1,4 @@
-//! Events as a loopback workload makes them: short connections between a few processes. The same calls give the same
-//! events.
+//! The events of a loopback workload: short connections between a few processes. The same calls give the same events.
 
 use crate::chance::Random;
 use crate::{
@@ -12,13 +11,13 @@ use twtrace_core::event::{
     CensusRow, CensusState, Event, KernelCounters, KernelFacts, Owner, ProcessFacts, Role, Timewait, Tuple, TwCount,
 };
 
-/// How long a timewait socket lives.
+/// Lifetime of a TIME_WAIT socket.
 const TIME_WAIT_NS: u64 = 60 * SECOND_NS;
 
-/// Between two searches for the owners of sockets, in censuses.
+/// Interval between two searches for socket owners, in censuses.
 const SEARCH_EVERY: u64 = 5;
 
-/// So many connections at so many a second, and all that comes before and after them.
+/// This many connections at this rate per second, and all events before and after them.
 pub fn churn(connections: u64, rate: f64) -> Vec<Event> {
     let mut churn = Churn::new(rate);
     let mut events = Vec::new();
@@ -29,7 +28,7 @@ pub fn churn(connections: u64, rate: f64) -> Vec<Event> {
     events
 }
 
-/// Makes connections, and hands over each event to a function.
+/// Creates connections, and passes each event to a function.
 #[derive(Debug)]
 pub struct Churn {
     random: Random,
@@ -39,7 +38,7 @@ pub struct Churn {
     made: u64,
     ended: u64,
     censuses: u64,
-    /// Made since the last census, and those that the census knows.
+    /// Created since the last census; `old` has those that the census knows.
     fresh: Vec<(u64, Tuple, u64)>,
     old: VecDeque<(u64, u64)>,
     next_tick_ns: u64,
@@ -47,7 +46,7 @@ pub struct Churn {
     rate: f64,
 }
 
-/// One of its processes.
+/// One process of the workload.
 fn process_of(tgid: u32, name: &str) -> Owner {
     owner(tgid, name)
         .started(4 * SECOND_NS + u64::from(tgid) * 10 * MILLISECOND_NS)
@@ -57,7 +56,7 @@ fn process_of(tgid: u32, name: &str) -> Owner {
 }
 
 impl Churn {
-    /// So many connections a second.
+    /// A workload of `rate` connections per second.
     pub fn new(rate: f64) -> Self {
         Self {
             random: Random::new(42),
@@ -75,7 +74,7 @@ impl Churn {
         }
     }
 
-    /// What comes before all connections.
+    /// The events before all connections.
     pub fn start(&self, sink: &mut dyn FnMut(Event)) {
         sink(start(self.now_ns).unix(START_UNIX_NS + 123_456_789).host("web-1", "6.8.0", "b").event());
         sink(namespace(NETNS, "host"));
@@ -89,7 +88,7 @@ impl Churn {
         }
     }
 
-    /// One connection, and what else is due.
+    /// One connection, and other events that are due.
     pub fn connection(&mut self, sink: &mut dyn FnMut(Event)) {
         self.now_ns += self.random.exponential_ns(1e6 / self.rate);
         if self.now_ns >= self.next_tick_ns {
@@ -100,7 +99,7 @@ impl Churn {
             }
             sink(tick(self.now_ns));
         }
-        // As the kernel does: even ports, a random step on.
+        // Like the kernel: even ports, in random steps.
         self.port = self.port.wrapping_add(2 + 2 * self.random.below(8) as u16);
         if !(32768..61000).contains(&self.port) {
             self.port = 32768;
@@ -132,7 +131,7 @@ impl Churn {
         sink(second.bytes(answer, 10).event());
     }
 
-    /// A census that tells what differs from the last one, in the order of cookies.
+    /// A census that reports the differences from the last one, in the order of cookies.
     fn census(&mut self, sink: &mut dyn FnMut(Event)) {
         let now_ns = self.now_ns;
         sink(Event::Counters(KernelCounters { transitions: 10 * self.made, ..KernelCounters::default() }));
@@ -163,7 +162,7 @@ impl Churn {
         }
     }
 
-    /// Who has sockets open: up to four processes, and now and then nobody.
+    /// The owners of open sockets: up to four processes, and sometimes none.
     fn owners(&self, sink: &mut dyn FnMut(Event)) {
         let to = tuple(0, [127, 0, 0, 1], 9000).local_addr([127, 0, 0, 1]);
         let owner = |tgid| socket_owner(&process_of(tgid, "worker"), CensusState::Established, to, self.made % 50);
@@ -171,7 +170,7 @@ impl Churn {
         sink(socket_owners(self.now_ns + 2 * MILLISECOND_NS, rows));
     }
 
-    /// What comes after all connections.
+    /// The events after all connections.
     pub fn end(&mut self, sink: &mut dyn FnMut(Event)) {
         self.now_ns += TIME_WAIT_NS + SECOND_NS;
         self.census(sink);

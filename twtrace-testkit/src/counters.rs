@@ -4,7 +4,7 @@ use twtrace_core::event::KernelCounters;
 
 macro_rules! define {
     (kernel { $($(#[$_doc:meta])* $name:ident,)* } user { $($(#[$_user_doc:meta])* $user:ident,)* }) => {
-        /// Totals of which each is the next figure, in the order in which they are declared.
+        /// Totals that take their values from `next`, in the order of declaration.
         pub fn counters(mut next: impl FnMut() -> u64) -> KernelCounters {
             KernelCounters { $($name: next(),)* $($user: next(),)* }
         }

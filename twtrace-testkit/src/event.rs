@@ -1,4 +1,4 @@
-//! Events that have no builder of their own. Times are monotonic nanoseconds, errnos positive.
+//! Events without a builder. Times are monotonic nanoseconds, errnos positive.
 
 use crate::NETNS;
 use twtrace_core::event::{BindFailed, ConnectFailed, Event, KernelFacts, Owner, TimewaitCause, TimewaitEnd, Tuple};
@@ -8,8 +8,7 @@ pub fn tick(at_ns: u64) -> Event {
     Event::Tick { at_ns }
 }
 
-/// Figures and sysctls as a kernel has them by default, and no timewait socket: the ports 32,768 to 60,999, and 131,072
-/// buckets.
+/// Default figures and sysctls of a kernel, without TIME_WAIT sockets: ports 32,768 to 60,999, and 131,072 buckets.
 pub fn kernel_facts() -> KernelFacts {
     KernelFacts { port_range: (32_768, 60_999), max_tw_buckets: 131_072, ..KernelFacts::default() }
 }
@@ -39,12 +38,12 @@ pub fn bound_connect(cookie: u64, tuple: Tuple, at_ns: u64) -> Event {
     Event::BoundConnect { cookie, tuple, at_ns }
 }
 
-/// A connection that was told of before ended by a reset.
+/// A connection that was reported before ended by a reset.
 pub fn reset_sent(cookie: u64, tuple: Tuple, at_ns: u64) -> Event {
     Event::ResetSent { cookie, tuple, at_ns }
 }
 
-/// The end of a timewait socket whose substate was TIME_WAIT.
+/// The end of a TIME_WAIT socket whose substate was TIME_WAIT.
 pub fn timewait_end(cookie: u64, tuple: Tuple, cause: TimewaitCause, at_ns: u64) -> Event {
     Event::TimewaitEnd(TimewaitEnd { cookie, tuple, fin_wait2: false, cause, at_ns })
 }

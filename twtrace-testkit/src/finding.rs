@@ -1,4 +1,4 @@
-//! Findings, to be shown.
+//! Findings to display.
 
 use crate::{HOSTILE, NETNS, comm};
 use twtrace_core::event::{ProcessKey, Role};
@@ -6,8 +6,8 @@ use twtrace_core::evidence::Evidence;
 use twtrace_core::finding::{Advice, Confidence, Effect, Finding, Rule, Severity, Subject};
 use twtrace_core::snapshot::DestKey;
 
-/// Findings as rules could write them: a critical one of a hostile process, one of a parent's many children that has
-/// stopped, and one of the tracer itself.
+/// Findings as rules could write them: a critical one about a hostile process, one about the many children of one
+/// parent that has stopped, and one about the tracer itself.
 pub fn findings() -> Vec<Finding> {
     let key = |last: u8, port| DestKey {
         netns: NETNS,
@@ -27,7 +27,7 @@ pub fn findings() -> Vec<Finding> {
         Finding {
             rule: Rule::ExhaustionReached,
             severity: Severity::Critical,
-            holds: true,
+            active: true,
             process: Some(Subject {
                 process: Some(ProcessKey { tgid: 666, start_ns: 666_000 }),
                 command: comm(HOSTILE),
@@ -66,7 +66,7 @@ pub fn findings() -> Vec<Finding> {
         Finding {
             rule: Rule::ForkPerRequest,
             severity: Severity::Warning,
-            holds: false,
+            active: false,
             process: Some(Subject {
                 process: None,
                 command: comm("curl"),
@@ -92,7 +92,7 @@ pub fn findings() -> Vec<Finding> {
         Finding {
             rule: Rule::IncompleteTrace,
             severity: Severity::Info,
-            holds: true,
+            active: true,
             process: None,
             destination: None,
             cause: None,

@@ -1,8 +1,8 @@
 //! Events for tests: each type of the core's events is built here and nowhere else.
 //!
-//! A test says which events there are, and with which figures. The functions here give a usual value ([`owner`],
-//! [`tuple`], [`connection`], [`kernel_facts`]), and the traits [`BuildOwner`], [`BuildTuple`] and [`BuildConnection`]
-//! change it, one figure a call: what they return is the core's own type, so that a chain of calls needs no last step.
+//! A test lists its events and their figures. The functions here give a usual value ([`owner`], [`tuple()`],
+//! [`connection()`], [`kernel_facts`]), and the traits [`BuildOwner`], [`BuildTuple`] and [`BuildConnection`] change
+//! it, one figure per call: they return the core's own type, so a chain of calls needs no last step.
 //!
 //! ```
 //! use twtrace_testkit::*;
@@ -14,8 +14,8 @@
 //! assert_eq!(state.summary().totals.counts.time_wait_created, 1);
 //! ```
 //!
-//! Two hosts are told of in whole, for what several crates show of them: [`web`] and [`shop`]. [`churn`] makes any number
-//! of connections.
+//! Two complete hosts are shared by the crates that display them: [`web`] and [`shop`]. [`churn`] creates any number of
+//! connections.
 
 mod census;
 pub mod chance;
@@ -47,11 +47,11 @@ pub use start::{StartBuilder, hook, refused_hook, start};
 pub use state::{look, snapshot_of, snapshot_with_history, state_of};
 pub use tuple::{BuildTuple, tuple};
 
-/// Nanoseconds of a microsecond.
+/// Nanoseconds per microsecond.
 pub const MICROSECOND_NS: u64 = 1_000;
-/// Nanoseconds of a millisecond.
+/// Nanoseconds per millisecond.
 pub const MILLISECOND_NS: u64 = 1_000_000;
-/// Nanoseconds of a second.
+/// Nanoseconds per second.
 pub const SECOND_NS: u64 = 1_000_000_000;
 
 /// When a trace begins, monotonic nanoseconds: a host that has been up for 1,000 seconds.
@@ -62,5 +62,5 @@ pub const START_UNIX_NS: i128 = 1_790_000_000_000_000_000;
 /// The tracer's own network namespace: the inode number that the kernel gives the first one.
 pub const NETNS: u32 = 4_026_531_840;
 
-/// A name of a process that clears the screen, is no UTF-8, begins like a formula and turns the direction of writing.
+/// A process name that clears the screen, is not UTF-8, starts like a formula and reverses the text direction.
 pub const HOSTILE: &[u8] = b"=\x1b[2J\xff\xe2\x80\xae,\"x";

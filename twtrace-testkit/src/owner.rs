@@ -3,14 +3,14 @@
 use crate::MICROSECOND_NS;
 use twtrace_core::event::{Comm, Owner, ProcessKey};
 
-/// A name of a process as the kernel keeps it: the first 16 bytes, NUL after a shorter one.
+/// A process name as the kernel keeps it: the first 16 bytes, padded with NUL.
 pub fn comm(name: impl AsRef<[u8]>) -> Comm {
     let mut comm = Comm::default();
     comm.0.iter_mut().zip(name.as_ref()).for_each(|(to, from)| *to = *from);
     comm
 }
 
-/// A process of root in the root cgroup, that `systemd` started as many microseconds after the boot as its PID says.
+/// A process of root in the root cgroup, started by `systemd`. Its PID is also its start in microseconds after boot.
 pub fn owner(pid: u32, name: impl AsRef<[u8]>) -> Owner {
     Owner {
         key: ProcessKey { tgid: pid, start_ns: u64::from(pid) * MICROSECOND_NS },
@@ -24,7 +24,7 @@ pub fn owner(pid: u32, name: impl AsRef<[u8]>) -> Owner {
     }
 }
 
-/// Says what is special about a process.
+/// Changes the fields in which a process differs from the usual one.
 pub trait BuildOwner: Sized {
     /// Changes any of its fields.
     #[must_use]
@@ -42,7 +42,7 @@ pub trait BuildOwner: Sized {
         self.with(|owner| owner.uid = uid)
     }
 
-    /// Who started it: PID and name.
+    /// Its parent: PID and name.
     #[must_use]
     fn parent(self, pid: u32, name: impl AsRef<[u8]>) -> Self {
         self.with(|owner| (owner.ppid, owner.parent_comm) = (pid, comm(name)))

@@ -1,8 +1,8 @@
-//! What is learned of processes and users.
+//! What is learned about processes and users.
 
 use twtrace_core::event::{Event, Owner, ProcessFacts};
 
-/// What `/proc` says of a process with this command line: its first word is the executable, and the rest is not known.
+/// What `/proc` shows for a process with this command line: its first word is the executable, the rest is unknown.
 pub fn process_facts(cmdline: &str) -> ProcessFacts {
     ProcessFacts {
         exe: cmdline.split(' ').next().map(str::to_owned),

@@ -1,4 +1,4 @@
-//! A shop with an incident, over minutes: a service stopped to pool its connections, until it was rolled back.
+//! A shop with an incident of several minutes: a service stopped pooling its connections, until it was rolled back.
 
 use crate::chance::Noise;
 use crate::{
@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use twtrace_core::event::{Connection, Event, KernelCounters, KernelFacts, Owner, Role, Tier, TimewaitCause};
 
 const BEGIN_NS: u64 = 5000 * SECOND_NS;
-/// Of all processes, whose cgroup has the same number.
+/// The uid of all processes; their cgroup has the same number.
 const UID: u32 = 1000;
 /// No port was left.
 const EADDRNOTAVAIL: u16 = 99;
@@ -18,12 +18,12 @@ const EADDRNOTAVAIL: u16 = 99;
 struct Worker {
     name: &'static [u8],
     parent: (u32, &'static str),
-    /// Processes that share the work: each connection is of the next one.
+    /// Number of processes that share the work: they take turns, one connection each.
     processes: u32,
     role: Role,
     address: [u8; 4],
     port: u16,
-    /// Connections per second in a quiet minute and at the height of the incident.
+    /// Connections per second in a quiet minute and at the peak of the incident.
     rate: (f64, f64),
     /// Median lifetime, microseconds.
     lifetime_us: f64,
@@ -43,7 +43,7 @@ const fn actor(
     Worker { name, parent: (1, "systemd"), processes, role, address, port, rate, lifetime_us, cmdline }
 }
 
-/// Ten kinds of processes: more than a plot tells apart.
+/// Ten kinds of processes: more than a plot can distinguish.
 fn cast() -> Vec<Worker> {
     use Role::{Active, Passive};
     vec![
@@ -71,13 +71,13 @@ fn cast() -> Vec<Worker> {
     ]
 }
 
-/// How far the incident has come at a second: 0 in quiet, 1 at its height.
+/// Intensity of the incident at a given second: 0 when quiet, 1 at its peak.
 fn height(second: u64, seconds: u64) -> f64 {
     let at = second as f64 / seconds as f64;
     ((at - 0.4) / 0.1).clamp(0.0, 1.0) * ((0.75 - at) / 0.05).clamp(0.0, 1.0)
 }
 
-/// What happened in so many seconds; `worst` is how bad the incident becomes, from 0 to 1.
+/// What happened in this many seconds; `worst` is how severe the incident becomes, from 0 to 1.
 pub fn events(seconds: u64, worst: f64) -> Vec<Event> {
     let begin = start(BEGIN_NS)
         .host("shop-3", "6.12.48+deb13-amd64", "00000000-0000-4000-8000-000000000001")

@@ -12,25 +12,25 @@ pub struct StartBuilder {
     tracing: TracingFacts,
 }
 
-/// A trace that began at a moment, monotonic nanoseconds: on the host `host`, whose kernel and boot have no names, in the
-/// cookie tier, without hooks, at [`START_UNIX_NS`] of the wall clock.
+/// A trace that began at `at_ns`, monotonic nanoseconds: on the host `host`, whose kernel and boot have no names, in
+/// the cookie tier, without hooks, at [`START_UNIX_NS`] of the wall clock.
 pub fn start(at_ns: u64) -> StartBuilder {
     let host = HostFacts { hostname: "host".to_owned(), netns: NETNS, ..HostFacts::default() };
     StartBuilder { at_ns, unix_ns: START_UNIX_NS, host, tracing: TracingFacts::default() }
 }
 
-/// A hook that runs, and its program type.
+/// An attached hook, and its program type.
 pub fn hook(name: &str, kind: &str) -> Hook {
     Hook { name: name.to_owned(), kind: kind.to_owned(), attached: true, reason: None }
 }
 
-/// A hook that does not run, its program type, and why.
+/// A hook that is not attached, its program type, and why.
 pub fn refused_hook(name: &str, kind: &str, reason: &str) -> Hook {
     Hook { attached: false, reason: Some(reason.to_owned()), ..hook(name, kind) }
 }
 
 impl StartBuilder {
-    /// The wall clock then, nanoseconds since the Unix epoch.
+    /// The wall clock at that time, nanoseconds since the Unix epoch.
     #[must_use]
     pub fn unix(self, unix_ns: i128) -> Self {
         Self { unix_ns, ..self }
@@ -55,14 +55,14 @@ impl StartBuilder {
         self
     }
 
-    /// The hooks, whether they run or not.
+    /// The hooks, attached or not.
     #[must_use]
     pub fn hooks(mut self, hooks: impl Into<Vec<Hook>>) -> Self {
         self.tracing.hooks = hooks.into();
         self
     }
 
-    /// On a kernel without BTF: sockets are told apart by their addresses.
+    /// On a kernel without BTF: sockets are distinguished by their addresses.
     #[must_use]
     pub fn without_btf(mut self) -> Self {
         self.tracing = TracingFacts { tier: Tier::Tuple, by_tuple: true, no_btf: true, ..self.tracing };

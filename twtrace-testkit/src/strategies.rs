@@ -1,4 +1,4 @@
-//! Any events, for property tests: the edges of each type among them.
+//! Any events, for property tests, including the edge cases of each type.
 
 use crate::{
     BuildConnection as _, BuildOwner as _, bind_failed, bound_connect, census_row as row, connect_failed,
@@ -14,7 +14,7 @@ use twtrace_core::event::{
     Transition, Tuple, TwCount,
 };
 
-/// Numbers, the edges among them.
+/// Numbers, including the edge cases.
 fn number() -> BoxedStrategy<u64> {
     prop_oneof![Just(0), Just(1), Just(u64::MAX), Just(1 << 63), 0..100_u64, any::<u64>()].boxed()
 }
@@ -56,7 +56,7 @@ prop_compose! {
     }
 }
 
-/// One and the same process, but for one of its fields.
+/// The same process, with one field changed.
 fn nearly_the_same() -> BoxedStrategy<Owner> {
     (0..10_u32, 0..2_u32)
         .prop_map(|(field, by)| {
@@ -123,7 +123,7 @@ const STATES: [TcpState; 12] = [
     TcpState::NewSynRecv,
 ];
 
-/// A chain of states in time, or anything.
+/// A chain of states in time order, or anything.
 fn transitions() -> BoxedStrategy<Vec<Transition>> {
     let state = || prop::sample::select(&STATES[..]);
     let chain = (vec(state(), 1..10), 0..1_000_000_u64, vec(0..100_000_u64, 10)).prop_map(|(states, start, steps)| {
@@ -281,7 +281,7 @@ prop_compose! {
     }
 }
 
-/// Any Event that is not empty: an empty piece of a census tells nothing, and may vanish.
+/// Any Event that is not empty: an empty piece of a census has no content, and may be dropped.
 pub fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
         8 => any_connection().prop_map(Connection::event).boxed(),

@@ -4,7 +4,7 @@ use crate::NETNS;
 use std::net::{IpAddr, Ipv6Addr};
 use twtrace_core::event::Tuple;
 
-/// From a port of 10.0.0.1 (2001:db8::1 towards an IPv6 address) to a port of a remote address, in [`NETNS`].
+/// From a port of 10.0.0.1 (2001:db8::1 for an IPv6 remote address) to a port of a remote address, in [`NETNS`].
 pub fn tuple(local_port: u16, remote_addr: impl Into<IpAddr>, remote_port: u16) -> Tuple {
     let remote_addr = remote_addr.into();
     let local_addr = match remote_addr {
@@ -14,7 +14,7 @@ pub fn tuple(local_port: u16, remote_addr: impl Into<IpAddr>, remote_port: u16) 
     Tuple { netns: NETNS, local_addr, local_port, remote_addr, remote_port, v4_mapped: false }
 }
 
-/// Says what is special about addresses and ports.
+/// Changes the fields in which addresses and ports differ from the usual ones.
 pub trait BuildTuple: Sized {
     /// Changes any of its fields.
     #[must_use]
@@ -38,7 +38,7 @@ pub trait BuildTuple: Sized {
         self.with(|tuple| tuple.local_port = local_port)
     }
 
-    /// Towards nobody: the unspecified address of the same family, port 0.
+    /// Without a remote end: the unspecified address of the same family, port 0.
     #[must_use]
     fn towards_nobody(self) -> Self {
         self.with(|tuple| {
@@ -47,7 +47,7 @@ pub trait BuildTuple: Sized {
         })
     }
 
-    /// The same as the other end sees it.
+    /// The same, as seen by the other end.
     #[must_use]
     fn mirrored(self) -> Self {
         self.with(|tuple| {

@@ -1,4 +1,4 @@
-//! A web server's host in its first five seconds: each kind of process, and names that somebody hostile chose.
+//! A web server's host in its first five seconds: each kind of process, and names chosen by an attacker.
 
 use crate::{
     BuildConnection as _, BuildOwner as _, BuildTuple as _, HOSTILE, MILLISECOND_NS, NETNS, SECOND_NS, START_NS,
@@ -10,10 +10,10 @@ use twtrace_core::event::{
 };
 use twtrace_core::snapshot::Snapshot;
 
-/// Another network namespace, whose name was chosen by somebody else.
+/// Another network namespace, with a name chosen by an attacker.
 const CONTAINER: u32 = NETNS + 300;
 
-/// A process whose cgroup has the number of its user.
+/// A process whose cgroup has the same number as its user.
 fn process_of(pid: u32, name: impl AsRef<[u8]>, uid: u32) -> Owner {
     owner(pid, name).user(uid).in_cgroup(uid.into())
 }
@@ -101,7 +101,7 @@ pub fn events() -> Vec<Event> {
     events
 }
 
-/// A tick so many milliseconds after the start.
+/// A tick this many milliseconds after the start.
 pub fn tick_after(after_ms: u64) -> Event {
     tick(START_NS + after_ms * MILLISECOND_NS)
 }
@@ -114,7 +114,7 @@ fn connections(cast: &Fixture) -> Vec<Connection> {
         connections.push(answered(number, who, tuple, end_ns).usual(role, first, 2 * MILLISECOND_NS));
     };
     for index in 0..80_u16 {
-        // Each starts when the one before has ended.
+        // Each starts when the previous one has ended.
         let curl = process_of(2000 + u32::from(index / 2), "curl", 1000)
             .started(START_NS + SECOND_NS + u64::from(index / 2) * 20 * MILLISECOND_NS)
             .parent(500, "cron.sh");
@@ -137,12 +137,12 @@ fn connections(cast: &Fixture) -> Vec<Connection> {
     connections
 }
 
-/// A snapshot that knows it all.
+/// A snapshot after all these events.
 pub fn snapshot() -> Snapshot {
     snapshot_of(events())
 }
 
-/// The same on a host where records were lost and a hook was refused.
+/// The same on a host where records were lost and a hook could not be attached.
 pub fn lossy() -> Snapshot {
     let mut events = events();
     if let Some(Event::Start { tracing, .. }) = events.first_mut() {

@@ -10,10 +10,10 @@ use twtrace_core::plan::{Outcome, Remedy};
 /// Columns of the text.
 pub const WIDTH: usize = 80;
 
-/// Requests per second above which ports are no limit worth a number.
+/// Requests per second above which a limit by ports is not worth a number.
 const NO_LIMIT: f64 = 1e6;
 
-/// The report as JSON, one object and a line's end.
+/// The report as JSON, one object and a newline.
 ///
 /// # Errors
 /// The output cannot be written to.
@@ -22,7 +22,7 @@ pub fn write_json(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out)
 }
 
-/// The report as text: the answer, what it rests on, the table of remedies, and how to apply them.
+/// The report as text: the answer, its inputs, the table of remedies, and how to apply them.
 ///
 /// # Errors
 /// The output cannot be written to.
@@ -63,7 +63,7 @@ pub fn verdict(inputs: &Inputs, outcome: &Outcome) -> String {
             Some(_) => format!(
                 "This host sustains {} connections/s {towards} when it closes first: {ports} ports{}, each held for {}.",
                 limit(outcome.max_rate_per_s),
-                if pairs(inputs) > 1 && !inputs.bind_first { " towards each" } else { "" },
+                if pairs(inputs) > 1 && !inputs.bind_first { " to each" } else { "" },
                 length(held(inputs, outcome) + inputs.lifetime_seconds)
             ),
             None => format!("Ports set no limit to connections {towards}: each is free at once."),
@@ -79,7 +79,7 @@ pub fn verdict(inputs: &Inputs, outcome: &Outcome) -> String {
             length(seconds)
         ),
         None if outcome.overflows => format!(
-            "Ports last, but only because tcp_max_tw_buckets makes the kernel drop timewait sockets: {rate}/s {towards} \
+            "Ports last, but only because tcp_max_tw_buckets makes the kernel drop TIME_WAIT sockets: {rate}/s {towards} \
              make {}, the limit is {}. An old segment may then meet a new connection.",
             count(outcome.time_wait_wanted),
             count(outcome.time_wait)
@@ -103,7 +103,7 @@ fn pairs(inputs: &Inputs) -> u64 {
     u64::from(inputs.destinations) * u64::from(inputs.source_ips)
 }
 
-/// How long a port is held, seconds: those of sockets that are bound first for the whole of TIME_WAIT.
+/// How long a port stays in use, seconds: for sockets that are bound first, the whole of TIME_WAIT.
 fn held(inputs: &Inputs, outcome: &Outcome) -> f64 {
     if inputs.bind_first { twtrace_core::ports::TIME_WAIT_SECONDS } else { outcome.hold_seconds }
 }
@@ -142,7 +142,7 @@ fn figures(report: &Report) -> Vec<(&'static str, String)> {
     rows
 }
 
-/// Which values come from where; what was given is known to who gave it.
+/// Which values come from where; values that the user gave are not listed.
 fn origins(report: &Report) -> Vec<(&'static str, String)> {
     let list = |origin: From| {
         let mut said = Vec::new();
@@ -180,7 +180,7 @@ fn called(name: Name, inputs: &Inputs) -> Option<String> {
     })
 }
 
-/// A row of the table: a remedy with its number, and what comes of it; without one what comes of the plan as it is.
+/// A row of the table: a remedy with its number and its outcome; without a remedy, the outcome of the unchanged plan.
 type Row<'a> = (Option<(usize, &'a Remedy)>, &'a Outcome);
 
 fn table(report: &Report, remedies: &[(usize, &Remedy)]) -> Grid {
@@ -227,9 +227,9 @@ fn limit_per_s(rate: Option<f64>) -> String {
     }
 }
 
-/// A rate, never more than it is: `470.5`, `28,232`.
+/// A rate, never rounded up: `470.5`, `28,232`.
 fn per_second(rate: f64) -> String {
-    // What division made a hair too small is meant as it would be written.
+    // A division may return slightly too little: the intended value is written.
     let rate = rate + 1e-9 * rate.min(1e6);
     let tenths = (rate * 10.0).floor() / 10.0;
     if rate >= 1000.0 || tenths.fract() == 0.0 { count(rate.floor()) } else { format!("{tenths:.1}") }
@@ -240,7 +240,7 @@ fn count(number: f64) -> String {
     text::count(number as u64)
 }
 
-/// A length of time; whole seconds up to two minutes as such: 60s is what people know TIME_WAIT by.
+/// A length of time; up to two minutes in whole seconds, because people know TIME_WAIT as 60s.
 fn length(seconds: f64) -> String {
     if seconds <= 120.0 && seconds.fract() == 0.0 { format!("{seconds}s") } else { text::seconds(seconds) }
 }
@@ -253,8 +253,8 @@ fn bytes(bytes: u64) -> String {
     }
 }
 
-/// Writes a text in lines of at most [`WIDTH`] columns: `head` before the first, as many blanks before the others. What
-/// is longer than a line stays whole.
+/// Writes a text in lines of at most [`WIDTH`] columns: `head` before the first, as many blanks before the others. A
+/// word that is longer than a line stays whole.
 fn wrap(head: &str, said: &str, out: &mut dyn Write) -> io::Result<()> {
     let blank = " ".repeat(text::width(head));
     let lines = text::lines_of(WIDTH).initial_indent(head).subsequent_indent(&blank).break_words(false);

@@ -7,7 +7,7 @@ use twtrace_core::counts::{FIELDS, Field, Figure};
 use twtrace_core::event::Role;
 use twtrace_core::snapshot::{Counts, DestRow, DestinationRow, GroupBy, GroupKey, Row, Share, Snapshot};
 
-/// What cells need besides their row.
+/// What cells need in addition to their row.
 #[derive(Clone, Copy)]
 pub struct Context<'a> {
     /// Names of processes, users and network namespaces.
@@ -20,13 +20,13 @@ pub struct Context<'a> {
 pub struct Column<T> {
     /// Head.
     pub title: &'static str,
-    /// Cells it takes; the least for a column that stretches.
+    /// Width in cells; the minimum for a column that stretches.
     pub width: u16,
-    /// Numbers stand right.
+    /// Numbers are right-aligned.
     pub right: bool,
-    /// Takes what room is left.
+    /// Takes the remaining width.
     pub stretch: bool,
-    /// Which columns go first when there is no room: those with the highest number.
+    /// Which columns are dropped first when there is no room: those with the highest number.
     pub rank: u8,
     /// Which order it shows, to mark its head.
     pub sort: Option<Sort>,
@@ -44,7 +44,7 @@ impl<T> Column<T> {
     fn right(title: &'static str, width: u16, rank: u8, cell: impl Fn(&Context<'_>, &T) -> String + 'static) -> Self {
         Self { right: true, ..Self::left(title, width, rank, cell) }
     }
-    /// A figure of its counts.
+    /// A figure of the row's counts.
     fn figure(field: &'static Field, of: for<'a> fn(&'a T) -> &'a Counts) -> Self
     where
         T: 'static,
@@ -59,8 +59,8 @@ impl<T> Column<T> {
     }
 }
 
-/// The columns that fit into so many cells, one cell between them, with the width of each: the stretching ones share
-/// what is left.
+/// The columns that fit into this many cells, one cell between them, with the width of each: the stretching ones share
+/// the remaining width.
 pub fn fit<T>(mut columns: Vec<Column<T>>, cells: u16) -> Vec<(Column<T>, u16)> {
     let needed = |columns: &[Column<T>]| -> u16 {
         columns.iter().map(|column| column.width).sum::<u16>() + columns.len().saturating_sub(1) as u16
@@ -69,7 +69,7 @@ pub fn fit<T>(mut columns: Vec<Column<T>>, cells: u16) -> Vec<(Column<T>, u16)> 
         let last = (0..columns.len()).max_by_key(|index| columns[*index].rank).unwrap_or(0);
         columns.remove(last);
     }
-    // Without a column that stretches, the last one does when it is text.
+    // Without a column that stretches, the last one does if it is text.
     if !columns.iter().any(|column| column.stretch)
         && let Some(last) = columns.last_mut()
     {
@@ -92,7 +92,7 @@ pub fn fit<T>(mut columns: Vec<Column<T>>, cells: u16) -> Vec<(Column<T>, u16)> 
         .collect()
 }
 
-/// Figures of this rank stand before the port budget.
+/// Figures of this rank are before the port budget.
 const FIRST: u8 = 2;
 
 fn number(number: u64) -> String {
@@ -106,7 +106,7 @@ fn pid(row: &Row) -> String {
     }
 }
 
-/// What is true of the row's owner; a dash where there is none.
+/// A property of the row's owner; a dash if there is no owner.
 fn of_owner(row: &Row, tell: impl FnOnce(&twtrace_core::event::Owner) -> String) -> String {
     row.owner.as_ref().map_or_else(|| "-".to_owned(), tell)
 }
@@ -116,7 +116,7 @@ fn cmdline(context: &Context<'_>, row: &Row) -> String {
     facts.and_then(|facts| facts.cmdline.as_deref()).map_or_else(String::new, |line| text::clean(line).into_owned())
 }
 
-/// The figures that live tables show, of rows whose counts are had by `of`.
+/// The figures that live tables show, for rows whose counts `of` returns.
 fn figures<T>(of: for<'a> fn(&'a T) -> &'a Counts, shown: impl Fn(&Field) -> bool) -> Vec<Column<T>>
 where
     T: 'static,
@@ -169,7 +169,7 @@ pub fn groups(by: GroupBy) -> Vec<Column<Row>> {
     columns
 }
 
-/// Which way connections go.
+/// Direction of the connections.
 fn arrow(row: &DestinationRow) -> &'static str {
     match &row.key {
         DestRow::Dest(key) => label::role(key.role),
@@ -177,7 +177,7 @@ fn arrow(row: &DestinationRow) -> &'static str {
     }
 }
 
-/// Where connections start, for those that this host opens.
+/// Local side of the connections, for those that this host opens.
 fn from(row: &DestinationRow) -> String {
     match &row.key {
         DestRow::Dest(key) if key.role != Role::Passive => key.local_addr.to_string(),
@@ -233,11 +233,11 @@ pub fn destinations() -> Vec<Column<DestinationRow>> {
     columns
 }
 
-/// A row that was drilled down to, with the figures of the pair.
+/// A row of a drill-down, with the figures of the pair.
 pub struct Paired<'a, T> {
     /// The row.
     pub row: &'a T,
-    /// Its share in what was drilled into.
+    /// Its share of the row above.
     pub pair: Share,
 }
 

@@ -1,6 +1,6 @@
 //! The report as CSV by RFC 4180: one row for each row of the grouping, with the time in the first column.
 //!
-//! Spreadsheets run what looks like a formula, so a cell that begins like one gets an apostrophe in front.
+//! Spreadsheets run text that looks like a formula, so a cell that begins like one gets an apostrophe in front.
 
 use crate::order::{self, Sort};
 use crate::{label, text};
@@ -44,10 +44,10 @@ const DESTINATION: [&str; 12] = [
     "max_rate_per_s",
     "seconds_to_exhaustion",
 ];
-/// Quantiles that lengths of time have a column for.
+/// Quantiles with a column for each length of time.
 const QUANTILES: [(&str, f64); 3] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99)];
 
-/// Columns of destinations that came later: always the last ones, so that no other moves.
+/// Columns of destinations that were added later: always the last ones, so that no other column moves.
 const SPLIT: [&str; 6] =
     ["ports_bound", "ports_established", "ports_other", "ports_time_wait", "ports_reusable", "ports_available"];
 
@@ -60,7 +60,7 @@ pub fn write_header(by: GroupBy, out: &mut dyn Write) -> io::Result<()> {
     write_record([Cow::Borrowed("time")].into_iter().chain(names(by).map(Cow::Owned)).chain(last), out)
 }
 
-/// Names of the columns that come last.
+/// Names of the last columns.
 pub(super) fn last_names(by: GroupBy) -> impl Iterator<Item = &'static str> {
     let last: &[&str] = if by == GroupBy::Destination { &SPLIT } else { &[] };
     last.iter().copied()
@@ -135,11 +135,11 @@ fn record<'a>(mut own: Vec<Cow<'a, str>>, folded: u64, counts: &Counts) -> Vec<C
     own
 }
 
-/// Writes one line. Its cells are made harmless here.
+/// Writes one line, with the cells made harmless.
 pub(super) fn write_record<'a>(cells: impl Iterator<Item = Cow<'a, str>>, out: &mut dyn Write) -> io::Result<()> {
     let mut writer = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new());
     let written = writer.write_record(cells.map(|cell| guarded(&cell).into_owned()));
-    // The kind of csv's error is the output's own, and this output is memory.
+    // The kind of csv's error is that of the output, and this output is memory.
     written.map_err(io::Error::other)?;
     out.write_all(&writer.into_inner().map_err(|error| io::Error::other(error.to_string()))?)
 }
@@ -156,7 +156,7 @@ fn process<'a>(row: &'a Row, model: &'a Snapshot) -> Vec<Cow<'a, str>> {
         _ => None,
     };
     let owner = row.owner.as_ref().filter(|_| name.is_none());
-    // One-shot processes together have all in common but what makes each of them one.
+    // One-shot processes in one row have everything in common except what identifies each of them.
     let one = owner.filter(|_| matches!(row.key, GroupKey::Process(_)));
     let facts = owner.and_then(|owner| model.facts(owner.key));
     let fact =
@@ -206,7 +206,7 @@ fn destination<'a>(row: &'a DestinationRow, summary: &'a Summary) -> Vec<Cow<'a,
     ]
 }
 
-/// Who has the ports of a destination.
+/// The ports of a destination, by state.
 pub(super) fn split<'a>(row: &DestinationRow) -> [Cow<'a, str>; SPLIT.len()] {
     let part = |part: fn(&Budget) -> u32| optional(row.budget.as_ref().map(part));
     [
@@ -315,7 +315,7 @@ mod tests {
         assert!(header.contains(",open,ports_total,ports_used,utilization,max_rate_per_s,"));
         let first = lines.next().unwrap();
         assert!(first.contains(",5432,") && first.ends_with(",0,0,0,120,0,130"), "{first}");
-        // No budget, no ports.
+        // No budget, no port numbers.
         let passive = lines.find(|line| line.contains(",passive,")).unwrap();
         assert!(passive.ends_with(",,,,,,"), "{passive}");
     }

@@ -6,7 +6,7 @@ use twtrace_core::audit::{Line, Other, Report as Audited, Verdict};
 use twtrace_core::doctor::Report;
 use twtrace_core::event::Tier;
 
-/// The report as JSON, one object and a line's end.
+/// The report as JSON, one object and a newline.
 pub fn write_json(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     serde_json::to_writer_pretty(&mut *out, report)?;
     writeln!(out)
@@ -47,7 +47,7 @@ pub fn write_text(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "\n{}", printable(&report.verdict))
 }
 
-/// The report of an audit as JSON, one object and a line's end.
+/// The report of an audit as JSON, one object and a newline.
 pub fn write_audit_json(report: &Audited, out: &mut dyn Write) -> io::Result<()> {
     serde_json::to_writer_pretty(&mut *out, report)?;
     writeln!(out)
@@ -58,7 +58,7 @@ pub fn write_audit(report: &Audited, out: &mut dyn Write) -> io::Result<()> {
     let Audited { tier, netns, seconds, verdict, namespaces, .. } = report;
     writeln!(out, "audit of {seconds:.1} s, tier {}, network namespace {netns}\n", tier_name(*tier))?;
     write_lines(&verdict.lines, out)?;
-    // Most of a host's containers do nothing: they are counted.
+    // Most of a host's containers do nothing: they are only counted.
     let at_rest = |verdict: &Verdict| verdict.agrees && verdict.lines.iter().all(is_at_rest);
     let (idle, busy): (Vec<&Other>, Vec<&Other>) = namespaces.iter().partition(|other| at_rest(&other.verdict));
     for Other { netns, name, verdict } in busy {

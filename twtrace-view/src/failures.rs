@@ -1,4 +1,4 @@
-//! Calls that failed for want of an address or a port: in order, with their cause in words.
+//! Calls that failed because there was no free address or port: in order, with their cause in words.
 
 use crate::{label, text};
 use std::collections::HashMap;
@@ -6,12 +6,12 @@ use twtrace_core::failure::{Call, Cause, FailureRow};
 use twtrace_core::snapshot::Snapshot;
 use twtrace_core::snapshot::{DestKey, DestRow, DestinationRow, Window};
 
-/// Failures of one kind of one process, with what the rest of the model says of them.
+/// Failures of one kind of one process, with what the rest of the model says about them.
 #[derive(Clone, Debug)]
 pub struct Failure {
     /// What was counted.
     pub row: FailureRow,
-    /// Whether timewait sockets are what was in the way; `None` where nothing decides. *Inferred* where ports ran out.
+    /// Whether TIME_WAIT sockets were the cause; `None` if nothing decides. *Inferred* where ports ran out.
     pub is_time_wait: Option<bool>,
 }
 
@@ -31,31 +31,31 @@ pub fn of(model: &Snapshot) -> Vec<Failure> {
     rows.into_iter().map(failure).collect()
 }
 
-/// Whether timewait sockets were in the way.
+/// Whether TIME_WAIT sockets were the cause.
 fn is_time_wait(row: &FailureRow, destinations: &HashMap<DestRow, &DestinationRow>) -> Option<bool> {
     let key = row.destination?;
     match row.cause {
         Cause::ForeignSource | Cause::NoSource | Cause::PortInUse => Some(false),
         Cause::TimewaitHoldsPort => Some(true),
         Cause::DestinationExhausted => destinations.get(&DestRow::Dest(key))?.exhausted?.is_time_wait(),
-        // Of a range of the socket's own, who has its ports was not counted.
+        // For a socket's own port range, the owners of its ports were not counted.
         Cause::SocketRangeExhausted => {
             (destinations.get(&DestRow::Dest(key))?.counts.time_wait_live_peak == 0).then_some(false)
         }
         Cause::BoundPoolExhausted => row.time_wait,
-        // Which kind of socket has the tuple was not seen.
+        // The type of socket that has the tuple was not seen.
         Cause::BoundTupleTaken | Cause::Unknown => None,
     }
 }
 
 impl Failure {
-    /// Who, clean.
+    /// The process, clean.
     pub fn who(&self) -> String {
         let owner = self.row.owner.as_ref();
         owner.map_or_else(|| "(others)".to_owned(), |owner| label::process(&owner.comm, owner.key.tgid))
     }
 
-    /// Where to, or which local port was asked for.
+    /// Destination, or the requested local port.
     pub fn place(&self) -> String {
         match (&self.row.destination, self.row.call) {
             (Some(key), Call::Connect) => label::place(key),
@@ -70,7 +70,7 @@ impl Failure {
         format!("{} {}", call(self.row.call), text::errno(self.row.errno))
     }
 
-    /// The plain verdict; empty where nothing decides.
+    /// The verdict in words; empty if nothing decides.
     pub fn verdict(&self) -> &'static str {
         match self.is_time_wait {
             Some(true) => "this is TIME_WAIT",
@@ -96,7 +96,7 @@ pub fn call(call: Call) -> &'static str {
 /// A cause in words.
 pub fn cause(cause: Cause) -> &'static str {
     match cause {
-        Cause::DestinationExhausted => "no free port is left towards this destination",
+        Cause::DestinationExhausted => "no free port is left for this destination",
         Cause::SocketRangeExhausted => "no free port is left in the socket's own IP_LOCAL_PORT_RANGE",
         Cause::BoundPoolExhausted => "every port of the range is bound",
         Cause::BoundTupleTaken => {
@@ -104,8 +104,8 @@ pub fn cause(cause: Cause) -> &'static str {
         }
         Cause::ForeignSource => "the source address is not one of this host's",
         Cause::NoSource => "no route has a source address that would do",
-        Cause::PortInUse => "somebody listens on this port or has bound it",
-        Cause::TimewaitHoldsPort => "timewait sockets have this port, and SO_REUSEADDR is off",
+        Cause::PortInUse => "another socket listens on this port or is bound to it",
+        Cause::TimewaitHoldsPort => "TIME_WAIT sockets use this port, and SO_REUSEADDR is off",
         Cause::Unknown => "nothing that was seen decides",
     }
 }

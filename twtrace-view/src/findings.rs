@@ -1,4 +1,4 @@
-//! Findings in words: who, where, how grave, and what a change will do. Everything here is clean: see
+//! Findings in words: process, destination, severity, and the effect of a change. Everything here is clean: see
 //! [`text::clean`].
 
 use crate::{label, text};
@@ -7,25 +7,25 @@ use twtrace_core::event::Role;
 use twtrace_core::evidence::{Evidence, Unit, Value};
 use twtrace_core::finding::{Advice, Confidence, Effect, Finding, Severity, Subject};
 
-/// Most findings of a text report.
+/// Maximum number of findings in a text report.
 const SHOWN: usize = 5;
 
-/// What is said where there are none.
+/// Text when there are none.
 pub const NOTHING: &str = "nothing to report";
 
-/// Findings in order: the gravest first, those that still hold before those that do not, then by rule.
+/// Findings in order: the most severe first, active ones before ended ones, then by rule.
 pub fn sorted(findings: &[Finding]) -> Vec<&Finding> {
     let mut sorted: Vec<&Finding> = findings.iter().collect();
-    sorted.sort_by_key(|finding| (std::cmp::Reverse((finding.severity, finding.holds)), finding.rule));
+    sorted.sort_by_key(|finding| (std::cmp::Reverse((finding.severity, finding.active)), finding.rule));
     sorted
 }
 
-/// The gravest finding that still holds.
+/// The most severe active finding.
 pub fn worst(findings: &[Finding]) -> Option<&Finding> {
-    sorted(findings).into_iter().find(|finding| finding.holds)
+    sorted(findings).into_iter().find(|finding| finding.active)
 }
 
-/// How grave, in a word.
+/// The severity in a word.
 pub fn severity(severity: Severity) -> &'static str {
     match severity {
         Severity::Critical => "CRITICAL",
@@ -34,13 +34,13 @@ pub fn severity(severity: Severity) -> &'static str {
     }
 }
 
-/// The same with whether it still goes on.
+/// The same, with whether it is still active.
 pub fn state(finding: &Finding) -> String {
-    let over = if finding.holds { "" } else { " (over)" };
+    let over = if finding.active { "" } else { " (over)" };
     format!("{}{over}", severity(finding.severity))
 }
 
-/// How sure, in a word.
+/// The confidence in a word.
 pub fn confidence(confidence: Confidence) -> &'static str {
     match confidence {
         Confidence::High => "high: seen in the kernel",
@@ -49,7 +49,7 @@ pub fn confidence(confidence: Confidence) -> &'static str {
     }
 }
 
-/// Who; of several processes, their parent.
+/// The process; for several processes, their parent.
 pub fn who(finding: &Finding) -> String {
     match &finding.process {
         Some(Subject { process: Some(key), command, .. }) => label::process(command, key.tgid),
@@ -61,7 +61,7 @@ pub fn who(finding: &Finding) -> String {
     }
 }
 
-/// Towards where, or on which port; empty when no place can be named.
+/// The destination, or the listening port; empty when no place can be named.
 pub fn place(finding: &Finding) -> String {
     finding.destination.as_ref().map_or_else(String::new, |key| {
         let sign = if key.role == Role::Passive { "on" } else { "->" };
@@ -69,7 +69,7 @@ pub fn place(finding: &Finding) -> String {
     })
 }
 
-/// Who and where: `client[123] -> 127.0.0.1:80`.
+/// Process and destination: `client[123] -> 127.0.0.1:80`.
 pub fn subject(finding: &Finding) -> String {
     let place = place(finding);
     if place.is_empty() { who(finding) } else { format!("{} {place}", who(finding)) }
@@ -80,7 +80,7 @@ pub fn title(finding: &Finding) -> String {
     text::clean(&finding.title).into_owned()
 }
 
-/// A number in as few digits as tell it: `0`, `12.3`, `64,506`.
+/// A number with as few digits as needed: `0`, `12.3`, `64,506`.
 fn number(number: f64) -> String {
     let text = text::rate(number);
     text.strip_suffix(".0").map(str::to_owned).unwrap_or(text)
@@ -104,7 +104,7 @@ pub fn effect(effect: &Effect) -> String {
     format!("{figure} {} -> {}", number(effect.from), number(effect.to))
 }
 
-/// All that an advice changes; empty when that is not known.
+/// All effects of an advice; empty if they are not known.
 pub fn effects(advice: &Advice) -> String {
     advice.effect.iter().map(effect).collect::<Vec<_>>().join(", ")
 }
@@ -119,24 +119,24 @@ pub fn command(advice: &Advice) -> Option<String> {
     advice.command.as_deref().map(|command| text::clean(command).into_owned())
 }
 
-/// The same in a line: a shell's command or a program's setting.
+/// The same in one line: a shell command or a setting of a program.
 pub fn command_line(advice: &Advice) -> Option<String> {
     command(advice).as_deref().map(prefixed)
 }
 
-/// A command that is clean, with what tells a shell's from a program's setting.
+/// A clean command, with a prefix that distinguishes a shell command from a setting of a program.
 pub fn prefixed(command: &str) -> String {
     format!("{} {command}", if is_shell(command) { "$" } else { "setting:" })
 }
 
-/// Whether a command is one for a shell, and not a program's setting.
+/// Whether a command is for a shell, and not a setting of a program.
 pub fn is_shell(command: &str) -> bool {
     ["sysctl ", "nsenter ", "ip address ", "redis-cli ", "psql ", "mysql ", "curl ", "wget "]
         .iter()
         .any(|start| command.starts_with(start))
 }
 
-/// A piece of evidence by its label, the value with its unit.
+/// A piece of evidence: its label, and the value with its unit.
 pub fn evidence(evidence: &Evidence) -> (String, String) {
     let kind = evidence.kind();
     let value = match (evidence.value(), kind.unit) {
@@ -157,7 +157,7 @@ pub fn evidence(evidence: &Evidence) -> (String, String) {
     (kind.label.to_owned(), format!("{about}{value}{unit}"))
 }
 
-/// Writes the findings below a table of text: the gravest, each with the best advice.
+/// Writes the findings below a text table: the most severe, each with the best advice.
 ///
 /// # Errors
 /// The output cannot be written to.
@@ -214,10 +214,10 @@ mod tests {
     #[test]
     fn what_is_over_comes_after_what_holds() {
         let mut findings = twtrace_testkit::findings();
-        findings[0].holds = false;
+        findings[0].active = false;
         assert_eq!(worst(&findings).unwrap().rule, Rule::IncompleteTrace);
         findings[1].severity = Severity::Critical;
-        findings[1].holds = true;
+        findings[1].active = true;
         let order: Vec<Rule> = sorted(&findings).iter().map(|finding| finding.rule).collect();
         assert_eq!(order, [Rule::ForkPerRequest, Rule::ExhaustionReached, Rule::IncompleteTrace]);
         let many: Vec<Finding> = findings.iter().cycle().take(9).cloned().collect();

@@ -1,4 +1,4 @@
-//! Holds what views write to the schemas in `docs/json`, which are known to be those of the types by a test of their own.
+//! Checks the output of views against the schemas in `docs/json`. A separate test checks that those match the types.
 
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-/// Objects with names of their own, which no schema can list.
+/// Objects with arbitrary names, which no schema can list.
 const OPEN: [&str; 4] = ["connect_errors", "corrections", "outcomes", "sysctls"];
 
 /// Reads the schema of a form.
@@ -18,7 +18,7 @@ fn validator(form: &str) -> Validator {
     jsonschema::validator_for(&serde_json::from_str(&text).unwrap()).unwrap()
 }
 
-/// Holds a document to the schema of a form.
+/// Checks a document against the schema of a form.
 pub(crate) fn assert_fits(form: &str, document: &Value) {
     // The schemas are being written.
     if std::env::var_os("UPDATE_DOCS").is_some() {
@@ -27,23 +27,23 @@ pub(crate) fn assert_fits(form: &str, document: &Value) {
     let validator = validator(form);
     let faults = validator.iter_errors(document);
     let faults: Vec<String> = faults.map(|fault| format!("{}: {fault}", fault.instance_path())).collect();
-    assert!(faults.is_empty(), "not as docs/json/{form}.schema.json has it: {}", faults.join("\n"));
+    assert!(faults.is_empty(), "does not match docs/json/{form}.schema.json: {}", faults.join("\n"));
     assert_nothing_else_fits(&validator, document);
 }
 
-/// A field that is misspelt is refused, wherever it is.
+/// A misspelt field is rejected, wherever it is.
 fn assert_nothing_else_fits(validator: &Validator, document: &Value) {
     for place in places(document) {
         let mut other = document.clone();
         let fields = other.pointer_mut(&place).and_then(Value::as_object_mut).unwrap();
         let (name, value) = fields.iter().next().map(|(name, value)| (format!("{name}_"), value.clone())).unwrap();
-        // Beside the right one: without that it would be refused whatever this is.
+        // In addition to the right one: without it the document would be rejected in any case.
         fields.insert(name.clone(), value);
         assert!(!validator.is_valid(&other), "{place}/{name} is taken");
     }
 }
 
-/// One object of each kind whose fields are fixed, by the names on the way to it.
+/// One object of each kind with fixed fields, by the names on the path to it.
 fn places(document: &Value) -> Vec<String> {
     fn add(value: &Value, (place, kind): (String, String), found: &mut BTreeMap<String, String>) {
         match value {

@@ -1,4 +1,4 @@
-//! A table of text before it has a form: the same cells for a terminal, for a document and for a page.
+//! A text table before it is formatted: the same cells for a terminal, for a document and for a page.
 
 use crate::text;
 use std::io::{self, Write};
@@ -11,7 +11,7 @@ const MAX_CELL: usize = 80;
 pub struct Head {
     /// Its title.
     pub title: &'static str,
-    /// Numbers stand right.
+    /// Numbers are right-aligned.
     pub right: bool,
 }
 
@@ -37,7 +37,7 @@ pub struct Grid {
 }
 
 impl Grid {
-    /// A table of these columns, without those in which every cell says nothing.
+    /// A table of these columns, without those with nothing in any cell.
     pub fn of<T>(columns: impl IntoIterator<Item = (Head, impl Fn(&T) -> String)>, rows: &[T]) -> Self {
         let mut grid = Self { heads: Vec::new(), rows: vec![Vec::new(); rows.len()] };
         for (head, cell) in columns {

@@ -258,7 +258,7 @@ fn report(model: &Snapshot, options: Options) -> Report<'_> {
         let total = rows.len();
         (rows.into_iter().take(limit).map(|row| RowJson::of(row, by, model)).collect::<Vec<_>>(), total)
     };
-    // One-shot processes one by one only where that is asked for.
+    // One-shot processes separately only if that was requested.
     let processes = if options.by == GroupBy::Pid { GroupBy::Pid } else { GroupBy::Process };
     let (processes, processes_total) = list(processes);
     let groups = options.by.group().filter(|by| !by.is_of_processes()).map(|by| {

@@ -1,4 +1,4 @@
-//! What rows are called. Everything here is clean: see [`text::clean`].
+//! Names of rows. Everything here is clean: see [`text::clean`].
 
 use crate::text;
 use std::borrow::Cow;
@@ -11,19 +11,19 @@ pub fn command(comm: &Comm) -> Cow<'_, str> {
     text::clean_bytes(comm.bytes())
 }
 
-/// What an operator calls a process: its script, jar or pool rather than its interpreter. By its command name alone when
-/// nothing else is known of it.
+/// What an operator calls a process: its script, jar or pool rather than its interpreter. Only its command name if
+/// nothing else is known about it.
 pub fn program(owner: &Owner, facts: Option<&ProcessFacts>) -> String {
     text::clean(&program_as_it_is(owner, facts)).into_owned()
 }
 
-/// The same for machines: bytes of the command name that are not UTF-8 are escapes, and nothing else is.
+/// The same for machines: only bytes of the command name that are not UTF-8 are escaped.
 pub fn program_as_it_is(owner: &Owner, facts: Option<&ProcessFacts>) -> String {
     let (exe, cmdline) = facts.map_or((None, None), |facts| (facts.exe.as_deref(), facts.cmdline.as_deref()));
     program::of(&text::lossless(owner.comm.bytes()), exe, cmdline).name
 }
 
-/// What an operator calls the program of a row of processes, for machines; empty where there is none.
+/// What an operator calls the program of a row of processes, for machines; empty if there is none.
 pub fn program_of(row: &Row, snapshot: &Snapshot) -> String {
     match (&row.key, &row.owner) {
         (GroupKey::OneShots(kin), _) => kin.program.as_ref().to_owned(),
@@ -35,14 +35,14 @@ pub fn program_of(row: &Row, snapshot: &Snapshot) -> String {
 
 /// A process and its PID: `nginx[1234]`.
 pub fn process(comm: &Comm, pid: u32) -> String {
-    // No parent was told; that of the first processes has a name.
+    // No parent was reported; the parent of the first processes has a name.
     if pid == 0 && comm.bytes().is_empty() {
         return "(unknown)".to_owned();
     }
     format!("{}[{pid}]", command(comm))
 }
 
-/// The owner of a socket.
+/// The process that owns a socket.
 pub fn owner(owner: Option<&OwnerRef>) -> String {
     owner.map_or_else(|| "(unknown)".to_owned(), |owner| process(&owner.comm, owner.key.tgid))
 }
@@ -85,7 +85,7 @@ pub fn cgroup(facts: Option<&ProcessFacts>) -> Option<String> {
     facts.unit.as_ref().or(facts.cgroup.as_ref()).map(|name| text::clean(name).into_owned())
 }
 
-/// Ids of containers are 64 hexadecimal digits, of which people use the first twelve.
+/// Container ids are 64 hexadecimal digits, of which people use the first twelve.
 fn short(container: &str) -> &str {
     let is_id = container.len() >= 32 && container.bytes().all(|byte| byte.is_ascii_hexdigit());
     if is_id { &container[..12] } else { container }
@@ -99,7 +99,7 @@ pub fn destination(key: &DestRow, folded: u64) -> String {
     }
 }
 
-/// The same of one that is not folded.
+/// The same for one that is not folded.
 pub fn place(key: &DestKey) -> String {
     text::address(key.remote_addr.unwrap_or(key.local_addr), key.port)
 }

@@ -1,4 +1,5 @@
-//! One view a file. A view reads the model and writes cells or bytes; it never reaches the host, the clock or a command.
+//! One view per file. A view reads the model and writes cells or bytes; it never accesses the host, the clock or a
+//! command.
 
 pub mod budget;
 pub mod columns;

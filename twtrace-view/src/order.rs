@@ -1,4 +1,4 @@
-//! In which order rows come. The same for every view.
+//! The order of rows. It is the same in every view.
 
 use crate::label;
 use std::cmp::Ordering;
@@ -21,7 +21,7 @@ impl Default for Sort {
 }
 
 impl Sort {
-    /// What rows are sorted by when nothing is said.
+    /// The default order.
     pub const DEFAULT: Self = Self::Figure(0);
 
     /// The order of a figure's name or of `name`, as on the command line.
@@ -33,7 +33,7 @@ impl Sort {
         FIELDS.iter().position(is_it).map(Self::Figure)
     }
 
-    /// All orders that keys go through: by the figures that live tables show, and by name.
+    /// All orders that the keys cycle through: the figures that live tables show, and the name.
     pub fn all() -> Vec<Self> {
         let shown = (0..FIELDS.len()).filter(|at| FIELDS[*at].width > 0).map(Self::Figure);
         shown.chain([Self::Name]).collect()
@@ -62,7 +62,7 @@ pub fn errors(counts: &Counts) -> u64 {
     counts.connect_errors.values().sum()
 }
 
-/// Rows in order. Equal ones are told apart by their identity, so that rows do not change places for nothing.
+/// Rows in order. Equal rows are ordered by their identity, so that they do not swap places without a reason.
 pub fn rows<'a>(rows: impl Iterator<Item = &'a Row>, sort: Sort, snapshot: &Snapshot) -> Vec<&'a Row> {
     let mut rows: Vec<&Row> = rows.collect();
     if sort == Sort::Name {

@@ -5,7 +5,7 @@ use twtrace_core::event::Role;
 use twtrace_core::ports::Budget;
 use twtrace_core::snapshot::{DestKey, DestRow, DestinationRow};
 
-/// Who has ports, in the order in which a bar shows them.
+/// State of the ports, in the order in which a bar shows them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
 #[strum(serialize_all = "lowercase")]
 pub enum Share {
@@ -15,17 +15,17 @@ pub enum Share {
     Established,
     /// Connections in other states.
     Other,
-    /// Timewait sockets that keep their port.
+    /// TIME_WAIT sockets that keep their port.
     #[strum(serialize = "TIME_WAIT")]
     TimeWait,
-    /// Timewait sockets that a connect may take over.
+    /// TIME_WAIT sockets that a connect may take over.
     Reusable,
-    /// Nobody.
+    /// No socket.
     Free,
 }
 
 impl Share {
-    /// Its letter in a bar: they are told apart without colour.
+    /// Its letter in a bar: shares can be distinguished without colour.
     pub fn letter(self) -> char {
         match self {
             Self::Bound => 'B',
@@ -55,13 +55,13 @@ pub fn shares(budget: &Budget) -> [(Share, u32); 6] {
     ]
 }
 
-/// The cells of a bar that each share has. None that has a port is without a cell, as long as there are enough cells.
+/// The cells of a bar for each share. Every share with a port has at least one cell, if there are enough cells.
 pub fn cells(budget: &Budget, width: usize) -> [(Share, usize); 6] {
     let shares = shares(budget);
     let whole: u64 = shares.iter().map(|(_, ports)| u64::from(*ports)).sum::<u64>().max(1);
     let cell = |ports: u32| {
         let cells = u128::from(ports) * width as u128 / u128::from(whole);
-        // No more than the width.
+        // Not more than the width.
         (cells as usize).max(usize::from(ports > 0))
     };
     let mut cells = shares.map(|(share, ports)| (share, cell(ports)));
@@ -72,7 +72,7 @@ pub fn cells(budget: &Budget, width: usize) -> [(Share, usize); 6] {
         match sum.cmp(&width) {
             std::cmp::Ordering::Equal => break,
             std::cmp::Ordering::Less => *largest += width - sum,
-            // The others have a cell each, at most six.
+            // Each of the others has one cell, at most six in total.
             std::cmp::Ordering::Greater => *largest -= 1,
         }
     }
@@ -97,7 +97,7 @@ pub fn forecast(budget: &Budget) -> String {
     }
 }
 
-/// Why a destination has no budget, or a short word on it.
+/// Why a destination has no budget, in a short phrase.
 pub fn without(row: &DestinationRow) -> &'static str {
     match &row.key {
         DestRow::Dest(DestKey { role: Role::Passive, .. }) if row.counts.closed_first > 0 => {
@@ -119,7 +119,7 @@ pub fn latency(row: &DestinationRow) -> String {
     }
 }
 
-/// What a budget comes to: `250 ports, 48.0% used; 30.0/s now, 4.2/s for ever`.
+/// The result of a budget: `250 ports, 48.0% used; 30.0/s now, 4.2/s for ever`.
 pub fn rates(budget: &Budget) -> String {
     let reserved = if budget.reserved == 0 { String::new() } else { format!(" ({} reserved)", budget.reserved) };
     format!(
@@ -153,7 +153,7 @@ mod tests {
                 assert_eq!(*cells > 0, ports > 0, "{share:?} of {width}");
             }
         }
-        // Too narrow, nothing there, more used than there are.
+        // Too narrow, empty, more ports used than exist.
         for budget in [budget, Budget::default(), Budget { total: 5, used: 9, time_wait: 9, ..Budget::default() }] {
             for width in 0..7 {
                 assert_eq!(cells(&budget, width).iter().map(|(_, cells)| cells).sum::<usize>(), width);

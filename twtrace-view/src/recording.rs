@@ -1,16 +1,16 @@
-//! What a recording says of itself, in words.
+//! What a recording says about itself, in words.
 
 use crate::text;
 use std::time::Duration;
 use twtrace_core::recording::{Info, Loss};
 
-/// Its name: that of its directory.
+/// Its name: the name of its directory.
 pub fn name(info: &Info) -> String {
     let name = info.path.file_name().unwrap_or(info.path.as_os_str());
     text::clean_bytes(name.as_encoded_bytes()).into_owned()
 }
 
-/// What is missing of it, one line each, how much that is first.
+/// What is missing from it, one line each, the amount first.
 pub fn warnings(info: &Info) -> Vec<String> {
     let covers = covers(info).map(|covers| format!("{} {covers}", name(info)));
     covers.into_iter().chain(losses(&info.losses)).chain(state(info)).collect()
@@ -43,9 +43,9 @@ pub fn state(info: &Info) -> Vec<String> {
     state
 }
 
-/// What a recording that has ended cannot know of the present.
+/// What a recording that has ended cannot know about the present.
 pub fn ended(ago: Duration) -> String {
-    format!("the recording ended {} ago: who made a timewait socket since then is not known", text::duration(ago))
+    format!("the recording ended {} ago: who created TIME_WAIT sockets since then is not known", text::duration(ago))
 }
 
 /// Parts that cannot be read, one line each.

@@ -71,7 +71,7 @@ impl Form {
         let settings = settings.with_transform(RecursiveTransform(close)).with_transform(RecursiveTransform(reword));
         let mut schema = (self.schema)(settings.into_generator());
         schema.insert("title".to_owned(), self.title.into());
-        // Types have it in their names to be told from those of the core.
+        // Types have it in their names to distinguish them from those of the core.
         let text = serde_json::to_string_pretty(&schema).unwrap().replace("Json", "");
         text + "\n"
     }
@@ -206,7 +206,7 @@ fn schemas_are_what_the_types_say() {
             fs::write(&path, &text).unwrap();
         }
         let found = fs::read_to_string(&path).unwrap_or_default();
-        assert!(found == text, "{} is not what the types say: UPDATE_DOCS=1 writes it", path.display());
+        assert!(found == text, "{} does not match the types: UPDATE_DOCS=1 regenerates it", path.display());
     }
     let files: BTreeSet<String> =
         fs::read_dir(&folder).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
@@ -222,7 +222,7 @@ fn each_field_says_what_it_is() {
             for (name, field) in fields {
                 // Those of a table say it by their type.
                 let is_told = ["description", "$ref"].iter().any(|word| field.get(word).is_some());
-                assert!(is_told, "{form}: {place} says nothing of {name}");
+                assert!(is_told, "{form}: {place} does not describe {name}");
             }
         }
         for (name, part) in schema {
@@ -234,7 +234,7 @@ fn each_field_says_what_it_is() {
         jsonschema::meta::validate(&schema).unwrap();
         look(form.name, "", &schema);
         for (name, definition) in schema["$defs"].as_object().unwrap() {
-            assert!(definition.get("description").is_some(), "{}: {name} says nothing of itself", form.name);
+            assert!(definition.get("description").is_some(), "{}: {name} has no description", form.name);
         }
     }
 }

@@ -1,4 +1,5 @@
-//! The live timewait sockets, one a line, in the habits of `ss -tano state time-wait`: what it leaves empty is told.
+//! The live TIME_WAIT sockets, one per line, in the style of `ss -tano state time-wait`, with the process that `ss`
+//! leaves empty.
 
 use crate::json;
 use crate::label::{self, command};
@@ -14,14 +15,14 @@ use twtrace_core::snapshot::{OwnerRef, Provenance, Substate, Summary, TimeWaitSo
 /// Version of the JSON form.
 const SCHEMA: u32 = 1;
 
-/// Columns, left-aligned but for the timer.
+/// Columns, left-aligned except for the timer.
 const TITLES: [&str; 7] =
     ["State", "Timer", "Local Address:Port", "Peer Address:Port", "Closed by", "Opened by", "Netns"];
 
-/// The one of them that stands right.
+/// The right-aligned one.
 const TIMER: usize = 1;
 
-/// Sockets in the order of their namespace and addresses, the first so many.
+/// The first sockets in the order of namespace and addresses, at most `limit`.
 fn chosen(model: &Snapshot, limit: Option<usize>) -> Vec<TimeWaitSocket> {
     let mut sockets: Vec<TimeWaitSocket> = model.sockets().iter().collect();
     sockets.sort_unstable_by_key(|socket| {
@@ -45,7 +46,7 @@ pub fn write_text(model: &Snapshot, limit: Option<usize>, out: &mut dyn Write) -
             *width = (*width).max(text::width(cell));
         }
     }
-    // Where all are in the tracer's own namespace there is nothing to tell apart.
+    // If all are in the tracer's own namespace, the column is not needed.
     let shown = if lines.iter().all(|line| line[TITLES.len() - 1] == "-") { TITLES.len() - 1 } else { TITLES.len() };
     let mut write = |cells: &[Cow<'_, str>]| {
         let padded = cells.iter().zip(widths).enumerate();
@@ -72,7 +73,7 @@ fn cells(socket: &TimeWaitSocket, summary: &Summary) -> [String; TITLES.len()] {
     ]
 }
 
-/// As `ss` writes states.
+/// The state as `ss` writes it.
 fn state(socket: &TimeWaitSocket) -> &'static str {
     match socket.substate {
         Substate::TimeWait => "TIME-WAIT",
@@ -85,7 +86,7 @@ fn left_ns(socket: &TimeWaitSocket, summary: &Summary) -> u64 {
     socket.expires_ns.saturating_sub(summary.window.now_ns)
 }
 
-/// As `ss -p` writes a process. No name can end before its quote does.
+/// As `ss -p` writes a process. No name can end before its closing quote.
 fn owner(owner: Option<&OwnerRef>, socket: &TimeWaitSocket) -> String {
     match owner {
         Some(owner) => format!("(\"{}\",pid={})", command(&owner.comm).replace('"', "\\\""), owner.key.tgid),
@@ -94,11 +95,11 @@ fn owner(owner: Option<&OwnerRef>, socket: &TimeWaitSocket) -> String {
     }
 }
 
-/// What the list is worth, in one line: how many, coverage, losses.
+/// The quality of the list in one line: number of sockets, coverage, losses.
 pub fn summary(model: &Snapshot) -> String {
     let summary = model.summary();
     let live = text::count(model.sockets().len() as u64);
-    format!("{live} timewait sockets; {}; {}", words::coverage(summary), words::losses(&summary.counters))
+    format!("{live} TIME_WAIT sockets; {}; {}", words::coverage(summary), words::losses(&summary.counters))
 }
 
 /// What `twtrace sockets --json` writes.

@@ -1,4 +1,4 @@
-//! The report as plain text: a head with the host's figures, then a table. No colour, no more than one line a row.
+//! The report as plain text: a head with the host's figures, then a table. No colour, and one line per row.
 
 use crate::columns::{self, Column, Context};
 use crate::grid::{Grid, Head};
@@ -16,7 +16,7 @@ pub struct Options {
     pub by: GroupBy,
     /// Order.
     pub sort: Sort,
-    /// Most rows.
+    /// Maximum number of rows.
     pub limit: Option<usize>,
 }
 
@@ -79,7 +79,7 @@ fn head(model: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
     Ok(())
 }
 
-/// Who was traced, how, and for how long.
+/// Host, tier and duration of the trace.
 fn identity(summary: &Summary) -> String {
     format!(
         "twtrace   host {}   kernel {}   tier {}   traced {}",

@@ -1,4 +1,4 @@
-//! Words and numbers as the views write them. Whatever a process chose itself is made harmless here.
+//! Words and numbers as the views write them. Text that a process chose itself is made harmless here.
 
 use jiff::Timestamp;
 use std::borrow::Cow;
@@ -12,7 +12,7 @@ pub fn width(text: &str) -> usize {
     text.width()
 }
 
-/// The text in at most that many cells; what was cut off is an ellipsis.
+/// The text in at most this many cells; an ellipsis replaces what was cut off.
 pub fn fit(text: &str, cells: usize) -> Cow<'_, str> {
     if text.width() <= cells {
         return Cow::Borrowed(text);
@@ -21,7 +21,7 @@ pub fn fit(text: &str, cells: usize) -> Cow<'_, str> {
     let mut used = 0;
     for letter in text.chars() {
         let wide = letter.width().unwrap_or(0);
-        // One cell is kept for the ellipsis.
+        // One cell is reserved for the ellipsis.
         if used + wide + 1 > cells {
             break;
         }
@@ -34,7 +34,7 @@ pub fn fit(text: &str, cells: usize) -> Cow<'_, str> {
     Cow::Owned(cut)
 }
 
-/// How text is broken into lines of that many cells: between words alone, for a command or a path must not be cut at
+/// How text is broken into lines of this many cells: only between words, because a command or a path must not be cut at
 /// its dashes.
 pub(crate) fn lines_of<'a>(cells: usize) -> textwrap::Options<'a> {
     textwrap::Options::new(cells)
@@ -43,20 +43,20 @@ pub(crate) fn lines_of<'a>(cells: usize) -> textwrap::Options<'a> {
         .wrap_algorithm(textwrap::WrapAlgorithm::FirstFit)
 }
 
-/// The text in lines of at most that many cells, cut between words where that can be.
+/// The text in lines of at most this many cells, cut between words if possible.
 pub fn wrap(text: &str, cells: usize) -> Vec<String> {
     // A wide letter needs two.
     textwrap::wrap(text, lines_of(cells.max(2))).into_iter().map(Cow::into_owned).collect()
 }
 
-/// The text in exactly that many cells.
+/// The text in exactly this many cells.
 pub fn pad(text: &str, cells: usize, right: bool) -> String {
     let text = fit(text, cells);
     let space = " ".repeat(cells.saturating_sub(text.width()));
     if right { format!("{space}{text}") } else { format!("{text}{space}") }
 }
 
-/// A number with its thousands set apart: `1,234,567`.
+/// A number with thousands separators: `1,234,567`.
 pub fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
@@ -74,7 +74,7 @@ pub fn counted(number: usize, one: &str, many: &str) -> String {
     if number == 1 { format!("1 {one}") } else { format!("{} {many}", count(number as u64)) }
 }
 
-/// A rate in as few digits as tell it: `0.4`, `12.3`, `1,234`.
+/// A rate with as few digits as needed: `0.4`, `12.3`, `1,234`.
 pub fn rate(per_second: f64) -> String {
     // The cast saturates.
     if per_second < 99.95 { format!("{:.1}", per_second.max(0.0)) } else { count(per_second.round() as u64) }
@@ -88,7 +88,7 @@ pub fn percent(share: f64) -> String {
     format!("{shown:.1}%")
 }
 
-/// A length of time in two units at most: `350us`, `12ms`, `4.2s`, `2m05s`, `3h20m`, `2d04h`.
+/// A length of time in at most two units: `350us`, `12ms`, `4.2s`, `2m05s`, `3h20m`, `2d04h`.
 pub fn duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
     match seconds {
@@ -101,7 +101,7 @@ pub fn duration(duration: Duration) -> String {
     }
 }
 
-/// The same for seconds as a number; what is no length of time is a dash.
+/// The same for a number of seconds; an invalid length of time is a dash.
 pub fn seconds(seconds: f64) -> String {
     Duration::try_from_secs_f64(seconds).map_or_else(|_| "-".to_owned(), duration)
 }
@@ -114,8 +114,8 @@ pub fn address(address: IpAddr, port: u16) -> String {
     }
 }
 
-/// A moment from nanoseconds since the Unix epoch, to the millisecond before. What no calendar has, as a damaged
-/// recording may say it, is the epoch itself.
+/// A moment from nanoseconds since the Unix epoch, rounded down to the millisecond. A time outside of the calendar,
+/// which a damaged recording may contain, becomes the epoch itself.
 fn moment(unix_ns: i128) -> Timestamp {
     i64::try_from(unix_ns.div_euclid(1_000_000))
         .ok()
@@ -157,7 +157,7 @@ pub fn bytes(bytes: u64) -> String {
 /// Columns of a sparkline, from the smallest to the largest.
 const SPARKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
-/// One character a value, as high as its share in the largest one; what is 0 is a dot.
+/// One character per value, with a height that is its share of the largest; 0 is a dot.
 pub fn sparkline(values: &[f64]) -> String {
     let most = values.iter().copied().fold(0.0, f64::max);
     let spark = |value: &f64| {
@@ -284,7 +284,7 @@ mod tests {
         }
         assert_eq!(rfc3339(1_234_567_890), "1970-01-01T00:00:01.234Z");
         assert_eq!((time_of_day(1_790_000_000_000_000_000), day(-1)), ("14:13:20".into(), "1969-12-31".into()));
-        // Whatever a file says.
+        // Whatever a file contains.
         for unix_ns in [i128::MIN, i128::MAX] {
             assert_eq!((time_of_day(unix_ns), day(unix_ns)), ("00:00:00".into(), "1970-01-01".into()));
         }

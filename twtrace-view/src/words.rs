@@ -1,10 +1,10 @@
-//! What headers say: the host's figures, coverage and losses in words, the same in the table and on the screen.
+//! Text of headers: the host's figures, coverage and losses in words, the same in the table and on the screen.
 
 use crate::{label, text};
 use twtrace_core::event::{Hook, KernelCounters, KernelFacts, Tier};
 use twtrace_core::snapshot::{Counts, DestinationRow, Namespace, Summary};
 
-/// Age from which a census no longer vouches for what is alive, in nanoseconds.
+/// Age from which a census no longer confirms the number of live sockets, in nanoseconds.
 const STALE_CENSUS_NS: u64 = 2_000_000_000;
 
 /// What was lost, by reason; only those that are not 0.
@@ -33,8 +33,8 @@ pub fn losses(counters: &KernelCounters) -> String {
     format!("lost {}: {}", text::count(total), reasons.join(", "))
 }
 
-/// The kernel's count of timewait sockets: `417 of at most 131,072`, and where there are other network namespaces with
-/// figures of their own `9,417 in 3 network namespaces; 417 of at most 131,072 in this one`.
+/// The kernel's count of TIME_WAIT sockets: `417 of at most 131,072`, and if there are other network namespaces with
+/// their own figures, `9,417 in 3 network namespaces; 417 of at most 131,072 in this one`.
 pub fn time_wait(summary: &Summary) -> String {
     let own = &summary.kernel;
     let here = format!("{} of at most {}", text::count(own.time_wait), text::count(own.max_tw_buckets));
@@ -63,7 +63,7 @@ pub fn coverage(summary: &Summary) -> String {
     )
 }
 
-/// The sign before a number of live sockets that is inferred: no census vouches for it.
+/// The sign before a number of live sockets that is inferred, because no census confirms it.
 pub fn live_mark(summary: &Summary) -> &'static str {
     let fresh = summary
         .census_at_ns
@@ -71,7 +71,7 @@ pub fn live_mark(summary: &Summary) -> &'static str {
     if fresh { "" } else { "~" }
 }
 
-/// Everything that makes the figures less than whole, one line each.
+/// Everything that makes the figures incomplete, one line each.
 pub fn warnings(summary: &Summary) -> Vec<String> {
     let mut warnings = Vec::new();
     if !lost(&summary.counters).is_empty() {
@@ -85,9 +85,9 @@ pub fn warnings(summary: &Summary) -> Vec<String> {
     let kept = summary.counters.exact_missed.saturating_add(summary.counters.evicted);
     if kept > 0 {
         let kept = text::count(kept);
-        warnings.push(format!("{kept} calls were kept from the exact tier: their timewait sockets are classified"));
+        warnings.push(format!("{kept} calls were missed by the exact tier: their TIME_WAIT sockets are classified"));
     }
-    // Those of the exact tier are no loss to a lower one, which says that it is.
+    // Losses of the exact tier do not matter to a lower tier, which has its own warning.
     if summary.tracing.no_btf {
         warnings.push(
             "this kernel has no BTF: who accepts, why connections fail and how they are aborted is unknown, other ends are \
@@ -117,16 +117,16 @@ pub fn warnings(summary: &Summary) -> Vec<String> {
     }
     if summary.totals.time_wait_untracked > 0 {
         let untracked = text::count(summary.totals.time_wait_untracked);
-        warnings.push(format!("{untracked} timewait sockets are not followed: too many are alive"));
+        warnings.push(format!("{untracked} TIME_WAIT sockets are not followed: too many exist"));
     }
     if summary.coverage.unattributed > 0 {
         let unattributed = text::count(summary.coverage.unattributed);
-        warnings.push(format!("{unattributed} timewait sockets made since the start have no known owner"));
+        warnings.push(format!("{unattributed} TIME_WAIT sockets created since the start have no known owner"));
     }
     warnings
 }
 
-/// How timewait sockets have ended, and those that overflowed; empty when none has.
+/// How TIME_WAIT sockets have ended, and those that overflowed; empty when there are none.
 pub fn ends(counts: &Counts) -> String {
     let named = [
         (counts.time_wait_expired, "expired"),
@@ -147,7 +147,7 @@ pub fn tier(tier: Tier) -> &'static str {
     }
 }
 
-/// The local port range: `32768-60999 (28,232 ports)`, reserved ones taken off.
+/// The local port range: `32768-60999 (28,232 ports)`, without the reserved ports.
 pub fn port_range(kernel: &KernelFacts) -> String {
     let (low, high) = kernel.port_range;
     if high == 0 {
@@ -157,7 +157,7 @@ pub fn port_range(kernel: &KernelFacts) -> String {
     format!("{low}-{high} ({} ports)", text::count(total))
 }
 
-/// The destination that is nearest to running out of ports.
+/// The destination that is closest to running out of ports.
 pub fn tightest<'a>(rows: impl Iterator<Item = &'a DestinationRow>) -> Option<&'a DestinationRow> {
     rows.filter(|row| row.budget.is_some_and(|budget| budget.used > 0)).max_by(|a, b| {
         let utilization = |row: &DestinationRow| row.budget.map_or(0.0, |budget| budget.utilization);
@@ -165,8 +165,8 @@ pub fn tightest<'a>(rows: impl Iterator<Item = &'a DestinationRow>) -> Option<&'
     })
 }
 
-/// It in a phrase: `84.0% used, full in ~42s: 10.0.0.1:5432`. The address comes last: where there is no room for all,
-/// the figures stay.
+/// That destination in a phrase: `84.0% used, full in ~42s: 10.0.0.1:5432`. The address comes last: if there is not
+/// enough room, the figures stay.
 pub fn tightness(row: &DestinationRow) -> String {
     let budget = row.budget.unwrap_or_default();
     let full = match budget.seconds_to_exhaustion {
@@ -233,9 +233,9 @@ mod tests {
             [
                 "figures are too low: lost 3: socket map full 3",
                 "4 exits of connect and accept were skipped: openers or errors may be unknown",
-                "2 calls were kept from the exact tier: their timewait sockets are classified",
+                "2 calls were missed by the exact tier: their TIME_WAIT sockets are classified",
                 "hook b is missing: no\\ntracefs",
-                "2 timewait sockets made since the start have no known owner",
+                "2 TIME_WAIT sockets created since the start have no known owner",
             ]
         );
     }

@@ -1,4 +1,4 @@
-//! Reports one after the other, in the form that was asked for.
+//! Writes reports one after the other, in the requested form.
 
 use crate::cli::ViewArgs;
 use std::io::{self, Write};
@@ -37,7 +37,7 @@ impl<W: Write> Batch<W> {
         Self { form, by: args.by, sort: args.sort, limit: args.limit, written: 0, out }
     }
 
-    /// Writes one report and hands it on at once: a reader may act on it.
+    /// Writes one report and flushes it at once: a reader may act on it.
     pub(crate) fn write(&mut self, model: &Snapshot) -> io::Result<()> {
         let (by, sort, limit) = (self.by, self.sort, self.limit);
         let first = self.written == 0;

@@ -37,7 +37,7 @@ pub struct Cli {
     pub command: Command,
 }
 
-/// What is wrong with arguments that parse, for `main` to print.
+/// A usage error of arguments that parse, for `main` to print.
 pub fn usage(message: &str) -> clap::Error {
     Cli::command().error(ErrorKind::ArgumentConflict, message)
 }
@@ -45,10 +45,10 @@ pub fn usage(message: &str) -> clap::Error {
 /// Subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Show which processes make TIME_WAIT sockets, and towards where
+    /// Show which processes create TIME_WAIT sockets, and to which destinations
     #[command(after_help = TOP_EXAMPLES)]
     Top(Box<TopArgs>),
-    /// Write down every connection, for `replay`, `report` and `diff`
+    /// Record every connection, for `replay`, `report` and `diff`
     #[command(after_help = RECORD_EXAMPLES)]
     Record(Box<RecordArgs>),
     /// Show a recording as `top` would have shown it, with time controls
@@ -57,16 +57,16 @@ pub enum Command {
     /// Write a table of a recording into one file for other tools
     #[command(after_help = EXPORT_EXAMPLES)]
     Export(Box<ExportArgs>),
-    /// List the live timewait sockets as `ss` does, with the processes that closed and opened them
+    /// List the live TIME_WAIT sockets as `ss` does, with the processes that closed and opened them
     #[command(after_help = SOCKETS_EXAMPLES)]
     Sockets(Box<SocketsArgs>),
-    /// Report on recordings: who made TIME_WAIT sockets when, towards where, and how that is known
+    /// Report on recordings: who created TIME_WAIT sockets, when, to which destinations, and how that is known
     #[command(after_help = REPORT_EXAMPLES)]
     Report(Box<ReportArgs>),
     /// Compare two recordings: what changed, by how much and by whom
     #[command(after_help = DIFF_EXAMPLES)]
     Diff(Box<DiffArgs>),
-    /// Tell whether tracing works on this host, and what each missing thing costs
+    /// Check whether tracing works on this host, and what each missing part costs
     #[command(after_help = "Exits with 0 when `twtrace top` would work here, else with 1. With --audit: 0 when the \
                             trace agrees with the kernel.")]
     Doctor(DoctorArgs),
@@ -192,7 +192,7 @@ pub struct ReportArgs {
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
 
-    /// Exit with 1 on such a finding that holds at the end: ids with commas, or any, warning, critical
+    /// Exit with 1 if such a finding applies at the end: ids with commas, or any, warning, critical
     #[arg(long, value_name = "ID")]
     pub fail_on: Option<FailOn>,
 
@@ -244,7 +244,7 @@ pub struct DiffArgs {
 /// Arguments of `top`.
 #[derive(Clone, Debug, Args)]
 pub struct TopArgs {
-    /// Trace for the --duration, write one report and end
+    /// Trace for --duration, print one report and exit
     #[arg(long)]
     pub once: bool,
 
@@ -256,7 +256,7 @@ pub struct TopArgs {
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse::interval)]
     pub interval: Duration,
 
-    /// Exit with 1 on such a finding that holds at the end: ids with commas, or any, warning, critical
+    /// Exit with 1 if such a finding applies at the end: ids with commas, or any, warning, critical
     #[arg(long, value_name = "ID")]
     pub fail_on: Option<FailOn>,
 
@@ -285,7 +285,7 @@ pub struct ReplayArgs {
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     pub at: Option<TimeSpec>,
 
-    /// Exit with 1 on such a finding that holds at the end: ids with commas, or any, warning, critical
+    /// Exit with 1 if such a finding applies at the end: ids with commas, or any, warning, critical
     #[arg(long, value_name = "ID", requires = "once")]
     pub fail_on: Option<FailOn>,
 
@@ -357,7 +357,7 @@ pub struct ViewArgs {
     #[arg(long, value_name = "N", value_parser = parse::limit)]
     pub limit: Option<usize>,
 
-    /// Colour nothing, as with the environment variable NO_COLOR
+    /// No colours, as with the environment variable NO_COLOR
     #[arg(long)]
     pub no_color: bool,
 
@@ -443,7 +443,7 @@ pub struct KernelArgs {
 }
 
 impl KernelArgs {
-    /// How to load.
+    /// Options for loading the programs.
     pub fn load(&self) -> LoadOptions {
         LoadOptions {
             max_sockets: self.max_sockets,

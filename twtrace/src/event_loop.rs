@@ -22,13 +22,13 @@ pub(crate) enum Wakeup<V> {
     View(Arc<V>),
     /// Time has passed.
     Poll,
-    /// The terminal: a key, another size.
+    /// The terminal: a key, or a new size.
     Event(Event),
     /// The time is up.
     End,
     /// A signal asks for the end, or the terminal is gone.
     Signal,
-    /// The trace has ended by itself, which it does only when it fails.
+    /// The trace has ended by itself, which happens only when it fails.
     Failed,
 }
 
@@ -42,7 +42,7 @@ pub(crate) struct EventLoop<V> {
 }
 
 impl<V> EventLoop<V> {
-    /// Waits for signals, and until `duration` is over if there is one.
+    /// Waits for signals, and for the end of `duration` if there is one.
     pub(crate) fn new(views: Option<Views<V>>, duration: Option<Duration>) -> io::Result<Self> {
         let signals = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
         let [interrupt, terminate, hangup] = signals;
@@ -55,7 +55,7 @@ impl<V> EventLoop<V> {
         })
     }
 
-    /// From now on wakes up that often, too.
+    /// From now on also wakes up at this interval.
     pub(crate) fn poll_every(&mut self, every: Duration) {
         self.poll = Some(steady(interval_at(Instant::now(), every)));
     }
@@ -65,21 +65,21 @@ impl<V> EventLoop<V> {
         self.keys = Some(EventStream::new());
     }
 
-    /// Whether the end comes within so long.
+    /// Whether the end comes within this time.
     pub(crate) fn ends_within(&self, duration: Duration) -> bool {
         self.end.is_some_and(|end| Instant::now() + duration >= end)
     }
 
-    /// The next thing to do. What was not chosen is not lost: all of these can be waited for again.
+    /// The next thing to do. Events that were not chosen are not lost: all of these can be waited for again.
     pub(crate) async fn next(&mut self) -> io::Result<Wakeup<V>> {
         let [interrupt, terminate, hangup] = &mut self.signals;
         tokio::select! {
-            // A key never waits behind a view.
+            // A key never waits for a view.
             biased;
             _ = interrupt.recv() => Ok(Wakeup::Signal),
             _ = terminate.recv() => Ok(Wakeup::Signal),
             _ = hangup.recv() => Ok(Wakeup::Signal),
-            // Without an end of its own the stream of keys ends when the terminal is gone.
+            // The stream of keys does not end by itself: it ends when the terminal is gone.
             event = key(&mut self.keys) => event.map_or(Ok(Wakeup::Signal), |event| event.map(Wakeup::Event)),
             () = at(self.end) => Ok(Wakeup::End),
             view = next_view(self.views.as_mut()) => Ok(view.map_or(Wakeup::Failed, Wakeup::View)),
@@ -88,12 +88,12 @@ impl<V> EventLoop<V> {
     }
 }
 
-/// The thread of what people see: everything happens in turn, and nothing needs a lock.
+/// The thread of the user interface: everything happens in turn, and nothing needs a lock.
 pub(crate) fn runtime() -> anyhow::Result<runtime::Runtime> {
     runtime::Builder::new_current_thread().enable_all().build().context("cannot start the event loop")
 }
 
-/// Traces for that long, or until a signal comes, and gives what is known then, with all live sockets.
+/// Traces for that long, or until a signal comes, and returns the last view, with all live sockets.
 pub(crate) fn trace<S: EventSource>(
     source: impl FnOnce(Deadline) -> anyhow::Result<S> + Send + 'static,
     filter: Filter,
@@ -124,7 +124,7 @@ pub(crate) fn last<V>(views: &Views<V>) -> anyhow::Result<Arc<V>> {
     views.borrow().clone().context("the trace ended before it began")
 }
 
-/// The next view; `None` when there will be none any more.
+/// The next view; `None` when there will be no more.
 async fn next_view<V>(views: Option<&mut Views<V>>) -> Option<Arc<V>> {
     let Some(views) = views else { return pending().await };
     loop {

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use twtrace_core::finding::Finding;
 use twtrace_view::findings;
 
-/// 1 when there is a finding that was asked for, which is said on standard error; else 0.
+/// 1 when there is a requested finding, which is reported on standard error; else 0.
 pub(crate) fn exit_code(fail_on: Option<&FailOn>, found: &[Finding]) -> ExitCode {
     let Some(line) = failing(fail_on, found) else { return ExitCode::SUCCESS };
     // The exit code says it too.
@@ -14,7 +14,7 @@ pub(crate) fn exit_code(fail_on: Option<&FailOn>, found: &[Finding]) -> ExitCode
     ExitCode::FAILURE
 }
 
-/// The line on the first finding that was asked for.
+/// The line about the first requested finding.
 pub(crate) fn failing(fail_on: Option<&FailOn>, found: &[Finding]) -> Option<String> {
     let finding = fail_on?.first(found)?;
     let (severity, subject) = (findings::severity(finding.severity), findings::subject(finding));

@@ -1,6 +1,6 @@
 //! twtrace: which process creates these TIME_WAIT sockets?
 //!
-//! The edges of the program: the kernel, the host, the terminal. What the events mean is decided in `twtrace-core`.
+//! The edges of the program: the kernel, the host, the terminal. `twtrace-core` decides what the events mean.
 
 mod batch;
 pub mod cli;

@@ -29,9 +29,9 @@ fn main() -> ExitCode {
     }
 }
 
-/// A usage error, or the help that was asked for.
+/// A usage error, or the requested help.
 fn misused(error: &clap::Error) -> ExitCode {
-    // Nothing can be said when there is nowhere to say it.
+    // If the output is closed, nothing can be reported.
     let _ = error.print();
     u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
 }
@@ -59,7 +59,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Whether the kernel may be why: not when a recording is read, or cannot be written to.
+/// Whether the kernel may be the cause: not when a recording is read, or cannot be written to.
 fn is_of_tracing(cli: &Cli, error: &anyhow::Error) -> bool {
     let traces = matches!(cli.command, Command::Top(_) | Command::Record(_) | Command::Sockets(_) | Command::Doctor(_));
     traces && !error.is::<Fault>() && !error.is::<NotStarted>()
@@ -71,7 +71,7 @@ fn say(text: &str) {
     let _ = writeln!(io::stderr(), "twtrace: {}", text::clean(&line));
 }
 
-/// The reader of our output has seen enough, which is no failure.
+/// The reader of our output has closed it, which is not a failure.
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     let mut causes = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>());
     causes.any(|cause| cause.kind() == io::ErrorKind::BrokenPipe)

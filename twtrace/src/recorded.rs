@@ -1,4 +1,4 @@
-//! Reading a recording into an engine, for the commands that tell what was in it.
+//! Reads a recording into an engine, for the commands that report on its content.
 
 use crate::cli::TimeSpec;
 use anyhow::{Context as _, bail};
@@ -13,7 +13,7 @@ use twtrace_recording::reader::Recording;
 use twtrace_view::report::Source;
 use twtrace_view::text;
 
-/// Which part of a recording is wanted.
+/// The requested part of a recording.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Span {
     /// From here on, else from its start.
@@ -30,10 +30,11 @@ pub(crate) struct Recorded {
 }
 
 impl Recorded {
-    /// Reads it, from its first Event to where the span ends: what is alive when the span begins is known by then.
+    /// Reads it, from its first Event to the end of the span: so the sockets that are live when the span begins are
+    /// known.
     ///
     /// # Errors
-    /// It is no recording, nothing of it can be read, or the span is not in it.
+    /// It is not a recording, nothing of it can be read, or the span is not in it.
     pub(crate) fn read(path: &Path, filter: Filter, span: Span) -> anyhow::Result<Self> {
         let recording = Recording::open(path)?;
         let info = recording.info().clone();
@@ -44,7 +45,7 @@ impl Recorded {
             let mut sink = |event: Event| state.apply(event);
             replay.advance(until_ns, &mut sink).with_context(|| format!("cannot read {}", path.display()))
         };
-        // The first Events tell how its clocks go together.
+        // The first Events relate its clocks to each other.
         let mut more = advance(&mut state, 0)?;
         if let Some(from) = from.filter(|from| *from > state.summary().window.start_unix_ns) {
             let until_ns = monotonic(&state.summary().window, from);
@@ -65,24 +66,24 @@ impl Recorded {
         Ok(Self { info: info.after(replay.losses(), replay.connections_lost()), snapshot: Snapshot::take(&mut state) })
     }
 
-    /// What a view needs.
+    /// The input of a view.
     pub(crate) fn source(&self) -> Source<'_> {
         Source { info: &self.info, model: &self.snapshot }
     }
 }
 
-/// Says on standard error what could not be read, a line each: whoever reads the report may be a program.
+/// Reports on standard error what could not be read, one line each: a program may read the report itself.
 pub(crate) fn say_losses(losses: &[String]) {
     for loss in losses {
-        // Nothing can be done about it.
+        // An error here cannot be reported.
         let _ = writeln!(io::stderr(), "twtrace: {loss}");
     }
 }
 
-/// Both ends of a span as wall clocks, nanoseconds since the Unix epoch.
+/// Both ends of a span as wall-clock times, nanoseconds since the Unix epoch.
 ///
 /// # Errors
-/// There is nothing of the recording between them.
+/// The recording has nothing between them.
 pub(crate) fn bounds(info: &Info, span: Span) -> anyhow::Result<(Option<i128>, Option<i128>)> {
     let (start, end) = (info.start_unix_ns, info.end_unix_ns);
     let resolve = |moment: Option<TimeSpec>| moment.map(|moment| moment.unix_ns(start, end));
@@ -101,7 +102,7 @@ pub(crate) fn bounds(info: &Info, span: Span) -> anyhow::Result<(Option<i128>, O
     }
 }
 
-/// A wall clock by the traced host's other clock.
+/// Converts a wall-clock time to the traced host's monotonic clock.
 fn monotonic(window: &Window, unix_ns: i128) -> u64 {
     let since = unix_ns.saturating_sub(window.start_unix_ns);
     let at = i128::from(window.start_ns).saturating_add(since).max(0);
@@ -117,7 +118,7 @@ mod tests {
     use twtrace_recording::writer::{Recorder, WriteOptions};
     use twtrace_testkit::{shop, snapshot_with_history};
 
-    /// A recording of a shop in trouble, and its Events.
+    /// A recording of a troubled web shop, and its Events.
     fn recorded(seconds: u64) -> (tempfile::TempDir, Vec<Event>) {
         let folder = tempfile::tempdir().unwrap();
         let mut recorder = Recorder::create(&folder.path().join("shop.twt"), WriteOptions::default()).unwrap();
@@ -184,7 +185,7 @@ mod tests {
         let (whole, first, second) = (made("", ""), made("", "+10s"), made("+10s", ""));
         assert_eq!((whole.0, whole.1), (first.0 + second.0, first.1 + second.1));
         assert_eq!(whole.2[&99], [first.2, second.2].iter().filter_map(|errors| errors.get(&99)).sum::<u64>());
-        // From before its beginning it is all of it.
+        // A span from before its beginning gives all of it.
         assert_eq!(made("00:00", "23:00"), whole);
     }
 

@@ -1,5 +1,5 @@
-//! The thread that traces. It owns the source and what its events change, and publishes views of that; nothing that a
-//! person waits for ever waits for it, nor it for anybody.
+//! The tracing thread. It owns the source and the state that its events change, and publishes views of that state.
+//! Nothing that a user waits for ever waits for this thread, and the thread waits for no one.
 
 use anyhow::{Context as _, anyhow};
 use std::future::pending;
@@ -24,19 +24,19 @@ use twtrace_probe::source::deadline::Deadline;
 /// How often the source is read when it does not ask for more.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// How long after a signal the last census may go on. Who presses Ctrl-C waits a fifth of a second at most, in which
-/// the last records are read and the programs detached as well.
+/// How long after a signal the last census may continue. After Ctrl-C a user waits at most a fifth of a second, which
+/// includes reading the last records and detaching the programs.
 const HURRY: Duration = Duration::from_millis(60);
 
-/// What is done with events.
+/// Processing of events.
 pub(crate) trait Work: Send + 'static {
-    /// What is published of it.
+    /// The published view of it.
     type View: Send + Sync + 'static;
 
     /// Takes one event.
     fn apply(&mut self, event: Event);
 
-    /// All events that there were have been taken.
+    /// All events so far have been applied.
     ///
     /// # Errors
     /// They could not be kept: the trace ends.
@@ -45,11 +45,11 @@ pub(crate) trait Work: Send + 'static {
         Ok(())
     }
 
-    /// What is known now, with the list of live sockets if it is wanted.
+    /// The current state, with the list of live sockets if requested.
     fn view(&mut self, sockets: bool) -> Self::View;
 }
 
-/// A state and no more.
+/// Only a state.
 pub(crate) struct Watching(State);
 
 impl Watching {
@@ -70,30 +70,30 @@ impl Work for Watching {
     }
 }
 
-/// What is asked of the thread.
+/// Requests to the thread.
 #[derive(Clone, Copy, Debug, Default)]
 struct Control {
     ends: bool,
     sockets: bool,
-    /// Counts up to have a view at once.
+    /// Incremented to request a view at once.
     asked: u64,
 }
 
 /// The latest view; none before the first.
 pub(crate) type Views<V> = watch::Receiver<Option<Arc<V>>>;
 
-/// A trace under way.
+/// A running trace.
 pub(crate) struct Tracer<W: Work> {
     views: Views<W::View>,
     control: watch::Sender<Control>,
     deadline: Deadline,
-    /// What the thread comes to, before it detaches the programs: nobody waits for that.
+    /// Result of the thread, before it detaches the programs: no caller waits for that.
     done: Receiver<anyhow::Result<W>>,
 }
 
 impl<W: Work> Tracer<W> {
-    /// Starts the source and the thread. `interval` is the time from one view to the next; without one there is one at
-    /// the beginning, one whenever it is asked for, and one at the end.
+    /// Starts the source and the thread. `interval` is the time between views; without it, there is one at the
+    /// beginning, one on each request, and one at the end.
     ///
     /// # Errors
     /// The source cannot be started.
@@ -114,10 +114,10 @@ impl<W: Work> Tracer<W> {
                 Ok(source) => source,
                 Err(error) => return finish.send(Err(error)).unwrap_or(()),
             };
-            // Who waits for it knows by now that it has begun, unless it has given up.
+            // If the caller is still waiting, this reports that the trace has begun.
             let _ = started.send(());
             drop(started);
-            // Nor does anybody wait for it when it has given up.
+            // If the caller has given up, there is no receiver either.
             let _ = finish.send(thread.run(&mut source, interval));
         };
         thread::Builder::new().name("tracer".to_owned()).spawn(run).context("cannot start a thread")?;
@@ -133,7 +133,7 @@ impl<W: Work> Tracer<W> {
         self.views.clone()
     }
 
-    /// Whether views are to have the list of live sockets. The next one comes at once when that changes.
+    /// Whether views should have the list of live sockets. When that changes, the next one comes at once.
     pub(crate) fn want_sockets(&self, sockets: bool) {
         self.control.send_if_modified(|control| {
             let changes = control.sockets != sockets;
@@ -143,14 +143,14 @@ impl<W: Work> Tracer<W> {
         });
     }
 
-    /// A signal asks for the end: what takes long is cut short from now on, and reported as incomplete. To be called
-    /// before [`Self::end`].
+    /// A signal asks for the end: from now on, long work is cut short and reported as incomplete. Call this before
+    /// [`Self::end`].
     pub(crate) fn hurry(&self) {
         self.deadline.set(HURRY);
     }
 
-    /// Ends the trace: everything that has happened until now is taken in, and is in the last view. The thread detaches
-    /// the programs after that, for each of which the kernel may wait some 50 ms.
+    /// Ends the trace: everything that has happened until now is applied, and is in the last view. After that, the
+    /// thread detaches the programs; for each of them the kernel may wait some 50 ms.
     ///
     /// # Errors
     /// The source or the work failed.
@@ -164,7 +164,7 @@ impl<W: Work> Tracer<W> {
     }
 }
 
-/// What is on the thread.
+/// State of the thread.
 struct Thread<W: Work> {
     work: W,
     publish: watch::Sender<Option<Arc<W::View>>>,
@@ -222,16 +222,16 @@ impl<W: Work> Thread<W> {
     }
 }
 
-/// After a stall, goes on from there: what was missed is in the next view.
+/// After a stall, it continues from there: what was missed is in the next view.
 pub(crate) fn steady(mut interval: Interval) -> Interval {
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     interval
 }
 
-/// A descriptor of our own, so that it cannot be closed while it is waited for.
+/// A duplicate of the descriptor, so that it cannot be closed while the thread waits for it.
 fn watched(fd: BorrowedFd<'_>) -> io::Result<AsyncFd<OwnedFd>> {
     let fd = fd.try_clone_to_owned()?;
-    // SAFETY: the descriptor is open, and stays so for as long as the one who owns it, the registration, exists.
+    // SAFETY: the descriptor is open, and stays open for as long as its owner, the registration, exists.
     Ok(unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE)? })
 }
 
@@ -249,7 +249,7 @@ async fn readable(fd: Option<&AsyncFd<OwnedFd>>) -> io::Result<()> {
         Some(fd) => {
             // The kernel says when the ring buffer is worth another read.
             fd.readable().await?.clear_ready();
-            // Should it be readable for good, as after an error, time and requests must still have their turn.
+            // If it stays readable, as after an error, time and requests must still have their turn.
             yield_now().await;
             Ok(())
         }

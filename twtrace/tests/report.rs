@@ -80,12 +80,12 @@ fn two_recordings_are_compared() {
     recorded(&folder, "before.twt", 2000, 100.0);
     recorded(&folder, "after.twt", 40, 2.0);
     let (text, error) = said(&folder, &["diff", "before.twt", "after.twt"], 0);
-    assert!(text.starts_with("TIME_WAIT made fell from ") && error.is_empty(), "{text}{error}");
+    assert!(text.starts_with("TIME_WAIT sockets created fell from ") && error.is_empty(), "{text}{error}");
     assert!(text.contains("by worker to 127.0.0.1:9000"), "{text}");
     let diff = json(&folder, &["diff", "before.twt", "after.twt"]);
     assert_eq!(diff["verdict"]["direction"], "fell");
     let (markdown, _) = said(&folder, &["diff", "after.twt", "before.twt", "--format", "markdown", "--by", "user"], 0);
-    assert!(markdown.contains("TIME\\_WAIT made rose from") && markdown.contains("| app |"), "{markdown}");
+    assert!(markdown.contains("TIME\\_WAIT sockets created rose from") && markdown.contains("| app |"), "{markdown}");
 }
 
 #[test]

@@ -21,7 +21,7 @@ const TARGET: &str = "bpfel-unknown-none";
 /// The binary of `twtrace-ebpf`.
 const BINARY: &str = "twtrace";
 
-/// A compiler that can build `core`, with the tools that make an object of its output.
+/// A compiler that can build `core`, with the tools that turn its output into an object.
 pub struct Toolchain {
     cargo: PathBuf,
     rustc: PathBuf,
@@ -175,7 +175,7 @@ impl Compiler {
 /// Builds the kernel side and writes the object to `to`: without DWARF, with `.BTF` and `.BTF.ext`.
 ///
 /// # Errors
-/// It does not build, or the object would tell where it was built.
+/// It does not build, or the object would reveal where it was built.
 pub fn build(toolchain: &Toolchain, to: &Path) -> Result<()> {
     run(&mut toolchain.command("build"))?;
     let linked = cache().join("target/ebpf").join(TARGET).join("release").join(BINARY);

@@ -1,4 +1,4 @@
-//! `cargo xtask fuzz`: what comes from outside, fed with anything.
+//! `cargo xtask fuzz`: feeds arbitrary input to the code that reads data from outside.
 
 use std::path::Path;
 use std::time::Duration;
@@ -32,7 +32,7 @@ pub(crate) fn all(time: Duration, seed: u32) -> Result<()> {
     fuzz(time, &[], Some(seed))
 }
 
-/// No names are all targets.
+/// An empty list means all targets.
 fn fuzz(time: Duration, only: &[String], seed: Option<u32>) -> Result<()> {
     let program = CARGO_FUZZ.install()?;
     let targets = if only.is_empty() { targets(&root().join("fuzz/fuzz_targets"))? } else { only.to_vec() };
@@ -40,8 +40,8 @@ fn fuzz(time: Duration, only: &[String], seed: Option<u32>) -> Result<()> {
         say(&format!("\nfuzzing {name} for {} s", time.as_secs()));
         let mut command = cargo();
         plain(&mut command);
-        // `cargo fuzz` looks for itself on the path; without a sanitizer, which the stable compiler has not, a crash
-        // is a panic or an allocation beyond the limit.
+        // `cargo fuzz` looks for itself on the path; without a sanitizer, which the stable compiler does not have, a
+        // crash is a panic or an allocation beyond the limit.
         let path = std::env::var_os("PATH").unwrap_or_default();
         let folders = program.parent().map(Path::to_path_buf).into_iter().chain(std::env::split_paths(&path));
         command.env("PATH", std::env::join_paths(folders)?);

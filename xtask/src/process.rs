@@ -1,4 +1,4 @@
-//! Running other programs, and saying what failed.
+//! Runs other programs, and reports what failed.
 
 use std::env;
 use std::fmt::Write as _;
@@ -58,7 +58,7 @@ pub fn which(program: &str) -> Option<PathBuf> {
         .find(|file| is_executable(file))
 }
 
-/// Whether `file` is a file that somebody may execute.
+/// Whether `file` is a regular file that some user may execute.
 #[must_use]
 pub fn is_executable(file: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt as _;

@@ -1,4 +1,4 @@
-//! A Python with the libraries that recordings are read with elsewhere: what `docs/recording.md` shows is run by it.
+//! A Python with the libraries that users read recordings with: it runs the examples of `docs/recording.md`.
 
 use std::fs;
 use std::path::PathBuf;
@@ -22,7 +22,7 @@ fn folder() -> PathBuf {
     cache().join("python")
 }
 
-/// Makes the environment unless that was done before.
+/// Creates the environment unless it exists.
 ///
 /// # Errors
 /// There is no Python, or the libraries cannot be fetched.
@@ -33,7 +33,7 @@ pub fn install() -> Result<()> {
         return Ok(());
     }
     say(&format!("fetching {} into {}", LIBRARIES.join(", "), folder().display()));
-    // What is left of an older or an interrupted one would be in the way.
+    // The remains of an older or interrupted one would be in the way.
     let _ = fs::remove_dir_all(folder());
     output(Command::new("/usr/bin/python3").args(["-m", "venv"]).arg(folder()))?;
     run(Command::new(interpreter())

@@ -152,7 +152,7 @@ impl Drop for NoServices {
     }
 }
 
-/// Elsewhere nothing is installed: all that is missing is named at once.
+/// On other systems nothing is installed: everything that is missing is named at once.
 fn other_system(live: &[Package]) -> Result<()> {
     let mut missing: Vec<String> = live
         .iter()

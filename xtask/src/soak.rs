@@ -1,4 +1,4 @@
-//! `cargo xtask soak`: what `top` and `record` take of memory over a long time, side by side under one load.
+//! `cargo xtask soak`: the memory use of `top` and `record` over a long time, side by side under one load.
 
 use std::fs;
 use std::path::PathBuf;
@@ -36,7 +36,7 @@ pub struct Args {
 /// Seconds from the beginning of a burst to that of the next.
 const BURST_SECONDS: u64 = 10;
 
-/// A process that is ended when this goes.
+/// A process that is killed when this is dropped.
 struct Running(Child);
 
 impl Running {
@@ -55,7 +55,7 @@ impl Running {
         mib("VmRSS").zip(mib("VmHWM")).context("its memory cannot be read")
     }
 
-    /// Ends it in order.
+    /// Ends it with SIGINT and checks that it succeeded.
     fn interrupt(mut self) -> Result<()> {
         kill(Pid::from_raw(self.0.id().cast_signed()), Signal::SIGINT)?;
         let status = self.0.wait()?;
@@ -65,7 +65,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // It has ended, or nobody waits for what it says.
+        // It has ended, or its output is not needed.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }

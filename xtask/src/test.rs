@@ -33,7 +33,7 @@ enum Done {
 struct Step {
     name: &'static str,
     action: fn(&Context) -> Result<Done>,
-    /// Whether the others make no sense without it.
+    /// Whether the other steps are pointless without it.
     is_needed: bool,
 }
 
@@ -126,7 +126,7 @@ fn seconds(time: Duration) -> String {
 }
 
 fn set_up(context: &Context) -> Result<Done> {
-    // Said at once, not after the minutes that the other steps take.
+    // Reported at once, not after the minutes that the other steps take.
     if !context.quick && !nix::unistd::Uid::effective().is_root() {
         bail!("the live tests load eBPF programs and need root: run it as root, or `cargo xtask test --quick`");
     }
@@ -213,8 +213,8 @@ fn fuzz_targets(context: &Context) -> Result<Done> {
 /// For each target.
 const FUZZ: Duration = Duration::from_secs(15);
 
-/// Where random inputs begin, each time the same: a run says whether a change has broken something. What is found by
-/// chance belongs to the long runs, `cargo xtask fuzz`, and to `cargo test` by hand.
+/// The seed of random inputs, the same each time: a run shows whether a change has broken something. To find faults by
+/// chance is the purpose of the long runs, `cargo xtask fuzz`, and of `cargo test` by hand.
 const SEED: u32 = 1;
 
 const LIVE_PACKAGE: &str = "twtrace-tests";
@@ -256,7 +256,7 @@ fn live(context: &Context) -> Result<Done> {
     bail!("failed {}; cargo names the tests above", failed.join(", "))
 }
 
-/// What this kernel does not choose by itself: tests to be run again in lower tiers.
+/// Tests to run again in lower tiers, which this kernel does not choose by itself.
 const LOWER: [(&str, &str, &[&str]); 2] =
     [("TWTRACE_TIER", "tuple", &["ground_truth", "namespaces", "older"]), ("TWTRACE_BTF", "none", &["ground_truth"])];
 

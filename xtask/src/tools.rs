@@ -22,7 +22,7 @@ pub struct Tool {
 /// Where Debian's `llvm-22-dev` is.
 pub const LLVM: &str = "/usr/lib/llvm-22";
 
-/// Links LLVM bitcode into an eBPF object. Its LLVM must be the one of the compiler that makes the bitcode.
+/// Links LLVM bitcode into an eBPF object. Its LLVM must be the one of the compiler that emits the bitcode.
 pub const BPF_LINKER: Tool = Tool {
     name: "bpf-linker",
     version: "0.13.0",
@@ -59,7 +59,7 @@ impl Tool {
         let target = cache().join("target").join(self.name);
         plain(&mut command).env("CARGO_TARGET_DIR", &target);
         run(&mut command)?;
-        // Some hundred megabytes that nobody needs again; if they stay, that is all the harm.
+        // Several hundred megabytes that are not needed again; if they stay, they only take space.
         let _ = fs::remove_dir_all(target);
         self.installed().with_context(|| format!("cargo installed {} without its program", self.name))
     }
@@ -69,8 +69,8 @@ impl Tool {
     }
 }
 
-/// Takes out of a command's environment what is meant for the workspace's own crates, or comes from the cargo
-/// that runs this program.
+/// Removes from a command's environment what is meant for the workspace's own crates, or comes from the cargo that runs
+/// this program.
 pub fn plain(command: &mut Command) -> &mut Command {
     for name in [
         "CARGO",

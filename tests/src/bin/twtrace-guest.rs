@@ -1,5 +1,5 @@
-//! The first process of a guest: makes a small Linux of the kernel that booted, runs what `/plan.json` says, and
-//! switches off. Its lines on the console begin with `####`.
+//! The init process of a guest: turns the booted kernel into a small Linux system, runs what `/plan.json` says, and
+//! powers off. Its lines on the console begin with `####`.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -74,7 +74,7 @@ fn modules() -> Result<()> {
     Ok(())
 }
 
-/// Runs one, and gives its exit code; `None` when it had none.
+/// Runs one and returns its exit code; `None` if a signal ended it.
 fn perform(run: &Run) -> Result<Option<i32>> {
     let mut command = Command::new(&run.program);
     let environment = run.env.iter().map(|(name, value)| (name, value));
@@ -83,7 +83,7 @@ fn perform(run: &Run) -> Result<Option<i32>> {
     Ok(wait(&child, Instant::now() + Duration::from_secs(run.timeout_s)))
 }
 
-/// Waits for a child, and buries whoever else has been left to the first process.
+/// Waits for a child, and reaps the orphans that the init process inherits.
 fn wait(child: &Child, deadline: Instant) -> Option<i32> {
     let pid = Pid::from_raw(child.id() as i32);
     loop {
@@ -103,6 +103,6 @@ fn wait(child: &Child, deadline: Instant) -> Option<i32> {
 }
 
 fn say(line: &str) {
-    // A console that does not take it has no reader either.
+    // If the console does not accept it, there is no reader either.
     let _ = writeln!(io::stdout(), "{line}");
 }

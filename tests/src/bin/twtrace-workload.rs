@@ -1,4 +1,4 @@
-//! Opens and closes TCP connections in known ways, and says what it did.
+//! Opens and closes TCP connections in known ways, and reports what it did.
 
 use std::process::ExitCode;
 

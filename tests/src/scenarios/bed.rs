@@ -1,4 +1,4 @@
-//! Where a run is played: a network namespace, a folder, and servers that end with it.
+//! The environment of a run: a network namespace, a folder, and servers that end with it.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -27,10 +27,10 @@ pub struct TestBed {
 }
 
 impl TestBed {
-    /// With the servers of a run up and listening.
+    /// Starts the servers of a run and waits until they listen.
     ///
     /// # Panics
-    /// When one does not start.
+    /// If one does not start.
     pub fn of(run: &Run) -> Self {
         let folder = tempfile::tempdir().expect("there is room for a folder");
         fs::write(folder.path().join("page"), "x".repeat(PAGE)).expect("root may write everywhere");
@@ -45,7 +45,7 @@ impl TestBed {
         bed
     }
 
-    /// Starts a server, waits until it listens, and does what comes then.
+    /// Starts a server, waits until it listens, and runs its `then` command.
     fn serve(&mut self, server: &Server) {
         let texts = self.texts(Some(server.port));
         let command = match &server.start {
@@ -81,7 +81,7 @@ impl TestBed {
     /// Process id of a server.
     ///
     /// # Panics
-    /// When there is none of that name.
+    /// If no server has that name.
     pub fn server(&self, name: &str) -> u32 {
         let server = self.servers.iter().find(|(other, _)| other == name);
         server.unwrap_or_else(|| panic!("no server {name}")).1.id()
@@ -90,7 +90,7 @@ impl TestBed {
     /// Process id of a server's only child.
     ///
     /// # Panics
-    /// When it has another number of them.
+    /// If it does not have exactly one.
     pub fn worker(&self, name: &str) -> u32 {
         let pid = self.server(name);
         let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).expect("the server runs");
@@ -103,7 +103,7 @@ impl TestBed {
     /// Starts the load of a run.
     ///
     /// # Panics
-    /// When it cannot be started.
+    /// If it cannot be started.
     pub fn load(&self, run: &Run) -> Running {
         let texts = self.texts(None);
         let mut command = match &run.load {

@@ -34,7 +34,7 @@ impl Texts<'_> {
         command
     }
 
-    /// nginx with one worker, a folder of its own and that inside `http { }`. It serves `page` of the folder.
+    /// nginx with one worker, its own folder, and `http` inside `http { }`. It serves `page` of the folder.
     pub(super) fn nginx(&self, name: &str, http: &str) -> Command {
         let folder = self.folder.join(name);
         fs::create_dir(&folder).expect("each server has another name");
@@ -62,8 +62,8 @@ impl Texts<'_> {
         command
     }
 
-    /// wrk with eight connections for five seconds towards a port's `page`, each of which waits some milliseconds
-    /// before each request: a load, and no contest.
+    /// wrk with eight connections for five seconds to a port's `page`. Each connection waits `delay_ms` before each
+    /// request: this is a load, not a benchmark.
     pub(super) fn wrk(&self, port: u16, delay_ms: u32) -> Command {
         let script = self.folder.join("delay.lua");
         fs::write(&script, format!("function delay() return {delay_ms} end\n")).expect("root may write everywhere");
@@ -75,10 +75,10 @@ impl Texts<'_> {
     }
 }
 
-/// A program of the system's, whatever else comes first in the path.
+/// A program of the system, no matter what comes first in `PATH`.
 ///
 /// # Panics
-/// When it is not installed, which the scenario was asked before it began.
+/// If it is not installed, which is checked before the scenario starts.
 pub(super) fn program(name: &str) -> Command {
     Command::new(installed(name).unwrap_or_else(|| panic!("{name} is not installed")))
 }

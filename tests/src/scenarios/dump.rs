@@ -1,4 +1,4 @@
-//! What a tracer saw of a run, on a few lines for whoever reads them.
+//! A summary of what the tracer saw of a run, in a few lines for the reader.
 
 use std::fmt::Write as _;
 
@@ -6,10 +6,10 @@ use serde_json::Value;
 
 use super::play::Played;
 
-/// Processes told of; those with the most connections.
+/// Processes listed: those with the most connections.
 const PROCESSES: usize = 8;
 
-/// A run, by both of its reports.
+/// Summarizes a run from both of its reports.
 pub fn of(played: &Played) -> String {
     let mut text = format!("  load pid {} for {:.1} s; ", played.load, played.seconds);
     let printed: Vec<&str> = played.printed.split_whitespace().collect();
@@ -49,7 +49,7 @@ fn report_of(report: &Value, text: &mut String) {
         for shared in row["destinations"].as_array().into_iter().flatten() {
             let _ = writeln!(
                 text,
-                "      {}: connections {} made {} live {}",
+                "      {}: connections {} created {} live {}",
                 place(shared),
                 shared["connections"],
                 shared["time_wait_created"],
@@ -62,7 +62,7 @@ fn report_of(report: &Value, text: &mut String) {
         let sum = |name: &str| rows[PROCESSES..].iter().map(|row| row[name].as_u64().unwrap_or(0)).sum::<u64>();
         let _ = writeln!(
             text,
-            "    {more} more processes: opened {} accepted {} first {} last {} made {}",
+            "    {more} more processes: opened {} accepted {} first {} last {} created {}",
             sum("opened"),
             sum("accepted"),
             sum("closed_first"),
@@ -74,7 +74,7 @@ fn report_of(report: &Value, text: &mut String) {
     for row in report["destinations"].as_array().into_iter().flatten().filter(here) {
         let _ = writeln!(
             text,
-            "    towards {}: {} ports {} exhaustion in {}",
+            "    to {}: {} ports {} exhaustion in {}",
             place(row),
             counts(row),
             row["ports"],
@@ -108,8 +108,8 @@ fn counts(row: &Value) -> String {
         _ => String::new(),
     };
     format!(
-        "opened {} accepted {} first {} last {} reset {} made {} live {} reused {} {:.0}/s, bytes each sent {} received \
-         {}, lifetime p50 {} p90 {} p99 {} ms{errors}",
+        "opened {} accepted {} first {} last {} reset {} created {} live {} reused {} {:.0}/s, bytes each sent {} \
+         received {}, lifetime p50 {} p90 {} p99 {} ms{errors}",
         row["opened"],
         row["accepted"],
         row["closed_first"],

@@ -1,4 +1,4 @@
-//! What a remedy did, by measurement that is not the tracer's forecast.
+//! The effect of a remedy, measured independently of the tracer's forecast.
 
 use serde_json::Value;
 
@@ -6,17 +6,17 @@ use super::bed::TestBed;
 use super::play::Played;
 use super::{Expected, Run};
 
-/// How much a prediction may be beside what is measured.
+/// How far a prediction may be off, relative to the measurement.
 const TOLERANCE: f64 = 0.2;
 
-/// Compares the effect that an advice predicts with what it came to: a line for each figure that can be measured, and
-/// what is wrong. The effect is the change; where there was nothing before, what it became.
+/// Compares the effect that an advice predicts with the measured one, for each figure that can be measured. The effect
+/// is the change of the figure; if it was 0 before, the figure after it.
 pub fn compare(advice: &Value, expected: &Expected, before: &Played, after: &Played, run: &Run) -> Vec<Compared> {
     let measured = |figure: &str| match figure {
         "time_wait_created_per_s" => Some((created_per_s(expected, before), created_per_s(expected, after))),
         "ports_bound" => Some((printed(before, "bound"), printed(after, "bound"))),
         "max_rate_per_s" => {
-            // Before: all that succeeded took the ports for a minute.
+            // Before: each successful request occupied its port for a minute.
             Some((printed(before, "requests") / 60.0, sustained(run)))
         }
         // An average, and a pool has more than that.
@@ -44,7 +44,7 @@ pub struct Compared {
 }
 
 impl Compared {
-    /// Whether the predicted change is what it was.
+    /// Whether the predicted change matches the measured one.
     pub fn agrees(&self) -> bool {
         let change = |(from, to): (f64, f64)| to - from;
         let (predicted, measured) = (change(self.predicted), change(self.measured));
@@ -63,7 +63,7 @@ impl std::fmt::Display for Compared {
     }
 }
 
-/// Timewait sockets made on either side of the connections, per second of the load.
+/// TIME_WAIT sockets created on either side of the connections, per second of the load.
 fn created_per_s(expected: &Expected, played: &Played) -> f64 {
     // Other namespaces may have the same ports.
     let here = |row: &&Value| row["netns"] == played.end["host"]["netns"];
@@ -78,7 +78,7 @@ fn printed(played: &Played, name: &str) -> f64 {
     json[name].as_f64().expect("a number")
 }
 
-/// Connections per second that succeed for as long as one likes, by trying: as many as can be.
+/// The highest rate of connections per second that succeeds indefinitely, found by trying.
 fn sustained(run: &Run) -> f64 {
     let bed = TestBed::of(run);
     let load = bed.python(include_str!("fastest.py"));

@@ -1,7 +1,7 @@
-//! Scenarios with servers that nobody here wrote: a load that shows a problem, and the same load with the remedy.
+//! Scenarios with third-party servers: a load that shows a problem, and the same load with the remedy.
 //!
-//! Each is a file in `tests/scenarios/`, whose README has the format. A run is played on a [`bed::TestBed`] of its own, a
-//! network namespace where nothing else happens, and nothing of one is left for the next.
+//! Each is a file in `tests/scenarios/`; the README there describes the format. Each run is played on its own
+//! [`bed::TestBed`], a network namespace with no other traffic, and leaves nothing behind for the next run.
 
 pub mod bed;
 mod commands;
@@ -18,7 +18,7 @@ use serde::Deserialize;
 /// A scenario.
 #[derive(Debug)]
 pub struct Scenario {
-    /// What it is called in the table.
+    /// Its name in the table.
     pub name: String,
     /// Programs that it runs.
     pub programs: Vec<String>,
@@ -29,26 +29,26 @@ pub struct Scenario {
 }
 
 impl Scenario {
-    /// What is played, in its order.
+    /// The runs, in order.
     pub fn runs(&self) -> impl Iterator<Item = &Run> {
         std::iter::once(&self.before).chain(&self.after)
     }
 }
 
-/// Servers, a load, and what is to be found while it runs.
+/// Servers, a load, and the findings to expect while it runs.
 #[derive(Debug)]
 pub struct Run {
     /// Sysctls of the namespace, below `net.` and with slashes for dots.
     pub sysctls: BTreeMap<String, String>,
     /// Servers, in the order in which they start.
     pub servers: Vec<Server>,
-    /// What makes the connections.
+    /// What opens the connections.
     pub load: Load,
     /// Environment of the load.
     pub env: BTreeMap<String, String>,
-    /// After how many seconds the load and its children are killed. `None`: it ends by itself.
+    /// Seconds after which the load and its children are killed. `None`: it ends by itself.
     pub seconds: Option<u64>,
-    /// All findings that there must be.
+    /// All findings that must appear.
     pub expected: Vec<Expected>,
 }
 
@@ -58,7 +58,7 @@ pub struct Run {
 pub struct Server {
     /// What [`Who`] calls it.
     pub name: String,
-    /// The scenario goes on when something listens here, on 127.0.0.1 or on all addresses.
+    /// The scenario continues once something listens here, on 127.0.0.1 or on all addresses.
     pub port: u16,
     /// How it starts.
     pub start: Start,
@@ -79,7 +79,7 @@ pub enum Start {
     Postgres,
 }
 
-/// What makes the connections.
+/// What opens the connections.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Load {
@@ -87,9 +87,9 @@ pub enum Load {
     Argv(Vec<String>),
     /// The text of a script for bash.
     Bash(String),
-    /// A Python script beside the scenario's file.
+    /// A Python script next to the scenario's file.
     Python(String),
-    /// wrk with eight connections for five seconds, towards a port's `page`.
+    /// wrk with eight connections for five seconds, to a port's `page`.
     Wrk {
         /// Of 127.0.0.1.
         port: u16,
@@ -106,11 +106,11 @@ pub enum Load {
 pub struct Expected {
     /// Its id.
     pub id: String,
-    /// The finding that is behind it.
+    /// The finding that causes it.
     pub cause: Option<String>,
-    /// Whose doing it is.
+    /// Which process causes it.
     pub who: Who,
-    /// The command's name; `None` where it is nobody's doing.
+    /// The command's name; `None` if no process causes it.
     pub command: Option<String>,
     /// `active` or `passive`; `None` where the finding has no destination.
     pub role: Option<String>,
@@ -130,7 +130,7 @@ fn loopback() -> String {
     "127.0.0.1".to_owned()
 }
 
-/// Whose doing a finding is.
+/// Which process causes a finding.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Who {
@@ -140,9 +140,9 @@ pub enum Who {
     Load,
     /// The child of the load that has the command's name.
     ChildOfLoad,
-    /// Children of the load, many, none by itself.
+    /// Many children of the load together, none of them alone.
     ChildrenOfLoad,
-    /// So many children of the load together.
+    /// This many children of the load together.
     WorkersOfLoad(u64),
     /// The server of that name.
     Server(String),

@@ -8,7 +8,7 @@ use super::bed::TestBed;
 use super::{Run, Who};
 use crate::top::Top;
 
-/// What a run came to.
+/// The result of a run.
 #[derive(Debug)]
 pub struct Played {
     /// The last report while the load ran.
@@ -17,7 +17,7 @@ pub struct Played {
     pub end: Value,
     /// Process id of the load.
     pub load: u32,
-    /// Process ids of those who are to be found, one for each finding; `None` where it is not one that is known here.
+    /// The process id that each expected finding must name; `None` if it is not known here.
     pub who: Vec<Option<u32>>,
     /// How long the load ran.
     pub seconds: f64,
@@ -28,7 +28,7 @@ pub struct Played {
 /// Plays a run from its beginning to its end, with a tracer of its own.
 ///
 /// # Panics
-/// When something does not start, or fails.
+/// If something does not start, or fails.
 pub fn play(run: &Run) -> Played {
     let bed = TestBed::of(run);
     let top = Top::start(&bed.place, &[]);
@@ -52,7 +52,7 @@ pub fn play(run: &Run) -> Played {
         Who::WorkerOf(name) => Some(bed.worker(name)),
     };
     let who = run.expected.iter().map(|expected| who(&expected.who)).collect();
-    // Two censuses later, so that it knows of each connection that ended at the end.
+    // Two censuses later, so that the tracer knows of every connection that ended last.
     top.report();
     top.report();
     Played { during, end: top.end(), load: pid, who, seconds, printed }

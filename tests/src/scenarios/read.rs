@@ -42,7 +42,7 @@ fn files() -> io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// A file. What stands at the top goes for both runs.
+/// A file. Settings at the top level apply to both runs.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
@@ -60,7 +60,7 @@ struct File {
     after: Option<Spanned<Part>>,
 }
 
-/// What one run has of its own.
+/// The settings of one run.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Part {
@@ -76,7 +76,7 @@ struct Part {
     expected: Vec<Expected>,
 }
 
-/// A scenario, or what is wrong and on which line.
+/// Parses a scenario. The error is the line and what is wrong there.
 fn parse(text: &str) -> Result<Scenario, (usize, String)> {
     let line = |at: Range<usize>| text[..at.start].matches('\n').count() + 1;
     let file: File = toml::from_str(text)
@@ -99,7 +99,7 @@ fn parse(text: &str) -> Result<Scenario, (usize, String)> {
 }
 
 impl File {
-    /// A run with what the file has for both.
+    /// A run with its own settings and those for both.
     fn run(&self, part: &Part) -> Option<Run> {
         let both = |all: &BTreeMap<String, String>, own: &BTreeMap<String, String>| {
             all.iter().chain(own).map(|(name, value)| (name.clone(), value.clone())).collect()
@@ -115,7 +115,7 @@ impl File {
     }
 }
 
-/// What a run refers to and does not have.
+/// What a run refers to but does not have.
 fn faults(run: &Run) -> Option<&'static str> {
     let has_postgres = run.servers.iter().any(|server| matches!(server.start, Start::Postgres));
     let names_a_server = |expected: &Expected| match &expected.who {
@@ -170,7 +170,7 @@ seconds = 7
 "#;
 
     #[test]
-    fn what_stands_at_the_top_goes_for_both_runs() {
+    fn settings_at_the_top_level_apply_to_both_runs() {
         let scenario = parse(TEXT).unwrap_or_else(|error| panic!("{error:?}"));
         let names: Vec<&str> = scenario.runs().flat_map(|run| &run.servers).map(|server| &*server.name).collect();
         assert_eq!(names, ["redis", "redis"]);
@@ -181,7 +181,7 @@ seconds = 7
     }
 
     #[test]
-    fn what_is_wrong_is_told_with_its_line() {
+    fn error_is_reported_with_its_line() {
         for (from, to, line, what) in [
             ("programs", "programme", 2, "unknown field `programme`"),
             ("port = 6399", "port = 99999", 7, "u16"),
@@ -206,14 +206,14 @@ seconds = 7
     }
 
     #[test]
-    fn a_run_that_has_no_heading_of_its_own_begins_at_its_first_table() {
+    fn run_without_a_heading_begins_at_its_first_table() {
         let text = TEXT.replace("[before]\nenv.POOL = \"no\"\n\n", "");
         let error = parse(&text.replace("who.server = \"redis\"", "who.server = \"web\"")).expect_err("no such server");
         assert_eq!(error, (10, "`who` names no server of this run".to_owned()));
     }
 
     #[test]
-    fn the_example_of_the_readme_parses() {
+    fn example_in_the_readme_parses() {
         let readme = fs::read_to_string(folder().join("README.md")).unwrap_or_else(|error| panic!("{error}"));
         let example = readme.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next());
         let scenario = parse(example.unwrap_or_default()).unwrap_or_else(|error| panic!("{error:?}"));
@@ -221,7 +221,7 @@ seconds = 7
     }
 
     #[test]
-    fn each_file_parses_and_names_rules_and_listed_advice() {
+    fn every_scenario_file_parses_and_names_known_rules_and_listed_advice() {
         let scenarios = all().unwrap_or_else(|error| panic!("{error}"));
         assert!(!scenarios.is_empty());
         for scenario in &scenarios {

@@ -8,15 +8,15 @@ use nix::unistd::Pid;
 
 use crate::tracer::Place;
 
-/// What makes the connections. It is killed when this is dropped before its end.
+/// The load. Dropping this before its end kills it.
 pub struct Running {
     child: Option<Child>,
-    /// When it is killed, with what it has started: it is a process group of its own then.
+    /// When it is killed together with its children: with a deadline it has its own process group.
     deadline: Option<Instant>,
 }
 
 impl Running {
-    /// Starts it in a place, for some time or until it ends. Its standard output can be read.
+    /// Starts it in a place, for a given time or until it ends. Its standard output can be read.
     pub(super) fn start(place: &Place, mut command: Command, time: Option<Duration>) -> Self {
         command.stdin(Stdio::null()).stdout(Stdio::piped());
         if time.is_some() {
@@ -28,25 +28,25 @@ impl Running {
     /// Process id.
     ///
     /// # Panics
-    /// Never while it is not ended.
+    /// Never before it has ended.
     pub fn pid(&self) -> u32 {
         self.child.as_ref().expect("it is there until it ends").id()
     }
 
-    /// Whether it still runs, and may.
+    /// Whether it is still running and its deadline has not passed.
     ///
     /// # Panics
-    /// When it cannot be waited for.
+    /// If it cannot be waited for.
     pub fn runs(&mut self) -> bool {
         let child = self.child.as_mut().expect("it is there until it ends");
         child.try_wait().expect("a child can be waited for").is_none()
             && self.deadline.is_none_or(|deadline| Instant::now() < deadline)
     }
 
-    /// Waits for its end, or ends it at its deadline, and gives what it printed.
+    /// Waits for its end, or ends it at its deadline, and returns what it printed.
     ///
     /// # Panics
-    /// When it fails.
+    /// If it fails.
     pub fn end(mut self) -> String {
         let mut child = self.child.take().expect("it ends once");
         let is_over = self.deadline.is_some_and(|deadline| Instant::now() >= deadline);

@@ -1,4 +1,4 @@
-//! The generator's end of control over one of its processes.
+//! The generator's end of the control socket of one of its processes.
 
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
@@ -20,7 +20,7 @@ use super::process::{self, control_pair};
 use super::sys::{DEADLINE, Event, Family, Names, SockOption};
 use super::wire::{Gate, Way};
 
-/// A process that does as it is told. It ends, and is waited for, when this is dropped.
+/// A process that executes commands. When this is dropped, the process ends and is waited for.
 pub struct Worker {
     /// What it is now; exec changes the comm.
     pub who: Who,
@@ -29,8 +29,7 @@ pub struct Worker {
     child: bool,
 }
 
-/// A connection that ended in one of the kernel's ways that happen by chance: what was to be played must be played
-/// again.
+/// A connection that ended differently because of a race in the kernel: the case must be played again.
 #[derive(Clone, Copy, Debug)]
 pub struct Raced {
     /// Where.
@@ -50,7 +49,7 @@ impl std::fmt::Display for Raced {
 impl std::error::Error for Raced {}
 
 impl Worker {
-    /// Forks a process with that comm.
+    /// Forks a process with this comm.
     pub fn new(comm: &str) -> Result<Self> {
         let (ours, theirs) = control_pair()?;
         // SAFETY: the generator has one thread.
@@ -82,7 +81,7 @@ impl Worker {
         Ok(actor)
     }
 
-    /// Sends a command without waiting for the answer, which [`Self::end`] gives.
+    /// Sends a command without waiting for the answer, which [`Self::end`] returns.
     pub fn begin(&self, command: &Command) -> Result<()> {
         self.send(command, None)
     }
@@ -99,13 +98,13 @@ impl Worker {
         answer.ok_or_else(|| anyhow!("{} ended", self.who.comm))
     }
 
-    /// Tells, and waits for the answer.
+    /// Sends a command and waits for the answer.
     pub fn ask(&self, command: &Command) -> Result<Answer> {
         self.begin(command)?;
         Ok(self.end()?.0)
     }
 
-    /// Tells, waits, and expects it to be done.
+    /// Sends a command, waits, and expects the answer `Done`.
     pub fn tell(&self, command: &Command) -> Result<()> {
         match self.ask(command)? {
             Answer::Done => Ok(()),
@@ -142,7 +141,7 @@ impl Worker {
         self.descriptor(&Command::Open { family, protocol: libc::IPPROTO_TCP })
     }
 
-    /// Opens an MPTCP socket; the errno when the kernel has none.
+    /// Opens an MPTCP socket; the errno if the kernel has no MPTCP.
     pub fn open_mptcp(&self, family: Family) -> Result<Result<RawFd, Errno>> {
         let command = Command::Open { family, protocol: libc::IPPROTO_MPTCP };
         match self.ask(&command)? {
@@ -206,12 +205,12 @@ impl Worker {
         self.tell(&Command::Wait { fd, event })
     }
 
-    /// Waits until a socket is in that state, as the kernel numbers them.
+    /// Waits until a socket is in this state, as the kernel numbers them.
     pub fn wait_state(&self, fd: RawFd, state: u8) -> Result<()> {
         self.tell(&Command::WaitState { fd, state })
     }
 
-    /// Waits until a tuple of this process's namespace is held as given.
+    /// Waits until `holder` is what has a tuple in this process's namespace.
     pub fn wait_holder(&self, local: SocketAddr, remote: SocketAddr, holder: Holder) -> Result<()> {
         let command = Command::WaitHolder { local, remote, holder };
         match self.ask(&command)? {
@@ -236,7 +235,7 @@ impl Worker {
         }
     }
 
-    /// Executes the program anew under another comm.
+    /// Executes the program again under another comm.
     pub fn exec(&mut self, comm: &str) -> Result<()> {
         let command = Command::Exec { comm: comm.to_owned() };
         match self.ask(&command)? {
@@ -246,7 +245,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Hands a descriptor to another process, over a Unix socket; both have it then.
+    /// Passes a descriptor to another process over a Unix socket; afterwards both have it.
     pub fn hand(&self, fd: RawFd, to: &Self) -> Result<RawFd> {
         let command = Command::Give { fd };
         self.begin(&command)?;
@@ -261,7 +260,7 @@ impl Worker {
         }
     }
 
-    /// Makes a tunnel in this process's namespace; the errno when the kernel has none.
+    /// Creates a tunnel in this process's namespace; the errno if the kernel has no tunnels.
     pub fn tunnel(&self, layer: Layer, addresses: &[IpAddr]) -> Result<Result<RawFd, Errno>> {
         let command = Command::Tunnel { name: "tw0".to_owned(), layer, addresses: addresses.to_vec() };
         match self.ask(&command)? {
@@ -289,7 +288,7 @@ impl Worker {
         }
     }
 
-    /// Gives up its user for another one.
+    /// Switches to another user for good.
     pub fn become_user(&mut self, uid: u32) -> Result<()> {
         let command = Command::BecomeUser { uid };
         match self.ask(&command)? {
@@ -299,7 +298,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Lets it exit without closing anything, and waits until it is gone.
+    /// Makes it exit without closing anything, and waits until it is gone.
     pub fn exit(&mut self) -> Result<()> {
         self.begin(&Command::Exit)?;
         self.gone()
@@ -330,7 +329,7 @@ impl Drop for Worker {
         if !self.child {
             return;
         }
-        // It sees the end of control at once, unless it is inside a call that blocks.
+        // It sees at once that the control socket is closed, unless it is inside a call that blocks.
         let flags = nix::sys::wait::WaitPidFlag::WNOHANG;
         let deadline = std::time::Instant::now() + Duration::from_secs(5);
         while waitpid(self.pid(), Some(flags)).is_ok_and(|status| status.pid().is_none()) {
@@ -344,10 +343,10 @@ impl Drop for Worker {
     }
 }
 
-/// Connection of a new process.
+/// The body of a new process.
 fn child(control: OwnedFd, comm: &str) -> Result<()> {
     set_pdeathsig(Signal::SIGKILL)?;
-    // Ends of control of other processes would keep those from seeing that the generator is gone.
+    // An inherited control socket of another process would keep that process from seeing that the generator is gone.
     let number = control.as_raw_fd() as libc::c_uint;
     for (first, last) in [(3, number - 1), (number + 1, libc::c_uint::MAX)] {
         if first <= last {

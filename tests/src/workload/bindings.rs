@@ -1,6 +1,6 @@
-//! Connections whose local side was chosen in each way that there is, and binds that fail.
+//! Connections whose local address and port were chosen in every possible way, and binds that fail.
 //!
-//! To be run in a network namespace of its own, whose port range it changes.
+//! It must run in its own network namespace, because it changes the port range.
 
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -13,14 +13,14 @@ use serde::{Deserialize, Serialize};
 use super::net::{Namespace, sysctl};
 use super::sys::{self, Event, Family, SockOption, loopback};
 
-/// First of the ports that are bound by their number, outside the range that is chosen from: each family has its own,
-/// for timewait sockets keep them.
+/// First of the ports that are bound by number, outside of the ephemeral port range. Each family has its own, because
+/// TIME_WAIT sockets keep the ports in use.
 const CHOSEN: u16 = 20_000;
 
-/// Range of the socket's own, within the namespace's.
+/// Port range of a socket, within that of the namespace.
 const OWN_RANGE: (u16, u16) = (40_100, 40_199);
 
-/// An address that no host has here (RFC 5737, RFC 3849).
+/// An address that this host does not have (RFC 5737, RFC 3849).
 const FOREIGN: [IpAddr; 2] =
     [IpAddr::V4(Ipv4Addr::new(192, 0, 2, 9)), IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 9))];
 
@@ -36,7 +36,7 @@ pub enum Done {
 /// A connection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Connected {
-    /// Which way, for messages.
+    /// The name of the case, for messages.
     pub case: String,
     /// The process that opened and closed it.
     pub pid: u32,
@@ -52,14 +52,14 @@ pub struct Connected {
     pub bound_address: bool,
     /// IP_LOCAL_PORT_RANGE.
     pub range: Option<(u16, u16)>,
-    /// It came to be; else it was refused.
+    /// It was established; otherwise the connect was refused.
     pub established: bool,
 }
 
 /// A bind that failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refused {
-    /// Which way, for messages.
+    /// The name of the case, for messages.
     pub case: String,
     /// The caller.
     pub pid: u32,
@@ -73,7 +73,7 @@ pub struct Refused {
     pub reuse: bool,
 }
 
-/// Makes them all, and writes one line of JSON for each.
+/// Plays all of them and writes one line of JSON for each.
 pub fn run(out: &mut dyn Write) -> Result<()> {
     let mut done = Vec::new();
     for family in [Family::V4, Family::V6, Family::Mapped] {
@@ -99,7 +99,7 @@ struct Way<'a> {
     case: &'a str,
     option: Option<SockOption>,
     bind: Option<(IpAddr, u16)>,
-    /// What is known of it then: port, address, range.
+    /// The expected binding: port, address, range.
     expected: (bool, bool, Option<(u16, u16)>),
 }
 
@@ -115,7 +115,7 @@ impl TestBed {
     fn anywhere(&self) -> IpAddr {
         match self.family {
             Family::V4 => Ipv4Addr::UNSPECIFIED.into(),
-            // Anything mapped is an address to the kernel, even that.
+            // To the kernel, every mapped address is a specific one, even the mapped 0.0.0.0.
             Family::V6 | Family::Mapped => Ipv6Addr::UNSPECIFIED.into(),
         }
     }
@@ -161,7 +161,7 @@ impl TestBed {
         Ok(())
     }
 
-    /// A socket whose connect was refused has given its port back, whoever chose it, but remembers its number.
+    /// A socket whose connect was refused has given its port back, no matter who chose it, but remembers the number.
     fn twice(&self, done: &mut Vec<Done>) -> Result<()> {
         let closed = SocketAddr::new(self.home(), 1);
         let ways = [
@@ -184,7 +184,7 @@ impl TestBed {
         Ok(())
     }
 
-    /// A socket that is ready to connect; nothing where the kernel has no such option.
+    /// A socket that is ready to connect; `None` if the kernel does not have the option.
     fn open(&self, way: &Way<'_>) -> Result<Option<RawFd>> {
         let fd = sys::open(self.family, libc::IPPROTO_TCP)?;
         if let Some(option) = way.option {
@@ -211,7 +211,7 @@ impl TestBed {
         done: &mut Vec<Done>,
     ) -> Result<()> {
         let (bound_port, bound_address, range) = way.expected;
-        // One that was refused has forgotten both.
+        // A socket whose connect was refused has neither.
         let local = if established { sys::names(fd)?.local } else { (self.home(), 0).into() };
         done.push(Done::Connected(Connected {
             case: format!("{}, {:?}", way.case, self.family),
@@ -237,11 +237,11 @@ impl TestBed {
         self.refused("port in use, for all that", taken, Errno::EADDRINUSE, true, done)?;
         self.refused("foreign address", SocketAddr::new(foreign, 0), Errno::EADDRNOTAVAIL, false, done)?;
         self.refused("foreign address and port", SocketAddr::new(foreign, 81), Errno::EADDRNOTAVAIL, true, done)?;
-        // One port, which is taken.
+        // A range of one port, which is in use.
         let port = taken.port();
         sysctl("ipv4/ip_local_port_range", &format!("{port} {port}"))?;
         self.refused("no port left", (self.home(), 0).into(), Errno::EADDRINUSE, false, done)?;
-        // None of these is for want of anything, or TCP's.
+        // Neither of these must be reported: a second bind of a bound socket, and a socket that is not TCP.
         let used = sys::open(self.family, libc::IPPROTO_TCP)?;
         sys::bind(used, (self.home(), self.chosen() + 1).into())?;
         ensure!(sys::bind(used, (self.home(), self.chosen() + 2).into()) == Err(Errno::EINVAL), "it was bound twice");

@@ -1,4 +1,4 @@
-//! Many short connections: each process makes as many as it is told to, to all destinations in turn, and counts them.
+//! Many short connections: each process opens a given number of them, to all destinations in turn, and counts them.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -51,34 +51,34 @@ pub struct Args {
     round_seconds: u64,
 }
 
-/// Processes that made one connection each.
+/// Processes that opened one connection each.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct OneShots {
     /// The process that started them.
     pub parent: Who,
-    /// Process ids, in the order of their start. One may come twice.
+    /// Process ids, in the order of their start. An id may occur twice.
     pub pids: Vec<u32>,
 }
 
-/// What one process made.
+/// The connections of one process.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Worker {
     /// The process.
     pub who: Who,
-    /// Connections made.
+    /// Connections opened.
     pub made: u64,
     /// The same by destination.
     pub destinations: BTreeMap<SocketAddr, u64>,
 }
 
-/// What all made.
+/// The connections of all processes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Churned {
     /// The process that accepted all of it.
     pub server: Who,
     /// Those that connected.
     pub workers: Vec<Worker>,
-    /// Processes that made one connection each, if any were asked for.
+    /// Processes that opened one connection each, if any were asked for.
     pub one_shots: Option<OneShots>,
     /// Connections in all: each has two ends on this host.
     pub connections: u64,
@@ -143,11 +143,11 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<()> {
 
 struct Child {
     pid: Pid,
-    /// What it reports, to its end.
+    /// Its report, until it ends.
     report: OwnedFd,
 }
 
-/// Forks a process with that name, which does `work` and ends.
+/// Forks a process with this name, which does `work` and ends.
 fn spawn(comm: &str, work: impl FnOnce(OwnedFd) -> Result<()>) -> Result<Child> {
     let (report, tell) = pipe()?;
     // SAFETY: the generator has one thread.
@@ -198,7 +198,7 @@ fn serve(listeners: &[(RawFd, SocketAddr)], args: &Args) -> Result<()> {
                     sys::send_byte(fd)?;
                 }
                 if !args.server_closes {
-                    // The client's end of the stream.
+                    // The client's FIN.
                     match sys::receive(fd) {
                         Err(nix::errno::Errno::ECONNRESET) if args.reset => {}
                         received => ensure!(received? == 0),
@@ -238,7 +238,7 @@ fn connect(services: &[SocketAddr], share: u64, first: u32, args: &Args) -> Resu
     Ok(Worker { who: super::process::myself()?, made: share * u64::from(args.rounds), destinations })
 }
 
-/// Starts so many processes, a few at a time. Each makes a connection and exits: the kernel closes it.
+/// Starts `one_shots` processes, a few at a time. Each opens a connection and exits: the kernel closes it.
 fn shoot(services: &[SocketAddr], args: &Args) -> Result<OneShots> {
     const AT_A_TIME: usize = 8;
     let mut shots = OneShots { parent: super::process::myself()?, pids: Vec::new() };
@@ -272,8 +272,7 @@ fn end_well(pid: Pid) -> Result<()> {
     Ok(())
 }
 
-/// Waits until every connection to the services is closed on both sides: of the kernel's TCP sockets only listeners
-/// and timewait sockets are left.
+/// Waits until every connection to the services is closed on both sides: only listeners and TIME_WAIT sockets are left.
 fn settle(services: &[SocketAddr]) -> Result<()> {
     let port = format!(":{:04X} ", services.first().map_or(0, SocketAddr::port));
     sys::until("the last connections to close", || {
@@ -283,7 +282,7 @@ fn settle(services: &[SocketAddr]) -> Result<()> {
         Ok((orphans == 0 && inuse <= services.len() as u64).then_some(()))
     })
     .or_else(|error| {
-        // Other connections of this namespace may stay open: look at those of the services one by one.
+        // Other connections of this namespace may stay open: check those of the services one by one.
         let table = std::fs::read_to_string("/proc/thread-self/net/tcp")?;
         let open =
             table.lines().filter(|line| line.contains(&port) && !line.contains(" 06 ") && !line.contains(" 0A "));

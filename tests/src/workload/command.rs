@@ -1,5 +1,5 @@
-//! What the generator tells its processes to do, and what they answer: one message each way at a time, so that the
-//! order of everything that happens is the order of the case's own lines.
+//! The commands that the generator sends to its processes, and their answers. There is one message each way at a time,
+//! so that everything happens in the order of the case's own lines.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -18,7 +18,7 @@ use super::wire::{Gate, Way};
 /// Longest message. Commands and answers are a few hundred bytes.
 const MESSAGE: usize = 8192;
 
-/// A process as it sees itself.
+/// A process, as it sees itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Who {
     /// getpid.
@@ -35,7 +35,7 @@ pub struct Who {
     pub start_ticks: u64,
 }
 
-/// Who makes the system call.
+/// What issues the system call.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum How {
     /// The process itself.
@@ -48,7 +48,7 @@ pub enum How {
     RingWorker,
 }
 
-/// One thing to do. Descriptors are the numbers that the process itself has.
+/// One command. Descriptors are numbers in the process that executes it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "each is named after the system call or the function that it stands for")]
 pub enum Command {
@@ -113,13 +113,13 @@ pub enum Command {
         fd: RawFd,
         state: u8,
     },
-    /// Waits until the tuple is held as given.
+    /// Waits until `holder` is what has the tuple.
     WaitHolder {
         local: SocketAddr,
         remote: SocketAddr,
         holder: Holder,
     },
-    /// Waits until no full socket has the tuple any more.
+    /// Waits until no full socket has the tuple.
     WaitEnded {
         local: SocketAddr,
         remote: SocketAddr,
@@ -128,7 +128,7 @@ pub enum Command {
         local: SocketAddr,
         remote: SocketAddr,
     },
-    /// Hands the descriptor over with the answer.
+    /// Sends the descriptor with the answer.
     Give {
         fd: RawFd,
     },
@@ -138,7 +138,7 @@ pub enum Command {
     Fork {
         comm: String,
     },
-    /// Executes this program anew, which goes on with the same descriptors under another name.
+    /// Executes this program again, with the same descriptors and under another name.
     Exec {
         comm: String,
     },
@@ -179,7 +179,7 @@ pub enum Command {
     },
 }
 
-/// What came of it.
+/// The result of a command.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "each is named after what it carries")]
 pub enum Answer {
@@ -189,11 +189,11 @@ pub enum Answer {
     Namespace(Namespace),
     Names(Names),
     Who(Who),
-    /// The kernel took one of its ways that happens by chance.
+    /// A race in the kernel led to another result.
     Raced,
     /// A system call failed.
     Errno(i32),
-    /// Something that is no part of any case failed.
+    /// Something failed that is not part of a case.
     Failed(String),
 }
 

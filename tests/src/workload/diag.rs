@@ -1,4 +1,4 @@
-//! Asks the kernel about one TCP socket by its tuple (sock_diag), or to destroy it.
+//! Looks up one TCP socket by its tuple (sock_diag), or destroys it.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -19,25 +19,25 @@ const NLMSG_ERROR: u16 = 2;
 const HEADER: usize = 16;
 const REQUEST: usize = 56;
 
-/// Value of `idiag_timer` for a timewait socket.
+/// Value of `idiag_timer` for a TIME_WAIT socket.
 const TIMER_TIMEWAIT: u8 = 3;
 const TCP_FIN_WAIT2: u8 = 5;
 const TCP_LISTEN: u8 = 10;
 
-/// What holds a tuple.
+/// What has a tuple.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Holder {
     /// No socket.
     Nobody,
     /// A full socket in this state, as the kernel numbers them.
     Socket(u8),
-    /// A timewait socket with substate TIME_WAIT.
+    /// A TIME_WAIT socket in substate TIME_WAIT.
     TimeWait,
-    /// A timewait socket with substate FIN_WAIT2.
+    /// A timewait socket in substate FIN_WAIT2.
     TimewaitFinWait2,
 }
 
-/// What holds the tuple in the network namespace of the calling process.
+/// What has the tuple in the network namespace of the calling process.
 pub fn holder(local: SocketAddr, remote: SocketAddr) -> io::Result<Holder> {
     let answer = ask(BY_FAMILY, local, remote)?;
     match number(&answer, 4)? {
@@ -49,7 +49,7 @@ pub fn holder(local: SocketAddr, remote: SocketAddr) -> io::Result<Holder> {
             // struct inet_diag_msg: family, state, timer, retrans.
             let [_, state, timer, _] = bytes(&answer, HEADER)?;
             Ok(match (state, timer) {
-                // The lookup falls back to the listener when nothing has the whole tuple.
+                // The lookup falls back to the listener if no socket has the whole tuple.
                 (TCP_LISTEN, _) => Holder::Nobody,
                 (TCP_FIN_WAIT2, TIMER_TIMEWAIT) => Holder::TimewaitFinWait2,
                 (_, TIMER_TIMEWAIT) => Holder::TimeWait,

@@ -1,4 +1,4 @@
-//! Sockets that stay open: a process that listens, or one that is connected, says what it has and waits to be ended.
+//! Sockets that stay open: a process listens or connects, reports its sockets and waits until it has to end.
 
 use std::io::{self, Read as _, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -30,18 +30,18 @@ pub struct Args {
     share: bool,
 }
 
-/// What a process holds.
+/// The sockets that a process has open.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Held {
     /// The process.
     pub who: Who,
-    /// Its child, which has the same.
+    /// Its child, which has the same sockets.
     pub child: Option<Who>,
     /// Where it listens, or is connected to.
     pub address: SocketAddr,
 }
 
-/// Holds until standard input ends. A listener closes what it accepted then.
+/// Keeps the sockets open until standard input ends. Then a listener closes what it accepted.
 pub fn run(args: &Args, out: &mut dyn Write) -> Result<()> {
     if args.listen {
         let listener = TcpListener::bind("127.0.0.1:0")?;

@@ -1,4 +1,4 @@
-//! The workload generator: processes that open and close connections in known ways, and say who did what.
+//! The workload generator: processes that open and close connections in known ways, and report which process did what.
 
 pub mod actor;
 pub mod bindings;

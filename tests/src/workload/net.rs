@@ -1,4 +1,4 @@
-//! A network namespace of a process's own: interfaces, addresses, routes and sysctls, without other programs.
+//! A process's own network namespace: interfaces, addresses, routes and sysctls, set up without other programs.
 
 use std::fs::{self, File};
 use std::io;
@@ -14,7 +14,8 @@ use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType
 use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
-/// A network namespace, and from when on its number means this one: a number is given again when its namespace is gone.
+/// A network namespace, and since when its inode number means this one: the kernel reuses the number when the namespace
+/// is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Namespace {
     /// Inode number.
@@ -50,12 +51,12 @@ pub fn sysctl(name: &str, value: &str) -> io::Result<()> {
 pub enum Layer {
     /// IP packets (`IFF_TUN`).
     Ip,
-    /// Ethernet frames (`IFF_TAP`): the kernel asks for its neighbours, and nobody answers.
+    /// Ethernet frames (`IFF_TAP`): the kernel asks for its neighbours, and no host answers.
     Ethernet,
 }
 
-/// Makes an interface whose packets are read and written through the descriptor, gives it the addresses, with a /24
-/// or a /64 around them, and brings it up.
+/// Creates an interface whose packets are read and written through the descriptor, assigns the addresses with a prefix
+/// of /24 or /64, and brings it up.
 pub fn tunnel(name: &str, layer: Layer, addresses: &[IpAddr]) -> io::Result<RawFd> {
     let file = File::options().read(true).write(true).open("/dev/net/tun")?;
     let kind = if layer == Layer::Ip { libc::IFF_TUN } else { libc::IFF_TAP };
@@ -67,7 +68,7 @@ pub fn tunnel(name: &str, layer: Layer, addresses: &[IpAddr]) -> io::Result<RawF
     request.ifr_ifru.ifru_flags = (kind | libc::IFF_NO_PI) as libc::c_short;
     // SAFETY: TUNSETIFF takes a struct ifreq.
     Errno::result(unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETIFF, &raw mut request) })?;
-    // Nothing else speaks on it, and an absent neighbour is noticed soon.
+    // There is no other traffic on it, and a missing neighbour is noticed soon.
     for (name, value) in [
         (format!("ipv6/conf/{name}/router_solicitations"), "0"),
         (format!("ipv4/neigh/{name}/mcast_solicit"), "1"),

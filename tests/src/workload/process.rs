@@ -1,4 +1,4 @@
-//! A process of the generator: it does what it is told over its end of control, and ends when control does.
+//! A process of the generator: it executes the commands from its control socket, and ends when that is closed.
 
 use std::ffi::CString;
 use std::io;
@@ -21,17 +21,17 @@ use super::{diag, net, ring};
 /// Name of the hidden subcommand that [`Command::Exec`] starts.
 pub const SUBCOMMAND: &str = "process";
 
-/// The calling process, by its own account.
+/// The calling process.
 pub fn myself() -> io::Result<Who> {
     who(std::process::id())
 }
 
-/// A process, by the kernel's account. The parent must not end meanwhile.
+/// A process, as `/proc` describes it. The parent must not end meanwhile.
 pub fn who(pid: u32) -> io::Result<Who> {
-    // The group leader's, whatever the thread that asks may call itself.
+    // The comm of the group leader, not that of the calling thread.
     let comm = |pid| Ok::<_, io::Error>(std::fs::read_to_string(format!("/proc/{pid}/comm"))?.trim_end().to_owned());
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    // The fields after the comm, which may hold anything, from the third on.
+    // The fields from the third on, after the comm, which may contain anything.
     let fields: Vec<&str> = stat.rsplit_once(") ").map_or(Vec::new(), |(_, rest)| rest.split(' ').collect());
     let field = |number: usize| {
         let field = fields.get(number - 3).and_then(|field| field.parse::<u64>().ok());
@@ -44,19 +44,19 @@ pub fn who(pid: u32) -> io::Result<Who> {
     Ok(Who { pid, comm: comm(pid)?, uid, ppid, parent_comm: comm(ppid)?, start_ticks: field(22)? })
 }
 
-/// A pair of connected ends of control. Each message stays whole.
+/// A pair of connected control sockets, which preserve message boundaries.
 pub fn control_pair() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?)
 }
 
-/// Takes the name, says so, and obeys until control ends.
+/// Sets its name, reports itself, and executes commands until the control socket is closed.
 pub fn run(control: OwnedFd, comm: &str) -> io::Result<()> {
     sys::set_name(comm)?;
     send(control.as_fd(), &Answer::Who(myself()?), None)?;
     Process { control, handed: None, wire: None, namespace: Namespace::now()? }.obey()
 }
 
-/// Goes on after [`Command::Exec`].
+/// Continues after [`Command::Exec`].
 pub fn run_executed(control: RawFd, comm: &str) -> io::Result<()> {
     let control = owned(control);
     fcntl(&control, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
@@ -168,7 +168,7 @@ impl Process {
         self.wire.as_mut().ok_or_else(|| io::Error::other("this process is no wire"))
     }
 
-    /// The child goes on in the same loop with an end of control of its own; the parent hands out the other end.
+    /// The child continues in the same loop with its own control socket; the parent passes on the other end.
     fn fork(&mut self, comm: &str) -> io::Result<(Answer, Option<OwnedFd>)> {
         let (ours, theirs) = control_pair()?;
         // SAFETY: no other thread is alive: those that make a call are joined when it returns.
@@ -197,7 +197,7 @@ fn done(result: Result<(), Errno>) -> io::Result<Answer> {
     Ok(result.map(|()| Answer::Done)?)
 }
 
-/// Makes one of the calls that can be made in several ways.
+/// Executes one of the calls for which there are several ways.
 fn somehow(command: Command) -> io::Result<Answer> {
     let how = match &command {
         Command::Connect { how, .. }
@@ -235,11 +235,11 @@ fn call(command: &Command, ring: Option<&Ring>) -> io::Result<Answer> {
     }
 }
 
-/// A full socket in FIN_WAIT2 instead of a timewait socket: close still held the socket when the answer to its FIN came,
-/// so the kernel keeps the whole socket for `tcp_fin_timeout` (`tcp_rcv_state_process`, `sock_owned_by_user`).
+/// A full socket in FIN_WAIT2 instead of a timewait socket: close still owned the socket (`sock_owned_by_user`) when
+/// the ACK of its FIN arrived, so the kernel keeps the full socket for `tcp_fin_timeout` (`tcp_rcv_state_process`).
 const RACED: diag::Holder = diag::Holder::Socket(5);
 
-/// After so long it is not on its way to anything else.
+/// After this time it will not change to anything else.
 const RACE: Duration = Duration::from_secs(2);
 
 fn wait_holder(local: std::net::SocketAddr, remote: std::net::SocketAddr, holder: diag::Holder) -> io::Result<Answer> {
@@ -247,7 +247,7 @@ fn wait_holder(local: std::net::SocketAddr, remote: std::net::SocketAddr, holder
     let began = Instant::now();
     let waited = sys::until("holder", || {
         found = diag::holder(local, remote)?;
-        // Where there is no room for a timewait socket, there should be no socket at all.
+        // If there is no room for a TIME_WAIT socket, there should be no socket at all.
         let may_race = matches!(holder, diag::Holder::TimewaitFinWait2 | diag::Holder::Nobody);
         let raced = found == RACED && may_race && began.elapsed() > RACE;
         Ok((found == holder || raced).then_some(()))

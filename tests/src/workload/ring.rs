@@ -17,7 +17,7 @@ pub struct Ring {
     pub worker: bool,
 }
 
-/// Why io_uring cannot do what the cases ask of it here, if it cannot.
+/// Why io_uring cannot do here what the cases need, if it cannot.
 pub fn missing() -> Option<String> {
     let ring = match IoUring::new(2) {
         Ok(ring) => ring,

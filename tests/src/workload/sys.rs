@@ -1,4 +1,4 @@
-//! System calls on descriptors that other processes may inherit or be handed, so that plain numbers stand for them.
+//! System calls on descriptors, given as plain numbers because other processes may inherit or receive the descriptors.
 //!
 //! Errors are the kernel's own numbers: what a call returned is part of what the generator reports.
 
@@ -11,10 +11,10 @@ use nix::errno::Errno;
 use nix::sys::socket::{Backlog, MsgFlags, Shutdown, SockaddrStorage};
 use serde::{Deserialize, Serialize};
 
-/// How long anything may take that is waited for. Nothing here takes more than a few seconds.
+/// The longest wait for anything. Nothing here takes more than a few seconds.
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
-/// Pause between two looks at something that has no event to wait for.
+/// Polling interval for what has no event to wait for.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 /// `IP_LOCAL_PORT_RANGE` (`include/uapi/linux/in.h`).
@@ -46,7 +46,7 @@ pub struct Names {
 /// Socket options that the cases need.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub enum SockOption {
-    /// `SO_LINGER` with no time: close throws the connection away.
+    /// `SO_LINGER` with a time of 0: close aborts the connection.
     LingerZero,
     /// `SO_REUSEADDR`.
     ReuseAddress,
@@ -56,7 +56,7 @@ pub enum SockOption {
     SynCount(i32),
     /// Keepalive: one probe after a second, and the end a second later.
     Keepalive,
-    /// `IP_FREEBIND`: bind to an address that this host has not.
+    /// `IP_FREEBIND`: bind to an address that this host does not have.
     FreeBind,
     /// `TCP_USER_TIMEOUT`, milliseconds.
     UserTimeout(i32),
@@ -75,7 +75,7 @@ pub enum SockOption {
 pub enum Event {
     /// Data, or a connection to accept.
     Readable,
-    /// A connect came to its end, or there is room to write.
+    /// A connect has completed, or there is room to write.
     Writable,
     /// The peer's FIN.
     PeerClosed,
@@ -221,7 +221,7 @@ pub fn connect(fd: RawFd, address: SocketAddr) -> Result<(), Errno> {
     nix::sys::socket::connect(fd, &encode(fd, address)?)
 }
 
-/// connect to `AF_UNSPEC`, which takes a connection apart.
+/// connect to `AF_UNSPEC`, which disconnects the socket.
 pub fn disconnect(fd: RawFd) -> Result<(), Errno> {
     let nowhere = libc::sockaddr { sa_family: libc::AF_UNSPEC as libc::sa_family_t, sa_data: [0; 14] };
     // SAFETY: pointer and length are those of `nowhere`.
@@ -281,7 +281,7 @@ pub fn wait(fd: RawFd, event: Event) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Looks again and again until `look` finds something, up to [`DEADLINE`].
+/// Polls until `look` finds something, up to [`DEADLINE`].
 pub fn until<T>(what: &str, mut look: impl FnMut() -> io::Result<Option<T>>) -> io::Result<T> {
     let deadline = Instant::now() + DEADLINE;
     loop {

@@ -1,4 +1,4 @@
-//! What the generator says of the connections that it made.
+//! What the generator reports about its connections.
 
 use std::net::SocketAddr;
 
@@ -20,7 +20,7 @@ pub enum Side {
 /// One connection of one socket, or a connect that failed before there was one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Truth {
-    /// Of this connection nothing is known but that it was: both of its ends are to be left out.
+    /// All that is known of this connection is that it existed: leave out both of its ends.
     pub left_out: bool,
     /// Case and family.
     pub case: String,
@@ -28,15 +28,15 @@ pub struct Truth {
     pub netns: Namespace,
     /// Side.
     pub side: Side,
-    /// Own address; the port is 0 when none was given.
+    /// Own address; the port is 0 if none was assigned.
     pub local: SocketAddr,
     /// The peer's.
     pub remote: SocketAddr,
     /// An `AF_INET6` socket that carries IPv4.
     pub v4_mapped: bool,
-    /// Who connected, or accepted; nobody when it was never accepted.
+    /// The process that connected or accepted; `None` if it was never accepted.
     pub opener: Option<Who>,
-    /// Who sent this side's FIN or threw the connection away; nobody when it was ended from outside.
+    /// The process that sent this side's FIN or aborted the connection; `None` if it was ended from outside.
     pub closer: Option<Who>,
     /// `twtrace_core::classify::Outcome::name`.
     pub outcome: String,
@@ -44,8 +44,8 @@ pub struct Truth {
     pub errno: i32,
     /// There was no connection: connect failed before SYN_SENT.
     pub early: bool,
-    /// Nothing that can be hooked here says who accepted: a tracer may know the opener or nobody, but no one else.
+    /// No available hook shows which process accepted: a tracer may report this opener or none, but no other process.
     pub accepted_out_of_sight: bool,
-    /// Its timewait socket did not last for a minute, and no tracepoint told of its end.
+    /// Its TIME_WAIT socket did not last for a minute, and no tracepoint reported its end.
     pub timewait_cut_short: bool,
 }

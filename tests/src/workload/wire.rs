@@ -1,5 +1,5 @@
-//! The wire between two network namespaces: what one tunnel sends is what the other receives, unless the gate of that
-//! way holds or drops it. So packets can be made to cross, or to be lost, without relying on time.
+//! The wire between two network namespaces: what one tunnel sends, the other receives, unless the gate of that
+//! direction holds or drops it. So packets can cross or get lost on command, without relying on time.
 
 use std::collections::VecDeque;
 use std::io;
@@ -28,7 +28,7 @@ pub enum Way {
     Left,
 }
 
-/// What happens to packets on one way.
+/// What happens to packets in one direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Gate {
     /// They pass, after those that were held.
@@ -71,7 +71,7 @@ impl Wire {
         self.lanes.iter_mut().try_for_each(Lane::carry)
     }
 
-    /// Sets the gate of one way, after what was sent under the old one was dealt with.
+    /// Sets the gate of one direction, after the packets sent under the old one were handled.
     pub fn gate(&mut self, way: Way, gate: Gate) -> io::Result<()> {
         self.carry()?;
         let lane = &mut self.lanes[way as usize];
@@ -80,7 +80,7 @@ impl Wire {
         held.into_iter().try_for_each(|packet| lane.admit(packet))
     }
 
-    /// Waits until a packet with all of `flags` is held on that way.
+    /// Waits until a packet with all of `flags` is held in this direction.
     pub fn wait_held(&mut self, way: Way, flags: u8) -> io::Result<()> {
         sys::until("held packet", || {
             self.carry()?;
@@ -111,7 +111,7 @@ impl Lane {
     }
 
     fn admit(&mut self, packet: Vec<u8>) -> io::Result<()> {
-        // Multicast listener reports and the like are nobody's concern.
+        // Multicast listener reports and the like are of no interest.
         if tcp_flags(&packet).is_none() {
             return Ok(());
         }

@@ -19,11 +19,11 @@ pub(crate) struct Program {
     pub(crate) code: String,
 }
 
-/// Runs programs in a folder. Gives the rows of each, numbers as floating-point ones and times as seconds since the Unix
-/// epoch; or what went wrong.
+/// Runs programs in a folder. Returns the rows of each, with numbers as floating point and times as seconds since the
+/// Unix epoch; or what went wrong.
 ///
 /// # Panics
-/// When there is no Python, or it fails itself.
+/// If there is no Python, or it fails itself.
 pub(crate) fn rows(folder: &std::path::Path, programs: &[Program]) -> Vec<Result<Vec<Vec<Value>>, String>> {
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| xtask::python::install().expect("Python and its libraries"));

@@ -1,4 +1,4 @@
-//! A recording of events that are known.
+//! A recording of known events.
 
 use tempfile::TempDir;
 use twtrace_core::event::{Event, KernelCounters, KernelFacts, Role};
@@ -31,7 +31,7 @@ fn figures(overflow: u64) -> KernelFacts {
     }
 }
 
-/// Twenty-five minutes in which a script starts a `curl` each ten seconds (three connections each), `api` makes a
+/// Twenty-five minutes in which a script starts a `curl` each ten seconds (three connections each), `api` opens a
 /// connection each second, `nginx` accepts one each five seconds that its peers close, what `listener` accepts each
 /// minute is closed by `handler`, and three connects fail.
 pub(crate) fn events() -> Vec<Event> {

@@ -1,14 +1,14 @@
-//! What each remedy buys.
+//! What each remedy gains.
 
 use super::{Change, Outcome, Plan, connections_needed};
 
-/// Requests a connection in the table of remedies: a usual setting of servers, and far from the limits of most.
+/// Requests per connection in the table of remedies: a common server setting, well below the limits of most servers.
 pub const KEEP_ALIVE_REQUESTS: u32 = 100;
 
 /// The widest range that leaves the well-known ports alone.
 pub const WIDE_RANGE: (u16, u16) = (1024, 65_535);
 
-/// A change, and what comes of it.
+/// A change, and its result.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Remedy {
@@ -21,14 +21,14 @@ pub struct Remedy {
     pub command: String,
     /// What it costs or may break, one sentence.
     pub risk: &'static str,
-    /// Why it changes nothing here; `None` when it does.
+    /// Why it changes nothing here; `None` if it does.
     pub without_effect: Option<&'static str>,
-    /// What the plan then comes to.
+    /// The result of the changed plan.
     pub outcome: Outcome,
 }
 
-/// All remedies, those that treat the cause first. None of them is `tcp_tw_recycle`, which is gone since Linux 4.12,
-/// `tcp_fin_timeout`, which does not touch TIME_WAIT, or `SO_LINGER` 0, which loses data.
+/// All remedies; those that remove the cause come first. Not among them: `tcp_tw_recycle` (removed in Linux 4.12),
+/// `tcp_fin_timeout` (does not affect TIME_WAIT) and `SO_LINGER` 0 (loses data).
 pub fn remedies(plan: &Plan) -> Vec<Remedy> {
     vec![
         pool(plan),
@@ -45,7 +45,7 @@ pub fn remedies(plan: &Plan) -> Vec<Remedy> {
 
 fn pool(plan: &Plan) -> Remedy {
     let size = connections_needed(plan.rate_per_s, plan.lifetime_s);
-    // Without a lifetime the size is not known, and 1 would be a promise.
+    // Without a lifetime the size is unknown, and "1" would be a promise.
     let (text, command) = if plan.lifetime_s > 0.0 && size > 0 {
         let connections = if size == 1 { "connection" } else { "connections" };
         let command = format!("in the client: a pool of at least {size}, and as many idle ones kept open");
@@ -66,7 +66,7 @@ fn pool(plan: &Plan) -> Remedy {
 
 fn keep_alive(plan: &Plan) -> Remedy {
     let already = plan.pooled || plan.requests_per_connection >= f64::from(KEEP_ALIVE_REQUESTS);
-    // Where more is done already, nothing is taken back.
+    // A plan that already has more requests per connection keeps them.
     let after = if already { plan.clone() } else { plan.after(Change::KeepAlive(KEEP_ALIVE_REQUESTS)) };
     Remedy {
         id: "keep-alive",
@@ -85,7 +85,7 @@ fn peer_closes(plan: &Plan) -> Remedy {
         id: "let-peer-close",
         text: "let the peer close first".to_owned(),
         command: "HTTP: send `Connection: close` and read to the end before close()".to_owned(),
-        risk: "The peer then has the timewait sockets, which cost it memory, and the client waits for its close.",
+        risk: "The peer then has the TIME_WAIT sockets, which cost it memory, and the client waits for its close.",
         without_effect: (!plan.closes_first).then_some("the peer closes first already"),
         outcome: plan.after(Change::PeerCloses).outcome(),
     }
@@ -107,11 +107,11 @@ fn reuse(plan: &Plan) -> Remedy {
     let without_effect = if plan.bound_share >= 1.0 {
         Some("sockets that are bound first do not reuse")
     } else if plan.reuse_seconds().is_some() {
-        Some("timewait sockets are reused already")
+        Some("TIME_WAIT sockets are reused already")
     } else if after.reuse_seconds().is_none() {
         Some("tcp_tw_reuse_delay is as long as TIME_WAIT")
     } else if !plan.closes_first || plan.pooled {
-        Some("this host keeps no timewait sockets")
+        Some("this host keeps no TIME_WAIT sockets")
     } else {
         None
     };
@@ -127,13 +127,13 @@ fn reuse(plan: &Plan) -> Remedy {
         risk: "Safe only by TCP timestamps, on both sides; helps connect() alone, and not while the socket is in \
                FIN_WAIT2.",
         without_effect,
-        // Where it has no effect, timestamps and the mode are left as they are.
+        // If the remedy has no effect, timestamps and the mode stay unchanged.
         outcome: if without_effect.is_some() { plan.outcome() } else { after.outcome() },
     }
 }
 
 fn range(plan: &Plan) -> Remedy {
-    // A range that reaches below is not made narrower.
+    // A range that starts lower is not narrowed.
     let (low, high) = (plan.range.0.min(WIDE_RANGE.0), WIDE_RANGE.1);
     let (low, high) = if plan.range.0 == 0 { WIDE_RANGE } else { (low, high) };
     let after = plan.after(Change::Range(low, high));
@@ -187,7 +187,7 @@ fn destinations(plan: &Plan) -> Remedy {
 
 fn buckets(plan: &Plan) -> Remedy {
     let outcome = plan.outcome();
-    // No more can be than there are ports, but who sets a limit wants it round and with room.
+    // There cannot be more sockets than ports, but a limit should have headroom.
     let wanted = plan.after(Change::Buckets(u64::MAX)).outcome().time_wait.ceil() as u64;
     let limit = plan.max_tw_buckets.unwrap_or(0);
     let raised = wanted.saturating_add(wanted / 4).max(limit);

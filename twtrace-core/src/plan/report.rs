@@ -1,4 +1,4 @@
-//! The answer of `twtrace budget`, and what it was reckoned with.
+//! The answer of `twtrace budget`, and its inputs.
 
 use super::{Outcome, Remedy};
 use serde::Serialize;
@@ -16,7 +16,7 @@ pub enum From {
     Given,
     /// This host.
     Host,
-    /// Neither said anything.
+    /// Neither: a default.
     Assumed,
 }
 
@@ -40,11 +40,11 @@ pub enum Name {
     TwReuseDelayMs,
 }
 
-/// What was reckoned with.
+/// The inputs of the calculation.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Inputs {
-    /// Connections per second; `None` when only what is sustainable was asked for.
+    /// Connections per second; `None` when only the sustainable rate was asked for.
     pub rate_per_s: Option<f64>,
     /// How long a connection is open, seconds.
     pub lifetime_seconds: f64,
@@ -54,15 +54,15 @@ pub struct Inputs {
     pub source_ips: u32,
     /// Local ports, both inclusive.
     pub range: (u16, u16),
-    /// Reserved ports as the sysctl is written.
+    /// Reserved ports, in the sysctl's own syntax.
     pub reserved: String,
-    /// How many ports of the range these are.
+    /// How many ports of the range are reserved.
     pub ports_reserved: u32,
     /// `tcp_tw_reuse`.
     pub tw_reuse: u8,
-    /// `tcp_tw_reuse_delay`, milliseconds; `null` where the kernel has none, and it is a second.
+    /// `tcp_tw_reuse_delay`, milliseconds; `null` where the kernel has none and the delay is one second.
     pub tw_reuse_delay_ms: Option<u32>,
-    /// `tcp_timestamps`, taken for both sides.
+    /// `tcp_timestamps`, assumed for both sides.
     pub timestamps: bool,
     /// Connections stay on this host.
     pub loopback: bool,
@@ -81,12 +81,12 @@ pub struct Report {
     pub schema: u32,
     /// The answer in one sentence.
     pub verdict: String,
-    /// What was reckoned with.
+    /// The inputs of the calculation.
     pub inputs: Inputs,
     /// Where each of `inputs` comes from.
     pub from: BTreeMap<Name, From>,
-    /// What comes of it. Without a rate, its figures of use are 0.
+    /// The result. Without a rate, its usage figures are 0.
     pub outcome: Outcome,
-    /// What each remedy buys.
+    /// What each remedy gains.
     pub remedies: Vec<Remedy>,
 }

@@ -1,4 +1,4 @@
-//! What to change, with what it does in numbers. Nothing here is ever executed.
+//! What to change, and its effect in numbers. Nothing here is ever executed.
 
 use super::context::{RuleContext, is_of};
 use super::settings;
@@ -7,34 +7,34 @@ use crate::finding::{Advice, Effect, Subject};
 use crate::ports::{Budget, REUSE_SECONDS, Usable};
 use crate::snapshot::DestKey;
 
-/// The range that the advice to widen it names: all that needs no privilege.
+/// The port range that the advice to widen it names: all unprivileged ports.
 const WIDEST: (u16, u16) = (1024, 65_535);
 
 pub(super) fn effect(figure: &'static str, from: f64, to: f64) -> Effect {
     Effect { figure, from, to }
 }
 
-/// Connections that carry so many requests per second of so many seconds each.
+/// Number of connections that carry this many requests per second, each taking this many seconds.
 pub(super) fn pool_size(rate_per_s: f64, lifetime_s: f64) -> f64 {
-    // Not more for a rounding error.
+    // A rounding error must not add a connection.
     (rate_per_s * lifetime_s - 1e-9).ceil().max(1.0)
 }
 
-/// What connections a habit makes.
+/// The connections that a habit creates.
 pub(super) struct ConnectionHabit {
-    /// Whose it is; of a server, the server's.
+    /// The command with the habit; for a server's habit, the server's.
     pub(super) command: Comm,
     /// The service's port.
     pub(super) port: u16,
     /// Connections per second.
     pub(super) rate_per_s: f64,
-    /// Timewait sockets per second.
+    /// TIME_WAIT sockets created per second.
     pub(super) created_per_s: f64,
-    /// Mean lifetime of one, seconds.
+    /// Mean lifetime of a connection, seconds.
     pub(super) lifetime_s: f64,
 }
 
-/// Keep connections open and use them again.
+/// Keep connections open and reuse them.
 pub(super) fn pool(habit: &ConnectionHabit) -> Advice {
     let ConnectionHabit { command, port, rate_per_s, created_per_s, lifetime_s } = *habit;
     let size = pool_size(rate_per_s, lifetime_s);
@@ -70,7 +70,7 @@ pub(super) fn keep_alive(server: &Comm, created_per_s: f64) -> Advice {
     }
 }
 
-/// A program that runs once for each request hands its work to one that stays.
+/// A program that runs once per request hands its work to a long-running process.
 pub(super) fn one_process(habit: &ConnectionHabit) -> Advice {
     Advice {
         text: "Let one process that stays do what each of these does, over one connection: a client library, or the \
@@ -92,18 +92,19 @@ pub(super) fn bind_address_no_port(ports_bound: u64) -> Advice {
                 .to_owned(),
         command: Some("setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &(int){1}, sizeof(int))".to_owned()),
         effect: vec![effect("ports_bound", ports_bound as f64, 0.0)],
-        risk: "Linux 4.2 or newer. getsockname(2) tells no port before the connect.".to_owned(),
+        risk: "Linux 4.2 or newer. getsockname(2) returns port 0 before the connect.".to_owned(),
     }
 }
 
-/// Prefixes a command so that it acts on the network namespace that it is about: by a process of it that is known to be
-/// there, or by whatever process `lsns` finds. (A namespace's name may be a container's, which `ip netns` does not know.)
+/// Prefixes a command so that it runs in the network namespace that it is about: through a process of that namespace if
+/// one is known, or through any that `lsns` finds. (A namespace's name may be a container's, which `ip netns` does not
+/// know.)
 pub(super) fn there(context: &RuleContext<'_>, netns: u32, subject: Option<&Subject>, command: &str) -> String {
     if netns == context.snapshot.summary().host.netns || netns == 0 {
         return command.to_owned();
     }
     let process = subject.and_then(|subject| subject.process);
-    // Who holds sockets there is alive, which a process that ran for one request may not be.
+    // A process with sockets there is alive; a process that ran for one request may have exited.
     let holders = context.holders(|holder| holder.netns == netns);
     let is_it = |holder: &SocketOwner| process.is_some_and(|process| is_of(holder, process));
     let holder = holders.min_by_key(|holder| (!is_it(holder), holder.start_ns, holder.tgid));
@@ -115,7 +116,7 @@ pub(super) fn there(context: &RuleContext<'_>, netns: u32, subject: Option<&Subj
     }
 }
 
-/// Connects take over timewait sockets. `None` where they do already, or cannot.
+/// connect(2) reuses TIME_WAIT sockets. `None` where it already does, or cannot.
 pub(super) fn tw_reuse(
     context: &RuleContext<'_>,
     key: DestKey,
@@ -131,25 +132,25 @@ pub(super) fn tw_reuse(
     Some(Advice {
         id: "tcp-tw-reuse",
         text: format!(
-            "Let connects take over timewait sockets that are older than {} ms: the range then lasts for \
+            "Let connects take over TIME_WAIT sockets that are older than {} ms: the range then lasts for \
              {sustained:.0} connections/s.",
             (delay * 1e3).round()
         ),
         command: Some(there(context, key.netns, subject, "sysctl -w net.ipv4.tcp_tw_reuse=1")),
         effect: vec![effect("max_rate_per_s", budget.max_rate_per_s, sustained)],
         risk:
-            "For outgoing connections with TCP timestamps on both ends alone; timewait sockets in FIN_WAIT2 are never \
+            "For outgoing connections with TCP timestamps on both ends alone; TIME_WAIT sockets in FIN_WAIT2 are never \
                taken over. It makes room, and the cost of a handshake for each request stays."
                 .to_owned(),
     })
 }
 
-/// Ports that are neither bound nor held by open connections.
+/// Ports that are neither bound nor used by open connections.
 fn standing_free(budget: &Budget) -> u32 {
     [budget.bound, budget.established, budget.other].into_iter().fold(budget.total, u32::saturating_sub)
 }
 
-/// More ports. `None` where there are hardly more.
+/// More ports. `None` where the gain is small.
 pub(super) fn wider_range(
     context: &RuleContext<'_>,
     key: DestKey,
@@ -208,14 +209,14 @@ pub(super) fn more_addresses(
     }
 }
 
-/// The other end closes first. `None` where that end is on this host as well, and would only take over.
+/// The other end closes first. `None` where that end is also on this host: the sockets would only move.
 fn let_peer_close(context: &RuleContext<'_>, key: DestKey, budget: &Budget) -> Option<Advice> {
     if context.is_local(key) || budget.time_wait == 0 {
         return None;
     }
     Some(Advice {
         id: "let-peer-close",
-        text: "Let the other end close first: whoever does has the timewait socket, and at a server it takes no \
+        text: "Let the other end close first: whoever does has the TIME_WAIT socket, and at a server it takes no \
                ephemeral port. For HTTP that is `Connection: close` sent by the client and closed by the server."
             .to_owned(),
         command: Some("send `Connection: close`, and read to the end before close(2)".to_owned()),
@@ -227,8 +228,8 @@ fn let_peer_close(context: &RuleContext<'_>, key: DestKey, budget: &Budget) -> O
     })
 }
 
-/// Room for more ports, by what there is.
-/// `bound`: its ports are bound before, mostly.
+/// The advice that gains ports and applies here.
+/// `bound`: most connections bind their port first.
 pub(super) fn room(
     context: &RuleContext<'_>,
     key: DestKey,
@@ -244,7 +245,7 @@ pub(super) fn room(
     room
 }
 
-/// Something that is not told in figures.
+/// Advice without figures.
 pub(super) fn plain(id: &'static str, text: &str, risk: &str) -> Advice {
     Advice { id, text: text.to_owned(), command: None, effect: Vec::new(), risk: risk.to_owned() }
 }

@@ -1,4 +1,4 @@
-//! bind(2) before connect(2) takes a port from every destination, where connect(2) alone takes it from one.
+//! bind(2) before connect(2) takes a port for every destination; connect(2) alone takes it for one.
 
 use super::advice;
 use super::context::{MANY, RuleContext, is_to};
@@ -10,14 +10,14 @@ use crate::finding::{Confidence, Finding, Rule, Severity, Subject};
 use crate::snapshot::{DestKey, DestinationRow};
 use crate::table::Map;
 
-/// Of one process.
+/// The bound connections of one process.
 struct Binder {
     subject: Subject,
     /// The destination with most of them.
     key: DestKey,
     most: u64,
     destinations: u64,
-    /// Sockets that have their port still.
+    /// Sockets that still use their port.
     held: u64,
     ended: u64,
     last_ns: u64,
@@ -29,7 +29,7 @@ pub(super) fn check(context: &RuleContext<'_>) -> Vec<Habit> {
     for (key, row) in &context.destinations {
         let ended = u64::from(row.pattern.bound);
         let bound = row.bound + ended;
-        // Most of its connections: one that is bound now and then is no habit.
+        // Only where most connections are bound: an occasional bound one is no habit.
         if bound == 0 || 2 * bound < row.open + row.pattern.opened {
             continue;
         }
@@ -54,13 +54,13 @@ pub(super) fn check(context: &RuleContext<'_>) -> Vec<Habit> {
     all.iter().map(|binder| Habit { finding: finding(context, binder), created: 0 }).collect()
 }
 
-/// Timewait sockets of bound connections keep the port as well.
+/// TIME_WAIT sockets of bound connections: they keep the port as well.
 fn timewaits(row: &DestinationRow) -> u64 {
     let share = f64::from(row.pattern.bound) / (row.pattern.opened.max(1) as f64);
     (row.counts.time_wait_live as f64 * share.min(1.0)).round() as u64
 }
 
-/// Who binds: whose connections were, or who holds those that are open.
+/// The process that binds: the owner of the bound connections that ended, or else of the open connections.
 fn subject(context: &RuleContext<'_>, key: DestKey) -> Option<Subject> {
     let ended = context.pairs_of(key).filter(|pair| pair.pair.pattern.bound > 0);
     if let Some(most) = ended.max_by_key(|pair| (pair.pair.pattern.bound, pair.owner.key)) {
@@ -90,7 +90,7 @@ fn finding(context: &RuleContext<'_>, binder: &Binder) -> Finding {
     Finding {
         rule: Rule::BindBeforeConnect,
         severity: if failed > 0 || crowded { Severity::Warning } else { Severity::Info },
-        holds: context.goes_on(binder.last_ns, 0.0),
+        active: context.goes_on(binder.last_ns, 0.0),
         process: Some(binder.subject),
         destination: Some(binder.key),
         cause: None,

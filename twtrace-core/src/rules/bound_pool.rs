@@ -1,4 +1,4 @@
-//! bind(2) with port 0 fails: each port of the range is bound.
+//! bind(2) with port 0 fails: every port of the range is bound.
 
 use super::advice;
 use super::context::RuleContext;
@@ -12,15 +12,15 @@ pub(super) fn check(context: &RuleContext<'_>) -> Vec<Finding> {
     failed(context, |cause| cause == Cause::BoundPoolExhausted)
         .into_iter()
         .map(|Failed { subject, count, last_ns, place, .. }| {
-            let holds = context.goes_on(last_ns, 0.0);
+            let active = context.goes_on(last_ns, 0.0);
             let kernel = place.and_then(|key| context.kernel(key));
             let total = kernel.and_then(Usable::of).map(|usable| usable.total());
             let mut evidence = vec![Evidence::Failures(count), Evidence::Errno("EADDRINUSE".to_owned())];
             evidence.extend(total.map(|total| Evidence::PortsTotal(total.into())));
             Finding {
                 rule: Rule::BoundPoolExhausted,
-                severity: if holds { Severity::Critical } else { Severity::Warning },
-                holds,
+                severity: if active { Severity::Critical } else { Severity::Warning },
+                active,
                 process: subject,
                 destination: None,
                 cause: None,

@@ -32,7 +32,7 @@ pub(super) fn check(context: &RuleContext<'_>) -> Vec<Finding> {
     vec![Finding {
         rule: Rule::BucketOverflow,
         severity: Severity::Warning,
-        holds: context.goes_on(last_ns, 0.0) && kernel.time_wait as f64 >= 0.95 * kernel.max_tw_buckets as f64,
+        active: context.goes_on(last_ns, 0.0) && kernel.time_wait as f64 >= 0.95 * kernel.max_tw_buckets as f64,
         process: subject,
         destination: place.map(|(key, _)| *key),
         cause: None,

@@ -1,4 +1,4 @@
-//! Sockets whose peer has closed, and whose own process does not: a leak of descriptors, and not TIME_WAIT.
+//! Sockets whose peer has closed but whose own process has not: a descriptor leak, not TIME_WAIT.
 
 use super::advice::effect;
 use super::context::{MANY, RuleContext, is_to};
@@ -6,7 +6,7 @@ use crate::event::CensusState;
 use crate::evidence::Evidence;
 use crate::finding::{Advice, Confidence, Finding, Rule, Severity, Subject};
 
-/// So many are no pool whose server has hung up on idle connections.
+/// This many sockets are not just a pool whose idle connections the server has closed.
 const TOO_MANY: u64 = 1000;
 
 pub(super) fn check(context: &RuleContext<'_>) -> Vec<Finding> {
@@ -17,12 +17,12 @@ pub(super) fn check(context: &RuleContext<'_>) -> Vec<Finding> {
             let key = kind.destination;
             let holders = context.holders(|holder| holder.state == CensusState::CloseWait && is_to(holder, key));
             let holder = holders.max_by_key(|holder| (holder.sockets, holder.tgid));
-            // A pool that looks at its connections when it needs them leaves some like that for a while.
+            // A pool that checks its connections only when it needs them leaves some in CLOSE_WAIT for a while.
             let leaks = kind.old >= MANY || kind.sockets >= TOO_MANY;
             Finding {
                 rule: Rule::CloseWaitLeak,
                 severity: if leaks { Severity::Warning } else { Severity::Info },
-                holds: true,
+                active: true,
                 process: holder.map(Subject::of_holder),
                 destination: Some(key),
                 cause: None,

@@ -1,4 +1,4 @@
-//! What the rules look at: the snapshot's rows joined once.
+//! The input of the rules: the snapshot's rows, joined once.
 
 use crate::event::{CensusState, KernelFacts, Owner, ProcessKey, Role, SocketOwner};
 use crate::finding::Subject;
@@ -10,22 +10,22 @@ use std::net::IpAddr;
 
 const SECOND_NS: u64 = 1_000_000_000;
 
-/// What was seen within so long still goes on, unless it comes more seldom than that.
+/// Something seen within this time still goes on; something that occurs less often is given longer.
 const RECENT_NS: u64 = 10 * SECOND_NS;
 
-/// `/proc` tells the start of a process in steps of so much (`USER_HZ`), and rounds down.
+/// Resolution of process start times in `/proc` (`USER_HZ`), which are rounded down.
 const START_NS: u64 = 10_000_000;
 
-/// One-shots that make a habit.
+/// Number of one-shots that counts as a habit.
 pub(super) const MANY: u64 = 20;
 
-/// Share of connections that makes a habit.
+/// Share of connections that counts as a habit.
 pub(super) const MOST: f64 = 0.8;
 
-/// Connections per second below which a habit costs nothing worth a change.
+/// Connections per second below which a habit is not worth changing.
 pub(super) const LEAST_PER_S: f64 = 1.0;
 
-/// A process and a destination that have connections with each other.
+/// A process and a destination with connections between them.
 pub(super) struct Pair<'a> {
     pub(super) pair: &'a Cell,
     pub(super) owner: &'a Owner,
@@ -39,7 +39,7 @@ pub(super) struct RuleContext<'a> {
     pub(super) now_ns: u64,
     pub(super) pairs: Vec<Pair<'a>>,
     pub(super) destinations: Vec<(DestKey, &'a DestinationRow)>,
-    /// Of these, the ports of this host that accept.
+    /// The destinations that are accepting ports of this host.
     ports: Map<(u32, IpAddr, u16), &'a DestinationRow>,
 }
 
@@ -62,13 +62,13 @@ impl<'a> RuleContext<'a> {
         Self { ports, snapshot, now_ns: snapshot.summary().window.now_ns, pairs, destinations }
     }
 
-    /// Whether what was last seen then still goes on, if it comes so often.
+    /// Whether something last seen at `last_ns` still goes on, if it occurs `per_s` times per second.
     pub(super) fn goes_on(&self, last_ns: u64, per_s: f64) -> bool {
         let patience_ns = if per_s > 0.0 { (3e9 / per_s) as u64 } else { 0 };
         self.now_ns.saturating_sub(last_ns) <= RECENT_NS.max(patience_ns)
     }
 
-    /// Whether a habit goes on at a rate that costs something: a connection now and then is no flood of old.
+    /// Whether a habit goes on at a rate that matters: an occasional connection does not continue an old flood.
     pub(super) fn habit_goes_on(&self, pattern: &Pattern) -> bool {
         self.goes_on(pattern.ended_ns, 0.0) && pattern.recent_per_s(self.now_ns) >= LEAST_PER_S / 2.0
     }
@@ -78,7 +78,7 @@ impl<'a> RuleContext<'a> {
         self.snapshot.summary().kernel_of(key.netns)
     }
 
-    /// How long a connection towards a destination keeps its port once it was closed here, in seconds.
+    /// How long a connection to a destination keeps its port after this host closed it, in seconds.
     pub(super) fn hold_seconds(&self, key: DestKey) -> f64 {
         let loopback = key.remote_addr.is_some_and(|remote| is_loopback(key.local_addr, remote));
         self.kernel(key).map_or(TIME_WAIT_SECONDS, |kernel| hold_seconds(kernel, loopback))
@@ -89,17 +89,17 @@ impl<'a> RuleContext<'a> {
         self.pairs.iter().filter(move |pair| pair.key == key)
     }
 
-    /// Who holds open sockets and matches.
+    /// Processes with open sockets that match.
     pub(super) fn holders(&self, matches: impl Fn(&SocketOwner) -> bool) -> impl Iterator<Item = &'a SocketOwner> {
         self.snapshot.holders().rows.iter().filter(move |holder| matches(holder))
     }
 
-    /// Whether a process has a listening socket of its own: it is a service.
+    /// Whether a process has a listening socket of its own, so it is a service.
     pub(super) fn listens(&self, process: ProcessKey) -> bool {
         self.holders(|holder| holder.state == CensusState::Listen && is_of(holder, process)).next().is_some()
     }
 
-    /// Established connections of a process towards a destination, by the last search.
+    /// Established connections of a process to a destination, from the last search for socket owners.
     pub(super) fn holds(&self, process: ProcessKey, key: DestKey) -> u64 {
         let matches = |holder: &SocketOwner| {
             holder.state == CensusState::Established && is_of(holder, process) && is_to(holder, key)
@@ -113,12 +113,13 @@ impl<'a> RuleContext<'a> {
         self.ports.get(&super::place(key.netns, remote, key.port)).copied()
     }
 
-    /// Whether connections towards a destination end on this host.
+    /// Whether connections to a destination end on this host.
     pub(super) fn is_local(&self, key: DestKey) -> bool {
         self.local_peer(key).is_some()
     }
 
-    /// Timewait sockets that the other end has made of so many connections towards a destination, if it is on this host.
+    /// TIME_WAIT sockets that the other end has created for `opened` connections to a destination, if it is on this
+    /// host.
     pub(super) fn made_by_local_peer(&self, key: DestKey, opened: u64) -> f64 {
         self.local_peer(key).map_or(0.0, |row| {
             let share = opened as f64 / row.pattern.accepted.max(1) as f64;
@@ -126,7 +127,7 @@ impl<'a> RuleContext<'a> {
         })
     }
 
-    /// Whether connections towards a destination are accepted by somebody on this host, who closes them first.
+    /// Whether a process on this host accepts the connections to a destination and closes them first.
     pub(super) fn is_closed_by_local_peer(&self, key: DestKey, pattern: &Pattern) -> bool {
         let mostly_last = (pattern.closed_first as f64) < (1.0 - MOST) * pattern.connections() as f64;
         mostly_last && self.local_peer(key).is_some_and(|row| row.pattern.accepted > 0)
@@ -146,7 +147,7 @@ impl Subject {
         }
     }
 
-    /// A process that is only known by the sockets that it holds.
+    /// A process that is known only from its sockets.
     pub(super) fn of_holder(holder: &SocketOwner) -> Self {
         let mut command = crate::event::Comm::default();
         let bytes = holder.command.as_bytes();
@@ -163,12 +164,12 @@ impl Subject {
     }
 }
 
-/// Whether a holder is that process.
+/// Whether a socket owner is that process.
 pub(super) fn is_of(holder: &SocketOwner, process: ProcessKey) -> bool {
     holder.tgid == process.tgid && holder.start_ns.abs_diff(process.start_ns) <= 2 * START_NS
 }
 
-/// Whether a holder's sockets lead to a destination, or are accepted on it.
+/// Whether a socket owner's sockets connect to a destination, or were accepted on it.
 pub(super) fn is_to(holder: &SocketOwner, key: DestKey) -> bool {
     let place = match key.role {
         Role::Passive => holder.local_port == key.port,

@@ -1,4 +1,4 @@
-//! No local port is left towards a destination, or none will be before long.
+//! No local port is left for a destination, or soon none will be.
 
 use super::advice;
 use super::context::RuleContext;
@@ -12,42 +12,42 @@ use crate::snapshot::{DestKey, DestinationRow};
 use crate::table::Map;
 use std::mem::discriminant;
 
-/// What lies further ahead is no emergency, in seconds.
+/// Exhaustion further ahead than this is not reported, in seconds.
 const NEAR_S: f64 = 600.0;
 
-/// What leaves a minute or less is one.
+/// Exhaustion within this time is critical, in seconds.
 const IMMINENT_S: f64 = 60.0;
 
-/// Timewait sockets, or connections that were opened, by which a rate is more than a guess.
+/// Number of TIME_WAIT sockets or open connections from which a rate is more than a guess.
 const ENOUGH: u32 = 20;
 
-/// Share of the ports by which they are nearly gone, whatever the forecast says.
+/// Share of ports in use from which they are nearly gone, whatever the forecast says.
 const NEARLY_ALL: f64 = 0.8;
 
-/// Failures towards one destination.
+/// Failed connects to one destination.
 #[derive(Default)]
 struct Reached<'a> {
     count: u64,
     first_ns: u64,
     last_ns: u64,
-    /// Of these, within a range of the socket's own.
+    /// Of these, failures within the socket's own port range.
     own_range: u64,
     worst: Option<&'a FailureRow>,
 }
 
-/// A finding, and what it is a consequence of.
+/// A finding, and what identifies its cause.
 pub(super) struct Consequence {
     pub(super) finding: Finding,
     port_use: PortUse,
-    /// Who made most of the timewait sockets.
+    /// The process that created most of the TIME_WAIT sockets.
     maker: Option<Subject>,
-    /// How many were made towards the destination.
+    /// How many were created for the destination.
     made: u64,
 }
 
 impl Consequence {
-    /// Whether a habit lies behind it: nothing that has stopped does behind what goes on, and nothing that made a few of
-    /// the timewait sockets does.
+    /// Whether a habit is the cause. A habit that has stopped is not the cause of a problem that goes on, and neither
+    /// is one that created only a few of the TIME_WAIT sockets.
     pub(super) fn is_led_to_by(&self, habit: &Habit) -> bool {
         let cause = &habit.finding;
         let same_party = match (self.finding.process, cause.process) {
@@ -57,7 +57,8 @@ impl Consequence {
         };
         let leads = match self.port_use {
             PortUse::TimeWait => {
-                // Whoever has started anew has made little of what a long trace has seen, and all that there is.
+                // A restarted process has created few of the sockets in a long trace, but all of those that still
+                // exist.
                 let process = |subject: Option<Subject>| subject.and_then(|subject| subject.process);
                 let is_maker = process(self.maker).is_some() && process(self.maker) == process(cause.process);
                 let made_most = same_party && 2 * habit.created >= self.made;
@@ -66,22 +67,22 @@ impl Consequence {
             PortUse::Bound => cause.rule == Rule::BindBeforeConnect,
             PortUse::Open => false,
         };
-        leads && cause.destination == self.finding.destination && (cause.holds || !self.finding.holds)
+        leads && cause.destination == self.finding.destination && (cause.active || !self.finding.active)
     }
 
-    /// That habit's pattern and advice are told here.
+    /// Adds the pattern and the advice of the habit that is the cause.
     pub(super) fn because_of(self, Habit { finding: cause, .. }: Habit) -> Finding {
         let mut finding = self.finding;
         finding.cause = Some(cause.rule);
         if cause.process.is_some() {
             finding.process = cause.process;
         }
-        // What both know is told once.
+        // Evidence and advice that both have are reported once.
         let known: Vec<_> = finding.evidence.iter().map(discriminant).collect();
         finding.evidence.extend(cause.evidence.into_iter().filter(|evidence| !known.contains(&discriminant(evidence))));
         let known: Vec<&str> = finding.advice.iter().map(|advice| advice.id).collect();
         let more: Vec<_> = cause.advice.into_iter().filter(|advice| !known.contains(&advice.id)).collect();
-        // To remove the cause is better than to make room for it.
+        // Removing the cause is better than making room for it.
         finding.advice.splice(0..0, more);
         finding
     }
@@ -107,10 +108,10 @@ pub(super) fn check(context: &RuleContext<'_>) -> Vec<Consequence> {
     for (key, row) in &context.destinations {
         let failed = reached.get(key);
         let fails = failed.map(|failed| fails(context, *key, row, failed));
-        if fails.as_ref().is_none_or(|fails| !fails.finding.holds) {
+        if fails.as_ref().is_none_or(|fails| !fails.finding.active) {
             let near = row.budget.and_then(|budget| near(context, *key, row, &budget));
-            // What was, is told by the failures; what is, is not.
-            let was_near = || was_near(context, *key, row).filter(|near| fails.is_none() || near.finding.holds);
+            // The failures already report a past shortage, but not a present one.
+            let was_near = || was_near(context, *key, row).filter(|near| fails.is_none() || near.finding.active);
             found.extend(near.or_else(was_near));
         }
         found.extend(fails);
@@ -118,7 +119,7 @@ pub(super) fn check(context: &RuleContext<'_>) -> Vec<Consequence> {
     found
 }
 
-/// What has the ports.
+/// What uses the ports.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum PortUse {
     TimeWait,
@@ -126,7 +127,7 @@ enum PortUse {
     Bound,
 }
 
-/// `no_port`: a connect has found none then.
+/// `no_port`: a connect found no port at that time.
 fn port_use(budget: &Budget, no_port: bool) -> PortUse {
     let open = budget.established + budget.other + if no_port { budget.not_seen() } else { 0 };
     let most = budget.time_wait.max(open).max(budget.bound);
@@ -139,7 +140,8 @@ fn port_use(budget: &Budget, no_port: bool) -> PortUse {
     }
 }
 
-/// Whoever made most of the timewait sockets. Nobody, where those of several, or of before the trace, are more.
+/// The process that created most of the TIME_WAIT sockets. `None` if most are from several processes or from before the
+/// trace.
 fn maker(context: &RuleContext<'_>, key: DestKey, row: &DestinationRow) -> Option<Subject> {
     let rank = |pair: &&super::context::Pair<'_>| {
         (pair.pair.counts.time_wait_live, pair.pair.counts.time_wait_created, pair.owner.key)
@@ -170,7 +172,7 @@ fn split(row: &DestinationRow, budget: &Budget) -> Vec<Evidence> {
     evidence
 }
 
-/// Advice by what has the ports.
+/// Advice by what uses the ports.
 fn advice(
     context: &RuleContext<'_>,
     (key, row): (DestKey, &DestinationRow),
@@ -178,7 +180,7 @@ fn advice(
     port_use: PortUse,
     subject: Option<&Subject>,
 ) -> Vec<Advice> {
-    // Their timewait sockets keep what bind(2) took, and nobody takes those over.
+    // TIME_WAIT sockets of bound connections keep the port that bind(2) took, and connect(2) never reuses them.
     let bound = 2 * u64::from(row.pattern.bound) > row.pattern.opened;
     let mut first = match port_use {
         PortUse::TimeWait if bound => vec![advice::bind_address_no_port((budget.bound + budget.time_wait).into())],
@@ -186,7 +188,7 @@ fn advice(
         PortUse::Open => vec![advice::plain(
             "close-sockets",
             "Bound the number of open connections, and close those that idle: they have the ports, and TIME_WAIT has not.",
-            "What is closed here first holds its port for another minute.",
+            "A connection that this host closes first keeps its port for another minute.",
         )],
         PortUse::Bound => vec![advice::bind_address_no_port(budget.bound.into())],
     };
@@ -194,32 +196,32 @@ fn advice(
     first
 }
 
-/// A socket's own range is not the namespace's: none of what widens that one helps, and its budget is not this one's.
+/// A socket's own range is not the namespace's: widening the namespace's does not help, and its budget does not apply.
 fn own_range_advice() -> Advice {
     advice::plain(
         "wider-port-range",
         "Give the sockets a wider range of their own (IP_LOCAL_PORT_RANGE), within net.ipv4.ip_local_port_range, or none: \
          they then have all of that one.",
-        "Whoever divides the ports between programs by such ranges must divide them anew.",
+        "Programs that share the ports by such ranges need a new split.",
     )
 }
 
 fn fails(context: &RuleContext<'_>, key: DestKey, row: &DestinationRow, failed: &Reached<'_>) -> Consequence {
     let seconds = failed.last_ns.saturating_sub(failed.first_ns) as f64 / 1e9;
     let per_s = if seconds > 0.0 { failed.count.saturating_sub(1) as f64 / seconds } else { 0.0 };
-    let holds = context.goes_on(failed.last_ns, 0.0);
-    // Who had the ports then: since, they may have come back.
+    let active = context.goes_on(failed.last_ns, 0.0);
+    // What used the ports at that time: they may have come free since.
     let budget = row.exhausted.or(row.budget);
     let port_use = budget.as_ref().map_or(PortUse::TimeWait, |budget| port_use(budget, row.exhausted.is_some()));
     let victim = failed.worst.and_then(subject);
     let maker = maker(context, key, row);
     let process = if port_use == PortUse::TimeWait { maker.or(victim) } else { victim };
     let in_own_range = 2 * failed.own_range > failed.count;
-    // Some timewait sockets among them are told of, and not denied.
+    // If some of the ports are in TIME_WAIT, the finding reports them and does not deny TIME_WAIT.
     let plain = budget.is_some_and(|budget| !in_own_range && budget.is_time_wait() == Some(false));
     let title = match (port_use, plain) {
         _ if in_own_range => "finds no port within the socket's own IP_LOCAL_PORT_RANGE: connect(2) fails",
-        (PortUse::TimeWait, _) => "finds no local port: connect(2) fails, timewait sockets have the ports",
+        (PortUse::TimeWait, _) => "finds no local port: connect(2) fails, TIME_WAIT sockets use the ports",
         (PortUse::Open, true) => {
             "finds no local port: connect(2) fails, open connections have the ports: this is not TIME_WAIT"
         }
@@ -244,7 +246,7 @@ fn fails(context: &RuleContext<'_>, key: DestKey, row: &DestinationRow, failed: 
     }
     if let Some(budget) = budget.filter(|_| !in_own_range) {
         evidence.extend(split(row, &budget));
-        // Younger than the last census.
+        // Sockets that are newer than the last census.
         if row.exhausted.is_some() && budget.not_seen() > 0 {
             evidence.push(Evidence::PortsNotSeen(budget.not_seen().into()));
         }
@@ -259,8 +261,8 @@ fn fails(context: &RuleContext<'_>, key: DestKey, row: &DestinationRow, failed: 
     };
     let finding = Finding {
         rule: Rule::ExhaustionReached,
-        severity: if holds { Severity::Critical } else { Severity::Warning },
-        holds,
+        severity: if active { Severity::Critical } else { Severity::Warning },
+        active,
         process,
         destination: Some(key),
         cause: None,
@@ -276,7 +278,7 @@ fn fails(context: &RuleContext<'_>, key: DestKey, row: &DestinationRow, failed: 
 fn near(context: &RuleContext<'_>, key: DestKey, row: &DestinationRow, budget: &Budget) -> Option<Consequence> {
     let seconds = budget.seconds_to_exhaustion?;
     let enough = budget.time_wait >= ENOUGH || budget.established >= ENOUGH;
-    // Unless it comes within the whole band of error it is no forecast, but for ports that are nearly gone.
+    // It is a forecast only if even the slowest rate within the error exhausts the ports, or if they are nearly gone.
     let sure = budget.latest_seconds.is_some();
     if seconds > NEAR_S || budget.rate_per_s <= 0.0 || !enough || !(sure || budget.utilization >= NEARLY_ALL) {
         return None;
@@ -295,7 +297,7 @@ fn near(context: &RuleContext<'_>, key: DestKey, row: &DestinationRow, budget: &
     let finding = Finding {
         rule: Rule::ExhaustionNear,
         severity: if seconds <= IMMINENT_S { Severity::Critical } else { Severity::Warning },
-        holds: true,
+        active: true,
         process,
         destination: Some(key),
         cause: None,
@@ -308,29 +310,29 @@ fn near(context: &RuleContext<'_>, key: DestKey, row: &DestinationRow, budget: &
     Some(Consequence { finding, port_use, maker: process, made: row.counts.time_wait_created })
 }
 
-/// Nearly all ports are timewait sockets', or were at some time.
+/// TIME_WAIT sockets use nearly all ports, or did at some time.
 fn was_near(context: &RuleContext<'_>, key: DestKey, row: &DestinationRow) -> Option<Consequence> {
     let budget = row.budget?;
     let peak = row.counts.time_wait_live_peak;
-    // Where they are taken over they may be as many as there are ports.
+    // Where connect(2) reuses them, there may be as many as there are ports.
     if budget.hold_seconds < TIME_WAIT_SECONDS || (peak as f64) < NEARLY_ALL * f64::from(budget.total.max(1)) {
         return None;
     }
-    let holds = budget.utilization >= NEARLY_ALL;
+    let active = budget.utilization >= NEARLY_ALL;
     let process = maker(context, key, row);
     let mut evidence = vec![Evidence::TimeWaitLivePeak(peak)];
     evidence.extend(split(row, &budget));
     let finding = Finding {
         rule: Rule::ExhaustionNear,
         severity: Severity::Warning,
-        holds,
+        active,
         process,
         destination: Some(key),
         cause: None,
-        title: if holds {
-            "has nearly all local ports in timewait sockets"
+        title: if active {
+            "has nearly all local ports in TIME_WAIT sockets"
         } else {
-            "had nearly all local ports in timewait sockets"
+            "had nearly all local ports in TIME_WAIT sockets"
         }
         .to_owned(),
         evidence,

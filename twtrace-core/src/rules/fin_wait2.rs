@@ -1,4 +1,4 @@
-//! Sockets that have sent their FIN and wait for the peer's, which does not come.
+//! Sockets that have sent their FIN and wait for the peer's FIN, which does not arrive.
 
 use super::advice::effect;
 use super::context::{MANY, RuleContext};
@@ -22,7 +22,7 @@ pub(super) fn check(context: &RuleContext<'_>) -> Vec<Finding> {
         found.push(Finding {
             rule: Rule::FinWait2PileUp,
             severity: Severity::Warning,
-            holds: true,
+            active: true,
             process: most.map(|pair| Subject::of(pair.owner)),
             destination: Some(*key),
             cause: None,

@@ -1,4 +1,4 @@
-//! Many short-lived processes under one parent, with a connection or two each.
+//! Many short-lived processes under one parent, with one or two connections each.
 
 use super::advice::{self, ConnectionHabit};
 use super::context::{LEAST_PER_S, MANY, MOST, Pair, RuleContext};
@@ -12,10 +12,10 @@ use crate::pattern::{Pattern, WINDOW_NS};
 use crate::snapshot::{DestKey, DestRow};
 use crate::table::Map;
 
-/// Connections of a process that is run for one request.
+/// Maximum number of connections of a process that runs for one request.
 const FEW: u64 = 3;
 
-/// Processes that make a habit.
+/// Number of processes that counts as a habit.
 const PROCESSES: u64 = 10;
 
 /// How soon after its start such a process connects, nanoseconds.
@@ -26,18 +26,18 @@ struct Group {
     pattern: Pattern,
     processes: u64,
     made: u64,
-    /// Processes by command, and one of each.
+    /// Number of processes by command, and one example of each.
     commands: Map<Comm, (u64, Subject)>,
     /// When the first and the last of them started.
     started_ns: Option<(u64, u64)>,
-    /// How all of the destination's connections are used.
+    /// Usage pattern of all connections of the destination.
     of_destination: Pattern,
-    /// Connections by the window in which they began: a process has too few to know the most of all.
+    /// Connections by the window in which they began: one process has too few to show the peak of the whole group.
     windows: Map<u64, u64>,
 }
 
-/// Whether a process has been run for the few connections that it has, as far as can be seen. (Its start counts from
-/// boot and connections count without the time that the host was suspended: on a host that was, all are.)
+/// Whether a process appears to have been run for the few connections that it has. (Its start time includes time in
+/// suspend, connection times do not: on a host that was suspended, every process with so few connections qualifies.)
 pub(super) fn is_run_for_a_request(Pair { pair, owner, .. }: &Pair<'_>) -> bool {
     let soon = pair.pattern.first_ns.saturating_sub(owner.key.start_ns) <= AT_ONCE_NS;
     (1..=FEW).contains(&pair.pattern.opened) && soon
@@ -58,7 +58,7 @@ pub(super) fn check(context: &RuleContext<'_>) -> Vec<Habit> {
         group.started_ns = Some((first.min(owner.key.start_ns), last.max(owner.key.start_ns)));
         *group.windows.entry(pair.pattern.first_ns / WINDOW_NS).or_default() += pair.pattern.opened;
     }
-    // Those that found no room for rows of their own are together already.
+    // Processes that did not fit into the table as separate rows are grouped already.
     for (owner, row, cell, processes, (first_ns, last_ns)) in context.snapshot.one_shot_cells() {
         let DestRow::Dest(key) = row.key else { continue };
         if key.role != Role::Active || cell.pattern.opened == 0 {
@@ -87,7 +87,7 @@ fn finding(context: &RuleContext<'_>, key: DestKey, group: &Group) -> Option<Hab
         .filter(|most| **most >= MANY)
         .map_or(0.0, |most| *most as f64 / (WINDOW_NS as f64 / 1e9));
     let rate_per_s = pattern.rate_per_s().max(most);
-    // Workers that were all started beforehand are a service's.
+    // Workers that were all started in advance belong to a service.
     let span_ns = |(first, last): (u64, u64)| last.saturating_sub(first);
     let one_by_one =
         group.started_ns.map_or(0, span_ns).saturating_mul(2) >= pattern.last_ns.saturating_sub(pattern.first_ns);
@@ -103,14 +103,14 @@ fn finding(context: &RuleContext<'_>, key: DestKey, group: &Group) -> Option<Hab
     }
     let (_, subject) = group.commands.values().max_by_key(|(number, subject)| (*number, subject.command))?;
     let subject = Subject { process: None, processes: group.processes, ..*subject };
-    // Wherever on this host they are made.
+    // Sockets created at either end, if it is on this host.
     let made = group.made as f64 + context.made_by_local_peer(key, pattern.opened);
     let created_per_s = rate_per_s * (made / pattern.opened as f64).min(1.0);
     let lifetime_s = pattern.lifetime_s();
     let finding = Finding {
         rule: Rule::ForkPerRequest,
         severity: Severity::Info,
-        holds: context.habit_goes_on(pattern),
+        active: context.habit_goes_on(pattern),
         process: Some(subject),
         destination: Some(key),
         cause: None,
@@ -130,7 +130,7 @@ fn finding(context: &RuleContext<'_>, key: DestKey, group: &Group) -> Option<Hab
             created_per_s,
             lifetime_s,
         })],
-        // Whose parent is gone belongs to init, and to everybody else like that.
+        // Orphans are children of init, like all other orphans.
         confidence: if subject.ppid > 1 { Confidence::Medium } else { Confidence::Low },
         recheck: "After the change there is one process with one connection that stays.".to_owned(),
     };

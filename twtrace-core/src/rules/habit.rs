@@ -1,4 +1,4 @@
-//! What leads to consequences: a finding about how a program uses connections.
+//! A finding about how a program uses connections, which may be the cause of other findings.
 
 use crate::finding::Finding;
 
@@ -6,6 +6,6 @@ use crate::finding::Finding;
 #[derive(Debug)]
 pub(super) struct Habit {
     pub(super) finding: Finding,
-    /// TIME_WAIT sockets that it has created; 0 of a habit that takes ports otherwise.
+    /// TIME_WAIT sockets that it has created; 0 for a habit that takes ports in another way.
     pub(super) created: u64,
 }

@@ -1,17 +1,17 @@
-//! What makes the other findings less sure: losses, and owners that are not known.
+//! What makes the other findings less certain: lost events and unknown owners.
 
 use super::advice;
 use super::context::{MANY, RuleContext};
 use crate::evidence::Evidence;
 use crate::finding::{Confidence, Finding, Rule, Severity};
 
-/// One event lost in so many is not worth a word.
+/// One lost event in this many is not worth reporting.
 const IN: u64 = 1000;
 
-/// Share of the census whose owner should be known.
+/// Share of the census that should have a known owner.
 const COVERAGE: f64 = 0.95;
 
-/// `left_out`: findings that are not told, for there are too many.
+/// `left_out`: number of findings that are not reported because there are too many.
 pub(super) fn check(context: &RuleContext<'_>, left_out: usize) -> Vec<Finding> {
     let summary = context.snapshot.summary();
     let counters = &summary.counters;
@@ -70,14 +70,14 @@ pub(super) fn check(context: &RuleContext<'_>, left_out: usize) -> Vec<Finding> 
     vec![Finding {
         rule: Rule::IncompleteTrace,
         severity: Severity::Info,
-        holds: true,
+        active: true,
         process: None,
         destination: None,
         cause: None,
         title: if has_losses || has_unattributed || is_limited {
             "the tracer has not seen everything: figures are lower bounds, and a finding may be missing"
         } else {
-            "there are more findings than can be told"
+            "there are more findings than can be shown"
         }
         .to_owned(),
         evidence,

@@ -1,6 +1,6 @@
-//! One request per connection: a process opens connections at a rate, each short and with one request's bytes.
+//! One request per connection: a process keeps opening connections, each short and with the bytes of one request.
 //!
-//! So do the processes of one program under one parent together: the workers of a server that forks them beforehand.
+//! The processes of one program under one parent count together: the workers of a pre-forking server.
 
 use super::advice::{self, ConnectionHabit};
 use super::context::{LEAST_PER_S, MANY, MOST, Pair, RuleContext};
@@ -14,32 +14,32 @@ use crate::pattern::Pattern;
 use crate::snapshot::{DestKey, DestinationRow};
 use crate::table::Map;
 
-/// Share of a program's connections by which one of its processes stands for all of them.
+/// A process with at least this share of its program's connections is named for all of them.
 pub(super) const NEARLY_ALL: f64 = 0.9;
 
-/// PID of init, the parent of daemons that have nothing to do with each other.
+/// PID of init, the parent of daemons that are otherwise unrelated.
 const INIT: u32 = 1;
 
-/// Who opens one-shots.
+/// A process or program that opens one-shots.
 pub(super) struct Churn<'a> {
     pub(super) subject: Subject,
     pub(super) key: DestKey,
     pub(super) row: &'a DestinationRow,
     pub(super) pattern: Pattern,
     pub(super) rate_per_s: f64,
-    /// Timewait sockets of these connections, wherever on this host they are made.
+    /// TIME_WAIT sockets of these connections, created at either end if it is on this host.
     pub(super) created_per_s: f64,
-    /// Of these, those that take a port: the opener's own.
+    /// Of these, the opener's own, which take a port.
     pub(super) ports_per_s: f64,
-    /// All that the opener has made.
+    /// All TIME_WAIT sockets that the opener has created.
     pub(super) made: u64,
     pub(super) lifetime_s: f64,
-    /// Connections towards the same destination that are there, or were, for a while.
+    /// Longer-lived connections to the same destination, open now or earlier.
     pub(super) pool: u64,
 }
 
 impl Churn<'_> {
-    /// What is advised against.
+    /// The habit that the advice is about.
     pub(super) fn habit(&self) -> ConnectionHabit {
         ConnectionHabit {
             command: self.subject.command,
@@ -51,10 +51,10 @@ impl Churn<'_> {
     }
 }
 
-/// One program under one parent; of init's children each process by itself.
+/// One program under one parent; for children of init, each process separately.
 type Program = (DestKey, u32, Comm, Option<ProcessKey>);
 
-/// All of them, whatever may explain them, but for those that `forks` tells of.
+/// All of them, whatever may explain them, except those that `forks` reports.
 pub(super) fn churns<'a>(context: &RuleContext<'a>, forks: &[Habit]) -> Vec<(Churn<'a>, bool)> {
     let mut programs: Map<Program, Vec<&Pair<'a>>> = Map::default();
     for pair in &context.pairs {
@@ -110,7 +110,7 @@ fn churn<'a>(context: &RuleContext<'a>, mut pairs: Vec<&Pair<'a>>) -> Option<(Ch
     } else {
         Subject { process: None, processes: pairs.len() as u64, ..Subject::of(most.owner) }
     };
-    // A client that is given no choice by its server is not at fault; a service is, for it has its own configuration.
+    // A client whose server closes first is not at fault. A service is, because it has its own configuration.
     let at_fault = !context.is_closed_by_local_peer(most.key, &pattern)
         || pairs.iter().any(|pair| context.listens(pair.owner.key));
     let churn = Churn {
@@ -122,15 +122,15 @@ fn churn<'a>(context: &RuleContext<'a>, mut pairs: Vec<&Pair<'a>>) -> Option<(Ch
         ports_per_s: per_s(made as f64),
         made,
         lifetime_s,
-        // The pool may have ended with the process. The search finds some of the one-shots as well.
+        // The pool may have ended with the process. The search for socket owners also finds some of the one-shots.
         pool: held.saturating_sub((rate_per_s * lifetime_s) as u64).min(most.row.stable).max(pattern.kept_at_a_time()),
         pattern,
     };
     Some((churn, at_fault))
 }
 
-/// Whether connections took each other's place, and were not mostly there at the same time, as those of a pool are that
-/// is closed at last.
+/// Whether connections replaced each other, unlike those of a pool, which are mostly open at the same time and closed
+/// together at the end.
 pub(super) fn replaced(connections: u64, rate_per_s: f64, lifetime_s: f64) -> bool {
     connections as f64 >= 3.0 * rate_per_s * lifetime_s
 }
@@ -144,7 +144,7 @@ fn finding(context: &RuleContext<'_>, churn: &Churn<'_>) -> Finding {
     Finding {
         rule: Rule::NoConnectionReuse,
         severity: severity(context, churn),
-        holds: context.habit_goes_on(&churn.pattern),
+        active: context.habit_goes_on(&churn.pattern),
         process: Some(churn.subject),
         destination: Some(churn.key),
         cause: None,
@@ -158,16 +158,16 @@ fn finding(context: &RuleContext<'_>, churn: &Churn<'_>) -> Finding {
     }
 }
 
-/// By what it does to the ports: none is in danger while the range sustains the rate with room to spare.
+/// By the effect on ports: there is no danger while the range sustains the rate with room to spare.
 pub(super) fn severity(context: &RuleContext<'_>, churn: &Churn<'_>) -> Severity {
     let hold = context.hold_seconds(churn.key);
     let total = churn.row.budget.map_or(f64::INFINITY, |budget| f64::from(budget.total.max(1)));
-    // Of what is over, no more than there was.
+    // A habit that has ended takes no more ports than it created sockets.
     let most = if context.habit_goes_on(&churn.pattern) { f64::INFINITY } else { churn.made as f64 };
     if (churn.ports_per_s * hold).min(most) > 0.5 * total { Severity::Warning } else { Severity::Info }
 }
 
-/// What a habit is told by.
+/// The evidence of a habit.
 pub(super) fn evidence(churn: &Churn<'_>) -> Vec<Evidence> {
     let pattern = &churn.pattern;
     let one_shots = pattern.one_shots.max(1);

@@ -9,7 +9,7 @@ use crate::finding::{Advice, Confidence, Finding, Rule, Severity, Subject};
 use crate::snapshot::DestKey;
 use crate::table::Map;
 
-/// Failures that are no single mishap, which the caller may well have dealt with.
+/// From this many failures on, it is no single mishap that the caller may have handled.
 const OFTEN: u64 = 5;
 
 /// Failures of one process, of one cause.
@@ -19,13 +19,13 @@ pub(super) struct Failed {
     pub(super) count: u64,
     pub(super) first_ns: u64,
     pub(super) last_ns: u64,
-    /// The place with most of them.
+    /// The destination or port with most of them.
     pub(super) place: Option<DestKey>,
     most: u64,
 }
 
 impl Failed {
-    /// The advice, with what it makes of the failures.
+    /// The advice, with its effect on the failures.
     pub(super) fn without_them(&self, advice: Advice) -> Advice {
         let seconds = self.last_ns.saturating_sub(self.first_ns) as f64 / 1e9;
         let per_s = if seconds > 0.0 { self.count.saturating_sub(1) as f64 / seconds } else { 0.0 };
@@ -66,7 +66,7 @@ fn process_of(row: &FailureRow) -> Option<ProcessKey> {
     row.owner.map(|owner| owner.key)
 }
 
-/// Whose failures they are.
+/// The process whose calls failed.
 pub(super) fn subject(row: &FailureRow) -> Option<Subject> {
     row.owner.as_ref().map(Subject::of)
 }
@@ -78,15 +78,15 @@ pub(super) fn check(context: &RuleContext<'_>) -> Vec<Finding> {
         .collect()
 }
 
-/// A service that cannot have its port or its address again and again does not run. Whoever finds no way to one address,
-/// as on a host without IPv6, goes on to the next one that the name resolved to.
-fn severity(failed: &Failed, holds: bool) -> Severity {
+/// A service that repeatedly fails to bind its port or address does not run. A client that has no source address for
+/// one destination, as on a host without IPv6, tries the next address that the name resolved to.
+fn severity(failed: &Failed, active: bool) -> Severity {
     match failed.cause {
-        // A program that tries one port after the other has not failed at any.
+        // A program that tries one port after another does not need any particular one.
         Cause::PortInUse if failed.most < OFTEN => Severity::Warning,
-        Cause::NoSource if holds && failed.count >= OFTEN => Severity::Warning,
+        Cause::NoSource if active && failed.count >= OFTEN => Severity::Warning,
         Cause::NoSource => Severity::Info,
-        _ if holds && failed.count >= OFTEN => Severity::Critical,
+        _ if active && failed.count >= OFTEN => Severity::Critical,
         _ => Severity::Warning,
     }
 }
@@ -94,7 +94,7 @@ fn severity(failed: &Failed, holds: bool) -> Severity {
 fn finding(context: &RuleContext<'_>, failed: &Failed) -> Finding {
     let (title, errno, advice) = match failed.cause {
         Cause::PortInUse => (
-            "binds a port that somebody else has: this is not TIME_WAIT",
+            "binds a port that another socket uses: this is not TIME_WAIT",
             "EADDRINUSE",
             advice::plain(
                 "fix-address",
@@ -123,11 +123,11 @@ fn finding(context: &RuleContext<'_>, failed: &Failed) -> Finding {
             ),
         ),
     };
-    let holds = context.goes_on(failed.last_ns, 0.0);
+    let active = context.goes_on(failed.last_ns, 0.0);
     Finding {
         rule: Rule::NotTimeWait,
-        severity: severity(failed, holds),
-        holds,
+        severity: severity(failed, active),
+        active,
         process: failed.subject,
         destination: failed.place,
         cause: None,

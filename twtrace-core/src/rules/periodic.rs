@@ -7,13 +7,13 @@ use crate::evidence::Evidence;
 use crate::finding::{Confidence, Finding, Rule, Severity, Subject};
 use crate::pattern::Pattern;
 
-/// Intervals that make a rhythm.
+/// Number of intervals that counts as a rhythm.
 const INTERVALS: u64 = 5;
 
-/// Shorter ones are load and no rhythm, in seconds.
+/// Shorter intervals are load, not a rhythm, in seconds.
 const SHORTEST_S: f64 = 0.3;
 
-/// Standard deviation of the intervals by their mean, at most.
+/// Maximum ratio of the intervals' standard deviation to their mean.
 const SPREAD: f64 = 0.2;
 
 /// Whether connections come at regular intervals.
@@ -22,7 +22,7 @@ fn is_rhythm(pattern: &Pattern) -> bool {
     intervals >= INTERVALS && mean_s >= SHORTEST_S && spread <= SPREAD
 }
 
-/// Whether connections at a rate are those that come at a destination's regular intervals, and not somebody's beside them.
+/// Whether connections at this rate are the regular ones of a destination, and not another process's in addition.
 pub(super) fn is_of_rhythm(pattern: &Pattern, rate_per_s: f64) -> bool {
     let (_, mean_s, _) = pattern.gaps();
     is_rhythm(pattern) && rate_per_s * mean_s <= 2.0
@@ -46,7 +46,7 @@ pub(super) fn check(context: &RuleContext<'_>) -> Vec<Finding> {
         found.push(Finding {
             rule: Rule::PeriodicChecks,
             severity: Severity::Info,
-            holds: context.goes_on(pattern.ended_ns, rate_per_s),
+            active: context.goes_on(pattern.ended_ns, rate_per_s),
             process: subject,
             destination: Some(*key),
             cause: None,
@@ -59,7 +59,7 @@ pub(super) fn check(context: &RuleContext<'_>) -> Vec<Finding> {
             ],
             advice: vec![advice::plain(
                 "slow-down",
-                "Leave it as it is, unless there are very many of them: at this rate it holds hardly any port.",
+                "Leave it as it is, unless there are very many of them: at this rate it uses hardly any ports.",
                 "None.",
             )],
             confidence: Confidence::Medium,

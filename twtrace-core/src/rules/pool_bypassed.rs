@@ -1,4 +1,4 @@
-//! A process keeps connections open, and opens others beside them towards the same destination.
+//! A process keeps a pool of connections open, and opens others outside it to the same destination.
 
 use super::advice;
 use super::context::RuleContext;
@@ -22,7 +22,7 @@ pub(super) fn check(context: &RuleContext<'_>, churns: &[(Churn<'_>, bool)]) -> 
             let finding = Finding {
                 rule: Rule::PoolBypassed,
                 severity: severity(context, churn),
-                holds: context.habit_goes_on(&churn.pattern),
+                active: context.habit_goes_on(&churn.pattern),
                 process: Some(churn.subject),
                 destination: Some(churn.key),
                 cause: None,

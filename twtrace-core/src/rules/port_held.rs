@@ -1,4 +1,4 @@
-//! A server cannot bind its port again, for timewait sockets still have it.
+//! A server cannot bind its port again because TIME_WAIT sockets still use it.
 
 use super::advice;
 use super::context::RuleContext;
@@ -13,17 +13,17 @@ pub(super) fn check(context: &RuleContext<'_>) -> Vec<Finding> {
         .map(|failed| Finding {
             rule: Rule::PortHeldByTimeWait,
             severity: Severity::Warning,
-            holds: context.goes_on(failed.last_ns, 0.0),
+            active: context.goes_on(failed.last_ns, 0.0),
             process: failed.subject,
             destination: failed.place,
             cause: None,
-            title: "binds a port that only timewait sockets have, without SO_REUSEADDR".to_owned(),
+            title: "binds a port that only TIME_WAIT sockets use, without SO_REUSEADDR".to_owned(),
             evidence: vec![Evidence::Failures(failed.count), Evidence::Errno("EADDRINUSE".to_owned())],
             advice: vec![failed.without_them(advice::plain(
                 "so-reuseaddr",
-                "Set SO_REUSEADDR on the listening socket before bind(2), as servers do: timewait sockets are then no \
+                "Set SO_REUSEADDR on the listening socket before bind(2), as servers do: TIME_WAIT sockets are then no \
                  obstacle. Until then it works again 60 s after the last of them was made.",
-                "None for a listener: on Linux a port that somebody listens on stays taken.",
+                "None for a listener: on Linux, SO_REUSEADDR does not let a second socket listen on a port.",
             ))],
             confidence: Confidence::Medium,
             recheck: "After the change the server starts at once.".to_owned(),

@@ -1,4 +1,4 @@
-//! Connections that are thrown away with a reset: no TIME_WAIT, but data may be lost.
+//! Connections that are aborted with a reset: no TIME_WAIT, but data may be lost.
 
 use super::advice::effect;
 use super::context::{MANY, RuleContext};
@@ -11,7 +11,7 @@ pub(super) fn check(context: &RuleContext<'_>) -> Vec<Finding> {
         .filter_map(|pair| {
             let pattern = &pair.pair.pattern;
             let (linger, unread) = (u64::from(pattern.linger_aborts), u64::from(pattern.unread_aborts));
-            // A health check that hangs up without a word loses nothing.
+            // A health check that aborts before any data is sent loses nothing.
             let aborts = (linger + unread).saturating_sub(pattern.empty_aborts.into());
             if aborts < MANY || 2 * aborts < pattern.connections() {
                 return None;
@@ -34,7 +34,7 @@ pub(super) fn check(context: &RuleContext<'_>) -> Vec<Finding> {
             Some(Finding {
                 rule: Rule::ResetInsteadOfClose,
                 severity: Severity::Warning,
-                holds: context.goes_on(pattern.ended_ns, rate_per_s),
+                active: context.goes_on(pattern.ended_ns, rate_per_s),
                 process: Some(Subject::of(pair.owner)),
                 destination: Some(pair.key),
                 cause: None,
@@ -51,7 +51,7 @@ pub(super) fn check(context: &RuleContext<'_>) -> Vec<Finding> {
                     text: text.to_owned(),
                     command: None,
                     effect: vec![effect("resets_per_s", rate_per_s, 0.0)],
-                    risk: "Whoever closes first then has timewait sockets: that is what they are for.".to_owned(),
+                    risk: "The side that closes first then has TIME_WAIT sockets, which is their purpose.".to_owned(),
                 }],
                 confidence: Confidence::High,
                 recheck: "After the change its connections end with FINs.".to_owned(),

@@ -1,4 +1,4 @@
-//! A server closes each connection after one request, so that it keeps the timewait sockets, on its own port.
+//! A server closes each connection after one request, and so keeps the TIME_WAIT sockets, on its own port.
 
 use super::advice;
 use super::context::{LEAST_PER_S, MANY, MOST, RuleContext};
@@ -25,7 +25,7 @@ pub(super) fn check(context: &RuleContext<'_>) -> Vec<Habit> {
         }
         let most = context.pairs_of(*key).max_by_key(|pair| (pair.pair.pattern.accepted, pair.owner.key));
         let servers = context.pairs_of(*key).count() as u64;
-        // Of several workers none stands for all.
+        // A worker is named only if it accepted nearly all connections.
         let subject = most.map(|pair| {
             let all = pair.pair.pattern.accepted as f64 >= NEARLY_ALL * pattern.accepted as f64;
             if all {
@@ -38,11 +38,11 @@ pub(super) fn check(context: &RuleContext<'_>) -> Vec<Habit> {
         let finding = Finding {
             rule: Rule::ServerClosesFirst,
             severity: Severity::Info,
-            holds: context.habit_goes_on(pattern),
+            active: context.habit_goes_on(pattern),
             process: subject,
             destination: Some(*key),
             cause: None,
-            title: "closes first after one request: it keeps the timewait sockets, which cost memory and no ports"
+            title: "closes first after one request: it keeps the TIME_WAIT sockets, which cost memory and no ports"
                 .to_owned(),
             evidence: vec![
                 Evidence::Connections(pattern.accepted),
@@ -54,9 +54,9 @@ pub(super) fn check(context: &RuleContext<'_>) -> Vec<Habit> {
                 Evidence::TimeWaitCreated(row.counts.time_wait_created),
             ],
             advice: vec![advice::keep_alive(&most.map_or(Comm::default(), |pair| pair.owner.comm), created_per_s)],
-            // A client that asks for it leaves the same traces.
+            // A client that asks the server to close leaves the same pattern.
             confidence: Confidence::Medium,
-            recheck: "After the change connections on this port last, and it makes hardly any timewait socket."
+            recheck: "After the change, connections on this port last, and it creates hardly any TIME_WAIT sockets."
                 .to_owned(),
         };
         found.push(Habit { finding, created: row.counts.time_wait_created });

@@ -1,9 +1,9 @@
-//! The exact setting of programs that are met often, by command name and by the service's port. It is printed and never
-//! executed; a process chooses its own name, so that the worst it can get is another program's setting.
+//! The exact settings of common programs, by command name and service port. They are printed and never executed. A
+//! process chooses its own name, so the worst that it can get is another program's setting.
 
 use crate::event::Comm;
 
-/// How to keep connections open and use them again: `size` of them.
+/// How to keep `size` connections open and reuse them.
 pub(super) fn pool(command: &Comm, port: u16, size: f64) -> String {
     let size = format!("{size:.0}");
     match (program(command).as_str(), port) {
@@ -28,7 +28,7 @@ pub(super) fn pool(command: &Comm, port: u16, size: f64) -> String {
     }
 }
 
-/// Whether a port is not one of databases, caches and brokers, which speak something else.
+/// Whether a port is not one of databases, caches and brokers, which speak other protocols.
 fn is_http(port: u16) -> bool {
     !matches!(port, 1433 | 1521 | 3306 | 5432 | 5672 | 6379 | 9000 | 9042 | 9092 | 11211 | 27017)
 }
@@ -46,7 +46,7 @@ pub(super) fn keep_alive(command: &Comm) -> &'static str {
     }
 }
 
-/// How one process does what several did.
+/// How one process does the work of several.
 pub(super) fn batch(command: &Comm) -> &'static str {
     match program(command).as_str() {
         "redis-cli" => "redis-cli < COMMANDS",
@@ -58,7 +58,7 @@ pub(super) fn batch(command: &Comm) -> &'static str {
     }
 }
 
-/// The program of a command name: without the version that interpreters and services have at the end, `python3.11`,
+/// The program of a command name, without the version at the end that interpreters and services have: `python3.11`,
 /// `php-fpm8.2`.
 fn program(command: &Comm) -> String {
     let name = String::from_utf8_lossy(command.bytes()).into_owned();
@@ -85,7 +85,7 @@ mod tests {
         assert!(pool(&comm(b"app"), 3306, 1.0).contains("max_connections = 1"));
         assert!(keep_alive(&comm(b"apache2")).starts_with("KeepAlive On"));
         assert_eq!(batch(&comm(b"redis-cli")), "redis-cli < COMMANDS");
-        // Whatever a process calls itself is not repeated.
+        // The name that a process chooses for itself is never printed.
         for hostile in [&b"\x1b[2J"[..], b"$(reboot)", b"", b"\xff\xfe"] {
             let all = [pool(&comm(hostile), 1, 1.0), keep_alive(&comm(hostile)).into(), batch(&comm(hostile)).into()];
             assert!(all.iter().all(|setting: &String| setting.is_ascii() && !setting.contains("reboot")));

@@ -1,4 +1,4 @@
-//! The events that these tests have in common, and a state that is told them.
+//! Events that these tests share, and a state that has applied them.
 
 #![allow(dead_code, unused_imports, reason = "each test uses some of these")]
 
@@ -11,7 +11,7 @@ pub(crate) use twtrace_testkit::{
     states, tick,
 };
 
-/// Users, parents and cgroups are few: groups have several processes.
+/// There are few users, parents and cgroups, so that groups have several processes.
 pub(crate) fn owner(tgid: u32, name: &str) -> Owner {
     twtrace_testkit::owner(tgid, name).user(tgid % 7).parent(tgid % 5 + 1, "sh").in_cgroup(u64::from(tgid % 3))
 }
@@ -20,12 +20,12 @@ pub(crate) fn tuple(local_port: u16, remote_last: u8, remote_port: u16) -> Tuple
     twtrace_testkit::tuple(local_port, [10, 0, 1, remote_last], remote_port)
 }
 
-/// The states that a connection passes through, a microsecond each.
+/// The states that a connection passes through, one microsecond apart.
 pub(crate) fn path(states: &[TcpState], end_ns: u64) -> Vec<Transition> {
     twtrace_testkit::path(states, end_ns, 1_000)
 }
 
-/// A connection that its owner opened and closed first: a FIN_WAIT2 timewait socket.
+/// A connection that its owner opened and closed first: a timewait socket in FIN_WAIT2.
 pub(crate) fn connection(cookie: u64, who: Owner, tuple: Tuple, end_ns: u64) -> Connection {
     twtrace_testkit::connection(cookie, who, tuple, end_ns).bytes(10, 20).retransmitted(1)
 }
@@ -47,12 +47,12 @@ pub(crate) fn ended(connection: Connection) -> Event {
     connection.event()
 }
 
-/// A complete census and the tick after which it counts.
+/// A complete census and the tick after which it takes effect.
 pub(crate) fn census(at_ns: u64, rows: Vec<CensusRow>) -> Vec<Event> {
     census_of(NETNS, at_ns, rows)
 }
 
-/// The same of some namespace.
+/// The same for a given namespace.
 pub(crate) fn census_of(netns: u32, at_ns: u64, rows: Vec<CensusRow>) -> Vec<Event> {
     twtrace_testkit::census(netns, at_ns, rows).into_iter().chain([tick(at_ns + SECOND / 10)]).collect()
 }
@@ -61,7 +61,7 @@ pub(crate) fn lost(ring_full: u64) -> Event {
     Event::Counters(KernelCounters { ring_full, ..KernelCounters::default() })
 }
 
-/// An engine that has been told these.
+/// An engine that has applied these events.
 pub(crate) fn engine(events: impl IntoIterator<Item = Event>) -> State {
     engine_with(Config::default(), events)
 }

@@ -9,7 +9,7 @@ use twtrace_core::finding::{Rule, Severity};
 #[test]
 fn nothing_to_report() {
     assert_eq!(rules(&mut told([])), []);
-    // A few connections, and some that are used for long.
+    // A few connections, and some that are used for more than one request.
     let few = many(owner(10, "app"), 19, 100, START, one_shot);
     let long = many(owner(11, "app"), 50, 100, START, |n, who, end_ns| Connection {
         bytes_sent: 100_000,
@@ -25,7 +25,7 @@ fn one_request_per_connection() {
     let events = many(app, 101, 20, START, one_shot).into_iter().chain([tick(START + 3 * SECOND)]);
     let mut engine = told(events);
     let finding = only(&mut engine);
-    assert_eq!((finding.rule, finding.severity, finding.holds), (Rule::NoConnectionReuse, Severity::Info, true));
+    assert_eq!((finding.rule, finding.severity, finding.active), (Rule::NoConnectionReuse, Severity::Info, true));
     assert_eq!(pid(&finding), Some(10));
     let destination = finding.destination.unwrap();
     assert_eq!((destination.role, destination.port), (Role::Active, 80));
@@ -36,14 +36,14 @@ fn one_request_per_connection() {
     let (now, size) = effect(&finding, "pool-connections", "connections_needed");
     assert!(now < 0.001 && size == 1.0);
 
-    // It has stopped, and is told as something of the past.
+    // It has stopped, and is reported as past.
     engine.apply(tick(START + 30 * SECOND));
-    assert!(!only(&mut engine).holds);
+    assert!(!only(&mut engine).active);
 }
 
 #[test]
 fn a_rate_that_the_range_does_not_bear_is_graver() {
-    // 300 in 6 s are 50/s, which hold 3,000 ports in the end: more than half of 4,000.
+    // 300 in 6 s are 50/s, which use 3,000 ports in the steady state: more than half of 4,000.
     let events = many(owner(10, "app"), 300, 20, START, one_shot).into_iter();
     let mut engine =
         engine([start(), small_range(4000, 0)].into_iter().chain(events).chain([tick(START + 7 * SECOND)]));
@@ -66,13 +66,13 @@ fn a_client_is_not_at_fault_for_a_server_that_closes() {
     let (from, to) = effect(&finding, "keep-alive", "time_wait_created_per_s");
     assert!((from - 50.0).abs() < 1.0 && to == 0.0, "{from}");
 
-    // A client that is a service itself has a configuration of its own.
+    // A client that is itself a service has its own configuration.
     let proxy = holder(&client, CensusState::Listen, 8080, (0, 0), 1);
     let mut engine = told(both().chain([holders(START + 3 * SECOND, vec![proxy])]));
     let finding = only(&mut engine);
     assert_eq!((finding.rule, pid(&finding)), (Rule::NoConnectionReuse, Some(10)));
     let (from, _) = effect(&finding, "pool-connections", "time_wait_created_per_s");
-    assert!((from - 50.0).abs() < 1.0, "what the server makes of it is counted: {from}");
+    assert!((from - 50.0).abs() < 1.0, "the sockets that the server creates count: {from}");
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn a_peer_elsewhere_that_closes_first_leaves_the_client_to_be_named() {
 
 #[test]
 fn connections_that_are_there_at_the_same_time_are_no_habit() {
-    // A hundred are opened within two seconds, stay for four, and are closed together.
+    // A hundred are opened within two seconds, stay open for four, and are closed together.
     let events = (0..100).map(|n| {
         let mut pooled = one_shot(n, owner(10, "app"), START + 6 * SECOND);
         pooled.transitions[0].at_ns = START + n * 20 * MS;
@@ -113,7 +113,7 @@ fn a_pool_that_is_bypassed() {
     assert_eq!((finding.rule, pid(&finding)), (Rule::PoolBypassed, Some(10)));
     assert_eq!(evidence(&finding, "pool_connections"), Value::Count(4));
 
-    // It has ended with its pool, whose connections had lasted.
+    // The process has ended with its pool, whose connections were long-lived.
     let events = many(app, 100, 20, START, one_shot).into_iter().chain((0..4).map(|n| {
         let mut pooled = one_shot(200 + n, app, START + 7 * SECOND);
         (pooled.transitions[0].at_ns, pooled.bytes_sent) = (START + SECOND, 20_000);
@@ -122,7 +122,7 @@ fn a_pool_that_is_bypassed() {
     let finding = only(&mut told(events.chain([tick(START + 8 * SECOND)])));
     assert_eq!((finding.rule, evidence(&finding, "pool_connections")), (Rule::PoolBypassed, Value::Count(4)));
 
-    // Connections of others, or such as have only just been opened, are no pool.
+    // Connections of other processes, or connections that have only just been opened, are no pool.
     let events = many(app, 100, 20, START, one_shot)
         .into_iter()
         .chain(stays(4..5, CensusState::Established, 50_000..50_004))
@@ -136,7 +136,7 @@ fn a_pool_that_is_bypassed() {
     assert_eq!(rules(&mut told(events)), [Rule::NoConnectionReuse]);
 }
 
-/// A child of a script, which starts just before its connection of the same number.
+/// A child of a script; it starts just before its connection with the same number.
 fn child(n: u64, name: &str) -> Owner {
     let key = ProcessKey { tgid: 1000 + n as u32, start_ns: START + n * 50 * MS };
     Owner { key, ..owner(1000, name) }.parent(77, "loop.sh")
@@ -161,7 +161,7 @@ fn health_checks_are_told_by_their_rhythm() {
     assert_eq!((finding.rule, finding.severity, pid(&finding)), (Rule::PeriodicChecks, Severity::Info, Some(10)));
     let Value::Number(interval) = evidence(&finding, "interval_s") else { panic!("no number") };
     assert!((interval - 2.0).abs() < 0.01, "{interval}");
-    // Without a rhythm they are just a few connections.
+    // Without a rhythm they are only a few connections.
     let uneven = |n, who, end_ns| one_shot(n, who, end_ns + n % 3 * 900 * MS);
     let events = many(owner(10, "user"), 8, 2000, START, uneven).into_iter();
     assert_eq!(rules(&mut told(events.chain([tick(START + 19 * SECOND)]))), []);
@@ -188,7 +188,7 @@ fn resets_instead_of_closes() {
     }
 }
 
-/// A worker that was started long before, of a server with as many.
+/// A worker of a pre-forking server, started long before.
 fn worker(n: u64) -> Owner {
     owner(1000 + n as u32, "php-fpm").parent(77, "php-fpm")
 }
@@ -206,7 +206,7 @@ fn workers_that_were_started_beforehand_are_one_program() {
     let (from, _) = effect(&finding, "pool-connections", "time_wait_created_per_s");
     assert!((from - 50.0).abs() < 1.0, "{from}");
 
-    // All were started anew just now, as after a deployment.
+    // All were restarted just now, as after a deployment.
     let young = |n: u64| {
         let old = worker(n);
         Owner { key: ProcessKey { start_ns: START, ..old.key }, ..old }
@@ -215,7 +215,7 @@ fn workers_that_were_started_beforehand_are_one_program() {
     let finding = only(&mut told(events.chain([tick(START + 3 * SECOND)])));
     assert_eq!((finding.rule, finding.process.unwrap().processes), (Rule::NoConnectionReuse, 50));
 
-    // Children of init have nothing to do with each other.
+    // Children of init are unrelated.
     let daemon = |n: u64| Owner { ppid: 1, ..worker(n) };
     let events = (0..100).map(|n| ended(one_shot(n, daemon(n % 50), START + n * 20 * MS)));
     assert_eq!(rules(&mut told(events.chain([tick(START + 3 * SECOND)]))), []);
@@ -237,7 +237,7 @@ fn a_request_that_takes_long_makes_no_pool() {
     let events = many(app, 300, 20, START, one_shot).into_iter().chain([ended(slow), tick(START + 8 * SECOND)]);
     assert_eq!(rules(&mut told(events)), [Rule::NoConnectionReuse]);
 
-    // Nor do some that are there for as long as others of their kind.
+    // Nor are connections a pool if they last as long as the others.
     let slow = |n, who, end_ns| {
         let mut slow = one_shot(n, who, end_ns);
         slow.transitions[0].at_ns = end_ns - 3 * SECOND;
@@ -254,22 +254,22 @@ fn a_request_that_takes_long_makes_no_pool() {
 
 #[test]
 fn a_rate_is_that_of_the_load_and_not_of_the_trace() {
-    // A connection at night, and 50 a second at noon.
+    // One connection at night, and 50 per second at noon.
     let app = owner(10, "app");
     let noon = START + 40_000 * SECOND;
     let early = many(app, 1, 20, START, one_shot).into_iter();
     let events = early.chain(many(app, 1000, 20, noon, one_shot)).chain([tick(noon + 21 * SECOND)]);
     let mut engine = told(events);
     let finding = only(&mut engine);
-    assert_eq!((finding.rule, finding.holds), (Rule::NoConnectionReuse, true));
+    assert_eq!((finding.rule, finding.active), (Rule::NoConnectionReuse, true));
     let (from, _) = effect(&finding, "pool-connections", "time_wait_created_per_s");
     assert!((from - 50.0).abs() < 1.0, "{from}");
-    // One every four seconds is not what it was.
+    // One connection every four seconds does not continue that load.
     for n in 0..10 {
         let one = one_shot(5000 + n, app, noon + (25 + 4 * n) * SECOND);
         engine.apply(ended(one));
     }
-    assert!(!only(&mut engine).holds);
+    assert!(!only(&mut engine).active);
 }
 
 #[test]
@@ -296,7 +296,7 @@ fn resets_that_lose_nothing_are_no_finding() {
 
 #[test]
 fn a_flood_beside_a_rhythm_is_a_flood() {
-    // A check a second for an hour, and for twenty seconds a hundred a second of somebody else.
+    // One check per second for an hour, and for twenty seconds another process with 100 connections per second.
     let checks = many(owner(10, "checker"), 3600, 1000, START, one_shot).into_iter();
     let flood = many(owner(20, "app"), 2000, 10, START + 3600 * SECOND, one_shot);
     let engine = told(checks.chain(flood).chain([tick(START + 3621 * SECOND)]));

@@ -1,4 +1,4 @@
-//! Each rule: what it finds in a list of Events, what it says of it, and what it leaves alone.
+//! Each rule: what it finds in a list of Events, what it reports, and what it ignores.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -15,7 +15,7 @@ use twtrace_core::finding::{Finding, Rule};
 use twtrace_core::state::State;
 use twtrace_testkit::{MICROSECOND_NS, MILLISECOND_NS as MS};
 
-/// A range of so few ports that hundreds of connections matter.
+/// A port range so small that hundreds of connections matter.
 fn small_range(ports: u16, tw_reuse: u8) -> Event {
     let facts = KernelFacts {
         port_range: (40_000, 39_999 + ports),
@@ -27,7 +27,7 @@ fn small_range(ports: u16, tw_reuse: u8) -> Event {
     twtrace_testkit::kernel(facts)
 }
 
-/// Connections of one process, one each so many milliseconds, from a moment on.
+/// Connections of one process, one every `every_ms` milliseconds, from `from_ns` on.
 fn many(
     who: Owner,
     number: u64,
@@ -38,13 +38,13 @@ fn many(
     (0..number).map(|n| ended(one(n, who, from_ns + (n + 1) * every_ms * MS))).collect()
 }
 
-/// A connection that asks once, of 5 us, closed first by its opener.
+/// A connection of 5 us with one request, closed first by its opener.
 fn one_shot(n: u64, who: Owner, end_ns: u64) -> Connection {
     let cookie = u64::from(who.key.tgid) * 1_000_000 + n;
     connection(cookie, who, tuple(40_000 + n as u16, 1, 80), end_ns)
 }
 
-/// The same in which the peer closes first.
+/// The same, but the peer closes first.
 fn closed_by_peer(n: u64, who: Owner, end_ns: u64) -> Connection {
     use TcpState::{Close, CloseWait, Established, LastAck, SynSent};
     one_shot(n, who, end_ns).through(&[Close, SynSent, Established, CloseWait, LastAck, Close], MICROSECOND_NS)
@@ -76,7 +76,7 @@ fn rules(engine: &mut State) -> Vec<Rule> {
     engine.snapshot().findings().iter().map(|finding| finding.rule).collect()
 }
 
-/// The one finding that there is.
+/// The only finding.
 fn only(engine: &mut State) -> Finding {
     let shown = engine.snapshot();
     let found = shown.findings();
@@ -100,7 +100,7 @@ fn effect(finding: &Finding, advice: &str, figure: &str) -> (f64, f64) {
     (effect.from, effect.to)
 }
 
-/// Censuses, one a second, that show a connection again and again.
+/// One census per second, each with the same connections.
 fn stays(seconds: std::ops::Range<u64>, state: CensusState, ports: std::ops::Range<u16>) -> Vec<Event> {
     let at = |second: u64| {
         let rows = ports.clone().map(|port| row(9_000_000 + u64::from(port), tuple(port, 1, 80), state, 0));
@@ -109,7 +109,7 @@ fn stays(seconds: std::ops::Range<u64>, state: CensusState, ports: std::ops::Ran
     seconds.flat_map(at).collect()
 }
 
-/// connect(2) that found no port.
+/// A connect(2) that found no port.
 fn no_port(n: u64, who: Owner, end_ns: u64) -> Connection {
     use TcpState::{Close, SynSent};
     Connection {

@@ -1,4 +1,4 @@
-//! Ports that run out, or are bound.
+//! Ports that run out, and ports that are bound.
 
 use crate::common::*;
 use crate::*;
@@ -19,25 +19,25 @@ fn exhausted(tw_reuse: u8) -> State {
 fn exhaustion_is_reached() {
     let mut engine = exhausted(0);
     let finding = only(&mut engine);
-    assert_eq!((finding.rule, finding.severity, finding.holds), (Rule::ExhaustionReached, Severity::Critical, true));
+    assert_eq!((finding.rule, finding.severity, finding.active), (Rule::ExhaustionReached, Severity::Critical, true));
     assert_eq!((pid(&finding), finding.cause), (Some(10), Some(Rule::NoConnectionReuse)));
     assert_eq!(evidence(&finding, "failures"), Value::Count(50));
     assert_eq!(evidence(&finding, "ports_time_wait"), Value::Count(200));
     assert_eq!(evidence(&finding, "ports_available"), Value::Count(0));
-    assert_eq!(finding.advice[0].id, "pool-connections", "to remove the cause comes first");
-    // 200 ports, each free again after a second.
+    assert_eq!(finding.advice[0].id, "pool-connections", "removing the cause comes first");
+    // 200 ports, each free again after one second.
     let (from, to) = effect(&finding, "tcp-tw-reuse", "max_rate_per_s");
     assert!((from - 200.0 / 60.0).abs() < 0.01 && to == 200.0, "{from} to {to}");
     let (from, to) = effect(&finding, "wider-port-range", "ports_total");
     assert_eq!((from, to), (200.0, 64_512.0));
     let reuse = finding.advice.iter().find(|advice| advice.id == "tcp-tw-reuse").unwrap();
     assert_eq!(reuse.command.as_deref(), Some("sysctl -w net.ipv4.tcp_tw_reuse=1"));
-    // Nobody tries any more, and the ports are not back yet.
+    // No process tries to connect any more, and the ports are not free yet.
     engine.apply(tick(START + 20 * SECOND));
     assert_eq!(rules(&mut engine), [Rule::ExhaustionNear, Rule::ExhaustionReached]);
     engine.apply(tick(START + 90 * SECOND));
     let finding = only(&mut engine);
-    assert_eq!((finding.rule, finding.severity, finding.holds), (Rule::ExhaustionReached, Severity::Warning, false));
+    assert_eq!((finding.rule, finding.severity, finding.active), (Rule::ExhaustionReached, Severity::Warning, false));
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn ports_that_open_connections_have_are_not_time_wait() {
 
 #[test]
 fn exhaustion_is_near() {
-    // 50/s for four seconds: 200 of 1,000 ports are taken, and the rest lasts for 16 s.
+    // 50/s for four seconds: 200 of 1,000 ports are taken, and the rest last for 16 s.
     let fills = many(owner(10, "client"), 200, 20, START, one_shot).into_iter();
     let begin = [start(), small_range(1000, 0)].into_iter();
     let mut engine = engine(begin.chain(fills).chain([tick(START + 4 * SECOND)]));
@@ -115,7 +115,7 @@ fn a_port_that_is_bound_is_taken_from_all_destinations() {
     assert_eq!((finding.rule, finding.severity, pid(&finding)), (Rule::BindBeforeConnect, Severity::Info, Some(10)));
     let (from, to) = effect(&finding, "bind-address-no-port", "ports_bound");
     assert_eq!((from, to), (60.0, 0.0));
-    // For another destination these ports are as good as taken.
+    // For another destination these ports count as taken.
     engine.apply(ended(Connection { tuple: tuple(40_199, 2, 80), ..one_shot(900, proxy, START + 3 * SECOND) }));
     let model = engine.snapshot();
     let budgets: Vec<_> = model.destinations().iter().map(|row| row.budget.unwrap()).collect();
@@ -158,7 +158,7 @@ fn how_the_local_side_was_chosen_is_told_apart() {
 
 #[test]
 fn whoever_made_most_is_named() {
-    // A monitor asks now and then; the application takes the ports. Its PID is the higher one, and its requests are large.
+    // A monitor connects now and then; the application takes the ports. Its PID is higher, and its requests are large.
     let large = |n, who, end_ns| Connection { bytes_sent: 100_000, ..one_shot(n, who, end_ns) };
     let (monitor, app) = (owner(10, "monitor"), owner(5000, "app"));
     let events = |one: fn(u64, Owner, u64) -> Connection| {
@@ -175,7 +175,7 @@ fn whoever_made_most_is_named() {
         let found = shown.findings();
         let reached = found.iter().find(|finding| finding.rule == Rule::ExhaustionReached).unwrap();
         assert_eq!((pid(reached), reached.cause), (Some(5000), cause), "{reached:#?}");
-        // The other's habit is told beside it.
+        // The monitor's habit is reported separately.
         let other = found.iter().find(|finding| finding.rule == Rule::NoConnectionReuse).unwrap();
         assert_eq!(pid(other), Some(10));
     }
@@ -184,19 +184,19 @@ fn whoever_made_most_is_named() {
 #[test]
 fn who_had_the_ports_is_not_forgotten() {
     let mut engine = exhausted(0);
-    // Two minutes later they have all come back, but for a connection.
+    // Two minutes later all ports are free again, except for one open connection.
     for event in census(START + 120 * SECOND, vec![row(7, tuple(40_000, 1, 80), CensusState::Established, 0)]) {
         engine.apply(event);
     }
     engine.apply(tick(START + 125 * SECOND));
     let finding = only(&mut engine);
-    assert_eq!((finding.rule, finding.holds), (Rule::ExhaustionReached, false));
-    assert!(finding.title.contains("timewait sockets have the ports"), "{}", finding.title);
+    assert_eq!((finding.rule, finding.active), (Rule::ExhaustionReached, false));
+    assert!(finding.title.contains("TIME_WAIT sockets use the ports"), "{}", finding.title);
     assert_eq!(evidence(&finding, "ports_time_wait"), Value::Count(200));
     assert_eq!(engine.snapshot().destinations().iter().next().unwrap().budget.unwrap().time_wait, 0);
 }
 
-/// Censuses, one a second, with so many connections each.
+/// One census per second, each with this number of connections.
 fn grows(numbers: &[u16]) -> Vec<Event> {
     let open = |at: usize, number: u16| {
         let ports = 40_000..40_000 + number;
@@ -208,7 +208,7 @@ fn grows(numbers: &[u16]) -> Vec<Event> {
 
 #[test]
 fn connections_that_nobody_closes_use_up_the_ports() {
-    // Ten more from second to second, none of which has ended: the last of 4,000 goes after more than six minutes.
+    // Ten more each second, and none ends: the last of 4,000 ports is taken after more than six minutes.
     let begin = [start(), small_range(4000, 0)];
     let mut leak = engine(begin.into_iter().chain(grows(&[180, 190, 200, 210, 220])));
     let finding = only(&mut leak);
@@ -219,7 +219,7 @@ fn connections_that_nobody_closes_use_up_the_ports() {
     assert!((seconds - 378.0).abs() < 1.0, "{seconds}");
     assert_eq!(evidence(&finding, "open_growth_per_s"), Value::Number(10.0));
 
-    // All at once, as after a restart, is no growth.
+    // Opening all at once, as after a restart, is no growth.
     let begin = [start(), small_range(4000, 0)];
     assert_eq!(rules(&mut engine(begin.into_iter().chain(grows(&[0, 0, 2000, 2000])))), []);
 }
@@ -241,7 +241,7 @@ fn timewait_sockets_of_bound_ports_are_not_taken_over() {
 
 #[test]
 fn ports_that_are_taken_over_count_for_the_rate() {
-    // 100 ports are used again and again, each a second and more after the last time.
+    // 100 ports are reused again and again, each more than a second after its last use.
     let again =
         |n: u64, who, end_ns| Connection { tuple: tuple(40_000 + (n % 100) as u16, 1, 80), ..one_shot(n, who, end_ns) };
     let begin = [start(), small_range(100, 1)].into_iter();
@@ -259,10 +259,10 @@ fn nearly_all_ports_are_worth_a_word_when_they_have_come_back() {
     let fills = many(owner(10, "client"), 180, 10, START, large);
     let mut engine = engine(begin.chain(fills).chain([tick(START + 20 * SECOND)]));
     let finding = only(&mut engine);
-    assert_eq!((finding.rule, finding.holds, pid(&finding)), (Rule::ExhaustionNear, true, Some(10)));
+    assert_eq!((finding.rule, finding.active, pid(&finding)), (Rule::ExhaustionNear, true, Some(10)));
     engine.apply(tick(START + 90 * SECOND));
     let finding = only(&mut engine);
-    assert_eq!((finding.rule, finding.holds), (Rule::ExhaustionNear, false));
+    assert_eq!((finding.rule, finding.active), (Rule::ExhaustionNear, false));
     assert_eq!(evidence(&finding, "time_wait_live_peak"), Value::Count(180));
 }
 
@@ -289,11 +289,11 @@ fn commands_act_on_the_namespace_that_they_are_about() {
     };
     let client = owner(10, "client");
     assert_eq!(command(&mut engine(events(client))), "nsenter -t 10 -n sysctl -w net.ipv4.tcp_tw_reuse=1");
-    // Whoever is known to be there is better than who may be gone.
+    // A process known to be there is better than one that may have exited.
     let shell = SocketOwner { netns: OTHER, ..holder(&owner(5, "init"), CensusState::Listen, 80, (0, 0), 1) };
     let mut with_holder = engine(events(client).chain([holders(START + 3 * SECOND, vec![shell])]));
     assert_eq!(command(&mut with_holder), "nsenter -t 5 -n sysctl -w net.ipv4.tcp_tw_reuse=1");
-    // Where nobody is known, it is looked for: never is it this host's own namespace.
+    // If no process is known, the command searches for one; it never uses this host's own namespace.
     let child = |n: u64| Owner { key: ProcessKey { tgid: 1000 + n as u32, start_ns: START + n * 10 * MS }, ..client };
     let fills = (0..200).map(|n| ended(there(n, child(n), START + n * 10 * MS)));
     let fails = (200..250).map(|n| ended(failed(n, child(n), START + n * 10 * MS)));
@@ -320,19 +320,19 @@ fn a_range_of_the_sockets_own_is_not_the_namespaces() {
 
 #[test]
 fn who_made_a_few_is_not_named_for_what_was_there_before() {
-    // 190 of 200 are older than the trace; one process makes the rest, and another one finds no port.
+    // 190 of 200 are older than the trace; one process creates the rest, and another one finds no port.
     let old = (0..190).map(|n| row(7_000 + n, tuple(40_000 + n as u16, 1, 80), CensusState::TimeWait, 50_000));
     let few = many(owner(10, "few"), 10, 10, START + 2 * SECOND, |n, who, end_ns| one_shot(190 + n, who, end_ns));
     let fails = many(owner(20, "victim"), 50, 10, START + 3 * SECOND, no_port);
     let begin = [start(), small_range(200, 0)].into_iter().chain(census(START + SECOND, old.collect()));
     let finding = only(&mut engine(begin.chain(few).chain(fails).chain([tick(START + 4 * SECOND)])));
     assert_eq!((finding.rule, pid(&finding)), (Rule::ExhaustionReached, Some(20)));
-    assert!(finding.title.contains("timewait sockets have the ports"), "{}", finding.title);
+    assert!(finding.title.contains("TIME_WAIT sockets use the ports"), "{}", finding.title);
 }
 
 #[test]
 fn connections_younger_than_the_census_are_not_taken_for_time_wait() {
-    // The last census saw nothing yet, and then two hundred were opened at once.
+    // The last census saw no connections, and then two hundred were opened at once.
     let client = owner(10, "client");
     let begin = [start(), small_range(200, 0)].into_iter().chain(census(START + SECOND, Vec::new()));
     let fails = many(client, 50, 1, START + 2 * SECOND, no_port);
@@ -341,7 +341,7 @@ fn connections_younger_than_the_census_are_not_taken_for_time_wait() {
     assert!(finding.title.contains("open connections have most of the ports"), "{}", finding.title);
     assert_eq!(evidence(&finding, "ports_not_seen"), Value::Count(200));
     assert!(finding.evidence.iter().all(|it| it.kind().name != "verdict"), "it was not seen: {:?}", finding.evidence);
-    // The next one tells, and they go on to fail.
+    // The next census shows them, and connects still fail.
     let open = (40_000..40_200).map(|port| row(u64::from(port), tuple(port, 1, 80), CensusState::Established, 0));
     let events = census(START + 4 * SECOND, open.collect()).into_iter();
     for event in events.chain(many(client, 5, 10, START + 5 * SECOND, |n, who, at| no_port(100 + n, who, at))) {
@@ -356,8 +356,8 @@ fn connections_younger_than_the_census_are_not_taken_for_time_wait() {
 #[test]
 fn a_later_episode_is_judged_by_itself() {
     let mut engine = exhausted(0);
-    assert!(only(&mut engine).title.contains("timewait sockets have the ports"));
-    // An hour later open connections have them.
+    assert!(only(&mut engine).title.contains("TIME_WAIT sockets use the ports"));
+    // An hour later, open connections use the ports.
     let open = (40_000..40_200).map(|port| row(u64::from(port), tuple(port, 1, 80), CensusState::Established, 0));
     let hour = START + 3600 * SECOND;
     let fails = many(owner(10, "client"), 3, 10, hour + SECOND, |n, who, at| no_port(100 + n, who, at));
@@ -366,7 +366,7 @@ fn a_later_episode_is_judged_by_itself() {
     }
     let shown = engine.snapshot();
     let reached = &shown.findings()[0];
-    assert_eq!((reached.rule, reached.holds), (Rule::ExhaustionReached, true));
+    assert_eq!((reached.rule, reached.active), (Rule::ExhaustionReached, true));
     assert!(reached.title.contains("this is not TIME_WAIT"), "{}", reached.title);
 }
 
@@ -406,7 +406,7 @@ fn timewait_sockets_of_bound_ports_are_not_to_be_reused() {
 
 #[test]
 fn whoever_was_started_anew_is_the_cause_all_the_same() {
-    // Ten thousand by its predecessors, long over.
+    // Its predecessors created ten thousand, which ended long ago.
     let begin = [start(), small_range(200, 0)].into_iter();
     let old = (0..50).flat_map(|n| many(owner(100 + n, "app"), 199, 10, START + u64::from(n) * 100 * SECOND, one_shot));
     let late = START + 6000 * SECOND;
@@ -432,7 +432,7 @@ fn one_socket_with_a_range_of_its_own_does_not_hide_the_others() {
     }
     engine.apply(tick(START + 4 * SECOND));
     let finding = only(&mut engine);
-    assert!(finding.title.contains("timewait sockets have the ports"), "{}", finding.title);
+    assert!(finding.title.contains("TIME_WAIT sockets use the ports"), "{}", finding.title);
     assert_eq!(evidence(&finding, "failures_in_own_range"), Value::Count(2));
     assert!(finding.advice.iter().any(|advice| advice.id == "tcp-tw-reuse"));
 }

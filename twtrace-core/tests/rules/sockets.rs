@@ -1,4 +1,4 @@
-//! Calls that fail, sockets that nobody closes, limits, and what the tracer doubts.
+//! Calls that fail, sockets that are never closed, limits, and incomplete traces.
 
 use crate::common::*;
 use crate::*;
@@ -65,16 +65,16 @@ fn refused_timewait_sockets() {
     };
     let mut engine = engine([start(), full.clone()].into_iter().chain(events).chain([tick(START + SECOND)]));
     let finding = only(&mut engine);
-    assert_eq!((finding.rule, pid(&finding), finding.holds), (Rule::BucketOverflow, Some(10), true));
+    assert_eq!((finding.rule, pid(&finding), finding.active), (Rule::BucketOverflow, Some(10), true));
     assert_eq!(evidence(&finding, "overflowed"), Value::Count(30));
     let (from, to) = effect(&finding, "bucket-limit", "max_tw_buckets");
     assert!(from == 1000.0 && to >= 2000.0, "{to}");
-    // There is room again.
+    // The count is below the limit again.
     if let Event::Kernel { facts, .. } = &mut full {
         facts.time_wait = 100;
     }
     engine.apply(full);
-    assert!(!only(&mut engine).holds);
+    assert!(!only(&mut engine).active);
 }
 
 #[test]
@@ -86,7 +86,7 @@ fn sockets_that_nobody_closes() {
     let finding = only(&mut engine);
     assert_eq!((finding.rule, pid(&finding)), (Rule::CloseWaitLeak, Some(10)));
     assert_eq!(evidence(&finding, "close_wait"), Value::Count(30));
-    // Others that have been so for a moment are on their way.
+    // Sockets that have only just entered CLOSE_WAIT may be closed soon.
     assert_eq!(rules(&mut told(stays(4..6, CensusState::CloseWait, 50_000..50_030))), []);
 }
 
@@ -122,7 +122,7 @@ fn names_are_found_again() {
 fn a_pool_that_the_server_has_hung_up_on_is_no_leak_yet() {
     let mut engine = told(stays(1..6, CensusState::CloseWait, 50_000..50_030));
     assert_eq!(only(&mut engine).severity, Severity::Info);
-    // After a minute it is.
+    // After a minute it is a leak.
     for event in stays(6..66, CensusState::CloseWait, 50_000..50_030) {
         engine.apply(event);
     }

@@ -1,16 +1,16 @@
-//! What a cgroup path tells: container and systemd unit.
+//! What a cgroup path says: container and systemd unit.
 
 /// Length of the short form of a container id, as `docker ps` prints it.
 const SHORT_ID: usize = 12;
 
-/// The process' path from the text of `/proc/PID/cgroup`: the v2 hierarchy's (`0::/path`), which is the one that
-/// cgroup ids belong to; on a host without it, systemd's own v1 hierarchy or the memory controller's.
+/// The path of the process in the text of `/proc/PID/cgroup`: the one in the v2 hierarchy (`0::/path`), where cgroup
+/// ids belong; on a host without v2, the one in systemd's v1 hierarchy or the memory controller's.
 pub fn path(text: &str) -> Option<&str> {
     hierarchy(text, "").or_else(|| hierarchy(text, "name=systemd")).or_else(|| hierarchy(text, "memory"))
 }
 
-/// Container and unit, from the v2 path when it tells them, else from the v1 hierarchies: on a hybrid host Docker
-/// places containers in those alone.
+/// Container and unit: from the v2 path if it names them, else from the v1 hierarchies. On a hybrid host Docker places
+/// containers only in v1.
 pub fn labels(text: &str) -> (Option<String>, Option<String>) {
     let paths = || ["", "name=systemd", "memory"].into_iter().filter_map(|name| hierarchy(text, name));
     (paths().find_map(container), paths().find_map(unit))
@@ -30,7 +30,7 @@ fn hierarchy<'a>(text: &'a str, controller: &str) -> Option<&'a str> {
     })
 }
 
-/// Container of a path: a short id, or a name where the manager goes by names. The innermost one counts.
+/// Container of a path: a short id, or a name where the manager uses names. The innermost one counts.
 pub fn container(path: &str) -> Option<String> {
     let elements: Vec<&str> = path.split('/').filter(|element| !element.is_empty()).collect();
     (0..elements.len()).rev().find_map(|index| {
@@ -41,12 +41,12 @@ pub fn container(path: &str) -> Option<String> {
 }
 
 /// `docker-ID.scope`, `cri-containerd-ID.scope`, `crio-ID`, `libpod-ID.scope`, `pod.slice:cri-containerd:ID`, or an ID
-/// alone as with the cgroupfs driver.
+/// alone with the cgroupfs driver.
 fn by_id(element: &str) -> Option<String> {
     let element = element.strip_suffix(".scope").unwrap_or(element);
     let (manager, id) = element.rsplit_once(['-', ':']).unwrap_or(("", element));
     let is_id = id.len() == 64 && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    // conmon watches over a container from outside.
+    // conmon monitors a container from outside it.
     (is_id && !manager.ends_with("conmon")).then(|| id[..SHORT_ID].to_owned())
 }
 

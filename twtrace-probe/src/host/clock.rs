@@ -1,13 +1,13 @@
-//! The traced host's clocks. Only sources read them; the engine learns the time from its events.
+//! The traced host's clocks. Only sources read them; the engine takes the time from its events.
 
 use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, clock_gettime};
 use std::io;
 
-/// One moment by two clocks.
+/// One moment on two clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moment {
-    /// `CLOCK_MONOTONIC`, nanoseconds: what `bpf_ktime_get_ns` gives.
+    /// `CLOCK_MONOTONIC`, nanoseconds: what `bpf_ktime_get_ns` returns.
     pub monotonic_ns: u64,
     /// `CLOCK_REALTIME`, nanoseconds since the Unix epoch.
     pub unix_ns: i128,
@@ -18,19 +18,19 @@ pub fn monotonic_ns() -> io::Result<u64> {
     Ok(nanoseconds(clock_gettime(ClockId::CLOCK_MONOTONIC)?).try_into().unwrap_or(0))
 }
 
-/// Processor time of this process so far, in nanoseconds. What is to take a share of the time is measured by this: on a
-/// busy host the other clock counts the waiting too.
+/// Processor time of this process so far, in nanoseconds. Budgets that are a share of the time use this clock: on a
+/// busy host the other clock includes the waiting.
 pub fn process_ns() -> io::Result<u64> {
     Ok(nanoseconds(clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID)?).try_into().unwrap_or(0))
 }
 
-/// The same of the calling thread.
+/// The same for the calling thread.
 pub fn thread_ns() -> io::Result<u64> {
     Ok(nanoseconds(clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)?).try_into().unwrap_or(0))
 }
 
-/// Both clocks now. The wall clock is read between two readings of the other, and their middle is taken, so that being
-/// scheduled away in between costs half as much.
+/// Both clocks now. The wall clock is read between two readings of the monotonic clock, and the middle of those is
+/// used, so that being scheduled out in between causes half the error.
 pub fn now() -> io::Result<Moment> {
     let before = monotonic_ns()?;
     let unix_ns = nanoseconds(clock_gettime(ClockId::CLOCK_REALTIME)?);

@@ -1,7 +1,7 @@
-//! What `/proc` and the user database say of the host: who it is, its processes, its TCP figures and sysctls.
+//! What `/proc` and the user database say about the host: its identity, its processes, its TCP figures and sysctls.
 //!
-//! Everything read here is bounded, and of what processes choose themselves nothing is believed or sanitised: that is
-//! for the views.
+//! Every read here is bounded. Text that processes choose themselves is neither trusted nor sanitised here: the views
+//! do that.
 
 pub mod cgroup;
 pub mod clock;
@@ -18,10 +18,10 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use twtrace_core::event::{HostFacts, KernelFacts};
 
-/// Longest file read whole, in bytes: `/proc/net/netstat` is the largest of those read here, below 8 KiB.
+/// Longest file read whole, in bytes. `/proc/net/netstat` is the largest of those read here, below 8 KiB.
 const MAX_FILE: u64 = 64 * 1024;
 
-/// Facts that do not change during a trace. What cannot be read is left empty.
+/// Facts that do not change during a trace. A fact that cannot be read is left empty.
 pub fn facts() -> HostFacts {
     HostFacts {
         hostname: sysctl::read("kernel.hostname").unwrap_or_default(),
@@ -38,12 +38,12 @@ pub fn own_netns() -> io::Result<u32> {
 }
 
 /// Figures and sysctls of the calling thread's network namespace. Those that the kernel does not have are 0 or empty;
-/// it is an error when its count of timewait sockets cannot be read.
+/// it is an error if its count of TIME_WAIT sockets cannot be read.
 pub fn kernel_facts() -> io::Result<KernelFacts> {
     let sockstat = read_text("/proc/thread-self/net/sockstat")?;
     let time_wait = netstat::time_wait(&sockstat)
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "/proc/net/sockstat has no TCP `tw` figure"))?;
-    // A few KiB more for one counter: there is no smaller way to it.
+    // A few KiB more for one counter: there is no cheaper way to read it.
     let netstat = read_text("/proc/thread-self/net/netstat").unwrap_or_default();
     let port_range =
         sysctl::read("net.ipv4.ip_local_port_range").ok().and_then(|text| sysctl::port_range(&text)).unwrap_or((0, 0));
@@ -62,7 +62,7 @@ pub fn kernel_facts() -> io::Result<KernelFacts> {
     })
 }
 
-/// A small text file of the kernel's, cut at 64 KiB, bytes that are not UTF-8 replaced.
+/// A small text file of the kernel, cut at 64 KiB, with bytes that are not UTF-8 replaced.
 ///
 /// # Errors
 /// It cannot be read.

@@ -1,9 +1,9 @@
-//! Network namespaces of the host: which there are, what they are called, and the way into them.
+//! Network namespaces of the host: which exist, their names, and how to enter them.
 //!
 //! A namespace is found by its processes (`/proc/PID/ns/net`) and by its named mounts (`/run/netns` of `ip netns`, and
-//! Docker's). When it has neither any more, a thread or an open descriptor may still hold it, and it is followed by that.
-//! One that never had more than those, or that is held by nothing but a socket or a mount elsewhere, is not found.
-//! Nothing here keeps one alive for longer than a visit.
+//! Docker's). When it has neither any more, a thread or an open descriptor may still refer to it, and the search uses
+//! that. A namespace that never had a process or a named mount, or that only a socket or a mount elsewhere keeps alive,
+//! is not found. Nothing here keeps a namespace alive for longer than a visit.
 
 use super::{cgroup, clock, read_text};
 use nix::sched::{CloneFlags, setns};
@@ -16,10 +16,10 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Namespaces looked into. More are counted and left out.
+/// Namespaces visited. More are counted and left out.
 pub const MAX_NAMESPACES: usize = 1024;
 
-/// Where names are mounted: `ip netns` gives names that people know, Docker gives numbers.
+/// Where names are mounted: `ip netns` uses names that people know, Docker uses numbers.
 const NAMED: &str = "run/netns";
 const NUMBERED: &str = "run/docker/netns";
 
@@ -29,10 +29,10 @@ const INITIAL_PIDS: u32 = 0xEFFF_FFFC;
 /// The parent of all kernel threads there.
 const KTHREADD: u32 = 2;
 
-/// A search may take one part in this many of the time.
+/// A search may take at most one part in this many of the time.
 const SHARE: u32 = 50;
 
-/// Searches follow each other no faster.
+/// Minimum time between searches.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// A network namespace.
@@ -42,27 +42,27 @@ pub struct Found {
     pub netns: u32,
     /// `ip netns` name, else the container of its oldest process (by PID), else `host` or that PID. Hostile input.
     pub name: String,
-    /// A file that leads into it, as long as it is still that one's.
+    /// A file that leads into it, as long as that file still refers to the same namespace.
     pub place: PathBuf,
 }
 
-/// What a search came to.
+/// Result of a search.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Search {
     /// When it began.
     pub began: Option<Instant>,
-    /// By their inode numbers.
+    /// By inode number.
     pub found: Vec<Found>,
-    /// Namespaces that there are besides.
+    /// Further namespaces, not listed.
     pub left_out: u64,
 }
 
 /// Why a namespace was not visited.
 #[derive(Debug, PartialEq, Eq)]
 pub enum NotVisited {
-    /// The way to it leads nowhere, or elsewhere: it is gone, or its last process is.
+    /// The path to it is gone or leads elsewhere: the namespace has ended, or its last process has.
     Gone,
-    /// The kernel refuses; one line.
+    /// The kernel denied it; one line.
     Refused(String),
 }
 
@@ -74,7 +74,7 @@ pub struct Searcher {
 }
 
 impl Searcher {
-    /// Starts the thread, which stays in the mount namespace that it was started in: whoever mounts names there is
+    /// Starts the thread, which stays in the mount namespace that it was started in: names that are mounted there are
     /// seen.
     ///
     /// # Errors
@@ -89,7 +89,7 @@ impl Searcher {
             loop {
                 let (began, spent_ns) = (Instant::now(), clock::thread_ns().unwrap_or(0));
                 let result = names.search().map(|search| Search { began: Some(began), ..search });
-                // A search that failed tells nothing; the next may succeed.
+                // A failed search says nothing; the next may succeed.
                 if result.is_ok_and(|search| tell.send(search).is_err()) {
                     return;
                 }
@@ -113,7 +113,7 @@ impl Searcher {
         let asked = Instant::now();
         let mut latest = None;
         while let Some(left) = patience.checked_sub(asked.elapsed()) {
-            // Full: it has been asked already, and has not begun yet or is about to end an older one.
+            // Full: a search is already requested; the thread has not begun it yet, or is about to end an older one.
             let _ = self.ask.try_send(());
             let Ok(search) = self.results.recv_timeout(left) else { break };
             let is_new = search.began >= Some(asked);
@@ -126,7 +126,7 @@ impl Searcher {
     }
 }
 
-/// Searches, and remembers names.
+/// Searches, and caches names.
 struct Names {
     proc: PathBuf,
     root: PathBuf,
@@ -139,7 +139,7 @@ struct Names {
 impl Names {
     fn search(&mut self) -> io::Result<Search> {
         let mut mounted: BTreeMap<u32, Mount> = mounts(&self.root.join(NUMBERED), false).collect();
-        // A name outdoes a number.
+        // A name takes precedence over a number.
         mounted.extend(mounts(&self.root.join(NAMED), true));
         let mut oldest = BTreeMap::new();
         for pid in self.pids()? {
@@ -174,12 +174,12 @@ impl Names {
         Ok(Search { began: None, found, left_out })
     }
 
-    /// Those of the last search that a thread or an open descriptor still holds, with a way in by that.
+    /// Namespaces of the last search that a thread or an open descriptor still refers to, with the path to enter by it.
     fn held(&self, present: &BTreeSet<u32>) -> HashMap<u32, Found> {
         let lost = self.last.values().filter(|found| !present.contains(&found.netns));
         let (mut held, mut lost): (HashMap<u32, Found>, HashMap<u32, Found>) = lost
             .map(|found| (found.netns, found.clone()))
-            // The way that was found the last time is looked at first: the rest takes long.
+            // The path found last time is checked first: the rest takes long.
             .partition(|(netns, found)| number(&found.place, "net") == Some(*netns));
         for pid in self.pids().unwrap_or_default() {
             if lost.is_empty() {
@@ -212,7 +212,8 @@ impl Names {
         let cgroups = read_text(folder.join("cgroup")).unwrap_or_default();
         let (container, _) = cgroup::labels(&cgroups);
         container.unwrap_or_else(|| {
-            // Kernel threads are in the first namespace of all, and in the initial PID namespace PID 2 is their parent.
+            // Kernel threads are in the initial network namespace, and in the initial PID namespace PID 2 is their
+            // parent.
             let is_initial = number(&folder.join("ns/pid"), "pid") == Some(INITIAL_PIDS);
             let is_first = number(&self.place(pid), "net") == number(&self.place(KTHREADD), "net");
             if is_initial && is_first { "host".to_owned() } else { format!("pid {pid}") }
@@ -234,11 +235,12 @@ fn number(link: &Path, kind: &str) -> Option<u32> {
 struct Mount {
     place: PathBuf,
     name: String,
-    /// Somebody thought of that name.
+    /// A person chose that name.
     is_named: bool,
 }
 
-/// Namespaces mounted in a folder. A file on which none is mounted (any more) lies on another device than they do.
+/// Namespaces mounted in a folder. A file on which no namespace is mounted (any more) is on another device than they
+/// are.
 fn mounts(folder: &Path, is_named: bool) -> impl Iterator<Item = (u32, Mount)> + use<> {
     let nsfs = fs::metadata("/proc/thread-self/ns/net").map(|own| own.dev()).ok();
     let entries = fs::read_dir(folder).into_iter().flatten();
@@ -250,11 +252,11 @@ fn mounts(folder: &Path, is_named: bool) -> impl Iterator<Item = (u32, Mount)> +
         let name = entry.file_name().to_string_lossy().into_owned();
         Some((netns, Mount { place, name, is_named }))
     };
-    // More than could ever be looked into is not even read.
+    // Entries beyond what could ever be visited are not even read.
     entries.filter_map(mount).take(4 * MAX_NAMESPACES)
 }
 
-/// Does something in a network namespace, in a thread that ends there.
+/// Runs `work` in a network namespace, in a thread that ends there.
 ///
 /// # Errors
 /// It cannot be entered.
@@ -266,7 +268,7 @@ pub fn within<T: Send>(namespace: &Found, work: impl FnOnce() -> T + Send) -> Re
             _ if error.raw_os_error() == Some(libc::ESRCH) => NotVisited::Gone,
             _ => NotVisited::Refused(format!("cannot be opened: {error}")),
         })?;
-        // The PID may mean another process by now.
+        // The PID may belong to another process by now.
         if file.metadata().ok().map(|there| there.ino()) != Some(u64::from(namespace.netns)) {
             return Err(NotVisited::Gone);
         }
@@ -290,7 +292,7 @@ mod tests {
     use crate::host::own_netns;
     use std::os::unix::fs::symlink;
 
-    /// A `/proc` of the test's own.
+    /// A `/proc` for the test.
     fn proc_with(processes: &[(u32, u32, u32, &str)]) -> (tempfile::TempDir, Names) {
         let folder = tempfile::tempdir().unwrap();
         for &(pid, netns, pidns, cgroup) in processes {

@@ -7,7 +7,7 @@ pub fn time_wait(sockstat: &str) -> Option<u64> {
     words.next()?.parse().ok()
 }
 
-/// A counter of `/proc/net/netstat` or `/proc/net/snmp`: a line of names is followed by one of figures, both with the
+/// A counter of `/proc/net/netstat` or `/proc/net/snmp`: a line of names is followed by a line of values, both with the
 /// same prefix.
 pub fn counter(netstat: &str, prefix: &str, name: &str) -> Option<u64> {
     let mut lines = netstat.lines().filter_map(|line| line.strip_prefix(prefix)?.strip_prefix(':'));

@@ -1,4 +1,4 @@
-//! What `/proc` says of a process, if it is still the one that was meant.
+//! What `/proc` says about a process, if it is still the same one.
 
 use super::cgroup;
 use std::ffi::OsStr;
@@ -30,7 +30,7 @@ impl ProcessReader {
         Self { proc: PathBuf::from("/proc"), ns_per_tick: ns_per_tick(), buffer: Vec::new() }
     }
 
-    /// Facts of a process; `None` when it is gone, or when its PID means another process by now. The start time is
+    /// Facts of a process; `None` when it is gone, or when its PID belongs to another process by now. The start time is
     /// compared before and after, so that facts of two processes are never mixed.
     pub fn read(&mut self, key: ProcessKey) -> Option<ProcessFacts> {
         let folder = self.proc.join(key.tgid.to_string());
@@ -66,14 +66,14 @@ impl Default for ProcessReader {
 
 /// Length of a clock tick of `/proc`, in nanoseconds.
 pub(super) fn ns_per_tick() -> u64 {
-    // USER_HZ has been 100 on every architecture that eBPF runs on, except when a kernel was patched.
+    // USER_HZ has been 100 on every architecture that eBPF runs on, except in patched kernels.
     let ticks = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).ok().flatten();
     let ticks = ticks.and_then(|ticks| u64::try_from(ticks).ok()).filter(|ticks| *ticks > 0).unwrap_or(100);
     1_000_000_000 / ticks
 }
 
-/// Field 22 of `/proc/PID/stat`: start of the group leader, in clock ticks since boot. The name in field 2 is chosen by
-/// the process and may hold blanks and brackets: fields are counted from its last one.
+/// Field 22 of `/proc/PID/stat`: start of the group leader, in clock ticks since boot. The process chooses the name in
+/// field 2, which may contain blanks and brackets: fields are counted from the last bracket.
 pub(super) fn start_ticks(stat: &[u8]) -> Option<u64> {
     let end = stat.iter().rposition(|byte| *byte == b')')?;
     let field = stat.get(end + 1..)?.split(|byte| *byte == b' ').filter(|field| !field.is_empty()).nth(22 - 3)?;
@@ -132,7 +132,7 @@ mod tests {
         assert!(long.ends_with('…') && long.chars().count() == MAX_CMDLINE + 1);
     }
 
-    /// A `/proc` of the test's own, with one process.
+    /// A `/proc` for the test, with one process.
     fn proc_with(start: u64) -> (tempfile::TempDir, ProcessReader) {
         let proc = tempfile::tempdir().unwrap();
         let folder = proc.path().join("77");
@@ -158,7 +158,7 @@ mod tests {
             unit: Some("x.service".to_owned()),
         };
         assert_eq!(reader.read(meant), Some(facts));
-        assert_eq!(reader.read(ProcessKey { start_ns: 5001 * tick, ..meant }), None, "the PID was used again");
+        assert_eq!(reader.read(ProcessKey { start_ns: 5001 * tick, ..meant }), None, "the PID was reused");
         assert_eq!(reader.read(ProcessKey { tgid: 78, ..meant }), None, "gone");
     }
 

@@ -1,9 +1,9 @@
 //! Which processes have descriptors of which sockets: the census's inode numbers joined with `/proc/PID/fd`, as `ss -p`
-//! does it.
+//! does.
 //!
-//! A process is looked at through a descriptor of its folder, which means that process and no later one of its number.
-//! Descriptors are those of the process as a whole: what a thread has that gave up the common table is not found.
-//! Descriptors on their way through a Unix socket, and those of `io_uring`, belong to nobody here.
+//! A process is read through a descriptor of its folder, which refers to that process and to no later one with the same
+//! PID. Descriptors are those of the process as a whole: those of a thread that unshared its table are not found. The
+//! owner of a descriptor in transit through a Unix socket, or of one that `io_uring` registered, is unknown.
 
 use super::{clock, process};
 use nix::dir::Dir;
@@ -25,19 +25,19 @@ use std::thread;
 use std::time::Duration;
 use twtrace_core::event::{CensusState, SocketOwner, Tuple};
 
-/// Sockets looked for, of all namespaces.
+/// Sockets searched for, in all namespaces.
 pub const MAX_SOCKETS: usize = 262_144;
 
 /// Rows of an answer.
 pub const MAX_ROWS: usize = 4096;
 
-/// What a search stops at. One that does has left somebody out, and says so.
+/// Limits of a search. A search that reaches one leaves owners out, and says so.
 #[derive(Clone, Copy, Debug)]
 struct Limits {
     processes: usize,
     /// Of one process.
     descriptors: usize,
-    /// Of all: some seconds of work.
+    /// Of all processes: some seconds of work.
     looks: usize,
     /// Rows before the smallest are left out.
     groups: usize,
@@ -53,21 +53,21 @@ const MAX_FILE: u64 = 8 * 1024;
 /// Longest name of a process (`TASK_COMM_LEN` without its NUL), in bytes.
 const MAX_COMM: usize = 15;
 
-/// A socket that a descriptor may lead to, as a census has it.
+/// A socket that a descriptor may refer to, as a census reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OpenSocket {
     /// `idiag_inode`.
     pub inode: u32,
     /// Addresses and ports.
     pub tuple: Tuple,
-    /// No timewait socket.
+    /// Never a timewait socket.
     pub state: CensusState,
 }
 
 /// The sockets of a network namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sockets {
-    /// `net.ipv4.ip_local_port_range` there; (0, 0) when it is not known.
+    /// `net.ipv4.ip_local_port_range` there; (0, 0) if unknown.
     pub port_range: (u16, u16),
     /// Those that have an inode.
     pub open: Vec<OpenSocket>,
@@ -75,20 +75,20 @@ pub struct Sockets {
     pub cut: bool,
 }
 
-/// What a search came to.
+/// Result of a search.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Found {
-    /// Those of most sockets first, [`MAX_ROWS`] at most.
+    /// Those with the most sockets first, at most [`MAX_ROWS`].
     pub rows: Vec<SocketOwner>,
-    /// Nobody had to be left out.
+    /// No owner was left out.
     pub complete: bool,
-    /// When it ended, nanoseconds of the monotonic clock.
+    /// When it ended, in nanoseconds of the monotonic clock.
     pub ended_ns: u64,
     /// Processor time that it took, in nanoseconds.
     pub spent_ns: u64,
 }
 
-/// What is looked for: a list for each namespace.
+/// What to search for: a list for each namespace.
 pub type Question = Vec<Arc<Sockets>>;
 
 /// Searches in a thread of its own: a host has hundreds of thousands of descriptors, and `/proc` can be slow.
@@ -122,12 +122,12 @@ impl Searcher {
         Ok(Self { ask, answers, is_busy: false })
     }
 
-    /// Whether a search is under way, whose answer was not taken yet.
+    /// Whether a search is running, or has ended and its answer has not been taken yet.
     pub fn is_busy(&self) -> bool {
         self.is_busy
     }
 
-    /// Begins a search, unless one is under way.
+    /// Begins a search, unless one is running.
     pub fn ask(&mut self, question: Question) {
         if !self.is_busy {
             self.is_busy = match self.ask.try_send(question) {
@@ -138,7 +138,7 @@ impl Searcher {
         }
     }
 
-    /// What the search under way came to, if it ends within that time.
+    /// The result of the running search, if it ends within that time.
     pub fn answer(&mut self, patience: Duration) -> Option<Found> {
         if !self.is_busy {
             return None;
@@ -160,7 +160,7 @@ struct Kind {
     remote_port: u16,
 }
 
-/// A process as its row names it.
+/// A process, as its row names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Process {
     tgid: u32,
@@ -169,7 +169,7 @@ struct Process {
     uid: u32,
 }
 
-/// Looks through the descriptors of all processes.
+/// Searches the descriptors of all processes.
 fn search(proc: &Path, question: &[Arc<Sockets>], limits: Limits) -> Found {
     let mut complete = true;
     let wanted = wanted(question, &mut complete);
@@ -185,7 +185,7 @@ fn search(proc: &Path, question: &[Arc<Sockets>], limits: Limits) -> Found {
             let looked = look.at(&proc.join(pid.to_string()), most, &wanted.by_inode, &mut complete);
             looks = looks.saturating_sub(look.numbers.len());
             let Some(folder) = looked else { continue };
-            // It ended meanwhile, and holds nothing any more.
+            // It has ended meanwhile, and owns nothing any more.
             let Some(process) = identity(&folder, pid, ns_per_tick) else { continue };
             let number = processes.len() as u32;
             for kind in look.hits.drain(..) {
@@ -200,7 +200,7 @@ fn search(proc: &Path, question: &[Arc<Sockets>], limits: Limits) -> Found {
         }
     }
     let mut counted: Vec<(u64, u32, u32)> = groups.into_iter().map(|((who, kind), count)| (count, who, kind)).collect();
-    // The order says nothing, but is always the same.
+    // The order has no meaning, but is always the same.
     counted.sort_unstable_by_key(|(count, who, kind)| (u64::MAX - count, *who, wanted.kinds.get(*kind as usize)));
     complete &= counted.len() <= limits.rows;
     let row = |(sockets, who, kind): (u64, u32, u32)| {
@@ -223,7 +223,7 @@ fn search(proc: &Path, question: &[Arc<Sockets>], limits: Limits) -> Found {
     Found { rows, complete, ended_ns: 0, spent_ns: 0 }
 }
 
-/// What is looked for.
+/// What to search for.
 struct Wanted {
     /// Numbers of kinds.
     by_inode: HashMap<u32, u32>,
@@ -262,11 +262,11 @@ fn kind(socket: &OpenSocket, listening: &HashSet<(IpAddr, u16)>, range: (u16, u1
         IpAddr::V6(_) => IpAddr::from(Ipv6Addr::UNSPECIFIED),
     };
     let is_service = |address: IpAddr, port: u16| {
-        // A listener on `::` accepts IPv4 as well.
+        // A listener on `::` also accepts IPv4.
         let anywhere = [address, Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
         anywhere.iter().any(|address| listening.contains(&(*address, port)))
     };
-    // Its listener may have been closed since: a side whose port its kernel chose is not the service.
+    // The listener may have been closed since: a side whose port the kernel chose is not the service.
     let is_chosen = |port| (range.0..=range.1).contains(&port);
     let is_left = || is_chosen(remote_port) && !is_chosen(local_port) && !is_service(remote_addr, remote_port);
     let is_accepted = || is_service(local_addr, local_port) || is_left();
@@ -278,7 +278,7 @@ fn kind(socket: &OpenSocket, listening: &HashSet<(IpAddr, u16)>, range: (u16, u1
     }
 }
 
-/// Lowest first: so many at most.
+/// Lowest first, at most `limit`.
 fn pids(proc: &Path, limit: usize, complete: &mut bool) -> Vec<u32> {
     let Ok(entries) = fs::read_dir(proc) else {
         *complete = false;
@@ -286,7 +286,7 @@ fn pids(proc: &Path, limit: usize, complete: &mut bool) -> Vec<u32> {
     };
     let mut pids: Vec<u32> = entries
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        // What is read beyond the limit tells that there are more.
+        // One entry read beyond the limit shows that there are more.
         .take(limit + 1)
         .collect();
     *complete &= pids.len() <= limit;
@@ -295,7 +295,7 @@ fn pids(proc: &Path, limit: usize, complete: &mut bool) -> Vec<u32> {
     pids
 }
 
-/// A look at one process after the other, with the same memory.
+/// Reads one process after the other, with the same memory.
 struct Look {
     /// Its descriptors.
     numbers: Vec<u32>,
@@ -305,7 +305,7 @@ struct Look {
 }
 
 impl Look {
-    /// Looks at one process, at so many descriptors at most. Gives its folder when it has any of the sockets.
+    /// Reads one process, at most `most` of its descriptors. Returns its folder if it has any of the sockets.
     fn at(&mut self, path: &Path, most: usize, wanted: &HashMap<u32, u32>, complete: &mut bool) -> Option<OwnedFd> {
         self.numbers.clear();
         self.hits.clear();
@@ -327,7 +327,7 @@ impl Look {
                     break;
                 }
             };
-            // `.` and `..` are no numbers.
+            // `.` and `..` are not numbers.
             let Some(number) = entry.file_name().to_str().ok().and_then(|name| name.parse().ok()) else { continue };
             if self.numbers.len() == most {
                 *complete = false;
@@ -335,14 +335,14 @@ impl Look {
             }
             self.numbers.push(number);
         }
-        // By inode first: several descriptors may be of one socket.
+        // By inode first: several descriptors may refer to one socket.
         for number in &self.numbers {
             self.name.clear();
             let _ = write!(self.name, "{number}");
             match readlinkat(&descriptors, self.name.as_str()) {
                 Ok(link) => self.hits.extend(socket(link.as_bytes()).filter(|inode| wanted.contains_key(inode))),
                 Err(error) if is_gone(error) => {}
-                // What is refused for one is refused for all.
+                // An error for one means the same error for all.
                 Err(_) => {
                     *complete = false;
                     break;
@@ -358,7 +358,7 @@ impl Look {
     }
 }
 
-/// A process or a descriptor that has gone is not left out.
+/// A process or a descriptor that has gone does not count as left out.
 fn is_gone(error: Errno) -> bool {
     matches!(error, Errno::ENOENT | Errno::ESRCH)
 }
@@ -369,7 +369,7 @@ fn socket(link: &[u8]) -> Option<u32> {
     std::str::from_utf8(number).ok()?.parse().ok()
 }
 
-/// What the files of a process say of it; `None` when it has ended.
+/// What the files of a process say about it; `None` when it has ended.
 fn identity(folder: &OwnedFd, tgid: u32, ns_per_tick: u64) -> Option<Process> {
     let read = |name: &str| {
         let file = openat(folder, name, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).ok()?;
@@ -383,7 +383,7 @@ fn identity(folder: &OwnedFd, tgid: u32, ns_per_tick: u64) -> Option<Process> {
     Some(Process { tgid, start_ns, command: command(&stat)?, uid })
 }
 
-/// Field 2 of `/proc/PID/stat`, without its brackets. The name may hold brackets too.
+/// Field 2 of `/proc/PID/stat`, without its brackets. The name itself may contain brackets.
 fn command(stat: &[u8]) -> Option<String> {
     let begin = stat.iter().position(|byte| *byte == b'(')? + 1;
     let end = stat.iter().rposition(|byte| *byte == b')')?;
@@ -391,8 +391,8 @@ fn command(stat: &[u8]) -> Option<String> {
     Some(String::from_utf8_lossy(&name[..name.len().min(MAX_COMM)]).into_owned())
 }
 
-/// The first number of `Uid:` in `/proc/PID/status`. The name in its first line is escaped by the kernel, and cannot
-/// begin a line.
+/// The first number of `Uid:` in `/proc/PID/status`. The kernel escapes the name in the first line, so the name cannot
+/// start a line of its own.
 fn real_uid(status: &[u8]) -> Option<u32> {
     let line = status.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"Uid:"))?;
     std::str::from_utf8(line).ok()?.split_ascii_whitespace().next()?.parse().ok()

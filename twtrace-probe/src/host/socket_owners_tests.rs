@@ -20,7 +20,7 @@ fn question(open: Vec<OpenSocket>) -> Question {
     vec![Arc::new(Sockets { port_range: RANGE, open, cut: false })]
 }
 
-/// A `/proc` of the test's own: processes with what their descriptors are links to, counted from 0.
+/// A `/proc` for the test: processes with the link targets of their descriptors, counted from 0.
 fn proc_with(processes: &[(u32, &str, &[&str])]) -> tempfile::TempDir {
     let proc = tempfile::tempdir().unwrap();
     for (pid, name, links) in processes {
@@ -37,7 +37,7 @@ fn proc_with(processes: &[(u32, &str, &[&str])]) -> tempfile::TempDir {
     proc
 }
 
-/// Of a row: process, state, local port, remote side, number.
+/// Of a row: process, state, local port, remote side, count.
 type Short = (u32, CensusState, u16, (IpAddr, u16), u64);
 
 fn short(found: &Found) -> Vec<Short> {
@@ -49,7 +49,7 @@ fn short(found: &Found) -> Vec<Short> {
 fn sockets_are_counted_by_process_state_and_service() {
     let proc = proc_with(&[
         (20, "server", &["socket:[1]", "/dev/null", "socket:[2]", "socket:[3]", "socket:[4]"]),
-        // One socket by two descriptors, one that nobody asked for, and one that is shared with the server.
+        // One socket with two descriptors, one that was not asked for, and one that is shared with the server.
         (30, "client) S 1 (x", &["socket:[5]", "socket:[5]", "socket:[99]", "socket:[6]", "socket:[7]", "socket:[2]"]),
         (40, "none", &["pipe:[5]", "socket:[x]", "socket:[]", "anon_inode:[eventpoll]"]),
     ]);
@@ -89,11 +89,11 @@ fn the_side_with_a_chosen_port_is_not_the_service() {
         (8080, 40_000, true),
         (9090, 443, true),
         (40_000, 443, false),
-        // Nobody listens any more.
+        // No process listens any more.
         (443, 40_000, true),
         (40_000, 40_001, false),
         (1000, 443, false),
-        // Its own port was chosen by the process itself.
+        // The process chose its own port.
         (1000, 50_000, false),
     ] {
         let socket = open(1, local_port, (PEER, remote_port), CensusState::Open);
@@ -129,14 +129,14 @@ fn what_stops_at_a_limit_says_so() {
     }
     let cut = vec![Arc::new(Sockets { cut: true, ..Sockets::default() })];
     assert!(!search(proc.path(), &cut, LIMITS).complete);
-    // Who cannot be looked at is left out; who is gone is not.
+    // A process that cannot be read counts as left out; one that is gone does not.
     let file = proc.path().join("50");
     fs::create_dir(&file).unwrap();
     assert!(search(proc.path(), &sockets(1..=3), LIMITS).complete);
     fs::write(file.join("fd"), "").unwrap();
     assert!(!search(proc.path(), &sockets(1..=3), LIMITS).complete);
     assert!(!search(&proc.path().join("none"), &sockets(1..=3), LIMITS).complete);
-    // Where nothing is looked for, nobody is looked at.
+    // With nothing to search for, no process is read.
     assert!(search(&proc.path().join("none"), &[], LIMITS).complete);
 }
 

@@ -1,18 +1,18 @@
-//! Sysctls, and the two whose text needs reading.
+//! Sysctls, and the two with text to parse.
 
 use std::io;
 use std::path::PathBuf;
 use std::str::FromStr;
 use twtrace_core::ports::Usable;
 
-/// The text of a sysctl such as `net.ipv4.tcp_tw_reuse`, without the line's end. Those of `net` are the calling
-/// thread's network namespace's own.
+/// The text of a sysctl such as `net.ipv4.tcp_tw_reuse`, without the newline. Those of `net` are the values in the
+/// calling thread's network namespace.
 pub fn read(name: &str) -> io::Result<String> {
     let path: PathBuf = ["/proc/sys", &name.replace('.', "/")].iter().collect();
     super::read_text(path).map(|text| text.trim_end().to_owned())
 }
 
-/// A sysctl that is one number; `None` when the kernel has none of that name, or it does not fit.
+/// A sysctl that is one number; `None` when the kernel has no sysctl of that name, or the value does not fit.
 pub fn read_number<T: FromStr>(name: &str) -> Option<T> {
     read(name).ok()?.trim().parse().ok()
 }
@@ -26,8 +26,8 @@ pub fn port_range(text: &str) -> Option<(u16, u16)> {
     }
 }
 
-/// Number of distinct ports that `ip_local_reserved_ports` (`8080,9000-9100`) takes out of a range. A part that cannot be
-/// read is skipped.
+/// Number of distinct ports that `ip_local_reserved_ports` (`8080,9000-9100`) removes from a range. A part that cannot
+/// be read is skipped.
 pub fn reserved_in_range(text: &str, range: (u16, u16)) -> u32 {
     Usable::new(range, text).map_or(0, |usable| usable.reserved())
 }

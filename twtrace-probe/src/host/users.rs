@@ -5,7 +5,7 @@ use std::io;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
-/// Users asked about. User namespaces can map uids in any number.
+/// Users looked up. User namespaces can map any number of uids.
 const MAX_USERS: usize = 4096;
 
 /// Names by uid, looked up in a thread of its own: the user database may be a server that does not answer, and tracing
@@ -17,7 +17,7 @@ pub struct UserNames {
 }
 
 impl UserNames {
-    /// Starts the thread. It ends when this is dropped, once a look-up under way has returned.
+    /// Starts the thread. It ends when this is dropped, after a running look-up has returned.
     ///
     /// # Errors
     /// No thread could be started.
@@ -43,7 +43,7 @@ impl UserNames {
         }
     }
 
-    /// The names that have come in. A uid without a name gets no answer.
+    /// The names that have arrived. A uid without a name gets no answer.
     pub fn answers(&self) -> impl Iterator<Item = (u32, String)> + '_ {
         self.answers.try_iter()
     }
@@ -63,7 +63,7 @@ mod tests {
         users.ask(0);
         users.ask(0);
         let answer = users.answers.recv_timeout(Duration::from_secs(30)).unwrap();
-        assert_eq!(answer, (0, "root".to_owned()), "the one without a name was asked for first and gave no answer");
+        assert_eq!(answer, (0, "root".to_owned()), "the uid without a name was looked up first and has no answer");
         assert_eq!(users.answers().next(), None);
     }
 

@@ -1,4 +1,4 @@
-//! Tries hooks one by one, and keeps the reason of each refusal.
+//! Tries hooks one by one, and keeps the reason of each failure.
 
 use super::explain;
 use super::hooks::{Attach, Direct, HookSpec, Probes};
@@ -11,26 +11,26 @@ use twtrace_core::event::Hook;
 /// Ways to hook a function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ways {
-    /// fentry and fexit; where one is refused, kprobes in its place.
+    /// fentry and fexit; kprobes instead where one of them cannot be attached.
     Any,
-    /// fentry and fexit alone.
+    /// Only fentry and fexit.
     Fentry,
-    /// kprobes alone.
+    /// Only kprobes.
     Kprobe,
 }
 
-/// What hooks are attached by.
+/// What attaches hooks.
 pub(super) struct Attacher<'a> {
     pub(super) ebpf: &'a mut Ebpf,
     pub(super) btf: &'a Btf,
     pub(super) tracefs: &'a Result<TracefsState, String>,
     pub(super) ways: Ways,
-    /// How many arguments `inet_csk_accept` has here; `None` where there is no such function.
+    /// Number of arguments of `inet_csk_accept` on this kernel; `None` if it has no such function.
     pub(super) accept_arguments: Option<usize>,
 }
 
 impl Attacher<'_> {
-    /// Attaches a hook, but for the pair.
+    /// Attaches a hook, except for the pair.
     pub(super) fn attach(&mut self, spec: &HookSpec) -> Hook {
         match spec.attach {
             // They are loaded before all others, and attached after them.
@@ -41,7 +41,7 @@ impl Attacher<'_> {
         }
     }
 
-    /// Hooks a function by what is asked for, and gives the reason of each way that was refused.
+    /// Hooks a function in the requested ways, and gives the reason why each way failed.
     fn function(&mut self, name: &str, direct: Direct, probes: Probes) -> Hook {
         let first = match self.ways {
             Ways::Any | Ways::Fentry => self.try_direct(name, direct),
@@ -102,7 +102,7 @@ fn try_probes(ebpf: &mut Ebpf, function: &str, probes: Probes) -> Result<(), Str
     if attached.is_err() {
         for program in programs {
             let program: Option<&mut KProbe> = ebpf.program_mut(program).and_then(|program| program.try_into().ok());
-            // One that was not loaded has nothing to let go of.
+            // One that was not loaded has nothing to release.
             let _ = program.map(KProbe::unload);
         }
     }
@@ -116,7 +116,7 @@ fn kprobe(ebpf: &mut Ebpf, program: &str, function: &str) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// Why a function cannot be hooked. The pair on the tracepoint has loaded before, so the capabilities are there.
+/// Why a function cannot be hooked. The pair on the tracepoint has loaded before, so the capabilities are sufficient.
 fn reason(error: &anyhow::Error) -> String {
     if explain::errno(error) == Some(libc::EPERM) {
         return "this kernel lets no program attach to its functions: it needs CONFIG_FUNCTION_TRACER and \
@@ -126,7 +126,8 @@ fn reason(error: &anyhow::Error) -> String {
     explain::explain(error)
 }
 
-/// The same for a kprobe. aya looks in sysfs whether there are any, then asks `perf_event_open` for this one.
+/// The same for a kprobe. aya checks in sysfs whether the kernel has kprobes, then calls `perf_event_open` for this
+/// one.
 fn kprobe_reason(error: &anyhow::Error) -> String {
     let of_aya = error.chain().find_map(|cause| cause.downcast_ref::<ProgramError>());
     match (of_aya, explain::errno(error)) {
@@ -140,7 +141,7 @@ fn kprobe_reason(error: &anyhow::Error) -> String {
 const NO_FUNCTION: &str =
     "this kernel has no function of that name that could be hooked: it was inlined away, or never there";
 
-const NO_PROBE: &str = "a kprobe here would hide timewait sockets from those that matter more";
+const NO_PROBE: &str = "a kprobe here would hide TIME_WAIT sockets from those that matter more";
 
 const NO_KPROBES: &str = "this kernel lets no program attach kprobes: it needs CONFIG_KPROBES and \
     CONFIG_KPROBE_EVENTS, and no policy (lockdown) against it";
@@ -151,13 +152,13 @@ fn btf(ebpf: &mut Ebpf, program: &str, tracepoint: &str, types: &Btf) -> Hook {
     hook(tracepoint, "tp_btf", attached.map_err(|error| explain::explain(&error)))
 }
 
-/// Loads a program for a tracepoint, and leaves it at that.
+/// Loads a program for a tracepoint, without attaching it.
 pub(super) fn load_btf(ebpf: &mut Ebpf, program: &str, tracepoint: &str, btf: &Btf) -> anyhow::Result<()> {
     let program: &mut BtfTracePoint = find(ebpf, program)?.try_into()?;
     program.load(tracepoint, btf).with_context(|| format!("tp_btf/{tracepoint} does not load"))
 }
 
-/// Attaches a program that was loaded by [`load_btf`].
+/// Attaches a program that [`load_btf`] has loaded.
 pub(super) fn loaded(ebpf: &mut Ebpf, name: &str) -> anyhow::Result<()> {
     let program: &mut BtfTracePoint = find(ebpf, name)?.try_into()?;
     program.attach().with_context(|| format!("tp_btf program {name} does not attach"))?;
@@ -189,7 +190,7 @@ fn find<'a>(ebpf: &'a mut Ebpf, program: &str) -> anyhow::Result<&'a mut aya::pr
     ebpf.program_mut(program).with_context(|| format!("the eBPF object has no program {program}"))
 }
 
-/// What became of a hook.
+/// A hook with its result.
 pub(super) fn hook(name: &str, kind: &str, attached: Result<(), String>) -> Hook {
     Hook { name: name.to_owned(), kind: kind.to_owned(), attached: attached.is_ok(), reason: attached.err() }
 }

@@ -1,8 +1,8 @@
-//! Where a member lies in a kernel structure, by the kernel's BTF.
+//! The offset of a member in a kernel structure, from the kernel's BTF.
 //!
-//! A scanner of our own: the crate for this holds every type of the kernel as objects, which takes 85 MB and 160 ms
-//! at the start of a tracer that promises to stay small, and aya's BTF does not show members. This one keeps the
-//! bytes and one number a type. Format: `Documentation/bpf/btf.rst` in the kernel sources.
+//! Our own scanner: the crate for this keeps every type of the kernel as an object, which takes 85 MB and 160 ms at the
+//! start of a tracer that promises to stay small, and aya's BTF does not expose members. This one keeps the bytes and
+//! one number per type. Format: `Documentation/bpf/btf.rst` in the kernel sources.
 
 use bytes::Buf as _;
 
@@ -12,7 +12,7 @@ const MAGIC: u16 = 0xeb9f;
 const TYPE_BYTES: usize = 12;
 /// `struct btf_member`.
 const MEMBER_BYTES: usize = 12;
-/// Structures within structures that are followed: the deepest in the kernel are fewer than 20.
+/// Depth of nested structures that is followed: the deepest in the kernel are fewer than 20.
 const MAX_DEPTH: usize = 32;
 
 /// `BTF_KIND_*`.
@@ -44,7 +44,7 @@ pub enum BtfError {
     /// It ends too early.
     #[error("the BTF is cut off")]
     Truncated,
-    /// Not BTF, or of the other byte order.
+    /// Not BTF, or in the other byte order.
     #[error("this is not BTF of this machine's byte order")]
     Magic,
     /// A kind that is newer than this program.
@@ -52,7 +52,7 @@ pub enum BtfError {
     Kind(u32),
 }
 
-/// BTF as bytes, with the place of each type.
+/// BTF as bytes, with the offset of each type.
 pub struct Btf {
     types: Vec<u8>,
     strings: Vec<u8>,
@@ -74,7 +74,7 @@ struct Type {
     tail: usize,
 }
 
-/// Where a member lies.
+/// Where a member is.
 #[derive(Clone, Copy)]
 struct Place {
     /// Offset in bits.
@@ -86,7 +86,7 @@ struct Place {
 }
 
 impl Btf {
-    /// Reads a BTF blob.
+    /// Parses a BTF blob.
     pub fn parse(bytes: &[u8]) -> Result<Self, BtfError> {
         let mut header = bytes;
         if header.try_get_u16_ne().map_err(|_| BtfError::Truncated)? != MAGIC {
@@ -170,8 +170,8 @@ impl Btf {
         (place.bits % 8 == 0 && place.width == 0).then_some(place.bits / 8)
     }
 
-    /// Where a bit-field of at most eight bits lies that does not cross bytes: the byte's offset, and the place of its
-    /// lowest bit there on a machine whose numbers begin with the low byte. A member that fills its byte is at bit 0.
+    /// Location of a bit-field of at most eight bits that does not cross a byte boundary: the byte's offset, and the
+    /// position of its lowest bit on a little-endian machine. A member that fills its byte is at bit 0.
     pub fn bits_of(&self, structure: &str, path: &str) -> Option<(u32, u32)> {
         let Place { bits, width, .. } = self.place(structure, path)?;
         (bits % 8 + width <= 8).then_some((bits / 8, bits % 8))

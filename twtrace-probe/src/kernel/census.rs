@@ -1,5 +1,5 @@
-//! The kernel's own list of TCP sockets, by sock_diag (`NETLINK_SOCK_DIAG`), in the network namespace of the calling
-//! thread, or of the one that a socket was opened in.
+//! The kernel's list of TCP sockets, from sock_diag (`NETLINK_SOCK_DIAG`), in the network namespace of the calling
+//! thread, or in the one that a socket was opened in.
 //!
 //! Request, headers and constants come from the netlink crates. The fixed part of each answer, `struct inet_diag_msg`,
 //! is read here: the crate's own type drops `idiag_expires` for timewait sockets, and allocates for each message.
@@ -22,40 +22,40 @@ use std::ops::ControlFlow;
 use std::os::fd::AsRawFd as _;
 use twtrace_core::event::{CensusRow, CensusState, Tuple};
 
-/// Rows handed over at a time, at most.
+/// Maximum number of rows passed on at a time.
 pub const PIECE_ROWS: usize = 4096;
 
-/// The kernel fills at most 32 KiB at a time for a dump (`netlink_dump`), so that this is never too small.
+/// The kernel fills at most 32 KiB at a time for a dump (`netlink_dump`), so this is always enough.
 const RECEIVE_BYTES: usize = 64 * 1024;
 
-/// Room for several of those in the socket's queue. A dump is paced by its reader: more would not make it faster.
+/// Room for several of those in the socket's queue. The reader paces a dump: a longer queue would not make it faster.
 const QUEUE_BYTES: usize = 1024 * 1024;
 
-/// A dump answers at once; a kernel that falls silent for this long (seconds) has lost our request.
+/// A dump answers at once; a kernel that is silent for this long (seconds) has lost the request.
 const SILENCE_S: i64 = 5;
 
-/// Receive errors that a dump survives, before it is given up.
+/// Receive errors that a dump survives before it gives up.
 const MAX_HICCUPS: u32 = 64;
 
 /// Value of `idiag_timer` for a timewait socket of either substate.
 const TIMER_TIMEWAIT: u8 = 3;
 
-/// `TCP_BOUND_INACTIVE` (`include/net/tcp_states.h`, 6.8): asks for sockets that are bound and neither connected nor
-/// listening. Older kernels have no socket in a state of that number. Their rows say CLOSE, which is what they are in.
+/// `TCP_BOUND_INACTIVE` (`include/net/tcp_states.h`, 6.8): requests sockets that are bound and neither connected nor
+/// listening. Older kernels have no socket in a state with that number. Their rows say CLOSE, which is their state.
 const BOUND_INACTIVE: u8 = 13;
 
 /// Length of `struct inet_diag_msg`.
 const DIAG_LEN: usize = 72;
 const _: () = assert!(size_of::<InetResponseBuffer>() == DIAG_LEN);
 
-/// What a dump came to.
+/// Result of a dump.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CensusReport {
-    /// False when the kernel flagged an interruption, or a part was lost: absence of a socket proves nothing then.
+    /// False when the kernel flagged an interruption, or a part was lost: then the absence of a socket proves nothing.
     pub complete: bool,
-    /// The sink wanted no more before the end.
+    /// The sink stopped it before the end.
     pub cut_short: bool,
-    /// Rows handed over.
+    /// Rows passed on.
     pub rows: u64,
 }
 
@@ -64,16 +64,17 @@ pub struct CensusReport {
 pub struct Piece {
     /// Sockets.
     pub rows: Vec<CensusRow>,
-    /// Inode number of each (`idiag_inode`), by which `/proc/PID/fd` names it; 0 of one that no descriptor leads to:
-    /// a timewait socket, one that was closed, one that was not accepted yet.
+    /// Inode number of each (`idiag_inode`), as `/proc/PID/fd` names it; 0 for a socket that no descriptor refers to: a
+    /// timewait socket, one that was closed, one that has not been accepted yet.
     pub inodes: Vec<u32>,
 }
 
 /// Lists the TCP sockets of the calling thread's network namespace, IPv4 first, in pieces of at most [`PIECE_ROWS`].
 ///
-/// `netns` is the inode number of that namespace and goes into each row. Of sockets in CLOSE those with a
-/// local port are asked for, which kernels from 6.8 tell. While sockets come and go, the kernel may skip one or give one twice at the seams of its answer without saying so. Rows
-/// may have been handed over before an error is returned.
+/// `netns` is the inode number of that namespace and goes into each row. Of the sockets in CLOSE, the dump requests
+/// those with a local port, which kernels from 6.8 report. While sockets come and go, the kernel may silently skip a
+/// socket or list one twice where two parts of its answer meet. Rows may have been passed on before an error is
+/// returned.
 pub fn dump(netns: u32, sink: &mut dyn FnMut(Piece)) -> io::Result<CensusReport> {
     dump_from(open()?, netns, &mut |piece| {
         sink(piece);
@@ -81,7 +82,7 @@ pub fn dump(netns: u32, sink: &mut dyn FnMut(Piece)) -> io::Result<CensusReport>
     })
 }
 
-/// The same, of the network namespace that a socket was opened in by [`open`], until the sink wants no more.
+/// The same for the network namespace that a socket was opened in by [`open`], until the sink stops it.
 pub fn dump_from(
     mut socket: Socket,
     netns: u32,
@@ -132,19 +133,20 @@ impl Pieces<'_> {
     }
 }
 
-/// A socket to ask for the sockets of the calling thread's network namespace, which it holds on to: drop it soon.
+/// A socket for listing the sockets of the calling thread's network namespace. It keeps that namespace alive: drop it
+/// soon.
 pub fn open() -> io::Result<Socket> {
     let explain = |error: io::Error| explained(&error, "sock_diag cannot be opened");
     let mut socket = Socket::new(NETLINK_SOCK_DIAG).map_err(explain)?;
     socket.bind_auto().map_err(explain)?;
     socket.connect(&SocketAddr::new(0, 0)).map_err(explain)?;
-    // The default queue does as well, only slower.
+    // The default queue works as well, only slower.
     let _ = socket.set_rx_buf_sz(QUEUE_BYTES as libc::c_int);
     setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::new(SILENCE_S, 0))?;
     Ok(socket)
 }
 
-/// Asks for one family and reads to the end of the answer; false when it was not whole.
+/// Requests one family and reads to the end of the answer; false when it was not whole.
 fn dump_family(
     socket: &mut Socket,
     family: u8,
@@ -158,11 +160,11 @@ fn dump_family(
     let mut complete = true;
     let mut hiccups = 0;
     loop {
-        // MSG_TRUNC gives the true length, so that a message cut short is noticed.
+        // MSG_TRUNC returns the true length, so that a truncated message is noticed.
         let length = match recv(socket.as_raw_fd(), buffer, MsgFlags::MSG_TRUNC) {
             Ok(length) => length,
             Err(nix::Error::EINTR) => continue,
-            // The kernel found no memory for a part of the answer. The dump itself goes on.
+            // The kernel found no memory for a part of the answer. The dump itself continues.
             Err(nix::Error::ENOBUFS | nix::Error::ENOMEM) if hiccups < MAX_HICCUPS => {
                 hiccups += 1;
                 complete = false;
@@ -205,7 +207,7 @@ fn request(family: u8, sequence: u32) -> Vec<u8> {
     bytes
 }
 
-/// What one received buffer held.
+/// Contents of one received buffer.
 #[derive(Debug, PartialEq, Eq)]
 struct Answer {
     /// The dump ended.
@@ -219,14 +221,14 @@ fn read_messages(bytes: &[u8], sequence: u32, netns: u32, pieces: &mut Pieces<'_
     let mut whole = true;
     while !rest.is_empty() {
         let Ok(message) = NetlinkBuffer::new_checked(rest) else {
-            // Cut short, or not netlink at all: nothing behind it can be trusted.
+            // Truncated, or not netlink at all: nothing after it can be trusted.
             return Ok(Answer { done: false, whole: false });
         };
         // Messages are aligned to four bytes (NLMSG_ALIGN).
         let next = (message.length() as usize).next_multiple_of(4).min(rest.len());
         rest = &rest[next..];
         if message.sequence_number() != sequence {
-            // Left over from a dump that was given up.
+            // Left over from a dump that was abandoned.
             continue;
         }
         whole &= message.flags() & NLM_F_DUMP_INTR == 0;
@@ -236,7 +238,7 @@ fn read_messages(bytes: &[u8], sequence: u32, netns: u32, pieces: &mut Pieces<'_
                 None => whole = false,
             },
             NLMSG_DONE => {
-                // A dump that fails after it began says so here and not in NLMSG_ERROR.
+                // A dump that fails after it began reports it here and not in NLMSG_ERROR.
                 let code = DoneBuffer::new_checked(message.payload()).map_or(0, |done| done.code());
                 return if code < 0 { Err(refused(code)) } else { Ok(Answer { done: true, whole }) };
             }
@@ -254,8 +256,8 @@ fn read_messages(bytes: &[u8], sequence: u32, netns: u32, pieces: &mut Pieces<'_
     Ok(Answer { done: false, whole })
 }
 
-/// Reads `struct inet_diag_msg` (`include/uapi/linux/inet_diag.h`), and the inode number beside it; `None` when it is too
-/// short, of no known family, or of a connection that has come to CLOSE meanwhile.
+/// Reads `struct inet_diag_msg` (`include/uapi/linux/inet_diag.h`) and its inode number; `None` when the message is too
+/// short, has an unknown family, or is for a connection that has entered CLOSE meanwhile.
 fn row(message: &[u8], netns: u32) -> Option<(CensusRow, u32)> {
     let message = message.first_chunk::<DIAG_LEN>()?;
     let [family, state, timer, _retransmits, ..] = *message;
@@ -277,7 +279,7 @@ fn row(message: &[u8], netns: u32) -> Option<(CensusRow, u32)> {
     };
     let state = census_state(state, timer, &tuple)?;
     let row = CensusRow {
-        // Two words, the low one first whatever the byte order (`sock_diag_save_cookie`).
+        // Two words, the low one first in any byte order (`sock_diag_save_cookie`).
         cookie: u64::from(u32::from_ne_bytes(field(message, 44)))
             | u64::from(u32::from_ne_bytes(field(message, 48))) << 32,
         tuple,
@@ -306,8 +308,8 @@ fn address(family: u8, bytes: [u8; 16]) -> Option<(IpAddr, bool)> {
     }
 }
 
-/// The kernel gives a timewait socket's substate as its state; the timer alone tells FIN_WAIT2 of a timewait socket
-/// from FIN_WAIT2 of a full one.
+/// The kernel reports a timewait socket's substate as its state; only the timer distinguishes FIN_WAIT2 of a timewait
+/// socket from FIN_WAIT2 of a full socket.
 fn census_state(state: u8, timer: u8, tuple: &Tuple) -> Option<CensusState> {
     match (state, timer) {
         (TCP_TIME_WAIT, _) => Some(CensusState::TimeWait),
@@ -316,7 +318,7 @@ fn census_state(state: u8, timer: u8, tuple: &Tuple) -> Option<CensusState> {
         (TCP_ESTABLISHED, _) => Some(CensusState::Established),
         (TCP_CLOSE_WAIT, _) => Some(CensusState::CloseWait),
         (TCP_LISTEN, _) => Some(CensusState::Listen),
-        // A connection that came to CLOSE while the kernel wrote its row still has its peer's port.
+        // A connection that entered CLOSE while the kernel wrote its row still has its peer's port.
         (TCP_CLOSE | BOUND_INACTIVE, _) => {
             (tuple.local_port != 0 && tuple.remote_port == 0).then_some(CensusState::Bound)
         }

@@ -170,7 +170,7 @@ fn this_kernel_lists_a_timewait_socket_a_peer_and_a_listener() {
     let mut client = TcpStream::connect(("127.0.0.1", port)).unwrap();
     let client_port = client.local_addr().unwrap().port();
     let (server, _) = listener.accept().unwrap();
-    // The server closes first and so keeps the timewait socket; the second client stays open.
+    // The server closes first and so gets the TIME_WAIT socket; the second client stays open.
     server.shutdown(std::net::Shutdown::Both).unwrap();
     drop(server);
     assert_eq!(client.read(&mut [0; 1]).unwrap(), 0);

@@ -10,8 +10,8 @@ use std::path::PathBuf;
 use twtrace_common::Counters;
 use twtrace_core::event::KernelCounters;
 
-/// `/proc` files that tell how often the kernel skipped a program: the first on the state changes, those of the exact
-/// tier, and those at the exits of system calls.
+/// `/proc` files that say how often the kernel skipped a program: the first program on the state changes, those of the
+/// exact tier, and those at the exits of system calls.
 pub(super) struct Misses {
     first: PathBuf,
     exact: Vec<PathBuf>,
@@ -19,15 +19,15 @@ pub(super) struct Misses {
 }
 
 impl Misses {
-    /// Of the programs that are loaded.
+    /// For the programs that are loaded.
     ///
     /// # Errors
-    /// The first is not.
+    /// The first program is not loaded.
     pub(super) fn of(ebpf: &Ebpf, first: &str) -> anyhow::Result<Self> {
         let loaded = |misses: hooks::Misses| {
             let programs =
                 HOOKS.iter().filter(|spec| spec.misses == misses).flat_map(|spec| spec.attach.counted_programs());
-            // Two hooks that stand in for each other share a program.
+            // Two hooks that replace each other share a program.
             let programs: BTreeSet<&str> = programs.collect();
             programs.into_iter().filter_map(|name| fdinfo(ebpf, name).ok()).collect()
         };
@@ -38,7 +38,7 @@ impl Misses {
         })
     }
 
-    /// All counters, from the sum of the programs' own.
+    /// All counters, from the sum of the programs' own counters.
     ///
     /// # Errors
     /// A file cannot be read.
@@ -54,7 +54,7 @@ impl Misses {
     }
 }
 
-/// `/proc` file that tells how often the kernel skipped a program.
+/// `/proc` file that says how often the kernel skipped a program.
 fn fdinfo(ebpf: &Ebpf, program: &str) -> anyhow::Result<PathBuf> {
     let program = ebpf.program(program).with_context(|| format!("the eBPF object has no program {program}"))?;
     Ok(PathBuf::from(format!("/proc/self/fdinfo/{}", program.fd()?.as_fd().as_raw_fd())))

@@ -1,4 +1,4 @@
-//! Turns what the loader, or the kernel behind it, said into one line with what to do next.
+//! Turns an error of the loader, or of the kernel behind it, into one line that says what to do next.
 
 use super::situation::{self, Lockdown, Situation, kernel_version};
 use aya::BtfError;
@@ -8,12 +8,12 @@ use std::io;
 /// Longest explanation, in characters: verifier logs have no end.
 const MAX_CHARS: usize = 600;
 
-/// One line for an error of the loader, by the running host's situation.
+/// One line for an error of the loader, given the situation of the running host.
 pub fn explain(error: &anyhow::Error) -> String {
     explain_in(error, &situation::read())
 }
 
-/// The same by a given situation.
+/// The same for a given situation.
 pub fn explain_in(error: &anyhow::Error, situation: &Situation) -> String {
     let said = one_line(error);
     match advice(error, &said, situation) {
@@ -22,7 +22,7 @@ pub fn explain_in(error: &anyhow::Error, situation: &Situation) -> String {
     }
 }
 
-/// What to do, by what failed, the first errno in the chain and the situation.
+/// What to do, from what failed, the first errno in the chain and the situation.
 fn advice(error: &anyhow::Error, said: &str, situation: &Situation) -> Option<String> {
     let text = match errno(error) {
         Some(libc::EPERM | libc::EACCES) if !situation.capabilities.can_trace() => {
@@ -39,7 +39,7 @@ fn advice(error: &anyhow::Error, said: &str, situation: &Situation) -> Option<St
             "this kernel has no BTF in /sys/kernel/btf/vmlinux: it needs CONFIG_DEBUG_INFO_BTF=y, which distributions \
              set from 5.8 or so on"
         }
-        // aya has no type of its own for it.
+        // aya has no error type for it.
         _ if said.contains("tracefs not found") => {
             "tracefs is not mounted: try `mount -t tracefs tracefs /sys/kernel/tracing`"
         }
@@ -59,7 +59,7 @@ fn advice(error: &anyhow::Error, said: &str, situation: &Situation) -> Option<St
     Some(text.to_owned())
 }
 
-/// A program or its type information was refused when it was loaded, which is the verifier's to do.
+/// A program or its type information was rejected when it was loaded: that is the verifier's decision.
 fn is_by_verifier(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         matches!(cause.downcast_ref(), Some(ProgramError::LoadError { .. }))

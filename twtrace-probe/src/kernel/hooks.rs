@@ -1,31 +1,31 @@
 //! The hooks, in one table: how each is attached, what it is for, and what is lost without it. The loader, the count of
-//! what the kernel skipped, the tier and `twtrace doctor` read it. A hook is added as a line here and a program in
+//! skipped runs, the tier and `twtrace doctor` read it. To add a hook, add a line here and a program in
 //! `twtrace-ebpf/src/hooks/`.
 
 use twtrace_core::event::{Hook, Tier};
 
-/// The tracepoint without which there is no trace.
+/// The tracepoint that every trace requires.
 pub const SET_STATE: &str = "inet_sock_set_state";
 
-/// Reports who accepted, by whatever way.
+/// Reports which process accepted, on every path.
 const ACCEPT: &str = "inet_csk_accept";
-/// Allocates a timewait socket.
+/// Allocates a TIME_WAIT socket.
 const ALLOC: &str = "inet_twsk_alloc";
-/// Ends one, of TCP alone.
+/// Ends one, only for TCP.
 const DESTRUCTOR: &str = "tcp_twsk_destructor";
 
 /// One hook.
 #[derive(Debug)]
 pub struct HookSpec {
-    /// As it is reported: the kernel's function or tracepoint.
+    /// Name in reports: the kernel's function or tracepoint.
     pub name: &'static str,
     /// How it is attached.
     pub(super) attach: Attach,
     /// What it is for.
     pub part: Part,
-    /// It is tried only where this one was not attached.
+    /// It is tried only if this one was not attached.
     pub(super) instead_of: Option<&'static str>,
-    /// Which count the runs of its programs go to that the kernel skipped.
+    /// Which counter counts the runs of its programs that the kernel skipped.
     pub(super) misses: Misses,
     /// What is lost without it.
     pub cost: &'static str,
@@ -36,9 +36,9 @@ pub struct HookSpec {
 pub enum Part {
     /// There is no trace without it.
     Base,
-    /// Sees timewait sockets begin: one of these and one of [`Part::Ends`] make the exact tier.
+    /// Sees TIME_WAIT sockets begin: one of these and one of [`Part::Ends`] make up the exact tier.
     Begins,
-    /// Sees timewait sockets end.
+    /// Sees TIME_WAIT sockets end.
     Ends,
     /// Anything else.
     More,
@@ -47,17 +47,17 @@ pub enum Part {
 /// How a hook is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Attach {
-    /// The pair on [`SET_STATE`], which is loaded first and attached last: this program of it.
+    /// One program of the pair on [`SET_STATE`], which is loaded first and attached last.
     Pair(&'static str),
-    /// A program on a typed tracepoint of the hook's name.
+    /// A program on a typed tracepoint with the name of the hook.
     BtfTracepoint(&'static str),
     /// A program at the exit of a system call, and the event.
     SyscallExit(&'static str, &'static str),
-    /// A function of the hook's name.
+    /// A function with the name of the hook.
     Function(Direct, Probes),
 }
 
-/// A program that gets the arguments, and the result if any, in one piece.
+/// A program that gets the arguments, and the result if any, at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Direct {
     Fentry(&'static str),
@@ -66,23 +66,23 @@ pub(super) enum Direct {
     FexitByArguments(&'static [(usize, &'static str)]),
 }
 
-/// Programs that do the same by kprobes. Only for functions that softirqs do not interrupt: a kprobe that is hit while
-/// another one is handled on that CPU is skipped by the kernel, and no counter of a program shows that.
+/// Programs that do the same with kprobes. Only for functions that softirqs do not interrupt: the kernel skips a kprobe
+/// that is hit while another one is handled on that CPU, and no counter of a program shows that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Probes {
     /// At the entry.
     Entry(&'static str),
     /// At the entry for the arguments, and at the return.
     Return(&'static str, &'static str),
-    /// None: it is called in the context of a process, and one softirq in its handler would hide from the others all
-    /// the timewait sockets that this softirq makes.
+    /// None: the function is called in the context of a process, and one softirq in its handler would hide from the
+    /// other kprobes all the TIME_WAIT sockets that this softirq creates.
     None,
 }
 
-/// Which count skipped runs go to.
+/// Which counter counts the skipped runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Misses {
-    /// None: of the pair they are worked out from both, and elsewhere they cost little.
+    /// None: those of the pair are derived from both programs, and elsewhere a skipped run costs little.
     None,
     /// `exits_missed`.
     Exits,
@@ -95,10 +95,10 @@ const HOOK: HookSpec =
 
 const WHO_ACCEPTED: &str = "who accepted a connection is known only from who closed it";
 const JUDGED_AT_CLOSE: &str =
-    "timewait sockets are classified when their connection closes, and their end is inferred between two censuses";
+    "TIME_WAIT sockets are classified when their connection closes, and their end is inferred between two censuses";
 const NO_CALL: &str = "failed connects that make no system call are classified";
 
-/// All hooks, in the order in which they are reported.
+/// All hooks, in the order of reports.
 pub const HOOKS: &[HookSpec] = &[
     HookSpec {
         name: SET_STATE,
@@ -180,7 +180,7 @@ pub const HOOKS: &[HookSpec] = &[
             Probes::Return("twsk_unique_entry", "twsk_unique_return"),
         ),
         misses: Misses::Exact,
-        cost: "ports that a connect takes over are not told from other early ends",
+        cost: "ports that a connect takes over cannot be distinguished from other early ends",
         ..HOOK
     },
     HookSpec {
@@ -203,7 +203,7 @@ pub const HOOKS: &[HookSpec] = &[
     },
 ];
 
-/// The hook of a name as it is reported.
+/// The hook with this name in reports.
 pub fn spec(name: &str) -> Option<&'static HookSpec> {
     HOOKS.iter().find(|spec| spec.name == name)
 }
@@ -216,8 +216,8 @@ pub(super) fn pair() -> impl Iterator<Item = &'static str> {
     })
 }
 
-/// Best tier that the attached hooks allow; `None` when they allow no trace. Below the exact one it depends on whether
-/// sockets have to be told apart by their addresses.
+/// Best tier that the attached hooks allow; `None` when they allow no trace. Below the exact tier it depends on whether
+/// sockets can only be distinguished by their addresses.
 pub fn tier(hooks: &[Hook], by_tuple: bool) -> Option<Tier> {
     let attached =
         |part: Part| hooks.iter().find(|hook| hook.attached && spec(&hook.name).is_some_and(|spec| spec.part == part));
@@ -232,7 +232,7 @@ pub fn tier(hooks: &[Hook], by_tuple: bool) -> Option<Tier> {
 }
 
 impl Attach {
-    /// How it is called where it is not attached in another way.
+    /// Its kind when it is not attached in another way.
     pub(super) fn kind(self) -> &'static str {
         match self {
             Self::Pair(_) | Self::BtfTracepoint(_) => "tp_btf",
@@ -241,8 +241,8 @@ impl Attach {
         }
     }
 
-    /// Programs whose skipped runs count. Not those at the entry of a call: when only they are skipped, the return finds
-    /// no arguments and counts that.
+    /// Programs whose skipped runs count. Not those at the entry of a call: when only they are skipped, the return
+    /// finds no arguments and counts that.
     pub(super) fn counted_programs(self) -> Vec<&'static str> {
         match self {
             Self::Pair(program) | Self::BtfTracepoint(program) | Self::SyscallExit(program, _) => vec![program],

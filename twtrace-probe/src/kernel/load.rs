@@ -1,6 +1,6 @@
-//! Loads the eBPF object, attaches its programs and reads what they count.
+//! Loads the eBPF object, attaches its programs and reads their counters.
 //!
-//! What runs on this kernel is decided by trying: feature probes have said yes where the kernel then said no.
+//! What works on this kernel is found by trying: feature probes have said yes where the kernel then said no.
 
 use super::attach::{self, Attacher, Ways};
 use super::counting::Misses;
@@ -35,21 +35,21 @@ pub const TIER_VARIABLE: &str = "TWTRACE_TIER";
 /// Environment variable that hides the kernel's BTF when it is `none`, for tests.
 pub const BTF_VARIABLE: &str = "TWTRACE_BTF";
 
-/// Environment variable with the one way to try of hooking functions, `fentry` or `kprobe`, for tests. Without it, each
-/// function that refuses the first is tried by the second.
+/// Environment variable with the only way to try for hooking functions, `fentry` or `kprobe`, for tests. Without it,
+/// each function that cannot be hooked by the first is tried by the second.
 pub const FUNCTIONS_VARIABLE: &str = "TWTRACE_FUNCTIONS";
 
-/// Symbol that objects with this layout of records have. It changes with [`twtrace_common::WIRE_VERSION`].
+/// Symbol in objects with this layout of records. It changes with [`twtrace_common::WIRE_VERSION`].
 const WIRE_SYMBOL: &str = "WIRE_VERSION_6";
 const _: () = assert!(twtrace_common::WIRE_VERSION == 6);
 
-/// Sockets looked at in one go whose end may have been missed.
+/// Maximum number of sockets per sweep for ends that may have been missed.
 const MAX_CLOSING: usize = 4096;
 
 /// The hook that reports the errno of connect(2).
 const CONNECT: &str = "syscalls:sys_exit_connect";
 
-/// A wire type as maps hand it over.
+/// A wire type as maps return it.
 #[repr(transparent)]
 #[derive(Clone, Copy)]
 struct Wire<T>(T);
@@ -62,13 +62,13 @@ unsafe impl<T: FromBytes + IntoBytes + Copy + 'static> Pod for Wire<T> {}
 pub struct LoadOptions {
     /// Another object than the embedded one.
     pub object: Option<PathBuf>,
-    /// Sockets followed at a time.
+    /// Maximum number of sockets followed at a time.
     pub max_sockets: u32,
     /// Size of the ring buffer in bytes: a power of two and a multiple of the page size.
     pub ring_bytes: u32,
     /// Write to standard error what the kernel side does with these sockets.
     pub log: Option<LogFilter>,
-    /// The best tier to try; `None` for the best there is.
+    /// The best tier to try; `None` for the best available.
     pub tier: Option<Tier>,
 }
 
@@ -110,9 +110,9 @@ impl Default for LoadOptions {
 
 /// Programs that are loaded and attached. Dropping it detaches them.
 pub struct Loaded {
-    /// Tier in force, and every hook with what became of it.
+    /// Tier in force, and every hook with its result.
     pub tracing: TracingFacts,
-    /// What the kernel made of each program that it accepted, by name.
+    /// Size of each program that the kernel accepted, by name.
     pub programs: Vec<ProgramSize>,
     /// Where records arrive.
     pub ring: RingBuf<MapData>,
@@ -120,14 +120,14 @@ pub struct Loaded {
     sockets: HashMap<MapData, u64, Wire<ConnRecord>>,
     misses: Misses,
     log: Option<KernelLog>,
-    /// Holds programs and links.
+    /// Owns programs and links.
     _ebpf: Ebpf,
 }
 
-/// Loads the object and attaches all that can be. Optional hooks that are refused are in [`Loaded::tracing`] with their
+/// Loads the object and attaches as much as possible. Optional hooks that failed are in [`Loaded::tracing`] with their
 /// reason.
 ///
-/// To be called from the thread that runs longest, before others are started: tracefs may be mounted for it alone.
+/// Call it from the thread that runs longest, before starting others: tracefs may be mounted for that thread alone.
 ///
 /// # Errors
 /// Without `inet_sock_set_state` there is no trace.
@@ -150,12 +150,12 @@ pub fn load(options: &LoadOptions) -> anyhow::Result<Loaded> {
     let connect = hooks::spec(CONNECT).context("the table of hooks has no exit of connect")?;
     let attached = attacher(&mut ebpf, connect);
     if !attached.attached {
-        // Programs must not wait for an errno that nobody reports: again, with that switched off for good.
+        // Programs must not wait for an errno that no program reports: load again, with that switched off for good.
         ebpf = build(Config { defer_connect: 0, ..config })?;
         load_pair(&mut ebpf, &btf)?;
     }
     found.insert(connect.name, attached);
-    // Functions first: other hooks stand in for some of them.
+    // Functions first: other hooks replace some of them.
     let is_function = |spec: &&HookSpec| matches!(spec.attach, Attach::Function(..));
     let functions = HOOKS.iter().filter(is_function).filter(|_| wanted == Tier::Exact);
     for spec in functions.chain(HOOKS.iter().filter(|spec| !is_function(spec))) {
@@ -164,8 +164,8 @@ pub fn load(options: &LoadOptions) -> anyhow::Result<Loaded> {
             found.insert(spec.name, attacher(&mut ebpf, spec));
         }
     }
-    // The twin second: it has to run after the first. Neither is of use without the other, for the first leaves it to
-    // the twin to free its slots.
+    // The twin second: it has to run after the first. Neither is useful without the other, because the first leaves it
+    // to the twin to free its slots.
     for program in hooks::pair() {
         attach::loaded(&mut ebpf, program).context("cannot watch the state changes of TCP sockets")?;
     }
@@ -177,10 +177,10 @@ pub fn load(options: &LoadOptions) -> anyhow::Result<Loaded> {
     running(ebpf, tracing, first, options)
 }
 
-/// Whether the kernel tells its types; if not, why.
+/// Whether the kernel exposes its types; if not, why.
 ///
 /// # Errors
-/// The environment variable is something else.
+/// The environment variable has another value.
 pub(super) fn types() -> anyhow::Result<Result<(), String>> {
     match env::var(BTF_VARIABLE).as_deref() {
         Ok("none") => return Ok(Err(format!("it was hidden by {BTF_VARIABLE}"))),
@@ -191,12 +191,12 @@ pub(super) fn types() -> anyhow::Result<Result<(), String>> {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             Err(format!("there is no {}: CONFIG_DEBUG_INFO_BTF is off", offsets::VMLINUX))
         }
-        // What else is wrong with it shows when it is read.
+        // Anything else that is wrong with it shows when it is read.
         _ => Ok(()),
     })
 }
 
-/// The classic tracepoint alone.
+/// Only the classic tracepoint.
 fn without_types(object: &[u8], options: &LoadOptions, reason: &str) -> anyhow::Result<Loaded> {
     let cannot = "cannot watch the state changes of TCP sockets without BTF";
     let offsets = plain::offsets().map_err(|reason| anyhow!(reason)).context(cannot)?;
@@ -210,7 +210,7 @@ fn without_types(object: &[u8], options: &LoadOptions, reason: &str) -> anyhow::
     running(ebpf, tracing, plain::PROGRAM, options)
 }
 
-/// What is attached, with the ways to what it tells.
+/// What is attached, with access to what it reports.
 fn running(mut ebpf: Ebpf, tracing: TracingFacts, first: &str, options: &LoadOptions) -> anyhow::Result<Loaded> {
     let programs = sizes(&ebpf);
     let log = options.log.map(|_| KernelLog::of(&mut ebpf)).transpose()?;
@@ -226,8 +226,8 @@ fn running(mut ebpf: Ebpf, tracing: TracingFacts, first: &str, options: &LoadOpt
     })
 }
 
-/// The object with the pair on `inet_sock_set_state` loaded, by the newest helpers that the kernel accepts. Tried, not
-/// asked: which helpers a program may call depends on more than the kernel's version.
+/// The object with the pair on `inet_sock_set_state` loaded, with the newest helpers that the kernel accepts. This is
+/// tried, not looked up: which helpers a program may call depends on more than the kernel's version.
 fn with_helpers(
     wanted: Tier,
     base: Config,
@@ -268,7 +268,7 @@ fn sizes(ebpf: &Ebpf) -> Vec<ProgramSize> {
     sizes
 }
 
-/// Tries every hook, then lets go of them again.
+/// Tries every hook, then detaches them again.
 ///
 /// # Errors
 /// As [`load`].
@@ -293,10 +293,9 @@ impl Loaded {
         self.misses.with(&sum)
     }
 
-    /// Sockets that sent their FIN before `before_ns` and have not ended since, as far as was seen: key in the map and
-    /// cookie.
+    /// Sockets that sent their FIN before `before_ns` and have not been seen to end since: key in the map and cookie.
     ///
-    /// Two system calls a followed socket.
+    /// Two system calls per followed socket.
     pub fn closing(&self, before_ns: u64) -> Vec<(u64, u64)> {
         let closing = |record: &ConnRecord| {
             let last = usize::from(record.transitions).checked_sub(1)?;
@@ -307,13 +306,13 @@ impl Loaded {
             };
             (waits && !over && *record.times_ns.get(last)? < before_ns).then_some(record.cookie)
         };
-        // The iteration goes on while the map changes; what it misses comes up the next time.
+        // The iteration continues while the map changes; what it misses is found the next time.
         let entries = self.sockets.iter().filter_map(Result::ok);
         entries.filter_map(|(key, Wire(record))| Some((key, closing(&record)?))).take(MAX_CLOSING).collect()
     }
 
-    /// Takes a socket out of the map whose end was not seen, and gives its record as the ring buffer would have;
-    /// `None` when its end has come meanwhile.
+    /// Removes a socket with an unseen end from the map, and returns its record as the ring buffer would have; `None`
+    /// when its end has been seen meanwhile.
     pub fn take_unseen(&mut self, key: u64, cookie: u64) -> Option<Vec<u8>> {
         let Wire(mut record) = self.sockets.get(&key, 0).ok()?;
         if record.cookie != cookie || record.flags.contains(ConnFlags::DONE) {
@@ -349,7 +348,7 @@ fn object(path: Option<&Path>) -> anyhow::Result<Cow<'static, [u8]>> {
 }
 
 fn config(options: &LoadOptions) -> Config {
-    // The number is the one of the architecture that this was compiled for.
+    // The number of the architecture that this was compiled for.
     let connect_nr = u32::try_from(libc::SYS_connect).unwrap_or(u32::MAX);
     Config { connect_nr, wakeup_bytes: options.ring_bytes / 2, ..Config::default() }
 }
@@ -371,7 +370,7 @@ fn load_object(
         .override_global("OFFSETS", offsets.as_bytes(), true)
         .override_global("CONFIG", config.as_bytes(), true)
         .override_global("LOG_FILTER", filter.as_bytes(), true)
-        // Written with what it has: all that counts is that it exists.
+        // Written with its own value: only its existence matters.
         .override_global(WIRE_SYMBOL, &twtrace_common::WIRE_VERSION, true)
         .map_max_entries("SOCKETS", options.max_sockets)
         .map_max_entries("RING", options.ring_bytes)

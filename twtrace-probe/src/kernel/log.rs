@@ -10,7 +10,7 @@ use twtrace_common::LogFilter as WireFilter;
 /// The map of log lines.
 pub(super) const MAP: &str = "AYA_LOGS";
 
-/// Its size while something is logged, for what comes between two looks at it: the kernel side drops what does not fit.
+/// Its size while something is logged, for the lines between two reads: the kernel side drops what does not fit.
 pub(super) const MAP_BYTES: u32 = 1 << 20;
 
 /// Which sockets are logged. Each given part must match.
@@ -18,7 +18,7 @@ pub(super) const MAP_BYTES: u32 = 1 << 20;
 pub struct LogFilter {
     /// Local or remote port.
     pub port: Option<u16>,
-    /// Local or remote address. IPv4 is that of IPv6 sockets too.
+    /// Local or remote address. An IPv4 address also matches IPv6 sockets.
     pub addr: Option<IpAddr>,
     /// Process that opened or closed the connection.
     pub pid: Option<u32>,
@@ -33,7 +33,7 @@ impl LogFilter {
             IpAddr::V6(v6) => v6,
         });
         let bytes = mapped.unwrap_or(Ipv6Addr::UNSPECIFIED).octets();
-        // Words are compared as they lie in memory.
+        // Words are compared as they are in memory.
         let word = |at: usize| u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
         WireFilter {
             on: 1,
@@ -75,7 +75,7 @@ impl Log for StderrLog {
     }
 
     fn log(&self, record: &log::Record<'_>) {
-        // Over a line of progress, which comes back.
+        // Over a progress line, which is drawn again.
         let over = if self.is_terminal { "\r\x1b[K" } else { "" };
         // A log that cannot be written is no reason to stop tracing.
         let _ = writeln!(stderr(), "{over}kernel: {}", tidy(&record.args().to_string()));
@@ -84,7 +84,7 @@ impl Log for StderrLog {
     fn flush(&self) {}
 }
 
-/// The kernel side's words have one length, and its addresses are all of IPv6.
+/// The kernel side's words have a fixed length, and all its addresses are IPv6.
 fn tidy(line: &str) -> String {
     let words: Vec<&str> = line.split_whitespace().map(|word| word.trim_start_matches("::ffff:")).collect();
     words.join(" ")

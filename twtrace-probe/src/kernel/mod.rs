@@ -1,4 +1,4 @@
-//! The running kernel: loading the programs, the census, what it allows and how to say what it does not.
+//! The running kernel: loading the programs, the census, what the kernel allows and how to explain what it does not.
 
 mod attach;
 pub mod btf;

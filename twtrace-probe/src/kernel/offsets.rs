@@ -16,13 +16,13 @@ const REGISTERS: [&str; 3] = ["orig_x0", "regs", "syscallno"];
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 compile_error!("twtrace knows the system call registers of x86_64 and aarch64 only");
 
-/// Registers of a called function: its first three arguments, its result, as a member and the bytes behind that.
+/// Registers of a called function: its first three arguments and its result, each as a member and the bytes after it.
 #[cfg(target_arch = "x86_64")]
 const CALL: [(&str, u32); 4] = [("di", 0), ("si", 0), ("dx", 0), ("ax", 0)];
 #[cfg(target_arch = "aarch64")]
 const CALL: [(&str, u32); 4] = [("regs", 0), ("regs", 8), ("regs", 16), ("regs", 0)];
 
-/// What returning adds to the stack pointer: on x86_64 the return address is on the stack.
+/// What a return adds to the stack pointer: on x86_64 the return address is on the stack.
 const POPPED: u32 = if cfg!(target_arch = "x86_64") { 8 } else { 0 };
 
 /// Bytes behind the second register's member: on arm64 it is `regs[1]`.
@@ -38,7 +38,7 @@ pub fn of_this_kernel() -> anyhow::Result<Layout> {
     Ok(Layout { offsets: resolve(&btf)?, accept_arguments: btf.arguments("inet_csk_accept") })
 }
 
-/// What of the running kernel's types the programs depend on.
+/// The parts of the running kernel's types that the programs depend on.
 pub struct Layout {
     /// Where members lie.
     pub offsets: Offsets,
@@ -49,8 +49,8 @@ pub struct Layout {
 /// Size of a kernel stack on x86_64 (`THREAD_SIZE` without KASAN, which no production kernel has).
 const STACK_BYTES: u32 = 16 * 1024;
 
-/// Where `task_pt_regs()` finds the registers of a system call in a kernel stack: at its top. Only needed, and only
-/// known, for x86_64 kernels that have no helper for it (before 5.15).
+/// Where `task_pt_regs()` finds the registers of a system call in a kernel stack: at its top. Needed, and known, only
+/// for x86_64 kernels that have no helper for it (before 5.15).
 fn regs_in_stack(btf: &Btf) -> Option<u32> {
     if cfg!(target_arch = "x86_64") { STACK_BYTES.checked_sub(btf.size_of("pt_regs")?) } else { None }
 }
@@ -60,7 +60,7 @@ fn resolve(btf: &Btf) -> anyhow::Result<Offsets> {
         btf.offset_of(structure, path).with_context(|| format!("this kernel has no `struct {structure}.{path}`"))
     };
     let may = |structure: &str, path: &str| btf.offset_of(structure, path).unwrap_or(OFFSET_NONE);
-    // Without them it is not known that a bind chose an address, or that SO_REUSEADDR was on.
+    // Without them, it is unknown that a bind chose an address, or that SO_REUSEADDR was on.
     let bits = |structure: &str, path: &str| btf.bits_of(structure, path).unwrap_or((OFFSET_NONE, 0));
     let (sk_userlocks, sk_userlocks_shift) = bits("sock", "sk_userlocks");
     let (skc_reuse, skc_reuse_shift) = bits("sock", "__sk_common.skc_reuse");
@@ -90,8 +90,8 @@ fn resolve(btf: &Btf) -> anyhow::Result<Offsets> {
         tcp_bytes_received: need("tcp_sock", "bytes_received")?,
         tcp_total_retrans: need("tcp_sock", "total_retrans")?,
         net_ns_inum: need("net", "ns.inum")?,
-        // Kernels differ in how the count of timewait sockets is kept; without it overflow is told by the
-        // kernel's counter alone.
+        // Kernels differ in how they count TIME_WAIT sockets; without this member, overflow is known only from the
+        // kernel's counter.
         net_tw_refcount: tw_refcount.or(tw_count).unwrap_or(OFFSET_NONE),
         net_tw_extra: u32::from(tw_refcount.is_some()),
         net_tw_max: may("net", "ipv4.tcp_death_row.sysctl_max_tw_buckets"),

@@ -1,4 +1,4 @@
-//! Kernels without BTF: the classic tracepoint, laid out as its format file says.
+//! Kernels without BTF: the classic tracepoint, with the layout from its format file.
 
 use super::tracefs::{self, TracefsState};
 use crate::host;
@@ -10,10 +10,10 @@ pub(super) const PROGRAM: &str = "set_state_plain";
 /// Folder of the tracepoint in tracefs.
 pub(super) const CATEGORY: &str = "sock";
 
-/// Where it is described, below the place of tracefs.
+/// Its description, below the tracefs mount.
 const FORMAT: &str = "events/sock/inet_sock_set_state/format";
 
-/// Offsets of the tracepoint's fields. The error is one line. It makes tracefs reachable, which attaching takes too.
+/// Offsets of the tracepoint's fields. The error is one line. It makes tracefs reachable, which attaching also needs.
 pub(super) fn offsets() -> Result<Offsets, String> {
     let (TracefsState::Mounted(place) | TracefsState::Private(place)) = tracefs::ensure_tracefs()?;
     let path = place.join(FORMAT);
@@ -32,7 +32,7 @@ fn of_format(text: &str) -> Result<Offsets, &'static str> {
         tp_sport: field("sport", 2)?,
         tp_dport: field("dport", 2)?,
         tp_family: field("family", 2)?,
-        // Before 5.6 it had 8 bits, in which MPTCP's 262 looks like TCP's 6.
+        // Before 5.6 it had 8 bits, where MPTCP's 262 looks like TCP's 6.
         tp_protocol: field("protocol", 2)?,
         tp_saddr: field("saddr", 4)?,
         tp_daddr: field("daddr", 4)?,
@@ -47,7 +47,7 @@ fn field(text: &str, name: &str, bytes: u32) -> Option<u32> {
         let mut parts = line.trim().strip_prefix("field:")?.split(';').map(str::trim);
         let declaration = parts.next()?;
         let declared = declaration.rsplit([' ', '*']).next()?;
-        // An array has its length behind the name.
+        // An array has its length after the name.
         let declared = declared.split_once('[').map_or(declared, |(name, _)| name);
         let mut number = |key: &str| -> Option<u32> { parts.next()?.strip_prefix(key)?.parse().ok() };
         let (offset, size) = (number("offset:")?, number("size:")?);

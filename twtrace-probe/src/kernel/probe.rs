@@ -21,7 +21,7 @@ const INITIAL_PID_NS: &str = "pid:[4026531836]";
 /// Longest `/proc/self/mountinfo` read, in bytes: hosts of containers have thousands of mounts.
 const MAX_MOUNTINFO: u64 = 8 * 1024 * 1024;
 
-/// Processes whose executable is tried to be read.
+/// Processes whose executable it tries to read.
 const MAX_TRIED: usize = 512;
 
 /// What `/proc` shows of other processes.
@@ -29,9 +29,9 @@ const MAX_TRIED: usize = 512;
 pub struct ProcAccess {
     /// Value of the mount option `hidepid`, when it hides anything.
     pub hidepid: Option<String>,
-    /// Other processes, of some that were looked at, whose executable can be read.
+    /// Other processes, of a sample, whose executable can be read.
     pub readable: u32,
-    /// Those where it is refused.
+    /// Those where reading is denied.
     pub refused: u32,
 }
 
@@ -42,9 +42,9 @@ pub struct Facts {
     pub kernel: String,
     /// Effective uid.
     pub euid: u32,
-    /// Effective capabilities; `None` when `/proc/self/status` does not tell.
+    /// Effective capabilities; `None` when `/proc/self/status` does not list them.
     pub capabilities: Option<Capabilities>,
-    /// Whether this is the initial user namespace, in which alone capabilities count for tracing.
+    /// Whether this is the initial user namespace: only there do capabilities count for tracing.
     pub initial_user_ns: Option<bool>,
     /// Whether this is the initial PID namespace, whose PIDs the kernel side reports.
     pub initial_pid_ns: Option<bool>,
@@ -56,21 +56,21 @@ pub struct Facts {
     pub lockdown: Lockdown,
     /// How tracefs is reachable, or why not.
     pub tracefs: Result<TracefsState, String>,
-    /// Errno of the bpf system call when it is barred.
+    /// Errno of the bpf system call if it is blocked.
     pub bpf_syscall: Result<(), i32>,
     /// `kernel.unprivileged_bpf_disabled`.
     pub unprivileged_bpf_disabled: Option<u8>,
     /// `kernel.bpf_stats_enabled`.
     pub bpf_stats_enabled: Option<u8>,
-    /// Soft limit of locked memory in bytes; `u64::MAX` is no limit.
+    /// Soft limit of locked memory in bytes; `u64::MAX` means no limit.
     pub memlock: Option<u64>,
-    /// What became of each hook when it was loaded and attached, or why that could not be tried.
+    /// Result of loading and attaching each hook, or why that could not be tried.
     pub hooks: Result<Vec<Hook>, String>,
-    /// Sockets can only be told apart by their tuples.
+    /// Sockets can only be distinguished by their tuples.
     pub by_tuple: bool,
-    /// What the kernel made of the programs.
+    /// The programs as the kernel loaded them.
     pub programs: Vec<ProgramSize>,
-    /// A census, or why there is none.
+    /// A census, or why it failed.
     pub census: Result<CensusReport, String>,
     /// What `/proc` shows.
     pub proc: ProcAccess,
@@ -92,9 +92,9 @@ pub const SYSCTLS: [&str; 6] = [
     "net.ipv4.tcp_fin_timeout",
 ];
 
-/// Looks at the host and tries every hook of the object (`None`: the built-in one).
+/// Reads the host and tries every hook of the object (`None`: the built-in one).
 ///
-/// All of it runs in a thread of its own, so that file systems mounted on the way are gone with it.
+/// All of it runs in a thread of its own, so that file systems mounted meanwhile are gone with it.
 pub fn read(object: Option<&Path>) -> io::Result<Facts> {
     thread::scope(|scope| scope.spawn(|| read_here(object)).join())
         .map_err(|_| io::Error::other("looking at the host failed unexpectedly"))
@@ -133,12 +133,12 @@ fn read_here(object: Option<&Path>) -> Facts {
     }
 }
 
-/// Lockdown; where the host has securityfs not mounted, by mounting it for this thread alone.
+/// Lockdown; if the host has not mounted securityfs, it is mounted for this thread alone.
 fn read_lockdown() -> Lockdown {
     let folder = Path::new("/sys/kernel/security");
     let is_mounted = || fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some());
     if !is_mounted() && tracefs::private_mounts().is_ok() {
-        // Failure shows in the reading below.
+        // A failure shows in the read below.
         let _ = tracefs::mount_private("securityfs", folder);
     }
     match host::read_text(LOCKDOWN) {
@@ -188,7 +188,7 @@ fn hidepid(mount: &Mount) -> Option<String> {
     (!matches!(value, "0" | "off")).then(|| value.to_owned())
 }
 
-/// Tries a number of processes: a single one, PID 1 even, may be guarded more than others.
+/// Tries several processes: a single one, even PID 1, may be protected more than others.
 fn proc_access(mounts: &[Mount]) -> ProcAccess {
     let mut access = ProcAccess { hidepid: mounts.iter().find_map(hidepid), ..ProcAccess::default() };
     let own = std::process::id().to_string();
@@ -198,7 +198,7 @@ fn proc_access(mounts: &[Mount]) -> ProcAccess {
         match fs::read_link(folder.path().join("exe")) {
             Ok(_) => access.readable += 1,
             Err(error) if error.kind() == ErrorKind::PermissionDenied => access.refused += 1,
-            // A kernel thread, which has none, or gone meanwhile.
+            // A kernel thread, which has no executable, or a process that is gone meanwhile.
             Err(_) => {}
         }
     }
@@ -215,7 +215,7 @@ fn read_btf() -> Result<u64, String> {
         return Err(reason);
     }
     let read = || {
-        // Opening is not enough: a security module may refuse the reading.
+        // Opening is not enough: a security module may deny the read.
         let mut file = File::open(BTF)?;
         file.read_exact(&mut [0; 4])?;
         Ok(file.metadata()?.len())
@@ -223,8 +223,8 @@ fn read_btf() -> Result<u64, String> {
     read().map_err(|error: io::Error| format!("{BTF}: {error}"))
 }
 
-/// Asks bpf(2) for a command that does not exist: EINVAL comes from the system call itself, anything else from what
-/// bars the way to it.
+/// Calls bpf(2) with a command that does not exist: EINVAL comes from the system call itself, any other errno from what
+/// blocks it.
 fn bpf_syscall() -> Result<(), i32> {
     let (command, attributes, size) = (0x7fff, std::ptr::null::<u8>(), 0);
     // SAFETY: the size of 0 says that there is nothing behind the null pointer, and no command has this number.

@@ -31,12 +31,12 @@ impl Capabilities {
     /// Every one.
     pub const ALL: Self = Self(u64::MAX);
 
-    /// Whether it is held.
+    /// Whether the process has it.
     pub fn has(self, capability: Capability) -> bool {
         self.0 & 1 << capability as u8 != 0
     }
 
-    /// Enough to load tracing programs: CAP_SYS_ADMIN contains the two that were split from it in 5.8.
+    /// Enough to load tracing programs: CAP_SYS_ADMIN includes the two that were split from it in 5.8.
     pub fn can_trace(self) -> bool {
         self.has(Capability::SysAdmin) || self.has(Capability::Bpf) && self.has(Capability::Perfmon)
     }
@@ -49,18 +49,18 @@ pub enum Lockdown {
     None,
     /// User space may not change the running kernel. Tracing is allowed.
     Integrity,
-    /// Nor may it read the kernel's memory.
+    /// User space may not read the kernel's memory either.
     Confidentiality,
-    /// Cannot be told: securityfs is not mounted and could not be.
+    /// Unknown: securityfs is not mounted and could not be.
     Unknown,
 }
 
-/// What must be known of the host to tell apart causes that share an errno.
+/// Facts of the host that distinguish causes with the same errno.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Situation {
     /// Effective capabilities.
     pub capabilities: Capabilities,
-    /// `/sys/kernel/btf/vmlinux` is there.
+    /// `/sys/kernel/btf/vmlinux` exists.
     pub btf: bool,
     /// Kernel lockdown.
     pub lockdown: Lockdown,

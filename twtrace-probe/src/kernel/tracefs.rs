@@ -7,7 +7,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-/// Where tracefs is looked for, and in the first of these places mounted: the two that aya knows.
+/// Where tracefs is searched for, and the first is where it is mounted: the two places that aya knows.
 const PLACES: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
 
 /// How tracefs is reachable.
@@ -19,10 +19,10 @@ pub enum TracefsState {
     Private(PathBuf),
 }
 
-/// Finds tracefs, or mounts it in a mount namespace of the calling thread's own.
+/// Finds tracefs, or mounts it in a private mount namespace of the calling thread.
 ///
-/// A mount namespace belongs to a thread: call this before others are started, or from the thread that attaches. The
-/// error is one line that says what to do.
+/// A mount namespace belongs to a thread: call this before starting others, or from the thread that attaches. The error
+/// is one line that says what to do.
 pub fn ensure_tracefs() -> Result<TracefsState, String> {
     if let Some(place) = find()? {
         return Ok(TracefsState::Mounted(place));
@@ -41,8 +41,8 @@ pub fn ensure_tracefs() -> Result<TracefsState, String> {
     }
 }
 
-/// Gives the calling thread a mount namespace of its own. Mounts made there stay there; the host's own changes still
-/// come in, so that a file system which the host unmounts is not kept busy.
+/// Gives the calling thread a private mount namespace. Its own mounts stay there; the host's changes still propagate to
+/// it, so that a file system which the host unmounts is not kept busy.
 pub(crate) fn private_mounts() -> nix::Result<()> {
     unshare(CloneFlags::CLONE_NEWNS)?;
     mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_SLAVE, None::<&str>)

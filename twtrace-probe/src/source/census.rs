@@ -19,15 +19,15 @@ pub(super) struct Censuses {
     /// What each namespace had.
     pub(super) changes: Changes,
     pub(super) open_sockets: OpenSockets,
-    /// A census that is under way then is cut short.
+    /// A census that is running at that time is cut short.
     pub(super) deadline: Deadline,
 }
 
 impl Censuses {
-    /// The kernel's own list of a namespace, then the records that came in meanwhile: a socket made during the dump is in
-    /// both. Gives the time after the dump.
+    /// The kernel's list of a namespace, then the records that arrived meanwhile: a socket that was created during the
+    /// dump is in both. Returns the time after the dump.
     ///
-    /// `with` sees each piece as it came; what is known already is not handed over.
+    /// `with` gets each piece unchanged; rows that are already known are not passed on.
     pub(super) fn take(
         &mut self,
         netns: u32,
@@ -45,8 +45,8 @@ impl Censuses {
                 open_sockets.add(&piece);
                 let mut rows = piece.rows;
                 changes.keep(&mut rows);
-                // Neighbours in number are neighbours in time, which a recording packs well. Of two with the same cookie
-                // the later one stays the later one.
+                // Adjacent cookies are close in time, which a recording compresses well. Of two rows with the same
+                // cookie the later one stays the later one.
                 rows.sort_by_key(|row| row.cookie);
                 if !rows.is_empty() {
                     sink(Event::SocketDump(rows));

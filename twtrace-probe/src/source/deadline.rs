@@ -1,27 +1,27 @@
-//! When a source has to come to its end.
+//! When a source must end.
 
 use crate::host::clock;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// A time after which a source begins nothing long and goes on with nothing long. It can be set from another thread
-/// while the source works. Unset, the source takes its time.
+/// A time after which a source neither begins nor continues anything long. Another thread can set it while the source
+/// works. While it is unset, the source takes its time.
 #[derive(Clone, Debug, Default)]
 pub struct Deadline {
-    /// `CLOCK_MONOTONIC`, nanoseconds; 0 while there is none.
+    /// `CLOCK_MONOTONIC`, nanoseconds; 0 if unset.
     at_ns: Arc<AtomicU64>,
 }
 
 impl Deadline {
-    /// Sets it to so long from now.
+    /// Sets it to this long from now.
     pub fn set(&self, from_now: Duration) {
         let now_ns = clock::monotonic_ns().unwrap_or(1);
         let from_now_ns = u64::try_from(from_now.as_nanos()).unwrap_or(u64::MAX);
         self.at_ns.store(now_ns.saturating_add(from_now_ns), Ordering::Relaxed);
     }
 
-    /// How much time is left; without a deadline as much as there can be.
+    /// The time left; the maximum duration if there is no deadline.
     pub fn left(&self) -> Duration {
         match self.at_ns.load(Ordering::Relaxed) {
             0 => Duration::MAX,

@@ -25,26 +25,26 @@ const SECOND_NS: u64 = 1_000_000_000;
 /// How often counters and kernel figures are read, in nanoseconds.
 const FIGURES_NS: u64 = SECOND_NS;
 
-/// A census may take one part in this many of the time.
+/// A census may take at most one part in this many of the time.
 const CENSUS_SHARE: u64 = 50;
 
-/// Records taken in one go, so that a flood leaves room for the rest. Several times what the ring buffer holds: the
-/// reader must be able to catch up.
+/// Maximum number of records read at once, so that a flood leaves time for the rest. Several times the capacity of the
+/// ring buffer: the reader must be able to catch up.
 const MAX_DRAIN: usize = 100_000;
 
-/// Processes looked up in one go, about 5 ms of work. Each costs some file reads.
+/// Maximum number of processes looked up at once, about 5 ms of work. Each costs some file reads.
 const MAX_LOOKUPS: usize = 64;
 
-/// Processes waiting to be looked up. Full: the oldest is given up, it is the likeliest to be gone.
+/// Processes waiting to be looked up. When full, the oldest is dropped, because it is the likeliest to be gone.
 const MAX_WAITING: usize = 1024;
 
-/// Processes remembered as looked up. Full: all are forgotten, and those still active looked up once more.
+/// Processes remembered as looked up. When full, all are dropped, and those still active are looked up once more.
 const MAX_SEEN: usize = 32_768;
 
-/// How often sockets are looked for whose end was not seen.
+/// Interval of the search for sockets whose end was not seen.
 const SWEEP_NS: u64 = 5 * SECOND_NS;
 
-/// How long a record may take from the timewait socket's birth, which a census can see, to the ring buffer.
+/// Longest time from the creation of a TIME_WAIT socket, which a census can see, to its record in the ring buffer.
 const SETTLE: Duration = Duration::from_millis(20);
 
 /// How to trace.
@@ -68,7 +68,7 @@ pub struct KernelSource {
     owners: OwnerSearch,
 }
 
-/// What comes from the ring buffer, and whom it names.
+/// What the ring buffer delivers, and the processes that it names.
 struct Intake {
     loaded: Loaded,
     ring_bytes: usize,
@@ -79,15 +79,15 @@ struct Intake {
 }
 
 impl KernelSource {
-    /// Loads and attaches. From here on the kernel side follows every connection.
+    /// Loads and attaches. From here on, the kernel side follows every connection.
     ///
     /// # Errors
-    /// It cannot trace here; see [`crate::kernel::explain`].
+    /// This host cannot be traced; see [`crate::kernel::explain`].
     pub fn start(options: &KernelSourceOptions) -> anyhow::Result<Self> {
         Self::start_until(options, Deadline::default())
     }
 
-    /// The same, with an end that can be set later: what it takes its time for is then cut short.
+    /// The same, with an end that can be set later: long work is then cut short.
     ///
     /// # Errors
     /// As [`Self::start`].
@@ -98,7 +98,7 @@ impl KernelSource {
         let owners = OwnerSearch::start().context("cannot start a thread")?;
         let loaded = load::load(&options.load)?;
         let users = UserNames::start().context("cannot start a thread")?;
-        // Now, not before: what closed earlier was not seen.
+        // Now, not before: earlier closes were not seen.
         let start = Some(clock::now()?);
         Ok(Self {
             intake: Intake {
@@ -121,7 +121,7 @@ impl KernelSource {
         })
     }
 
-    /// Hooks and what became of them.
+    /// Hooks with their results.
     pub fn hooks(&self) -> &[Hook] {
         &self.intake.loaded.tracing.hooks
     }
@@ -165,10 +165,10 @@ impl KernelSource {
         Ok(())
     }
 
-    /// The kernel's own list of the tracer's namespace.
+    /// The kernel's list of the tracer's own namespace.
     fn census(&mut self, sink: &mut dyn FnMut(Event)) -> anyhow::Result<()> {
         let (began, before) = (clock::monotonic_ns()?, clock::process_ns()?);
-        // Sockets that have been closing for a while. One that the dump shows as a timewait socket has ended unseen:
+        // Sockets that have been closing for a while. One that the dump lists as a TIME_WAIT socket has ended unseen:
         // some kernels run no tracing program in a softirq that interrupts a process they protect.
         let patience = SETTLE.as_nanos() as u64;
         let mut closing: HashMap<u64, u64> = HashMap::new();
@@ -200,19 +200,19 @@ impl KernelSource {
 }
 
 impl Intake {
-    /// Hands over records that have arrived.
+    /// Passes on records that have arrived.
     fn drain(&mut self, limit: usize, sink: &mut dyn FnMut(Event)) {
         for _ in 0..limit {
             let Some(item) = self.loaded.ring.next() else { return };
             let decoded = decode(&item);
-            // The ring buffer gets its space back.
+            // Gives the space back to the ring buffer.
             drop(item);
             self.hand_over(decoded, sink);
         }
     }
 
-    /// Hands over what is in the ring buffer now, which is no more than it can hold. While connections come faster than
-    /// they are read it would never be empty, and the trace would not end.
+    /// Passes on what is in the ring buffer now, which is at most its capacity. While connections arrive faster than
+    /// they are read, it would never be empty, and the trace would not end.
     fn drain_all(&mut self, sink: &mut dyn FnMut(Event)) {
         let mut left = self.ring_bytes;
         while left > 0 {
@@ -224,7 +224,7 @@ impl Intake {
         }
     }
 
-    /// Hands over one record.
+    /// Passes on one record.
     fn hand_over(&mut self, decoded: Result<Event, DecodeError>, sink: &mut dyn FnMut(Event)) {
         match decoded {
             Ok(event) => {
@@ -243,7 +243,7 @@ impl Intake {
         }
     }
 
-    /// Remembers to look up a process that was not seen before.
+    /// Queues a process for look-up if it was not seen before.
     fn note(&mut self, owner: Option<&Owner>) {
         let Some(owner) = owner else { return };
         if self.seen.contains(&owner.key) {
@@ -289,7 +289,7 @@ impl Source for KernelSource {
     fn final_pump(&mut self, sink: &mut dyn FnMut(Event)) -> anyhow::Result<()> {
         self.begin(sink);
         self.intake.drain_all(sink);
-        // A socket that closed just now is still on its way to its timewait socket.
+        // A socket that closed just now is still on its way to TIME_WAIT.
         thread::sleep(SETTLE);
         self.next_sweep_ns = 0;
         self.census(sink)?;
@@ -309,12 +309,12 @@ impl Source for KernelSource {
 }
 
 impl EventSource for KernelSource {
-    /// Readable once a good part of the ring buffer is filled: a reader that polls on a timer is woken early then.
+    /// Readable when much of the ring buffer is filled, so that a reader that polls on a timer wakes early.
     fn fd(&self) -> Option<BorrowedFd<'_>> {
         Some(self.intake.loaded.ring.as_fd())
     }
 
-    /// The next census of each namespace.
+    /// At the next census of each namespace.
     fn restate(&mut self) {
         self.censuses.changes.restate();
     }

@@ -12,9 +12,9 @@ use twtrace_core::source::Source;
 
 /// A source that a command can wait for.
 pub trait EventSource: Source<Error = anyhow::Error> {
-    /// Becomes readable when it is time to pump; `None` when only time tells.
+    /// Becomes readable when it is time to pump; `None` when only time decides.
     fn fd(&self) -> Option<BorrowedFd<'_>>;
 
-    /// Tells whole from now on what it would tell as differences: somebody begins to listen here.
+    /// From now on, reports in full what it would report as differences: a new consumer begins to listen here.
     fn restate(&mut self) {}
 }

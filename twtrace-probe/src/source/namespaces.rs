@@ -11,23 +11,23 @@ use std::io;
 use std::time::Duration;
 use twtrace_core::event::{Event, KernelFacts};
 
-/// A round may take one part in this many of the time.
+/// A round may take at most one part in this many of the time.
 const SHARE: u64 = 50;
 
-/// Rounds follow each other no faster, in nanoseconds.
+/// Minimum time between rounds, in nanoseconds.
 const PAUSE_NS: u64 = 1_000_000_000;
 
-/// How long one call may go on with a round, in nanoseconds.
+/// How long one call may work on a round, in nanoseconds.
 const SLICE_NS: u64 = 50_000_000;
 
 /// How long the last round may take, in nanoseconds, and how long the last search.
 const LAST_ROUND_NS: u64 = 5_000_000_000;
 const LAST_SEARCH: Duration = Duration::from_secs(2);
 
-/// What is done with the records that have come in meanwhile.
+/// What is done with the records that arrived meanwhile.
 pub(super) type Between<'a> = dyn FnMut(&mut dyn FnMut(Event)) + 'a;
 
-/// Namespaces that are known, and the round under way.
+/// Known namespaces, and the running round.
 pub(super) struct Namespaces {
     own: u32,
     searcher: Searcher,
@@ -35,7 +35,7 @@ pub(super) struct Namespaces {
     left_out: u64,
     /// Those that the round has yet to visit.
     waiting: VecDeque<u32>,
-    /// Processor time that the round has cost so far.
+    /// Processor time of the round so far.
     spent_ns: u64,
     next_round_ns: u64,
 }
@@ -43,13 +43,13 @@ pub(super) struct Namespaces {
 struct Known {
     found: Found,
     refused: Option<String>,
-    /// The last search did not find it. The only process of a namespace can be replaced by another one behind the
-    /// back of a search: it takes two.
+    /// The last search did not find it. The only process of a namespace can be replaced by another one while a search
+    /// runs: it takes two searches to be sure.
     missed: bool,
 }
 
 impl Namespaces {
-    /// Starts to search. To be called before the mount namespace is left.
+    /// Starts to search. Call it before leaving the mount namespace.
     ///
     /// # Errors
     /// No thread could be started.
@@ -65,7 +65,7 @@ impl Namespaces {
         })
     }
 
-    /// Goes on with the round, or begins the next. `between` is called while a census is taken.
+    /// Continues the round, or begins the next. `between` is called while a census is taken.
     pub(super) fn go_on(
         &mut self,
         censuses: &mut Censuses,
@@ -85,7 +85,7 @@ impl Namespaces {
         self.visit_until(now_ns.saturating_add(SLICE_NS), censuses, sink, between)
     }
 
-    /// A whole round from a fresh search, or as much of it as there is time for.
+    /// A whole round from a fresh search, or as much of it as time allows.
     pub(super) fn last_round(
         &mut self,
         censuses: &mut Censuses,
@@ -126,7 +126,7 @@ impl Namespaces {
         Ok(())
     }
 
-    /// Takes over what a search has found.
+    /// Applies the result of a search.
     fn take(&mut self, search: Search, censuses: &mut Censuses, sink: &mut dyn FnMut(Event)) {
         let Search { found, left_out, .. } = search;
         let mut before = std::mem::take(&mut self.known);
@@ -171,7 +171,7 @@ impl Namespaces {
                 refuse(known, &reason, sink);
                 return Ok(());
             }
-            // The next search tells whether there is another way.
+            // The next search shows whether there is another way.
             Err(NotVisited::Gone) => return Ok(()),
         };
         known.refused = None;
@@ -189,7 +189,7 @@ fn refuse(known: &mut Known, reason: &str, sink: &mut dyn FnMut(Event)) {
     }
 }
 
-/// What is taken from a namespace while in it.
+/// What is read in a namespace.
 fn look() -> io::Result<(Socket, KernelFacts)> {
     Ok((census::open()?, host::kernel_facts()?))
 }

@@ -1,4 +1,4 @@
-//! Who holds the open sockets: what the censuses have, handed over to a search from time to time.
+//! Owners of the open sockets: passes what the censuses found to a search from time to time.
 
 use super::census::Censuses;
 use super::namespaces::Between;
@@ -11,13 +11,13 @@ use std::sync::Arc;
 use std::time::Duration;
 use twtrace_core::event::Event;
 
-/// Searches follow each other no faster, in nanoseconds.
+/// Minimum time between searches, in nanoseconds.
 const PAUSE_NS: u64 = 5_000_000_000;
 
-/// A search may take one part in this many of the time of one processor.
+/// A search may take at most one part in this many of the time of one processor.
 const SHARE: u64 = 50;
 
-/// How long the last search is waited for, in nanoseconds.
+/// Maximum wait for the last search, in nanoseconds.
 const LAST_NS: u64 = 1_000_000_000;
 
 /// How long records may wait meanwhile.
@@ -27,9 +27,9 @@ const SLICE: Duration = Duration::from_millis(10);
 #[derive(Debug, Default)]
 pub(super) struct OpenSockets {
     by_netns: BTreeMap<u32, Arc<Sockets>>,
-    /// How many these are.
+    /// Total number of these.
     held: usize,
-    /// The census under way.
+    /// The running census.
     running: Sockets,
 }
 
@@ -54,7 +54,7 @@ impl OpenSockets {
         }
     }
 
-    /// It ended. One that failed leaves what the last one knew.
+    /// It ended. If it failed, the result of the last one stays.
     pub(super) fn end(&mut self, netns: u32, succeeded: bool) {
         let mut running = std::mem::take(&mut self.running);
         if !succeeded {
@@ -74,7 +74,7 @@ impl OpenSockets {
     /// Which ports the kernel chooses there.
     pub(super) fn know_ports(&mut self, netns: u32, range: (u16, u16)) {
         let sockets = self.by_netns.entry(netns).or_default();
-        // A search that is under way keeps what it was given.
+        // A running search keeps what it was given.
         if sockets.port_range != range {
             Arc::make_mut(sockets).port_range = range;
         }
@@ -109,14 +109,14 @@ impl OwnerSearch {
         }
     }
 
-    /// Tells what a search has come to that has ended.
+    /// Reports the result of a search that has ended.
     pub(super) fn tell(&mut self, sink: &mut dyn FnMut(Event)) {
         if let Some(found) = self.searcher.answer(Duration::ZERO) {
             self.hand_over(found, sink);
         }
     }
 
-    /// Searches once more and waits, if it does not take too long. `between` is called meanwhile.
+    /// Searches once more and waits for it, if it does not take too long. `between` is called meanwhile.
     pub(super) fn last(
         &mut self,
         censuses: &Censuses,
@@ -124,7 +124,7 @@ impl OwnerSearch {
         between: &mut Between<'_>,
     ) -> io::Result<()> {
         let began_ns = clock::monotonic_ns()?;
-        // One that is under way looks for sockets of an earlier census.
+        // A running search looks for sockets of an earlier census.
         let mut is_last = false;
         loop {
             let now_ns = clock::monotonic_ns()?;

@@ -40,7 +40,7 @@ fn the_last_census_of_each_namespace_is_kept() {
     take(&mut open_sockets, 1, [(13, open)]);
     assert_eq!((inodes(&open_sockets, 1), asked.open.len(), asked.port_range.0), (vec![13], 2, 1000));
     assert_eq!(open_sockets.by_netns.get(&1).unwrap().port_range, (3000, 4000));
-    // One that failed tells nothing.
+    // A failed census says nothing.
     open_sockets.begin();
     open_sockets.add(&piece(1, [(14, open)]));
     open_sockets.end(1, false);
@@ -105,7 +105,7 @@ fn the_last_search_is_of_what_was_gathered_last() {
     assert!(rows.iter().any(|row| row.tgid == std::process::id() && row.sockets == 1), "{rows:?}");
     assert_eq!(told.len(), 2);
 
-    // With a deadline that has passed nothing is searched for any more.
+    // After a deadline has passed, no search is started.
     censuses.deadline.set(Duration::ZERO);
     holders.last(&censuses, &mut |event| told.push(event), &mut |_| {}).unwrap();
     assert_eq!(told.len(), 2);

@@ -1,4 +1,4 @@
-//! Connections with what is known of the processes that opened and closed them.
+//! Connections with what is known about the processes that opened and closed them.
 
 use anyhow::Context as _;
 use arrow_array::cast::AsArray as _;
@@ -10,7 +10,7 @@ use arrow_select::take::take;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// Who did something to a connection: the column that names the process, which is also what new columns begin with.
+/// Roles of a process: the column that names the process, and the prefix of the new columns.
 const ROLES: [&str; 2] = ["opener", "closer"];
 
 /// Where a column of a process comes from.

@@ -1,4 +1,4 @@
-//! A table of a recording, from all of its segments, as one file for other tools.
+//! One table of a recording, from all of its segments, as one file for other tools.
 
 mod join;
 mod out;
@@ -29,7 +29,7 @@ pub enum Format {
     Jsonl,
 }
 
-/// Writes a table in the order of time; gives what could not be read. `span` is in microseconds since the Unix epoch.
+/// Writes a table in the order of time; returns what could not be read. `span` is in microseconds since the Unix epoch.
 ///
 /// # Errors
 /// The output cannot be written to.
@@ -66,7 +66,7 @@ pub fn write(
         });
         let processes = processes.transpose()?;
         let (first_seq, end_seq) = rows.seqs();
-        // After a gap it is not known whether what is told again had been told.
+        // After a gap it is not known whether restated rows had been read before.
         let is_first = next_seq.replace(end_seq) != Some(first_seq);
         loop {
             match rows.next() {
@@ -90,7 +90,7 @@ pub fn write(
     Ok(losses)
 }
 
-/// All rows as far as they can be read.
+/// All rows that can be read.
 fn all(mut rows: Rows) -> (Vec<RecordBatch>, Option<Loss>) {
     let mut batches = Vec::new();
     loop {
@@ -102,7 +102,7 @@ fn all(mut rows: Rows) -> (Vec<RecordBatch>, Option<Loss>) {
     }
 }
 
-/// The rows of a time span, without those that only repeat what an earlier segment had.
+/// The rows of a time span, without those that only repeat an earlier segment.
 fn chosen(batch: &RecordBatch, span: &Range<i64>, first: bool) -> anyhow::Result<RecordBatch> {
     let times = batch.column_by_name("time").and_then(|times| times.as_primitive_opt::<TimestampMicrosecondType>());
     let repeats = batch.column_by_name("restated").and_then(|column| column.as_boolean_opt());

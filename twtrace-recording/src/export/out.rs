@@ -1,4 +1,4 @@
-//! Batches of rows into one file or stream, in the form that was asked for.
+//! Writes batches of rows to one file or stream, in the requested form.
 
 use super::Format;
 use anyhow::{Context as _, bail};
@@ -20,7 +20,7 @@ use twtrace_core::plain::{PlainJson, guarded};
 /// Encoded rows that a row group of Parquet may take in memory, in bytes.
 const ROW_GROUP_BYTES: usize = 64 * 1024 * 1024;
 
-/// Where it all goes: standard output, or a file that takes its name when it is whole.
+/// The output: standard output, or a file that gets its name when it is whole.
 pub enum Target {
     /// Standard output.
     Stdout(io::Stdout),
@@ -32,11 +32,11 @@ impl Target {
     /// Opens a file under a temporary name next to `path`, or standard output.
     ///
     /// # Errors
-    /// There is something else than a file of that name, or nothing can be written there.
+    /// A file of another type has that name, or nothing can be written there.
     pub fn open(path: Option<&Path>) -> anyhow::Result<Self> {
         let Some(path) = path else { return Ok(Self::Stdout(io::stdout())) };
         let shown = path.display();
-        // Replaced by a file, /dev/null would be missed by many.
+        // If it replaced /dev/null by a file, many programs would miss it.
         if fs::metadata(path).is_ok_and(|there| !there.is_file()) {
             bail!("{shown} is not a file: give -o another name");
         }
@@ -45,7 +45,7 @@ impl Target {
         Ok(Self::File(BufWriter::with_capacity(1024 * 1024, file), path.to_owned()))
     }
 
-    /// Everything is written: a file gets its name.
+    /// Everything is written: the file gets its name.
     pub fn finish(self) -> anyhow::Result<()> {
         match self {
             Self::Stdout(mut out) => out.flush()?,
@@ -89,13 +89,13 @@ impl<W: Write + Send> Sink<W> {
             Format::Parquet => {
                 let compression = Compression::ZSTD(ZstdLevel::default());
                 let properties = WriterProperties::builder().set_compression(compression).build();
-                // Text is to be plain text for every reader, however it lies in memory here.
+                // Text must be plain text for every reader, whatever its layout in memory here.
                 let options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
                 Self::Parquet(Box::new(ArrowWriter::try_new_with_options(out, Arc::clone(schema), options)?))
             }
             Format::Csv => {
                 let mut writer = arrow_csv::Writer::new(out);
-                // The names of columns, also of a recording without rows.
+                // The names of the columns, even for a recording without rows.
                 writer.write(&for_text(&RecordBatch::new_empty(Arc::clone(schema)), Arc::clone)?)?;
                 Self::Csv(Box::new(writer))
             }
@@ -121,7 +121,7 @@ impl<W: Write + Send> Sink<W> {
         Ok(())
     }
 
-    /// Ends the form, and gives the output back.
+    /// Ends the form, and returns the output.
     pub(super) fn finish(self) -> anyhow::Result<W> {
         Ok(match self {
             Self::Parquet(writer) => writer.into_inner()?,
@@ -134,8 +134,8 @@ impl<W: Write + Send> Sink<W> {
     }
 }
 
-/// The batch as it is to be written into text: times of the zone that needs no database, and each other column as
-/// `column` makes it.
+/// The batch as text output needs it: times in UTC, which needs no time zone database, and each other column converted
+/// by `column`.
 fn for_text(batch: &RecordBatch, column: impl Fn(&ArrayRef) -> ArrayRef) -> anyhow::Result<RecordBatch> {
     let column = |(field, values): (&FieldRef, &ArrayRef)| {
         let values = match values.as_primitive_opt::<TimestampMicrosecondType>() {
@@ -150,7 +150,7 @@ fn for_text(batch: &RecordBatch, column: impl Fn(&ArrayRef) -> ArrayRef) -> anyh
     Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
 }
 
-/// Text that neither a terminal nor a spreadsheet acts on.
+/// Text that neither a terminal nor a spreadsheet interprets.
 fn without_formulas(column: &ArrayRef) -> ArrayRef {
     let guard = |words: &StringArray| -> StringArray { words.iter().map(|word| word.map(guarded)).collect() };
     if let Some(words) = column.as_string_opt::<i32>() {

@@ -1,4 +1,4 @@
-//! The frame of each census; what it saw is in `sockets`.
+//! Begin and end of each census; its sockets are in `sockets`.
 
 use crate::columns::{Bool, Columns, Num, Opt, Time, table};
 use crate::dictionary::{DecodedDict, Meanings, Words};
@@ -16,18 +16,18 @@ table! {
         time: Time,
         time_ns: Opt<UInt16Type>,
         kind: Words<&'static str>,
-        /// The namespace looked into. That of an end is not read back.
+        /// The namespace of the census. That of an end is not read back.
         netns: Num<UInt32Type>,
         /// Of a beginning: all sockets are listed. Of an end: the kernel's answer was not interrupted.
         complete: Bool,
     }
 }
 
-/// Takes beginnings and ends.
+/// Writes beginnings and ends.
 #[derive(Default)]
 pub(crate) struct Writer {
     columns: Builder,
-    /// Of the census under way.
+    /// Of the running census.
     netns: u32,
 }
 

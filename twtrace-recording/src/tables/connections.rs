@@ -19,7 +19,7 @@ use twtrace_core::snapshot::Provenance;
 const STEPS: usize = 7;
 
 table! {
-    /// One row a connection.
+    /// One row per connection.
     Builder, Rows {
         /// Number of its event.
         seq: Num<UInt64Type>,
@@ -46,7 +46,7 @@ table! {
         step5_us: Opt<UInt64Type>,
         step6_us: Opt<UInt64Type>,
         step7_us: Opt<UInt64Type>,
-        /// Monotonic nanoseconds of all transitions, where steps do not give them.
+        /// Monotonic nanoseconds of all transitions, where the steps cannot express them.
         times_ns: Text,
         flags: Words<ConnectionFlags>,
         sk_err: Num<UInt16Type>,
@@ -75,7 +75,7 @@ table! {
     }
 }
 
-/// Takes connections.
+/// Writes connections.
 pub(crate) type Writer = Builder;
 
 impl TableWriter for Builder {
@@ -180,7 +180,7 @@ impl Builder {
         let mut states = [0; 2 * (STEPS + 1)];
         let key = match states.get_mut(..2 * transitions.len()) {
             Some(key) => key,
-            // More than the kernel side ever tells.
+            // More than the kernel side ever reports.
             None => &mut vec![0; 2 * transitions.len()],
         };
         for (pair, transition) in key.chunks_exact_mut(2).zip(transitions) {
@@ -223,7 +223,7 @@ impl Builder {
         self.failed(failed.at_ns, &failed.tuple, &failed.owner, writing);
     }
 
-    /// The rest of a call that failed at once: there is no connection that anything could be said of.
+    /// The other columns of a call that failed at once: there is no connection to describe.
     fn failed(&mut self, at_ns: u64, tuple: &Tuple, caller: &Owner, writing: &Writing) {
         self.at(at_ns, writing);
         self.cookie.push(0);
@@ -246,7 +246,7 @@ impl Builder {
     }
 }
 
-/// Whether the times are told by the end and by whole microseconds between them.
+/// Whether the end and whole microseconds between the transitions give all the times.
 fn are_steps(transitions: &[Transition], end_ns: u64) -> bool {
     let whole = |transition: &Transition| transition.at_ns.is_multiple_of(1000);
     transitions.len() <= STEPS + 1
@@ -311,7 +311,7 @@ impl crate::table::Batch for Batch {
         let at_ns = reading.clock()?.join(rows.time.value(row), rows.time_ns.get(row));
         let at_ns = at_ns.context("a time of another clock")?;
         let cookie = rows.cookie.value(row);
-        // Whatever the row is, its writer has remembered the addresses.
+        // The writer has remembered the addresses, whatever the row is.
         let tuple = self.tuple.get(row)?;
         if let Some(tuple) = &tuple {
             reading.tuples.insert(cookie, tuple);
@@ -387,7 +387,7 @@ impl Batch {
         }
         let steps = self.steps();
         let mut at_ns = end_ns;
-        // From the end, which is known, to the beginning.
+        // From the end, which is known, back to the beginning.
         for before in (0..transitions.len().saturating_sub(1)).rev() {
             let step = steps.get(before).and_then(|step| step.get(row)).context("a time is missing")?;
             at_ns = step.checked_mul(1000).and_then(|step| at_ns.checked_sub(step)).context("a time before all")?;

@@ -1,4 +1,4 @@
-//! What the trace has counted. The columns are the list of counters.
+//! Counters of the trace. The columns are the list of counters.
 
 use crate::columns::{Columns, Num, Opt, Shown, Time, table};
 use crate::table::{Read, Reading, TableWriter, Writing};
@@ -14,9 +14,9 @@ macro_rules! define {
             Builder, Batch {
                 /// Number of its event.
                 seq: Num<UInt64Type>,
-                /// The last time before: the event has none of its own.
+                /// The latest reported time: the event has none of its own.
                 time: Shown<Time>,
-                // Never null. But counters come and go: who reads one that the writer did not have finds no column.
+                // Never null. But counters come and go: a reader of one that the writer did not have finds no column.
                 $($name: Opt<UInt64Type>,)*
                 $($user: Opt<UInt64Type>,)*
             }
@@ -31,7 +31,7 @@ macro_rules! define {
 
         impl Batch {
             fn counters(&self, row: usize) -> KernelCounters {
-                // A counter that the writer did not have had counted nothing.
+                // A counter that the writer did not have counted nothing.
                 KernelCounters {
                     $($name: self.$name.get(row).unwrap_or_default(),)*
                     $($user: self.$user.get(row).unwrap_or_default(),)*
@@ -42,7 +42,7 @@ macro_rules! define {
 }
 twtrace_common::for_each_counter!(define);
 
-/// Takes counters.
+/// Writes counters.
 pub(crate) type Writer = Builder;
 
 impl TableWriter for Builder {
@@ -68,7 +68,7 @@ impl crate::table::Batch for Batch {
     }
 
     fn read(&self, row: usize, reading: &mut Reading) -> anyhow::Result<Read> {
-        // It needs no clock itself, but nothing is known of a trace without one.
+        // It needs no clock itself, but without one nothing is known about a trace.
         reading.clock()?;
         Ok(Read::Event(Event::Counters(self.counters(row))))
     }

@@ -1,4 +1,4 @@
-//! What the trace is of: the host, the hooks, and the network namespaces.
+//! What is traced: the host, the hooks, and the network namespaces.
 
 use crate::clock::Clock;
 use crate::columns::{Bool, Columns, Num, Opt, Text, Time, table};
@@ -13,13 +13,13 @@ use std::collections::BTreeMap;
 use twtrace_core::event::{Event, HostFacts, TracingFacts};
 
 table! {
-    /// One row for the start, and for each thing that is learned of network namespaces.
+    /// One row for the start, and for each fact learned about network namespaces.
     Builder, Rows {
         /// Number of its event.
         seq: Num<UInt64Type>,
-        /// Reported before: repeated for who begins to read here.
+        /// Reported before: repeated for a reader that begins here.
         restated: Bool,
-        /// When; of what has no time of its own, the last time before.
+        /// Its time; for an event without a time of its own, the latest reported one.
         time: Time,
         time_ns: Opt<UInt16Type>,
         kind: Words<&'static str>,
@@ -27,9 +27,9 @@ table! {
         netns: Opt<UInt32Type>,
         /// Of a namespace; at the start, that of the host.
         name: Text,
-        /// Why nobody can look into a namespace.
+        /// Why a namespace cannot be entered.
         refused: Text,
-        /// How many namespaces nobody looks into.
+        /// Number of namespaces that are not visited.
         left_out: Opt<UInt64Type>,
         /// [`Start`] as JSON.
         facts: Text,
@@ -40,13 +40,13 @@ table! {
 #[derive(Serialize, Deserialize)]
 struct Start {
     at_ns: u64,
-    /// Decimal: JSON's numbers are too short for it.
+    /// Decimal: JSON numbers cannot represent it.
     unix_ns: String,
     host: HostFacts,
     tracing: TracingFacts,
 }
 
-/// What a row has besides its place in time. Everything is missing at first.
+/// What a row has in addition to its time. At first, everything is missing.
 #[derive(Default)]
 struct Row<'a> {
     kind: &'static str,
@@ -58,7 +58,7 @@ struct Row<'a> {
 }
 
 impl<'a> Row<'a> {
-    /// Of an event, if it belongs here.
+    /// The row of an event, if it belongs here.
     fn of(event: &'a Event) -> anyhow::Result<Option<Self>> {
         Ok(Some(match event {
             Event::Start { at_ns, unix_ns, host, tracing } => {
@@ -100,7 +100,7 @@ impl Builder {
     }
 }
 
-/// Takes the start and namespaces.
+/// Writes the start and namespaces.
 #[derive(Default)]
 pub(crate) struct Writer {
     columns: Builder,
@@ -208,7 +208,7 @@ impl crate::table::Batch for Batch {
 }
 
 impl Batch {
-    /// The start, and the clock from here on. Restated, it is moved to where it is restated.
+    /// The start, and the clock from here on. A restated start gets the time at which it is restated.
     fn start(&self, row: usize) -> anyhow::Result<(Event, Clock)> {
         let rows = &self.rows;
         let facts = rows.facts.get(row).context("the facts of the start are missing")?;

@@ -1,4 +1,4 @@
-//! What is read of the kernel, again and again.
+//! Kernel figures, read periodically.
 
 use crate::columns::{Columns, Num, Opt, Shown, Text, Time, table};
 use crate::table::{Read, Reading, TableWriter, Writing};
@@ -8,11 +8,11 @@ use arrow_array::types::{UInt8Type, UInt16Type, UInt32Type, UInt64Type};
 use twtrace_core::event::{Event, KernelFacts};
 
 table! {
-    /// One row each time that a network namespace was looked into.
+    /// One row each time that a network namespace was visited.
     Builder, Batch {
         /// Number of its event.
         seq: Num<UInt64Type>,
-        /// The last time before: the event has none of its own.
+        /// The latest reported time: the event has none of its own.
         time: Shown<Time>,
         netns: Num<UInt32Type>,
         time_wait: Num<UInt64Type>,
@@ -29,7 +29,7 @@ table! {
     }
 }
 
-/// Takes figures.
+/// Writes figures.
 pub(crate) type Writer = Builder;
 
 impl TableWriter for Builder {
@@ -65,7 +65,7 @@ impl crate::table::Batch for Batch {
     }
 
     fn read(&self, row: usize, reading: &mut Reading) -> anyhow::Result<Read> {
-        // It needs no clock itself, but nothing is known of a trace without one.
+        // It needs no clock itself, but without one nothing is known about a trace.
         reading.clock()?;
         let facts = KernelFacts {
             time_wait: self.time_wait.value(row),

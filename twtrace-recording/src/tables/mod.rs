@@ -1,5 +1,5 @@
-//! The tables. Each has a file: its columns, how events get into them and out again, and what later segments repeat of
-//! it. A new table is such a file and a line in the list here.
+//! The tables. Each has its own file with its columns, the conversion of events to rows and back, and what later
+//! segments repeat of it. A new table needs such a file and a line in the list here.
 
 use crate::table::{Reader, TableReader, TableWriter};
 use arrow_schema::{Field, Schema, SchemaRef};
@@ -16,7 +16,7 @@ mod processes;
 mod sockets;
 mod ticks;
 
-/// Defines the list of tables, by the name of each, its module, and what is in it.
+/// Defines the list of tables: the name of each, its module, and its content.
 macro_rules! tables {
     ($(#[doc = $about:literal] $table:ident in $module:ident,)*) => {
         /// Number of tables.
@@ -50,12 +50,12 @@ macro_rules! tables {
                 match self { $(Self::$table => $module::Builder::reads(column)),* }
             }
 
-            /// Takes events.
+            /// The writer of each table.
             pub(super) fn writers() -> [Box<dyn TableWriter>; TABLES] {
                 [$(Box::<$module::Writer>::default()),*]
             }
 
-            /// Reads rows.
+            /// The reader of each table.
             pub(super) fn readers() -> [Box<dyn TableReader>; TABLES] {
                 [$(Box::<Reader<$module::Batch>>::default()),*]
             }
@@ -63,7 +63,7 @@ macro_rules! tables {
     };
 }
 
-// Processes come before what refers to them.
+// Processes come before the tables that refer to them.
 tables! {
     /// The host and the hooks, and network namespaces
     Host in host,

@@ -1,4 +1,4 @@
-//! Who has the open sockets: the answers of `/proc/PID/fd`, joined with the census.
+//! Owners of the open sockets: the results from `/proc/PID/fd`, joined with the census.
 
 use crate::columns::{Bool, Columns, Num, Opt, Time, table};
 use crate::dictionary::{DecodedDict, Meanings, Words};
@@ -12,17 +12,17 @@ use std::net::IpAddr;
 use twtrace_core::event::{CensusState, Event, SocketOwner};
 
 table! {
-    /// One row for each process and kind of socket that a search found. Of a search that found nothing there is one row
-    /// without a process.
+    /// One row for each process and kind of socket that a search found. A search that found nothing has one row without
+    /// a process.
     Builder, Rows {
         /// Number of its event, which the rows of one search share.
         seq: Num<UInt64Type>,
-        /// Reported before: repeated for who begins to read here.
+        /// Reported before: repeated for a reader that begins here.
         restated: Bool,
         /// When the search ended.
         time: Time,
         time_ns: Opt<UInt16Type>,
-        /// The search had to leave out no process.
+        /// The search left out no process.
         complete: Bool,
         pid: Opt<UInt32Type>,
         start_ns: Opt<UInt64Type>,
@@ -64,7 +64,7 @@ impl Builder {
     }
 }
 
-/// Takes what searches found.
+/// Writes the results of searches.
 #[derive(Default)]
 pub(crate) struct Writer {
     columns: Builder,
@@ -153,7 +153,7 @@ impl crate::table::Batch for Batch {
 impl Batch {
     fn owner(&self, row: usize, pid: u32) -> anyhow::Result<SocketOwner> {
         let rows = &self.rows;
-        // What is no address is damage, and no word of a later version.
+        // An invalid address is damage, not a word of a later version.
         let address = |column: &DecodedDict<IpAddr>| {
             column.need(row).copied().map_err(|error| anyhow!("an address that is none: {error}"))
         };

@@ -1,4 +1,4 @@
-//! Processes: those that own connections, what `/proc` said of them, and users.
+//! Processes: those that own connections, what `/proc` said about them, and users.
 
 use crate::columns::{Bool, Bytes, Columns, Flag, Num, Opt, OptReader, Text, table};
 use crate::dictionary::{DecodedDict, Meanings, Words};
@@ -12,14 +12,14 @@ use hashbrown::HashMap;
 use twtrace_core::event::{Comm, Event, Owner, ProcessFacts, ProcessKey};
 
 table! {
-    /// One row for each process at a time, and for what is learned of processes and users.
+    /// One row for each process at a time, and for each fact learned about processes and users.
     Builder, Rows {
         /// Number of its event; of a process, the first that names it.
         seq: Num<UInt64Type>,
-        /// Reported before: repeated for who begins to read here.
+        /// Reported before: repeated for a reader that begins here.
         restated: Bool,
         kind: Words<&'static str>,
-        /// What `connections` call it.
+        /// Its number in `connections`.
         id: Opt<UInt32Type>,
         pid: Opt<UInt32Type>,
         start_ns: Opt<UInt64Type>,
@@ -27,7 +27,7 @@ table! {
         ppid: Opt<UInt32Type>,
         cgroup_id: Opt<UInt64Type>,
         command: Words<Comm>,
-        /// All 16 bytes, where the text does not give them.
+        /// All 16 bytes, if the text does not represent them.
         command_raw: Bytes,
         parent_command: Words<Comm>,
         parent_command_raw: Bytes,
@@ -108,16 +108,16 @@ impl Builder {
     }
 }
 
-/// Takes processes, what is learned of them, and users.
+/// Writes processes, facts about them, and users.
 #[derive(Default)]
 pub(crate) struct Writer {
     columns: Builder,
-    /// What the segment calls the processes that it has named.
+    /// The numbers of the processes that the segment has named.
     numbers: HashMap<Owner, u32, FixedState>,
     next: u32,
     /// Number of the segment's first event.
     first_seq: u64,
-    /// What later segments repeat. Of facts with the number of the event that reported them last.
+    /// What later segments repeat. Facts have the number of the event that reported them last.
     users: Remembered<u32, String>,
     facts: Remembered<ProcessKey, (u64, ProcessFacts)>,
 }
@@ -129,7 +129,7 @@ impl HasText for (u64, ProcessFacts) {
 }
 
 impl Writer {
-    /// What the segment calls the processes of an event. Those that it had no number for are written down.
+    /// The numbers of an event's processes in this segment. Processes without a number get one and are written.
     fn name(&mut self, who: [Option<&Owner>; 2], writing: &mut Writing) {
         let numbers = who.map(|owner| self.numbers.get(owner?).copied());
         let is_new = |(owner, number): (&Option<&Owner>, &Option<u32>)| owner.is_some() && number.is_none();
@@ -137,7 +137,7 @@ impl Writer {
         if !who.iter().zip(&numbers).any(is_new) {
             return;
         }
-        // What is repeated comes before all others of the same number.
+        // Repeated rows come before all others with the same number.
         for owner in who.into_iter().flatten() {
             if !self.numbers.contains_key(owner) {
                 self.repeat_facts(writing.seq, owner.key);
@@ -152,7 +152,7 @@ impl Writer {
             return *number;
         }
         let number = self.next;
-        // A segment is over long before numbers come round.
+        // A segment ends long before numbers wrap around.
         self.next = self.next.wrapping_add(1);
         self.numbers.insert(*owner, number);
         self.columns.process(seq, number, owner);
@@ -220,7 +220,7 @@ pub(crate) struct Dictionary {
     parent_command: Meanings<Lossy>,
 }
 
-/// A command by its text, unless the text is too long to be all of it: then there are its bytes besides.
+/// A command from its text; `None` if the text is too long for a command: then the row has its bytes too.
 type Lossy = Option<Comm>;
 
 #[derive(Clone, Copy)]

@@ -1,4 +1,4 @@
-//! Sockets: what censuses saw of them, and what became of those whose connection was over.
+//! Sockets: what censuses saw of them, and how they ended after their connection had ended.
 
 use crate::columns::{Bool, Columns, Flag, Num, Opt, Time, table};
 use crate::dictionary::{DecodedDict, Meanings, Words};
@@ -15,13 +15,13 @@ use std::net::IpAddr;
 use twtrace_core::event::{CensusRow, CensusState, Event, TimewaitCause, TimewaitEnd, Tuple};
 
 table! {
-    /// One row for each thing that is learned of a socket.
+    /// One row for each fact learned about a socket.
     Builder, Rows {
         /// Number of its event, which rows of one census share.
         seq: Num<UInt64Type>,
-        /// Reported before: repeated for who begins to read here.
+        /// Reported before: repeated for a reader that begins here.
         restated: Bool,
-        /// When it happened; for a census when it was taken.
+        /// When it happened; for a census, when it was taken.
         time: Time,
         time_ns: Opt<UInt16Type>,
         kind: Words<&'static str>,
@@ -39,7 +39,7 @@ table! {
     }
 }
 
-/// What a row has besides its place in time. Everything is missing at first.
+/// What a row has in addition to its time. At first, everything is missing.
 #[derive(Clone, Copy, Default)]
 struct Row<'a> {
     kind: &'static str,
@@ -84,12 +84,12 @@ impl Builder {
     }
 }
 
-/// Takes what is learned of sockets.
+/// Writes facts about sockets.
 #[derive(Default)]
 pub(crate) struct Writer {
     columns: Builder,
-    /// Sockets that had a port before they connected and may still be open, by cookie, with when they connected: later
-    /// segments repeat them. Not those without a cookie: nobody could say when they are over.
+    /// Sockets that had a port before they connected and may still be open, by cookie, with the time of connecting:
+    /// later segments repeat them. Sockets without a cookie are left out: their end could not be recognised.
     bound: BTreeMap<u64, (Tuple, u64)>,
 }
 
@@ -220,7 +220,7 @@ impl crate::table::Batch for Batch {
         let clock = reading.clock()?;
         let rows = &self.rows;
         let cookie = rows.cookie.value(row);
-        // Whatever the row is, its writer has remembered the addresses.
+        // The writer has remembered the addresses, whatever the row is.
         let tuple = self.tuple.get(row)?;
         if let Some(tuple) = &tuple {
             reading.tuples.insert(cookie, tuple);

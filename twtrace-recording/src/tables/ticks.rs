@@ -8,7 +8,7 @@ use arrow_array::types::{UInt16Type, UInt64Type};
 use twtrace_core::event::Event;
 
 table! {
-    /// One row a tick.
+    /// One row per tick.
     Builder, Batch {
         /// Number of its event.
         seq: Num<UInt64Type>,
@@ -17,7 +17,7 @@ table! {
     }
 }
 
-/// Takes ticks.
+/// Writes ticks.
 pub(crate) type Writer = Builder;
 
 impl TableWriter for Builder {

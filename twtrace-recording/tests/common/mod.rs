@@ -9,7 +9,7 @@ use twtrace_core::recording::Loss;
 use twtrace_recording::reader::Recording;
 use twtrace_recording::writer::{Recorder, WriteOptions};
 
-/// Whether a segment may repeat it at its beginning, or when it names a process.
+/// Whether a segment may repeat it, at its beginning or when it names a process.
 pub(crate) fn may_be_repeated(event: &Event) -> bool {
     matches!(
         event,
@@ -30,7 +30,7 @@ pub(crate) fn record(path: &Path, events: &[Event], options: WriteOptions) {
     recorder.finish().unwrap();
 }
 
-/// All Events of a recording of which nothing may be lost.
+/// All Events of a recording that must not have lost any.
 pub(crate) fn replay(path: &Path) -> Vec<Event> {
     let recording = Recording::open(path).unwrap();
     assert_eq!(recording.info().losses, []);
@@ -39,7 +39,7 @@ pub(crate) fn replay(path: &Path) -> Vec<Event> {
     events
 }
 
-/// All Events of a recording that can be read, and what was found to be lost on the way.
+/// All Events of a recording that can be read, and the losses found during the pass.
 pub(crate) fn read(recording: &Recording) -> (Vec<Event>, Vec<Loss>) {
     let mut replay = recording.replay().unwrap();
     let mut events = Vec::new();

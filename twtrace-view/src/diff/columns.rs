@@ -1,5 +1,5 @@
-//! The columns of tables for people: created sockets before, after and the change, then what
-//! [`compare::SHOWN`](SHOWN) has.
+//! The columns of tables for people: created sockets before, after and the change, then the figures of
+//! [`compare::SHOWN`](SHOWN).
 
 use super::keys::Key;
 use crate::grid::Head;
@@ -33,7 +33,7 @@ pub(super) fn of(by: GroupBy, lengths: Lengths) -> Vec<(Head, Cell)> {
     columns
 }
 
-/// Everything in what is shown beside created sockets, as a line of text.
+/// Everything that is shown next to created sockets, as a line of text.
 pub(super) fn others(total: &Change<()>) -> String {
     let one = |shown: &Shown| {
         let unit = if shown.is_rate() { "/s" } else { "" };
@@ -48,7 +48,7 @@ fn number(shown: &Shown, side: &Counted) -> String {
     if shown.is_rate() { words::rate(value) } else { words::count(value as u64) }
 }
 
-/// A difference as a share of what it was, marked when it may be chance.
+/// A difference as a share of the earlier value, marked when it may be chance.
 fn relative(lengths: Lengths, row: &Change<Key>) -> String {
     let direction = lengths.direction(row.before.created_per_s(), row.after.created_per_s());
     let share = share(row);
@@ -63,7 +63,7 @@ pub(super) fn signed(per_s: f64) -> String {
     }
 }
 
-/// A difference as a share of what it was, with its sign; a multiple when it has doubled.
+/// A difference as a share of the earlier value, with its sign; a multiple when it has at least doubled.
 pub(super) fn share<K>(change: &Change<K>) -> String {
     match change.created_share() {
         None if change.after.created_per_s() > 0.0 => "new".to_owned(),

@@ -1,4 +1,4 @@
-//! Figures of both recordings in JSON, by the names of [`FIELDS`]: a new figure is here by itself.
+//! Figures of both recordings in JSON, by the names of [`FIELDS`]: a new figure appears here automatically.
 
 use crate::json::rows::{CountsJson, Quantiles, rounded};
 use serde::ser::SerializeMap as _;

@@ -1,4 +1,4 @@
-//! What stays the same from one recording to the next: names, not numbers that a restart gives anew.
+//! What stays the same from one recording to the next: names, not numbers that change with a restart.
 
 use crate::label;
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,11 +34,11 @@ pub(super) struct Who {
     pub(super) destination: Option<Key>,
 }
 
-/// How processes are told apart.
+/// How processes are matched.
 #[derive(Debug)]
 pub(super) struct Keys {
-    /// Commands that are more than one executable in these recordings. Where there is one only, it need not be known
-    /// of each process: most short-lived ones are gone before they can be looked up.
+    /// Commands with more than one executable in these recordings. If a command has only one, the executable of each
+    /// process need not be known: most short-lived processes are gone before they can be looked up.
     ambiguous: BTreeSet<Comm>,
 }
 
@@ -129,7 +129,7 @@ fn destination(row: &DestinationRow, model: &Snapshot) -> Key {
     Key { name: label::destination(&row.key, row.folded), detail, role: Some(key.role) }
 }
 
-/// A namespace. Its number is another one after each restart; its name may be the same.
+/// A namespace. Its number changes with each restart; its name may stay the same.
 fn namespace(netns: u32, model: &Snapshot) -> Key {
     let summary = model.summary();
     let name = summary.namespace(netns).filter(|namespace| !namespace.name.is_empty());
@@ -137,7 +137,7 @@ fn namespace(netns: u32, model: &Snapshot) -> Key {
     Key::new(name.map_or_else(|| unnamed.to_owned(), |_| label::namespace(summary, netns)))
 }
 
-/// Figures of everything.
+/// Figures of all rows together.
 pub(super) fn total(model: &Snapshot) -> Counts {
     model.summary().totals.counts.clone()
 }

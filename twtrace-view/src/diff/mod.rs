@@ -1,4 +1,4 @@
-//! Two recordings against each other: rates before and after, and what to say of it.
+//! Compares two recordings: rates before and after, and a verdict.
 
 mod columns;
 pub(crate) mod figures;
@@ -21,7 +21,7 @@ use twtrace_core::snapshot::GroupBy;
 /// Rows of a table for people when no number is given.
 const ROWS: usize = 20;
 
-/// Share of a change that is most of it.
+/// Share of a change that counts as most of it.
 const MOST: f64 = 0.5;
 
 /// One of the two recordings.
@@ -50,7 +50,7 @@ pub struct Diff<'a> {
     total: Change<()>,
     rows: Vec<Change<Key>>,
     destinations: Vec<Change<Key>>,
-    /// Whom the verdict may name, the most telling first: a process with a destination, a process, a destination.
+    /// Candidates for the verdict, the most specific first: a process with a destination, a process, a destination.
     named: [Vec<Change<Who>>; 3],
 }
 
@@ -80,7 +80,7 @@ impl<'a> Diff<'a> {
         [&self.before, &self.after].into_iter().flat_map(|side| side.source.losses()).collect()
     }
 
-    /// Names the first that made most of the change; where nobody did, the process that made most of it.
+    /// Names the first candidate that made up most of the change; if there is none, the process with the largest part.
     fn verdict(&self) -> Verdict<'_, Who> {
         let [pair, process, destination] = self.named.each_ref().map(|parts| self.lengths.verdict(&self.total, parts));
         let says_it = |verdict: &Verdict<'_, Who>| verdict.direction == Direction::Same || verdict.main_share >= MOST;
@@ -113,7 +113,7 @@ impl<'a> Diff<'a> {
         Grid::of(columns, &[("before", &self.before), ("after", &self.after)])
     }
 
-    /// The table of some changes for people, and what it leaves out.
+    /// The table of some changes for people, and a note on the rows that it leaves out.
     fn grid(&self, by: GroupBy, rows: &[Change<Key>]) -> (Grid, Option<String>) {
         let shown = &rows[..rows.len().min(self.options.top.unwrap_or(ROWS))];
         let left_out = (shown.len() < rows.len()).then(|| {

@@ -1,4 +1,4 @@
-//! The verdict in one sentence, and the reasons for which it may be wrong.
+//! The verdict in one sentence, and the reasons why it may be wrong.
 
 use super::columns::{share, signed};
 use super::keys::Who;
@@ -8,7 +8,7 @@ use crate::{recording, text};
 use twtrace_core::compare::Direction;
 use twtrace_core::event::Role;
 
-/// A recording shorter than this says little, in seconds.
+/// A recording shorter than this shows little, in seconds.
 const SHORT: f64 = 10.0;
 
 impl Diff<'_> {
@@ -17,13 +17,15 @@ impl Diff<'_> {
         let verdict = self.verdict();
         let (before, after) = (self.total.before.created_per_s(), self.total.after.created_per_s());
         let what = if self.is_of_one_host() {
-            "TIME_WAIT made".to_owned()
+            "TIME_WAIT sockets created".to_owned()
         } else {
-            format!("Between two hosts, from {} to {}, TIME_WAIT made", self.before.host, self.after.host)
+            format!("Between two hosts, from {} to {}, TIME_WAIT sockets created", self.before.host, self.after.host)
         };
         let from_to = format!("from {}/s to {}/s ({})", text::rate(before), text::rate(after), share(&self.total));
         let mut sentence = match verdict.direction {
-            _ if before == 0.0 && after == 0.0 => "No TIME_WAIT sockets were made, neither before nor after".to_owned(),
+            _ if before == 0.0 && after == 0.0 => {
+                "No TIME_WAIT sockets were created, neither before nor after".to_owned()
+            }
             Direction::Fell => format!("{what} fell {from_to}"),
             Direction::Rose => format!("{what} rose {from_to}"),
             Direction::Same => {
@@ -47,7 +49,7 @@ impl Diff<'_> {
         sentence + certain
     }
 
-    /// Recordings without a boot id are of the same host when it has the same name.
+    /// Recordings without a boot id count as the same host if the host names are equal.
     fn is_of_one_host(&self) -> bool {
         let [before, after] = [&self.before, &self.after].map(|side| &side.source.model.summary().host);
         before.hostname == after.hostname
@@ -70,7 +72,7 @@ impl Diff<'_> {
         if before.tracing.tier != after.tracing.tier {
             let [before, after] = [before, after].map(|summary| words::tier(summary.tracing.tier));
             reservations.push(format!(
-                "timewait sockets are known by the {before} tier before and by the {after} tier after: small changes \
+                "TIME_WAIT sockets are known by the {before} tier before and by the {after} tier after: small changes \
                  may be of the tracing"
             ));
         }

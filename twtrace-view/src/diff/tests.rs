@@ -82,7 +82,7 @@ fn a_fix_is_seen() {
     });
 }
 
-/// Each figure of the table is there under its own name, and its change; totals per second as well.
+/// Each figure of the table appears under its own name, with its change; totals per second as well.
 fn assert_has_all_figures(change: &Value) {
     for field in FIELDS {
         let name = if field.is_total { figures::per_s(field) } else { field.name.to_owned() };
@@ -93,7 +93,7 @@ fn assert_has_all_figures(change: &Value) {
     }
     let names = |place: &str| change[place].as_object().unwrap().len();
     let totals = FIELDS.iter().filter(|field| field.is_total).count();
-    assert_eq!([names("before"), names("change")], [FIELDS.len() + totals, FIELDS.len()], "a name is there twice");
+    assert_eq!([names("before"), names("change")], [FIELDS.len() + totals, FIELDS.len()], "a name appears twice");
 }
 
 #[test]
@@ -128,17 +128,20 @@ fn the_sentence_is_honest() {
     let of = |name: &str| (&quiet, info(name, &quiet));
     assert_eq!(
         sentence(of("a.twt"), of("b.twt")),
-        "TIME_WAIT made stayed about the same: 12.2/s before, 12.2/s after."
+        "TIME_WAIT sockets created stayed about the same: 12.2/s before, 12.2/s after."
     );
     let nothing = snapshot_with_history(vec![web::events().swap_remove(0), web::tick_after(20_000)]);
     let none = |name: &str| (&nothing, info(name, &nothing));
-    assert_eq!(sentence(none("a.twt"), none("b.twt")), "No TIME_WAIT sockets were made, neither before nor after.");
+    assert_eq!(sentence(none("a.twt"), none("b.twt")), "No TIME_WAIT sockets were created, neither before nor after.");
     let other = sentence(of("a.twt"), (&short, info("b.twt", &short)));
-    assert!(other.starts_with("Between two hosts, from shop-3 to web-1, TIME_WAIT made rose from"), "{other}");
+    assert!(
+        other.starts_with("Between two hosts, from shop-3 to web-1, TIME_WAIT sockets created rose from"),
+        "{other}"
+    );
     assert!(other.ends_with("see below."), "{other}");
 }
 
-/// So many connections of each process to each destination, over 20 seconds.
+/// This many connections of each process to each destination, over 20 seconds.
 fn traced(many: &[(u32, u8, u64)]) -> Snapshot {
     let mut told = vec![web::events().swap_remove(0)];
     let mut cookie = 0;

@@ -44,7 +44,7 @@ fn folklore_is_never_advised() {
     for topic in all() {
         let said = topic.text.split_whitespace().collect::<Vec<_>>().join(" ");
         let has = |word: &str| said.contains(word);
-        // Neither is set by any command that is shown.
+        // None of the commands shown sets either of them.
         for command in said.split("sysctl -w").skip(1) {
             let set = command.split_whitespace().next().unwrap_or_default();
             assert!(!set.contains("tw_recycle") && !set.contains("fin_timeout"), "{}: {set}", topic.name());

@@ -87,7 +87,7 @@ pub(crate) struct FindingJson<'a> {
     /// How grave.
     severity: Severity,
     /// It still goes on.
-    holds: bool,
+    active: bool,
     /// What is wrong, in one sentence.
     title: &'a str,
     /// Who; null when it is nobody in particular.
@@ -209,7 +209,7 @@ impl<'a> FindingJson<'a> {
         Self {
             id: finding.rule.name(),
             severity: finding.severity,
-            holds: finding.holds,
+            active: finding.active,
             title: &finding.title,
             process: finding.process.as_ref().map(|subject| PartyJson::of(subject, model)),
             destination: finding.destination.as_ref().map(|key| PlaceJson::of_key(key, model.summary())),

@@ -140,7 +140,7 @@ impl<'a> RowJson<'a> {
     pub(crate) fn of(row: &'a Row, by: GroupBy, model: &'a Snapshot) -> Self {
         let process = by.is_of_processes();
         let one = row.owner.as_ref().filter(|_| matches!(row.key, GroupKey::Process(_)));
-        // What the rows of a group have in common, from any one of them.
+        // What the rows of a group have in common, taken from any one of them.
         let of = |group: GroupBy| row.owner.as_ref().filter(|_| process || by == group);
         let facts = one.and_then(|owner| model.facts(owner.key));
         let cgroup = of(GroupBy::Cgroup).map(|owner| owner.cgroup);

@@ -35,7 +35,7 @@ fn assert_has(value: &Value, expected: &str) {
     }
 }
 
-/// These names are promised: see the schema. Add to them, and never take one away.
+/// These names are promised: see the schema. Add names, and never remove one.
 #[test]
 fn field_names_are_pinned() {
     let report = json(&web::snapshot(), Options { by: GroupBy::Parent, ..Options::default() });
@@ -97,7 +97,7 @@ fn findings_are_whole_in_their_order() {
     let report = read(out);
     let all = report["findings"].as_array().unwrap();
     let first = &all[0];
-    assert_has(first, "id severity holds title process destination cause evidence advice confidence recheck");
+    assert_has(first, "id severity active title process destination cause evidence advice confidence recheck");
     assert_has(&first["process"], "pid start_ns command ppid parent_command processes uid user");
     assert_has(&first["destination"], "netns role local_addr remote_addr port");
     assert_has(&first["advice"][0], "id text command effect risk");
@@ -106,7 +106,7 @@ fn findings_are_whole_in_their_order() {
         ["exhaustion-reached", "fork-per-request", "incomplete-trace"]
     );
     assert_eq!(
-        (&first["severity"], &first["holds"], &first["cause"], &first["confidence"]),
+        (&first["severity"], &first["active"], &first["cause"], &first["confidence"]),
         (&"critical".into(), &true.into(), &"no-connection-reuse".into(), &"high".into())
     );
     assert_eq!(
@@ -168,7 +168,7 @@ fn values_are_in_their_promised_form() {
     assert_eq!(report["coverage"]["ratio"], 1.0);
     assert_eq!(report["coverage"]["before_start"], 7);
     assert_eq!(report["totals"]["live_known"], "census");
-    // The 40 one-shots of one script are one row.
+    // The 40 one-shot processes of one script are one row.
     assert_eq!(report["processes_total"], 6);
     let each = json(&web::snapshot(), Options { by: GroupBy::Pid, ..Options::default() });
     assert_eq!(each["processes_total"], 45);

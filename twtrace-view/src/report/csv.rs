@@ -1,5 +1,5 @@
-//! The report as CSV, in the form of `top --csv`: one line for each row of the grouping, its host first. What came later
-//! is last.
+//! The report as CSV, in the form of `top --csv`: one line for each row of the grouping, its host first. Columns that
+//! were added later are last.
 
 use super::Report;
 use super::lines::{self, Line, Subject};

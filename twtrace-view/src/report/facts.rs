@@ -1,4 +1,4 @@
-//! What a report says in words: what was recorded, how its numbers are known, and what is missing.
+//! The report in words: what was recorded, how its numbers are known, and what is missing.
 
 use super::lines::{self, lines_of};
 use super::timeline::Timeline;
@@ -10,7 +10,7 @@ use twtrace_core::event::Tier;
 use twtrace_core::ports::{Budget, TIME_WAIT_SECONDS, Usable, Use};
 use twtrace_core::snapshot::GroupBy;
 
-/// A figure to be seen first.
+/// A key figure.
 pub(super) struct Tile {
     pub(super) title: &'static str,
     pub(super) value: String,
@@ -19,7 +19,7 @@ pub(super) struct Tile {
 }
 
 impl Part<'_> {
-    /// Everything that makes its figures less than whole, one line each, the recording's own first.
+    /// Everything that makes the figures incomplete, one line each, the recording's own first.
     pub(super) fn warnings(&self) -> Vec<String> {
         let mut warnings: Vec<String> = self.source.losses();
         warnings.extend(recording::state(self.info).iter().map(|line| format!("{}: {line}", self.recording)));
@@ -27,7 +27,7 @@ impl Part<'_> {
         warnings
     }
 
-    /// From when to when, and for how long.
+    /// Start, end and duration.
     pub(super) fn span(&self) -> String {
         let window = &self.model.summary().window;
         let passed = window.now_ns.saturating_sub(window.start_ns);
@@ -66,7 +66,7 @@ impl Part<'_> {
         format!("{maker} created {share} of the {all} TIME_WAIT sockets;{where_to}.")
     }
 
-    /// The figures to be seen first.
+    /// The key figures.
     pub(super) fn tiles(&self) -> Vec<Tile> {
         let summary = self.model.summary();
         let totals = &summary.totals.counts;
@@ -183,13 +183,13 @@ impl Part<'_> {
         let tracing = &summary.tracing;
         let counters = &summary.counters;
         let tier = match tracing.tier {
-            Tier::Exact => "exact: the kernel told of every timewait socket made and ended",
+            Tier::Exact => "exact: the kernel reported every TIME_WAIT socket created and ended",
             Tier::Cookie => {
-                "cookie: whether a connection left a timewait socket is classified by how it ended and put right by the \
+                "cookie: whether a connection left a TIME_WAIT socket is classified by how it ended and put right by the \
                  kernel's list; ends, and with them peaks of live sockets, are inferred"
             }
             Tier::Tuple => {
-                "tuple: sockets are told apart by address and port; timewait sockets and their ends are inferred"
+                "tuple: sockets are identified by address and port; TIME_WAIT sockets and their ends are inferred"
             }
         };
         let hooks = |attached| {
@@ -225,8 +225,8 @@ impl Part<'_> {
 }
 
 impl Report<'_> {
-    /// What the report is called.
-    /// The first line: what it is about, and how much of a recording it covers when that is not all of it.
+    /// Title of the report.
+    /// The first line: its subject, and how much of a recording it covers if not all of it.
     pub(super) fn title(&self) -> String {
         let about = match self.parts.as_slice() {
             [one] => format!("TIME_WAIT churn on {}", one.host),

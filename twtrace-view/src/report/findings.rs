@@ -6,10 +6,10 @@ use crate::grid::{Grid, Head};
 use crate::{findings as words, label, text};
 use twtrace_core::finding::{Advice, Finding};
 
-/// Most kinds of failures in a table.
+/// Maximum number of kinds of failures in a table.
 const FAILURES: usize = 50;
 
-/// Numbers of timewait sockets from which people begin to look, by habit.
+/// Numbers of TIME_WAIT sockets at which people usually begin to investigate.
 const HABIT: [u64; 4] = [1000, 10_000, 30_000, 60_000];
 
 /// A finding in words. All of it is clean.
@@ -20,7 +20,7 @@ pub(super) struct RenderedFinding {
     pub(super) id: &'static str,
     pub(super) subject: String,
     pub(super) title: String,
-    /// User, parent, and what lies behind it, by title.
+    /// User, parent, and underlying cause, by title.
     pub(super) about: Vec<(&'static str, String)>,
     /// By name.
     pub(super) evidence: Vec<(String, String)>,
@@ -34,7 +34,7 @@ pub(super) struct ToldAdvice {
     pub(super) id: &'static str,
     pub(super) text: String,
     pub(super) command: Option<String>,
-    /// Empty when it is not known.
+    /// Empty if they are not known.
     pub(super) effects: String,
     pub(super) risk: String,
 }
@@ -52,7 +52,7 @@ impl ToldAdvice {
 }
 
 impl Part<'_> {
-    /// What is wrong, the gravest first.
+    /// Findings, the most severe first.
     pub(super) fn told(&self) -> Vec<RenderedFinding> {
         words::sorted(self.model.findings()).into_iter().map(|finding| self.tell(finding)).collect()
     }
@@ -78,7 +78,7 @@ impl Part<'_> {
         }
     }
 
-    /// Calls that failed for want of an address or a port, the most first.
+    /// Calls that failed because there was no free address or port, the most frequent first.
     pub(super) fn failures(&self) -> Grid {
         let window = &self.model.summary().window;
         let mut all = failures::of(self.model);
@@ -107,7 +107,7 @@ impl Part<'_> {
         let habit = HABIT.map(text::count).join(", ");
         let most = text::count(most);
         format!(
-            "For orientation: people begin to look at {habit} timewait sockets; here there were {most} at most, \
+            "For orientation: people begin to look at {habit} TIME_WAIT sockets; here there were {most} at most, \
              {place}. A bare count is no severity."
         )
     }

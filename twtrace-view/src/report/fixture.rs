@@ -1,4 +1,4 @@
-//! Snapshots of recordings for the tests of reports, and what the recordings say of themselves.
+//! Snapshots of recordings for the tests of reports, and the recordings' facts about themselves.
 
 use std::path::PathBuf;
 use twtrace_core::event::Event;
@@ -6,7 +6,7 @@ use twtrace_core::recording::{Info, Loss};
 use twtrace_core::snapshot::Snapshot;
 use twtrace_testkit::{findings, shop, snapshot_with_history, web};
 
-/// What the recording of it says.
+/// The facts of its recording.
 pub(crate) fn info(path: &str, snapshot: &Snapshot) -> Info {
     let summary = snapshot.summary();
     Info {
@@ -22,12 +22,12 @@ pub(crate) fn info(path: &str, snapshot: &Snapshot) -> Info {
     }
 }
 
-/// A loss whose text was chosen by whoever damaged the file.
+/// A loss with a text that an attacker chose.
 pub(crate) fn loss() -> Loss {
     Loss { file: "connections-0002.parquet".to_owned(), what: "<b>bad</b>\n\u{1b}[2J| checksum".to_owned() }
 }
 
-/// The five seconds of all views' tests.
+/// The five seconds that the tests of all views use.
 pub(crate) fn short() -> Snapshot {
     snapshot_with_history(web::events()).with_findings(findings())
 }
@@ -42,7 +42,7 @@ pub(crate) fn hostile() -> Snapshot {
     snapshot_with_history(events).with_findings(findings())
 }
 
-/// An incident of so many seconds: a service that stopped to pool its connections, until it was rolled back.
+/// An incident of this many seconds: a service stopped pooling its connections, until it was rolled back.
 pub(crate) fn incident(seconds: u64) -> Snapshot {
     snapshot_with_history(shop::events(seconds, 1.0)).with_findings(findings())
 }

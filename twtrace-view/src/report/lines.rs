@@ -10,7 +10,7 @@ use twtrace_core::event::{Role, Tier};
 use twtrace_core::history::Series;
 use twtrace_core::snapshot::{Counts, DestRow, DestinationRow, GroupBy, GroupKey, Row};
 
-/// What a row is about.
+/// Subject of a row.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Subject<'a> {
     /// A process, or several.
@@ -24,22 +24,22 @@ pub(super) enum Subject<'a> {
 pub(super) struct Line<'a> {
     pub(super) part: &'a Part<'a>,
     pub(super) subject: Subject<'a>,
-    /// Of a process: where most of its timewait sockets are towards. Clean.
+    /// For a process: the destination of most of its TIME_WAIT sockets. Clean.
     towards: Option<String>,
 }
 
-/// Share of a part in a whole; of nothing it is 0.
+/// A part as a share of a whole; of zero it is 0.
 pub(super) fn share(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }
 
-/// Timewait sockets made per second on average.
+/// TIME_WAIT sockets created per second on average.
 pub(super) fn mean_per_s(counts: &Counts, part: &Part<'_>) -> f64 {
     let seconds = part.model.summary().window.seconds();
     if seconds > 0.0 { counts.time_wait_created as f64 / seconds } else { 0.0 }
 }
 
-/// Payload of a connection on average, both ways, bytes; `None` when none was established since the trace began.
+/// Average payload of a connection, both ways, bytes; `None` when none was established since the trace began.
 pub(super) fn bytes_per_connection(counts: &Counts) -> Option<f64> {
     let connections = counts.lifetimes.count();
     let bytes = counts.bytes_sent.saturating_add(counts.bytes_received);
@@ -67,7 +67,7 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// What it is called, clean.
+    /// Its name, clean.
     pub(super) fn name(&self) -> String {
         match self.subject {
             Subject::Group(row) => label::group(row, self.part.model),
@@ -75,16 +75,16 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// The word between figures and a destination: connections go there, or come in there.
+    /// The word between figures and a destination: the direction of its connections.
     pub(super) fn preposition(&self) -> &'static str {
         match self.destination().map(|row| row.key) {
-            Some(DestRow::Dest(key)) if key.role == Role::Active => "towards",
+            Some(DestRow::Dest(key)) if key.role == Role::Active => "to",
             Some(DestRow::Dest(key)) if key.role == Role::Passive => "accepted on",
             _ => "of",
         }
     }
 
-    /// The name with what tells rows of the same name apart: the PID, or the role.
+    /// The name with what distinguishes rows of the same name: the PID, or the role.
     pub(super) fn full_name(&self) -> String {
         match self.subject {
             Subject::Group(Row { key: GroupKey::Process(key), .. }) => format!("{}[{}]", self.name(), key.tgid),
@@ -117,7 +117,7 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// It is of several, whose peaks are inferred.
+    /// The row is of several processes, and its peaks are inferred.
     fn is_of_several(&self) -> bool {
         match self.subject {
             Subject::Group(row) => row.is_of_several(),
@@ -127,11 +127,12 @@ impl<'a> Line<'a> {
 }
 
 impl Report<'_> {
-    /// Rows of a grouping of all recordings, those with the most timewait sockets made first, and how many there are.
+    /// Rows of a grouping of all recordings, those with the most TIME_WAIT sockets created first, and the number of
+    /// rows.
     pub(super) fn lines(&self, by: GroupBy, limit: usize) -> (Vec<Line<'_>>, usize) {
         let mut lines: Vec<Line<'_>> = self.parts.iter().flat_map(|part| lines_of(part, by)).collect();
         let total = lines.len();
-        // Stable: rows of one recording stay in their order.
+        // Stable: rows of one recording keep their order.
         lines.sort_by_key(|line| std::cmp::Reverse(line.counts().time_wait_created));
         lines.truncate(limit);
         if by.is_of_processes() {
@@ -158,7 +159,7 @@ pub(super) fn lines_of<'a>(part: &'a Part<'a>, by: GroupBy) -> Vec<Line<'a>> {
     }
 }
 
-/// Where a row created most of its TIME_WAIT sockets towards. Of equal ones the first seen.
+/// Destination of most of the TIME_WAIT sockets that a row created. Among equal ones, the first seen.
 fn most_of(row: &Row, by: GroupBy, part: &Part<'_>) -> Option<String> {
     let shares = part.model.destinations_of(by, row);
     let some = shares.iter().filter(|(_, share)| share.time_wait_created > 0);
@@ -178,7 +179,7 @@ fn right(title: &'static str, cell: impl for<'a, 'b> Fn(&'a Line<'b>) -> String 
     (Head::right(title), Box::new(cell))
 }
 
-/// A number of things, or what failed by name, under its heading of the table of figures.
+/// A count, or failures by name, with its heading in the table of figures.
 fn figure(name: &str) -> Column {
     let field = Field::of(name).unwrap_or(&FIELDS[0]);
     let text = |line: &Line<'_>, field: &Field| match (field.get)(line.counts()) {
@@ -197,18 +198,18 @@ fn name(line: &Line<'_>) -> String {
     line.name()
 }
 
-/// A peak: of several processes it is inferred.
+/// A peak: for several processes it is inferred.
 fn peak(line: &Line<'_>, number: u64) -> String {
     format!("{}{}", if line.is_of_several() { "~" } else { "" }, text::count(number))
 }
 
-/// Most alive at a time: below the exact tier ends are worked out.
+/// Maximum live at a time: below the exact tier, ends are inferred.
 fn live_peak(line: &Line<'_>) -> String {
     let inferred = line.is_of_several() || line.part.model.summary().tracing.tier != Tier::Exact;
     format!("{}{}", if inferred { "~" } else { "" }, text::count(line.counts().time_wait_live_peak))
 }
 
-/// A lifetime in as few digits as tell it: `350us`, `1.7ms`, `12ms`, `4.2s`, `2m05s`.
+/// A lifetime with as few digits as needed: `350us`, `1.7ms`, `12ms`, `4.2s`, `2m05s`.
 pub(super) fn lifetime(us: f64) -> String {
     if (1e3..1e4).contains(&us) { format!("{:.1}ms", us / 1e3) } else { text::seconds(us / 1e6) }
 }
@@ -278,7 +279,7 @@ fn columns(by: GroupBy, of_several: bool) -> Vec<Column> {
         right("MEAN/S", |line| text::rate(line.mean_per_s())),
         right("PEAK/S", |line| peak(line, line.counts().created_peak_per_s)),
         right("LIVE PEAK", live_peak),
-        left("MOSTLY TOWARDS", |line| line.towards.clone().unwrap_or_default()),
+        left("MOSTLY TO", |line| line.towards.clone().unwrap_or_default()),
         figure("opened"),
         figure("accepted"),
         figure("first"),
@@ -309,7 +310,7 @@ fn columns(by: GroupBy, of_several: bool) -> Vec<Column> {
 }
 
 impl Report<'_> {
-    /// The table of a grouping for people, and what it leaves out.
+    /// The table of a grouping for people, and a note on the rows that it leaves out.
     pub(super) fn grid(&self, by: GroupBy) -> (Grid, Option<String>) {
         let (lines, total) = self.lines(by, self.options.top.unwrap_or(super::ROWS));
         let left_out = (lines.len() < total).then(|| {

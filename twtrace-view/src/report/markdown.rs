@@ -1,6 +1,6 @@
 //! The report as a document in GitHub's Markdown, for a postmortem.
 //!
-//! What a process chose itself is written so that nothing in it is Markdown or HTML: see `verbatim`.
+//! Text that a process chose itself is written so that nothing in it is Markdown or HTML: see `verbatim`.
 
 use super::timeline::{Point, Timeline, length};
 use super::{NOTHING, Part, Report};
@@ -58,7 +58,7 @@ pub fn write(report: &Report<'_>, out: &mut dyn Write) -> io::Result<()> {
     Ok(())
 }
 
-/// What is wrong and what failed, a level deeper where each recording has a heading of its own.
+/// Findings and failures, one heading level deeper if each recording has its own heading.
 fn findings(part: &Part<'_>, of_several: bool, out: &mut dyn Write) -> io::Result<()> {
     let level = if of_several { "###" } else { "##" };
     writeln!(out, "\n{level} Findings\n")?;
@@ -97,8 +97,8 @@ fn findings(part: &Part<'_>, of_several: bool, out: &mut dyn Write) -> io::Resul
     Ok(())
 }
 
-/// Clean text of the core's own, whose code marks are meant as such: between them code, besides them nothing that means
-/// anything. A text whose marks do not match is code altogether.
+/// Clean text from the core, in which code marks are intended: code between them, outside of them plain text. A text
+/// with unbalanced marks becomes code as a whole.
 fn prose(text: &str) -> String {
     let parts: Vec<&str> = text.split('`').collect();
     if parts.len().is_multiple_of(2) {
@@ -145,7 +145,7 @@ fn timeline(timeline: &Timeline<'_>, out: &mut dyn Write) -> io::Result<()> {
     let grid = Grid {
         heads: vec![
             Head::left("FROM (UTC)"),
-            Head::right("MADE/S"),
+            Head::right("CREATED/S"),
             Head::right("CONNECTIONS/S"),
             Head::right("CONNECT ERRORS"),
             Head::right("REFUSED"),
@@ -167,15 +167,15 @@ pub(crate) fn table(grid: &Grid, out: &mut dyn Write) -> io::Result<()> {
     let rules = grid.heads.iter().map(|head| Cow::Borrowed(if head.right { "---:" } else { "---" }));
     writeln!(out, "{}", line(rules.collect()))?;
     for row in &grid.rows {
-        // A bar ends the cell even in code, but for a backslash.
+        // A bar ends the cell even in code, unless it is escaped by a backslash.
         let cells = row.iter().map(|cell| verbatim(cell).replace('|', "\\|").into());
         writeln!(out, "{}", line(cells.collect()))?;
     }
     Ok(())
 }
 
-/// Clean text in which nothing means anything: as it is when it is letters, digits and harmless signs, else as code. In
-/// code there are no links, no mentions, no HTML. Underscores are too common for that, and escaped.
+/// Clean text without any markup: unchanged if it has only letters, digits and harmless signs, else as code. Code has
+/// no links, no mentions, no HTML. Underscores are too common for that, and escaped.
 pub(crate) fn verbatim(text: &str) -> Cow<'_, str> {
     let harmless = |letter: char| letter.is_alphanumeric() || " .,:;/%+-()≥→~'_".contains(letter);
     let links = ["://", "www.", "~~"].iter().any(|part| text.to_ascii_lowercase().contains(part));
@@ -189,7 +189,7 @@ pub(crate) fn verbatim(text: &str) -> Cow<'_, str> {
 fn code(text: &str) -> String {
     let longest = text.split(|letter| letter != '`').map(str::len).max().unwrap_or(0);
     let fence = "`".repeat(longest + 1);
-    // Backticks at an end would be taken for the fence's.
+    // Backticks at an end would be read as part of the fence.
     let space = if text.starts_with('`') || text.ends_with('`') { " " } else { "" };
     format!("{fence}{space}{text}{space}{fence}")
 }

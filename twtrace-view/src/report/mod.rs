@@ -1,6 +1,7 @@
-//! The churn report over recordings: who made timewait sockets when, towards where, and how that is known.
+//! The churn report over recordings: which processes created TIME_WAIT sockets when, to which destinations, and how
+//! that is known.
 //!
-//! Each recording has a model of its own. Rows of all recordings stand in one list, told apart by their host.
+//! Each recording has its own model. Rows of all recordings are in one list, distinguished by their host.
 
 pub mod csv;
 mod facts;
@@ -27,7 +28,7 @@ use twtrace_core::snapshot::Snapshot;
 /// Rows of a table for people when no number is given.
 const ROWS: usize = 20;
 
-/// What stands in the place of an empty table.
+/// Text in the place of an empty table.
 pub(super) const NOTHING: &str = "Nothing to show: no connection ended that the filters let through.";
 
 /// What to report.
@@ -35,16 +36,16 @@ pub(super) const NOTHING: &str = "Nothing to show: no connection ended that the 
 pub struct Options {
     /// Grouping.
     pub by: GroupBy,
-    /// Most rows of each table.
+    /// Maximum number of rows of each table.
     pub top: Option<usize>,
 }
 
-/// One recording that was read, or the part of it that was asked for.
+/// One recording that was read, or the requested part of it.
 #[derive(Clone, Copy, Debug)]
 pub struct Source<'a> {
-    /// What it says of itself, after it was read: what could not be is in it.
+    /// What it says about itself after it was read, including what could not be read.
     pub info: &'a Info,
-    /// What was in it.
+    /// Its content.
     pub model: &'a Snapshot,
 }
 
@@ -71,27 +72,27 @@ impl Source<'_> {
     }
 }
 
-/// A recording with the names that it goes by. Both are clean.
+/// A recording with its names. Both are clean.
 #[derive(Debug)]
 struct Part<'a> {
     source: Source<'a>,
     info: &'a Info,
     model: &'a Snapshot,
-    /// Its place among the parts.
+    /// Its index among the parts.
     number: usize,
-    /// Its host; of several recordings of one host with the name of the recording.
+    /// Its host; for several recordings of one host, with the name of the recording.
     host: String,
     /// Name of its directory.
     recording: String,
 }
 
 impl Part<'_> {
-    /// Timewait sockets made.
+    /// TIME_WAIT sockets created.
     fn made(&self) -> u64 {
         self.model.summary().totals.counts.time_wait_created
     }
 
-    /// Most timewait sockets alive by the kernel's count, which no filter touches; `None` when it was never read.
+    /// Maximum of live TIME_WAIT sockets by the kernel's count, which no filter changes; `None` when it was never read.
     fn kernel_peak(&self) -> Option<u64> {
         let moments = self.model.history().map(History::moments).unwrap_or_default();
         moments.iter().filter_map(|moment| moment.kernel_time_wait).max()
@@ -124,12 +125,12 @@ impl<'a> Report<'a> {
         Self { parts: parts.collect(), options }
     }
 
-    /// Whether rows need their host beside them.
+    /// Whether rows need their host next to them.
     fn is_of_several(&self) -> bool {
         self.parts.len() > 1
     }
 
-    /// Groupings that people get a table of.
+    /// Groupings that are shown to people as tables.
     fn tables(&self) -> Vec<GroupBy> {
         let by = self.options.by;
         if by == GroupBy::Destination { vec![by] } else { vec![by, GroupBy::Destination] }
@@ -141,7 +142,7 @@ impl<'a> Report<'a> {
     }
 }
 
-/// Names with another one in parentheses where they are not unique.
+/// Names, with another one in parentheses where they are not unique.
 fn told_apart(names: Vec<String>, by: Vec<String>) -> Vec<String> {
     let mut times: HashMap<String, usize> = HashMap::new();
     for name in &names {

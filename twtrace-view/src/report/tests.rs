@@ -58,7 +58,7 @@ fn the_lines_are_as_they_were() {
     }
 }
 
-/// What each form says of some recordings.
+/// Output of each form for some recordings.
 fn all_forms(report: &Report<'_>) -> [String; 5] {
     [
         written(|out| text::write(report, out)),
@@ -167,7 +167,7 @@ pub(crate) fn without_code(line: &str) -> String {
         let fence = &from[..from.len() - from.trim_start_matches('`').len()];
         let mut code = &from[fence.len()..];
         loop {
-            let at = code.find('`').unwrap_or_else(|| panic!("code does not end: {line}"));
+            let at = code.find('`').unwrap_or_else(|| panic!("unterminated code: {line}"));
             let run = code[at..].len() - code[at..].trim_start_matches('`').len();
             code = &code[at + run..];
             if run == fence.len() {
@@ -188,7 +188,7 @@ fn hostile_text_does_nothing_in_any_form() {
         let sources = if several { vec![source, source] } else { vec![source] };
         for by in groupings() {
             let report = Report::new(&sources, Options { by, top: None });
-            // That every character is plain is looked at when they are written.
+            // A check when they are written ensures that every character is plain.
             let [_, json, csv, markdown, html] = all_forms(&report);
             parsed(&json);
             let mut reader = ::csv::Reader::from_reader(csv.as_bytes());
@@ -196,7 +196,7 @@ fn hostile_text_does_nothing_in_any_form() {
                 assert!(record.unwrap().iter().all(|cell| !cell.starts_with(['=', '+', '-', '@'])));
             }
             for line in markdown.lines() {
-                // Outside of code nothing is left of it.
+                // Outside of code, nothing is left of it.
                 let outside = without_code(line);
                 assert!(!outside.trim_start_matches("> **Warning:**").contains(['<', '[', '*', '@']), "{line}");
             }
@@ -225,7 +225,7 @@ fn nothing_is_reported_as_nothing() {
     }
 }
 
-/// These names are promised: those of `top --json`, and more. Add to them, and never take one away.
+/// These names are promised: those of `top --json`, and more. Add names, and never remove one.
 #[test]
 fn field_names_are_pinned() {
     let options = Options { by: GroupBy::Command, top: None };
@@ -258,7 +258,7 @@ fn field_names_are_pinned() {
          time_wait_live",
     );
     has(&json["failures"][0], "host recording pid command call errno cause is_time_wait count first last port");
-    has(&json["findings"][0], "host recording id severity holds title process destination cause evidence advice");
+    has(&json["findings"][0], "host recording id severity active title process destination cause evidence advice");
     assert_eq!(json["findings"][0]["recording"], "/var/lib/web.twt");
     assert_eq!(json["destinations"][0]["share"].as_f64().unwrap(), 120.0 / 235.0);
     assert_eq!(json["destinations"][0]["bytes_per_connection"], 2100.0);

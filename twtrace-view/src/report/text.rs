@@ -10,7 +10,7 @@ use std::io::{self, Write};
 /// Columns of the timeline.
 const SPARKS: usize = 80;
 
-/// Width of titles before what they are of.
+/// Width of a title.
 const TITLE: usize = 24;
 
 /// Writes the report.
@@ -69,7 +69,7 @@ fn head(part: &Part<'_>, of_several: bool, out: &mut dyn Write) -> io::Result<()
     timeline(part, out)
 }
 
-/// What is wrong and what failed.
+/// Findings and failures.
 fn findings(part: &Part<'_>, of_several: bool, out: &mut dyn Write) -> io::Result<()> {
     let of = if of_several { of(part) } else { String::new() };
     writeln!(out, "\nFINDINGS{of}")?;
@@ -122,7 +122,7 @@ fn timeline(part: &Part<'_>, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "{title} {} at most {}", text::sparkline(&values), text::rate(highest))
     };
     line("created/s", most(|point| point.moment.created as f64 / point.seconds.max(1.0)))?;
-    // It is not read in every bucket; until it is again, it is what it was.
+    // It is not read in every bucket; until the next reading, the last value stays.
     let mut alive = 0;
     let kernel = pieces.iter().map(|piece| {
         alive = piece.iter().filter_map(|point| point.moment.kernel_time_wait).max().unwrap_or(alive);

@@ -3,7 +3,7 @@
 use super::Part;
 use twtrace_core::history::{Moment, Series};
 
-/// What happened over time.
+/// Figures over time.
 #[derive(Debug)]
 pub(super) struct Timeline<'a> {
     pub(super) points: Vec<Point<'a>>,
@@ -13,15 +13,15 @@ pub(super) struct Timeline<'a> {
 /// One bucket.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Point<'a> {
-    /// When it begins, nanoseconds since the Unix epoch.
+    /// Its begin, nanoseconds since the Unix epoch.
     pub(super) unix_ns: i128,
-    /// How long it is, seconds: the last one may be cut.
+    /// Its length, seconds: the last one may be cut.
     pub(super) seconds: f64,
-    /// What it holds.
+    /// Its content.
     pub(super) moment: &'a Moment,
 }
 
-/// What rates over some buckets are taken over, seconds: at least one, for a rate over less would be a flood.
+/// Time for the rate over some buckets, seconds: at least one, because a shorter time would inflate the rate.
 pub(super) fn length(points: &[Point<'_>]) -> f64 {
     points.iter().map(|point| point.seconds).sum::<f64>().max(1.0)
 }
@@ -41,12 +41,12 @@ impl<'a> Timeline<'a> {
         Self { points: points.collect(), part }
     }
 
-    /// Timewait sockets that one row made, by bucket.
+    /// TIME_WAIT sockets that one row created, by bucket.
     pub(super) fn made(&self, series: &Series) -> Vec<u32> {
         self.part.model.history().map(|history| series.values(history)).unwrap_or_default()
     }
 
-    /// When it ends, nanoseconds since the Unix epoch.
+    /// Its end, nanoseconds since the Unix epoch.
     pub(super) fn end_unix_ns(&self) -> i128 {
         self.points.last().map_or(0, |last| last.unix_ns.saturating_add((last.seconds * 1e9) as i128))
     }
@@ -56,14 +56,14 @@ impl<'a> Timeline<'a> {
         self.part.model.history().map_or(1.0, |history| history.bucket_ns() as f64 / 1e9)
     }
 
-    /// The busiest bucket; `None` when nothing was made.
+    /// The busiest bucket; `None` when nothing was created.
     pub(super) fn busiest(&self) -> Option<&Point<'a>> {
         let made = self.points.iter().filter(|point| point.moment.created > 0);
-        // Of equal ones the first.
+        // Among equal ones, the first.
         made.rev().max_by_key(|point| point.moment.created)
     }
 
-    /// So many pieces of equal length at most, the last of which may be shorter.
+    /// At most `most` pieces of equal length; the last one may be shorter.
     pub(super) fn pieces(&self, most: usize) -> Vec<&[Point<'a>]> {
         let length = self.points.len().div_ceil(most.max(1)).max(1);
         self.points.chunks(length).collect()

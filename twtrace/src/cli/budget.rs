@@ -25,7 +25,7 @@ Examples:
 /// Arguments of `budget`.
 #[derive(Clone, Debug, Args)]
 pub struct BudgetArgs {
-    /// Connections per second that this host opens and closes first [default: none; what is sustainable is told]
+    /// Connections per second that this host opens and closes first [default: none; shows what is sustainable]
     #[arg(long, value_name = "N", value_parser = parse::rate)]
     pub rate: Option<f64>,
 

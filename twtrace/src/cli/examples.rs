@@ -1,4 +1,4 @@
-//! What the help of each command ends with.
+//! The last part of the help of each command.
 
 pub(super) const TOP_EXAMPLES: &str = "\
 Examples:
@@ -15,8 +15,8 @@ Filters of different kinds must all match; of one kind, any. They choose rows, n
 pub(super) const SOCKETS_EXAMPLES: &str = "\
 Examples:
   twtrace sockets                            trace for 5 seconds, then list
-  twtrace sockets --duration 60s             after a minute every timewait socket is younger than the trace
-  twtrace sockets --dest 10.0.0.0/8:5432     only those towards port 5432 of that network
+  twtrace sockets --duration 60s             after a minute every TIME_WAIT socket is younger than the trace
+  twtrace sockets --dest 10.0.0.0/8:5432     only those to port 5432 of that network
   twtrace sockets --json                     one JSON object
   twtrace sockets --trace night.twt          with the owners that a recording in progress knows, at once
 
@@ -53,7 +53,7 @@ docs/recording.md explains every column, and has queries for DuckDB, polars and 
 
 pub(super) const REPORT_EXAMPLES: &str = "\
 Examples:
-  twtrace report web.twt                                  on the terminal: who made what, towards where
+  twtrace report web.twt                                  on the terminal: who created what, to which destinations
   twtrace report web.twt -o web.html                      one page with plots, for a browser or a printer
   twtrace report web.twt --from 14:10 --to 14:25          only these minutes (UTC, of the day it began)
   twtrace report web.twt --from -5m --by command          only the last five minutes, a row for each command
@@ -71,4 +71,4 @@ Examples:
   twtrace diff before.twt after.twt --format markdown     for the pull request
 
 Rates are per second, so the recordings need not be of the same length; ten seconds each is the least that says much.
-Processes are told apart by command, and by executable where one command has several: PIDs do not survive a restart.";
+Processes are matched by command, and by executable where one command has several: PIDs do not survive a restart.";

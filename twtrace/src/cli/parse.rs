@@ -16,16 +16,16 @@ use twtrace_view::explain::{Topic, topic as find_topic};
 /// Shortest interval between reports.
 const MIN_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Longest duration: clocks and timers hold it without overflow.
+/// Longest duration: clocks and timers can represent it without overflow.
 const MAX_DURATION: Duration = Duration::from_secs(10 * 366 * 86_400);
 
 /// A day, in nanoseconds.
 const DAY_NS: i128 = 86_400_000_000_000;
 
-/// Most sockets that the kernel side is asked to follow. Their map takes about 400 bytes each.
+/// Maximum number of sockets that the kernel side is asked to follow. Their map takes about 400 bytes each.
 const MAX_SOCKETS: u32 = 16 * 1024 * 1024;
 
-/// Highest rate that is reckoned with, connections per second.
+/// Highest rate in a plan, connections per second.
 const MAX_RATE: f64 = 1e9;
 
 /// Largest ring buffer.
@@ -66,7 +66,7 @@ pub(super) fn span(text: &str) -> Result<Duration, String> {
     Ok(duration)
 }
 
-/// Least that a flight recorder keeps, bytes.
+/// Minimum that a flight recorder keeps, bytes.
 const MIN_KEEP: u64 = 1 << 20;
 
 /// A time, or a size with its unit.
@@ -98,18 +98,18 @@ pub enum TimeSpec {
     Wall(i128),
     /// A time of day (UTC), as nanoseconds since midnight.
     OfDay(u64),
-    /// So long after the start of the recording.
+    /// This long after the start of the recording.
     AfterStart(Duration),
-    /// So long before its end.
+    /// This long before its end.
     BeforeEnd(Duration),
 }
 
 impl TimeSpec {
-    /// The moment that it is in a recording from `start_ns` to `end_ns`, all in nanoseconds since the Unix epoch. It may
-    /// be outside of the recording.
+    /// The same moment in a recording from `start_ns` to `end_ns`, all in nanoseconds since the Unix epoch. It may be
+    /// outside of the recording.
     ///
-    /// A time of day is taken on the day of the start; when it was over by then and the recording reaches that far, on
-    /// the day after.
+    /// A time of day is on the day of the start; if it had passed by then and the recording reaches that far, on the
+    /// next day.
     pub fn unix_ns(self, start_ns: i128, end_ns: i128) -> i128 {
         let length = |duration: Duration| i128::try_from(duration.as_nanos()).unwrap_or(i128::MAX);
         match self {
@@ -148,7 +148,7 @@ impl FromStr for TimeSpec {
     }
 }
 
-/// What makes a command fail: findings of these rules, or those that are grave enough.
+/// Findings that make a command fail: those of these rules, or those of at least this severity.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FailOn {
     /// Rules, in the order in which they were named.
@@ -158,8 +158,8 @@ pub struct FailOn {
 }
 
 impl FailOn {
-    /// The first finding that is asked for and still holds. Ports that are gone are no less near to it than those that
-    /// soon will be.
+    /// The first requested finding that is still active. If ports have already run out, a request for the near
+    /// exhaustion matches too.
     pub fn first<'a>(&self, findings: &'a [Finding]) -> Option<&'a Finding> {
         let is_near = |rule| rule == Rule::ExhaustionReached && self.rules.contains(&Rule::ExhaustionNear);
         let asked = |finding: &&Finding| {
@@ -167,7 +167,7 @@ impl FailOn {
                 || is_near(finding.rule)
                 || self.least.is_some_and(|least| finding.severity >= least)
         };
-        findings.iter().filter(|finding| finding.holds).find(asked)
+        findings.iter().filter(|finding| finding.active).find(asked)
     }
 }
 
@@ -271,11 +271,11 @@ pub(super) fn tw_reuse(text: &str) -> Result<u8, String> {
 }
 
 pub(super) fn buckets(text: &str) -> Result<u64, String> {
-    // The kernel's is a signed int.
+    // The kernel's value is a signed int.
     number(text, |buckets| (1..=i32::MAX as u64).contains(buckets), "a number from 1 to 2147483647")
 }
 
-/// `LOW-HIGH`, or as the sysctl is written, with a space.
+/// `LOW-HIGH`, or with a space as in the sysctl.
 pub(super) fn range(text: &str) -> Result<(u16, u16), String> {
     let valid = || "expected the lower and the upper port, such as 32768-60999".to_owned();
     let (low, high) = text.split_once(['-', ' ', '\t']).ok_or_else(valid)?;
@@ -283,7 +283,7 @@ pub(super) fn range(text: &str) -> Result<(u16, u16), String> {
     if low <= high { Ok((low, high)) } else { Err(valid()) }
 }
 
-/// As `net.ipv4.ip_local_reserved_ports` is written; nothing is nothing.
+/// The format of `net.ipv4.ip_local_reserved_ports`; an empty text means no ports.
 pub(super) fn reserved(text: &str) -> Result<String, String> {
     let is_part = |part: &str| {
         let part = part.trim();
@@ -344,7 +344,7 @@ pub(super) fn destination(text: &str) -> Result<(IpNet, Option<u16>), String> {
     Ok((unmapped(net), port))
 }
 
-/// Connections of IPv6 sockets to IPv4-mapped addresses are shown as what they are, IPv4: so are filters.
+/// Connections of IPv6 sockets to IPv4-mapped addresses are shown as IPv4, so filters convert them as well.
 fn unmapped(net: IpNet) -> IpNet {
     let IpNet::V6(v6) = net else { return net };
     let mapped = v6.prefix_len().checked_sub(96).zip(v6.addr().to_ipv4_mapped());

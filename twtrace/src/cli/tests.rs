@@ -99,7 +99,7 @@ fn moments_of_a_recording() {
         let error = text.parse::<TimeSpec>().unwrap_err();
         assert!(error.contains("+90s from the start"), "{text}: {error}");
     }
-    // Whatever a damaged recording says of its length.
+    // Whatever length a damaged recording claims.
     for text in ["+99h", "-99h", "12:00"] {
         let moment: TimeSpec = text.parse().unwrap();
         let _ = (moment.unix_ns(i128::MAX, i128::MIN), moment.unix_ns(i128::MIN, i128::MAX));
@@ -206,7 +206,7 @@ fn kernel_log_filters_have_one_to_three_parts() {
     let filter = |text: &str| top(&["--debug-kernel", text]).unwrap().kernel.debug_kernel.unwrap();
     assert_eq!(filter("port=8080"), LogFilter { port: Some(8080), ..LogFilter::default() });
     let all = LogFilter { port: Some(80), addr: Some([10, 0, 0, 1].into()), pid: Some(9) };
-    assert_eq!(filter("pid=9,addr=::ffff:10.0.0.1,port=80"), all, "an address is what connections show");
+    assert_eq!(filter("pid=9,addr=::ffff:10.0.0.1,port=80"), all, "an address matches as connections show it");
 }
 
 #[test]

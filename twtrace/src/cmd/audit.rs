@@ -1,4 +1,4 @@
-//! `twtrace doctor --audit`: traces for a while and holds what it saw against the kernel's own counters.
+//! `twtrace doctor --audit`: traces for a while and compares the result with the kernel's own counters.
 
 use anyhow::Context as _;
 use std::collections::HashMap;
@@ -26,21 +26,21 @@ struct Audited {
     audit: Audit,
 }
 
-/// Audits for that long, writes the report, and says whether trace and kernel agree.
+/// Audits for that long, writes the report, and returns whether trace and kernel agree.
 ///
 /// # Errors
-/// It cannot trace here, or the kernel's counters cannot be read.
+/// This host cannot be traced, or the kernel's counters cannot be read.
 pub fn run(duration: Duration, json: bool, out: &mut dyn Write) -> anyhow::Result<bool> {
-    // Its thread looks at the mounts that this one may turn away from next.
+    // Its thread needs the mounts that this one may leave next.
     let searcher = Searcher::start().context("cannot start a thread")?;
     let mut live = KernelSource::start(&KernelSourceOptions::default())?;
-    let netns = host::own_netns().context("cannot tell the own network namespace")?;
+    let netns = host::own_netns().context("cannot read this process's network namespace")?;
     let first = reading()?;
     let mut own = Audit::new(netns, live.tier(), first);
     let mut others = HashMap::new();
     let found = searcher.fresh(SEARCH).unwrap_or_default().found;
     for found in found.into_iter().filter(|found| found.netns != netns) {
-        // What cannot be entered cannot be audited; `top` says which those are.
+        // A namespace that cannot be entered cannot be audited; `top` lists these.
         if let Ok(Ok(first)) = within(&found, reading) {
             let audit = Audit::new(found.netns, live.tier(), first);
             others.insert(found.netns, Audited { found, audit });
@@ -51,7 +51,7 @@ pub fn run(duration: Duration, json: bool, out: &mut dyn Write) -> anyhow::Resul
         live.pump(&mut |event| apply(&mut own, &mut others, &event))?;
         thread::sleep(PUMP.min(duration.saturating_sub(began.elapsed())));
     }
-    // One that is gone meanwhile took its counters with it.
+    // One that has gone meanwhile took its counters with it.
     others.retain(|_, other| match within(&other.found, reading) {
         Ok(Ok(last)) => {
             other.audit.end(last);
@@ -87,7 +87,7 @@ pub fn run(duration: Duration, json: bool, out: &mut dyn Write) -> anyhow::Resul
     Ok(report.agrees())
 }
 
-/// Each event to the audit of its namespace, everything else to all.
+/// Passes each event to the audit of its namespace, everything else to all audits.
 fn apply(own: &mut Audit, others: &mut HashMap<u32, Audited>, event: &Event) {
     let netns = match event {
         Event::Connection(connection) => Some(connection.tuple.netns),

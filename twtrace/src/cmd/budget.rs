@@ -1,7 +1,7 @@
-//! `twtrace budget`: does a rate of connections run out of ports, when, and what does each remedy buy?
+//! `twtrace budget`: does a rate of connections run out of ports, when, and how much does each remedy help?
 //!
-//! Arithmetic alone ([`twtrace_core::plan`]): nothing is traced, and what is not given is read from this host, for which
-//! no rights are needed.
+//! Only arithmetic ([`twtrace_core::plan`]): nothing is traced, and values that are not given are read from this host,
+//! which needs no privileges.
 
 use crate::cli::BudgetArgs;
 use std::collections::BTreeMap;
@@ -12,12 +12,12 @@ use twtrace_core::plan::{Plan, remedies};
 use twtrace_probe::host;
 use twtrace_view::budget as view;
 
-/// Reads what is not given, works it out and writes it.
+/// Reads the values that are not given, calculates the result and writes it.
 ///
 /// # Errors
 /// The output cannot be written to.
 pub fn run(args: &BudgetArgs) -> anyhow::Result<()> {
-    // Without /proc the kernel's defaults do, and the report says so.
+    // Without /proc, the kernel's defaults are used, and the report says so.
     let report = report(args, host::kernel_facts().ok().as_ref());
     let mut out = BufWriter::new(io::stdout().lock());
     if args.json {
@@ -28,7 +28,7 @@ pub fn run(args: &BudgetArgs) -> anyhow::Result<()> {
     Ok(out.flush()?)
 }
 
-/// Works it out. Pure: the same arguments and facts give the same report.
+/// Calculates the result. Pure: the same arguments and facts give the same report.
 pub fn report(args: &BudgetArgs, kernel: Option<&KernelFacts>) -> Report {
     let mut from = BTreeMap::new();
     let mut note = |name, given: bool, host: bool| {

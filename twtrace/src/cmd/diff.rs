@@ -6,7 +6,7 @@ use std::io::{self, BufWriter, Write as _};
 use twtrace_view::diff::{Diff, json, markdown, text};
 use twtrace_view::report::Options;
 
-/// Reads both recordings and tells what changed.
+/// Reads both recordings and reports what changed.
 ///
 /// # Errors
 /// One of them cannot be read at all, or the output cannot be written to.

@@ -1,7 +1,7 @@
-//! `twtrace doctor`: can it run here, and what does each missing thing cost?
+//! `twtrace doctor`: can it run here, and what does each missing part cost?
 //!
-//! [`probe::read`] looks at the host, [`evaluate`] judges, [`twtrace_view::doctor`] writes. Whether `top` works is
-//! decided by hooks that were really attached; the other checks say why, and what else is lost.
+//! [`probe::read`] reads the host, [`evaluate`] judges, [`twtrace_view::doctor`] writes. Hooks that were really
+//! attached decide whether `top` works; the other checks say why, and what else is lost.
 
 mod hooks;
 
@@ -22,7 +22,7 @@ use twtrace_view::doctor as view;
 /// Seconds that a socket stays in TIME_WAIT (`TCP_TIMEWAIT_LEN`).
 const TIME_WAIT_S: u64 = 60;
 
-/// Looks at the host, writes the report, and says whether `top` would work.
+/// Reads the host, writes the report, and returns whether `top` would work.
 ///
 /// `object` is the eBPF object to try, `None` the built-in one.
 pub fn run(json: bool, object: Option<&Path>, out: &mut dyn Write) -> anyhow::Result<bool> {
@@ -36,7 +36,7 @@ pub fn run(json: bool, object: Option<&Path>, out: &mut dyn Write) -> anyhow::Re
     Ok(report.works)
 }
 
-/// Classifies what was found. Pure: the same facts give the same report.
+/// Classifies the facts. Pure: the same facts give the same report.
 pub fn evaluate(facts: &Facts) -> Report {
     let hooks = facts.hooks.clone().unwrap_or_default();
     let tier = tier(&hooks, facts.by_tuple);
@@ -113,7 +113,7 @@ fn kernel(release: &str) -> Check {
 /// Capabilities and the namespaces that they count in.
 fn privileges(facts: &Facts) -> Vec<Check> {
     let Some(held) = facts.capabilities else {
-        return vec![check("capabilities", Status::Info, "/proc/self/status does not tell", "", "")];
+        return vec![check("capabilities", Status::Info, "/proc/self/status does not say", "", "")];
     };
     let mut checks = vec![tracing_capabilities(held, facts.euid)];
     checks.extend(other_capabilities(held, &facts.tracefs));
@@ -212,7 +212,7 @@ fn lockdown(lockdown: Lockdown) -> Check {
             "programs may not read the kernel's memory",
             "boot with lockdown=integrity, or without",
         ),
-        Lockdown::Unknown => check("lockdown", Status::Info, "cannot be told: securityfs is not mounted", "", ""),
+        Lockdown::Unknown => check("lockdown", Status::Info, "unknown: securityfs is not mounted", "", ""),
     }
 }
 
@@ -281,13 +281,10 @@ fn figures(figures: &Result<KernelFacts, String>) -> Check {
     match figures {
         Ok(figures) => ok(
             "figures",
-            format!(
-                "{} timewait sockets, {} refused since boot for want of room",
-                figures.time_wait, figures.time_wait_overflow
-            ),
+            format!("{} TIME_WAIT sockets, {} overflowed since boot", figures.time_wait, figures.time_wait_overflow),
         ),
         Err(reason) => {
-            let cost = "the kernel's own count of timewait sockets is not shown";
+            let cost = "the kernel's own count of TIME_WAIT sockets is not shown";
             check("figures", Status::Degraded, reason, cost, "mount /proc, with its net folder")
         }
     }
@@ -299,7 +296,7 @@ fn proc(facts: &Facts) -> Check {
     if let Some(value) = hidepid {
         found.push_str(&format!(", hidepid={value}"));
     }
-    // CAP_SYS_PTRACE sees through hidepid. A few guarded processes are usual, even for root.
+    // CAP_SYS_PTRACE sees through hidepid. A few protected processes are usual, even for root.
     let hidden = hidepid.is_some() && facts.capabilities.is_some_and(|held| !held.has(Capability::SysPtrace));
     if hidden || refused > readable {
         let cost = "programs, command lines and cgroups of other processes stay unknown";
@@ -364,7 +361,7 @@ fn meaning(name: &str, value: &str, range: (u16, u16)) -> String {
             "milliseconds in TIME_WAIT before tcp_tw_reuse may take a port over".to_owned()
         }
         "net.ipv4.tcp_max_tw_buckets" => {
-            "timewait sockets at a time; one too many is not made, and TCPTimeWaitOverflow counts it".to_owned()
+            "TIME_WAIT sockets at a time; above that none is created, and TCPTimeWaitOverflow counts it".to_owned()
         }
         "net.ipv4.tcp_fin_timeout" => {
             format!("seconds in FIN_WAIT2 after close; it does NOT shorten TIME_WAIT, which is always {TIME_WAIT_S} s")

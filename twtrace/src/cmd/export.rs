@@ -35,7 +35,7 @@ pub fn run(args: &ExportArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whoever reads the recording next would find a file there that is not of it.
+/// A file inside the recording would confuse its next reader: it is not part of it.
 fn keep_out(output: &Path, recording: &Path) -> anyhow::Result<()> {
     let parent = output.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if parent.canonicalize().ok() == Some(recording.canonicalize()?) {

@@ -1,4 +1,4 @@
-//! One command a file.
+//! One command per file.
 
 pub mod audit;
 pub mod budget;

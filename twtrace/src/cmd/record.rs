@@ -1,4 +1,4 @@
-//! `twtrace record`: trace into a recording, until stopped or until a command of one's own has ended.
+//! `twtrace record`: traces into a recording, until it is stopped or until the given command has ended.
 
 mod child;
 mod summary;
@@ -23,22 +23,22 @@ use twtrace_recording::writer::{Progress, Recorder, WriteOptions};
 /// Time between two progress lines.
 const PROGRESS: Duration = Duration::from_secs(1);
 
-/// How often it is looked whether the command has ended.
+/// How often to check whether the command has ended.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// Records as asked until the time is up, a signal comes or the command ends. Gives the command's exit code.
+/// Records until the time is up, a signal comes or the command ends. Returns the command's exit code.
 ///
 /// # Errors
-/// It cannot trace here, the command cannot be started, or the recording cannot be written to.
+/// This host cannot be traced, the command cannot be started, or the recording cannot be written to.
 pub fn run(args: &RecordArgs) -> anyhow::Result<ExitCode> {
     let load = KernelSourceOptions { load: args.kernel.load() };
     let options = WriteOptions { overwrite: args.overwrite, keep: args.keep, ..WriteOptions::default() };
-    // A trace that does not begin leaves nothing behind.
+    // If the trace does not begin, no recording is left behind.
     let path = args.output.clone();
     let (hand_over, recorder) = channel();
     let start = move |deadline| {
         let live = KernelSource::start_until(&load, deadline)?;
-        // Nobody waits for it when the thread could not be started.
+        // If the thread could not be started, there is no receiver.
         let _ = hand_over.send(Recorder::create(&path, options)?);
         Ok(live)
     };
@@ -47,7 +47,7 @@ pub fn run(args: &RecordArgs) -> anyhow::Result<ExitCode> {
     let code = match wait(&tracer, args, began) {
         Ok(code) => code,
         Err(error) if error.is::<NotStarted>() => {
-            // What is wrong with the command is what matters.
+            // The error of the command is the one that matters.
             if let Some(recorder) = tracer.end().ok().and_then(|work| work.recorder) {
                 let _ = recorder.discard();
             }
@@ -58,7 +58,7 @@ pub fn run(args: &RecordArgs) -> anyhow::Result<ExitCode> {
     let Recording { recorder, mut state, open, .. } = tracer.end()?;
     let progress = recorder.map_or_else(|| Ok(Progress::default()), Recorder::finish)?;
     let ended = summary::Ended { path: &args.output, lasted: began.elapsed(), progress, open: open.count() };
-    // Nobody has to read it.
+    // The summary is lost if standard error is closed, which is no error.
     let _ = io::stderr().write_all(summary::summary(&Snapshot::take(&mut state), &ended).as_bytes());
     Ok(code)
 }
@@ -68,7 +68,7 @@ fn wait(tracer: &Tracer<Recording>, args: &RecordArgs, began: Instant) -> anyhow
     runtime()?.block_on(async {
         let mut line = ProgressLine::default();
         let mut events = EventLoop::new(Some(tracer.views()), None)?;
-        // After the first view all connections are seen.
+        // After the first view, every connection is seen.
         let Wakeup::View(_) = events.next().await? else { return Ok(ExitCode::SUCCESS) };
         let mut child = args.command.split_first().map(|(name, rest)| Child::start(name, rest)).transpose()?;
         events.poll_every(LOOK);
@@ -79,7 +79,7 @@ fn wait(tracer: &Tracer<Recording>, args: &RecordArgs, began: Instant) -> anyhow
                 Wakeup::Event(_) | Wakeup::Poll => {}
                 Wakeup::Failed => break,
                 Wakeup::End => is_asked_to_end = true,
-                // The second time nobody is waited for.
+                // After a second signal it does not wait any longer.
                 Wakeup::Signal if is_asked_to_end => {
                     is_hurried = true;
                     break;
@@ -104,9 +104,9 @@ fn wait(tracer: &Tracer<Recording>, args: &RecordArgs, began: Instant) -> anyhow
     })
 }
 
-/// What is done with events: they are recorded, and counted for the summary at the end.
+/// Processes events: records them, and counts them for the summary at the end.
 struct Recording {
-    /// Hands over the recorder once the trace has begun.
+    /// Delivers the recorder once the trace has begun.
     created: Receiver<Recorder>,
     recorder: Option<Recorder>,
     state: State,
@@ -128,7 +128,7 @@ impl Recording {
     }
 }
 
-/// How far it is.
+/// Progress.
 struct View {
     progress: Progress,
     counters: KernelCounters,
@@ -162,7 +162,7 @@ impl Work for Recording {
     }
 }
 
-/// One line on a terminal that is written anew each second.
+/// One line on a terminal that is rewritten each second.
 struct ProgressLine {
     is_shown: bool,
     before: (Duration, u64),
@@ -186,7 +186,7 @@ impl ProgressLine {
         self.write("");
     }
 
-    /// Over what the line was before. Where nothing can be shown nothing is lost.
+    /// Overwrites the previous line. Errors are ignored: a lost progress line does no harm.
     fn write(&self, text: &str) {
         if self.is_shown {
             let _ = write!(io::stderr(), "\r{text}\x1b[K");

@@ -25,13 +25,13 @@ use twtrace_core::state::{Config, State};
 use twtrace_recording::reader::Recording;
 use twtrace_view::recording;
 
-/// How often time passes.
+/// Interval of updates.
 const POLL: Duration = Duration::from_millis(100);
 
-/// How long the way to another moment may keep the keys waiting.
+/// How long a step to another moment may delay the keys.
 const SLICE: Duration = Duration::from_millis(80);
 
-/// Plays as asked, or writes the report of one moment.
+/// Plays the recording, or writes the report of one moment.
 ///
 /// # Errors
 /// The recording cannot be read, there is no terminal to play on, or the output cannot be written to.
@@ -78,11 +78,11 @@ fn report<T: Playable>(
     Ok(code)
 }
 
-/// Looks through a whole recording on a thread of its own: how its churn was over time, and where it really ends.
+/// Reads a whole recording on its own thread: its churn over time, and its actual end.
 fn look_ahead(mut run: impl Run + Send + 'static, config: Config) -> Receiver<anyhow::Result<(Churn, u64)>> {
     let (sender, receiver) = channel();
     thread::spawn(move || {
-        // Nobody listens any more when the user has quit.
+        // When the user has quit, there is no receiver.
         let _ = sender.send(survey(&mut run, config));
     });
     receiver
@@ -98,7 +98,7 @@ fn survey(run: &mut impl Run, config: Config) -> anyhow::Result<(Churn, u64)> {
     Ok((churn, state.summary().window.now_ns))
 }
 
-/// Plays until the user has seen enough.
+/// Plays until the user quits.
 fn play<T: Playable>(
     player: &mut Player<T>,
     playback: Playback,
@@ -121,7 +121,7 @@ fn play<T: Playable>(
                     if screen.event(&event)?.is_break() {
                         break;
                     }
-                    // A tab for which more is listed.
+                    // A tab that needs a longer list.
                     changed = screen.wants_sockets() != sockets;
                 }
                 Wakeup::End | Wakeup::Signal | Wakeup::Failed => break,

@@ -1,4 +1,4 @@
-//! `twtrace report`: what recordings tell, for a terminal, a program or a postmortem.
+//! `twtrace report`: the content of recordings, for a terminal, a program or a postmortem.
 
 use crate::cli::{ReportArgs, ReportFormat};
 use crate::exit_code::exit_code;
@@ -46,7 +46,7 @@ fn write(report: &Report<'_>, format: ReportFormat, out: &mut dyn Write) -> io::
     out.flush()
 }
 
-/// The form that a file of this name is expected to have.
+/// The form that the file name implies.
 fn by_name(path: &Path) -> Option<ReportFormat> {
     match path.extension()?.to_str()? {
         "json" => Some(ReportFormat::Json),

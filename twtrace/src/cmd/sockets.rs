@@ -1,4 +1,4 @@
-//! `twtrace sockets`: the live timewait sockets with their owners, from a trace of a while or from a recording.
+//! `twtrace sockets`: the live TIME_WAIT sockets with their owners, from a short trace or from a recording.
 
 use crate::cli::SocketsArgs;
 use crate::event_loop::trace;
@@ -21,16 +21,16 @@ use twtrace_recording::reader::Recording;
 use twtrace_view::recording;
 use twtrace_view::sockets as view;
 
-/// How long it takes until what a recording in progress knew at a time can be read: it is written each second.
+/// Delay until a recording in progress can be read up to a given time: it is written each second.
 const FLUSH: Duration = Duration::from_secs(2);
 
-/// How long a record may be on its way, so that a census is believed.
+/// How long a record may be on its way before a census is trusted.
 const SETTLE: Duration = Duration::from_millis(20);
 
 /// Traces or reads, then lists.
 ///
 /// # Errors
-/// It cannot trace here, the recording is not of this boot, or the output cannot be written to.
+/// This host cannot be traced, the recording is not of this boot, or the output cannot be written to.
 pub fn run(args: &SocketsArgs) -> anyhow::Result<()> {
     let (snapshot, notes) = match &args.trace {
         Some(path) => recorded(path, args.filter.filter())?,
@@ -49,7 +49,7 @@ pub fn run(args: &SocketsArgs) -> anyhow::Result<()> {
         view::write_text(&snapshot, args.limit, &mut out)?;
     }
     out.flush()?;
-    // Beside the list, as tcpdump does: what reads the list reads lines of sockets alone.
+    // Not in the list, as in tcpdump: a program that reads the list gets only lines of sockets.
     if !args.json {
         let _ = writeln!(io::stderr(), "{}", view::summary(&snapshot));
     }
@@ -57,7 +57,7 @@ pub fn run(args: &SocketsArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The kernel's list of now, with the owners that a recording knows; and what is to be said of it.
+/// The kernel's current list, with the owners that a recording knows, and remarks on it.
 fn recorded(path: &Path, filter: Filter) -> anyhow::Result<(Arc<Snapshot>, Vec<String>)> {
     let mut recording = Recording::open(path)?;
     same_boot(recording.info(), &host::facts())?;
@@ -74,7 +74,7 @@ fn recorded(path: &Path, filter: Filter) -> anyhow::Result<(Arc<Snapshot>, Vec<S
     let goes_on = replay.advance(began_ns, &mut |event| state.apply(event))?;
     let ended_ns = state.summary().window.now_ns;
     list.into_iter().for_each(|event| state.apply(event));
-    // Who closed what the list has may have been written later. What later censuses had is not the question.
+    // The closer of a listed socket may have been written later. What later censuses contained does not matter.
     while replay.advance(u64::MAX, &mut |event| {
         if !is_of_census(&event) {
             state.apply(event);
@@ -96,7 +96,7 @@ fn is_of_census(event: &Event) -> bool {
     )
 }
 
-/// Sockets do not outlive their boot, and cookies begin anew.
+/// Sockets do not outlive their boot, and cookies start again.
 fn same_boot(info: &Info, own: &HostFacts) -> anyhow::Result<()> {
     if info.host.boot_id.is_empty() || info.host.boot_id != own.boot_id {
         let name = recording::name(info);

@@ -1,4 +1,4 @@
-//! `twtrace top`: trace, and show what is known at each interval, or once at the end.
+//! `twtrace top`: traces, and shows the current state at each interval, or once at the end.
 
 #[cfg(test)]
 mod tests;
@@ -21,11 +21,11 @@ use twtrace_probe::source::kernel_source::{KernelSource, KernelSourceOptions};
 /// Length of a trace with `--once` when none is given.
 const ONCE: Duration = Duration::from_secs(5);
 
-/// Traces as asked until the time is up, a signal comes or the user quits.
+/// Traces until the time is up, a signal comes or the user quits.
 ///
 /// # Errors
-/// It cannot trace here, or the output cannot be written to. A broken pipe is among them: the caller decides what it
-/// means.
+/// This host cannot be traced, or the output cannot be written to. The latter includes a broken pipe: the caller
+/// decides what it means.
 pub fn run(args: &TopArgs) -> anyhow::Result<ExitCode> {
     let on_screen = !args.once && !args.view.json && !args.view.csv && io::stdout().is_terminal();
     if on_screen && args.kernel.debug_kernel.is_some() && io::stderr().is_terminal() {
@@ -57,7 +57,7 @@ fn report<S: EventSource>(
         let mut is_first = true;
         loop {
             match events.next().await? {
-                // Of the very beginning, and just before the last one: that would be the same one twice.
+                // The view of the very beginning, and the one just before the last: that would be the same one twice.
                 Wakeup::View(_) if is_first || args.once => is_first = false,
                 Wakeup::View(_) if events.ends_within(args.interval / 2) => {}
                 Wakeup::View(snapshot) => batch.write(&snapshot)?,
@@ -76,7 +76,7 @@ fn report<S: EventSource>(
     Ok(exit_code(args.fail_on.as_ref(), snapshot.findings()))
 }
 
-/// Draws on the terminal until the user has seen enough.
+/// Draws on the terminal until the user quits.
 fn follow<S: EventSource>(
     source: impl FnOnce(Deadline) -> anyhow::Result<S> + Send + 'static,
     args: &TopArgs,
@@ -108,6 +108,6 @@ fn follow<S: EventSource>(
     if failed {
         tracer.end()?;
     }
-    // Who quits has seen the last view. The process ends, and with it the trace.
+    // A user who quits has seen the last view. The process ends, and the trace with it.
     Ok(exit_code(args.fail_on.as_ref(), last(&views)?.findings()))
 }

@@ -9,7 +9,7 @@ use twtrace_core::snapshot::{DestRow, DestinationRow, GroupBy, GroupKey, Snapsho
 use twtrace_view::columns::{self, Context, Paired};
 use twtrace_view::{label, order, text};
 
-/// Whether what the row says contains the text, which is in lower case.
+/// Whether the row contains the text, which is in lower case.
 fn matches(row: &DestinationRow, needle: &str) -> bool {
     let addresses = match &row.key {
         DestRow::Dest(key) => format!("{} {}", key.local_addr, label::role(key.role)),
@@ -18,7 +18,7 @@ fn matches(row: &DestinationRow, needle: &str) -> bool {
     needle.is_empty() || label::destination(&row.key, row.folded).contains(needle) || addresses.contains(needle)
 }
 
-/// Draws all destinations, and gives the title.
+/// Draws all destinations, and returns the title.
 pub(super) fn all(
     frame: &mut Frame<'_>,
     area: Rect,
@@ -33,7 +33,7 @@ pub(super) fn all(
     }
     let ids: Vec<u64> = rows.iter().map(|row| u64::from(row.id)).collect();
     let sort = Some(state.sort);
-    // What was chosen before tells whose ports to show; the list settles on it below.
+    // The previous selection decides whose ports to show; the list settles on it below.
     let chosen = state.level().selected.and_then(|id| ids.iter().position(|other| *other == id)).unwrap_or(0);
     let area = ports::below(frame, area, rows.get(chosen).copied(), state.look);
     let list = List { columns: columns::destinations(), rows: &rows, ids, order: sort, styles: Vec::new() };
@@ -41,7 +41,7 @@ pub(super) fn all(
     text::counted(rows.len(), "destination", "destinations")
 }
 
-/// Draws the destinations of one process, and gives the title.
+/// Draws the destinations of one process, and returns the title.
 pub(super) fn of_process(
     frame: &mut Frame<'_>,
     area: Rect,

@@ -1,4 +1,4 @@
-//! Findings: a list of them, and one with all that it rests on and what to change.
+//! Findings: the list, and a page for one with all of its evidence and advice.
 
 use crate::tui::list::{self, List};
 use crate::tui::state::State;
@@ -16,8 +16,8 @@ use twtrace_view::findings as words;
 use twtrace_view::label;
 use twtrace_view::text;
 
-/// The same finding has the same one from draw to draw, also when what was near is reached, or when a habit has had its
-/// consequence: whoever reads it goes on reading.
+/// The same finding keeps its id from draw to draw, even when exhaustion that was near is reached, or when a habit has
+/// had its consequence: the page stays open for the user who reads it.
 fn id(finding: &Finding) -> u64 {
     let mut hasher = DefaultHasher::new();
     let process = finding.process.map(|party| (party.process, party.command, party.ppid, party.uid));
@@ -31,7 +31,7 @@ fn id(finding: &Finding) -> u64 {
 
 fn style(finding: &Finding, look: Theme) -> Style {
     match finding.severity {
-        _ if !finding.holds => look.dim(),
+        _ if !finding.active => look.dim(),
         Severity::Critical => look.warning(),
         Severity::Warning => look.accent(),
         Severity::Info => Style::new(),
@@ -45,7 +45,7 @@ fn column(title: &'static str, width: u16, rank: u8, cell: fn(&Context<'_>, &Fin
 fn columns() -> Vec<Column<Finding>> {
     let mut columns = vec![
         column("SEVERITY", 8, 0, |_, finding| words::severity(finding.severity).to_owned()),
-        column("NOW", 4, 5, |_, finding| if finding.holds { "yes" } else { "over" }.to_owned()),
+        column("NOW", 4, 5, |_, finding| if finding.active { "yes" } else { "over" }.to_owned()),
         column("FINDING", 22, 1, |_, finding| finding.rule.name().to_owned()),
         column("WHO", 14, 0, |_, finding| words::who(finding)),
         column("WHERE", 15, 3, |_, finding| words::place(finding)),
@@ -57,7 +57,7 @@ fn columns() -> Vec<Column<Finding>> {
     columns
 }
 
-/// Whether what the row says contains the text, which is in lower case.
+/// Whether the finding contains the text, which is in lower case.
 fn matches(finding: &Finding, needle: &str) -> bool {
     let texts = [words::subject(finding), words::title(finding), words::state(finding)];
     needle.is_empty()
@@ -65,7 +65,7 @@ fn matches(finding: &Finding, needle: &str) -> bool {
         || texts.iter().any(|text| text.to_lowercase().contains(needle))
 }
 
-/// Draws all findings, and gives the title.
+/// Draws all findings, and returns the title.
 pub(super) fn all(
     frame: &mut Frame<'_>,
     area: Rect,
@@ -85,7 +85,7 @@ pub(super) fn all(
     if rows.is_empty() { words::NOTHING.to_owned() } else { "Enter shows why".to_owned() }
 }
 
-/// A line in its style; text that is longer than the screen is wide goes on below, as far in.
+/// A line in its style; text that is wider than the screen continues below with the same indentation.
 struct Page {
     lines: Vec<Line<'static>>,
     width: usize,
@@ -104,7 +104,7 @@ impl Page {
     }
 }
 
-/// All that one finding says.
+/// The full text of one finding.
 fn page(finding: &Finding, snapshot: &Snapshot, look: Theme, width: u16) -> Vec<Line<'static>> {
     let mut page = Page { lines: Vec::new(), width: width.into() };
     let plain = Style::new();
@@ -142,7 +142,7 @@ fn page(finding: &Finding, snapshot: &Snapshot, look: Theme, width: u16) -> Vec<
     page.lines
 }
 
-/// Draws one finding, and gives the title.
+/// Draws one finding, and returns the title.
 pub(super) fn one(frame: &mut Frame<'_>, area: Rect, snapshot: &Snapshot, state: &mut State, of: u64) -> String {
     let found = snapshot.findings().iter().find(|finding| id(finding) == of);
     let lines = match found {
@@ -163,13 +163,13 @@ pub(super) fn one(frame: &mut Frame<'_>, area: Rect, snapshot: &Snapshot, state:
     String::new()
 }
 
-/// What a finding is called on the way to it.
+/// Name of a finding in the path to it.
 pub(super) fn name(snapshot: &Snapshot, of: u64) -> String {
     let found = snapshot.findings().iter().find(|finding| id(finding) == of);
     found.map_or_else(|| "(gone)".to_owned(), |finding| finding.rule.name().to_owned())
 }
 
-/// The line of the header: the gravest that holds.
+/// The line of the header: the most severe active finding.
 pub(super) fn headline(findings: &[Finding], look: Theme, width: u16) -> Option<Line<'static>> {
     let finding = words::worst(findings)?;
     let (severity, name) = (words::severity(finding.severity), finding.rule.name());

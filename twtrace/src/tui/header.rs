@@ -1,4 +1,4 @@
-//! The lines at the top: the host, what it counts, and what the trace could not see.
+//! The lines at the top: the host, its figures, and what the trace could not see.
 
 use crate::tui::findings;
 use crate::tui::state::State;
@@ -15,16 +15,16 @@ const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█']
 /// Narrowest screen with a sparkline, in cells.
 const WIDE: u16 = 70;
 
-/// Lowest screen that names the gravest finding, in cells.
+/// Lowest screen that names the most severe finding, in cells.
 const LOW: u16 = 16;
 
-/// A figure as a bar, the highest as the full one.
+/// A figure as a bar; the highest figure is a full bar.
 pub(super) fn bar(figure: u64, highest: u64) -> char {
-    // The quotient is 7 at most.
+    // The quotient is at most 7.
     BARS[(u128::from(figure.min(highest)) * 7 / u128::from(highest.max(1))) as usize]
 }
 
-/// The newest figures as bars, the highest of them as the full one.
+/// The newest figures as bars; the highest of them is a full bar.
 fn sparkline(history: &[u64], cells: usize) -> String {
     let newest = &history[history.len().saturating_sub(cells)..];
     let highest = newest.iter().copied().max().unwrap_or(0);
@@ -42,7 +42,7 @@ fn fitted(spans: Vec<Span<'static>>, width: u16) -> Line<'static> {
     Line::from(spans.into_iter().map(fit).collect::<Vec<_>>())
 }
 
-/// Everything that makes the figures less than whole: what is missing of a recording, and what the trace itself missed.
+/// Everything that makes the figures incomplete: what is missing from a recording, and what the trace itself missed.
 pub(super) fn warnings(snapshot: &Snapshot, state: &State) -> Vec<String> {
     let of_recording = state.playback.iter().flat_map(|playback| playback.warnings.iter().cloned());
     of_recording.chain(words::warnings(snapshot.summary())).collect()
@@ -106,7 +106,7 @@ pub(super) fn lines(snapshot: &Snapshot, state: &State, area: Rect) -> Vec<Line<
         let warning = format!("! {}{more}", text::fit(warning, room));
         lines.push(Line::from(Span::styled(warning, look.warning())));
     }
-    // On a low screen the rows are worth more; the tab has the number of findings.
+    // On a low screen the rows are more important; the tab has the number of findings.
     if area.height >= LOW {
         lines.extend(findings::headline(snapshot.findings(), look, width));
     }

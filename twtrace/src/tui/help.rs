@@ -31,7 +31,7 @@ const BOTH: [(&str, &str); 8] = [
     ("s S r", "next order, the one before, the other way round"),
     ("/ text", "only rows that contain it; Esc clears it"),
     ("? q", "this help; quit"),
-    ("MADE, LIVE", "timewait sockets made since the start, alive now"),
+    ("CREATED, LIVE", "TIME_WAIT sockets created since the start, and existing now"),
     ("1ST FIN, 2ND FIN", "connections closed before, after the peer did"),
     ("B E O T R . of ports", "bound established other TIME_WAIT reusable free"),
     ("~", "inferred: no recent census vouches for it"),

@@ -17,9 +17,9 @@ pub(super) struct List<'a, T, R> {
     pub(super) rows: &'a [R],
     /// Their ids.
     pub(super) ids: Vec<u64>,
-    /// The order that they are in, when a column shows it.
+    /// Their order, when a column shows it.
     pub(super) order: Option<Sort>,
-    /// How to draw each row that is not chosen; empty when all are the same.
+    /// The style of each row that is not selected; empty when all are the same.
     pub(super) styles: Vec<Style>,
 }
 
@@ -47,7 +47,7 @@ pub(super) fn draw<T, R: Borrow<T>>(
     };
     line(area.y, state.look.head(), &|column| head(column, list.order, state.reverse));
     for (index, row) in list.rows.iter().enumerate().skip(top).take(page) {
-        // A page has no more rows than the area is high.
+        // A page has at most as many rows as the area.
         let y = area.y + 1 + (index - top) as u16;
         let style =
             if index == chosen { state.look.chosen() } else { list.styles.get(index).copied().unwrap_or_default() };

@@ -1,4 +1,4 @@
-//! The screen of `twtrace top` and `twtrace replay`: drawn from the snapshot and from what the user has chosen.
+//! The screen of `twtrace top` and `twtrace replay`: drawn from the snapshot and from the user's choices.
 
 mod destinations;
 mod findings;
@@ -30,7 +30,7 @@ use twtrace_core::snapshot::{GroupBy, GroupKey, Snapshot};
 use twtrace_view::columns::Context;
 use twtrace_view::{label, text, words};
 
-/// Least screen, in cells.
+/// Minimum size of the screen, in cells.
 const LEAST: (u16, u16) = (60, 12);
 
 /// Draws one frame.
@@ -90,7 +90,7 @@ pub fn key(key: KeyEvent, snapshot: &Snapshot, state: &mut State) -> Outcome {
     }
 }
 
-/// What is behind the chosen row.
+/// What the selected row leads to.
 fn into(snapshot: &Snapshot, state: &State) -> Option<What> {
     let chosen = state.chosen()?;
     let row = |by: GroupBy| snapshot.rows(by).iter().find(|row| row.id == chosen);
@@ -109,7 +109,7 @@ fn into(snapshot: &Snapshot, state: &State) -> Option<What> {
     }
 }
 
-/// The tabs, the way to the list on the screen, and what that says of itself.
+/// The tabs, the path to the list on the screen, and its title.
 fn tabs(snapshot: &Snapshot, state: &State, title: &str) -> Line<'static> {
     let mut spans = Vec::new();
     for (index, &tab) in Tab::VARIANTS.iter().enumerate() {
@@ -119,7 +119,7 @@ fn tabs(snapshot: &Snapshot, state: &State, title: &str) -> Line<'static> {
             count if tab == Tab::Findings => format!(" ({count})"),
             _ => String::new(),
         };
-        let name = format!("{} {name}{count}", index + 1);
+        let name = format!("{}:{name}{count}", index + 1);
         spans.push(if tab == state.tab {
             Span::styled(format!("[{name}]"), state.look.chosen())
         } else {
@@ -133,7 +133,7 @@ fn tabs(snapshot: &Snapshot, state: &State, title: &str) -> Line<'static> {
     Line::from(spans)
 }
 
-/// What was drilled into.
+/// The name of what was drilled into.
 fn place(snapshot: &Snapshot, level: &Level) -> String {
     let gone = || "(gone)".to_owned();
     match &level.what {
@@ -153,7 +153,7 @@ fn place(snapshot: &Snapshot, level: &Level) -> String {
     }
 }
 
-/// The filter while there is one, else the keys.
+/// The filter if there is one, else the keys.
 fn footer(state: &State) -> Line<'static> {
     let look = state.look;
     if state.editing {

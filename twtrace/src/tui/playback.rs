@@ -1,5 +1,5 @@
-//! Playing a recording: where it is, how fast it goes on, and the keys for that. No clock: the caller tells how much
-//! time has passed.
+//! Playback of a recording: position, speed, and the keys for them. It has no clock: the caller passes the elapsed
+//! time.
 
 use crate::cli::TimeSpec;
 use crossterm::event::KeyCode;
@@ -8,15 +8,15 @@ use std::time::Duration;
 /// Fastest speed, in doublings: 64 times.
 const MAX_DOUBLINGS: u8 = 6;
 
-/// Longest time that can be typed, in characters.
+/// Maximum length of a typed time, in characters.
 const MAX_PROMPT: usize = 40;
 
 const SECOND_NS: u64 = 1_000_000_000;
 
-/// Timewait sockets made over the length of a recording.
+/// TIME_WAIT sockets created over the length of a recording.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Churn {
-    /// How many in each bucket, from the start on.
+    /// Number in each bucket, from the start on.
     pub made: Vec<u64>,
     /// Width of a bucket, nanoseconds.
     pub bucket_ns: u64,
@@ -29,7 +29,7 @@ pub struct Churn {
 pub struct Playback {
     /// Name of the recording.
     pub name: String,
-    /// What is missing of it, one line each.
+    /// What is missing from it, one line each.
     pub warnings: Vec<String>,
     /// Its first moment.
     pub start_ns: u64,
@@ -37,15 +37,15 @@ pub struct Playback {
     pub end_ns: u64,
     /// Wall clock of its first moment, nanoseconds since the Unix epoch.
     pub start_unix_ns: i128,
-    /// Where to be. The figures may still be on their way there.
+    /// Target position. The figures may still be on their way to it.
     target_ns: u64,
     playing: bool,
     doublings: u8,
-    /// `None` until somebody has looked through the recording.
+    /// `None` until the whole recording has been read.
     pub churn: Option<Churn>,
     /// The time that is being typed.
     prompt: Option<String>,
-    /// What the last key came to, when there is something to say.
+    /// Result of the last key, if there is something to say.
     notice: Option<String>,
 }
 
@@ -56,17 +56,17 @@ impl Playback {
         Self { name, warnings, start_ns, end_ns, start_unix_ns, target_ns: start_ns, playing: true, ..Self::default() }
     }
 
-    /// Where to be.
+    /// Target position.
     pub fn target_ns(&self) -> u64 {
         self.target_ns
     }
 
-    /// Whether it goes on by itself.
+    /// Whether it plays.
     pub fn is_playing(&self) -> bool {
         self.playing
     }
 
-    /// How much faster than it happened.
+    /// Speed as a multiple of real time.
     pub fn speed(&self) -> u32 {
         1 << self.doublings
     }
@@ -76,7 +76,7 @@ impl Playback {
         self.prompt.as_deref()
     }
 
-    /// What the last key came to, when there is something to say.
+    /// Result of the last key, if there is something to say.
     pub fn notice(&self) -> Option<&str> {
         self.notice.as_deref()
     }
@@ -86,7 +86,7 @@ impl Playback {
         self.start_unix_ns + i128::from(at_ns) - i128::from(self.start_ns)
     }
 
-    /// Where a time is; outside of the recording, its nearest end.
+    /// Position of a time; for a time outside of the recording, its nearest end.
     pub fn find(&self, time: TimeSpec) -> u64 {
         let at = time.unix_ns(self.start_unix_ns, self.unix_ns(self.end_ns));
         let since = at.saturating_sub(self.start_unix_ns).clamp(0, i128::from(self.end_ns - self.start_ns));
@@ -94,12 +94,12 @@ impl Playback {
         self.start_ns + since as u64
     }
 
-    /// Somewhere else.
+    /// Jumps to another position.
     pub fn go(&mut self, to_ns: u64) {
         self.target_ns = to_ns.clamp(self.start_ns, self.end_ns);
     }
 
-    /// So much time has passed for the user since the figures were where they should be.
+    /// This much time has passed for the user since the figures reached their target.
     pub fn passed(&mut self, elapsed: Duration) {
         if !self.playing {
             return;
@@ -121,13 +121,13 @@ impl Playback {
         self.go(self.target_ns.saturating_add_signed(by_ns));
     }
 
-    /// To a peak after, or before, the present moment.
+    /// To a peak after or before the current moment.
     fn peak(&mut self, later: bool) {
         let Some(churn) = &self.churn else {
             self.notice = Some("still looking for peaks".to_owned());
             return;
         };
-        // To the end of its bucket: all of it has happened by then.
+        // To the end of its bucket, so that all of the peak has happened.
         let at = |bucket: &usize| {
             let after = (*bucket as u64 + 1).saturating_mul(churn.bucket_ns);
             self.start_ns.saturating_add(after).min(self.end_ns)
@@ -140,7 +140,7 @@ impl Playback {
         }
     }
 
-    /// Acts on a key; false when it is none of these.
+    /// Acts on a key; false when it is not a playback key.
     pub fn key(&mut self, key: KeyCode) -> bool {
         self.notice = None;
         if self.prompt.is_some() {
@@ -150,7 +150,7 @@ impl Playback {
         const STEP: i64 = SECOND_NS as i64;
         match key {
             KeyCode::Char(' ') => {
-                // At the end there is nothing to play but all of it once more.
+                // At the end, playing starts again from the beginning.
                 if !self.playing && self.target_ns == self.end_ns {
                     self.go(self.start_ns);
                 }
@@ -318,7 +318,7 @@ mod tests {
         playback.passed(Duration::from_secs(1));
         assert_eq!(playback.target_ns(), u64::MAX);
         assert_eq!(playback.find(TimeSpec::Wall(i128::MIN)), 0);
-        // It was shorter than it said.
+        // It was shorter than it claimed.
         playback.ended(7);
         assert_eq!((playback.target_ns(), playback.end_ns), (7, 7));
     }

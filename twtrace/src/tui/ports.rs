@@ -1,4 +1,4 @@
-//! Who has the ports of a destination: a split bar, its legend, and how long they last.
+//! The ports of a destination by state: a split bar, its legend, and the forecast.
 
 use crate::tui::style::Theme;
 use ratatui::Frame;
@@ -11,10 +11,10 @@ use twtrace_view::failures::{self, Failure};
 use twtrace_view::ports::{self, Share};
 use twtrace_view::{label, text};
 
-/// Least rows that a list keeps beside it, its head included.
+/// Minimum rows for the list next to it, including its head.
 const LIST: u16 = 8;
 
-/// Most kinds of failures.
+/// Maximum number of kinds of failures.
 const FAILURES: usize = 4;
 
 fn style(share: Share, look: Theme) -> Style {
@@ -26,7 +26,7 @@ fn style(share: Share, look: Theme) -> Style {
     }
 }
 
-/// The block for one destination in so many cells.
+/// The block for one destination in this many cells.
 fn lines(row: &DestinationRow, width: u16, look: Theme) -> Vec<Line<'static>> {
     let name = label::destination(&row.key, row.folded);
     let Some(budget) = &row.budget else {
@@ -63,7 +63,7 @@ fn lines(row: &DestinationRow, width: u16, look: Theme) -> Vec<Line<'static>> {
     ]
 }
 
-/// What failed towards a destination, a line for each cause.
+/// What failed for a destination, one line for each cause.
 fn failed(all: &[Failure], row: &DestinationRow, look: Theme) -> Vec<Line<'static>> {
     let here = |failure: &&Failure| failure.row.destination.map(DestRow::Dest) == Some(row.key);
     let line = |failure: &Failure| {
@@ -79,10 +79,10 @@ fn failed(all: &[Failure], row: &DestinationRow, look: Theme) -> Vec<Line<'stati
     all.iter().filter(here).take(FAILURES).map(line).collect()
 }
 
-/// Draws the block at an end of the area, as much of it as leaves room for the list, and gives what is left.
+/// Draws the block at an end of the area, as many lines as leave room for the list, and returns the remaining area.
 fn draw(frame: &mut Frame<'_>, area: Rect, mut lines: Vec<Line<'static>>, below: bool) -> Rect {
     let room = area.height.saturating_sub(LIST);
-    // A block of which half is missing would say the wrong thing; its first line is whole by itself.
+    // Half a block would be misleading; its first line makes sense by itself.
     lines.truncate(room.into());
     let height = lines.len() as u16;
     if height == 0 {
@@ -101,7 +101,7 @@ pub(super) fn above(frame: &mut Frame<'_>, area: Rect, snapshot: &Snapshot, look
     draw(frame, area, lines, false)
 }
 
-/// Draws the block of the chosen destination, below the list.
+/// Draws the block of the selected destination, below the list.
 pub(super) fn below(frame: &mut Frame<'_>, area: Rect, row: Option<&DestinationRow>, look: Theme) -> Rect {
     row.map_or(area, |row| draw(frame, area, lines(row, area.width, look), true))
 }

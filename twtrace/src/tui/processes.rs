@@ -11,7 +11,7 @@ use twtrace_view::label;
 use twtrace_view::order::{self, Sort};
 use twtrace_view::text;
 
-/// Whether what the row says contains the text, which is in lower case.
+/// Whether the row contains the text, which is in lower case.
 pub(super) fn matches(row: &Row, snapshot: &Snapshot, needle: &str) -> bool {
     if needle.is_empty() {
         return true;
@@ -39,7 +39,7 @@ pub(super) fn matches(row: &Row, snapshot: &Snapshot, needle: &str) -> bool {
     }
 }
 
-/// Draws rows of one grouping, all or those of one group, and gives the title.
+/// Draws rows of one grouping, all or those of one group, and returns the title.
 pub(super) fn groups(
     frame: &mut Frame<'_>,
     area: Rect,
@@ -69,7 +69,7 @@ pub(super) fn groups(
     format!("{} by {}", text::counted(rows.len(), "row", "rows"), by.name())
 }
 
-/// Draws the processes of one destination, and gives the title.
+/// Draws the processes of one destination, and returns the title.
 pub(super) fn of_destination(
     frame: &mut Frame<'_>,
     area: Rect,
@@ -89,12 +89,12 @@ pub(super) fn of_destination(
     text::counted(found.len(), "process", "processes")
 }
 
-/// Pairs have two figures to sort by.
+/// Pairs can only be sorted by two figures.
 pub(super) fn pair_sort(sort: Sort) -> Sort {
     if sort.name() == "live" { sort } else { Sort::DEFAULT }
 }
 
-/// Sorts a list that was drilled to.
+/// Sorts the list of a drill-down.
 pub(super) fn sort_pairs<T>(rows: &mut [Paired<'_, T>], state: &State, id: fn(&T) -> u64) {
     let by_live = pair_sort(state.sort) != Sort::DEFAULT;
     let figure = |pair: &Share| if by_live { pair.time_wait_live } else { pair.time_wait_created };

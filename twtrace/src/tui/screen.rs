@@ -1,4 +1,4 @@
-//! The terminal, taken and given back.
+//! Takes over the terminal and restores it.
 
 use crate::cli::ViewArgs;
 use crate::tui::playback::Playback;
@@ -15,25 +15,25 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use twtrace_core::snapshot::Snapshot;
 
-/// The whole terminal. Dropping it restores what was there.
+/// The whole terminal. Dropping it restores the previous content.
 pub(crate) struct Screen {
     terminal: Terminal<CrosstermBackend<BufWriter<Stdout>>>,
     state: State,
-    /// What is known now.
+    /// The current snapshot.
     latest: Arc<Snapshot>,
-    /// What was known when the user froze it.
+    /// The snapshot at the time when the user froze it.
     frozen: Option<Arc<Snapshot>>,
     open: bool,
 }
 
 impl Screen {
-    /// Takes the terminal and draws.
+    /// Takes over the terminal and draws.
     pub(crate) fn open(args: &ViewArgs, playback: Option<Playback>, latest: Arc<Snapshot>) -> io::Result<Self> {
         go_first();
         let colour = !args.no_color && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        // Raw mode, the alternate screen, and a hook that leaves both before a panic says what it has to say.
+        // Raw mode, the alternate screen, and a hook that leaves both before a panic prints its message.
         ratatui::try_init().inspect_err(|_| leave())?;
-        // A whole frame in one write, or the terminal would show halves: that of `try_init` writes it in pieces.
+        // A whole frame in one write, or the terminal would show halves: the backend of `try_init` writes it in pieces.
         let backend = CrosstermBackend::new(BufWriter::with_capacity(64 * 1024, io::stdout()));
         let terminal = Terminal::new(backend).inspect_err(|_| leave())?;
         let mut state = State::new(args.by, args.sort, Theme { colour });
@@ -48,18 +48,18 @@ impl Screen {
         self.state.playback.as_mut()
     }
 
-    /// Draws what is known from now on.
+    /// Draws this snapshot from now on.
     pub(crate) fn show(&mut self, latest: Arc<Snapshot>) -> io::Result<()> {
         self.latest = latest;
         self.draw()
     }
 
-    /// Whether the list of live sockets is looked at.
+    /// Whether the list of live sockets is shown.
     pub(crate) fn wants_sockets(&self) -> bool {
         self.state.tab == Tab::Sockets
     }
 
-    /// What is known now, or what was when the user froze it.
+    /// The current snapshot, or the frozen one.
     fn shown(&self) -> Arc<Snapshot> {
         Arc::clone(self.frozen.as_ref().unwrap_or(&self.latest))
     }
@@ -73,7 +73,7 @@ impl Screen {
         execute!(self.terminal.backend_mut(), EndSynchronizedUpdate)
     }
 
-    /// Acts on a key or another size, and draws.
+    /// Acts on a key or a new size, and draws.
     pub(crate) fn event(&mut self, event: &Event) -> io::Result<ControlFlow<()>> {
         match event {
             Event::Key(key) if key.kind != KeyEventKind::Release => {
@@ -97,7 +97,7 @@ impl Screen {
 
     fn restore(&mut self) -> io::Result<()> {
         self.open = false;
-        // A frame that an error cut short is still in the buffer, and must not be what comes last.
+        // A frame that an error cut short is still in the buffer, and must not be written last.
         let ended =
             execute!(self.terminal.backend_mut(), EndSynchronizedUpdate).and_then(|()| self.terminal.show_cursor());
         ratatui::try_restore().and(ended)
@@ -107,7 +107,7 @@ impl Screen {
 impl Drop for Screen {
     fn drop(&mut self) {
         if self.open {
-            // The error that brought us here is the one to tell.
+            // The error that brought us here is the one to report.
             let _ = self.restore();
         }
     }
@@ -120,13 +120,13 @@ fn leave() {
     }
 }
 
-/// How far the thread that draws goes before others that want a processor (`nice`).
+/// Priority of the drawing thread over other threads (`nice`).
 const NICE: libc::c_int = -10;
 
-/// The thread that draws works for a few milliseconds at a time. On a host whose processors are all busy it would wait
+/// The drawing thread works for a few milliseconds at a time. If all processors of the host are busy, it would wait
 /// longer than that for its turn. Threads that were started before are not affected.
 fn go_first() {
     // SAFETY: setpriority(2) reads its three numbers and no memory; 0 is the calling thread.
-    // Without the right to do so keys are answered later, and no more.
+    // Without the privilege, keys are only answered later.
     let _ = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICE) };
 }

@@ -1,4 +1,4 @@
-//! The live timewait sockets, one by one.
+//! The live TIME_WAIT sockets, one by one.
 
 use crate::tui::list::{self, List};
 use crate::tui::state::{SocketSort, State};
@@ -10,31 +10,31 @@ use twtrace_core::snapshot::{OwnerRef, Provenance, Snapshot, Substate, TimeWaitS
 use twtrace_view::columns::{Column, Context};
 use twtrace_view::{label, text};
 
-/// Most sockets shown. Nobody reads more, and a filter finds the others.
+/// Maximum number of sockets shown. A user reads no more, and a filter finds the others.
 pub const MAX_SHOWN: usize = 1000;
 
-/// The sockets that are shown, and what they were chosen by.
+/// The sockets that are shown, and the inputs of that choice.
 #[derive(Clone, Debug)]
 pub(super) struct Chosen {
     by: Choice,
     /// In order.
     sockets: Vec<TimeWaitSocket>,
-    /// How many there are that the filter lets through.
+    /// Number of sockets that pass the filter.
     total: u64,
 }
 
-/// What a choice follows from.
+/// The inputs of a choice.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Choice {
-    /// Time of the snapshot, and where its list is: no other one has both.
+    /// Time of the snapshot, and address of its list: no other snapshot has both.
     snapshot: (u64, usize, usize),
     sort: SocketSort,
     reverse: bool,
     needle: String,
 }
 
-/// Chooses the first [`MAX_SHOWN`] by the order in force, unless the last choice still holds: with hundreds of
-/// thousands of sockets it takes longer than a frame, and most keys change nothing of it.
+/// Chooses the first [`MAX_SHOWN`] in the current order, unless the last choice is still valid: with hundreds of
+/// thousands of sockets this takes longer than a frame, and most keys do not change it.
 fn choose(snapshot: &Snapshot, state: &mut State) -> Chosen {
     let (sort, reverse, needle) = (state.socket_sort, state.reverse, state.filter.to_lowercase());
     let list = snapshot.sockets();
@@ -46,7 +46,7 @@ fn choose(snapshot: &Snapshot, state: &mut State) -> Chosen {
     }
 }
 
-/// Never holds more than twice as many as are shown.
+/// Never keeps more than twice as many as are shown.
 fn of(snapshot: &Snapshot, by: Choice) -> Chosen {
     let compare = |a: &TimeWaitSocket, b: &TimeWaitSocket| {
         let ordering = compare(by.sort, a, b).then(a.cookie.cmp(&b.cookie));
@@ -54,7 +54,7 @@ fn of(snapshot: &Snapshot, by: Choice) -> Chosen {
     };
     let mut total = 0;
     let mut sockets: Vec<TimeWaitSocket> = Vec::with_capacity(2 * MAX_SHOWN);
-    // What comes after this one is not shown.
+    // Sockets after this one are not shown.
     let mut last: Option<TimeWaitSocket> = None;
     for socket in snapshot.sockets().iter().filter(|socket| matches(socket, &by.needle)) {
         total += 1;
@@ -85,7 +85,7 @@ fn compare(sort: SocketSort, a: &TimeWaitSocket, b: &TimeWaitSocket) -> Ordering
     }
 }
 
-/// Whether either address or process contains the text, which is in lower case.
+/// Whether an address or a process contains the text, which is in lower case.
 fn matches(socket: &TimeWaitSocket, needle: &str) -> bool {
     needle.is_empty()
         || local(socket).contains(needle)
@@ -111,7 +111,7 @@ struct Seen {
 }
 
 impl Seen {
-    /// Seconds until it ends, as far as known.
+    /// Seconds until it ends, if known.
     fn left(&self) -> String {
         let left = Duration::from_nanos(self.socket.expires_ns.saturating_sub(self.now_ns));
         format!("{}s", left.as_secs())
@@ -125,7 +125,7 @@ impl Seen {
     }
 }
 
-/// A column without a mark of order: these orders are not those of the ledgers, and their mark is part of the title.
+/// A column without an order mark: these orders are not those of the ledgers, and the title contains their mark.
 fn column(title: &'static str, width: u16, rank: u8, cell: fn(&Context<'_>, &Seen) -> String) -> Column<Seen> {
     Column { title, width, right: false, stretch: false, rank, sort: None, cell: Box::new(cell) }
 }
@@ -173,7 +173,7 @@ fn known(socket: &TimeWaitSocket) -> String {
     .to_owned()
 }
 
-/// Draws the list and gives its title.
+/// Draws the list and returns its title.
 pub(super) fn draw(
     frame: &mut Frame<'_>,
     area: Rect,
@@ -191,7 +191,7 @@ pub(super) fn draw(
     list::draw(frame, area, list, context, state);
     let live = snapshot.summary().totals.counts.time_wait_live;
     if total == 0 && live > 0 && state.filter.is_empty() {
-        // They are listed only while this tab is looked at.
+        // They are listed only while this tab is shown.
         return format!("{} live, not listed in what was frozen: Space goes on", text::count(live));
     }
     if (shown as u64) < total {

@@ -1,4 +1,4 @@
-//! What the user has chosen to look at. Keys change it; drawing only lets the selection settle on what is there.
+//! The user's choices. Keys change them; drawing only lets the selection settle on the existing rows.
 
 use crate::tui::playback::Playback;
 use crate::tui::sockets::Chosen;
@@ -13,15 +13,14 @@ const MAX_FILTER: usize = 64;
 
 /// One of the views, from left to right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, VariantArray)]
-#[strum(serialize_all = "lowercase")]
 pub enum Tab {
-    /// Who.
+    /// Processes or groups.
     Processes,
-    /// Towards where.
+    /// Destinations.
     Destinations,
-    /// One by one.
+    /// Single sockets.
     Sockets,
-    /// What is wrong.
+    /// Findings.
     Findings,
 }
 
@@ -46,14 +45,14 @@ pub enum What {
     Finding(u64),
 }
 
-/// A list and the place in it.
+/// A list and the position in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Level {
     /// What it shows.
     pub what: What,
-    /// Id of the chosen row; `None` stays with the first row, whichever that is.
+    /// Id of the selected row; `None` stays with the first row, whichever that is.
     pub selected: Option<u64>,
-    /// Its place when last drawn.
+    /// Its position when last drawn.
     pub row: usize,
     /// First row on the screen.
     pub top: usize,
@@ -66,7 +65,7 @@ impl Level {
     }
 }
 
-/// Order of the sockets tab. Keys go through them as they stand.
+/// Order of the sockets tab. Keys go through them in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, VariantArray)]
 pub enum SocketSort {
     /// Newest first.
@@ -81,38 +80,38 @@ pub enum SocketSort {
     Closer,
 }
 
-/// What a key asks of the caller.
+/// What a key requests from the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Nothing but to draw.
+    /// Only a redraw.
     Done,
     /// End.
     Quit,
-    /// Keep the snapshot of now and draw from it.
+    /// Keep the current snapshot and draw from it.
     Freeze,
     /// Draw from the model again.
     Thaw,
 }
 
-/// What a key asks of the list, for which the snapshot is needed.
+/// What a key requests from the list, which needs the snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Request {
     /// Nothing.
     None,
     /// Into the chosen row.
     Enter,
-    /// Of the caller.
+    /// A request to the caller.
     Caller(Outcome),
 }
 
-/// Everything that was chosen.
+/// All of the user's choices.
 #[derive(Clone, Debug)]
 pub struct State {
     /// Colours.
     pub look: Theme,
-    /// Tab in front.
+    /// Current tab.
     pub tab: Tab,
-    /// For each tab, the lists from its first to the one that was drilled to.
+    /// For each tab, the lists from its first to the drilled-down one.
     levels: [Vec<Level>; Tab::VARIANTS.len()],
     /// Grouping of the first tab.
     pub by: GroupBy,
@@ -120,21 +119,21 @@ pub struct State {
     pub sort: Sort,
     /// Order of the sockets.
     pub socket_sort: SocketSort,
-    /// The other way round.
+    /// Reverse order.
     pub reverse: bool,
     /// Text that rows must contain.
     pub filter: String,
-    /// The filter is being written.
+    /// The filter is being typed.
     pub editing: bool,
     /// Help is shown.
     pub help: bool,
-    /// The figures stand still.
+    /// The figures are frozen.
     pub frozen: bool,
     /// The recording that the figures come from.
     pub playback: Option<Playback>,
-    /// Sockets chosen last.
+    /// The last choice of sockets.
     pub(super) sockets: Option<Chosen>,
-    /// Ids of the rows of the list in front, from first to last.
+    /// Ids of the rows of the current list, from first to last.
     shown: Vec<u64>,
     /// Rows that fit on the screen.
     page: usize,
@@ -167,7 +166,7 @@ impl State {
         Tab::VARIANTS.iter().position(|tab| *tab == self.tab).unwrap_or(0)
     }
 
-    /// Lists of the tab in front, from its first to the one on the screen.
+    /// Lists of the current tab, from its first to the one on the screen.
     pub fn path(&self) -> &[Level] {
         &self.levels[self.tab_index()]
     }
@@ -190,7 +189,7 @@ impl State {
         self.shown.clear();
     }
 
-    /// Back to the list from which this one was drilled.
+    /// Back to the list from which the user drilled down.
     fn leave(&mut self) {
         let levels = &mut self.levels[self.tab_index()];
         if levels.len() > 1 {
@@ -199,7 +198,7 @@ impl State {
         }
     }
 
-    /// Tells which rows there are and how many fit. The selection stays with its row; when that is gone, with its place.
+    /// Sets the rows and how many fit. The selection stays with its row; when that is gone, with its position.
     pub fn settle(&mut self, ids: Vec<u64>, page: usize) {
         self.shown = ids;
         self.page = page.max(1);
@@ -213,11 +212,11 @@ impl State {
         let top = level.top.clamp((row + 1).saturating_sub(self.page), row).min((last + 1).saturating_sub(self.page));
         let level = self.level_mut();
         (level.row, level.top) = (row, top);
-        // An empty list may fill again: the choice is kept for then.
+        // An empty list may fill again: the selection is kept for that.
         level.selected = selected.or(level.selected);
     }
 
-    /// Tells how many lines of text there are and how many fit, and gives the first one to show. Keys that choose rows
+    /// Sets the number of lines of text and how many fit, and returns the first line to show. Keys that select rows
     /// scroll it.
     pub fn settle_text(&mut self, lines: usize, page: usize) -> usize {
         self.page = page.max(1);
@@ -229,7 +228,7 @@ impl State {
         level.row
     }
 
-    /// Id of the chosen row.
+    /// Id of the selected row.
     pub fn chosen(&self) -> Option<u64> {
         self.shown.get(self.level().row).copied()
     }
@@ -330,7 +329,7 @@ impl State {
         if self.level().what != What::Groups {
             return;
         }
-        // Destinations have a tab of their own.
+        // Destinations have their own tab.
         let all: Vec<GroupBy> = GROUPINGS.iter().filter_map(|grouping| grouping.by.group()).collect();
         self.by = neighbour(&all, self.by, 1);
         *self.level_mut() = Level::new(What::Groups);

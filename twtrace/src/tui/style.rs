@@ -1,11 +1,11 @@
-//! Colours, and what stands for them where there are none. Nothing is told by colour alone.
+//! Colours, and their replacement where there are none. Colour is never the only signal.
 
 use ratatui::style::{Color, Modifier, Style};
 
 /// How to draw attention.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Theme {
-    /// Use colours: blue and orange, which the colour-blind tell apart.
+    /// Use colours: blue and orange, which colour-blind users can distinguish.
     pub colour: bool,
 }
 
@@ -29,12 +29,12 @@ impl Theme {
         self.tinted(Style::new().add_modifier(Modifier::BOLD), Color::Indexed(208))
     }
 
-    /// What was chosen.
+    /// The selected row.
     pub fn chosen(self) -> Style {
         Style::new().add_modifier(Modifier::REVERSED)
     }
 
-    /// What matters less.
+    /// Less important text.
     pub fn dim(self) -> Style {
         Style::new().add_modifier(Modifier::DIM)
     }

@@ -58,7 +58,7 @@ impl Harness {
         self.text()
     }
 
-    /// The line of the chosen row.
+    /// The line of the selected row.
     fn chosen(&self) -> String {
         let buffer = self.terminal.backend().buffer();
         let style = self.state.look.chosen();
@@ -75,7 +75,7 @@ const SIZES: [(u16, u16); 3] = [(80, 24), (120, 40), (200, 60)];
 fn tabs_at_all_sizes() {
     for (width, height) in SIZES {
         let mut harness = Harness::new(web::snapshot(), width, height);
-        for (tab, name) in ["1 processes", "2 destinations", "3 sockets", "4 findings (4)"].iter().enumerate() {
+        for (tab, name) in ["1:Processes", "2:Destinations", "3:Sockets", "4:Findings (4)"].iter().enumerate() {
             let text = harness.type_in(&(tab + 1).to_string());
             assert!(text.contains(&format!("[{name}]")), "{text}");
             insta::assert_snapshot!(format!("tab{}_{width}x{height}", tab + 1), text);
@@ -107,7 +107,7 @@ fn filters_search_what_rows_say() {
     {
         let text = harness.type_in(&format!("/{needle}"));
         assert!(text.contains(&format!("  {found} by process")), "{needle}: {text}");
-        // Esc clears it while it is written.
+        // Esc clears it while it is being typed.
         harness.press(KeyCode::Esc);
     }
     harness.type_in("2/:5432");
@@ -117,7 +117,7 @@ fn filters_search_what_rows_say() {
     harness.press(KeyCode::Enter);
     let text = harness.type_in("3");
     assert!(text.contains("120 live"), "{text}");
-    // Hostile typing stays in its line, and has an end.
+    // Hostile input stays in its line, and has a maximum length.
     let text = harness.type_in(&format!("/\u{202e}{}", "x".repeat(200)));
     assert!(text.contains("/:543\\u{202e}xxx"), "{text}");
     assert_eq!(harness.state.filter.chars().count(), 64);
@@ -146,7 +146,7 @@ fn drilling_goes_down_and_back() {
     harness.type_in("gggg");
     harness.press(KeyCode::Down);
     harness.press(KeyCode::Enter);
-    // The one-shots of a script are one row there, too.
+    // The one-shot processes of a script are one row there, too.
     insta::assert_snapshot!("drilled_into_parent_120x24", harness.text());
     harness.press(KeyCode::Enter);
     insta::assert_snapshot!("drilled_into_process_120x24", harness.text());
@@ -158,7 +158,7 @@ fn drilling_goes_down_and_back() {
         assert_eq!(harness.state.path().len(), left);
     }
     assert!(harness.chosen().contains("cron.sh[500]"), "{}", harness.chosen());
-    // Sockets have nothing behind them.
+    // Sockets lead nowhere.
     harness.type_in("3");
     harness.press(KeyCode::Enter);
     assert_eq!(harness.state.path().len(), 1);
@@ -172,12 +172,12 @@ fn the_selection_follows_its_row() {
     harness.press(KeyCode::Down);
     assert!(harness.chosen().contains(" nginx "));
     harness.type_in("r");
-    assert!(harness.chosen().contains(" nginx "), "another order moves the row, not the choice");
+    assert!(harness.chosen().contains(" nginx "), "another order moves the row, not the selection");
     assert!(harness.state.level().row > 0);
-    // Its list is left and found again.
+    // It leaves the list and finds it again.
     harness.type_in("21");
     assert!(harness.chosen().contains(" nginx "));
-    // Home stays with the first, whichever that is.
+    // Home stays with the first row, whichever that is.
     harness.press(KeyCode::Home);
     assert_eq!(harness.state.level().selected, None);
     harness.type_in("r");
@@ -197,7 +197,7 @@ fn the_selection_stays_in_the_list() {
     assert_eq!(harness.state.level().row, 44);
     harness.press(KeyCode::PageUp);
     assert_eq!((harness.state.level().row, harness.state.level().top), (28, 28));
-    // When the row is gone, its neighbour is chosen.
+    // When the row is gone, its neighbour is selected.
     harness.type_in("/nginx");
     assert_eq!(harness.state.level().row, 0);
     harness.type_in("zzz");
@@ -277,7 +277,7 @@ fn small_screens_say_so_and_no_size_is_too_odd() {
         }
     }
     harness.terminal.backend_mut().resize(80, 24);
-    assert!(harness.draw().contains("[1 processes]"));
+    assert!(harness.draw().contains("[1:Processes]"));
 }
 
 #[test]
@@ -356,15 +356,15 @@ fn keys_for_the_time_leave_the_others_to_the_lists() {
     let target = |harness: &Harness| harness.state.playback.as_ref().map(Playback::target_ns);
     let before = target(&harness);
     assert!(harness.type_in("b").contains("rows by pid"));
-    assert!(harness.type_in("2").contains("[2 destinations]"));
-    assert!(harness.type_in("3").contains("[3 sockets]"));
+    assert!(harness.type_in("2").contains("[2:Destinations]"));
+    assert!(harness.type_in("3").contains("[3:Sockets]"));
     assert!(harness.type_in("/gn[ ").contains("/gn[ _"));
     harness.press(KeyCode::Esc);
     assert_eq!(target(&harness), before);
     harness.press(KeyCode::Left);
-    assert_eq!(harness.state.tab, Tab::Sockets, "arrows are for the time");
+    assert_eq!(harness.state.tab, Tab::Sockets, "arrows move the time");
     assert_ne!(target(&harness), before);
-    // What plays is not on its way anywhere.
+    // A recording that plays is not on its way anywhere.
     assert!(!harness.text().contains("FROZEN") && !harness.type_in(" ").contains("FROZEN"));
     assert!(harness.type_in("nnn").contains("no later peak"));
 }

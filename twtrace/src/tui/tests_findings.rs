@@ -10,7 +10,7 @@ use twtrace_core::finding::{Finding, Rule};
 use twtrace_testkit::{findings, web};
 use twtrace_view::order::Sort;
 
-/// A screen over the web server's host with findings written by hand.
+/// A screen for the web server's host with findings written by hand.
 struct Harness {
     snapshot: Snapshot,
     state: State,
@@ -27,7 +27,7 @@ impl Harness {
         harness
     }
 
-    /// Other findings from now on.
+    /// Shows other findings from now on.
     fn set(&mut self, findings: Vec<Finding>) {
         self.snapshot = web::snapshot().with_findings(findings);
     }
@@ -81,7 +81,7 @@ fn a_page_scrolls_within_its_lines() {
     harness.terminal.backend_mut().resize(200, 60);
     let all = harness.draw();
     assert!(all.contains("CRITICAL  exhaustion-reached") && all.contains("ends with 0."), "{all}");
-    assert!(harness.press(&[Esc]).contains("[4 findings (3)]"));
+    assert!(harness.press(&[Esc]).contains("[4:Findings (3)]"));
 }
 
 #[test]
@@ -95,7 +95,7 @@ fn what_is_found_no_more_says_so() {
     let gone = harness.draw();
     assert!(gone.contains("> (gone)") && gone.contains("It is found no more"), "{gone}");
     let none = harness.press(&[Esc]);
-    assert!(none.contains("[4 findings]  nothing to report") && !none.contains("! "), "{none}");
+    assert!(none.contains("[4:Findings]  nothing to report") && !none.contains("! "), "{none}");
     harness.press(&[Enter, Down, End]);
     assert_eq!(harness.state.path().len(), 1);
 }
@@ -103,13 +103,13 @@ fn what_is_found_no_more_says_so() {
 #[test]
 fn the_header_names_the_gravest_that_holds() {
     let mut edited = findings();
-    edited[0].holds = false;
+    edited[0].active = false;
     let mut harness = Harness::new(edited, 80, 24);
     assert!(harness.draw().contains("! info incomplete-trace: this host 1,234 events were lost"), "{}", harness.draw());
     let listed = harness.press(&[Char('4'), Char('/'), Char('o'), Char('v'), Char('e'), Char('r')]);
     assert!(listed.contains("CRITICAL") && !listed.contains("incomplete-trace   "), "{listed}");
     let low = Harness::new(findings(), 80, 15).draw();
-    assert!(!low.contains("! CRITICAL") && low.contains("4 findings (3)"), "{low}");
+    assert!(!low.contains("! CRITICAL") && low.contains("4:Findings (3)"), "{low}");
 }
 
 #[test]
@@ -137,10 +137,10 @@ fn ports_have_a_bar() {
     let mut harness = Harness::new(Vec::new(), 100, 30);
     let failed = harness.press(&[Char('2'), Char('/'), Char('1'), Char('1'), Char('2'), Char('1'), Enter, Enter]);
     assert!(failed.contains("failed 3x connect EADDRNOTAVAIL by batch[700]: this is not TIME_WAIT: "), "{failed}");
-    // Nobody's ports but its own.
+    // It uses no ports but its own.
     let passive = Harness::new(Vec::new(), 100, 30).press(&[Char('2'), Down, Down]);
     assert!(passive.contains("closes first on its own listening port: costs memory, no ephemeral port"), "{passive}");
-    // The list comes first where there is room for little.
+    // The list comes first on a small screen.
     let low = Harness::new(Vec::new(), 60, 12).press(&[Char('2')]);
     assert!(low.contains("10.0.1.2:5432") && !low.contains("[T"), "{low}");
     for (width, height) in [(60, 12), (61, 17), (60, 60), (300, 18)] {

@@ -1,4 +1,4 @@
-//! The line of a recording that is played: where it is, how fast it goes on, and what lies before and after.
+//! The line of a recording that is played: position, speed, and what is before and after.
 
 use crate::tui::header::bar;
 use crate::tui::playback::{Churn, Playback};
@@ -8,14 +8,14 @@ use ratatui::text::{Line, Span};
 use std::time::Duration;
 use twtrace_view::text;
 
-/// Narrowest screen that says the date, in cells.
+/// Narrowest screen that shows the date, in cells.
 const WIDE: u16 = 100;
 
-/// The line for so many cells, with the figures at `now_ns`.
+/// The line for this many cells, with the figures at `now_ns`.
 pub(super) fn line(playback: &Playback, now_ns: u64, look: Theme, width: u16) -> Line<'static> {
     let since = |at_ns: u64| text::duration(Duration::from_nanos(at_ns.saturating_sub(playback.start_ns)));
     let time = text::rfc3339(playback.unix_ns(now_ns));
-    // The date is known to whoever opened the recording.
+    // The user who opened the recording knows the date.
     let time = if width < WIDE { time.get(11..19).unwrap_or(&time).to_owned() } else { time };
     let state = match (now_ns < playback.target_ns(), playback.is_playing()) {
         (true, _) => "...",
@@ -37,7 +37,7 @@ pub(super) fn line(playback: &Playback, now_ns: u64, look: Theme, width: u16) ->
     Line::from(spans)
 }
 
-/// The whole recording in so many cells: its churn as bars, peaks as triangles, the present place reversed.
+/// The whole recording in this many cells: its churn as bars, peaks as triangles, the current position reversed.
 fn track(playback: &Playback, now_ns: u64, look: Theme, cells: usize) -> Vec<Span<'static>> {
     let length = u128::from(playback.end_ns.saturating_sub(playback.start_ns).max(1));
     let since = u128::from(now_ns.saturating_sub(playback.start_ns)).min(length);
@@ -58,7 +58,7 @@ const PEAK: char = '▲';
 
 fn letters(playback: &Playback, cells: usize) -> Vec<char> {
     let Some(Churn { made, bucket_ns, peaks }) = &playback.churn else { return vec!['─'; cells] };
-    // Buckets may reach a little beyond the end, or not that far.
+    // Buckets may reach slightly beyond the end, or end before it.
     let length = playback.end_ns.saturating_sub(playback.start_ns).div_ceil((*bucket_ns).max(1)).max(1);
     let length = usize::try_from(length).unwrap_or(usize::MAX).min(made.len().max(1));
     let range = |cell: usize| {

@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: measures against other programs that do the same work, in the same run on the same machine.
+//! `cargo xtask bench`: compares with other programs that do the same work, in the same run on the same machine.
 
 use std::fs::{self, File};
 use std::io::Read as _;
@@ -27,12 +27,13 @@ pub struct Args {
 /// What one run took.
 struct Measured {
     time: Duration,
-    /// Most memory that it had at a time, bytes.
+    /// Peak memory, bytes.
     memory: u64,
     output: Value,
 }
 
-/// Makes the recording, has `twtrace report` and DuckDB work out the same figures, compares these, and tells times.
+/// Generates the recording, computes the same figures with `twtrace report` and DuckDB, compares them, and prints
+/// times.
 ///
 /// # Errors
 /// One of them failed, or their figures differ.
@@ -50,7 +51,8 @@ pub fn run(args: &Args) -> Result<()> {
         "--bins",
     ]))?;
     let recording = target().join(format!("bench/{}.twt", args.connections));
-    // The programs that made it are no part of its name: it is made anew each time, and is the same each time.
+    // Its name does not depend on the programs that generate it: it is generated again each time, with the same
+    // content.
     fs::create_dir_all(target().join("bench"))?;
     let began = Instant::now();
     let mut make = Command::new(target().join("release/examples/recording"));
@@ -59,7 +61,7 @@ pub fn run(args: &Args) -> Result<()> {
     let twtrace = target().join("release/twtrace");
     let script = root().join("xtask/src/bench/report.py");
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-    // In turn, so that whatever else the machine does hits both.
+    // In turn, so that other work of the machine affects both.
     for _ in 0..args.runs.max(1) {
         ours.push(measure(Command::new(&twtrace).arg("report").arg(&recording).args(["--format", "json"]))?);
         theirs.push(measure(Command::new(python::interpreter()).arg(&script).arg(&recording))?);
@@ -87,7 +89,7 @@ fn measure(command: &mut Command) -> Result<Measured> {
     let pid = child.id();
     let mut text = String::new();
     let mut out = child.stdout.take().context("no output")?;
-    // The output ends with the program; its highest mark is read until then.
+    // The output ends with the program; until then its peak memory is polled.
     let watcher = std::thread::spawn(move || {
         let mut most = 0;
         while let Ok(status) = fs::read_to_string(format!("/proc/{pid}/status")) {
@@ -107,7 +109,7 @@ fn measure(command: &mut Command) -> Result<Measured> {
     Ok(Measured { time, memory, output: serde_json::from_str(&text).context("not JSON")? })
 }
 
-/// Holds the processes' figures against each other; gives how many processes there are.
+/// Compares the processes' figures; returns the number of processes.
 fn same_figures(ours: &Value, theirs: &Value) -> Result<usize> {
     let ours = ours["processes"].as_array().context("the report has no processes")?;
     let theirs = theirs.as_array().context("DuckDB has no rows")?;

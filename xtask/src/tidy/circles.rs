@@ -51,8 +51,8 @@ fn arrows(files: &[Source]) -> Vec<Vec<usize>> {
     arrows
 }
 
-/// The module that a file is, from the root of the crate. Tests and programs beside a library are none: what they
-/// import is no part of a circle in it.
+/// The module that a file is, from the root of the crate. Tests, and programs next to a library, are no modules of it:
+/// their imports are not part of its circles.
 fn module<'a>(path: &'a str, files: &[Source]) -> Option<Vec<&'a str>> {
     let mut names: Vec<&str> = path.strip_suffix(".rs")?.split('/').collect();
     let name = *names.last()?;

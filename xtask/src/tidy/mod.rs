@@ -25,7 +25,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
 
 const ANYTHING: &[&str] = &["*"];
 
-/// Folders of crates whose modules know nothing of each other: no command reaches its sibling. What two of them need is
+/// Folders of crates whose modules must not import each other: no command uses its sibling. What two of them need is
 /// outside of the folder.
 const APART: &[(&str, &str)] = &[("twtrace", "cmd")];
 
@@ -42,7 +42,7 @@ const LINES: usize = 500;
 /// Why a file is longer than [`LINES`]. One that has moved or shrunk is printed, so that its line goes as well.
 const REASONS: &[(&str, &str)] = &[];
 
-/// What the structure is held to.
+/// The rules that the structure must follow.
 struct Rules<'a> {
     allowed: &'a [(&'a str, &'a [&'a str])],
     limits: &'a [(&'a str, usize)],

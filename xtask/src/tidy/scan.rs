@@ -10,11 +10,11 @@ enum Token<'a> {
 
 use Token::{Colons, Mark, Word};
 
-/// Every path in the source of `module` that begins with `crate`, `self` or `super`, from the root of the crate, without
-/// duplicates.
+/// Every path in the source of `module` that begins with `crate`, `self` or `super`, from the root of the crate and
+/// without duplicates.
 ///
-/// A path that begins with the name of a child is left out: that a parent uses its children says as little as that it
-/// declares them.
+/// A path that begins with the name of a child is left out: a parent's use of its children says as little as their
+/// declaration.
 pub(super) fn paths(source: &str, module: &[&str]) -> Vec<Vec<String>> {
     let tokens = without_tests(&tokens(source));
     let mut found = Vec::new();

@@ -28,7 +28,7 @@ pub(super) struct Tree {
     pub(super) long: Vec<(String, usize)>,
 }
 
-/// Of what `cargo metadata` prints, what is used here.
+/// The parts of the output of `cargo metadata` that are used here.
 #[derive(Deserialize)]
 struct Metadata {
     packages: Vec<Package>,

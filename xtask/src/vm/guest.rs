@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
-/// A guest that takes longer hangs.
+/// A guest that takes longer counts as hung.
 const PATIENCE: Duration = Duration::from_secs(3000);
 
-/// A host that stands still for a while is no trouble of the guest's: it takes two minutes of silence for a soft lockup
-/// (twice `watchdog_thresh`) or a stall.
+/// A host that stalls for a while is no fault of the guest: it takes two minutes of silence for a soft lockup (twice
+/// `watchdog_thresh`) or a stall.
 const PARAMETERS: &str = "console=ttyS0 panic=-1 quiet watchdog_thresh=60 rcupdate.rcu_cpu_stall_timeout=120";
 
 /// What a kernel says when something is wrong with it.
@@ -37,11 +37,11 @@ pub(super) struct Ended {
     pub(super) output: String,
 }
 
-/// What a console told.
+/// What was read from a console.
 #[derive(Debug, Default)]
 pub(super) struct Console {
     pub(super) ended: Vec<Ended>,
-    /// The guest came to the end of its plan.
+    /// The guest completed its plan.
     pub(super) done: bool,
     /// The first line with trouble.
     pub(super) trouble: Option<String>,
@@ -72,7 +72,7 @@ pub(super) fn run(image: &Path, initramfs: &Path, log: &Path) -> Result<Console>
     Ok(read(&String::from_utf8_lossy(&fs::read(log)?)))
 }
 
-/// Reads a console. Lines of the runs begin with `##`, see `twtrace-guest`.
+/// Reads a console. Lines of the runs begin with `####`, see `twtrace-guest`.
 fn read(text: &str) -> Console {
     let mut console = Console::default();
     let mut output = String::new();
@@ -81,7 +81,7 @@ fn read(text: &str) -> Console {
         if console.trouble.is_none() && TROUBLE.iter().any(|word| line.contains(word)) {
             console.trouble = Some(line.to_owned());
         }
-        // Behind whatever the kernel has written on the same line.
+        // It may follow kernel output on the same line.
         let Some((_, mark)) = line.split_once("#### ") else {
             output.push_str(line);
             output.push('\n');

@@ -26,7 +26,7 @@ pub(super) fn programs(tests: &[&str]) -> Result<Programs> {
         cargo.args(command).args(["--release", "--target", TARGET, "--message-format=json-render-diagnostics"]);
         cargo.arg("--target-dir").arg(&folder).args(more);
         cargo.env("RUSTFLAGS", "-C target-feature=+crt-static -C strip=symbols");
-        // Optimising across crates would take minutes, for each test anew, and the guests would not notice.
+        // Optimising across crates would take minutes for each test, and the guests would not be noticeably faster.
         cargo.envs([("CARGO_PROFILE_RELEASE_LTO", "off"), ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")]);
         cargo.env("CARGO_PROFILE_RELEASE_DEBUG", "0");
         output(&mut cargo)

@@ -1,4 +1,4 @@
-//! Stock Debian kernels: which, from where, and what of them is kept.
+//! Stock Debian kernels: which ones, from where, and which of their files are kept.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -71,8 +71,8 @@ pub(super) struct Cached {
     pub(super) folder: PathBuf,
 }
 
-/// How often a kernel is asked for, and how long a mirror is left alone in between. One that is being updated has for a
-/// while packages that its index does not name, or the other way round.
+/// How often a download is tried, and the pause between two tries. While a mirror is being updated, it may have
+/// packages that its index does not list, or the other way round.
 const TRIES: u32 = 3;
 const PAUSE: Duration = Duration::from_secs(10);
 
@@ -89,7 +89,7 @@ pub(super) fn get(kernel: &Kernel) -> Result<Cached> {
     fetched.with_context(|| format!("kernel {} cannot be had", kernel.name))
 }
 
-/// Tries until it succeeds, [`TRIES`] times at most, and gives what the last try came to.
+/// Tries until it succeeds, at most [`TRIES`] times, and returns the result of the last try.
 fn again<T>(pause: Duration, mut work: impl FnMut() -> Result<T>) -> Result<T> {
     for _ in 1..TRIES {
         match work() {
@@ -109,7 +109,7 @@ struct Found {
 }
 
 fn fetch(kernel: &Kernel, folder: &Path) -> Result<Cached> {
-    // Made beside its place and renamed, so that what is in the cache is whole.
+    // Created next to its final path and renamed, so that a kernel in the cache is complete.
     let work = work_beside(folder);
     let _ = fs::remove_dir_all(&work);
     fs::create_dir_all(&work)?;
@@ -148,7 +148,7 @@ fn fetch(kernel: &Kernel, folder: &Path) -> Result<Cached> {
     Ok(Cached { version, folder: folder.to_owned() })
 }
 
-/// Where a kernel is unpacked before it is renamed to `folder`. Its own for each kernel, since they are fetched side
+/// Where a kernel is unpacked before it is renamed to `folder`. Each kernel has its own, because they are fetched side
 /// by side: `with_extension` would give 6.1 and 6.12 the same one.
 fn work_beside(folder: &Path) -> PathBuf {
     let mut name = folder.file_name().unwrap_or_default().to_owned();
@@ -206,7 +206,7 @@ fn mirror(security: bool) -> Result<String> {
     if let Some(mirror) = mirror_of(&targets()?, security) {
         return Ok(mirror);
     }
-    // It names only those whose lists it has.
+    // apt names only mirrors whose package lists it has.
     run(Command::new("apt-get").args(["update", "--quiet"]))?;
     mirror_of(&targets()?, security).context("apt is set up for no mirror of Debian's")
 }
@@ -241,7 +241,7 @@ fn download(url: &str, file: &Path, sha256: Option<&str>) -> Result<()> {
     output(&mut command).map(|_| ())
 }
 
-/// The newest version in an index of which all packages are there: with file and SHA256 of each.
+/// The newest version in an index for which all packages exist, with file and SHA256 of each.
 fn newest(index: &str, kernel: &Kernel) -> Option<Found> {
     let package = |name: &str| {
         let stanza = index.split("\n\n").find(|stanza| field(stanza, "Package") == Some(name))?;

@@ -47,7 +47,7 @@ struct Plan {
     modes: &'static [Mode],
 }
 
-/// A way to trace: what the environment says in the guest.
+/// A way to trace, chosen by the environment in the guest.
 #[derive(Clone, Copy)]
 struct Mode {
     name: &'static str,
@@ -104,7 +104,7 @@ pub fn test(object: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Runs the tests with this object; gives what each kernel made of it, oldest first.
+/// Runs the tests with this object; returns the program sizes on each kernel, oldest first.
 fn matrix(args: &Args, object: &Path) -> Result<Vec<Column>> {
     if let Some(unknown) = args.kernels.iter().find(|name| !KERNELS.iter().any(|kernel| kernel.name == **name)) {
         bail!("there is no kernel {unknown} here: {}", KERNELS.map(|kernel| kernel.name).join(", "));
@@ -140,7 +140,7 @@ fn matrix(args: &Args, object: &Path) -> Result<Vec<Column>> {
     Ok(columns)
 }
 
-/// Nobody panics with it held, and if so, what is in it is still whole.
+/// No thread panics with the lock taken; even if one did, the content would be consistent.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -171,7 +171,7 @@ fn one(kernel: &Kernel, programs: &Programs, object: &Path, folder: &Path) -> Re
     Ok((cached.version, programs))
 }
 
-/// The runs that tell whether and how the program works on a kernel, in each way that loads other programs.
+/// The runs that show whether and how the program works on a kernel, one for each mode that loads other programs.
 const DOCTOR: &str = "doctor";
 const DOCTORS: [Mode; 3] = [EXACT, KPROBES, NO_BTF];
 
@@ -202,7 +202,7 @@ fn plan_names() -> Vec<String> {
     plan().into_iter().map(|run| run.name).collect()
 }
 
-/// One block a kernel, so that those of two guests do not mix.
+/// One block per kernel, so that the output of two guests does not mix.
 fn report(version: &str, console: &Console, seconds: u64) {
     let mut text = format!("kernel {version}, {seconds} s");
     for run in &console.ended {

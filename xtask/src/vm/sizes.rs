@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use anyhow::{Context as _, Result};
 use serde::Deserialize;
 
-/// What a kernel made of a program, as `twtrace doctor --json` tells it.
+/// A program as a kernel loaded it, from `twtrace doctor --json`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub(super) struct Size {
     pub(super) name: String,

@@ -89,7 +89,7 @@ fn server_shuts_down(bed: &mut TestBed) -> Result<()> {
     bed.active(client, pair, [Some(&client.who); 2], "passive_close")
 }
 
-/// shutdown, and close once the peer has acknowledged: `__tcp_close` itself makes the timewait socket.
+/// shutdown, and close once the peer has acknowledged: `__tcp_close` itself creates the timewait socket.
 fn close_in_fin_wait2(bed: &mut TestBed) -> Result<()> {
     let ends = Ends::new(bed.family)?;
     let pair = ends.pair(bed.family)?;
@@ -138,7 +138,7 @@ fn unread_data(bed: &mut TestBed) -> Result<()> {
     bed.passive(server, pair, [Some(&server.who), None], "reset_received")
 }
 
-/// The server has sent its FIN, so it is the one that closed first, and gets a reset for it.
+/// The server has sent its FIN, so it closed first, and it receives an RST in reply.
 fn unread_in_close_wait(bed: &mut TestBed) -> Result<()> {
     let ends = Ends::new(bed.family)?;
     let pair = ends.pair(bed.family)?;
@@ -168,7 +168,7 @@ fn reset_in_fin_wait2(bed: &mut TestBed) -> Result<()> {
     bed.passive(server, pair, [Some(&server.who); 2], "linger_abort")
 }
 
-/// A timewait socket in substate FIN_WAIT2 is killed by data: at CLOSE it was one, and no hook sees its end.
+/// Data ends a timewait socket in substate FIN_WAIT2 early: it was one at CLOSE, and no hook sees its end.
 fn data_for_timewait(bed: &mut TestBed) -> Result<()> {
     let ends = Ends::new(bed.family)?;
     let pair = ends.pair(bed.family)?;
@@ -200,7 +200,7 @@ fn reset_for_timewait(bed: &mut TestBed) -> Result<()> {
     bed.passive(server, pair, [Some(&server.who); 2], "linger_abort")
 }
 
-/// No FIN_WAIT2 at all: close resets, after it has set CLOSE.
+/// No FIN_WAIT2 at all: close sends an RST after it has set the state CLOSE.
 fn linger2_negative(bed: &mut TestBed) -> Result<()> {
     let ends = Ends::new(bed.family)?;
     let pair = ends.pair(bed.family)?;
@@ -215,7 +215,7 @@ fn linger2_negative(bed: &mut TestBed) -> Result<()> {
     bed.passive(server, pair, [Some(&server.who), None], "reset_received")
 }
 
-/// connect to AF_UNSPEC throws the connection away, and the socket can be used again.
+/// connect to AF_UNSPEC aborts the connection, and the socket can be used again.
 fn disconnect(bed: &mut TestBed) -> Result<()> {
     let ends = Ends::new(bed.family)?;
     let pair = ends.pair(bed.family)?;
@@ -234,7 +234,7 @@ fn disconnect(bed: &mut TestBed) -> Result<()> {
     bed.passive(server, again, [Some(&server.who); 2], "passive_close")
 }
 
-/// `ss -K`: whoever asks for it owns nothing of the connection.
+/// `ss -K`: the process that requests it does not count as the closer.
 fn destroyed(bed: &mut TestBed) -> Result<()> {
     let ends = Ends::new(bed.family)?;
     let pair = ends.pair(bed.family)?;
@@ -245,7 +245,7 @@ fn destroyed(bed: &mut TestBed) -> Result<()> {
     bed.passive(server, pair, [Some(&server.who), None], "reset_received")
 }
 
-/// A connection that waited to be accepted goes down with its listener.
+/// A connection that was not accepted yet is aborted when its listener closes.
 fn listener_closes(bed: &mut TestBed) -> Result<()> {
     let ends = Ends::new(bed.family)?;
     let (client, server) = (&ends.client, &ends.server);

@@ -1,4 +1,4 @@
-//! Connects that fail, connects that do not wait, and timewait sockets for which there is no room.
+//! Connects that fail, non-blocking connects, and TIME_WAIT sockets for which there is no room.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -27,7 +27,7 @@ pub(super) const CASES: &[Case] = &[
     Case { name: "fast-open", families: PLAIN, play: fast_open },
 ];
 
-/// Closes a connection from the client's side, and says what it came to.
+/// Closes a connection from the client's side, and records the outcome.
 fn close_first(bed: &mut TestBed, ends: &Ends, pair: Pair) -> Result<()> {
     let (client, server) = (&ends.client, &ends.server);
     client.close(pair.c)?;
@@ -126,7 +126,7 @@ fn fails_early(bed: &mut TestBed, route: bool, expected: i32) -> Result<()> {
     Ok(())
 }
 
-/// One port in the range, and it is taken towards this destination.
+/// One port in the range, and it is in use to this destination.
 fn no_port(bed: &mut TestBed) -> Result<()> {
     let ends = Ends::apart(bed.family)?;
     let client = &ends.client;
@@ -140,7 +140,7 @@ fn no_port(bed: &mut TestBed) -> Result<()> {
     close_first(bed, &ends, pair)
 }
 
-/// The same errno for another reason: the ports are free, but this very tuple is not.
+/// The same errno for another reason: the ports are free, but this exact tuple is not.
 fn bound_tuple_taken(bed: &mut TestBed) -> Result<()> {
     let ends = Ends::new(bed.family)?;
     let client = &ends.client;
@@ -159,7 +159,7 @@ fn bound_tuple_taken(bed: &mut TestBed) -> Result<()> {
     close_first(bed, &ends, pair)
 }
 
-/// No timewait socket, so the peer's FIN finds nothing and is reset.
+/// No TIME_WAIT socket, so the peer's FIN finds no socket and is answered with an RST.
 fn overflow_on_close(bed: &mut TestBed) -> Result<()> {
     let ends = Ends::apart(bed.family)?;
     let (client, server) = (&ends.client, &ends.server);
@@ -187,7 +187,7 @@ fn overflow_on_shutdown(bed: &mut TestBed) -> Result<()> {
     bed.passive(server, pair, [Some(&server.who); 2], "passive_close")
 }
 
-/// No connect at all: the first sendto asks for a cookie, the second brings its data with the SYN.
+/// No connect at all: the first sendto requests a cookie, the second sends its data with the SYN.
 fn fast_open(bed: &mut TestBed) -> Result<()> {
     let ends = Ends::apart(bed.family)?;
     let (client, server) = (&ends.client, &ends.server);

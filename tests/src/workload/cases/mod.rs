@@ -1,4 +1,4 @@
-//! Connections opened and closed in every way that the kernel tells apart, one case after the other.
+//! Connections opened and closed in every way that the kernel distinguishes, one case after the other.
 
 mod closing;
 mod connecting;
@@ -20,7 +20,7 @@ use super::command::{Command, How, Who};
 use super::sys::{Family, loopback};
 use super::truth::{Side, Truth};
 
-/// A case: what happens, and what it comes to.
+/// A case: what happens, and the result.
 pub struct Case {
     /// Its name.
     pub name: &'static str,
@@ -37,7 +37,7 @@ pub fn all() -> Vec<Case> {
     [closing::CASES, connecting::CASES, owners::CASES, wired::CASES].into_iter().flatten().map(Case::copy).collect()
 }
 
-/// How often a case is played again that met one of the kernel's chances.
+/// How often a case is played again after a race in the kernel.
 const RETRIES: usize = 3;
 
 /// Plays the cases with these names, or all, and writes one line of JSON for each connection.
@@ -83,7 +83,7 @@ pub struct TestBed {
     /// Address family of the connections.
     pub family: Family,
     truths: Vec<Truth>,
-    /// Namespaces, open so that no other one gets their number while the generator runs.
+    /// Namespaces, kept open so that their inode numbers are not reused while the generator runs.
     kept: BTreeMap<u64, File>,
 }
 
@@ -151,7 +151,7 @@ impl Ends {
         Ok(Pair { c, s, from: self.client.names(c)?.local, to: self.service })
     }
 
-    /// Waits until neither end of a connection is a full socket any more.
+    /// Waits until neither end of a connection is a full socket.
     pub fn settle(&self, pair: Pair) -> Result<()> {
         ended(&self.server, pair.from, pair.to)?;
         ended(&self.server, pair.to, pair.from)
@@ -164,17 +164,18 @@ pub fn ended(witness: &Worker, local: SocketAddr, remote: SocketAddr) -> Result<
 }
 
 impl TestBed {
-    /// Says what the active side came to.
+    /// Records the outcome of the active side.
     pub fn active(&mut self, at: &Worker, pair: Pair, owners: [Option<&Who>; 2], outcome: &str) -> Result<()> {
         self.connection(at, Side::Active, (pair.from, pair.to), owners, outcome, 0)
     }
 
-    /// Says what the passive side came to.
+    /// Records the outcome of the passive side.
     pub fn passive(&mut self, at: &Worker, pair: Pair, owners: [Option<&Who>; 2], outcome: &str) -> Result<()> {
         self.connection(at, Side::Passive, (pair.to, pair.from), owners, outcome, 0)
     }
 
-    /// Says what one connection came to. `owners` are opener and closer, `at` a process of its namespace that still exists.
+    /// Records the outcome of one connection. The owners are opener and closer; `at` is a process in its namespace that
+    /// still exists.
     pub fn connection(
         &mut self,
         at: &Worker,
@@ -209,7 +210,7 @@ impl TestBed {
         Ok(())
     }
 
-    /// Says that a connection was, and not what became of it.
+    /// Records that a connection existed, without its outcome.
     fn leave_out(&mut self, raced: &Raced) -> Result<()> {
         self.truths.push(Truth {
             left_out: true,
@@ -230,13 +231,13 @@ impl TestBed {
         Ok(())
     }
 
-    /// Says more of what was said last.
+    /// The last record, to add to it.
     pub fn last(&mut self) -> Result<&mut Truth> {
         self.truths.last_mut().context("nothing was said yet")
     }
 }
 
-/// A socket with a local port, so that a connect that fails can be told by it.
+/// A socket bound to a local port, so that a connect that fails can be identified by it.
 pub fn bound(actor: &Worker, family: Family, address: IpAddr) -> Result<(RawFd, SocketAddr)> {
     let fd = actor.open(family)?;
     actor.bind(fd, address, 0)?;
@@ -244,7 +245,7 @@ pub fn bound(actor: &Worker, family: Family, address: IpAddr) -> Result<(RawFd, 
     Ok((fd, local))
 }
 
-/// An address on which nobody listens: bound, so that nobody else gets it, by a socket that stays open.
+/// An address on which no process listens. A socket that stays open is bound to it, so that no other socket gets it.
 pub fn deaf(actor: &Worker, family: Family) -> Result<SocketAddr> {
     Ok(bound(actor, family, loopback(family))?.1)
 }

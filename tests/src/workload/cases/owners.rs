@@ -1,4 +1,4 @@
-//! Who opens and who closes: processes that fork, execute, hand over, end, or call from elsewhere.
+//! Who opens and who closes: processes that fork, exec, pass descriptors on, exit, or call from a thread or io_uring.
 
 use anyhow::Result;
 
@@ -93,7 +93,7 @@ fn killed(bed: &mut TestBed) -> Result<()> {
     follow(bed, &ends, pair, &ends.client.who, &ends.client.who)
 }
 
-/// Threads call themselves what they like: the process is named by its leader.
+/// Threads may have any name: the process has the name of its group leader.
 fn named_threads(bed: &mut TestBed) -> Result<()> {
     let ends = Ends::new(bed.family)?;
     let c = ends.client.open(bed.family)?;
@@ -124,7 +124,7 @@ fn io_uring(bed: &mut TestBed) -> Result<()> {
     by_ring(bed, &How::Ring)
 }
 
-/// The calls are made by a thread of the kernel's that belongs to the process.
+/// A kernel worker thread that belongs to the process executes the calls.
 fn io_uring_worker(bed: &mut TestBed) -> Result<()> {
     by_ring(bed, &How::RingWorker)
 }
@@ -140,7 +140,7 @@ fn by_ring(bed: &mut TestBed, how: &How) -> Result<()> {
     follow(bed, &ends, pair, &ends.client.who, &ends.client.who)
 }
 
-/// accept through io_uring is no system call of its own: only a hook on `inet_csk_accept` would see it.
+/// accept through io_uring is not an accept system call: only a hook on `inet_csk_accept` would see it.
 fn io_uring_server(bed: &mut TestBed) -> Result<()> {
     let ends = Ends::new(bed.family)?;
     let (client, server) = (&ends.client, &ends.server);

@@ -1,4 +1,4 @@
-//! Two hosts with a wire between them, for what the loopback interface is too quick for.
+//! Two hosts with a wire between them, for cases that need more time than the loopback interface takes.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -90,7 +90,7 @@ fn simultaneous_close(bed: &mut TestBed) -> Result<()> {
     bed.passive(server, pair, [Some(&server.who); 2], "time_wait")
 }
 
-/// Data comes for a socket that was closed and whose FIN is not yet acknowledged: a reset answers it.
+/// Data arrives for a closed socket whose FIN is not yet acknowledged: the kernel answers with an RST.
 fn data_after_close(bed: &mut TestBed) -> Result<()> {
     let Some(wired) = Wired::new(bed.family)? else { return Ok(()) };
     let Wired { ends, wire } = &wired;
@@ -107,7 +107,7 @@ fn data_after_close(bed: &mut TestBed) -> Result<()> {
     bed.passive(server, pair, [Some(&server.who), None], "reset_received")
 }
 
-/// The network loses everything: the kernel gives up. When it is back, the server's FIN meets no socket.
+/// The network drops everything until the kernel gives up. When it is back, the server's FIN finds no socket.
 fn retransmission_timeout(bed: &mut TestBed) -> Result<()> {
     let Some(wired) = Wired::new(bed.family)? else { return Ok(()) };
     let Wired { ends, wire } = &wired;
@@ -126,7 +126,7 @@ fn retransmission_timeout(bed: &mut TestBed) -> Result<()> {
     bed.passive(server, pair, [Some(&server.who); 2], "reset_received")
 }
 
-/// A client on a tunnel that nobody reads.
+/// A client on a tunnel that no process reads.
 fn alone(bed: &TestBed, layer: Layer) -> Result<Option<(Worker, i32, SocketAddr, SocketAddr)>> {
     let local = address(bed.family, 1);
     let Some((client, _)) = host("tw-client", layer, local)? else { return Ok(None) };
@@ -143,7 +143,7 @@ fn connect_timeout(bed: &mut TestBed) -> Result<()> {
     bed.connection(&client, Side::Active, (local, service), owners, "connect_failed", errno)
 }
 
-/// Nobody answers for the address on the link.
+/// No host on the link answers for the address.
 fn host_unreachable(bed: &mut TestBed) -> Result<()> {
     let Some((client, c, local, service)) = alone(bed, Layer::Ethernet)? else { return Ok(()) };
     let errno = client.connect(c, service, &How::Plain)?;

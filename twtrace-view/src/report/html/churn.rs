@@ -1,4 +1,4 @@
-//! Timewait sockets made per second over time, stacked by who made them.
+//! TIME_WAIT sockets created per second over time, stacked by the rows that created them.
 
 use super::frame::{Frame, block, round_up, unit};
 use crate::report::lines::{Line, lines_of};
@@ -12,7 +12,7 @@ use twtrace_core::snapshot::GroupBy;
 /// Rows with a colour of their own.
 const COLOURS: usize = 8;
 
-/// Steps of the plot: more than that cannot be seen.
+/// Steps of the plot: the eye cannot see more.
 const STEPS: usize = 240;
 
 /// One layer.
@@ -76,8 +76,8 @@ pub(super) fn plot(part: &Part<'_>, by: GroupBy, id: &str) -> Markup {
     };
     html! {
         figure {
-            figcaption { b { "Timewait sockets made per second" } " by " (by.name()) ", UTC" }
-            (frame.svg(id, &format!("Timewait sockets made per second by {}", by.name()), &description, &content))
+            figcaption { b { "TIME_WAIT sockets created per second" } " by " (by.name()) ", UTC" }
+            (frame.svg(id, &format!("TIME_WAIT sockets created per second by {}", by.name()), &description, &content))
             ul class="legend" {
                 @for layer in &layers {
                     li {
@@ -92,7 +92,7 @@ pub(super) fn plot(part: &Part<'_>, by: GroupBy, id: &str) -> Markup {
     }
 }
 
-/// The rows that made most, each with a colour, and all others together.
+/// The rows that created the most, each with a colour, and all others together.
 fn layers(timeline: &Timeline<'_>, lines: &[Line<'_>], part: &Part<'_>) -> Vec<Layer> {
     let pieces = timeline.pieces(STEPS);
     let buckets = pieces.first().map_or(1, |piece| piece.len());
@@ -140,7 +140,7 @@ fn area(frame: &Frame, begins: &[f64], ends: &[f64], below: &[f64], above: &[f64
     for (value, x) in there.chain(back) {
         let (x, y) = (unit(frame.x(*x)), unit(frame.y(*value)));
         match &mut step {
-            // Level ground is one step.
+            // Consecutive equal values are one step.
             Some((height, to)) if *height == y => *to = x,
             _ => push(&mut path, step.replace((y, x))),
         }

@@ -1,4 +1,4 @@
-//! What is wrong, with what it rests on and what to change; what failed, and why.
+//! Findings with their evidence and advice; failures with their causes.
 
 use super::table;
 use crate::findings::NOTHING;

@@ -1,8 +1,8 @@
 //! What plots have in common: their place on the page, scales, grids and axes.
 //!
 //! Plots are SVG elements inside the page, written with the page's own templates and not by a plotting crate: so the
-//! page's colours apply to them, in the dark, on paper and for whoever needs others, and so every text in them is
-//! escaped by the same code.
+//! page's colours apply to them, in dark mode, on paper and for readers who need other colours, and the same code
+//! escapes every text in them.
 
 use crate::text;
 use maud::{Markup, html};
@@ -10,7 +10,7 @@ use maud::{Markup, html};
 /// Width of every plot in its own units. The page scales it.
 pub(super) const WIDTH: f64 = 720.0;
 
-/// Room for the numbers left of the plot. They are larger on small screens.
+/// Room for the numbers to the left of the plot. They are larger on small screens.
 const LEFT: f64 = 70.0;
 const RIGHT: f64 = 14.0;
 const TOP: f64 = 12.0;
@@ -22,37 +22,37 @@ const STEPS: [u32; 21] = [
     2_592_000,
 ];
 
-/// A number in the plot's units, in as few characters as show it.
+/// A number in the plot's units, in as few characters as needed.
 pub(super) fn unit(value: f64) -> String {
     let text = format!("{value:.1}");
     text.strip_suffix(".0").map(str::to_owned).unwrap_or(text)
 }
 
-/// The rectangle that data is drawn into.
+/// The rectangle for the data.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Frame {
-    /// Height with axes.
+    /// Height including the axes.
     pub(super) height: f64,
-    /// Least and largest value from left to right.
+    /// Smallest and largest value from left to right.
     pub(super) x: (f64, f64),
-    /// Largest value from the bottom, where 0 is.
+    /// Largest value above the bottom, which is 0.
     pub(super) y: f64,
 }
 
 impl Frame {
-    /// Place of a value from left to right.
+    /// Horizontal place of a value.
     pub(super) fn x(&self, value: f64) -> f64 {
         let span = (self.x.1 - self.x.0).max(f64::MIN_POSITIVE);
         LEFT + (value - self.x.0) / span * (WIDTH - LEFT - RIGHT)
     }
 
-    /// Place of a value above the bottom.
+    /// Vertical place of a value.
     pub(super) fn y(&self, value: f64) -> f64 {
         let share = value / self.y.max(f64::MIN_POSITIVE);
         self.bottom() - share * (self.bottom() - TOP)
     }
 
-    /// Whole height of the data.
+    /// Vertical range of the data.
     pub(super) fn down(&self) -> (f64, f64) {
         (TOP, self.bottom())
     }
@@ -65,7 +65,7 @@ impl Frame {
         WIDTH - RIGHT
     }
 
-    /// The plot as an image with a title and a description for those who do not see it.
+    /// The plot as an image with a title and a description for screen readers.
     pub(super) fn svg(&self, id: &str, title: &str, description: &str, content: &Markup) -> Markup {
         let (title_id, description_id) = (format!("{id}-t"), format!("{id}-d"));
         html! {
@@ -91,8 +91,8 @@ impl Frame {
         }
     }
 
-    /// The line below the plot, with values from left to right and what they are called. Small screens have room for
-    /// half of the names when there are many.
+    /// The line below the plot, with values from left to right and their names. When there are many, small screens have
+    /// room for half of the names.
     pub(super) fn base(&self, marks: &[(f64, String)]) -> Markup {
         let bottom = self.bottom();
         let spare = |index: usize| if marks.len() > 4 && index % 2 == 1 { " spare" } else { "" };
@@ -101,7 +101,7 @@ impl Frame {
                 @for (index, (value, name)) in marks.iter().enumerate() {
                     @let x = self.x(*value);
                     (line("tick", (x, bottom), (x, bottom + 5.0)))
-                    // In the middle the last one would be cut off.
+                    // Centred, the last one would be cut off.
                     @let (anchor, x) = if x > self.right() - 24.0 { ("end", WIDTH) } else { ("middle", x) };
                     text class={ (anchor) (spare(index)) } x=(unit(x)) y=(unit(bottom + 22.0)) { (name) }
                 }
@@ -110,7 +110,7 @@ impl Frame {
         }
     }
 
-    /// Times below the plot, when it goes over seconds from a moment on.
+    /// Times below a plot that covers seconds from a moment on.
     pub(super) fn times(&self, start_unix_ns: i128) -> Markup {
         let seconds = self.x.1 - self.x.0;
         let step = STEPS.into_iter().map(f64::from).find(|step| seconds / step <= 7.0);
@@ -139,7 +139,7 @@ pub(super) fn line(class: &str, from: (f64, f64), to: (f64, f64)) -> Markup {
     }
 }
 
-/// A rectangle from left to right and from top to bottom that says something when it is pointed at.
+/// A rectangle from left to right and from top to bottom, with a tooltip.
 pub(super) fn block(class: &str, across: (f64, f64), down: (f64, f64), says: &str) -> Markup {
     let (width, height) = (across.1 - across.0, down.1 - down.0);
     html! {
@@ -155,7 +155,7 @@ pub(super) fn ticks(most: f64) -> Vec<f64> {
     (0..8).map(|index| f64::from(index) * step).take_while(|tick| *tick <= most * 1.000_001).collect()
 }
 
-/// The largest tick that is not below a maximum, so that the plot ends with a rule.
+/// The smallest tick that is at least the maximum, so that the plot ends with a rule.
 pub(super) fn round_up(most: f64) -> f64 {
     let step = step(most);
     (most / step).ceil().max(1.0) * step

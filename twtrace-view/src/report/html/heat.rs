@@ -1,4 +1,4 @@
-//! When which destination was busy.
+//! When each destination was busy.
 
 use super::frame::{Frame, block, unit};
 use crate::report::Part;
@@ -73,8 +73,8 @@ pub(super) fn plot(part: &Part<'_>, id: &str) -> Markup {
     );
     html! {
         figure {
-            figcaption { b { "When each destination was busy" } ", timewait sockets made per second, UTC" }
-            (frame.svg(id, "Timewait sockets made towards each destination over time", &description, &content))
+            figcaption { b { "When each destination was busy" } ", TIME_WAIT sockets created per second, UTC" }
+            (frame.svg(id, "TIME_WAIT sockets created to each destination over time", &description, &content))
             p class="aside" {
                 "0 "
                 @for share in [0.05, 0.25, 0.5, 0.75, 1.0] {
@@ -89,7 +89,7 @@ pub(super) fn plot(part: &Part<'_>, id: &str) -> Markup {
     }
 }
 
-/// Opacity of a rate. By its root, or the small ones could not be seen.
+/// Opacity of a rate. By its square root, or small rates would be invisible.
 fn warmth(rate: f64, most: f64) -> f64 {
     (rate / most.max(f64::MIN_POSITIVE)).clamp(0.0, 1.0).sqrt().max(0.12)
 }

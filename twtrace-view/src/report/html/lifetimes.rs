@@ -15,7 +15,7 @@ pub(super) fn plot(part: &Part<'_>, id: &str) -> Markup {
     let mut bars: Vec<u64> = Vec::new();
     let mut first = 0;
     for (range, count) in lifetimes.buckets() {
-        // The cast saturates: a bar for each of 20 powers of ten at most.
+        // The cast saturates: at most one bar for each of 20 powers of ten.
         let bar = place(range.start.midpoint(range.end)).floor() as usize;
         if bars.is_empty() {
             first = bar;
@@ -44,14 +44,14 @@ pub(super) fn plot(part: &Part<'_>, id: &str) -> Markup {
         (frame.rules())
         @for (index, count) in bars.iter().enumerate().filter(|(_, count)| **count > 0) {
             @let across = (frame.x(bar(index)) + 0.5, frame.x(bar(index + 1)) - 0.5);
-            // One that is smaller than a line can show is not nothing.
+            // A count too small for a line is not zero.
             @let top = frame.y(*count as f64).min(bottom - 1.0);
             (block("bar", across, (top, bottom), &says(index, *count)))
         }
         @for (index, (name, us)) in quantiles.iter().enumerate() {
             @let (x, top) = (frame.x(((*us).max(1) as f64).log10()), frame.down().0);
             (line("quantile", (x, top), (x, bottom)))
-            // One below the other: they may be near.
+            // One below the other: they may be close together.
             @let below = format!("{:.1}em", 0.9 + index as f64 * 1.1);
             text class="note" x=(unit(x + 4.0)) y=(unit(top)) dy=(below) { (name) }
         }

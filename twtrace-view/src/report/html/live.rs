@@ -1,4 +1,4 @@
-//! Timewait sockets alive over time, against what the host has room for.
+//! Live TIME_WAIT sockets over time, compared with the limits of the host.
 
 use super::frame::{Frame, block, line as rule, round_up, unit};
 use crate::report::Part;
@@ -9,7 +9,7 @@ use maud::{Markup, html};
 /// Steps of the plot.
 const STEPS: usize = 240;
 
-/// A limit is drawn when the highest value comes to this share of it; else the values would lie flat.
+/// A limit is drawn if the highest value reaches this share of it; otherwise the values would be a flat line.
 const NEAR: f64 = 0.2;
 
 /// A bound that must not be reached.
@@ -23,7 +23,7 @@ pub(super) fn plot(part: &Part<'_>, id: &str) -> Markup {
     let Some(first) = timeline.points.first() else { return html! {} };
     let since = |unix_ns: i128| (unix_ns - first.unix_ns) as f64 / 1e9;
     let seconds = since(timeline.end_unix_ns());
-    // Each in the middle of its piece.
+    // Each value in the middle of its piece.
     let mut kernel: Vec<(f64, u64)> = Vec::new();
     let mut followed: Vec<(f64, u64)> = Vec::new();
     for piece in timeline.pieces(STEPS) {
@@ -83,7 +83,7 @@ pub(super) fn plot(part: &Part<'_>, id: &str) -> Markup {
     }
 }
 
-/// What there is room for. The range of ports is there for each destination anew.
+/// The limits. The port range is available again for each destination.
 fn limits(part: &Part<'_>) -> Vec<Limit> {
     let kernel = &part.model.summary().kernel;
     let (low, high) = kernel.port_range;

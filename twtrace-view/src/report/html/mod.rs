@@ -1,4 +1,4 @@
-//! The report as one page of HTML that needs nothing else: no script, no font, no network.
+//! The report as one self-contained HTML page: no script, no font, no network.
 //!
 //! Every text goes through the templates, which escape it, after the views' own cleaning.
 
@@ -40,7 +40,7 @@ fn page(report: &Report<'_>) -> Markup {
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
                 meta name="generator" content=(concat!("twtrace ", env!("CARGO_PKG_VERSION")));
-                // Nothing is fetched and nothing runs, whatever gets in here.
+                // Nothing is fetched and nothing runs, whatever text gets in here.
                 meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'";
                 title { (title) }
                 style { (PreEscaped(STYLE)) }
@@ -114,7 +114,7 @@ fn list(all: &[(&'static str, String)]) -> Markup {
     }
 }
 
-/// A table in a box of its own to scroll in.
+/// A table in its own scrolling box.
 fn table(grid: &Grid, name: &str) -> Markup {
     html! {
         @if !grid.rows.is_empty() {
@@ -131,7 +131,7 @@ fn table(grid: &Grid, name: &str) -> Markup {
                         @for row in &grid.rows {
                             tr {
                                 @for (cell, head) in row.iter().zip(&grid.heads) {
-                                    // What is cut off can still be read.
+                                    // The full text of a cell that is cut off can still be read.
                                     @let whole = (text::width(cell) > 40).then_some(cell);
                                     td class=[head.right.then_some("number")] title=[whole] { (cell) }
                                 }

@@ -6,13 +6,13 @@ use crate::report::{Options, fixture};
 use twtrace_core::snapshot::GroupBy;
 use twtrace_core::snapshot::Snapshot;
 
-/// Elements that have no end.
+/// Elements without an end tag.
 const VOID: [&str; 2] = ["meta", "!DOCTYPE"];
 
 /// Every element ends, nothing runs, nothing is fetched, and no text has become an element.
 pub(in crate::report) fn assert_harmless(html: &str) {
     let mut open: Vec<&str> = Vec::new();
-    // What is within a style element is our own.
+    // The content of a style element is our own.
     let (head, rest) = html.split_once("<style>").unwrap();
     let (style, body) = rest.split_once("</style>").unwrap();
     assert!(!style.contains("url(") && !style.contains("@import"));
@@ -41,7 +41,7 @@ fn written(snapshot: &Snapshot, by: GroupBy) -> String {
 
 #[test]
 fn the_page_is_as_it_was() {
-    // A line for each element, so that a difference can be read. Plots over five seconds are small.
+    // One line per element, so that a difference can be read. Plots over five seconds are small.
     insta::assert_snapshot!(written(&fixture::short(), GroupBy::Command).replace(STYLE, "").replace("><", ">\n<"));
 }
 

@@ -75,7 +75,7 @@ fn verdicts_are_one_sentence() {
         ),
         (
             &["--rate=1000", "--max-tw-buckets=4096"],
-            "Ports last, but only because tcp_max_tw_buckets makes the kernel drop timewait sockets: 1,000/s to 1 \
+            "Ports last, but only because tcp_max_tw_buckets makes the kernel drop TIME_WAIT sockets: 1,000/s to 1 \
              destination make 60,000, the limit is 4,096. An old segment may then meet a new connection.",
         ),
         (&["--rate=1", "--range=40000-40099"], "No port is left to connect from: every connect fails."),

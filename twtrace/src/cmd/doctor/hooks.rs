@@ -1,11 +1,11 @@
-//! What the hooks that attached allow, and what the others cost.
+//! What the attached hooks allow, and what the missing ones cost.
 
 use super::{check, ok};
 use twtrace_core::doctor::{Check, Status};
 use twtrace_core::event::Hook;
 use twtrace_probe::kernel::hooks::{SET_STATE, spec, tier};
 
-/// What a hook takes away that is not in the table: of another version's object.
+/// Cost of a hook that is not in the table: it belongs to another version's object.
 const OTHER: &str = "some events are classified and not seen";
 
 pub(super) fn hooks_check(hooks: &Result<Vec<Hook>, String>) -> Check {

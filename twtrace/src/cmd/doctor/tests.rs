@@ -11,7 +11,7 @@ fn refused(mut hook: Hook, reason: &str) -> Hook {
     hook
 }
 
-/// A host on which nothing is wrong.
+/// A host without any problem.
 fn good() -> Facts {
     let figures = kernel_facts();
     Facts {
@@ -65,7 +65,7 @@ fn a_good_host_is_good_throughout() {
     }
 }
 
-/// Each claim: what is wrong, the check that says so, its status, whether `top` works, and words of the fix.
+/// Each claim: the problem, the check that reports it, its status, whether `top` works, and words of the fix.
 #[test]
 fn each_missing_thing_is_named_with_its_cost_and_its_fix() {
     let without = |capability: Capability| Some(Capabilities(!(1 << capability as u8)));

@@ -1,4 +1,4 @@
-//! The command that is recorded.
+//! The command that runs during the recording.
 
 use anyhow::Context as _;
 use nix::sys::signal::{Signal, kill};
@@ -9,13 +9,13 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::process::{self, Command, ExitCode, ExitStatus};
 use std::time::{Duration, Instant};
 
-/// How long it may take to end by itself: on a terminal it has got the same signal as this program.
+/// How long it may take to end by itself: on a terminal it has received the same signal as this program.
 const BY_ITSELF: Duration = Duration::from_secs(1);
 
-/// How long it may take once it was asked.
+/// How long it may take after it was asked.
 const WHEN_ASKED: Duration = Duration::from_secs(5);
 
-/// What a shell adds to the number of a signal that ended a command.
+/// A shell adds this to the number of the signal that ended a command.
 const SIGNALLED: i32 = 128;
 
 /// The command cannot be run.
@@ -30,7 +30,7 @@ pub struct NotStarted {
 pub(super) struct Child {
     process: process::Child,
     status: Option<ExitStatus>,
-    /// When it was known that it should end.
+    /// When it became known that it should end.
     ending: Option<Instant>,
     is_asked: bool,
 }
@@ -51,7 +51,7 @@ impl Child {
         Ok(self.status.is_some())
     }
 
-    /// Has it end: whether it has, or is not waited for any longer.
+    /// Ends it: true when it has ended, or when the wait for it is over.
     pub(super) fn end(&mut self) -> anyhow::Result<bool> {
         if self.has_ended()? {
             return Ok(true);
@@ -67,12 +67,12 @@ impl Child {
     fn ask(&mut self) {
         if !self.is_asked && self.status.is_none() {
             self.is_asked = true;
-            // It has not been waited for, so this number is still its own.
+            // It has not been waited for, so this PID is still its own.
             let _ = kill(Pid::from_raw(self.process.id().cast_signed()), Signal::SIGTERM);
         }
     }
 
-    /// Its exit code, as a shell would tell it. One that does not end counts as ended by the signal that asked it to.
+    /// Its exit code, as in a shell. If it does not end, it counts as ended by the signal that asked it to.
     pub(super) fn code(mut self) -> ExitCode {
         let status = self.status.take().or_else(|| self.process.try_wait().ok().flatten());
         let ended_by = |signal: i32| SIGNALLED + signal;
@@ -84,7 +84,7 @@ impl Child {
 }
 
 impl Drop for Child {
-    /// What was started for the recording does not outlive it.
+    /// A command that was started for the recording does not outlive it.
     fn drop(&mut self) {
         if matches!(self.process.try_wait(), Ok(None)) {
             self.ask();

@@ -1,4 +1,4 @@
-//! What is said of a recording while it goes on, and at its end.
+//! Text about a recording during and at the end of it.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
@@ -10,19 +10,19 @@ use twtrace_recording::writer::Progress;
 use twtrace_view::order::{self, Sort};
 use twtrace_view::{label, text, words};
 
-/// Processes that are named.
+/// Maximum number of processes that are named.
 const NAMED: usize = 3;
 
-/// Sockets that are open, by the censuses.
+/// Open sockets, by the censuses.
 #[derive(Debug, Default)]
 pub(super) struct OpenSockets {
     by_netns: HashMap<u32, HashSet<u64>>,
-    /// Whose census is under way.
+    /// Namespace of the running census.
     netns: u32,
 }
 
 impl OpenSockets {
-    /// Learns from what is recorded.
+    /// Updates from what is recorded.
     pub(super) fn see(&mut self, event: &Event) {
         match event {
             Event::SocketDumpBegin { netns, whole, .. } => {
@@ -55,7 +55,7 @@ impl OpenSockets {
         }
     }
 
-    /// How many.
+    /// Their number.
     pub(super) fn count(&self) -> usize {
         self.by_netns.values().map(HashSet::len).sum()
     }
@@ -69,7 +69,7 @@ pub(super) struct Ended<'a> {
     pub(super) open: usize,
 }
 
-/// A size in three digits or so.
+/// A size in about three digits.
 fn bytes(bytes: u64) -> String {
     let units = ["KiB", "MiB", "GiB", "TiB"];
     let mut size = bytes as f64;
@@ -84,7 +84,7 @@ fn bytes(bytes: u64) -> String {
     if unit == "bytes" { format!("{bytes} bytes") } else { format!("{size:.1} {unit}") }
 }
 
-/// The line that is shown while it goes on.
+/// The progress line.
 pub(super) fn line(elapsed: Duration, progress: &Progress, rows_per_s: f64, counters: &KernelCounters) -> String {
     format!(
         "recording {}   {}   {} rows/s   {}   {}",
@@ -100,7 +100,7 @@ fn connections(number: u64) -> String {
     text::counted(usize::try_from(number).unwrap_or(usize::MAX), "connection", "connections")
 }
 
-/// What is said at the end.
+/// The text at the end.
 pub(super) fn summary(model: &Snapshot, ended: &Ended<'_>) -> String {
     let Ended { path, lasted, progress, open } = ended;
     let counts = &model.summary().totals.counts;

@@ -1,7 +1,7 @@
 //! Brings a state to any moment of a recording.
 //!
-//! What is known at a moment is what a state knows that was told everything up to and with the first tick at that
-//! moment or later. Going back is beginning anew; states that are kept along the way make that short.
+//! The state at a moment is the one after everything up to and including the first tick at that moment or later. Going
+//! back means starting again; states that are kept on the way make that short.
 
 use twtrace_core::event::Event;
 use twtrace_core::recording::Info;
@@ -10,33 +10,33 @@ use twtrace_core::state::{Config, State};
 use twtrace_recording::reader::Recording;
 use twtrace_recording::replay::Replay;
 
-/// Engines kept, at most.
+/// Maximum number of engines kept.
 const KEPT: usize = 32;
 
-/// What they may take together, in bytes.
+/// Maximum size of all of them, in bytes.
 const KEPT_BYTES: usize = 256 * 1024 * 1024;
 
-/// Least time between two of them, nanoseconds.
+/// Minimum time between two of them, nanoseconds.
 const LEAST_SPACING_NS: u64 = 1_000_000_000;
 
-/// Events that can be had again.
+/// Events that can be read again.
 pub(super) trait Playable {
     /// One pass.
     type Run: Run;
 
-    /// A pass that begins with a segment; with the first for 0.
+    /// A pass that begins with a segment; 0 means the first.
     fn run(&self, segment: u32) -> anyhow::Result<Self::Run>;
 }
 
 /// A pass over a tape.
 pub(super) trait Run {
-    /// Hands over events up to and with the first tick at `until_ns` or later; false when there are no more.
+    /// Passes on events up to and including the first tick at `until_ns` or later; false when there are no more.
     fn advance(&mut self, until_ns: u64, sink: &mut dyn FnMut(Event)) -> anyhow::Result<bool>;
 
-    /// The segment that it is in.
+    /// The segment in which it is.
     fn segment(&self) -> u32;
 
-    /// What the recording says of itself after what turned out to be unreadable.
+    /// What the recording says about itself, with what turned out to be unreadable.
     fn info(&self, at_opening: Info) -> Info;
 }
 
@@ -62,7 +62,7 @@ impl Run for Replay {
     }
 }
 
-/// How far a pass is, by its two latest ticks, in nanoseconds.
+/// Position of a pass: its two latest ticks, in nanoseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Place {
     now_ns: u64,
@@ -87,7 +87,7 @@ impl Place {
     }
 }
 
-/// A state that was kept, and where the pass was then.
+/// A state that was kept, and the position of the pass at that time.
 struct Kept {
     at: Place,
     segment: u32,
@@ -99,11 +99,11 @@ pub(super) struct Player<T: Playable> {
     tape: T,
     config: Config,
     run: T::Run,
-    /// Of the pass.
+    /// Position of the pass.
     at: Place,
     ended: bool,
     state: State,
-    /// The state knows already what the pass has up to this tick.
+    /// The state already contains what the pass has up to this tick.
     known_ns: u64,
     target_ns: u64,
     kept: Vec<Kept>,
@@ -132,12 +132,12 @@ impl<T: Playable> Player<T> {
         Ok(player)
     }
 
-    /// What is known where it is now.
+    /// The state at the current position.
     pub(super) fn snapshot(&mut self, sockets: bool) -> Snapshot {
         if sockets { Snapshot::with_sockets(&mut self.state) } else { Snapshot::take(&mut self.state) }
     }
 
-    /// Where it is now, and its start.
+    /// The current position, and its start.
     pub(super) fn window(&self) -> Window {
         self.state.summary().window
     }
@@ -152,7 +152,7 @@ impl<T: Playable> Player<T> {
         self.ended || (self.at.now_ns >= self.target_ns && !self.is_catching_up())
     }
 
-    /// Whether the state knows more than the pass has come to.
+    /// Whether the state is ahead of the pass.
     fn is_catching_up(&self) -> bool {
         self.at.now_ns < self.known_ns
     }
@@ -162,7 +162,7 @@ impl<T: Playable> Player<T> {
         self.ended
     }
 
-    /// What turned out to be unreadable on the way.
+    /// Recording facts, with what turned out to be unreadable on the way.
     pub(super) fn info(&self, at_opening: Info) -> Info {
         self.run.info(at_opening)
     }
@@ -174,7 +174,7 @@ impl<T: Playable> Player<T> {
     pub(super) fn go_to(&mut self, target_ns: u64) -> anyhow::Result<()> {
         // Before the first tick there is nothing to show.
         self.target_ns = target_ns.max(1);
-        // On the way to a state that was kept, the first moment that can be reached is that state's.
+        // On the way to a kept state, the first moment that can be reached is that state's.
         let is_near = if self.is_catching_up() { target_ns >= self.known_ns } else { self.at.is_of(target_ns) };
         if is_near {
             return Ok(());
@@ -189,7 +189,7 @@ impl<T: Playable> Player<T> {
         Ok(())
     }
 
-    /// Goes on towards the target, tick by tick, until `enough` says so.
+    /// Continues to the target, tick by tick, until `enough` returns true.
     ///
     /// # Errors
     /// The recording cannot be read any more.
@@ -214,7 +214,7 @@ impl<T: Playable> Player<T> {
         Ok(())
     }
 
-    /// Keeps the state when the last kept one is far enough behind.
+    /// Keeps the state if it is far enough from the last kept one.
     fn keep(&mut self) {
         let next_ns = self.kept.last().map_or(0, |kept| kept.at.now_ns.saturating_add(self.spacing_ns));
         if self.ended || self.at.now_ns < next_ns {
@@ -223,7 +223,7 @@ impl<T: Playable> Player<T> {
         self.kept.push(Kept { at: self.at, segment: self.run.segment(), state: self.state.clone() });
         let size = |kept: &[Kept]| kept.iter().map(|kept| kept.state.size()).sum::<usize>();
         while self.kept.len() > KEPT || size(&self.kept) > KEPT_BYTES {
-            // Every second one goes; of a single one that is too large, that one.
+            // Drops every second one; a single one that is too large is dropped too.
             let mut index = 0;
             self.kept.retain(|_| {
                 index += 1;

@@ -17,7 +17,7 @@ use twtrace_testkit::{
 /// Events of a segment.
 const SEGMENT: usize = 100;
 
-/// A list of events, and how many of them were handed over.
+/// A list of events, and how many of them were passed on.
 struct List {
     events: Rc<Vec<Event>>,
     handed: Rc<Cell<usize>>,
@@ -81,12 +81,12 @@ fn minute() -> Vec<Event> {
         }
         events.push(web::tick_after(quarter * 250 + 250));
     }
-    // What comes after the last tick is known at the end alone.
+    // What comes after the last tick is known only at the end.
     events.extend(last.into_iter().chain([user(1, "daemon")]));
     events
 }
 
-/// What a fresh state knows at a moment.
+/// State of a fresh pass at a moment.
 fn straight_to(list: &[Event], target_ns: u64, config: Config) -> State {
     let mut state = State::new(config);
     for event in list {
@@ -98,7 +98,7 @@ fn straight_to(list: &[Event], target_ns: u64, config: Config) -> State {
     state
 }
 
-/// Field by field, and without a page of them when it fails.
+/// Field by field, without a page of output when it fails.
 fn assert_same<T: Playable>(player: &Player<T>, straight: &State, what: impl std::fmt::Display) {
     assert!(player.has_arrived());
     assert!(player.knows_the_same(straight), "another state {what}");
@@ -118,7 +118,7 @@ fn any_way_leads_to_the_same_model() {
     let list = minute();
     let mut player = player(list.clone());
     let at = |seconds: f64| START_NS + (seconds * 1e9) as u64;
-    // On, back, to and fro around a tick, beyond both ends, and exactly where the last tick is.
+    // Forward, back, to and fro around a tick, beyond both ends, and exactly to the last tick.
     for seconds in
         [0.0, 7.0, 6.9, 7.0, 30.1, 59.0, 12.25, 12.26, 12.24, 12.25, 60.0, 59.99, 1e6, 60.0, 1e6, 1.0, 45.5, 44.5, 45.0]
     {
@@ -129,7 +129,7 @@ fn any_way_leads_to_the_same_model() {
         go(&mut player, target_ns);
         assert_same(&player, &straight_to(&list, target_ns, Config::default()), target_ns);
     }
-    assert_eq!(player.snapshot(false).user_name(1), Some("daemon"), "the very end has what comes after the last tick");
+    assert_eq!(player.snapshot(false).user_name(1), Some("daemon"), "the very end has the events after the last tick");
 }
 
 #[test]
@@ -159,7 +159,7 @@ fn what_is_already_there_costs_nothing_and_going_back_not_all() {
     assert_eq!(handed.get(), number);
     go(&mut player, u64::MAX);
     assert_eq!(handed.get(), number);
-    // No more is passed over than the segment before the state that was kept, and what lies between two of these.
+    // No more is read than the segment before the kept state, and the events between two kept states.
     go(&mut player, START_NS + 58 * SECOND_NS);
     assert!(handed.get() < number + number / 10, "{} of {number}", handed.get() - number);
 }
@@ -248,7 +248,7 @@ fn once_writes_what_top_would_have_written_then() {
 fn the_survey_finds_the_peak_and_the_end() {
     let (churn, end_ns) = survey(&mut List::of(minute()).run(0).unwrap(), Config::default()).unwrap();
     assert_eq!((end_ns, churn.bucket_ns), (START_NS + 60 * SECOND_NS, SECOND_NS));
-    // The web server's host itself makes most of its timewait sockets in its first four seconds.
+    // The web server's host itself creates most of its TIME_WAIT sockets in its first four seconds.
     assert!(churn.peaks.contains(&30), "{churn:?}");
     assert_eq!(churn.made[30], 160);
 }

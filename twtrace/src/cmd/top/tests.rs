@@ -12,7 +12,7 @@ use twtrace_core::event::Event;
 use twtrace_core::source::{Scripted, Source};
 use twtrace_testkit::{findings, web};
 
-/// Events from a list, with a descriptor to wait for if there is one.
+/// Events from a list, with an optional descriptor to wait for.
 struct Script {
     events: Scripted,
     fd: Option<OwnedFd>,
@@ -73,7 +73,7 @@ fn once_writes_one_report_of_everything() {
     assert!(began.elapsed() >= Duration::from_millis(150));
     assert_eq!(text.lines().count(), 1);
     let report: serde_json::Value = serde_json::from_str(&text).unwrap();
-    assert_eq!(report["window"]["seconds"], 5.5, "what came in last is in it");
+    assert_eq!(report["window"]["seconds"], 5.5, "the last events are included");
     assert_eq!(report["coverage"]["census"], 242);
     let text = run_with(halves(), "--once --duration 1ms --limit 3");
     assert!(
@@ -86,13 +86,13 @@ fn once_writes_one_report_of_everything() {
 
 #[test]
 fn without_once_there_is_a_report_each_interval() {
-    // At 100, 200 and 300 ms; what would come just before the end is left to the report at the end.
+    // At 100, 200 and 300 ms; one just before the end is left to the report at the end.
     let text = run_with(halves(), "--json --interval 100ms --duration 420ms");
     let reports: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert!((2..=4).contains(&reports.len()), "a slow machine may miss one: {}", reports.len());
     assert_eq!(reports[0]["coverage"]["census"], 0);
     assert_eq!(reports.last().unwrap()["coverage"]["census"], 242);
-    // Long enough for a few, whatever the machine does meanwhile.
+    // Long enough for a few, even on a busy machine.
     let text = run_with(halves(), "--csv --interval 100ms --duration 1050ms --by user");
     assert_eq!(text.lines().filter(|line| line.starts_with("time,")).count(), 1, "{text}");
     let text = run_with(halves(), "--interval 100ms --duration 1050ms --by user");
@@ -123,8 +123,8 @@ fn a_readable_descriptor_wakes_the_loop() {
     });
     run_with(first, "--once --duration 250ms --json");
     let pumped = pumped.load(Ordering::Relaxed);
-    assert!(pumped > 5, "time alone would have woken it at most four times: {pumped}");
-    // A descriptor that is readable for good does not keep the end from coming.
+    assert!(pumped > 5, "the timer alone would have woken it at most four times: {pumped}");
+    // A descriptor that stays readable does not delay the end.
     drop(waker.join().unwrap());
     run_with(script(readable_for_good), "--once --duration 50ms --json");
 }
@@ -182,7 +182,7 @@ fn findings_that_hold_make_it_fail() {
     }
     // It is over.
     assert_eq!(failing("fork-per-request"), None);
-    // Ports that are gone are near to it.
+    // Ports that have run out also count as near exhaustion.
     assert_eq!(failing("exhaustion-near").as_ref(), Some(&reached));
     let of_last_two = |text: &str| crate::exit_code::failing(Some(&text.parse().unwrap()), &findings[1..]);
     assert_eq!(of_last_two("warning"), None);

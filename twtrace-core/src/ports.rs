@@ -306,7 +306,7 @@ mod tests {
         back.extend([50; 58]);
         let used = Use { time_wait: 900, rate_per_s: 50.0, back, ..Use::default() };
         let budget = Budget::of(&usable(1, 1000, ""), &used, TIME_WAIT_SECONDS);
-        assert_eq!(budget.seconds_to_exhaustion, Some(2.0), "the ports of the third second come at its end");
+        assert_eq!(budget.seconds_to_exhaustion, Some(2.0), "the ports of the third second come back at its end");
         let slower = Use { rate_per_s: 16.0, ..used };
         assert_eq!(Budget::of(&usable(1, 1000, ""), &slower, TIME_WAIT_SECONDS).seconds_to_exhaustion, None);
     }
@@ -347,7 +347,7 @@ mod tests {
         assert_eq!(of(500, 500), Some(true));
         assert_eq!(of(300, 700), None, "both");
         assert_eq!(of(100, 900), Some(false));
-        assert_eq!(of(100, 200), None, "there is room, and something else was the matter");
+        assert_eq!(of(100, 200), None, "ports are free, so the cause was something else");
     }
 
     #[test]

@@ -37,7 +37,7 @@ pub const GENERAL: &[Topic] = topics! {
     "tcp-tw-recycle": ["tcp_tw_recycle", "tw_recycle"] "gone since Linux 4.12, and why";
     "tcp-fin-timeout": ["tcp_fin_timeout", "fin_timeout"] "bounds FIN_WAIT2; it does not shorten TIME_WAIT";
     "so-linger": ["so_linger", "linger", "reset"] "a reset instead of a close loses data";
-    "tcp-max-tw-buckets": ["tcp_max_tw_buckets", "max_tw_buckets"] "the limit on TIME_WAIT sockets, and what happens above it";
+    "tcp-max-tw-buckets": ["tcp_max_tw_buckets", "max_tw_buckets"] "the limit on TIME_WAIT sockets, and what exceeds it";
     "ip-local-port-range": ["ip_local_port_range", "port_range", "ip_local_reserved_ports"] "the ports that connect() chooses from";
     "ip-bind-address-no-port": ["ip_bind_address_no_port"] "a source address without a port for all destinations";
     "keep-alive": ["keep-alive", "keepalive", "so_keepalive"] "HTTP keep-alive helps, TCP keep-alive does not";

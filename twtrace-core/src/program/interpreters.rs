@@ -12,10 +12,10 @@ pub(super) struct Interpreter {
     ends: &'static [(&'static str, End)],
 }
 
-/// What an option says of the script.
+/// What an option says about the script.
 #[derive(Clone, Copy)]
 enum End {
-    /// There is none: the code is the value, or the program does something else. The option is shown so.
+    /// There is none: the code is the value, or the program does something else. The option is shown in this form.
     Shown(&'static str),
     /// The value is the name of a module, which is shown with the option unless it has a rule of its own.
     Module(&'static str),
@@ -124,7 +124,7 @@ const NODE_VALUED: &[&str] = &[
     "--watch-path",
 ];
 
-/// Scripts whose name says too little: their folder is shown with them.
+/// Script names that say too little: they are shown with their folder.
 const COMMON: &[&str] = &[
     "__main__.py",
     "app.jar",
@@ -147,7 +147,7 @@ const COMMON: &[&str] = &[
     "start.sh",
 ];
 
-/// Folders that say nothing of what is in them.
+/// Folder names that say nothing about what is in them.
 const FOLDERS: &[&str] = &["", ".", "..", "app", "bin", "build", "dist", "lib", "src"];
 
 /// The interpreter of this name, whatever its version.
@@ -182,7 +182,7 @@ impl End {
     fn name(self, call: &Call<'_>, value: Option<&str>, rest: &[&str]) -> Option<String> {
         match self {
             Self::Shown(option) => Some(format!("{} {option}", call.name)),
-            // `python3 -m gunicorn` is what `gunicorn` is. Wrappers and interpreters are no modules.
+            // `python3 -m gunicorn` is the same as `gunicorn`. Wrappers and interpreters are not modules.
             Self::Module(option) => match Rule::of(value?) {
                 Some(Rule::Own(_)) => call.inner(value?, rest).telling(),
                 _ => Self::Task(option).name(call, value, rest),
@@ -194,7 +194,7 @@ impl End {
     }
 }
 
-/// The name of a script with its arguments: what its own rule tells, for one that starts something else.
+/// The name of a script with its arguments: the name from its own rule, for one that starts something else.
 pub(super) fn script(call: &Call<'_>, path: &str, args: &[&str]) -> Option<String> {
     // The standard input, or a pipe as in `bash <(curl ...)`: a number would say nothing.
     (path != "-" && !path.starts_with("/dev/") && !path.starts_with("/proc/self/fd/"))

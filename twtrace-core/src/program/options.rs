@@ -1,4 +1,4 @@
-//! Arguments told apart into options, their values and operands.
+//! Splits arguments into options, their values and operands.
 
 /// Which options take a value. All others are taken for flags.
 pub(super) struct Options {
@@ -17,7 +17,7 @@ impl Options {
         Self { letters, valued, plus: false }
     }
 
-    /// The same, and words that begin with a plus are options, as shells have them.
+    /// The same, and words that begin with a plus are options, as in shells.
     pub(super) const fn with_plus(letters: &'static str, valued: &'static [&'static str]) -> Self {
         Self { letters, valued, plus: true }
     }
@@ -48,7 +48,7 @@ pub(super) enum Name<'a> {
 }
 
 impl Name<'_> {
-    /// Whether this is the option that is written so, such as `-c` or `--eval`.
+    /// Whether this is the option that is written in this way, such as `-c` or `--eval`.
     pub(super) fn is(self, written: &str) -> bool {
         match self {
             Self::Letter(letter) => written.strip_prefix('-').is_some_and(|rest| rest.chars().eq([letter])),
@@ -61,28 +61,28 @@ impl Name<'_> {
 pub(super) enum Arg<'a> {
     /// An option and its value.
     Option(Name<'a>, Option<&'a str>),
-    /// A word that is no option: where it is.
+    /// The index of a word that is not an option.
     Operand(usize),
 }
 
-/// Goes over arguments.
+/// Iterates over arguments.
 pub(super) struct Scan<'a> {
     options: &'a Options,
     words: &'a [&'a str],
     next: usize,
-    /// Letters of a group that are still to come.
+    /// Letters of a group that are not yet consumed.
     group: &'a str,
-    /// `--` was there.
+    /// `--` was seen.
     ended: bool,
 }
 
 impl<'a> Scan<'a> {
-    /// From the first of these words.
+    /// Starts at the first of these words.
     pub(super) fn new(options: &'a Options, words: &'a [&'a str]) -> Self {
         Self { options, words, next: 0, group: "", ended: false }
     }
 
-    /// Words after those that were gone over.
+    /// Words that are not yet consumed.
     pub(super) fn rest(&self) -> &'a [&'a str] {
         self.words.get(self.next..).unwrap_or_default()
     }

@@ -7,7 +7,7 @@ use super::{Call, Rule, command, file_name};
 
 /// A program with a rule of its own.
 pub(super) struct Tool {
-    /// Its names, the one that is shown first.
+    /// Its names; the first one is shown.
     pub(super) names: &'static [&'static str],
     rule: fn(&Call<'_>) -> Option<String>,
 }
@@ -44,7 +44,7 @@ pub(super) const TOOLS: &[Tool] = &[
 ];
 
 impl Tool {
-    /// What its rule tells, else its own name.
+    /// The name from its rule, else its own name.
     pub(super) fn name(&self, call: &Call<'_>) -> String {
         let shown = self.names.first().copied().unwrap_or(call.name);
         (self.rule)(&Call { name: shown, ..*call }).unwrap_or_else(|| shown.to_owned())
@@ -59,7 +59,7 @@ pub(super) fn with_subcommand(call: &Call<'_>) -> Option<String> {
     Some(format!("{} {}", call.name, file_name(word)))
 }
 
-/// Options of all of the servers together: none takes a value in one and not in another.
+/// Options of all the servers combined: none takes a value in one and not in another.
 static WEB_SERVER: Options = Options::new(
     "b:c:e:g:k:m:n:p:t:u:w:",
     &[
@@ -168,7 +168,7 @@ fn sidekiq(call: &Call<'_>) -> Option<String> {
     told.then(|| format!("{} {application}", call.name))
 }
 
-/// `php-fpm: pool www` is how an operator knows it; of the master the name is enough.
+/// `php-fpm: pool www` is how an operator knows it; for the master, the name is enough.
 fn php_fpm(call: &Call<'_>) -> Option<String> {
     match call.args {
         ["pool", pool, ..] if call.title => Some(format!("{}: pool {pool}", call.name)),
@@ -176,7 +176,7 @@ fn php_fpm(call: &Call<'_>) -> Option<String> {
     }
 }
 
-/// `celery -A proj worker`: the application, wherever the option is. Its workers have it in the brackets of a title:
+/// `celery -A proj worker`: the application, wherever the option is. Its workers have it in parentheses in their title:
 /// `[celeryd: celery@host:MainProcess] -active- (-A proj worker)`.
 fn with_application(call: &Call<'_>) -> Option<String> {
     let mut words = call.args.iter().map(|word| word.trim_matches(['(', ')']));
@@ -218,7 +218,7 @@ fn uwsgi(call: &Call<'_>) -> Option<String> {
     told.map(|told| format!("{} {told}", call.name))
 }
 
-/// `bundle exec x` is x.
+/// `bundle exec x` is named like x.
 fn bundle(call: &Call<'_>) -> Option<String> {
     let (word, rest) = operand(&PLAIN, call.args)?;
     if word != "exec" {
@@ -228,12 +228,12 @@ fn bundle(call: &Call<'_>) -> Option<String> {
     command(rest.get(at..)?, call.depth.saturating_sub(1))
 }
 
-/// `php artisan queue:work`: the file alone says nothing, what it was told does.
+/// `php artisan queue:work`: the file alone says nothing, its command does.
 fn php_console(call: &Call<'_>) -> Option<String> {
     Some(format!("php {}", with_subcommand(call)?))
 }
 
-/// `php bin/console`. Other programs of that name lie elsewhere.
+/// `php bin/console`. Other programs with that name are in other folders.
 fn symfony_console(call: &Call<'_>) -> Option<String> {
     call.path.ends_with("bin/console").then(|| php_console(call)).flatten()
 }
@@ -276,7 +276,7 @@ static RUNTIME: Options = Options::new(
     ],
 );
 
-/// Runs a file, at once or after a word such as `run`, or does something else that the word tells.
+/// Runs a file, directly or after a word such as `run`, or does something else that the word names.
 fn runtime(call: &Call<'_>) -> Option<String> {
     let is_file = |word: &str| word.contains(['.', '/']);
     let (word, rest) = operand(&RUNTIME, call.args)?;
@@ -294,7 +294,7 @@ fn runtime(call: &Call<'_>) -> Option<String> {
     }
 }
 
-/// `busybox wget`; an applet that is a shell or a wrapper is seen through as the program of that name.
+/// `busybox wget`; an applet that is a shell or a wrapper is treated like the program of that name.
 fn busybox(call: &Call<'_>) -> Option<String> {
     let applet = call.args.first().filter(|word| !word.starts_with('-'))?;
     let known = Rule::of(applet).and_then(|_| command(call.args, call.depth.saturating_sub(1)));

@@ -1,4 +1,4 @@
-//! Programs that run another command, which is what counts.
+//! Programs that run another command, which gives the name.
 
 use super::options::{Arg, Options, Scan};
 use super::{Call, Rule, command, file_name};
@@ -11,7 +11,7 @@ pub(super) struct Wrapper {
     operands: usize,
     /// Variables may be set before the command.
     variables: bool,
-    /// With one of these it works on running processes: there is no command.
+    /// With one of these, it works on running processes: there is no command.
     alone: &'static [&'static str],
 }
 
@@ -92,12 +92,12 @@ impl Wrapper {
     }
 }
 
-/// Commands that prepare the shell for the one that counts.
+/// Commands that prepare the shell for the command that counts.
 const PREPARING: &[&str] =
     &[".", "[", "[[", "cd", "echo", "export", "mkdir", "set", "sleep", "source", "test", "true", "ulimit", "umask"];
 
-/// The name of a shell that was given a command: that of the first program where it has a rule, else the shell's, with
-/// the program after it.
+/// The name of a shell that was given a command: that of the first program if it has a rule, else the shell's name
+/// followed by the program.
 pub(super) fn shell_command(shell: &Call<'_>, words: &[&str]) -> String {
     let words = first_command(words);
     match words.first() {
@@ -133,12 +133,12 @@ fn first_command<'a>(words: &[&'a str]) -> Vec<&'a str> {
     kept
 }
 
-/// What may stand before a command without being it.
+/// Whether a word may precede the command without being part of it.
 fn comes_before(word: &str) -> bool {
     word.is_empty() || word == "exec" || word.starts_with('-') || redirects(word) || is_assignment(word)
 }
 
-/// Whether a word begins a redirection: `>`, `2>&1`.
+/// Whether a word starts a redirection: `>`, `2>&1`.
 fn redirects(word: &str) -> bool {
     word.trim_start_matches(|letter: char| letter.is_ascii_digit()).starts_with(['<', '>'])
 }

@@ -1,7 +1,7 @@
-//! Groups of processes, as functions of a process, what is known of it, and the destination.
+//! Groups of processes, as functions of a process, its facts, and the destination.
 //!
-//! A grouping is one line of [`groupings!`] below. Names that arrive late regroup the past by themselves, for nothing is
-//! grouped before somebody looks.
+//! A grouping is one line of [`groupings!`] below. Names that arrive late apply to the past as well, because groups are
+//! computed only on demand.
 
 use crate::event::{Owner, ProcessFacts};
 use crate::keys::{DestKey, DestRow, GroupKey, Kin};
@@ -10,18 +10,18 @@ use std::sync::Arc;
 /// What a group is computed from.
 #[derive(Clone, Copy)]
 pub(super) struct Member<'a> {
-    /// A process, or one of several that differ in nothing but their PID. Nobody for the unknown and for what was put
-    /// together from many.
+    /// A process, or one of several that differ only in their PID. `None` for the unknown and for rows merged from
+    /// many.
     pub(super) owner: Option<&'a Owner>,
     /// What an operator calls its program, where that is known.
     pub(super) program: Option<&'a Arc<str>>,
     /// What `/proc` said of it, or else of its cgroup.
     pub(super) facts: Option<&'a ProcessFacts>,
-    /// It is one of many of a connection or two each.
+    /// It is one of many processes with one or two connections each.
     pub(super) is_one_shot: bool,
     /// It stands for several processes that found no room for rows of their own.
     pub(super) is_moved: bool,
-    /// Whom its connections are with.
+    /// The destination of its connections.
     pub(super) destination: &'a DestRow,
 }
 
@@ -38,7 +38,7 @@ impl Member<'_> {
         Some(GroupKey::Program(Arc::clone(self.program?)))
     }
 
-    /// A name that some processes have.
+    /// A name that only some processes have.
     fn named(&self, name: fn(&ProcessFacts) -> &Option<String>) -> Option<GroupKey> {
         self.owner?;
         let name = self.facts.and_then(|facts| name(facts).as_deref());

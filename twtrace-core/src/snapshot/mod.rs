@@ -1,7 +1,7 @@
 //! What is known at one moment, as a value: rows, groups, budgets, failures, coverage and findings.
 //!
-//! A [`Snapshot`] is taken from a [`State`](crate::state::State) and never changes. It is shared as an `Arc`; who keeps
-//! the `Arc` has frozen the screen. Groups are computed when somebody looks, once for each grouping.
+//! A [`Snapshot`] is taken from a [`State`](crate::state::State) and never changes. It is shared as an `Arc`; to keep
+//! the `Arc` is to freeze the screen. Groups are computed on demand, once for each grouping.
 //!
 //! Every number is exact for what was traced unless its doc says *inferred*.
 
@@ -48,7 +48,7 @@ pub struct Snapshot {
     groups: [OnceLock<Vec<Row>>; GROUPINGS.len()],
 }
 
-/// A cell, and where its rows are in the lists.
+/// A cell, with the indices of its rows in the lists.
 #[derive(Clone, Debug)]
 struct Joined {
     process: usize,
@@ -73,7 +73,7 @@ impl Snapshot {
         &self.destinations
     }
 
-    /// What single processes have with single destinations; processes that stand for several are left out.
+    /// Figures of single processes with single destinations; rows that stand for several processes are left out.
     pub fn cells(&self) -> impl Iterator<Item = (&Owner, &DestinationRow, &Cell)> {
         self.cells.iter().filter_map(|joined| {
             let process = &self.processes[joined.process];
@@ -82,8 +82,8 @@ impl Snapshot {
         })
     }
 
-    /// What many one-shot processes have with single destinations, with an example of them, how many they are, and when
-    /// the first and the last of them started, nanoseconds since boot.
+    /// Figures of merged one-shot processes with single destinations: an example process, the number of processes, and
+    /// when the first and the last of them started, nanoseconds since boot.
     pub fn one_shot_cells(&self) -> impl Iterator<Item = (&Owner, &DestinationRow, &Cell, u64, (u64, u64))> {
         self.cells.iter().filter_map(|joined| {
             let process = &self.processes[joined.process];
@@ -93,7 +93,7 @@ impl Snapshot {
         })
     }
 
-    /// Live TIME_WAIT sockets; none unless they were asked for.
+    /// Live TIME_WAIT sockets; empty unless they were requested.
     pub fn sockets(&self) -> &Sockets {
         &self.sockets
     }
@@ -103,22 +103,22 @@ impl Snapshot {
         self.history.as_ref()
     }
 
-    /// Calls that failed for want of an address or a port, in no particular order.
+    /// Calls that failed because there was no address or port, in no particular order.
     pub fn failures(&self) -> &[FailureRow] {
         &self.failures
     }
 
-    /// Who has open sockets.
+    /// Which processes own open sockets.
     pub fn holders(&self) -> &SocketOwners {
         &self.holders
     }
 
-    /// Open sockets that wait for somebody to close, most of them first; at most 256 kinds.
+    /// Open sockets that wait for either side to close, the most numerous kinds first; at most 256 kinds.
     pub fn waiting(&self) -> &[Waiting] {
         &self.waiting
     }
 
-    /// What is wrong, the gravest first.
+    /// What is wrong, the most severe first.
     pub fn findings(&self) -> &[Finding] {
         &self.findings
     }
@@ -133,7 +133,7 @@ impl Snapshot {
         self.facts.get(&key).map(|facts| &**facts)
     }
 
-    /// What any process of a cgroup has told of it.
+    /// What is known of a cgroup from any of its processes.
     pub fn facts_of_cgroup(&self, cgroup: u64) -> Option<&ProcessFacts> {
         self.cgroups.get(&cgroup).map(|facts| &**facts)
     }

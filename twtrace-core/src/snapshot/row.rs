@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::hash::BuildHasher as _;
 use std::sync::Arc;
 
-/// One-shot processes that are put together.
+/// One-shot processes that are merged.
 const MANY: u64 = 3;
 
 /// A row of a grouping.
@@ -26,18 +26,18 @@ pub struct Row {
     pub id: u64,
     /// Identity.
     pub key: GroupKey,
-    /// The process as last seen; of several, one of them.
+    /// The process as last seen; for several, one of them.
     pub owner: Option<Owner>,
-    /// Rows of processes that found no room and were put together here.
+    /// Number of process rows that found no room and were merged into this one.
     pub folded: u64,
     /// Distinct processes. A lower bound in the other row, where one may have been counted twice.
     pub processes: u64,
-    /// Figures. Peaks of several processes follow from `series`, and without one they are lower bounds: nobody knows
-    /// whether theirs were at the same time.
+    /// Figures. Peaks of several processes follow from `series`; without it they are lower bounds, because it is
+    /// unknown whether they were at the same time.
     pub counts: Counts,
     /// TIME_WAIT sockets created over time; empty unless the state keeps a history.
     pub series: Series,
-    /// Where its processes are, or its destinations.
+    /// Indices of its processes, or of its destinations.
     members: Vec<usize>,
 }
 
@@ -55,32 +55,32 @@ pub struct DestinationRow {
     pub id: u32,
     /// Identity.
     pub key: DestRow,
-    /// Destinations that found no room and were put together here.
+    /// Number of destinations that found no room and were merged into this one.
     pub folded: u64,
     /// Figures.
     pub counts: Counts,
     /// TIME_WAIT sockets created over time; empty unless the state keeps a history.
     pub series: Series,
-    /// Full sockets that hold a port towards it, by the last census of its namespace.
+    /// Full sockets that use a port to it, by the last census of its namespace.
     pub open: u64,
-    /// Of these, ESTABLISHED for two seconds and several mean lifetimes at least.
+    /// Of these, ESTABLISHED for at least two seconds and several mean lifetimes.
     pub stable: u64,
     /// Of these, with a port that bind(2) had taken before.
     pub bound: u64,
-    /// Its timewait sockets that have been in FIN_WAIT2 for at least three seconds.
+    /// Its TIME_WAIT sockets that have been in substate FIN_WAIT2 for at least three seconds.
     pub fin_wait2_aged: u64,
     /// How its connections are used.
     pub pattern: Pattern,
-    /// How long connect(2) took: from SYN_SENT to ESTABLISHED, or to the failure of the search for a port; microseconds,
-    /// quantiles within 6%. The search is part of it and grows long before it fails.
+    /// How long connect(2) took: from SYN_SENT to ESTABLISHED, or to the failure of the search for a port;
+    /// microseconds, quantiles within 6%. The search is part of it and becomes slow before it fails.
     pub connect_us: Sketch,
     /// Port budget, for active destinations.
     pub budget: Option<Budget>,
-    /// The same as of a moment at which connects found no port.
+    /// The budget at a moment when connects found no port.
     pub exhausted: Option<Budget>,
 }
 
-/// What a row of one kind has with one of the other kind.
+/// Figures that a row of one kind shares with a row of the other kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Share {
     /// TIME_WAIT sockets created.
@@ -104,11 +104,11 @@ impl Share {
     }
 }
 
-/// What is computed of each process row for all groupings.
+/// What is computed for each process row, for all groupings.
 #[derive(Debug)]
 pub(super) struct Names {
     programs: Vec<Option<Arc<str>>>,
-    /// It is one of many of a connection or two each.
+    /// It is one of many processes with one or two connections each.
     one_shots: Vec<bool>,
 }
 
@@ -200,7 +200,7 @@ impl Snapshot {
         }
     }
 
-    /// Rows of processes that have something with a destination, in no particular order.
+    /// Rows of processes that share figures with a destination, in no particular order.
     pub fn processes_of(&self, destination: u32) -> Vec<(&Row, Share)> {
         let rows = self.rows(GroupBy::Process);
         let mut row_of = vec![None; self.processes.len()];
@@ -233,7 +233,7 @@ impl Snapshot {
     }
 }
 
-/// Which of so many are among the members.
+/// Which of `number` indices are among the members.
 fn marks(members: &[usize], number: usize) -> Vec<bool> {
     let mut marks = vec![false; number];
     members.iter().for_each(|member| marks[*member] = true);
@@ -289,7 +289,7 @@ pub(super) fn group(snapshot: &Snapshot, by: GroupBy) -> Vec<Row> {
         peaks(&mut rows, snapshot.history());
         return rows;
     }
-    // Cells are in the order of processes.
+    // Cells are in process order.
     let mut cells = snapshot.cells.iter().peekable();
     for (process, of) in snapshot.processes.iter().enumerate() {
         let at = place(&mut rows, snapshot.key(by, process, &DestRow::Other));
@@ -307,13 +307,13 @@ pub(super) fn group(snapshot: &Snapshot, by: GroupBy) -> Vec<Row> {
     rows
 }
 
-/// Peaks of several processes, by what they created over time. *Inferred*: a TIME_WAIT socket is taken to live for a
-/// minute.
+/// Peaks of several processes, from what they created over time. *Inferred*: each TIME_WAIT socket is assumed to live
+/// for a minute.
 fn peaks(rows: &mut [Row], history: Option<&History>) {
     let Some(history) = history else { return };
     let width_s = history.bucket_ns() as f64 / 1e9;
     let minute = ((TIME_WAIT_NS as f64 / 1e9 / width_s).round() as usize).max(1);
-    // Of a bucket that is wider than a minute, so much of it.
+    // The share of a bucket that counts when it is wider than a minute.
     let share = (TIME_WAIT_NS as f64 / 1e9 / width_s).min(1.0);
     for row in rows.iter_mut().filter(|row| row.is_of_several()) {
         let values = row.series.values(history);
@@ -332,7 +332,7 @@ fn peaks(rows: &mut [Row], history: Option<&History>) {
 }
 
 impl Meter {
-    /// Adds what is no sum over cells.
+    /// Adds what is not a sum over cells.
     pub(super) fn show(&self, counts: &mut Counts, series: &mut Series) {
         counts.created_peak_per_s = counts.created_peak_per_s.max(self.peak_per_s);
         counts.time_wait_live_peak = counts.time_wait_live_peak.max(self.live_peak).max(counts.time_wait_live);

@@ -1,5 +1,5 @@
-//! The list of live TIME_WAIT sockets. There can be hundreds of thousands, and a screen keeps two or three lists at a time:
-//! owners are in a table of their own, which each socket points into.
+//! The list of live TIME_WAIT sockets. There can be hundreds of thousands, and a screen keeps two or three lists at a
+//! time: owners are in a separate table, to which each socket points.
 
 use crate::event::{Comm, ProcessKey, Role, Tuple};
 use crate::summary::{Provenance, Substate};
@@ -10,7 +10,7 @@ use crate::table::Map;
 pub struct OwnerRef {
     /// Which process.
     pub key: ProcessKey,
-    /// Its comm then.
+    /// Its comm at that time.
     pub comm: Comm,
     /// Its uid.
     pub uid: u32,
@@ -42,7 +42,7 @@ pub struct TimeWaitSocket {
     pub before_start: bool,
 }
 
-/// [`TimeWaitSocket`] with places in the table of owners.
+/// [`TimeWaitSocket`] with indices into the table of owners.
 #[derive(Clone, Copy, Debug)]
 struct Packed {
     cookie: u64,
@@ -61,7 +61,7 @@ struct Packed {
 #[derive(Debug)]
 pub struct Sockets {
     rows: Vec<Packed>,
-    /// The first stands for nobody.
+    /// The first entry stands for an unknown owner.
     owners: Vec<Option<OwnerRef>>,
 }
 
@@ -87,7 +87,7 @@ impl Sockets {
         self.rows.iter().map(|row| self.unpack(row))
     }
 
-    /// The one at a place in the list.
+    /// The socket at a place in the list.
     pub fn get(&self, place: usize) -> Option<TimeWaitSocket> {
         self.rows.get(place).map(|row| self.unpack(row))
     }
@@ -99,7 +99,7 @@ impl Sockets {
         TimeWaitSocket { cookie, tuple, role, substate, created_ns, expires_ns, opener, closer, known, before_start }
     }
 
-    /// Leaves out some.
+    /// Keeps only those that pass.
     pub(super) fn retain(&mut self, passes: impl Fn(&TimeWaitSocket) -> bool) {
         let mut rows = std::mem::take(&mut self.rows);
         rows.retain(|row| passes(&self.unpack(row)));
@@ -107,7 +107,7 @@ impl Sockets {
     }
 }
 
-/// Puts a list together.
+/// Builds a list.
 pub(super) struct Packer<F> {
     sockets: Sockets,
     /// Where owners are, by their numbers in the state.
@@ -116,7 +116,7 @@ pub(super) struct Packer<F> {
 }
 
 impl<F: Fn(u32) -> Option<OwnerRef>> Packer<F> {
-    /// For so many sockets. `owner` gives the owner of a number.
+    /// With room for `sockets` sockets. `owner` returns the owner with a number.
     pub(super) fn new(sockets: usize, owner: F) -> Self {
         let sockets = Sockets { rows: Vec::with_capacity(sockets), ..Sockets::default() };
         Self { sockets, places: Map::default(), owner }

@@ -46,7 +46,7 @@ impl Snapshot {
             names: OnceLock::new(),
             groups: Default::default(),
         };
-        // What is left of a connection may be a correction alone.
+        // A correction may be all that is left of a connection.
         let cells: Vec<&Cell> = state.accounts.cells.rows().collect();
         let has_cell = |id: fn(&Cell) -> u32| cells.iter().map(|cell| id(cell)).collect::<HashSet<u32, FixedState>>();
         let (processes, places) = (has_cell(|cell| cell.process), has_cell(|cell| cell.destination));
@@ -66,7 +66,7 @@ impl Snapshot {
         snapshot
     }
 
-    /// Takes the cells, in the order of their processes.
+    /// Takes the cells, in process order.
     fn join(&mut self, cells: &[&Cell]) {
         let of_process: Map<u32, usize> = self.processes.iter().enumerate().map(|(at, row)| (row.id, at)).collect();
         let of_destination: Map<u32, usize> =
@@ -79,7 +79,7 @@ impl Snapshot {
         self.cells.sort_unstable_by_key(|joined| (joined.process, joined.destination));
     }
 
-    /// Leaves out what the filter asks for by names that may have arrived after the connections.
+    /// Applies the part of the filter that asks for names, which may have arrived after the connections.
     fn filter(&mut self, state: &State) {
         let filter = &state.filter;
         let processes: Vec<bool> = self
@@ -120,7 +120,7 @@ impl Snapshot {
         let cells: Vec<Joined> = self.cells.iter().filter(|joined| is_in(joined)).cloned().collect();
         let mut counts = Counts::default();
         cells.iter().for_each(|joined| counts.absorb(&joined.cell.counts));
-        // What has nothing left is no row, and places change.
+        // Rows with nothing left are dropped, and indices change.
         let mut has_process = vec![false; processes.len()];
         let mut has_destination = vec![false; destinations.len()];
         for joined in &cells {
@@ -146,7 +146,7 @@ impl Snapshot {
     }
 }
 
-/// Where what is kept will be.
+/// New indices of the entries that are kept.
 fn places(kept: &[bool]) -> Vec<usize> {
     let mut next = 0;
     let place = |kept: &bool| {

@@ -1,12 +1,13 @@
-//! Who has how many connections with whom: one bounded table of processes times destinations.
+//! Connections of each process with each destination: one bounded table of processes times destinations.
 //!
 //! Every figure that can be summed is counted in one cell, so that all groupings and filters are sums over cells, and
-//! totals do not change whatever moves. What cannot be summed, peaks and figures over time, has each process and each
-//! destination itself.
+//! totals do not change when rows move. Peaks and figures over time cannot be summed: each process and each destination
+//! has its own.
 //!
-//! A full table moves rows into coarser ones: a process that had a connection or two goes to the [`Kin`] that its script
-//! started, other processes and kin to their program, programs to the other. What goes is what has least, where a
-//! program counts eight times: the row that matters is not lost behind thousands that do not.
+//! A full table moves rows into coarser ones: a process with one or two connections moves to its [`Kin`], the processes
+//! that its script started; other processes and kin move to their program, and programs to the row for all others. Rows
+//! with the smallest figures move first, and a program counts eight times: a row that matters is not lost behind
+//! thousands that do not.
 
 use super::facts::ProcessFactsTable;
 use super::owners::{Owners, UNKNOWN};
@@ -18,22 +19,22 @@ use crate::keys::{DestRow, GroupKey, Kin};
 use crate::table::{BoundedTable, RowRef};
 use std::sync::Arc;
 
-/// Connections of a one-shot process at most.
+/// A one-shot process has at most this many connections.
 pub(crate) const ONE_SHOT: u64 = 2;
 
-/// How much more than its figures a whole program counts when something has to go.
+/// Factor on the figures of a whole program when rows have to move.
 const PROGRAM: u64 = 8;
 
-/// Of a full table, this share moves at a time.
+/// One in this many rows of a full table moves at a time.
 const SHARE: usize = 8;
 
-/// Rows that count so many times the least one's figures stay.
+/// Rows with more than this many times the figures of the smallest row stay.
 const ALIKE: u64 = 4;
 
-/// Rows that count no more than this are alike.
+/// Rows whose figures are at most this are treated alike.
 const FEW: u64 = 8;
 
-/// Kin that are looked through before one is made.
+/// At most this many kin are searched before one is created.
 const ALIKE_KIN: usize = 16;
 
 /// Bounds of the tables.
@@ -43,7 +44,7 @@ pub struct Limits {
     pub rows: usize,
     /// Cells: pairs of a process and a destination.
     pub cells: usize,
-    /// Live timewait sockets.
+    /// Live TIME_WAIT sockets.
     pub live: usize,
 }
 
@@ -89,7 +90,7 @@ impl Accounts {
             && self.processes.has(row)
             && self.processes.row(row).key == key
         {
-            // After an exec and before it, one process goes by two names: the one that was seen last.
+            // A process has different names before and after an exec: keep the one that was seen last.
             self.processes.row_mut(row).owner = Some(*owner);
             return number;
         }
@@ -106,7 +107,7 @@ impl Accounts {
         self.owners.insert(owner, place)
     }
 
-    /// The number of an owner whose row may have moved or been dropped meanwhile, with a row of its own again.
+    /// A number for an owner whose row may have moved or been dropped in the meantime: it has its own row again.
     pub(crate) fn renumber(&mut self, number: u32) -> u32 {
         let owner = self.owners.owner(number).copied();
         self.number(owner.as_ref())
@@ -132,7 +133,7 @@ impl Accounts {
         (self.process(number).id(), self.destinations.resolve(destination).id())
     }
 
-    /// The cell of an owner and a destination. It holds until the next one is asked for: rows may move then.
+    /// The cell of an owner and a destination. It is valid until the next call, which may move rows.
     pub(crate) fn cell(&mut self, number: u32, destination: RowRef) -> RowRef {
         loop {
             let key = self.cell_key(number, destination);
@@ -143,7 +144,7 @@ impl Accounts {
                 return self.cells.get_or_insert(key).0;
             }
             if !self.make_room() {
-                // With hardly any rows left there is nothing to move, and the rows themselves are the bound.
+                // With hardly any rows left, there is nothing to move, and the number of rows is the bound.
                 let key = self.cell_key(number, destination);
                 return self.cells.get_or_insert(key).0;
             }
@@ -155,7 +156,7 @@ impl Accounts {
         if self.cells.has(cell) { cell } else { self.cell(number, destination) }
     }
 
-    /// Changes the figures that an owner and a destination have with each other.
+    /// Changes the figures of an owner with a destination.
     pub(crate) fn add(&mut self, number: u32, destination: RowRef, change: impl FnOnce(&mut Counts)) -> RowRef {
         let cell = self.cell(number, destination);
         change(&mut self.cells.row_mut(cell).counts);
@@ -190,14 +191,14 @@ impl Accounts {
         self.cells.refresh_rates(now_ns, start_ns);
     }
 
-    /// Forgets what was counted so far, and keeps what is alive.
+    /// Resets what was counted so far, and keeps what is alive.
     pub(crate) fn restart(&mut self) {
         self.processes.restart();
         self.destinations.restart();
         self.cells.restart();
     }
 
-    /// Moves rows of the longer side, for there are too many cells. `false` when that frees none.
+    /// Moves rows of the longer table, because there are too many cells. `false` when that frees none.
     fn make_room(&mut self) -> bool {
         let before = self.cells.len();
         if self.processes.len() >= self.destinations.len() {
@@ -208,7 +209,7 @@ impl Accounts {
         self.cells.len() < before
     }
 
-    /// Moves those processes that would be missed least, until one more fits.
+    /// Moves the processes that matter least, until one more fits.
     fn move_processes(&mut self) {
         loop {
             let costs = self.processes.movable().map(|(place, row)| (cost(row), row.id, place)).collect();
@@ -229,7 +230,7 @@ impl Accounts {
         }
     }
 
-    /// Moves destinations of least weight to the other.
+    /// Moves destinations of least weight to the row for all others.
     fn move_destinations(&mut self) {
         let weights = self.destinations.movable().map(|(place, row)| (row.weight(), row.id, place)).collect();
         let least = least(weights, self.destinations.len() / SHARE);
@@ -238,7 +239,7 @@ impl Accounts {
         self.move_cells(|process, destination| Some((process, moved.get(destination)?.id())));
     }
 
-    /// Moves the cells for which there is another key.
+    /// Moves the cells for which `to` gives another key.
     fn move_cells(&mut self, to: impl Fn(u32, u32) -> Option<(u32, u32)>) {
         let cells = self.cells.movable();
         let moves: Vec<_> =
@@ -246,7 +247,7 @@ impl Accounts {
         self.cells.move_rows(&moves);
     }
 
-    /// Where a row goes. For `alike` see [`Self::kin`].
+    /// The key that a row moves to. For `alike` see [`Self::kin`].
     fn coarser(&self, row: &ProcessRow, alike: &mut Vec<Arc<Kin>>) -> GroupKey {
         match (&row.key, &row.owner) {
             (GroupKey::OneShots(kin), _) => GroupKey::Program(Arc::clone(&kin.program)),
@@ -256,8 +257,8 @@ impl Accounts {
         }
     }
 
-    /// The kin of a process. Most that a script starts are gone before anything is known of them, and many move together:
-    /// `alike` has some such kin, which are not made again.
+    /// The kin of a process. Most processes that a script starts are gone before anything is known of them, and many
+    /// move together: `alike` has some of their kin, which are then not created again.
     fn kin(&self, owner: &Owner, alike: &mut Vec<Arc<Kin>>) -> Arc<Kin> {
         let is_known = self.facts.get(owner.key).is_some();
         if !is_known && let Some(kin) = alike.iter().find(|kin| kin.has(owner)) {
@@ -272,20 +273,20 @@ impl Accounts {
 }
 
 impl Kin {
-    /// Of a process and its program.
+    /// The kin of a process and its program.
     pub(crate) fn of(owner: &Owner, program: Arc<str>) -> Self {
         let Owner { comm, ppid, parent_comm, uid, cgroup, .. } = *owner;
         Self { program, comm, ppid, parent_comm, uid, cgroup }
     }
 
-    /// Whether a process is of it, as far as that does not depend on its program.
+    /// Whether a process belongs to it, apart from the program.
     fn has(&self, owner: &Owner) -> bool {
         let Owner { comm, ppid, parent_comm, uid, cgroup, .. } = *owner;
         (self.cgroup, self.ppid, self.uid, self.comm, self.parent_comm) == (cgroup, ppid, uid, comm, parent_comm)
     }
 }
 
-/// Whether a row is a process that had a connection or two.
+/// Whether a row is a process with at most two connections.
 pub(crate) fn is_one_shot(row: &ProcessRow) -> bool {
     matches!(row.key, GroupKey::Process(_)) && row.meter.connections <= ONE_SHOT
 }
@@ -299,8 +300,8 @@ fn cost(row: &ProcessRow) -> u64 {
     }
 }
 
-/// At most so many of those that count least, and none that counts far more than the least one. In order of age, so that
-/// the result does not depend on how they were selected.
+/// At most `many` of the rows with the least weight, and none that weighs far more than the lightest. In order of age,
+/// so that the result does not depend on how they were selected.
 fn least(mut all: Vec<(u64, u32, RowRef)>, many: usize) -> Vec<RowRef> {
     let many = many.max(1).min(all.len());
     if many == 0 {

@@ -1,4 +1,4 @@
-//! Where each event goes, and what time alone changes.
+//! Routes each event, and applies what time alone changes.
 
 use super::time_wait::TimeWait;
 use super::{History, SECOND_NS, SocketOwners, State};
@@ -113,11 +113,11 @@ impl State {
         }
     }
 
-    /// Ends timewait sockets whose time is over. Where there is a census it tells, as long as it is fresh: the
-    /// kernel's timers for so long a time are seconds late.
+    /// Ends TIME_WAIT sockets whose time is over. Where there is a fresh census, that decides instead: the kernel's
+    /// timers for a time this long fire seconds late.
     fn expire(&mut self, now_ns: u64) {
         let census = &self.census;
-        // Most of the time there is nobody to look for, and there may be hundreds of thousands to look at.
+        // Most of the time no socket is due, and there may be hundreds of thousands to check.
         let told: Map<u32, (bool, bool)> =
             self.time_wait.namespaces().map(|netns| (netns, census.tells(netns, now_ns))).collect();
         if told.values().all(|(_, of_others)| *of_others) {
@@ -136,7 +136,7 @@ impl State {
         }
     }
 
-    /// Makes rates follow what a census changed, at this very tick.
+    /// Recomputes rates at this very tick, after a census changed the counts.
     pub(super) fn refresh_soon(&mut self) {
         self.refreshed_ns = 0;
     }

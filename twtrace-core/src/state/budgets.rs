@@ -1,4 +1,4 @@
-//! Who has the local ports, counted whenever somebody is about to look: it takes a pass over all live sockets.
+//! What uses the local ports, counted only on demand: it takes a pass over all live sockets.
 
 use super::closed::{destination, destination_key};
 use super::rows::Destination;
@@ -16,30 +16,30 @@ use hashbrown::HashSet;
 
 const SECOND_NS: u64 = 1_000_000_000;
 
-/// Seconds by which a rate can be told from a burst.
+/// Seconds that are needed to distinguish a rate from a burst.
 const ENOUGH_SECONDS: usize = 3;
 
-/// A connection that censuses have seen established for so long is one of a pool's, or the like, unless its like lasts
-/// that long.
+/// A connection that censuses have seen ESTABLISHED for this long is from a pool, or similar, unless connections of its
+/// kind usually last that long.
 const STABLE_NS: u64 = 2 * SECOND_NS;
 
-/// A socket that waits for so long for somebody to close is not only on its way.
+/// A socket that has waited this long for a close is not just in transition.
 const AGED_NS: u64 = 3 * SECOND_NS;
 
-/// And one that has waited for so long is forgotten.
+/// A socket that has waited this long has been forgotten.
 const OLD_NS: u64 = 60 * SECOND_NS;
 
-/// After how long who has the ports is looked at again, where connects go on to find none.
+/// How often the use of the ports is counted again, while connects keep finding no port.
 pub(crate) const KEPT_NS: u64 = 10 * SECOND_NS;
 
-/// Kinds of waiting sockets that are told of.
+/// At most this many kinds of waiting sockets are reported.
 const WAITING: usize = 256;
 
-/// A connection that has been there for so many times the mean connection of those that have ended is one of a pool's.
+/// A connection that is older than this many mean lifetimes of ended connections is from a pool.
 const STABLE_LIVES: f64 = 4.0;
 
-/// Sockets that were bound before they connected, followed at a time. Full: the ports of further ones count for their own
-/// destination alone.
+/// At most this many sockets that were bound before they connected are tracked. When full, the ports of further ones
+/// count only for their own destination.
 pub(crate) const BOUND: usize = 1 << 17;
 
 /// A socket that was bound before it connected.
@@ -55,7 +55,7 @@ pub(crate) struct Bound {
 struct Local {
     kernel: KernelFacts,
     usable: Usable,
-    /// Ports that are bound, of those that are usable.
+    /// Usable ports that are bound.
     bound: HashSet<u16, FixedState>,
 }
 
@@ -63,37 +63,37 @@ struct Local {
 #[derive(Default)]
 struct Tally {
     used: Use,
-    /// Connections whose port is bound: it is counted as theirs.
+    /// Connections whose port is bound: the port counts as the connection's.
     bound_too: u32,
     /// Open connections whose port was bound before.
     bound: u64,
     /// Connections that have been established for a while.
     stable: u64,
-    /// Timewait sockets made within each of the last seconds that are over, the newest first.
+    /// TIME_WAIT sockets created in each of the last complete seconds, the newest first.
     made: Seconds,
-    /// All that are alive, whatever their port.
+    /// All live TIME_WAIT sockets, whatever their port.
     time_wait: u32,
-    /// Of those with a port of the range, those whose port bind(2) had taken: nobody takes those over.
+    /// Of those with a port of the range, those whose port bind(2) had taken: no connect takes those over.
     time_wait_bound: u32,
     /// After how long a connection counts as stable, nanoseconds.
     stable_ns: u64,
 }
 
-/// What is counted of one destination when somebody looks.
+/// What is counted for one destination on demand.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct BudgetFigures {
-    /// Of the open connections, those ESTABLISHED for two seconds and several mean lifetimes at least.
+    /// Of the open connections, those ESTABLISHED for at least two seconds and several mean lifetimes.
     pub(crate) stable: u64,
     /// Of the open connections, those with a port that bind(2) had taken before.
     pub(crate) bound: u64,
-    /// Its timewait sockets that have been in FIN_WAIT2 for at least three seconds.
+    /// Its TIME_WAIT sockets that have been in substate FIN_WAIT2 for at least three seconds.
     pub(crate) fin_wait2_aged: u64,
     /// Port budget, for active destinations.
     pub(crate) budget: Option<Budget>,
 }
 
 impl State {
-    /// What is counted of destinations only when somebody looks, by the id of their rows.
+    /// What is counted for destinations only on demand, by the id of their rows.
     pub(crate) fn budgets(&self) -> Map<u32, BudgetFigures> {
         let locals = self.locals(|_| true);
         let tallies = self.tallies(&locals, |_| true);
@@ -110,11 +110,11 @@ impl State {
         figures
     }
 
-    /// Keeps who has the ports where connects have found none of late: whoever looks later finds them come back. In one
-    /// pass for all of them, and again while it goes on.
+    /// Records what uses the ports where connects have recently found none: by the time a user looks, the ports may be
+    /// free again. One pass for all such destinations, repeated while connects keep failing.
     pub(super) fn keep_exhausted(&mut self) {
         let is_due = |row: &Destination| {
-            // What the census did not tell then, the next one may.
+            // What the last census did not show, the next one may.
             let told = row.exhausted.is_some_and(|budget| 10 * budget.not_seen() <= budget.total);
             let after_ns = if told { KEPT_NS } else { SECOND_NS };
             row.no_port_ns > 0
@@ -140,7 +140,7 @@ impl State {
         }
     }
 
-    /// What there is of each destination that is wanted, in one pass over all sockets.
+    /// Counts the sockets of each wanted destination, in one pass over all sockets.
     fn tallies(&self, locals: &Map<u32, Local>, wanted: impl Fn(&DestRow) -> bool) -> Map<(u32, Towards), Tally> {
         let now_ns = self.summary.window.now_ns;
         let mut tallies: Map<(u32, Towards), Tally> = Map::default();
@@ -211,7 +211,7 @@ impl State {
         all
     }
 
-    /// The local ports of every namespace that is wanted and has active destinations.
+    /// The local ports of every wanted namespace that has active destinations.
     fn locals(&self, wanted: impl Fn(u32) -> bool) -> Map<u32, Local> {
         let mut locals: Map<u32, Local> = Map::default();
         let summary = &self.summary;
@@ -244,13 +244,13 @@ impl State {
         locals
     }
 
-    /// Counts timewait sockets whose peer does not send its FIN.
+    /// Counts TIME_WAIT sockets whose peer does not send its FIN.
     fn fin_wait2(&self, figures: &mut Map<u32, BudgetFigures>) {
         let now_ns = self.summary.window.now_ns;
         let waits = |socket: &&TimeWait| {
             socket.shown && socket.substate == Substate::FinWait2 && now_ns.saturating_sub(socket.created_ns) >= AGED_NS
         };
-        // Only the kernel's own list tells that it still does.
+        // Only the kernel's own list shows that the socket still waits.
         let known = self.time_wait.iter().filter(waits).filter(|socket| socket.created_ns > 0 && socket.census != 0);
         for socket in known {
             let id = self.accounts.destinations.resolve(socket.destination).id();
@@ -265,12 +265,13 @@ impl State {
             self.bound.insert(cookie, bound);
         }
         if self.passes(tuple) {
-            // Nothing may end towards it for long, and its ports are worth a look all the same.
+            // No connection to it may end for a long time, but its ports matter already.
             self.accounts.destination(destination(tuple, Role::Active));
         }
     }
 
-    /// Forgets those of a namespace that a whole census, begun then, did not have: they ended without a record.
+    /// Forgets those of a namespace that are missing from a whole census that began at `begin_ns`: they ended without a
+    /// record.
     pub(super) fn forget_bound(&mut self, netns: u32, begin_ns: u64) {
         let Some(space) = self.census.spaces().get(&netns) else { return };
         let over = |cookie: &u64, bound: &Bound| bound.netns == netns && bound.at_ns < begin_ns && !space.has(*cookie);
@@ -295,7 +296,7 @@ fn towards(tuple: &Tuple) -> Towards {
 impl Tally {
     fn timewait(&mut self, live: &TimeWait, local: &Local, now_ns: u64) {
         self.time_wait += 1;
-        // The rows count what passes the filter; the ports are everybody's.
+        // The rows count what passes the filter; all processes share the ports.
         let age = (now_ns / SECOND_NS).saturating_sub(live.created_ns / SECOND_NS);
         if !live.shown && live.created_ns > 0 && (1..=self.made.len() as u64).contains(&age) {
             self.made[age as usize - 1] += 1;
@@ -309,10 +310,10 @@ impl Tally {
         let left_ns = live.expires_ns.saturating_sub(now_ns);
         let loopback = is_loopback(live.tuple.local_addr, live.tuple.remote_addr);
         let mut back_ns = left_ns;
-        // connect leaves ports alone that bind(2) took, whatever holds them, and bind(2) does not look at `tcp_tw_reuse`.
+        // connect skips ports that bind(2) took, whatever socket uses them, and bind(2) ignores `tcp_tw_reuse`.
         let delay = reuse_seconds(&local.kernel, loopback).filter(|_| !live.bound);
         if live.substate == Substate::FinWait2 {
-            // The peer's FIN has yet to come, and starts the minute anew.
+            // The peer's FIN has not arrived yet, and restarts the minute.
             self.used.fin_wait2 += 1;
         } else if let Some(delay) = delay {
             let since_ns = TIME_WAIT_NS.saturating_sub(left_ns);
@@ -344,19 +345,19 @@ impl Tally {
 
     fn budget(&self, local: &Local, (local_addr, remote_addr, _): Towards, growth: (f64, f64)) -> Budget {
         let sum: u32 = self.made.iter().sum();
-        // Those outside of the range take no port of it.
+        // Sockets with a port outside the range use none of its ports.
         let share = if self.time_wait == 0 { 1.0 } else { f64::from(self.used.time_wait) / f64::from(self.time_wait) };
-        // Those seconds in which there was nothing before the first are no part of the rate.
+        // The empty seconds before the first socket are not part of the rate.
         let seconds = self.made.iter().rposition(|made| *made > 0).map_or(0, |last| last + 1);
         let rate = if seconds == 0 { 0.0 } else { f64::from(sum) / seconds as f64 };
         let spread = self.made[..seconds].iter().map(|made| (f64::from(*made) - rate).powi(2)).sum::<f64>();
         let error = if seconds == 0 {
             0.0
         } else {
-            // At least what chance alone makes of a steady rate.
+            // At least the random variation of a steady rate.
             let by_spread = if seconds > 1 { (spread / (seconds - 1) as f64 / seconds as f64).sqrt() } else { 0.0 };
             let by_chance = (rate / seconds as f64).sqrt();
-            // A burst of a second or two says nothing of what comes.
+            // A burst of a second or two says nothing about the future rate.
             let by_length = if seconds < ENOUGH_SECONDS { rate / seconds as f64 } else { 0.0 };
             by_spread.max(by_chance).max(by_length)
         };
@@ -370,7 +371,7 @@ impl Tally {
             ..self.used.clone()
         };
         let hold = hold_seconds(&local.kernel, is_loopback(local_addr, remote_addr));
-        // Those that were bound are held for the whole time.
+        // Bound ports stay in use for the whole time.
         let whole = f64::from(self.time_wait_bound) / f64::from(self.used.time_wait.max(1));
         Budget::of(&local.usable, &used, hold + whole * (TIME_WAIT_SECONDS - hold).max(0.0))
     }

@@ -1,4 +1,4 @@
-//! What the kernel's own lists have told, kept from one to the next.
+//! What the kernel's own socket lists have shown, kept from one census to the next.
 
 use super::closed::ClosedConnection;
 use super::space::Space;
@@ -11,39 +11,39 @@ use hashbrown::{HashMap, HashSet};
 use std::collections::VecDeque;
 use std::net::IpAddr;
 
-/// How long after a census the record of a socket that it saw may arrive: the timewait socket is in the kernel's table
-/// some microseconds before its trace is in the ring buffer.
+/// How long after a census the record of a socket that it saw may arrive: the TIME_WAIT socket is in the kernel's table
+/// some microseconds before its record is in the ring buffer.
 const SETTLE_NS: u64 = 10_000_000;
 
-/// Connections remembered that ended without a timewait socket as far as could be seen, but might have left one.
+/// Remembered connections that ended, as far as could be seen, without a TIME_WAIT socket, but may have left one.
 const PENDING: usize = 1024;
 
-/// A census older than this no longer tells that a socket it never had is alive.
+/// A census older than this no longer decides whether a socket that it never contained is alive.
 const FRESH_NS: u64 = 10_000_000_000;
 
-/// And none at all for so long that one which it had is.
+/// A census older than this no longer decides whether a socket that it contained is alive.
 const STALE_NS: u64 = 60_000_000_000;
 
-/// Network namespaces whose last census is remembered. Full: further ones are not looked at.
+/// Network namespaces whose last census is remembered. When full, further ones are ignored.
 const SPACES: usize = 2048;
 
-/// A census under way, or one that waits for the last records.
+/// A census in progress, or one that waits for the last records.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Run {
     pub(super) netns: u32,
-    /// What marks the sockets that it tells of.
+    /// Marks the sockets that it contains.
     pub(super) number: u32,
     pub(super) begin_ns: u64,
     pub(super) end_ns: u64,
-    /// Absence from it proves something.
+    /// Absence from it is proof.
     pub(super) complete: bool,
-    /// It tells of all that there is, and not of what has changed.
+    /// It lists all sockets, not only what has changed.
     pub(super) whole: bool,
-    /// Timewait sockets that the trace does not know.
+    /// TIME_WAIT sockets that the trace does not know.
     pub(super) unattributed: Vec<CensusRow>,
-    /// Where they are among those.
+    /// Their indices in `unattributed`, by cookie.
     pub(super) places: HashMap<u64, usize, FixedState>,
-    /// Cookies of what earlier ones had and this one has not.
+    /// Cookies that were in earlier censuses and are not in this one.
     pub(super) gone: Vec<u64>,
 }
 
@@ -55,11 +55,11 @@ pub(crate) struct Census {
     pub(super) settling: VecDeque<Run>,
     pub(super) spaces: HashMap<u32, Space, FixedState>,
     pub(super) pending: VecDeque<ClosedConnection>,
-    /// Timewait sockets whose end was told while a census was under way or waiting.
+    /// TIME_WAIT sockets whose end was reported while a census was in progress or waiting.
     pub(super) ended: HashSet<u64, FixedState>,
-    /// Sockets that are followed and that no census has told of yet, some of which may be over.
+    /// Tracked sockets that no census has shown yet; some may have ended.
     pub(super) unconfirmed: Vec<u64>,
-    /// TIME_WAIT sockets created by everybody.
+    /// TIME_WAIT sockets created by all processes.
     pub(crate) rate: Rate,
 }
 
@@ -90,13 +90,13 @@ impl Census {
     pub(crate) fn end(&mut self, at_ns: u64, complete: bool) {
         if let Some(mut run) = self.running.take() {
             run.end_ns = at_ns;
-            // Differences from something that was never told prove nothing.
+            // Differences from a census that was never seen prove nothing.
             run.complete = complete && self.spaces.get(&run.netns).is_some_and(|space| space.based);
             self.settling.push_back(run);
         }
     }
 
-    /// A namespace is gone, and whatever was to be learnt of it.
+    /// A namespace is gone, and with it everything that waits for its censuses.
     pub(crate) fn forget(&mut self, netns: u32) {
         self.spaces.remove(&netns);
         self.settling.retain(|run| run.netns != netns);
@@ -105,7 +105,7 @@ impl Census {
         }
     }
 
-    /// Whether somebody listens on the local side of a connection, by the last census of its namespace.
+    /// Whether a socket listens on the local side of a connection, by the last census of its namespace.
     pub(crate) fn listens(&self, tuple: &Tuple) -> bool {
         let Some(space) = self.spaces.get(&tuple.netns) else { return false };
         let on = |address: IpAddr| space.listens(address, tuple.local_port);
@@ -114,19 +114,19 @@ impl Census {
             || on(IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED))
     }
 
-    /// Whether the censuses of a namespace tell who is alive: of those that they have had, and of others.
+    /// Whether the censuses of a namespace decide which sockets are alive: those that they have contained, and others.
     pub(crate) fn tells(&self, netns: u32, now_ns: u64) -> (bool, bool) {
         let complete_ns = self.spaces.get(&netns).and_then(|space| space.complete_ns);
         let within = |limit: u64| complete_ns.is_some_and(|at| now_ns.saturating_sub(at) < limit);
         (within(STALE_NS), within(FRESH_NS))
     }
 
-    /// Whether a census is under way, or waits for the last records.
+    /// Whether a census is in progress, or waits for the last records.
     pub(crate) fn is_unsettled(&self, number: u32) -> bool {
         self.running.iter().chain(&self.settling).any(|run| run.number == number)
     }
 
-    /// A socket is followed that no census has told of. Of those that are over, as many are kept as may be alive.
+    /// Adds a tracked socket that no census has shown. At most as many ended ones are kept as may be alive.
     pub(crate) fn unconfirmed(&mut self, cookie: u64, live: &TimeWaitTable) {
         if self.unconfirmed.len() >= 2 * live.limit() {
             self.unconfirmed.retain(|cookie| live.get(*cookie).is_some_and(|live| live.census == 0));
@@ -145,27 +145,27 @@ impl Census {
         self.settling.remove(at)
     }
 
-    /// Remembers a connection that may have left a timewait socket. Full: the oldest is forgotten and returned.
+    /// Remembers a connection that may have left a TIME_WAIT socket. When full, the oldest is forgotten and returned.
     pub(crate) fn confirm_later(&mut self, ended: ClosedConnection) -> Option<ClosedConnection> {
         let forgotten = if self.pending.len() == PENDING { self.pending.pop_front() } else { None };
         self.pending.push_back(ended);
         forgotten
     }
 
-    /// The pending about a socket, if there is one.
+    /// Takes the connection of a socket that is pending confirmation, if there is one.
     pub(crate) fn take_pending(&mut self, cookie: u64) -> Option<ClosedConnection> {
         let at = self.pending.iter().position(|ended| ended.cookie == cookie)?;
         self.pending.remove(at)
     }
 
-    /// The end of a timewait socket was told, which a census that is under way may still show.
+    /// The end of a TIME_WAIT socket was reported; a census in progress may still show the socket.
     pub(crate) fn ended(&mut self, cookie: u64, limit: usize) {
         if (self.running.is_some() || !self.settling.is_empty()) && self.ended.len() < limit {
             self.ended.insert(cookie);
         }
     }
 
-    /// a connection that may have left a timewait socket turned out to have ended by a reset.
+    /// A connection that may have left a TIME_WAIT socket turned out to have ended by a reset.
     pub(crate) fn reset(&mut self, ended: &ClosedConnection) {
         let is_it = |pending: &&mut ClosedConnection| {
             pending.cookie == ended.cookie

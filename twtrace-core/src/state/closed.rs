@@ -1,4 +1,4 @@
-//! A connection that has ended, for what may still be learnt of it.
+//! A connection that has ended, kept for later corrections.
 
 use crate::classify::Outcome;
 use crate::event::{Connection, Role, TcpState, Tuple};
@@ -29,7 +29,7 @@ impl ClosedConnection {
         matches!(self.outcome, Outcome::ResetSent | Outcome::ResetReceived | Outcome::Abort { .. })
     }
 
-    /// What belongs to no side in particular goes to the closer, else to the opener.
+    /// Figures of neither side in particular go to the closer, else to the opener.
     pub(crate) fn main(&self) -> u32 {
         if self.closer == super::owners::UNKNOWN { self.opener } else { self.closer }
     }
@@ -40,7 +40,7 @@ pub(crate) fn destination(tuple: &Tuple, role: Role) -> DestRow {
     DestRow::Dest(destination_key(tuple, role))
 }
 
-/// The same, where there can be no other.
+/// The same as a key.
 pub(crate) fn destination_key(tuple: &Tuple, role: Role) -> DestKey {
     let (remote_addr, port) = match role {
         Role::Active | Role::Unknown => (Some(tuple.remote_addr), tuple.remote_port),
@@ -49,7 +49,7 @@ pub(crate) fn destination_key(tuple: &Tuple, role: Role) -> DestKey {
     DestKey { netns: tuple.netns, role, local_addr: tuple.local_addr, remote_addr, port }
 }
 
-/// Whether the census may show a timewait socket, whatever the connection was classified to be.
+/// Whether a census may show a TIME_WAIT socket, whatever the connection was classified as.
 pub(crate) fn is_doubtful(connection: &Connection) -> bool {
     connection.transitions.last().is_some_and(|last| matches!(last.from, TcpState::FinWait2 | TcpState::Closing))
 }

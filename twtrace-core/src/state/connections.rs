@@ -1,4 +1,4 @@
-//! What an ended connection counts for.
+//! Counts ended connections.
 
 use super::closed::{ClosedConnection, destination, is_doubtful};
 use super::owners::UNKNOWN;
@@ -73,8 +73,7 @@ impl State {
         }
     }
 
-    /// The role of a connection whose beginning was not seen, by the ports that are listened on and those for
-    /// connecting.
+    /// The role of a connection. If its start was not seen, listening ports and the ephemeral port range decide.
     pub(super) fn role(&self, role: Role, tuple: &Tuple) -> Role {
         if role != Role::Unknown {
             return role;
@@ -93,7 +92,7 @@ impl State {
     fn account(&mut self, connection: &Connection, ended: &mut ClosedConnection) {
         let accounts = &mut self.accounts;
         ended.closer = accounts.number(connection.closer.as_ref());
-        // At once: the next owner may make room for itself.
+        // Immediately: adding the next owner may make room.
         accounts.owners.retain(ended.closer);
         ended.opener = if connection.opener == connection.closer {
             ended.closer
@@ -209,7 +208,7 @@ impl State {
     }
 }
 
-/// How long connect(2) took, microseconds: until the connection was there, or until no port was found.
+/// How long connect(2) took, microseconds: until the connection was established, or until no port was found.
 fn connect_us(connection: &Connection, role: Role, outcome: Outcome) -> Option<u64> {
     let [begun, next, ..] = connection.transitions.as_slice() else { return None };
     let is_known = next.to == TcpState::Established || outcome == Outcome::NoPort;

@@ -1,4 +1,4 @@
-//! Ends of timewait sockets: told by the kernel in the exact tier, elsewhere worked out from timers and censuses.
+//! Ends of TIME_WAIT sockets: reported by the kernel in the exact tier, elsewhere derived from timers and censuses.
 
 use super::time_wait::TimeWait;
 use super::{State, TIME_WAIT_NS};
@@ -8,17 +8,18 @@ use crate::summary::Substate;
 use foldhash::fast::FixedState;
 use std::hash::BuildHasher;
 
-/// Ends remembered while a census is under way that may still show those sockets. Full: they are unattributed to it.
+/// Ends remembered while a census in progress may still show those sockets. When full, further ones appear
+/// unattributed.
 const ENDED: usize = 1 << 20;
 
-/// How a timewait socket left the table, as far as that is known.
+/// How a TIME_WAIT socket left the table, as far as that is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
-    /// Told by the kernel.
+    /// Reported by the kernel.
     Told(TimewaitCause),
-    /// Its time was over, or a census after its time did not have it.
+    /// Its time was over, or a census after that time did not contain it.
     Expired,
-    /// A census did not have it although its timer had not run out.
+    /// A census did not contain it although its timer had not run out.
     Early,
 }
 
@@ -34,7 +35,7 @@ impl State {
         if let Some(live) = self.time_wait.remove(end.cookie) {
             self.end(&live, End::Told(end.cause));
         } else if let Some(pending) = self.census.take_pending(end.cookie) {
-            // That one was made after all: what has ended did exist.
+            // The socket was created after all: it has ended, so it existed.
             let substate = if end.fin_wait2 { Substate::FinWait2 } else { Substate::TimeWait };
             self.found(&pending, substate, end.at_ns);
             self.release(Some(pending));
@@ -45,26 +46,26 @@ impl State {
         self.census.ended(end.cookie, ENDED);
     }
 
-    /// Whether the kernel tells of every end.
+    /// Whether the kernel reports every end.
     pub(super) fn ends_are_reported(&self) -> bool {
         self.summary.tracing.tier == Tier::Exact
     }
 
-    /// What identifies a socket: its cookie, or without those its namespace and tuple. Of one tuple there is one
-    /// timewait socket at a time.
+    /// What identifies a socket: its cookie, or without cookies its namespace and tuple. A tuple has one TIME_WAIT
+    /// socket at a time.
     pub(super) fn identity(&self, cookie: u64, tuple: &Tuple) -> u64 {
         if !self.summary.tracing.by_tuple {
             return cookie;
         }
-        // The socket's family is left out: the kernel tells it of a full socket, and of a timewait socket the other
-        // when the address is mapped.
+        // The socket's family is left out: for a mapped address, the kernel reports the other family once the full
+        // socket has become a TIME_WAIT socket.
         // Without BTF a connection does not know its namespace.
         let netns = if self.summary.tracing.no_btf { 0 } else { tuple.netns };
         let Tuple { netns: _, local_addr, local_port, remote_addr, remote_port, v4_mapped: _ } = *tuple;
         FixedState::default().hash_one((netns, local_addr, local_port, remote_addr, remote_port)).max(1)
     }
 
-    /// A live timewait socket that was taken out of the table is over.
+    /// A live TIME_WAIT socket that was removed from the table has ended.
     pub(super) fn end(&mut self, socket: &TimeWait, how: End) {
         let change = |counts: &mut Counts| {
             let place = match how {
@@ -83,6 +84,6 @@ impl State {
     }
 }
 
-/// When a timewait socket must be gone although nobody told: the kernel's timers for a minute are up to an eighth
-/// late (`kernel/time/timer.c`).
+/// How long after its time a TIME_WAIT socket must be gone although no end was reported: the kernel's one-minute timers
+/// fire up to an eighth late (`kernel/time/timer.c`).
 pub(crate) const TOO_LATE_NS: u64 = TIME_WAIT_NS / 4;

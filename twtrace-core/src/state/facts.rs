@@ -9,10 +9,10 @@ use std::sync::Arc;
 /// Processes whose facts are kept.
 const PROCESSES: usize = 16_384;
 
-/// Their text together, bytes. A process chooses its own command line, of up to 4 KiB.
+/// Total size of their text, bytes. A process chooses its own command line, of up to 4 KiB.
 const BYTES: usize = 16 << 20;
 
-/// Cgroups of which something is kept.
+/// Cgroups whose facts are kept.
 const CGROUPS: usize = 4096;
 
 /// What an operator calls a process: by its command name alone when nothing else is known of it.
@@ -21,12 +21,12 @@ pub(crate) fn program_of(owner: &Owner, facts: Option<&ProcessFacts>) -> String 
     program::of(&plain::lossless(owner.comm.bytes()), exe, cmdline).name
 }
 
-/// Facts by process. Full: those of processes without a row are dropped, and if that makes no room, what comes is.
+/// Facts by process. When full, those of processes without a row are dropped; if that makes no room, so are new ones.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ProcessFactsTable {
-    /// Shared with snapshots, and copied when something is added while one is kept.
+    /// Shared with snapshots, and copied when something is added while a snapshot exists.
     facts: Arc<Map<ProcessKey, Arc<ProcessFacts>>>,
-    /// What is known of cgroups by any process in them: most that connect are gone before they can be looked up.
+    /// What is known of cgroups from any process in them: most processes are gone before they can be looked up.
     cgroups: Arc<Map<u64, Arc<ProcessFacts>>>,
     bytes: usize,
 }
@@ -51,7 +51,7 @@ impl ProcessFactsTable {
         &self.cgroups
     }
 
-    /// Keeps what a process in a cgroup has told of that. Full: what comes is not kept.
+    /// Keeps what a process shows about its cgroup. When full, further cgroups are not kept.
     pub(crate) fn know_cgroup(&mut self, cgroup: u64, facts: &ProcessFacts) {
         let ProcessFacts { cgroup: path, container, unit, .. } = facts;
         if path.is_some() && (self.cgroups.len() < CGROUPS || self.cgroups.contains_key(&cgroup)) {
@@ -61,7 +61,7 @@ impl ProcessFactsTable {
         }
     }
 
-    /// Keeps what was last said of a process. `has_row` says whose facts anybody will ask for.
+    /// Keeps the latest facts of a process. `has_row` says which processes' facts are still needed.
     pub(crate) fn insert(&mut self, key: ProcessKey, facts: ProcessFacts, has_row: impl Fn(ProcessKey) -> bool) {
         let size = facts.text_bytes();
         if let Some(before) = Arc::make_mut(&mut self.facts).remove(&key) {
@@ -114,7 +114,7 @@ mod tests {
             assert!(table.bytes <= BYTES);
         }
         assert_eq!(table.facts.len(), BYTES / 4096);
-        // What is said again takes the place of what was said before.
+        // New facts of a process replace the old ones.
         let mut table = ProcessFactsTable::default();
         for bytes in [4096, 10] {
             table.insert(key(1), facts(bytes), |_| true);

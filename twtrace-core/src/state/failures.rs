@@ -1,4 +1,4 @@
-//! Calls that found no address or no port, and what was in their way then.
+//! Calls that found no address or no port, and what caused that at the time.
 
 use super::State;
 use super::budgets::KEPT_NS;
@@ -23,14 +23,14 @@ fn of_connect(outcome: Outcome, connection: &Connection) -> Option<Cause> {
     match outcome {
         Outcome::NoPort if connection.binding.range.is_some() => Some(Cause::SocketRangeExhausted),
         Outcome::NoPort => Some(Cause::DestinationExhausted),
-        // A port of its own, and still no address: the tuple is taken (`__inet_check_established`).
+        // It had its own port and still failed: the tuple is in use (`__inet_check_established`).
         Outcome::ConnectFailed(EADDRNOTAVAIL) => Some(Cause::BoundTupleTaken),
         _ => None,
     }
 }
 
 impl State {
-    /// Counts a connection that failed for want of a port.
+    /// Counts a connection that failed because there was no port.
     pub(super) fn failed_connection(&mut self, connection: &Connection, ended: &ClosedConnection) {
         let (Some(cause), Some(opener)) = (of_connect(ended.outcome, connection), &connection.opener) else { return };
         let key = destination_key(&connection.tuple, Role::Active);
@@ -46,8 +46,8 @@ impl State {
         if failed.errno != EADDRNOTAVAIL {
             return;
         }
-        // Where an address is bound, none has to be found (`ip6_dst_lookup_tail`), and one that is not this host's is
-        // EINVAL to the routing.
+        // With a bound address, no address has to be found (`ip6_dst_lookup_tail`), and for one that is not this
+        // host's, routing returns EINVAL.
         let cause = if failed.tuple.local_addr.is_unspecified() { Cause::NoSource } else { Cause::Unknown };
         let key = destination_key(&failed.tuple, Role::Active);
         self.failures.add(&failed.opener, key, Call::Connect, failed.errno, cause, failed.at_ns);
@@ -60,14 +60,14 @@ impl State {
             return;
         }
         let cause = self.of_bind(failed);
-        // It has a row, although it may never have a connection.
+        // The process gets a row, although it may never have a connection.
         self.accounts.number(Some(&failed.owner));
         let key = destination_key(&failed.tuple, Role::Passive);
         self.failures.add(&failed.owner, key, Call::Bind, failed.errno, cause, failed.at_ns);
         self.failing |= cause == Cause::BoundPoolExhausted;
     }
 
-    /// Keeps what was in the way of calls that have failed since the last time: it may be gone when somebody looks.
+    /// Records the cause of calls that have failed since the last time: it may be gone by the time a user looks.
     pub(crate) fn keep_failing(&mut self) {
         if !std::mem::take(&mut self.failing) {
             return;
@@ -111,7 +111,7 @@ impl State {
     }
 }
 
-/// Whether timewait sockets are what bind with port 0 finds no port for: they keep what bind(2) took.
+/// Whether TIME_WAIT sockets are the reason why bind with port 0 finds no port: they keep what bind(2) took.
 fn time_wait_in_the_pool(live: &TimeWaitTable, summary: &Summary, netns: u32) -> Option<bool> {
     let usable = Usable::of(summary.kernel_of(netns)?)?;
     let here = |at: &&TimeWait| summary.place_of(at.tuple.netns) == summary.place_of(netns);
@@ -124,6 +124,6 @@ fn time_wait_in_the_pool(live: &TimeWaitTable, summary: &Summary, netns: u32) ->
     if 2 * ports(true) >= total {
         return Some(true);
     }
-    // Which were bound is not seen of those that are older than the trace.
+    // For sockets older than the trace, it is not known which were bound.
     (2 * ports(false) < total).then_some(false)
 }

@@ -1,4 +1,4 @@
-//! Following TIME_WAIT sockets from their creation on, and correcting what was counted of them.
+//! Tracks TIME_WAIT sockets from their creation on, and corrects what was counted for them.
 
 use super::State;
 use super::closed::ClosedConnection;
@@ -13,12 +13,12 @@ use crate::table::RowRef;
 const RESET_NS: u64 = 10_000_000;
 
 impl State {
-    /// Whether a socket that nobody is known for is shown.
+    /// Whether a socket without a known owner is shown.
     pub(super) fn passes(&self, tuple: &Tuple) -> bool {
         self.filter.passes(tuple, [None, None])
     }
 
-    /// Follows a timewait socket from now on.
+    /// Tracks a TIME_WAIT socket from now on.
     pub(super) fn follow(
         &mut self,
         ended: &ClosedConnection,
@@ -26,10 +26,10 @@ impl State {
         mut known: Provenance,
         mut expires_ns: u64,
     ) {
-        // The same cookie twice is the same socket after a disconnect; the old timewait socket is gone by then.
+        // The same cookie twice is the same socket after a disconnect; the old TIME_WAIT socket is gone by then.
         let replaced = self.end_live(ended.cookie);
         if let Some(unattributed) = replaced.as_ref().filter(|socket| socket.is_unattributed()) {
-            // Or a census knew it before its record came: what it said is newer.
+            // Or a census showed it before its record arrived: the census is newer.
             (substate, expires_ns) = (unattributed.substate, unattributed.expires_ns);
             if known == Provenance::Inferred {
                 known = Provenance::Census;
@@ -48,14 +48,14 @@ impl State {
             opener: ended.opener,
             destination: ended.destination,
             cell: RowRef::OTHER,
-            // The census that knew it before, or one that may have seen it before its record came.
+            // The census that showed it before, or one that may have seen it before its record arrived.
             census: replaced
                 .filter(|socket| socket.is_unattributed() || self.census.is_unsettled(socket.census))
                 .map_or(0, |socket| socket.census),
             role: ended.role,
             substate,
             known,
-            // A connection that found no room at its beginning is first seen in its middle too.
+            // A connection that found no room in the map at its start is also first seen mid-connection.
             before_start: !ended.attributed && ended.older && self.summary.counters.map_full == 0,
             attributed: ended.attributed,
             shown: ended.shown,
@@ -73,14 +73,14 @@ impl State {
         self.time_wait.insert(socket);
     }
 
-    /// Takes a live timewait socket out, if there is one of that cookie.
+    /// Removes the live TIME_WAIT socket with that cookie, if there is one.
     pub(super) fn end_live(&mut self, cookie: u64) -> Option<TimeWait> {
         let socket = self.time_wait.remove(cookie)?;
         self.ended(&socket);
         Some(socket)
     }
 
-    /// Counts a live timewait socket in, or out.
+    /// Adds a live TIME_WAIT socket to the counts, or subtracts it.
     pub(super) fn count_live(&mut self, socket: &TimeWait, by: i64) {
         if !socket.shown {
             return;
@@ -100,19 +100,19 @@ impl State {
         change(&mut self.summary.totals.counts);
     }
 
-    /// A live timewait socket that was taken out of the table is over.
+    /// A live TIME_WAIT socket that was removed from the table has ended.
     pub(super) fn ended(&mut self, socket: &TimeWait) {
         self.count_live(socket, -1);
         self.accounts.owners.release(socket.closer);
         self.accounts.owners.release(socket.opener);
     }
 
-    /// Whether a connection that ended then is among what is counted.
+    /// Whether a connection that ended at that time is counted.
     pub(super) fn is_counted(&self, end_ns: u64) -> bool {
         end_ns >= self.counted_from_ns
     }
 
-    /// Corrects what was counted of an ended connection.
+    /// Corrects what was counted for an ended connection.
     pub(super) fn change_ended(&mut self, ended: &ClosedConnection, created: i64, reset: i64) {
         if !self.is_counted(ended.end_ns) {
             return;
@@ -136,7 +136,8 @@ impl State {
     }
 
     pub(super) fn reset_sent(&mut self, cookie: u64, at_ns: u64) {
-        // All of them: records are only nearly in the order of their ends, and a recovered one is far behind.
+        // Search all of them: records arrive only roughly in the order of their ends, and a recovered one is far
+        // behind.
         let of_it =
             |ended: &&mut ClosedConnection| ended.cookie == cookie && ended.end_ns.saturating_add(RESET_NS) >= at_ns;
         let Some(ended) = self.recent.iter_mut().rev().find(of_it) else {
@@ -156,7 +157,7 @@ impl State {
         }
     }
 
-    /// Moves a connection that ended then from one outcome to another.
+    /// Moves a connection that ended at that time from one outcome to another.
     pub(super) fn corrected(&mut self, why: &'static str, end_ns: u64, from: Outcome, to: Outcome) {
         if !self.is_counted(end_ns) {
             return;
@@ -169,7 +170,7 @@ impl State {
         *totals.corrections.entry(why).or_default() += 1;
     }
 
-    /// Keeps what is remembered of a connection in step with a correction.
+    /// Applies a correction to what is remembered of a connection.
     pub(super) fn remember(&mut self, cookie: u64, end_ns: u64, outcome: Outcome) {
         let of_it = |ended: &&mut ClosedConnection| ended.cookie == cookie && ended.end_ns == end_ns;
         if let Some(ended) = self.recent.iter_mut().rev().find(of_it) {

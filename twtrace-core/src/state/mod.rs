@@ -4,9 +4,9 @@
 //!
 //! | file | owns |
 //! | --- | --- |
-//! | `accounts` | who has how many connections with whom |
+//! | `accounts` | connections of each process with each destination |
 //! | `time_wait` | TIME_WAIT sockets that are alive |
-//! | `census` | what the kernel's own lists have told |
+//! | `census` | what the kernel's own socket lists have shown |
 //! | `failures` | calls that found no address or no port |
 //! | [`Summary`] | the host, its namespaces, totals |
 
@@ -48,12 +48,12 @@ use std::sync::Arc;
 pub(crate) use time_wait::TimeWait;
 use time_wait::TimeWaitTable;
 
-/// How long a timewait socket lasts: `TCP_TIMEWAIT_LEN`, and by default `tcp_fin_timeout` as well.
+/// How long a TIME_WAIT socket lasts: `TCP_TIMEWAIT_LEN`, and by default `tcp_fin_timeout` as well.
 pub(crate) const TIME_WAIT_NS: u64 = 60_000_000_000;
 
 const SECOND_NS: u64 = 1_000_000_000;
 
-/// Ended connections remembered, for a reset that follows the end.
+/// Number of ended connections remembered, for a reset that follows the end.
 const RECENT: usize = 1024;
 
 /// Settings of a state.
@@ -67,7 +67,7 @@ pub struct Config {
     pub history: bool,
 }
 
-/// Everything that is known. A clone goes on from where the original was.
+/// Everything that is known. A clone continues where the original was.
 #[derive(Clone, Debug)]
 pub struct State {
     pub(crate) summary: Summary,
@@ -79,14 +79,14 @@ pub struct State {
     pub(crate) users: Arc<Map<u32, String>>,
     pub(crate) history: Option<History>,
     pub(crate) filter: Filter,
-    /// What was counted before is forgotten.
+    /// Connections that ended before this are not counted.
     counted_from_ns: u64,
     recent: VecDeque<ClosedConnection>,
     refreshed_ns: u64,
     swept_ns: u64,
-    /// Calls have failed since it was last counted what was in their way.
+    /// Calls have failed since their cause was last recorded.
     failing: bool,
-    /// When that was.
+    /// When it was last recorded.
     failing_ns: u64,
     /// Sockets that were bound before they connected and have not ended: by cookie.
     bound: Map<u64, Bound>,

@@ -33,10 +33,10 @@ impl State {
         }
     }
 
-    /// The kernel ends a namespace's timewait sockets with it (`inet_twsk_purge`).
+    /// The kernel ends a namespace's TIME_WAIT sockets with it (`inet_twsk_purge`).
     pub(super) fn namespace_gone(&mut self, netns: u32) {
         self.census.forget(netns);
-        // Where ends are told, these are as well.
+        // Where ends are reported, these are as well.
         if !self.ends_are_reported() {
             let mut ended = Vec::new();
             self.time_wait.remove_if(|live| live.tuple.netns == netns, |live| ended.push(live));

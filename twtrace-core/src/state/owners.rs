@@ -6,37 +6,37 @@ use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 use std::hash::BuildHasher;
 
-/// Number of the owner that nobody is.
+/// Number of the unknown owner.
 pub(crate) const UNKNOWN: u32 = 0;
 
-/// Owners kept although no socket refers to them, before they are looked through.
+/// This many owners may be added before unreferenced ones are swept out.
 const IDLE_OWNERS: usize = 16_384;
 
 #[derive(Clone, Debug)]
 struct Entry {
     owner: Option<Owner>,
-    /// Live sockets and memories that refer to it.
+    /// Live sockets and remembered connections that refer to it.
     retained: u32,
 }
 
 /// Owners by number, and the process row of each.
 ///
-/// An owner is a process at a time: after an exec, the same process is another owner with the same row.
+/// An owner is a process at one time: after an exec, the same process is another owner with the same row.
 #[derive(Clone, Debug)]
 pub(crate) struct Owners {
     entries: Vec<Entry>,
-    /// The row of each. Apart from the rest: when rows move, all of them are looked through.
+    /// The row of each. Stored separately: when rows move, all of them are scanned.
     rows: Vec<RowRef>,
     free: Vec<u32>,
-    /// Numbers of the owners that new connections can be counted for. Numbers alone: an owner is as large as what is
+    /// Numbers of the owners that new connections can be counted for. Only numbers: an owner is as large as what is
     /// kept of a live socket, and there may be one for each.
     index: HashTable<u32>,
-    /// At how many they are looked through next.
+    /// Number of owners at which the next sweep runs.
     sweep_at: usize,
 }
 
 impl Owners {
-    /// With the row of the unknown.
+    /// With the row of the unknown owner.
     pub(crate) fn new(unknown: RowRef) -> Self {
         Self {
             entries: vec![Entry { owner: None, retained: 1 }],
@@ -59,7 +59,7 @@ impl Owners {
         Some((number, self.rows[number as usize]))
     }
 
-    /// Adds an owner that is not in, or whose row has moved: what was counted there stays there.
+    /// Adds an owner that is not in the table, or whose row has moved: what was counted there stays there.
     pub(crate) fn insert(&mut self, owner: &Owner, row: RowRef) -> u32 {
         if let Some((number, _)) = self.find(owner) {
             self.unindex(owner);
@@ -116,7 +116,7 @@ impl Owners {
         self.entries[number as usize].retained += 1;
     }
 
-    /// Lets it go again.
+    /// Releases it again.
     pub(crate) fn release(&mut self, number: u32) {
         let entry = &mut self.entries[number as usize];
         entry.retained -= 1;
@@ -149,7 +149,7 @@ impl Owners {
     }
 }
 
-/// By what tells most owners apart.
+/// A hash of what distinguishes most owners.
 fn hash(owner: &Owner) -> u64 {
     FixedState::default().hash_one((owner.key, owner.comm))
 }

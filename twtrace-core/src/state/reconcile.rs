@@ -1,4 +1,5 @@
-//! The kernel's own list against the trace: who of those alive is known, who is gone, who was classified wrongly.
+//! Compares the kernel's own socket list with the trace: which live sockets are known, which are gone, which were
+//! classified wrongly.
 
 use super::census::Run;
 use super::closed::{ClosedConnection, destination};
@@ -12,11 +13,10 @@ use crate::keys::DestRow;
 use crate::summary::{Provenance, Substate};
 use crate::table::{Map, RowRef};
 
-/// A socket whose timer says that it was made this long before the trace began was. Less is no proof: timers are
-/// rounded.
+/// Timers are rounded: a creation or end time that is computed from one is known only to within this.
 const ROUNDING_NS: u64 = 1_000_000_000;
 
-/// Open connections towards one destination by which it has a row, although none has ended.
+/// With this many open connections, a destination has a row although none of them has ended.
 const CROWD: u64 = 128;
 
 impl State {
@@ -25,7 +25,7 @@ impl State {
         let limit = self.time_wait.limit();
         let by_tuple = self.summary.tracing.by_tuple;
         for mut row in rows {
-            // What it was found in is known better than what it says.
+            // The namespace that was dumped is more reliable than the row's own.
             row.tuple.netns = run.netns;
             let cookie = row.cookie;
             row.cookie = self.identity(row.cookie, &row.tuple);
@@ -56,7 +56,7 @@ impl State {
         self.census.running = Some(run);
     }
 
-    /// Takes over what the census says of a socket that is followed; `false` when it is not.
+    /// Updates a tracked socket from a census row; `false` when the socket is not tracked.
     fn seen(&mut self, row: &CensusRow, run: &Run) -> bool {
         let turned = self.time_wait.change(row.cookie, |live| {
             live.census = run.number;
@@ -78,7 +78,7 @@ impl State {
         turned.is_some()
     }
 
-    /// Remembers a connection that may have left a timewait socket, unless a census has already shown that it did.
+    /// Remembers a connection that may have left a TIME_WAIT socket, unless a census has already shown that it did.
     pub(super) fn confirm_later(&mut self, ended: ClosedConnection) {
         let unattributed = self.time_wait.get(ended.cookie).filter(|live| live.is_unattributed());
         if let Some((substate, expires_ns)) = unattributed.map(|live| (live.substate, live.expires_ns)) {
@@ -90,25 +90,25 @@ impl State {
         self.release(forgotten);
     }
 
-    /// a connection that was classified otherwise left a timewait socket: a census has it.
+    /// A connection that was classified otherwise left a TIME_WAIT socket: it was found after all.
     pub(super) fn found(&mut self, ended: &ClosedConnection, substate: Substate, expires_ns: u64) {
         self.corrected("found_by_census", ended.end_ns, ended.outcome, Outcome::TimeWait(substate));
         self.remember(ended.cookie, ended.end_ns, Outcome::TimeWait(substate));
         let mut ended = *ended;
         if ended.shown {
             self.change_ended(&ended, 1, -i64::from(ended.counts_as_reset()));
-            // It is alive in rows of its own, although those that it was counted in may be gone.
+            // It is alive and needs rows, although those that it was counted in may be gone.
             self.place(&mut ended);
         }
         self.follow(&ended, substate, Provenance::Census, expires_ns);
     }
 
-    /// Draws the conclusions of censuses, once the records of what they saw have arrived.
+    /// Evaluates censuses, once the records of what they saw have arrived.
     pub(super) fn reconcile(&mut self, now_ns: u64) {
         self.settle_runs(now_ns, None);
     }
 
-    /// The same, and of those of one namespace at once: its next one begins.
+    /// The same, but evaluates those of one namespace at once: its next census begins.
     pub(super) fn settle_for(&mut self, netns: u32, now_ns: u64) {
         self.settle_runs(now_ns, Some(netns));
     }
@@ -133,7 +133,7 @@ impl State {
         if runs.is_empty() {
             return;
         }
-        // All of them in one go: there can be a thousand namespaces, and a hundred thousand sockets.
+        // All of them in one pass: there can be a thousand namespaces, and a hundred thousand sockets.
         self.end_absent(&runs);
         self.count_established(&runs);
         self.cover(&runs);
@@ -144,15 +144,15 @@ impl State {
         }
     }
 
-    /// A timewait socket that the trace did not know when the census saw it.
+    /// A TIME_WAIT socket that the trace did not know when the census saw it.
     fn unattributed(&mut self, row: &CensusRow, run: &Run) {
         let (expires_ns, substate) = (expires_ns(row, run.begin_ns), substate(row));
         if self.seen(row, run) {
-            // Its record has come meanwhile.
+            // Its record has arrived in the meantime.
             return;
         }
         if self.census.ended.contains(&row.cookie) {
-            // It was followed to its end, which has come meanwhile.
+            // It was tracked, and its end has been reported in the meantime.
             return;
         }
         if let Some(pending) = self.census.take_pending(row.cookie) {
@@ -163,8 +163,9 @@ impl State {
         }
         let start_ns = self.summary.window.start_ns;
         let made_before = expires_ns.saturating_sub(TIME_WAIT_NS) < start_ns.saturating_add(ROUNDING_NS);
-        // A FIN_WAIT2 timewait socket starts its minute anew when the peer's FIN comes, so a young timer is no proof
-        // that it was made since. The first whole census has every older one: whoever is missing there is younger.
+        // The peer's FIN restarts the minute of a FIN_WAIT2 timewait socket, so a young timer does not prove that the
+        // socket was created since. The first whole census contains every older one: a socket that is missing there is
+        // younger.
         let before_start = self.census.is_first(run.netns) && (made_before || self.nothing_lost());
         if self.time_wait.is_full() {
             if let Some(space) = self.census.spaces.get_mut(&run.netns) {
@@ -205,11 +206,11 @@ impl State {
         [ring_full, map_full, recursion, stale, undecodable, untracked].iter().all(|&count| count == 0)
     }
 
-    /// Ends those that a complete census of their namespace did not have.
+    /// Ends the tracked sockets that a complete census of their namespace did not contain.
     fn end_absent(&mut self, runs: &Map<u32, Run>) {
         let unknown = self.summary.place_of(0);
         let run_of = |netns: u32| runs.get(&if netns == 0 { unknown } else { netns }).filter(|run| run.complete);
-        // One that was made since may be missing, and is alive.
+        // One that was created since the census began may be missing although it is alive.
         let absent = |live: &TimeWait, run: &Run| live.census != run.number && live.created_ns < run.begin_ns;
         let mut ended = Vec::new();
         if runs.values().any(|run| run.whole && run.complete) {
@@ -220,7 +221,7 @@ impl State {
         for run in runs.values().filter(|run| run.complete && !run.whole) {
             let Some(space) = self.census.spaces.get_mut(&run.netns) else { continue };
             gone.extend(run.gone.iter().map(|cookie| (space.release(*cookie), run)));
-            // What ended without a record holds its port no more.
+            // A socket that ended without a record no longer uses its port.
             run.gone.iter().for_each(|cookie| {
                 self.bound.remove(cookie);
             });
@@ -241,12 +242,12 @@ impl State {
             !over
         });
         for live in &ended {
-            // It was a guess that this one had been made, and no census ever had it.
+            // Its creation was inferred, and no census ever contained it.
             if live.known == Provenance::Inferred && live.census == 0 {
                 self.never_created(live);
                 continue;
             }
-            // Reused by a new connection, killed by a reset or by data for a FIN_WAIT2 timewait socket.
+            // Reused by a new connection, or ended early by a reset or by data for a FIN_WAIT2 timewait socket.
             let begin_ns = run_of(live.tuple.netns).map_or(0, |run| run.begin_ns);
             let early = live.expires_ns > begin_ns.saturating_add(ROUNDING_NS);
             if early {
@@ -281,13 +282,13 @@ impl State {
 
     fn count_established(&mut self, runs: &Map<u32, Run>) {
         for netns in runs.values().filter(|run| run.complete).map(|run| run.netns) {
-            // Nothing may ever end towards them, and that their ports run out has to be seen coming all the same.
+            // Connections to them may never end, but the exhaustion of their ports must still be forecast.
             let crowds = self.census.spaces.get(&netns).map(|space| space.crowds(CROWD)).unwrap_or_default();
             let is_unknown = self.summary.place_of(0) == netns;
             for (local_addr, remote_addr, remote_port) in crowds {
                 let tuple = Tuple { netns, local_addr, local_port: 0, remote_addr, remote_port, v4_mapped: false };
                 let of_unknown = destination(&Tuple { netns: 0, ..tuple }, Role::Active);
-                // Where namespaces are not told, its row is there under none.
+                // Where namespaces are not known, its row is there without one.
                 let is_there = is_unknown && self.accounts.destinations.find(&of_unknown).is_some();
                 if self.passes(&tuple) && !is_there {
                     self.accounts.destination(destination(&tuple, Role::Active));

@@ -1,14 +1,13 @@
-//! Counting from a later moment on, for figures of a part of a recording.
+//! Counts from a later moment on, for figures of a part of a recording.
 
 use super::closed::{ClosedConnection, destination};
 use super::{History, State};
 use crate::summary::Totals;
 
 impl State {
-    /// Forgets everything that was counted so far, as if the trace began now, but knows who is alive: live sockets with
-    /// their owners, gauges, names and the last census stay. The kernel side's counters stay as well, for they are
-    /// totals since it was attached. A connection that ended before and is classified otherwise later is not counted any
-    /// more.
+    /// Resets everything that was counted so far, as if the trace began now, but keeps what is alive: live sockets with
+    /// their owners, gauges, names and the last census stay. The kernel side's counters stay as well, because they are
+    /// totals since it was attached. A connection that ended before and is reclassified later is no longer counted.
     pub fn count_from_now(&mut self) {
         self.accounts.restart();
         self.census.rate = Default::default();
@@ -19,7 +18,7 @@ impl State {
         let passed = now_ns.saturating_sub(summary.window.start_ns);
         summary.window.start_unix_ns = summary.window.start_unix_ns.saturating_add(passed.into());
         summary.window.start_ns = now_ns;
-        // What ended at this very moment was reported before.
+        // Connections that ended at this very moment were reported before.
         self.counted_from_ns = now_ns.saturating_add(1);
         summary.totals.counts.restart();
         summary.totals = Totals { counts: std::mem::take(&mut summary.totals.counts), ..Totals::default() };

@@ -10,7 +10,7 @@ use crate::ports::Budget;
 use crate::sketch::Sketch;
 use crate::table::{Gauge, TableRow};
 
-/// What of a process or a destination is not the sum over its cells.
+/// Figures of a process or a destination that are not sums over its cells.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Meter {
     /// Connections ended that it took part in, and calls that failed.
@@ -27,7 +27,7 @@ pub(crate) struct Meter {
 }
 
 impl Meter {
-    /// How much would be missed: what was counted in all, and at the present rate in the next minute.
+    /// How much the row matters: what was counted in all, plus the next minute at the present rate.
     pub(crate) fn weight(&self) -> u64 {
         const MINUTE: f64 = 60.0;
         self.created.saturating_add(self.connections).saturating_add((self.rate_per_s * MINUTE) as u64)
@@ -69,13 +69,13 @@ impl Gauge for Meter {
     }
 }
 
-/// A process, or processes that have moved together.
+/// A process, or processes whose rows were merged.
 #[derive(Clone, Debug)]
 pub(crate) struct ProcessRow {
     pub(crate) id: u32,
     /// [`GroupKey::Process`], [`GroupKey::OneShots`], [`GroupKey::Program`], the unknown or the other.
     pub(crate) key: GroupKey,
-    /// As last seen: of one-shots one of them, of a whole program nobody.
+    /// As last seen: for one-shots, one of them; for a whole program, `None`.
     pub(crate) owner: Option<Owner>,
     /// Rows that have moved here.
     pub(crate) folded: u64,
@@ -127,20 +127,20 @@ impl TableRow for ProcessRow {
     }
 }
 
-/// A destination, or those that have moved together.
+/// A destination, or destinations whose rows were merged.
 #[derive(Clone, Debug)]
 pub(crate) struct Destination {
     pub(crate) id: u32,
     pub(crate) key: DestRow,
     pub(crate) folded: u64,
     pub(crate) meter: Meter,
-    /// Full sockets that hold a port towards it, by the last census of its namespace.
+    /// Full sockets that use a port to it, by the last census of its namespace.
     pub(crate) established: u64,
     pub(crate) pattern: Pattern,
     pub(crate) connect_us: Sketch,
     /// `established` over the last censuses.
     pub(crate) trend: Trend,
-    /// Its port budget as of a moment at which connects found no port.
+    /// Its port budget at a moment when connects found no port.
     pub(crate) exhausted: Option<Budget>,
     /// That moment, nanoseconds.
     pub(crate) exhausted_ns: u64,
@@ -149,7 +149,7 @@ pub(crate) struct Destination {
 }
 
 impl Destination {
-    /// How much would be missed. Open connections would be as well.
+    /// How much the row matters. Open connections count as well.
     pub(crate) fn weight(&self) -> u64 {
         self.meter.weight().saturating_add(self.established)
     }
@@ -206,7 +206,7 @@ impl TableRow for Destination {
     }
 }
 
-/// What a process row and a destination row have with each other. Everything that can be summed is counted here alone.
+/// Figures of a process row with a destination row. Everything that can be summed is counted only here.
 #[derive(Clone, Debug)]
 pub struct Cell {
     pub(crate) id: u32,
@@ -216,7 +216,7 @@ pub struct Cell {
     pub(crate) destination: u32,
     /// Figures.
     pub counts: Counts,
-    /// Connections ended. Of one whose opener and closer differ, the closer's.
+    /// Ended connections. One whose opener and closer differ counts for the closer.
     pub connections: u64,
     /// How the connections are used.
     pub pattern: Pattern,

@@ -7,35 +7,35 @@ use foldhash::fast::FixedState;
 use hashbrown::HashSet;
 use std::net::IpAddr;
 
-/// Full sockets and listeners remembered in each namespace. Full: further ones are counted, and count for nobody.
+/// Full sockets and listeners remembered in each namespace. When full, only the number of further ones is counted.
 const HELD: usize = 1 << 20;
 
-/// Local address, remote address, remote port: what a port is taken for.
+/// Local address, remote address, remote port: what a port is in use for.
 pub(crate) type Towards = (IpAddr, IpAddr, u16);
 
-/// A socket that is not a timewait socket.
+/// A socket that is not a TIME_WAIT socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Socket {
-    /// A connection in one of the states that hold a port, by its local port.
+    /// A connection in one of the states that use a port, by its local port.
     Open(Towards, u16, CensusState),
     Listen(IpAddr, u16),
-    /// Bound, and nothing else so far.
+    /// Bound, and not yet anything else.
     Bound(u16),
 }
 
-/// What is kept of one.
+/// What is kept of a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Held {
     socket: Socket,
-    /// The last census that told of it.
+    /// The last census that contained it.
     number: u32,
-    /// The first that found it in this state, nanoseconds.
+    /// The first census that found it in this state, nanoseconds.
     since_ns: u64,
 }
 
-/// A full socket that holds a local port.
+/// A full socket that uses a local port.
 pub(crate) struct OpenConnection {
-    /// Towards where.
+    /// Its destination.
     pub(crate) towards: Towards,
     /// Its own port.
     pub(crate) port: u16,
@@ -52,14 +52,14 @@ pub(crate) struct Space {
     held: Map<u64, Held>,
     open: Map<Towards, u64>,
     listening: Map<(IpAddr, u16), u64>,
-    /// Timewait sockets that found no room among the live ones: whether they are older than the trace, and the last
-    /// census that told of them.
+    /// TIME_WAIT sockets that found no room among the live ones: whether they are older than the trace, and the last
+    /// census that contained them.
     left_out: Map<u64, (bool, u32)>,
-    /// Identities by cookie, where those differ.
+    /// Identities by cookie, where the two differ.
     identities: Map<u64, u64>,
-    /// Identities of what was a timewait socket and is an open one now: it was connected anew.
+    /// Identities of sockets that were TIME_WAIT sockets and are open now: they connected again.
     pub(crate) turned: HashSet<u64, FixedState>,
-    /// A census has told all there was.
+    /// A whole census has been seen.
     pub(crate) based: bool,
     /// End of its last complete census.
     pub(crate) complete_ns: Option<u64>,
@@ -69,14 +69,14 @@ pub(crate) struct Space {
 pub(crate) struct Full;
 
 impl Space {
-    /// A census tells all there is. What earlier ones told will not be told as gone: whose it was is told again, and
-    /// must not be kept for good.
+    /// A whole census begins. It will not report earlier sockets as gone: identities are reported again, and must not
+    /// be kept for good.
     pub(crate) fn begin_anew(&mut self) {
         self.based = true;
         self.identities.clear();
     }
 
-    /// Remembers a socket that is not a timewait socket, or that it is none any more.
+    /// Remembers a socket that is not a TIME_WAIT socket, or forgets it once it has become one.
     pub(crate) fn hold(&mut self, cookie: u64, row: &CensusRow, number: u32, at_ns: u64) -> Result<(), Full> {
         let tuple = &row.tuple;
         let socket = match row.state {
@@ -112,14 +112,14 @@ impl Space {
         }
     }
 
-    /// A timewait socket has another identity than its cookie. Full: its end is not noticed by censuses.
+    /// A TIME_WAIT socket has another identity than its cookie. When full, censuses do not notice its end.
     pub(crate) fn alias_cookie(&mut self, cookie: u64, identity: u64, limit: usize) {
         if self.identities.len() < limit {
             self.identities.insert(cookie, identity);
         }
     }
 
-    /// Forgets a socket that is gone; gives the identity of a timewait socket with that cookie.
+    /// Forgets a socket that is gone; returns the identity of a TIME_WAIT socket with that cookie.
     pub(crate) fn release(&mut self, cookie: u64) -> u64 {
         if let Some(held) = self.held.remove(&cookie) {
             self.count(held.socket, -1);
@@ -129,7 +129,7 @@ impl Space {
         identity
     }
 
-    /// Forgets what a whole census did not tell of.
+    /// Forgets what a whole census did not contain.
     pub(crate) fn keep_only(&mut self, number: u32) {
         let over: Vec<u64> =
             self.held.iter().filter(|(_, held)| held.number != number).map(|(cookie, _)| *cookie).collect();
@@ -140,26 +140,26 @@ impl Space {
         self.turned.clear();
     }
 
-    /// A timewait socket finds no room among the live ones. Full: it is not counted either.
+    /// A TIME_WAIT socket finds no room among the live ones. When full, it is not counted either.
     pub(crate) fn leave_out(&mut self, identity: u64, before_start: bool, number: u32, limit: usize) {
         if self.left_out.len() < limit {
             self.left_out.insert(identity, (before_start, number));
         }
     }
 
-    /// Counts those.
+    /// Adds those to the coverage.
     pub(crate) fn add_left_out(&self, coverage: &mut Coverage) {
         for (before_start, _) in self.left_out.values() {
             *coverage.place(false, *before_start) += 1;
         }
     }
 
-    /// Full sockets that hold a port towards a destination.
+    /// Number of full sockets that use a port to a destination.
     pub(crate) fn open_towards(&self, local: IpAddr, remote: IpAddr, port: u16) -> u64 {
         self.open.get(&(local, remote, port)).copied().unwrap_or(0)
     }
 
-    /// Towards where there are so many of them, in order.
+    /// Destinations with at least `least` of them, in order.
     pub(crate) fn crowds(&self, least: u64) -> Vec<Towards> {
         let many = self.open.iter().filter(|(_, count)| **count >= least);
         let mut crowds: Vec<Towards> = many.map(|(towards, _)| *towards).collect();
@@ -167,7 +167,7 @@ impl Space {
         crowds
     }
 
-    /// Full sockets that hold a local port. In recordings of older versions all are [`CensusState::Open`].
+    /// Full sockets that use a local port. In recordings of older versions all are [`CensusState::Open`].
     pub(crate) fn connections(&self) -> impl Iterator<Item = OpenConnection> {
         self.held.values().filter_map(|held| match held.socket {
             Socket::Open(towards, port, state) => {
@@ -185,12 +185,12 @@ impl Space {
         })
     }
 
-    /// Whether a socket that is no timewait socket is there.
+    /// Whether there is a socket with that cookie that is not a TIME_WAIT socket.
     pub(crate) fn has(&self, cookie: u64) -> bool {
         self.held.contains_key(&cookie)
     }
 
-    /// Whether somebody listens there.
+    /// Whether a socket listens there.
     pub(crate) fn listens(&self, address: IpAddr, port: u16) -> bool {
         self.listening.contains_key(&(address, port))
     }

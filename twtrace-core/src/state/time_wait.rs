@@ -1,4 +1,4 @@
-//! Timewait sockets that are alive.
+//! Live TIME_WAIT sockets.
 
 use crate::event::{Role, Tuple};
 use crate::summary::{Coverage, Provenance, Substate};
@@ -7,7 +7,7 @@ use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 use std::hash::BuildHasher;
 
-/// One of them, as small as it can be: there may be hundreds of thousands.
+/// A live TIME_WAIT socket, as small as it can be: there may be hundreds of thousands.
 #[derive(Clone, Debug)]
 pub(crate) struct TimeWait {
     pub(crate) cookie: u64,
@@ -19,29 +19,29 @@ pub(crate) struct TimeWait {
     pub(crate) destination: RowRef,
     /// The closer's cell with the destination.
     pub(crate) cell: RowRef,
-    /// The last census that told of it; 0 when none did.
+    /// The last census that contained it; 0 when none did.
     pub(crate) census: u32,
     pub(crate) role: Role,
     pub(crate) substate: Substate,
     pub(crate) known: Provenance,
-    /// Made before the trace began, or by a close that was.
+    /// Created before the trace began, or by a close before it.
     pub(crate) before_start: bool,
     /// The closer was seen. Not the same as `closer`, which is unknown too for sockets that the filter hides.
     pub(crate) attributed: bool,
     /// Passes the filter, so that it counts in the ledgers.
     pub(crate) shown: bool,
-    /// Its port was bound before it connected: it is taken towards all destinations.
+    /// Its port was bound before it connected: it is in use for all destinations.
     pub(crate) bound: bool,
 }
 
 impl TimeWait {
-    /// Whether only a census has told of it so far.
+    /// Whether it is known only from a census so far.
     pub(crate) fn is_unattributed(&self) -> bool {
         self.created_ns == 0 && self.census != 0
     }
 }
 
-/// TimeWait timewait sockets by cookie. Full: further ones are refused.
+/// Live TIME_WAIT sockets by cookie. When full, further ones are not added.
 #[derive(Clone, Debug)]
 pub(crate) struct TimeWaitTable {
     /// A socket stays where it is for as long as it exists: moving others would cost more than the gaps.
@@ -49,20 +49,20 @@ pub(crate) struct TimeWaitTable {
     free: Vec<u32>,
     /// Places in `sockets`, by cookie.
     index: HashTable<u32>,
-    /// Of each namespace that has any. Kept rather than counted: there is a census each second.
+    /// Of each namespace that has any. Kept up to date rather than counted: there is a census each second.
     tallies: Map<u32, Tally>,
     limit: usize,
 }
 
-/// TimeWait timewait sockets of one namespace.
+/// Live TIME_WAIT sockets of one namespace.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
     pub(crate) live: u64,
-    /// Those that a census has told of.
+    /// Those that a census has contained.
     pub(crate) coverage: Coverage,
 }
 
-/// What a socket counts for in a tally: its namespace, and once a census has told of it whether it is attributed and
+/// What a socket counts for in a tally: its namespace, and once a census has contained it, whether it is attributed and
 /// whether it is older than the trace.
 type Standing = (u32, Option<(bool, bool)>);
 
@@ -73,7 +73,7 @@ impl TimeWait {
 }
 
 impl Coverage {
-    /// Where one more of that kind is counted.
+    /// The count for sockets of that kind.
     pub(crate) fn place(&mut self, attributed: bool, before_start: bool) -> &mut u64 {
         match (attributed, before_start) {
             (true, _) => &mut self.attributed,
@@ -105,7 +105,7 @@ impl TimeWaitTable {
         self.index.len() >= self.limit
     }
 
-    /// Adds one whose cookie is not yet in. The caller has looked at [`Self::is_full`].
+    /// Adds one whose cookie is not yet in the table. The caller has checked [`Self::is_full`].
     pub(crate) fn insert(&mut self, live: TimeWait) {
         self.tally(&live, 1);
         let cookie = live.cookie;
@@ -130,7 +130,7 @@ impl TimeWaitTable {
         self.sockets[self.find(cookie)?].as_ref()
     }
 
-    /// Changes one of them, but for its cookie; `None` when it is not in.
+    /// Changes one of them, except its cookie; `None` when it is not in the table.
     pub(crate) fn change<T>(&mut self, cookie: u64, change: impl FnOnce(&mut TimeWait) -> T) -> Option<T> {
         let at = self.find(cookie)?;
         let live = self.sockets[at].as_mut()?;
@@ -180,7 +180,7 @@ impl TimeWaitTable {
         Some(live)
     }
 
-    /// Takes out all that `gone` says, and hands each to `then`.
+    /// Removes all for which `gone` is true, and passes each to `then`.
     pub(crate) fn remove_if(&mut self, gone: impl Fn(&TimeWait) -> bool, mut then: impl FnMut(TimeWait)) {
         for at in 0..self.sockets.len() {
             if let Some(cookie) = self.sockets[at].as_ref().filter(|live| gone(live)).map(|live| live.cookie)

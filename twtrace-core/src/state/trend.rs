@@ -1,12 +1,12 @@
-//! Whether the open connections towards a destination become more.
+//! Whether the number of open connections to a destination grows.
 
-/// Censuses by which the growth of open connections is told.
+/// Number of censuses from which the growth of open connections is computed.
 const TREND: usize = 6;
 
-/// Steps from one census to the next that are needed for it.
+/// Steps from one census to the next that are needed for that.
 const LEAST_STEPS: usize = 3;
 
-/// Numbers of open connections by the last censuses.
+/// Numbers of open connections in the last censuses.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Trend {
     points: [(u64, u64); TREND],
@@ -14,7 +14,7 @@ pub(crate) struct Trend {
 }
 
 impl Trend {
-    /// Takes the number of a census.
+    /// Adds the number from a census.
     pub(crate) fn add(&mut self, at_ns: u64, open: u64) {
         if self.filled == TREND {
             self.points.copy_within(1.., 0);
@@ -24,8 +24,8 @@ impl Trend {
         self.filled += 1;
     }
 
-    /// How many more there are from second to second, and the standard error of that; 0 when they do not become more.
-    /// The median from one census to the next: connections that come all at once, as after a restart, are no growth.
+    /// Growth per second, and its standard error; 0 when the number does not grow. It is the median of the steps
+    /// between censuses: connections that come all at once, as after a restart, are not growth.
     pub(crate) fn growth_per_s(&self) -> (f64, f64) {
         let steps = self.points[..self.filled].windows(2).filter_map(|pair| {
             let [(from_ns, from), (to_ns, to)] = *pair else { return None };
@@ -33,7 +33,7 @@ impl Trend {
             (seconds > 0.0).then(|| (to as f64 - from as f64) / seconds)
         });
         let mut steps: Vec<f64> = steps.collect();
-        // Over less than that anything may seem to grow.
+        // Over fewer steps, any number may seem to grow.
         if steps.len() < LEAST_STEPS {
             return (0.0, 0.0);
         }

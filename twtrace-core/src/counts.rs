@@ -203,8 +203,8 @@ counts! {
     time_wait_ended_early("early", "ENDED EARLY"): u64 = Count, sum;
     /// TIME_WAIT sockets that were due and not created: the bucket limit is reached, or no memory.
     time_wait_overflow("overflow", "OVERFLOW"): u64 = Count, sum;
-    /// Most TIME_WAIT sockets alive at one time. Of several processes together inferred from what they created over time
-    /// (recordings), else a lower bound.
+    /// Most TIME_WAIT sockets alive at one time. Of several processes together inferred from what they created over
+    /// time (recordings), else a lower bound.
     time_wait_live_peak("live_peak", "LIVE PEAK"): u64 = Count, at_least;
     /// Most TIME_WAIT sockets created within one second of the monotonic clock. Of several processes together inferred
     /// from what they created over time (recordings), else a lower bound.

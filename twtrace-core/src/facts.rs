@@ -146,7 +146,7 @@ pub struct KernelFacts {
 pub enum CensusState {
     /// A TIME_WAIT socket in substate TIME_WAIT.
     TimeWait,
-    /// A timewait socket, substate FIN_WAIT2 (`timer:(timewait,...)` in `ss`).
+    /// A timewait socket in substate FIN_WAIT2 (`timer:(timewait,...)` in `ss`).
     #[serde(rename = "fin_wait2")]
     #[strum(serialize = "fin_wait2")]
     TimewaitFinWait2,

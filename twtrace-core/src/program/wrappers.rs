@@ -1,4 +1,4 @@
-//! Programs that run another command, which gives the name.
+//! Programs that run another command: the name comes from that command.
 
 use super::options::{Arg, Options, Scan};
 use super::{Call, Rule, command, file_name};

@@ -125,7 +125,7 @@ impl GroupBy {
         self.grouping().name
     }
 
-    /// The same, but for destinations: they have rows of their own with more than figures.
+    /// The same, except for destinations, which have their own rows with more than figures.
     pub fn group(self) -> Option<Self> {
         (self != Self::Destination).then_some(self)
     }
@@ -140,7 +140,8 @@ impl GroupBy {
         matches!(self, Self::Process | Self::Pid)
     }
 
-    /// The grouping in which the processes of a row are shown: one-shot ones together, unless those were looked into.
+    /// The grouping in which the processes of a row are shown: one-shot ones together, unless the row itself is of
+    /// processes.
     pub fn members(self) -> Self {
         if self == Self::Process { Self::Pid } else { Self::Process }
     }

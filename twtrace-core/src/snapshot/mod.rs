@@ -1,7 +1,7 @@
 //! What is known at one moment, as a value: rows, groups, budgets, failures, coverage and findings.
 //!
-//! A [`Snapshot`] is taken from a [`State`](crate::state::State) and never changes. It is shared as an `Arc`; to keep
-//! the `Arc` is to freeze the screen. Groups are computed on demand, once for each grouping.
+//! A [`Snapshot`] is taken from a [`State`](crate::state::State) and never changes. It is shared as an `Arc`; a view
+//! that keeps the `Arc` has frozen the screen. Groups are computed on demand, once for each grouping.
 //!
 //! Every number is exact for what was traced unless its doc says *inferred*.
 

@@ -113,7 +113,7 @@ impl State {
         }
     }
 
-    /// Ends TIME_WAIT sockets whose time is over. Where there is a fresh census, that decides instead: the kernel's
+    /// Ends TIME_WAIT sockets whose time is over. Where there is a fresh census, it decides instead: the kernel's
     /// timers for a time this long fire seconds late.
     fn expire(&mut self, now_ns: u64) {
         let census = &self.census;

@@ -40,7 +40,7 @@ pub(crate) fn destination(tuple: &Tuple, role: Role) -> DestRow {
     DestRow::Dest(destination_key(tuple, role))
 }
 
-/// The same as a key.
+/// The same, as a [`DestKey`].
 pub(crate) fn destination_key(tuple: &Tuple, role: Role) -> DestKey {
     let (remote_addr, port) = match role {
         Role::Active | Role::Unknown => (Some(tuple.remote_addr), tuple.remote_port),

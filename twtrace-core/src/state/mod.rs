@@ -1,4 +1,4 @@
-//! What is known, and how events change it. No I/O, no clock, no rules and no formatting.
+//! What is known, and how events change it. No I/O, no clock, no rules, no formatting.
 //!
 //! [`State::apply`] routes each event to one method; the aggregates below it own their figures:
 //!

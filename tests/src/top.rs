@@ -73,6 +73,15 @@ impl Top {
         }
     }
 
+    /// Waits for a census of its own namespace that lists this many TIME_WAIT sockets. The last census is cut short on a
+    /// busy host.
+    ///
+    /// # Panics
+    /// If there is none for two minutes.
+    pub fn await_census(&self, sockets: u64) {
+        self.wait(|report| number(own(report), "/coverage/census") == sockets);
+    }
+
     /// Process id.
     pub fn pid(&self) -> u32 {
         self.child.id()

@@ -169,7 +169,7 @@ fn instances_do_not_disturb_each_other() {
         let missing = hidden(report, connections);
         assert!(
             seen_or_lost <= ends && seen_or_lost + missing >= ends,
-            "{seen_or_lost} of {connections}, {missing} hidden: {:#}",
+            "{seen_or_lost} of {ends}, {missing} hidden: {:#}",
             report["tracing"]
         );
         assert_eq!(number(report, "/tracing/lost/ring_full") + number(report, "/tracing/lost/map_full"), 0);

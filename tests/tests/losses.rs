@@ -67,6 +67,7 @@ fn seen_plus_lost_is_what_happened() {
     let roomy = Top::start(&place, &[]);
     let top = Top::start(&place, &TINY);
     let churned = churn_much(&place);
+    top.await_census(churned.connections);
     let report = top.end();
     let hidden = hidden(&roomy.end(), churned.connections);
     let counter = |name: &str| number(&report, &format!("/tracing/kernel_counters/{name}"));

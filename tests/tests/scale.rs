@@ -32,6 +32,7 @@ fn sixty_thousand_sockets_are_all_attributed_by_process_and_destination() {
     let churned = churn(&place, &["--processes", "20", "--destinations", "64", "--connections", "60000"]);
     assert_eq!(churned.connections, 60_000);
     let alive = sockstat_tw(&place);
+    top.await_census(alive);
     let report = top.end();
 
     println!("coverage {}\nlost {}", own(&report)["coverage"], report["tracing"]["lost"]);
@@ -119,6 +120,7 @@ fn losses_of_a_small_ring_are_counted() {
     // A page has room for a dozen records, and no one reads it while the tracer sleeps.
     let top = Top::start(&place, &["--ring-bytes", "4096"]);
     let churned = churn(&place, &["--processes", "4", "--connections", "20000"]);
+    top.await_census(20_000);
     let report = top.end();
     assert!(number(&report, "/tracing/lost/ring_full") > 0, "a page was enough: {:#}", report["tracing"]);
     accounted(&report, 2 * churned.connections, hidden(&report, churned.connections));

@@ -1,6 +1,6 @@
 //! Compares two traces: the figures of each key, before and after. The figures are those of [`counts`](crate::counts).
 
-use crate::counts::{Counts, Field, field};
+use crate::counts::{Counts, FIELDS, Field, field};
 use std::borrow::Borrow;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -72,9 +72,9 @@ impl Counted {
         self.measure(&field::time_wait_created)
     }
 
-    /// Whether any rate that is shown is above 0.
+    /// Whether anything was counted in it.
     fn happened(&self) -> bool {
-        self.created_per_s() > 0.0 || Shown::rates().any(|shown| shown.of(self) > 0.0)
+        FIELDS.iter().any(|field| field.is_total && self.measure(field) > 0.0)
     }
 }
 

@@ -94,6 +94,12 @@ fn describe(error: &anyhow::Error) -> String {
     if is_missing(error) && error.chain().count() == 1 { "is missing".to_owned() } else { format!("{error:#}") }
 }
 
+/// Whether a file ended before what has to be in it.
+fn is_cut(error: &anyhow::Error) -> bool {
+    let errors = error.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>());
+    errors.into_iter().any(|error| error.kind() == std::io::ErrorKind::UnexpectedEof)
+}
+
 fn is_missing(error: &anyhow::Error) -> bool {
     error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::NotFound)
 }

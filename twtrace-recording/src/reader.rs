@@ -10,7 +10,7 @@ use super::sealed::{self, Sealed};
 pub use super::stream::ReadOptions;
 use super::stream::{self, Planned};
 use super::tables::Table;
-use super::{Fault, Info, Loss, describe, is_missing, loss};
+use super::{Fault, Info, Loss, describe, is_cut, is_missing, loss};
 use crate::replay::Replay;
 use anyhow::{Context as _, bail};
 use std::collections::{BTreeMap, BTreeSet};
@@ -312,8 +312,8 @@ impl Survey {
         }
         let has_rows = tails.iter().any(|(_, tail)| tail.entries.iter().any(|entry| entry.rows > 0));
         if let Some((file, error)) = failed {
-            // When nothing was written yet, nothing is lost.
-            if has_rows || !is_missing(&error) {
+            // When nothing was written yet, nothing is lost: a file is missing, or its first bytes are not all there.
+            if has_rows || !(is_missing(&error) || is_cut(&error)) {
                 let connections = tails.iter().find(|(table, _)| *table == Table::Connections);
                 self.lost(file, &error, connections.map(|(_, tail)| tail.rows_below(u64::MAX)));
             }

@@ -213,7 +213,7 @@ fn whenever_it_is_killed_it_can_be_read() {
             piece.iter().for_each(|event| recorder.record(event).unwrap());
             thread::sleep(Duration::from_millis(15));
             // Spread over the whole of it, on a slow machine too.
-            while copied.load(Ordering::Relaxed) < COPIES * number / pieces.len() {
+            while copied.load(Ordering::Relaxed) < COPIES * number / pieces.len() && !copier.is_finished() {
                 thread::sleep(Duration::from_millis(1));
             }
         }
@@ -236,7 +236,7 @@ fn whenever_it_is_killed_it_can_be_read() {
     // All but what was not handed over yet, which is half a second of it, and what was on its way to the disk.
     let (found, _) = read(&Recording::open(&path).unwrap());
     assert!(events.starts_with(&found));
-    assert!(found.iter().filter(|event| matches!(event, Event::Connection(_))).count() > 40_000);
+    assert!(found.iter().filter(|event| matches!(event, Event::Connection(_))).count() > 57_000);
 }
 
 #[test]

@@ -24,10 +24,8 @@ pub(crate) enum Wakeup<V> {
     Poll,
     /// The terminal: a key, or a new size.
     Event(Event),
-    /// The time is up.
+    /// The time is up, a signal asks for the end, or the terminal is gone.
     End,
-    /// A signal asks for the end, or the terminal is gone.
-    Signal,
     /// The trace has ended by itself, which happens only when it fails.
     Failed,
 }
@@ -38,6 +36,8 @@ pub(crate) struct EventLoop<V> {
     poll: Option<Interval>,
     end: Option<Instant>,
     signals: [Signal; 3],
+    /// A signal asked for the end.
+    is_interrupted: bool,
     keys: Option<EventStream>,
 }
 
@@ -51,6 +51,7 @@ impl<V> EventLoop<V> {
             poll: None,
             end: duration.map(|duration| Instant::now() + duration),
             signals: [interrupt?, terminate?, hangup?],
+            is_interrupted: false,
             keys: None,
         })
     }
@@ -70,17 +71,25 @@ impl<V> EventLoop<V> {
         self.end.is_some_and(|end| Instant::now() + duration >= end)
     }
 
+    /// Returns when a signal asks for the end, at once if one already did.
+    pub(crate) async fn interrupted(&mut self) {
+        if !self.is_interrupted {
+            interrupted(&mut self.signals).await;
+            self.is_interrupted = true;
+        }
+    }
+
     /// The next thing to do. Events that were not chosen are not lost: all of these can be waited for again.
     pub(crate) async fn next(&mut self) -> io::Result<Wakeup<V>> {
-        let [interrupt, terminate, hangup] = &mut self.signals;
         tokio::select! {
             // A key never waits for a view.
             biased;
-            _ = interrupt.recv() => Ok(Wakeup::Signal),
-            _ = terminate.recv() => Ok(Wakeup::Signal),
-            _ = hangup.recv() => Ok(Wakeup::Signal),
+            () = interrupted(&mut self.signals) => {
+                self.is_interrupted = true;
+                Ok(Wakeup::End)
+            }
             // The stream of keys does not end by itself: it ends when the terminal is gone.
-            event = key(&mut self.keys) => event.map_or(Ok(Wakeup::Signal), |event| event.map(Wakeup::Event)),
+            event = key(&mut self.keys) => event.map_or(Ok(Wakeup::End), |event| event.map(Wakeup::Event)),
             () = at(self.end) => Ok(Wakeup::End),
             view = next_view(self.views.as_mut()) => Ok(view.map_or(Wakeup::Failed, Wakeup::View)),
             () = tick(&mut self.poll) => Ok(Wakeup::Poll),
@@ -99,23 +108,14 @@ pub(crate) fn trace<S: EventSource>(
     filter: Filter,
     duration: Duration,
 ) -> anyhow::Result<Arc<Snapshot>> {
-    let tracer = Tracer::start(source, Watching::new(Config { filter, ..Config::default() }), None)?;
+    let mut tracer = Tracer::start(source, Watching::new(Config { filter, ..Config::default() }), None)?;
     tracer.want_sockets(true);
     let views = tracer.views();
     runtime()?.block_on(async {
         let mut events = EventLoop::new(Some(tracer.views()), Some(duration))?;
-        loop {
-            match events.next().await? {
-                Wakeup::End | Wakeup::Failed => return anyhow::Ok(()),
-                Wakeup::Signal => {
-                    tracer.hurry();
-                    return Ok(());
-                }
-                Wakeup::View(_) | Wakeup::Event(_) | Wakeup::Poll => {}
-            }
-        }
+        while !matches!(events.next().await?, Wakeup::End | Wakeup::Failed) {}
+        tracer.end(&mut events).await
     })?;
-    tracer.end()?;
     last(&views)
 }
 
@@ -133,6 +133,14 @@ async fn next_view<V>(views: Option<&mut Views<V>>) -> Option<Arc<V>> {
         if view.is_some() {
             return view;
         }
+    }
+}
+
+async fn interrupted([interrupt, terminate, hangup]: &mut [Signal; 3]) {
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+        _ = hangup.recv() => {}
     }
 }
 

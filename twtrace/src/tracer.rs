@@ -1,18 +1,19 @@
 //! The tracing thread. It owns the source and the state that its events change, and publishes views of that state.
 //! Nothing that a user waits for ever waits for this thread, and the thread waits for no one.
 
+use crate::event_loop::EventLoop;
 use anyhow::{Context as _, anyhow};
 use std::future::pending;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::sync_channel;
 use std::thread;
 use std::time::Duration;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::runtime;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::yield_now;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use twtrace_core::event::Event;
@@ -24,8 +25,8 @@ use twtrace_probe::source::deadline::Deadline;
 /// How often the source is read when it does not ask for more.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// How long after a signal the last census may continue. After Ctrl-C a user waits at most a fifth of a second, which
-/// includes reading the last records and detaching the programs.
+/// How long after a signal the last census may continue. After Ctrl-C a user waits at most a fifth of a second for the
+/// last report, which includes reading the last records.
 const HURRY: Duration = Duration::from_millis(60);
 
 /// Processing of events.
@@ -88,7 +89,7 @@ pub(crate) struct Tracer<W: Work> {
     control: watch::Sender<Control>,
     deadline: Deadline,
     /// Result of the thread, before it detaches the programs: no caller waits for that.
-    done: Receiver<anyhow::Result<W>>,
+    done: oneshot::Receiver<anyhow::Result<W>>,
 }
 
 impl<W: Work> Tracer<W> {
@@ -105,14 +106,17 @@ impl<W: Work> Tracer<W> {
         let (publish, views) = watch::channel(None);
         let (control, controlled) = watch::channel(Control::default());
         let (started, is_started) = sync_channel(1);
-        let (finish, done) = sync_channel(1);
+        let (finish, done) = oneshot::channel();
         let deadline = Deadline::default();
         let its = deadline.clone();
         let run = move || {
             let thread = Thread { work, publish, control: controlled };
             let mut source = match source(its) {
                 Ok(source) => source,
-                Err(error) => return finish.send(Err(error)).unwrap_or(()),
+                Err(error) => {
+                    let _ = finish.send(Err(error));
+                    return;
+                }
             };
             // If the caller is still waiting, this reports that the trace has begun.
             let _ = started.send(());
@@ -121,11 +125,11 @@ impl<W: Work> Tracer<W> {
             let _ = finish.send(thread.run(&mut source, interval));
         };
         thread::Builder::new().name("tracer".to_owned()).spawn(run).context("cannot start a thread")?;
-        let tracer = Self { views, control, deadline, done };
         if is_started.recv().is_err() {
-            return Err(tracer.done().err().unwrap_or_else(|| anyhow!("the trace did not begin")));
+            let why = done.blocking_recv().ok().and_then(Result::err);
+            return Err(why.unwrap_or_else(|| anyhow!("the thread that traces has failed")));
         }
-        Ok(tracer)
+        Ok(Self { views, control, deadline, done })
     }
 
     /// Views from now on.
@@ -143,24 +147,27 @@ impl<W: Work> Tracer<W> {
         });
     }
 
-    /// A signal asks for the end: from now on, long work is cut short and reported as incomplete. Call this before
-    /// [`Self::end`].
-    pub(crate) fn hurry(&self) {
-        self.deadline.set(HURRY);
-    }
-
-    /// Ends the trace: everything that has happened until now is applied, and is in the last view. After that, the
-    /// thread detaches the programs; for each of them the kernel may wait some 50 ms.
+    /// Ends the trace: everything that has happened until now is applied, and is in the last view. A signal, before or
+    /// meanwhile, cuts short what takes long. After that, the thread detaches the programs; for each of them the kernel
+    /// may wait some 50 ms, and the caller does not.
     ///
     /// # Errors
     /// The source or the work failed.
-    pub(crate) fn end(self) -> anyhow::Result<W> {
+    pub(crate) async fn end(&mut self, events: &mut EventLoop<W::View>) -> anyhow::Result<W> {
         self.control.send_modify(|control| control.ends = true);
-        self.done()
-    }
-
-    fn done(self) -> anyhow::Result<W> {
-        self.done.recv().unwrap_or_else(|_| Err(anyhow!("the thread that traces has failed")))
+        let done = tokio::select! {
+            biased;
+            done = &mut self.done => Some(done),
+            () = events.interrupted() => None,
+        };
+        let done = match done {
+            Some(done) => done,
+            None => {
+                self.deadline.set(HURRY);
+                (&mut self.done).await
+            }
+        };
+        done.unwrap_or_else(|_| Err(anyhow!("the thread that traces has failed")))
     }
 }
 

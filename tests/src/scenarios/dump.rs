@@ -118,7 +118,7 @@ fn counts(row: &Value) -> String {
         row["time_wait_created"],
         row["time_wait_live"],
         row["time_wait_reused"],
-        number(row, "/rate_per_s"),
+        number(row, "/created_per_s"),
         each("bytes_sent"),
         each("bytes_received"),
         row["lifetime_ms"]["p50"],

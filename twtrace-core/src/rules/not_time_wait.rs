@@ -27,8 +27,9 @@ pub(super) struct Failed {
 impl Failed {
     /// The advice, with its effect on the failures.
     pub(super) fn without_them(&self, advice: Advice) -> Advice {
-        let seconds = self.last_ns.saturating_sub(self.first_ns) as f64 / 1e9;
-        let per_s = if seconds > 0.0 { self.count.saturating_sub(1) as f64 / seconds } else { 0.0 };
+        // A few failures within less than a second are no higher rate than as many in a second.
+        let seconds = (self.last_ns.saturating_sub(self.first_ns) as f64 / 1e9).max(1.0);
+        let per_s = self.count.saturating_sub(1) as f64 / seconds;
         let effect = if per_s > 0.0 { vec![advice::effect("connect_failures_per_s", per_s, 0.0)] } else { Vec::new() };
         Advice { effect, ..advice }
     }

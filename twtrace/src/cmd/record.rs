@@ -43,19 +43,25 @@ pub fn run(args: &RecordArgs) -> anyhow::Result<ExitCode> {
         Ok(live)
     };
     let began = Instant::now();
-    let tracer = Tracer::start(start, Recording::new(recorder), Some(PROGRESS))?;
-    let code = match wait(&tracer, args, began) {
+    let mut tracer = Tracer::start(start, Recording::new(recorder), Some(PROGRESS))?;
+    let (waited, ended) = runtime()?.block_on(async {
+        let mut events = EventLoop::new(Some(tracer.views()), None)?;
+        let waited = wait(&mut events, args, began).await;
+        anyhow::Ok((waited, tracer.end(&mut events).await))
+    })?;
+    let code = match waited {
         Ok(code) => code,
-        Err(error) if error.is::<NotStarted>() => {
-            // The error of the command is the one that matters.
-            if let Some(recorder) = tracer.end().ok().and_then(|work| work.recorder) {
+        Err(error) => {
+            // The error of the command is the one that matters, and nothing is recorded without it.
+            if error.is::<NotStarted>()
+                && let Some(recorder) = ended.ok().and_then(|work| work.recorder)
+            {
                 let _ = recorder.discard();
             }
             return Err(error);
         }
-        Err(error) => return Err(error),
     };
-    let Recording { recorder, mut state, open, .. } = tracer.end()?;
+    let Recording { recorder, mut state, open, .. } = ended?;
     let progress = recorder.map_or_else(|| Ok(Progress::default()), Recorder::finish)?;
     let ended = summary::Ended { path: &args.output, lasted: began.elapsed(), progress, open: open.count() };
     // The summary is lost if standard error is closed, which is no error.
@@ -64,44 +70,34 @@ pub fn run(args: &RecordArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// Waits until it is over: the time is up, a signal came, or the command has ended.
-fn wait(tracer: &Tracer<Recording>, args: &RecordArgs, began: Instant) -> anyhow::Result<ExitCode> {
-    runtime()?.block_on(async {
-        let mut line = ProgressLine::default();
-        let mut events = EventLoop::new(Some(tracer.views()), None)?;
-        // After the first view, every connection is seen.
-        let Wakeup::View(_) = events.next().await? else { return Ok(ExitCode::SUCCESS) };
-        let mut child = args.command.split_first().map(|(name, rest)| Child::start(name, rest)).transpose()?;
-        events.poll_every(LOOK);
-        let (mut is_asked_to_end, mut is_hurried) = (false, false);
-        loop {
-            match events.next().await? {
-                Wakeup::View(view) => line.show(began.elapsed(), &view),
-                Wakeup::Event(_) | Wakeup::Poll => {}
-                Wakeup::Failed => break,
-                Wakeup::End => is_asked_to_end = true,
-                // After a second signal it does not wait any longer.
-                Wakeup::Signal if is_asked_to_end => {
-                    is_hurried = true;
-                    break;
-                }
-                Wakeup::Signal => (is_asked_to_end, is_hurried) = (true, true),
-            }
-            is_asked_to_end |= args.duration.is_some_and(|duration| began.elapsed() >= duration);
-            let is_over = match &mut child {
-                Some(child) if is_asked_to_end => child.end()?,
-                Some(child) => child.has_ended()?,
-                None => is_asked_to_end,
-            };
-            if is_over {
-                break;
-            }
+async fn wait(events: &mut EventLoop<View>, args: &RecordArgs, began: Instant) -> anyhow::Result<ExitCode> {
+    let mut line = ProgressLine::default();
+    // After the first view, every connection is seen.
+    let Wakeup::View(_) = events.next().await? else { return Ok(ExitCode::SUCCESS) };
+    let mut child = args.command.split_first().map(|(name, rest)| Child::start(name, rest)).transpose()?;
+    events.poll_every(LOOK);
+    let mut is_asked_to_end = false;
+    loop {
+        match events.next().await? {
+            Wakeup::View(view) => line.show(began.elapsed(), &view),
+            Wakeup::Event(_) | Wakeup::Poll => {}
+            Wakeup::Failed => break,
+            // After a second signal it does not wait any longer.
+            Wakeup::End if is_asked_to_end => break,
+            Wakeup::End => is_asked_to_end = true,
         }
-        line.clear();
-        if is_hurried {
-            tracer.hurry();
+        is_asked_to_end |= args.duration.is_some_and(|duration| began.elapsed() >= duration);
+        let is_over = match &mut child {
+            Some(child) if is_asked_to_end => child.end()?,
+            Some(child) => child.has_ended()?,
+            None => is_asked_to_end,
+        };
+        if is_over {
+            break;
         }
-        Ok(child.map_or(ExitCode::SUCCESS, Child::code))
-    })
+    }
+    line.clear();
+    Ok(child.map_or(ExitCode::SUCCESS, Child::code))
 }
 
 /// Processes events: records them, and counts them for the summary at the end.

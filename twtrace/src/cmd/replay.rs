@@ -124,7 +124,7 @@ fn play<T: Playable>(
                     // A tab that needs a longer list.
                     changed = screen.wants_sockets() != sockets;
                 }
-                Wakeup::End | Wakeup::Signal | Wakeup::Failed => break,
+                Wakeup::End | Wakeup::Failed => break,
             }
             let now = Instant::now();
             let elapsed = now.duration_since(std::mem::replace(&mut last, now));

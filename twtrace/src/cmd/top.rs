@@ -49,7 +49,7 @@ fn report<S: EventSource>(
     out: &mut dyn Write,
 ) -> anyhow::Result<ExitCode> {
     let duration = args.duration.or(args.once.then_some(ONCE));
-    let tracer = Tracer::start(source, Watching::new(config(args)), (!args.once).then_some(args.interval))?;
+    let mut tracer = Tracer::start(source, Watching::new(config(args)), (!args.once).then_some(args.interval))?;
     let views = tracer.views();
     let mut batch = Batch::new(&args.view, BufWriter::new(out));
     runtime()?.block_on(async {
@@ -62,15 +62,11 @@ fn report<S: EventSource>(
                 Wakeup::View(_) if events.ends_within(args.interval / 2) => {}
                 Wakeup::View(snapshot) => batch.write(&snapshot)?,
                 Wakeup::Event(_) | Wakeup::Poll => {}
-                Wakeup::End | Wakeup::Failed => return anyhow::Ok(()),
-                Wakeup::Signal => {
-                    tracer.hurry();
-                    return Ok(());
-                }
+                Wakeup::End | Wakeup::Failed => break,
             }
         }
+        tracer.end(&mut events).await
     })?;
-    tracer.end()?;
     let snapshot = last(&views)?;
     batch.write(&snapshot)?;
     Ok(exit_code(args.fail_on.as_ref(), snapshot.findings()))
@@ -81,11 +77,14 @@ fn follow<S: EventSource>(
     source: impl FnOnce(Deadline) -> anyhow::Result<S> + Send + 'static,
     args: &TopArgs,
 ) -> anyhow::Result<ExitCode> {
-    let tracer = Tracer::start(source, Watching::new(config(args)), Some(args.interval))?;
+    let mut tracer = Tracer::start(source, Watching::new(config(args)), Some(args.interval))?;
     let views = tracer.views();
-    let failed = runtime()?.block_on(async {
+    runtime()?.block_on(async {
         let mut events = EventLoop::new(Some(tracer.views()), args.duration)?;
-        let Wakeup::View(snapshot) = events.next().await? else { return anyhow::Ok(true) };
+        let Wakeup::View(snapshot) = events.next().await? else {
+            tracer.end(&mut events).await?;
+            return anyhow::Ok(());
+        };
         let mut screen = Screen::open(&args.view, None, snapshot).context("cannot use the terminal")?;
         events.listen_to_keys();
         let failed = loop {
@@ -98,16 +97,16 @@ fn follow<S: EventSource>(
                     tracer.want_sockets(screen.wants_sockets());
                 }
                 Wakeup::Poll => {}
-                Wakeup::End | Wakeup::Signal => break false,
+                Wakeup::End => break false,
                 Wakeup::Failed => break true,
             }
         };
         screen.close().context("cannot restore the terminal")?;
-        Ok(failed)
+        if failed {
+            tracer.end(&mut events).await?;
+        }
+        Ok(())
     })?;
-    if failed {
-        tracer.end()?;
-    }
     // A user who quits has seen the last view. The process ends, and the trace with it.
     Ok(exit_code(args.fail_on.as_ref(), last(&views)?.findings()))
 }

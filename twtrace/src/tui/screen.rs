@@ -29,7 +29,10 @@ pub(crate) struct Screen {
 impl Screen {
     /// Takes over the terminal and draws.
     pub(crate) fn open(args: &ViewArgs, playback: Option<Playback>, latest: Arc<Snapshot>) -> io::Result<Self> {
-        go_first();
+        // A replay also decodes on this thread: that must not go before the host's own work.
+        if playback.is_none() {
+            go_first();
+        }
         let colour = !args.no_color && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         // Raw mode, the alternate screen, and a hook that leaves both before a panic prints its message.
         ratatui::try_init().inspect_err(|_| leave())?;
@@ -126,7 +129,11 @@ const NICE: libc::c_int = -10;
 /// The drawing thread works for a few milliseconds at a time. If all processors of the host are busy, it would wait
 /// longer than that for its turn. Threads that were started before are not affected.
 fn go_first() {
-    // SAFETY: setpriority(2) reads its three numbers and no memory; 0 is the calling thread.
-    // Without the privilege, keys are only answered later.
-    let _ = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICE) };
+    // SAFETY: getpriority(2) and setpriority(2) read their numbers and no memory; 0 is the calling thread.
+    unsafe {
+        // A user who lowered the priority wants that. Without the privilege, keys are only answered later.
+        if libc::getpriority(libc::PRIO_PROCESS, 0) <= 0 {
+            let _ = libc::setpriority(libc::PRIO_PROCESS, 0, NICE);
+        }
+    }
 }

@@ -40,9 +40,21 @@ impl Record {
     ///
     /// # Panics
     /// If it fails.
-    pub fn end(mut self) -> String {
+    pub fn end(self) -> String {
+        self.end_by(Signal::SIGTERM)
+    }
+
+    /// The same with SIGINT, which cuts the last census short.
+    ///
+    /// # Panics
+    /// As [`Self::end`].
+    pub fn interrupt(self) -> String {
+        self.end_by(Signal::SIGINT)
+    }
+
+    fn end_by(mut self, signal: Signal) -> String {
         let child = self.child.take().expect("it runs until it is ended");
-        kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).expect("it runs");
+        kill(Pid::from_raw(child.id() as i32), signal).expect("it runs");
         let output = child.wait_with_output().expect("a child can be waited for");
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "{}: {said}", self.path.display());

@@ -97,16 +97,20 @@ impl Top {
     /// # Panics
     /// If it fails.
     pub fn end(self) -> Value {
-        self.end_timed().report
+        self.end_by(Signal::SIGTERM).report
     }
 
-    /// The same, with the times that it took.
+    /// The same with SIGINT, which cuts the last census short, and the times that it took.
     ///
     /// # Panics
     /// As [`Self::end`].
-    pub fn end_timed(mut self) -> End {
+    pub fn end_timed(self) -> End {
+        self.end_by(Signal::SIGINT)
+    }
+
+    fn end_by(mut self, signal: Signal) -> End {
         let asked = Instant::now();
-        kill(Pid::from_raw(self.child.id() as i32), Signal::SIGINT).expect("top runs");
+        kill(Pid::from_raw(self.child.id() as i32), signal).expect("top runs");
         let mut last = None;
         // The channel closes when its output does.
         while let Ok(line) = self.reports.recv_timeout(PATIENCE) {
@@ -156,7 +160,7 @@ pub fn await_attached(place: &Place, pid: u32) {
 /// # Panics
 /// If it fails.
 pub fn interrupt(child: Child) -> Output {
-    kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).expect("it runs");
+    kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM).expect("it runs");
     let output = child.wait_with_output().expect("a child can be waited for");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     output

@@ -323,7 +323,7 @@ fn keys_and_signals_are_answered_at_once() {
     let path = folder.path().join("keys.twt");
     let record = Record::start(&load.home, &path);
     let asked = SystemTime::now();
-    record.end();
+    record.interrupt();
     let recorded = asked.elapsed().unwrap();
     let traced = sealing_began(&path).duration_since(asked).unwrap();
     let alive = load.time_wait();

@@ -36,7 +36,7 @@ pub(crate) struct EventLoop<V> {
     poll: Option<Interval>,
     end: Option<Instant>,
     signals: [Signal; 3],
-    /// A signal asked for the end.
+    /// SIGINT asked for the end.
     is_interrupted: bool,
     keys: Option<EventStream>,
 }
@@ -71,10 +71,10 @@ impl<V> EventLoop<V> {
         self.end.is_some_and(|end| Instant::now() + duration >= end)
     }
 
-    /// Returns when a signal asks for the end, at once if one already did.
+    /// Returns when another signal comes while a trace ends; at once after SIGINT.
     pub(crate) async fn interrupted(&mut self) {
         if !self.is_interrupted {
-            interrupted(&mut self.signals).await;
+            any(&mut self.signals).await;
             self.is_interrupted = true;
         }
     }
@@ -84,8 +84,9 @@ impl<V> EventLoop<V> {
         tokio::select! {
             // A key never waits for a view.
             biased;
-            () = interrupted(&mut self.signals) => {
-                self.is_interrupted = true;
+            signal = any(&mut self.signals) => {
+                // A user waits after Ctrl-C. A service manager has time for the last census.
+                self.is_interrupted |= signal == SignalKind::interrupt();
                 Ok(Wakeup::End)
             }
             // The stream of keys does not end by itself: it ends when the terminal is gone.
@@ -136,11 +137,11 @@ async fn next_view<V>(views: Option<&mut Views<V>>) -> Option<Arc<V>> {
     }
 }
 
-async fn interrupted([interrupt, terminate, hangup]: &mut [Signal; 3]) {
+async fn any([interrupt, terminate, hangup]: &mut [Signal; 3]) -> SignalKind {
     tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-        _ = hangup.recv() => {}
+        _ = interrupt.recv() => SignalKind::interrupt(),
+        _ = terminate.recv() => SignalKind::terminate(),
+        _ = hangup.recv() => SignalKind::hangup(),
     }
 }
 

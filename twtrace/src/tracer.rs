@@ -25,7 +25,7 @@ use twtrace_probe::source::deadline::Deadline;
 /// How often the source is read when it does not ask for more.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// How long after a signal the last census may continue. After Ctrl-C a user waits at most a fifth of a second for the
+/// How long after such a signal the last census may continue. After Ctrl-C a user waits at most a fifth of a second for the
 /// last report, which includes reading the last records.
 const HURRY: Duration = Duration::from_millis(60);
 
@@ -147,8 +147,8 @@ impl<W: Work> Tracer<W> {
         });
     }
 
-    /// Ends the trace: everything that has happened until now is applied, and is in the last view. A signal, before or
-    /// meanwhile, cuts short what takes long. After that, the thread detaches the programs; for each of them the kernel
+    /// Ends the trace: everything that has happened until now is applied, and is in the last view. SIGINT before,
+    /// or any signal meanwhile, cuts short what takes long. After that, the thread detaches the programs; for each of them the kernel
     /// may wait some 50 ms, and the caller does not.
     ///
     /// # Errors

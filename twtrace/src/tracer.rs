@@ -147,9 +147,9 @@ impl<W: Work> Tracer<W> {
         });
     }
 
-    /// Ends the trace: everything that has happened until now is applied, and is in the last view. SIGINT before,
-    /// or any signal meanwhile, cuts short what takes long. After that, the thread detaches the programs; for each of them the kernel
-    /// may wait some 50 ms, and the caller does not.
+    /// Ends the trace: everything that has happened until now is applied, and is in the last view. SIGINT before, or any
+    /// signal meanwhile, cuts short what takes long. After that, the thread detaches the programs; for each of them the
+    /// kernel may wait some 50 ms, and the caller does not.
     ///
     /// # Errors
     /// The source or the work failed.
@@ -157,12 +157,8 @@ impl<W: Work> Tracer<W> {
         self.control.send_modify(|control| control.ends = true);
         let done = tokio::select! {
             biased;
-            done = &mut self.done => Some(done),
-            () = events.interrupted() => None,
-        };
-        let done = match done {
-            Some(done) => done,
-            None => {
+            done = &mut self.done => done,
+            () = events.interrupted() => {
                 self.deadline.set(HURRY);
                 (&mut self.done).await
             }

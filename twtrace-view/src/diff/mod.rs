@@ -63,15 +63,15 @@ impl<'a> Diff<'a> {
         let keys = Keys::of([before.source.model, after.source.model]);
         let changes = |by| lengths.changes(keys.figures(before.source.model, by), keys.figures(after.source.model, by));
         let pairs = lengths.changes(keys.pairs(before.source.model), keys.pairs(after.source.model));
-        let named = |by, who: fn(Key) -> Who| -> Vec<Change<Who>> {
-            let renamed = |Change { key, before, after }| Change { key: who(key), before, after };
-            changes(by).into_iter().map(renamed).collect()
-        };
-        let processes = named(GroupBy::Process, |key| Who { process: Some(key), destination: None });
-        let destinations = named(GroupBy::Destination, |key| Who { process: None, destination: Some(key) });
-        let named = [pairs, processes, destinations];
-        let total = lengths.change((), keys::total(before.source.model), keys::total(after.source.model));
         let (rows, destinations) = (changes(options.by), changes(GroupBy::Destination));
+        let named = |changes: Vec<Change<Key>>, who: fn(Key) -> Who| -> Vec<Change<Who>> {
+            let renamed = |Change { key, before, after }| Change { key: who(key), before, after };
+            changes.into_iter().map(renamed).collect()
+        };
+        let processes = named(changes(GroupBy::Process), |key| Who { process: Some(key), destination: None });
+        let of_destinations = named(destinations.clone(), |key| Who { process: None, destination: Some(key) });
+        let named = [pairs, processes, of_destinations];
+        let total = lengths.change((), keys::total(before.source.model), keys::total(after.source.model));
         Self { before, after, options, lengths, total, rows, destinations, named }
     }
 

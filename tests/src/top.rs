@@ -1,5 +1,6 @@
 //! `twtrace top` under test: started in a place, awaited, ended with a signal, its report read.
 
+use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -141,7 +142,10 @@ impl Drop for Top {
     }
 }
 
-/// Waits until another instance traces, one that writes nothing before its end.
+/// The signal that ends an instance after its last census.
+const END: Signal = Signal::SIGTERM;
+
+/// Waits until another instance traces, one that writes nothing before its end, and until [`interrupt`] can end it.
 ///
 /// # Panics
 /// If it does not.
@@ -149,10 +153,20 @@ pub fn await_attached(place: &Place, pid: u32) {
     // A second instance shows how many links there are once all programs are attached.
     let links = Objects::held_by(Top::start(place, &[]).pid()).links.len();
     let deadline = Instant::now() + PATIENCE;
-    while Objects::held_by(pid).links.len() < links {
+    // It attaches before it handles signals, much earlier on a slow machine.
+    while Objects::held_by(pid).links.len() < links || !handles(pid, END) {
         assert!(Instant::now() < deadline, "it does not attach");
         thread::sleep(Duration::from_millis(10));
     }
+}
+
+/// Whether a process handles a signal itself.
+fn handles(pid: u32, signal: Signal) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).map(str::trim);
+    caught
+        .and_then(|caught| u64::from_str_radix(caught, 16).ok())
+        .is_some_and(|caught| caught >> (signal as u32 - 1) & 1 == 1)
 }
 
 /// Ends another instance with a signal and returns what it wrote.
@@ -160,7 +174,7 @@ pub fn await_attached(place: &Place, pid: u32) {
 /// # Panics
 /// If it fails.
 pub fn interrupt(child: Child) -> Output {
-    kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM).expect("it runs");
+    kill(Pid::from_raw(child.id() as i32), END).expect("it runs");
     let output = child.wait_with_output().expect("a child can be waited for");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     output
@@ -201,7 +215,7 @@ pub fn own_destinations(report: &Value, figure: &str) -> u64 {
 /// # Panics
 /// If the file has no such figure.
 pub fn sockstat_tw(place: &Place) -> u64 {
-    let text = place.run(|| std::fs::read_to_string("/proc/thread-self/net/sockstat")).expect("sockstat");
+    let text = place.run(|| fs::read_to_string("/proc/thread-self/net/sockstat")).expect("sockstat");
     let line = text.lines().find(|line| line.starts_with("TCP:")).expect("a TCP line");
     let mut words = line.split_whitespace();
     words.find(|word| *word == "tw").expect("a tw figure");
@@ -213,7 +227,7 @@ pub fn sockstat_tw(place: &Place) -> u64 {
 /// # Panics
 /// If it is gone.
 pub fn peak_memory(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse().ok());
     1024 * peak.unwrap_or(u64::MAX / 1024)
 }

@@ -2,6 +2,7 @@
 
 mod join;
 mod out;
+mod text;
 
 use crate::Loss;
 use crate::reader::Recording;

@@ -1,12 +1,9 @@
 //! Writes batches of rows to one file or stream, in the requested form.
 
-use super::Format;
+use super::{Format, text};
 use anyhow::{Context as _, bail};
-use arrow_array::cast::AsArray as _;
-use arrow_array::types::{Int32Type, TimestampMicrosecondType};
-use arrow_array::{ArrayRef, RecordBatch, StringArray};
-use arrow_json::writer::LineDelimited;
-use arrow_schema::{Field, FieldRef, Schema, SchemaRef};
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
 use parquet::arrow::arrow_writer::{ArrowWriter, ArrowWriterOptions};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
@@ -15,7 +12,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tempfile::NamedTempFile;
-use twtrace_core::plain::{PlainJson, guarded};
+use twtrace_core::plain::PlainJson;
 
 /// Encoded rows that a row group of Parquet may take in memory, in bytes.
 const ROW_GROUP_BYTES: usize = 64 * 1024 * 1024;
@@ -79,8 +76,8 @@ impl Write for Target {
 /// Writes batches of one schema.
 pub(super) enum Sink<W: Write + Send> {
     Parquet(Box<ArrowWriter<W>>),
-    Csv(Box<arrow_csv::Writer<W>>),
-    Jsonl(Box<arrow_json::Writer<PlainJson<W>, LineDelimited>>),
+    Csv(Box<csv::Writer<W>>),
+    Jsonl(PlainJson<W>),
 }
 
 impl<W: Write + Send> Sink<W> {
@@ -94,16 +91,12 @@ impl<W: Write + Send> Sink<W> {
                 Self::Parquet(Box::new(ArrowWriter::try_new_with_options(out, Arc::clone(schema), options)?))
             }
             Format::Csv => {
-                let mut writer = arrow_csv::Writer::new(out);
+                let mut writer = csv::Writer::from_writer(out);
                 // The names of the columns, even for a recording without rows.
-                writer.write(&for_text(&RecordBatch::new_empty(Arc::clone(schema)), Arc::clone)?)?;
+                writer.write_record(schema.fields().iter().map(|field| field.name()))?;
                 Self::Csv(Box::new(writer))
             }
-            Format::Jsonl => {
-                // Readers that guess the columns from the first lines need all of them there.
-                let builder = arrow_json::WriterBuilder::new().with_explicit_nulls(true);
-                Self::Jsonl(Box::new(builder.build(PlainJson::new(out))))
-            }
+            Format::Jsonl => Self::Jsonl(PlainJson::new(out)),
         })
     }
 
@@ -115,8 +108,8 @@ impl<W: Write + Send> Sink<W> {
                     writer.flush()?;
                 }
             }
-            Self::Csv(writer) => writer.write(&for_text(batch, without_formulas)?)?,
-            Self::Jsonl(writer) => writer.write(&for_text(batch, Arc::clone)?)?,
+            Self::Csv(writer) => text::csv(batch, writer)?,
+            Self::Jsonl(out) => text::json_lines(batch, out)?,
         }
         Ok(())
     }
@@ -125,41 +118,8 @@ impl<W: Write + Send> Sink<W> {
     pub(super) fn finish(self) -> anyhow::Result<W> {
         Ok(match self {
             Self::Parquet(writer) => writer.into_inner()?,
-            Self::Csv(writer) => writer.into_inner(),
-            Self::Jsonl(mut writer) => {
-                writer.finish()?;
-                writer.into_inner().into_inner()
-            }
+            Self::Csv(writer) => writer.into_inner().map_err(csv::IntoInnerError::into_error)?,
+            Self::Jsonl(out) => out.into_inner(),
         })
     }
-}
-
-/// The batch as text output needs it: times in UTC, which needs no time zone database, and each other column converted
-/// by `column`.
-fn for_text(batch: &RecordBatch, column: impl Fn(&ArrayRef) -> ArrayRef) -> anyhow::Result<RecordBatch> {
-    let column = |(field, values): (&FieldRef, &ArrayRef)| {
-        let values = match values.as_primitive_opt::<TimestampMicrosecondType>() {
-            Some(times) => Arc::new(times.clone().with_timezone("+00:00")),
-            None => column(values),
-        };
-        (Field::new(field.name(), values.data_type().clone(), true), values)
-    };
-    let schema = batch.schema();
-    let (fields, columns): (Vec<Field>, Vec<ArrayRef>) =
-        schema.fields().iter().zip(batch.columns()).map(column).unzip();
-    Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
-}
-
-/// Text that neither a terminal nor a spreadsheet interprets.
-fn without_formulas(column: &ArrayRef) -> ArrayRef {
-    let guard = |words: &StringArray| -> StringArray { words.iter().map(|word| word.map(guarded)).collect() };
-    if let Some(words) = column.as_string_opt::<i32>() {
-        return Arc::new(guard(words));
-    }
-    if let Some(dictionary) = column.as_dictionary_opt::<Int32Type>()
-        && let Some(words) = dictionary.values().as_string_opt::<i32>()
-    {
-        return Arc::new(dictionary.with_values(Arc::new(guard(words))));
-    }
-    Arc::clone(column)
 }

@@ -1,0 +1,4 @@
+//! What several tests share.
+
+pub(crate) mod python;
+pub(crate) mod recorded;

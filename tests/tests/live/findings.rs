@@ -1,0 +1,192 @@
+//! Each scenario with real software produces its finding, and no other; its remedy removes the finding, and has the
+//! predicted effect.
+//!
+//! `TWTRACE_SCENARIO` selects scenarios by a part of their name; `TWTRACE_DUMPS` names a file to which what the tracer
+//! saw is appended.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::Write as _;
+
+use serde_json::Value;
+use twtrace_core::finding::Rule;
+use twtrace_tests::require::skip;
+use twtrace_tests::scenarios::play::{Played, play};
+use twtrace_tests::scenarios::{Expected, Run, Scenario, Who, dump, effect, read};
+use twtrace_tests::software::installed;
+
+/// What was found in one run, by id.
+struct Line {
+    name: String,
+    expected: BTreeSet<String>,
+    found: BTreeSet<String>,
+}
+
+/// Everything that was found, and everything that is wrong with it.
+#[derive(Default)]
+struct Table {
+    lines: Vec<Line>,
+    wrong: Vec<String>,
+}
+
+impl Table {
+    /// Plays a run and notes what was found.
+    fn play(&mut self, scenario: &Scenario, when: &str, run: &Run) -> Played {
+        let played = play(run);
+        let name = format!("{}, {when}", scenario.name);
+        if let Ok(path) = std::env::var("TWTRACE_DUMPS") {
+            let text = format!("== {name}\n{}\n", dump::of(&played));
+            File::options().create(true).append(true).open(path).unwrap().write_all(text.as_bytes()).unwrap();
+        }
+        let mut wrong = check(run, &played);
+        if !wrong.is_empty() {
+            wrong.push(dump::of(&played));
+        }
+        self.wrong.extend(wrong.into_iter().map(|wrong| format!("{name}: {wrong}")));
+        let found = reports(run, &played).flat_map(|(_, report)| findings(report));
+        let found = found.map(|finding| finding["id"].as_str().unwrap().to_owned()).collect();
+        let expected = run.expected.iter().map(|expected| expected.id.clone()).collect();
+        self.lines.push(Line { name, expected, found });
+        played
+    }
+
+    fn print(&self) {
+        let ids: Vec<&str> = Rule::ALL.iter().map(|rule| rule.name()).collect();
+        for (number, id) in ids.iter().enumerate() {
+            println!("{:45}{}{id}", "", "| ".repeat(number));
+        }
+        for line in &self.lines {
+            let mark = |id: &&str| match (line.expected.contains(*id), line.found.contains(*id)) {
+                (true, true) => "x ",
+                (true, false) => "- ",
+                (false, true) => "! ",
+                (false, false) => ". ",
+            };
+            println!("{:45}{}", line.name, ids.iter().map(mark).collect::<String>());
+        }
+        println!("x: found as expected, -: missed, !: wrong");
+    }
+}
+
+/// The reports to check, and when they were written. Findings after a load was killed are about its end.
+fn reports<'a>(run: &Run, played: &'a Played) -> impl Iterator<Item = (&'static str, &'a Value)> {
+    let end = run.seconds.is_none().then_some(("after it", &played.end));
+    std::iter::once(("while it ran", &played.during)).chain(end)
+}
+
+/// The findings of the tracer's own namespace: other tests may run in others at the same time. A finding without a
+/// destination belongs to all.
+fn findings(report: &Value) -> impl Iterator<Item = &Value> {
+    let netns = &report["host"]["netns"];
+    let is_here = move |finding: &&Value| finding["destination"].is_null() || &finding["destination"]["netns"] == netns;
+    report["findings"].as_array().unwrap().iter().filter(is_here)
+}
+
+/// Whether a finding is the expected one, no matter which process it names.
+fn is(expected: &Expected, finding: &Value) -> bool {
+    let destination = &finding["destination"];
+    let is_there = destination.is_null()
+        || destination["local_addr"] == expected.local_addr
+            && expected.ports.iter().any(|port| destination["port"] == *port);
+    finding["id"] == expected.id && destination["role"].as_str() == expected.role.as_deref() && is_there
+}
+
+/// The expected finding.
+fn the_one<'a>(expected: &Expected, report: &'a Value) -> Option<&'a Value> {
+    findings(report).find(|finding| is(expected, finding) && finding["active"] == true)
+}
+
+/// What is wrong with the findings of a run.
+fn check(run: &Run, played: &Played) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for (when, report) in reports(run, played) {
+        for finding in findings(report).filter(|finding| !run.expected.iter().any(|expected| is(expected, finding))) {
+            wrong.push(format!("{when}, found as well: {finding}"));
+        }
+    }
+    for (expected, who) in run.expected.iter().zip(&played.who) {
+        match the_one(expected, &played.during) {
+            Some(finding) => wrong.extend(check_one(expected, *who, finding, played)),
+            None => wrong.push(format!("no {} as {expected:?}", expected.id)),
+        }
+    }
+    wrong
+}
+
+/// What is wrong with an expected finding.
+fn check_one(expected: &Expected, who: Option<u32>, finding: &Value, played: &Played) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let number = findings(&played.during).filter(|finding| is(expected, finding)).count();
+    if number != 1 {
+        wrong.push(format!("found {number} times"));
+    }
+    let process = &finding["process"];
+    let of_load = process["ppid"] == played.load;
+    let of_several = of_load && process["pid"].is_null();
+    let command = expected.command.as_deref();
+    let is_called = process["command"].as_str() == command;
+    let is_right = match &expected.who {
+        Who::Nobody => process.is_null(),
+        Who::ChildOfLoad => of_load && process["pid"].is_u64() && is_called,
+        Who::ChildrenOfLoad => {
+            of_several && process["parent_command"].as_str() == command && process["processes"].as_u64() > Some(100)
+        }
+        Who::WorkersOfLoad(number) => of_several && is_called && process["processes"] == *number,
+        _ => process["pid"].as_u64().map(|pid| pid as u32) == who && is_called,
+    };
+    let advice = finding["advice"][0]["id"].as_str();
+    for (what, is_right) in [
+        ("process", is_right),
+        ("cause", finding["cause"].as_str() == expected.cause.as_deref()),
+        ("advice", expected.advice.iter().any(|id| advice == Some(id))),
+        ("recheck", finding["recheck"].as_str().is_some_and(|recheck| !recheck.is_empty())),
+    ] {
+        if !is_right {
+            wrong.push(format!("wrong {what}, not {expected:?}, load {}, who {who:?}: {finding}", played.load));
+        }
+    }
+    wrong
+}
+
+/// What is wrong with the effect that the advice predicted.
+fn effects(scenario: &Scenario, run: &Run, before: &Played, after: &Played) -> Vec<String> {
+    let mut expected = scenario.before.expected.iter();
+    let Some((expected, remedy)) = expected.find_map(|expected| Some((expected, expected.remedy.as_deref()?))) else {
+        return Vec::new();
+    };
+    let Some(finding) = the_one(expected, &before.during) else { return Vec::new() };
+    let mut advice = finding["advice"].as_array().unwrap().iter();
+    let Some(advice) = advice.find(|advice| advice["id"] == remedy) else {
+        return vec![format!("no advice {remedy}: {finding}")];
+    };
+    let compared = effect::compare(advice, expected, before, after, run);
+    for figure in &compared {
+        println!("    {remedy}: {figure}");
+    }
+    if compared.is_empty() {
+        return vec![format!("no figure of it can be measured: {advice}")];
+    }
+    compared.iter().filter(|figure| !figure.agrees()).map(ToString::to_string).collect()
+}
+
+#[test]
+fn each_scenario_has_its_findings_and_its_remedy_works() {
+    let only = std::env::var("TWTRACE_SCENARIO").unwrap_or_default();
+    let scenarios = read::all().unwrap_or_else(|wrong| panic!("{wrong}"));
+    let mut table = Table::default();
+    for scenario in scenarios.iter().filter(|scenario| scenario.name.contains(&only)) {
+        if let Some(missing) = scenario.programs.iter().find(|program| installed(program).is_none()) {
+            skip(missing, "it is not installed");
+            continue;
+        }
+        println!("{}", scenario.name);
+        let before = table.play(scenario, "before", &scenario.before);
+        let Some(run) = &scenario.after else { continue };
+        let after = table.play(scenario, "after", run);
+        let wrong = effects(scenario, run, &before, &after);
+        table.wrong.extend(wrong.into_iter().map(|wrong| format!("{}: effect: {wrong}", scenario.name)));
+    }
+    table.print();
+    assert!(!table.lines.is_empty(), "no scenario could be played");
+    assert!(table.wrong.is_empty(), "{}", table.wrong.join("\n"));
+}

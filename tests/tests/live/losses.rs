@@ -1,0 +1,202 @@
+//! What does not fit is counted and reported: in the JSON report, in the text and on the screen.
+
+use std::iter;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use twtrace_tests::terminal::Terminal;
+use twtrace_tests::top::{Top, await_attached, churn, hidden, interrupt, load, number, own, quiet_place};
+use twtrace_tests::tracer::{Place, program};
+use twtrace_tests::workload::Churned;
+
+/// A page of ring buffer and four sockets at a time: both are too small for what follows.
+const TINY: [&str; 4] = ["--ring-bytes", "4096", "--max-sockets", "4"];
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Churns at the full rate of this machine.
+fn churn_much(place: &Place) -> Churned {
+    churn(place, &["--processes", "8", "--connections", &load("30000")])
+}
+
+/// The losses that a text reports, by reason.
+#[derive(Debug, PartialEq, Eq)]
+struct Lost {
+    total: u64,
+    reasons: Vec<(String, u64)>,
+}
+
+impl Lost {
+    /// From `lost 12: ring buffer full 10, socket map full 2` at the end of a line.
+    fn said_in(line: &str) -> Option<Self> {
+        let said = line.split_once("lost ")?.1.trim_end();
+        let (total, reasons) = said.split_once(": ").unwrap_or((said, ""));
+        let reasons = reasons.split(", ").filter(|reason| !reason.is_empty()).map(|reason| {
+            let (name, count) = reason.rsplit_once(' ')?;
+            Some((name.to_owned(), figure(count)?))
+        });
+        Some(Self { total: figure(total)?, reasons: reasons.collect::<Option<_>>()? })
+    }
+
+    /// The reasons add up, and are the two that were provoked.
+    fn is_whole(&self) {
+        assert_eq!(self.reasons.iter().map(|(_, count)| count).sum::<u64>(), self.total, "{self:?}");
+        for expected in ["ring buffer full", "socket map full"] {
+            assert!(self.reasons.iter().any(|(name, count)| name == expected && *count > 0), "{self:?}");
+        }
+    }
+}
+
+/// A number with separators.
+fn figure(text: &str) -> Option<u64> {
+    text.replace(',', "").parse().ok()
+}
+
+/// The number after a word: `created 1,234 (` has one after `created `.
+fn after(text: &str, word: &str) -> Option<u64> {
+    figure(text.split_once(word)?.1.split([' ', '\n']).next()?)
+}
+
+#[test]
+fn seen_plus_lost_is_what_happened() {
+    let place = quiet_place();
+    // An instance with room for everything shows what no tracer could see.
+    let roomy = Top::start(&place, &[]);
+    let top = Top::start(&place, &TINY);
+    let churned = churn_much(&place);
+    top.await_census(churned.connections);
+    let report = top.end();
+    let hidden = hidden(&roomy.end(), churned.connections);
+    let counter = |name: &str| number(&report, &format!("/tracing/kernel_counters/{name}"));
+    let lost = |name: &str| number(&report, &format!("/tracing/lost/{name}"));
+    println!("{} of {:.0} connections/s", report["tracing"]["kernel_counters"], churned.rate_per_s);
+    assert!(lost("ring_full") > 0 && lost("map_full") > 0, "both must lose something: {:#}", report["tracing"]);
+    // Each connection is traced at both of its ends. An end is followed from some point on, or the map never had room
+    // for it.
+    let connections = 2 * churned.connections;
+    // On a kernel that preempts programs, both programs of the pair now and then miss a transition, which is counted:
+    // it may have been the first or the last of its connection. And where the map had no room, the twin cannot know
+    // whether the first program has counted a connection.
+    let skipped = lost("recursion") + counter("recovered") + hidden;
+    let accounted = |found: u64, expected: u64| assert!(found.abs_diff(expected) <= skipped, "{found} of {expected}");
+    accounted(counter("connections_begun") + lost("map_full"), connections);
+    // A followed connection is handed over, or the ring had no room, or its end was not seen.
+    accounted(number(&report, "/totals/connections") + lost("ring_full") + lost("stale"), counter("connections_begun"));
+    assert_eq!(lost("undecodable"), 0);
+    // Every TIME_WAIT socket is in one of the three. (One that was followed from its middle on counts as older.)
+    let coverage = |name: &str| number(own(&report), &format!("/coverage/{name}"));
+    assert_eq!(coverage("census"), churned.connections);
+    assert_eq!(coverage("attributed") + coverage("unattributed") + coverage("before_start"), churned.connections);
+    let rows = report["processes"].as_array().unwrap();
+    for worker in &churned.workers {
+        let row = rows.iter().find(|row| row["pid"] == worker.who.pid);
+        let made = row.map_or(0, |row| row["time_wait_created"].as_u64().unwrap());
+        assert!(made <= worker.made, "{made} of {}: {row:?}", worker.made);
+    }
+}
+
+#[test]
+fn the_text_says_what_was_lost() {
+    let place = quiet_place();
+    let mut command = Command::new(program("twtrace"));
+    // Longer than needed: a signal ends it.
+    command.args(["top", "--once", "--duration", "120s"]).args(TINY).stdout(Stdio::piped());
+    let once = place.spawn(command);
+    await_attached(&place, once.id());
+    let churned = churn_much(&place);
+    let text = String::from_utf8(interrupt(once).stdout).unwrap();
+    println!("{text}");
+    told(&text, "WARNING: figures are too low: ", churned.connections);
+}
+
+/// The header and the warning say the same, and created plus lost is at least what happened.
+fn told(text: &str, warning: &str, connections: u64) {
+    let said: Vec<Lost> = text.lines().filter_map(Lost::said_in).collect();
+    assert!(said.len() >= 2 && said.iter().all(|lost| *lost == said[0]), "{said:?} in {text}");
+    said[0].is_whole();
+    assert!(text.contains(warning), "{text}");
+    let made = after(text, "created ").unwrap();
+    // The lost connections are of both sides: about half of them created TIME_WAIT sockets.
+    assert!(made < connections && made + said[0].total >= connections, "{made} of {connections}: {said:?}");
+}
+
+#[test]
+fn the_screen_says_what_was_lost() {
+    let place = quiet_place();
+    let mut command = Command::new(program("twtrace"));
+    command.arg("top").args(TINY).args(["--no-color", "--interval", "200ms"]);
+    let (columns, rows) = (200, 40);
+    let screen = Terminal::start(&place, command, columns, rows);
+    let shown = |wanted: &dyn Fn(&str) -> bool| {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let text = shown(&screen.written(), columns.into(), rows.into());
+            if wanted(&text) {
+                return text;
+            }
+            assert!(Instant::now() < deadline, "it did not appear; the screen:\n{text}");
+            thread::sleep(Duration::from_millis(50));
+        }
+    };
+    shown(&|text| text.contains("coverage 100"));
+    let churned = churn_much(&place);
+    // The census that follows the last of them.
+    let all = format!("TIME_WAIT {}", with_separators(churned.connections));
+    let text = shown(&|text| {
+        let lost = text.lines().find_map(Lost::said_in);
+        let known =
+            lost.zip(after(text, "created ")).is_some_and(|(lost, made)| made + lost.total >= churned.connections);
+        known && text.contains(&all) && text.contains(" more: press ?)")
+    });
+    println!("{text}");
+    // The warning is followed by a note; the header has all reasons.
+    let header: Lost = text.lines().find_map(Lost::said_in).unwrap();
+    header.is_whole();
+    assert!(text.contains("! figures are too low: lost "), "{text}");
+    screen.press("q");
+    assert_eq!(screen.end(), (true, true));
+}
+
+fn with_separators(number: u64) -> String {
+    if number < 1000 { number.to_string() } else { format!("{},{:03}", with_separators(number / 1000), number % 1000) }
+}
+
+/// What a terminal shows after this output: text, and of the sequences those that place the cursor and clear.
+fn shown(written: &str, columns: usize, rows: usize) -> String {
+    let mut cells = vec![vec![' '; columns]; rows];
+    let (mut row, mut column) = (0, 0);
+    let mut letters = written.chars();
+    while let Some(letter) = letters.next() {
+        match letter {
+            '\x1b' => {
+                // Only control sequences: twtrace writes no others.
+                letters.next();
+                let mut numbers = String::new();
+                let end = iter::from_fn(|| letters.next())
+                    .find(|&letter| {
+                        numbers.push(letter);
+                        ('@'..='~').contains(&letter)
+                    })
+                    .unwrap_or('m');
+                let mut numbers = numbers[..numbers.len().saturating_sub(1)].split(';').map(|text| text.parse().ok());
+                match end {
+                    'H' => {
+                        let mut place = || numbers.next().flatten().unwrap_or(1_usize).saturating_sub(1);
+                        (row, column) = (place(), place());
+                    }
+                    'J' => cells.iter_mut().for_each(|line| line.fill(' ')),
+                    _ => {}
+                }
+            }
+            '\r' => column = 0,
+            '\n' => row += 1,
+            letter => {
+                if let Some(cell) = cells.get_mut(row).and_then(|line| line.get_mut(column)) {
+                    *cell = letter;
+                }
+                column += 1;
+            }
+        }
+    }
+    cells.iter().map(|line| line.iter().collect::<String>().trim_end().to_owned() + "\n").collect()
+}

@@ -1,0 +1,32 @@
+//! Live tests: real sockets, the real kernel.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+#![allow(clippy::print_stdout, reason = "figures for the person who runs the test")]
+
+mod audit;
+mod bindings;
+mod budget;
+mod common;
+mod cost;
+mod errors;
+mod exact;
+mod export;
+mod failures;
+mod findings;
+mod ground_truth;
+mod instances;
+mod kernel_log;
+mod keys;
+mod losses;
+mod namespaces;
+mod older;
+mod one_shots;
+mod readme;
+mod real_software;
+mod record;
+mod recordings;
+mod replay;
+mod scale;
+mod screen;
+mod socket_owners;
+mod sockets;

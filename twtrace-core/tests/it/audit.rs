@@ -1,0 +1,84 @@
+//! The audit, tested with lists of Events.
+
+use crate::common::{NETNS, connection, owner, tuple};
+use twtrace_core::audit::{Audit, Reading, Verdict};
+use twtrace_core::event::{Event, Tier, TimewaitCause};
+use twtrace_testkit::BuildConnection as _;
+
+const MS: u64 = 1_000_000;
+const FIRST: Reading =
+    Reading { before_ns: 100 * MS, after_ns: 101 * MS, timers: 7, recycled: 1, overflow: 0, time_wait: 50 };
+
+fn reading(timers: u64, recycled: u64, time_wait: u64) -> Reading {
+    Reading { before_ns: 900 * MS, after_ns: 901 * MS, timers, recycled, overflow: 0, time_wait }
+}
+
+fn made(at_ms: u64) -> Event {
+    connection(at_ms, owner(1, "a"), tuple(40_000, 1, 80), at_ms * MS).event()
+}
+
+fn ended(cause: TimewaitCause, at_ms: u64) -> Event {
+    twtrace_testkit::timewait_end(1, tuple(40_000, 1, 80), cause, at_ms * MS)
+}
+
+fn verdict(tier: Tier, events: &[Event], last: Reading, late: &[Event]) -> Verdict {
+    let mut audit = Audit::new(NETNS, tier, FIRST);
+    events.iter().for_each(|event| audit.apply(event));
+    audit.end(last);
+    late.iter().for_each(|event| audit.apply(event));
+    audit.verdict()
+}
+
+#[test]
+fn what_lies_between_the_readings_is_compared() {
+    use TimewaitCause::{EndedEarly, Expired, Reused};
+    let events = [made(50), made(200), made(300), ended(Reused, 350), ended(Expired, 400), ended(EndedEarly, 500)];
+    let late = [made(700), made(950)];
+    // Three created, three ended, one of them reused. The first creation is before the readings, the last is after.
+    let counted_at_start = verdict(Tier::Exact, &events, reading(10, 2, 50), &late);
+    assert!(counted_at_start.agrees, "{counted_at_start:?}");
+    assert_eq!((counted_at_start.lines[0].name, counted_at_start.lines[0].slack), ("created", 0));
+    let counted_at_end = verdict(Tier::Exact, &events, reading(8, 2, 50), &late);
+    assert!(counted_at_end.agrees && counted_at_end.lines[0].name == "expired", "{counted_at_end:?}");
+    for wrong in [reading(9, 2, 50), reading(10, 3, 50), reading(10, 2, 51)] {
+        assert!(!verdict(Tier::Exact, &events, wrong, &late).agrees, "{wrong:?}");
+    }
+}
+
+#[test]
+fn what_is_close_to_a_reading_may_be_on_either_side() {
+    let events = [made(101), made(300)];
+    let late = [made(900)];
+    for timers in 7..=10 {
+        let told = verdict(Tier::Exact, &events, reading(timers, 1, 51), &late);
+        assert_eq!((told.lines[0].slack, told.lines[0].agrees), (2, true), "{told:?}");
+    }
+    assert!(!verdict(Tier::Exact, &events, reading(11, 1, 51), &late).agrees);
+}
+
+#[test]
+fn lower_tiers_compare_what_they_see() {
+    let told = verdict(Tier::Cookie, &[made(300)], reading(8, 9, 99), &[]);
+    assert!(told.agrees, "{told:?}");
+    let unseen: Vec<&str> = told.lines.iter().filter(|line| line.traced.is_none()).map(|line| line.name).collect();
+    assert_eq!(unseen, ["reused", "alive"]);
+    assert!(!verdict(Tier::Cookie, &[made(300)], reading(11, 1, 50), &[]).agrees);
+}
+
+#[test]
+fn where_timers_are_counted_as_they_run_out_the_table_tells_what_was_made() {
+    // Three created; meanwhile five older ones expired and one was reused.
+    let events = [made(200), made(300), made(400)];
+    let told = verdict(Tier::Cookie, &events, reading(7 + 5, 2, 50 + 3 - 5 - 1), &[]);
+    assert!(told.agrees, "{told:?}");
+    assert_eq!((told.lines[0].name, told.lines[0].kernel, told.lines[0].traced), ("created", 3, Some(3)));
+    assert!(told.lines[0].counter.starts_with("sockstat tw"));
+    assert!(!verdict(Tier::Cookie, &events[1..], reading(7 + 5, 2, 50 + 3 - 5 - 1), &[]).agrees);
+}
+
+#[test]
+fn other_namespaces_are_left_alone() {
+    let mut elsewhere = connection(1, owner(1, "a"), tuple(40_000, 1, 80), 300 * MS);
+    elsewhere.tuple.netns = NETNS + 1;
+    assert!(verdict(Tier::Exact, &[Event::Connection(Box::new(elsewhere))], reading(7, 1, 50), &[]).agrees);
+}

@@ -1,0 +1,139 @@
+//! Calls that fail, sockets that are never closed, limits, and incomplete traces.
+
+use super::*;
+use crate::common::*;
+use twtrace_core::event::{CensusState, Connection, Event, KernelFacts};
+use twtrace_core::evidence::Value;
+use twtrace_core::finding::{Rule, Severity};
+
+#[test]
+fn no_port_is_left_to_bind() {
+    let events = (0..3).map(|n| bind_failed(owner(10, "app"), 0, 98, START + n * SECOND));
+    let finding = only(&mut told(events.chain([tick(START + 3 * SECOND)])));
+    assert_eq!((finding.rule, pid(&finding)), (Rule::BoundPoolExhausted, Some(10)));
+    assert_eq!((evidence(&finding, "failures"), finding.severity), (Value::Count(3), Severity::Critical));
+}
+
+#[test]
+fn errors_that_are_not_time_wait() {
+    let listener = row(5, tuple(80, 0, 0), CensusState::Listen, 0);
+    let nowhere = twtrace_testkit::tuple(0, [0x2001, 0xdb8, 0, 0, 0, 0, 0, 1_u16], 443).local_addr([0_u16; 8]);
+    let events = census(START + SECOND, vec![listener]).into_iter().chain([
+        bind_failed(owner(10, "foreign"), 8080, 99, START + 2 * SECOND),
+        bind_failed(owner(11, "twice"), 80, 98, START + 2 * SECOND),
+        connect_failed(owner(12, "v6"), nowhere, 99, START + 2 * SECOND),
+        tick(START + 3 * SECOND),
+    ]);
+    let engine = told(events);
+    let shown = engine.snapshot();
+    let found = shown.findings();
+    let reasons: Vec<_> = found.iter().map(|finding| (pid(finding), evidence(finding, "reason"))).collect();
+    let reason = |pid, name: &str| (Some(pid), Value::Text(name.to_owned()));
+    assert_eq!(reasons.len(), 3);
+    for expected in [reason(10, "foreign_source"), reason(11, "port_in_use"), reason(12, "no_source")] {
+        assert!(reasons.contains(&expected), "{expected:?} is not in {reasons:?}");
+    }
+    for finding in found {
+        assert_eq!(finding.rule, Rule::NotTimeWait);
+        assert_eq!(evidence(finding, "verdict"), Value::Text("this is not TIME_WAIT".to_owned()));
+    }
+}
+
+#[test]
+fn a_port_that_only_timewait_sockets_have() {
+    let server = owner(10, "server");
+    let events = many(server, 3, 10, START, served).into_iter();
+    let bind = bind_failed(owner(11, "server"), 80, 98, START + SECOND);
+    let Event::BindFailed(failed) = &bind else { panic!("no failed bind") };
+    let mut failed = failed.clone();
+    failed.tuple.local_addr = "0.0.0.0".parse().unwrap();
+    let finding = only(&mut told(events.chain([Event::BindFailed(failed), tick(START + 2 * SECOND)])));
+    assert_eq!((finding.rule, pid(&finding)), (Rule::PortHeldByTimeWait, Some(11)));
+}
+
+#[test]
+fn refused_timewait_sockets() {
+    let refused = |n, who, end_ns| Connection {
+        timewait: Some(twtrace_core::event::Timewait::Overflowed),
+        bytes_sent: 100_000,
+        ..one_shot(n, who, end_ns)
+    };
+    let events = many(owner(10, "client"), 30, 10, START, refused).into_iter();
+    let mut full = match small_range(1000, 0) {
+        Event::Kernel { netns, facts } => Event::Kernel { netns, facts: KernelFacts { time_wait: 1000, ..facts } },
+        other => other,
+    };
+    let mut engine = engine([start(), full.clone()].into_iter().chain(events).chain([tick(START + SECOND)]));
+    let finding = only(&mut engine);
+    assert_eq!((finding.rule, pid(&finding), finding.active), (Rule::BucketOverflow, Some(10), true));
+    assert_eq!(evidence(&finding, "overflowed"), Value::Count(30));
+    let (from, to) = effect(&finding, "bucket-limit", "max_tw_buckets");
+    assert!(from == 1000.0 && to >= 2000.0, "{to}");
+    // The count is below the limit again.
+    if let Event::Kernel { facts, .. } = &mut full {
+        facts.time_wait = 100;
+    }
+    engine.apply(full);
+    assert!(!only(&mut engine).active);
+}
+
+#[test]
+fn sockets_that_nobody_closes() {
+    let app = owner(10, "app");
+    let waits = holder(&app, CensusState::CloseWait, 0, (1, 80), 30);
+    let events = stays(1..6, CensusState::CloseWait, 50_000..50_030);
+    let mut engine = told(events.into_iter().chain([holders(START + 6 * SECOND, vec![waits])]));
+    let finding = only(&mut engine);
+    assert_eq!((finding.rule, pid(&finding)), (Rule::CloseWaitLeak, Some(10)));
+    assert_eq!(evidence(&finding, "close_wait"), Value::Count(30));
+    // Sockets that have only just entered CLOSE_WAIT may be closed soon.
+    assert_eq!(rules(&mut told(stays(4..6, CensusState::CloseWait, 50_000..50_030))), []);
+}
+
+#[test]
+fn peers_that_do_not_close() {
+    let events = many(owner(10, "app"), 30, 1, START, |n, who, end_ns| Connection {
+        bytes_sent: 100_000,
+        ..one_shot(n, who, end_ns)
+    });
+    let rows =
+        || (0..30).map(|n| row(10_000_000 + n, tuple(40_000 + n as u16, 1, 80), CensusState::TimewaitFinWait2, 50_000));
+    let events = events.into_iter().chain(census(START + 5 * SECOND, rows().collect()));
+    let finding = only(&mut told(events));
+    assert_eq!((finding.rule, pid(&finding)), (Rule::FinWait2PileUp, Some(10)));
+    assert_eq!(evidence(&finding, "fin_wait2"), Value::Count(30));
+}
+
+#[test]
+fn losses_are_doubts() {
+    let finding = only(&mut told([lost(10)]));
+    assert_eq!((finding.rule, finding.process), (Rule::IncompleteTrace, None));
+    assert_eq!(evidence(&finding, "lost"), Value::Count(10));
+}
+
+#[test]
+fn names_are_found_again() {
+    for &rule in Rule::ALL {
+        assert_eq!(rule.name().parse(), Ok(rule));
+    }
+}
+
+#[test]
+fn a_pool_that_the_server_has_hung_up_on_is_no_leak_yet() {
+    let mut engine = told(stays(1..6, CensusState::CloseWait, 50_000..50_030));
+    assert_eq!(only(&mut engine).severity, Severity::Info);
+    // After a minute it is a leak.
+    for event in stays(6..66, CensusState::CloseWait, 50_000..50_030) {
+        engine.apply(event);
+    }
+    assert_eq!(only(&mut engine).severity, Severity::Warning);
+}
+
+#[test]
+fn trying_one_port_after_the_other_is_no_emergency() {
+    let listeners = (0..6).map(|n| row(5 + n, tuple(8880 + n as u16, 0, 0), CensusState::Listen, 0));
+    let failed = |port: u16| bind_failed(owner(11, "dev"), port, 98, START + 2 * SECOND);
+    let events = census(START + SECOND, listeners.collect()).into_iter().chain((8880..8886).map(failed));
+    let finding = only(&mut told(events.chain([tick(START + 3 * SECOND)])));
+    assert_eq!((finding.severity, evidence(&finding, "failures")), (Severity::Warning, Value::Count(6)));
+}

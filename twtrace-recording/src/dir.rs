@@ -1,5 +1,6 @@
 //! The directory of a recording. Files are opened relative to it and never through a symbolic link.
 
+use super::disk::{DiskChange, Journal, OutFile};
 use anyhow::{Context as _, bail};
 use nix::dir::Dir;
 use nix::errno::Errno;
@@ -27,6 +28,7 @@ struct NotRegular;
 pub(super) struct RecordingDir {
     dir: OwnedFd,
     path: PathBuf,
+    journal: Journal,
 }
 
 fn directory() -> OFlag {
@@ -36,11 +38,12 @@ fn directory() -> OFlag {
 impl RecordingDir {
     /// An existing directory, for reading.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        Ok(Self { dir: open(path, directory(), Mode::empty())?, path: path.to_owned() })
+        let dir = open(path, directory(), Mode::empty())?;
+        Ok(Self { dir, path: path.to_owned(), journal: Journal::default() })
     }
 
     /// A new directory, or with `overwrite` that of an older recording, which is emptied.
-    pub(super) fn create(path: &Path, overwrite: bool) -> anyhow::Result<(Self, Lock)> {
+    pub(super) fn create(path: &Path, overwrite: bool, journal: Journal) -> anyhow::Result<(Self, Lock)> {
         let name = path.file_name().with_context(|| format!("{} is no name for a recording", path.display()))?;
         let parent = match path.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -64,7 +67,7 @@ impl RecordingDir {
             }
             Err(error) => return Err(error).with_context(|| format!("cannot open {}", path.display())),
         };
-        let place = Self { dir, path: path.to_owned() };
+        let place = Self { dir, path: path.to_owned(), journal };
         let lock = place.lock()?.with_context(|| format!("{} is being recorded right now", path.display()))?;
         if !made {
             fchmod(&place.dir, Mode::S_IRWXU).with_context(|| format!("cannot protect {}", path.display()))?;
@@ -158,22 +161,29 @@ impl RecordingDir {
     }
 
     /// Creates a file that does not exist yet.
-    pub(super) fn make(&self, name: &str) -> io::Result<File> {
+    pub(super) fn make(&self, name: &str) -> io::Result<OutFile> {
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
-        Ok(File::from(openat(&self.dir, name, flags, Mode::S_IRUSR | Mode::S_IWUSR)?))
+        let file = File::from(openat(&self.dir, name, flags, Mode::S_IRUSR | Mode::S_IWUSR)?);
+        Ok(OutFile::new(file, name, &self.journal))
     }
 
     /// Writes a file that gets its name only when all of it is on the disk.
-    pub(super) fn replace<T>(&self, name: &str, write: impl FnOnce(&File) -> anyhow::Result<T>) -> anyhow::Result<T> {
+    pub(super) fn replace<T>(
+        &self,
+        name: &str,
+        write: impl FnOnce(&OutFile) -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
         let temporary = format!("{name}{TEMPORARY}");
         let attempt = || {
             // One may be left from a killed attempt.
             self.remove(&temporary)?;
             let file = self.make(&temporary)?;
             let result = write(&file)?;
-            file.sync_all()?;
+            file.sync()?;
             renameat(&self.dir, temporary.as_str(), &self.dir, name)?;
+            self.journal.note(|| DiskChange::Rename(temporary.clone(), name.to_owned()));
             nix::unistd::fsync(&self.dir)?;
+            self.journal.note(|| DiskChange::SyncDir);
             Ok(result)
         };
         let result = attempt();
@@ -192,7 +202,11 @@ impl RecordingDir {
     /// Removes a file, if it exists.
     pub(super) fn remove(&self, name: &str) -> io::Result<()> {
         match unlinkat(&self.dir, name, UnlinkatFlags::NoRemoveDir) {
-            Ok(()) | Err(Errno::ENOENT) => Ok(()),
+            Ok(()) => {
+                self.journal.note(|| DiskChange::Remove(name.to_owned()));
+                Ok(())
+            }
+            Err(Errno::ENOENT) => Ok(()),
             Err(error) => Err(error.into()),
         }
     }
@@ -214,14 +228,6 @@ impl RecordingDir {
 
 fn is_file(stat: &FileStat) -> bool {
     stat.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFREG.bits()
-}
-
-/// Fails when a file that is being written was removed.
-pub(super) fn is_linked(file: &File) -> anyhow::Result<()> {
-    if fstat(file.as_fd())?.st_nlink == 0 {
-        bail!("it was removed");
-    }
-    Ok(())
 }
 
 /// As long as this exists, other processes see that the recording is being written.

@@ -31,6 +31,7 @@ mod columns;
 mod decoder;
 mod dictionary;
 mod dir;
+mod disk;
 mod encoder;
 pub mod export;
 mod guard;

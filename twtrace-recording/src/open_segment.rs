@@ -5,7 +5,8 @@
 //! order. Each entry's own checksum continues the previous one, so that no entry can be changed, left out or copied
 //! from elsewhere.
 
-use super::dir::{RecordingDir, is_linked};
+use super::dir::RecordingDir;
+use super::disk::OutFile;
 use super::schema::{Form, LABEL, Label};
 use super::tables::Table;
 use anyhow::{Context as _, bail};
@@ -86,8 +87,8 @@ fn extend(crc: u32, bytes: &[u8]) -> u32 {
 /// The stream of one table that is being written.
 pub(super) struct OpenSegmentWriter {
     name: String,
-    stream: File,
-    sums: File,
+    stream: OutFile,
+    sums: OutFile,
     encoder: StreamEncoder,
     chain: u32,
 }
@@ -125,7 +126,7 @@ impl OpenSegmentWriter {
                 bytes.extend_from_slice(&buffer);
             }
             self.stream.write_all(&bytes)?;
-            is_linked(&self.stream)?;
+            self.stream.is_linked()?;
             entry =
                 Entry { length: bytes.len() as u64, rows: batch.num_rows() as u64, crc: extend(0, &bytes), ..entry };
             anyhow::Ok(())

@@ -106,7 +106,7 @@ fn properties(label: &Label) -> anyhow::Result<WriterProperties> {
 
 /// Writes all rows of one table of a segment.
 pub(super) fn write(
-    file: &File,
+    file: impl Write + Send,
     label: &Label,
     batches: &mut dyn FnMut() -> anyhow::Result<Option<RecordBatch>>,
 ) -> anyhow::Result<Seal> {

@@ -6,6 +6,7 @@
 
 use super::Fault;
 use super::dir::RecordingDir;
+pub use super::disk::{DiskChange, Journal};
 use super::encoder::Encoder;
 use super::manifest::Manifest;
 use super::sealer::Sealer;
@@ -174,11 +175,19 @@ impl Recorder {
     /// # Errors
     /// Something has that name already, the place cannot be written to, or it is a symbolic link.
     pub fn create(path: &Path, options: WriteOptions) -> anyhow::Result<Self> {
-        Self::begin(path, options).map_err(Fault::of)
+        Self::journaled(path, options, Journal::default())
     }
 
-    fn begin(path: &Path, options: WriteOptions) -> anyhow::Result<Self> {
-        let (place, lock) = RecordingDir::create(path, options.overwrite)?;
+    /// The same, and reports every change in the directory.
+    ///
+    /// # Errors
+    /// As [`Self::create`].
+    pub fn journaled(path: &Path, options: WriteOptions, journal: Journal) -> anyhow::Result<Self> {
+        Self::begin(path, options, journal).map_err(Fault::of)
+    }
+
+    fn begin(path: &Path, options: WriteOptions, journal: Journal) -> anyhow::Result<Self> {
+        let (place, lock) = RecordingDir::create(path, options.overwrite, journal)?;
         let place = Arc::new(place);
         let manifest = Manifest::new(random_id()?, unix_us());
         manifest.write(&place).with_context(|| format!("cannot record into {}", path.display()))?;

@@ -1,7 +1,6 @@
 //! `cargo xtask fuzz`: feeds arbitrary input to the code that reads data from outside.
 
 use std::path::Path;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
@@ -19,25 +18,16 @@ pub struct Args {
     targets: Vec<String>,
 }
 
-/// Runs the targets for as long as asked.
+/// Runs the targets for as long as asked. What they find is added to `fuzz/corpus`.
 ///
 /// # Errors
 /// A target crashed, or it does not build.
 pub fn run(args: &Args) -> Result<()> {
-    fuzz(Duration::from_secs(args.seconds), &args.targets, None)
-}
-
-/// Runs all targets, each with random inputs that are the same each time.
-pub(crate) fn all(time: Duration, seed: u32) -> Result<()> {
-    fuzz(time, &[], Some(seed))
-}
-
-/// An empty list means all targets.
-fn fuzz(time: Duration, only: &[String], seed: Option<u32>) -> Result<()> {
     let program = CARGO_FUZZ.install()?;
-    let targets = if only.is_empty() { targets(&root().join("fuzz/fuzz_targets"))? } else { only.to_vec() };
+    let targets =
+        if args.targets.is_empty() { targets(&root().join("fuzz/fuzz_targets"))? } else { args.targets.clone() };
     for name in targets {
-        say(&format!("\nfuzzing {name} for {} s", time.as_secs()));
+        say(&format!("\nfuzzing {name} for {} s", args.seconds));
         let mut command = cargo();
         plain(&mut command);
         // `cargo fuzz` looks for itself on the path; without a sanitizer, which the stable compiler does not have, a
@@ -45,10 +35,11 @@ fn fuzz(time: Duration, only: &[String], seed: Option<u32>) -> Result<()> {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let folders = program.parent().map(Path::to_path_buf).into_iter().chain(std::env::split_paths(&path));
         command.env("PATH", std::env::join_paths(folders)?);
-        command.args(["fuzz", "run", "--sanitizer", "none", "--target-dir"]).arg(target().join("fuzz"));
+        command
+            .args(["fuzz", "run", "--sanitizer", "none", "--features", "libfuzzer", "--target-dir"])
+            .arg(target().join("fuzz"));
         command.args([&name, "--", "-rss_limit_mb=1024", "-malloc_limit_mb=512", "-print_final_stats=1"]);
-        command.arg("-timeout=60").arg(format!("-max_total_time={}", time.as_secs()));
-        command.args(seed.map(|seed| format!("-seed={seed}")));
+        command.arg("-timeout=60").arg(format!("-max_total_time={}", args.seconds));
         run_command(&mut command)?;
     }
     Ok(())

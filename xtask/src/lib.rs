@@ -5,6 +5,7 @@
 
 pub mod bench;
 pub mod build_ebpf;
+pub mod check;
 pub mod digest;
 pub mod ebpf;
 pub mod fuzz;
@@ -13,6 +14,7 @@ pub mod python;
 pub mod setup;
 pub mod soak;
 pub mod test;
+mod tested;
 pub mod tidy;
 pub mod tools;
 pub mod vm;

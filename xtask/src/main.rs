@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{bench, build_ebpf, fuzz, setup, soak, test, tidy, vm};
+use xtask::{bench, build_ebpf, check, fuzz, setup, soak, test, tidy, vm};
 
 /// The toolbox of this workspace
 ///
@@ -22,6 +22,8 @@ enum Command {
     Setup(setup::Args),
     /// Build the eBPF object from source and put it into twtrace-probe/bpf/
     BuildEbpf(build_ebpf::Args),
+    /// Check form, structure and lints, and run the tests that need no root
+    Check,
     /// Run every check and every test
     Test(test::Args),
     /// Print the structure of the tree: crates, circles of imports, long files
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Setup(args) => setup::run(&args),
         Command::BuildEbpf(args) => build_ebpf::run(&args),
+        Command::Check => check::run(),
         Command::Test(args) => test::run(&args),
         Command::Tidy => tidy::run(),
         Command::Fuzz(args) => fuzz::run(&args),

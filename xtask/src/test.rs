@@ -1,25 +1,27 @@
 //! `cargo xtask test`: every check and every test, in the order in which they fail fastest.
 
+use std::cell::{OnceCell, RefCell};
+use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
-use std::{fs, io};
 
 use anyhow::{Context as _, Result, bail};
 
 use crate::ebpf::{self, Toolchain};
 use crate::process::{cargo, run as run_command, say};
+use crate::tested::{self, Slow, Tested};
 use crate::tools::CARGO_DENY;
 use crate::workspace::{DIGEST, OBJECT, root, target};
-use crate::{digest, fuzz, setup, tidy, vm};
+use crate::{check, digest, setup, tidy, vm};
 
 /// Options of `cargo xtask test`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Leave out the live and README tests, which need root
+    /// Leave out the live tests, which need root
     #[arg(long)]
     quick: bool,
-    /// Stop at the first step that fails, instead of telling all that is wrong
+    /// Stop at the first step that fails, instead of reporting all that is wrong
     #[arg(long)]
     fail_fast: bool,
 }
@@ -53,6 +55,14 @@ struct Context {
     fail_fast: bool,
     /// The freshly built object.
     object: PathBuf,
+    tested: OnceCell<Tested>,
+    slow: RefCell<Vec<Slow>>,
+}
+
+impl Context {
+    fn tested(&self) -> Result<&Tested> {
+        self.tested.get().context("the tests were not built")
+    }
 }
 
 const STEPS: [Step; 14] = [
@@ -63,13 +73,13 @@ const STEPS: [Step; 14] = [
     Step::of("structure", structure),
     Step::of("clippy", clippy),
     Step::of("clippy of the kernel side", clippy_ebpf),
+    Step::of("eBPF object by the build script", build_script),
     Step::of("licences and sources of dependencies", deny),
     Step::of("documentation", doc),
+    Step::needed("build of all tests", build_tests),
     Step::of("unit and property tests", unit),
-    Step::of("fuzz targets, briefly", fuzz_targets),
     Step::of("live tests", live),
     Step::of("stock kernels in virtual machines", kernels),
-    Step::of("README tests", readme),
 ];
 
 /// Runs all steps, also after one that failed, unless the others need it.
@@ -77,7 +87,14 @@ const STEPS: [Step; 14] = [
 /// # Errors
 /// Names the steps that failed.
 pub fn run(args: &Args) -> Result<()> {
-    let context = Context { quick: args.quick, fail_fast: args.fail_fast, object: target().join("bpf/twtrace.bpf.o") };
+    let context = Context {
+        quick: args.quick,
+        fail_fast: args.fail_fast,
+        object: target().join("bpf/twtrace.bpf.o"),
+        tested: OnceCell::new(),
+        slow: RefCell::default(),
+    };
+    let whole = Instant::now();
     let mut summary = Vec::new();
     let mut failed: Vec<&str> = Vec::new();
     let (mut passed, mut skipped) = (0, 0);
@@ -114,7 +131,12 @@ pub fn run(args: &Args) -> Result<()> {
     for line in summary {
         say(&format!("  {line}"));
     }
-    say(&format!("{passed} passed, {} failed, {skipped} skipped", failed.len()));
+    let slow = context.slow.into_inner();
+    if !slow.is_empty() {
+        say(&format!("\nslow tests{}", tested::list(&slow)));
+    }
+    let time = seconds(whole.elapsed());
+    say(&format!("\n{passed} passed, {} failed, {skipped} skipped in {}", failed.len(), time.trim_start()));
     if failed.is_empty() {
         return Ok(());
     }
@@ -136,8 +158,6 @@ fn set_up(context: &Context) -> Result<Done> {
 
 fn build_object(context: &Context) -> Result<Done> {
     ebpf::build(&Toolchain::find()?, &context.object)?;
-    // The build script's way to the same object.
-    run_command(cargo().args(["check", "--package", "twtrace", "--features", "build-ebpf"]))?;
     Ok(Done::Passed)
 }
 
@@ -156,8 +176,7 @@ fn committed_object(context: &Context) -> Result<Done> {
 }
 
 fn fmt(_: &Context) -> Result<Done> {
-    run_command(cargo().args(["fmt", "--all", "--check"]))?;
-    run_command(cargo().args(["fmt", "--check", "--manifest-path", "twtrace-ebpf/Cargo.toml"]))?;
+    check::fmt()?;
     Ok(Done::Passed)
 }
 
@@ -167,7 +186,13 @@ fn structure(_: &Context) -> Result<Done> {
 }
 
 fn clippy(_: &Context) -> Result<Done> {
-    run_command(cargo().args(["clippy", "--workspace", "--all-targets", "--", "-Dwarnings"]))?;
+    check::clippy()?;
+    Ok(Done::Passed)
+}
+
+/// The build script's way to the same object. After clippy, which has checked the dependencies.
+fn build_script(_: &Context) -> Result<Done> {
+    run_command(cargo().args(["check", "--workspace", "--all-targets", "--features", "twtrace-probe/build-ebpf"]))?;
     Ok(Done::Passed)
 }
 
@@ -181,7 +206,7 @@ fn clippy_ebpf(_: &Context) -> Result<Done> {
 
 fn deny(_: &Context) -> Result<Done> {
     // The check of advisories is left out: it needs a database from the network, and fails by itself over time.
-    for manifest in ["Cargo.toml", "twtrace-ebpf/Cargo.toml", "fuzz/Cargo.toml"] {
+    for manifest in ["Cargo.toml", "twtrace-ebpf/Cargo.toml"] {
         let mut command = Command::new(CARGO_DENY.install()?);
         command.current_dir(root()).args(["--manifest-path", manifest, "--config", "deny.toml"]);
         command.args(["check", "--hide-inclusion-graph", "licenses", "bans", "sources"]);
@@ -195,106 +220,31 @@ fn doc(_: &Context) -> Result<Done> {
     Ok(Done::Passed)
 }
 
-fn unit(_: &Context) -> Result<Done> {
-    let mut command = cargo();
-    command.args(["test", "--workspace", "--exclude", LIVE_PACKAGE]).env("PROPTEST_RNG_SEED", SEED.to_string());
-    run_command(&mut command)?;
+fn build_tests(context: &Context) -> Result<Done> {
+    // There is none yet: each step runs once.
+    let _ = context.tested.set(Tested::build()?);
     Ok(Done::Passed)
 }
 
-fn fuzz_targets(context: &Context) -> Result<Done> {
-    if context.quick {
-        return Ok(Done::Skipped("--quick".to_owned()));
-    }
-    fuzz::all(FUZZ, SEED)?;
+fn unit(context: &Context) -> Result<Done> {
+    let slow = context.tested()?.unit()?;
+    context.slow.borrow_mut().extend(slow);
     Ok(Done::Passed)
 }
-
-/// For each target.
-const FUZZ: Duration = Duration::from_secs(15);
-
-/// The seed of random inputs, the same each time: a run shows whether a change has broken something. To find faults by
-/// chance is the purpose of the long runs, `cargo xtask fuzz`, and of `cargo test` by hand.
-const SEED: u32 = 1;
-
-const LIVE_PACKAGE: &str = "twtrace-tests";
-
-/// The README's test, one of [`LIVE_PACKAGE`]'s.
-const README: &str = "readme";
 
 fn live(context: &Context) -> Result<Done> {
     if context.quick {
         return Ok(Done::Skipped("--quick".to_owned()));
     }
-    let mut command = kernel_test(context)?;
-    command.args(["--lib", "--bins"]);
-    for test in live_tests().context("cannot read tests/tests")? {
-        command.args(["--test", &test]);
-    }
-    // One at a time: each watches all sockets of the machine.
-    let mut all = vec![("as this kernel lets it".to_owned(), command)];
-    for (name, value, tests) in LOWER {
-        let mut command = kernel_test(context)?;
-        command.args(tests.iter().flat_map(|test| ["--test", test])).env(name, value);
-        all.push((format!("with {name}={value}"), command));
-    }
-    let mut failed = Vec::new();
-    for (how, mut command) in all {
-        say(&format!("\n{how}"));
-        if !context.fail_fast {
-            command.arg("--no-fail-fast");
-        }
-        match run_command(command.args(["--", "--test-threads=1"])) {
-            Ok(()) => {}
-            Err(error) if context.fail_fast => return Err(error),
-            Err(_) => failed.push(how),
-        }
-    }
-    if failed.is_empty() {
-        return Ok(Done::Passed);
-    }
-    bail!("failed {}; cargo names the tests above", failed.join(", "))
+    let slow = context.tested()?.live_tests(&context.object)?;
+    context.slow.borrow_mut().extend(slow);
+    Ok(Done::Passed)
 }
-
-/// Tests to run again in lower tiers, which this kernel does not choose by itself.
-const LOWER: [(&str, &str, &[&str]); 2] =
-    [("TWTRACE_TIER", "tuple", &["ground_truth", "namespaces", "older"]), ("TWTRACE_BTF", "none", &["ground_truth"])];
 
 fn kernels(context: &Context) -> Result<Done> {
     if context.quick {
         return Ok(Done::Skipped("--quick".to_owned()));
     }
-    vm::test(&context.object)?;
+    vm::test(context.tested()?, &context.object)?;
     Ok(Done::Passed)
-}
-
-fn readme(context: &Context) -> Result<Done> {
-    if context.quick {
-        return Ok(Done::Skipped("--quick".to_owned()));
-    }
-    run_command(kernel_test(context)?.args(["--test", README]))?;
-    Ok(Done::Passed)
-}
-
-/// Test targets other than the README's.
-fn live_tests() -> io::Result<Vec<String>> {
-    let mut names = Vec::new();
-    for entry in fs::read_dir(root().join("tests/tests"))? {
-        let path = entry?.path();
-        let is_test = path.join("main.rs").exists() || path.extension().is_some_and(|extension| extension == "rs");
-        if let Some(name) = path.file_stem().and_then(|name| name.to_str()).filter(|name| is_test && *name != README) {
-            names.push(name.to_owned());
-        }
-    }
-    names.sort();
-    Ok(names)
-}
-
-/// `cargo test` of the live tests, with the programs that they run built and the fresh object in use.
-fn kernel_test(context: &Context) -> Result<Command> {
-    run_command(cargo().args(["build", "--release", "--package", "twtrace", "--package", LIVE_PACKAGE, "--bins"]))?;
-    let mut command = cargo();
-    command.args(["test", "--package", LIVE_PACKAGE, "--release"]);
-    command.env("TWTRACE_BPF_OBJECT", &context.object);
-    Ok(command)
 }

@@ -7,6 +7,8 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Write as _;
+use std::sync::Mutex;
+use std::thread;
 
 use serde_json::Value;
 use twtrace_core::finding::Rule;
@@ -48,6 +50,11 @@ impl Table {
         let expected = run.expected.iter().map(|expected| expected.id.clone()).collect();
         self.lines.push(Line { name, expected, found });
         played
+    }
+
+    fn extend(&mut self, other: Self) {
+        self.lines.extend(other.lines);
+        self.wrong.extend(other.wrong);
     }
 
     fn print(&self) {
@@ -169,23 +176,43 @@ fn effects(scenario: &Scenario, run: &Run, before: &Played, after: &Played) -> V
     compared.iter().filter(|figure| !figure.agrees()).map(ToString::to_string).collect()
 }
 
+/// Each has network namespaces of its own, and waits most of the time.
+const SIDE_BY_SIDE: usize = 3;
+
+/// Plays a scenario without and with its remedy.
+fn play_both(scenario: &Scenario) -> Table {
+    let mut table = Table::default();
+    if let Some(missing) = scenario.programs.iter().find(|program| installed(program).is_none()) {
+        skip(missing, "it is not installed");
+        return table;
+    }
+    let before = table.play(scenario, "before", &scenario.before);
+    let Some(run) = &scenario.after else { return table };
+    let after = table.play(scenario, "after", run);
+    let wrong = effects(scenario, run, &before, &after);
+    table.wrong.extend(wrong.into_iter().map(|wrong| format!("{}: effect: {wrong}", scenario.name)));
+    table
+}
+
 #[test]
 fn each_scenario_has_its_findings_and_its_remedy_works() {
     let only = std::env::var("TWTRACE_SCENARIO").unwrap_or_default();
     let scenarios = read::all().unwrap_or_else(|wrong| panic!("{wrong}"));
-    let mut table = Table::default();
-    for scenario in scenarios.iter().filter(|scenario| scenario.name.contains(&only)) {
-        if let Some(missing) = scenario.programs.iter().find(|program| installed(program).is_none()) {
-            skip(missing, "it is not installed");
-            continue;
+    let queue = Mutex::new(scenarios.iter().filter(|scenario| scenario.name.contains(&only)));
+    let table = Mutex::new(Table::default());
+    thread::scope(|scope| {
+        for _ in 0..SIDE_BY_SIDE {
+            scope.spawn(|| {
+                loop {
+                    let Some(scenario) = queue.lock().unwrap().next() else { break };
+                    let played = play_both(scenario);
+                    table.lock().unwrap().extend(played);
+                }
+            });
         }
-        println!("{}", scenario.name);
-        let before = table.play(scenario, "before", &scenario.before);
-        let Some(run) = &scenario.after else { continue };
-        let after = table.play(scenario, "after", run);
-        let wrong = effects(scenario, run, &before, &after);
-        table.wrong.extend(wrong.into_iter().map(|wrong| format!("{}: effect: {wrong}", scenario.name)));
-    }
+    });
+    let mut table = table.into_inner().unwrap();
+    table.lines.sort_by(|one, other| one.name.cmp(&other.name));
     table.print();
     assert!(!table.lines.is_empty(), "no scenario could be played");
     assert!(table.wrong.is_empty(), "{}", table.wrong.join("\n"));

@@ -176,14 +176,14 @@ fn press(screen: &Terminal, key: &str, change: Change) -> Duration {
     let (heads_before, (_, tabs_before), (row, chosen)) =
         screen.look(|screen| (heads(screen), tabs(screen), mark(screen)));
     let title = |tabs: &str| tabs.split(" by ").nth(1).map(str::to_owned);
-    let (above, below) = screen.look(|screen| (name(screen, row - 1), name(screen, row + 1)));
+    let (above, below) = screen.look(|screen| (name(screen, row.saturating_sub(1)), name(screen, row + 1)));
     let is_there = |screen: &vt100::Screen| match change {
         Change::Tab(name) => tabs(screen).1.contains(name),
         Change::Heads => heads(screen) != heads_before,
         Change::Groups => title(&tabs(screen).1) != title(&tabs_before),
         Change::Mark => mark(screen) != (row, chosen.clone()),
         Change::Below => mark(screen) == (row + 1, below.clone()),
-        Change::Above => mark(screen) == (row - 1, above.clone()),
+        Change::Above => mark(screen) == (row.saturating_sub(1), above.clone()),
         Change::Comes(text) => screen.contents().contains(text),
         Change::Goes(text) => !screen.contents().contains(text),
     };

@@ -178,7 +178,7 @@ fn search_loses_no_records() {
     let load = LoadOptions { ring_bytes: 64 << 20, ..LoadOptions::default() };
     let mut live = KernelSource::start(&KernelSourceOptions { load }).unwrap();
     let mut command = Command::new(program("twtrace-workload"));
-    command.args(["churn", "--processes", "2", "--connections"]).arg(twtrace_tests::top::load("200000"));
+    command.args(["churn", "--processes", "2", "--connections"]).arg(twtrace_tests::top::load("60000"));
     let mut churn = place.spawn({
         command.stdout(Stdio::null());
         command

@@ -5,9 +5,10 @@ use arrow_array::cast::AsArray as _;
 use arrow_array::types::{
     ArrowPrimitiveType, Int32Type, TimestampMicrosecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
-use arrow_array::{Array, BooleanArray, DictionaryArray, PrimitiveArray, RecordBatch, StringArray};
+use arrow_array::{Array, BinaryArray, BooleanArray, DictionaryArray, PrimitiveArray, RecordBatch, StringArray};
 use arrow_schema::{DataType, TimeUnit};
 use jiff::Timestamp;
+use std::fmt;
 use std::io::Write;
 use twtrace_core::plain::guarded;
 
@@ -18,6 +19,8 @@ enum Cell<'a> {
     Number(u64),
     Time(Timestamp),
     Text(&'a str),
+    /// Written in hexadecimal.
+    Bytes(&'a [u8]),
 }
 
 /// A column of a batch.
@@ -26,6 +29,7 @@ enum Column<'a> {
     Numbers(&'a dyn Array, Box<dyn Fn(usize) -> u64 + 'a>),
     Times(&'a PrimitiveArray<TimestampMicrosecondType>),
     Text(&'a StringArray),
+    Bytes(&'a BinaryArray),
     Words(&'a DictionaryArray<Int32Type>, &'a StringArray),
 }
 
@@ -43,6 +47,7 @@ impl<'a> Column<'a> {
             DataType::UInt64 => numbers::<UInt64Type>(array),
             DataType::Timestamp(TimeUnit::Microsecond, _) => Self::Times(array.as_primitive()),
             DataType::Utf8 => Self::Text(array.as_string()),
+            DataType::Binary => Self::Bytes(array.as_binary()),
             DataType::Dictionary(..) => {
                 let words = array.as_dictionary_opt::<Int32Type>().context("a dictionary has another kind of keys")?;
                 Self::Words(words, words.values().as_string_opt().context("a dictionary is not of text")?)
@@ -57,6 +62,7 @@ impl<'a> Column<'a> {
             Self::Numbers(values, _) => values.is_null(row),
             Self::Times(values) => values.is_null(row),
             Self::Text(values) => values.is_null(row),
+            Self::Bytes(values) => values.is_null(row),
             Self::Words(words, values) => words.key(row).is_none_or(|key| values.is_null(key)),
         };
         if is_null {
@@ -69,6 +75,7 @@ impl<'a> Column<'a> {
                 Cell::Time(Timestamp::from_microsecond(values.value(row)).context("a time is out of range")?)
             }
             Self::Text(values) => Cell::Text(values.value(row)),
+            Self::Bytes(values) => Cell::Bytes(values.value(row)),
             Self::Words(words, values) => Cell::Text(values.value(words.key(row).unwrap_or_default())),
         })
     }
@@ -81,6 +88,15 @@ fn columns(batch: &RecordBatch) -> anyhow::Result<Vec<Column<'_>>> {
 /// RFC 3339 in UTC, always with microseconds: as text it sorts as it does as a time.
 fn time(timestamp: Timestamp) -> jiff::fmt::strtime::Display<'static> {
     timestamp.strftime("%Y-%m-%dT%H:%M:%S.%6fZ")
+}
+
+/// Two digits a byte.
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a String does not fail.
+        let _ = fmt::Write::write_fmt(&mut text, format_args!("{byte:02x}"));
+        text
+    })
 }
 
 /// Writes the rows as records of CSV. A missing value is empty, and text is harmless in a terminal and a spreadsheet.
@@ -97,6 +113,7 @@ pub(super) fn csv(batch: &RecordBatch, out: &mut csv::Writer<impl Write>) -> any
                 Cell::Number(value) => out.write_field(value.to_string()),
                 Cell::Time(value) => out.write_field(time(value).to_string()),
                 Cell::Text(value) => out.write_field(&*guarded(value)),
+                Cell::Bytes(value) => out.write_field(hexadecimal(value)),
             }?;
         }
         out.write_record(None::<&[u8]>)?;
@@ -127,6 +144,7 @@ pub(super) fn json_lines(batch: &RecordBatch, out: &mut impl Write) -> anyhow::R
                 Cell::Number(value) => write!(line, "{value}")?,
                 Cell::Time(value) => write!(line, "\"{}\"", time(value))?,
                 Cell::Text(value) => serde_json::to_writer(&mut line, value)?,
+                Cell::Bytes(value) => write!(line, "\"{}\"", hexadecimal(value))?,
             }
         }
         line.extend_from_slice(b"}\n");
@@ -146,11 +164,12 @@ mod tests {
     fn batch() -> RecordBatch {
         let times =
             PrimitiveArray::<TimestampMicrosecondType>::from(vec![1_700_000_000_000_000, 1_700_000_000_000_001]);
-        let columns: [(&str, ArrayRef); 5] = [
+        let columns: [(&str, ArrayRef); 6] = [
             ("seq", Arc::new(PrimitiveArray::<UInt64Type>::from(vec![u64::MAX, 0]))),
             ("time", Arc::new(times.with_timezone("UTC"))),
             ("port", Arc::new(PrimitiveArray::<UInt16Type>::from(vec![None, Some(80)]))),
             ("lost", Arc::new(BooleanArray::from(vec![Some(true), None]))),
+            ("raw", Arc::new(BinaryArray::from_opt_vec(vec![None, Some(b"\x0a\xff")]))),
             ("comm", Arc::new(DictionaryArray::<Int32Type>::from_iter([Some("=a,\"b\"\n"), None]))),
         ];
         RecordBatch::try_from_iter(columns).unwrap()
@@ -163,8 +182,8 @@ mod tests {
         let text = String::from_utf8(out.into_inner().unwrap()).unwrap();
         assert_eq!(
             text,
-            "18446744073709551615,2023-11-14T22:13:20.000000Z,,true,\"'=a,\"\"b\"\"\\n\"\n\
-             0,2023-11-14T22:13:20.000001Z,80,,\n"
+            "18446744073709551615,2023-11-14T22:13:20.000000Z,,true,,\"'=a,\"\"b\"\"\\n\"\n\
+             0,2023-11-14T22:13:20.000001Z,80,,0aff,\n"
         );
     }
 
@@ -174,9 +193,9 @@ mod tests {
         json_lines(&batch(), &mut out).unwrap();
         assert_eq!(
             String::from_utf8(out).unwrap(),
-            "{\"seq\":18446744073709551615,\"time\":\"2023-11-14T22:13:20.000000Z\",\"port\":null,\"lost\":true,\
+            "{\"seq\":18446744073709551615,\"time\":\"2023-11-14T22:13:20.000000Z\",\"port\":null,\"lost\":true,\"raw\":null,\
              \"comm\":\"=a,\\\"b\\\"\\n\"}\n\
-             {\"seq\":0,\"time\":\"2023-11-14T22:13:20.000001Z\",\"port\":80,\"lost\":null,\"comm\":null}\n"
+             {\"seq\":0,\"time\":\"2023-11-14T22:13:20.000001Z\",\"port\":80,\"lost\":null,\"raw\":\"0aff\",\"comm\":null}\n"
         );
     }
 

@@ -16,6 +16,20 @@ use crate::workspace::{root, target};
 /// Options of `cargo xtask bench`.
 #[derive(clap::Args)]
 pub struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(clap::Subcommand)]
+enum What {
+    /// `twtrace report` and DuckDB on the same recording
+    Report(ReportArgs),
+    /// Connections per second without and with `twtrace top`; needs root
+    Rates,
+}
+
+#[derive(clap::Args)]
+struct ReportArgs {
     /// Connections of the made-up recording that is reported
     #[arg(long, default_value_t = 10_000_000)]
     connections: u64,
@@ -32,12 +46,29 @@ struct Measured {
     output: Value,
 }
 
+/// Runs one of the comparisons.
+///
+/// # Errors
+/// It failed.
+pub fn run(args: &Args) -> Result<()> {
+    match &args.what {
+        What::Report(args) => report(args),
+        What::Rates => rates(),
+    }
+}
+
+fn rates() -> Result<()> {
+    let packages = ["--package", "twtrace", "--package", "twtrace-tests"];
+    run_command(cargo().args(["build", "--release", "--bins", "--example", "rates"]).args(packages))?;
+    run_command(&mut Command::new(target().join("release/examples/rates")))
+}
+
 /// Generates the recording, computes the same figures with `twtrace report` and DuckDB, compares them, and prints
 /// times.
 ///
 /// # Errors
 /// One of them failed, or their figures differ.
-pub fn run(args: &Args) -> Result<()> {
+fn report(args: &ReportArgs) -> Result<()> {
     python::install()?;
     run_command(cargo().args([
         "build",

@@ -1,62 +1,44 @@
-//! The guest's file system: static programs and nothing else, as an initramfs.
+//! The guest's file system: programs, the libraries that they load, and nothing else, as an initramfs.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context as _, Result};
-use serde_json::Value;
 
 use super::kernels::{Cached, MODULES};
-use crate::process::{cargo, output, say};
-use crate::workspace::target;
+use crate::process::output;
+use crate::tested::Tested;
 
-const TARGET: &str = "x86_64-unknown-linux-gnu";
-
-/// Static programs: `/init` first, then what goes to `/t`, by path below it.
+/// Programs and libraries, by path in the guest.
 pub(super) struct Programs(Vec<(String, PathBuf)>);
 
-/// Builds the programs of the guests and these live tests.
-///
-/// # Errors
-/// They do not build.
-pub(super) fn programs(tests: &[&str]) -> Result<Programs> {
-    let folder = target().join("vm");
-    let build = |command: &[&str], more: &[&str]| -> Result<String> {
-        let mut cargo = cargo();
-        cargo.args(command).args(["--release", "--target", TARGET, "--message-format=json-render-diagnostics"]);
-        cargo.arg("--target-dir").arg(&folder).args(more);
-        cargo.env("RUSTFLAGS", "-C target-feature=+crt-static -C strip=symbols");
-        // Optimising across crates would take minutes for each test, and the guests would not be noticeably faster.
-        cargo.envs([("CARGO_PROFILE_RELEASE_LTO", "off"), ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")]);
-        cargo.env("CARGO_PROFILE_RELEASE_DEBUG", "0");
-        output(&mut cargo)
-    };
-    say("building static programs for the guests");
-    let bins = build(&["build"], &["--package", "twtrace", "--package", "twtrace-tests", "--bins"])?;
-    let chosen: Vec<&str> = tests.iter().flat_map(|test| ["--test", test]).collect();
-    let built = build(&["test", "--no-run", "--package", "twtrace-tests"], &chosen)?;
-    let mut programs = Vec::new();
-    for (place, name, text) in [
-        ("init", "twtrace-guest", &bins),
-        ("t/twtrace", "twtrace", &bins),
-        ("t/twtrace-workload", "twtrace-workload", &bins),
-    ] {
-        programs.push((place.to_owned(), executable(text, name, "bin")?));
+impl Programs {
+    /// What guests run.
+    ///
+    /// # Errors
+    /// It was not built.
+    pub(super) fn of(tested: &Tested) -> Result<Self> {
+        let mut files = vec![
+            ("init".to_owned(), tested.program("twtrace-guest")?.to_owned()),
+            ("t/twtrace".to_owned(), tested.program("twtrace")?.to_owned()),
+            ("t/twtrace-workload".to_owned(), tested.program("twtrace-workload")?.to_owned()),
+            ("t/deps/live".to_owned(), tested.live()?.to_owned()),
+        ];
+        let mut libraries = BTreeSet::new();
+        for (_, program) in &files {
+            libraries.extend(loaded(&output(Command::new("ldd").arg(program))?));
+        }
+        files.extend(libraries.into_iter().map(|library| (library.trim_start_matches('/').to_owned(), library.into())));
+        Ok(Self(files))
     }
-    for test in tests {
-        programs.push((format!("t/deps/{test}"), executable(&built, test, "test")?));
-    }
-    Ok(Programs(programs))
 }
 
-/// Path of an executable in cargo's messages.
-fn executable(messages: &str, name: &str, kind: &str) -> Result<PathBuf> {
-    let found = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).find_map(|message| {
-        let target = message.get("target")?;
-        let is_it = target.get("name")? == name && target.get("kind")?.as_array()?.iter().any(|one| one == kind);
-        is_it.then(|| message.get("executable")?.as_str().map(PathBuf::from)).flatten()
-    });
-    found.with_context(|| format!("cargo built no {kind} {name}"))
+/// The libraries that `ldd` lists, and the loader.
+fn loaded(listed: &str) -> Vec<String> {
+    let path = |line: &str| line.split_whitespace().find(|word| word.starts_with('/')).map(str::to_owned);
+    listed.lines().filter_map(path).collect()
 }
 
 /// Writes the initramfs of one kernel.
@@ -65,8 +47,14 @@ fn executable(messages: &str, name: &str, kind: &str) -> Result<PathBuf> {
 /// A file cannot be read or written.
 pub(super) fn write(programs: &Programs, kernel: &Cached, object: &Path, plan: &[u8], file: &Path) -> Result<()> {
     let mut archive = Archive::default();
-    for folder in ["dev", "etc", "proc", "run", "sys", "t", "t/deps", "tmp"] {
-        archive.add(folder, FOLDER, b"");
+    let mut folders: BTreeSet<String> = ["dev", "etc", "proc", "run", "sys", "tmp"].map(str::to_owned).into();
+    for (place, _) in &programs.0 {
+        let above = Path::new(place).ancestors().skip(1).filter(|folder| !folder.as_os_str().is_empty());
+        folders.extend(above.map(|folder| folder.display().to_string()));
+    }
+    // Each after the one that it is in.
+    for folder in folders {
+        archive.add(&folder, FOLDER, b"");
     }
     archive.add("etc/passwd", FILE, b"root:x:0:0:root:/:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n");
     archive.add("plan.json", FILE, plan);
@@ -125,9 +113,15 @@ impl Archive {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
     use super::*;
+
+    #[test]
+    fn libraries_are_read_from_ldd() {
+        let listed = "\tlinux-vdso.so.1 (0x00007ffc)\n\tlibc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x00007f)\n\
+            \t/lib64/ld-linux-x86-64.so.2 (0x00007f)\n";
+        assert_eq!(loaded(listed), ["/lib/x86_64-linux-gnu/libc.so.6", "/lib64/ld-linux-x86-64.so.2"]);
+        assert!(loaded("\tstatically linked\n").is_empty());
+    }
 
     #[test]
     fn archives_are_newc() {
@@ -143,14 +137,5 @@ mod tests {
         assert_eq!(&bytes[second + 110..second + 116], b"d/file");
         let content = second + (110_usize + 7).next_multiple_of(4);
         assert_eq!(&bytes[content..content + 8], b"hello\0\0\0");
-    }
-
-    #[test]
-    fn executables_are_found_in_messages() {
-        let messages = "{\"reason\":\"x\"}\nrubbish\n\
-            {\"target\":{\"name\":\"a\",\"kind\":[\"test\"]},\"executable\":null}\n\
-            {\"target\":{\"name\":\"a\",\"kind\":[\"bin\"]},\"executable\":\"/x/a\"}";
-        assert_eq!(executable(messages, "a", "bin").unwrap(), Path::new("/x/a"));
-        assert!(executable(messages, "a", "test").is_err());
     }
 }

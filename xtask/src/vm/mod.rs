@@ -18,6 +18,7 @@ use serde::Serialize;
 
 use crate::ebpf::{self, Toolchain};
 use crate::process::say;
+use crate::tested::Tested;
 use crate::workspace::{root, target};
 use guest::Console;
 use image::Programs;
@@ -36,7 +37,7 @@ pub struct Args {
 struct Run {
     name: String,
     program: String,
-    args: Vec<&'static str>,
+    args: Vec<String>,
     env: Vec<(&'static str, &'static str)>,
     timeout_s: u64,
 }
@@ -83,7 +84,7 @@ const PLANS: [Plan; 9] = [
 pub fn run(args: &Args) -> Result<()> {
     let object = target().join("bpf/twtrace.bpf.o");
     ebpf::build(&Toolchain::find()?, &object)?;
-    let columns = matrix(args, &object)?;
+    let columns = matrix(args, &Tested::build()?, &object)?;
     if args.kernels.is_empty() {
         fs::write(root().join(SIZES), sizes::table(&columns))?;
         say(&format!("written: {SIZES}"));
@@ -98,20 +99,19 @@ const SIZES: &str = "docs/programs.md";
 ///
 /// # Errors
 /// As [`run`].
-pub fn test(object: &Path) -> Result<()> {
-    let columns = matrix(&Args::default(), object)?;
+pub(crate) fn test(tested: &Tested, object: &Path) -> Result<()> {
+    let columns = matrix(&Args::default(), tested, object)?;
     say(&sizes::table(&columns));
     Ok(())
 }
 
 /// Runs the tests with this object; returns the program sizes on each kernel, oldest first.
-fn matrix(args: &Args, object: &Path) -> Result<Vec<Column>> {
+fn matrix(args: &Args, tested: &Tested, object: &Path) -> Result<Vec<Column>> {
     if let Some(unknown) = args.kernels.iter().find(|name| !KERNELS.iter().any(|kernel| kernel.name == **name)) {
         bail!("there is no kernel {unknown} here: {}", KERNELS.map(|kernel| kernel.name).join(", "));
     }
     let chosen = |kernel: &&Kernel| args.kernels.is_empty() || args.kernels.iter().any(|name| name == kernel.name);
-    let tests: Vec<&str> = PLANS.iter().map(|plan| plan.test).collect();
-    let programs = image::programs(&tests)?;
+    let programs = Programs::of(tested)?;
     let folder = target().join("vm/logs");
     fs::create_dir_all(&folder)?;
     let jobs = Mutex::new(KERNELS.iter().filter(chosen).collect::<VecDeque<_>>());
@@ -182,15 +182,15 @@ fn plan() -> Vec<Run> {
     let doctors = DOCTORS.map(|mode| Run {
         name: format!("{DOCTOR}/{}", mode.name),
         program: "/t/twtrace".to_owned(),
-        args: vec!["doctor", "--json"],
+        args: ["doctor", "--json"].map(str::to_owned).to_vec(),
         env: environment(mode),
         timeout_s: 60,
     });
     let tests = PLANS.iter().flat_map(|plan| {
         plan.modes.iter().map(|&mode| Run {
             name: format!("{}/{}", plan.test, mode.name),
-            program: format!("/t/deps/{}", plan.test),
-            args: vec!["--test-threads=1", "--nocapture"],
+            program: "/t/deps/live".to_owned(),
+            args: [&format!("{}::", plan.test), "--test-threads=1", "--nocapture"].map(str::to_owned).to_vec(),
             env: environment(mode),
             timeout_s: 960,
         })

@@ -1,0 +1,33 @@
+//! `cargo xtask check`: what a change must pass before anything slow.
+
+use anyhow::Result;
+
+use crate::process::{cargo, run as run_command, say};
+use crate::tested::{self, Tested};
+use crate::tidy;
+
+/// Checks form, structure and lints, and runs all tests that need no root.
+///
+/// # Errors
+/// Names the first that fails.
+pub fn run() -> Result<()> {
+    fmt()?;
+    tidy::run()?;
+    clippy()?;
+    let slow = Tested::build()?.unit()?;
+    if !slow.is_empty() {
+        say(&format!("\nslow tests{}", tested::list(&slow)));
+    }
+    Ok(())
+}
+
+/// Fails when rustfmt would change a file.
+pub(crate) fn fmt() -> Result<()> {
+    run_command(cargo().args(["fmt", "--all", "--check"]))?;
+    run_command(cargo().args(["fmt", "--check", "--manifest-path", "twtrace-ebpf/Cargo.toml"]))
+}
+
+/// Treats clippy's warnings as errors.
+pub(crate) fn clippy() -> Result<()> {
+    run_command(cargo().args(["clippy", "--workspace", "--all-targets", "--", "-Dwarnings"]))
+}

@@ -90,7 +90,7 @@ pub enum Severity {
 pub enum Confidence {
     /// A guess from a pattern that others may leave as well.
     Low,
-    /// The pattern fits, and nothing seen speaks against it.
+    /// The pattern fits, and nothing contradicts it.
     Medium,
     /// Seen in the kernel.
     High,

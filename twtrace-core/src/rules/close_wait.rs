@@ -36,7 +36,7 @@ pub(super) fn check(context: &RuleContext<'_>) -> Vec<Finding> {
                     id: "close-sockets",
                     text:
                         "Close the socket when read(2) returns 0, also on error paths. No setting of the kernel ends \
-                           CLOSE_WAIT: it lasts until the process closes, or ends."
+                           CLOSE_WAIT: it lasts until the process closes the socket or exits."
                             .to_owned(),
                     command: None,
                     effect: vec![effect("close_wait", kind.sockets as f64, 0.0)],

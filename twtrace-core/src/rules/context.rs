@@ -100,7 +100,7 @@ impl<'a> RuleContext<'a> {
     }
 
     /// Established connections of a process to a destination, from the last search for socket owners.
-    pub(super) fn holds(&self, process: ProcessKey, key: DestKey) -> u64 {
+    pub(super) fn established(&self, process: ProcessKey, key: DestKey) -> u64 {
         let matches = |holder: &SocketOwner| {
             holder.state == CensusState::Established && is_of(holder, process) && is_to(holder, key)
         };
@@ -120,7 +120,7 @@ impl<'a> RuleContext<'a> {
 
     /// TIME_WAIT sockets that the other end has created for `opened` connections to a destination, if it is on this
     /// host.
-    pub(super) fn made_by_local_peer(&self, key: DestKey, opened: u64) -> f64 {
+    pub(super) fn created_by_local_peer(&self, key: DestKey, opened: u64) -> f64 {
         self.local_peer(key).map_or(0.0, |row| {
             let share = opened as f64 / row.pattern.accepted.max(1) as f64;
             row.counts.time_wait_created as f64 * share.min(1.0)

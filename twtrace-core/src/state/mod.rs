@@ -91,7 +91,7 @@ pub struct State {
     /// Sockets that were bound before they connected and have not ended: by cookie.
     bound: Map<u64, Bound>,
     /// For sockets without a cookie: numbers that no cookie reaches.
-    next_made_up: u64,
+    next_without_cookie: u64,
 }
 
 impl State {
@@ -114,7 +114,7 @@ impl State {
             failing: false,
             failing_ns: 0,
             bound: Map::default(),
-            next_made_up: 1 << 63,
+            next_without_cookie: 1 << 63,
         }
     }
 

@@ -64,7 +64,7 @@ fn holders(at_ns: u64, rows: Vec<SocketOwner>) -> Event {
     socket_owners(at_ns, rows)
 }
 
-fn told(events: impl IntoIterator<Item = Event>) -> State {
+fn state_after(events: impl IntoIterator<Item = Event>) -> State {
     engine([start(), kernel()].into_iter().chain(events))
 }
 
@@ -120,5 +120,5 @@ fn no_port(n: u64, who: Owner, end_ns: u64) -> Connection {
 }
 
 fn bind_failed(who: Owner, port: u16, errno: u16, at_ns: u64) -> Event {
-    twtrace_testkit::bind_failed(who, tuple(port, 0, 0).towards_nobody(), errno, false, at_ns)
+    twtrace_testkit::bind_failed(who, tuple(port, 0, 0).without_remote(), errno, false, at_ns)
 }

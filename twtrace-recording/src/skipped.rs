@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_start_no_time_is_made_up() {
+    fn without_a_start_no_time_is_invented() {
         let events = [start(), closed_by(1), closed_by(2)];
         let mut window = encode(&mut Encoder::default(), &events);
         window[Table::Host as usize] = None;
@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn a_segment_tells_again_who_holds_sockets_and_which_ports_are_bound() {
+    fn a_segment_repeats_the_socket_owners_and_the_bound_ports() {
         let mut encoder = Encoder::default();
         let gone = Event::SocketsRemoved(vec![3]);
         // Without a cookie its end could not be recognised.
@@ -372,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn only_so_many_bound_sockets_are_told_again() {
+    fn only_so_many_bound_sockets_are_repeated() {
         let mut encoder = Encoder::default();
         let many: Vec<Event> = std::iter::once(start()).chain((1..20_000).map(|cookie| bound(cookie, 1))).collect();
         encode(&mut encoder, &many);

@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn the_summary_names_the_makers() {
+    fn the_summary_names_the_creators() {
         let progress = Progress { connections: 1200, rows: 5000, bytes: 28_800, ..Progress::default() };
         let path = Path::new("night\u{1b}[2J.twt");
         let ended = Ended { path, lasted: Duration::from_millis(90_500), progress, open: 12 };

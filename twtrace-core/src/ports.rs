@@ -356,8 +356,8 @@ mod tests {
         let budget = Budget::of(&usable(1, 1000, ""), &used, TIME_WAIT_SECONDS);
         assert_eq!(budget.seconds_to_exhaustion, Some(30.0));
         assert_eq!((budget.soonest_seconds, budget.latest_seconds), (Some(25.0), Some(37.5)));
-        let doubtful = Use { rate_error_per_s: 9.0, ..used };
-        let budget = Budget::of(&usable(1, 1000, ""), &doubtful, TIME_WAIT_SECONDS);
+        let uncertain = Use { rate_error_per_s: 9.0, ..used };
+        let budget = Budget::of(&usable(1, 1000, ""), &uncertain, TIME_WAIT_SECONDS);
         assert_eq!(budget.latest_seconds, None);
     }
 

@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn the_gravest_come_first_with_their_best_advice() {
+    fn the_most_severe_come_first_with_their_best_advice() {
         let mut findings = twtrace_testkit::findings();
         findings.reverse();
         insta::assert_snapshot!(written(&findings));

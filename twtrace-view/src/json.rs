@@ -68,7 +68,7 @@ pub(crate) struct Report<'a> {
     destinations_total: usize,
     /// Calls that failed because there was no free address or port, the most frequent first.
     failures: Vec<FailureJson>,
-    /// What is wrong, the gravest first.
+    /// What is wrong, the most severe first.
     findings: Vec<FindingJson<'a>>,
 }
 

@@ -105,10 +105,10 @@ pub(super) fn there(context: &RuleContext<'_>, netns: u32, subject: Option<&Subj
     }
     let process = subject.and_then(|subject| subject.process);
     // A process with sockets there is alive; a process that ran for one request may have exited.
-    let holders = context.holders(|holder| holder.netns == netns);
-    let is_it = |holder: &SocketOwner| process.is_some_and(|process| is_of(holder, process));
-    let holder = holders.min_by_key(|holder| (!is_it(holder), holder.start_ns, holder.tgid));
-    match holder.map(|holder| holder.tgid).or(process.map(|process| process.tgid)) {
+    let socket_owners = context.socket_owners(|owner| owner.netns == netns);
+    let is_it = |owner: &SocketOwner| process.is_some_and(|process| is_of(owner, process));
+    let owner = socket_owners.min_by_key(|owner| (!is_it(owner), owner.start_ns, owner.tgid));
+    match owner.map(|owner| owner.tgid).or(process.map(|process| process.tgid)) {
         Some(tgid) => format!("nsenter -t {tgid} -n {command}"),
         None => {
             format!("nsenter -t \"$(lsns -t net -n -o NS,PID | awk '$1 == {netns} {{ print $2 }}')\" -n {command}")

@@ -66,8 +66,8 @@ fn subject(context: &RuleContext<'_>, key: DestKey) -> Option<Subject> {
     if let Some(most) = ended.max_by_key(|pair| (pair.pair.pattern.bound, pair.owner.key)) {
         return Some(Subject::of(most.owner));
     }
-    let holders = context.holders(|holder| holder.state == CensusState::Established && is_to(holder, key));
-    holders.max_by_key(|holder| (holder.sockets, holder.tgid)).map(Subject::of_holder)
+    let socket_owners = context.socket_owners(|owner| owner.state == CensusState::Established && is_to(owner, key));
+    socket_owners.max_by_key(|owner| (owner.sockets, owner.tgid)).map(Subject::of_socket_owner)
 }
 
 fn finding(context: &RuleContext<'_>, binder: &Binder) -> Finding {

@@ -40,7 +40,7 @@ impl State {
             }
             Event::SocketOwners { at_ns, complete, rows } => {
                 self.advance_clock(at_ns);
-                self.holders = SocketOwners { at_ns: Some(at_ns), complete, rows };
+                self.socket_owners = SocketOwners { at_ns: Some(at_ns), complete, rows };
             }
             Event::ResetSent { cookie, tuple, at_ns, .. } => {
                 self.advance_clock(at_ns);

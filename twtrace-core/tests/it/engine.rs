@@ -223,7 +223,7 @@ fn the_census_reports_the_substate_and_the_time_left() {
 }
 
 #[test]
-fn a_census_finds_a_socket_that_was_judged_away() {
+fn a_census_finds_a_socket_that_was_classified_otherwise() {
     let traced = tuple(40_000, 1, 80);
     let mut unclear = connection(1, owner(10, "a"), traced, T);
     unclear.sock_dead = false;
@@ -254,7 +254,7 @@ fn a_reset_right_after_the_end_takes_the_socket_back() {
 }
 
 #[test]
-fn an_end_that_was_not_seen_is_settled_by_the_census() {
+fn an_end_that_was_not_seen_is_found_by_the_census() {
     let traced = tuple(40_000, 1, 80);
     let mut unseen = connection(1, owner(10, "a"), traced, T);
     unseen.transitions.truncate(3);
@@ -267,7 +267,7 @@ fn an_end_that_was_not_seen_is_settled_by_the_census() {
 }
 
 #[test]
-fn a_guess_at_the_bucket_limit_is_put_right() {
+fn a_guess_at_the_bucket_limit_is_corrected() {
     let mut guess = connection(1, owner(10, "a"), tuple(40_000, 1, 80), T);
     guess.tw = Some(twtrace_core::event::TwCount { before: None, after: 99, max: 100 });
     let engine = engine([start(), ended(guess)].into_iter().chain(census(T + SECOND, vec![])));

@@ -69,27 +69,27 @@ fn too_many_are_cut_and_it_is_said() {
 
 #[test]
 fn searches_keep_their_distance() {
-    let mut holders = OwnerSearch::start().unwrap();
+    let mut search = OwnerSearch::start().unwrap();
     let mut events = Vec::new();
     let found = |ended_ns, spent_ns| Found { rows: Vec::new(), complete: true, ended_ns, spent_ns };
     for (ended_ns, spent_ns, next_ns) in
         [(1_000_000_000, 1_000_000, PAUSE_NS), (1_000_000_000, 200_000_000, 11_000_000_000), (7, u64::MAX, u64::MAX)]
     {
-        holders.hand_over(found(ended_ns, spent_ns), &mut |event| events.push(event));
-        assert_eq!(holders.next_ns, next_ns);
+        search.hand_over(found(ended_ns, spent_ns), &mut |event| events.push(event));
+        assert_eq!(search.next_ns, next_ns);
         assert_eq!(events.pop(), Some(Event::SocketOwners { at_ns: ended_ns, complete: true, rows: Vec::new() }));
     }
     // Not yet.
-    holders.go_on(&OpenSockets::default(), u64::MAX - 1);
-    assert!(!holders.searcher.is_busy());
+    search.go_on(&OpenSockets::default(), u64::MAX - 1);
+    assert!(!search.searcher.is_busy());
 }
 
 #[test]
 fn the_last_search_is_of_what_was_gathered_last() {
-    let mut holders = OwnerSearch::start().unwrap();
+    let mut search = OwnerSearch::start().unwrap();
     let mut open_sockets = OpenSockets::default();
-    holders.go_on(&open_sockets, 0);
-    assert!(holders.searcher.is_busy(), "the first one begins at once");
+    search.go_on(&open_sockets, 0);
+    assert!(search.searcher.is_busy(), "the first one begins at once");
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let inode = {
         use std::os::fd::AsRawFd as _;
@@ -99,7 +99,7 @@ fn the_last_search_is_of_what_was_gathered_last() {
     take(&mut open_sockets, 1, [(inode, CensusState::Listen)]);
     let (mut events, mut waited) = (Vec::new(), 0);
     let censuses = Censuses { open_sockets, ..Censuses::default() };
-    holders.last(&censuses, &mut |event| events.push(event), &mut |_| waited += 1).unwrap();
+    search.last(&censuses, &mut |event| events.push(event), &mut |_| waited += 1).unwrap();
     assert!(waited > 0);
     let Some(Event::SocketOwners { rows, .. }) = events.last() else { panic!("{events:?}") };
     assert!(rows.iter().any(|row| row.tgid == std::process::id() && row.sockets == 1), "{rows:?}");
@@ -107,6 +107,6 @@ fn the_last_search_is_of_what_was_gathered_last() {
 
     // After a deadline has passed, no search is started.
     censuses.deadline.set(Duration::ZERO);
-    holders.last(&censuses, &mut |event| events.push(event), &mut |_| {}).unwrap();
+    search.last(&censuses, &mut |event| events.push(event), &mut |_| {}).unwrap();
     assert_eq!(events.len(), 2);
 }

@@ -84,7 +84,7 @@ pub(crate) struct FindingJson<'a> {
     /// Stable name; `twtrace explain` has more on each.
     #[cfg_attr(test, schemars(extend("enum" = Rule::ALL.iter().map(|rule| rule.name()).collect::<Vec<_>>())))]
     id: &'static str,
-    /// How grave.
+    /// How severe.
     severity: Severity,
     /// It still goes on.
     active: bool,

@@ -41,7 +41,7 @@ pub(crate) struct ReportJson<'a> {
     timeline: Vec<OfPart<'a, PointJson>>,
     /// Calls that failed because there was no free address or port, the most frequent first.
     failures: Vec<OfPart<'a, FailureJson>>,
-    /// What is wrong, the gravest first.
+    /// What is wrong, the most severe first.
     findings: Vec<OfPart<'a, FindingJson<'a>>>,
 }
 

@@ -38,7 +38,7 @@ pub(crate) fn finished() -> Vec<Event> {
         if second % 20 == 0 {
             events.extend(figures(second, Some(second as u32 * 50)));
             events.extend(census(second, now_ns));
-            events.push(holders(second, now_ns));
+            events.push(owners(second, now_ns));
         }
         if second == GONE {
             events.push(Event::NamespaceGone { netns: CONTAINER });
@@ -82,7 +82,7 @@ pub(crate) fn unfinished() -> Vec<Event> {
         if second % 20 == 0 {
             events.extend(figures(second, None));
             events.extend(census(second, now_ns));
-            events.push(holders(second, now_ns));
+            events.push(owners(second, now_ns));
         }
         events.push(tick(now_ns + 4 * MILLISECOND_NS));
     }
@@ -342,13 +342,12 @@ fn census(second: u64, now_ns: u64) -> Vec<Event> {
 }
 
 /// Pools, listeners and sockets that were never closed. One search was incomplete, and one found no process.
-fn holders(second: u64, now_ns: u64) -> Event {
-    let holder =
-        |number, state, kind, sockets| socket_owner(&who(number), state, tuple(kind, 0).local_port(0), sockets);
-    let listener = holder(0, CensusState::Listen, 1, 1);
+fn owners(second: u64, now_ns: u64) -> Event {
+    let row = |number, state, kind, sockets| socket_owner(&who(number), state, tuple(kind, 0).local_port(0), sockets);
+    let listener = row(0, CensusState::Listen, 1, 1);
     let rows = vec![
-        holder(1, CensusState::Established, 0, 20 + second),
-        SocketOwner { command: "\u{1b}[2J\u{fffd}\u{fffd}(".into(), ..holder(3, CensusState::CloseWait, 2, 7) },
+        row(1, CensusState::Established, 0, 20 + second),
+        SocketOwner { command: "\u{1b}[2J\u{fffd}\u{fffd}(".into(), ..row(3, CensusState::CloseWait, 2, 7) },
         SocketOwner { local_port: 443, remote_addr: [0; 4].into(), remote_port: 0, ..listener },
     ];
     let rows = if second == 80 { Vec::new() } else { rows };

@@ -42,7 +42,7 @@ fn one_request_per_connection() {
 }
 
 #[test]
-fn a_rate_that_the_range_does_not_bear_is_graver() {
+fn a_rate_that_the_range_does_not_sustain_is_more_severe() {
     // 300 in 6 s are 50/s, which use 3,000 ports in the steady state: more than half of 4,000.
     let events = many(owner(10, "app"), 300, 20, START, one_shot).into_iter();
     let mut engine =
@@ -67,8 +67,8 @@ fn a_client_is_not_at_fault_for_a_server_that_closes() {
     assert!((from - 50.0).abs() < 1.0 && to == 0.0, "{from}");
 
     // A client that is itself a service has its own configuration.
-    let proxy = holder(&client, CensusState::Listen, 8080, (0, 0), 1);
-    let mut engine = state_after(both().chain([holders(START + 3 * SECOND, vec![proxy])]));
+    let proxy = owner_row(&client, CensusState::Listen, 8080, (0, 0), 1);
+    let mut engine = state_after(both().chain([socket_owners(START + 3 * SECOND, vec![proxy])]));
     let finding = only(&mut engine);
     assert_eq!((finding.rule, pid(&finding)), (Rule::NoConnectionReuse, Some(10)));
     let (from, _) = effect(&finding, "pool-connections", "time_wait_created_per_s");
@@ -108,7 +108,7 @@ fn a_pool_that_is_bypassed() {
     let events = many(app, 100, 20, START, one_shot)
         .into_iter()
         .chain(stays(1..5, CensusState::Established, 50_000..50_004))
-        .chain([holders(START + 5 * SECOND, vec![holder(&app, CensusState::Established, 0, (1, 80), 4)])]);
+        .chain([socket_owners(START + 5 * SECOND, vec![owner_row(&app, CensusState::Established, 0, (1, 80), 4)])]);
     let finding = only(&mut state_after(events));
     assert_eq!((finding.rule, pid(&finding)), (Rule::PoolBypassed, Some(10)));
     assert_eq!(evidence(&finding, "pool_connections"), Value::Count(4));
@@ -126,13 +126,13 @@ fn a_pool_that_is_bypassed() {
     let events = many(app, 100, 20, START, one_shot)
         .into_iter()
         .chain(stays(4..5, CensusState::Established, 50_000..50_004))
-        .chain([holders(START + 5 * SECOND, vec![holder(&app, CensusState::Established, 0, (1, 80), 4)])]);
+        .chain([socket_owners(START + 5 * SECOND, vec![owner_row(&app, CensusState::Established, 0, (1, 80), 4)])]);
     assert_eq!(rules(&mut state_after(events)), [Rule::NoConnectionReuse]);
-    let other = holder(&owner(99, "app"), CensusState::Established, 0, (1, 80), 4);
+    let other = owner_row(&owner(99, "app"), CensusState::Established, 0, (1, 80), 4);
     let events = many(app, 100, 20, START, one_shot)
         .into_iter()
         .chain(stays(1..5, CensusState::Established, 50_000..50_004))
-        .chain([holders(START + 5 * SECOND, vec![other])]);
+        .chain([socket_owners(START + 5 * SECOND, vec![other])]);
     assert_eq!(rules(&mut state_after(events)), [Rule::NoConnectionReuse]);
 }
 
@@ -246,7 +246,7 @@ fn a_request_that_takes_long_makes_no_pool() {
     let events = many(app, 300, 500, START + 3 * SECOND, slow)
         .into_iter()
         .chain(stays(150..153, CensusState::Established, 50_000..50_004))
-        .chain([holders(START + 153 * SECOND, vec![holder(&app, CensusState::Established, 0, (1, 80), 4)])])
+        .chain([socket_owners(START + 153 * SECOND, vec![owner_row(&app, CensusState::Established, 0, (1, 80), 4)])])
         .chain([tick(START + 154 * SECOND)]);
     let found = rules(&mut state_after(events));
     assert!(!found.contains(&Rule::PoolBypassed), "{found:?}");
@@ -295,7 +295,7 @@ fn resets_that_lose_nothing_are_no_finding() {
 }
 
 #[test]
-fn a_flood_beside_a_rhythm_is_a_flood() {
+fn a_flood_in_addition_to_a_rhythm_is_a_flood() {
     // One check per second for an hour, and for twenty seconds another process with 100 connections per second.
     let checks = many(owner(10, "checker"), 3600, 1000, START, one_shot).into_iter();
     let flood = many(owner(20, "app"), 2000, 10, START + 3600 * SECOND, one_shot);

@@ -91,7 +91,7 @@ fn a_burst_is_no_forecast() {
 }
 
 #[test]
-fn a_rate_that_tcp_tw_reuse_bears_exhausts_nothing() {
+fn a_rate_that_tcp_tw_reuse_sustains_exhausts_nothing() {
     let fills = many(owner(10, "client"), 200, 20, START, one_shot).into_iter();
     let begin = [start(), small_range(1000, 1)].into_iter();
     assert_eq!(rules(&mut engine(begin.chain(fills).chain([tick(START + 4 * SECOND)]))), [Rule::NoConnectionReuse]);
@@ -109,7 +109,7 @@ fn a_port_that_is_bound_is_taken_from_all_destinations() {
         .into_iter()
         .chain((40_050..40_110).map(bound))
         .chain(stays(1..3, CensusState::Established, 40_050..40_110))
-        .chain([holders(START + 3 * SECOND, vec![holder(&proxy, CensusState::Established, 0, (1, 80), 60)])]);
+        .chain([socket_owners(START + 3 * SECOND, vec![owner_row(&proxy, CensusState::Established, 0, (1, 80), 60)])]);
     let mut engine = engine(events);
     let finding = only(&mut engine);
     assert_eq!((finding.rule, finding.severity, pid(&finding)), (Rule::BindBeforeConnect, Severity::Info, Some(10)));
@@ -290,9 +290,9 @@ fn commands_act_on_the_namespace_that_they_are_about() {
     let client = owner(10, "client");
     assert_eq!(command(&mut engine(events(client))), "nsenter -t 10 -n sysctl -w net.ipv4.tcp_tw_reuse=1");
     // A process known to be there is better than one that may have exited.
-    let shell = SocketOwner { netns: OTHER, ..holder(&owner(5, "init"), CensusState::Listen, 80, (0, 0), 1) };
-    let mut with_holder = engine(events(client).chain([holders(START + 3 * SECOND, vec![shell])]));
-    assert_eq!(command(&mut with_holder), "nsenter -t 5 -n sysctl -w net.ipv4.tcp_tw_reuse=1");
+    let shell = SocketOwner { netns: OTHER, ..owner_row(&owner(5, "init"), CensusState::Listen, 80, (0, 0), 1) };
+    let mut with_process = engine(events(client).chain([socket_owners(START + 3 * SECOND, vec![shell])]));
+    assert_eq!(command(&mut with_process), "nsenter -t 5 -n sysctl -w net.ipv4.tcp_tw_reuse=1");
     // If no process is known, the command searches for one; it never uses this host's own namespace.
     let child = |n: u64| Owner { key: ProcessKey { tgid: 1000 + n as u32, start_ns: START + n * 10 * MS }, ..client };
     let fills = (0..200).map(|n| ended(there(n, child(n), START + n * 10 * MS)));
@@ -354,7 +354,7 @@ fn connections_younger_than_the_census_are_not_taken_for_time_wait() {
 }
 
 #[test]
-fn a_later_episode_is_judged_by_itself() {
+fn a_later_episode_is_reported_by_itself() {
     let mut engine = exhausted(0);
     assert!(only(&mut engine).title.contains("TIME_WAIT sockets use the ports"));
     // An hour later, open connections use the ports.

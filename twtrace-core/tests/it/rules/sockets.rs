@@ -80,9 +80,9 @@ fn refused_timewait_sockets() {
 #[test]
 fn sockets_that_are_never_closed() {
     let app = owner(10, "app");
-    let waits = holder(&app, CensusState::CloseWait, 0, (1, 80), 30);
+    let waits = owner_row(&app, CensusState::CloseWait, 0, (1, 80), 30);
     let events = stays(1..6, CensusState::CloseWait, 50_000..50_030);
-    let mut engine = state_after(events.into_iter().chain([holders(START + 6 * SECOND, vec![waits])]));
+    let mut engine = state_after(events.into_iter().chain([socket_owners(START + 6 * SECOND, vec![waits])]));
     let finding = only(&mut engine);
     assert_eq!((finding.rule, pid(&finding)), (Rule::CloseWaitLeak, Some(10)));
     assert_eq!(evidence(&finding, "close_wait"), Value::Count(30));
@@ -119,7 +119,7 @@ fn names_are_found_again() {
 }
 
 #[test]
-fn a_pool_that_the_server_has_hung_up_on_is_no_leak_yet() {
+fn a_pool_whose_connections_the_server_closed_is_no_leak_yet() {
     let mut engine = state_after(stays(1..6, CensusState::CloseWait, 50_000..50_030));
     assert_eq!(only(&mut engine).severity, Severity::Info);
     // After a minute it is a leak.

@@ -127,8 +127,8 @@ pub(super) fn summary(model: &Snapshot, ended: &Ended<'_>) -> String {
         text::counted(*open, "connection", "connections"),
         words::losses(&model.summary().counters),
     );
-    let makers = order::of_snapshot(model, GroupBy::Process, Sort::DEFAULT);
-    for row in makers.iter().filter(|row| row.counts.time_wait_created > 0).take(NAMED) {
+    let creators = order::of_snapshot(model, GroupBy::Process, Sort::DEFAULT);
+    for row in creators.iter().filter(|row| row.counts.time_wait_created > 0).take(NAMED) {
         let name = match (&row.key, &row.owner) {
             (GroupKey::Process(key), Some(owner)) => label::process(&owner.comm, key.tgid),
             (GroupKey::OneShots(kin), _) => {

@@ -10,7 +10,7 @@ fn main() {
         Ok(object) => format!("cargo::rustc-env=TWTRACE_EMBEDDED_OBJECT={}\n", object.display()),
         Err(error) => format!("cargo::error={error}\n"),
     };
-    // Cargo waits for these lines: if it does not, there is nobody left to tell.
+    // Cargo waits for these lines. If it is gone, nothing can be reported.
     let _ = stdout().write_all(lines.as_bytes());
 }
 

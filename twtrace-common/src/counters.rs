@@ -33,7 +33,7 @@ macro_rules! for_each_counter {
                 /// Accept exits that found no followed connection for their new socket: it began before the tracer, or was
                 /// lost.
                 exit_unresolved,
-                /// TIME_WAIT sockets that `inet_twsk_alloc` made for TCP (exact tier).
+                /// TIME_WAIT sockets that `inet_twsk_alloc` created for TCP (exact tier).
                 timewaits_created,
                 /// TIME_WAIT sockets that it refused.
                 timewaits_overflowed,

@@ -38,14 +38,14 @@ bitflags! {
         const ACCEPTED = 1 << 5;
         /// Reached ESTABLISHED.
         const ESTABLISHED = 1 << 6;
-        /// CLOSE was not seen: the socket is gone, for its address belongs to another one or a timewait socket has its
-        /// cookie. What comes with the end (errors, flags, volumes) is missing.
+        /// CLOSE was not seen. The socket is gone, because its address belongs to another socket or a TIME_WAIT socket
+        /// has its cookie. What comes with the end (errors, flags, volumes) is missing.
         const END_UNSEEN = 1 << 7;
-        /// `inet_twsk_alloc` made a timewait socket; its first substate is in `tw_substate`.
+        /// `inet_twsk_alloc` created a TIME_WAIT socket; its first substate is in `tw_substate`.
         const TW_CREATED = 1 << 8;
-        /// `inet_twsk_alloc` refused: the bucket limit, or no memory.
+        /// `inet_twsk_alloc` failed: the bucket limit was reached, or there was no memory.
         const TW_OVERFLOWED = 1 << 9;
-        /// The opener was recorded at `inet_csk_accept`, which holds the socket.
+        /// The opener was recorded at `inet_csk_accept`, which has the socket.
         const ACCEPT_SEEN = 1 << 10;
         /// `connect_errno` is the result of `inet_hash_connect` or `inet6_hash_connect`.
         const HASH_CONNECT = 1 << 11;
@@ -78,7 +78,7 @@ pub struct SockFlags(u32);
 
 bitflags! {
     impl SockFlags: u32 {
-        /// `SOCK_DEAD`: no process holds the socket any more.
+        /// `SOCK_DEAD`: no process has the socket open any more.
         const DEAD = 1 << 0;
         /// `SOCK_DONE`: the peer's FIN was received (`tcp_fin`).
         const DONE = 1 << 1;

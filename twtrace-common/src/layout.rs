@@ -28,7 +28,7 @@ pub struct Offsets {
     pub tcp_total_retrans: u32,
     pub net_ns_inum: u32,
     pub net_tw_refcount: u32,
-    /// What the count at `net_tw_refcount` has besides timewait sockets: 1 for the namespace itself, 0 before 5.17.
+    /// What the count at `net_tw_refcount` includes besides TIME_WAIT sockets: 1 for the namespace, 0 before 5.17.
     pub net_tw_extra: u32,
     pub net_tw_max: u32,
     pub task_group_leader: u32,

@@ -53,11 +53,11 @@ pub mod tcp_state {
 
 /// A process as the kernel saw it at one moment: the thread group, never the thread.
 ///
-/// `start_ns` makes it unique: a PID that is used again has another start time.
+/// `start_ns` distinguishes processes with the same PID: a PID that is used again has another start time.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Owner {
-    /// Thread group id in the initial PID namespace; 0 means that nobody was recorded.
+    /// Thread group id in the initial PID namespace; 0 means that no process was recorded.
     pub tgid: u32,
     /// Real uid in the initial user namespace.
     pub uid: u32,
@@ -84,7 +84,7 @@ pub mod kind {
     /// `tcp_send_reset` fired on a socket just after its connection was reported: it ended by a reset that this
     /// host sent. Only the tuple, `cookie` and `end_ns` are set.
     pub const RESET_SENT: u8 = 3;
-    /// A timewait socket ended: a [`SmallRecord`](super::SmallRecord), not a `ConnRecord`.
+    /// A TIME_WAIT socket ended: a [`SmallRecord`](super::SmallRecord), not a `ConnRecord`.
     pub const TIMEWAIT_END: u8 = 4;
     /// A socket that bind(2) had given a local port began to connect: a [`SmallRecord`](super::SmallRecord) without
     /// `cause` and `substate`.
@@ -94,14 +94,14 @@ pub mod kind {
     pub const BIND_FAILED: u8 = 6;
 }
 
-/// How a timewait socket ended ([`SmallRecord::cause`]).
+/// How a TIME_WAIT socket ended ([`SmallRecord::cause`]).
 pub mod cause {
     /// Its timer ran out (`tw_timer_handler`).
     pub const EXPIRED: u8 = 1;
     /// A connect took over its port (`tcp_twsk_unique`, `tcp_tw_reuse`).
     pub const REUSED: u8 = 2;
-    /// Before its time: a reset, data for a FIN_WAIT2 timewait socket, a new SYN, the end of its namespace
-    /// (`inet_twsk_deschedule_put`).
+    /// Before its timer ran out: a reset, data for a TIME_WAIT socket in FIN_WAIT2, a new SYN, the end of its
+    /// namespace (`inet_twsk_deschedule_put`).
     pub const ENDED_EARLY: u8 = 3;
 }
 
@@ -139,7 +139,7 @@ pub struct Tuple {
 }
 
 impl Tuple {
-    /// Nobody to nobody.
+    /// No addresses and no ports.
     pub const NONE: Self = Self {
         local_addr: [0; 16],
         remote_addr: [0; 16],
@@ -174,7 +174,7 @@ pub struct ConnRecord {
     pub sk_flags: SockFlags,
     /// `tp->total_retrans`.
     pub retransmits: u32,
-    /// Timewait sockets in the namespace just before the last transition's handler allocated one,
+    /// TIME_WAIT sockets in the namespace just before the last transition's handler allocated one,
     /// or [`TW_UNKNOWN`].
     pub tw_count_before: i32,
     /// The same at CLOSE.
@@ -246,7 +246,7 @@ impl ConnRecord {
 }
 
 impl Owner {
-    /// Nobody.
+    /// No process.
     pub const NONE: Self = Self {
         tgid: 0,
         uid: 0,
@@ -259,7 +259,7 @@ impl Owner {
     };
 }
 
-/// An event of one socket for which its addresses are enough: the end of a timewait socket, or a connect from a bound
+/// An event of one socket for which its addresses are enough: the end of a TIME_WAIT socket, or a connect from a bound
 /// port.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -268,7 +268,7 @@ pub struct SmallRecord {
     pub kind: u8,
     /// [`cause`], else 0.
     pub cause: u8,
-    /// `tw_substate` at the end of a timewait socket ([`tcp_state`]), else 0.
+    /// `tw_substate` at the end of a TIME_WAIT socket ([`tcp_state`]), else 0.
     pub substate: u8,
     /// Explicit padding, zero.
     pub pad: [u8; 5],

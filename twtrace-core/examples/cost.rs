@@ -16,7 +16,7 @@
 //! - `same`: 20 processes, 64 destinations, each connection opened and closed by one process
 //! - `handed`: the same with another process that closes
 //! - `one-shot`: a process for each connection, as of a script that calls curl
-//! - `ends`: as `same`, and each timewait socket ends later by a record of its own
+//! - `ends`: as `same`, and each TIME_WAIT socket ends later with a record of its own
 
 use std::process::ExitCode;
 use twtrace_common::{
@@ -34,7 +34,7 @@ const START_NS: u64 = 86_400 * SECOND_NS;
 const STEP_NS: u64 = 100_000;
 /// Records between two ticks, which are a tenth of a second apart then.
 const TICK: u64 = 1000;
-/// Timewait sockets alive at a time, of the load that ends them.
+/// TIME_WAIT sockets alive at a time, in the load that ends them.
 const ALIVE: u64 = 20_000;
 
 /// Which connections there are.
@@ -104,7 +104,7 @@ fn template() -> ConnRecord {
     record
 }
 
-/// What tells the records apart.
+/// What distinguishes the records.
 fn fill(record: &mut ConnRecord, load: Load, number: u64, chance: u64) {
     let end_ns = START_NS + (number + 1) * STEP_NS;
     let times = [2_000_000, 1_500_000, 900_000, 400_000, 0].map(|before| end_ns - before);
@@ -134,7 +134,7 @@ fn owner(tgid: u32, command: &[u8]) -> Owner {
     owner
 }
 
-/// The end of the timewait socket of an earlier connection. Only its cookie says which.
+/// The end of the TIME_WAIT socket of an earlier connection. Only its cookie says which.
 fn end(record: &ConnRecord, number: u64) -> SmallRecord {
     SmallRecord {
         kind: kind::TIMEWAIT_END,

@@ -27,7 +27,7 @@ pub struct Report {
     pub netns: u32,
     /// Time between the two readings.
     pub seconds: f64,
-    /// What came out there.
+    /// Result there.
     #[serde(flatten)]
     pub verdict: Verdict,
     /// The other namespaces of the host.
@@ -49,7 +49,7 @@ pub struct Other {
     pub netns: u32,
     /// What it is called.
     pub name: String,
-    /// What came out there.
+    /// Result there.
     #[serde(flatten)]
     pub verdict: Verdict,
 }
@@ -90,7 +90,7 @@ pub struct Line {
     pub agrees: bool,
 }
 
-/// What came out.
+/// Result.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Verdict {
@@ -211,7 +211,7 @@ impl Audit {
         let last = self.last.unwrap_or(self.first);
         let change = |figure: fn(&Reading) -> u64| figure(&last) as i64 - figure(&self.first) as i64;
         let exact = self.tier == Tier::Exact;
-        let (made, expired) = (self.created.count as i64, self.expired.count as i64);
+        let (created, expired) = (self.created.count as i64, self.expired.count as i64);
         let ended = expired + self.reused.count as i64 + self.ended_early.count as i64;
         let line = |name, counter, kernel: i64, traced: Option<i64>| Line {
             name,
@@ -222,12 +222,12 @@ impl Audit {
             agrees: traced.is_none_or(|traced| kernel.abs_diff(traced) <= self.slack),
         };
         let timers = change(|reading| reading.timers);
-        let at_start = line("created", "TW + TWKilled", timers, Some(made));
+        let at_start = line("created", "TW + TWKilled", timers, Some(created));
         let at_end = line("expired", "TW + TWKilled", timers, exact.then_some(expired));
         // Where the kernel counts timers as they run out, the sockets created are those in the table and those that
         // left it.
         let left = change(|reading| reading.time_wait + reading.timers + reading.recycled);
-        let in_table = line("created", "sockstat tw + TW + TWKilled + TWRecycled", left, Some(made));
+        let in_table = line("created", "sockstat tw + TW + TWKilled + TWRecycled", left, Some(created));
         // The figures show which of the two a kernel counts: only one of them fits, unless both do.
         let of_timers = if at_start.agrees {
             at_start
@@ -244,7 +244,7 @@ impl Audit {
                 Some(self.overflowed.count as i64),
             ),
             line("reused", "TWRecycled", change(|reading| reading.recycled), exact.then_some(self.reused.count as i64)),
-            line("alive", "sockstat tw", change(|reading| reading.time_wait), exact.then_some(made - ended)),
+            line("alive", "sockstat tw", change(|reading| reading.time_wait), exact.then_some(created - ended)),
         ];
         let KernelCounters { ring_full, map_full, recursion, stale, undecodable, exact_missed, evicted, .. } =
             self.counters;

@@ -15,7 +15,7 @@ const SOCKETS: usize = 1 << 20;
 
 /// A socket as last reported.
 #[derive(Clone, Copy, Debug)]
-struct Told {
+struct Reported {
     state: CensusState,
     expires_ns: u64,
     /// The last census that contained it.
@@ -24,7 +24,7 @@ struct Told {
 
 #[derive(Clone, Debug, Default)]
 struct Space {
-    sockets: Map<u64, Told>,
+    sockets: Map<u64, Reported>,
     number: u32,
     complete_ns: Option<u64>,
     overflowed: bool,
@@ -72,11 +72,11 @@ impl Changes {
         let Some(space) = self.spaces.get_mut(&netns) else { return };
         rows.retain(|row| {
             let expires_ns = begin_ns.saturating_add(u64::from(row.expires_ms) * 1_000_000);
-            let told = Told { state: row.state, expires_ns, number: space.number };
+            let reported = Reported { state: row.state, expires_ns, number: space.number };
             let Some(before) = space.sockets.get_mut(&row.cookie) else {
                 if self.sockets < self.limit {
                     self.sockets += 1;
-                    space.sockets.insert(row.cookie, told);
+                    space.sockets.insert(row.cookie, reported);
                 } else {
                     space.overflowed = true;
                 }
@@ -88,7 +88,7 @@ impl Changes {
             if same {
                 before.number = space.number;
             } else {
-                *before = told;
+                *before = reported;
             }
             !same
         });
@@ -102,7 +102,7 @@ impl Changes {
         space.complete_ns = Some(at_ns);
         let number = space.number;
         let mut gone: Vec<u64> =
-            space.sockets.extract_if(|_, told| told.number != number).map(|(cookie, _)| cookie).collect();
+            space.sockets.extract_if(|_, reported| reported.number != number).map(|(cookie, _)| cookie).collect();
         self.sockets -= gone.len();
         // Cookies that are close in number are close in time: a recording compresses them well.
         gone.sort_unstable();

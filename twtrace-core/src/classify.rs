@@ -122,7 +122,7 @@ pub fn classify(connection: &Connection) -> Classified {
             }
         }),
         TcpState::FinWait2 => by_error(connection).unwrap_or_else(|| fin_wait2(connection)),
-        TcpState::Closing => by_error(connection).unwrap_or_else(|| made(connection, Substate::TimeWait)),
+        TcpState::Closing => by_error(connection).unwrap_or_else(|| created(connection, Substate::TimeWait)),
         TcpState::LastAck => by_error(connection).unwrap_or(Classified::exact(Outcome::PassiveClose)),
         TcpState::TimeWait | TcpState::Close | TcpState::Listen | TcpState::NewSynRecv => {
             Classified::inferred(Outcome::Unknown)
@@ -206,17 +206,17 @@ fn fin_wait2(connection: &Connection) -> Classified {
         Classified::exact(Outcome::ResetSent)
     } else if connection.sock_done {
         // tcp_fin(): the peer's FIN was received.
-        made(connection, Substate::TimeWait)
+        created(connection, Substate::TimeWait)
     } else if connection.sock_dead {
-        // The application had closed: a FIN_WAIT2 timewait socket waits for the peer's FIN.
-        made(connection, Substate::FinWait2)
+        // The application had closed: the TIME_WAIT socket in FIN_WAIT2 waits for the peer's FIN.
+        created(connection, Substate::FinWait2)
     } else {
         Classified::inferred(Outcome::ResetSent)
     }
 }
 
 /// A TIME_WAIT socket was due: was there room? `inet_twsk_alloc` fails when the count has reached the limit.
-fn made(connection: &Connection, substate: Substate) -> Classified {
+fn created(connection: &Connection, substate: Substate) -> Classified {
     let outcome = Outcome::TimeWait(substate);
     let Some(tw) = connection.tw else {
         return if connection.gap { Classified::inferred(outcome) } else { Classified::exact(outcome) };

@@ -256,13 +256,13 @@ mod tests {
 
     #[test]
     fn two_rows_merge_by_the_rule_of_each_figure() {
-        let row = |made, peak, live| Counts {
-            time_wait_created: made,
+        let row = |created, peak, live| Counts {
+            time_wait_created: created,
             created_peak_per_s: peak,
             time_wait_live: live,
             time_wait_live_peak: live,
             created_per_s: 1.0,
-            connect_errors: [(99, made)].into(),
+            connect_errors: [(99, created)].into(),
             ..Counts::default()
         };
         let mut both = row(u64::MAX - 1, 3, 5);

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 /// Version of the JSON form.
 pub const SCHEMA: u32 = 1;
 
-/// What a check came to.
+/// Result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, strum::IntoStaticStr)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
@@ -30,7 +30,7 @@ pub enum Status {
 pub struct Check {
     /// Stable name.
     pub id: &'static str,
-    /// What it came to.
+    /// Result.
     pub status: Status,
     /// What was found.
     pub found: String,
@@ -69,19 +69,19 @@ pub struct Report {
     pub checks: Vec<Check>,
     /// Each hook and what became of it.
     pub hooks: Vec<Hook>,
-    /// What the kernel made of each program that it accepted.
+    /// Sizes of each program that the kernel accepted.
     pub programs: Vec<ProgramSize>,
     /// Sysctls that matter.
     pub sysctls: BTreeMap<&'static str, Sysctl>,
 }
 
-/// What the kernel made of a program.
+/// Sizes of a program in the kernel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ProgramSize {
     /// Name in the eBPF object.
     pub name: String,
-    /// Instructions that the verifier went through (`verified_insns`); kernels before 5.16 do not tell.
+    /// Instructions that the verifier went through (`verified_insns`); not known before kernel 5.16.
     pub verified_instructions: Option<u32>,
     /// Size after the verifier's rewriting, bytes (`xlated_prog_len`).
     pub translated_bytes: Option<u32>,

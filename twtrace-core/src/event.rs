@@ -266,8 +266,8 @@ pub enum TimewaitCause {
     Expired,
     /// A connect took over its port (`tcp_tw_reuse`).
     Reused,
-    /// Before its timer ran out, by other means: a reset, data for a FIN_WAIT2 timewait socket, a new SYN, the end of
-    /// its namespace.
+    /// Before its timer ran out: by a reset, data for a TIME_WAIT socket in FIN_WAIT2, a new SYN, or the end of its
+    /// namespace.
     EndedEarly,
 }
 

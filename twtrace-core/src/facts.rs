@@ -63,7 +63,7 @@ pub struct HostFacts {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Tier {
-    /// Every creation and end of a timewait socket is seen.
+    /// Every creation and end of a TIME_WAIT socket is seen.
     Exact,
     /// Creation is classified at the last transition, the census joins by cookie.
     #[default]
@@ -146,7 +146,7 @@ pub struct KernelFacts {
 pub enum CensusState {
     /// A TIME_WAIT socket in substate TIME_WAIT.
     TimeWait,
-    /// A timewait socket in substate FIN_WAIT2 (`timer:(timewait,...)` in `ss`).
+    /// A TIME_WAIT socket in substate FIN_WAIT2 (`timer:(timewait,...)` in `ss`).
     #[serde(rename = "fin_wait2")]
     #[strum(serialize = "fin_wait2")]
     TimewaitFinWait2,

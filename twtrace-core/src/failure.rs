@@ -75,7 +75,7 @@ pub struct FailureRow {
 /// Kinds of failures counted separately. When full, further kinds are counted together, without a process.
 const ROWS: usize = 4096;
 
-/// What makes two failures the same kind: process, destination, call, errno, cause.
+/// What identifies a kind of failure: process, destination, call, errno, cause.
 type Key = (Option<ProcessKey>, Option<DestKey>, Call, u16, Cause);
 
 /// All failures.

@@ -70,7 +70,7 @@ impl Rule {
     }
 }
 
-/// How grave, by consequence and never by a bare count.
+/// How severe, by the consequence and never by a mere count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
@@ -90,7 +90,7 @@ pub enum Severity {
 pub enum Confidence {
     /// A guess from a pattern that others may leave as well.
     Low,
-    /// The pattern fits, and nothing seen speaks against it.
+    /// The pattern fits, and nothing contradicts it.
     Medium,
     /// Seen in the kernel.
     High,
@@ -148,7 +148,7 @@ pub struct Advice {
 pub struct Finding {
     /// Which rule.
     pub rule: Rule,
-    /// How grave.
+    /// How severe.
     pub severity: Severity,
     /// The problem still exists. False if it happened earlier in the trace and has stopped since.
     pub active: bool,

@@ -1,4 +1,4 @@
-//! Makes text that a process chose itself harmless: for a terminal, a spreadsheet, and JSON.
+//! Escapes text that a process chose itself: for a terminal, a spreadsheet, and JSON.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;

@@ -223,7 +223,7 @@ impl Plan {
         let lifetime = positive(self.lifetime_s);
         let requests = positive(self.requests_per_connection).max(1.0);
         let bound = positive(self.bound_share).min(1.0);
-        let hold = self.hold_seconds();
+        let keeps_s = self.hold_seconds();
         let minute = if self.closes_first { TIME_WAIT_SECONDS } else { 0.0 };
 
         let connections_per_s = if self.pooled { 0.0 } else { rate / requests };
@@ -232,19 +232,19 @@ impl Plan {
         let buckets = self.max_tw_buckets.map_or(f64::INFINITY, |buckets| buckets as f64);
 
         // Share of the TIME_WAIT sockets with ports that the bucket limit leaves.
-        let holding = connections_per_s * (bound * minute + (1.0 - bound) * hold);
+        let holding = connections_per_s * (bound * minute + (1.0 - bound) * keeps_s);
         // The ports limit how many sockets can be in TIME_WAIT at a time. A bucket limit at or above that has no
         // effect.
         let room = f64::from(available) * (bound * sources + (1.0 - bound) * pairs);
         let kept = if holding > buckets && buckets < room { buckets / holding } else { 1.0 };
         // Share of connections that take a port of one source address: bound ones for all destinations, others for one.
         let spread = bound / sources + (1.0 - bound) / pairs;
-        let timewaits = connections_per_s * (bound * minute / sources + (1.0 - bound) * hold / pairs);
+        let timewaits = connections_per_s * (bound * minute / sources + (1.0 - bound) * keeps_s / pairs);
         let ports_needed = open * spread + kept * timewaits;
 
         // Ports that one request per second needs, regardless of the bucket limit.
-        let each_held = (bound * minute / sources + (1.0 - bound) * hold / pairs) / requests;
-        let each = lifetime * spread + if self.pooled { 0.0 } else { each_held };
+        let each_closed = (bound * minute / sources + (1.0 - bound) * keeps_s / pairs) / requests;
+        let each = lifetime * spread + if self.pooled { 0.0 } else { each_closed };
         let max_rate_per_s = (each > 0.0).then(|| (f64::from(available) / each).min(f64::MAX));
         let max_rate_per_s = if available == 0 { Some(0.0) } else { max_rate_per_s };
 
@@ -254,7 +254,7 @@ impl Plan {
             bound_per_s: connections_per_s * bound / sources,
             bound_for_s: minute + lifetime * requests,
             other_per_s: connections_per_s * (1.0 - bound) / pairs,
-            other_for_s: hold + lifetime * requests,
+            other_for_s: keeps_s + lifetime * requests,
         };
         let seconds_to_exhaustion = exhausted.then(|| growth.seconds_until(f64::from(available)));
 
@@ -268,7 +268,7 @@ impl Plan {
         Outcome {
             connections_per_s,
             open,
-            hold_seconds: hold,
+            hold_seconds: keeps_s,
             ports_available: available,
             ports_needed,
             max_rate_per_s,

@@ -351,13 +351,13 @@ mod tests {
     }
 
     #[test]
-    fn the_band_holds_the_forecast() {
+    fn the_band_contains_the_forecast() {
         let used = Use { time_wait: 100, rate_per_s: 30.0, rate_error_per_s: 3.0, ..Use::default() };
         let budget = Budget::of(&usable(1, 1000, ""), &used, TIME_WAIT_SECONDS);
         assert_eq!(budget.seconds_to_exhaustion, Some(30.0));
         assert_eq!((budget.soonest_seconds, budget.latest_seconds), (Some(25.0), Some(37.5)));
-        let doubtful = Use { rate_error_per_s: 9.0, ..used };
-        let budget = Budget::of(&usable(1, 1000, ""), &doubtful, TIME_WAIT_SECONDS);
+        let uncertain = Use { rate_error_per_s: 9.0, ..used };
+        let budget = Budget::of(&usable(1, 1000, ""), &uncertain, TIME_WAIT_SECONDS);
         assert_eq!(budget.latest_seconds, None);
     }
 
@@ -399,7 +399,7 @@ mod tests {
             numbers: [u32; 6],
             [rate, error, growth, growth_error] in prop::array::uniform4(0.0..1e9_f64),
             back in prop::collection::vec(any::<u32>(), 0..70),
-            hold in 0.0..100.0_f64,
+            keeps_s in 0.0..100.0_f64,
         ) {
             let [bound, established, other, time_wait, fin_wait2, reusable] = numbers;
             let used = Use {
@@ -408,7 +408,7 @@ mod tests {
                 growth_per_s: growth, growth_error_per_s: growth_error,
             };
             if let Some(usable) = Usable::new((low, high), "") {
-                let budget = Budget::of(&usable, &used, hold);
+                let budget = Budget::of(&usable, &used, keeps_s);
                 prop_assert!((0.0..=1.0).contains(&budget.utilization) && budget.max_rate_per_s >= 0.0);
                 prop_assert!(budget.available <= budget.total);
                 let [soonest, seconds, latest] =

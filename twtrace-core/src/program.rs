@@ -59,7 +59,7 @@ pub fn of(comm: &str, exe: Option<&str>, cmdline: Option<&str>) -> Program {
 fn is_named_by_itself(comm: &str, call: &Call<'_>) -> bool {
     // A process that re-executed itself through /proc/self/exe is called `exe`.
     let is_name = !matches!(comm, "" | "exe") && !call.name.starts_with(comm);
-    is_name && !call.title && call.telling().is_none() && Rule::of(call.name).is_none()
+    is_name && !call.title && call.by_rule().is_none() && Rule::of(call.name).is_none()
 }
 
 /// The name of a program with these arguments, the first of which is its own; `comm` without arguments.
@@ -117,7 +117,7 @@ impl<'a> Call<'a> {
     }
 
     /// The name from its rule; `None` when there is no rule, or the rule finds nothing better than the name.
-    fn telling(&self) -> Option<String> {
+    fn by_rule(&self) -> Option<String> {
         if self.depth == 0 {
             return None;
         }
@@ -137,7 +137,7 @@ impl<'a> Call<'a> {
 fn command(words: &[&str], depth: u8) -> Option<String> {
     let (path, args) = words.split_first()?;
     let call = Call::new(path, args, depth);
-    Some(call.telling().unwrap_or_else(|| call.name.to_owned()))
+    Some(call.by_rule().unwrap_or_else(|| call.name.to_owned()))
 }
 
 /// The last part of a path, or the whole text when it has only one.

@@ -30,10 +30,11 @@ use habit::Habit;
 use std::cmp::Reverse;
 use std::net::IpAddr;
 
-/// Maximum number of findings. Beyond it only the gravest are kept, and one more finding says how many were left out.
+/// Maximum number of findings. If there are more, only the most severe are kept, and one more finding says how many
+/// were left out.
 const FINDINGS: usize = 64;
 
-/// The findings of all rules, gravest first.
+/// The findings of all rules, the most severe first.
 pub(crate) fn check(snapshot: &Snapshot) -> Vec<Finding> {
     let context = RuleContext::of(snapshot);
     let forks = fork_per_request::check(&context);

@@ -144,14 +144,14 @@ mod tests {
             let [mut merged, other] = halves;
             merged.merge(&other);
             prop_assert_eq!(&merged, &whole);
-            let told: Vec<_> = whole.buckets().collect();
-            prop_assert_eq!(told.iter().map(|(_, count)| count).sum::<u64>(), values.len() as u64);
-            prop_assert!(told.windows(2).all(|pair| pair[0].0.end <= pair[1].0.start));
-            prop_assert!(values.iter().all(|value| told.iter().any(|(range, _)| range.contains(value))));
+            let buckets: Vec<_> = whole.buckets().collect();
+            prop_assert_eq!(buckets.iter().map(|(_, count)| count).sum::<u64>(), values.len() as u64);
+            prop_assert!(buckets.windows(2).all(|pair| pair[0].0.end <= pair[1].0.start));
+            prop_assert!(values.iter().all(|value| buckets.iter().any(|(range, _)| range.contains(value))));
             values.sort_unstable();
             let exact = values[(q * (values.len() - 1) as f64).round() as usize];
-            let told = whole.quantile(q).unwrap();
-            prop_assert!(told.abs_diff(exact) as f64 <= 0.032 * exact as f64 + 0.5, "{told} for {exact}");
+            let estimate = whole.quantile(q).unwrap();
+            prop_assert!(estimate.abs_diff(exact) as f64 <= 0.032 * exact as f64 + 0.5, "{estimate} for {exact}");
         }
     }
 }

@@ -32,9 +32,9 @@ pub struct Waiting {
 pub enum Provenance {
     /// Seen.
     Exact,
-    /// Judged from fields that usually, but not always, decide it.
+    /// Inferred from fields that usually, but not always, decide it.
     Inferred,
-    /// Found or put right by the census.
+    /// Found or corrected by the census.
     Census,
 }
 
@@ -65,8 +65,8 @@ impl Coverage {
     /// Attributed share of those created since the start: `attributed / (census - before_start)`; 1 when there are
     /// none.
     pub fn ratio(&self) -> f64 {
-        let made = self.census.saturating_sub(self.before_start);
-        if made == 0 { 1.0 } else { self.attributed as f64 / made as f64 }
+        let created = self.census.saturating_sub(self.before_start);
+        if created == 0 { 1.0 } else { self.attributed as f64 / created as f64 }
     }
 }
 
@@ -108,7 +108,7 @@ pub struct Totals {
     pub ends: Ends,
 }
 
-/// Ends of timewait sockets.
+/// Ends of TIME_WAIT sockets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Ends {

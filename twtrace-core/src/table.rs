@@ -54,7 +54,7 @@ const ROW_HEAP: usize = 512;
 
 /// What a table needs of its rows.
 pub(crate) trait TableRow {
-    /// What makes two rows the same.
+    /// What identifies a row.
     type Key: Clone + Eq + Hash;
     type Gauge: Gauge;
     /// A row with nothing counted.

@@ -1,5 +1,5 @@
-//! Registers of a called function, and what brings its arguments from a kprobe at its entry to a kretprobe at its
-//! return, which does not see them.
+//! Registers of a called function. A map passes its arguments from the kprobe at its entry to the kretprobe, which does
+//! not see them.
 
 use aya_ebpf::EbpfContext;
 
@@ -9,7 +9,7 @@ use crate::{
     maps::{CALLS, Call, Program, count},
 };
 
-/// A function whose return is told together with its arguments. The number is part of the key.
+/// A function whose return is read together with its arguments. The number is part of the key.
 #[derive(Clone, Copy)]
 #[repr(u64)]
 pub enum Function {
@@ -35,7 +35,7 @@ fn key(sp: u64, function: Function) -> u64 {
 /// Keeps the arguments of a call, at its entry.
 #[inline(always)]
 pub fn enter(ctx: &impl EbpfContext, function: Function, sk: u64, other: u64) {
-    // What does not get in is counted at the return.
+    // An entry that does not fit is counted at the return.
     let _ = CALLS.insert(key(register(ctx, off!(call_sp)), function), Call { sk, other }, 0);
 }
 
@@ -44,7 +44,7 @@ pub fn enter(ctx: &impl EbpfContext, function: Function, sk: u64, other: u64) {
 pub fn leave(ctx: &impl EbpfContext, function: Function, by: Program) -> Option<Call> {
     let popped = u64::from(patched(&crate::config::OFFSETS.call_popped));
     let key = key(register(ctx, off!(call_sp)) - popped, function);
-    // SAFETY: copied at once, and nobody else has a call at this place of this stack.
+    // SAFETY: copied at once, and no other call has this stack pointer.
     let call = unsafe { CALLS.get(key) }.copied();
     if call.is_some() {
         let _ = CALLS.remove(key);

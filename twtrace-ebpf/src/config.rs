@@ -21,7 +21,7 @@ pub static LOG_FILTER: LogFilter = LogFilter::OFF;
 /// Reads a patched value. Volatile, or the compiler would use the initial value above.
 #[inline(always)]
 pub fn patched(value: &'static u32) -> u32 {
-    // SAFETY: a valid reference; the loader writes the value before the program exists, nobody after.
+    // SAFETY: a valid reference; the loader writes the value before it loads the program, and nothing does later.
     unsafe { core::ptr::read_volatile(value) }
 }
 

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// A count taken at FIN_WAIT2 belongs to a CLOSE that follows within this time: both in the one call of
-/// `tcp_rcv_state_process` that makes the timewait socket.
+/// `tcp_rcv_state_process` that creates the TIME_WAIT socket.
 const SAME_CALL_NS: u64 = 50_000;
 
 /// One state change of one socket.
@@ -40,7 +40,7 @@ impl<S: Socket> Change<S> {
     }
 }
 
-/// The first program of the pair: says what it is about to handle, then does.
+/// The first program of the pair: notes what it is about to handle, then handles it.
 #[inline(always)]
 pub fn first(change: Change<impl Socket>) {
     if let Some(slot) = HANDLED.get_ptr_mut(0) {
@@ -201,7 +201,7 @@ fn find_or_begin(change: Change<impl Socket>) -> Option<*mut ConnRecord> {
     Some(record)
 }
 
-/// False when something was not seen before this change, and the address has come to another socket meanwhile.
+/// False when something was not seen before this change, and another socket has the address by now.
 ///
 /// # Safety
 /// `record` points to a value of the socket map.
@@ -218,7 +218,7 @@ unsafe fn is_of(record: *const ConnRecord, change: Change<impl Socket>) -> bool 
 
 /// The address of a followed socket belongs to another one: its end was not seen. Some vendors' kernels run no
 /// tracing program in a softirq that interrupts a process they protect. If this host's FIN was seen, the record
-/// tells who sent it and is worth having.
+/// says which process sent it, so it is kept.
 ///
 /// # Safety
 /// `record` points to a value of the socket map.
@@ -262,8 +262,8 @@ unsafe fn begin_active(record: *mut ConnRecord, change: Change<impl Socket>) {
     }
 }
 
-/// Tells of a connect from a bound port while it begins: nothing else says of an open connection that its port is taken
-/// towards every destination. `tcp_v4_connect` and `tcp_v6_connect` have set all of the tuple before SYN_SENT.
+/// Reports a connect from a bound port when it begins. No other record says that the port of an open connection is
+/// taken for every destination. `tcp_v4_connect` and `tcp_v6_connect` have set all of the tuple before SYN_SENT.
 ///
 /// # Safety
 /// `record` points to a value of the socket map.
@@ -282,7 +282,7 @@ unsafe fn bound_connect(record: *mut ConnRecord, change: Change<impl Socket>) {
     emit::submit_small(entry, change.by);
 }
 
-/// Takes one change into the record, and lets the record go if it was the last.
+/// Adds one change to the record, and finishes the record if it was the last.
 ///
 /// # Safety
 /// `record` points to a value of the socket map.
@@ -379,7 +379,7 @@ unsafe fn end(record: *mut ConnRecord, change: Change<impl Socket>, now: u64) {
             && !flags.contains(ConnFlags::ESTABLISHED)
             && (*record).sk_err == 0
         {
-            // A handshake that the listener gave up (tcp_v4_syn_recv_sock): nobody's connection.
+            // A handshake that the listener gave up (tcp_v4_syn_recv_sock): no process gets the connection.
             count!(change.by, handshakes_dropped);
             (*record).flags.insert(ConnFlags::DONE);
             log::decision(record, Decision::HandshakeDropped, 0);

@@ -146,7 +146,7 @@ pub unsafe fn asked(sockaddr: u64, family: u16, port: *mut u16, bytes: *mut [u8;
     }
 }
 
-/// Who talked to whom, from a timewait socket. It begins with `struct sock_common` as every socket does, and keeps its
+/// Addresses and ports of a TIME_WAIT socket. It begins with `struct sock_common` as every socket does, and keeps its
 /// port in `skc_num`.
 ///
 /// # Safety

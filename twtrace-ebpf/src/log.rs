@@ -2,7 +2,7 @@
 //!
 //! With the filter off, the verifier knows that no path leads here and removes all of it. With it on, the formatting is
 //! in two functions of their own, once for all programs that call them: in each hook it would not fit the stack. They
-//! are global for the kernel, which verifies them alone and lets them take numbers only; what is more comes by a map.
+//! are global for the kernel, which verifies them alone and lets them take numbers only; other values come through a map.
 //! Not mangled, for the reason that `maps::TEMPLATE` has.
 
 use aya_log_ebpf::debug;
@@ -62,8 +62,8 @@ static LOG_DECISIONS: [[u8; WORDS]; 16] = padded([
     "connect(2) failed, errno:",
     "no local port, errno:",
     "end not seen, last state:",
-    "timewait socket created, state:",
-    "timewait socket refused, state:",
+    "TIME_WAIT socket created, state:",
+    "TIME_WAIT overflowed, state:",
     "accepted by process",
     "reset sent in state",
     "",
@@ -219,7 +219,7 @@ fn is_asked_for(line: &Line) -> bool {
     is(&tuple.local_addr) || is(&tuple.remote_addr)
 }
 
-/// Logs the line of one program, unless its socket is not asked for. `what` is made in [`write`].
+/// Logs the line of one program, unless its socket is not asked for. `what` is built in [`write`].
 #[unsafe(no_mangle)]
 #[inline(never)]
 fn log_transition(by: u64, what: u64) -> u64 {
@@ -239,7 +239,7 @@ fn log_transition(by: u64, what: u64) -> u64 {
         // SAFETY: of one size, any bits.
         unsafe { core::mem::transmute::<[u32; 4], [u8; 16]>(words) }
     });
-    // By its cookie, as in `ss -e`: the verifier lets no program take an address apart to print it.
+    // By its cookie, as in `ss -e`: the verifier does not allow a program to split an address to print it.
     debug!(
         &(),
         "sk:{:x} {} {:i}.{} > {:i}.{} {} -> {} opener {} closer {}",

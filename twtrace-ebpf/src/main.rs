@@ -1,7 +1,7 @@
 //! The kernel side of twtrace: follows each TCP socket and writes one record when its connection ends.
 //!
-//! It records facts and judges nothing; what they mean is decided in `twtrace-core`. One hook a file under
-//! `hooks/`, each with the kernel's prototype on top.
+//! It records facts and draws no conclusions: `twtrace-core` decides what they mean. Each hook has a file under
+//! `hooks/`, with the kernel's prototype at the top.
 #![no_std]
 #![no_main]
 

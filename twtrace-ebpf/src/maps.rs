@@ -25,13 +25,13 @@ pub static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(PROGR
 #[map]
 pub static HANDLED: PerCpuArray<Handled> = PerCpuArray::with_max_entries(1, 0);
 
-/// Timewait sockets that a connect has just taken over, by their address, until they are freed. Full: the end of
+/// TIME_WAIT sockets that a connect has just taken over, by their address, until they are freed. Full: the end of
 /// further ones is reported as ended early, and `Counters::evicted` grows.
 #[map]
 pub static REUSED: HashMap<u64, u8> = HashMap::with_max_entries(1024, 0);
 
-/// Calls under way whose arguments a kretprobe will want, by the key that `call.rs` makes. A call whose return the kernel does
-/// not show leaves its entry behind, so the oldest makes room. Too small: arguments are gone at the return, and
+/// Arguments of calls under way, for the kretprobe, by the key of `call.rs`. A call whose return the kernel does not
+/// show leaves its entry behind, so the oldest entry is evicted. Too small: arguments are gone at the return, and
 /// `Counters::evicted` grows.
 #[map]
 pub static CALLS: LruHashMap<u64, Call> = LruHashMap::with_max_entries(8192, 0);

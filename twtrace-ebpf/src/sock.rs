@@ -41,7 +41,7 @@ pub fn is_tcp(sk: Sk) -> bool {
     unsafe { load::<u16>(sk, off!(sk_protocol)) == IPPROTO_TCP }
 }
 
-/// Socket cookie, generated if it has none yet; where there is no helper for that, 0 unless somebody asked for it.
+/// Socket cookie, generated if it has none yet; where there is no helper for that, 0 unless one was generated before.
 #[inline(always)]
 pub fn cookie(sk: Sk) -> u64 {
     if cfg_value!(has_cookie) == 0 {
@@ -55,7 +55,7 @@ pub fn cookie(sk: Sk) -> u64 {
 /// Network namespace of the socket.
 #[inline(always)]
 fn net(sk: Sk) -> *const core::ffi::c_void {
-    // SAFETY: possible_net_t holds one pointer to struct net.
+    // SAFETY: possible_net_t is one pointer to struct net.
     unsafe { load(sk, off!(skc_net)) }
 }
 
@@ -66,7 +66,7 @@ pub fn netns(sk: Sk) -> u32 {
     unsafe { load(net(sk), off!(net_ns_inum)) }
 }
 
-/// Timewait sockets in the namespace and their limit.
+/// TIME_WAIT sockets in the namespace and their limit.
 #[inline(always)]
 pub fn tw_count(sk: Sk) -> (i32, i32) {
     if off!(net_tw_refcount) == OFFSET_NONE as usize {

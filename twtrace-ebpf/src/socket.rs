@@ -18,7 +18,7 @@ pub trait Socket: Copy {
     fn cookie(self) -> u64;
     /// `sk_err`; `None` where it cannot be read.
     fn error(self) -> Option<i32>;
-    /// Timewait sockets in its namespace and their limit.
+    /// TIME_WAIT sockets in its namespace and their limit.
     fn tw_count(self) -> (i32, i32);
     /// How bind(2) and IP_LOCAL_PORT_RANGE have chosen its local side, as far as that can be read.
     fn binding(self) -> Binding;
@@ -90,8 +90,8 @@ impl Socket for Sk {
         let call = owner::syscall_register(off!(regs_syscall));
         // An MPTCP subflow is not what the descriptor leads to, so the exit of connect(2) could not find it.
         // SAFETY: offsets of struct sock and struct socket.
-        let held: Sk = unsafe { load(load(self, off!(sk_socket)), off!(socket_sk)) };
-        call as u32 == cfg_value!(connect_nr) && held as u64 == self as u64
+        let of_descriptor: Sk = unsafe { load(load(self, off!(sk_socket)), off!(socket_sk)) };
+        call as u32 == cfg_value!(connect_nr) && of_descriptor as u64 == self as u64
     }
     #[inline(always)]
     unsafe fn capture(self, owner: *mut Owner) {

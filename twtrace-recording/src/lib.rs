@@ -76,7 +76,7 @@ impl Fault {
             errno.or_else(|| cause.downcast_ref::<std::io::Error>()?.raw_os_error())
         });
         let advice = match causes.next() {
-            Some(libc::ENOSPC | libc::EDQUOT) => ": make room there, or have less kept with --keep",
+            Some(libc::ENOSPC | libc::EDQUOT) => ": free some space there, or keep less with --keep",
             Some(libc::EROFS) => ": choose a place that can be written to",
             Some(libc::EACCES | libc::EPERM) => ": only its owner can read a recording, try sudo",
             _ => "",

@@ -36,7 +36,7 @@ pub(super) fn check(file: &File, place: Range<u64>) -> anyhow::Result<()> {
         file.seek(SeekFrom::Start(at))?;
         let page = Page::read((&mut file).take(place.end - at))?;
         if page.spread > LARGEST {
-            bail!("has a page that claims to hold more than it can");
+            bail!("has a page that claims to contain more than is possible");
         }
         at = at.saturating_add(page.header).saturating_add(page.compressed);
     }

@@ -127,7 +127,7 @@ mod tests {
         bound_connect(cookie, tuple(local_port), START_NS + 1_000)
     }
 
-    fn holders(sockets: u64) -> Event {
+    fn owners(sockets: u64) -> Event {
         let row = SocketOwner {
             command: "pool \u{1b}\0\"".into(),
             ..socket_owner(&who(7, ""), CensusState::CloseWait, tuple(0), sockets)
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_start_no_time_is_made_up() {
+    fn without_a_start_no_time_is_invented() {
         let events = [start(), closed_by(1), closed_by(2)];
         let mut window = encode(&mut Encoder::default(), &events);
         window[Table::Host as usize] = None;
@@ -277,7 +277,7 @@ mod tests {
 
     #[test]
     fn search_for_owners_of_which_rows_were_left_out_is_not_complete() {
-        let Event::SocketOwners { at_ns, rows, .. } = holders(1) else { unreachable!() };
+        let Event::SocketOwners { at_ns, rows, .. } = owners(1) else { unreachable!() };
         let of = |address: [u8; 4]| SocketOwner { remote_addr: address.into(), ..rows[0].clone() };
         let found = |complete, rows: &[[u8; 4]]| {
             let rows = rows.iter().map(|address| of(*address)).collect();
@@ -301,7 +301,7 @@ mod tests {
     #[test]
     fn search_that_is_repeated_is_not_mixed_with_the_one_that_follows() {
         let none = Event::SocketOwners { at_ns: START_NS + 3_000, complete: false, rows: Vec::new() };
-        for [before, after] in [[holders(1), holders(2)], [none.clone(), holders(2)], [holders(1), none]] {
+        for [before, after] in [[owners(1), owners(2)], [none.clone(), owners(2)], [owners(1), none]] {
             let mut encoder = Encoder::default();
             encode(&mut encoder, &[start(), before.clone()]);
             encoder.begin_segment().unwrap();
@@ -330,14 +330,14 @@ mod tests {
     }
 
     #[test]
-    fn a_segment_tells_again_who_holds_sockets_and_which_ports_are_bound() {
+    fn a_segment_repeats_the_socket_owners_and_the_bound_ports() {
         let mut encoder = Encoder::default();
         let gone = Event::SocketsRemoved(vec![3]);
         // Without a cookie its end could not be recognised.
         let nameless = bound(0, 9);
         let first = [
             start(),
-            holders(1),
+            owners(1),
             bound(1, 1),
             bound(2, 2),
             bound(3, 3),
@@ -345,14 +345,14 @@ mod tests {
             nameless,
             connection(1, 1),
             gone,
-            holders(2),
+            owners(2),
         ];
         encode(&mut encoder, &first);
         encoder.begin_segment().unwrap();
         // The end of one of them is the first event.
         let second = [connection(2, 2), bound(1, 1)];
         let window = encode(&mut encoder, &second);
-        let again = [start(), holders(2), bound(2, 2), bound(4, 4)];
+        let again = [start(), owners(2), bound(2, 2), bound(4, 4)];
         let (found, losses) = decode(window.clone(), 10, 12, Restated::First);
         assert_eq!(losses, []);
         assert_eq!(found[1..], [&again[1..], &second].concat());
@@ -368,11 +368,11 @@ mod tests {
         encoder.begin_segment().unwrap();
         let window = encode(&mut encoder, &[connection(9, 9)]);
         let (found, _) = decode(window, 13, 14, Restated::Again);
-        assert_eq!(found[1..], [holders(2), connection(9, 9)]);
+        assert_eq!(found[1..], [owners(2), connection(9, 9)]);
     }
 
     #[test]
-    fn only_so_many_bound_sockets_are_told_again() {
+    fn only_so_many_bound_sockets_are_repeated() {
         let mut encoder = Encoder::default();
         let many: Vec<Event> = std::iter::once(start()).chain((1..20_000).map(|cookie| bound(cookie, 1))).collect();
         encode(&mut encoder, &many);

@@ -7,13 +7,13 @@ use twtrace_core::event::{Connection, Role, TcpState, Timewait, TimewaitCause, T
 
 /// Defines the words of a type, in both directions.
 macro_rules! words {
-    ($word:ident, $parse:ident, $type:ty, $($value:pat => $text:literal => $make:expr,)*) => {
+    ($word:ident, $parse:ident, $type:ty, $($value:pat => $text:literal => $parsed:expr,)*) => {
         pub(super) fn $word(value: $type) -> &'static str {
             match value { $($value => $text),* }
         }
 
         pub(super) fn $parse(word: &str) -> Option<$type> {
-            match word { $($text => Some($make),)* _ => None }
+            match word { $($text => Some($parsed),)* _ => None }
         }
     };
 }

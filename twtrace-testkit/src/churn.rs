@@ -35,7 +35,7 @@ pub struct Churn {
     now_ns: u64,
     port: u16,
     cookie: u64,
-    made: u64,
+    created: u64,
     ended: u64,
     censuses: u64,
     /// Created since the last census; `old` has those that the census knows.
@@ -63,7 +63,7 @@ impl Churn {
             now_ns: 5_000 * SECOND_NS,
             port: 32768,
             cookie: 8_192,
-            made: 0,
+            created: 0,
             ended: 0,
             censuses: 0,
             fresh: Vec::new(),
@@ -109,10 +109,10 @@ impl Churn {
         let there = tuple(self.port, [127, 0, 0, 1], 9000).local_addr([127, 0, 0, 1]);
         self.cookie += 2 + self.random.below(2);
         let started_ns = self.now_ns;
-        self.made += 1;
+        self.created += 1;
         let answer = 100 + self.random.below(3);
-        let before = Some((self.made - self.ended) as u32 - 1);
-        let count = TwCount { before, after: (self.made - self.ended) as u32, max: 131_072 };
+        let before = Some((self.created - self.ended) as u32 - 1);
+        let count = TwCount { before, after: (self.created - self.ended) as u32, max: 131_072 };
         let mut ended = |cookie, tuple, role, who, means_us: [f64; 5], end_ns| {
             let is_active = role == Role::Active;
             connection(cookie, who, tuple, end_ns)
@@ -134,9 +134,9 @@ impl Churn {
     /// A census that reports the differences from the last one, in the order of cookies.
     fn census(&mut self, sink: &mut dyn FnMut(Event)) {
         let now_ns = self.now_ns;
-        sink(Event::Counters(KernelCounters { transitions: 10 * self.made, ..KernelCounters::default() }));
-        sink(kernel(KernelFacts { time_wait: self.made - self.ended, ..kernel_facts() }));
-        sink(Event::SocketDumpBegin { netns: NETNS, at_ns: now_ns, whole: self.made == 0 });
+        sink(Event::Counters(KernelCounters { transitions: 10 * self.created, ..KernelCounters::default() }));
+        sink(kernel(KernelFacts { time_wait: self.created - self.ended, ..kernel_facts() }));
+        sink(Event::SocketDumpBegin { netns: NETNS, at_ns: now_ns, whole: self.created == 0 });
         let rows: Vec<CensusRow> = self
             .fresh
             .drain(..)
@@ -165,8 +165,8 @@ impl Churn {
     /// The owners of open sockets: up to four processes, and sometimes none.
     fn owners(&self, sink: &mut dyn FnMut(Event)) {
         let to = tuple(0, [127, 0, 0, 1], 9000).local_addr([127, 0, 0, 1]);
-        let owner = |tgid| socket_owner(&process_of(tgid, "worker"), CensusState::Established, to, self.made % 50);
-        let rows = (1000..1000 + (self.made % 5) as u32).map(owner).collect();
+        let owner = |tgid| socket_owner(&process_of(tgid, "worker"), CensusState::Established, to, self.created % 50);
+        let rows = (1000..1000 + (self.created % 5) as u32).map(owner).collect();
         sink(socket_owners(self.now_ns + 2 * MILLISECOND_NS, rows));
     }
 

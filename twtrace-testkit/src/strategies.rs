@@ -269,7 +269,7 @@ prop_compose! {
 }
 
 prop_compose! {
-    fn holder()(
+    fn socket_owner_row()(
         (tgid, start_ns, uid, netns) in (small(), number(), small(), small()),
         (command, state) in (text(), state()),
         (local_addr, local_port, remote_addr, remote_port) in (address(), any::<u16>(), address(), any::<u16>()),
@@ -293,7 +293,7 @@ pub fn event() -> impl Strategy<Value = Event> {
         }).boxed(),
         2 => (prop_oneof![0..8_u64, number()], tuple(), time())
             .prop_map(|(cookie, tuple, at_ns)| bound_connect(cookie, tuple, at_ns)).boxed(),
-        1 => (time(), any::<bool>(), vec(holder(), 0..5))
+        1 => (time(), any::<bool>(), vec(socket_owner_row(), 0..5))
             .prop_map(|(at_ns, complete, rows)| Event::SocketOwners { at_ns, complete, rows }).boxed(),
         1 => (number(), tuple(), time())
             .prop_map(|(cookie, tuple, at_ns)| reset_sent(cookie, tuple, at_ns)).boxed(),

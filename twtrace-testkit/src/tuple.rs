@@ -40,7 +40,7 @@ pub trait BuildTuple: Sized {
 
     /// Without a remote end: the unspecified address of the same family, port 0.
     #[must_use]
-    fn towards_nobody(self) -> Self {
+    fn without_remote(self) -> Self {
         self.with(|tuple| {
             tuple.remote_addr = if tuple.local_addr.is_ipv4() { [0; 4].into() } else { [0_u16; 8].into() };
             tuple.remote_port = 0;

@@ -70,9 +70,9 @@ pub fn events() -> Vec<Event> {
         },
     ));
     let connections = connections(&cast);
-    let made =
+    let created =
         connections.iter().filter(|connection| connection.transitions.iter().any(|at| at.to == TcpState::FinWait1));
-    let (mut census_rows, elsewhere): (Vec<CensusRow>, Vec<CensusRow>) = made
+    let (mut census_rows, elsewhere): (Vec<CensusRow>, Vec<CensusRow>) = created
         .map(|connection| census_row(connection.cookie, connection.tuple, CensusState::TimeWait, 58_000))
         .partition(|row| row.tuple.netns == NETNS);
     census_rows.extend((0..7).map(|index| {

@@ -55,18 +55,18 @@ pub fn write_text(report: &Report, out: &mut dyn Write) -> io::Result<()> {
 
 /// The answer in one sentence.
 pub fn verdict(inputs: &Inputs, outcome: &Outcome) -> String {
-    let towards = towards(inputs);
+    let to = destinations(inputs);
     let ports = count(f64::from(outcome.ports_available));
     let Some(rate) = inputs.rate_per_s else {
         return match outcome.max_rate_per_s {
             _ if outcome.ports_available == 0 => "No port is left to connect from.".to_owned(),
             Some(_) => format!(
-                "This host sustains {} connections/s {towards} when it closes first: {ports} ports{}, each held for {}.",
+                "This host sustains {} connections/s {to} when it closes first: {ports} ports{}, each in use for {}.",
                 limit(outcome.max_rate_per_s),
                 if pairs(inputs) > 1 && !inputs.bind_first { " to each" } else { "" },
-                length(held(inputs, outcome) + inputs.lifetime_seconds)
+                length(kept_for(inputs, outcome) + inputs.lifetime_seconds)
             ),
-            None => format!("Ports set no limit to connections {towards}: each is free at once."),
+            None => format!("Ports set no limit to connections {to}: each port is free at once."),
         };
     };
     let each = if pairs(inputs) > 1 { " each" } else { "" };
@@ -75,23 +75,23 @@ pub fn verdict(inputs: &Inputs, outcome: &Outcome) -> String {
     match outcome.seconds_to_exhaustion {
         _ if outcome.ports_available == 0 => "No port is left to connect from: every connect fails.".to_owned(),
         Some(seconds) => format!(
-            "Ports run out after {}: {rate}/s {towards} need {needed} ports{each}, and there are {ports}.",
+            "Ports run out after {}: {rate}/s {to} need {needed} ports{each}, and there are {ports}.",
             length(seconds)
         ),
         None if outcome.overflows => format!(
-            "Ports last, but only because tcp_max_tw_buckets makes the kernel drop TIME_WAIT sockets: {rate}/s {towards} \
-             make {}, the limit is {}. An old segment may then meet a new connection.",
+            "Ports last, but only because the kernel drops TIME_WAIT sockets above tcp_max_tw_buckets: {rate}/s {to} \
+             create {}, the limit is {}. An old segment may then reach a new connection.",
             count(outcome.time_wait_wanted),
             count(outcome.time_wait)
         ),
         None => format!(
-            "Ports last for ever: {rate}/s {towards} need {needed} of {ports} ports{each} ({}).",
+            "Ports never run out: {rate}/s {to} need {needed} of {ports} ports{each} ({}).",
             text::percent(outcome.ports_needed / f64::from(outcome.ports_available))
         ),
     }
 }
 
-fn towards(inputs: &Inputs) -> String {
+fn destinations(inputs: &Inputs) -> String {
     let to = text::counted(inputs.destinations as usize, "destination", "destinations");
     match inputs.source_ips {
         1 => format!("to {to}"),
@@ -104,7 +104,7 @@ fn pairs(inputs: &Inputs) -> u64 {
 }
 
 /// How long a port stays in use, seconds: for sockets that are bound first, the whole of TIME_WAIT.
-fn held(inputs: &Inputs, outcome: &Outcome) -> f64 {
+fn kept_for(inputs: &Inputs, outcome: &Outcome) -> f64 {
     if inputs.bind_first { twtrace_core::ports::TIME_WAIT_SECONDS } else { outcome.hold_seconds }
 }
 
@@ -121,15 +121,15 @@ fn figures(report: &Report) -> Vec<(&'static str, String)> {
         (_, 1) => "",
         _ => "; the same for each pair of source and destination",
     });
-    let mut hold = format!("{} after close, by tcp_tw_reuse={}", length(held(inputs, outcome)), inputs.tw_reuse);
-    hold.push_str(match (inputs.tw_reuse, inputs.timestamps, inputs.loopback) {
+    let mut in_use = format!("{} after close, by tcp_tw_reuse={}", length(kept_for(inputs, outcome)), inputs.tw_reuse);
+    in_use.push_str(match (inputs.tw_reuse, inputs.timestamps, inputs.loopback) {
         (1 | 2, ..) if inputs.bind_first => ", which does nothing for ports that are bound first",
         (1 | 2, false, _) => ", which does nothing without TCP timestamps",
-        (2, true, false) => ", which is for loopback alone",
+        (2, true, false) => ", which applies to loopback only",
         (2, true, true) => " on loopback",
         _ => "",
     });
-    let mut rows = vec![("ports", ports), ("port held", hold), ("sustainable", limit_per_s(outcome.max_rate_per_s))];
+    let mut rows = vec![("ports", ports), ("port held", in_use), ("sustainable", limit_per_s(outcome.max_rate_per_s))];
     if inputs.rate_per_s.is_some() {
         let bound =
             inputs.max_tw_buckets.map_or("no limit".to_owned(), |limit| format!("limit {}", text::count(limit)));

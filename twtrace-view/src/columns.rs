@@ -1,4 +1,4 @@
-//! The columns of ledgers, one definition for the batch table and for the screen.
+//! The columns of live tables, one definition for the batch table and for the screen.
 
 use crate::label;
 use crate::order::Sort;
@@ -107,8 +107,8 @@ fn pid(row: &Row) -> String {
 }
 
 /// A property of the row's owner; a dash if there is no owner.
-fn of_owner(row: &Row, tell: impl FnOnce(&twtrace_core::event::Owner) -> String) -> String {
-    row.owner.as_ref().map_or_else(|| "-".to_owned(), tell)
+fn of_owner(row: &Row, of: impl FnOnce(&twtrace_core::event::Owner) -> String) -> String {
+    row.owner.as_ref().map_or_else(|| "-".to_owned(), of)
 }
 
 fn cmdline(context: &Context<'_>, row: &Row) -> String {
@@ -195,8 +195,8 @@ fn namespace(context: &Context<'_>, row: &DestinationRow) -> String {
     }
 }
 
-fn budget(row: &DestinationRow, tell: fn(&twtrace_core::ports::Budget) -> String) -> String {
-    row.budget.as_ref().map_or_else(|| "-".to_owned(), tell)
+fn budget(row: &DestinationRow, of: fn(&twtrace_core::ports::Budget) -> String) -> String {
+    row.budget.as_ref().map_or_else(|| "-".to_owned(), of)
 }
 
 /// Columns of destinations.

@@ -135,7 +135,7 @@ fn record<'a>(mut own: Vec<Cow<'a, str>>, folded: u64, counts: &Counts) -> Vec<C
     own
 }
 
-/// Writes one line, with the cells made harmless.
+/// Writes one line, with escaped cells.
 pub(super) fn write_record<'a>(cells: impl Iterator<Item = Cow<'a, str>>, out: &mut dyn Write) -> io::Result<()> {
     let mut writer = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new());
     let written = writer.write_record(cells.map(|cell| guarded(&cell).into_owned()));
@@ -159,9 +159,8 @@ fn process<'a>(row: &'a Row, model: &'a Snapshot) -> Vec<Cow<'a, str>> {
     // One-shot processes in one row have everything in common except what identifies each of them.
     let one = owner.filter(|_| matches!(row.key, GroupKey::Process(_)));
     let facts = owner.and_then(|owner| model.facts(owner.key));
-    let fact =
-        |tell: fn(&ProcessFacts) -> Option<&String>| Cow::Borrowed(facts.and_then(tell).map_or("", String::as_str));
-    let comm = |tell: fn(&Owner) -> &[u8]| owner.map_or(Cow::Borrowed(""), |owner| text::lossless(tell(owner)));
+    let fact = |of: fn(&ProcessFacts) -> Option<&String>| Cow::Borrowed(facts.and_then(of).map_or("", String::as_str));
+    let comm = |of: fn(&Owner) -> &[u8]| owner.map_or(Cow::Borrowed(""), |owner| text::lossless(of(owner)));
     vec![
         row.processes.to_string().into(),
         optional(one.map(|owner| owner.key.tgid)),

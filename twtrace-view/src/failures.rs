@@ -100,12 +100,12 @@ pub fn cause(cause: Cause) -> &'static str {
         Cause::SocketRangeExhausted => "no free port is left in the socket's own IP_LOCAL_PORT_RANGE",
         Cause::BoundPoolExhausted => "every port of the range is bound",
         Cause::BoundTupleTaken => {
-            "the port was bound before, and a connection with the same addresses and ports is there"
+            "the port was bound before, and a connection with the same addresses and ports exists"
         }
         Cause::ForeignSource => "the source address is not one of this host's",
-        Cause::NoSource => "no route has a source address that would do",
+        Cause::NoSource => "no route has a usable source address",
         Cause::PortInUse => "another socket listens on this port or is bound to it",
         Cause::TimewaitHoldsPort => "TIME_WAIT sockets use this port, and SO_REUSEADDR is off",
-        Cause::Unknown => "nothing that was seen decides",
+        Cause::Unknown => "what was seen does not show the cause",
     }
 }

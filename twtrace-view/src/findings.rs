@@ -44,7 +44,7 @@ pub fn state(finding: &Finding) -> String {
 pub fn confidence(confidence: Confidence) -> &'static str {
     match confidence {
         Confidence::High => "high: seen in the kernel",
-        Confidence::Medium => "medium: the pattern fits, and nothing seen speaks against it",
+        Confidence::Medium => "medium: the pattern fits, and nothing contradicts it",
         Confidence::Low => "low: other causes may leave the same pattern",
     }
 }
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn the_gravest_come_first_with_their_best_advice() {
+    fn the_most_severe_come_first_with_their_best_advice() {
         let mut findings = twtrace_testkit::findings();
         findings.reverse();
         insta::assert_snapshot!(written(&findings));
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_over_comes_after_what_holds() {
+    fn past_findings_come_after_active_ones() {
         let mut findings = twtrace_testkit::findings();
         findings[0].active = false;
         assert_eq!(worst(&findings).unwrap().rule, Rule::IncompleteTrace);

@@ -1,6 +1,6 @@
 //! The report as JSON: one object on one line. Its field names are an interface; fields may be added, never renamed.
 //!
-//! Text is whole, as the kernel or the process has it, except that bytes that are no UTF-8 become `\xff`. Characters
+//! Text is whole, as the kernel or the process has it, except that bytes that are not UTF-8 become `\xff`. Characters
 //! that a terminal could act on are written as JSON's own escapes.
 
 pub(super) mod findings;
@@ -66,9 +66,9 @@ pub(crate) struct Report<'a> {
     destinations: Vec<DestinationJson<'a>>,
     /// How many destinations there are, those that are not written included.
     destinations_total: usize,
-    /// Calls that failed for want of an address or a port, the most first.
+    /// Calls that failed because there was no free address or port, the most frequent first.
     failures: Vec<FailureJson>,
-    /// What is wrong, the gravest first.
+    /// What is wrong, the most severe first.
     findings: Vec<FindingJson<'a>>,
 }
 
@@ -106,7 +106,7 @@ pub(super) struct Tracing<'a> {
     tier: Tier,
     /// Each hook of the kernel and what became of it.
     hooks: &'a [twtrace_core::event::Hook],
-    /// Sockets are told apart by namespace and tuple, for want of cookies.
+    /// Sockets are distinguished by namespace and tuple, because there are no cookies.
     by_tuple: bool,
     /// There is no BTF: namespaces, errors and flags of sockets are not seen.
     no_btf: bool,
@@ -138,7 +138,7 @@ struct Lost {
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(super) struct Kernel<'a> {
-    /// Timewait sockets of both substates (`tw` of `/proc/net/sockstat`).
+    /// TIME_WAIT sockets of both substates (`tw` of `/proc/net/sockstat`).
     time_wait: u64,
     /// `TCPTimeWaitOverflow` since boot.
     time_wait_overflow: u64,
@@ -160,7 +160,7 @@ pub(super) struct Kernel<'a> {
 pub(super) struct NamespaceJson<'a> {
     /// Inode number.
     netns: u32,
-    /// `ip netns` name, else container, else PID; null when nobody has told.
+    /// `ip netns` name, else container, else PID; null when it is not known.
     name: Option<&'a str>,
     /// It was there and is not any more.
     gone: bool,
@@ -172,11 +172,11 @@ pub(super) struct NamespaceJson<'a> {
     coverage: Coverage,
 }
 
-/// What a census came to: of one network namespace, or of all.
+/// Result of a census: of one network namespace, or of all.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(super) struct Coverage {
-    /// Timewait sockets in the census.
+    /// TIME_WAIT sockets in the census.
     census: u64,
     /// Of these, those with an owner.
     attributed: u64,
@@ -184,7 +184,7 @@ pub(super) struct Coverage {
     before_start: u64,
     /// Of these, neither.
     unattributed: u64,
-    /// Share attributed of those made since the start; 1 when there are none.
+    /// Share attributed of those created since the start; 1 when there are none.
     ratio: f64,
     /// Everything was in the census.
     complete: bool,
@@ -202,14 +202,14 @@ pub(super) struct Totals<'a> {
     connections: u64,
     /// How many connections ended in which way, before filters.
     outcomes: &'a BTreeMap<&'static str, u64>,
-    /// What the census, or a reset that was seen late, put right, by kind.
+    /// Corrections by the census, or by a reset that was seen late, by kind.
     corrections: &'a BTreeMap<&'static str, u64>,
-    /// `census`: a census vouches for the numbers of live sockets; `inferred`: time has passed since.
+    /// `census`: a recent census confirms the numbers of live sockets; `inferred`: the last census is older.
     #[cfg_attr(test, schemars(extend("enum" = ["census", "inferred"])))]
     live_known: &'static str,
-    /// Made, but too many are alive to follow these.
+    /// Created, but not followed, because too many are alive.
     time_wait_untracked: u64,
-    /// Ends of timewait sockets that the kernel told of, filters left aside; null below the exact tier.
+    /// Ends of TIME_WAIT sockets that the kernel reported, before filters; null below the exact tier.
     ends: Option<Ends>,
 }
 

@@ -34,7 +34,7 @@ pub fn covers(info: &Info) -> Option<String> {
 pub fn state(info: &Info) -> Vec<String> {
     let mut state = Vec::new();
     if !info.finished {
-        state.push("the recording was not ended in order: what came last may be missing".to_owned());
+        state.push("the recording was not closed properly: its end may be missing".to_owned());
     }
     if info.segments_dropped > 0 {
         let dropped = text::count(info.segments_dropped);

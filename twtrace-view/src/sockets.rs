@@ -117,13 +117,13 @@ pub(crate) struct Report<'a> {
     tracing: json::Tracing<'a>,
     /// What the censuses of all network namespaces came to.
     coverage: json::Coverage,
-    /// The live timewait sockets.
+    /// The live TIME_WAIT sockets.
     sockets: Vec<SocketJson<'a>>,
     /// How many there are, those that are not written included.
     sockets_total: usize,
 }
 
-/// A timewait socket.
+/// A TIME_WAIT socket.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 struct SocketJson<'a> {
@@ -136,7 +136,7 @@ struct SocketJson<'a> {
     age_ms: Option<u64>,
     /// Network namespace, by inode number; null when it is not known.
     netns: Option<u32>,
-    /// What that is called; null when nobody has told.
+    /// Its name; null when it is not known.
     netns_name: Option<&'a str>,
     /// Who began the connection.
     role: Role,

@@ -42,7 +42,7 @@ pub fn write(model: &Snapshot, options: Options, out: &mut dyn Write) -> io::Res
         (shown.len(), rows.len())
     };
     if total == 0 {
-        writeln!(out, "nothing to show: no connection ended yet that the filters let through")?;
+        writeln!(out, "nothing to show: no connection that passes the filters has ended yet")?;
     } else if shown < total {
         let shown = text::count(shown as u64);
         writeln!(out, "first {shown} of {} rows by {}", text::count(total as u64), options.sort.name())?;

@@ -1,4 +1,4 @@
-//! Words and numbers as the views write them. Text that a process chose itself is made harmless here.
+//! Words and numbers as the views write them. Text that a process chose itself is escaped here.
 
 use jiff::Timestamp;
 use std::borrow::Cow;
@@ -185,7 +185,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hostile_text_is_made_visible() {
+    fn hostile_text_is_escaped() {
         for (text, expected) in [
             ("nginx", "nginx"),
             ("a\u{1b}[2Jb", "a\\x1b[2Jb"),

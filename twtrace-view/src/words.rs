@@ -52,13 +52,13 @@ pub fn coverage(summary: &Summary) -> String {
     if summary.census_at_ns.is_none() {
         return "coverage unknown: no census yet".to_owned();
     }
-    let made = coverage.census.saturating_sub(coverage.before_start);
+    let created = coverage.census.saturating_sub(coverage.before_start);
     let incomplete = if summary.census_complete { "" } else { "; census incomplete" };
     format!(
         "coverage {} ({} of {}; {} before start{incomplete})",
         text::percent(coverage.ratio()),
         text::count(coverage.attributed),
-        text::count(made),
+        text::count(created),
         text::count(coverage.before_start),
     )
 }
@@ -71,7 +71,7 @@ pub fn live_mark(summary: &Summary) -> &'static str {
     if fresh { "" } else { "~" }
 }
 
-/// Everything that makes the figures incomplete, one line each.
+/// Every reason why the figures are incomplete, one line each.
 pub fn warnings(summary: &Summary) -> Vec<String> {
     let mut warnings = Vec::new();
     if !lost(&summary.counters).is_empty() {
@@ -90,8 +90,8 @@ pub fn warnings(summary: &Summary) -> Vec<String> {
     // Losses of the exact tier do not matter to a lower tier, which has its own warning.
     if summary.tracing.no_btf {
         warnings.push(
-            "this kernel has no BTF: who accepts, why connections fail and how they are aborted is unknown, other ends are \
-             inferred, and events that the kernel skips are not counted before 6.7"
+            "this kernel has no BTF: who accepts, why connections fail and how they are aborted is unknown, other ends \
+             are inferred, and events that the kernel skips are not counted before 6.7"
                 .to_owned(),
         );
     }
@@ -134,8 +134,8 @@ pub fn ends(counts: &Counts) -> String {
         (counts.time_wait_ended_early, "ended early"),
         (counts.time_wait_overflow, "overflowed"),
     ];
-    let told = named.into_iter().filter(|(count, _)| *count > 0);
-    told.map(|(count, name)| format!("{} {name}", text::count(count))).collect::<Vec<_>>().join(", ")
+    let known = named.into_iter().filter(|(count, _)| *count > 0);
+    known.map(|(count, name)| format!("{} {name}", text::count(count))).collect::<Vec<_>>().join(", ")
 }
 
 /// The tier in a word, with what it means for the figures.
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn live_numbers_are_marked_when_no_census_vouches_for_them() {
+    fn live_numbers_are_marked_when_no_census_confirms_them() {
         let mut summary = Summary { census_complete: true, ..Summary::default() };
         assert_eq!(live_mark(&summary), "~");
         summary.census_at_ns = Some(5);
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_told() {
+    fn what_is_missing_is_listed() {
         let mut summary = Summary::default();
         assert_eq!(warnings(&summary), Vec::<String>::new());
         summary.counters =

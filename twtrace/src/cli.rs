@@ -70,7 +70,7 @@ pub enum Command {
     #[command(after_help = "Exits with 0 when `twtrace top` would work here, else with 1. With --audit: 0 when the \
                             trace agrees with the kernel.")]
     Doctor(DoctorArgs),
-    /// Work out whether a rate of connections runs out of ports, when, and what each remedy buys
+    /// Work out whether a rate of connections runs out of ports, when, and what each remedy gains
     #[command(after_help = BUDGET_EXAMPLES)]
     Budget(BudgetArgs),
     /// Explain TIME_WAIT, a sysctl, or a finding in a few lines, with sources
@@ -84,7 +84,7 @@ pub struct DoctorArgs {
     /// Write JSON instead of text
     #[arg(long)]
     pub json: bool,
-    /// Trace for this long and hold what was seen against the kernel's own counters (nstat, sockstat)
+    /// Trace for this long and compare the result with the kernel's own counters (nstat, sockstat)
     #[arg(long, value_name = "TIME", value_parser = parse::duration)]
     pub audit: Option<Duration>,
 }
@@ -92,7 +92,7 @@ pub struct DoctorArgs {
 /// Arguments of `record`.
 #[derive(Clone, Debug, Args)]
 pub struct RecordArgs {
-    /// Folder to make for the recording
+    /// Directory to create for the recording
     #[arg(short, long, value_name = "DIR.twt")]
     pub output: PathBuf,
 
@@ -100,7 +100,7 @@ pub struct RecordArgs {
     #[arg(long, value_name = "TIME", value_parser = parse::duration)]
     pub duration: Option<Duration>,
 
-    /// Keep the last so much alone, by time or by size: 30m, 6h, 500MiB, 2GiB
+    /// Keep only this much of the end, by time or by size: 30m, 6h, 500MiB, 2GiB
     #[arg(long, value_name = "TIME|SIZE", value_parser = parse::keep)]
     pub keep: Option<Keep>,
 
@@ -108,7 +108,7 @@ pub struct RecordArgs {
     #[arg(long)]
     pub overwrite: bool,
 
-    /// What to run meanwhile, with its arguments. When the recording ends before it, it is asked to end too
+    /// Command to run during the recording, with its arguments. It gets SIGTERM if the recording ends first
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
 
@@ -132,7 +132,7 @@ pub struct SocketsArgs {
     #[arg(long)]
     pub json: bool,
 
-    /// Most sockets to write [default: all]
+    /// Maximum sockets to write [default: all]
     #[arg(long, value_name = "N", value_parser = parse::limit)]
     pub limit: Option<usize>,
 
@@ -153,7 +153,7 @@ pub enum ReportFormat {
     Text,
     /// One object, with the names of `top --json`
     Json,
-    /// One line a row, its host first
+    /// One line per row, the host in the first column
     Csv,
     /// One page with plots that needs nothing else
     Html,
@@ -172,11 +172,11 @@ pub struct ReportArgs {
     #[arg(long, value_enum)]
     pub format: Option<ReportFormat>,
 
-    /// Only from this moment on; what is alive by then is known
+    /// Start at this moment; TIME_WAIT sockets that exist by then are known
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     pub from: Option<TimeSpec>,
 
-    /// Only up to this moment
+    /// End at this moment
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     pub to: Option<TimeSpec>,
 
@@ -184,7 +184,7 @@ pub struct ReportArgs {
     #[arg(long, value_parser = values::grouping(), value_name = "GROUPING", default_value = "process")]
     pub by: GroupBy,
 
-    /// Most rows of each table, those that made most first [default: 20, for JSON and CSV all]
+    /// Maximum rows of each table, those that created most first [default: 20; all for JSON and CSV]
     #[arg(long, value_name = "N", value_parser = parse::limit)]
     pub top: Option<usize>,
 
@@ -232,7 +232,7 @@ pub struct DiffArgs {
     #[arg(long, value_parser = values::grouping(), value_name = "GROUPING", default_value = "process")]
     pub by: GroupBy,
 
-    /// Most rows of each table, the largest changes first [default: 20, for JSON all]
+    /// Maximum rows of each table, the largest changes first [default: 20; all for JSON]
     #[arg(long, value_name = "N", value_parser = parse::limit)]
     pub top: Option<usize>,
 
@@ -305,7 +305,7 @@ pub struct ExportArgs {
     #[arg(long, value_enum)]
     pub format: ExportFormat,
 
-    /// Where to write; it appears under this name when it is whole [default: standard output]
+    /// File to write; it appears under this name when it is complete [default: standard output]
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
 
@@ -353,7 +353,7 @@ pub struct ViewArgs {
     #[arg(long, value_parser = values::order(), value_name = "FIGURE", default_value = "created")]
     pub sort: Sort,
 
-    /// Most rows to write [default: 20 for text, all for JSON and CSV]
+    /// Maximum rows to write [default: 20 for text, all for JSON and CSV]
     #[arg(long, value_name = "N", value_parser = parse::limit)]
     pub limit: Option<usize>,
 
@@ -374,7 +374,7 @@ pub struct FilterArgs {
     #[arg(long, value_name = "PID", value_delimiter = ',', value_parser = parse::pid)]
     pub pid: Vec<u32>,
 
-    /// Only commands of this name; the kernel keeps 15 bytes of it, so no more are compared
+    /// Only commands with this name; only 15 bytes are compared, because the kernel keeps no more
     #[arg(long, value_name = "NAME", value_parser = parse::comm)]
     pub comm: Vec<parse::CommName>,
 
@@ -390,7 +390,7 @@ pub struct FilterArgs {
     #[arg(long, value_name = "PORT", value_delimiter = ',', value_parser = parse::port)]
     pub port: Vec<u16>,
 
-    /// Only this program, as the column PROGRAM has it: a script, a jar, a server
+    /// Only this program, as in the column PROGRAM: a script, a jar, a server
     #[arg(long, value_name = "NAME")]
     pub program: Vec<String>,
 
@@ -428,7 +428,7 @@ impl FilterArgs {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Kernel side")]
 pub struct KernelArgs {
-    /// Sockets that can be followed at a time; those beyond are counted as lost
+    /// Sockets that can be followed at a time; further ones are counted as lost
     #[arg(long, value_name = "N", default_value_t = twtrace_common::MAX_SOCKETS, value_parser = parse::max_sockets)]
     pub max_sockets: u32,
 
@@ -436,8 +436,8 @@ pub struct KernelArgs {
     #[arg(long, value_name = "SIZE", default_value_t = twtrace_common::RING_BYTES, value_parser = parse::ring_bytes)]
     pub ring_bytes: u32,
 
-    /// Write to standard error what the kernel side does with some sockets: port=8080,addr=10.0.0.1,pid=1234. All that
-    /// is given must match; port and address are local or remote
+    /// Log what the kernel side does with some sockets to standard error: port=8080,addr=10.0.0.1,pid=1234. All parts
+    /// must match; port and address are local or remote
     #[arg(long, value_name = "FILTER", value_parser = parse::log_filter)]
     pub debug_kernel: Option<LogFilter>,
 }

@@ -133,21 +133,21 @@ mod tests {
     }
 
     /// Everything that a report shows of a model.
-    fn told(snapshot: &Snapshot) -> String {
+    fn shown(snapshot: &Snapshot) -> String {
         let model = snapshot;
-        let mut told = format!("{:?}\n{:?}\n", model.summary(), model.history());
+        let mut shown = format!("{:?}\n{:?}\n", model.summary(), model.history());
         for by in [GroupBy::Process, GroupBy::Command] {
-            model.rows(by).iter().for_each(|row| told += &format!("{row:?}\n"));
+            model.rows(by).iter().for_each(|row| shown += &format!("{row:?}\n"));
         }
-        model.destinations().iter().for_each(|row| told += &format!("{row:?}\n"));
-        told
+        model.destinations().iter().for_each(|row| shown += &format!("{row:?}\n"));
+        shown
     }
 
     #[test]
     fn what_is_read_is_what_was_recorded() {
         let (folder, events) = recorded(20);
         let read = read(&folder, "", "");
-        assert_eq!(told(&read.snapshot), told(&snapshot_with_history(events)));
+        assert_eq!(shown(&read.snapshot), shown(&snapshot_with_history(events)));
         assert_eq!((read.info.losses, read.info.finished), (Vec::new(), true));
     }
 
@@ -169,7 +169,7 @@ mod tests {
                 break;
             }
         }
-        assert_eq!(told(&read.snapshot), told(&Snapshot::take(&mut state)));
+        assert_eq!(shown(&read.snapshot), shown(&Snapshot::take(&mut state)));
         let summary = read.snapshot.summary();
         assert_eq!((summary.window.seconds(), summary.totals.connections > 0), (6.0, true));
     }
@@ -177,16 +177,16 @@ mod tests {
     #[test]
     fn parts_come_to_the_whole() {
         let (folder, _) = recorded(20);
-        let made = |from, to| {
+        let totals_of = |from, to| {
             let read = read(&folder, from, to);
             let totals = &read.snapshot.summary().totals;
             (totals.connections, totals.counts.time_wait_created, totals.counts.connect_errors.clone())
         };
-        let (whole, first, second) = (made("", ""), made("", "+10s"), made("+10s", ""));
+        let (whole, first, second) = (totals_of("", ""), totals_of("", "+10s"), totals_of("+10s", ""));
         assert_eq!((whole.0, whole.1), (first.0 + second.0, first.1 + second.1));
         assert_eq!(whole.2[&99], [first.2, second.2].iter().filter_map(|errors| errors.get(&99)).sum::<u64>());
         // A span from before its beginning gives all of it.
-        assert_eq!(made("00:00", "23:00"), whole);
+        assert_eq!(totals_of("00:00", "23:00"), whole);
     }
 
     const SECOND: i128 = 1_000_000_000;

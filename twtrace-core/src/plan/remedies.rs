@@ -58,7 +58,7 @@ fn pool(plan: &Plan) -> Remedy {
         id: "pool-connections",
         text,
         command,
-        risk: "A pool that is too small makes requests wait, and the server must keep idle connections open.",
+        risk: "Requests wait if the pool is too small. The server must keep idle connections open.",
         without_effect: plan.pooled.then_some("connections are pooled already"),
         outcome: plan.after(Change::Pool).outcome(),
     }
@@ -124,7 +124,7 @@ fn reuse(plan: &Plan) -> Remedy {
         id: "tcp-tw-reuse",
         text: "tcp_tw_reuse=1".to_owned(),
         command: command.to_owned(),
-        risk: "Safe only by TCP timestamps, on both sides; helps connect() alone, and not while the socket is in \
+        risk: "Safe only with TCP timestamps on both sides. It helps connect() only, and not while the socket is in \
                FIN_WAIT2.",
         without_effect,
         // If the remedy has no effect, timestamps and the mode stay unchanged.
@@ -196,7 +196,8 @@ fn buckets(plan: &Plan) -> Remedy {
         id: "bucket-limit",
         text: if outcome.overflows { format!("tcp_max_tw_buckets={raised}") } else { "tcp_max_tw_buckets".to_owned() },
         command: format!("sysctl -w net.ipv4.tcp_max_tw_buckets={raised}"),
-        risk: "Costs memory and holds ports for the whole minute; below the limit no old segment meets a new connection.",
+        risk: "Costs memory, and each port stays in use for the whole minute. In return, no old segment reaches a new \
+               connection.",
         without_effect: (!outcome.overflows).then_some("the limit is not reached"),
         outcome: after.outcome(),
     }

@@ -184,7 +184,7 @@ impl End {
             Self::Shown(option) => Some(format!("{} {option}", call.name)),
             // `python3 -m gunicorn` is the same as `gunicorn`. Wrappers and interpreters are not modules.
             Self::Module(option) => match Rule::of(value?) {
-                Some(Rule::Own(_)) => call.inner(value?, rest).telling(),
+                Some(Rule::Own(_)) => call.inner(value?, rest).by_rule(),
                 _ => Self::Task(option).name(call, value, rest),
             },
             Self::Task(option) => Some(format!("{} {option} {}", call.name, value?)),
@@ -198,7 +198,7 @@ impl End {
 pub(super) fn script(call: &Call<'_>, path: &str, args: &[&str]) -> Option<String> {
     // The standard input, or a pipe as in `bash <(curl ...)`: a number would say nothing.
     (path != "-" && !path.starts_with("/dev/") && !path.starts_with("/proc/self/fd/"))
-        .then(|| call.inner(path, args).telling().unwrap_or_else(|| script_name(path)))
+        .then(|| call.inner(path, args).by_rule().unwrap_or_else(|| script_name(path)))
 }
 
 /// The file name of a script, with its folder where the name alone says too little and the folder says something.

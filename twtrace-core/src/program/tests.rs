@@ -9,7 +9,7 @@ fn check(table: &[(&str, &str)]) {
 }
 
 #[test]
-fn name_by_comm_exe_and_command_line_is_the_most_telling() {
+fn name_by_comm_exe_and_command_line_is_the_most_specific() {
     for (comm, exe, cmdline, expected) in [
         ("kworker/0:1", None, None, "kworker/0:1"),
         ("curl", Some("/usr/bin/curl"), None, "curl"),
@@ -90,7 +90,7 @@ fn python_is_named_by_its_script_or_module() {
 }
 
 #[test]
-fn script_of_a_common_name_is_shown_with_a_telling_folder() {
+fn script_of_a_common_name_is_shown_with_its_folder() {
     check(&[
         ("python3 /srv/billing/app.py", "billing/app.py"),
         ("python3 billing/manage.py runserver", "billing/manage.py"),

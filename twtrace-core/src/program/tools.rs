@@ -164,8 +164,8 @@ fn titled(call: &Call<'_>) -> Option<String> {
 /// `sidekiq 6.5.8 shop [0 of 5 busy]`: the word after the version.
 fn sidekiq(call: &Call<'_>) -> Option<String> {
     let [version, application, ..] = call.args else { return None };
-    let told = version.starts_with(|letter: char| letter.is_ascii_digit()) && !application.starts_with(['[', '-']);
-    told.then(|| format!("{} {application}", call.name))
+    let is_named = version.starts_with(|letter: char| letter.is_ascii_digit()) && !application.starts_with(['[', '-']);
+    is_named.then(|| format!("{} {application}", call.name))
 }
 
 /// `php-fpm: pool www` is how an operator knows it; for the master, the name is enough.
@@ -212,10 +212,10 @@ fn uwsgi(call: &Call<'_>) -> Option<String> {
             .copied()
             .find(|word| word.ends_with(".ini") || word.ends_with(".yaml") || word.ends_with(".xml"))
     };
-    let told = value(&["-w", "--module", "--wsgi"]).map(str::to_owned);
-    let told = told.or_else(|| value(&["--wsgi-file", "--file"]).map(script_name));
-    let told = told.or_else(|| configuration().or_else(by_extension).map(|path| file_name(path).to_owned()));
-    told.map(|told| format!("{} {told}", call.name))
+    let named = value(&["-w", "--module", "--wsgi"]).map(str::to_owned);
+    let named = named.or_else(|| value(&["--wsgi-file", "--file"]).map(script_name));
+    let named = named.or_else(|| configuration().or_else(by_extension).map(|path| file_name(path).to_owned()));
+    named.map(|name| format!("{} {name}", call.name))
 }
 
 /// `bundle exec x` is named like x.

@@ -105,7 +105,7 @@ pub(super) fn shell_command(shell: &Call<'_>, words: &[&str]) -> String {
         Some(first) => {
             let call = shell.inner(first, words.get(1..).unwrap_or_default());
             let known = Rule::of(call.name).and_then(|_| command(&words, call.depth));
-            known.or_else(|| call.telling()).unwrap_or_else(|| format!("{} -c {}", shell.name, file_name(first)))
+            known.or_else(|| call.by_rule()).unwrap_or_else(|| format!("{} -c {}", shell.name, file_name(first)))
         }
     }
 }

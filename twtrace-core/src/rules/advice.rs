@@ -50,8 +50,8 @@ pub(super) fn pool(habit: &ConnectionHabit) -> Advice {
             effect("time_wait_created_per_s", created_per_s, 0.0),
             effect("connections_needed", rate_per_s * lifetime_s, size),
         ],
-        risk: "A connection that is kept may have been closed by the peer when it is used again: retry once. \
-               Some more than the average are needed for bursts."
+        risk: "The peer may have closed an idle connection by the time it is used again: retry once. Bursts need a \
+               larger pool than the average."
             .to_owned(),
     }
 }
@@ -61,7 +61,7 @@ pub(super) fn keep_alive(server: &Comm, created_per_s: f64) -> Advice {
     Advice {
         id: "keep-alive",
         text: "Let the server keep connections open for the next request (for HTTP: version 1.1 without `Connection: \
-               close`, a keep-alive timeout of some seconds), and see that clients do not ask for the close."
+               close`, a keep-alive timeout of some seconds), and make sure that clients do not ask it to close."
             .to_owned(),
         command: Some(settings::keep_alive(server).to_owned()),
         effect: vec![effect("time_wait_created_per_s", created_per_s, 0.0)],
@@ -73,11 +73,11 @@ pub(super) fn keep_alive(server: &Comm, created_per_s: f64) -> Advice {
 /// A program that runs once per request hands its work to a long-running process.
 pub(super) fn one_process(habit: &ConnectionHabit) -> Advice {
     Advice {
-        text: "Let one process that stays do what each of these does, over one connection: a client library, or the \
-               tool's own way to take many requests at once (a pipe, a batch file, `curl` with several URLs)."
+        text: "Let one long-running process do the work of all these, over one connection: with a client library, or \
+               with the tool's own batch mode (a pipe, a batch file, `curl` with several URLs)."
             .to_owned(),
         command: Some(settings::batch(&habit.command).to_owned()),
-        risk: "An error ends what comes after it as well, unless the program deals with it.".to_owned(),
+        risk: "An error also stops the requests after it, unless the program handles it.".to_owned(),
         ..pool(habit)
     }
 }
@@ -105,10 +105,10 @@ pub(super) fn there(context: &RuleContext<'_>, netns: u32, subject: Option<&Subj
     }
     let process = subject.and_then(|subject| subject.process);
     // A process with sockets there is alive; a process that ran for one request may have exited.
-    let holders = context.holders(|holder| holder.netns == netns);
-    let is_it = |holder: &SocketOwner| process.is_some_and(|process| is_of(holder, process));
-    let holder = holders.min_by_key(|holder| (!is_it(holder), holder.start_ns, holder.tgid));
-    match holder.map(|holder| holder.tgid).or(process.map(|process| process.tgid)) {
+    let socket_owners = context.socket_owners(|owner| owner.netns == netns);
+    let is_it = |owner: &SocketOwner| process.is_some_and(|process| is_of(owner, process));
+    let owner = socket_owners.min_by_key(|owner| (!is_it(owner), owner.start_ns, owner.tgid));
+    match owner.map(|owner| owner.tgid).or(process.map(|process| process.tgid)) {
         Some(tgid) => format!("nsenter -t {tgid} -n {command}"),
         None => {
             format!("nsenter -t \"$(lsns -t net -n -o NS,PID | awk '$1 == {netns} {{ print $2 }}')\" -n {command}")
@@ -139,8 +139,8 @@ pub(super) fn tw_reuse(
         command: Some(there(context, key.netns, subject, "sysctl -w net.ipv4.tcp_tw_reuse=1")),
         effect: vec![effect("max_rate_per_s", budget.max_rate_per_s, sustained)],
         risk:
-            "For outgoing connections with TCP timestamps on both ends alone; TIME_WAIT sockets in FIN_WAIT2 are never \
-               taken over. It makes room, and the cost of a handshake for each request stays."
+            "Only for outgoing connections with TCP timestamps on both ends. TIME_WAIT sockets in FIN_WAIT2 are never \
+               taken over. It frees ports, but each request still costs a handshake."
                 .to_owned(),
     })
 }
@@ -216,14 +216,14 @@ fn let_peer_close(context: &RuleContext<'_>, key: DestKey, budget: &Budget) -> O
     }
     Some(Advice {
         id: "let-peer-close",
-        text: "Let the other end close first: whoever does has the TIME_WAIT socket, and at a server it takes no \
-               ephemeral port. For HTTP that is `Connection: close` sent by the client and closed by the server."
+        text: "Let the other end close first: the end that closes first gets the TIME_WAIT socket. At a server it \
+               takes no ephemeral port. With HTTP, the client sends `Connection: close` and the server closes."
             .to_owned(),
         command: Some("send `Connection: close`, and read to the end before close(2)".to_owned()),
         effect: vec![effect("time_wait_created_per_s", (budget.rate_per_s - budget.growth_per_s).max(0.0), 0.0)],
         risk:
-            "It moves the sockets to the other host, where they take memory; the cost of a handshake for each request \
-               stays. A client that waits must bound how long."
+            "It moves the sockets to the other host, where they take memory. Each request still costs a handshake. A \
+               client that waits for the close needs a timeout."
                 .to_owned(),
     })
 }

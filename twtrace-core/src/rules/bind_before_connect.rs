@@ -18,7 +18,7 @@ struct Binder {
     most: u64,
     destinations: u64,
     /// Sockets that still use their port.
-    held: u64,
+    in_use: u64,
     ended: u64,
     last_ns: u64,
     total: u32,
@@ -35,21 +35,21 @@ pub(super) fn check(context: &RuleContext<'_>) -> Vec<Habit> {
         }
         let Some(subject) = subject(context, *key) else { continue };
         let process = subject.process.map_or(0, |process| process.tgid);
-        let held = row.bound + timewaits(row);
+        let in_use = row.bound + timewaits(row);
         let total = row.budget.map_or(0, |budget| budget.total);
         let last_ns = if row.bound > 0 { context.now_ns } else { row.pattern.ended_ns };
-        let none = Binder { subject, key: *key, most: 0, destinations: 0, held: 0, ended: 0, last_ns: 0, total };
+        let none = Binder { subject, key: *key, most: 0, destinations: 0, in_use: 0, ended: 0, last_ns: 0, total };
         let binder = binders.entry(process).or_insert(none);
         if bound > binder.most {
             (binder.key, binder.most) = (*key, bound);
         }
         binder.destinations += 1;
-        binder.held += held;
+        binder.in_use += in_use;
         binder.ended += ended;
         binder.last_ns = binder.last_ns.max(last_ns);
         binder.total = binder.total.max(total);
     }
-    let mut all: Vec<Binder> = binders.into_values().filter(|binder| binder.held + binder.ended >= MANY).collect();
+    let mut all: Vec<Binder> = binders.into_values().filter(|binder| binder.in_use + binder.ended >= MANY).collect();
     all.sort_unstable_by_key(|binder| binder.key);
     all.iter().map(|binder| Habit { finding: finding(context, binder), created: 0 }).collect()
 }
@@ -66,8 +66,8 @@ fn subject(context: &RuleContext<'_>, key: DestKey) -> Option<Subject> {
     if let Some(most) = ended.max_by_key(|pair| (pair.pair.pattern.bound, pair.owner.key)) {
         return Some(Subject::of(most.owner));
     }
-    let holders = context.holders(|holder| holder.state == CensusState::Established && is_to(holder, key));
-    holders.max_by_key(|holder| (holder.sockets, holder.tgid)).map(Subject::of_holder)
+    let socket_owners = context.socket_owners(|owner| owner.state == CensusState::Established && is_to(owner, key));
+    socket_owners.max_by_key(|owner| (owner.sockets, owner.tgid)).map(Subject::of_socket_owner)
 }
 
 fn finding(context: &RuleContext<'_>, binder: &Binder) -> Finding {
@@ -77,10 +77,10 @@ fn finding(context: &RuleContext<'_>, binder: &Binder) -> Finding {
             || row.call == Call::Bind && row.cause == Cause::BoundPoolExhausted)
     });
     let failed: u64 = failures.map(|row| row.count).sum();
-    let crowded = binder.total > 0 && 2 * binder.held >= u64::from(binder.total);
+    let crowded = binder.total > 0 && 2 * binder.in_use >= u64::from(binder.total);
     let mut evidence = vec![
-        Evidence::BoundConnections(binder.held + binder.ended),
-        Evidence::PortsBound(binder.held),
+        Evidence::BoundConnections(binder.in_use + binder.ended),
+        Evidence::PortsBound(binder.in_use),
         Evidence::PortsTotal(binder.total.into()),
         Evidence::Destinations(binder.destinations),
     ];
@@ -96,7 +96,7 @@ fn finding(context: &RuleContext<'_>, binder: &Binder) -> Finding {
         cause: None,
         title: "binds before it connects: each connection takes its port from all destinations".to_owned(),
         evidence,
-        advice: vec![advice::bind_address_no_port(binder.held)],
+        advice: vec![advice::bind_address_no_port(binder.in_use)],
         confidence: Confidence::High,
         recheck:
             "After the change none of its ports counts as bound, and two connections to different destinations can \

@@ -24,11 +24,11 @@ pub(super) fn check(context: &RuleContext<'_>) -> Vec<Finding> {
                 process: subject,
                 destination: None,
                 cause: None,
-                title: "finds no port to bind: all of the range are bound".to_owned(),
+                title: "finds no port to bind: every port of the range is bound".to_owned(),
                 evidence,
                 advice: vec![advice::bind_address_no_port(total.unwrap_or(0).into())],
                 confidence: Confidence::High,
-                recheck: "After the change bind(2) fails no more.".to_owned(),
+                recheck: "After the change bind(2) no longer fails.".to_owned(),
             }
         })
         .collect()

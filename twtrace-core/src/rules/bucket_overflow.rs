@@ -54,11 +54,10 @@ pub(super) fn check(context: &RuleContext<'_>) -> Vec<Finding> {
                 &format!("sysctl -w net.ipv4.tcp_max_tw_buckets={wanted}"),
             )),
             effect: vec![effect("max_tw_buckets", kernel.max_tw_buckets as f64, wanted as f64)],
-            risk: "Memory, and more ports in use: without the limit they would have come free. Reuse of connections \
-                   removes the cause."
+            risk: "Memory, and more ports that stay in use for a minute. Reuse of connections removes the cause."
                 .to_owned(),
         }],
         confidence: Confidence::High,
-        recheck: "After the change `nstat -az TcpExtTCPTimeWaitOverflow` stands still.".to_owned(),
+        recheck: "After the change `nstat -az TcpExtTCPTimeWaitOverflow` stops rising.".to_owned(),
     }]
 }

@@ -15,15 +15,16 @@ pub(super) fn check(context: &RuleContext<'_>) -> Vec<Finding> {
     leaks
         .map(|kind| {
             let key = kind.destination;
-            let holders = context.holders(|holder| holder.state == CensusState::CloseWait && is_to(holder, key));
-            let holder = holders.max_by_key(|holder| (holder.sockets, holder.tgid));
+            let socket_owners =
+                context.socket_owners(|owner| owner.state == CensusState::CloseWait && is_to(owner, key));
+            let owner = socket_owners.max_by_key(|owner| (owner.sockets, owner.tgid));
             // A pool that checks its connections only when it needs them leaves some in CLOSE_WAIT for a while.
             let leaks = kind.old >= MANY || kind.sockets >= TOO_MANY;
             Finding {
                 rule: Rule::CloseWaitLeak,
                 severity: if leaks { Severity::Warning } else { Severity::Info },
                 active: true,
-                process: holder.map(Subject::of_holder),
+                process: owner.map(Subject::of_socket_owner),
                 destination: Some(key),
                 cause: None,
                 title: "does not close sockets whose peer has closed: this is not TIME_WAIT".to_owned(),
@@ -36,13 +37,13 @@ pub(super) fn check(context: &RuleContext<'_>) -> Vec<Finding> {
                     id: "close-sockets",
                     text:
                         "Close the socket when read(2) returns 0, also on error paths. No setting of the kernel ends \
-                           CLOSE_WAIT: it lasts until the process closes, or ends."
+                           CLOSE_WAIT: it lasts until the process closes the socket or exits."
                             .to_owned(),
                     command: None,
                     effect: vec![effect("close_wait", kind.sockets as f64, 0.0)],
                     risk: "None.".to_owned(),
                 }],
-                confidence: match holder {
+                confidence: match owner {
                     _ if !leaks => Confidence::Low,
                     Some(_) => Confidence::High,
                     None => Confidence::Medium,

@@ -90,21 +90,23 @@ impl<'a> RuleContext<'a> {
     }
 
     /// Processes with open sockets that match.
-    pub(super) fn holders(&self, matches: impl Fn(&SocketOwner) -> bool) -> impl Iterator<Item = &'a SocketOwner> {
-        self.snapshot.holders().rows.iter().filter(move |holder| matches(holder))
+    pub(super) fn socket_owners(
+        &self,
+        matches: impl Fn(&SocketOwner) -> bool,
+    ) -> impl Iterator<Item = &'a SocketOwner> {
+        self.snapshot.socket_owners().rows.iter().filter(move |owner| matches(owner))
     }
 
     /// Whether a process has a listening socket of its own, so it is a service.
     pub(super) fn listens(&self, process: ProcessKey) -> bool {
-        self.holders(|holder| holder.state == CensusState::Listen && is_of(holder, process)).next().is_some()
+        self.socket_owners(|owner| owner.state == CensusState::Listen && is_of(owner, process)).next().is_some()
     }
 
     /// Established connections of a process to a destination, from the last search for socket owners.
-    pub(super) fn holds(&self, process: ProcessKey, key: DestKey) -> u64 {
-        let matches = |holder: &SocketOwner| {
-            holder.state == CensusState::Established && is_of(holder, process) && is_to(holder, key)
-        };
-        self.holders(matches).map(|holder| holder.sockets).sum()
+    pub(super) fn established(&self, process: ProcessKey, key: DestKey) -> u64 {
+        let matches =
+            |owner: &SocketOwner| owner.state == CensusState::Established && is_of(owner, process) && is_to(owner, key);
+        self.socket_owners(matches).map(|owner| owner.sockets).sum()
     }
 
     /// The other end of a destination, if it is on this host.
@@ -120,7 +122,7 @@ impl<'a> RuleContext<'a> {
 
     /// TIME_WAIT sockets that the other end has created for `opened` connections to a destination, if it is on this
     /// host.
-    pub(super) fn made_by_local_peer(&self, key: DestKey, opened: u64) -> f64 {
+    pub(super) fn created_by_local_peer(&self, key: DestKey, opened: u64) -> f64 {
         self.local_peer(key).map_or(0.0, |row| {
             let share = opened as f64 / row.pattern.accepted.max(1) as f64;
             row.counts.time_wait_created as f64 * share.min(1.0)
@@ -148,32 +150,32 @@ impl Subject {
     }
 
     /// A process that is known only from its sockets.
-    pub(super) fn of_holder(holder: &SocketOwner) -> Self {
+    pub(super) fn of_socket_owner(owner: &SocketOwner) -> Self {
         let mut command = crate::event::Comm::default();
-        let bytes = holder.command.as_bytes();
+        let bytes = owner.command.as_bytes();
         let length = bytes.len().min(command.0.len() - 1);
         command.0[..length].copy_from_slice(&bytes[..length]);
         Self {
-            process: Some(ProcessKey { tgid: holder.tgid, start_ns: holder.start_ns }),
+            process: Some(ProcessKey { tgid: owner.tgid, start_ns: owner.start_ns }),
             command,
             ppid: 0,
             parent_command: Default::default(),
             processes: 1,
-            uid: holder.uid,
+            uid: owner.uid,
         }
     }
 }
 
 /// Whether a socket owner is that process.
-pub(super) fn is_of(holder: &SocketOwner, process: ProcessKey) -> bool {
-    holder.tgid == process.tgid && holder.start_ns.abs_diff(process.start_ns) <= 2 * START_NS
+pub(super) fn is_of(owner: &SocketOwner, process: ProcessKey) -> bool {
+    owner.tgid == process.tgid && owner.start_ns.abs_diff(process.start_ns) <= 2 * START_NS
 }
 
 /// Whether a socket owner's sockets connect to a destination, or were accepted on it.
-pub(super) fn is_to(holder: &SocketOwner, key: DestKey) -> bool {
+pub(super) fn is_to(owner: &SocketOwner, key: DestKey) -> bool {
     let place = match key.role {
-        Role::Passive => holder.local_port == key.port,
-        Role::Active | Role::Unknown => Some(holder.remote_addr) == key.remote_addr && holder.remote_port == key.port,
+        Role::Passive => owner.local_port == key.port,
+        Role::Active | Role::Unknown => Some(owner.remote_addr) == key.remote_addr && owner.remote_port == key.port,
     };
-    place && holder.netns == key.netns && holder.local_addr == key.local_addr
+    place && owner.netns == key.netns && owner.local_addr == key.local_addr
 }

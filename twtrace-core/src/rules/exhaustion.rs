@@ -40,9 +40,9 @@ pub(super) struct Consequence {
     pub(super) finding: Finding,
     port_use: PortUse,
     /// The process that created most of the TIME_WAIT sockets.
-    maker: Option<Subject>,
+    creator: Option<Subject>,
     /// How many were created for the destination.
-    made: u64,
+    created: u64,
 }
 
 impl Consequence {
@@ -60,9 +60,9 @@ impl Consequence {
                 // A restarted process has created few of the sockets in a long trace, but all of those that still
                 // exist.
                 let process = |subject: Option<Subject>| subject.and_then(|subject| subject.process);
-                let is_maker = process(self.maker).is_some() && process(self.maker) == process(cause.process);
-                let made_most = same_party && 2 * habit.created >= self.made;
-                cause.rule != Rule::BindBeforeConnect && (is_maker || made_most)
+                let is_creator = process(self.creator).is_some() && process(self.creator) == process(cause.process);
+                let created_most = same_party && 2 * habit.created >= self.created;
+                cause.rule != Rule::BindBeforeConnect && (is_creator || created_most)
             }
             PortUse::Bound => cause.rule == Rule::BindBeforeConnect,
             PortUse::Open => false,
@@ -82,7 +82,7 @@ impl Consequence {
         finding.evidence.extend(cause.evidence.into_iter().filter(|evidence| !known.contains(&discriminant(evidence))));
         let known: Vec<&str> = finding.advice.iter().map(|advice| advice.id).collect();
         let more: Vec<_> = cause.advice.into_iter().filter(|advice| !known.contains(&advice.id)).collect();
-        // Removing the cause is better than making room for it.
+        // Removing the cause is better than adding ports.
         finding.advice.splice(0..0, more);
         finding
     }
@@ -142,7 +142,7 @@ fn port_use(budget: &Budget, no_port: bool) -> PortUse {
 
 /// The process that created most of the TIME_WAIT sockets. `None` if most are from several processes or from before the
 /// trace.
-fn maker(context: &RuleContext<'_>, key: DestKey, row: &DestinationRow) -> Option<Subject> {
+fn creator(context: &RuleContext<'_>, key: DestKey, row: &DestinationRow) -> Option<Subject> {
     let rank = |pair: &&super::context::Pair<'_>| {
         (pair.pair.counts.time_wait_live, pair.pair.counts.time_wait_created, pair.owner.key)
     };
@@ -187,7 +187,7 @@ fn advice(
         PortUse::TimeWait => Vec::new(),
         PortUse::Open => vec![advice::plain(
             "close-sockets",
-            "Bound the number of open connections, and close those that idle: they have the ports, and TIME_WAIT has not.",
+            "Limit the number of open connections, and close idle ones: they use the ports, TIME_WAIT sockets do not.",
             "A connection that this host closes first keeps its port for another minute.",
         )],
         PortUse::Bound => vec![advice::bind_address_no_port(budget.bound.into())],
@@ -200,9 +200,9 @@ fn advice(
 fn own_range_advice() -> Advice {
     advice::plain(
         "wider-port-range",
-        "Give the sockets a wider range of their own (IP_LOCAL_PORT_RANGE), within net.ipv4.ip_local_port_range, or none: \
-         they then have all of that one.",
-        "Programs that share the ports by such ranges need a new split.",
+        "Give the sockets a wider IP_LOCAL_PORT_RANGE within net.ipv4.ip_local_port_range, or none: they then use the \
+         whole range of the namespace.",
+        "Programs that split the ports with such ranges need a new split.",
     )
 }
 
@@ -214,8 +214,8 @@ fn fails(context: &RuleContext<'_>, key: DestKey, row: &DestinationRow, failed: 
     let budget = row.exhausted.or(row.budget);
     let port_use = budget.as_ref().map_or(PortUse::TimeWait, |budget| port_use(budget, row.exhausted.is_some()));
     let victim = failed.worst.and_then(subject);
-    let maker = maker(context, key, row);
-    let process = if port_use == PortUse::TimeWait { maker.or(victim) } else { victim };
+    let creator = creator(context, key, row);
+    let process = if port_use == PortUse::TimeWait { creator.or(victim) } else { victim };
     let in_own_range = 2 * failed.own_range > failed.count;
     // If some of the ports are in TIME_WAIT, the finding reports them and does not deny TIME_WAIT.
     let plain = budget.is_some_and(|budget| !in_own_range && budget.is_time_wait() == Some(false));
@@ -223,13 +223,13 @@ fn fails(context: &RuleContext<'_>, key: DestKey, row: &DestinationRow, failed: 
         _ if in_own_range => "finds no port within the socket's own IP_LOCAL_PORT_RANGE: connect(2) fails",
         (PortUse::TimeWait, _) => "finds no local port: connect(2) fails, TIME_WAIT sockets use the ports",
         (PortUse::Open, true) => {
-            "finds no local port: connect(2) fails, open connections have the ports: this is not TIME_WAIT"
+            "finds no local port: connect(2) fails, open connections use the ports: this is not TIME_WAIT"
         }
-        (PortUse::Open, false) => "finds no local port: connect(2) fails, open connections have most of the ports",
+        (PortUse::Open, false) => "finds no local port: connect(2) fails, open connections use most of the ports",
         (PortUse::Bound, true) => {
-            "finds no local port: connect(2) fails, bound sockets have the ports: this is not TIME_WAIT"
+            "finds no local port: connect(2) fails, bound sockets use the ports: this is not TIME_WAIT"
         }
-        (PortUse::Bound, false) => "finds no local port: connect(2) fails, bound sockets have most of the ports",
+        (PortUse::Bound, false) => "finds no local port: connect(2) fails, bound sockets use most of the ports",
     };
     let mut evidence = vec![
         Evidence::Failures(failed.count),
@@ -270,9 +270,9 @@ fn fails(context: &RuleContext<'_>, key: DestKey, row: &DestinationRow, failed: 
         evidence,
         advice,
         confidence: Confidence::High,
-        recheck: "After the change connect(2) fails no more, and ports are left at the peak of the load.".to_owned(),
+        recheck: "After the change connect(2) no longer fails, and ports are left at the peak of the load.".to_owned(),
     };
-    Consequence { finding, port_use, maker, made: row.counts.time_wait_created }
+    Consequence { finding, port_use, creator, created: row.counts.time_wait_created }
 }
 
 fn near(context: &RuleContext<'_>, key: DestKey, row: &DestinationRow, budget: &Budget) -> Option<Consequence> {
@@ -283,7 +283,7 @@ fn near(context: &RuleContext<'_>, key: DestKey, row: &DestinationRow, budget: &
     if seconds > NEAR_S || budget.rate_per_s <= 0.0 || !enough || !(sure || budget.utilization >= NEARLY_ALL) {
         return None;
     }
-    let process = maker(context, key, row);
+    let process = creator(context, key, row);
     let mut evidence =
         vec![Evidence::SecondsToExhaustion(seconds), Evidence::SoonestSeconds(budget.soonest_seconds.unwrap_or(0.0))];
     evidence.extend(budget.latest_seconds.map(Evidence::LatestSeconds));
@@ -307,7 +307,7 @@ fn near(context: &RuleContext<'_>, key: DestKey, row: &DestinationRow, budget: &
         confidence: if sure { Confidence::High } else { Confidence::Medium },
         recheck: "After the change the forecast says never, at the peak of the load.".to_owned(),
     };
-    Some(Consequence { finding, port_use, maker: process, made: row.counts.time_wait_created })
+    Some(Consequence { finding, port_use, creator: process, created: row.counts.time_wait_created })
 }
 
 /// TIME_WAIT sockets use nearly all ports, or did at some time.
@@ -319,7 +319,7 @@ fn was_near(context: &RuleContext<'_>, key: DestKey, row: &DestinationRow) -> Op
         return None;
     }
     let active = budget.utilization >= NEARLY_ALL;
-    let process = maker(context, key, row);
+    let process = creator(context, key, row);
     let mut evidence = vec![Evidence::TimeWaitLivePeak(peak)];
     evidence.extend(split(row, &budget));
     let finding = Finding {
@@ -346,5 +346,5 @@ fn was_near(context: &RuleContext<'_>, key: DestKey, row: &DestinationRow) -> Op
         confidence: Confidence::Medium,
         recheck: "After the change most ports are left at the peak of the load.".to_owned(),
     };
-    Some(Consequence { finding, port_use: PortUse::TimeWait, maker: process, made: row.counts.time_wait_created })
+    Some(Consequence { finding, port_use: PortUse::TimeWait, creator: process, created: row.counts.time_wait_created })
 }

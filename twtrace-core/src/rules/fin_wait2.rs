@@ -36,9 +36,9 @@ pub(super) fn check(context: &RuleContext<'_>) -> Vec<Finding> {
             advice: vec![Advice {
                 id: "let-peer-close",
                 text: format!(
-                    "Look at the peer: it does not close after our FIN, as a pool does that never looks at idle \
-                     connections. Orphaned ones end after {timeout} s (net.ipv4.tcp_fin_timeout); those that a process \
-                     still has open do not."
+                    "Fix the peer: it does not close after this host's FIN. A common reason is a pool that never \
+                     checks idle connections. Orphaned sockets end after {timeout} s (net.ipv4.tcp_fin_timeout). \
+                     Sockets that a process still has open do not."
                 ),
                 command: None,
                 effect: vec![effect("fin_wait2", sockets as f64, 0.0)],

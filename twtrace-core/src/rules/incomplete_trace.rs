@@ -1,4 +1,4 @@
-//! What makes the other findings less certain: lost events and unknown owners.
+//! Lost events and unknown owners, which make the other findings less certain.
 
 use super::advice;
 use super::context::{MANY, RuleContext};
@@ -50,19 +50,19 @@ pub(super) fn check(context: &RuleContext<'_>, left_out: usize) -> Vec<Finding> 
     let is_limited = summary.tracing.no_btf || summary.tracing.by_tuple || unseen > 0;
     let (text, risk, recheck) = if has_losses || has_unattributed {
         (
-            "Give it more room: --ring-bytes 64M and --max-sockets; `twtrace doctor` says what this kernel lacks.",
+            "Raise the limits with --ring-bytes 64M and --max-sockets; `twtrace doctor` says what this kernel lacks.",
             "Memory.",
             "The header of `twtrace top` says `lost 0`.",
         )
     } else if is_limited {
         (
-            "See what is missing: `twtrace doctor` says it line by line, and what each line costs.",
+            "Run `twtrace doctor`: it lists what is missing on this host and what each missing part costs.",
             "None.",
             "`twtrace doctor` names the tier `cookie` or `exact`, and no namespace that cannot be entered.",
         )
     } else {
         (
-            "Look at less at a time: filters (`--comm`, `--dest`, `--port`) leave out what is not asked for.",
+            "Use filters (`--comm`, `--dest`, `--port`) to look at less at a time.",
             "None.",
             "The list is shorter than 64.",
         )

@@ -32,7 +32,7 @@ pub(super) struct Churn<'a> {
     /// Of these, the opener's own, which take a port.
     pub(super) ports_per_s: f64,
     /// All TIME_WAIT sockets that the opener has created.
-    pub(super) made: u64,
+    pub(super) created: u64,
     pub(super) lifetime_s: f64,
     /// Longer-lived connections to the same destination, open now or earlier.
     pub(super) pool: u64,
@@ -59,7 +59,8 @@ pub(super) fn churns<'a>(context: &RuleContext<'a>, forks: &[Habit]) -> Vec<(Chu
     let mut programs: Map<Program, Vec<&Pair<'a>>> = Map::default();
     for pair in &context.pairs {
         let pattern = &pair.pair.pattern;
-        if pair.key.role == Role::Active && pattern.opened > 0 && is_of_one_shots(pattern) && !is_told(pair, forks) {
+        if pair.key.role == Role::Active && pattern.opened > 0 && is_of_one_shots(pattern) && !is_reported(pair, forks)
+        {
             let Pair { owner, key, .. } = pair;
             let alone = (owner.ppid <= INIT).then_some(owner.key);
             programs.entry((*key, owner.ppid, owner.comm, alone)).or_default().push(pair);
@@ -74,7 +75,7 @@ fn is_of_one_shots(pattern: &Pattern) -> bool {
     pattern.one_shots as f64 >= MOST * pattern.opened as f64
 }
 
-fn is_told(pair: &Pair<'_>, forks: &[Habit]) -> bool {
+fn is_reported(pair: &Pair<'_>, forks: &[Habit]) -> bool {
     let is_it = |subject: Subject| (subject.ppid, subject.parent_command) == (pair.owner.ppid, pair.owner.parent_comm);
     is_run_for_a_request(pair)
         && forks
@@ -102,9 +103,9 @@ fn churn<'a>(context: &RuleContext<'a>, mut pairs: Vec<&Pair<'a>>) -> Option<(Ch
     if !habit {
         return None;
     }
-    let made: u64 = pairs.iter().map(|pair| pair.pair.counts.time_wait_created).sum();
-    let per_s = |made: f64| rate_per_s * (made / pattern.opened as f64).min(1.0);
-    let held: u64 = pairs.iter().map(|pair| context.holds(pair.owner.key, pair.key)).sum();
+    let created: u64 = pairs.iter().map(|pair| pair.pair.counts.time_wait_created).sum();
+    let per_s = |created: f64| rate_per_s * (created / pattern.opened as f64).min(1.0);
+    let established: u64 = pairs.iter().map(|pair| context.established(pair.owner.key, pair.key)).sum();
     let subject = if let [one] = pairs.as_slice() {
         Subject::of(one.owner)
     } else {
@@ -118,12 +119,15 @@ fn churn<'a>(context: &RuleContext<'a>, mut pairs: Vec<&Pair<'a>>) -> Option<(Ch
         key: most.key,
         row: most.row,
         rate_per_s,
-        created_per_s: per_s(made as f64 + context.made_by_local_peer(most.key, pattern.opened)),
-        ports_per_s: per_s(made as f64),
-        made,
+        created_per_s: per_s(created as f64 + context.created_by_local_peer(most.key, pattern.opened)),
+        ports_per_s: per_s(created as f64),
+        created,
         lifetime_s,
         // The pool may have ended with the process. The search for socket owners also finds some of the one-shots.
-        pool: held.saturating_sub((rate_per_s * lifetime_s) as u64).min(most.row.stable).max(pattern.kept_at_a_time()),
+        pool: established
+            .saturating_sub((rate_per_s * lifetime_s) as u64)
+            .min(most.row.stable)
+            .max(pattern.kept_at_a_time()),
         pattern,
     };
     Some((churn, at_fault))
@@ -137,7 +141,7 @@ pub(super) fn replaced(connections: u64, rate_per_s: f64, lifetime_s: f64) -> bo
 
 pub(super) fn check(context: &RuleContext<'_>, churns: &[(Churn<'_>, bool)]) -> Vec<Habit> {
     let found = churns.iter().filter(|(churn, at_fault)| churn.pool == 0 && *at_fault);
-    found.map(|(churn, _)| Habit { finding: finding(context, churn), created: churn.made }).collect()
+    found.map(|(churn, _)| Habit { finding: finding(context, churn), created: churn.created }).collect()
 }
 
 fn finding(context: &RuleContext<'_>, churn: &Churn<'_>) -> Finding {
@@ -152,7 +156,7 @@ fn finding(context: &RuleContext<'_>, churn: &Churn<'_>) -> Finding {
         evidence: evidence(churn),
         advice: vec![advice::pool(&churn.habit())],
         confidence: Confidence::Medium,
-        recheck: "After the change the process makes hardly any connection towards this destination, and ESTABLISHED \
+        recheck: "After the change the process opens hardly any new connection to this destination, and ESTABLISHED \
                   stays at the size of its pool."
             .to_owned(),
     }
@@ -160,11 +164,11 @@ fn finding(context: &RuleContext<'_>, churn: &Churn<'_>) -> Finding {
 
 /// By the effect on ports: there is no danger while the range sustains the rate with room to spare.
 pub(super) fn severity(context: &RuleContext<'_>, churn: &Churn<'_>) -> Severity {
-    let hold = context.hold_seconds(churn.key);
+    let keeps_s = context.hold_seconds(churn.key);
     let total = churn.row.budget.map_or(f64::INFINITY, |budget| f64::from(budget.total.max(1)));
     // A habit that has ended takes no more ports than it created sockets.
-    let most = if context.habit_goes_on(&churn.pattern) { f64::INFINITY } else { churn.made as f64 };
-    if (churn.ports_per_s * hold).min(most) > 0.5 * total { Severity::Warning } else { Severity::Info }
+    let most = if context.habit_goes_on(&churn.pattern) { f64::INFINITY } else { churn.created as f64 };
+    if (churn.ports_per_s * keeps_s).min(most) > 0.5 * total { Severity::Warning } else { Severity::Info }
 }
 
 /// The evidence of a habit.
@@ -179,7 +183,7 @@ pub(super) fn evidence(churn: &Churn<'_>) -> Vec<Evidence> {
         Evidence::RequestBytes(pattern.request_bytes / one_shots),
         Evidence::ResponseBytes(pattern.response_bytes / one_shots),
         Evidence::ClosedFirst(pattern.closed_first),
-        Evidence::TimeWaitCreated(churn.made),
+        Evidence::TimeWaitCreated(churn.created),
     ];
     if churn.subject.process.is_none() {
         evidence.insert(0, Evidence::Processes(churn.subject.processes));

@@ -9,7 +9,7 @@ use crate::finding::{Advice, Confidence, Finding, Rule, Severity, Subject};
 use crate::snapshot::DestKey;
 use crate::table::Map;
 
-/// From this many failures on, it is no single mishap that the caller may have handled.
+/// Fewer failures may be single ones that the caller has handled.
 const OFTEN: u64 = 5;
 
 /// Failures of one process, of one cause.
@@ -99,18 +99,18 @@ fn finding(context: &RuleContext<'_>, failed: &Failed) -> Finding {
             "EADDRINUSE",
             advice::plain(
                 "fix-address",
-                "End the process that has the port, or choose another one; `ss -tanp sport = :PORT` names it. Where it is \
-                 an outgoing connection, list the port in net.ipv4.ip_local_reserved_ports.",
+                "Stop the process that uses the port, or choose another port; `ss -tanp sport = :PORT` names the \
+                 process. If an outgoing connection uses it, list the port in net.ipv4.ip_local_reserved_ports.",
                 "None.",
             ),
         ),
         Cause::NoSource => (
-            "connects to where no address of this host leads: this is not TIME_WAIT",
+            "finds no source address for its destination: this is not TIME_WAIT",
             "EADDRNOTAVAIL",
             advice::plain(
                 "fix-address",
                 "Give this host an address and a route of that family and scope, or do not let the name resolve to it; \
-                 `ip -6 route get ADDRESS` tells what is missing.",
+                 `ip -6 route get ADDRESS` shows what is missing.",
                 "None.",
             ),
         ),
@@ -119,7 +119,7 @@ fn finding(context: &RuleContext<'_>, failed: &Failed) -> Finding {
             "EADDRNOTAVAIL",
             advice::plain(
                 "fix-address",
-                "Correct the configured address, or add it to an interface; `ip address` lists those that there are.",
+                "Correct the configured address, or add it to an interface; `ip address` lists the existing ones.",
                 "None.",
             ),
         ),

@@ -59,7 +59,7 @@ pub(super) fn check(context: &RuleContext<'_>) -> Vec<Finding> {
             ],
             advice: vec![advice::plain(
                 "slow-down",
-                "Leave it as it is, unless there are very many of them: at this rate it uses hardly any ports.",
+                "No change is needed unless there are very many such checks: at this rate they use hardly any ports.",
                 "None.",
             )],
             confidence: Confidence::Medium,

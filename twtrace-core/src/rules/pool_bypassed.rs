@@ -15,8 +15,7 @@ pub(super) fn check(context: &RuleContext<'_>, churns: &[(Churn<'_>, bool)]) -> 
             evidence.insert(0, Evidence::PoolConnections(churn.pool));
             let mut advice = advice::pool(&churn.habit());
             advice.text = format!(
-                "Send these requests through the pool of {} that is there already: some code path opens connections of \
-                 its own.",
+                "Send these requests through the existing pool of {} connections: some code path opens its own.",
                 churn.pool
             );
             let finding = Finding {
@@ -26,15 +25,16 @@ pub(super) fn check(context: &RuleContext<'_>, churns: &[(Churn<'_>, bool)]) -> 
                 process: Some(churn.subject),
                 destination: Some(churn.key),
                 cause: None,
-                title: "has a pool of connections, and opens others beside it".to_owned(),
+                title: "has a connection pool, and opens other connections that bypass it".to_owned(),
                 evidence,
                 advice: vec![advice],
                 confidence: Confidence::Medium,
-                recheck: "After the change the process makes hardly any connection towards this destination, and \
-                          ESTABLISHED stays as it is."
-                    .to_owned(),
+                recheck:
+                    "After the change the process opens hardly any new connection to this destination, and ESTABLISHED \
+                  stays as it is."
+                        .to_owned(),
             };
-            Habit { finding, created: churn.made }
+            Habit { finding, created: churn.created }
         })
         .collect()
 }

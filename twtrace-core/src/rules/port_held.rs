@@ -21,8 +21,8 @@ pub(super) fn check(context: &RuleContext<'_>) -> Vec<Finding> {
             evidence: vec![Evidence::Failures(failed.count), Evidence::Errno("EADDRINUSE".to_owned())],
             advice: vec![failed.without_them(advice::plain(
                 "so-reuseaddr",
-                "Set SO_REUSEADDR on the listening socket before bind(2), as servers do: TIME_WAIT sockets are then no \
-                 obstacle. Until then it works again 60 s after the last of them was made.",
+                "Set SO_REUSEADDR on the listening socket before bind(2), as servers do: TIME_WAIT sockets then no \
+                 longer prevent the bind. Without it, bind(2) succeeds 60 s after the last of them was created.",
                 "None for a listener: on Linux, SO_REUSEADDR does not let a second socket listen on a port.",
             ))],
             confidence: Confidence::Medium,

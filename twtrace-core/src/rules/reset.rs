@@ -6,7 +6,8 @@ use crate::evidence::Evidence;
 use crate::finding::{Advice, Confidence, Finding, Rule, Severity, Subject};
 
 pub(super) fn check(context: &RuleContext<'_>) -> Vec<Finding> {
-    context.pairs
+    context
+        .pairs
         .iter()
         .filter_map(|pair| {
             let pattern = &pair.pair.pattern;
@@ -21,14 +22,14 @@ pub(super) fn check(context: &RuleContext<'_>) -> Vec<Finding> {
             let (title, text) = if by_linger {
                 (
                     "closes with a reset (SO_LINGER 0): no TIME_WAIT, but data may be lost",
-                    "Leave SO_LINGER alone and close normally; against TIME_WAIT, use connections again. What was sent and \
-                     not acknowledged is thrown away, and the peer reads ECONNRESET.",
+                    "Do not set SO_LINGER, and close normally. To avoid TIME_WAIT, reuse connections. The reset \
+                     discards data that is not acknowledged yet, and the peer's read fails with ECONNRESET.",
                 )
             } else {
                 (
-                    "closes with data left unread: the kernel sends a reset, no TIME_WAIT, but data may be lost",
-                    "Read to the end before close(2), or shutdown(2) and wait for the peer: what the peer has yet to read \
-                     may be lost with the reset.",
+                    "closes with unread data: the kernel sends a reset, no TIME_WAIT, but data may be lost",
+                    "Read to the end before close(2), or call shutdown(2) and wait for the peer. The reset may discard \
+                     data that the peer has not read yet.",
                 )
             };
             Some(Finding {
@@ -51,10 +52,11 @@ pub(super) fn check(context: &RuleContext<'_>) -> Vec<Finding> {
                     text: text.to_owned(),
                     command: None,
                     effect: vec![effect("resets_per_s", rate_per_s, 0.0)],
-                    risk: "The side that closes first then has TIME_WAIT sockets, which is their purpose.".to_owned(),
+                    risk: "TIME_WAIT sockets come back at the side that closes first: they protect later connections."
+                        .to_owned(),
                 }],
                 confidence: Confidence::High,
-                recheck: "After the change its connections end with FINs.".to_owned(),
+                recheck: "After the change its connections end with a FIN.".to_owned(),
             })
         })
         .collect()

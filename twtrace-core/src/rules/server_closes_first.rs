@@ -56,8 +56,9 @@ pub(super) fn check(context: &RuleContext<'_>) -> Vec<Habit> {
             advice: vec![advice::keep_alive(&most.map_or(Comm::default(), |pair| pair.owner.comm), created_per_s)],
             // A client that asks the server to close leaves the same pattern.
             confidence: Confidence::Medium,
-            recheck: "After the change, connections on this port last, and it creates hardly any TIME_WAIT sockets."
-                .to_owned(),
+            recheck:
+                "After the change, connections on this port stay open, and hardly any TIME_WAIT sockets are created."
+                    .to_owned(),
         };
         found.push(Habit { finding, created: row.counts.time_wait_created });
     }

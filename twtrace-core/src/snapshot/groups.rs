@@ -19,7 +19,7 @@ pub(super) struct Member<'a> {
     pub(super) facts: Option<&'a ProcessFacts>,
     /// It is one of many processes with one or two connections each.
     pub(super) is_one_shot: bool,
-    /// It stands for several processes that found no room for rows of their own.
+    /// It stands for several processes that did not fit as rows of their own.
     pub(super) is_moved: bool,
     /// The destination of its connections.
     pub(super) destination: &'a DestRow,

@@ -38,7 +38,7 @@ pub struct Snapshot {
     sockets: Sockets,
     history: Option<History>,
     failures: Vec<FailureRow>,
-    holders: SocketOwners,
+    socket_owners: SocketOwners,
     waiting: Vec<Waiting>,
     findings: Vec<Finding>,
     facts: Arc<Map<ProcessKey, Arc<ProcessFacts>>>,
@@ -109,8 +109,8 @@ impl Snapshot {
     }
 
     /// Which processes own open sockets.
-    pub fn holders(&self) -> &SocketOwners {
-        &self.holders
+    pub fn socket_owners(&self) -> &SocketOwners {
+        &self.socket_owners
     }
 
     /// Open sockets that wait for either side to close, the most numerous kinds first; at most 256 kinds.

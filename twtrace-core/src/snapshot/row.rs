@@ -28,7 +28,7 @@ pub struct Row {
     pub key: GroupKey,
     /// The process as last seen; for several, one of them.
     pub owner: Option<Owner>,
-    /// Number of process rows that found no room and were merged into this one.
+    /// Number of process rows that did not fit and were merged into this one.
     pub folded: u64,
     /// Distinct processes. A lower bound in the other row, where one may have been counted twice.
     pub processes: u64,
@@ -55,7 +55,7 @@ pub struct DestinationRow {
     pub id: u32,
     /// Identity.
     pub key: DestRow,
-    /// Number of destinations that found no room and were merged into this one.
+    /// Number of destinations that did not fit and were merged into this one.
     pub folded: u64,
     /// Figures.
     pub counts: Counts,

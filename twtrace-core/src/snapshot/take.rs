@@ -37,7 +37,7 @@ impl Snapshot {
             sockets: Sockets::default(),
             history: state.history.clone(),
             failures: state.failures.rows().cloned().collect(),
-            holders: state.holders.clone(),
+            socket_owners: state.socket_owners.clone(),
             waiting: state.waiting(),
             findings: Vec::new(),
             facts: Arc::clone(state.accounts.facts.processes()),

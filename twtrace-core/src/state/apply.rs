@@ -40,7 +40,7 @@ impl State {
             }
             Event::SocketOwners { at_ns, complete, rows } => {
                 self.advance_clock(at_ns);
-                self.holders = SocketOwners { at_ns: Some(at_ns), complete, rows };
+                self.socket_owners = SocketOwners { at_ns: Some(at_ns), complete, rows };
             }
             Event::ResetSent { cookie, tuple, at_ns, .. } => {
                 self.advance_clock(at_ns);
@@ -118,16 +118,16 @@ impl State {
     fn expire(&mut self, now_ns: u64) {
         let census = &self.census;
         // Most of the time no socket is due, and there may be hundreds of thousands to check.
-        let told: Map<u32, (bool, bool)> =
-            self.time_wait.namespaces().map(|netns| (netns, census.tells(netns, now_ns))).collect();
-        if told.values().all(|(_, of_others)| *of_others) {
+        let decides: Map<u32, (bool, bool)> =
+            self.time_wait.namespaces().map(|netns| (netns, census.decides(netns, now_ns))).collect();
+        if decides.values().all(|(_, of_others)| *of_others) {
             return;
         }
         let patience_ns = if self.ends_are_reported() { super::ends::TOO_LATE_NS } else { 0 };
         let gone = |socket: &TimeWait| {
-            let (of_known, of_others) = told.get(&socket.tuple.netns).copied().unwrap_or_default();
-            let is_told = if socket.census == 0 { of_others } else { of_known };
-            now_ns >= socket.expires_ns.saturating_add(patience_ns) && !is_told
+            let (of_known, of_others) = decides.get(&socket.tuple.netns).copied().unwrap_or_default();
+            let is_decided = if socket.census == 0 { of_others } else { of_known };
+            now_ns >= socket.expires_ns.saturating_add(patience_ns) && !is_decided
         };
         let mut ended = Vec::new();
         self.time_wait.remove_if(gone, |socket| ended.push(socket));

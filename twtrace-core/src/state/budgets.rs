@@ -2,7 +2,7 @@
 
 use super::closed::{destination, destination_key};
 use super::rows::Destination;
-use super::space::{OpenConnection, Towards};
+use super::space::{BudgetKey, OpenConnection};
 use super::time_wait::TimeWait;
 use super::{State, TIME_WAIT_NS};
 use crate::event::{CensusState, KernelFacts, Role, Tuple};
@@ -47,7 +47,7 @@ pub(crate) const BOUND: usize = 1 << 17;
 pub(crate) struct Bound {
     netns: u32,
     port: u16,
-    towards: Towards,
+    key: BudgetKey,
     at_ns: u64,
 }
 
@@ -70,7 +70,7 @@ struct Tally {
     /// Connections that have been established for a while.
     stable: u64,
     /// TIME_WAIT sockets created in each of the last complete seconds, the newest first.
-    made: Seconds,
+    created: Seconds,
     /// All live TIME_WAIT sockets, whatever their port.
     time_wait: u32,
     /// Of those with a port of the range, those whose port bind(2) had taken: no connect takes those over.
@@ -99,10 +99,10 @@ impl State {
         let tallies = self.tallies(&locals, |_| true);
         let mut figures: Map<u32, BudgetFigures> = Map::default();
         for row in self.accounts.destinations.rows() {
-            let Some((netns, towards)) = active(&row.key) else { continue };
+            let Some((netns, budget_key)) = active(&row.key) else { continue };
             let netns = self.summary.place_of(netns);
-            let (Some(local), Some(tally)) = (locals.get(&netns), tallies.get(&(netns, towards))) else { continue };
-            let budget = Some(tally.budget(local, towards, row.trend.growth_per_s()));
+            let (Some(local), Some(tally)) = (locals.get(&netns), tallies.get(&(netns, budget_key))) else { continue };
+            let budget = Some(tally.budget(local, budget_key, row.trend.growth_per_s()));
             figures
                 .insert(row.id, BudgetFigures { stable: tally.stable, bound: tally.bound, fin_wait2_aged: 0, budget });
         }
@@ -115,8 +115,8 @@ impl State {
     pub(super) fn keep_exhausted(&mut self) {
         let is_due = |row: &Destination| {
             // What the last census did not show, the next one may.
-            let told = row.exhausted.is_some_and(|budget| 10 * budget.not_seen() <= budget.total);
-            let after_ns = if told { KEPT_NS } else { SECOND_NS };
+            let is_complete = row.exhausted.is_some_and(|budget| 10 * budget.not_seen() <= budget.total);
+            let after_ns = if is_complete { KEPT_NS } else { SECOND_NS };
             row.no_port_ns > 0
                 && (row.exhausted.is_none() || row.no_port_ns >= row.exhausted_ns.saturating_add(after_ns))
         };
@@ -131,28 +131,28 @@ impl State {
         let locals = self.locals(|netns| namespaces.contains(&netns));
         let tallies = self.tallies(&locals, |key| due.contains(key));
         for row in self.accounts.destinations.rows_mut().filter(|row| due.contains(&row.key)) {
-            let Some((netns, towards)) = active(&row.key) else { continue };
+            let Some((netns, budget_key)) = active(&row.key) else { continue };
             let netns = self.summary.place_of(netns);
             row.exhausted_ns = now_ns;
-            if let (Some(local), Some(tally)) = (locals.get(&netns), tallies.get(&(netns, towards))) {
-                row.exhausted = Some(tally.budget(local, towards, row.trend.growth_per_s()));
+            if let (Some(local), Some(tally)) = (locals.get(&netns), tallies.get(&(netns, budget_key))) {
+                row.exhausted = Some(tally.budget(local, budget_key, row.trend.growth_per_s()));
             }
         }
     }
 
     /// Counts the sockets of each wanted destination, in one pass over all sockets.
-    fn tallies(&self, locals: &Map<u32, Local>, wanted: impl Fn(&DestRow) -> bool) -> Map<(u32, Towards), Tally> {
+    fn tallies(&self, locals: &Map<u32, Local>, wanted: impl Fn(&DestRow) -> bool) -> Map<(u32, BudgetKey), Tally> {
         let now_ns = self.summary.window.now_ns;
-        let mut tallies: Map<(u32, Towards), Tally> = Map::default();
-        for (row, made) in self.accounts.destinations.rows_and_seconds(now_ns) {
-            let Some((netns, towards)) = active(&row.key) else { continue };
+        let mut tallies: Map<(u32, BudgetKey), Tally> = Map::default();
+        for (row, created) in self.accounts.destinations.rows_and_seconds(now_ns) {
+            let Some((netns, budget_key)) = active(&row.key) else { continue };
             if !wanted(&row.key) {
                 continue;
             }
             let netns = self.summary.place_of(netns);
-            let tally = tallies.entry((netns, towards)).or_default();
-            for (sum, made) in tally.made.iter_mut().zip(made) {
-                *sum += made;
+            let tally = tallies.entry((netns, budget_key)).or_default();
+            for (sum, created) in tally.created.iter_mut().zip(created) {
+                *sum += created;
             }
             let lives_ns = (STABLE_LIVES * row.pattern.lifetime_s() * 1e9) as u64;
             tally.stable_ns = tally.stable_ns.max(STABLE_NS).max(lives_ns);
@@ -160,7 +160,7 @@ impl State {
         let unknown = self.summary.place_of(0);
         for live in self.time_wait.iter() {
             let netns = if live.tuple.netns == 0 { unknown } else { live.tuple.netns };
-            if let Some(tally) = tallies.get_mut(&(netns, towards(&live.tuple)))
+            if let Some(tally) = tallies.get_mut(&(netns, budget_key(&live.tuple)))
                 && let Some(local) = locals.get(&netns)
             {
                 tally.timewait(live, local, now_ns);
@@ -169,14 +169,14 @@ impl State {
         for (netns, local) in locals {
             let Some(space) = self.census.spaces().get(netns) else { continue };
             for connection in space.connections() {
-                if let Some(tally) = tallies.get_mut(&(*netns, connection.towards)) {
+                if let Some(tally) = tallies.get_mut(&(*netns, connection.key)) {
                     tally.open(&connection, local, now_ns);
                 }
             }
         }
         for bound in self.bound.values() {
             let netns = if bound.netns == 0 { unknown } else { bound.netns };
-            if let Some(tally) = tallies.get_mut(&(netns, bound.towards)) {
+            if let Some(tally) = tallies.get_mut(&(netns, bound.key)) {
                 tally.bound += 1;
             }
         }
@@ -189,11 +189,11 @@ impl State {
         let mut kinds: Map<(DestKey, CensusState), Waiting> = Map::default();
         for (netns, space) in self.census.spaces() {
             let waits = |state| matches!(state, CensusState::CloseWait | CensusState::FinWait2);
-            for OpenConnection { towards, port, state, since_ns } in space.connections() {
+            for OpenConnection { key, port, state, since_ns } in space.connections() {
                 if !waits(state) {
                     continue;
                 }
-                let (local_addr, remote_addr, remote_port) = towards;
+                let (local_addr, remote_addr, remote_port) = key;
                 let tuple =
                     Tuple { netns: *netns, local_addr, local_port: port, remote_addr, remote_port, v4_mapped: false };
                 let role = if self.census.listens(&tuple) { Role::Passive } else { Role::Active };
@@ -261,7 +261,7 @@ impl State {
     /// A socket that was bound begins to connect.
     pub(super) fn bound_connect(&mut self, cookie: u64, tuple: &Tuple, at_ns: u64) {
         if self.bound.len() < BOUND {
-            let bound = Bound { netns: tuple.netns, port: tuple.local_port, towards: towards(tuple), at_ns };
+            let bound = Bound { netns: tuple.netns, port: tuple.local_port, key: budget_key(tuple), at_ns };
             self.bound.insert(cookie, bound);
         }
         if self.passes(tuple) {
@@ -280,7 +280,7 @@ impl State {
 }
 
 /// Namespace and addresses of a destination that has a budget.
-fn active(key: &DestRow) -> Option<(u32, Towards)> {
+fn active(key: &DestRow) -> Option<(u32, BudgetKey)> {
     match *key {
         DestRow::Dest(DestKey { netns, role: Role::Active, local_addr, remote_addr: Some(remote), port }) => {
             Some((netns, (local_addr, remote, port)))
@@ -289,7 +289,7 @@ fn active(key: &DestRow) -> Option<(u32, Towards)> {
     }
 }
 
-fn towards(tuple: &Tuple) -> Towards {
+fn budget_key(tuple: &Tuple) -> BudgetKey {
     (tuple.local_addr, tuple.remote_addr, tuple.remote_port)
 }
 
@@ -298,8 +298,8 @@ impl Tally {
         self.time_wait += 1;
         // The rows count what passes the filter; all processes share the ports.
         let age = (now_ns / SECOND_NS).saturating_sub(live.created_ns / SECOND_NS);
-        if !live.shown && live.created_ns > 0 && (1..=self.made.len() as u64).contains(&age) {
-            self.made[age as usize - 1] += 1;
+        if !live.shown && live.created_ns > 0 && (1..=self.created.len() as u64).contains(&age) {
+            self.created[age as usize - 1] += 1;
         }
         if !local.usable.has(live.tuple.local_port) {
             return;
@@ -343,14 +343,14 @@ impl Tally {
         self.bound_too += u32::from(local.bound.contains(&connection.port));
     }
 
-    fn budget(&self, local: &Local, (local_addr, remote_addr, _): Towards, growth: (f64, f64)) -> Budget {
-        let sum: u32 = self.made.iter().sum();
+    fn budget(&self, local: &Local, (local_addr, remote_addr, _): BudgetKey, growth: (f64, f64)) -> Budget {
+        let sum: u32 = self.created.iter().sum();
         // Sockets with a port outside the range use none of its ports.
         let share = if self.time_wait == 0 { 1.0 } else { f64::from(self.used.time_wait) / f64::from(self.time_wait) };
         // The empty seconds before the first socket are not part of the rate.
-        let seconds = self.made.iter().rposition(|made| *made > 0).map_or(0, |last| last + 1);
+        let seconds = self.created.iter().rposition(|created| *created > 0).map_or(0, |last| last + 1);
         let rate = if seconds == 0 { 0.0 } else { f64::from(sum) / seconds as f64 };
-        let spread = self.made[..seconds].iter().map(|made| (f64::from(*made) - rate).powi(2)).sum::<f64>();
+        let spread = self.created[..seconds].iter().map(|created| (f64::from(*created) - rate).powi(2)).sum::<f64>();
         let error = if seconds == 0 {
             0.0
         } else {
@@ -370,9 +370,9 @@ impl Tally {
             growth_error_per_s: growth.1,
             ..self.used.clone()
         };
-        let hold = hold_seconds(&local.kernel, is_loopback(local_addr, remote_addr));
+        let keeps_s = hold_seconds(&local.kernel, is_loopback(local_addr, remote_addr));
         // Bound ports stay in use for the whole time.
         let whole = f64::from(self.time_wait_bound) / f64::from(self.used.time_wait.max(1));
-        Budget::of(&local.usable, &used, hold + whole * (TIME_WAIT_SECONDS - hold).max(0.0))
+        Budget::of(&local.usable, &used, keeps_s + whole * (TIME_WAIT_SECONDS - keeps_s).max(0.0))
     }
 }

@@ -69,7 +69,7 @@ impl Census {
         if has_room {
             let space = self.spaces.entry(netns).or_default();
             if whole {
-                space.begin_anew();
+                space.begin_whole();
             }
         }
         self.number = self.number.wrapping_add(1).max(1);
@@ -115,7 +115,7 @@ impl Census {
     }
 
     /// Whether the censuses of a namespace decide which sockets are alive: those that they have contained, and others.
-    pub(crate) fn tells(&self, netns: u32, now_ns: u64) -> (bool, bool) {
+    pub(crate) fn decides(&self, netns: u32, now_ns: u64) -> (bool, bool) {
         let complete_ns = self.spaces.get(&netns).and_then(|space| space.complete_ns);
         let within = |limit: u64| complete_ns.is_some_and(|at| now_ns.saturating_sub(at) < limit);
         (within(STALE_NS), within(FRESH_NS))

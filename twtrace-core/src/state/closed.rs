@@ -50,6 +50,6 @@ pub(crate) fn destination_key(tuple: &Tuple, role: Role) -> DestKey {
 }
 
 /// Whether a census may show a TIME_WAIT socket, whatever the connection was classified as.
-pub(crate) fn is_doubtful(connection: &Connection) -> bool {
+pub(crate) fn may_be_in_time_wait(connection: &Connection) -> bool {
     connection.transitions.last().is_some_and(|last| matches!(last.from, TcpState::FinWait2 | TcpState::Closing))
 }

@@ -1,6 +1,6 @@
 //! Counts ended connections.
 
-use super::closed::{ClosedConnection, destination, is_doubtful};
+use super::closed::{ClosedConnection, destination, may_be_in_time_wait};
 use super::owners::UNKNOWN;
 use super::{RECENT, State, TIME_WAIT_NS};
 use crate::classify::{Outcome, classify};
@@ -38,8 +38,8 @@ impl State {
         };
         self.bound.remove(&connection.cookie);
         if ended.cookie == 0 {
-            ended.cookie = self.next_made_up;
-            self.next_made_up += 1;
+            ended.cookie = self.next_without_cookie;
+            self.next_without_cookie += 1;
         }
         if shown {
             self.account(connection, &mut ended);
@@ -55,7 +55,7 @@ impl State {
         }
         // Retained since it was accounted for.
         self.recent.push_back(ended);
-        if !matches!(ended.outcome, Outcome::TimeWait(_)) && is_doubtful(connection) {
+        if !matches!(ended.outcome, Outcome::TimeWait(_)) && may_be_in_time_wait(connection) {
             self.confirm_later(ended);
         }
     }
@@ -92,7 +92,7 @@ impl State {
     fn account(&mut self, connection: &Connection, ended: &mut ClosedConnection) {
         let accounts = &mut self.accounts;
         ended.closer = accounts.number(connection.closer.as_ref());
-        // Immediately: adding the next owner may make room.
+        // Immediately: adding the next owner may evict this one.
         accounts.owners.retain(ended.closer);
         ended.opener = if connection.opener == connection.closer {
             ended.closer

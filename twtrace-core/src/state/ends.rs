@@ -16,7 +16,7 @@ const ENDED: usize = 1 << 20;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
     /// Reported by the kernel.
-    Told(TimewaitCause),
+    Reported(TimewaitCause),
     /// Its time was over, or a census after that time did not contain it.
     Expired,
     /// A census did not contain it although its timer had not run out.
@@ -33,14 +33,14 @@ impl State {
             TimewaitCause::EndedEarly => ends.ended_early += 1,
         }
         if let Some(live) = self.time_wait.remove(end.cookie) {
-            self.end(&live, End::Told(end.cause));
+            self.end(&live, End::Reported(end.cause));
         } else if let Some(pending) = self.census.take_pending(end.cookie) {
             // The socket was created after all: it has ended, so it existed.
             let substate = if end.fin_wait2 { Substate::FinWait2 } else { Substate::TimeWait };
             self.found(&pending, substate, end.at_ns);
             self.release(Some(pending));
             if let Some(live) = self.time_wait.remove(end.cookie) {
-                self.end(&live, End::Told(end.cause));
+                self.end(&live, End::Reported(end.cause));
             }
         }
         self.census.ended(end.cookie, ENDED);
@@ -69,9 +69,9 @@ impl State {
     pub(super) fn end(&mut self, socket: &TimeWait, how: End) {
         let change = |counts: &mut Counts| {
             let place = match how {
-                End::Told(TimewaitCause::Expired) | End::Expired => &mut counts.time_wait_expired,
-                End::Told(TimewaitCause::Reused) => &mut counts.time_wait_reused,
-                End::Told(TimewaitCause::EndedEarly) | End::Early => &mut counts.time_wait_ended_early,
+                End::Reported(TimewaitCause::Expired) | End::Expired => &mut counts.time_wait_expired,
+                End::Reported(TimewaitCause::Reused) => &mut counts.time_wait_reused,
+                End::Reported(TimewaitCause::EndedEarly) | End::Early => &mut counts.time_wait_ended_early,
             };
             *place += 1;
         };

@@ -21,7 +21,8 @@ pub(crate) fn program_of(owner: &Owner, facts: Option<&ProcessFacts>) -> String 
     program::of(&plain::lossless(owner.comm.bytes()), exe, cmdline).name
 }
 
-/// Facts by process. When full, those of processes without a row are dropped; if that makes no room, so are new ones.
+/// Facts by process. When full, the facts of processes without a row are dropped; if it is still full,
+/// new ones are too.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ProcessFactsTable {
     /// Shared with snapshots, and copied when something is added while a snapshot exists.

@@ -92,7 +92,7 @@ impl State {
             (EADDRINUSE, 0) => Cause::BoundPoolExhausted,
             (EADDRINUSE, port) => {
                 let space = self.census.spaces().get(&tuple.netns);
-                let held = space.is_some_and(|space| {
+                let is_taken = space.is_some_and(|space| {
                     space.bound_ports().any(|bound| bound == port)
                         || space.connections().any(|connection| connection.port == port)
                 });
@@ -100,7 +100,7 @@ impl State {
                     let mut live = self.time_wait.iter();
                     live.any(|live| live.tuple.netns == tuple.netns && live.tuple.local_port == port)
                 };
-                match held {
+                match is_taken {
                     true => Cause::PortInUse,
                     false if !reuse && timewait() => Cause::TimewaitHoldsPort,
                     false => Cause::Unknown,

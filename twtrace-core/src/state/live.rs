@@ -55,7 +55,7 @@ impl State {
             role: ended.role,
             substate,
             known,
-            // A connection that found no room in the map at its start is also first seen mid-connection.
+            // A connection that did not fit in the map at its start is also first seen mid-connection.
             before_start: !ended.attributed && ended.older && self.summary.counters.map_full == 0,
             attributed: ended.attributed,
             shown: ended.shown,

@@ -75,7 +75,7 @@ pub struct State {
     pub(crate) time_wait: TimeWaitTable,
     pub(crate) census: Census,
     pub(crate) failures: Failures,
-    pub(crate) holders: SocketOwners,
+    pub(crate) socket_owners: SocketOwners,
     pub(crate) users: Arc<Map<u32, String>>,
     pub(crate) history: Option<History>,
     pub(crate) filter: Filter,
@@ -91,7 +91,7 @@ pub struct State {
     /// Sockets that were bound before they connected and have not ended: by cookie.
     bound: Map<u64, Bound>,
     /// For sockets without a cookie: numbers that no cookie reaches.
-    next_made_up: u64,
+    next_without_cookie: u64,
 }
 
 impl State {
@@ -103,7 +103,7 @@ impl State {
             time_wait: TimeWaitTable::new(config.limits.live),
             census: Census::default(),
             failures: Failures::default(),
-            holders: SocketOwners::default(),
+            socket_owners: SocketOwners::default(),
             users: Arc::default(),
             history: config.history.then(History::default),
             filter: config.filter,
@@ -114,7 +114,7 @@ impl State {
             failing: false,
             failing_ns: 0,
             bound: Map::default(),
-            next_made_up: 1 << 63,
+            next_without_cookie: 1 << 63,
         }
     }
 

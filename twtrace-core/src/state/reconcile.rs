@@ -30,7 +30,7 @@ impl State {
             let cookie = row.cookie;
             row.cookie = self.identity(row.cookie, &row.tuple);
             let Some(space) = self.census.spaces.get_mut(&run.netns) else { break };
-            if space.hold(cookie, &row, run.number, run.begin_ns).is_err() {
+            if space.remember(cookie, &row, run.number, run.begin_ns).is_err() {
                 self.summary.totals.open_untracked += 1;
             }
             if !row.state.is_timewait() {
@@ -162,11 +162,11 @@ impl State {
             return;
         }
         let start_ns = self.summary.window.start_ns;
-        let made_before = expires_ns.saturating_sub(TIME_WAIT_NS) < start_ns.saturating_add(ROUNDING_NS);
-        // The peer's FIN restarts the minute of a FIN_WAIT2 timewait socket, so a young timer does not prove that the
-        // socket was created since. The first whole census contains every older one: a socket that is missing there is
-        // younger.
-        let before_start = self.census.is_first(run.netns) && (made_before || self.nothing_lost());
+        let created_before = expires_ns.saturating_sub(TIME_WAIT_NS) < start_ns.saturating_add(ROUNDING_NS);
+        // The peer's FIN restarts the minute of a TIME_WAIT socket in FIN_WAIT2, so a young timer does not prove that
+        // the socket was created since. The first whole census contains every older one: a socket that is missing there
+        // is younger.
+        let before_start = self.census.is_first(run.netns) && (created_before || self.nothing_lost());
         if self.time_wait.is_full() {
             if let Some(space) = self.census.spaces.get_mut(&run.netns) {
                 space.leave_out(row.cookie, before_start, run.number, self.time_wait.limit());
@@ -247,7 +247,7 @@ impl State {
                 self.never_created(live);
                 continue;
             }
-            // Reused by a new connection, or ended early by a reset or by data for a FIN_WAIT2 timewait socket.
+            // Reused by a new connection, or ended early by a reset or by data for a TIME_WAIT socket in FIN_WAIT2.
             let begin_ns = run_of(live.tuple.netns).map_or(0, |run| run.begin_ns);
             let early = live.expires_ns > begin_ns.saturating_add(ROUNDING_NS);
             if early {
@@ -303,7 +303,7 @@ impl State {
                 (key.role, key.remote_addr, runs.get(&netns).is_some_and(|run| run.complete))
             {
                 let space = self.census.spaces.get(&netns);
-                row.established = space.map_or(0, |space| space.open_towards(key.local_addr, remote, key.port));
+                row.established = space.map_or(0, |space| space.open_to(key.local_addr, remote, key.port));
                 row.trend.add(runs.get(&netns).map_or(0, |run| run.begin_ns), row.established);
             }
         }

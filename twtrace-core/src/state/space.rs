@@ -8,16 +8,16 @@ use hashbrown::HashSet;
 use std::net::IpAddr;
 
 /// Full sockets and listeners remembered in each namespace. When full, only the number of further ones is counted.
-const HELD: usize = 1 << 20;
+const SOCKETS: usize = 1 << 20;
 
-/// Local address, remote address, remote port: what a port is in use for.
-pub(crate) type Towards = (IpAddr, IpAddr, u16);
+/// Local address, remote address, remote port: connections that share all three need different local ports.
+pub(crate) type BudgetKey = (IpAddr, IpAddr, u16);
 
 /// A socket that is not a TIME_WAIT socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Socket {
     /// A connection in one of the states that use a port, by its local port.
-    Open(Towards, u16, CensusState),
+    Open(BudgetKey, u16, CensusState),
     Listen(IpAddr, u16),
     /// Bound, and not yet anything else.
     Bound(u16),
@@ -25,7 +25,7 @@ enum Socket {
 
 /// What is kept of a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Held {
+struct KnownSocket {
     socket: Socket,
     /// The last census that contained it.
     number: u32,
@@ -36,7 +36,7 @@ struct Held {
 /// A full socket that uses a local port.
 pub(crate) struct OpenConnection {
     /// Its destination.
-    pub(crate) towards: Towards,
+    pub(crate) key: BudgetKey,
     /// Its own port.
     pub(crate) port: u16,
     /// State.
@@ -49,10 +49,10 @@ pub(crate) struct OpenConnection {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Space {
     /// By cookie.
-    held: Map<u64, Held>,
-    open: Map<Towards, u64>,
+    sockets: Map<u64, KnownSocket>,
+    open: Map<BudgetKey, u64>,
     listening: Map<(IpAddr, u16), u64>,
-    /// TIME_WAIT sockets that found no room among the live ones: whether they are older than the trace, and the last
+    /// TIME_WAIT sockets that did not fit among the live ones: whether they are older than the trace, and the last
     /// census that contained them.
     left_out: Map<u64, (bool, u32)>,
     /// Identities by cookie, where the two differ.
@@ -71,42 +71,42 @@ pub(crate) struct Full;
 impl Space {
     /// A whole census begins. It will not report earlier sockets as gone: identities are reported again, and must not
     /// be kept for good.
-    pub(crate) fn begin_anew(&mut self) {
+    pub(crate) fn begin_whole(&mut self) {
         self.based = true;
         self.identities.clear();
     }
 
     /// Remembers a socket that is not a TIME_WAIT socket, or forgets it once it has become one.
-    pub(crate) fn hold(&mut self, cookie: u64, row: &CensusRow, number: u32, at_ns: u64) -> Result<(), Full> {
+    pub(crate) fn remember(&mut self, cookie: u64, row: &CensusRow, number: u32, at_ns: u64) -> Result<(), Full> {
         let tuple = &row.tuple;
         let socket = match row.state {
             CensusState::Open | CensusState::Established | CensusState::CloseWait | CensusState::FinWait2 => {
-                let towards = (tuple.local_addr, tuple.remote_addr, tuple.remote_port);
-                Some(Socket::Open(towards, tuple.local_port, row.state))
+                let key = (tuple.local_addr, tuple.remote_addr, tuple.remote_port);
+                Some(Socket::Open(key, tuple.local_port, row.state))
             }
             CensusState::Listen => Some(Socket::Listen(tuple.local_addr, tuple.local_port)),
             CensusState::Bound => Some(Socket::Bound(tuple.local_port)),
             CensusState::TimeWait | CensusState::TimewaitFinWait2 => None,
         };
         let mut since_ns = at_ns;
-        if let Some(before) = self.held.remove(&cookie) {
+        if let Some(before) = self.sockets.remove(&cookie) {
             self.count(before.socket, -1);
             if Some(before.socket) == socket {
                 since_ns = before.since_ns;
             }
         }
         let Some(socket) = socket else { return Ok(()) };
-        if self.held.len() >= HELD {
+        if self.sockets.len() >= SOCKETS {
             return Err(Full);
         }
-        self.held.insert(cookie, Held { socket, number, since_ns });
+        self.sockets.insert(cookie, KnownSocket { socket, number, since_ns });
         self.count(socket, 1);
         Ok(())
     }
 
     fn count(&mut self, socket: Socket, by: i64) {
         match socket {
-            Socket::Open(towards, ..) => count(&mut self.open, towards, by),
+            Socket::Open(key, ..) => count(&mut self.open, key, by),
             Socket::Listen(address, port) => count(&mut self.listening, (address, port), by),
             Socket::Bound(_) => {}
         }
@@ -121,8 +121,8 @@ impl Space {
 
     /// Forgets a socket that is gone; returns the identity of a TIME_WAIT socket with that cookie.
     pub(crate) fn release(&mut self, cookie: u64) -> u64 {
-        if let Some(held) = self.held.remove(&cookie) {
-            self.count(held.socket, -1);
+        if let Some(known) = self.sockets.remove(&cookie) {
+            self.count(known.socket, -1);
         }
         let identity = self.identities.remove(&cookie).unwrap_or(cookie);
         self.left_out.remove(&identity);
@@ -132,7 +132,7 @@ impl Space {
     /// Forgets what a whole census did not contain.
     pub(crate) fn keep_only(&mut self, number: u32) {
         let over: Vec<u64> =
-            self.held.iter().filter(|(_, held)| held.number != number).map(|(cookie, _)| *cookie).collect();
+            self.sockets.iter().filter(|(_, known)| known.number != number).map(|(cookie, _)| *cookie).collect();
         for cookie in over {
             self.release(cookie);
         }
@@ -140,7 +140,7 @@ impl Space {
         self.turned.clear();
     }
 
-    /// A TIME_WAIT socket finds no room among the live ones. When full, it is not counted either.
+    /// A TIME_WAIT socket does not fit among the live ones. When full, it is not counted either.
     pub(crate) fn leave_out(&mut self, identity: u64, before_start: bool, number: u32, limit: usize) {
         if self.left_out.len() < limit {
             self.left_out.insert(identity, (before_start, number));
@@ -155,31 +155,29 @@ impl Space {
     }
 
     /// Number of full sockets that use a port to a destination.
-    pub(crate) fn open_towards(&self, local: IpAddr, remote: IpAddr, port: u16) -> u64 {
+    pub(crate) fn open_to(&self, local: IpAddr, remote: IpAddr, port: u16) -> u64 {
         self.open.get(&(local, remote, port)).copied().unwrap_or(0)
     }
 
     /// Destinations with at least `least` of them, in order.
-    pub(crate) fn crowds(&self, least: u64) -> Vec<Towards> {
+    pub(crate) fn crowds(&self, least: u64) -> Vec<BudgetKey> {
         let many = self.open.iter().filter(|(_, count)| **count >= least);
-        let mut crowds: Vec<Towards> = many.map(|(towards, _)| *towards).collect();
+        let mut crowds: Vec<BudgetKey> = many.map(|(key, _)| *key).collect();
         crowds.sort_unstable();
         crowds
     }
 
     /// Full sockets that use a local port. In recordings of older versions all are [`CensusState::Open`].
     pub(crate) fn connections(&self) -> impl Iterator<Item = OpenConnection> {
-        self.held.values().filter_map(|held| match held.socket {
-            Socket::Open(towards, port, state) => {
-                Some(OpenConnection { towards, port, state, since_ns: held.since_ns })
-            }
+        self.sockets.values().filter_map(|known| match known.socket {
+            Socket::Open(key, port, state) => Some(OpenConnection { key, port, state, since_ns: known.since_ns }),
             Socket::Listen(..) | Socket::Bound(_) => None,
         })
     }
 
     /// Ports that no connect chooses: of listeners, and of sockets that are bound.
     pub(crate) fn bound_ports(&self) -> impl Iterator<Item = u16> {
-        self.held.values().filter_map(|held| match held.socket {
+        self.sockets.values().filter_map(|known| match known.socket {
             Socket::Listen(_, port) | Socket::Bound(port) => Some(port),
             Socket::Open(..) => None,
         })
@@ -187,7 +185,7 @@ impl Space {
 
     /// Whether there is a socket with that cookie that is not a TIME_WAIT socket.
     pub(crate) fn has(&self, cookie: u64) -> bool {
-        self.held.contains_key(&cookie)
+        self.sockets.contains_key(&cookie)
     }
 
     /// Whether a socket listens there.

@@ -28,7 +28,7 @@ pub(crate) struct TimeWait {
     pub(crate) before_start: bool,
     /// The closer was seen. Not the same as `closer`, which is unknown too for sockets that the filter hides.
     pub(crate) attributed: bool,
-    /// Passes the filter, so that it counts in the ledgers.
+    /// Passes the filter, so that it counts in the rows.
     pub(crate) shown: bool,
     /// Its port was bound before it connected: it is in use for all destinations.
     pub(crate) bound: bool,
@@ -62,7 +62,7 @@ pub(crate) struct Tally {
     pub(crate) coverage: Coverage,
 }
 
-/// What a socket counts for in a tally: its namespace, and once a census has contained it, whether it is attributed and
+/// How a socket is counted: its namespace, and once a census has contained it, whether it is attributed and
 /// whether it is older than the trace.
 type Standing = (u32, Option<(bool, bool)>);
 

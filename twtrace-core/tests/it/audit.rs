@@ -13,7 +13,7 @@ fn reading(timers: u64, recycled: u64, time_wait: u64) -> Reading {
     Reading { before_ns: 900 * MS, after_ns: 901 * MS, timers, recycled, overflow: 0, time_wait }
 }
 
-fn made(at_ms: u64) -> Event {
+fn created(at_ms: u64) -> Event {
     connection(at_ms, owner(1, "a"), tuple(40_000, 1, 80), at_ms * MS).event()
 }
 
@@ -32,8 +32,9 @@ fn verdict(tier: Tier, events: &[Event], last: Reading, late: &[Event]) -> Verdi
 #[test]
 fn what_lies_between_the_readings_is_compared() {
     use TimewaitCause::{EndedEarly, Expired, Reused};
-    let events = [made(50), made(200), made(300), ended(Reused, 350), ended(Expired, 400), ended(EndedEarly, 500)];
-    let late = [made(700), made(950)];
+    let events =
+        [created(50), created(200), created(300), ended(Reused, 350), ended(Expired, 400), ended(EndedEarly, 500)];
+    let late = [created(700), created(950)];
     // Three created, three ended, one of them reused. The first creation is before the readings, the last is after.
     let counted_at_start = verdict(Tier::Exact, &events, reading(10, 2, 50), &late);
     assert!(counted_at_start.agrees, "{counted_at_start:?}");
@@ -47,32 +48,32 @@ fn what_lies_between_the_readings_is_compared() {
 
 #[test]
 fn what_is_close_to_a_reading_may_be_on_either_side() {
-    let events = [made(101), made(300)];
-    let late = [made(900)];
+    let events = [created(101), created(300)];
+    let late = [created(900)];
     for timers in 7..=10 {
-        let told = verdict(Tier::Exact, &events, reading(timers, 1, 51), &late);
-        assert_eq!((told.lines[0].slack, told.lines[0].agrees), (2, true), "{told:?}");
+        let result = verdict(Tier::Exact, &events, reading(timers, 1, 51), &late);
+        assert_eq!((result.lines[0].slack, result.lines[0].agrees), (2, true), "{result:?}");
     }
     assert!(!verdict(Tier::Exact, &events, reading(11, 1, 51), &late).agrees);
 }
 
 #[test]
 fn lower_tiers_compare_what_they_see() {
-    let told = verdict(Tier::Cookie, &[made(300)], reading(8, 9, 99), &[]);
-    assert!(told.agrees, "{told:?}");
-    let unseen: Vec<&str> = told.lines.iter().filter(|line| line.traced.is_none()).map(|line| line.name).collect();
+    let result = verdict(Tier::Cookie, &[created(300)], reading(8, 9, 99), &[]);
+    assert!(result.agrees, "{result:?}");
+    let unseen: Vec<&str> = result.lines.iter().filter(|line| line.traced.is_none()).map(|line| line.name).collect();
     assert_eq!(unseen, ["reused", "alive"]);
-    assert!(!verdict(Tier::Cookie, &[made(300)], reading(11, 1, 50), &[]).agrees);
+    assert!(!verdict(Tier::Cookie, &[created(300)], reading(11, 1, 50), &[]).agrees);
 }
 
 #[test]
-fn where_timers_are_counted_as_they_run_out_the_table_tells_what_was_made() {
+fn where_timers_are_counted_as_they_run_out_the_table_shows_what_was_created() {
     // Three created; meanwhile five older ones expired and one was reused.
-    let events = [made(200), made(300), made(400)];
-    let told = verdict(Tier::Cookie, &events, reading(7 + 5, 2, 50 + 3 - 5 - 1), &[]);
-    assert!(told.agrees, "{told:?}");
-    assert_eq!((told.lines[0].name, told.lines[0].kernel, told.lines[0].traced), ("created", 3, Some(3)));
-    assert!(told.lines[0].counter.starts_with("sockstat tw"));
+    let events = [created(200), created(300), created(400)];
+    let result = verdict(Tier::Cookie, &events, reading(7 + 5, 2, 50 + 3 - 5 - 1), &[]);
+    assert!(result.agrees, "{result:?}");
+    assert_eq!((result.lines[0].name, result.lines[0].kernel, result.lines[0].traced), ("created", 3, Some(3)));
+    assert!(result.lines[0].counter.starts_with("sockstat tw"));
     assert!(!verdict(Tier::Cookie, &events[1..], reading(7 + 5, 2, 50 + 3 - 5 - 1), &[]).agrees);
 }
 

@@ -12,17 +12,17 @@ const SECOND: u64 = 1_000_000_000;
 /// What happens in one second on a simulated host.
 #[derive(Clone, Debug)]
 enum Step {
-    /// A new connection ends; `made` says whether the kernel really creates its TIME_WAIT socket.
+    /// A new connection ends; `created` says whether the kernel really creates its TIME_WAIT socket.
     Closed {
         by: u32,
-        made: bool,
+        created: bool,
     },
     /// Sockets that exist from now on.
     Appear(Vec<(u64, CensusState)>),
     /// Every nth of them is gone.
     Vanish(usize),
     /// The kernel reports the end of a socket.
-    Told(usize),
+    Ended(usize),
     Census {
         complete: bool,
         sees: u8,
@@ -41,10 +41,10 @@ fn any_step() -> impl Strategy<Value = Step> {
     ]);
     let cookie = 1_u64..40;
     prop_oneof![
-        6 => (1_u32..5, any::<bool>()).prop_map(|(by, made)| Step::Closed { by, made }),
+        6 => (1_u32..5, any::<bool>()).prop_map(|(by, created)| Step::Closed { by, created }),
         2 => prop::collection::vec((cookie, state), 0..8).prop_map(Step::Appear),
         2 => (1_usize..6).prop_map(Step::Vanish),
-        1 => any::<usize>().prop_map(Step::Told),
+        1 => any::<usize>().prop_map(Step::Ended),
         6 => (prop::bool::weighted(0.8), any::<u8>()).prop_map(|(complete, sees)| Step::Census { complete, sees }),
         3 => Just(Step::Tick),
         1 => Just(Step::Restate),
@@ -56,7 +56,7 @@ fn the_tuple(cookie: u64) -> twtrace_core::event::Tuple {
 }
 
 /// The Events of these steps, once with whole censuses and once with differences.
-fn told(steps: &[Step]) -> [Vec<Event>; 2] {
+fn events_of(steps: &[Step]) -> [Vec<Event>; 2] {
     let mut whole = vec![start()];
     let mut differences = whole.clone();
     let mut changes = Changes::new(30);
@@ -70,10 +70,10 @@ fn told(steps: &[Step]) -> [Vec<Event>; 2] {
             differences.push(event);
         };
         match step {
-            Step::Closed { by, made } => {
+            Step::Closed { by, created } => {
                 let cookie = 100 + second as u64;
                 both(ended(connection(cookie, owner(*by, "client"), the_tuple(cookie), at)));
-                if *made {
+                if *created {
                     there.insert(cookie, (CensusState::TimeWait, at + 60 * SECOND));
                 }
             }
@@ -87,7 +87,7 @@ fn told(steps: &[Step]) -> [Vec<Event>; 2] {
                     place % every != 0
                 });
             }
-            Step::Told(which) => {
+            Step::Ended(which) => {
                 let Some(cookie) = there.keys().nth(which % there.len().max(1)).copied() else { continue };
                 there.remove(&cookie);
                 both(twtrace_testkit::timewait_end(cookie, the_tuple(cookie), TimewaitCause::EndedEarly, at));
@@ -152,7 +152,7 @@ proptest! {
 
     #[test]
     fn differences_come_to_the_same_as_the_whole(steps in prop::collection::vec(any_step(), 0..60)) {
-        let [whole, differences] = told(&steps);
+        let [whole, differences] = events_of(&steps);
         prop_assert_eq!(seen(&engine(whole)), seen(&engine(differences)));
     }
 }
@@ -162,7 +162,7 @@ fn rows(cookies: std::ops::Range<u64>, expires_ms: u32) -> Vec<CensusRow> {
 }
 
 #[test]
-fn what_is_as_it_was_is_told_once() {
+fn unchanged_sockets_are_reported_once() {
     let mut changes = Changes::default();
     assert!(changes.begin(NETNS, START), "there was no earlier census");
     let mut first = rows(1..1000, 60_000);
@@ -174,7 +174,7 @@ fn what_is_as_it_was_is_told_once() {
     changes.keep(&mut second);
     assert_eq!(second.iter().map(|row| row.cookie).collect::<Vec<_>>(), (1000..1010).collect::<Vec<_>>());
     assert_eq!(changes.end(START + SECOND, true), (1..10).collect::<Vec<_>>());
-    // A timer that restarts, as that of a timewait socket in FIN_WAIT2 does.
+    // A timer that restarts, as that of a TIME_WAIT socket in FIN_WAIT2 does.
     assert!(!changes.begin(NETNS, START + 9 * SECOND));
     let mut third = rows(10..12, 60_000);
     changes.keep(&mut third);
@@ -184,7 +184,7 @@ fn what_is_as_it_was_is_told_once() {
 }
 
 #[test]
-fn an_overdue_timer_is_not_told_again_and_again() {
+fn an_overdue_timer_is_not_reported_again() {
     let mut changes = Changes::default();
     for (second, expected) in [(0, 1), (1, 0), (5, 0), (7, 0)] {
         let at = START + second * SECOND;
@@ -197,7 +197,7 @@ fn an_overdue_timer_is_not_told_again_and_again() {
 }
 
 #[test]
-fn past_the_bound_a_namespace_is_told_whole() {
+fn past_the_bound_a_namespace_is_reported_whole() {
     let mut changes = Changes::new(10);
     for second in 0..3 {
         assert!(changes.begin(NETNS, START + second * SECOND));

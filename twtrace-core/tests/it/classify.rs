@@ -145,7 +145,7 @@ fn each_case_has_its_outcome() {
         ),
         ("refused", from(&[Close, SynSent, Close], |l| l.sk_err = 111), Outcome::ConnectFailed(111), Provenance::Exact),
         (
-            "refused, told by connect",
+            "refused, reported by connect",
             from(&[Close, SynSent, Close], |l| {
                 l.connect_errno = 111;
                 l.connect_exit = true;
@@ -208,14 +208,14 @@ fn each_case_has_its_outcome() {
 }
 
 #[test]
-fn overflow_is_told_by_the_count_and_never_sure_at_the_limit() {
-    let made = Outcome::TimeWait(Substate::TimeWait);
+fn overflow_is_shown_by_the_count_and_never_certain_at_the_limit() {
+    let created = Outcome::TimeWait(Substate::TimeWait);
     for (before, after, outcome, known) in [
-        (Some(10), 11, made, Provenance::Exact),
-        (Some(999), 1000, made, Provenance::Inferred),
+        (Some(10), 11, created, Provenance::Exact),
+        (Some(999), 1000, created, Provenance::Inferred),
         (Some(1000), 1000, Outcome::Overflow, Provenance::Inferred),
-        (None, 11, made, Provenance::Exact),
-        (None, 999, made, Provenance::Inferred),
+        (None, 11, created, Provenance::Exact),
+        (None, 999, created, Provenance::Inferred),
         (None, 1000, Outcome::Overflow, Provenance::Inferred),
         (None, 1100, Outcome::Overflow, Provenance::Exact),
     ] {

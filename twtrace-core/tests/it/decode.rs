@@ -51,7 +51,7 @@ fn connection(record: &ConnRecord) -> Connection {
 }
 
 #[test]
-fn a_life_has_every_field() {
+fn a_connection_has_every_field() {
     let connection = connection(&sample());
     assert_eq!(connection.tuple.local_addr.to_string(), "10.0.0.1");
     assert_eq!(connection.tuple.remote_addr.to_string(), "192.0.2.7");
@@ -274,14 +274,14 @@ fn ends_of_timewait_sockets() {
 }
 
 #[test]
-fn what_the_exact_hooks_saw_is_told() {
+fn what_the_exact_hooks_saw_is_reported() {
     let with = |flags, tw_substate| connection(&ConnRecord { flags, tw_substate, ..sample() });
     assert_eq!(with(ConnFlags::empty(), tcp_state::FIN_WAIT2).timewait, None);
-    let made = |fin_wait2| Some(Timewait::Created { fin_wait2 });
-    assert_eq!(with(ConnFlags::TW_CREATED, tcp_state::FIN_WAIT2).timewait, made(true));
-    assert_eq!(with(ConnFlags::TW_CREATED, tcp_state::TIME_WAIT).timewait, made(false));
+    let created = |fin_wait2| Some(Timewait::Created { fin_wait2 });
+    assert_eq!(with(ConnFlags::TW_CREATED, tcp_state::FIN_WAIT2).timewait, created(true));
+    assert_eq!(with(ConnFlags::TW_CREATED, tcp_state::TIME_WAIT).timewait, created(false));
     assert_eq!(with(ConnFlags::TW_OVERFLOWED, tcp_state::TIME_WAIT).timewait, Some(Timewait::Overflowed));
-    // The opener is from inet_csk_accept, which holds a reference to the socket.
+    // The opener is from inet_csk_accept, which has a reference to the socket.
     let mut record = ConnRecord { flags: ConnFlags::ACCEPTED | ConnFlags::ACCEPT_SEEN, ..sample() };
     record.accept_cookie = record.cookie + 1;
     assert!(connection(&record).opener.is_some());
@@ -449,7 +449,7 @@ proptest! {
             (connection.binding.port, ConnFlags::BOUND_PORT),
             (connection.binding.address, ConnFlags::BOUND_ADDRESS),
         ];
-        prop_assert!(flags.into_iter().all(|(told, flag)| told == has(flag)));
+        prop_assert!(flags.into_iter().all(|(decoded, flag)| decoded == has(flag)));
         let range = connection.binding.range.map_or(0, |(low, high)| u32::from(high) << 16 | u32::from(low));
         prop_assert_eq!(range, record.local_range);
         let known = |count: i32| u32::try_from(count).ok();

@@ -7,7 +7,7 @@ use twtrace_core::state::{Config, Filter, Limits, State};
 
 const T: u64 = START + SECOND;
 
-#[allow(clippy::needless_pass_by_value, reason = "keys are made where they are asked for")]
+#[allow(clippy::needless_pass_by_value, reason = "keys are built where they are asked for")]
 fn counts(engine: &State, by: GroupBy, key: GroupKey) -> Counts {
     engine.snapshot().rows(by).iter().find(|row| row.key == key).map(|row| row.counts.clone()).unwrap_or_default()
 }
@@ -17,14 +17,14 @@ fn totals(engine: &State) -> &Counts {
 }
 
 #[test]
-fn the_maker_is_the_closer_and_the_opener_is_kept() {
+fn the_closer_gets_the_socket_and_the_opener_is_kept() {
     let (parent, child) = (owner(10, "master"), owner(11, "worker"));
     let mut one = connection(1, child, tuple(40_000, 1, 80), T);
     one.opener = Some(parent);
     let engine = engine([start(), ended(one)]);
-    let made = |who: &twtrace_core::event::Owner| counts(&engine, GroupBy::Pid, GroupKey::Process(who.key));
-    assert_eq!((made(&child).time_wait_created, made(&child).closed_first, made(&child).opened), (1, 1, 0));
-    assert_eq!((made(&parent).time_wait_created, made(&parent).opened), (0, 1));
+    let created = |who: &twtrace_core::event::Owner| counts(&engine, GroupBy::Pid, GroupKey::Process(who.key));
+    assert_eq!((created(&child).time_wait_created, created(&child).closed_first, created(&child).opened), (1, 1, 0));
+    assert_eq!((created(&parent).time_wait_created, created(&parent).opened), (0, 1));
     let shown = engine.snapshot();
     let live: Vec<_> = shown.sockets().iter().collect();
     assert_eq!(live.len(), 1);
@@ -133,7 +133,7 @@ fn without_a_census_a_socket_expires_after_a_minute() {
 }
 
 #[test]
-fn a_census_covers_what_was_traced_and_tells_the_older_ones_apart() {
+fn a_census_covers_what_was_traced_and_counts_older_ones_separately() {
     let traced = tuple(40_000, 1, 80);
     let mut engine = engine([start(), kernel(), ended(connection(1, owner(10, "a"), traced, T))]);
     let rows = vec![
@@ -153,7 +153,7 @@ fn a_census_covers_what_was_traced_and_tells_the_older_ones_apart() {
 }
 
 #[test]
-fn a_young_stranger_is_unattributed_only_when_something_was_lost() {
+fn a_young_unknown_socket_is_unattributed_only_when_something_was_lost() {
     let rows = || vec![row(5, tuple(40_001, 1, 80), CensusState::TimeWait, 60_000)];
     let at = START + 10 * SECOND;
     let whole = engine([start()].into_iter().chain(census(at, rows())));
@@ -165,7 +165,7 @@ fn a_young_stranger_is_unattributed_only_when_something_was_lost() {
 }
 
 #[test]
-fn a_stranger_that_the_first_census_did_not_have_is_unattributed() {
+fn an_unknown_socket_that_the_first_census_did_not_have_is_unattributed() {
     let mut engine = engine([start()].into_iter().chain(census(T, vec![])));
     let late = vec![row(5, tuple(40_001, 1, 80), CensusState::TimeWait, 3_000)];
     census(T + 2 * SECOND, late).into_iter().for_each(|event| engine.apply(event));
@@ -209,7 +209,7 @@ fn a_socket_that_a_whole_census_lacks_ended_early() {
 }
 
 #[test]
-fn the_census_tells_the_substate_and_the_time_left() {
+fn the_census_reports_the_substate_and_the_time_left() {
     let traced = tuple(40_000, 1, 80);
     let mut engine = engine([start(), ended(connection(1, owner(10, "a"), traced, T))]);
     assert_eq!(totals(&engine).fin_wait2_live, 1);
@@ -223,7 +223,7 @@ fn the_census_tells_the_substate_and_the_time_left() {
 }
 
 #[test]
-fn a_census_finds_a_socket_that_was_judged_away() {
+fn a_census_finds_a_socket_that_was_classified_otherwise() {
     let traced = tuple(40_000, 1, 80);
     let mut unclear = connection(1, owner(10, "a"), traced, T);
     unclear.sock_dead = false;
@@ -254,7 +254,7 @@ fn a_reset_right_after_the_end_takes_the_socket_back() {
 }
 
 #[test]
-fn an_end_that_was_not_seen_is_settled_by_the_census() {
+fn an_end_that_was_not_seen_is_found_by_the_census() {
     let traced = tuple(40_000, 1, 80);
     let mut unseen = connection(1, owner(10, "a"), traced, T);
     unseen.transitions.truncate(3);
@@ -267,7 +267,7 @@ fn an_end_that_was_not_seen_is_settled_by_the_census() {
 }
 
 #[test]
-fn a_guess_at_the_bucket_limit_is_put_right() {
+fn a_guess_at_the_bucket_limit_is_corrected() {
     let mut guess = connection(1, owner(10, "a"), tuple(40_000, 1, 80), T);
     guess.tw = Some(twtrace_core::event::TwCount { before: None, after: 99, max: 100 });
     let engine = engine([start(), ended(guess)].into_iter().chain(census(T + SECOND, vec![])));
@@ -337,8 +337,8 @@ fn a_filter_narrows_rows_and_never_the_coverage() {
         let summary = engine.summary();
         assert_eq!((summary.coverage.attributed, summary.totals.connections), (2, 2), "{filter:?}");
     }
-    let nobody = Filter { pids: vec![10], ports: vec![443], ..Filter::default() };
-    let engine = engine_with(Config { filter: nobody, ..Config::default() }, events());
+    let no_match = Filter { pids: vec![10], ports: vec![443], ..Filter::default() };
+    let engine = engine_with(Config { filter: no_match, ..Config::default() }, events());
     assert_eq!(engine.snapshot().rows(GroupBy::Pid).iter().count(), 0);
 }
 
@@ -361,12 +361,12 @@ fn past_the_bound_the_smallest_rows_become_other() {
     assert_eq!(big.counts.time_wait_created, 100);
     let folded: u64 = rows.iter().map(|row| row.folded).sum();
     assert!(folded >= 84, "{folded}");
-    let made: u64 = rows.iter().map(|row| row.counts.time_wait_created).sum();
-    assert_eq!((made, totals(&engine).time_wait_created, totals(&engine).time_wait_live), (200, 200, 0));
+    let created: u64 = rows.iter().map(|row| row.counts.time_wait_created).sum();
+    assert_eq!((created, totals(&engine).time_wait_created, totals(&engine).time_wait_live), (200, 200, 0));
 }
 
 #[test]
-fn one_shots_do_not_push_out_processes_that_made_many() {
+fn one_shots_do_not_push_out_processes_that_created_many() {
     const WORKERS: u64 = 90;
     const EACH: u64 = 40;
     const ONE_SHOTS: u64 = 26_000;
@@ -394,10 +394,10 @@ fn one_shots_do_not_push_out_processes_that_made_many() {
     let shown = engine.snapshot();
     let rows: Vec<_> = shown.rows(GroupBy::Pid).iter().collect();
     let workers = rows.iter().filter(|row| row.owner.is_some_and(|owner| owner.comm == comm("worker")));
-    let made: Vec<u64> = workers.map(|row| row.counts.time_wait_created).collect();
-    assert_eq!(made.len() as u64, WORKERS);
+    let created: Vec<u64> = workers.map(|row| row.counts.time_wait_created).collect();
+    assert_eq!(created.len() as u64, WORKERS);
     // A worker that has just started looks like a one-shot: what it had created by then may be in the rest.
-    assert!(made.iter().all(|made| *made >= EACH * 3 / 4), "{made:?}");
+    assert!(created.iter().all(|created| *created >= EACH * 3 / 4), "{created:?}");
     let all: u64 = rows.iter().map(|row| row.counts.time_wait_created).sum();
     assert_eq!((all, totals(&engine).time_wait_created), (ONE_SHOTS + WORKERS * EACH, ONE_SHOTS + WORKERS * EACH));
 }

@@ -207,9 +207,9 @@ fn a_filter_by_a_name_takes_rows_away_and_totals_with_them() {
         assert_eq!(created(&snapshot, GroupBy::Netns), BTreeMap::from([(GroupKey::Netns(7), 1)]));
         assert_eq!((snapshot.sockets().len(), snapshot.summary().totals.counts.opened), (1, 1));
     }
-    for nobody in
+    for no_match in
         [Filter { units: list("c0ffee"), ..Filter::default() }, Filter { containers: list("c0f"), ..Filter::default() }]
     {
-        assert!(filtered(nobody).rows(GroupBy::Pid).is_empty());
+        assert!(filtered(no_match).rows(GroupBy::Pid).is_empty());
     }
 }

@@ -9,18 +9,18 @@ use twtrace_core::state::{Config, State};
 /// The system's allocator, which also counts bytes.
 struct Counting;
 
-static HELD: AtomicUsize = AtomicUsize::new(0);
+static ALLOCATED: AtomicUsize = AtomicUsize::new(0);
 
 // SAFETY: everything is left to `System`, with the same arguments.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        HELD.fetch_add(layout.size(), Ordering::Relaxed);
+        ALLOCATED.fetch_add(layout.size(), Ordering::Relaxed);
         // SAFETY: the caller's promises are those of `System`.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        HELD.fetch_sub(layout.size(), Ordering::Relaxed);
+        ALLOCATED.fetch_sub(layout.size(), Ordering::Relaxed);
         // SAFETY: as above, and `block` came from `System`.
         unsafe { System.dealloc(block, layout) }
     }
@@ -33,8 +33,8 @@ const LIVE: u32 = 130_000;
 const MIB: usize = 1024 * 1024;
 
 /// Bytes that an engine uses with `LIVE` live sockets, the nth opened and closed by these processes.
-fn held(owners: impl Fn(u32) -> (u32, u32)) -> usize {
-    let before = HELD.load(Ordering::Relaxed);
+fn bytes_of(owners: impl Fn(u32) -> (u32, u32)) -> usize {
+    let before = ALLOCATED.load(Ordering::Relaxed);
     let mut engine = State::new(Config::default());
     engine.apply(start());
     for n in 0..LIVE {
@@ -48,16 +48,16 @@ fn held(owners: impl Fn(u32) -> (u32, u32)) -> usize {
         engine.apply(ended(connection));
     }
     assert_eq!(engine.summary().totals.counts.time_wait_live, u64::from(LIVE));
-    HELD.load(Ordering::Relaxed) - before
+    ALLOCATED.load(Ordering::Relaxed) - before
 }
 
 /// Bytes that an engine uses with every table at its limit: as many live sockets as it follows, all reported by
 /// censuses, each opened and closed by separate processes with known command lines, and as many destinations as it has
 /// rows for.
-fn held_at_the_bound() -> usize {
+fn bytes_at_the_bound() -> usize {
     const FOLLOWED: u32 = 262_144;
     const SECONDS: u32 = 50;
-    let before = HELD.load(Ordering::Relaxed);
+    let before = ALLOCATED.load(Ordering::Relaxed);
     let mut engine = State::new(Config::default());
     engine.apply(start());
     for n in 0..FOLLOWED {
@@ -81,19 +81,19 @@ fn held_at_the_bound() -> usize {
     census(end, rows.collect()).into_iter().for_each(|event| engine.apply(event));
     engine.snapshot();
     assert_eq!(engine.summary().totals.counts.time_wait_live, u64::from(FOLLOWED));
-    HELD.load(Ordering::Relaxed) - before
+    ALLOCATED.load(Ordering::Relaxed) - before
 }
 
 // A single test: others would allocate at the same time.
 #[test]
 fn memory_with_130_000_live_sockets() {
-    let servers = held(|n| (n % 20 + 1, n % 1_000 + 1_000));
+    let servers = bytes_of(|n| (n % 20 + 1, n % 1_000 + 1_000));
     assert!(servers <= 40 * MIB, "a thousand processes: {servers} bytes");
-    let one_shots = held(|n| (n + 1, n + 1));
+    let one_shots = bytes_of(|n| (n + 1, n + 1));
     assert!(one_shots <= 40 * MIB, "a process for each connection: {one_shots} bytes");
-    let handed_over = held(|n| (2 * n + 1, 2 * n + 2));
+    let handed_over = bytes_of(|n| (2 * n + 1, 2 * n + 2));
     assert!(handed_over <= 64 * MIB, "two processes for each connection: {handed_over} bytes");
     // The README states this limit.
-    let all = held_at_the_bound();
+    let all = bytes_at_the_bound();
     assert!(all <= 192 * MIB, "every table at its limit: {all} bytes");
 }

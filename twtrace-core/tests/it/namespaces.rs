@@ -98,7 +98,7 @@ fn coverage_is_that_of_all_namespaces() {
     assert_eq!((space(&engine).coverage.census, space(&engine).coverage.before_start), (2, 1));
     assert!(summary.census_complete);
     assert_eq!(summary.census_at_ns, Some(at));
-    // One incomplete census makes the whole incomplete.
+    // If one census is incomplete, the whole is.
     apply(
         &mut engine,
         [
@@ -112,7 +112,7 @@ fn coverage_is_that_of_all_namespaces() {
 }
 
 #[test]
-fn somebody_who_listens_elsewhere_makes_nobody_a_server_here() {
+fn a_listener_in_another_namespace_does_not_change_roles_here() {
     let listener = row(9, tuple(40_000, 0, 0).in_namespace(OTHER), CensusState::Listen, 0);
     let mut engine = engine([start(), kernel(), figures((32_768, 60_999), 0)]);
     apply(&mut engine, census_of(OTHER, T, vec![listener]));
@@ -151,7 +151,7 @@ fn a_namespace_takes_its_sockets_with_it() {
 }
 
 #[test]
-fn where_no_census_can_be_taken_timers_tell() {
+fn where_no_census_can_be_taken_timers_decide() {
     let refused = Some("not permitted".to_owned());
     let mut engine = engine([start(), kernel(), Event::Namespace { netns: OTHER, name: String::new(), refused }]);
     apply(&mut engine, [closed(2, elsewhere(40_000)), tick(T + 59 * SECOND)]);
@@ -171,7 +171,7 @@ fn there_can_be_too_many() {
     apply(&mut engine, [Event::NamespacesLeftOut(12)]);
     let summary = engine.summary();
     assert_eq!((summary.namespaces.len(), summary.namespaces_left_out), (2048, 12));
-    // A namespace that goes away makes room.
+    // A namespace that goes away frees its place.
     apply(
         &mut engine,
         [Event::NamespaceGone { netns: 7 }, Event::Namespace { netns: 9_999, name: "late".to_owned(), refused: None }],

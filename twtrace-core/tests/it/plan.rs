@@ -49,7 +49,7 @@ fn the_rate_that_is_sustained_is_sustained() {
 }
 
 #[test]
-fn open_connections_hold_ports_too() {
+fn open_connections_use_ports_too() {
     // 40 seconds open and 60 in TIME_WAIT: 100 seconds per port.
     let outcome = Plan { lifetime_s: 40.0, ..plan(400.0) }.outcome();
     assert_eq!((outcome.open, outcome.ports_needed), (16_000.0, 40_000.0));
@@ -61,20 +61,20 @@ fn open_connections_hold_ports_too() {
 }
 
 #[test]
-fn reuse_holds_a_port_for_a_second_or_the_delay() {
+fn reuse_keeps_a_port_for_a_second_or_the_delay() {
     let reuse = Plan { tw_reuse: 1, ..plan(1000.0) };
     let outcome = reuse.outcome();
     assert_eq!((outcome.hold_seconds, outcome.ports_needed, outcome.seconds_to_exhaustion), (1.0, 1000.0, None));
     assert_eq!(outcome.max_rate_per_s, Some(28_232.0));
     let quick = Plan { tw_reuse_delay_ms: Some(100), ..reuse.clone() };
     assert!(close(quick.max_rate_per_s().unwrap(), 282_320.0));
-    for hold in [
+    for plan in [
         Plan { timestamps: false, ..reuse.clone() },
         Plan { tw_reuse: 2, ..reuse.clone() },
         Plan { tw_reuse: 0, loopback: true, ..reuse.clone() },
         Plan { tw_reuse_delay_ms: Some(60_000), ..reuse.clone() },
     ] {
-        assert_eq!(hold.outcome().hold_seconds, TIME_WAIT_SECONDS, "{hold:?}");
+        assert_eq!(plan.outcome().hold_seconds, TIME_WAIT_SECONDS, "{plan:?}");
     }
     assert_eq!(Plan { tw_reuse: 2, loopback: true, ..reuse }.hold_seconds(), 1.0);
 }

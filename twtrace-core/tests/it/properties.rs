@@ -110,7 +110,7 @@ fn any_event() -> impl Strategy<Value = Vec<Event>> {
         1 => any_netns().prop_map(|netns| vec![Event::NamespaceGone { netns }]),
         1 => (1_u32..40).prop_map(|tgid| vec![
             Event::Process { key: owner(tgid, "").key, facts: ProcessFacts::default() },
-            Event::User { uid: tgid % 7, name: "somebody".to_owned() },
+            Event::User { uid: tgid % 7, name: "alice".to_owned() },
         ]),
         1 => (at_any_time(), any_netns()).prop_map(|(at_ns, netns)| vec![Event::SocketDumpBegin { netns, at_ns, whole: true }]),
         1 => at_any_time().prop_map(|at_ns| vec![Event::SocketDumpEnd { at_ns, complete: false }]),

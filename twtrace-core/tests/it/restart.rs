@@ -91,10 +91,10 @@ fn what_comes_later_counts_from_there() {
 }
 
 #[test]
-fn an_older_life_found_by_a_census_lives_and_was_not_made() {
+fn an_older_connection_found_by_a_census_is_live_and_not_created() {
     // Classified as a reset, but the kernel has its TIME_WAIT socket.
-    let doubtful = Connection { sk_err: 104, ..connection(7, owner(7, "late"), tuple(40_007, 1, 80), at(9)) };
-    let mut engine = engine([start(), kernel(), ended(doubtful), tick(at(10))]);
+    let uncertain = Connection { sk_err: 104, ..connection(7, owner(7, "late"), tuple(40_007, 1, 80), at(9)) };
+    let mut engine = engine([start(), kernel(), ended(uncertain), tick(at(10))]);
     assert_eq!(counts(&engine, "late").unwrap().time_wait_created, 0);
     engine.count_from_now();
     assert!(counts(&engine, "late").is_none());
@@ -113,7 +113,7 @@ fn an_older_life_found_by_a_census_lives_and_was_not_made() {
 }
 
 #[test]
-fn an_older_life_taken_back_takes_nothing_from_what_is_counted() {
+fn an_older_connection_taken_back_takes_nothing_from_what_is_counted() {
     use TcpState::{Close, Established, FinWait1, FinWait2, SynSent};
     let mut engine = engine([start(), kernel()]);
     let old = Connection {

@@ -1,7 +1,7 @@
 //! `syscalls:sys_exit_accept`, `syscalls:sys_exit_accept4`: `long ret` at offset 16.
 //!
 //! The only place, without `inet_csk_accept`, where an accepted connection and the process that gets it are seen
-//! together: the child itself is made in softirq.
+//! together: the kernel creates the child socket in softirq.
 
 use aya_ebpf::{macros::tracepoint, programs::TracePointContext};
 use twtrace_common::ConnFlags;

@@ -1,8 +1,8 @@
 //! `syscalls:sys_exit_bind`: `long ret` at offset 16.
 //!
-//! Failures of bind(2) for want of an address or a port, which change no state: EADDRINUSE for a port that is taken, or
-//! when none is left to choose from (`inet_csk_get_port`), EADDRNOTAVAIL for an address that this host has not
-//! (`__inet_bind`). io_uring's bind, since 6.11, does not come by.
+//! Failures of bind(2) because there is no address or port. They change no state: EADDRINUSE for a port that is taken,
+//! or when none is left to choose from (`inet_csk_get_port`), EADDRNOTAVAIL for an address that this host does not have
+//! (`__inet_bind`). io_uring's bind, since 6.11, does not pass here.
 
 use aya_ebpf::{helpers::generated::bpf_ktime_get_ns, macros::tracepoint, programs::TracePointContext};
 use twtrace_common::{ConnFlags, OFFSET_NONE, kind};

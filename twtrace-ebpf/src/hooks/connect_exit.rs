@@ -1,6 +1,6 @@
 //! `syscalls:sys_exit_connect`: `long ret` at offset 16.
 //!
-//! The errno of connect(2), which the state change does not tell: a full port range and a refused connection both
+//! The errno of connect(2), which the state change does not show: a full port range and a refused connection both
 //! end as SYN_SENT -> CLOSE.
 
 use aya_ebpf::{helpers::generated::bpf_ktime_get_ns, macros::tracepoint, programs::TracePointContext};
@@ -53,7 +53,7 @@ fn failed(errno: i64) {
         unsafe { followed(record, sk, errno) };
         return;
     }
-    // These are what an earlier asynchronous connect came to, told by a later call: that connection was reported.
+    // A later call returns the result of an earlier asynchronous connect: that connection was reported.
     if matches!(errno, EINTR | EALREADY | EINPROGRESS | ECONNABORTED | ECONNRESET | ETIMEDOUT | ECONNREFUSED)
         || ERESTART.contains(&errno)
     {

@@ -37,7 +37,7 @@ fn accepted(sk: u64) {
         count!(Program::CskAccept, exit_unresolved);
         return;
     };
-    // SAFETY: a value of the socket map; the caller has just been handed the socket, which nobody else has.
+    // SAFETY: a value of the socket map; the caller has just got the socket, and no other process has it.
     unsafe {
         if !may_be_accepted(record, sk) {
             count!(Program::CskAccept, exit_unresolved);

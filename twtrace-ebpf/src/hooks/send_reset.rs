@@ -1,6 +1,6 @@
 //! `TP_PROTO(const struct sock *sk, const struct sk_buff *skb, const enum sk_rst_reason reason)`
 //!
-//! `tcp_send_reset`, fired by `tcp_send_active_reset` and `tcp_v4_send_reset`. `sk` may be NULL, or a timewait or
+//! `tcp_send_reset`, fired by `tcp_send_active_reset` and `tcp_v4_send_reset`. `sk` may be NULL, or a TIME_WAIT or
 //! request socket, of which only `struct sock_common` exists.
 
 use aya_ebpf::{helpers::generated::bpf_ktime_get_ns, macros::btf_tracepoint, programs::BtfTracePointContext};
@@ -38,14 +38,14 @@ pub fn send_reset(ctx: BtfTracePointContext) -> i32 {
             return 0;
         }
     }
-    // An abort resets after CLOSE too, and is told by its owner's context. What only the reset tells is the end of
-    // a socket that its owner had left, or that data met after its receiving side was shut: linger2 < 0, data after
+    // An abort also resets after CLOSE, and its owner's context already showed it. Only the reset shows the end of a
+    // socket that its owner had closed, or that got data after its receiving side was shut: linger2 < 0, data after
     // close.
     // SAFETY: offsets of struct sock; the state says that it is a full one.
-    let told = unsafe {
+    let is_new = unsafe {
         load::<u64>(sk, off!(skc_flags)) as u32 & SockFlags::DEAD.bits() != 0 || load::<i32>(sk, off!(sk_err)) != 0
     };
-    if state != tcp_state::CLOSE || !told || !sock::is_tcp(sk) {
+    if state != tcp_state::CLOSE || !is_new || !sock::is_tcp(sk) {
         return 0;
     }
     count!(Program::SendReset, resets_after_close);

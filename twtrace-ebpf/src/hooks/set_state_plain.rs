@@ -1,7 +1,7 @@
 //! `sock:inet_sock_set_state`, the classic tracepoint: its record is laid out as its format file says.
 //!
-//! For kernels without BTF. Where the kernel keeps the fields of a socket is not known there: what the record does not
-//! have is not read, and an end is told by its owner only where this host's FIN proves who that is.
+//! For kernels without BTF, where the offsets of a socket's fields are not known. What the record does not have is not
+//! read, and an end is reported with its owner only where this host's FIN proves who that is.
 
 use aya_ebpf::{
     EbpfContext as _,
@@ -68,7 +68,7 @@ impl Socket for Plain {
     #[inline(always)]
     fn binding(self) -> Binding {
         // The record's source port is `inet_sport`, which keeps the port of an earlier connect that failed: it does not
-        // tell a port that was bound.
+        // show whether the port was bound.
         Binding::NONE
     }
     #[inline(always)]

@@ -1,7 +1,7 @@
 //! `struct inet_timewait_sock *inet_twsk_alloc(const struct sock *sk, struct inet_timewait_death_row *dr, const int state)`
 //!
-//! Runs just before the full socket's CLOSE. `state` is the substate that the timewait socket begins with; NULL means
-//! that the bucket limit or the memory allowed none (`TCPTimeWaitOverflow`).
+//! Runs just before the full socket's CLOSE. `state` is the substate that the TIME_WAIT socket begins with. NULL means
+//! that the bucket limit was reached or that there was no memory (`TCPTimeWaitOverflow`).
 
 use aya_ebpf::{
     macros::{fexit, kprobe, kretprobe},
@@ -17,7 +17,7 @@ use crate::{
     maps::{Program, SOCKETS, count},
 };
 
-/// Notes on the connection what became of it.
+/// Records the result with the connection.
 #[fexit(function = "inet_twsk_alloc")]
 pub fn twsk_alloc(ctx: FExitContext) -> i32 {
     noted(ctx.arg(0), ctx.arg::<i32>(2) as u64, ctx.arg(3));
@@ -41,12 +41,12 @@ pub fn twsk_alloc_return(ctx: RetProbeContext) -> u32 {
 }
 
 #[inline(always)]
-fn noted(sk: u64, state: u64, made: u64) {
-    // DCCP has timewait sockets too.
+fn noted(sk: u64, state: u64, created: u64) {
+    // DCCP has TIME_WAIT sockets too.
     if !is_tcp(sk) {
         return;
     }
-    if made != 0 {
+    if created != 0 {
         count!(Program::TwskAlloc, timewaits_created);
     } else {
         count!(Program::TwskAlloc, timewaits_overflowed);
@@ -61,7 +61,7 @@ fn noted(sk: u64, state: u64, made: u64) {
                 || (*tuple).remote_port == remote_port(sk) && (*tuple).local_port == local_port(sk);
             if same && !(*record).flags.contains(ConnFlags::DONE) {
                 (*record).tw_substate = state as u8;
-                let (flag, decision) = if made != 0 {
+                let (flag, decision) = if created != 0 {
                     (ConnFlags::TW_CREATED, Decision::TimewaitCreated)
                 } else {
                     (ConnFlags::TW_OVERFLOWED, Decision::TimewaitOverflowed)

@@ -1,7 +1,7 @@
 //! `void tcp_twsk_destructor(struct sock *sk)`, else `void inet_twsk_free(struct inet_timewait_sock *tw)`
 //!
-//! The last reference to a timewait socket is gone. The first is called through a pointer, so it is never inlined;
-//! what it is called with is the timewait socket.
+//! The last reference to a TIME_WAIT socket is gone. The first is called through a pointer, so it is never inlined;
+//! its argument is the TIME_WAIT socket.
 
 use aya_ebpf::{
     helpers::{bpf_jiffies64, generated::bpf_ktime_get_ns},
@@ -18,7 +18,7 @@ use crate::{
     maps::{Program, REUSED, count},
 };
 
-/// The end of a timewait socket of TCP.
+/// The end of a TIME_WAIT socket of TCP.
 #[fentry(function = "tcp_twsk_destructor")]
 pub fn twsk_destructor(ctx: FEntryContext) -> i32 {
     ended(ctx.arg(0));
@@ -51,7 +51,7 @@ fn ended(tw: u64) {
     // SAFETY: a reserved record, all of it written before; the helpers have no preconditions.
     unsafe {
         let expires: u64 = read(tw + off!(tw_timer_expires) as u64).unwrap_or(0);
-        // The timer never fires early; whoever else ends one stops the timer first.
+        // The timer never fires early. Any other end of the socket stops the timer first.
         (*record).cause = if reused {
             cause::REUSED
         } else if bpf_jiffies64() >= expires {

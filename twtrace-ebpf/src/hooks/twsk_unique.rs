@@ -1,6 +1,6 @@
 //! `int tcp_twsk_unique(struct sock *sk, struct sock *sktw, void *twp)`
 //!
-//! A connect asks whether it may take over the port of the timewait socket `sktw` (`tcp_tw_reuse`); 1 is yes, and then
+//! A connect asks whether it may take over the port of the TIME_WAIT socket `sktw` (`tcp_tw_reuse`); 1 is yes, and then
 //! it does (`__inet_check_established`).
 
 use aya_ebpf::{
@@ -14,7 +14,7 @@ use crate::{
     maps::{Program, REUSED, count},
 };
 
-/// Remembers whose place was taken until it is freed, some microseconds later.
+/// Remembers the socket that is taken over until it is freed, some microseconds later.
 #[fexit(function = "tcp_twsk_unique")]
 pub fn twsk_unique(ctx: FExitContext) -> i32 {
     answered(ctx.arg(1), ctx.arg::<i32>(3));

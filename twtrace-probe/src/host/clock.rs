@@ -50,7 +50,7 @@ mod tests {
     use std::time::SystemTime;
 
     #[test]
-    fn both_clocks_tell_the_time() {
+    fn both_clocks_give_the_time() {
         let (first, second) = (now().unwrap(), now().unwrap());
         assert!(second.monotonic_ns >= first.monotonic_ns);
         let wall = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos() as i128;

@@ -81,7 +81,7 @@ impl Searcher {
     /// No thread could be started.
     pub fn start() -> io::Result<Self> {
         let (ask, questions) = sync_channel::<()>(1);
-        let (tell, results) = sync_channel(1);
+        let (sender, results) = sync_channel(1);
         thread::Builder::new().name("namespaces".to_owned()).stack_size(512 * 1024).spawn(move || {
             // A thread's root leads through the mounts that this thread sees.
             let root = PathBuf::from(format!("/proc/self/task/{}/root", nix::unistd::gettid()));
@@ -90,7 +90,7 @@ impl Searcher {
                 let (began, spent_ns) = (Instant::now(), clock::thread_ns().unwrap_or(0));
                 let result = names.search().map(|search| Search { began: Some(began), ..search });
                 // A failed search says nothing; the next may succeed.
-                if result.is_ok_and(|search| tell.send(search).is_err()) {
+                if result.is_ok_and(|search| sender.send(search).is_err()) {
                     return;
                 }
                 let spent_ns = clock::thread_ns().unwrap_or(0).saturating_sub(spent_ns);
@@ -148,14 +148,14 @@ impl Names {
             }
         }
         let all: BTreeSet<u32> = oldest.keys().chain(mounted.keys()).copied().collect();
-        let mut held = self.held(&all);
-        let all: BTreeSet<u32> = all.into_iter().chain(held.keys().copied()).collect();
+        let mut referenced = self.referenced(&all);
+        let all: BTreeSet<u32> = all.into_iter().chain(referenced.keys().copied()).collect();
         let left_out = all.len().saturating_sub(MAX_NAMESPACES) as u64;
         let mut known = HashMap::new();
         let mut found = Vec::new();
         for netns in all.into_iter().take(MAX_NAMESPACES) {
             let (name, place) = match (oldest.get(&netns), mounted.remove(&netns)) {
-                (None, None) => match held.remove(&netns) {
+                (None, None) => match referenced.remove(&netns) {
                     Some(Found { name, place, .. }) => (name, place),
                     None => continue,
                 },
@@ -175,9 +175,9 @@ impl Names {
     }
 
     /// Namespaces of the last search that a thread or an open descriptor still refers to, with the path to enter by it.
-    fn held(&self, present: &BTreeSet<u32>) -> HashMap<u32, Found> {
+    fn referenced(&self, present: &BTreeSet<u32>) -> HashMap<u32, Found> {
         let lost = self.last.values().filter(|found| !present.contains(&found.netns));
-        let (mut held, mut lost): (HashMap<u32, Found>, HashMap<u32, Found>) = lost
+        let (mut referenced, mut lost): (HashMap<u32, Found>, HashMap<u32, Found>) = lost
             .map(|found| (found.netns, found.clone()))
             // The path found last time is checked first: the rest takes long.
             .partition(|(netns, found)| number(&found.place, "net") == Some(*netns));
@@ -189,11 +189,11 @@ impl Names {
             let threads = files(&process.join("task")).map(|thread| thread.join("ns/net"));
             for place in threads.chain(files(&process.join("fd"))) {
                 if let Some(found) = number(&place, "net").and_then(|netns| lost.remove(&netns)) {
-                    held.insert(found.netns, Found { place, ..found });
+                    referenced.insert(found.netns, Found { place, ..found });
                 }
             }
         }
-        held
+        referenced
     }
 
     fn pids(&self) -> io::Result<Vec<u32>> {
@@ -273,7 +273,7 @@ pub fn within<T: Send>(namespace: &Found, work: impl FnOnce() -> T + Send) -> Re
             return Err(NotVisited::Gone);
         }
         setns(&file, CloneFlags::CLONE_NEWNET)
-            .map_err(|errno| NotVisited::Refused(format!("cannot be entered ({errno}): it takes CAP_SYS_ADMIN")))?;
+            .map_err(|errno| NotVisited::Refused(format!("cannot be entered ({errno}): it needs CAP_SYS_ADMIN")))?;
         Ok(work())
     };
     thread::scope(|scope| {
@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_thread_or_a_descriptor_holds_is_not_gone() {
+    fn what_a_thread_or_a_descriptor_refers_to_is_not_gone() {
         let process = |pid: u32, netns: u32| (pid, netns, INITIAL_PIDS, "");
         let (_folder, mut all) =
             proc_with(&[process(1, 10), process(2, 10), process(5, 11), process(6, 12), process(7, 13)]);

@@ -1,6 +1,6 @@
 //! `/proc/net/sockstat` and `/proc/net/netstat`.
 
-/// Timewait sockets of both substates: `tw` in the `TCP:` line of `/proc/net/sockstat`.
+/// TIME_WAIT sockets of both substates: `tw` in the `TCP:` line of `/proc/net/sockstat`.
 pub fn time_wait(sockstat: &str) -> Option<u64> {
     let mut words = sockstat.lines().find_map(|line| line.strip_prefix("TCP:"))?.split_ascii_whitespace();
     words.find(|word| *word == "tw")?;

@@ -60,7 +60,7 @@ pub struct OpenSocket {
     pub inode: u32,
     /// Addresses and ports.
     pub tuple: Tuple,
-    /// Never a timewait socket.
+    /// Never a TIME_WAIT socket.
     pub state: CensusState,
 }
 
@@ -106,7 +106,7 @@ impl Searcher {
     /// No thread could be started.
     pub fn start() -> io::Result<Self> {
         let (ask, questions) = sync_channel::<Question>(1);
-        let (tell, answers) = sync_channel(1);
+        let (sender, answers) = sync_channel(1);
         thread::Builder::new().name("socket-owners".to_owned()).stack_size(512 * 1024).spawn(move || {
             for question in questions {
                 let before_ns = clock::thread_ns().unwrap_or(0);
@@ -114,7 +114,7 @@ impl Searcher {
                 drop(question);
                 found.ended_ns = clock::monotonic_ns().unwrap_or(0);
                 found.spent_ns = clock::thread_ns().unwrap_or(0).saturating_sub(before_ns);
-                if tell.send(found).is_err() {
+                if sender.send(found).is_err() {
                     return;
                 }
             }

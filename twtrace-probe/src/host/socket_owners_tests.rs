@@ -141,7 +141,7 @@ fn what_stops_at_a_limit_says_so() {
 }
 
 #[test]
-fn damaged_files_name_nobody() {
+fn damaged_files_name_no_process() {
     for (stat, status, is_named) in [
         ("20 (x) S 1 2 2 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 1 0 5 9", "Uid:\t1\t2", true),
         ("20 (x) S 1", "Uid:\t1\t2", false),

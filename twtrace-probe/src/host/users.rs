@@ -23,11 +23,11 @@ impl UserNames {
     /// No thread could be started.
     pub fn start() -> io::Result<Self> {
         let (ask, questions) = sync_channel::<u32>(MAX_USERS);
-        let (tell, answers) = sync_channel(MAX_USERS);
+        let (sender, answers) = sync_channel(MAX_USERS);
         thread::Builder::new().name("user names".to_owned()).stack_size(256 * 1024).spawn(move || {
             for uid in questions {
                 let Some(user) = uzers::get_user_by_uid(uid) else { continue };
-                if tell.send((uid, user.name().to_string_lossy().into_owned())).is_err() {
+                if sender.send((uid, user.name().to_string_lossy().into_owned())).is_err() {
                     return;
                 }
             }

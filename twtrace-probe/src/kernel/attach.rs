@@ -69,7 +69,7 @@ impl Attacher<'_> {
                 let (_, program) = each
                     .iter()
                     .find(|(arguments, _)| *arguments == number)
-                    .ok_or("it has another number of arguments here than there are programs for")?;
+                    .ok_or("no program fits its number of arguments on this kernel")?;
                 fexit(self.ebpf, program, name, self.btf)
             }
         };
@@ -119,7 +119,7 @@ fn kprobe(ebpf: &mut Ebpf, program: &str, function: &str) -> anyhow::Result<()> 
 /// Why a function cannot be hooked. The pair on the tracepoint has loaded before, so the capabilities are sufficient.
 fn reason(error: &anyhow::Error) -> String {
     if explain::errno(error) == Some(libc::EPERM) {
-        return "this kernel lets no program attach to its functions: it needs CONFIG_FUNCTION_TRACER and \
+        return "no program can attach to functions of this kernel: it needs CONFIG_FUNCTION_TRACER and \
                 CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS, and no policy against it"
             .to_owned();
     }
@@ -138,12 +138,11 @@ fn kprobe_reason(error: &anyhow::Error) -> String {
     }
 }
 
-const NO_FUNCTION: &str =
-    "this kernel has no function of that name that could be hooked: it was inlined away, or never there";
+const NO_FUNCTION: &str = "this kernel has no such function to hook: it was inlined, or never existed";
 
-const NO_PROBE: &str = "a kprobe here would hide TIME_WAIT sockets from those that matter more";
+const NO_PROBE: &str = "a kprobe here would hide TIME_WAIT sockets from more important hooks";
 
-const NO_KPROBES: &str = "this kernel lets no program attach kprobes: it needs CONFIG_KPROBES and \
+const NO_KPROBES: &str = "this kernel does not allow kprobes: it needs CONFIG_KPROBES and \
     CONFIG_KPROBE_EVENTS, and no policy (lockdown) against it";
 
 /// An optional tp_btf hook.

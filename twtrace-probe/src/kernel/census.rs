@@ -2,7 +2,7 @@
 //! thread, or in the one that a socket was opened in.
 //!
 //! Request, headers and constants come from the netlink crates. The fixed part of each answer, `struct inet_diag_msg`,
-//! is read here: the crate's own type drops `idiag_expires` for timewait sockets, and allocates for each message.
+//! is read here: the crate's own type drops `idiag_expires` for TIME_WAIT sockets, and allocates for each message.
 
 use netlink_packet_core::{
     DoneBuffer, ErrorBuffer, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, NLMSG_OVERRUN,
@@ -28,7 +28,8 @@ pub const PIECE_ROWS: usize = 4096;
 /// The kernel fills at most 32 KiB at a time for a dump (`netlink_dump`), so this is always enough.
 const RECEIVE_BYTES: usize = 64 * 1024;
 
-/// Room for several of those in the socket's queue. The reader paces a dump: a longer queue would not make it faster.
+/// Room for several of those in the socket's queue. The reader sets the pace of a dump, so a longer queue
+/// is not faster.
 const QUEUE_BYTES: usize = 1024 * 1024;
 
 /// A dump answers at once; a kernel that is silent for this long (seconds) has lost the request.
@@ -37,7 +38,7 @@ const SILENCE_S: i64 = 5;
 /// Receive errors that a dump survives before it gives up.
 const MAX_HICCUPS: u32 = 64;
 
-/// Value of `idiag_timer` for a timewait socket of either substate.
+/// Value of `idiag_timer` for a TIME_WAIT socket of either substate.
 const TIMER_TIMEWAIT: u8 = 3;
 
 /// `TCP_BOUND_INACTIVE` (`include/net/tcp_states.h`, 6.8): requests sockets that are bound and neither connected nor
@@ -65,7 +66,7 @@ pub struct Piece {
     /// Sockets.
     pub rows: Vec<CensusRow>,
     /// Inode number of each (`idiag_inode`), as `/proc/PID/fd` names it; 0 for a socket that no descriptor refers to: a
-    /// timewait socket, one that was closed, one that has not been accepted yet.
+    /// TIME_WAIT socket, one that was closed, one that has not been accepted yet.
     pub inodes: Vec<u32>,
 }
 
@@ -173,7 +174,7 @@ fn dump_family(
             Err(nix::Error::EAGAIN) => {
                 return Err(io::Error::new(
                     io::ErrorKind::TimedOut,
-                    format!("sock_diag fell silent for {SILENCE_S} s"),
+                    format!("sock_diag did not answer for {SILENCE_S} s"),
                 ));
             }
             Err(error) => return Err(explained(&error.into(), "sock_diag stopped")),
@@ -194,7 +195,7 @@ fn request(family: u8, sequence: u32) -> Vec<u8> {
     let request = InetRequest {
         family,
         protocol: IPPROTO_TCP,
-        // Attributes would only make the answer longer.
+        // Attributes would only lengthen the answer.
         extensions: ExtensionFlags::empty(),
         states: (StateFlags::all() - StateFlags::CLOSE) | StateFlags::from_bits_retain(1 << BOUND_INACTIVE),
         socket_id: if family == AF_INET { SocketId::new_v4() } else { SocketId::new_v6() },
@@ -308,7 +309,7 @@ fn address(family: u8, bytes: [u8; 16]) -> Option<(IpAddr, bool)> {
     }
 }
 
-/// The kernel reports a timewait socket's substate as its state; only the timer distinguishes FIN_WAIT2 of a timewait
+/// The kernel reports a TIME_WAIT socket's substate as its state; only the timer distinguishes FIN_WAIT2 of a TIME_WAIT
 /// socket from FIN_WAIT2 of a full socket.
 fn census_state(state: u8, timer: u8, tuple: &Tuple) -> Option<CensusState> {
     match (state, timer) {

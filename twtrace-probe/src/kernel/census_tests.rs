@@ -74,7 +74,7 @@ fn a_timewait_socket_is_read_whole() {
 }
 
 #[test]
-fn states_are_told_apart() {
+fn states_are_distinguished() {
     let tuple = |local_port, remote_port| Tuple {
         netns: NETNS,
         local_addr: Ipv4Addr::LOCALHOST.into(),
@@ -124,7 +124,7 @@ fn mapped_addresses_become_ipv4() {
 }
 
 #[test]
-fn damage_is_told_and_never_panics() {
+fn damage_is_reported_and_never_panics() {
     let good = message(SOCK_DIAG_BY_FAMILY, 0, 1, &diag(AF_INET, TCP_TIME_WAIT, 3, v4(1), v4(2)));
     for cut in 1..good.len() {
         let (answer, rows) = read(&good[..cut]);
@@ -236,7 +236,7 @@ fn an_accepted_mapped_connection_is_listed_as_ipv4() {
 }
 
 #[test]
-fn this_kernel_tells_each_state_and_its_inode() {
+fn this_kernel_reports_each_state_and_its_inode() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let pair = || {

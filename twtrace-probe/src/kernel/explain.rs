@@ -29,8 +29,8 @@ fn advice(error: &anyhow::Error, said: &str, situation: &Situation) -> Option<St
             "twtrace needs root, or CAP_BPF and CAP_PERFMON: try sudo"
         }
         Some(libc::EPERM | libc::EACCES) if situation.lockdown == Lockdown::Confidentiality => {
-            "the kernel is locked down (confidentiality) and lets nobody read its memory: boot with lockdown=integrity \
-             or without"
+            "the kernel is locked down (confidentiality): no program can read its memory. Boot with lockdown=integrity \
+             or without lockdown"
         }
         Some(libc::ENOSYS) => {
             "this kernel has no bpf system call, or a seccomp profile hides it: it needs CONFIG_BPF_SYSCALL=y"
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_cause_is_told_as_it_is() {
+    fn an_unknown_cause_is_reported_as_it_is() {
         let line = explain_in(&failed(libc::EBUSY), &situation());
         assert_eq!(line, "cannot load the program tcp_life: Device or resource busy (os error 16)");
     }

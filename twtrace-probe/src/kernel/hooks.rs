@@ -36,7 +36,7 @@ pub struct HookSpec {
 pub enum Part {
     /// There is no trace without it.
     Base,
-    /// Sees TIME_WAIT sockets begin: one of these and one of [`Part::Ends`] make up the exact tier.
+    /// Sees TIME_WAIT sockets begin: the exact tier needs one of these and one of [`Part::Ends`].
     Begins,
     /// Sees TIME_WAIT sockets end.
     Ends,
@@ -96,7 +96,7 @@ const HOOK: HookSpec =
 const WHO_ACCEPTED: &str = "who accepted a connection is known only from who closed it";
 const JUDGED_AT_CLOSE: &str =
     "TIME_WAIT sockets are classified when their connection closes, and their end is inferred between two censuses";
-const NO_CALL: &str = "failed connects that make no system call are classified";
+const NO_CALL: &str = "failed connects without a system call are classified";
 
 /// All hooks, in the order of reports.
 pub const HOOKS: &[HookSpec] = &[
@@ -198,7 +198,7 @@ pub const HOOKS: &[HookSpec] = &[
     HookSpec {
         name: ACCEPT,
         attach: Attach::Function(Direct::FexitByArguments(&[(2, "csk_accept2"), (4, "csk_accept4")]), Probes::None),
-        cost: "accepts that make no system call (io_uring) are not seen",
+        cost: "accepts without a system call (io_uring) are not seen",
         ..HOOK
     },
 ];

@@ -203,7 +203,7 @@ fn without_types(object: &[u8], options: &LoadOptions, reason: &str) -> anyhow::
     let mut ebpf = load_object(object, options, offsets, config(options), None)?;
     attach::plain(&mut ebpf, plain::PROGRAM, plain::CATEGORY, SET_STATE).context(cannot)?;
     let mut hooks = vec![attach::hook(SET_STATE, "tracepoint", Ok(()))];
-    let refusal = format!("it takes the kernel's BTF, and {reason}");
+    let refusal = format!("it needs the kernel's BTF, and {reason}");
     let others = HOOKS.iter().filter(|spec| !matches!(spec.attach, Attach::Pair(_)));
     hooks.extend(others.map(|spec| attach::hook(spec.name, spec.attach.kind(), Err(refusal.clone()))));
     let tracing = TracingFacts { tier: Tier::Tuple, by_tuple: true, no_btf: true, hooks };

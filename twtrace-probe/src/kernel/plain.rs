@@ -13,7 +13,8 @@ pub(super) const CATEGORY: &str = "sock";
 /// Its description, below the tracefs mount.
 const FORMAT: &str = "events/sock/inet_sock_set_state/format";
 
-/// Offsets of the tracepoint's fields. The error is one line. It makes tracefs reachable, which attaching also needs.
+/// Offsets of the tracepoint's fields. The error is one line. It mounts tracefs if necessary:
+/// attaching needs it too.
 pub(super) fn offsets() -> Result<Offsets, String> {
     let (TracefsState::Mounted(place) | TracefsState::Private(place)) = tracefs::ensure_tracefs()?;
     let path = place.join(FORMAT);

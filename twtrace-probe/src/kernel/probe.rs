@@ -35,7 +35,7 @@ pub struct ProcAccess {
     pub refused: u32,
 }
 
-/// Everything that `twtrace doctor` judges by.
+/// The facts that `twtrace doctor` evaluates.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
     /// Kernel release.

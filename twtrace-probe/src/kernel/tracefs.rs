@@ -1,4 +1,4 @@
-//! Makes tracefs reachable without changing the host.
+//! Gives access to tracefs without changing the host.
 
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};

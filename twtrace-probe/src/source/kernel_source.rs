@@ -278,7 +278,7 @@ impl Source for KernelSource {
         let intake = &mut self.intake;
         let between = &mut |sink: &mut dyn FnMut(Event)| intake.drain(MAX_DRAIN, sink);
         self.namespaces.go_on(&mut self.censuses, sink, between)?;
-        self.owners.tell(sink);
+        self.owners.report(sink);
         self.owners.go_on(&self.censuses.open_sockets, now);
         self.look_up(sink);
         self.intake.loaded.flush_log();

@@ -28,7 +28,7 @@ const SLICE: Duration = Duration::from_millis(10);
 pub(super) struct OpenSockets {
     by_netns: BTreeMap<u32, Arc<Sockets>>,
     /// Total number of these.
-    held: usize,
+    count: usize,
     /// The running census.
     running: Sockets,
 }
@@ -61,13 +61,13 @@ impl OpenSockets {
             return;
         }
         let before = self.by_netns.remove(&netns);
-        self.held -= before.as_ref().map_or(0, |before| before.open.len());
+        self.count -= before.as_ref().map_or(0, |before| before.open.len());
         running.port_range = before.map_or((0, 0), |before| before.port_range);
-        let room = MAX_SOCKETS.saturating_sub(self.held);
+        let room = MAX_SOCKETS.saturating_sub(self.count);
         running.cut |= running.open.len() > room;
         running.open.truncate(room);
         running.open.shrink_to_fit();
-        self.held += running.open.len();
+        self.count += running.open.len();
         self.by_netns.insert(netns, Arc::new(running));
     }
 
@@ -82,7 +82,7 @@ impl OpenSockets {
 
     /// A namespace is gone.
     pub(super) fn forget(&mut self, netns: u32) {
-        self.held -= self.by_netns.remove(&netns).map_or(0, |gone| gone.open.len());
+        self.count -= self.by_netns.remove(&netns).map_or(0, |gone| gone.open.len());
     }
 }
 
@@ -110,7 +110,7 @@ impl OwnerSearch {
     }
 
     /// Reports the result of a search that has ended.
-    pub(super) fn tell(&mut self, sink: &mut dyn FnMut(Event)) {
+    pub(super) fn report(&mut self, sink: &mut dyn FnMut(Event)) {
         if let Some(found) = self.searcher.answer(Duration::ZERO) {
             self.hand_over(found, sink);
         }

@@ -32,7 +32,7 @@ fn the_last_census_of_each_namespace_is_kept() {
     let open = CensusState::Established;
     take(&mut open_sockets, 1, [(10, open), (0, open), (11, CensusState::TimeWait), (12, CensusState::Listen)]);
     take(&mut open_sockets, 2, [(20, CensusState::Bound)]);
-    assert_eq!((inodes(&open_sockets, 1), inodes(&open_sockets, 2), open_sockets.held), (vec![10, 12], vec![20], 3));
+    assert_eq!((inodes(&open_sockets, 1), inodes(&open_sockets, 2), open_sockets.count), (vec![10, 12], vec![20], 3));
     assert_eq!(open_sockets.by_netns.get(&1).unwrap().port_range, (1000, 2000));
     // A search has the old ones.
     let asked = open_sockets.by_netns.get(&1).unwrap().clone();
@@ -44,10 +44,10 @@ fn the_last_census_of_each_namespace_is_kept() {
     open_sockets.begin();
     open_sockets.add(&piece(1, [(14, open)]));
     open_sockets.end(1, false);
-    assert_eq!((inodes(&open_sockets, 1), open_sockets.held), (vec![13], 2));
+    assert_eq!((inodes(&open_sockets, 1), open_sockets.count), (vec![13], 2));
     open_sockets.forget(1);
     open_sockets.forget(1);
-    assert_eq!((open_sockets.by_netns.len(), open_sockets.held), (1, 1));
+    assert_eq!((open_sockets.by_netns.len(), open_sockets.count), (1, 1));
 }
 
 #[test]
@@ -57,39 +57,39 @@ fn too_many_are_cut_and_it_is_said() {
     take(&mut open_sockets, 1, many(1, MAX_SOCKETS - 1));
     assert!(!open_sockets.by_netns.get(&1).unwrap().cut);
     take(&mut open_sockets, 2, many(1 << 20, 2));
-    assert_eq!((inodes(&open_sockets, 2).len(), open_sockets.held), (1, MAX_SOCKETS));
+    assert_eq!((inodes(&open_sockets, 2).len(), open_sockets.count), (1, MAX_SOCKETS));
     assert!(open_sockets.by_netns.get(&2).unwrap().cut);
     // There is room again.
     take(&mut open_sockets, 1, many(1, 5));
     take(&mut open_sockets, 2, many(1 << 20, 2));
-    assert!(open_sockets.held == 7 && !open_sockets.by_netns.get(&2).unwrap().cut);
+    assert!(open_sockets.count == 7 && !open_sockets.by_netns.get(&2).unwrap().cut);
     take(&mut open_sockets, 1, many(1, MAX_SOCKETS + 1));
     assert!(open_sockets.by_netns.get(&1).unwrap().cut);
 }
 
 #[test]
 fn searches_keep_their_distance() {
-    let mut holders = OwnerSearch::start().unwrap();
-    let mut told = Vec::new();
+    let mut search = OwnerSearch::start().unwrap();
+    let mut events = Vec::new();
     let found = |ended_ns, spent_ns| Found { rows: Vec::new(), complete: true, ended_ns, spent_ns };
     for (ended_ns, spent_ns, next_ns) in
         [(1_000_000_000, 1_000_000, PAUSE_NS), (1_000_000_000, 200_000_000, 11_000_000_000), (7, u64::MAX, u64::MAX)]
     {
-        holders.hand_over(found(ended_ns, spent_ns), &mut |event| told.push(event));
-        assert_eq!(holders.next_ns, next_ns);
-        assert_eq!(told.pop(), Some(Event::SocketOwners { at_ns: ended_ns, complete: true, rows: Vec::new() }));
+        search.hand_over(found(ended_ns, spent_ns), &mut |event| events.push(event));
+        assert_eq!(search.next_ns, next_ns);
+        assert_eq!(events.pop(), Some(Event::SocketOwners { at_ns: ended_ns, complete: true, rows: Vec::new() }));
     }
     // Not yet.
-    holders.go_on(&OpenSockets::default(), u64::MAX - 1);
-    assert!(!holders.searcher.is_busy());
+    search.go_on(&OpenSockets::default(), u64::MAX - 1);
+    assert!(!search.searcher.is_busy());
 }
 
 #[test]
 fn the_last_search_is_of_what_was_gathered_last() {
-    let mut holders = OwnerSearch::start().unwrap();
+    let mut search = OwnerSearch::start().unwrap();
     let mut open_sockets = OpenSockets::default();
-    holders.go_on(&open_sockets, 0);
-    assert!(holders.searcher.is_busy(), "the first one begins at once");
+    search.go_on(&open_sockets, 0);
+    assert!(search.searcher.is_busy(), "the first one begins at once");
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let inode = {
         use std::os::fd::AsRawFd as _;
@@ -97,16 +97,16 @@ fn the_last_search_is_of_what_was_gathered_last() {
         std::fs::metadata(format!("/proc/self/fd/{}", listener.as_raw_fd())).unwrap().ino() as u32
     };
     take(&mut open_sockets, 1, [(inode, CensusState::Listen)]);
-    let (mut told, mut waited) = (Vec::new(), 0);
+    let (mut events, mut waited) = (Vec::new(), 0);
     let censuses = Censuses { open_sockets, ..Censuses::default() };
-    holders.last(&censuses, &mut |event| told.push(event), &mut |_| waited += 1).unwrap();
+    search.last(&censuses, &mut |event| events.push(event), &mut |_| waited += 1).unwrap();
     assert!(waited > 0);
-    let Some(Event::SocketOwners { rows, .. }) = told.last() else { panic!("{told:?}") };
+    let Some(Event::SocketOwners { rows, .. }) = events.last() else { panic!("{events:?}") };
     assert!(rows.iter().any(|row| row.tgid == std::process::id() && row.sockets == 1), "{rows:?}");
-    assert_eq!(told.len(), 2);
+    assert_eq!(events.len(), 2);
 
     // After a deadline has passed, no search is started.
     censuses.deadline.set(Duration::ZERO);
-    holders.last(&censuses, &mut |event| told.push(event), &mut |_| {}).unwrap();
-    assert_eq!(told.len(), 2);
+    search.last(&censuses, &mut |event| events.push(event), &mut |_| {}).unwrap();
+    assert_eq!(events.len(), 2);
 }

@@ -76,7 +76,7 @@ impl Sample {
     }
 
     /// Result of reading a damaged one.
-    fn judge(&self, path: &Path, name: &str, what: &str) -> Fate {
+    fn outcome(&self, path: &Path, name: &str, what: &str) -> Fate {
         let recording = match Recording::open(path) {
             Ok(recording) => recording,
             Err(error) => {
@@ -158,7 +158,7 @@ fn no_flipped_bit_goes_unnoticed() {
             let mut damaged = bytes.clone();
             damaged[place] ^= 1 << bit;
             let path = sample.with(name, Some(&damaged));
-            match sample.judge(&path, name, &format!("with bit {bit} of byte {place} flipped")) {
+            match sample.outcome(&path, name, &format!("with bit {bit} of byte {place} flipped")) {
                 Fate::Whole => whole += 1,
                 Fate::Lost(_) => lost += 1,
                 Fate::Refused(_) => refused += 1,
@@ -176,13 +176,13 @@ fn files_cut_short_are_read_as_far_as_they_are_whole() {
     for (name, bytes) in &sample.files {
         for length in [0, 1, 4, 8, 12, 64, bytes.len() / 2, bytes.len() - 9, bytes.len() - 8, bytes.len() - 1] {
             let path = sample.with(name, Some(&bytes[..length.min(bytes.len() - 1)]));
-            let fate = sample.judge(&path, name, &format!("cut to {length} bytes"));
+            let fate = sample.outcome(&path, name, &format!("cut to {length} bytes"));
             // The last byte of the manifest is the end of its line.
             let is_line = name == "recording.json" && length == bytes.len() - 1;
             assert!(matches!(fate, Fate::Lost(_)) || is_line, "{name} cut to {length} bytes: {fate:?}");
         }
         let longer = [bytes.as_slice(), b"more"].concat();
-        let fate = sample.judge(&sample.with(name, Some(&longer)), name, "with more at its end");
+        let fate = sample.outcome(&sample.with(name, Some(&longer)), name, "with more at its end");
         // What follows the last whole checksum was not written to its end.
         assert!(matches!(fate, Fate::Lost(_)) || name.ends_with(".sums"), "{name}: {fate:?}");
         sample.restore(name);
@@ -193,7 +193,7 @@ fn files_cut_short_are_read_as_far_as_they_are_whole() {
 fn missing_files_are_named() {
     let sample = Sample::new("web-1");
     for name in sample.files.keys() {
-        let fate = sample.judge(&sample.with(name, None), name, "missing");
+        let fate = sample.outcome(&sample.with(name, None), name, "missing");
         let Fate::Lost(losses) = fate else { panic!("{name}: {fate:?}") };
         let stem = name.split('.').next().unwrap();
         assert!(losses.iter().any(|loss| loss.starts_with(stem)), "{name}: {losses:?}");
@@ -209,13 +209,13 @@ fn files_of_others_are_not_taken_for_its_own() {
         if name == "recording.json" {
             continue;
         }
-        let fate = sample.judge(&sample.with(name, Some(bytes)), name, "of another recording");
+        let fate = sample.outcome(&sample.with(name, Some(bytes)), name, "of another recording");
         let Fate::Lost(losses) = fate else { panic!("{name}: {fate:?}") };
         println!("{name}: {losses:?}");
         sample.restore(name);
     }
     let path = sample.with("recording.json", Some(&other.files["recording.json"]));
-    let fate = sample.judge(&path, "recording.json", "of another recording");
+    let fate = sample.outcome(&path, "recording.json", "of another recording");
     let Fate::Refused(said) = fate else { panic!("{fate:?}") };
     assert!(said.contains("another recording"), "{said}");
     sample.restore("recording.json");
@@ -226,7 +226,7 @@ fn files_of_others_are_not_taken_for_its_own() {
         ("connections-0003.arrows", "sockets-0003.arrows"),
         ("connections-0003.sums", "sockets-0003.sums"),
     ] {
-        let fate = sample.judge(&sample.with(under, Some(&sample.files[name])), under, "under a wrong name");
+        let fate = sample.outcome(&sample.with(under, Some(&sample.files[name])), under, "under a wrong name");
         assert!(matches!(fate, Fate::Lost(_)), "{fate:?}");
         println!("{under}: {fate:?}");
         sample.restore(under);
@@ -243,7 +243,7 @@ fn recordings_from_the_future_say_what_to_do() {
     let future = format!("{future},\"crc32\":{sum}}}\n");
     assert_ne!(future, manifest);
     let path = sample.with("recording.json", Some(future.as_bytes()));
-    let Fate::Refused(said) = sample.judge(&path, "recording.json", "from the future") else { panic!() };
+    let Fate::Refused(said) = sample.outcome(&path, "recording.json", "from the future") else { panic!() };
     assert!(said.contains("was written by twtrace 9") && said.contains("upgrade twtrace"), "{said}");
 }
 

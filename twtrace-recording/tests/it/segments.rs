@@ -88,7 +88,7 @@ fn a_flight_recorder_keeps_the_last_part_which_stands_alone() {
 }
 
 #[test]
-fn a_limit_of_bytes_is_held() {
+fn a_limit_of_bytes_is_kept() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("small.twt");
     let limit = 1 << 20;
@@ -116,12 +116,12 @@ fn others_read_while_it_is_written() {
     let path = folder.path().join("live.twt");
     let events = churn(30_000, 2000.0);
     let over = AtomicBool::new(false);
-    let (tell, told) = channel();
+    let (sender, counts) = channel();
     thread::scope(|scope| {
         let mut recorder = Recorder::create(&path, small_segments()).unwrap();
         let reader = scope.spawn(|| {
             // It is dropped with the reader: the test does not wait for a reader that has failed.
-            let tell = tell;
+            let sender = sender;
             while !over.load(Ordering::Relaxed) {
                 // In batches that end anywhere.
                 let recording = Recording::open(&path).unwrap().with_options(ReadOptions { batch_rows: 97 });
@@ -130,7 +130,7 @@ fn others_read_while_it_is_written() {
                 let (found, losses) = read(&recording);
                 assert_eq!(losses, []);
                 assert!(events.starts_with(&found), "{} of {}", found.len(), events.len());
-                tell.send(found.len()).unwrap();
+                sender.send(found.len()).unwrap();
                 // The same one again, when some of its files may be gone.
                 thread::sleep(Duration::from_millis(20));
                 let (again, losses) = read(&recording);
@@ -144,16 +144,16 @@ fn others_read_while_it_is_written() {
             thread::sleep(Duration::from_millis(20));
             if number % 10 == 0 {
                 // However long the other one takes.
-                seen.push(told.recv().unwrap());
+                seen.push(counts.recv().unwrap());
             }
         }
         let deadline = Instant::now() + Duration::from_secs(60);
         while seen.last() == seen.first() && Instant::now() < deadline {
-            seen.push(told.recv().unwrap());
+            seen.push(counts.recv().unwrap());
         }
         over.store(true, Ordering::Relaxed);
         reader.join().unwrap();
-        seen.extend(told);
+        seen.extend(counts);
         assert!(seen.len() > 3 && seen.is_sorted() && seen.last() > seen.first(), "{seen:?}");
         assert!(recorder.finish().unwrap().segments > 3);
     });
@@ -236,7 +236,7 @@ fn whenever_it_is_killed_it_can_be_read() {
 }
 
 #[test]
-fn nothing_is_replaced_but_a_recording_and_only_when_told() {
+fn nothing_is_replaced_but_a_recording_and_only_with_overwrite() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.twt");
     let overwrite = WriteOptions { overwrite: true, ..WriteOptions::default() };

@@ -11,7 +11,7 @@ use twtrace_core::snapshot::{Counts, DestRow, DestinationRow, GroupBy, GroupKey,
 pub(super) struct Key {
     /// What it is called.
     pub(super) name: String,
-    /// What tells it from others of that name: the executable of a command, the role of a destination.
+    /// What distinguishes it from others of that name: the executable of a command, the role of a destination.
     pub(super) detail: String,
     /// Of a destination, the role of its connections. JSON has it in `detail`.
     #[serde(skip)]

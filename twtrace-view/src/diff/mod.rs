@@ -80,7 +80,7 @@ impl<'a> Diff<'a> {
         [&self.before, &self.after].into_iter().flat_map(|side| side.source.losses()).collect()
     }
 
-    /// Names the first candidate that made up most of the change; if there is none, the process with the largest part.
+    /// Names the first candidate that caused most of the change; if there is none, the process with the largest part.
     fn verdict(&self) -> Verdict<'_, Who> {
         let [pair, process, destination] = self.named.each_ref().map(|parts| self.lengths.verdict(&self.total, parts));
         let says_it = |verdict: &Verdict<'_, Who>| verdict.direction == Direction::Same || verdict.main_share >= MOST;

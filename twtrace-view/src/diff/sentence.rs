@@ -67,7 +67,7 @@ impl Diff<'_> {
             reservations.push(format!("{after} is older than {before}: they may be the wrong way round"));
         }
         if !self.is_of_one_host() {
-            reservations.push("the hosts are not the same: what differs may be theirs".to_owned());
+            reservations.push("the hosts are not the same: differences may come from the hosts".to_owned());
         }
         if before.tracing.tier != after.tracing.tier {
             let [before, after] = [before, after].map(|summary| words::tier(summary.tracing.tier));
@@ -101,7 +101,7 @@ impl Side<'_> {
             reservations.push(format!("{name} {covers}; {parts} of the recording cannot be read"));
         }
         if !info.finished {
-            reservations.push(format!("{name} was not ended in order: what came last may be missing"));
+            reservations.push(format!("{name} was not closed properly: its end may be missing"));
         }
         reservations
     }
@@ -109,10 +109,10 @@ impl Side<'_> {
 
 /// A process, a destination, or both.
 fn named(who: &Who) -> String {
-    let towards = who.destination.as_ref().map(|destination| {
+    let place = who.destination.as_ref().map(|destination| {
         let preposition = if destination.role == Some(Role::Passive) { "on" } else { "to" };
         format!("{preposition} {}", destination.name)
     });
     let process = who.process.as_ref().map_or("connections", |process| &process.name);
-    towards.map_or_else(|| process.to_owned(), |towards| format!("{process} {towards}"))
+    place.map_or_else(|| process.to_owned(), |place| format!("{process} {place}"))
 }

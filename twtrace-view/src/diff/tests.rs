@@ -143,22 +143,22 @@ fn the_sentence_is_honest() {
 
 /// This many connections of each process to each destination, over 20 seconds.
 fn traced(many: &[(u32, u8, u64)]) -> Snapshot {
-    let mut told = vec![web::events().swap_remove(0)];
+    let mut events = vec![web::events().swap_remove(0)];
     let mut cookie = 0;
     for (process, destination, connections) in many {
         for _ in 0..*connections {
             cookie += 1;
             let who = owner(*process, format!("p{process}")).parent(1, "init");
             let to = tuple(40_000, [10, 0, 0, *destination], 80);
-            told.push(answered(cookie, who, to, START_NS + 10 * SECOND_NS).event());
+            events.push(answered(cookie, who, to, START_NS + 10 * SECOND_NS).event());
         }
     }
-    told.push(web::tick_after(20_000));
-    snapshot_with_history(told)
+    events.push(web::tick_after(20_000));
+    snapshot_with_history(events)
 }
 
 #[test]
-fn whoever_made_most_of_the_change_is_named() {
+fn the_creator_of_most_of_the_change_is_named() {
     let before = traced(&[]);
     for (after, expected) in [
         (&[(1, 1, 800), (1, 2, 100), (2, 1, 100)][..], ", mostly by p1 to 10.0.0.1:80 (+40.0/s); "),
@@ -173,7 +173,7 @@ fn whoever_made_most_of_the_change_is_named() {
 }
 
 #[test]
-fn reservations_are_told() {
+fn reservations_are_listed() {
     let (quiet, short) = (fixture::quiet(60), fixture::short());
     let mut lossy = web::events();
     if let Some(Event::Start { tracing, .. }) = lossy.first_mut() {
@@ -182,19 +182,19 @@ fn reservations_are_told() {
     let counters = twtrace_core::event::KernelCounters { ring_full: 12, ..Default::default() };
     lossy.push(Event::Counters(counters));
     let lossy = snapshot_with_history(lossy);
-    let told = |before: (&Snapshot, Info), after: (&Snapshot, Info)| {
+    let reservations = |before: (&Snapshot, Info), after: (&Snapshot, Info)| {
         with_diff(before, after, GroupBy::Process, |diff| diff.reservations().join("\n"))
     };
-    assert_eq!(told((&quiet, info("a.twt", &quiet)), (&quiet, info("b.twt", &quiet))), "");
-    let same = told((&quiet, info("a.twt", &quiet)), (&quiet, info("a.twt", &quiet)));
+    assert_eq!(reservations((&quiet, info("a.twt", &quiet)), (&quiet, info("b.twt", &quiet))), "");
+    let same = reservations((&quiet, info("a.twt", &quiet)), (&quiet, info("a.twt", &quiet)));
     assert_eq!(same, "both are the same recording");
     let unfinished = Info { finished: false, losses: vec![fixture::loss()], ..info("b.twt", &lossy) };
-    let all = told((&short, info("a.twt", &short)), (&lossy, unfinished));
+    let all = reservations((&short, info("a.twt", &short)), (&lossy, unfinished));
     insta::assert_snapshot!("reservations", all);
     let mut older = info("b.twt", &quiet);
     older.end_unix_ns = older.start_unix_ns;
-    assert!(told((&quiet, info("a.twt", &quiet)), (&quiet, older)).contains("b.twt is older than a.twt"));
-    let hosts = told((&quiet, info("a.twt", &quiet)), (&short, info("b.twt", &short)));
+    assert!(reservations((&quiet, info("a.twt", &quiet)), (&quiet, older)).contains("b.twt is older than a.twt"));
+    let hosts = reservations((&quiet, info("a.twt", &quiet)), (&short, info("b.twt", &short)));
     assert!(hosts.contains("the hosts are not the same"), "{hosts}");
 }
 

@@ -23,5 +23,5 @@ pub fn write(diff: &Diff<'_>, out: &mut dyn Write) -> io::Result<()> {
             writeln!(out, "{note}")?;
         }
     }
-    writeln!(out, "\n~ marks what may be chance")
+    writeln!(out, "\n~ marks changes that may be chance")
 }

@@ -30,7 +30,7 @@ pub(crate) struct FailureJson {
     errno: String,
     /// Why, by a stable name.
     cause: &'static str,
-    /// Whether TIME_WAIT sockets are behind it; null where nothing decides.
+    /// Whether TIME_WAIT sockets are the cause; null when that is not known.
     is_time_wait: Option<bool>,
     /// How many calls.
     count: u64,
@@ -77,22 +77,22 @@ impl FailureJson {
     }
 }
 
-/// A finding. Its texts are the core's own, those of `process` and of evidence may be anybody's.
+/// A finding. Its texts are the core's own, except names in `process` and in evidence, which processes choose.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct FindingJson<'a> {
     /// Stable name; `twtrace explain` has more on each.
     #[cfg_attr(test, schemars(extend("enum" = Rule::ALL.iter().map(|rule| rule.name()).collect::<Vec<_>>())))]
     id: &'static str,
-    /// How grave.
+    /// How severe.
     severity: Severity,
     /// It still goes on.
     active: bool,
     /// What is wrong, in one sentence.
     title: &'a str,
-    /// Who; null when it is nobody in particular.
+    /// Which process; null when it is no particular one.
     process: Option<PartyJson<'a>>,
-    /// Where; null when it is no place in particular.
+    /// Which destination; null when it is no particular one.
     destination: Option<PlaceJson>,
     /// Id of what lies behind it.
     cause: Option<&'static str>,
@@ -144,7 +144,7 @@ impl<'a> PartyJson<'a> {
     }
 }
 
-/// Named values, the weightiest first, by the names of [`EVIDENCE`](twtrace_core::evidence::EVIDENCE).
+/// Named values, the most important first, by the names of [`EVIDENCE`](twtrace_core::evidence::EVIDENCE).
 pub(crate) struct EvidenceJson<'a>(&'a [Evidence]);
 
 impl Serialize for EvidenceJson<'_> {

@@ -14,7 +14,7 @@ use twtrace_core::sketch::Sketch;
 use twtrace_core::snapshot::Snapshot;
 use twtrace_core::snapshot::{Counts, DestKey, DestRow, DestinationRow, GroupBy, GroupKey, Row, Share, Summary};
 
-/// Most destinations told with each process.
+/// Most destinations listed with each process.
 const DESTINATIONS_OF_PROCESS: usize = 16;
 
 /// A number of seconds or the like to the microsecond: more digits mean nothing. Zero has no sign.
@@ -89,7 +89,7 @@ pub(crate) struct RowJson<'a> {
     name: Option<String>,
     /// Process id in the initial PID namespace.
     pid: Option<u32>,
-    /// Nanoseconds since boot at which the process started: tells processes with the same PID apart.
+    /// Nanoseconds since boot at which the process started: distinguishes processes with the same PID.
     start_ns: Option<u64>,
     /// Name of the process (`comm`).
     command: Option<Cow<'a, str>>,
@@ -109,9 +109,9 @@ pub(crate) struct RowJson<'a> {
     user: Option<&'a str>,
     /// Path in the cgroup hierarchy.
     cgroup: Option<&'a str>,
-    /// Container id or name, where the cgroup tells one.
+    /// Container id or name, where the cgroup has one.
     container: Option<&'a str>,
-    /// systemd unit, where the cgroup tells one.
+    /// systemd unit, where the cgroup has one.
     unit: Option<&'a str>,
     /// Network namespace, by inode number, of one of its destinations.
     netns: Option<u32>,
@@ -145,8 +145,8 @@ impl<'a> RowJson<'a> {
         let facts = one.and_then(|owner| model.facts(owner.key));
         let cgroup = of(GroupBy::Cgroup).map(|owner| owner.cgroup);
         let cgroup_facts = facts.or_else(|| model.facts_of_cgroup(cgroup?));
-        let text = |tell: fn(&ProcessFacts) -> Option<&String>| facts.and_then(tell).map(String::as_str);
-        let cgroup = |tell: fn(&ProcessFacts) -> Option<&String>| cgroup_facts.and_then(tell).map(String::as_str);
+        let text = |of: fn(&ProcessFacts) -> Option<&String>| facts.and_then(of).map(String::as_str);
+        let cgroup = |of: fn(&ProcessFacts) -> Option<&String>| cgroup_facts.and_then(of).map(String::as_str);
         let command = of(GroupBy::Command);
         let parent = of(GroupBy::Parent);
         let uid = of(GroupBy::User).map(|owner| owner.uid);
@@ -279,24 +279,23 @@ pub(crate) struct DestinationJson<'a> {
     counts: CountsJson<'a>,
     /// Share of the ports that connect cannot choose; null when no budget applies.
     utilization: Option<f64>,
-    /// Connections per second that the ports sustain for ever, with what else holds ports now; null when no budget
-    /// applies.
+    /// Connections per second that the ports sustain, given what else uses ports now; null when no budget applies.
     max_rate_per_s: Option<f64>,
-    /// Inferred from the present rate; null when it never comes to that, or when no budget applies.
+    /// Inferred from the present rate; null when the ports never run out, or when no budget applies.
     seconds_to_exhaustion: Option<f64>,
     /// The same at the fastest rate that fits what was seen.
     soonest_seconds: Option<f64>,
-    /// The same at the slowest rate that fits; null when it may never come to that.
+    /// The same at the slowest rate that fits; null when the ports may never run out.
     latest_seconds: Option<f64>,
-    /// Who has the ports; null when no budget applies.
+    /// What uses the ports; null when no budget applies.
     ports: Option<PortsJson>,
     /// How long a connection keeps its port after it was closed here.
     hold_seconds: Option<f64>,
     /// Ports taken per second of late.
     port_rate_per_s: Option<f64>,
-    /// Milliseconds until connections were there.
+    /// Milliseconds until connections were established.
     connect_ms: Quantiles,
-    /// Full sockets that hold a port towards it, in any state.
+    /// Full sockets that use a port to it, in any state.
     open: u64,
     /// How the local side of its connections was chosen.
     binding: BindingJson,
@@ -329,9 +328,9 @@ pub(crate) struct PortsJson {
     bound: u32,
     /// Connections in ESTABLISHED, by the last census.
     established: u32,
-    /// Connections in other states, timewait sockets excepted, by the last census.
+    /// Connections in other states, without TIME_WAIT sockets, by the last census.
     other: u32,
-    /// Timewait sockets of both substates.
+    /// TIME_WAIT sockets of both substates.
     time_wait: u32,
     /// Of these, those in FIN_WAIT2.
     fin_wait2: u32,

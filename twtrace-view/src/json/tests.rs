@@ -53,8 +53,8 @@ fn field_names_are_pinned() {
     assert_has(&report["coverage"], "census attributed before_start unattributed ratio complete census_age_s");
     let counts = "opened accepted closed_first closed_last reset time_wait_created time_wait_live fin_wait2_live \
                   created_per_s lifetime_ms connect_errors bytes_sent bytes_received retransmits";
-    let identity = "pid start_ns command exe cmdline ppid parent_command uid user cgroup container unit netns netns_name \
-                    owner_known other folded processes";
+    let identity = "pid start_ns command exe cmdline ppid parent_command uid user cgroup container unit netns \
+                    netns_name owner_known other folded processes";
     assert_has(&report["totals"], counts);
     assert_has(&report["totals"], "connections outcomes corrections live_known time_wait_untracked");
     let process = &report["processes"][0];
@@ -74,8 +74,8 @@ fn field_names_are_pinned() {
     assert_has(destination, counts);
     assert_has(
         destination,
-        "netns role local_addr remote_addr port utilization max_rate_per_s seconds_to_exhaustion other folded soonest_seconds latest_seconds ports hold_seconds port_rate_per_s \
-         connect_ms open binding",
+        "netns role local_addr remote_addr port utilization max_rate_per_s seconds_to_exhaustion other folded \
+         soonest_seconds latest_seconds ports hold_seconds port_rate_per_s connect_ms open binding",
     );
     assert_has(
         &destination["ports"],
@@ -217,7 +217,7 @@ fn groups_say_what_their_processes_have_in_common() {
 }
 
 #[test]
-fn folded_rows_are_told_and_lose_nothing() {
+fn folded_rows_are_reported_and_lose_nothing() {
     let limits = Limits { rows: 4, cells: 4, ..Limits::default() };
     let mut state = State::new(Config { limits, ..Config::default() });
     web::events().into_iter().for_each(|event| state.apply(event));
@@ -225,8 +225,8 @@ fn folded_rows_are_told_and_lose_nothing() {
     let rows = report["processes"].as_array().unwrap();
     let folded = rows.iter().find(|row| row["folded"].as_u64().unwrap() > 0).unwrap();
     assert_eq!(folded["pid"], Value::Null);
-    let made: u64 = rows.iter().map(|row| row["time_wait_created"].as_u64().unwrap()).sum();
-    assert_eq!(Value::from(made), report["totals"]["time_wait_created"]);
+    let created: u64 = rows.iter().map(|row| row["time_wait_created"].as_u64().unwrap()).sum();
+    assert_eq!(Value::from(created), report["totals"]["time_wait_created"]);
 }
 
 #[test]

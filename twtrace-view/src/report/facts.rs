@@ -19,7 +19,7 @@ pub(super) struct Tile {
 }
 
 impl Part<'_> {
-    /// Everything that makes the figures incomplete, one line each, the recording's own first.
+    /// Every reason why the figures are incomplete, one line each, the recording's own first.
     pub(super) fn warnings(&self) -> Vec<String> {
         let mut warnings: Vec<String> = self.source.losses();
         warnings.extend(recording::state(self.info).iter().map(|line| format!("{}: {line}", self.recording)));
@@ -51,19 +51,19 @@ impl Part<'_> {
 
     /// The answer in one sentence.
     pub(super) fn headline(&self) -> String {
-        let made = self.made();
-        if made == 0 {
-            return "No TIME_WAIT socket was created that the filters let through.".to_owned();
+        let created = self.created();
+        if created == 0 {
+            return "No TIME_WAIT socket that passes the filters was created.".to_owned();
         }
         let first = |by| lines_of(self, by).into_iter().next();
         let of = |line: Option<lines::Line<'_>>| line.map(|line| (line.name(), text::percent(line.share())));
-        let all = text::count(made);
-        let maker = of(first(GroupBy::Command));
-        let (maker, share) = maker.unwrap_or_default();
+        let all = text::count(created);
+        let creator = of(first(GroupBy::Command));
+        let (creator, share) = creator.unwrap_or_default();
         let where_to = first(GroupBy::Destination).map_or_else(String::new, |line| {
             format!(" {} {} {}", text::percent(line.share()), line.preposition(), line.name())
         });
-        format!("{maker} created {share} of the {all} TIME_WAIT sockets;{where_to}.")
+        format!("{creator} created {share} of the {all} TIME_WAIT sockets;{where_to}.")
     }
 
     /// The key figures.
@@ -185,8 +185,8 @@ impl Part<'_> {
         let tier = match tracing.tier {
             Tier::Exact => "exact: the kernel reported every TIME_WAIT socket created and ended",
             Tier::Cookie => {
-                "cookie: whether a connection left a TIME_WAIT socket is classified by how it ended and put right by the \
-                 kernel's list; ends, and with them peaks of live sockets, are inferred"
+                "cookie: whether a connection left a TIME_WAIT socket is classified by how it ended and corrected by \
+                 the kernel's list; ends, and with them peaks of live sockets, are inferred"
             }
             Tier::Tuple => {
                 "tuple: sockets are identified by address and port; TIME_WAIT sockets and their ends are inferred"
@@ -252,7 +252,7 @@ impl Report<'_> {
             }),
             (Head::right("LENGTH"), |part| text::seconds(part.model.summary().window.seconds())),
             (Head::left("TIER"), |part| words::tier(part.model.summary().tracing.tier).to_owned()),
-            (Head::right("CREATED"), |part| text::count(part.made())),
+            (Head::right("CREATED"), |part| text::count(part.created())),
             (Head::right("MEAN/S"), |part| text::rate(lines::mean_per_s(&part.model.summary().totals.counts, part))),
             (Head::right("PEAK/S"), |part| text::count(part.model.summary().totals.counts.created_peak_per_s)),
             (Head::right("ALIVE (KERNEL)"), |part| part.kernel_peak().map_or_else(|| "-".to_owned(), text::count)),

@@ -24,13 +24,13 @@ pub(super) struct RenderedFinding {
     pub(super) about: Vec<(&'static str, String)>,
     /// By name.
     pub(super) evidence: Vec<(String, String)>,
-    pub(super) advice: Vec<ToldAdvice>,
+    pub(super) advice: Vec<RenderedAdvice>,
     pub(super) confidence: &'static str,
     pub(super) recheck: String,
 }
 
 /// Something to change in words.
-pub(super) struct ToldAdvice {
+pub(super) struct RenderedAdvice {
     pub(super) id: &'static str,
     pub(super) text: String,
     pub(super) command: Option<String>,
@@ -39,7 +39,7 @@ pub(super) struct ToldAdvice {
     pub(super) risk: String,
 }
 
-impl ToldAdvice {
+impl RenderedAdvice {
     fn of(advice: &Advice) -> Self {
         Self {
             id: advice.id,
@@ -53,11 +53,11 @@ impl ToldAdvice {
 
 impl Part<'_> {
     /// Findings, the most severe first.
-    pub(super) fn told(&self) -> Vec<RenderedFinding> {
-        words::sorted(self.model.findings()).into_iter().map(|finding| self.tell(finding)).collect()
+    pub(super) fn findings(&self) -> Vec<RenderedFinding> {
+        words::sorted(self.model.findings()).into_iter().map(|finding| self.render(finding)).collect()
     }
 
-    fn tell(&self, finding: &Finding) -> RenderedFinding {
+    fn render(&self, finding: &Finding) -> RenderedFinding {
         let mut about = Vec::new();
         if let Some(subject) = &finding.process {
             about.push(("user", label::user(subject.uid, self.model)));
@@ -72,7 +72,7 @@ impl Part<'_> {
             title: words::title(finding),
             about,
             evidence: finding.evidence.iter().map(words::evidence).collect(),
-            advice: finding.advice.iter().map(ToldAdvice::of).collect(),
+            advice: finding.advice.iter().map(RenderedAdvice::of).collect(),
             confidence: words::confidence(finding.confidence),
             recheck: text::clean(&finding.recheck).into_owned(),
         }

@@ -39,9 +39,9 @@ pub(crate) struct ReportJson<'a> {
     destinations_total: usize,
     /// What happened when.
     timeline: Vec<OfPart<'a, PointJson>>,
-    /// Calls that failed for want of an address or a port, the most first.
+    /// Calls that failed because there was no free address or port, the most frequent first.
     failures: Vec<OfPart<'a, FailureJson>>,
-    /// What is wrong, the gravest first.
+    /// What is wrong, the most severe first.
     findings: Vec<OfPart<'a, FindingJson<'a>>>,
 }
 
@@ -87,7 +87,7 @@ struct RecordingJson<'a> {
     totals: WithMeans<top::Totals<'a>>,
 }
 
-/// Which recording it is of, beside it.
+/// Which recording it is from.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "{R}OfRecording"))]
 struct OfPart<'a, R> {
@@ -105,9 +105,9 @@ struct OfPart<'a, R> {
 struct WithMeans<R> {
     #[serde(flatten)]
     row: R,
-    /// Timewait sockets made per second.
+    /// TIME_WAIT sockets created per second.
     mean_per_s: f64,
-    /// Share of the timewait sockets that the host made, filters applied.
+    /// Share of the TIME_WAIT sockets that the host created, filters applied.
     share: f64,
     /// Payload both ways; null when no connection was established since the trace began.
     bytes_per_connection: Option<f64>,

@@ -25,7 +25,7 @@ pub(super) struct Line<'a> {
     pub(super) part: &'a Part<'a>,
     pub(super) subject: Subject<'a>,
     /// For a process: the destination of most of its TIME_WAIT sockets. Clean.
-    towards: Option<String>,
+    mostly_to: Option<String>,
 }
 
 /// A part as a share of a whole; of zero it is 0.
@@ -137,7 +137,7 @@ impl Report<'_> {
         lines.truncate(limit);
         if by.is_of_processes() {
             for line in &mut lines {
-                line.towards = line.row().and_then(|row| most_of(row, by, line.part));
+                line.mostly_to = line.row().and_then(|row| most_of(row, by, line.part));
             }
         }
         (lines, total)
@@ -146,7 +146,7 @@ impl Report<'_> {
 
 /// Rows of one recording in order.
 pub(super) fn lines_of<'a>(part: &'a Part<'a>, by: GroupBy) -> Vec<Line<'a>> {
-    let line = |subject| Line { part, subject, towards: None };
+    let line = |subject| Line { part, subject, mostly_to: None };
     match by.group() {
         Some(group) => {
             let rows = order::of_snapshot(part.model, group, Sort::DEFAULT).into_iter();
@@ -218,9 +218,9 @@ fn quantile(line: &Line<'_>, share: f64) -> String {
     line.counts().lifetimes.quantile(share).map_or_else(|| "-".to_owned(), |us| lifetime(us as f64))
 }
 
-fn of_owner(line: &Line<'_>, tell: impl Fn(&twtrace_core::event::Owner) -> String) -> String {
+fn of_owner(line: &Line<'_>, of: impl Fn(&twtrace_core::event::Owner) -> String) -> String {
     let owner = line.row().and_then(|row| row.owner.as_ref());
-    owner.map_or_else(|| "-".to_owned(), tell)
+    owner.map_or_else(|| "-".to_owned(), of)
 }
 
 fn command_line(line: &Line<'_>) -> String {
@@ -279,7 +279,7 @@ fn columns(by: GroupBy, of_several: bool) -> Vec<Column> {
         right("MEAN/S", |line| text::rate(line.mean_per_s())),
         right("PEAK/S", |line| peak(line, line.counts().created_peak_per_s)),
         right("LIVE PEAK", live_peak),
-        left("MOSTLY TO", |line| line.towards.clone().unwrap_or_default()),
+        left("MOSTLY TO", |line| line.mostly_to.clone().unwrap_or_default()),
         figure("opened"),
         figure("accepted"),
         figure("first"),

@@ -62,11 +62,11 @@ pub fn write(report: &Report<'_>, out: &mut dyn Write) -> io::Result<()> {
 fn findings(part: &Part<'_>, of_several: bool, out: &mut dyn Write) -> io::Result<()> {
     let level = if of_several { "###" } else { "##" };
     writeln!(out, "\n{level} Findings\n")?;
-    let told = part.told();
-    if told.is_empty() {
+    let rendered = part.findings();
+    if rendered.is_empty() {
         writeln!(out, "{NONE}")?;
     }
-    for finding in told {
+    for finding in rendered {
         writeln!(out, "{level}# {}: {}\n", finding.state, finding.id)?;
         writeln!(out, "{}: {}\n", verbatim(&finding.subject), prose(&finding.title))?;
         list(finding.about, out)?;

@@ -29,7 +29,7 @@ use twtrace_core::snapshot::Snapshot;
 const ROWS: usize = 20;
 
 /// Text in the place of an empty table.
-pub(super) const NOTHING: &str = "Nothing to show: no connection ended that the filters let through.";
+pub(super) const NOTHING: &str = "Nothing to show: no connection that passes the filters has ended.";
 
 /// What to report.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -67,8 +67,8 @@ impl Source<'_> {
     /// What could not be read, one line each for people: recording, file and what is wrong.
     pub(crate) fn losses(&self) -> Vec<String> {
         let recording = self.recording();
-        let told = |loss: &Loss| format!("{recording}: {} {}", words::clean(&loss.file), words::clean(&loss.what));
-        self.info.losses.iter().map(told).collect()
+        let line = |loss: &Loss| format!("{recording}: {} {}", words::clean(&loss.file), words::clean(&loss.what));
+        self.info.losses.iter().map(line).collect()
     }
 }
 
@@ -88,7 +88,7 @@ struct Part<'a> {
 
 impl Part<'_> {
     /// TIME_WAIT sockets created.
-    fn made(&self) -> u64 {
+    fn created(&self) -> u64 {
         self.model.summary().totals.counts.time_wait_created
     }
 
@@ -111,9 +111,9 @@ impl<'a> Report<'a> {
     pub fn new(sources: &[Source<'a>], options: Options) -> Self {
         let path = |source: &Source<'_>| words::clean(&source.info.path.to_string_lossy()).into_owned();
         let hosts =
-            told_apart(sources.iter().map(Source::host).collect(), sources.iter().map(Source::recording).collect());
+            distinguished(sources.iter().map(Source::host).collect(), sources.iter().map(Source::recording).collect());
         // Recordings of the same host and name are in different directories.
-        let hosts = told_apart(hosts, sources.iter().map(path).collect());
+        let hosts = distinguished(hosts, sources.iter().map(path).collect());
         let parts = sources.iter().zip(hosts).enumerate().map(|(number, (source, host))| Part {
             source: *source,
             info: source.info,
@@ -143,7 +143,7 @@ impl<'a> Report<'a> {
 }
 
 /// Names, with another one in parentheses where they are not unique.
-fn told_apart(names: Vec<String>, by: Vec<String>) -> Vec<String> {
+fn distinguished(names: Vec<String>, by: Vec<String>) -> Vec<String> {
     let mut times: HashMap<String, usize> = HashMap::new();
     for name in &names {
         *times.entry(name.clone()).or_default() += 1;

@@ -75,7 +75,7 @@ fn all_forms(report: &Report<'_>) -> [String; 5] {
 }
 
 #[test]
-fn shares_come_to_one_and_means_to_what_was_made() {
+fn shares_add_up_to_one_and_means_to_what_was_created() {
     for snapshot in [fixture::short(), fixture::incident(120)] {
         with_report(&snapshot, Options::default(), |report| {
             let totals = &snapshot.summary().totals.counts;
@@ -86,12 +86,12 @@ fn shares_come_to_one_and_means_to_what_was_made() {
                 let shares: f64 = lines.iter().map(lines::Line::share).sum();
                 assert!((shares - 1.0).abs() < 1e-9, "{by:?}: {shares}");
                 for line in &lines {
-                    let made = line.mean_per_s() * seconds;
-                    assert!((made - line.counts().time_wait_created as f64).abs() < 1e-6, "{made}");
+                    let created = line.mean_per_s() * seconds;
+                    assert!((created - line.counts().time_wait_created as f64).abs() < 1e-6, "{created}");
                     assert!(line.counts().created_peak_per_s as f64 >= line.mean_per_s().floor());
                 }
-                let made: u64 = lines.iter().map(|line| line.counts().time_wait_created).sum();
-                assert_eq!(made, totals.time_wait_created);
+                let created: u64 = lines.iter().map(|line| line.counts().time_wait_created).sum();
+                assert_eq!(created, totals.time_wait_created);
             }
             // Over time it is the same.
             let timeline = timeline::Timeline::of(&report.parts[0]);
@@ -99,15 +99,15 @@ fn shares_come_to_one_and_means_to_what_was_made() {
             let length: f64 = timeline.points.iter().map(|point| point.seconds).sum();
             assert!((length - seconds).abs() < 1.0, "{length} {seconds}");
             for line in report.lines(GroupBy::Command, usize::MAX).0 {
-                let made: u64 = timeline.made(line.series()).into_iter().map(u64::from).sum();
-                assert_eq!(made, line.counts().time_wait_created, "{}", line.name());
+                let created: u64 = timeline.created(line.series()).into_iter().map(u64::from).sum();
+                assert_eq!(created, line.counts().time_wait_created, "{}", line.name());
             }
         });
     }
 }
 
 #[test]
-fn recordings_of_the_same_host_are_told_apart() {
+fn recordings_of_the_same_host_are_distinguished() {
     let (one, other) = (fixture::short(), fixture::incident(30));
     let infos =
         [("a/web.twt", &one), ("b/web.twt", &one), ("shop.twt", &other)].map(|(path, of)| fixture::info(path, of));
@@ -130,8 +130,8 @@ fn recordings_of_the_same_host_are_told_apart() {
         assert!((shares - 1.0).abs() < 1e-9);
         assert!(csv.lines().any(|line| line.starts_with(&format!("{host},{path},"))));
     }
-    let made = |row: &Value| row["time_wait_created"].as_u64().unwrap();
-    assert!(rows.windows(2).all(|pair| made(&pair[0]) >= made(&pair[1])));
+    let created = |row: &Value| row["time_wait_created"].as_u64().unwrap();
+    assert!(rows.windows(2).all(|pair| created(&pair[0]) >= created(&pair[1])));
 }
 
 #[test]
@@ -148,7 +148,7 @@ fn what_is_missing_is_said_above_everything() {
     assert!(first.ends_with(&format!("of the recorded connections: {read} of {all}")), "{first}");
     for form in [&text, &markdown, &html] {
         let place = |what: &str| form.find(what).unwrap_or_else(|| panic!("{what} is missing: {form}"));
-        for said in ["connections-0002.parquet", "was not ended in order", "dropped 3 segments"] {
+        for said in ["connections-0002.parquet", "was not closed properly", "dropped 3 segments"] {
             assert!(place(said) < place("api created"), "{said}");
         }
     }
@@ -214,7 +214,10 @@ fn nothing_is_reported_as_nothing() {
             with_report(&snapshot, Options { by, top: None }, |report| {
                 let [text, json, csv, markdown, html] = all_forms(report);
                 for form in [text, markdown, html] {
-                    assert!(form.contains(NOTHING) && form.contains("socket was created"), "{form}");
+                    assert!(
+                        form.contains(NOTHING) && form.contains("socket that passes the filters was created"),
+                        "{form}"
+                    );
                     assert!(!form.contains("NaN") && !form.contains("inf/s"), "{form}");
                 }
                 assert_eq!(csv.lines().count(), 1);
@@ -242,8 +245,8 @@ fn field_names_are_pinned() {
     has(recording, "recording id start end connections bytes finished segments_dropped losses");
     has(recording, "host window tracing kernel namespaces coverage totals");
     has(&recording["host"], "hostname kernel boot_id");
-    let figures = "opened accepted closed_first closed_last reset time_wait_created time_wait_live created_per_s lifetime_ms \
-                   connect_errors created_peak_per_s mean_per_s time_wait_live_peak share bytes_per_connection";
+    let figures = "opened accepted closed_first closed_last reset time_wait_created time_wait_live created_per_s \
+                   lifetime_ms connect_errors created_peak_per_s mean_per_s time_wait_live_peak share bytes_per_connection";
     has(&recording["totals"], figures);
     for row in [&json["processes"][0], &json["groups"]["rows"][0], &json["destinations"][0]] {
         has(row, figures);

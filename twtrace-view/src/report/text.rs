@@ -73,11 +73,11 @@ fn head(part: &Part<'_>, of_several: bool, out: &mut dyn Write) -> io::Result<()
 fn findings(part: &Part<'_>, of_several: bool, out: &mut dyn Write) -> io::Result<()> {
     let of = if of_several { of(part) } else { String::new() };
     writeln!(out, "\nFINDINGS{of}")?;
-    let told = part.told();
-    if told.is_empty() {
+    let rendered = part.findings();
+    if rendered.is_empty() {
         writeln!(out, "{NONE}")?;
     }
-    for finding in told {
+    for finding in rendered {
         writeln!(out, "{}  {}  {}: {}", finding.state, finding.id, finding.subject, finding.title)?;
         let mut line = |title: &str, text: &str| writeln!(out, "  {} {text}", text::pad(title, TITLE - 2, false));
         for (title, text) in &finding.about {

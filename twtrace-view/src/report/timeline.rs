@@ -42,7 +42,7 @@ impl<'a> Timeline<'a> {
     }
 
     /// TIME_WAIT sockets that one row created, by bucket.
-    pub(super) fn made(&self, series: &Series) -> Vec<u32> {
+    pub(super) fn created(&self, series: &Series) -> Vec<u32> {
         self.part.model.history().map(|history| series.values(history)).unwrap_or_default()
     }
 
@@ -58,9 +58,9 @@ impl<'a> Timeline<'a> {
 
     /// The busiest bucket; `None` when nothing was created.
     pub(super) fn busiest(&self) -> Option<&Point<'a>> {
-        let made = self.points.iter().filter(|point| point.moment.created > 0);
+        let created = self.points.iter().filter(|point| point.moment.created > 0);
         // Among equal ones, the first.
-        made.rev().max_by_key(|point| point.moment.created)
+        created.rev().max_by_key(|point| point.moment.created)
     }
 
     /// At most `most` pieces of equal length; the last one may be shorter.

@@ -28,7 +28,7 @@ fn destinations() {
 }
 
 #[test]
-fn what_was_lost_is_told() {
+fn losses_are_shown() {
     let options = Options { by: GroupBy::User, sort: Sort::of("errors").unwrap(), limit: Some(2) };
     insta::assert_snapshot!(written(&web::lossy(), options));
 }

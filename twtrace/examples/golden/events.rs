@@ -1,4 +1,4 @@
-//! Events of every kind, with telling values in every field.
+//! Events of every kind, with by_rule values in every field.
 
 use std::net::IpAddr;
 use twtrace_core::event::{
@@ -38,7 +38,7 @@ pub(crate) fn finished() -> Vec<Event> {
         if second % 20 == 0 {
             events.extend(figures(second, Some(second as u32 * 50)));
             events.extend(census(second, now_ns));
-            events.push(holders(second, now_ns));
+            events.push(owners(second, now_ns));
         }
         if second == GONE {
             events.push(Event::NamespaceGone { netns: CONTAINER });
@@ -82,7 +82,7 @@ pub(crate) fn unfinished() -> Vec<Event> {
         if second % 20 == 0 {
             events.extend(figures(second, None));
             events.extend(census(second, now_ns));
-            events.push(holders(second, now_ns));
+            events.push(owners(second, now_ns));
         }
         events.push(tick(now_ns + 4 * MILLISECOND_NS));
     }
@@ -248,7 +248,7 @@ fn connection(kind: u64, second: u64, now_ns: u64) -> Connection {
     }
 }
 
-/// Sockets that have a port before they connect: some whose connections are told, and one that stays open.
+/// Sockets that have a port before they connect: some whose connections are reported, and one that stays open.
 fn bound(second: u64, now_ns: u64) -> Vec<Event> {
     let connect = |kind, before_ns: u64| {
         bound_connect(cookie(kind, second), tuple(kind, second), now_ns.saturating_sub(before_ns).max(START_NS))
@@ -266,25 +266,25 @@ fn failures(now_ns: u64) -> [Event; 5] {
     let at_ns = now_ns + 3_999;
     let failed = |kind, errno, port| connect_failed(who(1), tuple(kind, 0).local_port(port), errno, at_ns);
     let bind = |kind, errno, reuse, port| {
-        bind_failed(who(kind as u32 % 4), tuple(kind, 0).local_port(port).towards_nobody(), errno, reuse, at_ns)
+        bind_failed(who(kind as u32 % 4), tuple(kind, 0).local_port(port).without_remote(), errno, reuse, at_ns)
     };
     [failed(0, 99, 0), failed(4, 101, 4_000), bind(0, 98, true, 443), bind(1, 98, false, 0), bind(2, 99, false, 8_080)]
 }
 
-/// Ends of timewait sockets: after a minute, taken over, and by other means.
+/// Ends of TIME_WAIT sockets: after a minute, taken over, and ended early.
 fn ends(second: u64, now_ns: u64) -> Vec<Event> {
-    let end = |kind: u64, made: u64, cause| {
+    let end = |kind: u64, created: u64, cause| {
         let fin_wait2 = kind == 2;
-        let (cookie, tuple) = (cookie(kind, made), tuple(kind, made));
+        let (cookie, tuple) = (cookie(kind, created), tuple(kind, created));
         Event::TimewaitEnd(TimewaitEnd { cookie, tuple, fin_wait2, cause, at_ns: now_ns + 2 * MILLISECOND_NS })
     };
     let mut ends = Vec::new();
-    if let Some(made) = second.checked_sub(60) {
-        ends.extend([0, 1, 11].map(|kind| end(kind, made, TimewaitCause::Expired)));
+    if let Some(created) = second.checked_sub(60) {
+        ends.extend([0, 1, 11].map(|kind| end(kind, created, TimewaitCause::Expired)));
     }
-    if let Some(made) = second.checked_sub(10) {
-        ends.push(end(12, made, TimewaitCause::Reused));
-        ends.push(end(2, made, TimewaitCause::EndedEarly));
+    if let Some(created) = second.checked_sub(10) {
+        ends.push(end(12, created, TimewaitCause::Reused));
+        ends.push(end(2, created, TimewaitCause::EndedEarly));
     }
     ends
 }
@@ -314,7 +314,7 @@ fn figures(second: u64, tw_reuse_delay_ms: Option<u32>) -> Vec<Event> {
     events
 }
 
-/// The first one tells all, the others what differs; one is interrupted.
+/// The first one is whole, the others have only the changes; one is interrupted.
 fn census(second: u64, now_ns: u64) -> Vec<Event> {
     let row = |kind, state, expires_ms| census_row(cookie(kind, second), tuple(kind, second), state, expires_ms);
     let mut events = vec![
@@ -341,14 +341,13 @@ fn census(second: u64, now_ns: u64) -> Vec<Event> {
     events
 }
 
-/// Pools, listeners and what somebody forgot to close. One search found not all, and one found nobody.
-fn holders(second: u64, now_ns: u64) -> Event {
-    let holder =
-        |number, state, kind, sockets| socket_owner(&who(number), state, tuple(kind, 0).local_port(0), sockets);
-    let listener = holder(0, CensusState::Listen, 1, 1);
+/// Pools, listeners and sockets that were never closed. One search was incomplete, and one found no process.
+fn owners(second: u64, now_ns: u64) -> Event {
+    let row = |number, state, kind, sockets| socket_owner(&who(number), state, tuple(kind, 0).local_port(0), sockets);
+    let listener = row(0, CensusState::Listen, 1, 1);
     let rows = vec![
-        holder(1, CensusState::Established, 0, 20 + second),
-        SocketOwner { command: "\u{1b}[2J\u{fffd}\u{fffd}(".into(), ..holder(3, CensusState::CloseWait, 2, 7) },
+        row(1, CensusState::Established, 0, 20 + second),
+        SocketOwner { command: "\u{1b}[2J\u{fffd}\u{fffd}(".into(), ..row(3, CensusState::CloseWait, 2, 7) },
         SocketOwner { local_port: 443, remote_addr: [0; 4].into(), remote_port: 0, ..listener },
     ];
     let rows = if second == 80 { Vec::new() } else { rows };

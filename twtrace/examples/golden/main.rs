@@ -1,4 +1,4 @@
-//! Makes golden recordings: what this version writes, for all later ones to read. See `tests/golden/README.md`.
+//! Writes golden recordings: what this version writes, all later versions must read. See `tests/golden/README.md`.
 
 mod events;
 
@@ -11,7 +11,7 @@ use twtrace_core::event::Event;
 use twtrace_recording::reader::Recording;
 use twtrace_recording::writer::{Keep, Recorder, WriteOptions};
 
-/// Makes golden recordings, and lists of their events.
+/// Writes golden recordings, and lists of their events.
 #[derive(Parser)]
 struct Args {
     /// Directory such as tests/golden/schema-1. Recordings that are there are left as they are

@@ -49,7 +49,7 @@ pub struct BudgetArgs {
     #[arg(long, value_name = "0|1|2", value_parser = parse::tw_reuse)]
     pub tw_reuse: Option<u8>,
 
-    /// How long a connection is open, which holds its port as well: 5ms, 2s [default: 0s]
+    /// How long a connection is open; its port is in use meanwhile: 5ms, 2s [default: 0s]
     #[arg(long, value_name = "TIME", value_parser = parse::span)]
     pub lifetime: Option<Duration>,
 

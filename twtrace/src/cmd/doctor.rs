@@ -1,6 +1,6 @@
 //! `twtrace doctor`: can it run here, and what does each missing part cost?
 //!
-//! [`probe::read`] reads the host, [`evaluate`] judges, [`twtrace_view::doctor`] writes. Hooks that were really
+//! [`probe::read`] reads the host, [`evaluate`] classifies, [`twtrace_view::doctor`] writes. Hooks that were really
 //! attached decide whether `top` works; the other checks say why, and what else is lost.
 
 mod hooks;
@@ -26,7 +26,7 @@ const TIME_WAIT_S: u64 = 60;
 ///
 /// `object` is the eBPF object to try, `None` the built-in one.
 pub fn run(json: bool, object: Option<&Path>, out: &mut dyn Write) -> anyhow::Result<bool> {
-    let facts = probe::read(object).context("cannot look at this host")?;
+    let facts = probe::read(object).context("cannot examine this host")?;
     let report = evaluate(&facts);
     if json {
         view::write_json(&report, out)?;
@@ -112,17 +112,17 @@ fn kernel(release: &str) -> Check {
 
 /// Capabilities and the namespaces that they count in.
 fn privileges(facts: &Facts) -> Vec<Check> {
-    let Some(held) = facts.capabilities else {
+    let Some(capabilities) = facts.capabilities else {
         return vec![check("capabilities", Status::Info, "/proc/self/status does not say", "", "")];
     };
-    let mut checks = vec![tracing_capabilities(held, facts.euid)];
-    checks.extend(other_capabilities(held, &facts.tracefs));
+    let mut checks = vec![tracing_capabilities(capabilities, facts.euid)];
+    checks.extend(other_capabilities(capabilities, &facts.tracefs));
     if facts.initial_user_ns == Some(false) {
         checks.push(check(
             "user_namespace",
             Status::Missing,
             "not the initial one (a rootless container)",
-            "capabilities held in it do not allow tracing",
+            "capabilities in it do not allow tracing",
             "run on the host, or in a container without user namespace",
         ));
     }
@@ -138,37 +138,37 @@ fn privileges(facts: &Facts) -> Vec<Check> {
     checks
 }
 
-fn tracing_capabilities(held: Capabilities, euid: u32) -> Check {
-    let held_or_not = |name, capability| format!("{}{name}", if held.has(capability) { "" } else { "no " });
+fn tracing_capabilities(capabilities: Capabilities, euid: u32) -> Check {
+    let present_or_not = |name, capability| format!("{}{name}", if capabilities.has(capability) { "" } else { "no " });
     let found = format!(
         "uid {euid}, {}, {}, {}",
-        held_or_not("CAP_BPF", Capability::Bpf),
-        held_or_not("CAP_PERFMON", Capability::Perfmon),
-        held_or_not("CAP_SYS_ADMIN", Capability::SysAdmin),
+        present_or_not("CAP_BPF", Capability::Bpf),
+        present_or_not("CAP_PERFMON", Capability::Perfmon),
+        present_or_not("CAP_SYS_ADMIN", Capability::SysAdmin),
     );
-    if held.can_trace() {
+    if capabilities.can_trace() {
         return ok("capabilities", found);
     }
     let cost = "the kernel refuses tracing programs";
     check("capabilities", Status::Missing, found, cost, "run as root (sudo), or with CAP_BPF and CAP_PERFMON")
 }
 
-fn other_capabilities(held: Capabilities, tracefs: &Result<TracefsState, String>) -> [Check; 3] {
-    let ptrace = if held.has(Capability::SysPtrace) {
-        ok("cap_sys_ptrace", "held")
+fn other_capabilities(capabilities: Capabilities, tracefs: &Result<TracefsState, String>) -> [Check; 3] {
+    let ptrace = if capabilities.has(Capability::SysPtrace) {
+        ok("cap_sys_ptrace", "present")
     } else {
         let cost = "the executables of other users' processes stay unknown";
-        check("cap_sys_ptrace", Status::Degraded, "not held", cost, "run as root, or add CAP_SYS_PTRACE")
+        check("cap_sys_ptrace", Status::Degraded, "missing", cost, "run as root, or add CAP_SYS_PTRACE")
     };
-    let admin = if held.has(Capability::SysAdmin) {
-        ok("cap_sys_admin", "held")
+    let admin = if capabilities.has(Capability::SysAdmin) {
+        ok("cap_sys_admin", "present")
     } else if tracefs.is_ok() {
-        check("cap_sys_admin", Status::Info, "not held: it is only needed to mount tracefs", "", "")
+        check("cap_sys_admin", Status::Info, "missing: it is only needed to mount tracefs", "", "")
     } else {
         let cost = "tracefs cannot be mounted";
-        check("cap_sys_admin", Status::Degraded, "not held", cost, "run as root, or add CAP_SYS_ADMIN")
+        check("cap_sys_admin", Status::Degraded, "missing", cost, "run as root, or add CAP_SYS_ADMIN")
     };
-    let net = if held.has(Capability::NetAdmin) { "held" } else { "not held: the census does not need it" };
+    let net = if capabilities.has(Capability::NetAdmin) { "present" } else { "missing: the census does not need it" };
     [ptrace, admin, check("cap_net_admin", Status::Info, net, "", "")]
 }
 
@@ -210,7 +210,7 @@ fn lockdown(lockdown: Lockdown) -> Check {
             Status::Missing,
             "confidentiality",
             "programs may not read the kernel's memory",
-            "boot with lockdown=integrity, or without",
+            "boot with lockdown=integrity, or without lockdown",
         ),
         Lockdown::Unknown => check("lockdown", Status::Info, "unknown: securityfs is not mounted", "", ""),
     }
@@ -251,7 +251,7 @@ fn unprivileged_bpf(value: Option<u8>) -> Check {
     let found = match value {
         None => "no such sysctl".to_owned(),
         Some(0) => "kernel.unprivileged_bpf_disabled=0: others may load some programs as well".to_owned(),
-        Some(value) => format!("kernel.unprivileged_bpf_disabled={value}: without effect on twtrace"),
+        Some(value) => format!("kernel.unprivileged_bpf_disabled={value}: no effect on twtrace"),
     };
     check("unprivileged_bpf", Status::Info, found, "", "")
 }
@@ -266,11 +266,11 @@ fn bpf_stats(value: Option<u8>) -> Check {
 }
 
 fn census(census: &Result<CensusReport, String>) -> Check {
-    let cost = "coverage cannot be shown, and what the trace classified wrongly stays wrong";
+    let cost = "coverage cannot be shown, and wrong classifications are not corrected";
     match census {
         Ok(CensusReport { complete: true, rows, .. }) => ok("census", format!("sock_diag lists {rows} TCP sockets")),
         Ok(CensusReport { complete: false, rows, .. }) => {
-            let found = format!("sock_diag lists {rows} TCP sockets, not whole");
+            let found = format!("sock_diag lists {rows} TCP sockets, but not all");
             check("census", Status::Degraded, found, cost, "try again when the host is less busy")
         }
         Err(reason) => check("census", Status::Degraded, reason, cost, "modprobe tcp_diag, or allow netlink sockets"),
@@ -297,7 +297,8 @@ fn proc(facts: &Facts) -> Check {
         found.push_str(&format!(", hidepid={value}"));
     }
     // CAP_SYS_PTRACE sees through hidepid. A few protected processes are usual, even for root.
-    let hidden = hidepid.is_some() && facts.capabilities.is_some_and(|held| !held.has(Capability::SysPtrace));
+    let hidden =
+        hidepid.is_some() && facts.capabilities.is_some_and(|capabilities| !capabilities.has(Capability::SysPtrace));
     if hidden || refused > readable {
         let cost = "programs, command lines and cgroups of other processes stay unknown";
         check("proc", Status::Degraded, found, cost, "run as root, or with CAP_SYS_PTRACE")

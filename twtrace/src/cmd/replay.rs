@@ -37,7 +37,7 @@ const SLICE: Duration = Duration::from_millis(80);
 /// The recording cannot be read, there is no terminal to play on, or the output cannot be written to.
 pub fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
     if !args.once && (args.view.json || args.view.csv || !io::stdout().is_terminal()) {
-        bail!("a recording is played on a terminal alone: add --once for a report as of --at, or of the end");
+        bail!("playing a recording needs a terminal: add --once for a report as of --at, or of the end");
     }
     let recording = Recording::open(&args.recording)?;
     let info = recording.info().clone();
@@ -92,8 +92,8 @@ fn survey(run: &mut impl Run, config: Config) -> anyhow::Result<(Churn, u64)> {
     let mut state = State::new(Config { history: true, ..config });
     while run.advance(u64::MAX, &mut |event| state.apply(event))? {}
     let churn = state.history().map_or_else(Churn::default, |history| {
-        let made: Vec<u64> = history.moments().iter().map(|moment| moment.created).collect();
-        Churn { peaks: peaks(&made), made, bucket_ns: history.bucket_ns() }
+        let created: Vec<u64> = history.moments().iter().map(|moment| moment.created).collect();
+        Churn { peaks: peaks(&created), created, bucket_ns: history.bucket_ns() }
     });
     Ok((churn, state.summary().window.now_ns))
 }

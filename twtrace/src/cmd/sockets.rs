@@ -101,7 +101,7 @@ fn same_boot(info: &Info, own: &HostFacts) -> anyhow::Result<()> {
     if info.host.boot_id.is_empty() || info.host.boot_id != own.boot_id {
         let name = recording::name(info);
         bail!(
-            "{name} is not of this boot of this host, and its sockets are gone: look at them with `twtrace replay {name}`"
+            "{name} was not recorded since this host's last boot, so its sockets are gone: see `twtrace replay {name}`"
         );
     }
     Ok(())

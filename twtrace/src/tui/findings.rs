@@ -147,7 +147,7 @@ pub(super) fn one(frame: &mut Frame<'_>, area: Rect, snapshot: &Snapshot, state:
     let found = snapshot.findings().iter().find(|finding| id(finding) == of);
     let lines = match found {
         Some(finding) => page(finding, snapshot, state.look, area.width),
-        None => vec![Line::raw("It is found no more. Esc goes back to the others.")],
+        None => vec![Line::raw("This finding is gone. Esc goes back to the list.")],
     };
     let count = lines.len();
     let height = usize::from(area.height);

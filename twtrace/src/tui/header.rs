@@ -42,7 +42,7 @@ fn fitted(spans: Vec<Span<'static>>, width: u16) -> Line<'static> {
     Line::from(spans.into_iter().map(fit).collect::<Vec<_>>())
 }
 
-/// Everything that makes the figures incomplete: what is missing from a recording, and what the trace itself missed.
+/// Every reason why the figures are incomplete: what is missing from a recording, and what the trace itself missed.
 pub(super) fn warnings(snapshot: &Snapshot, state: &State) -> Vec<String> {
     let of_recording = state.playback.iter().flat_map(|playback| playback.warnings.iter().cloned());
     of_recording.chain(words::warnings(snapshot.summary())).collect()

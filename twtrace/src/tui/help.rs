@@ -12,14 +12,14 @@ const TOP: [(&str, &str); 4] = [
     ("1 2 3 4, Tab, arrows", "processes, destinations, sockets, findings"),
     ("Up Down PgUp PgDn Home End", "choose a row; Home stays with the first"),
     ("g", "group by process, PID, program, command, parent, user, ..."),
-    ("Space", "freeze the figures, and go on"),
+    ("Space", "freeze the figures, and continue"),
 ];
 
 const REPLAY: [(&str, &str); 8] = [
     ("Space", "play, and pause"),
-    ("Left Right, [ ]", "a second back or on, a minute"),
+    ("Left Right, [ ]", "a second back or forward; a minute"),
     ("Home End, g", "the start, the end, a time"),
-    ("n N", "the next peak of churn, the one before"),
+    ("n N", "the next peak of churn, the previous one"),
     ("+ -", "twice as fast, half as fast"),
     ("1 2 3 4, Tab", "processes, destinations, sockets, findings"),
     ("Up Down PgUp PgDn", "choose a row"),
@@ -28,13 +28,13 @@ const REPLAY: [(&str, &str); 8] = [
 
 const BOTH: [(&str, &str); 8] = [
     ("Enter, Esc", "into the row (what is behind it), and back"),
-    ("s S r", "next order, the one before, the other way round"),
+    ("s S r", "next order, previous order, reverse it"),
     ("/ text", "only rows that contain it; Esc clears it"),
     ("? q", "this help; quit"),
     ("CREATED, LIVE", "TIME_WAIT sockets created since the start, and existing now"),
     ("1ST FIN, 2ND FIN", "connections closed before, after the peer did"),
     ("B E O T R . of ports", "bound established other TIME_WAIT reusable free"),
-    ("~", "inferred: no recent census vouches for it"),
+    ("~", "inferred: no recent census confirms it"),
 ];
 
 /// Draws the overlay in the middle of the screen.

@@ -17,7 +17,7 @@ const SECOND_NS: u64 = 1_000_000_000;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Churn {
     /// Number in each bucket, from the start on.
-    pub made: Vec<u64>,
+    pub created: Vec<u64>,
     /// Width of a bucket, nanoseconds.
     pub bucket_ns: u64,
     /// Buckets that are peaks, in order.
@@ -205,7 +205,7 @@ mod tests {
     fn playback() -> Playback {
         let mut playback =
             Playback::new("a.twt".to_owned(), Vec::new(), 1_790_000_000_000_000_000, (START, START + 600 * SECOND_NS));
-        playback.churn = Some(Churn { made: vec![1; 300], bucket_ns: 2 * SECOND_NS, peaks: vec![10, 20, 299] });
+        playback.churn = Some(Churn { created: vec![1; 300], bucket_ns: 2 * SECOND_NS, peaks: vec![10, 20, 299] });
         playback
     }
 

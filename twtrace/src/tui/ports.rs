@@ -82,7 +82,7 @@ fn failed(all: &[Failure], row: &DestinationRow, look: Theme) -> Vec<Line<'stati
 /// Draws the block at an end of the area, as many lines as leave room for the list, and returns the remaining area.
 fn draw(frame: &mut Frame<'_>, area: Rect, mut lines: Vec<Line<'static>>, below: bool) -> Rect {
     let room = area.height.saturating_sub(LIST);
-    // Half a block would be misleading; its first line makes sense by itself.
+    // Half a block would be misleading; its first line is clear by itself.
     lines.truncate(room.into());
     let height = lines.len() as u16;
     if height == 0 {

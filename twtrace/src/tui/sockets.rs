@@ -125,7 +125,7 @@ impl Seen {
     }
 }
 
-/// A column without an order mark: these orders are not those of the ledgers, and the title contains their mark.
+/// A column without an order mark: these orders are not those of the other tables, and the title contains their mark.
 fn column(title: &'static str, width: u16, rank: u8, cell: fn(&Context<'_>, &Seen) -> String) -> Column<Seen> {
     Column { title, width, right: false, stretch: false, rank, sort: None, cell: Box::new(cell) }
 }
@@ -192,7 +192,7 @@ pub(super) fn draw(
     let live = snapshot.summary().totals.counts.time_wait_live;
     if total == 0 && live > 0 && state.filter.is_empty() {
         // They are listed only while this tab is shown.
-        return format!("{} live, not listed in what was frozen: Space goes on", text::count(live));
+        return format!("{} live, not in the frozen list: Space continues", text::count(live));
     }
     if (shown as u64) < total {
         format!("showing {} of {}", text::count(shown as u64), text::count(total))

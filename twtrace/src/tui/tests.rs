@@ -324,8 +324,8 @@ fn recording(width: u16, height: u16) -> Harness {
     let mut playback = Playback::new("incident.twt".to_owned(), warnings, START_UNIX_NS, (start_ns, start_ns + length));
     playback.go(start_ns + 5_400_000_000);
     playback.key(KeyCode::Char(' '));
-    let made = vec![1, 2, 100, 3, 0, 0, 0, 20, 30, 40];
-    playback.churn = Some(playback::Churn { made, bucket_ns: SECOND_NS, peaks: vec![2] });
+    let created = vec![1, 2, 100, 3, 0, 0, 0, 20, 30, 40];
+    playback.churn = Some(playback::Churn { created, bucket_ns: SECOND_NS, peaks: vec![2] });
     harness.state.playback = Some(playback);
     harness.draw();
     harness

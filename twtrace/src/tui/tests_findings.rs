@@ -93,7 +93,7 @@ fn what_is_found_no_more_says_so() {
     assert!(harness.draw().contains("> fork-per-request"), "it is another's place now");
     harness.set(Vec::new());
     let gone = harness.draw();
-    assert!(gone.contains("> (gone)") && gone.contains("It is found no more"), "{gone}");
+    assert!(gone.contains("> (gone)") && gone.contains("This finding is gone"), "{gone}");
     let none = harness.press(&[Esc]);
     assert!(none.contains("[4:Findings]  nothing to report") && !none.contains("! "), "{none}");
     harness.press(&[Enter, Down, End]);
@@ -101,7 +101,7 @@ fn what_is_found_no_more_says_so() {
 }
 
 #[test]
-fn the_header_names_the_gravest_that_holds() {
+fn the_header_names_the_most_severe_that_applies() {
     let mut edited = findings();
     edited[0].active = false;
     let mut harness = Harness::new(edited, 80, 24);
@@ -157,5 +157,5 @@ fn an_open_finding_stays_open_when_it_gets_worse() {
     assert!(harness.press(&[Char('4'), Enter]).contains("exhaustion-near"));
     harness.set(vec![reached]);
     let page = harness.draw();
-    assert!(page.contains("exhaustion-reached") && !page.contains("found no more"), "{page}");
+    assert!(page.contains("exhaustion-reached") && !page.contains("finding is gone"), "{page}");
 }

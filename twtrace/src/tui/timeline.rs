@@ -57,21 +57,21 @@ fn track(playback: &Playback, now_ns: u64, look: Theme, cells: usize) -> Vec<Spa
 const PEAK: char = '▲';
 
 fn letters(playback: &Playback, cells: usize) -> Vec<char> {
-    let Some(Churn { made, bucket_ns, peaks }) = &playback.churn else { return vec!['─'; cells] };
+    let Some(Churn { created, bucket_ns, peaks }) = &playback.churn else { return vec!['─'; cells] };
     // Buckets may reach slightly beyond the end, or end before it.
     let length = playback.end_ns.saturating_sub(playback.start_ns).div_ceil((*bucket_ns).max(1)).max(1);
-    let length = usize::try_from(length).unwrap_or(usize::MAX).min(made.len().max(1));
+    let length = usize::try_from(length).unwrap_or(usize::MAX).min(created.len().max(1));
     let range = |cell: usize| {
         let (from, to) = (cell * length / cells.max(1), (cell + 1) * length / cells.max(1));
         from..to.max(from + 1)
     };
-    let highest = made.iter().copied().max().unwrap_or(0);
+    let highest = created.iter().copied().max().unwrap_or(0);
     let letter = |cell: usize| {
         if peaks.iter().any(|peak| peak * cells / length == cell) {
             return PEAK;
         }
         let buckets = range(cell);
-        let most = made.iter().take(buckets.end).skip(buckets.start).copied().max().unwrap_or(0);
+        let most = created.iter().take(buckets.end).skip(buckets.start).copied().max().unwrap_or(0);
         bar(most, highest)
     };
     (0..cells).map(letter).collect()

@@ -53,9 +53,9 @@ fn figures_are_those_of_the_workload() {
     recorded(&folder, "a.twt", 500, 50.0);
     let report = json(&folder, &["report", "a.twt", "--by", "command"]);
     let rows = report["groups"]["rows"].as_array().unwrap();
-    let made =
+    let created =
         |name: &str| rows.iter().find(|row| row["command"] == name).unwrap()["time_wait_created"].as_u64().unwrap();
-    assert_eq!((made("worker"), made("server")), (500, 0));
+    assert_eq!((created("worker"), created("server")), (500, 0));
     assert_eq!(report["recordings"][0]["connections"], 1000);
     let some = json(&folder, &["report", "a.twt", "--comm", "server", "--top", "1"]);
     assert_eq!(some["recordings"][0]["totals"]["time_wait_created"], 0);

@@ -98,7 +98,7 @@ fn help_has_an_example_of_each_use() {
 
 #[test]
 fn a_reader_that_has_seen_enough_is_no_failure() -> std::io::Result<()> {
-    // Neither is there anybody left to tell when help cannot be written.
+    // When help cannot be written, no error can be written either.
     let full = File::options().write(true).open("/dev/full")?;
     let status =
         std::process::Command::new(env!("CARGO_BIN_EXE_twtrace")).arg("--help").stdout(Stdio::from(full)).status()?;

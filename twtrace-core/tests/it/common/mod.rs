@@ -25,7 +25,7 @@ pub(crate) fn path(states: &[TcpState], end_ns: u64) -> Vec<Transition> {
     twtrace_testkit::path(states, end_ns, 1_000)
 }
 
-/// A connection that its owner opened and closed first: a timewait socket in FIN_WAIT2.
+/// A connection that its owner opened and closed first: a TIME_WAIT socket in FIN_WAIT2.
 pub(crate) fn connection(cookie: u64, who: Owner, tuple: Tuple, end_ns: u64) -> Connection {
     twtrace_testkit::connection(cookie, who, tuple, end_ns).bytes(10, 20).retransmitted(1)
 }

@@ -8,7 +8,7 @@ use twtrace_core::finding::{Rule, Severity};
 
 #[test]
 fn nothing_to_report() {
-    assert_eq!(rules(&mut told([])), []);
+    assert_eq!(rules(&mut state_after([])), []);
     // A few connections, and some that are used for more than one request.
     let few = many(owner(10, "app"), 19, 100, START, one_shot);
     let long = many(owner(11, "app"), 50, 100, START, |n, who, end_ns| Connection {
@@ -16,14 +16,14 @@ fn nothing_to_report() {
         cookie: 77_000 + n,
         ..one_shot(n, who, end_ns)
     });
-    assert_eq!(rules(&mut told(few.into_iter().chain(long).chain([tick(START + 6 * SECOND)]))), []);
+    assert_eq!(rules(&mut state_after(few.into_iter().chain(long).chain([tick(START + 6 * SECOND)]))), []);
 }
 
 #[test]
 fn one_request_per_connection() {
     let app = owner(10, "app");
     let events = many(app, 101, 20, START, one_shot).into_iter().chain([tick(START + 3 * SECOND)]);
-    let mut engine = told(events);
+    let mut engine = state_after(events);
     let finding = only(&mut engine);
     assert_eq!((finding.rule, finding.severity, finding.active), (Rule::NoConnectionReuse, Severity::Info, true));
     assert_eq!(pid(&finding), Some(10));
@@ -42,7 +42,7 @@ fn one_request_per_connection() {
 }
 
 #[test]
-fn a_rate_that_the_range_does_not_bear_is_graver() {
+fn a_rate_that_the_range_does_not_sustain_is_more_severe() {
     // 300 in 6 s are 50/s, which use 3,000 ports in the steady state: more than half of 4,000.
     let events = many(owner(10, "app"), 300, 20, START, one_shot).into_iter();
     let mut engine =
@@ -58,7 +58,7 @@ fn a_client_is_not_at_fault_for_a_server_that_closes() {
         let opened = many(client, 100, 20, START, closed_by_peer);
         opened.into_iter().chain(many(server, 100, 20, START, served)).chain([tick(START + 3 * SECOND)])
     };
-    let mut engine = told(both());
+    let mut engine = state_after(both());
     let finding = only(&mut engine);
     assert_eq!((finding.rule, pid(&finding)), (Rule::ServerClosesFirst, Some(20)));
     let destination = finding.destination.unwrap();
@@ -67,8 +67,8 @@ fn a_client_is_not_at_fault_for_a_server_that_closes() {
     assert!((from - 50.0).abs() < 1.0 && to == 0.0, "{from}");
 
     // A client that is itself a service has its own configuration.
-    let proxy = holder(&client, CensusState::Listen, 8080, (0, 0), 1);
-    let mut engine = told(both().chain([holders(START + 3 * SECOND, vec![proxy])]));
+    let proxy = owner_row(&client, CensusState::Listen, 8080, (0, 0), 1);
+    let mut engine = state_after(both().chain([socket_owners(START + 3 * SECOND, vec![proxy])]));
     let finding = only(&mut engine);
     assert_eq!((finding.rule, pid(&finding)), (Rule::NoConnectionReuse, Some(10)));
     let (from, _) = effect(&finding, "pool-connections", "time_wait_created_per_s");
@@ -79,7 +79,7 @@ fn a_client_is_not_at_fault_for_a_server_that_closes() {
 fn of_a_servers_workers_none_stands_for_all() {
     let server = |n: u64| owner(2000 + n as u32 % 4, "nginx").parent(77, "nginx");
     let events = (0..100).map(|n| ended(served(n, server(n), START + n * 20 * MS)));
-    let finding = only(&mut told(events.chain([tick(START + 3 * SECOND)])));
+    let finding = only(&mut state_after(events.chain([tick(START + 3 * SECOND)])));
     let party = finding.process.unwrap();
     assert_eq!((finding.rule, party.process, party.processes), (Rule::ServerClosesFirst, None, 4));
     assert_eq!((party.ppid, party.parent_command, party.command), (77, comm("nginx"), comm("nginx")));
@@ -88,7 +88,7 @@ fn of_a_servers_workers_none_stands_for_all() {
 #[test]
 fn a_peer_elsewhere_that_closes_first_leaves_the_client_to_be_named() {
     let events = many(owner(10, "app"), 100, 20, START, closed_by_peer).into_iter();
-    assert_eq!(rules(&mut told(events.chain([tick(START + 3 * SECOND)]))), [Rule::NoConnectionReuse]);
+    assert_eq!(rules(&mut state_after(events.chain([tick(START + 3 * SECOND)]))), [Rule::NoConnectionReuse]);
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn connections_that_are_there_at_the_same_time_are_no_habit() {
         pooled.transitions[0].at_ns = START + n * 20 * MS;
         ended(pooled)
     });
-    assert_eq!(rules(&mut told(events.chain([tick(START + 7 * SECOND)]))), []);
+    assert_eq!(rules(&mut state_after(events.chain([tick(START + 7 * SECOND)]))), []);
 }
 
 #[test]
@@ -108,8 +108,8 @@ fn a_pool_that_is_bypassed() {
     let events = many(app, 100, 20, START, one_shot)
         .into_iter()
         .chain(stays(1..5, CensusState::Established, 50_000..50_004))
-        .chain([holders(START + 5 * SECOND, vec![holder(&app, CensusState::Established, 0, (1, 80), 4)])]);
-    let finding = only(&mut told(events));
+        .chain([socket_owners(START + 5 * SECOND, vec![owner_row(&app, CensusState::Established, 0, (1, 80), 4)])]);
+    let finding = only(&mut state_after(events));
     assert_eq!((finding.rule, pid(&finding)), (Rule::PoolBypassed, Some(10)));
     assert_eq!(evidence(&finding, "pool_connections"), Value::Count(4));
 
@@ -119,21 +119,21 @@ fn a_pool_that_is_bypassed() {
         (pooled.transitions[0].at_ns, pooled.bytes_sent) = (START + SECOND, 20_000);
         ended(pooled)
     }));
-    let finding = only(&mut told(events.chain([tick(START + 8 * SECOND)])));
+    let finding = only(&mut state_after(events.chain([tick(START + 8 * SECOND)])));
     assert_eq!((finding.rule, evidence(&finding, "pool_connections")), (Rule::PoolBypassed, Value::Count(4)));
 
     // Connections of other processes, or connections that have only just been opened, are no pool.
     let events = many(app, 100, 20, START, one_shot)
         .into_iter()
         .chain(stays(4..5, CensusState::Established, 50_000..50_004))
-        .chain([holders(START + 5 * SECOND, vec![holder(&app, CensusState::Established, 0, (1, 80), 4)])]);
-    assert_eq!(rules(&mut told(events)), [Rule::NoConnectionReuse]);
-    let other = holder(&owner(99, "app"), CensusState::Established, 0, (1, 80), 4);
+        .chain([socket_owners(START + 5 * SECOND, vec![owner_row(&app, CensusState::Established, 0, (1, 80), 4)])]);
+    assert_eq!(rules(&mut state_after(events)), [Rule::NoConnectionReuse]);
+    let other = owner_row(&owner(99, "app"), CensusState::Established, 0, (1, 80), 4);
     let events = many(app, 100, 20, START, one_shot)
         .into_iter()
         .chain(stays(1..5, CensusState::Established, 50_000..50_004))
-        .chain([holders(START + 5 * SECOND, vec![other])]);
-    assert_eq!(rules(&mut told(events)), [Rule::NoConnectionReuse]);
+        .chain([socket_owners(START + 5 * SECOND, vec![other])]);
+    assert_eq!(rules(&mut state_after(events)), [Rule::NoConnectionReuse]);
 }
 
 /// A child of a script; it starts just before its connection with the same number.
@@ -145,7 +145,7 @@ fn child(n: u64, name: &str) -> Owner {
 #[test]
 fn a_process_for_each_request() {
     let events = (0..100).map(|n| ended(one_shot(n, child(n, "redis-cli"), START + n * 50 * MS)));
-    let finding = only(&mut told(events.chain([tick(START + 6 * SECOND)])));
+    let finding = only(&mut state_after(events.chain([tick(START + 6 * SECOND)])));
     assert_eq!(finding.rule, Rule::ForkPerRequest);
     let party = finding.process.unwrap();
     assert_eq!((party.process, party.ppid, party.parent_command), (None, 77, comm("loop.sh")));
@@ -155,16 +155,16 @@ fn a_process_for_each_request() {
 }
 
 #[test]
-fn health_checks_are_told_by_their_rhythm() {
+fn health_checks_are_recognized_by_their_rhythm() {
     let events = many(owner(10, "checker"), 8, 2000, START, one_shot).into_iter();
-    let finding = only(&mut told(events.chain([tick(START + 17 * SECOND)])));
+    let finding = only(&mut state_after(events.chain([tick(START + 17 * SECOND)])));
     assert_eq!((finding.rule, finding.severity, pid(&finding)), (Rule::PeriodicChecks, Severity::Info, Some(10)));
     let Value::Number(interval) = evidence(&finding, "interval_s") else { panic!("no number") };
     assert!((interval - 2.0).abs() < 0.01, "{interval}");
     // Without a rhythm they are only a few connections.
     let uneven = |n, who, end_ns| one_shot(n, who, end_ns + n % 3 * 900 * MS);
     let events = many(owner(10, "user"), 8, 2000, START, uneven).into_iter();
-    assert_eq!(rules(&mut told(events.chain([tick(START + 19 * SECOND)]))), []);
+    assert_eq!(rules(&mut state_after(events.chain([tick(START + 19 * SECOND)]))), []);
 }
 
 #[test]
@@ -181,7 +181,7 @@ fn resets_instead_of_closes() {
             }
         };
         let events = many(owner(10, "client"), 40, 10, START, reset).into_iter();
-        let finding = only(&mut told(events.chain([tick(START + SECOND)])));
+        let finding = only(&mut state_after(events.chain([tick(START + SECOND)])));
         assert_eq!((finding.rule, pid(&finding)), (Rule::ResetInsteadOfClose, Some(10)));
         assert_eq!(evidence(&finding, id), Value::Count(40));
         assert!(finding.title.contains("data may be lost"));
@@ -197,7 +197,7 @@ fn worker(n: u64) -> Owner {
 fn workers_that_were_started_beforehand_are_one_program() {
     // Fifty workers, two requests each: none of them has a habit by itself.
     let events = || (0..100).map(|n| ended(one_shot(n, worker(n % 50), START + n * 20 * MS)));
-    let finding = only(&mut told(events().chain([tick(START + 3 * SECOND)])));
+    let finding = only(&mut state_after(events().chain([tick(START + 3 * SECOND)])));
     let party = finding.process.unwrap();
     assert_eq!((finding.rule, party.process, party.processes), (Rule::NoConnectionReuse, None, 50));
     assert_eq!((party.ppid, party.parent_command, party.command), (77, comm("php-fpm"), comm("php-fpm")));
@@ -212,20 +212,20 @@ fn workers_that_were_started_beforehand_are_one_program() {
         Owner { key: ProcessKey { start_ns: START, ..old.key }, ..old }
     };
     let events = (0..100).map(|n| ended(one_shot(n, young(n % 50), START + n * 20 * MS)));
-    let finding = only(&mut told(events.chain([tick(START + 3 * SECOND)])));
+    let finding = only(&mut state_after(events.chain([tick(START + 3 * SECOND)])));
     assert_eq!((finding.rule, finding.process.unwrap().processes), (Rule::NoConnectionReuse, 50));
 
     // Children of init are unrelated.
     let daemon = |n: u64| Owner { ppid: 1, ..worker(n) };
     let events = (0..100).map(|n| ended(one_shot(n, daemon(n % 50), START + n * 20 * MS)));
-    assert_eq!(rules(&mut told(events.chain([tick(START + 3 * SECOND)]))), []);
+    assert_eq!(rules(&mut state_after(events.chain([tick(START + 3 * SECOND)]))), []);
 }
 
 #[test]
 fn one_that_makes_nearly_all_stands_for_its_program() {
     let most = many(worker(1), 100, 20, START, one_shot).into_iter();
     let few = many(worker(2), 3, 500, START, one_shot);
-    let finding = only(&mut told(most.chain(few).chain([tick(START + 3 * SECOND)])));
+    let finding = only(&mut state_after(most.chain(few).chain([tick(START + 3 * SECOND)])));
     assert_eq!((finding.rule, pid(&finding)), (Rule::NoConnectionReuse, Some(1001)));
 }
 
@@ -235,7 +235,7 @@ fn a_request_that_takes_long_makes_no_pool() {
     let mut slow = one_shot(900, app, START + 7 * SECOND);
     slow.transitions[0].at_ns = START + SECOND;
     let events = many(app, 300, 20, START, one_shot).into_iter().chain([ended(slow), tick(START + 8 * SECOND)]);
-    assert_eq!(rules(&mut told(events)), [Rule::NoConnectionReuse]);
+    assert_eq!(rules(&mut state_after(events)), [Rule::NoConnectionReuse]);
 
     // Nor are connections a pool if they last as long as the others.
     let slow = |n, who, end_ns| {
@@ -246,9 +246,9 @@ fn a_request_that_takes_long_makes_no_pool() {
     let events = many(app, 300, 500, START + 3 * SECOND, slow)
         .into_iter()
         .chain(stays(150..153, CensusState::Established, 50_000..50_004))
-        .chain([holders(START + 153 * SECOND, vec![holder(&app, CensusState::Established, 0, (1, 80), 4)])])
+        .chain([socket_owners(START + 153 * SECOND, vec![owner_row(&app, CensusState::Established, 0, (1, 80), 4)])])
         .chain([tick(START + 154 * SECOND)]);
-    let found = rules(&mut told(events));
+    let found = rules(&mut state_after(events));
     assert!(!found.contains(&Rule::PoolBypassed), "{found:?}");
 }
 
@@ -259,7 +259,7 @@ fn a_rate_is_that_of_the_load_and_not_of_the_trace() {
     let noon = START + 40_000 * SECOND;
     let early = many(app, 1, 20, START, one_shot).into_iter();
     let events = early.chain(many(app, 1000, 20, noon, one_shot)).chain([tick(noon + 21 * SECOND)]);
-    let mut engine = told(events);
+    let mut engine = state_after(events);
     let finding = only(&mut engine);
     assert_eq!((finding.rule, finding.active), (Rule::NoConnectionReuse, true));
     let (from, _) = effect(&finding, "pool-connections", "time_wait_created_per_s");
@@ -273,9 +273,9 @@ fn a_rate_is_that_of_the_load_and_not_of_the_trace() {
 }
 
 #[test]
-fn a_poller_is_told_by_its_rhythm_whatever_its_rate() {
+fn a_poller_is_recognized_by_its_rhythm_whatever_its_rate() {
     let events = many(owner(10, "poller"), 40, 500, START, one_shot).into_iter();
-    assert_eq!(rules(&mut told(events.chain([tick(START + 21 * SECOND)]))), [Rule::PeriodicChecks]);
+    assert_eq!(rules(&mut state_after(events.chain([tick(START + 21 * SECOND)]))), [Rule::PeriodicChecks]);
 }
 
 #[test]
@@ -290,16 +290,16 @@ fn resets_that_lose_nothing_are_no_finding() {
         ..one_shot(n, who, end_ns + n % 7 * 200 * MS)
     };
     let events = many(owner(10, "haproxy"), 40, 500, START, check).into_iter();
-    let found = rules(&mut told(events.chain([tick(START + 23 * SECOND)])));
+    let found = rules(&mut state_after(events.chain([tick(START + 23 * SECOND)])));
     assert!(!found.contains(&Rule::ResetInsteadOfClose), "{found:?}");
 }
 
 #[test]
-fn a_flood_beside_a_rhythm_is_a_flood() {
+fn a_flood_in_addition_to_a_rhythm_is_a_flood() {
     // One check per second for an hour, and for twenty seconds another process with 100 connections per second.
     let checks = many(owner(10, "checker"), 3600, 1000, START, one_shot).into_iter();
     let flood = many(owner(20, "app"), 2000, 10, START + 3600 * SECOND, one_shot);
-    let engine = told(checks.chain(flood).chain([tick(START + 3621 * SECOND)]));
+    let engine = state_after(checks.chain(flood).chain([tick(START + 3621 * SECOND)]));
     let shown = engine.snapshot();
     let found = shown.findings();
     assert!(found.iter().any(|it| it.rule == Rule::NoConnectionReuse && pid(it) == Some(20)), "{found:#?}");
@@ -311,7 +311,7 @@ fn one_long_request_a_day_is_no_pool() {
     let mut upload = one_shot(5000, app, START + 3 * SECOND);
     (upload.transitions[0].at_ns, upload.bytes_sent) = (START + SECOND, 9_000);
     let events = [ended(upload)].into_iter().chain(many(app, 1000, 20, START + 3 * SECOND, one_shot));
-    assert_eq!(rules(&mut told(events.chain([tick(START + 24 * SECOND)]))), [Rule::NoConnectionReuse]);
+    assert_eq!(rules(&mut state_after(events.chain([tick(START + 24 * SECOND)]))), [Rule::NoConnectionReuse]);
 }
 
 #[test]
@@ -320,5 +320,5 @@ fn a_few_that_come_together_are_no_load() {
     let spread =
         many(owner(10, "agent"), 15, 5_000_000, START, |n, who, at| one_shot(n, who, at + n % 3 * 900_000 * MS));
     let together = many(owner(10, "agent"), 5, 200, START + 80_000 * SECOND, |n, who, at| one_shot(100 + n, who, at));
-    assert_eq!(rules(&mut told(spread.into_iter().chain(together).chain([tick(START + 80_002 * SECOND)]))), []);
+    assert_eq!(rules(&mut state_after(spread.into_iter().chain(together).chain([tick(START + 80_002 * SECOND)]))), []);
 }

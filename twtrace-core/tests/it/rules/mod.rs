@@ -54,17 +54,13 @@ fn served(n: u64, who: Owner, end_ns: u64) -> Connection {
         .peer_done(true)
 }
 
-fn holder(who: &Owner, state: CensusState, local_port: u16, remote: (u8, u16), sockets: u64) -> SocketOwner {
+fn owner_row(who: &Owner, state: CensusState, local_port: u16, remote: (u8, u16), sockets: u64) -> SocketOwner {
     let to = tuple(local_port, remote.0, remote.1);
     let remote_addr = if local_port == 0 { to.remote_addr } else { "0.0.0.0".parse().unwrap() };
     SocketOwner { remote_addr, ..socket_owner(who, state, to, sockets) }
 }
 
-fn holders(at_ns: u64, rows: Vec<SocketOwner>) -> Event {
-    socket_owners(at_ns, rows)
-}
-
-fn told(events: impl IntoIterator<Item = Event>) -> State {
+fn state_after(events: impl IntoIterator<Item = Event>) -> State {
     engine([start(), kernel()].into_iter().chain(events))
 }
 
@@ -120,5 +116,5 @@ fn no_port(n: u64, who: Owner, end_ns: u64) -> Connection {
 }
 
 fn bind_failed(who: Owner, port: u16, errno: u16, at_ns: u64) -> Event {
-    twtrace_testkit::bind_failed(who, tuple(port, 0, 0).towards_nobody(), errno, false, at_ns)
+    twtrace_testkit::bind_failed(who, tuple(port, 0, 0).without_remote(), errno, false, at_ns)
 }

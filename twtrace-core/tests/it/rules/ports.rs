@@ -91,7 +91,7 @@ fn a_burst_is_no_forecast() {
 }
 
 #[test]
-fn a_rate_that_tcp_tw_reuse_bears_exhausts_nothing() {
+fn a_rate_that_tcp_tw_reuse_sustains_exhausts_nothing() {
     let fills = many(owner(10, "client"), 200, 20, START, one_shot).into_iter();
     let begin = [start(), small_range(1000, 1)].into_iter();
     assert_eq!(rules(&mut engine(begin.chain(fills).chain([tick(START + 4 * SECOND)]))), [Rule::NoConnectionReuse]);
@@ -109,7 +109,7 @@ fn a_port_that_is_bound_is_taken_from_all_destinations() {
         .into_iter()
         .chain((40_050..40_110).map(bound))
         .chain(stays(1..3, CensusState::Established, 40_050..40_110))
-        .chain([holders(START + 3 * SECOND, vec![holder(&proxy, CensusState::Established, 0, (1, 80), 60)])]);
+        .chain([socket_owners(START + 3 * SECOND, vec![owner_row(&proxy, CensusState::Established, 0, (1, 80), 60)])]);
     let mut engine = engine(events);
     let finding = only(&mut engine);
     assert_eq!((finding.rule, finding.severity, pid(&finding)), (Rule::BindBeforeConnect, Severity::Info, Some(10)));
@@ -119,9 +119,9 @@ fn a_port_that_is_bound_is_taken_from_all_destinations() {
     engine.apply(ended(Connection { tuple: tuple(40_199, 2, 80), ..one_shot(900, proxy, START + 3 * SECOND) }));
     let model = engine.snapshot();
     let budgets: Vec<_> = model.destinations().iter().map(|row| row.budget.unwrap()).collect();
-    let towards = |tuples: u32| budgets.iter().find(|budget| budget.established == tuples).unwrap();
-    assert_eq!((towards(60).bound, towards(60).used, towards(60).available), (0, 60, 140));
-    assert_eq!((towards(0).bound, towards(0).used, towards(0).available), (60, 61, 139));
+    let with_established = |tuples: u32| budgets.iter().find(|budget| budget.established == tuples).unwrap();
+    assert_eq!((with_established(60).bound, with_established(60).used, with_established(60).available), (0, 60, 140));
+    assert_eq!((with_established(0).bound, with_established(0).used, with_established(0).available), (60, 61, 139));
 }
 
 #[test]
@@ -138,12 +138,12 @@ fn no_advice_is_a_folk_remedy() {
 }
 
 #[test]
-fn how_the_local_side_was_chosen_is_told_apart() {
+fn how_the_local_side_was_chosen_is_distinguished() {
     let with = |n, binding| {
         ended(Connection { binding, bytes_sent: 100_000, ..one_shot(n, owner(10, "app"), START + n * 100 * MS) })
     };
     let address = Binding { address: true, ..Binding::default() };
-    let engine = told([
+    let engine = state_after([
         with(1, Binding::default()),
         with(2, address),
         with(3, Binding { port: true, ..address }),
@@ -157,7 +157,7 @@ fn how_the_local_side_was_chosen_is_told_apart() {
 }
 
 #[test]
-fn whoever_made_most_is_named() {
+fn the_process_that_created_most_is_named() {
     // A monitor connects now and then; the application takes the ports. Its PID is higher, and its requests are large.
     let large = |n, who, end_ns| Connection { bytes_sent: 100_000, ..one_shot(n, who, end_ns) };
     let (monitor, app) = (owner(10, "monitor"), owner(5000, "app"));
@@ -207,7 +207,7 @@ fn grows(numbers: &[u16]) -> Vec<Event> {
 }
 
 #[test]
-fn connections_that_nobody_closes_use_up_the_ports() {
+fn connections_that_are_never_closed_use_up_the_ports() {
     // Ten more each second, and none ends: the last of 4,000 ports is taken after more than six minutes.
     let begin = [start(), small_range(4000, 0)];
     let mut leak = engine(begin.into_iter().chain(grows(&[180, 190, 200, 210, 220])));
@@ -290,9 +290,9 @@ fn commands_act_on_the_namespace_that_they_are_about() {
     let client = owner(10, "client");
     assert_eq!(command(&mut engine(events(client))), "nsenter -t 10 -n sysctl -w net.ipv4.tcp_tw_reuse=1");
     // A process known to be there is better than one that may have exited.
-    let shell = SocketOwner { netns: OTHER, ..holder(&owner(5, "init"), CensusState::Listen, 80, (0, 0), 1) };
-    let mut with_holder = engine(events(client).chain([holders(START + 3 * SECOND, vec![shell])]));
-    assert_eq!(command(&mut with_holder), "nsenter -t 5 -n sysctl -w net.ipv4.tcp_tw_reuse=1");
+    let shell = SocketOwner { netns: OTHER, ..owner_row(&owner(5, "init"), CensusState::Listen, 80, (0, 0), 1) };
+    let mut with_process = engine(events(client).chain([socket_owners(START + 3 * SECOND, vec![shell])]));
+    assert_eq!(command(&mut with_process), "nsenter -t 5 -n sysctl -w net.ipv4.tcp_tw_reuse=1");
     // If no process is known, the command searches for one; it never uses this host's own namespace.
     let child = |n: u64| Owner { key: ProcessKey { tgid: 1000 + n as u32, start_ns: START + n * 10 * MS }, ..client };
     let fills = (0..200).map(|n| ended(there(n, child(n), START + n * 10 * MS)));
@@ -310,7 +310,7 @@ fn a_range_of_the_sockets_own_is_not_the_namespaces() {
         ..no_port(n, who, end_ns)
     };
     let events = many(owner(10, "client"), 50, 10, START, failed).into_iter();
-    let finding = only(&mut told(events.chain([tick(START + SECOND)])));
+    let finding = only(&mut state_after(events.chain([tick(START + SECOND)])));
     assert_eq!(finding.rule, Rule::ExhaustionReached);
     assert!(finding.title.contains("IP_LOCAL_PORT_RANGE"), "{}", finding.title);
     assert_eq!(finding.advice.len(), 1, "{:?}", finding.advice);
@@ -319,7 +319,7 @@ fn a_range_of_the_sockets_own_is_not_the_namespaces() {
 }
 
 #[test]
-fn who_made_a_few_is_not_named_for_what_was_there_before() {
+fn a_process_that_created_a_few_is_not_named_for_older_sockets() {
     // 190 of 200 are older than the trace; one process creates the rest, and another one finds no port.
     let old = (0..190).map(|n| row(7_000 + n, tuple(40_000 + n as u16, 1, 80), CensusState::TimeWait, 50_000));
     let few = many(owner(10, "few"), 10, 10, START + 2 * SECOND, |n, who, end_ns| one_shot(190 + n, who, end_ns));
@@ -338,7 +338,7 @@ fn connections_younger_than_the_census_are_not_taken_for_time_wait() {
     let fails = many(client, 50, 1, START + 2 * SECOND, no_port);
     let mut engine = engine(begin.chain(fails).chain([tick(START + 3 * SECOND)]));
     let finding = only(&mut engine);
-    assert!(finding.title.contains("open connections have most of the ports"), "{}", finding.title);
+    assert!(finding.title.contains("open connections use most of the ports"), "{}", finding.title);
     assert_eq!(evidence(&finding, "ports_not_seen"), Value::Count(200));
     assert!(finding.evidence.iter().all(|it| it.kind().name != "verdict"), "it was not seen: {:?}", finding.evidence);
     // The next census shows them, and connects still fail.
@@ -354,7 +354,7 @@ fn connections_younger_than_the_census_are_not_taken_for_time_wait() {
 }
 
 #[test]
-fn a_later_episode_is_judged_by_itself() {
+fn a_later_episode_is_reported_by_itself() {
     let mut engine = exhausted(0);
     assert!(only(&mut engine).title.contains("TIME_WAIT sockets use the ports"));
     // An hour later, open connections use the ports.
@@ -405,7 +405,7 @@ fn timewait_sockets_of_bound_ports_are_not_to_be_reused() {
 }
 
 #[test]
-fn whoever_was_started_anew_is_the_cause_all_the_same() {
+fn a_restarted_process_is_still_the_cause() {
     // Its predecessors created ten thousand, which ended long ago.
     let begin = [start(), small_range(200, 0)].into_iter();
     let old = (0..50).flat_map(|n| many(owner(100 + n, "app"), 199, 10, START + u64::from(n) * 100 * SECOND, one_shot));

@@ -9,7 +9,7 @@ use twtrace_core::finding::{Rule, Severity};
 #[test]
 fn no_port_is_left_to_bind() {
     let events = (0..3).map(|n| bind_failed(owner(10, "app"), 0, 98, START + n * SECOND));
-    let finding = only(&mut told(events.chain([tick(START + 3 * SECOND)])));
+    let finding = only(&mut state_after(events.chain([tick(START + 3 * SECOND)])));
     assert_eq!((finding.rule, pid(&finding)), (Rule::BoundPoolExhausted, Some(10)));
     assert_eq!((evidence(&finding, "failures"), finding.severity), (Value::Count(3), Severity::Critical));
 }
@@ -24,7 +24,7 @@ fn errors_that_are_not_time_wait() {
         connect_failed(owner(12, "v6"), nowhere, 99, START + 2 * SECOND),
         tick(START + 3 * SECOND),
     ]);
-    let engine = told(events);
+    let engine = state_after(events);
     let shown = engine.snapshot();
     let found = shown.findings();
     let reasons: Vec<_> = found.iter().map(|finding| (pid(finding), evidence(finding, "reason"))).collect();
@@ -47,7 +47,7 @@ fn a_port_that_only_timewait_sockets_have() {
     let Event::BindFailed(failed) = &bind else { panic!("no failed bind") };
     let mut failed = failed.clone();
     failed.tuple.local_addr = "0.0.0.0".parse().unwrap();
-    let finding = only(&mut told(events.chain([Event::BindFailed(failed), tick(START + 2 * SECOND)])));
+    let finding = only(&mut state_after(events.chain([Event::BindFailed(failed), tick(START + 2 * SECOND)])));
     assert_eq!((finding.rule, pid(&finding)), (Rule::PortHeldByTimeWait, Some(11)));
 }
 
@@ -78,16 +78,16 @@ fn refused_timewait_sockets() {
 }
 
 #[test]
-fn sockets_that_nobody_closes() {
+fn sockets_that_are_never_closed() {
     let app = owner(10, "app");
-    let waits = holder(&app, CensusState::CloseWait, 0, (1, 80), 30);
+    let waits = owner_row(&app, CensusState::CloseWait, 0, (1, 80), 30);
     let events = stays(1..6, CensusState::CloseWait, 50_000..50_030);
-    let mut engine = told(events.into_iter().chain([holders(START + 6 * SECOND, vec![waits])]));
+    let mut engine = state_after(events.into_iter().chain([socket_owners(START + 6 * SECOND, vec![waits])]));
     let finding = only(&mut engine);
     assert_eq!((finding.rule, pid(&finding)), (Rule::CloseWaitLeak, Some(10)));
     assert_eq!(evidence(&finding, "close_wait"), Value::Count(30));
     // Sockets that have only just entered CLOSE_WAIT may be closed soon.
-    assert_eq!(rules(&mut told(stays(4..6, CensusState::CloseWait, 50_000..50_030))), []);
+    assert_eq!(rules(&mut state_after(stays(4..6, CensusState::CloseWait, 50_000..50_030))), []);
 }
 
 #[test]
@@ -99,14 +99,14 @@ fn peers_that_do_not_close() {
     let rows =
         || (0..30).map(|n| row(10_000_000 + n, tuple(40_000 + n as u16, 1, 80), CensusState::TimewaitFinWait2, 50_000));
     let events = events.into_iter().chain(census(START + 5 * SECOND, rows().collect()));
-    let finding = only(&mut told(events));
+    let finding = only(&mut state_after(events));
     assert_eq!((finding.rule, pid(&finding)), (Rule::FinWait2PileUp, Some(10)));
     assert_eq!(evidence(&finding, "fin_wait2"), Value::Count(30));
 }
 
 #[test]
-fn losses_are_doubts() {
-    let finding = only(&mut told([lost(10)]));
+fn losses_are_an_incomplete_trace() {
+    let finding = only(&mut state_after([lost(10)]));
     assert_eq!((finding.rule, finding.process), (Rule::IncompleteTrace, None));
     assert_eq!(evidence(&finding, "lost"), Value::Count(10));
 }
@@ -119,8 +119,8 @@ fn names_are_found_again() {
 }
 
 #[test]
-fn a_pool_that_the_server_has_hung_up_on_is_no_leak_yet() {
-    let mut engine = told(stays(1..6, CensusState::CloseWait, 50_000..50_030));
+fn a_pool_whose_connections_the_server_closed_is_no_leak_yet() {
+    let mut engine = state_after(stays(1..6, CensusState::CloseWait, 50_000..50_030));
     assert_eq!(only(&mut engine).severity, Severity::Info);
     // After a minute it is a leak.
     for event in stays(6..66, CensusState::CloseWait, 50_000..50_030) {
@@ -134,6 +134,6 @@ fn trying_one_port_after_the_other_is_no_emergency() {
     let listeners = (0..6).map(|n| row(5 + n, tuple(8880 + n as u16, 0, 0), CensusState::Listen, 0));
     let failed = |port: u16| bind_failed(owner(11, "dev"), port, 98, START + 2 * SECOND);
     let events = census(START + SECOND, listeners.collect()).into_iter().chain((8880..8886).map(failed));
-    let finding = only(&mut told(events.chain([tick(START + 3 * SECOND)])));
+    let finding = only(&mut state_after(events.chain([tick(START + 3 * SECOND)])));
     assert_eq!((finding.severity, evidence(&finding, "failures")), (Severity::Warning, Value::Count(6)));
 }

@@ -19,7 +19,7 @@ const STEPS: usize = 240;
 struct Layer {
     class: String,
     name: String,
-    made: u64,
+    created: u64,
     /// Per second, by step.
     rates: Vec<f64>,
 }
@@ -27,7 +27,7 @@ struct Layer {
 pub(super) fn plot(part: &Part<'_>, by: GroupBy, id: &str) -> Markup {
     let timeline = Timeline::of(part);
     let pieces = timeline.pieces(STEPS);
-    let (Some(first), true) = (timeline.points.first(), part.made() > 0) else { return html! {} };
+    let (Some(first), true) = (timeline.points.first(), part.created() > 0) else { return html! {} };
     let begins: Vec<f64> = pieces
         .iter()
         .filter_map(|piece| piece.first())
@@ -62,7 +62,7 @@ pub(super) fn plot(part: &Part<'_>, by: GroupBy, id: &str) -> Markup {
         text::rate(most),
         layers
             .iter()
-            .map(|layer| format!("{} with {}", layer.name, text::count(layer.made)))
+            .map(|layer| format!("{} with {}", layer.name, text::count(layer.created)))
             .collect::<Vec<_>>()
             .join(", ")
     );
@@ -83,8 +83,8 @@ pub(super) fn plot(part: &Part<'_>, by: GroupBy, id: &str) -> Markup {
                     li {
                         span class=(format!("swatch {}", layer.class)) {}
                         span class="name" { (layer.name) }
-                        @let share = text::percent(lines::share(layer.made, part.made()));
-                        span class="of" { (text::count(layer.made)) " (" (share) ")" }
+                        @let share = text::percent(lines::share(layer.created, part.created()));
+                        span class="of" { (text::count(layer.created)) " (" (share) ")" }
                     }
                 }
             }
@@ -97,22 +97,22 @@ fn layers(timeline: &Timeline<'_>, lines: &[Line<'_>], part: &Part<'_>) -> Vec<L
     let pieces = timeline.pieces(STEPS);
     let buckets = pieces.first().map_or(1, |piece| piece.len());
     let seconds: Vec<f64> = pieces.iter().map(|piece| length(piece)).collect();
-    let made = |line: &&Line<'_>| line.counts().time_wait_created > 0;
-    let shown = lines.iter().filter(made).take(COLOURS);
+    let created = |line: &&Line<'_>| line.counts().time_wait_created > 0;
+    let shown = lines.iter().filter(created).take(COLOURS);
     let mut layers: Vec<Layer> = shown
         .enumerate()
         .map(|(index, line)| {
-            let counts = timeline.made(line.series());
-            let sums = counts.chunks(buckets).map(|piece| piece.iter().map(|made| f64::from(*made)).sum::<f64>());
+            let counts = timeline.created(line.series());
+            let sums = counts.chunks(buckets).map(|piece| piece.iter().map(|created| f64::from(*created)).sum::<f64>());
             Layer {
                 class: format!("c{}", index + 1),
                 name: line.full_name(),
-                made: line.counts().time_wait_created,
+                created: line.counts().time_wait_created,
                 rates: sums.zip(&seconds).map(|(sum, seconds)| sum / seconds).collect(),
             }
         })
         .collect();
-    let rest = lines.iter().filter(made).count().saturating_sub(layers.len());
+    let rest = lines.iter().filter(created).count().saturating_sub(layers.len());
     if rest > 0 {
         let all = pieces.iter().map(|piece| piece.iter().map(|point| point.moment.created).sum::<u64>() as f64);
         let rates = all.zip(&seconds).enumerate().map(|(at, (all, seconds))| {
@@ -120,11 +120,11 @@ fn layers(timeline: &Timeline<'_>, lines: &[Line<'_>], part: &Part<'_>) -> Vec<L
             (all / seconds - others).max(0.0)
         });
         let rates = rates.collect();
-        let named: u64 = layers.iter().map(|layer| layer.made).sum();
+        let named: u64 = layers.iter().map(|layer| layer.created).sum();
         layers.push(Layer {
             class: "rest".to_owned(),
             name: text::counted(rest, "other", "others"),
-            made: part.made().saturating_sub(named),
+            created: part.created().saturating_sub(named),
             rates,
         });
     }

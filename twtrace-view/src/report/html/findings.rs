@@ -3,17 +3,17 @@
 use super::table;
 use crate::findings::NOTHING;
 use crate::report::Part;
-use crate::report::findings::{RenderedFinding, ToldAdvice};
+use crate::report::findings::{RenderedAdvice, RenderedFinding};
 use maud::{Markup, html};
 
 pub(super) fn section(part: &Part<'_>) -> Markup {
-    let told = part.told();
+    let rendered = part.findings();
     let failures = part.failures();
     html! {
         div class="findings" {
             h2 { "Findings" }
-            @if told.is_empty() { p { (NOTHING) } }
-            @for finding in &told { (self::finding(finding)) }
+            @if rendered.is_empty() { p { (NOTHING) } }
+            @for finding in &rendered { (self::finding(finding)) }
             p class="aside" { (part.orientation()) }
             @if !failures.rows.is_empty() {
                 h2 { "Failures" }
@@ -50,7 +50,7 @@ fn finding(finding: &RenderedFinding) -> Markup {
     }
 }
 
-fn advice(advice: &ToldAdvice) -> Markup {
+fn advice(advice: &RenderedAdvice) -> Markup {
     html! {
         p { (advice.text) " " span class="about" { "(" (advice.id) ")" } }
         @if let Some(command) = &advice.command { pre { code { (command) } } }

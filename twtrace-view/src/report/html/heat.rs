@@ -33,8 +33,9 @@ pub(super) fn plot(part: &Part<'_>, id: &str) -> Markup {
     let rates: Vec<Vec<f64>> = shown
         .iter()
         .map(|line| {
-            let made = timeline.made(line.series());
-            let sums = made.chunks(buckets).map(|piece| piece.iter().map(|made| f64::from(*made)).sum::<f64>());
+            let created = timeline.created(line.series());
+            let sums =
+                created.chunks(buckets).map(|piece| piece.iter().map(|created| f64::from(*created)).sum::<f64>());
             sums.zip(&seconds).map(|(sum, seconds)| sum / seconds).collect()
         })
         .collect();

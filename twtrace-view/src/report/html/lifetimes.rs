@@ -1,4 +1,4 @@
-//! How long connections lived: a histogram over a logarithmic scale.
+//! How long connections lasted: a histogram over a logarithmic scale.
 
 use super::frame::{Frame, block, line, round_up, unit};
 use crate::report::Part;
@@ -32,7 +32,7 @@ pub(super) fn plot(part: &Part<'_>, id: &str) -> Markup {
     let frame = Frame { height: 240.0, x: (low.floor(), high.ceil()), y: round_up(most as f64) };
     let quantile = |share: f64| lifetimes.quantile(share).unwrap_or(0);
     let quantiles = [("p50", quantile(0.5)), ("p90", quantile(0.9)), ("p99", quantile(0.99))];
-    let told = quantiles.map(|(name, us)| format!("{name} {}", lifetime(us as f64)));
+    let labels = quantiles.map(|(name, us)| format!("{name} {}", lifetime(us as f64)));
     let bar = |index: usize| (first + index) as f64 / BARS;
     let bottom = frame.bottom();
     let says = |index: usize, count: u64| {
@@ -60,8 +60,8 @@ pub(super) fn plot(part: &Part<'_>, id: &str) -> Markup {
     html! {
         figure {
             figcaption { b { "Lifetimes of connections" } ", logarithmic" }
-            (frame.svg(id, "Lifetimes of connections", &format!("{}.", told.join(", ")), &content))
-            p class="aside" { (told.join(", ")) " of " (text::count(lifetimes.count())) " connections" }
+            (frame.svg(id, "Lifetimes of connections", &format!("{}.", labels.join(", ")), &content))
+            p class="aside" { (labels.join(", ")) " of " (text::count(lifetimes.count())) " connections" }
         }
     }
 }

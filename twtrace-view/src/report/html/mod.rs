@@ -82,7 +82,7 @@ fn host(part: &Part<'_>, report: &Report<'_>) -> Markup {
             @if report.is_of_several() { h2 { (part.host) } }
             @if !warnings.is_empty() {
                 div class="warnings" role="note" {
-                    b { "These figures are not whole" }
+                    b { "These figures are incomplete" }
                     ul { @for warning in &warnings { li { (warning) } } }
                 }
             }

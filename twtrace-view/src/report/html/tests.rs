@@ -72,7 +72,7 @@ fn a_page_of_a_long_trace_is_small() {
 }
 
 #[test]
-fn findings_are_told_with_all_that_they_rest_on() {
+fn findings_are_shown_with_all_their_evidence() {
     let page = written(&fixture::short(), GroupBy::Command);
     for part in [
         "<article class=\"finding critical\">",

@@ -66,29 +66,29 @@ fn verdicts_are_one_sentence() {
         ),
         (
             &["--rate=1000", "--destinations=3"],
-            "Ports last for ever: 1,000/s to 3 destinations need 20,000 of 28,132 ports each (71.1%).",
+            "Ports never run out: 1,000/s to 3 destinations need 20,000 of 28,132 ports each (71.1%).",
         ),
         (
             &["--rate=2000", "--destinations=2", "--source-ips=2"],
-            "Ports run out after 56.2s: 2,000/s to 2 destinations from 2 addresses need 30,000 ports each, and there are \
-             28,132.",
+            "Ports run out after 56.2s: 2,000/s to 2 destinations from 2 addresses need 30,000 ports each, and there \
+             are 28,132.",
         ),
         (
             &["--rate=1000", "--max-tw-buckets=4096"],
-            "Ports last, but only because tcp_max_tw_buckets makes the kernel drop TIME_WAIT sockets: 1,000/s to 1 \
-             destination make 60,000, the limit is 4,096. An old segment may then meet a new connection.",
+            "Ports last, but only because the kernel drops TIME_WAIT sockets above tcp_max_tw_buckets: 1,000/s to 1 \
+             destination create 60,000, the limit is 4,096. An old segment may then reach a new connection.",
         ),
         (&["--rate=1", "--range=40000-40099"], "No port is left to connect from: every connect fails."),
         (&["--range=40000-40099"], "No port is left to connect from."),
         (
             &["--loopback", "--lifetime=500ms"],
-            "This host sustains 18,754 connections/s to 1 destination when it closes first: 28,132 ports, each held for \
-             1.5s.",
+            "This host sustains 18,754 connections/s to 1 destination when it closes first: 28,132 ports, each in use \
+             for 1.5s.",
         ),
         (
             &["--bind-first", "--tw-reuse=1"],
-            "This host sustains 468.8 connections/s to 1 destination when it closes first: 28,132 ports, each held for \
-             60s.",
+            "This host sustains 468.8 connections/s to 1 destination when it closes first: 28,132 ports, each in use \
+             for 60s.",
         ),
     ] {
         assert_eq!(verdict(arguments), says, "{arguments:?}");

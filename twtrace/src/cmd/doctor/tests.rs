@@ -201,7 +201,7 @@ fn each_missing_thing_is_named_with_its_cost_and_its_fix() {
 }
 
 #[test]
-fn what_does_no_harm_is_not_held_against_the_host() {
+fn what_does_no_harm_does_not_change_the_verdict() {
     let without_admin = Some(Capabilities(!(1 << Capability::SysAdmin as u8)));
     for facts in [
         Facts { lockdown: Lockdown::Integrity, ..good() },
@@ -269,7 +269,7 @@ fn tiers_follow_the_attached_hooks() {
 }
 
 #[test]
-fn sysctls_are_told_in_words() {
+fn sysctls_are_explained_in_words() {
     let report = evaluate(&good());
     for (name, value, words) in [
         (

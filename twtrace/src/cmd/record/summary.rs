@@ -127,8 +127,8 @@ pub(super) fn summary(model: &Snapshot, ended: &Ended<'_>) -> String {
         text::counted(*open, "connection", "connections"),
         words::losses(&model.summary().counters),
     );
-    let makers = order::of_snapshot(model, GroupBy::Process, Sort::DEFAULT);
-    for row in makers.iter().filter(|row| row.counts.time_wait_created > 0).take(NAMED) {
+    let creators = order::of_snapshot(model, GroupBy::Process, Sort::DEFAULT);
+    for row in creators.iter().filter(|row| row.counts.time_wait_created > 0).take(NAMED) {
         let name = match (&row.key, &row.owner) {
             (GroupKey::Process(key), Some(owner)) => label::process(&owner.comm, key.tgid),
             (GroupKey::OneShots(kin), _) => {
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn the_summary_names_the_makers() {
+    fn the_summary_names_the_creators() {
         let progress = Progress { connections: 1200, rows: 5000, bytes: 28_800, ..Progress::default() };
         let path = Path::new("night\u{1b}[2J.twt");
         let ended = Ended { path, lasted: Duration::from_millis(90_500), progress, open: 12 };

@@ -1,7 +1,7 @@
 //! Brings a state to any moment of a recording.
 //!
 //! The state at a moment is the one after everything up to and including the first tick at that moment or later. Going
-//! back means starting again; states that are kept on the way make that short.
+//! back means starting again; states that are kept on the way shorten that.
 
 use twtrace_core::event::Event;
 use twtrace_core::recording::Info;

@@ -250,5 +250,5 @@ fn the_survey_finds_the_peak_and_the_end() {
     assert_eq!((end_ns, churn.bucket_ns), (START_NS + 60 * SECOND_NS, SECOND_NS));
     // The web server's host itself creates most of its TIME_WAIT sockets in its first four seconds.
     assert!(churn.peaks.contains(&30), "{churn:?}");
-    assert_eq!(churn.made[30], 160);
+    assert_eq!(churn.created[30], 160);
 }

@@ -130,7 +130,7 @@ fn a_readable_descriptor_wakes_the_loop() {
 }
 
 #[test]
-fn failures_of_source_and_output_are_told() {
+fn failures_of_source_and_output_are_reported() {
     struct Broken;
     impl Source for Broken {
         type Error = anyhow::Error;
@@ -168,7 +168,7 @@ fn failures_of_source_and_output_are_told() {
 }
 
 #[test]
-fn findings_that_hold_make_it_fail() {
+fn findings_that_apply_make_it_fail() {
     let findings = findings();
     let failing = |text: &str| crate::exit_code::failing(Some(&text.parse().unwrap()), &findings);
     let reached = failing("exhaustion-reached").unwrap();

@@ -1,4 +1,4 @@
-//! What the program writes as JSON, held to `docs/json`.
+//! Checks what the program writes as JSON against `docs/json`.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 

@@ -49,6 +49,15 @@ impl Top {
         top
     }
 
+    /// The same, for the sockets of that place alone: other tests may run in others.
+    ///
+    /// # Panics
+    /// If it cannot trace.
+    pub fn start_here(place: &Place, arguments: &[&str]) -> Self {
+        let netns = place.netns().to_string();
+        Self::start(place, &[&["--netns", &netns], arguments].concat())
+    }
+
     /// The next report.
     ///
     /// # Panics

@@ -15,6 +15,9 @@ use std::path::{Path, PathBuf};
 /// Name of the manifest.
 pub(super) const MANIFEST: &str = "recording.json";
 
+/// Why nothing can be written any more.
+const GONE: &str = "the directory was removed";
+
 /// Suffix of a file that is being written, before it gets its name.
 const TEMPORARY: &str = ".tmp";
 
@@ -163,7 +166,13 @@ impl RecordingDir {
     /// Creates a file that does not exist yet.
     pub(super) fn make(&self, name: &str) -> io::Result<OutFile> {
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
-        let file = File::from(openat(&self.dir, name, flags, Mode::S_IRUSR | Mode::S_IWUSR)?);
+        let made = openat(&self.dir, name, flags, Mode::S_IRUSR | Mode::S_IWUSR);
+        // The only reason why a new file can have no parent.
+        let file = made.map_err(|error| match error {
+            Errno::ENOENT => io::Error::other(GONE),
+            error => error.into(),
+        })?;
+        let file = File::from(file);
         Ok(OutFile::new(file, name, &self.journal))
     }
 
@@ -220,7 +229,7 @@ impl RecordingDir {
     /// Fails when the directory was removed: writes then disappear without an error.
     pub(super) fn is_there(&self) -> anyhow::Result<()> {
         if fstat(self.dir.as_fd())?.st_nlink == 0 {
-            bail!("the directory was removed");
+            bail!(GONE);
         }
         Ok(())
     }

@@ -29,10 +29,11 @@ const SLOW_S: f64 = 5.0;
 
 /// Live tests that take the host for themselves, by the beginning of their names: they load it as much as they can, or
 /// compare host-wide figures. All others have namespaces of their own and wait for the kernel's timers most of the time.
-const ALONE: [&str; 12] = [
+const ALONE: [&str; 14] = [
     "audit::",
     "cost::",
     "exact::",
+    "findings::",
     "ground_truth::",
     "instances::",
     "keys::",
@@ -42,6 +43,7 @@ const ALONE: [&str; 12] = [
     "recordings::",
     "scale::",
     "socket_owners::",
+    "sockets::",
 ];
 
 /// A test and how long it took, in seconds.

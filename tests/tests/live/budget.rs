@@ -53,7 +53,7 @@ fn exactly(what: &str, place: &Place, top: &Top, to: SocketAddrV4, expected: u32
 #[test]
 fn every_port_of_the_range_is_available_or_used() {
     let place = place("0");
-    let top = Top::start(&place, &[]);
+    let top = Top::start_here(&place, &[]);
     assert_eq!(churn(&place, ONE, 50), 50);
     exactly("50 in TIME_WAIT", &place, &top, ONE, N - 50);
     let report = settled(&top);
@@ -64,7 +64,7 @@ fn every_port_of_the_range_is_available_or_used() {
 fn reserved_ports_are_not_chosen() {
     let place = place("0");
     place.sysctl("ipv4/ip_local_reserved_ports", "39990-40019,40100,41000");
-    let top = Top::start(&place, &[]);
+    let top = Top::start_here(&place, &[]);
     assert_eq!(churn(&place, ONE, 50), 50);
     exactly("21 reserved", &place, &top, ONE, N - 21 - 50);
     let report = settled(&top);
@@ -74,7 +74,7 @@ fn reserved_ports_are_not_chosen() {
 #[test]
 fn bound_ports_are_not_chosen() {
     let place = place("0");
-    let top = Top::start(&place, &[]);
+    let top = Top::start_here(&place, &[]);
     let sockets = place.run(|| {
         let bound = (40_000..40_010).map(|port| bound(local(port)).unwrap());
         let listening = (40_050..40_065).map(|port| listening(local(port)).unwrap());
@@ -93,7 +93,7 @@ fn bound_ports_are_not_chosen() {
 #[test]
 fn open_connections_occupy_their_ports() {
     let place = place("0");
-    let top = Top::start(&place, &[]);
+    let top = Top::start_here(&place, &[]);
     let open = held(&place, ONE, 40);
     assert_eq!(churn(&place, ONE, 20), 20);
     exactly("40 open", &place, &top, ONE, N - 40 - 20);
@@ -105,7 +105,7 @@ fn open_connections_occupy_their_ports() {
 #[test]
 fn each_destination_has_the_whole_range() {
     let place = place("0");
-    let top = Top::start(&place, &[]);
+    let top = Top::start_here(&place, &[]);
     for to in [ONE, OTHER_ADDRESS, OTHER_PORT] {
         assert_eq!(churn(&place, to, 10), 10);
     }
@@ -126,7 +126,7 @@ fn churn_at_once(place: &Place, most: u32) -> u32 {
 fn time_wait_ports_are_reusable_after_a_second() {
     for reuse in ["1", "2"] {
         let place = place(reuse);
-        let top = Top::start(&place, &[]);
+        let top = Top::start_here(&place, &[]);
         assert_eq!(churn_at_once(&place, N), N);
         // Not before the last one is reusable.
         let report = top.wait(|report| {
@@ -142,7 +142,7 @@ fn time_wait_ports_are_reusable_after_a_second() {
 #[test]
 fn time_wait_sockets_of_bound_ports_are_not_reused() {
     let place = place("1");
-    let top = Top::start(&place, &[]);
+    let top = Top::start_here(&place, &[]);
     place.run(|| {
         for port in 40_000..40_020 {
             close_first(TcpStream::from(bound_connected(local(port), ONE).unwrap()));
@@ -171,7 +171,7 @@ fn forecast_at_half_of_the_ports_is_right() {
     place.sysctl("ipv4/ip_local_port_range", "40000 40999");
     place.sysctl("ipv4/tcp_tw_reuse", "0");
     accept_all(&place, ONE);
-    let top = Top::start(&place, &[]);
+    let top = Top::start_here(&place, &[]);
     let (tell, told) = channel();
     let began = Instant::now();
     // A thread starts in the namespace of the thread that creates it.

@@ -22,7 +22,7 @@ fn place() -> (Place, Top) {
     place.sysctl("ipv4/tcp_tw_reuse", "0");
     // An RST does not end a TIME_WAIT socket.
     place.sysctl("ipv4/tcp_rfc1337", "1");
-    let top = Top::start(&place, &[]);
+    let top = Top::start_here(&place, &[]);
     (place, top)
 }
 

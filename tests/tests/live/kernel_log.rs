@@ -57,7 +57,7 @@ fn a_filter_by_port_logs_both_ends_of_its_connections_and_no_others() {
     assert_eq!(lines.iter().filter(|line| line.contains("record written, transitions: 5")).count(), 2, "{text}");
     // In a guest with this setting, the hooks of the exact tier are attached.
     if std::env::var("TWTRACE_TIER").is_ok_and(|tier| tier == "exact") {
-        assert!(has(&["timewait socket created, state:"]), "{text}");
+        assert!(has(&["TIME_WAIT socket created, state:"]), "{text}");
     }
     for foreign in other {
         assert!(!text.contains(&format!(".{foreign} ")), "{foreign} was not asked for:\n{text}");

@@ -65,7 +65,7 @@ fn pgbench_with_a_connection_for_each_transaction() {
     let folder = tempfile::tempdir().unwrap();
     let Some(postgres) = Postgres::start(&place, folder.path()) else { return };
 
-    let top = Top::start(&place, &["--by", "command"]);
+    let top = Top::start_here(&place, &["--by", "command"]);
     let bench = postgres.pgbench(&["-C", "-t", "100"]);
     let printed = output(&place, bench);
     assert!(printed.contains("400/400"), "{printed}");
@@ -133,7 +133,7 @@ fn nginx_fetched_by_one_shot_curls() {
         let place = place();
         let folder = tempfile::tempdir().unwrap();
         let Some(mut server) = nginx(&place, folder.path()) else { return };
-        let top = Top::start(&place, &["--by", "parent"]);
+        let top = Top::start_here(&place, &["--by", "parent"]);
         poll(&place, folder.path(), curl);
         let report = top.wait(|report| number(own(report), "/coverage/census") >= 100);
         let (server_side, client_side) = sides(&place, 8099);

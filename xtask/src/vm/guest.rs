@@ -47,22 +47,58 @@ pub(super) struct Console {
     pub(super) trouble: Option<String>,
 }
 
+/// What runs a guest's instructions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Accelerator {
+    /// The host's processor.
+    Kvm,
+    /// QEMU's emulation, ten times slower.
+    Emulation,
+}
+
+/// How long a guest with nothing to do may take with KVM.
+const PROBE: Duration = Duration::from_secs(30);
+
+impl Accelerator {
+    /// KVM, if this guest, which has nothing to do, boots with it. A `/dev/kvm` alone proves nothing: in some virtual
+    /// machines it can be opened and runs no kernel.
+    ///
+    /// # Errors
+    /// QEMU cannot be started.
+    pub(super) fn choose(image: &Path, initramfs: &Path, log: &Path) -> Result<Self> {
+        let works = Path::new("/dev/kvm").exists() && boot(Self::Kvm, image, initramfs, log, PROBE)?.done;
+        Ok(if works { Self::Kvm } else { Self::Emulation })
+    }
+
+    fn arguments(self) -> &'static [&'static str] {
+        match self {
+            Self::Kvm => &["-accel", "kvm", "-cpu", "host"],
+            // Without cx16: QEMU 7.2 emulates cmpxchg16b with garbage in EFLAGS now and then, and kernels from 6.5 on
+            // use it for every allocation.
+            Self::Emulation => &["-accel", "tcg", "-cpu", "max,cx16=off"],
+        }
+    }
+}
+
 /// Boots a guest and waits for its end.
 ///
 /// # Errors
 /// QEMU cannot be started.
-pub(super) fn run(image: &Path, initramfs: &Path, log: &Path) -> Result<Console> {
+pub(super) fn run(accelerator: Accelerator, image: &Path, initramfs: &Path, log: &Path) -> Result<Console> {
+    boot(accelerator, image, initramfs, log, PATIENCE)
+}
+
+fn boot(accelerator: Accelerator, image: &Path, initramfs: &Path, log: &Path, patience: Duration) -> Result<Console> {
     let console = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
     let mut qemu = Command::new("qemu-system-x86_64");
-    // Without cx16: QEMU 7.2 emulates cmpxchg16b with garbage in EFLAGS now and then, and kernels from 6.5 on use it
-    // for every allocation. One processor: its multi-threaded emulation gets code patching wrong.
-    qemu.args(["-accel", "tcg", "-cpu", "max,cx16=off", "-m", "1G", "-smp", "1", "-no-reboot", "-nographic"]);
+    // One processor: QEMU's multi-threaded emulation gets code patching wrong.
+    qemu.args(accelerator.arguments()).args(["-m", "1G", "-smp", "1", "-no-reboot", "-nographic"]);
     qemu.args(["-append", PARAMETERS, "-kernel"]).arg(image).arg("-initrd").arg(initramfs);
     qemu.stdin(Stdio::null()).stdout(console.try_clone()?).stderr(console);
     let mut guest = qemu.spawn().context("cannot start qemu-system-x86_64")?;
     let began = Instant::now();
     while guest.try_wait()?.is_none() {
-        if began.elapsed() > PATIENCE {
+        if began.elapsed() > patience {
             guest.kill()?;
             guest.wait()?;
             break;

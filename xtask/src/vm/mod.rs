@@ -13,14 +13,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Instant;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
 
 use crate::ebpf::{self, Toolchain};
 use crate::process::say;
 use crate::tested::Tested;
 use crate::workspace::{root, target};
-use guest::Console;
+use guest::{Accelerator, Console};
 use image::Programs;
 use kernels::{KERNELS, Kernel};
 use sizes::{Column, Size};
@@ -45,7 +45,10 @@ struct Run {
 /// A live test that runs in guests, and in which modes.
 struct Plan {
     test: &'static str,
+    /// On every kernel.
     modes: &'static [Mode],
+    /// On the oldest and the newest kernel as well: between them, no part of the program differs in these modes.
+    at_both_ends: &'static [Mode],
 }
 
 /// A way to trace, chosen by the environment in the guest.
@@ -66,15 +69,15 @@ const NO_BTF: Mode = Mode { name: "tuple-without-btf", env: &[("TWTRACE_TIER", "
 const SMALL: Mode = Mode { name: "exact", env: &[("TWTRACE_TIER", "exact"), ("TWTRACE_CONNECTIONS", "3000")] };
 
 const PLANS: [Plan; 9] = [
-    Plan { test: "ground_truth", modes: &[EXACT, KPROBES, COOKIE, TUPLE, NO_BTF] },
-    Plan { test: "bindings", modes: &[EXACT, COOKIE, TUPLE, NO_BTF] },
-    Plan { test: "namespaces", modes: &[EXACT, COOKIE, TUPLE] },
-    Plan { test: "losses", modes: &[SMALL] },
-    Plan { test: "instances", modes: &[SMALL] },
-    Plan { test: "older", modes: &[EXACT, COOKIE, TUPLE] },
-    Plan { test: "audit", modes: &[EXACT] },
-    Plan { test: "exact", modes: &[EXACT, KPROBES] },
-    Plan { test: "kernel_log", modes: &[EXACT, KPROBES, COOKIE, TUPLE, NO_BTF] },
+    Plan { test: "ground_truth", modes: &[EXACT, KPROBES, COOKIE, TUPLE, NO_BTF], at_both_ends: &[] },
+    Plan { test: "bindings", modes: &[EXACT, TUPLE], at_both_ends: &[COOKIE, NO_BTF] },
+    Plan { test: "namespaces", modes: &[EXACT], at_both_ends: &[COOKIE, TUPLE] },
+    Plan { test: "losses", modes: &[SMALL], at_both_ends: &[] },
+    Plan { test: "instances", modes: &[SMALL], at_both_ends: &[] },
+    Plan { test: "older", modes: &[COOKIE, TUPLE], at_both_ends: &[EXACT] },
+    Plan { test: "audit", modes: &[EXACT], at_both_ends: &[] },
+    Plan { test: "exact", modes: &[EXACT, KPROBES], at_both_ends: &[] },
+    Plan { test: "kernel_log", modes: &[EXACT], at_both_ends: &[KPROBES, COOKIE, TUPLE, NO_BTF] },
 ];
 
 /// Builds the object and runs everything.
@@ -114,6 +117,8 @@ fn matrix(args: &Args, tested: &Tested, object: &Path) -> Result<Vec<Column>> {
     let programs = Programs::of(tested)?;
     let folder = target().join("vm/logs");
     fs::create_dir_all(&folder)?;
+    let accelerator = accelerator(&programs, object, &folder)?;
+    say(&format!("guests run by {accelerator:?}"));
     let jobs = Mutex::new(KERNELS.iter().filter(chosen).collect::<VecDeque<_>>());
     let failures = Mutex::new(Vec::new());
     let columns = Mutex::new(Vec::new());
@@ -123,7 +128,7 @@ fn matrix(args: &Args, tested: &Tested, object: &Path) -> Result<Vec<Column>> {
         for _ in 0..side_by_side {
             scope.spawn(|| {
                 while let Some(kernel) = next(&jobs) {
-                    match one(kernel, &programs, object, &folder) {
+                    match one(kernel, accelerator, &programs, object, &folder) {
                         Ok(column) => lock(&columns).push(column),
                         Err(error) => lock(&failures).push(format!("{}: {error:#}", kernel.name)),
                     }
@@ -150,16 +155,28 @@ fn next<'a>(jobs: &Mutex<VecDeque<&'a Kernel>>) -> Option<&'a Kernel> {
     lock(jobs).pop_front()
 }
 
-fn one(kernel: &Kernel, programs: &Programs, object: &Path, folder: &Path) -> Result<Column> {
+/// What runs guests here.
+fn accelerator(programs: &Programs, object: &Path, folder: &Path) -> Result<Accelerator> {
+    let newest = KERNELS.last().context("there are no kernels")?;
+    let cached = kernels::get(newest)?;
+    let [initramfs, log] = ["probe.initramfs", "probe.log"].map(|name| folder.join(name));
+    let nothing_to_do = b"[]";
+    image::write(programs, &cached, object, nothing_to_do, &initramfs)?;
+    Accelerator::choose(&cached.folder.join("vmlinuz"), &initramfs, &log)
+}
+
+fn one(kernel: &Kernel, accelerator: Accelerator, programs: &Programs, object: &Path, folder: &Path) -> Result<Column> {
     let began = Instant::now();
     let cached = kernels::get(kernel)?;
     let file = |name: &str| -> PathBuf { folder.join(format!("{}.{name}", kernel.name)) };
-    let plan = serde_json::to_vec(&plan())?;
-    image::write(programs, &cached, object, &plan, &file("initramfs"))?;
-    let console = guest::run(&cached.folder.join("vmlinuz"), &file("initramfs"), &file("log"))?;
+    let plan = plan(kernel);
+    let runs = serde_json::to_vec(&plan)?;
+    image::write(programs, &cached, object, &runs, &file("initramfs"))?;
+    let console = guest::run(accelerator, &cached.folder.join("vmlinuz"), &file("initramfs"), &file("log"))?;
     let _ = fs::remove_file(file("initramfs"));
     report(&cached.version, &console, began.elapsed().as_secs());
-    judge(&console, &plan_names(), &file("log"))?;
+    let names: Vec<String> = plan.into_iter().map(|run| run.name).collect();
+    judge(&console, &names, &file("log"))?;
     let mut programs: Vec<Size> = Vec::new();
     for run in console.ended.iter().filter(|run| run.name.starts_with(DOCTOR)) {
         for size in sizes::read(&run.output)? {
@@ -177,7 +194,8 @@ const DOCTORS: [Mode; 3] = [EXACT, KPROBES, NO_BTF];
 
 const OBJECT: (&str, &str) = ("TWTRACE_BPF_OBJECT", "/t/twtrace.bpf.o");
 
-fn plan() -> Vec<Run> {
+fn plan(kernel: &Kernel) -> Vec<Run> {
+    let is_end = [KERNELS.first(), KERNELS.last()].into_iter().flatten().any(|end| end.name == kernel.name);
     let environment = |mode: Mode| [OBJECT, ("CI", "true")].into_iter().chain(mode.env.iter().copied()).collect();
     let doctors = DOCTORS.map(|mode| Run {
         name: format!("{DOCTOR}/{}", mode.name),
@@ -187,7 +205,8 @@ fn plan() -> Vec<Run> {
         timeout_s: 60,
     });
     let tests = PLANS.iter().flat_map(|plan| {
-        plan.modes.iter().map(|&mode| Run {
+        let more = if is_end { plan.at_both_ends } else { &[] };
+        plan.modes.iter().chain(more).map(|&mode| Run {
             name: format!("{}/{}", plan.test, mode.name),
             program: "/t/deps/live".to_owned(),
             args: [&format!("{}::", plan.test), "--test-threads=1", "--nocapture"].map(str::to_owned).to_vec(),
@@ -196,10 +215,6 @@ fn plan() -> Vec<Run> {
         })
     });
     doctors.into_iter().chain(tests).collect()
-}
-
-fn plan_names() -> Vec<String> {
-    plan().into_iter().map(|run| run.name).collect()
 }
 
 /// One block per kernel, so that the output of two guests does not mix.

@@ -1,4 +1,4 @@
-//! Golden recordings in memory, to be edited and to have their sums put right.
+//! Golden recordings in memory. They can be edited, and their checksums computed again.
 
 use arrow_buffer::Buffer;
 use arrow_ipc::reader::StreamDecoder;
@@ -14,7 +14,7 @@ use std::path::Path;
 
 const MANIFEST: &str = "recording.json";
 
-/// Bytes of an entry of sums, and of what its own sum is of.
+/// Bytes of an entry in a file of sums, and bytes of it that its own sum covers.
 const ENTRY: usize = 40;
 const SUMMED: usize = 36;
 
@@ -53,9 +53,9 @@ impl Golden {
         }
     }
 
-    /// Changes one file as the bytes say: places of three bytes, each with a length and so many bytes to be put there.
-    /// A length beyond 32 cuts the file there, and one beyond 64 leaves the file out.
-    pub fn edit(&mut self, file: usize, edits: &[u8], mends: bool, has_no_manifest: bool) {
+    /// Edits one file. The bytes are a list of edits, each an offset of three bytes, a length and up to 32 bytes, which
+    /// are written at the offset. A length above 32 first cuts the file at the offset; one above 64 removes the file.
+    pub fn edit(&mut self, file: usize, edits: &[u8], updates_sums: bool, has_no_manifest: bool) {
         let name = self.0.keys().nth(file % self.0.len()).cloned().unwrap_or_default();
         let Some(content) = self.0.get_mut(&name) else { return };
         let mut rest = edits;
@@ -79,16 +79,16 @@ impl Golden {
             }
             rest = &after[new.len()..];
         }
-        if mends {
-            self.mend(&name);
+        if updates_sums {
+            self.update_sums(&name);
         }
         if has_no_manifest {
             self.0.remove(MANIFEST);
         }
     }
 
-    /// Makes the sums of a file fit.
-    fn mend(&mut self, name: &str) {
+    /// Computes the sums of a file again.
+    fn update_sums(&mut self, name: &str) {
         match name.rsplit_once('.') {
             Some((stem, "arrows")) => {
                 let stem = format!("{stem}.sums");
@@ -102,7 +102,7 @@ impl Golden {
                     *sums = resum(sums, None);
                 }
             }
-            Some((stem, "parquet")) => self.tell(stem, name),
+            Some((stem, "parquet")) => self.update_manifest(stem, name),
             _ => {
                 let Some(manifest) = self.0.get_mut(name) else { return };
                 if let Some((own, _)) = String::from_utf8_lossy(manifest).rsplit_once(",\"crc32\":") {
@@ -113,7 +113,7 @@ impl Golden {
     }
 
     /// Puts the size and the sum of a sealed file into the manifest.
-    fn tell(&mut self, stem: &str, name: &str) {
+    fn update_manifest(&mut self, stem: &str, name: &str) {
         let (Some(content), Some(manifest)) = (self.0.get(name), self.0.get(MANIFEST)) else { return };
         let Ok(mut envelope) = serde_json::from_slice::<Value>(manifest) else { return };
         let Some((table, number)) = stem.split_once('-') else { return };
@@ -139,12 +139,12 @@ impl Golden {
             let stem = name.rsplit_once('.').map_or("", |(stem, _)| stem);
             if name.ends_with(".parquet") {
                 plain.0.insert(name.clone(), plain_parquet(content));
-                plain.mend(name);
+                plain.update_sums(name);
             } else if let (true, Some(sums)) = (name.ends_with(".arrows"), self.0.get(&format!("{stem}.sums"))) {
                 let (stream, sums) = plain_stream(content, sums);
                 plain.0.insert(name.clone(), stream);
                 plain.0.insert(format!("{stem}.sums"), sums);
-                plain.mend(name);
+                plain.update_sums(name);
             }
         }
         plain
@@ -169,7 +169,8 @@ fn header(sums: &[u8]) -> Option<usize> {
     Some(12 + length).filter(|header| header + 4 <= sums.len())
 }
 
-/// Sums of sums, and of the stream that they belong to if it is given: what is beyond the last entry is part of it.
+/// Computes the sums in a file of sums again, and those of its stream if it is given. All that is left of the stream
+/// counts as part of the last entry.
 fn resum(sums: &[u8], stream: Option<&Vec<u8>>) -> Vec<u8> {
     let mut sums = sums.to_vec();
     let Some(header) = header(&sums) else { return sums };

@@ -15,7 +15,7 @@ use twtrace_core::state::{Config, Limits, State};
 use twtrace_recording::reader::Recording;
 use twtrace_testkit::{SECOND_NS, look, tick};
 
-/// No file here is worth more at once, in bytes. libFuzzer's own limit of allocations needs a sanitizer.
+/// The largest allocation that is allowed, in bytes. libFuzzer's own limit of allocations needs a sanitizer.
 const LARGEST_ALLOCATION: usize = 512 << 20;
 
 struct Limited;
@@ -30,28 +30,28 @@ fn limit(bytes: usize) {
     }
 }
 
-// SAFETY: all of it is the system's.
+// SAFETY: every call is passed on to the system's allocator.
 unsafe impl GlobalAlloc for Limited {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         limit(layout.size());
-        // SAFETY: as the caller says.
+        // SAFETY: the caller guarantees it.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         limit(layout.size());
-        // SAFETY: as the caller says.
+        // SAFETY: the caller guarantees it.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         limit(size);
-        // SAFETY: as the caller says.
+        // SAFETY: the caller guarantees it.
         unsafe { System.realloc(pointer, layout, size) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: as the caller says.
+        // SAFETY: the caller guarantees it.
         unsafe { System.dealloc(pointer, layout) }
     }
 }
@@ -67,7 +67,7 @@ fn golden() -> &'static [Golden] {
     static GOLDEN: OnceLock<Vec<Golden>> = OnceLock::new();
     GOLDEN.get_or_init(|| {
         let found = golden::all();
-        // The reader's own hook is there once it has read something.
+        // The reader installs its own hook when it first reads something.
         for golden in &found {
             let folder = folder();
             golden.write(folder.path());
@@ -97,7 +97,7 @@ fn folder() -> tempfile::TempDir {
     tempfile::tempdir_in(parent).expect("no temporary directory")
 }
 
-/// Reads all that can be read into a state, and gives the number of Events.
+/// Applies everything that can be read to a state, and returns the number of events.
 fn read(path: &Path) -> usize {
     let Ok(recording) = Recording::open(path) else { return 0 };
     let limits = Limits { rows: 8, cells: 8, live: 16 };
@@ -113,11 +113,11 @@ fn read(path: &Path) -> usize {
     count
 }
 
-/// Records of the kernel side: whatever the bytes are, each is an event or an error, and the state takes it.
+/// Records of the kernel side: any bytes are an event or an error, and a state accepts any event.
 pub fn decode(bytes: &[u8]) {
     let limits = Limits { rows: 8, cells: 8, live: 16 };
     let mut state = State::new(Config { limits, history: true, ..Config::default() });
-    // Records of 512 bytes are longer than any: several of them meet in one state.
+    // No record is longer than 512 bytes. One state gets several of them.
     for (number, record) in bytes.chunks(512).enumerate() {
         if let Ok(event) = decode_record(record) {
             state.apply(event);
@@ -127,11 +127,11 @@ pub fn decode(bytes: &[u8]) {
     look(&mut state);
 }
 
-/// Recordings from elsewhere: whatever is in one, each event of it is read or the loss is stated.
+/// Recordings of other hosts: whatever is in one, each event of it is read or its loss is reported.
 ///
-/// The bytes choose one file of a golden recording and edit it, or leave it out. Sums are put right afterwards, so that
-/// what is behind them is reached. A panic inside of a decoder of Arrow or Parquet is caught by the reader, and
-/// counted here; one in this project's own code, and one that is not caught, is a crash.
+/// The bytes choose one file of a golden recording and edit it, or leave it out. Sums may then be computed again, so
+/// that the edit is not rejected because of them. The reader catches a panic inside of a decoder of Arrow or Parquet,
+/// which is counted here. A panic in this project's own code, or one that is not caught, is a crash.
 pub fn recording(bytes: &[u8]) {
     let all = golden();
     let [choice, file, edits @ ..] = bytes else { return };

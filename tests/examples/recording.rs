@@ -21,18 +21,18 @@ const UNIX_NS: i128 = 1_767_225_600_000_000_000;
 const START_NS: u64 = 86_400 * SECOND_NS;
 const TIME_WAIT_S: usize = 60;
 
-/// Makes up a recording.
+/// Generates a recording
 #[derive(Parser)]
 struct Args {
-    /// Where to
+    /// Where to write it
     output: PathBuf,
-    /// Connections
+    /// Number of connections
     #[arg(long, default_value_t = 1_000_000)]
     connections: u64,
     /// Connections that end in a second
     #[arg(long, default_value_t = 4000)]
     rate: u64,
-    /// Client processes; there is a server for each four of them
+    /// Client processes; there is one server for every four
     #[arg(long, default_value_t = 64)]
     clients: u64,
     /// Both ends are on this host: each connection is two sockets
@@ -50,7 +50,8 @@ struct Host {
     servers: Vec<Owner>,
     /// Cookies of the TIME_WAIT sockets of the last seconds.
     alive: VecDeque<Vec<u64>>,
-    made: Vec<CensusRow>,
+    /// Sockets for the next census.
+    created: Vec<CensusRow>,
     /// The counters for the next census.
     census: KernelCounters,
 }
@@ -80,7 +81,7 @@ fn main() -> Result<()> {
         clients,
         servers,
         alive: VecDeque::new(),
-        made: Vec::new(),
+        created: Vec::new(),
         census: KernelCounters::default(),
     };
     host.begin(&mut |event| recorder.record(&event))?;
@@ -99,7 +100,7 @@ type Sink<'a> = dyn FnMut(Event) -> Result<()> + 'a;
 impl Host {
     fn begin(&mut self, sink: &mut Sink<'_>) -> Result<()> {
         let boot_id = "00000000-0000-4000-8000-000000000000";
-        sink(start(START_NS).unix(UNIX_NS).host("made-up", "6.18.0", boot_id).event())?;
+        sink(start(START_NS).unix(UNIX_NS).host("generated", "6.18.0", boot_id).event())?;
         sink(namespace(NETNS, "host"))?;
         for owner in self.clients.iter().chain(&self.servers) {
             let command = String::from_utf8_lossy(owner.comm.bytes());
@@ -139,7 +140,7 @@ impl Host {
         };
         sink(kernel(facts))?;
         sink(Event::SocketDumpBegin { netns: NETNS, at_ns: self.now_ns, whole: self.alive.len() == 1 })?;
-        sink(Event::SocketDump(std::mem::take(&mut self.made)))?;
+        sink(Event::SocketDump(std::mem::take(&mut self.created)))?;
         if self.alive.len() > TIME_WAIT_S {
             sink(Event::SocketsRemoved(self.alive.pop_front().unwrap_or_default()))?;
         }
@@ -166,7 +167,7 @@ impl Host {
             let connection = self.connection(cookie, near, Role::Active, busy_ns, end_ns, client);
             sink(connection.bytes(out, back).event())?;
             let expires_ms = 60_000 - ((self.now_ns + SECOND_NS - end_ns) / 1_000_000) as u32;
-            self.made.push(census_row(cookie, near, CensusState::TimeWait, expires_ms));
+            self.created.push(census_row(cookie, near, CensusState::TimeWait, expires_ms));
             if let Some(alive) = self.alive.back_mut() {
                 alive.push(cookie);
             }

@@ -1,4 +1,5 @@
-"""Half of the requests go through a pool of four connections, the others beside it when BYPASS is "yes"."""
+"""Half of the requests use a pool of four connections. So do the others, unless BYPASS is "yes": then each opens a
+connection of its own."""
 import http.client, json, os, time
 
 def fetch(connection):

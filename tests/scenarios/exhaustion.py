@@ -1,4 +1,4 @@
-"""Two hundred requests a second, with a connection for each unless POOL is "yes". Goes on while connects fail."""
+"""Two hundred requests a second, with a new connection for each unless POOL is "yes". Continues when connects fail."""
 import errno, http.client, json, os, time
 
 def fetch(connection):

@@ -1,6 +1,6 @@
-"""A hundred requests a second, each of which is answered when the server has closed: HTTP/1.0 as it was.
+"""A hundred requests a second. With HTTP/1.0, an answer ends when the server closes.
 
-Where the server answers with HTTP/1.1 and keeps the connection, so does this."""
+If the server answers with HTTP/1.1 and keeps the connection open, this client uses it again."""
 import json, socket, time
 
 REQUEST = b"GET /page HTTP/1.1\r\nHost: there\r\nX-Trace: " + b"x" * 200 + b"\r\n\r\n"

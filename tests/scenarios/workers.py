@@ -1,4 +1,4 @@
-"""Eight workers that were forked beforehand make twelve requests a second each, with a connection for each unless POOL is
+"""Eight forked workers send twelve requests a second each, with a new connection for each request unless POOL is
 "yes"."""
 import http.client, json, os, time
 
@@ -10,7 +10,7 @@ def fetch(connection):
 
 def work(number):
     kept = http.client.HTTPConnection("127.0.0.1", 8097)
-    # Not all at once.
+    # The workers do not send at the same moment.
     began = time.monotonic() + number * 0.01
     for done in range(EACH):
         time.sleep(max(0, began + done / 12 - time.monotonic()))

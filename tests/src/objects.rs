@@ -70,28 +70,28 @@ impl Objects {
     }
 
     /// The objects for which a process has descriptors. Empty if the process is gone.
-    pub fn held_by(pid: u32) -> Self {
-        let mut held = Self::default();
+    pub fn of_process(pid: u32) -> Self {
+        let mut objects = Self::default();
         let files = fs::read_dir(format!("/proc/{pid}/fdinfo")).into_iter().flatten().filter_map(Result::ok);
         for text in files.filter_map(|file| fs::read_to_string(file.path()).ok()) {
             for (name, id) in text.lines().filter_map(|line| line.split_once(':')) {
                 let ids = match name {
-                    "prog_id" => &mut held.programs,
-                    "map_id" => &mut held.maps,
-                    "link_id" => &mut held.links,
+                    "prog_id" => &mut objects.programs,
+                    "map_id" => &mut objects.maps,
+                    "link_id" => &mut objects.links,
                     _ => continue,
                 };
                 ids.extend(id.trim().parse::<u32>());
             }
         }
-        held
+        objects
     }
 
     /// The objects for which any process has descriptors.
-    pub fn held() -> Self {
+    pub fn of_all_processes() -> Self {
         let processes = fs::read_dir("/proc").into_iter().flatten().filter_map(Result::ok);
         let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-        pids.fold(Self::default(), |held, pid| held.with(&Self::held_by(pid)))
+        pids.fold(Self::default(), |objects, pid| objects.with(&Self::of_process(pid)))
     }
 
     /// The objects in either set.

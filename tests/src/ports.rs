@@ -67,7 +67,7 @@ pub fn churn(place: &Place, to: SocketAddrV4, most: u32) -> u32 {
 ///
 /// # Panics
 /// If one fails.
-pub fn held(place: &Place, to: SocketAddrV4, count: u32) -> Vec<TcpStream> {
+pub fn open_connections(place: &Place, to: SocketAddrV4, count: u32) -> Vec<TcpStream> {
     place.run(move || (0..count).map(|_| TcpStream::connect(to).expect("there are ports")).collect())
 }
 
@@ -111,7 +111,7 @@ pub fn settled(top: &Top) -> Value {
         }
     };
     let now = fresh["window"]["seconds"].as_f64().unwrap_or(0.0);
-    // The age is present once the census of the namespaces is.
+    // The report has the age once it has the census of the namespaces.
     top.wait(|report| {
         let age = report["coverage"]["census_age_s"].as_f64();
         age.is_some_and(|age| report["window"]["seconds"].as_f64().is_some_and(|at| at - age > now))

@@ -11,7 +11,7 @@ use crate::schema;
 use crate::top::await_attached;
 use crate::tracer::{Place, program};
 
-/// A ring buffer for about 150,000 records: other tests check what a starved tracer loses.
+/// A ring buffer for about 150,000 records: other tests check what a small one loses.
 pub const ROOMY: [&str; 2] = ["--ring-bytes", "64M"];
 
 /// A running `twtrace record`. Dropping this before its end kills it.
@@ -91,11 +91,11 @@ fn of(path: &Path) -> Command {
     command
 }
 
-/// The output of a command that reads recordings and reports no problem.
+/// The output of a command that reads recordings and must succeed without a warning.
 ///
 /// # Panics
 /// If it fails or writes anything to standard error.
-pub fn told(folder: &Path, line: &str) -> String {
+pub fn output_of(folder: &Path, line: &str) -> String {
     let mut command = Command::new(program("twtrace"));
     let output = command.args(line.split_whitespace()).current_dir(folder).output().expect("it can be run");
     let said = String::from_utf8_lossy(&output.stderr);
@@ -103,12 +103,12 @@ pub fn told(folder: &Path, line: &str) -> String {
     String::from_utf8(output.stdout).expect("it writes UTF-8")
 }
 
-/// The same for a command that writes JSON.
+/// The same for a command that writes JSON, which must fit its schema.
 ///
 /// # Panics
 /// If it does not.
-pub fn told_json(folder: &Path, line: &str) -> Value {
-    let json = serde_json::from_str(&told(folder, line)).expect("it writes JSON");
+pub fn json_of(folder: &Path, line: &str) -> Value {
+    let json = serde_json::from_str(&output_of(folder, line)).expect("it writes JSON");
     let form = match line.split(' ').next() {
         Some("diff") => &schema::DIFF,
         Some("replay") => &schema::TOP,

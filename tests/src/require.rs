@@ -8,7 +8,7 @@ const ALLOWED: [(&str, &str); 2] = [
         "the exact tier",
         "some kernels refuse fentry and fexit; the tests in virtual machines run it on four that do not",
     ),
-    ("IP_LOCAL_PORT_RANGE", "kernels before 6.3 may have none; of those in virtual machines all but 5.10 have it"),
+    ("IP_LOCAL_PORT_RANGE", "kernels before 6.3 may not have it; of those in virtual machines, only 5.10 does not"),
 ];
 
 /// Reports that `what` was not tested, because of `reason`.

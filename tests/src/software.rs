@@ -59,8 +59,8 @@ impl Postgres {
     /// Where it listens, on 127.0.0.1.
     pub const PORT: u16 = 5499;
 
-    /// Starts it in a place, with its files in a folder that it owns from now on. If it is not installed, reports a
-    /// skip.
+    /// Starts it in a place, with its files in a folder whose owner becomes the user `postgres`. If it is not
+    /// installed, reports a skip.
     ///
     /// # Panics
     /// If it does not start.
@@ -76,9 +76,9 @@ impl Postgres {
         };
         let data = folder.join("data");
         nix::unistd::chown(folder, Some(user.uid), Some(user.gid)).expect("root may give a folder away");
-        let mut make = as_user(&initdb, &user);
-        make.args(["--auth=trust", "--no-sync", "-D"]).arg(&data);
-        assert!(make.status().expect("initdb can be run").success(), "initdb failed");
+        let mut init = as_user(&initdb, &user);
+        init.args(["--auth=trust", "--no-sync", "-D"]).arg(&data);
+        assert!(init.status().expect("initdb can be run").success(), "initdb failed");
         let mut serve = as_user(&postgres, &user);
         serve.arg("-D").arg(&data).args(["-p", &Self::PORT.to_string(), "-c", "listen_addresses=127.0.0.1"]);
         serve.args(["-c", "fsync=off", "-k"]).arg(folder);

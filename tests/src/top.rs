@@ -40,16 +40,16 @@ impl Top {
         command.args(["top", "--json"]).args(by).args(interval).args(arguments).stdout(Stdio::piped());
         let mut child = place.spawn(command);
         let output = child.stdout.take().expect("its output is piped");
-        let (tell, reports) = channel();
+        let (sender, reports) = channel();
         thread::spawn(move || {
-            BufReader::new(output).lines().map_while(Result::ok).try_for_each(|line| tell.send(line))
+            BufReader::new(output).lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
         });
         let top = Self { child, reports };
         top.report();
         top
     }
 
-    /// The same, for the sockets of that place alone: other tests may run in others.
+    /// The same, for the sockets of that place only: other tests may run in other places.
     ///
     /// # Panics
     /// If it cannot trace.
@@ -160,10 +160,10 @@ const END: Signal = Signal::SIGTERM;
 /// If it does not.
 pub fn await_attached(place: &Place, pid: u32) {
     // A second instance shows how many links there are once all programs are attached.
-    let links = Objects::held_by(Top::start(place, &[]).pid()).links.len();
+    let links = Objects::of_process(Top::start(place, &[]).pid()).links.len();
     let deadline = Instant::now() + PATIENCE;
     // It attaches before it handles signals, much earlier on a slow machine.
-    while Objects::held_by(pid).links.len() < links || !handles(pid, END) {
+    while Objects::of_process(pid).links.len() < links || !handles(pid, END) {
         assert!(Instant::now() < deadline, "it does not attach");
         thread::sleep(Duration::from_millis(10));
     }

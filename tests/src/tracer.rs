@@ -50,13 +50,13 @@ impl Place {
     /// # Panics
     /// If `what` panics.
     pub fn run<T: Send + 'static>(&self, what: impl FnOnce() -> T + Send + 'static) -> T {
-        let (tell, told) = channel();
+        let (sender, receiver) = channel();
         let work = self.work.as_ref().expect("a place is open until it is dropped");
         work.send(Box::new(move || {
-            let _ = tell.send(what());
+            let _ = sender.send(what());
         }))
         .expect("the thread runs as long as the place");
-        told.recv().expect("the closure panicked")
+        receiver.recv().expect("the closure panicked")
     }
 
     /// Inode number of the namespace.

@@ -175,7 +175,7 @@ impl Compiler {
 /// Builds the kernel side and writes the object to `to`: without DWARF, with `.BTF` and `.BTF.ext`.
 ///
 /// # Errors
-/// It does not build, or the object would reveal where it was built.
+/// It does not build, or the object contains a path of this machine.
 pub fn build(toolchain: &Toolchain, to: &Path) -> Result<()> {
     run(&mut toolchain.command("build"))?;
     let linked = cache().join("target/ebpf").join(TARGET).join("release").join(BINARY);
@@ -184,11 +184,11 @@ pub fn build(toolchain: &Toolchain, to: &Path) -> Result<()> {
     }
     output(Command::new(&toolchain.strip).arg("--strip-debug").arg("-o").arg(to).arg(&linked))?;
     let object = fs::read(to).with_context(|| format!("cannot read {}", to.display()))?;
-    tells_nothing(&object)
+    check_paths(&object)
 }
 
-/// Fails when the object names a folder of this machine.
-fn tells_nothing(object: &[u8]) -> Result<()> {
+/// Fails if the object contains a path of this machine.
+fn check_paths(object: &[u8]) -> Result<()> {
     for folder in [Some(root()), Some(cache()), cargo_home()].into_iter().flatten() {
         let name = folder.as_os_str().as_encoded_bytes();
         if object.windows(name.len()).any(|window| window == name) {
@@ -205,9 +205,9 @@ mod tests {
 
     #[test]
     fn machine_paths_are_found_in_the_object() {
-        tells_nothing(b"\x7fELF /twtrace/twtrace-ebpf/src/main.rs").unwrap();
+        check_paths(b"\x7fELF /twtrace/twtrace-ebpf/src/main.rs").unwrap();
         let object = format!("\x7fELF {}/twtrace-ebpf/src/main.rs", root().display());
-        let error = tells_nothing(object.as_bytes()).unwrap_err().to_string();
+        let error = check_paths(object.as_bytes()).unwrap_err().to_string();
         assert!(error.ends_with("a path of this machine"), "{error}");
     }
 }

@@ -30,8 +30,8 @@ pub fn run(args: &Args) -> Result<()> {
         say(&format!("\nfuzzing {name} for {} s", args.seconds));
         let mut command = cargo();
         plain(&mut command);
-        // `cargo fuzz` looks for itself on the path; without a sanitizer, which the stable compiler does not have, a
-        // crash is a panic or an allocation beyond the limit.
+        // `cargo fuzz` looks for itself on the path. The stable compiler has no sanitizer, so only a panic or an
+        // allocation beyond the limit is a crash.
         let path = std::env::var_os("PATH").unwrap_or_default();
         let folders = program.parent().map(Path::to_path_buf).into_iter().chain(std::env::split_paths(&path));
         command.env("PATH", std::env::join_paths(folders)?);

@@ -28,9 +28,9 @@ enum Command {
     Test(test::Args),
     /// Print the structure of the tree: crates, circles of imports, long files
     Tidy,
-    /// Feed what comes from outside with anything
+    /// Feed arbitrary input to the code that reads data from outside
     Fuzz(fuzz::Args),
-    /// Measure against other programs, in the same run
+    /// Compare with other programs, in the same run
     Bench(bench::Args),
     /// Watch the memory of `top` and `record` under a long load
     Soak(soak::Args),

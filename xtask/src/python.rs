@@ -33,7 +33,7 @@ pub fn install() -> Result<()> {
         return Ok(());
     }
     say(&format!("fetching {} into {}", LIBRARIES.join(", "), folder().display()));
-    // The remains of an older or interrupted one would be in the way.
+    // Remove what an older or interrupted installation left behind.
     let _ = fs::remove_dir_all(folder());
     output(Command::new("/usr/bin/python3").args(["-m", "venv"]).arg(folder()))?;
     run(Command::new(interpreter())

@@ -100,7 +100,7 @@ fn debian_packages(live: &[Package]) -> Result<()> {
     }
     say(&format!("installing {list}"));
     let _quiet = NoServices::begin()?;
-    // The package lists may be old or absent; an update is only worth its time when they do not do.
+    // The package lists may be old or absent. An update takes time, so it runs only if they are not enough.
     if install(&missing).is_err() {
         run_command(Command::new("apt-get").args(["update", "--quiet"]))?;
         install(&missing).with_context(|| {

@@ -19,10 +19,10 @@ pub struct Args {
     /// How long, minutes
     #[arg(long, default_value_t = 15)]
     minutes: u64,
-    /// Connections per second on average; they come in bursts, one each ten seconds, as fast as the machine makes them
+    /// Connections per second on average; they come in bursts, one every ten seconds, as fast as the machine can
     #[arg(long, default_value_t = 13_000)]
     connections: u64,
-    /// Processes per second that make one connection and exit without closing it
+    /// Processes per second that open one connection and exit without closing it
     #[arg(long, default_value_t = 150)]
     one_shots: u64,
     /// What the recording keeps
@@ -48,7 +48,7 @@ impl Running {
     /// Present and highest resident memory, MiB.
     fn memory(&mut self) -> Result<(u64, u64)> {
         if let Some(status) = self.0.try_wait()? {
-            bail!("it ended before its time: {status}");
+            bail!("it ended too early: {status}");
         }
         let status = fs::read_to_string(format!("/proc/{}/status", self.0.id()))?;
         let mib = |name: &str| memory(&status, name).map(|bytes| bytes >> 20);
@@ -74,7 +74,7 @@ impl Drop for Running {
 /// Runs the load and prints the memory of both each minute.
 ///
 /// # Errors
-/// It is not root, or one of the programs ended before its time.
+/// It is not root, or one of the programs ended too early.
 pub fn run(args: &Args) -> Result<()> {
     run_command(cargo().args(["build", "--release", "--package", "twtrace", "--package", "twtrace-tests", "--bins"]))?;
     let twtrace = args.program.clone().unwrap_or_else(|| target().join("release/twtrace"));

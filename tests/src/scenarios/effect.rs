@@ -19,7 +19,7 @@ pub fn compare(advice: &Value, expected: &Expected, before: &Played, after: &Pla
             // Before: each successful request occupied its port for a minute.
             Some((printed(before, "requests") / 60.0, sustained(run)))
         }
-        // An average, and a pool has more than that.
+        // A predicted number of connections is an average; a real pool has more.
         _ => None,
     };
     let effects = advice["effect"].as_array().into_iter().flatten();

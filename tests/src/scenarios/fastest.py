@@ -1,8 +1,9 @@
-"""Opens and closes connections as fast as it can, and says how many succeed per second in the long run.
+"""Opens and closes connections as fast as it can, and prints how many succeed per second in the long run.
 
-All 500 ports are taken in a moment, and in a moment again when they are given back. So it counts whole rounds, from the
-middle of one to the middle of another: at their edges, one port more or less would be a second more or less. (A late RST
-of the other end does that to one connection of some thousands: it ends the timewait socket at once, RFC 1337.)"""
+A round takes all 500 ports within a moment, and the next round begins when they are free again. So the time is taken
+from the middle of one round to the middle of another: at the edge of a round, one port more or less would change it by
+a second. (One of some thousands of ports is free early: a late RST of the other end ends its TIME_WAIT socket at once,
+RFC 1337.)"""
 import errno, json, socket, threading, time
 
 def serve(listener):
@@ -23,7 +24,7 @@ def opened():
         connection.close()
         time.sleep(0.001)
         return False
-    # Whoever closes first has the timewait socket; the server's FIN ends its FIN_WAIT2.
+    # This side closes first, so it has the TIME_WAIT socket; the server's FIN ends the substate FIN_WAIT2.
     connection.shutdown(socket.SHUT_WR)
     assert connection.recv(1) == b""
     connection.close()

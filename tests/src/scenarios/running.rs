@@ -28,7 +28,7 @@ impl Running {
     /// Process id.
     ///
     /// # Panics
-    /// Never before it has ended.
+    /// Never: only [`Self::end`] takes the child, and it consumes this.
     pub fn pid(&self) -> u32 {
         self.child.as_ref().expect("it is there until it ends").id()
     }

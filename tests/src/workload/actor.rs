@@ -14,7 +14,7 @@ use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, Pid, fork};
 
 use super::command::{Answer, Command, How, Who, receive, send};
-use super::diag::Holder;
+use super::diag::TupleState;
 use super::net::{Layer, Namespace};
 use super::process::{self, control_pair};
 use super::sys::{DEADLINE, Event, Family, Names, SockOption};
@@ -63,7 +63,7 @@ impl Worker {
                     Ok(()) => 0,
                     Err(_) => 1,
                 };
-                // SAFETY: the destructors and handlers of the generator are not this process's to run.
+                // SAFETY: `_exit` runs none of the generator's destructors and handlers.
                 unsafe { libc::_exit(code) }
             }
         }
@@ -72,11 +72,10 @@ impl Worker {
     fn meet(control: OwnedFd, child: bool) -> Result<Self> {
         let timeout = TimeVal::milliseconds((2 * DEADLINE).as_millis() as i64);
         setsockopt(&control, sockopt::ReceiveTimeout, &timeout)?;
-        let nobody = Who::default();
-        let mut actor = Self { who: nobody, control: Some(control), child };
+        let mut actor = Self { who: Who::default(), control: Some(control), child };
         match actor.end()?.0 {
             Answer::Who(who) => actor.who = who,
-            other => bail!("a new process said {other:?}"),
+            other => bail!("a new process answered {other:?}"),
         }
         Ok(actor)
     }
@@ -88,7 +87,7 @@ impl Worker {
 
     fn send(&self, command: &Command, fd: Option<RawFd>) -> Result<()> {
         let control = self.control.as_ref().with_context(|| format!("{} is gone", self.who.comm))?;
-        send(control.as_fd(), command, fd).with_context(|| format!("telling {} to {command:?}", self.who.comm))
+        send(control.as_fd(), command, fd).with_context(|| format!("sending {command:?} to {}", self.who.comm))
     }
 
     /// Waits for the answer of a command.
@@ -105,7 +104,7 @@ impl Worker {
     }
 
     /// Sends a command, waits, and expects the answer `Done`.
-    pub fn tell(&self, command: &Command) -> Result<()> {
+    pub fn execute(&self, command: &Command) -> Result<()> {
         match self.ask(command)? {
             Answer::Done => Ok(()),
             other => self.refused(command, &other),
@@ -153,12 +152,12 @@ impl Worker {
 
     /// Sets an option.
     pub fn set(&self, fd: RawFd, option: SockOption) -> Result<()> {
-        self.tell(&Command::Set { fd, option })
+        self.execute(&Command::Set { fd, option })
     }
 
     /// Binds to an address, port 0 for any.
     pub fn bind(&self, fd: RawFd, ip: IpAddr, port: u16) -> Result<()> {
-        self.tell(&Command::Bind { fd, address: (ip, port).into() })
+        self.execute(&Command::Bind { fd, address: (ip, port).into() })
     }
 
     /// Both names of a socket.
@@ -187,32 +186,32 @@ impl Worker {
 
     /// Shuts the sending direction down.
     pub fn shutdown(&self, fd: RawFd) -> Result<()> {
-        self.tell(&Command::Shutdown { fd, both: false, how: How::Plain })
+        self.execute(&Command::Shutdown { fd, both: false, how: How::Plain })
     }
 
     /// Closes.
     pub fn close(&self, fd: RawFd) -> Result<()> {
-        self.tell(&Command::Close { fd, how: How::Plain })
+        self.execute(&Command::Close { fd, how: How::Plain })
     }
 
     /// Sends one byte.
     pub fn send_byte(&self, fd: RawFd) -> Result<()> {
-        self.tell(&Command::Send { fd })
+        self.execute(&Command::Send { fd })
     }
 
     /// Waits for an event.
     pub fn wait(&self, fd: RawFd, event: Event) -> Result<()> {
-        self.tell(&Command::Wait { fd, event })
+        self.execute(&Command::Wait { fd, event })
     }
 
     /// Waits until a socket is in this state, as the kernel numbers them.
     pub fn wait_state(&self, fd: RawFd, state: u8) -> Result<()> {
-        self.tell(&Command::WaitState { fd, state })
+        self.execute(&Command::WaitState { fd, state })
     }
 
-    /// Waits until `holder` is what has a tuple in this process's namespace.
-    pub fn wait_holder(&self, local: SocketAddr, remote: SocketAddr, holder: Holder) -> Result<()> {
-        let command = Command::WaitHolder { local, remote, holder };
+    /// Waits until a tuple is in this state in this process's namespace.
+    pub fn wait_tuple(&self, local: SocketAddr, remote: SocketAddr, state: TupleState) -> Result<()> {
+        let command = Command::WaitTuple { local, remote, state };
         match self.ask(&command)? {
             Answer::Done => Ok(()),
             Answer::Raced => Err(Raced { netns: self.namespace()?, local, remote }.into()),
@@ -272,12 +271,12 @@ impl Worker {
 
     /// Sets a gate of a wire.
     pub fn gate(&self, way: Way, gate: Gate) -> Result<()> {
-        self.tell(&Command::Gate { way, gate })
+        self.execute(&Command::Gate { way, gate })
     }
 
     /// Writes `net.{name}` of this process's namespace.
     pub fn sysctl(&self, name: &str, value: &str) -> Result<()> {
-        self.tell(&Command::Sysctl { name: name.to_owned(), value: value.to_owned() })
+        self.execute(&Command::Sysctl { name: name.to_owned(), value: value.to_owned() })
     }
 
     /// This process's network namespace.
@@ -346,11 +345,11 @@ impl Drop for Worker {
 /// The body of a new process.
 fn child(control: OwnedFd, comm: &str) -> Result<()> {
     set_pdeathsig(Signal::SIGKILL)?;
-    // An inherited control socket of another process would keep that process from seeing that the generator is gone.
+    // If this process kept the control socket of another one open, that one would not see that the generator is gone.
     let number = control.as_raw_fd() as libc::c_uint;
     for (first, last) in [(3, number - 1), (number + 1, libc::c_uint::MAX)] {
         if first <= last {
-            // SAFETY: what is closed belongs to the generator's values, none of which is used or dropped here.
+            // SAFETY: the closed descriptors belong to values of the generator, none of which is used or dropped here.
             unsafe { libc::close_range(first, last, 0) };
         }
     }

@@ -67,7 +67,7 @@ pub struct Refused {
     pub netns: u64,
     /// What was asked for.
     pub asked: SocketAddr,
-    /// Why not.
+    /// The error.
     pub errno: i32,
     /// SO_REUSEADDR.
     pub reuse: bool,
@@ -151,7 +151,7 @@ impl TestBed {
             let Some(fd) = self.open(way)? else { continue };
             sys::connect(fd, remote).with_context(|| way.case.to_owned())?;
             let accepted = sys::accept(listener)?;
-            self.told(way, fd, remote, true, done)?;
+            self.record(way, fd, remote, true, done)?;
             sys::close(fd)?;
             sys::wait(accepted, Event::PeerClosed)?;
             sys::close(accepted)?;
@@ -161,7 +161,7 @@ impl TestBed {
         Ok(())
     }
 
-    /// A socket whose connect was refused has given its port back, no matter who chose it, but remembers the number.
+    /// A refused connect frees the local port, even one that bind(2) took, but the socket remembers its number.
     fn twice(&self, done: &mut Vec<Done>) -> Result<()> {
         let closed = SocketAddr::new(self.home(), 1);
         let ways = [
@@ -177,7 +177,7 @@ impl TestBed {
             let again = Way { case: "refused again", expected: (false, address_stays, None), ..way };
             for way in [&way, &again] {
                 ensure!(sys::connect(fd, closed) == Err(Errno::ECONNREFUSED), "{} is not refused", way.case);
-                self.told(way, fd, closed, false, done)?;
+                self.record(way, fd, closed, false, done)?;
             }
             sys::close(fd)?;
         }
@@ -202,7 +202,7 @@ impl TestBed {
         Ok(Some(fd))
     }
 
-    fn told(
+    fn record(
         &self,
         way: &Way<'_>,
         fd: RawFd,
@@ -211,7 +211,7 @@ impl TestBed {
         done: &mut Vec<Done>,
     ) -> Result<()> {
         let (bound_port, bound_address, range) = way.expected;
-        // A socket whose connect was refused has neither.
+        // After a refused connect the socket has no local address and no port.
         let local = if established { sys::names(fd)?.local } else { (self.home(), 0).into() };
         done.push(Done::Connected(Connected {
             case: format!("{}, {:?}", way.case, self.family),
@@ -228,13 +228,13 @@ impl TestBed {
     }
 
     fn refusals(&self, done: &mut Vec<Done>) -> Result<()> {
-        let holder = sys::open(self.family, libc::IPPROTO_TCP)?;
-        sys::bind(holder, (self.home(), 0).into())?;
-        sys::listen(holder)?;
-        let taken = sys::names(holder)?.local;
+        let listener = sys::open(self.family, libc::IPPROTO_TCP)?;
+        sys::bind(listener, (self.home(), 0).into())?;
+        sys::listen(listener)?;
+        let taken = sys::names(listener)?.local;
         let foreign = FOREIGN[usize::from(self.family == Family::V6)];
         self.refused("port in use", taken, Errno::EADDRINUSE, false, done)?;
-        self.refused("port in use, for all that", taken, Errno::EADDRINUSE, true, done)?;
+        self.refused("port in use, with SO_REUSEADDR", taken, Errno::EADDRINUSE, true, done)?;
         self.refused("foreign address", SocketAddr::new(foreign, 0), Errno::EADDRNOTAVAIL, false, done)?;
         self.refused("foreign address and port", SocketAddr::new(foreign, 81), Errno::EADDRNOTAVAIL, true, done)?;
         // A range of one port, which is in use.
@@ -250,7 +250,7 @@ impl TestBed {
         let there = sys::bind(datagrams, (foreign, 0).into());
         ensure!(there == Err(Errno::EADDRNOTAVAIL), "a foreign address was bound: {there:?}");
         sys::close(datagrams)?;
-        sys::close(holder)?;
+        sys::close(listener)?;
         Ok(())
     }
 

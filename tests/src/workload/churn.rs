@@ -25,28 +25,28 @@ pub struct Args {
     /// Destinations, each an address of its own
     #[arg(long, default_value_t = 64)]
     destinations: u8,
-    /// Connections of a round in all
+    /// Connections per round, of all processes together
     #[arg(long, default_value_t = 20_000)]
     connections: u64,
     /// Let the server close first
     #[arg(long)]
     server_closes: bool,
-    /// Throw each connection away instead of closing it: a reset, and no timewait socket
+    /// Reset each connection instead of closing it: no TIME_WAIT socket is created
     #[arg(long, conflicts_with = "server_closes")]
     reset: bool,
     /// A byte each way before the end, as a request and its answer
     #[arg(long)]
     exchange: bool,
-    /// Processes beside them that make one connection each and exit without closing it
+    /// Additional processes that open one connection each and exit without closing it
     #[arg(long, default_value_t = 0, conflicts_with_all = ["server_closes", "exchange"])]
     one_shots: u32,
-    /// So many of these are started a second; 0 is as fast as it goes
+    /// How many of these are started per second; 0 is as fast as possible
     #[arg(long, default_value_t = 0)]
     one_shot_rate: u32,
-    /// All of it so many times, but for the one-shots
+    /// Number of rounds; the one-shots run once
     #[arg(long, default_value_t = 1)]
     rounds: u32,
-    /// Seconds from the beginning of a round to that of the next, at least
+    /// Minimum number of seconds from the beginning of a round to that of the next
     #[arg(long, default_value_t = 0)]
     round_seconds: u64,
 }
@@ -66,7 +66,8 @@ pub struct Worker {
     /// The process.
     pub who: Who,
     /// Connections opened.
-    pub made: u64,
+    #[serde(rename = "made")]
+    pub opened: u64,
     /// The same by destination.
     pub destinations: BTreeMap<SocketAddr, u64>,
 }
@@ -74,7 +75,7 @@ pub struct Worker {
 /// The connections of all processes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Churned {
-    /// The process that accepted all of it.
+    /// The process that accepted all connections.
     pub server: Who,
     /// Those that connected.
     pub workers: Vec<Worker>,
@@ -116,11 +117,11 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<()> {
         })
     });
     let shots = shots.transpose()?;
-    let mut made = Vec::new();
+    let mut reports = Vec::new();
     for Child { pid, report } in workers {
         let worker: Worker = serde_json::from_reader(std::fs::File::from(report)).context("a process failed")?;
         waitpid(pid, None)?;
-        made.push(worker);
+        reports.push(worker);
     }
     let one_shots = shots.map(|Child { pid, report }| {
         let shots: OneShots = serde_json::from_reader(std::fs::File::from(report)).context("a process failed")?;
@@ -133,9 +134,9 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<()> {
     let who = super::process::who(server.pid.as_raw() as u32)?;
     kill(server.pid, Signal::SIGTERM)?;
     waitpid(server.pid, None)?;
-    let connections = made.iter().map(|worker| worker.made).sum::<u64>() + u64::from(args.one_shots);
+    let connections = reports.iter().map(|worker| worker.opened).sum::<u64>() + u64::from(args.one_shots);
     let churned =
-        Churned { server: who, workers: made, one_shots, connections, rate_per_s: connections as f64 / seconds };
+        Churned { server: who, workers: reports, one_shots, connections, rate_per_s: connections as f64 / seconds };
     serde_json::to_writer(&mut *out, &churned)?;
     writeln!(out)?;
     Ok(())
@@ -149,7 +150,7 @@ struct Child {
 
 /// Forks a process with this name, which does `work` and ends.
 fn spawn(comm: &str, work: impl FnOnce(OwnedFd) -> Result<()>) -> Result<Child> {
-    let (report, tell) = pipe()?;
+    let (report, writer) = pipe()?;
     // SAFETY: the generator has one thread.
     match unsafe { fork() }? {
         ForkResult::Parent { child } => Ok(Child { pid: child, report }),
@@ -158,11 +159,11 @@ fn spawn(comm: &str, work: impl FnOnce(OwnedFd) -> Result<()>) -> Result<Child> 
             let done = nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)
                 .map_err(anyhow::Error::from)
                 .and_then(|()| Ok(sys::set_name(comm)?))
-                .and_then(|()| work(tell));
+                .and_then(|()| work(writer));
             if let Err(error) = &done {
                 let _ = writeln!(io::stderr(), "{comm}: {error:#}");
             }
-            // SAFETY: the destructors and handlers of the generator are not this process's to run.
+            // SAFETY: `_exit` runs none of the generator's destructors and handlers.
             unsafe { libc::_exit(i32::from(done.is_err())) }
         }
     }
@@ -235,7 +236,7 @@ fn connect(services: &[SocketAddr], share: u64, first: u32, args: &Args) -> Resu
         sys::close(fd)?;
         *destinations.entry(service).or_default() += 1;
     }
-    Ok(Worker { who: super::process::myself()?, made: share * u64::from(args.rounds), destinations })
+    Ok(Worker { who: super::process::myself()?, opened: share * u64::from(args.rounds), destinations })
 }
 
 /// Starts `one_shots` processes, a few at a time. Each opens a connection and exits: the kernel closes it.

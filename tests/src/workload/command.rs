@@ -10,7 +10,7 @@ use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, s
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::diag::Holder;
+use super::diag::TupleState;
 use super::net::{Layer, Namespace};
 use super::sys::{Event, Family, Names, SockOption, owned};
 use super::wire::{Gate, Way};
@@ -113,11 +113,11 @@ pub enum Command {
         fd: RawFd,
         state: u8,
     },
-    /// Waits until `holder` is what has the tuple.
-    WaitHolder {
+    /// Waits until the tuple is in this state.
+    WaitTuple {
         local: SocketAddr,
         remote: SocketAddr,
-        holder: Holder,
+        state: TupleState,
     },
     /// Waits until no full socket has the tuple.
     WaitEnded {
@@ -172,7 +172,7 @@ pub enum Command {
         way: Way,
         gate: Gate,
     },
-    /// Waits until the wire holds a packet with all of these TCP flags.
+    /// Waits until the wire holds back a packet with all of these TCP flags.
     WaitHeld {
         way: Way,
         flags: u8,

@@ -24,25 +24,25 @@ const TIMER_TIMEWAIT: u8 = 3;
 const TCP_FIN_WAIT2: u8 = 5;
 const TCP_LISTEN: u8 = 10;
 
-/// What has a tuple.
+/// The kind of socket that has a tuple.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Holder {
-    /// No socket.
-    Nobody,
+pub enum TupleState {
+    /// No socket has it.
+    NoSocket,
     /// A full socket in this state, as the kernel numbers them.
     Socket(u8),
     /// A TIME_WAIT socket in substate TIME_WAIT.
     TimeWait,
-    /// A timewait socket in substate FIN_WAIT2.
+    /// A TIME_WAIT socket in substate FIN_WAIT2.
     TimewaitFinWait2,
 }
 
-/// What has the tuple in the network namespace of the calling process.
-pub fn holder(local: SocketAddr, remote: SocketAddr) -> io::Result<Holder> {
+/// The state of the tuple in the network namespace of the calling process.
+pub fn tuple_state(local: SocketAddr, remote: SocketAddr) -> io::Result<TupleState> {
     let answer = ask(BY_FAMILY, local, remote)?;
     match number(&answer, 4)? {
         NLMSG_ERROR => match -i32::from_ne_bytes(bytes(&answer, HEADER)?) {
-            libc::ENOENT => Ok(Holder::Nobody),
+            libc::ENOENT => Ok(TupleState::NoSocket),
             errno => Err(io::Error::from_raw_os_error(errno)),
         },
         BY_FAMILY => {
@@ -50,10 +50,10 @@ pub fn holder(local: SocketAddr, remote: SocketAddr) -> io::Result<Holder> {
             let [_, state, timer, _] = bytes(&answer, HEADER)?;
             Ok(match (state, timer) {
                 // The lookup falls back to the listener if no socket has the whole tuple.
-                (TCP_LISTEN, _) => Holder::Nobody,
-                (TCP_FIN_WAIT2, TIMER_TIMEWAIT) => Holder::TimewaitFinWait2,
-                (_, TIMER_TIMEWAIT) => Holder::TimeWait,
-                (state, _) => Holder::Socket(state),
+                (TCP_LISTEN, _) => TupleState::NoSocket,
+                (TCP_FIN_WAIT2, TIMER_TIMEWAIT) => TupleState::TimewaitFinWait2,
+                (_, TIMER_TIMEWAIT) => TupleState::TimeWait,
+                (state, _) => TupleState::Socket(state),
             })
         }
         other => Err(io::Error::other(format!("sock_diag answered with message type {other}"))),

@@ -6,7 +6,7 @@ pub mod cases;
 pub mod churn;
 pub mod command;
 pub mod diag;
-pub mod hold;
+pub mod keep_open;
 pub mod net;
 pub mod process;
 pub mod ring;
@@ -21,10 +21,10 @@ use clap::{Parser, Subcommand};
 
 pub use churn::{Churned, Worker};
 pub use command::Who;
-pub use hold::Held;
+pub use keep_open::OpenSockets;
 pub use truth::{Side, Truth};
 
-/// Opens and closes TCP connections in known ways, and says what it did
+/// Opens and closes TCP connections in known ways, and reports what it did
 #[derive(Parser)]
 #[command(name = "twtrace-workload")]
 struct Cli {
@@ -43,10 +43,10 @@ enum Do {
         #[arg(long)]
         list: bool,
     },
-    /// Many connections, closed first by the client: who made how many, as JSON
+    /// Many connections, closed first by the client: how many each process opened, as JSON
     Churn(churn::Args),
-    /// Sockets that stay open until standard input ends: who has them, as a line of JSON
-    Hold(hold::Args),
+    /// Sockets that stay open until standard input ends: which processes have them, as a line of JSON
+    KeepOpen(keep_open::Args),
     /// Connections whose local side is chosen in different ways, and binds that fail: a line of JSON for each
     Bindings,
     /// Nothing, until standard input ends
@@ -84,7 +84,7 @@ fn run(command: Do) -> anyhow::Result<()> {
         Do::Cases { only, list: false } => cases::run(&only, &mut out),
         Do::Bindings => bindings::run(&mut out),
         Do::Churn(args) => churn::run(&args, &mut out),
-        Do::Hold(args) => hold::run(&args, &mut out),
+        Do::KeepOpen(args) => keep_open::run(&args, &mut out),
         Do::Idle => Ok(io::copy(&mut io::stdin(), &mut io::sink()).map(|_| ())?),
         Do::Process { control, comm } => Ok(process::run_executed(control, &comm)?),
     }

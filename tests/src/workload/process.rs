@@ -53,7 +53,7 @@ pub fn control_pair() -> io::Result<(OwnedFd, OwnedFd)> {
 pub fn run(control: OwnedFd, comm: &str) -> io::Result<()> {
     sys::set_name(comm)?;
     send(control.as_fd(), &Answer::Who(myself()?), None)?;
-    Process { control, handed: None, wire: None, namespace: Namespace::now()? }.obey()
+    Process { control, handed: None, wire: None, namespace: Namespace::now()? }.execute_commands()
 }
 
 /// Continues after [`Command::Exec`].
@@ -72,7 +72,7 @@ struct Process {
 }
 
 impl Process {
-    fn obey(&mut self) -> io::Result<()> {
+    fn execute_commands(&mut self) -> io::Result<()> {
         loop {
             self.wait_for_command()?;
             let Some((command, handed)) = receive(self.control.as_fd())? else { return Ok(()) };
@@ -94,9 +94,9 @@ impl Process {
             let mut polled = vec![PollFd::new(self.control.as_fd(), PollFlags::POLLIN)];
             polled.extend(tunnels.iter().map(|&fd| PollFd::new(borrow(fd), PollFlags::POLLIN)));
             poll(&mut polled, PollTimeout::NONE)?;
-            let told = polled[0].any().unwrap_or(true);
+            let has_command = polled[0].any().unwrap_or(true);
             wire.carry()?;
-            if told {
+            if has_command {
                 break;
             }
         }
@@ -112,7 +112,7 @@ impl Process {
             Command::Listen { fd } => done(sys::listen(fd))?,
             Command::Names { fd } => Answer::Names(sys::names(fd)?),
             Command::Connect { .. } | Command::Accept { .. } | Command::Shutdown { .. } | Command::Close { .. } => {
-                somehow(command)?
+                call_as_asked(command)?
             }
             Command::Disconnect { fd } => done(sys::disconnect(fd))?,
             Command::Send { fd } => done(sys::send_byte(fd))?,
@@ -124,10 +124,10 @@ impl Process {
                 sys::until("state", || Ok((sys::state(fd)? == state).then_some(())))?;
                 Answer::Done
             }
-            Command::WaitHolder { local, remote, holder } => wait_holder(local, remote, holder)?,
+            Command::WaitTuple { local, remote, state } => wait_tuple(local, remote, state)?,
             Command::WaitEnded { local, remote } => {
                 sys::until("end", || {
-                    Ok((!matches!(diag::holder(local, remote)?, diag::Holder::Socket(_))).then_some(()))
+                    Ok((!matches!(diag::tuple_state(local, remote)?, diag::TupleState::Socket(_))).then_some(()))
                 })?;
                 Answer::Done
             }
@@ -139,7 +139,7 @@ impl Process {
             },
             Command::Fork { comm } => return self.fork(&comm),
             Command::Exec { comm } => return self.exec(&comm),
-            // SAFETY: nothing of this process needs to run before it ends; that is the point.
+            // SAFETY: this process has nothing to do before it ends: the case needs an exit without a close.
             Command::Exit => unsafe { libc::_exit(0) },
             Command::BecomeUser { uid } => {
                 let uid = nix::unistd::Uid::from_raw(uid);
@@ -171,7 +171,7 @@ impl Process {
     /// The child continues in the same loop with its own control socket; the parent passes on the other end.
     fn fork(&mut self, comm: &str) -> io::Result<(Answer, Option<OwnedFd>)> {
         let (ours, theirs) = control_pair()?;
-        // SAFETY: no other thread is alive: those that make a call are joined when it returns.
+        // SAFETY: no other thread is alive: a thread that executes a call is joined when the call returns.
         match unsafe { fork() }? {
             ForkResult::Parent { .. } => Ok((Answer::Done, Some(theirs))),
             ForkResult::Child => {
@@ -197,8 +197,8 @@ fn done(result: Result<(), Errno>) -> io::Result<Answer> {
     Ok(result.map(|()| Answer::Done)?)
 }
 
-/// Executes one of the calls for which there are several ways.
-fn somehow(command: Command) -> io::Result<Answer> {
+/// Executes a call that can be issued in several ways, as the command asks.
+fn call_as_asked(command: Command) -> io::Result<Answer> {
     let how = match &command {
         Command::Connect { how, .. }
         | Command::Accept { how, .. }
@@ -231,32 +231,34 @@ fn call(command: &Command, ring: Option<&Ring>) -> io::Result<Answer> {
         (Command::Shutdown { fd, both, .. }, Some(ring)) => done(ring.shutdown(*fd, *both)),
         (Command::Close { fd, .. }, None) => done(sys::close(*fd)),
         (Command::Close { fd, .. }, Some(ring)) => done(ring.close(*fd)),
-        (other, _) => Err(io::Error::other(format!("{other:?} is not made this way"))),
+        (other, _) => Err(io::Error::other(format!("{other:?} is not executed this way"))),
     }
 }
 
-/// A full socket in FIN_WAIT2 instead of a timewait socket: close still owned the socket (`sock_owned_by_user`) when
+/// A full socket in FIN_WAIT2 instead of a TIME_WAIT socket: close still owned the socket (`sock_owned_by_user`) when
 /// the ACK of its FIN arrived, so the kernel keeps the full socket for `tcp_fin_timeout` (`tcp_rcv_state_process`).
-const RACED: diag::Holder = diag::Holder::Socket(5);
+const RACED: diag::TupleState = diag::TupleState::Socket(5);
 
 /// After this time it will not change to anything else.
 const RACE: Duration = Duration::from_secs(2);
 
-fn wait_holder(local: std::net::SocketAddr, remote: std::net::SocketAddr, holder: diag::Holder) -> io::Result<Answer> {
-    let mut found = diag::Holder::Nobody;
+fn wait_tuple(
+    local: std::net::SocketAddr,
+    remote: std::net::SocketAddr,
+    expected: diag::TupleState,
+) -> io::Result<Answer> {
+    let mut found = diag::TupleState::NoSocket;
     let began = Instant::now();
-    let waited = sys::until("holder", || {
-        found = diag::holder(local, remote)?;
+    let waited = sys::until("tuple", || {
+        found = diag::tuple_state(local, remote)?;
         // If there is no room for a TIME_WAIT socket, there should be no socket at all.
-        let may_race = matches!(holder, diag::Holder::TimewaitFinWait2 | diag::Holder::Nobody);
+        let may_race = matches!(expected, diag::TupleState::TimewaitFinWait2 | diag::TupleState::NoSocket);
         let raced = found == RACED && may_race && began.elapsed() > RACE;
-        Ok((found == holder || raced).then_some(()))
+        Ok((found == expected || raced).then_some(()))
     });
     match waited {
-        Ok(()) if found == RACED && found != holder => Ok(Answer::Raced),
+        Ok(()) if found == RACED && found != expected => Ok(Answer::Raced),
         Ok(()) => Ok(Answer::Done),
-        Err(error) => {
-            Err(io::Error::other(format!("{local} to {remote} is held by {found:?}, not {holder:?}: {error}")))
-        }
+        Err(error) => Err(io::Error::other(format!("{local} to {remote} is {found:?}, not {expected:?}: {error}"))),
     }
 }

@@ -11,7 +11,7 @@ use nix::sys::socket::SockaddrLike as _;
 
 use super::sys;
 
-/// One call, made at submission or, with `worker`, in a worker thread of the kernel.
+/// Executes one call at submission or, with `worker`, in a worker thread of the kernel.
 pub struct Ring {
     /// Set `IOSQE_ASYNC`.
     pub worker: bool,

@@ -85,8 +85,8 @@ pub enum Event {
 
 /// Borrows a descriptor by its number.
 pub fn borrow<'fd>(fd: RawFd) -> BorrowedFd<'fd> {
-    // SAFETY: each process of the generator keeps the numbers of its own open descriptors; on a number that is wrong
-    // all the same, a call fails with EBADF.
+    // SAFETY: each process of the generator uses the numbers of its own open descriptors; a call on a wrong number
+    // fails with EBADF.
     unsafe { BorrowedFd::borrow_raw(fd) }
 }
 

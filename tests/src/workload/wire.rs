@@ -1,5 +1,5 @@
 //! The wire between two network namespaces: what one tunnel sends, the other receives, unless the gate of that
-//! direction holds or drops it. So packets can cross or get lost on command, without relying on time.
+//! direction holds it back or drops it. So a case decides which packets cross or get lost, and does not depend on time.
 
 use std::collections::VecDeque;
 use std::io;
@@ -31,11 +31,11 @@ pub enum Way {
 /// What happens to packets in one direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Gate {
-    /// They pass, after those that were held.
+    /// They pass, after those that were held back.
     Pass,
-    /// They are held.
+    /// They are held back.
     Hold,
-    /// They are lost, with those that were held.
+    /// They are lost, with those that were held back.
     Drop,
 }
 
@@ -80,7 +80,7 @@ impl Wire {
         held.into_iter().try_for_each(|packet| lane.admit(packet))
     }
 
-    /// Waits until a packet with all of `flags` is held in this direction.
+    /// Waits until a packet with all of `flags` is held back in this direction.
     pub fn wait_held(&mut self, way: Way, flags: u8) -> io::Result<()> {
         sys::until("held packet", || {
             self.carry()?;

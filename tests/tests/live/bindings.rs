@@ -93,9 +93,9 @@ fn local_bindings_and_failed_binds_are_reported() {
         lines.sort_by_key(|line| format!("{line:?}"));
         lines
     };
-    let told = sorted(connections.iter().map(|connection| seen(connection)).collect());
+    let reported = sorted(connections.iter().map(|connection| seen(connection)).collect());
     let wanted = sorted(connected.iter().map(|done| expected(done)).collect());
-    assert_eq!(told, wanted, "{connected:#?}");
+    assert_eq!(reported, wanted, "{connected:#?}");
     if !connected.iter().any(|done| done.range.is_some()) {
         skip("IP_LOCAL_PORT_RANGE", "this kernel has no such option");
     }
@@ -115,9 +115,9 @@ fn local_bindings_and_failed_binds_are_reported() {
         connections.iter().copied().filter(|connection| connection.binding.port).collect();
     // Where tracers get no cookies, a socket has one only by chance, maybe later.
     let key = |cookie: u64, tuple: &Tuple| (if live.tier() == Tier::Tuple { 0 } else { cookie }, format!("{tuple:?}"));
-    let told: BTreeSet<_> = bound.iter().map(|(cookie, tuple)| key(*cookie, tuple)).collect();
+    let reported: BTreeSet<_> = bound.iter().map(|(cookie, tuple)| key(*cookie, tuple)).collect();
     let wanted: BTreeSet<_> = with_port.iter().map(|connection| key(connection.cookie, &connection.tuple)).collect();
-    assert_eq!(told, wanted, "by cookie and tuple, as their connections");
+    assert_eq!(reported, wanted, "by cookie and tuple, as their connections");
     assert_eq!(bound.len(), with_port.len(), "once each");
     for connection in &with_port {
         let began = connection.transitions[0].at_ns;

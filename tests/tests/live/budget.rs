@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use twtrace_tests::ports::{
-    accept_all, bound, bound_connected, churn, churned, close_first, destination, held, listening, settled, split,
+    accept_all, bound, bound_connected, churn, churned, close_first, destination, listening, open_connections, settled,
+    split,
 };
 use twtrace_tests::top::Top;
 use twtrace_tests::tracer::Place;
@@ -94,7 +95,7 @@ fn bound_ports_are_not_chosen() {
 fn open_connections_occupy_their_ports() {
     let place = place("0");
     let top = Top::start_here(&place, &[]);
-    let open = held(&place, ONE, 40);
+    let open = open_connections(&place, ONE, 40);
     assert_eq!(churn(&place, ONE, 20), 20);
     exactly("40 open", &place, &top, ONE, N - 40 - 20);
     let report = settled(&top);
@@ -172,7 +173,7 @@ fn forecast_at_half_of_the_ports_is_right() {
     place.sysctl("ipv4/tcp_tw_reuse", "0");
     accept_all(&place, ONE);
     let top = Top::start_here(&place, &[]);
-    let (tell, told) = channel();
+    let (sender, receiver) = channel();
     let began = Instant::now();
     // A thread starts in the namespace of the thread that creates it.
     place.run(move || {
@@ -185,7 +186,7 @@ fn forecast_at_half_of_the_ports_is_right() {
                     (began + number * Duration::from_secs(1) / RATE).saturating_duration_since(Instant::now()),
                 );
             }
-            let _ = tell.send(began.elapsed().as_secs_f64());
+            let _ = sender.send(began.elapsed().as_secs_f64());
         });
     });
     let half_way = |report: &Value| {
@@ -197,7 +198,7 @@ fn forecast_at_half_of_the_ports_is_right() {
     let row = destination(&report, ONE);
     let forecast = |name: &str| row[name].as_f64();
     let left = forecast("seconds_to_exhaustion").unwrap_or_else(|| panic!("no forecast: {row}"));
-    let happened = told.recv_timeout(Duration::from_secs(60)).unwrap() - asked;
+    let happened = receiver.recv_timeout(Duration::from_secs(60)).unwrap() - asked;
     let (soonest, latest) = (forecast("soonest_seconds"), forecast("latest_seconds"));
     println!("at {asked:.2} s: in {left:.2} s ({soonest:?} to {latest:?}); actually {happened:.2} s");
     assert!((left - happened).abs() <= 0.1 * happened, "forecast {left}, actually {happened}: {row}");

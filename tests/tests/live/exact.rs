@@ -97,45 +97,45 @@ fn created_reused_overflowed_and_ended_match_the_kernel_counters() {
     let reused: u64 = counted.iter().map(|one| one.reused).sum();
     let refused: u64 = counted.iter().map(|one| one.refused).sum();
     // Each connection creates one, unless it overflows.
-    let made = 20_000 - refused;
+    let created = 20_000 - refused;
     if counted_at_start {
-        assert_eq!(counted.iter().map(|one| one.timers).sum::<u64>(), made);
+        assert_eq!(counted.iter().map(|one| one.timers).sum::<u64>(), created);
     }
 
     // Those that have ended so far were reused: the others live for a minute. Counters are read once a second.
     let counter = |report: &Value, name: &str| number(report, &format!("/tracing/kernel_counters/timewaits_{name}"));
     let report = top.wait(|report| {
-        let told = counter(report, "created") + counter(report, "overflowed");
-        number(report, "/totals/opened") == 20_000 && fits(told, 20_000)
+        let sum = counter(report, "created") + counter(report, "overflowed");
+        number(report, "/totals/opened") == 20_000 && fits(sum, 20_000)
     });
     let report = settled(&top, report);
-    for (name, expected) in [("created", made), ("reused", reused), ("overflowed", refused)] {
+    for (name, expected) in [("created", created), ("reused", reused), ("overflowed", refused)] {
         assert_fits(counter(&report, name), expected, &report);
     }
-    for (name, expected) in [("created", made), ("reused", reused), ("overflow", refused)] {
+    for (name, expected) in [("created", created), ("reused", reused), ("overflow", refused)] {
         assert_fits(end(&report, name), expected, &report);
     }
-    assert_fits(end(&report, "live"), made - reused - end(&report, "expired"), &report);
+    assert_fits(end(&report, "live"), created - reused - end(&report, "expired"), &report);
     // By process too.
     let of_processes = report["processes"].as_array().unwrap().iter();
     assert_fits(of_processes.map(|row| row["time_wait_reused"].as_u64().unwrap()).sum(), reused, &report);
 
     if by_kprobes() {
         drop((reusing, small));
-        return kprobes_are_accounted_for(&top, &plain, [made, refused, reused]);
+        return kprobes_are_accounted_for(&top, &plain, [created, refused, reused]);
     }
 
     let began = Instant::now();
     let report = loop {
         let report = top.report();
-        let over = end(&report, "live") == 0 && counter(&report, "ended") == made;
+        let over = end(&report, "live") == 0 && counter(&report, "ended") == created;
         if over && places.map(sockstat_tw).iter().sum::<u64>() == 0 {
             break report;
         }
         assert!(began.elapsed() < ALL_EXPIRED, "{:#}", report["totals"]);
     };
-    println!("figures: by the tracer: created {made}, overflowed {refused}, ends {}", report["totals"]["ends"]);
-    assert_eq!(end(&report, "expired") + reused, made);
+    println!("figures: by the tracer: created {created}, overflowed {refused}, ends {}", report["totals"]["ends"]);
+    assert_eq!(end(&report, "expired") + reused, created);
     assert_eq!((end(&report, "reused"), end(&report, "ended_early")), (reused, 0));
     if !counted_at_start {
         let timers: u64 = places.map(nstat).iter().map(|one| one.timers).sum();
@@ -152,7 +152,7 @@ fn created_reused_overflowed_and_ended_match_the_kernel_counters() {
 
 /// The rest with kprobes, without waiting for a minute: two of the namespaces are gone, and their TIME_WAIT sockets
 /// have ended early with them. Missing calls must have been reported, where the kernel counts them.
-fn kprobes_are_accounted_for(top: &Top, left: &Place, [made, refused, reused]: [u64; 3]) {
+fn kprobes_are_accounted_for(top: &Top, left: &Place, [created, refused, reused]: [u64; 3]) {
     let side = |report: &Value, name: &str| number(report, &format!("/tracing/kernel_counters/{name}"));
     // On a slow machine the first ones expire meanwhile.
     let began = Instant::now();
@@ -161,16 +161,16 @@ fn kprobes_are_accounted_for(top: &Top, left: &Place, [made, refused, reused]: [
         let report = settled(top, top.report());
         // The census finds those whose end was skipped.
         let ended = end(&report, "reused") + end(&report, "ended_early") + end(&report, "expired");
-        if alive == sockstat_tw(left) && fits(ended, made - alive) {
+        if alive == sockstat_tw(left) && fits(ended, created - alive) {
             break (alive, report);
         }
         assert!(began.elapsed() < ALL_EXPIRED, "{alive} alive: {:#}", report["totals"]);
     };
     assert_fits(end(&report, "reused"), reused, &report);
-    assert_fits(end(&report, "ended_early") + end(&report, "expired"), made - alive - reused, &report);
+    assert_fits(end(&report, "ended_early") + end(&report, "expired"), created - alive - reused, &report);
 
     let seen = ["created", "overflowed", "ended", "reused"].map(|name| side(&report, &format!("timewaits_{name}")));
-    let missing = made + refused + (made - alive) + reused - seen.iter().sum::<u64>();
+    let missing = created + refused + (created - alive) + reused - seen.iter().sum::<u64>();
     let reported = side(&report, "exact_missed") + side(&report, "evicted");
     println!("figures: by the tracer: created, overflowed, ended, reused {seen:?}, ends {}", report["totals"]["ends"]);
     println!("figures: {missing} calls missing, {reported} skipped calls reported");
@@ -183,7 +183,7 @@ fn kprobes_are_accounted_for(top: &Top, left: &Place, [made, refused, reused]: [
     if kernel_version(&release) >= Some((6, 7)) {
         assert!(missing <= reported + 5, "{reported} of {missing}");
     } else {
-        assert!(10 * missing <= made, "{missing} of {made}");
+        assert!(10 * missing <= created, "{missing} of {created}");
     }
     for name in ["ring_full", "map_full", "stale", "undecodable"] {
         assert_eq!(number(&report, &format!("/tracing/lost/{name}")), 0, "{name}");

@@ -18,9 +18,9 @@ const DOCS: &str = include_str!("../../../docs/recording.md");
 fn truth() -> BTreeMap<&'static str, Vec<Vec<Value>>> {
     let hostile = std::str::from_utf8(HOSTILE).unwrap();
     let (seconds, curls, handled) = (LENGTH as f64, LENGTH as f64 / 10.0, LENGTH as f64 / 60.0);
-    let mut makers = vec![vec![json!(300.0), json!("api"), json!(seconds)]];
-    makers.push(vec![json!(601.0), json!(hostile), json!(handled)]);
-    makers.extend((1..=8).map(|curl| vec![json!(2000.0 + 10.0 * f64::from(curl)), json!("curl"), json!(3.0)]));
+    let mut creators = vec![vec![json!(300.0), json!("api"), json!(seconds)]];
+    creators.push(vec![json!(601.0), json!(hostile), json!(handled)]);
+    creators.extend((1..=8).map(|curl| vec![json!(2000.0 + 10.0 * f64::from(curl)), json!("curl"), json!(3.0)]));
     let churn = (1..=LENGTH).map(|second| {
         let curl = if second % 10 == 0 { 3.0 } else { 0.0 };
         let handler = if second % 60 == 0 { 1.0 } else { 0.0 };
@@ -33,7 +33,7 @@ fn truth() -> BTreeMap<&'static str, Vec<Vec<Value>>> {
     // Of an even number of values, the lower of the two in the middle.
     let median = 1000.0 + (seconds / 2.0).floor();
     BTreeMap::from([
-        ("makers", makers),
+        ("creators", creators),
         (
             "scripts",
             vec![

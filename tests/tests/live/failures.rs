@@ -26,9 +26,9 @@ fn place() -> (Place, Top) {
     (place, top)
 }
 
-/// Waits for the one row of failures, which must be this test's own, and compares what it says.
-fn told(top: &Top, call: &str, errno: &str, cause: &str, is_time_wait: bool, count: u32) -> Value {
-    // Others may fail at the same time, in namespaces of their own.
+/// Waits for this test's failures, which must be in one row, and checks that row.
+fn assert_failure(top: &Top, call: &str, errno: &str, cause: &str, is_time_wait: bool, count: u32) -> Value {
+    // Other tests may cause failures at the same time, in other namespaces.
     let rows = |report: &Value| {
         let mut rows = report["failures"].as_array().cloned().unwrap_or_default();
         rows.retain(|row| row["pid"] == id() && row["netns"] == report["host"]["netns"]);
@@ -51,7 +51,7 @@ fn connect_without_a_free_port_is_destination_exhausted() {
     assert_eq!(churn(&place, SERVICE, 100), 20);
     place.run(|| (0..4).for_each(|_| assert!(!churned(SERVICE))));
     // Includes the one that ended the churn.
-    let row = told(&top, "connect", "EADDRNOTAVAIL", "destination_exhausted", true, 5);
+    let row = assert_failure(&top, "connect", "EADDRNOTAVAIL", "destination_exhausted", true, 5);
     assert_eq!((&row["remote_addr"], &row["port"]), (&json!("127.0.0.11"), &json!(7001)));
 }
 
@@ -64,7 +64,7 @@ fn bind_without_a_free_port_is_bound_pool_exhausted() {
         (0..3).for_each(|_| assert_eq!(bound(any).unwrap_err(), Errno::EADDRINUSE));
         sockets
     });
-    let row = told(&top, "bind", "EADDRINUSE", "bound_pool_exhausted", false, 3);
+    let row = assert_failure(&top, "bind", "EADDRINUSE", "bound_pool_exhausted", false, 3);
     assert_eq!((&row["local_addr"], &row["port"]), (&json!("127.0.0.1"), &json!(0)));
     drop(sockets);
 }
@@ -74,7 +74,7 @@ fn bind_to_a_foreign_address_is_foreign_source() {
     let (place, top) = place();
     let foreign = SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 1), 0);
     place.run(move || (0..2).for_each(|_| assert_eq!(bound(foreign).unwrap_err(), Errno::EADDRNOTAVAIL)));
-    let row = told(&top, "bind", "EADDRNOTAVAIL", "foreign_source", false, 2);
+    let row = assert_failure(&top, "bind", "EADDRNOTAVAIL", "foreign_source", false, 2);
     assert_eq!(row["local_addr"], "192.0.2.1");
 }
 
@@ -86,7 +86,7 @@ fn bind_to_a_listening_port_is_port_in_use() {
     // The census must have seen which socket has it.
     twtrace_tests::ports::settled(&top);
     place.run(move || assert_eq!(bound(at).unwrap_err(), Errno::EADDRINUSE));
-    let row = told(&top, "bind", "EADDRINUSE", "port_in_use", false, 1);
+    let row = assert_failure(&top, "bind", "EADDRINUSE", "port_in_use", false, 1);
     assert_eq!((&row["local_addr"], &row["port"]), (&json!("127.0.0.1"), &json!(7005)));
     drop(socket);
 }
@@ -105,7 +105,7 @@ fn bind_to_a_port_of_a_time_wait_socket_names_time_wait() {
     twtrace_tests::ports::settled(&top);
     let at = SocketAddrV4::new(LOCAL, port);
     place.run(move || assert_eq!(bound(at).unwrap_err(), Errno::EADDRINUSE));
-    told(&top, "bind", "EADDRINUSE", "timewait_holds_port", true, 1);
+    assert_failure(&top, "bind", "EADDRINUSE", "timewait_holds_port", true, 1);
 }
 
 #[test]
@@ -126,6 +126,6 @@ fn connect_without_a_source_address_is_no_source() {
         let error = TcpStream::connect("[2001:db8::1]:7001").unwrap_err();
         assert_eq!(error.raw_os_error(), Some(Errno::EADDRNOTAVAIL as i32), "{error}");
     });
-    let row = told(&top, "connect", "EADDRNOTAVAIL", "no_source", false, 1);
+    let row = assert_failure(&top, "connect", "EADDRNOTAVAIL", "no_source", false, 1);
     assert_eq!((&row["remote_addr"], &row["port"]), (&json!("2001:db8::1"), &json!(7001)));
 }

@@ -17,7 +17,7 @@ use twtrace_tests::workload::net::Namespace;
 use twtrace_tests::workload::{Side, Truth, Who};
 
 /// Stands for an owner that is unknown.
-const NOBODY: &str = "nobody";
+const UNKNOWN: &str = "unknown";
 
 /// A line to compare, from the generator or from the tracer.
 type Line = String;
@@ -28,7 +28,7 @@ const TICK_NS: u64 = 10_000_000;
 /// A process with everything that distinguishes it from others: its comm and PID, start time, user and parent. Without
 /// BTF only PID and user are seen, and the name of the thread.
 fn who(who: Option<&Who>) -> String {
-    let Some(Who { pid, comm, uid, ppid, parent_comm, start_ticks }) = who else { return NOBODY.to_owned() };
+    let Some(Who { pid, comm, uid, ppid, parent_comm, start_ticks }) = who else { return UNKNOWN.to_owned() };
     if without_btf() {
         return format!("[{pid}, user {uid}]");
     }
@@ -109,7 +109,7 @@ fn is_guess_at(expected: &Line, line: &Line) -> bool {
 /// allowed.
 fn is_unnamed(expected: &Line, line: &Line) -> bool {
     let but_closer = |line: &Line| line.rsplit_once(", closed by ").map(|(rest, _)| rest.to_owned());
-    let unnamed = without_btf() && line.contains(&format!(", closed by {NOBODY}:"));
+    let unnamed = without_btf() && line.contains(&format!(", closed by {UNKNOWN}:"));
     unnamed && but_closer(expected) == but_closer(line)
 }
 
@@ -140,8 +140,8 @@ fn every_connection_is_reported_as_it_happened() {
     assert!(generator.wait().unwrap().success(), "the generator failed");
     live.final_pump(&mut |event| events.push(event)).unwrap();
 
-    let told = text.lines().map(|line| serde_json::from_str::<Truth>(line).unwrap());
-    let (left_out, mut truths): (Vec<Truth>, Vec<Truth>) = told.partition(|truth| truth.left_out);
+    let all = text.lines().map(|line| serde_json::from_str::<Truth>(line).unwrap());
+    let (left_out, mut truths): (Vec<Truth>, Vec<Truth>) = all.partition(|truth| truth.left_out);
     let ends = |tuple: &Tuple| {
         let mut ends = [(tuple.local_addr, tuple.local_port), (tuple.remote_addr, tuple.remote_port)];
         ends.sort_unstable();
@@ -196,7 +196,7 @@ fn every_connection_is_reported_as_it_happened() {
     let mut open: Vec<(Line, &Truth)> = visible.map(|truth| (expected(truth, accept_seen), truth)).collect();
     let mut counted = KernelCounters::default();
     let mut wrong = String::new();
-    let (mut inferred, mut made_up) = ([0_u32; 2], Vec::new());
+    let (mut inferred, mut unexpected) = ([0_u32; 2], Vec::new());
     for event in &events {
         let (line, known) = match event {
             Event::Connection(connection) if is_ours(connection) && !is_left_out(&connection.tuple) => {
@@ -211,7 +211,7 @@ fn every_connection_is_reported_as_it_happened() {
             }
             Event::ConnectFailed(failed) if ours(failed.tuple.netns, failed.at_ns) => {
                 let opener = owner(Some(&failed.opener));
-                (line(&failed.tuple, "active", &opener, "nobody", "early", failed.errno), Provenance::Exact)
+                (line(&failed.tuple, "active", &opener, UNKNOWN, "early", failed.errno), Provenance::Exact)
             }
             Event::Counters(counters) => {
                 counted = *counters;
@@ -224,12 +224,12 @@ fn every_connection_is_reported_as_it_happened() {
                 open.swap_remove(at);
                 inferred[0] += u32::from(known == Provenance::Inferred);
             }
-            None => made_up.push((line, known)),
+            None => unexpected.push((line, known)),
         }
     }
     // The most specific lines first: two sockets may have had the same addresses.
     for fits in [is_guess_at, is_unnamed] {
-        made_up.retain(|(line, known)| {
+        unexpected.retain(|(line, known)| {
             let guess = Some(known).filter(|known| **known == Provenance::Inferred);
             let Some(at) = guess.and_then(|_| open.iter().position(|(expected, _)| fits(expected, line))) else {
                 return true;
@@ -240,7 +240,7 @@ fn every_connection_is_reported_as_it_happened() {
             false
         });
     }
-    for (line, _) in made_up {
+    for (line, _) in unexpected {
         writeln!(wrong, "invented {line}").unwrap();
     }
     for (line, truth) in open {

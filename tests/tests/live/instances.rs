@@ -70,7 +70,7 @@ fn killed_instance_leaves_nothing_behind() {
     let before = Objects::loaded();
     let place = quiet_place();
     let top = Top::start(&place, &[]);
-    let its = Objects::held_by(top.pid());
+    let its = Objects::of_process(top.pid());
     // What the rest of the test looks for is visible.
     assert_eq!(its.among(&Objects::loaded()), its, "not listed by the kernel");
     assert_eq!(its.among(&before), Objects::default());
@@ -87,7 +87,9 @@ fn killed_instance_leaves_nothing_behind() {
     });
     // Nothing is left that it used without a descriptor either. Instances that run meanwhile have descriptors of their
     // own objects.
-    await_none("no process has these open", || Objects::loaded().without(&before).without(&Objects::held()));
+    await_none("no process has these open", || {
+        Objects::loaded().without(&before).without(&Objects::of_all_processes())
+    });
     assert_eq!(below(Path::new("/sys/fs/bpf")).difference(&pins).count(), 0, "pinned");
     let added: Vec<String> = mounts().difference(&mounts_before).cloned().collect();
     assert!(added.is_empty(), "mounted: {added:?}");
@@ -98,9 +100,9 @@ fn killed_instance_leaves_nothing_behind() {
 type Figures = BTreeMap<u32, [u64; 5]>;
 
 /// What the generator counted.
-fn made(rounds: &[Churned]) -> Figures {
+fn generated(rounds: &[Churned]) -> Figures {
     let clients = rounds.iter().flat_map(|round| &round.workers);
-    let clients = clients.map(|worker| (worker.who.pid, [worker.made, 0, worker.made, 0, worker.made]));
+    let clients = clients.map(|worker| (worker.who.pid, [worker.opened, 0, worker.opened, 0, worker.opened]));
     let servers = rounds.iter().map(|round| (round.server.pid, [0, round.connections, 0, round.connections, 0]));
     clients.chain(servers).collect()
 }
@@ -140,7 +142,7 @@ fn instances_do_not_disturb_each_other() {
     });
     let connections = rounds.iter().map(|round| round.connections).sum::<u64>();
     println!("{connections} connections in {} rounds", rounds.len());
-    let expected = made(&rounds);
+    let expected = generated(&rounds);
     // One ends before the other, in the usual way.
     let reports = [beside.end(), first.end()];
     let seen = reports.each_ref().map(|report| reported(report, &expected));
@@ -151,7 +153,7 @@ fn instances_do_not_disturb_each_other() {
         for (report, seen) in reports.iter().zip(seen) {
             println!("{} skipped: {}", skipped(report), report["tracing"]["kernel_counters"]);
             let missing = |pid: &u32, row: &[u64; 5]| -> u64 {
-                row.iter().zip(expected[pid]).map(|(seen, made)| made.abs_diff(*seen)).sum()
+                row.iter().zip(expected[pid]).map(|(seen, expected)| expected.abs_diff(*seen)).sum()
             };
             let missing: u64 = seen.iter().map(|(pid, row)| missing(pid, row)).sum();
             // A missed transition can cost up to five figures of its process.
@@ -186,7 +188,7 @@ fn instances_do_not_disturb_each_other() {
         } else {
             println!("this kernel ran no tracing program for some transitions: the server's figures may be low");
             for (pid, row) in seen {
-                assert!(row.iter().zip(expected[&pid]).all(|(seen, made)| *seen <= made), "{pid}: {row:?}");
+                assert!(row.iter().zip(expected[&pid]).all(|(seen, expected)| *seen <= expected), "{pid}: {row:?}");
             }
         }
     }

@@ -261,7 +261,7 @@ impl Round {
         all[KEYS - 6]
     }
 
-    fn tell(&self) {
+    fn print(&self) {
         let figures = |figure: fn(&Key) -> Duration| {
             let mut all: Vec<Duration> = self.0.iter().map(|(key, ..)| figure(key)).collect();
             all.sort();
@@ -296,7 +296,7 @@ fn keys_and_signals_are_answered_at_once() {
     for _ in 0..ROUNDS {
         let round = Round::press(&screen);
         assert!(load.time_wait() >= 130_000, "{}", load.time_wait());
-        round.tell();
+        round.print();
         best = best.min((round.worst(), round.most()));
         if best.0 <= KEY && best.1 <= KEY {
             break;

@@ -90,8 +90,8 @@ fn seen_plus_lost_is_what_happened() {
     let rows = report["processes"].as_array().unwrap();
     for worker in &churned.workers {
         let row = rows.iter().find(|row| row["pid"] == worker.who.pid);
-        let made = row.map_or(0, |row| row["time_wait_created"].as_u64().unwrap());
-        assert!(made <= worker.made, "{made} of {}: {row:?}", worker.made);
+        let created = row.map_or(0, |row| row["time_wait_created"].as_u64().unwrap());
+        assert!(created <= worker.opened, "{created} of {}: {row:?}", worker.opened);
     }
 }
 
@@ -106,18 +106,18 @@ fn the_text_says_what_was_lost() {
     let churned = churn_much(&place);
     let text = String::from_utf8(interrupt(once).stdout).unwrap();
     println!("{text}");
-    told(&text, "WARNING: figures are too low: ", churned.connections);
+    assert_reported(&text, "WARNING: figures are too low: ", churned.connections);
 }
 
-/// The header and the warning say the same, and created plus lost is at least what happened.
-fn told(text: &str, warning: &str, connections: u64) {
+/// The header and the warning report the same losses, and created plus lost is at least what happened.
+fn assert_reported(text: &str, warning: &str, connections: u64) {
     let said: Vec<Lost> = text.lines().filter_map(Lost::said_in).collect();
     assert!(said.len() >= 2 && said.iter().all(|lost| *lost == said[0]), "{said:?} in {text}");
     said[0].is_whole();
     assert!(text.contains(warning), "{text}");
-    let made = after(text, "created ").unwrap();
+    let created = after(text, "created ").unwrap();
     // The lost connections are of both sides: about half of them created TIME_WAIT sockets.
-    assert!(made < connections && made + said[0].total >= connections, "{made} of {connections}: {said:?}");
+    assert!(created < connections && created + said[0].total >= connections, "{created} of {connections}: {said:?}");
 }
 
 #[test]
@@ -144,8 +144,9 @@ fn the_screen_says_what_was_lost() {
     let all = format!("TIME_WAIT {}", with_separators(churned.connections));
     let text = shown(&|text| {
         let lost = text.lines().find_map(Lost::said_in);
-        let known =
-            lost.zip(after(text, "created ")).is_some_and(|(lost, made)| made + lost.total >= churned.connections);
+        let known = lost
+            .zip(after(text, "created "))
+            .is_some_and(|(lost, created)| created + lost.total >= churned.connections);
         known && text.contains(&all) && text.contains(" more: press ?)")
     });
     println!("{text}");

@@ -44,23 +44,23 @@ fn each_namespace_has_its_name_its_census_and_its_sysctls() {
     churn(&named, &["--connections", "500"]);
     churn(&nameless, &["--connections", "700"]);
     let counts = [(&home, 300), (&named, 500), (&nameless, 700)];
-    for (place, made) in counts {
-        assert_eq!(sockstat_tw(place), made);
+    for (place, created) in counts {
+        assert_eq!(sockstat_tw(place), created);
     }
     // The name is that of the lowest PID: during the churn, that may have been another process if PIDs wrapped around.
     let of_idle = format!("pid {}", idle.pid());
     let is_named =
         |report: &Value| namespace(report, numbers[2]).is_some_and(|there| there["name"] == of_idle.as_str());
     let report = top.wait(|report| {
-        is_named(report) && numbers.iter().zip(counts).all(|(&netns, (_, made))| covers(report, netns, made))
+        is_named(report) && numbers.iter().zip(counts).all(|(&netns, (_, created))| covers(report, netns, created))
     });
 
-    for (&netns, (_, made)) in numbers.iter().zip(counts) {
+    for (&netns, (_, created)) in numbers.iter().zip(counts) {
         let there = namespace(&report, netns).unwrap();
         println!("{netns}: {there}");
-        assert_eq!(number(there, "/coverage/census"), made);
+        assert_eq!(number(there, "/coverage/census"), created);
         assert!(there["coverage"]["ratio"] == 1.0 || skipped(&report) > 0, "{there}");
-        assert_eq!(number(there, "/kernel/time_wait"), made);
+        assert_eq!(number(there, "/kernel/time_wait"), created);
         assert_eq!((&there["gone"], &there["refused"]), (&false.into(), &Value::Null));
     }
     assert_eq!(number(own(&report), "/netns"), numbers[0]);

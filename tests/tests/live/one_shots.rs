@@ -10,7 +10,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use twtrace_core::event::Event;
 use twtrace_recording::reader::{ReadOptions, Recording};
-use twtrace_tests::record::{Record, told, told_json};
+use twtrace_tests::record::{Record, json_of, output_of};
 use twtrace_tests::top::{churn, number, quiet_place};
 use twtrace_tests::workload::Churned;
 
@@ -18,7 +18,7 @@ const NAME: &str = "one-shots.twt";
 const ONE_SHOTS: u64 = 5000;
 
 /// Outcomes that leave a TIME_WAIT socket, in either substate.
-const MADE: [&str; 2] = ["time_wait", "fin_wait2_timewait"];
+const CREATED: [&str; 2] = ["time_wait", "fin_wait2_timewait"];
 
 /// TIME_WAIT sockets by a number: of the process, or of its parent.
 type Counts = BTreeMap<u64, u64>;
@@ -28,8 +28,8 @@ fn truth(churned: &Churned) -> (Counts, Counts) {
     let shots = churned.one_shots.as_ref().unwrap();
     let (mut processes, mut parents) = (Counts::new(), Counts::new());
     for worker in &churned.workers {
-        *processes.entry(worker.who.pid.into()).or_default() += worker.made;
-        *parents.entry(worker.who.ppid.into()).or_default() += worker.made;
+        *processes.entry(worker.who.pid.into()).or_default() += worker.opened;
+        *parents.entry(worker.who.ppid.into()).or_default() += worker.opened;
     }
     for pid in &shots.pids {
         *processes.entry((*pid).into()).or_default() += 1;
@@ -41,9 +41,9 @@ fn truth(churned: &Churned) -> (Counts, Counts) {
 /// Sums of a figure by a number, only for the generator's processes: other programs have connections too.
 fn sums(rows: impl Iterator<Item = (Option<u64>, u64)>, of: &Counts) -> Counts {
     let mut sums = Counts::new();
-    for (key, made) in rows.filter_map(|(key, made)| Some((key?, made))) {
+    for (key, count) in rows.filter_map(|(key, count)| Some((key?, count))) {
         if of.contains_key(&key) {
-            *sums.entry(key).or_default() += made;
+            *sums.entry(key).or_default() += count;
         }
     }
     sums
@@ -54,10 +54,10 @@ fn of_json(rows: &Value, key: &str, of: &Counts) -> Counts {
     sums(rows.as_array().unwrap().iter().map(|row| (row[key].as_u64(), number(row, "/time_wait_created"))), of)
 }
 
-/// The first difference of two lists of thousands.
+/// Asserts that two lists of thousands are the same, and shows only the first difference.
 fn assert_same(found: &Counts, truth: &Counts, who: &str) {
-    let differs = truth.iter().find(|(key, made)| found.get(key) != Some(made));
-    assert_eq!(differs.map(|(key, made)| (key, Some(made), found.get(key))), None, "{who}");
+    let differs = truth.iter().find(|(key, count)| found.get(key) != Some(count));
+    assert_eq!(differs.map(|(key, count)| (key, Some(count), found.get(key))), None, "{who}");
 }
 
 /// All events, decoded in batches of `batch_rows` rows.
@@ -83,18 +83,18 @@ fn every_reader_of_a_recording_finds_each_one_shot() {
     let (processes, parents) = truth(&churned);
     assert_eq!(parents.values().sum::<u64>(), 60_000 + ONE_SHOTS);
 
-    let report = |by: &str| told_json(folder.path(), &format!("report {NAME} --format json --by {by}"));
+    let report = |by: &str| json_of(folder.path(), &format!("report {NAME} --format json --by {by}"));
     let by_process = report("pid");
     assert_eq!(by_process["recordings"][0]["connections_lost"], 0);
     assert_same(&of_json(&by_process["processes"], "pid", &processes), &processes, "report");
     let by_parent = report("parent");
     assert_same(&of_json(&by_parent["processes"], "ppid", &parents), &parents, "report by parent");
 
-    let replay = |by: &str| told_json(folder.path(), &format!("replay {NAME} --once --json --by {by}"));
+    let replay = |by: &str| json_of(folder.path(), &format!("replay {NAME} --once --json --by {by}"));
     assert_same(&of_json(&replay("pid")["processes"], "pid", &processes), &processes, "replay");
     assert_same(&of_json(&replay("parent")["processes"], "ppid", &parents), &parents, "replay by parent");
 
-    let diff = |by: &str| told_json(folder.path(), &format!("diff {NAME} {NAME} --format json --by {by}"));
+    let diff = |by: &str| json_of(folder.path(), &format!("diff {NAME} {NAME} --format json --by {by}"));
     for (by, name) in [("command", "one-shot"), ("parent", "churn-shots")] {
         let diff = diff(by);
         let row = diff["rows"].as_array().unwrap().iter().find(|row| row["name"] == name);
@@ -104,11 +104,11 @@ fn every_reader_of_a_recording_finds_each_one_shot() {
         }
     }
 
-    let lines = told(folder.path(), &format!("export {NAME} --format jsonl"));
+    let lines = output_of(folder.path(), &format!("export {NAME} --format jsonl"));
     let exported: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let made = exported.iter().filter(|row| MADE.iter().any(|outcome| row["outcome"] == *outcome));
+    let created = exported.iter().filter(|row| CREATED.iter().any(|outcome| row["outcome"] == *outcome));
     for (key, truth) in [("closer_pid", &processes), ("closer_ppid", &parents)] {
-        let found = sums(made.clone().map(|row| (row[key].as_u64(), 1)), truth);
+        let found = sums(created.clone().map(|row| (row[key].as_u64(), 1)), truth);
         assert_same(&found, truth, "export");
     }
 
@@ -117,7 +117,7 @@ fn every_reader_of_a_recording_finds_each_one_shot() {
         code: format!(
             "SELECT {select}, count(*) FROM '{NAME}/connections-*.parquet' c JOIN '{NAME}/processes-*.parquet' p \
              ON p.kind = 'process' AND p.id = c.closer WHERE c.outcome IN ('{}') GROUP BY 1",
-            MADE.join("', '")
+            CREATED.join("', '")
         ),
     };
     let answers = rows(folder.path(), &[query("p.pid"), query("p.ppid")]);

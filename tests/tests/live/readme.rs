@@ -121,12 +121,12 @@ fn run(block: &Block, folder: &Path) -> Result<(), String> {
         .output()
         .map_err(|error| format!("cannot start timeout and bash: {error}"))?;
     let printed = String::from_utf8_lossy(&output.stdout);
-    let told = format!("README.md line {}:\n{}\nit printed:\n{printed}", block.line, block.script);
+    let shown = format!("README.md line {}:\n{}\nit printed:\n{printed}", block.line, block.script);
     if output.status.code() != Some(block.exit) {
-        return Err(format!("{} instead of exit status {}: {told}", output.status, block.exit));
+        return Err(format!("{} instead of exit status {}: {shown}", output.status, block.exit));
     }
     match block.expect.iter().find(|text| !printed.contains(*text)) {
-        Some(missing) => Err(format!("`{missing}` was not printed: {told}")),
+        Some(missing) => Err(format!("`{missing}` was not printed: {shown}")),
         None => Ok(()),
     }
 }

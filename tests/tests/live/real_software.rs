@@ -33,7 +33,7 @@ fn shell(place: &Place, script: &str) -> String {
 
 /// Asserts that the live total of the place is what `ss` and the kernel's own count say.
 fn agrees(place: &Place, report: &Value) {
-    // ss shows the substate FIN_WAIT2 as such, with the timer of a timewait socket.
+    // ss shows the substate FIN_WAIT2 as such, with the timer of a TIME_WAIT socket.
     let listed = shell(
         place,
         "ss -Htan state time-wait | wc -l; ss -Htano state fin-wait-2 | grep -c 'timer:(timewait' || true",
@@ -54,7 +54,7 @@ fn sides(place: &Place, port: u16) -> (u64, u64) {
 }
 
 /// TIME_WAIT sockets created by the rows with this command.
-fn made_by(rows: &Value, command: &str) -> u64 {
+fn created_by(rows: &Value, command: &str) -> u64 {
     let rows = rows.as_array().unwrap().iter();
     rows.filter(|row| row["command"] == command).map(|row| row["time_wait_created"].as_u64().unwrap()).sum()
 }
@@ -75,8 +75,8 @@ fn pgbench_with_a_connection_for_each_transaction() {
     let report = top.wait(|report| number(own(report), "/coverage/census") >= 400);
     let (server_side, client_side) = sides(&place, Postgres::PORT);
     assert!((400..=410).contains(&(server_side + client_side)), "{server_side} and {client_side}");
-    let made = (made_by(&report["processes"], "postgres"), made_by(&report["processes"], "pgbench"));
-    assert_eq!(made, (server_side, client_side));
+    let created = (created_by(&report["processes"], "postgres"), created_by(&report["processes"], "pgbench"));
+    assert_eq!(created, (server_side, client_side));
     assert!(client_side > server_side, "pgbench closes first as a rule");
     assert_eq!(own(&report)["coverage"]["ratio"], 1.0);
     let report = top.end();
@@ -129,7 +129,7 @@ fn nginx_fetched_by_one_shot_curls() {
     }
     // With the header, the server closes first; without, the client.
     let close = "-H 'Connection: close' http://127.0.0.1:8099/endless/";
-    for (curl, maker) in [(close, "nginx"), ("http://127.0.0.1:8099/", "curl")] {
+    for (curl, closer) in [(close, "nginx"), ("http://127.0.0.1:8099/", "curl")] {
         let place = place();
         let folder = tempfile::tempdir().unwrap();
         let Some(mut server) = nginx(&place, folder.path()) else { return };
@@ -137,9 +137,9 @@ fn nginx_fetched_by_one_shot_curls() {
         poll(&place, folder.path(), curl);
         let report = top.wait(|report| number(own(report), "/coverage/census") >= 100);
         let (server_side, client_side) = sides(&place, 8099);
-        assert_eq!(made_by(&report["processes"], "nginx"), server_side);
-        assert_eq!(made_by(&report["processes"], "curl"), client_side);
-        assert_eq!(made_by(&report["processes"], maker), 100, "{maker}");
+        assert_eq!(created_by(&report["processes"], "nginx"), server_side);
+        assert_eq!(created_by(&report["processes"], "curl"), client_side);
+        assert_eq!(created_by(&report["processes"], closer), 100, "{closer}");
         assert_eq!(own_destinations(&report, "time_wait_created"), 100);
         assert_eq!(own(&report)["coverage"]["ratio"], 1.0);
 
@@ -148,11 +148,11 @@ fn nginx_fetched_by_one_shot_curls() {
         let script: Vec<&Value> = groups.iter().filter(|row| row["parent_command"] == "poll.sh").collect();
         assert_eq!(script.len(), 1, "{groups:#?}");
         assert_eq!((&script[0]["opened"], &script[0]["processes"]), (&100.into(), &100.into()));
-        let expected = if maker == "curl" { 100 } else { 0 };
+        let expected = if closer == "curl" { 100 } else { 0 };
         assert_eq!(script[0]["time_wait_created"], expected);
         let report = top.end();
         agrees(&place, &report);
-        println!("100 times curl {curl}: 100 TIME_WAIT sockets of {maker}");
+        println!("100 times curl {curl}: 100 TIME_WAIT sockets of {closer}");
         stop(&mut server);
     }
 }

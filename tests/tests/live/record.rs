@@ -83,12 +83,12 @@ fn said(output: &Output) -> String {
 fn check(recorded: &Recorded, churned: &Churned, hidden: u64) {
     for worker in &churned.workers {
         let found = recorded.opened.get(&worker.who.pid).copied().unwrap_or(0);
-        let missing = worker.made.saturating_sub(found);
+        let missing = worker.opened.saturating_sub(found);
         assert!(
-            found <= worker.made && missing <= recorded.lost + hidden,
+            found <= worker.opened && missing <= recorded.lost + hidden,
             "{}: {found} of {}, {} lost; {:?} {:?}",
             worker.who.comm,
-            worker.made,
+            worker.opened,
             recorded.lost,
             recorded.info,
             recorded.opened
@@ -111,14 +111,14 @@ fn command_is_recorded_and_its_exit_code_passed_on() {
     check(&recorded, &churned, 0);
     assert!(recorded.info.finished && recorded.info.losses.is_empty());
     let shown = Snapshot::take(&mut recorded.state);
-    let made = |pid: u32| {
+    let created = |pid: u32| {
         let mut rows = shown.rows(GroupBy::Pid).iter();
         let row = rows.find(|row| row.owner.is_some_and(|owner| owner.key.tgid == pid)).unwrap();
         assert!(row.owner.is_some());
         row.counts.time_wait_created
     };
     for worker in &churned.workers {
-        assert!(made(worker.who.pid) + recorded.lost >= worker.made);
+        assert!(created(worker.who.pid) + recorded.lost >= worker.opened);
     }
     let said = said(&output);
     println!("{said}");

@@ -16,7 +16,7 @@ use twtrace_probe::source::EventSource as _;
 use twtrace_probe::source::kernel_source::{KernelSource, KernelSourceOptions};
 use twtrace_recording::reader::Recording;
 use twtrace_recording::writer::{Keep, Recorder, WriteOptions};
-use twtrace_tests::record::{ROOMY, Record, record_command, told, told_json};
+use twtrace_tests::record::{ROOMY, Record, json_of, output_of, record_command};
 use twtrace_tests::software::Postgres;
 use twtrace_tests::top::{Top, churn, hidden, number, own, quiet_place, sockstat_tw};
 use twtrace_tests::tracer::{PUMP, Place, program};
@@ -189,7 +189,7 @@ fn connection_takes_at_most_24_bytes() {
     let on_disk: u64 = fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len()).sum();
     assert_eq!(info.bytes, on_disk);
     // Each connection is a socket on either side. Other traffic of the host is recorded as well.
-    let report = told_json(&folder, "report many.twt --format json");
+    let report = json_of(&folder, "report many.twt --format json");
     let missing = hidden(&report["recordings"][0], CONNECTIONS);
     for (when, found) in [("while it was written", read), ("at its end", info.connections)] {
         assert!(found + missing >= 2 * CONNECTIONS, "{when} {found}, {missing} hidden");
@@ -199,7 +199,7 @@ fn connection_takes_at_most_24_bytes() {
     assert!(accepted <= CONNECTIONS && accepted + missing >= CONNECTIONS, "{accepted} accepted, {missing} hidden");
     let opened = churned.workers.iter().map(|worker| {
         let row = rows.iter().find(|row| row["pid"] == worker.who.pid).unwrap();
-        assert_eq!(number(row, "/time_wait_created"), worker.made, "{}", worker.who.comm);
+        assert_eq!(number(row, "/time_wait_created"), worker.opened, "{}", worker.who.comm);
         number(row, "/opened")
     });
     assert_eq!(opened.sum::<u64>(), CONNECTIONS);
@@ -220,8 +220,8 @@ fn connection_takes_at_most_24_bytes() {
 /// TIME_WAIT sockets per second that the processes of a command created, by a report of one recording.
 fn rate(report: &Value, command: &str) -> f64 {
     let rows = report["processes"].as_array().unwrap().iter();
-    let made: u64 = rows.filter(|row| row["command"] == command).map(|row| number(row, "/time_wait_created")).sum();
-    made as f64 / report["recordings"][0]["window"]["seconds"].as_f64().unwrap()
+    let created: u64 = rows.filter(|row| row["command"] == command).map(|row| number(row, "/time_wait_created")).sum();
+    created as f64 / report["recordings"][0]["window"]["seconds"].as_f64().unwrap()
 }
 
 #[test]
@@ -237,21 +237,24 @@ fn diff_reports_the_cost_of_a_connection_for_each_transaction() {
             "{said}"
         );
     }
-    println!("{}", told(&folder, "diff before.twt after.twt"));
+    println!("{}", output_of(&folder, "diff before.twt after.twt"));
 
     // No matter what else this machine does meanwhile.
     let only = format!("--port {}", Postgres::PORT);
-    let text = told(&folder, &format!("diff before.twt after.twt {only}"));
+    let text = output_of(&folder, &format!("diff before.twt after.twt {only}"));
     println!("{text}");
-    let diff = told_json(&folder, &format!("diff before.twt after.twt {only} --format json"));
+    let diff = json_of(&folder, &format!("diff before.twt after.twt {only} --format json"));
     let [before, after] =
-        ["before", "after"].map(|name| told_json(&folder, &format!("report {name}.twt {only} --format json")));
+        ["before", "after"].map(|name| json_of(&folder, &format!("report {name}.twt {only} --format json")));
     let rows = diff["rows"].as_array().unwrap();
     for row in rows {
         let name = row["name"].as_str().unwrap();
         for (side, report) in [("before", &before), ("after", &after)] {
-            let (told, expected) = (row[side]["time_wait_created_per_s"].as_f64().unwrap(), rate(report, name));
-            assert!((told - expected).abs() < 1e-3, "{name} {side}: {told}, and {expected} by the report");
+            let (rate_in_diff, expected) = (row[side]["time_wait_created_per_s"].as_f64().unwrap(), rate(report, name));
+            assert!(
+                (rate_in_diff - expected).abs() < 1e-3,
+                "{name} {side}: {rate_in_diff}, and {expected} by the report"
+            );
         }
         let created = |part: &str| row[part]["time_wait_created_per_s"].as_f64().unwrap();
         assert!((created("change") - (created("after") - created("before"))).abs() < 1e-3, "{row}");
@@ -314,7 +317,7 @@ fn report_is_what_happened() {
     let by_server = churn(&place, &[&few[..], &["--server-closes", "--exchange"]].concat());
     let top = top.end();
     record.end();
-    let report = told_json(&folder, "report churn.twt --format json");
+    let report = json_of(&folder, "report churn.twt --format json");
 
     let missing = hidden(&report["recordings"][0], by_client.connections + by_server.connections);
     for (churned, client_closes) in [(&by_client, true), (&by_server, false)] {
@@ -331,23 +334,23 @@ fn report_is_what_happened() {
             assert_eq!(row["reset"], 0, "{row:#}");
         };
         for worker in &churned.workers {
-            check(worker.who.pid, "opened", worker.made, client_closes);
-            let told = process(&report, worker.who.pid)["destinations"].as_array().unwrap();
-            let told: BTreeMap<String, u64> = told
+            check(worker.who.pid, "opened", worker.opened, client_closes);
+            let rows = process(&report, worker.who.pid)["destinations"].as_array().unwrap();
+            let reported: BTreeMap<String, u64> = rows
                 .iter()
                 .map(|place| {
                     let address = place["remote_addr"].as_str().unwrap();
                     (format!("{address}:{}", place["port"]), number(place, "/connections"))
                 })
                 .collect();
-            let made = worker.destinations.iter().map(|(service, made)| (service.to_string(), *made)).collect();
-            assert_eq!(told, made, "{}", worker.who.comm);
+            let opened = worker.destinations.iter().map(|(service, count)| (service.to_string(), *count)).collect();
+            assert_eq!(reported, opened, "{}", worker.who.comm);
         }
         check(churned.server.pid, "accepted", churned.connections, !client_closes);
     }
 
     // The three outputs that describe the same trace or the same time.
-    let replayed = told_json(&folder, "replay churn.twt --once --json");
+    let replayed = json_of(&folder, "replay churn.twt --once --json");
     for churned in [&by_client, &by_server] {
         for pid in churned.workers.iter().map(|worker| worker.who.pid).chain([churned.server.pid]) {
             assert_eq!(figures(process(&replayed, pid)), figures(process(&top, pid)));

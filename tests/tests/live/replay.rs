@@ -119,7 +119,7 @@ fn owners_of_live_sockets_come_from_a_recording_in_progress() {
         let sockets = report["sockets"].as_array().unwrap();
         for worker in &churned.workers {
             let is_its = |socket: &&Value| socket["closer"]["pid"] == worker.who.pid;
-            assert_eq!(sockets.iter().filter(is_its).count() as u64, worker.made, "{}", worker.who.comm);
+            assert_eq!(sockets.iter().filter(is_its).count() as u64, worker.opened, "{}", worker.who.comm);
         }
     };
     // The last of them have just been created.

@@ -7,19 +7,19 @@ use twtrace_tests::top::{Top, churn, hidden, number, own, quiet_place, sockstat_
 use twtrace_tests::tracer::Place;
 
 /// TIME_WAIT sockets created, by process and destination.
-fn made(report: &Value) -> BTreeMap<(u64, String), u64> {
-    let mut made = BTreeMap::new();
+fn created(report: &Value) -> BTreeMap<(u64, String), u64> {
+    let mut created = BTreeMap::new();
     for process in report["processes"].as_array().unwrap() {
         let Some(pid) = process["pid"].as_u64() else { continue };
         for destination in process["destinations"].as_array().unwrap() {
             let count = destination["time_wait_created"].as_u64().unwrap();
             if count > 0 {
                 let remote = destination["remote_addr"].as_str().unwrap();
-                made.insert((pid, remote.to_owned()), count);
+                created.insert((pid, remote.to_owned()), count);
             }
         }
     }
-    made
+    created
 }
 
 #[test]
@@ -50,7 +50,7 @@ fn sixty_thousand_sockets_are_all_attributed_by_process_and_destination() {
         let row = processes.iter().find(|row| row["pid"] == worker.who.pid).unwrap();
         assert_eq!(row["command"], worker.who.comm.as_str());
         for name in ["opened", "closed_first", "time_wait_created", "time_wait_live"] {
-            assert_eq!(row[name].as_u64(), Some(worker.made), "{name} of {}", worker.who.comm);
+            assert_eq!(row[name].as_u64(), Some(worker.opened), "{name} of {}", worker.who.comm);
         }
     }
     let server = processes.iter().find(|row| row["pid"] == churned.server.pid).unwrap();
@@ -77,7 +77,7 @@ fn sixty_thousand_sockets_are_all_attributed_by_process_and_destination() {
             row["time_wait_created"].as_u64().unwrap();
     }
     assert_eq!(seen, expected);
-    for ((pid, remote), count) in made(&report) {
+    for ((pid, remote), count) in created(&report) {
         let worker = churned.workers.iter().find(|worker| u64::from(worker.who.pid) == pid).unwrap();
         let of_it = worker.destinations.iter().find(|(service, _)| service.ip().to_string() == remote).unwrap();
         assert_eq!(*of_it.1, count, "{} to {remote}", worker.who.comm);

@@ -13,29 +13,29 @@ use twtrace_probe::kernel::load::LoadOptions;
 use twtrace_probe::source::kernel_source::{KernelSource, KernelSourceOptions};
 use twtrace_tests::top::quiet_place;
 use twtrace_tests::tracer::{PUMP, Place, program};
-use twtrace_tests::workload::{Held, Who};
+use twtrace_tests::workload::{OpenSockets, Who};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A process of the generator that keeps sockets open until it is killed.
-struct Holding(Child);
+struct Opener(Child);
 
-impl Drop for Holding {
+impl Drop for Opener {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-fn hold(place: &Place, arguments: &[&str]) -> (Holding, Held) {
+fn keep_open(place: &Place, arguments: &[&str]) -> (Opener, OpenSockets) {
     let mut command = Command::new(program("twtrace-workload"));
-    command.arg("hold").args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
+    command.arg("keep-open").args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = place.spawn(command);
     let mut line = String::new();
     let output = child.stdout.take().unwrap();
-    let holding = Holding(child);
+    let opener = Opener(child);
     BufReader::new(output).read_line(&mut line).unwrap();
-    (holding, serde_json::from_str(&line).unwrap())
+    (opener, serde_json::from_str(&line).unwrap())
 }
 
 /// Waits until a process has this many sockets: a connection is established before its server has accepted it.
@@ -77,7 +77,7 @@ fn row(who: &Who, netns: u32, state: CensusState, local_port: u16, remote: (IpAd
 }
 
 /// The last search's rows of a namespace, sorted.
-fn told(events: &[Event], netns: u32) -> Option<Vec<SocketOwner>> {
+fn last_search(events: &[Event], netns: u32) -> Option<Vec<SocketOwner>> {
     let last = events.iter().rev().find_map(|event| match event {
         Event::SocketOwners { rows, .. } => Some(rows),
         _ => None,
@@ -91,10 +91,10 @@ fn told(events: &[Event], netns: u32) -> Option<Vec<SocketOwner>> {
 fn each_process_owns_the_sockets_that_it_reports() {
     let place = quiet_place();
     let netns = netns(&place);
-    let (_listening, server) = hold(&place, &["--listen"]);
+    let (_listening, server) = keep_open(&place, &["--listen"]);
     let address = server.address.to_string();
-    let (_connected, client) = hold(&place, &["--connect", &address, "--connections", "3"]);
-    let (_shared, sharing) = hold(&place, &["--connect", &address, "--connections", "2", "--share"]);
+    let (_connected, client) = keep_open(&place, &["--connect", &address, "--connections", "3"]);
+    let (_shared, sharing) = keep_open(&place, &["--connect", &address, "--connections", "2", "--share"]);
     let child = sharing.child.clone().unwrap();
     let port = server.address.port();
     let to_server = |who: &Who, sockets| row(who, netns, CensusState::Established, 0, (LOCAL, port), sockets);
@@ -111,8 +111,8 @@ fn each_process_owns_the_sockets_that_it_reports() {
     let mut live = KernelSource::start(&KernelSourceOptions::default()).unwrap();
     let mut events = Vec::new();
     let began = Instant::now();
-    while told(&events, netns).as_ref() != Some(&expected) {
-        assert!(began.elapsed() < PATIENCE, "not {expected:#?} but {:#?}", told(&events, netns));
+    while last_search(&events, netns).as_ref() != Some(&expected) {
+        assert!(began.elapsed() < PATIENCE, "not {expected:#?} but {:#?}", last_search(&events, netns));
         live.pump(&mut |event| events.push(event)).unwrap();
         thread::sleep(PUMP);
     }
@@ -128,7 +128,7 @@ fn each_process_owns_the_sockets_that_it_reports() {
     await_sockets(server.who.pid, 1 + 5 + 1);
     events.clear();
     live.final_pump(&mut |event| events.push(event)).unwrap();
-    let rows = told(&events, netns).unwrap();
+    let rows = last_search(&events, netns).unwrap();
     let of = |pid: u32, state: CensusState| {
         rows.iter().filter(|row| row.tgid == pid && row.state == state).map(|row| row.sockets).sum::<u64>()
     };
@@ -154,11 +154,11 @@ fn each_process_owns_the_sockets_that_it_reports() {
 #[test]
 fn short_trace_includes_a_search() {
     let place = quiet_place();
-    let (_listening, server) = hold(&place, &["--listen"]);
+    let (_listening, server) = keep_open(&place, &["--listen"]);
     let mut events = Vec::new();
     let mut live = KernelSource::start(&KernelSourceOptions::default()).unwrap();
     live.final_pump(&mut |event| events.push(event)).unwrap();
-    let rows = told(&events, netns(&place)).unwrap();
+    let rows = last_search(&events, netns(&place)).unwrap();
     assert_eq!(rows, [row(&server.who, netns(&place), CensusState::Listen, server.address.port(), (NOWHERE, 0), 1)]);
 }
 
@@ -169,11 +169,11 @@ const EACH: usize = 20;
 #[test]
 fn search_loses_no_records() {
     let place = quiet_place();
-    let (_listening, server) = hold(&place, &["--listen"]);
+    let (_listening, server) = keep_open(&place, &["--listen"]);
     let address = server.address.to_string();
     let each = EACH.to_string();
     let arguments = ["--connect", &address, "--connections", &each, "--share"];
-    let _holding: Vec<_> = (0..MANY).map(|_| hold(&place, &arguments)).collect();
+    let _openers: Vec<_> = (0..MANY).map(|_| keep_open(&place, &arguments)).collect();
     // Room for what comes while the reader gets no processor, but far from enough for the whole load.
     let load = LoadOptions { ring_bytes: 64 << 20, ..LoadOptions::default() };
     let mut live = KernelSource::start(&KernelSourceOptions { load }).unwrap();
@@ -185,7 +185,7 @@ fn search_loses_no_records() {
     });
     let (mut counters, mut searches, mut longest) = (None, Vec::new(), Duration::ZERO);
     let mut see = |event| match event {
-        Event::Counters(told) => counters = Some(told),
+        Event::Counters(latest) => counters = Some(latest),
         Event::SocketOwners { rows, .. } => searches.push(rows.iter().map(|row| row.sockets).sum::<u64>()),
         _ => {}
     };

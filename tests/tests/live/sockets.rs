@@ -59,7 +59,7 @@ fn every_time_wait_socket_is_listed_with_its_owners() {
     for worker in &churned.workers {
         let is_its = |socket: &&Value| socket["closer"]["pid"] == worker.who.pid;
         println!("{}: {}", worker.who.comm, here().filter(is_its).count());
-        assert_eq!(here().filter(is_its).count() as u64, worker.made, "{}", worker.who.comm);
+        assert_eq!(here().filter(is_its).count() as u64, worker.opened, "{}", worker.who.comm);
         for socket in here().filter(is_its) {
             assert_eq!(socket["opener"], socket["closer"], "{socket}");
             assert_eq!(socket["closer"]["command"], worker.who.comm.as_str());
@@ -79,7 +79,7 @@ fn text_has_a_line_per_socket_and_stderr_has_the_coverage() {
     assert_eq!(lines("127.0.0.1:"), OLDER + YOUNGER);
     assert_eq!(lines("(before start)"), OLDER);
     for worker in &churned.workers {
-        assert_eq!(lines(&format!("(\"{}\",pid={})", worker.who.comm, worker.who.pid)), worker.made);
+        assert_eq!(lines(&format!("(\"{}\",pid={})", worker.who.comm, worker.who.pid)), worker.opened);
     }
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.lines().count() == 1 && said.contains("coverage 100.0%") && said.contains("lost 0"), "{said}");

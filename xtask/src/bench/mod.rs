@@ -30,7 +30,7 @@ enum What {
 
 #[derive(clap::Args)]
 struct ReportArgs {
-    /// Connections of the made-up recording that is reported
+    /// Connections in the generated recording
     #[arg(long, default_value_t = 10_000_000)]
     connections: u64,
     /// Runs of each program, of which the fastest counts
@@ -38,7 +38,7 @@ struct ReportArgs {
     runs: u32,
 }
 
-/// What one run took.
+/// Time, memory and output of one run.
 struct Measured {
     time: Duration,
     /// Peak memory, bytes.
@@ -82,13 +82,12 @@ fn report(args: &ReportArgs) -> Result<()> {
         "--bins",
     ]))?;
     let recording = target().join(format!("bench/{}.twt", args.connections));
-    // Its name does not depend on the programs that generate it: it is generated again each time, with the same
-    // content.
+    // It is generated again each time, because its name does not show which version of the program generated it.
     fs::create_dir_all(target().join("bench"))?;
     let began = Instant::now();
-    let mut make = Command::new(target().join("release/examples/recording"));
-    run_command(make.arg(&recording).args(["--connections", &args.connections.to_string()]))?;
-    say(&format!("made in {:.1} s, {}", began.elapsed().as_secs_f64(), sizes(&recording, args.connections)?));
+    let mut generate = Command::new(target().join("release/examples/recording"));
+    run_command(generate.arg(&recording).args(["--connections", &args.connections.to_string()]))?;
+    say(&format!("generated in {:.1} s, {}", began.elapsed().as_secs_f64(), sizes(&recording, args.connections)?));
     let twtrace = target().join("release/twtrace");
     let script = root().join("xtask/src/bench/report.py");
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());

@@ -9,7 +9,7 @@ FIGURES = """
 with owners as (
   select id, pid, start_ns from read_parquet('{0}/processes-*.parquet') where kind = 'owner'
 ),
-lives as (
+connections as (
   select cookie, time, opener, closer, role, bytes_sent + bytes_received as bytes, connect_errno,
     outcome in ('time_wait', 'fin_wait2_timewait') as created,
     outcome in ('reset_sent', 'reset_received', 'linger_abort', 'unread_abort') as reset,
@@ -23,30 +23,30 @@ lives as (
 ),
 by_closer as (
   select pid, start_ns, sum(created::int) as created, sum(first::int) as first, sum(last::int) as last
-  from lives join owners on closer = id group by all
+  from connections join owners on closer = id group by all
 ),
 by_opener as (
   select pid, start_ns, sum((role = 'active')::int) as opened, sum((role = 'passive')::int) as accepted,
     sum(failed::int) as failed
-  from lives join owners on opener = id group by all
+  from connections join owners on opener = id group by all
 ),
 by_either as (
   select pid, start_ns, sum(reset::int) as reset, sum(bytes) as bytes,
     quantile_cont(lifetime, [0.5, 0.9, 0.99]) as lifetimes
-  from lives join owners on coalesce(closer, opener) = id group by all
+  from connections join owners on coalesce(closer, opener) = id group by all
 ),
 peaks as (
   select pid, start_ns, max(created) as peak
-  from (select pid, start_ns, second, sum(created::int) as created from lives join owners on closer = id group by all)
+  from (select pid, start_ns, second, sum(created::int) as created from connections join owners on closer = id group by all)
   group by all
 ),
 gone as (
   select cookie, time from read_parquet('{0}/sockets-*.parquet') where kind = 'gone'
 ),
 changes as (
-  select pid, start_ns, time, 1 as change from lives join owners on closer = id where created
+  select pid, start_ns, time, 1 as change from connections join owners on closer = id where created
   union all
-  select pid, start_ns, gone.time, -1 from gone join lives using (cookie) join owners on closer = id where created
+  select pid, start_ns, gone.time, -1 from gone join connections using (cookie) join owners on closer = id where created
 ),
 live as (
   select pid, start_ns, max(live) as live_peak from (

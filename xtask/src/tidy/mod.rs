@@ -10,7 +10,7 @@ mod tree;
 
 use tree::{Crate, Tree};
 
-/// The crates that each crate may have in its `[dependencies]`. One that does not exist yet may have its line already.
+/// The crates that each crate may have in its `[dependencies]`. A crate that does not exist yet may be listed.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("twtrace-common", &[]),
     ("twtrace-core", &["twtrace-common"]),
@@ -32,14 +32,14 @@ const APART: &[(&str, &str)] = &[("twtrace", "cmd")];
 /// How many files of a crate may import each other in a circle, for crates that are not in [`LIMITS`].
 const LIMIT: usize = 4;
 
-/// Crates whose widest circle was wider than [`LIMIT`] when this check was written, with its width today. A number here
-/// must never be raised. It has to be lowered when the circle has shrunk, and its line goes when it is [`LIMIT`].
+/// Crates whose widest circle was wider than [`LIMIT`] when this check was written, with its width today. Never raise a
+/// number here. Lower it when the circle has shrunk, and remove its line when it is [`LIMIT`].
 const LIMITS: &[(&str, usize)] = &[];
 
 /// Lines that a file may have without a reason in [`REASONS`].
 const LINES: usize = 500;
 
-/// Why a file is longer than [`LINES`]. One that has moved or shrunk is printed, so that its line goes as well.
+/// Why a file is longer than [`LINES`]. A file that has moved or shrunk is printed, so that its line can be removed.
 const REASONS: &[(&str, &str)] = &[];
 
 /// The rules that the structure must follow.

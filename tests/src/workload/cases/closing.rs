@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use super::{ALL, Case, Ends, TestBed};
 use crate::workload::command::Command;
-use crate::workload::diag::Holder;
+use crate::workload::diag::TupleState;
 use crate::workload::sys::{Event, SockOption};
 
 const CLOSE_WAIT: u8 = 8;
@@ -21,24 +21,24 @@ pub(super) const CASES: &[Case] = &[
     Case { name: "unread-data", families: ALL, play: unread_data },
     Case { name: "unread-data-in-close-wait", families: ALL, play: unread_in_close_wait },
     Case { name: "reset-in-fin-wait2", families: ALL, play: reset_in_fin_wait2 },
-    Case { name: "data-for-a-timewait-socket", families: ALL, play: data_for_timewait },
-    Case { name: "reset-for-a-timewait-socket", families: ALL, play: reset_for_timewait },
+    Case { name: "data-for-a-time-wait-socket", families: ALL, play: data_for_time_wait },
+    Case { name: "reset-for-a-time-wait-socket", families: ALL, play: reset_for_time_wait },
     Case { name: "linger2-negative", families: ALL, play: linger2_negative },
     Case { name: "disconnect", families: ALL, play: disconnect },
     Case { name: "destroyed", families: ALL, play: destroyed },
     Case { name: "listener-closes", families: ALL, play: listener_closes },
 ];
 
-/// close, and the peer's FIN comes later: the timewait socket waits for it in substate FIN_WAIT2.
+/// close, and the peer's FIN comes later: the TIME_WAIT socket waits for it in substate FIN_WAIT2.
 fn client_closes_first(bed: &mut TestBed) -> Result<()> {
     let ends = Ends::new(bed.family)?;
     let pair = ends.pair(bed.family)?;
     let (client, server) = (&ends.client, &ends.server);
     client.close(pair.c)?;
-    server.wait_holder(pair.from, pair.to, Holder::TimewaitFinWait2)?;
+    server.wait_tuple(pair.from, pair.to, TupleState::TimewaitFinWait2)?;
     server.wait(pair.s, Event::PeerClosed)?;
     server.close(pair.s)?;
-    server.wait_holder(pair.from, pair.to, Holder::TimeWait)?;
+    server.wait_tuple(pair.from, pair.to, TupleState::TimeWait)?;
     ends.settle(pair)?;
     bed.active(client, pair, [Some(&client.who); 2], "fin_wait2_timewait")?;
     bed.passive(server, pair, [Some(&server.who); 2], "passive_close")
@@ -49,10 +49,10 @@ fn server_closes_first(bed: &mut TestBed) -> Result<()> {
     let pair = ends.pair(bed.family)?;
     let (client, server) = (&ends.client, &ends.server);
     server.close(pair.s)?;
-    client.wait_holder(pair.to, pair.from, Holder::TimewaitFinWait2)?;
+    client.wait_tuple(pair.to, pair.from, TupleState::TimewaitFinWait2)?;
     client.wait(pair.c, Event::PeerClosed)?;
     client.close(pair.c)?;
-    client.wait_holder(pair.to, pair.from, Holder::TimeWait)?;
+    client.wait_tuple(pair.to, pair.from, TupleState::TimeWait)?;
     ends.settle(pair)?;
     bed.passive(server, pair, [Some(&server.who); 2], "fin_wait2_timewait")?;
     bed.active(client, pair, [Some(&client.who); 2], "passive_close")
@@ -67,7 +67,7 @@ fn client_shuts_down(bed: &mut TestBed) -> Result<()> {
     client.wait_state(pair.c, FIN_WAIT2)?;
     server.wait(pair.s, Event::PeerClosed)?;
     server.close(pair.s)?;
-    server.wait_holder(pair.from, pair.to, Holder::TimeWait)?;
+    server.wait_tuple(pair.from, pair.to, TupleState::TimeWait)?;
     ends.settle(pair)?;
     client.close(pair.c)?;
     bed.active(client, pair, [Some(&client.who); 2], "time_wait")?;
@@ -82,14 +82,14 @@ fn server_shuts_down(bed: &mut TestBed) -> Result<()> {
     server.wait_state(pair.s, FIN_WAIT2)?;
     client.wait(pair.c, Event::PeerClosed)?;
     client.close(pair.c)?;
-    client.wait_holder(pair.to, pair.from, Holder::TimeWait)?;
+    client.wait_tuple(pair.to, pair.from, TupleState::TimeWait)?;
     ends.settle(pair)?;
     server.close(pair.s)?;
     bed.passive(server, pair, [Some(&server.who); 2], "time_wait")?;
     bed.active(client, pair, [Some(&client.who); 2], "passive_close")
 }
 
-/// shutdown, and close once the peer has acknowledged: `__tcp_close` itself creates the timewait socket.
+/// shutdown, and close once the peer has acknowledged: `__tcp_close` itself creates the TIME_WAIT socket.
 fn close_in_fin_wait2(bed: &mut TestBed) -> Result<()> {
     let ends = Ends::new(bed.family)?;
     let pair = ends.pair(bed.family)?;
@@ -97,7 +97,7 @@ fn close_in_fin_wait2(bed: &mut TestBed) -> Result<()> {
     client.shutdown(pair.c)?;
     client.wait_state(pair.c, FIN_WAIT2)?;
     client.close(pair.c)?;
-    server.wait_holder(pair.from, pair.to, Holder::TimewaitFinWait2)?;
+    server.wait_tuple(pair.from, pair.to, TupleState::TimewaitFinWait2)?;
     server.close(pair.s)?;
     ends.settle(pair)?;
     bed.active(client, pair, [Some(&client.who); 2], "fin_wait2_timewait")?;
@@ -168,32 +168,32 @@ fn reset_in_fin_wait2(bed: &mut TestBed) -> Result<()> {
     bed.passive(server, pair, [Some(&server.who); 2], "linger_abort")
 }
 
-/// Data ends a timewait socket in substate FIN_WAIT2 early: it was one at CLOSE, and no hook sees its end.
-fn data_for_timewait(bed: &mut TestBed) -> Result<()> {
+/// Data ends a TIME_WAIT socket in substate FIN_WAIT2 early: CLOSE created it, and no tracepoint reports its end.
+fn data_for_time_wait(bed: &mut TestBed) -> Result<()> {
     let ends = Ends::new(bed.family)?;
     let pair = ends.pair(bed.family)?;
     let (client, server) = (&ends.client, &ends.server);
     client.close(pair.c)?;
-    server.wait_holder(pair.from, pair.to, Holder::TimewaitFinWait2)?;
+    server.wait_tuple(pair.from, pair.to, TupleState::TimewaitFinWait2)?;
     server.wait_state(pair.s, CLOSE_WAIT)?;
     server.send_byte(pair.s)?;
-    server.wait_holder(pair.from, pair.to, Holder::Nobody)?;
+    server.wait_tuple(pair.from, pair.to, TupleState::NoSocket)?;
     ends.settle(pair)?;
     bed.active(client, pair, [Some(&client.who); 2], "fin_wait2_timewait")?;
     bed.last()?.timewait_cut_short = true;
     bed.passive(server, pair, [Some(&server.who), None], "reset_received")
 }
 
-fn reset_for_timewait(bed: &mut TestBed) -> Result<()> {
+fn reset_for_time_wait(bed: &mut TestBed) -> Result<()> {
     let ends = Ends::new(bed.family)?;
     let pair = ends.pair(bed.family)?;
     let (client, server) = (&ends.client, &ends.server);
     client.close(pair.c)?;
-    server.wait_holder(pair.from, pair.to, Holder::TimewaitFinWait2)?;
+    server.wait_tuple(pair.from, pair.to, TupleState::TimewaitFinWait2)?;
     server.wait_state(pair.s, CLOSE_WAIT)?;
     server.set(pair.s, SockOption::LingerZero)?;
     server.close(pair.s)?;
-    server.wait_holder(pair.from, pair.to, Holder::Nobody)?;
+    server.wait_tuple(pair.from, pair.to, TupleState::NoSocket)?;
     ends.settle(pair)?;
     bed.active(client, pair, [Some(&client.who); 2], "fin_wait2_timewait")?;
     bed.last()?.timewait_cut_short = true;
@@ -220,14 +220,14 @@ fn disconnect(bed: &mut TestBed) -> Result<()> {
     let ends = Ends::new(bed.family)?;
     let pair = ends.pair(bed.family)?;
     let (client, server) = (&ends.client, &ends.server);
-    client.tell(&Command::Disconnect { fd: pair.c })?;
+    client.execute(&Command::Disconnect { fd: pair.c })?;
     ends.settle(pair)?;
     bed.active(client, pair, [Some(&client.who); 2], "unread_abort")?;
     bed.passive(server, pair, [Some(&server.who), None], "reset_received")?;
 
     let again = ends.join(pair.c, &super::How::Plain, &super::How::Plain)?;
     client.close(again.c)?;
-    server.wait_holder(again.from, again.to, Holder::TimewaitFinWait2)?;
+    server.wait_tuple(again.from, again.to, TupleState::TimewaitFinWait2)?;
     server.close(again.s)?;
     ends.settle(again)?;
     bed.active(client, again, [Some(&client.who); 2], "fin_wait2_timewait")?;
@@ -239,7 +239,7 @@ fn destroyed(bed: &mut TestBed) -> Result<()> {
     let ends = Ends::new(bed.family)?;
     let pair = ends.pair(bed.family)?;
     let (client, server) = (&ends.client, &ends.server);
-    server.tell(&Command::Destroy { local: pair.from, remote: pair.to })?;
+    server.execute(&Command::Destroy { local: pair.from, remote: pair.to })?;
     ends.settle(pair)?;
     bed.active(client, pair, [Some(&client.who), None], "reset_sent")?;
     bed.passive(server, pair, [Some(&server.who), None], "reset_received")

@@ -4,10 +4,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use anyhow::{Result, ensure};
 
-use super::{ALL, Case, Ends, PLAIN, Pair, TestBed, bound, deaf};
+use super::{ALL, Case, Ends, PLAIN, Pair, TestBed, bound, closed_port};
 use crate::workload::actor::Worker;
 use crate::workload::command::{Command, How};
-use crate::workload::diag::Holder;
+use crate::workload::diag::TupleState;
 use crate::workload::sys::{Event, Family, SockOption, loopback};
 use crate::workload::truth::Side;
 
@@ -31,7 +31,7 @@ pub(super) const CASES: &[Case] = &[
 fn close_first(bed: &mut TestBed, ends: &Ends, pair: Pair) -> Result<()> {
     let (client, server) = (&ends.client, &ends.server);
     client.close(pair.c)?;
-    server.wait_holder(pair.from, pair.to, Holder::TimewaitFinWait2)?;
+    server.wait_tuple(pair.from, pair.to, TupleState::TimewaitFinWait2)?;
     server.close(pair.s)?;
     ends.settle(pair)?;
     bed.active(client, pair, [Some(&client.who); 2], "fin_wait2_timewait")?;
@@ -40,7 +40,7 @@ fn close_first(bed: &mut TestBed, ends: &Ends, pair: Pair) -> Result<()> {
 
 fn refused(bed: &mut TestBed) -> Result<()> {
     let client = Worker::new("tw-client")?;
-    let service = deaf(&client, bed.family)?;
+    let service = closed_port(&client, bed.family)?;
     let (c, local) = bound(&client, bed.family, loopback(bed.family))?;
     ensure!(client.connect(c, service, &How::Plain)? == libc::ECONNREFUSED);
     let owners = [Some(&client.who), None];
@@ -49,10 +49,10 @@ fn refused(bed: &mut TestBed) -> Result<()> {
 
 fn refused_non_blocking(bed: &mut TestBed) -> Result<()> {
     let client = Worker::new("tw-client")?;
-    let service = deaf(&client, bed.family)?;
+    let service = closed_port(&client, bed.family)?;
     let (c, local) = bound(&client, bed.family, loopback(bed.family))?;
     client.set(c, SockOption::NonBlocking)?;
-    // On the loopback interface the reset is there before connect returns.
+    // On the loopback interface the reset arrives before connect returns.
     let errno = client.connect(c, service, &How::Plain)?;
     ensure!([libc::ECONNREFUSED, libc::EINPROGRESS].contains(&errno), "errno {errno}");
     super::ended(&client, local, service)?;
@@ -64,7 +64,7 @@ fn refused_non_blocking(bed: &mut TestBed) -> Result<()> {
 fn refused_then_connected(bed: &mut TestBed) -> Result<()> {
     let ends = Ends::new(bed.family)?;
     let client = &ends.client;
-    let service = deaf(client, bed.family)?;
+    let service = closed_port(client, bed.family)?;
     let (c, local) = bound(client, bed.family, loopback(bed.family))?;
     ensure!(client.connect(c, service, &How::Plain)? == libc::ECONNREFUSED);
     let owners = [Some(&client.who), None];
@@ -111,10 +111,10 @@ fn unreachable_route(bed: &mut TestBed) -> Result<()> {
 
 fn fails_early(bed: &mut TestBed, route: bool, expected: i32) -> Result<()> {
     let client = Worker::new("tw-client")?;
-    client.tell(&Command::EnterNewNamespace)?;
+    client.execute(&Command::EnterNewNamespace)?;
     let address = elsewhere(bed.family);
     if route {
-        client.tell(&Command::Unreachable { address })?;
+        client.execute(&Command::Unreachable { address })?;
     }
     let service = (address, 80).into();
     let c = client.open(bed.family)?;
@@ -166,7 +166,7 @@ fn overflow_on_close(bed: &mut TestBed) -> Result<()> {
     client.sysctl("ipv4/tcp_max_tw_buckets", "0")?;
     let pair = ends.pair(bed.family)?;
     client.close(pair.c)?;
-    server.wait_holder(pair.from, pair.to, Holder::Nobody)?;
+    server.wait_tuple(pair.from, pair.to, TupleState::NoSocket)?;
     server.wait(pair.s, Event::PeerClosed)?;
     server.close(pair.s)?;
     ends.settle(pair)?;
@@ -195,7 +195,7 @@ fn fast_open(bed: &mut TestBed) -> Result<()> {
     server.set(ends.listener, SockOption::FastOpen(5))?;
     for _ in 0..2 {
         let c = client.open(bed.family)?;
-        client.tell(&Command::SendFastOpen { fd: c, address: ends.service })?;
+        client.execute(&Command::SendFastOpen { fd: c, address: ends.service })?;
         let s = server.accept(ends.listener, &How::Plain)?;
         server.wait(s, Event::Readable)?;
         ensure!(server.number(&Command::Receive { fd: s })? == 1);

@@ -121,7 +121,7 @@ impl Ends {
     /// Two new processes in a namespace of their own, with nothing but the loopback interface.
     pub fn apart(family: Family) -> Result<Self> {
         let client = Worker::new("tw-client")?;
-        client.tell(&Command::EnterNewNamespace)?;
+        client.execute(&Command::EnterNewNamespace)?;
         let server = client.fork("tw-server")?;
         Self::with(client, server, family, loopback(family))
     }
@@ -130,7 +130,7 @@ impl Ends {
     pub fn with(client: Worker, server: Worker, family: Family, address: IpAddr) -> Result<Self> {
         let listener = server.open(family)?;
         server.bind(listener, address, 0)?;
-        server.tell(&Command::Listen { fd: listener })?;
+        server.execute(&Command::Listen { fd: listener })?;
         let service = server.names(listener)?.local;
         Ok(Self { client, server, listener, service })
     }
@@ -160,7 +160,7 @@ impl Ends {
 
 /// Waits, in the namespace of `witness`, until no full socket has the tuple.
 pub fn ended(witness: &Worker, local: SocketAddr, remote: SocketAddr) -> Result<()> {
-    witness.tell(&Command::WaitEnded { local, remote })
+    witness.execute(&Command::WaitEnded { local, remote })
 }
 
 impl TestBed {
@@ -233,7 +233,7 @@ impl TestBed {
 
     /// The last record, to add to it.
     pub fn last(&mut self) -> Result<&mut Truth> {
-        self.truths.last_mut().context("nothing was said yet")
+        self.truths.last_mut().context("nothing was recorded yet")
     }
 }
 
@@ -246,6 +246,6 @@ pub fn bound(actor: &Worker, family: Family, address: IpAddr) -> Result<(RawFd, 
 }
 
 /// An address on which no process listens. A socket that stays open is bound to it, so that no other socket gets it.
-pub fn deaf(actor: &Worker, family: Family) -> Result<SocketAddr> {
+pub fn closed_port(actor: &Worker, family: Family) -> Result<SocketAddr> {
     Ok(bound(actor, family, loopback(family))?.1)
 }

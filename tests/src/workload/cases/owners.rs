@@ -6,7 +6,7 @@ use super::{ALL, Case, Ends, PLAIN, Pair, TestBed};
 use crate::require::skip;
 use crate::workload::actor::Worker;
 use crate::workload::command::{Answer, Command, How, Who};
-use crate::workload::diag::Holder;
+use crate::workload::diag::TupleState;
 use crate::workload::sys::Event;
 
 pub(super) const CASES: &[Case] = &[
@@ -26,7 +26,7 @@ pub(super) const CASES: &[Case] = &[
 /// The rest of a case in which the client's side was closed first: the server follows.
 fn follow(bed: &mut TestBed, ends: &Ends, pair: Pair, opener: &Who, closer: &Who) -> Result<()> {
     let server = &ends.server;
-    server.wait_holder(pair.from, pair.to, Holder::TimewaitFinWait2)?;
+    server.wait_tuple(pair.from, pair.to, TupleState::TimewaitFinWait2)?;
     server.wait(pair.s, Event::PeerClosed)?;
     server.close(pair.s)?;
     ends.settle(pair)?;
@@ -47,25 +47,25 @@ fn fork_after_open(bed: &mut TestBed) -> Result<()> {
 fn handed_over(bed: &mut TestBed) -> Result<()> {
     let ends = Ends::new(bed.family)?;
     let pair = ends.pair(bed.family)?;
-    let heir = Worker::new("tw-heir")?;
-    let fd = ends.client.hand(pair.c, &heir)?;
+    let receiver = Worker::new("tw-receiver")?;
+    let fd = ends.client.hand(pair.c, &receiver)?;
     ends.client.close(pair.c)?;
-    heir.close(fd)?;
-    follow(bed, &ends, pair, &ends.client.who, &heir.who)
+    receiver.close(fd)?;
+    follow(bed, &ends, pair, &ends.client.who, &receiver.who)
 }
 
 fn accepted_handed_over(bed: &mut TestBed) -> Result<()> {
     let ends = Ends::new(bed.family)?;
     let pair = ends.pair(bed.family)?;
     let (client, server) = (&ends.client, &ends.server);
-    let heir = Worker::new("tw-heir")?;
-    let fd = server.hand(pair.s, &heir)?;
+    let receiver = Worker::new("tw-receiver")?;
+    let fd = server.hand(pair.s, &receiver)?;
     server.close(pair.s)?;
-    heir.close(fd)?;
-    client.wait_holder(pair.to, pair.from, Holder::TimewaitFinWait2)?;
+    receiver.close(fd)?;
+    client.wait_tuple(pair.to, pair.from, TupleState::TimewaitFinWait2)?;
     client.close(pair.c)?;
     ends.settle(pair)?;
-    bed.passive(server, pair, [Some(&server.who), Some(&heir.who)], "fin_wait2_timewait")?;
+    bed.passive(server, pair, [Some(&server.who), Some(&receiver.who)], "fin_wait2_timewait")?;
     bed.active(client, pair, [Some(&client.who); 2], "passive_close")
 }
 
@@ -99,7 +99,7 @@ fn named_threads(bed: &mut TestBed) -> Result<()> {
     let c = ends.client.open(bed.family)?;
     let thread = |name: &str| How::Thread(name.to_owned());
     let pair = ends.join(c, &thread("tw-connects"), &thread("tw-accepts"))?;
-    ends.client.tell(&Command::Close { fd: c, how: thread("tw-closes") })?;
+    ends.client.execute(&Command::Close { fd: c, how: thread("tw-closes") })?;
     follow(bed, &ends, pair, &ends.client.who, &ends.client.who)
 }
 
@@ -113,7 +113,7 @@ fn prefork_server(bed: &mut TestBed) -> Result<()> {
     let s = worker.accept(ends.listener, &How::Plain)?;
     let pair = Pair { c, s, from: client.names(c)?.local, to: ends.service };
     worker.close(s)?;
-    client.wait_holder(pair.to, pair.from, Holder::TimewaitFinWait2)?;
+    client.wait_tuple(pair.to, pair.from, TupleState::TimewaitFinWait2)?;
     client.close(c)?;
     ends.settle(pair)?;
     bed.passive(server, pair, [Some(&worker.who); 2], "fin_wait2_timewait")?;
@@ -136,11 +136,11 @@ fn by_ring(bed: &mut TestBed, how: &How) -> Result<()> {
     }
     let c = ends.client.open(bed.family)?;
     let pair = ends.join(c, how, &How::Plain)?;
-    ends.client.tell(&Command::Close { fd: c, how: how.clone() })?;
+    ends.client.execute(&Command::Close { fd: c, how: how.clone() })?;
     follow(bed, &ends, pair, &ends.client.who, &ends.client.who)
 }
 
-/// accept through io_uring is not an accept system call: only a hook on `inet_csk_accept` would see it.
+/// accept through io_uring is not an accept system call: only a hook on `inet_csk_accept` sees it.
 fn io_uring_server(bed: &mut TestBed) -> Result<()> {
     let ends = Ends::new(bed.family)?;
     let (client, server) = (&ends.client, &ends.server);
@@ -149,12 +149,12 @@ fn io_uring_server(bed: &mut TestBed) -> Result<()> {
     }
     let c = client.open(bed.family)?;
     let pair = ends.join(c, &How::Plain, &How::Ring)?;
-    server.tell(&Command::Shutdown { fd: pair.s, both: false, how: How::RingWorker })?;
+    server.execute(&Command::Shutdown { fd: pair.s, both: false, how: How::RingWorker })?;
     client.wait(c, Event::PeerClosed)?;
     client.close(c)?;
-    client.wait_holder(pair.to, pair.from, Holder::TimeWait)?;
+    client.wait_tuple(pair.to, pair.from, TupleState::TimeWait)?;
     ends.settle(pair)?;
-    server.tell(&Command::Close { fd: pair.s, how: How::Ring })?;
+    server.execute(&Command::Close { fd: pair.s, how: How::Ring })?;
     bed.passive(server, pair, [Some(&server.who); 2], "time_wait")?;
     bed.last()?.accepted_out_of_sight = true;
     bed.active(client, pair, [Some(&client.who); 2], "passive_close")

@@ -8,7 +8,7 @@ use super::{ALL, Case, Ends, PLAIN, Pair, TestBed, bound, ended};
 use crate::require::skip;
 use crate::workload::actor::Worker;
 use crate::workload::command::{Command, How};
-use crate::workload::diag::Holder;
+use crate::workload::diag::TupleState;
 use crate::workload::net::Layer;
 use crate::workload::sys::{Event, Family, SockOption};
 use crate::workload::truth::Side;
@@ -42,7 +42,7 @@ struct Wired {
 /// A process in a namespace of its own with one end of a tunnel; `None` where the kernel has no tunnels.
 fn host(comm: &str, layer: Layer, address: IpAddr) -> Result<Option<(Worker, i32)>> {
     let actor = Worker::new(comm)?;
-    actor.tell(&Command::EnterNewNamespace)?;
+    actor.execute(&Command::EnterNewNamespace)?;
     match actor.tunnel(layer, &[address])? {
         Ok(tunnel) => Ok(Some((actor, tunnel))),
         Err(errno) => {
@@ -58,7 +58,7 @@ impl Wired {
         let Some((server, right)) = host("tw-server", Layer::Ip, address(family, 2))? else { return Ok(None) };
         let wire = Worker::new("tw-wire")?;
         let (left, right) = (client.hand(left, &wire)?, server.hand(right, &wire)?);
-        wire.tell(&Command::Wire { left, right })?;
+        wire.execute(&Command::Wire { left, right })?;
         let ends = Ends::with(client, server, family, address(family, 2))?;
         Ok(Some(Self { ends, wire }))
     }
@@ -80,12 +80,12 @@ fn simultaneous_close(bed: &mut TestBed) -> Result<()> {
     client.close(pair.c)?;
     server.close(pair.s)?;
     for way in [Way::Right, Way::Left] {
-        wire.tell(&Command::WaitHeld { way, flags: FIN })?;
+        wire.execute(&Command::WaitHeld { way, flags: FIN })?;
     }
     wire.gate(Way::Right, Gate::Pass)?;
     wire.gate(Way::Left, Gate::Pass)?;
-    client.wait_holder(pair.from, pair.to, Holder::TimeWait)?;
-    server.wait_holder(pair.to, pair.from, Holder::TimeWait)?;
+    client.wait_tuple(pair.from, pair.to, TupleState::TimeWait)?;
+    server.wait_tuple(pair.to, pair.from, TupleState::TimeWait)?;
     bed.active(client, pair, [Some(&client.who); 2], "time_wait")?;
     bed.passive(server, pair, [Some(&server.who); 2], "time_wait")
 }
@@ -98,7 +98,7 @@ fn data_after_close(bed: &mut TestBed) -> Result<()> {
     let (client, server) = (&ends.client, &ends.server);
     wire.gate(Way::Right, Gate::Hold)?;
     client.close(pair.c)?;
-    wire.tell(&Command::WaitHeld { way: Way::Right, flags: FIN })?;
+    wire.execute(&Command::WaitHeld { way: Way::Right, flags: FIN })?;
     server.send_byte(pair.s)?;
     ended(client, pair.from, pair.to)?;
     wire.gate(Way::Right, Gate::Pass)?;
@@ -168,7 +168,7 @@ fn killed_while_connecting(bed: &mut TestBed) -> Result<()> {
     let victim = witness.fork("tw-victim")?;
     let (c, local) = bound(&victim, bed.family, address(bed.family, 1))?;
     victim.begin(&Command::Connect { fd: c, address: service, how: How::Plain })?;
-    witness.wait_holder(local, service, Holder::Socket(SYN_SENT))?;
+    witness.wait_tuple(local, service, TupleState::Socket(SYN_SENT))?;
     let who = victim.who.clone();
     let mut victim = victim;
     victim.kill()?;

@@ -13,16 +13,16 @@ use super::command::Who;
 use super::process::{myself, who};
 use super::sys;
 
-/// Options of `hold`.
+/// Options of `keep-open`.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Args {
-    /// Listen on a port of the kernel's choice, and accept whoever comes until standard input ends
+    /// Listen on a port that the kernel chooses, and accept every connection until standard input ends
     #[arg(long, conflicts_with = "connect")]
     listen: bool,
     /// Connect to this address
     #[arg(long)]
     connect: Option<SocketAddr>,
-    /// So many times
+    /// Number of connections
     #[arg(long, default_value_t = 1)]
     connections: u32,
     /// Fork a child that has the same descriptors
@@ -32,7 +32,7 @@ pub struct Args {
 
 /// The sockets that a process has open.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Held {
+pub struct OpenSockets {
     /// The process.
     pub who: Who,
     /// Its child, which has the same sockets.
@@ -45,8 +45,8 @@ pub struct Held {
 pub fn run(args: &Args, out: &mut dyn Write) -> Result<()> {
     if args.listen {
         let listener = TcpListener::bind("127.0.0.1:0")?;
-        sys::set_name("holds-listener")?;
-        say(out, &Held { who: myself()?, child: None, address: listener.local_addr()? })?;
+        sys::set_name("open-listener")?;
+        say(out, &OpenSockets { who: myself()?, child: None, address: listener.local_addr()? })?;
         std::thread::spawn(move || {
             let mut accepted = Vec::new();
             while let Ok((stream, _)) = listener.accept() {
@@ -58,16 +58,16 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<()> {
     let Some(address) = args.connect else { bail!("either --listen or --connect") };
     let streams: Vec<TcpStream> =
         (0..args.connections).map(|_| TcpStream::connect(address)).collect::<io::Result<_>>()?;
-    sys::set_name("holds-client")?;
+    sys::set_name("open-client")?;
     let child = if args.share { Some(share()?) } else { None };
-    say(out, &Held { who: myself()?, child, address })?;
+    say(out, &OpenSockets { who: myself()?, child, address })?;
     io::stdin().read_to_end(&mut Vec::new())?;
     drop(streams);
     Ok(())
 }
 
-fn say(out: &mut dyn Write, held: &Held) -> Result<()> {
-    writeln!(out, "{}", serde_json::to_string(held)?)?;
+fn say(out: &mut dyn Write, sockets: &OpenSockets) -> Result<()> {
+    writeln!(out, "{}", serde_json::to_string(sockets)?)?;
     Ok(out.flush()?)
 }
 

@@ -183,7 +183,7 @@ counts! {
     accepted("accepted", "ACCEPTED", 9, 8): u64 = Count, sum;
     /// Connections that ended by a reset, sent or received, or by an abort.
     reset("reset", "RESET", 7, 9): u64 = Count, sum;
-    /// Failed connects by errno, EADDRNOTAVAIL from port exhaustion included.
+    /// Failed connects, EADDRNOTAVAIL from port exhaustion included. JSON has them by errno.
     connect_errors("errors", "ERRORS", 7, 6): Errors = Errors, errors;
     /// Ended connections in which this row sent its FIN before the peer's (FIN_WAIT1 reached).
     closed_first("first", "1ST FIN", 9, 11): u64 = Count, sum;
@@ -191,7 +191,7 @@ counts! {
     closed_last("last", "2ND FIN", 9, 12): u64 = Count, sum;
     /// Lifetimes of established connections, first to last transition; quantiles within 6%.
     lifetimes as "lifetime_ms" ("life", "LIFE", 7, 10): Sketch = Times, times;
-    /// Of the TIME_WAIT sockets alive, those whose substate was FIN_WAIT2 when last looked at.
+    /// TIME_WAIT sockets alive now whose substate was FIN_WAIT2 when last looked at.
     fin_wait2_live("fin_wait2", "FIN_WAIT2"): u64 = Live, sum;
     /// TIME_WAIT sockets whose timer ran out. Exact in the exact tier, else inferred from timers and censuses.
     time_wait_expired("expired", "EXPIRED"): u64 = Count, sum;

@@ -180,7 +180,7 @@ pub struct ReportArgs {
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     pub to: Option<TimeSpec>,
 
-    /// What one row stands for
+    /// Group rows by
     #[arg(long, value_parser = values::grouping(), value_name = "GROUPING", default_value = "process")]
     pub by: GroupBy,
 
@@ -192,7 +192,7 @@ pub struct ReportArgs {
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
 
-    /// Exit with 1 if such a finding applies at the end: ids with commas, or any, warning, critical
+    /// Exit with 1 if one of these findings is active at the end: names separated by commas, or any, warning, critical
     #[arg(long, value_name = "ID")]
     pub fail_on: Option<FailOn>,
 
@@ -228,7 +228,7 @@ pub struct DiffArgs {
     #[arg(long, value_enum, default_value_t)]
     pub format: DiffFormat,
 
-    /// What one row stands for; a process is all of one command
+    /// Group rows by this; a process is all of one command
     #[arg(long, value_parser = values::grouping(), value_name = "GROUPING", default_value = "process")]
     pub by: GroupBy,
 
@@ -256,7 +256,7 @@ pub struct TopArgs {
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse::interval)]
     pub interval: Duration,
 
-    /// Exit with 1 if such a finding applies at the end: ids with commas, or any, warning, critical
+    /// Exit with 1 if one of these findings is active at the end: names separated by commas, or any, warning, critical
     #[arg(long, value_name = "ID")]
     pub fail_on: Option<FailOn>,
 
@@ -285,7 +285,7 @@ pub struct ReplayArgs {
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     pub at: Option<TimeSpec>,
 
-    /// Exit with 1 if such a finding applies at the end: ids with commas, or any, warning, critical
+    /// Exit with 1 if one of these findings is active at the end: names separated by commas, or any, warning, critical
     #[arg(long, value_name = "ID", requires = "once")]
     pub fail_on: Option<FailOn>,
 
@@ -345,7 +345,7 @@ pub struct ViewArgs {
     #[arg(long)]
     pub csv: bool,
 
-    /// What one row stands for
+    /// Group rows by
     #[arg(long, value_parser = values::grouping(), value_name = "GROUPING", default_value = "process")]
     pub by: GroupBy,
 

@@ -43,8 +43,7 @@ fn changes(events: &[Event], keep: Option<Keep>) -> Vec<DiskChange> {
     let mut recorder = Recorder::journaled(&folder.path().join("crash.twt"), options, journal).unwrap();
     events.iter().for_each(|event| recorder.record(event).unwrap());
     recorder.finish().unwrap();
-    let noted = noted.lock().unwrap().clone();
-    noted
+    noted.lock().unwrap().clone()
 }
 
 /// A directory in memory that is a file system's, as far as a recording uses one.

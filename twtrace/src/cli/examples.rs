@@ -10,7 +10,7 @@ Examples:
   twtrace top --json --interval 10s >> log       one JSON object a line, every 10 seconds
   twtrace top --once --fail-on exhaustion-near   for scripts: exit code 1 when ports run out soon
 
-Filters of different kinds must all match; of one kind, any. They choose rows, never the host's own figures.";
+A row must match every kind of filter, and any of the values of one kind. The header always shows the whole host.";
 
 pub(super) const SOCKETS_EXAMPLES: &str = "\
 Examples:
@@ -61,7 +61,7 @@ Examples:
   twtrace report web.twt --format markdown >> incident.md
 
 Times: 2026-09-21T14:10:00Z or with +02:00, 14:10 or 14:10:30 (UTC), +90s after the start, -5m before the end.
-Filters of different kinds must all match; of one kind, any. They choose rows, never the host's own figures.
+A row must match every kind of filter, and any of the values of one kind. The header always shows the whole host.
 What cannot be read of a recording is said above the report and on standard error; the rest is reported.";
 
 pub(super) const DIFF_EXAMPLES: &str = "\

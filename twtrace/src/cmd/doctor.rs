@@ -104,7 +104,7 @@ fn kernel(release: &str) -> Check {
             Status::Missing,
             release,
             "there is no BPF ring buffer before 5.8",
-            "use a kernel from 5.8 on",
+            "use Linux 5.10 or newer",
         ),
         _ => ok("kernel", release),
     }

@@ -16,6 +16,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("twtrace-core", &["twtrace-common"]),
     ("twtrace-testkit", &["twtrace-core", "twtrace-common"]),
     ("twtrace-recording", &["twtrace-core", "twtrace-common"]),
+    ("twtrace-fuzz", &["twtrace-core", "twtrace-recording", "twtrace-testkit"]),
     ("twtrace-probe", &["twtrace-core", "twtrace-common"]),
     ("twtrace-view", &["twtrace-core", "twtrace-common"]),
     ("twtrace", &["twtrace-common", "twtrace-core", "twtrace-recording", "twtrace-probe", "twtrace-view"]),

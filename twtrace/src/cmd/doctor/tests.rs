@@ -105,7 +105,7 @@ fn each_missing_thing_is_named_with_its_cost_and_its_fix() {
         ),
         (no_hooks(Facts { initial_user_ns: Some(false), ..good() }), "user_namespace", Missing, false, "on the host"),
         (Facts { initial_pid_ns: Some(false), ..good() }, "pid_namespace", Degraded, true, "--pid=host"),
-        (no_hooks(Facts { kernel: "5.4.0-150".to_owned(), ..good() }), "kernel", Missing, false, "5.8"),
+        (no_hooks(Facts { kernel: "5.4.0-150".to_owned(), ..good() }), "kernel", Missing, false, "Linux 5.10"),
         (
             no_hooks(Facts { bpf_syscall: Err(libc::EPERM), seccomp: Some(2), ..good() }),
             "bpf_syscall",

@@ -61,7 +61,7 @@ impl RecordingDir {
                 "{} exists already: choose another name, or give --overwrite to replace a recording",
                 path.display()
             ),
-            Err(error) => return Err(error).with_context(|| format!("cannot make the directory {}", path.display())),
+            Err(error) => return Err(error).with_context(|| format!("cannot create the directory {}", path.display())),
         };
         let dir = match openat(&parent_dir, name, directory() | OFlag::O_NOFOLLOW, Mode::empty()) {
             Ok(dir) => dir,
@@ -90,7 +90,7 @@ impl RecordingDir {
             bail!("{} is no recording, so it is not replaced: choose another name", self.path.display());
         }
         if let Some(name) = names.iter().find(|name| !known(name)) {
-            bail!("{} holds {name:?}, which is no part of a recording: move it away first", self.path.display());
+            bail!("{} contains {name:?}, which is no part of a recording: move it away first", self.path.display());
         }
         // The manifest last: until then it is a recording, and the next attempt can replace it.
         for name in names.iter().filter(|name| *name != MANIFEST).chain(names.iter().filter(|name| *name == MANIFEST)) {

@@ -294,7 +294,7 @@ fn check(bytes: &[u8]) -> anyhow::Result<()> {
         };
         if let Some(batch) = batch {
             if u64::try_from(batch.length()).is_ok_and(|rows| rows > LARGEST) {
-                bail!("claims to hold more than it can");
+                bail!("claims to contain more than is possible");
             }
             for buffer in batch.buffers().into_iter().flatten() {
                 let place = (usize::try_from(buffer.offset()).ok()).zip(usize::try_from(buffer.length()).ok());
@@ -308,7 +308,7 @@ fn check(bytes: &[u8]) -> anyhow::Result<()> {
             }
         }
         if spread > LARGEST {
-            bail!("claims to hold more than it can");
+            bail!("claims to contain more than is possible");
         }
         rest = after;
     }

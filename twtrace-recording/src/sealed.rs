@@ -234,7 +234,7 @@ fn check(metadata: &ParquetMetaData, file: &File) -> anyhow::Result<()> {
     let file_bytes = file.metadata()?.len();
     let rows = metadata.file_metadata().num_rows();
     if !(0..=LARGEST_ROWS).contains(&rows) {
-        bail!("claims to hold more rows than it can");
+        bail!("claims to contain more rows than is possible");
     }
     let mut sum = 0_i64;
     for group in metadata.row_groups() {
@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_schema_is_told_apart_from_damage() {
+    fn newer_schema_is_not_taken_for_damage() {
         let (_folder, place) = place();
         foreign(&place, &label(SCHEMA + 1), vec![numbers("seq")]);
         assert!(rows(&place).err().unwrap().is::<Newer>());

@@ -221,8 +221,8 @@ fn each_field_says_what_it_is() {
             assert_eq!(schema["additionalProperties"], false, "{form}: {place}");
             for (name, field) in fields {
                 // Those of a table say it by their type.
-                let is_told = ["description", "$ref"].iter().any(|word| field.get(word).is_some());
-                assert!(is_told, "{form}: {place} does not describe {name}");
+                let is_described = ["description", "$ref"].iter().any(|word| field.get(word).is_some());
+                assert!(is_described, "{form}: {place} does not describe {name}");
             }
         }
         for (name, part) in schema {

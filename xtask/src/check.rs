@@ -13,7 +13,7 @@ use crate::tidy;
 pub fn run() -> Result<()> {
     fmt()?;
     tidy::run()?;
-    clippy()?;
+    clippy(&[])?;
     let slow = Tested::build()?.unit()?;
     if !slow.is_empty() {
         say(&format!("\nslow tests{}", tested::list(&slow)));
@@ -27,7 +27,10 @@ pub(crate) fn fmt() -> Result<()> {
     run_command(cargo().args(["fmt", "--check", "--manifest-path", "twtrace-ebpf/Cargo.toml"]))
 }
 
-/// Treats clippy's warnings as errors.
-pub(crate) fn clippy() -> Result<()> {
-    run_command(cargo().args(["clippy", "--workspace", "--all-targets", "--", "-Dwarnings"]))
+/// Treats clippy's warnings as errors. `features` are those of the workspace's packages, such as `twtrace/build-ebpf`.
+pub(crate) fn clippy(features: &[&str]) -> Result<()> {
+    let mut command = cargo();
+    command.args(["clippy", "--workspace", "--all-targets"]);
+    command.args(features.iter().flat_map(|feature| ["--features", feature]));
+    run_command(command.args(["--", "-Dwarnings"]))
 }

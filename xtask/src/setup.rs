@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::ebpf::Toolchain;
 use crate::process::{cargo, output, run as run_command, say, which};
 use crate::python;
-use crate::tools::{BPF_LINKER, CARGO_DENY, CARGO_FUZZ};
+use crate::tools::{BPF_LINKER, CARGO_DENY};
 
 /// Options of `cargo xtask setup`.
 #[derive(clap::Args)]
@@ -67,7 +67,6 @@ pub fn run(args: &Args) -> Result<()> {
     }
     CARGO_DENY.install()?;
     if !args.build_only {
-        CARGO_FUZZ.install()?;
         python::install()?;
     }
     say(&format!("eBPF toolchain: {}", Toolchain::find()?.version()?));

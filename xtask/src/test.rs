@@ -4,9 +4,11 @@ use std::cell::{OnceCell, RefCell};
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 
 use crate::ebpf::{self, Toolchain};
 use crate::process::{cargo, run as run_command, say};
@@ -55,17 +57,18 @@ struct Context {
     fail_fast: bool,
     /// The freshly built object.
     object: PathBuf,
-    tested: OnceCell<Tested>,
+    tested: OnceCell<Arc<Tested>>,
     slow: RefCell<Vec<Slow>>,
+    guests: RefCell<Option<JoinHandle<Result<()>>>>,
 }
 
 impl Context {
-    fn tested(&self) -> Result<&Tested> {
+    fn tested(&self) -> Result<&Arc<Tested>> {
         self.tested.get().context("the tests were not built")
     }
 }
 
-const STEPS: [Step; 14] = [
+const STEPS: [Step; 13] = [
     Step::needed("set-up", set_up),
     Step::needed("eBPF object from source", build_object),
     Step::of("committed eBPF object", committed_object),
@@ -73,13 +76,12 @@ const STEPS: [Step; 14] = [
     Step::of("structure", structure),
     Step::of("clippy", clippy),
     Step::of("clippy of the kernel side", clippy_ebpf),
-    Step::of("eBPF object by the build script", build_script),
     Step::of("licences and sources of dependencies", deny),
     Step::of("documentation", doc),
     Step::needed("build of all tests", build_tests),
     Step::of("unit and property tests", unit),
     Step::of("live tests", live),
-    Step::of("stock kernels in virtual machines", kernels),
+    Step::of("stock kernels in virtual machines, begun with the live tests", kernels),
 ];
 
 /// Runs all steps, also after one that failed, unless the others need it.
@@ -93,6 +95,7 @@ pub fn run(args: &Args) -> Result<()> {
         object: target().join("bpf/twtrace.bpf.o"),
         tested: OnceCell::new(),
         slow: RefCell::default(),
+        guests: RefCell::default(),
     };
     let whole = Instant::now();
     let mut summary = Vec::new();
@@ -186,22 +189,9 @@ fn structure(_: &Context) -> Result<Done> {
 }
 
 fn clippy(_: &Context) -> Result<Done> {
-    check::clippy()?;
+    // The build script builds the eBPF object on the way.
+    check::clippy(&["twtrace-probe/build-ebpf"])?;
     Ok(Done::Passed)
-}
-
-/// The build script's way to the same object. After clippy, which has checked the dependencies.
-fn build_script(_: &Context) -> Result<Done> {
-    run_command(cargo().args(["check", "--workspace", "--all-targets", "--features", "twtrace-probe/build-ebpf"]))?;
-    Ok(Done::Passed)
-}
-
-fn clippy_ebpf(_: &Context) -> Result<Done> {
-    Ok(if Toolchain::find()?.clippy()? {
-        Done::Passed
-    } else {
-        Done::Skipped("the toolchain that builds the kernel side has no clippy".to_owned())
-    })
 }
 
 fn deny(_: &Context) -> Result<Done> {
@@ -222,7 +212,7 @@ fn doc(_: &Context) -> Result<Done> {
 
 fn build_tests(context: &Context) -> Result<Done> {
     // There is none yet: each step runs once.
-    let _ = context.tested.set(Tested::build()?);
+    let _ = context.tested.set(Arc::new(Tested::build()?));
     Ok(Done::Passed)
 }
 
@@ -236,6 +226,9 @@ fn live(context: &Context) -> Result<Done> {
     if context.quick {
         return Ok(Done::Skipped("--quick".to_owned()));
     }
+    // Both wait most of the time. Guests get what the live tests leave of the processors.
+    let (tested, object) = (Arc::clone(context.tested()?), context.object.clone());
+    *context.guests.borrow_mut() = Some(thread::spawn(move || vm::test(&tested, &object)));
     let slow = context.tested()?.live_tests(&context.object)?;
     context.slow.borrow_mut().extend(slow);
     Ok(Done::Passed)
@@ -245,6 +238,7 @@ fn kernels(context: &Context) -> Result<Done> {
     if context.quick {
         return Ok(Done::Skipped("--quick".to_owned()));
     }
-    vm::test(context.tested()?, &context.object)?;
+    let guests = context.guests.take().context("the guests were not started")?;
+    guests.join().map_err(|_| anyhow!("the thread that runs guests has failed"))??;
     Ok(Done::Passed)
 }

@@ -31,7 +31,7 @@ pub struct Played {
 /// If something does not start, or fails.
 pub fn play(run: &Run) -> Played {
     let bed = TestBed::of(run);
-    let top = Top::start_here(&bed.place, &[]);
+    let top = Top::start(&bed.place, &[]);
     let began = Instant::now();
     let mut load = bed.load(run);
     let pid = load.pid();

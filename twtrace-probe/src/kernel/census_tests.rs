@@ -274,7 +274,7 @@ fn this_kernel_reports_each_state_and_its_inode() {
         assert_eq!(find(local, remote), Some((state, 0, inode(fd))));
     }
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
-    let is_told = super::super::probe::kernel_version(&release) >= Some((6, 8));
+    let is_reported = super::super::probe::kernel_version(&release) >= Some((6, 8));
     let expected = (CensusState::Bound, 0, inode(bound.as_raw_fd()));
-    assert_eq!(find(bound_port, 0), is_told.then_some(expected));
+    assert_eq!(find(bound_port, 0), is_reported.then_some(expected));
 }

@@ -36,7 +36,7 @@ pub(super) fn table(columns: &[Column]) -> String {
     let mut text = String::from(
         "# What the programs cost\n\n\
          Instructions that the verifier went through / bytes after its rewriting / bytes of machine code. Kernels before\n\
-         5.16 do not tell the first. `cargo xtask vm` writes this file. `*_entry`, `*_return` and `twsk_end` stand in where\n\
+         5.16 do not report the first. `cargo xtask vm` writes this file. `*_entry`, `*_return` and `twsk_end` stand in where\n\
          fentry is refused, `set_state_plain` where there is no BTF.\n\n",
     );
     let line = |text: &mut String, cells: &mut dyn Iterator<Item = String>| {

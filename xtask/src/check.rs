@@ -14,7 +14,8 @@ pub fn run() -> Result<()> {
     fmt()?;
     tidy::run()?;
     clippy(&[])?;
-    let slow = Tested::build()?.unit()?;
+    let mut slow = Vec::new();
+    Tested::build()?.unit(&mut slow)?;
     if !slow.is_empty() {
         say(&format!("\nslow tests{}", tested::list(&slow)));
     }

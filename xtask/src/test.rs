@@ -194,6 +194,14 @@ fn clippy(_: &Context) -> Result<Done> {
     Ok(Done::Passed)
 }
 
+fn clippy_ebpf(_: &Context) -> Result<Done> {
+    Ok(if Toolchain::find()?.clippy()? {
+        Done::Passed
+    } else {
+        Done::Skipped("the toolchain that builds the kernel side has no clippy".to_owned())
+    })
+}
+
 fn deny(_: &Context) -> Result<Done> {
     // The check of advisories is left out: it needs a database from the network, and fails by itself over time.
     for manifest in ["Cargo.toml", "twtrace-ebpf/Cargo.toml"] {
@@ -217,8 +225,7 @@ fn build_tests(context: &Context) -> Result<Done> {
 }
 
 fn unit(context: &Context) -> Result<Done> {
-    let slow = context.tested()?.unit()?;
-    context.slow.borrow_mut().extend(slow);
+    context.tested()?.unit(&mut context.slow.borrow_mut())?;
     Ok(Done::Passed)
 }
 
@@ -229,8 +236,7 @@ fn live(context: &Context) -> Result<Done> {
     // Both wait most of the time. Guests get what the live tests leave of the processors.
     let (tested, object) = (Arc::clone(context.tested()?), context.object.clone());
     *context.guests.borrow_mut() = Some(thread::spawn(move || vm::test(&tested, &object)));
-    let slow = context.tested()?.live_tests(&context.object)?;
-    context.slow.borrow_mut().extend(slow);
+    context.tested()?.live_tests(&context.object, &mut context.slow.borrow_mut())?;
     Ok(Done::Passed)
 }
 

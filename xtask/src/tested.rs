@@ -129,46 +129,44 @@ impl Tested {
         found.map(|test| test.file.as_path()).context("cargo built no live tests")
     }
 
-    /// Runs all tests but the live ones, and returns the slow ones.
+    /// Runs all tests but the live ones, and adds the slow ones.
     ///
     /// # Errors
     /// Names the binaries with a test that failed.
-    pub(crate) fn unit(&self) -> Result<Vec<Slow>> {
-        let mut slow = Vec::new();
+    pub(crate) fn unit(&self, slow: &mut Vec<Slow>) -> Result<()> {
         let mut failed = Vec::new();
         for test in self.tests.iter().filter(|test| test.name != LIVE) {
             let name = format!("{} ({})", test.package, test.name);
             say(&format!("\n{name}"));
             let mut command = Command::new(&test.file);
             command.current_dir(&test.folder).env("CARGO_MANIFEST_DIR", &test.folder).env("PROPTEST_RNG_SEED", SEED);
-            match run(&mut command, &mut slow) {
+            match run(&mut command, slow) {
                 Ok(()) => {}
                 Err(_) => failed.push(name),
             }
         }
         run_command(cargo_test().args(["--doc", "--quiet"]))?;
-        if failed.is_empty() { Ok(slow) } else { bail!("failed: {}", failed.join(", ")) }
+        if failed.is_empty() { Ok(()) } else { bail!("failed: {}", failed.join(", ")) }
     }
 
-    /// Runs the live tests with this object: most of them side by side, then those that take the host for themselves.
+    /// Runs the live tests with this object, and adds the slow ones: most of them side by side, then those that take the host for themselves.
     ///
     /// # Errors
     /// A test failed, or there is none of a name in [`ALONE`].
-    pub(crate) fn live_tests(&self, object: &Path) -> Result<Vec<Slow>> {
+    pub(crate) fn live_tests(&self, object: &Path, slow: &mut Vec<Slow>) -> Result<()> {
         let listed = output(Command::new(self.live()?).args(["--list", "--format=terse"]))?;
         if let Some(name) = ALONE.iter().find(|name| !listed.contains(*name)) {
             bail!("there is no live test {name}");
         }
         let skipped: Vec<&str> = ALONE.iter().flat_map(|name| ["--skip", name]).collect();
-        let mut slow = Vec::new();
         let mut failed = false;
         for (what, arguments, threads) in [("side by side", &skipped[..], "6"), ("alone", &ALONE[..], "1")] {
             say(&format!("\nlive tests {what}"));
             let mut command = Command::new(self.live()?);
             command.current_dir(root().join("tests")).env("TWTRACE_BPF_OBJECT", object);
-            failed |= run(command.args(arguments).args(["--test-threads", threads]), &mut slow).is_err();
+            failed |= run(command.args(arguments).args(["--test-threads", threads]), slow).is_err();
         }
-        if failed { bail!("tests failed: see above") } else { Ok(slow) }
+        if failed { bail!("tests failed: see above") } else { Ok(()) }
     }
 }
 

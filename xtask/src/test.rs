@@ -134,6 +134,10 @@ pub fn run(args: &Args) -> Result<()> {
     for line in summary {
         say(&format!("  {line}"));
     }
+    if let Some(guests) = context.guests.take() {
+        // A step failed before they were awaited: no guest is left behind.
+        let _ = guests.join();
+    }
     let slow = context.slow.into_inner();
     if !slow.is_empty() {
         say(&format!("\nslow tests{}", tested::list(&slow)));

@@ -55,8 +55,13 @@ fn sides(place: &Place, port: u16) -> (u64, u64) {
 
 /// TIME_WAIT sockets created by the rows with this command.
 fn created_by(rows: &Value, command: &str) -> u64 {
+    sum_of(rows, command, "time_wait_created")
+}
+
+/// A figure of the rows with this command.
+fn sum_of(rows: &Value, command: &str, figure: &str) -> u64 {
     let rows = rows.as_array().unwrap().iter();
-    rows.filter(|row| row["command"] == command).map(|row| row["time_wait_created"].as_u64().unwrap()).sum()
+    rows.filter(|row| row["command"] == command).map(|row| row[figure].as_u64().unwrap()).sum()
 }
 
 #[test]
@@ -75,9 +80,9 @@ fn pgbench_with_a_connection_for_each_transaction() {
     let report = top.wait(|report| number(own(report), "/coverage/census") >= 400);
     let (server_side, client_side) = sides(&place, Postgres::PORT);
     assert!((400..=410).contains(&(server_side + client_side)), "{server_side} and {client_side}");
-    let created = (created_by(&report["processes"], "postgres"), created_by(&report["processes"], "pgbench"));
-    assert_eq!(created, (server_side, client_side));
-    assert!(client_side > server_side, "pgbench closes first as a rule");
+    // Which side is faster depends on the machine. A port that pgbench uses again ends the server's TIME_WAIT socket.
+    let live = |command| sum_of(&report["processes"], command, "time_wait_live");
+    assert_eq!((live("postgres"), live("pgbench")), (server_side, client_side));
     assert_eq!(own(&report)["coverage"]["ratio"], 1.0);
     let report = top.end();
     agrees(&place, &report);

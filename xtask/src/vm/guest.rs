@@ -90,14 +90,12 @@ pub(super) fn run(accelerator: Accelerator, image: &Path, initramfs: &Path, log:
 
 fn boot(accelerator: Accelerator, image: &Path, initramfs: &Path, log: &Path, patience: Duration) -> Result<Console> {
     let console = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
-    // Guests can wait: what runs beside them measures.
-    let mut qemu = Command::new("nice");
-    qemu.args(["-n", "19", "qemu-system-x86_64"]);
+    let mut qemu = Command::new("qemu-system-x86_64");
     // One processor: QEMU's multi-threaded emulation gets code patching wrong.
     qemu.args(accelerator.arguments()).args(["-m", "1G", "-smp", "1", "-no-reboot", "-nographic"]);
     qemu.args(["-append", PARAMETERS, "-kernel"]).arg(image).arg("-initrd").arg(initramfs);
     qemu.stdin(Stdio::null()).stdout(console.try_clone()?).stderr(console);
-    let mut guest = qemu.spawn().context("cannot start nice(1) and qemu-system-x86_64")?;
+    let mut guest = qemu.spawn().context("cannot start qemu-system-x86_64")?;
     let began = Instant::now();
     while guest.try_wait()?.is_none() {
         if began.elapsed() > patience {

@@ -149,7 +149,8 @@ impl Tested {
         if failed.is_empty() { Ok(()) } else { bail!("failed: {}", failed.join(", ")) }
     }
 
-    /// Runs the live tests with this object, and adds the slow ones: most of them side by side, then those that take the host for themselves.
+    /// Runs the live tests with this object, and adds the slow ones. Most run side by side; those that take the host for
+    /// themselves follow.
     ///
     /// # Errors
     /// A test failed, or there is none of a name in [`ALONE`].

@@ -1,38 +1,20 @@
 //! How the local side of a connection was chosen, and binds that fail: each as the workload generator did it.
 
 use std::collections::BTreeSet;
-use std::io::Read as _;
 use std::net::SocketAddr;
-use std::process::{Command, Stdio};
-use std::thread;
 
+use crate::common::traced;
 use twtrace_core::event::{BindFailed, Binding, Connection, Event, Role, Tier, Tuple};
-use twtrace_core::source::Source as _;
 use twtrace_probe::source::kernel_source::{KernelSource, KernelSourceOptions};
 use twtrace_tests::require::skip;
-use twtrace_tests::tracer::{PUMP, Place, program};
+use twtrace_tests::tracer::Place;
 use twtrace_tests::workload::bindings::{Connected, Done, Refused};
 
 /// What the generator did, and what the tracer reported meanwhile.
-fn traced() -> (Vec<Done>, Vec<Event>, KernelSource) {
+fn trace() -> (Vec<Done>, Vec<Event>, KernelSource) {
     let mut live = KernelSource::start(&KernelSourceOptions::default()).unwrap();
     let place = Place::new();
-    let mut generator = Command::new(program("twtrace-workload"));
-    generator.arg("bindings").stdout(Stdio::piped());
-    let mut generator = place.spawn(generator);
-    let mut output = generator.stdout.take().unwrap();
-    let reader = thread::spawn(move || {
-        let mut text = String::new();
-        output.read_to_string(&mut text).map(|_| text)
-    });
-    let mut events = Vec::new();
-    while !reader.is_finished() {
-        live.pump(&mut |event| events.push(event)).unwrap();
-        thread::sleep(PUMP);
-    }
-    let text = reader.join().unwrap().unwrap();
-    assert!(generator.wait().unwrap().success(), "the generator failed");
-    live.final_pump(&mut |event| events.push(event)).unwrap();
+    let (text, events) = traced(&mut live, &place, "bindings");
     (text.lines().map(|line| serde_json::from_str(line).unwrap()).collect(), events, live)
 }
 
@@ -68,7 +50,7 @@ fn seen(connection: &Connection) -> Line {
 
 #[test]
 fn local_bindings_and_failed_binds_are_reported() {
-    let (done, events, live) = traced();
+    let (done, events, live) = trace();
     let is_ours = |pid: u32| done.iter().any(|done| pid_of(done) == pid);
 
     let connected: Vec<&Connected> = done

@@ -3,16 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::io::Read as _;
-use std::process::{Command, Stdio};
-use std::thread;
 
+use crate::common::traced;
 use twtrace_core::classify::{Outcome, after_reset_sent, classify};
 use twtrace_core::event::{Comm, Connection, Event, Hook, KernelCounters, Owner, Role, Tier, TimewaitCause, Tuple};
 use twtrace_core::snapshot::Provenance;
-use twtrace_core::source::Source as _;
 use twtrace_probe::source::kernel_source::{KernelSource, KernelSourceOptions};
-use twtrace_tests::tracer::{PUMP, Place, program};
+use twtrace_tests::tracer::Place;
 use twtrace_tests::workload::net::Namespace;
 use twtrace_tests::workload::{Side, Truth, Who};
 
@@ -122,23 +119,7 @@ fn every_connection_is_reported_as_it_happened() {
         assert_eq!((live.tier(), kprobes), (Tier::Exact, 3), "kprobes were asked for: {:#?}", live.hooks());
     }
     let place = Place::new();
-    let mut generator = Command::new(program("twtrace-workload"));
-    generator.arg("cases").stdout(Stdio::piped());
-    let mut generator = place.spawn(generator);
-    let mut output = generator.stdout.take().unwrap();
-    let reader = thread::spawn(move || {
-        let mut text = String::new();
-        output.read_to_string(&mut text).map(|_| text)
-    });
-
-    let mut events = Vec::new();
-    while !reader.is_finished() {
-        live.pump(&mut |event| events.push(event)).unwrap();
-        thread::sleep(PUMP);
-    }
-    let text = reader.join().unwrap().unwrap();
-    assert!(generator.wait().unwrap().success(), "the generator failed");
-    live.final_pump(&mut |event| events.push(event)).unwrap();
+    let (text, events) = traced(&mut live, &place, "cases");
 
     let all = text.lines().map(|line| serde_json::from_str::<Truth>(line).unwrap());
     let (left_out, mut truths): (Vec<Truth>, Vec<Truth>) = all.partition(|truth| truth.left_out);

@@ -4,9 +4,11 @@ use std::cell::{OnceCell, RefCell};
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 
 use crate::ebpf::{self, Toolchain};
 use crate::process::{cargo, run as run_command, say};
@@ -55,12 +57,13 @@ struct Context {
     fail_fast: bool,
     /// The freshly built object.
     object: PathBuf,
-    tested: OnceCell<Tested>,
+    tested: OnceCell<Arc<Tested>>,
     slow: RefCell<Vec<Slow>>,
+    guests: RefCell<Option<JoinHandle<Result<()>>>>,
 }
 
 impl Context {
-    fn tested(&self) -> Result<&Tested> {
+    fn tested(&self) -> Result<&Arc<Tested>> {
         self.tested.get().context("the tests were not built")
     }
 }
@@ -78,7 +81,7 @@ const STEPS: [Step; 13] = [
     Step::needed("build of all tests", build_tests),
     Step::of("unit and property tests", unit),
     Step::of("live tests", live),
-    Step::of("stock kernels in virtual machines", kernels),
+    Step::of("stock kernels in virtual machines, begun with the unit tests", kernels),
 ];
 
 /// Runs all steps, also after one that failed, unless the others need it.
@@ -92,6 +95,7 @@ pub fn run(args: &Args) -> Result<()> {
         object: target().join("bpf/twtrace.bpf.o"),
         tested: OnceCell::new(),
         slow: RefCell::default(),
+        guests: RefCell::default(),
     };
     let whole = Instant::now();
     let mut summary = Vec::new();
@@ -129,6 +133,10 @@ pub fn run(args: &Args) -> Result<()> {
     say("\nsummary");
     for line in summary {
         say(&format!("  {line}"));
+    }
+    if let Some(guests) = context.guests.take() {
+        // A step failed before they were awaited: no guest is left behind.
+        let _ = guests.join();
     }
     let slow = context.slow.into_inner();
     if !slow.is_empty() {
@@ -215,8 +223,14 @@ fn doc(_: &Context) -> Result<Done> {
 }
 
 fn build_tests(context: &Context) -> Result<Done> {
+    let tested = Arc::new(Tested::build()?);
+    if !context.quick {
+        // The tests wait most of the time. Guests get what they leave of the processors.
+        let (tested, object) = (Arc::clone(&tested), context.object.clone());
+        *context.guests.borrow_mut() = Some(thread::spawn(move || vm::test(&tested, &object)));
+    }
     // There is none yet: each step runs once.
-    let _ = context.tested.set(Tested::build()?);
+    let _ = context.tested.set(tested);
     Ok(Done::Passed)
 }
 
@@ -237,6 +251,7 @@ fn kernels(context: &Context) -> Result<Done> {
     if context.quick {
         return Ok(Done::Skipped("--quick".to_owned()));
     }
-    vm::test(context.tested()?, &context.object)?;
+    let guests = context.guests.take().context("the guests were not started")?;
+    guests.join().map_err(|_| anyhow!("the thread that runs guests has failed"))??;
     Ok(Done::Passed)
 }

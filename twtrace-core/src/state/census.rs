@@ -47,6 +47,15 @@ pub(super) struct Run {
     pub(super) gone: Vec<u64>,
 }
 
+/// A TIME_WAIT socket that the next census must show. While sockets come and go, the kernel skips one now and then: a
+/// socket whose timer is running has ended when two censuses in a row lack it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Missed {
+    pub(super) cookie: u64,
+    /// The census that lacked it.
+    pub(super) number: u32,
+}
+
 /// What is kept from one census to the next.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Census {
@@ -59,6 +68,8 @@ pub(crate) struct Census {
     pub(super) ended: HashSet<u64, FixedState>,
     /// Tracked sockets that no census has shown yet; some may have ended.
     pub(super) unconfirmed: Vec<u64>,
+    /// Those that the last complete census of their namespace lacked.
+    pub(super) missed: Vec<Missed>,
     /// TIME_WAIT sockets created by all processes.
     pub(crate) rate: Rate,
 }

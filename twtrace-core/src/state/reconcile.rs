@@ -1,7 +1,7 @@
 //! Compares the kernel's own socket list with the trace: which live sockets are known, which are gone, which were
 //! classified wrongly.
 
-use super::census::Run;
+use super::census::{Missed, Run};
 use super::closed::{ClosedConnection, destination};
 use super::ends::End;
 use super::owners::UNKNOWN;
@@ -206,40 +206,59 @@ impl State {
         [ring_full, map_full, recursion, stale, undecodable, untracked].iter().all(|&count| count == 0)
     }
 
-    /// Ends the tracked sockets that a complete census of their namespace did not contain.
+    /// Ends the tracked sockets that complete censuses of their namespace did not contain: two in a row, unless the
+    /// socket's time was over.
     fn end_absent(&mut self, runs: &Map<u32, Run>) {
         let unknown = self.summary.place_of(0);
         let run_of = |netns: u32| runs.get(&if netns == 0 { unknown } else { netns }).filter(|run| run.complete);
         // One that was created since the census began may be missing although it is alive.
         let absent = |live: &TimeWait, run: &Run| live.census != run.number && live.created_ns < run.begin_ns;
+        let is_over = |live: &TimeWait, run: &Run| live.expires_ns <= run.begin_ns.saturating_add(ROUNDING_NS);
+        let (live, missed) = (&mut self.time_wait, &mut self.census.missed);
         let mut ended = Vec::new();
         if runs.values().any(|run| run.whole && run.complete) {
-            let gone = |live: &TimeWait| run_of(live.tuple.netns).is_some_and(|run| run.whole && absent(live, run));
-            self.time_wait.remove_if(gone, |live| ended.push(live));
+            for socket in live.iter().filter(|socket| socket.census != 0) {
+                if let Some(run) = run_of(socket.tuple.netns).filter(|run| run.whole && absent(socket, run)) {
+                    missed.push(Missed { cookie: socket.cookie, number: run.number });
+                }
+            }
         }
-        let mut gone = Vec::new();
-        for run in runs.values().filter(|run| run.complete && !run.whole) {
+        for run in runs.values().filter(|run| run.complete) {
             let Some(space) = self.census.spaces.get_mut(&run.netns) else { continue };
-            gone.extend(run.gone.iter().map(|cookie| (space.release(*cookie), run)));
-            // A socket that ended without a record no longer uses its port.
-            run.gone.iter().for_each(|cookie| {
+            for cookie in run.gone.iter().filter(|_| !run.whole) {
+                let identity = space.release(*cookie);
+                // A socket that ended without a record no longer uses its port.
                 self.bound.remove(cookie);
-            });
-            gone.extend(space.turned.drain().map(|identity| (identity, run)));
-        }
-        let live = &mut self.time_wait;
-        for (cookie, run) in gone {
-            if live.get(cookie).is_some_and(|live| live.census != 0 && absent(live, run)) {
-                ended.extend(live.remove(cookie));
+                if live.get(identity).is_some_and(|live| live.census != 0 && absent(live, run)) {
+                    missed.push(Missed { cookie: identity, number: run.number });
+                }
+            }
+            for identity in space.turned.drain() {
+                if live.get(identity).is_some_and(|live| live.census != 0 && absent(live, run)) {
+                    ended.extend(live.remove(identity));
+                }
             }
         }
         self.census.unconfirmed.retain(|cookie| {
             let Some(socket) = live.get(*cookie).filter(|live| live.census == 0) else { return false };
-            let over = run_of(socket.tuple.netns).is_some_and(|run| absent(socket, run));
-            if over {
+            let Some(run) = run_of(socket.tuple.netns).filter(|run| absent(socket, run)) else { return true };
+            if socket.known == Provenance::Inferred {
+                // That it was created is a guess, which the first census decides.
                 ended.extend(live.remove(*cookie));
+            } else {
+                missed.push(Missed { cookie: *cookie, number: run.number });
             }
-            !over
+            false
+        });
+        missed.retain(|one| {
+            // A census has shown it since.
+            let Some(socket) = live.get(one.cookie).filter(|live| live.census <= one.number) else { return false };
+            let Some(run) = run_of(socket.tuple.netns).filter(|run| absent(socket, run)) else { return true };
+            let is_gone = one.number != run.number || is_over(socket, run);
+            if is_gone {
+                ended.extend(live.remove(one.cookie));
+            }
+            !is_gone
         });
         for live in &ended {
             // Its creation was inferred, and no census ever contained it.

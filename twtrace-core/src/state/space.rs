@@ -137,7 +137,6 @@ impl Space {
             self.release(cookie);
         }
         self.left_out.retain(|_, left_out| left_out.1 == number);
-        self.turned.clear();
     }
 
     /// A TIME_WAIT socket does not fit among the live ones. When full, it is not counted either.

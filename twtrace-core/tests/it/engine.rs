@@ -186,11 +186,24 @@ fn a_record_that_arrives_just_after_the_census_still_counts() {
 }
 
 #[test]
-fn a_socket_that_a_whole_census_lacks_ended_early() {
+fn a_socket_that_two_censuses_in_a_row_lack_ended_early() {
     let one = || ended(connection(1, owner(10, "a"), tuple(40_000, 1, 80), T));
-    let whole = engine([start(), one()].into_iter().chain(census(T + SECOND, vec![])));
+    let lacks = |at| census(at, vec![]);
+    let shows = |at| census(at, vec![row(1, tuple(40_000, 1, 80), CensusState::TimeWait, 57_000)]);
+    let mut whole = engine([start(), one()].into_iter().chain(lacks(T + SECOND)));
+    assert_eq!(totals(&whole).time_wait_live, 1, "the kernel skips a socket now and then");
+    lacks(T + 2 * SECOND).into_iter().for_each(|event| whole.apply(event));
     assert_eq!(totals(&whole).time_wait_live, 0);
     assert_eq!(whole.summary().totals.corrections["ended_early"], 1);
+
+    let skipped = lacks(T + SECOND).into_iter().chain(shows(T + 2 * SECOND)).chain(lacks(T + 3 * SECOND));
+    let skipped = engine([start(), one()].into_iter().chain(skipped));
+    assert_eq!((totals(&skipped).time_wait_live, skipped.summary().coverage.attributed), (1, 1));
+    assert_eq!(skipped.summary().totals.corrections.len(), 0);
+
+    // Nothing was skipped if its time was over.
+    let over = engine([start(), one()].into_iter().chain(lacks(T + 60 * SECOND)));
+    assert_eq!((totals(&over).time_wait_live, totals(&over).time_wait_expired), (0, 1));
 
     // An interrupted census proves nothing.
     let mut cut = census(T + SECOND, vec![]);

@@ -26,8 +26,12 @@ macro_rules! for_each_counter {
                 records,
                 /// Records that the full ring buffer refused.
                 ring_full,
-                /// Connections that ended without having been followed, because the socket map was full.
+                /// Connections that ended without a slot in the socket map, because it was full. Nothing is lost: they
+                /// were reported in parts.
                 map_full,
+                /// Parts of such connections that the full ring buffer refused: an opener or a closer is unknown for
+                /// each.
+                parts_refused,
                 /// Connections whose end was never seen and that had not sent a FIN: nothing can be said of them.
                 stale,
                 /// Accept exits that found no followed connection for their new socket: it began before the tracer, or was
@@ -59,6 +63,9 @@ macro_rules! for_each_counter {
                 exits_missed,
                 /// Records that could not be decoded.
                 undecodable,
+                /// Connections whose end was not seen, or whose record was refused, and whose TIME_WAIT socket a census
+                /// has shown: they are reported after all.
+                unseen_ends,
             }
         }
     };

@@ -57,6 +57,14 @@ bitflags! {
         const BOUND_ADDRESS = 1 << 14;
         /// SO_REUSEADDR was on (`skc_reuse`), in records of [`kind::BIND_FAILED`](crate::kind::BIND_FAILED) alone.
         const REUSE_ADDRESS = 1 << 15;
+        /// The socket map had no room: the connection was not followed. What its processes did came before, in a
+        /// [`PartRecord`](crate::PartRecord) each.
+        const UNFOLLOWED = 1 << 16;
+        /// The peer had sent timestamps by CLOSE (`rx_opt.ts_recent_stamp`, which a TIME_WAIT socket copies): a connect
+        /// may take over the TIME_WAIT socket (`tcp_twsk_unique`).
+        const PEER_TIMESTAMPS = 1 << 17;
+        /// It had not. Neither bit: not read.
+        const NO_PEER_TIMESTAMPS = 1 << 18;
 
         /// Kernel side only: the socket matches the [`LogFilter`](crate::LogFilter).
         const LOGGED = 1 << 27;

@@ -26,6 +26,7 @@ pub struct Offsets {
     pub tcp_bytes_acked: u32,
     pub tcp_bytes_received: u32,
     pub tcp_total_retrans: u32,
+    pub tcp_ts_recent_stamp: u32,
     pub net_ns_inum: u32,
     pub net_tw_refcount: u32,
     /// What the count at `net_tw_refcount` includes besides TIME_WAIT sockets: 1 for the namespace, 0 before 5.17.
@@ -101,6 +102,7 @@ impl Offsets {
         tcp_bytes_acked: OFFSET_NONE,
         tcp_bytes_received: OFFSET_NONE,
         tcp_total_retrans: OFFSET_NONE,
+        tcp_ts_recent_stamp: OFFSET_NONE,
         net_ns_inum: OFFSET_NONE,
         net_tw_refcount: OFFSET_NONE,
         net_tw_extra: 0,
@@ -195,7 +197,7 @@ impl LogFilter {
 
 // The loader writes them into the object by their names: both sides must have the same size.
 const _: () = {
-    assert!(size_of::<Offsets>() == 252);
+    assert!(size_of::<Offsets>() == 256);
     assert!(size_of::<Config>() == 24);
     assert!(size_of::<LogFilter>() == 32);
 };

@@ -19,7 +19,7 @@ pub use flags::{ConnFlags, OwnerFlags, SockFlags};
 pub use layout::{Config, LogFilter, OFFSET_NONE, Offsets};
 
 /// Version of this layout. The object carries it and the loader refuses another one.
-pub const WIRE_VERSION: u32 = 6;
+pub const WIRE_VERSION: u32 = 7;
 
 /// Length of `task_struct.comm` (`TASK_COMM_LEN`), the terminating NUL included.
 pub const COMM_LEN: usize = 16;
@@ -28,10 +28,10 @@ pub const COMM_LEN: usize = 16;
 /// simultaneous open and close); what comes past the bound is counted in [`ConnRecord::transitions_dropped`].
 pub const MAX_TRANSITIONS: usize = 8;
 
-/// Default size of the ring buffer in bytes.
+/// Smallest size of the ring buffer in bytes, unless one is given.
 pub const RING_BYTES: u32 = 8 * 1024 * 1024;
 
-/// Default bound of the map that follows live sockets.
+/// Smallest bound of the map that follows live sockets, unless one is given.
 pub const MAX_SOCKETS: u32 = 65_536;
 
 /// TCP states as the kernel numbers them (`include/net/tcp_states.h`).
@@ -92,6 +92,12 @@ pub mod kind {
     /// `bind()` failed: the caller is in `opener`, the address and port asked for are the local ones, and only
     /// `connect_errno`, `cookie`, the namespace, `end_ns` and the flag `REUSE_ADDRESS` are set besides.
     pub const BIND_FAILED: u8 = 6;
+    /// A connection that has no slot in the socket map was opened or accepted: a [`PartRecord`](super::PartRecord) with
+    /// its opener.
+    pub const OPENED: u8 = 7;
+    /// This host sent its FIN for a connection that has no slot, or its owner aborted it: a
+    /// [`PartRecord`](super::PartRecord) with its closer.
+    pub const CLOSING: u8 = 8;
 }
 
 /// How a TIME_WAIT socket ended ([`SmallRecord::cause`]).
@@ -196,6 +202,8 @@ pub struct ConnRecord {
     pub bytes_sent: u64,
     /// `tp->bytes_received` (RFC 4898 tcpEStatsAppHCThruOctetsReceived).
     pub bytes_received: u64,
+    /// Address of the `struct sock`: what a [`PartRecord`] of the same connection has.
+    pub sk: u64,
     /// Cookie that the accept exit believed it wrote `opener` for. A mismatch with `cookie` means that the map
     /// slot changed hands meanwhile, and the opener must not be believed.
     pub accept_cookie: u64,
@@ -235,6 +243,7 @@ impl ConnRecord {
         end_ns: 0,
         bytes_sent: 0,
         bytes_received: 0,
+        sk: 0,
         accept_cookie: 0,
         tuple: Tuple::NONE,
         old_states: [0; MAX_TRANSITIONS],
@@ -286,10 +295,60 @@ impl SmallRecord {
         Self { kind: kind::TIMEWAIT_END, cause: 0, substate: 0, pad: [0; 5], cookie: 0, at_ns: 0, tuple: Tuple::NONE };
 }
 
+/// What must not be lost of a connection for which the socket map has no room, sent while its process is known. The
+/// [`ConnRecord`] with [`ConnFlags::UNFOLLOWED`] that follows at its end has the same `sk`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct PartRecord {
+    /// [`kind::OPENED`] or [`kind::CLOSING`].
+    pub kind: u8,
+    /// [`role`]; only known when it was opened.
+    pub role: u8,
+    /// The transition that it was seen at ([`tcp_state`]), else 0.
+    pub old_state: u8,
+    /// As `old_state`.
+    pub new_state: u8,
+    /// [`ConnFlags::BOUND_PORT`], [`ConnFlags::BOUND_ADDRESS`] and [`ConnFlags::CLOSED_IN_CONTEXT`].
+    pub flags: ConnFlags,
+    /// As [`ConnRecord::local_range`].
+    pub local_range: u32,
+    /// Explicit padding, zero.
+    pub pad: u32,
+    /// Address of the `struct sock`.
+    pub sk: u64,
+    /// Socket cookie; 0 when it could not be read.
+    pub cookie: u64,
+    /// When.
+    pub at_ns: u64,
+    /// Who talks to whom.
+    pub tuple: Tuple,
+    /// The opener or the closer.
+    pub owner: Owner,
+}
+
+impl PartRecord {
+    /// A record with nothing in it.
+    pub const EMPTY: Self = Self {
+        kind: kind::OPENED,
+        role: role::UNKNOWN,
+        old_state: 0,
+        new_state: 0,
+        flags: ConnFlags::empty(),
+        local_range: 0,
+        pad: 0,
+        sk: 0,
+        cookie: 0,
+        at_ns: 0,
+        tuple: Tuple::NONE,
+        owner: Owner::NONE,
+    };
+}
+
 const _: () = {
     assert!(size_of::<Owner>() == 64);
     assert!(size_of::<Tuple>() == 48);
-    assert!(size_of::<ConnRecord>() == 336);
+    assert!(size_of::<ConnRecord>() == 344);
+    assert!(size_of::<PartRecord>() == 152);
     assert!(align_of::<ConnRecord>() == 8);
     assert!(size_of::<SmallRecord>() == 72);
 };

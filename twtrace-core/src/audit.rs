@@ -246,10 +246,9 @@ impl Audit {
             line("reused", "TWRecycled", change(|reading| reading.recycled), exact.then_some(self.reused.count as i64)),
             line("alive", "sockstat tw", change(|reading| reading.time_wait), exact.then_some(created - ended)),
         ];
-        let KernelCounters { ring_full, map_full, recursion, stale, undecodable, exact_missed, evicted, .. } =
-            self.counters;
+        let KernelCounters { ring_full, recursion, stale, undecodable, exact_missed, evicted, .. } = self.counters;
         let agrees = lines.iter().all(|line| line.agrees);
-        let lost = ring_full + map_full + recursion + stale + undecodable + exact_missed + evicted;
+        let lost = ring_full + recursion + stale + undecodable + exact_missed + evicted;
         Verdict { lines, lost, agrees }
     }
 }

@@ -7,10 +7,11 @@ use crate::event::{
     BindFailed, Binding, Comm, ConnectFailed, Connection, Event, Owner, ProcessKey, Role, TcpState, Timewait,
     TimewaitCause, TimewaitEnd, Transition, Tuple, TwCount,
 };
+use crate::parts::{Part, Parts};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use twtrace_common::{
-    ConnFlags, ConnRecord, Owner as WireOwner, OwnerFlags, SmallRecord, SockFlags, Tuple as WireTuple, cause, kind,
-    role, tcp_state,
+    ConnFlags, ConnRecord, Owner as WireOwner, OwnerFlags, PartRecord, SmallRecord, SockFlags, Tuple as WireTuple,
+    cause, kind, role, tcp_state,
 };
 use zerocopy::FromBytes as _;
 
@@ -43,9 +44,77 @@ pub enum DecodeError {
     /// [`SmallRecord::cause`].
     #[error("unknown cause {0} of a TIME_WAIT socket's end")]
     Cause(u8),
-    /// A failed connect or bind without its caller.
-    #[error("a failed call without a caller")]
+    /// A failed connect or bind without its caller, or a part of a connection without its process.
+    #[error("a call without a caller")]
     NoOpener,
+    /// A part of a connection, which is no event by itself; the number is its socket.
+    #[error("a part of connection {0:x}")]
+    Part(u64),
+}
+
+/// Decodes records as they come from the ring buffer, and puts those together that are parts of one connection.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    parts: Parts,
+}
+
+impl Decoder {
+    /// Decodes one record as [`decode`] does. `None`: it is a part of a connection that has not ended yet, or a
+    /// repetition.
+    ///
+    /// # Errors
+    /// As [`decode`].
+    pub fn decode(&mut self, bytes: &[u8]) -> Result<Option<Event>, DecodeError> {
+        match record(bytes)? {
+            Record::Connection { mut connection, sk, is_whole } => {
+                if !self.parts.complete(&mut connection, sk, is_whole) {
+                    return Ok(None);
+                }
+                payload_alone(&mut connection);
+                Ok(Some(Event::Connection(connection)))
+            }
+            Record::Part(part) => {
+                self.parts.add(*part);
+                Ok(None)
+            }
+            Record::Other(event) => Ok(Some(event)),
+        }
+    }
+
+    /// Connections without a slot in the socket map that sent their FIN before `before_ns` and have not been seen to end
+    /// since: key and cookie.
+    pub fn closing(&self, before_ns: u64) -> impl Iterator<Item = (u64, u64)> {
+        self.parts.closing(before_ns)
+    }
+
+    /// What is known of one of them, as a connection with an end that was not seen.
+    pub fn take_unseen(&mut self, sk: u64, cookie: u64) -> Option<Connection> {
+        self.parts.take_unseen(sk, cookie)
+    }
+}
+
+fn part(record: &PartRecord) -> Result<Part, DecodeError> {
+    let owner = owner(&record.owner).ok_or(DecodeError::NoOpener)?;
+    Ok(Part {
+        is_closing: record.kind == kind::CLOSING,
+        sk: record.sk,
+        cookie: record.cookie,
+        at_ns: whole_microseconds(record.at_ns),
+        role: match record.role {
+            role::ACTIVE => Role::Active,
+            role::PASSIVE => Role::Passive,
+            role::UNKNOWN => Role::Unknown,
+            other => return Err(DecodeError::Role(other)),
+        },
+        step: match (record.old_state, record.new_state) {
+            (0, 0) => None,
+            (old, new) => Some((state(old)?, state(new)?)),
+        },
+        closed_in_context: record.flags.contains(ConnFlags::CLOSED_IN_CONTEXT),
+        binding: binding(record.flags, record.local_range),
+        tuple: tuple(&record.tuple)?,
+        owner,
+    })
 }
 
 /// Decodes one record. Timestamps are truncated to whole microseconds: the hooks read the clock some hundred
@@ -55,23 +124,58 @@ pub enum DecodeError {
 /// # Errors
 /// It is too short, or a field has an unknown value.
 pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
+    match record(bytes)? {
+        Record::Connection { mut connection, .. } => {
+            payload_alone(&mut connection);
+            Ok(Event::Connection(connection))
+        }
+        Record::Part(part) => Err(DecodeError::Part(part.sk)),
+        Record::Other(event) => Ok(event),
+    }
+}
+
+/// One record.
+enum Record {
+    Connection {
+        connection: Box<Connection>,
+        /// Address of its socket.
+        sk: u64,
+        /// It was followed: nothing came before.
+        is_whole: bool,
+    },
+    Part(Box<Part>),
+    Other(Event),
+}
+
+fn record(bytes: &[u8]) -> Result<Record, DecodeError> {
     let short = DecodeError::Short(bytes.len());
-    if let Some(&(kind::TIMEWAIT_END | kind::BOUND_CONNECT)) = bytes.first() {
-        let (record, _) = SmallRecord::read_from_prefix(bytes).map_err(|_| short)?;
-        return small(&record);
+    match bytes.first() {
+        Some(&(kind::TIMEWAIT_END | kind::BOUND_CONNECT)) => {
+            let (record, _) = SmallRecord::read_from_prefix(bytes).map_err(|_| short)?;
+            return small(&record).map(Record::Other);
+        }
+        Some(&(kind::OPENED | kind::CLOSING)) => {
+            let (record, _) = PartRecord::read_from_prefix(bytes).map_err(|_| short)?;
+            return part(&record).map(Box::new).map(Record::Part);
+        }
+        _ => {}
     }
     let (record, _) = &ConnRecord::read_from_prefix(bytes).map_err(|_| short)?;
-    match record.kind {
-        kind::CONNECTION => connection(record).map(|connection| Event::Connection(Box::new(connection))),
-        kind::CONNECT_FAILED => connect_failed(record).map(|failed| Event::ConnectFailed(Box::new(failed))),
-        kind::RESET_SENT => Ok(Event::ResetSent {
+    Ok(Record::Other(match record.kind {
+        kind::CONNECTION => {
+            let connection = Box::new(connection(record)?);
+            let is_whole = !record.flags.contains(ConnFlags::UNFOLLOWED);
+            return Ok(Record::Connection { connection, sk: record.sk, is_whole });
+        }
+        kind::CONNECT_FAILED => Event::ConnectFailed(Box::new(connect_failed(record)?)),
+        kind::RESET_SENT => Event::ResetSent {
             cookie: record.cookie,
             tuple: tuple(&record.tuple)?,
             at_ns: whole_microseconds(record.end_ns),
-        }),
-        kind::BIND_FAILED => bind_failed(record).map(|failed| Event::BindFailed(Box::new(failed))),
-        other => Err(DecodeError::Kind(other)),
-    }
+        },
+        kind::BIND_FAILED => Event::BindFailed(Box::new(bind_failed(record)?)),
+        other => return Err(DecodeError::Kind(other)),
+    }))
 }
 
 fn small(record: &SmallRecord) -> Result<Event, DecodeError> {
@@ -100,7 +204,7 @@ fn connection(record: &ConnRecord) -> Result<Connection, DecodeError> {
     let has = |flag: ConnFlags| record.flags.contains(flag);
     // The exit hook of accept looked the socket up without a reference: if the slot was reused, the cookies differ.
     let foreign = has(ConnFlags::ACCEPTED) && !has(ConnFlags::ACCEPT_SEEN) && record.accept_cookie != cookie;
-    let connection = Connection {
+    Ok(Connection {
         cookie,
         tuple: tuple(&record.tuple)?,
         role: match record.role {
@@ -128,7 +232,12 @@ fn connection(record: &ConnRecord) -> Result<Connection, DecodeError> {
         established: has(ConnFlags::ESTABLISHED),
         end_unseen: has(ConnFlags::END_UNSEEN),
         no_fields: has(ConnFlags::NO_FIELDS),
-        binding: binding(record),
+        binding: binding(record.flags, record.local_range),
+        peer_timestamps: match (has(ConnFlags::PEER_TIMESTAMPS), has(ConnFlags::NO_PEER_TIMESTAMPS)) {
+            (true, false) => Some(true),
+            (false, true) => Some(false),
+            _ => None,
+        },
         tw: tw_count(record),
         timewait: if has(ConnFlags::TW_CREATED) {
             Some(Timewait::Created { fin_wait2: record.tw_substate == tcp_state::FIN_WAIT2 })
@@ -140,16 +249,15 @@ fn connection(record: &ConnRecord) -> Result<Connection, DecodeError> {
         retransmits: record.retransmits,
         end_ns: whole_microseconds(record.end_ns),
         transitions,
-    };
-    Ok(payload_alone(connection))
+    })
 }
 
 /// The kernel counts sequence numbers, and SYN and FIN take one each.
-fn payload_alone(mut connection: Connection) -> Connection {
+fn payload_alone(connection: &mut Connection) {
     // An accepted socket starts to count after its SYN.
     let syn = connection.role == Role::Active && connection.established;
     let is_acknowledged = |step: &Transition| match (step.from, step.to) {
-        (_, TcpState::FinWait2) => true,
+        (_, TcpState::FinWait2) | (TcpState::FinWait2, _) => true,
         // By the last ACK, unless a reset or a timer came first.
         (TcpState::Closing | TcpState::LastAck, TcpState::Close) => connection.sk_err == 0 && !connection.rst_sent,
         _ => false,
@@ -158,7 +266,6 @@ fn payload_alone(mut connection: Connection) -> Connection {
     connection.bytes_sent = connection.bytes_sent.saturating_sub(u64::from(syn) + u64::from(fin));
     // SOCK_DONE: the peer's FIN was received. A FIN that the TIME_WAIT socket receives is not counted.
     connection.bytes_received = connection.bytes_received.saturating_sub(u64::from(connection.sock_done));
-    connection
 }
 
 fn connect_failed(record: &ConnRecord) -> Result<ConnectFailed, DecodeError> {
@@ -185,11 +292,10 @@ fn bind_failed(record: &ConnRecord) -> Result<BindFailed, DecodeError> {
     })
 }
 
-fn binding(record: &ConnRecord) -> Binding {
-    let range = record.local_range;
+fn binding(flags: ConnFlags, range: u32) -> Binding {
     Binding {
-        port: record.flags.contains(ConnFlags::BOUND_PORT),
-        address: record.flags.contains(ConnFlags::BOUND_ADDRESS),
+        port: flags.contains(ConnFlags::BOUND_PORT),
+        address: flags.contains(ConnFlags::BOUND_ADDRESS),
         range: (range != 0).then_some(((range & 0xffff) as u16, (range >> 16) as u16)),
     }
 }

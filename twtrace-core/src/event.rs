@@ -183,6 +183,9 @@ pub struct Connection {
     pub no_fields: bool,
     /// How the local side was chosen.
     pub binding: Binding,
+    /// Whether the peer sent timestamps (RFC 7323). Without, `tcp_tw_reuse` takes over no TIME_WAIT socket of this
+    /// connection (`tcp_twsk_unique`). `None` where it was not read.
+    pub peer_timestamps: Option<bool>,
     /// Counts of TIME_WAIT sockets, to detect overflow.
     pub tw: Option<TwCount>,
     /// What `inet_twsk_alloc` did, where it is hooked; `None` does not mean that it was not called.
@@ -221,6 +224,7 @@ impl Connection {
             end_unseen: false,
             no_fields: false,
             binding: Binding::default(),
+            peer_timestamps: None,
             tw: None,
             timewait: None,
             bytes_sent: 0,

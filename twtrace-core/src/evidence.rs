@@ -154,6 +154,8 @@ evidence! {
     PortsTotal(u64) = "ports_total", "ports", Plain;
     /// Ports of TIME_WAIT sockets.
     PortsTimeWait(u64) = "ports_time_wait", "ports in TIME_WAIT", Plain;
+    /// TIME_WAIT sockets whose peer sent no timestamps: `tcp_tw_reuse` changes nothing for them.
+    PortsWithoutTimestamps(u64) = "ports_without_timestamps", "ports in TIME_WAIT without timestamps", Plain;
     /// Ports of connections in ESTABLISHED.
     PortsEstablished(u64) = "ports_established", "ports established", Plain;
     /// Ports of connections in other states.

@@ -16,6 +16,7 @@ mod filter;
 pub mod finding;
 pub mod history;
 mod keys;
+mod parts;
 pub mod pattern;
 pub mod peaks;
 pub mod plain;

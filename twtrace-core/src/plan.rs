@@ -182,7 +182,7 @@ impl Plan {
             ..KernelFacts::default()
         };
         // A delay as long as TIME_WAIT itself allows no reuse.
-        reuse_seconds(&kernel, self.loopback).filter(|delay| *delay < TIME_WAIT_SECONDS)
+        reuse_seconds(&kernel, self.loopback, None).filter(|delay| *delay < TIME_WAIT_SECONDS)
     }
 
     /// How long the port of a closed connection stays in use, seconds, except for bound ports.

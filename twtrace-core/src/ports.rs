@@ -91,16 +91,19 @@ pub fn is_loopback(local: IpAddr, remote: IpAddr) -> bool {
 }
 
 /// After how many seconds a connect may take over a TIME_WAIT socket in substate TIME_WAIT; `None` when it may not.
-pub fn reuse_seconds(kernel: &KernelFacts, loopback: bool) -> Option<f64> {
+///
+/// `peer_timestamps`: whether the socket has a timestamp of its peer. Without, the kernel cannot distinguish old
+/// segments from new ones, and never takes the socket over. What counts is the socket: later changes of
+/// `net.ipv4.tcp_timestamps` change nothing for it. Where it is not known, the sysctl decides.
+pub fn reuse_seconds(kernel: &KernelFacts, loopback: bool, peer_timestamps: Option<bool>) -> Option<f64> {
     let allowed = kernel.tw_reuse == 1 || kernel.tw_reuse == 2 && loopback;
-    // Without timestamps, the kernel cannot distinguish old segments from new ones.
     let delay = kernel.tw_reuse_delay_ms.map_or(REUSE_SECONDS, |ms| f64::from(ms) / 1e3);
-    (allowed && kernel.timestamps != Some(0)).then_some(delay)
+    (allowed && peer_timestamps.unwrap_or(kernel.timestamps != Some(0))).then_some(delay)
 }
 
 /// How long a connection that this host closed first keeps its port, in seconds.
-pub fn hold_seconds(kernel: &KernelFacts, loopback: bool) -> f64 {
-    reuse_seconds(kernel, loopback).unwrap_or(TIME_WAIT_SECONDS)
+pub fn hold_seconds(kernel: &KernelFacts, loopback: bool, peer_timestamps: Option<bool>) -> f64 {
+    reuse_seconds(kernel, loopback, peer_timestamps).unwrap_or(TIME_WAIT_SECONDS)
 }
 
 /// Ports for one (source address, destination address, destination port) and how long they last.
@@ -122,6 +125,8 @@ pub struct Budget {
     pub fin_wait2: u32,
     /// Of `time_wait`, those that a connect may take over now (`tcp_tw_reuse`). *Inferred* from their timers.
     pub reusable: u32,
+    /// Of `time_wait`, those whose peer sent no timestamps: `tcp_tw_reuse` changes nothing for them.
+    pub without_timestamps: u32,
     /// All of these: `bound + established + other + time_wait`.
     pub used: u32,
     /// Ports that connect can choose: `total - used + reusable`.
@@ -159,6 +164,8 @@ pub struct Use {
     pub fin_wait2: u32,
     /// See [`Budget`].
     pub reusable: u32,
+    /// See [`Budget`].
+    pub without_timestamps: u32,
     /// Ports taken per second by TIME_WAIT sockets, which come back when those end.
     pub rate_per_s: f64,
     /// Its standard error.
@@ -198,6 +205,7 @@ impl Budget {
             time_wait,
             fin_wait2,
             reusable: reusable.min(time_wait),
+            without_timestamps: used.without_timestamps,
             used: sum,
             available,
             utilization: if total == 0 { 1.0 } else { 1.0 - f64::from(available) / f64::from(total) },
@@ -215,6 +223,11 @@ impl Budget {
     /// open connections that are younger than the last census.
     pub fn not_seen(&self) -> u32 {
         self.total.saturating_sub(self.used)
+    }
+
+    /// Whether `tcp_tw_reuse` is useless here: most TIME_WAIT sockets have peers that sent no timestamps.
+    pub fn lacks_timestamps(&self) -> bool {
+        2 * self.without_timestamps > self.time_wait
     }
 
     /// Whether TIME_WAIT sockets are the cause where no port is left: true when they have at least half of all ports,
@@ -379,11 +392,13 @@ mod tests {
             tw_reuse_delay_ms: delay,
             ..KernelFacts::default()
         };
-        assert_eq!(hold_seconds(&kernel(0, None, None), true), 60.0);
-        assert_eq!(hold_seconds(&kernel(2, Some(1), None), false), 60.0);
-        assert_eq!(hold_seconds(&kernel(2, Some(1), None), true), 1.0);
-        assert_eq!(hold_seconds(&kernel(1, Some(1), Some(250)), false), 0.25);
-        assert_eq!(hold_seconds(&kernel(1, Some(0), None), true), 60.0, "without timestamps nothing is reused");
+        assert_eq!(hold_seconds(&kernel(0, None, None), true, None), 60.0);
+        assert_eq!(hold_seconds(&kernel(2, Some(1), None), false, None), 60.0);
+        assert_eq!(hold_seconds(&kernel(2, Some(1), None), true, None), 1.0);
+        assert_eq!(hold_seconds(&kernel(1, Some(1), Some(250)), false, None), 0.25);
+        assert_eq!(hold_seconds(&kernel(1, Some(0), None), true, None), 60.0, "without timestamps nothing is reused");
+        assert_eq!(hold_seconds(&kernel(1, Some(0), None), true, Some(true)), 1.0, "the socket has one");
+        assert_eq!(hold_seconds(&kernel(1, Some(1), None), true, Some(false)), 60.0, "the socket has none");
         let address = |text: &str| text.parse::<IpAddr>().unwrap();
         assert!(is_loopback(address("127.0.0.2"), address("10.0.0.1")));
         assert!(is_loopback(address("::1"), address("::1")));
@@ -403,7 +418,7 @@ mod tests {
         ) {
             let [bound, established, other, time_wait, fin_wait2, reusable] = numbers;
             let used = Use {
-                bound, established, other, time_wait, fin_wait2, reusable, back,
+                bound, established, other, time_wait, fin_wait2, reusable, without_timestamps: fin_wait2, back,
                 rate_per_s: rate, rate_error_per_s: error,
                 growth_per_s: growth, growth_error_per_s: growth_error,
             };

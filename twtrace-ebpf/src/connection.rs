@@ -8,7 +8,11 @@ use crate::{
     log::{self, Decision},
     maps::{HANDLED, Program, SOCKETS, TEMPLATE, count},
     socket::Socket,
+    unfollowed,
 };
+
+/// `-E2BIG`: the map is full.
+const FULL: i32 = -7;
 
 /// A count taken at FIN_WAIT2 belongs to a CLOSE that follows within this time: both in the one call of
 /// `tcp_rcv_state_process` that creates the TIME_WAIT socket.
@@ -38,6 +42,22 @@ impl<S: Socket> Change<S> {
     fn states(self) -> u64 {
         u64::from(self.old) << 8 | u64::from(self.new)
     }
+
+    /// This host sends its FIN: its owner closes, shuts down or exits.
+    #[inline(always)]
+    pub fn is_own_fin(self) -> bool {
+        self.new == tcp_state::FIN_WAIT1 || self.new == tcp_state::LAST_ACK
+    }
+
+    /// Its owner ends it without a FIN.
+    #[inline(always)]
+    pub fn is_abort(self) -> bool {
+        self.new == tcp_state::CLOSE
+            && (self.old == tcp_state::ESTABLISHED
+                || self.old == tcp_state::CLOSE_WAIT
+                || self.old == tcp_state::SYN_SENT)
+            && self.sk.error() == Some(0)
+    }
 }
 
 /// The first program of the pair: notes what it is about to handle, then handles it.
@@ -53,9 +73,16 @@ pub fn first(change: Change<impl Socket>) {
     if change.is_foreign() {
         return;
     }
-    if let Some(record) = find_or_begin(change) {
+    handle(change);
+}
+
+/// Follows a connection, or reports it in parts.
+#[inline(always)]
+fn handle(change: Change<impl Socket>) {
+    match find_or_begin(change) {
         // SAFETY: a value of the socket map.
-        unsafe { advance(record, change) };
+        Some(record) => unsafe { advance(record, change) },
+        None => unfollowed::transition(change),
     }
 }
 
@@ -93,12 +120,13 @@ pub fn twin(change: Change<impl Socket>) {
         }
     }
     count!(change.by, recovered);
-    if let Some(record) = find_or_begin(change) {
+    match find_or_begin(change) {
         // SAFETY: a value of the socket map.
-        unsafe {
+        Some(record) => unsafe {
             advance(record, change);
             log::decision(record, Decision::Recovered, change.new.into());
-        }
+        },
+        None => unfollowed::transition(change),
     }
     if change.new == tcp_state::CLOSE {
         free(change.sk.address());
@@ -129,10 +157,7 @@ pub fn alone(change: Change<impl Socket>) {
     if change.is_foreign() {
         return;
     }
-    if let Some(record) = find_or_begin(change) {
-        // SAFETY: a value of the socket map.
-        unsafe { advance(record, change) };
-    }
+    handle(change);
     if change.new == tcp_state::CLOSE {
         free(change.sk.address());
     }
@@ -175,18 +200,18 @@ fn find_or_begin(change: Change<impl Socket>) -> Option<*mut ConnRecord> {
     }
     // By reference: a record does not fit the stack.
     let template: &ConnRecord = &TEMPLATE;
-    if SOCKETS.insert(key, template, 0).is_err() {
-        // Once for each connection, at its end: until then there may be room again, and the rest of it is followed.
-        if change.new == tcp_state::CLOSE {
-            count!(change.by, map_full);
-        }
-        log::without_slot(change);
-        return None;
+    match SOCKETS.insert(key, template, 0) {
+        Ok(()) => {}
+        Err(FULL) => return None,
+        // The bucket's lock was not to be had: 5.15 to 6.1 say EBUSY to a program that interrupts another one, kernels
+        // from 6.18 on EDEADLK or ETIMEDOUT.
+        Err(_) => SOCKETS.insert(key, template, 0).ok()?,
     }
     let record = SOCKETS.get_ptr_mut(key)?;
     count!(change.by, connections_begun);
     // SAFETY: a value of the socket map, just inserted.
     unsafe {
+        (*record).sk = key;
         if active {
             (*record).role = role::ACTIVE;
             begin_active(record, change);
@@ -324,12 +349,9 @@ unsafe fn advance(record: *mut ConnRecord, change: Change<impl Socket>) {
                 (*record).cookie = sk.cookie();
             }
         }
-        let own_fin = new == tcp_state::FIN_WAIT1 || new == tcp_state::LAST_ACK;
-        let aborts = new == tcp_state::CLOSE
-            && (old == tcp_state::ESTABLISHED || old == tcp_state::CLOSE_WAIT || old == tcp_state::SYN_SENT)
-            && sk.error() == Some(0);
+        let aborts = change.is_abort();
         // Never at FIN_WAIT2 or at its end: those run in whatever softirq interrupted.
-        if own_fin || aborts && !(*record).flags.contains(ConnFlags::IN_CONNECT) {
+        if change.is_own_fin() || aborts && !(*record).flags.contains(ConnFlags::IN_CONNECT) {
             sk.capture(&raw mut (*record).closer);
             sk.fill_tuple(&raw mut (*record).tuple);
             if aborts {
@@ -337,8 +359,9 @@ unsafe fn advance(record: *mut ConnRecord, change: Change<impl Socket>) {
             }
         }
         if new == tcp_state::ESTABLISHED {
-            // The connect that is under way has won its race: a later end is not its result.
-            (*record).flags = (*record).flags.difference(ConnFlags::IN_CONNECT);
+            // The connect that is under way has won its race: a later end is not its result. A reset before, in SYN_RECV,
+            // answered a segment that did not fit (`tcp_rcv_state_process`), and ended nothing.
+            (*record).flags = (*record).flags.difference(ConnFlags::IN_CONNECT.union(ConnFlags::RST_SENT));
         }
         if new == tcp_state::FIN_WAIT2 {
             (*record).tw_count_before = sk.tw_count().0;

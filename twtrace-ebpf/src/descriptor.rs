@@ -146,20 +146,20 @@ pub unsafe fn asked(sockaddr: u64, family: u16, port: *mut u16, bytes: *mut [u8;
     }
 }
 
-/// Addresses and ports of a TIME_WAIT socket. It begins with `struct sock_common` as every socket does, and keeps its
-/// port in `skc_num`.
+/// Addresses and ports of a socket of any kind that has its port: all begin with `struct sock_common`, and a TIME_WAIT
+/// socket keeps its port in `skc_num`.
 ///
 /// # Safety
 /// `tuple` points into a reserved record.
 #[inline(always)]
-pub unsafe fn fill_timewait(tuple: *mut Tuple, tw: u64) {
+pub unsafe fn fill_whole(tuple: *mut Tuple, sk: u64) {
     // SAFETY: the caller's promise.
     unsafe {
-        fill_side(tuple, tw);
-        (*tuple).remote_port = remote_port(tw);
+        fill_side(tuple, sk);
+        (*tuple).remote_port = remote_port(sk);
         let family = (*tuple).family;
-        (*tuple).local_addr = address(tw, family, off!(skc_rcv_saddr), off!(skc_v6_rcv_saddr));
-        (*tuple).remote_addr = address(tw, family, off!(skc_daddr), off!(skc_v6_daddr));
+        (*tuple).local_addr = address(sk, family, off!(skc_rcv_saddr), off!(skc_v6_rcv_saddr));
+        (*tuple).remote_addr = address(sk, family, off!(skc_daddr), off!(skc_v6_daddr));
     }
 }
 

@@ -4,7 +4,7 @@ use aya_ebpf::{
     bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
     maps::ring_buf::RingBufEntry,
 };
-use twtrace_common::{ConnRecord, SmallRecord};
+use twtrace_common::{ConnRecord, PartRecord, SmallRecord};
 
 use crate::{
     config::cfg_value,
@@ -61,7 +61,25 @@ pub fn reserve(by: Program) -> Option<RingBufEntry<ConnRecord>> {
 /// Hands over a reserved record.
 #[inline(always)]
 pub fn submit(entry: RingBufEntry<ConnRecord>, by: Program) {
-    entry.submit(u64::from(BPF_RB_NO_WAKEUP));
+    entry.submit(wakeup_flag());
+    count!(by, records);
+}
+
+/// Reserves an empty part of a connection.
+#[inline(always)]
+pub fn reserve_part(by: Program) -> Option<RingBufEntry<PartRecord>> {
+    let Some(mut entry) = RING.reserve::<PartRecord>(0) else {
+        count!(by, parts_refused);
+        return None;
+    };
+    entry.write(PartRecord::EMPTY);
+    Some(entry)
+}
+
+/// Hands over a part.
+#[inline(always)]
+pub fn submit_part(entry: RingBufEntry<PartRecord>, by: Program) {
+    entry.submit(wakeup_flag());
     count!(by, records);
 }
 

@@ -16,6 +16,7 @@ mod maps;
 mod owner;
 mod sock;
 mod socket;
+mod unfollowed;
 
 /// The kernel lets only GPL-compatible programs use the tracing helpers. The sources are MIT OR Apache-2.0;
 /// "Dual MIT/GPL" is the kernel's spelling (`license_is_gpl_compatible`) for code that may be used as either.
@@ -24,9 +25,9 @@ mod socket;
 static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
 
 /// Layout version, in the name: the loader asks for this symbol and refuses an object without it.
-#[unsafe(export_name = "WIRE_VERSION_6")]
+#[unsafe(export_name = "WIRE_VERSION_7")]
 static WIRE_VERSION: u32 = twtrace_common::WIRE_VERSION;
-const _: () = assert!(twtrace_common::WIRE_VERSION == 6);
+const _: () = assert!(twtrace_common::WIRE_VERSION == 7);
 
 #[panic_handler]
 fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {

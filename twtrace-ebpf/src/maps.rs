@@ -9,7 +9,7 @@ use twtrace_common::{ConnRecord, Counters, MAX_SOCKETS, RING_BYTES};
 use crate::log::Line;
 
 /// Sockets being followed, by the address of their `struct sock`. Preallocated: inserting from softirq never
-/// allocates. Full: the connection is not followed and `Counters::map_full` grows.
+/// allocates. Full: the connection is reported in parts (`unfollowed.rs`), and `Counters::map_full` grows.
 #[map]
 pub static SOCKETS: HashMap<u64, ConnRecord> = HashMap::with_max_entries(MAX_SOCKETS, 0);
 

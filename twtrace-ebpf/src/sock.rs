@@ -142,7 +142,7 @@ pub unsafe fn fill_tuple(tuple: *mut Tuple, sk: Sk) {
 /// Fills in what is read once, at the end of a connection: flags, error, volumes.
 ///
 /// # Safety
-/// `record` points to a whole value of the socket map.
+/// `record` points to a whole value of the socket map, or to a reserved record.
 #[inline(always)]
 pub unsafe fn fill_end(record: *mut ConnRecord, sk: Sk) {
     // SAFETY: offsets of struct sock and struct net; `record` by the caller's promise.
@@ -155,6 +155,14 @@ pub unsafe fn fill_end(record: *mut ConnRecord, sk: Sk) {
             (*record).bytes_sent = load::<u64>(tp, off!(tcp_bytes_acked));
             (*record).bytes_received = load::<u64>(tp, off!(tcp_bytes_received));
             (*record).retransmits = load::<u32>(tp, off!(tcp_total_retrans));
+            if off!(tcp_ts_recent_stamp) != OFFSET_NONE as usize {
+                let stamp = load::<u32>(tp, off!(tcp_ts_recent_stamp));
+                (*record).flags.insert(if stamp != 0 {
+                    ConnFlags::PEER_TIMESTAMPS
+                } else {
+                    ConnFlags::NO_PEER_TIMESTAMPS
+                });
+            }
         }
     }
 }

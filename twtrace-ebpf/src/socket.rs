@@ -27,17 +27,17 @@ pub trait Socket: Copy {
     /// Who is running.
     ///
     /// # Safety
-    /// `owner` points into a map value.
+    /// `owner` points into a map value or a reserved record.
     unsafe fn capture(self, owner: *mut Owner);
     /// Who talks to whom.
     ///
     /// # Safety
-    /// `tuple` points into a map value.
+    /// `tuple` points into a map value or a reserved record.
     unsafe fn fill_tuple(self, tuple: *mut Tuple);
     /// What is read once, at the end of a connection.
     ///
     /// # Safety
-    /// `record` points to a whole value of the socket map.
+    /// `record` points to a whole value of the socket map, or to a reserved record.
     unsafe fn fill_end(self, record: *mut ConnRecord);
 }
 

@@ -97,7 +97,7 @@ pub(super) fn write_address(address: IpAddr, out: &mut StringBuilder) {
 /// The name of a connection flag, with functions to read and set it.
 type ConnectionFlag = (&'static str, fn(&Connection) -> bool, fn(&mut Connection));
 
-const LIFE_FLAGS: [ConnectionFlag; 14] = [
+const LIFE_FLAGS: [ConnectionFlag; 16] = [
     ("established", |connection| connection.established, |connection| connection.established = true),
     ("older", |connection| connection.older, |connection| connection.older = true),
     ("gap", |connection| connection.gap, |connection| connection.gap = true),
@@ -111,6 +111,16 @@ const LIFE_FLAGS: [ConnectionFlag; 14] = [
     ("connect_exit", |connection| connection.connect_exit, |connection| connection.connect_exit = true),
     ("bound_port", |connection| connection.binding.port, |connection| connection.binding.port = true),
     ("bound_address", |connection| connection.binding.address, |connection| connection.binding.address = true),
+    (
+        "peer_timestamps",
+        |connection| connection.peer_timestamps == Some(true),
+        |connection| connection.peer_timestamps = Some(true),
+    ),
+    (
+        "no_peer_timestamps",
+        |connection| connection.peer_timestamps == Some(false),
+        |connection| connection.peer_timestamps = Some(false),
+    ),
     // Of a failed bind, which is not a connection.
     ("reuse", |_| false, |_| {}),
 ];

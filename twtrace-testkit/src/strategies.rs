@@ -150,6 +150,7 @@ prop_compose! {
         (sk_err, connect_errno) in any::<(u16, u16)>(),
         flags: [bool; 11],
         binding in any::<(bool, bool, Option<(u16, u16)>)>(),
+        peer_timestamps in any::<Option<bool>>(),
         tw in of((of(small()), small(), small())),
         timewait in prop::sample::select(
             &[None, Some(Timewait::Overflowed), Some(Timewait::Created { fin_wait2: true }),
@@ -178,6 +179,7 @@ prop_compose! {
             end_unseen: flags[9],
             no_fields: flags[10],
             binding: Binding { port: binding.0, address: binding.1, range: binding.2 },
+            peer_timestamps,
             tw: tw.map(|(before, after, max)| TwCount { before, after, max }),
             timewait,
             bytes_sent,

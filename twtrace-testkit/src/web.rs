@@ -149,6 +149,6 @@ pub fn lossy() -> Snapshot {
         tracing.hooks[1].attached = false;
         tracing.hooks[1].reason = Some("tracefs not found:\n\u{1b}[31mnot mounted".to_owned());
     }
-    events.push(Event::Counters(KernelCounters { ring_full: 1200, map_full: 34, ..KernelCounters::default() }));
+    events.push(Event::Counters(KernelCounters { ring_full: 1200, parts_refused: 34, ..KernelCounters::default() }));
     snapshot_of(events)
 }

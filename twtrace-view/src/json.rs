@@ -124,8 +124,8 @@ pub(super) struct Tracing<'a> {
 struct Lost {
     /// Records that the full ring buffer refused.
     ring_full: u64,
-    /// Connections that found no room in the map of sockets.
-    map_full: u64,
+    /// Openers and closers of connections without room in the socket map that the full ring buffer refused.
+    parts_refused: u64,
     /// Transitions that the kernel kept from the programs.
     recursion: u64,
     /// Connections whose end was never seen.
@@ -311,7 +311,7 @@ pub(super) fn tracing(summary: &Summary) -> Tracing<'_> {
         events: counters.records,
         lost: Lost {
             ring_full: counters.ring_full,
-            map_full: counters.map_full,
+            parts_refused: counters.parts_refused,
             recursion: counters.recursion,
             stale: counters.stale,
             undecodable: counters.undecodable,

@@ -11,7 +11,7 @@ const STALE_CENSUS_NS: u64 = 2_000_000_000;
 pub fn lost(counters: &KernelCounters) -> Vec<(&'static str, u64)> {
     [
         ("ring buffer full", counters.ring_full),
-        ("socket map full", counters.map_full),
+        ("owners refused", counters.parts_refused),
         ("skipped by the kernel", counters.recursion),
         ("end never seen", counters.stale),
         ("undecodable", counters.undecodable),
@@ -21,7 +21,7 @@ pub fn lost(counters: &KernelCounters) -> Vec<(&'static str, u64)> {
     .collect()
 }
 
-/// Losses in one phrase: `lost 0`, or `lost 12: ring buffer full 10, socket map full 2`.
+/// Losses in one phrase: `lost 0`, or `lost 12: ring buffer full 10, end never seen 2`.
 pub fn losses(counters: &KernelCounters) -> String {
     let lost = lost(counters);
     if lost.is_empty() {
@@ -219,8 +219,13 @@ mod tests {
     fn what_is_missing_is_listed() {
         let mut summary = Summary::default();
         assert_eq!(warnings(&summary), Vec::<String>::new());
-        summary.counters =
-            KernelCounters { map_full: 3, exact_missed: 1, exits_missed: 4, evicted: 1, ..KernelCounters::default() };
+        summary.counters = KernelCounters {
+            parts_refused: 3,
+            exact_missed: 1,
+            exits_missed: 4,
+            evicted: 1,
+            ..KernelCounters::default()
+        };
         summary.coverage.unattributed = 2;
         let reason = Some("no\ntracefs".to_owned());
         summary.tracing.hooks = vec![
@@ -231,7 +236,7 @@ mod tests {
         assert_eq!(
             warnings(&summary),
             [
-                "figures are too low: lost 3: socket map full 3",
+                "figures are too low: lost 3: owners refused 3",
                 "4 exits of connect and accept were skipped: openers or errors may be unknown",
                 "2 calls were missed by the exact tier: their TIME_WAIT sockets are classified",
                 "hook b is missing: no\\ntracefs",

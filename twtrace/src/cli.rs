@@ -428,13 +428,13 @@ impl FilterArgs {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Kernel side")]
 pub struct KernelArgs {
-    /// Sockets that can be followed at a time; further ones are counted as lost
-    #[arg(long, value_name = "N", default_value_t = twtrace_common::MAX_SOCKETS, value_parser = parse::max_sockets)]
-    pub max_sockets: u32,
+    /// Sockets that can be followed at a time; of further ones, less is known [default: by the host, see doctor]
+    #[arg(long, value_name = "N", value_parser = parse::max_sockets)]
+    pub max_sockets: Option<u32>,
 
-    /// Size of the ring buffer, a power of two: 524288, 512K, 8M
-    #[arg(long, value_name = "SIZE", default_value_t = twtrace_common::RING_BYTES, value_parser = parse::ring_bytes)]
-    pub ring_bytes: u32,
+    /// Size of the ring buffer, a power of two: 524288, 512K, 8M [default: by the host, see doctor]
+    #[arg(long, value_name = "SIZE", value_parser = parse::ring_bytes)]
+    pub ring_bytes: Option<u32>,
 
     /// Log what the kernel side does with some sockets to standard error: port=8080,addr=10.0.0.1,pid=1234. All parts
     /// must match; port and address are local or remote

@@ -52,6 +52,8 @@ pub enum SockOption {
     ReuseAddress,
     /// `O_NONBLOCK`.
     NonBlocking,
+    /// `TCP_REPAIR`: close tells the peer nothing.
+    Repair,
     /// `TCP_SYNCNT`.
     SynCount(i32),
     /// Keepalive: one probe after a second, and the end a second later.
@@ -129,6 +131,7 @@ pub fn set(fd: RawFd, option: SockOption) -> Result<(), Errno> {
             }
             Ok(())
         }
+        SockOption::Repair => set_raw(fd, libc::IPPROTO_TCP, libc::TCP_REPAIR, &1_i32),
         SockOption::FreeBind => set_raw(fd, libc::SOL_IP, libc::IP_FREEBIND, &1_i32),
         SockOption::SynCount(times) => set_raw(fd, libc::IPPROTO_TCP, libc::TCP_SYNCNT, &times),
         SockOption::UserTimeout(ms) => set_raw(fd, libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT, &ms),

@@ -163,6 +163,38 @@ fn time_wait_sockets_of_bound_ports_are_not_reused() {
     assert_eq!(churn_at_once(&place, 2 * N), N - 20, "by the kernel");
 }
 
+#[test]
+fn sockets_without_timestamps_of_their_peer_are_not_taken_over() {
+    let place = place("1");
+    let top = Top::start_here(&place, &[]);
+    let row = |report: &Value| {
+        let rows = report["destinations"].as_array().unwrap().iter();
+        rows.filter(|row| row["role"] == "active" && row["port"] == 7001).next().map(|row| row["ports"].clone())
+    };
+    let shows = |report: &Value, name: &str, count: u32| row(report).is_some_and(|ports| ports[name] == count);
+    place.sysctl("ipv4/tcp_timestamps", "0");
+    assert_eq!(churn(&place, ONE, 50), 50);
+    // What counts is the socket: what is set later changes nothing for it.
+    place.sysctl("ipv4/tcp_timestamps", "1");
+    assert_eq!(churn(&place, ONE, 1), 1);
+    let report = top.wait(|report| shows(report, "reusable", 1));
+    let said = split(&report, ONE);
+    let counts = (&said["time_wait"], &said["without_timestamps"], &said["available"]);
+    assert_eq!(counts, (&json!(51), &json!(50), &json!(N - 50)), "{said}");
+    assert_eq!(churn_at_once(&place, 2 * N), N - 50, "by the kernel");
+
+    place.sysctl("ipv4/tcp_timestamps", "0");
+    let report = top.wait(|report| shows(report, "reusable", N - 50));
+    let said = split(&report, ONE);
+    assert_eq!((&said["without_timestamps"], &said["available"]), (&json!(50), &json!(N - 50)), "{said}");
+    assert_eq!(churn_at_once(&place, 2 * N), N - 50, "by the kernel");
+    // A socket that takes another one over inherits its timestamp (`tcp_twsk_unique`), whatever its own peer sends.
+    let again = |report: &Value| shows(report, "reusable", N - 50) && shows(report, "time_wait", N);
+    let said = row(&top.wait(again)).unwrap();
+    assert_eq!((&said["without_timestamps"], &said["available"]), (&json!(50), &json!(N - 50)), "{said}");
+    assert_eq!(churn_at_once(&place, 2 * N), N - 50, "by the kernel, once more");
+}
+
 /// Connections per second of the ramp, which has a thousand ports.
 const RATE: u32 = 50;
 

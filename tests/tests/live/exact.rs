@@ -144,7 +144,7 @@ fn created_reused_overflowed_and_ended_match_the_kernel_counters() {
     // Ten transitions per connection, seen or counted as lost. On a preemptible kernel both programs may miss a few.
     let side = |name: &str| number(&report, &format!("/tracing/kernel_counters/{name}"));
     assert_eq!(side("transitions") + side("recursion"), 200_000);
-    for name in ["ring_full", "map_full", "stale", "undecodable"] {
+    for name in ["ring_full", "parts_refused", "stale", "undecodable"] {
         assert_eq!(number(&report, &format!("/tracing/lost/{name}")), 0, "{name}");
     }
     top.end();
@@ -190,7 +190,7 @@ fn kprobes_are_accounted_for(top: &Top, left: &Place, [created, refused, reused]
     // A skipped call is reported whatever it would have returned: most calls of tcp_twsk_unique reuse no port, and
     // nothing is missing without them.
     assert!(reported <= missing + 200, "{reported} for {missing}");
-    for name in ["ring_full", "map_full", "stale", "undecodable"] {
+    for name in ["ring_full", "parts_refused", "stale", "undecodable"] {
         assert_eq!(number(&report, &format!("/tracing/lost/{name}")), 0, "{name}");
     }
 }

@@ -248,7 +248,7 @@ fn every_connection_is_reported_as_it_happened() {
             assert!(killed, "no event reports that the TIME_WAIT socket of {} ended early", truth.case);
         }
     }
-    let lost = counted.ring_full + counted.map_full + counted.recursion + counted.stale + counted.undecodable;
+    let lost = counted.ring_full + counted.parts_refused + counted.recursion + counted.stale + counted.undecodable;
     assert_eq!(lost, 0, "events were lost: {counted:?}");
     let resets = events.iter().filter(|event| matches!(event, Event::ResetSent { .. })).count() as u64;
     assert_eq!(counted.resets_after_close, resets, "each has its record");

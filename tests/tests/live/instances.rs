@@ -171,7 +171,7 @@ fn instances_do_not_disturb_each_other() {
             "{seen_or_lost} of {ends}, {missing} hidden: {:#}",
             report["tracing"]
         );
-        assert_eq!(number(report, "/tracing/lost/ring_full") + number(report, "/tracing/lost/map_full"), 0);
+        assert_eq!(number(report, "/tracing/lost/ring_full") + number(report, "/tracing/kernel_counters/map_full"), 0);
         for worker in rounds.iter().flat_map(|round| &round.workers) {
             assert_eq!(seen[&worker.who.pid], expected[&worker.who.pid], "{}", worker.who.comm);
         }

@@ -50,7 +50,7 @@ fn read(path: &Path) -> Recorded {
             }
             Event::SocketDumpBegin { whole: true, .. } => open = 0,
             Event::SocketDump(rows) => open += rows.iter().filter(|row| row.state.is_connection()).count(),
-            Event::Counters(counters) => lost = counters.ring_full + counters.recursion + counters.map_full,
+            Event::Counters(counters) => lost = counters.ring_full + counters.recursion + counters.parts_refused,
             _ => {}
         }
         state.apply(event);

@@ -124,7 +124,8 @@ pub(super) fn tw_reuse(
     subject: Option<&Subject>,
 ) -> Option<Advice> {
     let kernel = context.kernel(key)?;
-    if kernel.tw_reuse == 1 || kernel.timestamps == Some(0) || budget.hold_seconds <= REUSE_SECONDS {
+    let is_useless = kernel.timestamps == Some(0) || budget.lacks_timestamps();
+    if kernel.tw_reuse == 1 || is_useless || budget.hold_seconds <= REUSE_SECONDS {
         return None;
     }
     let delay = kernel.tw_reuse_delay_ms.map_or(REUSE_SECONDS, |ms| f64::from(ms) / 1e3).max(1e-3);

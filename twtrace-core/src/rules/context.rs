@@ -81,7 +81,10 @@ impl<'a> RuleContext<'a> {
     /// How long a connection to a destination keeps its port after this host closed it, in seconds.
     pub(super) fn hold_seconds(&self, key: DestKey) -> f64 {
         let loopback = key.remote_addr.is_some_and(|remote| is_loopback(key.local_addr, remote));
-        self.kernel(key).map_or(TIME_WAIT_SECONDS, |kernel| hold_seconds(kernel, loopback))
+        let row = self.destinations.binary_search_by_key(&key, |(key, _)| *key).ok();
+        let budget = row.and_then(|at| self.destinations.get(at)).and_then(|(_, row)| row.budget);
+        let peer_timestamps = budget.is_some_and(|budget| budget.lacks_timestamps()).then_some(false);
+        self.kernel(key).map_or(TIME_WAIT_SECONDS, |kernel| hold_seconds(kernel, loopback, peer_timestamps))
     }
 
     /// Pairs of a destination.

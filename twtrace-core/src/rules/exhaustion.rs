@@ -167,6 +167,9 @@ fn split(row: &DestinationRow, budget: &Budget) -> Vec<Evidence> {
         Evidence::MaxRatePerS(budget.max_rate_per_s),
         Evidence::HoldSeconds(budget.hold_seconds),
     ];
+    if budget.lacks_timestamps() {
+        evidence.push(Evidence::PortsWithoutTimestamps(budget.without_timestamps.into()));
+    }
     let latency = row.connect_us.quantile(0.99).map(|us| Evidence::ConnectP99Ms(us as f64 / 1e3));
     evidence.extend(latency);
     evidence

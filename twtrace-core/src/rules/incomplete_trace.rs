@@ -15,7 +15,7 @@ const COVERAGE: f64 = 0.95;
 pub(super) fn check(context: &RuleContext<'_>, left_out: usize) -> Vec<Finding> {
     let summary = context.snapshot.summary();
     let counters = &summary.counters;
-    let lost = [counters.ring_full, counters.map_full, counters.recursion, counters.stale, counters.undecodable];
+    let lost = [counters.ring_full, counters.parts_refused, counters.recursion, counters.stale, counters.undecodable];
     let lost: u64 = lost.iter().sum();
     let coverage = &summary.coverage;
     let mut evidence: Vec<Evidence> = Vec::new();
@@ -50,7 +50,7 @@ pub(super) fn check(context: &RuleContext<'_>, left_out: usize) -> Vec<Finding> 
     let is_limited = summary.tracing.no_btf || summary.tracing.by_tuple || unseen > 0;
     let (text, risk, recheck) = if has_losses || has_unattributed {
         (
-            "Raise the limits with --ring-bytes 64M and --max-sockets; `twtrace doctor` says what this kernel lacks.",
+            "Raise the limit with --ring-bytes 64M; `twtrace doctor` says what this kernel lacks.",
             "Memory.",
             "The header of `twtrace top` says `lost 0`.",
         )

@@ -75,6 +75,10 @@ struct Tally {
     time_wait: u32,
     /// Of those with a port of the range, those whose port bind(2) had taken: no connect takes those over.
     time_wait_bound: u32,
+    /// Of those with a port of the range, those without a timestamp of their peer: no connect takes those over either.
+    time_wait_kept: u32,
+    /// Whether the last connections' peers sent timestamps, where that is known.
+    peer_timestamps: Option<bool>,
     /// After how long a connection counts as stable, nanoseconds.
     stable_ns: u64,
 }
@@ -156,6 +160,7 @@ impl State {
             }
             let lives_ns = (STABLE_LIVES * row.pattern.lifetime_s() * 1e9) as u64;
             tally.stable_ns = tally.stable_ns.max(STABLE_NS).max(lives_ns);
+            tally.peer_timestamps = row.peer_timestamps.or(tally.peer_timestamps);
         }
         let unknown = self.summary.place_of(0);
         for live in self.time_wait.iter() {
@@ -311,7 +316,11 @@ impl Tally {
         let loopback = is_loopback(live.tuple.local_addr, live.tuple.remote_addr);
         let mut back_ns = left_ns;
         // connect skips ports that bind(2) took, whatever socket uses them, and bind(2) ignores `tcp_tw_reuse`.
-        let delay = reuse_seconds(&local.kernel, loopback).filter(|_| !live.bound);
+        let peer_timestamps = live.peer_timestamps.or(self.peer_timestamps);
+        let has_timestamps = peer_timestamps.unwrap_or(local.kernel.timestamps != Some(0));
+        let delay = reuse_seconds(&local.kernel, loopback, Some(has_timestamps)).filter(|_| !live.bound);
+        self.used.without_timestamps += u32::from(!has_timestamps);
+        self.time_wait_kept += u32::from(!has_timestamps && !live.bound);
         if live.substate == Substate::FinWait2 {
             // The peer's FIN has not arrived yet, and restarts the minute.
             self.used.fin_wait2 += 1;
@@ -370,9 +379,14 @@ impl Tally {
             growth_error_per_s: growth.1,
             ..self.used.clone()
         };
-        let keeps_s = hold_seconds(&local.kernel, is_loopback(local_addr, remote_addr));
-        // Bound ports stay in use for the whole time.
-        let whole = f64::from(self.time_wait_bound) / f64::from(self.used.time_wait.max(1));
+        let loopback = is_loopback(local_addr, remote_addr);
+        let keeps_s = match self.used.time_wait {
+            // What the next one will be like.
+            0 => hold_seconds(&local.kernel, loopback, self.peer_timestamps),
+            _ => hold_seconds(&local.kernel, loopback, Some(true)),
+        };
+        // Bound ports, and those without timestamps, stay in use for the whole time.
+        let whole = f64::from(self.time_wait_bound + self.time_wait_kept) / f64::from(self.used.time_wait.max(1));
         Budget::of(&local.usable, &used, keeps_s + whole * (TIME_WAIT_SECONDS - keeps_s).max(0.0))
     }
 }

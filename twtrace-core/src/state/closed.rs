@@ -21,6 +21,8 @@ pub(crate) struct ClosedConnection {
     pub(crate) shown: bool,
     /// Its port was bound before it connected.
     pub(crate) bound: bool,
+    /// Whether the peer sent timestamps, where that is known.
+    pub(crate) peer_timestamps: Option<bool>,
 }
 
 impl ClosedConnection {

@@ -35,6 +35,7 @@ impl State {
             attributed: connection.closer.is_some(),
             shown,
             bound: connection.binding.port,
+            peer_timestamps: connection.peer_timestamps,
         };
         self.bound.remove(&connection.cookie);
         if ended.cookie == 0 {
@@ -170,6 +171,7 @@ impl State {
         let row = accounts.destinations.row_mut(ended.destination);
         row.meter.connections += 1;
         row.pattern.add(connection, role, ended.outcome);
+        row.peer_timestamps = ended.peer_timestamps.filter(|_| connection.established).or(row.peer_timestamps);
         if let Some(took_us) = connect_us(connection, role, ended.outcome) {
             row.connect_us.add(took_us);
         }

@@ -60,6 +60,7 @@ impl State {
             attributed: ended.attributed,
             shown: ended.shown,
             bound: ended.bound,
+            peer_timestamps: ended.peer_timestamps,
         };
         self.accounts.owners.retain(socket.closer);
         self.accounts.owners.retain(socket.opener);

@@ -13,6 +13,8 @@ impl State {
         if is_own {
             self.summary.kernel = facts.clone();
         }
+        // As many as this namespace may have, and those that the others have.
+        self.time_wait.allow(facts.max_tw_buckets.saturating_add(self.summary.time_wait()));
         if let Some(namespace) = self.summary.place_namespace(netns) {
             namespace.gone = false;
             namespace.refused = None;

@@ -188,6 +188,7 @@ impl State {
             attributed: false,
             shown,
             bound: false,
+            peer_timestamps: None,
         };
         if shown {
             found.destination = self.accounts.destination(destination(&row.tuple, role));
@@ -201,9 +202,9 @@ impl State {
     }
 
     fn nothing_lost(&self) -> bool {
-        let KernelCounters { ring_full, map_full, recursion, stale, undecodable, .. } = self.summary.counters;
+        let KernelCounters { ring_full, parts_refused, recursion, stale, undecodable, .. } = self.summary.counters;
         let untracked = self.summary.totals.time_wait_untracked;
-        [ring_full, map_full, recursion, stale, undecodable, untracked].iter().all(|&count| count == 0)
+        [ring_full, parts_refused, recursion, stale, undecodable, untracked].iter().all(|&count| count == 0)
     }
 
     /// Ends the tracked sockets that complete censuses of their namespace did not contain: two in a row, unless the
@@ -293,6 +294,7 @@ impl State {
                 attributed: live.attributed,
                 shown: true,
                 bound: live.bound,
+                peer_timestamps: live.peer_timestamps,
             };
             self.change_ended(&ended, -1, 0);
         }

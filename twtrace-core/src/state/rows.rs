@@ -146,6 +146,8 @@ pub(crate) struct Destination {
     pub(crate) exhausted_ns: u64,
     /// The latest connect that found none, nanoseconds; 0 for none.
     pub(crate) no_port_ns: u64,
+    /// Whether the peer of the last connection sent timestamps, where that is known.
+    pub(crate) peer_timestamps: Option<bool>,
 }
 
 impl Destination {
@@ -172,6 +174,7 @@ impl TableRow for Destination {
             exhausted: None,
             exhausted_ns: 0,
             no_port_ns: 0,
+            peer_timestamps: None,
         }
     }
 

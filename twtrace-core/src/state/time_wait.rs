@@ -32,6 +32,8 @@ pub(crate) struct TimeWait {
     pub(crate) shown: bool,
     /// Its port was bound before it connected: it is in use for all destinations.
     pub(crate) bound: bool,
+    /// Whether the peer sent timestamps, where that is known: without, no connect takes it over.
+    pub(crate) peer_timestamps: Option<bool>,
 }
 
 impl TimeWait {
@@ -40,6 +42,9 @@ impl TimeWait {
         self.created_ns == 0 && self.census != 0
     }
 }
+
+/// Most live TIME_WAIT sockets that are ever tracked.
+const MOST: usize = 1 << 20;
 
 /// Live TIME_WAIT sockets by cookie. When full, further ones are not added.
 #[derive(Clone, Debug)]
@@ -90,6 +95,12 @@ impl TimeWaitTable {
 
     pub(crate) fn limit(&self) -> usize {
         self.limit
+    }
+
+    /// Makes room for as many as the kernel may have, but at most for [`MOST`].
+    pub(crate) fn allow(&mut self, sockets: u64) {
+        let sockets = usize::try_from(sockets).unwrap_or(usize::MAX).min(MOST);
+        self.limit = self.limit.max(sockets);
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &TimeWait> {

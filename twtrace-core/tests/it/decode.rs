@@ -4,7 +4,8 @@ use proptest::prelude::*;
 use std::mem::offset_of;
 use std::net::IpAddr;
 use twtrace_common::{
-    ConnFlags, ConnRecord, Owner, OwnerFlags, SmallRecord, SockFlags, Tuple as WireTuple, cause, kind, role, tcp_state,
+    ConnFlags, ConnRecord, Owner, OwnerFlags, PartRecord, SmallRecord, SockFlags, Tuple as WireTuple, cause, kind,
+    role, tcp_state,
 };
 use twtrace_core::decode::{DecodeError, decode};
 use twtrace_core::event::{
@@ -398,7 +399,7 @@ fn encoded(owner: Option<twtrace_core::event::Owner>) -> Owner {
 proptest! {
     #[test]
     fn whatever_the_bytes_are_it_is_an_input_or_an_error(
-        kind in 0_u8..9,
+        kind in 0_u8..11,
         family in prop::sample::select(vec![2_u16, 10, 1]),
         mut bytes in prop::collection::vec(any::<u8>(), 0..400),
     ) {
@@ -409,8 +410,11 @@ proptest! {
         for family_at in [offset_of!(ConnRecord, tuple.family), offset_of!(SmallRecord, tuple.family)] {
             bytes.get_mut(family_at..family_at + 2).into_iter().for_each(|place| place.copy_from_slice(&family.to_ne_bytes()));
         }
-        let is_small = matches!(kind, kind::TIMEWAIT_END | kind::BOUND_CONNECT);
-        let whole = if is_small { size_of::<SmallRecord>() } else { size_of::<ConnRecord>() };
+        let whole = match kind {
+            kind::TIMEWAIT_END | kind::BOUND_CONNECT => size_of::<SmallRecord>(),
+            kind::OPENED | kind::CLOSING => size_of::<PartRecord>(),
+            _ => size_of::<ConnRecord>(),
+        };
         let short = bytes.len() < whole && !bytes.is_empty();
         let result = decode(&bytes);
         prop_assert_eq!(matches!(result, Err(DecodeError::Short(_))), short || bytes.is_empty(), "{:?}", result);

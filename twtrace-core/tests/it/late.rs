@@ -76,7 +76,7 @@ fn figures_at_the_end_of_their_range_do_no_harm() {
     let mut last = connection(1, owner(10, "a"), tuple(40_000, 1, 80), u64::MAX);
     last.transitions[0].at_ns = 0;
     let end = u64::MAX;
-    let counters = KernelCounters { ring_full: end, map_full: end, recursion: end, ..KernelCounters::default() };
+    let counters = KernelCounters { ring_full: end, parts_refused: end, recursion: end, ..KernelCounters::default() };
     let one = row(2, tuple(40_001, 1, 80), CensusState::TimeWait, u32::MAX);
     let events = [
         start(),

@@ -14,6 +14,7 @@ mod late;
 mod memory;
 mod namespaces;
 mod no_btf;
+mod parts;
 mod plan;
 mod properties;
 mod restart;

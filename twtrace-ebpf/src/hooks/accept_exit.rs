@@ -11,7 +11,7 @@ use crate::{
     descriptor::{self, RET},
     log::{self, Decision},
     maps::{Program, SOCKETS, count},
-    owner,
+    owner, unfollowed,
 };
 
 /// accept(2) returned.
@@ -38,7 +38,7 @@ fn accepted(ctx: &TracePointContext) {
     let Some(sk) = descriptor::socket(fd as u64) else { return };
     let Some(record) = SOCKETS.get_ptr_mut(sk) else {
         if descriptor::is_tcp(sk) {
-            count!(Program::SyscallExit, exit_unresolved);
+            unfollowed::accepted(sk, Program::SyscallExit);
         }
         return;
     };

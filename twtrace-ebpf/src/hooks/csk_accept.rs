@@ -11,7 +11,7 @@ use crate::{
     descriptor::may_be_accepted,
     log::{self, Decision},
     maps::{Program, SOCKETS, count},
-    owner,
+    owner, unfollowed,
 };
 
 /// With four arguments.
@@ -34,7 +34,7 @@ fn accepted(sk: u64) {
         return;
     }
     let Some(record) = SOCKETS.get_ptr_mut(sk) else {
-        count!(Program::CskAccept, exit_unresolved);
+        unfollowed::accepted(sk, Program::CskAccept);
         return;
     };
     // SAFETY: a value of the socket map; the caller has just got the socket, and no other process has it.

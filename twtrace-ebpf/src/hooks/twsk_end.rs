@@ -13,7 +13,7 @@ use twtrace_common::{SmallRecord, cause};
 use crate::{
     call::register,
     config::off,
-    descriptor::{cookie, fill_timewait, read},
+    descriptor::{cookie, fill_whole, read},
     emit,
     maps::{Program, REUSED, count},
 };
@@ -62,7 +62,7 @@ fn ended(tw: u64) {
         (*record).substate = read(tw + off!(tw_substate) as u64).unwrap_or(0);
         (*record).at_ns = bpf_ktime_get_ns();
         (*record).cookie = cookie(tw);
-        fill_timewait(&raw mut (*record).tuple, tw);
+        fill_whole(&raw mut (*record).tuple, tw);
     }
     emit::submit_small(entry, Program::TwskEnd);
 }

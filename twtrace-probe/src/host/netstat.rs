@@ -7,6 +7,13 @@ pub fn time_wait(sockstat: &str) -> Option<u64> {
     words.next()?.parse().ok()
 }
 
+/// TCP sockets that exist, in all network namespaces: `alloc` in the same line (`proto_sockets_allocated_sum_positive`).
+pub fn sockets(sockstat: &str) -> Option<u64> {
+    let mut words = sockstat.lines().find_map(|line| line.strip_prefix("TCP:"))?.split_ascii_whitespace();
+    words.find(|word| *word == "alloc")?;
+    words.next()?.parse().ok()
+}
+
 /// A counter of `/proc/net/netstat` or `/proc/net/snmp`: a line of names is followed by a line of values, both with the
 /// same prefix.
 pub fn counter(netstat: &str, prefix: &str, name: &str) -> Option<u64> {
@@ -40,6 +47,7 @@ mod tests {
         ] {
             assert_eq!(time_wait(text), expected, "{text:?}");
         }
+        assert_eq!((sockets(SOCKSTAT), sockets("TCP: tw 3")), (Some(1), None));
     }
 
     #[test]

@@ -16,10 +16,12 @@ use netlink_packet_sock_diag::{
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_SOCK_DIAG};
 use nix::sys::socket::{MsgFlags, recv, setsockopt, sockopt};
 use nix::sys::time::TimeVal;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::ControlFlow;
 use std::os::fd::AsRawFd as _;
+use std::time::{Duration, Instant};
 use twtrace_core::event::{CensusRow, CensusState, Tuple};
 
 /// Maximum number of rows passed on at a time.
@@ -34,6 +36,12 @@ const QUEUE_BYTES: usize = 1024 * 1024;
 
 /// A dump answers at once; a kernel that is silent for this long (seconds) has lost the request.
 const SILENCE_S: i64 = 5;
+
+/// A dump that takes longer is given up, incomplete. The largest that were measured took seconds.
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// A dump with more rows is given up, incomplete: more than the state can track anyway.
+const MOST_ROWS: u64 = 4 << 20;
 
 /// Receive errors that a dump survives before it gives up.
 const MAX_HICCUPS: u32 = 64;
@@ -92,7 +100,9 @@ pub fn dump_from(
     let mut buffer = vec![0; RECEIVE_BYTES];
     let mut pieces = Pieces { piece: Piece::default(), total: 0, is_over: false, sink };
     let mut complete = true;
-    for (sequence, family) in [(1, AF_INET), (2, AF_INET6)] {
+    // Only the kernel can answer a connected socket; and no earlier answer has this number.
+    let first = RandomState::new().build_hasher().finish() as u32;
+    for (sequence, family) in [(first, AF_INET), (first.wrapping_add(1), AF_INET6)] {
         if pieces.is_over {
             break;
         }
@@ -122,6 +132,7 @@ impl Pieces<'_> {
         rows.push(row);
         inodes.push(inode);
         self.total += 1;
+        self.is_over |= self.total >= MOST_ROWS;
         if rows.len() == PIECE_ROWS {
             self.flush();
         }
@@ -160,6 +171,7 @@ fn dump_family(
     socket.send(&request, 0).map_err(|error| explained(&error, "sock_diag refused the request"))?;
     let mut complete = true;
     let mut hiccups = 0;
+    let began = Instant::now();
     loop {
         // MSG_TRUNC returns the true length, so that a truncated message is noticed.
         let length = match recv(socket.as_raw_fd(), buffer, MsgFlags::MSG_TRUNC) {
@@ -184,6 +196,9 @@ fn dump_family(
         complete &= answer.whole;
         if answer.done || pieces.is_over {
             return Ok(complete);
+        }
+        if began.elapsed() > LONGEST {
+            return Ok(false);
         }
     }
 }

@@ -8,6 +8,7 @@ use super::hooks::{self, Attach, HOOKS, HookSpec, SET_STATE};
 use super::log::{self, KernelLog, LogFilter};
 use super::offsets;
 use super::plain;
+use super::room::Room;
 use super::tracefs;
 use anyhow::{Context as _, anyhow, bail};
 use aya::maps::{HashMap, MapData, PerCpuArray, RingBuf};
@@ -40,8 +41,8 @@ pub const BTF_VARIABLE: &str = "TWTRACE_BTF";
 pub const FUNCTIONS_VARIABLE: &str = "TWTRACE_FUNCTIONS";
 
 /// Symbol in objects with this layout of records. It changes with [`twtrace_common::WIRE_VERSION`].
-const WIRE_SYMBOL: &str = "WIRE_VERSION_6";
-const _: () = assert!(twtrace_common::WIRE_VERSION == 6);
+const WIRE_SYMBOL: &str = "WIRE_VERSION_7";
+const _: () = assert!(twtrace_common::WIRE_VERSION == 7);
 
 /// Maximum number of sockets per sweep for ends that may have been missed.
 const MAX_CLOSING: usize = 4096;
@@ -62,10 +63,10 @@ unsafe impl<T: FromBytes + IntoBytes + Copy + 'static> Pod for Wire<T> {}
 pub struct LoadOptions {
     /// Another object than the embedded one.
     pub object: Option<PathBuf>,
-    /// Maximum number of sockets followed at a time.
-    pub max_sockets: u32,
-    /// Size of the ring buffer in bytes: a power of two and a multiple of the page size.
-    pub ring_bytes: u32,
+    /// Maximum number of sockets followed at a time; `None` for what suits the host.
+    pub max_sockets: Option<u32>,
+    /// Size of the ring buffer in bytes: a power of two and a multiple of the page size. `None` for what suits the host.
+    pub ring_bytes: Option<u32>,
     /// Write to standard error what the kernel side does with these sockets.
     pub log: Option<LogFilter>,
     /// The best tier to try; `None` for the best available.
@@ -73,6 +74,17 @@ pub struct LoadOptions {
 }
 
 impl LoadOptions {
+    fn room(&self) -> Room {
+        if let (Some(max_sockets), Some(ring_bytes)) = (self.max_sockets, self.ring_bytes) {
+            return Room { max_sockets, ring_bytes };
+        }
+        let suits = Room::of_this_host();
+        Room {
+            max_sockets: self.max_sockets.unwrap_or(suits.max_sockets),
+            ring_bytes: self.ring_bytes.unwrap_or(suits.ring_bytes),
+        }
+    }
+
     fn tier(&self) -> anyhow::Result<Tier> {
         if let Some(tier) = self.tier {
             return Ok(tier);
@@ -98,13 +110,7 @@ fn ways() -> anyhow::Result<Ways> {
 
 impl Default for LoadOptions {
     fn default() -> Self {
-        Self {
-            object: None,
-            max_sockets: twtrace_common::MAX_SOCKETS,
-            ring_bytes: twtrace_common::RING_BYTES,
-            log: None,
-            tier: None,
-        }
+        Self { object: None, max_sockets: None, ring_bytes: None, log: None, tier: None }
     }
 }
 
@@ -112,6 +118,8 @@ impl Default for LoadOptions {
 pub struct Loaded {
     /// Tier in force, and every hook with its result.
     pub tracing: TracingFacts,
+    /// Sizes of the maps.
+    pub room: Room,
     /// Size of each program that the kernel accepted, by name.
     pub programs: Vec<ProgramSize>,
     /// Where records arrive.
@@ -133,6 +141,9 @@ pub struct Loaded {
 /// Without `inet_sock_set_state` there is no trace.
 pub fn load(options: &LoadOptions) -> anyhow::Result<Loaded> {
     let (wanted, ways) = (options.tier()?, ways()?);
+    // From here on it is known.
+    let Room { max_sockets, ring_bytes } = options.room();
+    let options = &LoadOptions { max_sockets: Some(max_sockets), ring_bytes: Some(ring_bytes), ..options.clone() };
     let object = object(options.object.as_deref())?;
     if let Err(reason) = types()? {
         return without_types(&object, options, &reason);
@@ -216,6 +227,7 @@ fn running(mut ebpf: Ebpf, tracing: TracingFacts, first: &str, options: &LoadOpt
     let log = options.log.map(|_| KernelLog::of(&mut ebpf)).transpose()?;
     Ok(Loaded {
         tracing,
+        room: options.room(),
         programs,
         ring: RingBuf::try_from(take_map(&mut ebpf, "RING")?)?,
         counters: PerCpuArray::try_from(take_map(&mut ebpf, "COUNTERS")?)?,
@@ -274,7 +286,7 @@ fn sizes(ebpf: &Ebpf) -> Vec<ProgramSize> {
 /// As [`load`].
 pub fn try_hooks(object: Option<&Path>) -> anyhow::Result<(TracingFacts, Vec<ProgramSize>)> {
     let object = object.map(Path::to_owned);
-    let options = LoadOptions { object, max_sockets: 64, ring_bytes: 4096, ..LoadOptions::default() };
+    let options = LoadOptions { object, max_sockets: Some(64), ring_bytes: Some(4096), ..LoadOptions::default() };
     load(&options).map(|loaded| (loaded.tracing, loaded.programs))
 }
 
@@ -350,7 +362,7 @@ fn object(path: Option<&Path>) -> anyhow::Result<Cow<'static, [u8]>> {
 fn config(options: &LoadOptions) -> Config {
     // The number of the architecture that this was compiled for.
     let connect_nr = u32::try_from(libc::SYS_connect).unwrap_or(u32::MAX);
-    Config { connect_nr, wakeup_bytes: options.ring_bytes / 2, ..Config::default() }
+    Config { connect_nr, wakeup_bytes: options.room().ring_bytes / 2, ..Config::default() }
 }
 
 fn load_object(
@@ -361,6 +373,7 @@ fn load_object(
     btf: Option<&Btf>,
 ) -> anyhow::Result<Ebpf> {
     let filter = LogFilter::wire(options.log);
+    let room = options.room();
     let mut loader = EbpfLoader::new();
     if options.log.is_some() {
         loader.map_max_entries(log::MAP, log::MAP_BYTES);
@@ -372,8 +385,8 @@ fn load_object(
         .override_global("LOG_FILTER", filter.as_bytes(), true)
         // Written with its own value: only its existence matters.
         .override_global(WIRE_SYMBOL, &twtrace_common::WIRE_VERSION, true)
-        .map_max_entries("SOCKETS", options.max_sockets)
-        .map_max_entries("RING", options.ring_bytes)
+        .map_max_entries("SOCKETS", room.max_sockets)
+        .map_max_entries("RING", room.ring_bytes)
         .load(object)
         .map_err(|error| match &error {
             aya::EbpfError::ParseError(_) => {

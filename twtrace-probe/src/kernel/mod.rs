@@ -11,5 +11,6 @@ pub mod log;
 pub mod offsets;
 mod plain;
 pub mod probe;
+pub mod room;
 mod situation;
 pub mod tracefs;

@@ -89,6 +89,8 @@ fn resolve(btf: &Btf) -> anyhow::Result<Offsets> {
         tcp_bytes_acked: need("tcp_sock", "bytes_acked")?,
         tcp_bytes_received: need("tcp_sock", "bytes_received")?,
         tcp_total_retrans: need("tcp_sock", "total_retrans")?,
+        // Without it, it is not known which TIME_WAIT sockets tcp_tw_reuse lets a connect take over.
+        tcp_ts_recent_stamp: may("tcp_sock", "rx_opt.ts_recent_stamp"),
         net_ns_inum: need("net", "ns.inum")?,
         // Kernels differ in how they count TIME_WAIT sockets; without this member, overflow is known only from the
         // kernel's counter.
@@ -147,6 +149,7 @@ mod tests {
         assert_ne!(offsets.net_tw_refcount, OFFSET_NONE);
         assert_ne!(offsets.tw_timer_expires, OFFSET_NONE);
         assert_ne!(offsets.sk_userlocks, OFFSET_NONE);
+        assert_ne!(offsets.tcp_ts_recent_stamp, OFFSET_NONE);
         assert_eq!((offsets.skc_reuse, offsets.skc_reuse_shift), (19, 0), "behind skc_state");
         assert!(matches!(accept_arguments, Some(2 | 4)));
     }

@@ -3,6 +3,7 @@
 use super::census::{self, CensusReport};
 use super::explain;
 use super::load;
+use super::room::Room;
 use super::situation::{BTF, LOCKDOWN, status_field};
 pub use super::situation::{Capabilities, Capability, Lockdown, capabilities, kernel_version, lockdown};
 use super::tracefs::{self, TracefsState};
@@ -68,6 +69,8 @@ pub struct Facts {
     pub hooks: Result<Vec<Hook>, String>,
     /// Sockets can only be distinguished by their tuples.
     pub by_tuple: bool,
+    /// Sizes of the maps that a trace would get.
+    pub room: Room,
     /// The programs as the kernel loaded them.
     pub programs: Vec<ProgramSize>,
     /// A census, or why it failed.
@@ -121,6 +124,7 @@ fn read_here(object: Option<&Path>) -> Facts {
         bpf_stats_enabled: sysctl::read_number("kernel.bpf_stats_enabled"),
         memlock: host::read_text("/proc/self/limits").ok().and_then(|text| memlock(&text)),
         by_tuple: tried.as_ref().is_ok_and(|(tracing, _)| tracing.by_tuple),
+        room: Room::of_this_host(),
         programs: tried.as_ref().map(|(_, programs)| programs.clone()).unwrap_or_default(),
         hooks: tried.map(|(tracing, _)| tracing.hooks).map_err(|error| explain::explain(&error)),
         census: census::dump(netns, &mut |_| {}).map_err(|error| error.to_string()),

@@ -16,7 +16,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::thread;
 use std::time::Duration;
-use twtrace_core::decode::{DecodeError, decode};
+use twtrace_core::decode::{DecodeError, Decoder, decode};
 use twtrace_core::event::{Event, Hook, HostFacts, Owner, ProcessKey, Tier};
 use twtrace_core::source::Source;
 
@@ -72,7 +72,9 @@ pub struct KernelSource {
 struct Intake {
     loaded: Loaded,
     ring_bytes: usize,
+    decoder: Decoder,
     undecodable: u64,
+    unseen_ends: u64,
     seen: HashSet<ProcessKey>,
     waiting: VecDeque<ProcessKey>,
     users: UserNames,
@@ -102,9 +104,11 @@ impl KernelSource {
         let start = Some(clock::now()?);
         Ok(Self {
             intake: Intake {
+                ring_bytes: loaded.room.ring_bytes as usize,
                 loaded,
-                ring_bytes: options.load.ring_bytes as usize,
+                decoder: Decoder::default(),
                 undecodable: 0,
+                unseen_ends: 0,
                 seen: HashSet::new(),
                 waiting: VecDeque::new(),
                 users,
@@ -158,6 +162,7 @@ impl KernelSource {
     fn figures(&mut self, sink: &mut dyn FnMut(Event)) -> anyhow::Result<()> {
         let mut counters = self.intake.loaded.counters()?;
         counters.undecodable = self.intake.undecodable;
+        counters.unseen_ends = self.intake.unseen_ends;
         sink(Event::Counters(counters));
         let facts = host::kernel_facts().context("cannot read the kernel's TCP figures")?;
         self.censuses.open_sockets.know_ports(self.host.netns, facts.port_range);
@@ -174,8 +179,10 @@ impl KernelSource {
         let mut closing: HashMap<u64, u64> = HashMap::new();
         if began >= self.next_sweep_ns {
             self.next_sweep_ns = began + SWEEP_NS;
-            let old = self.intake.loaded.closing(began.saturating_sub(patience));
-            closing.extend(old.into_iter().map(|(key, cookie)| (cookie, key)));
+            let before_ns = began.saturating_sub(patience);
+            let followed = self.intake.loaded.closing(before_ns);
+            let all = followed.into_iter().chain(self.intake.decoder.closing(before_ns));
+            closing.extend(all.map(|(key, cookie)| (cookie, key)));
         }
         let mut unseen = Vec::new();
         let intake = &mut self.intake;
@@ -192,7 +199,11 @@ impl KernelSource {
         self.intake.drain(MAX_DRAIN, sink);
         for (key, cookie) in unseen {
             if let Some(record) = self.intake.loaded.take_unseen(key, cookie) {
-                self.intake.hand_over(decode(&record), sink);
+                self.intake.unseen_ends += 1;
+                self.intake.hand_over(decode(&record).map(Some), sink);
+            } else if let Some(connection) = self.intake.decoder.take_unseen(key, cookie) {
+                self.intake.unseen_ends += 1;
+                self.intake.hand_over(Ok(Some(Event::Connection(Box::new(connection)))), sink);
             }
         }
         Ok(())
@@ -204,7 +215,7 @@ impl Intake {
     fn drain(&mut self, limit: usize, sink: &mut dyn FnMut(Event)) {
         for _ in 0..limit {
             let Some(item) = self.loaded.ring.next() else { return };
-            let decoded = decode(&item);
+            let decoded = self.decoder.decode(&item);
             // Gives the space back to the ring buffer.
             drop(item);
             self.hand_over(decoded, sink);
@@ -218,16 +229,17 @@ impl Intake {
         while left > 0 {
             let Some(item) = self.loaded.ring.next() else { return };
             left = left.saturating_sub(item.len());
-            let decoded = decode(&item);
+            let decoded = self.decoder.decode(&item);
             drop(item);
             self.hand_over(decoded, sink);
         }
     }
 
     /// Passes on one record.
-    fn hand_over(&mut self, decoded: Result<Event, DecodeError>, sink: &mut dyn FnMut(Event)) {
+    fn hand_over(&mut self, decoded: Result<Option<Event>, DecodeError>, sink: &mut dyn FnMut(Event)) {
         match decoded {
-            Ok(event) => {
+            Ok(None) => {}
+            Ok(Some(event)) => {
                 match &event {
                     Event::Connection(connection) => {
                         self.note(connection.opener.as_ref());

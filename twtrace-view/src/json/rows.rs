@@ -336,6 +336,8 @@ pub(crate) struct PortsJson {
     fin_wait2: u32,
     /// Of `time_wait`, those that a connect may take over now. Inferred from their timers.
     reusable: u32,
+    /// Of `time_wait`, those whose peer sent no timestamps: `tcp_tw_reuse` changes nothing for them.
+    without_timestamps: u32,
     /// All of these: `bound + established + other + time_wait`.
     used: u32,
     /// What connect can choose: `total - used + reusable`.
@@ -353,6 +355,7 @@ impl PortsJson {
             time_wait: budget.time_wait,
             fin_wait2: budget.fin_wait2,
             reusable: budget.reusable,
+            without_timestamps: budget.without_timestamps,
             used: budget.used,
             available: budget.available,
         }

@@ -45,7 +45,7 @@ fn field_names_are_pinned() {
     assert_has(&report["window"], "start end seconds");
     assert_has(&report["tracing"], "tier hooks events lost kernel_counters");
     assert_has(&report["tracing"]["hooks"][0], "name kind attached reason");
-    assert_has(&report["tracing"]["lost"], "ring_full map_full recursion stale undecodable");
+    assert_has(&report["tracing"]["lost"], "ring_full parts_refused recursion stale undecodable");
     assert_has(
         &report["kernel"],
         "time_wait time_wait_overflow max_tw_buckets tw_reuse port_range reserved_ports reserved_in_range",
@@ -79,7 +79,7 @@ fn field_names_are_pinned() {
     );
     assert_has(
         &destination["ports"],
-        "total reserved bound established other time_wait fin_wait2 reusable used available",
+        "total reserved bound established other time_wait fin_wait2 reusable without_timestamps used available",
     );
     assert_has(&destination["connect_ms"], "p50 p90 p99");
     assert_has(&destination["binding"], "open_with_port with_port address_without_port own_port_range");
@@ -149,7 +149,7 @@ fn failures_have_their_cause() {
         tightest["ports"],
         serde_json::json!({
             "total": 250, "reserved": 6, "bound": 0, "established": 0, "other": 0, "time_wait": 120, "fin_wait2": 0,
-            "reusable": 0, "used": 120, "available": 130,
+            "reusable": 0, "without_timestamps": 0, "used": 120, "available": 130,
         })
     );
     assert_eq!((&tightest["hold_seconds"], &tightest["open"]), (&60.0.into(), &0.into()));

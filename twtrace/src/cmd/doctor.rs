@@ -16,6 +16,7 @@ use twtrace_probe::host::sysctl;
 use twtrace_probe::kernel::census::CensusReport;
 use twtrace_probe::kernel::hooks::tier;
 use twtrace_probe::kernel::probe::{self, Capabilities, Capability, Facts, Lockdown, ProcAccess, kernel_version};
+use twtrace_probe::kernel::room::Room;
 use twtrace_probe::kernel::tracefs::TracefsState;
 use twtrace_view::doctor as view;
 
@@ -48,6 +49,7 @@ pub fn evaluate(facts: &Facts) -> Report {
         lockdown(facts.lockdown),
         tracefs(&facts.tracefs),
         memlock(facts),
+        room(facts.room),
         unprivileged_bpf(facts.unprivileged_bpf_disabled),
         bpf_stats(facts.bpf_stats_enabled),
         hooks_check(&facts.hooks),
@@ -245,6 +247,18 @@ fn memlock(facts: &Facts) -> Check {
         let cost = "maps may not fit below it, and loading fails with EPERM";
         check("memlock", Status::Degraded, found, cost, "ulimit -l unlimited")
     }
+}
+
+/// What a trace takes of the kernel's memory, all of it from the beginning.
+fn room(room: Room) -> Check {
+    let Room { max_sockets, ring_bytes } = room;
+    let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+    let found = format!(
+        "{} MiB: socket map for {max_sockets} sockets, ring buffer of {} MiB (--max-sockets, --ring-bytes)",
+        mib(room.kernel_bytes()),
+        mib(ring_bytes.into())
+    );
+    check("kernel_memory", Status::Info, found, "", "")
 }
 
 fn unprivileged_bpf(value: Option<u8>) -> Check {

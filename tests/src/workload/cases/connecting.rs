@@ -17,6 +17,7 @@ pub(super) const CASES: &[Case] = &[
     Case { name: "refused", families: ALL, play: refused },
     Case { name: "refused-non-blocking", families: ALL, play: refused_non_blocking },
     Case { name: "refused-then-connected", families: ALL, play: refused_then_connected },
+    Case { name: "reset-in-syn-sent", families: ALL, play: reset_in_syn_sent },
     Case { name: "non-blocking", families: ALL, play: non_blocking },
     Case { name: "network-unreachable", families: PLAIN, play: network_unreachable },
     Case { name: "unreachable-route", families: PLAIN, play: unreachable_route },
@@ -36,6 +37,25 @@ fn close_first(bed: &mut TestBed, ends: &Ends, pair: Pair) -> Result<()> {
     ends.settle(pair)?;
     bed.active(client, pair, [Some(&client.who); 2], "fin_wait2_timewait")?;
     bed.passive(server, pair, [Some(&server.who); 2], "passive_close")
+}
+
+/// The peer still has a connection with the same addresses and answers the SYN with its acknowledgement: the connecting
+/// socket sends a reset, which ends the peer's, and repeats its SYN after a second. Its own connection goes on.
+fn reset_in_syn_sent(bed: &mut TestBed) -> Result<()> {
+    let ends = Ends::new(bed.family)?;
+    let (client, server) = (&ends.client, &ends.server);
+    let forgotten = ends.pair(bed.family)?;
+    client.set(forgotten.c, SockOption::Repair)?;
+    client.close(forgotten.c)?;
+    let c = client.open(bed.family)?;
+    client.set(c, SockOption::ReuseAddress)?;
+    client.bind(c, forgotten.from.ip(), forgotten.from.port())?;
+    let pair = ends.join(c, &How::Plain, &How::Plain)?;
+    ensure!(pair.from == forgotten.from, "{} and {}", pair.from, forgotten.from);
+    // In repair mode, close is a disconnect: nothing is sent.
+    bed.active(client, forgotten, [Some(&client.who); 2], "unread_abort")?;
+    bed.passive(server, forgotten, [Some(&server.who), None], "reset_received")?;
+    close_first(bed, &ends, pair)
 }
 
 fn refused(bed: &mut TestBed) -> Result<()> {

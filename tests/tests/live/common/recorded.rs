@@ -76,11 +76,7 @@ pub(crate) fn events() -> Vec<Event> {
         events.push(kernel(figures(3 + second / 300)));
         events.push(Event::Kernel { netns: OTHER_NETNS, facts: figures(second / 1000) });
         let lost = second / 100;
-        events.push(Event::Counters(KernelCounters {
-            ring_full: lost,
-            map_full: 2 * lost,
-            ..KernelCounters::default()
-        }));
+        events.push(Event::Counters(KernelCounters { ring_full: lost, stale: 2 * lost, ..KernelCounters::default() }));
         events.push(tick(now));
     }
     events

@@ -240,6 +240,44 @@ fn timewait_sockets_of_bound_ports_are_not_taken_over() {
 }
 
 #[test]
+fn timewait_sockets_of_peers_without_timestamps_are_not_taken_over() {
+    let from = |peer_timestamps| {
+        move |n, who, end_ns| Connection { peer_timestamps, sock_done: true, ..one_shot(n, who, end_ns) }
+    };
+    let budget_with = |peer_timestamps| {
+        let begin = [start(), small_range(1000, 1)].into_iter();
+        let fills = many(owner(10, "client"), 100, 20, START, from(peer_timestamps));
+        let engine = engine(begin.chain(fills).chain([tick(START + 10 * SECOND)]));
+        engine.snapshot().destinations().iter().next().unwrap().budget.unwrap()
+    };
+    let with = budget_with(Some(true));
+    assert_eq!((with.reusable, with.available, with.without_timestamps), (100, 1000, 0));
+    assert_eq!((with.hold_seconds, with.lacks_timestamps()), (1.0, false));
+    let without = budget_with(Some(false));
+    assert_eq!((without.reusable, without.available, without.without_timestamps), (0, 900, 100));
+    assert_eq!((without.hold_seconds, without.max_rate_per_s.round()), (60.0, 17.0));
+    assert!(without.lacks_timestamps());
+    assert_eq!(budget_with(None), with, "where it is not known, the sysctl decides");
+}
+
+#[test]
+fn reuse_is_not_advised_where_the_peer_has_no_timestamps() {
+    let fills = |peer_timestamps| {
+        let from = move |n, who, end_ns| Connection { peer_timestamps, sock_done: true, ..one_shot(n, who, end_ns) };
+        let events = many(owner(10, "client"), 900, 100, START, from);
+        let mut engine =
+            engine([start(), small_range(1000, 0)].into_iter().chain(events).chain([tick(START + 9 * SECOND)]));
+        let finding = only(&mut engine);
+        assert_eq!(finding.rule, Rule::ExhaustionNear);
+        finding
+    };
+    let advises = |finding: &Finding| finding.advice.iter().any(|advice| advice.id == "tcp-tw-reuse");
+    let (with, without) = (fills(Some(true)), fills(Some(false)));
+    assert!(advises(&with) && !advises(&without));
+    assert_eq!(evidence(&without, "ports_without_timestamps"), evidence(&without, "ports_time_wait"));
+}
+
+#[test]
 fn ports_that_are_taken_over_count_for_the_rate() {
     // 100 ports are reused again and again, each more than a second after its last use.
     let again =

@@ -3,6 +3,7 @@
 use super::*;
 use twtrace_core::event::Hook;
 use twtrace_probe::kernel::hooks::SET_STATE;
+use twtrace_probe::kernel::room::Room;
 use twtrace_testkit::{hook, kernel_facts};
 
 fn refused(mut hook: Hook, reason: &str) -> Hook {
@@ -29,6 +30,7 @@ fn good() -> Facts {
         bpf_stats_enabled: Some(0),
         memlock: Some(8 * 1024 * 1024),
         by_tuple: false,
+        room: Room { max_sockets: 65_536, ring_bytes: 8 << 20 },
         programs: Vec::new(),
         hooks: Ok(vec![
             hook(SET_STATE, "tp_btf"),

@@ -7,6 +7,7 @@ use crate::event::{
     BindFailed, Binding, Comm, ConnectFailed, Connection, Event, Owner, ProcessKey, Role, TcpState, Timewait,
     TimewaitCause, TimewaitEnd, Transition, Tuple, TwCount,
 };
+pub use crate::parts::Closing;
 use crate::parts::{Part, Parts};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use twtrace_common::{
@@ -77,13 +78,17 @@ impl Decoder {
                 self.parts.add(*part);
                 Ok(None)
             }
+            Record::Failed(failed, sk) => {
+                let is_known = self.parts.has_ended(sk, failed.at_ns);
+                Ok((!is_known).then_some(Event::ConnectFailed(failed)))
+            }
             Record::Other(event) => Ok(Some(event)),
         }
     }
 
     /// Connections without a slot in the socket map that sent their FIN before `before_ns` and have not been seen to end
-    /// since: key and cookie.
-    pub fn closing(&self, before_ns: u64) -> impl Iterator<Item = (u64, u64)> {
+    /// since.
+    pub fn closing(&self, before_ns: u64) -> impl Iterator<Item = Closing> {
         self.parts.closing(before_ns)
     }
 
@@ -130,6 +135,7 @@ pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
             Ok(Event::Connection(connection))
         }
         Record::Part(part) => Err(DecodeError::Part(part.sk)),
+        Record::Failed(failed, _) => Ok(Event::ConnectFailed(failed)),
         Record::Other(event) => Ok(event),
     }
 }
@@ -144,6 +150,8 @@ enum Record {
         is_whole: bool,
     },
     Part(Box<Part>),
+    /// With the address of its socket.
+    Failed(Box<ConnectFailed>, u64),
     Other(Event),
 }
 
@@ -167,7 +175,7 @@ fn record(bytes: &[u8]) -> Result<Record, DecodeError> {
             let is_whole = !record.flags.contains(ConnFlags::UNFOLLOWED);
             return Ok(Record::Connection { connection, sk: record.sk, is_whole });
         }
-        kind::CONNECT_FAILED => Event::ConnectFailed(Box::new(connect_failed(record)?)),
+        kind::CONNECT_FAILED => return Ok(Record::Failed(Box::new(connect_failed(record)?), record.sk)),
         kind::RESET_SENT => Event::ResetSent {
             cookie: record.cookie,
             tuple: tuple(&record.tuple)?,

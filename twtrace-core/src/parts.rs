@@ -18,6 +18,24 @@ const ENDS: usize = 64;
 /// A repetition comes from the same transition.
 const SAME_END_NS: u64 = 1_000_000;
 
+/// A socket that has sent its FIN, and has not been seen to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Closing {
+    /// Address of the socket, its key in the socket map.
+    pub sk: u64,
+    /// Its cookie, never 0.
+    pub cookie: u64,
+    /// Its network namespace.
+    pub netns: u32,
+    /// Its peer closed first: it waits for the last acknowledgement, and leaves no TIME_WAIT socket.
+    pub is_last_ack: bool,
+    /// Since when, monotonic nanoseconds.
+    pub since_ns: u64,
+}
+
+/// connect(2) returns this soon after the socket is back in CLOSE.
+const SAME_CALL_NS: u64 = 10_000_000;
+
 /// An opener or a closer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Part {
@@ -95,6 +113,11 @@ impl Parts {
         true
     }
 
+    /// Whether a socket without a slot has just ended: then a failure of its connect(2) is that end, not another.
+    pub(crate) fn has_ended(&self, sk: u64, at_ns: u64) -> bool {
+        self.ends.iter().any(|&(other, _, end_ns)| other == sk && at_ns.abs_diff(end_ns) < SAME_CALL_NS)
+    }
+
     /// Whether the same end was reported just before: the kernel side cannot know that of a connection without a slot.
     fn is_repeated(&mut self, connection: &Connection, sk: u64) -> bool {
         let is_same = |&(other, cookie, at_ns): &(u64, u64, u64)| {
@@ -110,8 +133,15 @@ impl Parts {
         false
     }
 
-    pub(crate) fn closing(&self, before_ns: u64) -> impl Iterator<Item = (u64, u64)> {
-        self.closers.values().filter(move |part| part.at_ns < before_ns).map(|part| (part.sk, part.cookie))
+    pub(crate) fn closing(&self, before_ns: u64) -> impl Iterator<Item = Closing> {
+        let old = self.closers.values().filter(move |part| part.at_ns < before_ns && part.cookie != 0);
+        old.map(|part| Closing {
+            sk: part.sk,
+            cookie: part.cookie,
+            netns: part.tuple.netns,
+            is_last_ack: part.step.is_some_and(|(_, to)| to == TcpState::LastAck),
+            since_ns: part.at_ns,
+        })
     }
 
     pub(crate) fn take_unseen(&mut self, sk: u64, cookie: u64) -> Option<Connection> {
@@ -129,23 +159,20 @@ impl Parts {
 }
 
 fn join(connection: &mut Connection, opener: Option<Part>, closer: Option<Part>) {
-    if let Some(closer) = closer {
-        if connection.closer.is_none() {
-            connection.closed_in_context |= closer.closed_in_context;
-            let is_last = |step: &Transition| connection.transitions.first().is_some_and(|first| first == step);
-            // An abort is its own last transition.
-            if let Some(step) = closer.transition().filter(|step| step.to != TcpState::Close && !is_last(step)) {
-                connection.transitions.insert(0, step);
-            }
-            connection.closer = Some(closer.owner);
+    if let Some(closer) = closer.filter(|_| connection.closer.is_none()) {
+        connection.closed_in_context |= closer.closed_in_context;
+        // An abort is its own last transition.
+        if let Some(step) = closer.transition().filter(|step| step.to != TcpState::Close) {
+            connection.transitions.insert(0, step);
         }
+        connection.closer = Some(closer.owner);
     }
     if let Some(opener) = opener {
         if connection.role == Role::Unknown {
             connection.role = opener.role;
         }
         if connection.opener.is_none() {
-            connection.opener = Some(opener.owner.clone());
+            connection.opener = Some(opener.owner);
         }
         if opener.role == Role::Active {
             connection.binding = opener.binding;

@@ -168,8 +168,8 @@ fn sockets_without_timestamps_of_their_peer_are_not_taken_over() {
     let place = place("1");
     let top = Top::start_here(&place, &[]);
     let row = |report: &Value| {
-        let rows = report["destinations"].as_array().unwrap().iter();
-        rows.filter(|row| row["role"] == "active" && row["port"] == 7001).next().map(|row| row["ports"].clone())
+        let mut rows = report["destinations"].as_array().unwrap().iter();
+        rows.find(|row| row["role"] == "active" && row["port"] == 7001).map(|row| row["ports"].clone())
     };
     let shows = |report: &Value, name: &str, count: u32| row(report).is_some_and(|ports| ports[name] == count);
     place.sysctl("ipv4/tcp_timestamps", "0");

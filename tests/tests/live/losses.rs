@@ -1,10 +1,12 @@
 //! What does not fit is counted and reported: in the JSON report, in the text and on the screen.
 
 use std::iter;
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use twtrace_probe::kernel::load::{self, LoadOptions};
 use twtrace_tests::terminal::Terminal;
 use twtrace_tests::top::{Top, await_attached, churn, hidden, interrupt, load, number, own, quiet_place};
 use twtrace_tests::tracer::{Place, program};
@@ -159,6 +161,33 @@ fn the_screen_says_what_was_lost() {
     assert!(text.contains("! figures are too low: lost "), "{text}");
     screen.press("q");
     assert_eq!(screen.end(), (true, true));
+}
+
+#[test]
+fn sweep_finds_the_sockets_that_wait_for_their_end() {
+    let place = quiet_place();
+    let loaded = load::load(&LoadOptions::default()).unwrap();
+    let sweeper = loaded.sweeper().unwrap();
+    // More than one piece of the map.
+    const WAIT: usize = 5_000;
+    let (clients, servers) = place.run(|| {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let pairs = (0..WAIT + 100).map(|_| {
+            let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            (client, listener.accept().unwrap().0)
+        });
+        pairs.unzip::<_, _, Vec<TcpStream>, Vec<TcpStream>>()
+    });
+    for client in clients.iter().take(WAIT) {
+        client.shutdown(Shutdown::Write).unwrap();
+    }
+    // Some enter FIN_WAIT2 later.
+    let found = sweeper.fresh(u64::MAX, PATIENCE).unwrap();
+    let ours = found.iter().filter(|one| one.netns == u32::try_from(place.netns()).unwrap());
+    let last_ack = ours.clone().filter(|one| one.is_last_ack).count();
+    assert_eq!((ours.count(), last_ack), (WAIT, 0));
+    assert_eq!(sweeper.fresh(0, PATIENCE).unwrap(), [], "none is that old");
+    drop((clients, servers));
 }
 
 fn with_separators(number: u64) -> String {

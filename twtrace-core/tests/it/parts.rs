@@ -1,7 +1,7 @@
 //! Connections for which the socket map had no room: their parts, as the kernel side writes them, become one.
 
 use twtrace_common::{ConnFlags, ConnRecord, Owner, PartRecord, SockFlags, Tuple as WireTuple, kind, role, tcp_state};
-use twtrace_core::decode::{DecodeError, Decoder, decode};
+use twtrace_core::decode::{Closing, DecodeError, Decoder, decode};
 use twtrace_core::event::{Connection, Event, Role, TcpState};
 use zerocopy::IntoBytes as _;
 
@@ -164,11 +164,32 @@ fn an_end_that_no_hook_saw_has_both() {
         assert_eq!(decoder.decode(part.as_bytes()), Ok(None));
     }
     assert_eq!(decoder.closing(3_000_000).count(), 0, "not old enough");
-    assert_eq!(decoder.closing(3_000_001).collect::<Vec<_>>(), [(SK, COOKIE)]);
+    let expected = Closing { sk: SK, cookie: COOKIE, netns: 77, is_last_ack: false, since_ns: 3_000_000 };
+    assert_eq!(decoder.closing(3_000_001).collect::<Vec<_>>(), [expected]);
     assert_eq!(decoder.take_unseen(SK, 7), None);
     let connection = decoder.take_unseen(SK, COOKIE).unwrap();
     assert_eq!((pids(&connection), connection.end_unseen, connection.end_ns), ((Some(9), Some(10)), true, 3_000_000));
     assert_eq!(decoder.take_unseen(SK, COOKIE), None);
+}
+
+#[test]
+fn a_connect_that_found_no_port_is_one_failure() {
+    let mut back = ConnRecord { tuple: wire_tuple(0), flags: ConnFlags::UNFOLLOWED | ConnFlags::OLDER, ..end() };
+    back.old_states[0] = tcp_state::SYN_SENT;
+    // The exit of connect(2) finds no slot, and a socket in CLOSE.
+    let failed = ConnRecord {
+        kind: kind::CONNECT_FAILED,
+        transitions: 0,
+        connect_errno: 99,
+        opener: process(9),
+        end_ns: 4_001_000,
+        flags: ConnFlags::empty(),
+        ..back
+    };
+    let connection = one(&[opened().as_bytes(), back.as_bytes(), failed.as_bytes()]);
+    assert_eq!((pids(&connection), connection.established), ((Some(9), None), false));
+    let alone = Decoder::default().decode(failed.as_bytes()).unwrap();
+    assert!(matches!(alone, Some(Event::ConnectFailed(_))), "{alone:?}");
 }
 
 #[test]

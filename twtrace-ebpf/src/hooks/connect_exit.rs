@@ -88,7 +88,8 @@ unsafe fn followed(record: *mut ConnRecord, sk: u64, errno: i64) {
     }
 }
 
-/// The socket never left CLOSE: no route, no source address, forbidden.
+/// The socket never left CLOSE: no route, no source address, forbidden. Or it had no slot and is back in CLOSE, which user
+/// space knows.
 #[inline(always)]
 fn before_connection(sk: u64, errno: i64) {
     count!(Program::SyscallExit, connects_failed_early);
@@ -99,6 +100,7 @@ fn before_connection(sk: u64, errno: i64) {
         (*record).kind = kind::CONNECT_FAILED;
         (*record).role = role::ACTIVE;
         (*record).connect_errno = errno as u16;
+        (*record).sk = sk;
         (*record).end_ns = bpf_ktime_get_ns();
         owner::capture(&raw mut (*record).opener);
         descriptor::fill(record, sk);

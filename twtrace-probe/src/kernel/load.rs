@@ -9,6 +9,7 @@ use super::log::{self, KernelLog, LogFilter};
 use super::offsets;
 use super::plain;
 use super::room::Room;
+use super::sweep::Sweeper;
 use super::tracefs;
 use anyhow::{Context as _, anyhow, bail};
 use aya::maps::{HashMap, MapData, PerCpuArray, RingBuf};
@@ -18,8 +19,9 @@ use std::collections::BTreeMap;
 use std::env;
 use std::fs;
 use std::io::ErrorKind;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
-use twtrace_common::{Config, ConnFlags, ConnRecord, Counters, Offsets, tcp_state};
+use twtrace_common::{Config, ConnFlags, ConnRecord, Counters, Offsets};
 use twtrace_core::doctor::ProgramSize;
 use twtrace_core::event::{Hook, KernelCounters, Tier, TracingFacts};
 use zerocopy::{FromBytes, IntoBytes};
@@ -44,9 +46,6 @@ pub const FUNCTIONS_VARIABLE: &str = "TWTRACE_FUNCTIONS";
 const WIRE_SYMBOL: &str = "WIRE_VERSION_7";
 const _: () = assert!(twtrace_common::WIRE_VERSION == 7);
 
-/// Maximum number of sockets per sweep for ends that may have been missed.
-const MAX_CLOSING: usize = 4096;
-
 /// The hook that reports the errno of connect(2).
 const CONNECT: &str = "syscalls:sys_exit_connect";
 
@@ -59,7 +58,7 @@ struct Wire<T>(T);
 unsafe impl<T: FromBytes + IntoBytes + Copy + 'static> Pod for Wire<T> {}
 
 /// How to load.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct LoadOptions {
     /// Another object than the embedded one.
     pub object: Option<PathBuf>,
@@ -108,12 +107,6 @@ fn ways() -> anyhow::Result<Ways> {
     }
 }
 
-impl Default for LoadOptions {
-    fn default() -> Self {
-        Self { object: None, max_sockets: None, ring_bytes: None, log: None, tier: None }
-    }
-}
-
 /// Programs that are loaded and attached. Dropping it detaches them.
 pub struct Loaded {
     /// Tier in force, and every hook with its result.
@@ -126,6 +119,8 @@ pub struct Loaded {
     pub ring: RingBuf<MapData>,
     counters: PerCpuArray<MapData, Wire<Counters>>,
     sockets: HashMap<MapData, u64, Wire<ConnRecord>>,
+    /// The same map, for sweeps.
+    swept: OwnedFd,
     misses: Misses,
     log: Option<KernelLog>,
     /// Owns programs and links.
@@ -225,13 +220,17 @@ fn without_types(object: &[u8], options: &LoadOptions, reason: &str) -> anyhow::
 fn running(mut ebpf: Ebpf, tracing: TracingFacts, first: &str, options: &LoadOptions) -> anyhow::Result<Loaded> {
     let programs = sizes(&ebpf);
     let log = options.log.map(|_| KernelLog::of(&mut ebpf)).transpose()?;
+    let sockets = take_map(&mut ebpf, "SOCKETS")?;
+    let aya::maps::Map::HashMap(data) = &sockets else { bail!("the socket map is no hash map") };
+    let swept = data.fd().as_fd().try_clone_to_owned().context("cannot duplicate a descriptor")?;
     Ok(Loaded {
         tracing,
         room: options.room(),
         programs,
         ring: RingBuf::try_from(take_map(&mut ebpf, "RING")?)?,
         counters: PerCpuArray::try_from(take_map(&mut ebpf, "COUNTERS")?)?,
-        sockets: HashMap::try_from(take_map(&mut ebpf, "SOCKETS")?)?,
+        sockets: HashMap::try_from(sockets)?,
+        swept,
         misses: Misses::of(&ebpf, first)?,
         log,
         _ebpf: ebpf,
@@ -305,22 +304,12 @@ impl Loaded {
         self.misses.with(&sum)
     }
 
-    /// Sockets that sent their FIN before `before_ns` and have not been seen to end since: key in the map and cookie.
+    /// Starts the sweeps of the socket map.
     ///
-    /// Two system calls per followed socket.
-    pub fn closing(&self, before_ns: u64) -> Vec<(u64, u64)> {
-        let closing = |record: &ConnRecord| {
-            let last = usize::from(record.transitions).checked_sub(1)?;
-            let over = record.flags.intersects(ConnFlags::DONE | ConnFlags::PENDING);
-            let waits = {
-                use tcp_state::{CLOSING, FIN_WAIT1, FIN_WAIT2};
-                [FIN_WAIT1, FIN_WAIT2, CLOSING].contains(record.new_states.get(last)?)
-            };
-            (waits && !over && *record.times_ns.get(last)? < before_ns).then_some(record.cookie)
-        };
-        // The iteration continues while the map changes; what it misses is found the next time.
-        let entries = self.sockets.iter().filter_map(Result::ok);
-        entries.filter_map(|(key, Wire(record))| Some((key, closing(&record)?))).take(MAX_CLOSING).collect()
+    /// # Errors
+    /// No thread could be started.
+    pub fn sweeper(&self) -> anyhow::Result<Sweeper> {
+        Sweeper::start(self.swept.try_clone().context("cannot duplicate a descriptor")?)
     }
 
     /// Removes a socket with an unseen end from the map, and returns its record as the ring buffer would have; `None`

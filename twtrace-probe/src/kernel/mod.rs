@@ -13,4 +13,5 @@ mod plain;
 pub mod probe;
 pub mod room;
 mod situation;
+pub mod sweep;
 pub mod tracefs;

@@ -5,13 +5,15 @@ use super::socket_owners::OpenSockets;
 use crate::host::clock;
 use crate::kernel::census;
 use netlink_sys::Socket;
+use std::collections::HashMap;
 use std::io;
 use std::ops::ControlFlow;
 use twtrace_core::changes::Changes;
-use twtrace_core::event::{CensusRow, Event};
+use twtrace_core::decode::Closing;
+use twtrace_core::event::Event;
 
-/// What is done with each piece of a census.
-type With<'a> = dyn FnMut(&[CensusRow], &mut dyn FnMut(Event)) + 'a;
+/// What is done after each piece of a census.
+type With<'a> = dyn FnMut(&mut dyn FnMut(Event)) + 'a;
 
 /// What is kept from one census to the next.
 #[derive(Default)]
@@ -21,13 +23,27 @@ pub(super) struct Censuses {
     pub(super) open_sockets: OpenSockets,
     /// A census that is running at that time is cut short.
     pub(super) deadline: Deadline,
+    /// Followed sockets that have been closing for a while, by cookie: the next census of their namespace says what became
+    /// of each.
+    closing: HashMap<u64, Closing>,
+    /// Those that have ended unseen: key in the socket map and cookie.
+    pub(super) unseen: Vec<(u64, u64)>,
 }
 
+/// After this long, a socket that waits for its last acknowledgement and is in no census has ended: a census may skip a
+/// socket, but not one that has waited for so long before.
+const LAST_ACK_NS: u64 = 5_000_000_000;
+
 impl Censuses {
+    /// With an end that can be set later.
+    pub(super) fn until(deadline: Deadline) -> Self {
+        Self { deadline, ..Self::default() }
+    }
+
     /// The kernel's list of a namespace, then the records that arrived meanwhile: a socket that was created during the
     /// dump is in both. Returns the time after the dump.
     ///
-    /// `with` gets each piece unchanged; rows that are already known are not passed on.
+    /// `with` is called after each piece; rows that are already known are not passed on.
     pub(super) fn take(
         &mut self,
         netns: u32,
@@ -35,13 +51,19 @@ impl Censuses {
         open: impl FnOnce() -> io::Result<Socket>,
         with: &mut With<'_>,
     ) -> io::Result<u64> {
-        let Self { changes, open_sockets, deadline } = self;
-        let at_ns = clock::monotonic_ns()?;
-        sink(Event::SocketDumpBegin { netns, at_ns, whole: changes.begin(netns, at_ns) });
+        let Self { changes, open_sockets, deadline, closing, unseen } = self;
+        let began_ns = clock::monotonic_ns()?;
+        sink(Event::SocketDumpBegin { netns, at_ns: began_ns, whole: changes.begin(netns, began_ns) });
         open_sockets.begin();
         let report = open().and_then(|socket| {
             census::dump_from(socket, netns, &mut |piece| {
-                with(&piece.rows, sink);
+                with(sink);
+                if !closing.is_empty() {
+                    // One that is still a full socket has not ended.
+                    let listed = piece.rows.iter().filter_map(|row| Some((row, closing.remove(&row.cookie)?)));
+                    unseen
+                        .extend(listed.filter(|(row, _)| row.state.is_timewait()).map(|(_, one)| (one.sk, one.cookie)));
+                }
                 open_sockets.add(&piece);
                 let mut rows = piece.rows;
                 changes.keep(&mut rows);
@@ -58,12 +80,23 @@ impl Censuses {
         open_sockets.end(netns, report.as_ref().is_ok_and(|report| !report.cut_short));
         // A failed dump proves nothing, and the next may succeed: it is shown as incomplete.
         let complete = report.is_ok_and(|report| report.complete);
+        if complete {
+            let has_ended = |one: &mut Closing| {
+                one.netns == netns && one.is_last_ack && one.since_ns.saturating_add(LAST_ACK_NS) < began_ns
+            };
+            unseen.extend(closing.extract_if(|_, one| has_ended(one)).map(|(cookie, one)| (one.sk, cookie)));
+        }
         let gone = changes.end(at_ns, complete);
         if !gone.is_empty() {
             sink(Event::SocketsRemoved(gone));
         }
         sink(Event::SocketDumpEnd { at_ns, complete });
         Ok(at_ns)
+    }
+
+    /// The result of a sweep. It replaces the one before.
+    pub(super) fn watch(&mut self, closing: Vec<Closing>) {
+        self.closing = closing.into_iter().map(|one| (one.cookie, one)).collect();
     }
 
     /// A namespace is gone.

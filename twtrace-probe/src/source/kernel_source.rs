@@ -11,12 +11,13 @@ use crate::host::process::ProcessReader;
 use crate::host::users::UserNames;
 use crate::kernel::census;
 use crate::kernel::load::{self, LoadOptions, Loaded};
+use crate::kernel::sweep::Sweeper;
 use anyhow::Context as _;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::thread;
 use std::time::Duration;
-use twtrace_core::decode::{DecodeError, Decoder, decode};
+use twtrace_core::decode::{Closing, DecodeError, Decoder, decode};
 use twtrace_core::event::{Event, Hook, HostFacts, Owner, ProcessKey, Tier};
 use twtrace_core::source::Source;
 
@@ -46,6 +47,10 @@ const SWEEP_NS: u64 = 5 * SECOND_NS;
 
 /// Longest time from the creation of a TIME_WAIT socket, which a census can see, to its record in the ring buffer.
 const SETTLE: Duration = Duration::from_millis(20);
+const SETTLE_NS: u64 = SETTLE.as_nanos() as u64;
+
+/// How long the last sweep may take.
+const LAST_SWEEP: Duration = Duration::from_secs(1);
 
 /// How to trace.
 #[derive(Clone, Debug, Default)]
@@ -62,6 +67,7 @@ pub struct KernelSource {
     next_figures_ns: u64,
     next_census_ns: u64,
     next_sweep_ns: u64,
+    sweeper: Sweeper,
     processes: ProcessReader,
     namespaces: Namespaces,
     censuses: Censuses,
@@ -99,6 +105,7 @@ impl KernelSource {
         let namespaces = Namespaces::start(host.netns).context("cannot start a thread")?;
         let owners = OwnerSearch::start().context("cannot start a thread")?;
         let loaded = load::load(&options.load)?;
+        let sweeper = loaded.sweeper()?;
         let users = UserNames::start().context("cannot start a thread")?;
         // Now, not before: earlier closes were not seen.
         let start = Some(clock::now()?);
@@ -118,9 +125,10 @@ impl KernelSource {
             next_figures_ns: 0,
             next_census_ns: 0,
             next_sweep_ns: 0,
+            sweeper,
             processes: ProcessReader::new(),
             namespaces,
-            censuses: Censuses { deadline, ..Censuses::default() },
+            censuses: Censuses::until(deadline),
             owners,
         })
     }
@@ -172,32 +180,40 @@ impl KernelSource {
 
     /// The kernel's list of the tracer's own namespace.
     fn census(&mut self, sink: &mut dyn FnMut(Event)) -> anyhow::Result<()> {
-        let (began, before) = (clock::monotonic_ns()?, clock::process_ns()?);
-        // Sockets that have been closing for a while. One that the dump lists as a TIME_WAIT socket has ended unseen:
-        // some kernels run no tracing program in a softirq that interrupts a process they protect.
-        let patience = SETTLE.as_nanos() as u64;
-        let mut closing: HashMap<u64, u64> = HashMap::new();
-        if began >= self.next_sweep_ns {
-            self.next_sweep_ns = began + SWEEP_NS;
-            let before_ns = began.saturating_sub(patience);
-            let followed = self.intake.loaded.closing(before_ns);
-            let all = followed.into_iter().chain(self.intake.decoder.closing(before_ns));
-            closing.extend(all.map(|(key, cookie)| (cookie, key)));
-        }
-        let mut unseen = Vec::new();
+        let before = clock::process_ns()?;
         let intake = &mut self.intake;
         // A dump takes long enough to fill the ring buffer on a busy host.
-        let ended = self.censuses.take(self.host.netns, sink, census::open, &mut |rows, sink| {
-            if !closing.is_empty() {
-                let of_dump = rows.iter().filter(|row| row.state.is_timewait()).map(|row| row.cookie);
-                unseen.extend(of_dump.filter_map(|cookie| Some((closing.remove(&cookie)?, cookie))));
-            }
-            intake.drain(MAX_DRAIN, sink);
-        })?;
+        let ended =
+            self.censuses.take(self.host.netns, sink, census::open, &mut |sink| intake.drain(MAX_DRAIN, sink))?;
         let spent = clock::process_ns()?.saturating_sub(before);
         self.next_census_ns = ended.saturating_add(spent.saturating_mul(CENSUS_SHARE).max(SECOND_NS));
         self.intake.drain(MAX_DRAIN, sink);
-        for (key, cookie) in unseen {
+        Ok(())
+    }
+}
+
+impl KernelSource {
+    /// Asks for sockets that have been closing for a while, and passes on the answer to the last question.
+    fn sweep(&mut self, now_ns: u64) {
+        if let Some(closing) = self.sweeper.latest() {
+            self.watch(closing);
+        }
+        if now_ns >= self.next_sweep_ns {
+            self.next_sweep_ns = now_ns + SWEEP_NS;
+            self.sweeper.ask(now_ns.saturating_sub(SETTLE_NS));
+        }
+    }
+
+    fn watch(&mut self, mut closing: Vec<Closing>) {
+        let before_ns = clock::monotonic_ns().unwrap_or(0).saturating_sub(SETTLE_NS);
+        closing.extend(self.intake.decoder.closing(before_ns));
+        self.censuses.watch(closing);
+    }
+
+    /// Reports connections whose end no hook saw and a census found: some kernels run no tracing program in a softirq
+    /// that interrupts a process they protect.
+    fn report_unseen(&mut self, sink: &mut dyn FnMut(Event)) {
+        for (key, cookie) in self.censuses.unseen.drain(..) {
             if let Some(record) = self.intake.loaded.take_unseen(key, cookie) {
                 self.intake.unseen_ends += 1;
                 self.intake.hand_over(decode(&record).map(Some), sink);
@@ -206,7 +222,6 @@ impl KernelSource {
                 self.intake.hand_over(Ok(Some(Event::Connection(Box::new(connection)))), sink);
             }
         }
-        Ok(())
     }
 }
 
@@ -284,12 +299,14 @@ impl Source for KernelSource {
             self.figures(sink)?;
             self.next_figures_ns = now + FIGURES_NS;
         }
+        self.sweep(now);
         if now >= self.next_census_ns {
             self.census(sink)?;
         }
         let intake = &mut self.intake;
         let between = &mut |sink: &mut dyn FnMut(Event)| intake.drain(MAX_DRAIN, sink);
         self.namespaces.go_on(&mut self.censuses, sink, between)?;
+        self.report_unseen(sink);
         self.owners.report(sink);
         self.owners.go_on(&self.censuses.open_sockets, now);
         self.look_up(sink);
@@ -303,13 +320,17 @@ impl Source for KernelSource {
         self.intake.drain_all(sink);
         // A socket that closed just now is still on its way to TIME_WAIT.
         thread::sleep(SETTLE);
-        self.next_sweep_ns = 0;
+        let before_ns = clock::monotonic_ns()?.saturating_sub(SETTLE_NS);
+        if let Some(closing) = self.sweeper.fresh(before_ns, LAST_SWEEP.min(self.censuses.deadline.left())) {
+            self.watch(closing);
+        }
         self.census(sink)?;
         let intake = &mut self.intake;
         self.namespaces.last_round(&mut self.censuses, sink, &mut |sink| {
             intake.drain(MAX_DRAIN, sink);
         })?;
         self.owners.last(&self.censuses, sink, &mut |sink| intake.drain(MAX_DRAIN, sink))?;
+        self.report_unseen(sink);
         thread::sleep(SETTLE);
         self.intake.drain_all(sink);
         self.figures(sink)?;

@@ -177,7 +177,7 @@ impl Namespaces {
         known.refused = None;
         censuses.open_sockets.know_ports(netns, facts.port_range);
         sink(Event::Kernel { netns, facts });
-        censuses.take(netns, sink, || Ok(socket), &mut |_, sink| between(sink)).map(|_| ())
+        censuses.take(netns, sink, || Ok(socket), between).map(|_| ())
     }
 }
 

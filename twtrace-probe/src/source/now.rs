@@ -21,7 +21,7 @@ pub fn census_of_all(sink: &mut dyn FnMut(Event)) -> anyhow::Result<u64> {
     sink(Event::Kernel { netns, facts });
     // Every socket is new: what the recording knew last may be old. Owners of the open sockets are not looked up.
     let mut censuses = Censuses::default();
-    censuses.take(netns, sink, census::open, &mut |_, _| {})?;
+    censuses.take(netns, sink, census::open, &mut |_| {})?;
     namespaces.last_round(&mut censuses, sink, &mut |_| {})?;
     Ok(began_ns)
 }

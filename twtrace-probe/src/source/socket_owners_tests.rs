@@ -98,7 +98,8 @@ fn the_last_search_is_of_what_was_gathered_last() {
     };
     take(&mut open_sockets, 1, [(inode, CensusState::Listen)]);
     let (mut events, mut waited) = (Vec::new(), 0);
-    let censuses = Censuses { open_sockets, ..Censuses::default() };
+    let mut censuses = Censuses::until(super::super::deadline::Deadline::default());
+    censuses.open_sockets = open_sockets;
     search.last(&censuses, &mut |event| events.push(event), &mut |_| waited += 1).unwrap();
     assert!(waited > 0);
     let Some(Event::SocketOwners { rows, .. }) = events.last() else { panic!("{events:?}") };

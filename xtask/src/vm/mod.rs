@@ -73,8 +73,15 @@ const NO_BTF: Mode = Mode { name: "tuple-without-btf", env: &[("TWTRACE_TIER", "
 /// Fewer connections: the processor is emulated.
 const SMALL: Mode = Mode { name: "exact", env: &[("TWTRACE_TIER", "exact"), ("TWTRACE_CONNECTIONS", "3000")] };
 
-const PLANS: [Plan; 9] = [
-    Plan { test: "ground_truth", modes: &[(EXACT, ALL), (KPROBES, ALL), (COOKIE, ALL), (TUPLE, ALL), (NO_BTF, ALL)] },
+const PLANS: [Plan; 10] = [
+    Plan {
+        test: "ground_truth::every_connection_is_reported_as_it_happened",
+        modes: &[(EXACT, ALL), (KPROBES, ALL), (COOKIE, ALL), (TUPLE, ALL), (NO_BTF, ALL)],
+    },
+    Plan {
+        test: "ground_truth::connections_without_room_in_the_socket_map_are_reported_as_they_happened",
+        modes: &[(EXACT, ALL), (TUPLE, ENDS)],
+    },
     Plan { test: "bindings", modes: &[(EXACT, ALL), (TUPLE, ALL), (COOKIE, ENDS), (NO_BTF, ENDS)] },
     Plan { test: "namespaces", modes: &[(EXACT, ALL), (COOKIE, &["5.10"]), (TUPLE, &["7.2"])] },
     // Long, and not about tiers.

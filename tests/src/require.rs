@@ -3,11 +3,12 @@
 use std::io::Write as _;
 
 /// What may be missing even on a machine that runs everything else. Each line says why.
-const ALLOWED: [(&str, &str); 2] = [
+const ALLOWED: [(&str, &str); 3] = [
     (
         "the exact tier",
         "some kernels refuse fentry and fexit; the tests in virtual machines run it on four that do not",
     ),
+    ("MPTCP", "kernels may be built without it; the ones in virtual machines are tested with it"),
     ("IP_LOCAL_PORT_RANGE", "kernels before 6.3 may not have it; of those in virtual machines, only 5.10 does not"),
 ];
 

@@ -69,6 +69,7 @@ pub struct Offsets {
     pub skc_reuse: u32,
     pub skc_reuse_shift: u32,
     pub inet_local_port_range: u32,
+    pub mptcp_first: u32,
     /// Fields of the tracepoint `sock:inet_sock_set_state` from here on, from its format file.
     pub tp_skaddr: u32,
     pub tp_oldstate: u32,
@@ -139,6 +140,7 @@ impl Offsets {
         skc_reuse: OFFSET_NONE,
         skc_reuse_shift: 0,
         inet_local_port_range: OFFSET_NONE,
+        mptcp_first: OFFSET_NONE,
         tp_skaddr: OFFSET_NONE,
         tp_oldstate: OFFSET_NONE,
         tp_newstate: OFFSET_NONE,
@@ -197,7 +199,7 @@ impl LogFilter {
 
 // The loader writes them into the object by their names: both sides must have the same size.
 const _: () = {
-    assert!(size_of::<Offsets>() == 256);
+    assert!(size_of::<Offsets>() == 260);
     assert!(size_of::<Config>() == 24);
     assert!(size_of::<LogFilter>() == 32);
 };

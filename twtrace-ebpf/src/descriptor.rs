@@ -7,17 +7,18 @@ use aya_ebpf::helpers::{
     bpf_probe_read_kernel, bpf_probe_read_user,
     generated::{bpf_get_current_task, bpf_get_current_task_btf},
 };
-use twtrace_common::{ConnRecord, Tuple, role};
+use twtrace_common::{ConnRecord, OFFSET_NONE, Tuple, role};
 
 use crate::{
     config::{cfg_value, off},
-    sock::{AF_INET, AF_INET6, IPPROTO_TCP, load},
+    sock::{AF_INET, AF_INET6, IPPROTO_MPTCP, IPPROTO_TCP, load},
 };
 
 /// Offset of `ret` in the record of a `syscalls:sys_exit_*` tracepoint: common fields 8, `nr` 4, padding 4.
 pub const RET: usize = 16;
 
-/// Address of the `struct sock` behind a descriptor of the current process.
+/// Address of the `struct sock` behind a descriptor of the current process; of an MPTCP socket, that of its first
+/// subflow (`mptcp_sock.first`).
 #[inline(always)]
 pub fn socket(fd: u64) -> Option<u64> {
     // SAFETY: typed pointers as far as `fdt`; then, and all the way without the typed task, reads that the helper
@@ -38,7 +39,14 @@ pub fn socket(fd: u64) -> Option<u64> {
         }
         let file = read::<u64>(array + fd * 8)?;
         let socket = read::<u64>(file + off!(file_private_data) as u64)?;
-        read::<u64>(socket + off!(socket_sk) as u64).filter(|&sk| sk != 0)
+        let sk = read::<u64>(socket + off!(socket_sk) as u64).filter(|&sk| sk != 0)?;
+        // An MPTCP socket is no connection itself: its first subflow is.
+        if off!(mptcp_first) != OFFSET_NONE as usize
+            && read::<u16>(sk + off!(sk_protocol) as u64) == Some(IPPROTO_MPTCP)
+        {
+            return read::<u64>(sk + off!(mptcp_first) as u64).filter(|&first| first != 0);
+        }
+        Some(sk)
     }
 }
 

@@ -18,8 +18,10 @@ pub type Sk = *const core::ffi::c_void;
 pub const AF_INET: u16 = 2;
 /// `AF_INET6`.
 pub const AF_INET6: u16 = 10;
-/// `IPPROTO_TCP`. MPTCP parents carry 262, DCCP 33, SCTP 132.
+/// `IPPROTO_TCP`. DCCP is 33, SCTP 132.
 pub const IPPROTO_TCP: u16 = 6;
+/// `IPPROTO_MPTCP`: the socket that a process has. Its subflows are TCP.
+pub const IPPROTO_MPTCP: u16 = 262;
 
 /// `SOCK_BINDADDR_LOCK`, a bit of `sk_userlocks` (`include/net/sock.h`).
 const SOCK_BINDADDR_LOCK: u8 = 4;

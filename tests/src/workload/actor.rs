@@ -140,16 +140,6 @@ impl Worker {
         self.descriptor(&Command::Open { family, protocol: libc::IPPROTO_TCP })
     }
 
-    /// Opens an MPTCP socket; the errno if the kernel has no MPTCP.
-    pub fn open_mptcp(&self, family: Family) -> Result<Result<RawFd, Errno>> {
-        let command = Command::Open { family, protocol: libc::IPPROTO_MPTCP };
-        match self.ask(&command)? {
-            Answer::Descriptor(fd) => Ok(Ok(fd)),
-            Answer::Errno(errno) => Ok(Err(Errno::from_raw(errno))),
-            other => self.refused(&command, &other),
-        }
-    }
-
     /// Sets an option.
     pub fn set(&self, fd: RawFd, option: SockOption) -> Result<()> {
         self.execute(&Command::Set { fd, option })

@@ -36,7 +36,7 @@ pub struct TimeWaitSocket {
     pub opener: Option<OwnerRef>,
     /// Process that closed it: the creator.
     pub closer: Option<OwnerRef>,
-    /// How its existence is known.
+    /// How its existence is known, and its closer: inferred if a kernel thread closed it.
     pub known: Provenance,
     /// Older than the tracer.
     pub before_start: bool,
@@ -144,7 +144,7 @@ impl<F: Fn(u32) -> Option<OwnerRef>> Packer<F> {
             closer,
             role: at.role,
             substate: at.substate,
-            known: at.known,
+            known: if at.by_kernel { Provenance::Inferred } else { at.known },
             before_start: at.before_start,
         });
     }

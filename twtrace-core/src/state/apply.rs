@@ -1,5 +1,6 @@
 //! Routes each event, and applies what time alone changes.
 
+use super::connections::closed_by_kernel;
 use super::time_wait::TimeWait;
 use super::{History, SECOND_NS, SocketOwners, State};
 use crate::event::Event;
@@ -30,7 +31,8 @@ impl State {
             }
             Event::Connection(mut connection) => {
                 connection.cookie = self.identity(connection.cookie, &connection.tuple);
-                self.connection(&connection);
+                let by_kernel = closed_by_kernel(&mut connection);
+                self.connection(&connection, by_kernel);
             }
             Event::ConnectFailed(failed) => self.connect_failed(&failed),
             Event::BindFailed(failed) => self.bind_failed(&failed),

@@ -18,6 +18,8 @@ pub(crate) struct ClosedConnection {
     pub(crate) destination: RowRef,
     pub(crate) older: bool,
     pub(crate) attributed: bool,
+    /// A kernel thread closed it, on behalf of its opener most likely.
+    pub(crate) by_kernel: bool,
     pub(crate) shown: bool,
     /// Its port was bound before it connected.
     pub(crate) bound: bool,

@@ -5,7 +5,7 @@ use super::owners::UNKNOWN;
 use super::{RECENT, State, TIME_WAIT_NS};
 use crate::classify::{Outcome, classify};
 use crate::counts::Counts;
-use crate::event::{ConnectFailed, Connection, Role, TcpState, Tuple};
+use crate::event::{ConnectFailed, Connection, Owner, Role, TcpState, Tuple};
 use crate::table::RowRef;
 
 /// `EADDRNOTAVAIL`.
@@ -13,7 +13,7 @@ const EADDRNOTAVAIL: u16 = 99;
 
 impl State {
     /// A connection has ended.
-    pub(super) fn connection(&mut self, connection: &Connection) {
+    pub(super) fn connection(&mut self, connection: &Connection, by_kernel: bool) {
         self.advance_clock(connection.end_ns);
         let outcome = classify(connection);
         let role = self.role(connection.role, &connection.tuple);
@@ -33,6 +33,7 @@ impl State {
             destination: RowRef::OTHER,
             older: connection.older,
             attributed: connection.closer.is_some(),
+            by_kernel,
             shown,
             bound: connection.binding.port,
             peer_timestamps: connection.peer_timestamps,
@@ -208,6 +209,18 @@ impl State {
         }
         self.failed_early(failed);
     }
+}
+
+/// Whether a kernel thread closed it on behalf of another process: a worker of MPTCP, or one that closes files later. What
+/// such a thread closes counts for the opener; who closed it is not known where the opener is not. The kernel's own
+/// connections, of NFS for example, are opened by kernel threads as well.
+pub(super) fn closed_by_kernel(connection: &mut Connection) -> bool {
+    let is_kernel = |owner: Option<&Owner>| owner.is_some_and(|owner| owner.kthread);
+    let stands_in = is_kernel(connection.closer.as_ref()) && !is_kernel(connection.opener.as_ref());
+    if stands_in {
+        connection.closer = connection.opener;
+    }
+    stands_in
 }
 
 /// How long connect(2) took, microseconds: until the connection was established, or until no port was found.

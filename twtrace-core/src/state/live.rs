@@ -58,6 +58,7 @@ impl State {
             // A connection that did not fit in the map at its start is also first seen mid-connection.
             before_start: !ended.attributed && ended.older && self.summary.counters.map_full == 0,
             attributed: ended.attributed,
+            by_kernel: ended.by_kernel,
             shown: ended.shown,
             bound: ended.bound,
             peer_timestamps: ended.peer_timestamps,

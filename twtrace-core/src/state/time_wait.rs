@@ -28,6 +28,8 @@ pub(crate) struct TimeWait {
     pub(crate) before_start: bool,
     /// The closer was seen. Not the same as `closer`, which is unknown too for sockets that the filter hides.
     pub(crate) attributed: bool,
+    /// A kernel thread closed it: that its opener is the cause is inferred.
+    pub(crate) by_kernel: bool,
     /// Passes the filter, so that it counts in the rows.
     pub(crate) shown: bool,
     /// Its port was bound before it connected: it is in use for all destinations.

@@ -1,7 +1,7 @@
 //! The engine's rules, each tested with a list of events.
 
 use crate::common::*;
-use twtrace_core::event::{CensusState, Event, Role};
+use twtrace_core::event::{CensusState, Connection, Event, Owner, Role};
 use twtrace_core::snapshot::{Counts, DestKey, DestRow, GroupBy, GroupKey, Provenance, Substate};
 use twtrace_core::state::{Config, Filter, Limits, State};
 
@@ -445,4 +445,22 @@ fn time_that_goes_back_does_no_harm() {
     engine.apply(ended(connection(2, owner(5, "a"), tuple(30_001, 1, 80), 5)));
     assert_eq!(engine.summary().window.seconds(), 2.0);
     assert_eq!(totals(&engine).time_wait_created, 2);
+}
+
+#[test]
+fn what_a_kernel_thread_closes_counts_for_the_opener() {
+    let worker = Owner { kthread: true, ..owner(20, "kworker/0:0") };
+    let closed = |opener, closer, cookie: u64| {
+        let whole = connection(cookie, closer, tuple(40_000 + cookie as u16, 1, 80), T);
+        ended(Connection { opener, closer: Some(closer), ..whole })
+    };
+    let client = Some(owner(10, "client"));
+    let engine = engine([start(), closed(client, worker, 1), closed(None, worker, 2), closed(Some(worker), worker, 3)]);
+    let snapshot = engine.snapshot();
+    let created = |pid| counts(&engine, GroupBy::Pid, GroupKey::Process(owner(pid, "").key)).time_wait_created;
+    assert_eq!((created(10), created(20)), (1, 1), "the kernel's own connection is its own");
+    let by_cookie = |cookie| snapshot.sockets().iter().find(|socket| socket.cookie == cookie).unwrap();
+    let closer = |cookie| by_cookie(cookie).closer.map(|owner| owner.key.tgid);
+    assert_eq!((closer(1), closer(2), closer(3)), (Some(10), None, Some(20)));
+    assert_eq!((by_cookie(1).known, by_cookie(3).known), (Provenance::Inferred, Provenance::Exact));
 }

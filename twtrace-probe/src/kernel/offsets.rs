@@ -130,6 +130,8 @@ fn resolve(btf: &Btf) -> anyhow::Result<Offsets> {
         skc_reuse_shift,
         // IP_LOCAL_PORT_RANGE, from 6.3 on; long-term kernels have it too.
         inet_local_port_range: may("tcp_sock", "inet_conn.icsk_inet.local_port_range"),
+        // Without it, it is not seen who accepts MPTCP connections.
+        mptcp_first: may("mptcp_sock", "first"),
         ..Offsets::NONE
     })
 }

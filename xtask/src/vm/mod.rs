@@ -73,7 +73,7 @@ const NO_BTF: Mode = Mode { name: "tuple-without-btf", env: &[("TWTRACE_TIER", "
 /// Fewer connections: the processor is emulated.
 const SMALL: Mode = Mode { name: "exact", env: &[("TWTRACE_TIER", "exact"), ("TWTRACE_CONNECTIONS", "3000")] };
 
-const PLANS: [Plan; 10] = [
+const PLANS: [Plan; 11] = [
     Plan {
         test: "ground_truth::every_connection_is_reported_as_it_happened",
         modes: &[(EXACT, ALL), (KPROBES, ALL), (COOKIE, ALL), (TUPLE, ALL), (NO_BTF, ALL)],
@@ -84,6 +84,7 @@ const PLANS: [Plan; 10] = [
     },
     Plan { test: "bindings", modes: &[(EXACT, ALL), (TUPLE, ALL), (COOKIE, ENDS), (NO_BTF, ENDS)] },
     Plan { test: "namespaces", modes: &[(EXACT, ALL), (COOKIE, &["5.10"]), (TUPLE, &["7.2"])] },
+    Plan { test: "mptcp", modes: &[(EXACT, &["6.1", "7.2"]), (COOKIE, &["6.12"])] },
     // Long, and not about tiers.
     Plan { test: "losses", modes: &[(SMALL, &["6.12"])] },
     Plan { test: "instances", modes: &[(SMALL, &["6.1"])] },

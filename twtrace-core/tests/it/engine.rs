@@ -22,7 +22,7 @@ fn the_closer_gets_the_socket_and_the_opener_is_kept() {
     let mut one = connection(1, child, tuple(40_000, 1, 80), T);
     one.opener = Some(parent);
     let engine = engine([start(), ended(one)]);
-    let created = |who: &twtrace_core::event::Owner| counts(&engine, GroupBy::Pid, GroupKey::Process(who.key));
+    let created = |who: &Owner| counts(&engine, GroupBy::Pid, GroupKey::Process(who.key));
     assert_eq!((created(&child).time_wait_created, created(&child).closed_first, created(&child).opened), (1, 1, 0));
     assert_eq!((created(&parent).time_wait_created, created(&parent).opened), (0, 1));
     let shown = engine.snapshot();

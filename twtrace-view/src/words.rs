@@ -90,7 +90,7 @@ pub fn warnings(summary: &Summary) -> Vec<String> {
     // Losses of the exact tier do not matter to a lower tier, which has its own warning.
     if summary.tracing.no_btf {
         warnings.push(
-            "this kernel has no BTF: who accepts, why connections fail and how they are aborted is unknown, other ends \
+            "no usable BTF: who accepts, why connections fail and how they are aborted is unknown, other ends \
              are inferred, and events that the kernel skips are not counted before 6.7"
                 .to_owned(),
         );

@@ -85,7 +85,51 @@ fn without_btf_it_continues_and_reports_what_is_missing() {
         "{hooks:#?}"
     );
     let text = String::from_utf8(behind(HIDE_BTF, &TOP).stdout).unwrap();
-    assert!(text.contains("WARNING: this kernel has no BTF"), "{text}");
+    assert!(text.contains("WARNING: no usable BTF"), "{text}");
+}
+
+/// The kernel's BTF with these bytes in place of those.
+fn mutilated(change: impl FnOnce(&mut Vec<u8>)) -> (tempfile::TempDir, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut bytes = fs::read("/sys/kernel/btf/vmlinux").unwrap();
+    change(&mut bytes);
+    let path = folder.path().join("vmlinux");
+    fs::write(&path, bytes).unwrap();
+    let script = format!("mount --bind {} /sys/kernel/btf/vmlinux", path.display());
+    (folder, script)
+}
+
+fn rename(bytes: &mut [u8], name: &str, other: &str) {
+    let at = bytes.windows(name.len()).position(|window| window == name.as_bytes()).unwrap();
+    bytes[at..at + name.len()].copy_from_slice(other.as_bytes());
+}
+
+#[test]
+fn with_unreadable_types_it_continues_without_them_and_says_why() {
+    // The first type's kind, of which there are 20 today (`struct btf_type`, behind a header of 24 bytes).
+    let unknown_kind = |bytes: &mut Vec<u8>| bytes[24 + 4 + 3] = 0x1e;
+    let cases: [(Box<dyn FnOnce(&mut Vec<u8>)>, &str); 4] = [
+        (Box::new(|bytes| rename(bytes, "\0skc_daddr\0", "\0skc_xxxxx\0")), "skc_daddr"),
+        (Box::new(|bytes| rename(bytes, "\0bytes_acked\0", "\0bytes_xxxxx\0")), "bytes_acked"),
+        (Box::new(unknown_kind), "BTF"),
+        (Box::new(|bytes| bytes.truncate(bytes.len() / 2)), "BTF"),
+    ];
+    for (change, reason) in cases {
+        let (_folder, script) = mutilated(change);
+        let output = behind(&script, &[&TOP[..], &["--json"]].concat());
+        assert_eq!(output.status.code(), Some(0), "{reason}: {}", String::from_utf8_lossy(&output.stderr));
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let tracing = &report["tracing"];
+        assert_eq!((&tracing["tier"], &tracing["no_btf"]), (&"tuple".into(), &true.into()), "{reason}: {tracing:#}");
+        let hooks = tracing["hooks"].as_array().unwrap();
+        let says_why = |hook: &Value| hook["reason"].as_str().is_some_and(|said| said.contains(reason));
+        assert!(hooks.iter().any(says_why), "{reason}: {hooks:#?}");
+    }
+    // What only some kernels have is not needed.
+    let (_folder, script) = mutilated(|bytes| rename(bytes, "\0ts_recent_stamp\0", "\0ts_recent_xxxxx\0"));
+    let output = behind(&script, &[&TOP[..], &["--json"]].concat());
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["tracing"]["no_btf"], false, "{:#}", report["tracing"]);
 }
 
 #[test]

@@ -143,11 +143,22 @@ pub fn load(options: &LoadOptions) -> anyhow::Result<Loaded> {
     if let Err(reason) = types()? {
         return without_types(&object, options, &reason);
     }
-    let layout = offsets::of_this_kernel()?;
-    let btf = Btf::from_sys_fs().context("cannot read the kernel's BTF")?;
+    // BTF that cannot be read, or lacks a member, is as good as none.
+    let read = || anyhow::Ok((offsets::of_this_kernel()?, Btf::from_sys_fs().context("cannot read the kernel's BTF")?));
+    let (layout, btf) = match read() {
+        Ok(read) => read,
+        Err(error) => return without_types(&object, options, &format!("{error:#}")),
+    };
     let build = |config: Config| load_object(&object, options, layout.offsets, config, Some(&btf));
 
-    let (mut ebpf, config) = with_helpers(wanted, config(options), &build, &btf)?;
+    let (mut ebpf, config) = match with_helpers(wanted, config(options), &build, &btf) {
+        Ok(loaded) => loaded,
+        // Where the program that needs no types is refused as well, the first reason is the better one.
+        Err(error) => {
+            let reason = format!("{error:#}");
+            return without_types(&object, options, &reason).map_err(|_| error);
+        }
+    };
     let tracefs = tracefs::ensure_tracefs();
     let attacher = |ebpf: &mut Ebpf, spec: &HookSpec| {
         Attacher { ebpf, btf: &btf, tracefs: &tracefs, ways, accept_arguments: layout.accept_arguments }.attach(spec)

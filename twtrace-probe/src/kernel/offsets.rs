@@ -31,7 +31,7 @@ const SECOND: u32 = if cfg!(target_arch = "aarch64") { 8 } else { 0 };
 /// Offsets of the running kernel.
 ///
 /// # Errors
-/// The kernel has no BTF, or lacks a member without which nothing can be traced.
+/// The kernel has no BTF, or it lacks a member without which nothing can be traced.
 pub fn of_this_kernel() -> anyhow::Result<Layout> {
     let bytes = fs::read(VMLINUX).with_context(|| format!("cannot read {VMLINUX}"))?;
     let btf = Btf::parse(&bytes).with_context(|| format!("cannot read {VMLINUX}"))?;

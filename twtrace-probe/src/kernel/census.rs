@@ -5,8 +5,8 @@
 //! is read here: the crate's own type drops `idiag_expires` for TIME_WAIT sockets, and allocates for each message.
 
 use netlink_packet_core::{
-    DoneBuffer, ErrorBuffer, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, NLMSG_OVERRUN,
-    NetlinkBuffer, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+    DoneBuffer, Emitable as _, ErrorBuffer, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR,
+    NLMSG_OVERRUN, NetlinkBuffer, NetlinkHeader, NetlinkMessage, NetlinkPayload,
 };
 use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, InetResponseBuffer, SocketId, StateFlags};
 use netlink_packet_sock_diag::{
@@ -21,6 +21,8 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::ControlFlow;
 use std::os::fd::AsRawFd as _;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 use twtrace_core::event::{CensusRow, CensusState, Tuple};
 
@@ -53,6 +55,20 @@ const TIMER_TIMEWAIT: u8 = 3;
 /// listening. Older kernels have no socket in a state with that number. Their rows say CLOSE, which is their state.
 const BOUND_INACTIVE: u8 = 13;
 
+/// The request of before Linux 3.3, which the kernel still answers (`inet_diag_rcv_msg_compat`): it names no family and
+/// lists both. Its answers have its type.
+const TCPDIAG_GETSOCK: u16 = 18;
+
+/// Length of its `struct inet_diag_req`, and where the states are in it.
+const OLD_REQUEST_LEN: usize = 60;
+const OLD_STATES_AT: usize = 52;
+
+/// Length of `struct nlmsghdr`.
+const NETLINK_HEADER_LEN: usize = 16;
+
+/// This kernel has refused that request: it is not sent again.
+static BOTH_REFUSED: AtomicBool = AtomicBool::new(false);
+
 /// Length of `struct inet_diag_msg`.
 const DIAG_LEN: usize = 72;
 const _: () = assert!(size_of::<InetResponseBuffer>() == DIAG_LEN);
@@ -78,7 +94,7 @@ pub struct Piece {
     pub inodes: Vec<u32>,
 }
 
-/// Lists the TCP sockets of the calling thread's network namespace, IPv4 first, in pieces of at most [`PIECE_ROWS`].
+/// Lists the TCP sockets of the calling thread's network namespace in pieces of at most [`PIECE_ROWS`].
 ///
 /// `netns` is the inode number of that namespace and goes into each row. Of the sockets in CLOSE, the dump requests
 /// those with a local port, which kernels from 6.8 report. While sockets come and go, the kernel may silently skip a
@@ -101,12 +117,24 @@ pub fn dump_from(
     let mut pieces = Pieces { piece: Piece::default(), total: 0, is_over: false, sink };
     let mut complete = true;
     // Only the kernel can answer a connected socket; and no earlier answer has this number.
-    let first = RandomState::new().build_hasher().finish() as u32;
-    for (sequence, family) in [(first, AF_INET), (first.wrapping_add(1), AF_INET6)] {
+    let mut sequence = RandomState::new().build_hasher().finish() as u32;
+    let mut wanted = |wanted, pieces: &mut Pieces<'_>| {
+        sequence = sequence.wrapping_add(1);
         if pieces.is_over {
-            break;
+            return Ok(true);
         }
-        complete &= dump_family(&mut socket, family, sequence, netns, &mut buffer, &mut pieces)?;
+        dump_part(&mut socket, &request(wanted, sequence), sequence, netns, &mut buffer, pieces)
+    };
+    // A dump walks the whole table of the host's sockets: once is enough.
+    let both = if BOTH_REFUSED.load(Relaxed) { None } else { wanted(Wanted::Both, &mut pieces).ok() };
+    if let Some(whole) = both {
+        complete &= whole;
+    } else {
+        for family in [AF_INET, AF_INET6] {
+            complete &= wanted(Wanted::Family(family), &mut pieces)?;
+        }
+        // Only this request was refused, not every one.
+        BOTH_REFUSED.store(true, Relaxed);
     }
     let cut_short = pieces.is_over;
     pieces.flush();
@@ -158,17 +186,16 @@ pub fn open() -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Requests one family and reads to the end of the answer; false when it was not whole.
-fn dump_family(
+/// Sends a request and reads to the end of the answer; false when it was not whole.
+fn dump_part(
     socket: &mut Socket,
-    family: u8,
+    request: &[u8],
     sequence: u32,
     netns: u32,
     buffer: &mut [u8],
     pieces: &mut Pieces<'_>,
 ) -> io::Result<bool> {
-    let request = request(family, sequence);
-    socket.send(&request, 0).map_err(|error| explained(&error, "sock_diag refused the request"))?;
+    socket.send(request, 0).map_err(|error| explained(&error, "sock_diag refused the request"))?;
     let mut complete = true;
     let mut hiccups = 0;
     let began = Instant::now();
@@ -203,16 +230,36 @@ fn dump_family(
     }
 }
 
-fn request(family: u8, sequence: u32) -> Vec<u8> {
+/// What a dump is to list.
+#[derive(Clone, Copy)]
+enum Wanted {
+    /// Sockets of both families in one walk.
+    Both,
+    /// Those of one.
+    Family(u8),
+}
+
+fn request(wanted: Wanted, sequence: u32) -> Vec<u8> {
     let mut header = NetlinkHeader::default();
     header.flags = NLM_F_REQUEST | NLM_F_DUMP;
     header.sequence_number = sequence;
+    let family = match wanted {
+        Wanted::Both => {
+            header.message_type = TCPDIAG_GETSOCK;
+            header.length = (NETLINK_HEADER_LEN + OLD_REQUEST_LEN) as u32;
+            let mut bytes = vec![0; NETLINK_HEADER_LEN + OLD_REQUEST_LEN];
+            header.emit(&mut bytes);
+            bytes[NETLINK_HEADER_LEN + OLD_STATES_AT..][..4].copy_from_slice(&states().bits().to_ne_bytes());
+            return bytes;
+        }
+        Wanted::Family(family) => family,
+    };
     let request = InetRequest {
         family,
         protocol: IPPROTO_TCP,
         // Attributes would only lengthen the answer.
         extensions: ExtensionFlags::empty(),
-        states: (StateFlags::all() - StateFlags::CLOSE) | StateFlags::from_bits_retain(1 << BOUND_INACTIVE),
+        states: states(),
         socket_id: if family == AF_INET { SocketId::new_v4() } else { SocketId::new_v6() },
     };
     let payload = NetlinkPayload::from(SockDiagMessage::InetRequest(request));
@@ -221,6 +268,10 @@ fn request(family: u8, sequence: u32) -> Vec<u8> {
     let mut bytes = vec![0; message.buffer_len()];
     message.serialize(&mut bytes);
     bytes
+}
+
+fn states() -> StateFlags {
+    (StateFlags::all() - StateFlags::CLOSE) | StateFlags::from_bits_retain(1 << BOUND_INACTIVE)
 }
 
 /// Contents of one received buffer.
@@ -249,7 +300,7 @@ fn read_messages(bytes: &[u8], sequence: u32, netns: u32, pieces: &mut Pieces<'_
         }
         whole &= message.flags() & NLM_F_DUMP_INTR == 0;
         match message.message_type() {
-            SOCK_DIAG_BY_FAMILY => match row(message.payload(), netns) {
+            SOCK_DIAG_BY_FAMILY | TCPDIAG_GETSOCK => match row(message.payload(), netns) {
                 Some((row, inode)) => pieces.push(row, inode),
                 None => whole = false,
             },

@@ -287,10 +287,8 @@ fn one_walk_lists_what_two_do() {
     let ports: Vec<u16> =
         [Some(&v4), v6.as_ref()].into_iter().flatten().map(|at| at.local_addr().unwrap().port()).collect();
     let listed = || {
-        let began = Instant::now();
         let mut found = Vec::new();
         let report = dump(NETNS, &mut |piece| found.extend(piece.rows)).unwrap();
-        println!("{:?} for {} rows", began.elapsed(), report.rows);
         found.retain(|row| ports.contains(&row.tuple.local_port) && row.state == CensusState::Listen);
         found.sort_by_key(|row| row.tuple.local_port);
         (report.complete, found)

@@ -22,7 +22,7 @@ use std::process::ExitCode;
 use twtrace_common::{
     ConnFlags, ConnRecord, Owner, SmallRecord, SockFlags, Tuple, WIRE_VERSION, cause, kind, role, tcp_state,
 };
-use twtrace_core::decode::decode;
+use twtrace_core::decode::Decoder;
 use twtrace_core::event::{KernelFacts, Tier};
 use twtrace_core::state::{Config, State};
 use twtrace_testkit::chance::Chance;
@@ -60,6 +60,7 @@ fn main() -> ExitCode {
 }
 
 fn run(load: Load, connections: u64) -> ExitCode {
+    let mut decoder = Decoder::default();
     let mut state = State::new(Config::default());
     let tier = if load == Load::Ends { Tier::Exact } else { Tier::default() };
     state.apply(start(START_NS).unix(0).host(&format!("wire-{WIRE_VERSION}"), "", "").tier(tier).event());
@@ -69,12 +70,12 @@ fn run(load: Load, connections: u64) -> ExitCode {
     let mut chance = Chance::default();
     for number in 0..connections {
         fill(&mut record, load, number, chance.next());
-        let Ok(event) = decode(record.as_bytes()) else { return ExitCode::FAILURE };
+        let Ok(Some(event)) = decoder.decode(record.as_bytes()) else { return ExitCode::FAILURE };
         state.apply(event);
         if load == Load::Ends
             && let Some(number) = number.checked_sub(ALIVE)
         {
-            let Ok(event) = decode(end(&record, number).as_bytes()) else { return ExitCode::FAILURE };
+            let Ok(Some(event)) = decoder.decode(end(&record, number).as_bytes()) else { return ExitCode::FAILURE };
             state.apply(event);
         }
         if number % TICK == TICK - 1 {

@@ -176,6 +176,8 @@ evidence! {
     HoldSeconds(f64) = "hold_seconds", "port held for", Seconds;
     /// 99 of 100 connects took at most this long.
     ConnectP99Ms(f64) = "connect_ms_p99", "connect p99", Milliseconds;
+    /// Until half of the ports are in use, at the present rate: from then on connect(2) takes longer.
+    SecondsToSlow(f64) = "seconds_to_slow_estimated", "connect slow in", Seconds estimated;
     /// Until no port is left, at the present rate.
     SecondsToExhaustion(f64) = "seconds_to_exhaustion_estimated", "exhausted in", Seconds estimated;
     /// Until no port is left, at the fastest rate that fits what was seen.

@@ -141,6 +141,10 @@ pub struct Budget {
     pub growth_per_s: f64,
     /// Connections per second that the range sustains indefinitely, with what else uses ports now.
     pub max_rate_per_s: f64,
+    /// Seconds until half of the ports are in use at the present rate, 0 if they are; `None` when that never happens. From
+    /// then on connect gets slower: it looks at all ports of one parity before it looks at the others
+    /// (`__inet_hash_connect`). *Inferred.*
+    pub seconds_to_slow: Option<f64>,
     /// Seconds until no port is left at the present rate; `None` when that never happens. *Inferred.*
     pub seconds_to_exhaustion: Option<f64>,
     /// The soonest that can be, within the error of the rate and of the kernel's timers; `None` when it never happens.
@@ -188,9 +192,10 @@ impl Budget {
         let available = total.saturating_sub(sum.saturating_sub(reusable.min(time_wait)));
         let standing = [bound, established, other].into_iter().fold(0, u32::saturating_add);
         let max_rate_per_s = f64::from(total.saturating_sub(standing)) / hold_seconds.max(f64::MIN_POSITIVE);
-        // `errors`: how many standard errors above the expected rates; `late`: how late the kernel's timers may fire.
-        let outlook = |errors: f64, late: f64| {
-            let left = Outlook { available: available.into(), back: &used.back, hold_seconds, late_seconds: late };
+        // `left`: ports until then; `errors`: how many standard errors above the expected rates; `late`: how late the
+        // kernel's timers may fire.
+        let outlook = |left: u32, errors: f64, late: f64| {
+            let left = Outlook { available: left.into(), back: &used.back, hold_seconds, late_seconds: late };
             let rate = (rate_per_s + errors * used.rate_error_per_s).max(0.0);
             left.seconds_at(rate, (used.growth_per_s + errors * used.growth_error_per_s).max(0.0))
         };
@@ -213,9 +218,10 @@ impl Budget {
             rate_per_s: rate_per_s + used.growth_per_s,
             growth_per_s: used.growth_per_s,
             max_rate_per_s: max_rate_per_s.min(f64::MAX),
-            seconds_to_exhaustion: outlook(0.0, 0.0),
-            soonest_seconds: outlook(2.0, late),
-            latest_seconds: outlook(-2.0, 0.0),
+            seconds_to_slow: outlook(available.saturating_sub(total / 2), 0.0, 0.0),
+            seconds_to_exhaustion: outlook(available, 0.0, 0.0),
+            soonest_seconds: outlook(available, 2.0, late),
+            latest_seconds: outlook(available, -2.0, 0.0),
         }
     }
 
@@ -334,6 +340,19 @@ mod tests {
         let at = |rate| Budget::of(&usable(1, 600, ""), &used(rate), 1.0).seconds_to_exhaustion;
         assert_eq!(at(599.0), None);
         assert!(at(601.0).is_some());
+    }
+
+    #[test]
+    fn connect_is_slow_from_half_of_the_ports_on() {
+        let of = |time_wait, rate_per_s| {
+            let used = Use { time_wait, rate_per_s, ..Use::default() };
+            let budget = Budget::of(&usable(1, 1000, ""), &used, TIME_WAIT_SECONDS);
+            (budget.seconds_to_slow, budget.seconds_to_exhaustion)
+        };
+        assert_eq!(of(100, 20.0), (Some(20.0), Some(45.0)));
+        assert_eq!(of(500, 20.0), (Some(0.0), Some(25.0)));
+        assert_eq!(of(0, 10.0), (Some(50.0), None), "600 ports at a time are more than half of them");
+        assert_eq!(of(0, 5.0), (None, None));
     }
 
     #[test]

@@ -79,8 +79,20 @@ pub fn cells(budget: &Budget, width: usize) -> [(Share, usize); 6] {
     cells
 }
 
-/// When no port is left: `full in 42s (38s to 51s)`, `never at this rate`.
+/// When connect gets slow, and when no port is left: `slow in 20s, full in 42s (38s to 51s)`, `never at this rate`.
 pub fn forecast(budget: &Budget) -> String {
+    let full = full(budget);
+    match (budget.seconds_to_slow, budget.seconds_to_exhaustion) {
+        _ if budget.available == 0 => full,
+        (None, _) => full,
+        (Some(seconds), Some(_)) if seconds > 0.0 => format!("slow in {}, {full}", text::seconds(seconds)),
+        (Some(seconds), None) if seconds > 0.0 => format!("slow in {}, full {full}", text::seconds(seconds)),
+        (Some(_), Some(_)) => format!("slow now, {full}"),
+        (Some(_), None) => format!("slow now, full {full}"),
+    }
+}
+
+fn full(budget: &Budget) -> String {
     let bound = |seconds: Option<f64>| seconds.map(text::seconds);
     let (soonest, latest) = (bound(budget.soonest_seconds), bound(budget.latest_seconds));
     match (budget.seconds_to_exhaustion, soonest, latest) {
@@ -159,6 +171,17 @@ mod tests {
                 assert_eq!(cells(&budget, width).iter().map(|(_, cells)| cells).sum::<usize>(), width);
             }
         }
+    }
+
+    #[test]
+    fn slow_comes_before_full() {
+        let of = |seconds_to_slow, seconds_to_exhaustion| {
+            forecast(&Budget { available: 1, seconds_to_slow, seconds_to_exhaustion, ..Budget::default() })
+        };
+        assert_eq!(of(Some(20.0), Some(45.0)), "slow in 20.0s, full in 45.0s");
+        assert_eq!(of(Some(0.0), Some(45.0)), "slow now, full in 45.0s");
+        assert_eq!(of(Some(20.0), None), "slow in 20.0s, full never at this rate");
+        assert_eq!(of(Some(0.0), None), "slow now, full never at this rate");
     }
 
     #[test]

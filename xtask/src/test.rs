@@ -136,6 +136,7 @@ pub fn run(args: &Args) -> Result<()> {
     }
     if let Some(guests) = context.guests.take() {
         // A step failed before they were awaited: no guest is left behind.
+        vm::await_guests();
         let _ = guests.join();
     }
     let slow = context.slow.into_inner();
@@ -252,6 +253,7 @@ fn kernels(context: &Context) -> Result<Done> {
         return Ok(Done::Skipped("--quick".to_owned()));
     }
     let guests = context.guests.take().context("the guests were not started")?;
+    vm::await_guests();
     guests.join().map_err(|_| anyhow!("the thread that runs guests has failed"))??;
     Ok(Done::Passed)
 }

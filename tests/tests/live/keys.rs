@@ -283,6 +283,8 @@ fn sealing_began(recording: &Path) -> SystemTime {
 
 #[test]
 fn keys_and_signals_are_answered_at_once() {
+    // Before the load of this test.
+    let crowd = crowd();
     let load = Load::new();
     let mut command = Command::new(program("twtrace"));
     command.args(["top", "--interval", "200ms"]);
@@ -328,7 +330,16 @@ fn keys_and_signals_are_answered_at_once() {
     println!("SIGINT ends the trace of record after {traced:.1?}, and record with its sealing after {recorded:.1?}");
     println!("{alive} TIME_WAIT sockets at the end");
 
-    assert!(best.0 <= KEY && best.1 <= KEY, "{best:?}");
-    assert!(restored <= END, "{restored:?}");
-    assert!(top.reported <= END && traced <= END, "{:?} and {traced:?} of {END:?}", top.reported);
+    // Others use the processors, too: then each of them gets its share.
+    let [key, end] = [KEY, END].map(|limit| limit.mul_f64(crowd));
+    assert!(best.0 <= key && best.1 <= key, "{best:?} of {key:?}");
+    assert!(restored <= end, "{restored:?} of {end:?}");
+    assert!(top.reported <= end && traced <= end, "{:?} and {traced:?} of {end:?}", top.reported);
+}
+
+/// How many threads want to run for each processor; at least 1.
+fn crowd() -> f64 {
+    let loads = fs::read_to_string("/proc/loadavg").unwrap();
+    let load: f64 = loads.split(' ').next().unwrap().parse().unwrap();
+    (load / thread::available_parallelism().unwrap().get() as f64).max(1.0)
 }

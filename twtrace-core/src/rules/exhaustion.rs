@@ -290,6 +290,7 @@ fn near(context: &RuleContext<'_>, key: DestKey, row: &DestinationRow, budget: &
     let mut evidence =
         vec![Evidence::SecondsToExhaustion(seconds), Evidence::SoonestSeconds(budget.soonest_seconds.unwrap_or(0.0))];
     evidence.extend(budget.latest_seconds.map(Evidence::LatestSeconds));
+    evidence.extend(budget.seconds_to_slow.map(Evidence::SecondsToSlow));
     evidence.extend(split(row, budget));
     let port_use = port_use(budget, false);
     let title = match port_use {

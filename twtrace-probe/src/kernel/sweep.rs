@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use twtrace_common::{ConnFlags, ConnRecord, tcp_state};
 use twtrace_core::decode::Closing;
 use zerocopy::IntoBytes as _;
@@ -19,6 +19,9 @@ const PIECE: usize = 4096;
 
 /// Most sockets that one sweep reports. When full, further ones are reported by a later sweep.
 const MOST: usize = 65_536;
+
+/// However little time is left, the last sweep gets this much. It takes some milliseconds.
+const LEAST: Duration = Duration::from_millis(50);
 
 /// What a slot says, if its socket has sent its FIN and has not been seen to end.
 fn closing_of(key: u64, record: &ConnRecord) -> Option<Closing> {
@@ -41,7 +44,8 @@ fn closing_of(key: u64, record: &ConnRecord) -> Option<Closing> {
 pub struct Sweeper {
     /// Dropped to end the thread.
     ask: SyncSender<u64>,
-    results: Receiver<Vec<Closing>>,
+    /// With the question.
+    results: Receiver<(u64, Vec<Closing>)>,
 }
 
 impl Sweeper {
@@ -57,7 +61,7 @@ impl Sweeper {
                 let mut found = Vec::new();
                 // A sweep that fails is repeated later; until then the rows that it would repair are missing.
                 let _ = closing(&map, before_ns, &mut found);
-                if sender.send(found).is_err() {
+                if sender.send((before_ns, found)).is_err() {
                     return;
                 }
             }
@@ -74,17 +78,25 @@ impl Sweeper {
 
     /// The result of the last sweep, if one has ended since the last call.
     pub fn latest(&self) -> Option<Vec<Closing>> {
-        self.results.try_iter().last()
+        self.results.try_iter().last().map(|(_, found)| found)
     }
 
-    /// Asks, and waits for the answer.
+    /// Asks, and waits for the answer, at least for a moment.
     pub fn fresh(&self, before_ns: u64, patience: Duration) -> Option<Vec<Closing>> {
-        let older = self.latest();
-        // If a sweep is running, the question waits until it has ended.
-        if self.ask.try_send(before_ns).is_err() {
-            return self.results.recv_timeout(patience).ok().or(older);
+        let until = Instant::now() + patience.max(LEAST);
+        let mut latest = self.latest();
+        let mut is_asked = false;
+        loop {
+            // Full: a sweep is running, and another is waiting.
+            is_asked = is_asked || self.ask.try_send(before_ns).is_ok();
+            let Ok((asked, found)) = self.results.recv_timeout(until.saturating_duration_since(Instant::now())) else {
+                return latest;
+            };
+            latest = Some(found);
+            if is_asked && asked == before_ns {
+                return latest;
+            }
         }
-        self.results.recv_timeout(patience).ok().or(older)
     }
 }
 

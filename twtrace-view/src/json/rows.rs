@@ -281,6 +281,9 @@ pub(crate) struct DestinationJson<'a> {
     utilization: Option<f64>,
     /// Connections per second that the ports sustain, given what else uses ports now; null when no budget applies.
     max_rate_per_s: Option<f64>,
+    /// Until half of the ports are in use, from when on connect takes longer; 0 if they are. Inferred from the present rate;
+    /// null when that never happens, or when no budget applies.
+    seconds_to_slow: Option<f64>,
     /// Inferred from the present rate; null when the ports never run out, or when no budget applies.
     seconds_to_exhaustion: Option<f64>,
     /// The same at the fastest rate that fits what was seen.
@@ -374,6 +377,7 @@ impl<'a> DestinationJson<'a> {
             max_rate_per_s: budget.map(|budget| rounded(budget.max_rate_per_s)),
             seconds_to_exhaustion: budget.and_then(|budget| budget.seconds_to_exhaustion).map(rounded),
             soonest_seconds: budget.and_then(|budget| budget.soonest_seconds).map(rounded),
+            seconds_to_slow: budget.and_then(|budget| budget.seconds_to_slow).map(rounded),
             latest_seconds: budget.and_then(|budget| budget.latest_seconds).map(rounded),
             ports: budget.map(PortsJson::of),
             hold_seconds: budget.map(|budget| rounded(budget.hold_seconds)),

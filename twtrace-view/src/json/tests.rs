@@ -75,7 +75,7 @@ fn field_names_are_pinned() {
     assert_has(
         destination,
         "netns role local_addr remote_addr port utilization max_rate_per_s seconds_to_exhaustion other folded \
-         soonest_seconds latest_seconds ports hold_seconds port_rate_per_s connect_ms open binding",
+         seconds_to_slow soonest_seconds latest_seconds ports hold_seconds port_rate_per_s connect_ms open binding",
     );
     assert_has(
         &destination["ports"],

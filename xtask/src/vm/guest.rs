@@ -3,6 +3,8 @@
 use std::fs::{self, File};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -85,6 +87,22 @@ impl Accelerator {
     }
 }
 
+/// Nothing that measures runs beside the guests any more.
+static AWAITED: AtomicBool = AtomicBool::new(false);
+
+/// From now on guests run with the usual priority: beside other users of the machine, they would not end otherwise.
+pub(crate) fn await_guests() {
+    AWAITED.store(true, Relaxed);
+}
+
+/// Gives the threads of a process the usual priority.
+fn bring_forward(pid: u32) {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().filter_map(Result::ok);
+    let threads: Vec<_> = threads.map(|thread| thread.file_name()).collect();
+    // A guest that has just ended has none. Whatever fails, the guest is only slower.
+    let _ = Command::new("renice").args(["-n", "0", "-p"]).args(threads).stdout(Stdio::null()).status();
+}
+
 /// Boots a guest and waits for its end.
 ///
 /// # Errors
@@ -104,7 +122,12 @@ fn boot(accelerator: Accelerator, image: &Path, initramfs: &Path, log: &Path, pa
     qemu.stdin(Stdio::null()).stdout(console.try_clone()?).stderr(console);
     let mut guest = qemu.spawn().context("cannot start nice(1) and qemu-system-x86_64")?;
     let began = Instant::now();
+    let mut in_background = true;
     while guest.try_wait()?.is_none() {
+        if in_background && AWAITED.load(Relaxed) {
+            in_background = false;
+            bring_forward(guest.id());
+        }
         if began.elapsed() > patience {
             guest.kill()?;
             guest.wait()?;

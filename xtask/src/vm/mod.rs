@@ -20,6 +20,7 @@ use crate::ebpf::{self, Toolchain};
 use crate::process::say;
 use crate::tested::Tested;
 use crate::workspace::{root, target};
+pub(crate) use guest::await_guests;
 use guest::{Accelerator, Console};
 use image::Programs;
 use kernels::{KERNELS, Kernel};
@@ -102,6 +103,7 @@ const PLANS: [Plan; 11] = [
 /// # Errors
 /// A kernel is missing, or something failed on one.
 pub fn run(args: &Args) -> Result<()> {
+    await_guests();
     let object = target().join("bpf/twtrace.bpf.o");
     ebpf::build(&Toolchain::find()?, &object)?;
     let columns = matrix(args, &Tested::build()?, &object)?;

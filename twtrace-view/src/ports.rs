@@ -101,7 +101,7 @@ fn full(budget: &Budget) -> String {
             format!("full in {} ({soonest} to {latest})", text::seconds(seconds))
         }
         (Some(seconds), Some(soonest), None) => {
-            format!("full in {} ({soonest} at the soonest, or never)", text::seconds(seconds))
+            format!("full in {} (soonest {soonest}, or never)", text::seconds(seconds))
         }
         (Some(seconds), None, _) => format!("full in {}", text::seconds(seconds)),
         (None, Some(soonest), _) => format!("never at this rate ({soonest} if it is a little higher)"),
@@ -196,7 +196,7 @@ mod tests {
             })
         };
         assert_eq!(of(Some(42.0), Some(38.0), Some(51.0)), "full in 42.0s (38.0s to 51.0s)");
-        assert_eq!(of(Some(42.0), Some(38.0), None), "full in 42.0s (38.0s at the soonest, or never)");
+        assert_eq!(of(Some(42.0), Some(38.0), None), "full in 42.0s (soonest 38.0s, or never)");
         assert_eq!(of(None, Some(70.0), None), "never at this rate (1m10s if it is a little higher)");
         assert_eq!(of(None, None, None), "never at this rate");
         assert_eq!(forecast(&Budget::default()), "FULL: no connect finds a port");

@@ -108,7 +108,8 @@ fn rename(bytes: &mut [u8], name: &str, other: &str) {
 fn with_unreadable_types_it_continues_without_them_and_says_why() {
     // The first type's kind, of which there are 20 today (`struct btf_type`, behind a header of 24 bytes).
     let unknown_kind = |bytes: &mut Vec<u8>| bytes[24 + 4 + 3] = 0x1e;
-    let cases: [(Box<dyn FnOnce(&mut Vec<u8>)>, &str); 4] = [
+    type Change = Box<dyn FnOnce(&mut Vec<u8>)>;
+    let cases: [(Change, &str); 4] = [
         (Box::new(|bytes| rename(bytes, "\0skc_daddr\0", "\0skc_xxxxx\0")), "skc_daddr"),
         (Box::new(|bytes| rename(bytes, "\0bytes_acked\0", "\0bytes_xxxxx\0")), "bytes_acked"),
         (Box::new(unknown_kind), "BTF"),

@@ -26,7 +26,7 @@ fn time_wait_sockets_of_mptcp_count_for_the_process_that_opened_them() {
     if place.run(|| sys::open(Family::V4, libc::IPPROTO_MPTCP)).map(sys::close).is_err() {
         return skip("MPTCP", "this kernel has none");
     }
-    let top = Top::start(&place, &[]);
+    let top = Top::start_here(&place, &[]);
     place.run(|| {
         let listener = sys::open(Family::V4, libc::IPPROTO_MPTCP).unwrap();
         let service = SocketAddr::from((Ipv4Addr::LOCALHOST, 9_944));

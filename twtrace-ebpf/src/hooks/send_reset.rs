@@ -25,10 +25,7 @@ pub fn send_reset(ctx: BtfTracePointContext) -> i32 {
     let state = unsafe { load::<u8>(sk, off!(skc_state)) };
     // In SYN_SENT it answers an acknowledgement of something else (`tcp_rcv_synsent_state_process`), and the connect goes
     // on.
-    if matches!(
-        state,
-        tcp_state::TIME_WAIT | tcp_state::NEW_SYN_RECV | tcp_state::LISTEN | tcp_state::SYN_SENT
-    ) {
+    if matches!(state, tcp_state::TIME_WAIT | tcp_state::NEW_SYN_RECV | tcp_state::LISTEN | tcp_state::SYN_SENT) {
         return 0;
     }
     if let Some(record) = SOCKETS.get_ptr_mut(sk as u64) {

@@ -52,7 +52,7 @@ const CONNECT: &str = "syscalls:sys_exit_connect";
 /// A wire type as maps return it.
 #[repr(transparent)]
 #[derive(Clone, Copy)]
-struct Wire<T>(T);
+pub(super) struct Wire<T>(pub(super) T);
 
 // SAFETY: any bytes are valid for it, and it has no implicit padding: zerocopy has derived both.
 unsafe impl<T: FromBytes + IntoBytes + Copy + 'static> Pod for Wire<T> {}

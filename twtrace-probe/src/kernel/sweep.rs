@@ -1,21 +1,19 @@
 //! Sweeps of the socket map: which sockets have been closing for a while. Some kernels run no tracing program in a softirq
 //! that interrupts a process they protect, so the end of a socket may never be seen.
+//!
+//! Entry by entry, two system calls for each. `BPF_MAP_LOOKUP_BATCH` is faster, but walks the whole table with
+//! `bpf_prog_active` set: on that processor the kernel then skips classic tracepoints and kprobes, on a preemptible kernel
+//! for other processes as well.
 
+use super::load::Wire;
 use anyhow::Context as _;
-use std::io;
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use aya::maps::{HashMap, Map, MapData};
+use std::os::fd::OwnedFd;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 use twtrace_common::{ConnFlags, ConnRecord, tcp_state};
 use twtrace_core::decode::Closing;
-use zerocopy::IntoBytes as _;
-
-/// `BPF_MAP_LOOKUP_BATCH` (`include/uapi/linux/bpf.h`, 5.6).
-const BPF_MAP_LOOKUP_BATCH: libc::c_int = 24;
-
-/// Entries read at a time: 1.4 MiB. More than any bucket has.
-const PIECE: usize = 4096;
 
 /// Most sockets that one sweep reports. When full, further ones are reported by a later sweep.
 const MOST: usize = 65_536;
@@ -40,12 +38,21 @@ fn closing_of(key: u64, record: &ConnRecord) -> Option<Closing> {
     })
 }
 
+/// The result of a sweep.
+pub struct Sweep {
+    /// What was asked for.
+    before_ns: u64,
+    /// Those that have been closing since before that time.
+    pub found: Vec<Closing>,
+    /// How long it took.
+    pub took: Duration,
+}
+
 /// Sweeps in a thread of its own: there may be a million sockets, and the tracer thread has the ring buffer to read.
 pub struct Sweeper {
     /// Dropped to end the thread.
     ask: SyncSender<u64>,
-    /// With the question.
-    results: Receiver<(u64, Vec<Closing>)>,
+    results: Receiver<Sweep>,
 }
 
 impl Sweeper {
@@ -56,12 +63,16 @@ impl Sweeper {
     pub fn start(map: OwnedFd) -> anyhow::Result<Self> {
         let (ask, questions) = sync_channel::<u64>(1);
         let (sender, results) = sync_channel(1);
+        let data = MapData::from_fd(map).context("cannot open the socket map again")?;
+        let map: HashMap<MapData, u64, Wire<ConnRecord>> = HashMap::try_from(Map::HashMap(data))?;
         let sweep = move || {
             for before_ns in questions {
-                let mut found = Vec::new();
-                // A sweep that fails is repeated later; until then the rows that it would repair are missing.
-                let _ = closing(&map, before_ns, &mut found);
-                if sender.send((before_ns, found)).is_err() {
+                let began = Instant::now();
+                // The iteration continues while the map changes; what it misses is found the next time.
+                let entries = map.iter().filter_map(Result::ok);
+                let closing = entries.filter_map(|(key, Wire(record))| closing_of(key, &record));
+                let found = closing.filter(|one| one.since_ns < before_ns).take(MOST).collect();
+                if sender.send(Sweep { before_ns, found, took: began.elapsed() }).is_err() {
                     return;
                 }
             }
@@ -77,83 +88,28 @@ impl Sweeper {
     }
 
     /// The result of the last sweep, if one has ended since the last call.
-    pub fn latest(&self) -> Option<Vec<Closing>> {
-        self.results.try_iter().last().map(|(_, found)| found)
+    pub fn latest(&self) -> Option<Sweep> {
+        self.results.try_iter().last()
     }
 
     /// Asks, and waits for the answer, at least for a moment.
-    pub fn fresh(&self, before_ns: u64, patience: Duration) -> Option<Vec<Closing>> {
+    pub fn fresh(&self, before_ns: u64, patience: Duration) -> Option<Sweep> {
         let until = Instant::now() + patience.max(LEAST);
         let mut latest = self.latest();
         let mut is_asked = false;
         loop {
             // Full: a sweep is running, and another is waiting.
             is_asked = is_asked || self.ask.try_send(before_ns).is_ok();
-            let Ok((asked, found)) = self.results.recv_timeout(until.saturating_duration_since(Instant::now())) else {
+            let Ok(sweep) = self.results.recv_timeout(until.saturating_duration_since(Instant::now())) else {
                 return latest;
             };
-            latest = Some(found);
-            if is_asked && asked == before_ns {
+            let is_it = is_asked && sweep.before_ns == before_ns;
+            latest = Some(sweep);
+            if is_it {
                 return latest;
             }
         }
     }
-}
-
-/// The arguments of the batch commands of bpf(2).
-#[repr(C)]
-struct Batch {
-    in_batch: u64,
-    out_batch: u64,
-    keys: u64,
-    values: u64,
-    count: u32,
-    map_fd: u32,
-    elem_flags: u64,
-    flags: u64,
-}
-
-fn closing(map: &OwnedFd, before_ns: u64, found: &mut Vec<Closing>) -> io::Result<()> {
-    let mut keys = vec![0_u64; PIECE];
-    let mut values = vec![ConnRecord::EMPTY; PIECE];
-    // The kernel's place in the table: the number of a bucket.
-    let (mut from, mut next) = (0_u64, 0_u64);
-    let mut is_first = true;
-    while found.len() < MOST {
-        let mut batch = Batch {
-            in_batch: if is_first { 0 } else { (&raw const from) as u64 },
-            out_batch: (&raw mut next) as u64,
-            keys: keys.as_mut_ptr() as u64,
-            values: values.as_mut_slice().as_mut_bytes().as_mut_ptr() as u64,
-            count: PIECE as u32,
-            map_fd: map.as_raw_fd() as u32,
-            elem_flags: 0,
-            flags: 0,
-        };
-        // SAFETY: the buffers have room for `count` entries of the map's key and value sizes, which `load_object` has
-        // checked; the kernel writes no more than that, and to the number behind `out_batch`.
-        let result = unsafe {
-            libc::syscall(libc::SYS_bpf, BPF_MAP_LOOKUP_BATCH, &raw mut batch, size_of::<Batch>() as libc::c_uint)
-        };
-        let error = (result < 0).then(io::Error::last_os_error);
-        let is_last = match &error {
-            None => false,
-            // The end of the table; what was found before it counts.
-            Some(error) if error.raw_os_error() == Some(libc::ENOENT) => true,
-            Some(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Some(_) => return Err(error.unwrap_or_else(io::Error::last_os_error)),
-        };
-        let count = (batch.count as usize).min(PIECE);
-        let entries = keys.iter().zip(&values).take(count);
-        found.extend(
-            entries.filter_map(|(key, record)| closing_of(*key, record)).filter(|one| one.since_ns < before_ns),
-        );
-        if is_last {
-            break;
-        }
-        (from, is_first) = (next, false);
-    }
-    Ok(())
 }
 
 #[cfg(test)]

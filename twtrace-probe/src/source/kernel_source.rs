@@ -195,8 +195,11 @@ impl KernelSource {
 impl KernelSource {
     /// Asks for sockets that have been closing for a while, and passes on the answer to the last question.
     fn sweep(&mut self, now_ns: u64) {
-        if let Some(closing) = self.sweeper.latest() {
-            self.watch(closing);
+        if let Some(sweep) = self.sweeper.latest() {
+            // A sweep of a million sockets takes a second.
+            let pause_ns = u64::try_from(sweep.took.as_nanos()).unwrap_or(u64::MAX).saturating_mul(CENSUS_SHARE);
+            self.next_sweep_ns = self.next_sweep_ns.max(now_ns.saturating_add(pause_ns));
+            self.watch(sweep.found);
         }
         if now_ns >= self.next_sweep_ns {
             self.next_sweep_ns = now_ns + SWEEP_NS;
@@ -321,8 +324,8 @@ impl Source for KernelSource {
         // A socket that closed just now is still on its way to TIME_WAIT.
         thread::sleep(SETTLE);
         let before_ns = clock::monotonic_ns()?.saturating_sub(SETTLE_NS);
-        if let Some(closing) = self.sweeper.fresh(before_ns, LAST_SWEEP.min(self.censuses.deadline.left())) {
-            self.watch(closing);
+        if let Some(sweep) = self.sweeper.fresh(before_ns, LAST_SWEEP.min(self.censuses.deadline.left())) {
+            self.watch(sweep.found);
         }
         self.census(sink)?;
         let intake = &mut self.intake;

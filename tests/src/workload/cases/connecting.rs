@@ -44,7 +44,11 @@ fn close_first(bed: &mut TestBed, ends: &Ends, pair: Pair) -> Result<()> {
 fn reset_in_syn_sent(bed: &mut TestBed) -> Result<()> {
     let ends = Ends::new(bed.family)?;
     let (client, server) = (&ends.client, &ends.server);
-    let forgotten = ends.pair(bed.family)?;
+    // A port that bind(2) took is no other socket's.
+    let first = client.open(bed.family)?;
+    client.set(first, SockOption::ReuseAddress)?;
+    client.bind(first, ends.service.ip(), 0)?;
+    let forgotten = ends.join(first, &How::Plain, &How::Plain)?;
     client.set(forgotten.c, SockOption::Repair)?;
     client.close(forgotten.c)?;
     let c = client.open(bed.family)?;

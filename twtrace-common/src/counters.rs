@@ -63,8 +63,8 @@ macro_rules! for_each_counter {
                 exits_missed,
                 /// Records that could not be decoded.
                 undecodable,
-                /// Connections whose end was not seen, or whose record was refused, and whose TIME_WAIT socket a census
-                /// has shown: they are reported after all.
+                /// Connections whose end was not seen, or whose record was refused, and of which a census has shown what
+                /// became of them: they are reported after all.
                 unseen_ends,
             }
         }

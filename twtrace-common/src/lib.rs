@@ -308,7 +308,7 @@ pub struct PartRecord {
     pub old_state: u8,
     /// As `old_state`.
     pub new_state: u8,
-    /// [`ConnFlags::BOUND_PORT`], [`ConnFlags::BOUND_ADDRESS`] and [`ConnFlags::CLOSED_IN_CONTEXT`].
+    /// [`ConnFlags::BOUND_PORT`] and [`ConnFlags::BOUND_ADDRESS`].
     pub flags: ConnFlags,
     /// As [`ConnRecord::local_range`].
     pub local_range: u32,

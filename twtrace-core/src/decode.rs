@@ -105,17 +105,11 @@ fn part(record: &PartRecord) -> Result<Part, DecodeError> {
         sk: record.sk,
         cookie: record.cookie,
         at_ns: whole_microseconds(record.at_ns),
-        role: match record.role {
-            role::ACTIVE => Role::Active,
-            role::PASSIVE => Role::Passive,
-            role::UNKNOWN => Role::Unknown,
-            other => return Err(DecodeError::Role(other)),
-        },
+        role: role_of(record.role)?,
         step: match (record.old_state, record.new_state) {
             (0, 0) => None,
             (old, new) => Some((state(old)?, state(new)?)),
         },
-        closed_in_context: record.flags.contains(ConnFlags::CLOSED_IN_CONTEXT),
         binding: binding(record.flags, record.local_range),
         tuple: tuple(&record.tuple)?,
         owner,
@@ -215,13 +209,10 @@ fn connection(record: &ConnRecord) -> Result<Connection, DecodeError> {
     Ok(Connection {
         cookie,
         tuple: tuple(&record.tuple)?,
-        role: match record.role {
+        role: match role_of(record.role)? {
             // Its start was not seen, but accept was.
-            role::UNKNOWN if has(ConnFlags::ACCEPTED) && !foreign => Role::Passive,
-            role::UNKNOWN => Role::Unknown,
-            role::ACTIVE => Role::Active,
-            role::PASSIVE => Role::Passive,
-            other => return Err(DecodeError::Role(other)),
+            Role::Unknown if has(ConnFlags::ACCEPTED) && !foreign => Role::Passive,
+            role => role,
         },
         opener: owner(&record.opener).filter(|_| !foreign),
         closer: owner(&record.closer),
@@ -318,6 +309,15 @@ fn transitions(record: &ConnRecord) -> Result<Vec<Transition>, DecodeError> {
             Ok(Transition { from: state(from)?, to: state(to)?, at_ns: whole_microseconds(at_ns) })
         })
         .collect()
+}
+
+fn role_of(number: u8) -> Result<Role, DecodeError> {
+    Ok(match number {
+        role::UNKNOWN => Role::Unknown,
+        role::ACTIVE => Role::Active,
+        role::PASSIVE => Role::Passive,
+        other => return Err(DecodeError::Role(other)),
+    })
 }
 
 fn state(number: u8) -> Result<TcpState, DecodeError> {

@@ -49,7 +49,6 @@ pub(crate) struct Part {
     pub(crate) role: Role,
     /// The transition that it was seen at; none at accept(2).
     pub(crate) step: Option<(TcpState, TcpState)>,
-    pub(crate) closed_in_context: bool,
     pub(crate) binding: Binding,
     pub(crate) tuple: Tuple,
     pub(crate) owner: Owner,
@@ -145,8 +144,10 @@ impl Parts {
     }
 
     pub(crate) fn take_unseen(&mut self, sk: u64, cookie: u64) -> Option<Connection> {
-        let closer = self.closers.get(&sk).filter(|part| part.cookie == cookie)?.clone();
-        self.closers.remove(&sk);
+        if self.closers.get(&sk)?.cookie != cookie {
+            return None;
+        }
+        let closer = self.closers.remove(&sk)?;
         let mut connection = Connection::bare(closer.tuple, closer.at_ns);
         connection.cookie = cookie;
         connection.end_unseen = true;
@@ -160,7 +161,6 @@ impl Parts {
 
 fn join(connection: &mut Connection, opener: Option<Part>, closer: Option<Part>) {
     if let Some(closer) = closer.filter(|_| connection.closer.is_none()) {
-        connection.closed_in_context |= closer.closed_in_context;
         // An abort is its own last transition.
         if let Some(step) = closer.transition().filter(|step| step.to != TcpState::Close) {
             connection.transitions.insert(0, step);

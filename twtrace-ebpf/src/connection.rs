@@ -304,7 +304,7 @@ unsafe fn bound_connect(record: *mut ConnRecord, change: Change<impl Socket>) {
         (*small).at_ns = bpf_ktime_get_ns();
         (*small).tuple = (*record).tuple;
     }
-    emit::submit_small(entry, change.by);
+    emit::submit(entry, change.by);
 }
 
 /// Adds one change to the record, and finishes the record if it was the last.

@@ -21,8 +21,8 @@ pub const RET: usize = 16;
 /// subflow (`mptcp_sock.first`).
 #[inline(always)]
 pub fn socket(fd: u64) -> Option<u64> {
-    // SAFETY: typed pointers as far as `fdt`; then, and all the way without the typed task, reads that the helper
-    // checks.
+    // Without the typed task, all reads go through the helper.
+    // SAFETY: typed pointers as far as `fdt`; the helper checks the reads that follow.
     unsafe {
         let (limit, array): (u32, u64) = if cfg_value!(has_task_btf) != 0 {
             let task = bpf_get_current_task_btf().cast::<core::ffi::c_void>().cast_const();

@@ -58,9 +58,9 @@ pub fn reserve(by: Program) -> Option<RingBufEntry<ConnRecord>> {
     Some(entry)
 }
 
-/// Hands over a reserved record.
+/// Hands over a reserved record, of any kind.
 #[inline(always)]
-pub fn submit(entry: RingBufEntry<ConnRecord>, by: Program) {
+pub fn submit<T>(entry: RingBufEntry<T>, by: Program) {
     entry.submit(wakeup_flag());
     count!(by, records);
 }
@@ -76,13 +76,6 @@ pub fn reserve_part(by: Program) -> Option<RingBufEntry<PartRecord>> {
     Some(entry)
 }
 
-/// Hands over a part.
-#[inline(always)]
-pub fn submit_part(entry: RingBufEntry<PartRecord>, by: Program) {
-    entry.submit(wakeup_flag());
-    count!(by, records);
-}
-
 /// Reserves an empty small record.
 #[inline(always)]
 pub fn reserve_small(by: Program) -> Option<RingBufEntry<SmallRecord>> {
@@ -92,11 +85,4 @@ pub fn reserve_small(by: Program) -> Option<RingBufEntry<SmallRecord>> {
     };
     entry.write(SmallRecord::EMPTY);
     Some(entry)
-}
-
-/// Hands over a small record.
-#[inline(always)]
-pub fn submit_small(entry: RingBufEntry<SmallRecord>, by: Program) {
-    entry.submit(wakeup_flag());
-    count!(by, records);
 }

@@ -83,8 +83,8 @@ pub fn tw_count(sk: Sk) -> (i32, i32) {
 #[inline(always)]
 pub fn binding(sk: Sk) -> Binding {
     let mut binding = Binding::NONE;
-    // SAFETY: offsets of struct sock, and of struct inet_sock within the helper's own type; those that a kernel may lack
-    // are checked to exist.
+    // Those that a kernel may lack are checked to exist.
+    // SAFETY: offsets of struct sock, and of struct inet_sock within the helper's own type.
     unsafe {
         if load::<u16>(sk, off!(skc_num)) != 0 {
             binding.flags.insert(ConnFlags::BOUND_PORT);

@@ -45,7 +45,7 @@ fn opened(change: Change<impl Socket>) {
         (*part).local_range = binding.range;
         fill(part, change);
     }
-    emit::submit_part(entry, change.by);
+    emit::submit(entry, change.by);
 }
 
 /// In the context of the process that closes.
@@ -56,12 +56,9 @@ fn closing(change: Change<impl Socket>) {
     // SAFETY: a reserved record, all of it written before.
     unsafe {
         (*part).kind = kind::CLOSING;
-        if change.new == tcp_state::CLOSE {
-            (*part).flags.insert(ConnFlags::CLOSED_IN_CONTEXT);
-        }
         fill(part, change);
     }
-    emit::submit_part(entry, change.by);
+    emit::submit(entry, change.by);
 }
 
 /// What each part has.
@@ -100,7 +97,7 @@ pub fn accepted(sk: u64, by: Program) {
         fill_whole(&raw mut (*part).tuple, sk);
         owner::capture(&raw mut (*part).owner);
     }
-    emit::submit_part(entry, by);
+    emit::submit(entry, by);
 }
 
 /// CLOSE.

@@ -82,13 +82,14 @@ pub fn cells(budget: &Budget, width: usize) -> [(Share, usize); 6] {
 /// When connect gets slow, and when no port is left: `slow in 20s, full in 42s (38s to 51s)`, `never at this rate`.
 pub fn forecast(budget: &Budget) -> String {
     let full = full(budget);
-    match (budget.seconds_to_slow, budget.seconds_to_exhaustion) {
-        _ if budget.available == 0 => full,
-        (None, _) => full,
-        (Some(seconds), Some(_)) if seconds > 0.0 => format!("slow in {}, {full}", text::seconds(seconds)),
-        (Some(seconds), None) if seconds > 0.0 => format!("slow in {}, full {full}", text::seconds(seconds)),
-        (Some(_), Some(_)) => format!("slow now, {full}"),
-        (Some(_), None) => format!("slow now, full {full}"),
+    let slow = match budget.seconds_to_slow.filter(|_| budget.available > 0) {
+        None => return full,
+        Some(seconds) if seconds > 0.0 => format!("slow in {}", text::seconds(seconds)),
+        Some(_) => "slow now".to_owned(),
+    };
+    match budget.seconds_to_exhaustion {
+        Some(_) => format!("{slow}, {full}"),
+        None => format!("{slow}, full {full}"),
     }
 }
 

@@ -52,7 +52,7 @@ pub enum SockOption {
     ReuseAddress,
     /// `O_NONBLOCK`.
     NonBlocking,
-    /// `TCP_REPAIR`: close tells the peer nothing.
+    /// `TCP_REPAIR`: close sends nothing to the peer.
     Repair,
     /// `TCP_SYNCNT`.
     SynCount(i32),
@@ -87,8 +87,8 @@ pub enum Event {
 
 /// Borrows a descriptor by its number.
 pub fn borrow<'fd>(fd: RawFd) -> BorrowedFd<'fd> {
-    // SAFETY: each process of the generator uses the numbers of its own open descriptors; a call on a wrong number
-    // fails with EBADF.
+    // Each process of the generator uses the numbers of its own open descriptors.
+    // SAFETY: the process has it open; a call on a wrong number fails with EBADF.
     unsafe { BorrowedFd::borrow_raw(fd) }
 }
 

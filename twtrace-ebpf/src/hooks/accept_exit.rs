@@ -42,8 +42,8 @@ fn accepted(ctx: &TracePointContext) {
         }
         return;
     };
-    // SAFETY: a value of the socket map. The slot may change hands meanwhile, so the cookie is written last and
-    // compared by the reader.
+    // The slot may change hands meanwhile, so the cookie is written last and compared by the reader.
+    // SAFETY: a value of the socket map.
     unsafe {
         if (*record).flags.contains(ConnFlags::DONE) {
             return;

@@ -64,5 +64,5 @@ fn ended(tw: u64) {
         (*record).cookie = cookie(tw);
         fill_whole(&raw mut (*record).tuple, tw);
     }
-    emit::submit_small(entry, Program::TwskEnd);
+    emit::submit(entry, Program::TwskEnd);
 }

@@ -79,7 +79,7 @@ impl Top {
             if enough(&last) {
                 return last;
             }
-            assert!(began.elapsed() < PATIENCE, "no such report; the last one: {last:#}");
+            assert!(began.elapsed() < PATIENCE, "no such report; of the last one: {}", digest(&last));
         }
     }
 
@@ -189,12 +189,19 @@ pub fn interrupt(child: Child) -> Output {
     output
 }
 
+/// What tells most about a test that failed: a whole report has thousands of lines.
+fn digest(report: &Value) -> String {
+    let tracing = &report["tracing"];
+    let parts = [&report["totals"], &tracing["lost"], &tracing["kernel_counters"], &own(report)["coverage"]];
+    parts.map(Value::to_string).join("\n")
+}
+
 /// The number at a JSON pointer in a report.
 ///
 /// # Panics
 /// If there is none.
 pub fn number(report: &Value, pointer: &str) -> u64 {
-    let value = report.pointer(pointer).unwrap_or_else(|| panic!("no {pointer} in {report:#}"));
+    let value = report.pointer(pointer).unwrap_or_else(|| panic!("no {pointer}: {}", digest(report)));
     value.as_u64().unwrap_or_else(|| panic!("{pointer} is {value}"))
 }
 

@@ -7,15 +7,8 @@ use std::process::{Child, Command, Stdio};
 use serde_json::Value;
 use twtrace_tests::require::skip;
 use twtrace_tests::software::{Postgres, installed, listening, stop};
-use twtrace_tests::top::{Top, number, own, own_destinations, sockstat_tw};
+use twtrace_tests::top::{Top, number, own, own_destinations, quiet_place, sockstat_tw};
 use twtrace_tests::tracer::Place;
-
-/// A namespace where an RST does not end a TIME_WAIT socket.
-fn place() -> Place {
-    let place = Place::new();
-    place.sysctl("ipv4/tcp_rfc1337", "1");
-    place
-}
 
 /// Runs a command in the place to its end, and returns what it printed.
 fn output(place: &Place, mut command: Command) -> String {
@@ -53,6 +46,18 @@ fn sides(place: &Place, port: u16) -> (u64, u64) {
     (count("sport"), count("dport"))
 }
 
+/// Waits until this many TIME_WAIT sockets were created and the last census lists as many as `ss` does. Some may have
+/// ended: a port that a client uses again ends the server's one. Returns that report and the [`sides`].
+fn census_of(top: &Top, place: &Place, port: u16, created: u64) -> (Value, u64, u64) {
+    let report = top.wait(|report| {
+        let (server_side, client_side) = sides(place, port);
+        own_destinations(report, "time_wait_created") >= created
+            && number(own(report), "/coverage/census") == server_side + client_side
+    });
+    let (server_side, client_side) = sides(place, port);
+    (report, server_side, client_side)
+}
+
 /// TIME_WAIT sockets created by the rows with this command.
 fn created_by(rows: &Value, command: &str) -> u64 {
     sum_of(rows, command, "time_wait_created")
@@ -66,7 +71,7 @@ fn sum_of(rows: &Value, command: &str, figure: &str) -> u64 {
 
 #[test]
 fn pgbench_with_a_connection_for_each_transaction() {
-    let place = place();
+    let place = quiet_place();
     let folder = tempfile::tempdir().unwrap();
     let Some(postgres) = Postgres::start(&place, folder.path()) else { return };
 
@@ -77,9 +82,9 @@ fn pgbench_with_a_connection_for_each_transaction() {
 
     // One for each transaction, and one or two that pgbench opens for itself. pgbench ends its session and closes; now
     // and then the server is faster.
-    let report = top.wait(|report| number(own(report), "/coverage/census") >= 400);
-    let (server_side, client_side) = sides(&place, Postgres::PORT);
-    assert!((400..=410).contains(&(server_side + client_side)), "{server_side} and {client_side}");
+    let (report, server_side, client_side) = census_of(&top, &place, Postgres::PORT, 400);
+    let created = own_destinations(&report, "time_wait_created");
+    assert!((400..=410).contains(&created), "{created}");
     // Which side is faster depends on the machine. A port that pgbench uses again ends the server's TIME_WAIT socket.
     let live = |command| sum_of(&report["processes"], command, "time_wait_live");
     assert_eq!((live("postgres"), live("pgbench")), (server_side, client_side));
@@ -135,13 +140,12 @@ fn nginx_fetched_by_one_shot_curls() {
     // With the header, the server closes first; without, the client.
     let close = "-H 'Connection: close' http://127.0.0.1:8099/endless/";
     for (curl, closer) in [(close, "nginx"), ("http://127.0.0.1:8099/", "curl")] {
-        let place = place();
+        let place = quiet_place();
         let folder = tempfile::tempdir().unwrap();
         let Some(mut server) = nginx(&place, folder.path()) else { return };
         let top = Top::start_here(&place, &["--by", "parent"]);
         poll(&place, folder.path(), curl);
-        let report = top.wait(|report| number(own(report), "/coverage/census") >= 100);
-        let (server_side, client_side) = sides(&place, 8099);
+        let (report, server_side, client_side) = census_of(&top, &place, 8099, 100);
         assert_eq!(created_by(&report["processes"], "nginx"), server_side);
         assert_eq!(created_by(&report["processes"], "curl"), client_side);
         assert_eq!(created_by(&report["processes"], closer), 100, "{closer}");

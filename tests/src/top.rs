@@ -191,6 +191,9 @@ pub fn interrupt(child: Child) -> Output {
 
 /// What tells most about a test that failed: a whole report has thousands of lines.
 fn digest(report: &Value) -> String {
+    if report["totals"].is_null() {
+        return report.to_string();
+    }
     let tracing = &report["tracing"];
     let parts = [&report["totals"], &tracing["lost"], &tracing["kernel_counters"], &own(report)["coverage"]];
     parts.map(Value::to_string).join("\n")

@@ -28,6 +28,7 @@ pub struct Offsets {
     pub tcp_total_retrans: u32,
     pub tcp_ts_recent_stamp: u32,
     pub net_ns_inum: u32,
+    pub net_cookie: u32,
     pub net_tw_refcount: u32,
     /// What the count at `net_tw_refcount` includes besides TIME_WAIT sockets: 1 for the namespace, 0 before 5.17.
     pub net_tw_extra: u32,
@@ -105,6 +106,7 @@ impl Offsets {
         tcp_total_retrans: OFFSET_NONE,
         tcp_ts_recent_stamp: OFFSET_NONE,
         net_ns_inum: OFFSET_NONE,
+        net_cookie: OFFSET_NONE,
         net_tw_refcount: OFFSET_NONE,
         net_tw_extra: 0,
         net_tw_max: OFFSET_NONE,
@@ -199,7 +201,7 @@ impl LogFilter {
 
 // The loader writes them into the object by their names: both sides must have the same size.
 const _: () = {
-    assert!(size_of::<Offsets>() == 260);
+    assert!(size_of::<Offsets>() == 264);
     assert!(size_of::<Config>() == 24);
     assert!(size_of::<LogFilter>() == 32);
 };

@@ -19,7 +19,7 @@ pub use flags::{ConnFlags, OwnerFlags, SockFlags};
 pub use layout::{Config, LogFilter, OFFSET_NONE, Offsets};
 
 /// Version of this layout. The object carries it and the loader refuses another one.
-pub const WIRE_VERSION: u32 = 7;
+pub const WIRE_VERSION: u32 = 8;
 
 /// Length of `task_struct.comm` (`TASK_COMM_LEN`), the terminating NUL included.
 pub const COMM_LEN: usize = 16;
@@ -140,11 +140,17 @@ pub struct Tuple {
     pub local_port: u16,
     /// Remote port, host byte order.
     pub remote_port: u16,
-    /// Explicit padding, zero.
-    pub pad: [u16; 3],
+    /// Low 48 bits of the namespace's cookie (`net->net_cookie`), lowest first; 0 when not known.
+    pub netns_cookie: [u16; 3],
 }
 
 impl Tuple {
+    /// Low 48 bits of the namespace's cookie; 0 when not known.
+    pub fn netns_cookie(&self) -> u64 {
+        let [low, middle, high] = self.netns_cookie;
+        u64::from(high) << 32 | u64::from(middle) << 16 | u64::from(low)
+    }
+
     /// No addresses and no ports.
     pub const NONE: Self = Self {
         local_addr: [0; 16],
@@ -153,7 +159,7 @@ impl Tuple {
         family: 0,
         local_port: 0,
         remote_port: 0,
-        pad: [0; 3],
+        netns_cookie: [0; 3],
     };
 }
 

@@ -7,6 +7,7 @@ use crate::event::{
     BindFailed, Binding, Comm, ConnectFailed, Connection, Event, Owner, ProcessKey, Role, TcpState, Timewait,
     TimewaitCause, TimewaitEnd, Transition, Tuple, TwCount,
 };
+use crate::netns::NetnsIds;
 pub use crate::parts::Closing;
 use crate::parts::{Part, Parts};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -57,16 +58,17 @@ pub enum DecodeError {
 #[derive(Debug, Default)]
 pub struct Decoder {
     parts: Parts,
+    netns: NetnsIds,
 }
 
 impl Decoder {
-    /// Decodes one record as [`decode`] does. `None`: it is a part of a connection that has not ended yet, or a
-    /// repetition.
+    /// Decodes one record as [`decode`] does, with the ids of network namespaces. `None`: it is a part of a connection that
+    /// has not ended yet, or a repetition.
     ///
     /// # Errors
     /// As [`decode`].
     pub fn decode(&mut self, bytes: &[u8]) -> Result<Option<Event>, DecodeError> {
-        match record(bytes)? {
+        match record(bytes, &mut |inode, cookie| self.netns.id(inode, cookie))? {
             Record::Connection { mut connection, sk, is_whole } => {
                 if !self.parts.complete(&mut connection, sk, is_whole) {
                     return Ok(None);
@@ -86,6 +88,11 @@ impl Decoder {
         }
     }
 
+    /// Ids of network namespaces. Their news belong before the event that was decoded last.
+    pub fn netns(&mut self) -> &mut NetnsIds {
+        &mut self.netns
+    }
+
     /// Connections without a slot in the socket map that sent their FIN before `before_ns` and have not been seen to end
     /// since.
     pub fn closing(&self, before_ns: u64) -> impl Iterator<Item = Closing> {
@@ -98,7 +105,7 @@ impl Decoder {
     }
 }
 
-fn part(record: &PartRecord) -> Result<Part, DecodeError> {
+fn part(record: &PartRecord, ids: &mut Ids<'_>) -> Result<Part, DecodeError> {
     let owner = owner(&record.owner).ok_or(DecodeError::NoOpener)?;
     Ok(Part {
         is_closing: record.kind == kind::CLOSING,
@@ -111,19 +118,22 @@ fn part(record: &PartRecord) -> Result<Part, DecodeError> {
             (old, new) => Some((state(old)?, state(new)?)),
         },
         binding: binding(record.flags, record.local_range),
-        tuple: tuple(&record.tuple)?,
+        tuple: tuple(&record.tuple, ids)?,
         owner,
     })
 }
 
-/// Decodes one record. Timestamps are truncated to whole microseconds: the hooks read the clock some hundred
+/// The id of a network namespace, by its inode number and its cookie.
+type Ids<'a> = dyn FnMut(u32, u64) -> u32 + 'a;
+
+/// Decodes one record. Network namespaces have their inode numbers as ids. Timestamps are truncated to whole microseconds: the hooks read the clock some hundred
 /// nanoseconds away from the event that they report, and a recording stores no noise. Of a longer record, the known
 /// part is read.
 ///
 /// # Errors
 /// It is too short, or a field has an unknown value.
 pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
-    match record(bytes)? {
+    match record(bytes, &mut |inode, _| inode)? {
         Record::Connection { mut connection, .. } => {
             payload_alone(&mut connection);
             Ok(Event::Connection(connection))
@@ -149,40 +159,40 @@ enum Record {
     Other(Event),
 }
 
-fn record(bytes: &[u8]) -> Result<Record, DecodeError> {
+fn record(bytes: &[u8], ids: &mut Ids<'_>) -> Result<Record, DecodeError> {
     let short = DecodeError::Short(bytes.len());
     match bytes.first() {
         Some(&(kind::TIMEWAIT_END | kind::BOUND_CONNECT)) => {
             let (record, _) = SmallRecord::read_from_prefix(bytes).map_err(|_| short)?;
-            return small(&record).map(Record::Other);
+            return small(&record, ids).map(Record::Other);
         }
         Some(&(kind::OPENED | kind::CLOSING)) => {
             let (record, _) = PartRecord::read_from_prefix(bytes).map_err(|_| short)?;
-            return part(&record).map(Box::new).map(Record::Part);
+            return part(&record, ids).map(Box::new).map(Record::Part);
         }
         _ => {}
     }
     let (record, _) = &ConnRecord::read_from_prefix(bytes).map_err(|_| short)?;
     Ok(Record::Other(match record.kind {
         kind::CONNECTION => {
-            let connection = Box::new(connection(record)?);
+            let connection = Box::new(connection(record, ids)?);
             let is_whole = !record.flags.contains(ConnFlags::UNFOLLOWED);
             return Ok(Record::Connection { connection, sk: record.sk, is_whole });
         }
-        kind::CONNECT_FAILED => return Ok(Record::Failed(Box::new(connect_failed(record)?), record.sk)),
+        kind::CONNECT_FAILED => return Ok(Record::Failed(Box::new(connect_failed(record, ids)?), record.sk)),
         kind::RESET_SENT => Event::ResetSent {
             cookie: record.cookie,
-            tuple: tuple(&record.tuple)?,
+            tuple: tuple(&record.tuple, ids)?,
             at_ns: whole_microseconds(record.end_ns),
         },
-        kind::BIND_FAILED => Event::BindFailed(Box::new(bind_failed(record)?)),
+        kind::BIND_FAILED => Event::BindFailed(Box::new(bind_failed(record, ids)?)),
         other => return Err(DecodeError::Kind(other)),
     }))
 }
 
-fn small(record: &SmallRecord) -> Result<Event, DecodeError> {
+fn small(record: &SmallRecord, ids: &mut Ids<'_>) -> Result<Event, DecodeError> {
     let (cookie, at_ns) = (record.cookie, whole_microseconds(record.at_ns));
-    let tuple = tuple(&record.tuple)?;
+    let tuple = tuple(&record.tuple, ids)?;
     if record.kind == kind::BOUND_CONNECT {
         return Ok(Event::BoundConnect { cookie, tuple, at_ns });
     }
@@ -200,7 +210,7 @@ fn small(record: &SmallRecord) -> Result<Event, DecodeError> {
     }))
 }
 
-fn connection(record: &ConnRecord) -> Result<Connection, DecodeError> {
+fn connection(record: &ConnRecord, ids: &mut Ids<'_>) -> Result<Connection, DecodeError> {
     let (cookie, sk_flags) = (record.cookie, record.sk_flags);
     let transitions = transitions(record)?;
     let has = |flag: ConnFlags| record.flags.contains(flag);
@@ -208,7 +218,7 @@ fn connection(record: &ConnRecord) -> Result<Connection, DecodeError> {
     let foreign = has(ConnFlags::ACCEPTED) && !has(ConnFlags::ACCEPT_SEEN) && record.accept_cookie != cookie;
     Ok(Connection {
         cookie,
-        tuple: tuple(&record.tuple)?,
+        tuple: tuple(&record.tuple, ids)?,
         role: match role_of(record.role)? {
             // Its start was not seen, but accept was.
             Role::Unknown if has(ConnFlags::ACCEPTED) && !foreign => Role::Passive,
@@ -267,17 +277,17 @@ fn payload_alone(connection: &mut Connection) {
     connection.bytes_received = connection.bytes_received.saturating_sub(u64::from(connection.sock_done));
 }
 
-fn connect_failed(record: &ConnRecord) -> Result<ConnectFailed, DecodeError> {
+fn connect_failed(record: &ConnRecord, ids: &mut Ids<'_>) -> Result<ConnectFailed, DecodeError> {
     Ok(ConnectFailed {
         opener: owner(&record.opener).ok_or(DecodeError::NoOpener)?,
-        tuple: tuple(&record.tuple)?,
+        tuple: tuple(&record.tuple, ids)?,
         errno: record.connect_errno,
         at_ns: whole_microseconds(record.end_ns),
     })
 }
 
-fn bind_failed(record: &ConnRecord) -> Result<BindFailed, DecodeError> {
-    let mut tuple = tuple(&record.tuple)?;
+fn bind_failed(record: &ConnRecord, ids: &mut Ids<'_>) -> Result<BindFailed, DecodeError> {
+    let mut tuple = tuple(&record.tuple, ids)?;
     if tuple.v4_mapped {
         // There is no remote side, but both sides have the same family.
         tuple.remote_addr = Ipv4Addr::UNSPECIFIED.into();
@@ -338,7 +348,7 @@ fn state(number: u8) -> Result<TcpState, DecodeError> {
     })
 }
 
-fn tuple(tuple: &WireTuple) -> Result<Tuple, DecodeError> {
+fn tuple(tuple: &WireTuple, ids: &mut Ids<'_>) -> Result<Tuple, DecodeError> {
     let address = |bytes: [u8; 16]| -> Result<(IpAddr, bool), DecodeError> {
         match tuple.family {
             AF_INET => Ok((Ipv4Addr::new(bytes[0], bytes[1], bytes[2], bytes[3]).into(), false)),
@@ -352,7 +362,7 @@ fn tuple(tuple: &WireTuple) -> Result<Tuple, DecodeError> {
     let (local_addr, local_mapped) = address(tuple.local_addr)?;
     let (remote_addr, remote_mapped) = address(tuple.remote_addr)?;
     Ok(Tuple {
-        netns: tuple.netns,
+        netns: ids(tuple.netns, tuple.netns_cookie()),
         local_addr,
         local_port: tuple.local_port,
         remote_addr,

@@ -376,8 +376,10 @@ pub enum Event {
     },
     /// A network namespace was found, or its name or reachability changed.
     Namespace {
-        /// Inode number.
+        /// Its id ([`crate::netns`]).
         netns: u32,
+        /// Inode number.
+        inode: u32,
         /// Its name. Hostile input.
         name: String,
         /// Why it cannot be entered: then it has no census and no figures.
@@ -385,7 +387,7 @@ pub enum Event {
     },
     /// A network namespace is gone, and its sockets with it.
     NamespaceGone {
-        /// Inode number. Another namespace may get it from now on.
+        /// Its id. Another namespace may get its inode number from now on.
         netns: u32,
     },
     /// Number of network namespaces that are not examined, because there are too many.

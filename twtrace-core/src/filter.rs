@@ -78,9 +78,9 @@ impl Filter {
             })
     }
 
-    /// Whether a namespace passes, by its number and its name.
-    pub(crate) fn passes_netns(&self, netns: u32, name: Option<&str>) -> bool {
+    /// Whether a namespace passes, by its inode number and its name.
+    pub(crate) fn passes_netns(&self, inode: u32, name: Option<&str>) -> bool {
         self.netns.is_empty()
-            || self.netns.iter().any(|wanted| Some(wanted.as_str()) == name || wanted.parse() == Ok(netns))
+            || self.netns.iter().any(|wanted| Some(wanted.as_str()) == name || wanted.parse() == Ok(inode))
     }
 }

@@ -16,6 +16,7 @@ mod filter;
 pub mod finding;
 pub mod history;
 mod keys;
+pub mod netns;
 mod parts;
 pub mod pattern;
 pub mod peaks;

@@ -5,6 +5,7 @@
 use crate::counts::Counts;
 use crate::event::{CensusState, HostFacts, KernelCounters, KernelFacts, TracingFacts};
 use crate::keys::DestKey;
+use crate::netns;
 use std::collections::BTreeMap;
 
 /// Namespaces kept, including those that are gone. When full, the oldest gone one is dropped.
@@ -123,8 +124,10 @@ pub struct Ends {
 /// A network namespace.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Namespace {
-    /// Inode number.
+    /// Its id ([`crate::netns`]).
     pub netns: u32,
+    /// Inode number.
+    pub inode: u32,
     /// Its name; empty when not known. Hostile input.
     pub name: String,
     /// Kernel figures, once they were read.
@@ -176,6 +179,11 @@ impl Summary {
         self.namespaces.iter().find(|namespace| namespace.netns == netns)
     }
 
+    /// Inode number of a namespace, 0 when it is not known. Two that existed one after the other may have the same.
+    pub fn inode(&self, netns: u32) -> u32 {
+        self.namespace(netns).map_or(if netns::is_inode(netns) { netns } else { 0 }, |namespace| namespace.inode)
+    }
+
     /// The same number, except for 0, which means unknown: where only one namespace exists, it is that one. *Inferred*:
     /// another one may have appeared.
     pub(crate) fn place_of(&self, netns: u32) -> u32 {
@@ -218,7 +226,7 @@ impl Summary {
                     let oldest = all.iter().position(|namespace| namespace.gone)?;
                     all.remove(oldest);
                 }
-                all.push(Namespace { netns, ..Namespace::default() });
+                all.push(Namespace { netns, inode: netns, ..Namespace::default() });
                 all.len() - 1
             }
         };
@@ -226,12 +234,13 @@ impl Summary {
     }
 
     /// A namespace was found, or its name or reachability changed.
-    pub(crate) fn name(&mut self, netns: u32, name: String, refused: Option<String>) {
+    pub(crate) fn name(&mut self, netns: u32, inode: u32, name: String, refused: Option<String>) {
         if let Some(namespace) = self.place_namespace(netns) {
             if namespace.gone {
-                // The inode number was reused.
+                // It was not found for a while, or this trace knows namespaces by inode numbers alone.
                 *namespace = Namespace { netns, ..Namespace::default() };
             }
+            namespace.inode = inode;
             namespace.name = name;
             namespace.refused = refused;
         }
@@ -243,7 +252,8 @@ impl Summary {
             let name = std::mem::take(&mut namespace.name);
             // Its sysctls are still needed for the budgets of its rows.
             let kernel = namespace.kernel.take();
-            *namespace = Namespace { netns, name, kernel, gone: true, ..Namespace::default() };
+            let inode = namespace.inode;
+            *namespace = Namespace { netns, inode, name, kernel, gone: true, ..Namespace::default() };
         }
         self.sum_up();
     }

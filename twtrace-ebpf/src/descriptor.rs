@@ -11,7 +11,7 @@ use twtrace_common::{ConnRecord, OFFSET_NONE, Tuple, role};
 
 use crate::{
     config::{cfg_value, off},
-    sock::{AF_INET, AF_INET6, IPPROTO_MPTCP, IPPROTO_TCP, load},
+    sock::{AF_INET, AF_INET6, IPPROTO_MPTCP, IPPROTO_TCP, load, low_bits},
 };
 
 /// Offset of `ret` in the record of a `syscalls:sys_exit_*` tracepoint: common fields 8, `nr` 4, padding 4.
@@ -112,6 +112,9 @@ unsafe fn fill_side(tuple: *mut Tuple, sk: u64) {
         (*tuple).local_port = local_port(sk);
         let net: u64 = read(sk + off!(skc_net) as u64).unwrap_or(0);
         (*tuple).netns = read(net + off!(net_ns_inum) as u64).unwrap_or(0);
+        if off!(net_cookie) != OFFSET_NONE as usize {
+            (*tuple).netns_cookie = low_bits(read(net + off!(net_cookie) as u64).unwrap_or(0));
+        }
     }
 }
 

@@ -61,11 +61,10 @@ fn net(sk: Sk) -> *const core::ffi::c_void {
     unsafe { load(sk, off!(skc_net)) }
 }
 
-/// Inode number of that namespace.
+/// The cookie of a namespace as [`Tuple::netns_cookie`] has it.
 #[inline(always)]
-pub fn netns(sk: Sk) -> u32 {
-    // SAFETY: offset of struct net.
-    unsafe { load(net(sk), off!(net_ns_inum)) }
+pub fn low_bits(cookie: u64) -> [u16; 3] {
+    [cookie as u16, (cookie >> 16) as u16, (cookie >> 32) as u16]
 }
 
 /// TIME_WAIT sockets in the namespace and their limit.
@@ -115,7 +114,11 @@ pub fn binding(sk: Sk) -> Binding {
 pub unsafe fn fill_tuple(tuple: *mut Tuple, sk: Sk) {
     // SAFETY: offsets of struct sock and struct net; `tuple` by the caller's promise.
     unsafe {
-        (*tuple).netns = netns(sk);
+        let net = net(sk);
+        (*tuple).netns = load(net, off!(net_ns_inum));
+        if off!(net_cookie) != OFFSET_NONE as usize {
+            (*tuple).netns_cookie = low_bits(load(net, off!(net_cookie)));
+        }
         (*tuple).remote_port = u16::from_be(load::<u16>(sk, off!(skc_dport)));
         let family = load::<u16>(sk, off!(skc_family));
         (*tuple).family = family;

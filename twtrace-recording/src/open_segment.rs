@@ -331,7 +331,7 @@ mod tests {
         let mut writer = OpenSegmentWriter::create(place, &label).unwrap();
         let mut encoder = Encoder::default();
         for netns in 0..50 {
-            encoder.push(&Event::Namespace { netns, name: "name".to_owned(), refused: None }).unwrap();
+            encoder.push(&Event::Namespace { netns, inode: netns, name: "name".to_owned(), refused: None }).unwrap();
             encoder.push(&Event::NamespaceGone { netns }).unwrap();
         }
         let [host, ..] = encoder.take().unwrap();

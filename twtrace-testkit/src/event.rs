@@ -20,7 +20,7 @@ pub fn kernel(facts: KernelFacts) -> Event {
 
 /// A network namespace that can be entered, by its inode number.
 pub fn namespace(netns: u32, name: &str) -> Event {
-    Event::Namespace { netns, name: name.to_owned(), refused: None }
+    Event::Namespace { netns, inode: netns, name: name.to_owned(), refused: None }
 }
 
 /// A connect that failed early.

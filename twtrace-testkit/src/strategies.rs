@@ -306,8 +306,8 @@ pub fn event() -> impl Strategy<Value = Event> {
             }).boxed(),
         1 => counters().prop_map(Event::Counters).boxed(),
         1 => (small(), kernel()).prop_map(|(netns, facts)| Event::Kernel { netns, facts }).boxed(),
-        1 => (small(), text(), of(text()))
-            .prop_map(|(netns, name, refused)| Event::Namespace { netns, name, refused }).boxed(),
+        1 => (small(), small(), text(), of(text()))
+            .prop_map(|(netns, inode, name, refused)| Event::Namespace { netns, inode, name, refused }).boxed(),
         1 => small().prop_map(|netns| Event::NamespaceGone { netns }).boxed(),
         1 => number().prop_map(Event::NamespacesLeftOut).boxed(),
         1 => (1..4_u32, number(), facts()).prop_map(|(tgid, start_ns, facts)| {

@@ -190,7 +190,7 @@ fn destination<'a>(row: &'a DestinationRow, summary: &'a Summary) -> Vec<Cow<'a,
     };
     let budget = row.budget.as_ref();
     vec![
-        optional(key.map(|key| key.netns).filter(|netns| *netns != 0)),
+        optional(key.map(|key| summary.inode(key.netns)).filter(|inode| *inode != 0)),
         Cow::Borrowed(key.and_then(|key| summary.namespace(key.netns)).map_or("", |of| of.name.as_str())),
         Cow::Borrowed(key.map_or("(other)", |key| label::role(key.role))),
         optional(key.map(|key| key.local_addr)),

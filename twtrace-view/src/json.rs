@@ -334,7 +334,7 @@ pub(super) fn kernel(kernel: &KernelFacts) -> Kernel<'_> {
 
 pub(super) fn of_namespace<'a>(namespace: &'a Namespace, summary: &Summary) -> NamespaceJson<'a> {
     NamespaceJson {
-        netns: namespace.netns,
+        netns: namespace.inode,
         name: Some(namespace.name.as_str()).filter(|name| !name.is_empty()),
         gone: namespace.gone,
         refused: namespace.refused.as_deref(),

@@ -104,12 +104,15 @@ pub fn place(key: &DestKey) -> String {
     text::address(key.remote_addr.unwrap_or(key.local_addr), key.port)
 }
 
-/// A network namespace by name, or else by number.
+/// A network namespace by name, or else by its inode number.
 pub fn namespace(summary: &Summary, netns: u32) -> String {
     match summary.namespace(netns) {
         _ if netns == 0 => "(unknown)".to_owned(),
         Some(Namespace { name, .. }) if !name.is_empty() => text::clean(name).into_owned(),
-        _ => netns.to_string(),
+        _ => match summary.inode(netns) {
+            0 => "(unknown)".to_owned(),
+            inode => inode.to_string(),
+        },
     }
 }
 

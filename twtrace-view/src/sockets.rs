@@ -193,7 +193,7 @@ pub fn write_json(model: &Snapshot, limit: Option<usize>, out: &mut dyn Write) -
         },
         expires_in_ms: left_ns(&socket, summary) / 1_000_000,
         age_ms: (socket.created_ns > 0).then(|| summary.window.now_ns.saturating_sub(socket.created_ns) / 1_000_000),
-        netns: Some(socket.tuple.netns).filter(|netns| *netns != 0),
+        netns: Some(summary.inode(socket.tuple.netns)).filter(|inode| *inode != 0),
         netns_name: summary.namespace(socket.tuple.netns).map(|of| of.name.as_str()).filter(|name| !name.is_empty()),
         role: socket.role,
         local_addr: socket.tuple.local_addr,

@@ -182,8 +182,8 @@ fn sweep_finds_the_sockets_that_wait_for_their_end() {
     }
     // Some enter FIN_WAIT2 later.
     let found = sweeper.fresh(u64::MAX, PATIENCE).unwrap().found;
-    let ours = found.iter().filter(|one| one.netns == u32::try_from(place.netns()).unwrap());
-    let last_ack = ours.clone().filter(|one| one.is_last_ack).count();
+    let ours = found.iter().filter(|one| one.closing.netns == u32::try_from(place.netns()).unwrap());
+    let last_ack = ours.clone().filter(|one| one.closing.is_last_ack).count();
     assert_eq!((ours.count(), last_ack), (WAIT, 0));
     assert_eq!(sweeper.fresh(0, PATIENCE).unwrap().found, [], "none is that old");
     drop((clients, servers));

@@ -1,7 +1,12 @@
 //! Several network namespaces on one host: each with its name, its census and its sysctls.
 
+use std::collections::BTreeSet;
+use std::io::Read as _;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+
 use serde_json::Value;
-use twtrace_tests::top::{Top, churn, namespace, number, own, quiet_place, sockstat_tw};
+use twtrace_tests::record::{Record, json_of};
+use twtrace_tests::top::{Top, churn, load, namespace, number, own, quiet_place, sockstat_tw};
 use twtrace_tests::tracer::{Idle, Named, Place};
 
 /// Transitions that both programs of the pair missed and that were counted: this happens on a kernel that preempts
@@ -82,4 +87,130 @@ fn each_namespace_has_its_name_its_census_and_its_sysctls() {
     assert_eq!(live(&report, numbers[2]), 700, "the others are still there");
     assert_eq!(namespace(&report, numbers[1]).unwrap()["name"], name.as_str());
     drop(idle);
+}
+
+/// One namespace after the other, many with the inode number of an earlier one.
+fn rounds() -> u32 {
+    load("1000").parse().unwrap()
+}
+
+/// In two rounds of so many, the namespace stays until it is found and has its name.
+const NAMED_EVERY: u32 = 200;
+
+/// Its port. No other test uses it.
+const PORT: u16 = 7017;
+
+/// The same destination in each round.
+const COMMON: Ipv4Addr = Ipv4Addr::LOCALHOST;
+
+/// The destination of one round.
+fn of_round(round: u32) -> Ipv4Addr {
+    let [_, _, high, low] = round.to_be_bytes();
+    Ipv4Addr::new(127, 1, high, low)
+}
+
+fn name_of(round: u32) -> String {
+    format!("twtrace-{}-{round}", std::process::id())
+}
+
+/// Each has another range of ports.
+fn ports_of(round: u32) -> u32 {
+    1000 + round
+}
+
+/// A connection on loopback, closed by the client first.
+fn connect_once(to: Ipv4Addr) {
+    let listener = TcpListener::bind((to, PORT)).unwrap();
+    let client = TcpStream::connect((to, PORT)).unwrap();
+    let (mut server, _) = listener.accept().unwrap();
+    drop(client);
+    assert_eq!(server.read(&mut [0]).unwrap(), 0);
+}
+
+/// Asserts that no row is under the name of another round, and that the namespaces of all rounds are apart. Returns the
+/// number of rows with a name.
+fn assert_apart(report: &Value) -> usize {
+    let rows =
+        report["destinations"].as_array().unwrap().iter().filter(|row| row["role"] == "active" && row["port"] == PORT);
+    let of = |to: Ipv4Addr| rows.clone().filter(move |row| row["remote_addr"] == to.to_string());
+    let mut named = 0;
+    for round in 0..rounds() {
+        let rows: Vec<&Value> = of(of_round(round)).collect();
+        let [row] = rows[..] else { panic!("{} rows of round {round}", rows.len()) };
+        assert_eq!(row["opened"], 1, "{row:#}");
+        // A namespace that was never visited has no figures, and never those of another one.
+        let ports = &row["ports"]["total"];
+        assert!(ports.is_null() || *ports == ports_of(round), "{row:#}");
+        if let Some(name) = row["netns_name"].as_str() {
+            assert_eq!(name, name_of(round));
+            named += 1;
+        }
+    }
+    // Here, the namespace is all that keeps the rows apart.
+    let common: Vec<u64> = of(COMMON).map(|row| number(row, "/opened")).collect();
+    assert_eq!(common, vec![1; rounds() as usize]);
+    let names: BTreeSet<&str> = of(COMMON).filter_map(|row| row["netns_name"].as_str()).collect();
+    assert_eq!(names.len(), named, "as many as of the rounds' own destinations");
+    named
+}
+
+#[test]
+fn namespace_never_inherits_from_the_one_that_had_its_inode_number() {
+    let home = quiet_place();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rounds.twt");
+    let top = Top::start(&home, &[]);
+    let record = Record::start(&home, &path);
+    let mut inodes = BTreeSet::new();
+    for round in 0..rounds() {
+        let place = Place::new();
+        let named = Named::new(&place, &name_of(round));
+        place.sysctl("ipv4/ip_local_port_range", &format!("40000 {}", 40_000 + ports_of(round) - 1));
+        place.run(move || [COMMON, of_round(round)].map(connect_once));
+        inodes.insert(place.netns());
+        if round % NAMED_EVERY < 2 {
+            let there = |report: &Value| {
+                let rows = report["destinations"].as_array().unwrap();
+                rows.iter().any(|row| row["netns_name"] == name_of(round).as_str())
+            };
+            top.wait(there);
+        }
+        drop(named);
+    }
+    println!("{} namespaces had {} inode numbers", rounds(), inodes.len());
+    assert!(inodes.len() < rounds() as usize, "the kernel has used none again");
+    record.end();
+    let live = assert_apart(&top.end());
+    let recorded = assert_apart(&json_of(folder.path(), "replay rounds.twt --once --json"));
+    println!("{live} and {recorded} rows have names");
+    let awaited = (2 * rounds().div_ceil(NAMED_EVERY)) as usize;
+    assert!(live >= awaited && recorded >= awaited);
+}
+
+/// How the namespaces of a kernel without cookies are told apart, if the search has seen the end of the first.
+#[test]
+fn inode_number_of_a_namespace_that_is_gone_means_another_one() {
+    let home = quiet_place();
+    let top = Top::start(&home, &[]);
+    let (first, name) = (Place::new(), name_of(0));
+    let named = Named::new(&first, &name);
+    first.run(|| connect_once(COMMON));
+    let inode = first.netns();
+    top.wait(|report| namespace(report, inode).is_some_and(|there| there["name"] == name.as_str()));
+    drop((named, first));
+    top.wait(|report| namespace(report, inode).is_some_and(|there| there["gone"] == true));
+    // The kernel gives the lowest free number.
+    let mut others = Vec::new();
+    while others.last().map(Place::netns) != Some(inode) {
+        assert!(others.len() < 1000, "no namespace has got the number");
+        others.push(Place::new());
+    }
+    let second = others.pop().unwrap();
+    second.run(|| connect_once(COMMON));
+    let report = top.end();
+    let rows = report["destinations"].as_array().unwrap().iter();
+    let ours = rows.filter(|row| row["netns"] == inode && row["role"] == "active" && row["port"] == PORT);
+    let mut rows: Vec<_> = ours.map(|row| (row["netns_name"].as_str(), number(row, "/opened"))).collect();
+    rows.sort_unstable();
+    assert!(matches!(rows[..], [(other, 1), (Some(gone), 1)] if gone == name && other != Some(&name)), "{rows:?}");
 }

@@ -111,7 +111,8 @@ pub(super) fn there(context: &RuleContext<'_>, netns: u32, subject: Option<&Subj
     match owner.map(|owner| owner.tgid).or(process.map(|process| process.tgid)) {
         Some(tgid) => format!("nsenter -t {tgid} -n {command}"),
         None => {
-            format!("nsenter -t \"$(lsns -t net -n -o NS,PID | awk '$1 == {netns} {{ print $2 }}')\" -n {command}")
+            let inode = context.snapshot.summary().inode(netns);
+            format!("nsenter -t \"$(lsns -t net -n -o NS,PID | awk '$1 == {inode} {{ print $2 }}')\" -n {command}")
         }
     }
 }

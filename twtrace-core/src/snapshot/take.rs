@@ -91,7 +91,7 @@ impl Snapshot {
             })
             .collect();
         let passes_netns = |summary: &Summary, netns: u32| {
-            filter.passes_netns(netns, summary.namespace(netns).map(|namespace| namespace.name.as_str()))
+            filter.passes_netns(summary.inode(netns), summary.namespace(netns).map(|namespace| namespace.name.as_str()))
         };
         let summary = &self.summary;
         let destinations: Vec<bool> = self

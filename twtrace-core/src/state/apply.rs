@@ -54,7 +54,7 @@ impl State {
             }
             Event::Counters(counters) => self.summary.counters = counters,
             Event::Kernel { netns, facts } => self.kernel(netns, facts),
-            Event::Namespace { netns, name, refused } => self.summary.name(netns, name, refused),
+            Event::Namespace { netns, inode, name, refused } => self.summary.name(netns, inode, name, refused),
             Event::NamespaceGone { netns } => self.namespace_gone(netns),
             Event::NamespacesLeftOut(number) => self.summary.namespaces_left_out = number,
             Event::Process { key, facts } => {

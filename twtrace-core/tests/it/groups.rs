@@ -185,7 +185,7 @@ fn a_filter_by_a_name_takes_rows_away_and_totals_with_them() {
     let events = || {
         let unit = in_unit("web.service", Some("c0ffee00deadbeef"));
         let facts_of_web = ProcessFacts { cmdline: Some("python3 web.py".to_owned()), ..unit };
-        let name = Event::Namespace { netns: 7, name: "blue".to_owned(), refused: None };
+        let name = Event::Namespace { netns: 7, inode: 7, name: "blue".to_owned(), refused: None };
         [start(), name, one(1, web), one(2, cron), elsewhere(3, cron), facts(web, facts_of_web)]
     };
     let filtered = |filter: Filter| engine_with(Config { filter, ..Config::default() }, events()).snapshot();

@@ -155,7 +155,8 @@ fn a_namespace_takes_its_sockets_with_it() {
 #[test]
 fn where_no_census_can_be_taken_timers_decide() {
     let refused = Some("not permitted".to_owned());
-    let mut engine = engine([start(), kernel(), Event::Namespace { netns: OTHER, name: String::new(), refused }]);
+    let mut engine =
+        engine([start(), kernel(), Event::Namespace { netns: OTHER, inode: OTHER, name: String::new(), refused }]);
     apply(&mut engine, [closed(2, elsewhere(40_000)), tick(T + 59 * SECOND)]);
     assert_eq!(totals(&engine).time_wait_live, 1);
     apply(&mut engine, [tick(T + 61 * SECOND)]);
@@ -167,7 +168,7 @@ fn where_no_census_can_be_taken_timers_decide() {
 fn there_can_be_too_many() {
     let mut engine = engine([start(), kernel()]);
     for netns in 0..5_000 {
-        apply(&mut engine, [Event::Namespace { netns, name: netns.to_string(), refused: None }]);
+        apply(&mut engine, [Event::Namespace { netns, inode: netns, name: netns.to_string(), refused: None }]);
         apply(&mut engine, census_of(netns, T, vec![]));
     }
     apply(&mut engine, [Event::NamespacesLeftOut(12)]);
@@ -176,7 +177,10 @@ fn there_can_be_too_many() {
     // A namespace that goes away frees its place.
     apply(
         &mut engine,
-        [Event::NamespaceGone { netns: 7 }, Event::Namespace { netns: 9_999, name: "late".to_owned(), refused: None }],
+        [
+            Event::NamespaceGone { netns: 7 },
+            Event::Namespace { netns: 9_999, inode: 9_999, name: "late".to_owned(), refused: None },
+        ],
     );
     let summary = engine.summary();
     assert!(summary.namespace(7).is_none() && summary.namespace(9_999).is_some());

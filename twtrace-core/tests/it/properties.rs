@@ -105,6 +105,7 @@ fn any_event() -> impl Strategy<Value = Vec<Event>> {
             vec![Event::Kernel { netns, facts: KernelFacts { port_range, reserved_in_range, ..KernelFacts::default() } }]
         }),
         1 => (any_netns(), any::<bool>()).prop_map(|(netns, refused)| vec![Event::Namespace {
+            inode: netns,
             netns, name: "somewhere".to_owned(), refused: refused.then(|| "no".to_owned())
         }]),
         1 => any_netns().prop_map(|netns| vec![Event::NamespaceGone { netns }]),

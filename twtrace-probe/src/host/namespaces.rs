@@ -5,11 +5,12 @@
 //! that. A namespace that never had a process or a named mount, or that only a socket or a mount elsewhere keeps alive,
 //! is not found. Nothing here keeps a namespace alive for longer than a visit.
 
-use super::{cgroup, clock, read_text};
+use super::{cgroup, clock, netns_cookie, read_text};
 use nix::sched::{CloneFlags, setns};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{self, File};
 use std::io;
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -39,7 +40,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
     /// Inode number.
-    pub netns: u32,
+    pub inode: u32,
+    /// Its cookie, if that is known: an inode number is used again.
+    pub cookie: Option<u64>,
     /// `ip netns` name, else the container of its oldest process (by PID), else `host` or that PID. Hostile input.
     pub name: String,
     /// A file that leads into it, as long as that file still refers to the same namespace.
@@ -51,7 +54,7 @@ pub struct Found {
 pub struct Search {
     /// When it began.
     pub began: Option<Instant>,
-    /// By inode number.
+    /// By inode number, each once.
     pub found: Vec<Found>,
     /// Further namespaces, not listed.
     pub left_out: u64,
@@ -85,7 +88,8 @@ impl Searcher {
         thread::Builder::new().name("namespaces".to_owned()).stack_size(512 * 1024).spawn(move || {
             // A thread's root leads through the mounts that this thread sees.
             let root = PathBuf::from(format!("/proc/self/task/{}/root", nix::unistd::gettid()));
-            let mut names = Names { proc: PathBuf::from("/proc"), root, known: HashMap::new(), last: HashMap::new() };
+            let cookies = Cookies::from_here();
+            let mut names = Names { proc: PathBuf::from("/proc"), root, cookies, ..Names::default() };
             loop {
                 let (began, spent_ns) = (Instant::now(), clock::thread_ns().unwrap_or(0));
                 let result = names.search().map(|search| Search { began: Some(began), ..search });
@@ -127,13 +131,15 @@ impl Searcher {
 }
 
 /// Searches, and caches names.
+#[derive(Default)]
 struct Names {
     proc: PathBuf,
     root: PathBuf,
-    /// Names by namespace and its oldest process.
-    known: HashMap<(u32, u32), String>,
+    /// Names by namespace, its cookie, and its oldest process.
+    known: HashMap<(u32, Option<u64>, u32), String>,
     /// What the last search found.
     last: HashMap<u32, Found>,
+    cookies: Cookies,
 }
 
 impl Names {
@@ -154,31 +160,42 @@ impl Names {
         let mut known = HashMap::new();
         let mut found = Vec::new();
         for netns in all.into_iter().take(MAX_NAMESPACES) {
-            let (name, place) = match (oldest.get(&netns), mounted.remove(&netns)) {
+            let mut same_as = None;
+            let (place, mut name) = match (oldest.get(&netns), mounted.remove(&netns)) {
                 (None, None) => match referenced.remove(&netns) {
-                    Some(Found { name, place, .. }) => (name, place),
+                    Some(Found { name, place, cookie, .. }) => {
+                        same_as = cookie;
+                        (place, Some(name))
+                    }
                     None => continue,
                 },
-                (None, Some(Mount { place, name, .. })) => (name, place),
-                (Some(pid), Some(Mount { name, is_named: true, .. })) => (name, self.place(*pid)),
-                (Some(&pid), _) => {
-                    let name = self.known.remove(&(netns, pid)).unwrap_or_else(|| self.name_by(pid));
-                    known.insert((netns, pid), name.clone());
-                    (name, self.place(pid))
-                }
+                (None, Some(Mount { place, name, .. })) => (place, Some(name)),
+                (Some(&pid), mount) => (self.place(pid), mount.filter(|mount| mount.is_named).map(|mount| mount.name)),
             };
-            found.push(Found { netns, name, place });
+            let Ok(cookie) = self.cookies.of(&place, netns) else { continue };
+            if same_as.is_some() && cookie != same_as {
+                // The name was that of the namespace before.
+                name = Some(String::new());
+            }
+            if let Some(&pid) = oldest.get(&netns).filter(|_| name.is_none()) {
+                let key = (netns, cookie, pid);
+                let by_pid = self.known.remove(&key).unwrap_or_else(|| self.name_by(pid));
+                known.insert(key, by_pid.clone());
+                name = Some(by_pid);
+            }
+            found.push(Found { inode: netns, cookie, name: name.unwrap_or_default(), place });
         }
+        self.cookies.go_home();
         self.known = known;
-        self.last = found.iter().map(|found| (found.netns, found.clone())).collect();
+        self.last = found.iter().map(|found| (found.inode, found.clone())).collect();
         Ok(Search { began: None, found, left_out })
     }
 
     /// Namespaces of the last search that a thread or an open descriptor still refers to, with the path to enter by it.
     fn referenced(&self, present: &BTreeSet<u32>) -> HashMap<u32, Found> {
-        let lost = self.last.values().filter(|found| !present.contains(&found.netns));
+        let lost = self.last.values().filter(|found| !present.contains(&found.inode));
         let (mut referenced, mut lost): (HashMap<u32, Found>, HashMap<u32, Found>) = lost
-            .map(|found| (found.netns, found.clone()))
+            .map(|found| (found.inode, found.clone()))
             // The path found last time is checked first: the rest takes long.
             .partition(|(netns, found)| number(&found.place, "net") == Some(*netns));
         for pid in self.pids().unwrap_or_default() {
@@ -189,7 +206,7 @@ impl Names {
             let threads = files(&process.join("task")).map(|thread| thread.join("ns/net"));
             for place in threads.chain(files(&process.join("fd"))) {
                 if let Some(found) = number(&place, "net").and_then(|netns| lost.remove(&netns)) {
-                    referenced.insert(found.netns, Found { place, ..found });
+                    referenced.insert(found.inode, Found { place, ..found });
                 }
             }
         }
@@ -219,6 +236,60 @@ impl Names {
             if is_initial && is_first { "host".to_owned() } else { format!("pid {pid}") }
         })
     }
+}
+
+/// The inode number is that of another namespace by now.
+struct Another;
+
+/// Reads cookies of namespaces. Where the kernel has no other way, by entering them.
+#[derive(Default)]
+struct Cookies {
+    /// Where this thread is at home; none if there are no cookies to be had.
+    home: Option<File>,
+    is_away: bool,
+    /// `NS_GET_ID` is not known to this kernel.
+    must_enter: bool,
+}
+
+impl Cookies {
+    fn from_here() -> Self {
+        let home = netns_cookie().and_then(|_| File::open("/proc/thread-self/ns/net").ok());
+        Self { home, ..Self::default() }
+    }
+
+    /// The cookie of the namespace with that inode number that the file leads to; `None` when it is not known.
+    fn of(&mut self, place: &Path, inode: u32) -> Result<Option<u64>, Another> {
+        let Some(file) = self.home.as_ref().and_then(|_| File::open(place).ok()) else { return Ok(None) };
+        if file.metadata().is_ok_and(|there| there.ino() != u64::from(inode)) {
+            return Err(Another);
+        }
+        let mut id = 0;
+        // SAFETY: the kernel writes one u64.
+        if !self.must_enter && unsafe { ns_get_id(file.as_raw_fd(), &raw mut id) }.is_ok() {
+            return Ok(Some(id));
+        }
+        self.must_enter = true;
+        if setns(&file, CloneFlags::CLONE_NEWNET).is_err() {
+            return Ok(None);
+        }
+        self.is_away = true;
+        Ok(netns_cookie())
+    }
+
+    /// Leaves the last one: this thread would keep it alive.
+    fn go_home(&mut self) {
+        if let Some(home) = self.home.as_ref().filter(|_| self.is_away) {
+            self.is_away = setns(home, CloneFlags::CLONE_NEWNET).is_err();
+        }
+    }
+}
+
+/// `NSIO`, `include/uapi/linux/nsfs.h`.
+const NSIO: u8 = 0xb7;
+
+nix::ioctl_read! {
+    /// `NS_GET_ID`, from 6.18: of a network namespace it is the cookie.
+    ns_get_id, NSIO, 13, u64
 }
 
 fn files(folder: &Path) -> impl Iterator<Item = PathBuf> + use<> {
@@ -269,11 +340,15 @@ pub fn within<T: Send>(namespace: &Found, work: impl FnOnce() -> T + Send) -> Re
             _ => NotVisited::Refused(format!("cannot be opened: {error}")),
         })?;
         // The PID may belong to another process by now.
-        if file.metadata().ok().map(|there| there.ino()) != Some(u64::from(namespace.netns)) {
+        if file.metadata().ok().map(|there| there.ino()) != Some(u64::from(namespace.inode)) {
             return Err(NotVisited::Gone);
         }
         setns(&file, CloneFlags::CLONE_NEWNET)
             .map_err(|errno| NotVisited::Refused(format!("cannot be entered ({errno}): it needs CAP_SYS_ADMIN")))?;
+        // And its inode number to another namespace.
+        if namespace.cookie.is_some() && netns_cookie() != namespace.cookie {
+            return Err(NotVisited::Gone);
+        }
         Ok(work())
     };
     thread::scope(|scope| {
@@ -303,19 +378,15 @@ mod tests {
             fs::write(process.join("cgroup"), cgroup).unwrap();
         }
         fs::create_dir_all(folder.path().join("proc/self")).unwrap();
-        let names = Names {
-            proc: folder.path().join("proc"),
-            root: folder.path().to_owned(),
-            known: HashMap::new(),
-            last: HashMap::new(),
-        };
+        let (proc, root) = (folder.path().join("proc"), folder.path().to_owned());
+        let names = Names { proc, root, ..Names::default() };
         (folder, names)
     }
 
     const ID: &str = "3f1ce9b7a4d20516e8c7f09b1a2d3c4e5f60718293a4b5c6d7e8f90a1b2c3d4e";
 
     fn names(search: &Search) -> Vec<(u32, &str)> {
-        search.found.iter().map(|found| (found.netns, found.name.as_str())).collect()
+        search.found.iter().map(|found| (found.inode, found.name.as_str())).collect()
     }
 
     #[test]
@@ -400,11 +471,16 @@ mod tests {
         let searcher = Searcher::start().unwrap();
         let search = searcher.fresh(Duration::from_secs(20)).unwrap();
         let own = own_netns().unwrap();
-        let mut found = search.found.iter().find(|found| found.netns == own).unwrap().clone();
+        let mut found = search.found.iter().find(|found| found.inode == own).unwrap().clone();
         if nix::unistd::geteuid().is_root() {
             assert_eq!(within(&found, || own_netns().unwrap()), Ok(own));
         }
-        found.netns += 1;
+        assert_eq!(found.cookie, netns_cookie());
+        found.cookie = found.cookie.map(|cookie| cookie + 1);
+        if nix::unistd::geteuid().is_root() && found.cookie.is_some() {
+            assert_eq!(within(&found, || ()), Err(NotVisited::Gone), "another namespace with that inode number");
+        }
+        found.inode += 1;
         assert_eq!(within(&found, || ()), Err(NotVisited::Gone));
         found.place = PathBuf::from("/proc/0/ns/net");
         assert_eq!(within(&found, || ()), Err(NotVisited::Gone));

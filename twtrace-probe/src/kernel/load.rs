@@ -43,8 +43,8 @@ pub const BTF_VARIABLE: &str = "TWTRACE_BTF";
 pub const FUNCTIONS_VARIABLE: &str = "TWTRACE_FUNCTIONS";
 
 /// Symbol in objects with this layout of records. It changes with [`twtrace_common::WIRE_VERSION`].
-const WIRE_SYMBOL: &str = "WIRE_VERSION_7";
-const _: () = assert!(twtrace_common::WIRE_VERSION == 7);
+const WIRE_SYMBOL: &str = "WIRE_VERSION_8";
+const _: () = assert!(twtrace_common::WIRE_VERSION == 8);
 
 /// The hook that reports the errno of connect(2).
 const CONNECT: &str = "syscalls:sys_exit_connect";

@@ -1,6 +1,7 @@
 //! Struct offsets from the running kernel's BTF, for the programs' [`Offsets`].
 
 use super::btf::Btf;
+use crate::host;
 use anyhow::Context as _;
 use std::fs;
 use twtrace_common::{OFFSET_NONE, Offsets};
@@ -35,7 +36,12 @@ const SECOND: u32 = if cfg!(target_arch = "aarch64") { 8 } else { 0 };
 pub fn of_this_kernel() -> anyhow::Result<Layout> {
     let bytes = fs::read(VMLINUX).with_context(|| format!("cannot read {VMLINUX}"))?;
     let btf = Btf::parse(&bytes).with_context(|| format!("cannot read {VMLINUX}"))?;
-    Ok(Layout { offsets: resolve(&btf)?, accept_arguments: btf.arguments("inet_csk_accept") })
+    let mut offsets = resolve(&btf)?;
+    // Before 5.15, a namespace got its cookie when somebody asked for it.
+    if host::netns_cookie().is_none() {
+        offsets.net_cookie = OFFSET_NONE;
+    }
+    Ok(Layout { offsets, accept_arguments: btf.arguments("inet_csk_accept") })
 }
 
 /// The parts of the running kernel's types that the programs depend on.
@@ -92,6 +98,7 @@ fn resolve(btf: &Btf) -> anyhow::Result<Offsets> {
         // Without it, it is not known which TIME_WAIT sockets tcp_tw_reuse lets a connect take over.
         tcp_ts_recent_stamp: may("tcp_sock", "rx_opt.ts_recent_stamp"),
         net_ns_inum: need("net", "ns.inum")?,
+        net_cookie: may("net", "net_cookie"),
         // Kernels differ in how they count TIME_WAIT sockets; without this member, overflow is known only from the
         // kernel's counter.
         net_tw_refcount: tw_refcount.or(tw_count).unwrap_or(OFFSET_NONE),

@@ -21,20 +21,33 @@ const MOST: usize = 65_536;
 /// However little time is left, the last sweep gets this much. It takes some milliseconds.
 const LEAST: Duration = Duration::from_millis(50);
 
-/// What a slot says, if its socket has sent its FIN and has not been seen to end.
-fn closing_of(key: u64, record: &ConnRecord) -> Option<Closing> {
+/// A socket in the map that has sent its FIN and has not been seen to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SweptSocket {
+    /// Low 48 bits of the cookie of its network namespace; 0 when not known.
+    pub netns_cookie: u64,
+    /// The rest; the namespace by its inode number.
+    pub closing: Closing,
+}
+
+/// What a slot says of such a socket, if it is one.
+fn closing_of(key: u64, record: &ConnRecord) -> Option<SweptSocket> {
     use tcp_state::{CLOSING, FIN_WAIT1, FIN_WAIT2, LAST_ACK};
     let last = usize::from(record.transitions).checked_sub(1)?;
     let state = *record.new_states.get(last)?;
     let over = record.flags.intersects(ConnFlags::DONE | ConnFlags::PENDING);
     // Without cookies no census can say what became of it.
     let waits = [FIN_WAIT1, FIN_WAIT2, CLOSING, LAST_ACK].contains(&state) && record.cookie != 0;
-    (waits && !over).then_some(Closing {
-        sk: key,
-        cookie: record.cookie,
-        netns: record.tuple.netns,
-        is_last_ack: state == LAST_ACK,
-        since_ns: *record.times_ns.get(last)?,
+    let since_ns = *record.times_ns.get(last)?;
+    (waits && !over).then_some(SweptSocket {
+        netns_cookie: record.tuple.netns_cookie(),
+        closing: Closing {
+            sk: key,
+            cookie: record.cookie,
+            netns: record.tuple.netns,
+            is_last_ack: state == LAST_ACK,
+            since_ns,
+        },
     })
 }
 
@@ -43,7 +56,7 @@ pub struct Sweep {
     /// What was asked for.
     before_ns: u64,
     /// Those that have been closing since before that time.
-    pub found: Vec<Closing>,
+    pub found: Vec<SweptSocket>,
     /// How long it took.
     pub took: Duration,
 }
@@ -71,7 +84,7 @@ impl Sweeper {
                 // The iteration continues while the map changes; what it misses is found the next time.
                 let entries = map.iter().filter_map(Result::ok);
                 let closing = entries.filter_map(|(key, Wire(record))| closing_of(key, &record));
-                let found = closing.filter(|one| one.since_ns < before_ns).take(MOST).collect();
+                let found = closing.filter(|one| one.closing.since_ns < before_ns).take(MOST).collect();
                 if sender.send(Sweep { before_ns, found, took: began.elapsed() }).is_err() {
                     return;
                 }
@@ -128,7 +141,7 @@ mod tests {
     #[test]
     fn only_sockets_that_have_sent_their_fin_are_closing() {
         use tcp_state::{CLOSE_WAIT, ESTABLISHED, FIN_WAIT1, LAST_ACK};
-        let of = |record: &ConnRecord| closing_of(1, record);
+        let of = |record: &ConnRecord| closing_of(1, record).map(|swept| swept.closing);
         let expected = Closing { sk: 1, cookie: 7, netns: 3, is_last_ack: false, since_ns: 100 };
         assert_eq!(of(&record(FIN_WAIT1)), Some(expected));
         assert_eq!(of(&record(LAST_ACK)), Some(Closing { is_last_ack: true, ..expected }));

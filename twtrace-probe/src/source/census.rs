@@ -1,6 +1,7 @@
 //! Censuses, one after the other, as events.
 
 use super::deadline::Deadline;
+use super::namespaces::Meanwhile;
 use super::socket_owners::OpenSockets;
 use crate::host::clock;
 use crate::kernel::census;
@@ -11,9 +12,6 @@ use std::ops::ControlFlow;
 use twtrace_core::changes::Changes;
 use twtrace_core::decode::Closing;
 use twtrace_core::event::Event;
-
-/// What is done after each piece of a census.
-type With<'a> = dyn FnMut(&mut dyn FnMut(Event)) + 'a;
 
 /// What is kept from one census to the next.
 #[derive(Default)]
@@ -43,13 +41,13 @@ impl Censuses {
     /// The kernel's list of a namespace, then the records that arrived meanwhile: a socket that was created during the
     /// dump is in both. Returns the time after the dump.
     ///
-    /// `with` is called after each piece; rows that are already known are not passed on.
+    /// `meanwhile` is drained after each piece; rows that are already known are not passed on.
     pub(super) fn take(
         &mut self,
         netns: u32,
         sink: &mut dyn FnMut(Event),
         open: impl FnOnce() -> io::Result<Socket>,
-        with: &mut With<'_>,
+        meanwhile: &mut dyn Meanwhile,
     ) -> io::Result<u64> {
         let Self { changes, open_sockets, deadline, closing, unseen } = self;
         let began_ns = clock::monotonic_ns()?;
@@ -57,7 +55,7 @@ impl Censuses {
         open_sockets.begin();
         let report = open().and_then(|socket| {
             census::dump_from(socket, netns, &mut |piece| {
-                with(sink);
+                meanwhile.drain(sink);
                 if !closing.is_empty() {
                     // One that is still a full socket has not ended.
                     let listed = piece.rows.iter().filter_map(|row| Some((row, closing.remove(&row.cookie)?)));

@@ -3,22 +3,24 @@
 use super::EventSource;
 use super::census::Censuses;
 use super::deadline::Deadline;
-use super::namespaces::Namespaces;
+use super::namespaces::{Meanwhile, Namespaces};
 use super::socket_owners::OwnerSearch;
 use crate::host;
 use crate::host::clock::{self, Moment};
+use crate::host::namespaces::Found;
 use crate::host::process::ProcessReader;
 use crate::host::users::UserNames;
 use crate::kernel::census;
 use crate::kernel::load::{self, LoadOptions, Loaded};
-use crate::kernel::sweep::Sweeper;
+use crate::kernel::sweep::{Sweeper, SweptSocket};
 use anyhow::Context as _;
 use std::collections::{HashSet, VecDeque};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::thread;
 use std::time::Duration;
-use twtrace_core::decode::{Closing, DecodeError, Decoder, decode};
+use twtrace_core::decode::{Closing, DecodeError, Decoder};
 use twtrace_core::event::{Event, Hook, HostFacts, Owner, ProcessKey, Tier};
+use twtrace_core::netns::NetnsIds;
 use twtrace_core::source::Source;
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -107,13 +109,15 @@ impl KernelSource {
         let loaded = load::load(&options.load)?;
         let sweeper = loaded.sweeper()?;
         let users = UserNames::start().context("cannot start a thread")?;
+        let mut decoder = Decoder::default();
+        decoder.netns().id(host.netns, host::netns_cookie().unwrap_or(0));
         // Now, not before: earlier closes were not seen.
         let start = Some(clock::now()?);
         Ok(Self {
             intake: Intake {
                 ring_bytes: loaded.room.ring_bytes as usize,
                 loaded,
-                decoder: Decoder::default(),
+                decoder,
                 undecodable: 0,
                 unseen_ends: 0,
                 seen: HashSet::new(),
@@ -136,6 +140,11 @@ impl KernelSource {
     /// Hooks with their results.
     pub fn hooks(&self) -> &[Hook] {
         &self.intake.loaded.tracing.hooks
+    }
+
+    /// The id that a namespace has in events.
+    pub fn netns_id(&mut self, found: &Found) -> u32 {
+        self.intake.decoder.netns().id(found.inode, found.cookie.unwrap_or(0))
     }
 
     /// Tier in force.
@@ -183,11 +192,10 @@ impl KernelSource {
         let before = clock::process_ns()?;
         let intake = &mut self.intake;
         // A dump takes long enough to fill the ring buffer on a busy host.
-        let ended =
-            self.censuses.take(self.host.netns, sink, census::open, &mut |sink| intake.drain(MAX_DRAIN, sink))?;
+        let ended = self.censuses.take(self.host.netns, sink, census::open, intake)?;
         let spent = clock::process_ns()?.saturating_sub(before);
         self.next_census_ns = ended.saturating_add(spent.saturating_mul(CENSUS_SHARE).max(SECOND_NS));
-        self.intake.drain(MAX_DRAIN, sink);
+        self.intake.drain(sink);
         Ok(())
     }
 }
@@ -207,7 +215,15 @@ impl KernelSource {
         }
     }
 
-    fn watch(&mut self, mut closing: Vec<Closing>) {
+    fn watch(&mut self, swept: Vec<SweptSocket>) {
+        let ids = self.intake.decoder.netns();
+        let mut closing: Vec<Closing> = swept
+            .into_iter()
+            .map(|SweptSocket { netns_cookie, mut closing }| {
+                closing.netns = ids.id(closing.netns, netns_cookie);
+                closing
+            })
+            .collect();
         let before_ns = clock::monotonic_ns().unwrap_or(0).saturating_sub(SETTLE_NS);
         closing.extend(self.intake.decoder.closing(before_ns));
         self.censuses.watch(closing);
@@ -219,7 +235,8 @@ impl KernelSource {
         for (key, cookie) in self.censuses.unseen.drain(..) {
             if let Some(record) = self.intake.loaded.take_unseen(key, cookie) {
                 self.intake.unseen_ends += 1;
-                self.intake.hand_over(decode(&record).map(Some), sink);
+                let decoded = self.intake.decoder.decode(&record);
+                self.intake.hand_over(decoded, sink);
             } else if let Some(connection) = self.intake.decoder.take_unseen(key, cookie) {
                 self.intake.unseen_ends += 1;
                 self.intake.hand_over(Ok(Some(Event::Connection(Box::new(connection)))), sink);
@@ -228,10 +245,9 @@ impl KernelSource {
     }
 }
 
-impl Intake {
-    /// Passes on records that have arrived.
-    fn drain(&mut self, limit: usize, sink: &mut dyn FnMut(Event)) {
-        for _ in 0..limit {
+impl Meanwhile for Intake {
+    fn drain(&mut self, sink: &mut dyn FnMut(Event)) {
+        for _ in 0..MAX_DRAIN {
             let Some(item) = self.loaded.ring.next() else { return };
             let decoded = self.decoder.decode(&item);
             // Gives the space back to the ring buffer.
@@ -240,6 +256,12 @@ impl Intake {
         }
     }
 
+    fn ids(&mut self) -> &mut NetnsIds {
+        self.decoder.netns()
+    }
+}
+
+impl Intake {
     /// Passes on what is in the ring buffer now, which is at most its capacity. While connections arrive faster than
     /// they are read, it would never be empty, and the trace would not end.
     fn drain_all(&mut self, sink: &mut dyn FnMut(Event)) {
@@ -255,6 +277,9 @@ impl Intake {
 
     /// Passes on one record.
     fn hand_over(&mut self, decoded: Result<Option<Event>, DecodeError>, sink: &mut dyn FnMut(Event)) {
+        if self.decoder.netns().has_news() {
+            self.decoder.netns().news().for_each(&mut *sink);
+        }
         match decoded {
             Ok(None) => {}
             Ok(Some(event)) => {
@@ -296,7 +321,7 @@ impl Source for KernelSource {
 
     fn pump(&mut self, sink: &mut dyn FnMut(Event)) -> anyhow::Result<()> {
         self.begin(sink);
-        self.intake.drain(MAX_DRAIN, sink);
+        self.intake.drain(sink);
         let now = clock::monotonic_ns()?;
         if now >= self.next_figures_ns {
             self.figures(sink)?;
@@ -306,9 +331,7 @@ impl Source for KernelSource {
         if now >= self.next_census_ns {
             self.census(sink)?;
         }
-        let intake = &mut self.intake;
-        let between = &mut |sink: &mut dyn FnMut(Event)| intake.drain(MAX_DRAIN, sink);
-        self.namespaces.go_on(&mut self.censuses, sink, between)?;
+        self.namespaces.go_on(&mut self.censuses, sink, &mut self.intake)?;
         self.report_unseen(sink);
         self.owners.report(sink);
         self.owners.go_on(&self.censuses.open_sockets, now);
@@ -328,11 +351,8 @@ impl Source for KernelSource {
             self.watch(sweep.found);
         }
         self.census(sink)?;
-        let intake = &mut self.intake;
-        self.namespaces.last_round(&mut self.censuses, sink, &mut |sink| {
-            intake.drain(MAX_DRAIN, sink);
-        })?;
-        self.owners.last(&self.censuses, sink, &mut |sink| intake.drain(MAX_DRAIN, sink))?;
+        self.namespaces.last_round(&mut self.censuses, sink, &mut self.intake)?;
+        self.owners.last(&self.censuses, sink, &mut self.intake)?;
         self.report_unseen(sink);
         thread::sleep(SETTLE);
         self.intake.drain_all(sink);

@@ -1,7 +1,7 @@
 //! The kernel's lists of TIME_WAIT sockets, once and without tracing.
 
 use super::census::Censuses;
-use super::namespaces::Namespaces;
+use super::namespaces::{Namespaces, NoRecords};
 use crate::host;
 use crate::host::clock;
 use crate::kernel::census;
@@ -21,7 +21,8 @@ pub fn census_of_all(sink: &mut dyn FnMut(Event)) -> anyhow::Result<u64> {
     sink(Event::Kernel { netns, facts });
     // Every socket is new: what the recording knew last may be old. Owners of the open sockets are not looked up.
     let mut censuses = Censuses::default();
-    censuses.take(netns, sink, census::open, &mut |_| {})?;
-    namespaces.last_round(&mut censuses, sink, &mut |_| {})?;
+    let records = &mut NoRecords::default();
+    censuses.take(netns, sink, census::open, records)?;
+    namespaces.last_round(&mut censuses, sink, records)?;
     Ok(began_ns)
 }

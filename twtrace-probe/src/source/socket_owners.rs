@@ -1,7 +1,7 @@
 //! Owners of the open sockets: passes what the censuses found to a search from time to time.
 
 use super::census::Censuses;
-use super::namespaces::Between;
+use super::namespaces::Meanwhile;
 use crate::host::clock;
 use crate::host::socket_owners::{Found, MAX_SOCKETS, OpenSocket, Searcher, Sockets};
 use crate::kernel::census::Piece;
@@ -116,12 +116,12 @@ impl OwnerSearch {
         }
     }
 
-    /// Searches once more and waits for it, if it does not take too long. `between` is called meanwhile.
+    /// Searches once more and waits for it, if it does not take too long. `meanwhile` is drained.
     pub(super) fn last(
         &mut self,
         censuses: &Censuses,
         sink: &mut dyn FnMut(Event),
-        between: &mut Between<'_>,
+        meanwhile: &mut dyn Meanwhile,
     ) -> io::Result<()> {
         let began_ns = clock::monotonic_ns()?;
         // A running search looks for sockets of an earlier census.
@@ -141,7 +141,7 @@ impl OwnerSearch {
             if let Some(found) = self.searcher.answer(SLICE) {
                 self.hand_over(found, sink);
             }
-            between(sink);
+            meanwhile.drain(sink);
         }
     }
 

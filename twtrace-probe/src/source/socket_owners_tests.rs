@@ -1,7 +1,9 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use super::*;
+use crate::source::namespaces::NoRecords;
 use twtrace_core::event::{CensusRow, CensusState, Tuple};
+use twtrace_core::netns::NetnsIds;
 
 fn piece(netns: u32, sockets: impl IntoIterator<Item = (u32, CensusState)>) -> Piece {
     let mut piece = Piece::default();
@@ -84,6 +86,23 @@ fn searches_keep_their_distance() {
     assert!(!search.searcher.is_busy());
 }
 
+/// Counts how often it is drained.
+#[derive(Default)]
+struct Waiting {
+    times: u32,
+    ids: NetnsIds,
+}
+
+impl Meanwhile for Waiting {
+    fn drain(&mut self, _: &mut dyn FnMut(Event)) {
+        self.times += 1;
+    }
+
+    fn ids(&mut self) -> &mut NetnsIds {
+        &mut self.ids
+    }
+}
+
 #[test]
 fn the_last_search_is_of_what_was_gathered_last() {
     let mut search = OwnerSearch::start().unwrap();
@@ -97,17 +116,17 @@ fn the_last_search_is_of_what_was_gathered_last() {
         std::fs::metadata(format!("/proc/self/fd/{}", listener.as_raw_fd())).unwrap().ino() as u32
     };
     take(&mut open_sockets, 1, [(inode, CensusState::Listen)]);
-    let (mut events, mut waited) = (Vec::new(), 0);
+    let (mut events, mut waiting) = (Vec::new(), Waiting::default());
     let mut censuses = Censuses::until(super::super::deadline::Deadline::default());
     censuses.open_sockets = open_sockets;
-    search.last(&censuses, &mut |event| events.push(event), &mut |_| waited += 1).unwrap();
-    assert!(waited > 0);
+    search.last(&censuses, &mut |event| events.push(event), &mut waiting).unwrap();
+    assert!(waiting.times > 0);
     let Some(Event::SocketOwners { rows, .. }) = events.last() else { panic!("{events:?}") };
     assert!(rows.iter().any(|row| row.tgid == std::process::id() && row.sockets == 1), "{rows:?}");
     assert_eq!(events.len(), 2);
 
     // After a deadline has passed, no search is started.
     censuses.deadline.set(Duration::ZERO);
-    search.last(&censuses, &mut |event| events.push(event), &mut |_| {}).unwrap();
+    search.last(&censuses, &mut |event| events.push(event), &mut NoRecords::default()).unwrap();
     assert_eq!(events.len(), 2);
 }

@@ -23,8 +23,11 @@ table! {
         time: Time,
         time_ns: Opt<UInt16Type>,
         kind: Words<&'static str>,
-        /// Of a namespace; at the start, the tracer's own.
+        /// Id of a namespace: its inode number, or a number of its own if another one had that inode number before. At the
+        /// start, the tracer's own.
         netns: Opt<UInt32Type>,
+        /// Inode number of a namespace.
+        inode: Opt<UInt32Type>,
         /// Of a namespace; at the start, that of the host.
         name: Text,
         /// Why a namespace cannot be entered.
@@ -51,6 +54,7 @@ struct Start {
 struct Row<'a> {
     kind: &'static str,
     netns: Option<u32>,
+    inode: Option<u32>,
     name: Option<&'a str>,
     refused: Option<&'a str>,
     left_out: Option<u64>,
@@ -67,9 +71,10 @@ impl<'a> Row<'a> {
                 let start = Start { at_ns: *at_ns, unix_ns: unix_ns.to_string(), host, tracing };
                 Self { kind: "start", netns, name, facts: Some(serde_json::to_string(&start)?), ..Self::default() }
             }
-            Event::Namespace { netns, name, refused } => Self {
+            Event::Namespace { netns, inode, name, refused } => Self {
                 kind: "namespace",
                 netns: Some(*netns),
+                inode: Some(*inode),
                 name: Some(name),
                 refused: refused.as_deref(),
                 ..Self::default()
@@ -93,6 +98,7 @@ impl Builder {
         self.time_ns.push(rest);
         self.kind.push_word(Some(row.kind));
         self.netns.push(row.netns);
+        self.inode.push(row.inode);
         self.name.push(row.name);
         self.refused.push(row.refused);
         self.left_out.push(row.left_out);
@@ -196,6 +202,8 @@ impl crate::table::Batch for Batch {
         Ok(Read::Event(match kind {
             Kind::Namespace => Event::Namespace {
                 netns: netns()?,
+                // At first, the id was the inode number.
+                inode: rows.inode.get(row).map_or_else(netns, Ok)?,
                 name: rows.name.owned(row).context("a name is missing")?,
                 refused: rows.refused.owned(row),
             },

@@ -12,7 +12,7 @@ use twtrace_core::evidence::{Evidence, Value};
 use twtrace_core::failure::Call;
 use twtrace_core::finding::{Advice, Confidence, Effect, Finding, Rule, Severity, Subject};
 use twtrace_core::snapshot::Snapshot;
-use twtrace_core::snapshot::Window;
+use twtrace_core::snapshot::Summary;
 
 /// Failures of one kind of one process.
 #[derive(Serialize)]
@@ -50,13 +50,13 @@ pub(crate) struct FailureJson {
 
 /// All failures, the most first.
 pub(crate) fn failures(model: &Snapshot) -> Vec<FailureJson> {
-    failures::of(model).iter().map(|failure| FailureJson::of(failure, &model.summary().window)).collect()
+    failures::of(model).iter().map(|failure| FailureJson::of(failure, model.summary())).collect()
 }
 
 impl FailureJson {
-    fn of(failure: &Failure, window: &Window) -> Self {
+    fn of(failure: &Failure, summary: &Summary) -> Self {
         let row = &failure.row;
-        let time = |at_ns| text::rfc3339(failures::unix_ns(window, at_ns));
+        let time = |at_ns| text::rfc3339(failures::unix_ns(&summary.window, at_ns));
         let key = row.destination.as_ref();
         Self {
             pid: row.owner.map(|owner| owner.key.tgid),
@@ -69,7 +69,7 @@ impl FailureJson {
             count: row.count,
             first: time(row.first_ns),
             last: time(row.last_ns),
-            netns: key.map(|key| key.netns).filter(|netns| *netns != 0),
+            netns: key.map(|key| summary.inode(key.netns)).filter(|inode| *inode != 0),
             local_addr: key.map(|key| key.local_addr),
             remote_addr: key.and_then(|key| key.remote_addr),
             port: key.map(|key| key.port),

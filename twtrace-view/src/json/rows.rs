@@ -230,7 +230,7 @@ impl PlaceJson {
     pub(crate) fn of_key(key: &DestKey, summary: &Summary) -> Self {
         let name = summary.namespace(key.netns).map(|namespace| namespace.name.clone());
         Self {
-            netns: Some(key.netns).filter(|netns| *netns != 0),
+            netns: Some(summary.inode(key.netns)).filter(|inode| *inode != 0),
             netns_name: name.filter(|name| !name.is_empty()),
             role: Some(key.role),
             local_addr: Some(key.local_addr),

@@ -99,7 +99,7 @@ fn namespaces() -> [Event; 4] {
     [
         namespace(NETNS, "host"),
         namespace(CONTAINER, "shop\n\u{202e}\u{1b}[31m"),
-        Event::Namespace { netns: 4_026_533_111, name: String::new(), refused },
+        Event::Namespace { netns: 4_026_533_111, inode: 4_026_533_111, name: String::new(), refused },
         Event::NamespacesLeftOut(3),
     ]
 }

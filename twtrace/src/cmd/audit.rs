@@ -39,11 +39,12 @@ pub fn run(duration: Duration, json: bool, out: &mut dyn Write) -> anyhow::Resul
     let mut own = Audit::new(netns, live.tier(), first);
     let mut others = HashMap::new();
     let found = searcher.fresh(SEARCH).unwrap_or_default().found;
-    for found in found.into_iter().filter(|found| found.netns != netns) {
+    for found in found.into_iter().filter(|found| found.inode != netns) {
         // A namespace that cannot be entered cannot be audited; `top` lists these.
         if let Ok(Ok(first)) = within(&found, reading) {
-            let audit = Audit::new(found.netns, live.tier(), first);
-            others.insert(found.netns, Audited { found, audit });
+            let id = live.netns_id(&found);
+            let audit = Audit::new(id, live.tier(), first);
+            others.insert(id, Audited { found, audit });
         }
     }
     let began = Instant::now();
@@ -64,8 +65,8 @@ pub fn run(duration: Duration, json: bool, out: &mut dyn Write) -> anyhow::Resul
     live.final_pump(&mut |event| apply(&mut own, &mut others, &event))?;
     let mut namespaces: Vec<Other> = others
         .into_values()
-        .map(|Audited { found: Found { netns, name, .. }, audit }| Other {
-            netns,
+        .map(|Audited { found: Found { inode, name, .. }, audit }| Other {
+            netns: inode,
             name: text::clean(&name).into_owned(),
             verdict: audit.verdict(),
         })

@@ -72,9 +72,10 @@ const TUPLE: Mode = Mode { name: "tuple", env: &[("TWTRACE_TIER", "tuple")] };
 const NO_BTF: Mode = Mode { name: "tuple-without-btf", env: &[("TWTRACE_TIER", "tuple"), ("TWTRACE_BTF", "none")] };
 
 /// Fewer connections: the processor is emulated.
+const FEW: Mode = Mode { name: "exact", env: &[("TWTRACE_TIER", "exact"), ("TWTRACE_CONNECTIONS", "100")] };
 const SMALL: Mode = Mode { name: "exact", env: &[("TWTRACE_TIER", "exact"), ("TWTRACE_CONNECTIONS", "3000")] };
 
-const PLANS: [Plan; 11] = [
+const PLANS: [Plan; 13] = [
     Plan {
         test: "ground_truth::every_connection_is_reported_as_it_happened",
         modes: &[(EXACT, ALL), (KPROBES, ALL), (COOKIE, ALL), (TUPLE, ALL), (NO_BTF, ALL)],
@@ -84,7 +85,19 @@ const PLANS: [Plan; 11] = [
         modes: &[(EXACT, ALL), (TUPLE, ENDS)],
     },
     Plan { test: "bindings", modes: &[(EXACT, ALL), (TUPLE, ALL), (COOKIE, ENDS), (NO_BTF, ENDS)] },
-    Plan { test: "namespaces", modes: &[(EXACT, ALL), (COOKIE, &["5.10"]), (TUPLE, &["7.2"])] },
+    Plan {
+        test: "namespaces::each_namespace_has_its_name_its_census_and_its_sysctls",
+        modes: &[(EXACT, ALL), (COOKIE, &["5.10"]), (TUPLE, &["7.2"])],
+    },
+    Plan {
+        test: "namespaces::inode_number_of_a_namespace_that_is_gone_means_another_one",
+        modes: &[(EXACT, &["5.10", "6.12"])],
+    },
+    // 5.10 has no cookies of namespaces.
+    Plan {
+        test: "namespaces::namespace_never_inherits_from_the_one_that_had_its_inode_number",
+        modes: &[(FEW, &["6.1", "7.2"])],
+    },
     Plan { test: "mptcp", modes: &[(EXACT, &["6.1", "7.2"]), (COOKIE, &["6.12"])] },
     // Long, and not about tiers.
     Plan { test: "losses", modes: &[(SMALL, &["6.12"])] },
@@ -225,7 +238,7 @@ fn plan(kernel: &Kernel) -> Vec<Run> {
         let here = plan.modes.iter().filter(|(_, kernels)| kernels.contains(&kernel.name));
         let (module, test) = plan.test.split_once("::").unwrap_or((plan.test, ""));
         here.map(move |&(mode, _)| Run {
-            name: format!("{module}/{}", mode.name),
+            name: format!("{}/{}", plan.test, mode.name),
             program: "/t/deps/live".to_owned(),
             args: [&format!("{module}::{test}"), "--test-threads=1", "--nocapture"].map(str::to_owned).to_vec(),
             env: environment(mode),

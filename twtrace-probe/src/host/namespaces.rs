@@ -238,7 +238,7 @@ impl Names {
     }
 }
 
-/// The inode number is that of another namespace by now.
+/// The namespace is gone from there; its inode number may be that of another one by now.
 struct Another;
 
 /// Reads cookies of namespaces. Where the kernel has no other way, by entering them.
@@ -259,7 +259,14 @@ impl Cookies {
 
     /// The cookie of the namespace with that inode number that the file leads to; `None` when it is not known.
     fn of(&mut self, place: &Path, inode: u32) -> Result<Option<u64>, Another> {
-        let Some(file) = self.home.as_ref().and_then(|_| File::open(place).ok()) else { return Ok(None) };
+        if self.home.is_none() {
+            return Ok(None);
+        }
+        let file = match File::open(place) {
+            Ok(file) => file,
+            Err(error) if is_gone(&error) => return Err(Another),
+            Err(_) => return Ok(None),
+        };
         if file.metadata().is_ok_and(|there| there.ino() != u64::from(inode)) {
             return Err(Another);
         }
@@ -327,17 +334,20 @@ fn mounts(folder: &Path, is_named: bool) -> impl Iterator<Item = (u32, Mount)> +
     entries.filter_map(mount).take(4 * MAX_NAMESPACES)
 }
 
+/// Whether there is no such file, or its process has just ended.
+fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH)
+}
+
 /// Runs `work` in a network namespace, in a thread that ends there.
 ///
 /// # Errors
 /// It cannot be entered.
 pub fn within<T: Send>(namespace: &Found, work: impl FnOnce() -> T + Send) -> Result<T, NotVisited> {
     let visit = || {
-        let file = File::open(&namespace.place).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => NotVisited::Gone,
-            // ESRCH: the process has just ended.
-            _ if error.raw_os_error() == Some(libc::ESRCH) => NotVisited::Gone,
-            _ => NotVisited::Refused(format!("cannot be opened: {error}")),
+        let file = File::open(&namespace.place).map_err(|error| match is_gone(&error) {
+            true => NotVisited::Gone,
+            false => NotVisited::Refused(format!("cannot be opened: {error}")),
         })?;
         // The PID may belong to another process by now.
         if file.metadata().ok().map(|there| there.ino()) != Some(u64::from(namespace.inode)) {

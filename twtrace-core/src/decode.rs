@@ -68,7 +68,7 @@ impl Decoder {
     /// # Errors
     /// As [`decode`].
     pub fn decode(&mut self, bytes: &[u8]) -> Result<Option<Event>, DecodeError> {
-        match record(bytes, &mut |inode, cookie| self.netns.id(inode, cookie))? {
+        match record(bytes, &mut |inode, cookie| self.netns.of_record(inode, cookie))? {
             Record::Connection { mut connection, sk, is_whole } => {
                 if !self.parts.complete(&mut connection, sk, is_whole) {
                     return Ok(None);

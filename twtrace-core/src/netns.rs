@@ -5,7 +5,7 @@
 
 use crate::event::Event;
 use foldhash::fast::FixedState;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use std::collections::VecDeque;
 
 /// Inode numbers remembered. When full, all are forgotten, and every namespace gets a number of its own from then on.
@@ -38,7 +38,7 @@ struct Current {
 /// The ids.
 #[derive(Debug, Default)]
 pub struct NetnsIds {
-    /// The last question and its answer: most records come from the same namespace as the one before.
+    /// The last record's question and its answer: most records come from the same namespace as the one before.
     last: (u32, u64, u32),
     current: HashMap<u32, Current, FixedState>,
     earlier: HashMap<(u32, u64), u32, FixedState>,
@@ -47,20 +47,34 @@ pub struct NetnsIds {
     given: u32,
     has_forgotten: bool,
     news: Vec<Event>,
+    active: HashSet<(u32, u32), FixedState>,
 }
 
 impl NetnsIds {
     /// The id of a namespace by its inode number, 0 when unknown, and its cookie, 0 when unknown. Without a cookie it is the
     /// one that has the inode number now.
-    #[inline]
     pub fn id(&mut self, inode: u32, cookie: u64) -> u32 {
-        let cookie = cookie & COOKIE;
+        self.look_up(inode, cookie & COOKIE)
+    }
+
+    /// The same for a record, which shows that the namespace is in use.
+    #[inline]
+    pub fn of_record(&mut self, inode: u32, cookie: u64) -> u32 {
         if (inode, cookie) == (self.last.0, self.last.1) {
             return self.last.2;
         }
-        let id = self.look_up(inode, cookie);
+        let id = self.look_up(inode, cookie & COOKIE);
+        if inode != 0 {
+            self.active.insert((id, inode));
+        }
         self.last = (inode, cookie, id);
         id
+    }
+
+    /// Those of which records have come since the last call, by id and inode number.
+    pub fn take_active(&mut self) -> HashSet<(u32, u32), FixedState> {
+        self.last = (0, 0, 0);
+        std::mem::take(&mut self.active)
     }
 
     fn look_up(&mut self, inode: u32, cookie: u64) -> u32 {
@@ -157,6 +171,17 @@ mod tests {
         let mut ids = NetnsIds::default();
         assert_eq!((ids.id(INODE, 5), ids.id(INODE, 5), ids.id(INODE, 0), ids.id(0, 9)), (INODE, INODE, INODE, 0));
         assert!(news(&mut ids).is_empty());
+    }
+
+    #[test]
+    fn records_show_which_namespaces_are_in_use() {
+        let mut ids = NetnsIds::default();
+        ids.id(INODE + 1, 6);
+        for _ in 0..2 {
+            assert_eq!((ids.of_record(INODE, 5), ids.of_record(INODE, 5)), (INODE, INODE));
+            assert_eq!(ids.take_active().into_iter().collect::<Vec<_>>(), [(INODE, INODE)]);
+            assert!(ids.take_active().is_empty());
+        }
     }
 
     #[test]

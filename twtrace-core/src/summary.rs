@@ -265,7 +265,11 @@ impl Summary {
         let mut complete = true;
         for namespace in self.present() {
             let Some(at_ns) = namespace.census_at_ns else { continue };
-            oldest = Some(oldest.map_or(at_ns, |oldest: u64| oldest.min(at_ns)));
+            // Where there is nothing in TIME_WAIT, nobody asks how old that news is.
+            let matters = namespace.netns == self.host.netns || namespace.coverage.census > 0;
+            if matters || oldest.is_none() {
+                oldest = Some(oldest.map_or(at_ns, |oldest: u64| oldest.min(at_ns)));
+            }
             complete &= namespace.census_complete;
             coverage.census += namespace.coverage.census;
             coverage.attributed += namespace.coverage.attributed;

@@ -51,6 +51,8 @@ pub(crate) struct Report<'a> {
     kernel: Kernel<'a>,
     /// Each network namespace that was found.
     namespaces: Vec<NamespaceJson<'a>>,
+    /// Further network namespaces, which are not visited because there are too many.
+    namespaces_left_out: u64,
     /// What the censuses of all network namespaces came to.
     coverage: Coverage,
     /// All rows together, those that are not written included.
@@ -274,6 +276,7 @@ fn report(model: &Snapshot, options: Options) -> Report<'_> {
         tracing: tracing(summary),
         kernel: kernel(&summary.kernel),
         namespaces: summary.namespaces.iter().map(|namespace| of_namespace(namespace, summary)).collect(),
+        namespaces_left_out: summary.namespaces_left_out,
         coverage: coverage(summary),
         totals: totals(summary),
         processes,

@@ -5,6 +5,7 @@ pub mod bindings;
 pub mod cases;
 pub mod churn;
 pub mod command;
+pub mod crowd;
 pub mod diag;
 pub mod keep_open;
 pub mod net;
@@ -49,6 +50,8 @@ enum Do {
     KeepOpen(keep_open::Args),
     /// Connections whose local side is chosen in different ways, and binds that fail: a line of JSON for each
     Bindings,
+    /// A great many network namespaces of one user, until standard input ends; a line when all are there
+    Crowd(crowd::Args),
     /// Nothing, until standard input ends
     Idle,
     /// A process of the generator's own
@@ -85,6 +88,7 @@ fn run(command: Do) -> anyhow::Result<()> {
         Do::Bindings => bindings::run(&mut out),
         Do::Churn(args) => churn::run(&args, &mut out),
         Do::KeepOpen(args) => keep_open::run(&args, &mut out),
+        Do::Crowd(args) => crowd::run(&args, &mut out),
         Do::Idle => Ok(io::copy(&mut io::stdin(), &mut io::sink()).map(|_| ())?),
         Do::Process { control, comm } => Ok(process::run_executed(control, &comm)?),
     }

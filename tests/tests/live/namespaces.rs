@@ -1,13 +1,15 @@
 //! Several network namespaces on one host: each with its name, its census and its sysctls.
 
 use std::collections::BTreeSet;
-use std::io::Read as _;
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::process::{Command, Stdio};
+use std::time::Instant;
 
 use serde_json::Value;
 use twtrace_tests::record::{Record, json_of};
 use twtrace_tests::top::{Top, churn, load, namespace, number, own, quiet_place, sockstat_tw};
-use twtrace_tests::tracer::{Idle, Named, Place};
+use twtrace_tests::tracer::{Idle, Named, Place, program};
 
 /// Transitions that both programs of the pair missed and that were counted: this happens on a kernel that preempts
 /// programs.
@@ -214,4 +216,46 @@ fn inode_number_of_a_namespace_that_is_gone_means_another_one() {
     let mut rows: Vec<_> = ours.map(|row| (row["netns_name"].as_str(), number(row, "/opened"))).collect();
     rows.sort_unstable();
     assert!(matches!(rows[..], [(other, 1), (Some(gone), 1)] if gone == name && other != Some(&name)), "{rows:?}");
+}
+
+/// An unprivileged user may have as many as it likes.
+const NOBODY: &str = "65534";
+const CROWD: u64 = 1100;
+
+#[test]
+fn namespaces_of_one_user_do_not_hide_those_of_others() {
+    let home = quiet_place();
+    let mut command = Command::new(program("twtrace-workload"));
+    command.args(["crowd", "--uid", NOBODY, "--namespaces", &CROWD.to_string()]);
+    let mut crowd = home.spawn({
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        command
+    });
+    let mut line = String::new();
+    BufReader::new(crowd.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(line.trim(), CROWD.to_string());
+
+    let top = Top::start(&home, &[]);
+    let report = top.wait(|report| number(report, "/namespaces_left_out") > CROWD - 1024);
+    println!("{} left out", report["namespaces_left_out"]);
+    // A namespace of another user, made later: the kernel gives it one of the highest inode numbers.
+    let late = quiet_place();
+    let name = name_of(0);
+    let named = Named::new(&late, &name);
+    let netns = late.netns();
+    let began = Instant::now();
+    churn(&late, &["--connections", "300"]);
+    let report = top.wait(|report| covers(report, netns, 300));
+    println!("listed with its census after {:?}", began.elapsed());
+    assert_eq!(namespace(&report, netns).unwrap()["name"], name.as_str());
+    // And it stays up to date.
+    for _ in 0..10 {
+        let report = top.report();
+        let coverage = &namespace(&report, netns).unwrap()["coverage"];
+        assert!(coverage["census_age_s"].as_f64().unwrap() < 5.0, "{coverage}");
+    }
+    drop(named);
+    top.end();
+    crowd.kill().unwrap();
+    crowd.wait().unwrap();
 }

@@ -55,6 +55,34 @@ pub fn netns_cookie() -> Option<u64> {
     getsockopt(&socket, NetnsCookie).ok().filter(|cookie| *cookie != 0)
 }
 
+/// How many TCP sockets the calling thread's network namespace has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InUse {
+    /// Those that are connected or listen, of both address families.
+    pub sockets: u64,
+    /// TIME_WAIT sockets.
+    pub time_wait: u64,
+}
+
+impl InUse {
+    /// There is none.
+    pub fn is_empty(&self) -> bool {
+        self.sockets == 0 && self.time_wait == 0
+    }
+}
+
+/// How many TCP sockets the calling thread's network namespace has: two small files, where a list of the sockets is a
+/// walk through those of all namespaces. `None` if the kernel does not say.
+pub fn in_use() -> Option<InUse> {
+    let v4 = read_text("/proc/thread-self/net/sockstat").ok()?;
+    // There is no such file without IPv6.
+    let v6 = read_text("/proc/thread-self/net/sockstat6").unwrap_or_default();
+    Some(InUse {
+        sockets: netstat::in_use(&v4, "TCP:")? + netstat::in_use(&v6, "TCP6:").unwrap_or(0),
+        time_wait: netstat::time_wait(&v4)?,
+    })
+}
+
 /// Figures and sysctls of the calling thread's network namespace. Those that the kernel does not have are 0 or empty;
 /// it is an error if its count of TIME_WAIT sockets cannot be read.
 pub fn kernel_facts() -> io::Result<KernelFacts> {

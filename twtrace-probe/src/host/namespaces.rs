@@ -5,19 +5,21 @@
 //! that. A namespace that never had a process or a named mount, or that only a socket or a mount elsewhere keeps alive,
 //! is not found. Nothing here keeps a namespace alive for longer than a visit.
 
-use super::{cgroup, clock, netns_cookie, read_text};
+use super::{cgroup, clock, netns_cookie, read_text, users};
 use nix::sched::{CloneFlags, setns};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Namespaces visited. More are counted and left out.
+/// Namespaces visited. More are counted and left out: each user's processes get the same number of them, those that are in
+/// use first.
 pub const MAX_NAMESPACES: usize = 1024;
 
 /// Where names are mounted: `ip netns` uses names that people know, Docker uses numbers.
@@ -33,8 +35,9 @@ const KTHREADD: u32 = 2;
 /// A search may take at most one part in this many of the time.
 const SHARE: u32 = 50;
 
-/// Minimum time between searches.
-const PAUSE: Duration = Duration::from_secs(1);
+/// Time between searches, and the minimum when one is asked for.
+const PAUSE: Duration = Duration::from_secs(5);
+const SHORT_PAUSE: Duration = Duration::from_secs(1);
 
 /// A network namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +48,8 @@ pub struct Found {
     pub cookie: Option<u64>,
     /// `ip netns` name, else the container of its oldest process (by PID), else `host` or that PID. Hostile input.
     pub name: String,
+    /// The user of its oldest process, as [`users::whole`] counts; 0 if it has none.
+    pub user: u32,
     /// A file that leads into it, as long as that file still refers to the same namespace.
     pub place: PathBuf,
 }
@@ -72,8 +77,17 @@ pub enum NotVisited {
 /// Searches the host, in a thread of its own: a large host has tens of thousands of processes.
 pub struct Searcher {
     /// Dropped to end the thread.
-    ask: SyncSender<()>,
+    ask: SyncSender<Ask>,
     results: Receiver<Search>,
+    wanted: Arc<Mutex<HashSet<u32>>>,
+}
+
+/// When to search next.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ask {
+    Now,
+    /// After the minimum time.
+    Soon,
 }
 
 impl Searcher {
@@ -83,8 +97,10 @@ impl Searcher {
     /// # Errors
     /// No thread could be started.
     pub fn start() -> io::Result<Self> {
-        let (ask, questions) = sync_channel::<()>(1);
+        let (ask, questions) = sync_channel(1);
         let (sender, results) = sync_channel(1);
+        let wanted = Arc::<Mutex<HashSet<u32>>>::default();
+        let wanted_there = Arc::clone(&wanted);
         thread::Builder::new().name("namespaces".to_owned()).stack_size(512 * 1024).spawn(move || {
             // A thread's root leads through the mounts that this thread sees.
             let root = PathBuf::from(format!("/proc/self/task/{}/root", nix::unistd::gettid()));
@@ -92,19 +108,39 @@ impl Searcher {
             let mut names = Names { proc: PathBuf::from("/proc"), root, cookies, ..Names::default() };
             loop {
                 let (began, spent_ns) = (Instant::now(), clock::thread_ns().unwrap_or(0));
-                let result = names.search().map(|search| Search { began: Some(began), ..search });
+                let wanted = wanted_there.lock().map(|wanted| wanted.clone()).unwrap_or_default();
+                let result = names.search(&wanted).map(|search| Search { began: Some(began), ..search });
                 // A failed search says nothing; the next may succeed.
                 if result.is_ok_and(|search| sender.send(search).is_err()) {
                     return;
                 }
                 let spent_ns = clock::thread_ns().unwrap_or(0).saturating_sub(spent_ns);
-                let pause = (Duration::from_nanos(spent_ns) * SHARE).max(PAUSE);
-                if questions.recv_timeout(pause) == Err(RecvTimeoutError::Disconnected) {
-                    return;
+                let least = (Duration::from_nanos(spent_ns) * SHARE).max(SHORT_PAUSE);
+                let ended = Instant::now();
+                let mut pause = least.max(PAUSE);
+                loop {
+                    match questions.recv_timeout(pause.saturating_sub(ended.elapsed())) {
+                        Err(RecvTimeoutError::Disconnected) => return,
+                        Ok(Ask::Soon) => pause = least,
+                        Ok(Ask::Now) | Err(RecvTimeoutError::Timeout) => break,
+                    }
                 }
             }
         })?;
-        Ok(Self { ask, results })
+        Ok(Self { ask, results, wanted })
+    }
+
+    /// Asks for a search sooner than usual.
+    pub fn soon(&self) {
+        // Full: one is asked for.
+        let _ = self.ask.try_send(Ask::Soon);
+    }
+
+    /// If there are too many, the next search prefers these, by inode number.
+    pub fn want(&self, inodes: HashSet<u32>) {
+        if let Ok(mut wanted) = self.wanted.lock() {
+            *wanted = inodes;
+        }
     }
 
     /// The latest search, if one has ended since the last call.
@@ -118,7 +154,7 @@ impl Searcher {
         let mut latest = None;
         while let Some(left) = patience.checked_sub(asked.elapsed()) {
             // Full: a search is already requested; the thread has not begun it yet, or is about to end an older one.
-            let _ = self.ask.try_send(());
+            let _ = self.ask.try_send(Ask::Now);
             let Ok(search) = self.results.recv_timeout(left) else { break };
             let is_new = search.began >= Some(asked);
             latest = Some(search);
@@ -135,15 +171,15 @@ impl Searcher {
 struct Names {
     proc: PathBuf,
     root: PathBuf,
-    /// Names by namespace, its cookie, and its oldest process.
-    known: HashMap<(u32, Option<u64>, u32), String>,
+    /// Names and users by namespace, its cookie, and its oldest process.
+    known: HashMap<(u32, Option<u64>, u32), (String, u32)>,
     /// What the last search found.
     last: HashMap<u32, Found>,
     cookies: Cookies,
 }
 
 impl Names {
-    fn search(&mut self) -> io::Result<Search> {
+    fn search(&mut self, wanted: &HashSet<u32>) -> io::Result<Search> {
         let mut mounted: BTreeMap<u32, Mount> = mounts(&self.root.join(NUMBERED), false).collect();
         // A name takes precedence over a number.
         mounted.extend(mounts(&self.root.join(NAMED), true));
@@ -157,9 +193,14 @@ impl Names {
         let mut referenced = self.referenced(&all);
         let all: BTreeSet<u32> = all.into_iter().chain(referenced.keys().copied()).collect();
         let left_out = all.len().saturating_sub(MAX_NAMESPACES) as u64;
+        let chosen = if left_out == 0 {
+            all.into_iter().collect()
+        } else {
+            choose(all, wanted, |netns| oldest.get(&netns).map_or(0, |pid| self.user_by(*pid)))
+        };
         let mut known = HashMap::new();
         let mut found = Vec::new();
-        for netns in all.into_iter().take(MAX_NAMESPACES) {
+        for netns in chosen {
             let mut same_as = None;
             let (place, mut name) = match (oldest.get(&netns), mounted.remove(&netns)) {
                 (None, None) => match referenced.remove(&netns) {
@@ -177,13 +218,15 @@ impl Names {
                 // The name was that of the namespace before.
                 name = Some(String::new());
             }
-            if let Some(&pid) = oldest.get(&netns).filter(|_| name.is_none()) {
+            let mut user = 0;
+            if let Some(&pid) = oldest.get(&netns) {
                 let key = (netns, cookie, pid);
-                let by_pid = self.known.remove(&key).unwrap_or_else(|| self.name_by(pid));
+                let by_pid = self.known.remove(&key).unwrap_or_else(|| (self.name_by(pid), self.user_by(pid)));
                 known.insert(key, by_pid.clone());
-                name = Some(by_pid);
+                name.get_or_insert(by_pid.0);
+                user = by_pid.1;
             }
-            found.push(Found { inode: netns, cookie, name: name.unwrap_or_default(), place });
+            found.push(Found { inode: netns, cookie, name: name.unwrap_or_default(), user, place });
         }
         self.cookies.go_home();
         self.known = known;
@@ -220,6 +263,13 @@ impl Names {
         Ok(pids)
     }
 
+    /// By the real uid of a process; 0 if it is gone. (The owner of its folder is root if it cannot be dumped.)
+    fn user_by(&self, pid: u32) -> u32 {
+        let status = read_text(self.proc.join(format!("{pid}/status"))).unwrap_or_default();
+        let uids = status.lines().find_map(|line| line.strip_prefix("Uid:"));
+        users::whole(uids.and_then(|uids| uids.split_whitespace().next()?.parse().ok()).unwrap_or(0))
+    }
+
     fn place(&self, pid: u32) -> PathBuf {
         self.proc.join(format!("{pid}/ns/net"))
     }
@@ -236,6 +286,27 @@ impl Names {
             if is_initial && is_first { "host".to_owned() } else { format!("pid {pid}") }
         })
     }
+}
+
+/// As many as are visited, in turn for each user: of each, those in use first.
+fn choose(all: BTreeSet<u32>, wanted: &HashSet<u32>, user_of: impl Fn(u32) -> u32) -> Vec<u32> {
+    let mut by_user = BTreeMap::<u32, Vec<u32>>::new();
+    for netns in all {
+        by_user.entry(user_of(netns)).or_default().push(netns);
+    }
+    for of_user in by_user.values_mut() {
+        // The last are taken first.
+        of_user.sort_by_key(|netns| (wanted.contains(netns), std::cmp::Reverse(*netns)));
+    }
+    let mut chosen = Vec::new();
+    while chosen.len() < MAX_NAMESPACES && !by_user.is_empty() {
+        by_user.retain(|_, of_user| {
+            chosen.extend(of_user.pop());
+            !of_user.is_empty()
+        });
+    }
+    chosen.truncate(MAX_NAMESPACES);
+    chosen
 }
 
 /// The namespace is gone from there; its inode number may be that of another one by now.
@@ -411,21 +482,24 @@ mod tests {
             (1000, 12, INITIAL_PIDS, ""),
             (999, 12, INITIAL_PIDS, ""),
         ]);
-        let search = all.search().unwrap();
+        let search = all.search(&HashSet::new()).unwrap();
         assert_eq!(names(&search), [(10, "host"), (11, "3f1ce9b7a4d2"), (12, "pid 999")]);
         assert!(search.found[1].place.ends_with("300/ns/net"));
         // The process that gave the name is gone.
         fs::remove_dir_all(all.proc.join("999")).unwrap();
-        assert_eq!(names(&all.search().unwrap()), [(10, "host"), (11, "3f1ce9b7a4d2"), (12, "pid 1000")]);
+        assert_eq!(
+            names(&all.search(&HashSet::new()).unwrap()),
+            [(10, "host"), (11, "3f1ce9b7a4d2"), (12, "pid 1000")]
+        );
     }
 
     #[test]
     fn pid_1_of_a_container_is_not_the_host() {
         let inside = 4_026_532_001;
         let (_folder, mut all) = proc_with(&[(1, 10, inside, "0::/\n"), (2, 10, inside, "")]);
-        assert_eq!(names(&all.search().unwrap()), [(10, "pid 1")]);
+        assert_eq!(names(&all.search(&HashSet::new()).unwrap()), [(10, "pid 1")]);
         let (_folder, mut all) = proc_with(&[(1, 11, INITIAL_PIDS, ""), (2, 10, INITIAL_PIDS, "")]);
-        assert_eq!(names(&all.search().unwrap()), [(10, "host"), (11, "pid 1")]);
+        assert_eq!(names(&all.search(&HashSet::new()).unwrap()), [(10, "host"), (11, "pid 1")]);
     }
 
     #[test]
@@ -433,7 +507,7 @@ mod tests {
         let process = |pid: u32, netns: u32| (pid, netns, INITIAL_PIDS, "");
         let (_folder, mut all) =
             proc_with(&[process(1, 10), process(2, 10), process(5, 11), process(6, 12), process(7, 13)]);
-        assert_eq!(all.search().unwrap().found.len(), 4);
+        assert_eq!(all.search(&HashSet::new()).unwrap().found.len(), 4);
         for pid in [5, 6, 7] {
             fs::remove_dir_all(all.proc.join(pid.to_string())).unwrap();
         }
@@ -443,20 +517,35 @@ mod tests {
         fs::create_dir_all(all.proc.join("1/task/8/ns")).unwrap();
         symlink("net:[12]", all.proc.join("1/task/8/ns/net")).unwrap();
         for _ in 0..2 {
-            let search = all.search().unwrap();
+            let search = all.search(&HashSet::new()).unwrap();
             assert_eq!(names(&search), [(10, "host"), (11, "pid 5"), (12, "pid 6")]);
             assert!(search.found[1].place.ends_with("1/fd/3") && search.found[2].place.ends_with("1/task/8/ns/net"));
         }
         fs::remove_file(all.proc.join("1/fd/3")).unwrap();
-        assert_eq!(names(&all.search().unwrap()), [(10, "host"), (12, "pid 6")]);
+        assert_eq!(names(&all.search(&HashSet::new()).unwrap()), [(10, "host"), (12, "pid 6")]);
     }
 
     #[test]
     fn too_many_are_counted() {
         let processes: Vec<_> = (1..=MAX_NAMESPACES as u32 + 5).map(|pid| (pid, pid + 100, 7, "")).collect();
         let (_folder, mut all) = proc_with(&processes);
-        let search = all.search().unwrap();
+        let search = all.search(&HashSet::new()).unwrap();
         assert_eq!((search.found.len(), search.left_out), (MAX_NAMESPACES, 5));
+    }
+
+    #[test]
+    fn one_user_with_many_leaves_room_for_the_others() {
+        let users = BTreeMap::from([(3, 1000), (5, 1001), (7, 0)]);
+        let of = |wanted: &[u32]| {
+            let all = (1..=3 * MAX_NAMESPACES as u32).collect();
+            choose(all, &wanted.iter().copied().collect(), |netns| *users.get(&netns).unwrap_or(&666))
+        };
+        let chosen = of(&[]);
+        assert_eq!(chosen.len(), MAX_NAMESPACES);
+        assert!(users.keys().all(|netns| chosen.contains(netns)), "of the other users");
+        // Of the one with too many, those in use.
+        let late = 3 * MAX_NAMESPACES as u32 - 1;
+        assert!(!chosen.contains(&late) && of(&[late]).contains(&late));
     }
 
     #[test]

@@ -2,16 +2,24 @@
 
 /// TIME_WAIT sockets of both substates: `tw` in the `TCP:` line of `/proc/net/sockstat`.
 pub fn time_wait(sockstat: &str) -> Option<u64> {
-    let mut words = sockstat.lines().find_map(|line| line.strip_prefix("TCP:"))?.split_ascii_whitespace();
-    words.find(|word| *word == "tw")?;
+    figure(sockstat, "TCP:", "tw")
+}
+
+/// Sockets of this network namespace that are connected or listen (`sock_prot_inuse_get`): `inuse` in `TCP:` of
+/// `/proc/net/sockstat`, or in `TCP6:` of `/proc/net/sockstat6`.
+pub fn in_use(sockstat: &str, protocol: &str) -> Option<u64> {
+    figure(sockstat, protocol, "inuse")
+}
+
+fn figure(sockstat: &str, protocol: &str, name: &str) -> Option<u64> {
+    let mut words = sockstat.lines().find_map(|line| line.strip_prefix(protocol))?.split_ascii_whitespace();
+    words.find(|word| *word == name)?;
     words.next()?.parse().ok()
 }
 
 /// TCP sockets that exist, in all network namespaces: `alloc` in the same line (`proto_sockets_allocated_sum_positive`).
 pub fn sockets(sockstat: &str) -> Option<u64> {
-    let mut words = sockstat.lines().find_map(|line| line.strip_prefix("TCP:"))?.split_ascii_whitespace();
-    words.find(|word| *word == "alloc")?;
-    words.next()?.parse().ok()
+    figure(sockstat, "TCP:", "alloc")
 }
 
 /// A counter of `/proc/net/netstat` or `/proc/net/snmp`: a line of names is followed by a line of values, both with the
@@ -48,6 +56,7 @@ mod tests {
             assert_eq!(time_wait(text), expected, "{text:?}");
         }
         assert_eq!((sockets(SOCKSTAT), sockets("TCP: tw 3")), (Some(1), None));
+        assert_eq!((in_use(SOCKSTAT, "TCP:"), in_use("TCP6: inuse 2", "TCP6:")), (Some(1), Some(2)));
     }
 
     #[test]

@@ -84,6 +84,11 @@ pub struct CensusReport {
     pub rows: u64,
 }
 
+impl CensusReport {
+    /// Of a namespace without sockets.
+    pub const NOTHING: Self = Self { complete: true, cut_short: false, rows: 0 };
+}
+
 /// A part of a dump.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Piece {

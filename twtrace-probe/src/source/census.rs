@@ -4,7 +4,7 @@ use super::deadline::Deadline;
 use super::namespaces::Meanwhile;
 use super::socket_owners::OpenSockets;
 use crate::host::clock;
-use crate::kernel::census;
+use crate::kernel::census::{self, CensusReport};
 use netlink_sys::Socket;
 use std::collections::HashMap;
 use std::io;
@@ -12,6 +12,21 @@ use std::ops::ControlFlow;
 use twtrace_core::changes::Changes;
 use twtrace_core::decode::Closing;
 use twtrace_core::event::Event;
+
+/// Where the sockets of a namespace are listed.
+pub(super) enum Dump {
+    /// By the kernel, to this socket.
+    Of(Socket),
+    /// Nowhere: the namespace has none.
+    Nothing,
+}
+
+impl Dump {
+    /// For the calling thread's namespace.
+    pub(super) fn here() -> io::Result<Self> {
+        census::open().map(Self::Of)
+    }
+}
 
 /// What is kept from one census to the next.
 #[derive(Default)]
@@ -46,14 +61,15 @@ impl Censuses {
         &mut self,
         netns: u32,
         sink: &mut dyn FnMut(Event),
-        open: impl FnOnce() -> io::Result<Socket>,
+        open: impl FnOnce() -> io::Result<Dump>,
         meanwhile: &mut dyn Meanwhile,
     ) -> io::Result<u64> {
         let Self { changes, open_sockets, deadline, closing, unseen } = self;
         let began_ns = clock::monotonic_ns()?;
         sink(Event::SocketDumpBegin { netns, at_ns: began_ns, whole: changes.begin(netns, began_ns) });
         open_sockets.begin();
-        let report = open().and_then(|socket| {
+        let report = open().and_then(|dump| {
+            let Dump::Of(socket) = dump else { return Ok(CensusReport::NOTHING) };
             census::dump_from(socket, netns, &mut |piece| {
                 meanwhile.drain(sink);
                 if !closing.is_empty() {

@@ -1,8 +1,9 @@
 //! Events from the running kernel.
 
 use super::EventSource;
-use super::census::Censuses;
+use super::census::{Censuses, Dump};
 use super::deadline::Deadline;
+use super::lookups::LookUps;
 use super::namespaces::{Meanwhile, Namespaces};
 use super::socket_owners::OwnerSearch;
 use crate::host;
@@ -10,16 +11,14 @@ use crate::host::clock::{self, Moment};
 use crate::host::namespaces::Found;
 use crate::host::process::ProcessReader;
 use crate::host::users::UserNames;
-use crate::kernel::census;
 use crate::kernel::load::{self, LoadOptions, Loaded};
 use crate::kernel::sweep::{Sweeper, SweptSocket};
 use anyhow::Context as _;
-use std::collections::{HashSet, VecDeque};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::thread;
 use std::time::Duration;
 use twtrace_core::decode::{Closing, DecodeError, Decoder};
-use twtrace_core::event::{Event, Hook, HostFacts, Owner, ProcessKey, Tier};
+use twtrace_core::event::{Event, Hook, HostFacts, Owner, Tier};
 use twtrace_core::netns::NetnsIds;
 use twtrace_core::source::Source;
 
@@ -37,12 +36,6 @@ const MAX_DRAIN: usize = 100_000;
 
 /// Maximum number of processes looked up at once, about 5 ms of work. Each costs some file reads.
 const MAX_LOOKUPS: usize = 64;
-
-/// Processes waiting to be looked up. When full, the oldest is dropped, because it is the likeliest to be gone.
-const MAX_WAITING: usize = 1024;
-
-/// Processes remembered as looked up. When full, all are dropped, and those still active are looked up once more.
-const MAX_SEEN: usize = 32_768;
 
 /// Interval of the search for sockets whose end was not seen.
 const SWEEP_NS: u64 = 5 * SECOND_NS;
@@ -83,8 +76,7 @@ struct Intake {
     decoder: Decoder,
     undecodable: u64,
     unseen_ends: u64,
-    seen: HashSet<ProcessKey>,
-    waiting: VecDeque<ProcessKey>,
+    look_ups: LookUps,
     users: UserNames,
 }
 
@@ -120,8 +112,7 @@ impl KernelSource {
                 decoder,
                 undecodable: 0,
                 unseen_ends: 0,
-                seen: HashSet::new(),
-                waiting: VecDeque::new(),
+                look_ups: LookUps::default(),
                 users,
             },
             host,
@@ -163,10 +154,9 @@ impl KernelSource {
         }
     }
 
-    /// The newest first: a short-lived process is soon gone.
     fn look_up(&mut self, sink: &mut dyn FnMut(Event)) {
         for _ in 0..MAX_LOOKUPS {
-            let Some(key) = self.intake.waiting.pop_back() else { break };
+            let Some(key) = self.intake.look_ups.next() else { break };
             if let Some(facts) = self.processes.read(key) {
                 sink(Event::Process { key, facts });
             }
@@ -192,7 +182,7 @@ impl KernelSource {
         let before = clock::process_ns()?;
         let intake = &mut self.intake;
         // A dump takes long enough to fill the ring buffer on a busy host.
-        let ended = self.censuses.take(self.host.netns, sink, census::open, intake)?;
+        let ended = self.censuses.take(self.host.netns, sink, Dump::here, intake)?;
         let spent = clock::process_ns()?.saturating_sub(before);
         self.next_census_ns = ended.saturating_add(spent.saturating_mul(CENSUS_SHARE).max(SECOND_NS));
         self.intake.drain(sink);
@@ -226,6 +216,7 @@ impl KernelSource {
             .collect();
         let before_ns = clock::monotonic_ns().unwrap_or(0).saturating_sub(SETTLE_NS);
         closing.extend(self.intake.decoder.closing(before_ns));
+        closing.iter().for_each(|one| self.namespaces.need(one.netns));
         self.censuses.watch(closing);
     }
 
@@ -300,19 +291,9 @@ impl Intake {
 
     /// Queues a process for look-up if it was not seen before.
     fn note(&mut self, owner: Option<&Owner>) {
-        let Some(owner) = owner else { return };
-        if self.seen.contains(&owner.key) {
-            return;
+        if let Some(owner) = owner.filter(|owner| self.look_ups.add(owner)) {
+            self.users.ask(owner.uid);
         }
-        if self.seen.len() == MAX_SEEN {
-            self.seen.clear();
-        }
-        self.seen.insert(owner.key);
-        self.users.ask(owner.uid);
-        if self.waiting.len() == MAX_WAITING {
-            self.waiting.pop_front();
-        }
-        self.waiting.push_back(owner.key);
     }
 }
 
@@ -373,5 +354,6 @@ impl EventSource for KernelSource {
     /// At the next census of each namespace.
     fn restate(&mut self) {
         self.censuses.changes.restate();
+        self.namespaces.need_all();
     }
 }

@@ -3,6 +3,7 @@
 mod census;
 pub mod deadline;
 pub mod kernel_source;
+mod lookups;
 mod namespaces;
 pub mod now;
 mod socket_owners;

@@ -1,10 +1,9 @@
 //! The kernel's lists of TIME_WAIT sockets, once and without tracing.
 
-use super::census::Censuses;
+use super::census::{Censuses, Dump};
 use super::namespaces::{Namespaces, NoRecords};
 use crate::host;
 use crate::host::clock;
-use crate::kernel::census;
 use anyhow::Context as _;
 use twtrace_core::event::Event;
 
@@ -22,7 +21,7 @@ pub fn census_of_all(sink: &mut dyn FnMut(Event)) -> anyhow::Result<u64> {
     // Every socket is new: what the recording knew last may be old. Owners of the open sockets are not looked up.
     let mut censuses = Censuses::default();
     let records = &mut NoRecords::default();
-    censuses.take(netns, sink, census::open, records)?;
+    censuses.take(netns, sink, Dump::here, records)?;
     namespaces.last_round(&mut censuses, sink, records)?;
     Ok(began_ns)
 }

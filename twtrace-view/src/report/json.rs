@@ -81,6 +81,8 @@ struct RecordingJson<'a> {
     kernel: top::Kernel<'a>,
     /// Each network namespace that was found.
     namespaces: Vec<top::NamespaceJson<'a>>,
+    /// Further network namespaces, which are not visited because there are too many.
+    namespaces_left_out: u64,
     /// What the censuses of all network namespaces came to.
     coverage: top::Coverage,
     /// All rows together.
@@ -242,6 +244,7 @@ fn recording<'a>(part: &'a Part<'a>) -> RecordingJson<'a> {
         tracing: top::tracing(summary),
         kernel: top::kernel(&summary.kernel),
         namespaces: summary.namespaces.iter().map(|namespace| top::of_namespace(namespace, summary)).collect(),
+        namespaces_left_out: summary.namespaces_left_out,
         coverage: top::coverage(summary),
         totals: with_means(top::totals(summary), &summary.totals.counts, part),
     }

@@ -123,6 +123,25 @@ pub struct KernelFacts {
     pub timestamps: Option<u8>,
     /// `net.ipv4.tcp_fin_timeout`, seconds; `None` when it was not read.
     pub fin_timeout_s: Option<u32>,
+    /// How long a TIME_WAIT socket lasts, seconds, if this kernel does not use the 60 s of others: by its sysctl (Alibaba
+    /// Cloud Linux has `net.ipv4.tcp_tw_timeout`), else by the timers that censuses show.
+    pub time_wait_s: Option<u32>,
+}
+
+/// The longest TIME_WAIT that is believed, seconds: a recording may say anything.
+const LONGEST_S: u32 = 3600;
+
+impl KernelFacts {
+    /// How long a TIME_WAIT socket lasts: `TCP_TIMEWAIT_LEN` (`include/net/tcp.h`), unless this kernel has another length.
+    pub fn time_wait_ns(&self) -> u64 {
+        u64::from(self.time_wait_s.filter(|seconds| *seconds > 0).map_or(60, |seconds| seconds.min(LONGEST_S)))
+            * 1_000_000_000
+    }
+
+    /// The same, in seconds.
+    pub fn time_wait_seconds(&self) -> f64 {
+        self.time_wait_ns() as f64 / 1e9
+    }
 }
 
 /// State of one socket in sock_diag's reply.

@@ -54,6 +54,8 @@ pub struct Plan {
     pub tw_reuse: u8,
     /// `net.ipv4.tcp_tw_reuse_delay`, milliseconds; `None` on kernels without it, where the delay is one second.
     pub tw_reuse_delay_ms: Option<u32>,
+    /// How long TIME_WAIT lasts, seconds ([`KernelFacts::time_wait_seconds`]).
+    pub time_wait_seconds: f64,
     /// `net.ipv4.tcp_timestamps` on both sides.
     pub timestamps: bool,
     /// Loopback on either side: the case that `tcp_tw_reuse` = 2 covers.
@@ -79,6 +81,7 @@ impl Default for Plan {
             bound_share: 0.0,
             tw_reuse: 2,
             tw_reuse_delay_ms: None,
+            time_wait_seconds: TIME_WAIT_SECONDS,
             timestamps: true,
             loopback: false,
             max_tw_buckets: None,
@@ -162,6 +165,7 @@ impl Plan {
             tw_reuse: kernel.tw_reuse,
             tw_reuse_delay_ms: kernel.tw_reuse_delay_ms,
             timestamps: kernel.timestamps != Some(0),
+            time_wait_seconds: kernel.time_wait_seconds(),
             // No kernel has a limit of 0: 0 means that it could not be read.
             max_tw_buckets: (kernel.max_tw_buckets > 0).then_some(kernel.max_tw_buckets),
             ..Self::default()
@@ -182,12 +186,12 @@ impl Plan {
             ..KernelFacts::default()
         };
         // A delay as long as TIME_WAIT itself allows no reuse.
-        reuse_seconds(&kernel, self.loopback, None).filter(|delay| *delay < TIME_WAIT_SECONDS)
+        reuse_seconds(&kernel, self.loopback, None).filter(|delay| *delay < self.time_wait_seconds)
     }
 
     /// How long the port of a closed connection stays in use, seconds, except for bound ports.
     pub fn hold_seconds(&self) -> f64 {
-        if self.closes_first { self.reuse_seconds().unwrap_or(TIME_WAIT_SECONDS) } else { 0.0 }
+        if self.closes_first { self.reuse_seconds().unwrap_or(self.time_wait_seconds) } else { 0.0 }
     }
 
     /// Requests per second that the ports sustain indefinitely; `None` without limit.
@@ -224,7 +228,7 @@ impl Plan {
         let requests = positive(self.requests_per_connection).max(1.0);
         let bound = positive(self.bound_share).min(1.0);
         let keeps_s = self.hold_seconds();
-        let minute = if self.closes_first { TIME_WAIT_SECONDS } else { 0.0 };
+        let minute = if self.closes_first { self.time_wait_seconds } else { 0.0 };
 
         let connections_per_s = if self.pooled { 0.0 } else { rate / requests };
         let open = if self.pooled { connections_needed(rate, lifetime) as f64 } else { rate * lifetime };

@@ -7,7 +7,7 @@
 use crate::event::KernelFacts;
 use std::net::IpAddr;
 
-/// How long a TIME_WAIT socket keeps its port: `TCP_TIMEWAIT_LEN`, which no sysctl changes.
+/// How long a TIME_WAIT socket keeps its port on nearly all kernels: `TCP_TIMEWAIT_LEN`, for which upstream has no sysctl.
 pub const TIME_WAIT_SECONDS: f64 = 60.0;
 
 /// After how long a connect may take over a TIME_WAIT socket, where the kernel has no `tcp_tw_reuse_delay`: it compares
@@ -103,7 +103,7 @@ pub fn reuse_seconds(kernel: &KernelFacts, loopback: bool, peer_timestamps: Opti
 
 /// How long a connection that this host closed first keeps its port, in seconds.
 pub fn hold_seconds(kernel: &KernelFacts, loopback: bool, peer_timestamps: Option<bool>) -> f64 {
-    reuse_seconds(kernel, loopback, peer_timestamps).unwrap_or(TIME_WAIT_SECONDS)
+    reuse_seconds(kernel, loopback, peer_timestamps).unwrap_or(kernel.time_wait_seconds())
 }
 
 /// Ports for one (source address, destination address, destination port) and how long they last.
@@ -412,6 +412,8 @@ mod tests {
             ..KernelFacts::default()
         };
         assert_eq!(hold_seconds(&kernel(0, None, None), true, None), 60.0);
+        let other = KernelFacts { time_wait_s: Some(5), ..kernel(0, None, None) };
+        assert_eq!(hold_seconds(&other, true, None), 5.0, "a kernel with another length");
         assert_eq!(hold_seconds(&kernel(2, Some(1), None), false, None), 60.0);
         assert_eq!(hold_seconds(&kernel(2, Some(1), None), true, None), 1.0);
         assert_eq!(hold_seconds(&kernel(1, Some(1), Some(250)), false, None), 0.25);

@@ -142,6 +142,8 @@ pub struct Namespace {
     pub refused: Option<String>,
     /// It no longer exists. Its name is kept for its rows.
     pub gone: bool,
+    /// How long TIME_WAIT lasts there by the timers of its last census, seconds, if it is not a minute.
+    pub(crate) measured_s: Option<u32>,
 }
 
 /// Host-wide parts of the model, all public and plain.
@@ -202,6 +204,25 @@ impl Summary {
             return Some(&self.kernel);
         }
         self.namespace(netns)?.kernel.as_ref()
+    }
+
+    /// How long a TIME_WAIT socket lasts there.
+    pub(crate) fn time_wait_ns(&self, netns: u32) -> u64 {
+        self.kernel_of(netns).unwrap_or(&self.kernel).time_wait_ns()
+    }
+
+    /// What the timers of a census say about that, in seconds; `None` for a minute.
+    pub(crate) fn measure(&mut self, netns: u32, seconds: Option<u32>) {
+        let is_own = netns == self.host.netns;
+        let Some(namespace) = self.namespaces.iter_mut().find(|namespace| namespace.netns == netns) else { return };
+        let before = std::mem::replace(&mut namespace.measured_s, seconds);
+        let own = is_own.then_some(&mut self.kernel);
+        for kernel in own.into_iter().chain(namespace.kernel.as_mut()) {
+            // The kernel's own sysctl is the better witness.
+            if kernel.time_wait_s == before {
+                kernel.time_wait_s = seconds;
+            }
+        }
     }
 
     /// Namespaces that exist, as far as is known.

@@ -233,12 +233,12 @@ fn counters() -> BoxedStrategy<KernelCounters> {
 prop_compose! {
     fn kernel()(
         n in vec(number(), 3), tw_reuse: u8, port_range: (u16, u16), reserved_in_range in small(),
-        reserved_ports in text(), (tw_reuse_delay_ms, fin_timeout_s) in (of(small()), of(small())),
+        reserved_ports in text(), (tw_reuse_delay_ms, fin_timeout_s, time_wait_s) in (of(small()), of(small()), of(small())),
         timestamps: Option<u8>,
     ) -> KernelFacts {
         KernelFacts {
             time_wait: n[0], time_wait_overflow: n[1], max_tw_buckets: n[2], tw_reuse, port_range,
-            reserved_in_range, reserved_ports, tw_reuse_delay_ms, timestamps, fin_timeout_s,
+            reserved_in_range, reserved_ports, tw_reuse_delay_ms, timestamps, fin_timeout_s, time_wait_s,
         }
     }
 }

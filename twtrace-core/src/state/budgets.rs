@@ -1,13 +1,13 @@
 //! What uses the local ports, counted only on demand: it takes a pass over all live sockets.
 
+use super::State;
 use super::closed::{destination, destination_key};
 use super::rows::Destination;
 use super::space::{BudgetKey, OpenConnection};
 use super::time_wait::TimeWait;
-use super::{State, TIME_WAIT_NS};
 use crate::event::{CensusState, KernelFacts, Role, Tuple};
 use crate::keys::{DestKey, DestRow};
-use crate::ports::{Budget, PROFILE, TIME_WAIT_SECONDS, Usable, Use, hold_seconds, is_loopback, reuse_seconds};
+use crate::ports::{Budget, PROFILE, Usable, Use, hold_seconds, is_loopback, reuse_seconds};
 use crate::recent::Seconds;
 use crate::summary::{Substate, Waiting};
 use crate::table::Map;
@@ -325,7 +325,7 @@ impl Tally {
             // The peer's FIN has not arrived yet, and restarts the minute.
             self.used.fin_wait2 += 1;
         } else if let Some(delay) = delay {
-            let since_ns = TIME_WAIT_NS.saturating_sub(left_ns);
+            let since_ns = local.kernel.time_wait_ns().saturating_sub(left_ns);
             back_ns = ((delay * 1e9) as u64).saturating_sub(since_ns);
             if back_ns == 0 {
                 self.used.reusable += 1;
@@ -387,6 +387,6 @@ impl Tally {
         };
         // Bound ports, and those without timestamps, stay in use for the whole time.
         let whole = f64::from(self.time_wait_bound + self.time_wait_kept) / f64::from(self.used.time_wait.max(1));
-        Budget::of(&local.usable, &used, keeps_s + whole * (TIME_WAIT_SECONDS - keeps_s).max(0.0))
+        Budget::of(&local.usable, &used, keeps_s + whole * (local.kernel.time_wait_seconds() - keeps_s).max(0.0))
     }
 }

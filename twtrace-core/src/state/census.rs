@@ -3,6 +3,7 @@
 use super::closed::ClosedConnection;
 use super::space::Space;
 use super::time_wait::TimeWaitTable;
+use super::timers::Timers;
 use crate::classify::Outcome;
 use crate::event::{CensusRow, Tuple};
 use crate::recent::Rate;
@@ -45,6 +46,7 @@ pub(super) struct Run {
     pub(super) places: HashMap<u64, usize, FixedState>,
     /// Cookies that were in earlier censuses and are not in this one.
     pub(super) gone: Vec<u64>,
+    pub(super) timers: Timers,
 }
 
 /// A TIME_WAIT socket that the next census must show. While sockets come and go, the kernel skips one now and then: a

@@ -2,7 +2,7 @@
 
 use super::closed::{ClosedConnection, destination, may_be_in_time_wait};
 use super::owners::UNKNOWN;
-use super::{RECENT, State, TIME_WAIT_NS};
+use super::{RECENT, State};
 use crate::classify::{Outcome, classify};
 use crate::counts::Counts;
 use crate::event::{ConnectFailed, Connection, Owner, Role, TcpState, Tuple};
@@ -49,7 +49,8 @@ impl State {
             self.retain(&ended);
         }
         if let Outcome::TimeWait(substate) = outcome.outcome {
-            self.follow(&ended, substate, outcome.known, connection.end_ns.saturating_add(TIME_WAIT_NS));
+            let lasts_ns = self.summary.time_wait_ns(ended.tuple.netns);
+            self.follow(&ended, substate, outcome.known, connection.end_ns.saturating_add(lasts_ns));
         }
         if self.recent.len() == RECENT {
             let oldest = self.recent.pop_front();

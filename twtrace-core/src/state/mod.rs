@@ -27,6 +27,7 @@ mod restart;
 mod rows;
 mod space;
 mod time_wait;
+mod timers;
 mod trend;
 
 use crate::failure::Failures;

@@ -8,7 +8,8 @@ use crate::event::KernelFacts;
 const HISTORY: usize = 120;
 
 impl State {
-    pub(super) fn kernel(&mut self, netns: u32, facts: KernelFacts) {
+    pub(super) fn kernel(&mut self, netns: u32, mut facts: KernelFacts) {
+        facts.time_wait_s = facts.time_wait_s.or(self.summary.namespace(netns).and_then(|of| of.measured_s));
         let is_own = netns == self.summary.host.netns;
         if is_own {
             self.summary.kernel = facts.clone();

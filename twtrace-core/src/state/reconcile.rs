@@ -1,12 +1,12 @@
 //! Compares the kernel's own socket list with the trace: which live sockets are known, which are gone, which were
 //! classified wrongly.
 
+use super::State;
 use super::census::{Missed, Run};
 use super::closed::{ClosedConnection, destination};
 use super::ends::End;
 use super::owners::UNKNOWN;
 use super::time_wait::TimeWait;
-use super::{State, TIME_WAIT_NS};
 use crate::classify::Outcome;
 use crate::event::{CensusRow, CensusState, KernelCounters, Role, Tuple};
 use crate::keys::DestRow;
@@ -40,6 +40,7 @@ impl State {
                 continue;
             }
             space.turned.remove(&row.cookie);
+            run.timers.see(&row, self.time_wait.get(row.cookie), run.begin_ns);
             if by_tuple {
                 space.alias_cookie(cookie, row.cookie, limit);
             }
@@ -128,6 +129,9 @@ impl State {
                     self.forget_bound(run.netns, run.begin_ns);
                 }
             }
+            if !run.timers.is_empty() {
+                self.summary.measure(run.netns, run.timers.contradict());
+            }
             runs.insert(run.netns, run);
         }
         if runs.is_empty() {
@@ -162,7 +166,8 @@ impl State {
             return;
         }
         let start_ns = self.summary.window.start_ns;
-        let created_before = expires_ns.saturating_sub(TIME_WAIT_NS) < start_ns.saturating_add(ROUNDING_NS);
+        let lasts_ns = self.summary.time_wait_ns(run.netns);
+        let created_before = expires_ns.saturating_sub(lasts_ns) < start_ns.saturating_add(ROUNDING_NS);
         // The peer's FIN restarts the minute of a TIME_WAIT socket in FIN_WAIT2, so a young timer does not prove that
         // the socket was created since. The first whole census contains every older one: a socket that is missing there
         // is younger.

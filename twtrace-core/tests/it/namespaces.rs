@@ -185,3 +185,41 @@ fn there_can_be_too_many() {
     let summary = engine.summary();
     assert!(summary.namespace(7).is_none() && summary.namespace(9_999).is_some());
 }
+
+/// How long a port to a destination of the other namespace is held, and how much of that is left for the youngest socket.
+fn lasts_s(engine: &State) -> f64 {
+    let shown = engine.snapshot();
+    let of_other = |key: &DestRow| matches!(key, DestRow::Dest(dest) if dest.netns == OTHER);
+    shown.destinations().iter().find(|row| of_other(&row.key)).unwrap().budget.unwrap().hold_seconds
+}
+
+#[test]
+fn time_wait_lasts_as_long_as_the_sysctl_of_this_kernel_says() {
+    let facts = KernelFacts { port_range: (1, 1000), time_wait_s: Some(5), ..KernelFacts::default() };
+    let mut engine = engine([start(), kernel(), Event::Kernel { netns: OTHER, facts }, closed(2, elsewhere(400))]);
+    assert_eq!((lasts_s(&engine), totals(&engine).time_wait_live), (5.0, 1));
+    apply(&mut engine, [tick(T + 6 * SECOND)]);
+    assert_eq!((totals(&engine).time_wait_live, totals(&engine).time_wait_expired), (0, 1));
+}
+
+#[test]
+fn timers_that_contradict_the_minute_are_believed() {
+    let begin = || engine([start(), kernel(), figures((1, 1000), 1), closed(2, elsewhere(400))]);
+    let at = |engine: &mut State, after_s: u64, expires_ms: u32| {
+        let rows = vec![row(2, elsewhere(400), CensusState::TimeWait, expires_ms)];
+        apply(engine, census_of(OTHER, T + after_s * SECOND, rows));
+        lasts_s(engine)
+    };
+    let mut usual = begin();
+    assert_eq!((at(&mut usual, 1, 59_000), at(&mut usual, 20, 40_300)), (60.0, 60.0));
+    let mut longer = begin();
+    assert_eq!(at(&mut longer, 1, 299_000), 299.0);
+    let mut shorter = begin();
+    assert_eq!(at(&mut shorter, 1, 9_000), 10.0);
+    // Figures that are read later do not know it either, and say nothing against it.
+    apply(&mut shorter, [figures((1, 1000), 1), tick(T + 3 * SECOND)]);
+    assert_eq!(lasts_s(&shorter), 10.0);
+    // A late segment has restarted this timer.
+    let mut restarted = begin();
+    assert_eq!(at(&mut restarted, 30, 55_000), 60.0);
+}

@@ -214,6 +214,7 @@ prop_compose! {
             bound_share,
             tw_reuse,
             tw_reuse_delay_ms,
+            time_wait_seconds: TIME_WAIT_SECONDS,
             timestamps,
             loopback,
             max_tw_buckets,

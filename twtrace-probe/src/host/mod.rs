@@ -105,6 +105,7 @@ pub fn kernel_facts() -> io::Result<KernelFacts> {
         tw_reuse_delay_ms: sysctl::read_number("net.ipv4.tcp_tw_reuse_delay"),
         timestamps: sysctl::read_number("net.ipv4.tcp_timestamps"),
         fin_timeout_s: sysctl::read_number("net.ipv4.tcp_fin_timeout"),
+        time_wait_s: sysctl::read_number("net.ipv4.tcp_tw_timeout"),
     })
 }
 

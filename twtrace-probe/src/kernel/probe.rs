@@ -86,13 +86,14 @@ pub struct Facts {
 }
 
 /// Sysctls that matter for TIME_WAIT.
-pub const SYSCTLS: [&str; 6] = [
+pub const SYSCTLS: [&str; 7] = [
     "net.ipv4.ip_local_port_range",
     "net.ipv4.ip_local_reserved_ports",
     "net.ipv4.tcp_tw_reuse",
     "net.ipv4.tcp_tw_reuse_delay",
     "net.ipv4.tcp_max_tw_buckets",
     "net.ipv4.tcp_fin_timeout",
+    "net.ipv4.tcp_tw_timeout",
 ];
 
 /// Reads the host and tries every hook of the object (`None`: the built-in one).

@@ -26,6 +26,7 @@ table! {
         tw_reuse_delay_ms: Opt<UInt32Type>,
         timestamps: Opt<UInt8Type>,
         fin_timeout_s: Opt<UInt32Type>,
+        time_wait_s: Opt<UInt32Type>,
     }
 }
 
@@ -53,6 +54,7 @@ impl TableWriter for Builder {
         self.tw_reuse_delay_ms.push(facts.tw_reuse_delay_ms);
         self.timestamps.push(facts.timestamps);
         self.fin_timeout_s.push(facts.fin_timeout_s);
+        self.time_wait_s.push(facts.time_wait_s);
         Ok(())
     }
 }
@@ -78,6 +80,7 @@ impl crate::table::Batch for Batch {
             tw_reuse_delay_ms: self.tw_reuse_delay_ms.get(row),
             timestamps: self.timestamps.get(row),
             fin_timeout_s: self.fin_timeout_s.get(row),
+            time_wait_s: self.time_wait_s.get(row),
         };
         Ok(Read::Event(Event::Kernel { netns: self.netns.value(row), facts }))
     }

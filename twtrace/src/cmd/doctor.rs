@@ -336,6 +336,8 @@ fn sysctls(facts: &Facts) -> BTreeMap<&'static str, Sysctl> {
     facts
         .sysctls
         .iter()
+        // One that only some vendors' kernels have is no news where it is missing.
+        .filter(|(name, value)| value.is_some() || !name.ends_with("tcp_tw_timeout"))
         .map(|(name, value)| {
             let value = value.as_ref().map(|value| value.split_whitespace().collect::<Vec<_>>().join(" "));
             let meaning = match &value {
@@ -381,6 +383,7 @@ fn meaning(name: &str, value: &str, range: (u16, u16)) -> String {
         "net.ipv4.tcp_fin_timeout" => {
             format!("seconds in FIN_WAIT2 after close; it does NOT shorten TIME_WAIT, which is always {TIME_WAIT_S} s")
         }
+        "net.ipv4.tcp_tw_timeout" => "seconds in TIME_WAIT: a sysctl of this vendor's kernel".to_owned(),
         _ => String::new(),
     }
 }

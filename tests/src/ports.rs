@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, listen, socket};
 use serde_json::Value;
 
-use crate::top::Top;
+use crate::top::{Top, own};
 use crate::tracer::Place;
 
 /// A report that took longer than this to arrive was written after the request, not before it.
@@ -101,7 +101,7 @@ pub fn bound_connected(at: SocketAddrV4, to: SocketAddrV4) -> Result<OwnedFd, Er
     Ok(fd)
 }
 
-/// Waits for a report whose census was taken after this call.
+/// Waits for a report whose census of the tracer's own namespace was taken after this call.
 pub fn settled(top: &Top) -> Value {
     let fresh = loop {
         let asked = Instant::now();
@@ -111,9 +111,8 @@ pub fn settled(top: &Top) -> Value {
         }
     };
     let now = fresh["window"]["seconds"].as_f64().unwrap_or(0.0);
-    // The report has the age once it has the census of the namespaces.
     top.wait(|report| {
-        let age = report["coverage"]["census_age_s"].as_f64();
+        let age = own(report)["coverage"]["census_age_s"].as_f64();
         age.is_some_and(|age| report["window"]["seconds"].as_f64().is_some_and(|at| at - age > now))
     })
 }

@@ -117,7 +117,8 @@ fn mark(screen: &vt100::Screen) -> (u16, String) {
 
 /// How a row begins. The rest of it may change by itself.
 fn name(screen: &vt100::Screen, row: u16) -> String {
-    screen.contents_between(row, 0, row, 20)
+    // Blanks that were never drawn are left out, and those that were are not.
+    screen.contents_between(row, 0, row, 20).trim_end().to_owned()
 }
 
 /// What a key is to change.

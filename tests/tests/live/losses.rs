@@ -2,11 +2,19 @@
 
 use std::iter;
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::fd::AsFd as _;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use aya::maps::{HashMap, Map, MapData, loaded_maps};
+use twtrace_common::{ConnRecord, Tuple, tcp_state};
+use twtrace_core::event::Event;
+use twtrace_core::source::Source as _;
 use twtrace_probe::kernel::load::{self, LoadOptions};
+use twtrace_probe::kernel::sweep::Question;
+use twtrace_probe::source::kernel_source::{KernelSource, KernelSourceOptions};
+use twtrace_tests::objects::Objects;
 use twtrace_tests::terminal::Terminal;
 use twtrace_tests::top::{Top, await_attached, churn, hidden, interrupt, load, number, own, quiet_place};
 use twtrace_tests::tracer::{Place, program};
@@ -181,12 +189,58 @@ fn sweep_finds_the_sockets_that_wait_for_their_end() {
         client.shutdown(Shutdown::Write).unwrap();
     }
     // Some enter FIN_WAIT2 later.
-    let found = sweeper.fresh(u64::MAX, PATIENCE).unwrap().found;
+    let sweep = |before_ns, all| sweeper.fresh(Question { before_ns, all }, PATIENCE).unwrap().found;
+    let found = sweep(u64::MAX, false);
     let ours = found.iter().filter(|one| one.closing.netns == u32::try_from(place.netns()).unwrap());
     let last_ack = ours.clone().filter(|one| one.closing.is_last_ack).count();
     assert_eq!((ours.count(), last_ack), (WAIT, 0));
-    assert_eq!(sweeper.fresh(0, PATIENCE).unwrap().found, [], "none is that old");
+    assert_eq!(sweep(0, false), [], "none is that old");
+    // Both ends of each connection are followed; no FIN has been seen of most.
+    let open = sweep(u64::MAX, true).iter().filter(|one| !one.is_closing && one.closing.netns == 0).count();
+    assert!(open >= WAIT + 200, "{open}");
     drop((clients, servers));
+}
+
+/// A socket in the map that does not exist stands for one whose end the kernel kept from every program.
+#[test]
+fn what_was_not_seen_to_end_is_counted_when_the_trace_ends() {
+    let place = quiet_place();
+    let netns = u32::try_from(place.netns()).unwrap();
+    let counters = place.run(move || {
+        let mut source = KernelSource::start(&KernelSourceOptions::default()).unwrap();
+        // These stay open, and are no loss.
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let server = listener.accept().unwrap().0;
+        source.pump(&mut |_| {}).unwrap();
+        let ours = Objects::of_process(std::process::id()).maps;
+        let socket_map = loaded_maps()
+            .filter_map(Result::ok)
+            .find(|map| map.name_as_str() == Some("SOCKETS") && ours.contains(&map.id()))
+            .unwrap();
+        let data = MapData::from_fd(socket_map.fd().unwrap().as_fd().try_clone_to_owned().unwrap()).unwrap();
+        let mut sockets = HashMap::<_, u64, [u8; size_of::<ConnRecord>()]>::try_from(Map::HashMap(data)).unwrap();
+        let mut record = ConnRecord { transitions: 1, tuple: Tuple { netns, ..Tuple::NONE }, ..ConnRecord::EMPTY };
+        (record.new_states[0], record.times_ns[0]) = (tcp_state::ESTABLISHED, 1);
+        for number in 1..=3 {
+            // Of most, the namespace is not known.
+            record.tuple.netns = if number == 1 { netns } else { 0 };
+            // No socket has such a cookie, or such an address.
+            record.cookie = u64::MAX - number;
+            let bytes: [u8; size_of::<ConnRecord>()] = zerocopy::transmute!(record);
+            sockets.insert(number, bytes, 0).unwrap();
+        }
+        let mut counters = None;
+        let mut sink = |event| {
+            if let Event::Counters(last) = event {
+                counters = Some(last);
+            }
+        };
+        source.final_pump(&mut sink).unwrap();
+        drop((client, server, listener));
+        counters.unwrap()
+    });
+    assert_eq!(counters.stale, 3, "{counters:?}");
 }
 
 fn with_separators(number: u64) -> String {

@@ -260,6 +260,14 @@ fn full_disk_ends_the_recording_and_keeps_sealed_segments() {
     // Segments of half a megabyte, and a limit that exceeds the available space. The load is several times that.
     let child = start(&place, &path, &["--keep", "8MiB"]);
     await_attached(&place, child.id());
+    let sealed = || {
+        let names = fs::read_dir(&path).into_iter().flatten().map(|entry| entry.unwrap().file_name());
+        names.filter(|name| name.to_str().unwrap().ends_with(".parquet")).count()
+    };
+    // On a slow machine the thread that seals falls behind a flood, and the disk is full before it has sealed one.
+    while sealed() == 0 {
+        churn(&place, &["--connections", "5000"]);
+    }
     let mut load = Command::new(program("twtrace-workload"));
     load.args(["churn", "--processes", "2", "--connections", "1000000"]).stdout(Stdio::null());
     let mut load = place.spawn(load);

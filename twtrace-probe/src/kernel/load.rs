@@ -323,6 +323,12 @@ impl Loaded {
         Sweeper::start(self.swept.try_clone().context("cannot duplicate a descriptor")?)
     }
 
+    /// Whether a socket is in the map and has not been seen to end.
+    pub fn is_followed(&self, key: u64, cookie: u64) -> bool {
+        let record = self.sockets.get(&key, 0);
+        record.is_ok_and(|Wire(record)| record.cookie == cookie && !record.flags.contains(ConnFlags::DONE))
+    }
+
     /// Removes a socket with an unseen end from the map, and returns its record as the ring buffer would have; `None`
     /// when its end has been seen meanwhile.
     pub fn take_unseen(&mut self, key: u64, cookie: u64) -> Option<Vec<u8>> {

@@ -15,32 +15,46 @@ use std::time::{Duration, Instant};
 use twtrace_common::{ConnFlags, ConnRecord, tcp_state};
 use twtrace_core::decode::Closing;
 
-/// Most sockets that one sweep reports. When full, further ones are reported by a later sweep.
+/// Most closing sockets that one sweep reports. When full, further ones are reported by a later sweep.
 const MOST: usize = 65_536;
+
+/// Most sockets of any state that the last sweep reports. When full, nothing is said of further ones.
+const MOST_OF_ALL: usize = 1 << 20;
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Question {
+    /// Only sockets without a transition since then.
+    pub before_ns: u64,
+    /// Not only closing ones.
+    pub all: bool,
+}
 
 /// However little time is left, the last sweep gets this much. It takes some milliseconds.
 const LEAST: Duration = Duration::from_millis(50);
 
-/// A socket in the map that has sent its FIN and has not been seen to end.
+/// A socket in the map that has not been seen to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SweptSocket {
     /// Low 48 bits of the cookie of its network namespace; 0 when not known.
     pub netns_cookie: u64,
+    /// It has sent its FIN.
+    pub is_closing: bool,
     /// The rest; the namespace by its inode number.
     pub closing: Closing,
 }
 
 /// What a slot says of such a socket, if it is one.
-fn closing_of(key: u64, record: &ConnRecord) -> Option<SweptSocket> {
+fn swept(key: u64, record: &ConnRecord) -> Option<SweptSocket> {
     use tcp_state::{CLOSING, FIN_WAIT1, FIN_WAIT2, LAST_ACK};
     let last = usize::from(record.transitions).checked_sub(1)?;
     let state = *record.new_states.get(last)?;
     let over = record.flags.intersects(ConnFlags::DONE | ConnFlags::PENDING);
-    // Without cookies no census can say what became of it.
-    let waits = [FIN_WAIT1, FIN_WAIT2, CLOSING, LAST_ACK].contains(&state) && record.cookie != 0;
     let since_ns = *record.times_ns.get(last)?;
-    (waits && !over).then_some(SweptSocket {
+    // Without cookies no census can say what became of it.
+    (record.cookie != 0 && !over).then_some(SweptSocket {
         netns_cookie: record.tuple.netns_cookie(),
+        is_closing: [FIN_WAIT1, FIN_WAIT2, CLOSING, LAST_ACK].contains(&state),
         closing: Closing {
             sk: key,
             cookie: record.cookie,
@@ -53,9 +67,8 @@ fn closing_of(key: u64, record: &ConnRecord) -> Option<SweptSocket> {
 
 /// The result of a sweep.
 pub struct Sweep {
-    /// What was asked for.
-    before_ns: u64,
-    /// Those that have been closing since before that time.
+    question: Question,
+    /// Those that were asked for.
     pub found: Vec<SweptSocket>,
     /// How long it took.
     pub took: Duration,
@@ -64,7 +77,7 @@ pub struct Sweep {
 /// Sweeps in a thread of its own: there may be a million sockets, and the tracer thread has the ring buffer to read.
 pub struct Sweeper {
     /// Dropped to end the thread.
-    ask: SyncSender<u64>,
+    ask: SyncSender<Question>,
     results: Receiver<Sweep>,
 }
 
@@ -74,18 +87,20 @@ impl Sweeper {
     /// # Errors
     /// No thread could be started.
     pub fn start(map: OwnedFd) -> anyhow::Result<Self> {
-        let (ask, questions) = sync_channel::<u64>(1);
+        let (ask, questions) = sync_channel::<Question>(1);
         let (sender, results) = sync_channel(1);
         let data = MapData::from_fd(map).context("cannot open the socket map again")?;
         let map: HashMap<MapData, u64, Wire<ConnRecord>> = HashMap::try_from(Map::HashMap(data))?;
         let sweep = move || {
-            for before_ns in questions {
+            for question in questions {
                 let began = Instant::now();
                 // The iteration continues while the map changes; what it misses is found the next time.
                 let entries = map.iter().filter_map(Result::ok);
-                let closing = entries.filter_map(|(key, Wire(record))| closing_of(key, &record));
-                let found = closing.filter(|one| one.closing.since_ns < before_ns).take(MOST).collect();
-                if sender.send(Sweep { before_ns, found, took: began.elapsed() }).is_err() {
+                let sockets = entries.filter_map(|(key, Wire(record))| swept(key, &record));
+                let Question { before_ns, all } = question;
+                let wanted = sockets.filter(|one| one.closing.since_ns < before_ns && (all || one.is_closing));
+                let found = wanted.take(if all { MOST_OF_ALL } else { MOST }).collect();
+                if sender.send(Sweep { question, found, took: began.elapsed() }).is_err() {
                     return;
                 }
             }
@@ -94,10 +109,10 @@ impl Sweeper {
         Ok(Self { ask, results })
     }
 
-    /// Asks for those that have been closing since before that time. One sweep runs at a time.
-    pub fn ask(&self, before_ns: u64) {
+    /// Asks. One sweep runs at a time.
+    pub fn ask(&self, question: Question) {
         // Full: one is being made.
-        let _ = self.ask.try_send(before_ns);
+        let _ = self.ask.try_send(question);
     }
 
     /// The result of the last sweep, if one has ended since the last call.
@@ -106,17 +121,17 @@ impl Sweeper {
     }
 
     /// Asks, and waits for the answer, at least for a moment.
-    pub fn fresh(&self, before_ns: u64, patience: Duration) -> Option<Sweep> {
+    pub fn fresh(&self, question: Question, patience: Duration) -> Option<Sweep> {
         let until = Instant::now() + patience.max(LEAST);
         let mut latest = self.latest();
         let mut is_asked = false;
         loop {
             // Full: a sweep is running, and another is waiting.
-            is_asked = is_asked || self.ask.try_send(before_ns).is_ok();
+            is_asked = is_asked || self.ask.try_send(question).is_ok();
             let Ok(sweep) = self.results.recv_timeout(until.saturating_duration_since(Instant::now())) else {
                 return latest;
             };
-            let is_it = is_asked && sweep.before_ns == before_ns;
+            let is_it = is_asked && sweep.question == question;
             latest = Some(sweep);
             if is_it {
                 return latest;
@@ -141,7 +156,7 @@ mod tests {
     #[test]
     fn only_sockets_that_have_sent_their_fin_are_closing() {
         use tcp_state::{CLOSE_WAIT, ESTABLISHED, FIN_WAIT1, LAST_ACK};
-        let of = |record: &ConnRecord| closing_of(1, record).map(|swept| swept.closing);
+        let of = |record: &ConnRecord| swept(1, record).filter(|swept| swept.is_closing).map(|swept| swept.closing);
         let expected = Closing { sk: 1, cookie: 7, netns: 3, is_last_ack: false, since_ns: 100 };
         assert_eq!(of(&record(FIN_WAIT1)), Some(expected));
         assert_eq!(of(&record(LAST_ACK)), Some(Closing { is_last_ack: true, ..expected }));

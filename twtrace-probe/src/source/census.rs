@@ -6,7 +6,7 @@ use super::socket_owners::OpenSockets;
 use crate::host::clock;
 use crate::kernel::census::{self, CensusReport};
 use netlink_sys::Socket;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::ops::ControlFlow;
 use twtrace_core::changes::Changes;
@@ -41,7 +41,22 @@ pub(super) struct Censuses {
     closing: HashMap<u64, Closing>,
     /// Those that have ended unseen: key in the socket map and cookie.
     pub(super) unseen: Vec<(u64, u64)>,
+    /// Followed sockets that no census has listed since [`Self::account_for`], by cookie.
+    unlisted: HashMap<u64, Unlisted>,
 }
+
+/// A followed socket that must be in the next censuses of its namespace, or have ended unseen.
+struct Unlisted {
+    /// Its key in the socket map.
+    sk: u64,
+    /// 0 when unknown: until this host's FIN, the kernel side does not read it.
+    netns: u32,
+    /// How many complete censuses of that namespace, or else of any, did not list it. One may skip a socket.
+    censuses: u8,
+}
+
+/// So many censuses do not skip the same socket.
+const SURE: u8 = 2;
 
 /// After this long, a socket that waits for its last acknowledgement and is in no census has ended: a census may skip a
 /// socket, but not one that has waited for so long before.
@@ -64,7 +79,7 @@ impl Censuses {
         open: impl FnOnce() -> io::Result<Dump>,
         meanwhile: &mut dyn Meanwhile,
     ) -> io::Result<u64> {
-        let Self { changes, open_sockets, deadline, closing, unseen } = self;
+        let Self { changes, open_sockets, deadline, closing, unseen, unlisted } = self;
         let began_ns = clock::monotonic_ns()?;
         sink(Event::SocketDumpBegin { netns, at_ns: began_ns, whole: changes.begin(netns, began_ns) });
         open_sockets.begin();
@@ -77,6 +92,9 @@ impl Censuses {
                     let listed = piece.rows.iter().filter_map(|row| Some((row, closing.remove(&row.cookie)?)));
                     unseen
                         .extend(listed.filter(|(row, _)| row.state.is_timewait()).map(|(_, one)| (one.sk, one.cookie)));
+                }
+                if !unlisted.is_empty() {
+                    piece.rows.iter().for_each(|row| drop(unlisted.remove(&row.cookie)));
                 }
                 open_sockets.add(&piece);
                 let mut rows = piece.rows;
@@ -95,6 +113,8 @@ impl Censuses {
         // A failed dump proves nothing, and the next may succeed: it is shown as incomplete.
         let complete = report.is_ok_and(|report| report.complete);
         if complete {
+            let there = unlisted.values_mut().filter(|one| [0, netns].contains(&one.netns));
+            there.for_each(|one| one.censuses = one.censuses.saturating_add(1));
             let has_ended = |one: &mut Closing| {
                 one.netns == netns && one.is_last_ack && one.since_ns.saturating_add(LAST_ACK_NS) < began_ns
             };
@@ -111,6 +131,24 @@ impl Censuses {
     /// The result of a sweep. It replaces the one before.
     pub(super) fn watch(&mut self, closing: Vec<Closing>) {
         self.closing = closing.into_iter().map(|one| (one.cookie, one)).collect();
+    }
+
+    /// From now on, what the censuses list of these followed sockets is accounted for: key, cookie and namespace of each.
+    pub(super) fn account_for(&mut self, followed: impl Iterator<Item = (u64, u64, u32)>) {
+        self.unlisted = followed.map(|(sk, cookie, netns)| (cookie, Unlisted { sk, netns, censuses: 0 })).collect();
+    }
+
+    /// Namespaces in which a census has not listed all of them; 0 for those of which the namespace is not known.
+    pub(super) fn with_unlisted(&self) -> BTreeSet<u32> {
+        self.unlisted.values().filter(|one| one.censuses > 0).map(|one| one.netns).collect()
+    }
+
+    /// Those that have ended unseen: no census listed them. Key and cookie. `everywhere`: there was a complete census of
+    /// every namespace.
+    pub(super) fn never_listed(&mut self, everywhere: bool) -> Vec<(u64, u64)> {
+        let unlisted = std::mem::take(&mut self.unlisted).into_iter();
+        let has_ended = |one: &Unlisted| one.censuses >= SURE && (one.netns != 0 || everywhere);
+        unlisted.filter(|(_, one)| has_ended(one)).map(|(cookie, one)| (one.sk, cookie)).collect()
     }
 
     /// A namespace is gone.

@@ -12,7 +12,7 @@ use crate::host::namespaces::Found;
 use crate::host::process::ProcessReader;
 use crate::host::users::UserNames;
 use crate::kernel::load::{self, LoadOptions, Loaded};
-use crate::kernel::sweep::{Sweeper, SweptSocket};
+use crate::kernel::sweep::{Question, Sweeper, SweptSocket};
 use anyhow::Context as _;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::thread;
@@ -63,6 +63,8 @@ pub struct KernelSource {
     next_census_ns: u64,
     next_sweep_ns: u64,
     sweeper: Sweeper,
+    /// Followed sockets that were found to have ended when the trace did.
+    never_seen: u64,
     processes: ProcessReader,
     namespaces: Namespaces,
     censuses: Censuses,
@@ -121,6 +123,7 @@ impl KernelSource {
             next_census_ns: 0,
             next_sweep_ns: 0,
             sweeper,
+            never_seen: 0,
             processes: ProcessReader::new(),
             namespaces,
             censuses: Censuses::until(deadline),
@@ -170,6 +173,7 @@ impl KernelSource {
         let mut counters = self.intake.loaded.counters()?;
         counters.undecodable = self.intake.undecodable;
         counters.unseen_ends = self.intake.unseen_ends;
+        counters.stale += self.never_seen;
         sink(Event::Counters(counters));
         let facts = host::kernel_facts().context("cannot read the kernel's TCP figures")?;
         self.censuses.open_sockets.know_ports(self.host.netns, facts.port_range);
@@ -197,21 +201,21 @@ impl KernelSource {
             // A sweep of a million sockets takes a second.
             let pause_ns = u64::try_from(sweep.took.as_nanos()).unwrap_or(u64::MAX).saturating_mul(CENSUS_SHARE);
             self.next_sweep_ns = self.next_sweep_ns.max(now_ns.saturating_add(pause_ns));
-            self.watch(sweep.found);
+            self.watch(&sweep.found);
         }
         if now_ns >= self.next_sweep_ns {
             self.next_sweep_ns = now_ns + SWEEP_NS;
-            self.sweeper.ask(now_ns.saturating_sub(SETTLE_NS));
+            self.sweeper.ask(Question { before_ns: now_ns.saturating_sub(SETTLE_NS), all: false });
         }
     }
 
-    fn watch(&mut self, swept: Vec<SweptSocket>) {
+    fn watch(&mut self, swept: &[SweptSocket]) {
         let ids = self.intake.decoder.netns();
-        let mut closing: Vec<Closing> = swept
-            .into_iter()
-            .map(|SweptSocket { netns_cookie, mut closing }| {
-                closing.netns = ids.id(closing.netns, netns_cookie);
-                closing
+        let closing = swept.iter().filter(|socket| socket.is_closing);
+        let mut closing: Vec<Closing> = closing
+            .map(|SweptSocket { netns_cookie, closing, .. }| Closing {
+                netns: ids.id(closing.netns, *netns_cookie),
+                ..*closing
             })
             .collect();
         let before_ns = clock::monotonic_ns().unwrap_or(0).saturating_sub(SETTLE_NS);
@@ -327,16 +331,34 @@ impl Source for KernelSource {
         self.intake.drain_all(sink);
         // A socket that closed just now is still on its way to TIME_WAIT.
         thread::sleep(SETTLE);
-        let before_ns = clock::monotonic_ns()?.saturating_sub(SETTLE_NS);
-        if let Some(sweep) = self.sweeper.fresh(before_ns, LAST_SWEEP.min(self.censuses.deadline.left())) {
-            self.watch(sweep.found);
+        let question = Question { before_ns: clock::monotonic_ns()?.saturating_sub(SETTLE_NS), all: true };
+        if let Some(sweep) = self.sweeper.fresh(question, LAST_SWEEP.min(self.censuses.deadline.left())) {
+            self.watch(&sweep.found);
+            let ids = self.intake.decoder.netns();
+            self.censuses.account_for(sweep.found.iter().map(|SweptSocket { netns_cookie, closing, .. }| {
+                (closing.sk, closing.cookie, ids.id(closing.netns, *netns_cookie))
+            }));
         }
         self.census(sink)?;
-        self.namespaces.last_round(&mut self.censuses, sink, &mut self.intake)?;
+        if self.censuses.with_unlisted().contains(&0) {
+            self.namespaces.need_all();
+        }
+        let everywhere = self.namespaces.last_round(&mut self.censuses, sink, &mut self.intake)?;
+        for netns in self.censuses.with_unlisted() {
+            if [0, self.host.netns].contains(&netns) {
+                self.census(sink)?;
+            } else {
+                self.namespaces.again(netns, &mut self.censuses, sink, &mut self.intake)?;
+            }
+        }
         self.owners.last(&self.censuses, sink, &mut self.intake)?;
         self.report_unseen(sink);
         thread::sleep(SETTLE);
         self.intake.drain_all(sink);
+        // What is neither listed nor reported has ended, and nothing can be said of it.
+        let never_listed = self.censuses.never_listed(everywhere).into_iter();
+        let loaded = &self.intake.loaded;
+        self.never_seen = never_listed.filter(|(key, cookie)| loaded.is_followed(*key, *cookie)).count() as u64;
         self.figures(sink)?;
         self.look_up(sink);
         self.intake.loaded.flush_log();

@@ -165,13 +165,14 @@ impl Namespaces {
         Some(*netns)
     }
 
-    /// A whole round from a fresh search, or as much of it as time allows: those in use first.
+    /// A whole round from a fresh search, or as much of it as time allows: those in use first. Returns whether all were
+    /// visited.
     pub(super) fn last_round(
         &mut self,
         censuses: &mut Censuses,
         sink: &mut dyn FnMut(Event),
         meanwhile: &mut dyn Meanwhile,
-    ) -> io::Result<()> {
+    ) -> io::Result<bool> {
         if let Some(search) = self.searcher.fresh(LAST_SEARCH.min(censuses.deadline.left())) {
             self.take(search, censuses, sink, meanwhile.ids());
         }
@@ -186,11 +187,23 @@ impl Namespaces {
         let until_ns = clock::monotonic_ns()?.saturating_add(LAST_ROUND_NS);
         for (_, netns) in round {
             if clock::monotonic_ns()? >= until_ns || censuses.deadline.is_over() {
-                break;
+                return Ok(false);
             }
             self.visit(netns, censuses, sink, meanwhile)?;
         }
-        Ok(())
+        Ok(self.left_out == 0 && self.known.values().all(|known| known.refused.is_none()))
+    }
+
+    /// Visits one again at once, if it is known.
+    pub(super) fn again(
+        &mut self,
+        netns: u32,
+        censuses: &mut Censuses,
+        sink: &mut dyn FnMut(Event),
+        meanwhile: &mut dyn Meanwhile,
+    ) -> io::Result<()> {
+        self.need(netns);
+        self.visit(netns, censuses, sink, meanwhile)
     }
 
     /// A census of a namespace is needed.

@@ -5,6 +5,7 @@
 
 pub mod cgroup;
 pub mod clock;
+pub mod cookies;
 pub mod namespaces;
 pub mod netstat;
 pub mod process;
@@ -12,8 +13,6 @@ pub mod socket_owners;
 pub mod sysctl;
 pub mod users;
 
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, getsockopt, socket};
-use nix::{getsockopt_impl, sockopt_impl};
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
@@ -37,22 +36,6 @@ pub fn facts() -> HostFacts {
 pub fn own_netns() -> io::Result<u32> {
     let inode = fs::metadata("/proc/thread-self/ns/net")?.ino();
     u32::try_from(inode).map_err(io::Error::other)
-}
-
-sockopt_impl!(
-    /// `SO_NETNS_COOKIE`: `net->net_cookie` of the socket's network namespace.
-    NetnsCookie,
-    GetOnly,
-    libc::SOL_SOCKET,
-    libc::SO_NETNS_COOKIE,
-    u64
-);
-
-/// Cookie of the calling thread's network namespace: unlike its inode number, no other namespace ever gets it. `None`
-/// before Linux 5.15, or without CONFIG_UNIX.
-pub fn netns_cookie() -> Option<u64> {
-    let socket = socket(AddressFamily::Unix, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None).ok()?;
-    getsockopt(&socket, NetnsCookie).ok().filter(|cookie| *cookie != 0)
 }
 
 /// How many TCP sockets the calling thread's network namespace has.

@@ -1,7 +1,7 @@
 //! Struct offsets from the running kernel's BTF, for the programs' [`Offsets`].
 
 use super::btf::Btf;
-use crate::host;
+use crate::host::cookies;
 use anyhow::Context as _;
 use std::fs;
 use twtrace_common::{OFFSET_NONE, Offsets};
@@ -38,7 +38,7 @@ pub fn of_this_kernel() -> anyhow::Result<Layout> {
     let btf = Btf::parse(&bytes).with_context(|| format!("cannot read {VMLINUX}"))?;
     let mut offsets = resolve(&btf)?;
     // Before 5.15, a namespace got its cookie when somebody asked for it.
-    if host::netns_cookie().is_none() {
+    if cookies::netns_cookie().is_none() {
         offsets.net_cookie = OFFSET_NONE;
     }
     Ok(Layout { offsets, accept_arguments: btf.arguments("inet_csk_accept") })

@@ -1,7 +1,7 @@
 //! Censuses, one after the other, as events.
 
 use super::deadline::Deadline;
-use super::namespaces::Meanwhile;
+use super::meanwhile::Meanwhile;
 use super::socket_owners::OpenSockets;
 use crate::host::clock;
 use crate::kernel::census::{self, CensusReport};
@@ -94,7 +94,9 @@ impl Censuses {
                         .extend(listed.filter(|(row, _)| row.state.is_timewait()).map(|(_, one)| (one.sk, one.cookie)));
                 }
                 if !unlisted.is_empty() {
-                    piece.rows.iter().for_each(|row| drop(unlisted.remove(&row.cookie)));
+                    for row in &piece.rows {
+                        unlisted.remove(&row.cookie);
+                    }
                 }
                 open_sockets.add(&piece);
                 let mut rows = piece.rows;

@@ -4,10 +4,12 @@ use super::EventSource;
 use super::census::{Censuses, Dump};
 use super::deadline::Deadline;
 use super::lookups::LookUps;
-use super::namespaces::{Meanwhile, Namespaces};
+use super::meanwhile::Meanwhile;
+use super::namespaces::Namespaces;
 use super::socket_owners::OwnerSearch;
 use crate::host;
 use crate::host::clock::{self, Moment};
+use crate::host::cookies;
 use crate::host::namespaces::Found;
 use crate::host::process::ProcessReader;
 use crate::host::users::UserNames;
@@ -104,7 +106,7 @@ impl KernelSource {
         let sweeper = loaded.sweeper()?;
         let users = UserNames::start().context("cannot start a thread")?;
         let mut decoder = Decoder::default();
-        decoder.netns().id(host.netns, host::netns_cookie().unwrap_or(0));
+        decoder.netns().id(host.netns, cookies::netns_cookie().unwrap_or(0));
         // Now, not before: earlier closes were not seen.
         let start = Some(clock::now()?);
         Ok(Self {

@@ -4,6 +4,7 @@ mod census;
 pub mod deadline;
 pub mod kernel_source;
 mod lookups;
+mod meanwhile;
 mod namespaces;
 pub mod now;
 mod socket_owners;

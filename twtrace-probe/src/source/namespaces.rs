@@ -2,6 +2,7 @@
 //! them together for a small part of the time.
 
 use super::census::{Censuses, Dump};
+use super::meanwhile::Meanwhile;
 use crate::host;
 use crate::host::InUse;
 use crate::host::clock;
@@ -32,27 +33,6 @@ const SLICE_NS: u64 = 50_000_000;
 /// How long the last round may take, in nanoseconds, and how long the last search.
 const LAST_ROUND_NS: u64 = 5_000_000_000;
 const LAST_SEARCH: Duration = Duration::from_secs(2);
-
-/// What else comes from the kernel while namespaces are searched and visited.
-pub(super) trait Meanwhile {
-    /// Passes on the records that have arrived.
-    fn drain(&mut self, sink: &mut dyn FnMut(Event));
-
-    /// Which namespace is which, for records as well.
-    fn ids(&mut self) -> &mut NetnsIds;
-}
-
-/// Where there are no records.
-#[derive(Default)]
-pub(super) struct NoRecords(NetnsIds);
-
-impl Meanwhile for NoRecords {
-    fn drain(&mut self, _: &mut dyn FnMut(Event)) {}
-
-    fn ids(&mut self) -> &mut NetnsIds {
-        &mut self.0
-    }
-}
 
 /// Known namespaces.
 pub(super) struct Namespaces {

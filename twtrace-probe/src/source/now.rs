@@ -1,7 +1,8 @@
 //! The kernel's lists of TIME_WAIT sockets, once and without tracing.
 
 use super::census::{Censuses, Dump};
-use super::namespaces::{Namespaces, NoRecords};
+use super::meanwhile::NoRecords;
+use super::namespaces::Namespaces;
 use crate::host;
 use crate::host::clock;
 use anyhow::Context as _;

@@ -1,7 +1,7 @@
 //! Owners of the open sockets: passes what the censuses found to a search from time to time.
 
 use super::census::Censuses;
-use super::namespaces::Meanwhile;
+use super::meanwhile::Meanwhile;
 use crate::host::clock;
 use crate::host::socket_owners::{Found, MAX_SOCKETS, OpenSocket, Searcher, Sockets};
 use crate::kernel::census::Piece;

@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use super::*;
-use crate::source::namespaces::NoRecords;
+use crate::source::meanwhile::NoRecords;
 use twtrace_core::event::{CensusRow, CensusState, Tuple};
 use twtrace_core::netns::NetnsIds;
 

@@ -84,6 +84,16 @@ struct Intake {
     users: UserNames,
 }
 
+/// Gives memory that is no longer in use back to the kernel: parsing its types takes tens of megabytes, which the allocator
+/// would keep.
+fn give_back() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it has no precondition.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 impl KernelSource {
     /// Loads and attaches. From here on, the kernel side follows every connection.
     ///
@@ -103,6 +113,7 @@ impl KernelSource {
         let namespaces = Namespaces::start(host.netns).context("cannot start a thread")?;
         let owners = OwnerSearch::start().context("cannot start a thread")?;
         let loaded = load::load(&options.load)?;
+        give_back();
         let sweeper = loaded.sweeper()?;
         let users = UserNames::start().context("cannot start a thread")?;
         let mut decoder = Decoder::default();

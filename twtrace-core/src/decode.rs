@@ -93,6 +93,17 @@ impl Decoder {
         &mut self.netns
     }
 
+    /// Connections without a slot in the socket map whose end was not seen: the record that was decoded last is of another
+    /// socket at the same address. They end before it.
+    pub fn superseded(&mut self) -> impl Iterator<Item = Event> + '_ {
+        self.parts.superseded().drain(..).map(|connection| Event::Connection(Box::new(connection)))
+    }
+
+    /// Whether there are any.
+    pub fn has_superseded(&self) -> bool {
+        self.parts.has_superseded()
+    }
+
     /// Connections without a slot in the socket map that sent their FIN before `before_ns` and have not been seen to end
     /// since.
     pub fn closing(&self, before_ns: u64) -> impl Iterator<Item = Closing> {

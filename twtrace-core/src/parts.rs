@@ -78,15 +78,13 @@ pub(crate) struct Parts {
     closers: HashMap<u64, Part, FixedState>,
     /// Socket, cookie and time of the last ends.
     ends: VecDeque<(u64, u64, u64)>,
+    /// Connections whose end was not seen: another socket has the address by now.
+    superseded: Vec<Connection>,
 }
 
 impl Parts {
     pub(crate) fn add(&mut self, part: Part) {
-        if !part.is_closing && self.closers.get(&part.sk).is_some_and(|closer| !closer.is_of(part.cookie, &part.tuple))
-        {
-            // The end of the socket that had the address before was not seen.
-            self.closers.remove(&part.sk);
-        }
+        self.supersede(part.sk, part.cookie, &part.tuple);
         let (parts, limit) = if part.is_closing { (&mut self.closers, CLOSERS) } else { (&mut self.openers, OPENERS) };
         if parts.len() < limit || parts.contains_key(&part.sk) {
             // The FIN comes once; a repetition has the same content.
@@ -106,6 +104,7 @@ impl Parts {
         if self.openers.is_empty() && self.closers.is_empty() {
             return true;
         }
+        self.supersede(sk, connection.cookie, &connection.tuple);
         let closer = self.closers.remove(&sk).filter(|part| part.is_of(connection.cookie, &connection.tuple));
         let opener = self.openers.remove(&sk).filter(|part| part.is_of(connection.cookie, &connection.tuple));
         join(connection, opener, closer);
@@ -143,11 +142,34 @@ impl Parts {
         })
     }
 
+    /// A socket has the address now. One that had it before and has sent its FIN has ended, and its closer is known.
+    fn supersede(&mut self, sk: u64, cookie: u64, tuple: &Tuple) {
+        if self.closers.get(&sk).is_some_and(|closer| !closer.is_of(cookie, tuple)) {
+            let unseen = self.take_closer(sk);
+            self.superseded.extend(unseen);
+        }
+    }
+
+    /// Connections whose end was not seen, to be taken out.
+    pub(crate) fn superseded(&mut self) -> &mut Vec<Connection> {
+        &mut self.superseded
+    }
+
+    pub(crate) fn has_superseded(&self) -> bool {
+        !self.superseded.is_empty()
+    }
+
     pub(crate) fn take_unseen(&mut self, sk: u64, cookie: u64) -> Option<Connection> {
         if self.closers.get(&sk)?.cookie != cookie {
             return None;
         }
+        self.take_closer(sk)
+    }
+
+    /// A connection that has sent its FIN, with an end that was not seen.
+    fn take_closer(&mut self, sk: u64) -> Option<Connection> {
         let closer = self.closers.remove(&sk)?;
+        let cookie = closer.cookie;
         let mut connection = Connection::bare(closer.tuple, closer.at_ns);
         connection.cookie = cookie;
         connection.end_unseen = true;

@@ -70,8 +70,14 @@ fn end() -> ConnRecord {
 /// What comes of these records, in this order.
 fn decoded(records: &[&[u8]]) -> Vec<Connection> {
     let mut decoder = Decoder::default();
-    let events = records.iter().filter_map(|bytes| decoder.decode(bytes).unwrap());
+    let mut events = Vec::new();
+    for bytes in records {
+        let event = decoder.decode(bytes).unwrap();
+        events.extend(decoder.superseded());
+        events.extend(event);
+    }
     events
+        .into_iter()
         .map(|event| match event {
             Event::Connection(connection) => *connection,
             other => panic!("not a connection: {other:?}"),
@@ -198,4 +204,19 @@ fn a_part_is_no_event_by_itself() {
     let nobody = PartRecord { owner: Owner::NONE, ..opened() };
     assert_eq!(Decoder::default().decode(nobody.as_bytes()), Err(DecodeError::NoOpener));
     assert_eq!(Decoder::default().decode(&opened().as_bytes()[..100]), Err(DecodeError::Short(100)));
+}
+
+#[test]
+fn closer_is_known_although_the_end_was_not_seen_and_the_address_is_used_again() {
+    let (next_open, next_close) = (PartRecord { cookie: 7, ..opened() }, PartRecord { cookie: 7, ..closing() });
+    let next_end = ConnRecord { cookie: 7, ..end() };
+    let (open, close) = (opened(), closing());
+    // Whatever is seen first of the next one.
+    for next in [next_open.as_bytes(), next_close.as_bytes(), next_end.as_bytes()] {
+        let connections = decoded(&[open.as_bytes(), close.as_bytes(), next]);
+        let unseen = connections.first().unwrap();
+        assert_eq!((unseen.cookie, unseen.end_unseen, pids(unseen)), (COOKIE, true, (Some(9), Some(10))));
+    }
+    // Its own end is no other's.
+    assert_eq!(decoded(&[open.as_bytes(), close.as_bytes(), end().as_bytes()]).len(), 1);
 }

@@ -288,22 +288,30 @@ impl Intake {
         if self.decoder.netns().has_news() {
             self.decoder.netns().news().for_each(&mut *sink);
         }
+        if self.decoder.has_superseded() {
+            for event in self.decoder.superseded().collect::<Vec<_>>() {
+                self.unseen_ends += 1;
+                self.pass_on(event, sink);
+            }
+        }
         match decoded {
             Ok(None) => {}
-            Ok(Some(event)) => {
-                match &event {
-                    Event::Connection(connection) => {
-                        self.note(connection.opener.as_ref());
-                        self.note(connection.closer.as_ref());
-                    }
-                    Event::ConnectFailed(failed) => self.note(Some(&failed.opener)),
-                    Event::BindFailed(failed) => self.note(Some(&failed.owner)),
-                    _ => {}
-                }
-                sink(event);
-            }
+            Ok(Some(event)) => self.pass_on(event, sink),
             Err(_) => self.undecodable += 1,
         }
+    }
+
+    fn pass_on(&mut self, event: Event, sink: &mut dyn FnMut(Event)) {
+        match &event {
+            Event::Connection(connection) => {
+                self.note(connection.opener.as_ref());
+                self.note(connection.closer.as_ref());
+            }
+            Event::ConnectFailed(failed) => self.note(Some(&failed.opener)),
+            Event::BindFailed(failed) => self.note(Some(&failed.owner)),
+            _ => {}
+        }
+        sink(event);
     }
 
     /// Queues a process for look-up if it was not seen before.

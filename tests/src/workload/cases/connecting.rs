@@ -26,6 +26,7 @@ pub(super) const CASES: &[Case] = &[
     Case { name: "overflow-on-close", families: ALL, play: overflow_on_close },
     Case { name: "overflow-on-shutdown", families: ALL, play: overflow_on_shutdown },
     Case { name: "fast-open", families: PLAIN, play: fast_open },
+    Case { name: "self-connect", families: ALL, play: self_connect },
 ];
 
 /// Closes a connection from the client's side, and records the outcome.
@@ -37,6 +38,18 @@ fn close_first(bed: &mut TestBed, ends: &Ends, pair: Pair) -> Result<()> {
     ends.settle(pair)?;
     bed.active(client, pair, [Some(&client.who); 2], "fin_wait2_timewait")?;
     bed.passive(server, pair, [Some(&server.who); 2], "passive_close")
+}
+
+/// A socket that connects to its own port opens simultaneously with itself, and closes so: it has one connection, which
+/// nobody accepts.
+fn self_connect(bed: &mut TestBed) -> Result<()> {
+    let client = Worker::new("tw-client")?;
+    let (c, own) = bound(&client, bed.family, loopback(bed.family))?;
+    ensure!(client.connect(c, own, &How::Plain)? == 0);
+    client.close(c)?;
+    client.wait_tuple(own, own, TupleState::TimeWait)?;
+    let pair = Pair { c, s: c, from: own, to: own };
+    bed.active(&client, pair, [Some(&client.who); 2], "time_wait")
 }
 
 /// The peer still has a connection with the same addresses and answers the SYN with its acknowledgement: the connecting

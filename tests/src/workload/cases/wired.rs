@@ -7,16 +7,17 @@ use anyhow::{Result, ensure};
 use super::{ALL, Case, Ends, PLAIN, Pair, TestBed, bound, ended};
 use crate::require::skip;
 use crate::workload::actor::Worker;
-use crate::workload::command::{Command, How};
+use crate::workload::command::{Answer, Command, How};
 use crate::workload::diag::TupleState;
 use crate::workload::net::Layer;
 use crate::workload::sys::{Event, Family, SockOption};
 use crate::workload::truth::Side;
-use crate::workload::wire::{FIN, Gate, Way};
+use crate::workload::wire::{FIN, Gate, SYN, Way};
 
 const SYN_SENT: u8 = 2;
 
 pub(super) const CASES: &[Case] = &[
+    Case { name: "simultaneous-open", families: ALL, play: simultaneous_open },
     Case { name: "simultaneous-close", families: ALL, play: simultaneous_close },
     Case { name: "data-after-close", families: ALL, play: data_after_close },
     Case { name: "retransmission-timeout", families: PLAIN, play: retransmission_timeout },
@@ -67,6 +68,35 @@ impl Wired {
         ended(&self.ends.client, pair.from, pair.to)?;
         ended(&self.ends.server, pair.to, pair.from)
     }
+}
+
+/// Both SYNs are on their way before either arrives (RFC 9293 figure 7): both sides connect, and none accepts.
+fn simultaneous_open(bed: &mut TestBed) -> Result<()> {
+    let Some(wired) = Wired::new(bed.family)? else { return Ok(()) };
+    let Wired { ends: Ends { client, server, .. }, wire } = &wired;
+    let (c, from) = bound(client, bed.family, address(bed.family, 1))?;
+    let (s, to) = bound(server, bed.family, address(bed.family, 2))?;
+    let pair = Pair { c, s, from, to };
+    wire.gate(Way::Right, Gate::Hold)?;
+    wire.gate(Way::Left, Gate::Hold)?;
+    client.begin(&Command::Connect { fd: c, address: to, how: How::Plain })?;
+    server.begin(&Command::Connect { fd: s, address: from, how: How::Plain })?;
+    for way in [Way::Right, Way::Left] {
+        wire.execute(&Command::WaitHeld { way, flags: SYN })?;
+    }
+    wire.gate(Way::Right, Gate::Pass)?;
+    wire.gate(Way::Left, Gate::Pass)?;
+    for worker in [client, server] {
+        let (answer, _) = worker.end()?;
+        ensure!(answer == Answer::Done, "connect: {answer:?}");
+    }
+    client.close(c)?;
+    client.wait_tuple(from, to, TupleState::TimewaitFinWait2)?;
+    server.wait(s, Event::PeerClosed)?;
+    server.close(s)?;
+    wired.settle(pair)?;
+    bed.active(client, pair, [Some(&client.who); 2], "fin_wait2_timewait")?;
+    bed.connection(server, Side::Active, (to, from), [Some(&server.who); 2], "passive_close", 0)
 }
 
 /// Both FINs are on their way before either arrives.

@@ -23,19 +23,22 @@ pub(super) struct Kernel {
     suffix: &'static str,
     /// Packages that together have the image and the modules.
     prefixes: &'static [&'static str],
+    /// Only with `--all`.
+    pub(super) is_extra: bool,
 }
 
 /// A suite, and whether it is on the mirror of security updates.
 struct Suite(&'static str, bool);
 
 /// What the tests run on.
-pub(super) const KERNELS: [Kernel; 4] = [
+pub(super) const KERNELS: [Kernel; 5] = [
     Kernel {
         name: "5.10",
         suites: &[Suite("bullseye-security", true), Suite("bullseye", false)],
         version: "5.10.0-",
         suffix: "-cloud-amd64",
         prefixes: &["linux-image-"],
+        is_extra: false,
     },
     Kernel {
         name: "6.1",
@@ -43,6 +46,7 @@ pub(super) const KERNELS: [Kernel; 4] = [
         version: "6.1.0-",
         suffix: "-cloud-amd64",
         prefixes: &["linux-image-"],
+        is_extra: false,
     },
     Kernel {
         name: "6.12",
@@ -50,6 +54,15 @@ pub(super) const KERNELS: [Kernel; 4] = [
         version: "6.12.",
         suffix: "+deb12-cloud-amd64",
         prefixes: &["linux-image-"],
+        is_extra: false,
+    },
+    Kernel {
+        name: "6.12-rt",
+        suites: &[Suite("bookworm-security", true), Suite("bookworm-backports", false)],
+        version: "6.12.",
+        suffix: "+deb12-rt-amd64",
+        prefixes: &["linux-image-"],
+        is_extra: true,
     },
     Kernel {
         name: "7.2",
@@ -57,6 +70,7 @@ pub(super) const KERNELS: [Kernel; 4] = [
         version: "7.2.",
         suffix: "+deb13-cloud-amd64",
         prefixes: &["linux-binary-", "linux-modules-"],
+        is_extra: false,
     },
 ];
 
@@ -290,7 +304,7 @@ mod tests {
         let Found { version, files } = newest(INDEX, &KERNELS[1]).unwrap();
         assert_eq!(version, "6.1.0-50-cloud-amd64");
         assert_eq!(files, [("a/50.deb".to_owned(), "50".to_owned())]);
-        let Found { version, files } = newest(INDEX, &KERNELS[3]).unwrap();
+        let Found { version, files } = newest(INDEX, &KERNELS[4]).unwrap();
         assert_eq!((version.as_str(), files.len()), ("7.2.12+deb13-cloud-amd64", 2), "the newer one has no modules");
         assert!(newest(INDEX, &KERNELS[0]).is_none());
     }

@@ -29,8 +29,11 @@ use sizes::{Column, Size};
 /// Options of `cargo xtask vm`.
 #[derive(clap::Args, Default)]
 pub struct Args {
-    /// Kernels to run on, such as 6.12; all of them by default
+    /// Kernels to run on, such as 6.12; the usual ones by default
     kernels: Vec<String>,
+    /// All kernels: the one with PREEMPT_RT as well
+    #[arg(long, conflicts_with = "kernels")]
+    all: bool,
 }
 
 /// One run in a guest. `twtrace-guest` reads them.
@@ -53,6 +56,9 @@ struct Plan {
 
 /// What depends on how the kernel is hooked.
 const ALL: &[&str] = &["5.10", "6.1", "6.12", "7.2"];
+
+/// What depends on whether everything can be preempted, softirqs as well.
+const RT: &[&str] = &["6.12-rt"];
 
 /// What depends on a mode in the same way on all kernels: on the oldest and on the newest.
 const ENDS: &[&str] = &["5.10", "7.2"];
@@ -78,7 +84,17 @@ const SMALL: Mode = Mode { name: "exact", env: &[("TWTRACE_TIER", "exact"), ("TW
 const PLANS: [Plan; 13] = [
     Plan {
         test: "ground_truth::every_connection_is_reported_as_it_happened",
-        modes: &[(EXACT, ALL), (KPROBES, ALL), (COOKIE, ALL), (TUPLE, ALL), (NO_BTF, ALL)],
+        modes: &[
+            (EXACT, ALL),
+            (KPROBES, ALL),
+            (COOKIE, ALL),
+            (TUPLE, ALL),
+            (NO_BTF, ALL),
+            (EXACT, RT),
+            (KPROBES, RT),
+            (COOKIE, RT),
+            (NO_BTF, RT),
+        ],
     },
     Plan {
         test: "ground_truth::connections_without_room_in_the_socket_map_are_reported_as_they_happened",
@@ -87,7 +103,7 @@ const PLANS: [Plan; 13] = [
     Plan { test: "bindings", modes: &[(EXACT, ALL), (TUPLE, ALL), (COOKIE, ENDS), (NO_BTF, ENDS)] },
     Plan {
         test: "namespaces::each_namespace_has_its_name_its_census_and_its_sysctls",
-        modes: &[(EXACT, ALL), (COOKIE, &["5.10"]), (TUPLE, &["7.2"])],
+        modes: &[(EXACT, ALL), (COOKIE, &["5.10"]), (TUPLE, &["7.2"]), (COOKIE, RT)],
     },
     Plan {
         test: "namespaces::inode_number_of_a_namespace_that_is_gone_means_another_one",
@@ -100,11 +116,11 @@ const PLANS: [Plan; 13] = [
     },
     Plan { test: "mptcp", modes: &[(EXACT, &["6.1", "7.2"]), (COOKIE, &["6.12"])] },
     // Long, and not about tiers.
-    Plan { test: "losses", modes: &[(SMALL, &["6.12"])] },
-    Plan { test: "instances", modes: &[(SMALL, &["6.1"])] },
+    Plan { test: "losses", modes: &[(SMALL, &["6.12"]), (SMALL, RT)] },
+    Plan { test: "instances", modes: &[(SMALL, &["6.1"]), (SMALL, RT)] },
     Plan { test: "older", modes: &[(COOKIE, ALL), (TUPLE, ALL), (EXACT, ENDS)] },
     Plan { test: "audit", modes: &[(EXACT, &["5.10", "6.12"])] },
-    Plan { test: "exact", modes: &[(EXACT, ALL), (KPROBES, ALL)] },
+    Plan { test: "exact", modes: &[(EXACT, ALL), (KPROBES, ALL), (EXACT, RT)] },
     Plan {
         test: "kernel_log::a_filter_by_port_logs_both_ends_of_its_connections_and_no_others",
         modes: &[(EXACT, ALL), (KPROBES, ENDS), (COOKIE, ENDS), (TUPLE, ENDS), (NO_BTF, ENDS)],
@@ -120,7 +136,7 @@ pub fn run(args: &Args) -> Result<()> {
     let object = target().join("bpf/twtrace.bpf.o");
     ebpf::build(&Toolchain::find()?, &object)?;
     let columns = matrix(args, &Tested::build()?, &object)?;
-    if args.kernels.is_empty() {
+    if args.kernels.is_empty() && !args.all {
         fs::write(root().join(SIZES), sizes::table(&columns))?;
         say(&format!("written: {SIZES}"));
     }
@@ -145,7 +161,14 @@ fn matrix(args: &Args, tested: &Tested, object: &Path) -> Result<Vec<Column>> {
     if let Some(unknown) = args.kernels.iter().find(|name| !KERNELS.iter().any(|kernel| kernel.name == **name)) {
         bail!("there is no kernel {unknown} here: {}", KERNELS.map(|kernel| kernel.name).join(", "));
     }
-    let chosen = |kernel: &&Kernel| args.kernels.is_empty() || args.kernels.iter().any(|name| name == kernel.name);
+    let chosen = |kernel: &&Kernel| match &args.kernels[..] {
+        [] => args.all || !kernel.is_extra,
+        names => names.iter().any(|name| name == kernel.name),
+    };
+    let left_out: Vec<&str> = KERNELS.iter().filter(|kernel| !chosen(kernel)).map(|kernel| kernel.name).collect();
+    if args.kernels.is_empty() && !left_out.is_empty() {
+        say(&format!("left out: {} (`cargo xtask vm --all` has them)", left_out.join(", ")));
+    }
     let programs = Programs::of(tested)?;
     let folder = target().join("vm/logs");
     fs::create_dir_all(&folder)?;
@@ -172,7 +195,10 @@ fn matrix(args: &Args, tested: &Tested, object: &Path) -> Result<Vec<Column>> {
         bail!("{}", failures.join("\n"));
     }
     let mut columns = columns.into_inner().unwrap_or_else(PoisonError::into_inner);
-    columns.sort_by_key(|(version, _)| KERNELS.iter().position(|kernel| version.starts_with(kernel.name)));
+    let line = |kernel: &Kernel| kernel.name.split('-').next();
+    columns.sort_by_key(|(version, _)| {
+        KERNELS.iter().position(|kernel| line(kernel).is_some_and(|line| version.starts_with(line)))
+    });
     Ok(columns)
 }
 

@@ -186,6 +186,10 @@ evidence! {
     LatestSeconds(f64) = "latest_seconds_estimated", "exhausted at the latest in", Seconds estimated;
     /// TIME_WAIT sockets created.
     TimeWaitCreated(u64) = "time_wait_created", "TIME_WAIT created", Plain;
+    /// Of the TIME_WAIT sockets that the process created, those that an unrelated process opened.
+    OpenedByOthers(u64) = "opened_by_others", "opened by others", Plain;
+    /// The process that opened most of these.
+    OpenerPid(u64) = "opener_pid", "opener pid", Pid;
     /// TIME_WAIT sockets alive now.
     TimeWaitLive(u64) = "time_wait_live", "TIME_WAIT alive", Plain;
     /// Most TIME_WAIT sockets alive at one time.

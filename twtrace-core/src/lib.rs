@@ -31,5 +31,6 @@ pub mod sketch;
 pub mod snapshot;
 pub mod source;
 pub mod state;
+pub mod strangers;
 mod summary;
 mod table;

@@ -22,6 +22,7 @@ mod server_closes_first;
 mod settings;
 
 use crate::event::Role;
+use crate::evidence::Evidence;
 use crate::finding::Finding;
 use crate::ports::is_loopback;
 use crate::snapshot::{DestKey, Snapshot};
@@ -72,6 +73,7 @@ pub(crate) fn check(snapshot: &Snapshot) -> Vec<Finding> {
     ] {
         found.extend(rule(&context));
     }
+    found.iter_mut().for_each(|finding| name_openers(&context, finding));
     found.sort_by_key(|finding| {
         let process = finding.process.and_then(|party| party.process);
         (Reverse((finding.active, finding.severity)), finding.rule, finding.destination, process)
@@ -81,6 +83,16 @@ pub(crate) fn check(snapshot: &Snapshot) -> Vec<Finding> {
     found.truncate(FINDINGS);
     found.extend(incomplete_trace::check(&context, left_out));
     found
+}
+
+/// Where others opened at least half of the sockets that a process closed, they are named: it may not be at fault.
+fn name_openers(context: &RuleContext<'_>, finding: &mut Finding) {
+    let process = finding.process.and_then(|subject| subject.process);
+    let Some((strangers, created)) = process.and_then(|key| context.snapshot.strangers(key)) else { return };
+    if 2 * strangers.sockets >= created {
+        finding.evidence.push(Evidence::OpenedByOthers(strangers.sockets));
+        finding.evidence.push(Evidence::OpenerPid(strangers.opener.key.tgid.into()));
+    }
 }
 
 /// Whether a finding about a listening port is explained by one about the clients that connect to it.

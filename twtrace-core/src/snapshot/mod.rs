@@ -18,6 +18,7 @@ use crate::history::History;
 pub use crate::keys::{DestKey, DestRow, GroupKey, Kin};
 pub use crate::state::Cell;
 use crate::state::ProcessRow;
+use crate::strangers::Strangers;
 pub use crate::summary::{
     Coverage, Ends, Namespace, Provenance, SocketOwners, Substate, Summary, Totals, Waiting, Window,
 };
@@ -131,6 +132,13 @@ impl Snapshot {
     /// What `/proc` said of a process.
     pub fn facts(&self, key: ProcessKey) -> Option<&ProcessFacts> {
         self.facts.get(&key).map(|facts| &**facts)
+    }
+
+    /// Of the TIME_WAIT sockets that a process created, those that unrelated processes opened, and how many it created.
+    pub fn strangers(&self, key: ProcessKey) -> Option<(&Strangers, u64)> {
+        let mut with = self.processes.iter().filter_map(|row| Some((row.strangers.as_deref()?, row)));
+        let (strangers, row) = with.find(|(_, row)| row.owner.is_some_and(|owner| owner.key == key))?;
+        Some((strangers, row.meter.created))
     }
 
     /// What is known of a cgroup from any of its processes.

@@ -10,6 +10,7 @@ use crate::pattern::Pattern;
 use crate::ports::Budget;
 use crate::sketch::Sketch;
 use crate::state::{Meter, ONE_SHOT, ProcessRow, TIME_WAIT_NS, program_of};
+use crate::strangers::Strangers;
 use crate::table::Map;
 use foldhash::fast::FixedState;
 use std::collections::BTreeMap;
@@ -37,6 +38,8 @@ pub struct Row {
     pub counts: Counts,
     /// TIME_WAIT sockets created over time; empty unless the state keeps a history.
     pub series: Series,
+    /// Of the TIME_WAIT sockets that it created, those that unrelated processes opened; none in rows of destinations.
+    pub strangers: Option<Box<Strangers>>,
     /// Indices of its processes, or of its destinations.
     members: Vec<usize>,
 }
@@ -254,6 +257,7 @@ pub(super) fn group(snapshot: &Snapshot, by: GroupBy) -> Vec<Row> {
                 processes: 0,
                 counts: Counts::default(),
                 series: Series::default(),
+                strangers: None,
                 members: Vec::new(),
             });
             rows.len() - 1
@@ -298,6 +302,7 @@ pub(super) fn group(snapshot: &Snapshot, by: GroupBy) -> Vec<Row> {
             row.counts.absorb(&joined.cell.counts);
         }
         row.owner = of.owner.or(row.owner);
+        Strangers::absorb(&mut row.strangers, of.strangers.as_deref());
         row.folded += of.folded;
         row.processes += of.processes;
         row.members.push(process);

@@ -6,6 +6,7 @@ use super::{RECENT, State};
 use crate::classify::{Outcome, classify};
 use crate::counts::Counts;
 use crate::event::{ConnectFailed, Connection, Owner, Role, TcpState, Tuple};
+use crate::strangers::Strangers;
 use crate::table::RowRef;
 
 /// `EADDRNOTAVAIL`.
@@ -164,6 +165,12 @@ impl State {
             let cell = if main == ended.closer { cell } else { accounts.cell(ended.closer, ended.destination) };
             let scale = self.history.as_mut().map(|history| &mut history.scale);
             accounts.created((ended.closer, ended.destination, cell), end_ns, scale);
+            if let (Some(opener), Some(closer)) = (&connection.opener, &connection.closer)
+                && opener.key != closer.key
+            {
+                let row = accounts.process(ended.closer);
+                Strangers::add(&mut accounts.processes.row_mut(row).strangers, opener, closer);
+            }
             self.census.rate.count(end_ns);
         }
         let cell = accounts.cell_again(cell, main, ended.destination);

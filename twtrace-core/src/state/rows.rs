@@ -8,6 +8,7 @@ use crate::keys::{DestRow, GroupKey};
 use crate::pattern::Pattern;
 use crate::ports::Budget;
 use crate::sketch::Sketch;
+use crate::strangers::Strangers;
 use crate::table::{Gauge, TableRow};
 
 /// Figures of a process or a destination that are not sums over its cells.
@@ -84,6 +85,8 @@ pub(crate) struct ProcessRow {
     /// When the first and the last of them started, nanoseconds since boot.
     pub(crate) started_ns: (u64, u64),
     pub(crate) meter: Meter,
+    /// Of the TIME_WAIT sockets that it created, those that others opened.
+    pub(crate) strangers: Option<Box<Strangers>>,
 }
 
 impl TableRow for ProcessRow {
@@ -92,7 +95,7 @@ impl TableRow for ProcessRow {
 
     fn new(id: u32, key: GroupKey) -> Self {
         let meter = Meter::default();
-        Self { id, key, owner: None, folded: 0, processes: 0, started_ns: (u64::MAX, 0), meter }
+        Self { id, key, owner: None, folded: 0, processes: 0, started_ns: (u64::MAX, 0), meter, strangers: None }
     }
 
     fn id(&self) -> u32 {
@@ -115,10 +118,12 @@ impl TableRow for ProcessRow {
             self.owner = other.owner.or(self.owner);
         }
         self.meter.absorb(&other.meter);
+        Strangers::absorb(&mut self.strangers, other.strangers.as_deref());
     }
 
     fn restart(&mut self) {
         self.folded = 0;
+        self.strangers = None;
         self.meter.restart();
     }
 

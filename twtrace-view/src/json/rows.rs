@@ -13,6 +13,7 @@ use twtrace_core::ports::Budget;
 use twtrace_core::sketch::Sketch;
 use twtrace_core::snapshot::Snapshot;
 use twtrace_core::snapshot::{Counts, DestKey, DestRow, DestinationRow, GroupBy, GroupKey, Row, Share, Summary};
+use twtrace_core::strangers::Strangers;
 
 /// Most destinations listed with each process.
 const DESTINATIONS_OF_PROCESS: usize = 16;
@@ -125,6 +126,9 @@ pub(crate) struct RowJson<'a> {
     folded: u64,
     /// How many processes.
     processes: u64,
+    /// Of the TIME_WAIT sockets that it created, those that processes opened which have nothing to do with it; null if there
+    /// are none, and in rows of destinations.
+    opened_by_others: Option<OpenedByOthers<'a>>,
     #[serde(flatten)]
     counts: CountsJson<'a>,
     /// Where its connections went, at most 16, those with the most TIME_WAIT sockets created first; in rows of
@@ -134,6 +138,27 @@ pub(crate) struct RowJson<'a> {
     /// How many destinations it has; in rows of processes only.
     #[serde(skip_serializing_if = "Option::is_none")]
     destinations_total: Option<usize>,
+}
+
+/// TIME_WAIT sockets that one process closed and unrelated ones opened.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct OpenedByOthers<'a> {
+    /// How many.
+    sockets: u64,
+    /// The process that opened most of them.
+    pid: u32,
+    /// Its name.
+    command: Cow<'a, str>,
+    /// Its user id.
+    uid: u32,
+}
+
+impl<'a> OpenedByOthers<'a> {
+    fn of(strangers: &'a Strangers) -> Self {
+        let Strangers { opener, sockets, .. } = strangers;
+        Self { sockets: *sockets, pid: opener.key.tgid, command: text::lossless(opener.comm.bytes()), uid: opener.uid }
+    }
 }
 
 impl<'a> RowJson<'a> {
@@ -179,6 +204,7 @@ impl<'a> RowJson<'a> {
             other: row.key == GroupKey::Other,
             folded: row.folded,
             processes: row.processes,
+            opened_by_others: row.strangers.as_deref().map(OpenedByOthers::of),
             counts: CountsJson(&row.counts),
             destinations,
             destinations_total,

@@ -322,3 +322,21 @@ fn a_few_that_come_together_are_no_load() {
     let together = many(owner(10, "agent"), 5, 200, START + 80_000 * SECOND, |n, who, at| one_shot(100 + n, who, at));
     assert_eq!(rules(&mut state_after(spread.into_iter().chain(together).chain([tick(START + 80_002 * SECOND)]))), []);
 }
+
+#[test]
+fn who_opened_what_a_finding_is_about_is_named() {
+    let (opener, closer) = (owner(30, "broker").user(1000).parent(1, "systemd"), owner(10, "app").user(0));
+    let passed_on = |n, who, end_ns| Connection { opener: Some(opener), ..one_shot(n, who, end_ns) };
+    let events = many(closer, 101, 20, START, passed_on).into_iter().chain([tick(START + 3 * SECOND)]);
+    let mut engine = state_after(events);
+    let shown = engine.snapshot();
+    let (strangers, created) = shown.strangers(closer.key).unwrap();
+    assert_eq!((strangers.sockets, created, strangers.opener.key), (101, 101, opener.key));
+    let finding = only(&mut engine);
+    assert_eq!(pid(&finding), Some(10));
+    assert_eq!(evidence(&finding, "opened_by_others"), Value::Count(101));
+    assert_eq!(evidence(&finding, "opener_pid"), Value::Count(30));
+    // A process that closes what it opened itself is alone.
+    let engine = state_after(many(closer, 101, 20, START, one_shot).into_iter().chain([tick(START + 3 * SECOND)]));
+    assert!(engine.snapshot().strangers(closer.key).is_none());
+}

@@ -189,7 +189,7 @@ pub fn interrupt(child: Child) -> Output {
     output
 }
 
-/// What tells most about a test that failed: a whole report has thousands of lines.
+/// The parts of a report that explain most failures: a whole report has thousands of lines.
 fn digest(report: &Value) -> String {
     if report["totals"].is_null() {
         return report.to_string();

@@ -99,11 +99,6 @@ impl Decoder {
         self.parts.superseded().drain(..).map(|connection| Event::Connection(Box::new(connection)))
     }
 
-    /// Whether there are any.
-    pub fn has_superseded(&self) -> bool {
-        self.parts.has_superseded()
-    }
-
     /// Connections without a slot in the socket map that sent their FIN before `before_ns` and have not been seen to end
     /// since.
     pub fn closing(&self, before_ns: u64) -> impl Iterator<Item = Closing> {
@@ -137,9 +132,9 @@ fn part(record: &PartRecord, ids: &mut Ids<'_>) -> Result<Part, DecodeError> {
 /// The id of a network namespace, by its inode number and its cookie.
 type Ids<'a> = dyn FnMut(u32, u64) -> u32 + 'a;
 
-/// Decodes one record. Network namespaces have their inode numbers as ids. Timestamps are truncated to whole microseconds: the hooks read the clock some hundred
-/// nanoseconds away from the event that they report, and a recording stores no noise. Of a longer record, the known
-/// part is read.
+/// Decodes one record. Network namespaces have their inode numbers as ids. Timestamps are truncated to whole
+/// microseconds: the hooks read the clock some hundred nanoseconds away from the event that they report, and a recording
+/// stores no noise. Of a longer record, the known part is read.
 ///
 /// # Errors
 /// It is too short, or a field has an unknown value.

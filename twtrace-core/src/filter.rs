@@ -1,6 +1,7 @@
 //! What to show.
 
 use crate::event::{Owner, ProcessFacts, Tuple};
+use crate::summary::Summary;
 use ipnet::IpNet;
 
 /// What to show. Every kind of condition that is given must match; within a kind, any one value is enough.
@@ -78,9 +79,12 @@ impl Filter {
             })
     }
 
-    /// Whether a namespace passes, by its inode number and its name.
-    pub(crate) fn passes_netns(&self, inode: u32, name: Option<&str>) -> bool {
-        self.netns.is_empty()
-            || self.netns.iter().any(|wanted| Some(wanted.as_str()) == name || wanted.parse() == Ok(inode))
+    /// Whether a namespace passes.
+    pub(crate) fn passes_netns(&self, netns: u32, summary: &Summary) -> bool {
+        if self.netns.is_empty() {
+            return true;
+        }
+        let (inode, name) = (summary.inode(netns), summary.namespace(netns).map(|namespace| namespace.name.as_str()));
+        self.netns.iter().any(|wanted| Some(wanted.as_str()) == name || wanted.parse() == Ok(inode))
     }
 }

@@ -130,7 +130,7 @@ impl NetnsIds {
         self.earlier.insert(key, id);
     }
 
-    /// A namespace is gone: the next one that has its inode number, and no cookie to tell, is another one.
+    /// A namespace is gone: the next one with its inode number is another one, even where no cookie is known.
     pub fn gone(&mut self, inode: u32, id: u32) {
         if let Some(current) = self.current.get_mut(&inode).filter(|current| current.id == id) {
             current.is_gone = true;
@@ -141,11 +141,6 @@ impl NetnsIds {
     /// What has become known since the last call, to be passed on before the event that it comes from.
     pub fn news(&mut self) -> std::vec::Drain<'_, Event> {
         self.news.drain(..)
-    }
-
-    /// Whether there is any.
-    pub fn has_news(&self) -> bool {
-        !self.news.is_empty()
     }
 }
 

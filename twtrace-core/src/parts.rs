@@ -155,10 +155,6 @@ impl Parts {
         &mut self.superseded
     }
 
-    pub(crate) fn has_superseded(&self) -> bool {
-        !self.superseded.is_empty()
-    }
-
     pub(crate) fn take_unseen(&mut self, sk: u64, cookie: u64) -> Option<Connection> {
         if self.closers.get(&sk)?.cookie != cookie {
             return None;

@@ -1,5 +1,5 @@
 //! TIME_WAIT sockets that one process closed and an unrelated one opened: a proxy, a pool of descriptors, a supervisor that
-//! passes sockets on. Whoever looks at the closer's row must know.
+//! passes sockets on. The closer's row must say so.
 
 use crate::event::Owner;
 

@@ -190,7 +190,7 @@ fn namespace_never_inherits_from_the_one_that_had_its_inode_number() {
     assert!(live >= awaited, "{awaited} were awaited");
 }
 
-/// How the namespaces of a kernel without cookies are told apart, if the search has seen the end of the first.
+/// How the namespaces of a kernel without cookies are distinguished, once a search has missed the first.
 #[test]
 fn inode_number_of_a_namespace_that_is_gone_means_another_one() {
     let home = quiet_place();

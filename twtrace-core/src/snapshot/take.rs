@@ -9,7 +9,6 @@ use crate::filter::Names;
 use crate::keys::{DestRow, GroupKey};
 use crate::rules;
 use crate::state::{BudgetFigures, Cell, Destination, State, program_of};
-use crate::summary::Summary;
 use crate::table::Map;
 use foldhash::fast::FixedState;
 use hashbrown::HashSet;
@@ -90,15 +89,12 @@ impl Snapshot {
                 filter.passes_names(Names { program: program.as_deref(), facts: self.facts_of(row) })
             })
             .collect();
-        let passes_netns = |summary: &Summary, netns: u32| {
-            filter.passes_netns(summary.inode(netns), summary.namespace(netns).map(|namespace| namespace.name.as_str()))
-        };
         let summary = &self.summary;
         let destinations: Vec<bool> = self
             .destinations
             .iter()
             .map(|row| match &row.key {
-                DestRow::Dest(key) => passes_netns(summary, key.netns),
+                DestRow::Dest(key) => filter.passes_netns(key.netns, summary),
                 DestRow::Other => filter.netns.is_empty(),
             })
             .collect();
@@ -114,7 +110,7 @@ impl Snapshot {
         };
         let mut sockets = std::mem::take(&mut self.sockets);
         sockets.retain(|socket| {
-            passes_netns(summary, socket.tuple.netns)
+            filter.passes_netns(socket.tuple.netns, summary)
                 && (passes_owner(socket.closer.as_ref()) || passes_owner(socket.opener.as_ref()))
         });
         let cells: Vec<Joined> = self.cells.iter().filter(|joined| is_in(joined)).cloned().collect();
@@ -132,7 +128,7 @@ impl Snapshot {
             owners.filter_map(|(row, _)| row.owner.map(|owner| owner.key)).collect();
         self.failures.retain(|row| {
             row.owner.is_some_and(|owner| owners.contains(&owner.key))
-                && row.destination.is_none_or(|key| passes_netns(&self.summary, key.netns))
+                && row.destination.is_none_or(|key| filter.passes_netns(key.netns, &self.summary))
         });
         self.cells = cells;
         for joined in &mut self.cells {

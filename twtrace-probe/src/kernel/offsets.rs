@@ -37,7 +37,7 @@ pub fn of_this_kernel() -> anyhow::Result<Layout> {
     let bytes = fs::read(VMLINUX).with_context(|| format!("cannot read {VMLINUX}"))?;
     let btf = Btf::parse(&bytes).with_context(|| format!("cannot read {VMLINUX}"))?;
     let mut offsets = resolve(&btf)?;
-    // Before 5.15, a namespace got its cookie when somebody asked for it.
+    // Before 5.15, a namespace got its cookie at the first request for it.
     if cookies::netns_cookie().is_none() {
         offsets.net_cookie = OFFSET_NONE;
     }

@@ -285,14 +285,11 @@ impl Intake {
 
     /// Passes on one record.
     fn hand_over(&mut self, decoded: Result<Option<Event>, DecodeError>, sink: &mut dyn FnMut(Event)) {
-        if self.decoder.netns().has_news() {
-            self.decoder.netns().news().for_each(&mut *sink);
-        }
-        if self.decoder.has_superseded() {
-            for event in self.decoder.superseded().collect::<Vec<_>>() {
-                self.unseen_ends += 1;
-                self.pass_on(event, sink);
-            }
+        self.decoder.netns().news().for_each(&mut *sink);
+        // Hardly ever any: an empty list takes no memory.
+        for event in self.decoder.superseded().collect::<Vec<_>>() {
+            self.unseen_ends += 1;
+            self.pass_on(event, sink);
         }
         match decoded {
             Ok(None) => {}

@@ -64,6 +64,20 @@ impl Wired {
         Ok(Some(Self { ends, wire }))
     }
 
+    /// Sets the gates of both ways.
+    fn gates(&self, gate: Gate) -> Result<()> {
+        self.wire.gate(Way::Right, gate)?;
+        self.wire.gate(Way::Left, gate)
+    }
+
+    /// Waits until a packet with these TCP flags is held back on either way, and opens the gates.
+    fn release(&self, flags: u8) -> Result<()> {
+        for way in [Way::Right, Way::Left] {
+            self.wire.execute(&Command::WaitHeld { way, flags })?;
+        }
+        self.gates(Gate::Pass)
+    }
+
     fn settle(&self, pair: Pair) -> Result<()> {
         ended(&self.ends.client, pair.from, pair.to)?;
         ended(&self.ends.server, pair.to, pair.from)
@@ -73,19 +87,14 @@ impl Wired {
 /// Both SYNs are on their way before either arrives (RFC 9293 figure 7): both sides connect, and none accepts.
 fn simultaneous_open(bed: &mut TestBed) -> Result<()> {
     let Some(wired) = Wired::new(bed.family)? else { return Ok(()) };
-    let Wired { ends: Ends { client, server, .. }, wire } = &wired;
+    let Ends { client, server, .. } = &wired.ends;
     let (c, from) = bound(client, bed.family, address(bed.family, 1))?;
     let (s, to) = bound(server, bed.family, address(bed.family, 2))?;
     let pair = Pair { c, s, from, to };
-    wire.gate(Way::Right, Gate::Hold)?;
-    wire.gate(Way::Left, Gate::Hold)?;
+    wired.gates(Gate::Hold)?;
     client.begin(&Command::Connect { fd: c, address: to, how: How::Plain })?;
     server.begin(&Command::Connect { fd: s, address: from, how: How::Plain })?;
-    for way in [Way::Right, Way::Left] {
-        wire.execute(&Command::WaitHeld { way, flags: SYN })?;
-    }
-    wire.gate(Way::Right, Gate::Pass)?;
-    wire.gate(Way::Left, Gate::Pass)?;
+    wired.release(SYN)?;
     for worker in [client, server] {
         let (answer, _) = worker.end()?;
         ensure!(answer == Answer::Done, "connect: {answer:?}");
@@ -102,18 +111,13 @@ fn simultaneous_open(bed: &mut TestBed) -> Result<()> {
 /// Both FINs are on their way before either arrives.
 fn simultaneous_close(bed: &mut TestBed) -> Result<()> {
     let Some(wired) = Wired::new(bed.family)? else { return Ok(()) };
-    let Wired { ends, wire } = &wired;
+    let ends = &wired.ends;
     let pair = ends.pair(bed.family)?;
     let (client, server) = (&ends.client, &ends.server);
-    wire.gate(Way::Right, Gate::Hold)?;
-    wire.gate(Way::Left, Gate::Hold)?;
+    wired.gates(Gate::Hold)?;
     client.close(pair.c)?;
     server.close(pair.s)?;
-    for way in [Way::Right, Way::Left] {
-        wire.execute(&Command::WaitHeld { way, flags: FIN })?;
-    }
-    wire.gate(Way::Right, Gate::Pass)?;
-    wire.gate(Way::Left, Gate::Pass)?;
+    wired.release(FIN)?;
     client.wait_tuple(pair.from, pair.to, TupleState::TimeWait)?;
     server.wait_tuple(pair.to, pair.from, TupleState::TimeWait)?;
     bed.active(client, pair, [Some(&client.who); 2], "time_wait")?;

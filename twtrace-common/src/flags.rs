@@ -17,7 +17,8 @@ bitflags! {
     }
 }
 
-/// What was seen of a [`ConnRecord`](crate::ConnRecord).
+/// What was seen of a [`ConnRecord`](crate::ConnRecord). Only programs that hold the socket's lock set or clear these, and
+/// the exit of the connect(2) for which a [`Self::PENDING`] record waits.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct ConnFlags(u32);
@@ -34,8 +35,6 @@ bitflags! {
         const CONNECT_EXIT = 1 << 3;
         /// The last transition to CLOSE ran in the context of `closer` (process context, no socket error).
         const CLOSED_IN_CONTEXT = 1 << 4;
-        /// The opener was recorded when accept(2) returned.
-        const ACCEPTED = 1 << 5;
         /// Reached ESTABLISHED.
         const ESTABLISHED = 1 << 6;
         /// CLOSE was not seen. The socket is gone, because its address belongs to another socket or a TIME_WAIT socket
@@ -45,8 +44,6 @@ bitflags! {
         const TW_CREATED = 1 << 8;
         /// `inet_twsk_alloc` failed: the bucket limit was reached, or there was no memory.
         const TW_OVERFLOWED = 1 << 9;
-        /// The opener was recorded at `inet_csk_accept`, which has the socket.
-        const ACCEPT_SEEN = 1 << 10;
         /// `connect_errno` is the result of `inet_hash_connect` or `inet6_hash_connect`.
         const HASH_CONNECT = 1 << 11;
         /// There is no BTF: socket error, flags, volumes and network namespace were not read.
@@ -68,8 +65,6 @@ bitflags! {
 
         /// Kernel side only: the socket matches the [`LogFilter`](crate::LogFilter).
         const LOGGED = 1 << 27;
-        /// Kernel side only: connect(2) returned before the handshake ended (non-blocking or interrupted).
-        const ASYNC_CONNECT = 1 << 28;
         /// Kernel side only: connect(2) is under way, its exit will give the errno.
         const IN_CONNECT = 1 << 29;
         /// Kernel side only: CLOSE was reached inside connect(2); the record waits for the errno.
@@ -82,10 +77,10 @@ bitflags! {
 /// Bits of `sk->sk_flags` that the classification rests on (`enum sock_flags`, `include/net/sock.h`).
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
-pub struct SockFlags(u32);
+pub struct SockFlags(u8);
 
 bitflags! {
-    impl SockFlags: u32 {
+    impl SockFlags: u8 {
         /// `SOCK_DEAD`: no process has the socket open any more.
         const DEAD = 1 << 0;
         /// `SOCK_DONE`: the peer's FIN was received (`tcp_fin`).

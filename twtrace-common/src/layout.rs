@@ -176,6 +176,9 @@ pub struct Config {
     pub has_task_btf: u32,
     /// 1 when `bpf_task_pt_regs` exists (5.15).
     pub has_pt_regs: u32,
+    /// 1 when a program may interrupt itself on a processor, or may be preempted by another one there: then it adds to
+    /// counters atomically.
+    pub nests: u32,
 }
 
 /// Which sockets the kernel side logs. What is not asked for is 0 and matches all.
@@ -202,6 +205,6 @@ impl LogFilter {
 // The loader writes them into the object by their names: both sides must have the same size.
 const _: () = {
     assert!(size_of::<Offsets>() == 264);
-    assert!(size_of::<Config>() == 24);
+    assert!(size_of::<Config>() == 28);
     assert!(size_of::<LogFilter>() == 32);
 };

@@ -19,7 +19,7 @@ pub use flags::{ConnFlags, OwnerFlags, SockFlags};
 pub use layout::{Config, LogFilter, OFFSET_NONE, Offsets};
 
 /// Version of this layout. The object carries it and the loader refuses another one.
-pub const WIRE_VERSION: u32 = 8;
+pub const WIRE_VERSION: u32 = 9;
 
 /// Length of `task_struct.comm` (`TASK_COMM_LEN`), the terminating NUL included.
 pub const COMM_LEN: usize = 16;
@@ -182,8 +182,6 @@ pub struct ConnRecord {
     pub connect_errno: u16,
     /// What was seen.
     pub flags: ConnFlags,
-    /// Low half of `sk->sk_flags` at CLOSE.
-    pub sk_flags: SockFlags,
     /// `tp->total_retrans`.
     pub retransmits: u32,
     /// TIME_WAIT sockets in the namespace just before the last transition's handler allocated one,
@@ -198,8 +196,13 @@ pub struct ConnRecord {
     pub local_range: u32,
     /// State argument of `inet_twsk_alloc` ([`tcp_state`]), or 0 when it was not seen.
     pub tw_substate: u8,
+    /// Lowest bits of `sk->sk_flags` at CLOSE.
+    pub sk_flags: SockFlags,
     /// Explicit padding, zero.
-    pub pad: [u8; 3],
+    pub pad: [u8; 2],
+    /// Kernel side only: [`returned_early`] of the socket once connect(2) has returned before the handshake ended
+    /// (non-blocking or interrupted). Written at its exit, which does not hold the socket's lock, and nowhere else.
+    pub returned_early: u32,
     /// Socket cookie; 0 when it could not be read.
     pub cookie: u64,
     /// Time of the last transition.
@@ -210,9 +213,10 @@ pub struct ConnRecord {
     pub bytes_received: u64,
     /// Address of the `struct sock`: what a [`PartRecord`] of the same connection has.
     pub sk: u64,
-    /// Cookie that the accept exit believed it wrote `opener` for. A mismatch with `cookie` means that the map
-    /// slot changed hands meanwhile, and the opener must not be believed.
-    pub accept_cookie: u64,
+    /// [`Owner::seal`] of `opener` with the address and the cookie (0 if it had none yet) of the socket that it was
+    /// written for. The programs that see accept(2) return do not hold the socket's lock: its slot may belong to another
+    /// socket by then, and two of them may write at once. Then the seal does not fit, and the opener is not known.
+    pub opener_seal: u64,
     /// Who talked to whom.
     pub tuple: Tuple,
     /// Old state of each transition ([`tcp_state`]).
@@ -237,20 +241,21 @@ impl ConnRecord {
         sk_err: 0,
         connect_errno: 0,
         flags: ConnFlags::empty(),
-        sk_flags: SockFlags::empty(),
         retransmits: 0,
         tw_count_before: TW_UNKNOWN,
         tw_count: TW_UNKNOWN,
         tw_max: TW_UNKNOWN,
         local_range: 0,
         tw_substate: 0,
-        pad: [0; 3],
+        sk_flags: SockFlags::empty(),
+        pad: [0; 2],
+        returned_early: 0,
         cookie: 0,
         end_ns: 0,
         bytes_sent: 0,
         bytes_received: 0,
         sk: 0,
-        accept_cookie: 0,
+        opener_seal: 0,
         tuple: Tuple::NONE,
         old_states: [0; MAX_TRANSITIONS],
         new_states: [0; MAX_TRANSITIONS],
@@ -272,6 +277,26 @@ impl Owner {
         comm: [0; COMM_LEN],
         parent_comm: [0; COMM_LEN],
     };
+
+    /// A number that changes with each part of the owner, and with the socket that it is written for
+    /// ([`ConnRecord::opener_seal`]).
+    #[inline(always)]
+    pub fn seal(&self, sk: u64, cookie: u64) -> u64 {
+        /// Odd, with bits all over (2^64 divided by the golden ratio): no bit of a word is lost.
+        const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
+        let words: [u64; size_of::<Self>() / 8] = zerocopy::transmute!(*self);
+        let mut seal = sk.wrapping_mul(FACTOR) ^ cookie;
+        for word in words {
+            seal = seal.wrapping_mul(FACTOR) ^ word;
+        }
+        seal
+    }
+}
+
+/// A part of the address of a `struct sock` that other sockets of its time do not have, and never 0.
+#[inline(always)]
+pub fn returned_early(sk: u64) -> u32 {
+    (sk >> 5) as u32 | 1
 }
 
 /// An event of one socket for which its addresses are enough: the end of a TIME_WAIT socket, or a connect from a bound

@@ -125,6 +125,7 @@ fn fill(record: &mut ConnRecord, load: Load, number: u64, chance: u64) {
         Load::Handed => owner(3000 + process, b"closer"),
         _ => record.opener,
     };
+    record.opener_seal = record.opener.seal(record.sk, record.cookie);
 }
 
 fn owner(tgid: u32, command: &[u8]) -> Owner {

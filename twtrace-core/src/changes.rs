@@ -1,8 +1,11 @@
 //! Reduces whole censuses to what has changed since the last one: a host may have a hundred thousand TIME_WAIT sockets,
 //! and from one second to the next nearly all of them are unchanged.
 
-use crate::event::{CensusRow, CensusState};
+use crate::event::{CensusRow, CensusState, Tuple};
 use crate::table::Map;
+use foldhash::fast::FixedState;
+use hashbrown::HashSet;
+use std::net::IpAddr;
 
 /// A timer that differs by no more than this has not changed: the kernel gives the remaining time in jiffies.
 const SAME_NS: u64 = 1_000_000_000;
@@ -13,10 +16,14 @@ const STALE_NS: u64 = 50_000_000_000;
 /// Sockets remembered, over all namespaces. When full, the namespaces that do not fit are reported whole each time.
 const SOCKETS: usize = 1 << 20;
 
+/// Cookies with several sockets that are remembered. When full, the first socket of a further one stands for all.
+const SHARED: usize = 1 << 16;
+
 /// A socket as last reported.
 #[derive(Clone, Copy, Debug)]
 struct Reported {
     state: CensusState,
+    ends: u16,
     expires_ns: u64,
     /// The last census that contained it.
     number: u32,
@@ -25,6 +32,8 @@ struct Reported {
 #[derive(Clone, Debug, Default)]
 struct Space {
     sockets: Map<u64, Reported>,
+    /// Cookies that more than one socket has: all of them are reported each time, until none is left.
+    shared: HashSet<u64, FixedState>,
     number: u32,
     complete_ns: Option<u64>,
     overflowed: bool,
@@ -35,6 +44,8 @@ struct Space {
 pub struct Changes {
     spaces: Map<u32, Space>,
     sockets: usize,
+    /// Cookies that several sockets have.
+    shared: usize,
     limit: usize,
     /// Namespace and start time of the census in progress.
     running: Option<(u32, u64)>,
@@ -49,7 +60,7 @@ impl Default for Changes {
 impl Changes {
     /// Remembers at most `limit` sockets.
     pub fn new(limit: usize) -> Self {
-        Self { spaces: Map::default(), sockets: 0, limit, running: None }
+        Self { spaces: Map::default(), sockets: 0, shared: 0, limit, running: None }
     }
 
     /// A census begins at this monotonic time. Returns whether it will be reported whole (`SocketDumpBegin::whole`).
@@ -72,7 +83,7 @@ impl Changes {
         let Some(space) = self.spaces.get_mut(&netns) else { return };
         rows.retain(|row| {
             let expires_ns = begin_ns.saturating_add(u64::from(row.expires_ms) * 1_000_000);
-            let reported = Reported { state: row.state, expires_ns, number: space.number };
+            let reported = Reported { state: row.state, ends: ends(row), expires_ns, number: space.number };
             let Some(before) = space.sockets.get_mut(&row.cookie) else {
                 if self.sockets < self.limit {
                     self.sockets += 1;
@@ -82,6 +93,15 @@ impl Changes {
                 }
                 return true;
             };
+            let is_another =
+                before.number == space.number || before.state.is_timewait() && before.ends != reported.ends;
+            if is_another && self.shared < SHARED {
+                self.shared += usize::from(space.shared.insert(row.cookie));
+            }
+            if is_another || !space.shared.is_empty() && space.shared.contains(&row.cookie) {
+                *before = reported;
+                return true;
+            }
             // An overdue timer carries no information.
             let overdue = row.expires_ms == 0 && before.expires_ns <= begin_ns;
             let same = before.state == row.state && (overdue || before.expires_ns.abs_diff(expires_ns) <= SAME_NS);
@@ -104,6 +124,9 @@ impl Changes {
         let mut gone: Vec<u64> =
             space.sockets.extract_if(|_, reported| reported.number != number).map(|(cookie, _)| cookie).collect();
         self.sockets -= gone.len();
+        if !space.shared.is_empty() {
+            self.shared -= gone.iter().filter(|cookie| space.shared.remove(*cookie)).count();
+        }
         // Cookies that are close in number are close in time: a recording compresses them well.
         gone.sort_unstable();
         gone
@@ -113,12 +136,23 @@ impl Changes {
     pub fn forget(&mut self, netns: u32) {
         if let Some(space) = self.spaces.remove(&netns) {
             self.sockets -= space.sockets.len();
+            self.shared -= space.shared.len();
         }
     }
 
     /// Reports every namespace whole the next time: a new reader has started.
     pub fn restate(&mut self) {
         self.spaces.clear();
-        self.sockets = 0;
+        (self.sockets, self.shared) = (0, 0);
     }
+}
+
+/// Tells the TIME_WAIT sockets of one cookie apart, in what room there is: two of them may have the same.
+fn ends(row: &CensusRow) -> u16 {
+    let Tuple { local_port, remote_addr, remote_port, .. } = row.tuple;
+    let last = match remote_addr {
+        IpAddr::V4(address) => u16::from_be_bytes([address.octets()[2], address.octets()[3]]),
+        IpAddr::V6(address) => address.segments()[7],
+    };
+    local_port.wrapping_add(remote_port.rotate_left(5)).wrapping_add(last.rotate_left(10))
 }

@@ -216,21 +216,27 @@ fn small(record: &SmallRecord, ids: &mut Ids<'_>) -> Result<Event, DecodeError> 
     }))
 }
 
+/// Whether the opener was written for this connection, by one program alone ([`ConnRecord::opener_seal`]). The cookie may
+/// have come after it.
+fn is_sealed(record: &ConnRecord) -> bool {
+    let ConnRecord { opener, opener_seal, sk, cookie, .. } = record;
+    [*cookie, 0].iter().any(|cookie| opener.seal(*sk, *cookie) == *opener_seal)
+}
+
 fn connection(record: &ConnRecord, ids: &mut Ids<'_>) -> Result<Connection, DecodeError> {
     let (cookie, sk_flags) = (record.cookie, record.sk_flags);
     let transitions = transitions(record)?;
     let has = |flag: ConnFlags| record.flags.contains(flag);
-    // The exit hook of accept looked the socket up without a reference: if the slot was reused, the cookies differ.
-    let foreign = has(ConnFlags::ACCEPTED) && !has(ConnFlags::ACCEPT_SEEN) && record.accept_cookie != cookie;
+    let opener = owner(&record.opener).filter(|_| is_sealed(record));
     Ok(Connection {
         cookie,
         tuple: tuple(&record.tuple, ids)?,
         role: match role_of(record.role)? {
             // Its start was not seen, but accept was.
-            Role::Unknown if has(ConnFlags::ACCEPTED) && !foreign => Role::Passive,
+            Role::Unknown if opener.is_some() => Role::Passive,
             role => role,
         },
-        opener: owner(&record.opener).filter(|_| !foreign),
+        opener,
         closer: owner(&record.closer),
         sk_err: record.sk_err,
         connect_errno: record.connect_errno,

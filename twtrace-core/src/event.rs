@@ -416,9 +416,10 @@ pub enum Event {
         /// unchanged sockets are left out.
         whole: bool,
     },
-    /// Rows of the dump, in any number of pieces and any order. Of two with the same cookie, the later one applies.
+    /// Rows of the dump, in any number of pieces and any order. Of two with the same cookie and addresses, the later one
+    /// applies. A cookie that several sockets have is in each dump with all of them, changed or not.
     SocketDump(Vec<CensusRow>),
-    /// Cookies of sockets that were in earlier dumps of this namespace and are not in this one.
+    /// Cookies of sockets that were in earlier dumps of this namespace, and of which none is in this one.
     SocketsRemoved(Vec<u64>),
     /// The dump ended.
     SocketDumpEnd {

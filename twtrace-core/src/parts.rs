@@ -1,7 +1,7 @@
 //! Connections for which the kernel side had no slot in its socket map: their openers and closers arrive one by one, and
 //! are put together here when the connection ends.
 
-use crate::event::{Binding, Connection, Owner, Role, TcpState, Transition, Tuple};
+use crate::event::{Binding, CensusRow, Connection, Owner, Role, TcpState, Transition, Tuple};
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use std::collections::VecDeque;
@@ -27,10 +27,21 @@ pub struct Closing {
     pub cookie: u64,
     /// Its network namespace.
     pub netns: u32,
+    /// Its local and remote port, as far as they are known.
+    pub ports: (u16, u16),
     /// Its peer closed first: it waits for the last acknowledgement, and leaves no TIME_WAIT socket.
     pub is_last_ack: bool,
     /// Since when, monotonic nanoseconds.
     pub since_ns: u64,
+}
+
+impl Closing {
+    /// Whether a census row with its cookie is of this socket, or of the TIME_WAIT socket that it has become. A TIME_WAIT
+    /// socket that it left before it connected again has its cookie too.
+    pub fn is_in(&self, row: &CensusRow) -> bool {
+        let ports = (row.tuple.local_port, row.tuple.remote_port);
+        !row.state.is_timewait() || [(0, 0), ports].contains(&self.ports)
+    }
 }
 
 /// connect(2) returns this soon after the socket is back in CLOSE.
@@ -137,6 +148,7 @@ impl Parts {
             sk: part.sk,
             cookie: part.cookie,
             netns: part.tuple.netns,
+            ports: (part.tuple.local_port, part.tuple.remote_port),
             is_last_ack: part.step.is_some_and(|(_, to)| to == TcpState::LastAck),
             since_ns: part.at_ns,
         })

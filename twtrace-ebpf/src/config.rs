@@ -11,8 +11,15 @@ pub static OFFSETS: Offsets = Offsets::NONE;
 
 /// Switches.
 #[unsafe(no_mangle)]
-pub static CONFIG: Config =
-    Config { defer_connect: 0, connect_nr: 0, wakeup_bytes: 0, has_cookie: 0, has_task_btf: 0, has_pt_regs: 0 };
+pub static CONFIG: Config = Config {
+    defer_connect: 0,
+    connect_nr: 0,
+    wakeup_bytes: 0,
+    has_cookie: 0,
+    has_task_btf: 0,
+    has_pt_regs: 0,
+    nests: 0,
+};
 
 /// What to log.
 #[unsafe(no_mangle)]

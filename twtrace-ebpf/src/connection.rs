@@ -1,12 +1,15 @@
 //! A connection, one transition at a time.
 
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
-use twtrace_common::{ConnFlags, ConnRecord, MAX_TRANSITIONS, SmallRecord, TW_UNKNOWN, kind, role, tcp_state};
+use twtrace_common::{
+    ConnFlags, ConnRecord, MAX_TRANSITIONS, Owner, SmallRecord, TW_UNKNOWN, kind, returned_early, role, tcp_state,
+};
 
 use crate::{
-    emit,
+    emit, handled,
     log::{self, Decision},
-    maps::{HANDLED, Program, SOCKETS, TEMPLATE, count},
+    maps::{Program, SOCKETS, TEMPLATE, count},
+    owner,
     socket::Socket,
     unfollowed,
 };
@@ -63,13 +66,7 @@ impl<S: Socket> Change<S> {
 /// The first program of the pair: notes what it is about to handle, then handles it.
 #[inline(always)]
 pub fn first(change: Change<impl Socket>) {
-    if let Some(slot) = HANDLED.get_ptr_mut(0) {
-        // SAFETY: a map value of this CPU, written by this program alone, which does not nest on a CPU.
-        unsafe {
-            (*slot).sk = change.sk.address();
-            (*slot).states = change.states();
-        }
-    }
+    handled::note(change.sk.address(), change.states());
     if change.is_foreign() {
         return;
     }
@@ -90,16 +87,7 @@ fn handle(change: Change<impl Socket>) {
 /// and frees the slots of ended connections.
 #[inline(always)]
 pub fn twin(change: Change<impl Socket>) {
-    let handled = HANDLED.get_ptr(0).is_some_and(|slot| {
-        // The first program may interrupt this one here, for another socket. States first: what then comes with
-        // this socket's address was written for it.
-        // SAFETY: a map value of this CPU.
-        unsafe {
-            core::ptr::read_volatile(&raw const (*slot).states) == change.states()
-                && core::ptr::read_volatile(&raw const (*slot).sk) == change.sk.address()
-        }
-    });
-    if handled {
+    if handled::take(change.sk.address(), change.states()) {
         if change.new == tcp_state::CLOSE {
             free(change.sk.address());
         }
@@ -133,8 +121,7 @@ pub fn twin(change: Change<impl Socket>) {
     }
 }
 
-/// True when the last thing that the record saw is this change: the first program did run, and the slot of its CPU
-/// has moved on since.
+/// True when the last thing that the record saw is this change: the first program did run, and its note is gone.
 ///
 /// # Safety
 /// `record` points to a value of the socket map.
@@ -165,7 +152,7 @@ pub fn alone(change: Change<impl Socket>) {
 
 /// Frees the slot of a connection whose record was written. One that waits for its errno stays.
 #[inline(always)]
-fn free(key: u64) {
+pub fn free(key: u64) {
     if let Some(record) = SOCKETS.get_ptr(key) {
         // SAFETY: a value of the socket map.
         if unsafe { (*record).flags }.contains(ConnFlags::DONE) {
@@ -273,15 +260,17 @@ unsafe fn begin_active(record: *mut ConnRecord, change: Change<impl Socket>) {
     let sk = change.sk;
     // SAFETY: the caller's promise.
     unsafe {
-        sk.capture(&raw mut (*record).opener);
+        let mut opener = Owner::NONE;
+        sk.capture(&raw mut opener);
         (*record).cookie = sk.cookie();
+        owner::write_opener(record, opener, sk.address(), (*record).cookie);
         let binding = sk.binding();
         (*record).flags.insert(binding.flags);
         (*record).local_range = binding.range;
         if binding.flags.contains(ConnFlags::BOUND_PORT) {
             bound_connect(record, change);
         }
-        if sk.in_connect(&(*record).opener) {
+        if sk.in_connect(&opener) {
             (*record).flags.insert(ConnFlags::IN_CONNECT);
         }
     }
@@ -305,6 +294,18 @@ unsafe fn bound_connect(record: *mut ConnRecord, change: Change<impl Socket>) {
         (*small).tuple = (*record).tuple;
     }
     emit::submit(entry, change.by);
+}
+
+/// connect(2) is under way for it, and its exit will give the errno.
+///
+/// # Safety
+/// `record` points to a value of the socket map.
+#[inline(always)]
+unsafe fn is_in_connect(record: *const ConnRecord) -> bool {
+    // SAFETY: the caller's promise.
+    unsafe {
+        (*record).flags.contains(ConnFlags::IN_CONNECT) && (*record).returned_early != returned_early((*record).sk)
+    }
 }
 
 /// Adds one change to the record, and finishes the record if it was the last.
@@ -351,7 +352,7 @@ unsafe fn advance(record: *mut ConnRecord, change: Change<impl Socket>) {
         }
         let aborts = change.is_abort();
         // Never at FIN_WAIT2 or at its end: those run in whatever softirq interrupted.
-        if change.is_own_fin() || aborts && !(*record).flags.contains(ConnFlags::IN_CONNECT) {
+        if change.is_own_fin() || aborts && !is_in_connect(record) {
             sk.capture(&raw mut (*record).closer);
             sk.fill_tuple(&raw mut (*record).tuple);
             if aborts {
@@ -401,15 +402,13 @@ unsafe fn end(record: *mut ConnRecord, change: Change<impl Socket>, now: u64) {
             && (*record).role == role::PASSIVE
             && !flags.contains(ConnFlags::ESTABLISHED)
             && (*record).sk_err == 0
+            && (*record).opener.tgid == 0
         {
             // A handshake that the listener gave up (tcp_v4_syn_recv_sock): no process gets the connection.
             count!(change.by, handshakes_dropped);
             (*record).flags.insert(ConnFlags::DONE);
             log::decision(record, Decision::HandshakeDropped, 0);
-        } else if change.old == tcp_state::SYN_SENT
-            && flags.contains(ConnFlags::IN_CONNECT)
-            && !flags.contains(ConnFlags::ASYNC_CONNECT)
-        {
+        } else if change.old == tcp_state::SYN_SENT && is_in_connect(record) {
             (*record).flags.insert(ConnFlags::PENDING);
             log::decision(record, Decision::Pending, (*record).sk_err.into());
         } else {

@@ -30,6 +30,17 @@ impl Line {
     const EMPTY: Self = Self { tuple: Tuple::NONE, cookie: 0, opener: 0, closer: 0 };
 }
 
+/// How often a program may interrupt itself on a CPU and still log: on kernels before 6.1, a softirq's interrupts a task's.
+const LEVELS: usize = 2;
+
+/// The lines of one program on one CPU.
+#[repr(C)]
+pub struct Lines {
+    /// How many of them are in use. What interrupts a program ends before it goes on.
+    busy: u32,
+    lines: [Line; LEVELS],
+}
+
 /// What a hook did with a connection.
 #[derive(Clone, Copy)]
 #[repr(u64)]
@@ -178,14 +189,27 @@ pub unsafe fn decision(record: *const ConnRecord, decision: Decision, number: u6
 /// Writes a transition if the socket matches; says whether it does.
 #[inline(always)]
 fn write(line: Line, change: Change<impl Socket>, role: u8, is_matched: bool) -> bool {
-    let Some(slot) = LINES.get_ptr_mut(change.by as u32) else { return false };
-    // SAFETY: a map value of this CPU and program, which does not nest on a CPU.
+    let Some(lines) = LINES.get_ptr_mut(change.by as u32) else { return false };
+    // SAFETY: a map value of this CPU and program; what interrupts it uses the next line.
     unsafe {
+        let busy = &raw mut (*lines).busy;
+        let level = busy.read_volatile();
+        if level as usize >= LEVELS {
+            return false;
+        }
+        busy.write_volatile(level + 1);
+        let slot = &raw mut (*lines).lines[level as usize & (LEVELS - 1)];
         slot.write(line);
         change.sk.fill_tuple(&raw mut (*slot).tuple);
+        let what = u64::from(change.old)
+            | u64::from(change.new) << 8
+            | u64::from(role) << 16
+            | u64::from(is_matched) << 24
+            | u64::from(level) << 32;
+        let is_logged = log_transition(change.by as u64, what) != 0;
+        busy.write_volatile(level);
+        is_logged
     }
-    let what = u64::from(change.old) | u64::from(change.new) << 8 | u64::from(role) << 16 | u64::from(is_matched) << 24;
-    log_transition(change.by as u64, what) != 0
 }
 
 /// An address as the words of an IPv6 address.
@@ -227,9 +251,9 @@ fn log_transition(by: u64, what: u64) -> u64 {
     if !is_on() {
         return 0;
     }
-    let Some(line) = LINES.get_ptr(by as u32) else { return 0 };
+    let Some(lines) = LINES.get_ptr(by as u32) else { return 0 };
     // SAFETY: a map value of this CPU, which the caller's program has just written.
-    let line = unsafe { &*line };
+    let line = unsafe { &(*lines).lines[(what >> 32) as usize & (LEVELS - 1)] };
     if what >> 24 & 1 == 0 && !is_asked_for(line) {
         return 0;
     }

@@ -4,12 +4,15 @@
 //! `hooks/`, with the kernel's prototype at the top.
 #![no_std]
 #![no_main]
+// The one atomic addition that kernels before 5.12 have: `core` has none for this target.
+#![feature(asm_experimental_arch)]
 
 mod call;
 mod config;
 mod connection;
 mod descriptor;
 mod emit;
+mod handled;
 mod hooks;
 mod log;
 mod maps;
@@ -25,9 +28,9 @@ mod unfollowed;
 static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
 
 /// Layout version, in the name: the loader asks for this symbol and refuses an object without it.
-#[unsafe(export_name = "WIRE_VERSION_8")]
+#[unsafe(export_name = "WIRE_VERSION_9")]
 static WIRE_VERSION: u32 = twtrace_common::WIRE_VERSION;
-const _: () = assert!(twtrace_common::WIRE_VERSION == 8);
+const _: () = assert!(twtrace_common::WIRE_VERSION == 9);
 
 #[panic_handler]
 fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {

@@ -6,7 +6,7 @@ use aya_ebpf::{
 };
 use twtrace_common::{ConnRecord, Counters, MAX_SOCKETS, RING_BYTES};
 
-use crate::log::Line;
+use crate::{config::cfg_value, handled::Notes, log::Lines};
 
 /// Sockets being followed, by the address of their `struct sock`. Preallocated: inserting from softirq never
 /// allocates. Full: the connection is reported in parts (`unfollowed.rs`), and `Counters::map_full` grows.
@@ -21,9 +21,9 @@ pub static RING: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
 #[map]
 pub static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(PROGRAMS, 0);
 
-/// What the first program of the pair handled last on this CPU, for its twin. One entry.
+/// What the first program of the pair has handled on this CPU and its twin has not looked at yet (`handled.rs`). One entry.
 #[map]
-pub static HANDLED: PerCpuArray<Handled> = PerCpuArray::with_max_entries(1, 0);
+pub static HANDLED: PerCpuArray<Notes> = PerCpuArray::with_max_entries(1, 0);
 
 /// TIME_WAIT sockets that a connect has just taken over, by their address, until they are freed. Full: the end of
 /// further ones is reported as ended early, and `Counters::evicted` grows.
@@ -36,9 +36,9 @@ pub static REUSED: HashMap<u64, u8> = HashMap::with_max_entries(1024, 0);
 #[map]
 pub static CALLS: LruHashMap<u64, Call> = LruHashMap::with_max_entries(8192, 0);
 
-/// The line that each [`Program`] logs, per CPU: it is too large for what is left of the stack.
+/// The lines that each [`Program`] logs, per CPU: one is too large for what is left of the stack.
 #[map]
-pub static LINES: PerCpuArray<Line> = PerCpuArray::with_max_entries(PROGRAMS, 0);
+pub static LINES: PerCpuArray<Lines> = PerCpuArray::with_max_entries(PROGRAMS, 0);
 
 /// Arguments of a call.
 #[repr(C)]
@@ -50,22 +50,12 @@ pub struct Call {
     pub other: u64,
 }
 
-/// One handled transition.
-#[repr(C)]
-pub struct Handled {
-    /// Address of the socket.
-    pub sk: u64,
-    /// `old << 8 | new`.
-    pub states: u64,
-}
-
 /// What a new connection starts from. In `.rodata`: a record is too large for the 512-byte stack. Not mangled, because a
 /// mangled name has a hash of the folder that it was built in, and the object would differ from one to the next.
 #[unsafe(no_mangle)]
 pub static TEMPLATE: ConnRecord = ConnRecord::EMPTY;
 
-/// A program that counts. Each has counters of its own: none nests on a CPU, but one can run inside another, and
-/// this target has no atomic addition. The fexit program and the kretprobe of one function share them, for only one of
+/// A program that counts. Each has counters of its own: one can run inside another. The fexit program and the kretprobe of one function share them, for only one of
 /// the two is attached; a kprobe that only keeps arguments counts nothing.
 #[derive(Clone, Copy)]
 #[repr(u32)]
@@ -73,7 +63,7 @@ pub enum Program {
     SetState,
     SetStateTwin,
     SendReset,
-    /// The system call exits, which the kernel never nests (`bpf_prog_active`).
+    /// The system call exits.
     SyscallExit,
     /// In softirq, or with the socket's backlog.
     TwskAlloc,
@@ -91,7 +81,14 @@ const PROGRAMS: u32 = Program::CskAccept as u32 + 1;
 pub fn add_one(program: Program, field: usize) {
     if let Some(counters) = COUNTERS.get_ptr_mut(program as u32) {
         // SAFETY: a u64 inside a map value of this CPU.
-        unsafe { *counters.byte_add(field).cast::<u64>() += 1 };
+        unsafe {
+            let counter = counters.byte_add(field).cast::<u64>();
+            if cfg_value!(nests) == 0 {
+                *counter += 1;
+            } else {
+                core::arch::asm!("lock *(u64 *)({counter} + 0) += {one}", counter = in(reg) counter, one = in(reg) 1_u64);
+            }
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use aya_ebpf::helpers::{
     bpf_get_current_cgroup_id, bpf_get_current_uid_gid,
     generated::{bpf_get_current_task, bpf_get_current_task_btf, bpf_task_pt_regs},
 };
-use twtrace_common::{Owner, OwnerFlags};
+use twtrace_common::{ConnRecord, Owner, OwnerFlags};
 
 use crate::{
     config::{cfg_value, off},
@@ -22,7 +22,7 @@ const PF_KTHREAD: u32 = 0x0020_0000;
 /// Writes the current process. Names are the group leader's: a thread may call itself anything.
 ///
 /// # Safety
-/// `owner` points into a map value or a reserved record.
+/// `owner` points to the stack, or into a map value or a reserved record.
 #[inline(always)]
 pub unsafe fn capture(owner: *mut Owner) {
     // SAFETY: the caller's promise; the helper's pointer has the type task_struct, and what it leads to is typed too.
@@ -37,10 +37,45 @@ pub unsafe fn capture(owner: *mut Owner) {
     }
 }
 
+/// Writes the current process as the one that accepted a socket, with the cookie that the socket has by now. Nothing keeps
+/// its slot from being given to another socket meanwhile: user space finds out by the seal.
+///
+/// # Safety
+/// `record` points to a value of the socket map.
+#[inline(always)]
+pub unsafe fn capture_opener(record: *mut ConnRecord, sk: u64, cookie: u64) {
+    let mut opener = Owner::NONE;
+    // SAFETY: on the stack; the record by the caller's promise.
+    unsafe {
+        capture(&raw mut opener);
+        write_opener(record, opener, sk, cookie);
+    }
+}
+
+/// Writes the opener of a socket, unless the slot has been given to another one.
+///
+/// # Safety
+/// `record` points to a value of the socket map.
+#[inline(always)]
+pub unsafe fn write_opener(record: *mut ConnRecord, opener: Owner, sk: u64, cookie: u64) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let address = &raw const (*record).sk;
+        if address.read_volatile() == sk {
+            // Read again: `sk` is a pointer to the verifier, which allows no arithmetic on those.
+            let number = address.read_volatile();
+            // Sealed before it is written: what is there afterwards may be another program's.
+            let seal = opener.seal(number, cookie);
+            (*record).opener = opener;
+            (*record).opener_seal = seal;
+        }
+    }
+}
+
 /// Fills in what is read from `struct task_struct`.
 ///
 /// # Safety
-/// `owner` points into a map value or a reserved record; `task` is the current task, typed if `by` is.
+/// `owner` as for [`capture`]; `task` is the current task, typed if `by` is.
 #[inline(always)]
 unsafe fn from_task(owner: *mut Owner, task: *const c_void, by: impl Reader) {
     // SAFETY: the caller's promise; group_leader and real_parent are tasks.

@@ -152,7 +152,7 @@ pub unsafe fn fill_tuple(tuple: *mut Tuple, sk: Sk) {
 pub unsafe fn fill_end(record: *mut ConnRecord, sk: Sk) {
     // SAFETY: offsets of struct sock and struct net; `record` by the caller's promise.
     unsafe {
-        (*record).sk_flags = SockFlags::from_bits_retain(load::<u64>(sk, off!(skc_flags)) as u32);
+        (*record).sk_flags = SockFlags::from_bits_retain(load::<u64>(sk, off!(skc_flags)) as u8);
         (*record).sk_err = load::<i32>(sk, off!(sk_err)) as u16;
         // What lies past struct sock is reached through the helper's own type.
         let tp = bpf_skc_to_tcp_sock(sk.cast_mut()).cast::<core::ffi::c_void>();

@@ -1,6 +1,8 @@
 //! `twtrace sockets` against the kernel's own list and what the generator did.
 
 use std::collections::BTreeSet;
+use std::io::Read as _;
+use std::net::TcpListener;
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
@@ -8,6 +10,7 @@ use twtrace_tests::schema;
 use twtrace_tests::top::{await_attached, churn, interrupt, quiet_place, sockstat_tw};
 use twtrace_tests::tracer::{Place, program};
 use twtrace_tests::workload::Churned;
+use twtrace_tests::workload::sys::{self, Family};
 
 const OLDER: u64 = 200;
 const YOUNGER: u64 = 3_000;
@@ -66,6 +69,40 @@ fn every_time_wait_socket_is_listed_with_its_owners() {
             assert!((30_000..=60_000).contains(&socket["expires_in_ms"].as_u64().unwrap()), "{socket}");
         }
     }
+}
+
+/// A socket that is disconnected and connects again keeps its cookie, and leaves a copy with each TIME_WAIT socket.
+#[test]
+fn sockets_with_one_cookie_are_all_listed_with_their_owner() {
+    const TIMES: usize = 5;
+    let place = quiet_place();
+    let mut command = Command::new(program("twtrace"));
+    command.args(["sockets", "--json", "--duration", "120s"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = place.spawn(command);
+    await_attached(&place, child.id());
+    place.run(|| {
+        let client = sys::open(Family::V4, 0).unwrap();
+        for _ in 0..TIMES {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            sys::connect(client, listener.local_addr().unwrap()).unwrap();
+            let (mut server, _) = listener.accept().unwrap();
+            sys::shutdown(client, false).unwrap();
+            assert_eq!(server.read(&mut [0]).unwrap(), 0);
+            drop(server);
+            // Its FIN, which ends the full socket.
+            assert_eq!(sys::receive(client).unwrap(), 0);
+            sys::disconnect(client).unwrap();
+        }
+        sys::close(client).unwrap();
+    });
+    assert_eq!(by_kernel(&place).len(), TIMES);
+    let output = interrupt(child);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let netns = &report["host"]["netns"];
+    let here = || report["sockets"].as_array().unwrap().iter().filter(|socket| socket["netns"] == *netns);
+    let cookies: BTreeSet<&str> = here().map(|socket| socket["sk"].as_str().unwrap()).collect();
+    assert_eq!((here().count(), cookies.len()), (TIMES, 1), "{report:#}");
+    assert!(here().all(|socket| socket["closer"]["pid"] == std::process::id()), "{report:#}");
 }
 
 #[test]

@@ -133,10 +133,10 @@ impl<F: Fn(u32) -> Option<OwnerRef>> Packer<F> {
         })
     }
 
-    pub(super) fn push(&mut self, at: &crate::state::TimeWait) {
+    pub(super) fn push(&mut self, at: &crate::state::TimeWait, cookie: u64) {
         let (opener, closer) = (self.place(at.opener), self.place(at.closer));
         self.sockets.rows.push(Packed {
-            cookie: at.cookie,
+            cookie,
             tuple: at.tuple,
             created_ns: at.created_ns,
             expires_ns: at.expires_ns,

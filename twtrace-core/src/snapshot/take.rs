@@ -191,6 +191,6 @@ fn sockets(state: &State) -> Sockets {
     };
     let shown = || state.time_wait.iter().filter(|socket| socket.shown);
     let mut packer = Packer::new(shown().count(), owner);
-    shown().for_each(|socket| packer.push(socket));
+    shown().for_each(|socket| packer.push(socket, state.shared.cookie(socket.cookie)));
     packer.finish()
 }

@@ -30,7 +30,6 @@ impl State {
                 self.advance_clock(at_ns);
             }
             Event::Connection(mut connection) => {
-                connection.cookie = self.identity(connection.cookie, &connection.tuple);
                 let by_kernel = closed_by_kernel(&mut connection);
                 self.connection(&connection, by_kernel);
             }
@@ -38,7 +37,7 @@ impl State {
             Event::BindFailed(failed) => self.bind_failed(&failed),
             Event::BoundConnect { cookie, tuple, at_ns } => {
                 self.advance_clock(at_ns);
-                self.bound_connect(self.identity(cookie, &tuple), &tuple, at_ns);
+                self.bound_connect(self.full_identity(cookie, &tuple), &tuple, at_ns);
             }
             Event::SocketOwners { at_ns, complete, rows } => {
                 self.advance_clock(at_ns);

@@ -23,8 +23,15 @@ impl State {
         totals.connections += 1;
         *totals.outcomes.entry(outcome.outcome.name()).or_default() += 1;
 
+        let is_created = matches!(outcome.outcome, Outcome::TimeWait(_));
+        let is_pending = !is_created && may_be_in_time_wait(connection);
+        let cookie = if (is_created || is_pending) && !self.summary.tracing.by_tuple {
+            self.new_identity(connection.cookie, &connection.tuple)
+        } else {
+            self.identity(connection.cookie, &connection.tuple)
+        };
         let mut ended = ClosedConnection {
-            cookie: connection.cookie,
+            cookie,
             end_ns: connection.end_ns,
             outcome: outcome.outcome,
             tuple: connection.tuple,
@@ -39,7 +46,7 @@ impl State {
             bound: connection.binding.port,
             peer_timestamps: connection.peer_timestamps,
         };
-        self.bound.remove(&connection.cookie);
+        self.bound.remove(&self.full_identity(connection.cookie, &connection.tuple));
         if ended.cookie == 0 {
             ended.cookie = self.next_without_cookie;
             self.next_without_cookie += 1;
@@ -59,7 +66,7 @@ impl State {
         }
         // Retained since it was accounted for.
         self.recent.push_back(ended);
-        if !matches!(ended.outcome, Outcome::TimeWait(_)) && may_be_in_time_wait(connection) {
+        if is_pending {
             self.confirm_later(ended);
         }
     }

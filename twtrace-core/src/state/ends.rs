@@ -51,9 +51,17 @@ impl State {
         self.summary.tracing.tier == Tier::Exact
     }
 
-    /// What identifies a socket: its cookie, or without cookies its namespace and tuple. A tuple has one TIME_WAIT
+    /// What identifies a TIME_WAIT socket: its cookie (but see `shared.rs`), or without cookies its namespace and tuple. A tuple has one TIME_WAIT
     /// socket at a time.
     pub(super) fn identity(&self, cookie: u64, tuple: &Tuple) -> u64 {
+        if self.summary.tracing.by_tuple {
+            return self.full_identity(cookie, tuple);
+        }
+        self.shared.identity(cookie, tuple).unwrap_or(cookie)
+    }
+
+    /// The same for a socket that is not a TIME_WAIT socket: no other one of those has its cookie.
+    pub(super) fn full_identity(&self, cookie: u64, tuple: &Tuple) -> u64 {
         if !self.summary.tracing.by_tuple {
             return cookie;
         }

@@ -2,6 +2,7 @@
 
 use super::State;
 use super::closed::ClosedConnection;
+use super::shared::is_same;
 use super::time_wait::TimeWait;
 use crate::classify::{Outcome, after_reset_sent};
 use crate::counts::Counts;
@@ -26,7 +27,7 @@ impl State {
         mut known: Provenance,
         mut expires_ns: u64,
     ) {
-        // The same cookie twice is the same socket after a disconnect; the old TIME_WAIT socket is gone by then.
+        // The same addresses again: the old TIME_WAIT socket is gone.
         let replaced = self.end_live(ended.cookie);
         if let Some(unattributed) = replaced.as_ref().filter(|socket| socket.is_unattributed()) {
             // Or a census showed it before its record arrived: the census is newer.
@@ -73,6 +74,13 @@ impl State {
             self.census.unconfirmed(socket.cookie, &self.time_wait);
         }
         self.time_wait.insert(socket);
+    }
+
+    /// The identity of a TIME_WAIT socket that may be tracked from now on. Another one that is alive may have its cookie.
+    pub(super) fn new_identity(&mut self, cookie: u64, tuple: &Tuple) -> u64 {
+        let alive = || self.time_wait.get(cookie).map(|live| live.tuple);
+        let first = self.shared.first(cookie).or_else(alive).filter(|first| !is_same(first, tuple));
+        first.and_then(|first| self.shared.add(cookie, &first, tuple)).unwrap_or(cookie)
     }
 
     /// Removes the live TIME_WAIT socket with that cookie, if there is one.

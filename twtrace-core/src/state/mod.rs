@@ -25,6 +25,7 @@ mod owners;
 mod reconcile;
 mod restart;
 mod rows;
+mod shared;
 mod space;
 mod time_wait;
 mod timers;
@@ -44,6 +45,7 @@ use closed::ClosedConnection;
 pub(crate) use facts::program_of;
 pub use rows::Cell;
 pub(crate) use rows::{Destination, Meter, ProcessRow};
+use shared::SharedCookies;
 use std::collections::VecDeque;
 use std::sync::Arc;
 pub(crate) use time_wait::TimeWait;
@@ -75,6 +77,7 @@ pub struct State {
     pub(crate) accounts: Accounts,
     pub(crate) time_wait: TimeWaitTable,
     pub(crate) census: Census,
+    pub(crate) shared: SharedCookies,
     pub(crate) failures: Failures,
     pub(crate) socket_owners: SocketOwners,
     pub(crate) users: Arc<Map<u32, String>>,
@@ -103,6 +106,7 @@ impl State {
             accounts: Accounts::new(&config.limits),
             time_wait: TimeWaitTable::new(config.limits.live),
             census: Census::default(),
+            shared: SharedCookies::default(),
             failures: Failures::default(),
             socket_owners: SocketOwners::default(),
             users: Arc::default(),

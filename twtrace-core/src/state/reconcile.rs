@@ -6,6 +6,7 @@ use super::census::{Missed, Run};
 use super::closed::{ClosedConnection, destination};
 use super::ends::End;
 use super::owners::UNKNOWN;
+use super::shared::is_same;
 use super::time_wait::TimeWait;
 use crate::classify::Outcome;
 use crate::event::{CensusRow, CensusState, KernelCounters, Role, Tuple};
@@ -33,11 +34,22 @@ impl State {
             if space.remember(cookie, &row, run.number, run.begin_ns).is_err() {
                 self.summary.totals.open_untracked += 1;
             }
+            let live = self.time_wait.get(row.cookie);
+            let is_other = |live: &TimeWait| !is_same(&live.tuple, &row.tuple);
             if !row.state.is_timewait() {
-                if self.time_wait.get(row.cookie).is_some_and(|live| live.census != 0) {
+                if live.is_some_and(|live| live.census != 0 && !is_other(live)) {
                     space.turned.insert(row.cookie);
                 }
                 continue;
+            }
+            if let Some(first) = self.shared.first(cookie).or(live.map(|live| live.tuple)).filter(|_| !by_tuple)
+                && !is_same(&first, &row.tuple)
+            {
+                row.cookie = self.shared.add(cookie, &first, &row.tuple).unwrap_or(cookie);
+            }
+            let was_listed = |live: &TimeWait| ![0, run.number].contains(&live.census);
+            if self.shared.first(cookie).is_some() && self.time_wait.get(row.cookie).is_some_and(was_listed) {
+                self.shared.listed(cookie, run.number);
             }
             space.turned.remove(&row.cookie);
             run.timers.see(&row, self.time_wait.get(row.cookie), run.begin_ns);
@@ -236,6 +248,13 @@ impl State {
                 let identity = space.release(*cookie);
                 // A socket that ended without a record no longer uses its port.
                 self.bound.remove(cookie);
+                for identity in self.shared.others(*cookie).iter().copied().chain([identity]) {
+                    if live.get(identity).is_some_and(|live| live.census != 0 && absent(live, run)) {
+                        missed.push(Missed { cookie: identity, number: run.number });
+                    }
+                }
+            }
+            for identity in self.shared.in_census(run.number).filter(|_| !run.whole) {
                 if live.get(identity).is_some_and(|live| live.census != 0 && absent(live, run)) {
                     missed.push(Missed { cookie: identity, number: run.number });
                 }
@@ -267,6 +286,7 @@ impl State {
             }
             !is_gone
         });
+        self.shared.keep(|identity| live.get(identity).is_some());
         for live in &ended {
             // Its creation was inferred, and no census ever contained it.
             if live.known == Provenance::Inferred && live.census == 0 {

@@ -23,6 +23,14 @@ enum Socket {
     Bound(u16),
 }
 
+impl Socket {
+    fn is_on(self, local_port: u16) -> bool {
+        match self {
+            Self::Open(_, port, _) | Self::Listen(_, port) | Self::Bound(port) => port == local_port,
+        }
+    }
+}
+
 /// What is kept of a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct KnownSocket {
@@ -88,6 +96,10 @@ impl Space {
             CensusState::Bound => Some(Socket::Bound(tuple.local_port)),
             CensusState::TimeWait | CensusState::TimewaitFinWait2 => None,
         };
+        // A TIME_WAIT socket that it left before it connected again has the same cookie.
+        if socket.is_none() && self.sockets.get(&cookie).is_some_and(|known| !known.socket.is_on(tuple.local_port)) {
+            return Ok(());
+        }
         let mut since_ns = at_ns;
         if let Some(before) = self.sockets.remove(&cookie) {
             self.count(before.socket, -1);

@@ -10,6 +10,7 @@ use std::hash::BuildHasher;
 /// A live TIME_WAIT socket, as small as it can be: there may be hundreds of thousands.
 #[derive(Clone, Debug)]
 pub(crate) struct TimeWait {
+    /// What identifies it: its cookie, unless another one has that (`shared.rs`) or there are no cookies.
     pub(crate) cookie: u64,
     pub(crate) created_ns: u64,
     pub(crate) expires_ns: u64,

@@ -24,7 +24,7 @@ fn sample() -> ConnRecord {
         tuple: WireTuple { family: 2, local_port: 40_000, remote_port: 443, netns: 77, ..WireTuple::NONE },
         sk_err: 104,
         flags: ConnFlags::RST_SENT | ConnFlags::ESTABLISHED | ConnFlags::DONE,
-        sk_flags: SockFlags::from_bits_retain(1 << 9).union(SockFlags::DEAD).union(SockFlags::LINGER),
+        sk_flags: SockFlags::from_bits_retain(1 << 7).union(SockFlags::DEAD).union(SockFlags::LINGER),
         retransmits: 3,
         tw_count: 5,
         tw_max: 10,
@@ -41,7 +41,12 @@ fn sample() -> ConnRecord {
     record.times_ns[..2].copy_from_slice(&[100_001, 200_999]);
     record.opener = Owner { tgid: 9, uid: 33, ppid: 1, start_ns: 55, cgroup: 66, ..Owner::NONE };
     record.opener.comm[..4].copy_from_slice(b"curl");
-    record
+    sealed(record)
+}
+
+/// With an opener that was written for this connection.
+fn sealed(record: ConnRecord) -> ConnRecord {
+    ConnRecord { opener_seal: record.opener.seal(record.sk, record.cookie), ..record }
 }
 
 fn connection(record: &ConnRecord) -> Connection {
@@ -124,22 +129,42 @@ fn ipv4_in_ipv6_is_given_as_ipv4() {
 
 #[test]
 fn an_opener_written_for_another_socket_is_not_believed() {
-    let mut record = sample();
-    record.flags |= ConnFlags::ACCEPTED;
-    record.accept_cookie = record.cookie;
+    let record = sealed(ConnRecord { sk: 0xffff_8881_0000_4000, ..sample() });
     assert!(connection(&record).opener.is_some());
-    record.accept_cookie += 1;
-    assert!(connection(&record).opener.is_none());
+    let other_slot = ConnRecord { sk: record.sk + 64, ..record };
+    assert_eq!(connection(&other_slot).opener, None);
+    let other_cookie = ConnRecord { cookie: record.cookie + 1, ..record };
+    assert_eq!(connection(&other_cookie).opener, None);
+    // A socket may be accepted before it has a cookie.
+    let early = ConnRecord { opener_seal: record.opener.seal(record.sk, 0), ..record };
+    assert_eq!(connection(&early).opener, connection(&record).opener);
+}
+
+#[test]
+fn an_opener_that_two_programs_wrote_at_once_is_not_believed() {
+    use zerocopy::FromBytes as _;
+    let one = sealed(ConnRecord { sk: 0xffff_8881_0000_4000, ..sample() });
+    let mut other = one.opener;
+    (other.tgid, other.start_ns, other.comm) = (10, 56, *b"nginx\0\0\0\0\0\0\0\0\0\0\0");
+    // Word by word, up to some word of it: every mixture is found.
+    for words in 1..size_of::<Owner>() / 8 {
+        let mut mixture = [0; size_of::<Owner>()];
+        mixture.copy_from_slice(one.opener.as_bytes());
+        mixture[..8 * words].copy_from_slice(&other.as_bytes()[..8 * words]);
+        let opener = Owner::read_from_bytes(&mixture).unwrap();
+        if opener != one.opener && opener != other {
+            for opener_seal in [one.opener_seal, other.seal(one.sk, one.cookie)] {
+                assert_eq!(connection(&ConnRecord { opener, opener_seal, ..one }).opener, None, "{words} words");
+            }
+        }
+    }
 }
 
 #[test]
 fn what_was_accepted_is_passive_whatever_of_its_beginning_was_seen() {
     let mut record = ConnRecord { role: role::UNKNOWN, ..sample() };
-    assert_eq!(connection(&record).role, Role::Unknown);
-    record.flags |= ConnFlags::ACCEPTED;
-    record.accept_cookie = record.cookie;
     assert_eq!(connection(&record).role, Role::Passive);
-    record.accept_cookie += 1;
+    record.opener_seal += 1;
     assert_eq!(connection(&record).role, Role::Unknown, "another socket was accepted");
 }
 
@@ -282,10 +307,6 @@ fn what_the_exact_hooks_saw_is_reported() {
     assert_eq!(with(ConnFlags::TW_CREATED, tcp_state::FIN_WAIT2).timewait, created(true));
     assert_eq!(with(ConnFlags::TW_CREATED, tcp_state::TIME_WAIT).timewait, created(false));
     assert_eq!(with(ConnFlags::TW_OVERFLOWED, tcp_state::TIME_WAIT).timewait, Some(Timewait::Overflowed));
-    // The opener is from inet_csk_accept, which has a reference to the socket.
-    let mut record = ConnRecord { flags: ConnFlags::ACCEPTED | ConnFlags::ACCEPT_SEEN, ..sample() };
-    record.accept_cookie = record.cookie + 1;
-    assert!(connection(&record).opener.is_some());
     assert!(with(ConnFlags::HASH_CONNECT, 0).connect_exit);
 }
 
@@ -332,7 +353,7 @@ prop_compose! {
         mapped: bool,
         family in prop::sample::select(vec![2_u16, 10]),
         (local_port, remote_port, sk_err, connect_errno) in any::<(u16, u16, u16, u16)>(),
-        (flags, sk_flags, netns, retransmits) in any::<(u32, u32, u32, u32)>(),
+        (flags, sk_flags, netns, retransmits) in any::<(u32, u8, u32, u32)>(),
         (tw_count_before, tw_count, tw_max) in (-1_i32..9, -1_i32..9, -1_i32..9),
         (cookie, end_ns, bytes_sent, bytes_received) in any::<(u64, u64, u64, u64)>(),
         local_range in prop_oneof![Just(0), any::<u32>()],
@@ -341,7 +362,7 @@ prop_compose! {
         (old_states, new_states) in (prop::array::uniform8(1_u8..13), prop::array::uniform8(1_u8..13)),
         times_ns: [u64; 8],
         (opener, closer) in (any_owner(), any_owner()),
-        foreign in 0_u64..2,
+        (sk, foreign) in (any::<u64>(), 0_u64..2),
     ) -> ConnRecord {
         if mapped {
             local_addr[..12].copy_from_slice(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff]);
@@ -354,7 +375,8 @@ prop_compose! {
             tuple: WireTuple {
                 family, local_port, remote_port, netns, local_addr, remote_addr, ..WireTuple::NONE
             },
-            accept_cookie: cookie ^ foreign,
+            sk,
+            opener_seal: opener.seal(sk, cookie) ^ foreign,
             local_range,
             ..ConnRecord::EMPTY
         }
@@ -424,8 +446,7 @@ proptest! {
     fn every_record_comes_back(record in any_record()) {
         let connection = connection(&record);
         let has = |flag| record.flags.contains(flag);
-        let seen = has(ConnFlags::ACCEPT_SEEN);
-        let foreign = has(ConnFlags::ACCEPTED) && !seen && record.accept_cookie != record.cookie;
+        let foreign = record.opener_seal != record.opener.seal(record.sk, record.cookie);
         prop_assert_eq!(encoded(connection.opener), if foreign { Owner::NONE } else { kept(record.opener) });
         prop_assert_eq!(encoded(connection.closer), kept(record.closer));
         let address = |bytes: [u8; 16]| {

@@ -19,3 +19,4 @@ mod plan;
 mod properties;
 mod restart;
 mod rules;
+mod shared;

@@ -1,8 +1,9 @@
 //! Connections for which the socket map had no room: their parts, as the kernel side writes them, become one.
 
+use crate::common::{row, tuple};
 use twtrace_common::{ConnFlags, ConnRecord, Owner, PartRecord, SockFlags, Tuple as WireTuple, kind, role, tcp_state};
 use twtrace_core::decode::{Closing, DecodeError, Decoder, decode};
-use twtrace_core::event::{Connection, Event, Role, TcpState};
+use twtrace_core::event::{CensusState, Connection, Event, Role, TcpState};
 use zerocopy::IntoBytes as _;
 
 const SK: u64 = 0xffff_8880_0000_1000;
@@ -170,8 +171,13 @@ fn an_end_that_no_hook_saw_has_both() {
         assert_eq!(decoder.decode(part.as_bytes()), Ok(None));
     }
     assert_eq!(decoder.closing(3_000_000).count(), 0, "not old enough");
-    let expected = Closing { sk: SK, cookie: COOKIE, netns: 77, is_last_ack: false, since_ns: 3_000_000 };
+    let ports = (40_000, 443);
+    let expected = Closing { sk: SK, cookie: COOKIE, netns: 77, ports, is_last_ack: false, since_ns: 3_000_000 };
     assert_eq!(decoder.closing(3_000_001).collect::<Vec<_>>(), [expected]);
+    let listed = |local_port, state| expected.is_in(&row(COOKIE, tuple(local_port, 1, 443), state, 0));
+    assert!(listed(40_000, CensusState::TimeWait), "it has become this TIME_WAIT socket");
+    assert!(!listed(40_001, CensusState::TimeWait), "it left this one before it connected again");
+    assert!(listed(40_000, CensusState::Open));
     assert_eq!(decoder.take_unseen(SK, 7), None);
     let connection = decoder.take_unseen(SK, COOKIE).unwrap();
     assert_eq!((pids(&connection), connection.end_unseen, connection.end_ns), ((Some(9), Some(10)), true, 3_000_000));

@@ -7,7 +7,6 @@ use aya_ebpf::{macros::tracepoint, programs::TracePointContext};
 use twtrace_common::ConnFlags;
 
 use crate::{
-    config::cfg_value,
     descriptor::{self, RET},
     log::{self, Decision},
     maps::{Program, SOCKETS, count},
@@ -42,7 +41,6 @@ fn accepted(ctx: &TracePointContext) {
         }
         return;
     };
-    // The slot may change hands meanwhile, so the cookie is written last and compared by the reader.
     // SAFETY: a value of the socket map.
     unsafe {
         if (*record).flags.contains(ConnFlags::DONE) {
@@ -52,13 +50,7 @@ fn accepted(ctx: &TracePointContext) {
             count!(Program::SyscallExit, exit_unresolved);
             return;
         }
-        owner::capture(&raw mut (*record).opener);
-        (*record).accept_cookie = descriptor::cookie(sk);
-        if cfg_value!(has_cookie) == 0 {
-            // Sockets have cookies by chance then: there is nothing to compare.
-            (*record).flags.insert(ConnFlags::ACCEPT_SEEN);
-        }
-        (*record).flags.insert(ConnFlags::ACCEPTED);
+        owner::capture_opener(record, sk, descriptor::cookie(sk));
         log::decision(record, Decision::Accepted, (*record).opener.tgid.into());
     }
 }

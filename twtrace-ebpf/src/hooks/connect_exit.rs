@@ -4,7 +4,7 @@
 //! end as SYN_SENT -> CLOSE.
 
 use aya_ebpf::{helpers::generated::bpf_ktime_get_ns, macros::tracepoint, programs::TracePointContext};
-use twtrace_common::{ConnFlags, ConnRecord, kind, role};
+use twtrace_common::{ConnFlags, ConnRecord, kind, returned_early, role};
 
 use crate::{
     config::off,
@@ -81,9 +81,11 @@ unsafe fn followed(record: *mut ConnRecord, sk: u64, errno: i64) {
             }
             log::decision(record, Decision::ConnectFailed, errno as u64);
             connection::finish(record, Program::SyscallExit);
-            let _ = SOCKETS.remove(sk);
-        } else if goes_on && !flags.contains(ConnFlags::DONE) {
-            (*record).flags = flags.difference(ConnFlags::IN_CONNECT).union(ConnFlags::ASYNC_CONNECT);
+            // Only if it is still this one's: another thread may be in the next connect of the same socket.
+            connection::free(sk);
+        } else if goes_on {
+            // By the address: the slot may belong to another socket by now.
+            (*record).returned_early = returned_early(sk);
         }
     }
 }

@@ -8,7 +8,7 @@ use aya_ebpf::{macros::fexit, programs::FExitContext};
 use twtrace_common::ConnFlags;
 
 use crate::{
-    descriptor::may_be_accepted,
+    descriptor::{cookie, may_be_accepted},
     log::{self, Decision},
     maps::{Program, SOCKETS, count},
     owner, unfollowed,
@@ -37,13 +37,12 @@ fn accepted(sk: u64) {
         unfollowed::accepted(sk, Program::CskAccept);
         return;
     };
-    // SAFETY: a value of the socket map; the caller has just got the socket, and no other process has it.
+    // SAFETY: a value of the socket map.
     unsafe {
         if !may_be_accepted(record, sk) {
             count!(Program::CskAccept, exit_unresolved);
         } else if !(*record).flags.contains(ConnFlags::DONE) {
-            owner::capture(&raw mut (*record).opener);
-            (*record).flags.insert(ConnFlags::ACCEPTED.union(ConnFlags::ACCEPT_SEEN));
+            owner::capture_opener(record, sk, cookie(sk));
             log::decision(record, Decision::Accepted, (*record).opener.tgid.into());
         }
     }

@@ -45,7 +45,7 @@ pub fn send_reset(ctx: BtfTracePointContext) -> i32 {
     // close.
     // SAFETY: offsets of struct sock; the state says that it is a full one.
     let is_new = unsafe {
-        load::<u64>(sk, off!(skc_flags)) as u32 & SockFlags::DEAD.bits() != 0 || load::<i32>(sk, off!(sk_err)) != 0
+        load::<u64>(sk, off!(skc_flags)) as u8 & SockFlags::DEAD.bits() != 0 || load::<i32>(sk, off!(sk_err)) != 0
     };
     if state != tcp_state::CLOSE || !is_new || !sock::is_tcp(sk) {
         return 0;

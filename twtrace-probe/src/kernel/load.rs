@@ -9,6 +9,7 @@ use super::log::{self, KernelLog, LogFilter};
 use super::offsets;
 use super::plain;
 use super::room::Room;
+use super::situation::kernel_version;
 use super::sweep::Sweeper;
 use super::tracefs;
 use anyhow::{Context as _, anyhow, bail};
@@ -43,8 +44,8 @@ pub const BTF_VARIABLE: &str = "TWTRACE_BTF";
 pub const FUNCTIONS_VARIABLE: &str = "TWTRACE_FUNCTIONS";
 
 /// Symbol in objects with this layout of records. It changes with [`twtrace_common::WIRE_VERSION`].
-const WIRE_SYMBOL: &str = "WIRE_VERSION_8";
-const _: () = assert!(twtrace_common::WIRE_VERSION == 8);
+const WIRE_SYMBOL: &str = "WIRE_VERSION_9";
+const _: () = assert!(twtrace_common::WIRE_VERSION == 9);
 
 /// The hook that reports the errno of connect(2).
 const CONNECT: &str = "syscalls:sys_exit_connect";
@@ -368,7 +369,15 @@ fn object(path: Option<&Path>) -> anyhow::Result<Cow<'static, [u8]>> {
 fn config(options: &LoadOptions) -> Config {
     // The number of the architecture that this was compiled for.
     let connect_nr = u32::try_from(libc::SYS_connect).unwrap_or(u32::MAX);
-    Config { connect_nr, wakeup_bytes: options.room().ring_bytes / 2, ..Config::default() }
+    Config { connect_nr, wakeup_bytes: options.room().ring_bytes / 2, nests: u32::from(nests()), ..Config::default() }
+}
+
+/// Whether a program can interrupt itself, or be preempted by another one that has the same counters. Kernels from 6.1 on skip
+/// a tracing program that interrupts itself (`bpf_prog_enter_recur`); in those from 7.0 on, tracepoints are preemptible.
+fn nests() -> bool {
+    let release = nix::sys::utsname::uname().ok();
+    let version = release.and_then(|name| kernel_version(name.release().to_str()?));
+    version.is_none_or(|version| !((6, 1)..(7, 0)).contains(&version))
 }
 
 fn load_object(

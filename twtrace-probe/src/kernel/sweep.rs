@@ -59,6 +59,7 @@ fn swept(key: u64, record: &ConnRecord) -> Option<SweptSocket> {
             sk: key,
             cookie: record.cookie,
             netns: record.tuple.netns,
+            ports: (record.tuple.local_port, record.tuple.remote_port),
             is_last_ack: state == LAST_ACK,
             since_ns,
         },
@@ -157,7 +158,7 @@ mod tests {
     fn only_sockets_that_have_sent_their_fin_are_closing() {
         use tcp_state::{CLOSE_WAIT, ESTABLISHED, FIN_WAIT1, LAST_ACK};
         let of = |record: &ConnRecord| swept(1, record).filter(|swept| swept.is_closing).map(|swept| swept.closing);
-        let expected = Closing { sk: 1, cookie: 7, netns: 3, is_last_ack: false, since_ns: 100 };
+        let expected = Closing { sk: 1, cookie: 7, netns: 3, ports: (0, 0), is_last_ack: false, since_ns: 100 };
         assert_eq!(of(&record(FIN_WAIT1)), Some(expected));
         assert_eq!(of(&record(LAST_ACK)), Some(Closing { is_last_ack: true, ..expected }));
         assert_eq!((of(&record(ESTABLISHED)), of(&record(CLOSE_WAIT))), (None, None));

@@ -6,6 +6,7 @@ use super::socket_owners::OpenSockets;
 use crate::host::clock;
 use crate::kernel::census::{self, CensusReport};
 use netlink_sys::Socket;
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::ops::ControlFlow;
@@ -47,10 +48,8 @@ pub(super) struct Censuses {
 
 /// A followed socket that must be in the next censuses of its namespace, or have ended unseen.
 struct Unlisted {
-    /// Its key in the socket map.
-    sk: u64,
-    /// 0 when unknown: until this host's FIN, the kernel side does not read it.
-    netns: u32,
+    /// Its namespace may be 0: until this host's FIN, the kernel side does not read it.
+    socket: Closing,
     /// How many complete censuses of that namespace, or else of any, did not list it. One may skip a socket.
     censuses: u8,
 }
@@ -89,13 +88,20 @@ impl Censuses {
                 meanwhile.drain(sink);
                 if !closing.is_empty() {
                     // One that is still a full socket has not ended.
-                    let listed = piece.rows.iter().filter_map(|row| Some((row, closing.remove(&row.cookie)?)));
-                    unseen
-                        .extend(listed.filter(|(row, _)| row.state.is_timewait()).map(|(_, one)| (one.sk, one.cookie)));
+                    for row in &piece.rows {
+                        if let Entry::Occupied(entry) = closing.entry(row.cookie)
+                            && entry.get().is_in(row)
+                        {
+                            let one = entry.remove();
+                            unseen.extend(row.state.is_timewait().then_some((one.sk, one.cookie)));
+                        }
+                    }
                 }
                 if !unlisted.is_empty() {
                     for row in &piece.rows {
-                        unlisted.remove(&row.cookie);
+                        if unlisted.get(&row.cookie).is_some_and(|one| one.socket.is_in(row)) {
+                            unlisted.remove(&row.cookie);
+                        }
                     }
                 }
                 open_sockets.add(&piece);
@@ -115,7 +121,7 @@ impl Censuses {
         // A failed dump proves nothing, and the next may succeed: it is shown as incomplete.
         let complete = report.is_ok_and(|report| report.complete);
         if complete {
-            let there = unlisted.values_mut().filter(|one| [0, netns].contains(&one.netns));
+            let there = unlisted.values_mut().filter(|one| [0, netns].contains(&one.socket.netns));
             there.for_each(|one| one.censuses = one.censuses.saturating_add(1));
             let has_ended = |one: &mut Closing| {
                 one.netns == netns && one.is_last_ack && one.since_ns.saturating_add(LAST_ACK_NS) < began_ns
@@ -135,22 +141,22 @@ impl Censuses {
         self.closing = closing.into_iter().map(|one| (one.cookie, one)).collect();
     }
 
-    /// From now on, what the censuses list of these followed sockets is accounted for: key, cookie and namespace of each.
-    pub(super) fn account_for(&mut self, followed: impl Iterator<Item = (u64, u64, u32)>) {
-        self.unlisted = followed.map(|(sk, cookie, netns)| (cookie, Unlisted { sk, netns, censuses: 0 })).collect();
+    /// From now on, what the censuses list of these followed sockets is accounted for.
+    pub(super) fn account_for(&mut self, followed: impl Iterator<Item = Closing>) {
+        self.unlisted = followed.map(|socket| (socket.cookie, Unlisted { socket, censuses: 0 })).collect();
     }
 
     /// Namespaces in which a census has not listed all of them; 0 for those of which the namespace is not known.
     pub(super) fn with_unlisted(&self) -> BTreeSet<u32> {
-        self.unlisted.values().filter(|one| one.censuses > 0).map(|one| one.netns).collect()
+        self.unlisted.values().filter(|one| one.censuses > 0).map(|one| one.socket.netns).collect()
     }
 
     /// Those that have ended unseen: no census listed them. Key and cookie. `everywhere`: there was a complete census of
     /// every namespace.
     pub(super) fn never_listed(&mut self, everywhere: bool) -> Vec<(u64, u64)> {
         let unlisted = std::mem::take(&mut self.unlisted).into_iter();
-        let has_ended = |one: &Unlisted| one.censuses >= SURE && (one.netns != 0 || everywhere);
-        unlisted.filter(|(_, one)| has_ended(one)).map(|(cookie, one)| (one.sk, cookie)).collect()
+        let has_ended = |one: &Unlisted| one.censuses >= SURE && (one.socket.netns != 0 || everywhere);
+        unlisted.filter(|(_, one)| has_ended(one)).map(|(cookie, one)| (one.socket.sk, cookie)).collect()
     }
 
     /// A namespace is gone.

@@ -353,8 +353,9 @@ impl Source for KernelSource {
         if let Some(sweep) = self.sweeper.fresh(question, LAST_SWEEP.min(self.censuses.deadline.left())) {
             self.watch(&sweep.found);
             let ids = self.intake.decoder.netns();
-            self.censuses.account_for(sweep.found.iter().map(|SweptSocket { netns_cookie, closing, .. }| {
-                (closing.sk, closing.cookie, ids.id(closing.netns, *netns_cookie))
+            self.censuses.account_for(sweep.found.iter().map(|SweptSocket { netns_cookie, closing, .. }| Closing {
+                netns: ids.id(closing.netns, *netns_cookie),
+                ..*closing
             }));
         }
         self.census(sink)?;

@@ -25,6 +25,7 @@ pub(super) const CASES: &[Case] = &[
     Case { name: "reset-for-a-time-wait-socket", families: ALL, play: reset_for_time_wait },
     Case { name: "linger2-negative", families: ALL, play: linger2_negative },
     Case { name: "disconnect", families: ALL, play: disconnect },
+    Case { name: "disconnect-in-time-wait", families: ALL, play: disconnect_in_time_wait },
     Case { name: "destroyed", families: ALL, play: destroyed },
     Case { name: "listener-closes", families: ALL, play: listener_closes },
 ];
@@ -225,6 +226,29 @@ fn disconnect(bed: &mut TestBed) -> Result<()> {
     bed.active(client, pair, [Some(&client.who); 2], "unread_abort")?;
     bed.passive(server, pair, [Some(&server.who), None], "reset_received")?;
 
+    let again = ends.join(pair.c, &super::How::Plain, &super::How::Plain)?;
+    client.close(again.c)?;
+    server.wait_tuple(again.from, again.to, TupleState::TimewaitFinWait2)?;
+    server.close(again.s)?;
+    ends.settle(again)?;
+    bed.active(client, again, [Some(&client.who); 2], "fin_wait2_timewait")?;
+    bed.passive(server, again, [Some(&server.who); 2], "passive_close")
+}
+
+/// The same once the connection is in TIME_WAIT: two TIME_WAIT sockets have one cookie.
+fn disconnect_in_time_wait(bed: &mut TestBed) -> Result<()> {
+    let ends = Ends::new(bed.family)?;
+    let pair = ends.pair(bed.family)?;
+    let (client, server) = (&ends.client, &ends.server);
+    client.shutdown(pair.c)?;
+    client.wait_state(pair.c, FIN_WAIT2)?;
+    server.close(pair.s)?;
+    server.wait_tuple(pair.from, pair.to, TupleState::TimeWait)?;
+    ends.settle(pair)?;
+    bed.active(client, pair, [Some(&client.who); 2], "time_wait")?;
+    bed.passive(server, pair, [Some(&server.who); 2], "passive_close")?;
+
+    client.execute(&Command::Disconnect { fd: pair.c })?;
     let again = ends.join(pair.c, &super::How::Plain, &super::How::Plain)?;
     client.close(again.c)?;
     server.wait_tuple(again.from, again.to, TupleState::TimewaitFinWait2)?;

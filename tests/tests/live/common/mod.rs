@@ -1,5 +1,6 @@
 //! What several tests share.
 
+use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::process::{Command, Stdio};
 use std::thread;
@@ -13,7 +14,7 @@ pub(crate) mod python;
 pub(crate) mod recorded;
 
 /// Runs a command of the workload generator in a place, and traces until it has ended. Returns what it printed, and all
-/// events.
+/// events, with network namespaces by their inode numbers.
 ///
 /// # Panics
 /// If one of them fails.
@@ -34,5 +35,26 @@ pub(crate) fn traced(live: &mut KernelSource, place: &Place, command: &str) -> (
     let text = reader.join().unwrap().unwrap();
     assert!(generator.wait().unwrap().success(), "the generator failed");
     live.final_pump(&mut |event| events.push(event)).unwrap();
+    name_by_inode(&mut events);
     (text, events)
+}
+
+/// Puts inode numbers in the place of ids, which differ once a number has belonged to two namespaces.
+fn name_by_inode(events: &mut [Event]) {
+    let mut inodes = BTreeMap::new();
+    for event in events {
+        let tuple = match event {
+            Event::Namespace { netns, inode, .. } => {
+                inodes.insert(*netns, *inode);
+                continue;
+            }
+            Event::Connection(connection) => &mut connection.tuple,
+            Event::ConnectFailed(failed) => &mut failed.tuple,
+            Event::BindFailed(failed) => &mut failed.tuple,
+            Event::TimewaitEnd(end) => &mut end.tuple,
+            Event::BoundConnect { tuple, .. } | Event::ResetSent { tuple, .. } => tuple,
+            _ => continue,
+        };
+        tuple.netns = inodes.get(&tuple.netns).copied().unwrap_or(tuple.netns);
+    }
 }

@@ -51,9 +51,12 @@ impl Strangers {
 }
 
 /// Whether two processes have nothing to do with each other. A parent and its child, workers of one parent and processes of
-/// one program share their sockets as a matter of course; what a kernel thread closes, it closes for the opener.
+/// one program share their sockets as a matter of course, unless they are different programs of different users; what a
+/// kernel thread closes, it closes for the opener.
 fn are_strangers(opener: &Owner, closer: &Owner) -> bool {
-    let is_parent = |parent: &Owner, child: &Owner| child.ppid == parent.key.tgid;
+    let is_parent = |parent: &Owner, child: &Owner| {
+        child.ppid == parent.key.tgid && (parent.uid == child.uid || parent.comm == child.comm)
+    };
     let is_alike =
         opener.uid == closer.uid && (opener.comm == closer.comm || opener.ppid == closer.ppid && opener.ppid > 1);
     !(opener.key.tgid == closer.key.tgid
@@ -88,8 +91,10 @@ mod tests {
         let is_stranger = |opener: Owner| are_strangers(&opener, &closer);
         assert!(is_stranger(owner(20, 1, 1000, b'b')) && is_stranger(owner(20, 1, 0, b'a')), "another user's");
         assert!(is_stranger(owner(20, 5, 0, b'b')), "of one parent, but another user's");
-        assert!(!is_stranger(owner(5, 1, 0, b'b')), "its parent");
-        assert!(!is_stranger(owner(20, 10, 0, b'b')), "its child");
+        assert!(!is_stranger(owner(5, 1, 1000, b'b')), "its parent");
+        assert!(!is_stranger(owner(20, 10, 1000, b'b')), "its child");
+        assert!(!is_stranger(owner(5, 1, 0, b'a')), "a parent of the same program, as sshd's");
+        assert!(is_stranger(owner(5, 1, 0, b'b')) && is_stranger(owner(20, 10, 0, b'b')), "of other users");
         assert!(!is_stranger(owner(20, 5, 1000, b'b')), "a worker of the same parent");
         assert!(!is_stranger(owner(20, 1, 1000, b'a')), "of the same program");
         assert!(!is_stranger(owner(10, 5, 1000, b'b')), "itself after an exec");

@@ -112,8 +112,7 @@ fn of_owner(row: &Row, of: impl FnOnce(&twtrace_core::event::Owner) -> String) -
 }
 
 fn cmdline(context: &Context<'_>, row: &Row) -> String {
-    let facts = row.owner.and_then(|owner| context.snapshot.facts(owner.key));
-    facts.and_then(|facts| facts.cmdline.as_deref()).map_or_else(String::new, |line| text::clean(line).into_owned())
+    label::command_line(row, context.snapshot)
 }
 
 /// The figures that live tables show, for rows whose counts `of` returns.

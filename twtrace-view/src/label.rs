@@ -52,6 +52,20 @@ pub fn user(uid: u32, snapshot: &Snapshot) -> String {
     snapshot.user_name(uid).map_or_else(|| uid.to_string(), |name| text::clean(name).into_owned())
 }
 
+/// That unrelated processes opened sockets that the row's process closed, and which process opened most of them.
+pub fn opened_by_others(row: &Row) -> Option<String> {
+    let strangers = row.strangers.as_deref()?;
+    let opener = process(&strangers.opener.comm, strangers.opener.key.tgid);
+    Some(format!("{} opened by {opener}", text::count(strangers.sockets)))
+}
+
+/// The command line of a row's process, after what must be known of its sockets: the end of a long line is cut off.
+pub fn command_line(row: &Row, snapshot: &Snapshot) -> String {
+    let facts = row.owner.and_then(|owner| snapshot.facts(owner.key));
+    let line = facts.and_then(|facts| facts.cmdline.as_deref()).map(text::clean).unwrap_or_default();
+    opened_by_others(row).map_or_else(|| line.to_string(), |opened| format!("({opened}) {line}"))
+}
+
 /// A row of any grouping.
 pub fn group(row: &Row, snapshot: &Snapshot) -> String {
     match &row.key {

@@ -224,9 +224,7 @@ fn of_owner(line: &Line<'_>, of: impl Fn(&twtrace_core::event::Owner) -> String)
 }
 
 fn command_line(line: &Line<'_>) -> String {
-    let facts = line.row().and_then(|row| row.owner).and_then(|owner| line.part.model.facts(owner.key));
-    let command_line = facts.and_then(|facts| facts.cmdline.as_deref());
-    command_line.map_or_else(String::new, |command_line| text::clean(command_line).into_owned())
+    line.row().map_or_else(String::new, |row| label::command_line(row, line.part.model))
 }
 
 fn group_columns(by: GroupBy) -> Vec<Column> {

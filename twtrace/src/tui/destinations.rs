@@ -60,5 +60,6 @@ pub(super) fn of_process(
     let sort = Some(processes::pair_sort(state.sort));
     let list = List { columns: columns::destinations_of(), rows: &found, ids, order: sort, styles: Vec::new() };
     list::draw(frame, area, list, context, state);
-    text::counted(found.len(), "destination", "destinations")
+    let opened = row.and_then(label::opened_by_others).map_or_else(String::new, |opened| format!(", {opened}"));
+    format!("{}{opened}", text::counted(found.len(), "destination", "destinations"))
 }

@@ -17,7 +17,7 @@ pub(super) fn matches(row: &Row, snapshot: &Snapshot, needle: &str) -> bool {
         return true;
     }
     let has = |text: &str| text.to_lowercase().contains(needle);
-    if has(&label::group(row, snapshot)) {
+    if has(&label::group(row, snapshot)) || label::opened_by_others(row).is_some_and(|opened| has(&opened)) {
         return true;
     }
     let of_owner = row.owner.is_some_and(|owner| {

@@ -128,6 +128,22 @@ pub enum Command {
         local: SocketAddr,
         remote: SocketAddr,
     },
+    /// Leaves the descriptor to the kernel: in a cycle of Unix sockets that no process can reach.
+    LeaveInUnixSockets {
+        fd: RawFd,
+    },
+    /// Keeps the socket in io_uring alone, without a descriptor.
+    KeepInRing {
+        fd: RawFd,
+    },
+    /// accept through io_uring, into io_uring alone.
+    AcceptInRing {
+        fd: RawFd,
+    },
+    /// close of what is kept there.
+    CloseInRing,
+    /// Closes the ring, with what it keeps.
+    CloseRing,
     /// Sends the descriptor with the answer.
     Give {
         fd: RawFd,

@@ -13,7 +13,7 @@ use nix::unistd::{ForkResult, execv, fork};
 
 use super::command::{Answer, Command, How, Who, receive, send};
 use super::net::Namespace;
-use super::ring::Ring;
+use super::ring::{Files, Ring};
 use super::sys::{self, borrow, owned};
 use super::wire::Wire;
 use super::{diag, net, ring};
@@ -53,7 +53,7 @@ pub fn control_pair() -> io::Result<(OwnedFd, OwnedFd)> {
 pub fn run(control: OwnedFd, comm: &str) -> io::Result<()> {
     sys::set_name(comm)?;
     send(control.as_fd(), &Answer::Who(myself()?), None)?;
-    Process { control, handed: None, wire: None, namespace: Namespace::now()? }.execute_commands()
+    Process { control, handed: None, wire: None, files: None, namespace: Namespace::now()? }.execute_commands()
 }
 
 /// Continues after [`Command::Exec`].
@@ -68,6 +68,7 @@ struct Process {
     /// Descriptor that came with the last command.
     handed: Option<OwnedFd>,
     wire: Option<Wire>,
+    files: Option<Files>,
     namespace: Namespace,
 }
 
@@ -132,6 +133,14 @@ impl Process {
                 Answer::Done
             }
             Command::Destroy { local, remote } => diag::destroy(local, remote).map(|()| Answer::Done)?,
+            Command::LeaveInUnixSockets { fd } => done(sys::leave_in_unix_sockets(fd))?,
+            Command::KeepInRing { fd } => done(self.files()?.keep(fd))?,
+            Command::AcceptInRing { fd } => done(self.files()?.accept(fd))?,
+            Command::CloseInRing => done(self.files()?.close())?,
+            Command::CloseRing => {
+                self.files = None;
+                Answer::Done
+            }
             Command::Give { fd } => return Ok((Answer::Done, Some(nix::unistd::dup(borrow(fd))?))),
             Command::Run => match self.handed.take() {
                 Some(fd) => Answer::Descriptor(fd.into_raw_fd()),
@@ -162,6 +171,13 @@ impl Process {
             Command::WaitHeld { way, flags } => self.wire()?.wait_held(way, flags).map(|()| Answer::Done)?,
         };
         Ok((answer, None))
+    }
+
+    fn files(&mut self) -> io::Result<&mut Files> {
+        if self.files.is_none() {
+            self.files = Some(Files::new()?);
+        }
+        self.files.as_mut().ok_or_else(|| io::Error::other("no ring"))
     }
 
     fn wire(&mut self) -> io::Result<&mut Wire> {

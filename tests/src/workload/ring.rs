@@ -56,13 +56,49 @@ impl Ring {
     }
 
     fn run(&self, entry: Entry) -> Result<i32, Errno> {
-        let errno = |error: io::Error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO));
         let mut ring = IoUring::new(2).map_err(errno)?;
-        let entry = if self.worker { entry.flags(Flags::ASYNC) } else { entry };
-        // SAFETY: what the entry points to outlives the call, which is waited for before this returns.
-        unsafe { ring.submission().push(&entry) }.map_err(|_| Errno::ENOSPC)?;
-        ring.submit_and_wait(1).map_err(errno)?;
-        let result = ring.completion().next().ok_or(Errno::EIO)?.result();
-        if result < 0 { Err(Errno::from_raw(-result)) } else { Ok(result) }
+        execute(&mut ring, if self.worker { entry.flags(Flags::ASYNC) } else { entry })
     }
+}
+
+/// A ring that keeps one socket in its own table of files: no descriptor refers to it.
+pub struct Files(IoUring);
+
+impl Files {
+    /// With an empty table.
+    pub fn new() -> io::Result<Self> {
+        let ring = IoUring::new(2)?;
+        ring.submitter().register_files(&[-1])?;
+        Ok(Self(ring))
+    }
+
+    /// Takes a socket, and closes its descriptor.
+    pub fn keep(&mut self, fd: RawFd) -> Result<(), Errno> {
+        self.0.submitter().register_files_update(0, &[fd]).map_err(errno)?;
+        sys::close(fd)
+    }
+
+    /// accept.
+    pub fn accept(&mut self, fd: RawFd) -> Result<(), Errno> {
+        let accept = opcode::Accept::new(types::Fd(fd), std::ptr::null_mut(), std::ptr::null_mut());
+        let slot = types::DestinationSlot::try_from_slot_target(0).map_err(|_| Errno::EINVAL)?;
+        execute(&mut self.0, accept.file_index(Some(slot)).build()).map(drop)
+    }
+
+    /// close.
+    pub fn close(&mut self) -> Result<(), Errno> {
+        execute(&mut self.0, opcode::Close::new(types::Fixed(0)).build()).map(drop)
+    }
+}
+
+fn errno(error: io::Error) -> Errno {
+    Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))
+}
+
+fn execute(ring: &mut IoUring, entry: Entry) -> Result<i32, Errno> {
+    // SAFETY: what the entry points to outlives the call, which is waited for before this returns.
+    unsafe { ring.submission().push(&entry) }.map_err(|_| Errno::ENOSPC)?;
+    ring.submit_and_wait(1).map_err(errno)?;
+    let result = ring.completion().next().ok_or(Errno::EIO)?.result();
+    if result < 0 { Err(Errno::from_raw(-result)) } else { Ok(result) }
 }

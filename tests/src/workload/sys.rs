@@ -2,13 +2,16 @@
 //!
 //! Errors are the kernel's own numbers: what a call returned is part of what the generator reports.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::os::fd::{BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::sys::socket::{Backlog, MsgFlags, Shutdown, SockaddrStorage};
+use nix::sys::socket::{
+    AddressFamily, Backlog, ControlMessage, MsgFlags, Shutdown, SockFlag, SockType, SockaddrStorage, sendmsg,
+    socketpair,
+};
 use serde::{Deserialize, Serialize};
 
 /// The longest wait for anything. Nothing here takes more than a few seconds.
@@ -239,6 +242,17 @@ pub fn accept(fd: RawFd) -> Result<RawFd, Errno> {
 /// shutdown of the sending direction, or of both.
 pub fn shutdown(fd: RawFd, both: bool) -> Result<(), Errno> {
     nix::sys::socket::shutdown(fd, if both { Shutdown::Both } else { Shutdown::Write })
+}
+
+/// Sends the descriptor and one end of a pair of Unix sockets to that end itself, and closes all three: only the kernel's
+/// garbage collection finds them (`unix_gc`).
+pub fn leave_in_unix_sockets(fd: RawFd) -> Result<(), Errno> {
+    let (near, far) = socketpair(AddressFamily::Unix, SockType::Datagram, None, SockFlag::SOCK_CLOEXEC)?;
+    let left = [fd, near.as_raw_fd()];
+    let rights = [ControlMessage::ScmRights(&left)];
+    sendmsg::<()>(far.as_raw_fd(), &[IoSlice::new(b"x")], &rights, MsgFlags::empty(), None)?;
+    drop((near, far));
+    close(fd)
 }
 
 /// close.

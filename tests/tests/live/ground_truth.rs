@@ -94,7 +94,10 @@ fn seen(connection: &Connection, outcome: Outcome) -> Line {
         _ => 0,
     };
     let name = outcome.name();
-    line(&connection.tuple, role, &owner(connection.opener.as_ref()), &owner(connection.closer.as_ref()), name, errno)
+    // What a thread of the kernel closes counts for the opener.
+    let closer =
+        if connection.closer.is_some_and(|closer| closer.kthread) { connection.opener } else { connection.closer };
+    line(&connection.tuple, role, &owner(connection.opener.as_ref()), &owner(closer.as_ref()), name, errno)
 }
 
 /// Owners and addresses are never inferred, the outcome may be.

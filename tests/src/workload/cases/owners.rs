@@ -21,6 +21,9 @@ pub(super) const CASES: &[Case] = &[
     Case { name: "io-uring", families: PLAIN, play: io_uring },
     Case { name: "io-uring-worker", families: PLAIN, play: io_uring_worker },
     Case { name: "io-uring-server", families: PLAIN, play: io_uring_server },
+    Case { name: "io-uring-without-descriptor", families: PLAIN, play: io_uring_without_descriptor },
+    Case { name: "io-uring-server-without-descriptor", families: PLAIN, play: io_uring_server_without_descriptor },
+    Case { name: "left-in-unix-sockets", families: PLAIN, play: left_in_unix_sockets },
 ];
 
 /// The rest of a case in which the client's side was closed first: the server follows.
@@ -158,6 +161,58 @@ fn io_uring_server(bed: &mut TestBed) -> Result<()> {
     bed.passive(server, pair, [Some(&server.who); 2], "time_wait")?;
     bed.last()?.accepted_out_of_sight = true;
     bed.active(client, pair, [Some(&client.who); 2], "passive_close")
+}
+
+/// The ring alone has the socket, and is closed: the kernel closes the socket later, in a thread of its own.
+fn io_uring_without_descriptor(bed: &mut TestBed) -> Result<()> {
+    let ends = Ends::new(bed.family)?;
+    if !has_ring(&ends.client)? {
+        return Ok(());
+    }
+    let pair = ends.pair(bed.family)?;
+    ends.client.execute(&Command::KeepInRing { fd: pair.c })?;
+    ends.client.execute(&Command::CloseRing)?;
+    follow(bed, &ends, pair, &ends.client.who, &ends.client.who)
+}
+
+/// No descriptor ever refers to the accepted socket.
+fn io_uring_server_without_descriptor(bed: &mut TestBed) -> Result<()> {
+    let ends = Ends::new(bed.family)?;
+    let (client, server) = (&ends.client, &ends.server);
+    if !has_ring(server)? {
+        return Ok(());
+    }
+    let c = client.open(bed.family)?;
+    anyhow::ensure!(client.connect(c, ends.service, &How::Plain)? == 0);
+    let pair = Pair { c, s: -1, from: client.names(c)?.local, to: ends.service };
+    match server.ask(&Command::AcceptInRing { fd: ends.listener })? {
+        Answer::Done => {}
+        // Before 5.15. The connection is reset, which is another case.
+        refused @ Answer::Errno(libc::EINVAL) => {
+            skip("accept without a descriptor", &format!("{refused:?}"));
+            server.close(ends.listener)?;
+            ends.settle(pair)?;
+            bed.active(client, pair, [Some(&client.who), None], "reset_received")?;
+            return bed.passive(server, pair, [None, Some(&server.who)], "unread_abort");
+        }
+        other => anyhow::bail!("accept without a descriptor: {other:?}"),
+    }
+    server.execute(&Command::CloseInRing)?;
+    client.wait_tuple(pair.to, pair.from, TupleState::TimewaitFinWait2)?;
+    client.close(c)?;
+    ends.settle(pair)?;
+    bed.passive(server, pair, [Some(&server.who); 2], "fin_wait2_timewait")?;
+    bed.last()?.accepted_out_of_sight = true;
+    bed.active(client, pair, [Some(&client.who); 2], "passive_close")
+}
+
+/// Newer kernels collect garbage in a thread of their own, older ones in whichever process closes a Unix socket next: here
+/// the same process.
+fn left_in_unix_sockets(bed: &mut TestBed) -> Result<()> {
+    let ends = Ends::new(bed.family)?;
+    let pair = ends.pair(bed.family)?;
+    ends.client.execute(&Command::LeaveInUnixSockets { fd: pair.c })?;
+    follow(bed, &ends, pair, &ends.client.who, &ends.client.who)
 }
 
 fn has_ring(actor: &Worker) -> Result<bool> {

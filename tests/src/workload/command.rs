@@ -46,6 +46,8 @@ pub enum How {
     Ring,
     /// io_uring, in a worker thread of the kernel (`IOSQE_ASYNC`).
     RingWorker,
+    /// The process itself, as a 32-bit program would.
+    Compat,
 }
 
 /// One command. Descriptors are numbers in the process that executes it.
@@ -166,6 +168,8 @@ pub enum Command {
     },
     /// Whether the kernel's io_uring has what [`How::Ring`] needs.
     ProbeRing,
+    /// Whether the kernel has system calls of 32-bit programs.
+    ProbeCompat,
     EnterNewNamespace,
     Sysctl {
         name: String,

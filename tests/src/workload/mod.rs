@@ -5,6 +5,7 @@ pub mod bindings;
 pub mod cases;
 pub mod churn;
 pub mod command;
+pub mod compat;
 pub mod crowd;
 pub mod diag;
 pub mod keep_open;

@@ -16,7 +16,7 @@ use super::net::Namespace;
 use super::ring::{Files, Ring};
 use super::sys::{self, borrow, owned};
 use super::wire::Wire;
-use super::{diag, net, ring};
+use super::{compat, diag, net, ring};
 
 /// Name of the hidden subcommand that [`Command::Exec`] starts.
 pub const SUBCOMMAND: &str = "process";
@@ -156,6 +156,7 @@ impl Process {
                 Answer::Who(myself()?)
             }
             Command::ProbeRing => ring::missing().map_or(Answer::Done, Answer::Failed),
+            Command::ProbeCompat => compat::missing().map_or(Answer::Done, Answer::Failed),
             Command::EnterNewNamespace => {
                 self.namespace = net::enter_new()?;
                 Answer::Done
@@ -230,11 +231,22 @@ fn call_as_asked(command: Command) -> io::Result<Answer> {
             })?;
             return thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread panicked")));
         }
+        How::Compat => return call_compat(&command),
         How::Plain => None,
         How::Ring => Some(Ring { worker: false }),
         How::RingWorker => Some(Ring { worker: true }),
     };
     call(&command, ring.as_ref())
+}
+
+fn call_compat(command: &Command) -> io::Result<Answer> {
+    match command {
+        Command::Connect { fd, address, .. } => done(compat::connect(*fd, *address)),
+        Command::Accept { fd, .. } => Ok(Answer::Descriptor(compat::accept(*fd)?)),
+        Command::Shutdown { fd, both, .. } => done(compat::shutdown(*fd, *both)),
+        Command::Close { fd, .. } => done(compat::close(*fd)),
+        other => Err(io::Error::other(format!("{other:?} is not executed this way"))),
+    }
 }
 
 fn call(command: &Command, ring: Option<&Ring>) -> io::Result<Answer> {

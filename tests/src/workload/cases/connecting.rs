@@ -15,6 +15,7 @@ const FIN_WAIT2: u8 = 5;
 
 pub(super) const CASES: &[Case] = &[
     Case { name: "refused", families: ALL, play: refused },
+    Case { name: "refused-32-bit-caller", families: PLAIN, play: refused_32_bit_caller },
     Case { name: "refused-non-blocking", families: ALL, play: refused_non_blocking },
     Case { name: "refused-then-connected", families: ALL, play: refused_then_connected },
     Case { name: "reset-in-syn-sent", families: ALL, play: reset_in_syn_sent },
@@ -80,6 +81,19 @@ fn refused(bed: &mut TestBed) -> Result<()> {
     let service = closed_port(&client, bed.family)?;
     let (c, local) = bound(&client, bed.family, loopback(bed.family))?;
     ensure!(client.connect(c, service, &How::Plain)? == libc::ECONNREFUSED);
+    let owners = [Some(&client.who), None];
+    bed.connection(&client, Side::Active, (local, service), owners, "connect_failed", libc::ECONNREFUSED)
+}
+
+/// By a call as 32-bit programs make it: the errno is known from the socket alone.
+fn refused_32_bit_caller(bed: &mut TestBed) -> Result<()> {
+    let client = Worker::new("tw-client")?;
+    if !super::owners::has_compat(&client)? {
+        return Ok(());
+    }
+    let service = closed_port(&client, bed.family)?;
+    let (c, local) = bound(&client, bed.family, loopback(bed.family))?;
+    ensure!(client.connect(c, service, &How::Compat)? == libc::ECONNREFUSED);
     let owners = [Some(&client.who), None];
     bed.connection(&client, Side::Active, (local, service), owners, "connect_failed", libc::ECONNREFUSED)
 }

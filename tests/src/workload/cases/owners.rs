@@ -23,6 +23,7 @@ pub(super) const CASES: &[Case] = &[
     Case { name: "io-uring-server", families: PLAIN, play: io_uring_server },
     Case { name: "io-uring-without-descriptor", families: PLAIN, play: io_uring_without_descriptor },
     Case { name: "io-uring-server-without-descriptor", families: PLAIN, play: io_uring_server_without_descriptor },
+    Case { name: "32-bit-caller", families: PLAIN, play: compat_caller },
     Case { name: "left-in-unix-sockets", families: PLAIN, play: left_in_unix_sockets },
 ];
 
@@ -206,6 +207,27 @@ fn io_uring_server_without_descriptor(bed: &mut TestBed) -> Result<()> {
     bed.active(client, pair, [Some(&client.who); 2], "passive_close")
 }
 
+/// Both processes call as 32-bit programs do: no tracepoint of a system call sees that.
+fn compat_caller(bed: &mut TestBed) -> Result<()> {
+    let ends = Ends::new(bed.family)?;
+    let (client, server) = (&ends.client, &ends.server);
+    if !has_compat(client)? {
+        return Ok(());
+    }
+    let c = client.open(bed.family)?;
+    let pair = ends.join(c, &How::Compat, &How::Compat)?;
+    client.execute(&Command::Close { fd: c, how: How::Compat })?;
+    server.wait_tuple(pair.from, pair.to, TupleState::TimewaitFinWait2)?;
+    server.wait(pair.s, Event::PeerClosed)?;
+    server.execute(&Command::Shutdown { fd: pair.s, both: false, how: How::Compat })?;
+    server.close(pair.s)?;
+    ends.settle(pair)?;
+    bed.active(server, pair, [Some(&client.who); 2], "fin_wait2_timewait")?;
+    bed.passive(server, pair, [Some(&server.who); 2], "passive_close")?;
+    bed.last()?.accepted_out_of_sight = true;
+    Ok(())
+}
+
 /// Newer kernels collect garbage in a thread of their own, older ones in whichever process closes a Unix socket next: here
 /// the same process.
 fn left_in_unix_sockets(bed: &mut TestBed) -> Result<()> {
@@ -213,6 +235,16 @@ fn left_in_unix_sockets(bed: &mut TestBed) -> Result<()> {
     let pair = ends.pair(bed.family)?;
     ends.client.execute(&Command::LeaveInUnixSockets { fd: pair.c })?;
     follow(bed, &ends, pair, &ends.client.who, &ends.client.who)
+}
+
+pub(super) fn has_compat(actor: &Worker) -> Result<bool> {
+    match actor.ask(&Command::ProbeCompat)? {
+        Answer::Done => Ok(true),
+        other => {
+            skip("system calls of 32-bit programs", &format!("{other:?}"));
+            Ok(false)
+        }
+    }
 }
 
 fn has_ring(actor: &Worker) -> Result<bool> {

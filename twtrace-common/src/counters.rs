@@ -55,11 +55,12 @@ macro_rules! for_each_counter {
             user {
                 /// Transitions that the kernel skipped on recursion and that the twin did not recover.
                 recursion,
-                /// Calls that the kernel kept from the programs of the exact tier; their sockets are classified as in the
-                /// cookie tier.
+                /// Calls that the kernel kept from the programs of the exact tier and from the one that sees resets: these
+                /// sockets are classified by their fields, as in the cookie tier.
                 exact_missed,
-                /// Runs of the system call exits' programs that the kernel skipped: an opener or an errno may be unknown
-                /// for each. Kernels before 6.7 do not count them.
+                /// Runs that the kernel skipped of the programs that see accept(2), connect(2) and bind(2) return, and the
+                /// functions behind them: an opener or an errno may be unknown for each. Kernels before 6.7 do not count
+                /// those at the exits of system calls, and no kernel runs these for calls of 32-bit programs.
                 exits_missed,
                 /// Records that could not be decoded.
                 undecodable,

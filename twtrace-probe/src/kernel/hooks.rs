@@ -82,7 +82,7 @@ pub(super) enum Probes {
 /// Which counter counts the skipped runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Misses {
-    /// None: those of the pair are derived from both programs, and elsewhere a skipped run costs little.
+    /// None: those of the pair are derived from both programs.
     None,
     /// `exits_missed`.
     Exits,
@@ -116,6 +116,7 @@ pub const HOOKS: &[HookSpec] = &[
     HookSpec {
         name: "tcp_send_reset",
         attach: Attach::BtfTracepoint("send_reset"),
+        misses: Misses::Exact,
         cost: "resets that this host sends are classified and not seen",
         ..HOOK
     },
@@ -186,18 +187,21 @@ pub const HOOKS: &[HookSpec] = &[
     HookSpec {
         name: "inet_hash_connect",
         attach: Attach::Function(Direct::Fexit("hash_connect"), Probes::None),
+        misses: Misses::Exits,
         cost: NO_CALL,
         ..HOOK
     },
     HookSpec {
         name: "inet6_hash_connect",
         attach: Attach::Function(Direct::Fexit("hash_connect6"), Probes::None),
+        misses: Misses::Exits,
         cost: NO_CALL,
         ..HOOK
     },
     HookSpec {
         name: ACCEPT,
         attach: Attach::Function(Direct::FexitByArguments(&[(2, "csk_accept2"), (4, "csk_accept4")]), Probes::None),
+        misses: Misses::Exits,
         cost: "accepts without a system call (io_uring) are not seen",
         ..HOOK
     },

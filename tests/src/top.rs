@@ -159,11 +159,24 @@ const END: Signal = Signal::SIGTERM;
 /// # Panics
 /// If it does not.
 pub fn await_attached(place: &Place, pid: u32) {
+    await_programs(place, pid);
+    let deadline = Instant::now() + PATIENCE;
+    // It attaches before it handles signals, much earlier on a slow machine.
+    while !handles(pid, END) {
+        assert!(Instant::now() < deadline, "it does not handle signals");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Waits until another instance has attached its programs.
+///
+/// # Panics
+/// If it does not.
+pub fn await_programs(place: &Place, pid: u32) {
     // A second instance shows how many links there are once all programs are attached.
     let links = Objects::of_process(Top::start(place, &[]).pid()).links.len();
     let deadline = Instant::now() + PATIENCE;
-    // It attaches before it handles signals, much earlier on a slow machine.
-    while Objects::of_process(pid).links.len() < links || !handles(pid, END) {
+    while Objects::of_process(pid).links.len() < links {
         assert!(Instant::now() < deadline, "it does not attach");
         thread::sleep(Duration::from_millis(10));
     }

@@ -1,14 +1,15 @@
 //! Notes of the first program of the pair for its twin: which transitions it has handled.
 //!
 //! Between the two of one transition, others of this CPU may run: a softirq for many packets, on preemptible kernels another
-//! task. So there are notes for several transitions under way. One whose twin the kernel skips stays behind; it is dropped
-//! when a note below it is written, since that shows that nothing is under way above.
+//! task. So there are notes for several transitions under way. One whose twin the kernel skips stays behind, and must not pass
+//! for that of a later transition: it is dropped when a note below it is written, since that shows that nothing is under way
+//! above, and by the next note of its socket.
 
 use crate::maps::HANDLED;
 
-/// A task, a softirq that interrupts it, and two more tasks where they preempt each other. When full, all are dropped: a twin
-/// that misses its note finds in the record that its transition was handled, and user space drops what is reported twice of
-/// a connection that has none.
+/// A task, a softirq that interrupts it, and two more tasks where they preempt each other. When full, the last one is
+/// replaced: a twin that misses its note finds in the record that its transition was handled, and user space drops what is
+/// reported twice of a connection that has none.
 const NOTES: usize = 4;
 
 /// One handled transition.
@@ -34,19 +35,16 @@ pub fn note(sk: u64, states: u64) {
     unsafe {
         let notes = &raw mut (*notes).0;
         for at in 0..NOTES {
-            let is_last = at + 1 == NOTES;
-            if !is_last && (&raw const (*notes)[at].sk).read_volatile() != 0 {
-                continue;
-            }
-            (&raw mut (*notes)[at].sk).write_volatile(sk);
-            (&raw mut (*notes)[at].states).write_volatile(states);
-            if !is_last {
-                (&raw mut (*notes)[at + 1].sk).write_volatile(0);
+            let there = (&raw const (*notes)[at].sk).read_volatile();
+            // A socket has one transition at a time: an older note of it is one that stayed behind.
+            if there == 0 || there == sk || at + 1 == NOTES {
+                (&raw mut (*notes)[at].sk).write_volatile(sk);
+                (&raw mut (*notes)[at].states).write_volatile(states);
+                for above in at + 1..NOTES {
+                    (&raw mut (*notes)[above].sk).write_volatile(0);
+                }
                 return;
             }
-        }
-        for at in 0..NOTES - 1 {
-            (&raw mut (*notes)[at].sk).write_volatile(0);
         }
     }
 }

@@ -6,7 +6,7 @@ use std::thread;
 
 use serde_json::Value;
 use twtrace_tests::schema;
-use twtrace_tests::top::{churn, quiet_place};
+use twtrace_tests::top::{await_programs, churn, quiet_place};
 use twtrace_tests::tracer::{Idle, Place, program};
 
 /// Audits from a place while connections are churned in `churned`. Returns exit code and report.
@@ -15,15 +15,18 @@ fn audited(place: &Place, churned: &Place, form: &[&str]) -> (Option<i32>, Strin
     // The limit is reached sooner or later.
     churned.sysctl("ipv4/tcp_max_tw_buckets", "20000");
     thread::scope(|scope| {
+        // From a place of its own in the same namespace: the other one is busy.
+        let mut command = Command::new(program("twtrace"));
+        command.args(["doctor", "--audit", "5s"]).args(form).stdout(Stdio::piped());
+        let child = place.spawn(command);
+        // Not before: the limit could be reached by then.
+        await_programs(place, child.id());
         let churning = scope.spawn(|| {
             while !done.load(Ordering::Relaxed) {
                 churn(churned, &["--connections", "2000"]);
             }
         });
-        // From a place of its own in the same namespace: the other one is busy.
-        let mut command = Command::new(program("twtrace"));
-        command.args(["doctor", "--audit", "5s"]).args(form).stdout(Stdio::piped());
-        let output = place.spawn(command).wait_with_output().unwrap();
+        let output = child.wait_with_output().unwrap();
         done.store(true, Ordering::Relaxed);
         churning.join().unwrap();
         (output.status.code(), String::from_utf8(output.stdout).unwrap())

@@ -145,7 +145,12 @@ fn created_reused_overflowed_and_ended_match_the_kernel_counters() {
     let side = |name: &str| number(&report, &format!("/tracing/kernel_counters/{name}"));
     assert_eq!(side("transitions") + side("recursion"), 200_000);
     for name in ["ring_full", "parts_refused", "stale", "undecodable"] {
-        assert_eq!(number(&report, &format!("/tracing/lost/{name}")), 0, "{name}");
+        assert_eq!(
+            number(&report, &format!("/tracing/lost/{name}")),
+            0,
+            "{name}: {}",
+            report["tracing"]["kernel_counters"]
+        );
     }
     top.end();
 }
@@ -191,6 +196,11 @@ fn kprobes_are_accounted_for(top: &Top, left: &Place, [created, refused, reused]
     // nothing is missing without them.
     assert!(reported <= missing + created / 10, "{reported} for {missing}");
     for name in ["ring_full", "parts_refused", "stale", "undecodable"] {
-        assert_eq!(number(&report, &format!("/tracing/lost/{name}")), 0, "{name}");
+        assert_eq!(
+            number(&report, &format!("/tracing/lost/{name}")),
+            0,
+            "{name}: {}",
+            report["tracing"]["kernel_counters"]
+        );
     }
 }

@@ -18,6 +18,7 @@ mod instances;
 mod kernel_log;
 mod keys;
 mod losses;
+mod million;
 mod mptcp;
 mod namespaces;
 mod older;

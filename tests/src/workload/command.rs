@@ -142,6 +142,8 @@ pub enum Command {
     AcceptInRing {
         fd: RawFd,
     },
+    /// shutdown of the sending direction of what is kept there.
+    ShutdownInRing,
     /// close of what is kept there.
     CloseInRing,
     /// Closes the ring, with what it keeps.

@@ -136,6 +136,7 @@ impl Process {
             Command::LeaveInUnixSockets { fd } => done(sys::leave_in_unix_sockets(fd))?,
             Command::KeepInRing { fd } => done(self.files()?.keep(fd))?,
             Command::AcceptInRing { fd } => done(self.files()?.accept(fd))?,
+            Command::ShutdownInRing => done(self.files()?.shutdown())?,
             Command::CloseInRing => done(self.files()?.close())?,
             Command::CloseRing => {
                 self.files = None;

@@ -85,6 +85,11 @@ impl Files {
         execute(&mut self.0, accept.file_index(Some(slot)).build()).map(drop)
     }
 
+    /// shutdown of the sending direction.
+    pub fn shutdown(&mut self) -> Result<(), Errno> {
+        execute(&mut self.0, opcode::Shutdown::new(types::Fixed(0), libc::SHUT_WR).build()).map(drop)
+    }
+
     /// close.
     pub fn close(&mut self) -> Result<(), Errno> {
         execute(&mut self.0, opcode::Close::new(types::Fixed(0)).build()).map(drop)

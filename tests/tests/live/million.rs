@@ -36,7 +36,7 @@ fn recording_of_a_long_load_agrees_with_the_kernel_to_the_last_socket() {
     let counter = |name| netstat::counter(&text, "TcpExt", name).unwrap();
     let overflowed = counter("TCPTimeWaitOverflow");
 
-    let report: Value = json_of(folder.path(), "report long.twt --format json");
+    let report: Value = json_of(folder.path(), "replay long.twt --once --json");
     let side = |name: &str| number(&report, &format!("/tracing/kernel_counters/{name}"));
     let lost: u64 = report["tracing"]["lost"].as_object().unwrap().values().filter_map(Value::as_u64).sum();
     println!(

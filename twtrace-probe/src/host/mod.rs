@@ -6,6 +6,7 @@
 pub mod cgroup;
 pub mod clock;
 pub mod cookies;
+pub mod kernel_threads;
 pub mod namespaces;
 pub mod netstat;
 pub mod process;

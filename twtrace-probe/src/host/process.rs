@@ -15,7 +15,7 @@ pub const MAX_CMDLINE: usize = 4096;
 const MAX_CGROUP: usize = 16 * 1024;
 
 /// Longest `/proc/PID/stat` read: 52 numbers and a name.
-const MAX_STAT: usize = 2048;
+pub(super) const MAX_STAT: u64 = 2048;
 
 /// Reads processes from `/proc`, in buffers of its own.
 pub struct ProcessReader {
@@ -48,7 +48,7 @@ impl ProcessReader {
     }
 
     fn start_ticks(&mut self, folder: &Path) -> Option<u64> {
-        start_ticks(self.contents(&folder.join("stat"), MAX_STAT).ok()?)
+        start_ticks(self.contents(&folder.join("stat"), MAX_STAT as usize).ok()?)
     }
 
     fn contents(&mut self, path: &Path, limit: usize) -> io::Result<&[u8]> {
@@ -72,12 +72,17 @@ pub(super) fn ns_per_tick() -> u64 {
     1_000_000_000 / ticks
 }
 
-/// Field 22 of `/proc/PID/stat`: start of the group leader, in clock ticks since boot. The process chooses the name in
-/// field 2, which may contain blanks and brackets: fields are counted from the last bracket.
+/// Field 22 of `/proc/PID/stat`: start of the group leader, in clock ticks since boot.
 pub(super) fn start_ticks(stat: &[u8]) -> Option<u64> {
+    stat_field(stat, 22)
+}
+
+/// A number in `/proc/PID/stat`, from field 3 on. The process chooses the name in field 2, which may contain blanks and
+/// brackets: fields are counted from the last bracket.
+pub(super) fn stat_field(stat: &[u8], number: usize) -> Option<u64> {
     let end = stat.iter().rposition(|byte| *byte == b')')?;
-    let field = stat.get(end + 1..)?.split(|byte| *byte == b' ').filter(|field| !field.is_empty()).nth(22 - 3)?;
-    std::str::from_utf8(field).ok()?.trim_end().parse().ok()
+    let mut fields = stat.get(end + 1..)?.split(|byte| *byte == b' ').filter(|field| !field.is_empty());
+    std::str::from_utf8(fields.nth(number.checked_sub(3)?)?).ok()?.trim_end().parse().ok()
 }
 
 /// Arguments joined by blanks; `None` for kernel threads and zombies, which have none. Longer ones end in `…`.

@@ -10,6 +10,7 @@ use super::socket_owners::OwnerSearch;
 use crate::host;
 use crate::host::clock::{self, Moment};
 use crate::host::cookies;
+use crate::host::kernel_threads::KernelThreads;
 use crate::host::namespaces::Found;
 use crate::host::process::ProcessReader;
 use crate::host::users::UserNames;
@@ -18,7 +19,7 @@ use crate::kernel::sweep::{Question, Sweeper, SweptSocket};
 use anyhow::Context as _;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use twtrace_core::decode::{Closing, DecodeError, Decoder};
 use twtrace_core::event::{Event, Hook, HostFacts, Owner, Tier};
 use twtrace_core::netns::NetnsIds;
@@ -82,6 +83,8 @@ struct Intake {
     unseen_ends: u64,
     look_ups: LookUps,
     users: UserNames,
+    /// Where the programs cannot tell them from processes.
+    kernel_threads: Option<KernelThreads>,
 }
 
 /// Gives memory that is no longer in use back to the kernel: parsing its types takes tens of megabytes, which the allocator
@@ -122,6 +125,7 @@ impl KernelSource {
         let start = Some(clock::now()?);
         Ok(Self {
             intake: Intake {
+                kernel_threads: loaded.tracing.no_btf.then(KernelThreads::default),
                 ring_bytes: loaded.room.ring_bytes as usize,
                 loaded,
                 decoder,
@@ -298,9 +302,12 @@ impl Intake {
         }
     }
 
-    fn pass_on(&mut self, event: Event, sink: &mut dyn FnMut(Event)) {
-        match &event {
+    fn pass_on(&mut self, mut event: Event, sink: &mut dyn FnMut(Event)) {
+        match &mut event {
             Event::Connection(connection) => {
+                if let (Some(threads), Some(closer)) = (&mut self.kernel_threads, &mut connection.closer) {
+                    closer.kthread = threads.has(closer.key.tgid, Instant::now());
+                }
                 self.note(connection.opener.as_ref());
                 self.note(connection.closer.as_ref());
             }

@@ -147,7 +147,7 @@ impl Changes {
     }
 }
 
-/// Tells the TIME_WAIT sockets of one cookie apart, in what room there is: two of them may have the same.
+/// Distinguishes the TIME_WAIT sockets of one cookie. In 16 bits, so that two of them may have the same number.
 fn ends(row: &CensusRow) -> u16 {
     let Tuple { local_port, remote_addr, remote_port, .. } = row.tuple;
     let last = match remote_addr {

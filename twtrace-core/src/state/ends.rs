@@ -51,8 +51,8 @@ impl State {
         self.summary.tracing.tier == Tier::Exact
     }
 
-    /// What identifies a TIME_WAIT socket: its cookie (but see `shared.rs`), or without cookies its namespace and tuple. A tuple has one TIME_WAIT
-    /// socket at a time.
+    /// What identifies a TIME_WAIT socket: its cookie (but see `shared.rs`), or without cookies its namespace and tuple. A
+    /// tuple has one TIME_WAIT socket at a time.
     pub(super) fn identity(&self, cookie: u64, tuple: &Tuple) -> u64 {
         if self.summary.tracing.by_tuple {
             return self.full_identity(cookie, tuple);

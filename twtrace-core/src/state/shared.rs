@@ -29,7 +29,7 @@ pub(crate) struct SharedCookies {
     cookies: Map<u64, u64>,
 }
 
-/// Whether two TIME_WAIT sockets with one cookie are the same: the namespace of one may not be known.
+/// Whether two TIME_WAIT sockets with one cookie are the same. The namespace is left out: of one it may not be known.
 pub(crate) fn is_same(one: &Tuple, other: &Tuple) -> bool {
     let ends = |tuple: &Tuple| (tuple.local_port, tuple.remote_port, tuple.local_addr, tuple.remote_addr);
     ends(one) == ends(other)

@@ -8,6 +8,15 @@ use std::io;
 /// Longest explanation, in characters: verifier logs have no end.
 const MAX_CHARS: usize = 600;
 
+/// Longest part of a verifier log.
+const MAX_LOG_CHARS: usize = 200;
+
+/// What aya writes before the log.
+const LOG: &str = "Verifier output: ";
+
+/// What the kernel writes after it (`print_verification_stats`).
+const STATISTICS: [&str; 2] = ["verification time ", "processed "];
+
 /// One line for an error of the loader, given the situation of the running host.
 pub fn explain(error: &anyhow::Error) -> String {
     explain_in(error, &situation::read())
@@ -81,10 +90,22 @@ fn one_line(error: &anyhow::Error) -> String {
     for cause in error.chain() {
         let text = cause.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
         if !text.is_empty() && !parts.iter().any(|part| part.contains(&text)) {
-            parts.push(text);
+            parts.push(without_log(&text));
         }
     }
     parts.join(": ")
+}
+
+/// An error with only the end of the verifier's log, which says why it refused the program: before that come all instructions,
+/// after it statistics.
+fn without_log(text: &str) -> String {
+    let Some((before, log)) = text.split_once(LOG) else { return text.to_owned() };
+    let end = STATISTICS.iter().filter_map(|words| log.find(words)).min().unwrap_or(log.len());
+    let log = log[..end].trim_end();
+    let skipped = log.chars().count().saturating_sub(MAX_LOG_CHARS);
+    let dots = if skipped > 0 { "…" } else { "" };
+    let kept: String = log.chars().skip(skipped).collect();
+    format!("{before}{LOG}{dots}{kept}")
 }
 
 fn clip(text: &str) -> String {
@@ -161,6 +182,20 @@ mod tests {
         let line = explain_in(&error, &situation());
         assert!(line.contains("report it") && !line.contains('\n'), "{line}");
         assert!(line.chars().count() <= MAX_CHARS + 1);
+    }
+
+    #[test]
+    fn of_a_verifier_log_the_reason_is_left() {
+        let log = "0: R1=ctx() ".repeat(500)
+            + "9: (2f) r3 *= r2 math between trusted_ptr_ pointer and 7 is not allowed\nverification time 15998 usec\n\
+               processed 2294 insns (limit 1000000)";
+        let error = anyhow::Error::new(ProgramError::LoadError {
+            io_error: io::Error::from_raw_os_error(libc::EINVAL),
+            verifier_log: aya_obj::VerifierLog::new(log),
+        });
+        let line = explain_in(&error, &situation());
+        assert!(line.contains("math between trusted_ptr_ pointer and 7 is not allowed"), "{line}");
+        assert!(!line.contains("2294") && line.contains("report it"), "{line}");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 use super::attach::{self, Attacher, Ways};
 use super::counting::Misses;
+use super::explain;
 use super::hooks::{self, Attach, HOOKS, HookSpec, SET_STATE};
 use super::log::{self, KernelLog, LogFilter};
 use super::offsets;
@@ -156,7 +157,7 @@ pub fn load(options: &LoadOptions) -> anyhow::Result<Loaded> {
         Ok(loaded) => loaded,
         // Where the program that needs no types is refused as well, the first reason is the better one.
         Err(error) => {
-            let reason = format!("{error:#}");
+            let reason = explain::explain(&error);
             return without_types(&object, options, &reason).map_err(|_| error);
         }
     };

@@ -7,7 +7,7 @@ use aya::maps::loaded_maps;
 use aya::programs::{ProgramInfo, loaded_links, loaded_programs};
 
 /// Names of the programs, cut as the kernel cuts them.
-const PROGRAMS: [&str; 22] = [
+const PROGRAMS: [&str; 23] = [
     "set_state",
     "set_state_twin",
     "send_reset",
@@ -29,6 +29,7 @@ const PROGRAMS: [&str; 22] = [
     "twsk_unique_ret",
     "twsk_end",
     "set_state_plain",
+    "set_state_probe",
     "twsk_unique",
 ];
 /// Names of maps that no other program is likely to use together with those programs.

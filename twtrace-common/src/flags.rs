@@ -74,6 +74,14 @@ bitflags! {
     }
 }
 
+impl ConnFlags {
+    /// By `rx_opt.ts_recent_stamp`.
+    #[inline(always)]
+    pub const fn of_stamp(stamp: u32) -> Self {
+        if stamp != 0 { Self::PEER_TIMESTAMPS } else { Self::NO_PEER_TIMESTAMPS }
+    }
+}
+
 /// Bits of `sk->sk_flags` that the classification rests on (`enum sock_flags`, `include/net/sock.h`).
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]

@@ -17,6 +17,7 @@ mod hooks;
 mod log;
 mod maps;
 mod owner;
+mod probed;
 mod sock;
 mod socket;
 mod unfollowed;

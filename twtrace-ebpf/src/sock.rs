@@ -8,7 +8,7 @@ use twtrace_common::{ConnFlags, ConnRecord, OFFSET_NONE, SockFlags, TW_UNKNOWN, 
 
 use crate::{
     config::{cfg_value, off},
-    socket::Binding,
+    socket::{Binding, SOCK_BINDADDR_LOCK},
 };
 
 /// `struct sock *` as the tracepoint passes it.
@@ -22,9 +22,6 @@ pub const AF_INET6: u16 = 10;
 pub const IPPROTO_TCP: u16 = 6;
 /// `IPPROTO_MPTCP`: the socket that a process has. Its subflows are TCP.
 pub const IPPROTO_MPTCP: u16 = 262;
-
-/// `SOCK_BINDADDR_LOCK`, a bit of `sk_userlocks` (`include/net/sock.h`).
-const SOCK_BINDADDR_LOCK: u8 = 4;
 
 /// Loads a field.
 ///
@@ -162,11 +159,7 @@ pub unsafe fn fill_end(record: *mut ConnRecord, sk: Sk) {
             (*record).retransmits = load::<u32>(tp, off!(tcp_total_retrans));
             if off!(tcp_ts_recent_stamp) != OFFSET_NONE as usize {
                 let stamp = load::<u32>(tp, off!(tcp_ts_recent_stamp));
-                (*record).flags.insert(if stamp != 0 {
-                    ConnFlags::PEER_TIMESTAMPS
-                } else {
-                    ConnFlags::NO_PEER_TIMESTAMPS
-                });
+                (*record).flags.insert(ConnFlags::of_stamp(stamp));
             }
         }
     }

@@ -8,6 +8,9 @@ use crate::{
     sock::{Sk, load},
 };
 
+/// `SOCK_BINDADDR_LOCK`, a bit of `sk_userlocks` (`include/net/sock.h`).
+pub const SOCK_BINDADDR_LOCK: u8 = 4;
+
 /// The socket of a state change, as far as a hook lets it be seen.
 pub trait Socket: Copy {
     /// Address of its `struct sock`.

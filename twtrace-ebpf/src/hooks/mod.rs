@@ -8,6 +8,7 @@ mod hash_connect;
 mod send_reset;
 mod set_state;
 mod set_state_plain;
+mod set_state_probed;
 mod set_state_twin;
 mod twsk_alloc;
 mod twsk_end;

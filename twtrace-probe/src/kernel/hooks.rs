@@ -212,10 +212,10 @@ pub fn spec(name: &str) -> Option<&'static HookSpec> {
     HOOKS.iter().find(|spec| spec.name == name)
 }
 
-/// The two programs on [`SET_STATE`], in the order in which they are attached.
-pub(super) fn pair() -> impl Iterator<Item = &'static str> {
+/// The two programs on [`SET_STATE`] and the names of their hooks, in the order in which they are attached.
+pub(super) fn pair() -> impl Iterator<Item = (&'static str, &'static str)> {
     HOOKS.iter().filter_map(|spec| match spec.attach {
-        Attach::Pair(program) => Some(program),
+        Attach::Pair(program) => Some((program, spec.name)),
         _ => None,
     })
 }

@@ -44,6 +44,10 @@ pub const BTF_VARIABLE: &str = "TWTRACE_BTF";
 /// each function that cannot be hooked by the first is tried by the second.
 pub const FUNCTIONS_VARIABLE: &str = "TWTRACE_FUNCTIONS";
 
+/// Environment variable with the kind of hook for the twin, `tracepoint` or `tp_btf`, for tests. Without it, the kernel's
+/// version decides.
+pub const TWIN_VARIABLE: &str = "TWTRACE_TWIN";
+
 /// Symbol in objects with this layout of records. It changes with [`twtrace_common::WIRE_VERSION`].
 const WIRE_SYMBOL: &str = "WIRE_VERSION_9";
 const _: () = assert!(twtrace_common::WIRE_VERSION == 9);
@@ -151,7 +155,9 @@ pub fn load(options: &LoadOptions) -> anyhow::Result<Loaded> {
         Ok(read) => read,
         Err(error) => return without_types(&object, options, &format!("{error:#}")),
     };
-    let build = |config: Config| load_object(&object, options, layout.offsets, config, Some(&btf));
+    let twin = if twin_is_classic()? { plain::with_record(layout.offsets).ok() } else { None };
+    let offsets = twin.unwrap_or(layout.offsets);
+    let build = |config: Config| load_object(&object, options, offsets, config, Some(&btf));
 
     let (mut ebpf, config) = match with_helpers(wanted, config(options), &build, &btf) {
         Ok(loaded) => loaded,
@@ -183,16 +189,21 @@ pub fn load(options: &LoadOptions) -> anyhow::Result<Loaded> {
             found.insert(spec.name, attacher(&mut ebpf, spec));
         }
     }
+    let (first, _) = hooks::pair().next().context("the table of hooks has no pair")?;
     // The twin second: it has to run after the first. Neither is useful without the other, because the first leaves it
     // to the twin to free its slots.
-    for program in hooks::pair() {
+    for (program, name) in hooks::pair() {
+        let is_twin = program != first;
+        if is_twin && twin.is_some() && attach::plain(&mut ebpf, plain::TWIN, plain::CATEGORY, SET_STATE).is_ok() {
+            found.entry(name).and_modify(|hook| "tracepoint".clone_into(&mut hook.kind));
+            continue;
+        }
         attach::loaded(&mut ebpf, program).context("cannot watch the state changes of TCP sockets")?;
     }
     let hooks: Vec<Hook> = HOOKS.iter().filter_map(|spec| found.remove(spec.name)).collect();
     let by_tuple = config.has_cookie == 0;
     let tier = hooks::tier(&hooks, by_tuple).unwrap_or(Tier::Tuple);
     let tracing = TracingFacts { tier, by_tuple, no_btf: false, hooks };
-    let first = hooks::pair().next().context("the table of hooks has no pair")?;
     running(ebpf, tracing, first, options)
 }
 
@@ -273,7 +284,7 @@ fn with_helpers(
 
 fn load_pair(ebpf: &mut Ebpf, btf: &Btf) -> anyhow::Result<()> {
     hooks::pair()
-        .try_for_each(|program| attach::load_btf(ebpf, program, SET_STATE, btf))
+        .try_for_each(|(program, _)| attach::load_btf(ebpf, program, SET_STATE, btf))
         .context("cannot watch the state changes of TCP sockets")
 }
 
@@ -376,9 +387,27 @@ fn config(options: &LoadOptions) -> Config {
 /// Whether a program can interrupt itself, or be preempted by another one that has the same counters. Kernels from 6.1 on skip
 /// a tracing program that interrupts itself (`bpf_prog_enter_recur`); in those from 7.0 on, tracepoints are preemptible.
 fn nests() -> bool {
-    let release = nix::sys::utsname::uname().ok();
-    let version = release.and_then(|name| kernel_version(name.release().to_str()?));
-    version.is_none_or(|version| !((6, 1)..(7, 0)).contains(&version))
+    running_version().is_none_or(|version| !((6, 1)..PREEMPTIBLE).contains(&version))
+}
+
+/// Kernels from here on have preemptible tracepoints.
+const PREEMPTIBLE: (u32, u32) = (7, 0);
+
+fn running_version() -> Option<(u32, u32)> {
+    kernel_version(nix::sys::utsname::uname().ok()?.release().to_str()?)
+}
+
+/// Whether the twin belongs on the classic tracepoint: see `hooks/set_state_probed.rs` of the kernel side.
+///
+/// # Errors
+/// The environment variable has another value.
+fn twin_is_classic() -> anyhow::Result<bool> {
+    match env::var(TWIN_VARIABLE).as_deref() {
+        Err(env::VarError::NotPresent) => Ok(running_version() >= Some(PREEMPTIBLE)),
+        Ok("tracepoint") => Ok(true),
+        Ok("tp_btf") => Ok(false),
+        _ => bail!("{TWIN_VARIABLE} is tracepoint or tp_btf"),
+    }
 }
 
 fn load_object(

@@ -7,6 +7,9 @@ use twtrace_common::Offsets;
 /// Program on the tracepoint.
 pub(super) const PROGRAM: &str = "set_state_plain";
 
+/// Program on it in the place of the twin.
+pub(super) const TWIN: &str = "set_state_probed";
+
 /// Folder of the tracepoint in tracefs.
 pub(super) const CATEGORY: &str = "sock";
 
@@ -20,6 +23,17 @@ pub(super) fn offsets() -> Result<Offsets, String> {
     let path = place.join(FORMAT);
     let text = host::read_text(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
     of_format(&text).map_err(|field| format!("{} has no such field as {field}", path.display()))
+}
+
+/// Offsets of the kernel's types together with those of the tracepoint's fields, as far as they are known.
+pub(super) fn with_record(offsets: Offsets) -> Result<Offsets, String> {
+    let record = self::offsets()?;
+    Ok(Offsets {
+        tp_skaddr: record.tp_skaddr,
+        tp_oldstate: record.tp_oldstate,
+        tp_newstate: record.tp_newstate,
+        ..offsets
+    })
 }
 
 /// Reads a format file: lines `field:__u16 protocol;\toffset:30;\tsize:2;\tsigned:0;`. The error is the first field

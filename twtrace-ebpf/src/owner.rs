@@ -154,16 +154,28 @@ impl Zero for *const c_void {
     const ZERO: Self = core::ptr::null();
 }
 
-/// Argument or number of the system call that the current task is in: a field of `struct pt_regs` at `offset`.
+/// Argument of the system call that the current task is in: a register of `struct pt_regs` at `offset`.
 #[inline(always)]
-pub fn syscall_register(offset: usize) -> u64 {
+pub fn syscall_argument(offset: usize) -> u64 {
+    syscall_register(offset)
+}
+
+/// Number of the system call that the current task is in. Its field has four bytes on arm64, and the verifier refuses to
+/// read more.
+#[inline(always)]
+pub fn syscall_number() -> u32 {
+    syscall_register(off!(regs_syscall))
+}
+
+#[inline(always)]
+fn syscall_register<T: Copy + Zero>(offset: usize) -> T {
     // SAFETY: the helpers work on the current task; the first's result has the type pt_regs.
     unsafe {
         if cfg_value!(has_pt_regs) != 0 {
             load(bpf_task_pt_regs(bpf_get_current_task_btf()) as *const c_void, offset)
         } else {
             let stack: u64 = read(bpf_get_current_task() + off!(task_stack) as u64).unwrap_or(0);
-            read(stack + off!(regs_in_stack) as u64 + offset as u64).unwrap_or(0)
+            read(stack + off!(regs_in_stack) as u64 + offset as u64).unwrap_or(T::ZERO)
         }
     }
 }

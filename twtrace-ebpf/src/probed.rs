@@ -74,9 +74,8 @@ impl Socket for Probed {
         if cfg_value!(defer_connect) == 0 || opener.flags.contains(OwnerFlags::KTHREAD) {
             return false;
         }
-        let call = owner::syscall_register(off!(regs_syscall));
         let socket: u64 = self.field(off!(sk_socket)).unwrap_or(0);
-        call as u32 == cfg_value!(connect_nr) && read(socket + off!(socket_sk) as u64) == Some(self.sk)
+        owner::syscall_number() == cfg_value!(connect_nr) && read(socket + off!(socket_sk) as u64) == Some(self.sk)
     }
     #[inline(always)]
     unsafe fn capture(self, owner: *mut Owner) {

@@ -90,11 +90,10 @@ impl Socket for Sk {
         if cfg_value!(defer_connect) == 0 || opener.flags.contains(OwnerFlags::KTHREAD) {
             return false;
         }
-        let call = owner::syscall_register(off!(regs_syscall));
         // An MPTCP subflow is not what the descriptor leads to, so the exit of connect(2) could not find it.
         // SAFETY: offsets of struct sock and struct socket.
         let of_descriptor: Sk = unsafe { load(load(self, off!(sk_socket)), off!(socket_sk)) };
-        call as u32 == cfg_value!(connect_nr) && of_descriptor as u64 == self as u64
+        owner::syscall_number() == cfg_value!(connect_nr) && of_descriptor as u64 == self as u64
     }
     #[inline(always)]
     unsafe fn capture(self, owner: *mut Owner) {

@@ -6,6 +6,7 @@
 pub mod bench;
 pub mod build_ebpf;
 pub mod check;
+mod cross;
 pub mod digest;
 pub mod ebpf;
 pub mod fuzz;

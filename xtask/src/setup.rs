@@ -60,7 +60,8 @@ pub fn run(args: &Args) -> Result<()> {
     rust_components()?;
     let live = if args.build_only { &[][..] } else { &LIVE[..] };
     if is_debian(&fs::read_to_string("/etc/os-release").unwrap_or_default()) {
-        debian_packages(live)?;
+        let wanted: Vec<&str> = BUILD.into_iter().chain(live.iter().map(|package| package.name)).collect();
+        debian_packages(&wanted)?;
         BPF_LINKER.install()?;
     } else {
         other_system(live)?;
@@ -74,7 +75,7 @@ pub fn run(args: &Args) -> Result<()> {
 }
 
 /// Whether this is Debian itself: its relatives have other Rust packages.
-fn is_debian(os_release: &str) -> bool {
+pub(crate) fn is_debian(os_release: &str) -> bool {
     os_release.lines().any(|line| line.trim() == "ID=debian")
 }
 
@@ -87,9 +88,12 @@ fn rust_components() -> Result<()> {
     Ok(())
 }
 
-fn debian_packages(live: &[Package]) -> Result<()> {
-    let wanted = BUILD.into_iter().chain(live.iter().map(|package| package.name));
-    let missing: Vec<&str> = wanted.filter(|name| !is_installed(name)).collect();
+/// Installs those of Debian's packages that are missing.
+///
+/// # Errors
+/// This user may not, or one of them cannot be had.
+pub(crate) fn debian_packages(wanted: &[&str]) -> Result<()> {
+    let missing: Vec<&str> = wanted.iter().copied().filter(|name| !is_installed(name)).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -109,7 +113,7 @@ fn debian_packages(live: &[Package]) -> Result<()> {
     Ok(())
 }
 
-fn is_installed(package: &str) -> bool {
+pub(crate) fn is_installed(package: &str) -> bool {
     let mut query = Command::new("dpkg-query");
     query.args(["--show", "--showformat=${db:Status-Status}", package]);
     output(&mut query).is_ok_and(|status| status == "installed")

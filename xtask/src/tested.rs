@@ -15,10 +15,10 @@ use crate::process::{cargo, output, run as run_command, say};
 use crate::workspace::root;
 
 /// The profile in the workspace's manifest.
-const PROFILE: &str = "tested";
+pub(crate) const PROFILE: &str = "tested";
 
 /// The binary of the live tests.
-const LIVE: &str = "live";
+pub(crate) const LIVE: &str = "live";
 
 /// Random inputs are the same each time: a run shows whether a change has broken something. To find faults by chance is
 /// the purpose of `cargo xtask fuzz`, and of `cargo test` by hand.
@@ -79,8 +79,17 @@ impl Tested {
     /// They do not build.
     pub(crate) fn build() -> Result<Self> {
         let mut command = cargo_test();
-        command.args(["--no-run", "--message-format=json-render-diagnostics"]).stdout(Stdio::piped());
-        say("building all tests and the programs that they run");
+        command.arg("--no-run");
+        Self::from(command, "all tests and the programs that they run")
+    }
+
+    /// What this command of cargo's builds.
+    ///
+    /// # Errors
+    /// It does not build.
+    pub(crate) fn from(mut command: Command, what: &str) -> Result<Self> {
+        command.arg("--message-format=json-render-diagnostics").stdout(Stdio::piped());
+        say(&format!("building {what}"));
         let mut child = command.spawn().context("cannot start cargo")?;
         let output = child.stdout.take().context("cargo has no output")?;
         let mut tested = Self { tests: Vec::new(), programs: BTreeMap::new() };
@@ -92,7 +101,7 @@ impl Tested {
             }
         }
         if !child.wait()?.success() {
-            bail!("the tests do not build");
+            bail!("{what} do not build");
         }
         tested.tests.sort_by(|one, other| (&one.package, &one.name).cmp(&(&other.package, &other.name)));
         Ok(tested)

@@ -22,6 +22,9 @@ mod number {
 
 /// Why there are no such calls here, if there are none.
 pub fn missing() -> Option<String> {
+    if !cfg!(target_arch = "x86_64") {
+        return Some("this processor has none in a 64-bit process".to_owned());
+    }
     // A kernel without them ends the process with a signal.
     // SAFETY: the child makes two system calls, and no other thread is alive.
     match unsafe { fork() } {

@@ -34,7 +34,7 @@ pub fn bind_exit(ctx: TracePointContext) -> u32 {
 
 #[inline(always)]
 fn failed(errno: u16) {
-    let fd = owner::syscall_register(off!(regs_arg0));
+    let fd = owner::syscall_argument(off!(regs_arg0));
     let Some(sk) = descriptor::socket(fd as u32 as u64) else { return };
     // Of a socket of another kind, what passes for its family and protocol may lie past its end: reads are checked.
     if !descriptor::is_tcp(sk) {
@@ -49,7 +49,7 @@ fn failed(errno: u16) {
         (*record).end_ns = bpf_ktime_get_ns();
         owner::capture(&raw mut (*record).opener);
         descriptor::fill(record, sk);
-        let address = owner::syscall_register(off!(regs_arg1));
+        let address = owner::syscall_argument(off!(regs_arg1));
         let tuple = &raw mut (*record).tuple;
         descriptor::asked(address, (*tuple).family, &raw mut (*tuple).local_port, &raw mut (*tuple).local_addr);
         if reuses(sk) {

@@ -46,7 +46,7 @@ fn failed(errno: i64) {
     if matches!(errno, EBADF | ENOTSOCK | EFAULT | EISCONN) {
         return;
     }
-    let fd = owner::syscall_register(off!(regs_arg0));
+    let fd = owner::syscall_argument(off!(regs_arg0));
     let Some(sk) = descriptor::socket(fd as u32 as u64) else { return };
     if let Some(record) = SOCKETS.get_ptr_mut(sk) {
         // SAFETY: a value of the socket map.
@@ -106,7 +106,7 @@ fn before_connection(sk: u64, errno: i64) {
         (*record).end_ns = bpf_ktime_get_ns();
         owner::capture(&raw mut (*record).opener);
         descriptor::fill(record, sk);
-        let address = owner::syscall_register(off!(regs_arg1));
+        let address = owner::syscall_argument(off!(regs_arg1));
         let tuple = &raw mut (*record).tuple;
         descriptor::asked(address, (*tuple).family, &raw mut (*tuple).remote_port, &raw mut (*tuple).remote_addr);
     }

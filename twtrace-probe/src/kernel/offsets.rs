@@ -52,13 +52,15 @@ pub struct Layout {
     pub accept_arguments: Option<usize>,
 }
 
-/// Size of a kernel stack on x86_64 (`THREAD_SIZE` without KASAN, which no production kernel has).
+/// Size of a kernel stack (`THREAD_SIZE` without KASAN, which no production kernel has), unless a page is larger, as it may
+/// be on arm64.
 const STACK_BYTES: u32 = 16 * 1024;
 
-/// Where `task_pt_regs()` finds the registers of a system call in a kernel stack: at its top. Needed, and known, only
-/// for x86_64 kernels that have no helper for it (before 5.15).
+/// Where `task_pt_regs()` finds the registers of a system call in a kernel stack: at its top. Needed only for kernels that
+/// have no helper for it (before 5.15).
 fn regs_in_stack(btf: &Btf) -> Option<u32> {
-    if cfg!(target_arch = "x86_64") { STACK_BYTES.checked_sub(btf.size_of("pt_regs")?) } else { None }
+    let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok().flatten()?;
+    STACK_BYTES.max(u32::try_from(page).ok()?).checked_sub(btf.size_of("pt_regs")?)
 }
 
 fn resolve(btf: &Btf) -> anyhow::Result<Offsets> {
@@ -158,6 +160,7 @@ mod tests {
         assert_ne!(offsets.net_tw_refcount, OFFSET_NONE);
         assert_ne!(offsets.tw_timer_expires, OFFSET_NONE);
         assert_ne!(offsets.sk_userlocks, OFFSET_NONE);
+        assert_ne!(offsets.regs_in_stack, OFFSET_NONE, "kernels before 5.15 need it on each architecture");
         assert_ne!(offsets.tcp_ts_recent_stamp, OFFSET_NONE);
         assert_eq!((offsets.skc_reuse, offsets.skc_reuse_shift), (19, 0), "behind skc_state");
         assert!(matches!(accept_arguments, Some(2 | 4)));

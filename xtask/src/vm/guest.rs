@@ -10,18 +10,21 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
+use super::arch::Arch;
+
 /// A guest that takes longer counts as hung.
 const PATIENCE: Duration = Duration::from_secs(3000);
 
 /// With KVM, a host that stalls for a while is no fault of the guest: it takes two minutes of silence for a soft lockup
 /// (twice `watchdog_thresh`) or a stall.
-const PARAMETERS: &str = "console=ttyS0 panic=-1 quiet watchdog_thresh=60 rcupdate.rcu_cpu_stall_timeout=120";
+const PARAMETERS: &str = "panic=-1 quiet watchdog_thresh=60 rcupdate.rcu_cpu_stall_timeout=120";
 
 /// What a kernel says when something is wrong with it.
-const TROUBLE: [&str; 8] = [
+const TROUBLE: [&str; 9] = [
     "Kernel panic",
     "BUG:",
     "Oops:",
+    "Internal error:",
     "soft lockup",
     "detected stall",
     "blocked for more than",
@@ -62,27 +65,23 @@ pub(super) enum Accelerator {
 const PROBE: Duration = Duration::from_secs(30);
 
 impl Accelerator {
-    /// KVM, if this guest, which has nothing to do, boots with it. A `/dev/kvm` alone proves nothing: in some virtual
+    /// KVM, if the host has such processors and this guest, which has nothing to do, boots with it. A `/dev/kvm` alone proves nothing: in some virtual
     /// machines it can be opened and runs no kernel.
     ///
     /// # Errors
     /// QEMU cannot be started.
-    pub(super) fn choose(image: &Path, initramfs: &Path, log: &Path) -> Result<Self> {
-        let works = Path::new("/dev/kvm").exists() && boot(Self::Kvm, image, initramfs, log, PROBE)?.done;
+    pub(super) fn choose(arch: Arch, image: &Path, initramfs: &Path, log: &Path) -> Result<Self> {
+        let may = arch.is_the_hosts() && Path::new("/dev/kvm").exists();
+        let works = may && boot(arch, Self::Kvm, image, initramfs, log, PROBE)?.done;
         Ok(if works { Self::Kvm } else { Self::Emulation })
     }
 
     fn arguments(self) -> &'static [&'static str] {
         match self {
-            Self::Kvm => &["-accel", "kvm", "-cpu", "host"],
-            // Without cx16: QEMU 7.2 emulates cmpxchg16b with garbage in EFLAGS now and then, and kernels from 6.5 on
-            // use it for every allocation.
-            //
+            Self::Kvm => &["-accel", "kvm"],
             // The guest's time is the number of its instructions, one for each nanosecond: however busy the host is, the
             // guest is a machine of the same speed. While it idles, its clock jumps to the next timer.
-            Self::Emulation => {
-                &["-accel", "tcg", "-cpu", "max,cx16=off", "-icount", "shift=0,sleep=off", "-rtc", "clock=vm"]
-            }
+            Self::Emulation => &["-accel", "tcg", "-icount", "shift=0,sleep=off", "-rtc", "clock=vm"],
         }
     }
 }
@@ -107,20 +106,35 @@ fn bring_forward(pid: u32) {
 ///
 /// # Errors
 /// QEMU cannot be started.
-pub(super) fn run(accelerator: Accelerator, image: &Path, initramfs: &Path, log: &Path) -> Result<Console> {
-    boot(accelerator, image, initramfs, log, PATIENCE)
+pub(super) fn run(arch: Arch, accelerator: Accelerator, image: &Path, initramfs: &Path, log: &Path) -> Result<Console> {
+    boot(arch, accelerator, image, initramfs, log, PATIENCE)
 }
 
-fn boot(accelerator: Accelerator, image: &Path, initramfs: &Path, log: &Path, patience: Duration) -> Result<Console> {
+fn boot(
+    arch: Arch,
+    accelerator: Accelerator,
+    image: &Path,
+    initramfs: &Path,
+    log: &Path,
+    patience: Duration,
+) -> Result<Console> {
     let console = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
     // Guests can wait: what runs beside them measures.
     let mut qemu = Command::new("nice");
-    qemu.args(["-n", "19", "qemu-system-x86_64"]);
+    qemu.args(["-n", "19", arch.qemu()]);
     // One processor: QEMU's multi-threaded emulation gets code patching wrong.
-    qemu.args(accelerator.arguments()).args(["-m", "1G", "-smp", "1", "-no-reboot", "-nographic"]);
-    qemu.args(["-append", PARAMETERS, "-kernel"]).arg(image).arg("-initrd").arg(initramfs);
+    qemu.args(accelerator.arguments()).args(arch.machine(accelerator)).args([
+        "-m",
+        "1G",
+        "-smp",
+        "1",
+        "-no-reboot",
+        "-nographic",
+    ]);
+    let parameters = format!("console={} {PARAMETERS}", arch.console());
+    qemu.args(["-append", &parameters, "-kernel"]).arg(image).arg("-initrd").arg(initramfs);
     qemu.stdin(Stdio::null()).stdout(console.try_clone()?).stderr(console);
-    let mut guest = qemu.spawn().context("cannot start nice(1) and qemu-system-x86_64")?;
+    let mut guest = qemu.spawn().with_context(|| format!("cannot start nice(1) and {}", arch.qemu()))?;
     let began = Instant::now();
     let mut in_background = true;
     while guest.try_wait()?.is_none() {

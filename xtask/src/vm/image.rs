@@ -7,7 +7,9 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
+use super::arch::Arch;
 use super::kernels::{Cached, MODULES};
+use crate::cross;
 use crate::process::output;
 use crate::tested::Tested;
 
@@ -15,11 +17,11 @@ use crate::tested::Tested;
 pub(super) struct Programs(Vec<(String, PathBuf)>);
 
 impl Programs {
-    /// What guests run.
+    /// What guests of this architecture run.
     ///
     /// # Errors
-    /// It was not built.
-    pub(super) fn of(tested: &Tested) -> Result<Self> {
+    /// It was not built, or not for them.
+    pub(super) fn of(tested: &Tested, arch: Arch) -> Result<Self> {
         let mut files = vec![
             ("init".to_owned(), tested.program("twtrace-guest")?.to_owned()),
             ("t/twtrace".to_owned(), tested.program("twtrace")?.to_owned()),
@@ -28,7 +30,10 @@ impl Programs {
         ];
         let mut libraries = BTreeSet::new();
         for (_, program) in &files {
-            libraries.extend(loaded(&output(Command::new("ldd").arg(program))?));
+            libraries.extend(match arch {
+                Arch::Amd64 => loaded(&output(Command::new("ldd").arg(program))?),
+                Arch::Arm64 => cross::libraries(program)?,
+            });
         }
         files.extend(libraries.into_iter().map(|library| (library.trim_start_matches('/').to_owned(), library.into())));
         Ok(Self(files))

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
+use super::arch::Arch;
 use crate::process::{output, run, say};
 use crate::workspace::cache;
 
@@ -16,6 +17,7 @@ use crate::workspace::cache;
 pub(super) struct Kernel {
     /// As users name it.
     pub(super) name: &'static str,
+    pub(super) arch: Arch,
     /// Suites that may have it, the likeliest to be newest first.
     suites: &'static [Suite],
     /// The version's part of the package names, between prefix and suffix.
@@ -31,9 +33,10 @@ pub(super) struct Kernel {
 struct Suite(&'static str, bool);
 
 /// What the tests run on.
-pub(super) const KERNELS: [Kernel; 5] = [
+pub(super) const KERNELS: [Kernel; 6] = [
     Kernel {
         name: "5.10",
+        arch: Arch::Amd64,
         suites: &[Suite("bullseye-security", true), Suite("bullseye", false)],
         version: "5.10.0-",
         suffix: "-cloud-amd64",
@@ -42,6 +45,7 @@ pub(super) const KERNELS: [Kernel; 5] = [
     },
     Kernel {
         name: "6.1",
+        arch: Arch::Amd64,
         suites: &[Suite("bookworm-security", true), Suite("bookworm", false)],
         version: "6.1.0-",
         suffix: "-cloud-amd64",
@@ -50,6 +54,7 @@ pub(super) const KERNELS: [Kernel; 5] = [
     },
     Kernel {
         name: "6.12",
+        arch: Arch::Amd64,
         suites: &[Suite("bookworm-security", true), Suite("bookworm-backports", false)],
         version: "6.12.",
         suffix: "+deb12-cloud-amd64",
@@ -58,6 +63,7 @@ pub(super) const KERNELS: [Kernel; 5] = [
     },
     Kernel {
         name: "6.12-rt",
+        arch: Arch::Amd64,
         suites: &[Suite("bookworm-security", true), Suite("bookworm-backports", false)],
         version: "6.12.",
         suffix: "+deb12-rt-amd64",
@@ -65,7 +71,17 @@ pub(super) const KERNELS: [Kernel; 5] = [
         is_extra: true,
     },
     Kernel {
+        name: "6.12-arm64",
+        arch: Arch::Arm64,
+        suites: &[Suite("bookworm-security", true), Suite("bookworm-backports", false)],
+        version: "6.12.",
+        suffix: "+deb12-cloud-arm64",
+        prefixes: &["linux-image-"],
+        is_extra: true,
+    },
+    Kernel {
         name: "7.2",
+        arch: Arch::Amd64,
         suites: &[Suite("trixie-backports", false)],
         version: "7.2.",
         suffix: "+deb13-cloud-amd64",
@@ -131,7 +147,7 @@ fn fetch(kernel: &Kernel, folder: &Path) -> Result<Cached> {
     let mut reasons = Vec::new();
     for Suite(suite, security) in kernel.suites {
         let candidate = mirror(*security).and_then(|mirror| {
-            let index = index(&mirror, suite, &work)?;
+            let index = index(&mirror, suite, kernel.arch, &work)?;
             let mut newest = newest(&index, kernel).context("it has none")?;
             newest.files.iter_mut().for_each(|(file, _)| *file = format!("{mirror}{file}"));
             Ok(newest)
@@ -231,9 +247,9 @@ fn mirror_of(targets: &str, security: bool) -> Option<String> {
     mirrors.find(|address| address.contains("security") == security)
 }
 
-fn index(mirror: &str, suite: &str, work: &Path) -> Result<String> {
+fn index(mirror: &str, suite: &str, arch: Arch, work: &Path) -> Result<String> {
     let file = work.join("Packages.xz");
-    download(&format!("{mirror}dists/{suite}/main/binary-amd64/Packages.xz"), &file, None)?;
+    download(&format!("{mirror}dists/{suite}/main/binary-{}/Packages.xz", arch.name()), &file, None)?;
     String::from_utf8(unpack(&file)?).context("the package index is not text")
 }
 
@@ -304,7 +320,7 @@ mod tests {
         let Found { version, files } = newest(INDEX, &KERNELS[1]).unwrap();
         assert_eq!(version, "6.1.0-50-cloud-amd64");
         assert_eq!(files, [("a/50.deb".to_owned(), "50".to_owned())]);
-        let Found { version, files } = newest(INDEX, &KERNELS[4]).unwrap();
+        let Found { version, files } = newest(INDEX, &KERNELS[5]).unwrap();
         assert_eq!((version.as_str(), files.len()), ("7.2.12+deb13-cloud-amd64", 2), "the newer one has no modules");
         assert!(newest(INDEX, &KERNELS[0]).is_none());
     }

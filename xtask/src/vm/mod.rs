@@ -1,11 +1,12 @@
 //! `cargo xtask vm`: the live tests on stock kernels, each in a guest of its own.
 
+mod arch;
 mod guest;
 mod image;
 mod kernels;
 mod sizes;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fs;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
@@ -16,10 +17,12 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
 
+use crate::cross;
 use crate::ebpf::{self, Toolchain};
 use crate::process::say;
 use crate::tested::Tested;
 use crate::workspace::{root, target};
+use arch::Arch;
 pub(crate) use guest::await_guests;
 use guest::{Accelerator, Console};
 use image::Programs;
@@ -31,7 +34,7 @@ use sizes::{Column, Size};
 pub struct Args {
     /// Kernels to run on, such as 6.12; the usual ones by default
     kernels: Vec<String>,
-    /// All kernels: the one with PREEMPT_RT as well
+    /// All kernels: the one with PREEMPT_RT and the one for arm64 as well
     #[arg(long, conflicts_with = "kernels")]
     all: bool,
 }
@@ -60,6 +63,9 @@ const ALL: &[&str] = &["5.10", "6.1", "6.12", "7.2"];
 /// What depends on whether everything can be preempted, softirqs as well.
 const RT: &[&str] = &["6.12-rt"];
 
+/// What depends on the processor's registers and calls.
+const ARM: &[&str] = &["6.12-arm64"];
+
 /// What depends on a mode in the same way on all kernels: on the oldest and on the newest.
 const ENDS: &[&str] = &["5.10", "7.2"];
 
@@ -76,12 +82,18 @@ const KPROBES: Mode =
 const COOKIE: Mode = Mode { name: "cookie", env: &[("TWTRACE_TIER", "cookie")] };
 const TUPLE: Mode = Mode { name: "tuple", env: &[("TWTRACE_TIER", "tuple")] };
 const NO_BTF: Mode = Mode { name: "tuple-without-btf", env: &[("TWTRACE_TIER", "tuple"), ("TWTRACE_BTF", "none")] };
+/// The twin as newer kernels have it.
+const TWIN: Mode = Mode {
+    name: "exact-with-the-twin-on-a-tracepoint",
+    env: &[("TWTRACE_TIER", "exact"), ("TWTRACE_TWIN", "tracepoint")],
+};
 
 /// Fewer connections: the processor is emulated.
 const FEW: Mode = Mode { name: "exact", env: &[("TWTRACE_TIER", "exact"), ("TWTRACE_CONNECTIONS", "100")] };
+const LONG: Mode = Mode { name: "exact", env: &[("TWTRACE_TIER", "exact"), ("TWTRACE_CONNECTIONS", "20000")] };
 const SMALL: Mode = Mode { name: "exact", env: &[("TWTRACE_TIER", "exact"), ("TWTRACE_CONNECTIONS", "3000")] };
 
-const PLANS: [Plan; 13] = [
+const PLANS: [Plan; 14] = [
     Plan {
         test: "ground_truth::every_connection_is_reported_as_it_happened",
         modes: &[
@@ -90,40 +102,54 @@ const PLANS: [Plan; 13] = [
             (COOKIE, ALL),
             (TUPLE, ALL),
             (NO_BTF, ALL),
+            (TWIN, &["6.12"]),
             (EXACT, RT),
             (KPROBES, RT),
             (COOKIE, RT),
             (NO_BTF, RT),
+            (EXACT, ARM),
+            (KPROBES, ARM),
+            (COOKIE, ARM),
+            (TUPLE, ARM),
+            (NO_BTF, ARM),
         ],
     },
     Plan {
         test: "ground_truth::connections_without_room_in_the_socket_map_are_reported_as_they_happened",
-        modes: &[(EXACT, ALL), (TUPLE, ENDS)],
+        modes: &[(EXACT, ALL), (TUPLE, ENDS), (EXACT, ARM)],
     },
-    Plan { test: "bindings", modes: &[(EXACT, ALL), (TUPLE, ALL), (COOKIE, ENDS), (NO_BTF, ENDS)] },
+    Plan {
+        test: "bindings",
+        modes: &[(EXACT, ALL), (TUPLE, ALL), (COOKIE, ENDS), (NO_BTF, ENDS), (EXACT, ARM), (TUPLE, ARM)],
+    },
     Plan {
         test: "namespaces::each_namespace_has_its_name_its_census_and_its_sysctls",
-        modes: &[(EXACT, ALL), (COOKIE, &["5.10"]), (TUPLE, &["7.2"]), (COOKIE, RT)],
+        modes: &[(EXACT, ALL), (COOKIE, &["5.10"]), (TUPLE, &["7.2"]), (COOKIE, RT), (EXACT, ARM)],
     },
     Plan {
         test: "namespaces::inode_number_of_a_namespace_that_is_gone_means_another_one",
-        modes: &[(EXACT, &["5.10", "6.12"])],
+        modes: &[(EXACT, &["5.10", "6.12"]), (EXACT, ARM)],
     },
     // 5.10 has no cookies of namespaces.
     Plan {
         test: "namespaces::namespace_never_inherits_from_the_one_that_had_its_inode_number",
-        modes: &[(FEW, &["6.1", "7.2"])],
+        modes: &[(FEW, &["6.1", "7.2"]), (FEW, ARM)],
     },
-    Plan { test: "mptcp", modes: &[(EXACT, &["6.1", "7.2"]), (COOKIE, &["6.12"])] },
+    Plan { test: "mptcp", modes: &[(EXACT, &["6.1", "7.2"]), (COOKIE, &["6.12"]), (EXACT, ARM)] },
     // Long, and not about tiers.
     Plan { test: "losses", modes: &[(SMALL, &["6.12"]), (SMALL, RT)] },
     Plan { test: "instances", modes: &[(SMALL, &["6.1"]), (SMALL, RT)] },
-    Plan { test: "older", modes: &[(COOKIE, ALL), (TUPLE, ALL), (EXACT, ENDS)] },
+    Plan {
+        test: "older",
+        modes: &[(COOKIE, ALL), (TUPLE, ALL), (EXACT, ENDS), (EXACT, ARM), (COOKIE, ARM), (TUPLE, ARM)],
+    },
+    // Not on kernels with preemptible tracepoints: they skip both programs of the pair now and then, which is counted.
+    Plan { test: "million", modes: &[(LONG, &["6.1", "6.12"])] },
     Plan { test: "audit", modes: &[(EXACT, &["5.10", "6.12"])] },
-    Plan { test: "exact", modes: &[(EXACT, ALL), (KPROBES, ALL), (EXACT, RT)] },
+    Plan { test: "exact", modes: &[(EXACT, ALL), (KPROBES, ALL), (EXACT, RT), (EXACT, ARM), (KPROBES, ARM)] },
     Plan {
         test: "kernel_log::a_filter_by_port_logs_both_ends_of_its_connections_and_no_others",
-        modes: &[(EXACT, ALL), (KPROBES, ENDS), (COOKIE, ENDS), (TUPLE, ENDS), (NO_BTF, ENDS)],
+        modes: &[(EXACT, ALL), (KPROBES, ENDS), (COOKIE, ENDS), (TUPLE, ENDS), (NO_BTF, ENDS), (EXACT, ARM)],
     },
 ];
 
@@ -135,7 +161,17 @@ pub fn run(args: &Args) -> Result<()> {
     await_guests();
     let object = target().join("bpf/twtrace.bpf.o");
     ebpf::build(&Toolchain::find()?, &object)?;
-    let columns = matrix(args, &Tested::build()?, &object)?;
+    let chosen = chosen(args)?;
+    let has = |arch: Arch| chosen.iter().any(|kernel| kernel.arch == arch);
+    let mut machines = Vec::new();
+    if has(Arch::Amd64) {
+        machines.push(Machine::new(Arch::Amd64, &Tested::build()?, &object)?);
+    }
+    if has(Arch::Arm64) {
+        cross::install()?;
+        machines.push(Machine::new(Arch::Arm64, &cross::build()?, &object)?);
+    }
+    let columns = matrix(&chosen, &machines, &object)?;
     if args.kernels.is_empty() && !args.all {
         fs::write(root().join(SIZES), sizes::table(&columns))?;
         say(&format!("written: {SIZES}"));
@@ -151,30 +187,61 @@ const SIZES: &str = "docs/programs.md";
 /// # Errors
 /// As [`run`].
 pub(crate) fn test(tested: &Tested, object: &Path) -> Result<()> {
-    let columns = matrix(&Args::default(), tested, object)?;
+    let columns = matrix(&chosen(&Args::default())?, &[Machine::new(Arch::Amd64, tested, object)?], object)?;
     say(&sizes::table(&columns));
     Ok(())
 }
 
-/// Runs the tests with this object; returns the program sizes on each kernel, oldest first.
-fn matrix(args: &Args, tested: &Tested, object: &Path) -> Result<Vec<Column>> {
+/// The kernels to run on. Says which of them are left out.
+fn chosen(args: &Args) -> Result<Vec<&'static Kernel>> {
     if let Some(unknown) = args.kernels.iter().find(|name| !KERNELS.iter().any(|kernel| kernel.name == **name)) {
         bail!("there is no kernel {unknown} here: {}", KERNELS.map(|kernel| kernel.name).join(", "));
     }
-    let chosen = |kernel: &&Kernel| match &args.kernels[..] {
+    let is_chosen = |kernel: &&Kernel| match &args.kernels[..] {
         [] => args.all || !kernel.is_extra,
         names => names.iter().any(|name| name == kernel.name),
     };
-    let left_out: Vec<&str> = KERNELS.iter().filter(|kernel| !chosen(kernel)).map(|kernel| kernel.name).collect();
+    let (chosen, left_out): (Vec<_>, Vec<_>) = KERNELS.iter().partition(is_chosen);
     if args.kernels.is_empty() && !left_out.is_empty() {
-        say(&format!("left out: {} (`cargo xtask vm --all` has them)", left_out.join(", ")));
+        let names: Vec<&str> = left_out.iter().map(|kernel| kernel.name).collect();
+        say(&format!("left out: {} (`cargo xtask vm --all` has them)", names.join(", ")));
     }
-    let programs = Programs::of(tested)?;
+    Ok(chosen)
+}
+
+/// What all guests of one architecture have.
+struct Machine {
+    arch: Arch,
+    programs: Programs,
+    accelerator: Accelerator,
+}
+
+impl Machine {
+    fn new(arch: Arch, tested: &Tested, object: &Path) -> Result<Self> {
+        let programs = Programs::of(tested, arch)?;
+        let newest = KERNELS.iter().rfind(|kernel| kernel.arch == arch).context("there are no kernels")?;
+        let cached = kernels::get(newest)?;
+        let folder = logs()?;
+        let [initramfs, log] = ["initramfs", "log"].map(|name| folder.join(format!("probe-{}.{name}", arch.name())));
+        let nothing_to_do = b"[]";
+        image::write(&programs, &cached, object, nothing_to_do, &initramfs)?;
+        let accelerator = Accelerator::choose(arch, &cached.folder.join("vmlinuz"), &initramfs, &log)?;
+        let _ = fs::remove_file(initramfs);
+        say(&format!("{} guests run by {accelerator:?}", arch.name()));
+        Ok(Self { arch, programs, accelerator })
+    }
+}
+
+/// Where consoles are written.
+fn logs() -> Result<PathBuf> {
     let folder = target().join("vm/logs");
-    fs::create_dir_all(&folder)?;
-    let accelerator = accelerator(&programs, object, &folder)?;
-    say(&format!("guests run by {accelerator:?}"));
-    let jobs = Mutex::new(KERNELS.iter().filter(chosen).collect::<VecDeque<_>>());
+    fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    Ok(folder)
+}
+
+/// Runs the tests with this object; returns the program sizes on each kernel, oldest first.
+fn matrix(chosen: &[&'static Kernel], machines: &[Machine], object: &Path) -> Result<Vec<Column>> {
+    let jobs = Mutex::new(chosen.iter().copied().collect::<VecDeque<_>>());
     let failures = Mutex::new(Vec::new());
     let columns = Mutex::new(Vec::new());
     let side_by_side = thread::available_parallelism().map_or(1, NonZero::get);
@@ -182,7 +249,7 @@ fn matrix(args: &Args, tested: &Tested, object: &Path) -> Result<Vec<Column>> {
         for _ in 0..side_by_side {
             scope.spawn(|| {
                 while let Some(kernel) = next(&jobs) {
-                    match one(kernel, accelerator, &programs, object, &folder) {
+                    match one(kernel, machines, object) {
                         Ok(column) => lock(&columns).push(column),
                         Err(error) => lock(&failures).push(format!("{}: {error:#}", kernel.name)),
                     }
@@ -212,26 +279,20 @@ fn next<'a>(jobs: &Mutex<VecDeque<&'a Kernel>>) -> Option<&'a Kernel> {
     lock(jobs).pop_front()
 }
 
-/// What runs guests here.
-fn accelerator(programs: &Programs, object: &Path, folder: &Path) -> Result<Accelerator> {
-    let newest = KERNELS.last().context("there are no kernels")?;
-    let cached = kernels::get(newest)?;
-    let [initramfs, log] = ["probe.initramfs", "probe.log"].map(|name| folder.join(name));
-    let nothing_to_do = b"[]";
-    image::write(programs, &cached, object, nothing_to_do, &initramfs)?;
-    Accelerator::choose(&cached.folder.join("vmlinuz"), &initramfs, &log)
-}
-
-fn one(kernel: &Kernel, accelerator: Accelerator, programs: &Programs, object: &Path, folder: &Path) -> Result<Column> {
+fn one(kernel: &Kernel, machines: &[Machine], object: &Path) -> Result<Column> {
     let began = Instant::now();
+    let machine = machines.iter().find(|machine| machine.arch == kernel.arch);
+    let Machine { arch, programs, accelerator } = machine.context("nothing was built for its processor")?;
+    let folder = logs()?;
     let cached = kernels::get(kernel)?;
     let file = |name: &str| -> PathBuf { folder.join(format!("{}.{name}", kernel.name)) };
     let plan = plan(kernel);
     let runs = serde_json::to_vec(&plan)?;
     image::write(programs, &cached, object, &runs, &file("initramfs"))?;
-    let console = guest::run(accelerator, &cached.folder.join("vmlinuz"), &file("initramfs"), &file("log"))?;
+    let image = cached.folder.join("vmlinuz");
+    let console = guest::run(*arch, *accelerator, &image, &file("initramfs"), &file("log"))?;
     let _ = fs::remove_file(file("initramfs"));
-    report(&cached.version, &console, began.elapsed().as_secs());
+    report(kernel, &cached.version, &console, began.elapsed().as_secs());
     let names: Vec<String> = plan.into_iter().map(|run| run.name).collect();
     judge(&console, &names, &file("log"))?;
     let mut programs: Vec<Size> = Vec::new();
@@ -274,16 +335,29 @@ fn plan(kernel: &Kernel) -> Vec<Run> {
     doctors.into_iter().chain(tests).collect()
 }
 
+/// What other kernels run and this one does not.
+fn left_out(kernel: &Kernel) -> Vec<&'static str> {
+    let here = |plan: &&Plan| plan.modes.iter().any(|(_, kernels)| kernels.contains(&kernel.name));
+    PLANS.iter().filter(|plan| !here(plan)).map(|plan| plan.test).collect()
+}
+
 /// One block per kernel, so that the output of two guests does not mix.
-fn report(version: &str, console: &Console, seconds: u64) {
+fn report(kernel: &Kernel, version: &str, console: &Console, seconds: u64) {
     let mut text = format!("kernel {version}, {seconds} s");
     for run in &console.ended {
         let result = if run.code == Some(0) { "passed" } else { "failed" };
         text.push_str(&format!("\n  {result} {:6.1} s  {}", run.millis as f64 / 1000.0, run.name));
-        // What the tests have measured.
-        for line in run.output.lines().filter_map(|line| line.split_once("figures: ")) {
-            text.push_str(&format!("\n                   {}", line.1));
+        // What the tests have measured, and what they could not test.
+        let figures = run.output.lines().filter_map(|line| Some(line.split_once("figures: ")?.1));
+        let skipped: BTreeSet<&str> =
+            run.output.lines().filter_map(|line| Some(&line[line.find("skipped: ")?..])).collect();
+        for line in figures.chain(skipped) {
+            text.push_str(&format!("\n                   {line}"));
         }
+    }
+    let left_out = left_out(kernel);
+    if !left_out.is_empty() {
+        text.push_str(&format!("\n  not run on this kernel: {}", left_out.join(", ")));
     }
     say(&text);
 }

@@ -56,8 +56,8 @@ impl Ring {
     }
 
     fn run(&self, entry: Entry) -> Result<i32, Errno> {
-        let mut ring = IoUring::new(2).map_err(errno)?;
-        execute(&mut ring, if self.worker { entry.flags(Flags::ASYNC) } else { entry })
+        let mut ring = IoUring::new(2).map_err(|error| errno(&error))?;
+        execute(&mut ring, &if self.worker { entry.flags(Flags::ASYNC) } else { entry })
     }
 }
 
@@ -74,7 +74,7 @@ impl Files {
 
     /// Takes a socket, and closes its descriptor.
     pub fn keep(&mut self, fd: RawFd) -> Result<(), Errno> {
-        self.0.submitter().register_files_update(0, &[fd]).map_err(errno)?;
+        self.0.submitter().register_files_update(0, &[fd]).map_err(|error| errno(&error))?;
         sys::close(fd)
     }
 
@@ -82,28 +82,28 @@ impl Files {
     pub fn accept(&mut self, fd: RawFd) -> Result<(), Errno> {
         let accept = opcode::Accept::new(types::Fd(fd), std::ptr::null_mut(), std::ptr::null_mut());
         let slot = types::DestinationSlot::try_from_slot_target(0).map_err(|_| Errno::EINVAL)?;
-        execute(&mut self.0, accept.file_index(Some(slot)).build()).map(drop)
+        execute(&mut self.0, &accept.file_index(Some(slot)).build()).map(drop)
     }
 
     /// shutdown of the sending direction.
     pub fn shutdown(&mut self) -> Result<(), Errno> {
-        execute(&mut self.0, opcode::Shutdown::new(types::Fixed(0), libc::SHUT_WR).build()).map(drop)
+        execute(&mut self.0, &opcode::Shutdown::new(types::Fixed(0), libc::SHUT_WR).build()).map(drop)
     }
 
     /// close.
     pub fn close(&mut self) -> Result<(), Errno> {
-        execute(&mut self.0, opcode::Close::new(types::Fixed(0)).build()).map(drop)
+        execute(&mut self.0, &opcode::Close::new(types::Fixed(0)).build()).map(drop)
     }
 }
 
-fn errno(error: io::Error) -> Errno {
+fn errno(error: &io::Error) -> Errno {
     Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))
 }
 
-fn execute(ring: &mut IoUring, entry: Entry) -> Result<i32, Errno> {
+fn execute(ring: &mut IoUring, entry: &Entry) -> Result<i32, Errno> {
     // SAFETY: what the entry points to outlives the call, which is waited for before this returns.
-    unsafe { ring.submission().push(&entry) }.map_err(|_| Errno::ENOSPC)?;
-    ring.submit_and_wait(1).map_err(errno)?;
+    unsafe { ring.submission().push(entry) }.map_err(|_| Errno::ENOSPC)?;
+    ring.submit_and_wait(1).map_err(|error| errno(&error))?;
     let result = ring.completion().next().ok_or(Errno::EIO)?.result();
     if result < 0 { Err(Errno::from_raw(-result)) } else { Ok(result) }
 }

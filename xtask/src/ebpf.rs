@@ -175,7 +175,7 @@ impl Compiler {
 /// Builds the kernel side and writes the object to `to`: without DWARF, with `.BTF` and `.BTF.ext`.
 ///
 /// # Errors
-/// It does not build, or the object contains a path of this machine.
+/// It does not build, or the object contains a path of this machine or what depends on it.
 pub fn build(toolchain: &Toolchain, to: &Path) -> Result<()> {
     run(&mut toolchain.command("build"))?;
     let linked = cache().join("target/ebpf").join(TARGET).join("release").join(BINARY);
@@ -194,6 +194,17 @@ fn check_paths(object: &[u8]) -> Result<()> {
         if object.windows(name.len()).any(|window| window == name) {
             bail!("the eBPF object contains {}: a path of this machine", folder.display());
         }
+    }
+    // A mangled name has a hash of the folder that it was built in.
+    if let Some(at) = object.windows(3).position(|window| window == b"_RN") {
+        let name: String = object[at..]
+            .iter()
+            .take(120)
+            .map_while(|byte| byte.is_ascii_graphic().then(|| char::from(*byte)))
+            .collect();
+        bail!(
+            "the eBPF object has the function {name}, which must be inlined or not mangled: it differs from folder to folder"
+        );
     }
     Ok(())
 }

@@ -15,7 +15,10 @@ use crate::{
 };
 
 /// The twin. It must be attached after the first program, so that it runs after it.
+///
+/// Inlined, because the name of a function of its own would have a hash of the folder that it was built in.
 #[tracepoint(category = "sock", name = "inet_sock_set_state")]
+#[inline(always)]
 pub fn set_state_probed(ctx: TracePointContext) -> u32 {
     let record = ctx.as_ptr() as u64;
     let state = |offset: usize| read::<i32>(record + offset as u64).unwrap_or(0) as u8;

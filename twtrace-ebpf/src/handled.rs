@@ -30,8 +30,9 @@ pub struct Notes([Note; NOTES]);
 #[inline(always)]
 pub fn note(sk: u64, states: u64) {
     let Some(notes) = HANDLED.get_ptr_mut(0) else { return };
-    // SAFETY: a map value of this CPU. Whatever runs in between leaves a note with an address alone, so that is written
-    // first; volatile, or the compiler would change the order.
+    // Whatever runs in between leaves a note with an address alone, so that is written first; volatile, or the compiler
+    // would change the order.
+    // SAFETY: a map value of this CPU.
     unsafe {
         let notes = &raw mut (*notes).0;
         for at in 0..NOTES {

@@ -95,8 +95,8 @@ impl Drop for Page {
 #[cfg(target_arch = "x86_64")]
 fn call(number: u32, [first, second, third, fourth]: [u32; 4]) -> Result<i32, Errno> {
     let result: i64;
-    // SAFETY: arguments are numbers, or addresses of memory that outlives the call. The compiler keeps `rbx` for itself; the
-    // kernel clears r8 to r11.
+    // The compiler keeps `rbx` for itself; the kernel clears r8 to r11.
+    // SAFETY: arguments are numbers, or addresses of memory that outlives the call.
     unsafe {
         std::arch::asm!(
             "xchg rbx, {first}",

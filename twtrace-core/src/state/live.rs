@@ -2,7 +2,6 @@
 
 use super::State;
 use super::closed::ClosedConnection;
-use super::shared::is_same;
 use super::time_wait::TimeWait;
 use crate::classify::{Outcome, after_reset_sent};
 use crate::counts::Counts;
@@ -78,9 +77,8 @@ impl State {
 
     /// The identity of a TIME_WAIT socket that may be tracked from now on. Another one that is alive may have its cookie.
     pub(super) fn new_identity(&mut self, cookie: u64, tuple: &Tuple) -> u64 {
-        let alive = || self.time_wait.get(cookie).map(|live| live.tuple);
-        let first = self.shared.first(cookie).or_else(alive).filter(|first| !is_same(first, tuple));
-        first.and_then(|first| self.shared.add(cookie, &first, tuple)).unwrap_or(cookie)
+        let alive = self.time_wait.get(cookie).map(|live| live.tuple);
+        self.shared.beside(cookie, alive, tuple)
     }
 
     /// Removes the live TIME_WAIT socket with that cookie, if there is one.

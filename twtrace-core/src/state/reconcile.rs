@@ -42,10 +42,8 @@ impl State {
                 }
                 continue;
             }
-            if let Some(first) = self.shared.first(cookie).or(live.map(|live| live.tuple)).filter(|_| !by_tuple)
-                && !is_same(&first, &row.tuple)
-            {
-                row.cookie = self.shared.add(cookie, &first, &row.tuple).unwrap_or(cookie);
+            if !by_tuple {
+                row.cookie = self.shared.beside(cookie, live.map(|live| live.tuple), &row.tuple);
             }
             let was_listed = |live: &TimeWait| ![0, run.number].contains(&live.census);
             if self.shared.first(cookie).is_some() && self.time_wait.get(row.cookie).is_some_and(was_listed) {

@@ -47,8 +47,15 @@ impl SharedCookies {
         self.by_cookie.get(&cookie).map(|sockets| sockets.first)
     }
 
+    /// The identity of a TIME_WAIT socket that is tracked from now on, beside one with that cookie that may be alive. When
+    /// there is no room, its cookie.
+    pub(crate) fn beside(&mut self, cookie: u64, alive: Option<Tuple>, tuple: &Tuple) -> u64 {
+        let first = self.first(cookie).or(alive).filter(|first| !is_same(first, tuple));
+        first.and_then(|first| self.add(cookie, &first, tuple)).unwrap_or(cookie)
+    }
+
     /// A socket has the cookie of another one, which is `first`. Returns its identity; `None` when there is no room.
-    pub(crate) fn add(&mut self, cookie: u64, first: &Tuple, tuple: &Tuple) -> Option<u64> {
+    fn add(&mut self, cookie: u64, first: &Tuple, tuple: &Tuple) -> Option<u64> {
         let identity = identity(cookie, tuple);
         let sockets =
             self.by_cookie.entry(cookie).or_insert_with(|| Sockets { first: *first, others: Vec::new(), census: 0 });

@@ -14,6 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 use twtrace_common::{ConnFlags, ConnRecord, tcp_state};
 use twtrace_core::decode::Closing;
+use twtrace_core::netns::NetnsIds;
 
 /// Most closing sockets that one sweep reports. When full, further ones are reported by a later sweep.
 const MOST: usize = 65_536;
@@ -42,6 +43,13 @@ pub struct SweptSocket {
     pub is_closing: bool,
     /// The rest; the namespace by its inode number.
     pub closing: Closing,
+}
+
+impl SweptSocket {
+    /// The rest, with the namespace by its id.
+    pub fn with_id(&self, ids: &mut NetnsIds) -> Closing {
+        Closing { netns: ids.id(self.closing.netns, self.netns_cookie), ..self.closing }
+    }
 }
 
 /// What a slot says of such a socket, if it is one.

@@ -229,12 +229,7 @@ impl KernelSource {
     fn watch(&mut self, swept: &[SweptSocket]) {
         let ids = self.intake.decoder.netns();
         let closing = swept.iter().filter(|socket| socket.is_closing);
-        let mut closing: Vec<Closing> = closing
-            .map(|SweptSocket { netns_cookie, closing, .. }| Closing {
-                netns: ids.id(closing.netns, *netns_cookie),
-                ..*closing
-            })
-            .collect();
+        let mut closing: Vec<Closing> = closing.map(|socket| socket.with_id(ids)).collect();
         let before_ns = clock::monotonic_ns().unwrap_or(0).saturating_sub(SETTLE_NS);
         closing.extend(self.intake.decoder.closing(before_ns));
         closing.iter().for_each(|one| self.namespaces.need(one.netns));
@@ -360,10 +355,7 @@ impl Source for KernelSource {
         if let Some(sweep) = self.sweeper.fresh(question, LAST_SWEEP.min(self.censuses.deadline.left())) {
             self.watch(&sweep.found);
             let ids = self.intake.decoder.netns();
-            self.censuses.account_for(sweep.found.iter().map(|SweptSocket { netns_cookie, closing, .. }| Closing {
-                netns: ids.id(closing.netns, *netns_cookie),
-                ..*closing
-            }));
+            self.censuses.account_for(sweep.found.iter().map(|socket| socket.with_id(ids)));
         }
         self.census(sink)?;
         if self.censuses.with_unlisted().contains(&0) {

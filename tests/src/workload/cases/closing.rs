@@ -94,15 +94,9 @@ fn server_shuts_down(bed: &mut TestBed) -> Result<()> {
 fn close_in_fin_wait2(bed: &mut TestBed) -> Result<()> {
     let ends = Ends::new(bed.family)?;
     let pair = ends.pair(bed.family)?;
-    let (client, server) = (&ends.client, &ends.server);
-    client.shutdown(pair.c)?;
-    client.wait_state(pair.c, FIN_WAIT2)?;
-    client.close(pair.c)?;
-    server.wait_tuple(pair.from, pair.to, TupleState::TimewaitFinWait2)?;
-    server.close(pair.s)?;
-    ends.settle(pair)?;
-    bed.active(client, pair, [Some(&client.who); 2], "fin_wait2_timewait")?;
-    bed.passive(server, pair, [Some(&server.who); 2], "passive_close")
+    ends.client.shutdown(pair.c)?;
+    ends.client.wait_state(pair.c, FIN_WAIT2)?;
+    super::close_first(bed, &ends, pair)
 }
 
 fn linger_zero(bed: &mut TestBed) -> Result<()> {
@@ -227,12 +221,7 @@ fn disconnect(bed: &mut TestBed) -> Result<()> {
     bed.passive(server, pair, [Some(&server.who), None], "reset_received")?;
 
     let again = ends.join(pair.c, &super::How::Plain, &super::How::Plain)?;
-    client.close(again.c)?;
-    server.wait_tuple(again.from, again.to, TupleState::TimewaitFinWait2)?;
-    server.close(again.s)?;
-    ends.settle(again)?;
-    bed.active(client, again, [Some(&client.who); 2], "fin_wait2_timewait")?;
-    bed.passive(server, again, [Some(&server.who); 2], "passive_close")
+    super::close_first(bed, &ends, again)
 }
 
 /// The same once the connection is in TIME_WAIT: two TIME_WAIT sockets have one cookie.
@@ -250,12 +239,7 @@ fn disconnect_in_time_wait(bed: &mut TestBed) -> Result<()> {
 
     client.execute(&Command::Disconnect { fd: pair.c })?;
     let again = ends.join(pair.c, &super::How::Plain, &super::How::Plain)?;
-    client.close(again.c)?;
-    server.wait_tuple(again.from, again.to, TupleState::TimewaitFinWait2)?;
-    server.close(again.s)?;
-    ends.settle(again)?;
-    bed.active(client, again, [Some(&client.who); 2], "fin_wait2_timewait")?;
-    bed.passive(server, again, [Some(&server.who); 2], "passive_close")
+    super::close_first(bed, &ends, again)
 }
 
 /// `ss -K`: the process that requests it does not count as the closer.

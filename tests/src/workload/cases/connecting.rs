@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use anyhow::{Result, ensure};
 
-use super::{ALL, Case, Ends, PLAIN, Pair, TestBed, bound, closed_port};
+use super::{ALL, Case, Ends, PLAIN, Pair, TestBed, bound, close_first, closed_port};
 use crate::workload::actor::Worker;
 use crate::workload::command::{Command, How};
 use crate::workload::diag::TupleState;
@@ -29,17 +29,6 @@ pub(super) const CASES: &[Case] = &[
     Case { name: "fast-open", families: PLAIN, play: fast_open },
     Case { name: "self-connect", families: ALL, play: self_connect },
 ];
-
-/// Closes a connection from the client's side, and records the outcome.
-fn close_first(bed: &mut TestBed, ends: &Ends, pair: Pair) -> Result<()> {
-    let (client, server) = (&ends.client, &ends.server);
-    client.close(pair.c)?;
-    server.wait_tuple(pair.from, pair.to, TupleState::TimewaitFinWait2)?;
-    server.close(pair.s)?;
-    ends.settle(pair)?;
-    bed.active(client, pair, [Some(&client.who); 2], "fin_wait2_timewait")?;
-    bed.passive(server, pair, [Some(&server.who); 2], "passive_close")
-}
 
 /// A socket that connects to its own port opens simultaneously with itself, and closes so: it has one connection, which
 /// nobody accepts.

@@ -245,6 +245,17 @@ pub fn bound(actor: &Worker, family: Family, address: IpAddr) -> Result<(RawFd, 
     Ok((fd, local))
 }
 
+/// Closes a connection from the client's side, and records the outcome.
+fn close_first(bed: &mut TestBed, ends: &Ends, pair: Pair) -> Result<()> {
+    let (client, server) = (&ends.client, &ends.server);
+    client.close(pair.c)?;
+    server.wait_tuple(pair.from, pair.to, super::diag::TupleState::TimewaitFinWait2)?;
+    server.close(pair.s)?;
+    ends.settle(pair)?;
+    bed.active(client, pair, [Some(&client.who); 2], "fin_wait2_timewait")?;
+    bed.passive(server, pair, [Some(&server.who); 2], "passive_close")
+}
+
 /// An address on which no process listens. A socket that stays open is bound to it, so that no other socket gets it.
 pub fn closed_port(actor: &Worker, family: Family) -> Result<SocketAddr> {
     Ok(bound(actor, family, loopback(family))?.1)

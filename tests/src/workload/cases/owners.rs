@@ -242,20 +242,18 @@ fn left_in_unix_sockets(bed: &mut TestBed) -> Result<()> {
 }
 
 pub(super) fn has_compat(actor: &Worker) -> Result<bool> {
-    match actor.ask(&Command::ProbeCompat)? {
-        Answer::Done => Ok(true),
-        other => {
-            skip("system calls of 32-bit programs", &format!("{other:?}"));
-            Ok(false)
-        }
-    }
+    has(actor, &Command::ProbeCompat, "system calls of 32-bit programs")
 }
 
 fn has_ring(actor: &Worker) -> Result<bool> {
-    match actor.ask(&Command::ProbeRing)? {
+    has(actor, &Command::ProbeRing, "io_uring")
+}
+
+fn has(actor: &Worker, probe: &Command, what: &str) -> Result<bool> {
+    match actor.ask(probe)? {
         Answer::Done => Ok(true),
         other => {
-            skip("io_uring", &format!("{other:?}"));
+            skip(what, &format!("{other:?}"));
             Ok(false)
         }
     }

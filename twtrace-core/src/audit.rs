@@ -1,7 +1,8 @@
 //! Compares the trace with the kernel's own counters, over a period of time in one network namespace.
 
-use crate::classify::{Outcome, classify};
-use crate::event::{Event, KernelCounters, Tier, TimewaitCause};
+use crate::classify::{Classified, Outcome, classify};
+use crate::event::{Connection, Event, KernelCounters, Tier, TimewaitCause};
+use crate::summary::Provenance;
 use std::collections::VecDeque;
 
 /// How far an event's timestamp may be from the kernel's counter, before or after: both are taken in one call.
@@ -86,7 +87,10 @@ pub struct Line {
     pub traced: Option<i64>,
     /// Events so close to a reading that they may be on either side of it.
     pub slack: u64,
-    /// Whether the two agree, within the slack.
+    /// Connections of which it is not sure whether a TIME_WAIT socket was created, overflowed, or neither: no program saw
+    /// the end, or there were almost `net.ipv4.tcp_max_tw_buckets` of them.
+    pub inferred: u64,
+    /// Whether the difference is at most `slack` plus `inferred`.
     pub agrees: bool,
 }
 
@@ -126,6 +130,8 @@ pub struct Audit {
     counters: KernelCounters,
     /// Events so close to the first or the last reading that they may be on either side of it.
     slack: u64,
+    /// Connections that may have ended in another way than the one they are counted for.
+    inferred: u64,
 }
 
 impl Audit {
@@ -143,18 +149,24 @@ impl Audit {
             ended_early: Kind::default(),
             counters: KernelCounters::default(),
             slack: 0,
+            inferred: 0,
         }
     }
 
     /// Takes one event.
     pub fn apply(&mut self, event: &Event) {
         let (kind, at_ns) = match event {
-            Event::Connection(connection) if connection.tuple.netns == self.netns => match classify(connection).outcome
-            {
-                Outcome::TimeWait(_) => (&mut self.created, connection.end_ns),
-                Outcome::Overflow => (&mut self.overflowed, connection.end_ns),
-                _ => return,
-            },
+            Event::Connection(connection) if connection.tuple.netns == self.netns => {
+                let classified = classify(connection);
+                if is_unsure(connection, classified) {
+                    self.inferred += 1;
+                }
+                match classified.outcome {
+                    Outcome::TimeWait(_) => (&mut self.created, connection.end_ns),
+                    Outcome::Overflow => (&mut self.overflowed, connection.end_ns),
+                    _ => return,
+                }
+            }
             Event::TimewaitEnd(end) if end.tuple.netns == self.netns => {
                 let kind = match end.cause {
                     TimewaitCause::Expired => &mut self.expired,
@@ -219,7 +231,8 @@ impl Audit {
             kernel,
             traced,
             slack: self.slack,
-            agrees: traced.is_none_or(|traced| kernel.abs_diff(traced) <= self.slack),
+            inferred: self.inferred,
+            agrees: traced.is_none_or(|traced| kernel.abs_diff(traced) <= self.slack + self.inferred),
         };
         let timers = change(|reading| reading.timers);
         let at_start = line("created", "TW + TWKilled", timers, Some(created));
@@ -250,5 +263,16 @@ impl Audit {
         let agrees = lines.iter().all(|line| line.agrees);
         let lost = ring_full + recursion + stale + undecodable + exact_missed + evicted;
         Verdict { lines, lost, agrees }
+    }
+}
+
+/// Whether it may have ended in another way. Without the socket's fields, every end is inferred; a difference shows what
+/// that is worth there.
+fn is_unsure(connection: &Connection, Classified { outcome, known }: Classified) -> bool {
+    match outcome {
+        // The peer closed first, which creates none.
+        Outcome::PassiveClose => false,
+        Outcome::TimeWait(_) => known == Provenance::Inferred && !connection.no_fields,
+        _ => connection.end_unseen,
     }
 }

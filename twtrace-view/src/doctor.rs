@@ -86,12 +86,19 @@ fn write_lines(lines: &[Line], out: &mut dyn Write) -> io::Result<()> {
         let said = match (line.traced, line.agrees) {
             (None, _) => "not seen in this tier".to_owned(),
             (_, false) => "DISAGREE".to_owned(),
-            (_, true) if line.slack > 0 => format!("agree, give or take {} at the moments of reading", line.slack),
-            (_, true) => "agree".to_owned(),
+            (_, true) => agreement(line),
         };
         writeln!(out, "{:<9}  {:>12}  {:>12}  {said}  ({})", line.name, line.kernel, traced, line.counter)?;
     }
     Ok(())
+}
+
+/// How closely the two figures agree.
+fn agreement(line: &Line) -> String {
+    let doubts = [(line.slack, "at the moments of reading"), (line.inferred, "by inference")];
+    let doubts: Vec<String> =
+        doubts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
+    if doubts.is_empty() { "agree".to_owned() } else { format!("agree, give or take {}", doubts.join(" and ")) }
 }
 
 /// Name of a tier, as in JSON.
@@ -211,6 +218,7 @@ top works here, tier cookie, with limits: tracefs
             kernel: -1,
             traced,
             slack: 2,
+            inferred: 1,
             agrees: traced.is_none(),
         };
         let verdict = |traced| Verdict { lines: vec![line(traced)], lost: 0, agrees: traced.is_none() };

@@ -43,10 +43,10 @@ fn check(tier: &Value, code: Option<i32>, report: &Value) {
         assert_eq!((code, &report["agrees"]), (Some(0), &true.into()), "{report:#}");
         assert!(lines.iter().all(|line| !line["traced"].is_null()));
     } else if kernel > 0 {
-        // In lower tiers, an end that no program saw is reported later: never more than happened, and hardly fewer.
-        // What happens while the counters are read may be counted on either side.
-        let slack = timers["slack"].as_i64().unwrap();
-        assert!((-slack..=kernel / 100 + 10 + slack).contains(&(kernel - traced)), "{report:#}");
+        // In lower tiers, an end that no program saw is reported later, as what it probably was. What happens while the
+        // counters are read may be counted on either side.
+        let doubt = timers["slack"].as_i64().unwrap() + timers["inferred"].as_i64().unwrap();
+        assert!((-doubt..=kernel / 100 + 10 + doubt).contains(&(kernel - traced)), "{report:#}");
     }
 }
 

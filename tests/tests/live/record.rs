@@ -1,7 +1,7 @@
 //! `twtrace record` on the running kernel: what it writes, how it ends, and what is left when it is killed or has no
 //! room.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -30,8 +30,8 @@ struct Recorded {
     info: Info,
     /// Established connections by the process that opened them.
     opened: BTreeMap<u32, u64>,
-    /// Sockets that were open at the last census.
-    open: usize,
+    /// Sockets that were open at the last census of their namespace, by cookie: local and remote port.
+    open: HashMap<u64, (u16, u16)>,
     lost: u64,
     /// Transitions that were seen, or counted as lost.
     transitions: u64,
@@ -41,7 +41,7 @@ struct Recorded {
 fn read(path: &Path) -> Recorded {
     let recording = Recording::open(path).unwrap_or_else(|error| panic!("{error:#}"));
     let mut opened = BTreeMap::new();
-    let mut open = 0;
+    let mut open = HashMap::new();
     let (mut lost, mut transitions) = (0, 0);
     let mut state = State::new(Config::default());
     let mut replay = recording.replay().unwrap();
@@ -50,8 +50,15 @@ fn read(path: &Path) -> Recorded {
             Event::Connection(connection) if connection.established && connection.role == Role::Active => {
                 *opened.entry(connection.opener.map_or(0, |owner| owner.key.tgid)).or_default() += 1;
             }
-            Event::SocketDumpBegin { whole: true, .. } => open = 0,
-            Event::SocketDump(rows) => open += rows.iter().filter(|row| row.state.is_connection()).count(),
+            Event::SocketDump(rows) => {
+                for row in rows {
+                    open.remove(&row.cookie);
+                    if row.state.is_connection() {
+                        open.insert(row.cookie, (row.tuple.local_port, row.tuple.remote_port));
+                    }
+                }
+            }
+            Event::SocketsRemoved(cookies) => open.retain(|cookie, _| !cookies.contains(cookie)),
             Event::Counters(counters) => {
                 lost = counters.ring_full + counters.recursion + counters.parts_refused;
                 transitions = counters.transitions + counters.recursion;
@@ -187,9 +194,13 @@ fn open_connections_are_recorded_as_open() {
     });
     signal(&child, Signal::SIGINT);
     let said = said(&child.wait_with_output().unwrap());
+    let (client, server) = (sockets.1.local_addr().unwrap().port(), sockets.2.local_addr().unwrap().port());
     drop(sockets);
-    // Two of them here, and more on a host with other namespaces.
-    assert!(read(&path).open >= 2);
+    // Other namespaces have theirs.
+    let open = read(&path).open;
+    for ports in [(client, server), (server, client)] {
+        assert!(open.values().any(|open| *open == ports), "{ports:?} is not in {open:?}");
+    }
     assert!(said.contains("open at the end") && !said.contains(" 0 connections open"), "{said}");
 }
 

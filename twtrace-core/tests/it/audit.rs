@@ -78,6 +78,31 @@ fn where_timers_are_counted_as_they_run_out_the_table_shows_what_was_created() {
 }
 
 #[test]
+fn ends_that_no_program_saw_may_have_been_either() {
+    use twtrace_core::event::TcpState::{FinWait1, LastAck};
+    let unseen = |from, at_ms| {
+        let mut connection = connection(at_ms, owner(1, "a"), tuple(40_000, 1, 80), at_ms * MS);
+        connection.end_unseen = true;
+        connection.timewait = None;
+        connection.transitions.last_mut().unwrap().to = from;
+        Event::Connection(Box::new(connection))
+    };
+    let audited = |from| {
+        let mut last = reading(7, 1, 50);
+        last.overflow = 1;
+        verdict(Tier::Cookie, &[unseen(from, 300)], last, &[])
+    };
+    // It is taken for a TIME_WAIT socket, and was an overflow.
+    let result = audited(FinWait1);
+    let line = &result.lines[0];
+    assert_eq!((line.kernel, line.traced, line.inferred, line.agrees), (0, Some(1), 1, true), "{result:?}");
+    assert!(result.agrees, "{result:?}");
+    // Where the peer closed first there is none.
+    let result = audited(LastAck);
+    assert_eq!((result.lines[0].inferred, result.lines[1].agrees), (0, false), "{result:?}");
+}
+
+#[test]
 fn other_namespaces_are_left_alone() {
     let mut elsewhere = connection(1, owner(1, "a"), tuple(40_000, 1, 80), 300 * MS);
     elsewhere.tuple.netns = NETNS + 1;

@@ -5,8 +5,8 @@ use aya_ebpf::EbpfContext;
 
 use crate::{
     config::{off, patched},
-    descriptor::read,
     maps::{CALLS, Call, Program, count},
+    reader::read,
 };
 
 /// A function whose return is read together with its arguments. The number is part of the key.

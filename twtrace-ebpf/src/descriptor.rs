@@ -4,14 +4,15 @@
 //! of it can change under a reader: what comes out is believed only after a look-up in the socket map.
 
 use aya_ebpf::helpers::{
-    bpf_probe_read_kernel, bpf_probe_read_user,
+    bpf_probe_read_user,
     generated::{bpf_get_current_task, bpf_get_current_task_btf},
 };
 use twtrace_common::{ConnRecord, OFFSET_NONE, Tuple, role};
 
 use crate::{
     config::{cfg_value, off},
-    sock::{AF_INET, AF_INET6, IPPROTO_MPTCP, IPPROTO_TCP, load, low_bits},
+    reader::{load, read},
+    sock::{AF_INET, AF_INET6, IPPROTO_MPTCP, IPPROTO_TCP, low_bits},
 };
 
 /// Offset of `ret` in the record of a `syscalls:sys_exit_*` tracepoint: common fields 8, `nr` 4, padding 4.
@@ -172,11 +173,4 @@ pub unsafe fn fill_whole(tuple: *mut Tuple, sk: u64) {
         (*tuple).local_addr = address(sk, family, off!(skc_rcv_saddr), off!(skc_v6_rcv_saddr));
         (*tuple).remote_addr = address(sk, family, off!(skc_daddr), off!(skc_v6_daddr));
     }
-}
-
-/// Reads kernel memory that the verifier knows no type of.
-#[inline(always)]
-pub fn read<T>(address: u64) -> Option<T> {
-    // SAFETY: the helper checks the address.
-    unsafe { bpf_probe_read_kernel(address as *const T) }.ok()
 }

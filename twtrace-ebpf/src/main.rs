@@ -17,7 +17,7 @@ mod hooks;
 mod log;
 mod maps;
 mod owner;
-mod probed;
+mod reader;
 mod sock;
 mod socket;
 mod unfollowed;

@@ -10,8 +10,7 @@ use twtrace_common::{ConnRecord, Owner, OwnerFlags};
 
 use crate::{
     config::{cfg_value, off},
-    descriptor::read,
-    sock::load,
+    reader::{Checked, Reader, Typed, Zero, load, read},
 };
 
 /// `PF_EXITING`, `include/linux/sched.h`.
@@ -102,56 +101,6 @@ unsafe fn from_task(owner: *mut Owner, task: *const c_void, by: impl Reader) {
         comm.write(by.read(parent_leader, off!(task_comm)));
         comm.add(1).write(by.read(parent_leader, off!(task_comm) + 8));
     }
-}
-
-/// A way to read kernel memory.
-trait Reader: Copy {
-    /// Reads a `T` at `base + offset`.
-    ///
-    /// # Safety
-    /// `base` is a kernel address, and one that the verifier knows the type of where that is asked for.
-    unsafe fn read<T: Copy + Zero>(self, base: *const c_void, offset: usize) -> T;
-}
-
-/// Through pointers whose types the verifier knows.
-#[derive(Clone, Copy)]
-struct Typed;
-
-/// Through the helper that checks the address.
-#[derive(Clone, Copy)]
-struct Checked;
-
-impl Reader for Typed {
-    #[inline(always)]
-    unsafe fn read<T: Copy + Zero>(self, base: *const c_void, offset: usize) -> T {
-        // SAFETY: the caller's promise.
-        unsafe { load(base, offset) }
-    }
-}
-
-impl Reader for Checked {
-    #[inline(always)]
-    unsafe fn read<T: Copy + Zero>(self, base: *const c_void, offset: usize) -> T {
-        read(base as u64 + offset as u64).unwrap_or(T::ZERO)
-    }
-}
-
-/// What stands for a value that could not be read.
-trait Zero {
-    /// All bits clear.
-    const ZERO: Self;
-}
-
-impl Zero for u32 {
-    const ZERO: Self = 0;
-}
-
-impl Zero for u64 {
-    const ZERO: Self = 0;
-}
-
-impl Zero for *const c_void {
-    const ZERO: Self = core::ptr::null();
 }
 
 /// Argument of the system call that the current task is in: a register of `struct pt_regs` at `offset`.

@@ -1,12 +1,6 @@
 //! What a hook can see of a socket.
 
-use twtrace_common::{ConnFlags, ConnRecord, Owner, OwnerFlags, Tuple};
-
-use crate::{
-    config::{cfg_value, off},
-    owner, sock,
-    sock::{Sk, load},
-};
+use twtrace_common::{ConnFlags, ConnRecord, Owner, Tuple};
 
 /// `SOCK_BINDADDR_LOCK`, a bit of `sk_userlocks` (`include/net/sock.h`).
 pub const SOCK_BINDADDR_LOCK: u8 = 4;
@@ -56,58 +50,4 @@ pub struct Binding {
 impl Binding {
     /// Nothing is known.
     pub const NONE: Self = Self { flags: ConnFlags::empty(), range: 0 };
-}
-
-/// With the kernel's types.
-impl Socket for Sk {
-    #[inline(always)]
-    fn address(self) -> u64 {
-        self as u64
-    }
-    #[inline(always)]
-    fn is_tcp(self) -> bool {
-        sock::is_tcp(self)
-    }
-    #[inline(always)]
-    fn cookie(self) -> u64 {
-        sock::cookie(self)
-    }
-    #[inline(always)]
-    fn error(self) -> Option<i32> {
-        // SAFETY: offset of struct sock.
-        Some(unsafe { load(self, off!(sk_err)) })
-    }
-    #[inline(always)]
-    fn tw_count(self) -> (i32, i32) {
-        sock::tw_count(self)
-    }
-    #[inline(always)]
-    fn binding(self) -> Binding {
-        sock::binding(self)
-    }
-    #[inline(always)]
-    fn in_connect(self, opener: &Owner) -> bool {
-        if cfg_value!(defer_connect) == 0 || opener.flags.contains(OwnerFlags::KTHREAD) {
-            return false;
-        }
-        // An MPTCP subflow is not what the descriptor leads to, so the exit of connect(2) could not find it.
-        // SAFETY: offsets of struct sock and struct socket.
-        let of_descriptor: Sk = unsafe { load(load(self, off!(sk_socket)), off!(socket_sk)) };
-        owner::syscall_number() == cfg_value!(connect_nr) && of_descriptor as u64 == self as u64
-    }
-    #[inline(always)]
-    unsafe fn capture(self, owner: *mut Owner) {
-        // SAFETY: the caller's promise.
-        unsafe { owner::capture(owner) };
-    }
-    #[inline(always)]
-    unsafe fn fill_tuple(self, tuple: *mut Tuple) {
-        // SAFETY: the caller's promise.
-        unsafe { sock::fill_tuple(tuple, self) };
-    }
-    #[inline(always)]
-    unsafe fn fill_end(self, record: *mut ConnRecord) {
-        // SAFETY: the caller's promise.
-        unsafe { sock::fill_end(record, self) };
-    }
 }

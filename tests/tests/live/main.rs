@@ -16,6 +16,7 @@ mod findings;
 mod ground_truth;
 mod instances;
 mod kernel_log;
+mod kernel_sockets;
 mod keys;
 mod losses;
 mod million;

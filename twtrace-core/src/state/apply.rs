@@ -2,7 +2,7 @@
 
 use super::connections::closed_by_kernel;
 use super::time_wait::TimeWait;
-use super::{History, SECOND_NS, SocketOwners, State};
+use super::{History, SECOND_NS, SocketOwners, State, kernel_sockets};
 use crate::event::Event;
 use crate::keys::GroupKey;
 use crate::table::Map;
@@ -31,9 +31,13 @@ impl State {
             }
             Event::Connection(mut connection) => {
                 let by_kernel = closed_by_kernel(&mut connection);
+                kernel_sockets::group(&mut connection);
                 self.connection(&connection, by_kernel);
             }
-            Event::ConnectFailed(failed) => self.connect_failed(&failed),
+            Event::ConnectFailed(mut failed) => {
+                kernel_sockets::group_opener(&mut failed.opener, failed.tuple.remote_port);
+                self.connect_failed(&failed);
+            }
             Event::BindFailed(failed) => self.bind_failed(&failed),
             Event::BoundConnect { cookie, tuple, at_ns } => {
                 self.advance_clock(at_ns);

@@ -19,6 +19,7 @@ mod connections;
 mod ends;
 mod facts;
 mod failures;
+mod kernel_sockets;
 mod live;
 mod namespaces;
 mod owners;

@@ -9,10 +9,11 @@ use twtrace_common::{ConnFlags, OFFSET_NONE, kind};
 
 use crate::{
     config::off,
-    descriptor::{self, RET, read},
+    descriptor::{self, RET},
     emit,
     maps::Program,
     owner,
+    reader::read,
 };
 
 const EADDRINUSE: i64 = 98;

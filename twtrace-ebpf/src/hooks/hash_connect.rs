@@ -4,13 +4,14 @@
 //! The search for a local port, in the context of the connecting process. EADDRNOTAVAIL from here is a lack of ports
 //! and nothing else.
 
+use core::ffi::c_void;
+
 use aya_ebpf::{macros::fexit, programs::FExitContext};
 use twtrace_common::ConnFlags;
 
 use crate::{
     log::{self, Decision},
     maps::SOCKETS,
-    sock::Sk,
 };
 
 /// Over IPv4.
@@ -28,7 +29,7 @@ pub fn hash_connect6(ctx: FExitContext) -> i32 {
 }
 
 #[inline(always)]
-fn result(sk: Sk, result: i32) {
+fn result(sk: *const c_void, result: i32) {
     if result >= 0 {
         return;
     }

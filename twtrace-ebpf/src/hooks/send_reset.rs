@@ -3,6 +3,8 @@
 //! `tcp_send_reset`, fired by `tcp_send_active_reset` and `tcp_v4_send_reset`. `sk` may be NULL, or a TIME_WAIT or
 //! request socket, of which only `struct sock_common` exists.
 
+use core::ffi::c_void;
+
 use aya_ebpf::{helpers::generated::bpf_ktime_get_ns, macros::btf_tracepoint, programs::BtfTracePointContext};
 use twtrace_common::{ConnFlags, SockFlags, kind, tcp_state};
 
@@ -11,13 +13,15 @@ use crate::{
     emit,
     log::{self, Decision},
     maps::{Program, SOCKETS, count},
-    sock::{self, Sk, load},
+    reader::load,
+    sock::TypedSock,
+    socket::Socket as _,
 };
 
 /// Notes the reset on the connection that it ends.
 #[btf_tracepoint(function = "tcp_send_reset")]
 pub fn send_reset(ctx: BtfTracePointContext) -> i32 {
-    let sk: Sk = ctx.arg(0);
+    let sk: *const c_void = ctx.arg(0);
     if sk.is_null() {
         return 0;
     }
@@ -47,7 +51,7 @@ pub fn send_reset(ctx: BtfTracePointContext) -> i32 {
     let is_new = unsafe {
         load::<u64>(sk, off!(skc_flags)) as u8 & SockFlags::DEAD.bits() != 0 || load::<i32>(sk, off!(sk_err)) != 0
     };
-    if state != tcp_state::CLOSE || !is_new || !sock::is_tcp(sk) {
+    if state != tcp_state::CLOSE || !is_new || !TypedSock::typed(sk).is_tcp() {
         return 0;
     }
     count!(Program::SendReset, resets_after_close);
@@ -56,8 +60,9 @@ pub fn send_reset(ctx: BtfTracePointContext) -> i32 {
         // SAFETY: a reserved record, filled from the template.
         unsafe {
             (*record).kind = kind::RESET_SENT;
-            (*record).cookie = sock::cookie(sk);
-            sock::fill_tuple(&raw mut (*record).tuple, sk);
+            let sk = TypedSock::typed(sk);
+            (*record).cookie = sk.cookie();
+            sk.fill_tuple(&raw mut (*record).tuple);
             (*record).end_ns = bpf_ktime_get_ns();
         }
         emit::submit(entry, Program::SendReset);

@@ -7,7 +7,7 @@ use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use crate::{
     connection::{Change, first},
     maps::Program,
-    sock::Sk,
+    sock::TypedSock,
 };
 
 /// The first program of the pair.
@@ -19,6 +19,6 @@ pub fn set_state(ctx: BtfTracePointContext) -> i32 {
 
 /// The tracepoint's arguments.
 #[inline(always)]
-pub fn arguments(ctx: &BtfTracePointContext, by: Program) -> Change<Sk> {
-    Change { sk: ctx.arg(0), old: ctx.arg::<i32>(1) as u8, new: ctx.arg::<i32>(2) as u8, by }
+pub fn arguments(ctx: &BtfTracePointContext, by: Program) -> Change<TypedSock> {
+    Change { sk: TypedSock::typed(ctx.arg(0)), old: ctx.arg::<i32>(1) as u8, new: ctx.arg::<i32>(2) as u8, by }
 }

@@ -14,8 +14,8 @@ use twtrace_common::{ConnFlags, ConnRecord, Owner, TW_UNKNOWN, Tuple};
 use crate::{
     config::off,
     connection::{Change, alone},
-    descriptor::read,
     maps::Program,
+    reader::read,
     sock::{AF_INET, AF_INET6, IPPROTO_TCP},
     socket::{Binding, Socket},
 };

@@ -9,9 +9,9 @@ use aya_ebpf::{EbpfContext as _, macros::tracepoint, programs::TracePointContext
 use crate::{
     config::off,
     connection::{Change, twin},
-    descriptor::read,
     maps::Program,
-    probed::Probed,
+    reader::{Checked, read},
+    sock::Sock,
 };
 
 /// The twin. It must be attached after the first program, so that it runs after it.
@@ -23,7 +23,8 @@ pub fn set_state_probed(ctx: TracePointContext) -> u32 {
     let record = ctx.as_ptr() as u64;
     let state = |offset: usize| read::<i32>(record + offset as u64).unwrap_or(0) as u8;
     let (old, new) = (state(off!(tp_oldstate)), state(off!(tp_newstate)));
-    let sk = Probed { sk: read(record + off!(tp_skaddr) as u64).unwrap_or(0) };
+    let address: u64 = read(record + off!(tp_skaddr) as u64).unwrap_or(0);
+    let sk = Sock { sk: address as *const core::ffi::c_void, by: Checked };
     twin(Change { sk, old, new, by: Program::SetStateTwin });
     0
 }

@@ -13,9 +13,10 @@ use twtrace_common::{SmallRecord, cause};
 use crate::{
     call::register,
     config::off,
-    descriptor::{cookie, fill_whole, read},
+    descriptor::{cookie, fill_whole},
     emit,
     maps::{Program, REUSED, count},
+    reader::read,
 };
 
 /// The end of a TIME_WAIT socket of TCP.

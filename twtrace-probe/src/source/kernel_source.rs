@@ -300,8 +300,10 @@ impl Intake {
     fn pass_on(&mut self, mut event: Event, sink: &mut dyn FnMut(Event)) {
         match &mut event {
             Event::Connection(connection) => {
-                if let (Some(threads), Some(closer)) = (&mut self.kernel_threads, &mut connection.closer) {
-                    closer.kthread = threads.has(closer.key.tgid, Instant::now());
+                if let Some(threads) = &mut self.kernel_threads {
+                    for owner in [&mut connection.opener, &mut connection.closer].into_iter().flatten() {
+                        owner.kthread = threads.has(owner.key.tgid, Instant::now());
+                    }
                 }
                 self.note(connection.opener.as_ref());
                 self.note(connection.closer.as_ref());

@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 
 use super::arch::Arch;
-use super::kernels::{Cached, MODULES};
+use super::kernels::Cached;
 use crate::cross;
 use crate::process::output;
 use crate::tested::Tested;
@@ -64,9 +64,9 @@ pub(super) fn write(programs: &Programs, kernel: &Cached, object: &Path, plan: &
     archive.add("etc/passwd", FILE, b"root:x:0:0:root:/:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n");
     archive.add("plan.json", FILE, plan);
     archive.add("t/twtrace.bpf.o", FILE, &read(object)?);
-    for (number, module) in MODULES.iter().enumerate() {
+    for (number, module) in kernel.modules.iter().enumerate() {
         // In the order in which they are to be loaded.
-        archive.add(&format!("t/{number}-{module}.ko"), FILE, &read(&kernel.folder.join(format!("{module}.ko")))?);
+        archive.add(&format!("t/{number:02}-{module}.ko"), FILE, &read(&kernel.folder.join(format!("{module}.ko")))?);
     }
     for (place, program) in &programs.0 {
         archive.add(place, PROGRAM, &read(program)?);

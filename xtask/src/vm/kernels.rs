@@ -90,8 +90,12 @@ pub(super) const KERNELS: [Kernel; 6] = [
     },
 ];
 
-/// Modules that the tests need: the census (`tcp_diag` needs `inet_diag`) and the generator's tunnels.
-pub(super) const MODULES: [&str; 3] = ["inet_diag", "tcp_diag", "tun"];
+/// Modules that the tests need, besides those that these need: the census, the generator's tunnels, and connections of the
+/// kernel itself.
+const MODULES: [&str; 3] = ["tcp_diag", "tun", "nfsv3"];
+
+/// The file with the names of all modules, in the order in which they are to be loaded.
+const LIST: &str = "modules";
 
 /// A kernel on disk.
 pub(super) struct Cached {
@@ -99,6 +103,8 @@ pub(super) struct Cached {
     pub(super) version: String,
     /// Image and modules, by file name.
     pub(super) folder: PathBuf,
+    /// Names of the modules, in the order in which they are to be loaded.
+    pub(super) modules: Vec<String>,
 }
 
 /// How often a download is tried, and the pause between two tries. While a mirror is being updated, it may have
@@ -112,11 +118,19 @@ const PAUSE: Duration = Duration::from_secs(10);
 /// It is not there and cannot be fetched.
 pub(super) fn get(kernel: &Kernel) -> Result<Cached> {
     let folder = cache().join("kernels").join(kernel.name);
-    if let Ok(version) = fs::read_to_string(folder.join("version")) {
-        return Ok(Cached { version, folder });
+    if let Some(cached) = cached(&folder) {
+        return Ok(cached);
     }
     let fetched = again(PAUSE, || fetch(kernel, &folder));
     fetched.with_context(|| format!("kernel {} cannot be had", kernel.name))
+}
+
+/// A kernel with all modules that are needed by now.
+fn cached(folder: &Path) -> Option<Cached> {
+    let version = fs::read_to_string(folder.join("version")).ok()?;
+    let modules: Vec<String> = fs::read_to_string(folder.join(LIST)).ok()?.lines().map(str::to_owned).collect();
+    let has_all = MODULES.iter().all(|module| modules.iter().any(|other| other == module));
+    has_all.then(|| Cached { version, folder: folder.to_owned(), modules })
 }
 
 /// Tries until it succeeds, at most [`TRIES`] times, and returns the result of the last try.
@@ -175,7 +189,7 @@ fn fetch(kernel: &Kernel, folder: &Path) -> Result<Cached> {
     fs::write(work.join("version"), &version)?;
     let _ = fs::remove_dir_all(folder);
     fs::rename(&work, folder)?;
-    Ok(Cached { version, folder: folder.to_owned() })
+    cached(folder).context("the cache has something else than what was written")
 }
 
 /// Where a kernel is unpacked before it is renamed to `folder`. Each kernel has its own, because they are fetched side
@@ -196,18 +210,55 @@ fn keep(work: &Path, name: &str) -> Result<()> {
     let image =
         named(&|name| name.starts_with("vmlinuz")).with_context(|| format!("the package of {name} has no image"))?;
     fs::copy(image, work.join("vmlinuz"))?;
+    let mut modules = Modules { files: &all, to: work, loaded: Vec::new() };
     for module in MODULES {
-        let plain = format!("{module}.ko");
-        let packed = format!("{plain}.xz");
-        let file = named(&|name| name == plain || name == packed).with_context(|| format!("{name} has no {module}"))?;
-        let target = work.join(&plain);
-        if file.extension().is_some_and(|extension| extension == "xz") {
-            fs::write(&target, unpack(file)?)?;
-        } else {
-            fs::copy(file, &target)?;
-        }
+        modules.add(module).with_context(|| format!("{name} has no {module}"))?;
     }
+    fs::write(work.join(LIST), modules.loaded.join("\n"))?;
     Ok(())
+}
+
+/// Modules that are taken out of a package.
+struct Modules<'a> {
+    /// The package's files.
+    files: &'a [PathBuf],
+    /// Where they are written.
+    to: &'a Path,
+    /// Each after those that it needs.
+    loaded: Vec<String>,
+}
+
+impl Modules<'_> {
+    /// Takes out a module, and before it what it needs.
+    fn add(&mut self, module: &str) -> Result<()> {
+        if self.loaded.iter().any(|other| other == module) {
+            return Ok(());
+        }
+        // The kernel takes `-` and `_` in a module's name for the same.
+        let is_it = |path: &&PathBuf| {
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            let plain = name.strip_suffix(".xz").unwrap_or(name).strip_suffix(".ko");
+            plain.is_some_and(|plain| plain.replace('-', "_") == module)
+        };
+        let file = self.files.iter().find(is_it).with_context(|| format!("the package has no {module}.ko"))?;
+        let is_packed = file.extension().is_some_and(|extension| extension == "xz");
+        let code = if is_packed { unpack(file)? } else { fs::read(file)? };
+        for needed in needs(&code) {
+            self.add(&needed)?;
+        }
+        fs::write(self.to.join(format!("{module}.ko")), code)?;
+        self.loaded.push(module.to_owned());
+        Ok(())
+    }
+}
+
+/// The modules that a module needs: `depends` in its section `.modinfo`.
+fn needs(code: &[u8]) -> Vec<String> {
+    const KEY: &[u8] = b"\0depends=";
+    let Some(at) = code.windows(KEY.len()).position(|window| window == KEY) else { return Vec::new() };
+    let value = code[at + KEY.len()..].split(|byte| *byte == 0).next().unwrap_or_default();
+    let names = value.split(|byte| *byte == b',').filter(|name| !name.is_empty());
+    names.map(|name| String::from_utf8_lossy(name).replace('-', "_")).collect()
 }
 
 fn files_below(folder: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
@@ -323,6 +374,25 @@ mod tests {
         let Found { version, files } = newest(INDEX, &KERNELS[5]).unwrap();
         assert_eq!((version.as_str(), files.len()), ("7.2.12+deb13-cloud-amd64", 2), "the newer one has no modules");
         assert!(newest(INDEX, &KERNELS[0]).is_none());
+    }
+
+    #[test]
+    fn modules_are_taken_out_after_what_they_need() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, depends: &str| {
+            let path = folder.path().join(name);
+            fs::write(&path, format!("\x7fELF\0license=GPL\0depends={depends}\0intree=Y\0")).unwrap();
+            path
+        };
+        let files = [write("a.ko", "b,c-d"), write("b.ko", "c_d"), write("c-d.ko", ""), write("other.ko", "not there")];
+        let to = folder.path().join("to");
+        fs::create_dir(&to).unwrap();
+        let mut modules = Modules { files: &files, to: &to, loaded: Vec::new() };
+        modules.add("a").unwrap();
+        modules.add("b").unwrap();
+        assert_eq!(modules.loaded, ["c_d", "b", "a"]);
+        assert!(to.join("c_d.ko").is_file());
+        assert!(modules.add("other").unwrap_err().to_string().contains("not there"));
     }
 
     #[test]

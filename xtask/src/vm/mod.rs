@@ -93,7 +93,7 @@ const FEW: Mode = Mode { name: "exact", env: &[("TWTRACE_TIER", "exact"), ("TWTR
 const LONG: Mode = Mode { name: "exact", env: &[("TWTRACE_TIER", "exact"), ("TWTRACE_CONNECTIONS", "20000")] };
 const SMALL: Mode = Mode { name: "exact", env: &[("TWTRACE_TIER", "exact"), ("TWTRACE_CONNECTIONS", "3000")] };
 
-const PLANS: [Plan; 14] = [
+const PLANS: [Plan; 15] = [
     Plan {
         test: "ground_truth::every_connection_is_reported_as_it_happened",
         modes: &[
@@ -136,6 +136,7 @@ const PLANS: [Plan; 14] = [
         modes: &[(FEW, &["6.1", "7.2"]), (FEW, ARM)],
     },
     Plan { test: "mptcp", modes: &[(EXACT, &["6.1", "7.2"]), (COOKIE, &["6.12"]), (EXACT, ARM)] },
+    Plan { test: "kernel_sockets", modes: &[(EXACT, &["5.10", "6.12"]), (COOKIE, &["6.1", "7.2"]), (EXACT, ARM)] },
     // Long, and not about tiers.
     Plan { test: "losses", modes: &[(SMALL, &["6.12"]), (SMALL, RT)] },
     Plan { test: "instances", modes: &[(SMALL, &["6.1"]), (SMALL, RT)] },

@@ -194,6 +194,8 @@ evidence! {
     TimeWaitLive(u64) = "time_wait_live", "TIME_WAIT alive", Plain;
     /// Most TIME_WAIT sockets alive at one time.
     TimeWaitLivePeak(u64) = "time_wait_live_peak", "most TIME_WAIT alive", Plain;
+    /// TIME_WAIT sockets that are alive at a time if it goes on at this rate.
+    TimeWaitAtThisRate(f64) = "time_wait_at_this_rate_estimated", "TIME_WAIT at this rate", Plain estimated;
     /// TIME_WAIT sockets that the kernel counts.
     TimeWait(u64) = "time_wait", "TIME_WAIT", Plain;
     /// TIME_WAIT sockets that were due and not created.

@@ -12,6 +12,7 @@ mod fin_wait2;
 mod fork_per_request;
 mod habit;
 mod incomplete_trace;
+mod many_destinations;
 mod no_reuse;
 mod not_time_wait;
 mod periodic;
@@ -38,9 +39,11 @@ const FINDINGS: usize = 64;
 /// The findings of all rules, the most severe first.
 pub(crate) fn check(snapshot: &Snapshot) -> Vec<Finding> {
     let context = RuleContext::of(snapshot);
-    let forks = fork_per_request::check(&context);
-    let churns = no_reuse::churns(&context, &forks);
-    let mut churn = forks;
+    let consequences = exhaustion::check(&context);
+    let short = consequences.iter().filter_map(|consequence| consequence.finding.destination).collect();
+    let mut churn = fork_per_request::check(&context);
+    churn.extend(many_destinations::check(&context, &churn, &short));
+    let churns = no_reuse::churns(&context, &churn);
     churn.extend(no_reuse::check(&context, &churns));
     churn.extend(pool_bypassed::check(&context, &churns));
     let servers = server_closes_first::check(&context);
@@ -48,8 +51,9 @@ pub(crate) fn check(snapshot: &Snapshot) -> Vec<Finding> {
     churn.extend(servers.into_iter().filter(|server| !is_explained(server, &churn)).collect::<Vec<_>>());
     churn.extend(bind_before_connect::check(&context));
 
+    let mut regular = periodic::check(&context, &churn);
     let mut found = Vec::new();
-    for consequence in exhaustion::check(&context) {
+    for consequence in consequences {
         // A cause is reported once, together with its consequence.
         let behind = churn.iter().enumerate().filter(|(_, cause)| consequence.is_led_to_by(cause));
         let most = behind.max_by_key(|(at, cause)| (cause.created, Reverse(*at))).map(|(at, _)| at);
@@ -58,9 +62,8 @@ pub(crate) fn check(snapshot: &Snapshot) -> Vec<Finding> {
             None => consequence.finding,
         });
     }
-    let mut regular = periodic::check(&context);
     found.extend(churn.into_iter().map(|habit| habit.finding));
-    regular.retain(|one| !found.iter().any(|other| one.destination == other.destination));
+    regular.retain(|one| one.destination.is_none() || !found.iter().any(|other| one.destination == other.destination));
     found.extend(regular);
     for rule in [
         bound_pool::check,
@@ -98,7 +101,7 @@ fn name_openers(context: &RuleContext<'_>, finding: &mut Finding) {
 /// Whether a finding about a listening port is explained by one about the clients that connect to it.
 fn is_explained(server: &Habit, openers: &[Habit]) -> bool {
     let Some(port) = server.finding.destination else { return false };
-    openers.iter().filter_map(|opener| opener.finding.destination).any(|to| leads_to(to, port))
+    openers.iter().flat_map(|opener| &opener.destinations).any(|to| leads_to(*to, port))
 }
 
 /// Whether connections to a destination are accepted on a port of this host.

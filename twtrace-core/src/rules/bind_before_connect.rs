@@ -51,7 +51,7 @@ pub(super) fn check(context: &RuleContext<'_>) -> Vec<Habit> {
     }
     let mut all: Vec<Binder> = binders.into_values().filter(|binder| binder.in_use + binder.ended >= MANY).collect();
     all.sort_unstable_by_key(|binder| binder.key);
-    all.iter().map(|binder| Habit { finding: finding(context, binder), created: 0 }).collect()
+    all.iter().map(|binder| Habit::of(finding(context, binder), 0)).collect()
 }
 
 /// TIME_WAIT sockets of bound connections: they keep the port as well.

@@ -22,6 +22,9 @@ pub(super) const MANY: u64 = 20;
 /// Share of connections that counts as a habit.
 pub(super) const MOST: f64 = 0.8;
 
+/// Number of destinations of a program that are one habit.
+pub(super) const DESTINATIONS: usize = 10;
+
 /// Connections per second below which a habit is not worth changing.
 pub(super) const LEAST_PER_S: f64 = 1.0;
 

@@ -134,5 +134,5 @@ fn finding(context: &RuleContext<'_>, key: DestKey, group: &Group) -> Option<Hab
         confidence: if subject.ppid > 1 { Confidence::Medium } else { Confidence::Low },
         recheck: "After the change there is one long-running process with one connection.".to_owned(),
     };
-    Some(Habit { finding, created: group.created })
+    Some(Habit::of(finding, group.created))
 }

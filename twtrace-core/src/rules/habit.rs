@@ -1,6 +1,8 @@
 //! A finding about how a program uses connections, which may be the cause of other findings.
 
+use super::context::Pair;
 use crate::finding::Finding;
+use crate::keys::DestKey;
 
 /// A habit.
 #[derive(Debug)]
@@ -8,4 +10,23 @@ pub(super) struct Habit {
     pub(super) finding: Finding,
     /// TIME_WAIT sockets that it has created; 0 for a habit that takes ports in another way.
     pub(super) created: u64,
+    /// All its destinations, if they are many; else only the finding's.
+    pub(super) destinations: Vec<DestKey>,
+}
+
+impl Habit {
+    /// Of the finding's destination alone.
+    pub(super) fn of(finding: Finding, created: u64) -> Self {
+        let destinations = finding.destination.into_iter().collect();
+        Self { finding, created, destinations }
+    }
+
+    /// Whether it is about a program's connections to that destination.
+    pub(super) fn is_about(&self, pair: &Pair<'_>) -> bool {
+        let is_its = |subject: crate::finding::Subject| match subject.process {
+            Some(process) => process == pair.owner.key,
+            None => (subject.ppid, subject.command) == (pair.owner.ppid, pair.owner.comm),
+        };
+        self.destinations.contains(&pair.key) && self.finding.process.is_some_and(is_its)
+    }
 }

@@ -52,18 +52,21 @@ impl Churn<'_> {
 }
 
 /// One program under one parent; for children of init, each process separately.
-type Program = (DestKey, u32, Comm, Option<ProcessKey>);
+pub(super) type Program = (u32, Comm, Option<ProcessKey>);
 
-/// All of them, whatever may explain them, except those that `forks` reports.
-pub(super) fn churns<'a>(context: &RuleContext<'a>, forks: &[Habit]) -> Vec<(Churn<'a>, bool)> {
-    let mut programs: Map<Program, Vec<&Pair<'a>>> = Map::default();
+/// The program that a pair's process is one of.
+pub(super) fn program(Pair { owner, .. }: &Pair<'_>) -> Program {
+    (owner.ppid, owner.comm, (owner.ppid <= INIT).then_some(owner.key))
+}
+
+/// All of them, whatever may explain them, except those that are reported already.
+pub(super) fn churns<'a>(context: &RuleContext<'a>, reported: &[Habit]) -> Vec<(Churn<'a>, bool)> {
+    let mut programs: Map<(DestKey, Program), Vec<&Pair<'a>>> = Map::default();
     for pair in &context.pairs {
         let pattern = &pair.pair.pattern;
-        if pair.key.role == Role::Active && pattern.opened > 0 && is_of_one_shots(pattern) && !is_reported(pair, forks)
-        {
-            let Pair { owner, key, .. } = pair;
-            let alone = (owner.ppid <= INIT).then_some(owner.key);
-            programs.entry((*key, owner.ppid, owner.comm, alone)).or_default().push(pair);
+        let is_reported = || reported.iter().any(|habit| is_fork_of(habit, pair) || habit.is_about(pair));
+        if pair.key.role == Role::Active && pattern.opened > 0 && is_of_one_shots(pattern) && !is_reported() {
+            programs.entry((pair.key, program(pair))).or_default().push(pair);
         }
     }
     let mut programs: Vec<_> = programs.into_iter().collect();
@@ -71,17 +74,18 @@ pub(super) fn churns<'a>(context: &RuleContext<'a>, forks: &[Habit]) -> Vec<(Chu
     programs.into_iter().filter_map(|(_, pairs)| churn(context, pairs)).collect()
 }
 
-fn is_of_one_shots(pattern: &Pattern) -> bool {
+pub(super) fn is_of_one_shots(pattern: &Pattern) -> bool {
     pattern.one_shots as f64 >= MOST * pattern.opened as f64
 }
 
-fn is_reported(pair: &Pair<'_>, forks: &[Habit]) -> bool {
+/// Whether a pair's process is one of those that a finding about processes for each request is about.
+pub(super) fn is_fork_of(habit: &Habit, pair: &Pair<'_>) -> bool {
+    let finding = &habit.finding;
     let is_it = |subject: Subject| (subject.ppid, subject.parent_command) == (pair.owner.ppid, pair.owner.parent_comm);
-    is_run_for_a_request(pair)
-        && forks
-            .iter()
-            .map(|fork| &fork.finding)
-            .any(|fork| fork.destination == Some(pair.key) && fork.process.is_some_and(is_it))
+    finding.rule == Rule::ForkPerRequest
+        && finding.destination == Some(pair.key)
+        && is_run_for_a_request(pair)
+        && finding.process.is_some_and(is_it)
 }
 
 /// The churn of a program's processes, and whether they are at fault.
@@ -141,7 +145,7 @@ pub(super) fn replaced(connections: u64, rate_per_s: f64, lifetime_s: f64) -> bo
 
 pub(super) fn check(context: &RuleContext<'_>, churns: &[(Churn<'_>, bool)]) -> Vec<Habit> {
     let found = churns.iter().filter(|(churn, at_fault)| churn.pool == 0 && *at_fault);
-    found.map(|(churn, _)| Habit { finding: finding(context, churn), created: churn.created }).collect()
+    found.map(|(churn, _)| Habit::of(finding(context, churn), churn.created)).collect()
 }
 
 fn finding(context: &RuleContext<'_>, churn: &Churn<'_>) -> Finding {

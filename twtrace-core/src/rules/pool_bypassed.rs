@@ -34,7 +34,7 @@ pub(super) fn check(context: &RuleContext<'_>, churns: &[(Churn<'_>, bool)]) -> 
                   stays as it is."
                         .to_owned(),
             };
-            Habit { finding, created: churn.created }
+            Habit::of(finding, churn.created)
         })
         .collect()
 }

@@ -60,7 +60,7 @@ pub(super) fn check(context: &RuleContext<'_>) -> Vec<Habit> {
                 "After the change, connections on this port stay open, and hardly any TIME_WAIT sockets are created."
                     .to_owned(),
         };
-        found.push(Habit { finding, created: row.counts.time_wait_created });
+        found.push(Habit::of(finding, row.counts.time_wait_created));
     }
     found
 }

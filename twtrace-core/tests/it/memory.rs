@@ -2,25 +2,33 @@
 
 use crate::common::*;
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::cell::Cell;
 use twtrace_core::event::{CensusState, Event, ProcessFacts};
 use twtrace_core::state::{Config, State};
 
 /// The system's allocator, which also counts bytes.
 struct Counting;
 
-static ALLOCATED: AtomicUsize = AtomicUsize::new(0);
+thread_local! {
+    /// Of this thread: other tests allocate at the same time.
+    static ALLOCATED: Cell<usize> = const { Cell::new(0) };
+}
+
+fn allocated() -> usize {
+    ALLOCATED.get()
+}
 
 // SAFETY: everything is left to `System`, with the same arguments.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATED.fetch_add(layout.size(), Ordering::Relaxed);
+        // A thread that ends has none any more.
+        let _ = ALLOCATED.try_with(|bytes| bytes.set(bytes.get().wrapping_add(layout.size())));
         // SAFETY: the caller's promises are those of `System`.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        ALLOCATED.fetch_sub(layout.size(), Ordering::Relaxed);
+        let _ = ALLOCATED.try_with(|bytes| bytes.set(bytes.get().wrapping_sub(layout.size())));
         // SAFETY: as above, and `block` came from `System`.
         unsafe { System.dealloc(block, layout) }
     }
@@ -34,7 +42,7 @@ const MIB: usize = 1024 * 1024;
 
 /// Bytes that an engine uses with `LIVE` live sockets, the nth opened and closed by these processes.
 fn bytes_of(owners: impl Fn(u32) -> (u32, u32)) -> usize {
-    let before = ALLOCATED.load(Ordering::Relaxed);
+    let before = allocated();
     let mut engine = State::new(Config::default());
     engine.apply(start());
     for n in 0..LIVE {
@@ -48,7 +56,7 @@ fn bytes_of(owners: impl Fn(u32) -> (u32, u32)) -> usize {
         engine.apply(ended(connection));
     }
     assert_eq!(engine.summary().totals.counts.time_wait_live, u64::from(LIVE));
-    ALLOCATED.load(Ordering::Relaxed) - before
+    allocated().wrapping_sub(before)
 }
 
 /// Bytes that an engine uses with every table at its limit: as many live sockets as it follows, all reported by
@@ -57,7 +65,7 @@ fn bytes_of(owners: impl Fn(u32) -> (u32, u32)) -> usize {
 fn bytes_at_the_bound() -> usize {
     const FOLLOWED: u32 = 262_144;
     const SECONDS: u32 = 50;
-    let before = ALLOCATED.load(Ordering::Relaxed);
+    let before = allocated();
     let mut engine = State::new(Config::default());
     engine.apply(start());
     for n in 0..FOLLOWED {
@@ -81,10 +89,9 @@ fn bytes_at_the_bound() -> usize {
     census(end, rows.collect()).into_iter().for_each(|event| engine.apply(event));
     engine.snapshot();
     assert_eq!(engine.summary().totals.counts.time_wait_live, u64::from(FOLLOWED));
-    ALLOCATED.load(Ordering::Relaxed) - before
+    allocated().wrapping_sub(before)
 }
 
-// A single test: others would allocate at the same time.
 #[test]
 fn memory_with_130_000_live_sockets() {
     let servers = bytes_of(|n| (n % 20 + 1, n % 1_000 + 1_000));

@@ -340,3 +340,60 @@ fn who_opened_what_a_finding_is_about_is_named() {
     let engine = state_after(many(closer, 101, 20, START, one_shot).into_iter().chain([tick(START + 3 * SECOND)]));
     assert!(engine.snapshot().strangers(closer.key).is_none());
 }
+
+/// A one-shot to one of many destinations, in turn.
+fn to_many(number: u64) -> impl Fn(u64, Owner, u64) -> Connection {
+    move |n, who, end_ns| Connection {
+        tuple: tuple(40_000 + n as u16, 1 + (n % number) as u8, 80),
+        ..one_shot(n, who, end_ns)
+    }
+}
+
+#[test]
+fn many_destinations_are_one_habit() {
+    let who = owner(10, "checker");
+    let found = only(&mut state_after(many(who, 600, 5, START, to_many(30))));
+    assert_eq!((found.rule, found.severity, pid(&found)), (Rule::NoConnectionReuse, Severity::Info, Some(10)));
+    assert_eq!((found.destination, found.title.contains("many destinations")), (None, true));
+    assert_eq!((evidence(&found, "destinations"), evidence(&found, "connections")), (30.into(), 600.into()));
+    let Value::Number(rate) = evidence(&found, "rate_per_s") else { panic!() };
+    assert!((190.0..=210.0).contains(&rate), "{rate}");
+    let Value::Number(live) = evidence(&found, "time_wait_at_this_rate_estimated") else { panic!() };
+    assert!((11_400.0..=12_600.0).contains(&live), "{live}");
+    assert_eq!(effect(&found, "pool-connections", "connections_needed").1, 30.0);
+    // A few are findings of their own: each has advice of its own.
+    let mut few = state_after(many(who, 600, 5, START, to_many(5)));
+    assert_eq!(rules(&mut few), [Rule::NoConnectionReuse; 5]);
+}
+
+#[test]
+fn of_many_destinations_one_that_runs_out_of_ports_is_reported_by_itself() {
+    let who = owner(10, "crawler");
+    let main = |n, who, end_ns| {
+        let apart = Connection { tuple: tuple(40_000 + n as u16, 99, 80), ..one_shot(n, who, end_ns) };
+        Connection { cookie: 90_000_000 + n, ..apart }
+    };
+    // 50/s to one of them, as in `exhaustion_is_near`, and 3.3/s to each of the others.
+    let mut events = vec![start(), small_range(1000, 0)];
+    for n in 0..40 {
+        let from_ns = START + n * 100 * MS;
+        events.extend(many(who, 10, 10, from_ns, |k, who, end_ns| to_many(30)(10 * n + k, who, end_ns)));
+        events.extend(many(who, 5, 20, from_ns, |k, who, end_ns| main(5 * n + k, who, end_ns)));
+    }
+    events.push(tick(START + 4 * SECOND));
+    let mut engine = engine(events);
+    let shown = engine.snapshot();
+    let found: Vec<_> =
+        shown.findings().iter().map(|found| (found.rule, found.destination.map(|to| to.port))).collect();
+    assert_eq!(found, [(Rule::ExhaustionNear, Some(80)), (Rule::NoConnectionReuse, None)], "{:#?}", shown.findings());
+    assert_eq!(shown.findings()[0].cause, Some(Rule::NoConnectionReuse));
+    assert_eq!(evidence(&shown.findings()[1], "destinations"), 30.into());
+}
+
+#[test]
+fn checks_of_many_destinations_are_one_finding() {
+    let who = owner(10, "kubelet");
+    let found = only(&mut state_after(many(who, 400, 50, START, to_many(20))));
+    assert_eq!((found.rule, found.destination, pid(&found)), (Rule::PeriodicChecks, None, Some(10)));
+    assert_eq!((evidence(&found, "destinations"), evidence(&found, "connections")), (20.into(), 400.into()));
+}

@@ -144,6 +144,14 @@ evidence! {
     FailuresInOwnRange(u64) = "failures_in_own_range", "failures in own range", Plain;
     /// The process with most of the failures, where it is not the finding's.
     FailingPid(u64) = "failing_pid", "failing pid", Pid;
+    /// The process that has the port.
+    HolderPid(u64) = "holder_pid", "holder pid", Pid;
+    /// Its name.
+    HolderCommand(String) = "holder_command", "holder", Plain;
+    /// The peer of the connection that has the port.
+    HolderPeer(String) = "holder_peer", "holder's peer", Plain;
+    /// For how long the TIME_WAIT socket has the port yet.
+    HeldSeconds(f64) = "held_seconds", "held for another", Seconds;
     /// Error that the calls returned.
     Errno(String) = "errno", "errno", Plain;
     /// Why they failed, by a stable name.

@@ -3,6 +3,7 @@
 use crate::event::{Owner, ProcessKey};
 use crate::keys::DestKey;
 use crate::table::Map;
+use std::net::IpAddr;
 
 /// Why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, strum::IntoStaticStr)]
@@ -22,8 +23,11 @@ pub enum Cause {
     NoSource,
     /// bind to a port that another socket listens on or has bound.
     PortInUse,
-    /// bind without SO_REUSEADDR to a port that only TIME_WAIT sockets use.
+    /// bind to a port that only TIME_WAIT sockets use: without SO_REUSEADDR, or their connections had none.
     TimewaitHoldsPort,
+    /// The same, and an outgoing connection left one of them. SO_REUSEADDR helps only where that connection had it as well
+    /// (`inet_bind_conflict`), which clients hardly ever do.
+    ClientTimewaitHoldsPort,
     /// Nothing that was seen shows the cause.
     Unknown,
 }
@@ -46,6 +50,17 @@ pub enum Call {
     Bind,
 }
 
+/// The TIME_WAIT socket that keeps bind(2) from a port for the longest time.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Holder {
+    /// The process that opened its connection, or if that is not known, the one that closed it.
+    pub owner: Option<Owner>,
+    /// Its peer.
+    pub remote: (IpAddr, u16),
+    /// When its timer runs out, monotonic nanoseconds.
+    pub expires_ns: u64,
+}
+
 /// Failures of one kind of one process.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FailureRow {
@@ -64,6 +79,8 @@ pub struct FailureRow {
     /// For bind with port 0: whether TIME_WAIT sockets had the ports, as counted at one of the failures. `None` when
     /// the count is not conclusive, and for other calls.
     pub time_wait: Option<bool>,
+    /// For bind to a port that TIME_WAIT sockets use, at the last failure.
+    pub holder: Option<Holder>,
     /// A failure from this time on triggers another count.
     pub(crate) due_ns: u64,
     /// The first, monotonic nanoseconds.
@@ -98,7 +115,7 @@ impl Failures {
         errno: u16,
         cause: Cause,
         at_ns: u64,
-    ) {
+    ) -> &mut FailureRow {
         let mut key = (Some(owner.key), Some(destination), call, errno, cause);
         let mut of = Some(*owner);
         if self.rows.len() >= ROWS && !self.rows.contains_key(&key) {
@@ -113,6 +130,7 @@ impl Failures {
             cause,
             count: 0,
             time_wait: None,
+            holder: None,
             due_ns: 0,
             first_ns: at_ns,
             last_ns: at_ns,
@@ -120,6 +138,7 @@ impl Failures {
         row.count += 1;
         row.first_ns = row.first_ns.min(at_ns);
         row.last_ns = row.last_ns.max(at_ns);
+        row
     }
 
     /// Resets what was counted.

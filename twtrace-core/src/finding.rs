@@ -131,7 +131,7 @@ pub struct Effect {
 pub struct Advice {
     /// Stable name: `pool-connections`, `keep-alive`, `let-peer-close`, `bind-address-no-port`, `tcp-tw-reuse`,
     /// `wider-port-range`, `more-addresses`, `bucket-limit`, `close-sockets`, `read-before-close`, `fix-address`,
-    /// `so-reuseaddr`, `slow-down`, `trace-more`.
+    /// `so-reuseaddr`, `reserve-port`, `slow-down`, `trace-more`.
     pub id: &'static str,
     /// What to do, one sentence.
     pub text: String,

@@ -36,7 +36,7 @@ fn is_time_wait(row: &FailureRow, destinations: &HashMap<DestRow, &DestinationRo
     let key = row.destination?;
     match row.cause {
         Cause::ForeignSource | Cause::NoSource | Cause::PortInUse => Some(false),
-        Cause::TimewaitHoldsPort => Some(true),
+        Cause::TimewaitHoldsPort | Cause::ClientTimewaitHoldsPort => Some(true),
         Cause::DestinationExhausted => destinations.get(&DestRow::Dest(key))?.exhausted?.is_time_wait(),
         // For a socket's own port range, the owners of its ports were not counted.
         Cause::SocketRangeExhausted => {
@@ -105,7 +105,8 @@ pub fn cause(cause: Cause) -> &'static str {
         Cause::ForeignSource => "the source address is not one of this host's",
         Cause::NoSource => "no route has a usable source address",
         Cause::PortInUse => "another socket listens on this port or is bound to it",
-        Cause::TimewaitHoldsPort => "TIME_WAIT sockets use this port, and SO_REUSEADDR is off",
+        Cause::TimewaitHoldsPort => "TIME_WAIT sockets of earlier connections use this port",
+        Cause::ClientTimewaitHoldsPort => "the TIME_WAIT socket of an outgoing connection uses this port",
         Cause::Unknown => "what was seen does not show the cause",
     }
 }

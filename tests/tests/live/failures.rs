@@ -1,11 +1,15 @@
 //! Each call that fails because there is no address or no port is reported with its cause.
 
-use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
+use std::io::Read as _;
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::process::{Command, id};
 
 use nix::errno::Errno;
+use nix::sys::socket::sockopt::ReuseAddr;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, setsockopt, socket};
 use serde_json::{Value, json};
-use twtrace_tests::ports::{accept_all, bound, churn, churned, listening};
+use twtrace_tests::ports::{accept_all, bound, churn, churned, close_first, listening};
 use twtrace_tests::require::skip;
 use twtrace_tests::software::installed;
 use twtrace_tests::top::Top;
@@ -91,21 +95,67 @@ fn bind_to_a_listening_port_is_port_in_use() {
     drop(socket);
 }
 
+/// A socket with SO_REUSEADDR.
+fn reusing() -> OwnedFd {
+    let fd = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
+    setsockopt(&fd, ReuseAddr, &true).unwrap();
+    fd
+}
+
+/// Binds a socket without SO_REUSEADDR, and one with it.
+fn bind_both_ways(at: SocketAddrV4) -> [Result<(), Errno>; 2] {
+    let fd = reusing();
+    [bound(at).map(drop), bind(fd.as_raw_fd(), &SockaddrIn::from(at))]
+}
+
 #[test]
-fn bind_to_a_port_of_a_time_wait_socket_names_time_wait() {
+fn bind_to_a_port_of_a_clients_time_wait_socket_names_it_with_so_reuseaddr_or_without() {
     let (place, top) = place();
     accept_all(&place, SERVICE);
     let port = place.run(|| {
-        let mut stream = TcpStream::connect(SERVICE).unwrap();
+        let stream = TcpStream::connect(SERVICE).unwrap();
         let port = stream.local_addr().unwrap().port();
-        stream.shutdown(std::net::Shutdown::Write).unwrap();
-        assert_eq!(std::io::Read::read(&mut stream, &mut [0]).unwrap(), 0);
+        close_first(stream);
         port
     });
     twtrace_tests::ports::settled(&top);
     let at = SocketAddrV4::new(LOCAL, port);
-    place.run(move || assert_eq!(bound(at).unwrap_err(), Errno::EADDRINUSE));
-    assert_failure(&top, "bind", "EADDRINUSE", "timewait_holds_port", true, 1);
+    place.run(move || assert_eq!(bind_both_ways(at), [Err(Errno::EADDRINUSE); 2]));
+    assert_failure(&top, "bind", "EADDRINUSE", "client_timewait_holds_port", true, 2);
+}
+
+#[test]
+fn bind_to_a_port_of_a_servers_time_wait_socket_names_time_wait() {
+    let (place, top) = place();
+    let at = SocketAddrV4::new(LOCAL, 7007);
+    place.run(move || {
+        // Without SO_REUSEADDR, so that its connections have none either.
+        let listener = TcpListener::from(listening(at).unwrap());
+        let mut client = TcpStream::connect(at).unwrap();
+        drop(listener.accept().unwrap());
+        assert_eq!(client.read(&mut [0]).unwrap(), 0);
+    });
+    twtrace_tests::ports::settled(&top);
+    place.run(move || assert_eq!(bind_both_ways(at), [Err(Errno::EADDRINUSE); 2]));
+    assert_failure(&top, "bind", "EADDRINUSE", "timewait_holds_port", true, 2);
+}
+
+#[test]
+fn so_reuseaddr_on_both_sides_lets_the_server_bind() {
+    let (place, top) = place();
+    accept_all(&place, SERVICE);
+    let port = place.run(|| {
+        let client = reusing();
+        connect(client.as_raw_fd(), &SockaddrIn::from(SERVICE)).unwrap();
+        let stream = TcpStream::from(client);
+        let port = stream.local_addr().unwrap().port();
+        close_first(stream);
+        port
+    });
+    twtrace_tests::ports::settled(&top);
+    let at = SocketAddrV4::new(LOCAL, port);
+    place.run(move || assert_eq!(bind_both_ways(at), [Err(Errno::EADDRINUSE), Ok(())]));
+    assert_failure(&top, "bind", "EADDRINUSE", "client_timewait_holds_port", true, 1);
 }
 
 #[test]

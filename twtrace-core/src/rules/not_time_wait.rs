@@ -4,7 +4,7 @@ use super::advice;
 use super::context::RuleContext;
 use crate::event::ProcessKey;
 use crate::evidence::Evidence;
-use crate::failure::{Cause, FailureRow};
+use crate::failure::{Cause, FailureRow, Holder};
 use crate::finding::{Advice, Confidence, Finding, Rule, Severity, Subject};
 use crate::snapshot::DestKey;
 use crate::table::Map;
@@ -21,6 +21,8 @@ pub(super) struct Failed {
     pub(super) last_ns: u64,
     /// The destination or port with most of them.
     pub(super) place: Option<DestKey>,
+    /// What has the port there.
+    pub(super) holder: Option<Holder>,
     most: u64,
 }
 
@@ -48,6 +50,7 @@ pub(super) fn failed(context: &RuleContext<'_>, wanted: impl Fn(Cause) -> bool) 
             first_ns: row.first_ns,
             last_ns: 0,
             place: row.destination,
+            holder: row.holder,
             most: 0,
         };
         let failed = all.entry((process_of(row), row.cause)).or_insert(none);
@@ -55,7 +58,7 @@ pub(super) fn failed(context: &RuleContext<'_>, wanted: impl Fn(Cause) -> bool) 
         failed.first_ns = failed.first_ns.min(row.first_ns);
         failed.last_ns = failed.last_ns.max(row.last_ns);
         if row.count > failed.most {
-            (failed.most, failed.place) = (row.count, row.destination);
+            (failed.most, failed.place, failed.holder) = (row.count, row.destination, row.holder);
         }
     }
     let mut all: Vec<Failed> = all.into_values().collect();

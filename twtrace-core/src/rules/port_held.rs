@@ -1,32 +1,88 @@
-//! A server cannot bind its port again because TIME_WAIT sockets still use it.
+//! A server cannot bind its port because TIME_WAIT sockets still use it: its own, or one of an outgoing connection that was
+//! given that port.
 
 use super::advice;
 use super::context::RuleContext;
-use super::not_time_wait::failed;
+use super::not_time_wait::{Failed, failed};
 use crate::evidence::Evidence;
 use crate::failure::Cause;
-use crate::finding::{Confidence, Finding, Rule, Severity};
+use crate::finding::{Advice, Confidence, Finding, Rule, Severity};
+use crate::ports::Usable;
 
 pub(super) fn check(context: &RuleContext<'_>) -> Vec<Finding> {
-    failed(context, |cause| cause == Cause::TimewaitHoldsPort)
-        .into_iter()
-        .map(|failed| Finding {
-            rule: Rule::PortHeldByTimeWait,
-            severity: Severity::Warning,
-            active: context.goes_on(failed.last_ns, 0.0),
-            process: failed.subject,
-            destination: failed.place,
-            cause: None,
-            title: "binds a port that only TIME_WAIT sockets use, without SO_REUSEADDR".to_owned(),
-            evidence: vec![Evidence::Failures(failed.count), Evidence::Errno("EADDRINUSE".to_owned())],
-            advice: vec![failed.without_them(advice::plain(
-                "so-reuseaddr",
-                "Set SO_REUSEADDR on the listening socket before bind(2), as servers do: TIME_WAIT sockets then no \
-                 longer prevent the bind. Without it, bind(2) succeeds 60 s after the last of them was created.",
-                "None for a listener: on Linux, SO_REUSEADDR does not let a second socket listen on a port.",
-            ))],
-            confidence: Confidence::Medium,
-            recheck: "After the change the server starts at once.".to_owned(),
-        })
+    failed(context, |cause| matches!(cause, Cause::TimewaitHoldsPort | Cause::ClientTimewaitHoldsPort))
+        .iter()
+        .map(|failed| finding(context, failed))
         .collect()
+}
+
+fn finding(context: &RuleContext<'_>, failed: &Failed) -> Finding {
+    let is_client = failed.cause == Cause::ClientTimewaitHoldsPort;
+    let mut evidence = vec![Evidence::Failures(failed.count), Evidence::Errno("EADDRINUSE".to_owned())];
+    if let Some(holder) = failed.holder {
+        if let Some(owner) = holder.owner {
+            evidence.push(Evidence::HolderPid(owner.key.tgid.into()));
+            evidence.push(Evidence::HolderCommand(String::from_utf8_lossy(owner.comm.bytes()).into_owned()));
+        }
+        let (address, port) = holder.remote;
+        evidence.push(Evidence::HolderPeer(std::net::SocketAddr::new(address, port).to_string()));
+        evidence.push(Evidence::HeldSeconds(holder.expires_ns.saturating_sub(context.now_ns) as f64 / 1e9));
+    }
+    let advice = if is_client { another_port(context, failed) } else { reuse() };
+    Finding {
+        rule: Rule::PortHeldByTimeWait,
+        severity: Severity::Warning,
+        active: context.goes_on(failed.last_ns, 0.0),
+        process: failed.subject,
+        destination: failed.place,
+        cause: None,
+        title: if is_client {
+            "cannot bind its port: the TIME_WAIT socket of an outgoing connection has it"
+        } else {
+            "cannot bind its port: TIME_WAIT sockets of earlier connections have it"
+        }
+        .to_owned(),
+        evidence,
+        advice: vec![failed.without_them(advice)],
+        confidence: Confidence::Medium,
+        recheck: "After the change the server starts at once.".to_owned(),
+    }
+}
+
+fn reuse() -> Advice {
+    advice::plain(
+        "so-reuseaddr",
+        "Set SO_REUSEADDR on the listening socket before bind(2), as servers do: the TIME_WAIT sockets of connections that \
+         it accepts then do not prevent the next bind. Until the last of the present ones has ended, bind(2) fails.",
+        "None for a listener: on Linux, SO_REUSEADDR does not let a second socket listen on a port.",
+    )
+}
+
+/// No outgoing connection gets the port any more.
+fn another_port(context: &RuleContext<'_>, failed: &Failed) -> Advice {
+    let kernel = failed.place.and_then(|place| context.kernel(place));
+    let is_chosen = |port: u16| kernel.and_then(Usable::of).is_some_and(|usable| usable.has(port));
+    match (failed.place, kernel) {
+        (Some(place), Some(kernel)) if is_chosen(place.port) => {
+            let before = kernel.reserved_ports.trim();
+            let comma = if before.is_empty() { "" } else { "," };
+            let command = format!("sysctl -w net.ipv4.ip_local_reserved_ports={before}{comma}{}", place.port);
+            Advice {
+                id: "reserve-port",
+                text: "Reserve the port: it lies in net.ipv4.ip_local_port_range, from which outgoing connections get their \
+                       ports. Or give the server a port outside of that range. SO_REUSEADDR \
+                       helps only where the client had set it as well."
+                    .to_owned(),
+                command: Some(advice::there(context, place.netns, failed.subject.as_ref(), &command)),
+                effect: Vec::new(),
+                risk: "Connections that have the port keep it until they end.".to_owned(),
+            }
+        }
+        _ => advice::plain(
+            "fix-address",
+            "Let the program that connects from this port choose another one, or none: it binds a port that the kernel \
+             gives to no outgoing connection.",
+            "A firewall may expect that port.",
+        ),
+    }
 }

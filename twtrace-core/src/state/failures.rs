@@ -5,8 +5,8 @@ use super::budgets::KEPT_NS;
 use super::closed::{ClosedConnection, destination_key};
 use super::time_wait::{TimeWait, TimeWaitTable};
 use crate::classify::Outcome;
-use crate::event::{BindFailed, ConnectFailed, Connection, Role};
-use crate::failure::{Call, Cause, FailureRow};
+use crate::event::{BindFailed, ConnectFailed, Connection, Role, Tuple};
+use crate::failure::{Call, Cause, FailureRow, Holder};
 use crate::ports::Usable;
 use crate::summary::Summary;
 use crate::table::Map;
@@ -59,11 +59,12 @@ impl State {
         if !self.filter.passes(&failed.tuple, [Some(&failed.owner), None]) {
             return;
         }
-        let cause = self.of_bind(failed);
+        let (cause, holder) = self.of_bind(failed);
         // The process gets a row, although it may never have a connection.
         self.accounts.number(Some(&failed.owner));
         let key = destination_key(&failed.tuple, Role::Passive);
-        self.failures.add(&failed.owner, key, Call::Bind, failed.errno, cause, failed.at_ns);
+        let row = self.failures.add(&failed.owner, key, Call::Bind, failed.errno, cause, failed.at_ns);
+        row.holder = holder.or(row.holder);
         self.failing |= cause == Cause::BoundPoolExhausted;
     }
 
@@ -85,29 +86,49 @@ impl State {
         }
     }
 
-    fn of_bind(&self, failed: &BindFailed) -> Cause {
-        let BindFailed { tuple, errno, reuse, .. } = failed;
-        match (*errno, tuple.local_port) {
+    fn of_bind(&self, failed: &BindFailed) -> (Cause, Option<Holder>) {
+        let BindFailed { tuple, errno, .. } = failed;
+        let cause = match (*errno, tuple.local_port) {
             (EADDRNOTAVAIL, _) => Cause::ForeignSource,
             (EADDRINUSE, 0) => Cause::BoundPoolExhausted,
-            (EADDRINUSE, port) => {
-                let space = self.census.spaces().get(&tuple.netns);
-                let is_taken = space.is_some_and(|space| {
-                    space.bound_ports().any(|bound| bound == port)
-                        || space.connections().any(|connection| connection.port == port)
-                });
-                let timewait = || {
-                    let mut live = self.time_wait.iter();
-                    live.any(|live| live.tuple.netns == tuple.netns && live.tuple.local_port == port)
-                };
-                match is_taken {
-                    true => Cause::PortInUse,
-                    false if !reuse && timewait() => Cause::TimewaitHoldsPort,
-                    false => Cause::Unknown,
-                }
-            }
+            (EADDRINUSE, port) if self.is_taken(tuple.netns, port) => Cause::PortInUse,
+            (EADDRINUSE, _) => return self.timewait_on(tuple),
             _ => Cause::Unknown,
-        }
+        };
+        (cause, None)
+    }
+
+    /// Whether a socket that is not a TIME_WAIT socket uses a port.
+    fn is_taken(&self, netns: u32, port: u16) -> bool {
+        self.census.spaces().get(&netns).is_some_and(|space| {
+            space.bound_ports().any(|bound| bound == port)
+                || space.connections().any(|connection| connection.port == port)
+        })
+    }
+
+    /// The TIME_WAIT socket that keeps bind(2) from a local side: rather one that an outgoing connection left, and the one
+    /// that lasts the longest.
+    fn timewait_on(&self, tuple: &Tuple) -> (Cause, Option<Holder>) {
+        let address = tuple.local_addr;
+        let conflicts = |live: &&TimeWait| {
+            let at = &live.tuple;
+            (at.netns, at.local_port) == (tuple.netns, tuple.local_port)
+                && (address.is_unspecified() || at.local_addr == address)
+        };
+        let most = self
+            .time_wait
+            .iter()
+            .filter(conflicts)
+            .max_by_key(|live| (live.role == Role::Active, live.expires_ns, live.cookie));
+        let Some(live) = most else { return (Cause::Unknown, None) };
+        let owner = |number| self.accounts.owners.owner(number).copied();
+        let holder = Holder {
+            owner: owner(live.opener).or_else(|| owner(live.closer)),
+            remote: (live.tuple.remote_addr, live.tuple.remote_port),
+            expires_ns: live.expires_ns,
+        };
+        let is_client = live.role == Role::Active;
+        (if is_client { Cause::ClientTimewaitHoldsPort } else { Cause::TimewaitHoldsPort }, Some(holder))
     }
 }
 

@@ -381,7 +381,7 @@ fn of_many_destinations_one_that_runs_out_of_ports_is_reported_by_itself() {
         events.extend(many(who, 5, 20, from_ns, |k, who, end_ns| main(5 * n + k, who, end_ns)));
     }
     events.push(tick(START + 4 * SECOND));
-    let mut engine = engine(events);
+    let engine = engine(events);
     let shown = engine.snapshot();
     let found: Vec<_> =
         shown.findings().iter().map(|found| (found.rule, found.destination.map(|to| to.port))).collect();

@@ -49,6 +49,43 @@ fn a_port_that_only_timewait_sockets_have() {
     failed.tuple.local_addr = "0.0.0.0".parse().unwrap();
     let finding = only(&mut state_after(events.chain([Event::BindFailed(failed), tick(START + 2 * SECOND)])));
     assert_eq!((finding.rule, pid(&finding)), (Rule::PortHeldByTimeWait, Some(11)));
+    assert_eq!((finding.advice[0].id, evidence(&finding, "holder_pid")), ("so-reuseaddr", 10.into()));
+}
+
+/// A bind(2) to any address and a port, which fails at a time of its own.
+fn bind_any(port: u16, reuse: bool, at_ns: u64) -> Event {
+    let Event::BindFailed(mut failed) = bind_failed(owner(11, "server"), port, 98, at_ns) else { panic!("no bind") };
+    failed.tuple.local_addr = "0.0.0.0".parse().unwrap();
+    failed.reuse = reuse;
+    Event::BindFailed(failed)
+}
+
+#[test]
+fn a_port_that_the_timewait_socket_of_a_client_has() {
+    // The server closes a connection of its own first, and so does another program's client, from the same port.
+    let mine = ended(served(1, owner(10, "server"), START));
+    let client = |port: u16, at_ns| ended(connection(77, owner(12, "cl\u{1b}ient"), tuple(port, 9, 9000), at_ns));
+    for reuse in [false, true] {
+        let events = [mine.clone(), client(40_005, START), bind_any(40_005, reuse, START + 10 * SECOND)];
+        let finding = only(&mut state_after(events.into_iter().chain([tick(START + 17 * SECOND)])));
+        assert_eq!((finding.rule, pid(&finding)), (Rule::PortHeldByTimeWait, Some(11)));
+        assert!(finding.title.contains("of an outgoing connection"), "{}", finding.title);
+        assert_eq!(
+            ["holder_pid", "holder_command", "holder_peer", "held_seconds"].map(|name| evidence(&finding, name)),
+            [12.into(), "cl\u{1b}ient".to_owned().into(), "10.0.1.9:9000".to_owned().into(), Value::Number(43.0)]
+        );
+        let [advice] = &finding.advice[..] else { panic!("{:?}", finding.advice) };
+        assert_eq!(advice.id, "reserve-port");
+        assert!(advice.command.as_ref().unwrap().ends_with("ip_local_reserved_ports=40005"), "{advice:?}");
+    }
+    // A port that no connect chooses was bound by the client itself.
+    let fixed = [client(900, START), bind_any(900, true, START + SECOND), tick(START + 2 * SECOND)];
+    assert_eq!(only(&mut state_after(fixed)).advice[0].id, "fix-address");
+    // Another address's socket does not prevent the bind.
+    let Event::BindFailed(mut other) = bind_any(40_005, false, START + SECOND) else { panic!("no bind") };
+    other.tuple.local_addr = "10.0.0.77".parse().unwrap();
+    let elsewhere = [client(40_005, START), Event::BindFailed(other), tick(START + 2 * SECOND)];
+    assert_eq!(rules(&mut state_after(elsewhere)), []);
 }
 
 #[test]

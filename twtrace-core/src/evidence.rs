@@ -168,6 +168,10 @@ evidence! {
     PortsEstablished(u64) = "ports_established", "ports established", Plain;
     /// Ports of connections in other states.
     PortsOther(u64) = "ports_other", "ports in other states", Plain;
+    /// Of these, ports of connections in CLOSE_WAIT.
+    PortsCloseWait(u64) = "ports_close_wait", "ports in CLOSE_WAIT", Plain;
+    /// Of these, ports of connects that wait for an answer.
+    PortsSynSent(u64) = "ports_syn_sent", "ports in SYN_SENT", Plain;
     /// Ports that are bound, so that no connect chooses them for any destination.
     PortsBound(u64) = "ports_bound", "ports bound", Plain;
     /// Ports that connect can choose.
@@ -212,6 +216,8 @@ evidence! {
     MaxTwBuckets(u64) = "max_tw_buckets", "tcp_max_tw_buckets", Plain;
     /// Connections that have ended.
     Connections(u64) = "connections", "connections", Plain;
+    /// Connections that the process has accepted.
+    Accepted(u64) = "accepted", "accepted", Plain;
     /// Short connections in which the opener sent no more than a request.
     OneRequestConnections(u64) = "one_request_connections", "one-request connections", Plain;
     /// Connections of the pool that the process keeps.

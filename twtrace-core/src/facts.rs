@@ -169,8 +169,10 @@ pub enum CensusState {
     #[serde(rename = "fin_wait2")]
     #[strum(serialize = "fin_wait2")]
     TimewaitFinWait2,
-    /// A full socket that uses its port, in a state without its own variant here: SYN_SENT, FIN_WAIT1 and others.
+    /// A full socket that uses its port, in a state without its own variant here: FIN_WAIT1, LAST_ACK and others.
     Open,
+    /// SYN_SENT: connect(2) waits for an answer.
+    SynSent,
     /// ESTABLISHED.
     Established,
     /// CLOSE_WAIT: the peer has closed, this host's process has not.
@@ -193,7 +195,7 @@ impl CensusState {
 
     /// A full socket of a connection, in any state: not a TIME_WAIT socket, not a listener, not merely bound.
     pub fn is_connection(self) -> bool {
-        matches!(self, Self::Open | Self::Established | Self::CloseWait | Self::FinWait2)
+        matches!(self, Self::Open | Self::SynSent | Self::Established | Self::CloseWait | Self::FinWait2)
     }
 
     /// The state with this name.

@@ -42,6 +42,8 @@ pub enum Rule {
     NoConnectionReuse,
     /// A process keeps a pool of connections and opens others outside it, to the same destination.
     PoolBypassed,
+    /// A process opens a connection for each one that it accepts.
+    Relay,
     /// Many short-lived processes under one parent, with one or two connections each.
     ForkPerRequest,
     /// The server closes first and so keeps the TIME_WAIT sockets.
@@ -131,7 +133,7 @@ pub struct Effect {
 pub struct Advice {
     /// Stable name: `pool-connections`, `keep-alive`, `let-peer-close`, `bind-address-no-port`, `tcp-tw-reuse`,
     /// `wider-port-range`, `more-addresses`, `bucket-limit`, `close-sockets`, `read-before-close`, `fix-address`,
-    /// `so-reuseaddr`, `reserve-port`, `slow-down`, `trace-more`.
+    /// `so-reuseaddr`, `reserve-port`, `limit-connects`, `keep-alive-clients`, `unix-socket`, `slow-down`, `trace-more`.
     pub id: &'static str,
     /// What to do, one sentence.
     pub text: String,

@@ -119,6 +119,10 @@ pub struct Budget {
     pub established: u32,
     /// Connections in other states, except TIME_WAIT sockets, by the last census.
     pub other: u32,
+    /// Of `other`, those in CLOSE_WAIT: the peer has closed, this host's process has not.
+    pub close_wait: u32,
+    /// Of `other`, those in SYN_SENT: connect(2) waits for an answer.
+    pub syn_sent: u32,
     /// TIME_WAIT sockets of both substates.
     pub time_wait: u32,
     /// Of these, those in FIN_WAIT2.
@@ -162,6 +166,10 @@ pub struct Use {
     pub established: u32,
     /// See [`Budget`].
     pub other: u32,
+    /// See [`Budget`].
+    pub close_wait: u32,
+    /// See [`Budget`].
+    pub syn_sent: u32,
     /// See [`Budget`].
     pub time_wait: u32,
     /// See [`Budget`].
@@ -207,6 +215,8 @@ impl Budget {
             bound,
             established,
             other,
+            close_wait: used.close_wait,
+            syn_sent: used.syn_sent,
             time_wait,
             fin_wait2,
             reusable: reusable.min(time_wait),
@@ -439,7 +449,7 @@ mod tests {
         ) {
             let [bound, established, other, time_wait, fin_wait2, reusable] = numbers;
             let used = Use {
-                bound, established, other, time_wait, fin_wait2, reusable, without_timestamps: fin_wait2, back,
+                bound, established, other, time_wait, fin_wait2, reusable, without_timestamps: fin_wait2, back, close_wait: 0, syn_sent: 0,
                 rate_per_s: rate, rate_error_per_s: error,
                 growth_per_s: growth, growth_error_per_s: growth_error,
             };

@@ -18,13 +18,14 @@ mod not_time_wait;
 mod periodic;
 mod pool_bypassed;
 mod port_held;
+mod relay;
 mod reset;
 mod server_closes_first;
 mod settings;
 
 use crate::event::Role;
 use crate::evidence::Evidence;
-use crate::finding::Finding;
+use crate::finding::{Finding, Rule};
 use crate::ports::is_loopback;
 use crate::snapshot::{DestKey, Snapshot};
 use context::RuleContext;
@@ -44,9 +45,15 @@ pub(crate) fn check(snapshot: &Snapshot) -> Vec<Finding> {
     let mut churn = fork_per_request::check(&context);
     churn.extend(many_destinations::check(&context, &churn, &short));
     let churns = no_reuse::churns(&context, &churn);
+    let relays = relay::relays(&context);
+    let (relayed, churns): (Vec<_>, Vec<_>) =
+        churns.into_iter().partition(|(churn, _)| relays.iter().any(|relay| relay.is(churn)));
     churn.extend(no_reuse::check(&context, &churns));
     churn.extend(pool_bypassed::check(&context, &churns));
-    let servers = server_closes_first::check(&context);
+    churn.extend(relay::check(&context, &relays, &relayed, &churn));
+    let mut servers = server_closes_first::check(&context);
+    let fronts = || relays.iter().flat_map(|relay| &relay.fronts);
+    servers.retain(|server| !fronts().any(|front| server.finding.destination == Some(*front)));
     // A server that closes because its clients never reuse a connection is not a separate cause.
     churn.extend(servers.into_iter().filter(|server| !is_explained(server, &churn)).collect::<Vec<_>>());
     churn.extend(bind_before_connect::check(&context));
@@ -65,15 +72,18 @@ pub(crate) fn check(snapshot: &Snapshot) -> Vec<Finding> {
     found.extend(churn.into_iter().map(|habit| habit.finding));
     regular.retain(|one| one.destination.is_none() || !found.iter().any(|other| one.destination == other.destination));
     found.extend(regular);
-    for rule in [
-        bound_pool::check,
-        not_time_wait::check,
-        port_held::check,
-        bucket_overflow::check,
-        reset::check,
-        close_wait::check,
-        fin_wait2::check,
-    ] {
+    let leaks = close_wait::check(&context);
+    let leaking: Vec<DestKey> = leaks.iter().filter_map(|leak| leak.destination).collect();
+    // What happens at the other end of connections that are not closed is the same story.
+    found.retain(|one| one.rule != Rule::ServerClosesFirst || !is_other_end(one, &leaking));
+    // And so is that they use up the ports.
+    let is_reported = |leak: &Finding| {
+        found.iter().any(|one| one.cause == Some(Rule::CloseWaitLeak) && one.destination == leak.destination)
+    };
+    let leaks: Vec<Finding> = leaks.into_iter().filter(|leak| !is_reported(leak)).collect();
+    found.extend(leaks);
+    found.extend(fin_wait2::check(&context).into_iter().filter(|one| !is_other_end(one, &leaking)));
+    for rule in [bound_pool::check, not_time_wait::check, port_held::check, bucket_overflow::check, reset::check] {
         found.extend(rule(&context));
     }
     found.iter_mut().for_each(|finding| name_openers(&context, finding));
@@ -86,6 +96,12 @@ pub(crate) fn check(snapshot: &Snapshot) -> Vec<Finding> {
     found.truncate(FINDINGS);
     found.extend(incomplete_trace::check(&context, left_out));
     found
+}
+
+/// Whether a finding is about the other end of connections that `leaking` is about.
+fn is_other_end(finding: &Finding, leaking: &[DestKey]) -> bool {
+    let Some(place) = finding.destination else { return false };
+    leaking.iter().any(|leak| leads_to(*leak, place) || leads_to(place, *leak))
 }
 
 /// Where others opened at least half of the sockets that a process closed, they are named: it may not be at fault.

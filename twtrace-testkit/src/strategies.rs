@@ -197,6 +197,7 @@ fn state() -> impl Strategy<Value = CensusState> {
             CensusState::TimeWait,
             CensusState::TimewaitFinWait2,
             CensusState::Open,
+            CensusState::SynSent,
             CensusState::Listen,
             CensusState::Established,
             CensusState::CloseWait,

@@ -33,16 +33,7 @@ pub(super) fn check(context: &RuleContext<'_>) -> Vec<Finding> {
                     Evidence::CloseWaitFor3S(kind.aged),
                     Evidence::CloseWaitFor60S(kind.old),
                 ],
-                advice: vec![Advice {
-                    id: "close-sockets",
-                    text:
-                        "Close the socket when read(2) returns 0, also on error paths. No setting of the kernel ends \
-                           CLOSE_WAIT: it lasts until the process closes the socket or exits."
-                            .to_owned(),
-                    command: None,
-                    effect: vec![effect("close_wait", kind.sockets as f64, 0.0)],
-                    risk: "None.".to_owned(),
-                }],
+                advice: vec![advice(kind.sockets)],
                 confidence: match owner {
                     _ if !leaks => Confidence::Low,
                     Some(_) => Confidence::High,
@@ -52,4 +43,17 @@ pub(super) fn check(context: &RuleContext<'_>) -> Vec<Finding> {
             }
         })
         .collect()
+}
+
+/// What ends `sockets` of them.
+pub(super) fn advice(sockets: u64) -> Advice {
+    Advice {
+        id: "close-sockets",
+        text: "Close the socket when read(2) returns 0, also on error paths. No setting of the kernel ends CLOSE_WAIT: it \
+               lasts until the process closes the socket or exits."
+            .to_owned(),
+        command: None,
+        effect: vec![effect("close_wait", sockets as f64, 0.0)],
+        risk: "None.".to_owned(),
+    }
 }

@@ -1,9 +1,11 @@
 //! No local port is left for a destination, or soon none will be.
 
 use super::advice;
-use super::context::RuleContext;
+use super::close_wait;
+use super::context::{RuleContext, is_to};
 use super::habit::Habit;
 use super::not_time_wait::subject;
+use crate::event::{CensusState, ProcessKey};
 use crate::evidence::Evidence;
 use crate::failure::{Cause, FailureRow};
 use crate::finding::{Advice, Confidence, Finding, Rule, Severity, Subject};
@@ -65,7 +67,7 @@ impl Consequence {
                 cause.rule != Rule::BindBeforeConnect && (is_creator || created_most)
             }
             PortUse::Bound => cause.rule == Rule::BindBeforeConnect,
-            PortUse::Open => false,
+            PortUse::Open | PortUse::CloseWait | PortUse::SynSent => false,
         };
         leads && cause.destination == self.finding.destination && (cause.active || !self.finding.active)
     }
@@ -123,8 +125,23 @@ pub(super) fn check(context: &RuleContext<'_>) -> Vec<Consequence> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum PortUse {
     TimeWait,
+    /// Open connections, most of them in neither of the next two states.
     Open,
+    CloseWait,
+    SynSent,
     Bound,
+}
+
+impl PortUse {
+    /// Whether an open socket in that state is one of those that use the ports.
+    fn is_of(self, state: CensusState) -> bool {
+        match self {
+            Self::Open => state.is_connection(),
+            Self::CloseWait => state == CensusState::CloseWait,
+            Self::SynSent => state == CensusState::SynSent,
+            Self::TimeWait | Self::Bound => false,
+        }
+    }
 }
 
 /// `no_port`: a connect found no port at that time.
@@ -133,6 +150,10 @@ fn port_use(budget: &Budget, no_port: bool) -> PortUse {
     let most = budget.time_wait.max(open).max(budget.bound);
     if most == budget.time_wait {
         PortUse::TimeWait
+    } else if most == open && 2 * budget.close_wait >= open {
+        PortUse::CloseWait
+    } else if most == open && 2 * budget.syn_sent >= open {
+        PortUse::SynSent
     } else if most == open {
         PortUse::Open
     } else {
@@ -154,12 +175,26 @@ fn creator(context: &RuleContext<'_>, key: DestKey, row: &DestinationRow) -> Opt
     (its > 0 && 2 * its >= all).then(|| Subject::of(most.owner))
 }
 
+/// The process that has most of the open connections that use the ports.
+fn holder(context: &RuleContext<'_>, key: DestKey, port_use: PortUse) -> Option<Subject> {
+    let mut processes: Map<ProcessKey, (u64, Subject)> = Map::default();
+    for owner in context.socket_owners(|owner| port_use.is_of(owner.state) && is_to(owner, key)) {
+        let process = ProcessKey { tgid: owner.tgid, start_ns: owner.start_ns };
+        processes.entry(process).or_insert((0, Subject::of_socket_owner(owner))).0 += owner.sockets;
+    }
+    let all: u64 = processes.values().map(|(sockets, _)| sockets).sum();
+    let (_, (most, subject)) = processes.into_iter().max_by_key(|(process, (sockets, _))| (*sockets, *process))?;
+    (2 * most >= all).then_some(subject)
+}
+
 fn split(row: &DestinationRow, budget: &Budget) -> Vec<Evidence> {
     let mut evidence = vec![
         Evidence::PortsTotal(budget.total.into()),
         Evidence::PortsTimeWait(budget.time_wait.into()),
         Evidence::PortsEstablished(budget.established.into()),
         Evidence::PortsOther(budget.other.into()),
+        Evidence::PortsCloseWait(budget.close_wait.into()),
+        Evidence::PortsSynSent(budget.syn_sent.into()),
         Evidence::PortsBound(budget.bound.into()),
         Evidence::PortsAvailable(budget.available.into()),
         Evidence::PortRatePerS(budget.rate_per_s),
@@ -173,6 +208,11 @@ fn split(row: &DestinationRow, budget: &Budget) -> Vec<Evidence> {
     let latency = row.connect_us.quantile(0.99).map(|us| Evidence::ConnectP99Ms(us as f64 / 1e3));
     evidence.extend(latency);
     evidence
+}
+
+/// The rule about what uses the ports, where that is a fault of its own.
+fn cause(port_use: PortUse) -> Option<Rule> {
+    (port_use == PortUse::CloseWait).then_some(Rule::CloseWaitLeak)
 }
 
 /// Advice by what uses the ports.
@@ -193,6 +233,17 @@ fn advice(
             "Limit the number of open connections, and close idle ones: they use the ports, TIME_WAIT sockets do not.",
             "A connection that this host closes first keeps its port for another minute.",
         )],
+        // More ports would be used up in the same way.
+        PortUse::CloseWait => return vec![close_wait::advice(budget.close_wait.into())],
+        PortUse::SynSent => {
+            return vec![advice::plain(
+                "limit-connects",
+                "The destination does not answer. Let a connect give up after some seconds, limit how many wait at a \
+                 time, and wait longer after each failure. Without a time limit of the program, the kernel gives up \
+                 after two minutes (net.ipv4.tcp_syn_retries).",
+                "A destination that is slow for a while is given up sooner.",
+            )];
+        }
         PortUse::Bound => vec![advice::bind_address_no_port(budget.bound.into())],
     };
     first.extend(advice::room(context, key, budget, subject, bound));
@@ -218,7 +269,10 @@ fn fails(context: &RuleContext<'_>, key: DestKey, row: &DestinationRow, failed: 
     let port_use = budget.as_ref().map_or(PortUse::TimeWait, |budget| port_use(budget, row.exhausted.is_some()));
     let victim = failed.worst.and_then(subject);
     let creator = creator(context, key, row);
-    let process = if port_use == PortUse::TimeWait { creator.or(victim) } else { victim };
+    let process = match port_use {
+        PortUse::TimeWait => creator.or(victim),
+        _ => holder(context, key, port_use).or(victim),
+    };
     let in_own_range = 2 * failed.own_range > failed.count;
     // If some of the ports are in TIME_WAIT, the finding reports them and does not deny TIME_WAIT.
     let plain = budget.is_some_and(|budget| !in_own_range && budget.is_time_wait() == Some(false));
@@ -229,6 +283,20 @@ fn fails(context: &RuleContext<'_>, key: DestKey, row: &DestinationRow, failed: 
             "finds no local port: connect(2) fails, open connections use the ports: this is not TIME_WAIT"
         }
         (PortUse::Open, false) => "finds no local port: connect(2) fails, open connections use most of the ports",
+        (PortUse::CloseWait, true) => {
+            "finds no local port: connect(2) fails, connections that it does not close have the ports (CLOSE_WAIT): this \
+             is not TIME_WAIT"
+        }
+        (PortUse::CloseWait, false) => {
+            "finds no local port: connect(2) fails, connections that it does not close have most of the ports (CLOSE_WAIT)"
+        }
+        (PortUse::SynSent, true) => {
+            "finds no local port: connect(2) fails, connects without an answer have the ports (SYN_SENT): this is not \
+             TIME_WAIT"
+        }
+        (PortUse::SynSent, false) => {
+            "finds no local port: connect(2) fails, connects without an answer have most of the ports (SYN_SENT)"
+        }
         (PortUse::Bound, true) => {
             "finds no local port: connect(2) fails, bound sockets use the ports: this is not TIME_WAIT"
         }
@@ -268,7 +336,7 @@ fn fails(context: &RuleContext<'_>, key: DestKey, row: &DestinationRow, failed: 
         active,
         process,
         destination: Some(key),
-        cause: None,
+        cause: cause(port_use),
         title: title.to_owned(),
         evidence,
         advice,
@@ -280,22 +348,29 @@ fn fails(context: &RuleContext<'_>, key: DestKey, row: &DestinationRow, failed: 
 
 fn near(context: &RuleContext<'_>, key: DestKey, row: &DestinationRow, budget: &Budget) -> Option<Consequence> {
     let seconds = budget.seconds_to_exhaustion?;
-    let enough = budget.time_wait >= ENOUGH || budget.established >= ENOUGH;
+    let enough = budget.time_wait >= ENOUGH || budget.established >= ENOUGH || budget.other >= ENOUGH;
     // It is a forecast only if even the slowest rate within the error exhausts the ports, or if they are nearly gone.
     let sure = budget.latest_seconds.is_some();
     if seconds > NEAR_S || budget.rate_per_s <= 0.0 || !enough || !(sure || budget.utilization >= NEARLY_ALL) {
         return None;
     }
-    let process = creator(context, key, row);
+    let port_use = port_use(budget, false);
+    let process = match port_use {
+        PortUse::TimeWait | PortUse::Bound => creator(context, key, row),
+        _ => holder(context, key, port_use),
+    };
     let mut evidence =
         vec![Evidence::SecondsToExhaustion(seconds), Evidence::SoonestSeconds(budget.soonest_seconds.unwrap_or(0.0))];
     evidence.extend(budget.latest_seconds.map(Evidence::LatestSeconds));
     evidence.extend(budget.seconds_to_slow.map(Evidence::SecondsToSlow));
     evidence.extend(split(row, budget));
-    let port_use = port_use(budget, false);
     let title = match port_use {
         PortUse::TimeWait => "takes local ports faster than they come back",
         PortUse::Open => "opens connections and does not close them: local ports run out, and this is not TIME_WAIT",
+        PortUse::CloseWait => {
+            "does not close connections whose peer has closed: local ports run out, and this is not TIME_WAIT"
+        }
+        PortUse::SynSent => "connects, and nothing answers: local ports run out, and this is not TIME_WAIT",
         PortUse::Bound => "binds ports faster than they come back: this is not TIME_WAIT",
     };
     let finding = Finding {
@@ -304,7 +379,7 @@ fn near(context: &RuleContext<'_>, key: DestKey, row: &DestinationRow, budget: &
         active: true,
         process,
         destination: Some(key),
-        cause: None,
+        cause: cause(port_use),
         title: title.to_owned(),
         evidence,
         advice: advice(context, (key, row), budget, port_use, process.as_ref()),

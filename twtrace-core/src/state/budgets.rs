@@ -349,6 +349,11 @@ impl Tally {
         }
         let place = if established { &mut self.used.established } else { &mut self.used.other };
         *place += 1;
+        match connection.state {
+            CensusState::CloseWait => self.used.close_wait += 1,
+            CensusState::SynSent => self.used.syn_sent += 1,
+            _ => {}
+        }
         self.bound_too += u32::from(local.bound.contains(&connection.port));
     }
 

@@ -88,7 +88,11 @@ impl Space {
     pub(crate) fn remember(&mut self, cookie: u64, row: &CensusRow, number: u32, at_ns: u64) -> Result<(), Full> {
         let tuple = &row.tuple;
         let socket = match row.state {
-            CensusState::Open | CensusState::Established | CensusState::CloseWait | CensusState::FinWait2 => {
+            CensusState::Open
+            | CensusState::SynSent
+            | CensusState::Established
+            | CensusState::CloseWait
+            | CensusState::FinWait2 => {
                 let key = (tuple.local_addr, tuple.remote_addr, tuple.remote_port);
                 Some(Socket::Open(key, tuple.local_port, row.state))
             }

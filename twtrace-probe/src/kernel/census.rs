@@ -11,7 +11,7 @@ use netlink_packet_core::{
 use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, InetResponseBuffer, SocketId, StateFlags};
 use netlink_packet_sock_diag::{
     AF_INET, AF_INET6, IPPROTO_TCP, SOCK_DIAG_BY_FAMILY, SockDiagMessage, TCP_CLOSE, TCP_CLOSE_WAIT, TCP_ESTABLISHED,
-    TCP_FIN_WAIT2, TCP_LISTEN, TCP_TIME_WAIT,
+    TCP_FIN_WAIT2, TCP_LISTEN, TCP_SYN_SENT, TCP_TIME_WAIT,
 };
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_SOCK_DIAG};
 use nix::sys::socket::{MsgFlags, recv, setsockopt, sockopt};
@@ -388,6 +388,7 @@ fn census_state(state: u8, timer: u8, tuple: &Tuple) -> Option<CensusState> {
         (TCP_FIN_WAIT2, TIMER_TIMEWAIT) => Some(CensusState::TimewaitFinWait2),
         (TCP_FIN_WAIT2, _) => Some(CensusState::FinWait2),
         (TCP_ESTABLISHED, _) => Some(CensusState::Established),
+        (TCP_SYN_SENT, _) => Some(CensusState::SynSent),
         (TCP_CLOSE_WAIT, _) => Some(CensusState::CloseWait),
         (TCP_LISTEN, _) => Some(CensusState::Listen),
         // A connection that entered CLOSE while the kernel wrote its row still has its peer's port.

@@ -359,6 +359,10 @@ pub(crate) struct PortsJson {
     established: u32,
     /// Connections in other states, without TIME_WAIT sockets, by the last census.
     other: u32,
+    /// Of `other`, those in CLOSE_WAIT.
+    close_wait: u32,
+    /// Of `other`, those in SYN_SENT.
+    syn_sent: u32,
     /// TIME_WAIT sockets of both substates.
     time_wait: u32,
     /// Of these, those in FIN_WAIT2.
@@ -381,6 +385,8 @@ impl PortsJson {
             bound: budget.bound,
             established: budget.established,
             other: budget.other,
+            close_wait: budget.close_wait,
+            syn_sent: budget.syn_sent,
             time_wait: budget.time_wait,
             fin_wait2: budget.fin_wait2,
             reusable: budget.reusable,

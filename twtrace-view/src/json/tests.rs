@@ -148,7 +148,7 @@ fn failures_have_their_cause() {
     assert_eq!(
         tightest["ports"],
         serde_json::json!({
-            "total": 250, "reserved": 6, "bound": 0, "established": 0, "other": 0, "time_wait": 120, "fin_wait2": 0,
+            "total": 250, "reserved": 6, "bound": 0, "established": 0, "other": 0, "close_wait": 0, "syn_sent": 0, "time_wait": 120, "fin_wait2": 0,
             "reusable": 0, "without_timestamps": 0, "used": 120, "available": 130,
         })
     );

@@ -397,3 +397,70 @@ fn checks_of_many_destinations_are_one_finding() {
     assert_eq!((found.rule, found.destination, pid(&found)), (Rule::PeriodicChecks, None, Some(10)));
     assert_eq!((evidence(&found, "destinations"), evidence(&found, "connections")), (20.into(), 400.into()));
 }
+
+/// A client of another host or of this one, a process in the middle, and its backend on port 9000, each with `number`
+/// connections. The front's payload is larger by `more`: asked and answered.
+fn through(middle: Owner, client: Option<Owner>, more: (u64, u64), number: u64) -> Vec<Event> {
+    let mut events = Vec::new();
+    for n in 0..number {
+        let at_ns = START + (n + 1) * 20 * MS;
+        let (port, back_port) = (30_000 + n as u16, 45_000 + n as u16);
+        let front = tuple(port, 5, 9001);
+        let sized = |connection: Connection, (sent, received): (u64, u64)| Connection {
+            bytes_sent: sent,
+            bytes_received: received,
+            ..connection
+        };
+        let (asked, answered) = (100 + more.0, 400 + more.1);
+        if let Some(client) = client {
+            events.push(ended(sized(connection(7_000_000 + n, client, front, at_ns), (asked, answered))));
+        }
+        let accepted =
+            connection(8_000_000 + n, middle, front.mirrored(), at_ns).usual(Role::Passive, false, MICROSECOND_NS);
+        events.push(ended(sized(accepted, (answered, asked))));
+        let back = connection(9_000_000 + n, middle, tuple(back_port, 9, 9000), at_ns);
+        events.push(ended(sized(back, (100, 400))));
+    }
+    events.push(tick(START + number * 20 * MS));
+    events
+}
+
+#[test]
+fn a_relay_is_not_told_to_pool() {
+    let (relay, client) = (owner(20, "relay"), owner(21, "frontclient"));
+    for more in [(0, 0), (5, 0), (600, 2_000)] {
+        // Its clients are elsewhere.
+        let found = only(&mut state_after(through(relay, None, more, 100)));
+        assert_eq!(
+            (found.rule, pid(&found), found.destination.unwrap().port),
+            (Rule::Relay, Some(20), 9000),
+            "{more:?}"
+        );
+        assert_eq!(evidence(&found, "accepted"), 100.into());
+        assert_eq!(found.advice[0].id, "keep-alive-clients");
+        assert!(found.advice.iter().all(|advice| advice.id != "pool-connections"));
+        // They are here: it is theirs.
+        let found = only(&mut state_after(through(relay, Some(client), more, 100)));
+        assert_eq!((found.rule, pid(&found)), (Rule::NoConnectionReuse, Some(21)), "{more:?}");
+        assert_eq!(found.destination.unwrap().port, 9001);
+    }
+}
+
+#[test]
+fn a_service_that_asks_another_one_for_each_request_is_no_relay() {
+    // What it answers is not what it was answered; and what it asks is not what it was asked.
+    for more in [(0, 9_000), (0, 100), (300, 0), (4_000, 1_000)] {
+        let found = only(&mut state_after(through(owner(20, "app"), None, more, 100)));
+        assert_eq!((found.rule, pid(&found)), (Rule::NoConnectionReuse, Some(20)), "{more:?}");
+    }
+}
+
+#[test]
+fn a_relay_that_runs_out_of_ports_is_the_victim_of_its_clients() {
+    let relay = owner(20, "relay");
+    let events = through(relay, None, (0, 0), 190);
+    let mut engine = engine([start(), small_range(200, 0)].into_iter().chain(events));
+    let found = only(&mut engine);
+    assert_eq!((found.rule, pid(&found), found.cause), (Rule::ExhaustionNear, Some(20), Some(Rule::Relay)));
+    assert_eq!(found.advice[0].id, "keep-alive-clients");
+}

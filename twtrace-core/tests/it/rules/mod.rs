@@ -1,6 +1,7 @@
 //! Each rule: what it finds in a list of Events, what it reports, and what it ignores.
 
 mod habits;
+mod holders;
 mod ports;
 mod sockets;
 

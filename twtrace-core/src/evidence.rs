@@ -226,6 +226,8 @@ evidence! {
     BoundConnections(u64) = "bound_connections", "bound connections", Plain;
     /// Destinations of connections whose port bind(2) had taken.
     Destinations(u64) = "destinations", "destinations", Plain;
+    /// Source addresses of these connections. Each can bind all ports of the range: the figures are of the fullest.
+    SourceAddresses(u64) = "source_addresses", "source addresses", Plain;
     /// Processes that the finding is about.
     Processes(u64) = "processes", "processes", Plain;
     /// Connections per second.

@@ -241,6 +241,20 @@ impl Budget {
         self.total.saturating_sub(self.used)
     }
 
+    /// Where a connect found no port, although connections to other destinations use them, `elsewhere` in number: it could
+    /// have shared those, unless bind(2) took them. If they are nearly all that was not seen, they count as bound.
+    #[must_use]
+    pub fn when_exhausted(self, elsewhere: u32) -> Self {
+        let not_seen = self.not_seen();
+        if 2 * not_seen < self.total || 10 * u64::from(elsewhere) < 9 * u64::from(not_seen) {
+            return self;
+        }
+        let bound = elsewhere.min(not_seen);
+        let available = self.available.saturating_sub(bound);
+        let utilization = if self.total == 0 { 1.0 } else { 1.0 - f64::from(available) / f64::from(self.total) };
+        Self { bound: self.bound + bound, used: self.used + bound, available, utilization, ..self }
+    }
+
     /// Whether `tcp_tw_reuse` is useless here: most TIME_WAIT sockets have peers that sent no timestamps.
     pub fn lacks_timestamps(&self) -> bool {
         2 * self.without_timestamps > self.time_wait

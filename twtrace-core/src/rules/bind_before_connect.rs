@@ -9,6 +9,8 @@ use crate::failure::{Call, Cause};
 use crate::finding::{Confidence, Finding, Rule, Severity, Subject};
 use crate::snapshot::{DestKey, DestinationRow};
 use crate::table::Map;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 /// The bound connections of one process.
 struct Binder {
@@ -17,8 +19,8 @@ struct Binder {
     key: DestKey,
     most: u64,
     destinations: u64,
-    /// Sockets that still use their port.
-    in_use: u64,
+    /// Sockets that still use their port, by source address: each has all ports of the range for itself.
+    in_use: BTreeMap<IpAddr, u64>,
     ended: u64,
     last_ns: u64,
     total: u32,
@@ -38,20 +40,33 @@ pub(super) fn check(context: &RuleContext<'_>) -> Vec<Habit> {
         let in_use = row.bound + timewaits(row);
         let total = row.budget.map_or(0, |budget| budget.total);
         let last_ns = if row.bound > 0 { context.now_ns } else { row.pattern.ended_ns };
-        let none = Binder { subject, key: *key, most: 0, destinations: 0, in_use: 0, ended: 0, last_ns: 0, total };
+        let in_use_by = BTreeMap::new();
+        let none =
+            Binder { subject, key: *key, most: 0, destinations: 0, in_use: in_use_by, ended: 0, last_ns: 0, total };
         let binder = binders.entry(process).or_insert(none);
         if bound > binder.most {
             (binder.key, binder.most) = (*key, bound);
         }
         binder.destinations += 1;
-        binder.in_use += in_use;
+        *binder.in_use.entry(key.local_addr).or_default() += in_use;
         binder.ended += ended;
         binder.last_ns = binder.last_ns.max(last_ns);
         binder.total = binder.total.max(total);
     }
-    let mut all: Vec<Binder> = binders.into_values().filter(|binder| binder.in_use + binder.ended >= MANY).collect();
+    let mut all: Vec<Binder> = binders.into_values().filter(|binder| binder.connections() >= MANY).collect();
     all.sort_unstable_by_key(|binder| binder.key);
     all.iter().map(|binder| Habit::of(finding(context, binder), 0)).collect()
+}
+
+impl Binder {
+    fn connections(&self) -> u64 {
+        self.in_use.values().sum::<u64>() + self.ended
+    }
+
+    /// Ports in use of the source address with the most.
+    fn fullest(&self) -> u64 {
+        self.in_use.values().copied().max().unwrap_or(0)
+    }
 }
 
 /// TIME_WAIT sockets of bound connections: they keep the port as well.
@@ -77,12 +92,13 @@ fn finding(context: &RuleContext<'_>, binder: &Binder) -> Finding {
             || row.call == Call::Bind && row.cause == Cause::BoundPoolExhausted)
     });
     let failed: u64 = failures.map(|row| row.count).sum();
-    let crowded = binder.total > 0 && 2 * binder.in_use >= u64::from(binder.total);
+    let crowded = binder.total > 0 && 2 * binder.fullest() >= u64::from(binder.total);
     let mut evidence = vec![
-        Evidence::BoundConnections(binder.in_use + binder.ended),
-        Evidence::PortsBound(binder.in_use),
+        Evidence::BoundConnections(binder.connections()),
+        Evidence::PortsBound(binder.fullest()),
         Evidence::PortsTotal(binder.total.into()),
         Evidence::Destinations(binder.destinations),
+        Evidence::SourceAddresses(binder.in_use.len() as u64),
     ];
     if failed > 0 {
         evidence.insert(0, Evidence::Failures(failed));
@@ -96,7 +112,7 @@ fn finding(context: &RuleContext<'_>, binder: &Binder) -> Finding {
         cause: None,
         title: "binds before it connects: each connection takes its port from all destinations".to_owned(),
         evidence,
-        advice: vec![advice::bind_address_no_port(binder.in_use)],
+        advice: vec![advice::bind_address_no_port(binder.fullest())],
         confidence: Confidence::High,
         recheck:
             "After the change none of its ports counts as bound, and two connections to different destinations can \

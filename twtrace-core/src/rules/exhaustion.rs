@@ -5,7 +5,7 @@ use super::close_wait;
 use super::context::{RuleContext, is_to};
 use super::habit::Habit;
 use super::not_time_wait::subject;
-use crate::event::{CensusState, ProcessKey};
+use crate::event::{CensusState, ProcessKey, SocketOwner};
 use crate::evidence::Evidence;
 use crate::failure::{Cause, FailureRow};
 use crate::finding::{Advice, Confidence, Finding, Rule, Severity, Subject};
@@ -45,6 +45,8 @@ pub(super) struct Consequence {
     creator: Option<Subject>,
     /// How many were created for the destination.
     created: u64,
+    /// The process with most of the failures.
+    victim: Option<Subject>,
 }
 
 impl Consequence {
@@ -66,7 +68,13 @@ impl Consequence {
                 let created_most = same_party && 2 * habit.created >= self.created;
                 cause.rule != Rule::BindBeforeConnect && (is_creator || created_most)
             }
-            PortUse::Bound => cause.rule == Rule::BindBeforeConnect,
+            // Whatever the destination: bound ports are taken for all of them.
+            PortUse::Bound => {
+                let netns = |finding: &Finding| finding.destination.map(|key| key.netns);
+                return cause.rule == Rule::BindBeforeConnect
+                    && netns(cause) == netns(&self.finding)
+                    && (cause.active || !self.finding.active);
+            }
             PortUse::Open | PortUse::CloseWait | PortUse::SynSent => false,
         };
         leads && cause.destination == self.finding.destination && (cause.active || !self.finding.active)
@@ -77,7 +85,22 @@ impl Consequence {
         let mut finding = self.finding;
         finding.cause = Some(cause.rule);
         if cause.process.is_some() {
+            let pid =
+                |subject: Option<Subject>| subject.and_then(|subject| subject.process).map(|process| process.tgid);
+            if let Some(victim) = pid(self.victim).filter(|victim| Some(*victim) != pid(cause.process))
+                && !finding.evidence.iter().any(|evidence| matches!(evidence, Evidence::FailingPid(_)))
+            {
+                finding.evidence.push(Evidence::FailingPid(victim.into()));
+            }
             finding.process = cause.process;
+        }
+        // The ports are those of connections to somewhere else.
+        if let Some((remote, port)) = cause
+            .destination
+            .filter(|key| Some(*key) != finding.destination)
+            .and_then(|key| Some((key.remote_addr?, key.port)))
+        {
+            finding.evidence.push(Evidence::HolderPeer(std::net::SocketAddr::new(remote, port).to_string()));
         }
         // Evidence and advice that both have are reported once.
         let known: Vec<_> = finding.evidence.iter().map(discriminant).collect();
@@ -136,10 +159,10 @@ impl PortUse {
     /// Whether an open socket in that state is one of those that use the ports.
     fn is_of(self, state: CensusState) -> bool {
         match self {
-            Self::Open => state.is_connection(),
+            Self::Open | Self::Bound => state.is_connection(),
             Self::CloseWait => state == CensusState::CloseWait,
             Self::SynSent => state == CensusState::SynSent,
-            Self::TimeWait | Self::Bound => false,
+            Self::TimeWait => false,
         }
     }
 }
@@ -178,7 +201,12 @@ fn creator(context: &RuleContext<'_>, key: DestKey, row: &DestinationRow) -> Opt
 /// The process that has most of the open connections that use the ports.
 fn holder(context: &RuleContext<'_>, key: DestKey, port_use: PortUse) -> Option<Subject> {
     let mut processes: Map<ProcessKey, (u64, Subject)> = Map::default();
-    for owner in context.socket_owners(|owner| port_use.is_of(owner.state) && is_to(owner, key)) {
+    // Bound ports are taken for all destinations, whatever they are used for.
+    let is_it = |owner: &SocketOwner| match port_use {
+        PortUse::Bound => owner.netns == key.netns && owner.local_port == 0,
+        _ => is_to(owner, key),
+    };
+    for owner in context.socket_owners(|owner| port_use.is_of(owner.state) && is_it(owner)) {
         let process = ProcessKey { tgid: owner.tgid, start_ns: owner.start_ns };
         processes.entry(process).or_insert((0, Subject::of_socket_owner(owner))).0 += owner.sockets;
     }
@@ -244,7 +272,11 @@ fn advice(
                 "A destination that is slow for a while is given up sooner.",
             )];
         }
-        PortUse::Bound => vec![advice::bind_address_no_port(budget.bound.into())],
+        PortUse::Bound => {
+            let mut first = vec![advice::bind_address_no_port(budget.bound.into())];
+            first.extend(advice::wider_range(context, key, budget, subject));
+            return first;
+        }
     };
     first.extend(advice::room(context, key, budget, subject, bound));
     first
@@ -343,7 +375,7 @@ fn fails(context: &RuleContext<'_>, key: DestKey, row: &DestinationRow, failed: 
         confidence: Confidence::High,
         recheck: "After the change connect(2) no longer fails, and ports are left at the peak of the load.".to_owned(),
     };
-    Consequence { finding, port_use, creator, created: row.counts.time_wait_created }
+    Consequence { finding, port_use, creator, created: row.counts.time_wait_created, victim }
 }
 
 fn near(context: &RuleContext<'_>, key: DestKey, row: &DestinationRow, budget: &Budget) -> Option<Consequence> {
@@ -386,7 +418,7 @@ fn near(context: &RuleContext<'_>, key: DestKey, row: &DestinationRow, budget: &
         confidence: if sure { Confidence::High } else { Confidence::Medium },
         recheck: "After the change the forecast says never, at the peak of the load.".to_owned(),
     };
-    Some(Consequence { finding, port_use, creator: process, created: row.counts.time_wait_created })
+    Some(Consequence { finding, port_use, creator: process, created: row.counts.time_wait_created, victim: None })
 }
 
 /// TIME_WAIT sockets use nearly all ports, or did at some time.
@@ -425,5 +457,6 @@ fn was_near(context: &RuleContext<'_>, key: DestKey, row: &DestinationRow) -> Op
         confidence: Confidence::Medium,
         recheck: "After the change most ports are left at the peak of the load.".to_owned(),
     };
-    Some(Consequence { finding, port_use: PortUse::TimeWait, creator: process, created: row.counts.time_wait_created })
+    let created = row.counts.time_wait_created;
+    Some(Consequence { finding, port_use: PortUse::TimeWait, creator: process, created, victim: None })
 }

@@ -134,14 +134,29 @@ impl State {
             due.iter().filter_map(active).map(|(netns, _)| self.summary.place_of(netns)).collect();
         let locals = self.locals(|netns| namespaces.contains(&netns));
         let tallies = self.tallies(&locals, |key| due.contains(key));
+        let in_use: Map<u32, u32> =
+            locals.iter().map(|(netns, local)| (*netns, self.ports_in_use(*netns, local))).collect();
         for row in self.accounts.destinations.rows_mut().filter(|row| due.contains(&row.key)) {
             let Some((netns, budget_key)) = active(&row.key) else { continue };
             let netns = self.summary.place_of(netns);
             row.exhausted_ns = now_ns;
             if let (Some(local), Some(tally)) = (locals.get(&netns), tallies.get(&(netns, budget_key))) {
-                row.exhausted = Some(tally.budget(local, budget_key, row.trend.growth_per_s()));
+                let budget = tally.budget(local, budget_key, row.trend.growth_per_s());
+                let elsewhere = in_use.get(&netns).map_or(0, |all| all.saturating_sub(budget.used));
+                row.exhausted = Some(budget.when_exhausted(elsewhere));
             }
         }
+    }
+
+    /// How many of a namespace's local ports are bound, or used by connections.
+    fn ports_in_use(&self, netns: u32, local: &Local) -> u32 {
+        let open = self.census.spaces().get(&netns).into_iter().flat_map(|space| space.connections());
+        let ports: HashSet<u16, FixedState> = open
+            .map(|open| open.port)
+            .filter(|port| local.usable.has(*port))
+            .chain(local.bound.iter().copied())
+            .collect();
+        u32::try_from(ports.len()).unwrap_or(u32::MAX)
     }
 
     /// Counts the sockets of each wanted destination, in one pass over all sockets.

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::common::*;
-use twtrace_core::event::{CensusState, Connection, Event, Owner, Role};
-use twtrace_core::finding::Rule;
+use twtrace_core::event::{CensusState, Connection, Event, Owner, Role, Tuple};
+use twtrace_core::finding::{Rule, Severity};
 use twtrace_testkit::MICROSECOND_NS;
 
 /// Two hundred connections of `holder` in a state take the whole range for five seconds; meanwhile `victim` finds no port.
@@ -65,4 +65,84 @@ fn connects_without_an_answer_are_no_idle_connections() {
     assert_eq!((evidence(&finding, "ports_syn_sent"), evidence(&finding, "ports_close_wait")), (200.into(), 0.into()));
     let ids: Vec<&str> = finding.advice.iter().map(|advice| advice.id).collect();
     assert_eq!(ids, ["limit-connects"]);
+}
+
+#[test]
+fn each_source_address_has_ports_of_its_own() {
+    let loadgen = owner(10, "loadgen");
+    let from = |source: u8, port: u16| Tuple {
+        local_addr: std::net::Ipv4Addr::new(10, 0, 0, source).into(),
+        ..tuple(port, 1, 80)
+    };
+    let cookie = |source: u8, port: u16| u64::from(source) << 32 | u64::from(port);
+    let all = || (11..15).flat_map(|source| (40_050..40_110).map(move |port| (source, port)));
+    let bound = |(source, port)| Event::BoundConnect {
+        cookie: cookie(source, port),
+        tuple: from(source, port),
+        at_ns: START + SECOND,
+    };
+    let rows =
+        || all().map(|(source, port)| row(cookie(source, port), from(source, port), CensusState::Established, 0));
+    let owners = (11..15).map(|source| socket_owner(&loadgen, CensusState::Established, from(source, 0), 60)).collect();
+    let events = [start(), small_range(200, 0)]
+        .into_iter()
+        .chain(all().map(bound))
+        .chain((1..3).flat_map(|second| census(START + second * SECOND, rows().collect())))
+        .chain([socket_owners(START + 3 * SECOND, owners)]);
+    let finding = only(&mut engine(events));
+    assert_eq!((finding.rule, finding.severity, pid(&finding)), (Rule::BindBeforeConnect, Severity::Info, Some(10)));
+    let figures = ["ports_bound", "ports_total", "source_addresses", "bound_connections"];
+    assert_eq!(figures.map(|name| evidence(&finding, name)), [60.into(), 200.into(), 4.into(), 240.into()]);
+}
+
+#[test]
+fn who_has_bound_the_ports_for_another_destination_is_named() {
+    let (holder, victim) = (owner(10, "holder"), owner(11, "victim"));
+    let held = |port: u16| tuple(port, 9, 9000);
+    let cookie = |port: u16| 5_000_000 + u64::from(port);
+    let ports = || 40_000..40_200_u16;
+    let rows = || ports().map(|port| row(cookie(port), held(port), CensusState::Established, 0));
+    let bound = |port| Event::BoundConnect { cookie: cookie(port), tuple: held(port), at_ns: START };
+    let row_of = |to: Tuple| socket_owner(&holder, CensusState::Established, Tuple { local_port: 0, ..to }, 200);
+    // The binds were seen, or the trace began after them.
+    for is_late in [false, true] {
+        let mut events = vec![start(), small_range(200, 0)];
+        if !is_late {
+            events.extend(ports().map(bound));
+        }
+        events.extend((1..4).flat_map(|second| census(START + second * SECOND, rows().collect())));
+        events.push(socket_owners(START + 4 * SECOND, vec![row_of(held(1))]));
+        events.extend(many(victim, 20, 10, START + 4 * SECOND, no_port));
+        events.push(tick(START + 5 * SECOND));
+        let finding = only(&mut engine(events));
+        assert_eq!((finding.rule, pid(&finding)), (Rule::ExhaustionReached, Some(10)), "late: {is_late}");
+        assert_eq!(finding.destination.unwrap().port, 80, "where connects fail");
+        assert_eq!(evidence(&finding, "failing_pid"), 11.into());
+        let figures = ["ports_bound", "ports_total", "ports_available"].map(|name| evidence(&finding, name));
+        assert_eq!(figures, [200.into(), 200.into(), 0.into()]);
+        assert!(finding.title.contains("bound sockets use the ports: this is not TIME_WAIT"), "{}", finding.title);
+        assert_eq!(
+            (finding.advice[0].id, effect(&finding, "bind-address-no-port", "ports_bound")),
+            ("bind-address-no-port", (200.0, 0.0))
+        );
+        assert!(finding.advice.iter().all(|advice| advice.id != "more-addresses"), "{:?}", finding.advice);
+    }
+}
+
+#[test]
+fn ports_that_other_destinations_share_are_not_bound() {
+    // Half of the range is used elsewhere, and a connect finds no port all the same: of the rest nothing is known.
+    let (other, victim) = (owner(10, "other"), owner(11, "victim"));
+    let rows = || (40_000..40_100).map(|port| row(u64::from(port), tuple(port, 9, 9000), CensusState::Established, 0));
+    let mut events = vec![start(), small_range(200, 0)];
+    events.extend((1..4).flat_map(|second| census(START + second * SECOND, rows().collect())));
+    events.push(socket_owners(
+        START + 4 * SECOND,
+        vec![socket_owner(&other, CensusState::Established, tuple(0, 9, 9000), 100)],
+    ));
+    events.extend(many(victim, 20, 10, START + 4 * SECOND, no_port));
+    events.push(tick(START + 5 * SECOND));
+    let finding = only(&mut engine(events));
+    assert_eq!((finding.rule, pid(&finding)), (Rule::ExhaustionReached, Some(11)));
+    assert_eq!(evidence(&finding, "ports_bound"), 0.into());
 }

@@ -51,6 +51,9 @@ macro_rules! for_each_counter {
                 evicted,
                 /// Resets that this host sent for a connection whose end was recorded before: they change its outcome.
                 resets_after_close,
+                /// Transitions that the twin handled before the first program of the pair, because another tracer had the
+                /// classic tracepoint before this one (kernels from 7.0).
+                twin_first,
             }
             user {
                 /// Transitions that the kernel skipped on recursion and that the twin did not recover.

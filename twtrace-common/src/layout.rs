@@ -179,6 +179,9 @@ pub struct Config {
     /// 1 when a program may interrupt itself on a processor, or may be preempted by another one there: then it adds to
     /// counters atomically.
     pub nests: u32,
+    /// 1 when the twin is on the classic tracepoint. If another tracer has that already, the kernel runs it before the first
+    /// program of the pair.
+    pub twin_may_lead: u32,
 }
 
 /// Which sockets the kernel side logs. What is not asked for is 0 and matches all.
@@ -205,6 +208,6 @@ impl LogFilter {
 // The loader writes them into the object by their names: both sides must have the same size.
 const _: () = {
     assert!(size_of::<Offsets>() == 264);
-    assert!(size_of::<Config>() == 28);
+    assert!(size_of::<Config>() == 32);
     assert!(size_of::<LogFilter>() == 32);
 };

@@ -19,6 +19,7 @@ pub static CONFIG: Config = Config {
     has_task_btf: 0,
     has_pt_regs: 0,
     nests: 0,
+    twin_may_lead: 0,
 };
 
 /// What to log.

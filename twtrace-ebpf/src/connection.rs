@@ -6,6 +6,7 @@ use twtrace_common::{
 };
 
 use crate::{
+    config::cfg_value,
     emit, handled,
     log::{self, Decision},
     maps::{Program, SOCKETS, TEMPLATE, count},
@@ -20,6 +21,9 @@ const FULL: i32 = -7;
 /// A count taken at FIN_WAIT2 belongs to a CLOSE that follows within this time: both in the one call of
 /// `tcp_rcv_state_process` that creates the TIME_WAIT socket.
 const SAME_CALL_NS: u64 = 50_000;
+
+/// The other program of the pair runs within this time, unless the task has to wait in between for long.
+const MOVED_NS: u64 = 10_000_000;
 
 /// One state change of one socket.
 #[derive(Clone, Copy)]
@@ -66,11 +70,54 @@ impl<S: Socket> Change<S> {
 /// The first program of the pair: notes what it is about to handle, then handles it.
 #[inline(always)]
 pub fn first(change: Change<impl Socket>) {
+    if cfg_value!(twin_may_lead) != 0 && is_handled_by_twin(change) {
+        count!(change.by, twin_first);
+        return;
+    }
     handled::note(change.sk.address(), change.states());
     if change.is_foreign() {
         return;
     }
     handle(change);
+}
+
+/// Whether the twin came before and has handled this; then does what the twin cannot do, and what it leaves to the last.
+#[inline(always)]
+fn is_handled_by_twin(change: Change<impl Socket>) -> bool {
+    let key = change.sk.address();
+    let is_noted = handled::take(key, change.states() | handled::BY_TWIN);
+    let record = SOCKETS.get_ptr_mut(key);
+    // Between the two, the task may have been moved to another CPU.
+    // SAFETY: a value of the socket map.
+    if !is_noted && !record.is_some_and(|record| unsafe { has_just_ended_with(record, change) }) {
+        return false;
+    }
+    handled::follow_twin();
+    if let Some(record) = record {
+        // SAFETY: as above.
+        unsafe {
+            if (*record).cookie == 0 {
+                (*record).cookie = change.sk.cookie();
+            }
+        }
+    }
+    if change.new == tcp_state::CLOSE {
+        free(key);
+    }
+    true
+}
+
+/// As [`ended_with`], a moment ago.
+///
+/// # Safety
+/// `record` points to a value of the socket map.
+#[inline(always)]
+unsafe fn has_just_ended_with<S>(record: *const ConnRecord, change: Change<S>) -> bool {
+    // SAFETY: the caller's promise; the helper has no argument; the index is masked.
+    unsafe {
+        let last = usize::from((*record).transitions).wrapping_sub(1) & (MAX_TRANSITIONS - 1);
+        ended_with(record, change) && bpf_ktime_get_ns().wrapping_sub((*record).times_ns[last]) < MOVED_NS
+    }
 }
 
 /// Follows a connection, or reports it in parts.
@@ -96,6 +143,7 @@ pub fn twin(change: Change<impl Socket>) {
     if change.is_foreign() {
         // Nothing to do, whether or not the first program ran.
         count!(change.by, recovered);
+        note_by_twin(change);
         return;
     }
     if let Some(record) = SOCKETS.get_ptr_mut(change.sk.address()) {
@@ -108,6 +156,7 @@ pub fn twin(change: Change<impl Socket>) {
         }
     }
     count!(change.by, recovered);
+    note_by_twin(change);
     match find_or_begin(change) {
         // SAFETY: a value of the socket map.
         Some(record) => unsafe {
@@ -116,8 +165,17 @@ pub fn twin(change: Change<impl Socket>) {
         },
         None => unfollowed::transition(change),
     }
-    if change.new == tcp_state::CLOSE {
+    // Where the first program comes last, it frees the slot.
+    if change.new == tcp_state::CLOSE && !handled::twin_leads() {
         free(change.sk.address());
+    }
+}
+
+/// The first program may yet come.
+#[inline(always)]
+fn note_by_twin(change: Change<impl Socket>) {
+    if cfg_value!(twin_may_lead) != 0 {
+        handled::note(change.sk.address(), change.states() | handled::BY_TWIN);
     }
 }
 

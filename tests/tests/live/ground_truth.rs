@@ -130,6 +130,13 @@ fn connections_without_room_in_the_socket_map_are_reported_as_they_happened() {
     check(&LoadOptions { max_sockets: Some(1), ..LoadOptions::default() });
 }
 
+/// Another tracer has the same tracepoints already: on some kernels, this one's programs then run in another order.
+#[test]
+fn every_connection_is_reported_as_it_happened_beside_an_earlier_tracer() {
+    let _earlier = KernelSource::start(&KernelSourceOptions::default()).unwrap();
+    check(&LoadOptions::default());
+}
+
 fn check(options: &LoadOptions) {
     let has_no_room = options.max_sockets == Some(1);
     let mut live = KernelSource::start(&KernelSourceOptions { load: options.clone() }).unwrap();

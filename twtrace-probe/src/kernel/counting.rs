@@ -49,8 +49,10 @@ impl Misses {
         let missed = skipped(&self.first)?;
         let exact_missed = self.exact.iter().map(skipped).sum::<anyhow::Result<u64>>()?;
         let exits_missed = self.exits.iter().map(skipped).sum::<anyhow::Result<u64>>()?;
-        let recursion = missed.saturating_sub(sum.recovered);
-        Ok(KernelCounters { recursion, exact_missed, exits_missed, ..KernelCounters::from(*sum) })
+        // What the twin handled because it came first, the first program did see.
+        let recovered = sum.recovered.saturating_sub(sum.twin_first);
+        let recursion = missed.saturating_sub(recovered);
+        Ok(KernelCounters { recovered, recursion, exact_missed, exits_missed, ..KernelCounters::from(*sum) })
     }
 }
 

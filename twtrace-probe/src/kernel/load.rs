@@ -49,8 +49,8 @@ pub const FUNCTIONS_VARIABLE: &str = "TWTRACE_FUNCTIONS";
 pub const TWIN_VARIABLE: &str = "TWTRACE_TWIN";
 
 /// Symbol in objects with this layout of records. It changes with [`twtrace_common::WIRE_VERSION`].
-const WIRE_SYMBOL: &str = "WIRE_VERSION_9";
-const _: () = assert!(twtrace_common::WIRE_VERSION == 9);
+const WIRE_SYMBOL: &str = "WIRE_VERSION_10";
+const _: () = assert!(twtrace_common::WIRE_VERSION == 10);
 
 /// The hook that reports the errno of connect(2).
 const CONNECT: &str = "syscalls:sys_exit_connect";
@@ -159,7 +159,8 @@ pub fn load(options: &LoadOptions) -> anyhow::Result<Loaded> {
     let offsets = twin.unwrap_or(layout.offsets);
     let build = |config: Config| load_object(&object, options, offsets, config, Some(&btf));
 
-    let (mut ebpf, config) = match with_helpers(wanted, config(options), &build, &btf) {
+    let first_try = Config { twin_may_lead: u32::from(twin.is_some()), ..config(options) };
+    let (mut ebpf, config) = match with_helpers(wanted, first_try, &build, &btf) {
         Ok(loaded) => loaded,
         // Where the program that needs no types is refused as well, the first reason is the better one.
         Err(error) => {

@@ -93,7 +93,7 @@ const FEW: Mode = Mode { name: "exact", env: &[("TWTRACE_TIER", "exact"), ("TWTR
 const LONG: Mode = Mode { name: "exact", env: &[("TWTRACE_TIER", "exact"), ("TWTRACE_CONNECTIONS", "20000")] };
 const SMALL: Mode = Mode { name: "exact", env: &[("TWTRACE_TIER", "exact"), ("TWTRACE_CONNECTIONS", "3000")] };
 
-const PLANS: [Plan; 15] = [
+const PLANS: [Plan; 16] = [
     Plan {
         test: "ground_truth::every_connection_is_reported_as_it_happened",
         modes: &[
@@ -118,6 +118,11 @@ const PLANS: [Plan; 15] = [
         test: "ground_truth::connections_without_room_in_the_socket_map_are_reported_as_they_happened",
         modes: &[(EXACT, ALL), (TUPLE, ENDS), (EXACT, ARM)],
     },
+    // The order of the pair's programs depends on others where the twin is on the classic tracepoint.
+    Plan {
+        test: "ground_truth::every_connection_is_reported_as_it_happened_beside_an_earlier_tracer",
+        modes: &[(EXACT, &["7.2"]), (COOKIE, &["7.2"]), (TWIN, &["6.12"])],
+    },
     Plan {
         test: "bindings",
         modes: &[(EXACT, ALL), (TUPLE, ALL), (COOKIE, ENDS), (NO_BTF, ENDS), (EXACT, ARM), (TUPLE, ARM)],
@@ -139,7 +144,7 @@ const PLANS: [Plan; 15] = [
     Plan { test: "kernel_sockets", modes: &[(EXACT, &["5.10", "6.12"]), (COOKIE, &["6.1", "7.2"]), (EXACT, ARM)] },
     // Long, and not about tiers.
     Plan { test: "losses", modes: &[(SMALL, &["6.12"]), (SMALL, RT)] },
-    Plan { test: "instances", modes: &[(SMALL, &["6.1"]), (SMALL, RT)] },
+    Plan { test: "instances", modes: &[(SMALL, &["6.1", "7.2"]), (SMALL, RT)] },
     Plan {
         test: "older",
         modes: &[(COOKIE, ALL), (TUPLE, ALL), (EXACT, ENDS), (EXACT, ARM), (COOKIE, ARM), (TUPLE, ARM)],

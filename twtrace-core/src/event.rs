@@ -313,6 +313,8 @@ pub struct CensusRow {
     pub state: CensusState,
     /// For TIME_WAIT sockets: milliseconds until the timer ends it (`idiag_expires`).
     pub expires_ms: u32,
+    /// For listeners: how many connections may wait to be accepted (`idiag_wqueue`, the backlog of listen(2)); else 0.
+    pub backlog: u32,
 }
 
 /// One thing that happened or became known.

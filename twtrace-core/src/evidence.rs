@@ -250,6 +250,14 @@ evidence! {
     BySoLinger(u64) = "by_so_linger", "by SO_LINGER", Plain;
     /// Aborts with received data that the process had not read.
     WithUnreadData(u64) = "with_unread_data", "with unread data", Plain;
+    /// Connections in the queue of the listener.
+    Queued(u64) = "queued", "in the accept queue", Plain;
+    /// Of these, those that have been there for three seconds at least.
+    QueuedFor3S(u64) = "queued_for_3_s", "in the queue for 3 s", Plain;
+    /// Of those in the queue, those that their peer has closed meanwhile.
+    QueuedHungUp(u64) = "queued_hung_up", "hung up in the queue", Plain;
+    /// How many the queue takes.
+    Backlog(u64) = "backlog", "backlog", Plain;
     /// Sockets in CLOSE_WAIT.
     CloseWait(u64) = "close_wait", "CLOSE_WAIT", Plain;
     /// Sockets that have been in CLOSE_WAIT for three seconds at least.

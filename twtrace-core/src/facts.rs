@@ -177,6 +177,10 @@ pub enum CensusState {
     Established,
     /// CLOSE_WAIT: the peer has closed, this host's process has not.
     CloseWait,
+    /// ESTABLISHED, in the queue of a listener: nobody has accepted it.
+    Queued,
+    /// CLOSE_WAIT, in the queue of a listener: its peer has closed before anybody accepted it.
+    QueuedCloseWait,
     /// A full socket in FIN_WAIT2: shut down, not closed.
     #[serde(rename = "fin_wait2_open")]
     #[strum(serialize = "fin_wait2_open")]
@@ -196,6 +200,12 @@ impl CensusState {
     /// A full socket of a connection, in any state: not a TIME_WAIT socket, not a listener, not merely bound.
     pub fn is_connection(self) -> bool {
         matches!(self, Self::Open | Self::SynSent | Self::Established | Self::CloseWait | Self::FinWait2)
+            || self.is_queued()
+    }
+
+    /// A connection that waits to be accepted.
+    pub fn is_queued(self) -> bool {
+        matches!(self, Self::Queued | Self::QueuedCloseWait)
     }
 
     /// The state with this name.

@@ -54,6 +54,8 @@ pub enum Rule {
     BindBeforeConnect,
     /// Connections are aborted with a reset instead of closed.
     ResetInsteadOfClose,
+    /// Connections that wait to be accepted, and are not.
+    NotAccepting,
     /// Sockets whose peer has closed but whose own process has not.
     CloseWaitLeak,
     /// Sockets that wait for the peer's FIN, which does not arrive.
@@ -133,7 +135,7 @@ pub struct Effect {
 pub struct Advice {
     /// Stable name: `pool-connections`, `keep-alive`, `let-peer-close`, `bind-address-no-port`, `tcp-tw-reuse`,
     /// `wider-port-range`, `more-addresses`, `bucket-limit`, `close-sockets`, `read-before-close`, `fix-address`,
-    /// `so-reuseaddr`, `reserve-port`, `limit-connects`, `keep-alive-clients`, `unix-socket`, `slow-down`, `trace-more`.
+    /// `so-reuseaddr`, `reserve-port`, `limit-connects`, `accept-connections`, `keep-alive-clients`, `unix-socket`, `slow-down`, `trace-more`.
     pub id: &'static str,
     /// What to do, one sentence.
     pub text: String,

@@ -14,6 +14,7 @@ mod habit;
 mod incomplete_trace;
 mod many_destinations;
 mod no_reuse;
+mod not_accepting;
 mod not_time_wait;
 mod periodic;
 mod pool_bypassed;
@@ -73,7 +74,8 @@ pub(crate) fn check(snapshot: &Snapshot) -> Vec<Finding> {
     regular.retain(|one| one.destination.is_none() || !found.iter().any(|other| one.destination == other.destination));
     found.extend(regular);
     let leaks = close_wait::check(&context);
-    let leaking: Vec<DestKey> = leaks.iter().filter_map(|leak| leak.destination).collect();
+    let stuck = not_accepting::check(&context);
+    let leaking: Vec<DestKey> = leaks.iter().chain(&stuck).filter_map(|leak| leak.destination).collect();
     // What happens at the other end of connections that are not closed is the same story.
     found.retain(|one| one.rule != Rule::ServerClosesFirst || !is_other_end(one, &leaking));
     // And so is that they use up the ports.
@@ -82,6 +84,7 @@ pub(crate) fn check(snapshot: &Snapshot) -> Vec<Finding> {
     };
     let leaks: Vec<Finding> = leaks.into_iter().filter(|leak| !is_reported(leak)).collect();
     found.extend(leaks);
+    found.extend(stuck);
     found.extend(fin_wait2::check(&context).into_iter().filter(|one| !is_other_end(one, &leaking)));
     for rule in [bound_pool::check, not_time_wait::check, port_held::check, bucket_overflow::check, reset::check] {
         found.extend(rule(&context));

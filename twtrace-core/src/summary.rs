@@ -16,7 +16,7 @@ const NAMESPACES: usize = 2048;
 pub struct Waiting {
     /// The destination, or the local port.
     pub destination: DestKey,
-    /// CLOSE_WAIT or FIN_WAIT2.
+    /// CLOSE_WAIT, FIN_WAIT2, or in the queue of a listener.
     pub state: CensusState,
     /// How many, by the last census.
     pub sockets: u64,
@@ -24,6 +24,8 @@ pub struct Waiting {
     pub aged: u64,
     /// And for at least a minute.
     pub old: u64,
+    /// For those in the queue of a listener: how many the queue takes.
+    pub backlog: Option<u32>,
 }
 
 /// How a socket's fate or owner is known.

@@ -8,7 +8,7 @@ const START_STEP_NS: u64 = 10 * MILLISECOND_NS;
 
 /// One socket. `expires_ms` is the time left on the timer of a TIME_WAIT socket, milliseconds.
 pub fn census_row(cookie: u64, tuple: Tuple, state: CensusState, expires_ms: u32) -> CensusRow {
-    CensusRow { cookie, tuple, state, expires_ms }
+    CensusRow { cookie, tuple, state, expires_ms, backlog: 0 }
 }
 
 /// All sockets of a network namespace: a complete census that takes one millisecond.

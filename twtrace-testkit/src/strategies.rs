@@ -201,6 +201,8 @@ fn state() -> impl Strategy<Value = CensusState> {
             CensusState::Listen,
             CensusState::Established,
             CensusState::CloseWait,
+            CensusState::Queued,
+            CensusState::QueuedCloseWait,
             CensusState::FinWait2,
             CensusState::Bound,
         ][..],

@@ -62,6 +62,7 @@ pub const FINDINGS: &[Topic] = topics! {
     "periodic-checks": ["periodic-checks", "health-checks"] "a few connections at regular intervals";
     "bind-before-connect": ["bind-before-connect"] "bind() takes a port for all destinations";
     "reset-instead-of-close": ["reset-instead-of-close"] "connections are aborted with a reset";
+    "not-accepting": ["not-accepting", "accept-queue", "backlog", "listenoverflows", "listendrops"] "connections wait in the queue of a listener";
     "close-wait-leak": ["close-wait-leak"] "sockets that the process forgot to close";
     "fin-wait2-pile-up": ["fin-wait2-pile-up"] "sockets that wait for a peer that does not close";
     "incomplete-trace": ["incomplete-trace"] "what twtrace did not see";

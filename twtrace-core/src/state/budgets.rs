@@ -203,12 +203,14 @@ impl State {
         tallies
     }
 
-    /// Full sockets in CLOSE_WAIT and FIN_WAIT2.
+    /// Full sockets in CLOSE_WAIT, in FIN_WAIT2, and in the queues of listeners.
     pub(crate) fn waiting(&self) -> Vec<Waiting> {
         let now_ns = self.summary.window.now_ns;
         let mut kinds: Map<(DestKey, CensusState), Waiting> = Map::default();
         for (netns, space) in self.census.spaces() {
-            let waits = |state| matches!(state, CensusState::CloseWait | CensusState::FinWait2);
+            let waits = |state: CensusState| {
+                state.is_queued() || matches!(state, CensusState::CloseWait | CensusState::FinWait2)
+            };
             for OpenConnection { key, port, state, since_ns } in space.connections() {
                 if !waits(state) {
                     continue;
@@ -218,7 +220,7 @@ impl State {
                     Tuple { netns: *netns, local_addr, local_port: port, remote_addr, remote_port, v4_mapped: false };
                 let role = if self.census.listens(&tuple) { Role::Passive } else { Role::Active };
                 let destination = destination_key(&tuple, role);
-                let none = Waiting { destination, state, sockets: 0, aged: 0, old: 0 };
+                let none = Waiting { destination, state, sockets: 0, aged: 0, old: 0, backlog: None };
                 let kind = kinds.entry((destination, state)).or_insert(none);
                 kind.sockets += 1;
                 kind.aged += u64::from(now_ns.saturating_sub(since_ns) >= AGED_NS);
@@ -226,6 +228,10 @@ impl State {
             }
         }
         let mut all: Vec<Waiting> = kinds.into_values().collect();
+        for kind in all.iter_mut().filter(|kind| kind.state.is_queued()) {
+            let DestKey { netns, local_addr, port, .. } = kind.destination;
+            kind.backlog = self.census.spaces().get(&netns).and_then(|space| space.backlog(local_addr, port));
+        }
         all.sort_unstable_by_key(|kind| (std::cmp::Reverse(kind.sockets), kind.destination));
         all.truncate(WAITING);
         all

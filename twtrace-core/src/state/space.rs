@@ -18,7 +18,7 @@ pub(crate) type BudgetKey = (IpAddr, IpAddr, u16);
 enum Socket {
     /// A connection in one of the states that use a port, by its local port.
     Open(BudgetKey, u16, CensusState),
-    Listen(IpAddr, u16),
+    Listen(IpAddr, u16, u32),
     /// Bound, and not yet anything else.
     Bound(u16),
 }
@@ -26,7 +26,7 @@ enum Socket {
 impl Socket {
     fn is_on(self, local_port: u16) -> bool {
         match self {
-            Self::Open(_, port, _) | Self::Listen(_, port) | Self::Bound(port) => port == local_port,
+            Self::Open(_, port, _) | Self::Listen(_, port, _) | Self::Bound(port) => port == local_port,
         }
     }
 }
@@ -92,11 +92,13 @@ impl Space {
             | CensusState::SynSent
             | CensusState::Established
             | CensusState::CloseWait
+            | CensusState::Queued
+            | CensusState::QueuedCloseWait
             | CensusState::FinWait2 => {
                 let key = (tuple.local_addr, tuple.remote_addr, tuple.remote_port);
                 Some(Socket::Open(key, tuple.local_port, row.state))
             }
-            CensusState::Listen => Some(Socket::Listen(tuple.local_addr, tuple.local_port)),
+            CensusState::Listen => Some(Socket::Listen(tuple.local_addr, tuple.local_port, row.backlog)),
             CensusState::Bound => Some(Socket::Bound(tuple.local_port)),
             CensusState::TimeWait | CensusState::TimewaitFinWait2 => None,
         };
@@ -123,7 +125,7 @@ impl Space {
     fn count(&mut self, socket: Socket, by: i64) {
         match socket {
             Socket::Open(key, ..) => count(&mut self.open, key, by),
-            Socket::Listen(address, port) => count(&mut self.listening, (address, port), by),
+            Socket::Listen(address, port, _) => count(&mut self.listening, (address, port), by),
             Socket::Bound(_) => {}
         }
     }
@@ -193,7 +195,7 @@ impl Space {
     /// Ports that no connect chooses: of listeners, and of sockets that are bound.
     pub(crate) fn bound_ports(&self) -> impl Iterator<Item = u16> {
         self.sockets.values().filter_map(|known| match known.socket {
-            Socket::Listen(_, port) | Socket::Bound(port) => Some(port),
+            Socket::Listen(_, port, _) | Socket::Bound(port) => Some(port),
             Socket::Open(..) => None,
         })
     }
@@ -201,6 +203,15 @@ impl Space {
     /// Whether there is a socket with that cookie that is not a TIME_WAIT socket.
     pub(crate) fn has(&self, cookie: u64) -> bool {
         self.sockets.contains_key(&cookie)
+    }
+
+    /// How many connections may wait for the listener of a port.
+    pub(crate) fn backlog(&self, address: IpAddr, port: u16) -> Option<u32> {
+        let of_port = self.sockets.values().filter_map(|known| match known.socket {
+            Socket::Listen(at, its, backlog) if its == port && (at == address || at.is_unspecified()) => Some(backlog),
+            _ => None,
+        });
+        of_port.max()
     }
 
     /// Whether a socket listens there.

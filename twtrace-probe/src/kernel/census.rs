@@ -349,7 +349,8 @@ fn row(message: &[u8], netns: u32) -> Option<(CensusRow, u32)> {
         remote_port: u16::from_be_bytes(field(message, 6)),
         v4_mapped,
     };
-    let state = census_state(state, timer, &tuple)?;
+    let inode = u32::from_ne_bytes(field(message, 68));
+    let state = census_state(state, timer, &tuple, inode)?;
     let row = CensusRow {
         // Two words, the low one first in any byte order (`sock_diag_save_cookie`).
         cookie: u64::from(u32::from_ne_bytes(field(message, 44)))
@@ -357,8 +358,9 @@ fn row(message: &[u8], netns: u32) -> Option<(CensusRow, u32)> {
         tuple,
         state,
         expires_ms: if state.is_timewait() { u32::from_ne_bytes(field(message, 52)) } else { 0 },
+        backlog: if state == CensusState::Listen { u32::from_ne_bytes(field(message, 60)) } else { 0 },
     };
-    Some((row, u32::from_ne_bytes(field(message, 68))))
+    Some((row, inode))
 }
 
 /// Bytes at a constant offset; [`DIAG_LEN`] bounds each of them.
@@ -382,11 +384,14 @@ fn address(family: u8, bytes: [u8; 16]) -> Option<(IpAddr, bool)> {
 
 /// The kernel reports a TIME_WAIT socket's substate as its state; only the timer distinguishes FIN_WAIT2 of a TIME_WAIT
 /// socket from FIN_WAIT2 of a full socket.
-fn census_state(state: u8, timer: u8, tuple: &Tuple) -> Option<CensusState> {
+fn census_state(state: u8, timer: u8, tuple: &Tuple, inode: u32) -> Option<CensusState> {
     match (state, timer) {
         (TCP_TIME_WAIT, _) => Some(CensusState::TimeWait),
         (TCP_FIN_WAIT2, TIMER_TIMEWAIT) => Some(CensusState::TimewaitFinWait2),
         (TCP_FIN_WAIT2, _) => Some(CensusState::FinWait2),
+        // No descriptor refers to it, and nobody has closed it.
+        (TCP_ESTABLISHED, _) if inode == 0 => Some(CensusState::Queued),
+        (TCP_CLOSE_WAIT, _) if inode == 0 => Some(CensusState::QueuedCloseWait),
         (TCP_ESTABLISHED, _) => Some(CensusState::Established),
         (TCP_SYN_SENT, _) => Some(CensusState::SynSent),
         (TCP_CLOSE_WAIT, _) => Some(CensusState::CloseWait),

@@ -69,7 +69,10 @@ fn a_timewait_socket_is_read_whole() {
         remote_port: 443,
         v4_mapped: false,
     };
-    assert_eq!(row, CensusRow { cookie: 0x1_0000_ea43, tuple, state: CensusState::TimeWait, expires_ms: 59_000 });
+    assert_eq!(
+        row,
+        CensusRow { cookie: 0x1_0000_ea43, tuple, state: CensusState::TimeWait, expires_ms: 59_000, backlog: 0 }
+    );
     assert_eq!(inode, 4711);
 }
 

@@ -11,7 +11,7 @@ fn piece(netns: u32, sockets: impl IntoIterator<Item = (u32, CensusState)>) -> P
         let address = std::net::Ipv4Addr::LOCALHOST.into();
         let tuple =
             Tuple { netns, local_addr: address, local_port: 1, remote_addr: address, remote_port: 2, v4_mapped: false };
-        piece.rows.push(CensusRow { cookie: inode.into(), tuple, state, expires_ms: 0 });
+        piece.rows.push(CensusRow { cookie: inode.into(), tuple, state, expires_ms: 0, backlog: 0 });
         piece.inodes.push(inode);
     }
     piece

@@ -28,6 +28,7 @@ table! {
         cookie: Num<UInt64Type>,
         state: Words<&'static str>,
         expires_ms: Opt<UInt32Type>,
+        backlog: Opt<UInt32Type>,
         cause: Words<&'static str>,
         /// Addresses are left out when they are those of the last row of this cookie, here or in `connections`.
         netns: Opt<UInt32Type>,
@@ -46,6 +47,7 @@ struct Row<'a> {
     cookie: u64,
     state: Option<CensusState>,
     expires_ms: Option<u32>,
+    backlog: Option<u32>,
     cause: Option<TimewaitCause>,
     tuple: Option<&'a Tuple>,
 }
@@ -61,6 +63,7 @@ impl Builder {
         self.cookie.push(row.cookie);
         self.state.push_word(row.state.map(CensusState::name));
         self.expires_ms.push(row.expires_ms);
+        self.backlog.push(row.backlog);
         self.cause.push_word(row.cause.map(words::cause));
         let known = &mut writing.tuples;
         let tuple = row.tuple.filter(|tuple| known.get(row.cookie) != Some(*tuple));
@@ -116,12 +119,13 @@ impl TableWriter for Writer {
         let columns = &mut self.columns;
         match event {
             Event::SocketDump(rows) => {
-                for CensusRow { cookie, tuple, state, expires_ms } in rows {
+                for CensusRow { cookie, tuple, state, expires_ms, backlog } in rows {
                     let row = Row {
                         kind: "census",
                         cookie: *cookie,
                         state: Some(*state),
                         expires_ms: Some(*expires_ms),
+                        backlog: Some(*backlog).filter(|backlog| *backlog > 0),
                         tuple: Some(tuple),
                         ..Row::default()
                     };
@@ -234,7 +238,14 @@ impl crate::table::Batch for Batch {
         Ok(match kind {
             Kind::Census => {
                 let expires_ms = rows.expires_ms.get(row).context("a remaining time is missing")?;
-                Read::Part(Part::Census(CensusRow { cookie, tuple, state: *self.state.need(row)?, expires_ms }))
+                let backlog = rows.backlog.get(row).unwrap_or(0);
+                Read::Part(Part::Census(CensusRow {
+                    cookie,
+                    tuple,
+                    state: *self.state.need(row)?,
+                    expires_ms,
+                    backlog,
+                }))
             }
             Kind::Reset => Read::Event(Event::ResetSent { cookie, tuple, at_ns }),
             Kind::BoundConnect => Read::Event(Event::BoundConnect { cookie, tuple, at_ns }),

@@ -174,3 +174,35 @@ fn trying_one_port_after_the_other_is_no_emergency() {
     let finding = only(&mut state_after(events.chain([tick(START + 3 * SECOND)])));
     assert_eq!((finding.severity, evidence(&finding, "failures")), (Severity::Warning, Value::Count(6)));
 }
+
+#[test]
+fn a_listener_that_does_not_accept() {
+    let server = owner(10, "server");
+    // Twenty-five clients, of which five have hung up; their ends are on this host.
+    let queued = |n: u16, state| row(100 + u64::from(n), tuple(40_000 + n, 1, 80).mirrored(), state, 0);
+    let client = |n: u16| row(200 + u64::from(n), tuple(40_000 + n, 1, 80), CensusState::FinWait2, 0);
+    let listener = |backlog| {
+        let at = tuple(0, 1, 80).mirrored().without_remote();
+        twtrace_core::event::CensusRow { backlog, ..row(1, at, CensusState::Listen, 0) }
+    };
+    let at = |second: u64, backlog: u32| {
+        let mut rows: Vec<_> = (0..20).map(|n| queued(n, CensusState::Queued)).collect();
+        rows.extend((20..25).map(|n| queued(n, CensusState::QueuedCloseWait)));
+        rows.extend((0..25).map(client));
+        rows.push(listener(backlog));
+        census(START + second * SECOND, rows)
+    };
+    let listens = SocketOwner {
+        local_addr: tuple(0, 1, 80).remote_addr,
+        ..owner_row(&server, CensusState::Listen, 80, (0, 0), 1)
+    };
+    for (backlog, severity) in [(128, Severity::Warning), (24, Severity::Critical)] {
+        let owners = socket_owners(START + 6 * SECOND, vec![listens.clone()]);
+        let finding = only(&mut state_after((1..7).flat_map(|second| at(second, backlog)).chain([owners])));
+        assert_eq!((finding.rule, finding.severity, pid(&finding)), (Rule::NotAccepting, severity, Some(10)));
+        let figures = ["queued", "queued_for_3_s", "queued_hung_up", "backlog"].map(|name| evidence(&finding, name));
+        assert_eq!(figures, [25.into(), 25.into(), 5.into(), u64::from(backlog).into()]);
+    }
+    // Those that came just now may be accepted yet.
+    assert_eq!(rules(&mut state_after((5..7).flat_map(|second| at(second, 128)))), []);
+}

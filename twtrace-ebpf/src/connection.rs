@@ -96,7 +96,8 @@ fn is_handled_by_twin(change: Change<impl Socket>) -> bool {
     if let Some(record) = record {
         // SAFETY: as above.
         unsafe {
-            if (*record).cookie == 0 {
+            // What comes from a listener has the listener's at first, see `find_or_begin`.
+            if (*record).cookie == 0 && change.old != tcp_state::LISTEN {
                 (*record).cookie = change.sk.cookie();
             }
         }

@@ -132,7 +132,7 @@ fn connections_without_room_in_the_socket_map_are_reported_as_they_happened() {
 
 /// Another tracer has the same tracepoints already: on some kernels, this one's programs then run in another order.
 #[test]
-fn every_connection_is_reported_as_it_happened_beside_an_earlier_tracer() {
+fn beside_an_earlier_tracer_every_connection_is_reported_as_it_happened() {
     let _earlier = KernelSource::start(&KernelSourceOptions::default()).unwrap();
     check(&LoadOptions::default());
 }

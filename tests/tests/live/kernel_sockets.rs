@@ -56,8 +56,9 @@ fn connections_of_the_kernels_nfs_client_count_for_nfs() {
         }
     });
     // Workers of the kernel close the connections some time after the mount has failed.
-    let report =
-        top.wait(|report| number(report, "/totals/opened") >= MOUNTS && number(report, "/totals/time_wait") >= MOUNTS);
+    let report = top.wait(|report| {
+        number(report, "/totals/opened") >= MOUNTS && number(report, "/totals/time_wait_live") >= MOUNTS
+    });
     println!("{:#}", report["processes"]);
     let rows = report["processes"].as_array().unwrap();
     let row = rows.iter().find(|row| row["command"] == "kernel:nfs").unwrap();

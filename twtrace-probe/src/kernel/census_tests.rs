@@ -93,7 +93,7 @@ fn states_are_distinguished() {
         (TCP_FIN_WAIT2, 2, Some(CensusState::FinWait2)),
         (TCP_ESTABLISHED, 0, Some(CensusState::Established)),
         (TCP_CLOSE_WAIT, 0, Some(CensusState::CloseWait)),
-        (2, 1, Some(CensusState::Open)),
+        (2, 1, Some(CensusState::SynSent)),
         (4, 1, Some(CensusState::Open)),
         (12, 1, Some(CensusState::Open)),
         (TCP_LISTEN, 0, Some(CensusState::Listen)),
@@ -101,12 +101,17 @@ fn states_are_distinguished() {
         (BOUND_INACTIVE, 0, None),
         (0, 0, None),
     ] {
-        assert_eq!(census_state(state, timer, &tuple(1, 2)), expected, "state {state} timer {timer}");
+        assert_eq!(census_state(state, timer, &tuple(1, 2), 7), expected, "state {state} timer {timer}");
     }
     for state in [TCP_CLOSE, BOUND_INACTIVE] {
-        assert_eq!(census_state(state, 0, &tuple(1, 0)), Some(CensusState::Bound));
-        assert_eq!(census_state(state, 0, &tuple(0, 0)), None, "a socket without a port was not asked for");
+        assert_eq!(census_state(state, 0, &tuple(1, 0), 7), Some(CensusState::Bound));
+        assert_eq!(census_state(state, 0, &tuple(0, 0), 7), None, "a socket without a port was not asked for");
     }
+    // Nobody has accepted these.
+    let queued = |state| census_state(state, 0, &tuple(1, 2), 0);
+    assert_eq!(queued(TCP_ESTABLISHED), Some(CensusState::Queued));
+    assert_eq!(queued(TCP_CLOSE_WAIT), Some(CensusState::QueuedCloseWait));
+    assert_eq!(queued(TCP_FIN_WAIT2), Some(CensusState::FinWait2), "closed, not queued");
 }
 
 #[test]

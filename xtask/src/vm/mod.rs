@@ -120,7 +120,7 @@ const PLANS: [Plan; 16] = [
     },
     // The order of the pair's programs depends on others where the twin is on the classic tracepoint.
     Plan {
-        test: "ground_truth::every_connection_is_reported_as_it_happened_beside_an_earlier_tracer",
+        test: "ground_truth::beside_an_earlier_tracer_every_connection_is_reported_as_it_happened",
         modes: &[(EXACT, &["7.2"]), (COOKIE, &["7.2"]), (TWIN, &["6.12"])],
     },
     Plan {

@@ -45,7 +45,7 @@ impl Table {
             wrong.push(dump::of(&played));
         }
         self.wrong.extend(wrong.into_iter().map(|wrong| format!("{name}: {wrong}")));
-        let found = reports(run, &played).flat_map(|(_, report)| findings(report));
+        let found = reports(run, &played).flat_map(|(_, report)| findings(report, &played));
         let found = found.map(|finding| finding["id"].as_str().unwrap().to_owned()).collect();
         let expected = run.expected.iter().map(|expected| expected.id.clone()).collect();
         self.lines.push(Line { name, expected, found });
@@ -82,10 +82,16 @@ fn reports<'a>(run: &Run, played: &'a Played) -> impl Iterator<Item = (&'static 
 }
 
 /// The findings of the tracer's own namespace: other tests may run in others at the same time. A finding without a
-/// destination belongs to all.
-fn findings(report: &Value) -> impl Iterator<Item = &Value> {
-    let netns = &report["host"]["netns"];
-    let is_here = move |finding: &&Value| finding["destination"].is_null() || &finding["destination"]["netns"] == netns;
+/// destination is that of its process, or of all.
+fn findings<'a>(report: &'a Value, played: &Played) -> impl Iterator<Item = &'a Value> {
+    let (netns, load) = (&report["host"]["netns"], played.load);
+    let is_here = move |finding: &&Value| {
+        let (destination, process) = (&finding["destination"], &finding["process"]);
+        match destination.is_null() {
+            true => process.is_null() || process["pid"] == load || process["ppid"] == load,
+            false => &destination["netns"] == netns,
+        }
+    };
     report["findings"].as_array().unwrap().iter().filter(is_here)
 }
 
@@ -99,20 +105,22 @@ fn is(expected: &Expected, finding: &Value) -> bool {
 }
 
 /// The expected finding.
-fn the_one<'a>(expected: &Expected, report: &'a Value) -> Option<&'a Value> {
-    findings(report).find(|finding| is(expected, finding) && finding["active"] == true)
+fn the_one<'a>(expected: &Expected, report: &'a Value, played: &Played) -> Option<&'a Value> {
+    findings(report, played).find(|finding| is(expected, finding) && finding["active"] == true)
 }
 
 /// What is wrong with the findings of a run.
 fn check(run: &Run, played: &Played) -> Vec<String> {
     let mut wrong = Vec::new();
     for (when, report) in reports(run, played) {
-        for finding in findings(report).filter(|finding| !run.expected.iter().any(|expected| is(expected, finding))) {
+        for finding in
+            findings(report, played).filter(|finding| !run.expected.iter().any(|expected| is(expected, finding)))
+        {
             wrong.push(format!("{when}, found as well: {finding}"));
         }
     }
     for (expected, who) in run.expected.iter().zip(&played.who) {
-        match the_one(expected, &played.during) {
+        match the_one(expected, &played.during, played) {
             Some(finding) => wrong.extend(check_one(expected, *who, finding, played)),
             None => wrong.push(format!("no {} as {expected:?}", expected.id)),
         }
@@ -123,7 +131,7 @@ fn check(run: &Run, played: &Played) -> Vec<String> {
 /// What is wrong with an expected finding.
 fn check_one(expected: &Expected, who: Option<u32>, finding: &Value, played: &Played) -> Vec<String> {
     let mut wrong = Vec::new();
-    let number = findings(&played.during).filter(|finding| is(expected, finding)).count();
+    let number = findings(&played.during, played).filter(|finding| is(expected, finding)).count();
     if number != 1 {
         wrong.push(format!("found {number} times"));
     }
@@ -161,7 +169,7 @@ fn effects(scenario: &Scenario, run: &Run, before: &Played, after: &Played) -> V
     let Some((expected, remedy)) = expected.find_map(|expected| Some((expected, expected.remedy.as_deref()?))) else {
         return Vec::new();
     };
-    let Some(finding) = the_one(expected, &before.during) else { return Vec::new() };
+    let Some(finding) = the_one(expected, &before.during, before) else { return Vec::new() };
     let mut advice = finding["advice"].as_array().unwrap().iter();
     let Some(advice) = advice.find(|advice| advice["id"] == remedy) else {
         return vec![format!("no advice {remedy}: {finding}")];

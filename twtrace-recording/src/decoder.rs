@@ -23,6 +23,7 @@ pub(super) enum Restated {
 
 /// What the rows so far give next.
 #[derive(Debug, PartialEq)]
+#[allow(clippy::large_enum_variant, reason = "there is one at a time, and nearly always with an event")]
 pub(super) enum Next {
     /// An event that has all of its rows.
     Event(Event),

@@ -3,7 +3,7 @@
 use super::State;
 use super::closed::{destination, destination_key};
 use super::rows::Destination;
-use super::space::{BudgetKey, OpenConnection};
+use super::space::{BudgetKey, OpenConnection, Space};
 use super::time_wait::TimeWait;
 use crate::event::{CensusState, KernelFacts, Role, Tuple};
 use crate::keys::{DestKey, DestRow};
@@ -150,7 +150,7 @@ impl State {
 
     /// How many of a namespace's local ports are bound, or used by connections.
     fn ports_in_use(&self, netns: u32, local: &Local) -> u32 {
-        let open = self.census.spaces().get(&netns).into_iter().flat_map(|space| space.connections());
+        let open = self.census.spaces().get(&netns).into_iter().flat_map(Space::connections);
         let ports: HashSet<u16, FixedState> = open
             .map(|open| open.port)
             .filter(|port| local.usable.has(*port))

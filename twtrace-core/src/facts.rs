@@ -177,9 +177,9 @@ pub enum CensusState {
     Established,
     /// CLOSE_WAIT: the peer has closed, this host's process has not.
     CloseWait,
-    /// ESTABLISHED, in the queue of a listener: nobody has accepted it.
+    /// ESTABLISHED, in the queue of a listener: not accepted yet.
     Queued,
-    /// CLOSE_WAIT, in the queue of a listener: its peer has closed before anybody accepted it.
+    /// CLOSE_WAIT, in the queue of a listener: its peer has closed before it was accepted.
     QueuedCloseWait,
     /// A full socket in FIN_WAIT2: shut down, not closed.
     #[serde(rename = "fin_wait2_open")]

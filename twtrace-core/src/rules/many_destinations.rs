@@ -140,7 +140,7 @@ fn reuse(
             "None.",
         );
     }
-    // What a program is told depends on the protocol, if there is one.
+    // The setting depends on the protocol, if all use the same.
     let ports: BTreeSet<u16> = places.iter().map(|(_, port)| *port).collect();
     let port = if ports.len() == 1 { ports.first().copied().unwrap_or(0) } else { 0 };
     let habit = ConnectionHabit { command: subject.command, port, rate_per_s, created_per_s, lifetime_s };

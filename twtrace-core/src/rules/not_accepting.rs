@@ -1,5 +1,5 @@
 //! A listener whose queue is not emptied: the process is stuck, stopped, or at its own limit. Its connections are ESTABLISHED
-//! or in CLOSE_WAIT, and no process has them, so nobody leaks them.
+//! or in CLOSE_WAIT, and no process has them, so it is no leak.
 
 use super::advice::effect;
 use super::context::RuleContext;

@@ -58,7 +58,7 @@ pub(super) fn check(context: &RuleContext<'_>, reported: &[Habit]) -> Vec<Findin
     }
     let mut found = Vec::new();
     for (program, all) in programs {
-        // Whatever checks many destinations is one finding.
+        // Checks of many destinations are one finding.
         if program.is_some() && all.len() >= DESTINATIONS {
             found.push(finding(context, &all, None));
         } else {

@@ -55,7 +55,7 @@ fn by_port(role: Role, (local, remote): (u16, u16)) -> Option<&'static [u8]> {
     }
 }
 
-/// The name of a thread that has one of its own, without what tells it from others of its kind: `lockd`, `ksmbd:r445`.
+/// The name of a thread that has one of its own, without what distinguishes it from others of its kind: `lockd`, `ksmbd:r445`.
 fn by_thread(comm: &Comm) -> &[u8] {
     let name = comm.bytes();
     let end = name.iter().position(|byte| !byte.is_ascii_alphabetic() && *byte != b'_').unwrap_or(name.len());

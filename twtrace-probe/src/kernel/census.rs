@@ -389,7 +389,7 @@ fn census_state(state: u8, timer: u8, tuple: &Tuple, inode: u32) -> Option<Censu
         (TCP_TIME_WAIT, _) => Some(CensusState::TimeWait),
         (TCP_FIN_WAIT2, TIMER_TIMEWAIT) => Some(CensusState::TimewaitFinWait2),
         (TCP_FIN_WAIT2, _) => Some(CensusState::FinWait2),
-        // No descriptor refers to it, and nobody has closed it.
+        // No descriptor refers to it, and it was not closed: it waits to be accepted.
         (TCP_ESTABLISHED, _) if inode == 0 => Some(CensusState::Queued),
         (TCP_CLOSE_WAIT, _) if inode == 0 => Some(CensusState::QueuedCloseWait),
         (TCP_ESTABLISHED, _) => Some(CensusState::Established),

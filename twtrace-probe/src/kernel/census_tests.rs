@@ -107,7 +107,7 @@ fn states_are_distinguished() {
         assert_eq!(census_state(state, 0, &tuple(1, 0), 7), Some(CensusState::Bound));
         assert_eq!(census_state(state, 0, &tuple(0, 0), 7), None, "a socket without a port was not asked for");
     }
-    // Nobody has accepted these.
+    // Not accepted yet.
     let queued = |state| census_state(state, 0, &tuple(1, 2), 0);
     assert_eq!(queued(TCP_ESTABLISHED), Some(CensusState::Queued));
     assert_eq!(queued(TCP_CLOSE_WAIT), Some(CensusState::QueuedCloseWait));

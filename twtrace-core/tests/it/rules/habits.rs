@@ -426,7 +426,7 @@ fn through(middle: Owner, client: Option<Owner>, more: (u64, u64), number: u64) 
 }
 
 #[test]
-fn a_relay_is_not_told_to_pool() {
+fn a_relay_cannot_pool() {
     let (relay, client) = (owner(20, "relay"), owner(21, "frontclient"));
     for more in [(0, 0), (5, 0), (600, 2_000)] {
         // Its clients are elsewhere.

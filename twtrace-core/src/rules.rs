@@ -86,7 +86,14 @@ pub(crate) fn check(snapshot: &Snapshot) -> Vec<Finding> {
     found.extend(leaks);
     found.extend(stuck);
     found.extend(fin_wait2::check(&context).into_iter().filter(|one| !is_other_end(one, &leaking)));
-    for rule in [bound_pool::check, not_time_wait::check, port_held::check, bucket_overflow::check, reset::check] {
+    // A process that has bound all ports finds none either: that is in the finding already.
+    let has_bound = |one: &Finding| {
+        let mut others = found.iter().filter(|other| other.cause == Some(Rule::BindBeforeConnect));
+        others.any(|other| pid(other) == pid(one))
+    };
+    let pools: Vec<Finding> = bound_pool::check(&context).into_iter().filter(|one| !has_bound(one)).collect();
+    found.extend(pools);
+    for rule in [not_time_wait::check, port_held::check, bucket_overflow::check, reset::check] {
         found.extend(rule(&context));
     }
     found.iter_mut().for_each(|finding| name_openers(&context, finding));
@@ -99,6 +106,10 @@ pub(crate) fn check(snapshot: &Snapshot) -> Vec<Finding> {
     found.truncate(FINDINGS);
     found.extend(incomplete_trace::check(&context, left_out));
     found
+}
+
+fn pid(finding: &Finding) -> Option<u32> {
+    finding.process.and_then(|subject| subject.process).map(|process| process.tgid)
 }
 
 /// Whether a finding is about the other end of connections that `leaking` is about.

@@ -85,8 +85,6 @@ impl Consequence {
         let mut finding = self.finding;
         finding.cause = Some(cause.rule);
         if cause.process.is_some() {
-            let pid =
-                |subject: Option<Subject>| subject.and_then(|subject| subject.process).map(|process| process.tgid);
             if let Some(victim) = pid(self.victim).filter(|victim| Some(*victim) != pid(cause.process))
                 && !finding.evidence.iter().any(|evidence| matches!(evidence, Evidence::FailingPid(_)))
             {
@@ -240,7 +238,15 @@ fn split(row: &DestinationRow, budget: &Budget) -> Vec<Evidence> {
 
 /// The rule about what uses the ports, where that is a fault of its own.
 fn cause(port_use: PortUse) -> Option<Rule> {
-    (port_use == PortUse::CloseWait).then_some(Rule::CloseWaitLeak)
+    match port_use {
+        PortUse::CloseWait => Some(Rule::CloseWaitLeak),
+        PortUse::Bound => Some(Rule::BindBeforeConnect),
+        PortUse::TimeWait | PortUse::Open | PortUse::SynSent => None,
+    }
+}
+
+fn pid(subject: Option<Subject>) -> Option<u32> {
+    subject.and_then(|subject| subject.process).map(|process| process.tgid)
 }
 
 /// Advice by what uses the ports.
@@ -303,7 +309,8 @@ fn fails(context: &RuleContext<'_>, key: DestKey, row: &DestinationRow, failed: 
     let creator = creator(context, key, row);
     let process = match port_use {
         PortUse::TimeWait => creator.or(victim),
-        _ => holder(context, key, port_use).or(victim),
+        // The start of a process is known better from its calls than from /proc.
+        _ => holder(context, key, port_use).filter(|holder| pid(Some(*holder)) != pid(victim)).or(victim),
     };
     let in_own_range = 2 * failed.own_range > failed.count;
     // If some of the ports are in TIME_WAIT, the finding reports them and does not deny TIME_WAIT.

@@ -10,7 +10,8 @@ use twtrace_testkit::MICROSECOND_NS;
 fn all_taken(state: CensusState, holder: &Owner, victim: Owner) -> Vec<Event> {
     let mut events = vec![start(), small_range(200, 0)];
     events.extend(stays(0..6, state, 40_000..40_200));
-    let rows = vec![owner_row(holder, state, 0, (1, 80), 200)];
+    // In /proc, the start of a process is known to 10 ms.
+    let rows = vec![SocketOwner { start_ns: 0, ..owner_row(holder, state, 0, (1, 80), 200) }];
     events.push(Event::SocketOwners { at_ns: START + 5 * SECOND, complete: true, rows });
     events.extend(many(victim, 20, 10, START + 5 * SECOND, no_port));
     events.push(tick(START + 6 * SECOND));
@@ -43,6 +44,7 @@ fn connections_that_are_never_closed_and_have_all_ports_are_one_finding() {
     assert_eq!((finding.rule, pid(&finding)), (Rule::ExhaustionReached, Some(10)));
     assert_eq!(finding.cause, Some(Rule::CloseWaitLeak));
     assert!(finding.title.contains("CLOSE_WAIT"), "{}", finding.title);
+    assert!(finding.evidence.iter().all(|evidence| evidence.kind().name != "failing_pid"), "it is its own victim");
     let [advice] = &finding.advice[..] else { panic!("more ports do not help: {:?}", finding.advice) };
     assert_eq!((advice.id, effect(&finding, "close-sockets", "close_wait")), ("close-sockets", (200.0, 0.0)));
 }
@@ -112,12 +114,14 @@ fn who_has_bound_the_ports_for_another_destination_is_named() {
         }
         events.extend((1..4).flat_map(|second| census(START + second * SECOND, rows().collect())));
         events.push(socket_owners(START + 4 * SECOND, vec![row_of(held(1))]));
+        // The holder's next bind fails as well, which is no other story.
+        events.push(bind_failed(holder, 0, 98, START + 4 * SECOND));
         events.extend(many(victim, 20, 10, START + 4 * SECOND, no_port));
         events.push(tick(START + 5 * SECOND));
         let finding = only(&mut engine(events));
         assert_eq!((finding.rule, pid(&finding)), (Rule::ExhaustionReached, Some(10)), "late: {is_late}");
         assert_eq!(finding.destination.unwrap().port, 80, "where connects fail");
-        assert_eq!(evidence(&finding, "failing_pid"), 11.into());
+        assert_eq!((evidence(&finding, "failing_pid"), finding.cause), (11.into(), Some(Rule::BindBeforeConnect)));
         let figures = ["ports_bound", "ports_total", "ports_available"].map(|name| evidence(&finding, name));
         assert_eq!(figures, [200.into(), 200.into(), 0.into()]);
         assert!(finding.title.contains("bound sockets use the ports: this is not TIME_WAIT"), "{}", finding.title);

@@ -46,7 +46,7 @@ fn connections_of_the_kernels_nfs_client_count_for_nfs() {
     std::thread::spawn(move || listener.incoming().for_each(|client| serve(client.unwrap())));
     let top = Top::start_here(&place, &[]);
     let options = format!(
-        "addr=127.0.0.1,vers=3,proto=tcp,port={PORT},mountproto=tcp,mountport={PORT},nolock,soft,timeo=50,retrans=1"
+        "addr=127.0.0.1,vers=3,proto=tcp,port={PORT},mountproto=tcp,mountport={PORT},nolock,noresvport,soft,timeo=50,retrans=1"
     );
     place.run(move || {
         for _ in 0..MOUNTS {

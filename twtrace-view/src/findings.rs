@@ -99,6 +99,7 @@ pub fn effect(effect: &Effect) -> String {
         "time_wait_live" => "TIME_WAIT alive",
         "close_wait" => "CLOSE_WAIT",
         "fin_wait2" => "FIN_WAIT2",
+        "accept_queue" => "accept queue",
         other => other,
     };
     format!("{figure} {} -> {}", number(effect.from), number(effect.to))

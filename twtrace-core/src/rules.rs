@@ -29,7 +29,7 @@ use crate::evidence::Evidence;
 use crate::finding::{Finding, Rule};
 use crate::ports::is_loopback;
 use crate::snapshot::{DestKey, Snapshot};
-use context::RuleContext;
+use context::{RuleContext, pid};
 use habit::Habit;
 use std::cmp::Reverse;
 use std::net::IpAddr;
@@ -89,7 +89,7 @@ pub(crate) fn check(snapshot: &Snapshot) -> Vec<Finding> {
     // A process that has bound all ports finds none either: that is in the finding already.
     let has_bound = |one: &Finding| {
         let mut others = found.iter().filter(|other| other.cause == Some(Rule::BindBeforeConnect));
-        others.any(|other| pid(other) == pid(one))
+        others.any(|other| pid(other.process) == pid(one.process))
     };
     let pools: Vec<Finding> = bound_pool::check(&context).into_iter().filter(|one| !has_bound(one)).collect();
     found.extend(pools);
@@ -106,10 +106,6 @@ pub(crate) fn check(snapshot: &Snapshot) -> Vec<Finding> {
     found.truncate(FINDINGS);
     found.extend(incomplete_trace::check(&context, left_out));
     found
-}
-
-fn pid(finding: &Finding) -> Option<u32> {
-    finding.process.and_then(|subject| subject.process).map(|process| process.tgid)
 }
 
 /// Whether a finding is about the other end of connections that `leaking` is about.

@@ -172,6 +172,11 @@ impl Subject {
     }
 }
 
+/// PID of a finding's process, if it is about a single one.
+pub(super) fn pid(subject: Option<Subject>) -> Option<u32> {
+    subject.and_then(|subject| subject.process).map(|process| process.tgid)
+}
+
 /// Whether a socket owner is that process.
 pub(super) fn is_of(owner: &SocketOwner, process: ProcessKey) -> bool {
     owner.tgid == process.tgid && owner.start_ns.abs_diff(process.start_ns) <= 2 * START_NS

@@ -2,7 +2,7 @@
 
 use super::advice;
 use super::close_wait;
-use super::context::{RuleContext, is_to};
+use super::context::{RuleContext, is_to, pid};
 use super::habit::Habit;
 use super::not_time_wait::subject;
 use crate::event::{CensusState, ProcessKey, SocketOwner};
@@ -68,16 +68,16 @@ impl Consequence {
                 let created_most = same_party && 2 * habit.created >= self.created;
                 cause.rule != Rule::BindBeforeConnect && (is_creator || created_most)
             }
-            // Whatever the destination: bound ports are taken for all of them.
-            PortUse::Bound => {
-                let netns = |finding: &Finding| finding.destination.map(|key| key.netns);
-                return cause.rule == Rule::BindBeforeConnect
-                    && netns(cause) == netns(&self.finding)
-                    && (cause.active || !self.finding.active);
-            }
+            PortUse::Bound => cause.rule == Rule::BindBeforeConnect,
             PortUse::Open | PortUse::CloseWait | PortUse::SynSent => false,
         };
-        leads && cause.destination == self.finding.destination && (cause.active || !self.finding.active)
+        let netns = |finding: &Finding| finding.destination.map(|key| key.netns);
+        let same_place = match self.port_use {
+            // Bound ports are taken for all destinations.
+            PortUse::Bound => netns(cause) == netns(&self.finding),
+            _ => cause.destination == self.finding.destination,
+        };
+        leads && same_place && (cause.active || !self.finding.active)
     }
 
     /// Adds the pattern and the advice of the habit that is the cause.
@@ -243,10 +243,6 @@ fn cause(port_use: PortUse) -> Option<Rule> {
         PortUse::Bound => Some(Rule::BindBeforeConnect),
         PortUse::TimeWait | PortUse::Open | PortUse::SynSent => None,
     }
-}
-
-fn pid(subject: Option<Subject>) -> Option<u32> {
-    subject.and_then(|subject| subject.process).map(|process| process.tgid)
 }
 
 /// Advice by what uses the ports.

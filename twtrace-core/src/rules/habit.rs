@@ -10,7 +10,7 @@ pub(super) struct Habit {
     pub(super) finding: Finding,
     /// TIME_WAIT sockets that it has created; 0 for a habit that takes ports in another way.
     pub(super) created: u64,
-    /// All its destinations, if they are many; else only the finding's.
+    /// All its destinations, if they are many; else only the finding's. In order: there may be thousands.
     pub(super) destinations: Vec<DestKey>,
 }
 
@@ -27,6 +27,6 @@ impl Habit {
             Some(process) => process == pair.owner.key,
             None => (subject.ppid, subject.command) == (pair.owner.ppid, pair.owner.comm),
         };
-        self.destinations.contains(&pair.key) && self.finding.process.is_some_and(is_its)
+        self.destinations.binary_search(&pair.key).is_ok() && self.finding.process.is_some_and(is_its)
     }
 }

@@ -55,9 +55,11 @@ fn is_minor(context: &RuleContext<'_>, pair: &Pair<'_>) -> bool {
 fn habit(context: &RuleContext<'_>, mut pairs: Vec<&Pair<'_>>) -> Option<Habit> {
     let all: u64 = pairs.iter().map(|pair| pair.pair.pattern.opened).sum();
     // One destination with most of the connections is a habit of its own.
-    let to = |key: DestKey| pairs.iter().filter(move |pair| pair.key == key).map(|pair| pair.pair.pattern.opened);
-    let main: Vec<DestKey> = pairs.iter().map(|pair| pair.key).filter(|key| 2 * to(*key).sum::<u64>() > all).collect();
-    pairs.retain(|pair| !main.contains(&pair.key));
+    let mut opened: Map<DestKey, u64> = Map::default();
+    for pair in &pairs {
+        *opened.entry(pair.key).or_default() += pair.pair.pattern.opened;
+    }
+    pairs.retain(|pair| opened.get(&pair.key).is_some_and(|opened| 2 * opened <= all));
     // A client whose server closes first is not at fault; see `no_reuse`.
     pairs.retain(|pair| {
         !context.is_closed_by_local_peer(pair.key, &pair.pair.pattern) || context.listens(pair.owner.key)
@@ -84,7 +86,10 @@ fn habit(context: &RuleContext<'_>, mut pairs: Vec<&Pair<'_>>) -> Option<Habit> 
         return None;
     }
     let created_per_s = rate_per_s * (created_here_or_there / pattern.opened as f64).min(1.0);
-    let one_shots = pattern.one_shots.max(1);
+    let mut evidence = vec![Evidence::Destinations(places.len() as u64)];
+    evidence.extend(no_reuse::figures(&pattern, rate_per_s, lifetime_s, created));
+    let live = created as f64 / pattern.opened as f64 * rate_per_s * TIME_WAIT_SECONDS;
+    evidence.push(Evidence::TimeWaitAtThisRate(live));
     let subject = subject(&pairs, pattern.opened)?;
     let finding = Finding {
         rule: Rule::NoConnectionReuse,
@@ -94,18 +99,7 @@ fn habit(context: &RuleContext<'_>, mut pairs: Vec<&Pair<'_>>) -> Option<Habit> 
         destination: None,
         cause: None,
         title: "opens a new connection for each request, to many destinations".to_owned(),
-        evidence: vec![
-            Evidence::Destinations(places.len() as u64),
-            Evidence::Connections(pattern.opened),
-            Evidence::OneRequestConnections(pattern.one_shots),
-            Evidence::RatePerS(rate_per_s),
-            Evidence::LifetimeMs(lifetime_s * 1e3),
-            Evidence::RequestBytes(pattern.request_bytes / one_shots),
-            Evidence::ResponseBytes(pattern.response_bytes / one_shots),
-            Evidence::ClosedFirst(pattern.closed_first),
-            Evidence::TimeWaitCreated(created),
-            Evidence::TimeWaitAtThisRate(created as f64 / pattern.opened as f64 * rate_per_s * TIME_WAIT_SECONDS),
-        ],
+        evidence,
         advice: vec![reuse(&places, &subject, rate_per_s, created_per_s, lifetime_s)],
         confidence: Confidence::Medium,
         recheck: "After the change the process opens hardly any new connections.".to_owned(),

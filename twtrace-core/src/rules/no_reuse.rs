@@ -177,20 +177,24 @@ pub(super) fn severity(context: &RuleContext<'_>, churn: &Churn<'_>) -> Severity
 
 /// The evidence of a habit.
 pub(super) fn evidence(churn: &Churn<'_>) -> Vec<Evidence> {
-    let pattern = &churn.pattern;
-    let one_shots = pattern.one_shots.max(1);
-    let mut evidence = vec![
-        Evidence::Connections(pattern.opened),
-        Evidence::OneRequestConnections(pattern.one_shots),
-        Evidence::RatePerS(churn.rate_per_s),
-        Evidence::LifetimeMs(churn.lifetime_s * 1e3),
-        Evidence::RequestBytes(pattern.request_bytes / one_shots),
-        Evidence::ResponseBytes(pattern.response_bytes / one_shots),
-        Evidence::ClosedFirst(pattern.closed_first),
-        Evidence::TimeWaitCreated(churn.created),
-    ];
+    let mut evidence = figures(&churn.pattern, churn.rate_per_s, churn.lifetime_s, churn.created);
     if churn.subject.process.is_none() {
         evidence.insert(0, Evidence::Processes(churn.subject.processes));
     }
     evidence
+}
+
+/// Of connections with that pattern, which created so many TIME_WAIT sockets.
+pub(super) fn figures(pattern: &Pattern, rate_per_s: f64, lifetime_s: f64, created: u64) -> Vec<Evidence> {
+    let one_shots = pattern.one_shots.max(1);
+    vec![
+        Evidence::Connections(pattern.opened),
+        Evidence::OneRequestConnections(pattern.one_shots),
+        Evidence::RatePerS(rate_per_s),
+        Evidence::LifetimeMs(lifetime_s * 1e3),
+        Evidence::RequestBytes(pattern.request_bytes / one_shots),
+        Evidence::ResponseBytes(pattern.response_bytes / one_shots),
+        Evidence::ClosedFirst(pattern.closed_first),
+        Evidence::TimeWaitCreated(created),
+    ]
 }

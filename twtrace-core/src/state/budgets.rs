@@ -13,6 +13,7 @@ use crate::summary::{Substate, Waiting};
 use crate::table::Map;
 use foldhash::fast::FixedState;
 use hashbrown::HashSet;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 const SECOND_NS: u64 = 1_000_000_000;
 
@@ -228,12 +229,17 @@ impl State {
             }
         }
         let mut all: Vec<Waiting> = kinds.into_values().collect();
-        for kind in all.iter_mut().filter(|kind| kind.state.is_queued()) {
-            let DestKey { netns, local_addr, port, .. } = kind.destination;
-            kind.backlog = self.census.spaces().get(&netns).and_then(|space| space.backlog(local_addr, port));
-        }
         all.sort_unstable_by_key(|kind| (std::cmp::Reverse(kind.sockets), kind.destination));
         all.truncate(WAITING);
+        let mut backlogs = Map::default();
+        for kind in all.iter_mut().filter(|kind| kind.state.is_queued()) {
+            let DestKey { netns, local_addr, port, .. } = kind.destination;
+            let spaces = self.census.spaces();
+            let of_netns =
+                backlogs.entry(netns).or_insert_with(|| spaces.get(&netns).map(Space::backlogs).unwrap_or_default());
+            let addresses = [local_addr, Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
+            kind.backlog = addresses.iter().filter_map(|at| of_netns.get(&(*at, port)).copied()).max();
+        }
         all
     }
 

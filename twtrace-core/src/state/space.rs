@@ -205,13 +205,16 @@ impl Space {
         self.sockets.contains_key(&cookie)
     }
 
-    /// How many connections may wait for the listener of a port.
-    pub(crate) fn backlog(&self, address: IpAddr, port: u16) -> Option<u32> {
-        let of_port = self.sockets.values().filter_map(|known| match known.socket {
-            Socket::Listen(at, its, backlog) if its == port && (at == address || at.is_unspecified()) => Some(backlog),
-            _ => None,
-        });
-        of_port.max()
+    /// How many connections may wait for each listener.
+    pub(crate) fn backlogs(&self) -> Map<(IpAddr, u16), u32> {
+        let mut backlogs: Map<(IpAddr, u16), u32> = Map::default();
+        for known in self.sockets.values() {
+            if let Socket::Listen(address, port, backlog) = known.socket {
+                let most = backlogs.entry((address, port)).or_default();
+                *most = backlog.max(*most);
+            }
+        }
+        backlogs
     }
 
     /// Whether a socket listens there.

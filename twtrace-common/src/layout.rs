@@ -26,6 +26,8 @@ pub struct Offsets {
     pub tcp_bytes_acked: u32,
     pub tcp_bytes_received: u32,
     pub tcp_total_retrans: u32,
+    pub tcp_data_segs_in: u32,
+    pub tcp_data_segs_out: u32,
     pub tcp_ts_recent_stamp: u32,
     pub net_ns_inum: u32,
     pub net_cookie: u32,
@@ -104,6 +106,8 @@ impl Offsets {
         tcp_bytes_acked: OFFSET_NONE,
         tcp_bytes_received: OFFSET_NONE,
         tcp_total_retrans: OFFSET_NONE,
+        tcp_data_segs_in: OFFSET_NONE,
+        tcp_data_segs_out: OFFSET_NONE,
         tcp_ts_recent_stamp: OFFSET_NONE,
         net_ns_inum: OFFSET_NONE,
         net_cookie: OFFSET_NONE,
@@ -207,7 +211,7 @@ impl LogFilter {
 
 // The loader writes them into the object by their names: both sides must have the same size.
 const _: () = {
-    assert!(size_of::<Offsets>() == 264);
+    assert!(size_of::<Offsets>() == 272);
     assert!(size_of::<Config>() == 32);
     assert!(size_of::<LogFilter>() == 32);
 };

@@ -19,7 +19,7 @@ pub use flags::{ConnFlags, OwnerFlags, SockFlags};
 pub use layout::{Config, LogFilter, OFFSET_NONE, Offsets};
 
 /// Version of this layout. The object carries it and the loader refuses another one.
-pub const WIRE_VERSION: u32 = 10;
+pub const WIRE_VERSION: u32 = 11;
 
 /// Length of `task_struct.comm` (`TASK_COMM_LEN`), the terminating NUL included.
 pub const COMM_LEN: usize = 16;
@@ -198,8 +198,10 @@ pub struct ConnRecord {
     pub tw_substate: u8,
     /// Lowest bits of `sk->sk_flags` at CLOSE.
     pub sk_flags: SockFlags,
-    /// Explicit padding, zero.
-    pub pad: [u8; 2],
+    /// Segments with payload from the side that opened the connection, those that were sent again included, as far as they
+    /// go into 16 bits (`tp->data_segs_in` of an accepted socket, else `tp->data_segs_out`); 0 when there were none, or not
+    /// read.
+    pub request_segments: u16,
     /// Kernel side only: [`returned_early`] of the socket once connect(2) has returned before the handshake ended
     /// (non-blocking or interrupted). Written at its exit, which does not hold the socket's lock, and nowhere else.
     pub returned_early: u32,
@@ -248,7 +250,7 @@ impl ConnRecord {
         local_range: 0,
         tw_substate: 0,
         sk_flags: SockFlags::empty(),
-        pad: [0; 2],
+        request_segments: 0,
         returned_early: 0,
         cookie: 0,
         end_ns: 0,

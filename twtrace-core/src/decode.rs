@@ -268,6 +268,7 @@ fn connection(record: &ConnRecord, ids: &mut Ids<'_>) -> Result<Connection, Deco
         bytes_sent: record.bytes_sent,
         bytes_received: record.bytes_received,
         retransmits: record.retransmits,
+        request_segments: Some(record.request_segments).filter(|segments| *segments > 0),
         end_ns: whole_microseconds(record.end_ns),
         transitions,
     })

@@ -196,6 +196,9 @@ pub struct Connection {
     pub bytes_received: u64,
     /// Segments retransmitted.
     pub retransmits: u32,
+    /// Segments with payload from the side that opened it, those that were sent again included, 65,535 at most. `None` when
+    /// there were none, or not read.
+    pub request_segments: Option<u16>,
     /// Time of the last transition.
     pub end_ns: u64,
 }
@@ -230,6 +233,7 @@ impl Connection {
             bytes_sent: 0,
             bytes_received: 0,
             retransmits: 0,
+            request_segments: None,
             end_ns,
         }
     }

@@ -202,6 +202,14 @@ evidence! {
     OpenedByOthers(u64) = "opened_by_others", "opened by others", Plain;
     /// The process that opened most of these.
     OpenerPid(u64) = "opener_pid", "opener pid", Pid;
+    /// The process on this host that accepts the connections.
+    ServerPid(u64) = "server_pid", "server pid", Pid;
+    /// Its name.
+    ServerCommand(String) = "server_command", "server", Plain;
+    /// The process that closed most of the sockets, where it is not the one that opened them.
+    ClosedByPid(u64) = "closed_by_pid", "closed by pid", Pid;
+    /// Its name.
+    ClosedByCommand(String) = "closed_by_command", "closed by", Plain;
     /// TIME_WAIT sockets alive now.
     TimeWaitLive(u64) = "time_wait_live", "TIME_WAIT alive", Plain;
     /// Most TIME_WAIT sockets alive at one time.
@@ -216,6 +224,14 @@ evidence! {
     MaxTwBuckets(u64) = "max_tw_buckets", "tcp_max_tw_buckets", Plain;
     /// Connections that have ended.
     Connections(u64) = "connections", "connections", Plain;
+    /// Most connections that were open at a time; there may have been more.
+    AtATime(u64) = "at_a_time", "open at a time", Plain;
+    /// Connections that began in the largest burst.
+    BurstConnections(u64) = "burst_connections", "at once", Plain;
+    /// How long the largest burst was, from its first connect to its last.
+    BurstSeconds(f64) = "burst_seconds", "within", Seconds;
+    /// From the end of one burst to the beginning of the next, on average.
+    QuietSeconds(f64) = "quiet_seconds", "then none for", Seconds;
     /// Connections that the process has accepted.
     Accepted(u64) = "accepted", "accepted", Plain;
     /// Short connections in which the opener sent no more than a request.

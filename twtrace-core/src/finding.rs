@@ -42,6 +42,8 @@ pub enum Rule {
     NoConnectionReuse,
     /// A process keeps a pool of connections and opens others outside it, to the same destination.
     PoolBypassed,
+    /// A process needs more connections at a time than its pool keeps, and closes the others after use.
+    PoolTooSmall,
     /// A process opens a connection for each one that it accepts.
     Relay,
     /// Many short-lived processes under one parent, with one or two connections each.

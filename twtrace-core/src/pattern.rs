@@ -1,13 +1,34 @@
 //! How connections are used: the figures by which the rules distinguish one usage pattern from another.
 
+mod at_a_time;
+mod bursts;
+mod windows;
+
 use crate::classify::Outcome;
 use crate::event::{Connection, Role, TcpState};
+use at_a_time::AtATime;
+pub use bursts::Burst;
+use bursts::Bursts;
+use windows::Windows;
 
 /// Up to this many bytes from the opener are taken for one request: many requests on one connection are more.
 pub const ONE_REQUEST_BYTES: u64 = 8 * 1024;
 
-/// A connection that lasts longer is not a one-shot, whatever it carries.
+/// A connection that lasts longer is not a one-shot, unless its segments show that it carried one request.
 pub const SHORT_US: u64 = 5_000_000;
+
+/// A connection that lasts longer is not a one-shot, whatever it carries.
+pub const SLOW_US: u64 = 60_000_000;
+
+/// One request is at most this many segments, apart from its bytes: those of a TLS handshake and of a protocol's greeting
+/// count as well.
+const FEW_SEGMENTS: u64 = 8;
+
+/// The same for connections that last longer than [`SHORT_US`]: others of a pool may carry a few requests in that time.
+const FEWEST_SEGMENTS: u64 = 4;
+
+/// Payload of a segment of a large request, at least: a path with an MTU of 1,280 has 1,208 bytes with timestamps.
+const SEGMENT_BYTES: u64 = 1_200;
 
 /// A connection that lasts at least this long and carries more than one request is from a pool, or similar.
 const KEPT_US: u64 = 1_000_000;
@@ -21,9 +42,6 @@ pub const WINDOW_NS: u64 = 5_000_000_000;
 /// This many connections within one window are a load.
 const LOAD: u32 = 20;
 
-/// Number of windows whose connections are remembered.
-const WINDOWS: usize = 3;
-
 /// Sums over the ended connections of one process to one destination, or of all processes to it.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Pattern {
@@ -33,6 +51,8 @@ pub struct Pattern {
     pub accepted: u64,
     /// Of all, those in which this side sent its FIN first.
     pub closed_first: u64,
+    /// Of all, those that left a TIME_WAIT socket here, whoever closed them.
+    pub time_wait: u64,
     /// Of all, those that were short and in which the opener sent no more than a request: one-shots.
     pub one_shots: u64,
     /// Of all, those that were kept: they lasted, and carried more than one request.
@@ -68,63 +88,8 @@ pub struct Pattern {
     pub ended_ns: u64,
     gaps: Gaps,
     windows: Windows,
-}
-
-/// Connections by the time window in which they began.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-struct Windows {
-    /// Number of the newest window that had any, counted from boot.
-    newest: u32,
-    /// Counts of that window, the one before it, and so on.
-    counts: [u32; WINDOWS],
-    /// The highest count of a window.
-    most: u32,
-}
-
-impl Windows {
-    fn number(at_ns: u64) -> u32 {
-        u32::try_from(at_ns / WINDOW_NS).unwrap_or(u32::MAX)
-    }
-
-    fn advance(&mut self, number: u32) {
-        let steps = number.saturating_sub(self.newest) as usize;
-        if steps > 0 {
-            let kept = WINDOWS.saturating_sub(steps);
-            self.counts.copy_within(..kept, WINDOWS - kept);
-            self.counts[..WINDOWS - kept].fill(0);
-            self.newest = number;
-        }
-    }
-
-    fn add(&mut self, at_ns: u64) {
-        let number = Self::number(at_ns);
-        self.advance(number);
-        // A connection older than the remembered windows counts only in the sums.
-        if let Some(count) = self.counts.get_mut((self.newest - number) as usize) {
-            *count = count.saturating_add(1);
-            self.most = self.most.max(*count);
-        }
-    }
-
-    /// Adds another's. For windows that are not remembered, the higher maximum is kept, which is a lower bound.
-    fn absorb(&mut self, other: &Self) {
-        self.advance(other.newest);
-        self.most = self.most.max(other.most);
-        for (back, theirs) in other.counts.iter().enumerate() {
-            if let Some(ours) = self.counts.get_mut((self.newest - other.newest) as usize + back) {
-                *ours = ours.saturating_add(*theirs);
-                self.most = self.most.max(*ours);
-            }
-        }
-    }
-
-    /// How many began within the remembered windows as of `now_ns`, and when the first of these windows begins.
-    fn recent(&self, now_ns: u64) -> (u32, u64) {
-        let now = Self::number(now_ns);
-        let passed = now.saturating_sub(self.newest) as usize;
-        let count = self.counts.iter().take(WINDOWS.saturating_sub(passed)).sum();
-        (count, u64::from(now).saturating_sub(WINDOWS as u64 - 1) * WINDOW_NS)
-    }
+    bursts: Bursts,
+    at_a_time: AtATime,
 }
 
 /// Times from the start of one connection to the start of the next: number, mean, sum of squared differences (Welford).
@@ -164,6 +129,7 @@ impl Pattern {
         }
         self.opened += u64::from(active);
         self.accepted += u64::from(role == Role::Passive);
+        self.time_wait += u64::from(matches!(outcome, Outcome::TimeWait(_)));
         self.closed_first += u64::from(connection.transitions.iter().any(|at| at.to == TcpState::FinWait1));
         let begun_ns = connection.transitions.first().map_or(connection.end_ns, |first| first.at_ns);
         self.begins(begun_ns);
@@ -178,18 +144,28 @@ impl Pattern {
         } else {
             (connection.bytes_received, connection.bytes_sent)
         };
+        let is_one_request = is_one_request(connection, request, lifetime_us);
         // One request that takes long, or runs into a timeout, does not indicate a pool.
         let mean = self.request_bytes.checked_div(self.one_shots);
         let several = mean.is_some_and(|mean| request > SEVERAL.saturating_mul(mean)) && lifetime_us > SHORT_US;
-        if lifetime_us >= KEPT_US && request > ONE_REQUEST_BYTES || several {
+        if !is_one_request && (lifetime_us >= KEPT_US && request > ONE_REQUEST_BYTES || several) {
             self.kept = self.kept.saturating_add(1);
             self.kept_us = self.kept_us.saturating_add(lifetime_us);
         }
-        if lifetime_us <= SHORT_US && request <= ONE_REQUEST_BYTES && role != Role::Unknown {
+        let is_small = lifetime_us <= SHORT_US && request <= ONE_REQUEST_BYTES;
+        if (is_small || is_one_request) && role != Role::Unknown {
             self.one_shots += 1;
             self.request_bytes = self.request_bytes.saturating_add(request);
             self.response_bytes = self.response_bytes.saturating_add(response);
+            if active {
+                self.at_a_time.add(begun_ns, connection.end_ns);
+            }
         }
+    }
+
+    /// So many more of the connections left a TIME_WAIT socket than it seemed, or fewer.
+    pub(crate) fn correct(&mut self, created: i64) {
+        self.time_wait = self.time_wait.saturating_add_signed(created);
     }
 
     /// Connections arrive in the order of their ends, so one may have started before the previous one.
@@ -202,17 +178,20 @@ impl Pattern {
         }
         self.last_ns = self.last_ns.max(at_ns);
         self.windows.add(at_ns);
+        self.bursts.add(at_ns);
     }
 
     /// Adds another's sums. When both have gaps, the gaps are dropped: those of the merged connections are unknown.
     pub(crate) fn absorb(&mut self, other: &Self) {
-        let mut windows = self.windows;
+        let (mut windows, mut at_a_time) = (self.windows, self.at_a_time);
         windows.absorb(&other.windows);
+        at_a_time.absorb(&other.at_a_time);
         let first = [self.first_ns, other.first_ns].into_iter().filter(|at| *at > 0).min().unwrap_or(0);
         *self = Self {
             opened: self.opened + other.opened,
             accepted: self.accepted + other.accepted,
             closed_first: self.closed_first + other.closed_first,
+            time_wait: self.time_wait + other.time_wait,
             one_shots: self.one_shots + other.one_shots,
             kept: self.kept.saturating_add(other.kept),
             kept_us: self.kept_us.saturating_add(other.kept_us),
@@ -227,6 +206,8 @@ impl Pattern {
             unread_aborts: self.unread_aborts.saturating_add(other.unread_aborts),
             empty_aborts: self.empty_aborts.saturating_add(other.empty_aborts),
             windows,
+            at_a_time,
+            bursts: self.bursts.or(&other.bursts),
             first_ns: first,
             last_ns: self.last_ns.max(other.last_ns),
             ended_ns: self.ended_ns.max(other.ended_ns),
@@ -251,8 +232,12 @@ impl Pattern {
     }
 
     /// Connections per second: between the first start and the last, or the highest rate over five seconds where that
-    /// is higher, as for a load that lasted only part of a long trace. 0 for fewer than two.
+    /// is higher, as for a load that lasted only part of a long trace. Of regular bursts, the mean from one to the next. 0
+    /// for fewer than two.
     pub fn rate_per_s(&self) -> f64 {
+        if let Some(per_s) = self.bursts.rate_per_s(self.connections(), self.first_ns) {
+            return per_s;
+        }
         let seconds = self.last_ns.saturating_sub(self.first_ns) as f64 / 1e9;
         let steps = self.connections().saturating_sub(1) as f64;
         // A few that happen to coincide are no load.
@@ -277,6 +262,16 @@ impl Pattern {
         self.kept_us.div_ceil(span_us).min(self.kept.into())
     }
 
+    /// Most one-shots that this host had open at a time, as far as it is known: at least so many.
+    pub fn at_a_time(&self) -> u64 {
+        self.at_a_time.most()
+    }
+
+    /// The largest of the bursts, if connections begin in bursts.
+    pub fn burst(&self) -> Option<Burst> {
+        self.bursts.largest(self.first_ns)
+    }
+
     /// Times between starts: how many, their mean in seconds, and their standard deviation divided by the mean.
     pub fn gaps(&self) -> (u64, f64, f64) {
         let Gaps { number, mean_s, squares } = self.gaps;
@@ -284,4 +279,14 @@ impl Pattern {
         let deviation = if number > 1 { (squares / (number - 1) as f64).sqrt() } else { 0.0 };
         (number, mean_s, if mean_s > 0.0 { deviation / mean_s } else { 0.0 })
     }
+}
+
+/// Whether the segments show that a connection carried one request, large or slow as it may be: many small requests are many
+/// segments.
+fn is_one_request(connection: &Connection, request: u64, lifetime_us: u64) -> bool {
+    let few = if lifetime_us <= SHORT_US { FEW_SEGMENTS } else { FEWEST_SEGMENTS };
+    connection.request_segments.is_some_and(|segments| {
+        let once = u64::from(segments).saturating_sub(connection.retransmits.into());
+        segments < u16::MAX && once <= few + request / SEGMENT_BYTES && lifetime_us <= SLOW_US
+    })
 }

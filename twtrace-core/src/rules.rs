@@ -18,6 +18,7 @@ mod not_accepting;
 mod not_time_wait;
 mod periodic;
 mod pool_bypassed;
+mod pool_too_small;
 mod port_held;
 mod relay;
 mod reset;
@@ -51,6 +52,7 @@ pub(crate) fn check(snapshot: &Snapshot) -> Vec<Finding> {
         churns.into_iter().partition(|(churn, _)| relays.iter().any(|relay| relay.is(churn)));
     churn.extend(no_reuse::check(&context, &churns));
     churn.extend(pool_bypassed::check(&context, &churns));
+    churn.extend(pool_too_small::check(&context, &churns));
     churn.extend(relay::check(&context, &relays, &relayed, &churn));
     let mut servers = server_closes_first::check(&context);
     let fronts = || relays.iter().flat_map(|relay| &relay.fronts);
@@ -96,7 +98,7 @@ pub(crate) fn check(snapshot: &Snapshot) -> Vec<Finding> {
     for rule in [not_time_wait::check, port_held::check, bucket_overflow::check, reset::check] {
         found.extend(rule(&context));
     }
-    found.iter_mut().for_each(|finding| name_openers(&context, finding));
+    found.iter_mut().for_each(|finding| name_the_other(&context, finding));
     found.sort_by_key(|finding| {
         let process = finding.process.and_then(|party| party.process);
         (Reverse((finding.active, finding.severity)), finding.rule, finding.destination, process)
@@ -114,10 +116,15 @@ fn is_other_end(finding: &Finding, leaking: &[DestKey]) -> bool {
     leaking.iter().any(|leak| leads_to(*leak, place) || leads_to(place, *leak))
 }
 
-/// Where others opened at least half of the sockets that a process closed, they are named: it may not be at fault.
-fn name_openers(context: &RuleContext<'_>, finding: &mut Finding) {
-    let process = finding.process.and_then(|subject| subject.process);
-    let Some((strangers, created)) = process.and_then(|key| context.snapshot.strangers(key)) else { return };
+/// Where a process opened sockets and another one closed them, both are named.
+fn name_the_other(context: &RuleContext<'_>, finding: &mut Finding) {
+    let Some(process) = finding.process.and_then(|subject| subject.process) else { return };
+    if let Some(closer) = finding.destination.and_then(|key| context.closer_of(key, process)) {
+        finding.evidence.push(Evidence::ClosedByPid(closer.key.tgid.into()));
+        finding.evidence.push(Evidence::ClosedByCommand(String::from_utf8_lossy(closer.comm.bytes()).into_owned()));
+        return;
+    }
+    let Some((strangers, created)) = context.snapshot.strangers(process) else { return };
     if 2 * strangers.sockets >= created {
         finding.evidence.push(Evidence::OpenedByOthers(strangers.sockets));
         finding.evidence.push(Evidence::OpenerPid(strangers.opener.key.tgid.into()));

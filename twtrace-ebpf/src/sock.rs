@@ -2,7 +2,7 @@
 
 use core::ffi::c_void;
 
-use twtrace_common::{ConnFlags, ConnRecord, OFFSET_NONE, Owner, OwnerFlags, SockFlags, TW_UNKNOWN, Tuple};
+use twtrace_common::{ConnFlags, ConnRecord, OFFSET_NONE, Owner, OwnerFlags, SockFlags, TW_UNKNOWN, Tuple, role};
 
 use crate::{
     config::{cfg_value, off},
@@ -172,6 +172,10 @@ impl<R: Reader> Socket for Sock<R> {
                 (*record).bytes_sent = by.read(tp, off!(tcp_bytes_acked));
                 (*record).bytes_received = by.read(tp, off!(tcp_bytes_received));
                 (*record).retransmits = by.read(tp, off!(tcp_total_retrans));
+                let is_accepted = (*record).role == role::PASSIVE;
+                let segments: u32 =
+                    by.read(tp, if is_accepted { off!(tcp_data_segs_in) } else { off!(tcp_data_segs_out) });
+                (*record).request_segments = if segments > 0xffff { 0xffff } else { segments as u16 };
                 if off!(tcp_ts_recent_stamp) != OFFSET_NONE as usize {
                     let stamp: u32 = by.read(tp, off!(tcp_ts_recent_stamp));
                     (*record).flags.insert(ConnFlags::of_stamp(stamp));

@@ -156,6 +156,7 @@ prop_compose! {
             &[None, Some(Timewait::Overflowed), Some(Timewait::Created { fin_wait2: true }),
               Some(Timewait::Created { fin_wait2: false })][..]),
         (bytes_sent, bytes_received, retransmits) in (number(), number(), small()),
+        request_segments in of(1_u16..),
         end in of(time()),
     ) -> Connection {
         let last = transitions.last().map(|last: &Transition| last.at_ns);
@@ -185,6 +186,7 @@ prop_compose! {
             bytes_sent,
             bytes_received,
             retransmits,
+            request_segments,
             end_ns: end.or(last).unwrap_or(0),
             transitions,
         }

@@ -56,6 +56,7 @@ pub const FINDINGS: &[Topic] = topics! {
     "bucket-overflow": ["bucket-overflow", "tcptimewaitoverflow"] "TIME_WAIT sockets are not created at the limit";
     "no-connection-reuse": ["no-connection-reuse"] "a new connection for each request";
     "pool-bypassed": ["pool-bypassed"] "connections that bypass the pool";
+    "pool-too-small": ["pool-too-small", "maxidleconnsperhost", "pool_maxsize"] "a pool that keeps fewer than are used at a time";
     "relay": ["relay", "relays", "tcp-proxy"] "a connection opened for each one accepted";
     "fork-per-request": ["fork-per-request"] "a process and a connection for each request";
     "server-closes-first": ["server-closes-first"] "the server keeps the TIME_WAIT sockets";

@@ -4,6 +4,7 @@ use super::context::{RuleContext, is_of};
 use super::settings;
 use crate::event::{Comm, KernelFacts, SocketOwner};
 use crate::finding::{Advice, Effect, Subject};
+use crate::pattern::Burst;
 use crate::ports::{Budget, REUSE_SECONDS, Usable};
 use crate::snapshot::DestKey;
 
@@ -32,27 +33,52 @@ pub(super) struct ConnectionHabit {
     pub(super) created_per_s: f64,
     /// Mean lifetime of a connection, seconds.
     pub(super) lifetime_s: f64,
+    /// Most connections at a time.
+    pub(super) at_a_time: u64,
 }
 
 /// Keep connections open and reuse them.
 pub(super) fn pool(habit: &ConnectionHabit) -> Advice {
-    let ConnectionHabit { command, port, rate_per_s, created_per_s, lifetime_s } = *habit;
-    let size = pool_size(rate_per_s, lifetime_s);
+    let ConnectionHabit { command, port, rate_per_s, created_per_s, lifetime_s, at_a_time } = *habit;
+    // The mean is too few at the peak: the rest would be opened for one request again.
+    let size = pool_size(rate_per_s, lifetime_s).max(at_a_time as f64);
     let milliseconds = lifetime_s * 1e3;
+    let open = if at_a_time > 1 { at_a_time as f64 } else { rate_per_s * lifetime_s };
+    let most = if at_a_time > 1 { format!(", up to {at_a_time} at a time") } else { String::new() };
     Advice {
         id: "pool-connections",
         text: format!(
             "Keep connections open and use them again: a pool of {size:.0} carries this traffic \
-             ({rate_per_s:.1}/s, {milliseconds:.1} ms each)."
+             ({rate_per_s:.1}/s, {milliseconds:.1} ms each{most})."
+        ),
+        command: Some(settings::pool(&command, port, size)),
+        effect: vec![effect("time_wait_created_per_s", created_per_s, 0.0), effect("connections_needed", open, size)],
+        risk:
+            "The peer may have closed an idle connection by the time it is used again: retry once. A larger burst than \
+               any so far needs a larger pool."
+                .to_owned(),
+    }
+}
+
+/// Fewer connections at a time, which are used again: the work of a burst is spread over the time until the next one.
+pub(super) fn at_a_time(habit: &ConnectionHabit, burst: Burst) -> Advice {
+    let ConnectionHabit { command, port, created_per_s, lifetime_s, at_a_time, .. } = *habit;
+    let connections = burst.connections as f64;
+    let within_s = (burst.period_s / 2.0).max(burst.seconds);
+    let size = pool_size(connections / within_s, lifetime_s).min(connections);
+    Advice {
+        id: "limit-connects",
+        text: format!(
+            "Limit how many connections are open at a time, and use them again: {size:.0} do the work of {connections:.0} at \
+             once within {within_s:.1} s, and nothing else comes for {:.1} s.",
+            burst.quiet_s
         ),
         command: Some(settings::pool(&command, port, size)),
         effect: vec![
             effect("time_wait_created_per_s", created_per_s, 0.0),
-            effect("connections_needed", rate_per_s * lifetime_s, size),
+            effect("connections_needed", at_a_time.max(1) as f64, size),
         ],
-        risk: "The peer may have closed an idle connection by the time it is used again: retry once. Bursts need a \
-               larger pool than the average."
-            .to_owned(),
+        risk: "The last request of a burst is answered later than now.".to_owned(),
     }
 }
 

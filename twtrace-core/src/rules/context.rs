@@ -1,5 +1,6 @@
 //! The input of the rules: the snapshot's rows, joined once.
 
+use super::settings;
 use crate::event::{CensusState, KernelFacts, Owner, ProcessKey, Role, SocketOwner};
 use crate::finding::Subject;
 use crate::pattern::Pattern;
@@ -73,7 +74,10 @@ impl<'a> RuleContext<'a> {
 
     /// Whether a habit goes on at a rate that matters: an occasional connection does not continue an old flood.
     pub(super) fn habit_goes_on(&self, pattern: &Pattern) -> bool {
-        self.goes_on(pattern.ended_ns, 0.0) && pattern.recent_per_s(self.now_ns) >= LEAST_PER_S / 2.0
+        match pattern.burst() {
+            Some(burst) => self.goes_on(pattern.ended_ns, 1.0 / burst.period_s),
+            None => self.goes_on(pattern.ended_ns, 0.0) && pattern.recent_per_s(self.now_ns) >= LEAST_PER_S / 2.0,
+        }
     }
 
     /// Sysctls of a destination's namespace.
@@ -93,6 +97,17 @@ impl<'a> RuleContext<'a> {
     /// Pairs of a destination.
     pub(super) fn pairs_of(&self, key: DestKey) -> impl Iterator<Item = &Pair<'a>> {
         self.pairs.iter().filter(move |pair| pair.key == key)
+    }
+
+    /// The process that closed many of the connections that another one opened to a destination and that left TIME_WAIT
+    /// sockets: it got them passed.
+    pub(super) fn closer_of(&self, key: DestKey, opener: ProcessKey) -> Option<&'a Owner> {
+        let left = self.pairs_of(key).find(|pair| pair.owner.key == opener)?.pair.pattern.time_wait;
+        let others = self.pairs_of(key).filter(|pair| pair.owner.key != opener);
+        // Of what they closed, they opened some themselves.
+        let passed = |pair: &Pair<'_>| pair.pair.counts.time_wait_created.saturating_sub(pair.pair.pattern.time_wait);
+        let most = others.max_by_key(|pair| (passed(pair), pair.owner.key))?;
+        (left > 0 && 4 * passed(most) >= left).then_some(most.owner)
     }
 
     /// Processes with open sockets that match.
@@ -140,6 +155,37 @@ impl<'a> RuleContext<'a> {
         let mostly_last = (pattern.closed_first as f64) < (1.0 - MOST) * pattern.connections() as f64;
         mostly_last && self.local_peer(key).is_some_and(|row| row.pattern.accepted > 0)
     }
+
+    /// The process on this host that accepts most of the connections to a destination.
+    pub(super) fn server_of(&self, key: DestKey) -> Option<&'a Owner> {
+        let DestRow::Dest(port) = self.local_peer(key)?.key else { return None };
+        self.most_accepting(port).map(|pair| pair.owner)
+    }
+
+    /// The process that accepts most of the connections on a port.
+    pub(super) fn most_accepting(&self, port: DestKey) -> Option<&Pair<'a>> {
+        self.pairs_of(port).max_by_key(|pair| (pair.pair.pattern.accepted, pair.owner.key))
+    }
+
+    /// Whether the server of a destination is on this host, and keeps other connections on its port open.
+    pub(super) fn server_keeps_others(&self, key: DestKey) -> bool {
+        self.local_peer(key).is_some_and(|port| keeps_others(&port.pattern))
+    }
+
+    /// Whether a client is to blame for its connections with that pattern. Where its server closes first, it may be the
+    /// server's doing, unless that keeps connections open when it is not asked to close them. A client that is itself a
+    /// service has its own configuration.
+    pub(super) fn is_to_blame(&self, client: ProcessKey, key: DestKey, pattern: &Pattern) -> bool {
+        !self.is_closed_by_local_peer(key, pattern)
+            || self.listens(client)
+            || self.server_keeps_others(key)
+            || self.server_of(key).is_some_and(|server| settings::keeps_alive(&server.comm))
+    }
+}
+
+/// Whether a server keeps other connections on its port open.
+pub(super) fn keeps_others(port: &Pattern) -> bool {
+    port.kept > 0
 }
 
 impl Subject {

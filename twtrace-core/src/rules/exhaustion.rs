@@ -2,7 +2,7 @@
 
 use super::advice;
 use super::close_wait;
-use super::context::{RuleContext, is_to, pid};
+use super::context::{Pair, RuleContext, is_to, pid};
 use super::habit::Habit;
 use super::not_time_wait::subject;
 use crate::event::{CensusState, ProcessKey, SocketOwner};
@@ -40,6 +40,8 @@ struct Reached<'a> {
 /// A finding, and what identifies its cause.
 pub(super) struct Consequence {
     pub(super) finding: Finding,
+    /// Ports are still taken, or calls still fail: only a habit that goes on is the cause.
+    goes_on: bool,
     port_use: PortUse,
     /// The process that created most of the TIME_WAIT sockets.
     creator: Option<Subject>,
@@ -77,7 +79,7 @@ impl Consequence {
             PortUse::Bound => netns(cause) == netns(&self.finding),
             _ => cause.destination == self.finding.destination,
         };
-        leads && same_place && (cause.active || !self.finding.active)
+        leads && same_place && (cause.active || !self.goes_on)
     }
 
     /// Adds the pattern and the advice of the habit that is the cause.
@@ -129,15 +131,17 @@ pub(super) fn check(context: &RuleContext<'_>) -> Vec<Consequence> {
     }
     let mut found = Vec::new();
     for (key, row) in &context.destinations {
-        let failed = reached.get(key);
-        let fails = failed.map(|failed| fails(context, *key, row, failed));
-        if fails.as_ref().is_none_or(|fails| !fails.finding.active) {
-            let near = row.budget.and_then(|budget| near(context, *key, row, &budget));
-            // The failures already report a past shortage, but not a present one.
-            let was_near = || was_near(context, *key, row).filter(|near| fails.is_none() || near.finding.active);
-            found.extend(near.or_else(was_near));
-        }
-        found.extend(fails);
+        let near = || row.budget.and_then(|budget| near(context, *key, row, &budget));
+        let near = || near().or_else(|| was_near(context, *key, row));
+        found.extend(match reached.get(key).map(|failed| fails(context, *key, row, failed)) {
+            Some(mut fails) => {
+                // Nothing may connect at the moment: what does next finds no port.
+                fails.finding.active |=
+                    near().is_some_and(|near| near.finding.active && near.port_use == fails.port_use);
+                Some(fails)
+            }
+            None => near(),
+        });
     }
     found
 }
@@ -182,18 +186,23 @@ fn port_use(budget: &Budget, no_port: bool) -> PortUse {
     }
 }
 
-/// The process that created most of the TIME_WAIT sockets. `None` if most are from several processes or from before the
-/// trace.
+/// The process that created most of the TIME_WAIT sockets, or the one that opened them where others closed them. `None` if
+/// most are from several processes or from before the trace.
 fn creator(context: &RuleContext<'_>, key: DestKey, row: &DestinationRow) -> Option<Subject> {
-    let rank = |pair: &&super::context::Pair<'_>| {
-        (pair.pair.counts.time_wait_live, pair.pair.counts.time_wait_created, pair.owner.key)
-    };
-    let most = context.pairs_of(key).max_by_key(rank)?;
+    let rank = |pair: &&Pair<'_>| (pair.pair.counts.time_wait_live, pair.pair.counts.time_wait_created, pair.owner.key);
+    let closer = context.pairs_of(key).max_by_key(rank)?;
     let (its, all) = match row.counts.time_wait_live {
-        0 => (most.pair.counts.time_wait_created, row.counts.time_wait_created),
-        live => (most.pair.counts.time_wait_live, live),
+        0 => (closer.pair.counts.time_wait_created, row.counts.time_wait_created),
+        live => (closer.pair.counts.time_wait_live, live),
     };
-    (its > 0 && 2 * its >= all).then(|| Subject::of(most.owner))
+    let closed_most = its > 0 && 2 * its >= all;
+    let opened = |pair: &Pair<'_>| pair.pair.pattern.time_wait;
+    if closed_most && 2 * opened(closer) >= closer.pair.counts.time_wait_created {
+        return Some(Subject::of(closer.owner));
+    }
+    let opener = context.pairs_of(key).max_by_key(|pair| (opened(pair), pair.owner.key))?;
+    let opened_most = opened(opener) > 0 && 2 * opened(opener) >= row.pattern.time_wait.max(all);
+    if opened_most { Some(Subject::of(opener.owner)) } else { closed_most.then(|| Subject::of(closer.owner)) }
 }
 
 /// The process that has most of the open connections that use the ports.
@@ -378,7 +387,7 @@ fn fails(context: &RuleContext<'_>, key: DestKey, row: &DestinationRow, failed: 
         confidence: Confidence::High,
         recheck: "After the change connect(2) no longer fails, and ports are left at the peak of the load.".to_owned(),
     };
-    Consequence { finding, port_use, creator, created: row.counts.time_wait_created, victim }
+    Consequence { finding, goes_on: active, port_use, creator, created: row.counts.time_wait_created, victim }
 }
 
 fn near(context: &RuleContext<'_>, key: DestKey, row: &DestinationRow, budget: &Budget) -> Option<Consequence> {
@@ -421,7 +430,8 @@ fn near(context: &RuleContext<'_>, key: DestKey, row: &DestinationRow, budget: &
         confidence: if sure { Confidence::High } else { Confidence::Medium },
         recheck: "After the change the forecast says never, at the peak of the load.".to_owned(),
     };
-    Some(Consequence { finding, port_use, creator: process, created: row.counts.time_wait_created, victim: None })
+    let created = row.counts.time_wait_created;
+    Some(Consequence { finding, goes_on: true, port_use, creator: process, created, victim: None })
 }
 
 /// TIME_WAIT sockets use nearly all ports, or did at some time.
@@ -461,5 +471,5 @@ fn was_near(context: &RuleContext<'_>, key: DestKey, row: &DestinationRow) -> Op
         recheck: "After the change most ports are left at the peak of the load.".to_owned(),
     };
     let created = row.counts.time_wait_created;
-    Some(Consequence { finding, port_use: PortUse::TimeWait, creator: process, created, victim: None })
+    Some(Consequence { finding, goes_on: active, port_use: PortUse::TimeWait, creator: process, created, victim: None })
 }

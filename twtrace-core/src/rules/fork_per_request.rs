@@ -50,7 +50,7 @@ pub(super) fn check(context: &RuleContext<'_>) -> Vec<Habit> {
         let group = groups.entry((owner.ppid, owner.parent_comm, *key)).or_default();
         group.pattern.absorb(&pair.pattern);
         group.processes += 1;
-        group.created += pair.counts.time_wait_created;
+        group.created += pair.pattern.time_wait;
         group.of_destination = row.pattern;
         let of_command = group.commands.entry(owner.comm).or_insert((0, Subject::of(owner)));
         of_command.0 += 1;
@@ -67,7 +67,7 @@ pub(super) fn check(context: &RuleContext<'_>) -> Vec<Habit> {
         let group = groups.entry((owner.ppid, owner.parent_comm, key)).or_default();
         group.pattern.absorb(&cell.pattern);
         group.processes += processes;
-        group.created += cell.counts.time_wait_created;
+        group.created += cell.pattern.time_wait;
         group.of_destination = row.pattern;
         group.commands.entry(owner.comm).or_insert((0, Subject::of(owner))).0 += processes;
         let (first, last) = group.started_ns.unwrap_or((u64::MAX, 0));
@@ -129,6 +129,7 @@ fn finding(context: &RuleContext<'_>, key: DestKey, group: &Group) -> Option<Hab
             rate_per_s,
             created_per_s,
             lifetime_s,
+            at_a_time: pattern.at_a_time(),
         })],
         // Orphans are children of init, like all other orphans.
         confidence: if subject.ppid > 1 { Confidence::Medium } else { Confidence::Low },

@@ -45,7 +45,7 @@ pub(super) fn check(context: &RuleContext<'_>, reported: &[Habit], short: &BTree
 fn is_minor(context: &RuleContext<'_>, pair: &Pair<'_>) -> bool {
     let pattern = &pair.pair.pattern;
     let rate_per_s = pattern.rate_per_s();
-    let share = (pair.pair.counts.time_wait_created as f64 / pattern.opened as f64).min(1.0);
+    let share = (pair.pair.pattern.time_wait as f64 / pattern.opened as f64).min(1.0);
     let ports = pair.row.budget.map_or(f64::INFINITY, |budget| f64::from(budget.total.max(1)));
     pattern.kept_at_a_time() == 0
         && pair.row.stable == 0
@@ -60,10 +60,7 @@ fn habit(context: &RuleContext<'_>, mut pairs: Vec<&Pair<'_>>) -> Option<Habit> 
         *opened.entry(pair.key).or_default() += pair.pair.pattern.opened;
     }
     pairs.retain(|pair| opened.get(&pair.key).is_some_and(|opened| 2 * opened <= all));
-    // A client whose server closes first is not at fault; see `no_reuse`.
-    pairs.retain(|pair| {
-        !context.is_closed_by_local_peer(pair.key, &pair.pair.pattern) || context.listens(pair.owner.key)
-    });
+    pairs.retain(|pair| context.is_to_blame(pair.owner.key, pair.key, &pair.pair.pattern));
     let keys: BTreeSet<DestKey> = pairs.iter().map(|pair| pair.key).collect();
     let places: BTreeSet<_> = keys.iter().map(|key| (key.remote_addr, key.port)).collect();
     if places.len() < DESTINATIONS {
@@ -73,9 +70,9 @@ fn habit(context: &RuleContext<'_>, mut pairs: Vec<&Pair<'_>>) -> Option<Habit> 
     let (mut created, mut created_here_or_there) = (0, 0.0);
     for pair in &pairs {
         pattern.absorb(&pair.pair.pattern);
-        created += pair.pair.counts.time_wait_created;
-        created_here_or_there += pair.pair.counts.time_wait_created as f64
-            + context.created_by_local_peer(pair.key, pair.pair.pattern.opened);
+        created += pair.pair.pattern.time_wait;
+        created_here_or_there +=
+            pair.pair.pattern.time_wait as f64 + context.created_by_local_peer(pair.key, pair.pair.pattern.opened);
     }
     let (rate_per_s, lifetime_s) = (pattern.rate_per_s(), pattern.lifetime_s());
     if !replaced(pattern.opened, rate_per_s, lifetime_s) || pattern.opened < MANY || rate_per_s < LEAST_PER_S {
@@ -137,7 +134,7 @@ fn reuse(
     // The setting depends on the protocol, if all use the same.
     let ports: BTreeSet<u16> = places.iter().map(|(_, port)| *port).collect();
     let port = if ports.len() == 1 { ports.first().copied().unwrap_or(0) } else { 0 };
-    let habit = ConnectionHabit { command: subject.command, port, rate_per_s, created_per_s, lifetime_s };
+    let habit = ConnectionHabit { command: subject.command, port, rate_per_s, created_per_s, lifetime_s, at_a_time: 0 };
     let mut advice = advice::pool(&habit);
     advice.text = format!("Keep one connection to each destination open, and use it again: {number} in all.");
     advice.effect = vec![

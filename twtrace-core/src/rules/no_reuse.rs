@@ -47,6 +47,7 @@ impl Churn<'_> {
             rate_per_s: self.rate_per_s,
             created_per_s: self.created_per_s,
             lifetime_s: self.lifetime_s,
+            at_a_time: self.pattern.at_a_time(),
         }
     }
 }
@@ -107,7 +108,7 @@ fn churn<'a>(context: &RuleContext<'a>, mut pairs: Vec<&Pair<'a>>) -> Option<(Ch
     if !habit {
         return None;
     }
-    let created: u64 = pairs.iter().map(|pair| pair.pair.counts.time_wait_created).sum();
+    let created: u64 = pairs.iter().map(|pair| pair.pair.pattern.time_wait).sum();
     let per_s = |created: f64| rate_per_s * (created / pattern.opened as f64).min(1.0);
     let established: u64 = pairs.iter().map(|pair| context.established(pair.owner.key, pair.key)).sum();
     let subject = if let [one] = pairs.as_slice() {
@@ -115,9 +116,7 @@ fn churn<'a>(context: &RuleContext<'a>, mut pairs: Vec<&Pair<'a>>) -> Option<(Ch
     } else {
         Subject { process: None, processes: pairs.len() as u64, ..Subject::of(most.owner) }
     };
-    // A client whose server closes first is not at fault. A service is, because it has its own configuration.
-    let at_fault = !context.is_closed_by_local_peer(most.key, &pattern)
-        || pairs.iter().any(|pair| context.listens(pair.owner.key));
+    let at_fault = pairs.iter().any(|pair| context.is_to_blame(pair.owner.key, most.key, &pattern));
     let churn = Churn {
         subject,
         key: most.key,
@@ -127,9 +126,10 @@ fn churn<'a>(context: &RuleContext<'a>, mut pairs: Vec<&Pair<'a>>) -> Option<(Ch
         ports_per_s: per_s(created as f64),
         created,
         lifetime_s,
-        // The pool may have ended with the process. The search for socket owners also finds some of the one-shots.
+        // The pool may have ended with the process. While it goes on, the search for socket owners also finds some of the
+        // one-shots.
         pool: established
-            .saturating_sub((rate_per_s * lifetime_s) as u64)
+            .saturating_sub(if context.habit_goes_on(&pattern) { (rate_per_s * lifetime_s) as u64 } else { 0 })
             .min(most.row.stable)
             .max(pattern.kept_at_a_time()),
         pattern,
@@ -149,6 +149,18 @@ pub(super) fn check(context: &RuleContext<'_>, churns: &[(Churn<'_>, bool)]) -> 
 }
 
 fn finding(context: &RuleContext<'_>, churn: &Churn<'_>) -> Finding {
+    let burst = churn.pattern.burst();
+    let (mut evidence, mut advice) = (evidence(churn), Vec::new());
+    advice.push(burst.map_or_else(|| advice::pool(&churn.habit()), |burst| advice::at_a_time(&churn.habit(), burst)));
+    let server = context.server_of(churn.key).filter(|_| context.is_closed_by_local_peer(churn.key, &churn.pattern));
+    if let Some(server) = server {
+        evidence.push(Evidence::ServerPid(server.key.tgid.into()));
+        evidence.push(Evidence::ServerCommand(String::from_utf8_lossy(server.comm.bytes()).into_owned()));
+        // Where it keeps other connections open, it is not the server's configuration.
+        if !context.server_keeps_others(churn.key) {
+            advice.push(advice::keep_alive(&server.comm, churn.created_per_s));
+        }
+    }
     Finding {
         rule: Rule::NoConnectionReuse,
         severity: severity(context, churn),
@@ -156,9 +168,14 @@ fn finding(context: &RuleContext<'_>, churn: &Churn<'_>) -> Finding {
         process: Some(churn.subject),
         destination: Some(churn.key),
         cause: None,
-        title: "opens a new connection for each request".to_owned(),
-        evidence: evidence(churn),
-        advice: vec![advice::pool(&churn.habit())],
+        title: match (burst, server) {
+            (Some(_), _) => "opens a new connection for each request, many at once and then none",
+            (None, Some(_)) => "opens a new connection for each request, and the server closes it",
+            (None, None) => "opens a new connection for each request",
+        }
+        .to_owned(),
+        evidence,
+        advice,
         confidence: Confidence::Medium,
         recheck: "After the change the process opens hardly any new connection to this destination, and ESTABLISHED \
                   stays at the size of its pool."
@@ -187,7 +204,16 @@ pub(super) fn evidence(churn: &Churn<'_>) -> Vec<Evidence> {
 /// Of connections with that pattern, which created so many TIME_WAIT sockets.
 pub(super) fn figures(pattern: &Pattern, rate_per_s: f64, lifetime_s: f64, created: u64) -> Vec<Evidence> {
     let one_shots = pattern.one_shots.max(1);
-    vec![
+    let mut figures = Vec::new();
+    if let Some(burst) = pattern.burst() {
+        figures.extend([
+            Evidence::BurstConnections(burst.connections),
+            Evidence::BurstSeconds(burst.seconds),
+            Evidence::QuietSeconds(burst.quiet_s),
+        ]);
+    }
+    figures.extend(Some(pattern.at_a_time()).filter(|most| *most > 1).map(Evidence::AtATime));
+    figures.extend([
         Evidence::Connections(pattern.opened),
         Evidence::OneRequestConnections(pattern.one_shots),
         Evidence::RatePerS(rate_per_s),
@@ -196,5 +222,6 @@ pub(super) fn figures(pattern: &Pattern, rate_per_s: f64, lifetime_s: f64, creat
         Evidence::ResponseBytes(pattern.response_bytes / one_shots),
         Evidence::ClosedFirst(pattern.closed_first),
         Evidence::TimeWaitCreated(created),
-    ]
+    ]);
+    figures
 }

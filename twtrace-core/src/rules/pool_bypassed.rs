@@ -4,11 +4,12 @@ use super::advice;
 use super::context::RuleContext;
 use super::habit::Habit;
 use super::no_reuse::{Churn, evidence, severity};
+use super::pool_too_small::is_too_small;
 use crate::evidence::Evidence;
 use crate::finding::{Confidence, Finding, Rule};
 
 pub(super) fn check(context: &RuleContext<'_>, churns: &[(Churn<'_>, bool)]) -> Vec<Habit> {
-    let found = churns.iter().map(|(churn, _)| churn).filter(|churn| churn.pool > 0);
+    let found = churns.iter().map(|(churn, _)| churn).filter(|churn| churn.pool > 0 && !is_too_small(churn));
     found
         .map(|churn| {
             let mut evidence = evidence(churn);

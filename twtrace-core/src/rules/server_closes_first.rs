@@ -1,12 +1,14 @@
 //! A server closes each connection after one request, and so keeps the TIME_WAIT sockets, on its own port.
 
 use super::advice;
-use super::context::{LEAST_PER_S, MANY, MOST, RuleContext};
+use super::context::{LEAST_PER_S, MANY, MOST, RuleContext, keeps_others};
 use super::habit::Habit;
 use super::no_reuse::{NEARLY_ALL, replaced};
+use super::settings;
 use crate::event::{Comm, Role};
 use crate::evidence::Evidence;
-use crate::finding::{Confidence, Finding, Rule, Severity, Subject};
+use crate::finding::{Advice, Confidence, Finding, Rule, Severity, Subject};
+use crate::pattern::Pattern;
 
 pub(super) fn check(context: &RuleContext<'_>) -> Vec<Habit> {
     let mut found = Vec::new();
@@ -23,7 +25,7 @@ pub(super) fn check(context: &RuleContext<'_>) -> Vec<Habit> {
         if !habit {
             continue;
         }
-        let most = context.pairs_of(*key).max_by_key(|pair| (pair.pair.pattern.accepted, pair.owner.key));
+        let most = context.most_accepting(*key);
         let servers = context.pairs_of(*key).count() as u64;
         // A worker is named only if it accepted nearly all connections.
         let subject = most.map(|pair| {
@@ -35,6 +37,8 @@ pub(super) fn check(context: &RuleContext<'_>) -> Vec<Habit> {
             }
         });
         let created_per_s = rate_per_s * (row.counts.time_wait_created as f64 / pattern.accepted as f64).min(1.0);
+        let comm = most.map_or(Comm::default(), |pair| pair.owner.comm);
+        let why = Why::of(pattern, &comm);
         let finding = Finding {
             rule: Rule::ServerClosesFirst,
             severity: Severity::Info,
@@ -42,8 +46,7 @@ pub(super) fn check(context: &RuleContext<'_>) -> Vec<Habit> {
             process: subject,
             destination: Some(*key),
             cause: None,
-            title: "closes first after one request: it keeps the TIME_WAIT sockets, which cost memory and no ports"
-                .to_owned(),
+            title: why.title().to_owned(),
             evidence: vec![
                 Evidence::Connections(pattern.accepted),
                 Evidence::ClosedFirst(pattern.closed_first),
@@ -53,7 +56,7 @@ pub(super) fn check(context: &RuleContext<'_>) -> Vec<Habit> {
                 Evidence::Processes(servers),
                 Evidence::TimeWaitCreated(row.counts.time_wait_created),
             ],
-            advice: vec![advice::keep_alive(&most.map_or(Comm::default(), |pair| pair.owner.comm), created_per_s)],
+            advice: why.advice(&comm, created_per_s),
             // A client that asks the server to close leaves the same pattern.
             confidence: Confidence::Medium,
             recheck:
@@ -63,4 +66,62 @@ pub(super) fn check(context: &RuleContext<'_>) -> Vec<Habit> {
         found.push(Habit::of(finding, row.counts.time_wait_created));
     }
     found
+}
+
+/// Why a server closes first.
+#[derive(Clone, Copy)]
+enum Why {
+    /// It keeps other connections on this port open: the clients of these ask it to close.
+    IsAsked,
+    /// It keeps connections open unless it is asked to close them, or configured otherwise.
+    IsAskedOrConfigured,
+    /// That is not known.
+    Unknown,
+}
+
+impl Why {
+    fn of(port: &Pattern, server: &Comm) -> Self {
+        if keeps_others(port) {
+            Self::IsAsked
+        } else if settings::keeps_alive(server) {
+            Self::IsAskedOrConfigured
+        } else {
+            Self::Unknown
+        }
+    }
+
+    fn title(self) -> &'static str {
+        match self {
+            Self::IsAsked => {
+                "closes first at the request of its clients: it keeps the TIME_WAIT sockets, which cost memory and no ports"
+            }
+            Self::IsAskedOrConfigured => {
+                "closes first, at the request of its clients or by its settings: it keeps the TIME_WAIT sockets, which cost \
+                 memory and no ports"
+            }
+            Self::Unknown => {
+                "closes first after one request: it keeps the TIME_WAIT sockets, which cost memory and no ports"
+            }
+        }
+    }
+
+    fn advice(self, server: &Comm, created_per_s: f64) -> Vec<Advice> {
+        let of_clients = || {
+            Advice {
+            id: "keep-alive-clients",
+            text: "Let the clients keep their connections open: no `Connection: close`, no HTTP/1.0, one client object for \
+                   all requests (`ab -k`, in node an Agent with keepAlive)."
+                .to_owned(),
+            command: None,
+            effect: vec![advice::effect("time_wait_created_per_s", created_per_s, 0.0)],
+            risk: "The server may close an idle connection just as a request is sent: such requests must be safe to retry."
+                .to_owned(),
+        }
+        };
+        match self {
+            Self::IsAsked => vec![of_clients()],
+            Self::IsAskedOrConfigured => vec![of_clients(), advice::keep_alive(server, created_per_s)],
+            Self::Unknown => vec![advice::keep_alive(server, created_per_s)],
+        }
+    }
 }

@@ -46,6 +46,24 @@ pub(super) fn keep_alive(command: &Comm) -> &'static str {
     }
 }
 
+/// Whether a server keeps connections open unless it is configured otherwise, or asked to close them.
+pub(super) fn keeps_alive(command: &Comm) -> bool {
+    const SERVERS: [&str; 11] = [
+        "nginx",
+        "openresty",
+        "apache",
+        "httpd",
+        "haproxy",
+        "envoy",
+        "caddy",
+        "traefik",
+        "lighttpd",
+        "varnishd",
+        "node",
+    ];
+    SERVERS.contains(&program(command).as_str())
+}
+
 /// How one process does the work of several.
 pub(super) fn batch(command: &Comm) -> &'static str {
     match program(command).as_str() {

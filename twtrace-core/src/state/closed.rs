@@ -33,6 +33,11 @@ impl ClosedConnection {
         matches!(self.outcome, Outcome::ResetSent | Outcome::ResetReceived | Outcome::Abort { .. })
     }
 
+    /// The process whose use of connections it shows: the one that opened it, whoever closes it.
+    pub(crate) fn user(&self) -> u32 {
+        if self.role == Role::Active && self.opener != super::owners::UNKNOWN { self.opener } else { self.main() }
+    }
+
     /// Figures of neither side in particular go to the closer, else to the opener.
     pub(crate) fn main(&self) -> u32 {
         if self.closer == super::owners::UNKNOWN { self.opener } else { self.closer }

@@ -181,9 +181,10 @@ impl State {
             self.census.rate.count(end_ns);
         }
         let cell = accounts.cell_again(cell, main, ended.destination);
-        let cell = accounts.cells.row_mut(cell);
-        cell.connections += 1;
-        cell.pattern.add(connection, role, ended.outcome);
+        accounts.cells.row_mut(cell).connections += 1;
+        let user = ended.user();
+        let cell = if user == main { cell } else { accounts.cell(user, ended.destination) };
+        accounts.cells.row_mut(cell).pattern.add(connection, role, ended.outcome);
         let row = accounts.destinations.row_mut(ended.destination);
         row.meter.connections += 1;
         row.pattern.add(connection, role, ended.outcome);

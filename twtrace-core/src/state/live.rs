@@ -131,6 +131,9 @@ impl State {
         let accounts = &mut self.accounts;
         accounts.add(ended.closer, ended.destination, by_closer);
         accounts.add(ended.main(), ended.destination, by_either);
+        let cell = accounts.cell(ended.user(), ended.destination);
+        accounts.cells.row_mut(cell).pattern.correct(created);
+        accounts.destinations.row_mut(ended.destination).pattern.correct(created);
         let process = accounts.process(ended.closer);
         for meter in [
             &mut accounts.processes.row_mut(process).meter,

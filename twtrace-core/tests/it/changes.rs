@@ -149,12 +149,7 @@ fn seen(engine: &State, late: bool) -> Vec<String> {
         let (expired, early) = if late { (expired + early, 0) } else { (expired, early) };
         // The peak of live sockets depends on when snapshots were taken.
         let peak = 0;
-        Counts {
-            time_wait_live_peak: peak,
-            time_wait_expired: expired,
-            time_wait_ended_early: early,
-            ..counts.clone()
-        }
+        Counts { time_wait_live_peak: peak, time_wait_expired: expired, time_wait_ended_early: early, ..counts.clone() }
     };
     let counts = |counts: &Counts| format!("{:?}", comparable(counts));
     let mut totals = summary.totals.clone();

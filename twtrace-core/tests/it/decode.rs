@@ -26,6 +26,7 @@ fn sample() -> ConnRecord {
         flags: ConnFlags::RST_SENT | ConnFlags::ESTABLISHED | ConnFlags::DONE,
         sk_flags: SockFlags::from_bits_retain(1 << 7).union(SockFlags::DEAD).union(SockFlags::LINGER),
         retransmits: 3,
+        request_segments: 4,
         tw_count: 5,
         tw_max: 10,
         cookie: 0xea43,
@@ -353,7 +354,7 @@ prop_compose! {
         mapped: bool,
         family in prop::sample::select(vec![2_u16, 10]),
         (local_port, remote_port, sk_err, connect_errno) in any::<(u16, u16, u16, u16)>(),
-        (flags, sk_flags, netns, retransmits) in any::<(u32, u8, u32, u32)>(),
+        (flags, sk_flags, netns, retransmits, request_segments) in any::<(u32, u8, u32, u32, u16)>(),
         (tw_count_before, tw_count, tw_max) in (-1_i32..9, -1_i32..9, -1_i32..9),
         (cookie, end_ns, bytes_sent, bytes_received) in any::<(u64, u64, u64, u64)>(),
         local_range in prop_oneof![Just(0), any::<u32>()],
@@ -368,7 +369,7 @@ prop_compose! {
             local_addr[..12].copy_from_slice(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff]);
         }
         ConnRecord {
-            role, transitions, transitions_dropped, sk_err, connect_errno, retransmits, tw_count_before, tw_count,
+            role, transitions, transitions_dropped, sk_err, connect_errno, retransmits, request_segments, tw_count_before, tw_count,
             tw_max, cookie, end_ns, bytes_sent, bytes_received, old_states, new_states, times_ns, opener, closer,
             flags: ConnFlags::from_bits_retain(flags),
             sk_flags: SockFlags::from_bits_retain(sk_flags),

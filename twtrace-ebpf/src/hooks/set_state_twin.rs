@@ -10,6 +10,7 @@ use crate::{connection::twin, maps::Program};
 
 /// The twin. It must be attached after the first program, so that it runs after it.
 #[btf_tracepoint(function = "inet_sock_set_state")]
+#[inline(always)]
 pub fn set_state_twin(ctx: BtfTracePointContext) -> i32 {
     twin(arguments(&ctx, Program::SetStateTwin));
     0

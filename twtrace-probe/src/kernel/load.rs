@@ -49,8 +49,8 @@ pub const FUNCTIONS_VARIABLE: &str = "TWTRACE_FUNCTIONS";
 pub const TWIN_VARIABLE: &str = "TWTRACE_TWIN";
 
 /// Symbol in objects with this layout of records. It changes with [`twtrace_common::WIRE_VERSION`].
-const WIRE_SYMBOL: &str = "WIRE_VERSION_10";
-const _: () = assert!(twtrace_common::WIRE_VERSION == 10);
+const WIRE_SYMBOL: &str = "WIRE_VERSION_11";
+const _: () = assert!(twtrace_common::WIRE_VERSION == 11);
 
 /// The hook that reports the errno of connect(2).
 const CONNECT: &str = "syscalls:sys_exit_connect";

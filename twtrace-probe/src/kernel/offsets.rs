@@ -97,6 +97,8 @@ fn resolve(btf: &Btf) -> anyhow::Result<Offsets> {
         tcp_bytes_acked: need("tcp_sock", "bytes_acked")?,
         tcp_bytes_received: need("tcp_sock", "bytes_received")?,
         tcp_total_retrans: need("tcp_sock", "total_retrans")?,
+        tcp_data_segs_in: need("tcp_sock", "data_segs_in")?,
+        tcp_data_segs_out: need("tcp_sock", "data_segs_out")?,
         // Without it, it is not known which TIME_WAIT sockets tcp_tw_reuse lets a connect take over.
         tcp_ts_recent_stamp: may("tcp_sock", "rx_opt.ts_recent_stamp"),
         net_ns_inum: need("net", "ns.inum")?,

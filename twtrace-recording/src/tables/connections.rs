@@ -60,6 +60,7 @@ table! {
         bytes_sent: Num<UInt64Type>,
         bytes_received: Num<UInt64Type>,
         retransmits: Num<UInt32Type>,
+        request_segments: Opt<UInt16Type>,
         /// The socket's own port range.
         range_low: Opt<UInt16Type>,
         range_high: Opt<UInt16Type>,
@@ -164,6 +165,7 @@ impl Builder {
         self.bytes_sent.push(connection.bytes_sent);
         self.bytes_received.push(connection.bytes_received);
         self.retransmits.push(connection.retransmits);
+        self.request_segments.push(connection.request_segments);
         self.range_low.push(connection.binding.range.map(|(low, _)| low));
         self.range_high.push(connection.binding.range.map(|(_, high)| high));
         self.processes(connection.opener.as_ref(), connection.closer.as_ref(), writing);
@@ -239,6 +241,7 @@ impl Builder {
         self.bytes_sent.push(0);
         self.bytes_received.push(0);
         self.retransmits.push(0);
+        self.request_segments.push(None);
         self.range_low.push(None);
         self.range_high.push(None);
         self.processes(Some(caller), None, writing);
@@ -358,6 +361,7 @@ impl crate::table::Batch for Batch {
             bytes_sent: rows.bytes_sent.value(row),
             bytes_received: rows.bytes_received.value(row),
             retransmits: rows.retransmits.value(row),
+            request_segments: rows.request_segments.get(row),
             ..Connection::bare(tuple, at_ns)
         };
         self.flags.need(row)?.set(&mut connection);

@@ -75,6 +75,7 @@ pub(crate) fn unfinished() -> Vec<Event> {
                 bytes_sent: 0,
                 bytes_received: 0,
                 retransmits: 0,
+                request_segments: None,
                 ..whole
             };
             events.push(whole.event());
@@ -240,6 +241,7 @@ fn connection(kind: u64, second: u64, now_ns: u64) -> Connection {
             bytes_sent: 1 << 60,
             bytes_received: 1 << 40,
             retransmits: u32::MAX,
+            request_segments: Some(u16::MAX),
             ..usual
         },
         13 => Connection { cookie: cookie(12, second), tuple: tuple(12, second), opener: None, ..usual },

@@ -333,9 +333,10 @@ fn who_opened_what_a_finding_is_about_is_named() {
     let (strangers, created) = shown.strangers(closer.key).unwrap();
     assert_eq!((strangers.sockets, created, strangers.opener.key), (101, 101, opener.key));
     let finding = only(&mut engine);
-    assert_eq!(pid(&finding), Some(10));
-    assert_eq!(evidence(&finding, "opened_by_others"), Value::Count(101));
-    assert_eq!(evidence(&finding, "opener_pid"), Value::Count(30));
+    assert_eq!(pid(&finding), Some(30), "the one that opens them is the cause");
+    assert_eq!(evidence(&finding, "time_wait_created"), Value::Count(101));
+    assert_eq!(evidence(&finding, "closed_by_pid"), Value::Count(10));
+    assert_eq!(evidence(&finding, "closed_by_command"), Value::Text("app".into()));
     // A process that closes what it opened itself is alone.
     let engine = state_after(many(closer, 101, 20, START, one_shot).into_iter().chain([tick(START + 3 * SECOND)]));
     assert!(engine.snapshot().strangers(closer.key).is_none());

@@ -3,6 +3,7 @@
 mod habits;
 mod holders;
 mod ports;
+mod shapes;
 mod sockets;
 
 use crate::common::*;

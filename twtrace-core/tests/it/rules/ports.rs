@@ -34,7 +34,7 @@ fn exhaustion_is_reached() {
     assert_eq!(reuse.command.as_deref(), Some("sysctl -w net.ipv4.tcp_tw_reuse=1"));
     // No process tries to connect any more, and the ports are not free yet.
     engine.apply(tick(START + 20 * SECOND));
-    assert_eq!(rules(&mut engine), [Rule::ExhaustionNear, Rule::ExhaustionReached]);
+    assert_eq!(rules(&mut engine), [Rule::ExhaustionReached]);
     engine.apply(tick(START + 90 * SECOND));
     let finding = only(&mut engine);
     assert_eq!((finding.rule, finding.severity, finding.active), (Rule::ExhaustionReached, Severity::Warning, false));

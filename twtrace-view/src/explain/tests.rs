@@ -76,7 +76,7 @@ fn topics_are_found_as_people_write_them() {
         ("time wait", "time-wait"),
         ("net.ipv4.tcp_tw_reuse", "tcp_tw_reuse"),
         ("tcp-tw-reuse", "tcp_tw_reuse"),
-        ("EADDRNOTAVAIL", "not-time-wait"),
+        ("EADDRNOTAVAIL", "eaddrnotavail"),
         ("SO_LINGER", "so_linger"),
         ("exhaustion", "exhaustion-near"),
     ] {
@@ -92,6 +92,41 @@ fn topics_are_found_as_people_write_them() {
     }
     for asked in ["", "\u{1b}[2J", "ü", &"x".repeat(1 << 20)] {
         assert!(!topic(asked).unwrap_err().is_empty());
+    }
+}
+
+#[test]
+fn topics_are_found_by_the_errors_that_people_see() {
+    for (message, name) in [
+        ("Cannot assign requested address", "eaddrnotavail"),
+        ("dial tcp 10.0.0.9:443: connect: cannot assign requested address", "eaddrnotavail"),
+        ("java.net.NoRouteToHostException: Cannot assign requested address (Address not available)", "eaddrnotavail"),
+        ("OSError: [Errno 99] Cannot assign requested address", "eaddrnotavail"),
+        ("errno 99", "eaddrnotavail"),
+        ("System.Net.Sockets.SocketException (99): Cannot assign requested address", "eaddrnotavail"),
+        ("SocketException (99)", "eaddrnotavail"),
+        ("dial tcp 10.0.0.9:443: bind: address already in use", "eaddrinuse"),
+        ("Error: listen EADDRINUSE: address already in use :::3000", "eaddrinuse"),
+        ("java.net.BindException: Address already in use", "eaddrinuse"),
+        ("TCP: time wait bucket table overflow", "tcp_max_tw_buckets"),
+        ("nf_conntrack: nf_conntrack: table full, dropping packet", "conntrack"),
+        ("nf_conntrack: table full", "conntrack"),
+        ("TCP: too many orphaned sockets", "fin-wait1"),
+        ("TCP: request_sock_TCP: Possible SYN flooding on port 8080. Dropping request.", "not-accepting"),
+        ("dial tcp 10.0.0.9:443: i/o timeout", "no-answer"),
+        ("ECONNREFUSED 127.0.0.1:5432", "no-answer"),
+        ("accept4: too many open files", "close-wait-leak"),
+        ("mount.nfs: Address already in use", "privileged-ports"),
+        ("socket: Address family not supported by protocol", "ipv6-off"),
+        ("read: connection reset by peer", "reset-instead-of-close"),
+    ] {
+        assert_eq!(topic(message).map(Topic::name), Ok(name), "{message}");
+    }
+    assert!(topic("errno 990").is_err() && topic("assign").is_err());
+    for topic in all() {
+        for error in topic.errors {
+            assert_eq!(words(error).trim(), *error, "{}", topic.name());
+        }
     }
 }
 

@@ -20,6 +20,8 @@ pub(super) const EXPLAIN_EXAMPLES: &str = "\
 Examples:
   twtrace explain                        the list of topics
   twtrace explain tcp_tw_reuse           a sysctl
+  twtrace explain 'bind: address already in use'
+                                         an error, as it was seen
   twtrace explain no-connection-reuse    a finding: what it means, what helps, how to check";
 
 /// Arguments of `budget`.
@@ -73,7 +75,21 @@ pub struct BudgetArgs {
 /// Arguments of `explain`.
 #[derive(Clone, Debug, Args)]
 pub struct ExplainArgs {
-    /// What to explain [default: the list of topics]
-    #[arg(value_name = "TOPIC", value_parser = parse::topic)]
-    pub topic: Option<&'static Topic>,
+    /// A topic, or an error message as it was seen [default: the list of topics]
+    #[arg(value_name = "TOPIC", num_args = 0..)]
+    words: Vec<String>,
+}
+
+impl ExplainArgs {
+    /// The topic that is asked for; `None` for the list of topics.
+    ///
+    /// # Errors
+    /// There is no such topic.
+    pub fn topic(&self) -> Result<Option<&'static Topic>, clap::Error> {
+        if self.words.is_empty() {
+            return Ok(None);
+        }
+        let asked = self.words.join(" ");
+        parse::topic(&asked).map(Some).map_err(|message| super::usage(&message))
+    }
 }

@@ -282,13 +282,18 @@ fn budgets_of_nonsense_are_usage_errors() {
 
 #[test]
 fn unknown_topics_have_a_nearest_name() {
-    let explain = |topic: &str| Cli::try_parse_from(["twtrace", "explain", topic]);
-    let error = explain("tcp_tw_resue").unwrap_err();
+    let explain = |words: &[&str]| match Cli::try_parse_from([&["twtrace", "explain"], words].concat()).unwrap().command
+    {
+        Command::Explain(args) => args.topic().map(|topic| topic.map(|topic| topic.name())),
+        _ => unreachable!(),
+    };
+    let error = explain(&["tcp_tw_resue"]).unwrap_err();
     assert_eq!(error.exit_code(), 2);
     assert!(error.to_string().contains("did you mean tcp_tw_reuse?"), "{error}");
-    assert!(matches!(explain("TIME_WAIT").unwrap().command, Command::Explain(ExplainArgs { topic: Some(_) })));
-    let none = Cli::try_parse_from(["twtrace", "explain"]).unwrap().command;
-    assert!(matches!(none, Command::Explain(ExplainArgs { topic: None })));
+    assert_eq!(explain(&["TIME_WAIT"]).unwrap(), Some("time-wait"));
+    assert_eq!(explain(&["time", "wait"]).unwrap(), Some("time-wait"));
+    assert_eq!(explain(&["Cannot", "assign", "requested", "address"]).unwrap(), Some("eaddrnotavail"));
+    assert_eq!(explain(&[]).unwrap(), None);
 }
 
 #[test]

@@ -6,26 +6,83 @@ use crate::event::Comm;
 /// How to keep `size` connections open and reuse them.
 pub(super) fn pool(command: &Comm, port: u16, size: f64) -> String {
     let size = format!("{size:.0}");
-    match (program(command).as_str(), port) {
+    let program = program(command);
+    of_protocol(&program, port, &size).or_else(|| of_program(&program, &size)).unwrap_or_else(|| {
+        format!(
+            "one client object for all requests, with keep-alive; kept idle per host: {size} (Go: MaxIdleConnsPerHost)"
+        )
+    })
+}
+
+/// The setting of a program for a protocol, which its port stands for: an HTTP client's is none for a database.
+fn of_protocol(program: &str, port: u16, size: &str) -> Option<String> {
+    Some(match (program, port) {
         ("nginx", 9000) => format!("upstream {{ ... keepalive {size}; }} with fastcgi_keep_conn on;"),
-        ("nginx", port) if is_http(port) => {
+        ("nginx", 11211) => format!("upstream {{ ... keepalive {size}; }}"),
+        ("pgbench", _) => "pgbench without -C".to_owned(),
+        ("redis-benchmark", _) => "redis-benchmark without -k 0".to_owned(),
+        ("php", 6379) => "$redis->pconnect(...) in place of connect(...)".to_owned(),
+        ("php", 11211) => "new Memcached('name'): servers of a name are kept from request to request".to_owned(),
+        ("php", 3306 | 5432) => "PDO::ATTR_PERSISTENT => true".to_owned(),
+        ("php", 27017) => "one MongoDB\\Client: its driver keeps connections from request to request".to_owned(),
+        ("python", 5432) => format!("psycopg_pool.ConnectionPool(..., max_size={size})"),
+        ("python", 3306) => format!("sqlalchemy.create_engine(..., pool_size={size})"),
+        ("python", 6379) => format!("redis.ConnectionPool(..., max_connections={size})"),
+        ("python", 27017) => {
+            format!("one pymongo.MongoClient(..., maxPoolSize={size}) for the process, made after fork()")
+        }
+        ("python", 11211) => format!("pymemcache.client.base.PooledClient(..., max_pool_size={size})"),
+        ("node", 5432) => format!("new pg.Pool({{ max: {size} }})"),
+        ("node", 3306) => format!("mysql.createPool({{ connectionLimit: {size} }})"),
+        ("node", 6379) => "one client for the process".to_owned(),
+        ("node", 27017) => format!("one MongoClient for the process, maxPoolSize: {size}"),
+        (_, 5432) => format!("the driver's pool of {size}, or PgBouncer: default_pool_size = {size}"),
+        (_, 3306) => format!("the driver's pool of {size}, or ProxySQL: max_connections = {size}"),
+        (_, 6379 | 11211) => format!("one client object for all requests, with at most {size} idle"),
+        (_, 27017) => format!("one client object for the process, maxPoolSize = {size}"),
+        (_, 5672) => "one connection for the process, with a channel for each thread".to_owned(),
+        (_, 9092) => "one producer or consumer object for the process".to_owned(),
+        (_, port) if !is_http(port) => format!("one client object for all requests, with a pool of {size}"),
+        _ => return None,
+    })
+}
+
+/// The setting of a program that speaks HTTP.
+fn of_program(program: &str, size: &str) -> Option<String> {
+    Some(match program {
+        "nginx" | "openresty" => {
             format!(
                 "upstream {{ ... keepalive {size}; }} with proxy_http_version 1.1; proxy_set_header Connection \"\";"
             )
         }
-        ("haproxy", port) if is_http(port) => "http-reuse always".to_owned(),
-        ("pgbench", _) => "pgbench without -C".to_owned(),
-        ("php", _) => "PDO::ATTR_PERSISTENT => true, or one curl handle for all requests".to_owned(),
-        ("python", 5432) => format!("psycopg_pool.ConnectionPool(..., max_size={size})"),
-        ("python", 6379) => format!("redis.ConnectionPool(..., max_connections={size})"),
-        (_, 5432) => format!("the driver's pool of {size}, or PgBouncer: default_pool_size = {size}"),
-        (_, 3306) => format!("the driver's pool of {size}, or ProxySQL: max_connections = {size}"),
-        (_, 6379) => format!("one client object for all requests, with at most {size} idle"),
-        ("python", _) => format!("requests.Session() with HTTPAdapter(pool_maxsize={size})"),
-        ("node", _) => format!("new http.Agent({{ keepAlive: true, maxSockets: {size} }})"),
-        ("java", _) => format!("one HttpClient for all requests, or -Dhttp.maxConnections={size}"),
-        _ => format!("one client object for all requests, with keep-alive; kept idle per host: {size}"),
-    }
+        "haproxy" => "http-reuse always in mode http; mode tcp opens what it accepts".to_owned(),
+        "envoy" => {
+            "max_requests_per_connection of the cluster unset, and no `connection: close` from the upstream".to_owned()
+        }
+        "varnishd" => {
+            "the backend must keep connections open: no `Connection: close`, a timeout above backend_idle_timeout"
+                .to_owned()
+        }
+        "apache" | "httpd" => "ProxyPass ... enablereuse=on, and no proxy-nokeepalive".to_owned(),
+        "php" => "one curl handle for all requests, curl_reset() in between".to_owned(),
+        "python" | "gunicorn" | "uwsgi" | "celery" => {
+            format!("requests.Session() with HTTPAdapter(pool_maxsize={size})")
+        }
+        "node" => format!("new http.Agent({{ keepAlive: true, maxSockets: {size} }})"),
+        "java" => format!("one HttpClient for all requests, or -Dhttp.maxConnections={size}"),
+        "dotnet" => "one HttpClient for the process, or IHttpClientFactory".to_owned(),
+        "beam.smp" => format!("a pool of the HTTP client: hackney and httpc keep {size} at most"),
+        "ruby" | "puma" => {
+            "Net::HTTP::Persistent, or the block form of Net::HTTP.start for several requests".to_owned()
+        }
+        "ab" => "ab -k".to_owned(),
+        "wrk" | "hey" => "without `Connection: close`".to_owned(),
+        "k" => "noConnectionReuse: false, noVUConnectionReuse: false".to_owned(),
+        "kubelet" | "blackbox_export" => {
+            "periodSeconds or scrape_interval: fewer probes; each has a connection of its own".to_owned()
+        }
+        _ => return None,
+    })
 }
 
 /// Whether a port is not one of databases, caches and brokers, which speak other protocols.
@@ -100,6 +157,15 @@ mod tests {
         assert!(!pool(&comm(b"nginx"), 5432, 12.0).contains("proxy_http_version"));
         assert_eq!(pool(&comm(b"python3.11"), 5432, 3.0), "psycopg_pool.ConnectionPool(..., max_size=3)");
         assert!(pool(&comm(b"php-fpm8.2"), 3306, 1.0).starts_with("PDO::"));
+        // The protocol decides first.
+        assert!(pool(&comm(b"php-fpm8.2"), 6379, 1.0).contains("pconnect"));
+        assert!(pool(&comm(b"python3"), 27017, 4.0).contains("MongoClient(..., maxPoolSize=4)"));
+        assert!(pool(&comm(b"python3"), 8080, 4.0).contains("pool_maxsize=4"));
+        assert!(pool(&comm(b"node"), 5432, 4.0).contains("pg.Pool"));
+        assert_eq!(pool(&comm(b"ab"), 80, 4.0), "ab -k");
+        for port in [1433, 1521, 5432, 5672, 9042, 9092, 11211, 27017] {
+            assert!(!pool(&comm(b"java"), port, 4.0).contains("Http"), "{port}");
+        }
         assert!(pool(&comm(b"app"), 3306, 1.0).contains("max_connections = 1"));
         assert!(keep_alive(&comm(b"apache2")).starts_with("KeepAlive On"));
         assert_eq!(batch(&comm(b"redis-cli")), "redis-cli < COMMANDS");

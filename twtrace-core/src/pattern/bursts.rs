@@ -121,7 +121,7 @@ mod tests {
     #[test]
     fn many_at_once_and_then_none() {
         let starts = (0..3).flat_map(|burst| (0..400).map(move |n| 1000 + 10_000 * burst + n));
-        let burst = of(starts.clone()).largest(1000 * MS).unwrap();
+        let burst = of(starts.clone()).largest(1000 * MS).expect("there are three");
         assert_eq!((burst.connections, burst.seconds, burst.period_s), (400, 0.399, 10.0));
         assert!((burst.quiet_s - 9.601).abs() < 1e-3, "{burst:?}");
         assert_eq!(of(starts).rate_per_s(1200, 1000 * MS), Some(40.0));

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use super::*;
+use twtrace_view::explain::Topic;
 
 fn top(arguments: &[&str]) -> Result<TopArgs, clap::Error> {
     match Cli::try_parse_from(["twtrace", "top"].iter().chain(arguments))?.command {
@@ -284,7 +285,7 @@ fn budgets_of_nonsense_are_usage_errors() {
 fn unknown_topics_have_a_nearest_name() {
     let explain = |words: &[&str]| match Cli::try_parse_from([&["twtrace", "explain"], words].concat()).unwrap().command
     {
-        Command::Explain(args) => args.topic().map(|topic| topic.map(|topic| topic.name())),
+        Command::Explain(args) => args.topic().map(|topic| topic.map(Topic::name)),
         _ => unreachable!(),
     };
     let error = explain(&["tcp_tw_resue"]).unwrap_err();

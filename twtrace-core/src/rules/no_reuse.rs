@@ -17,6 +17,9 @@ use crate::table::Map;
 /// A process with at least this share of its program's connections is named for all of them.
 pub(super) const NEARLY_ALL: f64 = 0.9;
 
+/// One-shots that last longer may be in several censuses, in seconds.
+const LONG_S: f64 = 1.0;
+
 /// PID of init, the parent of daemons that are otherwise unrelated.
 const INIT: u32 = 1;
 
@@ -126,10 +129,14 @@ fn churn<'a>(context: &RuleContext<'a>, mut pairs: Vec<&Pair<'a>>) -> Option<(Ch
         ports_per_s: per_s(created as f64),
         created,
         lifetime_s,
-        // The pool may have ended with the process. While it goes on, the search for socket owners also finds some of the
-        // one-shots.
+        // The pool may have ended with the process. Long one-shots, which the search for socket owners finds as well, look
+        // like connections that are kept.
         pool: established
-            .saturating_sub(if context.habit_goes_on(&pattern) { (rate_per_s * lifetime_s) as u64 } else { 0 })
+            .saturating_sub(if lifetime_s >= LONG_S && context.habit_goes_on(&pattern) {
+                (rate_per_s * lifetime_s) as u64
+            } else {
+                0
+            })
             .min(most.row.stable)
             .max(pattern.kept_at_a_time()),
         pattern,

@@ -51,7 +51,7 @@ pub struct Pattern {
     pub accepted: u64,
     /// Of all, those in which this side sent its FIN first.
     pub closed_first: u64,
-    /// Of all, those that left a TIME_WAIT socket here, whoever closed them.
+    /// Of all, those that left a TIME_WAIT socket here. Any process may have closed them.
     pub time_wait: u64,
     /// Of all, those that were short and in which the opener sent no more than a request: one-shots.
     pub one_shots: u64,
@@ -279,6 +279,13 @@ impl Pattern {
         let deviation = if number > 1 { (squares / (number - 1) as f64).sqrt() } else { 0.0 };
         (number, mean_s, if mean_s > 0.0 { deviation / mean_s } else { 0.0 })
     }
+}
+
+/// Time has passed by so many steps: of counts by steps, the newest first, the oldest are forgotten.
+fn forget<T: Copy + Default>(counts: &mut [T], steps: u64) {
+    let steps = usize::try_from(steps).unwrap_or(usize::MAX).min(counts.len());
+    counts.copy_within(..counts.len() - steps, steps);
+    counts[..steps].fill(T::default());
 }
 
 /// Whether the segments show that a connection carried one request, large or slow as it may be: many small requests are many

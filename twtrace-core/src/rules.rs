@@ -30,7 +30,7 @@ use crate::evidence::Evidence;
 use crate::finding::{Finding, Rule};
 use crate::ports::is_loopback;
 use crate::snapshot::{DestKey, Snapshot};
-use context::{RuleContext, pid};
+use context::{RuleContext, name, pid};
 use habit::Habit;
 use std::cmp::Reverse;
 use std::net::IpAddr;
@@ -121,7 +121,7 @@ fn name_the_other(context: &RuleContext<'_>, finding: &mut Finding) {
     let Some(process) = finding.process.and_then(|subject| subject.process) else { return };
     if let Some(closer) = finding.destination.and_then(|key| context.closer_of(key, process)) {
         finding.evidence.push(Evidence::ClosedByPid(closer.key.tgid.into()));
-        finding.evidence.push(Evidence::ClosedByCommand(String::from_utf8_lossy(closer.comm.bytes()).into_owned()));
+        finding.evidence.push(Evidence::ClosedByCommand(name(closer)));
         return;
     }
     let Some((strangers, created)) = context.snapshot.strangers(process) else { return };

@@ -120,8 +120,9 @@ pub fn topic(asked: &str) -> Result<&'static Topic, &'static str> {
     let all = || GENERAL.iter().chain(FINDINGS);
     let named = || all().find(|topic| topic.names.iter().any(|name| plain(name) == asked));
     // Of several messages, the one that says the most.
-    let in_message =
-        |topic: &Topic| topic.errors.iter().filter(|error| has(&message, error)).map(|error| error.len()).max();
+    let in_message = |topic: &Topic| {
+        topic.errors.iter().filter(|error| message.contains(&format!(" {error} "))).map(|error| error.len()).max()
+    };
     let said = || all().filter_map(|topic| Some((in_message(topic)?, topic))).max_by_key(|(length, _)| *length);
     named().or_else(|| said().map(|(_, topic)| topic)).ok_or_else(|| {
         let names = all().flat_map(|topic| topic.names.iter().copied());
@@ -164,14 +165,6 @@ fn words(message: &str) -> String {
     let lower: String = message.chars().take(1024).flat_map(char::to_lowercase).collect();
     let words = lower.split(|letter: char| !letter.is_alphanumeric()).filter(|word| !word.is_empty());
     words.fold(" ".to_owned(), |text, word| text + word + " ")
-}
-
-/// Whether a message contains these words. Both are as [`words`] writes them, the latter without the spaces at the ends.
-fn has(message: &str, error: &str) -> bool {
-    message.match_indices(error).any(|(at, _)| {
-        let before = at.checked_sub(1).and_then(|at| message.as_bytes().get(at));
-        before == Some(&b' ') && message.as_bytes().get(at + error.len()) == Some(&b' ')
-    })
 }
 
 #[cfg(test)]

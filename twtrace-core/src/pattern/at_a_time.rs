@@ -1,6 +1,8 @@
 //! How many connections were open at a time. They are known in the order of their ends, so what was open at an instant is
 //! known only once the longest of them have ended.
 
+use super::forget;
+
 /// Instants that are remembered.
 const INSTANTS: usize = 16;
 
@@ -47,13 +49,8 @@ impl AtATime {
     }
 
     fn advance(&mut self, number: u64) {
-        let steps = usize::try_from(number.saturating_sub(self.newest)).unwrap_or(INSTANTS);
-        if steps > 0 {
-            let kept = INSTANTS.saturating_sub(steps);
-            self.counts.copy_within(..kept, INSTANTS - kept);
-            self.counts[..INSTANTS - kept].fill(0);
-            self.newest = number;
-        }
+        forget(&mut self.counts, number.saturating_sub(self.newest));
+        self.newest = self.newest.max(number);
     }
 
     /// Keeps every second instant.

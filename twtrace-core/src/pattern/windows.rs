@@ -1,6 +1,6 @@
 //! How many connections began in each of the last windows of time.
 
-use super::WINDOW_NS;
+use super::{WINDOW_NS, forget};
 
 /// Number of windows whose connections are remembered.
 const WINDOWS: usize = 3;
@@ -22,13 +22,8 @@ impl Windows {
     }
 
     fn advance(&mut self, number: u32) {
-        let steps = number.saturating_sub(self.newest) as usize;
-        if steps > 0 {
-            let kept = WINDOWS.saturating_sub(steps);
-            self.counts.copy_within(..kept, WINDOWS - kept);
-            self.counts[..WINDOWS - kept].fill(0);
-            self.newest = number;
-        }
+        forget(&mut self.counts, number.saturating_sub(self.newest).into());
+        self.newest = self.newest.max(number);
     }
 
     pub(super) fn add(&mut self, at_ns: u64) {

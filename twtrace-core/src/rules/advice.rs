@@ -96,6 +96,20 @@ pub(super) fn keep_alive(server: &Comm, created_per_s: f64) -> Advice {
     }
 }
 
+/// The clients of a server keep their connections open.
+pub(super) fn keep_alive_clients(created_per_s: f64) -> Advice {
+    Advice {
+        id: "keep-alive-clients",
+        text: "Let the clients keep their connections open: no `Connection: close`, no HTTP/1.0, one client object for all \
+               requests (`ab -k`, in node an Agent with keepAlive)."
+            .to_owned(),
+        command: None,
+        effect: vec![effect("time_wait_created_per_s", created_per_s, 0.0)],
+        risk: "The server may close an idle connection just as a request is sent: such requests must be safe to retry."
+            .to_owned(),
+    }
+}
+
 /// A program that runs once per request hands its work to a long-running process.
 pub(super) fn one_process(habit: &ConnectionHabit) -> Advice {
     Advice {

@@ -41,6 +41,7 @@ pub(super) struct Pair<'a> {
 pub(super) struct RuleContext<'a> {
     pub(super) snapshot: &'a Snapshot,
     pub(super) now_ns: u64,
+    /// In the order of their destinations and processes.
     pub(super) pairs: Vec<Pair<'a>>,
     pub(super) destinations: Vec<(DestKey, &'a DestinationRow)>,
     /// The destinations that are accepting ports of this host.
@@ -96,7 +97,8 @@ impl<'a> RuleContext<'a> {
 
     /// Pairs of a destination.
     pub(super) fn pairs_of(&self, key: DestKey) -> impl Iterator<Item = &Pair<'a>> {
-        self.pairs.iter().filter(move |pair| pair.key == key)
+        let from = self.pairs.partition_point(|pair| pair.key < key);
+        self.pairs[from..].iter().take_while(move |pair| pair.key == key)
     }
 
     /// The process that closed many of the connections that another one opened to a destination and that left TIME_WAIT
@@ -177,9 +179,9 @@ impl<'a> RuleContext<'a> {
     /// service has its own configuration.
     pub(super) fn is_to_blame(&self, client: ProcessKey, key: DestKey, pattern: &Pattern) -> bool {
         !self.is_closed_by_local_peer(key, pattern)
-            || self.listens(client)
             || self.server_keeps_others(key)
             || self.server_of(key).is_some_and(|server| settings::keeps_alive(&server.comm))
+            || self.listens(client)
     }
 }
 
@@ -216,6 +218,11 @@ impl Subject {
             uid: owner.uid,
         }
     }
+}
+
+/// The name of a process, for evidence.
+pub(super) fn name(owner: &Owner) -> String {
+    String::from_utf8_lossy(owner.comm.bytes()).into_owned()
 }
 
 /// PID of a finding's process, if it is about a single one.

@@ -135,9 +135,9 @@ pub(super) fn check(context: &RuleContext<'_>) -> Vec<Consequence> {
         let near = || near().or_else(|| was_near(context, *key, row));
         found.extend(match reached.get(key).map(|failed| fails(context, *key, row, failed)) {
             Some(mut fails) => {
+                let is_short = |near: Consequence| near.finding.active && near.port_use == fails.port_use;
                 // Nothing may connect at the moment: what does next finds no port.
-                fails.finding.active |=
-                    near().is_some_and(|near| near.finding.active && near.port_use == fails.port_use);
+                fails.finding.active = fails.finding.active || near().is_some_and(is_short);
                 Some(fails)
             }
             None => near(),

@@ -25,7 +25,6 @@ const AT_ONCE_NS: u64 = 2_000_000_000;
 struct Group {
     pattern: Pattern,
     processes: u64,
-    created: u64,
     /// Number of processes by command, and one example of each.
     commands: Map<Comm, (u64, Subject)>,
     /// When the first and the last of them started.
@@ -50,7 +49,6 @@ pub(super) fn check(context: &RuleContext<'_>) -> Vec<Habit> {
         let group = groups.entry((owner.ppid, owner.parent_comm, *key)).or_default();
         group.pattern.absorb(&pair.pattern);
         group.processes += 1;
-        group.created += pair.pattern.time_wait;
         group.of_destination = row.pattern;
         let of_command = group.commands.entry(owner.comm).or_insert((0, Subject::of(owner)));
         of_command.0 += 1;
@@ -67,7 +65,6 @@ pub(super) fn check(context: &RuleContext<'_>) -> Vec<Habit> {
         let group = groups.entry((owner.ppid, owner.parent_comm, key)).or_default();
         group.pattern.absorb(&cell.pattern);
         group.processes += processes;
-        group.created += cell.pattern.time_wait;
         group.of_destination = row.pattern;
         group.commands.entry(owner.comm).or_insert((0, Subject::of(owner))).0 += processes;
         let (first, last) = group.started_ns.unwrap_or((u64::MAX, 0));
@@ -104,7 +101,7 @@ fn finding(context: &RuleContext<'_>, key: DestKey, group: &Group) -> Option<Hab
     let (_, subject) = group.commands.values().max_by_key(|(number, subject)| (*number, subject.command))?;
     let subject = Subject { process: None, processes: group.processes, ..*subject };
     // Sockets created at either end, if it is on this host.
-    let created = group.created as f64 + context.created_by_local_peer(key, pattern.opened);
+    let created = pattern.time_wait as f64 + context.created_by_local_peer(key, pattern.opened);
     let created_per_s = rate_per_s * (created / pattern.opened as f64).min(1.0);
     let lifetime_s = pattern.lifetime_s();
     let finding = Finding {
@@ -121,7 +118,7 @@ fn finding(context: &RuleContext<'_>, key: DestKey, group: &Group) -> Option<Hab
             Evidence::RatePerS(rate_per_s),
             Evidence::LifetimeMs(lifetime_s * 1e3),
             Evidence::RequestBytes(pattern.request_bytes / pattern.one_shots.max(1)),
-            Evidence::TimeWaitCreated(group.created),
+            Evidence::TimeWaitCreated(pattern.time_wait),
         ],
         advice: vec![advice::one_process(&ConnectionHabit {
             command: subject.command,
@@ -135,5 +132,5 @@ fn finding(context: &RuleContext<'_>, key: DestKey, group: &Group) -> Option<Hab
         confidence: if subject.ppid > 1 { Confidence::Medium } else { Confidence::Low },
         recheck: "After the change there is one long-running process with one connection.".to_owned(),
     };
-    Some(Habit::of(finding, group.created))
+    Some(Habit::of(finding, pattern.time_wait))
 }

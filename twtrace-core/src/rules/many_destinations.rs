@@ -67,13 +67,12 @@ fn habit(context: &RuleContext<'_>, mut pairs: Vec<&Pair<'_>>) -> Option<Habit> 
         return None;
     }
     let mut pattern = Pattern::default();
-    let (mut created, mut created_here_or_there) = (0, 0.0);
+    let mut created_by_peers = 0.0;
     for pair in &pairs {
         pattern.absorb(&pair.pair.pattern);
-        created += pair.pair.pattern.time_wait;
-        created_here_or_there +=
-            pair.pair.pattern.time_wait as f64 + context.created_by_local_peer(pair.key, pair.pair.pattern.opened);
+        created_by_peers += context.created_by_local_peer(pair.key, pair.pair.pattern.opened);
     }
+    let created = pattern.time_wait as f64;
     let (rate_per_s, lifetime_s) = (pattern.rate_per_s(), pattern.lifetime_s());
     if !replaced(pattern.opened, rate_per_s, lifetime_s) || pattern.opened < MANY || rate_per_s < LEAST_PER_S {
         return None;
@@ -82,10 +81,10 @@ fn habit(context: &RuleContext<'_>, mut pairs: Vec<&Pair<'_>>) -> Option<Habit> 
     if 2 * regular > pairs.len() && rate_per_s < CHECKS_PER_S {
         return None;
     }
-    let created_per_s = rate_per_s * (created_here_or_there / pattern.opened as f64).min(1.0);
+    let created_per_s = rate_per_s * ((created + created_by_peers) / pattern.opened as f64).min(1.0);
     let mut evidence = vec![Evidence::Destinations(places.len() as u64)];
-    evidence.extend(no_reuse::figures(&pattern, rate_per_s, lifetime_s, created));
-    let live = created as f64 / pattern.opened as f64 * rate_per_s * TIME_WAIT_SECONDS;
+    evidence.extend(no_reuse::figures(&pattern, rate_per_s, lifetime_s));
+    let live = created / pattern.opened as f64 * rate_per_s * TIME_WAIT_SECONDS;
     evidence.push(Evidence::TimeWaitAtThisRate(live));
     let subject = subject(&pairs, pattern.opened)?;
     let finding = Finding {
@@ -101,7 +100,7 @@ fn habit(context: &RuleContext<'_>, mut pairs: Vec<&Pair<'_>>) -> Option<Habit> 
         confidence: Confidence::Medium,
         recheck: "After the change the process opens hardly any new connections.".to_owned(),
     };
-    Some(Habit { finding, created, destinations: keys.into_iter().collect() })
+    Some(Habit { finding, created: pattern.time_wait, destinations: keys.into_iter().collect() })
 }
 
 /// The process with nearly all of the connections, or the program.

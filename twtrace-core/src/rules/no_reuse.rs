@@ -3,7 +3,7 @@
 //! The processes of one program under one parent count together: the workers of a pre-forking server.
 
 use super::advice::{self, ConnectionHabit};
-use super::context::{LEAST_PER_S, MANY, MOST, Pair, RuleContext};
+use super::context::{LEAST_PER_S, MANY, MOST, Pair, RuleContext, name};
 use super::fork_per_request::is_run_for_a_request;
 use super::habit::Habit;
 use super::periodic::is_of_rhythm;
@@ -34,8 +34,6 @@ pub(super) struct Churn<'a> {
     pub(super) created_per_s: f64,
     /// Of these, the opener's own, which take a port.
     pub(super) ports_per_s: f64,
-    /// All TIME_WAIT sockets that the opener has created.
-    pub(super) created: u64,
     pub(super) lifetime_s: f64,
     /// Longer-lived connections to the same destination, open now or earlier.
     pub(super) pool: u64,
@@ -51,6 +49,26 @@ impl Churn<'_> {
             created_per_s: self.created_per_s,
             lifetime_s: self.lifetime_s,
             at_a_time: self.pattern.at_a_time(),
+        }
+    }
+
+    /// The finding that such connections are, unless a rule knows more about them.
+    pub(super) fn finding(&self, context: &RuleContext<'_>) -> Finding {
+        Finding {
+            rule: Rule::NoConnectionReuse,
+            severity: severity(context, self),
+            active: context.habit_goes_on(&self.pattern),
+            process: Some(self.subject),
+            destination: Some(self.key),
+            cause: None,
+            title: "opens a new connection for each request".to_owned(),
+            evidence: evidence(self),
+            advice: vec![advice::pool(&self.habit())],
+            confidence: Confidence::Medium,
+            recheck:
+                "After the change the process opens hardly any new connection to this destination, and ESTABLISHED \
+                      stays at the size of its pool."
+                    .to_owned(),
         }
     }
 }
@@ -111,9 +129,12 @@ fn churn<'a>(context: &RuleContext<'a>, mut pairs: Vec<&Pair<'a>>) -> Option<(Ch
     if !habit {
         return None;
     }
-    let created: u64 = pairs.iter().map(|pair| pair.pair.pattern.time_wait).sum();
+    let created = pattern.time_wait as f64;
     let per_s = |created: f64| rate_per_s * (created / pattern.opened as f64).min(1.0);
     let established: u64 = pairs.iter().map(|pair| context.established(pair.owner.key, pair.key)).sum();
+    // Long one-shots, which the search for socket owners finds as well, look like connections that are kept.
+    let is_long = lifetime_s >= LONG_S && context.habit_goes_on(&pattern);
+    let one_shots = if is_long { rate_per_s * lifetime_s } else { 0.0 };
     let subject = if let [one] = pairs.as_slice() {
         Subject::of(one.owner)
     } else {
@@ -125,20 +146,11 @@ fn churn<'a>(context: &RuleContext<'a>, mut pairs: Vec<&Pair<'a>>) -> Option<(Ch
         key: most.key,
         row: most.row,
         rate_per_s,
-        created_per_s: per_s(created as f64 + context.created_by_local_peer(most.key, pattern.opened)),
-        ports_per_s: per_s(created as f64),
-        created,
+        created_per_s: per_s(created + context.created_by_local_peer(most.key, pattern.opened)),
+        ports_per_s: per_s(created),
         lifetime_s,
-        // The pool may have ended with the process. Long one-shots, which the search for socket owners finds as well, look
-        // like connections that are kept.
-        pool: established
-            .saturating_sub(if lifetime_s >= LONG_S && context.habit_goes_on(&pattern) {
-                (rate_per_s * lifetime_s) as u64
-            } else {
-                0
-            })
-            .min(most.row.stable)
-            .max(pattern.kept_at_a_time()),
+        // The pool may have ended with the process.
+        pool: established.saturating_sub(one_shots as u64).min(most.row.stable).max(pattern.kept_at_a_time()),
         pattern,
     };
     Some((churn, at_fault))
@@ -152,64 +164,52 @@ pub(super) fn replaced(connections: u64, rate_per_s: f64, lifetime_s: f64) -> bo
 
 pub(super) fn check(context: &RuleContext<'_>, churns: &[(Churn<'_>, bool)]) -> Vec<Habit> {
     let found = churns.iter().filter(|(churn, at_fault)| churn.pool == 0 && *at_fault);
-    found.map(|(churn, _)| Habit::of(finding(context, churn), churn.created)).collect()
+    found.map(|(churn, _)| Habit::of(finding(context, churn), churn.pattern.time_wait)).collect()
 }
 
 fn finding(context: &RuleContext<'_>, churn: &Churn<'_>) -> Finding {
+    let mut finding = churn.finding(context);
     let burst = churn.pattern.burst();
-    let (mut evidence, mut advice) = (evidence(churn), Vec::new());
-    advice.push(burst.map_or_else(|| advice::pool(&churn.habit()), |burst| advice::at_a_time(&churn.habit(), burst)));
-    let server = context.server_of(churn.key).filter(|_| context.is_closed_by_local_peer(churn.key, &churn.pattern));
-    if let Some(server) = server {
-        evidence.push(Evidence::ServerPid(server.key.tgid.into()));
-        evidence.push(Evidence::ServerCommand(String::from_utf8_lossy(server.comm.bytes()).into_owned()));
+    if let Some(burst) = burst {
+        finding.title.push_str(", many at once and then none");
+        finding.advice = vec![advice::at_a_time(&churn.habit(), burst)];
+    }
+    if let Some(server) = context.server_of(churn.key)
+        && context.is_closed_by_local_peer(churn.key, &churn.pattern)
+    {
+        if burst.is_none() {
+            finding.title.push_str(", and the server closes it");
+        }
+        finding.evidence.push(Evidence::ServerPid(server.key.tgid.into()));
+        finding.evidence.push(Evidence::ServerCommand(name(server)));
         // Where it keeps other connections open, it is not the server's configuration.
         if !context.server_keeps_others(churn.key) {
-            advice.push(advice::keep_alive(&server.comm, churn.created_per_s));
+            finding.advice.push(advice::keep_alive(&server.comm, churn.created_per_s));
         }
     }
-    Finding {
-        rule: Rule::NoConnectionReuse,
-        severity: severity(context, churn),
-        active: context.habit_goes_on(&churn.pattern),
-        process: Some(churn.subject),
-        destination: Some(churn.key),
-        cause: None,
-        title: match (burst, server) {
-            (Some(_), _) => "opens a new connection for each request, many at once and then none",
-            (None, Some(_)) => "opens a new connection for each request, and the server closes it",
-            (None, None) => "opens a new connection for each request",
-        }
-        .to_owned(),
-        evidence,
-        advice,
-        confidence: Confidence::Medium,
-        recheck: "After the change the process opens hardly any new connection to this destination, and ESTABLISHED \
-                  stays at the size of its pool."
-            .to_owned(),
-    }
+    finding
 }
 
 /// By the effect on ports: there is no danger while the range sustains the rate with room to spare.
-pub(super) fn severity(context: &RuleContext<'_>, churn: &Churn<'_>) -> Severity {
+fn severity(context: &RuleContext<'_>, churn: &Churn<'_>) -> Severity {
     let keeps_s = context.hold_seconds(churn.key);
     let total = churn.row.budget.map_or(f64::INFINITY, |budget| f64::from(budget.total.max(1)));
     // A habit that has ended takes no more ports than it created sockets.
-    let most = if context.habit_goes_on(&churn.pattern) { f64::INFINITY } else { churn.created as f64 };
+    let most = if context.habit_goes_on(&churn.pattern) { f64::INFINITY } else { churn.pattern.time_wait as f64 };
     if (churn.ports_per_s * keeps_s).min(most) > 0.5 * total { Severity::Warning } else { Severity::Info }
 }
 
 /// The evidence of a habit.
-pub(super) fn evidence(churn: &Churn<'_>) -> Vec<Evidence> {
-    let mut evidence = figures(&churn.pattern, churn.rate_per_s, churn.lifetime_s, churn.created);
+fn evidence(churn: &Churn<'_>) -> Vec<Evidence> {
+    let mut evidence = figures(&churn.pattern, churn.rate_per_s, churn.lifetime_s);
     if churn.subject.process.is_none() {
         evidence.insert(0, Evidence::Processes(churn.subject.processes));
     }
     evidence
 }
 
-/// Of connections with that pattern, which created so many TIME_WAIT sockets.
-pub(super) fn figures(pattern: &Pattern, rate_per_s: f64, lifetime_s: f64, created: u64) -> Vec<Evidence> {
+/// Of connections with that pattern.
+pub(super) fn figures(pattern: &Pattern, rate_per_s: f64, lifetime_s: f64) -> Vec<Evidence> {
     let one_shots = pattern.one_shots.max(1);
     let mut figures = Vec::new();
     if let Some(burst) = pattern.burst() {
@@ -228,7 +228,7 @@ pub(super) fn figures(pattern: &Pattern, rate_per_s: f64, lifetime_s: f64, creat
         Evidence::RequestBytes(pattern.request_bytes / one_shots),
         Evidence::ResponseBytes(pattern.response_bytes / one_shots),
         Evidence::ClosedFirst(pattern.closed_first),
-        Evidence::TimeWaitCreated(created),
+        Evidence::TimeWaitCreated(pattern.time_wait),
     ]);
     figures
 }

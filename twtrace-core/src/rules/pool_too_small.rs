@@ -3,10 +3,10 @@
 use super::advice::{self, effect};
 use super::context::RuleContext;
 use super::habit::Habit;
-use super::no_reuse::{Churn, evidence, severity};
+use super::no_reuse::Churn;
 use super::settings;
 use crate::evidence::Evidence;
-use crate::finding::{Advice, Confidence, Finding, Rule};
+use crate::finding::{Advice, Finding, Rule};
 
 /// A pool is too small if so many others are open at a time, as a share of it. A code path with a connection of its own
 /// usually has one at a time.
@@ -23,38 +23,27 @@ pub(super) fn is_too_small(churn: &Churn<'_>) -> bool {
 
 pub(super) fn check(context: &RuleContext<'_>, churns: &[(Churn<'_>, bool)]) -> Vec<Habit> {
     let found = churns.iter().map(|(churn, _)| churn).filter(|churn| is_too_small(churn));
-    found.map(|churn| Habit::of(finding(context, churn), churn.created)).collect()
+    found.map(|churn| Habit::of(finding(context, churn), churn.pattern.time_wait)).collect()
 }
 
 fn finding(context: &RuleContext<'_>, churn: &Churn<'_>) -> Finding {
     let (kept, beside) = (churn.pool, churn.pattern.at_a_time());
-    let mut evidence = evidence(churn);
-    evidence.insert(0, Evidence::PoolConnections(kept));
     let size = kept + beside;
     let advice = Advice {
-        id: "pool-connections",
         text: format!(
             "Let the pool keep at least {size} idle connections: it keeps {kept}, up to {beside} more are open at a time, and \
              these are closed after use. If it may keep as many already, a code path opens its own."
         ),
         command: Some(settings::pool(&churn.subject.command, churn.key.port, size as f64)),
         effect: vec![effect("time_wait_created_per_s", churn.created_per_s, 0.0)],
-        risk: advice::pool(&churn.habit()).risk,
+        ..advice::pool(&churn.habit())
     };
-    Finding {
+    let mut finding = Finding {
         rule: Rule::PoolTooSmall,
-        severity: severity(context, churn),
-        active: context.habit_goes_on(&churn.pattern),
-        process: Some(churn.subject),
-        destination: Some(churn.key),
-        cause: None,
         title: "has a connection pool that is too small: it closes the connections that do not fit".to_owned(),
-        evidence,
         advice: vec![advice],
-        confidence: Confidence::Medium,
-        recheck:
-            "After the change the process opens hardly any new connection to this destination, and ESTABLISHED stays \
-                  at the size of its pool."
-                .to_owned(),
-    }
+        ..churn.finding(context)
+    };
+    finding.evidence.insert(0, Evidence::PoolConnections(kept));
+    finding
 }

@@ -2,7 +2,7 @@
 //! given that port.
 
 use super::advice;
-use super::context::RuleContext;
+use super::context::{RuleContext, name};
 use super::not_time_wait::{Failed, failed};
 use crate::evidence::Evidence;
 use crate::failure::Cause;
@@ -22,7 +22,7 @@ fn finding(context: &RuleContext<'_>, failed: &Failed) -> Finding {
     if let Some(holder) = failed.holder {
         if let Some(owner) = holder.owner {
             evidence.push(Evidence::HolderPid(owner.key.tgid.into()));
-            evidence.push(Evidence::HolderCommand(String::from_utf8_lossy(owner.comm.bytes()).into_owned()));
+            evidence.push(Evidence::HolderCommand(name(&owner)));
         }
         let (address, port) = holder.remote;
         evidence.push(Evidence::HolderPeer(std::net::SocketAddr::new(address, port).to_string()));

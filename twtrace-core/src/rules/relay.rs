@@ -5,10 +5,10 @@ use super::advice::{self, effect};
 use super::context::{MANY, MOST, Pair, RuleContext};
 use super::habit::Habit;
 use super::leads_to;
-use super::no_reuse::{Churn, evidence, severity};
+use super::no_reuse::Churn;
 use crate::event::{ProcessKey, Role};
 use crate::evidence::Evidence;
-use crate::finding::{Advice, Confidence, Finding, Rule, Severity};
+use crate::finding::{Advice, Finding, Rule, Severity};
 use crate::pattern::Pattern;
 use crate::snapshot::DestKey;
 use crate::table::Map;
@@ -86,29 +86,22 @@ pub(super) fn check(
     let mut found = Vec::new();
     for (churn, _) in churns {
         let Some(relay) = relays.iter().find(|relay| relay.is(churn)) else { continue };
-        let severity = severity(context, churn);
+        let mut finding = churn.finding(context);
         let mut destinations = others.iter().flat_map(|habit| &habit.destinations);
         let has_clients = destinations.any(|to| relay.fronts.iter().any(|front| leads_to(*to, *front)));
-        if has_clients && severity == Severity::Info {
+        if has_clients && finding.severity == Severity::Info {
             continue;
         }
-        let mut evidence = evidence(churn);
-        evidence.insert(0, Evidence::Accepted(relay.accepted));
+        finding.evidence.insert(0, Evidence::Accepted(relay.accepted));
         let finding = Finding {
             rule: Rule::Relay,
-            severity,
-            active: context.habit_goes_on(&churn.pattern),
-            process: Some(churn.subject),
-            destination: Some(churn.key),
-            cause: None,
             title: "opens a connection for each one that it accepts: its clients open a new one for each request"
                 .to_owned(),
-            evidence,
             advice: advice(context, churn),
-            confidence: Confidence::Medium,
             recheck: "After the change the relay accepts and opens hardly any new connections.".to_owned(),
+            ..finding
         };
-        found.push(Habit::of(finding, churn.created));
+        found.push(Habit::of(finding, churn.pattern.time_wait));
     }
     found
 }

@@ -46,7 +46,7 @@ pub(super) fn check(context: &RuleContext<'_>) -> Vec<Habit> {
             process: subject,
             destination: Some(*key),
             cause: None,
-            title: why.title().to_owned(),
+            title: why.title(),
             evidence: vec![
                 Evidence::Connections(pattern.accepted),
                 Evidence::ClosedFirst(pattern.closed_first),
@@ -90,38 +90,22 @@ impl Why {
         }
     }
 
-    fn title(self) -> &'static str {
-        match self {
-            Self::IsAsked => {
-                "closes first at the request of its clients: it keeps the TIME_WAIT sockets, which cost memory and no ports"
-            }
-            Self::IsAskedOrConfigured => {
-                "closes first, at the request of its clients or by its settings: it keeps the TIME_WAIT sockets, which cost \
-                 memory and no ports"
-            }
-            Self::Unknown => {
-                "closes first after one request: it keeps the TIME_WAIT sockets, which cost memory and no ports"
-            }
-        }
+    fn title(self) -> String {
+        let how = match self {
+            Self::IsAsked => "closes first at the request of its clients",
+            Self::IsAskedOrConfigured => "closes first, at the request of its clients or by its settings",
+            Self::Unknown => "closes first after one request",
+        };
+        format!("{how}: it keeps the TIME_WAIT sockets, which cost memory and no ports")
     }
 
     fn advice(self, server: &Comm, created_per_s: f64) -> Vec<Advice> {
-        let of_clients = || {
-            Advice {
-            id: "keep-alive-clients",
-            text: "Let the clients keep their connections open: no `Connection: close`, no HTTP/1.0, one client object for \
-                   all requests (`ab -k`, in node an Agent with keepAlive)."
-                .to_owned(),
-            command: None,
-            effect: vec![advice::effect("time_wait_created_per_s", created_per_s, 0.0)],
-            risk: "The server may close an idle connection just as a request is sent: such requests must be safe to retry."
-                .to_owned(),
-        }
-        };
+        let of_clients = || advice::keep_alive_clients(created_per_s);
+        let of_server = || advice::keep_alive(server, created_per_s);
         match self {
             Self::IsAsked => vec![of_clients()],
-            Self::IsAskedOrConfigured => vec![of_clients(), advice::keep_alive(server, created_per_s)],
-            Self::Unknown => vec![advice::keep_alive(server, created_per_s)],
+            Self::IsAskedOrConfigured => vec![of_clients(), of_server()],
+            Self::Unknown => vec![of_server()],
         }
     }
 }

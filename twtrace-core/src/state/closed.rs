@@ -33,7 +33,8 @@ impl ClosedConnection {
         matches!(self.outcome, Outcome::ResetSent | Outcome::ResetReceived | Outcome::Abort { .. })
     }
 
-    /// The process whose use of connections it shows: the one that opened it, whoever closes it.
+    /// The process whose use of connections it shows: the one that opened it, which need not be the one that
+    /// closed it.
     pub(crate) fn user(&self) -> u32 {
         if self.role == Role::Active && self.opener != super::owners::UNKNOWN { self.opener } else { self.main() }
     }

@@ -46,8 +46,9 @@ fn fits(found: u64, expected: u64) -> bool {
 /// Asserts that a figure fits.
 #[track_caller]
 fn assert_fits(found: u64, expected: u64, report: &Value) {
-    let [counters, totals] = [&report["tracing"]["kernel_counters"], &report["totals"]];
-    assert!(fits(found, expected), "{found}, not {expected}: {counters:#} {totals:#}");
+    let figures = ["totals", "coverage", "netns"].map(|name| &report[name]);
+    let counters = &report["tracing"]["kernel_counters"];
+    assert!(fits(found, expected), "{found}, not {expected}: {counters:#} {figures:#?}");
 }
 
 /// A report some seconds later if figures may differ: this one may not have the last of them yet.

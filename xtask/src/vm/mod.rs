@@ -8,6 +8,7 @@ mod sizes;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::fs;
+use std::iter;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -30,17 +31,23 @@ use kernels::{KERNELS, Kernel};
 use sizes::{Column, Size};
 
 /// Options of `cargo xtask vm`.
-#[derive(clap::Args, Default)]
+#[derive(clap::Args)]
 pub struct Args {
     /// Kernels to run on, such as 6.12; the usual ones by default
     kernels: Vec<String>,
     /// All kernels: the one with PREEMPT_RT and the one for arm64 as well
     #[arg(long, conflicts_with = "kernels")]
     all: bool,
+    /// Only the runs with this in their name, such as exact/exact-by-kprobes
+    #[arg(long, value_name = "PART", default_value = "")]
+    only: String,
+    /// Each run so many times, to find a failure that is rare
+    #[arg(long, value_name = "TIMES", default_value_t = 1)]
+    repeat: usize,
 }
 
 /// One run in a guest. `twtrace-guest` reads them.
-#[derive(Serialize)]
+#[derive(Clone, Serialize)]
 struct Run {
     name: String,
     program: String,
@@ -167,7 +174,11 @@ pub fn run(args: &Args) -> Result<()> {
     await_guests();
     let object = target().join("bpf/twtrace.bpf.o");
     ebpf::build(&Toolchain::find()?, &object)?;
-    let chosen = chosen(args)?;
+    let chosen = chosen(&args.kernels, args.all)?;
+    let planned = plans(&chosen, |kernel| {
+        let runs = plan(kernel).into_iter().filter(|run| run.name.contains(&args.only));
+        runs.flat_map(|run| iter::repeat_n(run, args.repeat)).collect()
+    })?;
     let has = |arch: Arch| chosen.iter().any(|kernel| kernel.arch == arch);
     let mut machines = Vec::new();
     if has(Arch::Amd64) {
@@ -177,8 +188,8 @@ pub fn run(args: &Args) -> Result<()> {
         cross::install()?;
         machines.push(Machine::new(Arch::Arm64, &cross::build()?, &object)?);
     }
-    let columns = matrix(&chosen, &machines, &object)?;
-    if args.kernels.is_empty() && !args.all {
+    let columns = matrix(planned, &machines, &object)?;
+    if args.kernels.is_empty() && !args.all && args.only.is_empty() {
         fs::write(root().join(SIZES), sizes::table(&columns))?;
         say(&format!("written: {SIZES}"));
     }
@@ -193,22 +204,23 @@ const SIZES: &str = "docs/programs.md";
 /// # Errors
 /// As [`run`].
 pub(crate) fn test(tested: &Tested, object: &Path) -> Result<()> {
-    let columns = matrix(&chosen(&Args::default())?, &[Machine::new(Arch::Amd64, tested, object)?], object)?;
+    let planned = plans(&chosen(&[], false)?, plan)?;
+    let columns = matrix(planned, &[Machine::new(Arch::Amd64, tested, object)?], object)?;
     say(&sizes::table(&columns));
     Ok(())
 }
 
 /// The kernels to run on. Says which of them are left out.
-fn chosen(args: &Args) -> Result<Vec<&'static Kernel>> {
-    if let Some(unknown) = args.kernels.iter().find(|name| !KERNELS.iter().any(|kernel| kernel.name == **name)) {
+fn chosen(wanted: &[String], all: bool) -> Result<Vec<&'static Kernel>> {
+    if let Some(unknown) = wanted.iter().find(|name| !KERNELS.iter().any(|kernel| kernel.name == **name)) {
         bail!("there is no kernel {unknown} here: {}", KERNELS.map(|kernel| kernel.name).join(", "));
     }
-    let is_chosen = |kernel: &&Kernel| match &args.kernels[..] {
-        [] => args.all || !kernel.is_extra,
+    let is_chosen = |kernel: &&Kernel| match wanted {
+        [] => all || !kernel.is_extra,
         names => names.iter().any(|name| name == kernel.name),
     };
     let (chosen, left_out): (Vec<_>, Vec<_>) = KERNELS.iter().partition(is_chosen);
-    if args.kernels.is_empty() && !left_out.is_empty() {
+    if wanted.is_empty() && !left_out.is_empty() {
         let names: Vec<&str> = left_out.iter().map(|kernel| kernel.name).collect();
         say(&format!("left out: {} (`cargo xtask vm --all` has them)", names.join(", ")));
     }
@@ -245,17 +257,30 @@ fn logs() -> Result<PathBuf> {
     Ok(folder)
 }
 
+/// A kernel, and what runs on it.
+type Planned = (&'static Kernel, Vec<Run>);
+
+/// The runs of each kernel; those without any are left out.
+fn plans(chosen: &[&'static Kernel], runs_of: impl Fn(&Kernel) -> Vec<Run>) -> Result<VecDeque<Planned>> {
+    let planned = chosen.iter().map(|kernel| (*kernel, runs_of(kernel))).filter(|(_, runs)| !runs.is_empty());
+    let planned: VecDeque<Planned> = planned.collect();
+    if planned.is_empty() {
+        bail!("no run is called that on these kernels");
+    }
+    Ok(planned)
+}
+
 /// Runs the tests with this object; returns the program sizes on each kernel, oldest first.
-fn matrix(chosen: &[&'static Kernel], machines: &[Machine], object: &Path) -> Result<Vec<Column>> {
-    let jobs = Mutex::new(chosen.iter().copied().collect::<VecDeque<_>>());
+fn matrix(planned: VecDeque<Planned>, machines: &[Machine], object: &Path) -> Result<Vec<Column>> {
+    let jobs = Mutex::new(planned);
     let failures = Mutex::new(Vec::new());
     let columns = Mutex::new(Vec::new());
     let side_by_side = thread::available_parallelism().map_or(1, NonZero::get);
     thread::scope(|scope| {
         for _ in 0..side_by_side {
             scope.spawn(|| {
-                while let Some(kernel) = next(&jobs) {
-                    match one(kernel, machines, object) {
+                while let Some((kernel, plan)) = next(&jobs) {
+                    match one(kernel, plan, machines, object) {
                         Ok(column) => lock(&columns).push(column),
                         Err(error) => lock(&failures).push(format!("{}: {error:#}", kernel.name)),
                     }
@@ -281,18 +306,17 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// The next kernel. The queue is free again when this returns.
-fn next<'a>(jobs: &Mutex<VecDeque<&'a Kernel>>) -> Option<&'a Kernel> {
+fn next(jobs: &Mutex<VecDeque<Planned>>) -> Option<Planned> {
     lock(jobs).pop_front()
 }
 
-fn one(kernel: &Kernel, machines: &[Machine], object: &Path) -> Result<Column> {
+fn one(kernel: &Kernel, plan: Vec<Run>, machines: &[Machine], object: &Path) -> Result<Column> {
     let began = Instant::now();
     let machine = machines.iter().find(|machine| machine.arch == kernel.arch);
     let Machine { arch, programs, accelerator } = machine.context("nothing was built for its processor")?;
     let folder = logs()?;
     let cached = kernels::get(kernel)?;
     let file = |name: &str| -> PathBuf { folder.join(format!("{}.{name}", kernel.name)) };
-    let plan = plan(kernel);
     let runs = serde_json::to_vec(&plan)?;
     image::write(programs, &cached, object, &runs, &file("initramfs"))?;
     let image = cached.folder.join("vmlinuz");

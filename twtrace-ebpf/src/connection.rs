@@ -7,7 +7,7 @@ use twtrace_common::{
 
 use crate::{
     config::cfg_value,
-    emit, handled,
+    descriptor, emit, handled,
     log::{self, Decision},
     maps::{Program, SOCKETS, TEMPLATE, count},
     owner,
@@ -67,6 +67,13 @@ impl<S: Socket> Change<S> {
     }
 }
 
+/// The socket's cookie, which it gets now if it has none and this program can give it one. At CLOSE it is too late: a TIME_WAIT
+/// socket has a copy of what there was before (`inet_twsk_alloc`), and makes its own otherwise. Then it is 0.
+#[inline(always)]
+fn cookie_of(change: Change<impl Socket>) -> u64 {
+    if change.new == tcp_state::CLOSE { descriptor::cookie(change.sk.address()) } else { change.sk.cookie() }
+}
+
 /// The first program of the pair: notes what it is about to handle, then handles it.
 #[inline(always)]
 pub fn first(change: Change<impl Socket>) {
@@ -98,7 +105,7 @@ fn is_handled_by_twin(change: Change<impl Socket>) -> bool {
         unsafe {
             // What comes from a listener has the listener's at first, see `find_or_begin`.
             if (*record).cookie == 0 && change.old != tcp_state::LISTEN {
-                (*record).cookie = change.sk.cookie();
+                (*record).cookie = cookie_of(change);
             }
         }
     }
@@ -266,7 +273,7 @@ fn find_or_begin(change: Change<impl Socket>) -> Option<*mut ConnRecord> {
             (*record).role = role::PASSIVE;
         } else {
             (*record).flags = ConnFlags::OLDER;
-            (*record).cookie = change.sk.cookie();
+            (*record).cookie = cookie_of(change);
         }
     }
     Some(record)
@@ -389,7 +396,7 @@ unsafe fn advance(record: *mut ConnRecord, change: Change<impl Socket>) {
             if (*record).new_states[last] != old {
                 (*record).flags.insert(ConnFlags::GAP);
                 if (*record).cookie == 0 {
-                    (*record).cookie = sk.cookie();
+                    (*record).cookie = cookie_of(change);
                 }
             }
         }
@@ -405,11 +412,12 @@ unsafe fn advance(record: *mut ConnRecord, change: Change<impl Socket>) {
 
         if new == tcp_state::ESTABLISHED {
             (*record).flags.insert(ConnFlags::ESTABLISHED);
-            if (*record).cookie == 0 {
-                (*record).cookie = sk.cookie();
-            }
         }
         let aborts = change.is_abort();
+        // Again at this host's FIN: the twin may have handled all steps before, and cannot give a cookie.
+        if (new == tcp_state::ESTABLISHED || change.is_own_fin()) && (*record).cookie == 0 {
+            (*record).cookie = sk.cookie();
+        }
         // Never at FIN_WAIT2 or at its end: those run in whatever softirq interrupted.
         if change.is_own_fin() || aborts && !is_in_connect(record) {
             sk.capture(&raw mut (*record).closer);
@@ -453,7 +461,7 @@ unsafe fn end(record: *mut ConnRecord, change: Change<impl Socket>, now: u64) {
         (*record).tw_max = tw_max;
         (*record).end_ns = now;
         if (*record).cookie == 0 {
-            (*record).cookie = change.sk.cookie();
+            (*record).cookie = cookie_of(change);
         }
         count!(change.by, connections_ended);
         let flags = (*record).flags;

@@ -25,7 +25,14 @@ impl State {
 
         let is_created = matches!(outcome.outcome, Outcome::TimeWait(_));
         let is_pending = !is_created && may_be_in_time_wait(connection);
-        let cookie = if (is_created || is_pending) && !self.summary.tracing.by_tuple {
+        self.shared.taken_again(&connection.tuple);
+        let cookie = if connection.cookie == 0 && !self.summary.tracing.by_tuple {
+            let identity = if is_created { self.shared.add_without(&connection.tuple) } else { None };
+            identity.unwrap_or_else(|| {
+                self.next_without_cookie += 1;
+                self.next_without_cookie
+            })
+        } else if (is_created || is_pending) && !self.summary.tracing.by_tuple {
             self.new_identity(connection.cookie, &connection.tuple)
         } else {
             self.identity(connection.cookie, &connection.tuple)
@@ -47,10 +54,6 @@ impl State {
             peer_timestamps: connection.peer_timestamps,
         };
         self.bound.remove(&self.full_identity(connection.cookie, &connection.tuple));
-        if ended.cookie == 0 {
-            ended.cookie = self.next_without_cookie;
-            self.next_without_cookie += 1;
-        }
         if shown {
             self.account(connection, &mut ended);
         } else {

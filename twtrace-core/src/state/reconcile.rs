@@ -42,7 +42,8 @@ impl State {
                 }
                 continue;
             }
-            if !by_tuple {
+            let is_without = self.shared.is_without(row.cookie);
+            if !by_tuple && !is_without {
                 row.cookie = self.shared.beside(cookie, live.map(|live| live.tuple), &row.tuple);
             }
             let was_listed = |live: &TimeWait| ![0, run.number].contains(&live.census);
@@ -51,7 +52,7 @@ impl State {
             }
             space.turned.remove(&row.cookie);
             run.timers.see(&row, self.time_wait.get(row.cookie), run.begin_ns);
-            if by_tuple {
+            if by_tuple || is_without {
                 space.alias_cookie(cookie, row.cookie, limit);
             }
             if self.seen(&row, &run) {

@@ -1,14 +1,20 @@
-//! Cookies that several TIME_WAIT sockets have. A socket that is disconnected (connect(2) with AF_UNSPEC) and connects again
-//! keeps its cookie, and each TIME_WAIT socket that it leaves has a copy (`inet_twsk_alloc`).
+//! TIME_WAIT sockets that their cookie does not identify: several have the same one, or the connection had none.
+//!
+//! A socket that is disconnected (connect(2) with AF_UNSPEC) and connects again keeps its cookie, and each TIME_WAIT socket
+//! that it leaves has a copy (`inet_twsk_alloc`).
 
 use crate::event::Tuple;
 use crate::table::Map;
 use foldhash::fast::FixedState;
+use hashbrown::HashSet;
 use std::hash::BuildHasher;
 
 /// TIME_WAIT sockets beyond the first of their cookie. When full, a further one replaces the one before it, as if that had
 /// ended.
 const SOCKETS: usize = 1 << 16;
+
+/// TIME_WAIT sockets whose connection had no cookie. When full, the kernel's list shows further ones as unattributed.
+const WITHOUT: usize = 1 << 16;
 
 /// The sockets of one cookie.
 #[derive(Clone, Debug)]
@@ -27,6 +33,9 @@ pub(crate) struct SharedCookies {
     by_cookie: Map<u64, Sockets>,
     /// Cookies of the sockets other than the first, by their identities.
     cookies: Map<u64, u64>,
+    /// Identities of those without a cookie. The kernel makes one for each when it is asked for it (`sock_gen_cookie`),
+    /// which no record has.
+    without: HashSet<u64, FixedState>,
 }
 
 /// Whether two TIME_WAIT sockets with one cookie are the same. The namespace is left out: of one it may not be known.
@@ -38,8 +47,33 @@ pub(crate) fn is_same(one: &Tuple, other: &Tuple) -> bool {
 impl SharedCookies {
     /// What identifies a socket with that cookie, unless the cookie does.
     pub(crate) fn identity(&self, cookie: u64, tuple: &Tuple) -> Option<u64> {
+        if !self.without.is_empty() {
+            let identity = identity_without(tuple);
+            if self.without.contains(&identity) {
+                return Some(identity);
+            }
+        }
         let sockets = self.by_cookie.get(&cookie)?;
         (!is_same(&sockets.first, tuple)).then(|| identity(cookie, tuple))
+    }
+
+    /// The identity of a TIME_WAIT socket without a cookie. `None` when there is no room.
+    pub(crate) fn add_without(&mut self, tuple: &Tuple) -> Option<u64> {
+        let identity = identity_without(tuple);
+        (self.without.len() < WITHOUT).then(|| self.without.insert(identity));
+        self.without.contains(&identity).then_some(identity)
+    }
+
+    /// A connection ends with these addresses: the socket without a cookie that had them is gone.
+    pub(crate) fn taken_again(&mut self, tuple: &Tuple) {
+        if !self.without.is_empty() {
+            self.without.remove(&identity_without(tuple));
+        }
+    }
+
+    /// Whether the identity is that of a socket without a cookie.
+    pub(crate) fn is_without(&self, identity: u64) -> bool {
+        !self.without.is_empty() && self.without.contains(&identity)
     }
 
     /// The socket that has the cookie as its identity, if there are others.
@@ -95,7 +129,8 @@ impl SharedCookies {
 
     /// Forgets sockets that are not alive. The first of a cookie is kept for as long as there are others.
     pub(crate) fn keep(&mut self, is_alive: impl Fn(u64) -> bool) {
-        let Self { by_cookie, cookies } = self;
+        let Self { by_cookie, cookies, without } = self;
+        without.retain(|identity| is_alive(*identity));
         by_cookie.retain(|_, sockets| {
             sockets.others.retain(|identity| {
                 let is_kept = is_alive(*identity);
@@ -113,4 +148,9 @@ impl SharedCookies {
 fn identity(cookie: u64, tuple: &Tuple) -> u64 {
     let Tuple { local_addr, local_port, remote_addr, remote_port, .. } = *tuple;
     FixedState::default().hash_one((cookie, local_addr, local_port, remote_addr, remote_port)) | 1 << 63
+}
+
+/// Of a socket without a cookie.
+fn identity_without(tuple: &Tuple) -> u64 {
+    identity(u64::from(tuple.netns), tuple)
 }

@@ -142,3 +142,56 @@ fn all_of_one_cookie_are_reported_until_none_is_left() {
     assert_eq!(census(6, &[3]), (1, vec![]));
     assert_eq!(census(7, &[3]), (0, vec![]), "the cookie has one socket again");
 }
+
+/// The kernel's program could give it no cookie before its TIME_WAIT socket was created.
+fn without_cookie(number: u16) -> Event {
+    ended(connection(0, owner(5, "client"), socket(number), START + u64::from(number) * SECOND / 100))
+}
+
+/// The kernel has made a cookie of its own for the TIME_WAIT socket.
+fn with_its_own(number: u16) -> CensusRow {
+    row(1_000 + u64::from(number), socket(number), CensusState::TimeWait, 59_000)
+}
+
+#[test]
+fn a_socket_without_a_cookie_is_the_one_with_its_addresses_in_the_kernels_list() {
+    let mut state = engine([start(), without_cookie(1), without_cookie(2), closed(3)]);
+    let mut kernel = Kernel::new();
+    let rows = vec![with_its_own(1), with_its_own(2), in_time_wait(3)];
+    for _ in 0..3 {
+        kernel.census(&mut state, rows.clone());
+        let coverage = state.snapshot().summary().coverage;
+        assert_eq!((coverage.census, coverage.attributed, live(&state)), (3, 3, 3));
+    }
+    // One ends: two censuses lack it.
+    for expected in [3, 2, 2] {
+        kernel.census(&mut state, rows[1..].to_vec());
+        assert_eq!(live(&state), expected);
+    }
+    // The addresses are used again, by a connection with a cookie.
+    state.apply(ended(connection(99, owner(6, "other"), socket(2), START + 20 * SECOND)));
+    let again = row(99, socket(2), CensusState::TimeWait, 59_000);
+    for _ in 0..3 {
+        kernel.census(&mut state, vec![again, in_time_wait(3)]);
+    }
+    let coverage = state.snapshot().summary().coverage;
+    assert_eq!((coverage.census, coverage.attributed, live(&state)), (2, 2, 2));
+}
+
+#[test]
+fn the_end_of_a_socket_without_a_cookie_is_reported_with_its_own() {
+    let exact = || twtrace_testkit::start(START).unix(0).tier(twtrace_core::event::Tier::Exact).event();
+    let mut state = engine([exact(), without_cookie(1)]);
+    let mut kernel = Kernel::new();
+    kernel.census(&mut state, vec![with_its_own(1)]);
+    let end = |cookie| twtrace_testkit::timewait_end(cookie, socket(1), TimewaitCause::Reused, START + 3 * SECOND);
+    state.apply(end(1_001));
+    assert_eq!(live(&state), 0);
+    let counts = state.snapshot().summary().totals.counts.clone();
+    assert_eq!((counts.time_wait_reused, counts.time_wait_ended_early), (1, 0));
+
+    // No census has shown it, so it has no cookie at its end either.
+    let mut state = engine([exact(), without_cookie(1), end(0)]);
+    state.apply(tick(START + 4 * SECOND));
+    assert_eq!((live(&state), state.snapshot().summary().totals.counts.time_wait_reused), (0, 1));
+}

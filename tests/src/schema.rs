@@ -23,6 +23,8 @@ pub static TOP: Form = form!("top");
 pub static REPORT: Form = form!("report");
 /// `diff`.
 pub static DIFF: Form = form!("diff");
+/// `replay --what-if`.
+pub static WHAT_IF: Form = form!("what-if");
 /// `sockets`.
 pub static SOCKETS: Form = form!("sockets");
 /// `doctor`.

@@ -55,7 +55,7 @@ impl Filter {
     }
 
     /// Whether it asks for what may be known only after the connection: that part applies when a snapshot is taken.
-    pub(crate) fn is_late(&self) -> bool {
+    pub fn is_late(&self) -> bool {
         self.asks_for_names() || !self.netns.is_empty()
     }
 

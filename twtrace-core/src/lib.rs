@@ -34,3 +34,4 @@ pub mod state;
 pub mod strangers;
 mod summary;
 mod table;
+pub mod what_if;

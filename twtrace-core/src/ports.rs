@@ -67,6 +67,11 @@ impl Usable {
             && !self.reserved.iter().any(|(first, last)| (*first..=*last).contains(&port))
     }
 
+    /// The range, both bounds inclusive.
+    pub fn range(&self) -> (u16, u16) {
+        (self.low, self.high)
+    }
+
     /// How many there are.
     pub fn total(&self) -> u32 {
         u32::from(self.high - self.low) + 1 - self.reserved()

@@ -23,4 +23,5 @@ mod schema;
 pub mod sockets;
 pub mod table;
 pub mod text;
+pub mod what_if;
 pub mod words;

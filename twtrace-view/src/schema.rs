@@ -26,7 +26,7 @@ struct Form {
     schema: fn(SchemaGenerator) -> Schema,
 }
 
-const FORMS: [Form; 7] = [
+const FORMS: [Form; 8] = [
     Form {
         name: "top",
         title: "twtrace top --json, twtrace replay --once --json",
@@ -51,6 +51,11 @@ const FORMS: [Form; 7] = [
         name: "budget",
         title: "twtrace budget --json",
         schema: SchemaGenerator::into_root_schema_for::<twtrace_core::plan::report::Report>,
+    },
+    Form {
+        name: "what-if",
+        title: "twtrace replay --what-if --json",
+        schema: SchemaGenerator::into_root_schema_for::<crate::what_if::Report>,
     },
     Form {
         name: "doctor",

@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 use twtrace_core::snapshot::GroupBy;
 use twtrace_core::state::Filter;
+use twtrace_core::what_if::Change;
 use twtrace_probe::kernel::load::LoadOptions;
 use twtrace_probe::kernel::log::LogFilter;
 use twtrace_recording::export::Table;
@@ -288,6 +289,11 @@ pub struct ReplayArgs {
     /// Exit with 1 if one of these findings is active at the end: names separated by commas, or any, warning, critical
     #[arg(long, value_name = "ID", requires = "once")]
     pub fail_on: Option<FailOn>,
+
+    /// What the recorded connects would have met with this setting, up to --at: tcp_tw_reuse=1, range=1024-65535,
+    /// tcp_max_tw_buckets=N, addresses=N, pool=N, keep-alive=N, limit=N; may be repeated
+    #[arg(long, value_name = "SETTING=VALUE", conflicts_with_all = ["csv", "fail_on"])]
+    pub what_if: Vec<Change>,
 
     /// What to show.
     #[command(flatten)]

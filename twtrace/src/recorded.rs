@@ -103,7 +103,7 @@ pub(crate) fn bounds(info: &Info, span: Span) -> anyhow::Result<(Option<i128>, O
 }
 
 /// Converts a wall-clock time to the traced host's monotonic clock.
-fn monotonic(window: &Window, unix_ns: i128) -> u64 {
+pub(crate) fn monotonic(window: &Window, unix_ns: i128) -> u64 {
     let since = unix_ns.saturating_sub(window.start_unix_ns);
     let at = i128::from(window.start_ns).saturating_add(since).max(0);
     u64::try_from(at).unwrap_or(u64::MAX)

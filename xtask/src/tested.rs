@@ -29,7 +29,7 @@ const SLOW_S: f64 = 5.0;
 
 /// Live tests that take the host for themselves, by the beginning of their names: they load it as much as they can, or
 /// compare host-wide figures. All others have namespaces of their own and wait for the kernel's timers most of the time.
-const ALONE: [&str; 15] = [
+const ALONE: [&str; 16] = [
     "audit::",
     "cost::",
     "exact::",
@@ -45,6 +45,7 @@ const ALONE: [&str; 15] = [
     "scale::",
     "socket_owners::",
     "sockets::",
+    "what_if::",
 ];
 
 /// A test and how long it took, in seconds.

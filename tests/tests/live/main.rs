@@ -33,3 +33,4 @@ mod scale;
 mod screen;
 mod socket_owners;
 mod sockets;
+mod what_if;

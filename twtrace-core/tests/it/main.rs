@@ -21,3 +21,4 @@ mod properties;
 mod restart;
 mod rules;
 mod shared;
+mod what_if;

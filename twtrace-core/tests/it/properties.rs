@@ -9,6 +9,7 @@ use twtrace_core::event::{
 };
 use twtrace_core::snapshot::{Counts, GROUPINGS, GroupBy, Share, Snapshot};
 use twtrace_core::state::{Config, Filter, Limits, State};
+use twtrace_core::what_if::{Change, Demands};
 
 fn any_state() -> impl Strategy<Value = TcpState> {
     use TcpState::*;
@@ -239,6 +240,23 @@ proptest! {
         let (all, some) = (&whole.summary().totals, &part.summary().totals);
         prop_assert!(some.connections <= all.connections);
         prop_assert!(some.counts.opened <= all.counts.opened);
+    }
+
+    #[test]
+    fn whatever_was_recorded_can_happen_once_more(events in events()) {
+        let mut demands = Demands::new(Filter::default());
+        events.iter().for_each(|event| demands.apply(event));
+        let asked = events.iter().filter(|event| matches!(event, Event::Connection(_) | Event::BindFailed(_))).count();
+        for changes in [
+            &[][..],
+            &[Change::Pool(2), Change::KeepAlive(3), Change::Limit(1)],
+            &[Change::Reuse(1), Change::Range(1, 9), Change::Addresses(2), Change::Buckets(1)],
+        ] {
+            let outcome = demands.run(changes);
+            prop_assert_eq!(&outcome, &demands.run(changes));
+            prop_assert!(outcome.opened + outcome.failed <= asked as u64);
+            prop_assert!(outcome.fullest.is_none_or(|fullest| fullest.ports <= fullest.total));
+        }
     }
 
     #[test]

@@ -40,6 +40,8 @@ Examples:
   twtrace replay incident.twt --once                        one table, as of the end
   twtrace replay incident.twt --once --at +90s --json       one JSON object, as of 90 seconds after the start
   twtrace replay incident.twt --once --at -5m --by parent   as of 5 minutes before the end
+  twtrace replay incident.twt --what-if pool=20 --what-if tcp_tw_reuse=1
+                                                            what would have been with each, and with both
 
 Reports are those that `twtrace top --once` would have written at that moment.";
 

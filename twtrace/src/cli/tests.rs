@@ -318,3 +318,19 @@ fn what_to_fail_on() {
     assert_eq!(replay(&["--fail-on", "any"]).unwrap_err().exit_code(), 2);
     assert!(Cli::try_parse_from(["twtrace", "report", "a.twt", "--fail-on", "critical"]).is_ok());
 }
+
+#[test]
+fn changes_of_a_replay() {
+    let parse = |arguments: &[&str]| Cli::try_parse_from([&["twtrace", "replay", "a.twt"], arguments].concat());
+    let cli = parse(&["--what-if", "pool=20", "--what-if", "range=1024-65535", "--json"]).unwrap();
+    let Command::Replay(args) = cli.command else { panic!("it is a replay") };
+    assert_eq!(args.what_if, [Change::Pool(20), Change::Range(1024, 65_535)]);
+    for (arguments, says) in [
+        (&["--what-if", "pool=0"][..], "pool needs a number of connections, at least 1"),
+        (&["--what-if", "fin_timeout=5"][..], "no setting fin_timeout to change: tcp_tw_reuse=1, range="),
+        (&["--what-if", "pool=1", "--csv"][..], "cannot be used with"),
+    ] {
+        let error = parse(arguments).unwrap_err().to_string();
+        assert!(error.contains(says), "{error}");
+    }
+}

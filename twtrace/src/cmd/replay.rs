@@ -3,6 +3,7 @@
 mod player;
 #[cfg(test)]
 mod tests;
+mod what_if;
 
 use crate::batch::Batch;
 use crate::cli::ReplayArgs;
@@ -36,6 +37,9 @@ const SLICE: Duration = Duration::from_millis(80);
 /// # Errors
 /// The recording cannot be read, there is no terminal to play on, or the output cannot be written to.
 pub fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
+    if !args.what_if.is_empty() {
+        return what_if::report(args, &mut io::stdout().lock());
+    }
     if !args.once && (args.view.json || args.view.csv || !io::stdout().is_terminal()) {
         bail!("playing a recording needs a terminal: add --once for a report as of --at, or of the end");
     }

@@ -138,6 +138,18 @@ macro_rules! evidence {
 evidence! {
     /// Calls that failed.
     Failures(u64) = "failures", "failures", Plain;
+    /// Connects that got no answer: they timed out, or were given up after a second at least.
+    Unanswered(u64) = "unanswered", "unanswered", Plain;
+    /// Connects that were refused.
+    Refused(u64) = "refused", "refused", Plain;
+    /// Connects that have waited for an answer for three seconds at least.
+    SynSentFor3S(u64) = "syn_sent_for_3_s", "SYN_SENT for 3 s", Plain;
+    /// Connections that the kernel's connection tracking has in its table.
+    ConntrackCount(u64) = "conntrack_count", "nf_conntrack_count", Plain;
+    /// How many it takes.
+    ConntrackMax(u64) = "conntrack_max", "nf_conntrack_max", Plain;
+    /// Connections that it could not enter since the trace began, as where source NAT finds no port.
+    ConntrackInsertFailed(u64) = "conntrack_insert_failed", "conntrack insert_failed", Plain;
     /// Calls that failed per second, between the first and the last failure.
     FailuresPerS(f64) = "failures_per_s", "failures", PerSecond;
     /// Of the failures, those of sockets with a port range of their own (IP_LOCAL_PORT_RANGE).
@@ -274,12 +286,24 @@ evidence! {
     QueuedHungUp(u64) = "queued_hung_up", "hung up in the queue", Plain;
     /// How many the queue takes.
     Backlog(u64) = "backlog", "backlog", Plain;
+    /// Connections that found the queue of a listener of this namespace full since the trace began (`ListenOverflows`).
+    ListenOverflows(u64) = "listen_overflows", "ListenOverflows", Plain;
+    /// All that its listeners dropped since then (`ListenDrops`).
+    ListenDrops(u64) = "listen_drops", "ListenDrops", Plain;
     /// Sockets in CLOSE_WAIT.
     CloseWait(u64) = "close_wait", "CLOSE_WAIT", Plain;
     /// Sockets that have been in CLOSE_WAIT for three seconds at least.
     CloseWaitFor3S(u64) = "close_wait_for_3_s", "CLOSE_WAIT for 3 s", Plain;
     /// Sockets that have been in CLOSE_WAIT for a minute at least.
     CloseWaitFor60S(u64) = "close_wait_for_60_s", "CLOSE_WAIT for 60 s", Plain;
+    /// Sockets in FIN_WAIT1 and LAST_ACK.
+    FinWait1(u64) = "fin_wait1", "FIN_WAIT1", Plain;
+    /// Of these, those that have been there for three seconds at least.
+    FinWait1For3S(u64) = "fin_wait1_for_3_s", "FIN_WAIT1 for 3 s", Plain;
+    /// Closed sockets that are not yet gone, of all namespaces (`orphan` of `/proc/net/sockstat`).
+    Orphans(u64) = "orphans", "orphans", Plain;
+    /// Sockets that the kernel reset since the trace began, for too many orphans or too little memory (`TCPAbortOnMemory`).
+    AbortsOnMemory(u64) = "aborts_on_memory", "TCPAbortOnMemory", Plain;
     /// Sockets in FIN_WAIT2, TIME_WAIT sockets in that substate included.
     FinWait2(u64) = "fin_wait2", "FIN_WAIT2", Plain;
     /// Sockets that have been in FIN_WAIT2 for three seconds at least.

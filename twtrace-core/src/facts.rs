@@ -126,6 +126,76 @@ pub struct KernelFacts {
     /// How long a TIME_WAIT socket lasts, seconds, if this kernel does not use the 60 s of others: by its sysctl (Alibaba
     /// Cloud Linux has `net.ipv4.tcp_tw_timeout`), else by the timers that censuses show.
     pub time_wait_s: Option<u32>,
+    /// What else is counted there. Boxed, because these facts travel in events of which most are smaller.
+    pub figures: Box<NetFigures>,
+}
+
+macro_rules! net_figures {
+    ($($(#[$doc:meta])* $name:ident: $kind:ident,)*) => {
+        /// What else the kernel counts in a network namespace; `None` where it does not, or where it was not read.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+        #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+        pub struct NetFigures {
+            $($(#[$doc])* pub $name: Option<u64>,)*
+        }
+
+        impl NetFigures {
+            /// How many there are.
+            pub const NUMBER: usize = [$(stringify!($name)),*].len();
+
+            /// Those of all, in their order.
+            pub fn of(figures: [Option<u64>; Self::NUMBER]) -> Self {
+                let [$($name),*] = figures;
+                Self { $($name),* }
+            }
+
+            /// In the same order.
+            pub fn all(&self) -> [Option<u64>; Self::NUMBER] {
+                [$(self.$name),*]
+            }
+
+            /// These, and where one is not known, the other's.
+            #[must_use]
+            pub fn or(&self, other: &Self) -> Self {
+                Self { $($name: self.$name.or(other.$name),)* }
+            }
+
+            /// What was added to the counters since they were as in `first`; what is not a counter is as it is.
+            #[must_use]
+            pub fn since(&self, first: &Self) -> Self {
+                Self { $($name: net_figures!($kind self.$name, first.$name),)* }
+            }
+        }
+    };
+    (counter $now:expr, $first:expr) => {
+        $now.zip($first).map(|(now, first): (u64, u64)| now.saturating_sub(first))
+    };
+    (present $now:expr, $first:expr) => {
+        $now
+    };
+}
+
+// Name and kind: a counter since boot, or a present number. A new one needs a line here and a column in the recording.
+net_figures! {
+    /// `ListenOverflows`: connections that came when the queue of their listener was full.
+    listen_overflows: counter,
+    /// `ListenDrops`: all that a listener dropped, those included.
+    listen_drops: counter,
+    /// `orphan` of `/proc/net/sockstat`: closed sockets that are not yet gone and that no process has, of all namespaces.
+    orphans: present,
+    /// `TCPAbortOnMemory`: sockets that ended because there were too many orphans, or too little memory for TCP.
+    aborts_on_memory: counter,
+    /// `net.netfilter.nf_conntrack_count`: connections that conntrack tracks.
+    conntrack_count: present,
+    /// `net.netfilter.nf_conntrack_max`: how many it tracks at most.
+    conntrack_max: present,
+    /// `insert_failed` of `/proc/net/stat/nf_conntrack`: connections that could not be tracked, as where SNAT finds no port
+    /// that is not taken.
+    conntrack_insert_failed: counter,
+    /// `drop`: packets that were dropped because the table was full, or there was no memory.
+    conntrack_drop: counter,
+    /// `early_drop`: connections that were forgotten to make room.
+    conntrack_early_drop: counter,
 }
 
 /// The longest TIME_WAIT that is believed, seconds: a recording may say anything.
@@ -169,8 +239,14 @@ pub enum CensusState {
     #[serde(rename = "fin_wait2")]
     #[strum(serialize = "fin_wait2")]
     TimewaitFinWait2,
-    /// A full socket that uses its port, in a state without its own variant here: FIN_WAIT1, LAST_ACK and others.
+    /// A full socket that uses its port, in a state without its own variant here: SYN_RECV, CLOSING.
     Open,
+    /// FIN_WAIT1: closed, and the peer has not acknowledged everything.
+    #[serde(rename = "fin_wait1")]
+    #[strum(serialize = "fin_wait1")]
+    FinWait1,
+    /// LAST_ACK: the same, and the peer has closed before.
+    LastAck,
     /// SYN_SENT: connect(2) waits for an answer.
     SynSent,
     /// ESTABLISHED.
@@ -199,8 +275,8 @@ impl CensusState {
 
     /// A full socket of a connection, in any state: not a TIME_WAIT socket, not a listener, not merely bound.
     pub fn is_connection(self) -> bool {
-        matches!(self, Self::Open | Self::SynSent | Self::Established | Self::CloseWait | Self::FinWait2)
-            || self.is_queued()
+        let is_merely_bound = matches!(self, Self::Listen | Self::Bound);
+        !is_merely_bound && !self.is_timewait()
     }
 
     /// A connection that waits to be accepted.

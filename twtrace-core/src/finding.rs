@@ -34,6 +34,8 @@ pub enum Rule {
     BoundPoolExhausted,
     /// EADDRNOTAVAIL or EADDRINUSE for a reason that has nothing to do with TIME_WAIT.
     NotTimeWait,
+    /// Connects time out or are refused although there are ports.
+    NoAnswer,
     /// A server cannot bind its port: TIME_WAIT sockets still use it.
     PortHeldByTimeWait,
     /// TIME_WAIT sockets overflow: `tcp_max_tw_buckets` is reached.
@@ -60,6 +62,8 @@ pub enum Rule {
     NotAccepting,
     /// Sockets whose peer has closed but whose own process has not.
     CloseWaitLeak,
+    /// Sockets that were closed, and of which the peer acknowledges nothing.
+    FinWait1PileUp,
     /// Sockets that wait for the peer's FIN, which does not arrive.
     FinWait2PileUp,
     /// The trace is incomplete, so its figures are uncertain.
@@ -124,7 +128,7 @@ pub struct Subject {
 pub struct Effect {
     /// What changes: `time_wait_created_per_s`, `ports_total`, `max_rate_per_s`, `connect_failures_per_s`,
     /// `connections_needed`, `ports_bound`, `time_wait_live`, `max_tw_buckets`, `resets_per_s`, `close_wait`,
-    /// `fin_wait2`, `accept_queue`.
+    /// `fin_wait1`, `fin_wait2`, `accept_queue`.
     pub figure: &'static str,
     /// The current value.
     pub from: f64,
@@ -137,7 +141,8 @@ pub struct Effect {
 pub struct Advice {
     /// Stable name: `pool-connections`, `keep-alive`, `let-peer-close`, `bind-address-no-port`, `tcp-tw-reuse`,
     /// `wider-port-range`, `more-addresses`, `bucket-limit`, `close-sockets`, `read-before-close`, `fix-address`,
-    /// `so-reuseaddr`, `reserve-port`, `limit-connects`, `accept-connections`, `keep-alive-clients`, `unix-socket`, `slow-down`, `trace-more`.
+    /// `so-reuseaddr`, `reserve-port`, `limit-connects`, `accept-connections`, `keep-alive-clients`, `unix-socket`, `slow-down`, `trace-more`,
+    /// `find-who-drops`, `start-listener`, `conntrack-limit`, `nat-ports`, `fix-peers`.
     pub id: &'static str,
     /// What to do, one sentence.
     pub text: String,

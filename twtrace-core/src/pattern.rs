@@ -2,6 +2,7 @@
 
 mod at_a_time;
 mod bursts;
+mod unanswered;
 mod windows;
 
 use crate::classify::Outcome;
@@ -9,6 +10,7 @@ use crate::event::{Connection, Role, TcpState};
 use at_a_time::AtATime;
 pub use bursts::Burst;
 use bursts::Bursts;
+pub use unanswered::Unanswered;
 use windows::Windows;
 
 /// Up to this many bytes from the opener are taken for one request: many requests on one connection are more.
@@ -63,7 +65,7 @@ pub struct Pattern {
     /// their number.
     pub lifetime_us: u64,
     /// See `lifetime_us`.
-    pub lifetimes: u64,
+    pub lifetimes: u32,
     /// Payload of the one-shots that the opener sent, bytes.
     pub request_bytes: u64,
     /// Payload of the one-shots that it received, bytes.
@@ -80,6 +82,8 @@ pub struct Pattern {
     pub unread_aborts: u32,
     /// Of all aborted connections, those that carried no payload.
     pub empty_aborts: u32,
+    /// Connects that came to nothing although they had a port.
+    pub unanswered: Unanswered,
     /// Start of the first connection, monotonic nanoseconds; 0 before there is one.
     pub first_ns: u64,
     /// Start of the latest.
@@ -124,7 +128,17 @@ impl Pattern {
         let without_port = active && connection.binding.address && !connection.binding.port;
         self.own_range = self.own_range.saturating_add(u32::from(active && connection.binding.range.is_some()));
         self.bound_without_port = self.bound_without_port.saturating_add(u32::from(without_port));
+        if connection.older && !connection.established {
+            // If it has carried many requests, it was kept, and is at least as old as the others that are known.
+            let request = if active { connection.bytes_sent } else { connection.bytes_received };
+            if request > ONE_REQUEST_BYTES && role != Role::Unknown && !is_one_request(connection, request, 0) {
+                let first_ns = if self.first_ns == 0 { connection.end_ns } else { self.first_ns };
+                self.keep(connection.end_ns.saturating_sub(first_ns) / 1000);
+            }
+            return;
+        }
         if !connection.established {
+            self.unanswered.add(connection, outcome);
             return;
         }
         self.opened += u64::from(active);
@@ -138,7 +152,7 @@ impl Pattern {
         }
         let lifetime_us = connection.end_ns.saturating_sub(begun_ns) / 1000;
         self.lifetime_us = self.lifetime_us.saturating_add(lifetime_us);
-        self.lifetimes += 1;
+        self.lifetimes = self.lifetimes.saturating_add(1);
         let (request, response) = if active {
             (connection.bytes_sent, connection.bytes_received)
         } else {
@@ -149,8 +163,7 @@ impl Pattern {
         let mean = self.request_bytes.checked_div(self.one_shots);
         let several = mean.is_some_and(|mean| request > SEVERAL.saturating_mul(mean)) && lifetime_us > SHORT_US;
         if !is_one_request && (lifetime_us >= KEPT_US && request > ONE_REQUEST_BYTES || several) {
-            self.kept = self.kept.saturating_add(1);
-            self.kept_us = self.kept_us.saturating_add(lifetime_us);
+            self.keep(lifetime_us);
         }
         let is_small = lifetime_us <= SHORT_US && request <= ONE_REQUEST_BYTES;
         if (is_small || is_one_request) && role != Role::Unknown {
@@ -161,6 +174,12 @@ impl Pattern {
                 self.at_a_time.add(begun_ns, connection.end_ns);
             }
         }
+    }
+
+    /// A connection was kept for so long.
+    fn keep(&mut self, us: u64) {
+        self.kept = self.kept.saturating_add(1);
+        self.kept_us = self.kept_us.saturating_add(us);
     }
 
     /// So many more of the connections left a TIME_WAIT socket than it seemed, or fewer.
@@ -183,7 +202,8 @@ impl Pattern {
 
     /// Adds another's sums. When both have gaps, the gaps are dropped: those of the merged connections are unknown.
     pub(crate) fn absorb(&mut self, other: &Self) {
-        let (mut windows, mut at_a_time) = (self.windows, self.at_a_time);
+        let (mut windows, mut at_a_time, mut unanswered) = (self.windows, self.at_a_time, self.unanswered);
+        unanswered.absorb(&other.unanswered);
         windows.absorb(&other.windows);
         at_a_time.absorb(&other.at_a_time);
         let first = [self.first_ns, other.first_ns].into_iter().filter(|at| *at > 0).min().unwrap_or(0);
@@ -196,7 +216,7 @@ impl Pattern {
             kept: self.kept.saturating_add(other.kept),
             kept_us: self.kept_us.saturating_add(other.kept_us),
             lifetime_us: self.lifetime_us.saturating_add(other.lifetime_us),
-            lifetimes: self.lifetimes + other.lifetimes,
+            lifetimes: self.lifetimes.saturating_add(other.lifetimes),
             request_bytes: self.request_bytes.saturating_add(other.request_bytes),
             response_bytes: self.response_bytes.saturating_add(other.response_bytes),
             bound: self.bound.saturating_add(other.bound),
@@ -205,6 +225,7 @@ impl Pattern {
             linger_aborts: self.linger_aborts.saturating_add(other.linger_aborts),
             unread_aborts: self.unread_aborts.saturating_add(other.unread_aborts),
             empty_aborts: self.empty_aborts.saturating_add(other.empty_aborts),
+            unanswered,
             windows,
             at_a_time,
             bursts: self.bursts.or(&other.bursts),
@@ -228,7 +249,7 @@ impl Pattern {
 
     /// Mean lifetime in seconds.
     pub fn lifetime_s(&self) -> f64 {
-        if self.lifetimes == 0 { 0.0 } else { self.lifetime_us as f64 / 1e6 / self.lifetimes as f64 }
+        if self.lifetimes == 0 { 0.0 } else { self.lifetime_us as f64 / 1e6 / f64::from(self.lifetimes) }
     }
 
     /// Connections per second: between the first start and the last, or the highest rate over five seconds where that

@@ -8,11 +8,13 @@ mod bucket_overflow;
 mod close_wait;
 mod context;
 mod exhaustion;
+mod fin_wait1;
 mod fin_wait2;
 mod fork_per_request;
 mod habit;
 mod incomplete_trace;
 mod many_destinations;
+mod no_answer;
 mod no_reuse;
 mod not_accepting;
 mod not_time_wait;
@@ -88,6 +90,14 @@ pub(crate) fn check(snapshot: &Snapshot) -> Vec<Finding> {
     found.extend(leaks);
     found.extend(stuck);
     found.extend(fin_wait2::check(&context).into_iter().filter(|one| !is_other_end(one, &leaking)));
+    // No answer of a server on this host that does not accept is in the finding about that.
+    let silent = no_answer::check(&context);
+    let is_explained = |one: &Finding| {
+        one.destination.is_some_and(|to| leaking.iter().any(|leak| leads_to(to, *leak)))
+            || found.iter().any(|other| other.rule == Rule::ExhaustionReached && other.destination == one.destination)
+    };
+    let silent: Vec<Finding> = silent.into_iter().filter(|one| !is_explained(one)).collect();
+    found.extend(silent);
     // A process that has bound all ports finds none either: that is in the finding already.
     let has_bound = |one: &Finding| {
         let mut others = found.iter().filter(|other| other.cause == Some(Rule::BindBeforeConnect));
@@ -95,7 +105,7 @@ pub(crate) fn check(snapshot: &Snapshot) -> Vec<Finding> {
     };
     let pools: Vec<Finding> = bound_pool::check(&context).into_iter().filter(|one| !has_bound(one)).collect();
     found.extend(pools);
-    for rule in [not_time_wait::check, port_held::check, bucket_overflow::check, reset::check] {
+    for rule in [fin_wait1::check, not_time_wait::check, port_held::check, bucket_overflow::check, reset::check] {
         found.extend(rule(&context));
     }
     found.iter_mut().for_each(|finding| name_the_other(&context, finding));

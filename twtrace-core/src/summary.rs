@@ -3,7 +3,7 @@
 //! Every number is exact for what was traced unless its doc says *inferred*.
 
 use crate::counts::Counts;
-use crate::event::{CensusState, HostFacts, KernelCounters, KernelFacts, TracingFacts};
+use crate::event::{CensusState, HostFacts, KernelCounters, KernelFacts, NetFigures, TracingFacts};
 use crate::keys::DestKey;
 use crate::netns;
 use std::collections::BTreeMap;
@@ -146,6 +146,8 @@ pub struct Namespace {
     pub gone: bool,
     /// How long TIME_WAIT lasts there by the timers of its last census, seconds, if it is not a minute.
     pub(crate) measured_s: Option<u32>,
+    /// Its figures when they were first read.
+    pub(crate) first: NetFigures,
 }
 
 /// Host-wide parts of the model, all public and plain.
@@ -206,6 +208,13 @@ impl Summary {
             return Some(&self.kernel);
         }
         self.namespace(netns)?.kernel.as_ref()
+    }
+
+    /// What else is counted in a namespace: counters since the trace first read them.
+    pub fn figures_of(&self, netns: u32) -> NetFigures {
+        let namespace = self.namespace(self.place_of(netns));
+        let figures = namespace.and_then(|of| Some(of.kernel.as_ref()?.figures.since(&of.first)));
+        figures.unwrap_or_default()
     }
 
     /// How long a TIME_WAIT socket lasts there.

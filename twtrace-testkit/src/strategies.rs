@@ -9,9 +9,9 @@ use proptest::option::of;
 use proptest::prelude::*;
 use std::net::IpAddr;
 use twtrace_core::event::{
-    Binding, CensusRow, CensusState, Comm, Connection, Event, Hook, HostFacts, KernelCounters, KernelFacts, Owner,
-    ProcessFacts, ProcessKey, Role, SocketOwner, TcpState, Tier, Timewait, TimewaitCause, TimewaitEnd, TracingFacts,
-    Transition, Tuple, TwCount,
+    Binding, CensusRow, CensusState, Comm, Connection, Event, Hook, HostFacts, KernelCounters, KernelFacts, NetFigures,
+    Owner, ProcessFacts, ProcessKey, Role, SocketOwner, TcpState, Tier, Timewait, TimewaitCause, TimewaitEnd,
+    TracingFacts, Transition, Tuple, TwCount,
 };
 
 /// Numbers, including the edge cases.
@@ -199,6 +199,8 @@ fn state() -> impl Strategy<Value = CensusState> {
             CensusState::TimeWait,
             CensusState::TimewaitFinWait2,
             CensusState::Open,
+            CensusState::FinWait1,
+            CensusState::LastAck,
             CensusState::SynSent,
             CensusState::Listen,
             CensusState::Established,
@@ -239,11 +241,12 @@ prop_compose! {
     fn kernel()(
         n in vec(number(), 3), tw_reuse: u8, port_range: (u16, u16), reserved_in_range in small(),
         reserved_ports in text(), (tw_reuse_delay_ms, fin_timeout_s, time_wait_s) in (of(small()), of(small()), of(small())),
-        timestamps: Option<u8>,
+        timestamps: Option<u8>, figures in vec(of(number()), NetFigures::NUMBER),
     ) -> KernelFacts {
         KernelFacts {
             time_wait: n[0], time_wait_overflow: n[1], max_tw_buckets: n[2], tw_reuse, port_range,
             reserved_in_range, reserved_ports, tw_reuse_delay_ms, timestamps, fin_timeout_s, time_wait_s,
+            figures: Box::new(NetFigures::of(figures.try_into().unwrap_or_default())),
         }
     }
 }

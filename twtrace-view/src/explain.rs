@@ -43,11 +43,6 @@ pub const GENERAL: &[Topic] = topics! {
     "eaddrinuse": ["eaddrinuse", "bindexception"] "address already in use" {
         "address already in use", "errno 98", "os error 98", "socketexception 98", "error 98", "bindexception", "eaddrinuse"
     };
-    "no-answer": ["no-answer", "etimedout", "econnrefused"] "connects time out or are refused, ports are free" {
-        "connection timed out", "connect timed out", "connect timeout", "operation timed out", "i o timeout",
-        "connection refused", "etimedout", "econnrefused", "errno 110", "errno 111", "os error 110", "os error 111",
-        "socketexception 110", "socketexception 111", "sockettimeoutexception", "connectexception"
-    };
     "conntrack": ["conntrack", "nf_conntrack", "snat", "masquerade", "nat"] "tables and ports of a NAT: the other limits" {
         "nf conntrack table full", "table full dropping packet", "insert failed"
     };
@@ -59,9 +54,6 @@ pub const GENERAL: &[Topic] = topics! {
         "mount nfs address already in use"
     };
     "time-wait": ["time-wait", "timewait", "tw"] "why the side that closes first waits for 60 seconds";
-    "fin-wait1": ["fin-wait1", "fin-wait-1", "finwait1", "orphans", "tcp_orphan_retries", "tcp_max_orphans"] "closed here, and not acknowledged" {
-        "too many orphaned sockets", "out of memory consider tuning tcp mem", "tcpabortonmemory"
-    };
     "fin-wait2": ["fin-wait2", "fin-wait-2", "finwait2"] "closed here, not yet by the peer";
     "close-wait": ["close-wait", "closewait"] "closed by the peer, not yet by the process here";
     "ports": ["ports", "4-tuple", "tuple", "port-exhaustion"] "what a connection takes, and when ports run out";
@@ -86,6 +78,11 @@ pub const FINDINGS: &[Topic] = topics! {
     "exhaustion": ["exhaustion-near", "exhaustion"] "ports run out within minutes at this rate";
     "bound-pool-exhausted": ["bound-pool-exhausted"] "bind() with port 0 fails: every port is bound";
     "not-time-wait": ["not-time-wait"] "a failure that looks like port exhaustion and is not";
+    "no-answer": ["no-answer", "etimedout", "econnrefused"] "connects time out or are refused, ports are free" {
+        "connection timed out", "connect timed out", "connect timeout", "operation timed out", "i o timeout",
+        "connection refused", "etimedout", "econnrefused", "errno 110", "errno 111", "os error 110", "os error 111",
+        "socketexception 110", "socketexception 111", "sockettimeoutexception", "connectexception"
+    };
     "port-held-by-time-wait": ["port-held-by-time-wait", "so_reuseaddr"] "a server cannot bind its port again";
     "bucket-overflow": ["bucket-overflow", "tcptimewaitoverflow"] "TIME_WAIT sockets are not created at the limit";
     "no-connection-reuse": ["no-connection-reuse"] "a new connection for each request";
@@ -104,6 +101,9 @@ pub const FINDINGS: &[Topic] = topics! {
     };
     "close-wait-leak": ["close-wait-leak"] "sockets that the process forgot to close" {
         "too many open files", "emfile", "errno 24", "os error 24"
+    };
+    "fin-wait1": ["fin-wait1-pile-up", "fin-wait1", "fin-wait-1", "finwait1", "orphans", "tcp_orphan_retries", "tcp_max_orphans"] "closed here, and not acknowledged" {
+        "too many orphaned sockets", "out of memory consider tuning tcp mem", "tcpabortonmemory"
     };
     "fin-wait2-pile-up": ["fin-wait2-pile-up"] "sockets that wait for a peer that does not close";
     "incomplete-trace": ["incomplete-trace"] "what twtrace did not see";

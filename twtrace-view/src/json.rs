@@ -15,7 +15,7 @@ use rows::{DestinationJson, RowJson};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
-use twtrace_core::event::{HostFacts, KernelCounters, KernelFacts, Tier};
+use twtrace_core::event::{HostFacts, KernelCounters, KernelFacts, NetFigures, Tier};
 pub use twtrace_core::plain::PlainJson;
 use twtrace_core::snapshot::Snapshot;
 use twtrace_core::snapshot::{Ends, GroupBy, Namespace, Summary};
@@ -154,6 +154,8 @@ pub(super) struct Kernel<'a> {
     reserved_ports: &'a str,
     /// How many ports of the range these are.
     reserved_in_range: u32,
+    /// What else is counted there.
+    figures: NetFigures,
 }
 
 /// A network namespace.
@@ -332,6 +334,7 @@ pub(super) fn kernel(kernel: &KernelFacts) -> Kernel<'_> {
         port_range: kernel.port_range.into(),
         reserved_ports: &kernel.reserved_ports,
         reserved_in_range: kernel.reserved_in_range,
+        figures: *kernel.figures,
     }
 }
 

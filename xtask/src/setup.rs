@@ -35,11 +35,12 @@ const BUILD: [&str; 7] =
     ["build-essential", "cargo-web", "libpolly-22-dev", "llvm-22-dev", "rust-web-clippy", "rust-web-src", "rustc-web"];
 
 /// What the live tests run.
-const LIVE: [Package; 15] = [
+const LIVE: [Package; 16] = [
     package("bpftool", "bpftool"),
     package("curl", "curl"),
     package("haproxy", "haproxy"),
     package("iproute2", "ss"),
+    package("iptables", "iptables"),
     package("nginx-light", "nginx"),
     package("postgresql", "psql"),
     package("postgresql-contrib", "pgbench"),

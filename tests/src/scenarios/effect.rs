@@ -14,6 +14,7 @@ const TOLERANCE: f64 = 0.2;
 pub fn compare(advice: &Value, expected: &Expected, before: &Played, after: &Played, run: &Run) -> Vec<Compared> {
     let measured = |figure: &str| match figure {
         "time_wait_created_per_s" => Some((created_per_s(expected, before), created_per_s(expected, after))),
+        "fin_wait1" => Some((printed(before, "fin_wait1"), printed(after, "fin_wait1"))),
         "accept_queue" => Some((printed(before, "accept_queue"), printed(after, "accept_queue"))),
         "connect_failures_per_s" => Some((printed(before, "failures_per_s"), printed(after, "failures_per_s"))),
         "ports_bound" => Some((printed(before, "bound"), printed(after, "bound"))),

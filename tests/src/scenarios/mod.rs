@@ -26,6 +26,8 @@ pub struct Scenario {
     pub before: Run,
     /// With the remedy.
     pub after: Option<Run>,
+    /// A trace that starts when the load has run for a while finds the same.
+    pub is_seen_late: bool,
 }
 
 impl Scenario {

@@ -1,6 +1,7 @@
 //! Plays a run under the tracer.
 
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -25,15 +26,31 @@ pub struct Played {
     pub printed: String,
 }
 
-/// Plays a run from its beginning to its end, with a tracer of its own.
+/// When the tracer starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Starts {
+    /// Before the load.
+    First,
+    /// When the load has run for a while: what it did before that is not seen.
+    Late,
+}
+
+/// For how long.
+const LATE: Duration = Duration::from_millis(1500);
+
+/// Plays a run to its end, with a tracer of its own.
 ///
 /// # Panics
 /// If something does not start, or fails.
-pub fn play(run: &Run) -> Played {
+pub fn play(run: &Run, starts: Starts) -> Played {
     let bed = TestBed::of(run);
-    let top = Top::start(&bed.place, &[]);
+    let first = (starts == Starts::First).then(|| Top::start(&bed.place, &[]));
     let began = Instant::now();
     let mut load = bed.load(run);
+    let top = first.unwrap_or_else(|| {
+        thread::sleep(LATE);
+        Top::start(&bed.place, &[])
+    });
     let pid = load.pid();
     let mut during = Value::Null;
     loop {
@@ -43,6 +60,7 @@ pub fn play(run: &Run) -> Played {
         }
         during = report;
     }
+    assert!(!during.is_null(), "the load ended before the first report");
     let seconds = began.elapsed().as_secs_f64();
     let printed = load.end();
     let who = |who: &Who| match who {

@@ -56,8 +56,14 @@ struct File {
     #[serde(default)]
     env: BTreeMap<String, String>,
     seconds: Option<u64>,
+    #[serde(default = "yes")]
+    late: bool,
     before: Spanned<Part>,
     after: Option<Spanned<Part>>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// The settings of one run.
@@ -95,7 +101,7 @@ fn parse(text: &str) -> Result<Scenario, (usize, String)> {
             "what is expected has no remedy, but there is a run after it".to_owned(),
         ));
     }
-    Ok(Scenario { name: file.name.clone(), programs: file.programs.clone(), before, after })
+    Ok(Scenario { name: file.name.clone(), programs: file.programs.clone(), before, after, is_seen_late: file.late })
 }
 
 impl File {

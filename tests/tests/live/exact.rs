@@ -107,7 +107,9 @@ fn created_reused_overflowed_and_ended_match_the_kernel_counters() {
     let counter = |report: &Value, name: &str| number(report, &format!("/tracing/kernel_counters/timewaits_{name}"));
     let report = top.wait(|report| {
         let sum = counter(report, "created") + counter(report, "overflowed");
-        number(report, "/totals/opened") == 20_000 && fits(sum, 20_000)
+        // A connection whose CLOSE both programs missed is counted as lost, and shows up later.
+        let (opened, missed) = (number(report, "/totals/opened"), number(report, "/tracing/kernel_counters/recursion"));
+        opened <= 20_000 && opened + missed >= 20_000 && fits(sum, 20_000)
     });
     let report = settled(&top, report);
     for (name, expected) in [("created", created), ("reused", reused), ("overflowed", refused)] {

@@ -89,10 +89,15 @@ impl<'a> RuleContext<'a> {
     /// How long a connection to a destination keeps its port after this host closed it, in seconds.
     pub(super) fn hold_seconds(&self, key: DestKey) -> f64 {
         let loopback = key.remote_addr.is_some_and(|remote| is_loopback(key.local_addr, remote));
-        let row = self.destinations.binary_search_by_key(&key, |(key, _)| *key).ok();
-        let budget = row.and_then(|at| self.destinations.get(at)).and_then(|(_, row)| row.budget);
+        let budget = self.row(key).and_then(|row| row.budget);
         let peer_timestamps = budget.is_some_and(|budget| budget.lacks_timestamps()).then_some(false);
         self.kernel(key).map_or(TIME_WAIT_SECONDS, |kernel| hold_seconds(kernel, loopback, peer_timestamps))
+    }
+
+    /// A destination's row.
+    pub(super) fn row(&self, key: DestKey) -> Option<&'a DestinationRow> {
+        let at = self.destinations.binary_search_by_key(&key, |(key, _)| *key).ok()?;
+        self.destinations.get(at).map(|(_, row)| *row)
     }
 
     /// Pairs of a destination.
@@ -123,6 +128,17 @@ impl<'a> RuleContext<'a> {
     /// Whether a process has a listening socket of its own, so it is a service.
     pub(super) fn listens(&self, process: ProcessKey) -> bool {
         self.socket_owners(|owner| owner.state == CensusState::Listen && is_of(owner, process)).next().is_some()
+    }
+
+    /// The process that listens on a port. Of several that share a listener, the eldest started the others.
+    pub(super) fn listener(&self, key: DestKey) -> Option<&'a SocketOwner> {
+        let listens = |owner: &SocketOwner| {
+            key.role == Role::Passive
+                && owner.state == CensusState::Listen
+                && (owner.netns, owner.local_port) == (key.netns, key.port)
+                && (owner.local_addr == key.local_addr || owner.local_addr.is_unspecified())
+        };
+        self.socket_owners(listens).min_by_key(|owner| (owner.start_ns, owner.tgid))
     }
 
     /// Established connections of a process to a destination, from the last search for socket owners.

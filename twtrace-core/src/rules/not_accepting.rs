@@ -3,7 +3,7 @@
 
 use super::advice::effect;
 use super::context::RuleContext;
-use crate::event::{CensusState, Role, SocketOwner};
+use crate::event::{CensusState, Role};
 use crate::evidence::Evidence;
 use crate::finding::{Advice, Confidence, Finding, Rule, Severity, Subject};
 use crate::snapshot::DestKey;
@@ -43,16 +43,14 @@ pub(super) fn check(context: &RuleContext<'_>) -> Vec<Finding> {
 }
 
 fn finding(context: &RuleContext<'_>, key: DestKey, queue: &Queue) -> Finding {
-    let listens = |owner: &SocketOwner| {
-        owner.state == CensusState::Listen
-            && (owner.netns, owner.local_port) == (key.netns, key.port)
-            && (owner.local_addr == key.local_addr || owner.local_addr.is_unspecified())
-    };
-    // Of several processes that share a listener, the eldest started the others.
-    let owner = context.socket_owners(listens).min_by_key(|owner| (owner.start_ns, owner.tgid));
+    let owner = context.listener(key);
     let mut evidence = vec![Evidence::Queued(queue.sockets), Evidence::QueuedFor3S(queue.aged)];
     evidence.extend(queue.backlog.map(|backlog| Evidence::Backlog(backlog.into())));
     evidence.push(Evidence::QueuedHungUp(queue.hung_up));
+    let figures = context.snapshot.summary().figures_of(key.netns);
+    if let (Some(overflows @ 1..), Some(drops)) = (figures.listen_overflows, figures.listen_drops) {
+        evidence.extend([Evidence::ListenOverflows(overflows), Evidence::ListenDrops(drops)]);
+    }
     evidence.push(Evidence::Verdict("this is not TIME_WAIT".to_owned()));
     Finding {
         rule: Rule::NotAccepting,

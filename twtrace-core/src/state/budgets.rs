@@ -204,13 +204,13 @@ impl State {
         tallies
     }
 
-    /// Full sockets in CLOSE_WAIT, in FIN_WAIT2, and in the queues of listeners.
+    /// Full sockets that wait for their process, for their peer, or in the queues of listeners.
     pub(crate) fn waiting(&self) -> Vec<Waiting> {
         let now_ns = self.summary.window.now_ns;
         let mut kinds: Map<(DestKey, CensusState), Waiting> = Map::default();
         for (netns, space) in self.census.spaces() {
             let waits = |state: CensusState| {
-                state.is_queued() || matches!(state, CensusState::CloseWait | CensusState::FinWait2)
+                state.is_connection() && !matches!(state, CensusState::Established | CensusState::Open)
             };
             for OpenConnection { key, port, state, since_ns } in space.connections() {
                 if !waits(state) {

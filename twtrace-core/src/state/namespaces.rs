@@ -19,6 +19,7 @@ impl State {
         if let Some(namespace) = self.summary.place_namespace(netns) {
             namespace.gone = false;
             namespace.refused = None;
+            namespace.first = namespace.first.or(&facts.figures);
             namespace.kernel = Some(facts);
         }
         if is_own {

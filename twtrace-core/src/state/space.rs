@@ -89,6 +89,8 @@ impl Space {
         let tuple = &row.tuple;
         let socket = match row.state {
             CensusState::Open
+            | CensusState::FinWait1
+            | CensusState::LastAck
             | CensusState::SynSent
             | CensusState::Established
             | CensusState::CloseWait

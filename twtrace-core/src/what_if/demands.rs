@@ -138,11 +138,9 @@ impl Demands {
     pub fn apply(&mut self, event: &Event) {
         match event {
             Event::Start { at_ns, .. } => self.start_ns = *at_ns,
-            Event::Kernel { netns, facts } => {
-                // Settings as they were at the beginning: what is changed later is no part of the question.
-                if self.kernels.len() < KERNELS {
-                    self.kernels.entry(*netns).or_insert_with(|| facts.clone());
-                }
+            // Settings as they were at the beginning: what is changed later is no part of the question.
+            Event::Kernel { netns, facts } if self.kernels.len() < KERNELS => {
+                self.kernels.entry(*netns).or_insert_with(|| facts.clone());
             }
             Event::Connection(connection) => self.connection(connection),
             Event::BindFailed(failed) if failed.errno == EADDRINUSE && failed.tuple.local_port == 0 => {

@@ -46,7 +46,7 @@ fn run(demands: &Demands, changes: &[&str]) -> Outcome {
 fn steady(seconds: u64) -> Demands {
     let at = |number: u64| START + number * 10 * MS;
     let events = (0..seconds * 100).map(|number| {
-        if number < 1000 || number > 6000 {
+        if !(1000..=6000).contains(&number) {
             request(7, number, at(number), MS, 1)
         } else {
             no_port(7, number, at(number))
@@ -152,7 +152,7 @@ fn both_ends_of_a_connection_are_one_request() {
         let accepted = connection(2 * number, server, of_server, at_ns).usual(Role::Passive, true, 1_000);
         let opened = connection(2 * number + 1, client, of_client, at_ns + 1).usual(Role::Active, false, 1_000);
         // Either may be reported first.
-        if number % 2 == 0 { [ended(accepted), ended(opened)] } else { [ended(opened), ended(accepted)] }
+        if number.is_multiple_of(2) { [ended(accepted), ended(opened)] } else { [ended(opened), ended(accepted)] }
     };
     let pairs = demands(Filter::default(), (0..200).flat_map(pair), START + 10 * SECOND);
     let outcome = run(&pairs, &[]);

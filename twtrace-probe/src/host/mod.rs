@@ -18,7 +18,7 @@ use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
-use twtrace_core::event::{HostFacts, KernelFacts};
+use twtrace_core::event::{HostFacts, KernelFacts, NetFigures};
 
 /// Longest file read whole, in bytes. `/proc/net/netstat` is the largest of those read here, below 8 KiB.
 const MAX_FILE: u64 = 64 * 1024;
@@ -67,6 +67,11 @@ pub fn in_use() -> Option<InUse> {
     })
 }
 
+/// Whether the connection tracking of the calling thread's network namespace has any connections.
+pub fn tracks() -> bool {
+    sysctl::read_number("net.netfilter.nf_conntrack_count").is_some_and(|count: u64| count > 0)
+}
+
 /// Figures and sysctls of the calling thread's network namespace. Those that the kernel does not have are 0 or empty;
 /// it is an error if its count of TIME_WAIT sockets cannot be read.
 pub fn kernel_facts() -> io::Result<KernelFacts> {
@@ -90,7 +95,31 @@ pub fn kernel_facts() -> io::Result<KernelFacts> {
         timestamps: sysctl::read_number("net.ipv4.tcp_timestamps"),
         fin_timeout_s: sysctl::read_number("net.ipv4.tcp_fin_timeout"),
         time_wait_s: sysctl::read_number("net.ipv4.tcp_tw_timeout"),
+        figures: Box::new(net_figures(&sockstat, &netstat)),
     })
+}
+
+/// What else is counted in the calling thread's network namespace.
+fn net_figures(sockstat: &str, netstat: &str) -> NetFigures {
+    let counter = |name| netstat::counter(netstat, "TcpExt", name);
+    let figures = NetFigures {
+        listen_overflows: counter("ListenOverflows"),
+        listen_drops: counter("ListenDrops"),
+        orphans: netstat::orphans(sockstat),
+        aborts_on_memory: counter("TCPAbortOnMemory"),
+        ..NetFigures::default()
+    };
+    let Some(count) = sysctl::read_number("net.netfilter.nf_conntrack_count") else { return figures };
+    let table = read_text("/proc/thread-self/net/stat/nf_conntrack").unwrap_or_default();
+    let sum = |name| netstat::conntrack(&table, name);
+    NetFigures {
+        conntrack_count: Some(count),
+        conntrack_max: sysctl::read_number("net.netfilter.nf_conntrack_max"),
+        conntrack_insert_failed: sum("insert_failed"),
+        conntrack_drop: sum("drop"),
+        conntrack_early_drop: sum("early_drop"),
+        ..figures
+    }
 }
 
 /// A small text file of the kernel, cut at 64 KiB, with bytes that are not UTF-8 replaced.

@@ -22,6 +22,19 @@ pub fn sockets(sockstat: &str) -> Option<u64> {
     figure(sockstat, "TCP:", "alloc")
 }
 
+/// Closed sockets that no process has, in all network namespaces: `orphan` in the same line (`tcp_orphan_count_sum`).
+pub fn orphans(sockstat: &str) -> Option<u64> {
+    figure(sockstat, "TCP:", "orphan")
+}
+
+/// A column of `/proc/net/stat/nf_conntrack`, summed up: a line of names, then one of hexadecimal numbers for each CPU.
+pub fn conntrack(table: &str, name: &str) -> Option<u64> {
+    let mut lines = table.lines();
+    let at = lines.next()?.split_ascii_whitespace().position(|column| column == name)?;
+    let value = |line: &str| u64::from_str_radix(line.split_ascii_whitespace().nth(at)?, 16).ok();
+    lines.map(value).try_fold(0_u64, |sum, value| Some(sum.saturating_add(value?)))
+}
+
 /// A counter of `/proc/net/netstat` or `/proc/net/snmp`: a line of names is followed by a line of values, both with the
 /// same prefix.
 pub fn counter(netstat: &str, prefix: &str, name: &str) -> Option<u64> {
@@ -57,6 +70,16 @@ mod tests {
         }
         assert_eq!((sockets(SOCKSTAT), sockets("TCP: tw 3")), (Some(1), None));
         assert_eq!((in_use(SOCKSTAT, "TCP:"), in_use("TCP6: inuse 2", "TCP6:")), (Some(1), Some(2)));
+    }
+
+    #[test]
+    fn columns_of_conntrack_are_summed_up() {
+        let table = "entries found insert_failed drop\n0000000a  00000000 00000010 00000002\n0000000a  00000000 00000001 00000000\n";
+        assert_eq!((conntrack(table, "insert_failed"), conntrack(table, "drop")), (Some(17), Some(2)));
+        for table in ["", "entries\n1\n", "entries drop\n1 x\n", "entries drop\n1\n"] {
+            assert_eq!(conntrack(table, "drop"), None, "{table:?}");
+        }
+        assert_eq!((orphans(SOCKSTAT), orphans("")), (Some(0), None));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use netlink_packet_core::{
 use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, InetResponseBuffer, SocketId, StateFlags};
 use netlink_packet_sock_diag::{
     AF_INET, AF_INET6, IPPROTO_TCP, SOCK_DIAG_BY_FAMILY, SockDiagMessage, TCP_CLOSE, TCP_CLOSE_WAIT, TCP_ESTABLISHED,
-    TCP_FIN_WAIT2, TCP_LISTEN, TCP_SYN_SENT, TCP_TIME_WAIT,
+    TCP_FIN_WAIT1, TCP_FIN_WAIT2, TCP_LAST_ACK, TCP_LISTEN, TCP_SYN_SENT, TCP_TIME_WAIT,
 };
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_SOCK_DIAG};
 use nix::sys::socket::{MsgFlags, recv, setsockopt, sockopt};
@@ -395,6 +395,8 @@ fn census_state(state: u8, timer: u8, tuple: &Tuple, inode: u32) -> Option<Censu
         (TCP_ESTABLISHED, _) => Some(CensusState::Established),
         (TCP_SYN_SENT, _) => Some(CensusState::SynSent),
         (TCP_CLOSE_WAIT, _) => Some(CensusState::CloseWait),
+        (TCP_FIN_WAIT1, _) => Some(CensusState::FinWait1),
+        (TCP_LAST_ACK, _) => Some(CensusState::LastAck),
         (TCP_LISTEN, _) => Some(CensusState::Listen),
         // A connection that entered CLOSE while the kernel wrote its row still has its peer's port.
         (TCP_CLOSE | BOUND_INACTIVE, _) => {

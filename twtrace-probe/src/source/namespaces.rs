@@ -278,7 +278,14 @@ impl Namespaces {
             Err(NotVisited::Gone) => return Ok(()),
         };
         known.refused = None;
-        let Seen::Changed { in_use, facts, dump } = seen else { return Ok(()) };
+        let (in_use, facts, dump) = match seen {
+            Seen::Same => return Ok(()),
+            Seen::Tracked(facts) => {
+                sink(Event::Kernel { netns, facts });
+                return Ok(());
+            }
+            Seen::Changed { in_use, facts, dump } => (in_use, facts, dump),
+        };
         known.due_ns = now_ns.saturating_add(BUSY_NS);
         (known.is_needed, known.is_active) = (false, false);
         known.last = Some(Visit { in_use, census_ns: now_ns });
@@ -292,6 +299,8 @@ impl Namespaces {
 enum Seen {
     /// As many sockets as at the last visit, none in TIME_WAIT.
     Same,
+    /// The same, but connections of others pass through it: it is a gateway, whose figures change.
+    Tracked(KernelFacts),
     Changed {
         in_use: Option<InUse>,
         facts: KernelFacts,
@@ -306,7 +315,7 @@ fn look(last: Option<&Visit>, now_ns: u64) -> io::Result<Seen> {
     if let Some(last) = last.filter(|last| last.in_use == in_use && in_use.is_some_and(|now| now.time_wait == 0))
         && (is_empty || now_ns.saturating_sub(last.census_ns) < OLD_NS)
     {
-        return Ok(Seen::Same);
+        return if host::tracks() { Ok(Seen::Tracked(host::kernel_facts()?)) } else { Ok(Seen::Same) };
     }
     // Where there are no sockets, nobody needs to walk through those of the host to find none.
     let dump = if is_empty { Dump::Nothing } else { Dump::Of(census::open()?) };

@@ -5,7 +5,7 @@ use crate::table::{Read, Reading, TableWriter, Writing};
 use anyhow::Context as _;
 use arrow_array::RecordBatch;
 use arrow_array::types::{UInt8Type, UInt16Type, UInt32Type, UInt64Type};
-use twtrace_core::event::{Event, KernelFacts};
+use twtrace_core::event::{Event, KernelFacts, NetFigures};
 
 table! {
     /// One row each time that a network namespace was visited.
@@ -27,6 +27,15 @@ table! {
         timestamps: Opt<UInt8Type>,
         fin_timeout_s: Opt<UInt32Type>,
         time_wait_s: Opt<UInt32Type>,
+        listen_overflows: Opt<UInt64Type>,
+        listen_drops: Opt<UInt64Type>,
+        orphans: Opt<UInt64Type>,
+        aborts_on_memory: Opt<UInt64Type>,
+        conntrack_count: Opt<UInt64Type>,
+        conntrack_max: Opt<UInt64Type>,
+        conntrack_insert_failed: Opt<UInt64Type>,
+        conntrack_drop: Opt<UInt64Type>,
+        conntrack_early_drop: Opt<UInt64Type>,
     }
 }
 
@@ -55,6 +64,15 @@ impl TableWriter for Builder {
         self.timestamps.push(facts.timestamps);
         self.fin_timeout_s.push(facts.fin_timeout_s);
         self.time_wait_s.push(facts.time_wait_s);
+        self.listen_overflows.push(facts.figures.listen_overflows);
+        self.listen_drops.push(facts.figures.listen_drops);
+        self.orphans.push(facts.figures.orphans);
+        self.aborts_on_memory.push(facts.figures.aborts_on_memory);
+        self.conntrack_count.push(facts.figures.conntrack_count);
+        self.conntrack_max.push(facts.figures.conntrack_max);
+        self.conntrack_insert_failed.push(facts.figures.conntrack_insert_failed);
+        self.conntrack_drop.push(facts.figures.conntrack_drop);
+        self.conntrack_early_drop.push(facts.figures.conntrack_early_drop);
         Ok(())
     }
 }
@@ -81,6 +99,17 @@ impl crate::table::Batch for Batch {
             timestamps: self.timestamps.get(row),
             fin_timeout_s: self.fin_timeout_s.get(row),
             time_wait_s: self.time_wait_s.get(row),
+            figures: Box::new(NetFigures {
+                listen_overflows: self.listen_overflows.get(row),
+                listen_drops: self.listen_drops.get(row),
+                orphans: self.orphans.get(row),
+                aborts_on_memory: self.aborts_on_memory.get(row),
+                conntrack_count: self.conntrack_count.get(row),
+                conntrack_max: self.conntrack_max.get(row),
+                conntrack_insert_failed: self.conntrack_insert_failed.get(row),
+                conntrack_drop: self.conntrack_drop.get(row),
+                conntrack_early_drop: self.conntrack_early_drop.get(row),
+            }),
         };
         Ok(Read::Event(Event::Kernel { netns: self.netns.value(row), facts }))
     }

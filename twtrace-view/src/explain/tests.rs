@@ -111,7 +111,7 @@ fn topics_are_found_by_the_errors_that_people_see() {
         ("TCP: time wait bucket table overflow", "tcp_max_tw_buckets"),
         ("nf_conntrack: nf_conntrack: table full, dropping packet", "conntrack"),
         ("nf_conntrack: table full", "conntrack"),
-        ("TCP: too many orphaned sockets", "fin-wait1"),
+        ("TCP: too many orphaned sockets", "fin-wait1-pile-up"),
         ("TCP: request_sock_TCP: Possible SYN flooding on port 8080. Dropping request.", "not-accepting"),
         ("dial tcp 10.0.0.9:443: i/o timeout", "no-answer"),
         ("ECONNREFUSED 127.0.0.1:5432", "no-answer"),

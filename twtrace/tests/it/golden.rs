@@ -24,12 +24,23 @@ fn has_words(expected: &str, found: &str) -> bool {
     fn words(line: &str) -> impl Iterator<Item = &str> {
         line.split(' ').map(|word| word.trim_end_matches(','))
     }
+    let depth = |word: &str| word.matches('{').count() as i32 - word.matches('}').count() as i32;
     let mut found = words(found);
     for word in words(expected) {
         match found.next() {
             Some(same) if same == word => {}
-            // A field of its own name, up to the one that is looked for.
-            Some(field) if field.ends_with(':') && found.any(|later| later == word) => {}
+            // A field of its own name, up to the one that is looked for. It may have fields itself.
+            Some(field) if field.ends_with(':') => {
+                let mut inside = 0;
+                let is_it = |later: &str| {
+                    let is_it = inside == 0 && later == word;
+                    inside += depth(later);
+                    is_it
+                };
+                if !found.any(is_it) {
+                    return false;
+                }
+            }
             _ => return false,
         }
     }
@@ -58,6 +69,7 @@ fn only_new_fields_pass() {
         old,
         "Connection { cookie: 1, mark: Some(Mark { a: 1, b: 2 }), path: [A, B], end_ns: 5, uid: 7 }"
     ));
+    assert!(has_words(old, "Connection { cookie: 1, path: [A, B], end_ns: 5, uid: 7, mark: Mark { a: 1, b: 2 } }"));
     for other in [
         "Connection { cookie: 1, path: [A, B] }",
         "Connection { cookie: 2, path: [A, B], end_ns: 5 }",

@@ -5,6 +5,7 @@ mod holders;
 mod ports;
 mod shapes;
 mod sockets;
+mod unanswered;
 
 use crate::common::*;
 use twtrace_core::event::{CensusState, Connection, Event, KernelFacts, Owner, Role, SocketOwner, TcpState};

@@ -1,0 +1,206 @@
+//! Connects that time out or are refused although there are ports: what is wrong is on the way, or at the other end.
+
+use super::advice;
+use super::context::{RuleContext, is_to};
+use crate::event::{CensusState, NetFigures, Role, SocketOwner};
+use crate::evidence::Evidence;
+use crate::finding::{Advice, Confidence, Finding, Rule, Severity, Subject};
+use crate::pattern::Unanswered;
+use crate::snapshot::DestKey;
+use std::collections::BTreeMap;
+
+/// Fewer may be single ones that were sent again.
+const OFTEN: u64 = 5;
+
+/// A process that gets no answer from so many destinations has one problem, not many.
+const SEVERAL: usize = 4;
+
+/// Share of the conntrack table from which it is as good as full: it drops at random from there on (`early_drop`).
+const NEARLY_FULL: f64 = 0.95;
+
+/// What one process met at one destination.
+struct Met {
+    key: DestKey,
+    subject: Option<Subject>,
+    unanswered: Unanswered,
+    /// Connects that wait for an answer now, for three seconds at least.
+    waiting: u64,
+}
+
+pub(super) fn check(context: &RuleContext<'_>) -> Vec<Finding> {
+    let met = context.destinations.iter().filter_map(|(key, row)| {
+        let is_short = row.exhausted.is_some() || row.budget.is_some_and(|budget| budget.available == 0);
+        if key.role != Role::Active || is_short {
+            return None;
+        }
+        let kinds = context.snapshot.waiting().iter();
+        let waiting = kinds.filter(|kind| kind.destination == *key && kind.state == CensusState::SynSent);
+        let waiting: u64 = waiting.map(|kind| kind.aged).sum();
+        let unanswered = row.pattern.unanswered;
+        let goes_on = context.goes_on(unanswered.last_ns(), 0.0);
+        let is_often = unanswered.all() >= OFTEN && goes_on || waiting >= OFTEN;
+        is_often.then(|| Met { key: *key, subject: subject(context, *key), unanswered, waiting })
+    });
+    let mut by_process: BTreeMap<_, Vec<Met>> = BTreeMap::new();
+    for one in met {
+        by_process.entry(one.subject.and_then(|subject| subject.process)).or_default().push(one);
+    }
+    let mut found = Vec::new();
+    for all in by_process.into_values() {
+        if all.len() < SEVERAL {
+            found.extend(all.iter().map(|one| finding(context, std::slice::from_ref(one))));
+        } else {
+            found.push(finding(context, &all));
+        }
+    }
+    found
+}
+
+/// The process whose connects they are.
+fn subject(context: &RuleContext<'_>, key: DestKey) -> Option<Subject> {
+    let most = context.pairs_of(key).max_by_key(|pair| (pair.pair.pattern.unanswered.all(), pair.owner.key));
+    let most = most.filter(|pair| pair.pair.pattern.unanswered.all() > 0);
+    let waits = |owner: &SocketOwner| owner.state == CensusState::SynSent && is_to(owner, key);
+    most.map(|pair| Subject::of(pair.owner))
+        .or_else(|| context.socket_owners(waits).max_by_key(|owner| owner.sockets).map(Subject::of_socket_owner))
+}
+
+/// What the connection tracking of this host says.
+enum Tracking {
+    /// It tracks as many as it can.
+    Full { count: u64, max: u64 },
+    /// Connections could not be entered: source NAT finds no port of its own for them.
+    NoPort(u64),
+    /// Nothing is wrong with it, or there is none.
+    Fine,
+}
+
+fn tracking(context: &RuleContext<'_>) -> Tracking {
+    let summary = context.snapshot.summary();
+    // A container's packets pass the tables of its own namespace, of the host's, and of gateways between them.
+    let figures: Vec<NetFigures> = summary.present().map(|namespace| summary.figures_of(namespace.netns)).collect();
+    for NetFigures { conntrack_count, conntrack_max, conntrack_drop, .. } in &figures {
+        let (Some(count), Some(max)) = (*conntrack_count, *conntrack_max) else { continue };
+        let drops = conntrack_drop.is_some_and(|drops| drops > 0);
+        if max > 0 && (count as f64 >= NEARLY_FULL * max as f64 || drops && 2 * count >= max) {
+            return Tracking::Full { count, max };
+        }
+    }
+    let failed = figures.iter().filter_map(|figures| figures.conntrack_insert_failed).max().unwrap_or(0);
+    if failed >= OFTEN { Tracking::NoPort(failed) } else { Tracking::Fine }
+}
+
+fn finding(context: &RuleContext<'_>, met: &[Met]) -> Finding {
+    let (first, several) = (&met[0], met.len() > 1);
+    let sum = |figure: fn(&Met) -> u64| met.iter().map(figure).sum::<u64>();
+    let (silent, refused) = (sum(|one| one.unanswered.silent.into()), sum(|one| one.unanswered.refused.into()));
+    let waiting = sum(|one| one.waiting);
+    let is_refused = refused > silent + waiting;
+    let tracking = tracking(context);
+    let is_local = context.is_local(first.key) || first.key.remote_addr.is_some_and(|address| address.is_loopback());
+    let whose = if several { "its destinations" } else { "its destination" };
+    let title = match tracking {
+        _ if is_refused => format!("is refused by {whose}: this host has ports"),
+        Tracking::Full { .. } => {
+            "gets no answer: the connection tracking of this host is full, it has ports".to_owned()
+        }
+        Tracking::NoPort(_) => "gets no answer: source NAT on this host has no port for its connections".to_owned(),
+        Tracking::Fine => format!("gets no answer from {whose}: this host has ports"),
+    };
+    let mut evidence = Vec::new();
+    if silent > 0 {
+        evidence.push(Evidence::Unanswered(silent));
+    }
+    if refused > 0 {
+        evidence.push(Evidence::Refused(refused));
+    }
+    if waiting > 0 {
+        evidence.push(Evidence::SynSentFor3S(waiting));
+    }
+    if several {
+        evidence.push(Evidence::Destinations(met.len() as u64));
+    } else if let Some(budget) = context.row(first.key).and_then(|row| row.budget) {
+        evidence.push(Evidence::PortsAvailable(budget.available.into()));
+    }
+    match tracking {
+        _ if is_refused => {}
+        Tracking::Full { count, max } => {
+            evidence.extend([Evidence::ConntrackCount(count), Evidence::ConntrackMax(max)]);
+        }
+        Tracking::NoPort(failed) => evidence.push(Evidence::ConntrackInsertFailed(failed)),
+        Tracking::Fine => {}
+    }
+    evidence.push(Evidence::Verdict("this is not TIME_WAIT".to_owned()));
+    let per_s: f64 = met.iter().map(|one| one.unanswered.per_s()).sum();
+    let mut advice = match tracking {
+        _ if is_refused => listen(is_local),
+        Tracking::Full { count, max } => larger_table(count, max),
+        Tracking::NoPort(_) => more_ports_for_nat(),
+        Tracking::Fine => find_out(Some(first.key).filter(|_| !several), is_local),
+    };
+    if per_s > 0.0 {
+        advice.effect.push(advice::effect("connect_failures_per_s", per_s, 0.0));
+    }
+    Finding {
+        rule: Rule::NoAnswer,
+        severity: if matches!(tracking, Tracking::Fine) || is_refused { Severity::Warning } else { Severity::Critical },
+        active: true,
+        process: first.subject,
+        destination: Some(first.key).filter(|_| !several),
+        cause: None,
+        title,
+        evidence,
+        advice: vec![advice],
+        confidence: Confidence::High,
+        recheck: "After the change connects succeed, and `ss -tan state syn-sent` is near empty.".to_owned(),
+    }
+}
+
+fn listen(is_local: bool) -> Advice {
+    let (which, command) = if is_local { ("", Some("ss -ltnp".to_owned())) } else { (" there", None) };
+    Advice {
+        command,
+        ..advice::plain(
+            "start-listener",
+            &format!(
+                "Start the service{which}, or correct the address and port: the SYN arrives, and nothing listens, or a \
+                 firewall rejects it. More ports change nothing."
+            ),
+            "None.",
+        )
+    }
+}
+
+fn find_out(key: Option<DestKey>, is_local: bool) -> Advice {
+    let watch = |key: DestKey| Some(format!("tcpdump -ni any host {} and port {}", key.remote_addr?, key.port));
+    let text = if is_local {
+        "Find out why the server does not answer: its accept queue is full, a firewall drops the SYN, or the host is out \
+         of memory. More ports change nothing."
+    } else {
+        "Find out who drops the SYN: the host is down, a firewall or a NAT on the way drops, or its accept queue is full. \
+         Back off between attempts, and set a connect timeout. More ports change nothing."
+    };
+    Advice { command: key.and_then(watch), ..advice::plain("find-who-drops", text, "None: the command only reads.") }
+}
+
+fn larger_table(count: u64, max: u64) -> Advice {
+    Advice {
+        command: Some(format!("sysctl -w net.netfilter.nf_conntrack_max={}", (2 * max.max(count)).max(1))),
+        ..advice::plain(
+            "conntrack-limit",
+            "Open fewer connections (keep-alive, pools): conntrack keeps each for another 120 s after its end. Until then, a \
+             larger table helps.",
+            "About 320 bytes of kernel memory for each entry. A sysctl set like this is gone at the next boot.",
+        )
+    }
+}
+
+fn more_ports_for_nat() -> Advice {
+    advice::plain(
+        "nat-ports",
+        "Open fewer connections (keep-alive, pools), or give the NAT more ports or addresses: `--to-ports` of its rule, or a \
+         second `--to-source`. It keeps the port of each connection for another 120 s after its end \
+         (nf_conntrack_tcp_timeout_time_wait).",
+        "A shorter nf_conntrack_tcp_timeout_time_wait lets an old segment meet a new connection.",
+    )
+}

@@ -23,6 +23,8 @@ pub enum Cause {
     NoSource,
     /// bind to a port that another socket listens on or has bound.
     PortInUse,
+    /// bind to a port that nothing listens on, and that an open connection has.
+    ConnectionHoldsPort,
     /// bind to a port that only TIME_WAIT sockets use: without SO_REUSEADDR, or their connections had none.
     TimewaitHoldsPort,
     /// The same, and an outgoing connection left one of them. SO_REUSEADDR helps only where that connection had it as well
@@ -50,14 +52,14 @@ pub enum Call {
     Bind,
 }
 
-/// The TIME_WAIT socket that keeps bind(2) from a port for the longest time.
+/// What keeps bind(2) from a port: the TIME_WAIT socket that lasts the longest, or an open connection.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Holder {
     /// The process that opened its connection, or if that is not known, the one that closed it.
     pub owner: Option<Owner>,
     /// Its peer.
     pub remote: (IpAddr, u16),
-    /// When its timer runs out, monotonic nanoseconds.
+    /// When the timer of a TIME_WAIT socket runs out, monotonic nanoseconds; 0 for an open connection.
     pub expires_ns: u64,
 }
 
@@ -79,7 +81,7 @@ pub struct FailureRow {
     /// For bind with port 0: whether TIME_WAIT sockets had the ports, as counted at one of the failures. `None` when
     /// the count is not conclusive, and for other calls.
     pub time_wait: Option<bool>,
-    /// For bind to a port that TIME_WAIT sockets use, at the last failure.
+    /// What has the port, at the last failure.
     pub holder: Option<Holder>,
     /// A failure from this time on triggers another count.
     pub(crate) due_ns: u64,

@@ -142,7 +142,8 @@ pub struct Advice {
     /// Stable name: `pool-connections`, `keep-alive`, `let-peer-close`, `bind-address-no-port`, `tcp-tw-reuse`,
     /// `wider-port-range`, `more-addresses`, `bucket-limit`, `close-sockets`, `read-before-close`, `fix-address`,
     /// `so-reuseaddr`, `reserve-port`, `limit-connects`, `accept-connections`, `keep-alive-clients`, `unix-socket`, `slow-down`, `trace-more`,
-    /// `find-who-drops`, `start-listener`, `conntrack-limit`, `nat-ports`, `fix-peers`.
+    /// `find-who-drops`, `start-listener`, `conntrack-limit`, `nat-ports`, `fix-peers`,
+    /// `any-source-port`, `other-ports`.
     pub id: &'static str,
     /// What to do, one sentence.
     pub text: String,

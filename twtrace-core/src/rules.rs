@@ -22,6 +22,7 @@ mod periodic;
 mod pool_bypassed;
 mod pool_too_small;
 mod port_held;
+mod privileged_ports;
 mod relay;
 mod reset;
 mod server_closes_first;
@@ -105,7 +106,14 @@ pub(crate) fn check(snapshot: &Snapshot) -> Vec<Finding> {
     };
     let pools: Vec<Finding> = bound_pool::check(&context).into_iter().filter(|one| !has_bound(one)).collect();
     found.extend(pools);
-    for rule in [fin_wait1::check, not_time_wait::check, port_held::check, bucket_overflow::check, reset::check] {
+    for rule in [
+        fin_wait1::check,
+        privileged_ports::check,
+        not_time_wait::check,
+        port_held::check,
+        bucket_overflow::check,
+        reset::check,
+    ] {
         found.extend(rule(&context));
     }
     found.iter_mut().for_each(|finding| name_the_other(&context, finding));

@@ -35,7 +35,7 @@ pub fn of(model: &Snapshot) -> Vec<Failure> {
 fn is_time_wait(row: &FailureRow, destinations: &HashMap<DestRow, &DestinationRow>) -> Option<bool> {
     let key = row.destination?;
     match row.cause {
-        Cause::ForeignSource | Cause::NoSource | Cause::PortInUse => Some(false),
+        Cause::ForeignSource | Cause::NoSource | Cause::PortInUse | Cause::ConnectionHoldsPort => Some(false),
         Cause::TimewaitHoldsPort | Cause::ClientTimewaitHoldsPort => Some(true),
         Cause::DestinationExhausted => destinations.get(&DestRow::Dest(key))?.exhausted?.is_time_wait(),
         // For a socket's own port range, the owners of its ports were not counted.
@@ -105,6 +105,7 @@ pub fn cause(cause: Cause) -> &'static str {
         Cause::ForeignSource => "the source address is not one of this host's",
         Cause::NoSource => "no route has a usable source address",
         Cause::PortInUse => "another socket listens on this port or is bound to it",
+        Cause::ConnectionHoldsPort => "an open connection has this port",
         Cause::TimewaitHoldsPort => "TIME_WAIT sockets of earlier connections use this port",
         Cause::ClientTimewaitHoldsPort => "the TIME_WAIT socket of an outgoing connection uses this port",
         Cause::Unknown => "what was seen does not show the cause",

@@ -136,7 +136,9 @@ impl<'a> RuleContext<'a> {
             key.role == Role::Passive
                 && owner.state == CensusState::Listen
                 && (owner.netns, owner.local_port) == (key.netns, key.port)
-                && (owner.local_addr == key.local_addr || owner.local_addr.is_unspecified())
+                && (owner.local_addr == key.local_addr
+                    || owner.local_addr.is_unspecified()
+                    || key.local_addr.is_unspecified())
         };
         self.socket_owners(listens).min_by_key(|owner| (owner.start_ns, owner.tgid))
     }

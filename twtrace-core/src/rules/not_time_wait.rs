@@ -1,13 +1,14 @@
 //! EADDRNOTAVAIL and EADDRINUSE that have nothing to do with TIME_WAIT.
 
-use super::advice;
 use super::context::RuleContext;
-use crate::event::ProcessKey;
+use super::{advice, port_held, privileged_ports};
+use crate::event::{ProcessKey, SocketOwner};
 use crate::evidence::Evidence;
 use crate::failure::{Cause, FailureRow, Holder};
 use crate::finding::{Advice, Confidence, Finding, Rule, Severity, Subject};
 use crate::snapshot::DestKey;
 use crate::table::Map;
+use std::net::SocketAddr;
 
 /// Fewer failures may be single ones that the caller has handled.
 const OFTEN: u64 = 5;
@@ -76,8 +77,11 @@ pub(super) fn subject(row: &FailureRow) -> Option<Subject> {
 }
 
 pub(super) fn check(context: &RuleContext<'_>) -> Vec<Finding> {
-    failed(context, |cause| matches!(cause, Cause::ForeignSource | Cause::NoSource | Cause::PortInUse))
-        .iter()
+    let is_it =
+        |cause| matches!(cause, Cause::ForeignSource | Cause::NoSource | Cause::PortInUse | Cause::ConnectionHoldsPort);
+    let all = failed(context, is_it);
+    all.iter()
+        .filter(|failed| !privileged_ports::is_pool(context, failed))
         .map(|failed| finding(context, failed))
         .collect()
 }
@@ -87,7 +91,7 @@ pub(super) fn check(context: &RuleContext<'_>) -> Vec<Finding> {
 fn severity(failed: &Failed, active: bool) -> Severity {
     match failed.cause {
         // A program that tries one port after another does not need any particular one.
-        Cause::PortInUse if failed.most < OFTEN => Severity::Warning,
+        Cause::PortInUse | Cause::ConnectionHoldsPort if failed.most < OFTEN => Severity::Warning,
         Cause::NoSource if active && failed.count >= OFTEN => Severity::Warning,
         Cause::NoSource => Severity::Info,
         _ if active && failed.count >= OFTEN => Severity::Critical,
@@ -96,17 +100,48 @@ fn severity(failed: &Failed, active: bool) -> Severity {
 }
 
 fn finding(context: &RuleContext<'_>, failed: &Failed) -> Finding {
+    let mut holder = Vec::new();
     let (title, errno, advice) = match failed.cause {
-        Cause::PortInUse => (
-            "binds a port that another socket uses: this is not TIME_WAIT",
-            "EADDRINUSE",
-            advice::plain(
+        Cause::ConnectionHoldsPort => {
+            let is_own = failed.holder.zip(failed.place).is_some_and(|(holder, place)| {
+                let this_host = context.snapshot.destinations().iter().any(
+                    |row| matches!(row.key, crate::snapshot::DestRow::Dest(key) if key.local_addr == holder.remote.0),
+                );
+                holder.remote.1 == place.port && (holder.remote.0.is_loopback() || this_host)
+            });
+            if let Some(held) = failed.holder {
+                let has = |owner: &SocketOwner| (owner.remote_addr, owner.remote_port) == held.remote;
+                if let Some(owner) = context.socket_owners(has).max_by_key(|owner| (owner.sockets, owner.tgid)) {
+                    holder.push(Evidence::HolderPid(owner.tgid.into()));
+                    holder.push(Evidence::HolderCommand(owner.command.clone()));
+                }
+                holder.push(Evidence::HolderPeer(SocketAddr::new(held.remote.0, held.remote.1).to_string()));
+            }
+            let title = if is_own {
+                "cannot bind its port: a client that connected to itself has it: this is not TIME_WAIT"
+            } else {
+                "cannot bind its port: an open connection has it: this is not TIME_WAIT"
+            };
+            (title, "EADDRINUSE", port_held::another_port(context, failed))
+        }
+        Cause::PortInUse => {
+            let listener = failed.place.and_then(|place| context.listener(place));
+            if let Some(owner) = listener {
+                holder.push(Evidence::HolderPid(owner.tgid.into()));
+                holder.push(Evidence::HolderCommand(owner.command.clone()));
+            }
+            let port = failed.place.map_or(0, |place| place.port);
+            let title = match listener {
+                Some(_) => "binds a port that another process listens on: this is not TIME_WAIT",
+                None => "binds a port that another socket uses: this is not TIME_WAIT",
+            };
+            let advice = advice::plain(
                 "fix-address",
-                "Stop the process that uses the port, or choose another port; `ss -tanp sport = :PORT` names the \
-                 process. If an outgoing connection uses it, list the port in net.ipv4.ip_local_reserved_ports.",
-                "None.",
-            ),
-        ),
+                "Stop the process that has the port, or choose another port.",
+                "The other process may serve clients.",
+            );
+            (title, "EADDRINUSE", Advice { command: Some(format!("ss -tanp 'sport = :{port}'")), ..advice })
+        }
         Cause::NoSource => (
             "finds no source address for its destination: this is not TIME_WAIT",
             "EADDRNOTAVAIL",
@@ -136,12 +171,14 @@ fn finding(context: &RuleContext<'_>, failed: &Failed) -> Finding {
         destination: failed.place,
         cause: None,
         title: title.to_owned(),
-        evidence: vec![
-            Evidence::Failures(failed.count),
-            Evidence::Errno(errno.to_owned()),
-            Evidence::Reason(failed.cause.name().to_owned()),
-            Evidence::Verdict("this is not TIME_WAIT".to_owned()),
-        ],
+        evidence: [Evidence::Failures(failed.count), Evidence::Errno(errno.to_owned())]
+            .into_iter()
+            .chain(holder)
+            .chain([
+                Evidence::Reason(failed.cause.name().to_owned()),
+                Evidence::Verdict("this is not TIME_WAIT".to_owned()),
+            ])
+            .collect(),
         advice: vec![failed.without_them(advice)],
         confidence: Confidence::High,
         recheck: "After the change the call succeeds.".to_owned(),

@@ -4,21 +4,26 @@
 use super::advice;
 use super::context::{RuleContext, name};
 use super::not_time_wait::{Failed, failed};
+use super::privileged_ports;
 use crate::evidence::Evidence;
 use crate::failure::Cause;
 use crate::finding::{Advice, Confidence, Finding, Rule, Severity};
 use crate::ports::Usable;
 
 pub(super) fn check(context: &RuleContext<'_>) -> Vec<Finding> {
-    failed(context, |cause| matches!(cause, Cause::TimewaitHoldsPort | Cause::ClientTimewaitHoldsPort))
-        .iter()
-        .map(|failed| finding(context, failed))
-        .collect()
+    let is_it =
+        |cause| matches!(cause, Cause::TimewaitHoldsPort | Cause::ClientTimewaitHoldsPort | Cause::BoundTupleTaken);
+    let all = failed(context, is_it);
+    // Where nothing shows that the last connection is in TIME_WAIT, it may be open.
+    let is_held = |failed: &&Failed| failed.cause != Cause::BoundTupleTaken || failed.holder.is_some();
+    let all = all.iter().filter(is_held).filter(|failed| !privileged_ports::is_pool(context, failed));
+    all.map(|failed| finding(context, failed)).collect()
 }
 
 fn finding(context: &RuleContext<'_>, failed: &Failed) -> Finding {
     let is_client = failed.cause == Cause::ClientTimewaitHoldsPort;
-    let mut evidence = vec![Evidence::Failures(failed.count), Evidence::Errno("EADDRINUSE".to_owned())];
+    let errno = if failed.cause == Cause::BoundTupleTaken { "EADDRNOTAVAIL" } else { "EADDRINUSE" };
+    let mut evidence = vec![Evidence::Failures(failed.count), Evidence::Errno(errno.to_owned())];
     if let Some(holder) = failed.holder {
         if let Some(owner) = holder.owner {
             evidence.push(Evidence::HolderPid(owner.key.tgid.into()));
@@ -28,7 +33,12 @@ fn finding(context: &RuleContext<'_>, failed: &Failed) -> Finding {
         evidence.push(Evidence::HolderPeer(std::net::SocketAddr::new(address, port).to_string()));
         evidence.push(Evidence::HeldSeconds(holder.expires_ns.saturating_sub(context.now_ns) as f64 / 1e9));
     }
-    let advice = if is_client { another_port(context, failed) } else { reuse() };
+    let is_fixed = failed.cause == Cause::BoundTupleTaken;
+    let advice = match failed.cause {
+        Cause::BoundTupleTaken => no_fixed_port(),
+        Cause::ClientTimewaitHoldsPort => another_port(context, failed),
+        _ => reuse(),
+    };
     Finding {
         rule: Rule::PortHeldByTimeWait,
         severity: Severity::Warning,
@@ -36,7 +46,9 @@ fn finding(context: &RuleContext<'_>, failed: &Failed) -> Finding {
         process: failed.subject,
         destination: failed.place,
         cause: None,
-        title: if is_client {
+        title: if is_fixed {
+            "connects from a fixed source port again while the last connection with it is in TIME_WAIT"
+        } else if is_client {
             "cannot bind its port: the TIME_WAIT socket of an outgoing connection has it"
         } else {
             "cannot bind its port: TIME_WAIT sockets of earlier connections have it"
@@ -45,7 +57,12 @@ fn finding(context: &RuleContext<'_>, failed: &Failed) -> Finding {
         evidence,
         advice: vec![failed.without_them(advice)],
         confidence: Confidence::Medium,
-        recheck: "After the change the server starts at once.".to_owned(),
+        recheck: if is_fixed {
+            "After the change connect(2) succeeds at once."
+        } else {
+            "After the change the server starts at once."
+        }
+        .to_owned(),
     }
 }
 
@@ -58,8 +75,18 @@ fn reuse() -> Advice {
     )
 }
 
+/// The same addresses and ports cannot be used again for a minute.
+fn no_fixed_port() -> Advice {
+    advice::plain(
+        "any-source-port",
+        "Let the kernel choose the source port (no bind(2), or port 0), or keep the connection and use it again. With a fixed \
+         source port there is one connection a minute to each destination.",
+        "A firewall or the peer may expect that port.",
+    )
+}
+
 /// No outgoing connection gets the port any more.
-fn another_port(context: &RuleContext<'_>, failed: &Failed) -> Advice {
+pub(super) fn another_port(context: &RuleContext<'_>, failed: &Failed) -> Advice {
     let kernel = failed.place.and_then(|place| context.kernel(place));
     let is_chosen = |port: u16| kernel.and_then(Usable::of).is_some_and(|usable| usable.has(port));
     match (failed.place, kernel) {

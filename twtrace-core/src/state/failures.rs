@@ -1,8 +1,10 @@
 //! Calls that found no address or no port, and what caused that at the time.
 
 use super::State;
+use super::accounts::Accounts;
 use super::budgets::KEPT_NS;
 use super::closed::{ClosedConnection, destination_key};
+use super::shared::is_same;
 use super::time_wait::{TimeWait, TimeWaitTable};
 use crate::classify::Outcome;
 use crate::event::{BindFailed, ConnectFailed, Connection, Role, Tuple};
@@ -34,7 +36,11 @@ impl State {
     pub(super) fn failed_connection(&mut self, connection: &Connection, ended: &ClosedConnection) {
         let (Some(cause), Some(opener)) = (of_connect(ended.outcome, connection), &connection.opener) else { return };
         let key = destination_key(&connection.tuple, Role::Active);
-        self.failures.add(opener, key, Call::Connect, EADDRNOTAVAIL, cause, connection.end_ns);
+        let row = self.failures.add(opener, key, Call::Connect, EADDRNOTAVAIL, cause, connection.end_ns);
+        // The search passes all TIME_WAIT sockets: not for each failure of a flood.
+        if cause == Cause::BoundTupleTaken && row.count.is_power_of_two() {
+            row.holder = on_tuple(&self.time_wait, &self.accounts, &connection.tuple).or(row.holder);
+        }
         if cause == Cause::DestinationExhausted {
             self.accounts.destinations.row_mut(ended.destination).no_port_ns = connection.end_ns.max(1);
             self.failing = true;
@@ -91,19 +97,27 @@ impl State {
         let cause = match (*errno, tuple.local_port) {
             (EADDRNOTAVAIL, _) => Cause::ForeignSource,
             (EADDRINUSE, 0) => Cause::BoundPoolExhausted,
-            (EADDRINUSE, port) if self.is_taken(tuple.netns, port) => Cause::PortInUse,
-            (EADDRINUSE, _) => return self.timewait_on(tuple),
+            (EADDRINUSE, port) if self.is_bound(tuple.netns, port) => Cause::PortInUse,
+            (EADDRINUSE, port) => {
+                let open = self.connection_on(tuple.netns, port);
+                return open.map_or_else(|| self.timewait_on(tuple), |open| (Cause::ConnectionHoldsPort, Some(open)));
+            }
             _ => Cause::Unknown,
         };
         (cause, None)
     }
 
-    /// Whether a socket that is not a TIME_WAIT socket uses a port.
-    fn is_taken(&self, netns: u32, port: u16) -> bool {
-        self.census.spaces().get(&netns).is_some_and(|space| {
-            space.bound_ports().any(|bound| bound == port)
-                || space.connections().any(|connection| connection.port == port)
-        })
+    /// Whether a socket listens on a port or is merely bound to it.
+    fn is_bound(&self, netns: u32, port: u16) -> bool {
+        self.census.spaces().get(&netns).is_some_and(|space| space.bound_ports().any(|bound| bound == port))
+    }
+
+    /// An open connection with a local port.
+    fn connection_on(&self, netns: u32, port: u16) -> Option<Holder> {
+        let all = self.census.spaces().get(&netns)?.connections();
+        let on_it = all.filter(|connection| connection.port == port).map(|connection| connection.key);
+        let (_, remote_addr, remote_port) = on_it.min()?;
+        Some(Holder { owner: None, remote: (remote_addr, remote_port), expires_ns: 0 })
     }
 
     /// The TIME_WAIT socket that keeps bind(2) from a local side: rather one that an outgoing connection left, and the one
@@ -130,6 +144,17 @@ impl State {
         let is_client = live.role == Role::Active;
         (if is_client { Cause::ClientTimewaitHoldsPort } else { Cause::TimewaitHoldsPort }, Some(holder))
     }
+}
+
+/// The TIME_WAIT socket that has exactly these addresses and ports.
+fn on_tuple(live: &TimeWaitTable, accounts: &Accounts, tuple: &Tuple) -> Option<Holder> {
+    let live = live.iter().find(|live| live.tuple.netns == tuple.netns && is_same(&live.tuple, tuple))?;
+    let owner = |number| accounts.owners.owner(number).copied();
+    Some(Holder {
+        owner: owner(live.opener).or_else(|| owner(live.closer)),
+        remote: (live.tuple.remote_addr, live.tuple.remote_port),
+        expires_ns: live.expires_ns,
+    })
 }
 
 /// Whether TIME_WAIT sockets are the reason why bind with port 0 finds no port: they keep what bind(2) took.

@@ -150,3 +150,78 @@ fn ports_that_other_destinations_share_are_not_bound() {
     assert_eq!((finding.rule, pid(&finding)), (Rule::ExhaustionReached, Some(11)));
     assert_eq!(evidence(&finding, "ports_bound"), 0.into());
 }
+
+/// The findings after binds that failed beside a census.
+fn beside(rows: Vec<twtrace_core::event::CensusRow>, owners: Vec<SocketOwner>, port: u16) -> Finding {
+    let first = census(START + SECOND, rows);
+    let owners = socket_owners(START + 2 * SECOND, owners);
+    let bind = bind_failed(owner(10, "server"), port, 98, START + 3 * SECOND);
+    only(&mut state_after(first.into_iter().chain([owners, bind, tick(START + 4 * SECOND)])))
+}
+
+#[test]
+fn what_listens_on_the_port_of_a_bind_is_named() {
+    let other = owner(20, "other");
+    let listener = row(5, tuple(8080, 0, 0).without_remote(), CensusState::Listen, 0);
+    let found = beside(vec![listener], vec![owner_row(&other, CensusState::Listen, 8080, (0, 0), 1)], 8080);
+    assert_eq!((found.rule, pid(&found), evidence(&found, "holder_pid")), (Rule::NotTimeWait, Some(10), 20.into()));
+    assert_eq!(found.title, "binds a port that another process listens on: this is not TIME_WAIT");
+}
+
+#[test]
+fn an_open_connection_that_has_the_port_of_a_bind_is_named() {
+    let client = owner(20, "client");
+    let open = row(5, tuple(40_000, 1, 80), CensusState::Established, 0);
+    let found = beside(vec![open], vec![owner_row(&client, CensusState::Established, 0, (1, 80), 1)], 40_000);
+    assert_eq!((found.rule, pid(&found), evidence(&found, "holder_pid")), (Rule::NotTimeWait, Some(10), 20.into()));
+    assert_eq!(evidence(&found, "holder_peer"), "10.0.1.1:80".to_owned().into());
+    assert_eq!(
+        (found.title.as_str(), found.advice[0].id),
+        ("cannot bind its port: an open connection has it: this is not TIME_WAIT", "reserve-port")
+    );
+
+    // A client whose port happened to be the one that it connects to.
+    let itself = twtrace_core::event::Tuple {
+        local_addr: "127.0.0.1".parse().unwrap(),
+        remote_addr: "127.0.0.1".parse().unwrap(),
+        ..tuple(40_000, 1, 40_000)
+    };
+    let found = beside(vec![row(5, itself, CensusState::Established, 0)], Vec::new(), 40_000);
+    assert_eq!(found.title, "cannot bind its port: a client that connected to itself has it: this is not TIME_WAIT");
+}
+
+#[test]
+fn a_fixed_source_port_waits_for_its_last_connection() {
+    let client = owner(20, "client");
+    let binding = twtrace_core::event::Binding { port: true, address: false, range: None };
+    let first = one_shot(1, client, START + SECOND).bound(binding);
+    let again = Connection {
+        connect_errno: 99,
+        connect_exit: true,
+        established: false,
+        closer: None,
+        cookie: 77,
+        ..one_shot(1, client, START + 2 * SECOND)
+            .bound(binding)
+            .through(&[TcpState::Close, TcpState::SynSent, TcpState::Close], MICROSECOND_NS)
+    };
+    let found = only(&mut state_after([ended(first), ended(again), tick(START + 3 * SECOND)]));
+    assert_eq!(
+        (found.rule, pid(&found), evidence(&found, "holder_pid")),
+        (Rule::PortHeldByTimeWait, Some(20), 20.into())
+    );
+    assert_eq!((found.advice[0].id, evidence(&found, "errno")), ("any-source-port", "EADDRNOTAVAIL".to_owned().into()));
+    assert_eq!(evidence(&found, "held_seconds"), Value::Number(58.0));
+}
+
+#[test]
+fn a_pool_of_privileged_ports_is_one_finding() {
+    let listeners =
+        (665..700).map(|port| row(u64::from(port), tuple(port, 0, 0).without_remote(), CensusState::Bound, 0));
+    let mount = owner(10, "mount.nfs");
+    let binds = (665..700).map(|port| bind_failed(mount, port, 98, START + 2 * SECOND));
+    let first = census(START + SECOND, listeners.collect());
+    let found = only(&mut state_after(first.into_iter().chain(binds).chain([tick(START + 3 * SECOND)])));
+    assert_eq!((found.rule, pid(&found), found.destination), (Rule::PortHeldByTimeWait, Some(10), None));
+    assert_eq!((evidence(&found, "ports_tried"), found.advice[0].id), (35.into(), "other-ports"));
+}

@@ -3,6 +3,7 @@
 mod habits;
 mod holders;
 mod ports;
+mod quiet;
 mod shapes;
 mod sockets;
 mod unanswered;

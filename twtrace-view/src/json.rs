@@ -284,7 +284,7 @@ fn report(model: &Snapshot, options: Options) -> Report<'_> {
         processes,
         processes_total,
         groups,
-        destinations: destinations.into_iter().take(limit).map(|row| DestinationJson::of(row, summary)).collect(),
+        destinations: destinations.into_iter().take(limit).map(|row| DestinationJson::of(row, model)).collect(),
         destinations_total,
         failures: findings::failures(model),
         findings: model.findings().iter().map(|finding| FindingJson::of(finding, model)).collect(),

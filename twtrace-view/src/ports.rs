@@ -3,7 +3,7 @@
 use crate::text;
 use twtrace_core::event::Role;
 use twtrace_core::ports::Budget;
-use twtrace_core::snapshot::{DestKey, DestRow, DestinationRow};
+use twtrace_core::snapshot::{DestKey, DestRow, DestinationRow, PortHolder};
 
 /// State of the ports, in the order in which a bar shows them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
@@ -79,6 +79,44 @@ pub fn cells(budget: &Budget, width: usize) -> [(Share, usize); 6] {
     cells
 }
 
+/// Holders that are named in a line.
+const NAMED: usize = 4;
+
+/// Who has the ports, the ones with the most first: `mailer[812] 2,990 bound, curl (40 processes) 80 TIME_WAIT, and 3 more`. A
+/// tilde marks those that were looked up in `/proc`; empty when no port is in use.
+pub fn holders(holders: &[PortHolder]) -> String {
+    // Processes of one command are one holder here: there may be one for each connection.
+    let mut groups: Vec<(&PortHolder, u64, u64)> = Vec::new();
+    for holder in holders {
+        let is_like = |other: &PortHolder| {
+            other.pid.is_some()
+                && holder.pid.is_some()
+                && (&other.command, other.state) == (&holder.command, holder.state)
+        };
+        match groups.iter_mut().find(|(other, ..)| is_like(other)) {
+            Some((_, processes, ports)) => (*processes, *ports) = (*processes + 1, *ports + holder.ports),
+            None => groups.push((holder, 1, holder.ports)),
+        }
+    }
+    groups.sort_by_key(|(holder, _, ports)| (holder.pid.is_none(), std::cmp::Reverse(*ports)));
+    let named = groups.iter().take(NAMED).map(|(holder, processes, ports)| {
+        let (ports, state) = (text::count(*ports), holder.state.name());
+        let about = if holder.is_looked_up { "~" } else { "" };
+        let command = text::clean(&holder.command);
+        match holder.pid {
+            Some(_) if *processes > 1 => format!("{about}{command} ({processes} processes) {ports} {state}"),
+            Some(pid) => format!("{about}{command}[{pid}] {ports} {state}"),
+            None => format!("no known process {ports} {state}"),
+        }
+    });
+    let mut named: Vec<String> = named.collect();
+    let more = groups.len().saturating_sub(NAMED);
+    if more > 0 {
+        named.push(format!("and {} more", text::count(more as u64)));
+    }
+    named.join(", ")
+}
+
 /// When connect gets slow, and when no port is left: `slow in 20s, full in 42s (38s to 51s)`, `never at this rate`.
 pub fn forecast(budget: &Budget) -> String {
     let full = full(budget);
@@ -147,6 +185,35 @@ pub fn rates(budget: &Budget) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use twtrace_core::snapshot::PortState;
+
+    #[test]
+    fn holders_are_named_with_what_they_have() {
+        let holder = |pid, command: &str, state, ports, is_looked_up| PortHolder {
+            pid,
+            command: command.to_owned(),
+            state,
+            ports,
+            is_looked_up,
+        };
+        let mut all = vec![
+            holder(Some(812), "mail\u{1b}er", PortState::Bound, 2990, true),
+            holder(Some(1), "curl", PortState::TimeWait, 3, false),
+            holder(Some(2), "curl", PortState::TimeWait, 2, false),
+            holder(None, "", PortState::TimeWait, 7, false),
+        ];
+        assert_eq!(
+            holders(&all),
+            "~mail\\x1ber[812] 2,990 bound, curl (2 processes) 5 TIME_WAIT, no known process 7 TIME_WAIT"
+        );
+        all.extend((0..5).map(|pid| holder(Some(100 + pid), &format!("app{pid}"), PortState::Established, 1, true)));
+        assert!(
+            holders(&all).ends_with(", ~app0[100] 1 ESTABLISHED, ~app1[101] 1 ESTABLISHED, and 4 more"),
+            "{}",
+            holders(&all)
+        );
+        assert_eq!(holders(&[]), "");
+    }
 
     #[test]
     fn bars_are_as_wide_as_asked_and_show_all_that_is_there() {

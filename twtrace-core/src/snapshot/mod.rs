@@ -6,6 +6,7 @@
 //! Every number is exact for what was traced unless its doc says *inferred*.
 
 mod groups;
+mod holders;
 mod row;
 mod sockets;
 mod take;
@@ -24,6 +25,8 @@ pub use crate::summary::{
 };
 use crate::table::Map;
 pub use groups::{GROUPINGS, GroupBy, Grouping};
+use holders::PortHolders;
+pub use holders::{PortHolder, PortState};
 pub use row::{DestinationRow, Row, Share};
 pub use sockets::{OwnerRef, Sockets, TimeWaitSocket};
 use std::sync::{Arc, OnceLock};
@@ -46,6 +49,7 @@ pub struct Snapshot {
     cgroups: Arc<Map<u64, Arc<ProcessFacts>>>,
     users: Arc<Map<u32, String>>,
     names: OnceLock<row::Names>,
+    port_holders: OnceLock<PortHolders>,
     groups: [OnceLock<Vec<Row>>; GROUPINGS.len()],
 }
 
@@ -72,6 +76,12 @@ impl Snapshot {
     /// Destinations, in no particular order.
     pub fn destinations(&self) -> &[DestinationRow] {
         &self.destinations
+    }
+
+    /// Who has the ports of a destination's budget, and in which state: the ones with the most ports first, last what nobody is
+    /// known to have. Those of processes are *inferred* where the last search for socket owners is older than the census.
+    pub fn port_holders(&self, row: &DestinationRow) -> Vec<PortHolder> {
+        self.port_holders.get_or_init(|| PortHolders::of(self)).of_row(row)
     }
 
     /// Figures of single processes with single destinations; rows that stand for several processes are left out.

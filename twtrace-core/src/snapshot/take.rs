@@ -43,6 +43,7 @@ impl Snapshot {
             cgroups: Arc::clone(state.accounts.facts.cgroups()),
             users: Arc::clone(&state.users),
             names: OnceLock::new(),
+            port_holders: OnceLock::new(),
             groups: Default::default(),
         };
         // A correction may be all that is left of a connection.

@@ -11,8 +11,9 @@ use twtrace_core::counts::{FIELDS, Field, Figure};
 use twtrace_core::event::{Owner, ProcessFacts, Role};
 use twtrace_core::ports::Budget;
 use twtrace_core::sketch::Sketch;
-use twtrace_core::snapshot::Snapshot;
-use twtrace_core::snapshot::{Counts, DestKey, DestRow, DestinationRow, GroupBy, GroupKey, Row, Share, Summary};
+use twtrace_core::snapshot::{
+    Counts, DestKey, DestRow, DestinationRow, GroupBy, GroupKey, PortHolder, PortState, Row, Share, Snapshot, Summary,
+};
 use twtrace_core::strangers::Strangers;
 
 /// Most destinations listed with each process.
@@ -318,6 +319,8 @@ pub(crate) struct DestinationJson<'a> {
     latest_seconds: Option<f64>,
     /// What uses the ports; null when no budget applies.
     ports: Option<PortsJson>,
+    /// Who has them, those with the most first, 16 at most. When connects found no port, as of then.
+    port_holders: Vec<HolderJson>,
     /// How long a connection keeps its port after it was closed here.
     hold_seconds: Option<f64>,
     /// Ports taken per second of late.
@@ -328,6 +331,37 @@ pub(crate) struct DestinationJson<'a> {
     open: u64,
     /// How the local side of its connections was chosen.
     binding: BindingJson,
+}
+
+/// Holders of ports that are listed for each destination.
+const HOLDERS: usize = 16;
+
+/// Ports of one state that one process has.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct HolderJson {
+    /// PID; null for those that no process is known to have: orphans, and TIME_WAIT sockets from before the trace.
+    pid: Option<u32>,
+    /// Its command; null likewise.
+    command: Option<String>,
+    /// `bound`: by bind(2), for a connection to another destination or for none.
+    state: PortState,
+    /// How many.
+    ports: u64,
+    /// Found in `/proc` by the last search for socket owners, not seen in the trace.
+    looked_up: bool,
+}
+
+impl HolderJson {
+    fn of(holder: &PortHolder) -> Self {
+        Self {
+            pid: holder.pid,
+            command: holder.pid.map(|_| holder.command.clone()),
+            state: holder.state,
+            ports: holder.ports,
+            looked_up: holder.is_looked_up,
+        }
+    }
 }
 
 /// How many connections had their local side chosen by other means than connect(2) alone.
@@ -398,10 +432,10 @@ impl PortsJson {
 }
 
 impl<'a> DestinationJson<'a> {
-    pub(crate) fn of(row: &'a DestinationRow, summary: &Summary) -> Self {
+    pub(crate) fn of(row: &'a DestinationRow, snapshot: &Snapshot) -> Self {
         let budget = row.budget.as_ref();
         Self {
-            place: PlaceJson::of(row, summary),
+            place: PlaceJson::of(row, snapshot.summary()),
             other: row.key == DestRow::Other,
             folded: row.folded,
             counts: CountsJson(&row.counts),
@@ -412,6 +446,7 @@ impl<'a> DestinationJson<'a> {
             seconds_to_slow: budget.and_then(|budget| budget.seconds_to_slow).map(rounded),
             latest_seconds: budget.and_then(|budget| budget.latest_seconds).map(rounded),
             ports: budget.map(PortsJson::of),
+            port_holders: snapshot.port_holders(row).iter().take(HOLDERS).map(HolderJson::of).collect(),
             hold_seconds: budget.map(|budget| rounded(budget.hold_seconds)),
             port_rate_per_s: budget.map(|budget| rounded(budget.rate_per_s)),
             connect_ms: Quantiles::of(&row.connect_us),

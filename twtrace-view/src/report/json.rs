@@ -221,7 +221,7 @@ fn row<'a>(line: &Line<'a>, by: GroupBy) -> Option<OfPart<'a, WithMeans<RowJson<
 
 fn destination<'a>(line: &Line<'a>) -> Option<OfPart<'a, WithMeans<DestinationJson<'a>>>> {
     let Subject::Destination(row) = line.subject else { return None };
-    let row = DestinationJson::of(row, line.part.model.summary());
+    let row = DestinationJson::of(row, line.part.model);
     Some(OfPart::new(line.part, with_means(row, line.counts(), line.part)))
 }
 

@@ -27,7 +27,7 @@ fn style(share: Share, look: Theme) -> Style {
 }
 
 /// The block for one destination in this many cells.
-fn lines(row: &DestinationRow, width: u16, look: Theme) -> Vec<Line<'static>> {
+fn lines(snapshot: &Snapshot, row: &DestinationRow, width: u16, look: Theme) -> Vec<Line<'static>> {
     let name = label::destination(&row.key, row.folded);
     let Some(budget) = &row.budget else {
         let latency = ports::latency(row);
@@ -52,7 +52,10 @@ fn lines(row: &DestinationRow, width: u16, look: Theme) -> Vec<Line<'static>> {
     if !latency.is_empty() {
         last.push_str(&format!("; {latency}"));
     }
-    vec![
+    let holders = ports::holders(&snapshot.port_holders(row));
+    let holders =
+        (!holders.is_empty()).then(|| Line::from(text::fit(&format!("held by {holders}"), width).into_owned()));
+    let mut lines = vec![
         Line::from(vec![Span::styled(format!("{name}  "), look.accent()), Span::raw(ports::rates(budget))]),
         Line::from(bar.collect::<Vec<_>>()),
         Line::from(ports::shares(budget).into_iter().map(legend).collect::<Vec<_>>()),
@@ -60,7 +63,9 @@ fn lines(row: &DestinationRow, width: u16, look: Theme) -> Vec<Line<'static>> {
             last,
             if budget.seconds_to_exhaustion.is_some() { look.warning() } else { Style::new() },
         )),
-    ]
+    ];
+    lines.extend(holders);
+    lines
 }
 
 /// What failed for a destination, one line for each cause.
@@ -96,12 +101,18 @@ fn draw(frame: &mut Frame<'_>, area: Rect, mut lines: Vec<Line<'static>>, below:
 /// Draws the block of a destination that was drilled into, above its processes.
 pub(super) fn above(frame: &mut Frame<'_>, area: Rect, snapshot: &Snapshot, look: Theme, id: u32) -> Rect {
     let Some(row) = snapshot.destinations().iter().find(|row| row.id == id) else { return area };
-    let mut lines = lines(row, area.width, look);
+    let mut lines = lines(snapshot, row, area.width, look);
     lines.extend(failed(&failures::of(snapshot), row, look));
     draw(frame, area, lines, false)
 }
 
 /// Draws the block of the selected destination, below the list.
-pub(super) fn below(frame: &mut Frame<'_>, area: Rect, row: Option<&DestinationRow>, look: Theme) -> Rect {
-    row.map_or(area, |row| draw(frame, area, lines(row, area.width, look), true))
+pub(super) fn below(
+    frame: &mut Frame<'_>,
+    area: Rect,
+    snapshot: &Snapshot,
+    row: Option<&DestinationRow>,
+    look: Theme,
+) -> Rect {
+    row.map_or(area, |row| draw(frame, area, lines(snapshot, row, area.width, look), true))
 }

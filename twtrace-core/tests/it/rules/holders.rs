@@ -181,7 +181,7 @@ fn an_open_connection_that_has_the_port_of_a_bind_is_named() {
     );
 
     // A client whose port happened to be the one that it connects to.
-    let itself = twtrace_core::event::Tuple {
+    let itself = Tuple {
         local_addr: "127.0.0.1".parse().unwrap(),
         remote_addr: "127.0.0.1".parse().unwrap(),
         ..tuple(40_000, 1, 40_000)
@@ -224,4 +224,46 @@ fn a_pool_of_privileged_ports_is_one_finding() {
     let found = only(&mut state_after(first.into_iter().chain(binds).chain([tick(START + 3 * SECOND)])));
     assert_eq!((found.rule, pid(&found), found.destination), (Rule::PortHeldByTimeWait, Some(10), None));
     assert_eq!((evidence(&found, "ports_tried"), found.advice[0].id), (35.into(), "other-ports"));
+}
+
+#[test]
+fn ports_are_listed_by_holder_and_state() {
+    let (app, pool, mailer) = (owner(20, "app"), owner(21, "pool"), owner(22, "mailer"));
+    let binding = twtrace_core::event::Binding { port: true, address: false, range: None };
+    let bound = |n: u64, who, end_ns| {
+        let port = 41_000 + n as u16;
+        Connection { tuple: tuple(port, 2, 25), ..one_shot(n, who, end_ns) }.bound(binding)
+    };
+    let mut events = vec![small_range(2000, 0)];
+    events.extend(many(app, 300, 1, START, one_shot));
+    events.extend(many(mailer, 50, 1, START, bound));
+    let mut rows: Vec<_> =
+        (0..300).map(|n| row(20_000_000 + n, tuple(40_000 + n as u16, 1, 80), CensusState::TimeWait, 50_000)).collect();
+    rows.extend((0..50).map(|n| row(22_000_000 + n, tuple(41_000 + n as u16, 2, 25), CensusState::TimeWait, 50_000)));
+    // From before the trace, and open connections of a process of which nothing else was seen.
+    rows.extend((0..7).map(|n| row(500 + n, tuple(41_500 + n as u16, 1, 80), CensusState::TimeWait, 5_000)));
+    rows.extend((0..40).map(|n| row(600 + n, tuple(41_600 + n as u16, 1, 80), CensusState::Established, 0)));
+    rows.extend((0..3).map(|n| row(700 + n, tuple(41_700 + n as u16, 1, 80), CensusState::FinWait1, 0)));
+    events.extend(census(START + 2 * SECOND, rows));
+    events.push(socket_owners(START + 2 * SECOND, vec![owner_row(&pool, CensusState::Established, 0, (1, 80), 40)]));
+    events.push(tick(START + 3 * SECOND));
+    let snapshot = state_after(events).snapshot();
+    let to = |port: u16| {
+        let is_it = |row: &&twtrace_core::snapshot::DestinationRow| matches!(row.key, twtrace_core::snapshot::DestRow::Dest(key) if key.port == port);
+        let row = snapshot.destinations().iter().find(is_it).unwrap();
+        let holders = snapshot.port_holders(row);
+        holders.iter().map(|one| (one.pid, one.state.name(), one.ports, one.is_looked_up)).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        to(80),
+        [
+            (Some(20), "TIME_WAIT", 300, false),
+            // For another destination.
+            (Some(22), "bound", 50, false),
+            (Some(21), "ESTABLISHED", 40, true),
+            (None, "closing", 3, false),
+            (None, "TIME_WAIT", 7, false),
+        ]
+    );
+    assert_eq!(to(25), [(Some(22), "TIME_WAIT", 50, false)]);
 }

@@ -13,6 +13,7 @@ mod fin_wait2;
 mod fork_per_request;
 mod habit;
 mod incomplete_trace;
+mod lasting;
 mod many_destinations;
 mod no_answer;
 mod no_reuse;

@@ -1,7 +1,7 @@
 //! What to change, and its effect in numbers. Nothing here is ever executed.
 
 use super::context::{RuleContext, is_of};
-use super::settings;
+use super::{lasting, settings};
 use crate::event::{Comm, KernelFacts, SocketOwner};
 use crate::finding::{Advice, Effect, Subject};
 use crate::pattern::Burst;
@@ -180,10 +180,12 @@ pub(super) fn tw_reuse(
         ),
         command: Some(there(context, key.netns, subject, "sysctl -w net.ipv4.tcp_tw_reuse=1")),
         effect: vec![effect("max_rate_per_s", budget.max_rate_per_s, sustained)],
-        risk:
+        risk: format!(
             "Only for outgoing connections with TCP timestamps on both ends. TIME_WAIT sockets in FIN_WAIT2 are never \
-               taken over. It frees ports, but each request still costs a handshake."
-                .to_owned(),
+             taken over. It frees ports, but each request still costs a handshake. Behind a source NAT, a firewall that \
+             tracks connections or a load balancer, a connect may meet an entry that still waits, and lose a second. {}",
+            lasting::note(context, key.netns, subject, "net.ipv4.tcp_tw_reuse", "1")
+        ),
     })
 }
 
@@ -223,9 +225,11 @@ pub(super) fn wider_range(
                 budget.max_rate_per_s + more / budget.hold_seconds.max(1e-3),
             ),
         ],
-        risk: "A service that starts later may find its port taken by a connection: list the ports of services in \
-               net.ipv4.ip_local_reserved_ports first."
-            .to_owned(),
+        risk: format!(
+            "A service that starts later may find its port taken by a connection: list the ports of services in \
+             net.ipv4.ip_local_reserved_ports first. {}",
+            lasting::note(context, key.netns, subject, "net.ipv4.ip_local_port_range", &format!("{low} {high}"))
+        ),
     })
 }
 

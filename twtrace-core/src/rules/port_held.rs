@@ -4,7 +4,7 @@
 use super::advice;
 use super::context::{RuleContext, name};
 use super::not_time_wait::{Failed, failed};
-use super::privileged_ports;
+use super::{lasting, privileged_ports};
 use crate::evidence::Evidence;
 use crate::failure::Cause;
 use crate::finding::{Advice, Confidence, Finding, Rule, Severity};
@@ -93,7 +93,10 @@ pub(super) fn another_port(context: &RuleContext<'_>, failed: &Failed) -> Advice
         (Some(place), Some(kernel)) if is_chosen(place.port) => {
             let before = kernel.reserved_ports.trim();
             let comma = if before.is_empty() { "" } else { "," };
-            let command = format!("sysctl -w net.ipv4.ip_local_reserved_ports={before}{comma}{}", place.port);
+            let ports = format!("{before}{comma}{}", place.port);
+            let command = format!("sysctl -w net.ipv4.ip_local_reserved_ports={ports}");
+            let name = "net.ipv4.ip_local_reserved_ports";
+            let note = lasting::note(context, place.netns, failed.subject.as_ref(), name, &ports);
             Advice {
                 id: "reserve-port",
                 text: "Reserve the port: it lies in net.ipv4.ip_local_port_range, from which outgoing connections get their \
@@ -102,7 +105,7 @@ pub(super) fn another_port(context: &RuleContext<'_>, failed: &Failed) -> Advice
                     .to_owned(),
                 command: Some(advice::there(context, place.netns, failed.subject.as_ref(), &command)),
                 effect: Vec::new(),
-                risk: "Connections that have the port keep it until they end.".to_owned(),
+                risk: format!("Connections that have the port keep it until they end. {note}"),
             }
         }
         _ => advice::plain(

@@ -267,3 +267,34 @@ fn ports_are_listed_by_holder_and_state() {
     );
     assert_eq!(to(25), [(Some(22), "TIME_WAIT", 50, false)]);
 }
+
+#[test]
+fn a_sysctl_says_how_long_it_lasts_and_how_it_is_set_for_good() {
+    const POD: u32 = 77;
+    let client = owner(10, "client");
+    let risk = |netns: u32, cgroup: &str, container: Option<&str>| {
+        let there = |n, who, end_ns| one_shot(n, who, end_ns).with(|connection| connection.tuple.netns = netns);
+        let failed = |n, who, end_ns| no_port(n, who, end_ns).with(|connection| connection.tuple.netns = netns);
+        let Event::Kernel { facts, .. } = small_range(200, 0) else { panic!("no facts") };
+        let facts_of = twtrace_core::event::ProcessFacts {
+            cgroup: Some(cgroup.to_owned()),
+            container: container.map(str::to_owned),
+            ..twtrace_testkit::process_facts("client")
+        };
+        let events = [start(), Event::Kernel { netns, facts }].into_iter().chain(many(client, 200, 10, START, there));
+        let events = events.chain([twtrace_testkit::process(&client, facts_of)]);
+        let failed = many(client, 50, 10, START + 2 * SECOND, failed);
+        let found = only(&mut engine(events.chain(failed).chain([tick(START + 3 * SECOND)])));
+        found.advice.iter().find(|advice| advice.id == "tcp-tw-reuse").unwrap().risk.clone()
+    };
+    for (netns, cgroup, container, says) in [
+        (NETNS, "/system.slice/app.service", None, "Gone at the next boot: put `net.ipv4.tcp_tw_reuse = 1` into"),
+        (POD, "/kubepods/burstable/pod1/abc", Some("abc"), "the pod's securityContext.sysctls"),
+        (POD, "/kubepods/burstable/pod1/abc", Some("abc"), "--allowed-unsafe-sysctls"),
+        (POD, "/docker/abc", Some("abc"), "`docker run --sysctl net.ipv4.tcp_tw_reuse=\"1\"`"),
+        (POD, "/user.slice", None, "Gone with this network namespace."),
+    ] {
+        let risk = risk(netns, cgroup, container);
+        assert!(risk.contains(says) && risk.contains("Behind a source NAT"), "{risk}");
+    }
+}

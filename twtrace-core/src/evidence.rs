@@ -156,6 +156,8 @@ evidence! {
     FailuresInOwnRange(u64) = "failures_in_own_range", "failures in own range", Plain;
     /// The process with most of the failures, where it is not the finding's.
     FailingPid(u64) = "failing_pid", "failing pid", Pid;
+    /// Its name.
+    FailingCommand(String) = "failing_command", "failing command", Plain;
     /// Ports that a program tried one after the other.
     PortsTried(u64) = "ports_tried", "ports tried", Plain;
     /// The process that has the port.

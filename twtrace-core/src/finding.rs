@@ -35,7 +35,7 @@ pub enum Rule {
     /// EADDRNOTAVAIL or EADDRINUSE for a reason that has nothing to do with TIME_WAIT.
     NotTimeWait,
     /// Connects time out or are refused although there are ports.
-    NoAnswer,
+    ConnectsFail,
     /// A server cannot bind its port: TIME_WAIT sockets still use it.
     PortHeldByTimeWait,
     /// TIME_WAIT sockets overflow: `tcp_max_tw_buckets` is reached.

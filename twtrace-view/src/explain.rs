@@ -78,7 +78,7 @@ pub const FINDINGS: &[Topic] = topics! {
     "exhaustion": ["exhaustion-near", "exhaustion"] "ports run out within minutes at this rate";
     "bound-pool-exhausted": ["bound-pool-exhausted"] "bind() with port 0 fails: every port is bound";
     "not-time-wait": ["not-time-wait"] "a failure that looks like port exhaustion and is not";
-    "no-answer": ["no-answer", "etimedout", "econnrefused"] "connects time out or are refused, ports are free" {
+    "no-answer": ["connects-fail", "no-answer", "etimedout", "econnrefused"] "connects time out or are refused, ports are free" {
         "connection timed out", "connect timed out", "connect timeout", "operation timed out", "i o timeout",
         "connection refused", "etimedout", "econnrefused", "errno 110", "errno 111", "os error 110", "os error 111",
         "socketexception 110", "socketexception 111", "sockettimeoutexception", "connectexception"

@@ -98,6 +98,7 @@ pub fn effect(effect: &Effect) -> String {
         "connections_needed" => "connections needed",
         "time_wait_live" => "TIME_WAIT alive",
         "close_wait" => "CLOSE_WAIT",
+        "fin_wait1" => "FIN_WAIT1",
         "fin_wait2" => "FIN_WAIT2",
         "accept_queue" => "accept queue",
         other => other,
@@ -107,7 +108,9 @@ pub fn effect(effect: &Effect) -> String {
 
 /// All effects of an advice; empty if they are not known.
 pub fn effects(advice: &Advice) -> String {
-    advice.effect.iter().map(effect).collect::<Vec<_>>().join(", ")
+    // Less than one connection, on average, is nothing that a reader can compare.
+    let says_something = |effect: &&Effect| effect.figure != "connections_needed" || effect.from >= 1.0;
+    advice.effect.iter().filter(says_something).map(effect).collect::<Vec<_>>().join(", ")
 }
 
 /// An advice's sentence.
@@ -132,9 +135,9 @@ pub fn prefixed(command: &str) -> String {
 
 /// Whether a command is for a shell, and not a setting of a program.
 pub fn is_shell(command: &str) -> bool {
-    ["sysctl ", "nsenter ", "ip address ", "redis-cli ", "psql ", "mysql ", "curl ", "wget "]
-        .iter()
-        .any(|start| command.starts_with(start))
+    let programs =
+        ["sysctl", "nsenter", "ip", "redis-cli", "psql", "mysql", "curl", "wget", "ss", "tcpdump", "grep", "mount"];
+    command.split_once(' ').is_some_and(|(program, _)| programs.contains(&program))
 }
 
 /// A piece of evidence: its label, and the value with its unit.
@@ -158,6 +161,46 @@ pub fn evidence(evidence: &Evidence) -> (String, String) {
     (kind.label.to_owned(), format!("{about}{value}{unit}"))
 }
 
+/// Pieces of evidence in a line, apart from processes.
+const SEEN: usize = 6;
+
+/// The evidence in a line: first the other processes that have a part in it, then the most important figures.
+pub fn seen(finding: &Finding) -> String {
+    let count = |wanted: fn(&Evidence) -> Option<u64>| finding.evidence.iter().find_map(wanted);
+    let name = |wanted: fn(&Evidence) -> Option<&String>| finding.evidence.iter().find_map(wanted);
+    let process = |role: &str, pid: Option<u64>, command: Option<&String>| {
+        let command = command.map(|command| text::clean(command)).unwrap_or_default();
+        pid.map(|pid| format!("{role} {command}[{pid}]"))
+    };
+    macro_rules! of {
+        ($variant:ident) => {
+            |evidence| if let Evidence::$variant(value) = evidence { Some(*value) } else { None }
+        };
+        (text $variant:ident) => {
+            |evidence| if let Evidence::$variant(value) = evidence { Some(value) } else { None }
+        };
+    }
+    let processes = [
+        process("fails:", count(of!(FailingPid)), name(of!(text FailingCommand))),
+        process("held by", count(of!(HolderPid)), name(of!(text HolderCommand))),
+        process("closed by", count(of!(ClosedByPid)), name(of!(text ClosedByCommand))),
+        process("opened by", count(of!(OpenerPid)), None),
+        process("server", count(of!(ServerPid)), name(of!(text ServerCommand))),
+    ];
+    let is_said = |evidence: &&Evidence| {
+        use Evidence::{ClosedByCommand, FailingCommand, HolderCommand, ServerCommand, Verdict};
+        matches!(evidence, ClosedByCommand(_) | FailingCommand(_) | HolderCommand(_) | ServerCommand(_) | Verdict(_))
+            || evidence.kind().unit == Unit::Pid
+            || matches!(evidence.value(), Value::Count(0))
+            || matches!(evidence.value(), Value::Number(number) if number == 0.0)
+    };
+    let figures = finding.evidence.iter().filter(|evidence| !is_said(evidence)).take(SEEN).map(|evidence| {
+        let (label, value) = self::evidence(evidence);
+        format!("{label} {value}")
+    });
+    processes.into_iter().flatten().chain(figures).collect::<Vec<_>>().join(", ")
+}
+
 /// Writes the findings below a text table: the most severe, each with the best advice.
 ///
 /// # Errors
@@ -171,6 +214,10 @@ pub fn write_text(findings: &[Finding], out: &mut dyn Write) -> io::Result<()> {
     for finding in sorted.iter().take(SHOWN) {
         let (state, subject) = (state(finding), subject(finding));
         writeln!(out, "{state}  {}  {subject}: {}", finding.rule.name(), title(finding))?;
+        let seen = seen(finding);
+        if !seen.is_empty() {
+            writeln!(out, "    seen: {seen}")?;
+        }
         if let Some(first) = finding.advice.first() {
             let effects = effects(first);
             let effects = if effects.is_empty() { effects } else { format!(" ({effects})") };

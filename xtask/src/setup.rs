@@ -35,13 +35,16 @@ const BUILD: [&str; 7] =
     ["build-essential", "cargo-web", "libpolly-22-dev", "llvm-22-dev", "rust-web-clippy", "rust-web-src", "rustc-web"];
 
 /// What the live tests run.
-const LIVE: [Package; 16] = [
+const LIVE: [Package; 19] = [
+    package("apache2-utils", "ab"),
     package("bpftool", "bpftool"),
     package("curl", "curl"),
     package("haproxy", "haproxy"),
     package("iproute2", "ss"),
     package("iptables", "iptables"),
+    package("memcached", "memcached"),
     package("nginx-light", "nginx"),
+    package("nodejs", "node"),
     package("postgresql", "psql"),
     package("postgresql-contrib", "pgbench"),
     package("procps", "sysctl"),

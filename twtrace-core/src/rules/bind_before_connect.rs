@@ -9,7 +9,7 @@ use crate::failure::{Call, Cause};
 use crate::finding::{Confidence, Finding, Rule, Severity, Subject};
 use crate::snapshot::{DestKey, DestinationRow};
 use crate::table::Map;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 /// The bound connections of one process.
@@ -18,7 +18,7 @@ struct Binder {
     /// The destination with most of them.
     key: DestKey,
     most: u64,
-    destinations: u64,
+    destinations: BTreeSet<(Option<IpAddr>, u16)>,
     /// Sockets that still use their port, by source address: each has all ports of the range for itself.
     in_use: BTreeMap<IpAddr, u64>,
     ended: u64,
@@ -41,13 +41,21 @@ pub(super) fn check(context: &RuleContext<'_>) -> Vec<Habit> {
         let total = row.budget.map_or(0, |budget| budget.total);
         let last_ns = if row.bound > 0 { context.now_ns } else { row.pattern.ended_ns };
         let in_use_by = BTreeMap::new();
-        let none =
-            Binder { subject, key: *key, most: 0, destinations: 0, in_use: in_use_by, ended: 0, last_ns: 0, total };
+        let none = Binder {
+            subject,
+            key: *key,
+            most: 0,
+            destinations: BTreeSet::new(),
+            in_use: in_use_by,
+            ended: 0,
+            last_ns: 0,
+            total,
+        };
         let binder = binders.entry(process).or_insert(none);
         if bound > binder.most {
             (binder.key, binder.most) = (*key, bound);
         }
-        binder.destinations += 1;
+        binder.destinations.insert((key.remote_addr, key.port));
         *binder.in_use.entry(key.local_addr).or_default() += in_use;
         binder.ended += ended;
         binder.last_ns = binder.last_ns.max(last_ns);
@@ -97,7 +105,7 @@ fn finding(context: &RuleContext<'_>, binder: &Binder) -> Finding {
         Evidence::BoundConnections(binder.connections()),
         Evidence::PortsBound(binder.fullest()),
         Evidence::PortsTotal(binder.total.into()),
-        Evidence::Destinations(binder.destinations),
+        Evidence::Destinations(binder.destinations.len() as u64),
         Evidence::SourceAddresses(binder.in_use.len() as u64),
     ];
     if failed > 0 {

@@ -2,7 +2,7 @@
 
 use super::advice;
 use super::close_wait;
-use super::context::{Pair, RuleContext, is_to, pid};
+use super::context::{Pair, RuleContext, is_to, name, pid};
 use super::habit::Habit;
 use super::not_time_wait::subject;
 use crate::event::{CensusState, ProcessKey, SocketOwner};
@@ -320,7 +320,23 @@ fn fails(context: &RuleContext<'_>, key: DestKey, row: &DestinationRow, failed: 
     let in_own_range = 2 * failed.own_range > failed.count;
     // If some of the ports are in TIME_WAIT, the finding reports them and does not deny TIME_WAIT.
     let plain = budget.is_some_and(|budget| !in_own_range && budget.is_time_wait() == Some(false));
+    let is_another = pid(process).is_some() && pid(victim).is_some() && pid(process) != pid(victim);
+    let kernel = context.kernel(key);
+    let no_reuse =
+        budget.is_some_and(|budget| budget.lacks_timestamps()) && kernel.is_some_and(|kernel| kernel.tw_reuse == 1);
     let title = match (port_use, plain) {
+        (PortUse::Bound, _) if is_another && !in_own_range => {
+            "has bound the local ports that another process needs: its connect(2) fails, and this is not TIME_WAIT"
+        }
+        (PortUse::Open, _) if is_another && !in_own_range => {
+            "has the local ports in open connections: connect(2) of another process fails, and this is not TIME_WAIT"
+        }
+        (PortUse::TimeWait, _) if is_another && !in_own_range => {
+            "has the local ports in TIME_WAIT sockets: connect(2) of another process fails"
+        }
+        (PortUse::TimeWait, _) if no_reuse && !in_own_range => {
+            "finds no local port: TIME_WAIT sockets use them, and tcp_tw_reuse cannot help: the peer sends no timestamps"
+        }
         _ if in_own_range => "finds no port within the socket's own IP_LOCAL_PORT_RANGE: connect(2) fails",
         (PortUse::TimeWait, _) => "finds no local port: connect(2) fails, TIME_WAIT sockets use the ports",
         (PortUse::Open, true) => {
@@ -355,6 +371,8 @@ fn fails(context: &RuleContext<'_>, key: DestKey, row: &DestinationRow, failed: 
         && process.and_then(|subject| subject.process) != Some(victim)
     {
         evidence.push(Evidence::FailingPid(victim.tgid.into()));
+        let command = failed.worst.and_then(|worst| worst.owner).map(|owner| name(&owner));
+        evidence.extend(command.map(Evidence::FailingCommand));
     }
     if failed.own_range > 0 {
         evidence.push(Evidence::FailuresInOwnRange(failed.own_range));
@@ -453,7 +471,9 @@ fn was_near(context: &RuleContext<'_>, key: DestKey, row: &DestinationRow) -> Op
         process,
         destination: Some(key),
         cause: None,
-        title: if active {
+        title: if active && budget.available == 0 {
+            "has all local ports in TIME_WAIT sockets"
+        } else if active {
             "has nearly all local ports in TIME_WAIT sockets"
         } else {
             "had nearly all local ports in TIME_WAIT sockets"

@@ -1,6 +1,6 @@
 //! Sockets that were closed here, and of which the peer acknowledges nothing: orphans with data or a FIN to send.
 
-use super::advice::effect;
+use super::advice::{self, effect};
 use super::context::{MANY, RuleContext};
 use crate::event::{CensusState, Role};
 use crate::evidence::Evidence;
@@ -37,9 +37,12 @@ fn finding(context: &RuleContext<'_>, key: DestKey, sockets: u64, aged: u64) -> 
     }
     evidence.push(Evidence::Verdict("this is not TIME_WAIT".to_owned()));
     let (severity, title) = if aborted > 0 {
-        (Severity::Critical, "has closed, its peers acknowledge nothing, and the kernel resets further orphans")
+        (
+            Severity::Critical,
+            "has closed connections whose peers do not read or are gone, and the kernel resets further ones",
+        )
     } else {
-        (Severity::Warning, "has closed, and its peers acknowledge nothing: sockets stay in FIN_WAIT1")
+        (Severity::Warning, "has closed connections whose peers do not read or are gone: they stay in FIN_WAIT1")
     };
     Finding {
         rule: Rule::FinWait1PileUp,
@@ -52,13 +55,18 @@ fn finding(context: &RuleContext<'_>, key: DestKey, sockets: u64, aged: u64) -> 
         evidence,
         advice: vec![Advice {
             id: "fix-peers",
-            text: "Find out why the peers do not answer: they have vanished, or do not read and their window is zero (`ss -tano \
-                   state fin-wait-1` shows unsent data in Send-Q). Shut down, read to the end, and only then close, with a \
-                   time limit. For clients that vanish in numbers, send again fewer times."
+            text: "Find out whether the peers read: with `timer:(persist` they are alive and their window is zero, with \
+                   `timer:(on` they do not answer. Fix what does not read; let the program send the end (shutdown(2)), read \
+                   to the peer's end, and only then close, with a time limit."
                 .to_owned(),
-            command: Some("sysctl -w net.ipv4.tcp_orphan_retries=3".to_owned()),
+            command: Some(advice::there(
+                context,
+                key.netns,
+                owner.map(|pair| Subject::of(pair.owner)).as_ref(),
+                "ss -tano state fin-wait-1",
+            )),
             effect: vec![effect("fin_wait1", sockets as f64, 0.0)],
-            risk: "Slow peers lose the last data of a connection. Does nothing for TIME_WAIT.".to_owned(),
+            risk: "None: the command only reads.".to_owned(),
         }],
         confidence: Confidence::High,
         recheck: "After the change `ss -tan state fin-wait-1` stays near empty.".to_owned(),

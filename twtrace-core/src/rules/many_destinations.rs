@@ -41,15 +41,17 @@ pub(super) fn check(context: &RuleContext<'_>, reported: &[Habit], short: &BTree
     programs.into_iter().filter_map(|(_, pairs)| habit(context, pairs)).collect()
 }
 
-/// Whether a destination is not worth a finding of its own: it has no pool, and takes few of its ports.
+/// Whether a destination is not worth a finding of its own: it has no pool, and its ports last at this rate.
 fn is_minor(context: &RuleContext<'_>, pair: &Pair<'_>) -> bool {
+    pair.pair.pattern.kept_at_a_time() == 0 && pair.row.stable == 0 && share_of_ports(context, pair) <= 1.0
+}
+
+/// Of the ports of a destination, the share that a process's connections to it take if they go on at this rate.
+fn share_of_ports(context: &RuleContext<'_>, pair: &Pair<'_>) -> f64 {
     let pattern = &pair.pair.pattern;
-    let rate_per_s = pattern.rate_per_s();
-    let share = (pair.pair.pattern.time_wait as f64 / pattern.opened as f64).min(1.0);
+    let share = (pattern.time_wait as f64 / pattern.opened as f64).min(1.0);
     let ports = pair.row.budget.map_or(f64::INFINITY, |budget| f64::from(budget.total.max(1)));
-    pattern.kept_at_a_time() == 0
-        && pair.row.stable == 0
-        && rate_per_s * share * context.hold_seconds(pair.key) <= 0.5 * ports
+    pattern.rate_per_s() * share * context.hold_seconds(pair.key) / ports
 }
 
 fn habit(context: &RuleContext<'_>, mut pairs: Vec<&Pair<'_>>) -> Option<Habit> {
@@ -89,7 +91,11 @@ fn habit(context: &RuleContext<'_>, mut pairs: Vec<&Pair<'_>>) -> Option<Habit> 
     let subject = subject(&pairs, pattern.opened)?;
     let finding = Finding {
         rule: Rule::NoConnectionReuse,
-        severity: Severity::Info,
+        severity: if pairs.iter().any(|pair| share_of_ports(context, pair) > 0.5) {
+            Severity::Warning
+        } else {
+            Severity::Info
+        },
         active: context.habit_goes_on(&pattern),
         process: Some(subject),
         destination: None,

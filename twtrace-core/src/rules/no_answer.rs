@@ -98,14 +98,18 @@ fn finding(context: &RuleContext<'_>, met: &[Met]) -> Finding {
     let is_refused = refused > silent + waiting;
     let tracking = tracking(context);
     let is_local = context.is_local(first.key) || first.key.remote_addr.is_some_and(|address| address.is_loopback());
-    let whose = if several { "its destinations" } else { "its destination" };
+    let example = first
+        .key
+        .remote_addr
+        .map_or_else(String::new, |remote| format!(", such as {}", std::net::SocketAddr::new(remote, first.key.port)));
+    let whose = if several { format!("{} destinations{example}", met.len()) } else { "its destination".to_owned() };
     let title = match tracking {
-        _ if is_refused => format!("is refused by {whose}: this host has ports"),
+        _ if is_refused => format!("is refused by {whose}: local ports are free"),
         Tracking::Full { .. } => {
-            "gets no answer: the connection tracking of this host is full, it has ports".to_owned()
+            "gets no answer: the connection tracking of this host is full, not its ports".to_owned()
         }
         Tracking::NoPort(_) => "gets no answer: source NAT on this host has no port for its connections".to_owned(),
-        Tracking::Fine => format!("gets no answer from {whose}: this host has ports"),
+        Tracking::Fine => format!("gets no answer from {whose}: local ports are free"),
     };
     let mut evidence = Vec::new();
     if silent > 0 {
@@ -133,16 +137,16 @@ fn finding(context: &RuleContext<'_>, met: &[Met]) -> Finding {
     evidence.push(Evidence::Verdict("this is not TIME_WAIT".to_owned()));
     let per_s: f64 = met.iter().map(|one| one.unanswered.per_s()).sum();
     let mut advice = match tracking {
-        _ if is_refused => listen(is_local),
+        _ if is_refused => listen(context, first, is_local),
         Tracking::Full { count, max } => larger_table(count, max),
         Tracking::NoPort(_) => more_ports_for_nat(),
-        Tracking::Fine => find_out(Some(first.key).filter(|_| !several), is_local),
+        Tracking::Fine => find_out(context, first, several, is_local),
     };
     if per_s > 0.0 {
         advice.effect.push(advice::effect("connect_failures_per_s", per_s, 0.0));
     }
     Finding {
-        rule: Rule::NoAnswer,
+        rule: Rule::ConnectsFail,
         severity: if matches!(tracking, Tracking::Fine) || is_refused { Severity::Warning } else { Severity::Critical },
         active: true,
         process: first.subject,
@@ -152,12 +156,18 @@ fn finding(context: &RuleContext<'_>, met: &[Met]) -> Finding {
         evidence,
         advice: vec![advice],
         confidence: Confidence::High,
-        recheck: "After the change connects succeed, and `ss -tan state syn-sent` is near empty.".to_owned(),
+        recheck: if is_refused {
+            "After the change connects succeed."
+        } else {
+            "After the change connects succeed, and `ss -tan state syn-sent` is near empty."
+        }
+        .to_owned(),
     }
 }
 
-fn listen(is_local: bool) -> Advice {
-    let (which, command) = if is_local { ("", Some("ss -ltnp".to_owned())) } else { (" there", None) };
+fn listen(context: &RuleContext<'_>, met: &Met, is_local: bool) -> Advice {
+    let here = || advice::there(context, met.key.netns, met.subject.as_ref(), "ss -ltnp");
+    let (which, command) = if is_local { ("", Some(here())) } else { (" there", None) };
     Advice {
         command,
         ..advice::plain(
@@ -171,16 +181,23 @@ fn listen(is_local: bool) -> Advice {
     }
 }
 
-fn find_out(key: Option<DestKey>, is_local: bool) -> Advice {
-    let watch = |key: DestKey| Some(format!("tcpdump -ni any host {} and port {}", key.remote_addr?, key.port));
+fn find_out(context: &RuleContext<'_>, met: &Met, several: bool, is_local: bool) -> Advice {
+    let which = match met.key.remote_addr {
+        Some(remote) if !several => format!("host {remote} and port {}", met.key.port),
+        _ => format!("tcp port {}", met.key.port),
+    };
+    let watch = format!("tcpdump -ni any {which}");
     let text = if is_local {
         "Find out why the server does not answer: its accept queue is full, a firewall drops the SYN, or the host is out \
          of memory. More ports change nothing."
     } else {
         "Find out who drops the SYN: the host is down, a firewall or a NAT on the way drops, or its accept queue is full. \
-         Back off between attempts, and set a connect timeout. More ports change nothing."
+         Wait longer after each failure. More ports change nothing."
     };
-    Advice { command: key.and_then(watch), ..advice::plain("find-who-drops", text, "None: the command only reads.") }
+    Advice {
+        command: Some(advice::there(context, met.key.netns, met.subject.as_ref(), &watch)),
+        ..advice::plain("find-who-drops", text, "None: the command only reads.")
+    }
 }
 
 fn larger_table(count: u64, max: u64) -> Advice {

@@ -59,12 +59,13 @@ fn finding(context: &RuleContext<'_>, key: DestKey, queue: &Queue) -> Finding {
         process: owner.map(Subject::of_socket_owner),
         destination: Some(key),
         cause: None,
-        title: if queue.is_full() {
-            "does not accept connections: its queue is full, and further ones wait or fail"
-        } else {
-            "does not accept connections: they wait in its queue"
-        }
-        .to_owned(),
+        title: match queue.backlog {
+            _ if queue.is_full() => {
+                "does not accept connections: its queue is full, and further ones wait or fail".to_owned()
+            }
+            Some(backlog) => format!("does not accept connections: {} of {backlog} wait in its queue", queue.sockets),
+            None => "does not accept connections: they wait in its queue".to_owned(),
+        },
         evidence,
         advice: vec![Advice {
             id: "accept-connections",

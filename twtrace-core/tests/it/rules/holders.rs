@@ -124,7 +124,7 @@ fn who_has_bound_the_ports_for_another_destination_is_named() {
         assert_eq!((evidence(&finding, "failing_pid"), finding.cause), (11.into(), Some(Rule::BindBeforeConnect)));
         let figures = ["ports_bound", "ports_total", "ports_available"].map(|name| evidence(&finding, name));
         assert_eq!(figures, [200.into(), 200.into(), 0.into()]);
-        assert!(finding.title.contains("bound sockets use the ports: this is not TIME_WAIT"), "{}", finding.title);
+        assert!(finding.title.contains("has bound the local ports that another process needs"), "{}", finding.title);
         assert_eq!(
             (finding.advice[0].id, effect(&finding, "bind-address-no-port", "ports_bound")),
             ("bind-address-no-port", (200.0, 0.0))

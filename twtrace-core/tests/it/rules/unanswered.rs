@@ -34,12 +34,12 @@ fn connects_that_get_no_answer_are_not_about_ports() {
     let app = owner(5, "app");
     let from_ns = START + 3 * SECOND;
     for (events, title) in [
-        (many(app, 30, 100, from_ns, given_up), "gets no answer from its destination: this host has ports"),
-        (many(app, 30, 100, from_ns, failed(110)), "gets no answer from its destination: this host has ports"),
-        (many(app, 30, 100, from_ns, failed(111)), "is refused by its destination: this host has ports"),
+        (many(app, 30, 100, from_ns, given_up), "gets no answer from its destination: local ports are free"),
+        (many(app, 30, 100, from_ns, failed(110)), "gets no answer from its destination: local ports are free"),
+        (many(app, 30, 100, from_ns, failed(111)), "is refused by its destination: local ports are free"),
     ] {
         let finding = only(&mut state_after(events));
-        assert_eq!((finding.rule, finding.severity, pid(&finding)), (Rule::NoAnswer, Severity::Warning, Some(5)));
+        assert_eq!((finding.rule, finding.severity, pid(&finding)), (Rule::ConnectsFail, Severity::Warning, Some(5)));
         assert_eq!(finding.title, title);
         assert_eq!(evidence(&finding, "verdict"), "this is not TIME_WAIT".to_owned().into());
         let advice = finding.advice[0].id;
@@ -70,7 +70,7 @@ fn connects_that_still_wait_count_before_the_first_gives_up() {
     // The row of the destination is there since one of its connections ended.
     let before = many(app, 1, 1, START, one_shot);
     let finding = only(&mut state_after(before.into_iter().chain((1..7).flat_map(waiting)).chain([owners])));
-    assert_eq!((finding.rule, pid(&finding)), (Rule::NoAnswer, Some(5)));
+    assert_eq!((finding.rule, pid(&finding)), (Rule::ConnectsFail, Some(5)));
     assert_eq!(evidence(&finding, "syn_sent_for_3_s"), 8.into());
 }
 
@@ -82,9 +82,9 @@ fn a_prober_of_many_silent_hosts_is_one_finding() {
         ..given_up(n, who, end_ns)
     };
     let finding = only(&mut state_after(many(prober, 200, 20, START, to)));
-    assert_eq!((finding.rule, pid(&finding), finding.destination), (Rule::NoAnswer, Some(5), None));
+    assert_eq!((finding.rule, pid(&finding), finding.destination), (Rule::ConnectsFail, Some(5), None));
     assert_eq!(evidence(&finding, "destinations"), 20.into());
-    assert_eq!(finding.title, "gets no answer from its destinations: this host has ports");
+    assert_eq!(finding.title, "gets no answer from 20 destinations, such as 10.0.1.0:80: local ports are free");
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn connection_tracking_says_who_drops() {
     let none = NetFigures { conntrack_count: Some(100), conntrack_max: Some(1000), ..NetFigures::default() };
     let none = NetFigures { conntrack_insert_failed: Some(70), conntrack_drop: Some(5), ..none };
     for (now, advice, title) in [
-        (none, "find-who-drops", "gets no answer from its destination: this host has ports"),
+        (none, "find-who-drops", "gets no answer from its destination: local ports are free"),
         (
             NetFigures { conntrack_insert_failed: Some(90), conntrack_drop: Some(25), ..none },
             "nat-ports",
@@ -102,7 +102,7 @@ fn connection_tracking_says_who_drops() {
         (
             NetFigures { conntrack_count: Some(990), ..none },
             "conntrack-limit",
-            "gets no answer: the connection tracking of this host is full, it has ports",
+            "gets no answer: the connection tracking of this host is full, not its ports",
         ),
     ] {
         let events = many(app, 30, 100, START + 3 * SECOND, given_up);

@@ -250,7 +250,9 @@ fn connection(record: &ConnRecord, ids: &mut Ids<'_>) -> Result<Connection, Deco
         gap: has(ConnFlags::GAP)
             || record.transitions_dropped > 0
             || transitions.windows(2).any(|pair| pair[0].to != pair[1].from),
-        established: has(ConnFlags::ESTABLISHED),
+        // The kernel may have hidden the handshake's last step, and not what came after it.
+        established: has(ConnFlags::ESTABLISHED)
+            || !has(ConnFlags::OLDER) && transitions.iter().any(|step| step.from == TcpState::Established),
         end_unseen: has(ConnFlags::END_UNSEEN),
         no_fields: has(ConnFlags::NO_FIELDS),
         binding: binding(record.flags, record.local_range),

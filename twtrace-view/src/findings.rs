@@ -57,6 +57,8 @@ pub fn who(finding: &Finding) -> String {
             let parent = label::process(&subject.parent_command, subject.ppid);
             format!("{parent} ({} {})", text::count(subject.processes), label::command(&subject.command))
         }
+        // Of a destination, it is some process.
+        None if finding.destination.is_some() => "no known process".to_owned(),
         None => "this host".to_owned(),
     }
 }

@@ -53,6 +53,8 @@ fn census_of(top: &Top, place: &Place, port: u16, created: u64) -> (Value, u64, 
         let (server_side, client_side) = sides(place, port);
         own_destinations(report, "time_wait_created") >= created
             && number(own(report), "/coverage/census") == server_side + client_side
+            // One that ended just now is alive until a second census lacks it.
+            && own_destinations(report, "time_wait_live") == server_side + client_side
     });
     let (server_side, client_side) = sides(place, port);
     (report, server_side, client_side)

@@ -118,7 +118,7 @@ fn finding(context: &RuleContext<'_>, binder: &Binder) -> Finding {
         process: Some(binder.subject),
         destination: Some(binder.key),
         cause: None,
-        title: "binds before it connects: each connection takes its port from all destinations".to_owned(),
+        title: "binds a port before it connects: the port is then taken for every destination".to_owned(),
         evidence,
         advice: vec![advice::bind_address_no_port(binder.fullest())],
         confidence: Confidence::High,

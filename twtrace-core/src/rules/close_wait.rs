@@ -50,7 +50,7 @@ pub(super) fn advice(sockets: u64) -> Advice {
     Advice {
         id: "close-sockets",
         text: "Close the socket when read(2) returns 0, also on error paths. No setting of the kernel ends CLOSE_WAIT: it \
-               lasts until the process closes the socket or exits."
+               lasts until the process closes the socket or exits: until then, a restart frees them."
             .to_owned(),
         command: None,
         effect: vec![effect("close_wait", sockets as f64, 0.0)],

@@ -278,7 +278,7 @@ fn advice(
             return vec![advice::plain(
                 "limit-connects",
                 "The destination does not answer. Let a connect give up after some seconds, limit how many wait at a \
-                 time, and wait longer after each failure. Without a time limit of the program, the kernel gives up \
+                 time, and wait longer after each failure. If the program sets no timeout, the kernel gives up \
                  after two minutes (net.ipv4.tcp_syn_retries).",
                 "A destination that is slow for a while is given up sooner.",
             )];
@@ -325,11 +325,17 @@ fn fails(context: &RuleContext<'_>, key: DestKey, row: &DestinationRow, failed: 
     let no_reuse =
         budget.is_some_and(|budget| budget.lacks_timestamps()) && kernel.is_some_and(|kernel| kernel.tw_reuse == 1);
     let title = match (port_use, plain) {
-        (PortUse::Bound, _) if is_another && !in_own_range => {
+        (PortUse::Bound, true) if is_another && !in_own_range => {
             "has bound the local ports that another process needs: its connect(2) fails, and this is not TIME_WAIT"
         }
-        (PortUse::Open, _) if is_another && !in_own_range => {
+        (PortUse::Bound, false) if is_another && !in_own_range => {
+            "has bound most of the local ports that another process needs: its connect(2) fails"
+        }
+        (PortUse::Open, true) if is_another && !in_own_range => {
             "has the local ports in open connections: connect(2) of another process fails, and this is not TIME_WAIT"
+        }
+        (PortUse::Open, false) if is_another && !in_own_range => {
+            "has most of the local ports in open connections: connect(2) of another process fails"
         }
         (PortUse::TimeWait, _) if is_another && !in_own_range => {
             "has the local ports in TIME_WAIT sockets: connect(2) of another process fails"
@@ -344,19 +350,15 @@ fn fails(context: &RuleContext<'_>, key: DestKey, row: &DestinationRow, failed: 
         }
         (PortUse::Open, false) => "finds no local port: connect(2) fails, open connections use most of the ports",
         (PortUse::CloseWait, true) => {
-            "finds no local port: connect(2) fails, connections that it does not close have the ports (CLOSE_WAIT): this \
-             is not TIME_WAIT"
+            "finds no local port: connections that it does not close hold them (CLOSE_WAIT): this is not TIME_WAIT"
         }
         (PortUse::CloseWait, false) => {
-            "finds no local port: connect(2) fails, connections that it does not close have most of the ports (CLOSE_WAIT)"
+            "finds no local port: connections that it does not close hold most of them (CLOSE_WAIT)"
         }
         (PortUse::SynSent, true) => {
-            "finds no local port: connect(2) fails, connects without an answer have the ports (SYN_SENT): this is not \
-             TIME_WAIT"
+            "finds no local port: connects that get no answer hold them (SYN_SENT): this is not TIME_WAIT"
         }
-        (PortUse::SynSent, false) => {
-            "finds no local port: connect(2) fails, connects without an answer have most of the ports (SYN_SENT)"
-        }
+        (PortUse::SynSent, false) => "finds no local port: connects that get no answer hold most of them (SYN_SENT)",
         (PortUse::Bound, true) => {
             "finds no local port: connect(2) fails, bound sockets use the ports: this is not TIME_WAIT"
         }

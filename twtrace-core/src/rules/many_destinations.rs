@@ -24,7 +24,8 @@ const CHECKS_PER_S: f64 = 50.0;
 
 /// Those of all programs, except what `reported` is about and destinations that are `short` of ports.
 pub(super) fn check(context: &RuleContext<'_>, reported: &[Habit], short: &BTreeSet<DestKey>) -> Vec<Habit> {
-    let mut programs: Map<Program, Vec<&Pair<'_>>> = Map::default();
+    // What a program does in another network namespace, as another container of the same image, is not the same habit.
+    let mut programs: Map<(Program, u32), Vec<&Pair<'_>>> = Map::default();
     for pair in &context.pairs {
         let is_one = pair.key.role == Role::Active
             && pair.pair.pattern.opened > 0
@@ -33,7 +34,7 @@ pub(super) fn check(context: &RuleContext<'_>, reported: &[Habit], short: &BTree
             && !reported.iter().any(|habit| no_reuse::is_fork_of(habit, pair))
             && is_minor(context, pair);
         if is_one {
-            programs.entry(no_reuse::program(pair)).or_default().push(pair);
+            programs.entry((no_reuse::program(pair), pair.key.netns)).or_default().push(pair);
         }
     }
     let mut programs: Vec<_> = programs.into_iter().collect();

@@ -101,7 +101,8 @@ pub(super) fn another_port(context: &RuleContext<'_>, failed: &Failed) -> Advice
                 id: "reserve-port",
                 text: "Reserve the port: it lies in net.ipv4.ip_local_port_range, from which outgoing connections get their \
                        ports. Or give the server a port outside of that range. SO_REUSEADDR \
-                       helps only where the client had set it as well."
+                       helps only if the client set it too. That is for the next time: now the server has to wait until \
+                       the port is free."
                     .to_owned(),
                 command: Some(advice::there(context, place.netns, failed.subject.as_ref(), &command)),
                 effect: Vec::new(),

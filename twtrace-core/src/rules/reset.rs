@@ -2,6 +2,7 @@
 
 use super::advice::effect;
 use super::context::{MANY, RuleContext};
+use super::periodic::is_of_rhythm;
 use crate::evidence::Evidence;
 use crate::finding::{Advice, Confidence, Finding, Rule, Severity, Subject};
 
@@ -17,9 +18,18 @@ pub(super) fn check(context: &RuleContext<'_>) -> Vec<Finding> {
             if aborts < MANY || 2 * aborts < pattern.connections() {
                 return None;
             }
-            let rate_per_s = pattern.rate_per_s() * aborts as f64 / pattern.connections().max(1) as f64;
+            // A program that ends aborts all that it had open: that is no rate.
+            let seconds = pattern.ended_ns.saturating_sub(pattern.first_ns) as f64 / 1e9;
+            let rate_per_s = aborts as f64 / seconds.max(1.0);
             let by_linger = linger >= unread;
-            let (title, text) = if by_linger {
+            // As load balancers do: the answer is all that they want, and they keep no socket in TIME_WAIT.
+            let is_check = by_linger && pattern.opened > 0 && is_of_rhythm(pattern, pattern.rate_per_s());
+            let (title, text) = if is_check {
+                (
+                    "ends regular checks with a reset (SO_LINGER 0): harmless if it has read the answer",
+                    "No change is needed: the peer's log may show resets, and nothing is lost that the check wants.",
+                )
+            } else if by_linger {
                 (
                     "closes with a reset (SO_LINGER 0): no TIME_WAIT, but data may be lost",
                     "Do not set SO_LINGER, and close normally. To avoid TIME_WAIT, reuse connections. The reset \
@@ -34,7 +44,7 @@ pub(super) fn check(context: &RuleContext<'_>) -> Vec<Finding> {
             };
             Some(Finding {
                 rule: Rule::ResetInsteadOfClose,
-                severity: Severity::Warning,
+                severity: if is_check { Severity::Info } else { Severity::Warning },
                 active: context.goes_on(pattern.ended_ns, rate_per_s),
                 process: Some(Subject::of(pair.owner)),
                 destination: Some(pair.key),

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
@@ -313,6 +314,9 @@ fn removed_folder_ends_the_recording() {
     let path = folder.path().join("gone.twt");
     let child = start(&place, &path, &[]);
     await_attached(&place, child.id());
-    fs::remove_dir_all(&path).unwrap();
+    // A file may be added while the others are removed.
+    while let Err(error) = fs::remove_dir_all(&path) {
+        assert_eq!(error.kind(), io::ErrorKind::DirectoryNotEmpty, "{error}");
+    }
     failed(&child.wait_with_output().unwrap(), "removed");
 }

@@ -36,14 +36,18 @@ pub(super) struct Relay {
 pub(super) fn relays(context: &RuleContext<'_>) -> Vec<Relay> {
     let mut processes: Map<ProcessKey, (Pattern, Pattern, Vec<DestKey>)> = Map::default();
     for Pair { pair, owner, key, .. } in &context.pairs {
-        let (front, back, fronts) = processes.entry(owner.key).or_default();
-        match key.role {
-            Role::Passive if pair.pattern.accepted > 0 => {
-                front.absorb(&pair.pattern);
-                fronts.push(*key);
-            }
-            Role::Active => back.absorb(&pair.pattern),
-            _ => {}
+        if key.role == Role::Passive && pair.pattern.accepted > 0 {
+            let (front, _, fronts) = processes.entry(owner.key).or_default();
+            front.absorb(&pair.pattern);
+            fronts.push(*key);
+        }
+    }
+    for Pair { pair, owner, key, .. } in context.pairs.iter().filter(|pair| pair.key.role == Role::Active) {
+        // A process that connects to itself passes nothing on: both ends are of one connection.
+        if let Some((_, back, fronts)) = processes.get_mut(&owner.key)
+            && !fronts.iter().any(|front| leads_to(*key, *front))
+        {
+            back.absorb(&pair.pattern);
         }
     }
     let are = processes.into_iter().filter(|(_, (front, back, _))| passes_on(front, back));

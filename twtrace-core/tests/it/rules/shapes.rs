@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::common::*;
-use twtrace_core::event::{CensusState, Connection, Owner};
+use twtrace_core::event::{CensusState, Connection, Owner, Role};
 use twtrace_core::evidence::Value;
 use twtrace_core::finding::{Finding, Rule, Severity};
 
@@ -188,4 +188,20 @@ fn regular_checks_that_end_with_a_reset_are_harmless_and_said_so() {
     assert!(reset.title.contains("harmless if it has read the answer"), "{}", reset.title);
     assert_eq!(effect(reset, "read-before-close", "resets_per_s"), (40.0 / 78.000_002, 0.0));
     let _ = rules(&mut state);
+}
+
+#[test]
+fn a_process_that_connects_to_itself_is_no_relay() {
+    let app = owner(10, "app");
+    let client = |n: u64, end_ns| one_shot(n, app, end_ns).bytes(100, 300);
+    let server = |n: u64, end_ns| {
+        let tuple = one_shot(n, app, end_ns).tuple.mirrored();
+        connection(700_000_000 + n, app, tuple, end_ns).usual(Role::Passive, false, 1_000).bytes(300, 100)
+    };
+    let both = |n: u64| {
+        let end_ns = START + n * 20 * MS;
+        [ended(server(n, end_ns)), ended(client(n, end_ns + 1))]
+    };
+    let found = only(&mut state_after((1..200).flat_map(both).chain([tick(START + 5 * SECOND)])));
+    assert_eq!((found.rule, pid(&found)), (Rule::NoConnectionReuse, Some(10)));
 }

@@ -149,11 +149,6 @@ macro_rules! net_figures {
                 Self { $($name),* }
             }
 
-            /// In the same order.
-            pub fn all(&self) -> [Option<u64>; Self::NUMBER] {
-                [$(self.$name),*]
-            }
-
             /// These, and where one is not known, the other's.
             #[must_use]
             pub fn or(&self, other: &Self) -> Self {

@@ -325,25 +325,25 @@ fn fails(context: &RuleContext<'_>, key: DestKey, row: &DestinationRow, failed: 
     let no_reuse =
         budget.is_some_and(|budget| budget.lacks_timestamps()) && kernel.is_some_and(|kernel| kernel.tw_reuse == 1);
     let title = match (port_use, plain) {
-        (PortUse::Bound, true) if is_another && !in_own_range => {
+        _ if in_own_range => "finds no port within the socket's own IP_LOCAL_PORT_RANGE: connect(2) fails",
+        (PortUse::Bound, true) if is_another => {
             "has bound the local ports that another process needs: its connect(2) fails, and this is not TIME_WAIT"
         }
-        (PortUse::Bound, false) if is_another && !in_own_range => {
+        (PortUse::Bound, false) if is_another => {
             "has bound most of the local ports that another process needs: its connect(2) fails"
         }
-        (PortUse::Open, true) if is_another && !in_own_range => {
+        (PortUse::Open, true) if is_another => {
             "has the local ports in open connections: connect(2) of another process fails, and this is not TIME_WAIT"
         }
-        (PortUse::Open, false) if is_another && !in_own_range => {
+        (PortUse::Open, false) if is_another => {
             "has most of the local ports in open connections: connect(2) of another process fails"
         }
-        (PortUse::TimeWait, _) if is_another && !in_own_range => {
+        (PortUse::TimeWait, _) if is_another => {
             "has the local ports in TIME_WAIT sockets: connect(2) of another process fails"
         }
-        (PortUse::TimeWait, _) if no_reuse && !in_own_range => {
+        (PortUse::TimeWait, _) if no_reuse => {
             "finds no local port: TIME_WAIT sockets use them, and tcp_tw_reuse cannot help: the peer sends no timestamps"
         }
-        _ if in_own_range => "finds no port within the socket's own IP_LOCAL_PORT_RANGE: connect(2) fails",
         (PortUse::TimeWait, _) => "finds no local port: connect(2) fails, TIME_WAIT sockets use the ports",
         (PortUse::Open, true) => {
             "finds no local port: connect(2) fails, open connections use the ports: this is not TIME_WAIT"

@@ -9,7 +9,7 @@ use crate::snapshot::DestKey;
 use std::collections::BTreeMap;
 
 pub(super) fn check(context: &RuleContext<'_>) -> Vec<Finding> {
-    // FIN_WAIT1 and LAST_ACK are the same fault, whoever closed first.
+    // FIN_WAIT1 and LAST_ACK are the same fault: which side closed first makes no difference.
     let mut kinds: BTreeMap<DestKey, (u64, u64)> = BTreeMap::new();
     let waiting = context.snapshot.waiting().iter();
     for kind in waiting.filter(|kind| matches!(kind.state, CensusState::FinWait1 | CensusState::LastAck)) {

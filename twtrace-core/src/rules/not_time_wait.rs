@@ -79,9 +79,10 @@ pub(super) fn subject(row: &FailureRow) -> Option<Subject> {
 pub(super) fn check(context: &RuleContext<'_>) -> Vec<Finding> {
     let is_it =
         |cause| matches!(cause, Cause::ForeignSource | Cause::NoSource | Cause::PortInUse | Cause::ConnectionHoldsPort);
+    let tried = privileged_ports::tried(context);
     let all = failed(context, is_it);
     all.iter()
-        .filter(|failed| !privileged_ports::is_pool(context, failed))
+        .filter(|failed| !privileged_ports::is_of(&tried, failed))
         .map(|failed| finding(context, failed))
         .collect()
 }

@@ -13,10 +13,11 @@ use crate::ports::Usable;
 pub(super) fn check(context: &RuleContext<'_>) -> Vec<Finding> {
     let is_it =
         |cause| matches!(cause, Cause::TimewaitHoldsPort | Cause::ClientTimewaitHoldsPort | Cause::BoundTupleTaken);
+    let tried = privileged_ports::tried(context);
     let all = failed(context, is_it);
     // Where nothing shows that the last connection is in TIME_WAIT, it may be open.
     let is_held = |failed: &&Failed| failed.cause != Cause::BoundTupleTaken || failed.holder.is_some();
-    let all = all.iter().filter(is_held).filter(|failed| !privileged_ports::is_pool(context, failed));
+    let all = all.iter().filter(is_held).filter(|failed| !privileged_ports::is_of(&tried, failed));
     all.map(|failed| finding(context, failed)).collect()
 }
 

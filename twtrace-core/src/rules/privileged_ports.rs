@@ -18,7 +18,7 @@ const SEVERAL: usize = 8;
 
 /// Binds that failed of one process.
 #[derive(Default)]
-struct Tried {
+pub(super) struct Tried {
     subject: Option<Subject>,
     place: Option<DestKey>,
     ports: Vec<u16>,
@@ -27,7 +27,8 @@ struct Tried {
     in_time_wait: usize,
 }
 
-fn tried(context: &RuleContext<'_>) -> Map<ProcessKey, Tried> {
+/// Programs that look for any privileged port.
+pub(super) fn tried(context: &RuleContext<'_>) -> Map<ProcessKey, Tried> {
     let mut all: Map<ProcessKey, Tried> = Map::default();
     for row in context.snapshot.failures() {
         let waits = matches!(row.cause, Cause::TimewaitHoldsPort | Cause::ClientTimewaitHoldsPort);
@@ -50,11 +51,10 @@ fn tried(context: &RuleContext<'_>) -> Map<ProcessKey, Tried> {
     all
 }
 
-/// Whether failures are those of a program that looks for any privileged port.
-pub(super) fn is_pool(context: &RuleContext<'_>, failed: &Failed) -> bool {
+/// Whether failures are those of one of them.
+pub(super) fn is_of(tried: &Map<ProcessKey, Tried>, failed: &Failed) -> bool {
     let process = failed.subject.and_then(|subject| subject.process);
-    failed.place.is_some_and(|place| place.port < LIMIT)
-        && process.is_some_and(|process| tried(context).contains_key(&process))
+    failed.place.is_some_and(|place| place.port < LIMIT) && process.is_some_and(|process| tried.contains_key(&process))
 }
 
 pub(super) fn check(context: &RuleContext<'_>) -> Vec<Finding> {

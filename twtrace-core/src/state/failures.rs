@@ -135,26 +135,26 @@ impl State {
             .filter(conflicts)
             .max_by_key(|live| (live.role == Role::Active, live.expires_ns, live.cookie));
         let Some(live) = most else { return (Cause::Unknown, None) };
-        let owner = |number| self.accounts.owners.owner(number).copied();
-        let holder = Holder {
-            owner: owner(live.opener).or_else(|| owner(live.closer)),
-            remote: (live.tuple.remote_addr, live.tuple.remote_port),
-            expires_ns: live.expires_ns,
-        };
         let is_client = live.role == Role::Active;
-        (if is_client { Cause::ClientTimewaitHoldsPort } else { Cause::TimewaitHoldsPort }, Some(holder))
+        let cause = if is_client { Cause::ClientTimewaitHoldsPort } else { Cause::TimewaitHoldsPort };
+        (cause, Some(holder(live, &self.accounts)))
     }
 }
 
 /// The TIME_WAIT socket that has exactly these addresses and ports.
 fn on_tuple(live: &TimeWaitTable, accounts: &Accounts, tuple: &Tuple) -> Option<Holder> {
-    let live = live.iter().find(|live| live.tuple.netns == tuple.netns && is_same(&live.tuple, tuple))?;
+    let is_it = |live: &&TimeWait| live.tuple.netns == tuple.netns && is_same(&live.tuple, tuple);
+    live.iter().find(is_it).map(|live| holder(live, accounts))
+}
+
+/// A TIME_WAIT socket, as what has a port.
+fn holder(live: &TimeWait, accounts: &Accounts) -> Holder {
     let owner = |number| accounts.owners.owner(number).copied();
-    Some(Holder {
+    Holder {
         owner: owner(live.opener).or_else(|| owner(live.closer)),
         remote: (live.tuple.remote_addr, live.tuple.remote_port),
         expires_ns: live.expires_ns,
-    })
+    }
 }
 
 /// Whether TIME_WAIT sockets are the reason why bind with port 0 finds no port: they keep what bind(2) took.

@@ -6,6 +6,7 @@ mod bind_before_connect;
 mod bound_pool;
 mod bucket_overflow;
 mod close_wait;
+mod connects_fail;
 mod context;
 mod exhaustion;
 mod fin_wait1;
@@ -15,7 +16,6 @@ mod habit;
 mod incomplete_trace;
 mod lasting;
 mod many_destinations;
-mod no_answer;
 mod no_reuse;
 mod not_accepting;
 mod not_time_wait;
@@ -93,7 +93,7 @@ pub(crate) fn check(snapshot: &Snapshot) -> Vec<Finding> {
     found.extend(stuck);
     found.extend(fin_wait2::check(&context).into_iter().filter(|one| !is_other_end(one, &leaking)));
     // No answer of a server on this host that does not accept is in the finding about that.
-    let silent = no_answer::check(&context);
+    let silent = connects_fail::check(&context);
     let is_explained = |one: &Finding| {
         one.destination.is_some_and(|to| leaking.iter().any(|leak| leads_to(to, *leak)))
             || found.iter().any(|other| other.rule == Rule::ExhaustionReached && other.destination == one.destination)

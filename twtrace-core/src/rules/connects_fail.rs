@@ -45,12 +45,13 @@ pub(super) fn check(context: &RuleContext<'_>) -> Vec<Finding> {
     for one in met {
         by_process.entry(one.subject.and_then(|subject| subject.process)).or_default().push(one);
     }
+    let tracking = tracking(context);
     let mut found = Vec::new();
     for all in by_process.into_values() {
         if all.len() < SEVERAL {
-            found.extend(all.iter().map(|one| finding(context, std::slice::from_ref(one))));
+            found.extend(all.iter().map(|one| finding(context, std::slice::from_ref(one), tracking)));
         } else {
-            found.push(finding(context, &all));
+            found.push(finding(context, &all, tracking));
         }
     }
     found
@@ -66,6 +67,7 @@ fn subject(context: &RuleContext<'_>, key: DestKey) -> Option<Subject> {
 }
 
 /// What the connection tracking of this host says.
+#[derive(Clone, Copy)]
 enum Tracking {
     /// It tracks as many as it can.
     Full { count: u64, max: u64 },
@@ -90,13 +92,12 @@ fn tracking(context: &RuleContext<'_>) -> Tracking {
     if failed >= OFTEN { Tracking::NoPort(failed) } else { Tracking::Fine }
 }
 
-fn finding(context: &RuleContext<'_>, met: &[Met]) -> Finding {
+fn finding(context: &RuleContext<'_>, met: &[Met], tracking: Tracking) -> Finding {
     let (first, several) = (&met[0], met.len() > 1);
     let sum = |figure: fn(&Met) -> u64| met.iter().map(figure).sum::<u64>();
     let (silent, refused) = (sum(|one| one.unanswered.silent.into()), sum(|one| one.unanswered.refused.into()));
     let waiting = sum(|one| one.waiting);
     let is_refused = refused > silent + waiting;
-    let tracking = tracking(context);
     let is_local = context.is_local(first.key) || first.key.remote_addr.is_some_and(|address| address.is_loopback());
     let example = first
         .key

@@ -36,13 +36,29 @@ impl Recorded {
     /// # Errors
     /// It is not a recording, nothing of it can be read, or the span is not in it.
     pub(crate) fn read(path: &Path, filter: Filter, span: Span) -> anyhow::Result<Self> {
+        Self::read_with(path, filter, span, &mut |_| {})
+    }
+
+    /// The same, and shows each event on its way to the state.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub(crate) fn read_with(
+        path: &Path,
+        filter: Filter,
+        span: Span,
+        see: &mut dyn FnMut(&Event),
+    ) -> anyhow::Result<Self> {
         let recording = Recording::open(path)?;
         let info = recording.info().clone();
         let (from, to) = bounds(&info, span)?;
         let mut state = State::new(Config { filter, history: true, ..Config::default() });
         let mut replay = recording.replay()?;
         let mut advance = |state: &mut State, until_ns| {
-            let mut sink = |event: Event| state.apply(event);
+            let mut sink = |event: Event| {
+                see(&event);
+                state.apply(event);
+            };
             replay.advance(until_ns, &mut sink).with_context(|| format!("cannot read {}", path.display()))
         };
         // The first Events relate its clocks to each other.
@@ -103,7 +119,7 @@ pub(crate) fn bounds(info: &Info, span: Span) -> anyhow::Result<(Option<i128>, O
 }
 
 /// Converts a wall-clock time to the traced host's monotonic clock.
-pub(crate) fn monotonic(window: &Window, unix_ns: i128) -> u64 {
+fn monotonic(window: &Window, unix_ns: i128) -> u64 {
     let since = unix_ns.saturating_sub(window.start_unix_ns);
     let at = i128::from(window.start_ns).saturating_add(since).max(0);
     u64::try_from(at).unwrap_or(u64::MAX)

@@ -202,6 +202,8 @@ evidence! {
     MaxRatePerS(f64) = "max_rate_per_s", "sustained rate", PerSecond;
     /// How long a connection keeps its port after this host closed it.
     HoldSeconds(f64) = "hold_seconds", "port held for", Seconds;
+    /// Half of the connects took at most this long.
+    ConnectP50Ms(f64) = "connect_ms_p50", "connect p50", Milliseconds;
     /// 99 of 100 connects took at most this long.
     ConnectP99Ms(f64) = "connect_ms_p99", "connect p99", Milliseconds;
     /// Until half of the ports are in use, at the present rate: from then on connect(2) takes longer.
@@ -226,6 +228,8 @@ evidence! {
     ClosedByPid(u64) = "closed_by_pid", "closed by pid", Pid;
     /// Its name.
     ClosedByCommand(String) = "closed_by_command", "closed by", Plain;
+    /// The process that passes the connections on, where another end is at fault.
+    RelayedBy(String) = "relayed_by", "relayed by", Plain;
     /// TIME_WAIT sockets alive now.
     TimeWaitLive(u64) = "time_wait_live", "TIME_WAIT alive", Plain;
     /// Most TIME_WAIT sockets alive at one time.

@@ -30,6 +30,8 @@ pub enum Rule {
     ExhaustionReached,
     /// Local ports for a destination run out within minutes at this rate, or TIME_WAIT sockets use or used nearly all.
     ExhaustionNear,
+    /// connect(2) takes long: more than half of the local ports for a destination are in use, and it searches them.
+    SlowConnect,
     /// bind(2) with port 0 fails: every port of the range is bound.
     BoundPoolExhausted,
     /// EADDRNOTAVAIL or EADDRINUSE for a reason that has nothing to do with TIME_WAIT.

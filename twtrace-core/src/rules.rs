@@ -13,6 +13,7 @@ mod fin_wait1;
 mod fin_wait2;
 mod fork_per_request;
 mod habit;
+mod half_closed;
 mod incomplete_trace;
 mod lasting;
 mod many_destinations;
@@ -88,10 +89,13 @@ pub(crate) fn check(snapshot: &Snapshot) -> Vec<Finding> {
     let is_reported = |leak: &Finding| {
         found.iter().any(|one| one.cause == Some(Rule::CloseWaitLeak) && one.destination == leak.destination)
     };
-    let leaks: Vec<Finding> = leaks.into_iter().filter(|leak| !is_reported(leak)).collect();
+    let leaks = leaks.into_iter().filter(|leak| !is_reported(leak)).collect();
+    let leaks = half_closed::check(&context, leaks);
+    let is_half_closed = |one: &Finding| leaks.iter().any(|leak| leak.destination == one.destination);
+    let waiting = fin_wait2::check(&context).into_iter();
+    found.extend(waiting.filter(|one| !is_half_closed(one) && !is_other_end(one, &leaking)));
     found.extend(leaks);
     found.extend(stuck);
-    found.extend(fin_wait2::check(&context).into_iter().filter(|one| !is_other_end(one, &leaking)));
     // No answer of a server on this host that does not accept is in the finding about that.
     let silent = connects_fail::check(&context);
     let is_explained = |one: &Finding| {

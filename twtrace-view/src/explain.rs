@@ -76,6 +76,7 @@ pub const GENERAL: &[Topic] = topics! {
 pub const FINDINGS: &[Topic] = topics! {
     "exhaustion": ["exhaustion-reached"] "connects fail: no port is left for a destination";
     "exhaustion": ["exhaustion-near", "exhaustion"] "ports run out within minutes at this rate";
+    "slow-connect": ["slow-connect", "slow-connects", "connect-latency"] "connect() searches long for a local port";
     "bound-pool-exhausted": ["bound-pool-exhausted"] "bind() with port 0 fails: every port is bound";
     "not-time-wait": ["not-time-wait"] "a failure that looks like port exhaustion and is not";
     "no-answer": ["connects-fail", "no-answer", "etimedout", "econnrefused"] "connects time out or are refused, ports are free" {

@@ -35,16 +35,23 @@ const BUILD: [&str; 7] =
     ["build-essential", "cargo-web", "libpolly-22-dev", "llvm-22-dev", "rust-web-clippy", "rust-web-src", "rustc-web"];
 
 /// What the live tests run.
-const LIVE: [Package; 19] = [
+const LIVE: [Package; 27] = [
     package("apache2-utils", "ab"),
     package("bpftool", "bpftool"),
     package("curl", "curl"),
+    package("erlang-base", "escript"),
+    package("erlang-inets", "escript"),
+    package("golang-go", "go"),
     package("haproxy", "haproxy"),
+    package("hitch", "hitch"),
     package("iproute2", "ss"),
     package("iptables", "iptables"),
     package("memcached", "memcached"),
     package("nginx-light", "nginx"),
     package("nodejs", "node"),
+    package("openssl", "openssl"),
+    package("php-cli", "php"),
+    package("php-redis", "php"),
     package("postgresql", "psql"),
     package("postgresql-contrib", "pgbench"),
     package("procps", "sysctl"),
@@ -52,6 +59,7 @@ const LIVE: [Package; 19] = [
     package("qemu-system-x86", "qemu-system-x86_64"),
     package("redis-server", "redis-server"),
     package("redis-tools", "redis-cli"),
+    package("rpcbind", "rpcbind"),
     package("tmux", "tmux"),
     package("wrk", "wrk"),
     package("xz-utils", "xz"),

@@ -126,6 +126,8 @@ pub struct Expected {
     pub advice: Vec<String>,
     /// The advice that the scenario's second run follows.
     pub remedy: Option<String>,
+    /// The first advice has a setting of the program with this in it.
+    pub setting: Option<String>,
 }
 
 fn loopback() -> String {

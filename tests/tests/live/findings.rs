@@ -151,11 +151,13 @@ fn check_one(expected: &Expected, who: Option<u32>, finding: &Value, played: &Pl
         Who::WorkersOfLoad(number) => of_several && is_called && process["processes"] == *number,
         _ => process["pid"].as_u64().map(|pid| pid as u32) == who && is_called,
     };
-    let advice = finding["advice"][0]["id"].as_str();
+    let first = &finding["advice"][0];
+    let (advice, setting) = (first["id"].as_str(), first["command"].as_str().unwrap_or_default());
     for (what, is_right) in [
         ("process", is_right),
         ("cause", finding["cause"].as_str() == expected.cause.as_deref()),
         ("advice", expected.advice.iter().any(|id| advice == Some(id))),
+        ("setting", expected.setting.as_ref().is_none_or(|expected| setting.contains(expected))),
         ("recheck", finding["recheck"].as_str().is_some_and(|recheck| !recheck.is_empty())),
     ] {
         if !is_right {

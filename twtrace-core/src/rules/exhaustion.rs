@@ -14,6 +14,9 @@ use crate::snapshot::{DestKey, DestinationRow};
 use crate::table::Map;
 use std::mem::discriminant;
 
+mod slow;
+mod titles;
+
 /// Exhaustion further ahead than this is not reported, in seconds.
 const NEAR_S: f64 = 600.0;
 
@@ -132,7 +135,7 @@ pub(super) fn check(context: &RuleContext<'_>) -> Vec<Consequence> {
     let mut found = Vec::new();
     for (key, row) in &context.destinations {
         let near = || row.budget.and_then(|budget| near(context, *key, row, &budget));
-        let near = || near().or_else(|| was_near(context, *key, row));
+        let near = || near().or_else(|| was_near(context, *key, row)).or_else(|| slow::check(context, *key, row));
         found.extend(match reached.get(key).map(|failed| fails(context, *key, row, failed)) {
             Some(mut fails) => {
                 let is_short = |near: Consequence| near.finding.active && near.port_use == fails.port_use;
@@ -324,45 +327,13 @@ fn fails(context: &RuleContext<'_>, key: DestKey, row: &DestinationRow, failed: 
     let kernel = context.kernel(key);
     let no_reuse =
         budget.is_some_and(|budget| budget.lacks_timestamps()) && kernel.is_some_and(|kernel| kernel.tw_reuse == 1);
-    let title = match (port_use, plain) {
+    let title = match port_use {
         _ if in_own_range => "finds no port within the socket's own IP_LOCAL_PORT_RANGE: connect(2) fails",
-        (PortUse::Bound, true) if is_another => {
-            "has bound the local ports that another process needs: its connect(2) fails, and this is not TIME_WAIT"
-        }
-        (PortUse::Bound, false) if is_another => {
-            "has bound most of the local ports that another process needs: its connect(2) fails"
-        }
-        (PortUse::Open, true) if is_another => {
-            "has the local ports in open connections: connect(2) of another process fails, and this is not TIME_WAIT"
-        }
-        (PortUse::Open, false) if is_another => {
-            "has most of the local ports in open connections: connect(2) of another process fails"
-        }
-        (PortUse::TimeWait, _) if is_another => {
-            "has the local ports in TIME_WAIT sockets: connect(2) of another process fails"
-        }
-        (PortUse::TimeWait, _) if no_reuse => {
+        PortUse::TimeWait if no_reuse && !is_another => {
             "finds no local port: TIME_WAIT sockets use them, and tcp_tw_reuse cannot help: the peer sends no timestamps"
         }
-        (PortUse::TimeWait, _) => "finds no local port: connect(2) fails, TIME_WAIT sockets use the ports",
-        (PortUse::Open, true) => {
-            "finds no local port: connect(2) fails, open connections use the ports: this is not TIME_WAIT"
-        }
-        (PortUse::Open, false) => "finds no local port: connect(2) fails, open connections use most of the ports",
-        (PortUse::CloseWait, true) => {
-            "finds no local port: connections that it does not close hold them (CLOSE_WAIT): this is not TIME_WAIT"
-        }
-        (PortUse::CloseWait, false) => {
-            "finds no local port: connections that it does not close hold most of them (CLOSE_WAIT)"
-        }
-        (PortUse::SynSent, true) => {
-            "finds no local port: connects that get no answer hold them (SYN_SENT): this is not TIME_WAIT"
-        }
-        (PortUse::SynSent, false) => "finds no local port: connects that get no answer hold most of them (SYN_SENT)",
-        (PortUse::Bound, true) => {
-            "finds no local port: connect(2) fails, bound sockets use the ports: this is not TIME_WAIT"
-        }
-        (PortUse::Bound, false) => "finds no local port: connect(2) fails, bound sockets use most of the ports",
+        _ if is_another => titles::of_another(port_use, plain),
+        _ => titles::of_its_own(port_use, plain),
     };
     let mut evidence = vec![
         Evidence::Failures(failed.count),

@@ -298,3 +298,27 @@ fn a_sysctl_says_how_long_it_lasts_and_how_it_is_set_for_good() {
         assert!(risk.contains(says) && risk.contains("Behind a source NAT"), "{risk}");
     }
 }
+
+/// 48 connections/s for 70 s, which keep more than half of 5,000 ports in TIME_WAIT and never all of them. From the 1,000th
+/// on, a connect takes `us` microseconds.
+fn half_of_the_ports(us: u64) -> State {
+    let client = owner(10, "client");
+    let one = |n: u64, who, end_ns| {
+        let step = if n < 1000 { 10 } else { us };
+        one_shot(n % 5000, who, end_ns).usual(Role::Active, true, step * MICROSECOND_NS)
+    };
+    let one = |n, who, end_ns| Connection { cookie: 10_000_000 + n, ..one(n, who, end_ns) };
+    let begin = [start(), small_range(5000, 0)].into_iter();
+    engine(begin.chain(many(client, 3360, 21, START, one)).chain([tick(START + 71 * SECOND)]))
+}
+
+#[test]
+fn connect_is_slow_when_half_of_the_ports_are_in_use() {
+    let finding = only(&mut half_of_the_ports(2000));
+    assert_eq!((finding.rule, pid(&finding)), (Rule::SlowConnect, Some(10)));
+    // Its cause is named with it, and its remedy comes first.
+    assert_eq!((finding.cause, finding.advice[0].id), (Some(Rule::NoConnectionReuse), "pool-connections"));
+    assert!(matches!(evidence(&finding, "connect_ms_p50"), Value::Number(ms) if (1.9..2.1).contains(&ms)));
+    // A connect that finds its port at once is not slow.
+    assert_eq!(only(&mut half_of_the_ports(15)).rule, Rule::NoConnectionReuse);
+}

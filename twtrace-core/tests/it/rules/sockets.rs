@@ -127,6 +127,55 @@ fn sockets_that_are_never_closed() {
     assert_eq!(rules(&mut state_after(stays(4..6, CensusState::CloseWait, 50_000..50_030))), []);
 }
 
+/// What 30 half-closed connections leave: each client has closed, the relay (pid 10) has passed that on to port 90, and
+/// nobody closes there. With `server`, that end is on this host as well.
+fn half_closed(server: Option<Owner>) -> State {
+    let relay = owner(10, "relay");
+    let ports = 0..30_u16;
+    let at = |second: u64| {
+        let listens = |remote, port| tuple(0, remote, port).mirrored().without_remote();
+        let mut rows = vec![row(1, listens(1, 80), CensusState::Listen, 0)];
+        rows.extend(server.map(|_| row(2, listens(7, 90), CensusState::Listen, 0)));
+        for n in ports.clone() {
+            let (front, back) = (tuple(50_000 + n, 1, 80).mirrored(), tuple(60_000 + n, 7, 90));
+            rows.push(row(1_000 + u64::from(n), front, CensusState::CloseWait, 0));
+            rows.push(row(2_000 + u64::from(n), front.mirrored(), CensusState::TimewaitFinWait2, 60_000));
+            rows.push(row(3_000 + u64::from(n), back, CensusState::FinWait2, 0));
+            if server.is_some() {
+                rows.push(row(4_000 + u64::from(n), back.mirrored(), CensusState::CloseWait, 0));
+            }
+        }
+        census(START + second * SECOND, rows)
+    };
+    let addr = |remote| tuple(1, remote, 80).remote_addr;
+    let mut owners = vec![
+        SocketOwner { local_addr: addr(1), ..owner_row(&relay, CensusState::CloseWait, 80, (1, 80), 30) },
+        owner_row(&relay, CensusState::FinWait2, 0, (7, 90), 30),
+    ];
+    owners.extend(server.map(|server| SocketOwner {
+        local_addr: addr(7),
+        ..owner_row(&server, CensusState::CloseWait, 90, (7, 90), 30)
+    }));
+    let opened = many(owner(9, "client"), 30, 1, START, |n, who, end_ns| Connection {
+        bytes_sent: 100_000,
+        ..one_shot(n, who, end_ns)
+    });
+    state_after(opened.into_iter().chain((1..7).flat_map(at)).chain([socket_owners(START + 6 * SECOND, owners)]))
+}
+
+#[test]
+fn half_closed_connections_through_a_relay_are_the_fault_of_the_end_that_does_not_close() {
+    // It is on this host: one finding, about it.
+    let finding = only(&mut half_closed(Some(owner(20, "server"))));
+    assert_eq!((finding.rule, pid(&finding)), (Rule::CloseWaitLeak, Some(20)));
+    assert_eq!(evidence(&finding, "relayed_by"), "relay[10]".to_owned().into());
+    // It is not: the relay is named for what it waits for, and not for a leak of its own.
+    let finding = only(&mut half_closed(None));
+    assert_eq!((finding.rule, pid(&finding)), (Rule::FinWait2PileUp, Some(10)));
+    assert!(finding.title.contains("its backend does not close"), "{}", finding.title);
+    assert_eq!((finding.advice[0].id, finding.destination.unwrap().port), ("let-peer-close", 90));
+}
+
 #[test]
 fn peers_that_do_not_close() {
     let events = many(owner(10, "app"), 30, 1, START, |n, who, end_ns| Connection {

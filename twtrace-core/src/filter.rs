@@ -3,6 +3,7 @@
 use crate::event::{Owner, ProcessFacts, Tuple};
 use crate::summary::Summary;
 use ipnet::IpNet;
+use std::net::IpAddr;
 
 /// What to show. Every kind of condition that is given must match; within a kind, any one value is enough.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -45,18 +46,56 @@ impl Filter {
         (self.pids.is_empty() || any_owner(&|owner| self.pids.contains(&owner.key.tgid)))
             && (self.comms.is_empty() || any_owner(&|owner| self.comms.iter().any(|comm| comm == owner.comm.bytes())))
             && (self.uids.is_empty() || any_owner(&|owner| self.uids.contains(&owner.uid)))
-            && (self.dests.is_empty()
-                || self.dests.iter().any(|(net, port)| {
-                    net.contains(&tuple.remote_addr) && port.is_none_or(|port| port == tuple.remote_port)
-                }))
+            && self.passes_remote(tuple.remote_addr, tuple.remote_port, Some(tuple.local_port))
+    }
+
+    /// Whether connections to that address and port pass, and have a port that passes.
+    pub(crate) fn passes_remote(&self, remote_addr: IpAddr, remote_port: u16, local_port: Option<u16>) -> bool {
+        (self.dests.is_empty()
+            || self
+                .dests
+                .iter()
+                .any(|(net, port)| net.contains(&remote_addr) && port.is_none_or(|port| port == remote_port)))
             && (self.ports.is_empty()
-                || self.ports.contains(&tuple.local_port)
-                || self.ports.contains(&tuple.remote_port))
+                || self.ports.contains(&remote_port)
+                || local_port.is_some_and(|port| self.ports.contains(&port)))
+    }
+
+    /// Whether one process passes what is asked of the owners of a connection.
+    pub(crate) fn passes_owner(&self, owner: &Owner) -> bool {
+        (self.pids.is_empty() || self.pids.contains(&owner.key.tgid))
+            && (self.comms.is_empty() || self.comms.iter().any(|comm| comm == owner.comm.bytes()))
+            && (self.uids.is_empty() || self.uids.contains(&owner.uid))
+    }
+
+    /// Whether it asks for anything.
+    pub(crate) fn is_empty(&self) -> bool {
+        !self.is_early() && !self.is_late()
+    }
+
+    /// Whether it asks for what is known of each connection when it ends: that part applies when it is counted.
+    pub(crate) fn is_early(&self) -> bool {
+        self.asks_for_owners() || self.asks_for_place()
+    }
+
+    /// Whether it asks for owners of connections.
+    pub(crate) fn asks_for_owners(&self) -> bool {
+        !(self.pids.is_empty() && self.comms.is_empty() && self.uids.is_empty())
+    }
+
+    /// Whether it asks for addresses or ports.
+    pub(crate) fn asks_for_place(&self) -> bool {
+        !(self.dests.is_empty() && self.ports.is_empty())
     }
 
     /// Whether it asks for what may be known only after the connection: that part applies when a snapshot is taken.
     pub fn is_late(&self) -> bool {
-        self.asks_for_names() || !self.netns.is_empty()
+        self.asks_for_names() || self.asks_for_netns()
+    }
+
+    /// Whether it asks for a network namespace.
+    pub(crate) fn asks_for_netns(&self) -> bool {
+        !self.netns.is_empty()
     }
 
     /// Whether it asks for a program, a unit or a container.

@@ -7,6 +7,7 @@
 
 mod groups;
 mod holders;
+mod related;
 mod row;
 mod sockets;
 mod take;

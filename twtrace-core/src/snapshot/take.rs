@@ -1,5 +1,6 @@
 //! Taking a snapshot.
 
+use super::holders::PortHolders;
 use super::row::DestinationRow;
 use super::sockets::{OwnerRef, Packer, Sockets};
 use super::{Joined, Snapshot};
@@ -26,8 +27,33 @@ impl Snapshot {
     }
 
     fn of(state: &mut State, sockets: bool) -> Self {
+        let whole = state.whole.as_deref_mut().map(|whole| Self::of(whole, false));
         state.keep_failing();
-        let state = &*state;
+        let mut snapshot = Self::unfiltered(state, sockets);
+        if state.filter.is_empty() {
+            snapshot.findings = rules::check(&snapshot);
+            return snapshot;
+        }
+        // What leads to what the filter selects does not pass the filter: findings are those of everything.
+        let whole = whole.unwrap_or_else(|| {
+            let mut whole = Self::unfiltered(state, false);
+            whole.findings = rules::check(&whole);
+            whole
+        });
+        if state.filter.is_late() {
+            snapshot.filter(state);
+            snapshot.sum_up();
+        }
+        let related = whole.findings.iter().filter(|finding| whole.concerns(&state.filter, finding));
+        snapshot.findings = related.cloned().collect();
+        snapshot.facts = Arc::clone(&whole.facts);
+        snapshot.cgroups = Arc::clone(&whole.cgroups);
+        snapshot.port_holders = OnceLock::from(PortHolders::of(&whole));
+        snapshot
+    }
+
+    /// Without the part of the filter that asks for names, and without findings.
+    fn unfiltered(state: &State, sockets: bool) -> Self {
         let mut snapshot = Self {
             summary: state.summary.clone(),
             processes: Vec::new(),
@@ -56,14 +82,16 @@ impl Snapshot {
         if sockets {
             snapshot.sockets = self::sockets(state);
         }
-        if state.filter.is_late() {
-            snapshot.filter(state);
-        }
-        for joined in &snapshot.cells {
-            snapshot.destinations[joined.destination].counts.absorb(&joined.cell.counts);
-        }
-        snapshot.findings = rules::check(&snapshot);
+        snapshot.sum_up();
         snapshot
+    }
+
+    /// Figures of destinations: the sums over their cells.
+    fn sum_up(&mut self) {
+        self.destinations.iter_mut().for_each(|row| row.counts = Counts::default());
+        for joined in &self.cells {
+            self.destinations[joined.destination].counts.absorb(&joined.cell.counts);
+        }
     }
 
     /// Takes the cells, in process order.

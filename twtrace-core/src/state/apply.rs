@@ -17,6 +17,9 @@ const USERS: usize = 16_384;
 impl State {
     /// Takes one event.
     pub fn apply(&mut self, event: Event) {
+        if let Some(whole) = &mut self.whole {
+            whole.apply(event.clone());
+        }
         match event {
             Event::Start { at_ns, unix_ns, host, tracing } => {
                 let summary = &mut self.summary;

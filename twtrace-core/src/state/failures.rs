@@ -20,6 +20,10 @@ const EADDRINUSE: u16 = 98;
 /// `EADDRNOTAVAIL`.
 const EADDRNOTAVAIL: u16 = 99;
 
+/// A connect that returns this soon after the trace began may have begun before it. That it looked for a port, as its state
+/// change would have shown, was not seen then.
+const IN_FLIGHT_NS: u64 = 500_000_000;
+
 /// Why a connect failed with EADDRNOTAVAIL.
 fn of_connect(outcome: Outcome, connection: &Connection) -> Option<Cause> {
     match outcome {
@@ -54,7 +58,9 @@ impl State {
         }
         // With a bound address, no address has to be found (`ip6_dst_lookup_tail`), and for one that is not this
         // host's, routing returns EINVAL.
-        let cause = if failed.tuple.local_addr.is_unspecified() { Cause::NoSource } else { Cause::Unknown };
+        let was_seen = failed.at_ns >= self.summary.window.start_ns.saturating_add(IN_FLIGHT_NS);
+        let has_address = !failed.tuple.local_addr.is_unspecified();
+        let cause = if was_seen && !has_address { Cause::NoSource } else { Cause::Unknown };
         let key = destination_key(&failed.tuple, Role::Active);
         self.failures.add(&failed.opener, key, Call::Connect, failed.errno, cause, failed.at_ns);
     }

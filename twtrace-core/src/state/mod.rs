@@ -84,6 +84,8 @@ pub struct State {
     pub(crate) users: Arc<Map<u32, String>>,
     pub(crate) history: Option<History>,
     pub(crate) filter: Filter,
+    /// The same without the filter, where that asks for connections: what leads to what it selects is elsewhere.
+    pub(crate) whole: Option<Box<Self>>,
     /// Connections that ended before this are not counted.
     counted_from_ns: u64,
     recent: VecDeque<ClosedConnection>,
@@ -102,7 +104,12 @@ pub struct State {
 impl State {
     /// Nothing is known yet.
     pub fn new(config: Config) -> Self {
+        let whole = config
+            .filter
+            .is_early()
+            .then(|| Box::new(Self::new(Config { filter: Filter::default(), history: false, ..config.clone() })));
         Self {
+            whole,
             summary: Summary::default(),
             accounts: Accounts::new(&config.limits),
             time_wait: TimeWaitTable::new(config.limits.live),
@@ -136,6 +143,6 @@ impl State {
 
     /// About how much memory it takes, in bytes.
     pub fn size(&self) -> usize {
-        self.accounts.size() + self.time_wait.size()
+        self.accounts.size() + self.time_wait.size() + self.whole.as_ref().map_or(0, |whole| whole.size())
     }
 }

@@ -4,6 +4,7 @@ use super::*;
 use crate::common::*;
 use twtrace_core::event::{CensusState, Connection, Event, Owner, Role, Tuple};
 use twtrace_core::finding::{Rule, Severity};
+use twtrace_core::state::{Config, Filter};
 use twtrace_testkit::MICROSECOND_NS;
 
 /// Two hundred connections of `holder` in a state take the whole range for five seconds; meanwhile `victim` finds no port.
@@ -97,8 +98,9 @@ fn each_source_address_has_ports_of_its_own() {
     assert_eq!(figures.map(|name| evidence(&finding, name)), [60.into(), 200.into(), 4.into(), 240.into()]);
 }
 
-#[test]
-fn who_has_bound_the_ports_for_another_destination_is_named() {
+/// A holder (pid 10) has bound all ports for port 9000; connects of a victim (pid 11) to port 80 fail. `is_late`: the trace
+/// began after the binds.
+fn bound_by_another(is_late: bool) -> Vec<Event> {
     let (holder, victim) = (owner(10, "holder"), owner(11, "victim"));
     let held = |port: u16| tuple(port, 9, 9000);
     let cookie = |port: u16| 5_000_000 + u64::from(port);
@@ -106,19 +108,23 @@ fn who_has_bound_the_ports_for_another_destination_is_named() {
     let rows = || ports().map(|port| row(cookie(port), held(port), CensusState::Established, 0));
     let bound = |port| Event::BoundConnect { cookie: cookie(port), tuple: held(port), at_ns: START };
     let row_of = |to: Tuple| socket_owner(&holder, CensusState::Established, Tuple { local_port: 0, ..to }, 200);
-    // The binds were seen, or the trace began after them.
+    let mut events = vec![start(), small_range(200, 0)];
+    if !is_late {
+        events.extend(ports().map(bound));
+    }
+    events.extend((1..4).flat_map(|second| census(START + second * SECOND, rows().collect())));
+    events.push(socket_owners(START + 4 * SECOND, vec![row_of(held(1))]));
+    // The holder's next bind fails as well, which is no other story.
+    events.push(bind_failed(holder, 0, 98, START + 4 * SECOND));
+    events.extend(many(victim, 20, 10, START + 4 * SECOND, no_port));
+    events.push(tick(START + 5 * SECOND));
+    events
+}
+
+#[test]
+fn who_has_bound_the_ports_for_another_destination_is_named() {
     for is_late in [false, true] {
-        let mut events = vec![start(), small_range(200, 0)];
-        if !is_late {
-            events.extend(ports().map(bound));
-        }
-        events.extend((1..4).flat_map(|second| census(START + second * SECOND, rows().collect())));
-        events.push(socket_owners(START + 4 * SECOND, vec![row_of(held(1))]));
-        // The holder's next bind fails as well, which is no other story.
-        events.push(bind_failed(holder, 0, 98, START + 4 * SECOND));
-        events.extend(many(victim, 20, 10, START + 4 * SECOND, no_port));
-        events.push(tick(START + 5 * SECOND));
-        let finding = only(&mut engine(events));
+        let finding = only(&mut engine(bound_by_another(is_late)));
         assert_eq!((finding.rule, pid(&finding)), (Rule::ExhaustionReached, Some(10)), "late: {is_late}");
         assert_eq!(finding.destination.unwrap().port, 80, "where connects fail");
         assert_eq!((evidence(&finding, "failing_pid"), finding.cause), (11.into(), Some(Rule::BindBeforeConnect)));
@@ -130,6 +136,46 @@ fn who_has_bound_the_ports_for_another_destination_is_named() {
             ("bind-address-no-port", (200.0, 0.0))
         );
         assert!(finding.advice.iter().all(|advice| advice.id != "more-addresses"), "{:?}", finding.advice);
+    }
+}
+
+#[test]
+fn a_filter_keeps_the_findings_that_concern_what_it_selects() {
+    let to = |net: &str, port| Filter { dests: vec![(net.parse().unwrap(), port)], ..Filter::default() };
+    let pids = |pids: &[u32]| Filter { pids: pids.to_vec(), ..Filter::default() };
+    let comm = |comm: &str| Filter { comms: vec![comm.as_bytes().to_vec()], ..Filter::default() };
+    let program = |name: &str| Filter { programs: vec![name.to_owned()], ..Filter::default() };
+    let netns = |name: &str| Filter { netns: vec![name.to_owned()], ..Filter::default() };
+    let number = NETNS.to_string();
+    for (filter, keeps) in [
+        // The victim's destination; the victim; the holder.
+        (to("10.0.1.1/32", Some(80)), true),
+        (Filter { ports: vec![80], ..Filter::default() }, true),
+        (pids(&[11]), true),
+        (pids(&[10]), true),
+        (comm("victim"), true),
+        (comm("holder"), true),
+        (Filter { pids: vec![11], ports: vec![80], ..Filter::default() }, true),
+        (program("victim"), true),
+        (program("holder"), true),
+        (netns(&number), true),
+        // Others.
+        (to("10.0.1.1/32", Some(443)), false),
+        (to("192.0.2.0/24", None), false),
+        (pids(&[12]), false),
+        (comm("other"), false),
+        (Filter { pids: vec![11], ports: vec![443], ..Filter::default() }, false),
+        (program("other"), false),
+        (netns("77"), false),
+    ] {
+        let config = Config { filter: filter.clone(), ..Config::default() };
+        let snapshot = engine_with(config, bound_by_another(true)).snapshot();
+        let found: Vec<Rule> = snapshot.findings().iter().map(|finding| finding.rule).collect();
+        assert_eq!(found, if keeps { vec![Rule::ExhaustionReached] } else { vec![] }, "{filter:?}");
+        // Who has the ports of a destination does not depend on who asks.
+        for row in snapshot.destinations().iter().filter(|row| row.budget.is_some_and(|budget| budget.bound > 0)) {
+            assert_eq!(snapshot.port_holders(row)[0].pid, Some(10), "{filter:?}");
+        }
     }
 }
 

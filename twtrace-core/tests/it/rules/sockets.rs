@@ -40,6 +40,17 @@ fn errors_that_are_not_time_wait() {
 }
 
 #[test]
+fn a_connect_that_began_before_the_trace_is_no_evidence() {
+    let failed = |at_ns| connect_failed(owner(12, "v6"), tuple(0, 1, 80).local_addr([0_u8; 4]), 99, at_ns);
+    // It may have looked for a port before the hooks were there: all ports may have been in use.
+    let mut early = state_after([failed(START - MS), failed(START + MS), tick(START + 2 * SECOND)]);
+    assert_eq!(rules(&mut early), []);
+    assert_eq!(early.snapshot().failures().iter().map(|row| row.count).sum::<u64>(), 2, "it is counted all the same");
+    let mut seen = state_after([failed(START + SECOND), tick(START + 2 * SECOND)]);
+    assert_eq!(rules(&mut seen), [Rule::NotTimeWait]);
+}
+
+#[test]
 fn a_port_that_only_timewait_sockets_have() {
     let server = owner(10, "server");
     let events = many(server, 3, 10, START, served).into_iter();

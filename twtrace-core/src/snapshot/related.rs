@@ -1,0 +1,113 @@
+//! Which findings a filter keeps: those that concern what it selects, as the cause or as the victim. A filter by
+//! destination that hid who has bound the ports, or one by process that hid why it fails, would hide the answer.
+
+use super::{DestKey, DestRow, ProcessRow, Snapshot};
+use crate::event::{Owner, Role};
+use crate::evidence::{Evidence, Unit, Value};
+use crate::filter::{Filter, Names};
+use crate::finding::Finding;
+use crate::state::program_of;
+use std::net::{IpAddr, SocketAddr};
+
+impl Snapshot {
+    /// Whether a finding of this snapshot, which is of everything, concerns what a filter selects. What is about no
+    /// process and no destination, such as a limit of the host, concerns all.
+    pub(super) fn concerns(&self, filter: &Filter, finding: &Finding) -> bool {
+        let by_party = filter.asks_for_owners() || filter.asks_for_names();
+        let pids = || finding.evidence.iter().filter_map(pid);
+        let has_party = finding.process.is_some() || pids().next().is_some();
+        let party = || self.subject_passes(filter, finding) || pids().any(|pid| self.pid_passes(filter, pid));
+        if by_party && has_party && !party() {
+            return false;
+        }
+        self.place_passes(filter, finding)
+    }
+
+    fn place_passes(&self, filter: &Filter, finding: &Finding) -> bool {
+        let peers = || finding.evidence.iter().filter_map(peer);
+        match finding.destination {
+            Some(key) if !filter.passes_netns(key.netns, &self.summary) => false,
+            Some(key) => at(filter, key) || peers().any(|peer| filter.passes_remote(peer.ip(), peer.port(), None)),
+            // The sum over many destinations: it is about one of them if the process has connections there.
+            None => {
+                let process = finding.process.and_then(|subject| subject.process);
+                let is_its = |owner: &Owner| process.is_none_or(|process| owner.key == process);
+                let is_there = |key| at(filter, key) && filter.passes_netns(key.netns, &self.summary);
+                !(filter.asks_for_place() || filter.asks_for_netns())
+                    || finding.process.is_none()
+                    || self
+                        .cells()
+                        .any(|(owner, row, _)| is_its(owner) && matches!(row.key, DestRow::Dest(key) if is_there(key)))
+            }
+        }
+    }
+
+    fn subject_passes(&self, filter: &Filter, finding: &Finding) -> bool {
+        let Some(subject) = finding.process else { return false };
+        if let Some(process) = subject.process {
+            let known = self.processes.iter().find(|row| row.owner.is_some_and(|owner| owner.key == process));
+            if let Some(row) = known {
+                return self.row_passes(filter, row);
+            }
+            // Known from its sockets alone.
+            let facts = self.facts(process);
+            let owner = Owner {
+                key: process,
+                uid: subject.uid,
+                ppid: subject.ppid,
+                cgroup: 0,
+                comm: subject.command,
+                parent_comm: subject.parent_command,
+                kthread: false,
+                exiting: false,
+            };
+            let program = program_of(&owner, facts);
+            return filter.passes_owner(&owner) && filter.passes_names(Names { program: Some(&program), facts });
+        }
+        // Several processes of one command and one parent.
+        let is_one = |row: &&ProcessRow| {
+            row.owner.is_some_and(|owner| owner.comm == subject.command && owner.ppid == subject.ppid)
+        };
+        let asks_for_it = filter.pids.contains(&subject.ppid);
+        asks_for_it || self.processes.iter().filter(is_one).any(|row| self.row_passes(filter, row))
+    }
+
+    fn pid_passes(&self, filter: &Filter, pid: u32) -> bool {
+        let has_pid = |row: &&ProcessRow| row.owner.is_some_and(|owner| owner.key.tgid == pid);
+        // A process that is known from its sockets alone has no row.
+        let by_pid_alone =
+            filter.pids.contains(&pid) && filter.comms.is_empty() && filter.uids.is_empty() && !filter.asks_for_names();
+        by_pid_alone || self.processes.iter().filter(has_pid).any(|row| self.row_passes(filter, row))
+    }
+
+    fn row_passes(&self, filter: &Filter, row: &ProcessRow) -> bool {
+        let program = self.program(row);
+        let names = Names { program: program.as_deref(), facts: self.facts_of(row) };
+        row.owner.is_some_and(|owner| filter.passes_owner(&owner)) && filter.passes_names(names)
+    }
+}
+
+/// Whether connections of a destination may pass, or those to a port of this host.
+fn at(filter: &Filter, key: DestKey) -> bool {
+    match key.role {
+        Role::Passive => filter.passes_remote(key.local_addr, key.port, Some(key.port)),
+        Role::Active | Role::Unknown => {
+            let any = IpAddr::from([0_u16; 8]);
+            filter.passes_remote(key.remote_addr.unwrap_or(any), key.port, Some(key.port))
+        }
+    }
+}
+
+fn pid(evidence: &Evidence) -> Option<u32> {
+    match (evidence.kind().unit, evidence.value()) {
+        (Unit::Pid, Value::Count(pid)) => u32::try_from(pid).ok(),
+        _ => None,
+    }
+}
+
+fn peer(evidence: &Evidence) -> Option<SocketAddr> {
+    match evidence {
+        Evidence::HolderPeer(peer) => peer.parse().ok(),
+        _ => None,
+    }
+}

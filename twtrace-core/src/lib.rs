@@ -1,6 +1,7 @@
 //! The pure core of twtrace: [`event::Event`]s change a [`state::State`], and a [`snapshot::Snapshot`] is taken from
 //! it. No I/O, no clock, no terminal.
 
+pub mod asked;
 pub mod audit;
 pub mod changes;
 pub mod classify;

@@ -2,6 +2,7 @@
 
 use super::context::{RuleContext, is_of};
 use super::{lasting, settings};
+use crate::asked::Asked;
 use crate::event::{Comm, KernelFacts, SocketOwner};
 use crate::finding::{Advice, Effect, Subject};
 use crate::pattern::Burst;
@@ -10,6 +11,9 @@ use crate::snapshot::DestKey;
 
 /// The port range that the advice to widen it names: all unprivileged ports.
 const WIDEST: (u16, u16) = (1024, 65_535);
+
+/// Advice that prevents a smaller share of the failures than this is none.
+const LEAST_GAIN: f64 = 0.1;
 
 pub(super) fn effect(figure: &'static str, from: f64, to: f64) -> Effect {
     Effect { figure, from, to }
@@ -179,7 +183,10 @@ pub(super) fn tw_reuse(
             (delay * 1e3).round()
         ),
         command: Some(there(context, key.netns, subject, "sysctl -w net.ipv4.tcp_tw_reuse=1")),
-        effect: vec![effect("max_rate_per_s", budget.max_rate_per_s, sustained)],
+        effect: with_fewer_failures(
+            asked(context, key, budget).map(|asked| (asked, asked.refused_with(budget.total, delay))),
+            vec![effect("max_rate_per_s", budget.max_rate_per_s, sustained)],
+        )?,
         risk: format!(
             "Only for outgoing connections with TCP timestamps on both ends. TIME_WAIT sockets in FIN_WAIT2 are never \
              taken over. It frees ports, but each request still costs a handshake. Behind a source NAT, a firewall that \
@@ -217,14 +224,17 @@ pub(super) fn wider_range(
             subject,
             &format!("sysctl -w net.ipv4.ip_local_port_range=\"{low} {high}\""),
         )),
-        effect: vec![
-            effect("ports_total", budget.total.into(), total.into()),
-            effect(
-                "max_rate_per_s",
-                budget.max_rate_per_s,
-                budget.max_rate_per_s + more / budget.hold_seconds.max(1e-3),
-            ),
-        ],
+        effect: with_fewer_failures(
+            asked(context, key, budget).map(|asked| (asked, asked.refused_with(total, budget.hold_seconds))),
+            vec![
+                effect("ports_total", budget.total.into(), total.into()),
+                effect(
+                    "max_rate_per_s",
+                    budget.max_rate_per_s,
+                    budget.max_rate_per_s + more / budget.hold_seconds.max(1e-3),
+                ),
+            ],
+        )?,
         risk: format!(
             "A service that starts later may find its port taken by a connection: list the ports of services in \
              net.ipv4.ip_local_reserved_ports first. {}",
@@ -239,20 +249,42 @@ pub(super) fn more_addresses(
     key: DestKey,
     budget: &Budget,
     subject: Option<&Subject>,
-) -> Advice {
+) -> Option<Advice> {
     let length = if key.local_addr.is_ipv6() { 128 } else { 32 };
     let command = format!("ip address add ADDRESS/{length} dev DEVICE");
-    Advice {
+    let asked = asked(context, key, budget);
+    let addresses = asked.map_or(Some(2), |asked| asked.addresses(budget.hold_seconds))?.max(2);
+    let enough = asked.map_or(String::new(), |_| format!(" {addresses} carry this traffic."));
+    let rate = budget.max_rate_per_s;
+    Some(Advice {
         id: "more-addresses",
-        text:
+        text: format!(
             "Spread over more source addresses, destination addresses or destination ports: each combination has the \
-               whole range for itself."
-                .to_owned(),
+             whole range for itself.{enough}"
+        ),
         command: Some(there(context, key.netns, subject, &command)),
-        effect: vec![effect("max_rate_per_s", budget.max_rate_per_s, 2.0 * budget.max_rate_per_s)],
-        risk: "The figure is for twice as many. A source address that is bound needs IP_BIND_ADDRESS_NO_PORT."
-            .to_owned(),
-    }
+        effect: with_fewer_failures(
+            asked.map(|asked| (asked, 0.0)),
+            vec![effect("max_rate_per_s", rate, f64::from(addresses) * rate)],
+        )?,
+        risk: format!(
+            "The figure is for {addresses} of them. A source address that is bound needs IP_BIND_ADDRESS_NO_PORT."
+        ),
+    })
+}
+
+/// What was asked of the ports, where connects fail and TIME_WAIT sockets have most of them.
+fn asked<'a>(context: &RuleContext<'a>, key: DestKey, budget: &Budget) -> Option<&'a Asked> {
+    let asked = context.row(key)?.asked.as_deref()?;
+    (2 * budget.time_wait >= budget.used && asked.refused_per_s() > 0.0).then_some(asked)
+}
+
+/// The effects, and first that on the connects that fail. `None` where hardly fewer would fail: that is no advice.
+fn with_fewer_failures(failures: Option<(&Asked, f64)>, others: Vec<Effect>) -> Option<Vec<Effect>> {
+    let Some((asked, with)) = failures else { return Some(others) };
+    let now = asked.refused_per_s();
+    let is_better = with <= (1.0 - LEAST_GAIN) * now;
+    is_better.then(|| [vec![effect("connect_failures_per_s", now, with)], others].concat())
 }
 
 /// The other end closes first. `None` where that end is also on this host: the sockets would only move.
@@ -286,7 +318,7 @@ pub(super) fn room(
     let reuse = if bound { None } else { tw_reuse(context, key, budget, subject) };
     let mut room: Vec<Advice> = reuse.into_iter().collect();
     room.extend(wider_range(context, key, budget, subject));
-    room.push(more_addresses(context, key, budget, subject));
+    room.extend(more_addresses(context, key, budget, subject));
     room.extend(let_peer_close(context, key, budget));
     room
 }

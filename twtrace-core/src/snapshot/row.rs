@@ -2,6 +2,7 @@
 
 use super::groups::{GroupBy, Member};
 use super::{Joined, Snapshot};
+use crate::asked::Asked;
 use crate::counts::Counts;
 use crate::event::{Owner, ProcessFacts};
 use crate::history::{History, Series};
@@ -81,6 +82,8 @@ pub struct DestinationRow {
     pub budget: Option<Budget>,
     /// The budget at a moment when connects found no port.
     pub exhausted: Option<Budget>,
+    /// What was asked of its ports in the last minute, where connects found none.
+    pub asked: Option<Arc<Asked>>,
 }
 
 /// Figures that a row of one kind shares with a row of the other kind.

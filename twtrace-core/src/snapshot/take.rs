@@ -191,7 +191,8 @@ fn retain<T>(rows: &mut Vec<T>, kept: &[bool]) {
 fn destinations(state: &State, has_cell: impl Fn(&Destination) -> bool) -> Vec<DestinationRow> {
     let figures = state.budgets();
     let row = |row: &Destination| {
-        let BudgetFigures { stable, bound, fin_wait2_aged, budget } = figures.get(&row.id).copied().unwrap_or_default();
+        let BudgetFigures { stable, bound, fin_wait2_aged, budget, asked } =
+            figures.get(&row.id).cloned().unwrap_or_default();
         let mut shown = DestinationRow {
             id: row.id,
             key: row.key,
@@ -206,6 +207,7 @@ fn destinations(state: &State, has_cell: impl Fn(&Destination) -> bool) -> Vec<D
             connect_us: row.connect_us.clone(),
             budget,
             exhausted: row.exhausted,
+            asked,
         };
         row.meter.show(&mut shown.counts, &mut shown.series);
         shown

@@ -5,6 +5,7 @@ use super::closed::{destination, destination_key};
 use super::rows::Destination;
 use super::space::{BudgetKey, OpenConnection, Space};
 use super::time_wait::TimeWait;
+use crate::asked::{Asked, SECONDS};
 use crate::event::{CensusState, KernelFacts, Role, Tuple};
 use crate::keys::{DestKey, DestRow};
 use crate::ports::{Budget, PROFILE, Usable, Use, hold_seconds, is_loopback, reuse_seconds};
@@ -14,6 +15,7 @@ use crate::table::Map;
 use foldhash::fast::FixedState;
 use hashbrown::HashSet;
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 const SECOND_NS: u64 = 1_000_000_000;
 
@@ -82,10 +84,12 @@ struct Tally {
     peer_timestamps: Option<bool>,
     /// After how long a connection counts as stable, nanoseconds.
     stable_ns: u64,
+    /// Where connects found no port: TIME_WAIT sockets by age, and what was refused.
+    asked: Option<Box<Asked>>,
 }
 
 /// What is counted for one destination on demand.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct BudgetFigures {
     /// Of the open connections, those ESTABLISHED for at least two seconds and several mean lifetimes.
     pub(crate) stable: u64,
@@ -95,6 +99,8 @@ pub(crate) struct BudgetFigures {
     pub(crate) fin_wait2_aged: u64,
     /// Port budget, for active destinations.
     pub(crate) budget: Option<Budget>,
+    /// What was asked of it, where connects found no port.
+    pub(crate) asked: Option<Arc<Asked>>,
 }
 
 impl State {
@@ -108,8 +114,12 @@ impl State {
             let netns = self.summary.place_of(netns);
             let (Some(local), Some(tally)) = (locals.get(&netns), tallies.get(&(netns, budget_key))) else { continue };
             let budget = Some(tally.budget(local, budget_key, row.trend.growth_per_s()));
-            figures
-                .insert(row.id, BudgetFigures { stable: tally.stable, bound: tally.bound, fin_wait2_aged: 0, budget });
+            let asked = tally.asked.as_ref().zip(budget).map(|(asked, budget)| {
+                let standing = budget.bound + budget.established + budget.other;
+                Arc::new(Asked { standing, total: budget.total, ..(**asked).clone() })
+            });
+            let (stable, bound) = (tally.stable, tally.bound);
+            figures.insert(row.id, BudgetFigures { stable, bound, fin_wait2_aged: 0, budget, asked });
         }
         self.fin_wait2(&mut figures);
         figures
@@ -176,6 +186,13 @@ impl State {
             }
             let lives_ns = (STABLE_LIVES * row.pattern.lifetime_s() * 1e9) as u64;
             tally.stable_ns = tally.stable_ns.max(STABLE_NS).max(lives_ns);
+            if let Some(refusals) = &row.refusals {
+                let none = Asked { taken: [0; SECONDS], refused: [0; SECONDS], standing: 0, total: 0 };
+                let asked = tally.asked.get_or_insert_with(|| Box::new(none));
+                for (sum, refused) in asked.refused.iter_mut().zip(refusals.by_age(now_ns)) {
+                    *sum += refused;
+                }
+            }
             tally.peer_timestamps = row.peer_timestamps.or(tally.peer_timestamps);
         }
         let unknown = self.summary.place_of(0);
@@ -335,6 +352,12 @@ impl Tally {
         }
         if !local.usable.has(live.tuple.local_port) {
             return;
+        }
+        if let Some(asked) = &mut self.asked {
+            let since_ns = local.kernel.time_wait_ns().saturating_sub(live.expires_ns.saturating_sub(now_ns));
+            if let Some(taken) = asked.taken.get_mut((since_ns / SECOND_NS) as usize) {
+                *taken += 1;
+            }
         }
         self.used.time_wait += 1;
         self.bound_too += u32::from(local.bound.contains(&live.tuple.local_port));

@@ -46,7 +46,9 @@ impl State {
             row.holder = on_tuple(&self.time_wait, &self.accounts, &connection.tuple).or(row.holder);
         }
         if cause == Cause::DestinationExhausted {
-            self.accounts.destinations.row_mut(ended.destination).no_port_ns = connection.end_ns.max(1);
+            let row = self.accounts.destinations.row_mut(ended.destination);
+            row.no_port_ns = connection.end_ns.max(1);
+            row.refusals.get_or_insert_default().add(connection.end_ns);
             self.failing = true;
         }
     }

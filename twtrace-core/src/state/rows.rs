@@ -1,6 +1,7 @@
 //! The rows that a state counts in: processes, destinations, and the cells where the two meet.
 
 use super::trend::Trend;
+use crate::asked::Refusals;
 use crate::counts::Counts;
 use crate::event::Owner;
 use crate::history::{Scale, Series};
@@ -151,6 +152,8 @@ pub(crate) struct Destination {
     pub(crate) exhausted_ns: u64,
     /// The latest connect that found none, nanoseconds; 0 for none.
     pub(crate) no_port_ns: u64,
+    /// All that found none lately; there is nothing to count for most destinations.
+    pub(crate) refusals: Option<Box<Refusals>>,
     /// Whether the peer of the last connection sent timestamps, where that is known.
     pub(crate) peer_timestamps: Option<bool>,
 }
@@ -179,6 +182,7 @@ impl TableRow for Destination {
             exhausted: None,
             exhausted_ns: 0,
             no_port_ns: 0,
+            refusals: None,
             peer_timestamps: None,
         }
     }
@@ -205,7 +209,7 @@ impl TableRow for Destination {
     fn restart(&mut self) {
         self.folded = 0;
         (self.pattern, self.connect_us) = (Pattern::default(), Sketch::default());
-        (self.exhausted, self.exhausted_ns, self.no_port_ns) = (None, 0, 0);
+        (self.exhausted, self.exhausted_ns, self.no_port_ns, self.refusals) = (None, 0, 0, None);
         self.meter.restart();
     }
 

@@ -191,3 +191,42 @@ fn only_what_the_filter_selects_is_changed_and_counted() {
     assert_eq!(run(&demands, &[]).time_wait_peak, 400);
     assert_eq!(run(&demands, &[]).fullest.unwrap().ports, 799);
 }
+
+#[test]
+fn the_forecast_by_seconds_agrees_with_the_model_of_each_connect() {
+    use twtrace_core::asked::{Asked, SECONDS};
+    // Connects in each second, again and again: steady, a burst, two bursts, a saw.
+    let patterns: [&[u32]; 4] = [&[30], &[400, 0, 0, 0, 0], &[0, 700, 0, 100, 0, 0], &[10, 20, 30, 40, 50, 60]];
+    for pattern in patterns {
+        let of = |second: u64| u64::from(pattern[second as usize % pattern.len()]);
+        let load = |seconds: u64| {
+            let at = (0..seconds).flat_map(|second| {
+                let step = SECOND / of(second).max(1);
+                (0..of(second)).map(move |number| START + second * SECOND + number * step)
+            });
+            let events = at.enumerate().map(|(number, at_ns)| request(7, number as u64, at_ns, MS / 10, 1));
+            demands(Filter::default(), events, START + seconds * SECOND)
+        };
+        let (first, both) = (load(60), load(120));
+        for (change, total, hold_s) in [
+            ("range=40000-40199", 200, 60.0),
+            ("range=40000-40999", 1000, 60.0),
+            ("range=40000-41999", 2000, 60.0),
+            ("tcp_tw_reuse=1", 1000, 1.0),
+        ] {
+            let expected = (run(&both, &[change]).failed - run(&first, &[change]).failed) as f64 / 60.0;
+            // What a tracer has seen in a minute of 1,000 ports that come back after a minute.
+            let mut asked = Asked { taken: [0; SECONDS], refused: [0; SECONDS], standing: 0, total: 1000 };
+            let mut left = 1000;
+            for age in (0..SECONDS).rev() {
+                let wanted = of((SECONDS - 1 - age) as u64) as u32;
+                asked.taken[age] = wanted.min(left);
+                asked.refused[age] = wanted - asked.taken[age];
+                left -= asked.taken[age];
+            }
+            let forecast = asked.refused_with(total, hold_s);
+            let tolerance = 0.1 * expected.max(1.0);
+            assert!((forecast - expected).abs() <= tolerance, "{pattern:?}, {change}: {forecast} and not {expected}");
+        }
+    }
+}

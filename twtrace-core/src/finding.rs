@@ -143,7 +143,7 @@ pub struct Effect {
 pub struct Advice {
     /// Stable name: `pool-connections`, `keep-alive`, `let-peer-close`, `bind-address-no-port`, `tcp-tw-reuse`,
     /// `wider-port-range`, `more-addresses`, `bucket-limit`, `close-sockets`, `read-before-close`, `fix-address`,
-    /// `so-reuseaddr`, `reserve-port`, `limit-connects`, `accept-connections`, `keep-alive-clients`, `unix-socket`, `slow-down`, `trace-more`,
+    /// `so-reuseaddr`, `reserve-port`, `limit-connects`, `accept-connections`, `keep-alive-clients`, `unix-socket`, `no-userland-proxy`, `slow-down`, `trace-more`,
     /// `find-who-drops`, `start-listener`, `conntrack-limit`, `nat-ports`, `fix-peers`,
     /// `any-source-port`, `other-ports`.
     pub id: &'static str,

@@ -41,7 +41,8 @@ pub const GENERAL: &[Topic] = topics! {
         "os error 99", "socketexception 99", "error 99", "noroutetohostexception", "eaddrnotavail"
     };
     "eaddrinuse": ["eaddrinuse", "bindexception"] "address already in use" {
-        "address already in use", "errno 98", "os error 98", "socketexception 98", "error 98", "bindexception", "eaddrinuse"
+        "address already in use", "errno 98", "os error 98", "socketexception 98", "error 98", "bindexception", "eaddrinuse",
+        "only one usage of each socket address"
     };
     "conntrack": ["conntrack", "nf_conntrack", "snat", "masquerade", "nat"] "tables and ports of a NAT: the other limits" {
         "nf conntrack table full", "table full dropping packet", "insert failed"
@@ -66,7 +67,9 @@ pub const GENERAL: &[Topic] = topics! {
     };
     "ip-local-port-range": ["ip_local_port_range", "port_range", "ip_local_reserved_ports"] "the ports that connect() chooses from";
     "ip-bind-address-no-port": ["ip_bind_address_no_port"] "a source address without a port for all destinations";
-    "keep-alive": ["keep-alive", "keepalive", "so_keepalive"] "HTTP keep-alive helps, TCP keep-alive does not";
+    "keep-alive": ["keep-alive", "keepalive", "so_keepalive"] "HTTP keep-alive helps, TCP keep-alive does not" {
+        "nohttpresponseexception", "upstream prematurely closed connection", "socket hang up"
+    };
     "connection-pool": ["connection-pool", "pool", "pooling"] "how many connections are needed: rate x lifetime";
     "coverage-and-tiers": ["coverage-and-tiers", "coverage", "tiers", "tier"] "how far the figures of twtrace can be trusted";
     "thresholds": ["thresholds", "how-many", "severity"] "1,000 to 60,000: why a count is not a severity";
@@ -88,8 +91,10 @@ pub const FINDINGS: &[Topic] = topics! {
     "bucket-overflow": ["bucket-overflow", "tcptimewaitoverflow"] "TIME_WAIT sockets are not created at the limit";
     "no-connection-reuse": ["no-connection-reuse"] "a new connection for each request";
     "pool-bypassed": ["pool-bypassed"] "connections that bypass the pool";
-    "pool-too-small": ["pool-too-small", "maxidleconnsperhost", "pool_maxsize"] "a pool that keeps fewer than are used at a time";
-    "relay": ["relay", "relays", "tcp-proxy"] "a connection opened for each one accepted";
+    "pool-too-small": ["pool-too-small", "maxidleconnsperhost", "pool_maxsize"] "a pool that keeps fewer than are used at a time" {
+        "connection pool is full discarding connection"
+    };
+    "relay": ["relay", "relays", "tcp-proxy", "docker-proxy", "userland-proxy", "sidecar"] "a connection opened for each one accepted";
     "fork-per-request": ["fork-per-request"] "a process and a connection for each request";
     "server-closes-first": ["server-closes-first"] "the server keeps the TIME_WAIT sockets";
     "periodic-checks": ["periodic-checks", "health-checks"] "a few connections at regular intervals";

@@ -121,6 +121,19 @@ fn advice(context: &RuleContext<'_>, churn: &Churn<'_>) -> Vec<Advice> {
         effect: fewer.clone(),
         risk: "Each idle connection of a client keeps one of the relay open.".to_owned(),
     }];
+    // The kernel's NAT does the same, without a connection of its own.
+    if churn.subject.command.bytes() == b"docker-proxy" {
+        all.push(Advice {
+            id: "no-userland-proxy",
+            text: "Let Docker publish ports with NAT alone: then nothing on this host opens a second connection."
+                .to_owned(),
+            command: Some("\"userland-proxy\": false in /etc/docker/daemon.json, then restart Docker".to_owned()),
+            effect: fewer.clone(),
+            risk: "Containers are restarted. Published ports no longer answer on ::1; for 127.0.0.1 Docker sets \
+                   net.ipv4.conf.*.route_localnet."
+                .to_owned(),
+        });
+    }
     if context.is_local(churn.key) {
         all.push(Advice {
             id: "unix-socket",

@@ -9,7 +9,8 @@ pub(super) fn pool(command: &Comm, port: u16, size: f64) -> String {
     let program = program(command);
     of_protocol(&program, port, &size).or_else(|| of_program(&program, &size)).unwrap_or_else(|| {
         format!(
-            "one client object for all requests, with keep-alive; kept idle per host: {size} (Go: MaxIdleConnsPerHost)"
+            "one client object for all requests, with keep-alive; kept idle per host: {size} (Go: MaxIdleConnsPerHost, and read \
+             each body to its end and close it)"
         )
     })
 }
@@ -21,6 +22,9 @@ fn of_protocol(program: &str, port: u16, size: &str) -> Option<String> {
         ("nginx", 11211) => format!("upstream {{ ... keepalive {size}; }}"),
         ("pgbench", _) => "pgbench without -C".to_owned(),
         ("redis-benchmark", _) => "redis-benchmark without -k 0".to_owned(),
+        ("pgbouncer", _) => {
+            format!("default_pool_size = {size}, server_idle_timeout above the longest pause, server_lifetime = 3600")
+        }
         ("php", 6379) => "$redis->pconnect(...) in place of connect(...)".to_owned(),
         ("php", 11211) => "new Memcached('name'): servers of a name are kept from request to request".to_owned(),
         ("php", 3306 | 5432) => "PDO::ATTR_PERSISTENT => true".to_owned(),
@@ -69,7 +73,7 @@ fn of_program(program: &str, size: &str) -> Option<String> {
             format!("requests.Session() with HTTPAdapter(pool_maxsize={size})")
         }
         "node" => format!("new http.Agent({{ keepAlive: true, maxSockets: {size} }})"),
-        "java" => format!("one HttpClient for all requests, or -Dhttp.maxConnections={size}"),
+        "java" => format!("one HttpClient for all requests, or -Dhttp.maxConnections={size}; JMeter: Use KeepAlive"),
         "dotnet" => "one HttpClient for the process, or IHttpClientFactory".to_owned(),
         "beam.smp" => format!("a pool of the HTTP client: hackney and httpc keep {size} at most"),
         "ruby" | "puma" => {
@@ -163,6 +167,8 @@ mod tests {
         assert!(pool(&comm(b"python3"), 8080, 4.0).contains("pool_maxsize=4"));
         assert!(pool(&comm(b"node"), 5432, 4.0).contains("pg.Pool"));
         assert_eq!(pool(&comm(b"ab"), 80, 4.0), "ab -k");
+        assert!(pool(&comm(b"pgbouncer"), 5432, 4.0).starts_with("default_pool_size = 4"));
+        assert!(pool(&comm(b"shop"), 80, 4.0).contains("read each body to its end"));
         for port in [1433, 1521, 5432, 5672, 9042, 9092, 11211, 27017] {
             assert!(!pool(&comm(b"java"), port, 4.0).contains("Http"), "{port}");
         }

@@ -30,6 +30,10 @@ impl Snapshot {
         let whole = state.whole.as_deref_mut().map(|whole| Self::of(whole, false));
         state.keep_failing();
         let mut snapshot = Self::unfiltered(state, sockets);
+        if state.filter.is_late() {
+            snapshot.filter(state);
+        }
+        snapshot.sum_up();
         if state.filter.is_empty() {
             snapshot.findings = rules::check(&snapshot);
             return snapshot;
@@ -37,13 +41,10 @@ impl Snapshot {
         // What leads to what the filter selects does not pass the filter: findings are those of everything.
         let whole = whole.unwrap_or_else(|| {
             let mut whole = Self::unfiltered(state, false);
+            whole.sum_up();
             whole.findings = rules::check(&whole);
             whole
         });
-        if state.filter.is_late() {
-            snapshot.filter(state);
-            snapshot.sum_up();
-        }
         let related = whole.findings.iter().filter(|finding| whole.concerns(&state.filter, finding));
         snapshot.findings = related.cloned().collect();
         snapshot.facts = Arc::clone(&whole.facts);
@@ -52,7 +53,7 @@ impl Snapshot {
         snapshot
     }
 
-    /// Without the part of the filter that asks for names, and without findings.
+    /// Without the part of the filter that asks for names, without sums and findings.
     fn unfiltered(state: &State, sockets: bool) -> Self {
         let mut snapshot = Self {
             summary: state.summary.clone(),
@@ -82,13 +83,11 @@ impl Snapshot {
         if sockets {
             snapshot.sockets = self::sockets(state);
         }
-        snapshot.sum_up();
         snapshot
     }
 
-    /// Figures of destinations: the sums over their cells.
+    /// Adds up the figures of destinations that are sums over their cells.
     fn sum_up(&mut self) {
-        self.destinations.iter_mut().for_each(|row| row.counts = Counts::default());
         for joined in &self.cells {
             self.destinations[joined.destination].counts.absorb(&joined.cell.counts);
         }

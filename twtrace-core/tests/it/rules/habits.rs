@@ -448,6 +448,16 @@ fn a_relay_cannot_pool() {
 }
 
 #[test]
+fn dockers_proxy_can_be_switched_off() {
+    let ids = |name: &str| {
+        let found = only(&mut state_after(through(owner(20, name), None, (0, 0), 100)));
+        found.advice.iter().map(|advice| advice.id).collect::<Vec<_>>()
+    };
+    assert_eq!(ids("docker-proxy")[..2], ["keep-alive-clients", "no-userland-proxy"]);
+    assert!(!ids("relay").contains(&"no-userland-proxy"));
+}
+
+#[test]
 fn a_service_that_asks_another_one_for_each_request_is_no_relay() {
     // What it answers is not what it was answered; and what it asks is not what it was asked.
     for more in [(0, 9_000), (0, 100), (300, 0), (4_000, 1_000)] {

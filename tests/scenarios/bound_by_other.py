@@ -1,25 +1,20 @@
-"""One process binds the ports of all its connections, to four destinations; another one then connects to a fifth. With
-NO_PORT set to "yes", the first one leaves the choice of the port to connect(2)."""
+"""A process binds the ports of all its connections, to four destinations; another one then connects to a fifth. With NO_PORT
+set to "yes", the first one leaves the choice of the port to connect(2)."""
 import errno, json, os, socket, time
 
 IP_BIND_ADDRESS_NO_PORT = 24
-ready, report = os.pipe()
+no_port = os.environ["NO_PORT"] == "yes"
+kept = []
+for number in range(200):
+    client = socket.socket()
+    if no_port:
+        client.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
+    client.bind(("127.0.0.1", 0))
+    client.connect(("127.0.0.1", 8091 + number % 4))
+    kept.append(client)
 if os.fork() == 0:
-    open("/proc/self/comm", "w").write("holder")
-    kept = []
-    for number in range(200):
-        client = socket.socket()
-        if os.environ["NO_PORT"] == "yes":
-            client.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
-        client.bind(("127.0.0.1", 0))
-        client.connect(("127.0.0.1", 8091 + number % 4))
-        kept.append(client)
-    os.write(report, b"1")
-    time.sleep(8)
-    os._exit(0)
-os.read(ready, 1)
-# A child of its own, so that the load is neither of the two.
-if os.fork() == 0:
+    for client in kept:
+        client.close()
     open("/proc/self/comm", "w").write("victim")
     connection, failed, began = None, 0, time.monotonic()
     while time.monotonic() < began + 7:
@@ -29,8 +24,6 @@ if os.fork() == 0:
             assert error.errno == errno.EADDRNOTAVAIL, error
             failed += 1
         time.sleep(0.1)
-    no_port = os.environ["NO_PORT"] == "yes"
     print(json.dumps({"failures_per_s": failed / 7, "bound": 0 if no_port else 200}))
     os._exit(0)
-os.wait()
 os.wait()

@@ -7,7 +7,7 @@ for command in [
     "ip neigh add 10.9.9.9 lladdr 02:00:00:00:00:01 dev v0",
 ]:
     subprocess.run(command.split(), check=True)
-limit, waiting, failed, most = int(os.environ["LIMIT"]), [], 0, 0
+limit, waiting, failed, first = int(os.environ["LIMIT"]), [], 0, 0
 began = time.monotonic()
 while time.monotonic() < began + 8:
     client = socket.socket()
@@ -15,13 +15,13 @@ while time.monotonic() < began + 8:
     error = client.connect_ex(("10.9.9.9", 8099))
     if error == errno.EINPROGRESS:
         waiting.append(client)
-        most = max(most, len(waiting))
         if len(waiting) > limit:
             waiting.pop(0).close()
             time.sleep(0.2)
     else:
         assert error == errno.EADDRNOTAVAIL, error
         failed += 1
+        first = first or time.monotonic()
         time.sleep(0.2)
     time.sleep(0.005)
-print(json.dumps({"failures_per_s": failed / 8, "syn_sent": most}))
+print(json.dumps({"failures_per_s": failed / (time.monotonic() - first)}))

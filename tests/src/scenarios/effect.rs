@@ -15,6 +15,7 @@ pub fn compare(advice: &Value, expected: &Expected, before: &Played, after: &Pla
     let measured = |figure: &str| match figure {
         "time_wait_created_per_s" => Some((created_per_s(expected, before), created_per_s(expected, after))),
         "fin_wait1" => Some((printed(before, "fin_wait1"), printed(after, "fin_wait1"))),
+        "close_wait" => Some((printed(before, "close_wait"), printed(after, "close_wait"))),
         "accept_queue" => Some((printed(before, "accept_queue"), printed(after, "accept_queue"))),
         "connect_failures_per_s" => Some((printed(before, "failures_per_s"), printed(after, "failures_per_s"))),
         "ports_bound" => Some((printed(before, "bound"), printed(after, "bound"))),

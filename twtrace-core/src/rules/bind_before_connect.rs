@@ -21,7 +21,8 @@ struct Binder {
     destinations: BTreeSet<(Option<IpAddr>, u16)>,
     /// Sockets that still use their port, by source address: each has all ports of the range for itself.
     in_use: BTreeMap<IpAddr, u64>,
-    ended: u64,
+    /// Open ones, and those that have ended.
+    connections: u64,
     last_ns: u64,
     total: u32,
 }
@@ -47,7 +48,7 @@ pub(super) fn check(context: &RuleContext<'_>) -> Vec<Habit> {
             most: 0,
             destinations: BTreeSet::new(),
             in_use: in_use_by,
-            ended: 0,
+            connections: 0,
             last_ns: 0,
             total,
         };
@@ -57,20 +58,16 @@ pub(super) fn check(context: &RuleContext<'_>) -> Vec<Habit> {
         }
         binder.destinations.insert((key.remote_addr, key.port));
         *binder.in_use.entry(key.local_addr).or_default() += in_use;
-        binder.ended += ended;
+        binder.connections += bound;
         binder.last_ns = binder.last_ns.max(last_ns);
         binder.total = binder.total.max(total);
     }
-    let mut all: Vec<Binder> = binders.into_values().filter(|binder| binder.connections() >= MANY).collect();
+    let mut all: Vec<Binder> = binders.into_values().filter(|binder| binder.connections >= MANY).collect();
     all.sort_unstable_by_key(|binder| binder.key);
     all.iter().map(|binder| Habit::of(finding(context, binder), 0)).collect()
 }
 
 impl Binder {
-    fn connections(&self) -> u64 {
-        self.in_use.values().sum::<u64>() + self.ended
-    }
-
     /// Ports in use of the source address with the most.
     fn fullest(&self) -> u64 {
         self.in_use.values().copied().max().unwrap_or(0)
@@ -102,7 +99,7 @@ fn finding(context: &RuleContext<'_>, binder: &Binder) -> Finding {
     let failed: u64 = failures.map(|row| row.count).sum();
     let crowded = binder.total > 0 && 2 * binder.fullest() >= u64::from(binder.total);
     let mut evidence = vec![
-        Evidence::BoundConnections(binder.connections()),
+        Evidence::BoundConnections(binder.connections),
         Evidence::PortsBound(binder.fullest()),
         Evidence::PortsTotal(binder.total.into()),
         Evidence::Destinations(binder.destinations.len() as u64),

@@ -17,6 +17,9 @@ use std::mem::discriminant;
 mod slow;
 mod titles;
 
+/// Name of the effect on connects that fail.
+const FAILURES: &str = "connect_failures_per_s";
+
 /// Exhaustion further ahead than this is not reported, in seconds.
 const NEAR_S: f64 = 600.0;
 
@@ -109,7 +112,11 @@ impl Consequence {
         let known: Vec<_> = finding.evidence.iter().map(discriminant).collect();
         finding.evidence.extend(cause.evidence.into_iter().filter(|evidence| !known.contains(&discriminant(evidence))));
         let known: Vec<&str> = finding.advice.iter().map(|advice| advice.id).collect();
-        let more: Vec<_> = cause.advice.into_iter().filter(|advice| !known.contains(&advice.id)).collect();
+        let mut more: Vec<_> = cause.advice.into_iter().filter(|advice| !known.contains(&advice.id)).collect();
+        let per_s =
+            |evidence: &Evidence| if let Evidence::FailuresPerS(per_s) = evidence { Some(*per_s) } else { None };
+        let failures_per_s = finding.evidence.iter().find_map(per_s).unwrap_or(0.0);
+        more.iter_mut().for_each(|advice| without_failures(advice, failures_per_s));
         // Removing the cause is better than adding ports.
         finding.advice.splice(0..0, more);
         finding
@@ -147,6 +154,21 @@ pub(super) fn check(context: &RuleContext<'_>) -> Vec<Consequence> {
         });
     }
     found
+}
+
+/// Where connects fail, what matters of an advice is that they no longer do. While no port is free, hardly any TIME_WAIT
+/// socket is created.
+fn without_failures(advice: &mut Advice, per_s: f64) {
+    if per_s <= 0.0 {
+        return;
+    }
+    advice.effect.retain(|effect| effect.figure != "time_wait_created_per_s");
+    let has_other = advice.effect.iter().any(|effect| effect.figure != "connections_needed");
+    match advice.effect.iter_mut().find(|effect| effect.figure == FAILURES) {
+        Some(effect) => effect.from = per_s,
+        None if has_other => {}
+        None => advice.effect.insert(0, advice::effect(FAILURES, per_s, 0.0)),
+    }
 }
 
 /// What uses the ports.
@@ -360,11 +382,14 @@ fn fails(context: &RuleContext<'_>, key: DestKey, row: &DestinationRow, failed: 
     if plain {
         evidence.push(Evidence::Verdict("this is not TIME_WAIT".to_owned()));
     }
-    let advice = match budget {
+    let mut advice = match budget {
         _ if in_own_range => vec![own_range_advice()],
         Some(budget) => advice(context, (key, row), &budget, port_use, process.as_ref()),
         None => Vec::new(),
     };
+    if !in_own_range {
+        advice.iter_mut().for_each(|advice| without_failures(advice, per_s));
+    }
     let finding = Finding {
         rule: Rule::ExhaustionReached,
         severity: if active { Severity::Critical } else { Severity::Warning },

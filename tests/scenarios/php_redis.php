@@ -10,7 +10,9 @@ while (microtime(true) < $end) {
         $redis->connect("127.0.0.1", 6379);
     }
     $redis->get("key");
-    $redis->close();
+    if (getenv("KEEP") !== "yes") {
+        $redis->close();
+    }
     $requests += 1;
     usleep(5000);
 }

@@ -13,6 +13,9 @@ use bursts::Bursts;
 pub use unanswered::Unanswered;
 use windows::Windows;
 
+/// Lower ports are privileged, unless `net.ipv4.ip_unprivileged_port_start` says otherwise.
+pub(crate) const PRIVILEGED: u16 = 1024;
+
 /// Up to this many bytes from the opener are taken for one request: many requests on one connection are more.
 pub const ONE_REQUEST_BYTES: u64 = 8 * 1024;
 
@@ -70,7 +73,7 @@ pub struct Pattern {
     pub request_bytes: u64,
     /// Payload of the one-shots that it received, bytes.
     pub response_bytes: u64,
-    /// Opened with a port that bind(2) had taken.
+    /// Opened with a port that bind(2) had taken, other than a privileged one.
     pub bound: u32,
     /// Opened from an address that was bound without a port (IP_BIND_ADDRESS_NO_PORT).
     pub bound_without_port: u32,
@@ -124,7 +127,9 @@ impl Pattern {
             self.empty_aborts = self.empty_aborts.saturating_add(u32::from(empty));
         }
         let active = role == Role::Active;
-        self.bound = self.bound.saturating_add(u32::from(active && connection.binding.port));
+        // A privileged port is one that no connect would have chosen.
+        let bound = active && connection.binding.port && connection.tuple.local_port >= PRIVILEGED;
+        self.bound = self.bound.saturating_add(bound.into());
         let without_port = active && connection.binding.address && !connection.binding.port;
         self.own_range = self.own_range.saturating_add(u32::from(active && connection.binding.range.is_some()));
         self.bound_without_port = self.bound_without_port.saturating_add(u32::from(without_port));

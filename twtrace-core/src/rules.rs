@@ -53,8 +53,9 @@ pub(crate) fn check(snapshot: &Snapshot) -> Vec<Finding> {
     churn.extend(many_destinations::check(&context, &churn, &short));
     let churns = no_reuse::churns(&context, &churn);
     let relays = relay::relays(&context);
-    let (relayed, churns): (Vec<_>, Vec<_>) =
+    let (relayed, mut churns): (Vec<_>, Vec<_>) =
         churns.into_iter().partition(|(churn, _)| relays.iter().any(|relay| relay.is(churn)));
+    relay::blame_clients(&relays, &relayed, &mut churns);
     churn.extend(no_reuse::check(&context, &churns));
     churn.extend(pool_bypassed::check(&context, &churns));
     churn.extend(pool_too_small::check(&context, &churns));
@@ -62,6 +63,9 @@ pub(crate) fn check(snapshot: &Snapshot) -> Vec<Finding> {
     let mut servers = server_closes_first::check(&context);
     let fronts = || relays.iter().flat_map(|relay| &relay.fronts);
     servers.retain(|server| !fronts().any(|front| server.finding.destination == Some(*front)));
+    // Neither is one behind a relay, whose clients decide.
+    let is_behind = |port| relayed.iter().any(|(churn, _)| leads_to(churn.key, port));
+    servers.retain(|server| !server.finding.destination.is_some_and(is_behind));
     // A server that closes because its clients never reuse a connection is not a separate cause.
     churn.extend(servers.into_iter().filter(|server| !is_explained(server, &churn)).collect::<Vec<_>>());
     churn.extend(bind_before_connect::check(&context));
@@ -77,6 +81,7 @@ pub(crate) fn check(snapshot: &Snapshot) -> Vec<Finding> {
             None => consequence.finding,
         });
     }
+    found.extend(privileged_ports::check(&context, &mut churn));
     found.extend(churn.into_iter().map(|habit| habit.finding));
     regular.retain(|one| one.destination.is_none() || !found.iter().any(|other| one.destination == other.destination));
     found.extend(regular);
@@ -111,14 +116,7 @@ pub(crate) fn check(snapshot: &Snapshot) -> Vec<Finding> {
     };
     let pools: Vec<Finding> = bound_pool::check(&context).into_iter().filter(|one| !has_bound(one)).collect();
     found.extend(pools);
-    for rule in [
-        fin_wait1::check,
-        privileged_ports::check,
-        not_time_wait::check,
-        port_held::check,
-        bucket_overflow::check,
-        reset::check,
-    ] {
+    for rule in [fin_wait1::check, not_time_wait::check, port_held::check, bucket_overflow::check, reset::check] {
         found.extend(rule(&context));
     }
     found.iter_mut().for_each(|finding| name_the_other(&context, finding));

@@ -12,6 +12,9 @@ use crate::snapshot::DestKey;
 /// The port range that the advice to widen it names: all unprivileged ports.
 const WIDEST: (u16, u16) = (1024, 65_535);
 
+/// So many connections at a time may be those of a pool that is too small.
+const SEVERAL: u64 = 4;
+
 /// Advice that prevents a smaller share of the failures than this is none.
 const LEAST_GAIN: f64 = 0.1;
 
@@ -49,11 +52,13 @@ pub(super) fn pool(habit: &ConnectionHabit) -> Advice {
     let milliseconds = lifetime_s * 1e3;
     let open = if at_a_time > 1 { at_a_time as f64 } else { rate_per_s * lifetime_s };
     let most = if at_a_time > 1 { format!(", up to {at_a_time} at a time") } else { String::new() };
+    // Its connections look the same as those of no pool.
+    let smaller = if at_a_time >= SEVERAL { " A pool that keeps fewer closes the others after use." } else { "" };
     Advice {
         id: "pool-connections",
         text: format!(
             "Keep connections open and use them again: a pool of {size:.0} carries this traffic \
-             ({rate_per_s:.1}/s, {milliseconds:.1} ms each{most})."
+             ({rate_per_s:.1}/s, {milliseconds:.1} ms each{most}).{smaller}"
         ),
         command: Some(settings::pool(&command, port, size)),
         effect: vec![effect("time_wait_created_per_s", created_per_s, 0.0), effect("connections_needed", open, size)],

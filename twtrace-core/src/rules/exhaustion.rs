@@ -3,7 +3,7 @@
 use super::advice;
 use super::close_wait;
 use super::context::{Pair, RuleContext, is_to, name, pid};
-use super::habit::Habit;
+use super::habit::{self, Habit};
 use super::not_time_wait::subject;
 use crate::event::{CensusState, ProcessKey, SocketOwner};
 use crate::evidence::Evidence;
@@ -12,7 +12,6 @@ use crate::finding::{Advice, Confidence, Finding, Rule, Severity, Subject};
 use crate::ports::{Budget, TIME_WAIT_SECONDS};
 use crate::snapshot::{DestKey, DestinationRow};
 use crate::table::Map;
-use std::mem::discriminant;
 
 mod slow;
 mod titles;
@@ -89,9 +88,8 @@ impl Consequence {
     }
 
     /// Adds the pattern and the advice of the habit that is the cause.
-    pub(super) fn because_of(self, Habit { finding: cause, .. }: Habit) -> Finding {
+    pub(super) fn because_of(self, Habit { finding: mut cause, .. }: Habit) -> Finding {
         let mut finding = self.finding;
-        finding.cause = Some(cause.rule);
         if cause.process.is_some() {
             if let Some(victim) = pid(self.victim).filter(|victim| Some(*victim) != pid(cause.process))
                 && !finding.evidence.iter().any(|evidence| matches!(evidence, Evidence::FailingPid(_)))
@@ -108,17 +106,13 @@ impl Consequence {
         {
             finding.evidence.push(Evidence::HolderPeer(std::net::SocketAddr::new(remote, port).to_string()));
         }
-        // Evidence and advice that both have are reported once.
-        let known: Vec<_> = finding.evidence.iter().map(discriminant).collect();
-        finding.evidence.extend(cause.evidence.into_iter().filter(|evidence| !known.contains(&discriminant(evidence))));
-        let known: Vec<&str> = finding.advice.iter().map(|advice| advice.id).collect();
-        let mut more: Vec<_> = cause.advice.into_iter().filter(|advice| !known.contains(&advice.id)).collect();
-        let per_s =
-            |evidence: &Evidence| if let Evidence::FailuresPerS(per_s) = evidence { Some(*per_s) } else { None };
+        let per_s = |evidence: &Evidence| match evidence {
+            Evidence::FailuresPerS(per_s) => Some(*per_s),
+            _ => None,
+        };
         let failures_per_s = finding.evidence.iter().find_map(per_s).unwrap_or(0.0);
-        more.iter_mut().for_each(|advice| without_failures(advice, failures_per_s));
-        // Removing the cause is better than adding ports.
-        finding.advice.splice(0..0, more);
+        cause.advice.iter_mut().for_each(|advice| without_failures(advice, failures_per_s));
+        habit::merge(&mut finding, cause);
         finding
     }
 }

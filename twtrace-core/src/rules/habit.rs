@@ -3,6 +3,7 @@
 use super::context::Pair;
 use crate::finding::Finding;
 use crate::keys::DestKey;
+use std::mem::discriminant;
 
 /// A habit.
 #[derive(Debug)]
@@ -12,6 +13,17 @@ pub(super) struct Habit {
     pub(super) created: u64,
     /// All its destinations, if they are many; else only the finding's. In order: there may be thousands.
     pub(super) destinations: Vec<DestKey>,
+}
+
+/// Adds the evidence and the advice of the cause to a finding that is its consequence. What both have is said once, and
+/// removing the cause is better than making room for it.
+pub(super) fn merge(finding: &mut Finding, cause: Finding) {
+    finding.cause = Some(cause.rule);
+    let known: Vec<_> = finding.evidence.iter().map(discriminant).collect();
+    finding.evidence.extend(cause.evidence.into_iter().filter(|evidence| !known.contains(&discriminant(evidence))));
+    let known: Vec<&str> = finding.advice.iter().map(|advice| advice.id).collect();
+    let more: Vec<_> = cause.advice.into_iter().filter(|advice| !known.contains(&advice.id)).collect();
+    finding.advice.splice(0..0, more);
 }
 
 impl Habit {

@@ -2,65 +2,87 @@
 
 use super::advice;
 use super::context::RuleContext;
+use super::habit::{self, Habit};
 use super::not_time_wait::{Failed, subject};
-use crate::event::ProcessKey;
+use crate::event::{Comm, ProcessKey};
 use crate::evidence::Evidence;
 use crate::failure::Cause;
 use crate::finding::{Advice, Confidence, Finding, Rule, Severity, Subject};
-use crate::snapshot::DestKey;
-use crate::table::Map;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Unprivileged programs cannot bind lower ones (`net.ipv4.ip_unprivileged_port_start`).
-const LIMIT: u16 = 1024;
+const LIMIT: u16 = crate::pattern::PRIVILEGED;
 
 /// A program that tries so many of them one after the other has no particular one in mind.
 const SEVERAL: usize = 8;
 
-/// Binds that failed of one process.
+/// Binds that failed of one program under one parent: `rpcinfo` in a loop is as much a pool as a mount of many exports.
 #[derive(Default)]
 pub(super) struct Tried {
     subject: Option<Subject>,
-    place: Option<DestKey>,
-    ports: Vec<u16>,
+    processes: BTreeSet<ProcessKey>,
+    ports: BTreeSet<u16>,
     failures: u64,
     last_ns: u64,
     in_time_wait: usize,
 }
 
+/// Command and parent of a program.
+type Program = (Comm, u32);
+
 /// Programs that look for any privileged port.
-pub(super) fn tried(context: &RuleContext<'_>) -> Map<ProcessKey, Tried> {
-    let mut all: Map<ProcessKey, Tried> = Map::default();
+pub(super) fn tried(context: &RuleContext<'_>) -> BTreeMap<Program, Tried> {
+    let mut all: BTreeMap<Program, Tried> = BTreeMap::default();
+    let mut not_kept_apart = 0;
     for row in context.snapshot.failures() {
         let waits = matches!(row.cause, Cause::TimewaitHoldsPort | Cause::ClientTimewaitHoldsPort);
-        let is_it = waits || matches!(row.cause, Cause::PortInUse | Cause::ConnectionHoldsPort);
-        let (Some(owner), Some(place)) = (row.owner, row.destination) else { continue };
-        if !is_it || !(1..LIMIT).contains(&place.port) {
+        if !waits && !matches!(row.cause, Cause::PortInUse | Cause::ConnectionHoldsPort) {
             continue;
         }
-        let one = all.entry(owner.key).or_default();
-        one.subject = subject(row);
-        one.place = Some(place);
-        if !one.ports.contains(&place.port) {
-            one.ports.push(place.port);
-            one.in_time_wait += usize::from(waits);
+        let (Some(owner), Some(place)) = (row.owner, row.destination) else {
+            not_kept_apart += row.count;
+            continue;
+        };
+        if !(1..LIMIT).contains(&place.port) {
+            continue;
         }
+        let one = all.entry((owner.comm, owner.ppid)).or_default();
+        one.subject = subject(row);
+        one.processes.insert(owner.key);
+        one.in_time_wait += usize::from(one.ports.insert(place.port) && waits);
         one.failures += row.count;
         one.last_ns = one.last_ns.max(row.last_ns);
     }
     all.retain(|_, one| one.ports.len() >= SEVERAL);
+    // So many failures, of so many ports, are those of such a search.
+    if let Some(most) = all.values_mut().max_by_key(|one| one.failures) {
+        most.failures += not_kept_apart;
+    }
     all
 }
 
 /// Whether failures are those of one of them.
-pub(super) fn is_of(tried: &Map<ProcessKey, Tried>, failed: &Failed) -> bool {
-    let process = failed.subject.and_then(|subject| subject.process);
-    failed.place.is_some_and(|place| place.port < LIMIT) && process.is_some_and(|process| tried.contains_key(&process))
+pub(super) fn is_of(tried: &BTreeMap<Program, Tried>, failed: &Failed) -> bool {
+    match (failed.place, failed.subject) {
+        (Some(place), Some(subject)) => place.port < LIMIT && tried.contains_key(&(subject.command, subject.ppid)),
+        _ => !tried.is_empty(),
+    }
 }
 
-pub(super) fn check(context: &RuleContext<'_>) -> Vec<Finding> {
-    let mut all: Vec<(ProcessKey, Tried)> = tried(context).into_iter().collect();
-    all.sort_unstable_by_key(|(process, _)| *process);
-    all.into_iter().map(|(_, one)| finding(context, &one)).collect()
+/// All of them. A habit of the same program is the cause, and is said with it.
+pub(super) fn check(context: &RuleContext<'_>, habits: &mut Vec<Habit>) -> Vec<Finding> {
+    let with_cause = |tried: &Tried| {
+        let mut finding = finding(context, tried);
+        let party = |subject: Subject| (subject.command, subject.ppid);
+        let is_its = |habit: &Habit| habit.finding.process.map(party) == tried.subject.map(party) && habit.created > 0;
+        if let Some(at) = habits.iter().position(is_its) {
+            let cause = habits.remove(at).finding;
+            finding.destination = cause.destination;
+            habit::merge(&mut finding, cause);
+        }
+        finding
+    };
+    tried(context).values().map(with_cause).collect()
 }
 
 fn finding(context: &RuleContext<'_>, tried: &Tried) -> Finding {
@@ -69,7 +91,10 @@ fn finding(context: &RuleContext<'_>, tried: &Tried) -> Finding {
         rule: Rule::PortHeldByTimeWait,
         severity: Severity::Warning,
         active,
-        process: tried.subject,
+        process: tried.subject.map(|subject| match tried.processes.len() {
+            1 => subject,
+            many => Subject { process: None, processes: many as u64, ..subject },
+        }),
         destination: None,
         cause: None,
         title: "looks for a privileged port, and finds those it tries taken: there are at most 1,023".to_owned(),

@@ -79,6 +79,20 @@ impl Relay {
     }
 }
 
+/// What a relay opens and closes is up to its clients on this host: they are at fault, and what it leaves behind would be gone
+/// with theirs.
+pub(super) fn blame_clients(relays: &[Relay], relayed: &[(Churn<'_>, bool)], churns: &mut [(Churn<'_>, bool)]) {
+    for (churn, at_fault) in churns {
+        let opened = churn.pattern.opened as f64;
+        for relay in relays.iter().filter(|relay| relay.fronts.iter().any(|front| leads_to(churn.key, *front))) {
+            *at_fault = true;
+            let share = (opened / relay.accepted.max(1) as f64).min(1.0);
+            let backs = relayed.iter().filter(|(back, _)| relay.is(back));
+            churn.created_per_s += share * backs.map(|(back, _)| back.created_per_s).sum::<f64>();
+        }
+    }
+}
+
 /// Their churn. Clients on this host are among the habits of `others`: they are the cause, and unless a relay takes many of
 /// its ports, there is no more to say.
 pub(super) fn check(

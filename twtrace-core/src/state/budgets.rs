@@ -8,6 +8,7 @@ use super::time_wait::TimeWait;
 use crate::asked::{Asked, SECONDS};
 use crate::event::{CensusState, KernelFacts, Role, Tuple};
 use crate::keys::{DestKey, DestRow};
+use crate::pattern::PRIVILEGED;
 use crate::ports::{Budget, PROFILE, Usable, Use, hold_seconds, is_loopback, reuse_seconds};
 use crate::recent::Seconds;
 use crate::summary::{Substate, Waiting};
@@ -309,7 +310,7 @@ impl State {
 
     /// A socket that was bound begins to connect.
     pub(super) fn bound_connect(&mut self, cookie: u64, tuple: &Tuple, at_ns: u64) {
-        if self.bound.len() < BOUND {
+        if self.bound.len() < BOUND && tuple.local_port >= PRIVILEGED {
             let bound = Bound { netns: tuple.netns, port: tuple.local_port, key: budget_key(tuple), at_ns };
             self.bound.insert(cookie, bound);
         }

@@ -368,3 +368,21 @@ fn connect_is_slow_when_half_of_the_ports_are_in_use() {
     // A connect that finds its port at once is not slow.
     assert_eq!(only(&mut half_of_the_ports(15)).rule, Rule::NoConnectionReuse);
 }
+
+#[test]
+fn many_processes_that_look_for_a_privileged_port_are_one_finding_with_their_cause() {
+    // A script runs a program 60 times; each run tries more ports, and connects from the first free one.
+    let events = (0..60_u64).flat_map(|n| {
+        let at_ns = START + n * 20 * MS;
+        let run = owner(1000 + n as u32, "rpcinfo").started(at_ns).parent(77, "bash");
+        let taken = (0..n as u16).map(move |port| bind_failed(run, 700 + port, 98, at_ns + MS));
+        let from = tuple(700 + n as u16, 1, 111);
+        taken.chain([ended(connection(9_000_000 + n, run, from, at_ns + 2 * MS))])
+    });
+    let found = only(&mut state_after(events.chain([tick(START + 2 * SECOND)])));
+    assert_eq!((found.rule, found.cause), (Rule::PortHeldByTimeWait, Some(Rule::ForkPerRequest)));
+    let process = found.process.unwrap();
+    assert_eq!((process.process, process.processes, process.ppid), (None, 59, 77));
+    assert_eq!(found.advice.iter().map(|advice| advice.id).collect::<Vec<_>>(), ["pool-connections", "other-ports"]);
+    assert_eq!(evidence(&found, "ports_tried"), 59.into());
+}

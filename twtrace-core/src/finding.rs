@@ -130,7 +130,7 @@ pub struct Subject {
 pub struct Effect {
     /// What changes: `time_wait_created_per_s`, `ports_total`, `max_rate_per_s`, `connect_failures_per_s`,
     /// `connections_needed`, `ports_bound`, `time_wait_live`, `max_tw_buckets`, `resets_per_s`, `close_wait`,
-    /// `fin_wait1`, `fin_wait2`, `accept_queue`.
+    /// `fin_wait1`, `fin_wait2`, `accept_queue`, `connect_ms`.
     pub figure: &'static str,
     /// The current value.
     pub from: f64,

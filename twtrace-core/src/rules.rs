@@ -119,6 +119,7 @@ pub(crate) fn check(snapshot: &Snapshot) -> Vec<Finding> {
     for rule in [fin_wait1::check, not_time_wait::check, port_held::check, bucket_overflow::check, reset::check] {
         found.extend(rule(&context));
     }
+    reset::join_checks(&mut found);
     found.iter_mut().for_each(|finding| name_the_other(&context, finding));
     found.sort_by_key(|finding| {
         let process = finding.process.and_then(|party| party.process);

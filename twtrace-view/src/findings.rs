@@ -103,6 +103,7 @@ pub fn effect(effect: &Effect) -> String {
         "fin_wait1" => "FIN_WAIT1",
         "fin_wait2" => "FIN_WAIT2",
         "accept_queue" => "accept queue",
+        "connect_ms" => "connect, ms:",
         other => other,
     };
     format!("{figure} {} -> {}", number(effect.from), number(effect.to))

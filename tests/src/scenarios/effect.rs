@@ -12,17 +12,14 @@ const TOLERANCE: f64 = 0.2;
 /// Compares the effect that an advice predicts with the measured one, for each figure that can be measured. The effect
 /// is the change of the figure; if it was 0 before, the figure after it.
 pub fn compare(advice: &Value, expected: &Expected, before: &Played, after: &Played, run: &Run) -> Vec<Compared> {
+    let both = |name: &str| Some((printed(before, name)?, printed(after, name)?));
     let measured = |figure: &str| match figure {
         "time_wait_created_per_s" => Some((created_per_s(expected, before), created_per_s(expected, after))),
-        "fin_wait1" => Some((printed(before, "fin_wait1"), printed(after, "fin_wait1"))),
-        "close_wait" => Some((printed(before, "close_wait"), printed(after, "close_wait"))),
-        "accept_queue" => Some((printed(before, "accept_queue"), printed(after, "accept_queue"))),
-        "connect_failures_per_s" => Some((printed(before, "failures_per_s"), printed(after, "failures_per_s"))),
-        "ports_bound" => Some((printed(before, "bound"), printed(after, "bound"))),
-        "max_rate_per_s" => {
-            // Before: each successful request occupied its port for a minute.
-            Some((printed(before, "requests") / 60.0, sustained(run)))
-        }
+        "fin_wait1" | "close_wait" | "accept_queue" | "connect_ms" => both(figure),
+        "connect_failures_per_s" => both("failures_per_s"),
+        "ports_bound" => both("bound"),
+        // Before: each successful request occupied its port for a minute.
+        "max_rate_per_s" => Some((printed(before, "requests")? / 60.0, sustained(run))),
         // A predicted number of connections is an average; a real pool has more.
         _ => None,
     };
@@ -76,10 +73,10 @@ fn created_per_s(expected: &Expected, played: &Played) -> f64 {
     there.filter_map(|row| row["time_wait_created"].as_f64()).sum::<f64>() / played.seconds
 }
 
-/// A number that the load printed.
-fn printed(played: &Played, name: &str) -> f64 {
-    let json: Value = serde_json::from_str(&played.printed).expect("this load prints JSON");
-    json[name].as_f64().expect("a number")
+/// A number that the load printed, if it did.
+fn printed(played: &Played, name: &str) -> Option<f64> {
+    let json: Value = serde_json::from_str(&played.printed).ok()?;
+    json[name].as_f64()
 }
 
 /// The highest rate of connections per second that succeeds indefinitely, found by trying.

@@ -12,6 +12,9 @@ use crate::table::Map;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+/// So many connections for each port in use have a fixed port.
+const FIXED: u64 = 10;
+
 /// The bound connections of one process.
 struct Binder {
     subject: Subject,
@@ -62,12 +65,17 @@ pub(super) fn check(context: &RuleContext<'_>) -> Vec<Habit> {
         binder.last_ns = binder.last_ns.max(last_ns);
         binder.total = binder.total.max(total);
     }
-    let mut all: Vec<Binder> = binders.into_values().filter(|binder| binder.connections >= MANY).collect();
+    let mut all: Vec<Binder> = binders.into_values().filter(Binder::is_habit).collect();
     all.sort_unstable_by_key(|binder| binder.key);
     all.iter().map(|binder| Habit::of(finding(context, binder), 0)).collect()
 }
 
 impl Binder {
+    /// One port again and again is a fixed one: it takes that port alone.
+    fn is_habit(&self) -> bool {
+        self.connections >= MANY && FIXED * self.fullest() >= self.connections
+    }
+
     /// Ports in use of the source address with the most.
     fn fullest(&self) -> u64 {
         self.in_use.values().copied().max().unwrap_or(0)

@@ -71,3 +71,24 @@ pub(super) fn check(context: &RuleContext<'_>) -> Vec<Finding> {
         })
         .collect()
 }
+
+/// Regular checks that end with a reset are one finding: the resets are said with it.
+pub(super) fn join_checks(found: &mut Vec<Finding>) {
+    let is_harmless = |one: &Finding| one.rule == Rule::ResetInsteadOfClose && one.severity == Severity::Info;
+    let (resets, mut others): (Vec<_>, Vec<_>) = found.drain(..).partition(is_harmless);
+    for reset in resets {
+        let is_it = |one: &&mut Finding| {
+            let process = |finding: &Finding| finding.process.and_then(|subject| subject.process);
+            let is_there = one.destination == reset.destination || one.destination.is_none();
+            one.rule == Rule::PeriodicChecks && is_there && process(one) == process(&reset)
+        };
+        match others.iter_mut().find(is_it) {
+            Some(checks) => {
+                checks.title.push_str("; each ends with a reset, which is harmless if it has read the answer");
+                checks.evidence.extend(reset.evidence.into_iter().filter(|one| matches!(one, Evidence::Aborts(_))));
+            }
+            None => others.push(reset),
+        }
+    }
+    *found = others;
+}

@@ -3,11 +3,12 @@
 //! `__inet_hash_connect` looks at every port of one parity before it looks at one of the other. From half of the ports on it
 //! passes the whole first half each time: 2 ms for the default range on Linux 6.18, and 13 us before.
 
+use super::super::advice::effect;
 use super::super::context::{LEAST_PER_S, RuleContext};
 use super::{Consequence, PortUse, advice, cause, creator, holder, port_use, split};
 use crate::event::Role;
 use crate::evidence::Evidence;
-use crate::finding::{Confidence, Finding, Rule, Severity};
+use crate::finding::{Advice, Confidence, Finding, Rule, Severity};
 use crate::snapshot::{DestKey, DestinationRow};
 
 /// Connects that take as long as this for their search matter, in microseconds.
@@ -34,6 +35,8 @@ pub(super) fn check(context: &RuleContext<'_>, key: DestKey, row: &DestinationRo
     };
     let mut evidence: Vec<Evidence> = half.map(|us| Evidence::ConnectP50Ms(us as f64 / 1e3)).into_iter().collect();
     evidence.extend(split(row, &budget));
+    let mut advice = advice(context, (key, row), &budget, port_use, process.as_ref());
+    advice.iter_mut().for_each(|advice| without_search(advice, slow, fast));
     let finding = Finding {
         rule: Rule::SlowConnect,
         severity: Severity::Warning,
@@ -44,10 +47,20 @@ pub(super) fn check(context: &RuleContext<'_>, key: DestKey, row: &DestinationRo
         title: "waits in connect(2): more than half of the local ports are in use, and each connect searches them"
             .to_owned(),
         evidence,
-        advice: advice(context, (key, row), &budget, port_use, process.as_ref()),
+        advice,
         confidence: if context.is_local(key) { Confidence::High } else { Confidence::Medium },
         recheck: "After the change fewer than half of the ports are in use at the peak of the load.".to_owned(),
     };
     let created = row.counts.time_wait_created;
     Some(Consequence { finding, goes_on: true, port_use, creator: process, created, victim: None })
+}
+
+/// With fewer ports in use, or more of them, a connect takes as long as the fast ones.
+fn without_search(advice: &mut Advice, slow_us: u64, fast_us: u64) {
+    let ms = |us: u64| us as f64 / 1e3;
+    // A trace that starts late has seen no fast ones.
+    if slow_us < TIMES * fast_us.max(1) {
+        return;
+    }
+    advice.effect.insert(0, effect("connect_ms", ms(slow_us), ms(fast_us)));
 }

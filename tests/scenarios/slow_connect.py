@@ -11,11 +11,10 @@ def opened():
     client.close()
     return took
 
-for _ in range(17_000):
-    opened()
-times, began = [], time.monotonic()
+times = [opened() for _ in range(17_000)]
+began = time.monotonic()
 while time.monotonic() < began + 8:
     times.append(opened())
     time.sleep(0.01)
 times.sort()
-print(json.dumps({"connect_ms": times[len(times) // 2] * 1e3}))
+print(json.dumps({"connect_ms": times[len(times) * 9 // 10] * 1e3}))

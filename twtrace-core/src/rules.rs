@@ -76,10 +76,18 @@ pub(crate) fn check(snapshot: &Snapshot) -> Vec<Finding> {
         // A cause is reported once, together with its consequence.
         let behind = churn.iter().enumerate().filter(|(_, cause)| consequence.is_led_to_by(cause));
         let most = behind.max_by_key(|(at, cause)| (cause.created, Reverse(*at))).map(|(at, _)| at);
-        found.push(match most {
+        let finding = match most {
             Some(at) => consequence.because_of(churn.remove(at)),
             None => consequence.finding,
-        });
+        };
+        // Ports that one process has bound run out for all its destinations at the same time.
+        let is_same = |other: &Finding| other.cause == finding.cause && other.process == finding.process;
+        if finding.rule == Rule::ExhaustionReached
+            || finding.cause != Some(Rule::BindBeforeConnect)
+            || !found.iter().any(is_same)
+        {
+            found.push(finding);
+        }
     }
     found.extend(privileged_ports::check(&context, &mut churn));
     found.extend(churn.into_iter().map(|habit| habit.finding));

@@ -189,7 +189,7 @@ fn effects(scenario: &Scenario, run: &Run, before: &Played, after: &Played) -> V
 }
 
 /// Each has network namespaces of its own, and waits most of the time.
-const SIDE_BY_SIDE: usize = 3;
+const SIDE_BY_SIDE: usize = 4;
 
 /// Plays a scenario without and with its remedy, and once more without while the tracer starts late.
 fn play_both(scenario: &Scenario) -> Table {

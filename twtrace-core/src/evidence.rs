@@ -185,21 +185,21 @@ evidence! {
     /// Ports of connections in other states.
     PortsOther(u64) = "ports_other", "ports in other states", Plain;
     /// Of these, ports of connections in CLOSE_WAIT.
-    PortsCloseWait(u64) = "ports_close_wait", "ports in CLOSE_WAIT", Plain;
+    PortsCloseWait(u64) = "ports_close_wait", "of these in CLOSE_WAIT", Plain;
     /// Of these, ports of connects that wait for an answer.
-    PortsSynSent(u64) = "ports_syn_sent", "ports in SYN_SENT", Plain;
+    PortsSynSent(u64) = "ports_syn_sent", "of these in SYN_SENT", Plain;
     /// Ports that are bound, so that no connect chooses them for any destination.
     PortsBound(u64) = "ports_bound", "ports bound", Plain;
     /// Ports that connect can choose.
     PortsAvailable(u64) = "ports_available", "ports available", Plain;
     /// Ports in use when a connect found none that the last census had not seen.
-    PortsNotSeen(u64) = "ports_not_seen", "ports not seen", Plain;
+    PortsNotSeen(u64) = "ports_not_seen", "ports newer than the last census", Plain;
     /// Ports taken per second recently.
     PortRatePerS(f64) = "port_rate_per_s", "ports taken", PerSecond;
     /// Ports taken per second by the growing number of open connections; these do not come free.
     OpenGrowthPerS(f64) = "open_growth_per_s", "growth of open connections", PerSecond;
     /// Connections per second that the ports sustain indefinitely.
-    MaxRatePerS(f64) = "max_rate_per_s", "sustained rate", PerSecond;
+    MaxRatePerS(f64) = "max_rate_per_s", "ports sustain", PerSecond;
     /// How long a connection keeps its port after this host closed it.
     HoldSeconds(f64) = "hold_seconds", "port held for", Seconds;
     /// Half of the connects took at most this long.

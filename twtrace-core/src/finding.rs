@@ -128,7 +128,7 @@ pub struct Subject {
 /// What a change does, in numbers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Effect {
-    /// What changes: `time_wait_created_per_s`, `ports_total`, `max_rate_per_s`, `connect_failures_per_s`,
+    /// What changes: `time_wait_created_per_s`, `ports_total`, `max_rate_per_s`, `connect_failures_per_s`, `bind_failures_per_s`,
     /// `connections_needed`, `ports_bound`, `time_wait_live`, `max_tw_buckets`, `resets_per_s`, `close_wait`,
     /// `fin_wait1`, `fin_wait2`, `accept_queue`, `connect_ms`.
     pub figure: &'static str,
@@ -145,7 +145,7 @@ pub struct Advice {
     /// `wider-port-range`, `more-addresses`, `bucket-limit`, `close-sockets`, `read-before-close`, `fix-address`,
     /// `so-reuseaddr`, `reserve-port`, `limit-connects`, `accept-connections`, `keep-alive-clients`, `unix-socket`, `no-userland-proxy`, `slow-down`, `trace-more`,
     /// `find-who-drops`, `start-listener`, `conntrack-limit`, `nat-ports`, `fix-peers`,
-    /// `any-source-port`, `other-ports`.
+    /// `any-source-port`, `tcp-timestamps`, `other-ports`.
     pub id: &'static str,
     /// What to do, one sentence.
     pub text: String,

@@ -152,6 +152,9 @@ fn name_the_other(context: &RuleContext<'_>, finding: &mut Finding) {
     if let Some(closer) = finding.destination.and_then(|key| context.closer_of(key, process)) {
         finding.evidence.push(Evidence::ClosedByPid(closer.key.tgid.into()));
         finding.evidence.push(Evidence::ClosedByCommand(name(closer)));
+        if let Some(first) = finding.advice.first_mut().filter(|first| first.id == "pool-connections") {
+            first.text.push_str(" It has to keep them, and not to give them to the process that closes them.");
+        }
         return;
     }
     let Some((strangers, created)) = context.snapshot.strangers(process) else { return };

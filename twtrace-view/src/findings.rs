@@ -94,7 +94,7 @@ pub fn effect(effect: &Effect) -> String {
         "time_wait_created_per_s" => "created/s",
         "ports_total" => "ports",
         "max_rate_per_s" => "max/s",
-        "connect_failures_per_s" => "failures/s",
+        "connect_failures_per_s" | "bind_failures_per_s" => "failures/s",
         "resets_per_s" => "resets/s",
         "ports_bound" => "ports bound",
         "connections_needed" => "connections needed",
@@ -112,7 +112,8 @@ pub fn effect(effect: &Effect) -> String {
 /// All effects of an advice; empty if they are not known.
 pub fn effects(advice: &Advice) -> String {
     // Less than one connection, on average, is nothing that a reader can compare.
-    let says_something = |effect: &&Effect| effect.figure != "connections_needed" || effect.from >= 1.0;
+    let says_something =
+        |effect: &&Effect| effect.figure != "connections_needed" || effect.from >= 1.0 && effect.from != effect.to;
     advice.effect.iter().filter(says_something).map(effect).collect::<Vec<_>>().join(", ")
 }
 
@@ -222,21 +223,37 @@ pub fn write_text(findings: &[Finding], out: &mut dyn Write) -> io::Result<()> {
             writeln!(out, "    seen: {seen}")?;
         }
         if let Some(first) = finding.advice.first() {
-            let effects = effects(first);
-            let effects = if effects.is_empty() { effects } else { format!(" ({effects})") };
-            writeln!(out, "    {}{effects}", advice(first))?;
-            if let Some(command) = command_line(first) {
-                writeln!(out, "    {command}")?;
-            }
-            if !first.risk.starts_with("None") {
-                writeln!(out, "    risk: {}", text::clean(&first.risk))?;
-            }
+            write_advice(first, "", out)?;
+        }
+        if let Some(other) = meanwhile(finding) {
+            write_advice(other, "Meanwhile: ", out)?;
         }
     }
     if sorted.len() > SHOWN {
         writeln!(out, "and {} more", text::count((sorted.len() - SHOWN) as u64))?;
     }
     Ok(())
+}
+
+fn write_advice(one: &Advice, before: &str, out: &mut dyn Write) -> io::Result<()> {
+    let effects = effects(one);
+    let effects = if effects.is_empty() { effects } else { format!(" ({effects})") };
+    writeln!(out, "    {before}{}{effects}", advice(one))?;
+    if let Some(command) = command_line(one) {
+        writeln!(out, "    {command}")?;
+    }
+    if !one.risk.starts_with("None") {
+        writeln!(out, "    risk: {}", text::clean(&one.risk))?;
+    }
+    Ok(())
+}
+
+/// Where something fails now, and the best advice is a change of the program: what can be set at once.
+fn meanwhile(finding: &Finding) -> Option<&Advice> {
+    let is_command = |advice: &&Advice| advice.command.as_deref().is_some_and(is_shell);
+    let first = finding.advice.first()?;
+    let is_slow = finding.active && finding.severity == Severity::Critical && !is_command(&first);
+    finding.advice.iter().find(is_command).filter(|_| is_slow)
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ pub fn compare(advice: &Value, expected: &Expected, before: &Played, after: &Pla
     let measured = |figure: &str| match figure {
         "time_wait_created_per_s" => Some((created_per_s(expected, before), created_per_s(expected, after))),
         "fin_wait1" | "close_wait" | "accept_queue" | "connect_ms" => both(figure),
-        "connect_failures_per_s" => both("failures_per_s"),
+        "connect_failures_per_s" | "bind_failures_per_s" => both("failures_per_s"),
         "ports_bound" => both("bound"),
         // Before: each successful request occupied its port for a minute.
         "max_rate_per_s" => Some((printed(before, "requests")? / 60.0, sustained(run))),

@@ -6,7 +6,7 @@ use crate::asked::Asked;
 use crate::event::{Comm, KernelFacts, SocketOwner};
 use crate::finding::{Advice, Effect, Subject};
 use crate::pattern::Burst;
-use crate::ports::{Budget, REUSE_SECONDS, Usable};
+use crate::ports::{Budget, REUSE_SECONDS, Usable, is_loopback};
 use crate::snapshot::DestKey;
 
 /// The port range that the advice to widen it names: all unprivileged ports.
@@ -42,13 +42,20 @@ pub(super) struct ConnectionHabit {
     pub(super) lifetime_s: f64,
     /// Most connections at a time.
     pub(super) at_a_time: u64,
+    /// How many processes have it: each needs connections of its own.
+    pub(super) processes: u64,
 }
 
 /// Keep connections open and reuse them.
 pub(super) fn pool(habit: &ConnectionHabit) -> Advice {
-    let ConnectionHabit { command, port, rate_per_s, created_per_s, lifetime_s, at_a_time } = *habit;
+    let ConnectionHabit { command, port, rate_per_s, created_per_s, lifetime_s, at_a_time, processes } = *habit;
     // The mean is too few at the peak: the rest would be opened for one request again.
     let size = pool_size(rate_per_s, lifetime_s).max(at_a_time as f64);
+    let (each, whose) = match processes {
+        0 | 1 => (size, String::new()),
+        several => ((size / several as f64).ceil(), format!(" in each of the {several} processes")),
+    };
+    let needed = each * processes.max(1) as f64;
     let milliseconds = lifetime_s * 1e3;
     let open = if at_a_time > 1 { at_a_time as f64 } else { rate_per_s * lifetime_s };
     let most = if at_a_time > 1 { format!(", up to {at_a_time} at a time") } else { String::new() };
@@ -57,15 +64,16 @@ pub(super) fn pool(habit: &ConnectionHabit) -> Advice {
     Advice {
         id: "pool-connections",
         text: format!(
-            "Keep connections open and use them again: a pool of {size:.0} carries this traffic \
+            "Keep connections open and use them again: a pool of {each:.0}{whose} carries this traffic \
              ({rate_per_s:.1}/s, {milliseconds:.1} ms each{most}).{smaller}"
         ),
-        command: Some(settings::pool(&command, port, size)),
-        effect: vec![effect("time_wait_created_per_s", created_per_s, 0.0), effect("connections_needed", open, size)],
-        risk:
+        command: Some(settings::pool(&command, port, each)),
+        effect: vec![effect("time_wait_created_per_s", created_per_s, 0.0), effect("connections_needed", open, needed)],
+        risk: format!(
             "The peer may have closed an idle connection by the time it is used again: retry once. A larger burst than \
-               any so far needs a larger pool."
-                .to_owned(),
+             any so far needs a larger pool.{}",
+            settings::risk(&command, port)
+        ),
     }
 }
 
@@ -82,7 +90,7 @@ pub(super) fn at_a_time(habit: &ConnectionHabit, burst: Burst) -> Advice {
              once within {within_s:.1} s, and nothing else comes for {:.1} s.",
             burst.quiet_s
         ),
-        command: Some(settings::pool(&command, port, size)),
+        command: Some(settings::limit(&command, port, size)),
         effect: vec![
             effect("time_wait_created_per_s", created_per_s, 0.0),
             effect("connections_needed", at_a_time.max(1) as f64, size),
@@ -100,8 +108,19 @@ pub(super) fn keep_alive(server: &Comm, created_per_s: f64) -> Advice {
             .to_owned(),
         command: Some(settings::keep_alive(server).to_owned()),
         effect: vec![effect("time_wait_created_per_s", created_per_s, 0.0)],
-        risk: "Each idle connection keeps a descriptor and some memory: bound their number and their idle time."
-            .to_owned(),
+        risk: format!(
+            "Each idle connection keeps a descriptor and some memory: bound their number and their idle time.{}",
+            settings::keep_alive_risk(server)
+        ),
+    }
+}
+
+/// The same for a server that keeps them open by default.
+pub(super) fn if_nobody_asks(keep_alive: Advice) -> Advice {
+    Advice {
+        text: "If no client asks for it, keep-alive is switched off in the configuration of the server.".to_owned(),
+        effect: Vec::new(),
+        ..keep_alive
     }
 }
 
@@ -132,16 +151,18 @@ pub(super) fn one_process(habit: &ConnectionHabit) -> Advice {
 }
 
 /// bind(2) leaves the port to connect(2).
-pub(super) fn bind_address_no_port(ports_bound: u64) -> Advice {
+pub(super) fn bind_address_no_port(ports_bound: u64, command: Option<Comm>) -> Advice {
     Advice {
         id: "bind-address-no-port",
         text:
             "Bind the address alone: set IP_BIND_ADDRESS_NO_PORT before bind(2), and connect(2) chooses a port for its \
                destination. Most proxies have an option for it, or do so when no source port is configured."
                 .to_owned(),
-        command: Some("setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &(int){1}, sizeof(int))".to_owned()),
+        command: Some(settings::no_port(&command.unwrap_or_default()).to_owned()),
         effect: vec![effect("ports_bound", ports_bound as f64, 0.0)],
-        risk: "Linux 4.2 or newer. getsockname(2) returns port 0 before the connect.".to_owned(),
+        risk: "Linux 4.2 or newer. getsockname(2) returns port 0 before the connect. Until the program is changed, a \
+               restart frees the ports of its open connections."
+            .to_owned(),
     }
 }
 
@@ -180,6 +201,16 @@ pub(super) fn tw_reuse(
     }
     let delay = kernel.tw_reuse_delay_ms.map_or(REUSE_SECONDS, |ms| f64::from(ms) / 1e3).max(1e-3);
     let sustained = f64::from(standing_free(budget)) / delay;
+    let is_loopback = key.remote_addr.is_some_and(|remote| is_loopback(key.local_addr, remote));
+    let (value, middle) = if is_loopback {
+        ("2", "")
+    } else {
+        (
+            "1",
+            " Behind a source NAT, a firewall that tracks connections or a load balancer, a connect may meet an entry that \
+             still waits, and lose a second.",
+        )
+    };
     Some(Advice {
         id: "tcp-tw-reuse",
         text: format!(
@@ -187,17 +218,34 @@ pub(super) fn tw_reuse(
              {sustained:.0} connections/s.",
             (delay * 1e3).round()
         ),
-        command: Some(there(context, key.netns, subject, "sysctl -w net.ipv4.tcp_tw_reuse=1")),
+        command: Some(there(context, key.netns, subject, &format!("sysctl -w net.ipv4.tcp_tw_reuse={value}"))),
         effect: with_fewer_failures(
             asked(context, key, budget).map(|asked| (asked, asked.refused_with(budget.total, delay))),
             vec![effect("max_rate_per_s", budget.max_rate_per_s, sustained)],
         )?,
         risk: format!(
-            "Only for outgoing connections with TCP timestamps on both ends. TIME_WAIT sockets in FIN_WAIT2 are never \
-             taken over. It frees ports, but each request still costs a handshake. Behind a source NAT, a firewall that \
-             tracks connections or a load balancer, a connect may meet an entry that still waits, and lose a second. {}",
-            lasting::note(context, key.netns, subject, "net.ipv4.tcp_tw_reuse", "1")
+            "Only for outgoing connections with TCP timestamps on both ends. Sockets that still wait for the FIN of their \
+             peer are never taken over. It frees ports, but each request still costs a handshake.{middle} {}",
+            lasting::note(context, key.netns, subject, "net.ipv4.tcp_tw_reuse", value)
         ),
+    })
+}
+
+/// Whether connections of that namespace have no TCP timestamps, whatever their peers do.
+pub(super) fn has_no_timestamps(kernel: &KernelFacts) -> bool {
+    kernel.timestamps == Some(0)
+}
+
+/// tcp_tw_reuse works as soon as there are timestamps. `None` where this host is not the reason that there are none.
+pub(super) fn timestamps(context: &RuleContext<'_>, key: DestKey, subject: Option<&Subject>) -> Option<Advice> {
+    context.kernel(key).filter(|kernel| has_no_timestamps(kernel))?;
+    Some(Advice {
+        command: Some(there(context, key.netns, subject, "sysctl -w net.ipv4.tcp_timestamps=1")),
+        ..plain(
+            "tcp-timestamps",
+            "Switch TCP timestamps on: without them no connect takes over a TIME_WAIT socket, whatever tcp_tw_reuse is.",
+            "It helps connections that begin afterwards; the sockets of the present ones keep their ports for a minute.",
+        )
     })
 }
 
@@ -260,14 +308,16 @@ pub(super) fn more_addresses(
     let asked = asked(context, key, budget);
     let addresses = asked.map_or(Some(2), |asked| asked.addresses(budget.hold_seconds))?.max(2);
     let enough = asked.map_or(String::new(), |_| format!(" {addresses} carry this traffic."));
+    // All of 127.0.0.0/8 is there already.
+    let is_there = key.local_addr.is_loopback() && key.local_addr.is_ipv4();
     let rate = budget.max_rate_per_s;
     Some(Advice {
         id: "more-addresses",
         text: format!(
             "Spread over more source addresses, destination addresses or destination ports: each combination has the \
-             whole range for itself.{enough}"
+             whole range for itself.{enough} The program has to bind or to be given each of them."
         ),
-        command: Some(there(context, key.netns, subject, &command)),
+        command: (!is_there).then(|| there(context, key.netns, subject, &command)),
         effect: with_fewer_failures(
             asked.map(|asked| (asked, 0.0)),
             vec![effect("max_rate_per_s", rate, f64::from(addresses) * rate)],
@@ -322,6 +372,7 @@ pub(super) fn room(
 ) -> Vec<Advice> {
     let reuse = if bound { None } else { tw_reuse(context, key, budget, subject) };
     let mut room: Vec<Advice> = reuse.into_iter().collect();
+    room.extend(timestamps(context, key, subject));
     room.extend(wider_range(context, key, budget, subject));
     room.extend(more_addresses(context, key, budget, subject));
     room.extend(let_peer_close(context, key, budget));

@@ -125,7 +125,7 @@ fn finding(context: &RuleContext<'_>, binder: &Binder) -> Finding {
         cause: None,
         title: "binds a port before it connects: the port is then taken for every destination".to_owned(),
         evidence,
-        advice: vec![advice::bind_address_no_port(binder.fullest())],
+        advice: vec![advice::bind_address_no_port(binder.fullest(), Some(binder.subject.command))],
         confidence: Confidence::High,
         recheck:
             "After the change none of its ports counts as bound, and two connections to different destinations can \

@@ -26,7 +26,10 @@ pub(super) fn check(context: &RuleContext<'_>) -> Vec<Finding> {
                 cause: None,
                 title: "finds no port to bind: every port of the range is bound".to_owned(),
                 evidence,
-                advice: vec![advice::bind_address_no_port(total.unwrap_or(0).into())],
+                advice: vec![advice::bind_address_no_port(
+                    total.unwrap_or(0).into(),
+                    subject.map(|subject| subject.command),
+                )],
                 confidence: Confidence::High,
                 recheck: "After the change bind(2) no longer fails.".to_owned(),
             }

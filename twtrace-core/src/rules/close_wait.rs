@@ -49,11 +49,11 @@ pub(super) fn check(context: &RuleContext<'_>) -> Vec<Finding> {
 pub(super) fn advice(sockets: u64) -> Advice {
     Advice {
         id: "close-sockets",
-        text: "Close the socket when read(2) returns 0, also on error paths. No setting of the kernel ends CLOSE_WAIT: it \
-               lasts until the process closes the socket or exits: until then, a restart frees them."
+        text: "Close the socket when read(2) returns 0, also on error paths. No time-out of the kernel ends CLOSE_WAIT: only \
+               the process does. Until it is mended, a restart frees them."
             .to_owned(),
         command: None,
         effect: vec![effect("close_wait", sockets as f64, 0.0)],
-        risk: "None.".to_owned(),
+        risk: "A restart ends the other connections of the process as well.".to_owned(),
     }
 }

@@ -156,7 +156,8 @@ fn finding(context: &RuleContext<'_>, met: &[Met], tracking: Tracking) -> Findin
         title,
         evidence,
         advice: vec![advice],
-        confidence: Confidence::High,
+        // Entries also fail to be inserted for other reasons, as when two DNS queries meet.
+        confidence: if matches!(tracking, Tracking::NoPort(_)) { Confidence::Medium } else { Confidence::High },
         recheck: if is_refused {
             "After the change connects succeed."
         } else {
@@ -216,9 +217,8 @@ fn larger_table(count: u64, max: u64) -> Advice {
 fn more_ports_for_nat() -> Advice {
     advice::plain(
         "nat-ports",
-        "Open fewer connections (keep-alive, pools), or give the NAT more ports or addresses: `--to-ports` of its rule, or a \
-         second `--to-source`. It keeps the port of each connection for another 120 s after its end \
-         (nf_conntrack_tcp_timeout_time_wait).",
-        "A shorter nf_conntrack_tcp_timeout_time_wait lets an old segment meet a new connection.",
+        "Open fewer connections (keep-alive, pools), or give the NAT more ports or addresses (MASQUERADE: a wider --to-ports; \
+         SNAT: --to-source FIRST-LAST). Its entry keeps the port of each connection for up to 120 s after its end.",
+        "More addresses have to be routed back to this host. `iptables -t nat -S` or `nft list ruleset` shows the rules.",
     )
 }

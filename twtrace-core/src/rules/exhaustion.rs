@@ -5,7 +5,7 @@ use super::close_wait;
 use super::context::{Pair, RuleContext, is_to, name, pid};
 use super::habit::{self, Habit};
 use super::not_time_wait::subject;
-use crate::event::{CensusState, ProcessKey, SocketOwner};
+use crate::event::{ProcessKey, SocketOwner};
 use crate::evidence::Evidence;
 use crate::failure::{Cause, FailureRow};
 use crate::finding::{Advice, Confidence, Finding, Rule, Severity, Subject};
@@ -13,8 +13,11 @@ use crate::ports::{Budget, TIME_WAIT_SECONDS};
 use crate::snapshot::{DestKey, DestinationRow};
 use crate::table::Map;
 
+mod port_use;
 mod slow;
 mod titles;
+
+use port_use::{PortUse, port_use};
 
 /// Name of the effect on connects that fail.
 const FAILURES: &str = "connect_failures_per_s";
@@ -76,7 +79,7 @@ impl Consequence {
                 cause.rule != Rule::BindBeforeConnect && (is_creator || created_most)
             }
             PortUse::Bound => cause.rule == Rule::BindBeforeConnect,
-            PortUse::Open | PortUse::CloseWait | PortUse::SynSent => false,
+            PortUse::Open | PortUse::CloseWait | PortUse::SynSent | PortUse::Unknown => false,
         };
         let netns = |finding: &Finding| finding.destination.map(|key| key.netns);
         let same_place = match self.port_use {
@@ -165,46 +168,6 @@ fn without_failures(advice: &mut Advice, per_s: f64) {
     }
 }
 
-/// What uses the ports.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum PortUse {
-    TimeWait,
-    /// Open connections, most of them in neither of the next two states.
-    Open,
-    CloseWait,
-    SynSent,
-    Bound,
-}
-
-impl PortUse {
-    /// Whether an open socket in that state is one of those that use the ports.
-    fn is_of(self, state: CensusState) -> bool {
-        match self {
-            Self::Open | Self::Bound => state.is_connection(),
-            Self::CloseWait => state == CensusState::CloseWait,
-            Self::SynSent => state == CensusState::SynSent,
-            Self::TimeWait => false,
-        }
-    }
-}
-
-/// `no_port`: a connect found no port at that time.
-fn port_use(budget: &Budget, no_port: bool) -> PortUse {
-    let open = budget.established + budget.other + if no_port { budget.not_seen() } else { 0 };
-    let most = budget.time_wait.max(open).max(budget.bound);
-    if most == budget.time_wait {
-        PortUse::TimeWait
-    } else if most == open && 2 * budget.close_wait >= open {
-        PortUse::CloseWait
-    } else if most == open && 2 * budget.syn_sent >= open {
-        PortUse::SynSent
-    } else if most == open {
-        PortUse::Open
-    } else {
-        PortUse::Bound
-    }
-}
-
 /// The process that created most of the TIME_WAIT sockets, or the one that opened them where others closed them. `None` if
 /// most are from several processes or from before the trace.
 fn creator(context: &RuleContext<'_>, key: DestKey, row: &DestinationRow) -> Option<Subject> {
@@ -269,7 +232,7 @@ fn cause(port_use: PortUse) -> Option<Rule> {
     match port_use {
         PortUse::CloseWait => Some(Rule::CloseWaitLeak),
         PortUse::Bound => Some(Rule::BindBeforeConnect),
-        PortUse::TimeWait | PortUse::Open | PortUse::SynSent => None,
+        PortUse::TimeWait | PortUse::Open | PortUse::SynSent | PortUse::Unknown => None,
     }
 }
 
@@ -283,8 +246,9 @@ fn advice(
 ) -> Vec<Advice> {
     // TIME_WAIT sockets of bound connections keep the port that bind(2) took, and connect(2) never reuses them.
     let bound = 2 * u64::from(row.pattern.bound) > row.pattern.opened;
+    let no_port = |ports: u32| advice::bind_address_no_port(ports.into(), subject.map(|subject| subject.command));
     let mut first = match port_use {
-        PortUse::TimeWait if bound => vec![advice::bind_address_no_port((budget.bound + budget.time_wait).into())],
+        PortUse::TimeWait if bound => vec![no_port(budget.bound + budget.time_wait)],
         PortUse::TimeWait => Vec::new(),
         PortUse::Open => vec![advice::plain(
             "close-sockets",
@@ -293,17 +257,28 @@ fn advice(
         )],
         // More ports would be used up in the same way.
         PortUse::CloseWait => return vec![close_wait::advice(budget.close_wait.into())],
-        PortUse::SynSent => {
+        PortUse::Unknown => {
             return vec![advice::plain(
-                "limit-connects",
-                "The destination does not answer. Let a connect give up after some seconds, limit how many wait at a \
-                 time, and wait longer after each failure. If the program sets no timeout, the kernel gives up \
-                 after two minutes (net.ipv4.tcp_syn_retries).",
-                "A destination that is slow for a while is given up sooner.",
+                "trace-more",
+                "Look again in some seconds: the next census of sockets shows what has the ports.",
+                "None.",
             )];
         }
+        PortUse::SynSent => {
+            let watch = key.remote_addr.map(|remote| format!("tcpdump -ni any host {remote} and port {}", key.port));
+            return vec![Advice {
+                command: watch.map(|watch| advice::there(context, key.netns, subject, &watch)),
+                ..advice::plain(
+                    "limit-connects",
+                    "The destination does not answer: find out who drops the SYN. Let a connect give up after some seconds, \
+                     limit how many wait at a time, and wait longer after each failure. If the program sets no timeout, \
+                     the kernel gives up after two minutes (net.ipv4.tcp_syn_retries).",
+                    "A destination that is slow for a while is given up sooner.",
+                )
+            }];
+        }
         PortUse::Bound => {
-            let mut first = vec![advice::bind_address_no_port(budget.bound.into())];
+            let mut first = vec![no_port(budget.bound)];
             first.extend(advice::wider_range(context, key, budget, subject));
             return first;
         }
@@ -338,7 +313,8 @@ fn fails(context: &RuleContext<'_>, key: DestKey, row: &DestinationRow, failed: 
     };
     let in_own_range = 2 * failed.own_range > failed.count;
     // If some of the ports are in TIME_WAIT, the finding reports them and does not deny TIME_WAIT.
-    let plain = budget.is_some_and(|budget| !in_own_range && budget.is_time_wait() == Some(false));
+    let is_known = port_use != PortUse::Unknown;
+    let plain = is_known && budget.is_some_and(|budget| !in_own_range && budget.is_time_wait() == Some(false));
     let is_another = pid(process).is_some() && pid(victim).is_some() && pid(process) != pid(victim);
     let kernel = context.kernel(key);
     let no_reuse =
@@ -346,7 +322,11 @@ fn fails(context: &RuleContext<'_>, key: DestKey, row: &DestinationRow, failed: 
     let title = match port_use {
         _ if in_own_range => "finds no port within the socket's own IP_LOCAL_PORT_RANGE: connect(2) fails",
         PortUse::TimeWait if no_reuse && !is_another => {
-            "finds no local port: TIME_WAIT sockets use them, and tcp_tw_reuse cannot help: the peer sends no timestamps"
+            if kernel.is_some_and(advice::has_no_timestamps) {
+                "finds no local port: TIME_WAIT sockets use them, and tcp_tw_reuse does nothing: TCP timestamps are off here"
+            } else {
+                "finds no local port: TIME_WAIT sockets use them, and tcp_tw_reuse cannot help: the peer sends no timestamps"
+            }
         }
         _ if is_another => titles::of_another(port_use, plain),
         _ => titles::of_its_own(port_use, plain),
@@ -367,7 +347,11 @@ fn fails(context: &RuleContext<'_>, key: DestKey, row: &DestinationRow, failed: 
         evidence.push(Evidence::FailuresInOwnRange(failed.own_range));
     }
     if let Some(budget) = budget.filter(|_| !in_own_range) {
-        evidence.extend(split(row, &budget));
+        let full = Budget { available: 0, ..budget };
+        // What does not end by itself sustains no rate.
+        let lasts = !matches!(port_use, PortUse::CloseWait | PortUse::SynSent);
+        let is_rate = |one: &Evidence| matches!(one, Evidence::MaxRatePerS(_) | Evidence::HoldSeconds(_));
+        evidence.extend(split(row, &full).into_iter().filter(|one| lasts || !is_rate(one)));
         // Sockets that are newer than the last census.
         if row.exhausted.is_some() && budget.not_seen() > 0 {
             evidence.push(Evidence::PortsNotSeen(budget.not_seen().into()));
@@ -394,7 +378,7 @@ fn fails(context: &RuleContext<'_>, key: DestKey, row: &DestinationRow, failed: 
         title: title.to_owned(),
         evidence,
         advice,
-        confidence: Confidence::High,
+        confidence: if is_known { Confidence::High } else { Confidence::Low },
         recheck: "After the change connect(2) no longer fails, and ports are left at the peak of the load.".to_owned(),
     };
     Consequence { finding, goes_on: active, port_use, creator, created: row.counts.time_wait_created, victim }
@@ -426,6 +410,7 @@ fn near(context: &RuleContext<'_>, key: DestKey, row: &DestinationRow, budget: &
         }
         PortUse::SynSent => "connects, and nothing answers: local ports run out, and this is not TIME_WAIT",
         PortUse::Bound => "binds ports faster than they come back: this is not TIME_WAIT",
+        PortUse::Unknown => "takes local ports faster than they come back",
     };
     let finding = Finding {
         rule: Rule::ExhaustionNear,

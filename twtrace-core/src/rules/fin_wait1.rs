@@ -56,8 +56,9 @@ fn finding(context: &RuleContext<'_>, key: DestKey, sockets: u64, aged: u64) -> 
         advice: vec![Advice {
             id: "fix-peers",
             text: "Find out whether the peers read: with `timer:(persist` they are alive and their window is zero, with \
-                   `timer:(on` they do not answer. Fix what does not read; let the program send the end (shutdown(2)), read \
-                   to the peer's end, and only then close, with a time limit."
+                   `timer:(on` they do not answer. Fix what does not read. Let the program send the end (shutdown(2)), read \
+                   to the peer's end, and only then close; after a time limit, close with a reset (SO_LINGER 0), or set \
+                   TCP_USER_TIMEOUT."
                 .to_owned(),
             command: Some(advice::there(
                 context,
@@ -66,7 +67,7 @@ fn finding(context: &RuleContext<'_>, key: DestKey, sockets: u64, aged: u64) -> 
                 "ss -tano state fin-wait-1",
             )),
             effect: vec![effect("fin_wait1", sockets as f64, 0.0)],
-            risk: "None: the command only reads.".to_owned(),
+            risk: "A reset discards what the peer has not read. Each close that waits keeps a descriptor.".to_owned(),
         }],
         confidence: Confidence::High,
         recheck: "After the change `ss -tan state fin-wait-1` stays near empty.".to_owned(),

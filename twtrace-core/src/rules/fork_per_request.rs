@@ -127,6 +127,8 @@ fn finding(context: &RuleContext<'_>, key: DestKey, group: &Group) -> Option<Hab
             created_per_s,
             lifetime_s,
             at_a_time: pattern.at_a_time(),
+            // One process takes the place of all.
+            processes: 1,
         })],
         // Orphans are children of init, like all other orphans.
         confidence: if subject.ppid > 1 { Confidence::Medium } else { Confidence::Low },

@@ -6,6 +6,7 @@ use super::context::{DESTINATIONS, LEAST_PER_S, MANY, Pair, RuleContext};
 use super::habit::Habit;
 use super::no_reuse::{self, NEARLY_ALL, Program, is_of_one_shots, replaced};
 use super::periodic::is_of_rhythm;
+use super::settings;
 use crate::event::Role;
 use crate::evidence::Evidence;
 use crate::finding::{Advice, Confidence, Finding, Rule, Severity, Subject};
@@ -140,8 +141,17 @@ fn reuse(
     // The setting depends on the protocol, if all use the same.
     let ports: BTreeSet<u16> = places.iter().map(|(_, port)| *port).collect();
     let port = if ports.len() == 1 { ports.first().copied().unwrap_or(0) } else { 0 };
-    let habit = ConnectionHabit { command: subject.command, port, rate_per_s, created_per_s, lifetime_s, at_a_time: 0 };
+    let habit = ConnectionHabit {
+        command: subject.command,
+        port,
+        rate_per_s,
+        created_per_s,
+        lifetime_s,
+        at_a_time: 0,
+        processes: 1,
+    };
     let mut advice = advice::pool(&habit);
+    advice.command = Some(settings::hosts(&subject.command, port, number));
     advice.text = format!("Keep one connection to each destination open, and use it again: {number} in all.");
     advice.effect = vec![
         advice::effect("time_wait_created_per_s", created_per_s, 0.0),

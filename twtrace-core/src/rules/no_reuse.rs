@@ -7,6 +7,7 @@ use super::context::{LEAST_PER_S, MANY, MOST, Pair, RuleContext, name};
 use super::fork_per_request::is_run_for_a_request;
 use super::habit::Habit;
 use super::periodic::is_of_rhythm;
+use super::settings;
 use crate::event::{Comm, ProcessKey, Role};
 use crate::evidence::Evidence;
 use crate::finding::{Confidence, Finding, Rule, Severity, Subject};
@@ -19,6 +20,9 @@ pub(super) const NEARLY_ALL: f64 = 0.9;
 
 /// One-shots that last longer may be in several censuses, in seconds.
 const LONG_S: f64 = 1.0;
+
+/// `GET / HTTP/1.0` and two ends of lines.
+const SHORTEST_HTTP: u64 = 18;
 
 /// PID of init, the parent of daemons that are otherwise unrelated.
 const INIT: u32 = 1;
@@ -44,12 +48,19 @@ impl Churn<'_> {
     pub(super) fn habit(&self) -> ConnectionHabit {
         ConnectionHabit {
             command: self.subject.command,
-            port: self.key.port,
+            port: if self.is_http() { self.key.port } else { 0 },
             rate_per_s: self.rate_per_s,
             created_per_s: self.created_per_s,
             lifetime_s: self.lifetime_s,
             at_a_time: self.pattern.at_a_time(),
+            processes: self.subject.processes,
         }
+    }
+
+    /// Whether its requests are long enough for HTTP, if the port does not say what they are.
+    fn is_http(&self) -> bool {
+        let mean = self.pattern.request_bytes / self.pattern.one_shots.max(1);
+        mean >= SHORTEST_HTTP || settings::is_known(self.key.port)
     }
 
     /// The finding that such connections are, unless a rule knows more about them.
@@ -177,14 +188,20 @@ fn finding(context: &RuleContext<'_>, churn: &Churn<'_>) -> Finding {
     if let Some(server) = context.server_of(churn.key)
         && context.is_closed_by_local_peer(churn.key, &churn.pattern)
     {
+        let keeps = context.server_keeps_others(churn.key) || settings::keeps_alive(&server.comm);
         if burst.is_none() {
-            finding.title.push_str(", and the server closes it");
+            let why = if keeps { ", probably because it is asked to" } else { "" };
+            finding.title.push_str(&format!(", and the server closes it{why}"));
+        }
+        if keeps && let Some(first) = finding.advice.first_mut() {
+            first.text.push_str(" A request with `Connection: close`, or of HTTP/1.0, asks the server to close.");
         }
         finding.evidence.push(Evidence::ServerPid(server.key.tgid.into()));
         finding.evidence.push(Evidence::ServerCommand(name(server)));
         // Where it keeps other connections open, it is not the server's configuration.
         if !context.server_keeps_others(churn.key) {
-            finding.advice.push(advice::keep_alive(&server.comm, churn.created_per_s));
+            let keep_alive = advice::keep_alive(&server.comm, churn.created_per_s);
+            finding.advice.push(if keeps { advice::if_nobody_asks(keep_alive) } else { keep_alive });
         }
     }
     finding

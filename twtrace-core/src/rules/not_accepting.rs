@@ -69,8 +69,8 @@ fn finding(context: &RuleContext<'_>, key: DestKey, queue: &Queue) -> Finding {
         evidence,
         advice: vec![Advice {
             id: "accept-connections",
-            text: "Find out what the process waits for: it is stopped, stuck, or at a limit of its own (descriptors, \
-                   threads, connections). A longer queue only makes its clients wait longer."
+            text: "Find out what the process waits for: it is stopped (State T: kill -CONT lets it go on), stuck, or at a limit \
+                   of its own (descriptors, threads, connections). A longer queue only makes its clients wait longer."
                 .to_owned(),
             command: owner.map(|owner| format!("grep -E 'State|SigQ|Threads' /proc/{0}/status; cat /proc/{0}/wchan; grep files /proc/{0}/limits; ls /proc/{0}/fd | wc -l", owner.tgid)),
             effect: vec![effect("accept_queue", queue.sockets as f64, 0.0)],

@@ -4,7 +4,7 @@ use super::context::RuleContext;
 use super::{advice, port_held, privileged_ports};
 use crate::event::{ProcessKey, SocketOwner};
 use crate::evidence::Evidence;
-use crate::failure::{Cause, FailureRow, Holder};
+use crate::failure::{Call, Cause, FailureRow, Holder};
 use crate::finding::{Advice, Confidence, Finding, Rule, Severity, Subject};
 use crate::snapshot::DestKey;
 use crate::table::Map;
@@ -25,6 +25,8 @@ pub(super) struct Failed {
     /// What has the port there.
     pub(super) holder: Option<Holder>,
     most: u64,
+    /// It was bind(2) that failed.
+    is_bind: bool,
 }
 
 impl Failed {
@@ -33,7 +35,8 @@ impl Failed {
         // A few failures within less than a second are no higher rate than as many in a second.
         let seconds = (self.last_ns.saturating_sub(self.first_ns) as f64 / 1e9).max(1.0);
         let per_s = self.count.saturating_sub(1) as f64 / seconds;
-        let effect = if per_s > 0.0 { vec![advice::effect("connect_failures_per_s", per_s, 0.0)] } else { Vec::new() };
+        let figure = if self.is_bind { "bind_failures_per_s" } else { "connect_failures_per_s" };
+        let effect = if per_s > 0.0 { vec![advice::effect(figure, per_s, 0.0)] } else { Vec::new() };
         Advice { effect, ..advice }
     }
 }
@@ -53,6 +56,7 @@ pub(super) fn failed(context: &RuleContext<'_>, wanted: impl Fn(Cause) -> bool) 
             place: row.destination,
             holder: row.holder,
             most: 0,
+            is_bind: row.call == Call::Bind,
         };
         let failed = all.entry((process_of(row), row.cause)).or_insert(none);
         failed.count += row.count;
@@ -123,7 +127,7 @@ fn finding(context: &RuleContext<'_>, failed: &Failed) -> Finding {
             } else {
                 "cannot bind its port: an open connection has it: this is not TIME_WAIT"
             };
-            (title, "EADDRINUSE", port_held::another_port(context, failed))
+            (title, "EADDRINUSE", port_held::another_port(context, failed, Some(is_own)))
         }
         Cause::PortInUse => {
             let listener = failed.place.and_then(|place| context.listener(place));
@@ -141,7 +145,10 @@ fn finding(context: &RuleContext<'_>, failed: &Failed) -> Finding {
                 "Stop the process that has the port, or choose another port.",
                 "The other process may serve clients.",
             );
-            (title, "EADDRINUSE", Advice { command: Some(format!("ss -tanp 'sport = :{port}'")), ..advice })
+            let netns = failed.place.map_or(0, |place| place.netns);
+            let command = format!("ss -ltnp 'sport = :{port}'");
+            let command = advice::there(context, netns, failed.subject.as_ref(), &command);
+            (title, "EADDRINUSE", Advice { command: Some(command), ..advice })
         }
         Cause::NoSource => (
             "finds no source address for its destination: this is not TIME_WAIT",

@@ -19,6 +19,8 @@ fn finding(context: &RuleContext<'_>, churn: &Churn<'_>) -> Finding {
             "Send these requests through the existing pool of {} connections: some code path opens its own.",
             churn.pool
         ),
+        // It has the setting already, elsewhere.
+        command: None,
         ..advice::pool(&churn.habit())
     };
     let mut finding = Finding {

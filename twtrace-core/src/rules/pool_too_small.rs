@@ -34,7 +34,7 @@ fn finding(context: &RuleContext<'_>, churn: &Churn<'_>) -> Finding {
             "Let the pool keep at least {size} idle connections: it keeps {kept}, up to {beside} more are open at a time, and \
              these are closed after use. If its limit is that high already, other code opens connections outside the pool."
         ),
-        command: Some(settings::pool(&churn.subject.command, churn.key.port, size as f64)),
+        command: Some(settings::pool(&churn.subject.command, churn.habit().port, size as f64)),
         effect: vec![effect("time_wait_created_per_s", churn.created_per_s, 0.0)],
         ..advice::pool(&churn.habit())
     };

@@ -36,8 +36,10 @@ fn finding(context: &RuleContext<'_>, failed: &Failed) -> Finding {
     }
     let is_fixed = failed.cause == Cause::BoundTupleTaken;
     let advice = match failed.cause {
-        Cause::BoundTupleTaken => no_fixed_port(),
-        Cause::ClientTimewaitHoldsPort => another_port(context, failed),
+        Cause::BoundTupleTaken => {
+            no_fixed_port(failed.place.and_then(|place| context.kernel(place)).is_some_and(advice::has_no_timestamps))
+        }
+        Cause::ClientTimewaitHoldsPort => another_port(context, failed, None),
         _ => reuse(),
     };
     Finding {
@@ -77,17 +79,32 @@ fn reuse() -> Advice {
 }
 
 /// The same addresses and ports cannot be used again for a minute.
-fn no_fixed_port() -> Advice {
+fn no_fixed_port(are_off: bool) -> Advice {
+    let off = if are_off { " (net.ipv4.tcp_timestamps is 0 here)" } else { "" };
     advice::plain(
         "any-source-port",
-        "Let the kernel choose the source port (no bind(2), or port 0), or keep the connection and use it again. With a fixed \
-         source port there is one connection a minute to each destination.",
+        &format!(
+            "Let the kernel choose the source port (no bind(2), or port 0), or keep the connection and use it again. With a \
+             fixed source port, and without TCP timestamps on both ends{off}, there is one connection a minute to each \
+             destination."
+        ),
         "A firewall or the peer may expect that port.",
     )
 }
 
-/// No outgoing connection gets the port any more.
-pub(super) fn another_port(context: &RuleContext<'_>, failed: &Failed) -> Advice {
+/// No outgoing connection gets the port any more. `open`: an open connection has it, and whether its two ends are one.
+pub(super) fn another_port(context: &RuleContext<'_>, failed: &Failed, open: Option<bool>) -> Advice {
+    let now = match open {
+        None => "That is for the next time: now the server has to wait until the port is free.",
+        Some(true) => {
+            "That is for the next time: now restart the holder, or let it close its connection to itself, which does not end \
+             otherwise; its port may then wait for another minute. A client has to close such a connection."
+        }
+        Some(false) => {
+            "That is for the next time: now the holder has to close its connection; its port may then wait for another \
+             minute."
+        }
+    };
     let kernel = failed.place.and_then(|place| context.kernel(place));
     let is_chosen = |port: u16| kernel.and_then(Usable::of).is_some_and(|usable| usable.has(port));
     match (failed.place, kernel) {
@@ -100,11 +117,11 @@ pub(super) fn another_port(context: &RuleContext<'_>, failed: &Failed) -> Advice
             let note = lasting::note(context, place.netns, failed.subject.as_ref(), name, &ports);
             Advice {
                 id: "reserve-port",
-                text: "Reserve the port: it lies in net.ipv4.ip_local_port_range, from which outgoing connections get their \
-                       ports. Or give the server a port outside of that range. SO_REUSEADDR \
-                       helps only if the client set it too. That is for the next time: now the server has to wait until \
-                       the port is free."
-                    .to_owned(),
+                text: format!(
+                    "Reserve the port: it lies in net.ipv4.ip_local_port_range, from which outgoing connections get their \
+                     ports. Or give the server a port outside of that range. SO_REUSEADDR \
+                     helps only if the client set it too. {now}"
+                ),
                 command: Some(advice::there(context, place.netns, failed.subject.as_ref(), &command)),
                 effect: Vec::new(),
                 risk: format!("Connections that have the port keep it until they end. {note}"),

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 const LIMIT: u16 = crate::pattern::PRIVILEGED;
 
 /// A program that tries so many of them one after the other has no particular one in mind.
-const SEVERAL: usize = 8;
+const SEVERAL: usize = 3;
 
 /// Binds that failed of one program under one parent: `rpcinfo` in a loop is as much a pool as a mount of many exports.
 #[derive(Default)]

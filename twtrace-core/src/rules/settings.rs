@@ -56,7 +56,8 @@ fn of_program(program: &str, size: &str) -> Option<String> {
     Some(match program {
         "nginx" | "openresty" => {
             format!(
-                "upstream {{ ... keepalive {size}; }} with proxy_http_version 1.1; proxy_set_header Connection \"\";"
+                "upstream NAME {{ server ...; keepalive {size}; }} and proxy_pass http://NAME; proxy_http_version 1.1; \
+                 proxy_set_header Connection \"\";"
             )
         }
         "haproxy" => "http-reuse always in mode http; mode tcp opens what it accepts".to_owned(),
@@ -72,10 +73,14 @@ fn of_program(program: &str, size: &str) -> Option<String> {
         "python" | "gunicorn" | "uwsgi" | "celery" => {
             format!("requests.Session() with HTTPAdapter(pool_maxsize={size})")
         }
-        "node" => format!("new http.Agent({{ keepAlive: true, maxSockets: {size} }})"),
+        "node" => "new http.Agent({ keepAlive: true })".to_owned(),
         "java" => format!("one HttpClient for all requests, or -Dhttp.maxConnections={size}; JMeter: Use KeepAlive"),
         "dotnet" => "one HttpClient for the process, or IHttpClientFactory".to_owned(),
-        "beam.smp" => format!("a pool of the HTTP client: hackney and httpc keep {size} at most"),
+        "beam.smp" => {
+            format!(
+                "httpc:set_options([{{max_sessions, {size}}}]), hackney_pool:set_max_connections(POOL, {size}); no {{\"connection\", \"close\"}}"
+            )
+        }
         "ruby" | "puma" => {
             "Net::HTTP::Persistent, or the block form of Net::HTTP.start for several requests".to_owned()
         }
@@ -89,9 +94,66 @@ fn of_program(program: &str, size: &str) -> Option<String> {
     })
 }
 
+/// Whether a port says what is spoken there.
+pub(super) fn is_known(port: u16) -> bool {
+    !is_http(port) || matches!(port, 80 | 443 | 8000 | 8080 | 8443)
+}
+
 /// Whether a port is not one of databases, caches and brokers, which speak other protocols.
 fn is_http(port: u16) -> bool {
-    !matches!(port, 1433 | 1521 | 3306 | 5432 | 5672 | 6379 | 9000 | 9042 | 9092 | 11211 | 27017)
+    // 0: that of none, or of several.
+    !matches!(port, 0 | 1433 | 1521 | 3306 | 5432 | 5672 | 6379 | 9000 | 9042 | 9092 | 11211 | 27017)
+}
+
+/// How `size` connections at a time are the most that are open.
+pub(super) fn limit(command: &Comm, port: u16, size: f64) -> String {
+    let pool = pool(command, port, size);
+    match program(command).as_str() {
+        "python" if pool.contains("pool_maxsize") => {
+            format!("requests.Session() with HTTPAdapter(pool_maxsize={size:.0}, pool_block=True)")
+        }
+        "node" if pool.contains("http.Agent") => {
+            format!("new http.Agent({{ keepAlive: true, maxSockets: {size:.0} }})")
+        }
+        _ => pool.replace("MaxIdleConnsPerHost,", "MaxConnsPerHost and MaxIdleConnsPerHost,"),
+    }
+}
+
+/// How one connection to each of so many destinations is kept.
+pub(super) fn hosts(command: &Comm, port: u16, number: f64) -> String {
+    let pool = pool(command, port, 1.0);
+    pool.replace("pool_maxsize=1", &format!("pool_connections={number:.0}, pool_maxsize=1"))
+}
+
+/// What else a program's setting changes.
+pub(super) fn risk(command: &Comm, port: u16) -> &'static str {
+    match program(command).as_str() {
+        "nginx" | "openresty" if is_http(port) => {
+            " proxy_set_header replaces all those that are inherited (Host, X-Forwarded-For): repeat them; a location for \
+             WebSocket needs `Connection: upgrade`; the number is for each worker."
+        }
+        "php" => " State survives from one request to the next: SELECT, AUTH, an open transaction.",
+        _ => "",
+    }
+}
+
+/// How a bound address leaves the port to connect(2).
+pub(super) fn no_port(command: &Comm) -> &'static str {
+    match program(command).as_str() {
+        "python" => "s.setsockopt(socket.IPPROTO_IP, 24, 1) (IP_BIND_ADDRESS_NO_PORT), then s.bind((ADDRESS, 0))",
+        _ => "setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &(int){1}, sizeof(int)), then bind(2) with port 0",
+    }
+}
+
+/// What else a server's keep-alive changes.
+pub(super) fn keep_alive_risk(command: &Comm) -> &'static str {
+    match program(command).as_str() {
+        "python" => {
+            " With HTTP/1.1 each answer needs a Content-Length, or its client hangs, and a server without threads serves one \
+             connection at a time."
+        }
+        _ => "",
+    }
 }
 
 /// How a server keeps connections open for the next request.
@@ -99,7 +161,9 @@ pub(super) fn keep_alive(command: &Comm) -> &'static str {
     match program(command).as_str() {
         "nginx" => "keepalive_timeout 75s; keepalive_requests 1000;",
         "apache" | "httpd" => "KeepAlive On, KeepAliveTimeout 5",
-        "python" => "python3 -m http.server --protocol HTTP/1.1, or protocol_version = \"HTTP/1.1\" of the handler",
+        "python" => {
+            "python3 -m http.server --protocol HTTP/1.1 (Python 3.11), or protocol_version = \"HTTP/1.1\" of the handler"
+        }
         "gunicorn" => "gunicorn --worker-class gthread --keep-alive 5",
         "node" => "server.keepAliveTimeout = 65000",
         "haproxy" => "option http-keep-alive, timeout http-keep-alive 10s",

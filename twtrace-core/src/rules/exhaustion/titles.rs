@@ -16,13 +16,14 @@ pub(super) fn of_another(port_use: PortUse, plain: bool) -> &'static str {
             "has most of the local ports in open connections: connect(2) of another process fails"
         }
         (PortUse::TimeWait, _) => "has the local ports in TIME_WAIT sockets: connect(2) of another process fails",
-        (PortUse::CloseWait | PortUse::SynSent, _) => of_its_own(port_use, plain),
+        (PortUse::CloseWait | PortUse::SynSent | PortUse::Unknown, _) => of_its_own(port_use, plain),
     }
 }
 
 /// It is.
 pub(super) fn of_its_own(port_use: PortUse, plain: bool) -> &'static str {
     match (port_use, plain) {
+        (PortUse::Unknown, _) => "finds no local port: connect(2) fails, and what has the ports is not known yet",
         (PortUse::TimeWait, _) => "finds no local port: connect(2) fails, TIME_WAIT sockets use the ports",
         (PortUse::Open, true) => {
             "finds no local port: connect(2) fails, open connections use the ports: this is not TIME_WAIT"

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::common::*;
-use twtrace_core::event::{CensusState, Connection, Event, Owner, Role, Tuple};
+use twtrace_core::event::{CensusState, Connection, Event, KernelFacts, Owner, Role, Tuple};
 use twtrace_core::finding::{Rule, Severity};
 use twtrace_core::state::{Config, Filter};
 use twtrace_testkit::MICROSECOND_NS;
@@ -385,4 +385,23 @@ fn many_processes_that_look_for_a_privileged_port_are_one_finding_with_their_cau
     assert_eq!((process.process, process.processes, process.ppid), (None, 59, 77));
     assert_eq!(found.advice.iter().map(|advice| advice.id).collect::<Vec<_>>(), ["pool-connections", "other-ports"]);
     assert_eq!(evidence(&found, "ports_tried"), 59.into());
+}
+
+#[test]
+fn timestamps_that_are_off_on_this_host_are_not_blamed_on_the_peer() {
+    let off = match small_range(200, 1) {
+        Event::Kernel { netns, facts } => Event::Kernel { netns, facts: KernelFacts { timestamps: Some(0), ..facts } },
+        other => other,
+    };
+    let client = owner(10, "client");
+    let without = |n, who, end_ns| Connection { peer_timestamps: Some(false), ..one_shot(n, who, end_ns) };
+    let fills = many(client, 200, 10, START, without).into_iter();
+    let fails = many(client, 50, 10, START + 2 * SECOND, no_port);
+    let found =
+        only(&mut engine([start(), off].into_iter().chain(fills).chain(fails).chain([tick(START + 3 * SECOND)])));
+    assert!(found.title.contains("TCP timestamps are off here"), "{}", found.title);
+    let ids: Vec<_> = found.advice.iter().map(|advice| advice.id).collect();
+    assert!(ids.contains(&"tcp-timestamps") && !ids.contains(&"tcp-tw-reuse"), "{ids:?}");
+    // Where connects fail, fewer of them are the effect.
+    assert_eq!(effect(&found, "pool-connections", "connect_failures_per_s").1, 0.0);
 }

@@ -108,6 +108,8 @@ pub enum Load {
 pub struct Expected {
     /// Its id.
     pub id: String,
+    /// Another id that it may have instead: what tells them apart is not always to be seen.
+    pub or: Option<String>,
     /// The finding that causes it.
     pub cause: Option<String>,
     /// Which process causes it.

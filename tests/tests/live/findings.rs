@@ -46,7 +46,11 @@ impl Table {
         }
         self.wrong.extend(wrong.into_iter().map(|wrong| format!("{name}: {wrong}")));
         let found = reports(run, &played).flat_map(|(_, report)| findings(report, &played));
-        let found = found.map(|finding| finding["id"].as_str().unwrap().to_owned()).collect();
+        let found = found.map(|finding| {
+            let instead = run.expected.iter().find(|expected| is(expected, finding));
+            instead.map_or_else(|| finding["id"].as_str().unwrap().to_owned(), |expected| expected.id.clone())
+        });
+        let found = found.collect();
         let expected = run.expected.iter().map(|expected| expected.id.clone()).collect();
         self.lines.push(Line { name, expected, found });
         played
@@ -101,7 +105,8 @@ fn is(expected: &Expected, finding: &Value) -> bool {
     let is_there = destination.is_null()
         || destination["local_addr"] == expected.local_addr
             && expected.ports.iter().any(|port| destination["port"] == *port);
-    finding["id"] == expected.id && destination["role"].as_str() == expected.role.as_deref() && is_there
+    let has_id = [Some(&expected.id), expected.or.as_ref()].into_iter().flatten().any(|id| finding["id"] == *id);
+    has_id && destination["role"].as_str() == expected.role.as_deref() && is_there
 }
 
 /// The expected finding.

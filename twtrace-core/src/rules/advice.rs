@@ -13,7 +13,7 @@ use crate::snapshot::DestKey;
 const WIDEST: (u16, u16) = (1024, 65_535);
 
 /// So many connections at a time may be those of a pool that is too small.
-const SEVERAL: u64 = 4;
+pub(super) const SEVERAL: u64 = 4;
 
 /// Advice that prevents a smaller share of the failures than this is none.
 const LEAST_GAIN: f64 = 0.1;

@@ -203,6 +203,10 @@ fn finding(context: &RuleContext<'_>, churn: &Churn<'_>) -> Finding {
             let keep_alive = advice::keep_alive(&server.comm, churn.created_per_s);
             finding.advice.push(if keeps { advice::if_nobody_asks(keep_alive) } else { keep_alive });
         }
+    } else if burst.is_none() && churn.pattern.at_a_time() >= advice::SEVERAL {
+        // Those that a small pool keeps for a while look the same.
+        finding.title =
+            "opens a new connection for nearly each request: it has no pool, or one that keeps too few".to_owned();
     }
     finding
 }

@@ -71,7 +71,11 @@ fn of_program(program: &str, size: &str) -> Option<String> {
         "apache" | "httpd" => "ProxyPass ... enablereuse=on, and no proxy-nokeepalive".to_owned(),
         "php" => "one curl handle for all requests, curl_reset() in between".to_owned(),
         "python" | "gunicorn" | "uwsgi" | "celery" => {
-            format!("requests.Session() with HTTPAdapter(pool_maxsize={size})")
+            // By default its adapter keeps ten for each host.
+            match size.parse() {
+                Ok(0..=10_u32) => "one requests.Session() for all requests".to_owned(),
+                _ => mounted(&format!("pool_maxsize={size}")),
+            }
         }
         "node" => "new http.Agent({ keepAlive: true })".to_owned(),
         "java" => format!("one HttpClient for all requests, or -Dhttp.maxConnections={size}; JMeter: Use KeepAlive"),
@@ -107,22 +111,29 @@ fn is_http(port: u16) -> bool {
 
 /// How `size` connections at a time are the most that are open.
 pub(super) fn limit(command: &Comm, port: u16, size: f64) -> String {
-    let pool = pool(command, port, size);
+    let of_http = |program: &str| of_protocol(program, port, "").is_none();
     match program(command).as_str() {
-        "python" if pool.contains("pool_maxsize") => {
-            format!("requests.Session() with HTTPAdapter(pool_maxsize={size:.0}, pool_block=True)")
+        program @ ("python" | "gunicorn" | "uwsgi" | "celery") if of_http(program) => {
+            mounted(&format!("pool_maxsize={size:.0}, pool_block=True"))
         }
-        "node" if pool.contains("http.Agent") => {
-            format!("new http.Agent({{ keepAlive: true, maxSockets: {size:.0} }})")
-        }
-        _ => pool.replace("MaxIdleConnsPerHost,", "MaxConnsPerHost and MaxIdleConnsPerHost,"),
+        "node" if of_http("node") => format!("new http.Agent({{ keepAlive: true, maxSockets: {size:.0} }})"),
+        _ => pool(command, port, size).replace("MaxIdleConnsPerHost,", "MaxConnsPerHost and MaxIdleConnsPerHost,"),
     }
 }
 
 /// How one connection to each of so many destinations is kept.
 pub(super) fn hosts(command: &Comm, port: u16, number: f64) -> String {
-    let pool = pool(command, port, 1.0);
-    pool.replace("pool_maxsize=1", &format!("pool_connections={number:.0}, pool_maxsize=1"))
+    match program(command).as_str() {
+        program @ ("python" | "gunicorn" | "uwsgi" | "celery") if of_protocol(program, port, "").is_none() => {
+            mounted(&format!("pool_connections={number:.0}"))
+        }
+        _ => pool(command, port, 1.0),
+    }
+}
+
+/// An adapter of Python's requests, in one session.
+fn mounted(settings: &str) -> String {
+    format!("session = requests.Session(); session.mount(\"http://\", HTTPAdapter({settings}))")
 }
 
 /// What else a program's setting changes.
@@ -228,7 +239,13 @@ mod tests {
         // The protocol decides first.
         assert!(pool(&comm(b"php-fpm8.2"), 6379, 1.0).contains("pconnect"));
         assert!(pool(&comm(b"python3"), 27017, 4.0).contains("MongoClient(..., maxPoolSize=4)"));
-        assert!(pool(&comm(b"python3"), 8080, 4.0).contains("pool_maxsize=4"));
+        assert!(pool(&comm(b"python3"), 8080, 4.0).starts_with("one requests.Session()"));
+        assert!(pool(&comm(b"python3"), 8080, 40.0).contains("HTTPAdapter(pool_maxsize=40)"));
+        assert!(limit(&comm(b"python3"), 8080, 4.0).contains("pool_maxsize=4, pool_block=True"));
+        assert_eq!(limit(&comm(b"python3"), 6379, 4.0), pool(&comm(b"python3"), 6379, 4.0));
+        assert!(limit(&comm(b"node"), 8080, 4.0).contains("maxSockets: 4"));
+        assert!(hosts(&comm(b"python3"), 8000, 100.0).contains("pool_connections=100"));
+        assert!(!hosts(&comm(b"python3"), 0, 100.0).contains("Session"), "it is not known to be HTTP");
         assert!(pool(&comm(b"node"), 5432, 4.0).contains("pg.Pool"));
         assert_eq!(pool(&comm(b"ab"), 80, 4.0), "ab -k");
         assert!(pool(&comm(b"pgbouncer"), 5432, 4.0).starts_with("default_pool_size = 4"));

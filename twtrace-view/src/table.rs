@@ -68,11 +68,7 @@ fn head(model: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
     if !ends.is_empty() {
         writeln!(out, "of those: {ends}")?;
     }
-    write!(out, "ports {}", words::port_range(kernel))?;
-    match words::tightest(model.destinations().iter()) {
-        Some(row) => writeln!(out, "   tightest: {}", words::tightness(row))?,
-        None => writeln!(out)?,
-    }
+    writeln!(out, "ports {}", words::ports(model))?;
     for warning in words::warnings(summary) {
         writeln!(out, "WARNING: {warning}")?;
     }

@@ -2,7 +2,7 @@
 
 use crate::{label, text};
 use twtrace_core::event::{Hook, KernelCounters, KernelFacts, Tier};
-use twtrace_core::snapshot::{Counts, DestinationRow, Namespace, Summary};
+use twtrace_core::snapshot::{Counts, DestRow, DestinationRow, Namespace, Snapshot, Summary};
 
 /// Age from which a census no longer confirms the number of live sockets, in nanoseconds.
 const STALE_CENSUS_NS: u64 = 2_000_000_000;
@@ -34,16 +34,33 @@ pub fn losses(counters: &KernelCounters) -> String {
 }
 
 /// The kernel's count of TIME_WAIT sockets: `417 of at most 131,072`, and if there are other network namespaces with
-/// their own figures, `9,417 in 3 network namespaces; 417 of at most 131,072 in this one`.
+/// their own figures, `9,417 in 3 network namespaces; 9,000 of at most 131,072 in web`: the one closest to its limit.
 pub fn time_wait(summary: &Summary) -> String {
-    let own = &summary.kernel;
-    let here = format!("{} of at most {}", text::count(own.time_wait), text::count(own.max_tw_buckets));
-    let counted = |namespace: &&Namespace| namespace.netns == summary.host.netns || namespace.kernel.is_some();
-    let namespaces = summary.present().filter(counted).count();
+    let (fullest, namespaces) = fullest(summary);
+    let (count, limit) = (text::count(fullest.0), text::count(fullest.1));
     if namespaces < 2 {
-        return here;
+        return format!("{count} of at most {limit}");
     }
-    format!("{} in {namespaces} network namespaces; {here} in this one", text::count(summary.time_wait()))
+    let all = text::count(summary.time_wait());
+    format!("{all} in {namespaces} network namespaces; {count} of at most {limit} in {}", fullest.2)
+}
+
+/// The namespace that is closest to its limit of TIME_WAIT sockets: how many it has, the limit, and its name; and how many
+/// namespaces there are.
+pub fn fullest(summary: &Summary) -> ((u64, u64, String), usize) {
+    let own = &summary.kernel;
+    let mut all = vec![(own.time_wait, own.max_tw_buckets, summary.host.netns)];
+    let others = summary.present().filter(|namespace| namespace.netns != summary.host.netns);
+    all.extend(others.filter_map(|namespace| {
+        let kernel = namespace.kernel.as_ref()?;
+        Some((kernel.time_wait, kernel.max_tw_buckets, namespace.netns))
+    }));
+    let share = |(count, limit, _): &(u64, u64, u32)| *count as f64 / (*limit).max(1) as f64;
+    // Of equal ones, the tracer's own, which is the first.
+    let number = all.len();
+    let most = all.into_iter().rev().max_by(|one, other| share(one).total_cmp(&share(other)));
+    let (count, limit, netns) = most.unwrap_or_default();
+    ((count, limit, label::namespace(summary, netns)), number)
 }
 
 /// Coverage in one phrase: `coverage 100.0% (n of m; k before start)`.
@@ -53,6 +70,12 @@ pub fn coverage(summary: &Summary) -> String {
         return "coverage unknown: no census yet".to_owned();
     }
     let created = coverage.census.saturating_sub(coverage.before_start);
+    if created == 0 && coverage.before_start > 0 && summary.census_complete {
+        return format!(
+            "coverage: all {} TIME_WAIT sockets are from before the start",
+            text::count(coverage.before_start)
+        );
+    }
     let incomplete = if summary.census_complete { "" } else { "; census incomplete" };
     format!(
         "coverage {} ({} of {}; {} before start{incomplete})",
@@ -157,6 +180,21 @@ pub fn port_range(kernel: &KernelFacts) -> String {
     format!("{low}-{high} ({} ports)", text::count(total))
 }
 
+/// The local ports in one phrase: the range, and the destination that is closest to running out of them. The range is that
+/// of its network namespace, which is named if it is not the tracer's own.
+pub fn ports(snapshot: &Snapshot) -> String {
+    let summary = snapshot.summary();
+    let Some(row) = tightest(snapshot.destinations().iter()) else { return port_range(&summary.kernel) };
+    let netns = match row.key {
+        DestRow::Dest(key) => key.netns,
+        DestRow::Other => summary.host.netns,
+    };
+    let range = port_range(summary.kernel_of(netns).unwrap_or(&summary.kernel));
+    let is_own = netns == 0 || netns == summary.host.netns;
+    let whose = if is_own { String::new() } else { format!(" in {}", label::namespace(summary, netns)) };
+    format!("{range}{whose}  tightest {}", tightness(row))
+}
+
 /// The destination that is closest to running out of ports.
 pub fn tightest<'a>(rows: impl Iterator<Item = &'a DestinationRow>) -> Option<&'a DestinationRow> {
     rows.filter(|row| row.budget.is_some_and(|budget| budget.used > 0)).max_by(|a, b| {
@@ -199,6 +237,23 @@ mod tests {
         assert_eq!(coverage(&summary), "coverage 95.0% (19 of 20; 10 before start; census incomplete)");
         summary.census_complete = true;
         assert_eq!(coverage(&summary), "coverage 95.0% (19 of 20; 10 before start)");
+        // Nothing is known of these, and nothing can be.
+        summary.coverage = Coverage { census: 10, attributed: 0, before_start: 10, unattributed: 0 };
+        assert_eq!(coverage(&summary), "coverage: all 10 TIME_WAIT sockets are from before the start");
+    }
+
+    #[test]
+    fn the_namespace_closest_to_its_limit_is_named() {
+        let facts = |time_wait, max_tw_buckets| KernelFacts { time_wait, max_tw_buckets, ..KernelFacts::default() };
+        let mut summary = Summary { kernel: facts(400, 131_072), ..Summary::default() };
+        summary.host.netns = 1;
+        assert_eq!(time_wait(&summary), "400 of at most 131,072");
+        for (netns, name, kernel) in [(2, "web", facts(900, 1000)), (3, "db", facts(5000, 131_072))] {
+            let mut namespace = Namespace::default();
+            (namespace.netns, namespace.name, namespace.kernel) = (netns, name.to_owned(), Some(kernel));
+            summary.namespaces.push(namespace);
+        }
+        assert_eq!(time_wait(&summary), "6,300 in 3 network namespaces; 900 of at most 1,000 in web");
     }
 
     #[test]

@@ -52,7 +52,6 @@ pub(super) fn warnings(snapshot: &Snapshot, state: &State) -> Vec<String> {
 pub(super) fn lines(snapshot: &Snapshot, state: &State, area: Rect) -> Vec<Line<'static>> {
     let width = area.width;
     let summary = snapshot.summary();
-    let kernel = &summary.kernel;
     let look = state.look;
     let mut first = vec![
         Span::styled("twtrace", look.accent()),
@@ -71,16 +70,20 @@ pub(super) fn lines(snapshot: &Snapshot, state: &State, area: Rect) -> Vec<Line<
     }
     let count = text::count(summary.time_wait());
     let totals = &summary.totals.counts;
+    let ((most, limit, place), namespaces) = words::fullest(summary);
+    let limit = match namespaces {
+        0 | 1 => format!("max {}", text::count(limit)),
+        _ => format!("{} of max {} in {place}", text::count(most), text::count(limit)),
+    };
     let mut second = vec![Span::raw("TIME_WAIT "), Span::styled(count, look.accent())];
     if width >= WIDE {
         let cells = usize::from(width / 4);
         second.push(Span::raw(format!(" {}", sparkline(&summary.time_wait_history, cells))));
     }
     second.push(Span::raw(format!(
-        "  created {} ({}/s)  max {}",
+        "  created {} ({}/s)  {limit}",
         text::count(totals.time_wait_created),
         text::rate(totals.created_per_s),
-        text::count(kernel.max_tw_buckets)
     )));
     let ends = words::ends(totals);
     if width >= WIDE && !ends.is_empty() {
@@ -92,10 +95,7 @@ pub(super) fn lines(snapshot: &Snapshot, state: &State, area: Rect) -> Vec<Line<
         Span::raw(format!("{coverage}  ")),
         Span::styled(words::losses(&summary.counters), if lost { look.warning() } else { look.dim() }),
     ];
-    let mut fourth = format!("ports {}", words::port_range(kernel));
-    if let Some(row) = words::tightest(snapshot.destinations().iter()) {
-        fourth.push_str(&format!("  tightest {}", words::tightness(row)));
-    }
+    let fourth = format!("ports {}", words::ports(snapshot));
     let mut lines: Vec<Line<'static>> =
         [first, second, third, vec![Span::raw(fourth)]].into_iter().map(|spans| fitted(spans, width)).collect();
     let warnings = warnings(snapshot, state);

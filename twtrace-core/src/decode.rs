@@ -328,12 +328,13 @@ fn transitions(record: &ConnRecord) -> Result<Vec<Transition>, DecodeError> {
     let count = usize::from(record.transitions);
     let too_many = DecodeError::Transitions(record.transitions);
     let old_states = record.old_states.get(..count).ok_or(too_many)?;
-    let steps = old_states.iter().zip(record.new_states).zip(record.times_ns);
-    steps
-        .map(|((&from, to), at_ns)| {
-            Ok(Transition { from: state(from)?, to: state(to)?, at_ns: whole_microseconds(at_ns) })
-        })
-        .collect()
+    let steps = old_states.iter().zip(&record.new_states).zip(&record.times_ns);
+    // In one piece: collecting results would not know how many there are.
+    let mut transitions = Vec::with_capacity(count);
+    for ((&from, &to), &at_ns) in steps {
+        transitions.push(Transition { from: state(from)?, to: state(to)?, at_ns: whole_microseconds(at_ns) });
+    }
+    Ok(transitions)
 }
 
 fn role_of(number: u8) -> Result<Role, DecodeError> {

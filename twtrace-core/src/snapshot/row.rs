@@ -4,7 +4,7 @@ use super::groups::{GroupBy, Member};
 use super::{Joined, Snapshot};
 use crate::asked::Asked;
 use crate::counts::Counts;
-use crate::event::{Owner, ProcessFacts};
+use crate::event::{Comm, Owner, ProcessFacts, ProcessKey};
 use crate::history::{History, Series};
 use crate::keys::{DestRow, GroupKey, Kin};
 use crate::pattern::Pattern;
@@ -14,6 +14,7 @@ use crate::state::{Meter, ONE_SHOT, ProcessRow, TIME_WAIT_NS, program_of};
 use crate::strangers::Strangers;
 use crate::table::Map;
 use foldhash::fast::FixedState;
+use hashbrown::HashSet;
 use std::collections::BTreeMap;
 use std::hash::BuildHasher as _;
 use std::sync::Arc;
@@ -86,6 +87,23 @@ pub struct DestinationRow {
     pub asked: Option<Arc<Asked>>,
 }
 
+/// Processes, and what those that were merged with others are known by.
+#[derive(Debug, Default)]
+pub(crate) struct Selected {
+    processes: HashSet<ProcessKey, FixedState>,
+    /// Command and parent of one-shots.
+    merged: HashSet<(Comm, u32), FixedState>,
+    /// Commands of merged programs.
+    programs: HashSet<Comm, FixedState>,
+}
+
+impl Selected {
+    /// Whether a process is one of them.
+    pub(crate) fn has(&self, process: ProcessKey, comm: Comm, ppid: u32) -> bool {
+        self.processes.contains(&process) || self.merged.contains(&(comm, ppid)) || self.programs.contains(&comm)
+    }
+}
+
 /// Figures that a row of one kind shares with a row of the other kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Share {
@@ -152,6 +170,19 @@ impl Snapshot {
     pub(super) fn facts_of(&self, row: &ProcessRow) -> Option<&ProcessFacts> {
         let owner = row.owner.as_ref()?;
         self.facts(owner.key).or_else(|| self.facts_of_cgroup(owner.cgroup))
+    }
+
+    /// The processes of its rows.
+    pub(crate) fn selected(&self) -> Selected {
+        let mut selected = Selected::default();
+        for row in &self.processes {
+            match &row.key {
+                GroupKey::Process(key) => _ = selected.processes.insert(*key),
+                GroupKey::OneShots(kin) => _ = selected.merged.insert((kin.comm, kin.ppid)),
+                _ => _ = row.owner.map(|owner| selected.programs.insert(owner.comm)),
+            }
+        }
+        selected
     }
 
     /// What an operator calls the program of a row.

@@ -1,7 +1,8 @@
 //! What processes asked for: each recorded connection, and each that found no port.
 
 use crate::classify::{Outcome as Ended, classify};
-use crate::event::{CensusRow, CensusState, Connection, Event, KernelFacts, Owner, ProcessKey, Role, Tuple};
+use crate::event::{CensusRow, CensusState, Comm, Connection, Event, KernelFacts, Owner, ProcessKey, Role, Tuple};
+use crate::snapshot::Snapshot;
 use crate::state::Filter;
 use crate::table::Map;
 use std::net::IpAddr;
@@ -38,6 +39,26 @@ struct Client {
     process: Option<ProcessKey>,
 }
 
+/// A process.
+#[derive(Clone, Copy, Debug)]
+struct Party {
+    key: ProcessKey,
+    comm: Comm,
+    ppid: u32,
+}
+
+/// What a filter by names and namespaces leaves of the sockets that no process is known of.
+#[derive(Clone, Debug, Default)]
+pub(super) enum Shown {
+    /// All.
+    #[default]
+    All,
+    /// Those of some namespaces.
+    Of(Vec<u32>),
+    /// None.
+    None,
+}
+
 /// How the local port comes about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Local {
@@ -66,6 +87,8 @@ pub(super) struct Demand {
     pub(super) peer_timestamps: Option<bool>,
     /// The filter selects it.
     pub(super) is_shown: bool,
+    /// Its process on this host, by number.
+    party: Option<u32>,
     /// There was no port for it: how long it would have lasted is not known.
     pub(super) failed: bool,
 }
@@ -104,6 +127,11 @@ pub struct Demands {
     pub(super) flows: Vec<Flow>,
     flow_numbers: Map<Flow, u32>,
     client_numbers: Map<Client, u32>,
+    /// Processes, and what those that were merged with others are known by.
+    parties: Vec<Party>,
+    party_numbers: Map<ProcessKey, u32>,
+    /// Namespaces whose sockets are counted, where the filter asks for some, and whether those without an owner are.
+    pub(super) shown: Shown,
     pub(super) demands: Vec<Demand>,
     /// Accepted connections and those that were opened, by their ends as the opener sees them: the latest of each.
     accepted: Map<Ends, usize>,
@@ -214,6 +242,7 @@ impl Demands {
                 && (waits || outcome == Ended::PassiveClose),
             peer_timestamps: connection.peer_timestamps,
             is_shown: self.filter.passes(&connection.tuple, [connection.opener.as_ref(), connection.closer.as_ref()]),
+            party: self.party(connection.opener.as_ref().or(connection.closer.as_ref())),
             failed: false,
         };
         if local == Local::Bound {
@@ -258,6 +287,7 @@ impl Demands {
             may_be_kept: true,
             peer_timestamps: None,
             is_shown: self.filter.passes(tuple, [owner, None]),
+            party: self.party(owner),
             failed: true,
         };
         self.add(demand, owner);
@@ -337,6 +367,49 @@ impl Demands {
             .get(&netns)
             .or_else(|| self.kernels.iter().min_by_key(|(netns, _)| **netns).map(|(_, facts)| facts));
         known.cloned().unwrap_or_default()
+    }
+
+    /// The number of a process; `None` if it is not known, or if the filter does not ask for names.
+    fn party(&mut self, owner: Option<&Owner>) -> Option<u32> {
+        let owner = owner.filter(|_| self.filter.asks_for_names())?;
+        let next = self.parties.len() as u32;
+        Some(*self.party_numbers.entry(owner.key).or_insert_with(|| {
+            self.parties.push(Party { key: owner.key, comm: owner.comm, ppid: owner.ppid });
+            next
+        }))
+    }
+
+    /// Applies the part of the filter that asks for names, which may be known late: `snapshot` is one of the same events
+    /// with the same filter. A process that was merged with others is known by its command and parent.
+    pub fn select(&mut self, snapshot: &Snapshot) {
+        if !self.filter.is_late() {
+            return;
+        }
+        let (filter, summary) = (&self.filter, snapshot.summary());
+        let netns = self.flows.iter().map(|flow| filter.passes_netns(flow.netns, summary)).collect::<Vec<bool>>();
+        let selected = snapshot.selected();
+        let passes = |party: &Party| selected.has(party.key, party.comm, party.ppid);
+        let parties: Vec<bool> = self.parties.iter().map(passes).collect();
+        let by_name = filter.asks_for_names();
+        for demand in &mut self.demands {
+            let is_its = demand.party.is_some_and(|party| parties[party as usize]);
+            demand.is_shown &= netns[demand.flow as usize] && (!by_name || is_its);
+        }
+        let spaces = self.held.values().map(|held| held.tuple.netns).collect::<std::collections::BTreeSet<u32>>();
+        self.shown = match by_name {
+            true => Shown::None,
+            false => Shown::Of(spaces.into_iter().filter(|netns| filter.passes_netns(*netns, summary)).collect()),
+        };
+    }
+
+    /// Whether a socket of which no process is known is counted.
+    pub(super) fn shows(&self, tuple: &Tuple) -> bool {
+        let is_there = match &self.shown {
+            Shown::All => true,
+            Shown::Of(spaces) => spaces.contains(&tuple.netns),
+            Shown::None => false,
+        };
+        is_there && self.filter.passes(tuple, [None, None])
     }
 
     /// How many clients there are.

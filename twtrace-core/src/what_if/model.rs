@@ -180,7 +180,7 @@ impl<'a> Run<'a> {
         held.sort_by_key(|held| (held.since_ns, held.tuple.local_port, held.tuple.remote_port));
         for held in held {
             let tuple = held.tuple;
-            let is_shown = self.all.filter.passes(&tuple, [None, None]);
+            let is_shown = self.all.shows(&tuple);
             if held.state.is_timewait() {
                 self.waits(tuple.netns, is_shown, held.since_ns);
             }

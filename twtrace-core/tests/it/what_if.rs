@@ -2,7 +2,7 @@
 
 use crate::common::*;
 use twtrace_core::event::{Binding, CensusState, Event, KernelFacts, Role, TcpState};
-use twtrace_core::state::Filter;
+use twtrace_core::state::{Config, Filter};
 use twtrace_core::what_if::{Change, Demands, Outcome};
 
 const MS: u64 = SECOND / 1000;
@@ -229,4 +229,34 @@ fn the_forecast_by_seconds_agrees_with_the_model_of_each_connect() {
             assert!((forecast - expected).abs() <= tolerance, "{pattern:?}, {change}: {forecast} and not {expected}");
         }
     }
+}
+
+#[test]
+fn a_filter_by_name_selects_requests_and_changes_those_alone() {
+    // Two programs, 20 requests a second each; and one-shots of a third.
+    let app = |number: u64| request(7, number, START + number * 50 * MS, MS, 1);
+    let named = |number: u64| {
+        let Event::Connection(mut connection) = request(8, 10_000 + number, START + number * 50 * MS, MS, 2) else {
+            panic!("no connection")
+        };
+        let other = owner(8, "other");
+        (connection.opener, connection.closer) = (Some(other), Some(other));
+        Event::Connection(connection)
+    };
+    let events = || [start(), small()].into_iter().chain((0..200).flat_map(|n| [app(n), named(n)]));
+    let opened = |filter: Filter, change: &[&str]| {
+        let mut demands = Demands::new(filter.clone());
+        events().chain([tick(START + 20 * SECOND)]).for_each(|event| demands.apply(&event));
+        let config = Config { filter, ..Config::default() };
+        demands.select(&engine_with(config, events().chain([tick(START + 20 * SECOND)])).snapshot());
+        (demands.recorded_connections(), run(&demands, change).opened)
+    };
+    let program = |name: &str| Filter { programs: vec![name.to_owned()], ..Filter::default() };
+    let netns = |name: u32| Filter { netns: vec![name.to_string()], ..Filter::default() };
+    assert_eq!(opened(Filter::default(), &["pool=1"]), (400, 2));
+    assert_eq!(opened(program("other"), &["pool=1"]), (200, 1));
+    assert_eq!(opened(program("other"), &[]), (200, 200));
+    assert_eq!(opened(program("none"), &["pool=1"]), (0, 0));
+    assert_eq!(opened(netns(NETNS), &["pool=1"]), (400, 2));
+    assert_eq!(opened(netns(5), &["pool=1"]), (0, 0));
 }

@@ -2,7 +2,6 @@
 
 use crate::cli::ReplayArgs;
 use crate::recorded::{Recorded, Span, say_losses};
-use anyhow::bail;
 use std::io::{BufWriter, Write};
 use std::process::ExitCode;
 use twtrace_core::what_if::Demands;
@@ -13,16 +12,14 @@ use twtrace_view::what_if::Report;
 /// Reads the recording up to `--at` or its end, and writes what would have been.
 ///
 /// # Errors
-/// The recording cannot be read, the filter is one that this cannot use, or the output cannot be written to.
+/// The recording cannot be read, or the output cannot be written to.
 pub(super) fn report(args: &ReplayArgs, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     let filter = args.view.filter.filter();
-    if filter.is_late() {
-        bail!("--what-if selects by --pid, --comm, --uid, --dest and --port only");
-    }
     let mut demands = Demands::new(filter.clone());
     let span = Span { from: None, to: args.at };
     let recorded = Recorded::read_with(&args.recording, filter, span, &mut |event| demands.apply(event))?;
     let Source { info, model } = recorded.source();
+    demands.select(model);
     let report = Report::new(info, &demands, model.summary().totals.counts.time_wait_live_peak, &args.what_if);
     let mut out = BufWriter::new(out);
     if args.view.json { report.write_json(&mut out) } else { report.write_text(&mut out) }?;

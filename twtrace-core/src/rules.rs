@@ -44,8 +44,8 @@ use std::net::IpAddr;
 /// were left out.
 const FINDINGS: usize = 64;
 
-/// The findings of all rules, the most severe first.
-pub(crate) fn check(snapshot: &Snapshot) -> Vec<Finding> {
+/// The findings of all rules that are wanted, the most severe first.
+pub(crate) fn check(snapshot: &Snapshot, wanted: impl Fn(&Finding) -> bool) -> Vec<Finding> {
     let context = RuleContext::of(snapshot);
     let consequences = exhaustion::check(&context);
     let short = consequences.iter().filter_map(|consequence| consequence.finding.destination).collect();
@@ -55,7 +55,7 @@ pub(crate) fn check(snapshot: &Snapshot) -> Vec<Finding> {
     let relays = relay::relays(&context);
     let (relayed, mut churns): (Vec<_>, Vec<_>) =
         churns.into_iter().partition(|(churn, _)| relays.iter().any(|relay| relay.is(churn)));
-    relay::blame_clients(&relays, &relayed, &mut churns);
+    relay::blame_clients(&context, &relays, &relayed, &mut churns);
     churn.extend(no_reuse::check(&context, &churns));
     churn.extend(pool_bypassed::check(&context, &churns));
     churn.extend(pool_too_small::check(&context, &churns));
@@ -64,13 +64,17 @@ pub(crate) fn check(snapshot: &Snapshot) -> Vec<Finding> {
     let fronts = || relays.iter().flat_map(|relay| &relay.fronts);
     servers.retain(|server| !fronts().any(|front| server.finding.destination == Some(*front)));
     // Neither is one behind a relay, whose clients decide.
-    let is_behind = |port| relayed.iter().any(|(churn, _)| leads_to(churn.key, port));
-    servers.retain(|server| !server.finding.destination.is_some_and(is_behind));
+    servers.retain(|server| !server.finding.destination.is_some_and(|port| relay::is_behind(&context, &relayed, port)));
     // A server that closes because its clients never reuse a connection is not a separate cause.
     churn.extend(servers.into_iter().filter(|server| !is_explained(server, &churn)).collect::<Vec<_>>());
     churn.extend(bind_before_connect::check(&context));
 
     let mut regular = periodic::check(&context, &churn);
+    // Nor is a server that closes a few regular checks.
+    let is_checked = |port| regular.iter().any(|one| one.destination.is_some_and(|to| leads_to(to, port)));
+    churn.retain(|habit| {
+        habit.finding.rule != Rule::ServerClosesFirst || !habit.finding.destination.is_some_and(is_checked)
+    });
     let mut found = Vec::new();
     for consequence in consequences {
         // A cause is reported once, together with its consequence.
@@ -81,7 +85,11 @@ pub(crate) fn check(snapshot: &Snapshot) -> Vec<Finding> {
             None => consequence.finding,
         };
         // Ports that one process has bound run out for all its destinations at the same time.
-        let is_same = |other: &Finding| other.cause == finding.cause && other.process == finding.process;
+        let netns = |one: &Finding| one.destination.map(|key| key.netns);
+        let is_same = |other: &Finding| {
+            let is_its = finding.process.is_some() && other.process == finding.process;
+            other.cause == finding.cause && is_its && netns(other) == netns(&finding) && other.active >= finding.active
+        };
         if finding.rule == Rule::ExhaustionReached
             || finding.cause != Some(Rule::BindBeforeConnect)
             || !found.iter().any(is_same)
@@ -104,7 +112,9 @@ pub(crate) fn check(snapshot: &Snapshot) -> Vec<Finding> {
     };
     let leaks = leaks.into_iter().filter(|leak| !is_reported(leak)).collect();
     let leaks = half_closed::check(&context, leaks);
-    let is_half_closed = |one: &Finding| leaks.iter().any(|leak| leak.destination == one.destination);
+    let is_half_closed = |one: &Finding| {
+        leaks.iter().any(|leak| leak.rule == Rule::FinWait2PileUp && leak.destination == one.destination)
+    };
     let waiting = fin_wait2::check(&context).into_iter();
     found.extend(waiting.filter(|one| !is_half_closed(one) && !is_other_end(one, &leaking)));
     found.extend(leaks);
@@ -129,6 +139,7 @@ pub(crate) fn check(snapshot: &Snapshot) -> Vec<Finding> {
     }
     reset::join_checks(&mut found);
     found.iter_mut().for_each(|finding| name_the_other(&context, finding));
+    found.retain(wanted);
     found.sort_by_key(|finding| {
         let process = finding.process.and_then(|party| party.process);
         (Reverse((finding.active, finding.severity)), finding.rule, finding.destination, process)

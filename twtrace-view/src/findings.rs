@@ -250,7 +250,8 @@ fn write_advice(one: &Advice, before: &str, out: &mut dyn Write) -> io::Result<(
 
 /// Where something fails now, and the best advice is a change of the program: what can be set at once.
 fn meanwhile(finding: &Finding) -> Option<&Advice> {
-    let is_command = |advice: &&Advice| advice.command.as_deref().is_some_and(is_shell);
+    let is_sysctl = |command: &str| is_shell(command) && command.contains("sysctl -w");
+    let is_command = |advice: &&Advice| advice.command.as_deref().is_some_and(is_sysctl);
     let first = finding.advice.first()?;
     let is_slow = finding.active && finding.severity == Severity::Critical && !is_command(&first);
     finding.advice.iter().find(is_command).filter(|_| is_slow)

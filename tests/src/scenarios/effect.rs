@@ -70,7 +70,9 @@ fn created_per_s(expected: &Expected, played: &Played) -> f64 {
     let here = |row: &&Value| row["netns"] == played.end["host"]["netns"];
     let rows = played.end["destinations"].as_array().into_iter().flatten().filter(here);
     let there = rows.filter(|row| row["port"].as_u64().is_some_and(|port| expected.ports.contains(&(port as u16))));
-    there.filter_map(|row| row["time_wait_created"].as_f64()).sum::<f64>() / played.seconds
+    // A load that takes long to start says for how long it worked.
+    let seconds = printed(played, "seconds").unwrap_or(played.seconds);
+    there.filter_map(|row| row["time_wait_created"].as_f64()).sum::<f64>() / seconds
 }
 
 /// A number that the load printed, if it did.

@@ -195,13 +195,14 @@ pub(super) fn tw_reuse(
     subject: Option<&Subject>,
 ) -> Option<Advice> {
     let kernel = context.kernel(key)?;
+    let is_loopback = key.remote_addr.is_some_and(|remote| is_loopback(key.local_addr, remote));
     let is_useless = kernel.timestamps == Some(0) || budget.lacks_timestamps();
-    if kernel.tw_reuse == 1 || is_useless || budget.hold_seconds <= REUSE_SECONDS {
+    let is_on = kernel.tw_reuse == 1 || kernel.tw_reuse == 2 && is_loopback;
+    if is_on || is_useless || budget.hold_seconds <= REUSE_SECONDS {
         return None;
     }
     let delay = kernel.tw_reuse_delay_ms.map_or(REUSE_SECONDS, |ms| f64::from(ms) / 1e3).max(1e-3);
     let sustained = f64::from(standing_free(budget)) / delay;
-    let is_loopback = key.remote_addr.is_some_and(|remote| is_loopback(key.local_addr, remote));
     let (value, middle) = if is_loopback {
         ("2", "")
     } else {
@@ -238,7 +239,9 @@ pub(super) fn has_no_timestamps(kernel: &KernelFacts) -> bool {
 
 /// tcp_tw_reuse works as soon as there are timestamps. `None` where this host is not the reason that there are none.
 pub(super) fn timestamps(context: &RuleContext<'_>, key: DestKey, subject: Option<&Subject>) -> Option<Advice> {
-    context.kernel(key).filter(|kernel| has_no_timestamps(kernel))?;
+    let is_loopback = key.remote_addr.is_some_and(|remote| is_loopback(key.local_addr, remote));
+    let reuses = |kernel: &&KernelFacts| kernel.tw_reuse == 1 || kernel.tw_reuse == 2 && is_loopback;
+    context.kernel(key).filter(|kernel| has_no_timestamps(kernel)).filter(reuses)?;
     Some(Advice {
         command: Some(there(context, key.netns, subject, "sysctl -w net.ipv4.tcp_timestamps=1")),
         ..plain(
@@ -372,7 +375,7 @@ pub(super) fn room(
 ) -> Vec<Advice> {
     let reuse = if bound { None } else { tw_reuse(context, key, budget, subject) };
     let mut room: Vec<Advice> = reuse.into_iter().collect();
-    room.extend(timestamps(context, key, subject));
+    room.extend(if bound { None } else { timestamps(context, key, subject) });
     room.extend(wider_range(context, key, budget, subject));
     room.extend(more_addresses(context, key, budget, subject));
     room.extend(let_peer_close(context, key, budget));

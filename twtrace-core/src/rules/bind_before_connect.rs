@@ -5,15 +5,12 @@ use super::context::{MANY, RuleContext, is_to};
 use super::habit::Habit;
 use crate::event::CensusState;
 use crate::evidence::Evidence;
-use crate::failure::{Call, Cause};
+use crate::failure::{Call, Cause, FailureRow};
 use crate::finding::{Confidence, Finding, Rule, Severity, Subject};
 use crate::snapshot::{DestKey, DestinationRow};
 use crate::table::Map;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-
-/// So many connections for each port in use have a fixed port.
-const FIXED: u64 = 10;
 
 /// The bound connections of one process.
 struct Binder {
@@ -65,15 +62,26 @@ pub(super) fn check(context: &RuleContext<'_>) -> Vec<Habit> {
         binder.last_ns = binder.last_ns.max(last_ns);
         binder.total = binder.total.max(total);
     }
-    let mut all: Vec<Binder> = binders.into_values().filter(Binder::is_habit).collect();
+    let mut all: Vec<Binder> = binders.into_values().filter(|binder| binder.is_habit(context)).collect();
     all.sort_unstable_by_key(|binder| binder.key);
     all.iter().map(|binder| Habit::of(finding(context, binder), 0)).collect()
 }
 
 impl Binder {
-    /// One port again and again is a fixed one: it takes that port alone.
-    fn is_habit(&self) -> bool {
-        self.connections >= MANY && FIXED * self.fullest() >= self.connections
+    /// Whether it takes ports. With a fixed one it takes that alone, and finds its last connection in TIME_WAIT.
+    fn is_habit(&self, context: &RuleContext<'_>) -> bool {
+        let taken = self.failures(context).filter(|row| row.cause == Cause::BoundTupleTaken);
+        self.connections >= MANY && 2 * taken.map(|row| row.count).sum::<u64>() <= self.connections
+    }
+
+    /// Calls of its process that failed because of bound ports.
+    fn failures<'a>(&self, context: &RuleContext<'a>) -> impl Iterator<Item = &'a FailureRow> {
+        let process = self.subject.process.map(|process| process.tgid);
+        context.snapshot.failures().iter().filter(move |row| {
+            row.owner.map(|owner| owner.key.tgid) == process
+                && (row.cause == Cause::BoundTupleTaken
+                    || row.call == Call::Bind && row.cause == Cause::BoundPoolExhausted)
+        })
     }
 
     /// Ports in use of the source address with the most.
@@ -99,12 +107,7 @@ fn subject(context: &RuleContext<'_>, key: DestKey) -> Option<Subject> {
 }
 
 fn finding(context: &RuleContext<'_>, binder: &Binder) -> Finding {
-    let failures = context.snapshot.failures().iter().filter(|row| {
-        let same = row.owner.map(|owner| owner.key.tgid) == binder.subject.process.map(|process| process.tgid);
-        same && (row.cause == Cause::BoundTupleTaken
-            || row.call == Call::Bind && row.cause == Cause::BoundPoolExhausted)
-    });
-    let failed: u64 = failures.map(|row| row.count).sum();
+    let failed: u64 = binder.failures(context).map(|row| row.count).sum();
     let crowded = binder.total > 0 && 2 * binder.fullest() >= u64::from(binder.total);
     let mut evidence = vec![
         Evidence::BoundConnections(binder.connections),

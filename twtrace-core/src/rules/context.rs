@@ -192,14 +192,19 @@ impl<'a> RuleContext<'a> {
         self.local_peer(key).is_some_and(|port| keeps_others(&port.pattern))
     }
 
+    /// Whether the server of a destination is on this host, closes first, and that by its own settings as far as can be seen.
+    pub(super) fn is_servers_doing(&self, key: DestKey, pattern: &Pattern) -> bool {
+        let keeps = |server: &Owner| settings::keeps_alive(&server.comm);
+        self.is_closed_by_local_peer(key, pattern)
+            && !self.server_keeps_others(key)
+            && !self.server_of(key).is_some_and(keeps)
+    }
+
     /// Whether a client is to blame for its connections with that pattern. Where its server closes first, it may be the
     /// server's doing, unless that keeps connections open when it is not asked to close them. A client that is itself a
     /// service has its own configuration.
     pub(super) fn is_to_blame(&self, client: ProcessKey, key: DestKey, pattern: &Pattern) -> bool {
-        !self.is_closed_by_local_peer(key, pattern)
-            || self.server_keeps_others(key)
-            || self.server_of(key).is_some_and(|server| settings::keeps_alive(&server.comm))
-            || self.listens(client)
+        !self.is_servers_doing(key, pattern) || self.listens(client)
     }
 }
 

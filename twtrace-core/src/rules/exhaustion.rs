@@ -139,7 +139,7 @@ pub(super) fn check(context: &RuleContext<'_>) -> Vec<Consequence> {
     let mut found = Vec::new();
     for (key, row) in &context.destinations {
         let near = || row.budget.and_then(|budget| near(context, *key, row, &budget));
-        let near = || near().or_else(|| was_near(context, *key, row)).or_else(|| slow::check(context, *key, row));
+        let near = || near().or_else(|| was_near(context, *key, row));
         found.extend(match reached.get(key).map(|failed| fails(context, *key, row, failed)) {
             Some(mut fails) => {
                 let is_short = |near: Consequence| near.finding.active && near.port_use == fails.port_use;
@@ -147,7 +147,7 @@ pub(super) fn check(context: &RuleContext<'_>) -> Vec<Consequence> {
                 fails.finding.active = fails.finding.active || near().is_some_and(is_short);
                 Some(fails)
             }
-            None => near(),
+            None => near().filter(|near| near.finding.active).or_else(|| slow::check(context, *key, row)).or_else(near),
         });
     }
     found
@@ -160,11 +160,11 @@ fn without_failures(advice: &mut Advice, per_s: f64) {
         return;
     }
     advice.effect.retain(|effect| effect.figure != "time_wait_created_per_s");
-    let has_other = advice.effect.iter().any(|effect| effect.figure != "connections_needed");
+    let ends_them = ["pool-connections", "limit-connects", "keep-alive", "keep-alive-clients", "unix-socket"];
     match advice.effect.iter_mut().find(|effect| effect.figure == FAILURES) {
-        Some(effect) => effect.from = per_s,
-        None if has_other => {}
-        None => advice.effect.insert(0, advice::effect(FAILURES, per_s, 0.0)),
+        Some(effect) if effect.to < per_s => effect.from = per_s,
+        None if ends_them.contains(&advice.id) => advice.effect.insert(0, advice::effect(FAILURES, per_s, 0.0)),
+        _ => {}
     }
 }
 

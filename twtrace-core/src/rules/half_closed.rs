@@ -20,6 +20,12 @@ pub(super) fn check(context: &RuleContext<'_>, leaks: Vec<Finding>) -> Vec<Findi
     for leak in leaks {
         let process = leak.process.and_then(|subject| subject.process);
         match process.and_then(|process| Some((process, waits_for(context, process)?))) {
+            // Both ends of its own connections.
+            Some((_, to)) if leak.destination.is_some_and(|place| leads_to(to, place) || leads_to(place, to)) => {
+                found.push(leak);
+            }
+            // The same connections, of another front.
+            Some((process, to)) if relayed.iter().any(|(_, other, place)| (*other, *place) == (process, to)) => {}
             Some((process, to)) => relayed.push((leak, process, to)),
             None => found.push(leak),
         }

@@ -193,7 +193,10 @@ fn finding(context: &RuleContext<'_>, churn: &Churn<'_>) -> Finding {
             let why = if keeps { ", probably because it is asked to" } else { "" };
             finding.title.push_str(&format!(", and the server closes it{why}"));
         }
-        if keeps && let Some(first) = finding.advice.first_mut() {
+        if keeps
+            && churn.is_http()
+            && let Some(first) = finding.advice.first_mut()
+        {
             first.text.push_str(" A request with `Connection: close`, or of HTTP/1.0, asks the server to close.");
         }
         finding.evidence.push(Evidence::ServerPid(server.key.tgid.into()));

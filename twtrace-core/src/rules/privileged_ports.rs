@@ -3,15 +3,15 @@
 use super::advice;
 use super::context::RuleContext;
 use super::habit::{self, Habit};
-use super::not_time_wait::{Failed, subject};
+use super::not_time_wait::Failed;
 use crate::event::{Comm, ProcessKey};
 use crate::evidence::Evidence;
 use crate::failure::Cause;
 use crate::finding::{Advice, Confidence, Finding, Rule, Severity, Subject};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Unprivileged programs cannot bind lower ones (`net.ipv4.ip_unprivileged_port_start`).
-const LIMIT: u16 = crate::pattern::PRIVILEGED;
+/// Those from which `bindresvport` and the kernel's RPC choose; lower ones are those of services.
+const PORTS: std::ops::Range<u16> = 512..crate::pattern::PRIVILEGED;
 
 /// A program that tries so many of them one after the other has no particular one in mind.
 const SEVERAL: usize = 3;
@@ -27,8 +27,12 @@ pub(super) struct Tried {
     in_time_wait: usize,
 }
 
-/// Command and parent of a program.
-type Program = (Comm, u32);
+/// Command and parent of a program; for children of init, each process separately.
+type Program = (Comm, u32, Option<ProcessKey>);
+
+fn program(subject: &Subject) -> Program {
+    (subject.command, subject.ppid, subject.process.filter(|_| subject.ppid <= 1))
+}
 
 /// Programs that look for any privileged port.
 pub(super) fn tried(context: &RuleContext<'_>) -> BTreeMap<Program, Tried> {
@@ -43,11 +47,12 @@ pub(super) fn tried(context: &RuleContext<'_>) -> BTreeMap<Program, Tried> {
             not_kept_apart += row.count;
             continue;
         };
-        if !(1..LIMIT).contains(&place.port) {
+        if !PORTS.contains(&place.port) {
             continue;
         }
-        let one = all.entry((owner.comm, owner.ppid)).or_default();
-        one.subject = subject(row);
+        let subject = Subject::of(&owner);
+        let one = all.entry(program(&subject)).or_default();
+        one.subject = Some(subject);
         one.processes.insert(owner.key);
         one.in_time_wait += usize::from(one.ports.insert(place.port) && waits);
         one.failures += row.count;
@@ -63,18 +68,28 @@ pub(super) fn tried(context: &RuleContext<'_>) -> BTreeMap<Program, Tried> {
 
 /// Whether failures are those of one of them.
 pub(super) fn is_of(tried: &BTreeMap<Program, Tried>, failed: &Failed) -> bool {
+    let waits = matches!(failed.cause, Cause::TimewaitHoldsPort | Cause::ClientTimewaitHoldsPort);
+    if !waits && !matches!(failed.cause, Cause::PortInUse | Cause::ConnectionHoldsPort) {
+        return false;
+    }
     match (failed.place, failed.subject) {
-        (Some(place), Some(subject)) => place.port < LIMIT && tried.contains_key(&(subject.command, subject.ppid)),
+        (Some(place), Some(subject)) => PORTS.contains(&place.port) && tried.contains_key(&program(&subject)),
         _ => !tried.is_empty(),
     }
 }
 
-/// All of them. A habit of the same program is the cause, and is said with it.
+/// All of them. A habit of the same processes is the cause, and is said with it.
 pub(super) fn check(context: &RuleContext<'_>, habits: &mut Vec<Habit>) -> Vec<Finding> {
-    let with_cause = |tried: &Tried| {
+    let with_cause = |(program, tried): (&Program, &Tried)| {
         let mut finding = finding(context, tried);
-        let party = |subject: Subject| (subject.command, subject.ppid);
-        let is_its = |habit: &Habit| habit.finding.process.map(party) == tried.subject.map(party) && habit.created > 0;
+        let is_its = |habit: &Habit| {
+            let opens = matches!(habit.finding.rule, Rule::NoConnectionReuse | Rule::ForkPerRequest);
+            opens
+                && habit.finding.process.is_some_and(|subject| match subject.process {
+                    Some(process) => tried.processes.contains(&process),
+                    None => (subject.command, subject.ppid) == (program.0, program.1),
+                })
+        };
         if let Some(at) = habits.iter().position(is_its) {
             let cause = habits.remove(at).finding;
             finding.destination = cause.destination;
@@ -82,7 +97,7 @@ pub(super) fn check(context: &RuleContext<'_>, habits: &mut Vec<Habit>) -> Vec<F
         }
         finding
     };
-    tried(context).values().map(with_cause).collect()
+    tried(context).iter().map(with_cause).collect()
 }
 
 fn finding(context: &RuleContext<'_>, tried: &Tried) -> Finding {

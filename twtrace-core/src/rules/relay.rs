@@ -81,16 +81,35 @@ impl Relay {
 
 /// What a relay opens and closes is up to its clients on this host: they are at fault, and what it leaves behind would be gone
 /// with theirs.
-pub(super) fn blame_clients(relays: &[Relay], relayed: &[(Churn<'_>, bool)], churns: &mut [(Churn<'_>, bool)]) {
+pub(super) fn blame_clients(
+    context: &RuleContext<'_>,
+    relays: &[Relay],
+    relayed: &[(Churn<'_>, bool)],
+    churns: &mut [(Churn<'_>, bool)],
+) {
     for (churn, at_fault) in churns {
         let opened = churn.pattern.opened as f64;
-        for relay in relays.iter().filter(|relay| relay.fronts.iter().any(|front| leads_to(churn.key, *front))) {
-            *at_fault = true;
-            let share = (opened / relay.accepted.max(1) as f64).min(1.0);
+        let has_front = |relay: &&Relay| relay.fronts.iter().any(|front| leads_to(churn.key, *front));
+        // Those that share the front.
+        let accepted: u64 = relays.iter().filter(has_front).map(|relay| relay.accepted).sum();
+        for relay in relays.iter().filter(has_front) {
             let backs = relayed.iter().filter(|(back, _)| relay.is(back));
+            *at_fault |= backs.clone().any(|(back, _)| !context.is_servers_doing(back.key, &back.pattern));
+            let share = (opened / accepted.max(1) as f64).min(1.0);
             churn.created_per_s += share * backs.map(|(back, _)| back.created_per_s).sum::<f64>();
         }
     }
+}
+
+/// Whether most connections to a port come through relays.
+pub(super) fn is_behind(context: &RuleContext<'_>, relayed: &[(Churn<'_>, bool)], port: DestKey) -> bool {
+    let through = relayed.iter().filter(|(churn, _)| leads_to(churn.key, port)).map(|(churn, _)| churn.pattern.opened);
+    let accepted = context.row(port).map_or(0, |row| row.pattern.accepted);
+    let is_relayed = through.sum::<u64>() as f64 >= MOST * accepted as f64;
+    is_relayed
+        && !relayed
+            .iter()
+            .any(|(churn, _)| leads_to(churn.key, port) && context.is_servers_doing(churn.key, &churn.pattern))
 }
 
 /// Their churn. Clients on this host are among the habits of `others`: they are the cause, and unless a relay takes many of

@@ -76,18 +76,25 @@ pub(super) fn check(context: &RuleContext<'_>) -> Vec<Finding> {
 pub(super) fn join_checks(found: &mut Vec<Finding>) {
     let is_harmless = |one: &Finding| one.rule == Rule::ResetInsteadOfClose && one.severity == Severity::Info;
     let (resets, mut others): (Vec<_>, Vec<_>) = found.drain(..).partition(is_harmless);
+    let process = |finding: &Finding| finding.process.and_then(|subject| subject.process);
+    let is_aborts = |one: &Evidence| if let Evidence::Aborts(aborts) = one { Some(*aborts) } else { None };
     for reset in resets {
-        let is_it = |one: &&mut Finding| {
-            let process = |finding: &Finding| finding.process.and_then(|subject| subject.process);
-            let is_there = one.destination == reset.destination || one.destination.is_none();
-            one.rule == Rule::PeriodicChecks && is_there && process(one) == process(&reset)
+        let checks = |one: &Finding, destination| {
+            one.rule == Rule::PeriodicChecks && one.destination == destination && process(one) == process(&reset)
         };
-        match others.iter_mut().find(is_it) {
-            Some(checks) => {
-                checks.title.push_str("; each ends with a reset, which is harmless if it has read the answer");
-                checks.evidence.extend(reset.evidence.into_iter().filter(|one| matches!(one, Evidence::Aborts(_))));
+        let at = others.iter().position(|one| checks(one, reset.destination));
+        let Some(at) = at.or_else(|| others.iter().position(|one| checks(one, None))) else {
+            others.push(reset);
+            continue;
+        };
+        let aborts = reset.evidence.iter().find_map(is_aborts).unwrap_or(0);
+        match others[at].evidence.iter_mut().find(|one| is_aborts(one).is_some()) {
+            // Checks of many destinations are one finding.
+            Some(sum) => *sum = Evidence::Aborts(is_aborts(sum).unwrap_or(0) + aborts),
+            None => {
+                others[at].title.push_str("; each ends with a reset, which is harmless if it has read the answer");
+                others[at].evidence.push(Evidence::Aborts(aborts));
             }
-            None => others.push(reset),
         }
     }
     *found = others;

@@ -7,7 +7,8 @@ use crate::event::Comm;
 pub(super) fn pool(command: &Comm, port: u16, size: f64) -> String {
     let size = format!("{size:.0}");
     let program = program(command);
-    of_protocol(&program, port, &size).or_else(|| of_program(&program, &size)).unwrap_or_else(|| {
+    let of_tool = of_tool(&program).map(str::to_owned);
+    of_tool.or_else(|| of_protocol(&program, port, &size)).or_else(|| of_program(&program, &size)).unwrap_or_else(|| {
         format!(
             "one client object for all requests, with keep-alive; kept idle per host: {size} (Go: MaxIdleConnsPerHost, and read \
              each body to its end and close it)"
@@ -51,6 +52,19 @@ fn of_protocol(program: &str, port: u16, size: &str) -> Option<String> {
     })
 }
 
+/// The setting of a tool, whatever it speaks.
+fn of_tool(program: &str) -> Option<&'static str> {
+    Some(match program {
+        "ab" => "ab -k",
+        "wrk" | "hey" => "without `Connection: close`",
+        "k" => "noConnectionReuse: false, noVUConnectionReuse: false",
+        "kubelet" | "blackbox_export" => {
+            "periodSeconds or scrape_interval: fewer probes; each has a connection of its own"
+        }
+        _ => return None,
+    })
+}
+
 /// The setting of a program that speaks HTTP.
 fn of_program(program: &str, size: &str) -> Option<String> {
     Some(match program {
@@ -87,12 +101,6 @@ fn of_program(program: &str, size: &str) -> Option<String> {
         }
         "ruby" | "puma" => {
             "Net::HTTP::Persistent, or the block form of Net::HTTP.start for several requests".to_owned()
-        }
-        "ab" => "ab -k".to_owned(),
-        "wrk" | "hey" => "without `Connection: close`".to_owned(),
-        "k" => "noConnectionReuse: false, noVUConnectionReuse: false".to_owned(),
-        "kubelet" | "blackbox_export" => {
-            "periodSeconds or scrape_interval: fewer probes; each has a connection of its own".to_owned()
         }
         _ => return None,
     })

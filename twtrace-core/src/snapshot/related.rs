@@ -4,40 +4,56 @@
 use super::{DestKey, DestRow, ProcessRow, Snapshot};
 use crate::event::{Owner, Role};
 use crate::evidence::{Evidence, Unit, Value};
+use crate::failure::FailureRow;
 use crate::filter::{Filter, Names};
 use crate::finding::Finding;
 use crate::state::program_of;
 use std::net::{IpAddr, SocketAddr};
 
 impl Snapshot {
-    /// Whether a finding of this snapshot, which is of everything, concerns what a filter selects. What is about no
-    /// process and no destination, such as a limit of the host, concerns all.
-    pub(super) fn concerns(&self, filter: &Filter, finding: &Finding) -> bool {
-        let by_party = filter.asks_for_owners() || filter.asks_for_names();
+    /// Whether a finding of this snapshot, which is of everything, concerns what a filter selects; `selected` is the snapshot
+    /// of that. What is about no process and no destination, such as a limit of the host, concerns all.
+    pub(super) fn concerns(&self, filter: &Filter, selected: &Self, finding: &Finding) -> bool {
         let pids = || finding.evidence.iter().filter_map(pid);
         let has_party = finding.process.is_some() || pids().next().is_some();
-        let party = || self.subject_passes(filter, finding) || pids().any(|pid| self.pid_passes(filter, pid));
-        if by_party && has_party && !party() {
-            return false;
+        let is_there = |key| selected.destinations.iter().any(|row| row.key == DestRow::Dest(key));
+        if filter.asks_for_owners() || filter.asks_for_names() {
+            let passes = match finding.destination {
+                // Whose it is was not seen: that of all who are there.
+                Some(key) if !has_party => is_there(key),
+                _ => !has_party,
+            };
+            if !passes && !self.subject_passes(filter, finding) && !pids().any(|pid| self.pid_passes(filter, pid)) {
+                return false;
+            }
         }
-        self.place_passes(filter, finding)
+        self.place_passes(filter, finding, is_there)
     }
 
-    fn place_passes(&self, filter: &Filter, finding: &Finding) -> bool {
+    fn place_passes(&self, filter: &Filter, finding: &Finding, has_row: impl Fn(DestKey) -> bool) -> bool {
         let peers = || finding.evidence.iter().filter_map(peer);
         match finding.destination {
             Some(key) if !filter.passes_netns(key.netns, &self.summary) => false,
-            Some(key) => at(filter, key) || peers().any(|peer| filter.passes_remote(peer.ip(), peer.port(), None)),
-            // The sum over many destinations: it is about one of them if the process has connections there.
+            Some(key) => {
+                at(filter, key)
+                    || has_row(key)
+                    || peers().any(|peer| filter.passes_remote(peer.ip(), peer.port(), None))
+            }
+            // The sum over many places: it is about one of them if the process has connections or failures there.
             None => {
-                let process = finding.process.and_then(|subject| subject.process);
-                let is_its = |owner: &Owner| process.is_none_or(|process| owner.key == process);
+                let Some(subject) = finding.process else { return true };
+                let is_its = |owner: &Owner| match subject.process {
+                    Some(process) => owner.key == process,
+                    None => (owner.comm, owner.ppid) == (subject.command, subject.ppid),
+                };
                 let is_there = |key| at(filter, key) && filter.passes_netns(key.netns, &self.summary);
+                let failed =
+                    |row: &FailureRow| row.owner.as_ref().is_some_and(is_its) && row.destination.is_some_and(is_there);
                 !(filter.asks_for_place() || filter.asks_for_netns())
-                    || finding.process.is_none()
                     || self
                         .cells()
                         .any(|(owner, row, _)| is_its(owner) && matches!(row.key, DestRow::Dest(key) if is_there(key)))
+                    || self.failures.iter().any(failed)
             }
         }
     }

@@ -27,7 +27,10 @@ impl Snapshot {
     }
 
     fn of(state: &mut State, sockets: bool) -> Self {
-        let whole = state.whole.as_deref_mut().map(|whole| Self::of(whole, false));
+        let whole = state.whole.as_deref_mut().map(|whole| {
+            whole.keep_failing();
+            Self::unfiltered(whole, false)
+        });
         state.keep_failing();
         let mut snapshot = Self::unfiltered(state, sockets);
         if state.filter.is_late() {
@@ -35,18 +38,13 @@ impl Snapshot {
         }
         snapshot.sum_up();
         if state.filter.is_empty() {
-            snapshot.findings = rules::check(&snapshot);
+            snapshot.findings = rules::check(&snapshot, |_| true);
             return snapshot;
         }
         // What leads to what the filter selects does not pass the filter: findings are those of everything.
-        let whole = whole.unwrap_or_else(|| {
-            let mut whole = Self::unfiltered(state, false);
-            whole.sum_up();
-            whole.findings = rules::check(&whole);
-            whole
-        });
-        let related = whole.findings.iter().filter(|finding| whole.concerns(&state.filter, finding));
-        snapshot.findings = related.cloned().collect();
+        let mut whole = whole.unwrap_or_else(|| Self::unfiltered(state, false));
+        whole.sum_up();
+        snapshot.findings = rules::check(&whole, |finding| whole.concerns(&state.filter, &snapshot, finding));
         snapshot.facts = Arc::clone(&whole.facts);
         snapshot.cgroups = Arc::clone(&whole.cgroups);
         snapshot.port_holders = OnceLock::from(PortHolders::of(&whole));

@@ -22,7 +22,7 @@ const EADDRNOTAVAIL: u16 = 99;
 
 /// A connect that returns this soon after the trace began may have begun before it. That it looked for a port, as its state
 /// change would have shown, was not seen then.
-const IN_FLIGHT_NS: u64 = 500_000_000;
+const IN_FLIGHT_NS: u64 = 20_000_000;
 
 /// Why a connect failed with EADDRNOTAVAIL.
 fn of_connect(outcome: Outcome, connection: &Connection) -> Option<Cause> {

@@ -9,6 +9,9 @@ impl State {
     /// their owners, gauges, names and the last census stay. The kernel side's counters stay as well, because they are
     /// totals since it was attached. A connection that ended before and is reclassified later is no longer counted.
     pub fn count_from_now(&mut self) {
+        if let Some(whole) = &mut self.whole {
+            whole.count_from_now();
+        }
         self.accounts.restart();
         self.census.rate = Default::default();
         self.failures.restart();

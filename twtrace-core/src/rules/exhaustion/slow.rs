@@ -36,7 +36,7 @@ pub(super) fn check(context: &RuleContext<'_>, key: DestKey, row: &DestinationRo
     let mut evidence: Vec<Evidence> = half.map(|us| Evidence::ConnectP50Ms(us as f64 / 1e3)).into_iter().collect();
     evidence.extend(split(row, &budget));
     let mut advice = advice(context, (key, row), &budget, port_use, process.as_ref());
-    advice.iter_mut().for_each(|advice| without_search(advice, slow, fast));
+    advice.iter_mut().for_each(|advice| without_search(advice, budget.used, slow, fast));
     let finding = Finding {
         rule: Rule::SlowConnect,
         severity: Severity::Warning,
@@ -56,7 +56,12 @@ pub(super) fn check(context: &RuleContext<'_>, key: DestKey, row: &DestinationRo
 }
 
 /// With fewer ports in use, or more of them, a connect takes as long as the fast ones.
-fn without_search(advice: &mut Advice, slow_us: u64, fast_us: u64) {
+fn without_search(advice: &mut Advice, used: u32, slow_us: u64, fast_us: u64) {
+    // More ports help if fewer than half of them are in use.
+    let total = advice.effect.iter().find(|effect| effect.figure == "ports_total").map(|effect| effect.to);
+    if total.is_some_and(|total| 2.0 * f64::from(used) >= total) {
+        return;
+    }
     let ms = |us: u64| us as f64 / 1e3;
     // A trace that starts late has seen no fast ones.
     if slow_us < TIMES * fast_us.max(1) {

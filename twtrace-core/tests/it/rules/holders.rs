@@ -405,3 +405,28 @@ fn timestamps_that_are_off_on_this_host_are_not_blamed_on_the_peer() {
     // Where connects fail, fewer of them are the effect.
     assert_eq!(effect(&found, "pool-connections", "connect_failures_per_s").1, 0.0);
 }
+
+#[test]
+fn servers_whose_ports_are_taken_look_for_no_privileged_port() {
+    let ports = [110, 143, 993, 995];
+    let listeners = ports.map(|port| row(u64::from(port), tuple(port, 0, 0).without_remote(), CensusState::Listen, 0));
+    let dovecot = owner(10, "dovecot");
+    let binds = ports.map(|port| bind_failed(dovecot, port, 98, START + 2 * SECOND));
+    let first = census(START + SECOND, listeners.to_vec());
+    let found = only(&mut state_after(first.into_iter().chain(binds).chain([tick(START + 3 * SECOND)])));
+    assert_eq!((found.rule, evidence(&found, "reason")), (Rule::NotTimeWait, "port_in_use".to_owned().into()));
+}
+
+#[test]
+fn findings_of_a_part_of_a_recording_are_those_of_that_part() {
+    for filter in [Filter::default(), Filter { pids: vec![10], ..Filter::default() }] {
+        let client = owner(10, "client");
+        let mut events = vec![start(), small_range(200, 0)];
+        events.extend(many(client, 20, 10, START, no_port));
+        let mut engine = engine_with(Config { filter, ..Config::default() }, events);
+        assert_eq!(rules(&mut engine), [Rule::ExhaustionReached]);
+        engine.count_from_now();
+        engine.apply(tick(START + 2 * SECOND));
+        assert_eq!(rules(&mut engine), []);
+    }
+}

@@ -24,4 +24,4 @@ while time.monotonic() < began + 5:
         connection = None
     done += 1
     time.sleep(max(0, began + done * 0.01 - time.monotonic()))
-print(json.dumps({"requests": done, "opened": opened}))
+print(json.dumps({"requests": done, "opened": opened, "seconds": 5}))

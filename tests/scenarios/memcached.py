@@ -19,4 +19,4 @@ while time.monotonic() < began + 7:
             server.close()
     pages += 1
     time.sleep(0.1)
-print(json.dumps({"requests": pages * len(PORTS)}))
+print(json.dumps({"requests": pages * len(PORTS), "seconds": 7}))

@@ -5,7 +5,7 @@ const end = Date.now() + 7000;
 let requests = 0;
 function ask() {
   if (Date.now() > end) {
-    console.log(JSON.stringify({ requests }));
+    console.log(JSON.stringify({ requests, seconds: 7 }));
     process.exit(0);
   }
   http.get({ host: "127.0.0.1", port: 8097, path: "/page", agent }, (answer) => {

@@ -16,4 +16,4 @@ while (microtime(true) < $end) {
     $requests += 1;
     usleep(5000);
 }
-echo json_encode(["requests" => $requests]), "\n";
+echo json_encode(["requests" => $requests, "seconds" => 7]), "\n";

@@ -12,4 +12,4 @@ while time.monotonic() < end:
         connection = None
     done += 1
     time.sleep(0.025)
-print(json.dumps({"requests": done}))
+print(json.dumps({"requests": done, "seconds": 7}))

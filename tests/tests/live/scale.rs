@@ -183,5 +183,6 @@ fn resets_that_race_with_accept_leave_every_opener_right() {
     let (accepted, too_late) = (number(server, "/accepted"), counter("exit_unresolved"));
     println!("{accepted} accepted, {too_late} too late, {missing} openers missing, {hidden} transitions hidden");
     assert!(missing <= hidden, "{missing} openers are unknown, {hidden} transitions are hidden");
-    assert_eq!(lost(&report), 0);
+    // The end of a connection is lost if the kernel hides it.
+    assert!(lost(&report) <= hidden, "{} lost, {hidden} transitions are hidden", report["tracing"]["lost"]);
 }

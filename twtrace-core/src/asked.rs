@@ -2,10 +2,10 @@
 //! done, bursts included, without a pass over each connection: [`crate::what_if`] takes those one by one, and its test
 //! compares the two.
 
+use crate::recent::Recent;
+
 /// Number of seconds: as long as a TIME_WAIT socket lasts.
 pub const SECONDS: usize = 60;
-
-const SECOND_NS: u64 = 1_000_000_000;
 
 /// More source addresses than this are no advice.
 const ADDRESSES: u32 = 64;
@@ -73,42 +73,13 @@ impl Asked {
 }
 
 /// Connects to one destination that found no port, in each of the last seconds.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Refusals {
-    /// The newest second.
-    second: u64,
-    /// By second, modulo their number.
-    counts: Vec<u32>,
-}
-
-impl Refusals {
-    /// Counts one.
-    pub(crate) fn add(&mut self, at_ns: u64) {
-        self.counts.resize(SECONDS, 0);
-        let second = at_ns / SECOND_NS;
-        for passed in (self.second + 1..=second).rev().take(SECONDS) {
-            self.counts[passed as usize % SECONDS] = 0;
-        }
-        self.second = self.second.max(second);
-        // Events can arrive a little late: they count for the newest second.
-        self.counts[self.second as usize % SECONDS] += 1;
-    }
-
-    /// By age.
-    pub(crate) fn by_age(&self, now_ns: u64) -> [u32; SECONDS] {
-        let now = now_ns / SECOND_NS;
-        std::array::from_fn(|age| {
-            let second = now.checked_sub(age as u64).filter(|second| {
-                *second <= self.second && self.second - second < SECONDS as u64 && !self.counts.is_empty()
-            });
-            second.map_or(0, |second| self.counts[second as usize % SECONDS])
-        })
-    }
-}
+pub(crate) type Refusals = Recent<SECONDS>;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const SECOND_NS: u64 = 1_000_000_000;
 
     /// As many per second, for so many seconds, of which so many got a port.
     fn steady(per_s: u32, seconds: usize, got: u32) -> Asked {

@@ -1,6 +1,7 @@
 //! What rows stand for: destinations, and groups of processes.
 
 use crate::event::{Comm, ProcessKey, Role};
+use crate::ports::is_loopback;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -19,6 +20,13 @@ pub struct DestKey {
     pub remote_addr: Option<IpAddr>,
     /// See above.
     pub port: u16,
+}
+
+impl DestKey {
+    /// Whether both ends are loopback addresses.
+    pub(crate) fn is_loopback(&self) -> bool {
+        self.remote_addr.is_some_and(|remote| is_loopback(self.local_addr, remote))
+    }
 }
 
 /// A destination, or all that found no room.

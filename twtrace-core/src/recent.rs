@@ -9,14 +9,20 @@ pub(crate) type Seconds = [u32; RATE_SECONDS];
 const SECOND_NS: u64 = 1_000_000_000;
 
 /// Events of the last seconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Recent {
-    /// The newest second; its count is `counts[second % 6]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Recent<const N: usize = { RATE_SECONDS + 1 }> {
+    /// The newest second; its count is `counts[second % N]`.
     second: u64,
-    counts: [u32; RATE_SECONDS + 1],
+    counts: [u32; N],
 }
 
-impl Recent {
+impl<const N: usize> Default for Recent<N> {
+    fn default() -> Self {
+        Self { second: 0, counts: [0; N] }
+    }
+}
+
+impl<const N: usize> Recent<N> {
     fn index(&self, second: u64) -> usize {
         (second % self.counts.len() as u64) as usize
     }
@@ -39,7 +45,7 @@ impl Recent {
     }
 }
 
-impl Recent {
+impl<const N: usize> Recent<N> {
     /// Counts an event; returns how many there were in its second.
     pub(crate) fn add(&mut self, at_ns: u64) -> u32 {
         // Events can arrive a little late: they count for the newest second.
@@ -61,6 +67,13 @@ impl Recent {
         }
     }
 
+    /// By age in seconds: the present second first.
+    pub(crate) fn by_age(&self, now_ns: u64) -> [u32; N] {
+        std::array::from_fn(|age| (now_ns / SECOND_NS).checked_sub(age as u64).map_or(0, |second| self.of(second)))
+    }
+}
+
+impl Recent {
     /// See [`Seconds`].
     pub(crate) fn seconds(&self, now_ns: u64) -> Seconds {
         std::array::from_fn(|age| (now_ns / SECOND_NS).checked_sub(age as u64 + 1).map_or(0, |second| self.of(second)))

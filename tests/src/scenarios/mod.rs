@@ -108,7 +108,7 @@ pub enum Load {
 pub struct Expected {
     /// Its id.
     pub id: String,
-    /// Another id that it may have instead: what tells them apart is not always to be seen.
+    /// Another id that it may have instead: what sets them apart cannot always be seen.
     pub or: Option<String>,
     /// The finding that causes it.
     pub cause: Option<String>,

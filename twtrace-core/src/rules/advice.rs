@@ -6,7 +6,7 @@ use crate::asked::Asked;
 use crate::event::{Comm, KernelFacts, SocketOwner};
 use crate::finding::{Advice, Effect, Subject};
 use crate::pattern::Burst;
-use crate::ports::{Budget, REUSE_SECONDS, Usable, is_loopback};
+use crate::ports::{Budget, REUSE_SECONDS, Usable};
 use crate::snapshot::DestKey;
 
 /// The port range that the advice to widen it names: all unprivileged ports.
@@ -195,15 +195,13 @@ pub(super) fn tw_reuse(
     subject: Option<&Subject>,
 ) -> Option<Advice> {
     let kernel = context.kernel(key)?;
-    let is_loopback = key.remote_addr.is_some_and(|remote| is_loopback(key.local_addr, remote));
-    let is_useless = kernel.timestamps == Some(0) || budget.lacks_timestamps();
-    let is_on = kernel.tw_reuse == 1 || kernel.tw_reuse == 2 && is_loopback;
-    if is_on || is_useless || budget.hold_seconds <= REUSE_SECONDS {
+    let is_useless = has_no_timestamps(kernel) || budget.lacks_timestamps();
+    if is_reuse_on(kernel, key) || is_useless || budget.hold_seconds <= REUSE_SECONDS {
         return None;
     }
     let delay = kernel.tw_reuse_delay_ms.map_or(REUSE_SECONDS, |ms| f64::from(ms) / 1e3).max(1e-3);
     let sustained = f64::from(standing_free(budget)) / delay;
-    let (value, middle) = if is_loopback {
+    let (value, middle) = if key.is_loopback() {
         ("2", "")
     } else {
         (
@@ -237,11 +235,14 @@ pub(super) fn has_no_timestamps(kernel: &KernelFacts) -> bool {
     kernel.timestamps == Some(0)
 }
 
+/// Whether tcp_tw_reuse applies to a destination: 2 is for loopback alone.
+fn is_reuse_on(kernel: &KernelFacts, key: DestKey) -> bool {
+    kernel.tw_reuse == 1 || kernel.tw_reuse == 2 && key.is_loopback()
+}
+
 /// tcp_tw_reuse works as soon as there are timestamps. `None` where this host is not the reason that there are none.
 pub(super) fn timestamps(context: &RuleContext<'_>, key: DestKey, subject: Option<&Subject>) -> Option<Advice> {
-    let is_loopback = key.remote_addr.is_some_and(|remote| is_loopback(key.local_addr, remote));
-    let reuses = |kernel: &&KernelFacts| kernel.tw_reuse == 1 || kernel.tw_reuse == 2 && is_loopback;
-    context.kernel(key).filter(|kernel| has_no_timestamps(kernel)).filter(reuses)?;
+    context.kernel(key).filter(|kernel| has_no_timestamps(kernel) && is_reuse_on(kernel, key))?;
     Some(Advice {
         command: Some(there(context, key.netns, subject, "sysctl -w net.ipv4.tcp_timestamps=1")),
         ..plain(

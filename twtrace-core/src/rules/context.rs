@@ -4,7 +4,7 @@ use super::settings;
 use crate::event::{CensusState, KernelFacts, Owner, ProcessKey, Role, SocketOwner};
 use crate::finding::Subject;
 use crate::pattern::Pattern;
-use crate::ports::{TIME_WAIT_SECONDS, hold_seconds, is_loopback};
+use crate::ports::{TIME_WAIT_SECONDS, hold_seconds};
 use crate::snapshot::{Cell, DestKey, DestRow, DestinationRow, Snapshot};
 use crate::table::Map;
 use std::net::IpAddr;
@@ -88,10 +88,9 @@ impl<'a> RuleContext<'a> {
 
     /// How long a connection to a destination keeps its port after this host closed it, in seconds.
     pub(super) fn hold_seconds(&self, key: DestKey) -> f64 {
-        let loopback = key.remote_addr.is_some_and(|remote| is_loopback(key.local_addr, remote));
         let budget = self.row(key).and_then(|row| row.budget);
         let peer_timestamps = budget.is_some_and(|budget| budget.lacks_timestamps()).then_some(false);
-        self.kernel(key).map_or(TIME_WAIT_SECONDS, |kernel| hold_seconds(kernel, loopback, peer_timestamps))
+        self.kernel(key).map_or(TIME_WAIT_SECONDS, |kernel| hold_seconds(kernel, key.is_loopback(), peer_timestamps))
     }
 
     /// A destination's row.
@@ -194,10 +193,13 @@ impl<'a> RuleContext<'a> {
 
     /// Whether the server of a destination is on this host, closes first, and that by its own settings as far as can be seen.
     pub(super) fn is_servers_doing(&self, key: DestKey, pattern: &Pattern) -> bool {
+        self.is_closed_by_local_peer(key, pattern) && !self.server_keeps(key)
+    }
+
+    /// Whether the server of a destination is on this host and keeps connections open: others on its port, or by default.
+    pub(super) fn server_keeps(&self, key: DestKey) -> bool {
         let keeps = |server: &Owner| settings::keeps_alive(&server.comm);
-        self.is_closed_by_local_peer(key, pattern)
-            && !self.server_keeps_others(key)
-            && !self.server_of(key).is_some_and(keeps)
+        self.server_keeps_others(key) || self.server_of(key).is_some_and(keeps)
     }
 
     /// Whether a client is to blame for its connections with that pattern. Where its server closes first, it may be the

@@ -187,6 +187,14 @@ fn creator(context: &RuleContext<'_>, key: DestKey, row: &DestinationRow) -> Opt
     if opened_most { Some(Subject::of(opener.owner)) } else { closed_most.then(|| Subject::of(closer.owner)) }
 }
 
+/// The process that takes the ports, where none has failed yet.
+fn taker(context: &RuleContext<'_>, key: DestKey, row: &DestinationRow, port_use: PortUse) -> Option<Subject> {
+    match port_use {
+        PortUse::TimeWait | PortUse::Bound => creator(context, key, row),
+        _ => holder(context, key, port_use),
+    }
+}
+
 /// The process that has most of the open connections that use the ports.
 fn holder(context: &RuleContext<'_>, key: DestKey, port_use: PortUse) -> Option<Subject> {
     let mut processes: Map<ProcessKey, (u64, Subject)> = Map::default();
@@ -393,10 +401,7 @@ fn near(context: &RuleContext<'_>, key: DestKey, row: &DestinationRow, budget: &
         return None;
     }
     let port_use = port_use(budget, false);
-    let process = match port_use {
-        PortUse::TimeWait | PortUse::Bound => creator(context, key, row),
-        _ => holder(context, key, port_use),
-    };
+    let process = taker(context, key, row, port_use);
     let mut evidence =
         vec![Evidence::SecondsToExhaustion(seconds), Evidence::SoonestSeconds(budget.soonest_seconds.unwrap_or(0.0))];
     evidence.extend(budget.latest_seconds.map(Evidence::LatestSeconds));

@@ -188,7 +188,7 @@ fn finding(context: &RuleContext<'_>, churn: &Churn<'_>) -> Finding {
     if let Some(server) = context.server_of(churn.key)
         && context.is_closed_by_local_peer(churn.key, &churn.pattern)
     {
-        let keeps = context.server_keeps_others(churn.key) || settings::keeps_alive(&server.comm);
+        let keeps = context.server_keeps(churn.key);
         if burst.is_none() {
             let why = if keeps { ", probably because it is asked to" } else { "" };
             finding.title.push_str(&format!(", and the server closes it{why}"));

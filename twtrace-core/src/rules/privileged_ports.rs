@@ -34,13 +34,21 @@ fn program(subject: &Subject) -> Program {
     (subject.command, subject.ppid, subject.process.filter(|_| subject.ppid <= 1))
 }
 
+fn is_waiting(cause: Cause) -> bool {
+    matches!(cause, Cause::TimewaitHoldsPort | Cause::ClientTimewaitHoldsPort)
+}
+
+/// Whether bind(2) failed because something has the port.
+fn is_taken(cause: Cause) -> bool {
+    is_waiting(cause) || matches!(cause, Cause::PortInUse | Cause::ConnectionHoldsPort)
+}
+
 /// Programs that look for any privileged port.
 pub(super) fn tried(context: &RuleContext<'_>) -> BTreeMap<Program, Tried> {
     let mut all: BTreeMap<Program, Tried> = BTreeMap::default();
     let mut not_kept_apart = 0;
     for row in context.snapshot.failures() {
-        let waits = matches!(row.cause, Cause::TimewaitHoldsPort | Cause::ClientTimewaitHoldsPort);
-        if !waits && !matches!(row.cause, Cause::PortInUse | Cause::ConnectionHoldsPort) {
+        if !is_taken(row.cause) {
             continue;
         }
         let (Some(owner), Some(place)) = (row.owner, row.destination) else {
@@ -54,7 +62,7 @@ pub(super) fn tried(context: &RuleContext<'_>) -> BTreeMap<Program, Tried> {
         let one = all.entry(program(&subject)).or_default();
         one.subject = Some(subject);
         one.processes.insert(owner.key);
-        one.in_time_wait += usize::from(one.ports.insert(place.port) && waits);
+        one.in_time_wait += usize::from(one.ports.insert(place.port) && is_waiting(row.cause));
         one.failures += row.count;
         one.last_ns = one.last_ns.max(row.last_ns);
     }
@@ -68,8 +76,7 @@ pub(super) fn tried(context: &RuleContext<'_>) -> BTreeMap<Program, Tried> {
 
 /// Whether failures are those of one of them.
 pub(super) fn is_of(tried: &BTreeMap<Program, Tried>, failed: &Failed) -> bool {
-    let waits = matches!(failed.cause, Cause::TimewaitHoldsPort | Cause::ClientTimewaitHoldsPort);
-    if !waits && !matches!(failed.cause, Cause::PortInUse | Cause::ConnectionHoldsPort) {
+    if !is_taken(failed.cause) {
         return false;
     }
     match (failed.place, failed.subject) {

@@ -103,13 +103,11 @@ pub(super) fn blame_clients(
 
 /// Whether most connections to a port come through relays.
 pub(super) fn is_behind(context: &RuleContext<'_>, relayed: &[(Churn<'_>, bool)], port: DestKey) -> bool {
-    let through = relayed.iter().filter(|(churn, _)| leads_to(churn.key, port)).map(|(churn, _)| churn.pattern.opened);
+    let through = || relayed.iter().map(|(churn, _)| churn).filter(|churn| leads_to(churn.key, port));
     let accepted = context.row(port).map_or(0, |row| row.pattern.accepted);
-    let is_relayed = through.sum::<u64>() as f64 >= MOST * accepted as f64;
-    is_relayed
-        && !relayed
-            .iter()
-            .any(|(churn, _)| leads_to(churn.key, port) && context.is_servers_doing(churn.key, &churn.pattern))
+    let opened: u64 = through().map(|churn| churn.pattern.opened).sum();
+    opened as f64 >= MOST * accepted as f64
+        && !through().any(|churn| context.is_servers_doing(churn.key, &churn.pattern))
 }
 
 /// Their churn. Clients on this host are among the habits of `others`: they are the cause, and unless a relay takes many of

@@ -84,7 +84,7 @@ fn of_program(program: &str, size: &str) -> Option<String> {
         }
         "apache" | "httpd" => "ProxyPass ... enablereuse=on, and no proxy-nokeepalive".to_owned(),
         "php" => "one curl handle for all requests, curl_reset() in between".to_owned(),
-        "python" | "gunicorn" | "uwsgi" | "celery" => {
+        program if PYTHON.contains(&program) => {
             // By default its adapter keeps ten for each host.
             match size.parse() {
                 Ok(0..=10_u32) => "one requests.Session() for all requests".to_owned(),
@@ -119,12 +119,11 @@ fn is_http(port: u16) -> bool {
 
 /// How `size` connections at a time are the most that are open.
 pub(super) fn limit(command: &Comm, port: u16, size: f64) -> String {
-    let of_http = |program: &str| of_protocol(program, port, "").is_none();
     match program(command).as_str() {
-        program @ ("python" | "gunicorn" | "uwsgi" | "celery") if of_http(program) => {
-            mounted(&format!("pool_maxsize={size:.0}, pool_block=True"))
+        program if has_requests(program, port) => mounted(&format!("pool_maxsize={size:.0}, pool_block=True")),
+        "node" if of_protocol("node", port, "").is_none() => {
+            format!("new http.Agent({{ keepAlive: true, maxSockets: {size:.0} }})")
         }
-        "node" if of_http("node") => format!("new http.Agent({{ keepAlive: true, maxSockets: {size:.0} }})"),
         _ => pool(command, port, size).replace("MaxIdleConnsPerHost,", "MaxConnsPerHost and MaxIdleConnsPerHost,"),
     }
 }
@@ -132,11 +131,17 @@ pub(super) fn limit(command: &Comm, port: u16, size: f64) -> String {
 /// How one connection to each of so many destinations is kept.
 pub(super) fn hosts(command: &Comm, port: u16, number: f64) -> String {
     match program(command).as_str() {
-        program @ ("python" | "gunicorn" | "uwsgi" | "celery") if of_protocol(program, port, "").is_none() => {
-            mounted(&format!("pool_connections={number:.0}"))
-        }
+        program if has_requests(program, port) => mounted(&format!("pool_connections={number:.0}")),
         _ => pool(command, port, 1.0),
     }
+}
+
+/// Programs of Python.
+const PYTHON: [&str; 4] = ["python", "gunicorn", "uwsgi", "celery"];
+
+/// Whether it is a program of Python that speaks HTTP there.
+fn has_requests(program: &str, port: u16) -> bool {
+    PYTHON.contains(&program) && of_protocol(program, port, "").is_none()
 }
 
 /// An adapter of Python's requests, in one session.

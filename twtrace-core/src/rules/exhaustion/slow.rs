@@ -5,7 +5,7 @@
 
 use super::super::advice::effect;
 use super::super::context::{LEAST_PER_S, RuleContext};
-use super::{Consequence, PortUse, advice, cause, creator, holder, port_use, split};
+use super::{Consequence, advice, cause, port_use, split, taker};
 use crate::event::Role;
 use crate::evidence::Evidence;
 use crate::finding::{Advice, Confidence, Finding, Rule, Severity};
@@ -29,10 +29,7 @@ pub(super) fn check(context: &RuleContext<'_>, key: DestKey, row: &DestinationRo
         return None;
     }
     let port_use = port_use(&budget, false);
-    let process = match port_use {
-        PortUse::TimeWait | PortUse::Bound => creator(context, key, row),
-        _ => holder(context, key, port_use),
-    };
+    let process = taker(context, key, row, port_use);
     let mut evidence: Vec<Evidence> = half.map(|us| Evidence::ConnectP50Ms(us as f64 / 1e3)).into_iter().collect();
     evidence.extend(split(row, &budget));
     let mut advice = advice(context, (key, row), &budget, port_use, process.as_ref());

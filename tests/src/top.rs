@@ -278,9 +278,13 @@ pub fn churn(place: &Place, arguments: &[&str]) -> Churned {
 
 /// Transitions of this many connections, ten per connection, that a tracer neither saw nor counted as lost. Some vendor
 /// kernels at times run no tracing program of any tracer, and do not count that; on other kernels the result is 0.
+///
+/// The counters are those of the whole host: five transitions of each end of a connection that another user has opened
+/// meanwhile are no proof that ours were seen.
 pub fn hidden(report: &Value, connections: u64) -> u64 {
     let counter = |name: &str| number(report, &format!("/tracing/kernel_counters/{name}"));
-    (10 * connections).saturating_sub(counter("transitions") + counter("recursion"))
+    let of_others = 5 * counter("connections_ended").saturating_sub(2 * connections);
+    (10 * connections).saturating_sub((counter("transitions") + counter("recursion")).saturating_sub(of_others))
 }
 
 /// The number of connections of a load. On an emulated processor fewer are enough: there `TWTRACE_CONNECTIONS` sets it.

@@ -130,8 +130,8 @@ fn instances_do_not_disturb_each_other() {
     let place = quiet_place();
     place.sysctl("ipv4/tcp_max_tw_buckets", "1000000");
     // Room for what comes while the other instances and the generator use the processors.
-    let first = Top::start(&place, &["--ring-bytes", "64M"]);
-    let beside = Top::start(&place, &["--ring-bytes", "64M"]);
+    let first = Top::start_here(&place, &["--ring-bytes", "64M"]);
+    let beside = Top::start_here(&place, &["--ring-bytes", "64M"]);
     let rounds = under_load(&place, || {
         first.wait(|report| number(report, "/totals/connections") > 1000);
         // Attached and killed in the middle of the load.

@@ -137,7 +137,8 @@ fn assert_reported(text: &str, warning: &str, connections: u64) {
 fn the_screen_says_what_was_lost() {
     let place = quiet_place();
     let mut command = Command::new(program("twtrace"));
-    command.arg("top").args(TINY).args(["--no-color", "--interval", "200ms"]);
+    let netns = place.netns().to_string();
+    command.arg("top").args(TINY).args(["--no-color", "--interval", "200ms", "--netns", &netns]);
     let (columns, rows) = (200, 40);
     let screen = Terminal::start(&place, command, columns, rows);
     let shown = |wanted: &dyn Fn(&str) -> bool| {

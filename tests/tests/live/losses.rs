@@ -152,10 +152,11 @@ fn the_screen_says_what_was_lost() {
             thread::sleep(Duration::from_millis(50));
         }
     };
-    shown(&|text| text.contains("coverage 100"));
+    // The first screen comes once it traces.
+    shown(&|text| text.contains("coverage "));
     let churned = churn_much(&place);
     // The census that follows the last of them.
-    let all = format!("TIME_WAIT {}", with_separators(churned.connections));
+    let all = format!("  {} of max ", with_separators(churned.connections));
     let text = shown(&|text| {
         let lost = text.lines().find_map(Lost::said_in);
         let known = lost

@@ -83,6 +83,9 @@ pub struct FailureRow {
     pub time_wait: Option<bool>,
     /// What has the port, at the last failure.
     pub holder: Option<Holder>,
+    /// For bind: no process has the socket open that has the port, by a whole search of them between a census that listed
+    /// it and the last failure. So it is the kernel's own.
+    pub no_process_has_it: bool,
     /// A failure from this time on triggers another count.
     pub(crate) due_ns: u64,
     /// The first, monotonic nanoseconds.
@@ -133,6 +136,7 @@ impl Failures {
             count: 0,
             time_wait: None,
             holder: None,
+            no_process_has_it: false,
             due_ns: 0,
             first_ns: at_ns,
             last_ns: at_ns,

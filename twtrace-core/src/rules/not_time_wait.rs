@@ -27,6 +27,8 @@ pub(super) struct Failed {
     most: u64,
     /// It was bind(2) that failed.
     is_bind: bool,
+    /// See [`FailureRow::no_process_has_it`].
+    no_process_has_it: bool,
 }
 
 impl Failed {
@@ -57,6 +59,7 @@ pub(super) fn failed(context: &RuleContext<'_>, wanted: impl Fn(Cause) -> bool) 
             holder: row.holder,
             most: 0,
             is_bind: row.call == Call::Bind,
+            no_process_has_it: row.no_process_has_it,
         };
         let failed = all.entry((process_of(row), row.cause)).or_insert(none);
         failed.count += row.count;
@@ -64,6 +67,7 @@ pub(super) fn failed(context: &RuleContext<'_>, wanted: impl Fn(Cause) -> bool) 
         failed.last_ns = failed.last_ns.max(row.last_ns);
         if row.count > failed.most {
             (failed.most, failed.place, failed.holder) = (row.count, row.destination, row.holder);
+            failed.no_process_has_it = row.no_process_has_it;
         }
     }
     let mut all: Vec<Failed> = all.into_values().collect();
@@ -129,6 +133,9 @@ fn finding(context: &RuleContext<'_>, failed: &Failed) -> Finding {
             };
             (title, "EADDRINUSE", port_held::another_port(context, failed, Some(is_own)))
         }
+        Cause::PortInUse if failed.no_process_has_it => {
+            ("binds a port that the kernel itself has: this is not TIME_WAIT", "EADDRINUSE", not_the_kernels())
+        }
         Cause::PortInUse => {
             let listener = failed.place.and_then(|place| context.listener(place));
             if let Some(owner) = listener {
@@ -188,7 +195,19 @@ fn finding(context: &RuleContext<'_>, failed: &Failed) -> Finding {
             ])
             .collect(),
         advice: vec![failed.without_them(advice)],
-        confidence: Confidence::High,
+        // A descriptor that waits in a Unix socket or that io_uring registered is in no process's folder.
+        confidence: if failed.no_process_has_it { Confidence::Medium } else { Confidence::High },
         recheck: "After the change the call succeeds.".to_owned(),
     }
+}
+
+/// No process can be stopped.
+fn not_the_kernels() -> Advice {
+    advice::plain(
+        "fix-address",
+        "Choose another port, or give the kernel's service another one: no process has this socket open, so most likely a \
+         service inside the kernel has it. Candidates are NFS (nlm_tcpport of the module lockd, callback_tcpport of the module nfs), MPTCP \
+         (`ip mptcp endpoint`), SMB, iSCSI and NVMe targets.",
+        "That service may have clients that know its port.",
+    )
 }

@@ -48,7 +48,8 @@ impl State {
             }
             Event::SocketOwners { at_ns, complete, rows } => {
                 self.advance_clock(at_ns);
-                self.socket_owners = SocketOwners { at_ns: Some(at_ns), complete, rows };
+                let earlier_ns = self.socket_owners.at_ns;
+                self.socket_owners = SocketOwners { at_ns: Some(at_ns), earlier_ns, complete, rows };
             }
             Event::ResetSent { cookie, tuple, at_ns, .. } => {
                 self.advance_clock(at_ns);

@@ -276,7 +276,7 @@ impl State {
             {
                 let mut bound = HashSet::default();
                 if let Some(space) = self.census.spaces().get(&netns) {
-                    bound.extend(space.bound_ports().filter(|port| usable.has(*port)));
+                    bound.extend(space.bound_ports().map(|(port, _)| port).filter(|port| usable.has(*port)));
                 }
                 locals.insert(netns, Local { kernel: kernel.clone(), usable, bound });
             }

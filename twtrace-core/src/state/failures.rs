@@ -7,7 +7,7 @@ use super::closed::{ClosedConnection, destination_key};
 use super::shared::is_same;
 use super::time_wait::{TimeWait, TimeWaitTable};
 use crate::classify::Outcome;
-use crate::event::{BindFailed, ConnectFailed, Connection, Role, Tuple};
+use crate::event::{BindFailed, ConnectFailed, Connection, Role, SocketOwner, Tuple};
 use crate::failure::{Call, Cause, FailureRow, Holder};
 use crate::ports::Usable;
 use crate::summary::Summary;
@@ -77,8 +77,10 @@ impl State {
         // The process gets a row, although it may never have a connection.
         self.accounts.number(Some(&failed.owner));
         let key = destination_key(&failed.tuple, Role::Passive);
+        let no_process_has_it = cause == Cause::PortInUse && self.no_process_has(key.netns, key.port);
         let row = self.failures.add(&failed.owner, key, Call::Bind, failed.errno, cause, failed.at_ns);
         row.holder = holder.or(row.holder);
+        row.no_process_has_it = no_process_has_it;
         self.failing |= cause == Cause::BoundPoolExhausted;
     }
 
@@ -105,7 +107,7 @@ impl State {
         let cause = match (*errno, tuple.local_port) {
             (EADDRNOTAVAIL, _) => Cause::ForeignSource,
             (EADDRINUSE, 0) => Cause::BoundPoolExhausted,
-            (EADDRINUSE, port) if self.is_bound(tuple.netns, port) => Cause::PortInUse,
+            (EADDRINUSE, port) if self.bound_since_ns(tuple.netns, port).is_some() => Cause::PortInUse,
             (EADDRINUSE, port) => {
                 let open = self.connection_on(tuple.netns, port);
                 return open.map_or_else(|| self.timewait_on(tuple), |open| (Cause::ConnectionHoldsPort, Some(open)));
@@ -115,9 +117,19 @@ impl State {
         (cause, None)
     }
 
-    /// Whether a socket listens on a port or is merely bound to it.
-    fn is_bound(&self, netns: u32, port: u16) -> bool {
-        self.census.spaces().get(&netns).is_some_and(|space| space.bound_ports().any(|bound| bound == port))
+    /// Whether a port has been bound since before the last search for socket owners, which found no process for it.
+    fn no_process_has(&self, netns: u32, port: u16) -> bool {
+        let owners = &self.socket_owners;
+        let is_its = |owner: &SocketOwner| (owner.netns, owner.local_port) == (netns, port);
+        owners.complete
+            && owners.earlier_ns.zip(self.bound_since_ns(netns, port)).is_some_and(|(asked, since)| since <= asked)
+            && !owners.rows.iter().any(is_its)
+    }
+
+    /// The first census that found a port bound.
+    fn bound_since_ns(&self, netns: u32, port: u16) -> Option<u64> {
+        let all = self.census.spaces().get(&netns)?.bound_ports();
+        all.filter(|(bound, _)| *bound == port).map(|(_, since_ns)| since_ns).min()
     }
 
     /// An open connection with a local port.

@@ -194,10 +194,11 @@ impl Space {
         })
     }
 
-    /// Ports that no connect chooses: of listeners, and of sockets that are bound.
-    pub(crate) fn bound_ports(&self) -> impl Iterator<Item = u16> {
+    /// Ports that no connect chooses: of listeners, and of sockets that are bound, each with the first census that found
+    /// it so, nanoseconds.
+    pub(crate) fn bound_ports(&self) -> impl Iterator<Item = (u16, u64)> {
         self.sockets.values().filter_map(|known| match known.socket {
-            Socket::Listen(_, port, _) | Socket::Bound(port) => Some(port),
+            Socket::Listen(_, port, _) | Socket::Bound(port) => Some((port, known.since_ns)),
             Socket::Open(..) => None,
         })
     }

@@ -27,7 +27,7 @@ const NAMED: &str = "run/netns";
 const NUMBERED: &str = "run/docker/netns";
 
 /// `PROC_PID_INIT_INO`, `include/linux/proc_ns.h`: the PID namespace of the host.
-const INITIAL_PIDS: u32 = 0xEFFF_FFFC;
+pub(super) const INITIAL_PIDS: u32 = 0xEFFF_FFFC;
 
 /// The parent of all kernel threads there.
 const KTHREADD: u32 = 2;
@@ -314,7 +314,7 @@ fn files(folder: &Path) -> impl Iterator<Item = PathBuf> + use<> {
 }
 
 /// The number in `net:[4026531992]`.
-fn number(link: &Path, kind: &str) -> Option<u32> {
+pub(super) fn number(link: &Path, kind: &str) -> Option<u32> {
     let text = fs::read_link(link).ok()?;
     text.to_str()?.strip_prefix(kind)?.strip_prefix(":[")?.strip_suffix(']')?.parse().ok()
 }

@@ -5,6 +5,7 @@
 //! PID. Descriptors are those of the process as a whole: those of a thread that unshared its table are not found. The
 //! owner of a descriptor in transit through a Unix socket, or of one that `io_uring` registered, is unknown.
 
+use super::namespaces::{INITIAL_PIDS, number};
 use super::{clock, process};
 use nix::dir::Dir;
 use nix::errno::Errno;
@@ -171,7 +172,8 @@ struct Process {
 
 /// Searches the descriptors of all processes.
 fn search(proc: &Path, question: &[Arc<Sockets>], limits: Limits) -> Found {
-    let mut complete = true;
+    // From another PID namespace, processes of its parents are not visible.
+    let mut complete = number(&proc.join("self/ns/pid"), "pid").is_none_or(|namespace| namespace == INITIAL_PIDS);
     let wanted = wanted(question, &mut complete);
     let mut processes: Vec<Process> = Vec::new();
     let mut groups: HashMap<(u32, u32), u64> = HashMap::new();

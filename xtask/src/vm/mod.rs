@@ -100,7 +100,7 @@ const FEW: Mode = Mode { name: "exact", env: &[("TWTRACE_TIER", "exact"), ("TWTR
 const LONG: Mode = Mode { name: "exact", env: &[("TWTRACE_TIER", "exact"), ("TWTRACE_CONNECTIONS", "20000")] };
 const SMALL: Mode = Mode { name: "exact", env: &[("TWTRACE_TIER", "exact"), ("TWTRACE_CONNECTIONS", "3000")] };
 
-const PLANS: [Plan; 16] = [
+const PLANS: [Plan; 17] = [
     Plan {
         test: "ground_truth::every_connection_is_reported_as_it_happened",
         modes: &[
@@ -148,7 +148,15 @@ const PLANS: [Plan; 16] = [
         modes: &[(FEW, &["6.1", "7.2"]), (FEW, ARM)],
     },
     Plan { test: "mptcp", modes: &[(EXACT, &["6.1", "7.2"]), (COOKIE, &["6.12"]), (EXACT, ARM)] },
-    Plan { test: "kernel_sockets", modes: &[(EXACT, &["5.10", "6.12"]), (COOKIE, &["6.1", "7.2"]), (EXACT, ARM)] },
+    Plan {
+        test: "kernel_sockets::connections_of_the_kernels_nfs_client_count_for_nfs",
+        modes: &[(EXACT, &["5.10", "6.12"]), (COOKIE, &["6.1", "7.2"]), (EXACT, ARM)],
+    },
+    // MPTCP listens on ports of its own since 5.13.
+    Plan {
+        test: "kernel_sockets::port_that_the_kernel_has_is_no_other_processs",
+        modes: &[(COOKIE, &["6.1", "7.2"]), (EXACT, ARM)],
+    },
     // Long, and not about tiers.
     Plan { test: "losses", modes: &[(SMALL, &["6.12"]), (SMALL, RT)] },
     Plan { test: "instances", modes: &[(SMALL, &["6.1", "7.2"]), (SMALL, RT)] },

@@ -215,6 +215,29 @@ fn what_listens_on_the_port_of_a_bind_is_named() {
 }
 
 #[test]
+fn a_port_that_no_process_has_open_is_the_kernels() {
+    let listener = || row(5, tuple(8080, 0, 0).without_remote(), CensusState::Listen, 0);
+    let other = || vec![owner_row(&owner(20, "other"), CensusState::Listen, 8080, (0, 0), 1)];
+    let title = |owners: [Vec<SocketOwner>; 2], whole: bool, listed_s: u64| {
+        let mut events: Vec<Event> = census(START + listed_s * SECOND, vec![listener()]).into_iter().collect();
+        for (number, rows) in (2..).zip(owners) {
+            let Event::SocketOwners { at_ns, rows, .. } = socket_owners(START + number * SECOND, rows) else {
+                panic!()
+            };
+            events.push(Event::SocketOwners { at_ns, complete: whole, rows });
+        }
+        events.push(bind_failed(owner(10, "server"), 8080, 98, START + 4 * SECOND));
+        only(&mut state_after(events.into_iter().chain([tick(START + 5 * SECOND)]))).title
+    };
+    let (kernel, another) = ("binds a port that the kernel itself has", "binds a port that another socket uses");
+    assert!(title([vec![], vec![]], true, 1).starts_with(kernel));
+    // A search that left processes out, or that began before the socket was listed, proves nothing.
+    assert!(title([vec![], vec![]], false, 1).starts_with(another));
+    assert!(title([vec![], vec![]], true, 3).starts_with(another));
+    assert!(title([vec![], other()], true, 1).starts_with("binds a port that another process listens on"));
+}
+
+#[test]
 fn an_open_connection_that_has_the_port_of_a_bind_is_named() {
     let client = owner(20, "client");
     let open = row(5, tuple(40_000, 1, 80), CensusState::Established, 0);

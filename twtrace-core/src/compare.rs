@@ -26,7 +26,7 @@ pub struct Shown {
 /// largest change in the first total here, then in the next. JSON has all figures.
 pub const SHOWN: &[Shown] = &[
     Shown { heading: "CONNECTIONS/S", words: "connections", fields: &[field::opened, field::accepted] },
-    Shown { heading: "ERRORS/S", words: "connect errors", fields: &[field::connect_errors] },
+    Shown { heading: "ERRORS/S", words: "errors", fields: &[field::errors] },
     Shown { heading: "LIVE PEAK", words: "most alive at a time", fields: &[field::time_wait_live_peak] },
 ];
 
@@ -293,7 +293,7 @@ mod tests {
         let after = [
             ("c", created(60)),
             ("same", created(60)),
-            ("errors", Counts { connect_errors: [(99, 1)].into(), ..Counts::default() }),
+            ("errors", Counts { errors: [(99, 1)].into(), ..Counts::default() }),
         ];
         let changes = MINUTE.changes(before, after);
         let keys: Vec<_> = changes.iter().map(|change| change.key).collect();

@@ -177,14 +177,14 @@ counts! {
     time_wait_live("live", "LIVE", 8, 1): u64 = Live, sum;
     /// TIME_WAIT sockets created per second over the last few seconds.
     created_per_s("rate", "CREATED/S", 10, 2): f64 = Rate, rates;
-    /// Connections opened by connect (ended ones whose opener is this row), failed ones included.
+    /// Connections opened by connect (ended ones whose opener is this row). Those that failed are among the errors.
     opened("opened", "OPENED", 9, 7): u64 = Count, sum;
     /// Connections accepted (ended ones).
     accepted("accepted", "ACCEPTED", 9, 8): u64 = Count, sum;
     /// Connections that ended by a reset, sent or received, or by an abort.
     reset("reset", "RESET", 7, 9): u64 = Count, sum;
-    /// Failed connects, EADDRNOTAVAIL from port exhaustion included. JSON has them by errno.
-    connect_errors("errors", "ERRORS", 7, 6): Errors = Errors, errors;
+    /// Calls of connect and bind that failed, EADDRNOTAVAIL from port exhaustion included. JSON has them by errno.
+    errors("errors", "ERRORS", 7, 6): Errors = Errors, errors;
     /// Ended connections in which this row sent its FIN before the peer's (FIN_WAIT1 reached).
     closed_first("first", "1ST FIN", 9, 11): u64 = Count, sum;
     /// Ended connections in which this row sent its FIN after the peer's (LAST_ACK reached).
@@ -249,7 +249,7 @@ mod tests {
     #[test]
     fn figures_that_add_up_over_time_are_totals() {
         let totals: Vec<&str> = FIELDS.iter().filter(|field| field.is_total).map(|field| field.name).collect();
-        assert!(["time_wait_created", "connect_errors", "bytes_sent"].iter().all(|name| totals.contains(name)));
+        assert!(["time_wait_created", "errors", "bytes_sent"].iter().all(|name| totals.contains(name)));
         let others = ["time_wait_live", "created_per_s", "time_wait_live_peak", "lifetime_ms"];
         assert!(others.iter().all(|name| !totals.contains(name)), "{totals:?}");
     }
@@ -262,7 +262,7 @@ mod tests {
             time_wait_live: live,
             time_wait_live_peak: live,
             created_per_s: 1.0,
-            connect_errors: [(99, created)].into(),
+            errors: [(99, created)].into(),
             ..Counts::default()
         };
         let mut both = row(u64::MAX - 1, 3, 5);
@@ -270,6 +270,6 @@ mod tests {
         assert_eq!((both.time_wait_created, both.created_peak_per_s), (u64::MAX, 7));
         // Everything that is alive now is alive at the same time.
         assert_eq!((both.time_wait_live, both.time_wait_live_peak), (9, 9));
-        assert_eq!((both.connect_errors[&99], both.created_per_s), (u64::MAX, 2.0));
+        assert_eq!((both.errors[&99], both.created_per_s), (u64::MAX, 2.0));
     }
 }

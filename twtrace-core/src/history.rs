@@ -91,8 +91,8 @@ pub struct Moment {
     pub overflowed: u64,
     /// Connections ended, both roles.
     pub connections: u64,
-    /// Connects that failed.
-    pub connect_errors: u64,
+    /// Calls of connect and bind that failed.
+    pub errors: u64,
     /// Most TIME_WAIT sockets alive by the kernel's count, in all namespaces and unfiltered; `None` when it was not
     /// read in this bucket.
     pub kernel_time_wait: Option<u64>,
@@ -154,7 +154,7 @@ fn together(a: Moment, b: &Moment) -> Moment {
         created: a.created + b.created,
         overflowed: a.overflowed + b.overflowed,
         connections: a.connections + b.connections,
-        connect_errors: a.connect_errors + b.connect_errors,
+        errors: a.errors + b.errors,
         kernel_time_wait: a.kernel_time_wait.max(b.kernel_time_wait),
         live: a.live.max(b.live),
     }

@@ -2,6 +2,7 @@
 //! helped. Rules keep no state: findings depend on the snapshot alone.
 
 mod advice;
+mod alike;
 mod bind_before_connect;
 mod bound_pool;
 mod bucket_overflow;
@@ -144,6 +145,10 @@ pub(crate) fn check(snapshot: &Snapshot, wanted: impl Fn(&Finding) -> bool) -> V
         let process = finding.process.and_then(|party| party.process);
         (Reverse((finding.active, finding.severity)), finding.rule, finding.destination, process)
     });
+    let mut found = alike::merge(found);
+    // None is left as none: that is no effect.
+    let advice = found.iter_mut().flat_map(|finding| &mut finding.advice);
+    advice.for_each(|advice| advice.effect.retain(|effect| effect.from != 0.0 || effect.to != 0.0));
     // That the findings may be incomplete is always reported.
     let left_out = found.len().saturating_sub(FINDINGS);
     found.truncate(FINDINGS);

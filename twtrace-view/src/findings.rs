@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use twtrace_core::event::Role;
 use twtrace_core::evidence::{Evidence, Unit, Value};
 use twtrace_core::finding::{Advice, Confidence, Effect, Finding, Severity, Subject};
+use twtrace_core::snapshot::Snapshot;
 
 /// Maximum number of findings in a text report.
 const SHOWN: usize = 5;
@@ -49,10 +50,12 @@ pub fn confidence(confidence: Confidence) -> &'static str {
     }
 }
 
-/// The process; for several processes, their parent.
-pub fn who(finding: &Finding) -> String {
+/// The process; for several processes, their parent. With a snapshot, by what an operator calls it.
+pub fn who(finding: &Finding, snapshot: Option<&Snapshot>) -> String {
     match &finding.process {
-        Some(Subject { process: Some(key), command, .. }) => label::process(command, key.tgid),
+        Some(Subject { process: Some(key), command, .. }) => {
+            label::program_and_pid(&text::lossless(command.bytes()), key.tgid, snapshot)
+        }
         Some(subject) => {
             let parent = label::process(&subject.parent_command, subject.ppid);
             format!("{parent} ({} {})", text::count(subject.processes), label::command(&subject.command))
@@ -72,9 +75,9 @@ pub fn place(finding: &Finding) -> String {
 }
 
 /// Process and destination: `client[123] -> 127.0.0.1:80`.
-pub fn subject(finding: &Finding) -> String {
-    let place = place(finding);
-    if place.is_empty() { who(finding) } else { format!("{} {place}", who(finding)) }
+pub fn subject(finding: &Finding, snapshot: Option<&Snapshot>) -> String {
+    let (who, place) = (who(finding, snapshot), place(finding));
+    if place.is_empty() { who } else { format!("{who} {place}") }
 }
 
 /// What is wrong.
@@ -169,12 +172,13 @@ pub fn evidence(evidence: &Evidence) -> (String, String) {
 const SEEN: usize = 6;
 
 /// The evidence in a line: first the other processes that have a part in it, then the most important figures.
-pub fn seen(finding: &Finding) -> String {
+pub fn seen(finding: &Finding, snapshot: Option<&Snapshot>) -> String {
     let count = |wanted: fn(&Evidence) -> Option<u64>| finding.evidence.iter().find_map(wanted);
     let name = |wanted: fn(&Evidence) -> Option<&String>| finding.evidence.iter().find_map(wanted);
     let process = |role: &str, pid: Option<u64>, command: Option<&String>| {
-        let command = command.map(|command| text::clean(command)).unwrap_or_default();
-        pid.map(|pid| format!("{role} {command}[{pid}]"))
+        let command = command.map(String::as_str).unwrap_or_default();
+        // A PID is at most 2^22 (`PID_MAX_LIMIT`).
+        pid.map(|pid| format!("{role} {}", label::program_and_pid(command, pid as u32, snapshot)))
     };
     macro_rules! of {
         ($variant:ident) => {
@@ -209,16 +213,16 @@ pub fn seen(finding: &Finding) -> String {
 ///
 /// # Errors
 /// The output cannot be written to.
-pub fn write_text(findings: &[Finding], out: &mut dyn Write) -> io::Result<()> {
-    let sorted = sorted(findings);
+pub fn write_text(snapshot: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
+    let sorted = sorted(snapshot.findings());
     if sorted.is_empty() {
         return writeln!(out, "\nFINDINGS: {NOTHING}");
     }
     writeln!(out, "\nFINDINGS")?;
     for finding in sorted.iter().take(SHOWN) {
-        let (state, subject) = (state(finding), subject(finding));
+        let (state, subject) = (state(finding), subject(finding, Some(snapshot)));
         writeln!(out, "{state}  {}  {subject}: {}", finding.rule.name(), title(finding))?;
-        let seen = seen(finding);
+        let seen = seen(finding, Some(snapshot));
         if !seen.is_empty() {
             writeln!(out, "    seen: {seen}")?;
         }
@@ -266,7 +270,7 @@ mod tests {
 
     fn written(findings: &[Finding]) -> String {
         let mut out = Vec::new();
-        write_text(findings, &mut out).unwrap();
+        write_text(&twtrace_testkit::web::snapshot().with_findings(findings.to_vec()), &mut out).unwrap();
         let text = String::from_utf8(out).unwrap();
         assert!(text.lines().all(|line| line.chars().all(text::is_plain)), "{text}");
         text

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::Path;
 
 /// Objects with arbitrary names, which no schema can list.
-const OPEN: [&str; 4] = ["connect_errors", "corrections", "outcomes", "sysctls"];
+const OPEN: [&str; 4] = ["errors", "corrections", "outcomes", "sysctls"];
 
 /// Reads the schema of a form.
 fn validator(form: &str) -> Validator {

@@ -19,8 +19,18 @@ pub fn program(owner: &Owner, facts: Option<&ProcessFacts>) -> String {
 
 /// The same for machines: only bytes of the command name that are not UTF-8 are escaped.
 pub fn program_as_it_is(owner: &Owner, facts: Option<&ProcessFacts>) -> String {
+    program_name(&text::lossless(owner.comm.bytes()), facts)
+}
+
+fn program_name(command: &str, facts: Option<&ProcessFacts>) -> String {
     let (exe, cmdline) = facts.map_or((None, None), |facts| (facts.exe.as_deref(), facts.cmdline.as_deref()));
-    program::of(&text::lossless(owner.comm.bytes()), exe, cmdline).name
+    program::of(command, exe, cmdline).name
+}
+
+/// What an operator calls a process, and its PID: `billing.py[1234]`. Its command if nothing else is known of it.
+pub fn program_and_pid(command: &str, pid: u32, snapshot: Option<&Snapshot>) -> String {
+    let facts = snapshot.and_then(|snapshot| snapshot.facts_of_pid(pid));
+    format!("{}[{pid}]", text::clean(&program_name(command, facts)))
 }
 
 /// What an operator calls the program of a row of processes, for machines; empty if there is none.
@@ -59,10 +69,14 @@ pub fn opened_by_others(row: &Row) -> Option<String> {
     Some(format!("{} opened by {opener}", text::count(strangers.sockets)))
 }
 
-/// The command line of a row's process, after what must be known of its sockets: the end of a long line is cut off.
+/// The command line of a row's process, after what must be known of its sockets: the end of a long line is cut off. The
+/// folder of the program says little, and is left out.
 pub fn command_line(row: &Row, snapshot: &Snapshot) -> String {
     let facts = row.owner.and_then(|owner| snapshot.facts(owner.key));
-    let line = facts.and_then(|facts| facts.cmdline.as_deref()).map(text::clean).unwrap_or_default();
+    let line = facts.and_then(|facts| facts.cmdline.as_deref()).unwrap_or_default();
+    let program = line.split(' ').next().unwrap_or_default();
+    let folder = program.rfind('/').filter(|slash| program.starts_with('/') && slash + 1 < program.len());
+    let line = text::clean(folder.map_or(line, |slash| &line[slash + 1..]));
     opened_by_others(row).map_or_else(|| line.to_string(), |opened| format!("({opened}) {line}"))
 }
 
@@ -109,6 +123,8 @@ fn short(container: &str) -> &str {
 pub fn destination(key: &DestRow, folded: u64) -> String {
     match key {
         DestRow::Other => format!("(other: {} rows)", text::count(folded)),
+        // Binds that failed are together, whatever their ports were.
+        DestRow::Dest(DestKey { role: Role::Passive, port: 0, local_addr, .. }) => format!("bind on {local_addr}"),
         DestRow::Dest(key) => place(key),
     }
 }

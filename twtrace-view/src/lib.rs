@@ -11,6 +11,7 @@ pub mod failures;
 pub mod findings;
 #[cfg(test)]
 mod fits;
+pub mod focus;
 pub mod grid;
 pub mod json;
 pub mod label;

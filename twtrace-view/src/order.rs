@@ -57,9 +57,9 @@ impl Sort {
     }
 }
 
-/// Failed connects of all errnos.
+/// Failed calls of all errnos.
 pub fn errors(counts: &Counts) -> u64 {
-    counts.connect_errors.values().sum()
+    counts.errors.values().sum()
 }
 
 /// Rows in order. Equal rows are ordered by their identity, so that they do not swap places without a reason.

@@ -47,7 +47,7 @@ pub fn write(model: &Snapshot, options: Options, out: &mut dyn Write) -> io::Res
         let shown = text::count(shown as u64);
         writeln!(out, "first {shown} of {} rows by {}", text::count(total as u64), options.sort.name())?;
     }
-    findings::write_text(model.findings(), out)
+    findings::write_text(model, out)
 }
 
 /// The lines above the table.

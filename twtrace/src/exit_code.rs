@@ -17,6 +17,6 @@ pub(crate) fn exit_code(fail_on: Option<&FailOn>, found: &[Finding]) -> ExitCode
 /// The line about the first requested finding.
 pub(crate) fn failing(fail_on: Option<&FailOn>, found: &[Finding]) -> Option<String> {
     let finding = fail_on?.first(found)?;
-    let (severity, subject) = (findings::severity(finding.severity), findings::subject(finding));
+    let (severity, subject) = (findings::severity(finding.severity), findings::subject(finding, None));
     Some(format!("failed on {severity} {}: {subject}: {}", finding.rule.name(), findings::title(finding)))
 }

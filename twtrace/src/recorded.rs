@@ -196,7 +196,7 @@ mod tests {
         let totals_of = |from, to| {
             let read = read(&folder, from, to);
             let totals = &read.snapshot.summary().totals;
-            (totals.connections, totals.counts.time_wait_created, totals.counts.connect_errors.clone())
+            (totals.connections, totals.counts.time_wait_created, totals.counts.errors.clone())
         };
         let (whole, first, second) = (totals_of("", ""), totals_of("", "+10s"), totals_of("+10s", ""));
         assert_eq!((whole.0, whole.1), (first.0 + second.0, first.1 + second.1));

@@ -103,8 +103,8 @@ fn connections(row: &Value) -> u64 {
 fn counts(row: &Value) -> String {
     let ended: u64 = ["closed_first", "closed_last", "reset"].iter().map(|name| row[*name].as_u64().unwrap_or(0)).sum();
     let each = |name: &str| row[name].as_u64().unwrap_or(0) / ended.max(1);
-    let errors = match &row["connect_errors"] {
-        Value::Object(errors) if !errors.is_empty() => format!(" errors {}", row["connect_errors"]),
+    let errors = match &row["errors"] {
+        Value::Object(errors) if !errors.is_empty() => format!(" errors {}", row["errors"]),
         _ => String::new(),
     };
     format!(

@@ -145,6 +145,12 @@ impl Snapshot {
         self.facts.get(&key).map(|facts| &**facts)
     }
 
+    /// The same of the process that had a PID last.
+    pub fn facts_of_pid(&self, tgid: u32) -> Option<&ProcessFacts> {
+        let of_it = self.facts.iter().filter(|(key, _)| key.tgid == tgid);
+        of_it.max_by_key(|(key, _)| key.start_ns).map(|(_, facts)| &**facts)
+    }
+
     /// Of the TIME_WAIT sockets that a process created, those that unrelated processes opened, and how many it created.
     pub fn strangers(&self, key: ProcessKey) -> Option<(&Strangers, u64)> {
         let mut with = self.processes.iter().filter_map(|row| Some((row.strangers.as_deref()?, row)));

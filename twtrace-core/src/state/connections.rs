@@ -137,10 +137,10 @@ impl State {
             counts.time_wait_overflow += u64::from(overflow);
         };
         let by_opener = |counts: &mut Counts| {
-            counts.opened += u64::from(role == Role::Active);
+            counts.opened += u64::from(role == Role::Active && errno.is_none());
             counts.accepted += u64::from(role == Role::Passive);
             if let Some(errno) = errno {
-                *counts.connect_errors.entry(errno).or_default() += 1;
+                *counts.errors.entry(errno).or_default() += 1;
             }
         };
         let by_either = |counts: &mut Counts| {
@@ -201,7 +201,7 @@ impl State {
             moment.created += u64::from(created);
             moment.overflowed += u64::from(overflow);
             moment.connections += 1;
-            moment.connect_errors += u64::from(errno.is_some());
+            moment.errors += u64::from(errno.is_some());
         }
     }
 
@@ -212,8 +212,7 @@ impl State {
             return;
         }
         let change = |counts: &mut Counts| {
-            counts.opened += 1;
-            *counts.connect_errors.entry(failed.errno).or_default() += 1;
+            *counts.errors.entry(failed.errno).or_default() += 1;
         };
         let accounts = &mut self.accounts;
         let opener = accounts.number(Some(&failed.opener));
@@ -224,7 +223,7 @@ impl State {
         accounts.destinations.row_mut(place).meter.connections += 1;
         change(&mut self.summary.totals.counts);
         if let Some(history) = &mut self.history {
-            history.at(failed.at_ns).connect_errors += 1;
+            history.at(failed.at_ns).errors += 1;
         }
         self.failed_early(failed);
     }

@@ -7,8 +7,10 @@ use super::closed::{ClosedConnection, destination_key};
 use super::shared::is_same;
 use super::time_wait::{TimeWait, TimeWaitTable};
 use crate::classify::Outcome;
+use crate::counts::Counts;
 use crate::event::{BindFailed, ConnectFailed, Connection, Role, SocketOwner, Tuple};
 use crate::failure::{Call, Cause, FailureRow, Holder};
+use crate::keys::{DestKey, DestRow};
 use crate::ports::Usable;
 use crate::summary::Summary;
 use crate::table::Map;
@@ -74,9 +76,18 @@ impl State {
             return;
         }
         let (cause, holder) = self.of_bind(failed);
-        // The process gets a row, although it may never have a connection.
-        self.accounts.number(Some(&failed.owner));
         let key = destination_key(&failed.tuple, Role::Passive);
+        // The process gets a row, although it may never have a connection. A program may try hundreds of ports: they have
+        // one row together.
+        let change = |counts: &mut Counts| *counts.errors.entry(failed.errno).or_default() += 1;
+        let number = self.accounts.number(Some(&failed.owner));
+        let place = self.accounts.destination(DestRow::Dest(DestKey { port: 0, ..key }));
+        self.accounts.add(number, place, change);
+        self.accounts.took_part(number);
+        change(&mut self.summary.totals.counts);
+        if let Some(history) = &mut self.history {
+            history.at(failed.at_ns).errors += 1;
+        }
         let no_process_has_it = cause == Cause::PortInUse && self.no_process_has(key.netns, key.port);
         let row = self.failures.add(&failed.owner, key, Call::Bind, failed.errno, cause, failed.at_ns);
         row.holder = holder.or(row.holder);

@@ -116,8 +116,9 @@ fn failed_connects_count_for_their_opener_by_errno() {
     (no_port.connect_errno, no_port.connect_exit, no_port.established, no_port.closer) = (99, true, false, None);
     let engine = engine([start(), failed, ended(no_port)]);
     let row = counts(&engine, GroupBy::Pid, GroupKey::Process(who.key));
-    assert_eq!(row.connect_errors.into_iter().collect::<Vec<_>>(), [(99, 1), (101, 1)]);
-    assert_eq!((row.opened, row.time_wait_created), (2, 0));
+    assert_eq!(row.errors.into_iter().collect::<Vec<_>>(), [(99, 1), (101, 1)]);
+    // Neither opened a connection.
+    assert_eq!((row.opened, row.time_wait_created), (0, 0));
     let outcomes = &engine.summary().totals.outcomes;
     assert_eq!((outcomes["no_port"], outcomes["connect_failed"]), (1, 1));
 }

@@ -154,7 +154,7 @@ fn figures(all: impl Iterator<Item = Counts>) -> ([u64; 11], BTreeMap<u16, u64>,
         ]) {
             *sum += figure;
         }
-        for (errno, count) in counts.connect_errors {
+        for (errno, count) in counts.errors {
             *errors.entry(errno).or_default() += count;
         }
         lifetimes += counts.lifetimes.count();

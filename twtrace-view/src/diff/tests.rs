@@ -71,10 +71,7 @@ fn a_fix_is_seen() {
         for change in [&json["totals"], &json["rows"][0], &json["destinations"][0], main] {
             assert_has_all_figures(change);
         }
-        assert_eq!(
-            main["before"]["connect_errors"]["EADDRNOTAVAIL"],
-            json["rows"][0]["before"]["connect_errors"]["EADDRNOTAVAIL"]
-        );
+        assert_eq!(main["before"]["errors"]["EADDRNOTAVAIL"], json["rows"][0]["before"]["errors"]["EADDRNOTAVAIL"]);
         for side in [&json["before"], &json["after"]] {
             assert_eq!(side["host"]["hostname"], "shop-3");
             assert!(side["window"]["seconds"].as_f64().unwrap() > 90.0);

@@ -52,7 +52,7 @@ fn field_names_are_pinned() {
     );
     assert_has(&report["coverage"], "census attributed before_start unattributed ratio complete census_age_s");
     let counts = "opened accepted closed_first closed_last reset time_wait_created time_wait_live fin_wait2_live \
-                  created_per_s lifetime_ms connect_errors bytes_sent bytes_received retransmits";
+                  created_per_s lifetime_ms errors bytes_sent bytes_received retransmits";
     let identity = "pid start_ns command exe cmdline ppid parent_command uid user cgroup container unit netns \
                     netns_name owner_known other folded processes";
     assert_has(&report["totals"], counts);
@@ -181,7 +181,7 @@ fn values_are_in_their_promised_form() {
     assert_eq!((&api["time_wait_created"], &api["time_wait_live"]), (&120.into(), &120.into()));
     assert_eq!(api["destinations"][0]["remote_addr"], "10.0.1.2");
     assert_eq!(api["destinations"][0]["time_wait_created"], 120);
-    assert_eq!(of(700)["connect_errors"], serde_json::json!({ "EADDRNOTAVAIL": 3 }));
+    assert_eq!(of(700)["errors"], serde_json::json!({ "EADDRNOTAVAIL": 3 }));
     assert_eq!(of(666)["command"], "=\u{1b}[2J\\xff\u{202e},\"x");
     let unknown = report["processes"].as_array().unwrap().iter().find(|row| row["owner_known"] == false).unwrap();
     assert_eq!(unknown["pid"], Value::Null);

@@ -164,7 +164,7 @@ impl Part<'_> {
         ];
         let errors = lines::errors(totals);
         if !errors.is_empty() {
-            all.push(("connect errors", errors));
+            all.push(("errors", errors));
         }
         let ends = words::ends(totals);
         if !ends.is_empty() {

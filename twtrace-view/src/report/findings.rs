@@ -5,6 +5,7 @@ use crate::failures::{self, Failure, unix_ns};
 use crate::grid::{Grid, Head};
 use crate::{findings as words, label, text};
 use twtrace_core::finding::{Advice, Finding};
+use twtrace_core::snapshot::Snapshot;
 
 /// Maximum number of kinds of failures in a table.
 const FAILURES: usize = 50;
@@ -51,24 +52,19 @@ impl RenderedAdvice {
     }
 }
 
-impl Part<'_> {
-    /// Findings, the most severe first.
-    pub(super) fn findings(&self) -> Vec<RenderedFinding> {
-        words::sorted(self.model.findings()).into_iter().map(|finding| self.render(finding)).collect()
-    }
-
-    fn render(&self, finding: &Finding) -> RenderedFinding {
+impl RenderedFinding {
+    pub(super) fn of(finding: &Finding, model: &Snapshot) -> Self {
         let mut about = Vec::new();
         if let Some(subject) = &finding.process {
-            about.push(("user", label::user(subject.uid, self.model)));
+            about.push(("user", label::user(subject.uid, model)));
             about.push(("parent", label::process(&subject.parent_command, subject.ppid)));
         }
         about.extend(finding.cause.map(|cause| ("because of", cause.name().to_owned())));
-        RenderedFinding {
+        Self {
             severity: words::severity(finding.severity),
             state: words::state(finding),
             id: finding.rule.name(),
-            subject: words::subject(finding),
+            subject: words::subject(finding, Some(model)),
             title: words::title(finding),
             about,
             evidence: finding.evidence.iter().map(words::evidence).collect(),
@@ -76,6 +72,13 @@ impl Part<'_> {
             confidence: words::confidence(finding.confidence),
             recheck: text::clean(&finding.recheck).into_owned(),
         }
+    }
+}
+
+impl Part<'_> {
+    /// Findings, the most severe first.
+    pub(super) fn findings(&self) -> Vec<RenderedFinding> {
+        words::sorted(self.model.findings()).into_iter().map(|one| RenderedFinding::of(one, self.model)).collect()
     }
 
     /// Calls that failed because there was no free address or port, the most frequent first.

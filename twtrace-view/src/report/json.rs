@@ -130,7 +130,7 @@ struct PointJson {
     /// Connections that ended.
     connections: u64,
     /// Connects that failed.
-    connect_errors: u64,
+    errors: u64,
     /// Most by the kernel's count, in all namespaces and unfiltered; null when it was not read.
     kernel_time_wait: Option<u64>,
     /// Most that were followed.
@@ -145,7 +145,7 @@ impl PointJson {
             time_wait_created: point.moment.created,
             time_wait_overflow: point.moment.overflowed,
             connections: point.moment.connections,
-            connect_errors: point.moment.connect_errors,
+            errors: point.moment.errors,
             kernel_time_wait: point.moment.kernel_time_wait,
             time_wait_live: point.moment.live,
         }

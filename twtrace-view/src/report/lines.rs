@@ -46,9 +46,9 @@ pub(super) fn bytes_per_connection(counts: &Counts) -> Option<f64> {
     (connections > 0).then(|| bytes as f64 / connections as f64)
 }
 
-/// Failed connects with the names of their errnos: `EADDRNOTAVAIL 3, ECONNREFUSED 2`.
+/// Failed calls with the names of their errnos: `EADDRNOTAVAIL 3, ECONNREFUSED 2`.
 pub(super) fn errors(counts: &Counts) -> String {
-    let named = counts.connect_errors.iter().map(|(errno, n)| format!("{} {}", text::errno(*errno), text::count(*n)));
+    let named = counts.errors.iter().map(|(errno, n)| format!("{} {}", text::errno(*errno), text::count(*n)));
     named.collect::<Vec<_>>().join(", ")
 }
 

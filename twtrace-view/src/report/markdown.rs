@@ -2,14 +2,17 @@
 //!
 //! Text that a process chose itself is written so that nothing in it is Markdown or HTML: see `verbatim`.
 
+use super::findings::RenderedFinding;
 use super::timeline::{Point, Timeline, length};
 use super::{NOTHING, Part, Report};
 use crate::findings as words;
 use crate::findings::NOTHING as NONE;
 use crate::grid::{Grid, Head};
-use crate::text;
+use crate::{failures, text};
 use std::borrow::Cow;
 use std::io::{self, Write};
+use twtrace_core::finding::Finding;
+use twtrace_core::snapshot::Snapshot;
 
 /// Rows of the timeline.
 const INTERVALS: usize = 20;
@@ -67,26 +70,7 @@ fn findings(part: &Part<'_>, of_several: bool, out: &mut dyn Write) -> io::Resul
         writeln!(out, "{NONE}")?;
     }
     for finding in rendered {
-        writeln!(out, "{level}# {}: {}\n", finding.state, finding.id)?;
-        writeln!(out, "{}: {}\n", verbatim(&finding.subject), prose(&finding.title))?;
-        list(finding.about, out)?;
-        let heads = vec![Head::left("EVIDENCE"), Head::right("VALUE")];
-        let rows = finding.evidence.into_iter().map(|(name, value)| vec![name, value]).collect();
-        writeln!(out)?;
-        table(&Grid { heads, rows }, out)?;
-        writeln!(out)?;
-        for (index, advice) in finding.advice.iter().enumerate() {
-            writeln!(out, "{}. {} ({})", index + 1, prose(&advice.text), advice.id)?;
-            if let Some(command) = &advice.command {
-                let what = if words::is_shell(command) { "command, check it before you run it" } else { "setting" };
-                writeln!(out, "   - {what}: {}", code(command))?;
-            }
-            if !advice.effects.is_empty() {
-                writeln!(out, "   - effect: {}", prose(&advice.effects))?;
-            }
-            writeln!(out, "   - risk: {}", prose(&advice.risk))?;
-        }
-        writeln!(out, "\n- confidence {}\n- recheck: {}\n", prose(finding.confidence), prose(&finding.recheck))?;
+        finding_of(&finding, &format!("{level}#"), out)?;
     }
     writeln!(out, "\n_{}_", part.orientation())?;
     let failures = part.failures();
@@ -95,6 +79,41 @@ fn findings(part: &Part<'_>, of_several: bool, out: &mut dyn Write) -> io::Resul
         table(&failures, out)?;
     }
     Ok(())
+}
+
+fn finding_of(finding: &RenderedFinding, level: &str, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(out, "{level} {}: {}\n", finding.state, finding.id)?;
+    writeln!(out, "{}: {}\n", verbatim(&finding.subject), prose(&finding.title))?;
+    list(finding.about.iter().cloned(), out)?;
+    let heads = vec![Head::left("EVIDENCE"), Head::right("VALUE")];
+    let rows = finding.evidence.iter().cloned().map(|(name, value)| vec![name, value]).collect();
+    writeln!(out)?;
+    table(&Grid { heads, rows }, out)?;
+    writeln!(out)?;
+    for (index, advice) in finding.advice.iter().enumerate() {
+        writeln!(out, "{}. {} ({})", index + 1, prose(&advice.text), advice.id)?;
+        if let Some(command) = &advice.command {
+            let what = if words::is_shell(command) { "command, check it before you run it" } else { "setting" };
+            writeln!(out, "   - {what}: {}", code(command))?;
+        }
+        if !advice.effects.is_empty() {
+            writeln!(out, "   - effect: {}", prose(&advice.effects))?;
+        }
+        writeln!(out, "   - risk: {}", prose(&advice.risk))?;
+    }
+    writeln!(out, "\n- confidence {}\n- recheck: {}\n", prose(finding.confidence), prose(&finding.recheck))
+}
+
+/// One finding by itself, for a message to others: where and when, and all of its evidence and advice.
+///
+/// # Errors
+/// The output cannot be written to.
+pub fn write_finding(finding: &Finding, snapshot: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
+    finding_of(&RenderedFinding::of(finding, snapshot), "###", out)?;
+    let summary = snapshot.summary();
+    let time = text::rfc3339(failures::unix_ns(&summary.window, summary.window.now_ns));
+    let traced = text::seconds(summary.window.seconds());
+    writeln!(out, "Host {}, {time}, traced for {traced} by twtrace.", verbatim(&summary.host.hostname))
 }
 
 /// Clean text from the core, in which code marks are intended: code between them, outside of them plain text. A text
@@ -137,7 +156,7 @@ fn timeline(timeline: &Timeline<'_>, out: &mut dyn Write) -> io::Result<()> {
             piece.first().map_or_else(String::new, |point| text::time_of_day(point.unix_ns)),
             per_s(piece, |point| point.moment.created),
             per_s(piece, |point| point.moment.connections),
-            text::count(sum(piece, |point| point.moment.connect_errors)),
+            text::count(sum(piece, |point| point.moment.errors)),
             text::count(sum(piece, |point| point.moment.overflowed)),
             alive.map_or_else(|| "-".to_owned(), text::count),
         ]
@@ -147,7 +166,7 @@ fn timeline(timeline: &Timeline<'_>, out: &mut dyn Write) -> io::Result<()> {
             Head::left("FROM (UTC)"),
             Head::right("CREATED/S"),
             Head::right("CONNECTIONS/S"),
-            Head::right("CONNECT ERRORS"),
+            Head::right("ERRORS"),
             Head::right("REFUSED"),
             Head::right("ALIVE (KERNEL)"),
         ],

@@ -246,7 +246,7 @@ fn field_names_are_pinned() {
     has(recording, "host window tracing kernel namespaces coverage totals");
     has(&recording["host"], "hostname kernel boot_id");
     let figures = "opened accepted closed_first closed_last reset time_wait_created time_wait_live created_per_s \
-                   lifetime_ms connect_errors created_peak_per_s mean_per_s time_wait_live_peak share bytes_per_connection";
+                   lifetime_ms errors created_peak_per_s mean_per_s time_wait_live_peak share bytes_per_connection";
     has(&recording["totals"], figures);
     for row in [&json["processes"][0], &json["groups"]["rows"][0], &json["destinations"][0]] {
         has(row, figures);
@@ -257,7 +257,7 @@ fn field_names_are_pinned() {
     has(&json["destinations"][0], "netns role local_addr remote_addr port ports");
     has(
         &json["timeline"][0],
-        "host recording time seconds time_wait_created time_wait_overflow connections connect_errors kernel_time_wait \
+        "host recording time seconds time_wait_created time_wait_overflow connections errors kernel_time_wait \
          time_wait_live",
     );
     has(&json["failures"][0], "host recording pid command call errno cause is_time_wait count first last port");

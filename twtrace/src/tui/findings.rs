@@ -1,20 +1,21 @@
 //! Findings: the list, and a page for one with all of its evidence and advice.
 
 use crate::tui::list::{self, List};
-use crate::tui::state::State;
+use crate::tui::state::{Outcome, State, What};
 use crate::tui::style::Theme;
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
-use ratatui::widgets::Paragraph;
+use ratatui::widgets::{Block, Borders, Paragraph};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use twtrace_core::finding::{Finding, Rule, Severity};
 use twtrace_core::snapshot::Snapshot;
 use twtrace_view::columns::{Column, Context};
 use twtrace_view::findings as words;
-use twtrace_view::label;
-use twtrace_view::text;
+use twtrace_view::focus::Focus;
+use twtrace_view::report::markdown;
+use twtrace_view::{failures, label, text};
 
 /// The same finding keeps its id from draw to draw, even when exhaustion that was near is reached, or when a habit has
 /// had its consequence: the page stays open for the user who reads it.
@@ -29,7 +30,8 @@ fn id(finding: &Finding) -> u64 {
     hasher.finish()
 }
 
-fn style(finding: &Finding, look: Theme) -> Style {
+/// The style of a finding in a list.
+pub(super) fn style(finding: &Finding, look: Theme) -> Style {
     match finding.severity {
         _ if !finding.active => look.dim(),
         Severity::Critical => look.warning(),
@@ -47,7 +49,7 @@ fn columns() -> Vec<Column<Finding>> {
         column("SEVERITY", 8, 0, |_, finding| words::severity(finding.severity).to_owned()),
         column("NOW", 4, 5, |_, finding| if finding.active { "yes" } else { "over" }.to_owned()),
         column("FINDING", 22, 1, |_, finding| finding.rule.name().to_owned()),
-        column("WHO", 14, 0, |_, finding| words::who(finding)),
+        column("WHO", 14, 0, |at, finding| words::who(finding, Some(at.snapshot))),
         column("WHERE", 15, 3, |_, finding| words::place(finding)),
         column("WHAT", 12, 4, |_, finding| words::title(finding)),
     ];
@@ -58,8 +60,8 @@ fn columns() -> Vec<Column<Finding>> {
 }
 
 /// Whether the finding contains the text, which is in lower case.
-fn matches(finding: &Finding, needle: &str) -> bool {
-    let texts = [words::subject(finding), words::title(finding), words::state(finding)];
+fn matches(finding: &Finding, snapshot: &Snapshot, needle: &str) -> bool {
+    let texts = [words::subject(finding, Some(snapshot)), words::title(finding), words::state(finding)];
     needle.is_empty()
         || finding.rule.name().contains(needle)
         || texts.iter().any(|text| text.to_lowercase().contains(needle))
@@ -75,14 +77,71 @@ pub(super) fn all(
 ) -> String {
     let needle = state.filter.to_lowercase();
     let mut rows = words::sorted(snapshot.findings());
-    rows.retain(|finding| matches(finding, &needle));
+    rows.retain(|finding| matches(finding, snapshot, &needle));
     if state.reverse {
         rows.reverse();
     }
-    let ids = rows.iter().map(|finding| id(finding)).collect();
+    let ids: Vec<u64> = rows.iter().map(|finding| id(finding)).collect();
+    let (area, beside) = split(area);
+    // The previous selection decides which one is shown; the list settles on it below.
+    let chosen = state.level().selected.and_then(|id| ids.iter().position(|other| *other == id)).unwrap_or(0);
+    if let (Some(beside), Some(finding)) = (beside, rows.get(chosen)) {
+        let block = Block::new().borders(Borders::LEFT).border_style(state.look.dim());
+        let lines = page(finding, snapshot, state.look, block.inner(beside).width);
+        frame.render_widget(Paragraph::new(lines).block(block), beside);
+    }
     let styles = rows.iter().map(|finding| style(finding, state.look)).collect();
     list::draw(frame, area, List { columns: columns(), rows: &rows, ids, order: None, styles }, context, state);
-    if rows.is_empty() { words::NOTHING.to_owned() } else { "Enter shows why".to_owned() }
+    if rows.is_empty() { words::NOTHING.to_owned() } else { "Enter: why  y: copy the command  e: export".to_owned() }
+}
+
+/// Narrowest screen that shows the list and the chosen finding beside it, in cells.
+const WIDE: u16 = 120;
+
+/// Divides an area into that of the list and that of the chosen finding.
+fn split(area: Rect) -> (Rect, Option<Rect>) {
+    if area.width < WIDE {
+        return (area, None);
+    }
+    let width = area.width * 2 / 5;
+    (Rect { width, ..area }, Some(Rect { x: area.x + width, width: area.width - width, ..area }))
+}
+
+/// The finding that is open, or chosen in the list of findings; on other tabs, the one that the header shows.
+fn chosen<'a>(snapshot: &'a Snapshot, state: &State) -> Option<&'a Finding> {
+    let of = match state.level().what {
+        What::Finding(id) => Some(id),
+        What::Findings => state.chosen(),
+        _ => return Focus::of(snapshot).finding,
+    };
+    snapshot.findings().iter().find(|finding| Some(id(finding)) == of)
+}
+
+/// Copies the command of the first advice that has one.
+pub(super) fn copy(snapshot: &Snapshot, state: &mut State) -> Outcome {
+    let command = chosen(snapshot, state).and_then(|finding| finding.advice.iter().find_map(words::command));
+    let Some(command) = command else {
+        state.notice = Some("no command to copy".to_owned());
+        return Outcome::Done;
+    };
+    state.notice = Some(format!("copied: {command}"));
+    Outcome::Copy(command)
+}
+
+/// Exports it as Markdown.
+pub(super) fn export(snapshot: &Snapshot, state: &mut State) -> Outcome {
+    let Some(finding) = chosen(snapshot, state) else {
+        state.notice = Some("no finding to export".to_owned());
+        return Outcome::Done;
+    };
+    let mut text = Vec::new();
+    // A vector takes everything.
+    let _ = markdown::write_finding(finding, snapshot, &mut text);
+    let window = &snapshot.summary().window;
+    let time = text::rfc3339(failures::unix_ns(window, window.now_ns)).replace([':', '.'], "");
+    let time = time.get(..17).unwrap_or(&time);
+    let name = format!("twtrace-{}-{time}.md", finding.rule.name());
+    Outcome::Export { name, text: String::from_utf8_lossy(&text).into_owned() }
 }
 
 /// A line in its style; text that is wider than the screen continues below with the same indentation.
@@ -109,7 +168,7 @@ fn page(finding: &Finding, snapshot: &Snapshot, look: Theme, width: u16) -> Vec<
     let mut page = Page { lines: Vec::new(), width: width.into() };
     let plain = Style::new();
     page.add(0, &format!("{}  {}", words::state(finding), finding.rule.name()), style(finding, look));
-    page.add(0, &words::subject(finding), look.accent());
+    page.add(0, &words::subject(finding, Some(snapshot)), look.accent());
     page.add(0, &words::title(finding), plain);
     if let Some(party) = &finding.process {
         let (user, parent) = (label::user(party.uid, snapshot), label::process(&party.parent_command, party.ppid));
@@ -167,12 +226,4 @@ pub(super) fn one(frame: &mut Frame<'_>, area: Rect, snapshot: &Snapshot, state:
 pub(super) fn name(snapshot: &Snapshot, of: u64) -> String {
     let found = snapshot.findings().iter().find(|finding| id(finding) == of);
     found.map_or_else(|| "(gone)".to_owned(), |finding| finding.rule.name().to_owned())
-}
-
-/// The line of the header: the most severe active finding.
-pub(super) fn headline(findings: &[Finding], look: Theme, width: u16) -> Option<Line<'static>> {
-    let finding = words::worst(findings)?;
-    let (severity, name) = (words::severity(finding.severity), finding.rule.name());
-    let text = format!("! {severity} {name}: {} {}", words::subject(finding), words::title(finding));
-    Some(Line::from(Span::styled(text::fit(&text, width.into()).into_owned(), style(finding, look))))
 }

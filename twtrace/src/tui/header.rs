@@ -1,34 +1,37 @@
-//! The lines at the top: the host, its figures, and what the trace could not see.
+//! The lines at the top: the host, what is happening, and the two limits that a host runs into.
 
 use crate::tui::findings;
+use crate::tui::ports::style as ports_style;
 use crate::tui::state::State;
+use crate::tui::style::Theme;
 use ratatui::Frame;
 use ratatui::layout::Rect;
+use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
-use twtrace_core::snapshot::Snapshot;
-use twtrace_view::{text, words};
+use twtrace_core::snapshot::{DestRow, Snapshot};
+use twtrace_view::focus::Focus;
+use twtrace_view::{label, ports, text, words};
 
 /// Eighths of a cell, lowest first.
 const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
-/// Narrowest screen with a sparkline, in cells.
-const WIDE: u16 = 70;
+/// Narrowest screen that shows the kernel's version, in cells.
+const WIDE: u16 = 100;
 
-/// Lowest screen that names the most severe finding, in cells.
+/// Lowest screen with a second line for the sentence, in cells.
 const LOW: u16 = 16;
+
+/// Cells of a gauge at most.
+const MOST_CELLS: usize = 40;
+
+/// Share of the limit of TIME_WAIT sockets from which the gauge warns.
+const NEARLY: f64 = 0.9;
 
 /// A figure as a bar; the highest figure is a full bar.
 pub(super) fn bar(figure: u64, highest: u64) -> char {
     // The quotient is at most 7.
     BARS[(u128::from(figure.min(highest)) * 7 / u128::from(highest.max(1))) as usize]
-}
-
-/// The newest figures as bars; the highest of them is a full bar.
-fn sparkline(history: &[u64], cells: usize) -> String {
-    let newest = &history[history.len().saturating_sub(cells)..];
-    let highest = newest.iter().copied().max().unwrap_or(0);
-    newest.iter().map(|figure| bar(*figure, highest)).collect()
 }
 
 /// A line that shows where it was cut.
@@ -48,56 +51,24 @@ pub(super) fn warnings(snapshot: &Snapshot, state: &State) -> Vec<String> {
     of_recording.chain(words::warnings(snapshot.summary())).collect()
 }
 
+/// Cells of the names before the gauges.
+const NAMES: usize = 10;
+
 /// The header's lines for a screen of this size.
 pub(super) fn lines(snapshot: &Snapshot, state: &State, area: Rect) -> Vec<Line<'static>> {
     let width = area.width;
-    let summary = snapshot.summary();
+    let focus = Focus::of(snapshot);
+    let mut lines = vec![fitted(host(snapshot, state, width), width)];
     let look = state.look;
-    let mut first = vec![
-        Span::styled("twtrace", look.accent()),
-        Span::raw(format!("  {}  kernel {}", text::clean(&summary.host.hostname), text::clean(&summary.host.kernel))),
-        Span::raw(format!(
-            "  tier {}  traced {}",
-            words::tier(summary.tracing.tier),
-            text::seconds(summary.window.seconds())
-        )),
-    ];
-    if let Some(playback) = &state.playback {
-        first.insert(1, Span::styled(" RECORDING ", look.chosen()));
-        first.insert(2, Span::styled(format!(" {}", text::clean(&playback.name)), look.accent()));
-    } else if state.frozen {
-        first.insert(1, Span::styled(" FROZEN ", look.chosen()));
+    let style = focus.finding.map_or(look.accent(), |finding| findings::style(finding, look));
+    // On a low screen the rows are more important.
+    let most = if area.height >= LOW { 2 } else { 1 };
+    let mut sentence = text::wrap(&focus.sentence(snapshot), width.into());
+    if sentence.len() > most {
+        let last = sentence.split_off(most - 1).join(" ");
+        sentence.push(text::fit(&last, width.into()).into_owned());
     }
-    let count = text::count(summary.time_wait());
-    let totals = &summary.totals.counts;
-    let ((most, limit, place), namespaces) = words::fullest(summary);
-    let limit = match namespaces {
-        0 | 1 => format!("max {}", text::count(limit)),
-        _ => format!("{} of max {} in {place}", text::count(most), text::count(limit)),
-    };
-    let mut second = vec![Span::raw("TIME_WAIT "), Span::styled(count, look.accent())];
-    if width >= WIDE {
-        let cells = usize::from(width / 4);
-        second.push(Span::raw(format!(" {}", sparkline(&summary.time_wait_history, cells))));
-    }
-    second.push(Span::raw(format!(
-        "  created {} ({}/s)  {limit}",
-        text::count(totals.time_wait_created),
-        text::rate(totals.created_per_s),
-    )));
-    let ends = words::ends(totals);
-    if width >= WIDE && !ends.is_empty() {
-        second.push(Span::raw(format!("  {ends}")));
-    }
-    let lost = !words::lost(&summary.counters).is_empty();
-    let coverage = words::coverage(summary);
-    let third = vec![
-        Span::raw(format!("{coverage}  ")),
-        Span::styled(words::losses(&summary.counters), if lost { look.warning() } else { look.dim() }),
-    ];
-    let fourth = format!("ports {}", words::ports(snapshot));
-    let mut lines: Vec<Line<'static>> =
-        [first, second, third, vec![Span::raw(fourth)]].into_iter().map(|spans| fitted(spans, width)).collect();
+    lines.extend(sentence.into_iter().map(|line| Line::from(Span::styled(line, style))));
     let warnings = warnings(snapshot, state);
     if let Some(warning) = warnings.first() {
         let more =
@@ -106,27 +77,84 @@ pub(super) fn lines(snapshot: &Snapshot, state: &State, area: Rect) -> Vec<Line<
         let warning = format!("! {}{more}", text::fit(warning, room));
         lines.push(Line::from(Span::styled(warning, look.warning())));
     }
-    // On a low screen the rows are more important; the tab has the number of findings.
-    if area.height >= LOW {
-        lines.extend(findings::headline(snapshot.findings(), look, width));
-    }
+    let cells = usize::from(width / 4).min(MOST_CELLS);
+    lines.push(fitted(ports_gauge(&focus, snapshot, look, cells), width));
+    lines.push(fitted(bucket_gauge(&focus, snapshot, look, cells), width));
     lines
+}
+
+/// The host and the trace, and how much of it was seen.
+fn host(snapshot: &Snapshot, state: &State, width: u16) -> Vec<Span<'static>> {
+    let (summary, look) = (snapshot.summary(), state.look);
+    let mut spans = vec![Span::styled("twtrace", look.accent())];
+    if let Some(playback) = &state.playback {
+        spans.push(Span::styled(" RECORDING ", look.chosen()));
+        spans.push(Span::styled(format!(" {}", text::clean(&playback.name)), look.accent()));
+    } else if state.frozen {
+        spans.push(Span::styled(" FROZEN ", look.chosen()));
+    }
+    let lost = !words::lost(&summary.counters).is_empty();
+    let name = text::clean(&summary.host.hostname);
+    let kernel = if width >= WIDE { format!("  kernel {}", text::clean(&summary.host.kernel)) } else { String::new() };
+    let tier = words::tier(summary.tracing.tier);
+    let time = text::seconds(summary.window.seconds());
+    spans.extend([
+        Span::raw(format!("  {name}{kernel}  tier {tier}  traced {time}  ")),
+        Span::styled(words::losses(&summary.counters), if lost { look.warning() } else { look.dim() }),
+        Span::raw(format!("  {}", words::coverage(summary))),
+    ]);
+    spans
+}
+
+/// The ports of the destination that matters most.
+fn ports_gauge(focus: &Focus<'_>, snapshot: &Snapshot, look: Theme, cells: usize) -> Vec<Span<'static>> {
+    let name = Span::styled(text::pad("ports", NAMES, false), look.accent());
+    let found = focus.destination.and_then(|row| Some((row, row.budget?)));
+    let Some((row, budget)) = found else { return vec![name, Span::raw(words::ports(snapshot))] };
+    let bar = ports::cells(&budget, cells).into_iter();
+    let bar =
+        bar.map(|(share, cells)| Span::styled(share.letter().to_string().repeat(cells), ports_style(share, look)));
+    let full =
+        if budget.available == 0 || budget.seconds_to_exhaustion.is_some() { look.warning() } else { Style::new() };
+    let whose = match row.key {
+        DestRow::Dest(key) if focus.bucket.is_one_of_several => {
+            format!(" in {}", label::namespace(snapshot.summary(), key.netns))
+        }
+        _ => String::new(),
+    };
+    let total = text::count(budget.total.into());
+    let text = format!(" of {total}: {}{whose}", words::tightness(row));
+    [name, Span::raw("[")].into_iter().chain(bar).chain([Span::raw("]"), Span::styled(text, full)]).collect()
+}
+
+/// TIME_WAIT sockets, and how many the kernel keeps at most.
+fn bucket_gauge(focus: &Focus<'_>, snapshot: &Snapshot, look: Theme, cells: usize) -> Vec<Span<'static>> {
+    let (summary, bucket) = (snapshot.summary(), &focus.bucket);
+    let full = (bucket.share().min(1.0) * cells as f64).ceil() as usize;
+    let style = if bucket.share() >= NEARLY { look.warning() } else { look.accent() };
+    let counts = &summary.totals.counts;
+    let all = if bucket.is_one_of_several {
+        format!(" in {}, {} in all", bucket.namespace, text::count(summary.time_wait()))
+    } else {
+        String::new()
+    };
+    let (created, per_s) = (text::count(counts.time_wait_created), text::rate(counts.created_per_s));
+    let ends = words::ends(counts);
+    let ends = if ends.is_empty() { ends } else { format!("  {ends}") };
+    vec![
+        Span::styled(text::pad("TIME_WAIT", NAMES, false), look.accent()),
+        Span::raw("["),
+        Span::styled("T".repeat(full), style),
+        Span::styled(".".repeat(cells - full), look.dim()),
+        Span::raw(format!(
+            "] {} of at most {}{all}  created {created} ({per_s}/s){ends}",
+            text::count(bucket.sockets),
+            text::count(bucket.limit),
+        )),
+    ]
 }
 
 /// Draws the header.
 pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, lines: Vec<Line<'static>>) {
     frame.render_widget(Paragraph::new(lines), area);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sparklines_scale_to_their_highest() {
-        assert_eq!(sparkline(&[], 4), "");
-        assert_eq!(sparkline(&[0, 0], 4), "▁▁");
-        assert_eq!(sparkline(&[9, 0, 7, 14], 3), "▁▄█");
-        assert_eq!(sparkline(&[u64::MAX, u64::MAX / 2], 3), "█▄");
-    }
 }

@@ -34,7 +34,10 @@ pub(super) fn draw<T, R: Borrow<T>>(
     let page = usize::from(area.height.saturating_sub(1));
     state.settle(list.ids, page);
     let (top, chosen) = (state.level().top, state.level().row);
-    let columns = columns::fit(list.columns, area.width);
+    let mut columns = list.columns;
+    // The column that shows the order stays.
+    columns.iter_mut().filter(|column| column.sort.is_some() && column.sort == list.order).for_each(|it| it.rank = 0);
+    let columns = columns::fit(columns, area.width);
     let mut line = |y: u16, style: Style, cell: &dyn Fn(&Column<T>) -> String| {
         let mut x = area.x;
         let buffer = frame.buffer_mut();

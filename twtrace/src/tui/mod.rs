@@ -9,6 +9,7 @@ pub mod playback;
 mod ports;
 mod processes;
 pub(crate) mod screen;
+mod side;
 pub mod sockets;
 pub mod state;
 pub mod style;
@@ -17,6 +18,7 @@ mod tests;
 #[cfg(test)]
 mod tests_findings;
 mod timeline;
+pub mod trend;
 
 use crossterm::event::KeyEvent;
 use playback::Playback;
@@ -35,6 +37,13 @@ const LEAST: (u16, u16) = (60, 12);
 
 /// Draws one frame.
 pub fn draw(frame: &mut Frame<'_>, snapshot: &Snapshot, state: &mut State) {
+    draw_all(frame, snapshot, state);
+    if state.look.ascii {
+        style::to_ascii(frame.buffer_mut());
+    }
+}
+
+fn draw_all(frame: &mut Frame<'_>, snapshot: &Snapshot, state: &mut State) {
     let area = frame.area();
     if area.width < LEAST.0 || area.height < LEAST.1 {
         let needed = format!("twtrace needs {}x{} cells, this is {}x{}", LEAST.0, LEAST.1, area.width, area.height);
@@ -50,6 +59,12 @@ pub fn draw(frame: &mut Frame<'_>, snapshot: &Snapshot, state: &mut State) {
     let context = Context { snapshot, live_mark: words::live_mark(summary) };
     // The tabs, the keys, and for a recording its line.
     let below = 1 + u16::from(state.playback.is_some());
+    // Where a page of text or a list of sockets needs the room, it has it.
+    let chart = if matches!(state.tab, Tab::Processes | Tab::Destinations) { trend::height(area.height) } else { 0 };
+    if chart > 0 {
+        state.trend.draw(frame, row(height, chart), summary.window.now_ns, state.look);
+    }
+    let height = height + chart;
     let body = row(height + 1, area.height - height - 1 - below);
     let what = state.level().what.clone();
     let title = match &what {
@@ -87,6 +102,8 @@ pub fn key(key: KeyEvent, snapshot: &Snapshot, state: &mut State) -> Outcome {
             }
             Outcome::Done
         }
+        Request::Command => findings::copy(snapshot, state),
+        Request::Markdown => findings::export(snapshot, state),
     }
 }
 
@@ -174,6 +191,9 @@ fn footer(state: &State) -> Line<'static> {
     }
     let mut spans = Vec::new();
     if let Some(notice) = playback.and_then(Playback::notice) {
+        spans.push(Span::styled(format!("{notice}  "), look.warning()));
+    }
+    if let Some(notice) = &state.notice {
         spans.push(Span::styled(format!("{notice}  "), look.warning()));
     }
     if !state.filter.is_empty() {

@@ -17,7 +17,8 @@ const LIST: u16 = 8;
 /// Maximum number of kinds of failures.
 const FAILURES: usize = 4;
 
-fn style(share: Share, look: Theme) -> Style {
+/// The style of a share in a bar.
+pub(super) fn style(share: Share, look: Theme) -> Style {
     match share {
         Share::TimeWait => look.warning(),
         Share::Free => look.dim(),

@@ -1,12 +1,13 @@
 //! Groups and processes.
 
 use crate::tui::list::{self, List};
+use crate::tui::side;
 use crate::tui::state::State;
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use std::cmp::Reverse;
 use twtrace_core::snapshot::{GroupBy, GroupKey, Row, Share, Snapshot};
-use twtrace_view::columns::{self, Context, Paired};
+use twtrace_view::columns::{self, Column, Context, Paired};
 use twtrace_view::label;
 use twtrace_view::order::{self, Sort};
 use twtrace_view::text;
@@ -62,11 +63,44 @@ pub(super) fn groups(
     if state.reverse {
         rows.reverse();
     }
-    let ids = rows.iter().map(|row| row.id).collect();
+    let ids: Vec<u64> = rows.iter().map(|row| row.id).collect();
     let sort = Some(state.sort);
-    let list = List { columns: columns::groups(by), rows: &rows, ids, order: sort, styles: Vec::new() };
+    let (area, panel) = side::split(area);
+    if let Some(panel) = panel {
+        // The previous selection decides what the panel shows; the list settles on it below.
+        let chosen = state.level().selected.and_then(|id| ids.iter().position(|other| *other == id)).unwrap_or(0);
+        if let Some(row) = rows.get(chosen) {
+            side::draw(frame, panel, snapshot, by, row, state.look);
+        }
+    }
+    let mut columns = columns::groups(by);
+    let created = snapshot.summary().totals.counts.time_wait_created;
+    let at = columns.iter().position(|column| column.title == "CREATED").unwrap_or(columns.len());
+    columns.insert(at, share(created));
+    let list = List { columns, rows: &rows, ids, order: sort, styles: Vec::new() };
     list::draw(frame, area, list, context, state);
     format!("{} by {}", text::counted(rows.len(), "row", "rows"), by.name())
+}
+
+/// Left parts of a cell, in eighths.
+const EIGHTHS: [char; 8] = [' ', '▏', '▎', '▍', '▌', '▋', '▊', '▉'];
+
+/// Cells of the bar for a share.
+const SHARE: u16 = 6;
+
+/// The share of all TIME_WAIT sockets created, as a bar.
+fn share(all: u64) -> Column<Row> {
+    let bar = move |_: &Context<'_>, row: &Row| {
+        let eighths = u128::from(row.counts.time_wait_created) * u128::from(SHARE) * 8 / u128::from(all.max(1));
+        // At most the width of the column.
+        let eighths = (eighths as usize).min(usize::from(SHARE) * 8);
+        let mut bar = "█".repeat(eighths / 8);
+        if eighths % 8 > 0 {
+            bar.push(EIGHTHS[eighths % 8]);
+        }
+        bar
+    };
+    Column { title: "SHARE", width: SHARE, right: false, stretch: false, rank: 2, sort: None, cell: Box::new(bar) }
 }
 
 /// Draws the processes of one destination, and returns the title.

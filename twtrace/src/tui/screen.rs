@@ -4,13 +4,15 @@ use crate::cli::ViewArgs;
 use crate::tui::playback::Playback;
 use crate::tui::state::{Outcome, State, Tab};
 use crate::tui::{self, style::Theme};
+use crossterm::clipboard::CopyToClipboard;
 use crossterm::event::{Event, KeyEventKind};
 use crossterm::terminal::{BeginSynchronizedUpdate, EndSynchronizedUpdate, is_raw_mode_enabled};
 use crossterm::{execute, queue};
 use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
 use std::env;
-use std::io::{self, BufWriter, Stdout};
+use std::fs;
+use std::io::{self, BufWriter, Stdout, Write as _};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use twtrace_core::snapshot::Snapshot;
@@ -39,8 +41,9 @@ impl Screen {
         // A whole frame in one write, or the terminal would show halves: the backend of `try_init` writes it in pieces.
         let backend = CrosstermBackend::new(BufWriter::with_capacity(64 * 1024, io::stdout()));
         let terminal = Terminal::new(backend).inspect_err(|_| leave())?;
-        let mut state = State::new(args.by, args.sort, Theme { colour });
+        let mut state = State::new(args.by, args.sort, Theme { colour, ascii: !is_utf8() });
         state.playback = playback;
+        state.trend.add(&latest);
         let mut screen = Self { terminal, state, latest, frozen: None, open: true };
         screen.draw()?;
         Ok(screen)
@@ -53,6 +56,7 @@ impl Screen {
 
     /// Draws this snapshot from now on.
     pub(crate) fn show(&mut self, latest: Arc<Snapshot>) -> io::Result<()> {
+        self.state.trend.add(&latest);
         self.latest = latest;
         self.draw()
     }
@@ -84,6 +88,15 @@ impl Screen {
                     Outcome::Quit => return Ok(ControlFlow::Break(())),
                     Outcome::Freeze => self.frozen = Some(Arc::clone(&self.latest)),
                     Outcome::Thaw => self.frozen = None,
+                    Outcome::Copy(text) => self.copy(&text)?,
+                    Outcome::Export { name, text } => {
+                        // The terminal may not take it, and the file may be refused.
+                        self.state.notice = Some(match export(&name, &text) {
+                            Ok(()) => format!("written to {name}, and copied"),
+                            Err(error) => format!("copied; cannot write {name}: {error}"),
+                        });
+                        self.copy(&text)?;
+                    }
                     Outcome::Done => {}
                 }
             }
@@ -92,6 +105,11 @@ impl Screen {
         }
         self.draw()?;
         Ok(ControlFlow::Continue(()))
+    }
+
+    /// Puts a text on the clipboard of the terminal (OSC 52), which may refuse it without a word.
+    fn copy(&mut self, text: &str) -> io::Result<()> {
+        execute!(self.terminal.backend_mut(), CopyToClipboard::to_clipboard_from(text))
     }
 
     pub(crate) fn close(mut self) -> io::Result<()> {
@@ -114,6 +132,21 @@ impl Drop for Screen {
             let _ = self.restore();
         }
     }
+}
+
+/// Whether the locale says that the terminal shows UTF-8: the first of these variables that is set decides (POSIX). Without
+/// any, as under sudo, it is assumed: a console of the last twenty years shows it.
+fn is_utf8() -> bool {
+    let set = ["LC_ALL", "LC_CTYPE", "LANG"].iter().filter_map(env::var_os).find(|value| !value.is_empty());
+    set.is_none_or(|value| {
+        let value = value.to_string_lossy().to_ascii_lowercase();
+        value.contains("utf-8") || value.contains("utf8")
+    })
+}
+
+/// Writes a new file. An existing one, or a link in its place, is not touched.
+fn export(name: &str, text: &str) -> io::Result<()> {
+    fs::OpenOptions::new().write(true).create_new(true).open(name)?.write_all(text.as_bytes())
 }
 
 /// Undoes what was done before opening the screen failed.

@@ -3,6 +3,7 @@
 use crate::tui::playback::Playback;
 use crate::tui::sockets::Chosen;
 use crate::tui::style::Theme;
+use crate::tui::trend::Trend;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use strum::{IntoStaticStr, VariantArray};
 use twtrace_core::snapshot::{GROUPINGS, GroupBy, GroupKey};
@@ -81,7 +82,7 @@ pub enum SocketSort {
 }
 
 /// What a key requests from the caller.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// Only a redraw.
     Done,
@@ -91,15 +92,28 @@ pub enum Outcome {
     Freeze,
     /// Draw from the model again.
     Thaw,
+    /// Put a command on the clipboard of the terminal.
+    Copy(String),
+    /// Write a finding as Markdown to a file of that name, and put it on the clipboard.
+    Export {
+        /// Name of the file.
+        name: String,
+        /// Its text.
+        text: String,
+    },
 }
 
 /// What a key requests from the list, which needs the snapshot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
     /// Nothing.
     None,
     /// Into the chosen row.
     Enter,
+    /// The command of the chosen finding.
+    Command,
+    /// The chosen finding, as Markdown.
+    Markdown,
     /// A request to the caller.
     Caller(Outcome),
 }
@@ -131,6 +145,10 @@ pub struct State {
     pub frozen: bool,
     /// The recording that the figures come from.
     pub playback: Option<Playback>,
+    /// The last minutes.
+    pub trend: Trend,
+    /// What the last key did, if that does not show.
+    pub notice: Option<String>,
     /// The last choice of sockets.
     pub(super) sockets: Option<Chosen>,
     /// Ids of the rows of the current list, from first to last.
@@ -156,6 +174,8 @@ impl State {
             help: false,
             frozen: false,
             playback: None,
+            trend: Trend::default(),
+            notice: None,
             sockets: None,
             shown: Vec::new(),
             page: 1,
@@ -243,6 +263,7 @@ impl State {
 
     /// Acts on a key.
     pub fn key(&mut self, key: KeyEvent) -> Request {
+        self.notice = None;
         let control = key.modifiers.contains(KeyModifiers::CONTROL);
         if control && key.code == KeyCode::Char('c') {
             return Request::Caller(Outcome::Quit);
@@ -289,6 +310,8 @@ impl State {
                 return Request::Caller(if self.frozen { Outcome::Freeze } else { Outcome::Thaw });
             }
             KeyCode::Enter => return Request::Enter,
+            KeyCode::Char('y') => return Request::Command,
+            KeyCode::Char('e') => return Request::Markdown,
             KeyCode::Tab | KeyCode::Right => self.turn(1),
             KeyCode::BackTab | KeyCode::Left => self.turn(Tab::VARIANTS.len() - 1),
             KeyCode::Char('1') => self.tab = Tab::Processes,

@@ -21,8 +21,9 @@ struct Harness {
 impl Harness {
     fn new(snapshot: Snapshot, width: u16, height: u16) -> Self {
         let terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
-        let state = State::new(GroupBy::Process, Sort::DEFAULT, Theme { colour: true });
+        let state = State::new(GroupBy::Process, Sort::DEFAULT, Theme { colour: true, ascii: false });
         let mut harness = Self { snapshot, state, terminal };
+        harness.state.trend.add(&harness.snapshot);
         harness.draw();
         harness
     }
@@ -192,11 +193,11 @@ fn the_selection_stays_in_the_list() {
     harness.press(KeyCode::Up);
     assert_eq!(harness.state.level().row, 0);
     harness.press(KeyCode::End);
-    assert_eq!((harness.state.level().row, harness.state.level().top), (44, 29));
+    assert_eq!((harness.state.level().row, harness.state.level().top), (44, 33));
     harness.press(KeyCode::Down);
     assert_eq!(harness.state.level().row, 44);
     harness.press(KeyCode::PageUp);
-    assert_eq!((harness.state.level().row, harness.state.level().top), (28, 28));
+    assert_eq!((harness.state.level().row, harness.state.level().top), (32, 32));
     // When the row is gone, its neighbour is selected.
     harness.type_in("/nginx");
     assert_eq!(harness.state.level().row, 0);
@@ -293,7 +294,7 @@ fn without_colour_there_is_none() {
             .any(|cell| cell.fg != Color::Reset || cell.bg != Color::Reset)
     };
     assert!(colours(&harness));
-    harness.state.look = Theme { colour: false };
+    harness.state.look = Theme { colour: false, ascii: false };
     for keys in ["1", "2", "3", "4", "?", "q/x"] {
         harness.type_in(keys);
         assert!(!colours(&harness), "{keys}");

@@ -26,11 +26,12 @@ const REPLAY: [(&str, &str); 8] = [
     ("b", "group by process, PID, program, command, parent, user, ..."),
 ];
 
-const BOTH: [(&str, &str); 9] = [
+const BOTH: [(&str, &str); 10] = [
     ("Enter, Esc", "into the row (what is behind it), and back"),
     ("s S r", "next order, previous order, reverse it"),
     ("/ text", "only rows that contain it; Esc clears it"),
     ("y e", "of the chosen finding: copy its command; export it as Markdown"),
+    ("mouse", "click a row, a tab, a heading; wheel (Shift selects text)"),
     ("? q", "this help; quit"),
     ("CREATED, LIVE", "TIME_WAIT sockets created since the start, and existing now"),
     ("1ST FIN, 2ND FIN", "connections closed before, after the peer did"),

@@ -38,6 +38,13 @@ pub(super) fn draw<T, R: Borrow<T>>(
     // The column that shows the order stays.
     columns.iter_mut().filter(|column| column.sort.is_some() && column.sort == list.order).for_each(|it| it.rank = 0);
     let columns = columns::fit(columns, area.width);
+    let mut x = area.x;
+    let mut cells = Vec::new();
+    for (column, width) in &columns {
+        cells.extend(column.sort.map(|sort| (x..x.saturating_add(*width), sort)));
+        x = x.saturating_add(*width).saturating_add(1);
+    }
+    state.places.list(area, cells);
     let mut line = |y: u16, style: Style, cell: &dyn Fn(&Column<T>) -> String| {
         let mut x = area.x;
         let buffer = frame.buffer_mut();

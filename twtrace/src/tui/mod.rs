@@ -5,6 +5,7 @@ mod findings;
 mod header;
 mod help;
 mod list;
+pub mod mouse;
 pub mod playback;
 mod ports;
 mod processes;
@@ -20,20 +21,21 @@ mod tests_findings;
 mod timeline;
 pub mod trend;
 
-use crossterm::event::KeyEvent;
+use crossterm::event::{KeyEvent, MouseEvent};
 use playback::Playback;
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 use state::{Level, Outcome, Request, State, Tab, What};
+use std::ops::Range;
 use strum::VariantArray as _;
 use twtrace_core::snapshot::{GroupBy, GroupKey, Snapshot};
 use twtrace_view::columns::Context;
 use twtrace_view::{label, text, words};
 
 /// Minimum size of the screen, in cells.
-const LEAST: (u16, u16) = (60, 12);
+const LEAST: (u16, u16) = (40, 10);
 
 /// Draws one frame.
 pub fn draw(frame: &mut Frame<'_>, snapshot: &Snapshot, state: &mut State) {
@@ -66,6 +68,8 @@ fn draw_all(frame: &mut Frame<'_>, snapshot: &Snapshot, state: &mut State) {
     }
     let height = height + chart;
     let body = row(height + 1, area.height - height - 1 - below);
+    // The list that is drawn below says where it is.
+    state.places.begin(area.y + height);
     let what = state.level().what.clone();
     let title = match &what {
         What::Groups => processes::groups(frame, body, &context, snapshot, state, None),
@@ -80,12 +84,14 @@ fn draw_all(frame: &mut Frame<'_>, snapshot: &Snapshot, state: &mut State) {
         What::Findings => findings::all(frame, body, &context, snapshot, state),
         What::Finding(id) => findings::one(frame, body, snapshot, state, *id),
     };
-    frame.render_widget(tabs(snapshot, state, &title), row(height, 1));
+    let (line, names) = tabs(snapshot, state, &title, area.width);
+    frame.render_widget(line, row(height, 1));
+    state.places.names(names);
     if let Some(playback) = &state.playback {
         let line = timeline::line(playback, summary.window.now_ns, state.look, area.width);
         frame.render_widget(line, row(area.height - 2, 1));
     }
-    frame.render_widget(footer(state), row(area.height - 1, 1));
+    frame.render_widget(footer(state, area.width), row(area.height - 1, 1));
     if state.help {
         help::draw(frame, area, snapshot, state);
     }
@@ -93,7 +99,18 @@ fn draw_all(frame: &mut Frame<'_>, snapshot: &Snapshot, state: &mut State) {
 
 /// Acts on a key.
 pub fn key(key: KeyEvent, snapshot: &Snapshot, state: &mut State) -> Outcome {
-    match state.key(key) {
+    let request = state.key(key);
+    act(request, snapshot, state)
+}
+
+/// Acts on the mouse.
+pub fn mouse(event: MouseEvent, snapshot: &Snapshot, state: &mut State) -> Outcome {
+    let request = state.mouse(event);
+    act(request, snapshot, state)
+}
+
+fn act(request: Request, snapshot: &Snapshot, state: &mut State) -> Outcome {
+    match request {
         Request::None => Outcome::Done,
         Request::Caller(outcome) => outcome,
         Request::Enter => {
@@ -126,9 +143,14 @@ fn into(snapshot: &Snapshot, state: &State) -> Option<What> {
     }
 }
 
-/// The tabs, the path to the list on the screen, and its title.
-fn tabs(snapshot: &Snapshot, state: &State, title: &str) -> Line<'static> {
+/// Narrowest screen that has the names of all tabs, in cells.
+const NAMES: u16 = 60;
+
+/// The tabs, the path to the list on the screen, and its title; and the cells of each tab.
+fn tabs(snapshot: &Snapshot, state: &State, title: &str, width: u16) -> (Line<'static>, Vec<Range<u16>>) {
     let mut spans = Vec::new();
+    let mut places = Vec::new();
+    let mut x = 0;
     for (index, &tab) in Tab::VARIANTS.iter().enumerate() {
         let name: &str = tab.into();
         let count = match snapshot.findings().len() {
@@ -136,18 +158,20 @@ fn tabs(snapshot: &Snapshot, state: &State, title: &str) -> Line<'static> {
             count if tab == Tab::Findings => format!(" ({count})"),
             _ => String::new(),
         };
-        let name = format!("{}:{name}{count}", index + 1);
-        spans.push(if tab == state.tab {
-            Span::styled(format!("[{name}]"), state.look.chosen())
-        } else {
-            Span::raw(format!(" {name} "))
-        });
+        let number = index + 1;
+        let name =
+            if width < NAMES && tab != state.tab { number.to_string() } else { format!("{number}:{name}{count}") };
+        let text = if tab == state.tab { format!("[{name}]") } else { format!(" {name} ") };
+        let end = x + text.len() as u16;
+        places.push(x..end);
+        x = end;
+        spans.push(if tab == state.tab { Span::styled(text, state.look.chosen()) } else { Span::raw(text) });
     }
     for level in &state.path()[1..] {
         spans.push(Span::styled(format!(" > {}", place(snapshot, level)), state.look.accent()));
     }
     spans.push(Span::styled(format!("  {title}"), state.look.dim()));
-    Line::from(spans)
+    (Line::from(spans), places)
 }
 
 /// The name of what was drilled into.
@@ -171,7 +195,7 @@ fn place(snapshot: &Snapshot, level: &Level) -> String {
 }
 
 /// The filter if there is one, else the keys.
-fn footer(state: &State) -> Line<'static> {
+fn footer(state: &State, width: u16) -> Line<'static> {
     let look = state.look;
     if state.editing {
         let filter = text::clean(&state.filter).into_owned();
@@ -200,6 +224,7 @@ fn footer(state: &State) -> Line<'static> {
         spans.push(Span::styled(format!("filter: {}  ", text::clean(&state.filter)), look.warning()));
     }
     let keys = match playback {
+        _ if width < NAMES => "narrow: columns are left out  ? q",
         None => "Tab view  g group  Enter drill  / filter  s sort  Space freeze  ? help  q quit",
         Some(_) => "Space play  arrows 1s  [ ] 1m  g time  n N peak  + - speed  ? help  q quit",
     };

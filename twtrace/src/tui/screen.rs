@@ -5,7 +5,7 @@ use crate::tui::playback::Playback;
 use crate::tui::state::{Outcome, State, Tab};
 use crate::tui::{self, style::Theme};
 use crossterm::clipboard::CopyToClipboard;
-use crossterm::event::{Event, KeyEventKind};
+use crossterm::event::{DisableMouseCapture, EnableMouseCapture, Event, KeyEventKind, MouseEventKind};
 use crossterm::terminal::{BeginSynchronizedUpdate, EndSynchronizedUpdate, is_raw_mode_enabled};
 use crossterm::{execute, queue};
 use ratatui::Terminal;
@@ -40,7 +40,8 @@ impl Screen {
         ratatui::try_init().inspect_err(|_| leave())?;
         // A whole frame in one write, or the terminal would show halves: the backend of `try_init` writes it in pieces.
         let backend = CrosstermBackend::new(BufWriter::with_capacity(64 * 1024, io::stdout()));
-        let terminal = Terminal::new(backend).inspect_err(|_| leave())?;
+        let mut terminal = Terminal::new(backend).inspect_err(|_| leave())?;
+        execute!(terminal.backend_mut(), EnableMouseCapture).inspect_err(|_| leave())?;
         let mut state = State::new(args.by, args.sort, Theme { colour, ascii: !is_utf8() });
         state.playback = playback;
         state.trend.add(&latest);
@@ -82,26 +83,28 @@ impl Screen {
 
     /// Acts on a key or a new size, and draws.
     pub(crate) fn event(&mut self, event: &Event) -> io::Result<ControlFlow<()>> {
-        match event {
-            Event::Key(key) if key.kind != KeyEventKind::Release => {
-                match tui::key(*key, &self.shown(), &mut self.state) {
-                    Outcome::Quit => return Ok(ControlFlow::Break(())),
-                    Outcome::Freeze => self.frozen = Some(Arc::clone(&self.latest)),
-                    Outcome::Thaw => self.frozen = None,
-                    Outcome::Copy(text) => self.copy(&text)?,
-                    Outcome::Export { name, text } => {
-                        // The terminal may not take it, and the file may be refused.
-                        self.state.notice = Some(match export(&name, &text) {
-                            Ok(()) => format!("written to {name}, and copied"),
-                            Err(error) => format!("copied; cannot write {name}: {error}"),
-                        });
-                        self.copy(&text)?;
-                    }
-                    Outcome::Done => {}
-                }
-            }
-            Event::Resize(..) => {}
+        let shown = self.shown();
+        let outcome = match event {
+            Event::Key(key) if key.kind != KeyEventKind::Release => tui::key(*key, &shown, &mut self.state),
+            // Motion without a button, which some terminals report, is no reason to draw.
+            Event::Mouse(mouse) if mouse.kind != MouseEventKind::Moved => tui::mouse(*mouse, &shown, &mut self.state),
+            Event::Resize(..) => Outcome::Done,
             _ => return Ok(ControlFlow::Continue(())),
+        };
+        match outcome {
+            Outcome::Quit => return Ok(ControlFlow::Break(())),
+            Outcome::Freeze => self.frozen = Some(Arc::clone(&self.latest)),
+            Outcome::Thaw => self.frozen = None,
+            Outcome::Copy(text) => self.copy(&text)?,
+            Outcome::Export { name, text } => {
+                // The terminal may not take it, and the file may be refused.
+                self.state.notice = Some(match export(&name, &text) {
+                    Ok(()) => format!("written to {name}, and copied"),
+                    Err(error) => format!("copied; cannot write {name}: {error}"),
+                });
+                self.copy(&text)?;
+            }
+            Outcome::Done => {}
         }
         self.draw()?;
         Ok(ControlFlow::Continue(()))
@@ -119,8 +122,8 @@ impl Screen {
     fn restore(&mut self) -> io::Result<()> {
         self.open = false;
         // A frame that an error cut short is still in the buffer, and must not be written last.
-        let ended =
-            execute!(self.terminal.backend_mut(), EndSynchronizedUpdate).and_then(|()| self.terminal.show_cursor());
+        let ended = execute!(self.terminal.backend_mut(), EndSynchronizedUpdate, DisableMouseCapture)
+            .and_then(|()| self.terminal.show_cursor());
         ratatui::try_restore().and(ended)
     }
 }
@@ -151,6 +154,8 @@ fn export(name: &str, text: &str) -> io::Result<()> {
 
 /// Undoes what was done before opening the screen failed.
 fn leave() {
+    // The error that brought us here is the one to report.
+    let _ = execute!(io::stdout(), DisableMouseCapture);
     if is_raw_mode_enabled().unwrap_or(false) {
         ratatui::restore();
     }

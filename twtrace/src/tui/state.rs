@@ -1,5 +1,6 @@
 //! The user's choices. Keys change them; drawing only lets the selection settle on the existing rows.
 
+use crate::tui::mouse::Places;
 use crate::tui::playback::Playback;
 use crate::tui::sockets::Chosen;
 use crate::tui::style::Theme;
@@ -147,6 +148,8 @@ pub struct State {
     pub playback: Option<Playback>,
     /// The last minutes.
     pub trend: Trend,
+    /// Where things are on the screen.
+    pub(super) places: Places,
     /// What the last key did, if that does not show.
     pub notice: Option<String>,
     /// The last choice of sockets.
@@ -175,6 +178,7 @@ impl State {
             frozen: false,
             playback: None,
             trend: Trend::default(),
+            places: Places::default(),
             notice: None,
             sockets: None,
             shown: Vec::new(),
@@ -253,7 +257,13 @@ impl State {
         self.shown.get(self.level().row).copied()
     }
 
-    fn step(&mut self, to: usize) {
+    /// Whether the list has so many rows.
+    pub(super) fn has_row(&self, row: usize) -> bool {
+        row < self.shown.len()
+    }
+
+    /// Chooses a row.
+    pub(super) fn step(&mut self, to: usize) {
         let to = to.min(self.shown.len().saturating_sub(1));
         let id = self.shown.get(to).copied();
         let level = self.level_mut();

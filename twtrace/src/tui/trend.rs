@@ -21,6 +21,9 @@ const PROGRAMS: usize = 8;
 /// Programs that have a line of their own.
 const LINES: usize = 3;
 
+/// Narrowest chart with its peak and its length in the legend, in cells.
+const WIDE: u16 = 60;
+
 /// Shortest time that the width of a chart stands for.
 const LEAST: Duration = Duration::from_secs(60);
 
@@ -116,6 +119,12 @@ impl Trend {
         self.created = (summary.totals.counts.time_wait_created, rows.iter().map(created).collect());
     }
 
+    /// How many moments it has.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.moments.len()
+    }
+
     /// Draws the chart of what was known at `until_ns`: two halves where there is room, else the rate alone.
     pub(super) fn draw(&self, frame: &mut Frame<'_>, area: Rect, until_ns: u64, look: Theme) {
         let [left, right] = Layout::horizontal([Constraint::Fill(1), Constraint::Fill(1)]).spacing(2).areas(area);
@@ -149,19 +158,23 @@ impl Trend {
 
         let [head, body] = Layout::vertical([Constraint::Length(1), Constraint::Fill(1)]).areas(area);
         let span = Duration::from_nanos(last.at_ns.saturating_sub(first.at_ns));
-        let mut legend = vec![Span::styled(
-            format!(
-                "{what} {} (peak {} in {})  ",
-                text::rate(figure(&last.all)),
-                text::rate(highest),
-                text::duration(span)
-            ),
-            look.accent(),
-        )];
+        let (now, peak) = (text::rate(figure(&last.all)), text::rate(highest));
+        let title = if head.width < WIDE {
+            format!("{what} {now}")
+        } else {
+            format!("{what} {now} (peak {peak} in {})", text::duration(span))
+        };
+        let mut legend = vec![Span::styled(title, look.accent())];
         legend.extend(programs.iter().enumerate().map(|(rank, (id, _))| {
             let name = self.names.get(id).map_or("", String::as_str);
-            Span::styled(format!("{} {}  ", text::fit(name, 16), text::rate(of(last, *id))), look.line(rank))
+            Span::styled(format!("  {} {}", text::fit(name, 16), text::rate(of(last, *id))), look.line(rank))
         }));
+        // A name that is cut off is worse than none.
+        while legend.len() > 1
+            && legend.iter().map(|span| text::width(&span.content)).sum::<usize>() > head.width.into()
+        {
+            legend.pop();
+        }
         frame.render_widget(Line::from(legend), head);
 
         // The newest moment is at the right edge; a young chart grows from there.

@@ -17,8 +17,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use twtrace_core::event::{HostFacts, KernelCounters, KernelFacts, NetFigures, Tier};
 pub use twtrace_core::plain::PlainJson;
-use twtrace_core::snapshot::Snapshot;
-use twtrace_core::snapshot::{Ends, GroupBy, Namespace, Summary};
+use twtrace_core::snapshot::{Ends, GroupBy, LikelyOwner, Namespace, Snapshot, Summary};
 
 /// Version of the form. It changes when a field is renamed, removed or means something else.
 pub const SCHEMA: u32 = 1;
@@ -68,10 +67,43 @@ pub(crate) struct Report<'a> {
     destinations: Vec<DestinationJson<'a>>,
     /// How many destinations there are, those that are not written included.
     destinations_total: usize,
+    /// Who most likely closed the live TIME_WAIT sockets without a known closer, as those from before the trace. Inferred,
+    /// and in no other figure.
+    likely_owners: LikelyJson,
     /// Calls that failed because there was no free address or port, the most frequent first.
     failures: Vec<FailureJson>,
     /// What is wrong, the most severe first.
     findings: Vec<FindingJson<'a>>,
+}
+
+/// Likely owners of TIME_WAIT sockets.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct LikelyJson {
+    /// Those with the most sockets first.
+    owners: Vec<LikelyOwnerJson>,
+    /// Sockets of which nothing suggests an owner.
+    unknown: u64,
+}
+
+/// A likely owner.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct LikelyOwnerJson {
+    /// PID; null if there are several processes.
+    pid: Option<u32>,
+    /// Command.
+    command: String,
+    /// TIME_WAIT sockets.
+    sockets: u64,
+}
+
+impl LikelyJson {
+    fn of(snapshot: &Snapshot) -> Self {
+        let likely = snapshot.likely_owners();
+        let owner = |LikelyOwner { pid, command, sockets }| LikelyOwnerJson { pid, command, sockets };
+        Self { owners: likely.owners.into_iter().map(owner).collect(), unknown: likely.unknown }
+    }
 }
 
 /// A host.
@@ -286,6 +318,7 @@ fn report(model: &Snapshot, options: Options) -> Report<'_> {
         groups,
         destinations: destinations.into_iter().take(limit).map(|row| DestinationJson::of(row, model)).collect(),
         destinations_total,
+        likely_owners: LikelyJson::of(model),
         failures: findings::failures(model),
         findings: model.findings().iter().map(|finding| FindingJson::of(finding, model)).collect(),
     }

@@ -24,6 +24,8 @@ pub struct Played {
     pub seconds: f64,
     /// What it printed.
     pub printed: String,
+    /// For a tracer that started late: what another one, which has seen everything, reported at that time, by command.
+    pub truth: Option<Value>,
 }
 
 /// When the tracer starts.
@@ -54,12 +56,15 @@ pub fn play(run: &Run, starts: Starts) -> Played {
 fn play_once(run: &Run, starts: Starts) -> Option<Played> {
     let bed = TestBed::of(run);
     let first = (starts == Starts::First).then(|| Top::start(&bed.place, &[]));
+    let witness = (starts == Starts::Late).then(|| Top::start_here(&bed.place, &["--by", "command"]));
     let began = Instant::now();
     let mut load = bed.load(run);
     let top = first.unwrap_or_else(|| {
         thread::sleep(LATE);
-        Top::start(&bed.place, &[])
+        // Likely owners are those of its own namespace.
+        Top::start_here(&bed.place, &[])
     });
+    let truth = witness.map(|witness| witness.newest());
     let pid = load.pid();
     let mut during = Value::Null;
     loop {
@@ -85,5 +90,5 @@ fn play_once(run: &Run, starts: Starts) -> Option<Played> {
     // Two censuses later, so that the tracer knows of every connection that ended last.
     top.report();
     top.report();
-    Some(Played { during, end: top.end(), load: pid, who, seconds, printed })
+    Some(Played { during, end: top.end(), load: pid, who, seconds, printed, truth })
 }

@@ -4,7 +4,7 @@
 //! `TWTRACE_SCENARIO` selects scenarios by a part of their name; `TWTRACE_DUMPS` names a file to which what the tracer
 //! saw is appended.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Write as _;
 use std::sync::Mutex;
@@ -16,6 +16,9 @@ use twtrace_tests::require::skip;
 use twtrace_tests::scenarios::play::{Played, Starts, play};
 use twtrace_tests::scenarios::{Expected, Run, Scenario, Who, dump, effect, read};
 use twtrace_tests::software::installed;
+
+/// The share of inferred owners that must be right.
+const LIKELY: f64 = 0.95;
 
 /// What was found in one run, by id.
 struct Line {
@@ -29,6 +32,8 @@ struct Line {
 struct Table {
     lines: Vec<Line>,
     wrong: Vec<String>,
+    /// TIME_WAIT sockets older than a late trace: how many had a likely owner, and of how many it was the right one.
+    likely: (u64, u64),
 }
 
 impl Table {
@@ -45,6 +50,14 @@ impl Table {
             wrong.push(dump::of(&played));
         }
         self.wrong.extend(wrong.into_iter().map(|wrong| format!("{name}: {wrong}")));
+        if let Some(truth) = &played.truth {
+            let (inferred, right) = likely(&played.during, truth);
+            println!(
+                "    {name}: {inferred} sockets with a likely owner, {right} right; not known {}",
+                played.during["likely_owners"]["unknown"]
+            );
+            self.likely = (self.likely.0 + inferred, self.likely.1 + right);
+        }
         let found = reports(run, &played).flat_map(|(_, report)| findings(report, &played));
         let found = found.map(|finding| {
             let instead = run.expected.iter().find(|expected| is(expected, finding));
@@ -59,6 +72,7 @@ impl Table {
     fn extend(&mut self, other: Self) {
         self.lines.extend(other.lines);
         self.wrong.extend(other.wrong);
+        self.likely = (self.likely.0 + other.likely.0, self.likely.1 + other.likely.1);
     }
 
     fn print(&self) {
@@ -77,6 +91,21 @@ impl Table {
         }
         println!("x: found as expected, -: missed, !: wrong");
     }
+}
+
+/// How many TIME_WAIT sockets have a likely owner, and of how many it is the command that closed them in truth.
+fn likely(report: &Value, truth: &Value) -> (u64, u64) {
+    let mut by_command: BTreeMap<&str, u64> = BTreeMap::new();
+    for owner in report["likely_owners"]["owners"].as_array().unwrap() {
+        *by_command.entry(owner["command"].as_str().unwrap()).or_default() += owner["sockets"].as_u64().unwrap();
+    }
+    let rows = truth["groups"]["rows"].as_array().unwrap();
+    let closed = |command: &str| {
+        let row = rows.iter().find(|row| row["command"] == command);
+        row.map_or(0, |row| row["time_wait_live"].as_u64().unwrap())
+    };
+    let right = by_command.iter().map(|(command, sockets)| closed(command).min(*sockets)).sum();
+    (by_command.values().sum(), right)
 }
 
 /// The reports to check, and when they were written. Findings after a load was killed are about its end.
@@ -235,5 +264,8 @@ fn each_scenario_has_its_findings_and_its_remedy_works() {
     table.lines.sort_by(|one, other| one.name.cmp(&other.name));
     table.print();
     assert!(!table.lines.is_empty(), "no scenario could be played");
+    let (inferred, right) = table.likely;
+    println!("of {inferred} sockets with a likely owner it was the right one for {right}");
+    assert!(right as f64 >= LIKELY * inferred as f64, "{right} of {inferred}");
     assert!(table.wrong.is_empty(), "{}", table.wrong.join("\n"));
 }

@@ -7,6 +7,7 @@
 
 mod groups;
 mod holders;
+mod likely;
 mod related;
 mod row;
 mod sockets;
@@ -28,6 +29,7 @@ use crate::table::Map;
 pub use groups::{GROUPINGS, GroupBy, Grouping};
 use holders::PortHolders;
 pub use holders::{PortHolder, PortState};
+pub use likely::{Likely, LikelyOwner};
 pub use row::{DestinationRow, Row, Share};
 pub use sockets::{OwnerRef, Sockets, TimeWaitSocket};
 use std::sync::{Arc, OnceLock};

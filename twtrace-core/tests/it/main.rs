@@ -12,6 +12,7 @@ mod engine;
 mod groups;
 mod kernel_sockets;
 mod late;
+mod likely;
 mod memory;
 mod namespaces;
 mod no_btf;

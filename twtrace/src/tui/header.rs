@@ -77,6 +77,9 @@ pub(super) fn lines(snapshot: &Snapshot, state: &State, area: Rect) -> Vec<Line<
         let warning = format!("! {}{more}", text::fit(warning, room));
         lines.push(Line::from(Span::styled(warning, look.warning())));
     }
+    if let Some(older) = words::older(snapshot).filter(|_| area.height >= LOW) {
+        lines.push(fitted(vec![Span::raw(older)], width));
+    }
     let cells = usize::from(width / 4).min(MOST_CELLS);
     lines.push(fitted(ports_gauge(&focus, snapshot, look, cells), width));
     lines.push(fitted(bucket_gauge(&focus, snapshot, look, cells), width));

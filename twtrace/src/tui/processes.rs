@@ -95,7 +95,7 @@ fn share(all: u64) -> Column<Row> {
         // At most the width of the column.
         let eighths = (eighths as usize).min(usize::from(SHARE) * 8);
         let mut bar = "█".repeat(eighths / 8);
-        if eighths % 8 > 0 {
+        if !eighths.is_multiple_of(8) {
             bar.push(EIGHTHS[eighths % 8]);
         }
         bar

@@ -64,8 +64,8 @@ fn head(model: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
         text::count(kernel.time_wait_overflow),
     )?;
     writeln!(out, "{}   {}", words::coverage(summary), words::losses(&summary.counters))?;
-    if let Some(older) = words::older(model) {
-        writeln!(out, "{older}")?;
+    if let Some(unseen) = words::unseen(model) {
+        writeln!(out, "{unseen}")?;
     }
     let ends = words::ends(&summary.totals.counts);
     if !ends.is_empty() {

@@ -152,10 +152,10 @@ pub fn warnings(summary: &Summary) -> Vec<String> {
 /// Likely owners that are named in a line.
 const LIKELY: usize = 3;
 
-/// Who most likely closed the TIME_WAIT sockets that are older than the trace; `None` if there are none.
-pub fn older(snapshot: &Snapshot) -> Option<String> {
-    let older = snapshot.summary().coverage.before_start;
-    let likely = (older > 0).then(|| snapshot.likely_owners()).filter(|likely| !likely.owners.is_empty())?;
+/// Who most likely closed the TIME_WAIT sockets that the trace has not seen to close, most of which are older; `None` if
+/// there are none, or nothing suggests an owner.
+pub fn unseen(snapshot: &Snapshot) -> Option<String> {
+    let likely = Some(snapshot.likely_owners()).filter(|likely| !likely.owners.is_empty())?;
     let named = likely.owners.iter().take(LIKELY).map(|owner| {
         let name = match owner.pid {
             Some(pid) => label::program_and_pid(&owner.command, pid, Some(snapshot)),
@@ -167,8 +167,9 @@ pub fn older(snapshot: &Snapshot) -> Option<String> {
     let rest: u64 = likely.owners.iter().skip(LIKELY).map(|owner| owner.sockets).sum();
     let rest = if rest > 0 { format!(", others ~{}", text::count(rest)) } else { String::new() };
     let unknown =
-        if likely.unknown > 0 { format!(", not known {}", text::count(likely.unknown)) } else { String::new() };
-    Some(format!("older than the trace {}, likely of {named}{rest}{unknown}", text::count(older)))
+        if likely.unknown > 0 { format!("; no hint for {}", text::count(likely.unknown)) } else { String::new() };
+    let all = text::count(likely.sockets() + likely.unknown);
+    Some(format!("not seen to close {all}, most likely closed by {named}{rest}{unknown}"))
 }
 
 /// How TIME_WAIT sockets have ended, and those that overflowed; empty when there are none.

@@ -37,9 +37,10 @@ struct Lost {
 }
 
 impl Lost {
-    /// From `lost 12: ring buffer full 10, socket map full 2` at the end of a line.
+    /// From `lost 12: ring buffer full 10, socket map full 2`, which ends with the line or with two blanks.
     fn said_in(line: &str) -> Option<Self> {
         let said = line.split_once("lost ")?.1.trim_end();
+        let said = said.split_once("  ").map_or(said, |(said, _)| said);
         let (total, reasons) = said.split_once(": ").unwrap_or((said, ""));
         let reasons = reasons.split(", ").filter(|reason| !reason.is_empty()).map(|reason| {
             let (name, count) = reason.rsplit_once(' ')?;
@@ -156,7 +157,7 @@ fn the_screen_says_what_was_lost() {
     shown(&|text| text.contains("coverage "));
     let churned = churn_much(&place);
     // The census that follows the last of them.
-    let all = format!("  {} of max ", with_separators(churned.connections));
+    let all = format!("] {} of at most ", with_separators(churned.connections));
     let text = shown(&|text| {
         let lost = text.lines().find_map(Lost::said_in);
         let known = lost

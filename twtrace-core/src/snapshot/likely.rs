@@ -1,4 +1,4 @@
-//! Who most likely has the TIME_WAIT sockets that are older than the trace.
+//! Who most likely closed the TIME_WAIT sockets whose close the trace has not seen, most of which are older.
 //!
 //! Nothing in the kernel says it: this is *inferred* from what happens now, and never added to exact figures. A socket on a
 //! port that a process listens on was closed by that server. Those to a destination are shared out by who uses it now.

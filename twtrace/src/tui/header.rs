@@ -77,8 +77,8 @@ pub(super) fn lines(snapshot: &Snapshot, state: &State, area: Rect) -> Vec<Line<
         let warning = format!("! {}{more}", text::fit(warning, room));
         lines.push(Line::from(Span::styled(warning, look.warning())));
     }
-    if let Some(older) = words::older(snapshot).filter(|_| area.height >= LOW) {
-        lines.push(fitted(vec![Span::raw(older)], width));
+    if let Some(unseen) = words::unseen(snapshot).filter(|_| area.height >= LOW) {
+        lines.push(fitted(vec![Span::raw(unseen)], width));
     }
     let cells = usize::from(width / 4).min(MOST_CELLS);
     lines.push(fitted(ports_gauge(&focus, snapshot, look, cells), width));

@@ -184,14 +184,35 @@ fn from(row: &DestinationRow) -> String {
     }
 }
 
-/// The network namespace, unless it is the tracer's own.
+/// The network namespace.
 fn namespace(context: &Context<'_>, row: &DestinationRow) -> String {
     match &row.key {
-        DestRow::Dest(key) if ![0, context.snapshot.summary().host.netns].contains(&key.netns) => {
-            label::namespace(context.snapshot.summary(), key.netns)
-        }
+        DestRow::Dest(key) if key.netns != 0 => label::namespace(context.snapshot.summary(), key.netns),
         _ => "-".to_owned(),
     }
+}
+
+/// The network namespaces of a row's connections, as long as there is a row for one.
+pub fn netns_of_row(by: GroupBy) -> Column<Row> {
+    Column::left("NETNS", 12, 4, move |at, row: &Row| {
+        let mut found = None;
+        for (destination, _) in at.snapshot.destinations_of(by, row) {
+            let DestRow::Dest(key) = destination.key else { continue };
+            match found.replace(key.netns) {
+                Some(other) if other != key.netns => return "several".to_owned(),
+                _ => {}
+            }
+        }
+        let found = found.filter(|netns| *netns != 0);
+        found.map_or_else(|| "-".to_owned(), |netns| label::namespace(at.snapshot.summary(), netns))
+    })
+}
+
+/// Whether all destinations are in the tracer's own network namespace, as far as is known.
+pub fn are_in_one_place(snapshot: &Snapshot) -> bool {
+    let own = snapshot.summary().host.netns;
+    let is_elsewhere = |row: &DestinationRow| matches!(row.key, DestRow::Dest(key) if ![0, own].contains(&key.netns));
+    !snapshot.destinations().iter().any(is_elsewhere)
 }
 
 fn budget(row: &DestinationRow, of: fn(&twtrace_core::ports::Budget) -> String) -> String {
@@ -199,7 +220,7 @@ fn budget(row: &DestinationRow, of: fn(&twtrace_core::ports::Budget) -> String) 
 }
 
 /// Columns of destinations.
-pub fn destinations() -> Vec<Column<DestinationRow>> {
+pub fn destinations(snapshot: &Snapshot) -> Vec<Column<DestinationRow>> {
     fn counts(row: &DestinationRow) -> &Counts {
         &row.counts
     }
@@ -210,6 +231,9 @@ pub fn destinations() -> Vec<Column<DestinationRow>> {
             .stretches(),
         Column::left("ROLE", 7, 1, |_, row: &DestinationRow| arrow(row).to_owned()),
     ];
+    if !are_in_one_place(snapshot) {
+        columns.push(Column::left("NETNS", 12, 4, |at, row: &DestinationRow| namespace(at, row)));
+    }
     columns.extend(figures(counts, is_first));
     columns.extend([
         Column::right("OPEN", 7, 5, |_, row: &DestinationRow| number(row.open)),
@@ -228,7 +252,6 @@ pub fn destinations() -> Vec<Column<DestinationRow>> {
     ]);
     columns.extend(figures(counts, |field| !is_first(field)));
     columns.push(Column::left("FROM", 15, 7, |_, row: &DestinationRow| from(row)));
-    columns.push(Column::left("NETNS", 12, 12, |at, row: &DestinationRow| namespace(at, row)));
     columns
 }
 

@@ -38,7 +38,7 @@ pub fn write(model: &Snapshot, options: Options, out: &mut dyn Write) -> io::Res
     } else {
         let rows = order::destinations(model.destinations().iter(), options.sort);
         let shown = &rows[..rows.len().min(limit)];
-        table(&columns::destinations(), shown, &context, out)?;
+        table(&columns::destinations(model), shown, &context, out)?;
         (shown.len(), rows.len())
     };
     if total == 0 {

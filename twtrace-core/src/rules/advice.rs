@@ -140,14 +140,11 @@ pub(super) fn keep_alive_clients(created_per_s: f64) -> Advice {
 
 /// A program that runs once per request hands its work to a long-running process.
 pub(super) fn one_process(habit: &ConnectionHabit) -> Advice {
-    Advice {
-        text: "Let one long-running process do the work of all these, over one connection: with a client library, or \
-               with the tool's own batch mode (a pipe, a batch file, `curl` with several URLs)."
-            .to_owned(),
-        command: Some(settings::batch(&habit.command).to_owned()),
-        risk: "An error also stops the requests after it, unless the program handles it.".to_owned(),
-        ..pool(habit)
-    }
+    let settings::Batch { text, command, risk } = settings::batch(&habit.command, habit.port);
+    let mut advice = Advice { text: text.to_owned(), command: Some(command), risk: risk.to_owned(), ..pool(habit) };
+    // It has one.
+    advice.effect.retain(|effect| effect.figure != "connections_needed");
+    advice
 }
 
 /// bind(2) leaves the port to connect(2).

@@ -41,6 +41,8 @@ pub(super) struct Churn<'a> {
     pub(super) lifetime_s: f64,
     /// Longer-lived connections to the same destination, open now or earlier.
     pub(super) pool: u64,
+    /// What opens another connection for each of them, whose TIME_WAIT sockets are among those created.
+    pub(super) relay: Option<Comm>,
 }
 
 impl Churn<'_> {
@@ -161,6 +163,7 @@ fn churn<'a>(context: &RuleContext<'a>, mut pairs: Vec<&Pair<'a>>) -> Option<(Ch
         ports_per_s: per_s(created),
         lifetime_s,
         // The pool may have ended with the process.
+        relay: None,
         pool: established.saturating_sub(one_shots as u64).min(most.row.stable).max(pattern.kept_at_a_time()),
         pattern,
     };
@@ -184,6 +187,10 @@ fn finding(context: &RuleContext<'_>, churn: &Churn<'_>) -> Finding {
     if let Some(burst) = burst {
         finding.title.push_str(", many at once and then none");
         finding.advice = vec![advice::at_a_time(&churn.habit(), burst)];
+    }
+    if let (Some(relay), Some(first)) = (&churn.relay, finding.advice.first_mut()) {
+        let relay = String::from_utf8_lossy(relay.bytes());
+        first.text.push_str(&format!(" {relay} opens another connection for each of them: those are in the effect."));
     }
     if let Some(server) = context.server_of(churn.key)
         && context.is_closed_by_local_peer(churn.key, &churn.pattern)

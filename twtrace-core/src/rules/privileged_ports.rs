@@ -119,14 +119,28 @@ fn finding(context: &RuleContext<'_>, tried: &Tried) -> Finding {
         }),
         destination: None,
         cause: None,
-        title: "looks for a privileged port, and finds those it tries taken: there are at most 1,023".to_owned(),
+        title: "looks for a port below 1024 for each connection, and finds those that it tries taken; a program that needs \
+                one, as an NFS mount, may find none"
+            .to_owned(),
         evidence: vec![
             Evidence::Failures(tried.failures),
             Evidence::Errno("EADDRINUSE".to_owned()),
             Evidence::PortsTried(tried.ports.len() as u64),
             Evidence::PortsTimeWait(tried.in_time_wait as u64),
         ],
-        advice: vec![Advice {
+        advice: vec![other_ports(tried.subject.as_ref())],
+        confidence: Confidence::Medium,
+        recheck: "After the change bind(2) no longer fails.".to_owned(),
+    }
+}
+
+fn other_ports(subject: Option<&Subject>) -> Advice {
+    let mounts = subject.is_some_and(|subject| {
+        let command = subject.command.bytes();
+        [&b"mount"[..], b"kernel"].iter().any(|name| command.starts_with(name))
+    });
+    if mounts {
+        return Advice {
             command: Some("mount -o noresvport,mountproto=udp ...".to_owned()),
             ..advice::plain(
                 "other-ports",
@@ -134,8 +148,12 @@ fn finding(context: &RuleContext<'_>, tried: &Tried) -> Finding {
                  mount fewer file systems at once: each closed connection keeps its port for a minute.",
                 "A server that takes a privileged port for a proof of identity refuses others.",
             )
-        }],
-        confidence: Confidence::Medium,
-        recheck: "After the change bind(2) no longer fails.".to_owned(),
+        };
     }
+    advice::plain(
+        "other-ports",
+        "Run it as a user without the right to ports below 1024 (CAP_NET_BIND_SERVICE): it then takes any other port. Each \
+         closed connection keeps its port for a minute.",
+        "A server that takes such a port for a proof of identity refuses others.",
+    )
 }

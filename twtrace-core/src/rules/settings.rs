@@ -22,7 +22,7 @@ fn of_protocol(program: &str, port: u16, size: &str) -> Option<String> {
         ("nginx", 9000) => format!("upstream {{ ... keepalive {size}; }} with fastcgi_keep_conn on;"),
         ("nginx", 11211) => format!("upstream {{ ... keepalive {size}; }}"),
         ("pgbench", _) => "pgbench without -C".to_owned(),
-        ("redis-benchmark", _) => "redis-benchmark without -k 0".to_owned(),
+        ("redis-benchmark", _) => "redis-benchmark with -k 1, its default".to_owned(),
         ("pgbouncer", _) => {
             format!("default_pool_size = {size}, server_idle_timeout above the longest pause, server_lifetime = 3600")
         }
@@ -146,7 +146,10 @@ fn has_requests(program: &str, port: u16) -> bool {
 
 /// An adapter of Python's requests, in one session.
 fn mounted(settings: &str) -> String {
-    format!("session = requests.Session(); session.mount(\"http://\", HTTPAdapter({settings}))")
+    format!(
+        "one requests.Session() for all threads; session.mount(\"http://\", HTTPAdapter({settings})), the same for \
+         \"https://\""
+    )
 }
 
 /// What else a program's setting changes.
@@ -214,16 +217,49 @@ pub(super) fn keeps_alive(command: &Comm) -> bool {
 }
 
 /// How one process does the work of several.
-pub(super) fn batch(command: &Comm) -> &'static str {
+pub(super) struct Batch {
+    pub(super) text: &'static str,
+    pub(super) command: String,
+    pub(super) risk: &'static str,
+}
+
+/// The same for a program that is started for each request, and its service's port.
+pub(super) fn batch(command: &Comm, port: u16) -> Batch {
     match program(command).as_str() {
-        "redis-cli" => "redis-cli < COMMANDS",
-        "psql" => "psql -f COMMANDS",
-        "mysql" => "mysql < COMMANDS",
-        "curl" => "curl URL1 URL2 ...",
-        "wget" => "wget URL1 URL2 ...",
-        _ => "one process with one connection, with all requests on its standard input",
+        "redis-cli" => Batch {
+            text: "Send all commands through one redis-cli, with the other options that it has now. Commands that depend on \
+                   an earlier reply need a client library.",
+            command: format!("redis-cli -p {port} < COMMANDS"),
+            risk: "An error reply does not stop the commands after it, and none has an exit code of its own: read the output.",
+        },
+        "rpcinfo" => Batch {
+            text: "rpcinfo cannot use a connection again: ask less often, or ask once and keep the answer. A program that \
+                   keeps its connection may ask as often as it wants.",
+            command: "rpcinfo -T udp HOST PROGRAM".to_owned(),
+            risk: "UDP may be filtered on the way.",
+        },
+        "curl" => Batch {
+            text: "Give all URLs to one curl: it uses its connection again.",
+            command: "curl URL1 URL2 ...".to_owned(),
+            risk: "After an error it goes on with the next URL, and its exit code is that of the last: --fail-early ends it.",
+        },
+        "wget" => Batch { command: "wget URL1 URL2 ...".to_owned(), ..OTHERS },
+        "psql" => Batch { command: format!("psql -p {port} -f COMMANDS"), ..OTHERS },
+        "mysql" => Batch { command: format!("mysql -P {port} < COMMANDS"), ..OTHERS },
+        _ => Batch {
+            command: "one process with one connection, with all requests on its standard input".to_owned(),
+            ..OTHERS
+        },
     }
 }
+
+/// What holds for others.
+const OTHERS: Batch = Batch {
+    text: "Let one long-running process do the work of all these, over one connection: with a client library, or with the \
+           tool's own batch mode (a pipe, or a file of commands), and the other options that it has now.",
+    command: String::new(),
+    risk: "An error also stops the requests after it, unless the program handles it.",
+};
 
 /// The program of a command name, without the version at the end that interpreters and services have: `python3.11`,
 /// `php-fpm8.2`.
@@ -268,10 +304,11 @@ mod tests {
         }
         assert!(pool(&comm(b"app"), 3306, 1.0).contains("max_connections = 1"));
         assert!(keep_alive(&comm(b"apache2")).starts_with("KeepAlive On"));
-        assert_eq!(batch(&comm(b"redis-cli")), "redis-cli < COMMANDS");
+        assert_eq!(batch(&comm(b"redis-cli"), 6399).command, "redis-cli -p 6399 < COMMANDS");
         // The name that a process chooses for itself is never printed.
         for hostile in [&b"\x1b[2J"[..], b"$(reboot)", b"", b"\xff\xfe"] {
-            let all = [pool(&comm(hostile), 1, 1.0), keep_alive(&comm(hostile)).into(), batch(&comm(hostile)).into()];
+            let all =
+                [pool(&comm(hostile), 1, 1.0), keep_alive(&comm(hostile)).into(), batch(&comm(hostile), 1).command];
             assert!(all.iter().all(|setting: &String| setting.is_ascii() && !setting.contains("reboot")));
         }
     }

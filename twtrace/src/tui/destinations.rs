@@ -36,7 +36,7 @@ pub(super) fn all(
     // The previous selection decides whose ports to show; the list settles on it below.
     let chosen = state.level().selected.and_then(|id| ids.iter().position(|other| *other == id)).unwrap_or(0);
     let area = ports::below(frame, area, snapshot, rows.get(chosen).copied(), state.look);
-    let list = List { columns: columns::destinations(), rows: &rows, ids, order: sort, styles: Vec::new() };
+    let list = List { columns: columns::destinations(snapshot), rows: &rows, ids, order: sort, styles: Vec::new() };
     list::draw(frame, area, list, context, state);
     text::counted(rows.len(), "destination", "destinations")
 }

@@ -77,6 +77,9 @@ pub(super) fn groups(
     let created = snapshot.summary().totals.counts.time_wait_created;
     let at = columns.iter().position(|column| column.title == "CREATED").unwrap_or(columns.len());
     columns.insert(at, share(created));
+    if by != GroupBy::Netns && !columns::are_in_one_place(snapshot) {
+        columns.insert(at, columns::netns_of_row(by));
+    }
     let list = List { columns, rows: &rows, ids, order: sort, styles: Vec::new() };
     list::draw(frame, area, list, context, state);
     format!("{} by {}", text::counted(rows.len(), "row", "rows"), by.name())

@@ -177,7 +177,8 @@ counts! {
     time_wait_live("live", "LIVE", 8, 1): u64 = Live, sum;
     /// TIME_WAIT sockets created per second over the last few seconds.
     created_per_s("rate", "CREATED/S", 10, 2): f64 = Rate, rates;
-    /// Connections opened by connect (ended ones whose opener is this row). Those that failed are among the errors.
+    /// Connections opened by connect (ended ones whose opener is this row). Those that failed are among the errors; those
+    /// that were given up before an answer count nowhere.
     opened("opened", "OPENED", 9, 7): u64 = Count, sum;
     /// Connections accepted (ended ones).
     accepted("accepted", "ACCEPTED", 9, 8): u64 = Count, sum;

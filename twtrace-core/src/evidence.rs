@@ -224,6 +224,10 @@ evidence! {
     ServerPid(u64) = "server_pid", "server pid", Pid;
     /// Its name.
     ServerCommand(String) = "server_command", "server", Plain;
+    /// PID of the relay that opens another connection for each one.
+    RelayPid(u64) = "relay_pid", "relay pid", Pid;
+    /// Its command. Hostile input.
+    RelayCommand(String) = "relay_command", "relay", Plain;
     /// The process that closed most of the sockets, where it is not the one that opened them.
     ClosedByPid(u64) = "closed_by_pid", "closed by pid", Pid;
     /// Its name.

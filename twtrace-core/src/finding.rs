@@ -109,7 +109,7 @@ pub enum Confidence {
 }
 
 /// The process or processes that a finding is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Subject {
     /// The process; `None` if there are several.
     pub process: Option<ProcessKey>,

@@ -319,8 +319,6 @@ impl Summary {
 pub struct SocketOwners {
     /// When it ended; `None` before the first.
     pub at_ns: Option<u64>,
-    /// When the one before it ended. A search begins after that, with the sockets of the censuses until then.
-    pub earlier_ns: Option<u64>,
     /// No process was left out.
     pub complete: bool,
     /// What it found.

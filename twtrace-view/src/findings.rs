@@ -54,7 +54,8 @@ pub fn confidence(confidence: Confidence) -> &'static str {
 pub fn who(finding: &Finding, snapshot: Option<&Snapshot>) -> String {
     match &finding.process {
         Some(Subject { process: Some(key), command, .. }) => {
-            label::program_and_pid(&text::lossless(command.bytes()), key.tgid, snapshot)
+            let facts = snapshot.and_then(|snapshot| snapshot.facts(*key));
+            label::program_and_pid(&text::lossless(command.bytes()), key.tgid, facts)
         }
         Some(subject) => {
             let parent = label::process(&subject.parent_command, subject.ppid);
@@ -177,8 +178,12 @@ pub fn seen(finding: &Finding, snapshot: Option<&Snapshot>) -> String {
     let name = |wanted: fn(&Evidence) -> Option<&String>| finding.evidence.iter().find_map(wanted);
     let process = |role: &str, pid: Option<u64>, command: Option<&String>| {
         let command = command.map(String::as_str).unwrap_or_default();
-        // A PID is at most 2^22 (`PID_MAX_LIMIT`).
-        pid.map(|pid| format!("{role} {}", label::program_and_pid(command, pid as u32, snapshot)))
+        pid.map(|pid| {
+            // At most 2^22 (`PID_MAX_LIMIT`).
+            let pid = pid as u32;
+            let facts = snapshot.and_then(|snapshot| snapshot.facts_of_pid(pid));
+            format!("{role} {}", label::program_and_pid(command, pid, facts))
+        })
     };
     macro_rules! of {
         ($variant:ident) => {
@@ -194,11 +199,14 @@ pub fn seen(finding: &Finding, snapshot: Option<&Snapshot>) -> String {
         process("closed by", count(of!(ClosedByPid)), name(of!(text ClosedByCommand))),
         process("opened by", count(of!(OpenerPid)), None),
         process("server", count(of!(ServerPid)), name(of!(text ServerCommand))),
+        process("through", count(of!(RelayPid)), name(of!(text RelayCommand))),
     ];
     let is_said = |evidence: &&Evidence| {
-        use Evidence::{ClosedByCommand, FailingCommand, HolderCommand, ServerCommand, Verdict};
-        matches!(evidence, ClosedByCommand(_) | FailingCommand(_) | HolderCommand(_) | ServerCommand(_) | Verdict(_))
-            || evidence.kind().unit == Unit::Pid
+        use Evidence::{ClosedByCommand, FailingCommand, HolderCommand, RelayCommand, ServerCommand, Verdict};
+        matches!(
+            evidence,
+            ClosedByCommand(_) | FailingCommand(_) | HolderCommand(_) | ServerCommand(_) | RelayCommand(_) | Verdict(_)
+        ) || evidence.kind().unit == Unit::Pid
             || matches!(evidence.value(), Value::Count(0))
             || matches!(evidence.value(), Value::Number(number) if number == 0.0)
     };

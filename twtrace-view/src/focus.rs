@@ -4,6 +4,9 @@ use crate::{findings, label, text, words};
 use twtrace_core::finding::{Finding, Rule, Severity};
 use twtrace_core::snapshot::{DestRow, DestinationRow, Snapshot};
 
+/// Share of the limit of TIME_WAIT sockets that is nearly all of it.
+const NEARLY: f64 = 0.9;
+
 /// What deserves attention first.
 pub struct Focus<'a> {
     /// The most severe active finding; `None` if there is none above info.
@@ -28,6 +31,11 @@ pub struct Bucket {
 }
 
 impl Bucket {
+    /// Whether the limit is nearly reached: the kernel then creates no more of them.
+    pub fn is_nearly_full(&self) -> bool {
+        self.share() >= NEARLY
+    }
+
     /// The share of the limit.
     pub fn share(&self) -> f64 {
         self.sockets as f64 / self.limit.max(1) as f64
@@ -71,6 +79,10 @@ impl<'a> Focus<'a> {
         });
         let count = text::counted(usize::try_from(summary.time_wait()).unwrap_or(usize::MAX), "socket", "sockets");
         let state = format!("{count} in TIME_WAIT{tightest}{ended}");
+        if self.bucket.is_nearly_full() {
+            let (share, limit) = (text::percent(self.bucket.share()), text::count(self.bucket.limit));
+            return format!("TIME_WAIT sockets are at {share} of their limit of {limit} in {}", self.bucket.namespace);
+        }
         let is_said = |finding: &&Finding| finding.active && finding.rule == Rule::IncompleteTrace;
         if words::warnings(summary).is_empty() && !snapshot.findings().iter().any(|finding| is_said(&finding)) {
             format!("Nothing to worry about: {state}")

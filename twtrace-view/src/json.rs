@@ -101,8 +101,12 @@ struct LikelyOwnerJson {
 impl LikelyJson {
     fn of(snapshot: &Snapshot) -> Self {
         let likely = snapshot.likely_owners();
-        let owner = |LikelyOwner { pid, command, sockets }| LikelyOwnerJson { pid, command, sockets };
-        Self { owners: likely.owners.into_iter().map(owner).collect(), unknown: likely.unknown }
+        let owner = |owner: &LikelyOwner| LikelyOwnerJson {
+            pid: owner.pid,
+            command: owner.command.clone(),
+            sockets: owner.sockets,
+        };
+        Self { owners: likely.owners.iter().map(owner).collect(), unknown: likely.unknown }
     }
 }
 

@@ -28,8 +28,7 @@ fn program_name(command: &str, facts: Option<&ProcessFacts>) -> String {
 }
 
 /// What an operator calls a process, and its PID: `billing.py[1234]`. Its command if nothing else is known of it.
-pub fn program_and_pid(command: &str, pid: u32, snapshot: Option<&Snapshot>) -> String {
-    let facts = snapshot.and_then(|snapshot| snapshot.facts_of_pid(pid));
+pub fn program_and_pid(command: &str, pid: u32, facts: Option<&ProcessFacts>) -> String {
     format!("{}[{pid}]", text::clean(&program_name(command, facts)))
 }
 

@@ -151,6 +151,7 @@ fn full(budget: &Budget) -> String {
 /// Why a destination has no budget, in a short phrase.
 pub fn without(row: &DestinationRow) -> &'static str {
     match &row.key {
+        DestRow::Dest(DestKey { role: Role::Passive, port: 0, .. }) => "calls of bind(2) that failed, for any port",
         DestRow::Dest(DestKey { role: Role::Passive, .. }) if row.counts.closed_first > 0 => {
             "closes first on its own listening port: costs memory, no ephemeral port"
         }

@@ -158,7 +158,7 @@ pub fn unseen(snapshot: &Snapshot) -> Option<String> {
     let likely = Some(snapshot.likely_owners()).filter(|likely| !likely.owners.is_empty())?;
     let named = likely.owners.iter().take(LIKELY).map(|owner| {
         let name = match owner.pid {
-            Some(pid) => label::program_and_pid(&owner.command, pid, Some(snapshot)),
+            Some(pid) => label::program_and_pid(&owner.command, pid, snapshot.facts_of_pid(pid)),
             None => format!("processes of {}", text::clean(&owner.command)),
         };
         format!("{name} ~{}", text::count(owner.sockets))

@@ -267,5 +267,7 @@ fn each_scenario_has_its_findings_and_its_remedy_works() {
     let (inferred, right) = table.likely;
     println!("of {inferred} sockets with a likely owner it was the right one for {right}");
     assert!(right as f64 >= LIKELY * inferred as f64, "{right} of {inferred}");
+    // Many hundred in each scenario with churn.
+    assert!(inferred > 100 || !only.is_empty(), "only {inferred} sockets have a likely owner");
     assert!(table.wrong.is_empty(), "{}", table.wrong.join("\n"));
 }

@@ -1,6 +1,6 @@
 //! Connections that are older than the tracer.
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 
 use twtrace_core::classify::classify;
 use twtrace_core::event::{Connection, Event, Role};
@@ -22,9 +22,13 @@ fn older_connections_are_followed_from_their_first_transition() {
     let (from, to): (SocketAddr, SocketAddr) = (client.local_addr().unwrap(), server.local_addr().unwrap());
     let netns = place.netns() as u32;
     let mut live = KernelSource::start(&KernelSourceOptions::default()).unwrap();
+    // A process that another test is just starting has a copy of the descriptor until it calls exec: close(2) may not be
+    // the last one, and that process would close the connection.
+    client.shutdown(Shutdown::Write).unwrap();
     drop(client);
     // The end of the stream: the client's FIN was acknowledged.
     assert_eq!(server.peek(&mut [0]).unwrap(), 0);
+    server.shutdown(Shutdown::Write).unwrap();
     drop(server);
 
     let mut connections: Vec<Connection> = Vec::new();

@@ -8,7 +8,7 @@ use super::fork_per_request::is_run_for_a_request;
 use super::habit::Habit;
 use super::periodic::is_of_rhythm;
 use super::settings;
-use crate::event::{Comm, ProcessKey, Role};
+use crate::event::{Comm, Owner, ProcessKey, Role};
 use crate::evidence::Evidence;
 use crate::finding::{Confidence, Finding, Rule, Severity, Subject};
 use crate::pattern::Pattern;
@@ -42,7 +42,7 @@ pub(super) struct Churn<'a> {
     /// Longer-lived connections to the same destination, open now or earlier.
     pub(super) pool: u64,
     /// What opens another connection for each of them, whose TIME_WAIT sockets are among those created.
-    pub(super) relay: Option<Comm>,
+    pub(super) relay: Option<Owner>,
 }
 
 impl Churn<'_> {
@@ -162,8 +162,8 @@ fn churn<'a>(context: &RuleContext<'a>, mut pairs: Vec<&Pair<'a>>) -> Option<(Ch
         created_per_s: per_s(created + context.created_by_local_peer(most.key, pattern.opened)),
         ports_per_s: per_s(created),
         lifetime_s,
-        // The pool may have ended with the process.
         relay: None,
+        // The pool may have ended with the process.
         pool: established.saturating_sub(one_shots as u64).min(most.row.stable).max(pattern.kept_at_a_time()),
         pattern,
     };
@@ -189,8 +189,9 @@ fn finding(context: &RuleContext<'_>, churn: &Churn<'_>) -> Finding {
         finding.advice = vec![advice::at_a_time(&churn.habit(), burst)];
     }
     if let (Some(relay), Some(first)) = (&churn.relay, finding.advice.first_mut()) {
-        let relay = String::from_utf8_lossy(relay.bytes());
-        first.text.push_str(&format!(" {relay} opens another connection for each of them: those are in the effect."));
+        first.text.push_str(" The relay between opens another connection for each of them: those are in the effect.");
+        finding.evidence.push(Evidence::RelayPid(relay.key.tgid.into()));
+        finding.evidence.push(Evidence::RelayCommand(name(relay)));
     }
     if let Some(server) = context.server_of(churn.key)
         && context.is_closed_by_local_peer(churn.key, &churn.pattern)

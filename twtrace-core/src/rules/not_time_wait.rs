@@ -133,7 +133,8 @@ fn finding(context: &RuleContext<'_>, failed: &Failed) -> Finding {
             };
             (title, "EADDRINUSE", port_held::another_port(context, failed, Some(is_own)))
         }
-        Cause::PortInUse if failed.no_process_has_it => {
+        // A process may have taken it over since.
+        Cause::PortInUse if failed.no_process_has_it && failed.place.and_then(|at| context.listener(at)).is_none() => {
             ("binds a port that the kernel itself has: this is not TIME_WAIT", "EADDRINUSE", not_the_kernels())
         }
         Cause::PortInUse => {
@@ -195,7 +196,8 @@ fn finding(context: &RuleContext<'_>, failed: &Failed) -> Finding {
             ])
             .collect(),
         advice: vec![failed.without_them(advice)],
-        // A descriptor that waits in a Unix socket or that io_uring registered is in no process's folder.
+        // A descriptor that waits in a Unix socket, that io_uring registered, or that a thread with a table of its own has is
+        // in no process's folder.
         confidence: if failed.no_process_has_it { Confidence::Medium } else { Confidence::High },
         recheck: "After the change the call succeeds.".to_owned(),
     }

@@ -6,7 +6,7 @@ use super::context::{MANY, MOST, Pair, RuleContext};
 use super::habit::Habit;
 use super::leads_to;
 use super::no_reuse::Churn;
-use crate::event::{Comm, ProcessKey, Role};
+use crate::event::{Owner, ProcessKey, Role};
 use crate::evidence::Evidence;
 use crate::finding::{Advice, Finding, Rule, Severity};
 use crate::pattern::Pattern;
@@ -27,7 +27,7 @@ const TLS: (RangeInclusive<f64>, RangeInclusive<f64>) = (150.0..=3_000.0, 200.0.
 /// A relay.
 pub(super) struct Relay {
     pub(super) process: ProcessKey,
-    command: Comm,
+    owner: Owner,
     /// The ports on which it accepts.
     pub(super) fronts: Vec<DestKey>,
     accepted: u64,
@@ -53,8 +53,8 @@ pub(super) fn relays(context: &RuleContext<'_>) -> Vec<Relay> {
     }
     let are = processes.into_iter().filter(|(_, (front, back, _))| passes_on(front, back));
     let relay = |(process, (front, _, fronts))| {
-        let command = context.pairs.iter().find(|pair| pair.owner.key == process)?.owner.comm;
-        Some(Relay { process, command, fronts, accepted: Pattern::connections(&front) })
+        let owner = *context.pairs.iter().find(|pair| pair.owner.key == process)?.owner;
+        Some(Relay { process, owner, fronts, accepted: Pattern::connections(&front) })
     };
     let mut relays: Vec<Relay> = are.filter_map(relay).collect();
     relays.sort_unstable_by_key(|relay| relay.process);
@@ -103,7 +103,7 @@ pub(super) fn blame_clients(
             let opens_more = share * backs.map(|(back, _)| back.created_per_s).sum::<f64>();
             churn.created_per_s += opens_more;
             if opens_more > 0.0 {
-                churn.relay = Some(relay.command);
+                churn.relay = Some(relay.owner);
             }
         }
     }

@@ -1,18 +1,21 @@
 //! Who most likely closed the TIME_WAIT sockets whose close the trace has not seen, most of which are older.
 //!
-//! Nothing in the kernel says it: this is *inferred* from what happens now, and never added to exact figures. A socket on a
-//! port that a process listens on was closed by that server. Those to a destination are shared out by who uses it now.
+//! Nothing in the kernel says it: this is *inferred* from what happens now, and never added to exact figures. Those of a
+//! destination are shared out by who created such sockets in the trace. Where nobody did, a socket on a port that a process
+//! listens on was closed by that server, and one to a destination by who is connected to it.
 
 use super::{DestKey, DestRow, GroupKey, Snapshot};
 use crate::event::{CensusState, Role, SocketOwner};
+use crate::plain::lossless;
 use crate::table::Map;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 /// A process, or several of one command, and how many of those sockets it most likely closed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LikelyOwner {
-    /// PID; `None` if there are several.
+    /// PID; `None` for processes with a connection or two each, which are together.
     pub pid: Option<u32>,
     /// The command. Hostile input.
     pub command: String,
@@ -34,32 +37,29 @@ impl Likely {
     pub fn sockets(&self) -> u64 {
         self.owners.iter().map(|owner| owner.sockets).sum()
     }
-}
 
-/// A process: PID, or none for merged one-shot processes, and command.
-type Who = (Option<u32>, String);
-
-impl Snapshot {
-    /// Who most likely closed the live TIME_WAIT sockets without a known closer. *Inferred*.
-    pub fn likely_owners(&self) -> Likely {
-        let is_unknown = |process: usize| self.processes[process].key == GroupKey::Unknown;
+    /// Of a snapshot.
+    pub(super) fn of(snapshot: &Snapshot) -> Self {
+        let is_unknown = |process: usize| snapshot.processes[process].key == GroupKey::Unknown;
         let mut wanted: BTreeMap<usize, u64> = BTreeMap::new();
-        for joined in self.cells.iter().filter(|joined| is_unknown(joined.process)) {
+        for joined in snapshot.cells.iter().filter(|joined| is_unknown(joined.process)) {
             *wanted.entry(joined.destination).or_default() += joined.cell.counts.time_wait_live;
         }
         wanted.retain(|_, sockets| *sockets > 0);
-        let mut users = self.users_of(&wanted);
-        let mut likely = Likely::default();
+        let mut likely = Self::default();
+        if wanted.is_empty() {
+            return likely;
+        }
+        let mut users = users_of(snapshot, &wanted);
+        let open = Open::of(&snapshot.socket_owners.rows);
         let mut sums: BTreeMap<Who, u64> = BTreeMap::new();
         for (destination, sockets) in wanted {
             let seen = users.remove(&destination).unwrap_or_default();
-            let weights = match &self.destinations[destination].key {
+            let weights = match &snapshot.destinations[destination].key {
                 // What was seen is better than what is there.
                 _ if !seen.is_empty() => seen,
-                DestRow::Dest(key) if key.role == Role::Passive => {
-                    self.listener(key).map(|who| (who, 1)).into_iter().collect()
-                }
-                DestRow::Dest(key) => self.connected(key),
+                DestRow::Dest(key) if key.role == Role::Passive => open.listener(key).into_iter().collect(),
+                DestRow::Dest(key) => open.connected(key),
                 DestRow::Other => Vec::new(),
             };
             if weights.is_empty() {
@@ -70,51 +70,73 @@ impl Snapshot {
             }
         }
         let owner = |((pid, command), sockets)| LikelyOwner { pid, command, sockets };
-        likely.owners = by_command(sums).into_iter().filter(|(_, sockets)| *sockets > 0).map(owner).collect();
+        likely.owners = sums.into_iter().filter(|(_, sockets)| *sockets > 0).map(owner).collect();
         likely.owners.sort_by(|one, other| {
             (Reverse(one.sockets), one.pid, &one.command).cmp(&(Reverse(other.sockets), other.pid, &other.command))
         });
         likely
     }
+}
 
-    /// Who created TIME_WAIT sockets with these destinations in the trace, and how many.
-    fn users_of(&self, wanted: &BTreeMap<usize, u64>) -> Map<usize, Vec<(Who, u64)>> {
-        let mut users: Map<usize, Vec<(Who, u64)>> = Map::default();
-        for joined in self.cells.iter().filter(|joined| wanted.contains_key(&joined.destination)) {
-            let process = &self.processes[joined.process];
-            let (created, Some(owner)) = (joined.cell.counts.time_wait_created, &process.owner) else { continue };
-            if created == 0 {
-                continue;
-            }
-            let pid = matches!(process.key, GroupKey::Process(_)).then_some(owner.key.tgid);
-            let command = String::from_utf8_lossy(owner.comm.bytes()).into_owned();
-            users.entry(joined.destination).or_default().push(((pid, command), created));
+/// A process: PID, or none for several, and command.
+type Who = (Option<u32>, String);
+
+/// Who created TIME_WAIT sockets with these destinations in the trace, and how many.
+fn users_of(snapshot: &Snapshot, wanted: &BTreeMap<usize, u64>) -> Map<usize, Vec<(Who, u64)>> {
+    let mut users: Map<usize, BTreeMap<Who, u64>> = Map::default();
+    for joined in snapshot.cells.iter().filter(|joined| wanted.contains_key(&joined.destination)) {
+        let process = &snapshot.processes[joined.process];
+        let (created, Some(owner)) = (joined.cell.counts.time_wait_created, &process.owner) else { continue };
+        if created == 0 {
+            continue;
         }
-        users
+        // The processes of a loop are not those that closed earlier ones.
+        let is_one = matches!(process.key, GroupKey::Process(_)) && !snapshot.is_one_shot(joined.process);
+        let who = (is_one.then_some(owner.key.tgid), lossless(owner.comm.bytes()).into_owned());
+        *users.entry(joined.destination).or_default().entry(who).or_default() += created;
+    }
+    users.into_iter().map(|(destination, users)| (destination, users.into_iter().collect())).collect()
+}
+
+/// Open sockets by the last search for their owners.
+struct Open<'a> {
+    /// By namespace and port.
+    listeners: Map<(u32, u16), Vec<&'a SocketOwner>>,
+    /// By namespace, remote address and port.
+    connections: Map<(u32, IpAddr, u16), Vec<&'a SocketOwner>>,
+}
+
+impl<'a> Open<'a> {
+    fn of(rows: &'a [SocketOwner]) -> Self {
+        let mut open = Self { listeners: Map::default(), connections: Map::default() };
+        for row in rows {
+            if row.state == CensusState::Listen {
+                open.listeners.entry((row.netns, row.local_port)).or_default().push(row);
+            } else if row.local_port == 0 && row.state.is_connection() {
+                open.connections.entry((row.netns, row.remote_addr, row.remote_port)).or_default().push(row);
+            }
+        }
+        open
     }
 
-    /// The process that listens on a port. Of several that share a listener, the eldest started the others.
-    fn listener(&self, key: &DestKey) -> Option<Who> {
-        let is_its = |owner: &&SocketOwner| {
-            owner.state == CensusState::Listen
-                && (owner.netns, owner.local_port) == (key.netns, key.port)
-                && (owner.local_addr == key.local_addr || owner.local_addr.is_unspecified())
-        };
-        let all = self.socket_owners.rows.iter().filter(is_its);
-        all.min_by_key(|owner| (owner.start_ns, owner.tgid)).map(|owner| (Some(owner.tgid), owner.command.clone()))
+    /// The process that listens on a port, rather at the very address than at any. Of several that share a listener, the
+    /// eldest started the others.
+    fn listener(&self, key: &DestKey) -> Option<(Who, u64)> {
+        let all = self.listeners.get(&(key.netns, key.port))?.iter();
+        let fits = all.filter(|owner| owner.local_addr == key.local_addr || owner.local_addr.is_unspecified());
+        let one = fits.min_by_key(|owner| (owner.local_addr != key.local_addr, owner.start_ns, owner.tgid))?;
+        Some((who(one), 1))
     }
 
     /// Who has open connections to a destination, and how many.
     fn connected(&self, key: &DestKey) -> Vec<(Who, u64)> {
-        let is_its = |owner: &&SocketOwner| {
-            owner.local_port == 0
-                && owner.state.is_connection()
-                && (owner.netns, owner.remote_port) == (key.netns, key.port)
-                && Some(owner.remote_addr) == key.remote_addr
-        };
-        let all = self.socket_owners.rows.iter().filter(is_its);
-        all.map(|owner| ((Some(owner.tgid), owner.command.clone()), owner.sockets)).collect()
+        let all = key.remote_addr.and_then(|remote| self.connections.get(&(key.netns, remote, key.port)));
+        all.into_iter().flatten().map(|owner| (who(owner), owner.sockets)).collect()
     }
+}
+
+fn who(owner: &SocketOwner) -> Who {
+    (Some(owner.tgid), owner.command.clone())
 }
 
 /// Divides sockets by weight: the shares add up to all of them.
@@ -131,19 +153,4 @@ fn shared_out(sockets: u64, weights: Vec<(Who, u64)>) -> Vec<(Who, u64)> {
         (who, share)
     };
     weights.into_iter().map(share).collect()
-}
-
-/// Processes that have one socket or two each, as those of a loop of `curl`, are one by their command.
-fn by_command(sums: BTreeMap<Who, u64>) -> BTreeMap<Who, u64> {
-    const FEW: u64 = 2;
-    let mut processes: Map<String, u64> = Map::default();
-    for (_, command) in sums.keys() {
-        *processes.entry(command.clone()).or_default() += 1;
-    }
-    let mut merged: BTreeMap<Who, u64> = BTreeMap::new();
-    for ((pid, command), sockets) in sums {
-        let is_alone = processes.get(&command) == Some(&1);
-        *merged.entry((pid.filter(|_| is_alone || sockets > FEW), command)).or_default() += sockets;
-    }
-    merged
 }

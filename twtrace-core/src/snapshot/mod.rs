@@ -53,6 +53,7 @@ pub struct Snapshot {
     users: Arc<Map<u32, String>>,
     names: OnceLock<row::Names>,
     port_holders: OnceLock<PortHolders>,
+    likely: OnceLock<Likely>,
     groups: [OnceLock<Vec<Row>>; GROUPINGS.len()],
 }
 
@@ -85,6 +86,11 @@ impl Snapshot {
     /// known to have. Those of processes are *inferred* where the last search for socket owners is older than the census.
     pub fn port_holders(&self, row: &DestinationRow) -> Vec<PortHolder> {
         self.port_holders.get_or_init(|| PortHolders::of(self)).of_row(row)
+    }
+
+    /// Who most likely closed the live TIME_WAIT sockets without a known closer. *Inferred*.
+    pub fn likely_owners(&self) -> &Likely {
+        self.likely.get_or_init(|| Likely::of(self))
     }
 
     /// Figures of single processes with single destinations; rows that stand for several processes are left out.

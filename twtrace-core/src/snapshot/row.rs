@@ -162,6 +162,11 @@ impl Names {
 }
 
 impl Snapshot {
+    /// Whether a process is one of many with a connection or two each.
+    pub(super) fn is_one_shot(&self, process: usize) -> bool {
+        self.names().one_shots.get(process).copied().unwrap_or(false)
+    }
+
     fn names(&self) -> &Names {
         self.names.get_or_init(|| Names::of(self))
     }

@@ -69,6 +69,7 @@ impl Snapshot {
             users: Arc::clone(&state.users),
             names: OnceLock::new(),
             port_holders: OnceLock::new(),
+            likely: OnceLock::new(),
             groups: Default::default(),
         };
         // A correction may be all that is left of a connection.

@@ -1,6 +1,7 @@
 //! Routes each event, and applies what time alone changes.
 
 use super::connections::closed_by_kernel;
+use super::space::Space;
 use super::time_wait::TimeWait;
 use super::{History, SECOND_NS, SocketOwners, State, kernel_sockets};
 use crate::event::Event;
@@ -48,8 +49,8 @@ impl State {
             }
             Event::SocketOwners { at_ns, complete, rows } => {
                 self.advance_clock(at_ns);
-                let earlier_ns = self.socket_owners.at_ns;
-                self.socket_owners = SocketOwners { at_ns: Some(at_ns), earlier_ns, complete, rows };
+                self.socket_owners = SocketOwners { at_ns: Some(at_ns), complete, rows };
+                self.census.spaces.values_mut().for_each(Space::searched);
             }
             Event::ResetSent { cookie, tuple, at_ns, .. } => {
                 self.advance_clock(at_ns);

@@ -137,7 +137,7 @@ impl State {
             counts.time_wait_overflow += u64::from(overflow);
         };
         let by_opener = |counts: &mut Counts| {
-            counts.opened += u64::from(role == Role::Active && errno.is_none());
+            counts.opened += u64::from(role == Role::Active && errno.is_none() && ended.outcome != Outcome::Abandoned);
             counts.accepted += u64::from(role == Role::Passive);
             if let Some(errno) = errno {
                 *counts.errors.entry(errno).or_default() += 1;

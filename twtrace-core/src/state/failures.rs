@@ -75,20 +75,21 @@ impl State {
         if !self.filter.passes(&failed.tuple, [Some(&failed.owner), None]) {
             return;
         }
-        let (cause, holder) = self.of_bind(failed);
+        let (cause, holder, since_ns) = self.of_bind(failed);
         let key = destination_key(&failed.tuple, Role::Passive);
         // The process gets a row, although it may never have a connection. A program may try hundreds of ports: they have
         // one row together.
         let change = |counts: &mut Counts| *counts.errors.entry(failed.errno).or_default() += 1;
         let number = self.accounts.number(Some(&failed.owner));
         let place = self.accounts.destination(DestRow::Dest(DestKey { port: 0, ..key }));
-        self.accounts.add(number, place, change);
+        let cell = self.accounts.add(number, place, change);
+        self.accounts.cells.row_mut(cell).connections += 1;
         self.accounts.took_part(number);
         change(&mut self.summary.totals.counts);
         if let Some(history) = &mut self.history {
             history.at(failed.at_ns).errors += 1;
         }
-        let no_process_has_it = cause == Cause::PortInUse && self.no_process_has(key.netns, key.port);
+        let no_process_has_it = since_ns.is_some_and(|since_ns| self.no_process_has(key.netns, key.port, since_ns));
         let row = self.failures.add(&failed.owner, key, Call::Bind, failed.errno, cause, failed.at_ns);
         row.holder = holder.or(row.holder);
         row.no_process_has_it = no_process_has_it;
@@ -113,34 +114,37 @@ impl State {
         }
     }
 
-    fn of_bind(&self, failed: &BindFailed) -> (Cause, Option<Holder>) {
+    /// The cause; what has the port; and for a port that is bound, since when.
+    fn of_bind(&self, failed: &BindFailed) -> (Cause, Option<Holder>, Option<u64>) {
         let BindFailed { tuple, errno, .. } = failed;
         let cause = match (*errno, tuple.local_port) {
             (EADDRNOTAVAIL, _) => Cause::ForeignSource,
             (EADDRINUSE, 0) => Cause::BoundPoolExhausted,
-            (EADDRINUSE, port) if self.bound_since_ns(tuple.netns, port).is_some() => Cause::PortInUse,
             (EADDRINUSE, port) => {
-                let open = self.connection_on(tuple.netns, port);
-                return open.map_or_else(|| self.timewait_on(tuple), |open| (Cause::ConnectionHoldsPort, Some(open)));
+                if let Some(since_ns) = self.bound_since_ns(tuple.netns, port) {
+                    return (Cause::PortInUse, None, Some(since_ns));
+                }
+                let open = self.connection_on(tuple.netns, port).map(|open| (Cause::ConnectionHoldsPort, Some(open)));
+                let (cause, holder) = open.unwrap_or_else(|| self.timewait_on(tuple));
+                return (cause, holder, None);
             }
             _ => Cause::Unknown,
         };
-        (cause, None)
+        (cause, None, None)
     }
 
-    /// Whether a port has been bound since before the last search for socket owners, which found no process for it.
-    fn no_process_has(&self, netns: u32, port: u16) -> bool {
+    /// Whether the last search for socket owners, which knew of the sockets on a port, found no process for them.
+    fn no_process_has(&self, netns: u32, port: u16, since_ns: u64) -> bool {
         let owners = &self.socket_owners;
         let is_its = |owner: &SocketOwner| (owner.netns, owner.local_port) == (netns, port);
-        owners.complete
-            && owners.earlier_ns.zip(self.bound_since_ns(netns, port)).is_some_and(|(asked, since)| since <= asked)
-            && !owners.rows.iter().any(is_its)
+        let space = self.census.spaces().get(&netns);
+        owners.complete && space.is_some_and(|space| space.was_searched(since_ns)) && !owners.rows.iter().any(is_its)
     }
 
-    /// The first census that found a port bound.
+    /// The last census that found another socket on a port bound.
     fn bound_since_ns(&self, netns: u32, port: u16) -> Option<u64> {
         let all = self.census.spaces().get(&netns)?.bound_ports();
-        all.filter(|(bound, _)| *bound == port).map(|(_, since_ns)| since_ns).min()
+        all.filter(|(bound, _)| *bound == port).map(|(_, since_ns)| since_ns).max()
     }
 
     /// An open connection with a local port.

@@ -135,6 +135,7 @@ impl State {
                 && let Some(space) = self.census.spaces.get_mut(&run.netns)
             {
                 space.complete_ns = Some(run.end_ns);
+                space.searchable_ns = Some(run.begin_ns);
                 if run.whole {
                     space.keep_only(run.number);
                     self.forget_bound(run.netns, run.begin_ns);

@@ -71,6 +71,10 @@ pub(crate) struct Space {
     pub(crate) based: bool,
     /// End of its last complete census.
     pub(crate) complete_ns: Option<u64>,
+    /// Begin of its last complete census: a search for socket owners that begins now knows what that census listed.
+    pub(crate) searchable_ns: Option<u64>,
+    /// The same when the last search for socket owners began at the earliest, and when the next one begins.
+    searched_ns: [Option<u64>; 2],
 }
 
 /// There is no room.
@@ -130,6 +134,16 @@ impl Space {
             Socket::Listen(address, port, _) => count(&mut self.listening, (address, port), by),
             Socket::Bound(_) => {}
         }
+    }
+
+    /// A search for socket owners has ended. The next one begins later.
+    pub(crate) fn searched(&mut self) {
+        self.searched_ns = [self.searched_ns[1], self.searchable_ns];
+    }
+
+    /// Whether the last search for socket owners looked for a socket that was first listed at that time.
+    pub(crate) fn was_searched(&self, since_ns: u64) -> bool {
+        self.searched_ns[0].is_some_and(|listed_ns| since_ns <= listed_ns)
     }
 
     /// A TIME_WAIT socket has another identity than its cookie. When full, censuses do not notice its end.

@@ -110,7 +110,7 @@ impl Part<'_> {
                 }),
             ),
             tile(
-                "Connects that failed",
+                "Calls that failed",
                 text::count(order::errors(totals)),
                 None,
                 if errors.is_empty() { "none".to_owned() } else { errors },

@@ -129,7 +129,7 @@ struct PointJson {
     time_wait_overflow: u64,
     /// Connections that ended.
     connections: u64,
-    /// Connects that failed.
+    /// Calls of connect and bind that failed.
     errors: u64,
     /// Most by the kernel's count, in all namespaces and unfiltered; null when it was not read.
     kernel_time_wait: Option<u64>,

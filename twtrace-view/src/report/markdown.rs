@@ -113,7 +113,11 @@ pub fn write_finding(finding: &Finding, snapshot: &Snapshot, out: &mut dyn Write
     let summary = snapshot.summary();
     let time = text::rfc3339(failures::unix_ns(&summary.window, summary.window.now_ns));
     let traced = text::seconds(summary.window.seconds());
-    writeln!(out, "Host {}, {time}, traced for {traced} by twtrace.", verbatim(&summary.host.hostname))
+    let host = match text::clean(&summary.host.hostname) {
+        name if name.is_empty() => "(unnamed)".to_owned(),
+        name => verbatim(&name).into_owned(),
+    };
+    writeln!(out, "Host {host}, {time}, traced for {traced} by twtrace.")
 }
 
 /// Clean text from the core, in which code marks are intended: code between them, outside of them plain text. A text

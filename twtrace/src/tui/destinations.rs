@@ -34,7 +34,7 @@ pub(super) fn all(
     let ids: Vec<u64> = rows.iter().map(|row| u64::from(row.id)).collect();
     let sort = Some(state.sort);
     // The previous selection decides whose ports to show; the list settles on it below.
-    let chosen = state.level().selected.and_then(|id| ids.iter().position(|other| *other == id)).unwrap_or(0);
+    let chosen = state.place_in(&ids);
     let area = ports::below(frame, area, snapshot, rows.get(chosen).copied(), state.look);
     let list = List { columns: columns::destinations(snapshot), rows: &rows, ids, order: sort, styles: Vec::new() };
     list::draw(frame, area, list, context, state);

@@ -61,10 +61,11 @@ fn columns() -> Vec<Column<Finding>> {
 
 /// Whether the finding contains the text, which is in lower case.
 fn matches(finding: &Finding, snapshot: &Snapshot, needle: &str) -> bool {
+    if needle.is_empty() {
+        return true;
+    }
     let texts = [words::subject(finding, Some(snapshot)), words::title(finding), words::state(finding)];
-    needle.is_empty()
-        || finding.rule.name().contains(needle)
-        || texts.iter().any(|text| text.to_lowercase().contains(needle))
+    finding.rule.name().contains(needle) || texts.iter().any(|text| text.to_lowercase().contains(needle))
 }
 
 /// Draws all findings, and returns the title.
@@ -84,7 +85,7 @@ pub(super) fn all(
     let ids: Vec<u64> = rows.iter().map(|finding| id(finding)).collect();
     let (area, beside) = split(area);
     // The previous selection decides which one is shown; the list settles on it below.
-    let chosen = state.level().selected.and_then(|id| ids.iter().position(|other| *other == id)).unwrap_or(0);
+    let chosen = state.place_in(&ids);
     if let (Some(beside), Some(finding)) = (beside, rows.get(chosen)) {
         let block = Block::new().borders(Borders::LEFT).border_style(state.look.dim());
         let lines = page(finding, snapshot, state.look, block.inner(beside).width);
@@ -140,7 +141,7 @@ pub(super) fn export(snapshot: &Snapshot, state: &mut State) -> Outcome {
     let window = &snapshot.summary().window;
     let time = text::rfc3339(failures::unix_ns(window, window.now_ns)).replace([':', '.'], "");
     let time = time.get(..17).unwrap_or(&time);
-    let name = format!("twtrace-{}-{time}.md", finding.rule.name());
+    let name = format!("twtrace-{}-{time}", finding.rule.name());
     Outcome::Export { name, text: String::from_utf8_lossy(&text).into_owned() }
 }
 

@@ -25,9 +25,6 @@ const LOW: u16 = 16;
 /// Cells of a gauge at most.
 const MOST_CELLS: usize = 40;
 
-/// Share of the limit of TIME_WAIT sockets from which the gauge warns.
-const NEARLY: f64 = 0.9;
-
 /// A figure as a bar; the highest figure is a full bar.
 pub(super) fn bar(figure: u64, highest: u64) -> char {
     // The quotient is at most 7.
@@ -134,7 +131,7 @@ fn ports_gauge(focus: &Focus<'_>, snapshot: &Snapshot, look: Theme, cells: usize
 fn bucket_gauge(focus: &Focus<'_>, snapshot: &Snapshot, look: Theme, cells: usize) -> Vec<Span<'static>> {
     let (summary, bucket) = (snapshot.summary(), &focus.bucket);
     let full = (bucket.share().min(1.0) * cells as f64).ceil() as usize;
-    let style = if bucket.share() >= NEARLY { look.warning() } else { look.accent() };
+    let style = if bucket.is_nearly_full() { look.warning() } else { look.accent() };
     let counts = &summary.totals.counts;
     let all = if bucket.is_one_of_several {
         format!(" in {}, {} in all", bucket.namespace, text::count(summary.time_wait()))

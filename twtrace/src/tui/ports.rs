@@ -6,7 +6,8 @@ use ratatui::layout::Rect;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
-use twtrace_core::snapshot::{DestRow, DestinationRow, Snapshot};
+use twtrace_core::failure::Call;
+use twtrace_core::snapshot::{DestKey, DestRow, DestinationRow, Snapshot};
 use twtrace_view::failures::{self, Failure};
 use twtrace_view::ports::{self, Share};
 use twtrace_view::{label, text};
@@ -71,7 +72,12 @@ fn lines(snapshot: &Snapshot, row: &DestinationRow, width: u16, look: Theme) -> 
 
 /// What failed for a destination, one line for each cause.
 fn failed(all: &[Failure], row: &DestinationRow, look: Theme) -> Vec<Line<'static>> {
-    let here = |failure: &&Failure| failure.row.destination.map(DestRow::Dest) == Some(row.key);
+    let here = |failure: &&Failure| {
+        let is_bind = failure.row.call == Call::Bind;
+        // Binds have one row together, whatever their ports were.
+        let place = failure.row.destination.map(|key| DestKey { port: if is_bind { 0 } else { key.port }, ..key });
+        place.map(DestRow::Dest) == Some(row.key)
+    };
     let line = |failure: &Failure| {
         let (count, who) = (text::count(failure.row.count), failure.who());
         let verdict = match failure.verdict() {

@@ -68,7 +68,7 @@ pub(super) fn groups(
     let (area, panel) = side::split(area);
     if let Some(panel) = panel {
         // The previous selection decides what the panel shows; the list settles on it below.
-        let chosen = state.level().selected.and_then(|id| ids.iter().position(|other| *other == id)).unwrap_or(0);
+        let chosen = state.place_in(&ids);
         if let Some(row) = rows.get(chosen) {
             side::draw(frame, panel, snapshot, by, row, state.look);
         }

@@ -3,9 +3,11 @@
 use crate::cli::ViewArgs;
 use crate::tui::playback::Playback;
 use crate::tui::state::{Outcome, State, Tab};
+use crate::tui::trend::Trend;
 use crate::tui::{self, style::Theme};
 use crossterm::clipboard::CopyToClipboard;
-use crossterm::event::{DisableMouseCapture, EnableMouseCapture, Event, KeyEventKind, MouseEventKind};
+use crossterm::event::{Event, KeyEventKind, MouseEventKind};
+use crossterm::style::Print;
 use crossterm::terminal::{BeginSynchronizedUpdate, EndSynchronizedUpdate, is_raw_mode_enabled};
 use crossterm::{execute, queue};
 use ratatui::Terminal;
@@ -25,6 +27,8 @@ pub(crate) struct Screen {
     latest: Arc<Snapshot>,
     /// The snapshot at the time when the user froze it.
     frozen: Option<Arc<Snapshot>>,
+    /// The chart that goes on meanwhile.
+    behind: Trend,
     open: bool,
 }
 
@@ -41,11 +45,11 @@ impl Screen {
         // A whole frame in one write, or the terminal would show halves: the backend of `try_init` writes it in pieces.
         let backend = CrosstermBackend::new(BufWriter::with_capacity(64 * 1024, io::stdout()));
         let mut terminal = Terminal::new(backend).inspect_err(|_| leave())?;
-        execute!(terminal.backend_mut(), EnableMouseCapture).inspect_err(|_| leave())?;
+        execute!(terminal.backend_mut(), MOUSE_ON).inspect_err(|_| leave())?;
         let mut state = State::new(args.by, args.sort, Theme { colour, ascii: !is_utf8() });
         state.playback = playback;
         state.trend.add(&latest);
-        let mut screen = Self { terminal, state, latest, frozen: None, open: true };
+        let mut screen = Self { terminal, state, latest, frozen: None, behind: Trend::default(), open: true };
         screen.draw()?;
         Ok(screen)
     }
@@ -57,7 +61,9 @@ impl Screen {
 
     /// Draws this snapshot from now on.
     pub(crate) fn show(&mut self, latest: Arc<Snapshot>) -> io::Result<()> {
-        self.state.trend.add(&latest);
+        // The chart of a frozen screen stays as it is.
+        let trend = if self.frozen.is_some() { &mut self.behind } else { &mut self.state.trend };
+        trend.add(&latest);
         self.latest = latest;
         self.draw()
     }
@@ -86,21 +92,27 @@ impl Screen {
         let shown = self.shown();
         let outcome = match event {
             Event::Key(key) if key.kind != KeyEventKind::Release => tui::key(*key, &shown, &mut self.state),
-            // Motion without a button, which some terminals report, is no reason to draw.
-            Event::Mouse(mouse) if mouse.kind != MouseEventKind::Moved => tui::mouse(*mouse, &shown, &mut self.state),
+            // What else a mouse does changes nothing.
+            Event::Mouse(mouse) if is_meant(mouse.kind) => tui::mouse(*mouse, &shown, &mut self.state),
             Event::Resize(..) => Outcome::Done,
             _ => return Ok(ControlFlow::Continue(())),
         };
         match outcome {
             Outcome::Quit => return Ok(ControlFlow::Break(())),
-            Outcome::Freeze => self.frozen = Some(Arc::clone(&self.latest)),
-            Outcome::Thaw => self.frozen = None,
+            Outcome::Freeze => {
+                self.frozen = Some(Arc::clone(&self.latest));
+                self.behind = self.state.trend.clone();
+            }
+            Outcome::Thaw => {
+                self.frozen = None;
+                self.state.trend = std::mem::take(&mut self.behind);
+            }
             Outcome::Copy(text) => self.copy(&text)?,
             Outcome::Export { name, text } => {
                 // The terminal may not take it, and the file may be refused.
                 self.state.notice = Some(match export(&name, &text) {
-                    Ok(()) => format!("written to {name}, and copied"),
-                    Err(error) => format!("copied; cannot write {name}: {error}"),
+                    Ok(name) => format!("written to {name}, and copied"),
+                    Err(error) => format!("copied; cannot write {name}.md: {error}"),
                 });
                 self.copy(&text)?;
             }
@@ -122,7 +134,7 @@ impl Screen {
     fn restore(&mut self) -> io::Result<()> {
         self.open = false;
         // A frame that an error cut short is still in the buffer, and must not be written last.
-        let ended = execute!(self.terminal.backend_mut(), EndSynchronizedUpdate, DisableMouseCapture)
+        let ended = execute!(self.terminal.backend_mut(), EndSynchronizedUpdate, MOUSE_OFF)
             .and_then(|()| self.terminal.show_cursor());
         ratatui::try_restore().and(ended)
     }
@@ -147,15 +159,34 @@ fn is_utf8() -> bool {
     })
 }
 
-/// Writes a new file. An existing one, or a link in its place, is not touched.
-fn export(name: &str, text: &str) -> io::Result<()> {
-    fs::OpenOptions::new().write(true).create_new(true).open(name)?.write_all(text.as_bytes())
+/// Whether an event of the mouse does something.
+fn is_meant(kind: MouseEventKind) -> bool {
+    matches!(kind, MouseEventKind::Down(_) | MouseEventKind::ScrollUp | MouseEventKind::ScrollDown)
+}
+
+/// Buttons and the wheel, in the form that has no limit of columns (SGR). Motion would wake this thread all the time.
+const MOUSE_ON: Print<&str> = Print("\x1b[?1000h\x1b[?1006h");
+const MOUSE_OFF: Print<&str> = Print("\x1b[?1006l\x1b[?1000l");
+
+/// Files of one name and second that are written at most.
+const EXPORTS: u32 = 100;
+
+/// Writes a new file, and returns its name. An existing one, or a link in its place, is not touched.
+fn export(name: &str, text: &str) -> io::Result<String> {
+    let mut number = 1;
+    loop {
+        let name = if number == 1 { format!("{name}.md") } else { format!("{name}-{number}.md") };
+        match fs::OpenOptions::new().write(true).create_new(true).open(&name) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && number < EXPORTS => number += 1,
+            opened => return opened?.write_all(text.as_bytes()).map(|()| name),
+        }
+    }
 }
 
 /// Undoes what was done before opening the screen failed.
 fn leave() {
     // The error that brought us here is the one to report.
-    let _ = execute!(io::stdout(), DisableMouseCapture);
+    let _ = execute!(io::stdout(), MOUSE_OFF);
     if is_raw_mode_enabled().unwrap_or(false) {
         ratatui::restore();
     }

@@ -80,7 +80,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, snapshot: &Snapshot, by: G
     }
 
     let mut found: Vec<&Finding> = words::sorted(snapshot.findings());
-    found.retain(|finding| finding.process.is_some_and(|subject| is_of(&subject, row)));
+    found.retain(|finding| finding.process.is_some_and(|subject| is_of(&subject, snapshot, by, row)));
     if !found.is_empty() {
         add("", "", Style::new());
         add("", "FINDINGS", look.head());
@@ -97,10 +97,14 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, snapshot: &Snapshot, by: G
 }
 
 /// Whether a finding names a process of this row.
-fn is_of(subject: &Subject, row: &Row) -> bool {
-    match (&row.key, subject.process) {
+fn is_of(subject: &Subject, snapshot: &Snapshot, by: GroupBy, row: &Row) -> bool {
+    let is_it = |row: &Row| match (&row.key, subject.process) {
         (GroupKey::Process(key), Some(process)) => *key == process,
-        (GroupKey::Process(_), None) => false,
-        _ => row.owner.is_some_and(|owner| owner.comm == subject.command && owner.ppid == subject.ppid),
-    }
+        // Of several, the row of one-shot processes, or one of them.
+        _ => {
+            subject.process.is_none()
+                && row.owner.is_some_and(|owner| owner.comm == subject.command && owner.ppid == subject.ppid)
+        }
+    };
+    is_it(row) || !by.is_of_processes() && snapshot.members_of(by, row).any(is_it)
 }

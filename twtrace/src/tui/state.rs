@@ -97,7 +97,7 @@ pub enum Outcome {
     Copy(String),
     /// Write a finding as Markdown to a file of that name, and put it on the clipboard.
     Export {
-        /// Name of the file.
+        /// Name of the file, without its extension.
         name: String,
         /// Its text.
         text: String,
@@ -222,16 +222,22 @@ impl State {
         }
     }
 
+    /// The row of a list with these ids that is selected, or its neighbour if it is gone.
+    pub(super) fn place_in(&self, ids: &[u64]) -> usize {
+        let level = self.level();
+        match level.selected {
+            None => 0,
+            Some(id) => ids.iter().position(|shown| *shown == id).unwrap_or(level.row.min(ids.len().saturating_sub(1))),
+        }
+    }
+
     /// Sets the rows and how many fit. The selection stays with its row; when that is gone, with its position.
     pub fn settle(&mut self, ids: Vec<u64>, page: usize) {
         self.shown = ids;
         self.page = page.max(1);
         let last = self.shown.len().saturating_sub(1);
+        let row = self.place_in(&self.shown);
         let level = &self.levels[self.tab_index()][self.path().len() - 1];
-        let row = match level.selected {
-            None => 0,
-            Some(id) => self.shown.iter().position(|shown| *shown == id).unwrap_or(level.row.min(last)),
-        };
         let selected = level.selected.and_then(|_| self.shown.get(row).copied());
         let top = level.top.clamp((row + 1).saturating_sub(self.page), row).min((last + 1).saturating_sub(self.page));
         let level = self.level_mut();

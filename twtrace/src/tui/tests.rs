@@ -433,15 +433,30 @@ fn a_chart_begins_anew_after_a_jump() {
     assert_eq!(trend.len(), 11, "the same snapshot counts once");
     trend.add(&all[3]);
     assert_eq!(trend.len(), 1, "back in time");
+    trend.add(&all[4]);
+    let mut later = twtrace_testkit::state_of(
+        twtrace_core::state::Config::default(),
+        [twtrace_testkit::start(START_NS).event(), twtrace_testkit::tick(START_NS + 120 * SECOND_NS)],
+    );
+    trend.add(&Snapshot::take(&mut later));
+    assert_eq!(trend.len(), 1, "two minutes later");
+    // What is known then is drawn at once.
+    let mut harness = Harness::new(all.into_iter().next_back().unwrap(), 120, 40);
+    assert!(harness.draw().contains("created/s 124  search 60.0  billing 40.0"), "{}", harness.draw());
 }
 
 #[test]
 fn a_finding_is_copied_and_exported() {
     let mut harness = Harness::new(web::snapshot(), 120, 40);
     let Outcome::Export { name, text } = harness.press(KeyCode::Char('e')) else { panic!("nothing to export") };
-    assert!(name.starts_with("twtrace-no-connection-reuse-20") && name.ends_with(".md"), "{name}");
+    assert!(name.starts_with("twtrace-no-connection-reuse-20"), "{name}");
     assert!(text.starts_with("### WARNING: no-connection-reuse\n") && text.contains("\nHost web"), "{text}");
     assert!(text.contains("api[300]") && text.contains("| EVIDENCE | VALUE |"), "{text}");
+    let snapshot = web::snapshot();
+    let first = twtrace_view::findings::worst(snapshot.findings()).unwrap();
+    let command = first.advice.iter().find_map(twtrace_view::findings::command).unwrap();
+    assert_eq!(harness.press(KeyCode::Char('y')), Outcome::Copy(command.clone()));
+    assert!(harness.text().contains(&format!("copied: {}", &command[..20])), "{}", harness.text());
     // The finding on the list of findings that is chosen.
     harness.type_in("4");
     harness.press(KeyCode::Down);

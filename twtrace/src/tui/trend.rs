@@ -9,13 +9,13 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::canvas::{Canvas, Line as Stroke};
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
-use twtrace_core::snapshot::{GroupBy, Row, Snapshot};
+use twtrace_core::snapshot::{Counts, GroupBy, Row, Snapshot};
 use twtrace_view::{label, text};
 
 /// Moments kept: five minutes of an interval of a second. When full, the oldest one is dropped.
 const MOMENTS: usize = 300;
 
-/// Programs kept of a moment: those that created most since the one before, and those with the most live sockets.
+/// Programs kept of a moment: those with the most sockets, live and created in a minute at this rate.
 const PROGRAMS: usize = 8;
 
 /// Programs that have a line of their own.
@@ -27,8 +27,12 @@ const WIDE: u16 = 60;
 /// Shortest time that the width of a chart stands for.
 const LEAST: Duration = Duration::from_secs(60);
 
-/// A jump in a recording, or a pause of the host, begins a new chart.
-const GAP_NS: u64 = 60_000_000_000;
+/// A step of the figures that is that many times as long as the one before is a jump in a recording, or a pause of the
+/// host: a new chart begins.
+const JUMP: u64 = 10;
+
+/// No step below that is a jump.
+const NO_JUMP_NS: u64 = 60_000_000_000;
 
 /// Rows of the chart on a screen of this height, with its legend; 0 where the list needs them.
 pub(super) fn height(screen: u16) -> u16 {
@@ -47,6 +51,12 @@ struct Figures {
     live: f64,
 }
 
+impl Figures {
+    fn size(&self) -> f64 {
+        self.created_per_s * 60.0 + self.live
+    }
+}
+
 /// One moment.
 #[derive(Clone, Debug)]
 struct Moment {
@@ -61,8 +71,8 @@ struct Moment {
 pub struct Trend {
     moments: VecDeque<Moment>,
     names: HashMap<u64, String>,
-    /// Sockets created until the last moment: all, and by the program's row.
-    created: (u64, HashMap<u64, u64>),
+    /// How long the last step was, nanoseconds.
+    step_ns: u64,
 }
 
 impl Trend {
@@ -70,53 +80,38 @@ impl Trend {
     pub fn add(&mut self, snapshot: &Snapshot) {
         let summary = snapshot.summary();
         let at_ns = summary.window.now_ns;
+        if let Some(last_ns) = self.moments.back().map(|moment| moment.at_ns) {
+            let step_ns = at_ns.saturating_sub(last_ns);
+            if at_ns == last_ns || step_ns > 0 && step_ns < self.step_ns / 2 {
+                // The same again, or one that a key asked for.
+                return;
+            }
+            if at_ns < last_ns || step_ns > NO_JUMP_NS.max(self.step_ns.saturating_mul(JUMP)) && self.step_ns > 0 {
+                *self = Self::default();
+            } else {
+                self.step_ns = step_ns;
+            }
+        }
+        // The same rate as in the list: over the last few seconds.
+        let figures =
+            |counts: &Counts| Figures { created_per_s: counts.created_per_s, live: counts.time_wait_live as f64 };
+        let of = |row: &Row| (row.id, figures(&row.counts));
         let rows = snapshot.rows(GroupBy::Program);
-        let last_ns = self.moments.back().map(|moment| moment.at_ns);
-        if last_ns.is_some_and(|last| at_ns < last || at_ns - last > GAP_NS) {
-            *self = Self::default();
+        let mut programs: Vec<(u64, Figures)> = rows.iter().map(of).collect();
+        programs.retain(|(_, figures)| *figures != Figures::default());
+        programs.sort_unstable_by(|(id, one), (other_id, other)| {
+            other.size().total_cmp(&one.size()).then(id.cmp(other_id))
+        });
+        programs.truncate(PROGRAMS);
+        let name = |row: &Row| (row.id, label::group(row, snapshot));
+        let is_kept = |row: &&Row| programs.iter().any(|(id, _)| *id == row.id);
+        self.names.extend(rows.iter().filter(is_kept).map(name));
+        if self.moments.len() == MOMENTS {
+            self.moments.pop_front();
+            let moments = &self.moments;
+            self.names.retain(|id, _| moments.iter().any(|moment| moment.programs.iter().any(|it| it.0 == *id)));
         }
-        let last_ns = self.moments.back().map(|moment| moment.at_ns);
-        if last_ns == Some(at_ns) {
-            return;
-        }
-        let (before, by_row) = std::mem::take(&mut self.created);
-        if let Some(last_ns) = last_ns {
-            let seconds = (at_ns - last_ns) as f64 / 1e9;
-            let figures = |created: u64, before: u64, live: u64| Figures {
-                created_per_s: created.saturating_sub(before) as f64 / seconds,
-                live: live as f64,
-            };
-            let counts = &summary.totals.counts;
-            let all = figures(counts.time_wait_created, before, counts.time_wait_live);
-            let of = |row: &Row| {
-                let before = by_row.get(&row.id).copied().unwrap_or(0);
-                (row.id, figures(row.counts.time_wait_created, before, row.counts.time_wait_live))
-            };
-            let mut programs: Vec<(u64, Figures)> = rows.iter().map(of).collect();
-            programs.retain(|(_, figures)| *figures != Figures::default());
-            programs.sort_unstable_by(|(id, one), (other_id, other)| {
-                let size = |figures: &Figures| figures.created_per_s * 60.0 + figures.live;
-                size(other).total_cmp(&size(one)).then(id.cmp(other_id))
-            });
-            programs.truncate(PROGRAMS);
-            for (id, _) in &programs {
-                let name = || rows.iter().find(|row| row.id == *id).map(|row| label::group(row, snapshot));
-                self.names.entry(*id).or_insert_with(|| name().unwrap_or_default());
-            }
-            if self.moments.len() == MOMENTS {
-                self.moments.pop_front();
-                let moments = &self.moments;
-                self.names.retain(|id, _| moments.iter().any(|moment| moment.programs.iter().any(|it| it.0 == *id)));
-            }
-            self.moments.push_back(Moment { at_ns, all, programs });
-        } else {
-            // Nothing to compare it with: the chart begins here.
-            let live = summary.totals.counts.time_wait_live as f64;
-            let all = Figures { created_per_s: 0.0, live };
-            self.moments.push_back(Moment { at_ns, all, programs: Vec::new() });
-        }
-        let created = |row: &Row| (row.id, row.counts.time_wait_created);
-        self.created = (summary.totals.counts.time_wait_created, rows.iter().map(created).collect());
+        self.moments.push_back(Moment { at_ns, all: figures(&summary.totals.counts), programs });
     }
 
     /// How many moments it has.
@@ -125,35 +120,41 @@ impl Trend {
         self.moments.len()
     }
 
-    /// Draws the chart of what was known at `until_ns`: two halves where there is room, else the rate alone.
+    /// Draws the chart of what was known at `until_ns`: rates on the left, live sockets on the right, with the same colours.
     pub(super) fn draw(&self, frame: &mut Frame<'_>, area: Rect, until_ns: u64, look: Theme) {
-        let [left, right] = Layout::horizontal([Constraint::Fill(1), Constraint::Fill(1)]).spacing(2).areas(area);
-        self.half(frame, left, until_ns, look, "created/s", |figures| figures.created_per_s);
-        self.half(frame, right, until_ns, look, "live", |figures| figures.live);
-    }
-
-    fn half(
-        &self,
-        frame: &mut Frame<'_>,
-        area: Rect,
-        until_ns: u64,
-        look: Theme,
-        what: &'static str,
-        figure: fn(&Figures) -> f64,
-    ) {
         let shown: Vec<&Moment> = self.moments.iter().filter(|moment| moment.at_ns <= until_ns).collect();
+        let mut sums: HashMap<u64, f64> = HashMap::new();
+        for (id, figures) in shown.iter().flat_map(|moment| &moment.programs) {
+            *sums.entry(*id).or_default() += figures.size();
+        }
+        let mut programs: Vec<(u64, f64)> = sums.into_iter().collect();
+        programs.sort_unstable_by(|one, other| other.1.total_cmp(&one.1).then(one.0.cmp(&other.0)));
+        programs.truncate(LINES);
+        let programs: Vec<u64> = programs.into_iter().map(|(id, _)| id).collect();
+        let [left, right] = Layout::horizontal([Constraint::Fill(1), Constraint::Fill(1)]).spacing(2).areas(area);
+        let chart = Chart { shown: &shown, programs: &programs, names: &self.names, look };
+        chart.draw(frame, left, "created/s", |figures| figures.created_per_s);
+        chart.draw(frame, right, "live", |figures| figures.live);
+    }
+}
+
+/// One half of the chart.
+struct Chart<'a> {
+    shown: &'a [&'a Moment],
+    /// Those with a line of their own.
+    programs: &'a [u64],
+    names: &'a HashMap<u64, String>,
+    look: Theme,
+}
+
+impl Chart<'_> {
+    fn draw(&self, frame: &mut Frame<'_>, area: Rect, what: &'static str, figure: fn(&Figures) -> f64) {
+        let Self { shown, programs, names, look } = *self;
         let (Some(first), Some(last)) = (shown.first(), shown.last()) else { return };
         let highest = shown.iter().map(|moment| figure(&moment.all)).fold(0.0, f64::max);
         let top = highest.max(1.0);
-        let mut programs: HashMap<u64, f64> = HashMap::new();
-        for (id, figures) in shown.iter().flat_map(|moment| &moment.programs) {
-            *programs.entry(*id).or_default() += figure(figures);
-        }
-        let mut programs: Vec<(u64, f64)> = programs.into_iter().filter(|(_, sum)| *sum > 0.0).collect();
-        programs.sort_unstable_by(|one, other| other.1.total_cmp(&one.1).then(one.0.cmp(&other.0)));
-        programs.truncate(LINES);
         let of = |moment: &Moment, id: u64| {
-            moment.programs.iter().find(|(other, _)| *other == id).map_or(0.0, |(_, figures)| figure(figures))
+            moment.programs.iter().find(|(other, _)| *other == id).map(|(_, figures)| figure(figures))
         };
 
         let [head, body] = Layout::vertical([Constraint::Length(1), Constraint::Fill(1)]).areas(area);
@@ -165,9 +166,10 @@ impl Trend {
             format!("{what} {now} (peak {peak} in {})", text::duration(span))
         };
         let mut legend = vec![Span::styled(title, look.accent())];
-        legend.extend(programs.iter().enumerate().map(|(rank, (id, _))| {
-            let name = self.names.get(id).map_or("", String::as_str);
-            Span::styled(format!("  {} {}", text::fit(name, 16), text::rate(of(last, *id))), look.line(rank))
+        legend.extend(programs.iter().enumerate().map(|(rank, id)| {
+            let name = names.get(id).map_or("", String::as_str);
+            let now = text::rate(of(last, *id).unwrap_or(0.0));
+            Span::styled(format!("  {} {now}", text::fit(name, 16)), look.line(rank))
         }));
         // A name that is cut off is worse than none.
         while legend.len() > 1
@@ -181,16 +183,20 @@ impl Trend {
         let cells = f64::from(body.width.max(2));
         let width_ns = span.max(LEAST).as_nanos() as f64;
         let x = |moment: &Moment| cells - (last.at_ns - moment.at_ns) as f64 / width_ns * cells;
-        let strokes = |figure: &dyn Fn(&Moment) -> f64, style: Style| -> Vec<Stroke> {
-            let pairs = shown.windows(2);
+        // Where a figure is not kept, the line has a gap.
+        let strokes = |figure: &dyn Fn(&Moment) -> Option<f64>, style: Style| -> Vec<Stroke> {
             let colour = style.fg.unwrap_or_default();
-            pairs.map(|pair| Stroke::new(x(pair[0]), figure(pair[0]), x(pair[1]), figure(pair[1]), colour)).collect()
+            let stroke = |pair: &[&Moment]| {
+                Some(Stroke::new(x(pair[0]), figure(pair[0])?, x(pair[1]), figure(pair[1])?, colour))
+            };
+            shown.windows(2).filter_map(stroke).collect()
         };
+        // Without colours, lines of programs could not be told apart.
+        let lines = if look.colour { programs } else { &[] };
         let canvas =
             Canvas::default().marker(Marker::Braille).x_bounds([0.0, cells]).y_bounds([0.0, top]).paint(|context| {
-                // Those with less are drawn over those with more.
-                strokes(&|moment| figure(&moment.all), look.dim()).iter().for_each(|stroke| context.draw(stroke));
-                for (rank, (id, _)) in programs.iter().enumerate() {
+                strokes(&|moment| Some(figure(&moment.all)), look.dim()).iter().for_each(|stroke| context.draw(stroke));
+                for (rank, id) in lines.iter().enumerate() {
                     context.layer();
                     strokes(&|moment| of(moment, *id), look.line(rank)).iter().for_each(|stroke| context.draw(stroke));
                 }

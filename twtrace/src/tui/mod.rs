@@ -18,6 +18,8 @@ pub mod style;
 mod tests;
 #[cfg(test)]
 mod tests_findings;
+#[cfg(test)]
+mod tests_trend;
 mod timeline;
 pub mod trend;
 

@@ -1,5 +1,6 @@
 //! Each rule: what it finds in a list of Events, what it reports, and what it ignores.
 
+mod alike;
 mod habits;
 mod holders;
 mod ports;

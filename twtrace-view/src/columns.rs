@@ -186,10 +186,7 @@ fn from(row: &DestinationRow) -> String {
 
 /// The network namespace.
 fn namespace(context: &Context<'_>, row: &DestinationRow) -> String {
-    match &row.key {
-        DestRow::Dest(key) if key.netns != 0 => label::namespace(context.snapshot.summary(), key.netns),
-        _ => "-".to_owned(),
-    }
+    label::netns(row, context.snapshot).unwrap_or_else(|| "-".to_owned())
 }
 
 /// The network namespaces of a row's connections, as long as there is a row for one.

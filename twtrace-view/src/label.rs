@@ -4,7 +4,7 @@ use crate::text;
 use std::borrow::Cow;
 use twtrace_core::event::{Comm, Owner, ProcessFacts, Role};
 use twtrace_core::program;
-use twtrace_core::snapshot::{DestKey, DestRow, GroupKey, Namespace, OwnerRef, Row, Snapshot, Summary};
+use twtrace_core::snapshot::{DestKey, DestRow, DestinationRow, GroupKey, Namespace, OwnerRef, Row, Snapshot, Summary};
 
 /// A command name.
 pub fn command(comm: &Comm) -> Cow<'_, str> {
@@ -131,6 +131,14 @@ pub fn destination(key: &DestRow, folded: u64) -> String {
 /// The same for one that is not folded.
 pub fn place(key: &DestKey) -> String {
     text::address(key.remote_addr.unwrap_or(key.local_addr), key.port)
+}
+
+/// The network namespace of a destination; `None` if it is not known.
+pub fn netns(row: &DestinationRow, snapshot: &Snapshot) -> Option<String> {
+    match row.key {
+        DestRow::Dest(key) if key.netns != 0 => Some(namespace(snapshot.summary(), key.netns)),
+        _ => None,
+    }
 }
 
 /// A network namespace by name, or else by its inode number.

@@ -1,5 +1,6 @@
 //! Findings: the list, and a page for one with all of its evidence and advice.
 
+use crate::tui::filter::{self, Filter, Name};
 use crate::tui::list::{self, List};
 use crate::tui::state::{Outcome, State, What};
 use crate::tui::style::Theme;
@@ -9,6 +10,7 @@ use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Borders, Paragraph};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use twtrace_core::counts::Field;
 use twtrace_core::finding::{Finding, Rule, Severity};
 use twtrace_core::snapshot::Snapshot;
 use twtrace_view::columns::{Column, Context};
@@ -59,13 +61,40 @@ fn columns() -> Vec<Column<Finding>> {
     columns
 }
 
-/// Whether the finding contains the text, which is in lower case.
-fn matches(finding: &Finding, snapshot: &Snapshot, needle: &str) -> bool {
-    if needle.is_empty() {
-        return true;
+/// A finding, as a filter asks it.
+struct Asked<'a> {
+    finding: &'a Finding,
+    snapshot: &'a Snapshot,
+}
+
+impl filter::Row for Asked<'_> {
+    fn has(&self, text: &str) -> bool {
+        let Self { finding, snapshot } = *self;
+        let texts = [words::subject(finding, Some(snapshot)), words::title(finding), words::state(finding)];
+        finding.rule.name().contains(text) || texts.iter().any(|own| own.to_lowercase().contains(text))
     }
-    let texts = [words::subject(finding, Some(snapshot)), words::title(finding), words::state(finding)];
-    finding.rule.name().contains(needle) || texts.iter().any(|text| text.to_lowercase().contains(needle))
+
+    fn is(&self, name: Name, wanted: &str) -> bool {
+        let Self { finding, snapshot } = *self;
+        let has = |text: String| text.to_lowercase().contains(wanted);
+        let (subject, place) = (finding.process.as_ref(), finding.destination.as_ref());
+        match name {
+            Name::Program => has(words::who(finding, Some(snapshot))),
+            Name::Pid => subject.and_then(|one| one.process).is_some_and(|key| key.tgid.to_string() == wanted),
+            Name::User => subject.is_some_and(|one| has(label::user(one.uid, snapshot))),
+            Name::Parent => subject.is_some_and(|one| has(label::process(&one.parent_command, one.ppid))),
+            Name::Dest => has(words::place(finding)),
+            Name::Netns => place.is_some_and(|key| has(label::namespace(snapshot.summary(), key.netns))),
+            Name::Cgroup => {
+                let facts = subject.and_then(|one| one.process).and_then(|key| snapshot.facts(key));
+                label::cgroup(facts).is_some_and(has)
+            }
+        }
+    }
+
+    fn figure(&self, _: &Field) -> Option<f64> {
+        None
+    }
 }
 
 /// Draws all findings, and returns the title.
@@ -76,9 +105,9 @@ pub(super) fn all(
     snapshot: &Snapshot,
     state: &mut State,
 ) -> String {
-    let needle = state.filter.to_lowercase();
+    let filter = Filter::of(&state.filter);
     let mut rows = words::sorted(snapshot.findings());
-    rows.retain(|finding| matches(finding, snapshot, &needle));
+    rows.retain(|finding| filter.fits(&Asked { finding, snapshot }));
     if state.reverse {
         rows.reverse();
     }

@@ -26,10 +26,11 @@ const REPLAY: [(&str, &str); 8] = [
     ("b", "group by process, PID, program, command, parent, user, ..."),
 ];
 
-const BOTH: [(&str, &str); 10] = [
+const BOTH: [(&str, &str); 11] = [
     ("Enter, Esc", "into the row (what is behind it), and back"),
     ("s S r", "next order, previous order, reverse it"),
-    ("/ text", "only rows that contain it; Esc clears it"),
+    ("/ words", "rows that fit all: text, program: pid: user: parent: cgroup:"),
+    ("", "dest: netns:, created>100, errors>0; Esc clears it"),
     ("y e", "of the chosen finding: copy its command; export it as Markdown"),
     ("mouse", "click a row, a tab, a heading; wheel (Shift selects text)"),
     ("? q", "this help; quit"),

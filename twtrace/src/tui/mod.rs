@@ -1,6 +1,7 @@
 //! The screen of `twtrace top` and `twtrace replay`: drawn from the snapshot and from the user's choices.
 
 mod destinations;
+mod filter;
 mod findings;
 mod header;
 mod help;

@@ -1,42 +1,79 @@
 //! Groups and processes.
 
+use crate::tui::filter::{self, Filter, Name};
 use crate::tui::list::{self, List};
 use crate::tui::side;
 use crate::tui::state::State;
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use std::cmp::Reverse;
-use twtrace_core::snapshot::{GroupBy, GroupKey, Row, Share, Snapshot};
+use twtrace_core::counts::Field;
+use twtrace_core::snapshot::{DestinationRow, GroupBy, GroupKey, Row, Share, Snapshot};
 use twtrace_view::columns::{self, Column, Context, Paired};
 use twtrace_view::label;
 use twtrace_view::order::{self, Sort};
 use twtrace_view::text;
 
-/// Whether the row contains the text, which is in lower case.
-pub(super) fn matches(row: &Row, snapshot: &Snapshot, needle: &str) -> bool {
-    if needle.is_empty() {
-        return true;
+/// A row of processes, as a filter asks it.
+pub(super) struct Asked<'a> {
+    pub(super) row: &'a Row,
+    pub(super) snapshot: &'a Snapshot,
+    pub(super) by: GroupBy,
+}
+
+impl Asked<'_> {
+    /// Whether any of the processes of one-shots fits.
+    fn any(&self, fits: impl Fn(&Asked<'_>) -> bool) -> bool {
+        let Self { row, snapshot, .. } = *self;
+        let by = GroupBy::Pid;
+        matches!(row.key, GroupKey::OneShots(_))
+            && snapshot.members_of(GroupBy::Process, row).any(|row| fits(&Asked { row, snapshot, by }))
     }
-    let has = |text: &str| text.to_lowercase().contains(needle);
-    if has(&label::group(row, snapshot)) || label::opened_by_others(row).is_some_and(|opened| has(&opened)) {
-        return true;
+
+    fn destinations(&self, fits: impl Fn(&DestinationRow) -> bool) -> bool {
+        self.snapshot.destinations_of(self.by, self.row).iter().any(|(row, _)| fits(row))
     }
-    let of_owner = row.owner.is_some_and(|owner| {
-        has(&label::user(owner.uid, snapshot)) || has(&label::process(&owner.parent_comm, owner.ppid))
-    });
-    match row.key {
-        GroupKey::Process(key) => {
-            let facts = snapshot.facts(key);
-            of_owner
-                || key.tgid.to_string().contains(needle)
-                || facts.and_then(|facts| facts.cmdline.as_deref()).is_some_and(|line| has(&text::clean(line)))
-                || label::cgroup(facts).is_some_and(|name| has(&name))
+}
+
+impl filter::Row for Asked<'_> {
+    fn has(&self, text: &str) -> bool {
+        let row = self.row;
+        let opened = label::opened_by_others(row).is_some_and(|opened| opened.to_lowercase().contains(text));
+        let names = [Name::Program, Name::User, Name::Parent, Name::Cgroup];
+        let line = match row.key {
+            GroupKey::Process(key) => {
+                let facts = self.snapshot.facts(key);
+                let line = facts.and_then(|facts| facts.cmdline.as_deref());
+                key.tgid.to_string().contains(text)
+                    || line.is_some_and(|line| text::clean(line).to_lowercase().contains(text))
+            }
+            _ => self.any(|one| one.has(text)),
+        };
+        opened || line || names.iter().any(|name| self.is(*name, text))
+    }
+
+    fn is(&self, name: Name, wanted: &str) -> bool {
+        let Self { row, snapshot, .. } = *self;
+        let has = |text: String| text.to_lowercase().contains(wanted);
+        match name {
+            Name::Program => has(label::group(row, snapshot)),
+            Name::Pid => match row.key {
+                GroupKey::Process(key) => key.tgid.to_string() == wanted,
+                _ => self.any(|one| one.is(name, wanted)),
+            },
+            Name::User => row.owner.is_some_and(|owner| has(label::user(owner.uid, snapshot))),
+            Name::Parent => row.owner.is_some_and(|owner| has(label::process(&owner.parent_comm, owner.ppid))),
+            Name::Cgroup => match row.key {
+                GroupKey::Process(key) => label::cgroup(snapshot.facts(key)).is_some_and(has),
+                _ => self.any(|one| one.is(name, wanted)),
+            },
+            Name::Dest => self.destinations(|row| has(label::destination(&row.key, row.folded))),
+            Name::Netns => self.destinations(|row| label::netns(row, snapshot).is_some_and(has)),
         }
-        // By any of its processes.
-        GroupKey::OneShots(_) => {
-            of_owner || snapshot.members_of(GroupBy::Process, row).any(|row| matches(row, snapshot, needle))
-        }
-        _ => false,
+    }
+
+    fn figure(&self, field: &Field) -> Option<f64> {
+        Some((field.get)(&self.row.counts).size())
     }
 }
 
@@ -50,7 +87,7 @@ pub(super) fn groups(
     of: Option<(GroupBy, &GroupKey)>,
 ) -> String {
     let by = of.map_or(state.by, |(by, _)| by.members());
-    let needle = state.filter.to_lowercase();
+    let filter = Filter::of(&state.filter);
     let rows: Vec<&Row> = match of {
         None => snapshot.rows(by).iter().collect(),
         Some((by, key)) => {
@@ -58,7 +95,7 @@ pub(super) fn groups(
             group.map(|group| snapshot.members_of(by, group).collect()).unwrap_or_default()
         }
     };
-    let rows = rows.into_iter().filter(|row| matches(row, snapshot, &needle));
+    let rows = rows.into_iter().filter(|row| filter.fits(&Asked { row, snapshot, by }));
     let mut rows = order::rows(rows, state.sort, snapshot);
     if state.reverse {
         rows.reverse();
@@ -115,9 +152,11 @@ pub(super) fn of_destination(
     state: &mut State,
     destination: u32,
 ) -> String {
-    let needle = state.filter.to_lowercase();
+    let filter = Filter::of(&state.filter);
+    let by = GroupBy::Process;
     let found = snapshot.processes_of(destination).into_iter().map(|(row, pair)| Paired { row, pair });
-    let mut found: Vec<Paired<'_, Row>> = found.filter(|paired| matches(paired.row, snapshot, &needle)).collect();
+    let mut found: Vec<Paired<'_, Row>> =
+        found.filter(|paired| filter.fits(&Asked { row: paired.row, snapshot, by })).collect();
     sort_pairs(&mut found, state, |row| row.id);
     let ids = found.iter().map(|paired| paired.row.id).collect();
     let sort = Some(pair_sort(state.sort));

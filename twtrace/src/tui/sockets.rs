@@ -1,11 +1,13 @@
 //! The live TIME_WAIT sockets, one by one.
 
+use crate::tui::filter::{self, Filter, Name};
 use crate::tui::list::{self, List};
 use crate::tui::state::{SocketSort, State};
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use std::cmp::Ordering;
 use std::time::Duration;
+use twtrace_core::counts::Field;
 use twtrace_core::snapshot::{OwnerRef, Provenance, Snapshot, Substate, TimeWaitSocket};
 use twtrace_view::columns::{Column, Context};
 use twtrace_view::{label, text};
@@ -56,7 +58,8 @@ fn of(snapshot: &Snapshot, by: Choice) -> Chosen {
     let mut sockets: Vec<TimeWaitSocket> = Vec::with_capacity(2 * MAX_SHOWN);
     // Sockets after this one are not shown.
     let mut last: Option<TimeWaitSocket> = None;
-    for socket in snapshot.sockets().iter().filter(|socket| matches(socket, &by.needle)) {
+    let filter = Filter::of(&by.needle);
+    for socket in snapshot.sockets().iter().filter(|socket| filter.fits(&Asked { socket, snapshot })) {
         total += 1;
         if last.as_ref().is_some_and(|last| compare(&socket, last).is_gt()) {
             continue;
@@ -85,15 +88,35 @@ fn compare(sort: SocketSort, a: &TimeWaitSocket, b: &TimeWaitSocket) -> Ordering
     }
 }
 
-/// Whether an address or a process contains the text, which is in lower case.
-fn matches(socket: &TimeWaitSocket, needle: &str) -> bool {
-    needle.is_empty()
-        || local(socket).contains(needle)
-        || remote(socket).contains(needle)
-        || [&socket.closer, &socket.opener]
-            .into_iter()
-            .flatten()
-            .any(|owner| label::owner(Some(owner)).to_lowercase().contains(needle))
+/// A socket, as a filter asks it.
+struct Asked<'a> {
+    socket: &'a TimeWaitSocket,
+    snapshot: &'a Snapshot,
+}
+
+impl filter::Row for Asked<'_> {
+    fn has(&self, text: &str) -> bool {
+        local(self.socket).contains(text) || remote(self.socket).contains(text) || self.is(Name::Program, text)
+    }
+
+    fn is(&self, name: Name, wanted: &str) -> bool {
+        let Self { socket, snapshot } = *self;
+        let has = |text: String| text.to_lowercase().contains(wanted);
+        let mut owners = [&socket.closer, &socket.opener].into_iter().flatten();
+        match name {
+            Name::Program => owners.any(|owner| has(label::owner(Some(owner)))),
+            Name::Pid => owners.any(|owner| owner.key.tgid.to_string() == wanted),
+            Name::Dest => has(remote(socket)),
+            Name::Netns => has(label::namespace(snapshot.summary(), socket.tuple.netns)),
+            Name::Cgroup => owners.any(|owner| label::cgroup(snapshot.facts(owner.key)).is_some_and(has)),
+            // Not kept of a socket.
+            Name::User | Name::Parent => false,
+        }
+    }
+
+    fn figure(&self, _: &Field) -> Option<f64> {
+        None
+    }
 }
 
 fn local(socket: &TimeWaitSocket) -> String {

@@ -111,6 +111,18 @@ fn filters_search_what_rows_say() {
         // Esc clears it while it is being typed.
         harness.press(KeyCode::Esc);
     }
+    for (words, found) in [
+        ("program:api", "1 row"),
+        ("pid:300", "1 row"),
+        ("pid:30", "0 rows"),
+        ("created>29 created<100", "2 rows"),
+        ("dest::5432 user:app", "1 row"),
+        ("errors=3", "1 row"),
+    ] {
+        let text = harness.type_in(&format!("/{words}"));
+        assert!(text.contains(&format!("  {found} by process")), "{words}: {text}");
+        harness.press(KeyCode::Esc);
+    }
     harness.type_in("2/:5432");
     assert!(harness.text().contains("  1 destination"), "{}", harness.text());
     harness.press(KeyCode::Backspace);

@@ -133,9 +133,19 @@ impl Trend {
         let programs: Vec<u64> = programs.into_iter().map(|(id, _)| id).collect();
         let [left, right] = Layout::horizontal([Constraint::Fill(1), Constraint::Fill(1)]).spacing(2).areas(area);
         let chart = Chart { shown: &shown, programs: &programs, names: &self.names, look };
-        chart.draw(frame, left, "created/s", |figures| figures.created_per_s);
-        chart.draw(frame, right, "live", |figures| figures.live);
+        let rate = Shown { name: "created/s", figure: |figures| figures.created_per_s, text: text::rate };
+        // A whole number.
+        let live = Shown { name: "live", figure: |figures| figures.live, text: |live| text::count(live as u64) };
+        chart.draw(frame, left, &rate);
+        chart.draw(frame, right, &live);
     }
+}
+
+/// What one half of the chart is about.
+struct Shown {
+    name: &'static str,
+    figure: fn(&Figures) -> f64,
+    text: fn(f64) -> String,
 }
 
 /// One half of the chart.
@@ -148,8 +158,9 @@ struct Chart<'a> {
 }
 
 impl Chart<'_> {
-    fn draw(&self, frame: &mut Frame<'_>, area: Rect, what: &'static str, figure: fn(&Figures) -> f64) {
+    fn draw(&self, frame: &mut Frame<'_>, area: Rect, what: &Shown) {
         let Self { shown, programs, names, look } = *self;
+        let Shown { name, figure, text } = *what;
         let (Some(first), Some(last)) = (shown.first(), shown.last()) else { return };
         let highest = shown.iter().map(|moment| figure(&moment.all)).fold(0.0, f64::max);
         let top = highest.max(1.0);
@@ -159,16 +170,16 @@ impl Chart<'_> {
 
         let [head, body] = Layout::vertical([Constraint::Length(1), Constraint::Fill(1)]).areas(area);
         let span = Duration::from_nanos(last.at_ns.saturating_sub(first.at_ns));
-        let (now, peak) = (text::rate(figure(&last.all)), text::rate(highest));
+        let (now, peak) = (text(figure(&last.all)), text(highest));
         let title = if head.width < WIDE {
-            format!("{what} {now}")
+            format!("{name} {now}")
         } else {
-            format!("{what} {now} (peak {peak} in {})", text::duration(span))
+            format!("{name} {now} (peak {peak} in {})", text::duration(span))
         };
         let mut legend = vec![Span::styled(title, look.accent())];
         legend.extend(programs.iter().enumerate().map(|(rank, id)| {
             let name = names.get(id).map_or("", String::as_str);
-            let now = text::rate(of(last, *id).unwrap_or(0.0));
+            let now = text(of(last, *id).unwrap_or(0.0));
             Span::styled(format!("  {} {now}", text::fit(name, 16)), look.line(rank))
         }));
         // A name that is cut off is worse than none.

@@ -93,7 +93,7 @@ impl<W: Write + Send> Sink<W> {
             Format::Csv => {
                 let mut writer = csv::Writer::from_writer(out);
                 // The names of the columns, even for a recording without rows.
-                writer.write_record(schema.fields().iter().map(|field| field.name()))?;
+                writer.write_record(schema.fields().iter().map(|field| field.name())).map_err(text::of_output)?;
                 Self::Csv(Box::new(writer))
             }
             Format::Jsonl => Self::Jsonl(PlainJson::new(out)),

@@ -9,7 +9,7 @@ use arrow_array::{Array, BinaryArray, BooleanArray, DictionaryArray, PrimitiveAr
 use arrow_schema::{DataType, TimeUnit};
 use jiff::Timestamp;
 use std::fmt;
-use std::io::Write;
+use std::io::{self, Write};
 use twtrace_core::plain::guarded;
 
 /// One value.
@@ -99,6 +99,14 @@ fn hexadecimal(bytes: &[u8]) -> String {
     })
 }
 
+/// The error of the output itself, by which a closed pipe is recognized.
+pub(super) fn of_output(error: csv::Error) -> io::Error {
+    match error.into_kind() {
+        csv::ErrorKind::Io(error) => error,
+        kind => io::Error::other(format!("cannot write CSV: {kind:?}")),
+    }
+}
+
 /// Writes the rows as records of CSV. A missing value is empty, and text is harmless in a terminal and a spreadsheet.
 ///
 /// # Errors
@@ -114,9 +122,10 @@ pub(super) fn csv(batch: &RecordBatch, out: &mut csv::Writer<impl Write>) -> any
                 Cell::Time(value) => out.write_field(time(value).to_string()),
                 Cell::Text(value) => out.write_field(&*guarded(value)),
                 Cell::Bytes(value) => out.write_field(hexadecimal(value)),
-            }?;
+            }
+            .map_err(of_output)?;
         }
-        out.write_record(None::<&[u8]>)?;
+        out.write_record(None::<&[u8]>).map_err(of_output)?;
     }
     Ok(())
 }
@@ -185,6 +194,28 @@ mod tests {
             "18446744073709551615,2023-11-14T22:13:20.000000Z,,true,,\"'=a,\"\"b\"\"\\n\"\n\
              0,2023-11-14T22:13:20.000001Z,80,,0aff,\n"
         );
+    }
+
+    /// The reader has gone, as `head` does when it has its lines.
+    struct Gone;
+
+    impl Write for Gone {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_broken_pipe_is_reported_as_one() {
+        let mut out = csv::WriterBuilder::new().buffer_capacity(1).from_writer(Gone);
+        let errors = [csv(&batch(), &mut out).unwrap_err(), json_lines(&batch(), &mut Gone).unwrap_err()];
+        for error in errors {
+            let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+            assert_eq!(kind, Some(io::ErrorKind::BrokenPipe), "{error:#}");
+        }
     }
 
     #[test]

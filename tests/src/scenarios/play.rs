@@ -40,6 +40,9 @@ pub enum Starts {
 /// For how long.
 const LATE: Duration = Duration::from_millis(1500);
 
+/// For what comes while the machine does something else: a loss is a finding of its own.
+const ROOM: [&str; 2] = ["--ring-bytes", "64M"];
+
 /// How often a run is played when the tracer is attached only after the load has ended, as on a busy machine.
 const ATTEMPTS: u32 = 3;
 
@@ -55,14 +58,14 @@ pub fn play(run: &Run, starts: Starts) -> Played {
 /// `None` if the load ended before there was a report.
 fn play_once(run: &Run, starts: Starts) -> Option<Played> {
     let bed = TestBed::of(run);
-    let first = (starts == Starts::First).then(|| Top::start(&bed.place, &[]));
-    let witness = (starts == Starts::Late).then(|| Top::start_here(&bed.place, &["--by", "command"]));
+    let first = (starts == Starts::First).then(|| Top::start(&bed.place, &ROOM));
+    let witness = (starts == Starts::Late).then(|| Top::start_here(&bed.place, &[&ROOM[..], &["--by", "command"]].concat()));
     let began = Instant::now();
     let mut load = bed.load(run);
     let top = first.unwrap_or_else(|| {
         thread::sleep(LATE);
         // Likely owners are those of its own namespace.
-        Top::start_here(&bed.place, &[])
+        Top::start_here(&bed.place, &ROOM)
     });
     let truth = witness.map(|witness| witness.newest());
     let pid = load.pid();

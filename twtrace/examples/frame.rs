@@ -1,0 +1,61 @@
+//! What drawing costs: 60,000 TIME_WAIT sockets, 5,000 processes, 2,000 destinations, on screens of three sizes.
+//!
+//! ```sh
+//! cargo run --release -p twtrace --example frame
+//! ```
+#![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "an example prints, and stops at the first surprise")]
+
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use ratatui::Terminal;
+use ratatui::backend::TestBackend;
+use std::time::{Duration, Instant};
+use twtrace::tui::state::State;
+use twtrace::tui::style::Theme;
+use twtrace::tui::{draw, key};
+use twtrace_core::event::Event;
+use twtrace_core::snapshot::{GroupBy, Snapshot};
+use twtrace_core::state::Config;
+use twtrace_testkit::{SECOND_NS, START_NS, answered, kernel, kernel_facts, owner, start, state_of, tick, tuple};
+use twtrace_view::order::Sort;
+
+const SOCKETS: u64 = 60_000;
+const PROCESSES: u64 = 5000;
+const DESTINATIONS: u64 = 2000;
+const FRAMES: u32 = 100;
+
+fn main() {
+    let mut state = state_of(Config::default(), [start(START_NS).event(), kernel(kernel_facts())]);
+    for number in 0..SOCKETS {
+        let who = owner(1000 + (number % PROCESSES) as u32, format!("worker-{}", number % 40));
+        let destination = number % DESTINATIONS;
+        let to = tuple(1024 + (number % 60_000) as u16, [10, 0, (destination / 250) as u8, (destination % 250) as u8], 80);
+        let at_ns = START_NS + number * 30 * SECOND_NS / SOCKETS;
+        state.apply(Event::Connection(Box::new(answered(number + 1, who, to, at_ns))));
+    }
+    state.apply(tick(START_NS + 31 * SECOND_NS));
+    for (width, height) in [(80, 24), (120, 40), (200, 60)] {
+        let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+        let mut ui = State::new(GroupBy::Process, Sort::DEFAULT, Theme { colour: true, ascii: false });
+        for tab in ['1', '2', '4'] {
+            let (mut first, mut others) = (Duration::ZERO, Duration::ZERO);
+            for second in 0..FRAMES {
+                // A new snapshot now and then, as a trace has one each second.
+                let began_taking = Instant::now();
+                let snapshot = Snapshot::take(&mut state);
+                let taking = began_taking.elapsed();
+                let _ = key(KeyEvent::new(KeyCode::Char(tab), KeyModifiers::NONE), &snapshot, &mut ui);
+                ui.trend.add(&snapshot);
+                let began = Instant::now();
+                terminal.draw(|frame| draw(frame, &snapshot, &mut ui)).unwrap();
+                first += began.elapsed();
+                let again = Instant::now();
+                terminal.draw(|frame| draw(frame, &snapshot, &mut ui)).unwrap();
+                others += again.elapsed();
+                if second == 0 {
+                    println!("{width}x{height} tab {tab}: a snapshot takes {taking:.1?}");
+                }
+            }
+            println!("    first frame of a snapshot {:.2?}, each further one {:.2?}", first / FRAMES, others / FRAMES);
+        }
+    }
+}

@@ -3,7 +3,12 @@
 //! ```sh
 //! cargo run --release -p twtrace --example frame
 //! ```
-#![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "an example prints, and stops at the first surprise")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    missing_docs,
+    reason = "an example prints, and stops at the first surprise"
+)]
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use ratatui::Terminal;
@@ -28,7 +33,8 @@ fn main() {
     for number in 0..SOCKETS {
         let who = owner(1000 + (number % PROCESSES) as u32, format!("worker-{}", number % 40));
         let destination = number % DESTINATIONS;
-        let to = tuple(1024 + (number % 60_000) as u16, [10, 0, (destination / 250) as u8, (destination % 250) as u8], 80);
+        let to =
+            tuple(1024 + (number % 60_000) as u16, [10, 0, (destination / 250) as u8, (destination % 250) as u8], 80);
         let at_ns = START_NS + number * 30 * SECOND_NS / SOCKETS;
         state.apply(Event::Connection(Box::new(answered(number + 1, who, to, at_ns))));
     }

@@ -59,7 +59,8 @@ pub fn play(run: &Run, starts: Starts) -> Played {
 fn play_once(run: &Run, starts: Starts) -> Option<Played> {
     let bed = TestBed::of(run);
     let first = (starts == Starts::First).then(|| Top::start(&bed.place, &ROOM));
-    let witness = (starts == Starts::Late).then(|| Top::start_here(&bed.place, &[&ROOM[..], &["--by", "command"]].concat()));
+    let witness =
+        (starts == Starts::Late).then(|| Top::start_here(&bed.place, &[&ROOM[..], &["--by", "command"]].concat()));
     let began = Instant::now();
     let mut load = bed.load(run);
     let top = first.unwrap_or_else(|| {

@@ -1,11 +1,9 @@
 //! What a screen or a page shows first: one sentence, and the namespace and the destination that the sentence is about.
 
-use crate::{findings, label, text, words};
+use crate::words::Bucket;
+use crate::{findings, text, words};
 use twtrace_core::finding::{Finding, Rule, Severity};
 use twtrace_core::snapshot::{DestRow, DestinationRow, Snapshot};
-
-/// Share of the limit of TIME_WAIT sockets that is nearly all of it.
-const NEARLY: f64 = 0.9;
 
 /// What deserves attention first.
 pub struct Focus<'a> {
@@ -18,30 +16,6 @@ pub struct Focus<'a> {
     pub bucket: Bucket,
 }
 
-/// TIME_WAIT sockets of a network namespace.
-pub struct Bucket {
-    /// The kernel's count.
-    pub sockets: u64,
-    /// `net.ipv4.tcp_max_tw_buckets`.
-    pub limit: u64,
-    /// Name of the namespace.
-    pub namespace: String,
-    /// There are others with figures of their own.
-    pub is_one_of_several: bool,
-}
-
-impl Bucket {
-    /// Whether the limit is nearly reached: the kernel then creates no more of them.
-    pub fn is_nearly_full(&self) -> bool {
-        self.share() >= NEARLY
-    }
-
-    /// The share of the limit.
-    pub fn share(&self) -> f64 {
-        self.sockets as f64 / self.limit.max(1) as f64
-    }
-}
-
 impl<'a> Focus<'a> {
     /// Finds it.
     pub fn of(snapshot: &'a Snapshot) -> Self {
@@ -51,15 +25,12 @@ impl<'a> Focus<'a> {
         let is_its = |row: &&DestinationRow| row.budget.is_some() && place.map(DestRow::Dest) == Some(row.key);
         let destination = all.iter().find(is_its).or_else(|| words::tightest(all.iter()));
         let summary = snapshot.summary();
-        let ((sockets, limit, namespace), namespaces) = words::fullest(summary);
-        let fullest = Bucket { sockets, limit, namespace, is_one_of_several: namespaces > 1 };
-        let netns = place.map(|place| place.netns);
-        let of_finding = netns.and_then(|netns| {
-            let kernel = summary.kernel_of(netns)?;
-            let (sockets, limit) = (kernel.time_wait, kernel.max_tw_buckets);
-            Some(Bucket { sockets, limit, namespace: label::namespace(summary, netns), ..fullest })
+        let of_finding = place.and_then(|place| {
+            let kernel = summary.kernel_of(place.netns)?;
+            Some(Bucket::of(kernel, place.netns, summary))
         });
-        Self { finding, destination, bucket: of_finding.unwrap_or(fullest) }
+        let bucket = of_finding.unwrap_or_else(|| words::fullest(summary));
+        Self { finding, destination, bucket }
     }
 
     /// What is happening.

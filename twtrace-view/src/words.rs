@@ -36,31 +36,70 @@ pub fn losses(counters: &KernelCounters) -> String {
 /// The kernel's count of TIME_WAIT sockets: `417 of at most 131,072`, and if there are other network namespaces with
 /// their own figures, `9,417 in 3 network namespaces; 9,000 of at most 131,072 in web`: the one closest to its limit.
 pub fn time_wait(summary: &Summary) -> String {
-    let (fullest, namespaces) = fullest(summary);
-    let (count, limit) = (text::count(fullest.0), text::count(fullest.1));
-    if namespaces < 2 {
+    let fullest = fullest(summary);
+    let (count, limit) = (text::count(fullest.sockets), text::count(fullest.limit));
+    if !fullest.is_one_of_several {
         return format!("{count} of at most {limit}");
     }
-    let all = text::count(summary.time_wait());
-    format!("{all} in {namespaces} network namespaces; {count} of at most {limit} in {}", fullest.2)
+    let (all, namespaces) = (text::count(summary.time_wait()), kernels(summary).count());
+    format!("{all} in {namespaces} network namespaces; {count} of at most {limit} in {}", fullest.namespace)
 }
 
-/// The namespace that is closest to its limit of TIME_WAIT sockets: how many it has, the limit, and its name; and how many
-/// namespaces there are.
-pub fn fullest(summary: &Summary) -> ((u64, u64, String), usize) {
-    let own = &summary.kernel;
-    let mut all = vec![(own.time_wait, own.max_tw_buckets, summary.host.netns)];
-    let others = summary.present().filter(|namespace| namespace.netns != summary.host.netns);
-    all.extend(others.filter_map(|namespace| {
-        let kernel = namespace.kernel.as_ref()?;
-        Some((kernel.time_wait, kernel.max_tw_buckets, namespace.netns))
-    }));
-    let share = |(count, limit, _): &(u64, u64, u32)| *count as f64 / (*limit).max(1) as f64;
+/// Share of the limit of TIME_WAIT sockets that is nearly all of it.
+const NEARLY: f64 = 0.9;
+
+/// TIME_WAIT sockets of a network namespace.
+pub struct Bucket {
+    /// The kernel's count.
+    pub sockets: u64,
+    /// `net.ipv4.tcp_max_tw_buckets`.
+    pub limit: u64,
+    /// Name of the namespace.
+    pub namespace: String,
+    /// There are others with figures of their own.
+    pub is_one_of_several: bool,
+}
+
+impl Bucket {
+    /// By what the kernel says of a namespace.
+    pub(crate) fn of(kernel: &KernelFacts, netns: u32, summary: &Summary) -> Self {
+        Self {
+            sockets: kernel.time_wait,
+            limit: kernel.max_tw_buckets,
+            namespace: label::namespace(summary, netns),
+            is_one_of_several: kernels(summary).nth(1).is_some(),
+        }
+    }
+
+    /// Whether the limit is nearly reached: the kernel then creates no more of them.
+    pub fn is_nearly_full(&self) -> bool {
+        self.share() >= NEARLY
+    }
+
+    /// The share of the limit.
+    pub fn share(&self) -> f64 {
+        share(self.sockets, self.limit)
+    }
+}
+
+fn share(sockets: u64, limit: u64) -> f64 {
+    sockets as f64 / limit.max(1) as f64
+}
+
+/// The network namespaces with figures of their own, the tracer's first.
+fn kernels(summary: &Summary) -> impl DoubleEndedIterator<Item = (u32, &KernelFacts)> {
+    let own = std::iter::once((summary.host.netns, &summary.kernel));
+    let others = summary.namespaces.iter().filter(|namespace| !namespace.gone && namespace.netns != summary.host.netns);
+    own.chain(others.filter_map(|namespace| Some((namespace.netns, namespace.kernel.as_ref()?))))
+}
+
+/// The namespace that is closest to its limit of TIME_WAIT sockets.
+pub fn fullest(summary: &Summary) -> Bucket {
+    let share = |kernel: &KernelFacts| share(kernel.time_wait, kernel.max_tw_buckets);
     // Of equal ones, the tracer's own, which is the first.
-    let number = all.len();
-    let most = all.into_iter().rev().max_by(|one, other| share(one).total_cmp(&share(other)));
-    let (count, limit, netns) = most.unwrap_or_default();
-    ((count, limit, label::namespace(summary, netns)), number)
+    let most = kernels(summary).rev().max_by(|(_, one), (_, other)| share(one).total_cmp(&share(other)));
+    let (netns, kernel) = most.unwrap_or((summary.host.netns, &summary.kernel));
+    Bucket::of(kernel, netns, summary)
 }
 
 /// Coverage in one phrase: `coverage 100.0% (n of m; k before start)`.

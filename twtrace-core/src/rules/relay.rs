@@ -26,7 +26,6 @@ const TLS: (RangeInclusive<f64>, RangeInclusive<f64>) = (150.0..=3_000.0, 200.0.
 
 /// A relay.
 pub(super) struct Relay {
-    pub(super) process: ProcessKey,
     owner: Owner,
     /// The ports on which it accepts.
     pub(super) fronts: Vec<DestKey>,
@@ -54,10 +53,10 @@ pub(super) fn relays(context: &RuleContext<'_>) -> Vec<Relay> {
     let are = processes.into_iter().filter(|(_, (front, back, _))| passes_on(front, back));
     let relay = |(process, (front, _, fronts))| {
         let owner = *context.pairs.iter().find(|pair| pair.owner.key == process)?.owner;
-        Some(Relay { process, owner, fronts, accepted: Pattern::connections(&front) })
+        Some(Relay { owner, fronts, accepted: Pattern::connections(&front) })
     };
     let mut relays: Vec<Relay> = are.filter_map(relay).collect();
-    relays.sort_unstable_by_key(|relay| relay.process);
+    relays.sort_unstable_by_key(|relay| relay.owner.key);
     relays
 }
 
@@ -79,7 +78,7 @@ fn passes_on(front: &Pattern, back: &Pattern) -> bool {
 impl Relay {
     /// Whether a habit is that of this relay at its back.
     pub(super) fn is(&self, churn: &Churn<'_>) -> bool {
-        churn.subject.process == Some(self.process)
+        churn.subject.process == Some(self.owner.key)
     }
 }
 

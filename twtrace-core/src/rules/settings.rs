@@ -253,7 +253,7 @@ pub(super) fn batch(command: &Comm, port: u16) -> Batch {
     }
 }
 
-/// What holds for others.
+/// For all others.
 const OTHERS: Batch = Batch {
     text: "Let one long-running process do the work of all these, over one connection: with a client library, or with the \
            tool's own batch mode (a pipe, or a file of commands), and the other options that it has now.",

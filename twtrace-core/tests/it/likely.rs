@@ -51,7 +51,7 @@ fn a_server_has_those_on_its_port_and_who_is_connected_the_others() {
 #[test]
 fn who_creates_such_sockets_now_has_them_by_its_share() {
     let mut events = older(30, 0);
-    // One of them holds a pool, and two others do what is seen.
+    // One of them has a pool, and two others do what is seen.
     events.push(owners());
     for n in 0..9_u64 {
         let who = if n % 3 == 0 { owner(11, "other") } else { owner(10, "billing") };

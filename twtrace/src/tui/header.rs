@@ -13,9 +13,6 @@ use twtrace_core::snapshot::{DestRow, Snapshot};
 use twtrace_view::focus::Focus;
 use twtrace_view::{label, ports, text, words};
 
-/// Eighths of a cell, lowest first.
-const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-
 /// Narrowest screen that shows the kernel's version, in cells.
 const WIDE: u16 = 100;
 
@@ -24,12 +21,6 @@ const LOW: u16 = 16;
 
 /// Cells of a gauge at most.
 const MOST_CELLS: usize = 40;
-
-/// A figure as a bar; the highest figure is a full bar.
-pub(super) fn bar(figure: u64, highest: u64) -> char {
-    // The quotient is at most 7.
-    BARS[(u128::from(figure.min(highest)) * 7 / u128::from(highest.max(1))) as usize]
-}
 
 /// A line that shows where it was cut.
 fn fitted(spans: Vec<Span<'static>>, width: u16) -> Line<'static> {

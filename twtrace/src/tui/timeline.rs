@@ -1,12 +1,14 @@
 //! The line of a recording that is played: position, speed, and what is before and after.
 
-use crate::tui::header::bar;
 use crate::tui::playback::{Churn, Playback};
 use crate::tui::style::Theme;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 use std::time::Duration;
 use twtrace_view::text;
+
+/// Eighths of a cell, lowest first.
+const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
 /// Narrowest screen that shows the date, in cells.
 const WIDE: u16 = 100;
@@ -75,4 +77,10 @@ fn letters(playback: &Playback, cells: usize) -> Vec<char> {
         bar(most, highest)
     };
     (0..cells).map(letter).collect()
+}
+
+/// A figure as a bar; the highest figure is a full bar.
+fn bar(figure: u64, highest: u64) -> char {
+    // The quotient is at most 7.
+    BARS[(u128::from(figure.min(highest)) * 7 / u128::from(highest.max(1))) as usize]
 }

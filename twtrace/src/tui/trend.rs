@@ -202,7 +202,7 @@ impl Chart<'_> {
             };
             shown.windows(2).filter_map(stroke).collect()
         };
-        // Without colours, lines of programs could not be told apart.
+        // Without colours, the lines of programs look alike.
         let lines = if look.colour { programs } else { &[] };
         let canvas =
             Canvas::default().marker(Marker::Braille).x_bounds([0.0, cells]).y_bounds([0.0, top]).paint(|context| {

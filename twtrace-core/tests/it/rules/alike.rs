@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// A server that runs out of ports towards each of its backends has one problem.
+/// A server that has no ports left to any of its backends has one problem.
 #[test]
 fn the_same_for_many_destinations_is_one_finding() {
     let who = owner(10, "crawler");

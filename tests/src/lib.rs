@@ -1,6 +1,7 @@
 //! Shared by the live tests: the workload generator, whose connections are known by construction, and the rules for
 //! skipping a test.
 
+pub mod agent;
 pub mod objects;
 pub mod ports;
 pub mod record;

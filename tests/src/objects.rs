@@ -7,7 +7,7 @@ use aya::maps::loaded_maps;
 use aya::programs::{ProgramInfo, loaded_links, loaded_programs};
 
 /// Names of the programs, cut as the kernel cuts them.
-const PROGRAMS: [&str; 23] = [
+const PROGRAMS: [&str; 24] = [
     "set_state",
     "set_state_twin",
     "send_reset",
@@ -19,6 +19,7 @@ const PROGRAMS: [&str; 23] = [
     "csk_accept4",
     "hash_connect",
     "hash_connect6",
+    "process_exec",
     "twsk_alloc",
     "twsk_destructo",
     "twsk_destructor",
@@ -33,7 +34,7 @@ const PROGRAMS: [&str; 23] = [
     "twsk_unique",
 ];
 /// Names of maps that no other program is likely to use together with those programs.
-const MAPS: [&str; 6] = ["SOCKETS", "RING", "COUNTERS", "HANDLED", "REUSED", "CALLS"];
+const MAPS: [&str; 8] = ["SOCKETS", "RING", "COUNTERS", "HANDLED", "REUSED", "CALLS", "EXECS", "CGROUPS"];
 
 /// Ids of kernel objects. The kernel reuses an id only after 2^31 others.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

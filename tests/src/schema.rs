@@ -27,6 +27,8 @@ pub static DIFF: Form = form!("diff");
 pub static WHAT_IF: Form = form!("what-if");
 /// `sockets`.
 pub static SOCKETS: Form = form!("sockets");
+/// The findings that an agent answers with.
+pub static FINDINGS: Form = form!("findings");
 /// `doctor`.
 pub static DOCTOR: Form = form!("doctor");
 /// `doctor --audit`.

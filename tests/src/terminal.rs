@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -10,10 +10,16 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::pty::{OpenptyResult, Winsize, openpty};
+use nix::sys::signal::{Signal, kill};
 use nix::sys::termios::{Termios, tcgetattr};
-use nix::unistd::setsid;
+use nix::unistd::{Pid, setsid};
 
 use crate::tracer::Place;
+
+mod ioctl {
+    #![allow(missing_docs, reason = "generated")]
+    nix::ioctl_write_ptr_bad!(set_size, libc::TIOCSWINSZ, nix::pty::Winsize);
+}
 
 /// The longest wait for anything.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -63,7 +69,10 @@ impl Terminal {
         let OpenptyResult { master, slave } = openpty(&size, None).expect("a pseudo-terminal");
         let before = tcgetattr(&slave).expect("a terminal has settings");
         let end = || Stdio::from(slave.try_clone().expect("a descriptor can be copied"));
-        command.stdin(end()).stdout(end()).stderr(end()).env("TERM", "xterm-256color");
+        command.stdin(end()).stdout(end()).stderr(end());
+        if command.get_envs().all(|(name, _)| name != "TERM") {
+            command.env("TERM", "xterm-256color");
+        }
         // Its own session, as on every terminal: the scheduler may distribute CPU time by session.
         // SAFETY: setsid is a system call and nothing else.
         unsafe { command.pre_exec(|| Ok(setsid().map(drop)?)) };
@@ -75,6 +84,10 @@ impl Terminal {
         thread::spawn(move || {
             let (mut from, mut bytes) = (File::from(copy), [0; 65536]);
             while let Ok(length @ 1..) = from.read(&mut bytes) {
+                // As most terminals: it does not say which background it has, but that it is one (DA1).
+                if bytes[..length].windows(3).any(|part| part == b"\x1b[c") {
+                    let _ = from.write_all(b"\x1b[?62c");
+                }
                 let came = Instant::now();
                 let mut output = into.lock();
                 output.written.extend_from_slice(&bytes[..length]);
@@ -84,6 +97,19 @@ impl Terminal {
             }
         });
         Self { child, master, slave, before, output }
+    }
+
+    /// Gives the terminal another size.
+    ///
+    /// # Panics
+    /// If the terminal or the program is gone.
+    pub fn resize(&self, columns: u16, rows: u16) {
+        let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        self.output().screen.screen_mut().set_size(rows, columns);
+        // SAFETY: TIOCSWINSZ reads a `struct winsize`, which outlives the call.
+        unsafe { ioctl::set_size(self.master.as_raw_fd(), &raw const size) }.expect("a terminal has a size");
+        // It has no controlling terminal, from which the kernel would signal it.
+        kill(Pid::from_raw(self.pid() as i32), Signal::SIGWINCH).expect("the program runs");
     }
 
     /// Presses keys.
@@ -121,7 +147,7 @@ impl Terminal {
         }
     }
 
-    /// Runs `look` on the screen.
+    /// Runs `look` on the screen. Meanwhile the terminal reads nothing that the program writes.
     pub fn look<T>(&self, look: impl FnOnce(&vt100::Screen) -> T) -> T {
         look(self.output().screen.screen())
     }

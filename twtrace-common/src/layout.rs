@@ -73,6 +73,14 @@ pub struct Offsets {
     pub skc_reuse_shift: u32,
     pub inet_local_port_range: u32,
     pub mptcp_first: u32,
+    pub task_mm: u32,
+    pub mm_arg_start: u32,
+    pub mm_arg_end: u32,
+    pub task_cgroups: u32,
+    pub css_set_dfl_cgrp: u32,
+    pub cgroup_kn: u32,
+    pub kernfs_name: u32,
+    pub kernfs_parent: u32,
     /// Fields of the tracepoint `sock:inet_sock_set_state` from here on, from its format file.
     pub tp_skaddr: u32,
     pub tp_oldstate: u32,
@@ -147,6 +155,14 @@ impl Offsets {
         skc_reuse_shift: 0,
         inet_local_port_range: OFFSET_NONE,
         mptcp_first: OFFSET_NONE,
+        task_mm: OFFSET_NONE,
+        mm_arg_start: OFFSET_NONE,
+        mm_arg_end: OFFSET_NONE,
+        task_cgroups: OFFSET_NONE,
+        css_set_dfl_cgrp: OFFSET_NONE,
+        cgroup_kn: OFFSET_NONE,
+        kernfs_name: OFFSET_NONE,
+        kernfs_parent: OFFSET_NONE,
         tp_skaddr: OFFSET_NONE,
         tp_oldstate: OFFSET_NONE,
         tp_newstate: OFFSET_NONE,
@@ -211,7 +227,7 @@ impl LogFilter {
 
 // The loader writes them into the object by their names: both sides must have the same size.
 const _: () = {
-    assert!(size_of::<Offsets>() == 272);
+    assert!(size_of::<Offsets>() == 304);
     assert!(size_of::<Config>() == 32);
     assert!(size_of::<LogFilter>() == 32);
 };

@@ -9,17 +9,19 @@
 #![no_std]
 
 mod counters;
+mod exec;
 mod flags;
 mod layout;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 pub use counters::Counters;
+pub use exec::{ARGUMENTS, CGROUP_LEVELS, CGROUP_NAME, CgroupNames, Exec};
 pub use flags::{ConnFlags, OwnerFlags, SockFlags};
 pub use layout::{Config, LogFilter, OFFSET_NONE, Offsets};
 
 /// Version of this layout. The object carries it and the loader refuses another one.
-pub const WIRE_VERSION: u32 = 11;
+pub const WIRE_VERSION: u32 = 12;
 
 /// Length of `task_struct.comm` (`TASK_COMM_LEN`), the terminating NUL included.
 pub const COMM_LEN: usize = 16;

@@ -26,6 +26,8 @@ pub struct Field {
     pub doc: &'static str,
     /// Its value.
     pub get: fn(&Counts) -> Figure<'_>,
+    /// Adds another row's to the first one's.
+    pub merge: fn(&mut Counts, &Counts),
 }
 
 impl Field {
@@ -137,7 +139,7 @@ macro_rules! counts {
         /// The figures of a row by their names in [`Counts`], for code that needs one of them.
         #[allow(non_upper_case_globals, reason = "they are called what the fields are called")]
         pub mod field {
-            use super::{Field, Figure};
+            use super::{Field, Figure, merge};
 
             $(
                 $(#[doc = $doc])+
@@ -151,6 +153,7 @@ macro_rules! counts {
                     is_total: is_total!($figure, $merge),
                     doc: concat!($($doc),+),
                     get: |counts| figure!($figure, counts.$name),
+                    merge: |own, other| merge::$merge(&mut own.$name, &other.$name),
                 };
             )*
         }

@@ -3,8 +3,8 @@
 //! Times called `*_ns` are nanoseconds of the traced host's `CLOCK_MONOTONIC` unless they say otherwise.
 
 pub use crate::facts::{
-    CensusState, Hook, HostFacts, KernelCounters, KernelFacts, NetFigures, ProcessFacts, SocketOwner, Tier,
-    TracingFacts,
+    COUNTERS, CensusState, Counter, Hook, HostFacts, KernelCounters, KernelFacts, NetFigures, ProcessFacts,
+    SocketOwner, Tier, TracingFacts,
 };
 use std::net::IpAddr;
 

@@ -2,14 +2,42 @@
 
 use std::net::IpAddr;
 
+/// A counter of [`KernelCounters`].
+#[derive(Debug)]
+pub struct Counter {
+    /// Its name.
+    pub name: &'static str,
+    /// What it counts.
+    pub doc: &'static str,
+    /// Its value.
+    pub get: fn(&KernelCounters) -> u64,
+}
+
 macro_rules! define {
-    (kernel { $($(#[$doc:meta])* $name:ident,)* } user { $($(#[$user_doc:meta])* $user:ident,)* }) => {
+    (kernel { $($(#[doc = $doc:literal])* $name:ident,)* } user { $($(#[doc = $user_doc:literal])* $user:ident,)* }) => {
         /// What was counted since the programs were attached. Totals, never differences.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
         #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
         pub struct KernelCounters {
-            $($(#[$doc])* pub $name: u64,)*
-            $($(#[$user_doc])* pub $user: u64,)*
+            $($(#[doc = $doc])* pub $name: u64,)*
+            $($(#[doc = $user_doc])* pub $user: u64,)*
+        }
+
+        /// All counters.
+        pub const COUNTERS: &[Counter] = &[
+            $(Counter { name: stringify!($name), doc: concat!($($doc),*), get: |all| all.$name },)*
+            $(Counter { name: stringify!($user), doc: concat!($($user_doc),*), get: |all| all.$user },)*
+        ];
+
+        impl KernelCounters {
+            /// What was added since they were as in `first`.
+            #[must_use]
+            pub fn since(&self, first: &Self) -> Self {
+                Self {
+                    $($name: self.$name.saturating_sub(first.$name),)*
+                    $($user: self.$user.saturating_sub(first.$user),)*
+                }
+            }
         }
 
         impl From<twtrace_common::Counters> for KernelCounters {
@@ -35,13 +63,15 @@ pub struct ProcessFacts {
     pub container: Option<String>,
     /// systemd unit when the cgroup path contains one.
     pub unit: Option<String>,
+    /// The first ancestor that has lived for a minute, by its program and PID, as `cron[712]`. Hostile input.
+    pub ancestor: Option<String>,
 }
 
 impl ProcessFacts {
     /// Total length of its text, bytes.
     pub fn text_bytes(&self) -> usize {
-        let Self { exe, cmdline, cgroup, container, unit } = self;
-        [exe, cmdline, cgroup, container, unit].into_iter().flatten().map(String::len).sum()
+        let Self { exe, cmdline, cgroup, container, unit, ancestor } = self;
+        [exe, cmdline, cgroup, container, unit, ancestor].into_iter().flatten().map(String::len).sum()
     }
 }
 

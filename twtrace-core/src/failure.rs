@@ -4,6 +4,7 @@ use crate::event::{Owner, ProcessKey};
 use crate::keys::DestKey;
 use crate::table::Map;
 use std::net::IpAddr;
+use strum::VariantArray as _;
 
 /// Why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, strum::IntoStaticStr)]
@@ -38,6 +39,60 @@ impl Cause {
     /// Stable name for JSON.
     pub fn name(self) -> &'static str {
         self.into()
+    }
+}
+
+/// `ECONNREFUSED`.
+const ECONNREFUSED: u16 = 111;
+/// `ETIMEDOUT`.
+const ETIMEDOUT: u16 = 110;
+
+/// What a call of connect or bind failed for: few enough to count each of them over time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::VariantArray)]
+pub enum FailureKind {
+    /// No port was free: for the destination, in the socket's own range, or for any bind.
+    NoPort,
+    /// Something has the port that was asked for.
+    PortTaken,
+    /// No address of this host could be used.
+    NoAddress,
+    /// The peer refused the connection.
+    Refused,
+    /// The peer did not answer.
+    TimedOut,
+    /// Any other error.
+    Other,
+}
+
+/// How many kinds there are.
+pub const FAILURE_KINDS: usize = FailureKind::VARIANTS.len();
+
+impl FailureKind {
+    /// All of them.
+    pub const ALL: &'static [Self] = Self::VARIANTS;
+
+    /// By the error alone, where no cause was looked for.
+    pub(crate) fn of_errno(errno: u16) -> Self {
+        match errno {
+            ECONNREFUSED => Self::Refused,
+            ETIMEDOUT => Self::TimedOut,
+            _ => Self::Other,
+        }
+    }
+}
+
+impl From<Cause> for FailureKind {
+    fn from(cause: Cause) -> Self {
+        match cause {
+            Cause::DestinationExhausted | Cause::SocketRangeExhausted | Cause::BoundPoolExhausted => Self::NoPort,
+            Cause::BoundTupleTaken
+            | Cause::PortInUse
+            | Cause::ConnectionHoldsPort
+            | Cause::TimewaitHoldsPort
+            | Cause::ClientTimewaitHoldsPort => Self::PortTaken,
+            Cause::ForeignSource | Cause::NoSource => Self::NoAddress,
+            Cause::Unknown => Self::Other,
+        }
     }
 }
 

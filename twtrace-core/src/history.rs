@@ -1,5 +1,7 @@
 //! Figures over time, for reports: as many buckets as a plot can show, wider the longer the trace is.
 
+use crate::failure::{FAILURE_KINDS, FailureKind};
+
 /// Maximum number of buckets. When a trace outgrows it, neighbours are merged and each bucket is twice as wide.
 pub const BUCKETS: usize = 512;
 
@@ -91,13 +93,25 @@ pub struct Moment {
     pub overflowed: u64,
     /// Connections ended, both roles.
     pub connections: u64,
-    /// Calls of connect and bind that failed.
-    pub errors: u64,
+    /// Calls of connect and bind that failed, by [`FailureKind`] in its order.
+    pub failed: [u64; FAILURE_KINDS],
     /// Most TIME_WAIT sockets alive by the kernel's count, in all namespaces and unfiltered; `None` when it was not
     /// read in this bucket.
     pub kernel_time_wait: Option<u64>,
     /// Most TIME_WAIT sockets alive among those that are tracked.
     pub live: u64,
+}
+
+impl Moment {
+    /// Counts a call that failed.
+    pub(crate) fn fail(&mut self, kind: FailureKind) {
+        self.failed[kind as usize] += 1;
+    }
+
+    /// Calls that failed, of all kinds.
+    pub fn errors(&self) -> u64 {
+        self.failed.iter().sum()
+    }
 }
 
 /// Figures over time.
@@ -108,11 +122,24 @@ pub struct History {
     /// Doublings already applied to `moments`.
     doublings: u8,
     moments: Vec<Moment>,
+    /// See [`History::is_before_names`].
+    before_names: bool,
 }
 
 impl History {
     pub(crate) fn new(start_ns: u64) -> Self {
-        Self { scale: Scale::new(start_ns), doublings: 0, moments: Vec::new() }
+        Self { scale: Scale::new(start_ns), doublings: 0, moments: Vec::new(), before_names: false }
+    }
+
+    /// Whether the buckets count more than the rows do: what a filter by names leaves out is only known when a snapshot is
+    /// taken, and then no longer by time.
+    pub fn is_before_names(&self) -> bool {
+        self.before_names
+    }
+
+    /// A filter by names was applied to the rows.
+    pub(crate) fn set_before_names(&mut self) {
+        self.before_names = true;
     }
 
     /// Monotonic time at which the first bucket begins, nanoseconds.
@@ -154,7 +181,7 @@ fn together(a: Moment, b: &Moment) -> Moment {
         created: a.created + b.created,
         overflowed: a.overflowed + b.overflowed,
         connections: a.connections + b.connections,
-        errors: a.errors + b.errors,
+        failed: std::array::from_fn(|kind| a.failed[kind] + b.failed[kind]),
         kernel_time_wait: a.kernel_time_wait.max(b.kernel_time_wait),
         live: a.live.max(b.live),
     }

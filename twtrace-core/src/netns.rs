@@ -23,7 +23,7 @@ const COOKIE: u64 = (1 << 48) - 1;
 const FIRST_OWN: u32 = 0xFF00_0000;
 
 /// Whether an id is an inode number as well.
-pub(crate) fn is_inode(id: u32) -> bool {
+pub fn is_inode(id: u32) -> bool {
     id < FIRST_OWN
 }
 

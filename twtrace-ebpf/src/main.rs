@@ -29,9 +29,9 @@ mod unfollowed;
 static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
 
 /// Layout version, in the name: the loader asks for this symbol and refuses an object without it.
-#[unsafe(export_name = "WIRE_VERSION_11")]
+#[unsafe(export_name = "WIRE_VERSION_12")]
 static WIRE_VERSION: u32 = twtrace_common::WIRE_VERSION;
-const _: () = assert!(twtrace_common::WIRE_VERSION == 11);
+const _: () = assert!(twtrace_common::WIRE_VERSION == 12);
 
 #[panic_handler]
 fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {

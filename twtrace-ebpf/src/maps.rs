@@ -4,7 +4,7 @@ use aya_ebpf::{
     macros::map,
     maps::{HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
-use twtrace_common::{ConnRecord, Counters, MAX_SOCKETS, RING_BYTES};
+use twtrace_common::{CgroupNames, ConnRecord, Counters, Exec, MAX_SOCKETS, RING_BYTES};
 
 use crate::{config::cfg_value, handled::Notes, log::Lines};
 
@@ -35,6 +35,22 @@ pub static REUSED: HashMap<u64, u8> = HashMap::with_max_entries(1024, 0);
 /// `Counters::evicted` grows.
 #[map]
 pub static CALLS: LruHashMap<u64, Call> = LruHashMap::with_max_entries(8192, 0);
+
+/// What processes were started with, by thread group id. The oldest entry is evicted: what is needed of it was read when the
+/// first connection of the process ended, at most a tenth of a second later.
+#[map]
+pub static EXECS: LruHashMap<u32, Exec> = LruHashMap::with_max_entries(8192, 0);
+
+/// The names of the cgroups in which processes were started, by cgroup id. The oldest entry is evicted.
+#[map]
+pub static CGROUPS: LruHashMap<u64, CgroupNames> = LruHashMap::with_max_entries(1024, 0);
+
+/// What new entries start from, as for [`TEMPLATE`].
+#[unsafe(no_mangle)]
+pub static NO_EXEC: Exec = Exec::EMPTY;
+/// The same.
+#[unsafe(no_mangle)]
+pub static NO_NAMES: CgroupNames = CgroupNames::EMPTY;
 
 /// The lines that each [`Program`] logs, per CPU: one is too large for what is left of the stack.
 #[map]

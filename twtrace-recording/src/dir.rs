@@ -6,7 +6,7 @@ use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, open, openat, renameat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat, mkdirat};
-use nix::unistd::{UnlinkatFlags, unlinkat};
+use nix::unistd::{UnlinkatFlags, linkat, unlinkat};
 use std::fs::{File, TryLockError};
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -206,6 +206,22 @@ impl RecordingDir {
     /// As [`Self::replace`], with all bytes given.
     pub(super) fn replace_bytes(&self, name: &str, bytes: &[u8]) -> anyhow::Result<()> {
         self.replace(name, |mut file| Ok(file.write_all(bytes)?))
+    }
+
+    /// Gives a file the same name in another directory. On another file system it is copied.
+    pub(super) fn link(&self, name: &str, other: &Self) -> anyhow::Result<()> {
+        match linkat(&self.dir, name, &other.dir, name, AtFlags::empty()) {
+            Ok(()) => Ok(()),
+            // Some file systems have no links.
+            Err(Errno::EXDEV | Errno::EPERM | Errno::EMLINK | Errno::EOPNOTSUPP) => {
+                let mut file = self.read(name)?;
+                other.replace(name, |mut copy| {
+                    io::copy(&mut file, &mut copy)?;
+                    Ok(())
+                })
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Removes a file, if it exists.

@@ -34,6 +34,7 @@ mod dir;
 mod disk;
 mod encoder;
 pub mod export;
+mod freeze;
 mod guard;
 mod manifest;
 mod numbers;

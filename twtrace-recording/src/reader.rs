@@ -191,6 +191,16 @@ impl Recording {
         self.replay_from(0)
     }
 
+    /// A pass over the segments with what happened since a moment, nanoseconds since the Unix epoch.
+    ///
+    /// # Errors
+    /// The thread that reads ahead cannot be started.
+    pub fn replay_since(&self, unix_ns: i128) -> anyhow::Result<Replay> {
+        let begins_before = |planned: &&Planned| i128::from(planned.first_us) * 1000 <= unix_ns;
+        let first = self.plan.iter().rev().find(begins_before).or(self.plan.first());
+        self.replay_from(first.map_or(0, |planned| planned.segment))
+    }
+
     /// A pass that begins with a segment, by [`Replay::segment`]: it restates what was reported before and is still
     /// true there.
     ///
@@ -271,7 +281,7 @@ impl Survey {
                 return;
             }
         }
-        let planned = Planned { segment: segment.number, sealed: true, connections };
+        let planned = Planned { segment: segment.number, sealed: true, connections, first_us: segment.first_us };
         self.found(planned, (segment.first_seq, segment.end.next_seq), (segment.first_us, segment.end.last_us));
     }
 
@@ -294,7 +304,7 @@ impl Survey {
             }
         }
         if let Some((seqs, times)) = bounds {
-            self.found(Planned { segment, sealed: true, connections }, seqs, times);
+            self.found(Planned { segment, sealed: true, connections, first_us: times.0 }, seqs, times);
         }
     }
 
@@ -356,7 +366,7 @@ impl Survey {
         }
         if let (Some((_, tail)), Some(last_us)) = (tails.first(), last_us) {
             let seqs = (tail.label.first_seq, next_seq);
-            let planned = Planned { segment, sealed: false, connections };
+            let planned = Planned { segment, sealed: false, connections, first_us: tail.label.first_us };
             self.found(planned, seqs, (tail.label.first_us, last_us));
         }
     }

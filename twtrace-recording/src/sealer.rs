@@ -1,6 +1,7 @@
 //! Seals segments, from streams to Parquet, on its own thread, and drops the oldest.
 
 use super::dir::RecordingDir;
+use super::freeze::{self, Freeze};
 use super::manifest::{Manifest, SealedFile, Segment};
 use super::open_segment::OpenSegment;
 use super::schema::{End, Form, Label};
@@ -29,6 +30,8 @@ pub(super) enum Job {
     Host(HostFacts),
     /// A segment is complete.
     Seal(Over),
+    /// What was sealed last is kept in a recording of its own.
+    Freeze(Box<Freeze>),
     /// The recording has ended.
     Finish { now_us: i64 },
 }
@@ -65,6 +68,12 @@ impl Sealer {
                     self.seal(over)?;
                     self.drop_oldest()?;
                     give_back();
+                }
+                Job::Freeze(freeze) => {
+                    let Freeze { path, last, done } = *freeze;
+                    let frozen = freeze::freeze(&self.place, &self.manifest, &path, last);
+                    // If the caller has ended, there is no one to report to.
+                    let _ = done.send(frozen);
                 }
                 Job::Finish { now_us } => {
                     self.manifest.finished_us = Some(now_us);

@@ -41,6 +41,8 @@ pub(crate) struct Planned {
     pub(super) sealed: bool,
     /// Rows of `connections` that it should have.
     pub(super) connections: u64,
+    /// Wall clock of its first moment, microseconds since the Unix epoch.
+    pub(super) first_us: i64,
 }
 
 /// What the thread sends.

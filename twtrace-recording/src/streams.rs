@@ -1,6 +1,7 @@
 //! The thread that appends hand-overs to the streams of the open segment.
 
 use super::dir::{Lock, RecordingDir};
+use super::freeze::Freeze;
 use super::open_segment::OpenSegmentWriter;
 use super::schema::{End, Label};
 use super::sealer::{Job, Over};
@@ -30,6 +31,8 @@ pub(super) struct HandOver {
 pub(super) enum Order {
     Host(HostFacts),
     Write(Box<HandOver>),
+    /// Once the segments before are sealed.
+    Freeze(Box<Freeze>),
     Finish,
 }
 
@@ -79,6 +82,7 @@ impl Streams {
             match order {
                 Order::Host(host) => self.ask(Job::Host(host))?,
                 Order::Write(hand_over) => self.write(&hand_over)?,
+                Order::Freeze(freeze) => self.ask(Job::Freeze(freeze))?,
                 Order::Finish => self.ask(Job::Finish { now_us: unix_us() })?,
             }
         }

@@ -8,6 +8,8 @@ use super::Fault;
 use super::dir::RecordingDir;
 pub use super::disk::{DiskChange, Journal};
 use super::encoder::Encoder;
+use super::freeze::Freeze;
+pub use super::freeze::Frozen;
 use super::manifest::Manifest;
 use super::sealer::Sealer;
 use super::streams::{HandOver, Order, Streams, stand_back};
@@ -15,10 +17,10 @@ use super::tables::Table;
 use anyhow::{Context as _, bail};
 use std::fs::File;
 use std::io::Read as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{Sender, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -143,6 +145,8 @@ pub struct Recorder {
     totals: Progress,
     wants_whole_census: bool,
     host_is_known: bool,
+    /// What is to be kept once the segment is complete.
+    freezing: Vec<Freeze>,
 }
 
 /// The segment that is being written.
@@ -230,6 +234,7 @@ impl Recorder {
             // The very first census is whole anyway.
             wants_whole_census: false,
             host_is_known: false,
+            freezing: Vec::new(),
         })
     }
 
@@ -257,13 +262,28 @@ impl Recorder {
             || self.encoder.rows().iter().any(|rows| *rows >= self.batching.hand_over_rows);
         // Between two ticks there may be half a census, which must not be split.
         let is_over = matches!(event, Event::Tick { at_ns } if self.is_over(*at_ns));
-        if is_due || is_over { self.hand_over(is_over) } else { Ok(()) }
+        if is_due || is_over {
+            self.hand_over(is_over)?;
+        }
+        if is_over { self.order_freezes() } else { Ok(()) }
+    }
+
+    /// What was waiting for the end of the segment.
+    fn order_freezes(&mut self) -> anyhow::Result<()> {
+        let freezing = std::mem::take(&mut self.freezing);
+        freezing.into_iter().try_for_each(|freeze| self.order(Order::Freeze(Box::new(freeze))))
     }
 
     /// Whether the next census should be a whole one: true once after each beginning of a segment, which must be
     /// complete by itself.
     pub fn wants_whole_census(&mut self) -> bool {
         std::mem::take(&mut self.wants_whole_census)
+    }
+
+    /// Keeps this much of the end as a recording of its own, whole segments at a time. The open one is complete at the next
+    /// tick, and is the last of them. The result is sent once it is sealed.
+    pub fn freeze(&mut self, path: PathBuf, last: Duration, done: Sender<anyhow::Result<Frozen>>) {
+        self.freezing.push(Freeze { path, last, done });
     }
 
     /// Its progress.
@@ -298,6 +318,7 @@ impl Recorder {
 
     fn seal(&mut self) -> anyhow::Result<()> {
         self.hand_over(true)?;
+        self.order_freezes()?;
         self.order(Order::Finish)?;
         self.join();
         self.shared.check()
@@ -318,7 +339,8 @@ impl Recorder {
             Some(Keep::Bytes(bytes)) => (SEGMENT_NS, (bytes / u64::from(SEGMENTS_KEPT)).max(SMALLEST_BYTES)),
             None => (SEGMENT_NS, u64::MAX),
         };
-        connections >= self.batching.segment_connections
+        !self.freezing.is_empty()
+            || connections >= self.batching.segment_connections
             || sockets >= SEGMENT_SOCKETS
             || self.encoder.processes() >= SEGMENT_PROCESSES
             || at_ns.saturating_sub(since_ns) >= longest_ns
@@ -383,6 +405,11 @@ impl Drop for Recorder {
     fn drop(&mut self) {
         self.join();
     }
+}
+
+/// Whether a process records there now.
+pub fn is_being_written(path: &Path) -> bool {
+    RecordingDir::open(path).is_ok_and(|place| place.is_being_written())
 }
 
 /// Microseconds since the Unix epoch.

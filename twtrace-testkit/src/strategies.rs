@@ -271,10 +271,10 @@ prop_compose! {
 }
 
 prop_compose! {
-    fn facts()(f in vec(of(text()), 5)) -> ProcessFacts {
+    fn facts()(f in vec(of(text()), 6)) -> ProcessFacts {
         let mut f = f.into_iter();
         let mut next = || f.next().flatten();
-        ProcessFacts { exe: next(), cmdline: next(), cgroup: next(), container: next(), unit: next() }
+        ProcessFacts { exe: next(), cmdline: next(), cgroup: next(), container: next(), unit: next(), ancestor: next() }
     }
 }
 

@@ -3,15 +3,19 @@
 use crate::{
     BuildConnection as _, BuildOwner as _, BuildTuple as _, HOSTILE, MILLISECOND_NS, NETNS, SECOND_NS, START_NS,
     answered, census, census_row, connect_failed, hook, kernel_facts, namespace, owner, process, process_facts,
-    snapshot_of, start, tick, tuple, user,
+    snapshot_of, start, state_of, tick, tuple, user,
 };
 use twtrace_core::event::{
     CensusRow, CensusState, Connection, Event, KernelCounters, KernelFacts, Owner, ProcessFacts, Role, TcpState, Tuple,
 };
 use twtrace_core::snapshot::Snapshot;
+use twtrace_core::state::Config;
 
 /// Another network namespace, with a name chosen by an attacker.
 const CONTAINER: u32 = NETNS + 300;
+
+/// Events that happen in the first half of the time.
+const EARLY: usize = 150;
 
 /// A process whose cgroup has the same number as its user.
 fn process_of(pid: u32, name: impl AsRef<[u8]>, uid: u32) -> Owner {
@@ -140,6 +144,16 @@ fn connections(cast: &Fixture) -> Vec<Connection> {
 /// A snapshot after all these events.
 pub fn snapshot() -> Snapshot {
     snapshot_of(events())
+}
+
+/// The same without the list of sockets.
+pub fn without_sockets() -> Snapshot {
+    Snapshot::take(&mut state_of(Config::default(), events()))
+}
+
+/// A snapshot after the first of these events.
+pub fn early() -> Snapshot {
+    snapshot_of(events().into_iter().take(EARLY).chain([tick_after(2_500)]))
 }
 
 /// The same on a host where records were lost and a hook could not be attached.

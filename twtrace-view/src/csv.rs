@@ -13,7 +13,7 @@ use twtrace_core::ports::Budget;
 use twtrace_core::snapshot::Snapshot;
 use twtrace_core::snapshot::{Counts, DestRow, DestinationRow, GroupBy, GroupKey, Row, Summary};
 
-const PROCESS: [&str; 14] = [
+const PROCESS: [&str; 15] = [
     "processes",
     "pid",
     "start_ns",
@@ -26,6 +26,7 @@ const PROCESS: [&str; 14] = [
     "cgroup",
     "container",
     "unit",
+    "ancestor",
     "exe",
     "cmdline",
 ];
@@ -102,7 +103,7 @@ pub fn write_rows(
     let time = time(model.summary());
     let write = |cells: Vec<Cow<'_, str>>| write_record([Cow::Borrowed(time.as_str())].into_iter().chain(cells), out);
     let Some(group) = by.group() else {
-        let rows = order::destinations(model.destinations().iter(), sort).into_iter().take(limit);
+        let rows = order::destinations(model.destinations().iter(), sort, model).into_iter().take(limit);
         let cells = |row| of_destination(row, model).into_iter().chain(split(row)).collect();
         return rows.map(cells).try_for_each(write);
     };
@@ -174,6 +175,7 @@ fn process<'a>(row: &'a Row, model: &'a Snapshot) -> Vec<Cow<'a, str>> {
         fact(|facts| facts.cgroup.as_ref()),
         fact(|facts| facts.container.as_ref()),
         fact(|facts| facts.unit.as_ref()),
+        fact(|facts| facts.ancestor.as_ref()),
         fact(|facts| facts.exe.as_ref()),
         fact(|facts| facts.cmdline.as_ref()),
     ]

@@ -2,7 +2,7 @@
 
 use crate::{label, text};
 use std::collections::HashMap;
-use twtrace_core::failure::{Call, Cause, FailureRow};
+use twtrace_core::failure::{Call, Cause, FailureKind, FailureRow};
 use twtrace_core::snapshot::Snapshot;
 use twtrace_core::snapshot::{DestKey, DestRow, DestinationRow, Window};
 
@@ -55,6 +55,12 @@ impl Failure {
         owner.map_or_else(|| "(others)".to_owned(), |owner| label::process(&owner.comm, owner.key.tgid))
     }
 
+    /// What an operator calls the process, clean.
+    pub fn program(&self, snapshot: &Snapshot) -> String {
+        let Some(owner) = &self.row.owner else { return self.who() };
+        label::program_and_pid(&text::lossless(owner.comm.bytes()), owner.key.tgid, snapshot.facts(owner.key))
+    }
+
     /// Destination, or the requested local port.
     pub fn place(&self) -> String {
         match (&self.row.destination, self.row.call) {
@@ -90,6 +96,18 @@ pub fn call(call: Call) -> &'static str {
     match call {
         Call::Connect => "connect",
         Call::Bind => "bind",
+    }
+}
+
+/// What a call failed for, in a few words.
+pub fn kind(kind: FailureKind) -> &'static str {
+    match kind {
+        FailureKind::NoPort => "no free port",
+        FailureKind::PortTaken => "port taken",
+        FailureKind::NoAddress => "no usable address",
+        FailureKind::Refused => "refused by the peer",
+        FailureKind::TimedOut => "no answer",
+        FailureKind::Other => "other errors",
     }
 }
 

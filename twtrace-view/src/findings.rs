@@ -2,10 +2,12 @@
 //! [`text::clean`].
 
 use crate::{label, text};
+use std::cmp::Reverse;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::{self, Write};
 use twtrace_core::event::Role;
 use twtrace_core::evidence::{Evidence, Unit, Value};
-use twtrace_core::finding::{Advice, Confidence, Effect, Finding, Severity, Subject};
+use twtrace_core::finding::{Advice, Confidence, Effect, Finding, Rule, Severity, Subject};
 use twtrace_core::snapshot::Snapshot;
 
 /// Maximum number of findings in a text report.
@@ -17,13 +19,33 @@ pub const NOTHING: &str = "nothing to report";
 /// Findings in order: the most severe first, active ones before ended ones, then by rule.
 pub fn sorted(findings: &[Finding]) -> Vec<&Finding> {
     let mut sorted: Vec<&Finding> = findings.iter().collect();
-    sorted.sort_by_key(|finding| (std::cmp::Reverse((finding.severity, finding.active)), finding.rule));
+    sorted.sort_by_key(|finding| (Reverse((finding.severity, finding.active)), finding.rule));
+    sorted
+}
+
+/// Findings of a whole trace in order: the most severe first, then the gravest; whether they are over matters last.
+pub fn by_gravity(findings: &[Finding]) -> Vec<&Finding> {
+    let mut sorted: Vec<&Finding> = findings.iter().collect();
+    sorted.sort_by_key(|finding| (Reverse(finding.severity), finding.rule, !finding.active));
     sorted
 }
 
 /// The most severe active finding.
 pub fn worst(findings: &[Finding]) -> Option<&Finding> {
     sorted(findings).into_iter().find(|finding| finding.active)
+}
+
+/// Identity of a finding. It keeps it from one snapshot to the next, even when exhaustion that was near is reached, or when a
+/// habit has had its consequence: the page stays open for the user who reads it.
+pub fn id(finding: &Finding) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    let process = finding.process.map(|party| (party.process, party.command, party.ppid, party.uid));
+    let rule = match finding.cause.unwrap_or(finding.rule) {
+        Rule::ExhaustionNear => Rule::ExhaustionReached,
+        rule => rule,
+    };
+    (rule, process, finding.destination).hash(&mut hasher);
+    hasher.finish()
 }
 
 /// The severity in a word.
@@ -86,15 +108,26 @@ pub fn title(finding: &Finding) -> String {
     text::clean(&finding.title).into_owned()
 }
 
+/// What else is known of a finding's subject, by title: its user, its parent, and the rule that found the cause.
+pub fn about(finding: &Finding, snapshot: &Snapshot) -> Vec<(&'static str, String)> {
+    let mut about = Vec::new();
+    if let Some(subject) = &finding.process {
+        about.push(("user", label::user(subject.uid, snapshot)));
+        about.push(("parent", label::process(&subject.parent_command, subject.ppid)));
+    }
+    about.extend(finding.cause.map(|cause| ("because of", cause.name().to_owned())));
+    about
+}
+
 /// A number with as few digits as needed: `0`, `12.3`, `64,506`.
-fn number(number: f64) -> String {
+pub fn number(number: f64) -> String {
     let text = text::rate(number);
     text.strip_suffix(".0").map(str::to_owned).unwrap_or(text)
 }
 
-/// What changes: `created/s 322 -> 0`.
-pub fn effect(effect: &Effect) -> String {
-    let figure = match effect.figure {
+/// What an effect changes, in a few words.
+pub fn figure(effect: &Effect) -> &'static str {
+    match effect.figure {
         "time_wait_created_per_s" => "created/s",
         "ports_total" => "ports",
         "max_rate_per_s" => "max/s",
@@ -109,16 +142,25 @@ pub fn effect(effect: &Effect) -> String {
         "accept_queue" => "accept queue",
         "connect_ms" => "connect, ms:",
         other => other,
-    };
-    format!("{figure} {} -> {}", number(effect.from), number(effect.to))
+    }
+}
+
+/// What changes: `created/s 322 -> 0`.
+pub fn effect(effect: &Effect) -> String {
+    format!("{} {} -> {}", figure(effect), number(effect.from), number(effect.to))
+}
+
+/// The effects of an advice that a reader can compare.
+pub fn compared(advice: &Advice) -> impl Iterator<Item = &Effect> {
+    // Less than one connection, on average, says nothing.
+    let says_something =
+        |effect: &&Effect| effect.figure != "connections_needed" || effect.from >= 1.0 && effect.from != effect.to;
+    advice.effect.iter().filter(says_something)
 }
 
 /// All effects of an advice; empty if they are not known.
 pub fn effects(advice: &Advice) -> String {
-    // Less than one connection, on average, is nothing that a reader can compare.
-    let says_something =
-        |effect: &&Effect| effect.figure != "connections_needed" || effect.from >= 1.0 && effect.from != effect.to;
-    advice.effect.iter().filter(says_something).map(effect).collect::<Vec<_>>().join(", ")
+    compared(advice).map(effect).collect::<Vec<_>>().join(", ")
 }
 
 /// An advice's sentence.
@@ -167,6 +209,14 @@ pub fn evidence(evidence: &Evidence) -> (String, String) {
     };
     let about = if kind.is_estimated { "~" } else { "" };
     (kind.label.to_owned(), format!("{about}{value}{unit}"))
+}
+
+/// The share from 0 to 1 that a piece of evidence is, if it is one.
+pub fn share(evidence: &Evidence) -> Option<f64> {
+    match (evidence.value(), evidence.kind().unit) {
+        (Value::Number(share), Unit::Share) => Some(share),
+        _ => None,
+    }
 }
 
 /// Pieces of evidence in a line, apart from processes.

@@ -7,19 +7,30 @@ use twtrace_core::snapshot::{DestRow, DestinationRow, Snapshot};
 
 /// What deserves attention first.
 pub struct Focus<'a> {
-    /// The most severe active finding; `None` if there is none above info.
+    /// The most severe finding; `None` if there is none above info.
     pub finding: Option<&'a Finding>,
     /// Its destination if that has a port budget, else the one that is closest to running out of ports, if any port is in
     /// use.
     pub destination: Option<&'a DestinationRow>,
     /// TIME_WAIT sockets in the namespace of the finding; without one, in the one that is closest to its limit.
     pub bucket: Bucket,
+    /// It is about a whole trace, of which the figures are those of the end.
+    is_whole: bool,
 }
 
 impl<'a> Focus<'a> {
-    /// Finds it.
+    /// Of what is happening: findings that are over do not count.
     pub fn of(snapshot: &'a Snapshot) -> Self {
-        let finding = findings::worst(snapshot.findings()).filter(|finding| finding.severity > Severity::Info);
+        Self::about(findings::worst(snapshot.findings()), snapshot, false)
+    }
+
+    /// Of what has happened in a whole trace: findings that are over count as well.
+    pub fn of_whole(snapshot: &'a Snapshot) -> Self {
+        Self::about(findings::by_gravity(snapshot.findings()).into_iter().next(), snapshot, true)
+    }
+
+    fn about(finding: Option<&'a Finding>, snapshot: &'a Snapshot, is_whole: bool) -> Self {
+        let finding = finding.filter(|finding| finding.severity > Severity::Info);
         let place = finding.and_then(|finding| finding.destination);
         let all = snapshot.destinations();
         let is_its = |row: &&DestinationRow| row.budget.is_some() && place.map(DestRow::Dest) == Some(row.key);
@@ -30,14 +41,14 @@ impl<'a> Focus<'a> {
             Some(Bucket::of(kernel, place.netns, summary))
         });
         let bucket = of_finding.unwrap_or_else(|| words::fullest(summary));
-        Self { finding, destination, bucket }
+        Self { finding, destination, bucket, is_whole }
     }
 
-    /// What is happening.
+    /// What is happening, or has happened.
     pub fn sentence(&self, snapshot: &Snapshot) -> String {
         if let Some(finding) = self.finding {
-            let severity = findings::severity(finding.severity);
-            return format!("{severity}: {} {}", findings::subject(finding, Some(snapshot)), findings::title(finding));
+            let state = findings::state(finding);
+            return format!("{state}: {} {}", findings::subject(finding, Some(snapshot)), findings::title(finding));
         }
         let summary = snapshot.summary();
         let over = snapshot.findings().iter().filter(|finding| !finding.active && finding.severity > Severity::Info);
@@ -56,7 +67,11 @@ impl<'a> Focus<'a> {
         }
         let is_said = |finding: &&Finding| finding.active && finding.rule == Rule::IncompleteTrace;
         if words::warnings(summary).is_empty() && !snapshot.findings().iter().any(|finding| is_said(&finding)) {
-            format!("Nothing to worry about: {state}")
+            if self.is_whole {
+                format!("No finding; at the end {state}")
+            } else {
+                format!("Nothing to worry about: {state}")
+            }
         } else {
             format!("Nothing found, but not everything was seen: {state}")
         }

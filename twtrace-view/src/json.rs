@@ -272,6 +272,33 @@ pub(super) fn groupings() -> Vec<&'static str> {
     twtrace_core::snapshot::GROUPINGS.iter().map(|grouping| grouping.name).collect()
 }
 
+/// The findings alone, and where and when they were found.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Findings<'a> {
+    /// Version of this form.
+    #[cfg_attr(test, schemars(extend("const" = SCHEMA)))]
+    schema: u32,
+    /// Where it was traced.
+    host: Host<'a>,
+    /// Which time it is of.
+    window: Window,
+    /// What is wrong, the most severe first.
+    findings: Vec<FindingJson<'a>>,
+}
+
+/// Writes the findings as one line.
+///
+/// # Errors
+/// The output cannot be written to.
+pub fn write_findings(model: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
+    let summary = model.summary();
+    let findings = model.findings().iter().map(|finding| FindingJson::of(finding, model)).collect();
+    let report = Findings { schema: SCHEMA, host: host(&summary.host), window: window(summary), findings };
+    serde_json::to_writer(&mut *out, &report)?;
+    writeln!(out)
+}
+
 /// Writes one report and a line's end.
 ///
 /// # Errors
@@ -305,7 +332,7 @@ fn report(model: &Snapshot, options: Options) -> Report<'_> {
         let (rows, total) = list(by);
         Groups { by: options.by.name(), total, rows }
     });
-    let destinations = order::destinations(model.destinations().iter(), options.sort);
+    let destinations = order::destinations(model.destinations().iter(), options.sort, model);
     let destinations_total = destinations.len();
     Report {
         schema: SCHEMA,

@@ -27,9 +27,14 @@ fn program_name(command: &str, facts: Option<&ProcessFacts>) -> String {
     program::of(command, exe, cmdline).name
 }
 
-/// What an operator calls a process, and its PID: `billing.py[1234]`. Its command if nothing else is known of it.
+/// What an operator calls a process, by its command if nothing else is known of it.
+pub fn program_of_command(command: &str, facts: Option<&ProcessFacts>) -> String {
+    text::clean(&program_name(command, facts)).into_owned()
+}
+
+/// The same with its PID: `billing.py[1234]`.
 pub fn program_and_pid(command: &str, pid: u32, facts: Option<&ProcessFacts>) -> String {
-    format!("{}[{pid}]", text::clean(&program_name(command, facts)))
+    format!("{}[{pid}]", program_of_command(command, facts))
 }
 
 /// What an operator calls the program of a row of processes, for machines; empty if there is none.
@@ -51,9 +56,21 @@ pub fn process(comm: &Comm, pid: u32) -> String {
     format!("{}[{pid}]", command(comm))
 }
 
+/// The process that started another one.
+pub fn parent(owner: &Owner) -> String {
+    process(&owner.parent_comm, owner.ppid)
+}
+
 /// The process that owns a socket.
 pub fn owner(owner: Option<&OwnerRef>) -> String {
     owner.map_or_else(|| "(unknown)".to_owned(), |owner| process(&owner.comm, owner.key.tgid))
+}
+
+/// The same by what an operator calls it.
+pub fn owning_program(owner: Option<&OwnerRef>, snapshot: &Snapshot) -> String {
+    let Some(owner) = owner else { return "(unknown)".to_owned() };
+    let command = text::lossless(owner.comm.bytes());
+    program_and_pid(&command, owner.key.tgid, snapshot.facts(owner.key))
 }
 
 /// A user by name, or else by number.
@@ -112,6 +129,12 @@ pub fn cgroup(facts: Option<&ProcessFacts>) -> Option<String> {
     facts.unit.as_ref().or(facts.cgroup.as_ref()).map(|name| text::clean(name).into_owned())
 }
 
+/// The same of a row's process.
+pub fn cgroup_of(row: &Row, snapshot: &Snapshot) -> Option<String> {
+    let owner = row.owner.as_ref()?;
+    cgroup(snapshot.facts(owner.key).or_else(|| snapshot.facts_of_cgroup(owner.cgroup)))
+}
+
 /// Container ids are 64 hexadecimal digits, of which people use the first twelve.
 fn short(container: &str) -> &str {
     let is_id = container.len() >= 32 && container.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -125,6 +148,15 @@ pub fn destination(key: &DestRow, folded: u64) -> String {
         // Binds that failed are together, whatever their ports were.
         DestRow::Dest(DestKey { role: Role::Passive, port: 0, local_addr, .. }) => format!("bind on {local_addr}"),
         DestRow::Dest(key) => place(key),
+    }
+}
+
+/// A destination with its role: the same address may be connected to and accepted on.
+pub fn destination_and_role(row: &DestinationRow) -> String {
+    let name = destination(&row.key, row.folded);
+    match row.key {
+        DestRow::Dest(key) => format!("{name} {}", role(key.role)),
+        DestRow::Other => name,
     }
 }
 

@@ -1,9 +1,10 @@
 //! The port budget of a destination in words, and as shares of a bar.
 
-use crate::text;
+use crate::{label, text};
+use std::collections::HashMap;
 use twtrace_core::event::Role;
 use twtrace_core::ports::Budget;
-use twtrace_core::snapshot::{DestKey, DestRow, DestinationRow, PortHolder};
+use twtrace_core::snapshot::{DestKey, DestRow, DestinationRow, PortHolder, PortState, Snapshot};
 
 /// State of the ports, in the order in which a bar shows them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
@@ -25,6 +26,10 @@ pub enum Share {
 }
 
 impl Share {
+    /// All of them, in their order.
+    pub const ALL: [Self; 6] =
+        [Self::Bound, Self::Established, Self::Other, Self::TimeWait, Self::Reusable, Self::Free];
+
     /// Its letter in a bar: shares can be distinguished without colour.
     pub fn letter(self) -> char {
         match self {
@@ -40,6 +45,16 @@ impl Share {
     /// Its name.
     pub fn name(self) -> &'static str {
         self.into()
+    }
+
+    /// The share in which a holder's ports are; those in TIME_WAIT may be reusable as well.
+    pub fn of(state: PortState) -> Self {
+        match state {
+            PortState::Bound => Self::Bound,
+            PortState::Established => Self::Established,
+            PortState::SynSent | PortState::CloseWait | PortState::Closing => Self::Other,
+            PortState::TimeWait => Self::TimeWait,
+        }
     }
 }
 
@@ -58,21 +73,27 @@ pub fn shares(budget: &Budget) -> [(Share, u32); 6] {
 /// The cells of a bar for each share. Every share with a port has at least one cell, if there are enough cells.
 pub fn cells(budget: &Budget, width: usize) -> [(Share, usize); 6] {
     let shares = shares(budget);
-    let whole: u64 = shares.iter().map(|(_, ports)| u64::from(*ports)).sum::<u64>().max(1);
-    let cell = |ports: u32| {
-        let cells = u128::from(ports) * width as u128 / u128::from(whole);
+    let mut cells = spread(&shares.map(|(_, ports)| ports.into()), width).into_iter();
+    shares.map(|(share, _)| (share, cells.next().unwrap_or(0)))
+}
+
+/// The cells of a bar for each part of a whole. Every part that is not 0 has at least one cell, if there are enough cells; if
+/// all are 0, the last one has them all.
+pub fn spread(parts: &[u64], width: usize) -> Vec<usize> {
+    let whole: u128 = parts.iter().map(|part| u128::from(*part)).sum::<u128>().max(1);
+    let cell = |part: &u64| {
+        let cells = u128::from(*part) * width as u128 / whole;
         // Not more than the width.
-        (cells as usize).max(usize::from(ports > 0))
+        (cells as usize).max(usize::from(*part > 0))
     };
-    let mut cells = shares.map(|(share, ports)| (share, cell(ports)));
+    let mut cells: Vec<usize> = parts.iter().map(cell).collect();
     loop {
-        let sum: usize = cells.iter().map(|(_, cells)| cells).sum();
-        let largest = cells.iter_mut().max_by_key(|(_, cells)| *cells);
-        let Some((_, largest)) = largest else { break };
+        let sum: usize = cells.iter().sum();
+        let Some(largest) = cells.iter_mut().max() else { break };
         match sum.cmp(&width) {
             std::cmp::Ordering::Equal => break,
             std::cmp::Ordering::Less => *largest += width - sum,
-            // Each of the others has one cell, at most six in total.
+            // Each of the others has one cell, and there are few parts.
             std::cmp::Ordering::Greater => *largest -= 1,
         }
     }
@@ -82,34 +103,82 @@ pub fn cells(budget: &Budget, width: usize) -> [(Share, usize); 6] {
 /// Holders that are named in a line.
 const NAMED: usize = 4;
 
-/// Who has the ports, the ones with the most first: `mailer[812] 2,990 bound, curl (40 processes) 80 TIME_WAIT, and 3 more`. A
-/// tilde marks those that were looked up in `/proc`; empty when no port is in use.
-pub fn holders(holders: &[PortHolder]) -> String {
-    // Processes of one command are one holder here: there may be one for each connection.
-    let mut groups: Vec<(&PortHolder, u64, u64)> = Vec::new();
-    for holder in holders {
-        let is_like = |other: &PortHolder| {
-            other.pid.is_some()
-                && holder.pid.is_some()
-                && (&other.command, other.state) == (&holder.command, holder.state)
-        };
-        match groups.iter_mut().find(|(other, ..)| is_like(other)) {
-            Some((_, processes, ports)) => (*processes, *ports) = (*processes + 1, *ports + holder.ports),
-            None => groups.push((holder, 1, holder.ports)),
+/// Holders of one name and one state, and how many ports they have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holders {
+    /// What they are called, clean; `None` where no process is known.
+    pub name: Option<String>,
+    /// The PID of a single process.
+    pub pid: Option<u32>,
+    /// Number of processes; 0 where none is known.
+    pub processes: u64,
+    /// In which state.
+    pub state: PortState,
+    /// How many.
+    pub ports: u64,
+    /// At least one of them was looked up in `/proc`, and not seen in the trace.
+    pub is_looked_up: bool,
+}
+
+impl Holders {
+    /// Holders by name and state, the ones with the most ports first, last what no process is known to have. There may be
+    /// one process for each connection: processes of one name are one entry.
+    pub fn of(holders: &[PortHolder], name: impl Fn(&PortHolder) -> String) -> Vec<Self> {
+        let mut groups: Vec<Self> = Vec::new();
+        let mut places: HashMap<(String, PortState), usize> = HashMap::new();
+        for holder in holders {
+            let name = holder.pid.map(|_| name(holder));
+            let place = name.clone().map(|name| (name, holder.state));
+            let new = Self {
+                name,
+                pid: holder.pid,
+                processes: holder.pid.is_some().into(),
+                state: holder.state,
+                ports: holder.ports,
+                is_looked_up: holder.is_looked_up,
+            };
+            match place.as_ref().and_then(|place| places.get(place)) {
+                Some(at) => groups[*at].add(&new),
+                None => {
+                    places.extend(place.map(|place| (place, groups.len())));
+                    groups.push(new);
+                }
+            }
+        }
+        groups.sort_by_key(|group| (group.name.is_none(), std::cmp::Reverse(group.ports)));
+        groups
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.processes += other.processes;
+        self.ports += other.ports;
+        self.pid = None;
+        self.is_looked_up |= other.is_looked_up;
+    }
+
+    /// Who they are: `mailer[812]`, `curl (40 processes)`, `no known process`. A tilde marks what was looked up in `/proc`.
+    pub fn who(&self) -> String {
+        let about = if self.is_looked_up { "~" } else { "" };
+        match (&self.name, self.pid) {
+            (None, _) => "no known process".to_owned(),
+            (Some(name), Some(pid)) => format!("{about}{name}[{pid}]"),
+            (Some(name), None) => format!("{about}{name} ({} processes)", text::count(self.processes)),
         }
     }
-    groups.sort_by_key(|(holder, _, ports)| (holder.pid.is_none(), std::cmp::Reverse(*ports)));
-    let named = groups.iter().take(NAMED).map(|(holder, processes, ports)| {
-        let (ports, state) = (text::count(*ports), holder.state.name());
-        let about = if holder.is_looked_up { "~" } else { "" };
-        let command = text::clean(&holder.command);
-        match holder.pid {
-            Some(_) if *processes > 1 => format!("{about}{command} ({processes} processes) {ports} {state}"),
-            Some(pid) => format!("{about}{command}[{pid}] {ports} {state}"),
-            None => format!("no known process {ports} {state}"),
-        }
-    });
-    let mut named: Vec<String> = named.collect();
+}
+
+/// What an operator calls a holder.
+pub fn program(holder: &PortHolder, snapshot: &Snapshot) -> String {
+    let facts = holder.pid.and_then(|pid| snapshot.facts_of_pid(pid));
+    label::program_of_command(&holder.command, facts)
+}
+
+/// Who has the ports, the ones with the most first: `mailer[812] 2,990 bound, curl (40 processes) 80 TIME_WAIT, and 3 more`. A
+/// tilde marks those that were looked up in `/proc`; empty when no port is in use.
+pub fn holders(holders: &[PortHolder], snapshot: &Snapshot) -> String {
+    let groups = Holders::of(holders, |holder| program(holder, snapshot));
+    let say = |group: &Holders| format!("{} {} {}", group.who(), text::count(group.ports), group.state.name());
+    let mut named: Vec<String> = groups.iter().take(NAMED).map(say).collect();
     let more = groups.len().saturating_sub(NAMED);
     if more > 0 {
         named.push(format!("and {} more", text::count(more as u64)));
@@ -171,12 +240,17 @@ pub fn latency(row: &DestinationRow) -> String {
     }
 }
 
+/// How many ports there are: `250 ports (6 reserved)`, without the reserved ones.
+pub fn total(budget: &Budget) -> String {
+    let reserved = if budget.reserved == 0 { String::new() } else { format!(" ({} reserved)", budget.reserved) };
+    format!("{} ports{reserved}", text::count(budget.total.into()))
+}
+
 /// The result of a budget: `250 ports, 48.0% used; 30.0/s now, 4.2/s for ever`.
 pub fn rates(budget: &Budget) -> String {
-    let reserved = if budget.reserved == 0 { String::new() } else { format!(" ({} reserved)", budget.reserved) };
     format!(
-        "{} ports{reserved}, {} used; {}/s now, sustains {}/s",
-        text::count(budget.total.into()),
+        "{}, {} used; {}/s now, sustains {}/s",
+        total(budget),
         text::percent(budget.utilization),
         text::rate(budget.rate_per_s),
         text::rate(budget.max_rate_per_s),
@@ -186,10 +260,11 @@ pub fn rates(budget: &Budget) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use twtrace_core::snapshot::PortState;
 
     #[test]
     fn holders_are_named_with_what_they_have() {
+        // Its process 666 is the only one of these.
+        let snapshot = twtrace_testkit::web::snapshot();
         let holder = |pid, command: &str, state, ports, is_looked_up| PortHolder {
             pid,
             command: command.to_owned(),
@@ -204,16 +279,16 @@ mod tests {
             holder(None, "", PortState::TimeWait, 7, false),
         ];
         assert_eq!(
-            holders(&all),
+            holders(&all, &snapshot),
             "~mail\\x1ber[812] 2,990 bound, curl (2 processes) 5 TIME_WAIT, no known process 7 TIME_WAIT"
         );
         all.extend((0..5).map(|pid| holder(Some(100 + pid), &format!("app{pid}"), PortState::Established, 1, true)));
         assert!(
-            holders(&all).ends_with(", ~app0[100] 1 ESTABLISHED, ~app1[101] 1 ESTABLISHED, and 4 more"),
+            holders(&all, &snapshot).ends_with(", ~app0[100] 1 ESTABLISHED, ~app1[101] 1 ESTABLISHED, and 4 more"),
             "{}",
-            holders(&all)
+            holders(&all, &snapshot)
         );
-        assert_eq!(holders(&[]), "");
+        assert_eq!(holders(&[], &snapshot), "");
     }
 
     #[test]

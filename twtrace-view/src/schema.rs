@@ -26,10 +26,10 @@ struct Form {
     schema: fn(SchemaGenerator) -> Schema,
 }
 
-const FORMS: [Form; 8] = [
+const FORMS: [Form; 9] = [
     Form {
         name: "top",
-        title: "twtrace top --json, twtrace replay --once --json",
+        title: "twtrace top --json, twtrace replay --once --json, /api/v1/snapshot of twtrace agent",
         schema: SchemaGenerator::into_root_schema_for::<crate::json::Report<'_>>,
     },
     Form {
@@ -44,8 +44,13 @@ const FORMS: [Form; 8] = [
     },
     Form {
         name: "sockets",
-        title: "twtrace sockets --json",
+        title: "twtrace sockets --json, /api/v1/sockets of twtrace agent",
         schema: SchemaGenerator::into_root_schema_for::<crate::sockets::Report<'_>>,
+    },
+    Form {
+        name: "findings",
+        title: "/api/v1/findings of twtrace agent",
+        schema: SchemaGenerator::into_root_schema_for::<crate::json::Findings<'_>>,
     },
     Form {
         name: "budget",

@@ -1,7 +1,6 @@
 //! The report as plain text: a head with the host's figures, then a table. No colour, and one line per row.
 
-use crate::columns::{self, Column, Context};
-use crate::grid::{Grid, Head};
+use crate::columns::{self, Context};
 use crate::order::{self, Sort};
 use crate::{findings, text, words};
 use std::io::{self, Write};
@@ -33,12 +32,12 @@ pub fn write(model: &Snapshot, options: Options, out: &mut dyn Write) -> io::Res
     let (shown, total) = if let Some(by) = options.by.group() {
         let rows = order::of_snapshot(model, by, options.sort);
         let shown = &rows[..rows.len().min(limit)];
-        table(&columns::groups(by), shown, &context, out)?;
+        columns::grid(&columns::visible(columns::groups(by), None), shown, &context).write_text(out)?;
         (shown.len(), rows.len())
     } else {
-        let rows = order::destinations(model.destinations().iter(), options.sort);
+        let rows = order::destinations(model.destinations().iter(), options.sort, model);
         let shown = &rows[..rows.len().min(limit)];
-        table(&columns::destinations(model), shown, &context, out)?;
+        columns::grid(&columns::visible(columns::destinations(model), None), shown, &context).write_text(out)?;
         (shown.len(), rows.len())
     };
     if total == 0 {
@@ -87,14 +86,6 @@ fn identity(summary: &Summary) -> String {
         words::tier(summary.tracing.tier),
         text::seconds(summary.window.seconds()),
     )
-}
-
-fn table<T>(columns: &[Column<T>], rows: &[&T], context: &Context<'_>, out: &mut dyn Write) -> io::Result<()> {
-    let columns = columns.iter().map(|column| {
-        let head = Head { title: column.title, right: column.right };
-        (head, |row: &&T| (column.cell)(context, row))
-    });
-    Grid::of(columns, rows).write_text(out)
 }
 
 #[cfg(test)]

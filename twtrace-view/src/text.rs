@@ -106,6 +106,11 @@ pub fn seconds(seconds: f64) -> String {
     Duration::try_from_secs_f64(seconds).map_or_else(|_| "-".to_owned(), duration)
 }
 
+/// A lifetime in microseconds with as few digits as needed: `350us`, `1.7ms`, `12ms`, `4.2s`, `2m05s`.
+pub fn lifetime(us: f64) -> String {
+    if (1e3..1e4).contains(&us) { format!("{:.1}ms", us / 1e3) } else { seconds(us / 1e6) }
+}
+
 /// An address with a port, IPv6 in brackets.
 pub fn address(address: IpAddr, port: u16) -> String {
     match address {
@@ -126,6 +131,12 @@ fn moment(unix_ns: i128) -> Timestamp {
 /// A moment in UTC by RFC 3339, to the millisecond, from nanoseconds since the Unix epoch.
 pub fn rfc3339(unix_ns: i128) -> String {
     format!("{:.3}", moment(unix_ns))
+}
+
+/// A moment for the name of a file: `2026-09-21T141320`, in UTC.
+pub fn file_time(unix_ns: i128) -> String {
+    let time = rfc3339(unix_ns).replace([':', '.'], "");
+    time.get(..17).unwrap_or(&time).to_owned()
 }
 
 /// The time of day of a moment in UTC: `14:13:20`.
@@ -172,6 +183,20 @@ pub fn sparkline(values: &[f64]) -> String {
     values.iter().map(spark).collect()
 }
 
+/// Left parts of a cell, in eighths.
+const EIGHTHS: [char; 8] = [' ', '▏', '▎', '▍', '▌', '▋', '▊', '▉'];
+
+/// A share from 0 to 1 as a bar of at most this many cells.
+pub fn bar(share: f64, cells: usize) -> String {
+    // At most all of them; a share that is not a number is none.
+    let eighths = (share.clamp(0.0, 1.0) * cells as f64 * 8.0) as usize;
+    let mut bar = "█".repeat(eighths / 8);
+    if !eighths.is_multiple_of(8) {
+        bar.push(EIGHTHS[eighths % 8]);
+    }
+    bar
+}
+
 /// Name of an errno, such as `EADDRNOTAVAIL`; a number that has none is `errno 4095`.
 pub fn errno(number: u16) -> String {
     match nix::errno::Errno::from_raw(i32::from(number)) {
@@ -183,6 +208,15 @@ pub fn errno(number: u16) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bars_have_the_length_of_their_share() {
+        for (share, bar) in
+            [(0.0, ""), (0.5, "██"), (1.0, "████"), (7.0, "████"), (0.3, "█▏"), (-1.0, ""), (f64::NAN, "")]
+        {
+            assert_eq!(super::bar(share, 4), bar, "{share}");
+        }
+    }
 
     #[test]
     fn hostile_text_is_escaped() {

@@ -46,7 +46,7 @@ pub fn time_wait(summary: &Summary) -> String {
 }
 
 /// Share of the limit of TIME_WAIT sockets that is nearly all of it.
-const NEARLY: f64 = 0.9;
+pub(crate) const NEARLY: f64 = 0.9;
 
 /// TIME_WAIT sockets of a network namespace.
 pub struct Bucket {

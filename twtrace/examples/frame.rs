@@ -15,7 +15,7 @@ use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use std::time::{Duration, Instant};
 use twtrace::tui::state::State;
-use twtrace::tui::style::Theme;
+use twtrace::tui::style::{Palette, Theme};
 use twtrace::tui::{draw, key};
 use twtrace_core::event::Event;
 use twtrace_core::snapshot::{GroupBy, Snapshot};
@@ -27,6 +27,18 @@ const SOCKETS: u64 = 60_000;
 const PROCESSES: u64 = 5000;
 const DESTINATIONS: u64 = 2000;
 const FRAMES: u32 = 100;
+
+use KeyCode::{Char, Down, Enter};
+
+/// Views, and the keys that lead to them.
+const SCENES: [(&str, &[KeyCode]); 6] = [
+    ("programs", &[]),
+    ("processes", &[Char('g'), Char('g'), Char('g'), Char('g'), Char('g'), Char('g'), Char('g'), Char('g'), Char('g')]),
+    ("destinations", &[Char('2')]),
+    ("findings", &[Char('4')]),
+    ("a program open down to its sockets", &[Enter, Down, Enter, Down, Enter]),
+    ("a filter being typed", &[Char('/'), Char('d'), Char('e'), Char('s'), Char('t'), Char(':'), Char('1')]),
+];
 
 fn main() {
     let mut state = state_of(Config::default(), [start(START_NS).event(), kernel(kernel_facts())]);
@@ -41,15 +53,20 @@ fn main() {
     state.apply(tick(START_NS + 31 * SECOND_NS));
     for (width, height) in [(80, 24), (120, 40), (200, 60)] {
         let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
-        let mut ui = State::new(GroupBy::Process, Sort::DEFAULT, Theme { colour: true, ascii: false });
-        for tab in ['1', '2', '4'] {
+        for (what, keys) in SCENES {
+            let mut ui = State::new(GroupBy::Program, Sort::DEFAULT, Theme { palette: Palette::Dark, ascii: false });
             let (mut first, mut others) = (Duration::ZERO, Duration::ZERO);
             for second in 0..FRAMES {
                 // A new snapshot now and then, as a trace has one each second.
                 let began_taking = Instant::now();
-                let snapshot = Snapshot::take(&mut state);
+                let with_sockets = ui.wants_sockets();
+                let snapshot =
+                    if with_sockets { Snapshot::with_sockets(&mut state) } else { Snapshot::take(&mut state) };
                 let taking = began_taking.elapsed();
-                let _ = key(KeyEvent::new(KeyCode::Char(tab), KeyModifiers::NONE), &snapshot, &mut ui);
+                for code in keys.iter().filter(|_| second == 0) {
+                    terminal.draw(|frame| draw(frame, &snapshot, &mut ui)).unwrap();
+                    let _ = key(KeyEvent::new(*code, KeyModifiers::NONE), &snapshot, &mut ui);
+                }
                 ui.trend.add(&snapshot);
                 let began = Instant::now();
                 terminal.draw(|frame| draw(frame, &snapshot, &mut ui)).unwrap();
@@ -57,8 +74,8 @@ fn main() {
                 let again = Instant::now();
                 terminal.draw(|frame| draw(frame, &snapshot, &mut ui)).unwrap();
                 others += again.elapsed();
-                if second == 0 {
-                    println!("{width}x{height} tab {tab}: a snapshot takes {taking:.1?}");
+                if second == 1 {
+                    println!("{width}x{height} {what}: a snapshot takes {taking:.1?}");
                 }
             }
             println!("    first frame of a snapshot {:.2?}, each further one {:.2?}", first / FRAMES, others / FRAMES);

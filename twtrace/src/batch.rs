@@ -34,7 +34,9 @@ impl<W: Write> Batch<W> {
             (_, true) => Form::Csv,
             _ => Form::Text,
         };
-        Self { form, by: args.by, sort: args.sort, limit: args.limit, written: 0, out }
+        let by = args.by.unwrap_or_default();
+        let sort = args.sort.unwrap_or_default().where_it_exists(by);
+        Self { form, by, sort, limit: args.limit, written: 0, out }
     }
 
     /// Writes one report and flushes it at once: a reader may act on it.

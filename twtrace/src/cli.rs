@@ -1,7 +1,10 @@
 //! The command line.
 
+mod agent;
 mod budget;
+mod drill;
 mod examples;
+mod kernel;
 mod parse;
 #[cfg(test)]
 mod tests;
@@ -16,18 +19,23 @@ use std::time::Duration;
 use twtrace_core::snapshot::GroupBy;
 use twtrace_core::state::Filter;
 use twtrace_core::what_if::Change;
-use twtrace_probe::kernel::load::LoadOptions;
-use twtrace_probe::kernel::log::LogFilter;
 use twtrace_recording::export::Table;
 use twtrace_recording::writer::Keep;
 use twtrace_view::order::Sort;
 
+use agent::AGENT_EXAMPLES;
+pub use agent::AgentArgs;
 use budget::{BUDGET_EXAMPLES, EXPLAIN_EXAMPLES};
 pub use budget::{BudgetArgs, ExplainArgs};
+use drill::DRILL_EXAMPLES;
+pub use drill::{DrillArgs, Part, Scene};
 use examples::{
-    DIFF_EXAMPLES, EXPORT_EXAMPLES, RECORD_EXAMPLES, REPLAY_EXAMPLES, REPORT_EXAMPLES, SOCKETS_EXAMPLES, TOP_EXAMPLES,
+    CONFIG_EXAMPLES, DIFF_EXAMPLES, EXPORT_EXAMPLES, RECORD_EXAMPLES, REPLAY_EXAMPLES, REPORT_EXAMPLES,
+    SOCKETS_EXAMPLES, TOP_EXAMPLES,
 };
+pub use kernel::KernelArgs;
 pub use parse::{FailOn, TimeSpec};
+pub(crate) use parse::{destination, duration as time, interval};
 
 /// Names the processes behind TIME_WAIT sockets.
 #[derive(Debug, Parser)]
@@ -64,6 +72,9 @@ pub enum Command {
     /// Report on recordings: who created TIME_WAIT sockets, when, to which destinations, and how that is known
     #[command(after_help = REPORT_EXAMPLES)]
     Report(Box<ReportArgs>),
+    /// Trace all the time: a live page, metrics and a flight recorder for this host
+    #[command(after_help = AGENT_EXAMPLES)]
+    Agent(Box<AgentArgs>),
     /// Compare two recordings: what changed, by how much and by whom
     #[command(after_help = DIFF_EXAMPLES)]
     Diff(Box<DiffArgs>),
@@ -74,6 +85,12 @@ pub enum Command {
     /// Work out whether a rate of connections runs out of ports, when, and what each remedy gains
     #[command(after_help = BUDGET_EXAMPLES)]
     Budget(BudgetArgs),
+    /// Let a client run out of ports in a namespace of its own, to see what twtrace and your alerts say
+    #[command(after_help = DRILL_EXAMPLES)]
+    Drill(DrillArgs),
+    /// Check the configuration file of the screen, or write one with the defaults
+    #[command(after_help = CONFIG_EXAMPLES)]
+    Config(ConfigArgs),
     /// Explain TIME_WAIT, a sysctl, or a finding in a few lines, with sources
     #[command(after_help = EXPLAIN_EXAMPLES)]
     Explain(ExplainArgs),
@@ -88,6 +105,14 @@ pub struct DoctorArgs {
     /// Trace for this long and compare the result with the kernel's own counters (nstat, sockstat)
     #[arg(long, value_name = "TIME", value_parser = parse::duration)]
     pub audit: Option<Duration>,
+}
+
+/// Arguments of `config`.
+#[derive(Clone, Debug, Args)]
+pub struct ConfigArgs {
+    /// Write the defaults, with what each setting means
+    #[arg(long)]
+    pub default: bool,
 }
 
 /// Arguments of `record`.
@@ -253,13 +278,18 @@ pub struct TopArgs {
     #[arg(long, value_name = "TIME", value_parser = parse::duration)]
     pub duration: Option<Duration>,
 
-    /// Time between reports, or between redraws of the screen; at least 100ms
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse::interval)]
-    pub interval: Duration,
+    /// Time between reports, or between two updates of the screen; at least 100ms [default: 1s]
+    #[arg(long, value_name = "TIME", value_parser = parse::interval)]
+    pub interval: Option<Duration>,
 
     /// Exit with 1 if one of these findings is active at the end: names separated by commas, or any, warning, critical
     #[arg(long, value_name = "ID")]
     pub fail_on: Option<FailOn>,
+
+    /// Take the owners of older TIME_WAIT sockets from this recording: one in progress, or one that ended since the last
+    /// boot
+    #[arg(long, value_name = "DIR.twt")]
+    pub trace: Option<PathBuf>,
 
     /// What to show.
     #[command(flatten)]
@@ -340,6 +370,23 @@ pub enum ExportFormat {
     Jsonl,
 }
 
+/// Colours of the screen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Colours {
+    /// Dark or light, as the background of the terminal is; none where the terminal has none
+    #[default]
+    Auto,
+    /// For a dark background
+    Dark,
+    /// For a light background
+    Light,
+    /// White, yellow and cyan on black, nothing dim
+    Contrast,
+    /// Bold, underlined and reversed text alone
+    None,
+}
+
 /// What the screen and reports show.
 #[derive(Clone, Debug, Args)]
 pub struct ViewArgs {
@@ -351,20 +398,24 @@ pub struct ViewArgs {
     #[arg(long)]
     pub csv: bool,
 
-    /// Group rows by
-    #[arg(long, value_parser = values::grouping(), value_name = "GROUPING", default_value = "process")]
-    pub by: GroupBy,
+    /// Group rows by [default: process]
+    #[arg(long, value_parser = values::grouping(), value_name = "GROUPING")]
+    pub by: Option<GroupBy>,
 
-    /// Order of rows: largest first, names from a to z
-    #[arg(long, value_parser = values::order(), value_name = "FIGURE", default_value = "created")]
-    pub sort: Sort,
+    /// Order of rows: largest first, names from a to z [default: created]
+    #[arg(long, value_parser = values::order(), value_name = "COLUMN")]
+    pub sort: Option<Sort>,
 
     /// Maximum rows to write [default: 20 for text, all for JSON and CSV]
     #[arg(long, value_name = "N", value_parser = parse::limit)]
     pub limit: Option<usize>,
 
-    /// No colours, as with the environment variable NO_COLOR
-    #[arg(long)]
+    /// Colours of the screen [default: auto]
+    #[arg(long, value_enum, value_name = "THEME")]
+    pub theme: Option<Colours>,
+
+    /// No colours, as with the environment variable NO_COLOR or --theme none
+    #[arg(long, conflicts_with = "theme")]
     pub no_color: bool,
 
     /// Which rows to show.
@@ -426,36 +477,6 @@ impl FilterArgs {
             units: self.unit.clone(),
             containers: self.container.clone(),
             netns: self.netns.clone(),
-        }
-    }
-}
-
-/// Settings of the kernel side.
-#[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "Kernel side")]
-pub struct KernelArgs {
-    /// Sockets that can be followed at a time; of further ones, less is known [default: by the host, see doctor]
-    #[arg(long, value_name = "N", value_parser = parse::max_sockets)]
-    pub max_sockets: Option<u32>,
-
-    /// Size of the ring buffer, a power of two: 524288, 512K, 8M [default: by the host, see doctor]
-    #[arg(long, value_name = "SIZE", value_parser = parse::ring_bytes)]
-    pub ring_bytes: Option<u32>,
-
-    /// Log what the kernel side does with some sockets to standard error: port=8080,addr=10.0.0.1,pid=1234. All parts
-    /// must match; port and address are local or remote
-    #[arg(long, value_name = "FILTER", value_parser = parse::log_filter)]
-    pub debug_kernel: Option<LogFilter>,
-}
-
-impl KernelArgs {
-    /// Options for loading the programs.
-    pub fn load(&self) -> LoadOptions {
-        LoadOptions {
-            max_sockets: self.max_sockets,
-            ring_bytes: self.ring_bytes,
-            log: self.debug_kernel,
-            ..LoadOptions::default()
         }
     }
 }

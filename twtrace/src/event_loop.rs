@@ -1,6 +1,7 @@
 //! What commands wait for: views of a trace, time, signals and keys.
 
-use crate::tracer::{Tracer, Views, Watching, steady, tick};
+use crate::tracer::{Tracer, Views, steady, tick};
+use crate::watching::Watching;
 use anyhow::Context as _;
 use crossterm::event::{Event, EventStream};
 use futures_util::StreamExt as _;
@@ -12,7 +13,7 @@ use tokio::runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, Interval, interval_at, sleep_until};
 use twtrace_core::snapshot::Snapshot;
-use twtrace_core::state::{Config, Filter};
+use twtrace_core::state::{Config, Filter, State};
 use twtrace_probe::source::EventSource;
 use twtrace_probe::source::deadline::Deadline;
 
@@ -109,7 +110,7 @@ pub(crate) fn trace<S: EventSource>(
     filter: Filter,
     duration: Duration,
 ) -> anyhow::Result<Arc<Snapshot>> {
-    let mut tracer = Tracer::start(source, Watching::new(Config { filter, ..Config::default() }), None)?;
+    let mut tracer = Tracer::start(source, Watching::new(State::new(Config { filter, ..Config::default() })), None)?;
     tracer.want_sockets(true);
     let views = tracer.views();
     runtime()?.block_on(async {

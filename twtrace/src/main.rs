@@ -6,6 +6,7 @@ use std::panic;
 use std::process::ExitCode;
 use twtrace::cli::{Cli, Command};
 use twtrace::cmd;
+use twtrace::cmd::agent::NotTracing;
 use twtrace::cmd::record::NotStarted;
 use twtrace_probe::kernel::explain::explain;
 use twtrace_recording::Fault;
@@ -40,6 +41,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     match &cli.command {
         Command::Top(args) => cmd::top::run(args),
         Command::Record(args) => cmd::record::run(args),
+        Command::Agent(args) => cmd::agent::run(args).map(|()| ExitCode::SUCCESS),
         Command::Replay(args) => cmd::replay::run(args),
         Command::Export(args) => cmd::export::run(args).map(|()| ExitCode::SUCCESS),
         Command::Sockets(args) => cmd::sockets::run(args).map(|()| ExitCode::SUCCESS),
@@ -55,14 +57,19 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
             Ok(if works { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         Command::Budget(args) => cmd::budget::run(args).map(|()| ExitCode::SUCCESS),
+        Command::Drill(args) => cmd::drill::run(args),
+        Command::Config(args) => cmd::config::run(args).map(|()| ExitCode::SUCCESS),
         Command::Explain(args) => cmd::explain::run(args).map(|()| ExitCode::SUCCESS),
     }
 }
 
 /// Whether the kernel may be the cause: not when a recording is read, or cannot be written to.
 fn is_of_tracing(cli: &Cli, error: &anyhow::Error) -> bool {
-    let traces = matches!(cli.command, Command::Top(_) | Command::Record(_) | Command::Sockets(_) | Command::Doctor(_));
-    traces && !error.is::<Fault>() && !error.is::<NotStarted>()
+    let traces = matches!(
+        cli.command,
+        Command::Top(_) | Command::Record(_) | Command::Sockets(_) | Command::Doctor(_) | Command::Agent(_)
+    );
+    traces && !error.is::<NotTracing>() && !error.is::<Fault>() && !error.is::<NotStarted>()
 }
 
 /// One line on standard error, whatever is in the text.

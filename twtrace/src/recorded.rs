@@ -4,14 +4,18 @@ use crate::cli::TimeSpec;
 use anyhow::{Context as _, bail};
 use std::io::{self, Write as _};
 use std::path::Path;
-use twtrace_core::event::Event;
+use std::time::Duration;
+use twtrace_core::event::{Event, HostFacts};
+use twtrace_core::netns::is_inode;
 use twtrace_core::recording::Info;
 use twtrace_core::snapshot::Snapshot;
 use twtrace_core::snapshot::Window;
 use twtrace_core::state::{Config, Filter, State};
+use twtrace_probe::host;
+use twtrace_probe::host::clock;
 use twtrace_recording::reader::Recording;
 use twtrace_view::report::Source;
-use twtrace_view::text;
+use twtrace_view::{recording, text};
 
 /// The requested part of a recording.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -86,6 +90,64 @@ impl Recorded {
     pub(crate) fn source(&self) -> Source<'_> {
         Source { info: &self.info, model: &self.snapshot }
     }
+}
+
+/// How long before now what is of interest began: TIME_WAIT lasts for a minute, and the kernel's timers may fire late. Owners
+/// of sockets that a vendor's kernel keeps for longer stay unknown.
+const OLDEST_NS: u64 = 150_000_000_000;
+
+/// A recording without an event for this long has ended.
+const AGO_NS: u64 = 5_000_000_000;
+
+/// A state that knows the owners of the TIME_WAIT sockets that a recording of this boot has seen to be created, and has
+/// counted nothing. A trace goes on from it. And remarks on the recording.
+///
+/// # Errors
+/// The recording cannot be read, or is not of this boot.
+pub(crate) fn owners(path: &Path, config: Config) -> anyhow::Result<(State, Vec<String>)> {
+    let recording = Recording::open(path)?;
+    same_boot(recording.info(), &host::facts())?;
+    let now = clock::now()?;
+    let since_ns = now.monotonic_ns.saturating_sub(OLDEST_NS);
+    let mut state = State::new(config);
+    let mut replay = recording.replay_since(now.unix_ns.saturating_sub(OLDEST_NS.into()))?;
+    while replay.advance(u64::MAX, &mut |event| {
+        // Its censuses, figures and namespaces are old: the trace reads its own.
+        let is_wanted = match &event {
+            // Which tier it is decides how sockets are identified.
+            Event::Start { .. } | Event::Process { .. } | Event::User { .. } => true,
+            Event::Connection(connection) => connection.end_ns >= since_ns && is_inode(connection.tuple.netns),
+            Event::TimewaitEnd(end) => end.at_ns >= since_ns,
+            Event::ResetSent { at_ns, .. } => *at_ns >= since_ns,
+            // For the time of the last event.
+            Event::Tick { .. } => true,
+            _ => false,
+        };
+        if is_wanted {
+            state.apply(event);
+        }
+    })? {}
+    // What has ended since does not end in the trace.
+    let now_ns = clock::monotonic_ns()?;
+    let ended_ns = state.summary().window.now_ns;
+    state.apply(Event::Tick { at_ns: now_ns });
+    state.count_from_now();
+    let mut notes = recording::warnings(&recording.info().clone().after(replay.losses(), replay.connections_lost()));
+    if now_ns.saturating_sub(ended_ns) > AGO_NS {
+        notes.push(recording::ended(Duration::from_nanos(now_ns - ended_ns)));
+    }
+    Ok((state, notes))
+}
+
+/// Sockets do not outlive their boot, and cookies start again.
+pub(crate) fn same_boot(info: &Info, own: &HostFacts) -> anyhow::Result<()> {
+    if info.host.boot_id.is_empty() || info.host.boot_id != own.boot_id {
+        let name = recording::name(info);
+        bail!(
+            "{name} was not recorded since this host's last boot, so its sockets are gone: see `twtrace replay {name}`"
+        );
+    }
+    Ok(())
 }
 
 /// Reports on standard error what could not be read, one line each: a program may read the report itself.
@@ -240,5 +302,16 @@ mod tests {
         let window = Window { start_ns: 50, start_unix_ns: 1_000, now_ns: 60 };
         assert_eq!((monotonic(&window, 1_100), monotonic(&window, 960), monotonic(&window, 900)), (150, 10, 0));
         assert_eq!((monotonic(&window, i128::MAX), monotonic(&window, i128::MIN)), (u64::MAX, 0));
+    }
+
+    #[test]
+    fn recordings_of_another_boot_are_refused() {
+        let of = |boot_id: &str| HostFacts { boot_id: boot_id.to_owned(), ..HostFacts::default() };
+        let info = Info { path: "/var/tmp/a.twt".into(), host: of("1"), ..Info::default() };
+        assert!(same_boot(&info, &of("1")).is_ok());
+        for (info, own) in [(info, of("2")), (Info::default(), of(""))] {
+            let error = same_boot(&info, &own).map_err(|error| error.to_string());
+            assert!(error.is_err_and(|error| error.contains("twtrace replay")));
+        }
     }
 }

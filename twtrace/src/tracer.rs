@@ -17,8 +17,6 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::yield_now;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use twtrace_core::event::Event;
-use twtrace_core::snapshot::Snapshot;
-use twtrace_core::state::{Config, State};
 use twtrace_probe::source::EventSource;
 use twtrace_probe::source::deadline::Deadline;
 
@@ -50,27 +48,6 @@ pub(crate) trait Work: Send + 'static {
     fn view(&mut self, sockets: bool) -> Self::View;
 }
 
-/// Only a state.
-pub(crate) struct Watching(State);
-
-impl Watching {
-    pub(crate) fn new(config: Config) -> Self {
-        Self(State::new(config))
-    }
-}
-
-impl Work for Watching {
-    type View = Snapshot;
-
-    fn apply(&mut self, event: Event) {
-        self.0.apply(event);
-    }
-
-    fn view(&mut self, sockets: bool) -> Snapshot {
-        if sockets { Snapshot::with_sockets(&mut self.0) } else { Snapshot::take(&mut self.0) }
-    }
-}
-
 /// Requests to the thread.
 #[derive(Clone, Copy, Debug, Default)]
 struct Control {
@@ -78,10 +55,39 @@ struct Control {
     sockets: bool,
     /// Incremented to request a view at once.
     asked: u64,
+    /// Time between views from now on, if it changed.
+    interval: Option<Duration>,
 }
 
 /// The latest view; none before the first.
 pub(crate) type Views<V> = watch::Receiver<Option<Arc<V>>>;
+
+/// What asks a trace for views, and cannot end it.
+pub(crate) struct Asker<V> {
+    views: Views<V>,
+    control: watch::Sender<Control>,
+}
+
+impl<V> Asker<V> {
+    /// Views from now on.
+    pub(crate) fn views(&self) -> Views<V> {
+        self.views.clone()
+    }
+
+    /// Whether views should have the list of live sockets. When that changes, the next one comes at once.
+    pub(crate) fn want_sockets(&self, sockets: bool) {
+        want_sockets(&self.control, sockets);
+    }
+}
+
+fn want_sockets(control: &watch::Sender<Control>, sockets: bool) {
+    control.send_if_modified(|control| {
+        let changes = control.sockets != sockets;
+        control.sockets = sockets;
+        control.asked += u64::from(changes);
+        changes
+    });
+}
 
 /// A running trace.
 pub(crate) struct Tracer<W: Work> {
@@ -111,24 +117,24 @@ impl<W: Work> Tracer<W> {
         let its = deadline.clone();
         let run = move || {
             let thread = Thread { work, publish, control: controlled };
+            // If the caller is still waiting, this reports that the trace has begun, or why it has not.
             let mut source = match source(its) {
-                Ok(source) => source,
+                Ok(source) => {
+                    let _ = started.send(Ok(()));
+                    source
+                }
                 Err(error) => {
-                    let _ = finish.send(Err(error));
+                    let _ = started.send(Err(error));
                     return;
                 }
             };
-            // If the caller is still waiting, this reports that the trace has begun.
-            let _ = started.send(());
             drop(started);
             // If the caller has given up, there is no receiver either.
             let _ = finish.send(thread.run(&mut source, interval));
         };
         thread::Builder::new().name("tracer".to_owned()).spawn(run).context("cannot start a thread")?;
-        if is_started.recv().is_err() {
-            let why = done.blocking_recv().ok().and_then(Result::err);
-            return Err(why.unwrap_or_else(|| anyhow!("the thread that traces has failed")));
-        }
+        // Not by the end of `done`: nothing may block for that inside a runtime.
+        is_started.recv().unwrap_or_else(|_| Err(anyhow!("the thread that traces has failed")))?;
         Ok(Self { views, control, deadline, done })
     }
 
@@ -139,12 +145,17 @@ impl<W: Work> Tracer<W> {
 
     /// Whether views should have the list of live sockets. When that changes, the next one comes at once.
     pub(crate) fn want_sockets(&self, sockets: bool) {
-        self.control.send_if_modified(|control| {
-            let changes = control.sockets != sockets;
-            control.sockets = sockets;
-            control.asked += u64::from(changes);
-            changes
-        });
+        want_sockets(&self.control, sockets);
+    }
+
+    /// What others may ask it for.
+    pub(crate) fn asker(&self) -> Asker<W::View> {
+        Asker { views: self.views.clone(), control: self.control.clone() }
+    }
+
+    /// Publishes views this often from now on.
+    pub(crate) fn set_interval(&self, interval: Duration) {
+        self.control.send_modify(|control| control.interval = Some(interval));
     }
 
     /// Ends the trace: everything that has happened until now is applied, and is in the last view. SIGINT before, or any
@@ -188,7 +199,8 @@ impl<W: Work> Thread<W> {
         let fd = source.fd().map(watched).transpose().context("cannot wait for the ring buffer")?;
         let now = Instant::now();
         let mut poll = steady(interval_at(now + POLL_INTERVAL, POLL_INTERVAL));
-        let mut show = interval.map(|every| steady(interval_at(now + every, every)));
+        let mut every = interval;
+        let mut show = every.map(|every| steady(interval_at(now + every, every)));
         self.pump(source)?;
         self.publish();
         let mut asked = 0;
@@ -198,6 +210,10 @@ impl<W: Work> Thread<W> {
                     let control = *self.control.borrow_and_update();
                     if changed.is_err() || control.ends {
                         return Ok(());
+                    }
+                    if control.interval.is_some() && control.interval != every {
+                        every = control.interval;
+                        show = every.map(|every| steady(interval_at(Instant::now() + every, every)));
                     }
                     if control.asked != asked {
                         asked = control.asked;

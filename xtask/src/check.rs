@@ -2,8 +2,9 @@
 
 use anyhow::Result;
 
+use crate::harness::Seen;
 use crate::process::{cargo, run as run_command, say};
-use crate::tested::{self, Tested};
+use crate::tested::Tested;
 use crate::tidy;
 
 /// Checks form, structure and lints, and runs all tests that need no root.
@@ -14,12 +15,10 @@ pub fn run() -> Result<()> {
     fmt()?;
     tidy::run()?;
     clippy(&[])?;
-    let mut slow = Vec::new();
-    Tested::build()?.unit(&mut slow)?;
-    if !slow.is_empty() {
-        say(&format!("\nslow tests{}", tested::list(&slow)));
-    }
-    Ok(())
+    let mut seen = Seen::default();
+    let done = Tested::build()?.unit(&mut seen);
+    say(seen.text().trim_end());
+    done
 }
 
 /// Fails when rustfmt would change a file.

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{bench, build_ebpf, check, fuzz, setup, soak, test, tidy, vm};
+use xtask::{bench, build_ebpf, check, dist, fuzz, setup, soak, test, tidy, vm};
 
 /// The toolbox of this workspace
 ///
@@ -32,6 +32,8 @@ enum Command {
     Fuzz(fuzz::Args),
     /// Compare with other programs, in the same run
     Bench(bench::Args),
+    /// Build packages, the container image and what else belongs to a release, in target/dist
+    Dist,
     /// Watch the memory of `top` and `record` under a long load
     Soak(soak::Args),
     /// Run the live tests on stock kernels in virtual machines
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
         Command::Tidy => tidy::run(),
         Command::Fuzz(args) => fuzz::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Dist => dist::run(),
         Command::Soak(args) => soak::run(&args),
         Command::Vm(args) => vm::run(&args),
     };

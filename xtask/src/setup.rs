@@ -35,7 +35,7 @@ const BUILD: [&str; 7] =
     ["build-essential", "cargo-web", "libpolly-22-dev", "llvm-22-dev", "rust-web-clippy", "rust-web-src", "rustc-web"];
 
 /// What the live tests run.
-const LIVE: [Package; 28] = [
+const LIVE: [Package; 29] = [
     package("apache2-utils", "ab"),
     package("bpftool", "bpftool"),
     package("curl", "curl"),
@@ -55,6 +55,7 @@ const LIVE: [Package; 28] = [
     package("postgresql", "psql"),
     package("postgresql-contrib", "pgbench"),
     package("procps", "sysctl"),
+    package("prometheus", "prometheus"),
     package("python3-requests", "python3"),
     package("python3-venv", "python3"),
     package("qemu-system-x86", "qemu-system-x86_64"),

@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, anyhow, bail};
 
 use crate::ebpf::{self, Toolchain};
+use crate::harness::Seen;
 use crate::process::{cargo, run as run_command, say};
-use crate::tested::{self, Slow, Tested};
+use crate::tested::Tested;
 use crate::tools::CARGO_DENY;
 use crate::workspace::{DIGEST, OBJECT, root, target};
 use crate::{check, digest, setup, tidy, vm};
@@ -58,7 +59,7 @@ struct Context {
     /// The freshly built object.
     object: PathBuf,
     tested: OnceCell<Arc<Tested>>,
-    slow: RefCell<Vec<Slow>>,
+    seen: RefCell<Seen>,
     guests: RefCell<Option<JoinHandle<Result<()>>>>,
 }
 
@@ -94,7 +95,7 @@ pub fn run(args: &Args) -> Result<()> {
         fail_fast: args.fail_fast,
         object: target().join("bpf/twtrace.bpf.o"),
         tested: OnceCell::new(),
-        slow: RefCell::default(),
+        seen: RefCell::default(),
         guests: RefCell::default(),
     };
     let whole = Instant::now();
@@ -139,10 +140,7 @@ pub fn run(args: &Args) -> Result<()> {
         vm::await_guests();
         let _ = guests.join();
     }
-    let slow = context.slow.into_inner();
-    if !slow.is_empty() {
-        say(&format!("\nslow tests{}", tested::list(&slow)));
-    }
+    say(context.seen.into_inner().text().trim_end());
     let time = seconds(whole.elapsed());
     say(&format!("\n{passed} passed, {} failed, {skipped} skipped in {}", failed.len(), time.trim_start()));
     if failed.is_empty() {
@@ -236,7 +234,7 @@ fn build_tests(context: &Context) -> Result<Done> {
 }
 
 fn unit(context: &Context) -> Result<Done> {
-    context.tested()?.unit(&mut context.slow.borrow_mut())?;
+    context.tested()?.unit(&mut context.seen.borrow_mut())?;
     Ok(Done::Passed)
 }
 
@@ -244,7 +242,7 @@ fn live(context: &Context) -> Result<Done> {
     if context.quick {
         return Ok(Done::Skipped("--quick".to_owned()));
     }
-    context.tested()?.live_tests(&context.object, &mut context.slow.borrow_mut())?;
+    context.tested()?.live_tests(&context.object, &mut context.seen.borrow_mut())?;
     Ok(Done::Passed)
 }
 

@@ -3,7 +3,6 @@
 //! They are built as users build them. Guests, which have nothing else, get the libraries that these programs load.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -11,6 +10,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
+use crate::harness::{self, Seen};
 use crate::process::{cargo, output, run as run_command, say};
 use crate::workspace::root;
 
@@ -24,12 +24,10 @@ pub(crate) const LIVE: &str = "live";
 /// the purpose of `cargo xtask fuzz`, and of `cargo test` by hand.
 const SEED: &str = "1";
 
-/// A test that takes longer is listed at the end, in seconds.
-const SLOW_S: f64 = 5.0;
-
 /// Live tests that take the host for themselves, by the beginning of their names: they load it as much as they can, or
 /// compare host-wide figures. All others have namespaces of their own and wait for the kernel's timers most of the time.
-const ALONE: [&str; 16] = [
+const ALONE: [&str; 18] = [
+    "agent::",
     "audit::",
     "cost::",
     "exact::",
@@ -41,15 +39,13 @@ const ALONE: [&str; 16] = [
     "million::",
     "namespaces::",
     "one_shots::",
+    "prometheus::",
     "recordings::",
     "scale::",
     "socket_owners::",
     "sockets::",
     "what_if::",
 ];
-
-/// A test and how long it took, in seconds.
-pub(crate) type Slow = (String, f64);
 
 /// Everything that was built.
 pub(crate) struct Tested {
@@ -140,18 +136,18 @@ impl Tested {
         found.map(|test| test.file.as_path()).context("cargo built no live tests")
     }
 
-    /// Runs all tests but the live ones, and adds the slow ones.
+    /// Runs all tests but the live ones, and adds what they report.
     ///
     /// # Errors
     /// Names the binaries with a test that failed.
-    pub(crate) fn unit(&self, slow: &mut Vec<Slow>) -> Result<()> {
+    pub(crate) fn unit(&self, seen: &mut Seen) -> Result<()> {
         let mut failed = Vec::new();
         for test in self.tests.iter().filter(|test| test.name != LIVE) {
             let name = format!("{} ({})", test.package, test.name);
             say(&format!("\n{name}"));
             let mut command = Command::new(&test.file);
             command.current_dir(&test.folder).env("CARGO_MANIFEST_DIR", &test.folder).env("PROPTEST_RNG_SEED", SEED);
-            match run(&mut command, slow) {
+            match harness::run(&mut command, seen) {
                 Ok(()) => {}
                 Err(_) => failed.push(name),
             }
@@ -160,12 +156,12 @@ impl Tested {
         if failed.is_empty() { Ok(()) } else { bail!("failed: {}", failed.join(", ")) }
     }
 
-    /// Runs the live tests with this object, and adds the slow ones. Most run side by side; those that take the host for
+    /// Runs the live tests with this object, and adds what they report. Most run side by side; those that take the host for
     /// themselves follow.
     ///
     /// # Errors
     /// A test failed, or there is none of a name in [`ALONE`].
-    pub(crate) fn live_tests(&self, object: &Path, slow: &mut Vec<Slow>) -> Result<()> {
+    pub(crate) fn live_tests(&self, object: &Path, seen: &mut Seen) -> Result<()> {
         let listed = output(Command::new(self.live()?).args(["--list", "--format=terse"]))?;
         if let Some(name) = ALONE.iter().find(|name| !listed.contains(*name)) {
             bail!("there is no live test {name}");
@@ -176,47 +172,10 @@ impl Tested {
             say(&format!("\nlive tests {what}"));
             let mut command = Command::new(self.live()?);
             command.current_dir(root().join("tests")).env("TWTRACE_BPF_OBJECT", object);
-            failed |= run(command.args(arguments).args(["--test-threads", threads]), slow).is_err();
+            failed |= harness::run(command.args(arguments).args(["--test-threads", threads]), seen).is_err();
         }
         if failed { bail!("tests failed: see above") } else { Ok(()) }
     }
-}
-
-/// Runs a test binary, passes its output on, and adds its slow tests.
-fn run(command: &mut Command, slow: &mut Vec<Slow>) -> Result<()> {
-    // The only way to the time of each test; the harness has it behind an option of nightly compilers.
-    command.env("RUSTC_BOOTSTRAP", "1").args(["-Zunstable-options", "--report-time"]);
-    let mut child = command.stdout(Stdio::piped()).spawn().context("cannot start a test binary")?;
-    let output = child.stdout.take().context("it has no output")?;
-    let mut name = String::new();
-    for line in BufReader::new(output).lines() {
-        let line = line.context("cannot read what the tests print")?;
-        say(&line);
-        slow.extend(timed(&line, &mut name).filter(|(_, time)| *time > SLOW_S));
-    }
-    if child.wait()?.success() { Ok(()) } else { bail!("tests failed: see above") }
-}
-
-/// The test and its time that a line of the harness reports. With `--nocapture` the result is on a later line than the
-/// name.
-fn timed(line: &str, name: &mut String) -> Option<Slow> {
-    if let Some((test, _)) = line.strip_prefix("test ").and_then(|rest| rest.split_once(" ... ")) {
-        test.clone_into(name);
-    }
-    let (rest, time) = line.strip_suffix("s>")?.rsplit_once('<')?;
-    let is_result = rest.trim_end().ends_with("ok") || rest.trim_end().ends_with("FAILED");
-    is_result.then(|| Some((name.clone(), time.parse().ok()?))).flatten()
-}
-
-/// The slow tests, the slowest first.
-pub(crate) fn list(slow: &[Slow]) -> String {
-    let mut sorted: Vec<&Slow> = slow.iter().collect();
-    sorted.sort_by(|(_, one), (_, other)| other.total_cmp(one));
-    let mut text = String::new();
-    for (name, time) in sorted {
-        let _ = write!(text, "\n  {time:7.1} s  {name}");
-    }
-    text
 }
 
 #[cfg(test)]
@@ -240,15 +199,5 @@ mod tests {
         assert!(tested.program("b").is_err());
         assert_eq!(tested.live().unwrap(), Path::new("/x/live-1"));
         assert_eq!(tested.tests[0].package, "tests");
-    }
-
-    #[test]
-    fn times_are_read_from_the_harness() {
-        let mut name = String::new();
-        assert_eq!(timed("test a::b ... ok <5.720s>", &mut name), Some(("a::b".to_owned(), 5.72)));
-        assert_eq!(timed("test a::c ... figures: <1>", &mut name), None);
-        assert_eq!(timed("FAILED <61.000s>", &mut name), Some(("a::c".to_owned(), 61.0)));
-        assert_eq!(timed("a line with <3s>", &mut name), None);
-        assert_eq!(list(&[("a".to_owned(), 6.0), ("b".to_owned(), 7.25)]), "\n      7.2 s  b\n      6.0 s  a");
     }
 }

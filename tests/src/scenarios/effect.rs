@@ -28,7 +28,8 @@ pub fn compare(advice: &Value, expected: &Expected, before: &Played, after: &Pla
         let figure = effect["figure"].as_str()?.to_owned();
         let predicted = (effect["from"].as_f64()?, effect["to"].as_f64()?);
         let measured = measured(&figure)?;
-        Some(Compared { figure, predicted, measured })
+        let at_most = both(&format!("{figure}_at_most")).unwrap_or(measured);
+        Some(Compared { figure, predicted, measured, at_most })
     });
     compared.collect()
 }
@@ -42,25 +43,31 @@ pub struct Compared {
     pub predicted: (f64, f64),
     /// By what happened.
     pub measured: (f64, f64),
+    /// The same where the load can only say between which two figures it is.
+    pub at_most: (f64, f64),
 }
 
 impl Compared {
     /// Whether the predicted change matches the measured one.
     pub fn agrees(&self) -> bool {
         let change = |(from, to): (f64, f64)| to - from;
-        let (predicted, measured) = (change(self.predicted), change(self.measured));
+        let (one, other) = (change(self.measured), change(self.at_most));
+        let predicted = change(self.predicted);
+        // The nearest of what it may have been.
+        let measured = predicted.clamp(one.min(other), one.max(other));
         (predicted - measured).abs() <= TOLERANCE * measured.abs()
     }
 }
 
 impl std::fmt::Display for Compared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { figure, predicted, measured } = self;
+        let Self { figure, predicted, measured, at_most } = self;
         write!(
             f,
             "{figure}: predicted {:.1} to {:.1}, measured {:.1} to {:.1}",
             predicted.0, predicted.1, measured.0, measured.1
-        )
+        )?;
+        if at_most == measured { Ok(()) } else { write!(f, ", at most {:.1} to {:.1}", at_most.0, at_most.1) }
     }
 }
 

@@ -55,6 +55,13 @@ enum Do {
     Crowd(crowd::Args),
     /// Nothing, until standard input ends
     Idle,
+    /// One connection to a port of this host, closed at once
+    Hit {
+        /// The port
+        port: u16,
+        /// Distinguishes it from others
+        tag: String,
+    },
     /// A process of the generator's own
     #[command(name = process::SUBCOMMAND, hide = true)]
     Process {
@@ -91,6 +98,7 @@ fn run(command: Do) -> anyhow::Result<()> {
         Do::KeepOpen(args) => keep_open::run(&args, &mut out),
         Do::Crowd(args) => crowd::run(&args, &mut out),
         Do::Idle => Ok(io::copy(&mut io::stdin(), &mut io::sink()).map(|_| ())?),
+        Do::Hit { port, .. } => Ok(std::net::TcpStream::connect(("127.0.0.1", port)).map(drop)?),
         Do::Process { control, comm } => Ok(process::run_executed(control, &comm)?),
     }
 }

@@ -225,6 +225,9 @@ fn effects(scenario: &Scenario, run: &Run, before: &Played, after: &Played) -> V
 /// Each has network namespaces of its own, and waits most of the time.
 const SIDE_BY_SIDE: usize = 4;
 
+/// So many scenarios may be wrong beside others, and are played again alone. If more are, none is.
+const AT_MOST_AGAIN: usize = 8;
+
 /// Plays a scenario without and with its remedy, and once more without while the tracer starts late.
 fn play_both(scenario: &Scenario) -> Table {
     let mut table = Table::default();
@@ -248,19 +251,32 @@ fn each_scenario_has_its_findings_and_its_remedy_works() {
     let only = std::env::var("TWTRACE_SCENARIO").unwrap_or_default();
     let scenarios = read::all().unwrap_or_else(|wrong| panic!("{wrong}"));
     let queue = Mutex::new(scenarios.iter().filter(|scenario| scenario.name.contains(&only)));
-    let table = Mutex::new(Table::default());
+    let played = Mutex::new(Vec::new());
     thread::scope(|scope| {
         for _ in 0..SIDE_BY_SIDE {
             scope.spawn(|| {
                 loop {
                     let Some(scenario) = queue.lock().unwrap().next() else { break };
-                    let played = play_both(scenario);
-                    table.lock().unwrap().extend(played);
+                    let table = play_both(scenario);
+                    played.lock().unwrap().push((scenario, table));
                 }
             });
         }
     });
-    let mut table = table.into_inner().unwrap();
+    let (right, wrong): (Vec<_>, Vec<_>) =
+        played.into_inner().unwrap().into_iter().partition(|(_, table)| table.wrong.is_empty());
+    let mut table = Table::default();
+    right.into_iter().for_each(|(_, played)| table.extend(played));
+    // A load that the others kept from the processors shows something else. A fault of the tracer is there again.
+    let again = if wrong.len() <= AT_MOST_AGAIN { wrong.len() } else { 0 };
+    for (number, (scenario, played)) in wrong.into_iter().enumerate() {
+        if number >= again {
+            table.extend(played);
+            continue;
+        }
+        println!("PLAYED AGAIN, ALONE: {}", played.wrong.join("\n"));
+        table.extend(play_both(scenario));
+    }
     table.lines.sort_by(|one, other| one.name.cmp(&other.name));
     table.print();
     assert!(!table.lines.is_empty(), "no scenario could be played");

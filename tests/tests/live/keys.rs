@@ -145,8 +145,9 @@ const LEAVE_SCREEN: &str = "\x1b[?1049l";
 
 const UP: &str = "\x1b[A";
 const DOWN: &str = "\x1b[B";
-const RIGHT: &str = "\x1b[C";
-const LEFT: &str = "\x1b[D";
+/// The next tab, and the previous one.
+const NEXT: &str = "\t";
+const PREVIOUS: &str = "\x1b[Z";
 
 /// A fifth of a round. It begins and ends on the first tab.
 const SCRIPT: [(&str, Change); 20] = [
@@ -160,16 +161,16 @@ const SCRIPT: [(&str, Change); 20] = [
     (DOWN, Change::Below),
     (UP, Change::Above),
     (" ", Change::Goes(" FROZEN ")),
-    ("?", Change::Comes("any key closes")),
-    ("?", Change::Goes("any key closes")),
+    ("?", Change::Comes("other key closes")),
+    ("?", Change::Goes("other key closes")),
     ("4", Change::Tab("[4:Findings")),
-    (LEFT, Change::Tab("[3:Sockets")),
+    (PREVIOUS, Change::Tab("[3:Sockets")),
     ("1", Change::Tab("[1:Processes")),
     ("g", Change::Groups),
     ("s", Change::Heads),
     ("g", Change::Groups),
-    (RIGHT, Change::Tab("[2:Destinations")),
-    (LEFT, Change::Tab("[1:Processes")),
+    (NEXT, Change::Tab("[2:Destinations")),
+    (PREVIOUS, Change::Tab("[1:Processes")),
 ];
 
 /// Presses one key, and returns how long its change took.

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 #![allow(clippy::print_stdout, reason = "figures for the person who runs the test")]
 
+mod agent;
 mod audit;
 mod bindings;
 mod budget;
@@ -14,6 +15,7 @@ mod export;
 mod failures;
 mod findings;
 mod ground_truth;
+mod identity;
 mod instances;
 mod kernel_log;
 mod kernel_sockets;
@@ -24,6 +26,7 @@ mod mptcp;
 mod namespaces;
 mod older;
 mod one_shots;
+mod prometheus;
 mod readme;
 mod real_software;
 mod record;
@@ -33,4 +36,5 @@ mod scale;
 mod screen;
 mod socket_owners;
 mod sockets;
+mod terminals;
 mod what_if;

@@ -1,9 +1,14 @@
 //! Several network namespaces on one host: each with its name, its census and its sysctls.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use serde_json::Value;
@@ -36,6 +41,52 @@ fn live(report: &Value, netns: u64) -> u64 {
     rows.filter(|row| row["netns"] == netns).map(|row| number(row, "/time_wait_live")).sum()
 }
 
+/// Processes that live for a moment and have low PIDs, as where PIDs have begun again: until this is dropped.
+struct LowPids(Arc<AtomicBool>, Option<JoinHandle<()>>);
+
+impl LowPids {
+    fn new(place: Place) -> Self {
+        let goes_on = Arc::new(AtomicBool::new(true));
+        let flag = Arc::clone(&goes_on);
+        let run = move || {
+            while flag.load(Relaxed) {
+                // The next PIDs follow this one (pid_namespaces(7)).
+                fs::write("/proc/sys/kernel/ns_last_pid", "400").unwrap();
+                let mut command = Command::new("sleep");
+                command.arg("0.02");
+                place.spawn(command).wait().unwrap();
+            }
+        };
+        Self(goes_on, Some(thread::spawn(run)))
+    }
+}
+
+impl Drop for LowPids {
+    fn drop(&mut self) {
+        self.0.store(false, Relaxed);
+        self.1.take().into_iter().for_each(|thread| thread.join().unwrap());
+    }
+}
+
+#[test]
+fn namespace_whose_lowest_pids_end_at_once_is_visited_from_the_start() {
+    let (home, there) = (quiet_place(), quiet_place());
+    let _idle = Idle::new(&there);
+    churn(&there, &["--connections", "300"]);
+    let netns = there.netns();
+    let _low = LowPids::new(there);
+    let top = Top::start(&home, &[]);
+    loop {
+        let report = top.report();
+        if namespace(&report, netns).is_some_and(|there| there["coverage"]["census"] == 300) {
+            break;
+        }
+        // The next search would be five seconds after the first.
+        let seconds = report["window"]["seconds"].as_f64().unwrap();
+        assert!(seconds < 4.0, "no census after {seconds} s: {}", report["namespaces"]);
+    }
+}
+
 #[test]
 fn each_namespace_has_its_name_its_census_and_its_sysctls() {
     let (home, named, nameless) = (quiet_place(), quiet_place(), quiet_place());
@@ -54,7 +105,7 @@ fn each_namespace_has_its_name_its_census_and_its_sysctls() {
     for (place, created) in counts {
         assert_eq!(sockstat_tw(place), created);
     }
-    // The name is that of the lowest PID: during the churn, that may have been another process if PIDs wrapped around.
+    // The name is that of the oldest process: a search during the churn may have missed it.
     let of_idle = format!("pid {}", idle.pid());
     let is_named =
         |report: &Value| namespace(report, numbers[2]).is_some_and(|there| there["name"] == of_idle.as_str());

@@ -82,7 +82,7 @@ fn replay_plays_on_a_terminal() {
     command.args(["replay", NAME, "--at", "+600s"]).current_dir(folder.path());
     let screen = Terminal::start(&place, command, 120, 30);
     screen.wait("RECORDING");
-    screen.press(" g");
+    screen.press(" t");
     screen.wait("go to: _");
     screen.press("+700s\r");
     screen.wait("Space play");
@@ -129,4 +129,22 @@ fn owners_of_live_sockets_come_from_a_recording_in_progress() {
     let (report, said) = listed();
     check(&report);
     assert!(said.contains("the recording ended"), "{said}");
+    // A trace that begins now knows them too, and has created none of them.
+    let mut command = Command::new(program("twtrace"));
+    command.args(["top", "--once", "--duration", "1s", "--json", "--by", "pid", "--trace", NAME]);
+    let output = place.spawn({
+        command.current_dir(folder.path()).stdout(Stdio::piped());
+        command
+    });
+    let output = output.wait_with_output().unwrap();
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    for worker in &churned.workers {
+        let rows = report["processes"].as_array().unwrap();
+        let row = rows.iter().find(|row| row["pid"] == worker.who.pid).unwrap();
+        let figures = ["time_wait_live", "time_wait_created", "opened"].map(|name| row[name].as_u64());
+        assert_eq!(figures, [Some(worker.opened), Some(0), Some(0)], "{row}");
+    }
+    let named = report["likely_owners"]["owners"].as_array().unwrap();
+    let is_theirs = |owner: &Value| churned.workers.iter().any(|worker| owner["pid"] == worker.who.pid);
+    assert!(!named.iter().any(is_theirs), "they are not inferred: {named:?}");
 }

@@ -98,6 +98,8 @@ groupings! {
     Command "command" "COMMAND" |of| Some(GroupKey::Command(of.owner?.comm));
     /// All children of one parent process, such as the script that starts them
     Parent "parent" "PARENT" |of| of.owner.map(|owner| GroupKey::Parent(owner.ppid, owner.parent_comm));
+    /// All processes below one that lives long, such as a cron job, a service or a shell
+    Ancestor "ancestor" "ANCESTOR" |of| of.named(|facts| &facts.ancestor);
     /// All processes of one user
     User "user" "USER" |of| Some(GroupKey::User(of.owner?.uid));
     /// All processes of one cgroup

@@ -127,7 +127,7 @@ impl PortHolders {
 
     /// Those of one destination's budget, the ones with the most ports first; what nobody is known to have comes last.
     pub(super) fn of_row(&self, row: &DestinationRow) -> Vec<PortHolder> {
-        let (DestRow::Dest(key), Some(budget)) = (&row.key, row.exhausted.or(row.budget)) else { return Vec::new() };
+        let (DestRow::Dest(key), Some(budget)) = (&row.key, row.budget) else { return Vec::new() };
         let place = place(key);
         let mut found = self.to.get(&place).cloned().unwrap_or_default();
         if budget.bound > 0 {

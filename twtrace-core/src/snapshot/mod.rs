@@ -43,6 +43,7 @@ pub struct Snapshot {
     /// In the order of their processes.
     cells: Vec<Joined>,
     sockets: Sockets,
+    lists_sockets: bool,
     history: Option<History>,
     failures: Vec<FailureRow>,
     socket_owners: SocketOwners,
@@ -54,6 +55,8 @@ pub struct Snapshot {
     names: OnceLock<row::Names>,
     port_holders: OnceLock<PortHolders>,
     likely: OnceLock<Likely>,
+    last_of_pid: OnceLock<Map<u32, ProcessKey>>,
+    users_of_destinations: OnceLock<Map<u32, Vec<(usize, Share)>>>,
     groups: [OnceLock<Vec<Row>>; GROUPINGS.len()],
 }
 
@@ -118,6 +121,11 @@ impl Snapshot {
         &self.sockets
     }
 
+    /// Whether they were requested.
+    pub fn lists_sockets(&self) -> bool {
+        self.lists_sockets
+    }
+
     /// Figures over time; `None` unless the state keeps a history.
     pub fn history(&self) -> Option<&History> {
         self.history.as_ref()
@@ -155,8 +163,15 @@ impl Snapshot {
 
     /// The same of the process that had a PID last.
     pub fn facts_of_pid(&self, tgid: u32) -> Option<&ProcessFacts> {
-        let of_it = self.facts.iter().filter(|(key, _)| key.tgid == tgid);
-        of_it.max_by_key(|(key, _)| key.start_ns).map(|(_, facts)| &**facts)
+        let last = self.last_of_pid.get_or_init(|| {
+            let mut last: Map<u32, ProcessKey> = Map::default();
+            for key in self.facts.keys() {
+                let found = last.entry(key.tgid).or_insert(*key);
+                *found = (*found).max(*key);
+            }
+            last
+        });
+        self.facts(*last.get(&tgid)?)
     }
 
     /// Of the TIME_WAIT sockets that a process created, those that unrelated processes opened, and how many it created.

@@ -122,9 +122,12 @@ impl Share {
         self.time_wait_live = self.time_wait_live.saturating_add(counts.time_wait_live);
         self.connections = self.connections.saturating_add(joined.cell.connections);
     }
+}
 
+impl Joined {
+    /// Whether nothing was counted: neither for the process that closed nor for the one that opened or accepted.
     fn is_nothing(&self) -> bool {
-        *self == Self::default()
+        self.cell.connections == 0 && self.cell.counts.is_empty()
     }
 }
 
@@ -218,16 +221,31 @@ impl Snapshot {
     /// Destinations of a row, in no particular order.
     pub fn destinations_of(&self, by: GroupBy, row: &Row) -> Vec<(&DestinationRow, Share)> {
         let mut shares: BTreeMap<usize, Share> = BTreeMap::new();
-        self.each_cell_of(by, row, |joined| shares.entry(joined.destination).or_default().add(joined));
-        let some = shares.into_iter().filter(|(_, share)| !share.is_nothing());
-        some.map(|(at, share)| (&self.destinations[at], share)).collect()
+        self.each_cell_of(by, row, |joined| {
+            if !joined.is_nothing() {
+                shares.entry(joined.destination).or_default().add(joined);
+            }
+        });
+        shares.into_iter().map(|(at, share)| (&self.destinations[at], share)).collect()
     }
 
     /// All figures of a row with each of its destinations, in no particular order. Peaks are lower bounds.
     pub fn counts_by_destination(&self, by: GroupBy, row: &Row) -> Vec<(&DestinationRow, Counts)> {
         let mut sums: BTreeMap<usize, Counts> = BTreeMap::new();
         self.each_cell_of(by, row, |joined| sums.entry(joined.destination).or_default().absorb(&joined.cell.counts));
-        sums.into_iter().map(|(at, counts)| (&self.destinations[at], counts)).collect()
+        let some = sums.into_iter().filter(|(_, counts)| !counts.is_empty());
+        some.map(|(at, counts)| (&self.destinations[at], counts)).collect()
+    }
+
+    /// The figures of a row with the destinations that are wanted. Peaks are lower bounds.
+    pub fn counts_in(&self, by: GroupBy, row: &Row, is_wanted: impl Fn(&DestinationRow) -> bool) -> Counts {
+        let mut counts = Counts::default();
+        self.each_cell_of(by, row, |joined| {
+            if is_wanted(&self.destinations[joined.destination]) {
+                counts.absorb(&joined.cell.counts);
+            }
+        });
+        counts
     }
 
     fn each_cell_of(&self, by: GroupBy, row: &Row, mut add: impl FnMut(&Joined)) {
@@ -245,21 +263,44 @@ impl Snapshot {
     /// Rows of processes that share figures with a destination, in no particular order.
     pub fn processes_of(&self, destination: u32) -> Vec<(&Row, Share)> {
         let rows = self.rows(GroupBy::Process);
+        let users = self.users_of_destinations.get_or_init(|| self.find_users());
+        users.get(&destination).into_iter().flatten().map(|(row, share)| (&rows[*row], *share)).collect()
+    }
+
+    /// For each destination, by its id, the places of the rows of processes that use it, in their order.
+    fn find_users(&self) -> Map<u32, Vec<(usize, Share)>> {
         let mut row_of = vec![None; self.processes.len()];
-        for (at, row) in rows.iter().enumerate() {
-            for process in &row.members {
-                row_of[*process] = Some(at);
+        for (at, row) in self.rows(GroupBy::Process).iter().enumerate() {
+            row.members.iter().for_each(|process| row_of[*process] = Some(at));
+        }
+        let mut users: Map<u32, BTreeMap<usize, Share>> = Map::default();
+        for joined in self.cells.iter().filter(|joined| !joined.is_nothing()) {
+            if let Some(row) = row_of[joined.process] {
+                let id = self.destinations[joined.destination].id;
+                users.entry(id).or_default().entry(row).or_default().add(joined);
             }
         }
-        let mut shares = vec![Share::default(); rows.len()];
-        for joined in &self.cells {
-            if self.destinations[joined.destination].id == destination
-                && let Some(row) = row_of[joined.process]
-            {
-                shares[row].add(joined);
-            }
-        }
-        rows.iter().zip(shares).filter(|(_, share)| !share.is_nothing()).collect()
+        users.into_iter().map(|(id, shares)| (id, shares.into_iter().collect())).collect()
+    }
+
+    /// All figures of those rows with the destination, in no particular order. Peaks are lower bounds.
+    pub fn counts_by_process(&self, destination: u32) -> Vec<(&Row, Counts)> {
+        let rows = self.processes_of(destination).into_iter();
+        let counts = |row| self.counts_in(GroupBy::Process, row, |to| to.id == destination);
+        rows.map(|(row, _)| (row, counts(row))).filter(|(_, counts)| !counts.is_empty()).collect()
+    }
+
+    /// For each row of a grouping, in their order, whether any of these rows of processes is in it.
+    pub fn have_any_of(&self, by: GroupBy, members: &[&Row]) -> Vec<bool> {
+        let processes: Vec<usize> = members.iter().flat_map(|row| row.members.iter().copied()).collect();
+        let is_one = marks(&processes, self.processes.len());
+        let is_in = if by.is_of_destinations() {
+            let cells = self.cells.iter().filter(|joined| is_one[joined.process]);
+            marks(&cells.map(|joined| joined.destination).collect::<Vec<_>>(), self.destinations.len())
+        } else {
+            is_one
+        };
+        self.rows(by).iter().map(|row| row.members.iter().any(|member| is_in[*member])).collect()
     }
 
     /// The rows of single processes that are in a row of another grouping.

@@ -2,6 +2,8 @@
 //! time: owners are in a separate table, to which each socket points.
 
 use crate::event::{Comm, ProcessKey, Role, Tuple};
+use crate::keys::DestKey;
+use crate::state::destination_key;
 use crate::summary::{Provenance, Substate};
 use crate::table::Map;
 
@@ -40,6 +42,13 @@ pub struct TimeWaitSocket {
     pub known: Provenance,
     /// Older than the tracer.
     pub before_start: bool,
+}
+
+impl TimeWaitSocket {
+    /// The destination that it counts for.
+    pub fn destination(&self) -> DestKey {
+        destination_key(&self.tuple, self.role)
+    }
 }
 
 /// [`TimeWaitSocket`] with indices into the table of owners.

@@ -59,6 +59,7 @@ impl Snapshot {
             destinations: Vec::new(),
             cells: Vec::new(),
             sockets: Sockets::default(),
+            lists_sockets: sockets,
             history: state.history.clone(),
             failures: state.failures.rows().cloned().collect(),
             socket_owners: state.socket_owners.clone(),
@@ -70,6 +71,8 @@ impl Snapshot {
             names: OnceLock::new(),
             port_holders: OnceLock::new(),
             likely: OnceLock::new(),
+            last_of_pid: OnceLock::new(),
+            users_of_destinations: OnceLock::new(),
             groups: Default::default(),
         };
         // A correction may be all that is left of a connection.
@@ -135,6 +138,9 @@ impl Snapshot {
             let program = whole.map(|owner| program_of(&owner, facts));
             filter.passes_names(Names { program: program.as_deref(), facts: facts.or(cgroup) })
         };
+        if let Some(history) = &mut self.history {
+            history.set_before_names();
+        }
         let mut sockets = std::mem::take(&mut self.sockets);
         sockets.retain(|socket| {
             filter.passes_netns(socket.tuple.netns, summary)

@@ -65,12 +65,13 @@ impl State {
             Event::Namespace { netns, inode, name, refused } => self.summary.name(netns, inode, name, refused),
             Event::NamespaceGone { netns } => self.namespace_gone(netns),
             Event::NamespacesLeftOut(number) => self.summary.namespaces_left_out = number,
-            Event::Process { key, facts } => {
+            Event::Process { key, mut facts } => {
                 let processes = &self.accounts.processes;
                 if let Some(place) = processes.find(&GroupKey::Process(key))
                     && let Some(owner) = processes.row(place).owner
                 {
                     self.accounts.facts.know_cgroup(owner.cgroup, &facts);
+                    self.accounts.facts.complete(owner.cgroup, &mut facts);
                 }
                 let has_row = |key| processes.find(&GroupKey::Process(key)).is_some();
                 self.accounts.facts.insert(key, facts, has_row);

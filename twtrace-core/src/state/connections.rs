@@ -1,6 +1,7 @@
 //! Counts ended connections.
 
 use super::closed::{ClosedConnection, destination, may_be_in_time_wait};
+use super::failures::kind_of_connect;
 use super::owners::UNKNOWN;
 use super::{RECENT, State};
 use crate::classify::{Outcome, classify};
@@ -201,7 +202,9 @@ impl State {
             moment.created += u64::from(created);
             moment.overflowed += u64::from(overflow);
             moment.connections += 1;
-            moment.errors += u64::from(errno.is_some());
+            if let Some(kind) = kind_of_connect(ended.outcome, connection) {
+                moment.fail(kind);
+            }
         }
     }
 
@@ -222,10 +225,10 @@ impl State {
         accounts.took_part(opener);
         accounts.destinations.row_mut(place).meter.connections += 1;
         change(&mut self.summary.totals.counts);
+        let kind = self.failed_early(failed);
         if let Some(history) = &mut self.history {
-            history.at(failed.at_ns).errors += 1;
+            history.at(failed.at_ns).fail(kind);
         }
-        self.failed_early(failed);
     }
 }
 

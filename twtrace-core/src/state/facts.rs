@@ -62,6 +62,17 @@ impl ProcessFactsTable {
         }
     }
 
+    /// Adds to facts without a cgroup, as of a process that was gone, what is known of it from other processes.
+    pub(crate) fn complete(&self, cgroup: u64, facts: &mut ProcessFacts) {
+        if facts.cgroup.is_none()
+            && let Some(known) = self.cgroups.get(&cgroup)
+        {
+            facts.cgroup.clone_from(&known.cgroup);
+            facts.container.clone_from(&known.container);
+            facts.unit.clone_from(&known.unit);
+        }
+    }
+
     /// Keeps the latest facts of a process. `has_row` says which processes' facts are still needed.
     pub(crate) fn insert(&mut self, key: ProcessKey, facts: ProcessFacts, has_row: impl Fn(ProcessKey) -> bool) {
         let size = facts.text_bytes();
@@ -94,6 +105,23 @@ mod tests {
 
     fn facts(bytes: usize) -> ProcessFacts {
         ProcessFacts { cmdline: Some("x".repeat(bytes)), ..ProcessFacts::default() }
+    }
+
+    #[test]
+    fn facts_without_a_cgroup_get_what_others_in_it_have_shown() {
+        let mut table = ProcessFactsTable::default();
+        let place = ProcessFacts { cgroup: Some("/a".into()), container: Some("c".into()), ..ProcessFacts::default() };
+        table.know_cgroup(7, &place);
+        let mut found = facts(3);
+        table.complete(8, &mut found);
+        assert_eq!(found, facts(3));
+        table.complete(7, &mut found);
+        assert_eq!((found.container.as_deref(), found.cmdline.as_deref()), (Some("c"), Some("xxx")));
+        // What it says itself comes first.
+        let own = ProcessFacts { cgroup: Some("/b".into()), ..ProcessFacts::default() };
+        let mut found = own.clone();
+        table.complete(7, &mut found);
+        assert_eq!(found, own);
     }
 
     #[test]

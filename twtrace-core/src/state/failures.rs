@@ -9,7 +9,7 @@ use super::time_wait::{TimeWait, TimeWaitTable};
 use crate::classify::Outcome;
 use crate::counts::Counts;
 use crate::event::{BindFailed, ConnectFailed, Connection, Role, SocketOwner, Tuple};
-use crate::failure::{Call, Cause, FailureRow, Holder};
+use crate::failure::{Call, Cause, FailureKind, FailureRow, Holder};
 use crate::keys::{DestKey, DestRow};
 use crate::ports::Usable;
 use crate::summary::Summary;
@@ -37,6 +37,17 @@ fn of_connect(outcome: Outcome, connection: &Connection) -> Option<Cause> {
     }
 }
 
+/// What a connection failed for; `None` if it did not fail.
+pub(super) fn kind_of_connect(outcome: Outcome, connection: &Connection) -> Option<FailureKind> {
+    let errno = match outcome {
+        Outcome::ConnectFailed(errno) => errno,
+        Outcome::NoPort => EADDRNOTAVAIL,
+        _ => return None,
+    };
+    let by_cause = of_connect(outcome, connection).map(FailureKind::from);
+    Some(by_cause.unwrap_or_else(|| FailureKind::of_errno(errno)))
+}
+
 impl State {
     /// Counts a connection that failed because there was no port.
     pub(super) fn failed_connection(&mut self, connection: &Connection, ended: &ClosedConnection) {
@@ -55,10 +66,10 @@ impl State {
         }
     }
 
-    /// Counts a connect that failed before it looked for a port.
-    pub(super) fn failed_early(&mut self, failed: &ConnectFailed) {
+    /// Counts a connect that failed before it looked for a port, and returns what for.
+    pub(super) fn failed_early(&mut self, failed: &ConnectFailed) -> FailureKind {
         if failed.errno != EADDRNOTAVAIL {
-            return;
+            return FailureKind::of_errno(failed.errno);
         }
         // With a bound address, no address has to be found (`ip6_dst_lookup_tail`), and for one that is not this
         // host's, routing returns EINVAL.
@@ -67,6 +78,7 @@ impl State {
         let cause = if was_seen && !has_address { Cause::NoSource } else { Cause::Unknown };
         let key = destination_key(&failed.tuple, Role::Active);
         self.failures.add(&failed.opener, key, Call::Connect, failed.errno, cause, failed.at_ns);
+        cause.into()
     }
 
     /// Counts a bind that failed.
@@ -87,7 +99,7 @@ impl State {
         self.accounts.took_part(number);
         change(&mut self.summary.totals.counts);
         if let Some(history) = &mut self.history {
-            history.at(failed.at_ns).errors += 1;
+            history.at(failed.at_ns).fail(cause.into());
         }
         let no_process_has_it = since_ns.is_some_and(|since_ns| self.no_process_has(key.netns, key.port, since_ns));
         let row = self.failures.add(&failed.owner, key, Call::Bind, failed.errno, cause, failed.at_ns);

@@ -10,6 +10,7 @@ mod common;
 mod decode;
 mod engine;
 mod groups;
+mod history;
 mod kernel_sockets;
 mod late;
 mod likely;

@@ -5,6 +5,7 @@ mod bind_exit;
 mod connect_exit;
 mod csk_accept;
 mod hash_connect;
+mod process_exec;
 mod send_reset;
 mod set_state;
 mod set_state_plain;

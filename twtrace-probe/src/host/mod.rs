@@ -3,6 +3,7 @@
 //! Every read here is bounded. Text that processes choose themselves is neither trusted nor sanitised here: the views
 //! do that.
 
+pub mod ancestors;
 pub mod cgroup;
 pub mod clock;
 pub mod cookies;

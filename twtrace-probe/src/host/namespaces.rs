@@ -6,6 +6,7 @@
 //! is not found. Nothing here keeps a namespace alive for longer than a visit.
 
 use super::cookies::{Cookies, is_gone, netns_cookie};
+use super::process::start_ticks;
 use super::{cgroup, clock, read_text, users};
 use nix::sched::{CloneFlags, setns};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -29,6 +30,9 @@ const NUMBERED: &str = "run/docker/netns";
 /// `PROC_PID_INIT_INO`, `include/linux/proc_ns.h`: the PID namespace of the host.
 pub(super) const INITIAL_PIDS: u32 = 0xEFFF_FFFC;
 
+/// Processes of a namespace, from either end of their PIDs, among which the oldest is looked for.
+const LOOKED_AT: usize = 8;
+
 /// The parent of all kernel threads there.
 const KTHREADD: u32 = 2;
 
@@ -46,7 +50,7 @@ pub struct Found {
     pub inode: u32,
     /// Its cookie, if that is known: an inode number is used again.
     pub cookie: Option<u64>,
-    /// `ip netns` name, else the container of its oldest process (by PID), else `host` or that PID. Hostile input.
+    /// `ip netns` name, else the container of its oldest process, else `host` or that PID. Hostile input.
     pub name: String,
     /// The user of its oldest process, as [`users::whole`] counts; 0 if it has none.
     pub user: u32,
@@ -173,6 +177,8 @@ struct Names {
     root: PathBuf,
     /// Names and users by namespace, its cookie, and its oldest process.
     known: HashMap<(u32, Option<u64>, u32), (String, u32)>,
+    /// The oldest process of each namespace, by the last search.
+    oldest: BTreeMap<u32, u32>,
     /// What the last search found.
     last: HashMap<u32, Found>,
     cookies: Cookies,
@@ -183,12 +189,15 @@ impl Names {
         let mut mounted: BTreeMap<u32, Mount> = mounts(&self.root.join(NUMBERED), false).collect();
         // A name takes precedence over a number.
         mounted.extend(mounts(&self.root.join(NAMED), true));
-        let mut oldest = BTreeMap::new();
+        let mut processes: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
         for pid in self.pids()? {
             if let Some(netns) = number(&self.place(pid), "net") {
-                oldest.entry(netns).or_insert(pid);
+                processes.entry(netns).or_default().push(pid);
             }
         }
+        let oldest: BTreeMap<u32, u32> =
+            processes.iter().map(|(netns, pids)| (*netns, self.oldest(*netns, pids))).collect();
+        self.oldest.clone_from(&oldest);
         let all: BTreeSet<u32> = oldest.keys().chain(mounted.keys()).copied().collect();
         let mut referenced = self.referenced(&all);
         let all: BTreeSet<u32> = all.into_iter().chain(referenced.keys().copied()).collect();
@@ -211,7 +220,11 @@ impl Names {
                     None => continue,
                 },
                 (None, Some(Mount { place, name, .. })) => (place, Some(name)),
-                (Some(&pid), mount) => (self.place(pid), mount.filter(|mount| mount.is_named).map(|mount| mount.name)),
+                // A mount stays when processes end.
+                (Some(&pid), mount) => {
+                    let place = mount.as_ref().map_or_else(|| self.place(pid), |mount| mount.place.clone());
+                    (place, mount.filter(|mount| mount.is_named).map(|mount| mount.name))
+                }
             };
             let Ok(cookie) = self.cookies.of(&place, netns) else { continue };
             if same_as.is_some() && cookie != same_as {
@@ -232,6 +245,23 @@ impl Names {
         self.known = known;
         self.last = found.iter().map(|found| (found.inode, found.clone())).collect();
         Ok(Search { began: None, found, left_out })
+    }
+
+    /// The process of a namespace by which to enter it: the one that started first, of those with the lowest and those with
+    /// the highest PIDs. PIDs are used again from the lowest on, so a low one may be of a process that lives for a moment. The
+    /// one of the last search stays as long as it is there.
+    fn oldest(&self, netns: u32, pids: &[u32]) -> u32 {
+        if let Some(before) = self.oldest.get(&netns).filter(|before| pids.binary_search(before).is_ok()) {
+            return *before;
+        }
+        let (low, others) = pids.split_at(pids.len().min(LOOKED_AT));
+        let high = &others[others.len().saturating_sub(LOOKED_AT)..];
+        let started = |pid: u32| {
+            let stat = fs::read(self.proc.join(format!("{pid}/stat"))).ok();
+            stat.as_deref().and_then(start_ticks).unwrap_or(u64::MAX)
+        };
+        let found = low.iter().chain(high).map(|pid| (started(*pid), *pid)).min();
+        found.map_or(0, |(_, pid)| pid)
     }
 
     /// Namespaces of the last search that a thread or an open descriptor still refers to, with the path to enter by it.

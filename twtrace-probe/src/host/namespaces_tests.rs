@@ -47,6 +47,26 @@ fn names_are_the_containers_or_the_oldest_process() {
 }
 
 #[test]
+fn short_lived_processes_with_low_pids_do_not_lead_into_a_namespace() {
+    let process = |pid: u32| (pid, 11, INITIAL_PIDS, "");
+    let (_folder, mut all) = proc_with(&[(2, 10, INITIAL_PIDS, ""), process(300), process(301), process(17_000)]);
+    let starts = |all: &Names, pid: u32, ticks: u64| {
+        let stat = format!("{pid} (sh) S 1 2 2 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 1 0 {ticks} 999 88 0\n");
+        fs::write(all.proc.join(format!("{pid}/stat")), stat).unwrap();
+    };
+    starts(&all, 300, 9000);
+    starts(&all, 301, 9001);
+    starts(&all, 17_000, 50);
+    let place = |all: &mut Names| all.search(&HashSet::new()).unwrap().found[1].place.clone();
+    assert!(place(&mut all).ends_with("17000/ns/net"), "it is the oldest, whatever its PID");
+    fs::remove_dir_all(all.proc.join("300")).unwrap();
+    assert!(place(&mut all).ends_with("17000/ns/net"));
+    // Without it, the oldest of those that are left.
+    fs::remove_dir_all(all.proc.join("17000")).unwrap();
+    assert!(place(&mut all).ends_with("301/ns/net"));
+}
+
+#[test]
 fn pid_1_of_a_container_is_not_the_host() {
     let inside = 4_026_532_001;
     let (_folder, mut all) = proc_with(&[(1, 10, inside, "0::/\n"), (2, 10, inside, "")]);

@@ -43,7 +43,8 @@ impl ProcessReader {
             self.contents(&folder.join("cgroup"), MAX_CGROUP).map(|bytes| String::from_utf8_lossy(bytes).into());
         let cgroups: String = cgroups.unwrap_or_default();
         let (container, unit) = cgroup::labels(&cgroups);
-        let facts = ProcessFacts { exe, cmdline, cgroup: cgroup::path(&cgroups).map(str::to_owned), container, unit };
+        let cgroup = cgroup::path(&cgroups).map(str::to_owned);
+        let facts = ProcessFacts { exe, cmdline, cgroup, container, unit, ancestor: None };
         (self.start_ticks(&folder)? == key.start_ns / self.ns_per_tick).then_some(facts)
     }
 
@@ -87,14 +88,17 @@ pub(super) fn stat_field(stat: &[u8], number: usize) -> Option<u64> {
 
 /// Arguments joined by blanks; `None` for kernel threads and zombies, which have none. Longer ones end in `…`.
 fn cmdline(bytes: &[u8]) -> Option<String> {
-    let cut = bytes.len() > MAX_CMDLINE;
-    let bytes = &bytes[..bytes.len().min(MAX_CMDLINE)];
+    joined(&bytes[..bytes.len().min(MAX_CMDLINE)], bytes.len() > MAX_CMDLINE)
+}
+
+/// The same of arguments that may be cut off already.
+pub(crate) fn joined(bytes: &[u8], is_cut: bool) -> Option<String> {
     // Programs that write their own title leave NULs behind it.
     let bytes = bytes.trim_ascii_end();
     let kept = bytes.iter().rposition(|byte| !matches!(byte, 0 | b' ')).map_or(0, |last| last + 1);
     let joined: Vec<u8> = bytes[..kept].iter().map(|byte| if *byte == 0 { b' ' } else { *byte }).collect();
     let mut line = OsStr::from_bytes(&joined).to_string_lossy().into_owned();
-    if cut {
+    if is_cut {
         line.push('…');
     }
     (!line.is_empty()).then_some(line)
@@ -161,6 +165,7 @@ mod tests {
             cgroup: Some("/system.slice/x.service".to_owned()),
             container: None,
             unit: Some("x.service".to_owned()),
+            ancestor: None,
         };
         assert_eq!(reader.read(meant), Some(facts));
         assert_eq!(reader.read(ProcessKey { start_ns: 5001 * tick, ..meant }), None, "the PID was reused");

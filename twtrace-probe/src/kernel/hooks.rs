@@ -151,6 +151,12 @@ pub const HOOKS: &[HookSpec] = &[
         ..HOOK
     },
     HookSpec {
+        name: "sched_process_exec",
+        attach: Attach::BtfTracepoint("process_exec"),
+        cost: "processes that are gone before /proc is asked have no command line and no container",
+        ..HOOK
+    },
+    HookSpec {
         name: ALLOC,
         attach: Attach::Function(Direct::Fexit("twsk_alloc"), Probes::Return("twsk_alloc_entry", "twsk_alloc_return")),
         part: Part::Begins,

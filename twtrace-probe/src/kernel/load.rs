@@ -4,6 +4,7 @@
 
 use super::attach::{self, Attacher, Ways};
 use super::counting::Misses;
+use super::execs::Execs;
 use super::explain;
 use super::hooks::{self, Attach, HOOKS, HookSpec, SET_STATE};
 use super::log::{self, KernelLog, LogFilter};
@@ -49,8 +50,8 @@ pub const FUNCTIONS_VARIABLE: &str = "TWTRACE_FUNCTIONS";
 pub const TWIN_VARIABLE: &str = "TWTRACE_TWIN";
 
 /// Symbol in objects with this layout of records. It changes with [`twtrace_common::WIRE_VERSION`].
-const WIRE_SYMBOL: &str = "WIRE_VERSION_11";
-const _: () = assert!(twtrace_common::WIRE_VERSION == 11);
+const WIRE_SYMBOL: &str = "WIRE_VERSION_12";
+const _: () = assert!(twtrace_common::WIRE_VERSION == 12);
 
 /// The hook that reports the errno of connect(2).
 const CONNECT: &str = "syscalls:sys_exit_connect";
@@ -125,6 +126,8 @@ pub struct Loaded {
     pub ring: RingBuf<MapData>,
     counters: PerCpuArray<MapData, Wire<Counters>>,
     sockets: HashMap<MapData, u64, Wire<ConnRecord>>,
+    /// What processes were started with.
+    pub execs: Execs,
     /// The same map, for sweeps.
     swept: OwnedFd,
     misses: Misses,
@@ -255,6 +258,10 @@ fn running(mut ebpf: Ebpf, tracing: TracingFacts, first: &str, options: &LoadOpt
         ring: RingBuf::try_from(take_map(&mut ebpf, "RING")?)?,
         counters: PerCpuArray::try_from(take_map(&mut ebpf, "COUNTERS")?)?,
         sockets: HashMap::try_from(sockets)?,
+        execs: Execs::new(
+            HashMap::try_from(take_map(&mut ebpf, "EXECS")?)?,
+            HashMap::try_from(take_map(&mut ebpf, "CGROUPS")?)?,
+        ),
         swept,
         misses: Misses::of(&ebpf, first)?,
         log,

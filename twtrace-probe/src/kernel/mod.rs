@@ -4,6 +4,7 @@ mod attach;
 pub mod btf;
 pub mod census;
 mod counting;
+pub mod execs;
 pub mod explain;
 pub mod hooks;
 pub mod load;

@@ -143,6 +143,19 @@ fn resolve(btf: &Btf) -> anyhow::Result<Offsets> {
         inet_local_port_range: may("tcp_sock", "inet_conn.icsk_inet.local_port_range"),
         // Without it, it is not seen who accepts MPTCP connections.
         mptcp_first: may("mptcp_sock", "first"),
+        task_mm: need("task_struct", "mm")?,
+        mm_arg_start: need("mm_struct", "arg_start")?,
+        mm_arg_end: need("mm_struct", "arg_end")?,
+        // Without them, the cgroup of a process that is gone has no name.
+        task_cgroups: may("task_struct", "cgroups"),
+        css_set_dfl_cgrp: may("css_set", "dfl_cgrp"),
+        cgroup_kn: may("cgroup", "kn"),
+        kernfs_name: may("kernfs_node", "name"),
+        // `__parent` from 6.15 on.
+        kernfs_parent: btf
+            .offset_of("kernfs_node", "__parent")
+            .or_else(|| btf.offset_of("kernfs_node", "parent"))
+            .unwrap_or(OFFSET_NONE),
         ..Offsets::NONE
     })
 }

@@ -8,6 +8,7 @@ use super::meanwhile::Meanwhile;
 use super::namespaces::Namespaces;
 use super::socket_owners::OwnerSearch;
 use crate::host;
+use crate::host::ancestors::Ancestors;
 use crate::host::clock::{self, Moment};
 use crate::host::cookies;
 use crate::host::kernel_threads::KernelThreads;
@@ -21,7 +22,7 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 use std::thread;
 use std::time::{Duration, Instant};
 use twtrace_core::decode::{Closing, DecodeError, Decoder};
-use twtrace_core::event::{Event, Hook, HostFacts, Owner, Tier};
+use twtrace_core::event::{Event, Hook, HostFacts, Owner, ProcessFacts, Tier};
 use twtrace_core::netns::NetnsIds;
 use twtrace_core::source::Source;
 
@@ -37,8 +38,11 @@ const CENSUS_SHARE: u64 = 50;
 /// ring buffer: the reader must be able to catch up.
 const MAX_DRAIN: usize = 100_000;
 
-/// Maximum number of processes looked up at once, about 5 ms of work. Each costs some file reads.
-const MAX_LOOKUPS: usize = 64;
+/// What look-ups may cost at once, about 5 ms of work: 64 processes with some file reads each, or many more that are gone.
+const LOOK_UPS: usize = 64 * READS;
+
+/// What a process costs that is read from `/proc`, as a multiple of one that is gone.
+const READS: usize = 16;
 
 /// Interval of the search for sockets whose end was not seen.
 const SWEEP_NS: u64 = 5 * SECOND_NS;
@@ -69,6 +73,7 @@ pub struct KernelSource {
     /// Followed sockets that were found to have ended when the trace did.
     never_seen: u64,
     processes: ProcessReader,
+    ancestors: Ancestors,
     namespaces: Namespaces,
     censuses: Censuses,
     owners: OwnerSearch,
@@ -142,6 +147,7 @@ impl KernelSource {
             sweeper,
             never_seen: 0,
             processes: ProcessReader::new(),
+            ancestors: Ancestors::new(),
             namespaces,
             censuses: Censuses::until(deadline),
             owners,
@@ -175,10 +181,29 @@ impl KernelSource {
     }
 
     fn look_up(&mut self, sink: &mut dyn FnMut(Event)) {
-        for _ in 0..MAX_LOOKUPS {
-            let Some(key) = self.intake.look_ups.next() else { break };
-            if let Some(facts) = self.processes.read(key) {
-                sink(Event::Process { key, facts });
+        let mut spent = 0;
+        while spent < LOOK_UPS {
+            let Some(Owner { key, cgroup, .. }) = self.intake.look_ups.next() else { break };
+            let execs = &self.intake.loaded.execs;
+            let kept = || execs.facts(key, cgroup);
+            let read = self.processes.read(key);
+            spent += if read.is_some() { READS } else { 1 };
+            let facts = match read {
+                // One that has exited and is not reaped has no command line any more.
+                Some(facts) if facts.cmdline.is_none() => {
+                    let cmdline = kept().and_then(|kept| kept.cmdline);
+                    Some(ProcessFacts { cmdline, ..facts })
+                }
+                Some(facts) => Some(facts),
+                // One that is gone is known from its start.
+                None => kept(),
+            };
+            // When a parent ends, another one takes its place: the one at the start says more.
+            let parent = execs.parent(key).or_else(|| self.ancestors.parent(key));
+            let ancestor =
+                parent.and_then(|parent| self.ancestors.of(parent, |gone| execs.parent(gone), &mut self.processes));
+            if facts.is_some() || ancestor.is_some() {
+                sink(Event::Process { key, facts: ProcessFacts { ancestor, ..facts.unwrap_or_default() } });
             }
         }
         for (uid, name) in self.intake.users.answers() {

@@ -14,7 +14,7 @@ const MAX_SEEN: usize = 32_768;
 #[derive(Default)]
 pub(super) struct LookUps {
     seen: HashSet<ProcessKey>,
-    by_user: BTreeMap<u32, VecDeque<ProcessKey>>,
+    by_user: BTreeMap<u32, VecDeque<Owner>>,
     waiting: usize,
     /// The user whose turn was last.
     last: u32,
@@ -33,7 +33,7 @@ impl LookUps {
         if self.waiting == MAX_WAITING {
             self.drop_one();
         }
-        self.by_user.entry(users::whole(owner.uid)).or_default().push_back(owner.key);
+        self.by_user.entry(users::whole(owner.uid)).or_default().push_back(*owner);
         self.waiting += 1;
         true
     }
@@ -45,18 +45,18 @@ impl LookUps {
         }
     }
 
-    /// Takes the newest process of the next user: a short-lived process is soon gone.
-    pub(super) fn next(&mut self) -> Option<ProcessKey> {
+    /// Takes the newest process of the next user, as it was seen: a short-lived process is soon gone.
+    pub(super) fn next(&mut self) -> Option<Owner> {
         let after = self.by_user.range(self.last.saturating_add(1)..).next();
         let uid = *after.or_else(|| self.by_user.iter().next())?.0;
         self.last = uid;
         let queue = self.by_user.get_mut(&uid)?;
-        let key = queue.pop_back();
+        let next = queue.pop_back();
         if queue.is_empty() {
             self.by_user.remove(&uid);
         }
-        self.waiting -= usize::from(key.is_some());
-        key
+        self.waiting -= usize::from(next.is_some());
+        next
     }
 }
 
@@ -71,7 +71,7 @@ mod tests {
     }
 
     fn taken(look_ups: &mut LookUps) -> Vec<u32> {
-        std::iter::from_fn(|| look_ups.next()).map(|key| key.tgid).collect()
+        std::iter::from_fn(|| look_ups.next()).map(|owner| owner.key.tgid).collect()
     }
 
     #[test]

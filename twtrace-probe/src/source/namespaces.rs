@@ -274,8 +274,12 @@ impl Namespaces {
                 refuse(netns, known, &reason, sink);
                 return Ok(());
             }
-            // The next search shows whether there is another way.
-            Err(NotVisited::Gone) => return Ok(()),
+            // The process that led there has ended. The next search shows whether there is another way.
+            Err(NotVisited::Gone) => {
+                known.due_ns = now_ns.saturating_add(BUSY_NS);
+                self.searcher.soon();
+                return Ok(());
+            }
         };
         known.refused = None;
         let (in_use, facts, dump) = match seen {

@@ -22,7 +22,7 @@ enum Of {
 }
 
 /// Columns of `processes` that connections get, with their new names.
-const COLUMNS: [(Of, &str, &str); 12] = [
+const COLUMNS: [(Of, &str, &str); 13] = [
     (Of::Owner, "start_ns", "start_ns"),
     (Of::Owner, "uid", "uid"),
     (Of::User, "name", "user"),
@@ -33,6 +33,7 @@ const COLUMNS: [(Of, &str, &str); 12] = [
     (Of::Facts, "cgroup", "cgroup"),
     (Of::Facts, "container", "container"),
     (Of::Facts, "unit", "unit"),
+    (Of::Facts, "ancestor", "ancestor"),
     (Of::Facts, "exe", "exe"),
     (Of::Facts, "cmdline", "cmdline"),
 ];

@@ -38,6 +38,7 @@ table! {
         cgroup: Text,
         container: Text,
         unit: Text,
+        ancestor: Text,
         /// Name of a user.
         name: Text,
     }
@@ -87,6 +88,7 @@ impl Builder {
         self.cgroup.push(facts.and_then(|facts| facts.cgroup.as_ref()));
         self.container.push(facts.and_then(|facts| facts.container.as_ref()));
         self.unit.push(facts.and_then(|facts| facts.unit.as_ref()));
+        self.ancestor.push(facts.and_then(|facts| facts.ancestor.as_ref()));
     }
 
     fn process(&mut self, seq: u64, id: u32, owner: &Owner) {
@@ -283,6 +285,7 @@ impl crate::table::Batch for Batch {
                     cgroup: rows.cgroup.owned(row),
                     container: rows.container.owned(row),
                     unit: rows.unit.owned(row),
+                    ancestor: rows.ancestor.owned(row),
                 };
                 Read::Event(Event::Process { key: key()?, facts })
             }

@@ -307,3 +307,50 @@ fn a_folder_that_vanishes_ends_it_with_an_error() {
     assert!(said.contains("removed") && said.contains("a.twt"), "{said}");
     assert!(recorder.finish().is_err());
 }
+
+#[test]
+fn end_of_a_recording_in_progress_is_kept_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, kept) = (folder.path().join("flight.twt"), folder.path().join("kept.twt"));
+    let events = churn(20_000, 500.0);
+    let keep = Some(Keep::Time(Duration::from_secs(80)));
+    let mut recorder = Recorder::create(&path, WriteOptions { keep, ..WriteOptions::default() }).unwrap();
+    let (before, after) = events.split_at(events.len() * 9 / 10);
+    before.iter().for_each(|event| recorder.record(event).unwrap());
+    let last = Duration::from_secs(10);
+    let (done, frozen) = channel();
+    recorder.freeze(kept.clone(), last, done);
+    // The segment ends at the next tick, and what comes after it is no part of what is kept.
+    after.iter().for_each(|event| recorder.record(event).unwrap());
+    let frozen = frozen.recv().unwrap().unwrap();
+    let (done, again) = channel();
+    recorder.freeze(kept.clone(), last, done);
+    recorder.record(events.iter().rfind(|event| matches!(event, Event::Tick { .. })).unwrap()).unwrap();
+    assert!(again.recv().unwrap().is_err(), "a name is used once");
+    recorder.finish().unwrap();
+
+    let recording = Recording::open(&kept).unwrap();
+    let info = recording.info();
+    assert!(info.finished && info.losses.is_empty() && info.segments_dropped > 0, "{info:?}");
+    assert_eq!(
+        (info.start_unix_ns, info.end_unix_ns),
+        (i128::from(frozen.from_us) * 1000, i128::from(frozen.to_us) * 1000)
+    );
+    let length = Duration::from_nanos((info.end_unix_ns - info.start_unix_ns) as u64);
+    assert!(length >= last && length < Duration::from_secs(80), "{length:?}");
+    let (found, losses) = read(&recording);
+    assert_eq!(losses, []);
+    let ends = |events: &[Event]| -> Vec<u64> {
+        let end = |event: &Event| match event {
+            Event::Connection(connection) => Some(connection.end_ns),
+            _ => None,
+        };
+        events.iter().filter_map(end).collect()
+    };
+    // The last of what came before, and none of what followed but those of the tick that ended it.
+    let (found, before, all) = (ends(&found), ends(before), ends(&events));
+    assert!(found.len() > 100 && all.windows(found.len()).any(|part| part == found), "{}", found.len());
+    assert!(found.last() >= before.last());
+    // It stays when the flight recorder has dropped the same segments.
+    assert!(Recording::open(&path).unwrap().info().finished);
+}

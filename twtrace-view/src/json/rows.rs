@@ -115,6 +115,8 @@ pub(crate) struct RowJson<'a> {
     container: Option<&'a str>,
     /// systemd unit, where the cgroup has one.
     unit: Option<&'a str>,
+    /// The first ancestor that has lived for a minute, by program and process id.
+    ancestor: Option<&'a str>,
     /// Network namespace, by inode number, of one of its destinations.
     netns: Option<u32>,
     /// As in `namespaces`.
@@ -199,6 +201,7 @@ impl<'a> RowJson<'a> {
             cgroup: cgroup(|facts| facts.cgroup.as_ref()),
             container: cgroup(|facts| facts.container.as_ref()),
             unit: cgroup(|facts| facts.unit.as_ref()),
+            ancestor: text(|facts| facts.ancestor.as_ref()),
             netns,
             netns_name,
             owner_known: row.key != GroupKey::Unknown,

@@ -1,22 +1,15 @@
 //! The report in words: what was recorded, how its numbers are known, and what is missing.
 
 use super::lines::{self, lines_of};
-use super::timeline::Timeline;
 use super::{Part, Report};
 use crate::grid::{Grid, Head};
+use crate::html::cards::Card;
 use crate::order;
+use crate::timeline::Timeline;
 use crate::{recording, text, words};
 use twtrace_core::event::Tier;
 use twtrace_core::ports::{Budget, TIME_WAIT_SECONDS, Usable, Use};
 use twtrace_core::snapshot::GroupBy;
-
-/// A key figure.
-pub(super) struct Tile {
-    pub(super) title: &'static str,
-    pub(super) value: String,
-    pub(super) unit: Option<&'static str>,
-    pub(super) more: String,
-}
 
 impl Part<'_> {
     /// Every reason why the figures are incomplete, one line each, the recording's own first.
@@ -58,7 +51,8 @@ impl Part<'_> {
         let first = |by| lines_of(self, by).into_iter().next();
         let of = |line: Option<lines::Line<'_>>| line.map(|line| (line.name(), text::percent(line.share())));
         let all = text::count(created);
-        let creator = of(first(GroupBy::Command));
+        // By program: two scripts of one interpreter are two.
+        let creator = of(first(GroupBy::Program));
         let (creator, share) = creator.unwrap_or_default();
         let where_to = first(GroupBy::Destination).map_or_else(String::new, |line| {
             format!(" {} {} {}", text::percent(line.share()), line.preposition(), line.name())
@@ -67,10 +61,10 @@ impl Part<'_> {
     }
 
     /// The key figures.
-    pub(super) fn tiles(&self) -> Vec<Tile> {
+    pub(super) fn cards(&self) -> Vec<Card> {
         let summary = self.model.summary();
         let totals = &summary.totals.counts;
-        let timeline = Timeline::of(self);
+        let timeline = Timeline::of(self.model);
         let busiest = timeline
             .busiest()
             .map_or_else(String::new, |point| format!("near {} UTC", text::time_of_day(point.unix_ns)));
@@ -82,9 +76,9 @@ impl Part<'_> {
         let (low, high) = summary.kernel.port_range;
         let ports = Usable::of(&summary.kernel).map(|usable| Budget::of(&usable, &Use::default(), TIME_WAIT_SECONDS));
         let errors = lines::errors(totals);
-        let tile = |title, value, unit, more| Tile { title, value, unit, more };
+        let card = |title, value, unit, more| Card { title, value, unit, more };
         vec![
-            tile(
+            card(
                 "TIME_WAIT created",
                 text::count(totals.time_wait_created),
                 None,
@@ -94,14 +88,17 @@ impl Part<'_> {
                     text::seconds(summary.window.seconds())
                 ),
             ),
-            tile("Busiest second", text::count(totals.created_peak_per_s), Some("/s"), busiest),
-            tile(
+            card("Busiest second", text::count(totals.created_peak_per_s), Some("/s"), busiest),
+            card(
                 "Most alive at a time",
                 text::count(alive),
                 None,
-                format!("{counted_by}; limit {}", text::count(buckets)),
+                match words::fullest(summary).is_one_of_several {
+                    true => format!("{counted_by}, in all network namespaces"),
+                    false => format!("{counted_by}; limit {}", text::count(buckets)),
+                },
             ),
-            tile(
+            card(
                 "Ports for each destination",
                 ports.map_or_else(|| "unknown".to_owned(), |ports| text::count(ports.total.into())),
                 None,
@@ -109,13 +106,13 @@ impl Part<'_> {
                     format!("{low}-{high}; last at up to {}/s", text::rate(ports.max_rate_per_s))
                 }),
             ),
-            tile(
+            card(
                 "Calls that failed",
                 text::count(order::errors(totals)),
                 None,
                 if errors.is_empty() { "none".to_owned() } else { errors },
             ),
-            tile(
+            card(
                 "Tier",
                 words::tier(summary.tracing.tier).to_owned(),
                 None,
@@ -128,7 +125,7 @@ impl Part<'_> {
     pub(super) fn totals(&self) -> Vec<(&'static str, String)> {
         let summary = self.model.summary();
         let totals = &summary.totals.counts;
-        let timeline = Timeline::of(self);
+        let timeline = Timeline::of(self.model);
         let busiest = timeline
             .busiest()
             .map_or_else(String::new, |point| format!(", near {} UTC", text::time_of_day(point.unix_ns)));
@@ -225,7 +222,6 @@ impl Part<'_> {
 }
 
 impl Report<'_> {
-    /// Title of the report.
     /// The first line: its subject, and how much of a recording it covers if not all of it.
     pub(super) fn title(&self) -> String {
         let about = match self.parts.as_slice() {

@@ -3,7 +3,7 @@
 use super::Part;
 use crate::failures::{self, Failure, unix_ns};
 use crate::grid::{Grid, Head};
-use crate::{findings as words, label, text};
+use crate::{findings as words, text};
 use twtrace_core::finding::{Advice, Finding};
 use twtrace_core::snapshot::Snapshot;
 
@@ -15,7 +15,6 @@ const HABIT: [u64; 4] = [1000, 10_000, 30_000, 60_000];
 
 /// A finding in words. All of it is clean.
 pub(super) struct RenderedFinding {
-    pub(super) severity: &'static str,
     /// Severity, and whether it is over.
     pub(super) state: String,
     pub(super) id: &'static str,
@@ -54,19 +53,12 @@ impl RenderedAdvice {
 
 impl RenderedFinding {
     pub(super) fn of(finding: &Finding, model: &Snapshot) -> Self {
-        let mut about = Vec::new();
-        if let Some(subject) = &finding.process {
-            about.push(("user", label::user(subject.uid, model)));
-            about.push(("parent", label::process(&subject.parent_command, subject.ppid)));
-        }
-        about.extend(finding.cause.map(|cause| ("because of", cause.name().to_owned())));
         Self {
-            severity: words::severity(finding.severity),
             state: words::state(finding),
             id: finding.rule.name(),
             subject: words::subject(finding, Some(model)),
             title: words::title(finding),
-            about,
+            about: words::about(finding, model),
             evidence: finding.evidence.iter().map(words::evidence).collect(),
             advice: finding.advice.iter().map(RenderedAdvice::of).collect(),
             confidence: words::confidence(finding.confidence),
@@ -90,7 +82,7 @@ impl Part<'_> {
         type Cell<'a> = Box<dyn Fn(&Failure) -> String + 'a>;
         let columns: [(Head, Cell<'_>); 8] = [
             (Head::right("TIMES"), Box::new(|failure| text::count(failure.row.count))),
-            (Head::left("WHO"), Box::new(Failure::who)),
+            (Head::left("WHO"), Box::new(|failure| failure.program(self.model))),
             (Head::left("CALL"), Box::new(Failure::call)),
             (Head::left("WHERE"), Box::new(Failure::place)),
             (Head::left("CAUSE"), Box::new(|failure| failures::cause(failure.row.cause).to_owned())),

@@ -4,12 +4,12 @@
 //! `recording`.
 
 use super::lines::{self, Line, Subject};
-use super::timeline::{Point, Timeline};
 use super::{Part, Report};
 use crate::json::findings::{FailureJson, FindingJson};
 use crate::json::rows::{DestinationJson, RowJson, rounded};
 use crate::json::{self as top, Groups};
 use crate::text;
+use crate::timeline::{Point, Timeline};
 use serde::Serialize;
 use std::borrow::Cow;
 use std::io::{self, Write};
@@ -145,7 +145,7 @@ impl PointJson {
             time_wait_created: point.moment.created,
             time_wait_overflow: point.moment.overflowed,
             connections: point.moment.connections,
-            errors: point.moment.errors,
+            errors: point.moment.errors(),
             kernel_time_wait: point.moment.kernel_time_wait,
             time_wait_live: point.moment.live,
         }
@@ -187,7 +187,7 @@ pub fn write(report: &Report<'_>, out: &mut dyn Write) -> io::Result<()> {
     });
     let (destinations, destinations_total) = report.lines(GroupBy::Destination, limit);
     let timeline = report.parts.iter().flat_map(|part| {
-        let points = Timeline::of(part).points;
+        let points = Timeline::of(part.model).points;
         points.iter().map(|point| OfPart::new(part, PointJson::of(point))).collect::<Vec<_>>()
     });
     let report = ReportJson {

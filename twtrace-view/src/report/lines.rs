@@ -7,7 +7,6 @@ use crate::order::{self, Sort};
 use crate::text;
 use twtrace_core::counts::{FIELDS, Field, Figure};
 use twtrace_core::event::{Role, Tier};
-use twtrace_core::history::Series;
 use twtrace_core::snapshot::{Counts, DestRow, DestinationRow, GroupBy, GroupKey, Row};
 
 /// Subject of a row.
@@ -60,13 +59,6 @@ impl<'a> Line<'a> {
         }
     }
 
-    pub(super) fn series(&self) -> &'a Series {
-        match self.subject {
-            Subject::Group(row) => &row.series,
-            Subject::Destination(row) => &row.series,
-        }
-    }
-
     /// Its name, clean.
     pub(super) fn name(&self) -> String {
         match self.subject {
@@ -81,17 +73,6 @@ impl<'a> Line<'a> {
             Some(DestRow::Dest(key)) if key.role == Role::Active => "to",
             Some(DestRow::Dest(key)) if key.role == Role::Passive => "accepted on",
             _ => "of",
-        }
-    }
-
-    /// The name with what distinguishes rows of the same name: the PID, or the role.
-    pub(super) fn full_name(&self) -> String {
-        match self.subject {
-            Subject::Group(Row { key: GroupKey::Process(key), .. }) => format!("{}[{}]", self.name(), key.tgid),
-            Subject::Destination(DestinationRow { key: DestRow::Dest(key), .. }) => {
-                format!("{} {}", self.name(), label::role(key.role))
-            }
-            _ => self.name(),
         }
     }
 
@@ -153,7 +134,7 @@ pub(super) fn lines_of<'a>(part: &'a Part<'a>, by: GroupBy) -> Vec<Line<'a>> {
             rows.map(|row| line(Subject::Group(row))).collect()
         }
         None => {
-            let rows = order::destinations(part.model.destinations().iter(), Sort::DEFAULT).into_iter();
+            let rows = order::destinations(part.model.destinations().iter(), Sort::DEFAULT, part.model).into_iter();
             rows.map(|row| line(Subject::Destination(row))).collect()
         }
     }
@@ -209,13 +190,8 @@ fn live_peak(line: &Line<'_>) -> String {
     format!("{}{}", if inferred { "~" } else { "" }, text::count(line.counts().time_wait_live_peak))
 }
 
-/// A lifetime with as few digits as needed: `350us`, `1.7ms`, `12ms`, `4.2s`, `2m05s`.
-pub(super) fn lifetime(us: f64) -> String {
-    if (1e3..1e4).contains(&us) { format!("{:.1}ms", us / 1e3) } else { text::seconds(us / 1e6) }
-}
-
 fn quantile(line: &Line<'_>, share: f64) -> String {
-    line.counts().lifetimes.quantile(share).map_or_else(|| "-".to_owned(), |us| lifetime(us as f64))
+    line.counts().lifetimes.quantile(share).map_or_else(|| "-".to_owned(), |us| text::lifetime(us as f64))
 }
 
 fn of_owner(line: &Line<'_>, of: impl Fn(&twtrace_core::event::Owner) -> String) -> String {
@@ -294,10 +270,9 @@ fn columns(by: GroupBy, of_several: bool) -> Vec<Column> {
         figure("errors"),
     ]);
     match by {
-        GroupBy::Process | GroupBy::Pid => columns.extend([
-            left("PARENT", |line| of_owner(line, |owner| label::process(&owner.parent_comm, owner.ppid))),
-            left("COMMAND LINE", command_line),
-        ]),
+        GroupBy::Process | GroupBy::Pid => {
+            columns.extend([left("PARENT", |line| of_owner(line, label::parent)), left("COMMAND LINE", command_line)]);
+        }
         GroupBy::Destination => columns.push(right("MAX/S", |line| {
             let budget = line.destination().and_then(|row| row.budget);
             budget.map_or_else(|| "-".to_owned(), |budget| text::rate(budget.max_rate_per_s))

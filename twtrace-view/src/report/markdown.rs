@@ -3,11 +3,11 @@
 //! Text that a process chose itself is written so that nothing in it is Markdown or HTML: see `verbatim`.
 
 use super::findings::RenderedFinding;
-use super::timeline::{Point, Timeline, length};
 use super::{NOTHING, Part, Report};
 use crate::findings as words;
 use crate::findings::NOTHING as NONE;
 use crate::grid::{Grid, Head};
+use crate::timeline::{Point, Timeline, length};
 use crate::{failures, text};
 use std::borrow::Cow;
 use std::io::{self, Write};
@@ -32,7 +32,7 @@ pub fn write(report: &Report<'_>, out: &mut dyn Write) -> io::Result<()> {
         }
         writeln!(out, "\n{}\n", verbatim(&part.headline()))?;
         list(part.about().into_iter().chain(part.totals()), out)?;
-        timeline(&Timeline::of(part), out)?;
+        timeline(&Timeline::of(part.model), out)?;
         findings(part, report.is_of_several(), out)?;
     }
     if report.is_of_several() {
@@ -160,7 +160,7 @@ fn timeline(timeline: &Timeline<'_>, out: &mut dyn Write) -> io::Result<()> {
             piece.first().map_or_else(String::new, |point| text::time_of_day(point.unix_ns)),
             per_s(piece, |point| point.moment.created),
             per_s(piece, |point| point.moment.connections),
-            text::count(sum(piece, |point| point.moment.errors)),
+            text::count(sum(piece, |point| point.moment.errors())),
             text::count(sum(piece, |point| point.moment.overflowed)),
             alive.map_or_else(|| "-".to_owned(), text::count),
         ]
@@ -171,7 +171,7 @@ fn timeline(timeline: &Timeline<'_>, out: &mut dyn Write) -> io::Result<()> {
             Head::right("CREATED/S"),
             Head::right("CONNECTIONS/S"),
             Head::right("ERRORS"),
-            Head::right("REFUSED"),
+            Head::right("OVERFLOWED"),
             Head::right("ALIVE (KERNEL)"),
         ],
         rows: rows.collect(),

@@ -11,7 +11,6 @@ pub mod json;
 mod lines;
 pub mod markdown;
 pub mod text;
-mod timeline;
 
 #[cfg(test)]
 pub(crate) mod fixture;
@@ -19,8 +18,8 @@ pub(crate) mod fixture;
 pub(super) mod tests;
 
 use crate::text as words;
+use crate::timeline::Timeline;
 use std::collections::HashMap;
-use twtrace_core::history::History;
 use twtrace_core::recording::{Info, Loss};
 use twtrace_core::snapshot::GroupBy;
 use twtrace_core::snapshot::Snapshot;
@@ -94,8 +93,7 @@ impl Part<'_> {
 
     /// Maximum of live TIME_WAIT sockets by the kernel's count, which no filter changes; `None` when it was never read.
     fn kernel_peak(&self) -> Option<u64> {
-        let moments = self.model.history().map(History::moments).unwrap_or_default();
-        moments.iter().filter_map(|moment| moment.kernel_time_wait).max()
+        Timeline::of(self.model).fullest().map(|(_, count)| count)
     }
 }
 

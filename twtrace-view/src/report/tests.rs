@@ -94,12 +94,13 @@ fn shares_add_up_to_one_and_means_to_what_was_created() {
                 assert_eq!(created, totals.time_wait_created);
             }
             // Over time it is the same.
-            let timeline = timeline::Timeline::of(&report.parts[0]);
+            let timeline = Timeline::of(report.parts[0].model);
             assert_eq!(timeline.points.iter().map(|point| point.moment.created).sum::<u64>(), totals.time_wait_created);
             let length: f64 = timeline.points.iter().map(|point| point.seconds).sum();
             assert!((length - seconds).abs() < 1.0, "{length} {seconds}");
             for line in report.lines(GroupBy::Command, usize::MAX).0 {
-                let created: u64 = timeline.created(line.series()).into_iter().map(u64::from).sum();
+                let lines::Subject::Group(row) = line.subject else { panic!("{} is a destination", line.name()) };
+                let created: u64 = timeline.created(&row.series).into_iter().map(u64::from).sum();
                 assert_eq!(created, line.counts().time_wait_created, "{}", line.name());
             }
         });

@@ -1,10 +1,10 @@
 //! The report for a terminal.
 
-use super::timeline::{Point, Timeline};
 use super::{NOTHING, Part, Report};
 use crate::findings as words;
 use crate::findings::NOTHING as NONE;
 use crate::text;
+use crate::timeline::{Point, Timeline};
 use std::io::{self, Write};
 
 /// Columns of the timeline.
@@ -110,7 +110,7 @@ fn findings(part: &Part<'_>, of_several: bool, out: &mut dyn Write) -> io::Resul
 }
 
 fn timeline(part: &Part<'_>, out: &mut dyn Write) -> io::Result<()> {
-    let timeline = Timeline::of(part);
+    let timeline = Timeline::of(part.model);
     let pieces = timeline.pieces(SPARKS);
     let Some(first) = pieces.first() else { return Ok(()) };
     let most = |of: fn(&Point<'_>) -> f64| -> Vec<f64> {

@@ -136,6 +136,7 @@ fn people() -> [Event; 5] {
         cgroup: Some("/system.slice/docker-8c4e2f.scope".into()),
         container: Some("8c4e2f".into()),
         unit: Some("nginx.service".into()),
+        ancestor: None,
     };
     let hostile = ProcessFacts {
         exe: Some("/tmp/\u{1b}]0;title\u{7} (deleted)".into()),

@@ -12,6 +12,14 @@ Examples:
 
 A row must match every kind of filter, and any of the values of one kind. The header always shows the whole host.";
 
+pub(super) const CONFIG_EXAMPLES: &str = "\
+Examples:
+  twtrace config                                 where the file is, and whether it has a mistake
+  twtrace config --default                       every setting with its meaning and its default
+
+The file is twtrace/config.toml in $XDG_CONFIG_HOME, by default ~/.config, or in $XDG_CONFIG_DIRS, by default /etc/xdg.
+It is about the screen alone: reports of --once, --json and --csv are the same on every host.";
+
 pub(super) const SOCKETS_EXAMPLES: &str = "\
 Examples:
   twtrace sockets                            trace for 5 seconds, then list

@@ -38,7 +38,7 @@ pub struct CommName(pub Vec<u8>);
 /// Bytes of a command name in the kernel, without the NUL (`TASK_COMM_LEN`).
 const COMM_BYTES: usize = 15;
 
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let duration = span(text)?;
     if duration.is_zero() { Err("expected a time longer than 0".to_owned()) } else { Ok(duration) }
 }
@@ -86,7 +86,7 @@ pub(super) fn keep(text: &str) -> Result<Keep, String> {
     if bytes < MIN_KEEP { Err("expected at least 1MiB".to_owned()) } else { Ok(Keep::Bytes(bytes)) }
 }
 
-pub(super) fn interval(text: &str) -> Result<Duration, String> {
+pub(crate) fn interval(text: &str) -> Result<Duration, String> {
     let interval = duration(text)?;
     if interval < MIN_INTERVAL { Err("expected at least 100ms".to_owned()) } else { Ok(interval) }
 }
@@ -161,13 +161,15 @@ impl FailOn {
     /// The first requested finding that is still active. If ports have already run out, a request for the near
     /// exhaustion matches too.
     pub fn first<'a>(&self, findings: &'a [Finding]) -> Option<&'a Finding> {
-        let is_near = |rule| rule == Rule::ExhaustionReached && self.rules.contains(&Rule::ExhaustionNear);
-        let asked = |finding: &&Finding| {
-            self.rules.contains(&finding.rule)
-                || is_near(finding.rule)
-                || self.least.is_some_and(|least| finding.severity >= least)
-        };
-        findings.iter().filter(|finding| finding.active).find(asked)
+        findings.iter().find(|finding| self.selects(finding))
+    }
+
+    /// Whether a finding is active and was requested.
+    pub fn selects(&self, finding: &Finding) -> bool {
+        let is_near = finding.rule == Rule::ExhaustionReached && self.rules.contains(&Rule::ExhaustionNear);
+        let is_asked =
+            self.rules.contains(&finding.rule) || is_near || self.least.is_some_and(|least| finding.severity >= least);
+        finding.active && is_asked
     }
 }
 
@@ -318,7 +320,7 @@ pub(super) fn ring_bytes(text: &str) -> Result<u32, String> {
 }
 
 /// `CIDR[:PORT]`. IPv6 needs brackets before a port, unless a prefix length ends the address.
-pub(super) fn destination(text: &str) -> Result<(IpNet, Option<u16>), String> {
+pub(crate) fn destination(text: &str) -> Result<(IpNet, Option<u16>), String> {
     let valid = || "expected 10.0.0.1, 10.0.0.0/8, 10.0.0.0/8:443, fd00::1, fd00::/8 or [fd00::/8]:443".to_owned();
     let (address, port) = if let Some(bracketed) = text.strip_prefix('[') {
         let (address, rest) = bracketed.split_once(']').ok_or_else(valid)?;

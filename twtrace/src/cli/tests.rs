@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use super::*;
+use twtrace_probe::kernel::log::LogFilter;
 use twtrace_view::explain::Topic;
 
 fn top(arguments: &[&str]) -> Result<TopArgs, clap::Error> {
@@ -28,8 +29,8 @@ fn defaults_are_as_documented() {
     let args = top(&[]).unwrap();
     assert!(!args.once && !args.view.json && !args.view.csv && !args.view.no_color);
     assert_eq!(args.kernel.debug_kernel, None);
-    assert_eq!((args.duration, args.interval, args.view.limit), (None, Duration::from_secs(1), None));
-    assert_eq!((args.view.by, args.view.sort), (GroupBy::Process, Sort::DEFAULT));
+    assert_eq!((args.duration, args.interval, args.view.limit), (None, None, None));
+    assert_eq!((args.view.by, args.view.sort, args.view.theme), (None, None, None));
     assert_eq!(args.view.filter.filter(), Filter::default());
     assert_eq!(args.kernel.max_sockets, None);
     assert_eq!(args.kernel.ring_bytes, None);
@@ -47,7 +48,7 @@ fn times() {
         assert_usage(&[&format!("--duration={text}")], "expected a time");
     }
     assert_usage(&["--interval", "99ms"], "at least 100ms");
-    assert_eq!(top(&["--interval", "100ms"]).unwrap().interval, Duration::from_millis(100));
+    assert_eq!(top(&["--interval", "100ms"]).unwrap().interval, Some(Duration::from_millis(100)));
 }
 
 #[test]

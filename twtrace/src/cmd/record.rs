@@ -42,8 +42,9 @@ pub fn run(args: &RecordArgs) -> anyhow::Result<ExitCode> {
         let _ = hand_over.send(Recorder::create(&path, options)?);
         Ok(live)
     };
-    let began = Instant::now();
     let mut tracer = Tracer::start(start, Recording::new(recorder), Some(PROGRESS))?;
+    // On a busy host it takes a while until the trace has begun.
+    let began = Instant::now();
     let (waited, ended) = runtime()?.block_on(async {
         let mut events = EventLoop::new(Some(tracer.views()), None)?;
         let waited = wait(&mut events, args, began).await;

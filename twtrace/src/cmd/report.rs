@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::process::ExitCode;
-use twtrace_core::finding::Finding;
+use twtrace_core::snapshot::Snapshot;
 use twtrace_view::report::{Options, Report, Source, csv, html, json, markdown, text};
 
 /// Reads the recordings one after the other, each into an engine of its own, and reports on all of them.
@@ -31,8 +31,8 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<ExitCode> {
         }
         None => write(&report, format, &mut BufWriter::new(io::stdout().lock()))?,
     }
-    let findings: Vec<Finding> = sources.iter().flat_map(|source| source.model.findings()).cloned().collect();
-    Ok(exit_code(args.fail_on.as_ref(), &findings))
+    let snapshots: Vec<&Snapshot> = sources.iter().map(|source| source.model).collect();
+    Ok(exit_code(args.fail_on.as_ref(), &snapshots))
 }
 
 fn write(report: &Report<'_>, format: ReportFormat, out: &mut dyn Write) -> io::Result<()> {

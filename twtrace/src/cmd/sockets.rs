@@ -2,15 +2,13 @@
 
 use crate::cli::SocketsArgs;
 use crate::event_loop::trace;
-use crate::recorded::say_losses;
-use anyhow::bail;
+use crate::recorded::{same_boot, say_losses};
 use std::io::{self, BufWriter, Write as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
-use twtrace_core::event::{Event, HostFacts};
-use twtrace_core::recording::Info;
+use twtrace_core::event::Event;
 use twtrace_core::snapshot::Snapshot;
 use twtrace_core::state::{Config, Filter, State};
 use twtrace_probe::host;
@@ -94,31 +92,4 @@ fn is_of_census(event: &Event) -> bool {
         event,
         Event::SocketDumpBegin { .. } | Event::SocketDump(_) | Event::SocketsRemoved(_) | Event::SocketDumpEnd { .. }
     )
-}
-
-/// Sockets do not outlive their boot, and cookies start again.
-fn same_boot(info: &Info, own: &HostFacts) -> anyhow::Result<()> {
-    if info.host.boot_id.is_empty() || info.host.boot_id != own.boot_id {
-        let name = recording::name(info);
-        bail!(
-            "{name} was not recorded since this host's last boot, so its sockets are gone: see `twtrace replay {name}`"
-        );
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn recordings_of_another_boot_are_refused() {
-        let of = |boot_id: &str| HostFacts { boot_id: boot_id.to_owned(), ..HostFacts::default() };
-        let info = Info { path: "/var/tmp/a.twt".into(), host: of("1"), ..Info::default() };
-        assert!(same_boot(&info, &of("1")).is_ok());
-        for (info, own) in [(info, of("2")), (Info::default(), of(""))] {
-            let error = same_boot(&info, &own).map_err(|error| error.to_string());
-            assert!(error.is_err_and(|error| error.contains("twtrace replay")));
-        }
-    }
 }

@@ -1,22 +1,30 @@
 //! `twtrace top`: traces, and shows the current state at each interval, or once at the end.
 
+mod recording;
 #[cfg(test)]
 mod tests;
 
 use crate::batch::Batch;
 use crate::cli::{TopArgs, usage};
+use crate::config::{self, INTERVAL, Settings};
 use crate::event_loop::{EventLoop, Wakeup, last, runtime};
 use crate::exit_code::exit_code;
-use crate::tracer::{Tracer, Watching};
-use crate::tui::screen::Screen;
+use crate::recorded::{owners, say_losses};
+use crate::tracer::Tracer;
+use crate::tui::screen::{Orders, Screen};
+use crate::watching::Watching;
 use anyhow::Context as _;
+use recording::{LOOK, Tape};
 use std::io::{self, BufWriter, IsTerminal as _, Write};
 use std::process::ExitCode;
+use std::sync::mpsc::channel;
 use std::time::Duration;
-use twtrace_core::state::Config;
+use twtrace_core::snapshot::Snapshot;
+use twtrace_core::state::{Config, State};
 use twtrace_probe::source::EventSource;
 use twtrace_probe::source::deadline::Deadline;
 use twtrace_probe::source::kernel_source::{KernelSource, KernelSourceOptions};
+use twtrace_view::text;
 
 /// Length of a trace with `--once` when none is given.
 const ONCE: Duration = Duration::from_secs(5);
@@ -38,8 +46,30 @@ pub fn run(args: &TopArgs) -> anyhow::Result<ExitCode> {
     if on_screen { follow(start, args) } else { report(start, args, &mut io::stdout().lock()) }
 }
 
-fn config(args: &TopArgs) -> Config {
+/// What is counted.
+fn counted(args: &TopArgs) -> Config {
     Config { filter: args.view.filter.filter(), ..Config::default() }
+}
+
+/// A source that starts as this one does, and the state that is known by then: a recording is read once the trace has begun.
+/// What was closed within the second before is not on the disk yet.
+fn with_owners<S: EventSource>(
+    source: impl FnOnce(Deadline) -> anyhow::Result<S> + Send + 'static,
+    args: &TopArgs,
+) -> (impl FnOnce(Deadline) -> anyhow::Result<S> + Send + 'static, Watching) {
+    let (hand_over, prior) = channel();
+    let (path, config) = (args.trace.clone(), counted(args));
+    let start = move |deadline| {
+        let live = source(deadline)?;
+        if let Some(path) = path {
+            let (state, notes) = owners(&path, config)?;
+            say_losses(&notes);
+            // If the thread could not be started, there is no receiver.
+            let _ = hand_over.send(state);
+        }
+        Ok(live)
+    };
+    (start, Watching::new(State::new(counted(args))).after(prior))
 }
 
 /// Writes reports: one at the end, or one each interval and one at the end.
@@ -49,7 +79,9 @@ fn report<S: EventSource>(
     out: &mut dyn Write,
 ) -> anyhow::Result<ExitCode> {
     let duration = args.duration.or(args.once.then_some(ONCE));
-    let mut tracer = Tracer::start(source, Watching::new(config(args)), (!args.once).then_some(args.interval))?;
+    let every = args.interval.unwrap_or(INTERVAL);
+    let (source, work) = with_owners(source, args);
+    let mut tracer = Tracer::start(source, work, (!args.once).then_some(every))?;
     let views = tracer.views();
     let mut batch = Batch::new(&args.view, BufWriter::new(out));
     runtime()?.block_on(async {
@@ -59,7 +91,7 @@ fn report<S: EventSource>(
             match events.next().await? {
                 // The view of the very beginning, and the one just before the last: that would be the same one twice.
                 Wakeup::View(_) if is_first || args.once => is_first = false,
-                Wakeup::View(_) if events.ends_within(args.interval / 2) => {}
+                Wakeup::View(_) if events.ends_within(every / 2) => {}
                 Wakeup::View(snapshot) => batch.write(&snapshot)?,
                 Wakeup::Event(_) | Wakeup::Poll => {}
                 Wakeup::End | Wakeup::Failed => break,
@@ -69,7 +101,7 @@ fn report<S: EventSource>(
     })?;
     let snapshot = last(&views)?;
     batch.write(&snapshot)?;
-    Ok(exit_code(args.fail_on.as_ref(), snapshot.findings()))
+    Ok(exit_code(args.fail_on.as_ref(), &[&snapshot]))
 }
 
 /// Draws on the terminal until the user quits.
@@ -77,36 +109,65 @@ fn follow<S: EventSource>(
     source: impl FnOnce(Deadline) -> anyhow::Result<S> + Send + 'static,
     args: &TopArgs,
 ) -> anyhow::Result<ExitCode> {
-    let mut tracer = Tracer::start(source, Watching::new(config(args)), Some(args.interval))?;
+    let settings = Settings::new(&args.view, args.interval, config::find());
+    let (source, work) = with_owners(source, args);
+    let (work, control) = work.with_control();
+    let mut tape = Tape::new(control);
+    let mut tracer = Tracer::start(source, work, Some(settings.interval))?;
     let views = tracer.views();
-    runtime()?.block_on(async {
+    let (followed, sealed) = runtime()?.block_on(async {
         let mut events = EventLoop::new(Some(tracer.views()), args.duration)?;
-        let Wakeup::View(snapshot) = events.next().await? else {
-            tracer.end(&mut events).await?;
-            return anyhow::Ok(());
+        let followed = draw(&mut events, &tracer, &mut tape, &settings).await;
+        // A user who quits has seen the last view. The process ends, and the trace with it, unless something must be kept.
+        let settled = tape.settle();
+        let sealed = match followed {
+            Ok(false) if !tape.is_busy() => Ok(()),
+            _ => tracer.end(&mut events).await.map(Watching::finish),
         };
-        let mut screen = Screen::open(&args.view, None, snapshot).context("cannot use the terminal")?;
-        events.listen_to_keys();
-        let failed = loop {
-            match events.next().await? {
-                Wakeup::View(snapshot) => screen.show(snapshot)?,
-                Wakeup::Event(event) => {
-                    if screen.event(&event)?.is_break() {
-                        break false;
-                    }
-                    tracer.want_sockets(screen.wants_sockets());
-                }
-                Wakeup::Poll => {}
-                Wakeup::End => break false,
-                Wakeup::Failed => break true,
-            }
-        };
-        screen.close().context("cannot restore the terminal")?;
-        if failed {
-            tracer.end(&mut events).await?;
-        }
-        Ok(())
+        anyhow::Ok((followed, settled.and(sealed)))
     })?;
-    // A user who quits has seen the last view. The process ends, and the trace with it.
-    Ok(exit_code(args.fail_on.as_ref(), last(&views)?.findings()))
+    let recorded = tape.ended();
+    // The lines are lost if standard error is closed, which is no error.
+    if let Some(Ok(line)) = &recorded {
+        let _ = writeln!(io::stderr(), "twtrace: {}", text::clean(line));
+    }
+    followed?;
+    sealed?;
+    recorded.transpose()?;
+    let snapshot = last(&views)?;
+    Ok(exit_code(args.fail_on.as_ref(), &[&snapshot]))
+}
+
+/// Draws until the user quits, which is `false`, or the trace has failed, which is `true`.
+async fn draw(
+    events: &mut EventLoop<Snapshot>,
+    tracer: &Tracer<Watching>,
+    tape: &mut Tape,
+    settings: &Settings,
+) -> anyhow::Result<bool> {
+    let Wakeup::View(snapshot) = events.next().await? else { return Ok(true) };
+    let mut screen = Screen::open(settings, None, snapshot).context("cannot use the terminal")?;
+    events.listen_to_keys();
+    let failed = loop {
+        match events.next().await? {
+            Wakeup::View(snapshot) => screen.show(snapshot)?,
+            Wakeup::Event(event) => {
+                if screen.event(&event)?.is_break() {
+                    break false;
+                }
+                let Orders { interval, record } = screen.orders();
+                interval.into_iter().for_each(|interval| tracer.set_interval(interval));
+                if record {
+                    tape.begin_or_end(&mut screen)?;
+                    events.poll_every(LOOK);
+                }
+            }
+            Wakeup::Poll => tape.look(&mut screen)?,
+            Wakeup::End => break false,
+            Wakeup::Failed => break true,
+        }
+        tracer.want_sockets(screen.wants_sockets());
+    };
+    screen.close().context("cannot restore the terminal")?;
+    Ok(failed)
 }

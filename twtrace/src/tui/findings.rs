@@ -1,36 +1,25 @@
 //! Findings: the list, and a page for one with all of its evidence and advice.
 
-use crate::tui::filter::{self, Filter, Name};
+use crate::tui::filter::{self, Filter, Name, Row as _, Test};
 use crate::tui::list::{self, List};
-use crate::tui::state::{Outcome, State, What};
+use crate::tui::model::{Entry, Outcome, What};
+use crate::tui::ports;
+use crate::tui::state::State;
 use crate::tui::style::Theme;
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Borders, Paragraph};
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::net::IpAddr;
 use twtrace_core::counts::Field;
-use twtrace_core::finding::{Finding, Rule, Severity};
-use twtrace_core::snapshot::Snapshot;
+use twtrace_core::finding::{Finding, Severity};
+use twtrace_core::snapshot::{DestRow, Snapshot};
 use twtrace_view::columns::{Column, Context};
 use twtrace_view::findings as words;
 use twtrace_view::focus::Focus;
 use twtrace_view::report::markdown;
 use twtrace_view::{failures, label, text};
-
-/// The same finding keeps its id from draw to draw, even when exhaustion that was near is reached, or when a habit has
-/// had its consequence: the page stays open for the user who reads it.
-fn id(finding: &Finding) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    let process = finding.process.map(|party| (party.process, party.command, party.ppid, party.uid));
-    let rule = match finding.cause.unwrap_or(finding.rule) {
-        Rule::ExhaustionNear => Rule::ExhaustionReached,
-        rule => rule,
-    };
-    (rule, process, finding.destination).hash(&mut hasher);
-    hasher.finish()
-}
 
 /// The style of a finding in a list.
 pub(super) fn style(finding: &Finding, look: Theme) -> Style {
@@ -43,7 +32,7 @@ pub(super) fn style(finding: &Finding, look: Theme) -> Style {
 }
 
 fn column(title: &'static str, width: u16, rank: u8, cell: fn(&Context<'_>, &Finding) -> String) -> Column<Finding> {
-    Column { title, width, right: false, stretch: false, rank, sort: None, cell: Box::new(cell) }
+    Column::left(title, width, rank, cell)
 }
 
 fn columns() -> Vec<Column<Finding>> {
@@ -68,19 +57,19 @@ struct Asked<'a> {
 }
 
 impl filter::Row for Asked<'_> {
-    fn has(&self, text: &str) -> bool {
+    fn any(&self, passes: Test<'_>) -> bool {
         let Self { finding, snapshot } = *self;
         let texts = [words::subject(finding, Some(snapshot)), words::title(finding), words::state(finding)];
-        finding.rule.name().contains(text) || texts.iter().any(|own| own.to_lowercase().contains(text))
+        passes(finding.rule.name()) || texts.iter().any(|text| passes(text))
     }
 
-    fn is(&self, name: Name, wanted: &str) -> bool {
+    fn is(&self, name: Name, passes: Test<'_>) -> bool {
         let Self { finding, snapshot } = *self;
-        let has = |text: String| text.to_lowercase().contains(wanted);
+        let has = |text: String| passes(&text);
         let (subject, place) = (finding.process.as_ref(), finding.destination.as_ref());
         match name {
             Name::Program => has(words::who(finding, Some(snapshot))),
-            Name::Pid => subject.and_then(|one| one.process).is_some_and(|key| key.tgid.to_string() == wanted),
+            Name::Pid => subject.and_then(|one| one.process).is_some_and(|key| has(key.tgid.to_string())),
             Name::User => subject.is_some_and(|one| has(label::user(one.uid, snapshot))),
             Name::Parent => subject.is_some_and(|one| has(label::process(&one.parent_command, one.ppid))),
             Name::Dest => has(words::place(finding)),
@@ -89,12 +78,23 @@ impl filter::Row for Asked<'_> {
                 let facts = subject.and_then(|one| one.process).and_then(|key| snapshot.facts(key));
                 label::cgroup(facts).is_some_and(has)
             }
+            Name::State => false,
         }
+    }
+
+    fn reaches(&self, passes: &dyn Fn(IpAddr, u16) -> bool) -> bool {
+        let place = self.finding.destination.as_ref();
+        place.is_some_and(|key| key.remote_addr.is_some_and(|addr| passes(addr, key.port)))
     }
 
     fn figure(&self, _: &Field) -> Option<f64> {
         None
     }
+}
+
+/// Passes each value of a kind in the findings to a function.
+pub(super) fn values(snapshot: &Snapshot, name: Name, see: Test<'_>) {
+    snapshot.findings().iter().for_each(|finding| _ = Asked { finding, snapshot }.is(name, see));
 }
 
 /// Draws all findings, and returns the title.
@@ -111,7 +111,7 @@ pub(super) fn all(
     if state.reverse {
         rows.reverse();
     }
-    let ids: Vec<u64> = rows.iter().map(|finding| id(finding)).collect();
+    let ids: Vec<u64> = rows.iter().map(|finding| words::id(finding)).collect();
     let (area, beside) = split(area);
     // The previous selection decides which one is shown; the list settles on it below.
     let chosen = state.place_in(&ids);
@@ -120,8 +120,9 @@ pub(super) fn all(
         let lines = page(finding, snapshot, state.look, block.inner(beside).width);
         frame.render_widget(Paragraph::new(lines).block(block), beside);
     }
+    let entries = ids.into_iter().map(Entry::flat).collect();
     let styles = rows.iter().map(|finding| style(finding, state.look)).collect();
-    list::draw(frame, area, List { columns: columns(), rows: &rows, ids, order: None, styles }, context, state);
+    list::draw(frame, area, List { columns: columns(), rows: &rows, entries, order: None, styles }, context, state);
     if rows.is_empty() { words::NOTHING.to_owned() } else { "Enter: why  y: copy the command  e: export".to_owned() }
 }
 
@@ -144,7 +145,7 @@ fn chosen<'a>(snapshot: &'a Snapshot, state: &State) -> Option<&'a Finding> {
         What::Findings => state.chosen(),
         _ => return Focus::of(snapshot).finding,
     };
-    snapshot.findings().iter().find(|finding| Some(id(finding)) == of)
+    snapshot.findings().iter().find(|finding| Some(words::id(finding)) == of)
 }
 
 /// Copies the command of the first advice that has one.
@@ -168,8 +169,7 @@ pub(super) fn export(snapshot: &Snapshot, state: &mut State) -> Outcome {
     // A vector takes everything.
     let _ = markdown::write_finding(finding, snapshot, &mut text);
     let window = &snapshot.summary().window;
-    let time = text::rfc3339(failures::unix_ns(window, window.now_ns)).replace([':', '.'], "");
-    let time = time.get(..17).unwrap_or(&time);
+    let time = text::file_time(failures::unix_ns(window, window.now_ns));
     let name = format!("twtrace-{}-{time}", finding.rule.name());
     Outcome::Export { name, text: String::from_utf8_lossy(&text).into_owned() }
 }
@@ -193,6 +193,9 @@ impl Page {
     }
 }
 
+/// Cells of the bar beside a share.
+const BAR: usize = 20;
+
 /// The full text of one finding.
 fn page(finding: &Finding, snapshot: &Snapshot, look: Theme, width: u16) -> Vec<Line<'static>> {
     let mut page = Page { lines: Vec::new(), width: width.into() };
@@ -207,11 +210,27 @@ fn page(finding: &Finding, snapshot: &Snapshot, look: Theme, width: u16) -> Vec<
     if let Some(cause) = finding.cause {
         page.add(0, &format!("because of {}", cause.name()), plain);
     }
+    // What a user looks for first; below is why, and what else.
+    if let Some(best) = finding.advice.first() {
+        page.head("WHAT TO CHANGE", look);
+        page.add(2, &words::advice(best), plain);
+        if let Some(command) = words::command_line(best) {
+            page.add(2, &command, look.accent());
+        }
+    }
     page.head("EVIDENCE", look);
     let evidence: Vec<(String, String)> = finding.evidence.iter().map(words::evidence).collect();
     let names = evidence.iter().map(|(name, _)| text::width(name)).max().unwrap_or(0);
-    for (name, value) in evidence {
-        page.add(2, &format!("{}  {value}", text::pad(&name, names, false)), plain);
+    let shares = finding.evidence.iter().map(words::share);
+    for ((name, value), share) in evidence.iter().zip(shares) {
+        let bar = share.map_or_else(String::new, |share| format!("  {}", text::bar(share, BAR)));
+        page.add(2, &format!("{}  {value}{bar}", text::pad(name, names, false)), plain);
+    }
+    let place = finding.destination.map(DestRow::Dest);
+    let row = snapshot.destinations().iter().find(|row| Some(row.key) == place && row.budget.is_some());
+    if let Some(row) = row {
+        page.head("PORTS NOW", look);
+        page.lines.extend(ports::lines(snapshot, row, width, look));
     }
     for (index, advice) in finding.advice.iter().enumerate() {
         page.head(&format!("ADVICE {}: {}", index + 1, advice.id), look);
@@ -233,7 +252,7 @@ fn page(finding: &Finding, snapshot: &Snapshot, look: Theme, width: u16) -> Vec<
 
 /// Draws one finding, and returns the title.
 pub(super) fn one(frame: &mut Frame<'_>, area: Rect, snapshot: &Snapshot, state: &mut State, of: u64) -> String {
-    let found = snapshot.findings().iter().find(|finding| id(finding) == of);
+    let found = snapshot.findings().iter().find(|finding| words::id(finding) == of);
     let lines = match found {
         Some(finding) => page(finding, snapshot, state.look, area.width),
         None => vec![Line::raw("This finding is gone. Esc goes back to the list.")],
@@ -254,6 +273,6 @@ pub(super) fn one(frame: &mut Frame<'_>, area: Rect, snapshot: &Snapshot, state:
 
 /// Name of a finding in the path to it.
 pub(super) fn name(snapshot: &Snapshot, of: u64) -> String {
-    let found = snapshot.findings().iter().find(|finding| id(finding) == of);
+    let found = snapshot.findings().iter().find(|finding| words::id(finding) == of);
     found.map_or_else(|| "(gone)".to_owned(), |finding| finding.rule.name().to_owned())
 }

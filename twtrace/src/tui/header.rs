@@ -19,6 +19,9 @@ const WIDE: u16 = 100;
 /// Lowest screen with a second line for the sentence, in cells.
 const LOW: u16 = 16;
 
+/// Lowest screen with a line for who has the ports, in cells.
+const HIGH: u16 = 22;
+
 /// Cells of a gauge at most.
 const MOST_CELLS: usize = 40;
 
@@ -57,7 +60,7 @@ pub(super) fn lines(snapshot: &Snapshot, state: &State, area: Rect) -> Vec<Line<
         sentence.push(text::fit(&last, width.into()).into_owned());
     }
     lines.extend(sentence.into_iter().map(|line| Line::from(Span::styled(line, style))));
-    let warnings = warnings(snapshot, state);
+    let warnings: Vec<String> = warnings(snapshot, state).into_iter().chain(state.mistake.clone()).collect();
     if let Some(warning) = warnings.first() {
         let more =
             if warnings.len() > 1 { format!(" (and {} more: press ?)", warnings.len() - 1) } else { String::new() };
@@ -70,6 +73,11 @@ pub(super) fn lines(snapshot: &Snapshot, state: &State, area: Rect) -> Vec<Line<
     }
     let cells = usize::from(width / 4).min(MOST_CELLS);
     lines.push(fitted(ports_gauge(&focus, snapshot, look, cells), width));
+    if let Some(row) = focus.destination.filter(|_| area.height >= HIGH) {
+        let holders = ports::holders(&snapshot.port_holders(row), snapshot);
+        let line = vec![Span::raw(format!("{}held by {holders}", " ".repeat(NAMES)))];
+        lines.extend((!holders.is_empty()).then(|| fitted(line, width)));
+    }
     lines.push(fitted(bucket_gauge(&focus, snapshot, look, cells), width));
     lines
 }
@@ -83,6 +91,12 @@ fn host(snapshot: &Snapshot, state: &State, width: u16) -> Vec<Span<'static>> {
         spans.push(Span::styled(format!(" {}", text::clean(&playback.name)), look.accent()));
     } else if state.frozen {
         spans.push(Span::styled(" FROZEN ", look.chosen()));
+    }
+    if let Some(recording) = &state.recording {
+        spans.push(Span::styled(
+            format!(" {} {} ", if recording.is_sealing { "WRITING" } else { "REC" }, text::clean(&recording.name)),
+            look.warning(),
+        ));
     }
     let lost = !words::lost(&summary.counters).is_empty();
     let name = text::clean(&summary.host.hostname);

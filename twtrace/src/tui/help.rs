@@ -1,65 +1,143 @@
-//! The help, and everything that the trace could not see.
+//! The help: keys of the screen and of its list, columns, and everything that the trace could not see.
 
-use crate::tui::header;
+use crate::tui::model::What;
 use crate::tui::state::State;
-use ratatui::Frame;
-use ratatui::layout::Rect;
+use crate::tui::{header, processes};
 use ratatui::text::{Line, Span};
-use ratatui::widgets::{Block, Clear, Paragraph, Wrap};
 use twtrace_core::snapshot::Snapshot;
+use twtrace_view::columns::{self, Column};
+use twtrace_view::text;
 
-const TOP: [(&str, &str); 4] = [
-    ("1 2 3 4, Tab, arrows", "processes, destinations, sockets, findings"),
-    ("Up Down PgUp PgDn Home End", "choose a row; Home stays with the first"),
-    ("g", "group by process, PID, program, command, parent, user, ..."),
+/// A key, and what it does.
+type Key = (&'static str, &'static str);
+
+const TOP: [Key; 6] = [
     ("Space", "freeze the figures, and continue"),
+    ("g", "group by process, PID, program, command, parent, user, ..."),
+    ("+ -", "longer, shorter time between two updates"),
+    ("!", "start a recording, and end it"),
+    ("m", "mark this moment, and compare others with it"),
+    ("Home", "stay with the first row, whichever that is"),
 ];
 
-const REPLAY: [(&str, &str); 8] = [
+const REPLAY: [Key; 7] = [
     ("Space", "play, and pause"),
     ("Left Right, [ ]", "a second back or forward; a minute"),
-    ("Home End, g", "the start, the end, a time"),
-    ("n N", "the next peak of churn, the previous one"),
+    ("Home End, t", "the start, the end, a time"),
+    ("n N, f F", "the next peak, the previous one; the same for findings"),
+    ("m", "mark this moment, and compare others with it"),
     ("+ -", "twice as fast, half as fast"),
-    ("1 2 3 4, Tab", "processes, destinations, sockets, findings"),
-    ("Up Down PgUp PgDn", "choose a row"),
-    ("b", "group by process, PID, program, command, parent, user, ..."),
+    ("g", "group by process, PID, program, command, parent, user, ..."),
 ];
 
-const BOTH: [(&str, &str); 11] = [
-    ("Enter, Esc", "into the row (what is behind it), and back"),
-    ("s S r", "next order, previous order, reverse it"),
-    ("/ words", "rows that fit all: text, program: pid: user: parent: cgroup:"),
-    ("", "dest: netns:, created>100, errors>0; Esc clears it"),
-    ("y e", "of the chosen finding: copy its command; export it as Markdown"),
+const EVERYWHERE: [Key; 8] = [
+    ("1 2 3 4, Tab", "processes, destinations, sockets, findings"),
+    ("Up Down PgUp PgDn", "choose a row"),
+    ("/", "filter, see below; Esc clears it"),
+    ("s S r", "sort by the next column, the previous one; reverse"),
+    ("y e", "copy the finding's command; export the finding as Markdown"),
+    ("l", "what was lost, and when"),
     ("mouse", "click a row, a tab, a heading; wheel (Shift selects text)"),
     ("? q", "this help; quit"),
-    ("CREATED, LIVE", "TIME_WAIT sockets created since the start, and existing now"),
-    ("1ST FIN, 2ND FIN", "connections closed before, after the peer did"),
-    ("B E O T R . of ports", "bound established other TIME_WAIT reusable free"),
+];
+
+const TREE: [Key; 3] = [
+    ("Enter, Right, Left", "open a row: processes, destinations, sockets; close it"),
+    ("Esc", "back to the row above"),
+    ("c", "choose columns"),
+];
+
+const FINDINGS: [Key; 2] = [("Enter, Right", "why, and what to change"), ("Esc, Left", "back to the list")];
+
+/// Where the arrows move the time.
+const TREE_OF_REPLAY: [Key; 3] = [
+    ("Enter", "open a row: processes, destinations, sockets; close it"),
+    ("Esc", "back to the row above"),
+    ("c", "choose columns"),
+];
+
+const FINDINGS_OF_REPLAY: [Key; 2] = [("Enter", "why, and what to change"), ("Esc", "back to the list")];
+
+const FILTER: [Key; 6] = [
+    ("text", "rows that have it in any of their names"),
+    ("program: pid: user:", "rows with such a name; also parent: cgroup: dest: netns: state:"),
+    ("dest:10.0.0.0/8:443", "rows with a destination in that network"),
+    ("created>100 errors=0", "rows with such a figure, by its name or heading; life>5ms"),
+    ("/^php/ program:/x$/", "a regular expression"),
+    ("Tab", "complete"),
+];
+
+const LETTERS: [Key; 2] = [
+    ("B E O T R .", "ports: bound established other TIME_WAIT reusable free"),
     ("~", "inferred: no recent census confirms it"),
 ];
 
-/// Draws the overlay in the middle of the screen.
-pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, snapshot: &Snapshot, state: &State) {
+/// Cells of the keys.
+const KEYS: usize = 22;
+
+/// All lines.
+pub(super) fn lines(snapshot: &Snapshot, state: &State, width: usize) -> Vec<Line<'static>> {
     let look = state.look;
-    let own: &[_] = if state.playback.is_some() { &REPLAY } else { &TOP };
-    let mut lines: Vec<Line<'_>> = own
-        .iter()
-        .chain(&BOTH)
-        .map(|(keys, meaning)| {
-            Line::from(vec![Span::styled(format!("{keys:<27}"), look.accent()), Span::raw(*meaning)])
-        })
-        .collect();
+    let what = &state.level().what;
+    let mut lines: Vec<Line<'static>> = Vec::new();
+    let head = |lines: &mut Vec<Line<'static>>, title: &str| {
+        if !lines.is_empty() {
+            lines.push(Line::raw(""));
+        }
+        lines.push(Line::from(Span::styled(title.to_owned(), look.head())));
+    };
+    let add = |lines: &mut Vec<Line<'static>>, key: &str, meaning: &str| {
+        let room = width.saturating_sub(KEYS + 1).max(20);
+        for (at, part) in text::wrap(meaning, room).into_iter().enumerate() {
+            let key = if at == 0 { key } else { "" };
+            lines.push(Line::from(vec![
+                Span::styled(format!("{} ", text::pad(key, KEYS, false)), look.accent()),
+                Span::raw(part),
+            ]));
+        }
+    };
     let warnings = header::warnings(snapshot, state);
     if !warnings.is_empty() {
-        lines.push(Line::raw(""));
+        head(&mut lines, "WHAT THE TRACE COULD NOT SEE");
+        let wrapped = warnings.iter().flat_map(|warning| text::wrap(&format!("! {warning}"), width));
+        lines.extend(wrapped.map(|line| Line::from(Span::styled(line, look.warning()))));
     }
-    lines.extend(warnings.into_iter().map(|warning| Line::from(Span::styled(format!("! {warning}"), look.warning()))));
-    let width = area.width.min(88);
-    let height = area.height.min(lines.len() as u16 + 4);
-    let place = Rect { x: area.x + (area.width - width) / 2, y: area.y + (area.height - height) / 2, width, height };
-    let block = Block::bordered().title(" help ").title_bottom(" any key closes ");
-    frame.render_widget(Clear, place);
-    frame.render_widget(Paragraph::new(lines).wrap(Wrap { trim: false }).block(block), place);
+    if let Some(mistake) = &state.mistake {
+        head(&mut lines, "CONFIGURATION");
+        let wrapped = text::wrap(mistake, width).into_iter();
+        lines.extend(wrapped.map(|line| Line::from(Span::styled(line, look.warning()))));
+    }
+    let own: &[Key] = if state.playback.is_some() { &REPLAY } else { &TOP };
+    let of_list: &[Key] = match what {
+        What::Groups | What::Destinations if state.playback.is_some() => &TREE_OF_REPLAY,
+        What::Groups | What::Destinations => &TREE,
+        What::Findings | What::Finding(_) if state.playback.is_some() => &FINDINGS_OF_REPLAY,
+        What::Findings | What::Finding(_) => &FINDINGS,
+        What::Sockets => &[],
+    };
+    head(&mut lines, "KEYS");
+    for (key, meaning) in EVERYWHERE.iter().chain(own) {
+        add(&mut lines, key, meaning);
+    }
+    if !of_list.is_empty() {
+        head(&mut lines, "KEYS OF THIS LIST");
+        of_list.iter().for_each(|(key, meaning)| add(&mut lines, key, meaning));
+    }
+    head(&mut lines, "FILTER: WORDS THAT MUST ALL FIT");
+    FILTER.iter().for_each(|(key, meaning)| add(&mut lines, key, meaning));
+    let columns = match what {
+        What::Groups => described(processes::columns(snapshot, state.by), state.columns.of(what)),
+        What::Destinations => described(columns::destinations(snapshot), state.columns.of(what)),
+        What::Sockets | What::Findings | What::Finding(_) => Vec::new(),
+    };
+    head(&mut lines, if columns.is_empty() { "SIGNS" } else { "COLUMNS AND SIGNS" });
+    columns.iter().for_each(|(title, doc)| add(&mut lines, title, doc));
+    LETTERS.iter().for_each(|(key, meaning)| add(&mut lines, key, meaning));
+    lines
+}
+
+/// The visible columns and their meanings.
+fn described<T>(columns: Vec<Column<T>>, chosen: Option<&[String]>) -> Vec<(&'static str, &'static str)> {
+    let columns = columns::visible(columns, chosen).into_iter();
+    columns.map(|column| (column.title, column.doc.trim())).collect()
 }

@@ -1,5 +1,6 @@
 //! Draws a list: a head, and the rows that fit.
 
+use crate::tui::model::Entry;
 use crate::tui::state::State;
 use ratatui::Frame;
 use ratatui::layout::Rect;
@@ -15,8 +16,8 @@ pub(super) struct List<'a, T, R> {
     pub(super) columns: Vec<Column<T>>,
     /// Rows in order.
     pub(super) rows: &'a [R],
-    /// Their ids.
-    pub(super) ids: Vec<u64>,
+    /// Their ids, and whether they are open.
+    pub(super) entries: Vec<Entry>,
     /// Their order, when a column shows it.
     pub(super) order: Option<Sort>,
     /// The style of each row that is not selected; empty when all are the same.
@@ -32,11 +33,12 @@ pub(super) fn draw<T, R: Borrow<T>>(
     state: &mut State,
 ) {
     let page = usize::from(area.height.saturating_sub(1));
-    state.settle(list.ids, page);
+    state.settle(list.entries, page);
     let (top, chosen) = (state.level().top, state.level().row);
     let mut columns = list.columns;
     // The column that shows the order stays.
     columns.iter_mut().filter(|column| column.sort.is_some() && column.sort == list.order).for_each(|it| it.rank = 0);
+    let orders = columns.iter().filter_map(|column| column.sort).collect();
     let columns = columns::fit(columns, area.width);
     let mut x = area.x;
     let mut cells = Vec::new();
@@ -44,14 +46,20 @@ pub(super) fn draw<T, R: Borrow<T>>(
         cells.extend(column.sort.map(|sort| (x..x.saturating_add(*width), sort)));
         x = x.saturating_add(*width).saturating_add(1);
     }
-    state.places.list(area, cells);
+    state.places.list(area, cells, orders);
     let mut line = |y: u16, style: Style, cell: &dyn Fn(&Column<T>) -> String| {
         let mut x = area.x;
         let buffer = frame.buffer_mut();
         buffer.set_style(Rect { y, height: 1, ..area }, style);
-        for (column, width) in &columns {
-            let text = text::pad(&cell(column), usize::from(*width), column.right);
-            buffer.set_stringn(x, y, text, usize::from(*width), style);
+        let texts: Vec<String> = columns.iter().map(|(column, _)| cell(column)).collect();
+        for (at, (column, width)) in columns.iter().enumerate() {
+            // A text that is too long goes on in the columns that have none.
+            let empty = columns.iter().zip(&texts).skip(at + 1).take_while(|(_, text)| text.is_empty());
+            let more: u16 = if column.right { 0 } else { empty.map(|((_, width), _)| *width + 1).sum() };
+            let room = usize::from(width.saturating_add(more));
+            if !texts[at].is_empty() {
+                buffer.set_stringn(x, y, text::pad(&texts[at], room, column.right), room, style);
+            }
             x = x.saturating_add(*width).saturating_add(1);
         }
     };

@@ -1,12 +1,19 @@
 //! The screen of `twtrace top` and `twtrace replay`: drawn from the snapshot and from the user's choices.
 
+mod chooser;
+mod compare;
 mod destinations;
 mod filter;
 mod findings;
 mod header;
 mod help;
+mod kept;
+mod keys;
 mod list;
+mod losses;
+pub mod model;
 pub mod mouse;
+mod overlay;
 pub mod playback;
 mod ports;
 mod processes;
@@ -20,28 +27,36 @@ mod tests;
 #[cfg(test)]
 mod tests_findings;
 #[cfg(test)]
+mod tests_tree;
+#[cfg(test)]
 mod tests_trend;
 mod timeline;
+mod tree;
 pub mod trend;
 
 use crossterm::event::{KeyEvent, MouseEvent};
+use model::{Level, Outcome, Request, Tab, What};
 use playback::Playback;
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
-use state::{Level, Outcome, Request, State, Tab, What};
+use state::State;
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::ops::Range;
 use strum::VariantArray as _;
-use twtrace_core::snapshot::{GroupBy, GroupKey, Snapshot};
+use twtrace_core::snapshot::Snapshot;
 use twtrace_view::columns::Context;
-use twtrace_view::{label, text, words};
+use twtrace_view::{text, words};
 
 /// Minimum size of the screen, in cells.
 const LEAST: (u16, u16) = (40, 10);
 
 /// Draws one frame.
 pub fn draw(frame: &mut Frame<'_>, snapshot: &Snapshot, state: &mut State) {
+    let area = frame.area();
+    frame.buffer_mut().set_style(area, state.look.base());
     draw_all(frame, snapshot, state);
     if state.look.ascii {
         style::to_ascii(frame.buffer_mut());
@@ -67,37 +82,29 @@ fn draw_all(frame: &mut Frame<'_>, snapshot: &Snapshot, state: &mut State) {
     // Where a page of text or a list of sockets needs the room, it has it.
     let chart = if matches!(state.tab, Tab::Processes | Tab::Destinations) { trend::height(area.height) } else { 0 };
     if chart > 0 {
-        state.trend.draw(frame, row(height, chart), summary.window.now_ns, state.look);
+        trend::draw(&state.trend, frame, row(height, chart), summary.window.now_ns, state.look);
     }
     let height = height + chart;
     let body = row(height + 1, area.height - height - 1 - below);
     // The list that is drawn below says where it is.
     state.places.begin(area.y + height);
     let what = state.level().what.clone();
-    let title = match &what {
-        What::Groups => processes::groups(frame, body, &context, snapshot, state, None),
-        What::Members(by, group) => processes::groups(frame, body, &context, snapshot, state, Some((*by, group))),
-        What::ProcessesOf(id) => {
-            let body = ports::above(frame, body, snapshot, state.look, *id);
-            processes::of_destination(frame, body, &context, snapshot, state, *id)
-        }
-        What::Destinations => destinations::all(frame, body, &context, snapshot, state),
-        What::DestinationsOf(by, key) => destinations::of_process(frame, body, &context, snapshot, state, (*by, key)),
-        What::Sockets => sockets::draw(frame, body, &context, snapshot, state),
-        What::Findings => findings::all(frame, body, &context, snapshot, state),
-        What::Finding(id) => findings::one(frame, body, snapshot, state, *id),
+    let (title, crumbs) = match &what {
+        What::Groups => processes::draw(frame, body, &context, snapshot, state),
+        What::Destinations => destinations::draw(frame, body, &context, snapshot, state),
+        What::Sockets => (sockets::draw(frame, body, &context, snapshot, state), Vec::new()),
+        What::Findings => (findings::all(frame, body, &context, snapshot, state), Vec::new()),
+        What::Finding(id) => (findings::one(frame, body, snapshot, state, *id), Vec::new()),
     };
-    let (line, names) = tabs(snapshot, state, &title, area.width);
+    let (line, names) = tabs(snapshot, state, (&title, crumbs), area.width);
     frame.render_widget(line, row(height, 1));
     state.places.names(names);
     if let Some(playback) = &state.playback {
         let line = timeline::line(playback, summary.window.now_ns, state.look, area.width);
         frame.render_widget(line, row(area.height - 2, 1));
     }
-    frame.render_widget(footer(state, area.width), row(area.height - 1, 1));
-    if state.help {
-        help::draw(frame, area, snapshot, state);
-    }
+    frame.render_widget(footer(snapshot, state, area.width), row(area.height - 1, 1));
+    overlay::draw(frame, area, snapshot, state);
 }
 
 /// Acts on a key.
@@ -117,32 +124,52 @@ fn act(request: Request, snapshot: &Snapshot, state: &mut State) -> Outcome {
         Request::None => Outcome::Done,
         Request::Caller(outcome) => outcome,
         Request::Enter => {
-            if let Some(what) = into(snapshot, state) {
-                state.enter(what);
+            if state.level().what == What::Findings
+                && let Some(id) = state.chosen()
+            {
+                state.enter(What::Finding(id));
             }
             Outcome::Done
         }
         Request::Command => findings::copy(snapshot, state),
         Request::Markdown => findings::export(snapshot, state),
+        Request::Complete => {
+            complete(snapshot, state);
+            Outcome::Done
+        }
+        Request::Column(at) => {
+            chooser::toggle(snapshot, state, at);
+            Outcome::Done
+        }
+        Request::Columns => Outcome::Copy(chooser::setting(snapshot, state)),
     }
 }
 
-/// What the selected row leads to.
-fn into(snapshot: &Snapshot, state: &State) -> Option<What> {
-    let chosen = state.chosen()?;
-    let row = |by: GroupBy| snapshot.rows(by).iter().find(|row| row.id == chosen);
-    match &state.level().what {
-        What::Groups => {
-            let row = row(state.by)?;
-            let is_one = matches!(row.key, GroupKey::Process(_) | GroupKey::Unknown | GroupKey::Other);
-            let into = if is_one { What::DestinationsOf } else { What::Members };
-            Some(into(state.by, row.key.clone()))
+/// Completions of the filter.
+fn completions(snapshot: &Snapshot, state: &State) -> (usize, Vec<String>) {
+    filter::completions(&state.filter, |name| {
+        let found: RefCell<HashMap<String, u32>> = RefCell::default();
+        let collect = |text: &str| {
+            *found.borrow_mut().entry(text.to_owned()).or_default() += 1;
+            false
+        };
+        match state.tab {
+            Tab::Processes => processes::values(snapshot, state.by, name, &collect),
+            Tab::Destinations => destinations::values(snapshot, name, &collect),
+            Tab::Sockets => sockets::values(snapshot, name, &collect),
+            Tab::Findings => findings::values(snapshot, name, &collect),
         }
-        What::Members(by, _) => Some(What::DestinationsOf(by.members(), row(by.members())?.key.clone())),
-        What::ProcessesOf(_) => Some(What::DestinationsOf(GroupBy::Process, row(GroupBy::Process)?.key.clone())),
-        What::Destinations | What::DestinationsOf(..) => u32::try_from(chosen).ok().map(What::ProcessesOf),
-        What::Findings => Some(What::Finding(chosen)),
-        What::Sockets | What::Finding(_) => None,
+        found.into_inner().into_keys().collect()
+    })
+}
+
+/// Completes the filter as far as there is only one way; where there are several from here on, the footer shows them.
+fn complete(snapshot: &Snapshot, state: &mut State) {
+    let (length, all) = completions(snapshot, state);
+    let common = filter::common(&all);
+    if common.len() >= length {
+        state.filter.truncate(state.filter.len() - length);
+        state.filter.push_str(common);
     }
 }
 
@@ -150,7 +177,12 @@ fn into(snapshot: &Snapshot, state: &State) -> Option<What> {
 const NAMES: u16 = 60;
 
 /// The tabs, the path to the list on the screen, and its title; and the cells of each tab.
-fn tabs(snapshot: &Snapshot, state: &State, title: &str, width: u16) -> (Line<'static>, Vec<Range<u16>>) {
+fn tabs(
+    snapshot: &Snapshot,
+    state: &State,
+    (title, crumbs): (&str, Vec<String>),
+    width: u16,
+) -> (Line<'static>, Vec<Range<u16>>) {
     let mut spans = Vec::new();
     let mut places = Vec::new();
     let mut x = 0;
@@ -170,41 +202,37 @@ fn tabs(snapshot: &Snapshot, state: &State, title: &str, width: u16) -> (Line<'s
         x = end;
         spans.push(if tab == state.tab { Span::styled(text, state.look.chosen()) } else { Span::raw(text) });
     }
-    for level in &state.path()[1..] {
-        spans.push(Span::styled(format!(" > {}", place(snapshot, level)), state.look.accent()));
+    let levels = state.path()[1..].iter().map(|level| place(snapshot, level));
+    for name in crumbs.into_iter().chain(levels) {
+        spans.push(Span::styled(format!(" > {name}"), state.look.accent()));
     }
     spans.push(Span::styled(format!("  {title}"), state.look.dim()));
     (Line::from(spans), places)
 }
 
-/// The name of what was drilled into.
+/// The name of what was entered.
 fn place(snapshot: &Snapshot, level: &Level) -> String {
-    let gone = || "(gone)".to_owned();
     match &level.what {
-        What::Members(by, key) | What::DestinationsOf(by, key) => {
-            let row = snapshot.rows(*by).iter().find(|row| row.key == *key);
-            row.map_or_else(gone, |row| match row.key {
-                GroupKey::Process(key) => format!("{}[{}]", label::group(row, snapshot), key.tgid),
-                _ => label::group(row, snapshot),
-            })
-        }
-        What::ProcessesOf(id) => {
-            let row = snapshot.destinations().iter().find(|row| row.id == *id);
-            row.map_or_else(gone, |row| label::destination(&row.key, row.folded))
-        }
         What::Finding(id) => findings::name(snapshot, *id),
         What::Groups | What::Destinations | What::Sockets | What::Findings => String::new(),
     }
 }
 
 /// The filter if there is one, else the keys.
-fn footer(state: &State, width: u16) -> Line<'static> {
+fn footer(snapshot: &Snapshot, state: &State, width: u16) -> Line<'static> {
     let look = state.look;
     if state.editing {
         let filter = text::clean(&state.filter).into_owned();
+        let all: Vec<String> = completions(snapshot, state).1.iter().map(|one| text::clean(one).into_owned()).collect();
+        let ways = match filter::unknown_figure(&filter) {
+            Some(name) => format!("  there is no figure {name}"),
+            None if all.is_empty() => String::new(),
+            None => format!("  Tab: {}", all.join(" ")),
+        };
         return Line::from(vec![
             Span::styled(format!("/{filter}_"), look.accent()),
             Span::styled("  Enter keeps it, Esc clears it", look.dim()),
+            Span::styled(ways, look.dim()),
         ]);
     }
     let playback = state.playback.as_ref();
@@ -228,8 +256,8 @@ fn footer(state: &State, width: u16) -> Line<'static> {
     }
     let keys = match playback {
         _ if width < NAMES => "narrow: columns are left out  ? q",
-        None => "Tab view  g group  Enter drill  / filter  s sort  Space freeze  ? help  q quit",
-        Some(_) => "Space play  arrows 1s  [ ] 1m  g time  n N peak  + - speed  ? help  q quit",
+        None => "Tab view  g group  Enter open  / filter  s sort  c columns  ? help  q quit",
+        Some(_) => "Space play  arrows 1s  [ ] 1m  t time  n peak  f finding  m mark  ? help  q quit",
     };
     spans.push(Span::styled(keys, look.dim()));
     Line::from(spans)

@@ -24,6 +24,15 @@ pub struct Churn {
     pub peaks: Vec<usize>,
 }
 
+/// A moment at which a finding began.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// When it was first seen to be active.
+    pub at_ns: u64,
+    /// What it is, clean.
+    pub text: String,
+}
+
 /// A recording that is played. Times are nanoseconds of the traced host's monotonic clock.
 #[derive(Clone, Debug, Default)]
 pub struct Playback {
@@ -43,6 +52,8 @@ pub struct Playback {
     doublings: u8,
     /// `None` until the whole recording has been read.
     pub churn: Option<Churn>,
+    /// Moments at which findings began, in order; empty until the whole recording has been read.
+    pub marks: Vec<Mark>,
     /// The time that is being typed.
     prompt: Option<String>,
     /// Result of the last key, if there is something to say.
@@ -140,6 +151,25 @@ impl Playback {
         }
     }
 
+    /// To the moment at which a finding began, after or before the current moment.
+    fn finding(&mut self, later: bool) {
+        if self.churn.is_none() {
+            self.notice = Some("still looking for findings".to_owned());
+            return;
+        }
+        let at = self.target_ns;
+        let mut marks = self.marks.iter();
+        let found = if later { marks.find(|mark| mark.at_ns > at) } else { marks.rfind(|mark| mark.at_ns < at) };
+        match found.cloned() {
+            Some(Mark { at_ns, text }) => {
+                self.go(at_ns);
+                self.playing = false;
+                self.notice = Some(text);
+            }
+            None => self.notice = Some(format!("no {} finding", if later { "later" } else { "earlier" })),
+        }
+    }
+
     /// Acts on a key; false when it is not a playback key.
     pub fn key(&mut self, key: KeyCode) -> bool {
         self.notice = None;
@@ -168,7 +198,9 @@ impl Playback {
             KeyCode::Char('N') => self.peak(false),
             KeyCode::Home => self.go(self.start_ns),
             KeyCode::End => self.go(self.end_ns),
-            KeyCode::Char('g') => self.prompt = Some(String::new()),
+            KeyCode::Char('f') => self.finding(true),
+            KeyCode::Char('F') => self.finding(false),
+            KeyCode::Char('t') => self.prompt = Some(String::new()),
             _ => return false,
         }
         true
@@ -279,30 +311,47 @@ mod tests {
     }
 
     #[test]
+    fn findings_are_found_both_ways() {
+        use KeyCode::Char;
+        let mut playback = playback();
+        assert_eq!(press(&mut playback, &[Char('f')]), 0.0);
+        assert_eq!(playback.notice(), Some("no later finding"));
+        let mark = |second: u64| Mark { at_ns: START + second * SECOND_NS, text: format!("finding {second}") };
+        playback.marks = vec![mark(5), mark(70)];
+        assert_eq!(press(&mut playback, &[Char('f')]), 5.0);
+        assert_eq!(playback.notice(), Some("finding 5"));
+        assert!(!playback.is_playing(), "the user looks at it");
+        assert_eq!(press(&mut playback, &[Char('f')]), 70.0);
+        assert_eq!(press(&mut playback, &[Char('f'), Char('F')]), 5.0);
+        assert_eq!(press(&mut playback, &[Char('F')]), 5.0);
+        assert_eq!(playback.notice(), Some("no earlier finding"));
+    }
+
+    #[test]
     fn a_time_can_be_typed() {
         let mut playback = playback();
         for (text, after) in [
-            ("g+90s", 90.0),
-            ("g-1m", 540.0),
-            ("g14:14", 40.0),
-            ("g2026-09-21T14:13:21.5Z", 1.5),
-            ("g 14:13:30 ", 10.0),
-            ("g1999-01-01T00:00:00Z", 0.0),
-            ("g23:00", 600.0),
+            ("t+90s", 90.0),
+            ("t-1m", 540.0),
+            ("t14:14", 40.0),
+            ("t2026-09-21T14:13:21.5Z", 1.5),
+            ("t 14:13:30 ", 10.0),
+            ("t1999-01-01T00:00:00Z", 0.0),
+            ("t23:00", 600.0),
         ] {
             assert_eq!(type_in(&mut playback, text), after, "{text}");
             assert_eq!(playback.prompt(), None);
         }
-        assert_eq!(type_in(&mut playback, "gnow"), 600.0);
+        assert_eq!(type_in(&mut playback, "tnow"), 600.0);
         assert!(playback.notice().is_some_and(|notice| notice.contains("such as")), "{:?}", playback.notice());
         press(&mut playback, &[KeyCode::Backspace; 3]);
         assert_eq!(type_in(&mut playback, "+5"), 5.0);
         // Keys are text while it is typed.
-        press(&mut playback, &[KeyCode::Char('g'), KeyCode::Char('n'), KeyCode::Left]);
+        press(&mut playback, &[KeyCode::Char('t'), KeyCode::Char('n'), KeyCode::Left]);
         assert_eq!(playback.prompt(), Some("n"));
         assert_eq!(press(&mut playback, &[KeyCode::Esc]), 5.0);
-        assert_eq!(type_in(&mut playback, "g"), 5.0);
-        assert_eq!(type_in(&mut playback, &format!("g{}", "9".repeat(100))), 5.0);
+        assert_eq!(type_in(&mut playback, "t"), 5.0);
+        assert_eq!(type_in(&mut playback, &format!("t{}", "9".repeat(100))), 5.0);
         assert_eq!(playback.prompt().map(str::len), Some(MAX_PROMPT));
     }
 

@@ -29,7 +29,7 @@ pub(super) fn style(share: Share, look: Theme) -> Style {
 }
 
 /// The block for one destination in this many cells.
-fn lines(snapshot: &Snapshot, row: &DestinationRow, width: u16, look: Theme) -> Vec<Line<'static>> {
+pub(super) fn lines(snapshot: &Snapshot, row: &DestinationRow, width: u16, look: Theme) -> Vec<Line<'static>> {
     let name = label::destination(&row.key, row.folded);
     let Some(budget) = &row.budget else {
         let latency = ports::latency(row);
@@ -54,7 +54,7 @@ fn lines(snapshot: &Snapshot, row: &DestinationRow, width: u16, look: Theme) -> 
     if !latency.is_empty() {
         last.push_str(&format!("; {latency}"));
     }
-    let holders = ports::holders(&snapshot.port_holders(row));
+    let holders = ports::holders(&snapshot.port_holders(row), snapshot);
     let holders =
         (!holders.is_empty()).then(|| Line::from(text::fit(&format!("held by {holders}"), width).into_owned()));
     let mut lines = vec![
@@ -91,29 +91,7 @@ fn failed(all: &[Failure], row: &DestinationRow, look: Theme) -> Vec<Line<'stati
     all.iter().filter(here).take(FAILURES).map(line).collect()
 }
 
-/// Draws the block at an end of the area, as many lines as leave room for the list, and returns the remaining area.
-fn draw(frame: &mut Frame<'_>, area: Rect, mut lines: Vec<Line<'static>>, below: bool) -> Rect {
-    let room = area.height.saturating_sub(LIST);
-    // Half a block would be misleading; its first line is clear by itself.
-    lines.truncate(room.into());
-    let height = lines.len() as u16;
-    if height == 0 {
-        return area;
-    }
-    let (y, rest) = if below { (area.y + area.height - height, area.y) } else { (area.y, area.y + height) };
-    frame.render_widget(Paragraph::new(lines), Rect { y, height, ..area });
-    Rect { y: rest, height: area.height - height, ..area }
-}
-
-/// Draws the block of a destination that was drilled into, above its processes.
-pub(super) fn above(frame: &mut Frame<'_>, area: Rect, snapshot: &Snapshot, look: Theme, id: u32) -> Rect {
-    let Some(row) = snapshot.destinations().iter().find(|row| row.id == id) else { return area };
-    let mut lines = lines(snapshot, row, area.width, look);
-    lines.extend(failed(&failures::of(snapshot), row, look));
-    draw(frame, area, lines, false)
-}
-
-/// Draws the block of the selected destination, below the list.
+/// Draws the block of a destination below the list, as many lines as leave room for it, and returns the remaining area.
 pub(super) fn below(
     frame: &mut Frame<'_>,
     area: Rect,
@@ -121,5 +99,13 @@ pub(super) fn below(
     row: Option<&DestinationRow>,
     look: Theme,
 ) -> Rect {
-    row.map_or(area, |row| draw(frame, area, lines(snapshot, row, area.width, look), true))
+    let Some(row) = row else { return area };
+    let mut lines = lines(snapshot, row, area.width, look);
+    lines.extend(failed(&failures::of(snapshot), row, look));
+    // Half a block would be misleading; its first line is clear by itself.
+    lines.truncate(area.height.saturating_sub(LIST).into());
+    let height = lines.len() as u16;
+    let rest = Rect { height: area.height - height, ..area };
+    frame.render_widget(Paragraph::new(lines), Rect { y: rest.y + rest.height, height, ..area });
+    rest
 }

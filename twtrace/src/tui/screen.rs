@@ -1,12 +1,14 @@
 //! Takes over the terminal and restores it.
 
-use crate::cli::ViewArgs;
+use crate::cli::Colours;
+use crate::config::Settings;
+use crate::tui;
+use crate::tui::model::{Outcome, Recording};
 use crate::tui::playback::Playback;
-use crate::tui::state::{Outcome, State, Tab};
-use crate::tui::trend::Trend;
-use crate::tui::{self, style::Theme};
+use crate::tui::state::State;
+use crate::tui::style::{Palette, Theme};
 use crossterm::clipboard::CopyToClipboard;
-use crossterm::event::{Event, KeyEventKind, MouseEventKind};
+use crossterm::event::{Event, KeyEventKind, KeyModifiers, MouseEventKind};
 use crossterm::style::Print;
 use crossterm::terminal::{BeginSynchronizedUpdate, EndSynchronizedUpdate, is_raw_mode_enabled};
 use crossterm::{execute, queue};
@@ -17,7 +19,10 @@ use std::fs;
 use std::io::{self, BufWriter, Stdout, Write as _};
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
+use terminal_colorsaurus::{Error, QueryOptions, ThemeMode, theme_mode};
 use twtrace_core::snapshot::Snapshot;
+use twtrace_view::trend::Trend;
 
 /// The whole terminal. Dropping it restores the previous content.
 pub(crate) struct Screen {
@@ -29,27 +34,53 @@ pub(crate) struct Screen {
     frozen: Option<Arc<Snapshot>>,
     /// The chart that goes on meanwhile.
     behind: Trend,
+    /// What the user wants of the trace.
+    orders: Orders,
+    /// Keys before this may be no keys.
+    ignores_keys: Option<Instant>,
     open: bool,
+}
+
+/// What the user wants of the trace.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Orders {
+    /// A snapshot this often from now on.
+    pub(crate) interval: Option<Duration>,
+    /// Start a recording, or end it.
+    pub(crate) record: bool,
 }
 
 impl Screen {
     /// Takes over the terminal and draws.
-    pub(crate) fn open(args: &ViewArgs, playback: Option<Playback>, latest: Arc<Snapshot>) -> io::Result<Self> {
+    pub(crate) fn open(settings: &Settings, playback: Option<Playback>, latest: Arc<Snapshot>) -> io::Result<Self> {
         // A replay also decodes on this thread: that must not go before the host's own work.
         if playback.is_none() {
             go_first();
         }
-        let colour = !args.no_color && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        let (palette, is_late) = palette(settings.colours);
+        let theme = Theme { palette, ascii: !is_utf8() };
         // Raw mode, the alternate screen, and a hook that leaves both before a panic prints its message.
         ratatui::try_init().inspect_err(|_| leave())?;
         // A whole frame in one write, or the terminal would show halves: the backend of `try_init` writes it in pieces.
         let backend = CrosstermBackend::new(BufWriter::with_capacity(64 * 1024, io::stdout()));
         let mut terminal = Terminal::new(backend).inspect_err(|_| leave())?;
         execute!(terminal.backend_mut(), MOUSE_ON).inspect_err(|_| leave())?;
-        let mut state = State::new(args.by, args.sort, Theme { colour, ascii: !is_utf8() });
+        let mut state = State::new(settings.by, settings.sort, theme);
+        (state.columns, state.filter) = (settings.columns.clone(), settings.filter.clone());
+        (state.interval, state.mistake) = (settings.interval, settings.mistake.clone());
         state.playback = playback;
         state.trend.add(&latest);
-        let mut screen = Self { terminal, state, latest, frozen: None, behind: Trend::default(), open: true };
+        state.losses.add(&latest);
+        let mut screen = Self {
+            terminal,
+            state,
+            latest,
+            frozen: None,
+            behind: Trend::default(),
+            orders: Orders::default(),
+            ignores_keys: is_late.then(|| Instant::now() + LATE),
+            open: true,
+        };
         screen.draw()?;
         Ok(screen)
     }
@@ -64,13 +95,25 @@ impl Screen {
         // The chart of a frozen screen stays as it is.
         let trend = if self.frozen.is_some() { &mut self.behind } else { &mut self.state.trend };
         trend.add(&latest);
+        self.state.losses.add(&latest);
         self.latest = latest;
+        self.draw()
+    }
+
+    /// What the user wanted of the trace since the last call.
+    pub(crate) fn orders(&mut self) -> Orders {
+        std::mem::take(&mut self.orders)
+    }
+
+    /// The recording that was started from the screen, or none; and what there is to say about it.
+    pub(crate) fn set_recording(&mut self, recording: Option<Recording>, notice: String) -> io::Result<()> {
+        (self.state.recording, self.state.notice) = (recording, Some(notice));
         self.draw()
     }
 
     /// Whether the list of live sockets is shown.
     pub(crate) fn wants_sockets(&self) -> bool {
-        self.state.tab == Tab::Sockets
+        self.state.wants_sockets()
     }
 
     /// The current snapshot, or the frozen one.
@@ -90,7 +133,9 @@ impl Screen {
     /// Acts on a key or a new size, and draws.
     pub(crate) fn event(&mut self, event: &Event) -> io::Result<ControlFlow<()>> {
         let shown = self.shown();
+        let is_early = self.ignores_keys.is_some_and(|until| Instant::now() < until);
         let outcome = match event {
+            Event::Key(key) if is_early && !key.modifiers.contains(KeyModifiers::CONTROL) => Outcome::Done,
             Event::Key(key) if key.kind != KeyEventKind::Release => tui::key(*key, &shown, &mut self.state),
             // What else a mouse does changes nothing.
             Event::Mouse(mouse) if is_meant(mouse.kind) => tui::mouse(*mouse, &shown, &mut self.state),
@@ -107,6 +152,13 @@ impl Screen {
                 self.frozen = None;
                 self.state.trend = std::mem::take(&mut self.behind);
             }
+            Outcome::Mark => self.state.mark = Some(shown),
+            Outcome::Interval(interval) => {
+                self.orders.interval = Some(interval);
+                self.state.trend.change_step();
+                self.behind.change_step();
+            }
+            Outcome::Record => self.orders.record = true,
             Outcome::Copy(text) => self.copy(&text)?,
             Outcome::Export { name, text } => {
                 // The terminal may not take it, and the file may be refused.
@@ -147,6 +199,34 @@ impl Drop for Screen {
             let _ = self.restore();
         }
     }
+}
+
+/// Terminals that have no colours.
+const COLOURLESS: [&str; 6] = ["dumb", "vt100", "vt102", "vt220", "vt320", "vt420"];
+
+/// How long the keys are ignored after a terminal has not said in time which background it has: its answer would be read as
+/// keys.
+const LATE: Duration = Duration::from_secs(2);
+
+/// The colours to draw with, and whether an answer of the terminal may still come.
+fn palette(colours: Colours) -> (Palette, bool) {
+    let palette = match colours {
+        Colours::Dark => Palette::Dark,
+        Colours::Light => Palette::Light,
+        Colours::Contrast => Palette::Contrast,
+        Colours::None => Palette::Plain,
+        // See no-color.org.
+        Colours::Auto if env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()) => Palette::Plain,
+        Colours::Auto if env::var("TERM").is_ok_and(|name| COLOURLESS.contains(&&*name)) => Palette::Plain,
+        // Nearly every terminal answers at once that it does not know, or which it is.
+        Colours::Auto => match theme_mode(QueryOptions::default()) {
+            Ok(ThemeMode::Light) => Palette::Light,
+            Ok(ThemeMode::Dark) => Palette::Dark,
+            // Most are dark.
+            Err(error) => return (Palette::Dark, matches!(error, Error::Timeout(_))),
+        },
+    };
+    (palette, false)
 }
 
 /// Whether the locale says that the terminal shows UTF-8: the first of these variables that is set decides (POSIX). Without

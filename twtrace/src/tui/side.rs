@@ -51,7 +51,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, snapshot: &Snapshot, by: G
         (_, many) => add("", &format!("{name}, {} processes", text::count(many)), look.accent()),
     }
     if let Some(owner) = &row.owner {
-        let (user, parent) = (label::user(owner.uid, snapshot), label::process(&owner.parent_comm, owner.ppid));
+        let (user, parent) = (label::user(owner.uid, snapshot), label::parent(owner));
         add("", &format!("user {user}, started by {parent}"), look.dim());
     }
     let line = label::command_line(row, snapshot);

@@ -1,11 +1,14 @@
 //! The live TIME_WAIT sockets, one by one.
 
-use crate::tui::filter::{self, Filter, Name};
+use crate::tui::filter::{self, Filter, Name, Row as _, Test};
+use crate::tui::kept::{Choice, Chosen};
 use crate::tui::list::{self, List};
-use crate::tui::state::{SocketSort, State};
+use crate::tui::model::{Entry, SocketSort};
+use crate::tui::state::State;
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use std::cmp::Ordering;
+use std::net::IpAddr;
 use std::time::Duration;
 use twtrace_core::counts::Field;
 use twtrace_core::snapshot::{OwnerRef, Provenance, Snapshot, Substate, TimeWaitSocket};
@@ -15,33 +18,13 @@ use twtrace_view::{label, text};
 /// Maximum number of sockets shown. A user reads no more, and a filter finds the others.
 pub const MAX_SHOWN: usize = 1000;
 
-/// The sockets that are shown, and the inputs of that choice.
-#[derive(Clone, Debug)]
-pub(super) struct Chosen {
-    by: Choice,
-    /// In order.
-    sockets: Vec<TimeWaitSocket>,
-    /// Number of sockets that pass the filter.
-    total: u64,
-}
-
-/// The inputs of a choice.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Choice {
-    /// Time of the snapshot, and address of its list: no other snapshot has both.
-    snapshot: (u64, usize, usize),
-    sort: SocketSort,
-    reverse: bool,
-    needle: String,
-}
-
 /// Chooses the first [`MAX_SHOWN`] in the current order, unless the last choice is still valid: with hundreds of
 /// thousands of sockets this takes longer than a frame, and most keys do not change it.
 fn choose(snapshot: &Snapshot, state: &mut State) -> Chosen {
-    let (sort, reverse, needle) = (state.socket_sort, state.reverse, state.filter.to_lowercase());
+    let (sort, reverse, filter) = (state.socket_sort, state.reverse, state.filter.clone());
     let list = snapshot.sockets();
     let place = (snapshot.summary().window.now_ns, std::ptr::from_ref(list) as usize, list.len());
-    let by = Choice { snapshot: place, sort, reverse, needle };
+    let by = Choice { snapshot: place, sort, reverse, filter };
     match state.sockets.take() {
         Some(last) if last.by == by => last,
         _ => of(snapshot, by),
@@ -58,7 +41,7 @@ fn of(snapshot: &Snapshot, by: Choice) -> Chosen {
     let mut sockets: Vec<TimeWaitSocket> = Vec::with_capacity(2 * MAX_SHOWN);
     // Sockets after this one are not shown.
     let mut last: Option<TimeWaitSocket> = None;
-    let filter = Filter::of(&by.needle);
+    let filter = Filter::of(&by.filter);
     for socket in snapshot.sockets().iter().filter(|socket| filter.fits(&Asked { socket, snapshot })) {
         total += 1;
         if last.as_ref().is_some_and(|last| compare(&socket, last).is_gt()) {
@@ -95,28 +78,40 @@ struct Asked<'a> {
 }
 
 impl filter::Row for Asked<'_> {
-    fn has(&self, text: &str) -> bool {
-        local(self.socket).contains(text) || remote(self.socket).contains(text) || self.is(Name::Program, text)
+    fn any(&self, passes: Test<'_>) -> bool {
+        passes(&local(self.socket)) || passes(&remote(self.socket)) || self.is(Name::Program, passes)
     }
 
-    fn is(&self, name: Name, wanted: &str) -> bool {
+    fn is(&self, name: Name, passes: Test<'_>) -> bool {
         let Self { socket, snapshot } = *self;
-        let has = |text: String| text.to_lowercase().contains(wanted);
+        let has = |text: String| passes(&text);
         let mut owners = [&socket.closer, &socket.opener].into_iter().flatten();
         match name {
-            Name::Program => owners.any(|owner| has(label::owner(Some(owner)))),
-            Name::Pid => owners.any(|owner| owner.key.tgid.to_string() == wanted),
+            Name::Program => owners.any(|owner| has(label::owning_program(Some(owner), snapshot))),
+            Name::Pid => owners.any(|owner| has(owner.key.tgid.to_string())),
             Name::Dest => has(remote(socket)),
             Name::Netns => has(label::namespace(snapshot.summary(), socket.tuple.netns)),
             Name::Cgroup => owners.any(|owner| label::cgroup(snapshot.facts(owner.key)).is_some_and(has)),
+            Name::State => passes(substate(socket)),
+            Name::User => owners.any(|owner| has(label::user(owner.uid, snapshot))),
             // Not kept of a socket.
-            Name::User | Name::Parent => false,
+            Name::Parent => false,
         }
+    }
+
+    fn reaches(&self, passes: &dyn Fn(IpAddr, u16) -> bool) -> bool {
+        passes(self.socket.tuple.remote_addr, self.socket.tuple.remote_port)
     }
 
     fn figure(&self, _: &Field) -> Option<f64> {
         None
     }
+}
+
+/// Passes each value of a kind in the first sockets to a function.
+pub(super) fn values(snapshot: &Snapshot, name: Name, see: Test<'_>) {
+    let first = snapshot.sockets().iter().take(MAX_SHOWN);
+    first.for_each(|socket| _ = Asked { socket: &socket, snapshot }.is(name, see));
 }
 
 fn local(socket: &TimeWaitSocket) -> String {
@@ -150,7 +145,7 @@ impl Seen {
 
 /// A column without an order mark: these orders are not those of the other tables, and the title contains their mark.
 fn column(title: &'static str, width: u16, rank: u8, cell: fn(&Context<'_>, &Seen) -> String) -> Column<Seen> {
-    Column { title, width, right: false, stretch: false, rank, sort: None, cell: Box::new(cell) }
+    Column::left(title, width, rank, cell)
 }
 
 fn columns(sort: SocketSort) -> Vec<Column<Seen>> {
@@ -158,12 +153,12 @@ fn columns(sort: SocketSort) -> Vec<Column<Seen>> {
     let mut columns = vec![
         column(marked(SocketSort::Local, "LOCAL", "LOCAL*"), 21, 1, |_, seen| local(&seen.socket)),
         column(marked(SocketSort::Remote, "REMOTE", "REMOTE*"), 21, 0, |_, seen| remote(&seen.socket)),
-        column("STATE", 9, 2, |_, seen| substate(&seen.socket)),
+        column("STATE", 9, 2, |_, seen| substate(&seen.socket).to_owned()),
         column(marked(SocketSort::Left, "LEFT", "LEFT*"), 5, 1, |_, seen| seen.left()),
-        column(marked(SocketSort::Closer, "CLOSED BY", "CLOSED BY*"), 20, 0, |_, seen| {
-            label::owner(seen.socket.closer.as_ref())
+        column(marked(SocketSort::Closer, "CLOSED BY", "CLOSED BY*"), 20, 0, |at, seen| {
+            label::owning_program(seen.socket.closer.as_ref(), at.snapshot)
         }),
-        column("OPENED BY", 20, 3, |_, seen| label::owner(seen.socket.opener.as_ref())),
+        column("OPENED BY", 20, 3, |at, seen| label::owning_program(seen.socket.opener.as_ref(), at.snapshot)),
         column("ROLE", 7, 4, |_, seen| label::role(seen.socket.role).to_owned()),
         column(marked(SocketSort::Newest, "AGE", "AGE*"), 6, 5, |_, seen| seen.age()),
         column("KNOWN", 12, 6, |_, seen| known(&seen.socket)),
@@ -178,12 +173,19 @@ fn columns(sort: SocketSort) -> Vec<Column<Seen>> {
     columns
 }
 
-fn substate(socket: &TimeWaitSocket) -> String {
+fn substate(socket: &TimeWaitSocket) -> &'static str {
     match socket.substate {
         Substate::TimeWait => "TIME_WAIT",
         Substate::FinWait2 => "FIN_WAIT2",
     }
-    .to_owned()
+}
+
+/// A socket below those that it belongs to: what they do not say.
+pub(super) fn in_a_line(socket: &TimeWaitSocket, snapshot: &Snapshot) -> String {
+    let seen = Seen { socket: *socket, now_ns: snapshot.summary().window.now_ns };
+    let (local, remote) = (local(socket), remote(socket));
+    let opener = label::owning_program(socket.opener.as_ref(), snapshot);
+    format!("{local} > {remote}  {} left in {}, opened by {opener}, {}", seen.left(), substate(socket), known(socket))
 }
 
 fn known(socket: &TimeWaitSocket) -> String {
@@ -206,11 +208,11 @@ pub(super) fn draw(
 ) -> String {
     let chosen = choose(snapshot, state);
     let now_ns = snapshot.summary().window.now_ns;
-    let ids = chosen.sockets.iter().map(|socket| socket.cookie).collect();
+    let entries = chosen.sockets.iter().map(|socket| Entry::flat(socket.cookie)).collect();
     let (shown, total) = (chosen.sockets.len(), chosen.total);
     let rows: Vec<Seen> = chosen.sockets.iter().map(|socket| Seen { socket: *socket, now_ns }).collect();
     state.sockets = Some(chosen);
-    let list = List { columns: columns(state.socket_sort), rows: &rows, ids, order: None, styles: Vec::new() };
+    let list = List { columns: columns(state.socket_sort), rows: &rows, entries, order: None, styles: Vec::new() };
     list::draw(frame, area, list, context, state);
     let live = snapshot.summary().totals.counts.time_wait_live;
     if total == 0 && live > 0 && state.filter.is_empty() {

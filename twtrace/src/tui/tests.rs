@@ -1,11 +1,12 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
-use super::style::Theme;
+use super::style::{Palette, Theme};
 use super::*;
 use crossterm::event::{KeyCode, KeyModifiers};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::style::Color;
+use twtrace_core::snapshot::GroupBy;
 use twtrace_testkit::{
     BuildConnection as _, BuildOwner as _, MILLISECOND_NS, SECOND_NS, START_NS, START_UNIX_NS, answered, owner,
     snapshot_of, tuple, web,
@@ -21,7 +22,7 @@ pub(super) struct Harness {
 impl Harness {
     pub(super) fn new(snapshot: Snapshot, width: u16, height: u16) -> Self {
         let terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
-        let state = State::new(GroupBy::Process, Sort::DEFAULT, Theme { colour: true, ascii: false });
+        let state = State::new(GroupBy::Process, Sort::DEFAULT, Theme { palette: Palette::Dark, ascii: false });
         let mut harness = Self { snapshot, state, terminal };
         harness.state.trend.add(&harness.snapshot);
         harness.draw();
@@ -44,6 +45,11 @@ impl Harness {
         let text = lines.join("\n");
         assert!(text.chars().all(|letter| letter == '\n' || text::is_plain(letter)), "{text}");
         text
+    }
+
+    /// The cells of the screen.
+    pub(super) fn cells(&self) -> &[ratatui::buffer::Cell] {
+        &self.terminal.backend().buffer().content
     }
 
     pub(super) fn press(&mut self, code: KeyCode) -> Outcome {
@@ -89,8 +95,16 @@ fn help_covers_the_keys_and_every_warning() {
     let mut harness = Harness::new(web::lossy(), 80, 24);
     insta::assert_snapshot!("lossy_80x24", harness.text());
     insta::assert_snapshot!("help_80x24", harness.type_in("?"));
-    assert_eq!(harness.press(KeyCode::Down), Outcome::Done);
-    assert!(!harness.state.help);
+    harness.press(KeyCode::End);
+    insta::assert_snapshot!("help_end_80x24", harness.text());
+    assert_eq!(harness.press(KeyCode::Up), Outcome::Done);
+    assert!(harness.state.overlay.is_some(), "arrows scroll");
+    harness.press(KeyCode::Enter);
+    assert_eq!(harness.state.overlay, None, "any other key closes it");
+    let mut all = Harness::new(web::snapshot(), 120, 80);
+    insta::assert_snapshot!("help_120x80", all.type_in("?"));
+    insta::assert_snapshot!("help_destinations_120x80", all.type_in("x2?"));
+    insta::assert_snapshot!("help_findings_120x80", all.type_in("x4?"));
     harness.type_in("?");
     assert_eq!(harness.press(KeyCode::Char('q')), Outcome::Quit);
 }
@@ -123,6 +137,11 @@ fn filters_search_what_rows_say() {
         assert!(text.contains(&format!("  {found} by process")), "{words}: {text}");
         harness.press(KeyCode::Esc);
     }
+    // A group passes what one of its processes fits.
+    harness.type_in("gggggg");
+    let text = harness.type_in("/program:api");
+    assert!(text.contains("  1 row by user"), "{text}");
+    harness.press(KeyCode::Esc);
     harness.type_in("2/:5432");
     assert!(harness.text().contains("  1 destination"), "{}", harness.text());
     harness.press(KeyCode::Backspace);
@@ -133,7 +152,7 @@ fn filters_search_what_rows_say() {
     // Hostile input stays in its line, and has a maximum length.
     let text = harness.type_in(&format!("/\u{202e}{}", "x".repeat(200)));
     assert!(text.contains("/:543\\u{202e}xxx"), "{text}");
-    assert_eq!(harness.state.filter.chars().count(), 64);
+    assert_eq!(harness.state.filter.chars().count(), 128);
 }
 
 #[test]
@@ -151,30 +170,6 @@ fn groupings_go_round() {
     // Other tabs have no groupings.
     harness.type_in("2g");
     assert_eq!(harness.state.by, GroupBy::Process);
-}
-
-#[test]
-fn drilling_goes_down_and_back() {
-    let mut harness = Harness::new(web::snapshot(), 120, 24);
-    harness.type_in("gggg");
-    harness.press(KeyCode::Down);
-    harness.press(KeyCode::Enter);
-    // The one-shot processes of a script are one row there, too.
-    insta::assert_snapshot!("drilled_into_parent_120x24", harness.text());
-    harness.press(KeyCode::Enter);
-    insta::assert_snapshot!("drilled_into_process_120x24", harness.text());
-    harness.press(KeyCode::Enter);
-    insta::assert_snapshot!("drilled_into_destination_120x24", harness.text());
-    assert_eq!(harness.state.path().len(), 4);
-    for left in [3, 2, 1, 1] {
-        harness.press(KeyCode::Esc);
-        assert_eq!(harness.state.path().len(), left);
-    }
-    assert!(harness.chosen().contains("cron.sh[500]"), "{}", harness.chosen());
-    // Sockets lead nowhere.
-    harness.type_in("3");
-    harness.press(KeyCode::Enter);
-    assert_eq!(harness.state.path().len(), 1);
 }
 
 #[test]
@@ -205,11 +200,11 @@ fn the_selection_stays_in_the_list() {
     harness.press(KeyCode::Up);
     assert_eq!(harness.state.level().row, 0);
     harness.press(KeyCode::End);
-    assert_eq!((harness.state.level().row, harness.state.level().top), (44, 33));
+    assert_eq!((harness.state.level().row, harness.state.level().top), (44, 34));
     harness.press(KeyCode::Down);
     assert_eq!(harness.state.level().row, 44);
     harness.press(KeyCode::PageUp);
-    assert_eq!((harness.state.level().row, harness.state.level().top), (32, 32));
+    assert_eq!((harness.state.level().row, harness.state.level().top), (33, 33));
     // When the row is gone, its neighbour is selected.
     harness.type_in("/nginx");
     assert_eq!(harness.state.level().row, 0);
@@ -225,24 +220,28 @@ fn the_selection_stays_in_the_list() {
 #[test]
 fn orders_go_round_both_ways() {
     let mut harness = Harness::new(web::snapshot(), 200, 24);
-    for title in [
-        "LIVE▼",
-        "CREATED/S▼",
-        "OPENED▼",
-        "ACCEPTED▼",
-        "RESET▼",
-        "ERRORS▼",
-        "1ST FIN▼",
-        "2ND FIN▼",
-        "LIFE▼",
-        "PROGRAM▼",
-        "CREATED▼",
-    ] {
+    // As the columns are on the screen, from left to right and from the start again.
+    for title in ["LIVE▼", "CREATED/S▼", "OPENED▼", "ACCEPTED▼", "RESET▼", "ERRORS▼", "1ST FIN▼", "2ND FIN▼", "LIFE▼"]
+    {
         let text = harness.type_in("s");
         assert!(text.contains(title), "{title}: {text}");
     }
-    assert!(harness.type_in("S").contains("PROGRAM▼"));
-    assert!(harness.type_in("r").contains("PROGRAM▲"));
+    for title in ["PARENT▼", "CGROUP▼", "COMMAND LINE▼", "PID▼", "PROGRAM▼", "USER▼", "PROCS▼", "CREATED▼"]
+    {
+        let text = harness.type_in("s");
+        assert!(text.contains(title), "{title}: {text}");
+    }
+    assert!(harness.type_in("S").contains("PROCS▼"));
+    assert!(harness.type_in("r").contains("PROCS▲"));
+    harness.type_in("r2");
+    for title in ["OPEN▼", "PORTS▼", "FULL IN▼"] {
+        for _ in 0..20 {
+            if harness.type_in("s").contains(title) {
+                break;
+            }
+        }
+        assert!(harness.text().contains(title), "{}", harness.text());
+    }
     harness.type_in("3");
     for title in ["LEFT*", "REMOTE*", "LOCAL*", "CLOSED BY*", "AGE*"] {
         let text = harness.type_in("s");
@@ -311,7 +310,7 @@ fn without_colour_there_is_none() {
             .any(|cell| cell.fg != Color::Reset || cell.bg != Color::Reset)
     };
     assert!(colours(&harness));
-    harness.state.look = Theme { colour: false, ascii: false };
+    harness.state.look = Theme { palette: Palette::Plain, ascii: false };
     for keys in ["1", "2", "3", "4", "?", "q/x"] {
         harness.type_in(keys);
         assert!(!colours(&harness), "{keys}");
@@ -356,7 +355,7 @@ fn a_recording_says_that_it_is_one_and_where_it_is() {
     }
     let mut harness = recording(80, 40);
     insta::assert_snapshot!("recording_help_80x40", harness.type_in("?"));
-    harness.type_in("?g14:13:2x");
+    harness.type_in("?xt14:13:2x");
     insta::assert_snapshot!("recording_prompt_80x40", harness.text());
     harness.press(KeyCode::Enter);
     assert!(harness.text().contains("expected a time such as"), "{}", harness.text());
@@ -376,7 +375,7 @@ fn keys_for_the_time_leave_the_others_to_the_lists() {
     assert!(harness.type_in("b").contains("rows by pid"));
     assert!(harness.type_in("2").contains("[2:Destinations]"));
     assert!(harness.type_in("3").contains("[3:Sockets]"));
-    assert!(harness.type_in("/gn[ ").contains("/gn[ _"));
+    assert!(harness.type_in("/tn[ ").contains("/tn[ _"));
     harness.press(KeyCode::Esc);
     assert_eq!(target(&harness), before);
     harness.press(KeyCode::Left);

@@ -1,12 +1,13 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
-use super::style::Theme;
+use super::style::{Palette, Theme};
 use super::*;
 use crossterm::event::{KeyCode, KeyModifiers};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::style::Color;
 use twtrace_core::finding::{Finding, Rule};
+use twtrace_core::snapshot::GroupBy;
 use twtrace_testkit::{findings, web};
 use twtrace_view::order::Sort;
 
@@ -19,7 +20,7 @@ struct Harness {
 
 impl Harness {
     fn new(findings: Vec<Finding>, width: u16, height: u16) -> Self {
-        let state = State::new(GroupBy::Process, Sort::DEFAULT, Theme { colour: true, ascii: false });
+        let state = State::new(GroupBy::Process, Sort::DEFAULT, Theme { palette: Palette::Dark, ascii: false });
         let snapshot = web::snapshot().with_findings(findings);
         let terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
         let mut harness = Self { snapshot, state, terminal };
@@ -126,8 +127,8 @@ fn severities_are_words_and_colours() {
         let row = text.lines().position(|line| line.starts_with("CRITICAL")).unwrap() as u16;
         (buffer[(0, row)].fg, buffer.content.iter().any(|cell| cell.fg != Color::Reset))
     };
-    assert_eq!(colours(Theme { colour: true, ascii: false }), (Color::Indexed(208), true));
-    assert_eq!(colours(Theme { colour: false, ascii: false }), (Color::Reset, false));
+    assert_eq!(colours(Theme { palette: Palette::Dark, ascii: false }), (Color::Indexed(208), true));
+    assert_eq!(colours(Theme { palette: Palette::Plain, ascii: false }), (Color::Reset, false));
 }
 
 #[test]

@@ -55,21 +55,21 @@ fn the_last_minutes_are_a_chart() {
 #[test]
 fn a_chart_begins_anew_after_a_jump() {
     let all = minutes(10);
-    let mut trend = trend::Trend::default();
+    let mut trend = twtrace_view::trend::Trend::default();
     for snapshot in &all {
         trend.add(snapshot);
         trend.add(snapshot);
     }
-    assert_eq!(trend.len(), 11, "the same snapshot counts once");
+    assert_eq!(trend.moments().len(), 11, "the same snapshot counts once");
     trend.add(&all[3]);
-    assert_eq!(trend.len(), 1, "back in time");
+    assert_eq!(trend.moments().len(), 1, "back in time");
     trend.add(&all[4]);
     let mut later = twtrace_testkit::state_of(
         twtrace_core::state::Config::default(),
         [twtrace_testkit::start(START_NS).event(), twtrace_testkit::tick(START_NS + 120 * SECOND_NS)],
     );
     trend.add(&Snapshot::take(&mut later));
-    assert_eq!(trend.len(), 1, "two minutes later");
+    assert_eq!(trend.moments().len(), 1, "two minutes later");
     // What is known then is drawn at once.
     let mut harness = Harness::new(all.into_iter().next_back().unwrap(), 120, 40);
     assert!(harness.draw().contains("created/s 124  search 60.0  billing 40.0"), "{}", harness.draw());
@@ -115,10 +115,11 @@ fn the_mouse_chooses_rows_tabs_and_orders() {
     };
     click(&mut harness, "nginx  ");
     assert!(harness.chosen().contains("nginx"), "{}", harness.chosen());
-    // The second click goes into the row.
+    // The second click opens it, the third closes it.
     click(&mut harness, "nginx  ");
-    assert_eq!(harness.state.path().len(), 2);
-    harness.press(KeyCode::Esc);
+    assert!(harness.text().contains("▾ nginx"), "{}", harness.text());
+    click(&mut harness, "nginx  ");
+    assert!(!harness.text().contains("▾"), "{}", harness.text());
     click(&mut harness, "LIVE ");
     assert!(harness.text().contains("LIVE▼"), "{}", harness.text());
     click(&mut harness, "LIVE▼");
@@ -131,8 +132,8 @@ fn the_mouse_chooses_rows_tabs_and_orders() {
     assert_eq!(harness.state.level().row, 0);
     // Beside everything, and while the help is open, which it closes.
     harness.type_in("?");
-    assert!(harness.state.help);
+    assert!(harness.state.overlay.is_some());
     act(&mut harness, MouseEventKind::Down(MouseButton::Left), 119, 23);
-    assert!(!harness.state.help);
+    assert!(harness.state.overlay.is_none());
     assert_eq!(act(&mut harness, MouseEventKind::Down(MouseButton::Left), 119, 23), Outcome::Done);
 }

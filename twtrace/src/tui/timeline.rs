@@ -39,16 +39,22 @@ pub(super) fn line(playback: &Playback, now_ns: u64, look: Theme, width: u16) ->
     Line::from(spans)
 }
 
-/// The whole recording in this many cells: its churn as bars, peaks as triangles, the current position reversed.
+/// The whole recording in this many cells: its churn as bars, peaks as triangles, findings as exclamation marks,
+/// the current position reversed.
 fn track(playback: &Playback, now_ns: u64, look: Theme, cells: usize) -> Vec<Span<'static>> {
     let length = u128::from(playback.end_ns.saturating_sub(playback.start_ns).max(1));
     let since = u128::from(now_ns.saturating_sub(playback.start_ns)).min(length);
     let here = (since * (cells as u128).saturating_sub(1) / length) as usize;
-    let letters = letters(playback, cells);
+    let mut letters = letters(playback, cells);
+    for mark in &playback.marks {
+        let since = u128::from(mark.at_ns.saturating_sub(playback.start_ns)).min(length);
+        let cell = (since * (cells as u128).saturating_sub(1) / length) as usize;
+        letters.get_mut(cell).into_iter().for_each(|letter| *letter = FINDING);
+    }
     let span = |letter: char, style: Style| Span::styled(letter.to_string(), style);
     let styled = letters.into_iter().enumerate().map(|(cell, letter)| match (cell.cmp(&here), letter) {
         (std::cmp::Ordering::Equal, letter) => span(letter, look.chosen()),
-        (_, PEAK) => span(letter, look.warning()),
+        (_, PEAK | FINDING) => span(letter, look.warning()),
         (std::cmp::Ordering::Less, letter) => span(letter, look.accent()),
         (std::cmp::Ordering::Greater, letter) => span(letter, look.dim()),
     });
@@ -57,6 +63,9 @@ fn track(playback: &Playback, now_ns: u64, look: Theme, cells: usize) -> Vec<Spa
 
 /// A peak.
 const PEAK: char = '▲';
+
+/// The beginning of a finding.
+const FINDING: char = '!';
 
 fn letters(playback: &Playback, cells: usize) -> Vec<char> {
     let Some(Churn { created, bucket_ns, peaks }) = &playback.churn else { return vec!['─'; cells] };

@@ -5,6 +5,7 @@
 
 #[path = "../../../twtrace-recording/tests/it/common/mod.rs"]
 mod common;
+mod deploy;
 mod golden;
 mod report;
 mod schema;

@@ -100,7 +100,7 @@ const FEW: Mode = Mode { name: "exact", env: &[("TWTRACE_TIER", "exact"), ("TWTR
 const LONG: Mode = Mode { name: "exact", env: &[("TWTRACE_TIER", "exact"), ("TWTRACE_CONNECTIONS", "20000")] };
 const SMALL: Mode = Mode { name: "exact", env: &[("TWTRACE_TIER", "exact"), ("TWTRACE_CONNECTIONS", "3000")] };
 
-const PLANS: [Plan; 17] = [
+const PLANS: [Plan; 18] = [
     Plan {
         test: "ground_truth::every_connection_is_reported_as_it_happened",
         modes: &[
@@ -156,6 +156,10 @@ const PLANS: [Plan; 17] = [
     Plan {
         test: "kernel_sockets::port_that_the_kernel_has_is_no_other_processs",
         modes: &[(COOKIE, &["6.1", "7.2"]), (EXACT, ARM)],
+    },
+    Plan {
+        test: "identity::each_short_lived_process_has_its_command_line_its_parent_and_an_ancestor",
+        modes: &[(FEW, ALL), (FEW, RT), (FEW, ARM)],
     },
     // Long, and not about tiers.
     Plan { test: "losses", modes: &[(SMALL, &["6.12"]), (SMALL, RT)] },

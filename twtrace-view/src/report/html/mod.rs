@@ -1,25 +1,14 @@
-//! The report as one self-contained HTML page: no script, no font, no network.
-//!
-//! Every text goes through the templates, which escape it, after the views' own cleaning.
+//! The report as one self-contained HTML page, from the pieces of `crate::html`.
 
-mod churn;
-mod findings;
-mod frame;
-mod heat;
-mod lifetimes;
-mod live;
 #[cfg(test)]
 pub(super) mod tests;
 
-use super::facts::Tile;
 use super::{NOTHING, Part, Report};
-use crate::grid::Grid;
-use crate::text;
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use crate::html::section::{Section, sections};
+use crate::html::table::{list, table};
+use crate::html::{Span, budgets, cards, chart, document, findings, gauges, top};
+use maud::{Markup, html};
 use std::io::{self, Write};
-
-/// The page's look.
-const STYLE: &str = include_str!("style.css");
 
 /// Writes the page.
 ///
@@ -32,114 +21,72 @@ pub fn write(report: &Report<'_>, out: &mut dyn Write) -> io::Result<()> {
 
 fn page(report: &Report<'_>) -> Markup {
     let title = report.title();
-    html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
-                meta name="generator" content=(concat!("twtrace ", env!("CARGO_PKG_VERSION")));
-                // Nothing is fetched and nothing runs, whatever text gets in here.
-                meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'";
-                title { (title) }
-                style { (PreEscaped(STYLE)) }
-            }
-            body {
-                main {
-                    h1 { (title) }
-                    @if report.is_of_several() {
-                        section { h2 { "Recordings" } (table(&report.recordings(), "Recordings")) }
-                    }
-                    @for part in &report.parts { (host(part, report)) }
-                    @for by in report.tables() {
-                        @let (grid, left_out) = report.grid(by);
-                        section class="table" {
-                            h2 { "By " (by.name()) }
-                            @if grid.rows.is_empty() { p { (NOTHING) } }
-                            (table(&grid, by.name()))
-                            @if let Some(left_out) = left_out { p class="aside" { (left_out) } }
-                        }
-                    }
-                    @for part in &report.parts {
-                        section {
-                            h2 { "How the numbers" @if report.is_of_several() { " of " (part.host) } " are known" }
-                            (list(&part.known()))
-                        }
-                    }
-                }
-                footer { "twtrace " (env!("CARGO_PKG_VERSION")) }
-            }
+    let before = report.parts.iter().flat_map(|part| before_tables(part, report));
+    let after = report.parts.iter().flat_map(|part| after_tables(part, report));
+    let all: Vec<Section> = before.chain(tables(report)).chain(after).collect();
+    let main = html! {
+        @if let [part] = report.parts.as_slice() {
+            (happened(part, &html! { h1 { (title) } }))
+        } @else {
+            h1 { (title) }
+            section { h2 { "Recordings" } (table(&report.recordings(), "Recordings")) }
+            @for part in &report.parts { (happened(part, &html! { h2 class="host" { (part.host) } })) }
         }
-    }
+        (sections(&all))
+    };
+    document::document(&title, &main)
 }
 
-fn host(part: &Part<'_>, report: &Report<'_>) -> Markup {
-    let warnings = part.warnings();
-    let id = |plot: &str| format!("{plot}{}", part.number);
+/// What happened on a host, before everything else: one sentence, who created the sockets, the two limits, key figures.
+fn happened(part: &Part<'_>, heading: &Markup) -> Markup {
+    let focus = Span::Whole.focus(part.model);
     html! {
-        section class="host" {
-            @if report.is_of_several() { h2 { (part.host) } }
-            @if !warnings.is_empty() {
-                div class="warnings" role="note" {
-                    b { "These figures are incomplete" }
-                    ul { @for warning in &warnings { li { (warning) } } }
-                }
-            }
+        header {
+            (top::sentence(&focus, part.model))
+            (heading)
+            (top::warnings(&part.warnings()))
             p class="headline" { (part.headline()) }
-            div class="tiles" { @for tile in part.tiles() { (self::tile(&tile)) } }
-            (findings::section(part))
-            (churn::plot(part, report.options.by, &id("churn")))
-            (live::plot(part, &id("live")))
-            (heat::plot(part, &id("heat")))
-            (lifetimes::plot(part, &id("life")))
-            (list(&[part.about(), part.totals()].concat()))
+            p class="about" { (part.span()) }
+            (gauges::gauges(&focus, part.model, Span::Whole))
+            (cards::cards(&part.cards()))
         }
     }
 }
 
-fn tile(tile: &Tile) -> Markup {
-    html! {
-        div class="tile" {
-            div class="title" { (tile.title) }
-            div class="value" { (tile.value) @if let Some(unit) = tile.unit { span class="unit" { (unit) } } }
-            div class="more" { (tile.more) }
-        }
-    }
+/// A section about one recording.
+fn about(part: &Part<'_>, report: &Report<'_>, name: &str, title: &str, body: Markup) -> Section {
+    let title = if report.is_of_several() { format!("{title}: {}", part.host) } else { title.to_owned() };
+    Section { id: format!("{name}{}", part.number), title, is_wide: false, body }
 }
 
-fn list(all: &[(&'static str, String)]) -> Markup {
-    html! {
-        dl { @for (title, text) in all { div { dt { (title) } dd { (text) } } } }
-    }
+fn before_tables(part: &Part<'_>, report: &Report<'_>) -> Vec<Section> {
+    let failures = part.failures();
+    let about = |name, title, body| about(part, report, name, title, body);
+    let findings = html! { (findings::section(part.model, Span::Whole)) p class="aside" { (part.orientation()) } };
+    vec![
+        about("findings", "Findings", findings),
+        about("time", "Over time", chart::charts(part.model, report.options.by, &part.number.to_string())),
+        about("ports", "Port budgets", budgets::section(part.model, Span::Whole)),
+        Section { is_wide: true, ..about("failures", "Failures", table(&failures, "Failures")) },
+    ]
 }
 
-/// A table in its own scrolling box.
-fn table(grid: &Grid, name: &str) -> Markup {
-    html! {
-        @if !grid.rows.is_empty() {
-            div class="scroll" tabindex="0" role="region" aria-label=(name) {
-                table {
-                    thead {
-                        tr {
-                            @for head in &grid.heads {
-                                th scope="col" class=[head.right.then_some("number")] { (head.title) }
-                            }
-                        }
-                    }
-                    tbody {
-                        @for row in &grid.rows {
-                            tr {
-                                @for (cell, head) in row.iter().zip(&grid.heads) {
-                                    // The full text of a cell that is cut off can still be read.
-                                    @let whole = (text::width(cell) > 40).then_some(cell);
-                                    td class=[head.right.then_some("number")] title=[whole] { (cell) }
-                                }
-                            }
-                        }
-                    }
-                }
-            }
-        }
-    }
+fn tables(report: &Report<'_>) -> impl Iterator<Item = Section> {
+    report.tables().into_iter().map(|by| {
+        let (grid, left_out) = report.grid(by);
+        let body = html! {
+            @if grid.rows.is_empty() { p { (NOTHING) } }
+            (table(&grid, by.name()))
+            @if let Some(left_out) = left_out { p class="aside" { (left_out) } }
+        };
+        Section { id: format!("by-{}", by.name()), title: format!("By {}", by.name()), is_wide: true, body }
+    })
+}
+
+fn after_tables(part: &Part<'_>, report: &Report<'_>) -> Vec<Section> {
+    let about = |name, title, body| about(part, report, name, title, body);
+    vec![
+        about("recording", "The recording", list(&[part.about(), part.totals()].concat())),
+        about("known", "How the numbers are known", list(&part.known())),
+    ]
 }

@@ -246,9 +246,14 @@ fn once_writes_what_top_would_have_written_then() {
 
 #[test]
 fn the_survey_finds_the_peak_and_the_end() {
-    let (churn, end_ns) = survey(&mut List::of(minute()).run(0).unwrap(), Config::default()).unwrap();
+    let mut run = List::of(minute()).run(0).unwrap();
+    let Survey { churn, marks, end_ns } = survey(&mut run, Config::default(), 60 * SECOND_NS).unwrap();
     assert_eq!((end_ns, churn.bucket_ns), (START_NS + 60 * SECOND_NS, SECOND_NS));
     // The web server's host itself creates most of its TIME_WAIT sockets in its first four seconds.
     assert!(churn.peaks.contains(&30), "{churn:?}");
     assert_eq!(churn.created[30], 160);
+    // Each finding is marked where it begins.
+    assert!(marks.is_sorted_by_key(|mark| mark.at_ns) && marks.iter().all(|mark| mark.at_ns <= end_ns));
+    let found = marks.iter().filter(|mark| mark.text.contains("no-connection-reuse: api[300]")).count();
+    assert_eq!(found, 1, "{marks:?}");
 }

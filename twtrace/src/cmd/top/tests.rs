@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 use twtrace_core::event::Event;
+use twtrace_core::finding::Finding;
 use twtrace_core::source::{Scripted, Source};
 use twtrace_testkit::{findings, web};
 
@@ -170,7 +171,8 @@ fn failures_of_source_and_output_are_reported() {
 #[test]
 fn findings_that_apply_make_it_fail() {
     let findings = findings();
-    let failing = |text: &str| crate::exit_code::failing(Some(&text.parse().unwrap()), &findings);
+    let snapshot = |findings: &[Finding]| web::snapshot().with_findings(findings.to_vec());
+    let failing = |text: &str| crate::exit_code::failing(Some(&text.parse().unwrap()), &snapshot(&findings));
     let reached = failing("exhaustion-reached").unwrap();
     assert_eq!(
         reached,
@@ -184,12 +186,12 @@ fn findings_that_apply_make_it_fail() {
     assert_eq!(failing("fork-per-request"), None);
     // Ports that have run out also count as near exhaustion.
     assert_eq!(failing("exhaustion-near").as_ref(), Some(&reached));
-    let of_last_two = |text: &str| crate::exit_code::failing(Some(&text.parse().unwrap()), &findings[1..]);
+    let of_last_two = |text: &str| crate::exit_code::failing(Some(&text.parse().unwrap()), &snapshot(&findings[1..]));
     assert_eq!(of_last_two("warning"), None);
     assert!(of_last_two("any").unwrap().starts_with("failed on info incomplete-trace: this host: "));
-    assert_eq!(crate::exit_code::failing(None, &findings), None);
+    assert_eq!(crate::exit_code::failing(None, &snapshot(&findings)), None);
     let code = |fail_on: Option<&str>| {
-        format!("{:?}", exit_code(fail_on.map(|text| text.parse().unwrap()).as_ref(), &findings))
+        format!("{:?}", exit_code(fail_on.map(|text| text.parse().unwrap()).as_ref(), &[&snapshot(&findings)]))
     };
     assert_eq!(code(Some("any")), format!("{:?}", ExitCode::from(1)));
     assert_eq!(code(Some("close-wait-leak")), format!("{:?}", ExitCode::SUCCESS));

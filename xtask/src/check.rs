@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 
+use crate::ebpf::Toolchain;
 use crate::harness::Seen;
 use crate::process::{cargo, run as run_command, say};
 use crate::tested::Tested;
@@ -15,6 +16,10 @@ pub fn run() -> Result<()> {
     fmt()?;
     tidy::run()?;
     clippy(&[])?;
+    match Toolchain::find() {
+        Ok(toolchain) if toolchain.clippy()? => {}
+        _ => say("not checked: the kernel side, for there is no toolchain with clippy for it (`cargo xtask setup`)"),
+    }
     let mut seen = Seen::default();
     let done = Tested::build()?.unit(&mut seen);
     say(seen.text().trim_end());

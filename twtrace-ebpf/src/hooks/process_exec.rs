@@ -25,6 +25,10 @@ use crate::{
 const NOEXIST: u64 = 1;
 
 /// Keeps the arguments and the parent of a program that starts, and the names of its cgroup.
+#[expect(
+    clippy::needless_borrows_for_generic_args,
+    reason = "a copy of the empty entry would fill the stack of 512 bytes"
+)]
 #[btf_tracepoint(function = "sched_process_exec")]
 pub fn process_exec(_ctx: BtfTracePointContext) -> i32 {
     // SAFETY: the helper gives the current task, and what it leads to is read by the checking helper.
@@ -34,8 +38,8 @@ pub fn process_exec(_ctx: BtfTracePointContext) -> i32 {
         let parent: *const c_void = Checked.read(leader, off!(task_real_parent));
         let parent: *const c_void = Checked.read(parent, off!(task_group_leader));
         let tgid: u32 = Checked.read(leader, off!(task_tgid));
-        if EXECS.insert(&tgid, &NO_EXEC, 0).is_ok()
-            && let Some(exec) = EXECS.get_ptr_mut(&tgid)
+        if EXECS.insert(tgid, &NO_EXEC, 0).is_ok()
+            && let Some(exec) = EXECS.get_ptr_mut(tgid)
         {
             (*exec).ppid = Checked.read(parent, off!(task_tgid));
             (*exec).parent_start_ns = Checked.read(parent, off!(task_start_boottime));
@@ -64,22 +68,26 @@ pub fn process_exec(_ctx: BtfTracePointContext) -> i32 {
 ///
 /// # Safety
 /// `task` is the current task.
+#[expect(
+    clippy::needless_borrows_for_generic_args,
+    reason = "a copy of the empty entry would fill the stack of 512 bytes"
+)]
 #[inline(always)]
 unsafe fn note_cgroup(task: *const c_void) {
     // SAFETY: the helper has no precondition; pointers are read by the checking helper.
     unsafe {
         let id = bpf_get_current_cgroup_id();
-        if CGROUPS.get_ptr(&id).is_some() || off!(kernfs_name) == OFFSET_NONE as usize {
+        if CGROUPS.get_ptr(id).is_some() || off!(kernfs_name) == OFFSET_NONE as usize {
             return;
         }
         let set: *const c_void = Checked.read(task, off!(task_cgroups));
         let cgroup: *const c_void = Checked.read(set, off!(css_set_dfl_cgrp));
         let mut node: *const c_void = Checked.read(cgroup, off!(cgroup_kn));
         // Not if another processor has begun it meanwhile: two that write would mix.
-        if CGROUPS.insert(&id, &NO_NAMES, NOEXIST).is_err() {
+        if CGROUPS.insert(id, &NO_NAMES, NOEXIST).is_err() {
             return;
         }
-        let Some(names) = CGROUPS.get_ptr_mut(&id) else { return };
+        let Some(names) = CGROUPS.get_ptr_mut(id) else { return };
         for level in 0..CGROUP_LEVELS {
             // The root has no name.
             let parent: *const c_void = Checked.read(node, off!(kernfs_parent));

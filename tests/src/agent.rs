@@ -190,3 +190,16 @@ pub fn samples<'a>(page: &'a str, name: &str) -> Vec<(&'a str, f64)> {
     };
     page.lines().filter_map(of).collect()
 }
+
+/// Makes a certificate for this host's loopback names, and its key.
+///
+/// # Panics
+/// If openssl does not.
+pub fn certificate(certificate: &str, key: &str) {
+    let made = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"])
+        .args(["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", key, "-out", certificate])
+        .output()
+        .expect("openssl runs");
+    assert!(made.status.success(), "{made:?}");
+}

@@ -11,11 +11,13 @@ pub const SECONDS: usize = 60;
 const ADDRESSES: u32 = 64;
 
 /// Ports that connects took, and those that they did not get, by age in seconds: the present second first.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Asked {
     /// Taken: by what is in TIME_WAIT since.
+    #[serde(with = "seconds")]
     pub taken: [u32; SECONDS],
     /// Refused: no port was free.
+    #[serde(with = "seconds")]
     pub refused: [u32; SECONDS],
     /// Ports that are in use for good: bound, and those of open connections.
     pub standing: u32,
@@ -69,6 +71,22 @@ impl Asked {
             }
         }
         (refused, most)
+    }
+}
+
+/// serde has no form for arrays of this length.
+mod seconds {
+    use super::SECONDS;
+    use serde::de::Error as _;
+    use serde::{Deserialize, Deserializer, Serialize as _, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(values: &[u32; SECONDS], to: S) -> Result<S::Ok, S::Error> {
+        values.as_slice().serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<[u32; SECONDS], D::Error> {
+        let values = Vec::deserialize(from)?;
+        values.try_into().map_err(|_| D::Error::custom("not a minute"))
     }
 }
 

@@ -131,7 +131,7 @@ macro_rules! counts {
             $type:ty = $figure:ident, $merge:ident;
     )*) => {
         /// What was counted for a row.
-        #[derive(Clone, Debug, Default, PartialEq)]
+        #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
         pub struct Counts {
             $($(#[doc = $doc])+ pub $name: $type,)*
         }

@@ -28,7 +28,7 @@ pub enum TcpState {
 }
 
 /// Identity of a process, unique even when its PID is reused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct ProcessKey {
     /// Thread group id in the initial PID namespace.
     pub tgid: u32,
@@ -37,7 +37,7 @@ pub struct ProcessKey {
 }
 
 /// A command name as the kernel keeps it: up to 15 bytes, not necessarily UTF-8, chosen by the process.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, serde::Serialize, serde::Deserialize)]
 pub struct Comm(pub [u8; 16]);
 
 impl Comm {
@@ -55,7 +55,7 @@ impl std::fmt::Debug for Comm {
 }
 
 /// A process at the moment of an event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Owner {
     /// Which process.
     pub key: ProcessKey,
@@ -77,7 +77,7 @@ pub struct Owner {
 
 /// Both ends of a connection as this host's socket sees them. IPv4-mapped addresses are given as IPv4, with
 /// `v4_mapped` set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Tuple {
     /// Inode number of the network namespace; 0 when it is not known.
     pub netns: u32,
@@ -94,7 +94,9 @@ pub struct Tuple {
 }
 
 /// Who began the connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, strum::IntoStaticStr)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, strum::IntoStaticStr, serde::Deserialize,
+)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 #[strum(serialize_all = "lowercase")]

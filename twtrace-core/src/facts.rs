@@ -16,7 +16,7 @@ pub struct Counter {
 macro_rules! define {
     (kernel { $($(#[doc = $doc:literal])* $name:ident,)* } user { $($(#[doc = $user_doc:literal])* $user:ident,)* }) => {
         /// What was counted since the programs were attached. Totals, never differences.
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
         #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
         pub struct KernelCounters {
             $($(#[doc = $doc])* pub $name: u64,)*
@@ -51,7 +51,7 @@ macro_rules! define {
 twtrace_common::for_each_counter!(define);
 
 /// What `/proc` said of a process while it was alive.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct ProcessFacts {
     /// `/proc/PID/exe`.
     pub exe: Option<String>,
@@ -131,7 +131,7 @@ pub struct TracingFacts {
 }
 
 /// Figures and sysctls of one network namespace, read at a tick.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct KernelFacts {
     /// `/proc/net/sockstat` TCP `tw`: TIME_WAIT sockets of both substates.
     pub time_wait: u64,
@@ -163,7 +163,7 @@ pub struct KernelFacts {
 macro_rules! net_figures {
     ($($(#[$doc:meta])* $name:ident: $kind:ident,)*) => {
         /// What else the kernel counts in a network namespace; `None` where it does not, or where it was not read.
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
         #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
         pub struct NetFigures {
             $($(#[$doc])* pub $name: Option<u64>,)*

@@ -7,7 +7,9 @@ use std::net::IpAddr;
 use strum::VariantArray as _;
 
 /// Why.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, strum::IntoStaticStr)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, strum::IntoStaticStr, serde::Serialize, serde::Deserialize,
+)]
 #[strum(serialize_all = "snake_case")]
 pub enum Cause {
     /// connect found no free port to its destination.
@@ -48,7 +50,7 @@ const ECONNREFUSED: u16 = 111;
 const ETIMEDOUT: u16 = 110;
 
 /// What a call of connect or bind failed for: few enough to count each of them over time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::VariantArray)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::VariantArray, serde::Serialize, serde::Deserialize)]
 pub enum FailureKind {
     /// No port was free: for the destination, in the socket's own range, or for any bind.
     NoPort,
@@ -97,7 +99,7 @@ impl From<Cause> for FailureKind {
 }
 
 /// Which call failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Call {
@@ -108,7 +110,7 @@ pub enum Call {
 }
 
 /// What keeps bind(2) from a port: the TIME_WAIT socket that lasts the longest, or an open connection.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Holder {
     /// The process that opened its connection, or if that is not known, the one that closed it.
     pub owner: Option<Owner>,
@@ -119,7 +121,7 @@ pub struct Holder {
 }
 
 /// Failures of one kind of one process.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct FailureRow {
     /// The process; `None` for failures that found no room, counted together.
     pub owner: Option<Owner>,

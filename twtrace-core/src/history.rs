@@ -1,5 +1,6 @@
 //! Figures over time, for reports: as many buckets as a plot can show, wider the longer the trace is.
 
+use crate::bounded;
 use crate::failure::{FAILURE_KINDS, FailureKind};
 
 /// Maximum number of buckets. When a trace outgrows it, neighbours are merged and each bucket is twice as wide.
@@ -8,11 +9,15 @@ pub const BUCKETS: usize = 512;
 /// Width of a bucket at first, nanoseconds.
 const FIRST_NS: u64 = 1_000_000_000;
 
+/// After this many doublings, the buckets cover every 64-bit time.
+const DOUBLINGS: u8 = 26;
+
 /// Which bucket a time belongs to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Scale {
     start_ns: u64,
     /// Buckets are `FIRST_NS << doublings` wide.
+    #[serde(deserialize_with = "bounded::number::<DOUBLINGS, _>")]
     doublings: u8,
 }
 
@@ -37,9 +42,11 @@ impl Scale {
 }
 
 /// TIME_WAIT sockets created per bucket, for one row.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Series {
+    #[serde(deserialize_with = "bounded::number::<DOUBLINGS, _>")]
     doublings: u8,
+    #[serde(deserialize_with = "bounded::list::<BUCKETS, _, _>")]
     values: Vec<u32>,
 }
 
@@ -85,7 +92,7 @@ impl Series {
 }
 
 /// The figures of one bucket, for everything that passes the filter unless stated otherwise.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Moment {
     /// TIME_WAIT sockets created.
     pub created: u64,
@@ -115,12 +122,14 @@ impl Moment {
 }
 
 /// Figures over time.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct History {
     /// Shared with the rows' series: any of them may be the first to outgrow it.
     pub(crate) scale: Scale,
     /// Doublings already applied to `moments`.
+    #[serde(deserialize_with = "bounded::number::<DOUBLINGS, _>")]
     doublings: u8,
+    #[serde(deserialize_with = "bounded::list::<BUCKETS, _, _>")]
     moments: Vec<Moment>,
     /// See [`History::is_before_names`].
     before_names: bool,

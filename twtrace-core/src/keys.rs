@@ -8,7 +8,7 @@ use std::sync::Arc;
 /// Identity of a destination. For `Role::Active`, `port` is the remote service's and both addresses are set; for
 /// `Role::Passive`, `port` is the local listening port and `remote_addr` is `None`. For `Role::Unknown` `port` is the
 /// remote port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct DestKey {
     /// Network namespace.
     pub netns: u32,
@@ -30,7 +30,7 @@ impl DestKey {
 }
 
 /// A destination, or all that found no room.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub enum DestRow {
     /// One destination.
     Dest(DestKey),
@@ -39,7 +39,7 @@ pub enum DestRow {
 }
 
 /// What processes of one program, one parent, one user and one cgroup have in common, such as a script's `curl` calls.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct Kin {
     /// What an operator calls the program. Hostile input.
     pub program: Arc<str>,
@@ -56,7 +56,7 @@ pub struct Kin {
 }
 
 /// Identity of a group of processes.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub enum GroupKey {
     /// A process.
     Process(ProcessKey),

@@ -3,6 +3,7 @@
 
 pub mod asked;
 pub mod audit;
+mod bounded;
 pub mod changes;
 pub mod classify;
 pub mod compare;

@@ -48,7 +48,7 @@ pub const WINDOW_NS: u64 = 5_000_000_000;
 const LOAD: u32 = 20;
 
 /// Sums over the ended connections of one process to one destination, or of all processes to it.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Pattern {
     /// Connections opened here that were established.
     pub opened: u64,
@@ -100,7 +100,7 @@ pub struct Pattern {
 }
 
 /// Times from the start of one connection to the start of the next: number, mean, sum of squared differences (Welford).
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 struct Gaps {
     number: u32,
     mean_s: f32,

@@ -112,7 +112,7 @@ pub fn hold_seconds(kernel: &KernelFacts, loopback: bool, peer_timestamps: Optio
 }
 
 /// Ports for one (source address, destination address, destination port) and how long they last.
-#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Budget {
     /// Ports of the range, without reserved ones.
     pub total: u32,

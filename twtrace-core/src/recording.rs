@@ -1,6 +1,7 @@
 //! What a recording says about itself, and which parts of it cannot be read.
 
 use crate::event::HostFacts;
+use crate::summary::Summary;
 use std::path::PathBuf;
 
 /// What a recording says about itself.
@@ -33,6 +34,27 @@ pub struct Info {
 }
 
 impl Info {
+    /// Of a trace that runs, by its newest snapshot: nothing of it is on a disk. `name` says where it was read.
+    pub fn of_live(name: &str, summary: &Summary) -> Self {
+        let window = &summary.window;
+        let length_ns = window.now_ns.saturating_sub(window.start_ns);
+        Self {
+            path: name.into(),
+            host: summary.host.clone(),
+            start_unix_ns: window.start_unix_ns,
+            end_unix_ns: window.start_unix_ns.saturating_add(length_ns.into()),
+            connections: summary.totals.connections,
+            // There is nothing yet that could be missing at its end.
+            finished: true,
+            ..Self::default()
+        }
+    }
+
+    /// Whether it is a trace that runs, not a recording: those have an id.
+    pub fn is_live(&self) -> bool {
+        self.id.is_empty()
+    }
+
     /// The same after a pass over it, with the parts that turned out to be unreadable.
     #[must_use]
     pub fn after(mut self, losses: &[Loss], connections_lost: u64) -> Self {

@@ -11,13 +11,31 @@ const SUB_BITS: u32 = 4;
 ///
 /// It takes 4 bytes for each bucket between the smallest and the largest value, 4 KiB at most, and none while it is
 /// empty.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(try_from = "Stored")]
 pub struct Sketch {
     /// Bucket of the smallest value.
     first: u16,
     /// Number of values in that bucket and those that follow; neither end is empty.
     counts: Vec<u32>,
     count: u64,
+}
+
+/// A histogram as it is stored, by anyone.
+#[derive(serde::Deserialize)]
+struct Stored {
+    first: u16,
+    counts: Vec<u32>,
+    count: u64,
+}
+
+impl TryFrom<Stored> for Sketch {
+    type Error = &'static str;
+
+    fn try_from(Stored { first, counts, count }: Stored) -> Result<Self, Self::Error> {
+        let fits = usize::from(first) + counts.len() <= usize::from(bucket(u64::MAX)) + 1;
+        if fits { Ok(Self { first, counts, count }) } else { Err("a bucket beyond the last one") }
+    }
 }
 
 impl Sketch {

@@ -4,7 +4,7 @@
 use crate::event::Owner;
 
 /// Sockets that others opened.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Strangers {
     /// An opener: of more than half of them if there is such a one, else one of those with the most.
     pub opener: Owner,

@@ -6,13 +6,17 @@ use crate::counts::Counts;
 use crate::event::{CensusState, HostFacts, KernelCounters, KernelFacts, NetFigures, TracingFacts};
 use crate::keys::DestKey;
 use crate::netns;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+
+/// Counts by stable name.
+pub type NamedCounts = BTreeMap<Cow<'static, str>, u64>;
 
 /// Namespaces kept, including those that are gone. When full, the oldest gone one is dropped.
 const NAMESPACES: usize = 2048;
 
 /// Open sockets of one kind that wait for either side to close.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Waiting {
     /// The destination, or the local port.
     pub destination: DestKey,
@@ -29,7 +33,7 @@ pub struct Waiting {
 }
 
 /// How a socket's fate or owner is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Provenance {
@@ -42,7 +46,7 @@ pub enum Provenance {
 }
 
 /// Substate of a TIME_WAIT socket (`tw_substate`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[allow(missing_docs, reason = "RFC 9293 names")]
 pub enum Substate {
     #[serde(rename = "TIME_WAIT")]
@@ -52,7 +56,7 @@ pub enum Substate {
 }
 
 /// Figures of the last census of a namespace, or of all namespaces together.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Coverage {
     /// TIME_WAIT sockets in the census.
     pub census: u64,
@@ -74,7 +78,7 @@ impl Coverage {
 }
 
 /// Start and length of the trace.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Window {
     /// Monotonic time of the start.
     pub start_ns: u64,
@@ -92,16 +96,16 @@ impl Window {
 }
 
 /// Totals over everything traced, unaffected by folding; filters apply.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Totals {
     /// Everything a row counts.
     pub counts: Counts,
     /// Connections that have ended, before filters.
     pub connections: u64,
     /// Outcomes by stable name, before filters.
-    pub outcomes: BTreeMap<&'static str, u64>,
+    pub outcomes: NamedCounts,
     /// Corrections by the census or by a reset seen late, by kind.
-    pub corrections: BTreeMap<&'static str, u64>,
+    pub corrections: NamedCounts,
     /// TIME_WAIT sockets that were counted as created but not tracked, because too many were alive.
     pub time_wait_untracked: u64,
     /// Census rows of full sockets and listeners that were not counted because there were too many.
@@ -112,7 +116,7 @@ pub struct Totals {
 }
 
 /// Ends of TIME_WAIT sockets.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Ends {
     /// The timer ran out.
@@ -124,7 +128,7 @@ pub struct Ends {
 }
 
 /// A network namespace.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Namespace {
     /// Its id ([`crate::netns`]).
     pub netns: u32,
@@ -151,7 +155,7 @@ pub struct Namespace {
 }
 
 /// Host-wide parts of the model, all public and plain.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct Summary {
     /// The host.
     pub host: HostFacts,
@@ -315,7 +319,7 @@ impl Summary {
 }
 
 /// Which processes own open sockets, by the last search.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct SocketOwners {
     /// When it ended; `None` before the first.
     pub at_ns: Option<u64>,

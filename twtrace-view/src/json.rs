@@ -13,11 +13,10 @@ use crate::text;
 use findings::{FailureJson, FindingJson};
 use rows::{DestinationJson, RowJson};
 use serde::Serialize;
-use std::collections::BTreeMap;
 use std::io::{self, Write};
 use twtrace_core::event::{HostFacts, KernelCounters, KernelFacts, NetFigures, Tier};
 pub use twtrace_core::plain::PlainJson;
-use twtrace_core::snapshot::{Ends, GroupBy, LikelyOwner, Namespace, Snapshot, Summary};
+use twtrace_core::snapshot::{Ends, GroupBy, LikelyOwner, NamedCounts, Namespace, Snapshot, Summary};
 
 /// Version of the form. It changes when a field is renamed, removed or means something else.
 pub const SCHEMA: u32 = 1;
@@ -241,9 +240,9 @@ pub(super) struct Totals<'a> {
     /// Connections that have ended, before filters.
     connections: u64,
     /// How many connections ended in which way, before filters.
-    outcomes: &'a BTreeMap<&'static str, u64>,
+    outcomes: &'a NamedCounts,
     /// Corrections by the census, or by a reset that was seen late, by kind.
-    corrections: &'a BTreeMap<&'static str, u64>,
+    corrections: &'a NamedCounts,
     /// `census`: a recent census confirms the numbers of live sockets; `inferred`: the last census is older.
     #[cfg_attr(test, schemars(extend("enum" = ["census", "inferred"])))]
     live_known: &'static str,

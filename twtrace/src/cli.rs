@@ -1,6 +1,7 @@
 //! The command line.
 
 mod agent;
+mod attach;
 mod budget;
 mod drill;
 mod examples;
@@ -25,6 +26,7 @@ use twtrace_view::order::Sort;
 
 use agent::AGENT_EXAMPLES;
 pub use agent::AgentArgs;
+pub use attach::AttachArgs;
 use budget::{BUDGET_EXAMPLES, EXPLAIN_EXAMPLES};
 pub use budget::{BudgetArgs, ExplainArgs};
 use drill::DRILL_EXAMPLES;
@@ -147,11 +149,11 @@ pub struct RecordArgs {
 #[derive(Clone, Debug, Args)]
 pub struct SocketsArgs {
     /// Take the owners from this recording instead: one in progress, or one that ended since the last boot
-    #[arg(long, value_name = "DIR.twt", conflicts_with = "duration")]
+    #[arg(long, value_name = "DIR.twt", conflicts_with_all = ["duration", "attach"])]
     pub trace: Option<PathBuf>,
 
     /// How long to trace before the list is taken: 500ms, 5s, 2m, 1h, or seconds
-    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse::duration)]
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse::duration, conflicts_with = "attach")]
     pub duration: Duration,
 
     /// Write JSON instead of text
@@ -165,6 +167,10 @@ pub struct SocketsArgs {
     /// Which sockets to list.
     #[command(flatten)]
     pub filter: FilterArgs,
+
+    /// Which agent to read.
+    #[command(flatten)]
+    pub agent: AttachArgs,
 
     /// How to trace.
     #[command(flatten)]
@@ -191,7 +197,7 @@ pub enum ReportFormat {
 #[derive(Clone, Debug, Args)]
 pub struct ReportArgs {
     /// Recordings, finished or not
-    #[arg(required = true, value_name = "DIR.twt")]
+    #[arg(required_unless_present = "attach", conflicts_with = "attach", value_name = "DIR.twt")]
     pub recordings: Vec<PathBuf>,
 
     /// Form of the report [default: by the name of the --output, else text]
@@ -199,11 +205,11 @@ pub struct ReportArgs {
     pub format: Option<ReportFormat>,
 
     /// Start at this moment; TIME_WAIT sockets that exist by then are known
-    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, conflicts_with = "attach")]
     pub from: Option<TimeSpec>,
 
     /// End at this moment
-    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, conflicts_with = "attach")]
     pub to: Option<TimeSpec>,
 
     /// Group rows by
@@ -225,6 +231,10 @@ pub struct ReportArgs {
     /// Which rows to show.
     #[command(flatten)]
     pub filter: FilterArgs,
+
+    /// Which agent to read.
+    #[command(flatten)]
+    pub agent: AttachArgs,
 }
 
 /// Forms of a comparison.
@@ -288,12 +298,16 @@ pub struct TopArgs {
 
     /// Take the owners of older TIME_WAIT sockets from this recording: one in progress, or one that ended since the last
     /// boot
-    #[arg(long, value_name = "DIR.twt")]
+    #[arg(long, value_name = "DIR.twt", conflicts_with = "attach")]
     pub trace: Option<PathBuf>,
 
     /// What to show.
     #[command(flatten)]
     pub view: ViewArgs,
+
+    /// Which agent to read.
+    #[command(flatten)]
+    pub agent: AttachArgs,
 
     /// How to trace.
     #[command(flatten)]

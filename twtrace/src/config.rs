@@ -171,6 +171,8 @@ pub struct Settings {
     pub filter: String,
     /// Time between two snapshots.
     pub interval: Duration,
+    /// The agent that is read, if any.
+    pub agent: Option<String>,
     /// What is wrong with the file.
     pub mistake: Option<String>,
 }
@@ -194,6 +196,7 @@ impl Settings {
             columns: Columns { processes: config.columns.processes, destinations: config.columns.destinations },
             filter: config.filter,
             interval: every.or(config.interval).unwrap_or(INTERVAL),
+            agent: None,
             mistake,
         }
     }

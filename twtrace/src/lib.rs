@@ -3,6 +3,7 @@
 //! The edges of the program: the kernel, the host, the terminal. `twtrace-core` decides what the events mean.
 
 pub(crate) mod agent;
+pub(crate) mod attach;
 mod batch;
 pub mod cli;
 mod clock;

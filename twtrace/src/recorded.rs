@@ -4,6 +4,7 @@ use crate::cli::TimeSpec;
 use anyhow::{Context as _, bail};
 use std::io::{self, Write as _};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 use twtrace_core::event::{Event, HostFacts};
 use twtrace_core::netns::is_inode;
@@ -30,7 +31,7 @@ pub(crate) struct Span {
 #[derive(Debug)]
 pub(crate) struct Recorded {
     info: Info,
-    snapshot: Snapshot,
+    snapshot: Arc<Snapshot>,
 }
 
 impl Recorded {
@@ -83,7 +84,15 @@ impl Recorded {
                 }
             }
         }
-        Ok(Self { info: info.after(replay.losses(), replay.connections_lost()), snapshot: Snapshot::take(&mut state) })
+        Ok(Self {
+            info: info.after(replay.losses(), replay.connections_lost()),
+            snapshot: Arc::new(Snapshot::take(&mut state)),
+        })
+    }
+
+    /// The newest snapshot of a trace that runs.
+    pub(crate) fn of_live(name: &str, snapshot: Arc<Snapshot>) -> Self {
+        Self { info: Info::of_live(name, snapshot.summary()), snapshot }
     }
 
     /// The input of a view.

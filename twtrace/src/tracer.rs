@@ -50,13 +50,15 @@ pub(crate) trait Work: Send + 'static {
 
 /// Requests to the thread.
 #[derive(Clone, Copy, Debug, Default)]
-struct Control {
-    ends: bool,
-    sockets: bool,
+pub(crate) struct Control {
+    /// It is over.
+    pub(crate) ends: bool,
+    /// Views have the list of live sockets.
+    pub(crate) sockets: bool,
     /// Incremented to request a view at once.
     asked: u64,
     /// Time between views from now on, if it changed.
-    interval: Option<Duration>,
+    pub(crate) interval: Option<Duration>,
 }
 
 /// The latest view; none before the first.
@@ -69,6 +71,11 @@ pub(crate) struct Asker<V> {
 }
 
 impl<V> Asker<V> {
+    /// Of what publishes these views, and obeys these requests.
+    pub(crate) fn new(views: Views<V>, control: watch::Sender<Control>) -> Self {
+        Self { views, control }
+    }
+
     /// Views from now on.
     pub(crate) fn views(&self) -> Views<V> {
         self.views.clone()
@@ -77,6 +84,11 @@ impl<V> Asker<V> {
     /// Whether views should have the list of live sockets. When that changes, the next one comes at once.
     pub(crate) fn want_sockets(&self, sockets: bool) {
         want_sockets(&self.control, sockets);
+    }
+
+    /// Publishes views this often from now on.
+    pub(crate) fn set_interval(&self, interval: Duration) {
+        self.control.send_modify(|control| control.interval = Some(interval));
     }
 }
 
@@ -151,11 +163,6 @@ impl<W: Work> Tracer<W> {
     /// What others may ask it for.
     pub(crate) fn asker(&self) -> Asker<W::View> {
         Asker { views: self.views.clone(), control: self.control.clone() }
-    }
-
-    /// Publishes views this often from now on.
-    pub(crate) fn set_interval(&self, interval: Duration) {
-        self.control.send_modify(|control| control.interval = Some(interval));
     }
 
     /// Ends the trace: everything that has happened until now is applied, and is in the last view. SIGINT before, or any

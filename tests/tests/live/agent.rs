@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use twtrace_tests::agent::{Agent, PATIENCE, read, samples};
+use twtrace_tests::agent::{Agent, PATIENCE, certificate, read, samples};
 use twtrace_tests::record::json_of;
 use twtrace_tests::schema;
 use twtrace_tests::top::{churn, quiet_place};
@@ -195,12 +195,7 @@ fn token_and_tls_are_needed_where_other_hosts_reach_it() {
     let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     let (token, cert, key) = (file("token"), file("cert.pem"), file("key.pem"));
     fs::write(&token, "0123456789abcdef0123456789abcdef\n").unwrap();
-    let made = Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"])
-        .args(["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", &key, "-out", &cert])
-        .output()
-        .unwrap();
-    assert!(made.status.success(), "{made:?}");
+    certificate(&cert, &key);
 
     for (arguments, missing) in [
         (&[][..], "--token-file, --tls-cert and --tls-key"),

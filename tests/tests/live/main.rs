@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout, reason = "figures for the person who runs the test")]
 
 mod agent;
+mod attach;
 mod audit;
 mod bindings;
 mod budget;

@@ -2,6 +2,7 @@
 //! known only once the longest of them have ended.
 
 use super::forget;
+use crate::bounded;
 
 /// Instants that are remembered.
 const INSTANTS: usize = 16;
@@ -14,9 +15,10 @@ const COVERED: u64 = 8;
 
 /// Open connections at regular instants, whose distance grows with the longest connection. The most is a lower bound: between
 /// two instants there may have been more.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub(super) struct AtATime {
     /// Time from one instant to the next, as a power of two in nanoseconds.
+    #[serde(deserialize_with = "bounded::number::<63, _>")]
     step: u8,
     /// Number of the newest instant, counted from boot.
     newest: u64,

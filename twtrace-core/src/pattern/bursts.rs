@@ -13,7 +13,7 @@ const QUIETER: f64 = 2.0;
 const LONGEST_S: f64 = 5.0;
 
 /// The largest of several bursts.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Burst {
     /// Connections that began in it.
     pub connections: u64,
@@ -26,7 +26,7 @@ pub struct Burst {
 }
 
 /// Bursts of connections, by the times at which these began. Small: there is one for each process and destination.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub(super) struct Bursts {
     /// First start of the latest burst, monotonic nanoseconds.
     first_ns: u64,

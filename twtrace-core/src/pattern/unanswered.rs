@@ -17,7 +17,7 @@ const WAITED_NS: u64 = 1_000_000_000;
 const UNIT_NS: u64 = 100_000_000;
 
 /// How many of them.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Unanswered {
     /// No answer came.
     pub silent: u32,

@@ -6,7 +6,7 @@ use super::{WINDOW_NS, forget};
 const WINDOWS: usize = 3;
 
 /// Connections by the time window in which they began.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub(super) struct Windows {
     /// Number of the newest window that had any, counted from boot.
     newest: u32,

@@ -7,6 +7,7 @@
 
 mod groups;
 mod holders;
+mod image;
 mod likely;
 mod related;
 mod row;
@@ -23,19 +24,20 @@ pub use crate::state::Cell;
 use crate::state::ProcessRow;
 use crate::strangers::Strangers;
 pub use crate::summary::{
-    Coverage, Ends, Namespace, Provenance, SocketOwners, Substate, Summary, Totals, Waiting, Window,
+    Coverage, Ends, NamedCounts, Namespace, Provenance, SocketOwners, Substate, Summary, Totals, Waiting, Window,
 };
 use crate::table::Map;
 pub use groups::{GROUPINGS, GroupBy, Grouping};
 use holders::PortHolders;
 pub use holders::{PortHolder, PortState};
+pub use image::ImageError;
 pub use likely::{Likely, LikelyOwner};
 pub use row::{DestinationRow, Row, Share};
 pub use sockets::{OwnerRef, Sockets, TimeWaitSocket};
 use std::sync::{Arc, OnceLock};
 
 /// What is known at one moment.
-#[derive(Debug)]
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
 pub struct Snapshot {
     summary: Summary,
     processes: Vec<ProcessRow>,
@@ -48,20 +50,27 @@ pub struct Snapshot {
     failures: Vec<FailureRow>,
     socket_owners: SocketOwners,
     waiting: Vec<Waiting>,
+    #[serde(skip)]
     findings: Vec<Finding>,
     facts: Arc<Map<ProcessKey, Arc<ProcessFacts>>>,
     cgroups: Arc<Map<u64, Arc<ProcessFacts>>>,
     users: Arc<Map<u32, String>>,
+    #[serde(skip)]
     names: OnceLock<row::Names>,
+    #[serde(skip)]
     port_holders: OnceLock<PortHolders>,
+    #[serde(skip)]
     likely: OnceLock<Likely>,
+    #[serde(skip)]
     last_of_pid: OnceLock<Map<u32, ProcessKey>>,
+    #[serde(skip)]
     users_of_destinations: OnceLock<Map<u32, Vec<(usize, Share)>>>,
+    #[serde(skip)]
     groups: [OnceLock<Vec<Row>>; GROUPINGS.len()],
 }
 
 /// A cell, with the indices of its rows in the lists.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 struct Joined {
     process: usize,
     destination: usize,

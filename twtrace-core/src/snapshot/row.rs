@@ -54,7 +54,7 @@ impl Row {
 }
 
 /// A destination.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct DestinationRow {
     /// Its own, never used for another one.
     pub id: u32,

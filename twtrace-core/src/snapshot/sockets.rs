@@ -8,7 +8,7 @@ use crate::summary::{Provenance, Substate};
 use crate::table::Map;
 
 /// The short form of an owner.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct OwnerRef {
     /// Which process.
     pub key: ProcessKey,
@@ -52,7 +52,7 @@ impl TimeWaitSocket {
 }
 
 /// [`TimeWaitSocket`] with indices into the table of owners.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, serde::Serialize, serde::Deserialize)]
 struct Packed {
     cookie: u64,
     tuple: Tuple,
@@ -67,7 +67,7 @@ struct Packed {
 }
 
 /// A list of sockets, in no particular order.
-#[derive(Debug)]
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
 pub struct Sockets {
     rows: Vec<Packed>,
     /// The first entry stands for an unknown owner.
@@ -106,6 +106,12 @@ impl Sockets {
         let owner = |place: u32| self.owners[place as usize];
         let (opener, closer) = (owner(row.opener), owner(row.closer));
         TimeWaitSocket { cookie, tuple, role, substate, created_ns, expires_ns, opener, closer, known, before_start }
+    }
+
+    /// Whether each socket has an entry in the table of owners, for its opener and its closer.
+    pub(super) fn is_sound(&self) -> bool {
+        let is_in = |place: u32| (place as usize) < self.owners.len();
+        self.rows.iter().all(|row| is_in(row.opener) && is_in(row.closer))
     }
 
     /// Keeps only those that pass.

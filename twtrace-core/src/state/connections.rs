@@ -22,7 +22,7 @@ impl State {
         let shown = self.filter.passes(&connection.tuple, [connection.opener.as_ref(), connection.closer.as_ref()]);
         let totals = &mut self.summary.totals;
         totals.connections += 1;
-        *totals.outcomes.entry(outcome.outcome.name()).or_default() += 1;
+        *totals.outcomes.entry(outcome.outcome.name().into()).or_default() += 1;
 
         let is_created = matches!(outcome.outcome, Outcome::TimeWait(_));
         let is_pending = !is_created && may_be_in_time_wait(connection);
@@ -210,7 +210,7 @@ impl State {
 
     pub(super) fn connect_failed(&mut self, failed: &ConnectFailed) {
         self.advance_clock(failed.at_ns);
-        *self.summary.totals.outcomes.entry(Outcome::ConnectFailed(failed.errno).name()).or_default() += 1;
+        *self.summary.totals.outcomes.entry(Outcome::ConnectFailed(failed.errno).name().into()).or_default() += 1;
         if !self.filter.passes(&failed.tuple, [Some(&failed.opener), None]) {
             return;
         }

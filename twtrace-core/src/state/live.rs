@@ -177,8 +177,8 @@ impl State {
         if let Some(count) = totals.outcomes.get_mut(from.name()) {
             *count = count.saturating_sub(1);
         }
-        *totals.outcomes.entry(to.name()).or_default() += 1;
-        *totals.corrections.entry(why).or_default() += 1;
+        *totals.outcomes.entry(to.name().into()).or_default() += 1;
+        *totals.corrections.entry(why.into()).or_default() += 1;
     }
 
     /// Applies a correction to what is remembered of a connection.

@@ -297,7 +297,7 @@ impl State {
             let begin_ns = run_of(live.tuple.netns).map_or(0, |run| run.begin_ns);
             let early = live.expires_ns > begin_ns.saturating_add(ROUNDING_NS);
             if early {
-                *self.summary.totals.corrections.entry("ended_early").or_default() += 1;
+                *self.summary.totals.corrections.entry("ended_early".into()).or_default() += 1;
             }
             self.end(live, if early { End::Early } else { End::Expired });
         }

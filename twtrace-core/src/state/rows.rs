@@ -13,7 +13,7 @@ use crate::strangers::Strangers;
 use crate::table::{Gauge, TableRow};
 
 /// Figures of a process or a destination that are not sums over its cells.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Meter {
     /// Connections ended that it took part in, and calls that failed.
     pub(crate) connections: u64,
@@ -72,7 +72,7 @@ impl Gauge for Meter {
 }
 
 /// A process, or processes whose rows were merged.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub(crate) struct ProcessRow {
     pub(crate) id: u32,
     /// [`GroupKey::Process`], [`GroupKey::OneShots`], [`GroupKey::Program`], the unknown or the other.
@@ -219,7 +219,7 @@ impl TableRow for Destination {
 }
 
 /// Figures of a process row with a destination row. Everything that can be summed is counted only here.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Cell {
     pub(crate) id: u32,
     /// Id of the process row.

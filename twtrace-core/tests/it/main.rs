@@ -11,6 +11,7 @@ mod decode;
 mod engine;
 mod groups;
 mod history;
+mod image;
 mod kernel_sockets;
 mod late;
 mod likely;

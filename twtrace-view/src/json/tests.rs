@@ -3,7 +3,7 @@
 use super::*;
 use crate::fits::assert_fits;
 use serde_json::Value;
-use twtrace_core::snapshot::Snapshot;
+use twtrace_core::snapshot::{GROUPINGS, Snapshot};
 use twtrace_core::state::{Config, Limits, State};
 use twtrace_testkit::web;
 
@@ -32,6 +32,15 @@ fn assert_has(value: &Value, expected: &str) {
     let names = names(value);
     for name in expected.split(' ') {
         assert!(names.contains(&name), "{name} is not among {names:?}");
+    }
+}
+
+#[test]
+fn snapshot_from_an_agent_is_shown_as_its_own() {
+    let (own, theirs) = (web::snapshot(), Snapshot::of_image(&web::snapshot().to_image().unwrap()).unwrap());
+    for grouping in GROUPINGS {
+        let options = Options { by: grouping.by, ..Options::default() };
+        assert_eq!(json(&own, options), json(&theirs, options), "{}", grouping.name);
     }
 }
 

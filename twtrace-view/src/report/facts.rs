@@ -38,7 +38,11 @@ impl Part<'_> {
         let (info, host) = (self.info, &self.model.summary().host);
         let state = if info.finished { "finished" } else { "not finished" };
         let connections = text::count(info.connections);
-        let recording = format!("{} ({state}, {connections} connections, {})", self.recording, text::bytes(info.bytes));
+        let recording = if info.is_live() {
+            format!("{} (running, {connections} connections)", self.recording)
+        } else {
+            format!("{} ({state}, {connections} connections, {})", self.recording, text::bytes(info.bytes))
+        };
         vec![("recording", recording), ("time", self.span()), ("kernel", text::clean(&host.kernel).into_owned())]
     }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::time::timeout;
-use twtrace_core::snapshot::Snapshot;
+use twtrace_core::snapshot::{ImageError, Snapshot};
 use twtrace_view::metrics::{Dialect, Metrics, Options, OwnCost};
 use twtrace_view::trend::Trend;
 use twtrace_view::{json, live, sockets};
@@ -22,6 +22,8 @@ pub(crate) struct Published {
     main: OnceLock<Bytes>,
     /// The JSON of `top --json`.
     json: OnceLock<Bytes>,
+    /// The snapshot as bytes.
+    image: OnceLock<Bytes>,
     metrics: [OnceLock<Bytes>; 2],
     at: Instant,
 }
@@ -40,8 +42,38 @@ pub(crate) struct Board {
     metrics: Mutex<Metrics>,
     tracer: Asker<Snapshot>,
     health: Mutex<Health>,
-    /// The last list of sockets, and when it was made.
-    sockets: tokio::sync::Mutex<Option<(Instant, Bytes)>>,
+    /// The last snapshot with a list of sockets.
+    listed: tokio::sync::Mutex<Option<Listed>>,
+}
+
+/// A snapshot with a list of sockets, and what was rendered of it.
+struct Listed {
+    at: Instant,
+    snapshot: Arc<Snapshot>,
+    /// In each [`Form`].
+    renderings: [Option<Bytes>; 2],
+}
+
+/// A form of the list of sockets.
+#[derive(Clone, Copy)]
+pub(crate) enum Form {
+    /// The JSON of `sockets --json`.
+    Json,
+    /// The whole snapshot as bytes.
+    Image,
+}
+
+impl Form {
+    fn render(self, snapshot: &Snapshot) -> Option<Bytes> {
+        match self {
+            Self::Json => {
+                let mut out = Vec::new();
+                sockets::write_json(snapshot, None, &mut out).ok()?;
+                Some(out.into())
+            }
+            Self::Image => snapshot.to_image().ok().map(Bytes::from),
+        }
+    }
 }
 
 /// How long a list of sockets is used again.
@@ -75,7 +107,7 @@ impl Board {
             metrics: Mutex::new(Metrics::new(options)),
             tracer,
             health: Mutex::default(),
-            sockets: tokio::sync::Mutex::default(),
+            listed: tokio::sync::Mutex::default(),
         }
     }
 
@@ -88,6 +120,7 @@ impl Board {
             number,
             main: OnceLock::new(),
             json: OnceLock::new(),
+            image: OnceLock::new(),
             metrics: [const { OnceLock::new() }; 2],
             at: Instant::now(),
         };
@@ -144,20 +177,31 @@ impl Board {
         published.metrics[dialect as usize].get_or_init(write).clone()
     }
 
-    /// The JSON of `sockets --json`, of a snapshot that is taken for it. One that is less than a second old is used again: the
-    /// list is long, and no client can make the tracer list it more often. `None` when the trace has ended, or is busy.
-    pub(crate) async fn sockets(&self) -> Option<Bytes> {
-        // One request after the other; those that waited get the list of the first.
-        let mut kept = timeout(PATIENCE, self.sockets.lock()).await.ok()?;
-        if let Some((_, json)) = kept.as_ref().filter(|(at, _)| at.elapsed() < FRESH) {
-            return Some(json.clone());
+    /// The snapshot as bytes, for `top --attach`.
+    pub(crate) fn image(published: &Published) -> Result<Bytes, ImageError> {
+        if let Some(image) = published.image.get() {
+            return Ok(image.clone());
         }
-        let snapshot = timeout(PATIENCE, self.with_sockets()).await.ok()??;
-        let mut out = Vec::new();
-        sockets::write_json(&snapshot, None, &mut out).ok()?;
-        let json = Bytes::from(out);
-        *kept = Some((Instant::now(), json.clone()));
-        Some(json)
+        let image = published.snapshot.to_image()?;
+        Ok(published.image.get_or_init(|| image.into()).clone())
+    }
+
+    /// The list of sockets, of a snapshot that is taken for it. One that is less than a second old is used again: the list is
+    /// long, and no client can make the tracer list it more often. `None` when the trace has ended, or is busy.
+    pub(crate) async fn sockets(&self, form: Form) -> Option<Bytes> {
+        // One request after the other; those that waited get the list of the first.
+        let mut kept = timeout(PATIENCE, self.listed.lock()).await.ok()?;
+        let is_fresh = kept.as_ref().is_some_and(|listed| listed.at.elapsed() < FRESH);
+        if !is_fresh {
+            let snapshot = timeout(PATIENCE, self.with_sockets()).await.ok()??;
+            *kept = Some(Listed { at: Instant::now(), snapshot, renderings: [const { None }; 2] });
+        }
+        let Listed { snapshot, renderings, .. } = kept.as_mut()?;
+        let rendering = &mut renderings[form as usize];
+        if rendering.is_none() {
+            *rendering = Some(form.render(snapshot)?);
+        }
+        rendering.clone()
     }
 
     /// A snapshot with the list of live sockets.

@@ -1,7 +1,7 @@
 //! What the agent answers, path by path.
 
 use super::access::{Access, TOKEN_COOKIE};
-use super::published::{Board, Health, Published};
+use super::published::{Board, Form as List, Health, Published};
 use super::stream::{self, Form};
 use bytes::Bytes;
 use futures_util::stream::once;
@@ -25,6 +25,7 @@ use twtrace_view::order::Sort;
 pub(super) type Body = UnsyncBoxBody<Bytes, Infallible>;
 
 const JSON: &str = "application/json";
+const BYTES: &str = "application/octet-stream";
 const TEXT: &str = "text/plain; charset=utf-8";
 
 /// What answers need.
@@ -104,18 +105,26 @@ async fn route(site: &Site, request: &Request<'_>) -> Response<Body> {
         }
         "/api/v1/snapshot" => snapshot(site, &newest, request),
         "/api/v1/findings" => written(|out| json::write_findings(&newest.snapshot, out)),
-        "/api/v1/sockets" => {
-            let Ok(permit) = Arc::clone(&site.large).try_acquire_owned() else { return busy() };
-            match site.board.sockets().await {
-                Some(json) => large(json, permit),
-                None => say(StatusCode::SERVICE_UNAVAILABLE, "the trace has ended, or the host is too busy"),
-            }
-        }
+        "/api/v1/sockets" => listed(site, JSON, List::Json).await,
+        "/api/v1/image" if request.parameter("sockets").is_some() => listed(site, BYTES, List::Image).await,
+        "/api/v1/image" => match Board::image(&newest) {
+            Ok(image) => content(BYTES, image),
+            Err(error) => say(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+        },
         "/events" => events(site, request),
         _ => say(
             StatusCode::NOT_FOUND,
-            "there are /, /metrics, /events, /healthz, /api/v1/snapshot, /api/v1/findings and /api/v1/sockets",
+            "there are /, /metrics, /events, /healthz, and /api/v1/ snapshot, findings, sockets and image",
         ),
+    }
+}
+
+/// A list of sockets.
+async fn listed(site: &Site, kind: &'static str, list: List) -> Response<Body> {
+    let Ok(permit) = Arc::clone(&site.large).try_acquire_owned() else { return busy() };
+    match site.board.sockets(list).await {
+        Some(bytes) => large(kind, bytes, permit),
+        None => say(StatusCode::SERVICE_UNAVAILABLE, "the trace has ended, or the host is too busy"),
     }
 }
 
@@ -174,7 +183,7 @@ fn snapshot(site: &Site, newest: &Published, request: &Request<'_>) -> Response<
     let Ok(permit) = Arc::clone(&site.large).try_acquire_owned() else { return busy() };
     let mut out = Vec::new();
     match json::write(&newest.snapshot, json::Options { by, sort, limit }, &mut out) {
-        Ok(()) => large(out.into(), permit),
+        Ok(()) => large(JSON, out.into(), permit),
         Err(error) => say(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
     }
 }
@@ -203,14 +212,14 @@ fn busy() -> Response<Body> {
 }
 
 /// An answer that counts as long until it is read.
-fn large(json: Bytes, permit: OwnedSemaphorePermit) -> Response<Body> {
-    let length = json.len();
+fn large(kind: &'static str, bytes: Bytes, permit: OwnedSemaphorePermit) -> Response<Body> {
+    let length = bytes.len();
     let body = StreamBody::new(once(async move {
         let _permit = permit;
-        Ok(Frame::data(json))
+        Ok(Frame::data(bytes))
     }));
     let mut response = Response::new(body.boxed_unsync());
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     response.headers_mut().insert(CONTENT_LENGTH, length.into());
     response
 }

@@ -8,6 +8,7 @@ Examples:
   twtrace top --by parent --sort rate            one row for each script that starts short-lived processes
   twtrace top --dest 10.0.0.0/8:5432             only connections to or from port 5432 of that network
   twtrace top --json --interval 10s >> log       one JSON object a line, every 10 seconds
+  twtrace top --attach                           what `twtrace agent` sees on this host, at once and without root
   twtrace top --once --fail-on exhaustion-near   for scripts: exit code 1 when ports run out soon
 
 A row must match every kind of filter, and any of the values of one kind. The header always shows the whole host.";
@@ -27,6 +28,7 @@ Examples:
   twtrace sockets --dest 10.0.0.0/8:5432     only those to port 5432 of that network
   twtrace sockets --json                     one JSON object
   twtrace sockets --trace night.twt          with the owners that a recording in progress knows, at once
+  twtrace sockets --attach                   with the owners that a running agent knows, at once
 
 Sockets that are older than the trace are listed without owners: the kernel does not keep them.";
 
@@ -69,6 +71,7 @@ Examples:
   twtrace report web.twt --from -5m --by command          only the last five minutes, a row for each command
   twtrace report web-*.twt --format csv --top 10          several recordings, of one host or many, in one table
   twtrace report web.twt --format markdown >> incident.md
+  twtrace report --attach                                 what a running agent has seen since it began
 
 Times: 2026-09-21T14:10:00Z or with +02:00, 14:10 or 14:10:30 (UTC), +90s after the start, -5m before the end.
 A row must match every kind of filter, and any of the values of one kind. The header always shows the whole host.

@@ -24,6 +24,11 @@ pub struct KernelArgs {
 }
 
 impl KernelArgs {
+    /// Whether any of them is given.
+    pub fn is_given(&self) -> bool {
+        self.max_sockets.is_some() || self.ring_bytes.is_some() || self.debug_kernel.is_some()
+    }
+
     /// Options for loading the programs.
     pub fn load(&self) -> LoadOptions {
         LoadOptions {

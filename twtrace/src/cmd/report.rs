@@ -1,5 +1,6 @@
 //! `twtrace report`: the content of recordings, for a terminal, a program or a postmortem.
 
+use crate::attach::snapshot;
 use crate::cli::{ReportArgs, ReportFormat};
 use crate::exit_code::exit_code;
 use crate::recorded::{Recorded, Span, say_losses};
@@ -18,7 +19,10 @@ use twtrace_view::report::{Options, Report, Source, csv, html, json, markdown, t
 pub fn run(args: &ReportArgs) -> anyhow::Result<ExitCode> {
     let span = Span { from: args.from, to: args.to };
     let read = |path| Recorded::read(path, args.filter.filter(), span);
-    let recorded = args.recordings.iter().map(|path| read(path)).collect::<anyhow::Result<Vec<_>>>()?;
+    let recorded = match args.agent.agent(&args.filter, None)? {
+        Some(agent) => vec![Recorded::of_live(&agent.name(), snapshot(agent, false)?)],
+        None => args.recordings.iter().map(|path| read(path)).collect::<anyhow::Result<Vec<_>>>()?,
+    };
     let sources: Vec<Source<'_>> = recorded.iter().map(Recorded::source).collect();
     let report = Report::new(&sources, Options { by: args.by, top: args.top });
     say_losses(&report.losses());

@@ -1,5 +1,6 @@
 //! `twtrace sockets`: the live TIME_WAIT sockets with their owners, from a short trace or from a recording.
 
+use crate::attach::snapshot;
 use crate::cli::SocketsArgs;
 use crate::event_loop::trace;
 use crate::recorded::{same_boot, say_losses};
@@ -30,9 +31,10 @@ const SETTLE: Duration = Duration::from_millis(20);
 /// # Errors
 /// This host cannot be traced, the recording is not of this boot, or the output cannot be written to.
 pub fn run(args: &SocketsArgs) -> anyhow::Result<()> {
-    let (snapshot, notes) = match &args.trace {
-        Some(path) => recorded(path, args.filter.filter())?,
-        None => {
+    let (snapshot, notes) = match (&args.trace, args.agent.agent(&args.filter, Some(&args.kernel))?) {
+        (None, Some(agent)) => (snapshot(agent, true)?, Vec::new()),
+        (Some(path), _) => recorded(path, args.filter.filter())?,
+        (None, None) => {
             let load = KernelSourceOptions { load: args.kernel.load() };
             (
                 trace(move |deadline| KernelSource::start_until(&load, deadline), args.filter.filter(), args.duration)?,

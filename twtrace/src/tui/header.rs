@@ -92,6 +92,9 @@ fn host(snapshot: &Snapshot, state: &State, width: u16) -> Vec<Span<'static>> {
     } else if state.frozen {
         spans.push(Span::styled(" FROZEN ", look.chosen()));
     }
+    if let Some(agent) = &state.agent {
+        spans.push(Span::styled(format!(" agent {}", text::clean(agent)), look.accent()));
+    }
     if let Some(recording) = &state.recording {
         spans.push(Span::styled(
             format!(" {} {} ", if recording.is_sealing { "WRITING" } else { "REC" }, text::clean(&recording.name)),

@@ -68,6 +68,7 @@ impl Screen {
         let mut state = State::new(settings.by, settings.sort, theme);
         (state.columns, state.filter) = (settings.columns.clone(), settings.filter.clone());
         (state.interval, state.mistake) = (settings.interval, settings.mistake.clone());
+        state.agent = settings.agent.clone();
         state.playback = playback;
         state.trend.add(&latest);
         state.losses.add(&latest);

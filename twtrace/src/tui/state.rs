@@ -45,6 +45,8 @@ pub struct State {
     pub mark: Option<Arc<Snapshot>>,
     /// What is wrong with the configuration file.
     pub mistake: Option<String>,
+    /// The agent that the figures come from.
+    pub agent: Option<String>,
     /// A recording that was started from the screen.
     pub recording: Option<Recording>,
     /// The figures are frozen.
@@ -91,6 +93,7 @@ impl State {
             losses: Losses::default(),
             mark: None,
             mistake: None,
+            agent: None,
             recording: None,
             frozen: false,
             playback: None,

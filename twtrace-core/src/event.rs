@@ -2,6 +2,7 @@
 //!
 //! Times called `*_ns` are nanoseconds of the traced host's `CLOCK_MONOTONIC` unless they say otherwise.
 
+use crate::cost::CostReading;
 pub use crate::facts::{
     COUNTERS, CensusState, Counter, Hook, HostFacts, KernelCounters, KernelFacts, NetFigures, ProcessFacts,
     SocketOwner, Tier, TracingFacts,
@@ -376,6 +377,8 @@ pub enum Event {
     TimewaitEnd(TimewaitEnd),
     /// The kernel side's totals.
     Counters(KernelCounters),
+    /// What the trace itself has cost so far.
+    Cost(CostReading),
     /// Kernel figures and sysctls of a network namespace.
     Kernel {
         /// Which.

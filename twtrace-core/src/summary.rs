@@ -2,6 +2,7 @@
 //!
 //! Every number is exact for what was traced unless its doc says *inferred*.
 
+use crate::cost::Cost;
 use crate::counts::Counts;
 use crate::event::{CensusState, HostFacts, KernelCounters, KernelFacts, NetFigures, TracingFacts};
 use crate::keys::DestKey;
@@ -161,6 +162,8 @@ pub struct Summary {
     pub host: HostFacts,
     /// The tracer.
     pub tracing: TracingFacts,
+    /// What the trace costs; `None` before it was read twice, and in a replay.
+    pub cost: Option<Cost>,
     /// Kernel-side counters.
     pub counters: KernelCounters,
     /// Kernel figures of the tracer's own network namespace.

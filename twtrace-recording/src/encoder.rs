@@ -106,6 +106,7 @@ fn time(event: &Event) -> Option<u64> {
         | Event::SocketDumpEnd { at_ns, .. }
         | Event::Tick { at_ns } => Some(*at_ns),
         Event::Counters(_)
+        | Event::Cost(_)
         | Event::Kernel { .. }
         | Event::Namespace { .. }
         | Event::NamespaceGone { .. }

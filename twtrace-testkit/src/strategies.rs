@@ -8,6 +8,7 @@ use proptest::collection::vec;
 use proptest::option::of;
 use proptest::prelude::*;
 use std::net::IpAddr;
+use twtrace_core::cost::{CostReading, KernelSample};
 use twtrace_core::event::{
     Binding, CensusRow, CensusState, Comm, Connection, Event, Hook, HostFacts, KernelCounters, KernelFacts, NetFigures,
     Owner, ProcessFacts, ProcessKey, Role, SocketOwner, TcpState, Tier, Timewait, TimewaitCause, TimewaitEnd,
@@ -223,6 +224,18 @@ prop_compose! {
     }
 }
 
+fn cost() -> impl Strategy<Value = CostReading> {
+    let sample = (number(), number(), number(), number());
+    let sample =
+        sample.prop_map(|(over_ns, run_ns, runs, connections)| KernelSample { over_ns, run_ns, runs, connections });
+    (time(), number(), of(sample), any::<bool>()).prop_map(|(at_ns, process_ns, kernel, kernel_refused)| CostReading {
+        at_ns,
+        process_ns,
+        kernel,
+        kernel_refused,
+    })
+}
+
 fn counters() -> BoxedStrategy<KernelCounters> {
     let mut figures = 0;
     crate::counters(|| {
@@ -313,6 +326,7 @@ pub fn event() -> impl Strategy<Value = Event> {
                 Event::TimewaitEnd(TimewaitEnd { cookie, tuple, fin_wait2, cause, at_ns })
             }).boxed(),
         1 => counters().prop_map(Event::Counters).boxed(),
+        1 => cost().prop_map(Event::Cost).boxed(),
         1 => (small(), kernel()).prop_map(|(netns, facts)| Event::Kernel { netns, facts }).boxed(),
         1 => (small(), small(), text(), of(text()))
             .prop_map(|(netns, inode, name, refused)| Event::Namespace { netns, inode, name, refused }).boxed(),

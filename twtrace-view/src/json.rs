@@ -14,6 +14,7 @@ use findings::{FailureJson, FindingJson};
 use rows::{DestinationJson, RowJson};
 use serde::Serialize;
 use std::io::{self, Write};
+use twtrace_core::cost::Cost;
 use twtrace_core::event::{HostFacts, KernelCounters, KernelFacts, NetFigures, Tier};
 pub use twtrace_core::plain::PlainJson;
 use twtrace_core::snapshot::{Ends, GroupBy, LikelyOwner, NamedCounts, Namespace, Snapshot, Summary};
@@ -151,6 +152,8 @@ pub(super) struct Tracing<'a> {
     events: u64,
     /// What was lost.
     lost: Lost,
+    /// What the trace costs; `null` in the first second, and in a replay.
+    cost: Option<&'a Cost>,
     /// What the tracer counted of itself.
     kernel_counters: &'a KernelCounters,
 }
@@ -384,6 +387,7 @@ pub(super) fn tracing(summary: &Summary) -> Tracing<'_> {
             stale: counters.stale,
             undecodable: counters.undecodable,
         },
+        cost: summary.cost.as_ref(),
         kernel_counters: counters,
     }
 }

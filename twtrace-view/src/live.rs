@@ -50,6 +50,7 @@ fn content(snapshot: &Snapshot, trend: &Trend) -> Markup {
             h1 {
                 (host(snapshot)) ", " (text::day(unix_ns)) " " (text::time_of_day(unix_ns)) " UTC, traced for "
                 (text::seconds(window.seconds())) ", " (words::coverage(summary)) ", " (words::losses(&summary.counters))
+                (words::and_cost(", ", summary))
             }
             (top::warnings(&words::warnings(summary)))
             (gauges::gauges(&focus, snapshot, Span::Now))

@@ -62,7 +62,8 @@ fn head(model: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
         text::rate(summary.totals.counts.created_per_s),
         text::count(kernel.time_wait_overflow),
     )?;
-    writeln!(out, "{}   {}", words::coverage(summary), words::losses(&summary.counters))?;
+    let (coverage, lost) = (words::coverage(summary), words::losses(&summary.counters));
+    writeln!(out, "{coverage}   {lost}{}", words::and_cost("   ", summary))?;
     if let Some(unseen) = words::unseen(model) {
         writeln!(out, "{unseen}")?;
     }

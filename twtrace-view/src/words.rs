@@ -33,6 +33,23 @@ pub fn losses(counters: &KernelCounters) -> String {
     format!("lost {}: {}", text::count(total), reasons.join(", "))
 }
 
+/// What the trace costs: `costs 0.31% of a core, 640 ns a connection in the kernel`; `None` where that is not known.
+pub fn cost(summary: &Summary) -> Option<String> {
+    let cost = summary.cost?;
+    let mut words = format!("costs {:.2}% of a core", cost.percent());
+    match cost.kernel_ns_per_connection {
+        Some(ns) => words += &format!(", {} ns a connection in the kernel", text::count(ns.round() as u64)),
+        None if cost.kernel_refused => words += " and what the kernel does not say",
+        None => {}
+    }
+    Some(words)
+}
+
+/// The same with what comes before it on a line, or nothing.
+pub fn and_cost(before: &str, summary: &Summary) -> String {
+    cost(summary).map_or_else(String::new, |cost| format!("{before}{cost}"))
+}
+
 /// The kernel's count of TIME_WAIT sockets: `417 of at most 131,072`, and if there are other network namespaces with
 /// their own figures, `9,417 in 3 network namespaces; 9,000 of at most 131,072 in web`: the one closest to its limit.
 pub fn time_wait(summary: &Summary) -> String {
@@ -280,8 +297,25 @@ pub fn tightness(row: &DestinationRow) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use twtrace_core::cost::Cost;
     use twtrace_core::event::Hook;
     use twtrace_core::snapshot::{Coverage, Window};
+
+    #[test]
+    fn cost_is_said_as_far_as_it_is_known() {
+        let with = |cost| and_cost("; ", &Summary { cost, ..Summary::default() });
+        assert_eq!(with(None), "");
+        let cost = Cost { process_percent: 0.3, kernel_refused: true, ..Cost::default() };
+        assert_eq!(with(Some(cost)), "; costs 0.30% of a core and what the kernel does not say");
+        let cost = Cost {
+            process_percent: 0.3,
+            kernel_percent: Some(0.014),
+            kernel_ns_per_connection: Some(1640.4),
+            kernel_connections: 85,
+            kernel_refused: false,
+        };
+        assert_eq!(with(Some(cost)), "; costs 0.31% of a core, 1,640 ns a connection in the kernel");
+    }
 
     #[test]
     fn losses_have_reasons() {

@@ -61,6 +61,7 @@ impl State {
                 self.timewait_end(&end);
             }
             Event::Counters(counters) => self.summary.counters = counters,
+            Event::Cost(reading) => self.summary.cost = self.cost.add(reading).or(self.summary.cost),
             Event::Kernel { netns, facts } => self.kernel(netns, facts),
             Event::Namespace { netns, inode, name, refused } => self.summary.name(netns, inode, name, refused),
             Event::NamespaceGone { netns } => self.namespace_gone(netns),

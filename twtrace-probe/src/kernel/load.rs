@@ -16,6 +16,7 @@ use super::sweep::Sweeper;
 use super::tracefs;
 use anyhow::{Context as _, anyhow, bail};
 use aya::maps::{HashMap, MapData, PerCpuArray, RingBuf};
+use aya::programs::Program;
 use aya::{Btf, Ebpf, EbpfLoader, Pod};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -133,7 +134,7 @@ pub struct Loaded {
     misses: Misses,
     log: Option<KernelLog>,
     /// Owns programs and links.
-    _ebpf: Ebpf,
+    ebpf: Ebpf,
 }
 
 /// Loads the object and attaches as much as possible. Optional hooks that failed are in [`Loaded::tracing`] with their
@@ -265,7 +266,7 @@ fn running(mut ebpf: Ebpf, tracing: TracingFacts, first: &str, options: &LoadOpt
         swept,
         misses: Misses::of(&ebpf, first)?,
         log,
-        _ebpf: ebpf,
+        ebpf,
     })
 }
 
@@ -297,7 +298,7 @@ fn load_pair(ebpf: &mut Ebpf, btf: &Btf) -> anyhow::Result<()> {
 }
 
 fn sizes(ebpf: &Ebpf) -> Vec<ProgramSize> {
-    let size = |(name, program): (&str, &aya::programs::Program)| {
+    let size = |(name, program): (&str, &Program)| {
         let info = program.info().ok()?;
         Some(ProgramSize {
             name: name.to_owned(),
@@ -334,6 +335,11 @@ impl Loaded {
             }
         }
         self.misses.with(&sum)
+    }
+
+    /// The programs that were loaded.
+    pub(super) fn attached(&self) -> impl Iterator<Item = &Program> {
+        self.ebpf.programs().map(|(_, program)| program)
     }
 
     /// Starts the sweeps of the socket map.

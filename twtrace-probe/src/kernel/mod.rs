@@ -3,6 +3,7 @@
 mod attach;
 pub mod btf;
 pub mod census;
+pub mod cost;
 mod counting;
 pub mod execs;
 pub mod explain;

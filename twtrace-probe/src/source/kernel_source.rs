@@ -15,12 +15,14 @@ use crate::host::kernel_threads::KernelThreads;
 use crate::host::namespaces::Found;
 use crate::host::process::ProcessReader;
 use crate::host::users::UserNames;
+use crate::kernel::cost::CostSampler;
 use crate::kernel::load::{self, LoadOptions, Loaded};
 use crate::kernel::sweep::{Question, Sweeper, SweptSocket};
 use anyhow::Context as _;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::thread;
 use std::time::{Duration, Instant};
+use twtrace_core::cost::CostReading;
 use twtrace_core::decode::{Closing, DecodeError, Decoder};
 use twtrace_core::event::{Event, Hook, HostFacts, Owner, ProcessFacts, Tier};
 use twtrace_core::netns::NetnsIds;
@@ -72,6 +74,7 @@ pub struct KernelSource {
     sweeper: Sweeper,
     /// Followed sockets that were found to have ended when the trace did.
     never_seen: u64,
+    cost: CostSampler,
     processes: ProcessReader,
     ancestors: Ancestors,
     namespaces: Namespaces,
@@ -146,6 +149,7 @@ impl KernelSource {
             next_sweep_ns: 0,
             sweeper,
             never_seen: 0,
+            cost: CostSampler::new(clock::monotonic_ns()?),
             processes: ProcessReader::new(),
             ancestors: Ancestors::new(),
             namespaces,
@@ -217,6 +221,13 @@ impl KernelSource {
         counters.unseen_ends = self.intake.unseen_ends;
         counters.stale += self.never_seen;
         sink(Event::Counters(counters));
+        let at_ns = clock::monotonic_ns()?;
+        sink(Event::Cost(CostReading {
+            at_ns,
+            process_ns: clock::process_ns()?,
+            kernel: self.cost.go_on(&self.intake.loaded, at_ns, counters.connections_ended),
+            kernel_refused: self.cost.is_refused(),
+        }));
         let facts = host::kernel_facts().context("cannot read the kernel's TCP figures")?;
         self.censuses.open_sockets.know_ports(self.host.netns, facts.port_range);
         sink(Event::Kernel { netns: self.host.netns, facts });

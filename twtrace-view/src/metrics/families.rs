@@ -32,13 +32,23 @@ const fn counter(name: &'static str, labels: &'static [&'static str], doc: &'sta
 const PLACE: &[&str] = &super::PLACE;
 
 /// All of them.
-pub const FAMILIES: [Family; 23] = [
+pub const FAMILIES: [Family; 25] = [
     gauge(
         "build_info",
         &["version", "tier", "kernel"],
         "Always 1. The tier says how good the trace can be on this kernel.",
     ),
     gauge("traced_seconds", &[], "How long the trace has lasted, seconds."),
+    gauge(
+        "kernel_core_ratio",
+        &[],
+        "Processor time of the tracer's programs in the kernel as a share of one core, in the second of each minute in which the kernel times them.",
+    ),
+    gauge(
+        "kernel_seconds_per_connection",
+        &[],
+        "The same for each connection that ended in that second; both ends of one on this host count.",
+    ),
     counter("connections", &[], "TCP connections that have ended."),
     gauge("ports", PLACE, "Local ports that connect(2) may choose for the destination, reserved ones left out."),
     gauge("ports_used", PLACE, "Of these, those in use: bound, open and in TIME_WAIT."),

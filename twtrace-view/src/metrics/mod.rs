@@ -319,6 +319,12 @@ fn about(snapshot: &Snapshot, cost: OwnCost, page: &mut Exposition) {
     let tier = words::tier(summary.tracing.tier);
     page.sample([("version", env!("CARGO_PKG_VERSION")), ("tier", tier), ("kernel", &summary.host.kernel)], 1.0);
     single("traced_seconds", summary.window.seconds(), page);
+    let kernel = summary.cost.and_then(|cost| cost.kernel_percent).map(|percent| percent / 100.0);
+    let each = summary.cost.and_then(|cost| cost.kernel_ns_per_connection).map(|ns| ns / 1e9);
+    for (name, value) in [("kernel_core_ratio", kernel), ("kernel_seconds_per_connection", each)] {
+        begin(name, page);
+        value.into_iter().for_each(|value| page.sample([], value));
+    }
     single("connections", summary.totals.connections as f64, page);
     single("recording_failed", f64::from(u8::from(cost.recording_failed)), page);
     single("frozen_recordings", cost.frozen as f64, page);

@@ -109,7 +109,7 @@ fn host(snapshot: &Snapshot, state: &State, width: u16) -> Vec<Span<'static>> {
     spans.extend([
         Span::raw(format!("  {name}{kernel}  tier {tier}  traced {time}  ")),
         Span::styled(words::losses(&summary.counters), if lost { look.warning() } else { look.dim() }),
-        Span::raw(format!("  {}", words::coverage(summary))),
+        Span::raw(format!("  {}{}", words::coverage(summary), words::and_cost("  ", summary))),
     ]);
     spans
 }

@@ -178,6 +178,18 @@ const PLANS: [Plan; 18] = [
     },
 ];
 
+/// Left to `cargo xtask vm`: they are long, and each push runs them on its own host, where they do not depend on the kernel.
+const LONG_MODULES: [&str; 4] = ["audit", "instances", "losses", "million"];
+
+/// Whether a run is part of each push. The oldest and the newest kernel run all modes; those between differ from one of the
+/// two in what the modes without fallbacks read.
+fn is_for_each_push(run: &Run, kernel: &Kernel) -> bool {
+    let (test, mode) = run.name.split_once('/').unwrap_or((&run.name, ""));
+    let module = test.split("::").next().unwrap_or(test);
+    let is_between = !ENDS.contains(&kernel.name);
+    test == DOCTOR || !LONG_MODULES.contains(&module) && (!is_between || [EXACT.name, COOKIE.name].contains(&mode))
+}
+
 /// Builds the object and runs everything.
 ///
 /// # Errors
@@ -216,7 +228,14 @@ const SIZES: &str = "docs/programs.md";
 /// # Errors
 /// As [`run`].
 pub(crate) fn test(tested: &Tested, object: &Path) -> Result<()> {
-    let planned = plans(&chosen(&[], false)?, plan)?;
+    let mut left_out = BTreeSet::new();
+    let planned = plans(&chosen(&[], false)?, |kernel| {
+        let (runs, long): (Vec<Run>, Vec<Run>) =
+            plan(kernel).into_iter().partition(|run| is_for_each_push(run, kernel));
+        left_out.extend(long.into_iter().map(|run| format!("{} on {}", run.name, kernel.name)));
+        runs
+    })?;
+    say(&format!("left out, and in `cargo xtask vm`: {}", left_out.into_iter().collect::<Vec<_>>().join(", ")));
     let columns = matrix(planned, &[Machine::new(Arch::Amd64, tested, object)?], object)?;
     say(&sizes::table(&columns));
     Ok(())
@@ -273,7 +292,7 @@ fn logs() -> Result<PathBuf> {
 type Planned = (&'static Kernel, Vec<Run>);
 
 /// The runs of each kernel; those without any are left out.
-fn plans(chosen: &[&'static Kernel], runs_of: impl Fn(&Kernel) -> Vec<Run>) -> Result<VecDeque<Planned>> {
+fn plans(chosen: &[&'static Kernel], mut runs_of: impl FnMut(&Kernel) -> Vec<Run>) -> Result<VecDeque<Planned>> {
     let planned = chosen.iter().map(|kernel| (*kernel, runs_of(kernel))).filter(|(_, runs)| !runs.is_empty());
     let planned: VecDeque<Planned> = planned.collect();
     if planned.is_empty() {
@@ -434,6 +453,17 @@ mod tests {
         assert_eq!(ALL, usual.collect::<Vec<_>>());
         let named = PLANS.iter().flat_map(|plan| plan.modes).flat_map(|(_, kernels)| *kernels);
         assert!(named.into_iter().all(|name| known.contains(name)));
+    }
+
+    #[test]
+    fn each_push_runs_each_mode_on_the_oldest_and_on_the_newest_kernel() {
+        for kernel in KERNELS.iter().filter(|kernel| !kernel.is_extra) {
+            let runs = plan(kernel).into_iter().filter(|run| is_for_each_push(run, kernel));
+            let names: Vec<String> =
+                runs.map(|run| run.name).filter(|name| name.starts_with("ground_truth::every")).collect();
+            let modes = if ENDS.contains(&kernel.name) { 5 } else { 2 };
+            assert_eq!(names.len(), modes, "{}: {names:?}", kernel.name);
+        }
     }
 
     #[test]

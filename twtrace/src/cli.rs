@@ -5,6 +5,7 @@ mod attach;
 mod budget;
 mod drill;
 mod examples;
+mod export;
 mod kernel;
 mod parse;
 #[cfg(test)]
@@ -20,7 +21,6 @@ use std::time::Duration;
 use twtrace_core::snapshot::GroupBy;
 use twtrace_core::state::Filter;
 use twtrace_core::what_if::Change;
-use twtrace_recording::export::Table;
 use twtrace_recording::writer::Keep;
 use twtrace_view::order::Sort;
 
@@ -35,6 +35,7 @@ use examples::{
     CONFIG_EXAMPLES, DIFF_EXAMPLES, EXPORT_EXAMPLES, RECORD_EXAMPLES, REPLAY_EXAMPLES, REPORT_EXAMPLES,
     SOCKETS_EXAMPLES, TOP_EXAMPLES,
 };
+pub use export::{ExportArgs, ExportFormat};
 pub use kernel::KernelArgs;
 pub use parse::{FailOn, TimeSpec};
 pub(crate) use parse::{destination, duration as time, interval};
@@ -342,46 +343,6 @@ pub struct ReplayArgs {
     /// What to show.
     #[command(flatten)]
     pub view: ViewArgs,
-}
-
-/// Arguments of `export`.
-#[derive(Clone, Debug, Args)]
-pub struct ExportArgs {
-    /// The recording
-    #[arg(value_name = "DIR.twt")]
-    pub recording: PathBuf,
-
-    /// Form of the file
-    #[arg(long, value_enum)]
-    pub format: ExportFormat,
-
-    /// File to write; it appears under this name when it is complete [default: standard output]
-    #[arg(short, long, value_name = "FILE")]
-    pub output: Option<PathBuf>,
-
-    /// Which table
-    #[arg(long, value_name = "TABLE", value_parser = parse::tables(), default_value = Table::Connections.name())]
-    pub table: Table,
-
-    /// Only what happened from this moment on: 2026-09-21T14:13:20Z, 14:13:20 (UTC), +90s from the start, -5m from the
-    /// end
-    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
-    pub from: Option<TimeSpec>,
-
-    /// Only what happened before this moment
-    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
-    pub to: Option<TimeSpec>,
-}
-
-/// Form of an exported file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum ExportFormat {
-    /// Apache Parquet
-    Parquet,
-    /// CSV, the names of columns first
-    Csv,
-    /// One JSON object a line
-    Jsonl,
 }
 
 /// Colours of the screen.

@@ -1,5 +1,6 @@
 //! One table of a recording, from all of its segments, as one file for other tools.
 
+pub mod dataset;
 mod join;
 mod out;
 mod text;
@@ -7,10 +8,12 @@ mod text;
 use crate::Loss;
 use crate::reader::Recording;
 use crate::rows::Rows;
+use crate::stream::Planned;
 pub use crate::tables::Table;
 use arrow_array::cast::AsArray as _;
 use arrow_array::types::TimestampMicrosecondType;
 use arrow_array::{Array, BooleanArray, RecordBatch};
+use arrow_schema::SchemaRef;
 use arrow_select::filter::filter_record_batch;
 use join::Processes;
 use out::Sink;
@@ -41,31 +44,12 @@ pub fn write(
     span: &Range<i64>,
     out: &mut (impl Write + Send),
 ) -> anyhow::Result<Vec<Loss>> {
-    let schema = if table == Table::Connections {
-        join::schema(table.schema(), Table::Processes.schema())?
-    } else {
-        Arc::clone(table.schema())
-    };
+    let schema = schema(table)?;
     let mut sink = Sink::new(format, &schema, out)?;
     let mut losses = Vec::new();
     let mut next_seq = None;
     for segment in recording.segments() {
-        let opened = recording.rows(*segment, table).and_then(|rows| match table {
-            Table::Connections => Ok((rows, Some(all(recording.rows(*segment, Table::Processes)?)))),
-            _ => Ok((rows, None)),
-        });
-        let (mut rows, processes) = match opened {
-            Ok(opened) => opened,
-            Err(loss) => {
-                losses.push(loss);
-                continue;
-            }
-        };
-        let processes = processes.map(|(batches, lost)| {
-            losses.extend(lost);
-            Processes::new(Table::Processes.schema(), &batches)
-        });
-        let processes = processes.transpose()?;
+        let Some((mut rows, processes)) = open(recording, *segment, table, &mut losses)? else { continue };
         let (first_seq, end_seq) = rows.seqs();
         // After a gap it is not known whether restated rows had been read before.
         let is_first = next_seq.replace(end_seq) != Some(first_seq);
@@ -73,10 +57,7 @@ pub fn write(
             match rows.next() {
                 Ok(Some(batch)) => {
                     let batch = chosen(&batch, span, is_first)?;
-                    match &processes {
-                        Some(processes) => sink.write(&processes.join(&schema, &batch)?)?,
-                        None => sink.write(&batch)?,
-                    }
+                    sink.write(&joined(&batch, processes.as_ref(), &schema)?)?;
                 }
                 Ok(None) => break,
                 Err(loss) => {
@@ -89,6 +70,44 @@ pub fn write(
     }
     sink.finish()?;
     Ok(losses)
+}
+
+/// The columns that a table is exported with.
+fn schema(table: Table) -> anyhow::Result<SchemaRef> {
+    Ok(match table {
+        Table::Connections => join::schema(table.schema(), Table::Processes.schema())?,
+        _ => Arc::clone(table.schema()),
+    })
+}
+
+/// A table of a segment, and the processes that its rows refer to. `None` if it cannot be opened.
+fn open(
+    recording: &Recording,
+    segment: Planned,
+    table: Table,
+    losses: &mut Vec<Loss>,
+) -> anyhow::Result<Option<(Rows, Option<Processes>)>> {
+    let opened = recording.rows(segment, table).and_then(|rows| match table {
+        Table::Connections => Ok((rows, Some(all(recording.rows(segment, Table::Processes)?)))),
+        _ => Ok((rows, None)),
+    });
+    let (rows, processes) = match opened {
+        Ok(opened) => opened,
+        Err(loss) => {
+            losses.push(loss);
+            return Ok(None);
+        }
+    };
+    let processes = processes.map(|(batches, lost)| {
+        losses.extend(lost);
+        Processes::new(Table::Processes.schema(), &batches)
+    });
+    Ok(Some((rows, processes.transpose()?)))
+}
+
+/// Rows with what is known of their processes.
+fn joined(batch: &RecordBatch, processes: Option<&Processes>, schema: &SchemaRef) -> anyhow::Result<RecordBatch> {
+    processes.map_or_else(|| Ok(batch.clone()), |processes| processes.join(schema, batch))
 }
 
 /// All rows that can be read.

@@ -1,0 +1,50 @@
+//! Arguments of `export`.
+
+use super::{TimeSpec, parse};
+use clap::{Args, ValueEnum};
+use std::path::PathBuf;
+use twtrace_recording::export::Table;
+
+/// Arguments of `export`.
+#[derive(Clone, Debug, Args)]
+pub struct ExportArgs {
+    /// The recording; several with --dataset
+    #[arg(required = true, value_name = "DIR.twt")]
+    pub recordings: Vec<PathBuf>,
+
+    /// Form of the file
+    #[arg(long, value_enum, required_unless_present = "dataset")]
+    pub format: Option<ExportFormat>,
+
+    /// Folder of a dataset of many hosts to add the recordings to, as Parquet by host and day
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["format", "output", "table", "from", "to"])]
+    pub dataset: Option<PathBuf>,
+
+    /// File to write; it appears under this name when it is complete [default: standard output]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+
+    /// Which table
+    #[arg(long, value_name = "TABLE", value_parser = parse::tables(), default_value = Table::Connections.name())]
+    pub table: Table,
+
+    /// Only what happened from this moment on: 2026-09-21T14:13:20Z, 14:13:20 (UTC), +90s from the start, -5m from the
+    /// end
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    pub from: Option<TimeSpec>,
+
+    /// Only what happened before this moment
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    pub to: Option<TimeSpec>,
+}
+
+/// Form of an exported file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ExportFormat {
+    /// Apache Parquet
+    Parquet,
+    /// CSV, the names of columns first
+    Csv,
+    /// One JSON object a line
+    Jsonl,
+}

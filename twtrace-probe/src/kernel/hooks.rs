@@ -153,7 +153,7 @@ pub const HOOKS: &[HookSpec] = &[
     HookSpec {
         name: "sched_process_exec",
         attach: Attach::BtfTracepoint("process_exec"),
-        cost: "processes that are gone before /proc is asked have no command line and no container",
+        cost: "processes that are gone before /proc is asked have no command line, no container and no ancestor",
         ..HOOK
     },
     HookSpec {

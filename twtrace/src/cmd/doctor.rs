@@ -133,7 +133,7 @@ fn privileges(facts: &Facts) -> Vec<Check> {
             "pid_namespace",
             Status::Degraded,
             "not the initial one (a container)",
-            "PIDs are the host's, and programs, command lines and cgroups of processes outside stay unknown",
+            "PIDs are the host's, and of processes outside only what their start shows is known: command line, parent, cgroup",
             "run on the host, or with --pid=host",
         ));
     }
@@ -314,7 +314,7 @@ fn proc(facts: &Facts) -> Check {
     let hidden =
         hidepid.is_some() && facts.capabilities.is_some_and(|capabilities| !capabilities.has(Capability::SysPtrace));
     if hidden || refused > readable {
-        let cost = "programs, command lines and cgroups of other processes stay unknown";
+        let cost = "of other processes only what their start shows is known: command line, parent, cgroup";
         check("proc", Status::Degraded, found, cost, "run as root, or with CAP_SYS_PTRACE")
     } else {
         ok("proc", found)

@@ -7,6 +7,7 @@ mod agent;
 mod audit;
 mod bindings;
 mod budget;
+mod cages;
 mod common;
 mod cost;
 mod errors;

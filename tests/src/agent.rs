@@ -26,6 +26,7 @@ pub struct Agent<'a> {
     child: Child,
     said: Mutex<Receiver<String>>,
     address: SocketAddr,
+    before: Vec<String>,
 }
 
 /// An answer.
@@ -45,7 +46,14 @@ impl<'a> Agent<'a> {
     /// # Panics
     /// If it cannot trace.
     pub fn start(place: &'a Place, arguments: &[&str]) -> Self {
-        let mut command = Command::new(program("twtrace"));
+        Self::start_by(place, Command::new(program("twtrace")), arguments)
+    }
+
+    /// The same, by a command to which the arguments are added.
+    ///
+    /// # Panics
+    /// If it cannot trace.
+    pub fn start_by(place: &'a Place, mut command: Command, arguments: &[&str]) -> Self {
         command.args(["agent", "--listen", "127.0.0.1:0", "--ring-bytes", "64M"]).args(arguments);
         let mut child = place.spawn({
             command.stderr(Stdio::piped()).stdout(Stdio::null());
@@ -56,9 +64,14 @@ impl<'a> Agent<'a> {
         thread::spawn(move || {
             BufReader::new(error).lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
         });
-        let line = said.recv_timeout(PATIENCE).expect("it says where it answers");
-        let address = line.split(ANSWERING).nth(1).and_then(|rest| rest.trim_end_matches('/').parse().ok());
-        let agent = Self { place, child, said: Mutex::new(said), address: address.unwrap_or_else(|| panic!("{line}")) };
+        let (mut before, mut address) = (Vec::new(), None);
+        while address.is_none() {
+            let line = said.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("it says where it answers: {before:?}"));
+            address = line.split(ANSWERING).nth(1).and_then(|rest| rest.trim_end_matches('/').parse().ok());
+            before.push(line);
+        }
+        let address = address.expect("the loop ends with an address");
+        let agent = Self { place, child, said: Mutex::new(said), address, before };
         agent.wait("/healthz", |answer| answer.status == 200);
         agent
     }
@@ -66,6 +79,11 @@ impl<'a> Agent<'a> {
     /// Where it answers, in its place.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// What it said until it answered, the line with its address included.
+    pub fn before(&self) -> String {
+        self.before.join("\n")
     }
 
     /// Process id.

@@ -2,6 +2,7 @@
 //!
 //! [`source::kernel_source::KernelSource`] combines all of it. `twtrace-core` decides what the events mean.
 
+pub mod confine;
 pub mod host;
 pub mod kernel;
 pub mod source;

@@ -7,7 +7,7 @@ use std::future::pending;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 use std::time::Duration;
 use tokio::io::Interest;
@@ -110,6 +110,24 @@ pub(crate) struct Tracer<W: Work> {
     done: oneshot::Receiver<anyhow::Result<W>>,
 }
 
+/// A trace whose thread runs, and that has not begun yet.
+pub(crate) struct Starting<W: Work> {
+    tracer: Tracer<W>,
+    is_started: Receiver<anyhow::Result<()>>,
+}
+
+impl<W: Work> Starting<W> {
+    /// Waits until it has begun.
+    ///
+    /// # Errors
+    /// The source cannot be started.
+    pub(crate) fn wait(self) -> anyhow::Result<Tracer<W>> {
+        // Not by the end of `done`: nothing may block for that inside a runtime.
+        self.is_started.recv().unwrap_or_else(|_| Err(anyhow!("the thread that traces has failed")))?;
+        Ok(self.tracer)
+    }
+}
+
 impl<W: Work> Tracer<W> {
     /// Starts the source and the thread. `interval` is the time between views; without it, there is one at the
     /// beginning, one on each request, and one at the end.
@@ -121,6 +139,18 @@ impl<W: Work> Tracer<W> {
         work: W,
         interval: Option<Duration>,
     ) -> anyhow::Result<Self> {
+        Self::begin(source, work, interval)?.wait()
+    }
+
+    /// The same, and does not wait.
+    ///
+    /// # Errors
+    /// The thread cannot be started.
+    pub(crate) fn begin<S: EventSource>(
+        source: impl FnOnce(Deadline) -> anyhow::Result<S> + Send + 'static,
+        work: W,
+        interval: Option<Duration>,
+    ) -> anyhow::Result<Starting<W>> {
         let (publish, views) = watch::channel(None);
         let (control, controlled) = watch::channel(Control::default());
         let (started, is_started) = sync_channel(1);
@@ -145,9 +175,7 @@ impl<W: Work> Tracer<W> {
             let _ = finish.send(thread.run(&mut source, interval));
         };
         thread::Builder::new().name("tracer".to_owned()).spawn(run).context("cannot start a thread")?;
-        // Not by the end of `done`: nothing may block for that inside a runtime.
-        is_started.recv().unwrap_or_else(|_| Err(anyhow!("the thread that traces has failed")))?;
-        Ok(Self { views, control, deadline, done })
+        Ok(Starting { tracer: Self { views, control, deadline, done }, is_started })
     }
 
     /// Views from now on.

@@ -18,12 +18,12 @@ use twtrace_tests::workload::Churned;
 
 const CONNECTIONS: &str = "2000";
 
-fn opened(churned: &Churned) -> u64 {
+pub(crate) fn opened(churned: &Churned) -> u64 {
     churned.workers.iter().map(|worker| worker.opened).sum()
 }
 
 /// TIME_WAIT sockets that the processes of a load created, by a snapshot.
-fn created(report: &Value, churned: &Churned) -> u64 {
+pub(crate) fn created(report: &Value, churned: &Churned) -> u64 {
     let rows = report["processes"].as_array().unwrap().iter();
     let of = |row: &&Value| churned.workers.iter().any(|worker| row["pid"] == worker.who.pid);
     rows.filter(of).map(|row| row["time_wait_created"].as_u64().unwrap()).sum()

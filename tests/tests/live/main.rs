@@ -8,6 +8,7 @@ mod attach;
 mod audit;
 mod bindings;
 mod budget;
+mod cages;
 mod common;
 mod cost;
 mod errors;

@@ -8,6 +8,7 @@
 use super::cookies::{Cookies, is_gone, netns_cookie};
 use super::process::start_ticks;
 use super::{cgroup, clock, read_text, users};
+use crate::confine::{self, Part};
 use nix::sched::{CloneFlags, setns};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs::{self, File};
@@ -106,6 +107,7 @@ impl Searcher {
         let wanted = Arc::<Mutex<HashSet<u32>>>::default();
         let wanted_there = Arc::clone(&wanted);
         thread::Builder::new().name("namespaces".to_owned()).stack_size(512 * 1024).spawn(move || {
+            confine::enter(Part::Namespaces);
             // A thread's root leads through the mounts that this thread sees.
             let root = PathBuf::from(format!("/proc/self/task/{}/root", nix::unistd::gettid()));
             let cookies = Cookies::from_here();

@@ -7,6 +7,7 @@
 
 use super::namespaces::{INITIAL_PIDS, number};
 use super::{clock, process};
+use crate::confine::{self, Part};
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat, readlinkat};
@@ -109,6 +110,7 @@ impl Searcher {
         let (ask, questions) = sync_channel::<Question>(1);
         let (sender, answers) = sync_channel(1);
         thread::Builder::new().name("socket-owners".to_owned()).stack_size(512 * 1024).spawn(move || {
+            confine::enter(Part::SocketOwners);
             for question in questions {
                 let before_ns = clock::thread_ns().unwrap_or(0);
                 let mut found = search(Path::new("/proc"), &question, LIMITS);

@@ -1,5 +1,6 @@
 //! Users and their names.
 
+use crate::confine::{self, Part};
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -38,6 +39,7 @@ impl UserNames {
         let (ask, questions) = sync_channel::<u32>(MAX_USERS);
         let (sender, answers) = sync_channel(MAX_USERS);
         thread::Builder::new().name("user names".to_owned()).stack_size(256 * 1024).spawn(move || {
+            confine::enter(Part::Users);
             for uid in questions {
                 let Some(user) = uzers::get_user_by_uid(uid) else { continue };
                 if sender.send((uid, user.name().to_string_lossy().into_owned())).is_err() {

@@ -6,6 +6,7 @@
 //! for other processes as well.
 
 use super::load::Wire;
+use crate::confine::{self, Part};
 use anyhow::Context as _;
 use aya::maps::{HashMap, Map, MapData};
 use std::os::fd::OwnedFd;
@@ -101,6 +102,7 @@ impl Sweeper {
         let data = MapData::from_fd(map).context("cannot open the socket map again")?;
         let map: HashMap<MapData, u64, Wire<ConnRecord>> = HashMap::try_from(Map::HashMap(data))?;
         let sweep = move || {
+            confine::enter(Part::Sweep);
             for question in questions {
                 let began = Instant::now();
                 // The iteration continues while the map changes; what it misses is found the next time.

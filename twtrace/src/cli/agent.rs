@@ -58,6 +58,14 @@ pub struct AgentArgs {
     #[arg(long)]
     pub expose: bool,
 
+    /// Become this user and its group, with the capabilities that tracing needs; the folder of --dir must be its own
+    #[arg(long, value_name = "NAME", conflicts_with = "unconfined")]
+    pub user: Option<String>,
+
+    /// Keep all privileges, filter no system calls and limit no files
+    #[arg(long)]
+    pub unconfined: bool,
+
     /// How long to run: 500ms, 5s, 2m, 1h, or seconds [default: until stopped]
     #[arg(long, value_name = "TIME", value_parser = parse::duration)]
     pub duration: Option<Duration>,
@@ -81,6 +89,7 @@ Examples:
                                                          are kept when something goes wrong
   twtrace agent --metrics-by unit,container              metrics by systemd unit and container
   twtrace agent --listen unix:/run/twtrace.sock          on a Unix socket
+  twtrace agent --user twtrace --dir /var/lib/twtrace    as another user, with five capabilities at most
   twtrace agent --listen 10.0.0.5:9790 --token-file /etc/twtrace/token \\
       --tls-cert /etc/twtrace/cert.pem --tls-key /etc/twtrace/key.pem
                                                          for other hosts";

@@ -22,6 +22,7 @@ use tokio::task::AbortHandle;
 use tokio_rustls::TlsAcceptor;
 use twtrace_core::snapshot::Snapshot;
 use twtrace_core::state::{Config, State};
+use twtrace_probe::confine::{self, Confinement, Needs, Part};
 use twtrace_probe::source::kernel_source::{KernelSource, KernelSourceOptions};
 use twtrace_recording::writer::{Frozen, Recorder, WriteOptions, is_being_written};
 use twtrace_view::metrics::Options;
@@ -49,11 +50,20 @@ impl NotTracing {
 pub fn run(args: &AgentArgs) -> anyhow::Result<()> {
     runtime()?.block_on(async {
         let door = Door::open(args).await.map_err(NotTracing::of)?;
-        let recorder = args.dir.as_deref().map(|dir| begin_recording(dir, args)).transpose().map_err(NotTracing::of)?;
+        let cage = (!args.unconfined).then(|| Cage::begin(args)).transpose().map_err(NotTracing::of)?;
         let load = KernelSourceOptions { load: args.kernel.load() };
         let (work, control) = Watching::new(State::new(Config::default())).with_control();
-        let start = move |deadline| KernelSource::start_until(&load, deadline);
-        let mut tracer = match Tracer::start(start, work, Some(INTERVAL)) {
+        let start = move |deadline| {
+            confine::only_read();
+            let source = KernelSource::start_until(&load, deadline)?;
+            confine::enter(Part::Tracer);
+            Ok(source)
+        };
+        let starting = Tracer::begin(start, work, Some(INTERVAL))?;
+        // While the programs are loaded. The threads of the recorder are confined as this one is from here on.
+        let confinement = cage.map(Cage::settle);
+        let recorder = args.dir.as_deref().map(|dir| begin_recording(dir, args)).transpose().map_err(NotTracing::of)?;
+        let mut tracer = match starting.wait() {
             Ok(tracer) => tracer,
             Err(error) => {
                 // Nothing was recorded.
@@ -61,12 +71,16 @@ pub fn run(args: &AgentArgs) -> anyhow::Result<()> {
                 return Err(error);
             }
         };
-        stand_back();
         let options = Options { by: args.metrics_by.clone(), series: args.metrics_series as usize };
         let board = Arc::new(Board::new(tracer.asker(), &options));
         if let Some(recorder) = recorder {
             let _ = control.orders.send(Order::Begin(recorder));
         }
+        stand_back();
+        say(&match confinement {
+            Some(confinement) => format!("confined: {}", confine::result(confinement)),
+            None => "not confined: it keeps all its privileges".to_owned(),
+        });
         let mut events = EventLoop::new(Some(tracer.views()), args.duration)?;
         let doors = door.serve(&board)?;
         let mut watch = Watch::new(args, Arc::clone(&board), control);
@@ -88,6 +102,34 @@ pub fn run(args: &AgentArgs) -> anyhow::Result<()> {
         watch.end();
         if failed && ended.is_ok() { Err(anyhow::anyhow!("the trace has ended by itself")) } else { ended }
     })
+}
+
+/// What the agent gives up: nothing that it answers, records or traces depends on it.
+struct Cage {
+    needs: Needs,
+    confinement: Confinement,
+}
+
+impl Cage {
+    /// Before any thread starts.
+    fn begin(args: &AgentArgs) -> anyhow::Result<Self> {
+        let user = args.user.as_deref().map(|name| {
+            let found = uzers::get_user_by_name(name);
+            found.map(|user| (user.uid(), user.primary_group_id())).with_context(|| format!("there is no user {name}"))
+        });
+        let sockets = args.listen.iter().filter_map(|address| match address {
+            Address::Unix(path) => Some(confine::folder_of(path)),
+            Address::Tcp(_) => None,
+        });
+        let needs = Needs { user: user.transpose()?, folder: args.dir.clone(), removes_in: sockets.collect() };
+        let confinement = confine::begin(&needs)?;
+        Ok(Self { needs, confinement })
+    }
+
+    /// Once the thread that traces has started.
+    fn settle(self) -> Confinement {
+        confine::settle(&self.needs, self.confinement)
+    }
 }
 
 /// The addresses, and what clients need there.

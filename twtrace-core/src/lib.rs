@@ -6,6 +6,7 @@ pub mod audit;
 pub mod changes;
 pub mod classify;
 pub mod compare;
+mod containers;
 pub mod counts;
 pub mod decode;
 pub mod doctor;

@@ -7,6 +7,9 @@ use super::{History, SECOND_NS, SocketOwners, State, kernel_sockets};
 use crate::event::Event;
 use crate::keys::GroupKey;
 use crate::table::Map;
+use foldhash::fast::FixedState;
+use hashbrown::HashSet;
+use std::cell::OnceCell;
 use std::sync::Arc;
 
 /// Rates are computed this often, in nanoseconds.
@@ -75,6 +78,15 @@ impl State {
                 }
                 let has_row = |key| processes.find(&GroupKey::Process(key)).is_some();
                 self.accounts.facts.insert(key, facts, has_row);
+            }
+            Event::Container { id, facts } => {
+                let known = &self.accounts.facts;
+                let needed = OnceCell::new();
+                let is_needed = |id: &str| {
+                    let needed = needed.get_or_init(|| known.containers().collect::<HashSet<&str, FixedState>>());
+                    needed.contains(id)
+                };
+                self.containers.insert(id, facts, is_needed);
             }
             Event::User { uid, name } => {
                 if self.users.len() < USERS {

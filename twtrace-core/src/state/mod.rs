@@ -33,6 +33,7 @@ mod time_wait;
 mod timers;
 mod trend;
 
+use crate::containers::ContainerTable;
 use crate::failure::Failures;
 pub use crate::filter::Filter;
 use crate::history::History;
@@ -84,6 +85,7 @@ pub struct State {
     pub(crate) failures: Failures,
     pub(crate) socket_owners: SocketOwners,
     pub(crate) users: Arc<Map<u32, String>>,
+    pub(crate) containers: ContainerTable,
     pub(crate) history: Option<History>,
     pub(crate) filter: Filter,
     /// The same without the filter, where that asks for connections: what leads to what it selects is elsewhere.
@@ -120,6 +122,7 @@ impl State {
             failures: Failures::default(),
             socket_owners: SocketOwners::default(),
             users: Arc::default(),
+            containers: ContainerTable::default(),
             history: config.history.then(History::default),
             filter: config.filter,
             counted_from_ns: 0,

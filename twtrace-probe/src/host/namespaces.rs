@@ -7,7 +7,8 @@
 
 use super::cookies::{Cookies, is_gone, netns_cookie};
 use super::process::start_ticks;
-use super::{cgroup, clock, read_text, users};
+use super::cgroup::Labels;
+use super::{clock, read_text, users};
 use nix::sched::{CloneFlags, setns};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs::{self, File};
@@ -307,7 +308,7 @@ impl Names {
     fn name_by(&self, pid: u32) -> String {
         let folder = self.proc.join(pid.to_string());
         let cgroups = read_text(folder.join("cgroup")).unwrap_or_default();
-        let (container, _) = cgroup::labels(&cgroups);
+        let container = Labels::of_process(&cgroups).container;
         container.unwrap_or_else(|| {
             // Kernel threads are in the initial network namespace, and in the initial PID namespace PID 2 is their
             // parent.

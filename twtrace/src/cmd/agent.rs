@@ -50,7 +50,7 @@ pub fn run(args: &AgentArgs) -> anyhow::Result<()> {
     runtime()?.block_on(async {
         let door = Door::open(args).await.map_err(NotTracing::of)?;
         let recorder = args.dir.as_deref().map(|dir| begin_recording(dir, args)).transpose().map_err(NotTracing::of)?;
-        let load = KernelSourceOptions { load: args.kernel.load() };
+        let load = args.kernel.options();
         let (work, control) = Watching::new(State::new(Config::default())).with_control();
         let start = move |deadline| KernelSource::start_until(&load, deadline);
         let mut tracer = match Tracer::start(start, work, Some(INTERVAL)) {

@@ -33,7 +33,7 @@ pub fn run(args: &SocketsArgs) -> anyhow::Result<()> {
     let (snapshot, notes) = match &args.trace {
         Some(path) => recorded(path, args.filter.filter())?,
         None => {
-            let load = KernelSourceOptions { load: args.kernel.load() };
+            let load = args.kernel.options();
             (
                 trace(move |deadline| KernelSource::start_until(&load, deadline), args.filter.filter(), args.duration)?,
                 Vec::new(),

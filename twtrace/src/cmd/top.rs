@@ -41,7 +41,7 @@ pub fn run(args: &TopArgs) -> anyhow::Result<ExitCode> {
             usage("--debug-kernel would write over the screen: add --once, or 2>FILE for standard error").into()
         );
     }
-    let load = KernelSourceOptions { load: args.kernel.load() };
+    let load = args.kernel.options();
     let start = move |deadline| KernelSource::start_until(&load, deadline);
     if on_screen { follow(start, args) } else { report(start, args, &mut io::stdout().lock()) }
 }

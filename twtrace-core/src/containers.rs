@@ -37,6 +37,11 @@ impl ContainerFacts {
         [name, image, pod, pod_namespace, workload].into_iter().flatten().map(String::len).sum()
     }
 
+    /// What shares its network namespace: its pod, as `namespace/pod`, or itself.
+    pub(crate) fn place(&self) -> Option<Cow<'_, str>> {
+        self.pod.as_deref().map(|pod| self.in_namespace(pod)).or_else(|| Some(self.name.as_deref()?.into()))
+    }
+
     fn in_namespace<'a>(&self, name: &'a str) -> Cow<'a, str> {
         match &self.pod_namespace {
             Some(namespace) => format!("{namespace}/{name}").into(),

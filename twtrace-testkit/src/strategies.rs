@@ -9,9 +9,9 @@ use proptest::option::of;
 use proptest::prelude::*;
 use std::net::IpAddr;
 use twtrace_core::event::{
-    Binding, CensusRow, CensusState, Comm, Connection, ContainerFacts, Event, Hook, HostFacts, KernelCounters, KernelFacts, NetFigures,
-    Owner, ProcessFacts, ProcessKey, Role, SocketOwner, TcpState, Tier, Timewait, TimewaitCause, TimewaitEnd,
-    TracingFacts, Transition, Tuple, TwCount,
+    Binding, CensusRow, CensusState, Comm, Connection, ContainerFacts, Event, Hook, HostFacts, KernelCounters,
+    KernelFacts, NetFigures, Owner, ProcessFacts, ProcessKey, Role, SocketOwner, TcpState, Tier, Timewait,
+    TimewaitCause, TimewaitEnd, TracingFacts, Transition, Tuple, TwCount,
 };
 
 /// Numbers, including the edge cases.

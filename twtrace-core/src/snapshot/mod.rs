@@ -13,8 +13,8 @@ mod row;
 mod sockets;
 mod take;
 
-pub use crate::counts::Counts;
 pub use crate::containers::RunsIn;
+pub use crate::counts::Counts;
 use crate::event::{ContainerFacts, Owner, ProcessFacts, ProcessKey};
 use crate::failure::FailureRow;
 use crate::finding::Finding;

@@ -65,7 +65,10 @@ impl State {
             }
             Event::Counters(counters) => self.summary.counters = counters,
             Event::Kernel { netns, facts } => self.kernel(netns, facts),
-            Event::Namespace { netns, inode, name, refused } => self.summary.name(netns, inode, name, refused),
+            Event::Namespace { netns, inode, name, refused } => {
+                let name = self.namespace_name(name);
+                self.summary.name(netns, inode, name, refused);
+            }
             Event::NamespaceGone { netns } => self.namespace_gone(netns),
             Event::NamespacesLeftOut(number) => self.summary.namespaces_left_out = number,
             Event::Process { key, mut facts } => {
@@ -80,6 +83,7 @@ impl State {
                 self.accounts.facts.insert(key, facts, has_row);
             }
             Event::Container { id, facts } => {
+                self.rename_namespaces(&id, &facts);
                 let known = &self.accounts.facts;
                 let needed = OnceCell::new();
                 let is_needed = |id: &str| {

@@ -207,7 +207,9 @@ mod tests {
             // systemd: the same, by each runtime.
             (format!("/kubepods.slice/kubepods-pod{slice_uid}.slice/cri-containerd-{ID}.scope"), true, Some(UID)),
             (
-                format!("/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{slice_uid}.slice/crio-{ID}.scope"),
+                format!(
+                    "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{slice_uid}.slice/crio-{ID}.scope"
+                ),
                 true,
                 Some(UID),
             ),
@@ -218,11 +220,7 @@ mod tests {
                 true,
                 Some(UID),
             ),
-            (
-                format!("/kubepods.slice/kubepods-pod{STATIC}.slice/crio-{ID}.scope/container"),
-                true,
-                Some(STATIC),
-            ),
+            (format!("/kubepods.slice/kubepods-pod{STATIC}.slice/crio-{ID}.scope/container"), true, Some(STATIC)),
             (format!("/kubepods.slice/kubepods-pod{slice_uid}.slice/crio-conmon-{ID}.scope"), false, Some(UID)),
             // containerd with another driver than the kubelet.
             (

@@ -5,9 +5,9 @@
 //! that. A namespace that never had a process or a named mount, or that only a socket or a mount elsewhere keeps alive,
 //! is not found. Nothing here keeps a namespace alive for longer than a visit.
 
+use super::cgroup::Labels;
 use super::cookies::{Cookies, is_gone, netns_cookie};
 use super::process::start_ticks;
-use super::cgroup::Labels;
 use super::{clock, read_text, users};
 use nix::sched::{CloneFlags, setns};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};

@@ -22,7 +22,7 @@ use tokio::task::AbortHandle;
 use tokio_rustls::TlsAcceptor;
 use twtrace_core::snapshot::Snapshot;
 use twtrace_core::state::{Config, State};
-use twtrace_probe::source::kernel_source::{KernelSource, KernelSourceOptions};
+use twtrace_probe::source::kernel_source::KernelSource;
 use twtrace_recording::writer::{Frozen, Recorder, WriteOptions, is_being_written};
 use twtrace_view::metrics::Options;
 use twtrace_view::text;

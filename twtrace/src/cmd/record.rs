@@ -17,7 +17,7 @@ use twtrace_core::event::{Event, KernelCounters};
 use twtrace_core::snapshot::Snapshot;
 use twtrace_core::state::{Config, State};
 use twtrace_probe::source::EventSource;
-use twtrace_probe::source::kernel_source::{KernelSource, KernelSourceOptions};
+use twtrace_probe::source::kernel_source::KernelSource;
 use twtrace_recording::writer::{Progress, Recorder, WriteOptions};
 
 /// Time between two progress lines.

@@ -13,7 +13,7 @@ use twtrace_core::snapshot::Snapshot;
 use twtrace_core::state::{Config, Filter, State};
 use twtrace_probe::host;
 use twtrace_probe::host::clock;
-use twtrace_probe::source::kernel_source::{KernelSource, KernelSourceOptions};
+use twtrace_probe::source::kernel_source::KernelSource;
 use twtrace_probe::source::now::census_of_all;
 use twtrace_recording::reader::Recording;
 use twtrace_view::recording;

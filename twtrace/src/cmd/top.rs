@@ -23,7 +23,7 @@ use twtrace_core::snapshot::Snapshot;
 use twtrace_core::state::{Config, State};
 use twtrace_probe::source::EventSource;
 use twtrace_probe::source::deadline::Deadline;
-use twtrace_probe::source::kernel_source::{KernelSource, KernelSourceOptions};
+use twtrace_probe::source::kernel_source::KernelSource;
 use twtrace_view::text;
 
 /// Length of a trace with `--once` when none is given.

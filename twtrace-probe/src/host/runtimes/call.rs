@@ -1,6 +1,6 @@
 //! One request to a runtime's Unix socket, bounded in time and size.
 
-use super::{ANSWER_BYTES, Failure, PATIENCE};
+use super::{ANSWER_BYTES, Failure};
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::{http1, http2};
@@ -9,6 +9,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use std::future::Future;
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 use tokio::net::UnixStream;
 
 /// The host that requests name: servers reject what is no host name, such as the path of a socket.
@@ -20,13 +21,16 @@ const HEAD_BYTES: u32 = 16 << 10;
 /// What a server says of itself in an error, characters.
 const MESSAGE: usize = 120;
 
-/// Runs a conversation to its end, at most for [`PATIENCE`]. What it has started ends with it.
-pub(super) fn within<T>(conversation: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+/// Runs a conversation to its end, at most for so long. What it has started ends with it.
+///
+/// # Errors
+/// It failed, or took too long.
+pub fn within<T>(patience: Duration, conversation: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let unreachable = |error: io::Error| Failure::Unreachable(error.to_string());
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build().map_err(unreachable)?;
-    let late = || Failure::Unreachable(format!("it did not answer within {} s", PATIENCE.as_secs()));
-    runtime.block_on(async { tokio::time::timeout(PATIENCE, conversation).await.unwrap_or_else(|_| Err(late())) })
+    let late = || Failure::Unreachable(format!("it did not answer within {} s", patience.as_secs()));
+    runtime.block_on(async { tokio::time::timeout(patience, conversation).await.unwrap_or_else(|_| Err(late())) })
 }
 
 async fn connect(socket: &Path) -> Result<TokioIo<UnixStream>, Failure> {
@@ -55,12 +59,16 @@ pub(super) async fn get(socket: &Path, path: &'static str) -> Result<Bytes, Fail
 }
 
 /// A connection that gRPC calls are made on.
-pub(super) struct Grpc {
+pub struct Grpc {
     sender: http2::SendRequest<Full<Bytes>>,
 }
 
 impl Grpc {
-    pub(super) async fn connect(socket: &Path) -> Result<Self, Failure> {
+    /// Connects.
+    ///
+    /// # Errors
+    /// There is no such socket, it refuses, or does not speak HTTP/2.
+    pub async fn connect(socket: &Path) -> Result<Self, Failure> {
         let stream = connect(socket).await?;
         let mut builder = http2::Builder::new(TokioExecutor::new());
         builder.max_header_list_size(HEAD_BYTES);
@@ -71,7 +79,10 @@ impl Grpc {
 
     /// The message that answers `request`, a message without its length. `method` is the whole path, such as
     /// `/runtime.v1.RuntimeService/ListContainers`.
-    pub(super) async fn call(&mut self, method: &str, metadata: &[(&str, &str)], request: &[u8]) -> Result<Bytes, Failure> {
+    ///
+    /// # Errors
+    /// The call failed, or its answer is not what gRPC has.
+    pub async fn call(&mut self, method: &str, metadata: &[(&str, &str)], request: &[u8]) -> Result<Bytes, Failure> {
         // Not compressed, and its length (gRPC over HTTP2, "Length-Prefixed-Message").
         let mut body = BytesMut::with_capacity(5 + request.len());
         body.put_u8(0);

@@ -4,7 +4,7 @@
 //! `pkg/apis/runtime/v1/api.proto`). Unknown fields are skipped, so newer versions answer as well.
 
 use super::call::{Grpc, other, within};
-use super::{CONTAINERS, Failure, Listed, Runtime, name, workload};
+use super::{CONTAINERS, Failure, Listed, PATIENCE, Runtime, name, workload};
 use bytes::{Buf as _, Bytes};
 use prost::Message;
 use std::collections::HashMap;
@@ -84,7 +84,7 @@ impl Runtime for Cri {
     }
 
     fn list(&self, socket: &Path, _wanted: &[&str]) -> Result<Vec<Listed>, Failure> {
-        within(async {
+        within(PATIENCE, async {
             let mut grpc = Grpc::connect(socket).await?;
             let mut list = async |method: &str| grpc.call(method, &[], &[]).await;
             let containers: Vec<Container> = elements(list("/runtime.v1.RuntimeService/ListContainers").await?)?;
@@ -202,7 +202,8 @@ mod tests {
         let many = list(std::iter::repeat_n(Vec::new(), 1_000_000));
         assert_eq!(elements::<Image>(many).unwrap().len(), CONTAINERS);
         assert!(elements::<Image>(list([vec![0; 2 << 20]])).unwrap().is_empty(), "too long to be one");
-        for garbage in [&[ELEMENT][..], &[ELEMENT, 5, 1], &[ELEMENT, 2, 0xff, 0xff], &[0], &[ELEMENT, 2, ELEMENT, 200]] {
+        for garbage in [&[ELEMENT][..], &[ELEMENT, 5, 1], &[ELEMENT, 2, 0xff, 0xff], &[0], &[ELEMENT, 2, ELEMENT, 200]]
+        {
             assert!(elements::<Image>(Bytes::copy_from_slice(garbage)).is_err(), "{garbage:?}");
         }
         assert!(elements::<Image>(Bytes::new()).unwrap().is_empty());

@@ -3,7 +3,7 @@
 //! The path has no version: an old daemon rejects newer ones, and a new daemon those that are too old.
 
 use super::call::{get, other, within};
-use super::{CONTAINERS, Failure, Listed, Runtime, name, workload};
+use super::{CONTAINERS, Failure, Listed, PATIENCE, Runtime, name, workload};
 use serde::de::{IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use std::fmt;
@@ -23,7 +23,7 @@ impl Runtime for Docker {
     }
 
     fn list(&self, socket: &Path, wanted: &[&str]) -> Result<Vec<Listed>, Failure> {
-        within(async {
+        within(PATIENCE, async {
             let running = parse(&get(socket, "/containers/json").await?)?;
             let is_running = |id: &&str| running.iter().any(|one| one.id.starts_with(id));
             if wanted.iter().all(is_running) {
@@ -151,7 +151,8 @@ mod tests {
 
     #[test]
     fn names_images_pods_and_services_are_read() {
-        let web = r#"[{"Id":"3f","Names":["/db/alias","/web1"],"Image":"nginx:1.25","Labels":{"a":"b"},"State":"running"}]"#;
+        let web =
+            r#"[{"Id":"3f","Names":["/db/alias","/web1"],"Image":"nginx:1.25","Labels":{"a":"b"},"State":"running"}]"#;
         let expected = ContainerFacts { name: some("web1"), image: some("nginx:1.25"), ..ContainerFacts::default() };
         assert_eq!(facts(web), expected);
         let compose = r#"[{"Id":"3f","Names":["/shop-api-1"],"Image":"","Labels":

@@ -7,7 +7,7 @@
 //! limit on time and size, and reads only: the calls list containers and change nothing. Answers are hostile input.
 
 mod asking;
-mod call;
+pub mod call;
 mod cri;
 mod docker;
 mod names;
@@ -44,7 +44,7 @@ struct Listed {
 
 /// Why a runtime gave no answer, in words.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-enum Failure {
+pub enum Failure {
     /// There is no socket.
     #[error("there is no such socket")]
     Absent,

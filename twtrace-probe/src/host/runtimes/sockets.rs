@@ -59,7 +59,8 @@ impl Runtimes {
             Self::Auto => {
                 let usual = USUAL.into_iter().map(|(path, kind)| (PathBuf::from(path), kind));
                 // Podman without root has its socket there.
-                let own = env::var_os("XDG_RUNTIME_DIR").map(|folder| (Path::new(&folder).join("podman/podman.sock"), 0));
+                let own =
+                    env::var_os("XDG_RUNTIME_DIR").map(|folder| (Path::new(&folder).join("podman/podman.sock"), 0));
                 usual.chain(own).map(|(path, kind)| Socket { path, kind: Some(kind) }).collect()
             }
         }

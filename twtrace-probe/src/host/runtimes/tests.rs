@@ -115,7 +115,6 @@ fn grpc(answer: fn(&str) -> Result<Vec<Vec<u8>>, u32>) -> Server {
     })
 }
 
-
 fn pod_of_shop(method: &str) -> Result<Vec<Vec<u8>>, u32> {
     let name = "web-6d4cf56db6-x7k2p".to_owned();
     let metadata = Some(SandboxMetadata { name, namespace: "shop".into() });

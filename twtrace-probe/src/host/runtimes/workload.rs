@@ -23,7 +23,8 @@ pub(super) fn of_pod<'a>(pod: &str, label: impl Fn(&str) -> Option<&'a str>) -> 
         return cron_job(job).to_owned();
     }
     if let Some((owner, hash, _)) = parts(pod)
-        && label("pod-template-hash").map_or_else(|| is_random(hash) && HASH.contains(&hash.len()), |known| known == hash)
+        && label("pod-template-hash")
+            .map_or_else(|| is_random(hash) && HASH.contains(&hash.len()), |known| known == hash)
     {
         return owner.to_owned();
     }

@@ -27,8 +27,16 @@ impl Record {
     /// # Panics
     /// If it cannot.
     pub fn start(place: &Place, path: &Path) -> Self {
+        Self::start_with(place, path, &[])
+    }
+
+    /// The same with further arguments.
+    ///
+    /// # Panics
+    /// As [`Self::start`].
+    pub fn start_with(place: &Place, path: &Path, arguments: &[&str]) -> Self {
         let mut command = of(path);
-        command.args(ROOMY).stderr(Stdio::piped());
+        command.args(ROOMY).args(arguments).stderr(Stdio::piped());
         let child = place.spawn(command);
         let pid = child.id();
         let record = Self { child: Some(child), path: path.to_owned() };

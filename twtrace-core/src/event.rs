@@ -2,6 +2,7 @@
 //!
 //! Times called `*_ns` are nanoseconds of the traced host's `CLOCK_MONOTONIC` unless they say otherwise.
 
+pub use crate::containers::ContainerFacts;
 use crate::cost::CostReading;
 pub use crate::facts::{
     COUNTERS, CensusState, Counter, Hook, HostFacts, KernelCounters, KernelFacts, NetFigures, ProcessFacts,
@@ -410,6 +411,13 @@ pub enum Event {
         key: ProcessKey,
         /// What `/proc` said.
         facts: ProcessFacts,
+    },
+    /// What a container runtime said of a container. It may come long after the processes in it, and again with more.
+    Container {
+        /// The id that its processes show ([`ProcessFacts::container`]).
+        id: String,
+        /// What it said.
+        facts: ContainerFacts,
     },
     /// A user's name.
     User {

@@ -61,6 +61,8 @@ pub struct ProcessFacts {
     pub cgroup: Option<String>,
     /// Container id or name when the cgroup path contains one.
     pub container: Option<String>,
+    /// Kubernetes' uid of the pod when the cgroup path contains one.
+    pub pod_uid: Option<String>,
     /// systemd unit when the cgroup path contains one.
     pub unit: Option<String>,
     /// The first ancestor that has lived for a minute, by its program and PID, as `cron[712]`. Hostile input.
@@ -70,8 +72,8 @@ pub struct ProcessFacts {
 impl ProcessFacts {
     /// Total length of its text, bytes.
     pub fn text_bytes(&self) -> usize {
-        let Self { exe, cmdline, cgroup, container, unit, ancestor } = self;
-        [exe, cmdline, cgroup, container, unit, ancestor].into_iter().flatten().map(String::len).sum()
+        let Self { exe, cmdline, cgroup, container, pod_uid, unit, ancestor } = self;
+        [exe, cmdline, cgroup, container, pod_uid, unit, ancestor].into_iter().flatten().map(String::len).sum()
     }
 }
 

@@ -1,6 +1,7 @@
 //! What to show.
 
-use crate::event::{Owner, ProcessFacts, Tuple};
+use crate::containers::RunsIn;
+use crate::event::{ContainerFacts, Owner, ProcessFacts, Tuple};
 use crate::summary::Summary;
 use ipnet::IpNet;
 use std::net::IpAddr;
@@ -24,6 +25,14 @@ pub struct Filter {
     pub units: Vec<String>,
     /// Containers by name, id, or the beginning of an id of at least six characters.
     pub containers: Vec<String>,
+    /// Images, with or without registry and tag.
+    pub images: Vec<String>,
+    /// Pods by name, `namespace/name` or uid.
+    pub pods: Vec<String>,
+    /// Workloads by name or `namespace/name`.
+    pub workloads: Vec<String>,
+    /// Namespaces of the cluster.
+    pub cluster_namespaces: Vec<String>,
     /// Network namespaces by name or inode number.
     pub netns: Vec<String>,
 }
@@ -31,11 +40,28 @@ pub struct Filter {
 /// How many characters of a container's id are enough to name it.
 const CONTAINER_ID: usize = 6;
 
+/// Whether a container shows this id, or one that begins so. Processes show the first characters of it.
+fn is_id(shown: &str, wanted: &str) -> bool {
+    let is_whole = wanted.len() > shown.len() && wanted.bytes().all(|byte| byte.is_ascii_hexdigit());
+    shown == wanted
+        || wanted.len() >= CONTAINER_ID && shown.starts_with(wanted)
+        || is_whole && shown.len() >= CONTAINER_ID && wanted.starts_with(shown)
+}
+
+/// Whether an image is the wanted one: `nginx` is `docker.io/library/nginx:1.25` too.
+fn is_image(image: &str, wanted: &str) -> bool {
+    let has_name = |name: &str| name == wanted || name.strip_suffix(wanted).is_some_and(|left| left.ends_with('/'));
+    let untagged = image.split_once('@').map_or(image, |(name, _)| name);
+    // A colon before the last slash is that of a port.
+    let tag = untagged.rfind(':').filter(|colon| !untagged[*colon..].contains('/'));
+    has_name(image) || has_name(untagged) || has_name(&untagged[..tag.unwrap_or(untagged.len())])
+}
+
 /// What a filter may ask for that is known late: names of a process.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Names<'a> {
     pub(crate) program: Option<&'a str>,
-    pub(crate) facts: Option<&'a ProcessFacts>,
+    pub(crate) runs_in: RunsIn<'a>,
 }
 
 impl Filter {
@@ -98,24 +124,41 @@ impl Filter {
         !self.netns.is_empty()
     }
 
-    /// Whether it asks for a program, a unit or a container.
+    /// Whether it asks for a program, a unit, or where a process runs.
     pub(crate) fn asks_for_names(&self) -> bool {
-        !(self.programs.is_empty() && self.units.is_empty() && self.containers.is_empty())
+        let Self { programs, units, containers, images, pods, workloads, cluster_namespaces, .. } = self;
+        ![programs, units, containers, images, pods, workloads, cluster_namespaces].into_iter().all(Vec::is_empty)
     }
 
     /// Whether a process of these names passes.
     pub(crate) fn passes_names(&self, names: Names<'_>) -> bool {
-        let any = |wanted: &[String], name: Option<&str>, is_it: fn(&str, &str) -> bool| {
-            wanted.is_empty() || name.is_some_and(|name| wanted.iter().any(|wanted| is_it(wanted, name)))
+        let any = |wanted: &[String], is_it: &dyn Fn(&str) -> bool| {
+            wanted.is_empty() || wanted.iter().any(|wanted| is_it(wanted))
         };
-        let of_facts = |get: fn(&ProcessFacts) -> &Option<String>| names.facts.and_then(|facts| get(facts).as_deref());
-        any(&self.programs, names.program, |wanted, name| wanted == name)
-            && any(&self.units, of_facts(|facts| &facts.unit), |wanted, name| {
-                wanted == name || name.strip_suffix(".service") == Some(wanted)
+        let RunsIn { facts, container } = names.runs_in;
+        let shown = |get: fn(&ProcessFacts) -> &Option<String>| facts.and_then(|facts| get(facts).as_deref());
+        let said = |get: fn(&ContainerFacts) -> &Option<String>| container.and_then(|facts| get(facts).as_deref());
+        let is = |name: Option<&str>, wanted: &str| name == Some(wanted);
+        any(&self.programs, &|wanted| is(names.program, wanted))
+            && any(&self.units, &|wanted| {
+                let unit = shown(|facts| &facts.unit);
+                is(unit, wanted) || is(unit.and_then(|unit| unit.strip_suffix(".service")), wanted)
             })
-            && any(&self.containers, of_facts(|facts| &facts.container), |wanted, name| {
-                wanted == name || wanted.len() >= CONTAINER_ID && name.starts_with(wanted)
+            && any(&self.containers, &|wanted| {
+                is(said(|said| &said.name), wanted)
+                    || is(names.runs_in.container().as_deref(), wanted)
+                    || shown(|facts| &facts.container).is_some_and(|id| is_id(id, wanted))
             })
+            && any(&self.images, &|wanted| said(|said| &said.image).is_some_and(|image| is_image(image, wanted)))
+            && any(&self.pods, &|wanted| {
+                is(said(|said| &said.pod), wanted)
+                    || is(names.runs_in.pod().as_deref(), wanted)
+                    || is(shown(|facts| &facts.pod_uid), wanted)
+            })
+            && any(&self.workloads, &|wanted| {
+                is(said(|said| &said.workload), wanted) || is(names.runs_in.workload().as_deref(), wanted)
+            })
+            && any(&self.cluster_namespaces, &|wanted| is(said(|said| &said.pod_namespace), wanted))
     }
 
     /// Whether a namespace passes.
@@ -125,5 +168,38 @@ impl Filter {
         }
         let (inode, name) = (summary.inode(netns), summary.namespace(netns).map(|namespace| namespace.name.as_str()));
         self.netns.iter().any(|wanted| Some(wanted.as_str()) == name || wanted.parse() == Ok(inode))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn images_are_found_with_and_without_registry_and_tag() {
+        for (image, wanted, passes) in [
+            ("nginx:1.25", "nginx:1.25", true),
+            ("nginx:1.25", "nginx", true),
+            ("docker.io/library/nginx:1.25@sha256:00", "nginx", true),
+            ("docker.io/library/nginx:1.25@sha256:00", "library/nginx:1.25", true),
+            ("localhost:5000/nginx", "nginx", true),
+            ("localhost:5000/nginx", "localhost", false),
+            ("my-nginx:1", "nginx", false),
+            ("nginx:1.25", "", false),
+            ("", "nginx", false),
+        ] {
+            assert_eq!(is_image(image, wanted), passes, "{image} {wanted}");
+        }
+    }
+
+    #[test]
+    fn containers_are_found_by_any_part_of_their_id_that_is_long_enough() {
+        let whole = "3f1ce9b7a4d20516e8c7f09b1a2d3c4e5f60718293a4b5c6d7e8f90a1b2c3d4e";
+        for (wanted, passes) in
+            [(whole, true), (&whole[..12], true), (&whole[..6], true), (&whole[..5], false), ("3f1ce9b7a4d2x", false)]
+        {
+            assert_eq!(is_id(&whole[..12], wanted), passes, "{wanted}");
+        }
+        assert!(is_id("db", "db") && !is_id("db", "db2"));
     }
 }

@@ -7,6 +7,7 @@ mod bounded;
 pub mod changes;
 pub mod classify;
 pub mod compare;
+mod containers;
 pub mod cost;
 pub mod counts;
 pub mod decode;

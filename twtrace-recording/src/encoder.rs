@@ -112,6 +112,7 @@ fn time(event: &Event) -> Option<u64> {
         | Event::NamespaceGone { .. }
         | Event::NamespacesLeftOut(_)
         | Event::Process { .. }
+        | Event::Container { .. }
         | Event::User { .. }
         | Event::SocketDump(_)
         | Event::SocketsRemoved(_) => None,

@@ -35,10 +35,10 @@ impl HasText for String {
     }
 }
 
-impl<K: Hash + Eq + Copy, V: HasText> Remembered<K, V> {
+impl<K: Hash + Eq + Clone, V: HasText> Remembered<K, V> {
     pub(super) fn insert(&mut self, key: K, value: V) {
         self.text_bytes += value.text_bytes();
-        match self.values.insert(key, value) {
+        match self.values.insert(key.clone(), value) {
             Some(before) => self.text_bytes -= before.text_bytes(),
             None => self.order.push_back(key),
         }

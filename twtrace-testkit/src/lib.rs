@@ -42,7 +42,7 @@ pub use event::{
 };
 pub use finding::findings;
 pub use owner::{BuildOwner, comm, owner};
-pub use process::{process, process_facts, user};
+pub use process::{container, process, process_facts, user};
 pub use start::{StartBuilder, hook, refused_hook, start};
 pub use state::{look, snapshot_of, snapshot_with_history, state_of};
 pub use tuple::{BuildTuple, tuple};

@@ -1,6 +1,6 @@
 //! What is learned about processes and users.
 
-use twtrace_core::event::{Event, Owner, ProcessFacts};
+use twtrace_core::event::{ContainerFacts, Event, Owner, ProcessFacts};
 
 /// What `/proc` shows for a process with this command line: its first word is the executable, the rest is unknown.
 pub fn process_facts(cmdline: &str) -> ProcessFacts {
@@ -14,6 +14,11 @@ pub fn process_facts(cmdline: &str) -> ProcessFacts {
 /// A process was looked up.
 pub fn process(who: &Owner, facts: ProcessFacts) -> Event {
     Event::Process { key: who.key, facts }
+}
+
+/// A runtime said this of a container.
+pub fn container(id: &str, facts: ContainerFacts) -> Event {
+    Event::Container { id: id.to_owned(), facts }
 }
 
 /// A user's name was looked up.

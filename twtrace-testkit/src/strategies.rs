@@ -1,7 +1,7 @@
 //! Any events, for property tests, including the edge cases of each type.
 
 use crate::{
-    BuildConnection as _, BuildOwner as _, bind_failed, bound_connect, census_row as row, connect_failed,
+    BuildConnection as _, BuildOwner as _, bind_failed, bound_connect, census_row as row, connect_failed, container,
     owner as process, reset_sent, tick, user,
 };
 use proptest::collection::vec;
@@ -10,9 +10,9 @@ use proptest::prelude::*;
 use std::net::IpAddr;
 use twtrace_core::cost::{CostReading, KernelSample};
 use twtrace_core::event::{
-    Binding, CensusRow, CensusState, Comm, Connection, Event, Hook, HostFacts, KernelCounters, KernelFacts, NetFigures,
-    Owner, ProcessFacts, ProcessKey, Role, SocketOwner, TcpState, Tier, Timewait, TimewaitCause, TimewaitEnd,
-    TracingFacts, Transition, Tuple, TwCount,
+    Binding, CensusRow, CensusState, Comm, Connection, ContainerFacts, Event, Hook, HostFacts, KernelCounters,
+    KernelFacts, NetFigures, Owner, ProcessFacts, ProcessKey, Role, SocketOwner, TcpState, Tier, Timewait,
+    TimewaitCause, TimewaitEnd, TracingFacts, Transition, Tuple, TwCount,
 };
 
 /// Numbers, including the edge cases.
@@ -284,10 +284,26 @@ prop_compose! {
 }
 
 prop_compose! {
-    fn facts()(f in vec(of(text()), 6)) -> ProcessFacts {
+    fn facts()(f in vec(of(text()), 7)) -> ProcessFacts {
         let mut f = f.into_iter();
         let mut next = || f.next().flatten();
-        ProcessFacts { exe: next(), cmdline: next(), cgroup: next(), container: next(), unit: next(), ancestor: next() }
+        ProcessFacts {
+            exe: next(),
+            cmdline: next(),
+            cgroup: next(),
+            container: next(),
+            pod_uid: next(),
+            unit: next(),
+            ancestor: next(),
+        }
+    }
+}
+
+prop_compose! {
+    fn container_facts()(f in vec(of(text()), 5)) -> ContainerFacts {
+        let mut f = f.into_iter();
+        let mut next = || f.next().flatten();
+        ContainerFacts { name: next(), image: next(), pod: next(), pod_namespace: next(), workload: next() }
     }
 }
 
@@ -336,6 +352,7 @@ pub fn event() -> impl Strategy<Value = Event> {
             Event::Process { key: ProcessKey { tgid, start_ns }, facts }
         }).boxed(),
         1 => (small(), text()).prop_map(|(uid, name)| user(uid, &name)).boxed(),
+        1 => (text(), container_facts()).prop_map(|(id, facts)| container(&id, facts)).boxed(),
         1 => (small(), time(), any::<bool>())
             .prop_map(|(netns, at_ns, whole)| Event::SocketDumpBegin { netns, at_ns, whole }).boxed(),
         2 => vec(census_row(), 1..20).prop_map(Event::SocketDump).boxed(),

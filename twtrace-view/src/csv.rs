@@ -7,7 +7,7 @@ use crate::{label, text};
 use std::borrow::Cow;
 use std::io::{self, Write};
 use twtrace_core::counts::{FIELDS, Field, Figure};
-use twtrace_core::event::{Owner, ProcessFacts};
+use twtrace_core::event::{ContainerFacts, Owner, ProcessFacts};
 use twtrace_core::plain::guarded;
 use twtrace_core::ports::Budget;
 use twtrace_core::snapshot::Snapshot;
@@ -48,7 +48,10 @@ const DESTINATION: [&str; 12] = [
 /// Quantiles with a column for each length of time.
 const QUANTILES: [(&str, f64); 3] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99)];
 
-/// Columns of destinations that were added later: always the last ones, so that no other column moves.
+/// Columns of processes that were added later: always the last ones, so that no other column moves.
+const PLACE: [&str; 6] = ["container_name", "image", "pod", "pod_namespace", "pod_uid", "workload"];
+
+/// The same of destinations.
 const SPLIT: [&str; 6] =
     ["ports_bound", "ports_established", "ports_other", "ports_time_wait", "ports_reusable", "ports_available"];
 
@@ -63,7 +66,11 @@ pub fn write_header(by: GroupBy, out: &mut dyn Write) -> io::Result<()> {
 
 /// Names of the last columns.
 pub(super) fn last_names(by: GroupBy) -> impl Iterator<Item = &'static str> {
-    let last: &[&str] = if by == GroupBy::Destination { &SPLIT } else { &[] };
+    let last: &[&str] = match by {
+        GroupBy::Destination => &SPLIT,
+        by if by.is_of_processes() => &PLACE,
+        _ => &[],
+    };
     last.iter().copied()
 }
 
@@ -110,7 +117,7 @@ pub fn write_rows(
     order::of_snapshot(model, group, sort)
         .into_iter()
         .take(limit)
-        .map(|row| of_row(row, group, model))
+        .map(|row| of_row(row, group, model).into_iter().chain(last_of_row(row, group, model)).collect())
         .try_for_each(write)
 }
 
@@ -179,6 +186,25 @@ fn process<'a>(row: &'a Row, model: &'a Snapshot) -> Vec<Cow<'a, str>> {
         fact(|facts| facts.exe.as_ref()),
         fact(|facts| facts.cmdline.as_ref()),
     ]
+}
+
+/// Cells of the last columns of a row of a grouping.
+pub(super) fn last_of_row<'a>(row: &'a Row, by: GroupBy, model: &'a Snapshot) -> Vec<Cow<'a, str>> {
+    if !by.is_of_processes() {
+        return Vec::new();
+    }
+    let runs_in = row.owner.as_ref().map(|owner| label::runs_in(owner, model)).unwrap_or_default();
+    let said = |of: fn(&ContainerFacts) -> &Option<String>| runs_in.container.and_then(|said| of(said).as_deref());
+    let pod_uid = runs_in.facts.and_then(|facts| facts.pod_uid.as_deref());
+    let cells: [Option<&str>; PLACE.len()] = [
+        said(|said| &said.name),
+        said(|said| &said.image),
+        said(|said| &said.pod),
+        said(|said| &said.pod_namespace),
+        pod_uid,
+        said(|said| &said.workload),
+    ];
+    cells.map(|cell| Cow::Borrowed(cell.unwrap_or_default())).into()
 }
 
 fn of_group<'a>(row: &Row, model: &Snapshot) -> Vec<Cow<'a, str>> {
@@ -273,8 +299,9 @@ mod tests {
     fn every_row_has_as_many_cells_as_the_header() {
         let counts = figures(&Counts::default()).len();
         let destination = DESTINATION.len() + SPLIT.len();
+        let process = PROCESS.len() + PLACE.len();
         for (by, own) in
-            [(GroupBy::Process, PROCESS.len()), (GroupBy::Command, GROUP.len()), (GroupBy::Destination, destination)]
+            [(GroupBy::Process, process), (GroupBy::Command, GROUP.len()), (GroupBy::Destination, destination)]
         {
             let mut out = Vec::new();
             write_header(by, &mut out).unwrap();

@@ -5,6 +5,7 @@
 
 pub(super) mod findings;
 pub(super) mod rows;
+mod runs_in;
 #[cfg(test)]
 mod tests;
 

@@ -4,7 +4,9 @@ use crate::text;
 use std::borrow::Cow;
 use twtrace_core::event::{Comm, Owner, ProcessFacts, Role};
 use twtrace_core::program;
-use twtrace_core::snapshot::{DestKey, DestRow, DestinationRow, GroupKey, Namespace, OwnerRef, Row, Snapshot, Summary};
+use twtrace_core::snapshot::{
+    DestKey, DestRow, DestinationRow, GroupKey, Namespace, OwnerRef, Row, RunsIn, Snapshot, Summary,
+};
 
 /// A command name.
 pub fn command(comm: &Comm) -> Cow<'_, str> {
@@ -110,7 +112,8 @@ pub fn group(row: &Row, snapshot: &Snapshot) -> String {
         GroupKey::User(uid) => user(*uid, snapshot),
         GroupKey::Cgroup(id) => {
             let of_row = row.owner.and_then(|owner| snapshot.facts(owner.key));
-            cgroup(of_row.or_else(|| snapshot.facts_of_cgroup(*id))).unwrap_or_else(|| format!("cgroup {id}"))
+            let of_any = of_row.or_else(|| snapshot.facts_of_cgroup(*id));
+            cgroup(snapshot.runs_in(of_any)).unwrap_or_else(|| format!("cgroup {id}"))
         }
         GroupKey::Netns(netns) => namespace(snapshot.summary(), *netns),
         GroupKey::Destination(key) => place(key),
@@ -121,18 +124,23 @@ pub fn group(row: &Row, snapshot: &Snapshot) -> String {
 }
 
 /// The container, else the unit, else the path of a cgroup.
-pub fn cgroup(facts: Option<&ProcessFacts>) -> Option<String> {
-    let facts = facts?;
-    if let Some(container) = &facts.container {
-        return Some(format!("container {}", text::clean(short(container))));
+pub fn cgroup(of: RunsIn<'_>) -> Option<String> {
+    let facts = of.facts?;
+    if let Some(container) = of.container() {
+        return Some(format!("container {}", text::clean(short(&container))));
     }
     facts.unit.as_ref().or(facts.cgroup.as_ref()).map(|name| text::clean(name).into_owned())
+}
+
+/// Where a process runs, by what is known of it, or else of its cgroup.
+pub fn runs_in<'a>(owner: &Owner, snapshot: &'a Snapshot) -> RunsIn<'a> {
+    snapshot.runs_in(snapshot.facts(owner.key).or_else(|| snapshot.facts_of_cgroup(owner.cgroup)))
 }
 
 /// The same of a row's process.
 pub fn cgroup_of(row: &Row, snapshot: &Snapshot) -> Option<String> {
     let owner = row.owner.as_ref()?;
-    cgroup(snapshot.facts(owner.key).or_else(|| snapshot.facts_of_cgroup(owner.cgroup)))
+    cgroup(runs_in(owner, snapshot))
 }
 
 /// Container ids are 64 hexadecimal digits, of which people use the first twelve.

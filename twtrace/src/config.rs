@@ -29,7 +29,7 @@ pub const DEFAULT: &str = r#"# Configuration of the screens of `twtrace top` and
 # theme = "auto"
 
 # What a row of the first list is: "process", "pid", "program", "command", "parent", "ancestor", "user", "cgroup", "unit",
-# "container", "exe", "netns".
+# "container", "image", "pod", "workload", "cluster-namespace", "exe", "netns".
 # by = "process"
 
 # Order of rows: a figure such as "created", "live", "rate" or "errors", another column such as "pid" or "ports", or

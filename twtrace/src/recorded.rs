@@ -124,7 +124,7 @@ pub(crate) fn owners(path: &Path, config: Config) -> anyhow::Result<(State, Vec<
         // Its censuses, figures and namespaces are old: the trace reads its own.
         let is_wanted = match &event {
             // Which tier it is decides how sockets are identified.
-            Event::Start { .. } | Event::Process { .. } | Event::User { .. } => true,
+            Event::Start { .. } | Event::Process { .. } | Event::Container { .. } | Event::User { .. } => true,
             Event::Connection(connection) => connection.end_ns >= since_ns && is_inode(connection.tuple.netns),
             Event::TimewaitEnd(end) => end.at_ns >= since_ns,
             Event::ResetSent { at_ns, .. } => *at_ns >= since_ns,

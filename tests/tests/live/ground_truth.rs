@@ -139,7 +139,7 @@ fn beside_an_earlier_tracer_every_connection_is_reported_as_it_happened() {
 
 fn check(options: &LoadOptions) {
     let has_no_room = options.max_sockets == Some(1);
-    let mut live = KernelSource::start(&KernelSourceOptions { load: options.clone() }).unwrap();
+    let mut live = KernelSource::start(&KernelSourceOptions { load: options.clone(), ..Default::default() }).unwrap();
     if std::env::var("TWTRACE_FUNCTIONS").is_ok_and(|functions| functions == "kprobe") {
         let by_kprobe = |hook: &&Hook| hook.attached && ["kprobe", "kretprobe"].contains(&hook.kind.as_str());
         let kprobes = live.hooks().iter().filter(by_kprobe).count();

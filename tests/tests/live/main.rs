@@ -35,6 +35,7 @@ mod real_software;
 mod record;
 mod recordings;
 mod replay;
+mod runtimes;
 mod scale;
 mod screen;
 mod socket_owners;

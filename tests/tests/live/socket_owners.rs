@@ -176,7 +176,7 @@ fn search_loses_no_records() {
     let _openers: Vec<_> = (0..MANY).map(|_| keep_open(&place, &arguments)).collect();
     // Room for what comes while the reader gets no processor, but far from enough for the whole load.
     let load = LoadOptions { ring_bytes: Some(64 << 20), ..LoadOptions::default() };
-    let mut live = KernelSource::start(&KernelSourceOptions { load }).unwrap();
+    let mut live = KernelSource::start(&KernelSourceOptions { load, ..Default::default() }).unwrap();
     let mut command = Command::new(program("twtrace-workload"));
     command.args(["churn", "--processes", "2", "--connections"]).arg(twtrace_tests::top::load("60000"));
     let mut churn = place.spawn({

@@ -3,8 +3,10 @@
 //! A grouping is one line of [`groupings!`] below. Names that arrive late apply to the past as well, because groups are
 //! computed only on demand.
 
+use crate::containers::RunsIn;
 use crate::event::{Owner, ProcessFacts};
 use crate::keys::{DestKey, DestRow, GroupKey, Kin};
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// What a group is computed from.
@@ -15,8 +17,8 @@ pub(super) struct Member<'a> {
     pub(super) owner: Option<&'a Owner>,
     /// What an operator calls its program, where that is known.
     pub(super) program: Option<&'a Arc<str>>,
-    /// What `/proc` said of it, or else of its cgroup.
-    pub(super) facts: Option<&'a ProcessFacts>,
+    /// What `/proc` said of it, or else of its cgroup, and what a runtime said of its container.
+    pub(super) runs_in: RunsIn<'a>,
     /// It is one of many processes with one or two connections each.
     pub(super) is_one_shot: bool,
     /// It stands for several processes that did not fit as rows of their own.
@@ -25,7 +27,7 @@ pub(super) struct Member<'a> {
     pub(super) destination: &'a DestRow,
 }
 
-impl Member<'_> {
+impl<'a> Member<'a> {
     fn process(&self) -> Option<GroupKey> {
         Some(GroupKey::Process(self.owner?.key))
     }
@@ -41,8 +43,14 @@ impl Member<'_> {
     /// A name that only some processes have.
     fn named(&self, name: fn(&ProcessFacts) -> &Option<String>) -> Option<GroupKey> {
         self.owner?;
-        let name = self.facts.and_then(|facts| name(facts).as_deref());
+        let name = self.runs_in.facts.and_then(|facts| name(facts).as_deref());
         Some(name.map_or(GroupKey::None, |name| GroupKey::Named(name.into())))
+    }
+
+    /// A name of where some processes run.
+    fn place(&self, name: fn(&RunsIn<'a>) -> Option<Cow<'a, str>>) -> Option<GroupKey> {
+        self.owner?;
+        Some(name(&self.runs_in).map_or(GroupKey::None, |name| GroupKey::Named(name.as_ref().into())))
     }
 
     fn at<'b>(&'b self, key: fn(&'b DestKey) -> GroupKey) -> Option<GroupKey> {
@@ -107,7 +115,15 @@ groupings! {
     /// All processes of one systemd unit
     Unit "unit" "UNIT" |of| of.named(|facts| &facts.unit);
     /// All processes of one container
-    Container "container" "CONTAINER" |of| of.named(|facts| &facts.container);
+    Container "container" "CONTAINER" |of| of.place(RunsIn::container);
+    /// All containers of one image
+    Image "image" "IMAGE" |of| of.place(RunsIn::image);
+    /// All containers of one pod
+    Pod "pod" "POD" |of| of.place(RunsIn::pod);
+    /// All pods of one workload: a Deployment, a StatefulSet, a service of Compose
+    Workload "workload" "WORKLOAD" |of| of.place(RunsIn::workload);
+    /// All pods in one namespace of the cluster
+    ClusterNamespace "cluster-namespace" "NAMESPACE" |of| of.place(RunsIn::cluster_namespace);
     /// All processes of one executable file
     Exe "exe" "EXECUTABLE" |of| of.named(|facts| &facts.exe);
     /// All connections in one network namespace

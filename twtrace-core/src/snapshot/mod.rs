@@ -14,8 +14,9 @@ mod row;
 mod sockets;
 mod take;
 
+pub use crate::containers::RunsIn;
 pub use crate::counts::Counts;
-use crate::event::{Owner, ProcessFacts, ProcessKey};
+use crate::event::{ContainerFacts, Owner, ProcessFacts, ProcessKey};
 use crate::failure::FailureRow;
 use crate::finding::Finding;
 use crate::history::History;
@@ -54,6 +55,7 @@ pub struct Snapshot {
     findings: Vec<Finding>,
     facts: Arc<Map<ProcessKey, Arc<ProcessFacts>>>,
     cgroups: Arc<Map<u64, Arc<ProcessFacts>>>,
+    containers: Arc<Map<Box<str>, Arc<ContainerFacts>>>,
     users: Arc<Map<u32, String>>,
     #[serde(skip)]
     names: OnceLock<row::Names>,
@@ -193,6 +195,16 @@ impl Snapshot {
     /// What is known of a cgroup from any of its processes.
     pub fn facts_of_cgroup(&self, cgroup: u64) -> Option<&ProcessFacts> {
         self.cgroups.get(&cgroup).map(|facts| &**facts)
+    }
+
+    /// What a runtime said of the container that these facts show.
+    pub fn container_of(&self, facts: Option<&ProcessFacts>) -> Option<&ContainerFacts> {
+        self.containers.get(facts?.container.as_deref()?).map(|said| &**said)
+    }
+
+    /// Where a process of these facts runs.
+    pub fn runs_in<'a>(&'a self, facts: Option<&'a ProcessFacts>) -> RunsIn<'a> {
+        RunsIn { facts, container: self.container_of(facts) }
     }
 
     /// A user's name.

@@ -78,7 +78,8 @@ impl Snapshot {
                 exiting: false,
             };
             let program = program_of(&owner, facts);
-            return filter.passes_owner(&owner) && filter.passes_names(Names { program: Some(&program), facts });
+            let names = Names { program: Some(&program), runs_in: self.runs_in(facts) };
+            return filter.passes_owner(&owner) && filter.passes_names(names);
         }
         // Several processes of one command and one parent.
         let is_one = |row: &&ProcessRow| {
@@ -98,7 +99,7 @@ impl Snapshot {
 
     fn row_passes(&self, filter: &Filter, row: &ProcessRow) -> bool {
         let program = self.program(row);
-        let names = Names { program: program.as_deref(), facts: self.facts_of(row) };
+        let names = Names { program: program.as_deref(), runs_in: self.runs_in(self.facts_of(row)) };
         row.owner.is_some_and(|owner| filter.passes_owner(&owner)) && filter.passes_names(names)
     }
 }

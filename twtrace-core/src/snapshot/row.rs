@@ -209,7 +209,7 @@ impl Snapshot {
         let member = Member {
             owner: row.owner.as_ref(),
             program: names.programs[process].as_ref(),
-            facts: self.facts_of(row),
+            runs_in: self.runs_in(self.facts_of(row)),
             is_one_shot: names.one_shots[process] || matches!(row.key, GroupKey::OneShots(_)),
             is_moved: !matches!(row.key, GroupKey::Process(_)),
             destination,

@@ -47,6 +47,7 @@ impl Snapshot {
         snapshot.findings = rules::check(&whole, |finding| whole.concerns(&state.filter, &snapshot, finding));
         snapshot.facts = Arc::clone(&whole.facts);
         snapshot.cgroups = Arc::clone(&whole.cgroups);
+        snapshot.containers = Arc::clone(&whole.containers);
         snapshot.port_holders = OnceLock::from(PortHolders::of(&whole));
         snapshot
     }
@@ -67,6 +68,7 @@ impl Snapshot {
             findings: Vec::new(),
             facts: Arc::clone(state.accounts.facts.processes()),
             cgroups: Arc::clone(state.accounts.facts.cgroups()),
+            containers: Arc::clone(state.containers.all()),
             users: Arc::clone(&state.users),
             names: OnceLock::new(),
             port_holders: OnceLock::new(),
@@ -110,13 +112,17 @@ impl Snapshot {
 
     /// Applies the part of the filter that asks for names, which may have arrived after the connections.
     fn filter(&mut self, state: &State) {
+        if let Some(history) = &mut self.history {
+            history.set_before_names();
+        }
+        let mut sockets = std::mem::take(&mut self.sockets);
         let filter = &state.filter;
         let processes: Vec<bool> = self
             .processes
             .iter()
             .map(|row| {
                 let program = self.program(row);
-                filter.passes_names(Names { program: program.as_deref(), facts: self.facts_of(row) })
+                filter.passes_names(Names { program: program.as_deref(), runs_in: self.runs_in(self.facts_of(row)) })
             })
             .collect();
         let summary = &self.summary;
@@ -136,12 +142,8 @@ impl Snapshot {
             let facts = self.facts.get(&owner.key).map(|facts| &**facts);
             let cgroup = whole.and_then(|owner| self.cgroups.get(&owner.cgroup)).map(|facts| &**facts);
             let program = whole.map(|owner| program_of(&owner, facts));
-            filter.passes_names(Names { program: program.as_deref(), facts: facts.or(cgroup) })
+            filter.passes_names(Names { program: program.as_deref(), runs_in: self.runs_in(facts.or(cgroup)) })
         };
-        if let Some(history) = &mut self.history {
-            history.set_before_names();
-        }
-        let mut sockets = std::mem::take(&mut self.sockets);
         sockets.retain(|socket| {
             filter.passes_netns(socket.tuple.netns, summary)
                 && (passes_owner(socket.closer.as_ref()) || passes_owner(socket.opener.as_ref()))

@@ -7,6 +7,9 @@ use super::{History, SECOND_NS, SocketOwners, State, kernel_sockets};
 use crate::event::Event;
 use crate::keys::GroupKey;
 use crate::table::Map;
+use foldhash::fast::FixedState;
+use hashbrown::HashSet;
+use std::cell::OnceCell;
 use std::sync::Arc;
 
 /// Rates are computed this often, in nanoseconds.
@@ -63,7 +66,10 @@ impl State {
             Event::Counters(counters) => self.summary.counters = counters,
             Event::Cost(reading) => self.summary.cost = self.cost.add(reading).or(self.summary.cost),
             Event::Kernel { netns, facts } => self.kernel(netns, facts),
-            Event::Namespace { netns, inode, name, refused } => self.summary.name(netns, inode, name, refused),
+            Event::Namespace { netns, inode, name, refused } => {
+                let name = self.namespace_name(name);
+                self.summary.name(netns, inode, name, refused);
+            }
             Event::NamespaceGone { netns } => self.namespace_gone(netns),
             Event::NamespacesLeftOut(number) => self.summary.namespaces_left_out = number,
             Event::Process { key, mut facts } => {
@@ -76,6 +82,16 @@ impl State {
                 }
                 let has_row = |key| processes.find(&GroupKey::Process(key)).is_some();
                 self.accounts.facts.insert(key, facts, has_row);
+            }
+            Event::Container { id, facts } => {
+                self.rename_namespaces(&id, &facts);
+                let known = &self.accounts.facts;
+                let needed = OnceCell::new();
+                let is_needed = |id: &str| {
+                    let needed = needed.get_or_init(|| known.containers().collect::<HashSet<&str, FixedState>>());
+                    needed.contains(id)
+                };
+                self.containers.insert(id, facts, is_needed);
             }
             Event::User { uid, name } => {
                 if self.users.len() < USERS {

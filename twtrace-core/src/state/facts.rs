@@ -52,12 +52,22 @@ impl ProcessFactsTable {
         &self.cgroups
     }
 
+    /// The containers that any of them shows.
+    pub(crate) fn containers(&self) -> impl Iterator<Item = &str> {
+        self.facts.values().chain(self.cgroups.values()).filter_map(|facts| facts.container.as_deref())
+    }
+
     /// Keeps what a process shows about its cgroup. When full, further cgroups are not kept.
     pub(crate) fn know_cgroup(&mut self, cgroup: u64, facts: &ProcessFacts) {
-        let ProcessFacts { cgroup: path, container, unit, .. } = facts;
+        let ProcessFacts { cgroup: path, container, pod_uid, unit, .. } = facts;
         if path.is_some() && (self.cgroups.len() < CGROUPS || self.cgroups.contains_key(&cgroup)) {
-            let (cgroup_path, container, unit) = (path.clone(), container.clone(), unit.clone());
-            let kept = ProcessFacts { cgroup: cgroup_path, container, unit, ..ProcessFacts::default() };
+            let kept = ProcessFacts {
+                cgroup: path.clone(),
+                container: container.clone(),
+                pod_uid: pod_uid.clone(),
+                unit: unit.clone(),
+                ..ProcessFacts::default()
+            };
             Arc::make_mut(&mut self.cgroups).insert(cgroup, Arc::new(kept));
         }
     }
@@ -69,6 +79,7 @@ impl ProcessFactsTable {
         {
             facts.cgroup.clone_from(&known.cgroup);
             facts.container.clone_from(&known.container);
+            facts.pod_uid.clone_from(&known.pod_uid);
             facts.unit.clone_from(&known.unit);
         }
     }

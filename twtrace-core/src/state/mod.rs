@@ -33,6 +33,7 @@ mod time_wait;
 mod timers;
 mod trend;
 
+use crate::containers::ContainerTable;
 use crate::cost::CostMeter;
 use crate::failure::Failures;
 pub use crate::filter::Filter;
@@ -86,6 +87,7 @@ pub struct State {
     pub(crate) socket_owners: SocketOwners,
     pub(crate) users: Arc<Map<u32, String>>,
     cost: CostMeter,
+    pub(crate) containers: ContainerTable,
     pub(crate) history: Option<History>,
     pub(crate) filter: Filter,
     /// The same without the filter, where that asks for connections: what leads to what it selects is elsewhere.
@@ -123,6 +125,7 @@ impl State {
             socket_owners: SocketOwners::default(),
             users: Arc::default(),
             cost: CostMeter::default(),
+            containers: ContainerTable::default(),
             history: config.history.then(History::default),
             filter: config.filter,
             counted_from_ns: 0,

@@ -2,7 +2,7 @@
 
 use super::State;
 use super::ends::End;
-use crate::event::KernelFacts;
+use crate::event::{ContainerFacts, KernelFacts};
 
 /// Kernel figures kept for the sparkline.
 const HISTORY: usize = 120;
@@ -34,6 +34,20 @@ impl State {
                 let most = &mut history.at(now_ns).kernel_time_wait;
                 *most = (*most).max(Some(time_wait));
             }
+        }
+    }
+
+    /// The name of a namespace: of one that is named after a container, what a runtime calls that.
+    pub(super) fn namespace_name(&self, name: String) -> String {
+        let said = self.containers.all().get(name.as_str());
+        said.and_then(|said| said.place()).map_or(name, std::borrow::Cow::into_owned)
+    }
+
+    /// A runtime said what it calls a container.
+    pub(super) fn rename_namespaces(&mut self, id: &str, facts: &ContainerFacts) {
+        let Some(name) = facts.place() else { return };
+        for namespace in self.summary.namespaces.iter_mut().filter(|namespace| namespace.name == id) {
+            namespace.name = name.clone().into_owned();
         }
     }
 

@@ -31,6 +31,8 @@ impl State {
         }
         let names = all.users.iter().map(|(uid, name)| Event::User { uid: *uid, name: name.clone() });
         events.extend(names);
+        let containers = all.containers.all().iter();
+        events.extend(containers.map(|(id, facts)| Event::Container { id: id.to_string(), facts: (**facts).clone() }));
         let facts = all.accounts.facts.processes().iter();
         events.extend(facts.map(|(key, facts)| Event::Process { key: *key, facts: (**facts).clone() }));
         events

@@ -2,7 +2,7 @@
 
 use crate::common::*;
 use std::collections::BTreeMap;
-use twtrace_core::event::{Event, Owner, ProcessFacts};
+use twtrace_core::event::{ContainerFacts, Event, Owner, ProcessFacts};
 use twtrace_core::snapshot::{GROUPINGS, GroupBy, GroupKey, Row, Snapshot};
 use twtrace_core::state::{Config, Filter, Limits, State};
 
@@ -211,5 +211,101 @@ fn a_filter_by_a_name_takes_rows_away_and_totals_with_them() {
         [Filter { units: list("c0ffee"), ..Filter::default() }, Filter { containers: list("c0f"), ..Filter::default() }]
     {
         assert!(filtered(no_match).rows(GroupBy::Pid).is_empty());
+    }
+}
+
+fn in_pod(name: &str) -> ContainerFacts {
+    ContainerFacts {
+        name: Some(name.to_owned()),
+        image: Some("docker.io/library/nginx:1.25".to_owned()),
+        pod: Some("web-6d4cf56db6-x7k2p".to_owned()),
+        pod_namespace: Some("shop".to_owned()),
+        workload: Some("web".to_owned()),
+    }
+}
+
+fn said(id: &str, facts: ContainerFacts) -> Event {
+    Event::Container { id: id.to_owned(), facts }
+}
+
+#[test]
+fn name_of_a_container_that_arrives_late_regroups_what_was_counted_before() {
+    let (api, proxy, cron) = (owner(10, "api"), owner(11, "proxy"), owner(12, "cron"));
+    let id = |id: &str| ProcessFacts { pod_uid: Some("61d1".to_owned()), ..in_unit("a.scope", Some(id)) };
+    let counted = [
+        start(),
+        one(1, api),
+        one(2, api),
+        one(3, proxy),
+        one(4, cron),
+        facts(api, id("aaaa")),
+        facts(proxy, id("bbbb")),
+    ];
+    let mut state = engine(counted);
+    let named = |name: &str| GroupKey::Named(name.into());
+    let before = state.snapshot();
+    let expected = [(named("aaaa"), 2), (named("bbbb"), 1), (GroupKey::None, 1)];
+    assert_eq!(created(&before, GroupBy::Container), BTreeMap::from(expected));
+    assert_eq!(created(&before, GroupBy::Pod), BTreeMap::from([(named("61d1"), 3), (GroupKey::None, 1)]));
+    assert_eq!(created(&before, GroupBy::Image), BTreeMap::from([(GroupKey::None, 4)]));
+    state.apply(said("aaaa", in_pod("api")));
+    state.apply(said("bbbb", in_pod("proxy")));
+    let after = state.snapshot();
+    let pod = "shop/web-6d4cf56db6-x7k2p";
+    for (by, expected) in [
+        (GroupBy::Container, vec![(format!("{pod}/api"), 2), (format!("{pod}/proxy"), 1)]),
+        (GroupBy::Pod, vec![(pod.to_owned(), 3)]),
+        (GroupBy::Image, vec![("docker.io/library/nginx:1.25".to_owned(), 3)]),
+        (GroupBy::Workload, vec![("shop/web".to_owned(), 3)]),
+        (GroupBy::ClusterNamespace, vec![("shop".to_owned(), 3)]),
+    ] {
+        let expected = expected.iter().map(|(name, number)| (named(name), *number));
+        assert_eq!(created(&after, by), expected.chain([(GroupKey::None, 1)]).collect(), "{by:?}");
+    }
+    // A network namespace that is named after a container belongs to its pod.
+    for (netns, id) in [(7, "aaaa"), (8, "cccc")] {
+        state.apply(Event::Namespace { netns, inode: netns, name: id.to_owned(), refused: None });
+    }
+    state.apply(said("cccc", ContainerFacts { name: Some("db1".to_owned()), ..ContainerFacts::default() }));
+    let name = |netns| state.summary().namespace(netns).unwrap().name.as_str();
+    assert_eq!((name(7), name(8)), (pod, "db1"));
+    // A recording that begins here knows it too.
+    let mut later = engine(state.preface());
+    later.apply(one(5, api));
+    assert_eq!(created(&later.snapshot(), GroupBy::Workload), BTreeMap::from([(named("shop/web"), 1)]));
+}
+
+#[test]
+fn filters_of_containers_match_names_ids_images_pods_and_workloads() {
+    let (api, cron) = (owner(10, "api"), owner(12, "cron"));
+    let id = "3f1ce9b7a4d2";
+    let shown = ProcessFacts { pod_uid: Some("61d1e0b4".to_owned()), ..in_unit("a.scope", Some(id)) };
+    let events = || [start(), one(1, api), one(2, cron), facts(api, shown.clone()), said(id, in_pod("api"))];
+    let list = |name: &str| vec![name.to_owned()];
+    let containers = |name: &str| Filter { containers: list(name), ..Filter::default() };
+    let images = |name: &str| Filter { images: list(name), ..Filter::default() };
+    let pods = |name: &str| Filter { pods: list(name), ..Filter::default() };
+    let workloads = |name: &str| Filter { workloads: list(name), ..Filter::default() };
+    let namespaces = |name: &str| Filter { cluster_namespaces: list(name), ..Filter::default() };
+    for (filter, passes) in [
+        (containers("api"), true),
+        (containers("shop/web-6d4cf56db6-x7k2p/api"), true),
+        (containers("3f1ce9"), true),
+        (containers("proxy"), false),
+        (images("nginx"), true),
+        (images("nginx:1.24"), false),
+        (pods("web-6d4cf56db6-x7k2p"), true),
+        (pods("shop/web-6d4cf56db6-x7k2p"), true),
+        (pods("61d1e0b4"), true),
+        (pods("web"), false),
+        (workloads("web"), true),
+        (workloads("shop/web"), true),
+        (workloads("shop"), false),
+        (namespaces("shop"), true),
+        (namespaces("web"), false),
+    ] {
+        let snapshot = engine_with(Config { filter: filter.clone(), ..Config::default() }, events()).snapshot();
+        assert_eq!(snapshot.rows(GroupBy::Pid).len(), usize::from(passes), "{filter:?}");
+        assert_eq!(snapshot.sockets().len(), usize::from(passes), "{filter:?}");
     }
 }

@@ -10,9 +10,9 @@ mod capabilities;
 mod files;
 mod filters;
 
+use anyhow::Context as _;
 pub use capabilities::{LOADING, name};
 pub use caps::Capability;
-use anyhow::Context as _;
 use nix::sys::prctl;
 use nix::unistd::{Gid, Uid, setgid, setgroups, setuid};
 use std::fmt;
@@ -52,6 +52,8 @@ pub enum Part {
     Sweep,
     /// Asks the user database.
     Users,
+    /// Asks container runtimes, over sockets that belong to root.
+    Runtimes,
 }
 
 impl Part {
@@ -64,7 +66,7 @@ impl Part {
             Self::SocketOwners => &[CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH],
             // Before Linux 5.19, reading a map needs it where the bpf system call is not for everyone.
             Self::Sweep => &[CAP_BPF],
-            Self::Users => &[],
+            Self::Users | Self::Runtimes => &[],
         }
     }
 }
@@ -166,7 +168,7 @@ pub fn only_read() {
 pub fn enter(part: Part) {
     if HAS_BEGUN.load(Ordering::Acquire) {
         note(capabilities::keep(part.capabilities()));
-        note(filters::loaded(part == Part::Users));
+        note(filters::loaded(matches!(part, Part::Users | Part::Runtimes)));
     }
     attempts::if_asked();
 }
@@ -174,8 +176,7 @@ pub fn enter(part: Part) {
 /// Gives up what this thread needs neither to answer nor to write: for this thread and those that it starts. Another one
 /// traces.
 pub fn settle(needs: &Needs, mut confinement: Confinement) -> Confinement {
-    let kept: &[Capability] =
-        if confinement.foreign_folder.is_some() { &[Capability::CAP_DAC_OVERRIDE] } else { &[] };
+    let kept: &[Capability] = if confinement.foreign_folder.is_some() { &[Capability::CAP_DAC_OVERRIDE] } else { &[] };
     note(capabilities::keep(kept));
     match files::restrict(needs) {
         Ok(version) => confinement.landlock = Some(version),

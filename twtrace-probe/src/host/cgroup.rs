@@ -1,7 +1,7 @@
-//! What a cgroup path says: container and systemd unit.
+//! What a cgroup path says: container, pod and systemd unit.
 
 /// Length of the short form of a container id, as `docker ps` prints it.
-const SHORT_ID: usize = 12;
+pub const SHORT_ID: usize = 12;
 
 /// The path of the process in the text of `/proc/PID/cgroup`: the one in the v2 hierarchy (`0::/path`), where cgroup
 /// ids belong; on a host without v2, the one in systemd's v1 hierarchy or the memory controller's.
@@ -9,11 +9,33 @@ pub fn path(text: &str) -> Option<&str> {
     hierarchy(text, "").or_else(|| hierarchy(text, "name=systemd")).or_else(|| hierarchy(text, "memory"))
 }
 
-/// Container and unit: from the v2 path if it names them, else from the v1 hierarchies. On a hybrid host Docker places
-/// containers only in v1.
-pub fn labels(text: &str) -> (Option<String>, Option<String>) {
-    let paths = || ["", "name=systemd", "memory"].into_iter().filter_map(|name| hierarchy(text, name));
-    (paths().find_map(container), paths().find_map(unit))
+/// What a cgroup path names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Labels {
+    /// Short id or name of the container.
+    pub container: Option<String>,
+    /// Kubernetes' uid of the pod.
+    pub pod_uid: Option<String>,
+    /// systemd unit.
+    pub unit: Option<String>,
+}
+
+impl Labels {
+    /// What one path names.
+    pub fn of_path(path: &str) -> Self {
+        Self { container: container(path), pod_uid: pod_uid(path), unit: unit(path) }
+    }
+
+    /// What `/proc/PID/cgroup` names: the v2 path if it names it, else the v1 hierarchies. On a hybrid host Docker places
+    /// containers only in v1.
+    pub fn of_process(text: &str) -> Self {
+        let paths = || ["", "name=systemd", "memory"].into_iter().filter_map(|name| hierarchy(text, name));
+        Self {
+            container: paths().find_map(container),
+            pod_uid: paths().find_map(pod_uid),
+            unit: paths().find_map(unit),
+        }
+    }
 }
 
 /// Path in the hierarchy that has this controller (`""` for v2).
@@ -64,6 +86,25 @@ fn by_name(element: &str, parent: &str) -> Option<String> {
         return None;
     };
     (!name.is_empty()).then(|| unescape(name))
+}
+
+/// Kubernetes' uid of the pod in a path. The innermost one counts.
+pub fn pod_uid(path: &str) -> Option<String> {
+    path.rsplit('/').find_map(|element| {
+        // `podUID` with the cgroupfs driver, `kubepods-QOS-podUID.slice` with systemd's, which has no hyphens in names.
+        let element = element.split(':').next().unwrap_or(element);
+        let element = element.strip_suffix(".slice").unwrap_or(element);
+        let uid = element.strip_prefix("pod").or_else(|| element.rsplit_once("-pod").map(|(_, uid)| uid))?;
+        let uid = uid.replace('_', "-");
+        is_uid(&uid).then_some(uid)
+    })
+}
+
+/// A UUID, or the hash that static pods have instead.
+fn is_uid(uid: &str) -> bool {
+    let is_hex = |part: &str| part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let lengths = uid.split('-').map(str::len);
+    uid.split('-').all(is_hex) && (lengths.clone().eq([8, 4, 4, 4, 12]) || lengths.eq([32]))
 }
 
 /// The innermost service or scope of a path.
@@ -151,11 +192,85 @@ mod tests {
     }
 
     #[test]
+    fn pods_and_their_containers_by_path() {
+        const UID: &str = "8712f785-1a3e-41ec-a00b-e2dcc77431cb";
+        const STATIC: &str = "9729a196c4723b60ab401eaff722982d";
+        let slice_uid = UID.replace('-', "_");
+        for (path, has_container, uid) in [
+            // cgroupfs: guaranteed, burstable, best effort, a child below, a static pod.
+            (format!("/kubepods/pod{UID}/{ID}"), true, Some(UID)),
+            (format!("/kubepods/burstable/pod{UID}/{ID}"), true, Some(UID)),
+            (format!("/kubepods/besteffort/pod{UID}/{ID}"), true, Some(UID)),
+            (format!("/kubepods/burstable/pod{STATIC}/{ID}/kube-proxy"), true, Some(STATIC)),
+            (format!("/kubepods/pod{UID}/crio-{ID}"), true, Some(UID)),
+            (format!("/kubepods/pod{UID}"), false, Some(UID)),
+            // systemd: the same, by each runtime.
+            (format!("/kubepods.slice/kubepods-pod{slice_uid}.slice/cri-containerd-{ID}.scope"), true, Some(UID)),
+            (
+                format!(
+                    "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{slice_uid}.slice/crio-{ID}.scope"
+                ),
+                true,
+                Some(UID),
+            ),
+            (
+                format!(
+                    "/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod{slice_uid}.slice/docker-{ID}.scope"
+                ),
+                true,
+                Some(UID),
+            ),
+            (format!("/kubepods.slice/kubepods-pod{STATIC}.slice/crio-{ID}.scope/container"), true, Some(STATIC)),
+            (format!("/kubepods.slice/kubepods-pod{slice_uid}.slice/crio-conmon-{ID}.scope"), false, Some(UID)),
+            // containerd with another driver than the kubelet.
+            (
+                format!("/system.slice/containerd.service/kubepods-burstable-pod{slice_uid}.slice:cri-containerd:{ID}"),
+                true,
+                Some(UID),
+            ),
+            // As seen from a container with a cgroup namespace of its own.
+            (format!("/../../pod{UID}/{ID}"), true, Some(UID)),
+            (format!("/../{ID}"), true, None),
+            // Docker in a pod, and in Docker.
+            (format!("/kubepods/besteffort/pod{UID}/{}/docker/{ID}", ID.replace('3', "4")), true, Some(UID)),
+            (format!("/docker/{}/docker/{ID}", ID.replace('3', "4")), true, None),
+            (format!("/{ID}"), true, None),
+            // Podman has pods of its own, which are not Kubernetes'.
+            (format!("/machine.slice/machine-libpod_pod_{ID}.slice/libpod-{ID}.scope/container"), true, None),
+            (format!("/libpod_parent/libpod-{ID}"), true, None),
+            (format!("/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-{ID}.scope"), true, None),
+            (format!("/system.slice/web.service/libpod-payload-{ID}"), true, None),
+            (format!("/libpod_parent/libpod-conmon-{ID}"), false, None),
+            // What only looks like one.
+            ("/kubepods.slice/kubepods-burstable.slice".to_owned(), false, None),
+            ("/podruntime/kubelet".to_owned(), false, None),
+            (format!("/kubepods/pod{}", UID.to_uppercase()), false, None),
+            ("/default/t1".to_owned(), false, None),
+            ("/system/dashboard".to_owned(), false, None),
+        ] {
+            let labels = Labels::of_path(&path);
+            assert_eq!(labels.container.as_deref(), has_container.then_some(&ID[..12]), "container of {path}");
+            assert_eq!(labels.pod_uid.as_deref(), uid, "pod of {path}");
+        }
+    }
+
+    #[test]
     fn the_v2_path_is_preferred_and_labels_come_from_any() {
         let hybrid =
             format!("12:memory,cpuset:/docker/{ID}\n1:name=systemd:/docker/{ID}\n0::/system.slice/docker.service\n");
         assert_eq!(path(&hybrid), Some("/system.slice/docker.service"));
-        assert_eq!(labels(&hybrid), (Some("3f1ce9b7a4d2".to_owned()), Some("docker.service".to_owned())));
+        let labels = Labels::of_process(&hybrid);
+        let text = |text: &str| Some(text.to_owned());
+        assert_eq!((labels.container, labels.unit), (text("3f1ce9b7a4d2"), text("docker.service")));
+        // Kind: a node is a container of the host, and v1 hierarchies name nothing else.
+        let pod = "kubelet-kubepods-besteffort-pod44c76ce5_4e3a_4a4d_9f4b_1f0a5c6d7e8f.slice";
+        let inner = ID.replace('3', "4");
+        let kind = format!(
+            "1:name=systemd:/docker/{ID}\n0::/docker/{ID}/kubelet.slice/kubelet-kubepods.slice/{pod}/cri-containerd-{inner}.scope\n"
+        );
+        let labels = Labels::of_process(&kind);
+        assert_eq!(labels.container.as_deref(), Some(&inner[..12]));
+        assert_eq!(labels.pod_uid, text("44c76ce5-4e3a-4a4d-9f4b-1f0a5c6d7e8f"));
         for (text, expected) in [
             ("0::/a:b/c\n", Some("/a:b/c")),
             ("4:memory:/m\n1:name=systemd:/s\n", Some("/s")),

@@ -11,6 +11,7 @@ pub mod kernel_threads;
 pub mod namespaces;
 pub mod netstat;
 pub mod process;
+pub mod runtimes;
 pub mod socket_owners;
 pub mod sysctl;
 pub mod users;

@@ -5,9 +5,10 @@
 //! that. A namespace that never had a process or a named mount, or that only a socket or a mount elsewhere keeps alive,
 //! is not found. Nothing here keeps a namespace alive for longer than a visit.
 
+use super::cgroup::Labels;
 use super::cookies::{Cookies, is_gone, netns_cookie};
 use super::process::start_ticks;
-use super::{cgroup, clock, read_text, users};
+use super::{clock, read_text, users};
 use crate::confine::{self, Part};
 use nix::sched::{CloneFlags, setns};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -309,7 +310,7 @@ impl Names {
     fn name_by(&self, pid: u32) -> String {
         let folder = self.proc.join(pid.to_string());
         let cgroups = read_text(folder.join("cgroup")).unwrap_or_default();
-        let (container, _) = cgroup::labels(&cgroups);
+        let container = Labels::of_process(&cgroups).container;
         container.unwrap_or_else(|| {
             // Kernel threads are in the initial network namespace, and in the initial PID namespace PID 2 is their
             // parent.

@@ -1,6 +1,6 @@
 //! What `/proc` says about a process, if it is still the same one.
 
-use super::cgroup;
+use super::cgroup::{self, Labels};
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
@@ -42,9 +42,9 @@ impl ProcessReader {
         let cgroups =
             self.contents(&folder.join("cgroup"), MAX_CGROUP).map(|bytes| String::from_utf8_lossy(bytes).into());
         let cgroups: String = cgroups.unwrap_or_default();
-        let (container, unit) = cgroup::labels(&cgroups);
+        let Labels { container, pod_uid, unit } = Labels::of_process(&cgroups);
         let cgroup = cgroup::path(&cgroups).map(str::to_owned);
-        let facts = ProcessFacts { exe, cmdline, cgroup, container, unit, ancestor: None };
+        let facts = ProcessFacts { exe, cmdline, cgroup, container, pod_uid, unit, ancestor: None };
         (self.start_ticks(&folder)? == key.start_ns / self.ns_per_tick).then_some(facts)
     }
 
@@ -164,6 +164,7 @@ mod tests {
             cmdline: Some("x -v".to_owned()),
             cgroup: Some("/system.slice/x.service".to_owned()),
             container: None,
+            pod_uid: None,
             unit: Some("x.service".to_owned()),
             ancestor: None,
         };

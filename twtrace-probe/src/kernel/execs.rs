@@ -1,7 +1,8 @@
 //! What the kernel side kept of processes that are gone: their arguments, parents and cgroups.
 
 use super::load::Wire;
-use crate::host::{cgroup, process};
+use crate::host::cgroup::Labels;
+use crate::host::process;
 use aya::maps::{HashMap, MapData};
 use twtrace_common::{ARGUMENTS, CgroupNames, Exec};
 use twtrace_core::event::{ProcessFacts, ProcessKey};
@@ -30,9 +31,8 @@ impl Execs {
         if cmdline.is_none() && cgroup.is_none() {
             return None;
         }
-        let (container, unit) =
-            cgroup.as_deref().map_or((None, None), |path| (cgroup::container(path), cgroup::unit(path)));
-        Some(ProcessFacts { cmdline, cgroup, container, unit, ..ProcessFacts::default() })
+        let Labels { container, pod_uid, unit } = cgroup.as_deref().map(Labels::of_path).unwrap_or_default();
+        Some(ProcessFacts { cmdline, cgroup, container, pod_uid, unit, ..ProcessFacts::default() })
     }
 
     /// The parent that a process had when it started; `None` if it started before the trace, or too many have started since.

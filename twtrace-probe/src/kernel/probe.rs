@@ -7,6 +7,7 @@ use super::room::Room;
 use super::situation::{BTF, LOCKDOWN, status_field};
 pub use super::situation::{Capabilities, Capability, Lockdown, capabilities, kernel_version, lockdown};
 use super::tracefs::{self, TracefsState};
+use crate::host::runtimes::{self, Answer, Runtimes};
 use crate::host::{self, sysctl};
 use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader, ErrorKind, Read as _};
@@ -77,6 +78,8 @@ pub struct Facts {
     pub census: Result<CensusReport, String>,
     /// What `/proc` shows.
     pub proc: ProcAccess,
+    /// What container runtimes answered.
+    pub runtimes: Vec<Answer>,
     /// Where cgroup v2 is mounted.
     pub cgroup2: Option<String>,
     /// Kernel figures.
@@ -130,6 +133,7 @@ fn read_here(object: Option<&Path>) -> Facts {
         hooks: tried.map(|(tracing, _)| tracing.hooks).map_err(|error| explain::explain(&error)),
         census: census::dump(netns, &mut |_| {}).map_err(|error| error.to_string()),
         proc: proc_access(&mounts),
+        runtimes: runtimes::survey(&Runtimes::Auto),
         cgroup2: mounts.iter().find(|mount| mount.kind == "cgroup2").map(|mount| mount.point.clone()),
         figures: host::kernel_facts().map_err(|error| error.to_string()),
         sysctls: SYSCTLS.iter().map(|name| (*name, sysctl::read(name).ok())).collect(),

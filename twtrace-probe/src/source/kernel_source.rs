@@ -14,6 +14,7 @@ use crate::host::cookies;
 use crate::host::kernel_threads::KernelThreads;
 use crate::host::namespaces::Found;
 use crate::host::process::ProcessReader;
+use crate::host::runtimes::{ContainerNames, Runtimes};
 use crate::host::users::UserNames;
 use crate::kernel::cost::CostSampler;
 use crate::kernel::load::{self, LoadOptions, Loaded};
@@ -56,11 +57,16 @@ const SETTLE_NS: u64 = SETTLE.as_nanos() as u64;
 /// How long the last sweep may take.
 const LAST_SWEEP: Duration = Duration::from_secs(1);
 
+/// How long the names of the last containers may take.
+const LAST_NAMES: Duration = Duration::from_secs(3);
+
 /// How to trace.
 #[derive(Clone, Debug, Default)]
 pub struct KernelSourceOptions {
     /// How to load the programs.
     pub load: LoadOptions,
+    /// Which container runtimes to ask for names.
+    pub runtimes: Runtimes,
 }
 
 /// The running kernel as a source of events.
@@ -76,6 +82,7 @@ pub struct KernelSource {
     never_seen: u64,
     cost: CostSampler,
     processes: ProcessReader,
+    containers: ContainerNames,
     ancestors: Ancestors,
     namespaces: Namespaces,
     censuses: Censuses,
@@ -123,6 +130,7 @@ impl KernelSource {
         // Its thread stays in the mount namespace that this one may leave next.
         let namespaces = Namespaces::start(host.netns).context("cannot start a thread")?;
         let owners = OwnerSearch::start().context("cannot start a thread")?;
+        let containers = ContainerNames::start(&options.runtimes).context("cannot start a thread")?;
         let loaded = load::load(&options.load)?;
         give_back();
         let sweeper = loaded.sweeper()?;
@@ -151,6 +159,7 @@ impl KernelSource {
             never_seen: 0,
             cost: CostSampler::new(clock::monotonic_ns()?),
             processes: ProcessReader::new(),
+            containers,
             ancestors: Ancestors::new(),
             namespaces,
             censuses: Censuses::until(deadline),
@@ -206,12 +215,18 @@ impl KernelSource {
             let parent = execs.parent(key).or_else(|| self.ancestors.parent(key));
             let ancestor =
                 parent.and_then(|parent| self.ancestors.of(parent, |gone| execs.parent(gone), &mut self.processes));
+            if let Some(container) = facts.as_ref().and_then(|facts| facts.container.as_deref()) {
+                self.containers.ask(container);
+            }
             if facts.is_some() || ancestor.is_some() {
                 sink(Event::Process { key, facts: ProcessFacts { ancestor, ..facts.unwrap_or_default() } });
             }
         }
         for (uid, name) in self.intake.users.answers() {
             sink(Event::User { uid, name });
+        }
+        for (id, facts) in self.containers.answers() {
+            sink(Event::Container { id, facts });
         }
     }
 
@@ -417,6 +432,9 @@ impl Source for KernelSource {
         self.never_seen = never_listed.filter(|(key, cookie)| loaded.is_followed(*key, *cookie)).count() as u64;
         self.figures(sink)?;
         self.look_up(sink);
+        for (id, facts) in self.containers.last_answers(LAST_NAMES.min(self.censuses.deadline.left())) {
+            sink(Event::Container { id, facts });
+        }
         self.intake.loaded.flush_log();
         sink(Event::Tick { at_ns: clock::monotonic_ns()? });
         Ok(())

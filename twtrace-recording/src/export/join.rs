@@ -18,11 +18,12 @@ const ROLES: [&str; 2] = ["opener", "closer"];
 enum Of {
     Owner,
     Facts,
+    Container,
     User,
 }
 
 /// Columns of `processes` that connections get, with their new names.
-const COLUMNS: [(Of, &str, &str); 13] = [
+const COLUMNS: [(Of, &str, &str); 19] = [
     (Of::Owner, "start_ns", "start_ns"),
     (Of::Owner, "uid", "uid"),
     (Of::User, "name", "user"),
@@ -32,6 +33,12 @@ const COLUMNS: [(Of, &str, &str); 13] = [
     (Of::Owner, "cgroup_id", "cgroup_id"),
     (Of::Facts, "cgroup", "cgroup"),
     (Of::Facts, "container", "container"),
+    (Of::Container, "name", "container_name"),
+    (Of::Container, "image", "image"),
+    (Of::Container, "pod", "pod"),
+    (Of::Container, "pod_namespace", "pod_namespace"),
+    (Of::Facts, "pod_uid", "pod_uid"),
+    (Of::Container, "workload", "workload"),
     (Of::Facts, "unit", "unit"),
     (Of::Facts, "ancestor", "ancestor"),
     (Of::Facts, "exe", "exe"),
@@ -57,6 +64,8 @@ pub(super) struct Processes {
     owners: HashMap<u32, u32>,
     /// Rows of facts by PID and start.
     facts: HashMap<(u32, u64), u32>,
+    /// Rows of containers by id.
+    containers: HashMap<String, u32>,
     /// Rows of users by uid.
     users: HashMap<u32, u32>,
 }
@@ -65,6 +74,7 @@ impl Processes {
     pub(super) fn new(schema: &SchemaRef, batches: &[RecordBatch]) -> anyhow::Result<Self> {
         let rows = concat_batches(schema, batches)?;
         let (mut owners, mut facts, mut users) = (HashMap::new(), HashMap::new(), HashMap::new());
+        let mut containers = HashMap::new();
         let column = |name: &str| rows.column_by_name(name).with_context(|| format!("processes have no {name}"));
         let (kinds, id) = (column("kind")?, column("id")?);
         let (pid, start_ns, uid) = (column("pid")?, column("start_ns")?, column("uid")?);
@@ -85,11 +95,16 @@ impl Processes {
                 (Some("facts"), Some(pid), ..) if !started.is_null(row) => {
                     facts.insert((pid, started.value(row)), place);
                 }
+                (Some("container"), ..) => {
+                    if let Some(id) = text(&rows, "container", place) {
+                        containers.insert(id.to_owned(), place);
+                    }
+                }
                 (Some("user"), _, Some(uid), _) => drop(users.insert(uid, place)),
                 _ => {}
             }
         }
-        Ok(Self { rows, owners, facts, users })
+        Ok(Self { rows, owners, facts, containers, users })
     }
 
     /// Connections of the same segment with the columns of both processes.
@@ -100,12 +115,14 @@ impl Processes {
             let owners: Vec<Option<u32>> =
                 named.as_primitive::<UInt32Type>().iter().map(|number| self.owners.get(&number?).copied()).collect();
             let facts = UInt32Array::from_iter(owners.iter().map(|owner| self.facts_of((*owner)?)));
+            let containers = UInt32Array::from_iter(owners.iter().map(|owner| self.container_of((*owner)?)));
             let users = UInt32Array::from_iter(owners.iter().map(|owner| self.user_of((*owner)?)));
             let owners = UInt32Array::from(owners);
             for (of, column, _) in COLUMNS {
                 let rows = match of {
                     Of::Owner => &owners,
                     Of::Facts => &facts,
+                    Of::Container => &containers,
                     Of::User => &users,
                 };
                 columns.push(match self.rows.column_by_name(column) {
@@ -129,7 +146,18 @@ impl Processes {
         self.facts.get(&(self.number("pid", owner)?, start_ns)).copied()
     }
 
+    fn container_of(&self, owner: u32) -> Option<u32> {
+        self.containers.get(text(&self.rows, "container", self.facts_of(owner)?)?).copied()
+    }
+
     fn user_of(&self, owner: u32) -> Option<u32> {
         self.users.get(&self.number("uid", owner)?).copied()
     }
+}
+
+/// A text of a row.
+fn text<'a>(rows: &'a RecordBatch, column: &str, row: u32) -> Option<&'a str> {
+    let column = rows.column_by_name(column)?.as_string_opt::<i32>()?;
+    let row = row as usize;
+    (row < column.len() && !column.is_null(row)).then(|| column.value(row))
 }

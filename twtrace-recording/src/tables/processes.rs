@@ -1,4 +1,4 @@
-//! Processes: those that own connections, what `/proc` said about them, and users.
+//! Processes: those that own connections, what `/proc` said about them, what runtimes said of their containers, and users.
 
 use crate::columns::{Bool, Bytes, Columns, Flag, Num, Opt, OptReader, Text, table};
 use crate::dictionary::{DecodedDict, Meanings, Words};
@@ -9,10 +9,10 @@ use arrow_array::types::{UInt32Type, UInt64Type};
 use arrow_array::{BinaryArray, RecordBatch};
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
-use twtrace_core::event::{Comm, Event, Owner, ProcessFacts, ProcessKey};
+use twtrace_core::event::{Comm, ContainerFacts, Event, Owner, ProcessFacts, ProcessKey};
 
 table! {
-    /// One row for each process at a time, and for each fact learned about processes and users.
+    /// One row for each process at a time, and for each fact learned about processes, containers and users.
     Builder, Rows {
         /// Number of its event; of a process, the first that names it.
         seq: Num<UInt64Type>,
@@ -39,8 +39,14 @@ table! {
         container: Text,
         unit: Text,
         ancestor: Text,
-        /// Name of a user.
+        /// Name of a user, or of a container.
         name: Text,
+        pod_uid: Text,
+        /// What a runtime said of the container.
+        image: Text,
+        pod: Text,
+        pod_namespace: Text,
+        workload: Text,
     }
 }
 
@@ -89,24 +95,42 @@ impl Builder {
         self.container.push(facts.and_then(|facts| facts.container.as_ref()));
         self.unit.push(facts.and_then(|facts| facts.unit.as_ref()));
         self.ancestor.push(facts.and_then(|facts| facts.ancestor.as_ref()));
+        self.pod_uid.push(facts.and_then(|facts| facts.pod_uid.as_ref()));
+    }
+
+    fn place(&mut self, container: Option<&ContainerFacts>) {
+        self.image.push(container.and_then(|said| said.image.as_ref()));
+        self.pod.push(container.and_then(|said| said.pod.as_ref()));
+        self.pod_namespace.push(container.and_then(|said| said.pod_namespace.as_ref()));
+        self.workload.push(container.and_then(|said| said.workload.as_ref()));
     }
 
     fn process(&mut self, seq: u64, id: u32, owner: &Owner) {
         self.push(seq, false, "process", Some(owner.key), Some(owner.uid), None);
         self.ownership(Some((id, owner)));
         self.facts(None);
+        self.place(None);
     }
 
     fn learned(&mut self, seq: u64, key: ProcessKey, facts: &ProcessFacts, restated: bool) {
         self.push(seq, restated, "facts", Some(key), None, None);
         self.ownership(None);
         self.facts(Some(facts));
+        self.place(None);
+    }
+
+    fn container(&mut self, seq: u64, id: &str, said: &ContainerFacts, restated: bool) {
+        self.push(seq, restated, "container", None, None, said.name.as_deref());
+        self.ownership(None);
+        self.facts(Some(&ProcessFacts { container: Some(id.to_owned()), ..ProcessFacts::default() }));
+        self.place(Some(said));
     }
 
     fn user(&mut self, seq: u64, uid: u32, name: &str, restated: bool) {
         self.push(seq, restated, "user", None, Some(uid), Some(name));
         self.ownership(None);
         self.facts(None);
+        self.place(None);
     }
 }
 
@@ -121,12 +145,19 @@ pub(crate) struct Writer {
     first_seq: u64,
     /// What later segments repeat. Facts have the number of the event that reported them last.
     users: Remembered<u32, String>,
+    containers: Remembered<String, ContainerFacts>,
     facts: Remembered<ProcessKey, (u64, ProcessFacts)>,
 }
 
 impl HasText for (u64, ProcessFacts) {
     fn text_bytes(&self) -> usize {
         self.1.text_bytes()
+    }
+}
+
+impl HasText for ContainerFacts {
+    fn text_bytes(&self) -> usize {
+        self.text_bytes()
     }
 }
 
@@ -187,6 +218,10 @@ impl TableWriter for Writer {
                 self.columns.learned(writing.seq, *key, facts, false);
                 self.facts.insert(*key, (writing.seq, facts.clone()));
             }
+            Event::Container { id, facts } => {
+                self.columns.container(writing.seq, id, facts, false);
+                self.containers.insert(id.clone(), facts.clone());
+            }
             Event::User { uid, name } => {
                 self.columns.user(writing.seq, *uid, name, false);
                 self.users.insert(*uid, name.clone());
@@ -202,6 +237,9 @@ impl TableWriter for Writer {
         self.first_seq = writing.seq;
         for (uid, name) in self.users.iter() {
             self.columns.user(writing.seq, *uid, name, true);
+        }
+        for (id, facts) in self.containers.iter() {
+            self.columns.container(writing.seq, id, facts, true);
         }
         Ok(())
     }
@@ -229,6 +267,7 @@ type Lossy = Option<Comm>;
 enum Kind {
     Process,
     Facts,
+    Container,
     User,
 }
 
@@ -248,6 +287,7 @@ impl crate::table::Batch for Batch {
         let kind = words.kind.of(rows.kind.take(), |word| match word {
             "process" => Some(Kind::Process),
             "facts" => Some(Kind::Facts),
+            "container" => Some(Kind::Container),
             "user" => Some(Kind::User),
             _ => None,
         });
@@ -284,10 +324,22 @@ impl crate::table::Batch for Batch {
                     cmdline: rows.cmdline.owned(row),
                     cgroup: rows.cgroup.owned(row),
                     container: rows.container.owned(row),
+                    pod_uid: rows.pod_uid.owned(row),
                     unit: rows.unit.owned(row),
                     ancestor: rows.ancestor.owned(row),
                 };
                 Read::Event(Event::Process { key: key()?, facts })
+            }
+            Kind::Container => {
+                let id = rows.container.owned(row).context("the id of a container is missing")?;
+                let facts = ContainerFacts {
+                    name: rows.name.owned(row),
+                    image: rows.image.owned(row),
+                    pod: rows.pod.owned(row),
+                    pod_namespace: rows.pod_namespace.owned(row),
+                    workload: rows.workload.owned(row),
+                };
+                Read::Event(Event::Container { id, facts })
             }
             Kind::User => {
                 let name = rows.name.owned(row).context("the name of a user is missing")?;

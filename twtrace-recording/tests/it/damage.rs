@@ -132,6 +132,7 @@ fn is_part(found: &[Event], all: &[Event]) -> bool {
             event,
             Event::Start { .. }
                 | Event::Process { .. }
+                | Event::Container { .. }
                 | Event::User { .. }
                 | Event::Namespace { .. }
                 | Event::SocketOwners { .. }

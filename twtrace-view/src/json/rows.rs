@@ -1,5 +1,6 @@
 //! Rows of the JSON report.
 
+use super::runs_in::RunsInJson;
 use crate::label;
 use crate::text;
 use serde::ser::SerializeMap as _;
@@ -111,8 +112,8 @@ pub(crate) struct RowJson<'a> {
     user: Option<&'a str>,
     /// Path in the cgroup hierarchy.
     cgroup: Option<&'a str>,
-    /// Container id or name, where the cgroup has one.
-    container: Option<&'a str>,
+    #[serde(flatten)]
+    runs_in: RunsInJson<'a>,
     /// systemd unit, where the cgroup has one.
     unit: Option<&'a str>,
     /// The first ancestor that has lived for a minute, by program and process id.
@@ -199,7 +200,7 @@ impl<'a> RowJson<'a> {
             uid,
             user: uid.and_then(|uid| model.user_name(uid)),
             cgroup: cgroup(|facts| facts.cgroup.as_ref()),
-            container: cgroup(|facts| facts.container.as_ref()),
+            runs_in: RunsInJson::of(row, by, cgroup_facts, model),
             unit: cgroup(|facts| facts.unit.as_ref()),
             ancestor: text(|facts| facts.ancestor.as_ref()),
             netns,

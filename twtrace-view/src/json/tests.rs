@@ -3,9 +3,10 @@
 use super::*;
 use crate::fits::assert_fits;
 use serde_json::Value;
+use twtrace_core::event::ContainerFacts;
 use twtrace_core::snapshot::{GROUPINGS, Snapshot};
 use twtrace_core::state::{Config, Limits, State};
-use twtrace_testkit::web;
+use twtrace_testkit::{container, web};
 
 fn json(snapshot: &Snapshot, options: Options) -> Value {
     let mut out = Vec::new();
@@ -62,7 +63,8 @@ fn field_names_are_pinned() {
     assert_has(&report["coverage"], "census attributed before_start unattributed ratio complete census_age_s");
     let counts = "opened accepted closed_first closed_last reset time_wait_created time_wait_live fin_wait2_live \
                   created_per_s lifetime_ms errors bytes_sent bytes_received retransmits";
-    let identity = "pid start_ns command exe cmdline ppid parent_command uid user cgroup container unit netns \
+    let identity = "pid start_ns command exe cmdline ppid parent_command uid user cgroup container container_name image pod \
+                    pod_namespace pod_uid workload unit netns \
                     netns_name owner_known other folded processes";
     assert_has(&report["totals"], counts);
     assert_has(&report["totals"], "connections outcomes corrections live_known time_wait_untracked");
@@ -223,6 +225,52 @@ fn groups_say_what_their_processes_have_in_common() {
     assert_eq!(by(GroupBy::User)["rows"][0]["user"], "app");
     // The row's own example was gone before it could be looked up; another process of the cgroup was not.
     assert_eq!(by(GroupBy::Cgroup)["rows"][0]["container"], "a1b2c3d4e5f6");
+}
+
+/// The web server's host, after a runtime has named the container of its API.
+fn with_names() -> Snapshot {
+    let some = |text: &str| Some(text.to_owned());
+    let said = ContainerFacts {
+        name: some("api\u{1b}[2J"),
+        image: some("api:2"),
+        pod: some("api-0"),
+        pod_namespace: some("shop"),
+        workload: some("api"),
+    };
+    let mut state = State::new(Config::default());
+    web::events().into_iter().for_each(|event| state.apply(event));
+    state.apply(container("a1b2c3d4e5f6", said));
+    Snapshot::take(&mut state)
+}
+
+#[test]
+fn rows_say_where_their_processes_run() {
+    let by = |by| json(&with_names(), Options { by, ..Options::default() });
+    let report = by(GroupBy::Container);
+    let process = report["processes"].as_array().unwrap().iter().find(|row| row["container"].is_string()).unwrap();
+    let names = ["container", "container_name", "image", "pod", "pod_namespace", "workload"];
+    let expected = ["a1b2c3d4e5f6", "api\\u{1b}[2J", "api:2", "api-0", "shop", "api"];
+    assert_eq!(
+        names.map(|name| process[name].as_str().unwrap()),
+        expected.map(|text| text.replace("\\u{1b}", "\u{1b}"))
+    );
+    // What rows of a grouping have in common.
+    for (grouping, name, common) in [
+        (GroupBy::Container, "shop/api-0/api\\x1b[2J", &names[..]),
+        (GroupBy::Pod, "shop/api-0", &names[3..]),
+        (GroupBy::Image, "api:2", &names[2..3]),
+        (GroupBy::Workload, "shop/api", &names[4..]),
+        (GroupBy::ClusterNamespace, "shop", &names[4..5]),
+    ] {
+        let report = by(grouping);
+        let rows = report["groups"]["rows"].as_array().unwrap();
+        let row = rows.iter().find(|row| row["name"] == name).unwrap_or_else(|| panic!("{name}: {rows:?}"));
+        for key in names {
+            assert_eq!(row[key].is_string(), common.contains(&key), "{key} of {name}");
+        }
+        let none = rows.iter().find(|row| row["name"] == "(none)").unwrap();
+        assert!(names.iter().all(|name| none[*name].is_null()), "{none}");
+    }
 }
 
 #[test]

@@ -16,6 +16,7 @@ pub use exposition::Dialect;
 use exposition::{Exposition, Kind};
 pub use families::{FAMILIES, Family};
 use series::{Labels, Series, Values};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use twtrace_core::counts::{FIELDS, Field, Figure};
 use twtrace_core::event::COUNTERS;
@@ -25,6 +26,9 @@ use twtrace_core::snapshot::{Counts, DestRow, DestinationRow, GroupBy, GroupKey,
 /// The label value of what has no series of its own.
 pub const OTHER: &str = "(other)";
 
+/// The label value of what has no such name.
+const NONE: &str = "(none)";
+
 /// The label value of what is not known.
 const UNKNOWN: &str = "(unknown)";
 
@@ -32,7 +36,7 @@ const UNKNOWN: &str = "(unknown)";
 const FINDINGS: usize = 64;
 
 /// Groupings that can be labels: those of which a host has few at a time.
-pub const LABELS: [GroupBy; 8] = [
+pub const LABELS: [GroupBy; 12] = [
     GroupBy::Program,
     GroupBy::Command,
     GroupBy::Parent,
@@ -40,6 +44,10 @@ pub const LABELS: [GroupBy; 8] = [
     GroupBy::Cgroup,
     GroupBy::Unit,
     GroupBy::Container,
+    GroupBy::Image,
+    GroupBy::Pod,
+    GroupBy::Workload,
+    GroupBy::ClusterNamespace,
     GroupBy::Exe,
 ];
 
@@ -278,8 +286,11 @@ fn owner_label(row: &Row, by: GroupBy, snapshot: &Snapshot) -> String {
             UNKNOWN.to_owned()
         };
     };
-    let facts = snapshot.facts(owner.key).or_else(|| snapshot.facts_of_cgroup(owner.cgroup));
-    let name = |name: Option<&String>| name.map_or_else(|| "(none)".to_owned(), |name| text::clean(name).into_owned());
+    let runs_in = label::runs_in(owner, snapshot);
+    let facts = runs_in.facts;
+    let name = |name: Option<&String>| name.map_or_else(|| NONE.to_owned(), |name| text::clean(name).into_owned());
+    let place =
+        |name: Option<Cow<'_, str>>| name.map_or_else(|| NONE.to_owned(), |name| text::clean(&name).into_owned());
     match by {
         GroupBy::Program => text::clean(&label::program_of(row, snapshot)).into_owned(),
         GroupBy::Command => label::command(&owner.comm).into_owned(),
@@ -287,7 +298,11 @@ fn owner_label(row: &Row, by: GroupBy, snapshot: &Snapshot) -> String {
         GroupBy::User => label::user(owner.uid, snapshot),
         GroupBy::Cgroup => name(facts.and_then(|facts| facts.cgroup.as_ref())),
         GroupBy::Unit => name(facts.and_then(|facts| facts.unit.as_ref())),
-        GroupBy::Container => name(facts.and_then(|facts| facts.container.as_ref())),
+        GroupBy::Container => place(runs_in.container()),
+        GroupBy::Image => place(runs_in.image()),
+        GroupBy::Pod => place(runs_in.pod()),
+        GroupBy::Workload => place(runs_in.workload()),
+        GroupBy::ClusterNamespace => place(runs_in.cluster_namespace()),
         GroupBy::Exe => name(facts.and_then(|facts| facts.exe.as_ref())),
         // Others have too many values.
         GroupBy::Process | GroupBy::Pid | GroupBy::Ancestor | GroupBy::Netns | GroupBy::Destination => String::new(),

@@ -3,7 +3,7 @@
 
 use super::Report;
 use super::lines::{self, Line, Subject};
-use crate::csv::{last_names, names, of_destination, of_row, optional, split, write_record};
+use crate::csv::{last_names, last_of_row, names, of_destination, of_row, optional, split, write_record};
 use crate::text;
 use std::borrow::Cow;
 use std::io::{self, Write};
@@ -47,8 +47,10 @@ fn cells<'a>(line: &'a Line<'_>, by: GroupBy) -> Vec<Cow<'a, str>> {
         format!("{:.6}", line.share()).into(),
         optional(lines::bytes_per_connection(counts).map(|bytes| format!("{bytes:.1}"))),
     ]);
-    if let Subject::Destination(row) = line.subject {
-        cells.extend(split(row));
+    match (line.subject, by.group()) {
+        (Subject::Group(row), Some(by)) => cells.extend(last_of_row(row, by, model)),
+        (Subject::Destination(row), _) => cells.extend(split(row)),
+        (Subject::Group(_), None) => {}
     }
     cells
 }

@@ -135,6 +135,7 @@ fn people() -> [Event; 5] {
         cmdline: Some("nginx: worker process".into()),
         cgroup: Some("/system.slice/docker-8c4e2f.scope".into()),
         container: Some("8c4e2f".into()),
+        pod_uid: Some("8712f785-1a3e-41ec-a00b-e2dcc77431cb".into()),
         unit: Some("nginx.service".into()),
         ancestor: None,
     };

@@ -2,8 +2,10 @@
 
 use super::parse;
 use clap::Args;
+use twtrace_probe::host::runtimes::Runtimes;
 use twtrace_probe::kernel::load::LoadOptions;
 use twtrace_probe::kernel::log::LogFilter;
+use twtrace_probe::source::kernel_source::KernelSourceOptions;
 
 /// Settings of the kernel side.
 #[derive(Clone, Debug, Args)]
@@ -21,21 +23,30 @@ pub struct KernelArgs {
     /// must match; port and address are local or remote
     #[arg(long, value_name = "FILTER", value_parser = parse::log_filter)]
     pub debug_kernel: Option<LogFilter>,
+
+    /// Ask container runtimes for names, images and pods: auto tries the usual sockets, off asks none, or the paths of
+    /// sockets with commas. Containers are only listed
+    #[arg(long, value_name = "auto|off|PATH,...", default_value = "auto", hide_default_value = true)]
+    pub runtimes: Runtimes,
 }
 
 impl KernelArgs {
     /// Whether any of them is given.
     pub fn is_given(&self) -> bool {
-        self.max_sockets.is_some() || self.ring_bytes.is_some() || self.debug_kernel.is_some()
+        self.max_sockets.is_some()
+            || self.ring_bytes.is_some()
+            || self.debug_kernel.is_some()
+            || self.runtimes != Runtimes::Auto
     }
 
-    /// Options for loading the programs.
-    pub fn load(&self) -> LoadOptions {
-        LoadOptions {
+    /// How to trace.
+    pub fn options(&self) -> KernelSourceOptions {
+        let load = LoadOptions {
             max_sockets: self.max_sockets,
             ring_bytes: self.ring_bytes,
             log: self.debug_kernel,
             ..LoadOptions::default()
-        }
+        };
+        KernelSourceOptions { load, runtimes: self.runtimes.clone() }
     }
 }

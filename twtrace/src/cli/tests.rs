@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use super::*;
+use twtrace_core::state::Filter;
 use twtrace_probe::kernel::log::LogFilter;
 use twtrace_view::explain::Topic;
 

@@ -23,7 +23,7 @@ use tokio_rustls::TlsAcceptor;
 use twtrace_core::snapshot::Snapshot;
 use twtrace_core::state::{Config, State};
 use twtrace_probe::confine::{self, Confinement, Needs, Part};
-use twtrace_probe::source::kernel_source::{KernelSource, KernelSourceOptions};
+use twtrace_probe::source::kernel_source::KernelSource;
 use twtrace_recording::writer::{Frozen, Recorder, WriteOptions, is_being_written};
 use twtrace_view::metrics::Options;
 use twtrace_view::text;
@@ -51,7 +51,7 @@ pub fn run(args: &AgentArgs) -> anyhow::Result<()> {
     runtime()?.block_on(async {
         let door = Door::open(args).await.map_err(NotTracing::of)?;
         let cage = (!args.unconfined).then(|| Cage::begin(args)).transpose().map_err(NotTracing::of)?;
-        let load = KernelSourceOptions { load: args.kernel.load() };
+        let load = args.kernel.options();
         let (work, control) = Watching::new(State::new(Config::default())).with_control();
         let start = move |deadline| {
             confine::only_read();

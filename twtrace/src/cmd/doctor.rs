@@ -4,6 +4,7 @@
 //! attached decide whether `top` works; the other checks say why, and what else is lost.
 
 mod hooks;
+mod runtimes;
 
 use anyhow::Context as _;
 use hooks::hooks_check;
@@ -57,6 +58,7 @@ pub fn evaluate(facts: &Facts) -> Report {
         figures(&facts.figures),
         proc(facts),
         cgroup(facts.cgroup2.as_deref()),
+        runtimes::check(&facts.runtimes),
     ]);
     Report {
         schema: SCHEMA,

@@ -17,7 +17,7 @@ use twtrace_core::event::{Event, KernelCounters};
 use twtrace_core::snapshot::Snapshot;
 use twtrace_core::state::{Config, State};
 use twtrace_probe::source::EventSource;
-use twtrace_probe::source::kernel_source::{KernelSource, KernelSourceOptions};
+use twtrace_probe::source::kernel_source::KernelSource;
 use twtrace_recording::writer::{Progress, Recorder, WriteOptions};
 
 /// Time between two progress lines.
@@ -31,7 +31,7 @@ const LOOK: Duration = Duration::from_millis(50);
 /// # Errors
 /// This host cannot be traced, the command cannot be started, or the recording cannot be written to.
 pub fn run(args: &RecordArgs) -> anyhow::Result<ExitCode> {
-    let load = KernelSourceOptions { load: args.kernel.load() };
+    let load = args.kernel.options();
     let options = WriteOptions { overwrite: args.overwrite, keep: args.keep, ..WriteOptions::default() };
     // If the trace does not begin, no recording is left behind.
     let path = args.output.clone();

@@ -14,7 +14,7 @@ use twtrace_core::snapshot::Snapshot;
 use twtrace_core::state::{Config, Filter, State};
 use twtrace_probe::host;
 use twtrace_probe::host::clock;
-use twtrace_probe::source::kernel_source::{KernelSource, KernelSourceOptions};
+use twtrace_probe::source::kernel_source::KernelSource;
 use twtrace_probe::source::now::census_of_all;
 use twtrace_recording::reader::Recording;
 use twtrace_view::recording;
@@ -35,7 +35,7 @@ pub fn run(args: &SocketsArgs) -> anyhow::Result<()> {
         (None, Some(agent)) => (snapshot(agent, true)?, Vec::new()),
         (Some(path), _) => recorded(path, args.filter.filter())?,
         (None, None) => {
-            let load = KernelSourceOptions { load: args.kernel.load() };
+            let load = args.kernel.options();
             (
                 trace(move |deadline| KernelSource::start_until(&load, deadline), args.filter.filter(), args.duration)?,
                 Vec::new(),

@@ -25,7 +25,7 @@ use twtrace_core::snapshot::Snapshot;
 use twtrace_core::state::{Config, State};
 use twtrace_probe::source::EventSource;
 use twtrace_probe::source::deadline::Deadline;
-use twtrace_probe::source::kernel_source::{KernelSource, KernelSourceOptions};
+use twtrace_probe::source::kernel_source::KernelSource;
 use twtrace_view::text;
 
 /// Length of a trace with `--once` when none is given.
@@ -49,7 +49,7 @@ pub fn run(args: &TopArgs) -> anyhow::Result<ExitCode> {
             usage("--debug-kernel would write over the screen: add --once, or 2>FILE for standard error").into()
         );
     }
-    let load = KernelSourceOptions { load: args.kernel.load() };
+    let load = args.kernel.options();
     let start = move |deadline| KernelSource::start_until(&load, deadline);
     if on_screen { follow(start, args) } else { report(start, args, &mut io::stdout().lock()) }
 }

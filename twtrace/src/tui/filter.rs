@@ -8,6 +8,9 @@ use regex_lite::{Regex, RegexBuilder};
 use std::net::IpAddr;
 use strum::VariantNames as _;
 use twtrace_core::counts::{Counts, FIELDS, Field};
+use twtrace_core::event::ProcessFacts;
+use twtrace_core::snapshot::RunsIn;
+use twtrace_view::{label, text};
 
 /// What a word asks of a row, by its name before the colon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::EnumString, strum::VariantNames)]
@@ -23,6 +26,14 @@ pub(super) enum Name {
     Parent,
     /// Unit, container or path of the cgroup.
     Cgroup,
+    /// Container by name or id.
+    Container,
+    /// Image of the container.
+    Image,
+    /// Pod by name or uid.
+    Pod,
+    /// Workload of the pod.
+    Workload,
     /// Address and port of a destination, or the network that it is in.
     Dest,
     /// Network namespace.
@@ -127,6 +138,20 @@ impl Filter {
                 Limit::AtMost => figure <= *wanted,
             }),
         })
+    }
+}
+
+/// Whether any name of that kind passes that says where a process runs.
+pub(super) fn runs_in(name: Name, of: RunsIn<'_>, passes: Test<'_>) -> bool {
+    let has = |text: Option<&str>| text.is_some_and(|text| passes(&text::clean(text)));
+    let shown = |get: fn(&ProcessFacts) -> &Option<String>| of.facts.and_then(|facts| get(facts).as_deref());
+    match name {
+        Name::Cgroup => label::cgroup(of).is_some_and(|text| passes(&text)) || has(shown(|facts| &facts.container)),
+        Name::Container => has(of.container().as_deref()) || has(shown(|facts| &facts.container)),
+        Name::Image => has(of.image().as_deref()),
+        Name::Pod => has(of.pod().as_deref()) || has(shown(|facts| &facts.pod_uid)),
+        Name::Workload => has(of.workload().as_deref()),
+        _ => false,
     }
 }
 

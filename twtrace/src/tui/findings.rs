@@ -74,9 +74,9 @@ impl filter::Row for Asked<'_> {
             Name::Parent => subject.is_some_and(|one| has(label::process(&one.parent_command, one.ppid))),
             Name::Dest => has(words::place(finding)),
             Name::Netns => place.is_some_and(|key| has(label::namespace(snapshot.summary(), key.netns))),
-            Name::Cgroup => {
+            Name::Cgroup | Name::Container | Name::Image | Name::Pod | Name::Workload => {
                 let facts = subject.and_then(|one| one.process).and_then(|key| snapshot.facts(key));
-                label::cgroup(facts).is_some_and(has)
+                filter::runs_in(name, snapshot.runs_in(facts), passes)
             }
             Name::State => false,
         }

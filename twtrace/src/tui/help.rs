@@ -60,7 +60,10 @@ const FINDINGS_OF_REPLAY: [Key; 2] = [("Enter", "why, and what to change"), ("Es
 
 const FILTER: [Key; 6] = [
     ("text", "rows that have it in any of their names"),
-    ("program: pid: user:", "rows with such a name; also parent: cgroup: dest: netns: state:"),
+    (
+        "program: pid: user:",
+        "rows with such a name; also parent: cgroup: container: image: pod: workload: dest: netns: state:",
+    ),
     ("dest:10.0.0.0/8:443", "rows with a destination in that network"),
     ("created>100 errors=0", "rows with such a figure, by its name or heading; life>5ms"),
     ("/^php/ program:/x$/", "a regular expression"),

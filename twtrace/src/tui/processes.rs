@@ -40,7 +40,7 @@ impl Asked<'_> {
 impl filter::Row for Asked<'_> {
     fn any(&self, passes: Test<'_>) -> bool {
         let row = self.row;
-        let names = [Name::Program, Name::User, Name::Parent, Name::Cgroup];
+        let names = [Name::Program, Name::User, Name::Parent, Name::Cgroup, Name::Image, Name::Workload];
         let line = match row.key {
             GroupKey::Process(key) => {
                 let facts = self.snapshot.facts(key);
@@ -64,8 +64,8 @@ impl filter::Row for Asked<'_> {
             },
             Name::User => row.owner.is_some_and(|owner| has(label::user(owner.uid, snapshot))),
             Name::Parent => row.owner.is_some_and(|owner| has(label::parent(&owner))),
-            Name::Cgroup => match row.key {
-                GroupKey::Process(key) => label::cgroup(snapshot.facts(key)).is_some_and(has),
+            Name::Cgroup | Name::Container | Name::Image | Name::Pod | Name::Workload => match row.key {
+                GroupKey::Process(key) => filter::runs_in(name, snapshot.runs_in(snapshot.facts(key)), passes),
                 _ => self.any_one(|one| one.is(name, passes)),
             },
             Name::Dest => self.destinations(|row| has(label::destination(&row.key, row.folded))),

@@ -91,7 +91,9 @@ impl filter::Row for Asked<'_> {
             Name::Pid => owners.any(|owner| has(owner.key.tgid.to_string())),
             Name::Dest => has(remote(socket)),
             Name::Netns => has(label::namespace(snapshot.summary(), socket.tuple.netns)),
-            Name::Cgroup => owners.any(|owner| label::cgroup(snapshot.facts(owner.key)).is_some_and(has)),
+            Name::Cgroup | Name::Container | Name::Image | Name::Pod | Name::Workload => {
+                owners.any(|owner| filter::runs_in(name, snapshot.runs_in(snapshot.facts(owner.key)), passes))
+            }
             Name::State => passes(substate(socket)),
             Name::User => owners.any(|owner| has(label::user(owner.uid, snapshot))),
             // Not kept of a socket.

@@ -14,6 +14,7 @@ pub(crate) fn may_be_repeated(event: &Event) -> bool {
         event,
         Event::Start { .. }
             | Event::Process { .. }
+            | Event::Container { .. }
             | Event::User { .. }
             | Event::Namespace { .. }
             | Event::NamespacesLeftOut(_)

@@ -2,6 +2,7 @@
 
 use super::*;
 use twtrace_core::event::Hook;
+use twtrace_probe::host::runtimes::Answer;
 use twtrace_probe::kernel::hooks::SET_STATE;
 use twtrace_probe::kernel::room::Room;
 use twtrace_testkit::{hook, kernel_facts};
@@ -40,6 +41,7 @@ fn good() -> Facts {
         ]),
         census: Ok(CensusReport { complete: true, cut_short: false, rows: 12 }),
         proc: ProcAccess { hidepid: None, readable: 40, refused: 1 },
+        runtimes: vec![Answer { path: "/run/docker.sock".into(), found: Ok(("Docker API", 3)) }],
         cgroup2: Some("/sys/fs/cgroup".to_owned()),
         figures: Ok(figures),
         sysctls: vec![

@@ -78,7 +78,8 @@ fn check<R: Running>(place: &Place, socket: &Path, names: &Names, start: impl Fn
     let top = |by: &str, filter: [&str; 2]| {
         let mut command = Command::new(program("twtrace"));
         command.args(["top", "--once", "--json", "--duration", WINDOW, "--by", by, "--runtimes", socket]).args(filter);
-        let child = place.spawn(command.stdout(Stdio::piped()).take());
+        command.stdout(Stdio::piped());
+        let child = place.spawn(command);
         await_attached(place, child.id());
         child
     };

@@ -37,7 +37,8 @@ pub(super) fn build(folder: &Path) -> PathBuf {
     let config = json!({
         "architecture": architecture,
         "os": "linux",
-        "config": { "Cmd": ["/bin/sh"], "Env": ["PATH=/bin"] },
+        // Pods need a process that stays, to keep their namespaces.
+        "config": { "Cmd": ["/bin/busybox", "sleep", "1000000"], "Env": ["PATH=/bin"] },
         "rootfs": { "type": "layers", "diff_ids": [format!("sha256:{}", sha256(&parts.join("layer.tar")))] },
     });
     fs::write(parts.join("config.json"), config.to_string()).unwrap();

@@ -19,7 +19,7 @@ const HOST: &str = "localhost";
 const HEAD_BYTES: u32 = 16 << 10;
 
 /// What a server says of itself in an error, characters.
-const MESSAGE: usize = 120;
+const MESSAGE: usize = 400;
 
 /// Runs a conversation to its end, at most for so long. What it has started ends with it.
 ///

@@ -91,7 +91,11 @@ impl Installed {
     fn as_nobody(&self, capabilities: &str) -> Command {
         let nobody = nobody();
         let mut command = Command::new("setpriv");
-        command.args([format!("--reuid={}", nobody.uid), format!("--regid={}", nobody.gid), "--clear-groups".to_owned()]);
+        command.args([
+            format!("--reuid={}", nobody.uid),
+            format!("--regid={}", nobody.gid),
+            "--clear-groups".to_owned(),
+        ]);
         for set in ["bounding-set", "inh-caps", "ambient-caps"] {
             command.arg(format!("--{set}=-all,{capabilities}"));
         }

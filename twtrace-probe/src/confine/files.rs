@@ -49,7 +49,10 @@ fn rules(needs: &Needs) -> Result<landlock::RestrictionStatus, RulesetError> {
     // The id of a recording.
     allow(Path::new("/dev/urandom"), AccessFs::ReadFile.into())?;
     if let Some(folder) = &needs.folder {
-        allow(folder, everything & !(AccessFs::Execute | AccessFs::MakeBlock | AccessFs::MakeChar | AccessFs::IoctlDev))?;
+        allow(
+            folder,
+            everything & !(AccessFs::Execute | AccessFs::MakeBlock | AccessFs::MakeChar | AccessFs::IoctlDev),
+        )?;
     }
     for folder in &needs.removes_in {
         allow(folder, AccessFs::RemoveFile.into())?;

@@ -6,8 +6,8 @@
 //! `clone3` does not exist either, because a filter cannot see its flags: the C library then uses `clone`.
 
 use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, apply_filter,
-    sock_filter,
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+    apply_filter, sock_filter,
 };
 use std::collections::BTreeMap;
 
@@ -208,7 +208,8 @@ pub(super) fn only_read() -> Result<(), String> {
         let accesses = [libc::O_WRONLY, libc::O_RDWR].map(|access| (libc::O_ACCMODE, access));
         let changes = [libc::O_CREAT, libc::O_TRUNC].map(|flag| (flag, flag));
         let all = accesses.into_iter().chain(changes);
-        all.map(|(mask, value)| bits(argument, mask.cast_unsigned(), value.cast_unsigned())).collect::<Result<Vec<_>, _>>()
+        all.map(|(mask, value)| bits(argument, mask.cast_unsigned(), value.cast_unsigned()))
+            .collect::<Result<Vec<_>, _>>()
     };
     rules.insert(libc::SYS_openat, writes(2)?);
     #[cfg(target_arch = "x86_64")]

@@ -176,8 +176,7 @@ pub fn enter(part: Part) {
 /// Gives up what this thread needs neither to answer nor to write: for this thread and those that it starts. Another one
 /// traces.
 pub fn settle(needs: &Needs, mut confinement: Confinement) -> Confinement {
-    let kept: &[Capability] =
-        if confinement.foreign_folder.is_some() { &[Capability::CAP_DAC_OVERRIDE] } else { &[] };
+    let kept: &[Capability] = if confinement.foreign_folder.is_some() { &[Capability::CAP_DAC_OVERRIDE] } else { &[] };
     note(capabilities::keep(kept));
     match files::restrict(needs) {
         Ok(version) => confinement.landlock = Some(version),

@@ -75,7 +75,9 @@ impl Attacher<'_> {
             load_btf(self.ebpf, ALL_EXITS, "sys_exit", self.btf).and_then(|()| loaded(self.ebpf, ALL_EXITS))
         };
         match attached {
-            Ok(()) => Hook { reason: Some(format!("tracepoint is refused: {refused}")), ..hook(&name, "tp_btf", Ok(())) },
+            Ok(()) => {
+                Hook { reason: Some(format!("tracepoint is refused: {refused}")), ..hook(&name, "tp_btf", Ok(())) }
+            }
             Err(too) => hook(&name, "tracepoint", Err(format!("{refused}; as a tp_btf: {}", explain::explain(&too)))),
         }
     }

@@ -187,7 +187,8 @@ pub fn load(options: &LoadOptions) -> anyhow::Result<Loaded> {
     };
     let tracefs = tracefs::ensure_tracefs();
     let attacher = |ebpf: &mut Ebpf, spec: &HookSpec| {
-        Attacher { ebpf, btf: &btf, tracefs: &tracefs, ways, exits, accept_arguments: layout.accept_arguments }.attach(spec)
+        Attacher { ebpf, btf: &btf, tracefs: &tracefs, ways, exits, accept_arguments: layout.accept_arguments }
+            .attach(spec)
     };
     let mut found: BTreeMap<&str, Hook> = BTreeMap::new();
     let connect = hooks::spec(CONNECT).context("the table of hooks has no exit of connect")?;

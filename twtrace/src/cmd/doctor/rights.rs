@@ -36,7 +36,7 @@ pub(super) fn other_capabilities(capabilities: Capabilities, facts: &Facts) -> V
         present(Capability::DacReadSearch),
         listed + unlisted
     );
-    let search = if unlisted <= listed {
+    let search = if capabilities.has(Capability::DacReadSearch) && unlisted <= listed {
         ok("cap_dac_read_search", found)
     } else {
         let cost = "which process has a socket open stays unknown for other users";
@@ -75,6 +75,7 @@ pub(super) fn confinement(measured: &Measured) -> Check {
         return ok("confinement", found);
     }
     let cost = format!("a fault in the agent might {} ({})", possible.join(", "), failed.join("; "));
-    let fix = "use Linux 5.19 or newer with CONFIG_SECCOMP_FILTER=y and CONFIG_SECURITY_LANDLOCK=y, and landlock in lsm=";
+    let fix =
+        "use Linux 5.19 or newer with CONFIG_SECCOMP_FILTER=y and CONFIG_SECURITY_LANDLOCK=y, and landlock in lsm=";
     check("confinement", Status::Info, found, &cost, fix)
 }

@@ -3,8 +3,8 @@
 use super::*;
 use twtrace_probe::confine::Measured;
 use twtrace_probe::confine::attempts::Attempt;
-use twtrace_probe::kernel::probe::Capabilities;
 use twtrace_probe::kernel::hooks::SET_STATE;
+use twtrace_probe::kernel::probe::Capabilities;
 use twtrace_probe::kernel::room::Room;
 use twtrace_testkit::{hook, kernel_facts};
 
@@ -107,11 +107,7 @@ fn each_missing_thing_is_named_with_its_cost_and_its_fix() {
             "CAP_SYS_PTRACE",
         ),
         (
-            Facts {
-                capabilities: without(Capability::SysAdmin),
-                enter_netns: Err("EPERM".to_owned()),
-                ..good()
-            },
+            Facts { capabilities: without(Capability::SysAdmin), enter_netns: Err("EPERM".to_owned()), ..good() },
             "cap_sys_admin",
             Degraded,
             true,

@@ -1,4 +1,5 @@
-# One agent on each client. The raw_exec driver starts it as root; the binary must be on the client.
+# One agent on each client. The raw_exec driver starts it as root, and the agent gives up what it does not need; the binary
+# must be on the client.
 job "twtrace" {
   type        = "system"
   datacenters = ["*"]

@@ -50,6 +50,9 @@ pub struct Offsets {
     pub regs_arg0: u32,
     pub regs_arg1: u32,
     pub regs_syscall: u32,
+    /// The word of a task that has the bit `task_compat_bit` while it is in a system call of a 32-bit program.
+    pub task_compat: u32,
+    pub task_compat_bit: u32,
     pub skc_state: u32,
     pub sk_socket: u32,
     pub tw_substate: u32,
@@ -137,6 +140,8 @@ impl Offsets {
         regs_arg0: OFFSET_NONE,
         regs_arg1: OFFSET_NONE,
         regs_syscall: OFFSET_NONE,
+        task_compat: OFFSET_NONE,
+        task_compat_bit: 0,
         skc_state: OFFSET_NONE,
         sk_socket: OFFSET_NONE,
         tw_substate: OFFSET_NONE,
@@ -188,6 +193,12 @@ pub struct Config {
     pub defer_connect: u32,
     /// Number of the connect system call on this architecture.
     pub connect_nr: u32,
+    /// Those of accept, accept4 and bind.
+    pub accept_nr: u32,
+    /// The second.
+    pub accept4_nr: u32,
+    /// The third.
+    pub bind_nr: u32,
     /// Wake the reader once this many bytes are waiting in the ring buffer.
     pub wakeup_bytes: u32,
     /// 1 when `bpf_get_socket_cookie` may be called from tracing programs (kernels from 5.15).
@@ -227,7 +238,7 @@ impl LogFilter {
 
 // The loader writes them into the object by their names: both sides must have the same size.
 const _: () = {
-    assert!(size_of::<Offsets>() == 304);
-    assert!(size_of::<Config>() == 32);
+    assert!(size_of::<Offsets>() == 312);
+    assert!(size_of::<Config>() == 44);
     assert!(size_of::<LogFilter>() == 32);
 };

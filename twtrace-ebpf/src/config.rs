@@ -14,6 +14,9 @@ pub static OFFSETS: Offsets = Offsets::NONE;
 pub static CONFIG: Config = Config {
     defer_connect: 0,
     connect_nr: 0,
+    accept_nr: 0,
+    accept4_nr: 0,
+    bind_nr: 0,
     wakeup_bytes: 0,
     has_cookie: 0,
     has_task_btf: 0,

@@ -6,7 +6,7 @@ use aya_ebpf::helpers::{
     bpf_get_current_cgroup_id, bpf_get_current_uid_gid,
     generated::{bpf_get_current_task, bpf_get_current_task_btf, bpf_task_pt_regs},
 };
-use twtrace_common::{ConnRecord, Owner, OwnerFlags};
+use twtrace_common::{ConnRecord, OFFSET_NONE, Owner, OwnerFlags};
 
 use crate::{
     config::{cfg_value, off},
@@ -114,6 +114,24 @@ pub fn syscall_argument(offset: usize) -> u64 {
 #[inline(always)]
 pub fn syscall_number() -> u32 {
     syscall_register(off!(regs_syscall))
+}
+
+/// Whether the system call that the current task is in is one of a 32-bit program, whose numbers mean other calls.
+#[inline(always)]
+pub fn is_compat() -> bool {
+    let offset = off!(task_compat);
+    if offset == OFFSET_NONE as usize {
+        return false;
+    }
+    // SAFETY: the helpers work on the current task; the first's result has its type.
+    let word: u32 = unsafe {
+        if cfg_value!(has_task_btf) != 0 {
+            load(bpf_get_current_task_btf().cast::<c_void>().cast_const(), offset)
+        } else {
+            read(bpf_get_current_task() + offset as u64).unwrap_or(0)
+        }
+    };
+    word & off!(task_compat_bit) as u32 != 0
 }
 
 #[inline(always)]

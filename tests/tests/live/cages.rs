@@ -2,20 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, id};
 
 use nix::unistd::User;
 use serde_json::Value;
 use twtrace_tests::agent::{Agent, samples};
 use twtrace_tests::record::json_of;
 use twtrace_tests::top::{churn, quiet_place};
-use twtrace_tests::tracer::program;
+use twtrace_tests::tracer::{Place, program};
 
 use crate::agent::{created, opened};
 
-const CONNECTIONS: &str = "2000";
+const CONNECTIONS: &str = "600";
 
 /// Numbers of capabilities, `include/uapi/linux/capability.h`.
 const DAC_READ_SEARCH: u64 = 1 << 2;
@@ -225,6 +226,38 @@ fn user_with_two_capabilities_traces_lists_records_and_answers() {
     let command = installed.as_nobody("+bpf,+perfmon");
     let said = assert_sees_all(Some(command), &[], &installed.state(), BPF | PERFMON, nobody().uid.as_raw());
     assert!(said.contains("confined: capabilities CAP_BPF;"), "{said}");
+}
+
+#[test]
+fn user_who_cannot_read_tracefs_sees_calls_return() {
+    let (installed, home) = (Installed::new(), Place::new());
+    let mut command = installed.as_nobody("+bpf,+perfmon");
+    // Here tracefs may be readable for everyone.
+    command.env("TWTRACE_EXITS", "all");
+    let agent = Agent::start_by(&home, command, &[]);
+    let hooks = agent.json("/api/v1/snapshot")["tracing"]["hooks"].as_array().unwrap().clone();
+    let of_calls: Vec<&Value> =
+        hooks.iter().filter(|hook| hook["name"].as_str().unwrap().starts_with("syscalls:")).collect();
+    for hook in &of_calls {
+        assert_eq!((&hook["attached"], &hook["kind"]), (&true.into(), &"tp_btf".into()), "{hook}");
+    }
+    assert!(of_calls.iter().any(|hook| hook["name"] == "syscalls:sys_exit_connect"), "{hooks:?}");
+    home.run(|| {
+        // Addresses for documentation: they are no one's here, and there is no route to them.
+        (0..3).for_each(|_| assert!(TcpListener::bind("192.0.2.1:7001").is_err()));
+        (0..2).for_each(|_| assert!(TcpStream::connect("192.0.2.1:7001").is_err()));
+    });
+    let failures = |report: &Value, call: &str, errno: &str| -> u64 {
+        let rows = report["failures"].as_array().unwrap().iter();
+        let ours = rows.filter(|row| row["pid"] == id() && row["call"] == call && row["errno"] == errno);
+        ours.filter_map(|row| row["count"].as_u64()).sum()
+    };
+    agent.wait("/api/v1/snapshot", |answer| {
+        let report: Value = serde_json::from_str(&answer.body).unwrap();
+        let connects = report["totals"]["errors"]["ENETUNREACH"].as_u64().unwrap_or(0);
+        failures(&report, "bind", "EADDRNOTAVAIL") == 3 && connects == 2
+    });
+    agent.end();
 }
 
 #[test]

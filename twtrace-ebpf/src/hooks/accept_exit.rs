@@ -30,7 +30,14 @@ pub fn accept4_exit(ctx: TracePointContext) -> u32 {
 #[inline(always)]
 fn accepted(ctx: &TracePointContext) {
     // SAFETY: the context's fields are laid out as the format file says.
-    let Ok(fd) = (unsafe { ctx.read_at::<i64>(RET) }) else { return };
+    if let Ok(ret) = unsafe { ctx.read_at::<i64>(RET) } {
+        returned(ret);
+    }
+}
+
+/// accept(2) or accept4(2) returned this.
+#[inline(always)]
+pub fn returned(fd: i64) {
     if fd < 0 {
         return;
     }

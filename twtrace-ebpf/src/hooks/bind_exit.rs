@@ -27,10 +27,16 @@ const REUSE: u8 = 0xf;
 pub fn bind_exit(ctx: TracePointContext) -> u32 {
     // SAFETY: the context's fields are laid out as the format file says.
     let Ok(ret) = (unsafe { ctx.read_at::<i64>(RET) }) else { return 0 };
+    returned(ret);
+    0
+}
+
+/// bind(2) returned this.
+#[inline(always)]
+pub fn returned(ret: i64) {
     if matches!(-ret, EADDRINUSE | EADDRNOTAVAIL) {
         failed(-ret as u16);
     }
-    0
 }
 
 #[inline(always)]

@@ -35,10 +35,16 @@ const ERESTART: core::ops::RangeInclusive<i64> = 512..=516;
 pub fn connect_exit(ctx: TracePointContext) -> u32 {
     // SAFETY: the context's fields are laid out as the format file says.
     let Ok(ret) = (unsafe { ctx.read_at::<i64>(RET) }) else { return 0 };
+    returned(ret);
+    0
+}
+
+/// connect(2) returned this.
+#[inline(always)]
+pub fn returned(ret: i64) {
     if ret < 0 {
         failed(-ret);
     }
-    0
 }
 
 #[inline(always)]

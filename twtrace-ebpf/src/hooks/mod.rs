@@ -11,6 +11,7 @@ mod set_state;
 mod set_state_plain;
 mod set_state_probed;
 mod set_state_twin;
+mod sys_exit;
 mod twsk_alloc;
 mod twsk_end;
 mod twsk_unique;

@@ -11,6 +11,7 @@ mod files;
 mod filters;
 
 use anyhow::Context as _;
+use attempts::Attempt;
 pub use capabilities::{LOADING, name};
 pub use caps::Capability;
 use nix::sys::prctl;
@@ -21,6 +22,7 @@ use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 /// [`begin`] was called: threads that start from now on give up what they do not need.
 static HAS_BEGUN: AtomicBool = AtomicBool::new(false);
@@ -185,6 +187,32 @@ pub fn settle(needs: &Needs, mut confinement: Confinement) -> Confinement {
     note(filters::loaded(false));
     attempts::if_asked();
     confinement
+}
+
+/// What limits are worth on this kernel.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Measured {
+    /// The version of Landlock.
+    pub landlock: Option<u32>,
+    /// What was tried, with the result.
+    pub attempts: Vec<Attempt>,
+    /// Limits that could not be set, one line each.
+    pub failed: Vec<String>,
+}
+
+/// Sets the limits of a thread that answers, in a thread of its own, and tries to do what it must not.
+pub fn measure() -> Measured {
+    let measured = thread::scope(|scope| {
+        let confined = || {
+            let landlock = files::restrict(&Needs::default());
+            let set = [capabilities::keep(&[]), filters::never(), filters::loaded(false)];
+            let mut failed: Vec<String> = set.into_iter().filter_map(Result::err).collect();
+            failed.extend(landlock.as_ref().err().map(|reason| format!("Landlock: {reason}")));
+            Measured { landlock: landlock.ok(), attempts: attempts::all(), failed }
+        };
+        scope.spawn(confined).join()
+    });
+    measured.unwrap_or_default()
 }
 
 /// What came of it, once the programs are loaded and the other threads have set their limits.

@@ -1,7 +1,7 @@
 //! Tries hooks one by one, and keeps the reason of each failure.
 
 use super::explain;
-use super::hooks::{Attach, Direct, HookSpec, Probes};
+use super::hooks::{ALL_EXITS, Attach, Direct, HookSpec, Probes};
 use super::tracefs::TracefsState;
 use anyhow::Context as _;
 use aya::programs::{BtfTracePoint, FEntry, FExit, KProbe, ProgramError, TracePoint};
@@ -19,12 +19,24 @@ pub(super) enum Ways {
     Kprobe,
 }
 
+/// Ways to see the exits of system calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Exits {
+    /// By a tracepoint for each; by one program for all calls of the host where tracefs cannot be read.
+    Any,
+    /// Only by tracepoints.
+    Single,
+    /// Only by one program.
+    All,
+}
+
 /// What attaches hooks.
 pub(super) struct Attacher<'a> {
     pub(super) ebpf: &'a mut Ebpf,
     pub(super) btf: &'a Btf,
     pub(super) tracefs: &'a Result<TracefsState, String>,
     pub(super) ways: Ways,
+    pub(super) exits: Exits,
     /// Number of arguments of `inet_csk_accept` on this kernel; `None` if it has no such function.
     pub(super) accept_arguments: Option<usize>,
 }
@@ -36,8 +48,37 @@ impl Attacher<'_> {
             // They are loaded before all others, and attached after them.
             Attach::Pair(_) => hook(spec.name, spec.attach.kind(), Ok(())),
             Attach::BtfTracepoint(program) => btf(self.ebpf, program, spec.name, self.btf),
-            Attach::SyscallExit(program, event) => exit(self.ebpf, (program, event), self.tracefs),
+            Attach::SyscallExit(program, event) => self.exit(program, event),
             Attach::Function(direct, probes) => self.function(spec.name, direct, probes),
+        }
+    }
+
+    /// The exit of a system call. Where its tracepoint cannot be used, one program sees the exits of all calls; the first hook
+    /// that needs it attaches it for all of them.
+    fn exit(&mut self, program: &str, event: &str) -> Hook {
+        let name = format!("syscalls:{event}");
+        let tracefs = self.tracefs.as_ref().map_err(Clone::clone);
+        let first = match self.exits {
+            Exits::Any | Exits::Single => {
+                tracefs.and_then(|_| try_exit(self.ebpf, program, event).map_err(|error| explain::explain(&error)))
+            }
+            Exits::All => Err("it was not tried".to_owned()),
+        };
+        let Err(refused) = first else { return hook(&name, "tracepoint", Ok(())) };
+        if self.exits == Exits::Single {
+            return hook(&name, "tracepoint", Err(refused));
+        }
+        let is_loaded = |ebpf: &mut Ebpf| ebpf.program(ALL_EXITS).is_some_and(|program| program.fd().is_ok());
+        let attached = if is_loaded(self.ebpf) {
+            Ok(())
+        } else {
+            load_btf(self.ebpf, ALL_EXITS, "sys_exit", self.btf).and_then(|()| loaded(self.ebpf, ALL_EXITS))
+        };
+        match attached {
+            Ok(()) => {
+                Hook { reason: Some(format!("tracepoint is refused: {refused}")), ..hook(&name, "tp_btf", Ok(())) }
+            }
+            Err(too) => hook(&name, "tracepoint", Err(format!("{refused}; as a tp_btf: {}", explain::explain(&too)))),
         }
     }
 
@@ -162,15 +203,6 @@ pub(super) fn loaded(ebpf: &mut Ebpf, name: &str) -> anyhow::Result<()> {
     let program: &mut BtfTracePoint = find(ebpf, name)?.try_into()?;
     program.attach().with_context(|| format!("tp_btf program {name} does not attach"))?;
     Ok(())
-}
-
-/// A system call exit, by program and event.
-fn exit(ebpf: &mut Ebpf, (program, event): (&str, &str), tracefs: &Result<TracefsState, String>) -> Hook {
-    let attached = tracefs
-        .as_ref()
-        .map_err(Clone::clone)
-        .and_then(|_| try_exit(ebpf, program, event).map_err(|error| explain::explain(&error)));
-    hook(&format!("syscalls:{event}"), "tracepoint", attached)
 }
 
 fn try_exit(ebpf: &mut Ebpf, program: &str, event: &str) -> anyhow::Result<()> {

@@ -14,6 +14,9 @@ const ALLOC: &str = "inet_twsk_alloc";
 /// Ends one, only for TCP.
 const DESTRUCTOR: &str = "tcp_twsk_destructor";
 
+/// The program that sees the exits of all system calls, where the tracepoints of single ones cannot be used.
+pub(super) const ALL_EXITS: &str = "sys_exit";
+
 /// One hook.
 #[derive(Debug)]
 pub struct HookSpec {
@@ -255,7 +258,8 @@ impl Attach {
     /// finds no arguments and counts that.
     pub(super) fn counted_programs(self) -> Vec<&'static str> {
         match self {
-            Self::Pair(program) | Self::BtfTracepoint(program) | Self::SyscallExit(program, _) => vec![program],
+            Self::Pair(program) | Self::BtfTracepoint(program) => vec![program],
+            Self::SyscallExit(program, _) => vec![program, ALL_EXITS],
             Self::Function(direct, probes) => {
                 let mut programs = match direct {
                     Direct::Fentry(program) | Direct::Fexit(program) => vec![program],

@@ -2,7 +2,7 @@
 //!
 //! What works on this kernel is found by trying: feature probes have said yes where the kernel then said no.
 
-use super::attach::{self, Attacher, Ways};
+use super::attach::{self, Attacher, Exits, Ways};
 use super::counting::Misses;
 use super::execs::Execs;
 use super::explain;
@@ -45,6 +45,10 @@ pub const BTF_VARIABLE: &str = "TWTRACE_BTF";
 /// Environment variable with the only way to try for hooking functions, `fentry` or `kprobe`, for tests. Without it,
 /// each function that cannot be hooked by the first is tried by the second.
 pub const FUNCTIONS_VARIABLE: &str = "TWTRACE_FUNCTIONS";
+
+/// Environment variable with the only way to try for the exits of system calls, `single` or `all`, for tests. Without it, one
+/// program sees all of them where tracefs cannot be read.
+pub const EXITS_VARIABLE: &str = "TWTRACE_EXITS";
 
 /// Environment variable with the kind of hook for the twin, `tracepoint` or `tp_btf`, for tests. Without it, the kernel's
 /// version decides.
@@ -115,6 +119,16 @@ fn ways() -> anyhow::Result<Ways> {
     }
 }
 
+/// The ways to see the exits of system calls that the environment allows.
+fn exits() -> anyhow::Result<Exits> {
+    match env::var(EXITS_VARIABLE).as_deref() {
+        Err(env::VarError::NotPresent) => Ok(Exits::Any),
+        Ok("single") => Ok(Exits::Single),
+        Ok("all") => Ok(Exits::All),
+        _ => bail!("{EXITS_VARIABLE} is single or all"),
+    }
+}
+
 /// Programs that are loaded and attached. Dropping it detaches them.
 pub struct Loaded {
     /// Tier in force, and every hook with its result.
@@ -145,7 +159,7 @@ pub struct Loaded {
 /// # Errors
 /// Without `inet_sock_set_state` there is no trace.
 pub fn load(options: &LoadOptions) -> anyhow::Result<Loaded> {
-    let (wanted, ways) = (options.tier()?, ways()?);
+    let (wanted, ways, exits) = (options.tier()?, ways()?, exits()?);
     // From here on it is known.
     let Room { max_sockets, ring_bytes } = options.room();
     let options = &LoadOptions { max_sockets: Some(max_sockets), ring_bytes: Some(ring_bytes), ..options.clone() };
@@ -174,7 +188,8 @@ pub fn load(options: &LoadOptions) -> anyhow::Result<Loaded> {
     };
     let tracefs = tracefs::ensure_tracefs();
     let attacher = |ebpf: &mut Ebpf, spec: &HookSpec| {
-        Attacher { ebpf, btf: &btf, tracefs: &tracefs, ways, accept_arguments: layout.accept_arguments }.attach(spec)
+        Attacher { ebpf, btf: &btf, tracefs: &tracefs, ways, exits, accept_arguments: layout.accept_arguments }
+            .attach(spec)
     };
     let mut found: BTreeMap<&str, Hook> = BTreeMap::new();
     let connect = hooks::spec(CONNECT).context("the table of hooks has no exit of connect")?;
@@ -394,8 +409,16 @@ fn object(path: Option<&Path>) -> anyhow::Result<Cow<'static, [u8]>> {
 
 fn config(options: &LoadOptions) -> Config {
     // The number of the architecture that this was compiled for.
-    let connect_nr = u32::try_from(libc::SYS_connect).unwrap_or(u32::MAX);
-    Config { connect_nr, wakeup_bytes: options.room().ring_bytes / 2, nests: u32::from(nests()), ..Config::default() }
+    let number = |call: libc::c_long| u32::try_from(call).unwrap_or(u32::MAX);
+    Config {
+        connect_nr: number(libc::SYS_connect),
+        accept_nr: number(libc::SYS_accept),
+        accept4_nr: number(libc::SYS_accept4),
+        bind_nr: number(libc::SYS_bind),
+        wakeup_bytes: options.room().ring_bytes / 2,
+        nests: u32::from(nests()),
+        ..Config::default()
+    }
 }
 
 /// Whether a program can interrupt itself, or be preempted by another one that has the same counters. Kernels from 6.1 on skip

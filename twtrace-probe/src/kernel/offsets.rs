@@ -17,6 +17,12 @@ const REGISTERS: [&str; 3] = ["orig_x0", "regs", "syscallno"];
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 compile_error!("twtrace knows the system call registers of x86_64 and aarch64 only");
 
+/// Where a task in a system call of a 32-bit program, whose numbers are others, is marked: `TS_COMPAT`, `TIF_32BIT`.
+#[cfg(target_arch = "x86_64")]
+const COMPAT: (&str, u32) = ("thread_info.status", 1 << 1);
+#[cfg(target_arch = "aarch64")]
+const COMPAT: (&str, u32) = ("thread_info.flags", 1 << 22);
+
 /// Registers of a called function: its first three arguments and its result, each as a member and the bytes after it.
 #[cfg(target_arch = "x86_64")]
 const CALL: [(&str, u32); 4] = [("di", 0), ("si", 0), ("dx", 0), ("ax", 0)];
@@ -123,6 +129,8 @@ fn resolve(btf: &Btf) -> anyhow::Result<Offsets> {
         regs_arg0: need("pt_regs", arg0)?,
         regs_arg1: need("pt_regs", arg1)? + SECOND,
         regs_syscall: need("pt_regs", syscall)?,
+        task_compat: may("task_struct", COMPAT.0),
+        task_compat_bit: COMPAT.1,
         skc_state: common("skc_state")?,
         sk_socket: need("sock", "sk_socket")?,
         tw_substate: may("inet_timewait_sock", "tw_substate"),

@@ -7,8 +7,10 @@ use super::room::Room;
 use super::situation::{BTF, LOCKDOWN, status_field};
 pub use super::situation::{Capabilities, Capability, Lockdown, capabilities, kernel_version, lockdown};
 use super::tracefs::{self, TracefsState};
+use crate::confine::{self, Measured};
 use crate::host::runtimes::{self, Answer, Runtimes};
 use crate::host::{self, sysctl};
+use nix::sched::{CloneFlags, setns};
 use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader, ErrorKind, Read as _};
 use std::path::Path;
@@ -23,7 +25,7 @@ const INITIAL_PID_NS: &str = "pid:[4026531836]";
 /// Longest `/proc/self/mountinfo` read, in bytes: hosts of containers have thousands of mounts.
 const MAX_MOUNTINFO: u64 = 8 * 1024 * 1024;
 
-/// Processes whose executable it tries to read.
+/// Processes whose executable and descriptors it tries to read.
 const MAX_TRIED: usize = 512;
 
 /// What `/proc` shows of other processes.
@@ -35,6 +37,10 @@ pub struct ProcAccess {
     pub readable: u32,
     /// Those where reading is denied.
     pub refused: u32,
+    /// Of those whose executable can be read, the ones whose descriptors can be listed.
+    pub listed: u32,
+    /// Those of them where that is denied.
+    pub unlisted: u32,
 }
 
 /// The facts that `twtrace doctor` evaluates.
@@ -74,6 +80,10 @@ pub struct Facts {
     pub room: Room,
     /// The programs as the kernel loaded them.
     pub programs: Vec<ProgramSize>,
+    /// Network namespaces can be entered, or why not.
+    pub enter_netns: Result<(), String>,
+    /// What a thread that has given up what the agent gives up still can do, of all that was tried.
+    pub confinement: Measured,
     /// A census, or why it failed.
     pub census: Result<CensusReport, String>,
     /// What `/proc` shows.
@@ -130,6 +140,8 @@ fn read_here(object: Option<&Path>) -> Facts {
         by_tuple: tried.as_ref().is_ok_and(|(tracing, _)| tracing.by_tuple),
         room: Room::of_this_host(),
         programs: tried.as_ref().map(|(_, programs)| programs.clone()).unwrap_or_default(),
+        enter_netns: enter_netns(),
+        confinement: confine::measure(),
         hooks: tried.map(|(tracing, _)| tracing.hooks).map_err(|error| explain::explain(&error)),
         census: census::dump(netns, &mut |_| {}).map_err(|error| error.to_string()),
         proc: proc_access(&mounts),
@@ -205,13 +217,26 @@ fn proc_access(mounts: &[Mount]) -> ProcAccess {
     let Ok(folders) = fs::read_dir("/proc") else { return access };
     for folder in folders.flatten().filter(|folder| folder.file_name().to_str().is_some_and(is_other)).take(MAX_TRIED) {
         match fs::read_link(folder.path().join("exe")) {
-            Ok(_) => access.readable += 1,
+            Ok(_) => {
+                access.readable += 1;
+                match fs::read_dir(folder.path().join("fd")) {
+                    Ok(_) => access.listed += 1,
+                    Err(error) if error.kind() == ErrorKind::PermissionDenied => access.unlisted += 1,
+                    Err(_) => {}
+                }
+            }
             Err(error) if error.kind() == ErrorKind::PermissionDenied => access.refused += 1,
             // A kernel thread, which has no executable, or a process that is gone meanwhile.
             Err(_) => {}
         }
     }
     access
+}
+
+/// Enters the network namespace that this thread is in, which needs the same right as any other.
+fn enter_netns() -> Result<(), String> {
+    let file = File::open("/proc/thread-self/ns/net").map_err(|error| error.to_string())?;
+    setns(&file, CloneFlags::CLONE_NEWNET).map_err(|errno| errno.to_string())
 }
 
 fn is_namespace(kind: &str, initial: &str) -> Option<bool> {

@@ -17,6 +17,7 @@ pub struct Capabilities(pub u64);
 #[repr(u8)]
 #[allow(missing_docs, reason = "the names are the kernel's own")]
 pub enum Capability {
+    DacReadSearch = 2,
     NetAdmin = 12,
     SysPtrace = 19,
     SysAdmin = 21,

@@ -4,6 +4,7 @@
 //! attached decide whether `top` works; the other checks say why, and what else is lost.
 
 mod hooks;
+mod rights;
 mod runtimes;
 
 use anyhow::Context as _;
@@ -12,11 +13,11 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::Path;
 use twtrace_core::doctor::{Check, Report, SCHEMA, Status, Sysctl};
-use twtrace_core::event::{KernelFacts, Tier};
+use twtrace_core::event::{Hook, KernelFacts, Tier};
 use twtrace_probe::host::sysctl;
 use twtrace_probe::kernel::census::CensusReport;
 use twtrace_probe::kernel::hooks::tier;
-use twtrace_probe::kernel::probe::{self, Capabilities, Capability, Facts, Lockdown, ProcAccess, kernel_version};
+use twtrace_probe::kernel::probe::{self, Capability, Facts, Lockdown, ProcAccess, kernel_version};
 use twtrace_probe::kernel::room::Room;
 use twtrace_probe::kernel::tracefs::TracefsState;
 use twtrace_view::doctor as view;
@@ -48,7 +49,7 @@ pub fn evaluate(facts: &Facts) -> Report {
         bpf_syscall(facts),
         btf(facts),
         lockdown(facts.lockdown),
-        tracefs(&facts.tracefs),
+        tracefs(facts),
         memlock(facts),
         room(facts.room),
         unprivileged_bpf(facts.unprivileged_bpf_disabled),
@@ -59,6 +60,7 @@ pub fn evaluate(facts: &Facts) -> Report {
         proc(facts),
         cgroup(facts.cgroup2.as_deref()),
         runtimes::check(&facts.runtimes),
+        rights::confinement(&facts.confinement),
     ]);
     Report {
         schema: SCHEMA,
@@ -119,8 +121,8 @@ fn privileges(facts: &Facts) -> Vec<Check> {
     let Some(capabilities) = facts.capabilities else {
         return vec![check("capabilities", Status::Info, "/proc/self/status does not say", "", "")];
     };
-    let mut checks = vec![tracing_capabilities(capabilities, facts.euid)];
-    checks.extend(other_capabilities(capabilities, &facts.tracefs));
+    let mut checks = vec![rights::tracing_capabilities(capabilities, facts.euid)];
+    checks.extend(rights::other_capabilities(capabilities, facts));
     if facts.initial_user_ns == Some(false) {
         checks.push(check(
             "user_namespace",
@@ -140,40 +142,6 @@ fn privileges(facts: &Facts) -> Vec<Check> {
         ));
     }
     checks
-}
-
-fn tracing_capabilities(capabilities: Capabilities, euid: u32) -> Check {
-    let present_or_not = |name, capability| format!("{}{name}", if capabilities.has(capability) { "" } else { "no " });
-    let found = format!(
-        "uid {euid}, {}, {}, {}",
-        present_or_not("CAP_BPF", Capability::Bpf),
-        present_or_not("CAP_PERFMON", Capability::Perfmon),
-        present_or_not("CAP_SYS_ADMIN", Capability::SysAdmin),
-    );
-    if capabilities.can_trace() {
-        return ok("capabilities", found);
-    }
-    let cost = "the kernel refuses tracing programs";
-    check("capabilities", Status::Missing, found, cost, "run as root (sudo), or with CAP_BPF and CAP_PERFMON")
-}
-
-fn other_capabilities(capabilities: Capabilities, tracefs: &Result<TracefsState, String>) -> [Check; 3] {
-    let ptrace = if capabilities.has(Capability::SysPtrace) {
-        ok("cap_sys_ptrace", "present")
-    } else {
-        let cost = "the executables of other users' processes stay unknown";
-        check("cap_sys_ptrace", Status::Degraded, "missing", cost, "run as root, or add CAP_SYS_PTRACE")
-    };
-    let admin = if capabilities.has(Capability::SysAdmin) {
-        ok("cap_sys_admin", "present")
-    } else if tracefs.is_ok() {
-        check("cap_sys_admin", Status::Info, "missing: it is only needed to mount tracefs", "", "")
-    } else {
-        let cost = "tracefs cannot be mounted";
-        check("cap_sys_admin", Status::Degraded, "missing", cost, "run as root, or add CAP_SYS_ADMIN")
-    };
-    let net = if capabilities.has(Capability::NetAdmin) { "present" } else { "missing: the census does not need it" };
-    [ptrace, admin, check("cap_net_admin", Status::Info, net, "", "")]
 }
 
 fn bpf_syscall(facts: &Facts) -> Check {
@@ -220,12 +188,21 @@ fn lockdown(lockdown: Lockdown) -> Check {
     }
 }
 
-fn tracefs(state: &Result<TracefsState, String>) -> Check {
-    match state {
+fn tracefs(facts: &Facts) -> Check {
+    // One program stands in for the tracepoints of single calls.
+    let is_replaced = |hook: &Hook| hook.attached && hook.kind == "tp_btf" && hook.name.starts_with("syscalls:");
+    match &facts.tracefs {
         Ok(TracefsState::Mounted(place)) => ok("tracefs", format!("mounted at {}", place.display())),
         Ok(TracefsState::Private(place)) => {
             ok("tracefs", format!("not mounted; mountable at {} for twtrace alone", place.display()))
         }
+        Err(reason) if facts.hooks.as_ref().is_ok_and(|hooks| hooks.iter().any(is_replaced)) => check(
+            "tracefs",
+            Status::Info,
+            reason,
+            "one program sees the exits of all system calls, which costs each of them some 40 ns more than tracepoints do",
+            "mount -t tracefs tracefs /sys/kernel/tracing, and add CAP_DAC_READ_SEARCH",
+        ),
         Err(reason) => check(
             "tracefs",
             Status::Degraded,
@@ -307,16 +284,18 @@ fn figures(figures: &Result<KernelFacts, String>) -> Check {
 }
 
 fn proc(facts: &Facts) -> Check {
-    let ProcAccess { hidepid, readable, refused } = &facts.proc;
-    let mut found = format!("{readable} of {} other processes can be read", readable + refused);
+    let ProcAccess { hidepid, readable, refused, .. } = &facts.proc;
+    let mut found = format!("executables of {readable} of {} other processes can be read", readable + refused);
     if let Some(value) = hidepid {
         found.push_str(&format!(", hidepid={value}"));
     }
     // CAP_SYS_PTRACE sees through hidepid. A few protected processes are usual, even for root.
-    let hidden =
-        hidepid.is_some() && facts.capabilities.is_some_and(|capabilities| !capabilities.has(Capability::SysPtrace));
-    if hidden || refused > readable {
+    let lacks = facts.capabilities.is_some_and(|capabilities| !capabilities.has(Capability::SysPtrace));
+    if hidepid.is_some() && lacks {
         let cost = "of other processes only what their start shows is known: command line, parent, cgroup";
+        check("proc", Status::Degraded, found, cost, "run as root, or with CAP_SYS_PTRACE")
+    } else if refused > readable {
+        let cost = "executables of other processes stay unknown; command lines and cgroups are read";
         check("proc", Status::Degraded, found, cost, "run as root, or with CAP_SYS_PTRACE")
     } else {
         ok("proc", found)

@@ -2,8 +2,11 @@
 
 use super::*;
 use twtrace_core::event::Hook;
+use twtrace_probe::confine::Measured;
+use twtrace_probe::confine::attempts::Attempt;
 use twtrace_probe::host::runtimes::Answer;
 use twtrace_probe::kernel::hooks::SET_STATE;
+use twtrace_probe::kernel::probe::Capabilities;
 use twtrace_probe::kernel::room::Room;
 use twtrace_testkit::{hook, kernel_facts};
 
@@ -40,7 +43,13 @@ fn good() -> Facts {
             hook("sys_exit_connect", "tracepoint"),
         ]),
         census: Ok(CensusReport { complete: true, cut_short: false, rows: 12 }),
-        proc: ProcAccess { hidepid: None, readable: 40, refused: 1 },
+        proc: ProcAccess { hidepid: None, readable: 40, refused: 1, listed: 40, unlisted: 0 },
+        enter_netns: Ok(()),
+        confinement: Measured {
+            landlock: Some(7),
+            attempts: vec![Attempt { what: "mount", is_possible: false }],
+            failed: Vec::new(),
+        },
         runtimes: vec![Answer { path: "/run/docker.sock".into(), found: Ok(("Docker API", 3)) }],
         cgroup2: Some("/sys/fs/cgroup".to_owned()),
         figures: Ok(figures),
@@ -74,7 +83,7 @@ fn a_good_host_is_good_throughout() {
 fn each_missing_thing_is_named_with_its_cost_and_its_fix() {
     let without = |capability: Capability| Some(Capabilities(!(1 << capability as u8)));
     let only = |bits: &[Capability]| Some(Capabilities(bits.iter().fold(0, |set, bit| set | 1 << *bit as u8)));
-    let hidden = ProcAccess { hidepid: Some("invisible".to_owned()), readable: 3, refused: 0 };
+    let hidden = ProcAccess { hidepid: Some("invisible".to_owned()), readable: 3, ..ProcAccess::default() };
     let tracefs = || Err("not mounted".to_owned());
     let with_hooks = |hooks: Vec<Hook>| Facts { hooks: Ok(hooks), ..good() };
     use Status::{Degraded, Missing};
@@ -101,11 +110,22 @@ fn each_missing_thing_is_named_with_its_cost_and_its_fix() {
             "CAP_SYS_PTRACE",
         ),
         (
-            Facts { capabilities: without(Capability::SysAdmin), tracefs: tracefs(), ..good() },
+            Facts { capabilities: without(Capability::SysAdmin), enter_netns: Err("EPERM".to_owned()), ..good() },
             "cap_sys_admin",
             Degraded,
             true,
             "CAP_SYS_ADMIN",
+        ),
+        (
+            Facts {
+                capabilities: without(Capability::DacReadSearch),
+                proc: ProcAccess { readable: 40, listed: 3, unlisted: 37, ..ProcAccess::default() },
+                ..good()
+            },
+            "cap_dac_read_search",
+            Degraded,
+            true,
+            "CAP_DAC_READ_SEARCH",
         ),
         (no_hooks(Facts { initial_user_ns: Some(false), ..good() }), "user_namespace", Missing, false, "on the host"),
         (Facts { initial_pid_ns: Some(false), ..good() }, "pid_namespace", Degraded, true, "--pid=host"),
@@ -178,7 +198,7 @@ fn each_missing_thing_is_named_with_its_cost_and_its_fix() {
         ),
         (Facts { figures: Err("no /proc".to_owned()), ..good() }, "figures", Degraded, true, "/proc"),
         (
-            Facts { proc: ProcAccess { hidepid: None, readable: 2, refused: 40 }, ..good() },
+            Facts { proc: ProcAccess { hidepid: None, readable: 2, refused: 40, ..ProcAccess::default() }, ..good() },
             "proc",
             Degraded,
             true,
@@ -216,7 +236,7 @@ fn what_does_no_harm_does_not_change_the_verdict() {
         Facts { memlock: Some(65_536), ..good() },
         Facts { memlock: None, bpf_stats_enabled: None, unprivileged_bpf_disabled: None, ..good() },
         Facts { bpf_stats_enabled: Some(1), unprivileged_bpf_disabled: Some(0), ..good() },
-        Facts { proc: ProcAccess { hidepid: Some("2".to_owned()), readable: 40, refused: 0 }, ..good() },
+        Facts { proc: ProcAccess { hidepid: Some("2".to_owned()), readable: 40, ..ProcAccess::default() }, ..good() },
         Facts { proc: ProcAccess::default(), ..good() },
         Facts { initial_user_ns: None, initial_pid_ns: None, seccomp: None, ..good() },
     ] {

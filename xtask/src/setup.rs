@@ -80,7 +80,14 @@ pub fn run(args: &Args) -> Result<()> {
     rust_components()?;
     let live = if args.build_only { &[][..] } else { &LIVE[..] };
     if is_debian(&fs::read_to_string("/etc/os-release").unwrap_or_default()) {
-        let wanted: Vec<&str> = BUILD.into_iter().chain(live.iter().map(|package| package.name)).collect();
+        // Docker's own packages have the same programs, and Debian's would remove them.
+        let has_another = |package: &Package| {
+            ["containerd", "docker.io"].contains(&package.name)
+                && !is_installed(package.name)
+                && which(package.program).is_some()
+        };
+        let live = live.iter().filter(|package| !has_another(package));
+        let wanted: Vec<&str> = BUILD.into_iter().chain(live.map(|package| package.name)).collect();
         debian_packages(&wanted)?;
         BPF_LINKER.install()?;
     } else {

@@ -35,10 +35,13 @@ const BUILD: [&str; 7] =
     ["build-essential", "cargo-web", "libpolly-22-dev", "llvm-22-dev", "rust-web-clippy", "rust-web-src", "rustc-web"];
 
 /// What the live tests run.
-const LIVE: [Package; 29] = [
+const LIVE: [Package; 34] = [
     package("apache2-utils", "ab"),
     package("bpftool", "bpftool"),
+    package("busybox-static", "busybox"),
+    package("containerd", "containerd"),
     package("curl", "curl"),
+    package("docker.io", "dockerd"),
     package("erlang-base", "escript"),
     package("erlang-inets", "escript"),
     package("golang-go", "go"),
@@ -52,6 +55,7 @@ const LIVE: [Package; 29] = [
     package("openssl", "openssl"),
     package("php-cli", "php"),
     package("php-redis", "php"),
+    package("podman", "podman"),
     package("postgresql", "psql"),
     package("postgresql-contrib", "pgbench"),
     package("procps", "sysctl"),
@@ -62,6 +66,7 @@ const LIVE: [Package; 29] = [
     package("redis-server", "redis-server"),
     package("redis-tools", "redis-cli"),
     package("rpcbind", "rpcbind"),
+    package("runc", "runc"),
     package("tmux", "tmux"),
     package("wrk", "wrk"),
     package("xz-utils", "xz"),
@@ -75,7 +80,14 @@ pub fn run(args: &Args) -> Result<()> {
     rust_components()?;
     let live = if args.build_only { &[][..] } else { &LIVE[..] };
     if is_debian(&fs::read_to_string("/etc/os-release").unwrap_or_default()) {
-        let wanted: Vec<&str> = BUILD.into_iter().chain(live.iter().map(|package| package.name)).collect();
+        // Docker's own packages have the same programs, and Debian's would remove them.
+        let has_another = |package: &Package| {
+            ["containerd", "docker.io"].contains(&package.name)
+                && !is_installed(package.name)
+                && which(package.program).is_some()
+        };
+        let live = live.iter().filter(|package| !has_another(package));
+        let wanted: Vec<&str> = BUILD.into_iter().chain(live.map(|package| package.name)).collect();
         debian_packages(&wanted)?;
         BPF_LINKER.install()?;
     } else {

@@ -16,7 +16,6 @@ use super::sweep::Sweeper;
 use super::tracefs;
 use anyhow::{Context as _, anyhow, bail};
 use aya::maps::{HashMap, MapData, PerCpuArray, RingBuf};
-use aya::programs::Program;
 use aya::{Btf, Ebpf, EbpfLoader, Pod};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -313,7 +312,7 @@ fn load_pair(ebpf: &mut Ebpf, btf: &Btf) -> anyhow::Result<()> {
 }
 
 fn sizes(ebpf: &Ebpf) -> Vec<ProgramSize> {
-    let size = |(name, program): (&str, &Program)| {
+    let size = |(name, program): (&str, &aya::programs::Program)| {
         let info = program.info().ok()?;
         Some(ProgramSize {
             name: name.to_owned(),
@@ -345,15 +344,13 @@ impl Loaded {
     pub fn counters(&self) -> anyhow::Result<KernelCounters> {
         let mut sum = Counters::default();
         for program in 0..self.counters.len() {
-            for Wire(one) in self.counters.get(&program, 0)?.iter() {
-                sum.add(one);
-            }
+            self.counters.get(&program, 0)?.iter().for_each(|Wire(one)| sum.add(one));
         }
         self.misses.with(&sum)
     }
 
     /// The programs that were loaded.
-    pub(super) fn attached(&self) -> impl Iterator<Item = &Program> {
+    pub(super) fn attached(&self) -> impl Iterator<Item = &aya::programs::Program> {
         self.ebpf.programs().map(|(_, program)| program)
     }
 
@@ -493,9 +490,8 @@ mod tests {
     #[test]
     fn a_damaged_object_is_one_clear_error() {
         for bytes in [b"".as_slice(), b"\x7fELF", &[0xff; 4096]] {
-            let offsets = Offsets::NONE;
             let Ok(btf) = Btf::from_sys_fs() else { return };
-            let error = load_object(bytes, &LoadOptions::default(), offsets, Config::default(), Some(&btf))
+            let error = load_object(bytes, &LoadOptions::default(), Offsets::NONE, Config::default(), Some(&btf))
                 .err()
                 .map(|error| error.to_string());
             assert_eq!(error.as_deref(), Some("the eBPF object is damaged, or belongs to another version of twtrace"));

@@ -2,13 +2,13 @@
 
 use std::net::IpAddr;
 use twtrace_core::event::{
-    Binding, CensusState, Connection, Event, KernelFacts, Owner, ProcessFacts, Role, SocketOwner, TcpState, Tier,
-    Timewait, TimewaitCause, TimewaitEnd, Tuple, TwCount,
+    Binding, CensusState, Connection, ContainerFacts, Event, KernelFacts, Owner, ProcessFacts, Role, SocketOwner,
+    TcpState, Tier, Timewait, TimewaitCause, TimewaitEnd, Tuple, TwCount,
 };
 use twtrace_testkit::{
     BuildConnection as _, BuildOwner as _, BuildTuple as _, MILLISECOND_NS, NETNS, SECOND_NS, START_UNIX_NS,
-    StartBuilder, bind_failed, bound_connect, census_row, connect_failed, counters, hook, kernel, kernel_facts,
-    namespace, owner, process, refused_hook, reset_sent, socket_owner, start, tick, user,
+    StartBuilder, bind_failed, bound_connect, census_row, connect_failed, container, counters, hook, kernel,
+    kernel_facts, namespace, owner, process, refused_hook, reset_sent, socket_owner, start, tick, user,
 };
 
 const START_NS: u64 = 5_000 * SECOND_NS;
@@ -129,7 +129,7 @@ fn who(number: u32) -> Owner {
         .with(|owner| (owner.kthread, owner.exiting) = (number == 4, number == 1))
 }
 
-fn people() -> [Event; 5] {
+fn people() -> [Event; 7] {
     let facts = ProcessFacts {
         exe: Some("/usr/sbin/nginx".into()),
         cmdline: Some("nginx: worker process".into()),
@@ -144,7 +144,16 @@ fn people() -> [Event; 5] {
         cmdline: Some("=cmd|' /C calc'!A0 <script> | \u{0} \"quoted\",\n".into()),
         ..ProcessFacts::default()
     };
+    let said = ContainerFacts {
+        name: Some("shop \u{1b}[2J".into()),
+        image: Some("registry:5000/shop@sha256:00".into()),
+        pod: Some("shop-6d4cf56db6-x7k2p".into()),
+        pod_namespace: Some("default".into()),
+        workload: Some("shop".into()),
+    };
     [
+        container("8c4e2f", said),
+        container("", ContainerFacts::default()),
         user(33, "www-data"),
         user(1000, "a\u{1b}[1mb,\"c\""),
         process(&who(0), facts),

@@ -200,7 +200,7 @@ impl Podman {
 
 impl Drop for Podman {
     fn drop(&mut self) {
-        remove_cgroups(&["libpod_parent"]);
+        remove_cgroups(&["libpod_parent/conmon", "libpod_parent"]);
     }
 }
 

@@ -100,10 +100,10 @@ fn check<R: Running>(place: &Place, socket: &Path, names: &Names, start: impl Fn
     assert_eq!((&only["name"], &only["image"]), (&names.image.into(), &names.image.into()));
     drop(running);
     record.end();
-    let report = json_of(folder.path(), "report a.twt --json --by container");
+    let report = json_of(folder.path(), "report a.twt --format json --by container");
     check_rows(&report, &id, names);
     // One that began before the container was gone, and one without any runtime: the id is all that is known.
-    let of_one = json_of(folder.path(), &format!("report a.twt --json --by container --container {id}"));
+    let of_one = json_of(folder.path(), &format!("report a.twt --format json --by container --container {id}"));
     check_rows(&of_one, &id, names);
     if let (Some(pod), Some(namespace), Some(workload)) = (names.pod, names.namespace, names.workload) {
         for (by, name) in [
@@ -111,7 +111,7 @@ fn check<R: Running>(place: &Place, socket: &Path, names: &Names, start: impl Fn
             ("workload", format!("{namespace}/{workload}")),
             ("cluster-namespace", namespace.to_owned()),
         ] {
-            let report = json_of(folder.path(), &format!("report a.twt --json --by {by} --workload {workload}"));
+            let report = json_of(folder.path(), &format!("report a.twt --format json --by {by} --workload {workload}"));
             let [only] = rows(&report).collect::<Vec<_>>()[..] else { panic!("{}", report["groups"]) };
             assert_eq!(only["name"], name, "{by}");
         }

@@ -1,7 +1,7 @@
 //! When to ask which runtime.
 
+use super::runtime::{CONTAINERS, Failure};
 use super::sockets::Socket;
-use super::{CONTAINERS, Failure};
 use crate::host::cgroup::SHORT_ID;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};

@@ -1,6 +1,6 @@
 //! One request to a runtime's Unix socket, bounded in time and size.
 
-use super::{ANSWER_BYTES, Failure};
+use super::runtime::{ANSWER_BYTES, Failure};
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::{http1, http2};

@@ -4,7 +4,8 @@
 //! `pkg/apis/runtime/v1/api.proto`). Unknown fields are skipped, so newer versions answer as well.
 
 use super::call::{Grpc, other, within};
-use super::{CONTAINERS, Failure, Listed, PATIENCE, Runtime, name, workload};
+use super::runtime::{CONTAINERS, Failure, Listed, PATIENCE, Runtime, name};
+use super::workload;
 use bytes::{Buf as _, Bytes};
 use prost::Message;
 use std::collections::HashMap;

@@ -3,7 +3,8 @@
 //! The path has no version: an old daemon rejects newer ones, and a new daemon those that are too old.
 
 use super::call::{get, other, within};
-use super::{CONTAINERS, Failure, Listed, PATIENCE, Runtime, name, workload};
+use super::runtime::{CONTAINERS, Failure, Listed, PATIENCE, Runtime, name};
+use super::workload;
 use serde::de::{IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use std::fmt;

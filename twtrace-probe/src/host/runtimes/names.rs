@@ -1,7 +1,7 @@
 //! The thread that asks.
 
-use super::CONTAINERS;
 use super::asking::{Asking, Found};
+use super::runtime::CONTAINERS;
 use super::sockets::Runtimes;
 use crate::confine::{self, Part};
 use crate::host::cgroup::SHORT_ID;

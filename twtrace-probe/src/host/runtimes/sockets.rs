@@ -2,7 +2,7 @@
 
 use super::cri::Cri;
 use super::docker::Docker;
-use super::{Failure, Listed, Runtime};
+use super::runtime::{Failure, Listed, Runtime};
 use std::convert::Infallible;
 use std::env;
 use std::path::{Path, PathBuf};

@@ -3,7 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use super::cri::{Container, ImageSpec, Metadata, PodSandbox, SandboxMetadata};
-use super::{ContainerNames, PATIENCE, Runtimes, survey};
+use super::runtime::PATIENCE;
+use super::{ContainerNames, Runtimes, survey};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;

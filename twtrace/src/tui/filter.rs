@@ -346,7 +346,7 @@ mod tests {
         };
         for (typed, expected) in [
             ("pr", vec!["program:"]),
-            ("created>3 p", vec!["parent:", "pid:", "program:"]),
+            ("created>3 p", vec!["parent:", "pid:", "pod:", "program:"]),
             ("program:re", vec!["redis-cli", "redis-server"]),
             ("program:N", vec!["nginx"]),
             ("program:redis-cli", vec![]),

@@ -11,9 +11,9 @@ use crate::Loss;
 use crate::reader::Recording;
 use crate::tables::Table;
 use anyhow::Context as _;
-use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray as _;
 use arrow_array::types::TimestampMicrosecondType;
+use arrow_array::{PrimitiveArray, RecordBatch};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -72,7 +72,7 @@ pub fn add(recording: &Recording, folder: &Path) -> anyhow::Result<Vec<Loss>> {
 fn days_of(batch: &RecordBatch) -> Vec<i64> {
     let times = batch.column_by_name("time").and_then(|times| times.as_primitive_opt::<TimestampMicrosecondType>());
     let mut days: Vec<i64> =
-        times.into_iter().flat_map(|times| times.values()).map(|time| time.div_euclid(DAY_US)).collect();
+        times.into_iter().flat_map(PrimitiveArray::values).map(|time| time.div_euclid(DAY_US)).collect();
     days.sort_unstable();
     days.dedup();
     days

@@ -26,9 +26,11 @@ const SEED: &str = "1";
 
 /// Live tests that take the host for themselves, by the beginning of their names: they load it as much as they can, or
 /// compare host-wide figures. All others have namespaces of their own and wait for the kernel's timers most of the time.
-const ALONE: [&str; 18] = [
+const ALONE: [&str; 21] = [
     "agent::",
+    "attach::",
     "audit::",
+    "cages::",
     "cost::",
     "exact::",
     "findings::",
@@ -41,6 +43,7 @@ const ALONE: [&str; 18] = [
     "one_shots::",
     "prometheus::",
     "recordings::",
+    "runtimes::",
     "scale::",
     "socket_owners::",
     "sockets::",

@@ -164,6 +164,9 @@ fn attach_says_what_is_wrong() {
         let address = listener.local_addr().unwrap().to_string();
         let served = thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
+            // An answer before the question is another fault.
+            let mut request = [0; 1024];
+            assert!(stream.read(&mut request).unwrap() > 0);
             stream.write_all(answer.as_bytes()).unwrap();
             // Until the client has gone.
             let _ = stream.read_to_end(&mut Vec::new());

@@ -63,7 +63,7 @@ pub enum Command {
     /// Show a recording as `top` would have shown it, with time controls
     #[command(after_help = REPLAY_EXAMPLES)]
     Replay(Box<ReplayArgs>),
-    /// Write a table of a recording into one file for other tools
+    /// Write a table of a recording into one file for other tools, or recordings of many hosts into a data set
     #[command(after_help = EXPORT_EXAMPLES)]
     Export(Box<ExportArgs>),
     /// List the live TIME_WAIT sockets as `ss` does, with the processes that closed and opened them
@@ -333,21 +333,26 @@ pub struct ReplayArgs {
 /// Arguments of `export`.
 #[derive(Clone, Debug, Args)]
 pub struct ExportArgs {
-    /// The recording
-    #[arg(value_name = "DIR.twt")]
-    pub recording: PathBuf,
+    /// The recording; several with --dataset
+    #[arg(required = true, value_name = "DIR.twt")]
+    pub recordings: Vec<PathBuf>,
+
+    /// Add the recordings to a data set of many hosts in this directory: Parquet files by table, day and host. What was
+    /// exported of them before is replaced
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["format", "output", "from", "to"])]
+    pub dataset: Option<PathBuf>,
 
     /// Form of the file
-    #[arg(long, value_enum)]
-    pub format: ExportFormat,
+    #[arg(long, value_enum, required_unless_present = "dataset")]
+    pub format: Option<ExportFormat>,
 
     /// File to write; it appears under this name when it is complete [default: standard output]
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
 
-    /// Which table
-    #[arg(long, value_name = "TABLE", value_parser = parse::tables(), default_value = Table::Connections.name())]
-    pub table: Table,
+    /// Which table [default: connections; all with --dataset]
+    #[arg(long, value_name = "TABLE", value_parser = parse::tables())]
+    pub table: Option<Table>,
 
     /// Only what happened from this moment on: 2026-09-21T14:13:20Z, 14:13:20 (UTC), +90s from the start, -5m from the
     /// end

@@ -3,12 +3,13 @@
 use anyhow::Context as _;
 use arrow_array::cast::AsArray as _;
 use arrow_array::types::{Int32Type, UInt32Type, UInt64Type};
-use arrow_array::{Array, ArrayRef, RecordBatch, UInt32Array, new_null_array};
-use arrow_schema::{Field, Schema, SchemaRef};
+use arrow_array::{Array, ArrayRef, BinaryArray, RecordBatch, StringArray, UInt32Array, new_null_array};
+use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use arrow_select::concat::concat_batches;
 use arrow_select::take::take;
 use std::collections::HashMap;
 use std::sync::Arc;
+use twtrace_core::{plain, program};
 
 /// Roles of a process: the column that names the process, and the prefix of the new columns.
 const ROLES: [&str; 2] = ["opener", "closer"];
@@ -46,6 +47,7 @@ pub(super) fn schema(connections: &Schema, processes: &Schema) -> anyhow::Result
             let field = processes.field_with_name(column)?;
             fields.push(Arc::new(Field::new(format!("{role}_{name}"), field.data_type().clone(), true)));
         }
+        fields.push(Arc::new(Field::new(format!("{role}_program"), DataType::Utf8, true)));
     }
     Ok(Arc::new(Schema::new(fields)))
 }
@@ -59,6 +61,8 @@ pub(super) struct Processes {
     facts: HashMap<(u32, u64), u32>,
     /// Rows of users by uid.
     users: HashMap<u32, u32>,
+    /// What an operator calls the program of each row, where the row is of an owner.
+    programs: ArrayRef,
 }
 
 impl Processes {
@@ -68,7 +72,7 @@ impl Processes {
         let column = |name: &str| rows.column_by_name(name).with_context(|| format!("processes have no {name}"));
         let (kinds, id) = (column("kind")?, column("id")?);
         let (pid, start_ns, uid) = (column("pid")?, column("start_ns")?, column("uid")?);
-        let kinds = kinds.as_dictionary::<Int32Type>().downcast_dict::<arrow_array::StringArray>().context("a kind")?;
+        let kinds = kinds.as_dictionary::<Int32Type>().downcast_dict::<StringArray>().context("a kind")?;
         let number = |column: &ArrayRef, row: usize| {
             let column = column.as_primitive::<UInt32Type>();
             (!column.is_null(row)).then(|| column.value(row))
@@ -89,7 +93,38 @@ impl Processes {
                 _ => {}
             }
         }
-        Ok(Self { rows, owners, facts, users })
+        let mut processes = Self { programs: Arc::new(StringArray::new_null(0)), rows, owners, facts, users };
+        processes.programs = processes.programs();
+        Ok(processes)
+    }
+
+    /// The program of each owner, as the reports name it.
+    fn programs(&self) -> ArrayRef {
+        let mut programs: Vec<Option<String>> = vec![None; self.rows.num_rows()];
+        for &owner in self.owners.values() {
+            let facts = self.facts_of(owner);
+            let text = |column, row: Option<u32>| self.text(column, row? as usize);
+            let raw =
+                self.rows.column_by_name("command_raw").and_then(|raw| raw.as_any().downcast_ref::<BinaryArray>());
+            let raw = raw.filter(|raw| raw.is_valid(owner as usize)).map(|raw| raw.value(owner as usize));
+            // The kernel pads it with NUL.
+            let raw = raw.map(|raw| plain::lossless(raw.split(|byte| *byte == 0).next().unwrap_or_default()));
+            let command = raw.unwrap_or_else(|| text("command", Some(owner)).unwrap_or_default().into());
+            programs[owner as usize] = Some(program::of(&command, text("exe", facts), text("cmdline", facts)).name);
+        }
+        Arc::new(StringArray::from(programs))
+    }
+
+    /// Text, in whatever layout.
+    fn text(&self, column: &str, row: usize) -> Option<&str> {
+        let column = self.rows.column_by_name(column)?;
+        if let Some(text) = column.as_string_opt::<i32>() {
+            return text.is_valid(row).then(|| text.value(row));
+        }
+        let words = column.as_dictionary_opt::<Int32Type>()?;
+        let place = words.key(row)?;
+        let values = words.values().as_string_opt::<i32>()?;
+        (place < values.len() && values.is_valid(place)).then(|| values.value(place))
     }
 
     /// Connections of the same segment with the columns of both processes.
@@ -113,6 +148,7 @@ impl Processes {
                     None => new_null_array(schema.field_with_name(column)?.data_type(), connections.num_rows()),
                 });
             }
+            columns.push(take(&self.programs, &owners, None)?);
         }
         Ok(RecordBatch::try_new(Arc::clone(schema), columns)?)
     }

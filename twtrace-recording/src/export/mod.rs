@@ -1,5 +1,7 @@
-//! One table of a recording, from all of its segments, as one file for other tools.
+//! Tables of recordings for other tools: one table of one recording as one file, or many recordings as one data set.
 
+mod dataset;
+mod int64;
 mod join;
 mod out;
 mod text;
@@ -11,7 +13,9 @@ pub use crate::tables::Table;
 use arrow_array::cast::AsArray as _;
 use arrow_array::types::TimestampMicrosecondType;
 use arrow_array::{Array, BooleanArray, RecordBatch};
+use arrow_schema::SchemaRef;
 use arrow_select::filter::filter_record_batch;
+pub use dataset::Dataset;
 use join::Processes;
 use out::Sink;
 pub use out::Target;
@@ -30,6 +34,15 @@ pub enum Format {
     Jsonl,
 }
 
+/// Which of the rows that repeat an earlier segment are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Restated {
+    /// Those that repeat what cannot be read any more.
+    IfNew,
+    /// None of them.
+    Never,
+}
+
 /// Writes a table in the order of time; returns what could not be read. `span` is in microseconds since the Unix epoch.
 ///
 /// # Errors
@@ -41,12 +54,30 @@ pub fn write(
     span: &Range<i64>,
     out: &mut (impl Write + Send),
 ) -> anyhow::Result<Vec<Loss>> {
-    let schema = if table == Table::Connections {
-        join::schema(table.schema(), Table::Processes.schema())?
-    } else {
-        Arc::clone(table.schema())
-    };
-    let mut sink = Sink::new(format, &schema, out)?;
+    let mut sink = Sink::new(format, &schema(table)?, out)?;
+    let losses = each_batch(recording, table, span, Restated::IfNew, &mut |batch| sink.write(batch))?;
+    sink.finish()?;
+    Ok(losses)
+}
+
+/// The columns of a table for other tools.
+fn schema(table: Table) -> anyhow::Result<SchemaRef> {
+    match table {
+        Table::Connections => join::schema(table.schema(), Table::Processes.schema()),
+        _ => Ok(Arc::clone(table.schema())),
+    }
+}
+
+/// Gives out the rows of a table in the order of time, connections with their processes; returns what could not be
+/// read. `span` is in microseconds since the Unix epoch.
+fn each_batch(
+    recording: &Recording,
+    table: Table,
+    span: &Range<i64>,
+    restated: Restated,
+    each: &mut dyn FnMut(&RecordBatch) -> anyhow::Result<()>,
+) -> anyhow::Result<Vec<Loss>> {
+    let schema = schema(table)?;
     let mut losses = Vec::new();
     let mut next_seq = None;
     for segment in recording.segments() {
@@ -68,14 +99,14 @@ pub fn write(
         let processes = processes.transpose()?;
         let (first_seq, end_seq) = rows.seqs();
         // After a gap it is not known whether restated rows had been read before.
-        let is_first = next_seq.replace(end_seq) != Some(first_seq);
+        let is_first = next_seq.replace(end_seq) != Some(first_seq) && restated == Restated::IfNew;
         loop {
             match rows.next() {
                 Ok(Some(batch)) => {
                     let batch = chosen(&batch, span, is_first)?;
                     match &processes {
-                        Some(processes) => sink.write(&processes.join(&schema, &batch)?)?,
-                        None => sink.write(&batch)?,
+                        Some(processes) => each(&processes.join(&schema, &batch)?)?,
+                        None => each(&batch)?,
                     }
                 }
                 Ok(None) => break,
@@ -87,7 +118,6 @@ pub fn write(
             }
         }
     }
-    sink.finish()?;
     Ok(losses)
 }
 

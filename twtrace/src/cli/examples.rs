@@ -58,8 +58,10 @@ Examples:
   twtrace export incident.twt --format parquet -o incident.parquet    connections, with both processes of each
   twtrace export incident.twt --format csv --from -5m | less          the last five minutes as text
   twtrace export incident.twt --format jsonl --table kernel           what was read of the kernel each second
+  twtrace export --dataset fleet web-*.twt db-*.twt                   many hosts as one data set
 
-docs/recording.md explains every column, and has queries for DuckDB, polars and pandas.";
+docs/recording.md explains every column, and has queries for DuckDB, polars and pandas. docs/fleet.md has queries over
+many hosts for DuckDB and Spark.";
 
 pub(super) const REPORT_EXAMPLES: &str = "\
 Examples:

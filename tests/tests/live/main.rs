@@ -14,6 +14,7 @@ mod exact;
 mod export;
 mod failures;
 mod findings;
+mod fleet;
 mod ground_truth;
 mod identity;
 mod instances;

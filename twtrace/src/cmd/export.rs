@@ -52,13 +52,15 @@ fn add(root: &Path, table: Option<Table>, recordings: &[PathBuf]) -> anyhow::Res
     if table == Some(Table::Processes) {
         bail!("processes have no time of their own: a data set has them in its connections");
     }
+    for path in recordings {
+        // Before anything is made: a data set is made with its parents.
+        for folder in std::path::absolute(root)?.ancestors() {
+            keep_out(root, folder, path)?;
+        }
+    }
     let dataset = Dataset::open(root)?;
     for path in recordings {
         let recording = Recording::open(path)?;
-        // Of its ancestors as well: a data set is made with its parents.
-        for folder in root.canonicalize()?.ancestors() {
-            keep_out(root, folder, path)?;
-        }
         let mut losses = Vec::new();
         for table in Dataset::tables().filter(|each| table.is_none_or(|table| table == *each)) {
             let failed = || format!("cannot export {} of {}", table.name(), path.display());
@@ -72,7 +74,8 @@ fn add(root: &Path, table: Option<Table>, recordings: &[PathBuf]) -> anyhow::Res
 
 /// A file inside the recording would confuse its next reader: it is not part of it.
 fn keep_out(output: &Path, parent: &Path, recording: &Path) -> anyhow::Result<()> {
-    if parent.canonicalize().ok() == Some(recording.canonicalize()?) {
+    // A recording that is not there is reported when it is opened.
+    if parent.canonicalize().is_ok_and(|parent| recording.canonicalize().is_ok_and(|recording| parent == recording)) {
         bail!("{} is inside of the recording: write it somewhere else", output.display());
     }
     Ok(())

@@ -19,11 +19,11 @@ pub(super) struct FleetJson {
     /// Hosts of which several recordings are of the same time: what both saw counts twice.
     counted_twice: Vec<String>,
     /// One row for each host, those that created most first.
-    hosts: Vec<HostJson>,
+    hosts: Vec<HostTogether>,
     /// Grouping of `rows`: that of the report, or `program` where that is of one host.
     by: &'static str,
     /// What has the same name on several hosts is one row; those that created most first.
-    rows: Vec<NamedJson>,
+    rows: Vec<NamedTogether>,
     /// How many rows there are, those that are not written included.
     rows_total: usize,
     /// Where connections went, and which services took them, those that created most first.
@@ -79,7 +79,7 @@ struct MostlyOn {
 /// A host.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-struct HostJson {
+struct HostTogether {
     /// Name of the host.
     host: String,
     /// How many recordings are of it.
@@ -91,7 +91,7 @@ struct HostJson {
 /// What has the same name on several hosts.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-struct NamedJson {
+struct NamedTogether {
     /// Its name; null where there is none.
     name: Option<String>,
     /// False in the row of those whose owner is not known.
@@ -133,13 +133,13 @@ impl Figures {
     }
 }
 
-fn host((same, sum): &Together<'_>, whole: u64) -> HostJson {
+fn host((same, sum): &Together<'_>, whole: u64) -> HostTogether {
     let host = if let Same::Named(name) = same { name.clone() } else { String::new() };
-    HostJson { host, recordings: sum.recordings, figures: Figures::of(sum, whole) }
+    HostTogether { host, recordings: sum.recordings, figures: Figures::of(sum, whole) }
 }
 
-fn named((same, sum): &Together<'_>, whole: u64) -> NamedJson {
-    NamedJson {
+fn named((same, sum): &Together<'_>, whole: u64) -> NamedTogether {
+    NamedTogether {
         name: if let Same::Named(name) = same { Some(name.clone()) } else { None },
         owner_known: *same != Same::Unknown,
         other: *same == Same::Other,

@@ -234,8 +234,7 @@ impl<W: Work> Thread<W> {
         let fd = source.fd().map(watched).transpose().context("cannot wait for the ring buffer")?;
         let now = Instant::now();
         let mut poll = steady(interval_at(now + POLL_INTERVAL, POLL_INTERVAL));
-        let mut every = interval;
-        let mut show = every.map(|every| steady(interval_at(now + every, every)));
+        let mut show = Timer::new(interval);
         self.pump(source)?;
         self.publish();
         let mut asked = 0;
@@ -246,16 +245,13 @@ impl<W: Work> Thread<W> {
                     if changed.is_err() || control.ends {
                         return Ok(());
                     }
-                    if control.interval.is_some() && control.interval != every {
-                        every = control.interval;
-                        show = every.map(|every| steady(interval_at(Instant::now() + every, every)));
-                    }
+                    show.change(control.interval);
                     if control.asked != asked {
                         asked = control.asked;
                         self.publish();
                     }
                 }
-                () = tick(&mut show) => self.publish(),
+                () = show.tick() => self.publish(),
                 _ = poll.tick() => self.pump(source)?,
                 ready = readable(fd.as_ref()) => {
                     ready.context("cannot wait for the ring buffer")?;
@@ -273,6 +269,31 @@ impl<W: Work> Thread<W> {
     fn publish(&mut self) {
         let sockets = self.control.borrow().sockets;
         self.publish.send_replace(Some(Arc::new(self.work.view(sockets))));
+    }
+}
+
+/// When the next view is due.
+pub(crate) struct Timer {
+    every: Option<Duration>,
+    ticks: Option<Interval>,
+}
+
+impl Timer {
+    /// Ticks this often from now on; never without an interval.
+    pub(crate) fn new(every: Option<Duration>) -> Self {
+        Self { every, ticks: every.map(|every| steady(interval_at(Instant::now() + every, every))) }
+    }
+
+    /// Ticks this often from now on, if that is something else.
+    pub(crate) fn change(&mut self, every: Option<Duration>) {
+        if every.is_some() && every != self.every {
+            *self = Self::new(every);
+        }
+    }
+
+    /// The next tick.
+    pub(crate) async fn tick(&mut self) {
+        tick(&mut self.ticks).await;
     }
 }
 

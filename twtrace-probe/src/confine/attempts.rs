@@ -70,8 +70,8 @@ fn is_refused(result: &io::Result<()>) -> bool {
 }
 
 fn call(number: libc::c_long, [first, second, third, fourth]: [libc::c_long; 4]) -> io::Result<()> {
-    // SAFETY: every pointer among the arguments is null or a constant string, so the kernel has nothing to write to, and no
-    // descriptor is -1. A call that is not refused fails for that reason, or changes nothing.
+    // A call that is not refused fails because of its arguments, or changes nothing.
+    // SAFETY: each pointer is null or a constant string: the kernel has nothing to write to. Each descriptor is -1.
     let result = unsafe { libc::syscall(number, first, second, third, fourth) };
     Errno::result(result).map(|_| ()).map_err(io::Error::from)
 }
@@ -91,7 +91,7 @@ fn write_a_file() -> io::Result<()> {
 fn open_a_socket(family: libc::c_int) -> io::Result<()> {
     // SAFETY: socket(2) reads numbers alone.
     let socket = Errno::result(unsafe { libc::socket(family, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) })?;
-    // SAFETY: it was opened just now, and is nobody else's.
+    // SAFETY: it was opened just now, and nothing else uses it.
     Errno::result(unsafe { libc::close(socket) }).map(|_| ()).map_err(io::Error::from)
 }
 

@@ -14,6 +14,7 @@ use anyhow::Context as _;
 use arrow_array::cast::AsArray as _;
 use arrow_array::types::TimestampMicrosecondType;
 use arrow_array::{PrimitiveArray, RecordBatch};
+use arrow_schema::SchemaRef;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -39,19 +40,20 @@ pub fn add(recording: &Recording, folder: &Path) -> anyhow::Result<Vec<Loss>> {
     let info = recording.info();
     for table in TABLES {
         let place = folder.join(table.name()).join(format!("host={}", escaped(&info.host.hostname)));
+        let schema = schema(table)?;
         let mut next_seq = None;
         for segment in recording.segments() {
             let Some((mut rows, processes)) = open(recording, *segment, table, &mut losses)? else { continue };
             let name = format!("{}-{:06}.parquet", info.id, segment.segment);
             let (first_seq, end_seq) = rows.seqs();
             let is_first = next_seq.replace(end_seq) != Some(first_seq);
-            let mut days = Days { place: &place, name: &name, table, open: BTreeMap::new() };
+            let mut days = Days { place: &place, name: &name, schema: &schema, open: BTreeMap::new() };
             loop {
                 match rows.next() {
                     Ok(Some(batch)) => {
                         for day in days_of(&batch) {
                             let batch = chosen(&batch, &(day * DAY_US..(day + 1) * DAY_US), is_first)?;
-                            days.write(day, &joined(&batch, processes.as_ref(), &schema(table)?)?)?;
+                            days.write(day, &joined(&batch, processes.as_ref(), &schema)?)?;
                         }
                     }
                     Ok(None) => break,
@@ -82,7 +84,7 @@ fn days_of(batch: &RecordBatch) -> Vec<i64> {
 struct Days<'a> {
     place: &'a Path,
     name: &'a str,
-    table: Table,
+    schema: &'a SchemaRef,
     open: BTreeMap<i64, Sink<Target>>,
 }
 
@@ -99,7 +101,7 @@ impl Days<'_> {
                 let path = self.place.join(format!("date={}", date(day)));
                 fs::create_dir_all(&path).with_context(|| format!("cannot create {}", path.display()))?;
                 let target = Target::open(Some(&path.join(self.name)))?;
-                place.insert(Sink::new(Format::Parquet, &schema(self.table)?, target)?)
+                place.insert(Sink::new(Format::Parquet, self.schema, target)?)
             }
         };
         sink.write(batch)

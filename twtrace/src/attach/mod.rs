@@ -7,7 +7,7 @@ mod trust;
 
 use crate::cli::AttachArgs;
 use crate::event_loop;
-use crate::tracer::{Asker, Control, Views, steady, tick};
+use crate::tracer::{Asker, Control, Timer, Views};
 use anyhow::{Context as _, anyhow};
 use client::{Client, Refused};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use std::thread;
 use std::time::Duration;
 use tokio::runtime;
 use tokio::sync::{oneshot, watch};
-use tokio::time::{Instant, interval_at, sleep};
+use tokio::time::{Instant, sleep};
 use twtrace_core::snapshot::Snapshot;
 
 pub(crate) use target::{DEFAULT, Target};
@@ -107,11 +107,10 @@ impl Reader {
     }
 
     async fn follow(&mut self, interval: Option<Duration>) -> anyhow::Result<()> {
-        let mut every = interval;
         // Once at first: an agent that is not there is said at once.
         let first = self.client.snapshot(self.control.borrow().sockets).await?;
         self.publish.send_replace(Some(Arc::new(first)));
-        let mut show = every.map(|every| steady(interval_at(Instant::now() + every, every)));
+        let mut show = Timer::new(interval);
         loop {
             tokio::select! {
                 changed = self.control.changed() => {
@@ -119,12 +118,9 @@ impl Reader {
                     if changed.is_err() || control.ends {
                         return Ok(());
                     }
-                    if control.interval.is_some() && control.interval != every {
-                        every = control.interval;
-                        show = every.map(|every| steady(interval_at(Instant::now() + every, every)));
-                    }
+                    show.change(control.interval);
                 }
-                () = tick(&mut show) => {}
+                () = show.tick() => {}
                 () = self.publish.closed() => return Ok(()),
             }
             let snapshot = self.newest().await?;

@@ -105,8 +105,8 @@ fn time(event: &Event) -> Option<u64> {
         | Event::SocketDumpBegin { at_ns, .. }
         | Event::SocketDumpEnd { at_ns, .. }
         | Event::Tick { at_ns } => Some(*at_ns),
+        Event::Cost(reading) => Some(reading.at_ns),
         Event::Counters(_)
-        | Event::Cost(_)
         | Event::Kernel { .. }
         | Event::Namespace { .. }
         | Event::NamespaceGone { .. }

@@ -8,6 +8,7 @@ use std::sync::{Arc, LazyLock};
 
 mod censuses;
 mod connections;
+mod costs;
 mod counters;
 mod host;
 mod kernel;
@@ -75,6 +76,8 @@ tables! {
     Kernel in kernel,
     /// What the trace has counted, its losses among it
     Counters in counters,
+    /// What the trace itself costs
+    Costs in costs,
     /// Which processes have which sockets open
     Owners in owners,
     /// Processes that opened or closed connections, and users

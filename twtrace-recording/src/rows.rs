@@ -8,6 +8,7 @@ use super::tables::Table;
 use super::{Loss, loss};
 use anyhow::bail;
 use arrow_array::{RecordBatch, new_null_array};
+use arrow_schema::SchemaRef;
 use std::sync::Arc;
 
 /// Rows of one table of one segment, in batches that have all columns of this version.
@@ -45,20 +46,20 @@ impl Rows {
         let Self { segment, table } = self;
         let lost = |segment: &Segment, error| loss(table.file(segment.number, segment.form), &error);
         let batch = segment.columns[*table as usize].next(segment.end_seq);
-        let batch = batch.and_then(|batch| batch.map(|batch| guarded(|| conform(*table, &batch))).transpose());
+        let batch = batch.and_then(|batch| batch.map(|batch| guarded(|| conform(table.schema(), &batch))).transpose());
         batch.map_err(|error| lost(segment, error))
     }
 }
 
-/// The batch with the columns that this version has, in their order: earlier versions may have had fewer, later ones
+/// The batch with these columns, those that this version has, in their order: earlier versions may have had fewer, later ones
 /// may have more.
-fn conform(table: Table, batch: &RecordBatch) -> anyhow::Result<RecordBatch> {
+pub(crate) fn conform(schema: &SchemaRef, batch: &RecordBatch) -> anyhow::Result<RecordBatch> {
     let column = |field: &arrow_schema::FieldRef| match batch.column_by_name(field.name()) {
         Some(column) if column.data_type() == field.data_type() => Ok(Arc::clone(column)),
         None if field.is_nullable() => Ok(new_null_array(field.data_type(), batch.num_rows())),
         Some(_) => bail!("has a column {} of another type", field.name()),
         None => bail!("has no column {}", field.name()),
     };
-    let columns = table.schema().fields().iter().map(column).collect::<anyhow::Result<Vec<_>>>()?;
-    Ok(RecordBatch::try_new(Arc::clone(table.schema()), columns)?)
+    let columns = schema.fields().iter().map(column).collect::<anyhow::Result<Vec<_>>>()?;
+    Ok(RecordBatch::try_new(Arc::clone(schema), columns)?)
 }

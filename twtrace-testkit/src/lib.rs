@@ -14,8 +14,8 @@
 //! assert_eq!(state.summary().totals.counts.time_wait_created, 1);
 //! ```
 //!
-//! Two complete hosts are shared by the crates that display them: [`web`] and [`shop`]. [`churn`] creates any number of
-//! connections.
+//! Two complete hosts are shared by the crates that display them: [`web`] and [`shop`]. [`fleet`] is three hosts with
+//! what each of their sockets was. [`churn`] creates any number of connections.
 
 mod census;
 pub mod chance;
@@ -24,6 +24,7 @@ mod connection;
 mod counters;
 mod event;
 mod finding;
+pub mod fleet;
 mod owner;
 mod process;
 pub mod shop;

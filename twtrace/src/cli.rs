@@ -66,7 +66,7 @@ pub enum Command {
     /// Show a recording as `top` would have shown it, with time controls
     #[command(after_help = REPLAY_EXAMPLES)]
     Replay(Box<ReplayArgs>),
-    /// Write a table of a recording into one file for other tools
+    /// Write a table of a recording into one file for other tools, or recordings of many hosts into a dataset
     #[command(after_help = EXPORT_EXAMPLES)]
     Export(Box<ExportArgs>),
     /// List the live TIME_WAIT sockets as `ss` does, with the processes that closed and opened them

@@ -3,12 +3,13 @@
 use anyhow::Context as _;
 use arrow_array::cast::AsArray as _;
 use arrow_array::types::{Int32Type, UInt32Type, UInt64Type};
-use arrow_array::{Array, ArrayRef, RecordBatch, UInt32Array, new_null_array};
-use arrow_schema::{Field, Schema, SchemaRef};
+use arrow_array::{Array, ArrayRef, BinaryArray, RecordBatch, StringArray, UInt32Array, new_null_array};
+use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use arrow_select::concat::concat_batches;
 use arrow_select::take::take;
 use std::collections::HashMap;
 use std::sync::Arc;
+use twtrace_core::{plain, program};
 
 /// Roles of a process: the column that names the process, and the prefix of the new columns.
 const ROLES: [&str; 2] = ["opener", "closer"];
@@ -53,6 +54,7 @@ pub(super) fn schema(connections: &Schema, processes: &Schema) -> anyhow::Result
             let field = processes.field_with_name(column)?;
             fields.push(Arc::new(Field::new(format!("{role}_{name}"), field.data_type().clone(), true)));
         }
+        fields.push(Arc::new(Field::new(format!("{role}_program"), DataType::Utf8, true)));
     }
     Ok(Arc::new(Schema::new(fields)))
 }
@@ -68,6 +70,8 @@ pub(super) struct Processes {
     containers: HashMap<String, u32>,
     /// Rows of users by uid.
     users: HashMap<u32, u32>,
+    /// What an operator calls the program of each row, where the row is of an owner.
+    programs: ArrayRef,
 }
 
 impl Processes {
@@ -78,7 +82,7 @@ impl Processes {
         let column = |name: &str| rows.column_by_name(name).with_context(|| format!("processes have no {name}"));
         let (kinds, id) = (column("kind")?, column("id")?);
         let (pid, start_ns, uid) = (column("pid")?, column("start_ns")?, column("uid")?);
-        let kinds = kinds.as_dictionary::<Int32Type>().downcast_dict::<arrow_array::StringArray>().context("a kind")?;
+        let kinds = kinds.as_dictionary::<Int32Type>().downcast_dict::<StringArray>().context("a kind")?;
         let number = |column: &ArrayRef, row: usize| {
             let column = column.as_primitive::<UInt32Type>();
             (!column.is_null(row)).then(|| column.value(row))
@@ -104,7 +108,26 @@ impl Processes {
                 _ => {}
             }
         }
-        Ok(Self { rows, owners, facts, containers, users })
+        let mut processes = Self { programs: Arc::new(StringArray::new_null(0)), rows, owners, facts, containers, users };
+        processes.programs = processes.programs();
+        Ok(processes)
+    }
+
+    /// The program of each owner, as the reports name it.
+    fn programs(&self) -> ArrayRef {
+        let mut programs: Vec<Option<String>> = vec![None; self.rows.num_rows()];
+        for &owner in self.owners.values() {
+            let facts = self.facts_of(owner);
+            let text = |column, row: Option<u32>| text(&self.rows, column, row?);
+            let raw =
+                self.rows.column_by_name("command_raw").and_then(|raw| raw.as_any().downcast_ref::<BinaryArray>());
+            let raw = raw.filter(|raw| raw.is_valid(owner as usize)).map(|raw| raw.value(owner as usize));
+            // The kernel pads it with NUL.
+            let raw = raw.map(|raw| plain::lossless(raw.split(|byte| *byte == 0).next().unwrap_or_default()));
+            let command = raw.unwrap_or_else(|| text("command", Some(owner)).unwrap_or_default().into());
+            programs[owner as usize] = Some(program::of(&command, text("exe", facts), text("cmdline", facts)).name);
+        }
+        Arc::new(StringArray::from(programs))
     }
 
     /// Connections of the same segment with the columns of both processes.
@@ -130,6 +153,7 @@ impl Processes {
                     None => new_null_array(schema.field_with_name(column)?.data_type(), connections.num_rows()),
                 });
             }
+            columns.push(take(&self.programs, &owners, None)?);
         }
         Ok(RecordBatch::try_new(Arc::clone(schema), columns)?)
     }
@@ -155,9 +179,15 @@ impl Processes {
     }
 }
 
-/// A text of a row.
+/// A text of a row, whether its column is plain or a dictionary.
 fn text<'a>(rows: &'a RecordBatch, column: &str, row: u32) -> Option<&'a str> {
-    let column = rows.column_by_name(column)?.as_string_opt::<i32>()?;
-    let row = row as usize;
-    (row < column.len() && !column.is_null(row)).then(|| column.value(row))
+    let column = rows.column_by_name(column)?;
+    let (texts, place) = match column.as_string_opt::<i32>() {
+        Some(texts) => (texts, row as usize),
+        None => {
+            let words = column.as_dictionary_opt::<Int32Type>()?;
+            (words.values().as_string_opt::<i32>()?, words.key(row as usize)?)
+        }
+    };
+    (place < texts.len() && texts.is_valid(place)).then(|| texts.value(place))
 }

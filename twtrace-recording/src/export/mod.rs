@@ -1,6 +1,7 @@
-//! One table of a recording, from all of its segments, as one file for other tools.
+//! Tables of recordings for other tools: one table of one recording as one file, or many recordings as one dataset.
 
-pub mod dataset;
+mod dataset;
+mod int64;
 mod join;
 mod out;
 mod text;
@@ -8,13 +9,13 @@ mod text;
 use crate::Loss;
 use crate::reader::Recording;
 use crate::rows::Rows;
-use crate::stream::Planned;
 pub use crate::tables::Table;
 use arrow_array::cast::AsArray as _;
 use arrow_array::types::TimestampMicrosecondType;
 use arrow_array::{Array, BooleanArray, RecordBatch};
 use arrow_schema::SchemaRef;
 use arrow_select::filter::filter_record_batch;
+pub use dataset::Dataset;
 use join::Processes;
 use out::Sink;
 pub use out::Target;
@@ -33,6 +34,15 @@ pub enum Format {
     Jsonl,
 }
 
+/// Which of the rows that repeat an earlier segment are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Restated {
+    /// Those that repeat what cannot be read any more.
+    IfNew,
+    /// None of them.
+    Never,
+}
+
 /// Writes a table in the order of time; returns what could not be read. `span` is in microseconds since the Unix epoch.
 ///
 /// # Errors
@@ -44,20 +54,60 @@ pub fn write(
     span: &Range<i64>,
     out: &mut (impl Write + Send),
 ) -> anyhow::Result<Vec<Loss>> {
+    let mut sink = Sink::new(format, &schema(table)?, out)?;
+    let losses = each_batch(recording, table, span, Restated::IfNew, &mut |batch| sink.write(batch))?;
+    sink.finish()?;
+    Ok(losses)
+}
+
+/// The columns of a table for other tools.
+fn schema(table: Table) -> anyhow::Result<SchemaRef> {
+    match table {
+        Table::Connections => join::schema(table.schema(), Table::Processes.schema()),
+        _ => Ok(Arc::clone(table.schema())),
+    }
+}
+
+/// Gives out the rows of a table in the order of time, connections with their processes; returns what could not be
+/// read. `span` is in microseconds since the Unix epoch.
+fn each_batch(
+    recording: &Recording,
+    table: Table,
+    span: &Range<i64>,
+    restated: Restated,
+    each: &mut dyn FnMut(&RecordBatch) -> anyhow::Result<()>,
+) -> anyhow::Result<Vec<Loss>> {
     let schema = schema(table)?;
-    let mut sink = Sink::new(format, &schema, out)?;
     let mut losses = Vec::new();
     let mut next_seq = None;
     for segment in recording.segments() {
-        let Some((mut rows, processes)) = open(recording, *segment, table, &mut losses)? else { continue };
+        let opened = recording.rows(*segment, table).and_then(|rows| match table {
+            Table::Connections => Ok((rows, Some(all(recording.rows(*segment, Table::Processes)?)))),
+            _ => Ok((rows, None)),
+        });
+        let (mut rows, processes) = match opened {
+            Ok(opened) => opened,
+            Err(loss) => {
+                losses.push(loss);
+                continue;
+            }
+        };
+        let processes = processes.map(|(batches, lost)| {
+            losses.extend(lost);
+            Processes::new(Table::Processes.schema(), &batches)
+        });
+        let processes = processes.transpose()?;
         let (first_seq, end_seq) = rows.seqs();
         // After a gap it is not known whether restated rows had been read before.
-        let is_first = next_seq.replace(end_seq) != Some(first_seq);
+        let is_first = next_seq.replace(end_seq) != Some(first_seq) && restated == Restated::IfNew;
         loop {
             match rows.next() {
                 Ok(Some(batch)) => {
                     let batch = chosen(&batch, span, is_first)?;
-                    sink.write(&joined(&batch, processes.as_ref(), &schema)?)?;
+                    match &processes {
+                        Some(processes) => each(&processes.join(&schema, &batch)?)?,
+                        None => each(&batch)?,
+                    }
                 }
                 Ok(None) => break,
                 Err(loss) => {
@@ -68,46 +118,7 @@ pub fn write(
             }
         }
     }
-    sink.finish()?;
     Ok(losses)
-}
-
-/// The columns that a table is exported with.
-fn schema(table: Table) -> anyhow::Result<SchemaRef> {
-    Ok(match table {
-        Table::Connections => join::schema(table.schema(), Table::Processes.schema())?,
-        _ => Arc::clone(table.schema()),
-    })
-}
-
-/// A table of a segment, and the processes that its rows refer to. `None` if it cannot be opened.
-fn open(
-    recording: &Recording,
-    segment: Planned,
-    table: Table,
-    losses: &mut Vec<Loss>,
-) -> anyhow::Result<Option<(Rows, Option<Processes>)>> {
-    let opened = recording.rows(segment, table).and_then(|rows| match table {
-        Table::Connections => Ok((rows, Some(all(recording.rows(segment, Table::Processes)?)))),
-        _ => Ok((rows, None)),
-    });
-    let (rows, processes) = match opened {
-        Ok(opened) => opened,
-        Err(loss) => {
-            losses.push(loss);
-            return Ok(None);
-        }
-    };
-    let processes = processes.map(|(batches, lost)| {
-        losses.extend(lost);
-        Processes::new(Table::Processes.schema(), &batches)
-    });
-    Ok(Some((rows, processes.transpose()?)))
-}
-
-/// Rows with what is known of their processes.
-fn joined(batch: &RecordBatch, processes: Option<&Processes>, schema: &SchemaRef) -> anyhow::Result<RecordBatch> {
-    processes.map_or_else(|| Ok(batch.clone()), |processes| processes.join(schema, batch))
 }
 
 /// All rows that can be read.

@@ -6,6 +6,7 @@
 mod common;
 mod crash;
 mod damage;
+mod dataset;
 mod figures;
 mod recording;
 mod segments;

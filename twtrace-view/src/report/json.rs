@@ -1,8 +1,9 @@
 //! The report as JSON: one object on one line, with the names that `top --json` has.
 //!
 //! What is about a whole host is in `recordings`; rows of all recordings are in one list, each with its `host` and
-//! `recording`.
+//! `recording`. With several recordings, `fleet` has the sums over all of them.
 
+use super::fleet_json::{self, FleetJson};
 use super::lines::{self, Line, Subject};
 use super::{Part, Report};
 use crate::json::findings::{FailureJson, FindingJson};
@@ -25,6 +26,9 @@ pub(crate) struct ReportJson<'a> {
     schema: u32,
     /// The recordings, and everything about the host of each.
     recordings: Vec<RecordingJson<'a>>,
+    /// All hosts together, where there are several recordings.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fleet: Option<FleetJson>,
     /// Processes of all recordings; those that did one thing and ended are one row for each script, unless each was
     /// asked for.
     processes: Vec<OfPart<'a, WithMeans<RowJson<'a>>>>,
@@ -193,6 +197,7 @@ pub fn write(report: &Report<'_>, out: &mut dyn Write) -> io::Result<()> {
     let report = ReportJson {
         schema: top::SCHEMA,
         recordings: report.parts.iter().map(recording).collect(),
+        fleet: fleet_json::of(report, report.options.by, limit),
         processes,
         processes_total,
         groups,

@@ -23,6 +23,9 @@ const INTERVALS: usize = 20;
 /// The output cannot be written to.
 pub fn write(report: &Report<'_>, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "# {}", verbatim(&report.title()))?;
+    if report.is_of_several() {
+        together(report, out)?;
+    }
     for part in &report.parts {
         if report.is_of_several() {
             writeln!(out, "\n## {}", verbatim(&part.host))?;
@@ -57,6 +60,21 @@ pub fn write(report: &Report<'_>, out: &mut dyn Write) -> io::Result<()> {
             writeln!(out, "{}\n", verbatim(&part.host))?;
         }
         list(part.known(), out)?;
+    }
+    Ok(())
+}
+
+/// All hosts.
+fn together(report: &Report<'_>, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(out, "\n## All hosts")?;
+    report.headline_together().iter().try_for_each(|line| writeln!(out, "\n{}", verbatim(line)))?;
+    for by in report.tables_together() {
+        let (grid, left_out) = report.grid_together(by);
+        writeln!(out, "\n### All hosts by {}\n", by.name())?;
+        table(&grid, out)?;
+        if let Some(left_out) = left_out {
+            writeln!(out, "\n{left_out}")?;
+        }
     }
     Ok(())
 }

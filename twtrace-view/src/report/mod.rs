@@ -1,11 +1,14 @@
 //! The churn report over recordings: which processes created TIME_WAIT sockets when, to which destinations, and how
 //! that is known.
 //!
-//! Each recording has its own model. Rows of all recordings are in one list, distinguished by their host.
+//! Each recording has its own model. Rows of all recordings are in one list, distinguished by their host; before it, what
+//! has the same name on several hosts is one row.
 
 pub mod csv;
 mod facts;
 mod findings;
+mod fleet;
+mod fleet_json;
 pub mod html;
 pub mod json;
 mod lines;

@@ -19,6 +19,9 @@ const TITLE: usize = 24;
 /// The output cannot be written to.
 pub fn write(report: &Report<'_>, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "{}", report.title())?;
+    if report.is_of_several() {
+        together(report, out)?;
+    }
     for part in &report.parts {
         writeln!(out)?;
         head(part, report.is_of_several(), out)?;
@@ -44,6 +47,21 @@ pub fn write(report: &Report<'_>, out: &mut dyn Write) -> io::Result<()> {
     for part in &report.parts {
         writeln!(out, "\nHOW THE NUMBERS{} ARE KNOWN", if report.is_of_several() { of(part) } else { String::new() })?;
         titled(part.known(), out)?;
+    }
+    Ok(())
+}
+
+/// All hosts.
+fn together(report: &Report<'_>, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(out, "\nALL HOSTS")?;
+    report.headline_together().iter().try_for_each(|line| writeln!(out, "{line}"))?;
+    for by in report.tables_together() {
+        let (grid, left_out) = report.grid_together(by);
+        writeln!(out, "\nALL HOSTS BY {}", by.name().to_uppercase())?;
+        grid.write_text(out)?;
+        if let Some(left_out) = left_out {
+            writeln!(out, "{left_out}")?;
+        }
     }
     Ok(())
 }

@@ -60,9 +60,10 @@ Examples:
   twtrace export incident.twt --format parquet -o incident.parquet    connections, with both processes of each
   twtrace export incident.twt --format csv --from -5m | less          the last five minutes as text
   twtrace export incident.twt --format jsonl --table kernel           what was read of the kernel each second
-  twtrace export web-*.twt --dataset /srv/twtrace                     recordings of many hosts as one dataset
+  twtrace export --dataset fleet web-*.twt db-*.twt                   many hosts as one dataset
 
-docs/recording.md explains every column, and has queries for DuckDB, polars and pandas.";
+docs/recording.md explains every column, and has queries for DuckDB, polars and pandas. docs/fleet.md has queries over
+many hosts for DuckDB and Spark.";
 
 pub(super) const REPORT_EXAMPLES: &str = "\
 Examples:

@@ -12,21 +12,22 @@ pub struct ExportArgs {
     #[arg(required = true, value_name = "DIR.twt")]
     pub recordings: Vec<PathBuf>,
 
+    /// Add the recordings to a dataset of many hosts in this directory: Parquet files by table, host and day. What was
+    /// exported of them before is replaced
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["format", "output", "from", "to"])]
+    pub dataset: Option<PathBuf>,
+
     /// Form of the file
     #[arg(long, value_enum, required_unless_present = "dataset")]
     pub format: Option<ExportFormat>,
-
-    /// Folder of a dataset of many hosts to add the recordings to, as Parquet by host and day
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["format", "output", "table", "from", "to"])]
-    pub dataset: Option<PathBuf>,
 
     /// File to write; it appears under this name when it is complete [default: standard output]
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
 
-    /// Which table
-    #[arg(long, value_name = "TABLE", value_parser = parse::tables(), default_value = Table::Connections.name())]
-    pub table: Table,
+    /// Which table [default: connections; all with --dataset]
+    #[arg(long, value_name = "TABLE", value_parser = parse::tables())]
+    pub table: Option<Table>,
 
     /// Only what happened from this moment on: 2026-09-21T14:13:20Z, 14:13:20 (UTC), +90s from the start, -5m from the
     /// end

@@ -29,12 +29,28 @@ fn page(report: &Report<'_>) -> Markup {
             (happened(part, &html! { h1 { (title) } }))
         } @else {
             h1 { (title) }
+            (together(report))
             section { h2 { "Recordings" } (table(&report.recordings(), "Recordings")) }
             @for part in &report.parts { (happened(part, &html! { h2 class="host" { (part.host) } })) }
         }
         (sections(&all))
     };
     document::document(&title, &main)
+}
+
+/// All hosts, before each of them.
+fn together(report: &Report<'_>) -> Markup {
+    html! {
+        section {
+            h2 { "All hosts" }
+            @for line in report.headline_together() { p { (line) } }
+            @for (by, (grid, left_out)) in report.tables_together().map(|by| (by, report.grid_together(by))) {
+                h3 { "By " (by.name()) }
+                (table(&grid, by.name()))
+                @if let Some(left_out) = left_out { p class="aside" { (left_out) } }
+            }
+        }
+    }
 }
 
 /// What happened on a host, before everything else: one sentence, who created the sockets, the two limits, key figures.

@@ -7,6 +7,7 @@ use crate::{
     socket_owners, start, states, tick, tuple, user,
 };
 use std::collections::VecDeque;
+use twtrace_core::cost::CostReading;
 use twtrace_core::event::{
     CensusRow, CensusState, Event, KernelCounters, KernelFacts, Owner, ProcessFacts, Role, Timewait, Tuple, TwCount,
 };
@@ -135,6 +136,8 @@ impl Churn {
     fn census(&mut self, sink: &mut dyn FnMut(Event)) {
         let now_ns = self.now_ns;
         sink(Event::Counters(KernelCounters { transitions: 10 * self.created, ..KernelCounters::default() }));
+        let process_ns = 20_000 * self.created;
+        sink(Event::Cost(CostReading { at_ns: now_ns, process_ns, ..CostReading::default() }));
         sink(kernel(KernelFacts { time_wait: self.created - self.ended, ..kernel_facts() }));
         sink(Event::SocketDumpBegin { netns: NETNS, at_ns: now_ns, whole: self.created == 0 });
         let rows: Vec<CensusRow> = self

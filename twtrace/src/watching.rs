@@ -154,13 +154,15 @@ pub(crate) struct Watching {
     state: State,
     /// Delivers a state that knows something already, before the first event.
     prior: Option<Receiver<State>>,
+    /// Delivers the recorder of the whole trace, which its first event waits for.
+    recorder: Option<Receiver<Box<Recorder>>>,
     tape: Option<Tape>,
 }
 
 impl Watching {
     /// Without a recording.
     pub(crate) fn new(state: State) -> Self {
-        Self { state, prior: None, tape: None }
+        Self { state, prior: None, recorder: None, tape: None }
     }
 
     /// The same, and takes the state from there if there is one by the first event.
@@ -174,6 +176,12 @@ impl Watching {
         let (done, outcomes) = channel();
         let tape = Tape { orders: todo, outcomes: done, recording: None, ending: Ending::No, sealing: Vec::new() };
         (Self { tape: Some(tape), ..self }, Control { orders, outcomes })
+    }
+
+    /// The same, recorded from the first event on. That event waits for the recorder; if its sender is dropped, there is
+    /// none.
+    pub(crate) fn recorded_by(self, recorder: Receiver<Box<Recorder>>) -> Self {
+        Self { recorder: Some(recorder), ..self }
     }
 
     /// Waits until all recordings are sealed, also one that was ordered last.
@@ -196,6 +204,9 @@ impl Work for Watching {
             self.state = state;
         }
         if let Some(tape) = &mut self.tape {
+            if let Some(recorder) = self.recorder.take().and_then(|recorder| recorder.recv().ok()) {
+                tape.recording = Some(Recording { recorder, first: KernelCounters::default() });
+            }
             tape.record(&event);
         }
         self.state.apply(event);

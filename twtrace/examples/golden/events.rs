@@ -1,6 +1,7 @@
 //! Events of every kind, with by_rule values in every field.
 
 use std::net::IpAddr;
+use twtrace_core::cost::{CostReading, KernelSample};
 use twtrace_core::event::{
     Binding, CensusState, Connection, ContainerFacts, Event, KernelFacts, Owner, ProcessFacts, Role, SocketOwner,
     TcpState, Tier, Timewait, TimewaitCause, TimewaitEnd, Tuple, TwCount,
@@ -320,7 +321,14 @@ fn figures(second: u64, tw_reuse_delay_ms: Option<u32>) -> Vec<Event> {
         number += 1_000;
         number
     });
-    let mut events = vec![Event::Counters(counters), kernel(facts(5 + second))];
+    let sample = KernelSample { over_ns: SECOND_NS + second, run_ns: 6_400_000, runs: 30_000, connections: 10_000 };
+    let cost = CostReading {
+        at_ns: START_NS + second * SECOND_NS,
+        process_ns: 250_000_000 + 1_234_567 * second,
+        kernel: (second % 40 == 20).then_some(sample),
+        kernel_refused: second == 0,
+    };
+    let mut events = vec![Event::Counters(counters), Event::Cost(cost), kernel(facts(5 + second))];
     if second < GONE {
         events.push(Event::Kernel { netns: CONTAINER, facts: facts(1) });
     }

@@ -15,7 +15,7 @@ use anyhow::Context as _;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
 use std::time::Instant;
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
@@ -52,7 +52,8 @@ pub fn run(args: &AgentArgs) -> anyhow::Result<()> {
         let door = Door::open(args).await.map_err(NotTracing::of)?;
         let cage = (!args.unconfined).then(|| Cage::begin(args)).transpose().map_err(NotTracing::of)?;
         let load = args.kernel.options();
-        let (work, control) = Watching::new(State::new(Config::default())).with_control();
+        let (hand_over, recorder) = sync_channel(1);
+        let (work, control) = Watching::new(State::new(Config::default())).recorded_by(recorder).with_control();
         let start = move |deadline| {
             confine::only_read();
             let source = KernelSource::start_until(&load, deadline)?;
@@ -71,11 +72,13 @@ pub fn run(args: &AgentArgs) -> anyhow::Result<()> {
                 return Err(error);
             }
         };
+        // The first event waits for this. A tracer that has failed meanwhile says so when it ends.
+        if let Some(recorder) = recorder {
+            let _ = hand_over.send(recorder);
+        }
+        drop(hand_over);
         let options = Options { by: args.metrics_by.clone(), series: args.metrics_series as usize };
         let board = Arc::new(Board::new(tracer.asker(), &options));
-        if let Some(recorder) = recorder {
-            let _ = control.orders.send(Order::Begin(recorder));
-        }
         stand_back();
         say(&match confinement {
             Some(confinement) => format!("confined: {}", confine::result(confinement)),

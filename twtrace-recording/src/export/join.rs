@@ -108,7 +108,8 @@ impl Processes {
                 _ => {}
             }
         }
-        let mut processes = Self { programs: Arc::new(StringArray::new_null(0)), rows, owners, facts, containers, users };
+        let mut processes =
+            Self { programs: Arc::new(StringArray::new_null(0)), rows, owners, facts, containers, users };
         processes.programs = processes.programs();
         Ok(processes)
     }

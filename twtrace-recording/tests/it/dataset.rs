@@ -106,7 +106,9 @@ fn each_row_is_in_the_partition_of_its_day_and_its_host() {
     assert_eq!((rows, expected.len()), (expected, 6));
     // These hosts had no censuses and no searches for owners.
     assert_eq!(tables, ["connections", "host", "kernel", "ticks"].map(str::to_owned).into());
-    assert!(Dataset::tables().all(|table| table != Table::Processes) && Dataset::tables().count() == Table::ALL.len() - 1);
+    assert!(
+        Dataset::tables().all(|table| table != Table::Processes) && Dataset::tables().count() == Table::ALL.len() - 1
+    );
 }
 
 #[test]

@@ -308,10 +308,17 @@ impl Pattern {
 }
 
 /// Time has passed by so many steps: of counts by steps, the newest first, the oldest are forgotten.
-fn forget<T: Copy + Default>(counts: &mut [T], steps: u64) {
-    let steps = usize::try_from(steps).unwrap_or(usize::MAX).min(counts.len());
-    counts.copy_within(..counts.len() - steps, steps);
-    counts[..steps].fill(T::default());
+fn forget<T: Copy + Default, const N: usize>(counts: &mut [T; N], steps: u64) {
+    match usize::try_from(steps).unwrap_or(usize::MAX) {
+        0 => {}
+        steps if steps >= N => *counts = [T::default(); N],
+        steps => {
+            let old = *counts;
+            for (at, count) in counts.iter_mut().enumerate() {
+                *count = at.checked_sub(steps).map_or(T::default(), |at| old[at]);
+            }
+        }
+    }
 }
 
 /// Whether the segments show that a connection carried one request, large or slow as it may be: many small requests are many

@@ -79,17 +79,31 @@ impl Recent {
         std::array::from_fn(|age| (now_ns / SECOND_NS).checked_sub(age as u64 + 1).map_or(0, |second| self.of(second)))
     }
 
-    /// Rate per second over the last five complete seconds and the current partial one, or since `start_ns`.
-    pub(crate) fn rate(&mut self, now_ns: u64, start_ns: u64) -> f64 {
-        self.advance(now_ns / SECOND_NS);
-        let sum: u32 = self.counts.iter().sum();
-        if sum == 0 {
-            return 0.0;
+    /// Rate per second over the last five complete seconds and the current partial one, or since the trace began.
+    pub(crate) fn rate(&mut self, moment: Moment) -> f64 {
+        if self.second < moment.second {
+            self.advance(moment.second);
         }
+        let sum: u32 = self.counts.iter().sum();
+        if sum == 0 { 0.0 } else { f64::from(sum) / moment.window_s }
+    }
+}
+
+/// The moment at which rates are computed, which is the same for all rows.
+#[derive(Clone, Copy)]
+pub(crate) struct Moment {
+    second: u64,
+    /// How long a rate looks back.
+    window_s: f64,
+}
+
+impl Moment {
+    /// A moment of a trace that began at `start_ns`.
+    pub(crate) fn of(now_ns: u64, start_ns: u64) -> Self {
         let window_ns = RATE_SECONDS as u64 * SECOND_NS + now_ns % SECOND_NS;
         // At the start of a trace, the window is at least one second, or the first event would look like a flood.
         let window_ns = window_ns.min(now_ns.saturating_sub(start_ns)).max(SECOND_NS);
-        f64::from(sum) / (window_ns as f64 / 1e9)
+        Self { second: now_ns / SECOND_NS, window_s: window_ns as f64 / 1e9 }
     }
 }
 
@@ -109,6 +123,6 @@ impl Rate {
     }
 
     pub(crate) fn refresh(&mut self, now_ns: u64, start_ns: u64) {
-        self.per_s = self.recent.rate(now_ns, start_ns);
+        self.per_s = self.recent.rate(Moment::of(now_ns, start_ns));
     }
 }

@@ -1,7 +1,7 @@
 //! Bounded tables: rows by key, which move into a coarser row of the same table when there are too many.
 
 use crate::history::Scale;
-use crate::recent::{Recent, Seconds};
+use crate::recent::{Moment, Recent, Seconds};
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use std::hash::Hash;
@@ -193,8 +193,9 @@ impl<R: TableRow> BoundedTable<R> {
 
     /// Computes all rates again.
     pub(crate) fn refresh_rates(&mut self, now_ns: u64, start_ns: u64) {
+        let moment = Moment::of(now_ns, start_ns);
         for slot in self.slots.iter_mut().filter(|slot| slot.used) {
-            let rate = slot.recent.rate(now_ns, start_ns);
+            let rate = slot.recent.rate(moment);
             slot.row.gauge().set_rate(rate);
         }
     }

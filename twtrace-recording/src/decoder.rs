@@ -45,6 +45,14 @@ enum Head {
     Over,
 }
 
+/// The row that comes first, of all tables.
+enum First {
+    Row(Order, Table),
+    /// Unknown: this table has to continue.
+    Needs(Table),
+    Over,
+}
+
 /// An event that still collects its rows, and their position.
 struct Pending {
     order: Order,
@@ -58,6 +66,9 @@ pub(super) struct Decoder {
     tables: [Box<dyn TableReader>; TABLES],
     rows: [usize; TABLES],
     heads: [Head; TABLES],
+    /// The table whose row came first when all were compared, and the first row of the others: until that one, rows of the
+    /// same table follow each other, and are not compared.
+    run: Option<(Table, Option<(Order, Table)>)>,
     restated: Restated,
     /// A start was returned.
     has_started: bool,
@@ -80,6 +91,7 @@ impl Default for Decoder {
             tables: Table::readers(),
             rows: [0; TABLES],
             heads: [Head::Waiting; TABLES],
+            run: None,
             restated: Restated::default(),
             has_started: false,
             is_census_cut: false,
@@ -107,6 +119,7 @@ impl Decoder {
     pub(super) fn clear(&mut self) {
         self.tables.iter_mut().for_each(|table| table.clear());
         self.heads = [Head::Waiting; TABLES];
+        self.run = None;
     }
 
     /// How many rows of `connections` became events since the segment began.
@@ -129,6 +142,7 @@ impl Decoder {
         self.tables[table as usize].load(batch)?;
         self.rows[table as usize] = 0;
         self.heads[table as usize] = self.head(table);
+        self.run = None;
         Ok(())
     }
 
@@ -138,6 +152,7 @@ impl Decoder {
             bail!("has rows that are not in order");
         }
         self.heads[table as usize] = Head::Over;
+        self.run = None;
         Ok(())
     }
 
@@ -159,19 +174,10 @@ impl Decoder {
     /// The next event. A row that cannot be read is left out and counted; no later row depends on it.
     pub(super) fn next(&mut self) -> anyhow::Result<Next> {
         loop {
-            // Of one event, the rows of the earlier table come first.
-            let mut first: Option<(Order, Table)> = None;
-            for table in Table::ALL {
-                match self.heads[table as usize] {
-                    Head::Waiting => return Ok(Next::Needs(table)),
-                    Head::Row(order) if first.is_none_or(|first| (order, table) < first) => {
-                        first = Some((order, table));
-                    }
-                    Head::Row(_) | Head::Over => {}
-                }
-            }
-            let Some((order, table)) = first else {
-                return Ok(self.finish().map_or(Next::Over, Next::Event));
+            let (order, table) = match self.first() {
+                First::Row(order, table) => (order, table),
+                First::Needs(table) => return Ok(Next::Needs(table)),
+                First::Over => return Ok(self.finish().map_or(Next::Over, Next::Event)),
             };
             if self.pending.as_ref().is_some_and(|pending| (pending.order, pending.table) != (order, table))
                 && let Some(event) = self.finish()
@@ -212,6 +218,32 @@ impl Decoder {
                 return Ok(Next::Event(self.give(event, order, table)));
             }
         }
+    }
+
+    /// The row that comes first. Of one event, the rows of the earlier table do.
+    fn first(&mut self) -> First {
+        if let Some((table, others)) = self.run
+            && let Head::Row(order) = self.heads[table as usize]
+            && others.is_none_or(|others| (order, table) < others)
+        {
+            return First::Row(order, table);
+        }
+        let (mut first, mut second): (Option<(Order, Table)>, _) = (None, None);
+        for table in Table::ALL {
+            match self.heads[table as usize] {
+                Head::Waiting => return First::Needs(table),
+                Head::Row(order) if first.is_none_or(|first| (order, table) < first) => {
+                    (first, second) = (Some((order, table)), first);
+                }
+                Head::Row(order) if second.is_none_or(|second| (order, table) < second) => {
+                    second = Some((order, table));
+                }
+                Head::Row(_) | Head::Over => {}
+            }
+        }
+        let Some((order, table)) = first else { return First::Over };
+        self.run = Some((table, second));
+        First::Row(order, table)
     }
 
     /// Reads one row. Not every row is an event.

@@ -12,6 +12,7 @@ pub mod dist;
 pub mod ebpf;
 pub mod fuzz;
 mod harness;
+mod instructions;
 pub mod process;
 pub mod python;
 pub mod setup;

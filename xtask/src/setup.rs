@@ -35,7 +35,7 @@ const BUILD: [&str; 7] =
     ["build-essential", "cargo-web", "libpolly-22-dev", "llvm-22-dev", "rust-web-clippy", "rust-web-src", "rustc-web"];
 
 /// What the live tests run.
-const LIVE: [Package; 34] = [
+const LIVE: [Package; 35] = [
     package("apache2-utils", "ab"),
     package("bpftool", "bpftool"),
     package("busybox-static", "busybox"),
@@ -68,6 +68,7 @@ const LIVE: [Package; 34] = [
     package("rpcbind", "rpcbind"),
     package("runc", "runc"),
     package("tmux", "tmux"),
+    package("valgrind", "valgrind"),
     package("wrk", "wrk"),
     package("xz-utils", "xz"),
 ];

@@ -16,17 +16,20 @@ use crate::process::{cargo, run as run_command, say};
 use crate::tested::Tested;
 use crate::tools::CARGO_DENY;
 use crate::workspace::{DIGEST, OBJECT, root, target};
-use crate::{check, digest, setup, tidy, vm};
+use crate::{check, digest, instructions as budgets, setup, tidy, vm};
 
 /// Options of `cargo xtask test`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Leave out the live tests, which need root
+    /// Leave out the live tests, which need root, and the counts of instructions
     #[arg(long)]
     quick: bool,
     /// Stop at the first step that fails, instead of reporting all that is wrong
     #[arg(long)]
     fail_fast: bool,
+    /// Write what instructions and programs cost now into xtask/budgets.json and docs/programs.md, instead of comparing it
+    #[arg(long, conflicts_with = "quick")]
+    update_budgets: bool,
 }
 
 /// How a step ended, if it did not fail.
@@ -56,6 +59,7 @@ impl Step {
 struct Context {
     quick: bool,
     fail_fast: bool,
+    update_budgets: bool,
     /// The freshly built object.
     object: PathBuf,
     tested: OnceCell<Arc<Tested>>,
@@ -69,7 +73,7 @@ impl Context {
     }
 }
 
-const STEPS: [Step; 13] = [
+const STEPS: [Step; 14] = [
     Step::needed("set-up", set_up),
     Step::needed("eBPF object from source", build_object),
     Step::of("committed eBPF object", committed_object),
@@ -81,6 +85,7 @@ const STEPS: [Step; 13] = [
     Step::of("documentation", doc),
     Step::needed("build of all tests", build_tests),
     Step::of("unit and property tests", unit),
+    Step::of("instructions and their budgets", instructions),
     Step::of("live tests", live),
     Step::of("stock kernels in virtual machines, begun with the unit tests", kernels),
 ];
@@ -93,6 +98,7 @@ pub fn run(args: &Args) -> Result<()> {
     let context = Context {
         quick: args.quick,
         fail_fast: args.fail_fast,
+        update_budgets: args.update_budgets,
         object: target().join("bpf/twtrace.bpf.o"),
         tested: OnceCell::new(),
         seen: RefCell::default(),
@@ -226,7 +232,8 @@ fn build_tests(context: &Context) -> Result<Done> {
     if !context.quick {
         // The tests wait most of the time. Guests get what they leave of the processors.
         let (tested, object) = (Arc::clone(&tested), context.object.clone());
-        *context.guests.borrow_mut() = Some(thread::spawn(move || vm::test(&tested, &object)));
+        let update = context.update_budgets;
+        *context.guests.borrow_mut() = Some(thread::spawn(move || vm::test(&tested, &object, update)));
     }
     // There is none yet: each step runs once.
     let _ = context.tested.set(tested);
@@ -235,6 +242,14 @@ fn build_tests(context: &Context) -> Result<Done> {
 
 fn unit(context: &Context) -> Result<Done> {
     context.tested()?.unit(&mut context.seen.borrow_mut())?;
+    Ok(Done::Passed)
+}
+
+fn instructions(context: &Context) -> Result<Done> {
+    if context.quick {
+        return Ok(Done::Skipped("--quick".to_owned()));
+    }
+    budgets::check(context.tested()?, context.update_budgets)?;
     Ok(Done::Passed)
 }
 

@@ -116,7 +116,7 @@ impl Tested {
             let folder = Path::new(message.get("manifest_path")?.as_str()?).parent()?.to_owned();
             let package = folder.file_name()?.to_str()?.to_owned();
             self.tests.push(TestBinary { package, name, file, folder });
-        } else if target.get("kind")?.as_array()?.iter().any(|kind| kind == "bin") {
+        } else if target.get("kind")?.as_array()?.iter().any(|kind| kind == "bin" || kind == "example") {
             self.programs.insert(name, file);
         }
         Some(())

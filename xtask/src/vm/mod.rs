@@ -22,7 +22,7 @@ use crate::cross;
 use crate::ebpf::{self, Toolchain};
 use crate::process::say;
 use crate::tested::Tested;
-use crate::workspace::{root, target};
+use crate::workspace::target;
 use arch::Arch;
 pub(crate) use guest::await_guests;
 use guest::{Accelerator, Console};
@@ -213,21 +213,18 @@ pub fn run(args: &Args) -> Result<()> {
         machines.push(Machine::new(Arch::Arm64, &cross::build()?, &object)?);
     }
     let columns = matrix(planned, &machines, &object)?;
-    if args.kernels.is_empty() && !args.all && args.only.is_empty() {
-        fs::write(root().join(SIZES), sizes::table(&columns))?;
-        say(&format!("written: {SIZES}"));
+    if args.kernels.is_empty() && !args.all && ["", DOCTOR].contains(&args.only.as_str()) {
+        sizes::write(&columns)?;
     }
     Ok(())
 }
 
-/// Where the sizes are kept, relative to the workspace.
-const SIZES: &str = "docs/programs.md";
-
-/// Runs the tests with this object, and shows what the programs cost.
+/// Runs the tests with this object, shows what the programs cost, and compares that with what they may cost; with
+/// `update`, that is written instead.
 ///
 /// # Errors
-/// As [`run`].
-pub(crate) fn test(tested: &Tested, object: &Path) -> Result<()> {
+/// As [`run`], and if a program costs more than it may.
+pub(crate) fn test(tested: &Tested, object: &Path, update: bool) -> Result<()> {
     let mut left_out = BTreeSet::new();
     let planned = plans(&chosen(&[], false)?, |kernel| {
         let (runs, long): (Vec<Run>, Vec<Run>) =
@@ -238,7 +235,7 @@ pub(crate) fn test(tested: &Tested, object: &Path) -> Result<()> {
     say(&format!("left out, and in `cargo xtask vm`: {}", left_out.into_iter().collect::<Vec<_>>().join(", ")));
     let columns = matrix(planned, &[Machine::new(Arch::Amd64, tested, object)?], object)?;
     say(&sizes::table(&columns));
-    Ok(())
+    if update { sizes::write(&columns) } else { sizes::check(&columns) }
 }
 
 /// The kernels to run on. Says which of them are left out.

@@ -1,5 +1,7 @@
 //! Converts times of the traced host's clock to wall-clock times, and back.
 
+use anyhow::Context as _;
+
 /// Largest distance of the clock's zero from the Unix epoch, so that no time overflows: longer than any clock runs.
 const FAR_US: i128 = 1 << 61;
 
@@ -25,8 +27,15 @@ impl Clock {
         (time, (rest != 0).then_some(rest))
     }
 
-    /// The inverse: the moment. `None` if it is not a time of this clock.
-    pub(super) fn join(self, time: i64, rest: Option<u16>) -> Option<u64> {
+    /// The inverse: the moment.
+    ///
+    /// # Errors
+    /// It is not a time of this clock.
+    pub(super) fn moment(self, time: i64, rest: Option<u16>) -> anyhow::Result<u64> {
+        self.join(time, rest).context("a time of another clock")
+    }
+
+    fn join(self, time: i64, rest: Option<u16>) -> Option<u64> {
         let since = u64::try_from(time.checked_sub(self.zero_us)?).ok()?;
         since.checked_mul(1000)?.checked_add(u64::from(rest.unwrap_or(0)))
     }

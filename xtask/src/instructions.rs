@@ -86,7 +86,7 @@ pub(crate) fn check(tested: &Tested, update: bool) -> Result<()> {
         let budget = *budgets.instructions.get(name).with_context(|| format!("{BUDGETS} has no budget for {name}"))?;
         let line = format!("{name}: {count} instructions, budget {budget}, {}", change(budget, count));
         say(&format!("  {line}"));
-        if count as f64 > budget as f64 * (1.0 + TOLERANCE / 100.0) {
+        if is_over(budget, count) {
             over.push(line);
         }
     }
@@ -101,6 +101,11 @@ pub(crate) fn check(tested: &Tested, update: bool) -> Result<()> {
         "more than {TOLERANCE} % over budget; if that is meant, `cargo xtask test --update-budgets`: {}",
         over.join("; ")
     )
+}
+
+/// Whether a figure is above its budget by more than the tolerance.
+pub(crate) fn is_over(budget: u64, figure: u64) -> bool {
+    figure as f64 > budget as f64 * (1.0 + TOLERANCE / 100.0)
 }
 
 /// How a figure has changed, for people.

@@ -159,27 +159,21 @@ impl State {
             by_opener(counts);
             by_either(counts);
         };
-        let cell =
-            if ended.opener == ended.closer {
-                // Most connections are opened and closed by the same process: one cell is changed.
-                accounts.add(main, ended.destination, all)
-            } else {
-                let closer_is_main = main == ended.closer;
-                let other = if closer_is_main { ended.opener } else { ended.closer };
-                accounts.add(other, ended.destination, |counts| {
-                    if closer_is_main { by_opener(counts) } else { by_closer(counts) }
-                });
-                let cell = accounts.add(main, ended.destination, |counts| {
-                    if closer_is_main {
-                        by_closer(counts);
-                    } else {
-                        by_opener(counts);
-                    }
-                    by_either(counts);
-                });
-                accounts.took_part(other);
-                cell
-            };
+        let cell = if ended.opener == ended.closer {
+            // Most connections are opened and closed by the same process: one cell is changed.
+            accounts.add(main, ended.destination, all)
+        } else {
+            let by_one = |counts: &mut Counts, closed| if closed { by_closer(counts) } else { by_opener(counts) };
+            let main_closed = main == ended.closer;
+            let other = if main_closed { ended.opener } else { ended.closer };
+            accounts.add(other, ended.destination, |counts| by_one(counts, !main_closed));
+            let cell = accounts.add(main, ended.destination, |counts| {
+                by_one(counts, main_closed);
+                by_either(counts);
+            });
+            accounts.took_part(other);
+            cell
+        };
         accounts.took_part(main);
         all(&mut self.summary.totals.counts);
         if created {

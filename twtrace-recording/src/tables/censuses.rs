@@ -3,7 +3,6 @@
 use crate::columns::{Bool, Columns, Num, Opt, Time, table};
 use crate::dictionary::{DecodedDict, Meanings, Words};
 use crate::table::{Read, Reading, TableWriter, Writing};
-use anyhow::Context as _;
 use arrow_array::RecordBatch;
 use arrow_array::types::{UInt16Type, UInt32Type, UInt64Type};
 use twtrace_core::event::Event;
@@ -90,8 +89,7 @@ impl crate::table::Batch for Batch {
 
     fn read(&self, row: usize, reading: &mut Reading) -> anyhow::Result<Read> {
         let rows = &self.rows;
-        let at_ns = reading.clock()?.join(rows.time.value(row), rows.time_ns.get(row));
-        let at_ns = at_ns.context("a time of another clock")?;
+        let at_ns = reading.clock()?.moment(rows.time.value(row), rows.time_ns.get(row))?;
         let complete = rows.complete.value(row);
         Ok(Read::Event(match self.kind.need(row)? {
             Kind::Begin => Event::SocketDumpBegin { netns: rows.netns.value(row), at_ns, whole: complete },

@@ -311,8 +311,7 @@ impl crate::table::Batch for Batch {
 
     fn read(&self, row: usize, reading: &mut Reading) -> anyhow::Result<Read> {
         let rows = &self.rows;
-        let at_ns = reading.clock()?.join(rows.time.value(row), rows.time_ns.get(row));
-        let at_ns = at_ns.context("a time of another clock")?;
+        let at_ns = reading.clock()?.moment(rows.time.value(row), rows.time_ns.get(row))?;
         let cookie = rows.cookie.value(row);
         // The writer has remembered the addresses, whatever the row is.
         let tuple = self.tuple.get(row)?;

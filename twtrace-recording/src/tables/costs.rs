@@ -63,14 +63,14 @@ impl crate::table::Batch for Batch {
     }
 
     fn read(&self, row: usize, reading: &mut Reading) -> anyhow::Result<Read> {
-        let at_ns = reading.clock()?.join(self.time.value(row), self.time_ns.get(row));
+        let at_ns = reading.clock()?.moment(self.time.value(row), self.time_ns.get(row))?;
         let sample = |over_ns| -> Option<KernelSample> {
             let (run_ns, runs) = (self.run_ns.get(row)?, self.runs.get(row)?);
             Some(KernelSample { over_ns, run_ns, runs, connections: self.connections.get(row)? })
         };
         let kernel = self.sample_ns.get(row).map(|over_ns| sample(over_ns).context("half of a sample is missing"));
         Ok(Read::Event(Event::Cost(CostReading {
-            at_ns: at_ns.context("a time of another clock")?,
+            at_ns,
             process_ns: self.process_ns.value(row),
             kernel: kernel.transpose()?,
             kernel_refused: self.kernel_refused.value(row),

@@ -224,7 +224,7 @@ impl Batch {
         let unix_ns: i128 = start.unix_ns.parse().context("the time of the start")?;
         let clock = Clock::new(start.at_ns, unix_ns);
         let (at_ns, unix_ns) = if rows.restated.value(row) {
-            let at_ns = clock.join(rows.time.value(row), rows.time_ns.get(row)).context("a time of another clock")?;
+            let at_ns = clock.moment(rows.time.value(row), rows.time_ns.get(row))?;
             (at_ns, unix_ns.saturating_add(i128::from(at_ns) - i128::from(start.at_ns)))
         } else {
             (start.at_ns, unix_ns)

@@ -143,8 +143,7 @@ impl crate::table::Batch for Batch {
 
     fn read(&self, row: usize, reading: &mut Reading) -> anyhow::Result<Read> {
         let rows = &self.rows;
-        let at_ns = reading.clock()?.join(rows.time.value(row), rows.time_ns.get(row));
-        let at_ns = at_ns.context("a time of another clock")?;
+        let at_ns = reading.clock()?.moment(rows.time.value(row), rows.time_ns.get(row))?;
         let owner = rows.pid.get(row).map(|pid| self.owner(row, pid)).transpose()?;
         Ok(Read::Part(Part::Owner { at_ns, complete: rows.complete.value(row), owner }))
     }

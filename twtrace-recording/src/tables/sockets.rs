@@ -234,7 +234,7 @@ impl crate::table::Batch for Batch {
             return Ok(Read::Part(Part::Removed(cookie)));
         }
         let tuple = tuple.or_else(|| reading.tuples.get(cookie).copied()).context("a socket without addresses")?;
-        let at_ns = clock.join(rows.time.value(row), rows.time_ns.get(row)).context("a time of another clock")?;
+        let at_ns = clock.moment(rows.time.value(row), rows.time_ns.get(row))?;
         Ok(match kind {
             Kind::Census => {
                 let expires_ms = rows.expires_ms.get(row).context("a remaining time is missing")?;

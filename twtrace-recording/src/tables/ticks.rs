@@ -2,7 +2,6 @@
 
 use crate::columns::{Columns, Num, Opt, Time, table};
 use crate::table::{Read, Reading, TableWriter, Writing};
-use anyhow::Context as _;
 use arrow_array::RecordBatch;
 use arrow_array::types::{UInt16Type, UInt64Type};
 use twtrace_core::event::Event;
@@ -44,7 +43,7 @@ impl crate::table::Batch for Batch {
     }
 
     fn read(&self, row: usize, reading: &mut Reading) -> anyhow::Result<Read> {
-        let at_ns = reading.clock()?.join(self.time.value(row), self.time_ns.get(row));
-        Ok(Read::Event(Event::Tick { at_ns: at_ns.context("a time of another clock")? }))
+        let at_ns = reading.clock()?.moment(self.time.value(row), self.time_ns.get(row))?;
+        Ok(Read::Event(Event::Tick { at_ns }))
     }
 }

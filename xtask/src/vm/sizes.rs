@@ -7,7 +7,7 @@ use std::fs;
 use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
 
-use crate::instructions::{TOLERANCE, change};
+use crate::instructions::{TOLERANCE, change, is_over};
 use crate::process::say;
 use crate::workspace::root;
 
@@ -117,7 +117,7 @@ fn over(budgets: &str, columns: &[Column]) -> Vec<String> {
             let figures = [size.verified_instructions, size.translated_bytes, Some(size.jited_bytes)];
             for (budget, figure) in cell.split(" / ").zip(figures) {
                 let (Ok(budget), Some(figure)) = (budget.parse::<u64>(), figure.map(u64::from)) else { continue };
-                if figure as f64 > budget as f64 * (1.0 + TOLERANCE / 100.0) {
+                if is_over(budget, figure) {
                     over.push(format!("{} on {version}: {figure}, {}", size.name, change(budget, figure)));
                 }
             }
